@@ -1,0 +1,41 @@
+# `make demo` and `make test` install everything they need into .venv and run; nothing else is needed but Python.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test lint types format bench clean
+
+demo: $(READY)
+	$(BIN)/adacode doctor
+	rm -rf demo
+	$(BIN)/adacode sr examples/photos --scale 4 -o demo/sr-x4
+	$(BIN)/adacode inpaint examples/scratched --mask-dir examples/masks --grow 2 -o demo/inpaint
+	$(BIN)/adacode reconstruct examples/photos -o demo/reconstruct
+	$(BIN)/python examples/contact_sheet.py demo
+
+test: $(READY)
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY)
+	$(BIN)/python benchmarks/compact.py
+
+clean:
+	rm -rf $(VENV) demo build dist
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@

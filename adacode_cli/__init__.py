@@ -1,0 +1,27 @@
+"""adacode restores photographs with image-adaptive codebooks (arXiv:2306.06513).
+
+    from adacode_cli import Restorer
+    enlarged = Restorer.from_pretrained("compact").sr(image, scale=4)
+
+`Restorer` is loaded when it is first asked for: importing this package costs no torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from adacode_cli.errors import AdaCodeError
+from adacode_cli.version import __version__
+
+if TYPE_CHECKING:
+    from adacode_cli.engine.restorer import Restored, Restorer
+
+__all__ = ["AdaCodeError", "Restored", "Restorer", "__version__"]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 (a module's attributes have no common type)
+    if name in ("Restored", "Restorer"):
+        from adacode_cli.engine import restorer
+
+        return getattr(restorer, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,1 @@
+"""Many files: which ones, to where, through which stages, with what outcome."""

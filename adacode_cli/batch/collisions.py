@@ -1,0 +1,56 @@
+"""No run starts that would write one file twice or write over one of its own inputs.
+
+Names are compared as the most forgiving file systems do (letter case ignored, Unicode composed), because a tree
+restored on Linux is copied to macOS and Windows disks; inputs are compared by device and inode, because links and
+case-insensitive disks give one file many names.
+"""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Iterable
+from pathlib import Path
+
+from adacode_cli.errors import OutputError
+
+
+def folded(path: Path) -> str:
+    """The name under which two paths meet on a file system that ignores case and Unicode composition."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", os.path.normpath(path.absolute())).casefold())
+
+
+def refuse_shared_targets(pairs: Iterable[tuple[Path, Path]]) -> None:
+    """Raises OutputError naming both sources when two (source, target) pairs meet in one target."""
+    first_source: dict[str, Path] = {}
+    for source, target in pairs:
+        other = first_source.setdefault(folded(target), source)
+        if other is not source:
+            raise OutputError(
+                f"would be written twice: by {other} and by {source}",
+                path=target,
+                hint="Rename one of them, leave one out with --exclude, or restore them into different directories.",
+            )
+
+
+def refuse_overwritten_inputs(pairs: Iterable[tuple[Path, Path]], existing: Iterable[Path]) -> None:
+    """Raises OutputError when one of the targets that exist already is one of the sources under any name."""
+    by_identity = {identity: target for target in existing if (identity := _identity(target)) is not None}
+    if not by_identity:
+        return
+    for source, _ in pairs:
+        identity = _identity(source)
+        if identity in by_identity:
+            raise OutputError(
+                f"would overwrite the input {source}",
+                path=by_identity[identity],
+                hint="Originals are never written to: choose another directory with -o, or add --suffix.",
+            )
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:  # it vanished meanwhile, so it cannot be overwritten
+        return None
+    return status.st_dev, status.st_ino

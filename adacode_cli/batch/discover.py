@@ -1,0 +1,183 @@
+"""Every image below the inputs is found once, in a stable order, and nothing that is not a regular file is opened.
+
+Files come out one by one, so that a tree of any size costs the names of one directory per level. Links to
+directories are followed only to places outside the inputs and only once each: a loop cannot happen, and a
+photograph is not restored twice under two names. A problem (an unreadable directory, a pipe named `x.jpg`) is a
+value in the same stream, because one bad entry must not hide the rest of the tree.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from adacode_cli import atomic
+from adacode_cli.batch.globs import Globs
+from adacode_cli.errors import InputError
+from adacode_cli.imaging.decode import EXTENSIONS
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An image file: `path` as the person would write it, `relative` its place below the input `given`."""
+
+    path: Path
+    relative: Path
+    given: Path
+    in_tree: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PassedOver:
+    """An entry that is not restored, and why; `failed` when the person should not have expected that."""
+
+    path: Path
+    reason: str
+    failed: bool
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What takes part: patterns, and places to stay out of (outputs, masks), as absolute or relative paths."""
+
+    globs: Globs = field(default_factory=Globs)
+    avoid: tuple[Path, ...] = ()
+
+
+def discover(inputs: Sequence[Path], selection: Selection) -> Iterator[Found | PassedOver]:
+    """The images named by `inputs` or lying below them, sorted by name within each directory, depth first.
+
+    Files named outright are taken whatever their suffix; inside directories only image suffixes count, and names
+    that begin with a dot are left out. Raises InputError, before anything is yielded, for an input that does not
+    exist or is neither a file nor a directory.
+    """
+    kinds = [_is_directory(path) for path in inputs]
+    tree = _Tree(
+        selection, roots=[os.path.realpath(path) for path, is_dir in zip(inputs, kinds, strict=True) if is_dir]
+    )
+    return _each(inputs, kinds, tree)
+
+
+def _each(inputs: Sequence[Path], kinds: Sequence[bool], tree: _Tree) -> Iterator[Found | PassedOver]:
+    for path, is_dir in zip(inputs, kinds, strict=True):
+        if is_dir:
+            yield from tree.walk(path)
+        elif tree.avoids(path):
+            yield PassedOver(path, "it is a mask", failed=False)
+        elif tree.selection.globs.takes_file(path.name):
+            yield Found(path, Path(path.name), path, in_tree=False)
+
+
+def _is_directory(path: Path) -> bool:
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError)
+        message = "there is no such file or directory" if missing else f"cannot be read: {atomic.reason(error)}"
+        raise InputError(message, path=path, hint="Check the spelling; nothing was restored.") from error
+    if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
+        hint = "Pipe its bytes into 'adacode … -' instead."
+        raise InputError("is neither a file nor a directory", path=path, hint=hint)
+    return stat.S_ISDIR(mode)
+
+
+@dataclass
+class _Level:
+    """One open directory on the way down: what is left in it, its real path, and whether a link led here."""
+
+    entries: Iterator[os.DirEntry[str]]
+    real: str
+    linked: bool
+
+
+class _Tree:
+    """The walk through one or more directory inputs; remembers where links have led already."""
+
+    def __init__(self, selection: Selection, roots: Sequence[str]) -> None:
+        self.selection = selection
+        self._roots = roots
+        self._avoid = {os.path.realpath(path) for path in selection.avoid}
+        self._avoid_names = {Path(path).name for path in self._avoid}
+        self._entered_by_link: set[str] = set()
+
+    def avoids(self, path: Path) -> bool:
+        """True for a place to stay out of, under whatever name."""
+        return path.name in self._avoid_names and os.path.realpath(path) in self._avoid
+
+    def walk(self, given: Path) -> Iterator[Found | PassedOver]:
+        levels: list[_Level] = []
+        prefix = len(str(given))
+        problem = self._open(levels, str(given), os.path.realpath(given), linked=False)
+        if problem:
+            yield problem
+        while levels:
+            entry = next(levels[-1].entries, None)
+            if entry is None:
+                levels.pop()
+                continue
+            relative = entry.path[prefix:].lstrip(os.sep).replace(os.sep, "/")
+            result = self._judge(entry, relative, levels)
+            if isinstance(result, PassedOver):
+                yield result
+            elif result:
+                yield Found(Path(entry.path), Path(relative), given, in_tree=True)
+
+    def _judge(self, entry: os.DirEntry[str], relative: str, levels: list[_Level]) -> PassedOver | bool:
+        """True for an image; False for what is of no interest; directories are opened as a new level."""
+        if entry.name.startswith("."):
+            return False
+        try:
+            if entry.is_dir():
+                return False if self.selection.globs.excludes(relative) else self._descend(entry, levels)
+            if not _has_image_suffix(entry.name) or not self.selection.globs.takes_file(relative):
+                return False
+            if entry.is_file():
+                return not self.avoids(Path(entry.path))
+            return _not_regular(entry)
+        except OSError as error:  # a link that leads to itself, a directory that vanished
+            return PassedOver(Path(entry.path), f"cannot be read: {atomic.reason(error)}", failed=True)
+
+    def _descend(self, entry: os.DirEntry[str], levels: list[_Level]) -> PassedOver | bool:
+        is_link = entry.is_symlink()
+        real = os.path.realpath(entry.path) if is_link else f"{levels[-1].real.rstrip(os.sep)}{os.sep}{entry.name}"
+        linked = levels[-1].linked or is_link
+        if real in self._avoid:
+            return False
+        if linked and not self._is_new_outside(real):
+            if not is_link:
+                return False
+            return PassedOver(Path(entry.path), "a link to a directory that is visited anyway", failed=False)
+        return self._open(levels, entry.path, real, linked=linked) or False
+
+    def _is_new_outside(self, real: str) -> bool:
+        if real in self._entered_by_link or any(_within(real, root) or _within(root, real) for root in self._roots):
+            return False
+        self._entered_by_link.add(real)
+        return True
+
+    def _open(self, levels: list[_Level], path: str, real: str, *, linked: bool) -> PassedOver | None:
+        try:
+            with os.scandir(path) as scan:
+                entries = sorted(scan, key=lambda entry: entry.name)
+        except OSError as error:
+            return PassedOver(Path(path), f"the directory cannot be read: {atomic.reason(error)}", failed=True)
+        levels.append(_Level(iter(entries), real, linked))
+        return None
+
+
+def _within(inner: str, outer: str) -> bool:
+    return inner == outer or inner.startswith(outer.rstrip(os.sep) + os.sep)
+
+
+def _has_image_suffix(name: str) -> bool:
+    dot = name.rfind(".")  # not Path.suffix: this runs for every name of a tree
+    return dot > 0 and name[dot:].lower() in EXTENSIONS
+
+
+def _not_regular(entry: os.DirEntry[str]) -> PassedOver:
+    if entry.is_symlink() and not Path(entry.path).exists():
+        return PassedOver(Path(entry.path), "a link to a file that does not exist", failed=True)
+    return PassedOver(Path(entry.path), "not a regular file", failed=False)

@@ -1,0 +1,50 @@
+"""What happens in a run, as values, in the order in which it happens; all are emitted from the thread that runs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from adacode_cli.batch.outcome import Outcome
+from adacode_cli.batch.plan import Job
+from adacode_cli.batch.report import Report
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """The plan stands and the first file is about to be read; `roots` are the output trees."""
+
+    num_files: int
+    roots: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EntryPassedOver:
+    """An entry of the tree is left out, and why; this is no failure."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileStarted:
+    """The network begins with this file."""
+
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class FileFinished:
+    """A file is done (its output has its final name), skipped or failed."""
+
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class RunFinished:
+    """Nothing more will happen; also emitted when the run was stopped or interrupted."""
+
+    report: Report
+
+
+Event = RunStarted | EntryPassedOver | FileStarted | FileFinished | RunFinished

@@ -1,0 +1,89 @@
+"""`--include` and `--exclude` patterns mean the same on every platform and for every depth of tree.
+
+A pattern without a slash is compared with each single name on the way (`*.jpg`, `thumbs`), one with a slash with the
+whole path below the input (`2019/**/*.png`). Letter case is ignored, because cameras write `IMG_1.JPG`. Written here
+because `fnmatch` lets `*` cross slashes and `PurePath.full_match` needs Python 3.13.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from adacode_cli.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Globs:
+    """Which relative paths (with forward slashes) take part.
+
+    Raises UsageError for a pattern that holds nothing or an unclosed `[`.
+    """
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_include", tuple(_compiled(pattern) for pattern in self.include))
+        object.__setattr__(self, "_exclude", tuple(_compiled(pattern) for pattern in self.exclude))
+
+    def takes_file(self, relative: str) -> bool:
+        """True if the file matches an include pattern (or there is none) and nothing excludes it."""
+        included: Sequence[_Pattern] = getattr(self, "_include")  # noqa: B009
+        return (not included or any(pattern.matches(relative) for pattern in included)) and not self.excludes(relative)
+
+    def excludes(self, relative: str) -> bool:
+        """True if the file or directory itself is excluded; a directory's content goes with it."""
+        excluded: Sequence[_Pattern] = getattr(self, "_exclude")  # noqa: B009
+        return any(pattern.matches(relative) for pattern in excluded)
+
+
+@dataclass(frozen=True)
+class _Pattern:
+    regex: re.Pattern[str]
+    whole_path: bool
+
+    def matches(self, relative: str) -> bool:
+        subject = relative if self.whole_path else relative.rsplit("/", 1)[-1]
+        return self.regex.fullmatch(subject) is not None
+
+
+def _compiled(pattern: str) -> _Pattern:
+    body = pattern.removeprefix("./").strip("/")
+    if not body:
+        raise UsageError(f"the pattern {pattern!r} matches nothing", hint="Give a pattern such as '*.jpg'.")
+    return _Pattern(re.compile(_regex(body), re.IGNORECASE | re.DOTALL), whole_path="/" in body)
+
+
+def _regex(body: str) -> str:
+    parts: list[str] = []
+    at = 0
+    while at < len(body):
+        piece, at = _next_piece(body, at)
+        parts.append(piece)
+    return "".join(parts)
+
+
+def _next_piece(body: str, at: int) -> tuple[str, int]:
+    if body.startswith("**/", at):
+        return "(?:[^/]+/)*", at + 3
+    if body.startswith("**", at):
+        return ".*", at + 2
+    if body[at] == "*":
+        return "[^/]*", at + 1
+    if body[at] == "?":
+        return "[^/]", at + 1
+    if body[at] == "[":
+        return _character_class(body, at)
+    return re.escape(body[at]), at + 1
+
+
+def _character_class(body: str, at: int) -> tuple[str, int]:
+    negated = body.startswith("!", at + 1)
+    first = at + 2 if negated else at + 1
+    end = body.find("]", first + 1)  # a "]" in the first place stands for itself
+    if end < 0:
+        raise UsageError(f"the pattern {body!r} has a '[' without a ']'", hint="Write '[[]' for a literal bracket.")
+    members = re.sub(r"([\\\[\]^&~|])", r"\\\1", body[first:end])
+    return f"(?!/)[{'^' if negated else ''}{members}]", end + 1

@@ -1,0 +1,85 @@
+"""Where a restored image goes is decided by its name alone, before anything is read.
+
+Without `-o` the outputs lie beside the input in a directory of their own, never among the originals; with `-o` they
+mirror the input's tree there. The format is what the target's name says, so that names never lie.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from adacode_cli.batch.discover import Found
+from adacode_cli.errors import OutputError, UsageError
+from adacode_cli.imaging.encode import FORMATS, format_of
+
+_FALLBACK_FORMAT = "png"  # lossless, for inputs whose name does not tell a format that can be written
+
+
+@dataclass(frozen=True)
+class Naming:
+    """How outputs are named: `label` (such as "sr-x4") marks default directories, `format` None keeps the input's.
+
+    Raises UsageError for a suffix that would leave the directory and for an unknown format.
+    """
+
+    label: str
+    output: Path | None = None
+    format: str | None = None
+    suffix: str = ""
+
+    def __post_init__(self) -> None:
+        if "/" in self.suffix or os.sep in self.suffix or "\0" in self.suffix:
+            raise UsageError(f"the suffix {self.suffix!r} holds a path separator", hint="Use -o for a directory.")
+        if self.format is not None and self.format not in FORMATS:
+            raise UsageError(f"unknown format {self.format!r}", hint=f"Formats: {', '.join(FORMATS)}.")
+
+    def names_one_file(self) -> bool:
+        """True if `-o` is the name of an image file rather than a directory."""
+        output = self.output
+        return output is not None and format_of(output) is not None and not output.is_dir()
+
+    def check(self, inputs: Sequence[Path]) -> None:
+        """Raises UsageError or OutputError where `-o` cannot serve these inputs."""
+        if self.output is None:
+            return
+        if not self.names_one_file():
+            if self.output.exists() and not self.output.is_dir():
+                hint = "Give -o a directory, or a file name with an image suffix."
+                raise OutputError("exists and is not a directory", path=self.output, hint=hint)
+            return
+        if len(inputs) != 1 or inputs[0].is_dir():
+            hint = "With a directory or several inputs, -o names a directory."
+            raise UsageError(f"-o {self.output} is the name of one file", hint=hint)
+        if self.format is not None and self.format != format_of(self.output):
+            raise UsageError(f"-o {self.output} contradicts --format {self.format}", hint="Drop one of the two.")
+        if self.suffix:
+            raise UsageError("--suffix has no effect when -o names the file", hint="Drop one of the two.")
+
+    def root_of(self, given: Path) -> Path:
+        """The directory that holds all outputs of the input `given`."""
+        if self.output is not None:
+            return self.output.parent if self.names_one_file() else self.output
+        if not given.is_dir():
+            return given.parent / f"adacode-{self.label}"
+        named = given if given.name not in ("", "..") else Path(os.path.normpath(given.absolute()))
+        if not named.name:
+            raise UsageError(f"{given} has no place beside it", hint="Say where the outputs go with -o.")
+        return named.with_name(f"{named.name}-{self.label}")
+
+    def target_of(self, found: Found, root: Path) -> Path:
+        """The output file of `found` below `root`."""
+        if self.output is not None and self.names_one_file():
+            return self.output
+        own_format = format_of(found.relative)
+        target_format = self.format or own_format or _FALLBACK_FORMAT
+        extension = found.relative.suffix if target_format == own_format else FORMATS[target_format]
+        return root / found.relative.with_name(f"{found.relative.stem}{self.suffix}{extension}")
+
+    def is_own_output(self, found: Found, root: Path) -> bool:
+        """True if `found` is an output of an earlier run into the input's own tree, to judge by its suffix."""
+        if not self.suffix or not found.in_tree or not found.relative.stem.endswith(self.suffix):
+            return False
+        return os.path.realpath(root) == os.path.realpath(found.given)

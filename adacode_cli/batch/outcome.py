@@ -1,0 +1,53 @@
+"""How one file ended: the value that the console, the journal and the report all read."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from adacode_cli.errors import EXIT_BUG, AdaCodeError
+
+
+class Result(StrEnum):
+    """The three ways in which a file can end."""
+
+    DONE = "done"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a file failed: `kind` and `exit_code` as in `adacode_cli.errors`; `trace` is what -v shows."""
+
+    kind: str
+    exit_code: int
+    message: str
+    hint: str
+    trace: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One file's end. `seconds` counts the work spent on it, not its waiting; `num_bytes` is the output's size."""
+
+    result: Result
+    source: Path
+    target: Path | None
+    seconds: float = 0.0
+    num_bytes: int = 0
+    notes: tuple[str, ...] = ()
+    failure: Failure | None = None
+
+
+def failure_of(error: Exception, source: Path) -> Failure:
+    """The record of what went wrong with `source`; anything that is not an AdaCodeError counts as a bug of ours."""
+    trace = "".join(traceback.format_exception(error))
+    if isinstance(error, AdaCodeError):
+        about_another = error.path is not None and Path(error.path) != source  # its mask, its output
+        message = str(error) if about_another else error.message
+        return Failure(error.kind, error.exit_code, message, error.hint, trace)
+    hint = "This is a bug; please report it with the traceback that -v shows."
+    return Failure("bug", EXIT_BUG, f"{type(error).__name__}: {error}", hint, trace)

@@ -1,0 +1,67 @@
+"""What became of every file of a run, and the exit code that says so.
+
+A run that reached its end exits with 0, or with 9 when some files failed; when the only file failed there is nothing
+partial about it and the exit code is that of its own error.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from adacode_cli.batch.outcome import Outcome, Result
+from adacode_cli.errors import EXIT_DONE, EXIT_INTERRUPTED, AdaCodeError, PartialFailure
+
+
+@dataclass(frozen=True)
+class Report:
+    """The counts of a run. `total` is what was planned; a run that was stopped leaves `untouched` files."""
+
+    total: int
+    done: int
+    skipped: int
+    failed: tuple[Outcome, ...]
+    seconds: float
+    stopped_by: AdaCodeError | KeyboardInterrupt | None
+
+    @property
+    def untouched(self) -> int:
+        """Files that the run never came to, or dropped in flight."""
+        return self.total - self.done - self.skipped - len(self.failed)
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of the run as a whole."""
+        if isinstance(self.stopped_by, AdaCodeError):
+            return self.stopped_by.exit_code
+        if self.stopped_by is not None:
+            return EXIT_INTERRUPTED
+        if not self.failed:
+            return EXIT_DONE
+        only = self.failed[0].failure if self.total == 1 else None
+        return only.exit_code if only else PartialFailure.exit_code
+
+
+@dataclass
+class Tally:
+    """Counts outcomes as they come; keeps only the failed ones, so that its size does not grow with the run."""
+
+    total: int
+    done: int = 0
+    skipped: int = 0
+    failed: list[Outcome] = field(default_factory=list)
+    _began: float = field(default_factory=time.monotonic)
+
+    def add(self, outcome: Outcome) -> None:
+        """Counts one outcome."""
+        if outcome.result is Result.DONE:
+            self.done += 1
+        elif outcome.result is Result.SKIPPED:
+            self.skipped += 1
+        else:
+            self.failed.append(outcome)
+
+    def report(self, stopped_by: AdaCodeError | KeyboardInterrupt | None = None) -> Report:
+        """The counts so far, as the run's report."""
+        seconds = time.monotonic() - self._began
+        return Report(self.total, self.done, self.skipped, tuple(self.failed), seconds, stopped_by)

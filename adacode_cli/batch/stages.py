@@ -1,0 +1,124 @@
+"""The three stages of one file (read, restore, write), each safe to run in a thread of its own.
+
+They are kept apart from the order in which a run calls them, so that one image on a pipe and ten thousand on a disk
+are treated by the same code.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adacode_cli import atomic
+from adacode_cli.batch import weights_map
+from adacode_cli.batch.masks import MaskSource
+from adacode_cli.batch.outcome import Outcome, Result
+from adacode_cli.batch.plan import Job
+from adacode_cli.batch.restoring import Restore, Restored
+from adacode_cli.errors import OutputError
+from adacode_cli.imaging.decode import read_image
+from adacode_cli.imaging.encode import encode, format_of, losses
+from adacode_cli.imaging.image import Decoded
+
+
+@dataclass
+class Stopwatch:
+    """Adds up the seconds spent inside its `running` blocks, whichever thread they run in."""
+
+    seconds: float = 0.0
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds += time.perf_counter() - began
+
+
+@dataclass
+class Work:
+    """One job on its way through the stages, and the time spent on it."""
+
+    job: Job
+    watch: Stopwatch = field(default_factory=Stopwatch)
+    image: Decoded | None = None
+    mask: NDArray[np.bool_] | None = None
+    restored: Restored | None = None
+
+
+@dataclass(frozen=True)
+class Stages:
+    """What to do with each file. `maps_dir` receives the pictures of the mixing weights, mirroring the output tree."""
+
+    restore: Restore
+    mask_for: MaskSource | None = None
+    quality: int | None = None
+    maps_dir: Path | None = None
+
+    def read(self, work: Work) -> Work:
+        """Decodes the source and reads its mask. Raises InputError."""
+        with work.watch.running():
+            work.image = read_image(work.job.source)
+            if self.mask_for:
+                work.mask = self.mask_for(work.job.source, work.image)
+        return work
+
+    def infer(self, work: Work) -> Work:
+        """Runs the network. Raises DeviceError, WeightsError."""
+        assert work.image is not None, "read comes before infer"
+        with work.watch.running():
+            work.image, work.restored = self.restore(work.image, work.mask)
+        return work
+
+    def write(self, work: Work) -> Outcome:
+        """Encodes and writes the output, whole or not at all. Raises OutputError."""
+        assert work.image is not None, "infer comes before write"
+        assert work.restored is not None, "infer comes before write"
+        job = work.job
+        with work.watch.running():
+            format_name = format_of(job.target)
+            assert format_name is not None, "targets are named with a known suffix"
+            data, notes = encoded(work.image, format_name, self.quality)
+            if self.maps_dir:  # first, so that an output under its final name means that the whole job is done
+                write_new(map_path(self.maps_dir, job), map_png(work.image, work.restored))
+            write_new(job.target, data)
+        return Outcome(Result.DONE, job.source, job.target, work.watch.seconds, len(data), notes)
+
+
+def encoded(image: Decoded, format_name: str, quality: int | None) -> tuple[bytes, tuple[str, ...]]:
+    """The file's bytes, and everything a person should know about them. Raises OutputError."""
+    lost = losses(image, format_name)
+    lost_note = (f"not kept in {format_name}: {', '.join(lost)}",) if lost else ()
+    return encode(image, format=format_name, quality=quality), (*image.notes, *lost_note)
+
+
+def map_path(maps_dir: Path, job: Job) -> Path:
+    """Where the picture of a job's mixing weights goes; the output's full name keeps `a.jpg` and `a.png` apart."""
+    relative = job.target.relative_to(job.root)
+    return maps_dir / relative.with_name(f"{relative.name}.weights.png")
+
+
+def map_png(image: Decoded, restored: Restored) -> bytes:
+    """The picture of an image's mixing weights, as a PNG file."""
+    picture: NDArray[Any] = weights_map.draw(image.pixels, restored.mixing_weights, restored.categories)
+    drawn = Decoded(pixels=picture, alpha=None, format="png", icc=None, exif=None, notes=())
+    return encode(drawn, format="png")
+
+
+def write_new(target: Path, data: bytes) -> None:
+    """Writes a file whole or not at all, making its directories. Raises OutputError."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        hint = "Choose a writable directory with -o and run the same command again."
+        message = f"the directory cannot be made: {atomic.reason(error)}"
+        raise OutputError(message, path=target.parent, hint=hint) from error
+    atomic.write_bytes(target, data)

@@ -1,0 +1,156 @@
+"""What the project knows about weights: every name a person may write, and the files behind it.
+
+A catalogue never holds a dangling reference: every entry's files are described, every described file is used, and
+no two names collide. It is plain data without paths; where a file lies on this machine is `store`'s question.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from adacode_cli.checkpoints.digest import is_sha256
+from adacode_cli.errors import WeightsError
+
+Task = Literal["sr", "inpaint", "reconstruct"]
+Kind = Literal["bundled", "hub", "release"]
+
+TASKS: tuple[str, ...] = get_args(Task)
+KINDS: tuple[str, ...] = get_args(Kind)
+LIST_HINT = "`adacode weights list` shows every name."
+
+_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.(safetensors|pth)")
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """One file: its name without folders, its size in bytes and its SHA-256, each None while unknown.
+
+    A bundled file is unknown until it has been trained, a release file until it has been downloaded once.
+    """
+
+    name: str
+    bytes: int | None
+    sha256: str | None
+
+    def __post_init__(self) -> None:
+        _require(_FILE_NAME.fullmatch(self.name), f"bad file name {self.name!r}: a plain .safetensors or .pth name")
+        _require(self.bytes is None or self.bytes > 0, f"{self.name}: 'bytes' must be positive or null")
+        _require(
+            self.sha256 is None or is_sha256(self.sha256), f"{self.name}: 'sha256' must be 64 lower-case hex digits"
+        )
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One set of weights for one task.
+
+    `scale` is the factor between input and output side length (1 for inpainting and reconstruction). `files` are
+    names of `WeightsFile`s; parts that a family shares come first, the file of the task itself comes last.
+    """
+
+    name: str
+    family: str
+    task: Task
+    scale: int
+    files: tuple[str, ...]
+    licence: str
+    source: str
+    kind: Kind
+
+    def __post_init__(self) -> None:
+        for text in (self.name, self.family):
+            _require(_NAME.fullmatch(text), f"bad name {text!r}: lower-case letters, digits and single hyphens")
+        _require(self.task in TASKS, f"{self.name}: unknown task {self.task!r}; one of {', '.join(TASKS)}")
+        _require(self.kind in KINDS, f"{self.name}: unknown kind {self.kind!r}; one of {', '.join(KINDS)}")
+        _require(self.scale in (2, 4) if self.task == "sr" else self.scale == 1, f"{self.name}: bad scale {self.scale}")
+        _require(self.files, f"{self.name}: no files")
+        _require(len(set(self.files)) == len(self.files), f"{self.name}: a file is named twice")
+        _require(self.kind != "release" or len(self.files) == 1, f"{self.name}: a release entry is one file")
+        _require(self.licence and self.source, f"{self.name}: licence and source must not be empty")
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """All entries and files.
+
+    `hub_repo` is the Hub repository of what is not bundled, "OWNER/REPO" or "OWNER/REPO@REVISION", or None.
+    `release` is the address of the folder that holds the published release files, or None.
+    """
+
+    entries: tuple[Entry, ...]
+    files: tuple[WeightsFile, ...]
+    hub_repo: str | None
+    release: str | None
+
+    def __post_init__(self) -> None:
+        _require_unique(entry.name for entry in self.entries)
+        _require_unique(file.name for file in self.files)
+        _require_unique((entry.family, entry.task, entry.scale) for entry in self.entries)
+        for name in {entry.name for entry in self.entries} & set(self.families()):
+            raise _bad(f"{name!r} is both an entry and a family")
+        known = {file.name: file for file in self.files}
+        used = {name for entry in self.entries for name in entry.files}
+        _require(used <= known.keys(), f"files without a description: {', '.join(sorted(used - known.keys()))}")
+        _require(known.keys() <= used, f"files that no entry uses: {', '.join(sorted(known.keys() - used))}")
+        for entry in self.entries:
+            _require(entry.kind != "release" or self.release, f"{entry.name}: 'release' is not set")
+            # Whoever owns the Hub repository could otherwise change what everybody runs.
+            unknown = [name for name in entry.files if entry.kind == "hub" and known[name].sha256 is None]
+            _require(not unknown, f"{entry.name}: {', '.join(unknown)} comes from the Hub and needs a 'sha256'")
+
+    def families(self) -> tuple[str, ...]:
+        """The families' names, in the order in which they first occur."""
+        return tuple(dict.fromkeys(entry.family for entry in self.entries))
+
+    def entry(self, name: str) -> Entry:
+        """The entry called `name`; WeightsError with the nearest names when there is none."""
+        for entry in self.entries:
+            if entry.name == name:
+                return entry
+        raise self.unknown(name)
+
+    def file(self, name: str) -> WeightsFile:
+        """The description of one of the files that the entries name; WeightsError when there is none."""
+        for file in self.files:
+            if file.name == name:
+                return file
+        raise _bad(f"no file {name!r}")
+
+    def for_task(self, family: str, task: str, scale: int) -> Entry:
+        """The entry of `family` that does exactly `task` at `scale`; WeightsError naming what the family has."""
+        members = [entry for entry in self.entries if entry.family == family]
+        if not members:
+            raise self.unknown(family)
+        for entry in members:
+            if (entry.task, entry.scale) == (task, scale):
+                return entry
+        wanted = f"{task} ×{scale}" if task == "sr" else task
+        names = ", ".join(entry.name for entry in members)
+        raise WeightsError(f"the family {family!r} has no weights for {wanted}; it has {names}", hint=LIST_HINT)
+
+    def unknown(self, name: str) -> WeightsError:
+        """The error for a name that is neither an entry nor a family."""
+        names = [*self.families(), *(entry.name for entry in self.entries)]
+        near = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
+        suggestion = f" Did you mean {' or '.join(near)}?" if near else ""
+        return WeightsError(f"no weights are called {name!r}.{suggestion}", hint=LIST_HINT)
+
+
+def _bad(what: str) -> WeightsError:
+    return WeightsError(f"the weights catalogue is wrong: {what}", hint="Reinstall adacode-cli, or correct the file.")
+
+
+def _require(condition: object, what: str) -> None:
+    if not condition:
+        raise _bad(what)
+
+
+def _require_unique(keys: Iterable[object]) -> None:
+    twice = [key for key, count in Counter(keys).items() if count > 1]
+    _require(not twice, f"named twice: {', '.join(map(str, twice))}")

@@ -1,0 +1,128 @@
+"""`weights/catalogue.json` becomes a `Catalogue`, or an error that names the field that is wrong.
+
+The reader is strict (unknown keys are refused) because a misspelt optional key would silently switch off a digest
+check. Installed from a wheel, `weights/` lies inside the package; in a checkout or an editable install it lies at
+the repository's top, beside the package.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, cast
+
+from adacode_cli import atomic
+from adacode_cli.checkpoints.catalogue import Catalogue, Entry, Kind, Task, WeightsFile
+from adacode_cli.checkpoints.digest import sha256_of
+from adacode_cli.errors import WeightsError
+
+VERSION = 1
+FILE_NAME = "catalogue.json"
+
+_REINSTALL = "Reinstall adacode-cli, or correct the file."
+_TOP = {"version": int, "hub_repo": (str, type(None)), "release": (str, type(None)), "files": list, "entries": list}
+_FILE = {"name": str, "bytes": (int, type(None)), "sha256": (str, type(None))}
+_ENTRY = {
+    "name": str,
+    "family": str,
+    "task": str,
+    "scale": int,
+    "kind": str,
+    "files": list,
+    "licence": str,
+    "source": str,
+}
+
+
+def weights_folder() -> Path:
+    """The folder of the bundled weights and the catalogue; WeightsError when the installation has none."""
+    package = Path(__file__).resolve().parent.parent
+    candidates = (package / "weights", package.parent / "weights")
+    for folder in candidates:
+        if (folder / FILE_NAME).is_file():
+            return folder
+    looked = " and ".join(str(folder) for folder in candidates)
+    raise WeightsError(f"the weights catalogue is missing; looked in {looked}", hint="Reinstall adacode-cli.")
+
+
+def load(folder: Path | None = None) -> Catalogue:
+    """The catalogue in `folder` (by default the one that came with the program).
+
+    Raises WeightsError, naming the file, when it cannot be read or does not follow the schema.
+    """
+    path = (weights_folder() if folder is None else folder) / FILE_NAME
+    data = _read(path)
+    try:
+        return _catalogue(data)
+    except WeightsError as error:
+        raise WeightsError(error.message, path=path, hint=_REINSTALL) from error
+
+
+def describe_bundled(folder: Path) -> None:
+    """Write the size and SHA-256 of every bundled file in `folder` into its catalogue.json, in one atomic step.
+
+    Everything else in the catalogue stays as it is. To be run whenever bundled weights were trained anew. Raises
+    WeightsError when a bundled file is missing or the catalogue is wrong, OutputError when it cannot be written.
+    """
+    path = folder / FILE_NAME
+    catalogue = load(folder)
+    bundled = {name for entry in catalogue.entries if entry.kind == "bundled" for name in entry.files}
+    data = _read(path)
+    for item in data["files"]:
+        if item["name"] in bundled:
+            file = folder / item["name"]
+            if not file.is_file():
+                raise WeightsError("bundled weights are missing", path=file, hint="Train or copy them there first.")
+            item["bytes"], item["sha256"] = file.stat().st_size, sha256_of(file)
+    _catalogue(data)
+    atomic.write_bytes(path, (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_bytes())
+    except OSError as error:
+        raise WeightsError(f"cannot be read: {atomic.reason(error)}", path=path, hint=_REINSTALL) from error
+    except ValueError as error:  # both broken JSON and broken UTF-8
+        raise WeightsError(f"is not valid JSON: {error}", path=path, hint=_REINSTALL) from error
+    if not isinstance(data, dict):
+        raise WeightsError("must be a JSON object", path=path, hint=_REINSTALL)
+    return data
+
+
+def _catalogue(data: dict[str, Any]) -> Catalogue:
+    version = data.get("version")
+    if version != VERSION or isinstance(version, bool):
+        raise WeightsError(f"has version {version!r}; this program reads version {VERSION}")
+    _check(data, _TOP, "the catalogue")
+    files = tuple(_file(item, f"files[{i}]") for i, item in enumerate(data["files"]))
+    entries = tuple(_entry(item, f"entries[{i}]") for i, item in enumerate(data["entries"]))
+    return Catalogue(entries, files, data["hub_repo"], data["release"])
+
+
+def _file(item: object, where: str) -> WeightsFile:
+    return WeightsFile(**_check(item, _FILE, where))
+
+
+def _entry(item: object, where: str) -> Entry:
+    fields = _check(item, _ENTRY, where)
+    if not all(isinstance(name, str) for name in fields["files"]):
+        raise WeightsError(f"{where}: 'files' must hold names")
+    # Entry itself refuses a task or kind that is not one of the known words.
+    task, kind = cast(Task, fields.pop("task")), cast(Kind, fields.pop("kind"))
+    return Entry(**{**fields, "files": tuple(fields["files"])}, task=task, kind=kind)
+
+
+def _check(item: object, fields: dict[str, Any], where: str) -> dict[str, Any]:
+    """A copy of `item` if it is an object with exactly these fields, each of its type."""
+    if not isinstance(item, dict):
+        raise WeightsError(f"{where} must be a JSON object")
+    missing, extra = fields.keys() - item.keys(), item.keys() - fields.keys()
+    if missing or extra:
+        detail = [f"missing {name!r}" for name in sorted(missing)] + [f"unknown {name!r}" for name in sorted(extra)]
+        raise WeightsError(f"{where}: {', '.join(detail)}")
+    for name, kind in fields.items():
+        # bool is an int to Python, but not to the schema.
+        if not isinstance(item[name], kind) or isinstance(item[name], bool):
+            raise WeightsError(f"{where}: {name!r} has the wrong type ({type(item[name]).__name__})")
+    return dict(item)

@@ -1,0 +1,48 @@
+"""A file's SHA-256 is compared before its content is used.
+
+Weights are read by the network and, for published files, by an unpickler. A file that was cut short, damaged on
+disk or replaced is therefore stopped here, with both digests named, instead of failing later with a strange image.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+from adacode_cli import atomic
+from adacode_cli.errors import WeightsError
+
+_PATTERN = re.compile(r"[0-9a-f]{64}")
+
+
+def is_sha256(text: str) -> bool:
+    """Whether `text` is a SHA-256 as this project writes it: 64 lower-case hexadecimal digits."""
+    return _PATTERN.fullmatch(text) is not None
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's content, read in pieces, as 64 lower-case hexadecimal digits.
+
+    Raises WeightsError when the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise WeightsError(f"cannot be read: {atomic.reason(error)}", path=path) from error
+
+
+def verify(path: Path, expected: str, *, hint: str) -> None:
+    """Return only if the content of `path` has the SHA-256 `expected`.
+
+    Raises WeightsError with the expected and the found digest, and with `hint`, which says what to do next.
+    """
+    found = sha256_of(path)
+    if found != expected:
+        raise mismatch(path, expected=expected, found=found, hint=hint)
+
+
+def mismatch(path: Path | str, *, expected: str, found: str, hint: str) -> WeightsError:
+    """The error for a file whose content is not the expected one."""
+    return WeightsError(f"has the wrong SHA-256: expected {expected}, found {found}", path=path, hint=hint)

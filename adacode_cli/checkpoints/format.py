@@ -1,0 +1,116 @@
+"""Our file of weights: safetensors, with the network's configuration and its provenance in the metadata.
+
+A task of a family is spread over three files, as its stages were trained: the basis codebooks, the fused part
+(what turns codes into pictures), both shared by all tasks, and the task's own encoder. A "whole" file holds all.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from adacode_cli.atomic import reason, write_bytes
+from adacode_cli.errors import OutputError, WeightsError
+from adacode_cli.model.config import NetworkConfig
+from adacode_cli.version import __version__
+
+FORMAT_VERSION = 1
+METADATA_KEY = "adacode"
+Part = Literal["whole", "basis", "fused", "task"]
+# Which keys of a network's state dict each part holds; "task" has the rest.
+SHARED_PARTS: dict[str, tuple[str, ...]] = {
+    "basis": ("codebook.books.",),
+    "fused": ("codebook.after.", "decoder."),
+}
+_HINT = "Use a file written by adacode (or convert a published .pth: adacode weights convert FILE.pth OUT.safetensors)."
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where weights come from: their family, what they were trained on, under which licence, by which version."""
+
+    family: str = ""
+    trained_on: str = ""
+    licence: str = ""
+    source: str = ""
+    version: str = __version__
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Contents of one file. `config` is the network's own in "whole" and "task" files; tensors are float32."""
+
+    part: Part
+    config: NetworkConfig
+    provenance: Provenance
+    tensors: dict[str, Tensor]
+
+
+def part_of(key: str) -> Part:
+    """The part that a state-dict key belongs to."""
+    if key.startswith(SHARED_PARTS["basis"]):
+        return "basis"
+    return "fused" if key.startswith(SHARED_PARTS["fused"]) else "task"
+
+
+def write_weights(path: Path, weights: Weights, dtype: torch.dtype = torch.float32) -> None:
+    """Writes a file atomically, tensors as `dtype`, and makes its folder. Raises OutputError where that fails."""
+    header = {
+        "format": FORMAT_VERSION,
+        "part": weights.part,
+        "config": weights.config.to_dict(),
+        "provenance": asdict(weights.provenance),
+    }
+    tensors = {k: v.detach().to("cpu", dtype).contiguous() for k, v in sorted(weights.tensors.items())}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        what = f"cannot be made into a folder: {reason(error)}"
+        raise OutputError(what, path=path.parent, hint="Choose a writable place.") from error
+    write_bytes(path, save(tensors, {METADATA_KEY: json.dumps(header, sort_keys=True)}))
+
+
+def read_weights(path: Path) -> Weights:
+    """Reads a file that `write_weights` wrote, whatever its dtype. Raises WeightsError, naming the file."""
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {k: file.get_tensor(k).float() for k in file.keys()}  # noqa: SIM118 (not a mapping)
+    except SafetensorError as error:
+        raise WeightsError("is not a safetensors file, or is incomplete", path=path, hint=_HINT) from error
+    except OSError as error:
+        raise WeightsError(f"cannot be read: {reason(error)}", path=path, hint="Check the path.") from error
+    if METADATA_KEY not in metadata:
+        raise WeightsError("has no adacode metadata", path=path, hint=_HINT)
+    try:
+        return _described(json.loads(metadata[METADATA_KEY]), tensors)
+    except WeightsError as error:
+        raise WeightsError(error.message, path=path, hint=error.hint or _HINT) from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"has damaged adacode metadata: {error}", path=path, hint=_HINT) from error
+
+
+def _described(header: dict[str, Any], tensors: dict[str, Tensor]) -> Weights:
+    if header["format"] > FORMAT_VERSION:
+        found = f"has format {header['format']}, this version reads {FORMAT_VERSION}"
+        raise WeightsError(found, hint="Update adacode.")
+    if header["part"] not in get_args(Part):
+        raise WeightsError(f"has an unknown part {header['part']!r}", hint="Update adacode.")
+    config = NetworkConfig.from_dict(header["config"])
+    return Weights(header["part"], config, Provenance(**header["provenance"]), tensors)
+
+
+def split(state: Mapping[str, Tensor], config: NetworkConfig, provenance: Provenance) -> dict[Part, Weights]:
+    """A whole network as its three parts."""
+    groups: dict[Part, dict[str, Tensor]] = {"basis": {}, "fused": {}, "task": {}}
+    for key, tensor in state.items():
+        groups[part_of(key)][key] = tensor
+    return {part: Weights(part, config, provenance, tensors) for part, tensors in groups.items()}

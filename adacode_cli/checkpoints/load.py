@@ -1,0 +1,82 @@
+"""Files of weights → a network ready to run. Everything that could be wrong with them is found here, by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor
+
+from adacode_cli.checkpoints.format import SHARED_PARTS, Provenance, Weights, read_weights, write_weights
+from adacode_cli.checkpoints.keys import key_problems, listing
+from adacode_cli.checkpoints.published import read_published
+from adacode_cli.errors import WeightsError
+from adacode_cli.model.config import NetworkConfig
+from adacode_cli.model.network import AdaCode
+
+PUBLISHED_LICENCE = "its authors' (published AdaCode weights; may be non-commercial)"
+
+
+def read_any(path: Path) -> Weights:
+    """A `.pth` in the published layout or a safetensors file of ours. Raises WeightsError."""
+    if path.suffix.lower() in (".pth", ".pt", ".ckpt"):
+        config, tensors = read_published(path)
+        provenance = Provenance(family="published", licence=PUBLISHED_LICENCE, source=path.name)
+        return Weights("whole", config, provenance, tensors)
+    return read_weights(path)
+
+
+def convert_published(source: Path, target: Path) -> None:
+    """A published `.pth` → our format, float32, whole. Raises WeightsError, OutputError."""
+    weights = read_any(source)
+    build(weights.config, weights.tensors, source)
+    write_weights(target, weights)
+
+
+def load_network(paths: tuple[Path, ...]) -> tuple[AdaCode, Provenance]:
+    """The network that a task's files make together, in evaluation mode; the last file holds the task.
+
+    The file of a task alone takes its family's shared parts from its own folder. Raises WeightsError for files that
+    do not belong together or are incomplete.
+    """
+    parts = [(path, read_any(path)) for path in paths]
+    task_path, task = parts[-1]
+    if task.part in SHARED_PARTS:
+        raise WeightsError(
+            f"holds only the {task.part} part of a family",
+            path=task_path,
+            hint="Name a task's weights; `adacode weights list` shows them.",
+        )
+    if task.part == "task" and len(parts) == 1:
+        parts = [*_shared_parts_beside(task_path, task.provenance.family), *parts]
+    tensors: dict[str, Tensor] = {}
+    for path, weights in parts:
+        twice = tensors.keys() & weights.tensors.keys()
+        if twice:
+            raise WeightsError(
+                f"repeats tensors of another part: {listing(twice)}", path=path, hint="Give each part once."
+            )
+        tensors |= weights.tensors
+    return build(task.config, tensors, task_path), task.provenance
+
+
+def build(config: NetworkConfig, tensors: dict[str, Tensor], path: Path) -> AdaCode:
+    """A network with exactly these tensors. Raises WeightsError naming keys that miss, are too many or do not fit."""
+    network = AdaCode(config)
+    problems = key_problems(network.state_dict(), tensors)
+    if problems:
+        hint = "The parts of a family belong together; update them all, or use one whole file."
+        raise WeightsError(problems, path=path, hint=hint)
+    network.load_state_dict(tensors)
+    return network.eval().requires_grad_(False)
+
+
+def _shared_parts_beside(path: Path, family: str) -> list[tuple[Path, Weights]]:
+    """What a family's tasks share, looked for in the folder of a task's file by the family's name."""
+    names = [f"{family}-{part}.safetensors" for part in SHARED_PARTS]
+    # A family's name comes out of the file; it must not lead out of the file's folder.
+    missing = [name for name in names if Path(name).name != name or not path.with_name(name).is_file()]
+    if missing:
+        raise WeightsError(
+            f"is one part of a family; {' and '.join(missing)} must lie beside it", path=path, hint="Copy all parts."
+        )
+    return [(path.with_name(name), read_weights(path.with_name(name))) for name in names]

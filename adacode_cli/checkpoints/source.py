@@ -1,0 +1,67 @@
+"""What a person names with `--weights`, turned into the network of a task when the task asks for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from adacode_cli.checkpoints import catalogue_file, hub, store
+from adacode_cli.checkpoints.catalogue import Catalogue
+from adacode_cli.checkpoints.format import Provenance
+from adacode_cli.checkpoints.load import convert_published, load_network
+from adacode_cli.checkpoints.location import EntryName, FamilyName, HubFile, LocalFile, parse
+from adacode_cli.errors import WeightsError
+from adacode_cli.model.config import Task
+from adacode_cli.model.network import AdaCode
+
+
+class WeightsSource:
+    """A family, an entry, a file or a Hub address. Raises WeightsError at once for what cannot exist.
+
+    `hub_repo` overrides where unbundled files come from; `folder` holds the catalogue and the bundled files, by
+    default those of this installation.
+    """
+
+    def __init__(self, name: str, hub_repo: str | None = None, folder: Path | None = None) -> None:
+        self.name = name
+        self.hub_repo = hub_repo
+        self.folder = folder
+        self.catalogue: Catalogue = catalogue_file.load(folder)
+        self.location = parse(name, self.catalogue)
+
+    def network(self, task: Task, scale: int) -> tuple[AdaCode, Provenance]:
+        """The network for a task; `scale` is 2 or 4 for "sr" and 1 otherwise.
+
+        A single file serves its own task; for "sr" its own scale then counts. Raises WeightsError.
+        """
+        match self.location:
+            case FamilyName(family):
+                return self._entry(self.catalogue.for_task(family, task, scale).name)
+            case EntryName(name):
+                found = self._entry(name)
+            case LocalFile(path):
+                found = load_network((path,))
+            case HubFile():
+                found = load_network((hub.fetch(self.location),))
+        config = found[0].config
+        if config.task != task:
+            raise WeightsError(
+                f"{self.name} is for {config.task}, not for {task}", hint="`adacode weights list` shows what there is."
+            )
+        if config.scale < scale:
+            raise WeightsError(
+                f"{self.name} enlarges ×{config.scale} at most", hint=f"Use --scale {config.scale}, or other weights."
+            )
+        return found
+
+    def _entry(self, name: str) -> tuple[AdaCode, Provenance]:
+        # A family that is one download away is fetched when named: that is what naming it asks for.
+        entry = self.catalogue.entry(name)
+        paths = store.resolve(
+            entry,
+            self.catalogue,
+            convert=convert_published,
+            allow_download=entry.kind == "hub",
+            hub_repo=self.hub_repo,
+            folder=self.folder,
+        )
+        return load_network(paths)

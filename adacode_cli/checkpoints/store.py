@@ -1,0 +1,130 @@
+"""A catalogue entry becomes paths of files whose digests have been compared.
+
+The order is: bundled with the program, fetched earlier, fetched now (only where the caller allows it). So a run
+never uses the network for what is here, and never uses a file that nobody checked.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from adacode_cli.checkpoints import digest, hub, release
+from adacode_cli.checkpoints.cache import cache_dir, exclusive, storing
+from adacode_cli.checkpoints.catalogue import Catalogue, Entry, WeightsFile
+from adacode_cli.checkpoints.catalogue_file import weights_folder
+from adacode_cli.checkpoints.location import HubFile
+from adacode_cli.checkpoints.transfer import OnProgress
+from adacode_cli.checkpoints.trust import KnownDigests
+from adacode_cli.errors import WeightsError
+
+# Reads the published checkpoint at the first path and writes our format to the second.
+Convert = Callable[[Path, Path], None]
+State = Literal["bundled", "cached", "absent"]
+
+
+def resolve(
+    entry: Entry,
+    catalogue: Catalogue,
+    *,
+    convert: Convert,
+    allow_download: bool,
+    hub_repo: str | None = None,
+    on_progress: OnProgress | None = None,
+    folder: Path | None = None,
+) -> tuple[Path, ...]:
+    """The paths of an entry's files, in the entry's order, each verified; a release entry's one path is our format.
+
+    `hub_repo` overrides ADACODE_HUB_REPO and the catalogue. `on_progress` follows release downloads (the Hub's client
+    draws its own bar). `folder` holds the bundled files, by default those of this installation. Raises WeightsError
+    when a file is missing and must not be fetched, cannot be fetched, or is not what it should be; OutputError when
+    the cache cannot be written.
+    """
+    if entry.kind == "release":
+        return (_released(entry, catalogue, convert, on_progress, allow_download=allow_download),)
+    bundled = weights_folder() if folder is None else folder
+    files = [catalogue.file(name) for name in entry.files]
+    return tuple(_stored(file, entry, catalogue, bundled, hub_repo, allow_download=allow_download) for file in files)
+
+
+def state(entry: Entry, catalogue: Catalogue, *, hub_repo: str | None = None, folder: Path | None = None) -> State:
+    """Where an entry's files are, by their names alone: nothing is read, fetched or compared."""
+    if entry.kind == "release":
+        return "cached" if _converted_path(entry).is_file() else "absent"
+    bundled = weights_folder() if folder is None else folder
+    if all((bundled / name).is_file() for name in entry.files):
+        return "bundled"
+    missing = [name for name in entry.files if not (bundled / name).is_file()]
+    wanted = [_on_hub(name, catalogue, hub_repo) for name in missing]
+    return "cached" if all(one is not None and hub.cached(one) is not None for one in wanted) else "absent"
+
+
+def _stored(
+    file: WeightsFile, entry: Entry, catalogue: Catalogue, bundled: Path, hub_repo: str | None, *, allow_download: bool
+) -> Path:
+    path = bundled / file.name
+    if path.is_file():
+        if file.sha256 is not None:
+            digest.verify(path, file.sha256, hint="The installation is damaged: reinstall adacode-cli.")
+        return path
+    wanted = _on_hub(file.name, catalogue, hub_repo)
+    if wanted is None or file.sha256 is None:
+        hint = "Reinstall adacode-cli, or name the Hub repository that has it: --hub-repo OWNER/REPO."
+        raise WeightsError(f"{file.name} (for {entry.name}) did not come with this installation", path=path, hint=hint)
+    earlier = hub.cached(wanted)
+    # The digest alone decides whether a cached file will do: no network is needed to ask for a newer one.
+    if earlier is not None and digest.sha256_of(earlier) == file.sha256:
+        return earlier
+    if not allow_download:
+        raise _not_here(entry)
+    return hub.fetch(wanted, expected_sha256=file.sha256)
+
+
+def _on_hub(name: str, catalogue: Catalogue, hub_repo: str | None) -> HubFile | None:
+    where = hub.repository(hub_repo, catalogue.hub_repo)
+    return HubFile(where.repo, where.revision, name) if where else None
+
+
+def _converted_path(entry: Entry) -> Path:
+    return cache_dir() / "releases" / f"{entry.name}.safetensors"
+
+
+def _released(
+    entry: Entry, catalogue: Catalogue, convert: Convert, on_progress: OnProgress | None, *, allow_download: bool
+) -> Path:
+    target = _converted_path(entry)
+    known = KnownDigests(target.parent)
+    url = f"{catalogue.release}/{entry.files[0]}"
+    # Before the lock, so that a cache that is only readable serves what it has.
+    if _is_converted(target, url, known):
+        return target
+    if not allow_download and not (target.parent / entry.files[0]).is_file():
+        raise _not_here(entry)
+    with exclusive(target):
+        if _is_converted(target, url, known):
+            return target
+        published = release.download(url, target.parent, on_progress=on_progress)
+        temporary = target.with_name(f".{entry.name}.{secrets.token_hex(4)}.safetensors")
+        try:
+            with storing(target):
+                convert(published, temporary)
+                converted = digest.sha256_of(temporary)
+                known.record_conversion(url, converted)
+                temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+    return target
+
+
+def _is_converted(target: Path, url: str, known: KnownDigests) -> bool:
+    """Whether `target` is our conversion of what was downloaded; a damaged one is made again, not complained about."""
+    if not target.is_file():
+        return False
+    seen = known.get(url)
+    return seen is not None and seen.converted_sha256 == digest.sha256_of(target)
+
+
+def _not_here(entry: Entry) -> WeightsError:
+    return WeightsError(f"{entry.name} is not on this machine", hint=f"`adacode weights pull {entry.name}` fetches it.")

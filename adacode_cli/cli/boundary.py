@@ -1,0 +1,91 @@
+"""The one place where an exception becomes a message and an exit code.
+
+A person sees what failed, on which file, and what to do next, and no traceback unless they ask with -v; a program
+that asked for `--json` gets the same as an event. Whatever is not an `AdaCodeError` is a bug of ours: its traceback is
+kept and shown, with exit code 1.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import typer
+
+from adacode_cli.cli import json_events
+from adacode_cli.cli.stderr import error_text, stderr_console
+from adacode_cli.cli.stdout import StdoutClosedError, write_line
+from adacode_cli.errors import EXIT_BUG, EXIT_DONE, EXIT_INTERRUPTED, AdaCodeError, OutputError
+
+_BUG_TEXT = "This is a bug in adacode, not a mistake of yours. Please report it with all of the text above."
+
+
+@dataclass
+class Session:
+    """What the boundary must know about the command that is running; commands set it as soon as they can.
+
+    `exit_code` is that of a command that ends without an exception.
+    """
+
+    json: bool = False
+    verbose: bool = False
+    exit_code: int = EXIT_DONE
+
+
+def session_of(context: typer.Context) -> Session:
+    """The session that a command runs in."""
+    return context.ensure_object(Session)
+
+
+def guarded(command: Callable[[Session], object]) -> int:
+    """Runs `command` and returns the exit code of whatever becomes of it."""
+    session = Session()
+    try:
+        command(session)
+    except AdaCodeError as error:
+        return _told(error, session)
+    except StdoutClosedError:
+        return OutputError.exit_code
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except SystemExit as end:  # how the command-line library ends, for usage errors too
+        return _code_of(end, session)
+    except Exception as error:  # noqa: BLE001 - the boundary: shown with its traceback, never swallowed
+        return _told_bug(error, session)
+    return session.exit_code
+
+
+def _told(error: AdaCodeError, session: Session) -> int:
+    if session.verbose:
+        sys.stderr.write("".join(traceback.format_exception(error)))
+    if session.json:
+        _emit(json_events.error(error))
+    else:
+        stderr_console().print(error_text(error))
+    return error.exit_code
+
+
+def _told_bug(error: Exception, session: Session) -> int:
+    sys.stderr.write("".join(traceback.format_exception(error)))
+    summary = f"{type(error).__name__}: {error}"
+    if session.json:
+        _emit(json_events.bug(summary))
+    stderr_console().print(_BUG_TEXT)
+    return EXIT_BUG
+
+
+def _emit(line: str) -> None:
+    try:
+        write_line(line)
+    except StdoutClosedError:
+        return  # the exit code still tells
+
+
+def _code_of(end: SystemExit, session: Session) -> int:
+    if end.code in (None, EXIT_DONE):
+        return session.exit_code
+    if end.code == EXIT_BUG:  # how Typer and rich end when nobody reads standard output any more
+        return OutputError.exit_code
+    return end.code if isinstance(end.code, int) else EXIT_BUG

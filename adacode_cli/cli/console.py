@@ -1,0 +1,171 @@
+"""What a run shows: to a person on standard error, to a program as JSON lines on standard output.
+
+A terminal gets a live line with failures above it; a log file gets one plain line per file. `--quiet` leaves
+failures only. Nothing but data ever reaches standard output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, Self
+
+from rich.text import Text
+
+from adacode_cli.cli import json_events
+from adacode_cli.cli.progress import LiveLine
+from adacode_cli.cli.run_text import failed_line, finished_lines, outcome_line
+from adacode_cli.cli.stderr import printable, stderr_console
+from adacode_cli.cli.stdout import write_line
+
+if TYPE_CHECKING:
+    from adacode_cli.batch.events import Event
+    from adacode_cli.batch.outcome import Outcome
+    from adacode_cli.batch.plan import Job
+
+
+class Console(Protocol):
+    """What a command needs in order to tell what it does. Entered for the time of a run."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+    def on_event(self, event: Event) -> None:
+        """Shows one event of a run."""
+
+    def planned(self, job: Job) -> None:
+        """Shows one job of a dry run."""
+
+    def left_out(self, source: Path, target: Path | None, reason: str) -> None:
+        """Shows a file that a dry run would not restore."""
+
+    def note(self, name: str, text: str) -> None:
+        """Shows something that a person should know about one file."""
+
+    @contextmanager
+    def waiting(self, what: str) -> Iterator[None]:
+        """Shows that something without events takes its time."""
+
+
+def console_for(task: str, *, quiet: bool, verbose: bool, as_json: bool) -> Console:
+    """The console that the options ask for."""
+    return JsonConsole(task) if as_json else HumanConsole(quiet=quiet, verbose=verbose)
+
+
+class JsonConsole:
+    """Every event is a line on standard output (`json_events` documents them); standard error stays empty."""
+
+    def __init__(self, task: str) -> None:
+        self._task = task
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def on_event(self, event: Event) -> None:
+        line = json_events.line_of(event, self._task)
+        if line is not None:
+            write_line(line)
+
+    def planned(self, job: Job) -> None:
+        write_line(json_events.planned(job))
+
+    def left_out(self, source: Path, target: Path | None, reason: str) -> None:
+        write_line(json_events.skipped(source, target, reason))
+
+    def note(self, name: str, text: str) -> None:
+        """Notes are part of `file-done`."""
+
+    @contextmanager
+    def waiting(self, what: str) -> Iterator[None]:
+        del what
+        yield
+
+
+class HumanConsole:
+    """For a person: a live line on a terminal, a line per file elsewhere, failures always."""
+
+    def __init__(self, *, quiet: bool, verbose: bool) -> None:
+        self._console = stderr_console()
+        self._quiet = quiet
+        self._verbose = verbose
+        self._live = LiveLine(self._console) if self._console.is_terminal and not quiet else None
+        self._total = 0
+        self._counted = 0
+        self._roots: tuple[Path, ...] = ()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.end()
+
+    def on_event(self, event: Event) -> None:
+        from adacode_cli.batch import events
+
+        match event:
+            case events.RunStarted(num_files, roots):
+                self._total, self._roots = num_files, roots
+                if self._live:
+                    self._live.begin(num_files)
+            case events.EntryPassedOver(path, reason):
+                self._say(Text(printable(f"left out: {path}: {reason}"), style="dim"))
+            case events.FileStarted(job):
+                if self._live:
+                    self._live.at(str(job.source))
+            case events.FileFinished(outcome):
+                self._finished(outcome)
+            case events.RunFinished(report):
+                if self._live:
+                    self._live.end()
+                nothing_but_an_error = report.stopped_by is not None and report.untouched == report.total
+                if report.failed or not (self._quiet or nothing_but_an_error):
+                    self._print(finished_lines(report, self._roots))
+
+    def planned(self, job: Job) -> None:
+        write_line(f"{job.source} -> {job.target}")
+
+    def left_out(self, source: Path, target: Path | None, reason: str) -> None:
+        del target
+        self._say(Text(printable(f"left out: {source}: {reason}"), style="dim"))
+
+    def note(self, name: str, text: str) -> None:
+        self._say(Text(printable(f"{name}: {text}"), style="dim"))
+
+    @contextmanager
+    def waiting(self, what: str) -> Iterator[None]:
+        if not self._live:
+            yield
+            return
+        with self._console.status(f"{what} …"):
+            yield
+
+    def _finished(self, outcome: Outcome) -> None:
+        self._counted += 1
+        if self._live:
+            self._live.step(worked=outcome.seconds > 0)
+        if outcome.failure:
+            self._print(failed_line(outcome, hint_below=self._console.is_terminal))
+            if self._verbose:
+                self._print(Text(outcome.failure.trace, style="dim"))
+        elif self._verbose or not self._live:
+            self._say(outcome_line(outcome, self._counted, self._total))
+        elif outcome.notes:
+            self.note(str(outcome.source), "; ".join(outcome.notes))
+
+    def _say(self, text: Text) -> None:
+        if not self._quiet:
+            self._print(text)
+
+    def _print(self, text: Text) -> None:
+        self._console.print(text)

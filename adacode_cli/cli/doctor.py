@@ -1,0 +1,98 @@
+"""`adacode doctor`: everything that a report of a problem should contain, and whether the bundled weights are whole."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+
+from adacode_cli.cli import machine, stdout
+from adacode_cli.cli.boundary import session_of
+from adacode_cli.cli.machine import Facts
+from adacode_cli.errors import WeightsError
+
+_YES_NO = {True: "yes", False: "no", None: "unknown"}
+
+
+def doctor(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", metavar="", help="A JSON object on standard output.")] = False,
+    hub_repo: Annotated[
+        str | None,
+        typer.Option(metavar="OWNER/REPO", envvar="ADACODE_HUB_REPO", help="The Hub repository to report on."),
+    ] = None,
+) -> None:
+    """Show versions, devices, precision support, weights and caches.
+
+    Ends with exit code 4 if bundled weights are missing or damaged.
+    """
+    session_of(context).json = as_json
+    facts: Facts = {
+        "versions": machine.versions(),
+        "memory": machine.memory(),
+        "devices": machine.devices(),
+        "weights": machine.weights(hub_repo),
+        "places": machine.places(hub_repo),
+    }
+    if as_json:
+        stdout.write_line(json.dumps(facts))
+    else:
+        for line in _lines(facts):
+            stdout.write_line(line)
+    problems = [entry for entry in facts["weights"] if entry["problem"] and entry["kind"] == "bundled"]
+    if problems:
+        names = ", ".join(entry["name"] for entry in problems)
+        raise WeightsError(f"bundled weights cannot be used: {names}", hint="Reinstall adacode-cli.")
+
+
+def _lines(facts: Facts) -> Iterator[str]:
+    yield "versions"
+    yield from _pairs(facts["versions"])
+    yield ""
+    yield "memory"
+    yield from _pairs({name: _gigabytes(size) for name, size in facts["memory"].items()})
+    yield ""
+    yield "devices"
+    for device in facts["devices"]:
+        yield f"  {_device(device)}"
+        native = device["native"]
+        yield "      native: " + ", ".join(f"{name} {_YES_NO[native[name]]}" for name in ("fp32", "bf16", "fp16"))
+    yield ""
+    yield "weights"
+    yield from _pairs({entry["name"]: _weights(entry) for entry in facts["weights"]})
+    yield ""
+    yield "places"
+    yield from _pairs({name.replace("_", " "): _place(value) for name, value in facts["places"].items()})
+
+
+def _pairs(facts: Facts) -> Iterator[str]:
+    width = max((len(name) for name in facts), default=0)
+    return (f"  {name:<{width}}  {value}" for name, value in facts.items())
+
+
+def _device(device: Facts) -> str:
+    about = [device["name"]]
+    if "cores" in device:
+        about.append(f"{device['cores']} cores, {device['threads']} threads, {device['instructions']}")
+    if "free" in device:
+        about.append(f"{_gigabytes(device['free'])} of {_gigabytes(device['memory'])} free")
+    return f"{device['device']}: {', '.join(about)}"
+
+
+def _weights(entry: Facts) -> str:
+    if entry["problem"]:
+        return f"PROBLEM: {entry['problem']}"
+    verified = ", digests verified" if entry["state"] == "bundled" else ""
+    return f"{entry['state']}{verified}"
+
+
+def _place(value: object) -> str:
+    if isinstance(value, bool):
+        return _YES_NO[value]
+    return "none" if value is None else str(value)
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB"

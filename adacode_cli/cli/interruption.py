@@ -1,0 +1,21 @@
+"""Long work of one piece ends at the first Ctrl-C with exit code 130, without a traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+from adacode_cli.cli.signals import interruptible
+from adacode_cli.errors import EXIT_INTERRUPTED
+
+
+@contextmanager
+def ended_by_interruption() -> Iterator[None]:
+    """Within the block SIGINT and SIGTERM unwind the work and end the command. To be used in the main thread."""
+    try:
+        with interruptible():
+            yield
+    except KeyboardInterrupt as error:
+        raise typer.Exit(EXIT_INTERRUPTED) from error

@@ -1,0 +1,105 @@
+"""The events of `--json`: one JSON object per line on standard output, in ASCII, and nothing else there.
+
+Every object has `event`. A run is `run-started` (version, task, files, outputs), then for each file one of
+`file-done` (source, target, seconds, bytes, notes), `file-skipped` (source, target, reason) or `file-failed` (source,
+target or null, error), then `run-finished` (files, done, skipped, failed, untouched, seconds, exit_code). With
+`--dry-run` each file is `file-planned` (source, target). `error` (error) is why a command ended early; an error is
+kind, exit_code, message, path or null, and hint. An entry of a tree that is left out is `file-skipped` with target
+null.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from adacode_cli.errors import EXIT_BUG, AdaCodeError
+
+if TYPE_CHECKING:
+    from adacode_cli.batch.events import Event
+    from adacode_cli.batch.outcome import Outcome
+    from adacode_cli.batch.plan import Job
+    from adacode_cli.batch.report import Report
+
+SCHEMA_VERSION = 1
+
+
+def line_of(event: Event, task: str) -> str | None:
+    """The line for an event of a run, or None for those that only a person watches."""
+    from adacode_cli.batch import events
+
+    match event:
+        case events.RunStarted(num_files, roots):
+            fields = {"version": SCHEMA_VERSION, "task": task, "files": num_files, "outputs": _texts(roots)}
+            return _line("run-started", **fields)
+        case events.EntryPassedOver(path, reason):
+            return _line("file-skipped", source=str(path), target=None, reason=reason)
+        case events.FileFinished(outcome):
+            return _outcome(outcome)
+        case events.RunFinished(report):
+            return _report(report)
+        case events.FileStarted():
+            return None
+
+
+def planned(job: Job) -> str:
+    """The line for one job of a dry run."""
+    return _line("file-planned", source=str(job.source), target=str(job.target))
+
+
+def skipped(source: Path, target: Path | None, reason: str) -> str:
+    """The line for a file that is left out."""
+    return _line("file-skipped", source=str(source), target=_text(target), reason=reason)
+
+
+def error(failure: AdaCodeError) -> str:
+    """The line for the error that ended a command."""
+    path = None if failure.path is None else str(failure.path)
+    return _line("error", error=_error(failure.kind, failure.exit_code, failure.message, failure.hint, path))
+
+
+def bug(summary: str) -> str:
+    """The line for a bug of ours; its traceback is on standard error."""
+    return _line("error", error=_error("bug", EXIT_BUG, summary, "Please report it.", None))
+
+
+def _outcome(outcome: Outcome) -> str:
+    source, target = str(outcome.source), _text(outcome.target)
+    if outcome.failure:
+        failure = outcome.failure
+        error = _error(failure.kind, failure.exit_code, failure.message, failure.hint, source)
+        return _line("file-failed", source=source, target=target, error=error)
+    if outcome.result.value == "skipped":
+        return skipped(outcome.source, outcome.target, "the output exists")
+    fields = {"seconds": round(outcome.seconds, 3), "bytes": outcome.num_bytes, "notes": outcome.notes}
+    return _line("file-done", source=source, target=target, **fields)
+
+
+def _report(report: Report) -> str:
+    return _line(
+        "run-finished",
+        files=report.total,
+        done=report.done,
+        skipped=report.skipped,
+        failed=len(report.failed),
+        untouched=report.untouched,
+        seconds=round(report.seconds, 3),
+        exit_code=report.exit_code,
+    )
+
+
+def _error(kind: str, exit_code: int, message: str, hint: str, path: str | None) -> dict[str, object]:
+    return {"kind": kind, "exit_code": exit_code, "message": message, "path": path, "hint": hint}
+
+
+def _line(name: str, **fields: object) -> str:
+    return json.dumps({"event": name, **fields})
+
+
+def _texts(paths: tuple[Path, ...]) -> list[str]:
+    return [str(path) for path in paths]
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)

@@ -1,0 +1,126 @@
+"""What this machine and installation offer, as plain facts; `doctor` shows them."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib import metadata
+from typing import Any
+
+from adacode_cli.errors import AdaCodeError
+from adacode_cli.version import __version__
+
+_LIBRARIES = (
+    "torch",
+    "numpy",
+    "opencv-python-headless",
+    "opencv-python",
+    "pillow",
+    "tifffile",
+    "imageio",
+    "safetensors",
+    "huggingface-hub",
+    "typer",
+    "rich",
+)
+Facts = dict[str, Any]
+
+
+def versions() -> Facts:
+    """Of the program, of Python and of the libraries that are installed."""
+    found: Facts = {"adacode": __version__, "python": platform.python_version(), "system": platform.platform()}
+    for name in _LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:  # one of the two OpenCVs is enough
+            continue
+    return found
+
+
+def memory() -> Facts:
+    """Main memory in bytes, total and available; empty where the system does not say."""
+    try:
+        page, pages = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_PHYS_PAGES")
+        return {"total": page * pages, "available": page * os.sysconf("SC_AVPHYS_PAGES")}
+    except (AttributeError, OSError, ValueError):
+        return {}
+
+
+def devices() -> list[Facts]:
+    """Every device that torch can compute on, with the number types that it computes in natively."""
+    import torch
+
+    from adacode_cli.engine.device import computes_bf16
+
+    found = [_cpu()]
+    for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        free, total = torch.cuda.mem_get_info(index)
+        precision = {"fp32": True, "bf16": computes_bf16(torch.device("cuda", index)), "fp16": True}
+        name = torch.cuda.get_device_name(index)
+        found.append({"device": f"cuda:{index}", "name": name, "memory": total, "free": free, "native": precision})
+    if torch.backends.mps.is_available():
+        precision = {"fp32": True, "bf16": computes_bf16(torch.device("mps")), "fp16": True}
+        found.append({"device": "mps", "name": "Apple GPU", "native": precision})
+    return found
+
+
+def _cpu() -> Facts:
+    import torch
+
+    from adacode_cli.engine.device import computes_bf16
+
+    # Public since torch 2.11 or so; before, only the instruction set's name is known.
+    get_capabilities = getattr(torch.cpu, "get_capabilities", None)
+    flags: Facts = get_capabilities() if get_capabilities else {}
+    return {
+        "device": "cpu",
+        "name": flags.get("cpu_name") or platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "native": {
+            "fp32": True,
+            "bf16": computes_bf16(torch.device("cpu")),
+            "fp16": any(flags.get(flag) for flag in ("amx_fp16", "avx512_fp16", "fp16")) if flags else None,
+        },
+    }
+
+
+def weights(hub_repo: str | None) -> list[Facts]:
+    """Every catalogue entry: where its files are, and for bundled ones whether their digests are right."""
+    from adacode_cli.checkpoints import catalogue_file, store
+
+    catalogue = catalogue_file.load()
+    found = []
+    for entry in catalogue.entries:
+        facts: Facts = {"name": entry.name, "kind": entry.kind, "problem": None}
+        try:
+            facts["state"] = store.state(entry, catalogue, hub_repo=hub_repo)
+            if entry.kind == "bundled":
+                store.resolve(entry, catalogue, convert=_never, allow_download=False, hub_repo=hub_repo)
+        except AdaCodeError as error:
+            facts["problem"] = str(error)
+        found.append(facts)
+    return found
+
+
+def places(hub_repo: str | None) -> Facts:
+    """Where weights are looked for and kept. Whether there is a token is told, never the token."""
+    from huggingface_hub import constants, get_token
+
+    from adacode_cli.checkpoints import cache, catalogue_file, hub
+
+    repository = hub.repository(hub_repo, catalogue_file.load().hub_repo)
+    return {
+        "bundled": str(catalogue_file.weights_folder()),
+        "cache": str(cache.cache_dir()),
+        "hub_cache": constants.HF_HUB_CACHE,
+        "hub_endpoint": constants.ENDPOINT,
+        "hub_offline": bool(constants.is_offline_mode()),
+        "hub_repo": repository.repo if repository else None,
+        "hub_token": get_token() is not None,
+    }
+
+
+def _never(_source: object, _target: object) -> None:
+    raise AssertionError("bundled weights need no conversion")

@@ -1,0 +1,80 @@
+"""The program `adacode`: its commands, and the one entry point.
+
+Importing this module imports neither torch nor any pixels; commands do that when they run, so that `--help` and
+shell completion answer at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from adacode_cli.cli import doctor, evaluate, inpaint, reconstruct, sr, stdout, train, weights
+from adacode_cli.cli.boundary import Session, guarded
+from adacode_cli.version import __version__
+
+PROGRAM = "adacode"
+_RESTORE = "Restore images"
+_MANAGE = "Weights and this machine"
+_STUDY = "Train and measure"
+
+_EPILOG = """[bold]Start here[/bold]
+
+  adacode sr photos       restore a directory; results are in photos-sr-x4/
+  adacode sr --help       all options, with examples
+  adacode doctor          what this machine offers
+
+[bold]Exit codes[/bold]
+
+  0 done · 2 usage · 3 input · 4 weights · 5 device · 6 output · 7 journal
+  8 training · 9 finished, but some files failed · 130 interrupted · 1 a bug"""
+
+app = typer.Typer(
+    name=PROGRAM,
+    help="Restore whole folders of photographs: super-resolution, inpainting, reconstruction.",
+    epilog=_EPILOG,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        stdout.write_line(f"{PROGRAM} {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, metavar="", help="Print the version and end."
+        ),
+    ] = False,
+) -> None:
+    """Restore whole folders of photographs: super-resolution, inpainting, reconstruction."""
+
+
+app.command("sr", epilog=sr.EPILOG, rich_help_panel=_RESTORE, no_args_is_help=True)(sr.sr)
+app.command("inpaint", epilog=inpaint.EPILOG, rich_help_panel=_RESTORE, no_args_is_help=True)(inpaint.inpaint)
+app.command("reconstruct", epilog=reconstruct.EPILOG, rich_help_panel=_RESTORE, no_args_is_help=True)(
+    reconstruct.reconstruct
+)
+app.command("doctor", rich_help_panel=_MANAGE)(doctor.doctor)
+app.add_typer(weights.app, name="weights", rich_help_panel=_MANAGE)
+app.add_typer(train.app, name="train", rich_help_panel=_STUDY)
+app.add_typer(evaluate.app, name="eval", rich_help_panel=_STUDY)
+
+
+def main() -> None:
+    """Runs the program on `sys.argv` and ends the process with the exit code."""
+    sys.exit(guarded(_run))
+
+
+def _run(session: Session) -> None:
+    typer.main.get_command(app)(prog_name=PROGRAM, obj=session)

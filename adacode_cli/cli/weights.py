@@ -1,0 +1,195 @@
+"""`adacode weights`: what there is, fetching it, and turning a published checkpoint into a file of ours."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from adacode_cli.cli import stdout
+from adacode_cli.cli.boundary import session_of
+from adacode_cli.cli.signals import interruptible
+from adacode_cli.cli.stderr import printable, stderr_console
+from adacode_cli.errors import EXIT_INTERRUPTED, OutputError, UsageError
+
+if TYPE_CHECKING:
+    from adacode_cli.checkpoints.catalogue import Catalogue, Entry
+    from adacode_cli.checkpoints.transfer import OnProgress
+
+app = typer.Typer(help="List, fetch and convert weights.", no_args_is_help=True)
+
+_LIST_EPILOG = """[bold]Examples[/bold]
+
+  adacode weights list
+  adacode weights list --json | jq -r '.[] | select(.state == "absent") | .name'"""
+
+_PULL_EPILOG = """[bold]Examples[/bold]
+
+  adacode weights pull published-sr-x4
+  adacode weights pull compact --hub-repo OWNER/REPO
+  adacode weights pull hub:OWNER/REPO@v2/my.safetensors
+
+The files' paths are printed on standard output."""
+
+_CONVERT_EPILOG = """[bold]Example[/bold]
+
+  adacode weights convert AdaCode_SR_X4_model_g.pth mine.safetensors
+  adacode sr photos --weights mine.safetensors"""
+
+HubRepo = Annotated[
+    str | None,
+    typer.Option(
+        metavar="OWNER/REPO",
+        envvar="ADACODE_HUB_REPO",
+        help="Where on the Hugging Face Hub to look for weights that are not bundled.",
+    ),
+]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", metavar="", help="Tracebacks of errors.")]
+
+
+@app.command("list", epilog=_LIST_EPILOG)
+def list_weights(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", metavar="", help="A JSON array on standard output.")] = False,
+    hub_repo: HubRepo = None,
+) -> None:
+    """List every set of weights by name, and where its files are."""
+    from adacode_cli.checkpoints import catalogue_file, store
+
+    session_of(context).json = as_json
+    catalogue = catalogue_file.load()
+    rows = [_row(entry, catalogue, store.state(entry, catalogue, hub_repo=hub_repo)) for entry in catalogue.entries]
+    if as_json:
+        stdout.write_line(json.dumps(rows))
+        return
+    for line in _table(rows):
+        stdout.write_line(line)
+
+
+@app.command("pull", epilog=_PULL_EPILOG, no_args_is_help=True)
+def pull(
+    context: typer.Context,
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME", help="Names or families from 'adacode weights list', or hub: files."),
+    ],
+    hub_repo: HubRepo = None,
+    verbose: Verbose = False,
+) -> None:
+    """Fetch weights that are not bundled, and verify them."""
+    from adacode_cli.checkpoints import catalogue_file, hub, location
+
+    session_of(context).verbose = verbose
+    catalogue = catalogue_file.load()
+    wanted = [location.parse(name, catalogue) for name in names]
+    with interruptible(), _interruption_is_quiet():
+        for name, place in zip(names, wanted, strict=True):
+            match place:
+                case location.HubFile():
+                    stdout.write_line(str(hub.fetch(place)))
+                case location.LocalFile():
+                    raise UsageError(f"{name} is a file on this machine already", hint="Give it to --weights.")
+                case location.EntryName():
+                    _pull_entry(catalogue.entry(place.name), catalogue, hub_repo)
+                case location.FamilyName():
+                    for entry in catalogue.entries:
+                        if entry.family == place.name:
+                            _pull_entry(entry, catalogue, hub_repo)
+
+
+@app.command("convert", epilog=_CONVERT_EPILOG, no_args_is_help=True)
+def convert(
+    context: typer.Context,
+    source: Annotated[Path, typer.Argument(metavar="FILE.pth", help="A published AdaCode checkpoint.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="The file to write.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", metavar="", help="Write OUT again if it exists.")] = False,
+    verbose: Verbose = False,
+) -> None:
+    """Convert a published checkpoint into a file for --weights."""
+    session_of(context).verbose = verbose
+    if target.suffix.lower() != ".safetensors":
+        raise UsageError(f"{target} does not end in .safetensors", hint="Name the output OUT.safetensors.")
+    if target.exists() and not overwrite:
+        raise OutputError("exists already", path=target, hint="Add --overwrite, or choose another name.")
+    with interruptible(), _interruption_is_quiet():
+        from adacode_cli.checkpoints.load import convert_published
+
+        convert_published(source, target)
+    stderr_console().print(printable(f"{source} -> {target}"))
+
+
+def _pull_entry(entry: Entry, catalogue: Catalogue, hub_repo: str | None) -> None:
+    from adacode_cli.checkpoints import store
+
+    def convert_late(source: Path, target: Path) -> None:
+        from adacode_cli.checkpoints.load import convert_published  # torch, which only this needs
+
+        convert_published(source, target)
+
+    with _download_bar(entry.name) as on_progress:
+        paths = store.resolve(
+            entry, catalogue, convert=convert_late, allow_download=True, hub_repo=hub_repo, on_progress=on_progress
+        )
+    for path in paths:
+        stdout.write_line(str(path))
+
+
+@contextmanager
+def _download_bar(name: str) -> Iterator[OnProgress]:
+    """A bar on a terminal's standard error, with amount, speed and remaining time; nothing elsewhere."""
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    console = stderr_console()
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task(name, total=None, visible=False)
+        yield lambda done, total: progress.update(task, completed=done, total=total, visible=True)
+
+
+@contextmanager
+def _interruption_is_quiet() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise typer.Exit(EXIT_INTERRUPTED) from error
+
+
+def _row(entry: Entry, catalogue: Catalogue, state: str) -> dict[str, object]:
+    sizes = [catalogue.file(name).bytes for name in entry.files]
+    return {
+        "name": entry.name,
+        "family": entry.family,
+        "task": entry.task,
+        "scale": entry.scale,
+        "state": state,
+        "bytes": None if None in sizes else sum(size for size in sizes if size is not None),
+        "files": list(entry.files),
+        "licence": entry.licence,
+        "source": entry.source,
+    }
+
+
+def _table(rows: list[dict[str, object]]) -> Iterator[str]:
+    header = ("NAME", "TASK", "SIZE", "STATE", "LICENCE")
+    cells = [header, *(_cells(row) for row in rows)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(header))]
+    for line in cells:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+
+
+def _cells(row: dict[str, object]) -> tuple[str, str, str, str, str]:
+    task = f"sr x{row['scale']}" if row["task"] == "sr" else str(row["task"])
+    size = row["bytes"]
+    shown = f"{size / 1e6:.1f} MB" if isinstance(size, int) else "?"
+    return str(row["name"]), task, shown, str(row["state"]), str(row["licence"])

@@ -1,0 +1,63 @@
+"""NumPy pictures to tensors and back, exactly: every integer value survives a round trip.
+
+Pictures are converted in strips of rows, so that a large result needs its own bytes and not several copies in float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from adacode_cli.errors import InputError
+
+_TOPS = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535, np.dtype(np.float32): 1}
+# Pixels of a strip: 48 MB as three float32 channels.
+STRIP_PX = 1 << 22
+Pixels = npt.NDArray[Any]
+
+
+def check_picture(image: Pixels) -> None:
+    """Raises InputError unless `image` is H×W, H×W×3 or H×W×4 (no side 0) of uint8, uint16 or finite float32."""
+    shape_fits = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4))
+    if not shape_fits or image.size == 0 or image.dtype not in _TOPS:
+        raise InputError(
+            f"an array of shape {image.shape} and type {image.dtype} is not a picture",
+            hint="Pictures are H×W, H×W×3 or H×W×4 arrays of uint8, uint16 or float32 (0 to 1).",
+        )
+    if image.dtype == np.float32 and not np.isfinite(image).all():
+        # One such sample would spread over every pixel that sees it, and where it ends nobody could tell.
+        count = image.size - np.count_nonzero(np.isfinite(image))
+        raise InputError(
+            f"{count} of the picture's {image.size} samples are not finite",
+            hint="Replace NaN and infinity by numbers from 0 to 1; where they mark holes, inpaint them with a mask.",
+        )
+
+
+def to_tensor(image: Pixels) -> Tensor:
+    """H×W or H×W×3 picture → 1×3×H×W float32 in [0, 1]; grey is repeated."""
+    x = torch.from_numpy(np.array(image, np.float32, order="C")).div_(_TOPS[image.dtype])
+    x = x.expand(3, *x.shape) if x.ndim == 2 else x.permute(2, 0, 1)
+    return x[None].contiguous()
+
+
+def to_picture(image_CHW: Tensor, like: Pixels) -> Pixels:
+    """3×H×W float → a picture of the dtype of `like`, grey where `like` is grey, clipped to the range."""
+    height, width = image_CHW.shape[1:]
+    grey, top = like.ndim == 2, _TOPS[like.dtype]
+    picture = np.empty((height, width) if grey else (height, width, 3), like.dtype)
+    for rows in strips(height, width):
+        part = image_CHW[:, rows]
+        values = (part.mean(0) if grey else part.permute(1, 2, 0)).clamp(0, 1).numpy()
+        picture[rows] = values if top == 1 else np.rint(values * np.float32(top))
+    return picture
+
+
+def strips(height: int, width: int, most_px: int = STRIP_PX) -> Iterator[slice]:
+    """Rows 0 … height-1 in order, at most `most_px` pixels at a time, and at least one row."""
+    step = max(1, most_px // width)
+    return (slice(top, min(top + step, height)) for top in range(0, height, step))

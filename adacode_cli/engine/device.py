@@ -1,0 +1,61 @@
+"""Which device runs the network, and in which precision: what is asked for, or the best that is there."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+
+from adacode_cli.errors import DeviceError, UsageError
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_DEVICE = re.compile(r"cpu|mps|cuda(:[0-9]+)?")
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto`, `cpu`, `cuda`, `cuda:1`, `mps` → a device that exists. Raises DeviceError; UsageError for a bad name."""
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    if not _DEVICE.fullmatch(name):
+        raise UsageError(f"unknown device {name!r}", hint="Choose auto, cpu, cuda, cuda:0, cuda:1, … or mps.")
+    kind, _, index = name.partition(":")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise DeviceError("no CUDA device is available", hint="Use --device cpu, or install a CUDA build of torch.")
+    if kind == "cuda" and index and int(index) >= torch.cuda.device_count():
+        raise DeviceError(f"there is no {name}", hint=f"This machine has {torch.cuda.device_count()} CUDA device(s).")
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError("no MPS device is available", hint="Use --device cpu.")
+    return torch.device(name)
+
+
+def computes_bf16(device: torch.device) -> bool:
+    """Whether the device has bfloat16 arithmetic of its own; emulated bf16 is slower than fp32 and less exact."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type == "cpu":
+        # Not public, so a later torch may lack them: then bf16 is merely not chosen by itself.
+        asks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+        return any(ask() for ask in asks if ask is not None)
+    return False
+
+
+def check_precision(name: str) -> None:
+    """Raises UsageError for a precision that there is not, whatever the device."""
+    if name != "auto" and name not in PRECISIONS:
+        raise UsageError(f"unknown precision {name!r}", hint="Choose auto, fp32, bf16 or fp16.")
+
+
+def choose_precision(name: str, device: torch.device, *, deep: bool) -> torch.dtype:
+    """`auto`, `fp32`, `bf16`, `fp16` → a dtype that the device computes. Raises DeviceError, UsageError.
+
+    `auto` is bf16 where that is native and the picture has 8 bits a channel, float32 otherwise; `deep` says that
+    the picture has more, whose last bits bf16 would not keep.
+    """
+    check_precision(name)
+    if name == "auto":
+        return torch.bfloat16 if computes_bf16(device) and not deep else torch.float32
+    if name == "bf16" and device.type == "cuda" and not computes_bf16(device):
+        raise DeviceError("this CUDA device does not compute bf16", hint="Use --precision fp16 or fp32.")
+    return PRECISIONS[name]

@@ -1,0 +1,209 @@
+"""The tool as a Python object: pictures in, restored pictures out. The command line is built on it.
+
+restorer = Restorer.from_pretrained("compact")
+large = restorer.sr(image, scale=4)                # H×W×3 uint8 → 4H×4W×3 uint8
+whole = restorer.inpaint(image, mask)              # mask: H×W bool, True = hole
+clean = restorer.reconstruct(image)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from adacode_cli.checkpoints.source import WeightsSource
+from adacode_cli.engine.arrays import Pixels, check_picture, to_picture, to_tensor
+from adacode_cli.engine.device import choose_device, choose_precision
+from adacode_cli.engine.memory import is_out_of_memory
+from adacode_cli.engine.options import RunOptions
+from adacode_cli.engine.runner import Runner, RunResult
+from adacode_cli.errors import DeviceError, InputError, UsageError
+from adacode_cli.geometry import feather_mask, grow_mask
+
+Task = Literal["sr", "inpaint", "reconstruct"]
+MAX_SCALE = 4
+
+
+@dataclass(frozen=True)
+class Restored:
+    """image: in the input's layout and dtype. mixing_weights: K×h×w float32, a value for each basis and latent cell.
+
+    categories: the K names of the bases. notes: what a person should know about this image.
+    """
+
+    image: Pixels
+    mixing_weights: npt.NDArray[np.float32]
+    categories: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+class Restorer:
+    """Restores pictures with one family of weights, or with one file.
+
+    Networks are loaded when their task is first asked for and then kept. Pictures are H×W (grey), H×W×3 (RGB) or
+    H×W×4 (RGBA) arrays of uint8, uint16 or float32 in [0, 1]; results have the same layout and dtype. One object
+    serves one thread at a time.
+    """
+
+    def __init__(self, source: WeightsSource, device: torch.device, options: RunOptions) -> None:
+        self._source, self._device, self._options = source, device, options
+        self._runners: dict[str, Runner] = {}
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str = "compact",
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        tile: str | int = "auto",
+        overlap: int | None = None,
+        hub_repo: str | None = None,
+    ) -> Restorer:
+        """`name`: a family ("compact"), a catalogue entry ("compact-sr-x4"), a .safetensors or published .pth file, or
+        "hub:OWNER/REPO[@REVISION]/FILE". `tile`: "auto", "none" or a side in output pixels; `overlap`: output pixels.
+
+        Raises UsageError for impossible options, DeviceError for a device that is not there or cannot compute in
+        `precision`, WeightsError for unknown weights.
+        """
+        options, chosen = RunOptions(precision, tile, overlap), choose_device(device)
+        choose_precision(precision, chosen, deep=False)
+        return cls(WeightsSource(name, hub_repo), chosen, options)
+
+    def sr(self, image: Pixels, scale: float = 4) -> Pixels:
+        """Enlarges by `scale` (1 to 4): the next larger network, then an area resize. Sides are rounded, half up."""
+        return self.restore("sr", image, scale=scale).image
+
+    def inpaint(self, image: Pixels, mask: npt.NDArray[np.bool_], *, grow: int = 0, feather: int = 0) -> Pixels:
+        """Fills the holes (`mask` True), grown by `grow` pixels and blended over `feather` more, and nothing else."""
+        return self.restore("inpaint", image, mask=mask, grow=grow, feather=feather).image
+
+    def reconstruct(self, image: Pixels) -> Pixels:
+        """The picture as the codebooks see it: rebuilt from codes alone."""
+        return self.restore("reconstruct", image).image
+
+    def prepare(self, task: Task, scale: float = 4) -> None:
+        """Loads what `restore` will need, so that a long run fails before its first picture. Raises WeightsError."""
+        self._runner(task, _network_scale(scale) if task == "sr" else 1)
+
+    def restore(
+        self,
+        task: Task,
+        image: Pixels,
+        *,
+        scale: float = 4,
+        mask: npt.NDArray[np.bool_] | None = None,
+        grow: int = 0,
+        feather: int = 0,
+    ) -> Restored:
+        """One picture through one task, with the mixing weights; `scale` is for "sr", the rest for "inpaint".
+
+        An alpha channel passes by the network: enlarged for "sr", unchanged otherwise. Raises UsageError for
+        impossible values, InputError for what is no picture or no mask of it, WeightsError, and DeviceError when
+        there is not enough memory.
+        """
+        if task not in get_args(Task):
+            raise UsageError(f"unknown task {task!r}", hint=f"Choose one of: {', '.join(get_args(Task))}.")
+        check_picture(image)
+        color = image[..., :3] if image.shape[2:] == (4,) else image
+        with _memory_for(image):
+            if task == "sr":
+                restored = self._enlarge(color, scale)
+            elif task == "inpaint":
+                restored = self._fill(color, mask, grow, feather)
+            else:
+                runner = self._runner("reconstruct", 1)
+                restored = _finished(runner, runner.run(to_tensor(color), deep=_deep(color)), color)
+            if color is image:
+                return restored
+            alpha = resize(np.ascontiguousarray(image[..., 3]), *restored.image.shape[:2])
+            return replace(restored, image=np.dstack((restored.image, alpha)))
+
+    def _enlarge(self, image: Pixels, scale: float) -> Restored:
+        if not 1 <= scale <= MAX_SCALE:
+            raise UsageError(f"scale {scale:g} is not between 1 and {MAX_SCALE}", hint="Enlarge twice for more.")
+        runner = self._runner("sr", _network_scale(scale))
+        restored = _finished(runner, runner.run(to_tensor(image), deep=_deep(image)), image)
+        h, w = (max(1, math.floor(side * scale + 0.5)) for side in image.shape[:2])
+        return replace(restored, image=resize(restored.image, h, w))
+
+    def _fill(self, image: Pixels, mask: npt.NDArray[np.bool_] | None, grow: int, feather: int) -> Restored:
+        if mask is None or mask.shape != image.shape[:2] or mask.dtype != np.bool_:
+            found = "no mask" if mask is None else f"a {mask.dtype} mask of shape {mask.shape}"
+            raise InputError(
+                f"{found} for an image of {image.shape[:2]}", hint="Give a boolean mask, True in the holes."
+            )
+        hole = grow_mask(mask, grow)
+        runner = self._runner("inpaint", 1)
+        x = to_tensor(image)
+        hole_B1HW = torch.from_numpy(hole.astype(np.float32))[None, None]
+        if runner.config.mask_channel:
+            x = torch.cat((x * (1 - hole_B1HW), hole_B1HW), 1)
+        else:  # the published network knows holes as white paint
+            x = torch.maximum(x, hole_B1HW)
+        restored = _finished(runner, runner.run(x, deep=_deep(image)), image)
+        return replace(restored, image=composite(image, restored.image, feather_mask(hole, feather)))
+
+    def _runner(self, task: Task, scale: int) -> Runner:
+        key = f"{task}-{scale}"
+        if key not in self._runners:
+            network, _ = self._source.network(task, scale)
+            self._runners[key] = Runner(network, self._device, self._options)
+        return self._runners[key]
+
+
+def composite(image: Pixels, filled: Pixels, weight_HW: npt.NDArray[np.float32]) -> Pixels:
+    """`filled` where the weight is 1, `image` bit for bit where it is 0, a blend between."""
+    result = image.copy()
+    whole, part = weight_HW >= 1, (weight_HW > 0) & (weight_HW < 1)
+    result[whole] = filled[whole]
+    old, new = image[part].astype(np.float32), filled[part].astype(np.float32)
+    share = weight_HW[part] if image.ndim == 2 else weight_HW[part][:, None]
+    blended = old + share * (new - old)
+    result[part] = blended if image.dtype == np.float32 else np.rint(blended)
+    return result
+
+
+def resize(image: Pixels, height: int, width: int) -> Pixels:
+    """Area interpolation where it shrinks, cubic where it grows; same dtype, clipped."""
+    if image.shape[:2] == (height, width):
+        return image
+    shrinks = height <= image.shape[0] and width <= image.shape[1]
+    resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+    return np.asarray(np.clip(resized, 0, 1) if image.dtype == np.float32 else resized, image.dtype)
+
+
+@contextmanager
+def _memory_for(image: Pixels) -> Iterator[None]:
+    """Says so in a person's words when there is no room for the whole picture; room for tiles is `tiled`'s business."""
+    try:
+        yield
+    except (RuntimeError, MemoryError, cv2.error) as error:
+        if not is_out_of_memory(error):
+            raise
+        h, w = image.shape[:2]
+        raise DeviceError(
+            f"out of memory for a picture of {w}×{h} pixels, however small its tiles",
+            hint="Cut the picture, choose a smaller --scale, or close other programs.",
+        ) from error
+
+
+def _finished(runner: Runner, result: RunResult, like: Pixels) -> Restored:
+    picture = to_picture(result.image_CHW, like)
+    return Restored(picture, result.mixing_KHW.numpy(), runner.config.names(), result.notes)
+
+
+def _deep(image: Pixels) -> bool:
+    return image.dtype != np.uint8
+
+
+def _network_scale(scale: float) -> int:
+    return 2 if scale <= 2 else 4

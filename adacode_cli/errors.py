@@ -1,0 +1,90 @@
+"""Every failure a person can cause or meet, each class bound to one documented exit code.
+
+A message says what failed, on which file, and what to do next. The command line turns these into text and an
+exit status in one place (`adacode_cli.cli.boundary`); library users catch `AdaCodeError`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+EXIT_DONE = 0
+EXIT_BUG = 1
+EXIT_INTERRUPTED = 130
+
+
+class AdaCodeError(Exception):
+    """Base of all errors that are not bugs of ours.
+
+    `message` says what failed, `path` on which file (or None), `hint` what to do next (or "").
+    """
+
+    exit_code: ClassVar[int] = EXIT_BUG
+    kind: ClassVar[str] = "error"
+
+    def __init__(self, message: str, *, path: Path | str | None = None, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.path = path
+        self.hint = hint
+
+    def __str__(self) -> str:
+        where = f"{self.path}: " if self.path is not None else ""
+        return f"{where}{self.message}"
+
+
+class UsageError(AdaCodeError):
+    """The options contradict one another or hold impossible values."""
+
+    exit_code = 2
+    kind = "usage"
+
+
+class InputError(AdaCodeError):
+    """No images, an image that cannot be decoded, or a mask that does not fit."""
+
+    exit_code = 3
+    kind = "input"
+
+
+class WeightsError(AdaCodeError):
+    """Weights are unknown, cannot be fetched, have the wrong digest or the wrong layout."""
+
+    exit_code = 4
+    kind = "weights"
+
+
+class DeviceError(AdaCodeError):
+    """The device is unavailable, or out of memory at the smallest tile."""
+
+    exit_code = 5
+    kind = "device"
+
+
+class OutputError(AdaCodeError):
+    """Two inputs would write one output, the output exists, or it cannot be written."""
+
+    exit_code = 6
+    kind = "output"
+
+
+class JournalError(AdaCodeError):
+    """The journal of a run cannot be read or written."""
+
+    exit_code = 7
+    kind = "journal"
+
+
+class TrainingError(AdaCodeError):
+    """Training stopped: a non-finite loss, unusable data, or a run folder that does not fit."""
+
+    exit_code = 8
+    kind = "training"
+
+
+class PartialFailure(AdaCodeError):  # noqa: N818 (a run that came through is no error of its own)
+    """The run finished, but some files failed; the report names them."""
+
+    exit_code = 9
+    kind = "partial"

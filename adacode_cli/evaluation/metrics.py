@@ -1,0 +1,81 @@
+"""Distances between a restored picture and its original, defined once so that figures can be compared.
+
+All take H×W×3 uint8 RGB pictures of one size. Luma is BT.601's in its studio range (16 to 235), unrounded, and four
+pixels at each border are left out, as is usual for super-resolution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Picture = npt.NDArray[np.uint8]
+Plane = npt.NDArray[np.float64]
+# Two B×3×H×W float RGB tensors in [0, 1] → B distances.
+Perceptual = Callable[[Tensor, Tensor], Tensor]
+
+BORDER_PX = 4
+# Smallest side that all metrics can be computed for: LPIPS needs it.
+MIN_SIDE = 32
+_PEAK = 255.0
+_LUMA_RGB = np.array([65.481, 128.553, 24.966]) / _PEAK
+_LUMA_FOOT = 16.0
+# Wang et al. 2004: an 11×11 Gaussian window, and the constants that keep quotients of flat areas finite.
+_WINDOW, _SIGMA = 11, 1.5
+_C1, _C2 = (0.01 * _PEAK) ** 2, (0.03 * _PEAK) ** 2
+_LEAST_ERROR = 1e-10
+
+
+def luma(picture: Picture) -> Plane:
+    """H×W×3 uint8 RGB → H×W float64 in [16, 235], its borders cut by BORDER_PX."""
+    inner = picture[BORDER_PX:-BORDER_PX, BORDER_PX:-BORDER_PX]
+    return np.asarray(inner.astype(np.float64) @ _LUMA_RGB + _LUMA_FOOT)
+
+
+def psnr(a: npt.NDArray[np.generic], b: npt.NDArray[np.generic]) -> float:
+    """Peak signal-to-noise ratio in dB of arrays of one shape on the scale 0 to 255; equal ones have 148.13."""
+    error = float(np.square(a.astype(np.float64) - b.astype(np.float64)).mean())
+    return float(10 * np.log10(_PEAK**2 / max(error, _LEAST_ERROR)))
+
+
+def psnr_luma(restored: Picture, original: Picture) -> float:
+    """PSNR in dB of the lumas."""
+    return psnr(luma(restored), luma(original))
+
+
+def ssim_luma(restored: Picture, original: Picture) -> float:
+    """Structural similarity (Wang et al. 2004) of the lumas, 1 for equal ones; mean over all whole windows."""
+    x, y = luma(restored), luma(original)
+    mean_x, mean_y = _window_mean(x), _window_mean(y)
+    spread_x = _window_mean(x * x) - mean_x**2
+    spread_y = _window_mean(y * y) - mean_y**2
+    shared = _window_mean(x * y) - mean_x * mean_y
+    brightness = (2 * mean_x * mean_y + _C1) / (mean_x**2 + mean_y**2 + _C1)
+    structure = (2 * shared + _C2) / (spread_x + spread_y + _C2)
+    return float((brightness * structure).mean())
+
+
+def psnr_in_hole(restored: Picture, original: Picture, hole: npt.NDArray[np.bool_]) -> float:
+    """PSNR in dB of the RGB values inside a hole (bool H×W) of at least one pixel."""
+    return psnr(restored[hole], original[hole])
+
+
+def perceptual_distance(network: Perceptual, restored: Picture, original: Picture) -> float:
+    """LPIPS by the given network; lower is better."""
+    with torch.inference_mode():
+        return float(network(_tensor(restored), _tensor(original)))
+
+
+def _window_mean(plane: Plane) -> Plane:
+    edge = _WINDOW // 2
+    blurred = cv2.GaussianBlur(plane, (_WINDOW, _WINDOW), _SIGMA)
+    return np.asarray(blurred[edge:-edge, edge:-edge], np.float64)
+
+
+def _tensor(picture: Picture) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].float() / _PEAK

@@ -1,0 +1,129 @@
+"""A task's restored pictures against their originals, beside a simple method that anybody has at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from adacode_cli.engine.restorer import Restorer
+from adacode_cli.errors import InputError
+from adacode_cli.evaluation.metrics import (
+    MIN_SIDE,
+    Perceptual,
+    Picture,
+    perceptual_distance,
+    psnr_in_hole,
+    psnr_luma,
+    ssim_luma,
+)
+from adacode_cli.evaluation.testset import Example, Task
+from adacode_cli.imaging.decode import read_image
+from adacode_cli.imaging.mask import read_mask
+from adacode_cli.imaging.samples import to_depth
+
+Mask = npt.NDArray[np.bool_]
+TELEA_RADIUS_PX = 5
+# What each task is compared with; reconstruction has nothing but itself.
+SIMPLE_METHODS: dict[Task, str] = {"sr": "bicubic", "inpaint": "Telea"}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """psnr: dB, of luma, or of RGB inside the hole. ssim: of luma; None for holes. lpips: None without a network."""
+
+    psnr: float
+    ssim: float | None
+    lpips: float | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One picture: `restored` by the network, `simple` by the simple method, if the task has one."""
+
+    name: str
+    restored: Scores
+    simple: Scores | None
+
+
+def evaluate(
+    restorer: Restorer,
+    examples: Iterable[Example],
+    task: Task,
+    scale: int = 1,
+    *,
+    perceptual: Perceptual | None = None,
+    on_example: Callable[[Example], None] = lambda _: None,
+) -> list[Row]:
+    """Restores and scores every example, one after the other; `on_example` is told which comes next.
+
+    Raises InputError for pictures that do not fit one another, and what the restorer raises.
+    """
+    rows = []
+    for example in examples:
+        on_example(example)
+        original, worn, hole = _read(example, scale)
+        if task == "sr":
+            restored, simple = restorer.sr(worn, scale), _enlarged(worn, original)
+        elif hole is not None:
+            restored, simple = restorer.inpaint(worn, hole), _telea(worn, hole)
+        else:
+            restored, simple = restorer.reconstruct(worn), None
+        pictures = [np.asarray(restored, np.uint8), *([] if simple is None else [simple])]
+        scores = [_scores(picture, original, hole, perceptual) for picture in pictures]
+        rows.append(Row(example.name, scores[0], scores[1] if len(scores) > 1 else None))
+    return rows
+
+
+def mean_scores(scores: Iterable[Scores]) -> Scores:
+    """Means over at least one picture; None where a picture has none."""
+    all_scores = list(scores)
+    ssim = [s.ssim for s in all_scores if s.ssim is not None]
+    lpips = [s.lpips for s in all_scores if s.lpips is not None]
+    complete = len(all_scores)
+    return Scores(
+        fmean(s.psnr for s in all_scores),
+        fmean(ssim) if len(ssim) == complete else None,
+        fmean(lpips) if len(lpips) == complete else None,
+    )
+
+
+def _scores(picture: Picture, original: Picture, hole: Mask | None, perceptual: Perceptual | None) -> Scores:
+    lpips = None if perceptual is None else perceptual_distance(perceptual, picture, original)
+    if hole is not None:
+        return Scores(psnr_in_hole(picture, original, hole), None, lpips)
+    return Scores(psnr_luma(picture, original), ssim_luma(picture, original), lpips)
+
+
+def _read(example: Example, scale: int) -> tuple[Picture, Picture, Mask | None]:
+    original = _picture(example.original)
+    height, width = original.shape[:2]
+    if min(height, width) < MIN_SIDE:
+        raise InputError(f"is smaller than {MIN_SIDE} px", path=example.original, hint="Use larger test pictures.")
+    worn = original if example.input == example.original else _picture(example.input)
+    if (worn.shape[0] * scale, worn.shape[1] * scale) != (height, width):
+        what = f"has {worn.shape[1]}×{worn.shape[0]} pixels, its original {width}×{height}"
+        raise InputError(what, path=example.input, hint=f"It must be exactly 1/{scale} of the original's size.")
+    hole = None if example.mask is None else read_mask(example.mask, size=(height, width))
+    if hole is not None and not hole.any():
+        raise InputError("has no hole", path=example.mask, hint="Paint the holes white.")
+    return original, worn, hole
+
+
+def _picture(path: Path) -> Picture:
+    pixels = np.asarray(to_depth(read_image(path).pixels, np.uint8), np.uint8)
+    return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, 2)
+
+
+def _enlarged(worn: Picture, original: Picture) -> Picture:
+    size = (original.shape[1], original.shape[0])
+    return np.asarray(cv2.resize(worn, size, interpolation=cv2.INTER_CUBIC), np.uint8)
+
+
+def _telea(picture: Picture, hole: Mask) -> Picture:
+    return np.asarray(cv2.inpaint(picture, hole.astype(np.uint8), TELEA_RADIUS_PX, cv2.INPAINT_TELEA), np.uint8)

@@ -1,0 +1,64 @@
+"""A test set is a folder: `hr` holds the originals, `lr_x4` or `lr_x2` worn small copies, `mask` holes (white).
+
+Files belong together by their stem, whatever their format. Every original must have its counterpart: a mean over
+some other selection of pictures would not be comparable.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from adacode_cli.errors import InputError, UsageError
+from adacode_cli.imaging.decode import EXTENSIONS
+
+Task = Literal["sr", "inpaint", "reconstruct"]
+_ORIGINALS = "hr"
+
+
+@dataclass(frozen=True)
+class Example:
+    """original: the picture to come close to. input: what is restored. mask: where its holes are, for "inpaint"."""
+
+    name: str
+    original: Path
+    input: Path
+    mask: Path | None = None
+
+
+def load_testset(folder: Path, task: Task, scale: int = 1) -> tuple[Example, ...]:
+    """The examples of a folder, by name. Raises InputError for missing or ambiguous files, UsageError for the scale."""
+    originals = _by_stem(folder / _ORIGINALS)
+    if task == "reconstruct":
+        return tuple(Example(name, path, path) for name, path in originals.items())
+    if task == "inpaint":
+        masks = _counterparts(originals, folder / "mask")
+        return tuple(Example(name, path, path, masks[name]) for name, path in originals.items())
+    if scale not in (2, 4):
+        raise UsageError(f"scale {scale} is not 2 or 4", hint="There are test pictures for these two.")
+    inputs = _counterparts(originals, folder / f"lr_x{scale}")
+    return tuple(Example(name, path, inputs[name]) for name, path in originals.items())
+
+
+def _counterparts(originals: dict[str, Path], folder: Path) -> dict[str, Path]:
+    found = _by_stem(folder)
+    missing = sorted(originals.keys() - found.keys())
+    if missing:
+        what = f"lacks {len(missing)} of the {len(originals)} pictures, such as {missing[0]}"
+        raise InputError(what, path=folder, hint=f"Every picture in {_ORIGINALS} needs one of the same name here.")
+    return found
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    if not folder.is_dir():
+        hint = f"A test set has {_ORIGINALS}/, and lr_x4/, lr_x2/ or mask/ beside it."
+        raise InputError("there is no such directory", path=folder, hint=hint)
+    found: dict[str, Path] = {}
+    for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in EXTENSIONS):
+        if path.stem in found:
+            raise InputError(f"has the same name as {found[path.stem].name}", path=path, hint="Keep one of them.")
+        found[path.stem] = path
+    if not found:
+        raise InputError("holds no pictures", path=folder, hint="JPEG, PNG, WebP, TIFF and BMP are read.")
+    return found

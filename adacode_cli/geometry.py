@@ -1,0 +1,140 @@
+"""Boxes and tiles: keep boxes part an image without gaps or overlaps, read boxes add context around them; mask edges.
+
+Positions of boxes are whole cells of one grid, so that a tile of an image lines up with the windows of the whole.
+Masks are grown and feathered by Euclidean distance, so that "beyond N pixels, nothing changes" is exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from adacode_cli.errors import UsageError
+
+# Distances are square roots of integers in float32; below 500 px they differ by more than this.
+_EQUAL_PX = 1e-3
+
+
+@dataclass(frozen=True)
+class Box:
+    """Half-open rectangle: rows top … bottom-1, columns left … right-1."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @property
+    def height(self) -> int:
+        return self.bottom - self.top
+
+    @property
+    def width(self) -> int:
+        return self.right - self.left
+
+    @property
+    def area(self) -> int:
+        return self.height * self.width
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Index of the box in an array whose last two axes are rows and columns."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+    def scaled(self, multiply: int, divide: int = 1) -> Box:
+        """The box on a grid `multiply/divide` as fine; sides must stay whole."""
+        values = [self.top * multiply, self.left * multiply, self.bottom * multiply, self.right * multiply]
+        assert all(v % divide == 0 for v in values), f"{self} does not lie on the coarser grid"
+        return Box(*(v // divide for v in values))
+
+    def grown(self, by: int, height: int, width: int) -> Box:
+        """`by` more on each side, clipped to height × width."""
+        return Box(
+            max(0, self.top - by), max(0, self.left - by), min(height, self.bottom + by), min(width, self.right + by)
+        )
+
+    def halves(self, step: int) -> tuple[Box, Box] | None:
+        """The box cut across its longer side at a multiple of `step`, or None when it is too small for that."""
+        tall = self.height >= self.width
+        middle = (self.height if tall else self.width) // 2 // step * step
+        if middle == 0:
+            return None
+        if tall:
+            cut = self.top + middle
+            return Box(self.top, self.left, cut, self.right), Box(cut, self.left, self.bottom, self.right)
+        cut = self.left + middle
+        return Box(self.top, self.left, self.bottom, cut), Box(self.top, cut, self.bottom, self.right)
+
+
+def tiles(height: int, width: int, side: int) -> Iterator[Box]:
+    """Boxes of at most side × side, in row order, that together cover height × width exactly once."""
+    for top in range(0, height, side):
+        for left in range(0, width, side):
+            yield Box(top, left, min(top + side, height), min(left + side, width))
+
+
+def blend_weight(keep: Box, read: Box, blend: int) -> npt.NDArray[np.float32]:
+    """read.height × read.width float32 in [0, 1]: 1 well inside `keep`, 0 farther than `blend` outside of it.
+
+    Between, a raised cosine is centred on the edge of `keep`, so that two neighbours add up to 1 and no line shows
+    where a blend begins. Where `read` ends with `keep` (the image's border) there is no fall. Inside `keep` the
+    weight is at least 1/16, however small the tile is.
+    """
+    rows = _ramp(keep.top - read.top, keep.height, read.bottom - keep.bottom, blend)
+    columns = _ramp(keep.left - read.left, keep.width, read.right - keep.right, blend)
+    return np.multiply.outer(rows, columns)
+
+
+def _ramp(before: int, inside: int, after: int, blend: int) -> npt.NDArray[np.float32]:
+    place = np.arange(before + inside + after) + 0.5
+    weight = np.ones(len(place))
+    if before:
+        weight *= _rise(place - before, blend)
+    if after:
+        weight *= _rise(before + inside - place, blend)
+    return weight.astype(np.float32)
+
+
+def _rise(depth: npt.NDArray[np.floating], blend: int) -> npt.NDArray[np.float64]:
+    """0 … 1 over `blend` pixels on either side of depth 0; a step where `blend` is 0."""
+    share = np.clip((depth + blend) / (2 * blend), 0, 1) if blend else (depth > 0).astype(np.float64)
+    return np.asarray(0.5 - 0.5 * np.cos(np.pi * share))
+
+
+def grow_mask(mask: npt.NDArray[np.bool_], px: int) -> npt.NDArray[np.bool_]:
+    """The mask and everything within `px` pixels of it: bool H×W, a round dilation. Raises UsageError for px < 0."""
+    _check_px(px, "grow")
+    return mask.copy() if px == 0 else _distance(mask) <= px + _EQUAL_PX
+
+
+def feather_mask(mask: npt.NDArray[np.bool_], px: int) -> npt.NDArray[np.float32]:
+    """float32 H×W in [0, 1]: exactly 1 in the mask, falling smoothly with distance, exactly 0 beyond `px` pixels.
+
+    `px` 0 is the hard mask. Raises UsageError for px < 0.
+    """
+    _check_px(px, "feather")
+    if px == 0:
+        return mask.astype(np.float32)
+    distance = _distance(mask)
+    # The ramp ends at px + 1, so that the pixel at distance px still has a share of it.
+    height = np.clip(1.0 - distance / np.float32(px + 1), 0.0, 1.0)
+    weight = height * height * (3.0 - 2.0 * height)
+    weight[distance > px + _EQUAL_PX] = 0.0
+    weight[mask] = 1.0
+    return np.asarray(weight, np.float32)
+
+
+def _check_px(px: int, what: str) -> None:
+    if px < 0:
+        raise UsageError(f"cannot {what} a mask by {px} pixels", hint="Choose 0 or more.")
+
+
+def _distance(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+    if not mask.any():
+        return np.full(mask.shape, np.inf, np.float32)
+    outside = np.ascontiguousarray(~mask).view(np.uint8)
+    return np.asarray(cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE), np.float32)

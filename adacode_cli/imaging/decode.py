@@ -1,0 +1,104 @@
+"""Bytes of a picture file → upright pixels with their metadata, or an InputError that says what is wrong with them.
+
+What a file is, its first bytes say; its name may lie. Nothing here changes a setting of the libraries underneath.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from adacode_cli import atomic
+from adacode_cli.errors import InputError
+from adacode_cli.imaging import pillow_reader, tiff_reader
+from adacode_cli.imaging.exif import DamagedExif, upright
+from adacode_cli.imaging.image import SUFFIXES, Decoded
+from adacode_cli.imaging.orientation import turned
+from adacode_cli.imaging.parsing import TITLES
+
+EXTENSIONS: frozenset[str] = frozenset(SUFFIXES)
+"""Lower-case suffixes, with their dot, of the files that discovery takes for pictures."""
+
+_SIGNATURES = (
+    (b"\xff\xd8\xff", "jpeg"),
+    (b"\x89PNG\r\n\x1a\n", "png"),
+    (b"II*\0", "tiff"),
+    (b"MM\0*", "tiff"),
+    (b"II+\0", "tiff"),
+    (b"MM\0+", "tiff"),
+    (b"BM", "bmp"),
+)
+_FOREIGN = (
+    (0, b"GIF8", "a GIF"),
+    (0, b"%PDF", "a PDF document"),
+    (0, b"8BPS", "a Photoshop document"),
+    (0, b"\xff\x0a", "a JPEG XL"),
+    (0, b"\0\0\0\x0cJXL ", "a JPEG XL"),
+    (0, b"\0\0\0\x0cjP  ", "a JPEG 2000"),
+    (4, b"ftypavi", "an AVIF"),
+    (4, b"ftyphei", "a HEIC"),
+    (4, b"ftypmif1", "a HEIC"),
+    (4, b"ftypcrx ", "a Canon raw file"),
+)
+_READABLE = "JPEG, PNG, WebP, TIFF and BMP are read."
+
+
+def read_image(path: Path) -> Decoded:
+    """The picture in the file `path`, as `decode` gives it. Raises InputError, also where the file cannot be read."""
+    return decode(file_bytes(path), name=str(path))
+
+
+def file_bytes(path: Path) -> bytes:
+    """All of a file. Raises InputError with the reason in a person's words."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise InputError("there is no such file", path=path, hint="Check the name and the directory.") from error
+    except IsADirectoryError as error:
+        raise InputError("is a directory, not a picture", path=path, hint="Name a file in it.") from error
+    except OSError as error:
+        raise InputError(
+            f"cannot be read: {atomic.reason(error)}", path=path, hint="Check its permissions and the disk it is on."
+        ) from error
+
+
+def decode(data: bytes, *, name: str) -> Decoded:
+    """The first picture in `data`, upright; `name` says in errors whose bytes they are.
+
+    Raises InputError for bytes that are empty, of no readable kind, damaged, truncated, or claim over a gigapixel.
+    """
+    format = _sniffed(data, name=name)
+    raster = tiff_reader.read(data, name=name) if format == "tiff" else pillow_reader.read(data, format, name=name)
+    block, orientation, notes = raster.exif, 1, raster.notes
+    if block is not None:
+        try:
+            block, orientation = upright(block)
+        except DamagedExif:
+            block, notes = None, (*notes, "its EXIF is damaged and was dropped")
+    if raster.orientation is not None:
+        orientation = raster.orientation
+    alpha = turned(raster.alpha, orientation) if raster.alpha is not None else None
+    return Decoded(turned(raster.pixels, orientation), alpha, format, raster.icc, block, notes)
+
+
+def _sniffed(data: bytes, *, name: str) -> str:
+    if not data:
+        raise InputError("is empty (0 bytes)", path=name, hint="Copy or download it again.")
+    for signature, format in _SIGNATURES:
+        if data.startswith(signature):
+            return format
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "webp"
+    for at, signature, title in _FOREIGN:
+        if data[at : at + len(signature)] == signature:
+            raise InputError(f"is {title}, which is not read", path=name, hint=f"Convert it first: {_READABLE}")
+    for signature, format in (*_SIGNATURES, (b"RIFF", "webp")):
+        if len(data) < 12 and signature.startswith(data):
+            message = f"is truncated: only the first {len(data)} bytes of a {TITLES[format]} are there"
+            raise InputError(message, path=name, hint="Copy or download it again.")
+    kind = "text" if _looks_like_text(data[:512]) else "not a picture of a known kind"
+    raise InputError(f"holds no picture: its content is {kind}", path=name, hint=_READABLE)
+
+
+def _looks_like_text(start: bytes) -> bool:
+    control = sum(byte < 32 and byte not in b"\t\n\r\f" for byte in start)
+    return control == 0 and b"\x7f" not in start

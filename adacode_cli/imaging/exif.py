@@ -1,0 +1,210 @@
+"""EXIF blocks keep every byte that is not about how the stored pixels lay.
+
+A block is patched in place (Orientation becomes 1, the old thumbnail goes), because rewriting one moves the maker
+notes, whose inner offsets nobody documents. Only from and into TIFF, where EXIF is spread over the file's own
+directories, are tags copied; their bytes are copied raw, so that a UTF-8 name in an ASCII tag stays what it was.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+ORIENTATION = 274
+EXIF_DIRECTORY = 34665
+GPS_DIRECTORY = 34853
+DATE_AND_ORIGIN = frozenset({269, 270, 271, 272, 285, 305, 306, 315, 316, 18246, 18249, *range(40091, 40096), 33432})
+RESOLUTION = frozenset({282, 283, 296})
+_INTEROPERABILITY = 40965  # A third level of directories that says nothing but "this follows DCF".
+_THUMBNAIL_START, _THUMBNAIL_LENGTH = 513, 514
+_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+_SWAP_SIZES = {3: 2, 4: 4, 5: 4, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+_INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
+_MAX_BYTES = 1 << 24  # Overlapping values could otherwise unfold a small file into gigabytes.
+
+
+class DamagedExif(ValueError):  # noqa: N818 (names what was found, not what went wrong in the code)
+    """The block does not even have a readable header and first directory."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Byte order ("<" or ">") and width of a TIFF structure."""
+
+    order: str
+    big: bool = False
+
+    @property
+    def number(self) -> str:
+        """struct format of offsets."""
+        return self.order + ("Q" if self.big else "I")
+
+    @property
+    def entry(self) -> str:
+        """struct format of a directory entry."""
+        return self.order + ("HHQ8s" if self.big else "HHI4s")
+
+    @property
+    def count(self) -> str:
+        """struct format of a directory's number of entries."""
+        return self.order + ("Q" if self.big else "H")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tag: `data` are its bytes as stored, `at` where in the block they lie."""
+
+    code: int
+    dtype: int
+    data: bytes
+    at: int = 0
+
+    def number(self, order: str) -> int | None:
+        """The first value, where it is an unsigned integer."""
+        kind = _INTEGERS.get(self.dtype)
+        if kind is None or len(self.data) < struct.calcsize(kind):
+            return None
+        return int(struct.unpack_from(order + kind, self.data)[0])
+
+
+@dataclass(frozen=True)
+class Sections:
+    """The tags that describe a photograph, little-endian, free of everything that describes stored pixels."""
+
+    main: tuple[Entry, ...]
+    exif: tuple[Entry, ...]
+    gps: tuple[Entry, ...]
+
+
+def upright(block: bytes) -> tuple[bytes, int]:
+    """(the block with Orientation 1 and without its thumbnail, the orientation 1–8 it had).
+
+    The thumbnail goes because it shows the old picture: turned as it was, and with what inpainting was to remove.
+    Raises DamagedExif.
+    """
+    layout, first = _header(block)
+    entries, next_at, link_at = _directory(block, first, layout)
+    patched, orientation = bytearray(block), 1
+    for entry in entries:
+        value = entry.number(layout.order) if entry.code == ORIENTATION else None
+        if value is not None:
+            orientation = value if 1 <= value <= 8 else 1
+            struct.pack_into(layout.order + _INTEGERS[entry.dtype], patched, entry.at, 1)
+    if next_at:
+        _remove_thumbnail(patched, next_at, layout)
+        struct.pack_into(layout.number, patched, link_at, 0)
+    return bytes(patched), orientation
+
+
+def sections(block: bytes) -> Sections:
+    """The describing tags of an EXIF block or of a whole TIFF file's first directory. Raises DamagedExif."""
+    layout, first = _header(block)
+    entries, _, _ = _directory(block, first, layout)
+    found: dict[int, tuple[Entry, ...]] = {}
+    for entry in entries:
+        pointer = entry.number(layout.order)
+        if entry.code in (EXIF_DIRECTORY, GPS_DIRECTORY) and pointer:
+            inner, _, _ = _directory(block, pointer, layout)
+            found[entry.code] = tuple(_little(e, layout) for e in inner if e.code != _INTEROPERABILITY)
+    main = tuple(_little(e, layout) for e in entries if e.code in DATE_AND_ORIGIN | RESOLUTION)
+    return Sections(main, found.get(EXIF_DIRECTORY, ()), found.get(GPS_DIRECTORY, ()))
+
+
+def value_places(block: bytes) -> dict[int, int]:
+    """Tag → offset of its value, for the first directory of a block or of a whole TIFF file. Raises DamagedExif."""
+    layout, first = _header(block)
+    return {entry.code: entry.at for entry in _directory(block, first, layout)[0]}
+
+
+def block_of(parts: Sections) -> bytes | None:
+    """A self-contained little-endian block, or None where there is nothing to say."""
+    if not (parts.main or parts.exif or parts.gps):
+        return None
+    pointers = [
+        Entry(code, 4, bytes(4)) for code, inner in ((EXIF_DIRECTORY, parts.exif), (GPS_DIRECTORY, parts.gps)) if inner
+    ]
+    main = [*parts.main, Entry(ORIENTATION, 3, struct.pack("<H", 1)), *pointers]
+    start = 8
+    exif_at = start + len(packed(main, at=start))
+    gps_at = exif_at + (len(packed(parts.exif, at=exif_at)) if parts.exif else 0)
+    where = {EXIF_DIRECTORY: struct.pack("<I", exif_at), GPS_DIRECTORY: struct.pack("<I", gps_at)}
+    main = [replace(entry, data=where.get(entry.code, entry.data)) for entry in main]
+    inner = [packed(part, at=at) for part, at in ((parts.exif, exif_at), (parts.gps, gps_at)) if part]
+    return b"".join([struct.pack("<2sHI", b"II", 42, start), packed(main, at=start), *inner])
+
+
+def packed(entries: list[Entry] | tuple[Entry, ...], *, at: int, big: bool = False) -> bytes:
+    """A little-endian directory that will lie at the even offset `at`, values behind it, without a successor."""
+    layout = Layout("<", big)
+    ordered = sorted(entries, key=lambda entry: entry.code)
+    room = struct.calcsize(layout.number)
+    values_at = at + struct.calcsize(layout.count) + len(ordered) * struct.calcsize(layout.entry) + room
+    head, values = [struct.pack(layout.count, len(ordered))], bytearray()
+    for entry in ordered:
+        count = len(entry.data) // _SIZES[entry.dtype]
+        inline = entry.data
+        if len(entry.data) > room:
+            inline = struct.pack(layout.number, values_at + len(values))
+            values += entry.data + bytes(len(entry.data) % 2)
+        head.append(struct.pack(layout.entry, entry.code, entry.dtype, count, inline))
+    return b"".join([*head, struct.pack(layout.number, 0), bytes(values)])
+
+
+def _header(block: bytes) -> tuple[Layout, int]:
+    order = {b"II": "<", b"MM": ">"}.get(block[:2])
+    try:
+        magic = struct.unpack_from(f"{order}H", block, 2)[0] if order else 0
+        if magic == 42:
+            return Layout(order or ""), struct.unpack_from(f"{order}I", block, 4)[0]
+        if magic == 43:
+            return Layout(order or "", big=True), struct.unpack_from(f"{order}Q", block, 8)[0]
+    except struct.error:
+        pass
+    raise DamagedExif("no TIFF header")
+
+
+def _directory(block: bytes, at: int, layout: Layout) -> tuple[list[Entry], int, int]:
+    """(entries, offset of the next directory or 0, where that offset is written); unreadable values are left out."""
+    room = struct.calcsize(layout.number)
+    entries: list[Entry] = []
+    budget = _MAX_BYTES
+    try:
+        (count,) = struct.unpack_from(layout.count, block, at)
+        cursor = at + struct.calcsize(layout.count)
+        for _ in range(count):
+            code, dtype, items, _ = struct.unpack_from(layout.entry, block, cursor)
+            length = items * _SIZES.get(dtype, 0)
+            value_at = cursor + struct.calcsize(layout.entry) - room
+            if length > room:
+                (value_at,) = struct.unpack_from(layout.number, block, value_at)
+            cursor += struct.calcsize(layout.entry)
+            if 0 < length <= budget and value_at + length <= len(block):
+                budget -= length
+                entries.append(Entry(code, dtype, block[value_at : value_at + length], value_at))
+        (following,) = struct.unpack_from(layout.number, block, cursor)
+    except (struct.error, OverflowError):
+        # A block that breaks off keeps what could be read; one with nothing at all is reported.
+        if not entries:
+            raise DamagedExif("its directory lies outside the block") from None
+        return entries, 0, 0
+    return entries, following, cursor
+
+
+def _remove_thumbnail(patched: bytearray, at: int, layout: Layout) -> None:
+    try:
+        entries, _, _ = _directory(bytes(patched), at, layout)
+    except DamagedExif:
+        return
+    numbers = {entry.code: entry.number(layout.order) for entry in entries}
+    start, length = numbers.get(_THUMBNAIL_START), numbers.get(_THUMBNAIL_LENGTH)
+    if start and length and start + length <= len(patched):
+        patched[start : start + length] = bytes(length)
+
+
+def _little(entry: Entry, layout: Layout) -> Entry:
+    size = _SWAP_SIZES.get(entry.dtype)
+    if layout.order == "<" or size is None:
+        return entry
+    return replace(entry, data=np.frombuffer(entry.data, f">u{size}").astype(f"<u{size}").tobytes())

@@ -1,0 +1,63 @@
+"""What a picture file is to the rest of the program: pixels, alpha and the metadata that must come out again.
+
+Everything downstream sees upright, full-depth samples in one of six layouts (grey or RGB, three depths) and never
+has to ask what kind of file they came from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Samples = npt.NDArray[Any]
+"""Samples of a picture: uint8, uint16 or float32, the last in [0, 1]."""
+
+SUFFIXES: dict[str, str] = {
+    ".jpg": "jpeg",
+    ".jpeg": "jpeg",
+    ".jpe": "jpeg",
+    ".jfif": "jpeg",
+    ".png": "png",
+    ".webp": "webp",
+    ".tif": "tiff",
+    ".tiff": "tiff",
+    ".bmp": "bmp",
+}
+"""Lower-case file suffix → format name; decides what discovery takes up and what an output's name asks for."""
+
+_DTYPES = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32))
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """One picture, upright, with what must survive into the output.
+
+    `pixels` is H×W (grey) or H×W×3 (RGB), uint8, uint16 or float32 in [0, 1], C-contiguous; `alpha` is H×W of the
+    same dtype, not premultiplied. `exif` is the TIFF-structured block without the `Exif\\0\\0` prefix; its
+    Orientation is 1, because the pixels are already turned. `format` is what the bytes were. `notes` are for a
+    person. Raises ValueError for arrays of another kind: that is a bug of the caller.
+    """
+
+    pixels: Samples
+    alpha: Samples | None = None
+    format: str = "png"
+    icc: bytes | None = None
+    exif: bytes | None = None
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        shape = self.pixels.shape
+        if not (len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)) or 0 in shape:
+            raise ValueError(f"pixels must be H×W or H×W×3 and not empty, not {shape}")
+        if self.pixels.dtype not in _DTYPES:
+            raise ValueError(f"pixels must be uint8, uint16 or float32, not {self.pixels.dtype}")
+        if self.alpha is not None and (self.alpha.shape != shape[:2] or self.alpha.dtype != self.pixels.dtype):
+            raise ValueError(f"alpha {self.alpha.shape} {self.alpha.dtype} does not fit pixels {shape}")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return int(self.pixels.shape[0]), int(self.pixels.shape[1])

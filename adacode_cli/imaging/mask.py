@@ -1,0 +1,64 @@
+"""Masks are boolean pictures, True where the picture has a hole: from a file, from transparency, from a colour.
+
+How they grow and feather is geometry (`adacode_cli.geometry`).
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from adacode_cli.errors import InputError, UsageError
+from adacode_cli.imaging.decode import read_image
+from adacode_cli.imaging.image import Decoded, Samples
+from adacode_cli.imaging.samples import to_depth, top_of
+
+Mask = npt.NDArray[np.bool_]
+
+_LUMA = (0.299, 0.587, 0.114)
+_COLOR = re.compile(r"#?([0-9a-fA-F]{6})")
+
+
+def read_mask(path: Path, *, size: tuple[int, int]) -> Mask:
+    """The mask file for a picture of `size` (H, W): bool H×W, True where it is more than half white.
+
+    Any readable picture is a mask; its alpha is not looked at. Raises InputError, also where the sizes differ.
+    """
+    image = read_image(path)
+    if image.size != size:
+        raise InputError(
+            f"the mask has {image.size[1]}×{image.size[0]} pixels, the picture {size[1]}×{size[0]}",
+            path=path,
+            hint="Make the mask exactly as large as the picture (after its EXIF rotation), white where it has holes.",
+        )
+    return _luma(image.pixels) > top_of(image.pixels.dtype) / 2
+
+
+def mask_from_alpha(image: Decoded) -> Mask:
+    """bool H×W, True where the picture is more than half transparent. Raises InputError for one without alpha."""
+    if image.alpha is None:
+        hint = "Give the holes as a mask file, a mask directory or a mask colour."
+        raise InputError("the picture has no alpha channel to take the mask from", hint=hint)
+    return np.asarray(image.alpha < top_of(image.alpha.dtype) / 2)
+
+
+def mask_from_color(image: Decoded, color: str) -> Mask:
+    """bool H×W, True where the pixel, rounded to 8 bits, is exactly `color` ("#rrggbb"). Raises UsageError."""
+    match = _COLOR.fullmatch(color.strip())
+    if match is None:
+        raise UsageError(f"{color!r} is not a colour", hint="Write it as '#rrggbb', for example '#ffffff' for white.")
+    wanted = np.frombuffer(bytes.fromhex(match[1]), np.uint8)
+    pixels = to_depth(image.pixels, np.uint8)
+    if pixels.ndim == 2:
+        return np.asarray(pixels == wanted[0]) if len(set(wanted.tolist())) == 1 else np.zeros(image.size, np.bool_)
+    return np.asarray((pixels == wanted).all(axis=2))
+
+
+def _luma(pixels: Samples) -> npt.NDArray[np.float32]:
+    if pixels.ndim == 2:
+        return pixels.astype(np.float32)
+    return np.asarray(cv2.transform(pixels.astype(np.float32), np.array([_LUMA], np.float32)), np.float32)

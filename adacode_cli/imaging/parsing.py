@@ -1,0 +1,81 @@
+"""A file that a library cannot read is a person's problem with a name and a remedy, never a traceback.
+
+Pillow, tifffile and OpenCV report broken files through a dozen exception types. They are translated here, around
+the readers only: turning, masks and writing stay outside, so that a bug there still shows as one. Inside the readers
+the original exception is chained, for the traceback that a person can ask for.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import cv2
+from PIL import Image
+from tifffile import TiffFileError
+
+from adacode_cli.errors import InputError
+
+MAX_PIXELS = 1_000_000_000
+"""Pictures above a gigapixel are refused: few are meant, and a 100-byte file can claim to be one."""
+
+TITLES = {"jpeg": "JPEG", "png": "PNG", "webp": "WebP", "tiff": "TIFF", "bmp": "BMP"}
+
+_DAMAGED_HINT = "Open it in a viewer; if it looks broken there too, copy or download it again."
+_LIBRARY_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    EOFError,
+    RuntimeError,
+    AssertionError,
+    struct.error,
+    zlib.error,
+    cv2.error,
+    TiffFileError,
+    Image.DecompressionBombError,
+)
+
+_TELLING_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    TiffFileError,
+)  # The others speak of Python, not of files.
+
+
+@contextmanager
+def parsing(format: str, *, name: str) -> Iterator[None]:
+    """Around library calls on the bytes of file `name`: whatever they raise about those bytes becomes InputError."""
+    try:
+        yield
+    except MemoryError as error:
+        raise InputError(
+            "needs more memory than is free", path=name, hint="Close other programs, or make the picture smaller first."
+        ) from error
+    except _LIBRARY_ERRORS as error:
+        title, text = TITLES[format], str(error)
+        if "truncated" in text.lower():
+            raise InputError(f"is truncated: the {title} data end too early", path=name, hint=_DAMAGED_HINT) from error
+        reason = f" ({text.splitlines()[0]})" if text and isinstance(error, _TELLING_ERRORS) else ""
+        message = f"is damaged or truncated and cannot be read as {title}{reason}"
+        raise InputError(message, path=name, hint=_DAMAGED_HINT) from error
+
+
+def check_size(width: int, height: int, *, name: str) -> None:
+    """Refuses impossible and absurd dimensions before anything is allocated for them. Raises InputError."""
+    if width < 1 or height < 1:
+        raise InputError(f"claims a size of {width}×{height} pixels", path=name, hint=_DAMAGED_HINT)
+    if width * height > MAX_PIXELS:
+        raise InputError(
+            f"claims {width}×{height} pixels, more than a gigapixel",
+            path=name,
+            hint="If it really is that large, cut it into parts or make it smaller first; if not, the file is damaged.",
+        )

@@ -1,0 +1,137 @@
+"""JPEG, PNG, WebP and BMP through Pillow's readers, whatever its process-wide settings are.
+
+The plugin classes are called directly: `Image.open` would apply the global pixel limit, a setting that belongs to
+the program that imports us. Pillow holds 8 bits; deeper PNG pixels come from `png16`.
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+import cv2
+import numpy as np
+from PIL import Image, ImageCms
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from adacode_cli.imaging import png16
+from adacode_cli.imaging.image import Samples
+from adacode_cli.imaging.parsing import check_size, parsing
+from adacode_cli.imaging.raster import INKS_NOTE, INKS_PROFILE_NOTE, PALETTE_NOTE, Raster, frames_note
+
+_PLUGINS: dict[str, type[ImageFile]] = {
+    "jpeg": JpegImageFile,
+    "png": PngImageFile,
+    "webp": WebPImageFile,
+    "bmp": BmpImageFile,
+}
+_PNG_DEPTH_AT = 24
+
+
+def read(data: bytes, format: str, *, name: str) -> Raster:
+    """The first picture in `data`, which begins like a `format` file. Raises InputError."""
+    try:
+        with parsing(format, name=name):
+            picture = _opened(data, format)
+    except _BeyondPillow:
+        return _large_webp(data, name=name)
+    check_size(*picture.size, name=name)
+    with parsing(format, name=name):
+        picture.load()
+        icc, exif = metadata(picture)
+        notes = frames_note(getattr(picture, "n_frames", 1), "frame")
+        if format == "png" and data[_PNG_DEPTH_AT] == 16:
+            pixels, alpha = png16.read(data, picture.info.get("transparency"))
+            return Raster(pixels, alpha, icc, exif, notes=notes)
+        depth = data[_PNG_DEPTH_AT] if format == "png" else 8
+        pixels, alpha, icc, mode_notes = arrays(picture, icc, depth)
+    return Raster(pixels, alpha, icc, exif, notes=notes + mode_notes)
+
+
+def metadata(picture: Image.Image) -> tuple[bytes | None, bytes | None]:
+    """(ICC profile, EXIF block without prefix), None where there is none."""
+    exif = picture.info.get("exif")
+    # Some writers put the JPEG prefix into PNG and WebP too, and some put it twice.
+    while isinstance(exif, bytes) and exif.startswith(b"Exif\0\0"):
+        exif = exif[6:]
+    return picture.info.get("icc_profile") or None, exif or None
+
+
+def arrays(
+    picture: Image.Image, icc: bytes | None, depth: int = 8
+) -> tuple[Samples, Samples | None, bytes | None, tuple[str, ...]]:
+    """(pixels, alpha, profile that fits them, notes) of a loaded 8-bit picture in any of Pillow's modes.
+
+    `depth` is the stored number of bits, which a PNG's transparent grey is written in.
+    """
+    key = picture.info.get("transparency")
+    if picture.mode in ("P", "PA"):
+        return *_planes(picture.convert("RGBA" if picture.has_transparency_data else "RGB")), icc, (PALETTE_NOTE,)
+    if picture.mode == "CMYK":
+        converted, note = _rgb_from_inks(picture, icc)
+        return *_planes(converted), None, (note,)
+    target = {"1": "L", "La": "LA", "RGBa": "RGBA", "L": "L", "LA": "LA", "RGB": "RGB", "RGBA": "RGBA"}
+    pixels, alpha = _planes(picture.convert(target.get(picture.mode, "RGB")))
+    if key is not None and alpha is None:
+        alpha = _keyed_alpha(pixels, key if picture.mode != "1" else bool(key), depth)
+    return pixels, alpha, icc, ()
+
+
+def _planes(picture: Image.Image) -> tuple[Samples, Samples | None]:
+    samples = np.array(picture)
+    if picture.mode in ("LA", "RGBA"):
+        pixels = samples[..., 0] if picture.mode == "LA" else samples[..., :3]
+        return np.ascontiguousarray(pixels), np.ascontiguousarray(samples[..., -1])
+    return samples, None
+
+
+def _keyed_alpha(pixels: Samples, key: int | tuple[int, ...], depth: int) -> Samples:
+    # Pillow leaves the key on the stored scale (2 of 0..15), the pixels are on ours.
+    scale = 255 // ((1 << min(depth, 8)) - 1)
+    transparent = pixels == np.asarray(key) * scale
+    return np.where(transparent.all(axis=2) if pixels.ndim == 3 else transparent, 0, 255).astype(np.uint8)
+
+
+def _rgb_from_inks(picture: Image.Image, icc: bytes | None) -> tuple[Image.Image, str]:
+    """CMYK → sRGB by the embedded profile where it works, else by the plain formula."""
+    if icc is not None:
+        try:
+            source = ImageCms.ImageCmsProfile(BytesIO(icc))
+            converted = ImageCms.profileToProfile(
+                picture,
+                source,
+                ImageCms.createProfile("sRGB"),
+                renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+                outputMode="RGB",
+                flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+            )
+        except (ImageCms.PyCMSError, OSError, ImportError):
+            converted = None  # A damaged profile, or a Pillow built without LittleCMS.
+        if converted is not None:
+            return converted, INKS_PROFILE_NOTE
+    return picture.convert("RGB"), INKS_NOTE
+
+
+class _BeyondPillow(Exception):  # noqa: N818 (a branch, not a failure)
+    """Pillow's WebP reader enforces its global pixel limit by itself."""
+
+
+def _opened(data: bytes, format: str) -> ImageFile:
+    try:
+        return _PLUGINS[format](BytesIO(data))
+    except Image.DecompressionBombError as error:
+        raise _BeyondPillow from error
+
+
+def _large_webp(data: bytes, *, name: str) -> Raster:
+    # A WebP has at most 16383 × 16383 pixels, so it is never a bomb by our measure.
+    with parsing("webp", name=name):
+        samples = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        if samples is None:
+            raise ValueError("no picture in it")
+    alpha = np.ascontiguousarray(samples[..., 3]) if samples.shape[2] == 4 else None
+    note = "its colour profile and EXIF were not read: it exceeds the pixel limit set in Pillow"
+    return Raster(np.ascontiguousarray(samples[..., 2::-1]), alpha, notes=(note,))

@@ -1,0 +1,163 @@
+"""TIFF at any depth: tifffile knows the structure, and each of three libraries decodes what it alone can.
+
+Pillow decodes everything of 8 bits and less (all compressions, palettes, inks, YCbCr); tifffile what is deeper;
+OpenCV the deep files whose compression tifffile lacks a codec for (LZW, floating-point prediction).
+"""
+
+from __future__ import annotations
+
+import struct
+from io import BytesIO
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
+from tifffile import TiffFile, TiffFrame, TiffPage
+
+from adacode_cli.errors import InputError
+from adacode_cli.imaging import exif, pillow_reader
+from adacode_cli.imaging.image import Samples
+from adacode_cli.imaging.parsing import check_size, parsing
+from adacode_cli.imaging.raster import INKS_NOTE, Raster, frames_note
+from adacode_cli.imaging.samples import rgb_from_inks, unpremultiplied
+
+_COLORS = {0: 1, 1: 1, 2: 3, 5: 4}  # photometric interpretation → colour channels
+_WHITE_IS_ZERO, _INKS = 0, 5
+_PREMULTIPLIED, _PLAIN_ALPHA = 1, 2
+_RAW_PHOTOMETRIC = (32803, 34892)
+_DNG_VERSION, _ICC = 50706, 34675
+_OLD_JPEG = 6  # Its one stream lies behind a tag of its own.
+_MAX_CHANNELS = 16
+_HINT = "Open it in an image editor and save it as 8-bit, 16-bit or 32-bit float TIFF."
+
+
+def read(data: bytes, *, name: str) -> Raster:
+    """The first page of a TIFF or BigTIFF. Raises InputError, also for camera raw files, which are TIFFs inside."""
+    with parsing("tiff", name=name), TiffFile(BytesIO(data)) as file:
+        page = file.pages[0]
+        if isinstance(page, TiffFrame):
+            raise TypeError("no first page")
+        _refuse_raw(page, data, name=name)
+        check_size(page.imagewidth, page.imagelength, name=name)
+        # Where the list of strips is too short, all three libraries leave the rest of the picture black.
+        if page.compression != _OLD_JPEG and len(page.dataoffsets) < np.prod(page.chunked):
+            raise ValueError("strips or tiles are missing")
+        notes = frames_note(len(file.pages), "page")
+        orientation, upright = _orientation(page, data)
+        icc = page.tags[_ICC].value if _ICC in page.tags else None
+        block = _exif_block(data)
+        bits = page.bitspersample
+        if isinstance(bits, int) and bits <= 8:
+            pixels, alpha, icc, more = _shallow(upright, icc)
+        else:
+            pixels, alpha, more = _deep(page, upright, name=name)
+            icc = None if page.photometric == _INKS else icc
+    return Raster(pixels, alpha, icc, block, orientation, notes + more)
+
+
+def _refuse_raw(page: TiffPage, data: bytes, *, name: str) -> None:
+    raw = page.photometric in _RAW_PHOTOMETRIC or _DNG_VERSION in page.tags or data[8:10] == b"CR"
+    # NEF and ARW begin with a preview; the picture itself lies in a subdirectory.
+    if raw or (page.is_reduced and page.subifds):
+        raise InputError(
+            "is a camera raw file, not a finished picture", path=name, hint="Develop it to 16-bit TIFF first."
+        )
+
+
+def _orientation(page: TiffPage, data: bytes) -> tuple[int, bytes]:
+    """(the page's orientation, the file with orientation 1): some of the libraries would turn the picture too."""
+    tag = page.tags.get(exif.ORIENTATION)
+    if tag is None or not isinstance(tag.value, int) or tag.value == 1:
+        return 1, data
+    patched = bytearray(data)
+    struct.pack_into(f"{page.parent.byteorder}H", patched, tag.valueoffset, 1)
+    return int(tag.value), bytes(patched)
+
+
+def _exif_block(data: bytes) -> bytes | None:
+    try:
+        return exif.block_of(exif.sections(data))
+    except exif.DamagedExif:
+        return None  # The pixels are readable, and the tags beside them are not worth refusing those.
+
+
+def _shallow(data: bytes, icc: bytes | None) -> tuple[Samples, Samples | None, bytes | None, tuple[str, ...]]:
+    with TiffImageFile(BytesIO(data)) as picture:
+        # Given an image to fill, Pillow does not ask its process-wide pixel limit.
+        picture.im = Image.new(picture.mode, picture.size, None).im
+        picture.load()
+        return pillow_reader.arrays(picture, icc)
+
+
+def _deep(page: TiffPage, data: bytes, *, name: str) -> tuple[Samples, Samples | None, tuple[str, ...]]:
+    colors = _COLORS.get(int(page.photometric))
+    if colors is None or not colors <= page.samplesperpixel <= _MAX_CHANNELS or page.imagedepth != 1:
+        kind = getattr(page.photometric, "name", page.photometric)
+        raise InputError(f"holds {page.bitspersample}-bit {kind} data, which is not read", path=name, hint=_HINT)
+    stored, notes = _in_our_depth(_samples(page, data), name=name)
+    pixels = stored[..., :colors]
+    if page.photometric == _WHITE_IS_ZERO:
+        pixels = (np.iinfo(pixels.dtype).max if pixels.dtype == np.uint16 else 1) - pixels
+    if page.photometric == _INKS:
+        pixels, notes = rgb_from_inks(pixels), (*notes, INKS_NOTE)
+    pixels = np.ascontiguousarray(pixels[..., 0] if colors == 1 else pixels)
+    alpha, kind, dropped = _alpha(page, stored, colors)
+    if alpha is not None and kind == _PREMULTIPLIED:
+        pixels = unpremultiplied(pixels, alpha)
+    return pixels, alpha, notes + dropped
+
+
+def _samples(page: TiffPage, data: bytes) -> Samples:
+    """H×W×C in native byte order."""
+    # tifffile takes an empty strip for a black one.
+    if 0 in page.databytecounts or 0 in page.dataoffsets:
+        raise ValueError("strips or tiles are empty")
+    try:
+        samples: Samples = np.asarray(page.asarray(maxworkers=1))
+    except (ValueError, KeyError):
+        # What tifffile raises for a codec that it has not got.
+        return _by_opencv(page, data)
+    if page.axes.startswith("S"):
+        samples = np.moveaxis(samples, 0, -1)
+    return samples.reshape(page.imagelength, page.imagewidth, page.samplesperpixel)
+
+
+def _by_opencv(page: TiffPage, data: bytes) -> Samples:
+    shape = (page.imagelength, page.imagewidth, page.samplesperpixel)
+    samples: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    # OpenCV narrows what it does not know (grey with alpha) instead of refusing it.
+    if samples is None or samples.size != shape[0] * shape[1] * shape[2] or samples.dtype != page.dtype:
+        codec = getattr(page.compression, "name", page.compression)
+        raise ValueError(f"damaged, or no decoder for its {codec} data")
+    ordered = [2, 1, 0, 3][: shape[2]] if shape[2] in (3, 4) else slice(None)
+    return np.asarray(samples.reshape(shape)[..., ordered])
+
+
+def _in_our_depth(samples: Samples, *, name: str) -> tuple[Samples, tuple[str, ...]]:
+    kind = samples.dtype
+    if kind == np.uint16:
+        return samples.astype(np.uint16, copy=False), ()
+    if kind == np.uint32:
+        return (samples / np.float64(2**32 - 1)).astype(np.float32), ("32-bit integers read as 32-bit float",)
+    if kind not in (np.float16, np.float32, np.float64):
+        raise InputError(f"holds {kind} samples, which are not read", path=name, hint=_HINT)
+    notes: tuple[str, ...] = ("64-bit float read as 32-bit float",) if kind == np.float64 else ()
+    if not np.isfinite(samples).all():
+        samples, notes = np.nan_to_num(samples, nan=0.0), (*notes, "values that are no numbers were set to 0")
+    if samples.min() < 0 or samples.max() > 1:
+        samples, notes = np.clip(samples, 0, 1), (*notes, "values outside 0 to 1 were clipped")
+    return samples.astype(np.float32), notes
+
+
+def _alpha(page: TiffPage, stored: Samples, colors: int) -> tuple[Samples | None, int, tuple[str, ...]]:
+    """(alpha, kind of extra sample, notes); four RGB samples without a word on the fourth mean RGBA."""
+    count = stored.shape[2] - colors
+    if count <= 0:
+        return None, 0, ()
+    kinds = [int(kind) for kind in page.extrasamples] or [_PLAIN_ALPHA]
+    if kinds[0] not in (_PREMULTIPLIED, _PLAIN_ALPHA):
+        return None, 0, (f"{count} extra channel(s) of unstated meaning dropped",)
+    notes = (f"{count - 1} extra channel(s) beyond alpha dropped",) if count > 1 else ()
+    return np.ascontiguousarray(stored[..., colors]), kinds[0], notes

@@ -1,0 +1,182 @@
+"""Every size and choice of the network in one frozen value, so that a file of weights can say what it is.
+
+The same classes build the published networks (hundreds of megabytes) and the small ones that ship with the
+tool; nothing but this configuration differs between them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, astuple, dataclass, fields
+from math import lcm
+from typing import Any, Literal, get_args
+
+from adacode_cli.errors import WeightsError
+
+Task = Literal["basis", "reconstruct", "sr", "inpaint"]
+Stem = Literal["conv4", "shuffle"]
+Norm = Literal["group", "none"]
+Skip = Literal["none", "add", "fuse"]
+Base = Literal["none", "upsampled", "filled"]
+
+PAPER_CATEGORIES = ("architecture", "indoor", "nature", "street", "portrait")
+
+
+@dataclass(frozen=True)
+class SwinConfig:
+    """A stack of residual groups of shifted-window attention blocks (Liu et al. 2021, arXiv:2103.14030)."""
+
+    groups: int = 4
+    blocks: int = 6
+    heads: int = 8
+    window: int = 8
+    mlp_ratio: int = 4
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Shape of one AdaCode network. Levels run from the finest feature grid (0) to the latent grid (last).
+
+    channels: feature channels of each level; level l has cells of `grid * 2**l` output pixels a side.
+    grid: output pixels a side of a finest cell; above 1 the head ends in a pixel shuffle (published: 1).
+    stem: "conv4" is the published 4×4 convolution that loses a row and a column; "shuffle" packs input pixels
+        into the finest grid and convolves 3×3.
+    stem_depth, encoder_depth, up_depth, decoder_depth, fuse_depth, head_depth: residual blocks after the stem, in
+        each down block, encoder up block, decoder stage, skip fusion, and before the last convolution.
+    norm: "group" is the published GroupNorm(32); "none" has no normalisation, so that a tile with a halo sees
+        what the whole image would.
+    skip: what the first `num_skips` decoder stages hand on: their own map ("none"), its sum with the encoder's map
+        ("add", published stage III), or a learnt fusion of the two ("fuse").
+    base: picture that the network's output is added to: nothing, the interpolated input, or the input with its
+        holes interpolated (which needs the mask channel).
+    mask_channel: the hole mask is a fourth input channel.
+    codebooks: (number of codes, code dimension) of each basis; categories: its names.
+    softmax: mixing weights sum to one (an option of the paper, section 3.2); the published models use raw values.
+    """
+
+    task: Task
+    scale: int = 1
+    channels: tuple[int, ...] = (64, 128, 256, 256)
+    grid: int = 1
+    stem: Stem = "conv4"
+    stem_depth: int = 0
+    encoder_depth: int = 2
+    up_depth: int = 2
+    decoder_depth: int = 2
+    fuse_depth: int = 0
+    head_depth: int = 0
+    norm: Norm = "group"
+    skip: Skip = "none"
+    num_skips: int = 0
+    base: Base = "none"
+    mask_channel: bool = False
+    encoder_swin: SwinConfig | None = None
+    predictor_swin: SwinConfig | None = None
+    codebooks: tuple[tuple[int, int], ...] = ((256, 256),)
+    categories: tuple[str, ...] = ()
+    softmax: bool = False
+
+    def __post_init__(self) -> None:
+        # Relations are worth a look only between fields that make sense each for itself.
+        problems = [text for wrong, text in self._fields() if wrong]
+        problems = problems or [text for wrong, text in self._relations() if wrong]
+        if problems:
+            raise WeightsError("this network configuration is impossible: " + "; ".join(problems))
+
+    def _fields(self) -> list[tuple[bool, str]]:
+        depths = {f.name: getattr(self, f.name) for f in fields(self) if f.name.endswith("_depth")}
+        sizes = [*self.channels, *(n for book in self.codebooks for n in book)]
+        sizes += [n for swin in self._swins for n in astuple(swin)]
+        choices = {"task": Task, "stem": Stem, "norm": Norm, "skip": Skip, "base": Base}
+        return [
+            *(
+                (getattr(self, name) not in get_args(known), f"unknown {name} {getattr(self, name)!r}")
+                for name, known in choices.items()
+            ),
+            (self.scale not in (1, 2, 4), f"scale {self.scale} is not 1, 2 or 4"),
+            (self.grid not in (1, 2, 4, 8), f"grid {self.grid} is not a power of two up to 8"),
+            (
+                not all(_is_whole(n, 1) for n in (*sizes, self.scale, self.grid)),
+                "a size is not a positive whole number",
+            ),
+            *((not _is_whole(n, 0), f"{name} {n!r} is not a whole number") for name, n in depths.items()),
+            (not _is_whole(self.num_skips, 0), f"num_skips {self.num_skips!r} is not a whole number"),
+            (len(self.channels) < 2, "fewer than two levels"),
+            (not self.codebooks, "no codebook"),
+        ]
+
+    def _relations(self) -> list[tuple[bool, str]]:
+        num_levels, latent = len(self.channels), self.channels[-1]
+        unmatched = bool(self.categories) and len(self.categories) != len(self.codebooks)
+        return [
+            (self.task == "basis" and len(self.codebooks) != 1, "a basis network has exactly one codebook"),
+            (unmatched, "categories do not match codebooks"),
+            (self.num_skips >= num_levels, "more skips than decoder stages"),
+            ((self.skip == "none") != (self.num_skips == 0), "skip and num_skips contradict each other"),
+            (self.stem == "shuffle" and self.scale > self.grid, "a shuffle stem needs scale <= grid"),
+            (self.stem == "conv4" and self.grid != 1, "a conv4 stem needs grid 1"),
+            (self.input_level >= num_levels - 1, f"scale {self.scale} needs more levels"),
+            (self.base == "filled" and not self.mask_channel, "filled holes need a mask channel"),
+            (any(latent % swin.heads for swin in self._swins), "latent channels are not a multiple of the heads"),
+            (self.norm == "group" and any(c % 32 for c in self.channels), "GroupNorm needs multiples of 32 channels"),
+        ]
+
+    @property
+    def _swins(self) -> list[SwinConfig]:
+        return [swin for swin in (self.encoder_swin, self.predictor_swin) if swin]
+
+    @property
+    def num_bases(self) -> int:
+        return len(self.codebooks)
+
+    @property
+    def latent_stride(self) -> int:
+        """Output pixels a side of one latent cell."""
+        return int(self.grid * 2 ** (len(self.channels) - 1))
+
+    @property
+    def input_level(self) -> int:
+        """Level on whose grid the stem's output lies."""
+        return 0 if self.stem == "shuffle" else self.scale.bit_length() - 1
+
+    @property
+    def in_channels(self) -> int:
+        return 4 if self.mask_channel else 3
+
+    @property
+    def pad_multiple(self) -> int:
+        """Input pixels that a padded side is a multiple of: whole windows, or 8 latent cells where there are none."""
+        window = lcm(*(swin.window for swin in self._swins)) if self._swins else 8
+        return max(1, self.latent_stride * window // self.scale)
+
+    def names(self) -> tuple[str, ...]:
+        """A name for each basis: its category where known."""
+        return self.categories or tuple(f"basis {k + 1}" for k in range(self.num_bases))
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form; `from_dict` restores an equal value."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> NetworkConfig:
+        """Inverse of `to_dict`. Raises WeightsError for unknown or missing fields."""
+        unknown = set(values) - {f.name for f in fields(cls)}
+        if unknown:
+            what = f"unknown configuration fields: {', '.join(sorted(unknown))}"
+            raise WeightsError(what, hint="These weights need a newer adacode.")
+        v = dict(values)
+        try:
+            for key in ("encoder_swin", "predictor_swin"):
+                if v.get(key) is not None:
+                    v[key] = SwinConfig(**v[key])
+            for key in ("channels", "categories"):
+                if key in v:
+                    v[key] = tuple(v[key])
+            if "codebooks" in v:
+                v["codebooks"] = tuple((int(n), int(d)) for n, d in v["codebooks"])
+            return cls(**v)
+        except (TypeError, ValueError) as error:
+            raise WeightsError(f"the configuration cannot be read: {error}") from error
+
+
+def _is_whole(value: object, least: int) -> bool:
+    return isinstance(value, int) and value >= least

@@ -1,0 +1,69 @@
+"""The whole network: encoder → adaptive codes → decoder → picture. One class serves every size and task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from adacode_cli.model.base import base_picture, prepare_input
+from adacode_cli.model.codebook import AdaptiveCodebook
+from adacode_cli.model.config import NetworkConfig
+from adacode_cli.model.decoder import Decoder, Skips
+from adacode_cli.model.encoder import Encoder
+from adacode_cli.model.padding import pad_mirrored, padded_size
+
+
+@dataclass(frozen=True)
+class Restoration:
+    """What the network answers.
+
+    image_BCHW: float, RGB, about [0, 1], unclipped. codes: a B×h×w int64 tensor a basis, on the latent grid.
+    weights_BKHW: mixing weights, on the latent grid.
+    """
+
+    image_BCHW: Tensor
+    codes: tuple[Tensor, ...]
+    weights_BKHW: Tensor
+
+
+class AdaCode(nn.Module):
+    """AdaCode network of one task (arXiv:2306.06513, section 3; see `NetworkConfig` for what can vary).
+
+    `forward` takes B×C×H×W, RGB float in [0, 1] (C = 4 with `mask_channel`: 1 = hole), of any size, pads it as
+    `padding` says and crops the result to (H·scale)×(W·scale).
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config)
+        self.codebook = AdaptiveCodebook(config)
+        self.decoder = Decoder(config)
+        self.skips = Skips(config)
+
+    def render(self, latent_BCHW: Tensor, skips: tuple[Tensor, ...] = ()) -> Tensor:
+        """Decoder's input and encoder maps → B×3×H×W, without the base picture."""
+        x = latent_BCHW
+        for i, stage in enumerate(self.decoder.stages):
+            x = self.skips(i, stage(x), skips)
+        out: Tensor = self.decoder.head(x)
+        return out
+
+    def detail(self, prepared_BCHW: Tensor) -> Restoration:
+        """What the network adds to the base picture, for an input that `prepare_input` made and that needs no padding.
+
+        A tile of a larger image passes here: what concerns the whole image (filled holes, base) is done outside.
+        """
+        encoded = self.encoder(prepared_BCHW)
+        mixture = self.codebook(encoded.latent_BCHW)
+        image = self.render(mixture.latent_BCHW, encoded.skips)
+        return Restoration(image, mixture.codes, mixture.weights_BKHW)
+
+    def forward(self, image_BCHW: Tensor) -> Restoration:
+        config, (h, w) = self.config, image_BCHW.shape[-2:]
+        prepared = prepare_input(pad_mirrored(image_BCHW, *padded_size(config, h, w)), config.base)
+        r = self.detail(prepared)
+        base = base_picture(prepared, config.base, config.scale)
+        image = r.image_BCHW if base is None else r.image_BCHW + base
+        return Restoration(image[..., : h * config.scale, : w * config.scale], r.codes, r.weights_BKHW)

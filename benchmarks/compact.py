@@ -1,0 +1,87 @@
+"""What the `compact` networks cost: operations, parameters, and time as a ratio to a yardstick in the same run.
+
+    python benchmarks/compact.py [--repeats 5]
+
+The yardstick is a network of the kind that people enlarge photographs with on laptops: 34 convolutions 3×3 of 64
+channels on the input's grid and a pixel shuffle ×4, 1.2 million parameters. Times are medians for a 512×512 output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from adacode_cli.engine.device import computes_bf16
+from adacode_cli.model.network import AdaCode
+from adacode_cli.training.initialise import initialise
+from adacode_cli.training.presets import family_network
+
+SIDE = 512
+TASKS = (("sr", 4), ("sr", 2), ("inpaint", 1), ("reconstruct", 1))
+
+
+def yardstick() -> nn.Sequential:
+    """SRVGG-style ×4 network."""
+    body = [layer for _ in range(32) for layer in (nn.Conv2d(64, 64, 3, padding=1), nn.PReLU(64))]
+    head = (nn.Conv2d(64, 48, 3, padding=1), nn.PixelShuffle(4))
+    return nn.Sequential(nn.Conv2d(3, 64, 3, padding=1), nn.PReLU(64), *body, *head)
+
+
+def seconds(run: Callable[[], object], repeats: int) -> float:
+    """Median time of a call after one that is not counted."""
+    run()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def measure(network: nn.Module, x: Tensor, repeats: int, reference: float | None) -> tuple[str, float]:
+    """A table row's figures, and the float32 time in seconds."""
+    network = network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    x = x.to(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        with FlopCounterMode(display=False) as counter:
+            network(x)
+        fp32 = seconds(lambda: network(x), repeats)
+        with torch.autocast("cpu", torch.bfloat16):
+            bf16 = seconds(lambda: network(x), repeats)
+    operations = counter.get_total_flops() / SIDE**2 / 1e6
+    parameters = sum(p.numel() for p in network.parameters()) / 1e6
+    base = reference or fp32
+    times = f"{fp32 * 1e3:9.0f} {fp32 / base:7.2f} {bf16 * 1e3:9.0f} {bf16 / base:7.2f}"
+    return f"{operations:8.3f} {parameters:8.2f} {times}", fp32
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=5)
+    repeats = parser.parse_args().repeats
+    native = "native" if computes_bf16(torch.device("cpu")) else "emulated"
+    machine = platform.processor() or platform.machine()
+    print(f"{machine}, {torch.get_num_threads()} threads, torch {torch.__version__}, bf16 {native}")
+    print(f"{'network':<16}{'MFLOP/px':>8} {'M param':>8} {'fp32 ms':>9} {'ratio':>7} {'bf16 ms':>9} {'ratio':>7}")
+    with torch.inference_mode():
+        row, reference = measure(yardstick(), torch.rand(1, 3, SIDE // 4, SIDE // 4), repeats, None)
+        print(f"{'yardstick x4':<16}{row}")
+        for task, scale in TASKS:
+            config = family_network("compact", task, scale)
+            network = AdaCode(config)
+            initialise(network)
+            x = torch.rand(1, config.in_channels, SIDE // scale, SIDE // scale)
+            row, _ = measure(network, x, repeats, reference)
+            print(f"{f'{task} x{scale}':<16}{row}")
+
+
+if __name__ == "__main__":
+    main()

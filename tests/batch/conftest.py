@@ -1,0 +1,62 @@
+"""Pictures made here, by Pillow rather than by our own encoder, and a folder with everything that goes wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+def save_picture(path: Path, size: tuple[int, int] = (24, 16), mode: str = "RGB", seed: int = 0, **options) -> Path:
+    """A noisy gradient of (width, height) in `mode`, in the format that the suffix names."""
+    width, height = size
+    noise = np.random.default_rng(seed).integers(0, 60, (height, width, len(mode)))
+    ramp = np.linspace(0, 190, width)[None, :, None] + np.zeros((height, 1, 1))
+    pixels = (noise + ramp).astype(np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels[..., 0] if mode == "L" else pixels, mode="CMYK" if mode == "CMYK" else None).save(
+        path, **options
+    )
+    return path
+
+
+@pytest.fixture
+def picture(tmp_path):
+    """Writes a picture below the test's own directory: picture("a/b.png", (width, height), ...)."""
+
+    def write(name: str, size: tuple[int, int] = (24, 16), mode: str = "RGB", **options) -> Path:
+        return save_picture(tmp_path / name, size, mode, **options)
+
+    return write
+
+
+def save_mixed_folder(folder: Path) -> dict[str, str]:
+    """Twelve pictures of every kind and two files that are none. Returns the reason why each bad one is bad."""
+    save_picture(folder / "a.jpg")
+    save_picture(folder / "b.PNG", seed=1)
+    save_picture(folder / "c.webp", seed=2)
+    save_picture(folder / "d.tiff", seed=3)
+    save_picture(folder / "e.bmp", seed=4)
+    save_picture(folder / "grey.png", mode="L")
+    save_picture(folder / "alpha.png", mode="RGBA")
+    save_picture(folder / "one.png", size=(1, 1))
+    save_picture(folder / "Größe 北京.jpg", seed=5)
+    save_picture(folder / "cmyk.jpg", mode="CMYK")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    save_picture(folder / "sub" / "rotated.jpg", size=(30, 10), exif=exif)
+    save_picture(folder / "sub" / "deeper" / "f.jpeg", seed=6)
+    whole = save_picture(folder / "truncated.jpg", size=(64, 64)).read_bytes()
+    (folder / "truncated.jpg").write_bytes(whole[: len(whole) // 2])
+    (folder / "text.jpg").write_text("This is not a picture.\n")
+    (folder / "notes.txt").write_text("not offered for restoring\n")
+    return {"truncated.jpg": "truncated", "text.jpg": "text"}
+
+
+@pytest.fixture
+def mixed_folder(tmp_path) -> Path:
+    """A folder `photos` as `save_mixed_folder` makes it."""
+    save_mixed_folder(tmp_path / "photos")
+    return tmp_path / "photos"

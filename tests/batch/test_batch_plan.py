@@ -1,0 +1,198 @@
+"""Targets are where the documentation says, never collide, and never are an input."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adacode_cli.batch.discover import Selection
+from adacode_cli.batch.globs import Globs
+from adacode_cli.batch.naming import Naming
+from adacode_cli.batch.plan import OnExisting, make_plan
+from adacode_cli.errors import InputError, OutputError, UsageError
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch) -> Path:
+    """Tests speak of relative paths, as a person does."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def touch(*names: str) -> None:
+    for name in names:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_bytes(b"x")
+
+
+def plan(*inputs: str, existing=OnExisting.REFUSE, selection=None, label="sr-x4", **naming):
+    paths = [Path(text) for text in inputs]
+    return make_plan(paths, Naming(label, **naming), selection or Selection(), existing)
+
+
+def targets(*inputs: str, **options) -> list[str]:
+    return [str(job.target) for job in plan(*inputs, **options).jobs]
+
+
+def test_directory_goes_to_a_sibling_with_its_tree():
+    touch("photos/a.jpg", "photos/sub/b.PNG")
+    assert targets("photos") == ["photos-sr-x4/a.jpg", "photos-sr-x4/sub/b.PNG"]
+    assert targets("photos/", label="inpaint") == ["photos-inpaint/a.jpg", "photos-inpaint/sub/b.PNG"]
+
+
+def test_single_file_goes_to_a_directory_beside_it():
+    touch("photos/a.jpg", "b.png")
+    assert targets("photos/a.jpg", "b.png") == ["photos/adacode-sr-x4/a.jpg", "adacode-sr-x4/b.png"]
+
+
+def test_inputs_called_dot_go_beside_the_directory_itself(here):
+    touch("photos/sub/a.jpg")
+    os.chdir("photos/sub")
+    assert targets(".") == [str(here / "photos" / "sub-sr-x4" / "a.jpg")]
+    assert targets("..") == [str(here / "photos-sr-x4" / "sub" / "a.jpg")]
+
+
+def test_root_directory_needs_an_output():
+    with pytest.raises(UsageError, match="no place beside"):
+        plan("/", selection=Selection(Globs(include=("nothing-is-called-this",))))
+
+
+def test_output_directory_mirrors_every_input():
+    touch("x/a.jpg", "y/sub/b.jpg", "c.jpg")
+    assert targets("x", "y", "c.jpg", output=Path("out")) == ["out/a.jpg", "out/sub/b.jpg", "out/c.jpg"]
+    Path("shop.png").mkdir()
+    assert targets("c.jpg", output=Path("shop.png")) == ["shop.png/c.jpg"]
+
+
+def test_output_file_name_for_one_file():
+    touch("a.jpg")
+    result = plan("a.jpg", output=Path("sub/b.png"))
+    assert [str(job.target) for job in result.jobs] == ["sub/b.png"]
+    assert not result.has_tree
+
+
+@pytest.mark.parametrize(
+    ("inputs", "options", "error"),
+    [
+        (["a.jpg", "b.jpg"], {"output": Path("c.png")}, UsageError),
+        (["x"], {"output": Path("c.png")}, UsageError),
+        (["a.jpg"], {"output": Path("c.png"), "format": "jpeg"}, UsageError),
+        (["a.jpg"], {"output": Path("c.png"), "suffix": "_x4"}, UsageError),
+        (["a.jpg"], {"output": Path("plain")}, OutputError),
+        (["a.jpg"], {"suffix": "../x"}, UsageError),
+        (["a.jpg"], {"format": "gif"}, UsageError),
+    ],
+)
+def test_outputs_that_cannot_be(inputs, options, error):
+    touch("a.jpg", "b.jpg", "x/c.jpg", "plain")
+    with pytest.raises(error) as caught:
+        plan(*inputs, **options)
+    assert caught.value.hint
+
+
+def test_format_and_suffix():
+    touch("a.jpeg", "b.TIF", "c.v2.bmp", "scan")
+    inputs = ("a.jpeg", "b.TIF", "c.v2.bmp", "scan")
+    out = {"output": Path("o")}
+    assert targets(*inputs, **out) == ["o/a.jpeg", "o/b.TIF", "o/c.v2.bmp", "o/scan.png"]
+    assert targets(*inputs, **out, format="jpeg") == ["o/a.jpeg", "o/b.jpg", "o/c.v2.jpg", "o/scan.jpg"]
+    assert targets(*inputs, **out, suffix="_x4") == ["o/a_x4.jpeg", "o/b_x4.TIF", "o/c.v2_x4.bmp", "o/scan_x4.png"]
+
+
+def test_output_inside_the_input_is_not_an_input():
+    touch("photos/a.jpg", "photos/out/a.jpg", "photos/masks/a.png")
+    result = targets("photos", output=Path("photos/out"), existing=OnExisting.SKIP)
+    assert result == ["photos/out/masks/a.png"]
+
+
+def test_default_output_below_a_parent_input_is_not_an_input(here):
+    touch("all/photos/a.jpg", "all/photos-sr-x4/a.jpg")
+    assert targets("all", "all/photos", existing=OnExisting.OVERWRITE) == [
+        "all-sr-x4/photos/a.jpg",
+        "all/photos-sr-x4/a.jpg",
+    ]
+
+
+def test_in_place_with_a_suffix_can_be_run_again():
+    touch("photos/a.jpg", "photos/b.jpg", "photos/a_x4.jpg")
+    result = plan("photos", output=Path("photos"), suffix="_x4", existing=OnExisting.SKIP)
+    assert [str(job.source) for job in result.jobs] == ["photos/b.jpg"]
+    assert [str(job.source) for job in result.to_skip] == ["photos/a.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "format"),
+    [
+        ("x/a.jpg", "y/a.jpg", None),
+        ("x/a.jpg", "x/a.png", "png"),
+        ("x/a.jpg", "y/A.JPG", None),
+        ("x/é.png", "y/" + unicodedata.normalize("NFD", "é.png"), None),
+        ("x/straße.png", "y/STRASSE.png", None),
+    ],
+)
+def test_two_inputs_for_one_output_are_refused_by_name(first, second, format):
+    touch(first, second)
+    with pytest.raises(OutputError, match="would be written twice") as caught:
+        plan(first, second, output=Path("out"), format=format)
+    assert first in str(caught.value)
+    assert second in str(caught.value)
+    assert not Path("out").exists()
+
+
+def test_the_same_input_named_twice_is_one_job():
+    touch("photos/a.jpg")
+    assert targets("photos", "photos/", "photos/a.jpg", output=Path("out")) == ["out/a.jpg"]
+
+
+@pytest.mark.parametrize("existing", list(OnExisting))
+@pytest.mark.parametrize("link", [None, "symlink", "hardlink"])
+def test_an_input_is_never_an_output(existing, link):
+    touch("photos/a.jpg", "elsewhere/x")
+    if link:
+        Path("out").mkdir()
+        {"symlink": os.symlink, "hardlink": os.link}[link](Path("photos/a.jpg").absolute(), "out/a.jpg")
+    with pytest.raises(OutputError, match="would overwrite the input"):
+        plan("photos/a.jpg", output=Path("out" if link else "photos"), existing=existing)
+
+
+def test_existing_outputs_are_refused_with_a_way_out():
+    touch("p/a.jpg", "p/b.jpg", "p/c.jpg", "p-sr-x4/a.jpg", "p-sr-x4/c.jpg")
+    with pytest.raises(OutputError, match=r"2 of 3 outputs exist already, the first is p-sr-x4/a\.jpg") as caught:
+        plan("p")
+    assert "--skip-existing" in caught.value.hint
+    assert "--overwrite" in caught.value.hint
+    skipping = plan("p", existing=OnExisting.SKIP)
+    assert [len(skipping.jobs), len(skipping.to_skip), skipping.num_files] == [1, 2, 3]
+    assert len(plan("p", existing=OnExisting.OVERWRITE).jobs) == 3
+
+
+def test_nothing_to_restore_says_why():
+    touch("p/readme.txt", "q/broken.jpg")
+    Path("q/broken.jpg").unlink()
+    Path("q/broken.jpg").symlink_to("gone")
+    with pytest.raises(InputError, match="no images found") as caught:
+        plan("p")
+    assert caught.value.path == Path("p")
+    with pytest.raises(InputError, match="does not exist"):
+        plan("q")
+
+
+SAFE = st.text(st.characters(blacklist_characters="/\0", blacklist_categories=("Cs",)), min_size=1, max_size=12)
+
+
+@settings(deadline=None)
+@given(stem=SAFE.filter(lambda s: not s.startswith(".") and s.strip(".")), suffix=SAFE | st.just(""))
+def test_no_name_leaves_the_output_tree(stem, suffix):
+    from adacode_cli.batch.discover import Found
+
+    naming = Naming("sr-x4", Path("out"), "png", suffix)
+    relative = Path("sub") / f"{stem}.jpg"
+    target = naming.target_of(Found(Path("in") / relative, relative, Path("in"), in_tree=True), Path("out"))
+    assert target.parent == Path("out/sub")
+    assert target.suffix == ".png"
+    assert target.name.startswith(stem)

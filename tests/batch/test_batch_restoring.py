@@ -1,0 +1,153 @@
+"""What the network does not see goes around it: alpha, profile, EXIF, notes; holes come from where they should."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nearest import NearestRestored, NearestRestorer
+from PIL import Image
+
+from adacode_cli.batch import masks
+from adacode_cli.batch.restoring import Restoring
+from adacode_cli.batch.stages import Stages
+from adacode_cli.batch.stream import restore_bytes
+from adacode_cli.errors import InputError, OutputError
+from adacode_cli.imaging.image import Decoded
+
+TOPS = {np.uint8: 255, np.uint16: 65535, np.float32: 1.0}
+
+
+class Recording:
+    """Keeps what the network was given, and returns it with a note."""
+
+    def __init__(self) -> None:
+        self.calls = []
+
+    def restore(self, task, image, **options):
+        self.calls.append((task, image, options))
+        restored = NearestRestorer().restore(task, image, **options)
+        return NearestRestored(restored.image, restored.mixing_weights, notes=("repeated in fp32",))
+
+
+def decoded(dtype=np.uint8, alpha=True, grey=False) -> Decoded:
+    shape = (4, 6) if grey else (4, 6, 3)
+    pixels = (np.arange(np.prod(shape)).reshape(shape) * (TOPS[dtype] / 100)).astype(dtype)
+    coverage = np.full((4, 6), TOPS[dtype], dtype)
+    coverage[:, :3] = 0
+    return Decoded(pixels, coverage if alpha else None, "png", b"profile", b"exif", ("a note",))
+
+
+@pytest.mark.parametrize("dtype", list(TOPS))
+@pytest.mark.parametrize("grey", [False, True])
+def test_alpha_is_enlarged_beside_the_network(dtype, grey):
+    engine = Recording()
+    image, _ = Restoring(engine, "sr", 3.0)(decoded(dtype, grey=grey), None)
+    (task, seen, options) = engine.calls[0]
+    assert (task, options) == ("sr", {"scale": 3.0})
+    assert seen.ndim == (2 if grey else 3)
+    assert image.pixels.shape[:2] == image.alpha.shape == (12, 18)
+    assert image.pixels.dtype == image.alpha.dtype == dtype
+    assert image.alpha.min() == 0
+    assert image.alpha.max() == TOPS[dtype]
+    assert (image.alpha[:, :6] == 0).all()
+    assert (image.alpha[:, -6:] == TOPS[dtype]).all()
+
+
+def test_metadata_and_notes_go_through():
+    image, _ = Restoring(Recording(), "reconstruct")(decoded(), None)
+    assert (image.icc, image.exif, image.format) == (b"profile", b"exif", "png")
+    assert image.notes == ("a note", "repeated in fp32")
+
+
+@settings(deadline=None)
+@given(scale=st.floats(1, 4), height=st.integers(1, 9), width=st.integers(1, 9))
+def test_alpha_always_has_the_size_of_the_pixels(scale, height, width):
+    rng = np.random.default_rng(0)
+    image = Decoded(rng.random((height, width), np.float32), rng.random((height, width), np.float32))
+    out, _ = Restoring(NearestRestorer(), "sr", scale)(image, None)
+    assert out.alpha.shape == out.pixels.shape
+    assert out.alpha.min() >= 0
+    assert out.alpha.max() <= 1
+
+
+def test_inpainting_keeps_alpha_unless_the_hole_came_from_it():
+    image, hole = decoded(), masks.from_alpha()(Path("x"), decoded())
+    assert hole[:, :3].all()
+    assert not hole[:, 3:].any()
+    engine = Recording()
+    kept, _ = Restoring(engine, "inpaint", grow_px=2, feather_px=3)(image, hole)
+    np.testing.assert_array_equal(kept.alpha, image.alpha)
+    assert engine.calls[0][2]["grow"] == 2
+    assert engine.calls[0][2]["feather"] == 3
+    filled, _ = Restoring(NearestRestorer(), "inpaint", opaque_hole=True)(image, hole)
+    assert (filled.alpha == 255).all()
+    assert filled.alpha.dtype == np.uint8
+
+
+def save_mask(path: Path, size: tuple[int, int], hole: slice) -> Path:
+    pixels = np.zeros((size[1], size[0]), np.uint8)
+    pixels[hole] = 255
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def test_masks_by_file_folder_and_color(tmp_path):
+    image = Decoded(np.full((4, 6, 3), 7, np.uint8))
+    image.pixels[1] = (255, 0, 255)
+    one = save_mask(tmp_path / "m" / "a.png", (6, 4), slice(2))
+    wrong = save_mask(tmp_path / "m" / "b.png", (5, 4), slice(2))
+    by_file = masks.from_file(one)(Path("photos/a.jpg"), image)
+    np.testing.assert_array_equal(by_file, masks.from_folder(tmp_path / "m")(Path("photos/a.jpg"), image))
+    assert by_file[:2].all()
+    assert not by_file[2:].any()
+    by_color = masks.from_color("#FF00ff")(Path("a.jpg"), image)
+    assert by_color[1].all()
+    assert by_color.sum() == 6
+    for name in ("photos/b.jpg", "photos/c.jpg"):
+        with pytest.raises(InputError):
+            masks.from_folder(tmp_path / "m")(Path(name), image)
+    with pytest.raises(InputError):
+        masks.from_file(wrong)(Path("a.jpg"), image)
+    with pytest.raises(InputError):
+        masks.from_folder(tmp_path / "missing")
+    with pytest.raises(InputError):
+        masks.from_alpha()(Path("a.jpg"), image)
+
+
+def png(pixels: np.ndarray | bytes) -> bytes:
+    if isinstance(pixels, bytes):
+        pixels = np.frombuffer(pixels, np.uint8).reshape(64, -1)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_pipe_from_bytes_to_bytes(tmp_path):
+    pixels = np.arange(72, dtype=np.uint8).reshape(4, 6, 3)
+    stages = Stages(Restoring(NearestRestorer(), "sr", 2.0), maps_dir=tmp_path / "maps")
+    data, notes = restore_bytes(png(pixels), stages, "tiff")
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.format == "TIFF"
+        np.testing.assert_array_equal(np.asarray(image)[::2, ::2], pixels)
+    assert notes == ()
+    with Image.open(tmp_path / "maps" / "stdin.weights.png") as sheet:
+        assert sheet.width > 300
+
+
+@pytest.mark.parametrize("data", [b"", b"text", png(np.random.default_rng(0).bytes(4096))[:2000]])
+def test_pipe_with_nothing_useful_in_it(data):
+    with pytest.raises(InputError) as caught:
+        restore_bytes(data, Stages(Restoring(NearestRestorer(), "sr")), "png")
+    assert caught.value.path == "<stdin>"
+
+
+def test_what_a_format_cannot_hold_is_an_error_of_the_output():
+    stages = Stages(lambda image, mask: (Decoded(np.zeros((1, 70000), np.uint8)), None))
+    with pytest.raises(OutputError):
+        restore_bytes(png(np.zeros((1, 1), np.uint8)), stages, "jpeg")

@@ -1,0 +1,45 @@
+"""The program as a process of its own, with an environment that does not depend on who runs the tests."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+FAKE = [sys.executable, str(Path(__file__).parent / "fake_program.py")]
+REAL = [sys.executable, "-m", "adacode_cli"]
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Nothing of the person who runs the tests: no colours, a fixed width, no network, one thread."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ADACODE_", "HF_"))}
+    for name in ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        kept.pop(name, None)
+    paths = os.pathsep.join(filter(None, [str(ROOT), kept.get("PYTHONPATH")]))
+    fixed = {"COLUMNS": "100", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": paths, "TERM": "dumb"}
+    return kept | fixed | more
+
+
+class Program:
+    """`adacode` in a working directory; `network=False` replaces the network by a nearest-neighbour restorer."""
+
+    def __init__(self, directory: Path, *, network: bool) -> None:
+        self.directory = directory
+        self.command = REAL if network else FAKE
+
+    def __call__(self, *arguments: str, stdin: bytes = b"", **env: str) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            [*self.command, *arguments],
+            cwd=self.directory,
+            env=environment(**env),
+            input=stdin,
+            capture_output=True,
+            timeout=300,
+            check=False,
+        )
+
+    def start(self, *arguments: str, **options) -> subprocess.Popen[bytes]:
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+        return subprocess.Popen([*self.command, *arguments], cwd=self.directory, env=environment(), **pipes)

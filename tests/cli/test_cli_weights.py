@@ -1,0 +1,97 @@
+"""`adacode weights` and `adacode doctor` as processes, with a real server in the place of the Hub."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from adacode_process import ROOT
+
+sys.path.append(str(Path(__file__).parent.parent / "checkpoints"))
+from hub_server import HubServer
+
+BUNDLED = (ROOT / "weights" / "compact-sr-x4.safetensors").exists()
+
+
+def rows(result) -> list[dict]:
+    return json.loads(result.stdout)
+
+
+def test_list_is_the_catalogue(real_adacode):
+    catalogue = json.loads((ROOT / "weights" / "catalogue.json").read_text())
+    result = real_adacode("weights", "list", "--json")
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert [row["name"] for row in rows(result)] == [entry["name"] for entry in catalogue["entries"]]
+    assert {row["state"] for row in rows(result)} <= {"bundled", "cached", "absent"}
+    table = real_adacode("weights", "list").stdout.decode().splitlines()
+    assert table[0].split() == ["NAME", "TASK", "SIZE", "STATE", "LICENCE"]
+    assert [line.split()[0] for line in table[1:]] == [row["name"] for row in rows(result)]
+
+
+def test_pull_fetches_from_the_hub_and_prints_the_path(real_adacode, tmp_path):
+    with HubServer("me/mine", {"my.safetensors": b"weights"}) as server:
+        env = {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": server.url, "HF_HOME": str(tmp_path / "hf")}
+        result = real_adacode("weights", "pull", "hub:me/mine/my.safetensors", **env)
+        assert result.returncode == 0, result.stderr.decode()
+        (path,) = result.stdout.decode().splitlines()
+        assert Path(path).read_bytes() == b"weights"
+        missing = real_adacode("weights", "pull", "hub:me/mine/other.safetensors", **env)
+    assert (missing.returncode, missing.stdout) == (4, b"")
+    assert b"other.safetensors" in missing.stderr
+    assert b"Traceback" not in missing.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("pull", "compct-sr-x4"), 4, "Did you mean compact-sr-x4"),
+        (("pull", "hub:me/mine/my.safetensors"), 4, "HF_HUB_OFFLINE"),
+        (("pull", "./mine.safetensors"), 2, "on this machine already"),
+        (("pull",), 2, ""),
+        (("convert", "missing.pth", "out.safetensors"), 4, "missing.pth"),
+        (("convert", "text.pth", "out.safetensors"), 4, "text.pth"),
+        (("convert", "text.pth", "out.pth"), 2, ".safetensors"),
+        (("convert", "text.pth", "mine.safetensors"), 6, "--overwrite"),
+    ],
+)
+def test_what_cannot_be_done_is_said(real_adacode, tmp_path, arguments, code, said):
+    (tmp_path / "text.pth").write_text("no checkpoint")
+    (tmp_path / "mine.safetensors").write_bytes(b"precious")
+    result = real_adacode("weights", *arguments, HF_HOME=str(tmp_path / "hf"))
+    output = result.stderr.decode() if arguments != ("pull",) else ""
+    assert result.returncode == code, result.stderr.decode()
+    assert said in output
+    assert "Traceback" not in output
+    assert (tmp_path / "mine.safetensors").read_bytes() == b"precious"
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_doctor_tells_everything_as_json(real_adacode, tmp_path):
+    secret = "hf_do_not_show_this"
+    result = real_adacode("doctor", "--json", ADACODE_CACHE=str(tmp_path / "cache"), HF_TOKEN=secret)
+    assert result.returncode == (0 if BUNDLED else 4)
+    facts = json.loads(result.stdout.splitlines()[0])
+    assert facts["versions"]["python"] == sys.version.split()[0]
+    assert {"torch", "numpy", "pillow", "rich"} <= facts["versions"].keys()
+    assert facts["devices"][0]["device"] == "cpu"
+    assert facts["devices"][0]["native"]["fp32"] is True
+    assert facts["places"]["cache"] == str(tmp_path / "cache")
+    assert facts["places"]["hub_token"] is True
+    assert secret.encode() not in result.stdout + result.stderr
+    assert {entry["name"] for entry in facts["weights"]} >= {"compact-sr-x4", "published-sr-x4"}
+
+
+def test_doctor_for_a_person(real_adacode):
+    text = real_adacode("doctor").stdout.decode()
+    for heading in ("versions", "memory", "devices", "weights", "places"):
+        assert f"\n{heading}\n" in f"\n{text}"
+    assert "native: fp32 yes" in text
+
+
+@pytest.mark.skipif(not BUNDLED, reason="the bundled weights are not there yet")
+def test_doctor_verifies_the_bundled_weights(real_adacode):
+    result = real_adacode("doctor", "--json")
+    bundled = [entry for entry in json.loads(result.stdout)["weights"] if entry["kind"] == "bundled"]
+    assert [(entry["state"], entry["problem"]) for entry in bundled] == [("bundled", None)] * len(bundled)

@@ -1,0 +1,106 @@
+"""Every integer sample survives a round trip, whatever the layout and however large the picture is."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from adacode_cli.engine.arrays import STRIP_PX, check_picture, strips, to_picture, to_tensor
+from adacode_cli.errors import InputError
+
+shapes = arrays.array_shapes(min_dims=2, max_dims=2, max_side=9).flatmap(
+    lambda shape: st.sampled_from([shape, (*shape, 3)])
+)
+pictures = st.sampled_from([np.uint8, np.uint16]).flatmap(lambda dtype: arrays.arrays(dtype, shapes))
+
+
+@settings(deadline=None)
+@given(pictures)
+def test_integers_survive_the_round_trip(image):
+    check_picture(image)
+    x = to_tensor(image)
+    assert x.shape == (1, 3, *image.shape[:2])
+    assert x.dtype == torch.float32
+    assert x.is_contiguous()
+    assert 0 <= x.min() <= x.max() <= 1
+    back = to_picture(x[0], image)
+    assert back.dtype == image.dtype
+    np.testing.assert_array_equal(back, image)
+
+
+@pytest.mark.parametrize(("dtype", "top"), [(np.uint8, 255), (np.uint16, 65535)])
+def test_every_value_there_is(dtype, top):
+    image = np.arange(top + 1, dtype=dtype).reshape(-1, 16)
+    np.testing.assert_array_equal(to_picture(to_tensor(image)[0], image), image)
+    assert to_tensor(image).max() == 1
+
+
+@settings(deadline=None)
+@given(arrays.arrays(np.float32, shapes, elements=st.floats(0, 1, width=32)))
+def test_floats_survive_the_round_trip(image):
+    back = to_picture(to_tensor(image)[0], image)
+    assert back.dtype == np.float32
+    # the mean of three equal numbers may differ from them in the last bit
+    np.testing.assert_allclose(back, image, rtol=2e-7, atol=1e-44)
+    if image.ndim == 3:
+        np.testing.assert_array_equal(back, image)
+
+
+def test_results_are_rounded_and_clipped():
+    values = torch.tensor([-0.5, 0.49 / 255, 0.51 / 255, 254.6 / 255, 1.5])
+    like = np.zeros((1, 1, 3), np.uint8)
+    np.testing.assert_array_equal(to_picture(values.expand(3, 1, 5), like)[0, :, 1], [0, 0, 1, 255, 255])
+    grey = torch.tensor([0.2, 0.4, 0.9]).reshape(3, 1, 1)
+    assert to_picture(grey, np.zeros((1, 1), np.uint16)) == round(0.5 * 65535)
+
+
+def test_the_picture_given_is_neither_changed_nor_shared():
+    image = np.full((2, 3, 3), 0.5, np.float32)
+    image.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # torch warns of memory that it could write to and must not
+        x = to_tensor(image)
+        to_tensor(image[::-1, ::2])
+    x.zero_()
+    assert (image == 0.5).all()
+
+
+def test_large_pictures_are_converted_in_strips():
+    width = STRIP_PX // 2 - 1
+    image = np.random.default_rng(0).integers(0, 256, (3, width), np.uint8)
+    np.testing.assert_array_equal(to_picture(to_tensor(image)[0], image), image)
+
+
+@given(st.integers(1, 50), st.integers(1, 50), st.integers(1, 400))
+def test_strips_are_the_rows_in_order(height, width, most_px):
+    rows = list(strips(height, width, most_px))
+    assert [row for part in rows for row in range(height)[part]] == list(range(height))
+    assert all((part.stop - part.start) * width <= most_px or part.stop - part.start == 1 for part in rows)
+
+
+@pytest.mark.parametrize("shape", [(), (4,), (0, 4), (4, 0), (4, 4, 1), (4, 4, 2), (4, 4, 5), (1, 4, 4, 3)])
+def test_shapes_that_are_no_pictures(shape):
+    with pytest.raises(InputError, match="not a picture") as caught:
+        check_picture(np.zeros(shape, np.uint8))
+    assert str(shape) in str(caught.value)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("dtype", [np.bool_, np.int8, np.int32, np.float16, np.float64, np.complex64, ">u2", object])
+def test_types_that_are_no_pictures(dtype):
+    with pytest.raises(InputError, match="not a picture"):
+        check_picture(np.zeros((4, 4, 3), dtype))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_samples_that_are_no_numbers_are_counted(value):
+    image = np.zeros((5, 4, 3), np.float32)
+    image[1, 2, 0] = image[4, 3, 2] = value
+    with pytest.raises(InputError, match="2 of the picture's 60 samples are not finite") as caught:
+        check_picture(image)
+    assert caught.value.exit_code == 3
+    assert "inpaint" in caught.value.hint

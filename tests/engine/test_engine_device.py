@@ -1,0 +1,101 @@
+"""Devices, precisions, tiles and overlaps: what exists is chosen, anything else is refused at once and in words."""
+
+import numpy as np
+import pytest
+import torch
+
+from adacode_cli.engine.device import PRECISIONS, choose_device, choose_precision, computes_bf16
+from adacode_cli.engine.options import RunOptions
+from adacode_cli.engine.plan import SMALLEST_TILE_PX
+from adacode_cli.engine.restorer import Restorer
+from adacode_cli.errors import DeviceError, UsageError
+
+CPU = torch.device("cpu")
+
+
+def test_what_is_chosen_exists():
+    assert choose_device("cpu") == CPU
+    device = choose_device("auto")
+    assert device.type in ("cpu", "cuda", "mps")
+    assert torch.ones(2, device=device).sum().item() == 2
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "gpu", "CPU", "cpu:0", "cpu:", "cuda:", "cuda:x", "cuda:-1", "cuda:٣", "cuda:0:1", "mps:0", "cuda 0", "xla"],
+)
+def test_names_of_no_device(name):
+    with pytest.raises(UsageError) as caught:
+        choose_device(name)
+    assert caught.value.exit_code == 2
+    assert "cuda:0" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["cuda", "cuda:0", "cuda:99", "mps"])
+def test_devices_that_this_machine_lacks(name):
+    kind, _, index = name.partition(":")
+    there = torch.cuda.device_count() if kind == "cuda" else int(torch.backends.mps.is_available())
+    if int(index or 0) < there:
+        assert choose_device(name) == torch.device(name)
+        return
+    with pytest.raises(DeviceError) as caught:
+        choose_device(name)
+    assert caught.value.exit_code == 5
+    assert caught.value.hint
+
+
+def test_precision_by_name():
+    assert {name: choose_precision(name, CPU, deep=True) for name in PRECISIONS} == {
+        "fp32": torch.float32,
+        "bf16": torch.bfloat16,
+        "fp16": torch.float16,
+    }
+    for name in ("", "FP32", "float32", "int8", "fp8"):
+        with pytest.raises(UsageError, match="unknown precision") as caught:
+            choose_precision(name, CPU, deep=False)
+        assert "bf16" in caught.value.hint
+
+
+def test_precision_by_itself_is_never_short_of_the_picture():
+    assert choose_precision("auto", CPU, deep=True) == torch.float32
+    native = computes_bf16(CPU)
+    assert choose_precision("auto", CPU, deep=False) == (torch.bfloat16 if native else torch.float32)
+    assert not computes_bf16(torch.device("mps"))
+
+
+@pytest.mark.parametrize("tile", ["auto", "none", "64", 64, 65, "4096", np.int64(512), 10**9])
+def test_tiles_that_are_possible(tile):
+    assert RunOptions(tile=tile).tile == tile
+
+
+@pytest.mark.parametrize(
+    "tile", ["", "big", "AUTO", "63", 0, 1, 63, -512, "-512", "51.2", 512.0, "5e2", None, "٩٩٩", True]
+)
+def test_tiles_that_are_not(tile):
+    with pytest.raises(UsageError, match="tile") as caught:
+        RunOptions(tile=tile)
+    assert str(SMALLEST_TILE_PX) in str(caught.value)
+    assert "--tile 512" in caught.value.hint
+
+
+@pytest.mark.parametrize("overlap", [-1, "wide", 1.5])
+def test_overlaps_that_are_not(overlap):
+    with pytest.raises(UsageError, match="overlap"):
+        RunOptions(overlap_px=overlap)
+    assert RunOptions(overlap_px=0).overlap_px == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"precision": "double"}, UsageError),
+        ({"tile": 8}, UsageError),
+        ({"overlap": -5}, UsageError),
+        ({"device": "tpu"}, UsageError),
+        ({"device": "cuda:99"}, DeviceError),
+    ],
+)
+def test_all_of_it_before_weights_are_looked_for(options, error):
+    with pytest.raises(error) as caught:
+        Restorer.from_pretrained("no-such-weights", **options)
+    assert caught.value.hint

@@ -1,0 +1,260 @@
+"""The Python API: any picture in, the same layout and depth out, and every impossible request refused in words."""
+
+import math
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_networks import ATTENTIVE, CPU, LOCAL, PUBLISHED, TinyWeights, photograph, psnr, restorer
+
+import adacode_cli
+from adacode_cli.engine.options import RunOptions
+from adacode_cli.engine.restorer import Restored, Restorer, resize
+from adacode_cli.errors import InputError, UsageError, WeightsError
+
+DEPTHS = [np.uint8, np.uint16, np.float32]
+TASKS = ["sr", "inpaint", "reconstruct"]
+LOCAL_RESTORER = restorer(LOCAL)
+
+
+def restore(task, image, by=LOCAL_RESTORER, **options):
+    mask = np.zeros(image.shape[:2], np.bool_)
+    mask[:2, :3] = True
+    return by.restore(task, image, **({"mask": mask} if task == "inpaint" else {}), **options)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("dtype", DEPTHS)
+@pytest.mark.parametrize("task", TASKS)
+def test_layout_and_depth_stay(task, dtype, channels):
+    image = photograph(21, 34, dtype, channels)
+    kept = image.copy()
+    restored = restore(task, image)
+    factor = 4 if task == "sr" else 1
+    assert isinstance(restored, Restored)
+    assert restored.image.dtype == dtype
+    assert restored.image.shape == (21 * factor, 34 * factor, *image.shape[2:])
+    assert restored.image.flags.c_contiguous
+    assert restored.mixing_weights.shape == (2, math.ceil(21 * factor / 8), math.ceil(34 * factor / 8))
+    assert restored.mixing_weights.dtype == np.float32
+    assert restored.categories == ("meadow", "brick")
+    assert restored.notes == ()
+    np.testing.assert_array_equal(image, kept)
+    if dtype == np.float32:
+        assert 0 <= restored.image.min() <= restored.image.max() <= 1
+
+
+@pytest.mark.parametrize("family", [LOCAL, PUBLISHED])
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (7, 1), (2, 3), (63, 65), (64, 64)])
+def test_any_size(family, task, size):
+    restored = restore(task, photograph(*size), restorer(family))
+    factor = 4 if task == "sr" else 1
+    assert restored.image.shape == (size[0] * factor, size[1] * factor, 3)
+
+
+@pytest.mark.parametrize("dtype", DEPTHS)
+def test_depths_agree(dtype):
+    """The same picture in more bits gives the same result, to the 8 bits that they share."""
+    coarse = photograph(20, 20)
+    fine = {np.uint8: coarse, np.uint16: coarse * np.uint16(257), np.float32: coarse.astype(np.float32) / 255}[dtype]
+    top = 1 if dtype == np.float32 else np.iinfo(dtype).max
+    assert psnr(LOCAL_RESTORER.sr(fine, 2) / top, LOCAL_RESTORER.sr(coarse, 2) / 255) > 55
+
+
+def test_grey_is_what_grey_rgb_gives():
+    grey = photograph(20, 30, np.uint16, 1)
+    for_rgb = LOCAL_RESTORER.sr(np.dstack([grey] * 3), 2).astype(np.float64)
+    unclipped = ((for_rgb > 0) & (for_rgb < 65535)).all(2)
+    assert unclipped.mean() > 0.5
+    np.testing.assert_allclose(LOCAL_RESTORER.sr(grey, 2)[unclipped], for_rgb.mean(2)[unclipped], atol=1)
+
+
+@pytest.mark.parametrize("dtype", DEPTHS)
+def test_alpha_passes_by_the_network(dtype):
+    image = photograph(20, 30, dtype, 4)
+    opaque = image.copy()
+    opaque[..., 3] = image[..., 3].max()
+    for task in TASKS:
+        mine, other = restore(task, image).image, restore(task, opaque).image
+        np.testing.assert_array_equal(mine[..., :3], other[..., :3])
+        if task != "sr":
+            np.testing.assert_array_equal(mine[..., 3], image[..., 3])
+    enlarged = LOCAL_RESTORER.sr(image, 2.5)[..., 3]
+    wanted = cv2.resize(image[..., 3].astype(np.float64), (75, 50), interpolation=cv2.INTER_CUBIC)
+    top = image[..., 3].max()
+    np.testing.assert_allclose(enlarged / top, np.clip(wanted / top, 0, 1), atol=0.006)
+    np.testing.assert_array_equal(LOCAL_RESTORER.sr(image, 1)[..., 3], image[..., 3])
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(1, 24), st.integers(1, 24), st.floats(1, 4))
+def test_any_factor(height, width, scale):
+    image = photograph(height, width)
+    out = LOCAL_RESTORER.sr(image, scale)
+    for side, given_side in zip(out.shape[:2], (height, width), strict=True):
+        assert side >= 1
+        assert abs(side - given_side * scale) <= 0.5 + 1e-9
+
+
+@pytest.mark.parametrize(("side", "scale", "wanted"), [(1, 1, 1), (1, 1.5, 2), (3, 1.5, 5), (5, 2.5, 13), (5, 3.5, 18)])
+def test_halves_are_rounded_up(side, scale, wanted):
+    assert LOCAL_RESTORER.sr(photograph(side, side), scale).shape == (wanted, wanted, 3)
+
+
+def test_a_factor_takes_the_next_larger_network_and_an_area_resize():
+    weights = TinyWeights(LOCAL)
+    r = Restorer(weights, CPU, RunOptions("fp32"))
+    image = photograph(20, 28)
+    for scale in (1, 1.3, 2, 2.1, 3, 4, 2, 4):
+        r.sr(image, scale)
+    assert weights.asked == [("sr", 2), ("sr", 4)], "each once, and then kept"
+    np.testing.assert_array_equal(r.sr(image, 3), cv2.resize(r.sr(image, 4), (84, 60), interpolation=cv2.INTER_AREA))
+    np.testing.assert_array_equal(r.sr(image, 1), cv2.resize(r.sr(image, 2), (28, 20), interpolation=cv2.INTER_AREA))
+
+
+def test_a_single_file_of_a_larger_factor_serves_smaller_ones():
+    r = Restorer(TinyWeights(LOCAL, only_scale=4), CPU, RunOptions("fp32"))
+    image = photograph(8, 9)
+    np.testing.assert_array_equal(r.sr(image, 2), cv2.resize(r.sr(image, 4), (18, 16), interpolation=cv2.INTER_AREA))
+
+
+@pytest.mark.parametrize("dtype", DEPTHS)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_shrinking_averages_areas(dtype, channels):
+    image = photograph(12, 20, dtype, channels)
+    mean = image.reshape(6, 2, 10, 2, -1).astype(np.float64).mean((1, 3)).reshape(6, 10, *image.shape[2:])
+    small = resize(image, 6, 10)
+    assert small.dtype == dtype
+    np.testing.assert_allclose(small, mean, atol=1e-6 if dtype == np.float32 else 0.5)
+    assert resize(image, 12, 20) is image
+    constant = np.full((7, 9), image.max(), dtype)
+    np.testing.assert_array_equal(resize(constant, 5, 4), np.full((5, 4), image.max()))
+
+
+def test_long_pictures_are_resized_too():
+    assert resize(np.zeros((2, 70_000, 3), np.uint8), 1, 50_000).shape == (1, 50_000, 3)
+
+
+@pytest.mark.parametrize("dtype", DEPTHS)
+def test_growing_stays_in_range(dtype):
+    top = 1 if dtype == np.float32 else np.iinfo(dtype).max
+    edge = np.zeros((8, 8), dtype)
+    edge[:, 4:] = top
+    large = resize(edge, 20, 21)
+    assert (large.min(), large.max()) == (0, top)
+
+
+@pytest.mark.parametrize("options", [{"tile": 64}, {"tile": "64", "overlap_px": 0}, {"tile": "none"}, {"tile": "auto"}])
+def test_tiles_through_the_api(options):
+    image = photograph(40, 50)
+    for task in TASKS:
+        whole = restore(task, image, restorer(ATTENTIVE, tile="none")).image
+        assert psnr(restore(task, image, restorer(ATTENTIVE, **options)).image / 255, whole / 255) > 35
+
+
+def test_sixteen_bits_and_floats_are_not_computed_in_short_precision():
+    """`auto` may compute 8-bit pictures in bf16, whose 8 significant bits would show in deeper ones."""
+    auto, exact = restorer(ATTENTIVE, precision="auto"), restorer(ATTENTIVE)
+    for dtype in (np.uint16, np.float32):
+        image = photograph(20, 20, dtype)
+        np.testing.assert_array_equal(auto.reconstruct(image), exact.reconstruct(image))
+
+
+@pytest.mark.parametrize("scale", [0, 0.99, 4.01, -2, math.nan, math.inf])
+def test_impossible_factors(scale):
+    with pytest.raises(UsageError, match="scale") as caught:
+        LOCAL_RESTORER.sr(photograph(4, 4), scale)
+    assert caught.value.hint
+
+
+def test_impossible_tasks():
+    with pytest.raises(UsageError, match="colorize") as caught:
+        LOCAL_RESTORER.restore("colorize", photograph(4, 4))
+    assert "reconstruct" in caught.value.hint
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_what_is_no_picture(task):
+    bad = photograph(4, 4, np.float32)
+    bad[0, 0, 0] = np.nan
+    for image in (np.zeros((4, 4, 2), np.uint8), np.zeros((4, 4), np.int64), np.zeros((0, 4), np.uint8), bad):
+        with pytest.raises(InputError):
+            restore(task, image)
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        None,
+        np.zeros((4, 5), np.uint8),
+        np.zeros((4, 5), np.float32),
+        np.zeros((5, 4), np.bool_),
+        np.zeros((4, 5, 1), np.bool_),
+        np.zeros((2, 2), np.bool_),
+    ],
+)
+def test_what_is_no_mask(mask):
+    with pytest.raises(InputError, match="mask") as caught:
+        LOCAL_RESTORER.inpaint(photograph(4, 5), mask)
+    assert caught.value.exit_code == 3
+    assert "boolean" in caught.value.hint
+
+
+@pytest.mark.parametrize("edge", [{"grow": -1}, {"feather": -1}])
+def test_impossible_mask_edges(edge):
+    with pytest.raises(UsageError):
+        LOCAL_RESTORER.inpaint(photograph(4, 5), np.zeros((4, 5), np.bool_), **edge)
+
+
+def test_weights_that_there_are_not():
+    with pytest.raises(WeightsError):
+        Restorer.from_pretrained("no-such-weights", device="cpu")
+
+
+def test_the_package_offers_it():
+    assert adacode_cli.Restorer is Restorer
+    assert adacode_cli.Restored is Restored
+
+
+PICTURE_UNDER_A_LIMIT = """
+    import resource, sys
+    from pathlib import Path
+
+    import numpy as np
+    import torch
+
+    from adacode_cli.errors import DeviceError
+    from tiny_networks import LOCAL, photograph, restorer
+
+    torch.set_num_threads(1)
+    small, large = photograph(16, 16), np.zeros((1500, 1500, 3), np.uint8)
+    r = restorer(LOCAL, tile=128, overlap_px=0)
+    r.sr(small)
+    size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (size + 150_000_000, -1))
+    try:
+        r.sr(large)
+    except DeviceError as error:
+        print(error.exit_code, error.message, "|", error.hint)
+    print(r.sr(small).shape)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits address space as Linux does")
+def test_a_picture_that_does_not_fit_memory_is_told_and_the_next_one_works():
+    here = Path(__file__).parent
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here), str(here.parents[1])])}
+    command = [sys.executable, "-c", textwrap.dedent(PICTURE_UNDER_A_LIMIT)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert run.returncode == 0, run.stderr
+    told, shape = run.stdout.splitlines()
+    assert told.startswith("5 out of memory for a picture of 1500×1500 pixels")
+    assert shape == "(64, 64, 3)"

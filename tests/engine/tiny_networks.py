@@ -1,0 +1,107 @@
+"""Networks of a few thousand weights, one for each way in which tiles can matter, and a source that hands them out."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from skimage import data
+
+from adacode_cli.engine.options import RunOptions
+from adacode_cli.engine.restorer import Restorer
+from adacode_cli.errors import WeightsError
+from adacode_cli.model.config import NetworkConfig, SwinConfig
+from adacode_cli.model.network import AdaCode
+
+CPU = torch.device("cpu")
+
+# Convolutions alone: what lies farther than 40 output pixels away does not matter.
+LOCAL = NetworkConfig(
+    task="reconstruct",
+    channels=(8, 16),
+    grid=4,
+    stem="shuffle",
+    encoder_depth=0,
+    decoder_depth=0,
+    norm="none",
+    codebooks=((8, 4), (6, 4)),
+    categories=("meadow", "brick"),
+)
+ATTENTIVE = replace(
+    LOCAL,
+    encoder_depth=1,
+    encoder_swin=SwinConfig(1, 2, heads=2, window=8, mlp_ratio=2),
+    predictor_swin=SwinConfig(1, 2, heads=2, window=8, mlp_ratio=2),
+)
+# Layout and normalisation of the published networks.
+PUBLISHED = NetworkConfig(
+    task="reconstruct",
+    channels=(32, 32, 32, 32),
+    encoder_depth=1,
+    decoder_depth=1,
+    codebooks=((8, 4), (6, 4)),
+    encoder_swin=SwinConfig(1, 2, heads=2, window=4, mlp_ratio=2),
+    predictor_swin=SwinConfig(1, 2, heads=2, window=4, mlp_ratio=2),
+)
+
+
+def for_task(config, task, scale=1):
+    """The network of another task of the same family."""
+    if task == "reconstruct":
+        return config
+    if config.norm == "group":
+        return replace(config, task=task, scale=scale, skip="add", num_skips=1)
+    base, mask = ("filled", True) if task == "inpaint" else ("upsampled", False)
+    return replace(config, task=task, scale=scale, skip="fuse", num_skips=1, base=base, mask_channel=mask)
+
+
+def network(config, seed=0):
+    """Random weights; the same for the same seed."""
+    torch.manual_seed(seed)
+    return AdaCode(config).eval()
+
+
+class TinyWeights:
+    """Stands where `WeightsSource` stands: a family of one configuration for each task, remembering what was asked."""
+
+    def __init__(self, config, *, only_scale=None):
+        self.config, self.only_scale, self.asked = config, only_scale, []
+
+    def network(self, task, scale):
+        self.asked.append((task, scale))
+        if task == "none":
+            raise WeightsError("no such task")
+        return network(for_task(self.config, task, self.only_scale or scale)), None
+
+
+def restorer(config=LOCAL, **options):
+    """A Restorer on the CPU in float32 unless told otherwise."""
+    return Restorer(TinyWeights(config), CPU, RunOptions(**{"precision": "fp32", **options}))
+
+
+def photograph(height, width, dtype=np.uint8, channels=3, seed=0):
+    """A part of a real photograph: H×W×channels, or H×W for 1; a fourth channel is a soft oval."""
+    rng = np.random.default_rng(seed)
+    whole = np.concatenate([data.astronaut(), data.chelsea()[:, :300].repeat(2, 0)[:512, :300]], 1)
+    top, left = (rng.integers(0, side - length + 1) for side, length in zip(whole.shape, (height, width), strict=False))
+    image = whole[top : top + height, left : left + width].astype(np.float64) / 255
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    image = np.dstack([image, np.clip(1.5 - x**2 - y**2, 0, 1)])[..., :channels]
+    image = image[..., 0] if channels == 1 else image
+    top_value = 1 if dtype == np.float32 else np.iinfo(dtype).max
+    return np.ascontiguousarray((image * top_value).astype(dtype))
+
+
+def tensor(config, height, width, seed=0):
+    """1×C×height×width photograph in [0, 1], with a round hole where the network takes one."""
+    image = torch.from_numpy(photograph(height, width, np.float32, seed=seed)).permute(2, 0, 1)[None].contiguous()
+    if not config.mask_channel:
+        return image
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    hole = torch.from_numpy((x**2 + y**2 < 0.2).astype(np.float32))[None, None]
+    return torch.cat((image * (1 - hole), hole), 1)
+
+
+def psnr(a, b):
+    """dB, of two arrays or tensors in [0, 1]."""
+    a, b = (np.clip(np.asarray(v, np.float64), 0, 1) for v in (a, b))
+    return -10 * np.log10(np.mean((a - b) ** 2) + 1e-20)

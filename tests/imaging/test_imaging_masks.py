@@ -1,0 +1,132 @@
+"""Masks: read from four places, paired with pictures by name."""
+
+import unicodedata
+
+import numpy as np
+import pytest
+from picture_fixtures import DEPTHS, noise, saved
+from PIL import Image
+
+from adacode_cli.errors import InputError, UsageError
+from adacode_cli.imaging.image import Decoded
+from adacode_cli.imaging.mask import mask_from_alpha, mask_from_color, read_mask
+from adacode_cli.imaging.mask_pairs import MaskFolder
+
+
+def test_more_than_half_white_is_a_hole(tmp_path):
+    values = np.array([[0, 127, 128, 255]], np.uint8)
+    for samples in (values, np.dstack([values] * 3), values.astype(np.uint16) * 257):
+        path = tmp_path / "m.png"
+        path.write_bytes(saved(samples, "PNG"))
+        np.testing.assert_array_equal(read_mask(path, size=(1, 4)), [[False, False, True, True]])
+    Image.fromarray(values > 127).save(path)
+    np.testing.assert_array_equal(read_mask(path, size=(1, 4)), [[False, False, True, True]])
+
+
+def test_luma_decides_for_coloured_masks_and_alpha_does_not(tmp_path):
+    path = tmp_path / "m.png"
+    colors = np.array([[[0, 255, 0], [255, 0, 0], [255, 255, 0], [0, 0, 255]]], np.uint8)
+    path.write_bytes(saved(np.dstack([colors, np.zeros((1, 4), np.uint8)]), "PNG"))
+    np.testing.assert_array_equal(read_mask(path, size=(1, 4)), [[True, False, True, False]])
+
+
+def test_mask_of_another_size(tmp_path):
+    path = tmp_path / "m.png"
+    path.write_bytes(saved(np.zeros((3, 5), np.uint8), "PNG"))
+    with pytest.raises(InputError, match=r"5×3.*3×5") as caught:
+        read_mask(path, size=(5, 3))
+    assert caught.value.path == path
+    assert caught.value.hint
+
+
+def test_mask_that_is_no_picture(tmp_path):
+    path = tmp_path / "m.png"
+    path.write_text("white, mostly")
+    with pytest.raises(InputError):
+        read_mask(path, size=(1, 1))
+
+
+@pytest.mark.parametrize("dtype", DEPTHS)
+def test_alpha_below_half_is_a_hole(dtype):
+    top = 1.0 if dtype == np.float32 else np.iinfo(dtype).max
+    alpha = np.array([[0, top * 0.49, top * 0.51, top]]).astype(dtype)
+    image = Decoded(np.zeros((1, 4, 3), dtype), alpha)
+    np.testing.assert_array_equal(mask_from_alpha(image), [[True, True, False, False]])
+
+
+def test_no_alpha_no_mask():
+    with pytest.raises(InputError, match="alpha") as caught:
+        mask_from_alpha(Decoded(np.zeros((2, 2), np.uint8)))
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("dtype", DEPTHS)
+def test_colour_matches_after_rounding_to_eight_bits(dtype):
+    wanted = np.array([255, 128, 7])
+    pixels = np.tile(wanted, (1, 3, 1)).astype(np.float64) / 255
+    pixels[0, 1, 1] += 0.4 / 255
+    pixels[0, 2, 1] += 0.6 / 255
+    stored = pixels if dtype == np.float32 else np.rint(pixels * np.iinfo(dtype).max)
+    mask = mask_from_color(Decoded(stored.astype(dtype)), "#ff8007")
+    np.testing.assert_array_equal(mask, [[True, True, False]])
+
+
+def test_colour_in_grey_pictures():
+    image = Decoded(np.array([[0, 128, 255]], np.uint8))
+    np.testing.assert_array_equal(mask_from_color(image, "#808080"), [[False, True, False]])
+    np.testing.assert_array_equal(mask_from_color(image, "FFFFFF"), [[False, False, True]])
+    assert not mask_from_color(image, "#ff0000").any()
+
+
+@pytest.mark.parametrize("color", ["", "white", "#fff", "#ggffff", "#ffffff00", "0xffffff"])
+def test_bad_colour(color):
+    with pytest.raises(UsageError) as caught:
+        mask_from_color(Decoded(np.zeros((2, 2), np.uint8)), color)
+    assert "#rrggbb" in caught.value.hint
+
+
+def put(folder, *names):
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        (folder / name).write_bytes(saved(noise((2, 2), np.uint8), "PNG"))
+    return folder
+
+
+def test_pairs_by_stem(tmp_path):
+    folder = put(tmp_path / "masks", "a.png", "b.photo.BMP", "c.txt", ".c.png")
+    pairs = MaskFolder(folder)
+    assert pairs.for_image(tmp_path / "a.jpg") == folder / "a.png"
+    assert pairs.for_image(tmp_path / "deep" / "b.photo.webp") == folder / "b.photo.BMP"
+    with pytest.raises(InputError, match="no mask") as caught:
+        pairs.for_image(tmp_path / "c.jpg")
+    assert caught.value.path == tmp_path / "c.jpg"
+    assert "c.png" in caught.value.hint
+
+
+def test_two_masks_for_one_picture(tmp_path):
+    pairs = MaskFolder(put(tmp_path / "masks", "a.png", "a.tif"))
+    with pytest.raises(InputError, match=r"a\.png, a\.tif") as caught:
+        pairs.for_image(tmp_path / "a.jpg")
+    assert caught.value.hint
+
+
+def test_pictures_and_masks_in_one_folder(tmp_path):
+    folder = put(tmp_path / "both", "a.jpg", "a.png", "b.jpg")
+    assert MaskFolder(folder).for_image(folder / "a.jpg") == folder / "a.png"
+    with pytest.raises(InputError, match="no mask"):
+        MaskFolder(folder).for_image(folder / "b.jpg")
+
+
+def test_composed_and_decomposed_letters_are_the_same_name(tmp_path):
+    folder = put(tmp_path / "masks", unicodedata.normalize("NFD", "Café é.png"))
+    assert MaskFolder(folder).for_image(tmp_path / unicodedata.normalize("NFC", "Café é.jpg")).parent == folder
+
+
+def test_what_is_no_folder(tmp_path):
+    file = tmp_path / "mask.png"
+    file.write_bytes(b"x")
+    for place in (file, tmp_path / "gone"):
+        with pytest.raises(InputError, match="director") as caught:
+            MaskFolder(place)
+        assert caught.value.path == place
+        assert caught.value.hint

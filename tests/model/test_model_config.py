@@ -1,0 +1,117 @@
+"""The configuration: what it refuses, and that a file can carry it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import FrozenInstanceError, fields, replace
+from typing import get_args
+
+import pytest
+from small_networks import SMALL_CONFIGS, small_config
+
+from adacode_cli.errors import WeightsError
+from adacode_cli.model.config import PAPER_CATEGORIES, Base, NetworkConfig, Norm, Skip, Stem, SwinConfig, Task
+from adacode_cli.training.presets import family_network
+
+GOOD = NetworkConfig("sr", 4, norm="none", channels=(8, 8, 8, 8), codebooks=((4, 4),) * 2)
+
+
+def test_the_small_networks_use_every_choice():
+    for name, known in {"task": Task, "stem": Stem, "norm": Norm, "skip": Skip, "base": Base}.items():
+        assert {getattr(c, name) for c in SMALL_CONFIGS} == set(get_args(known))
+    assert {c.num_bases for c in SMALL_CONFIGS} == set(range(1, 7))
+    assert {c.softmax for c in SMALL_CONFIGS} == {c.mask_channel for c in SMALL_CONFIGS} == {True, False}
+    assert {c.scale for c in SMALL_CONFIGS} == {1, 2, 4}
+    assert len({(bool(c.encoder_swin), bool(c.predictor_swin)) for c in SMALL_CONFIGS}) == 4
+    assert len(set(SMALL_CONFIGS)) == 12
+
+
+@pytest.mark.parametrize("config", [*map(small_config, range(30)), family_network("compact", "inpaint"), GOOD])
+def test_json_keeps_a_configuration(config):
+    assert NetworkConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_fields_may_be_left_out_but_not_the_task():
+    assert NetworkConfig.from_dict({"task": "reconstruct"}) == NetworkConfig("reconstruct")
+    with pytest.raises(WeightsError, match=r"cannot be read: .*task"):
+        NetworkConfig.from_dict({"scale": 1})
+
+
+def test_a_field_of_a_newer_version_is_named():
+    with pytest.raises(WeightsError, match="unknown configuration fields: glow, shine") as caught:
+        NetworkConfig.from_dict({**GOOD.to_dict(), "shine": 1, "glow": 2})
+    assert "newer" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"channels": 3},
+        {"codebooks": [[1, 2, 3]]},
+        {"codebooks": [["many", 2]]},
+        {"codebooks": 7},
+        {"encoder_swin": {"windows": 8}},
+        {"encoder_swin": [1]},
+        {"categories": 5},
+    ],
+)
+def test_values_of_another_kind_are_refused(values):
+    with pytest.raises(WeightsError, match="configuration cannot be read"):
+        NetworkConfig.from_dict({**GOOD.to_dict(), **values})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"task": "paint"}, "unknown task 'paint'"),
+        ({"stem": "conv7"}, "unknown stem 'conv7'"),
+        ({"norm": "batch"}, "unknown norm 'batch'"),
+        ({"skip": "mul"}, "unknown skip 'mul'"),
+        ({"base": "blurred"}, "unknown base 'blurred'"),
+        ({"scale": 3}, "scale 3 is not 1, 2 or 4"),
+        ({"grid": 3}, "grid 3 is not a power of two up to 8"),
+        ({"scale": 4.0}, "a size is not a positive whole number"),
+        ({"channels": (8, 0)}, "a size is not a positive whole number"),
+        ({"channels": ("8", 8)}, "a size is not a positive whole number"),
+        ({"codebooks": ((4, -4), (4, 4))}, "a size is not a positive whole number"),
+        ({"encoder_swin": SwinConfig(heads=0)}, "a size is not a positive whole number"),
+        ({"head_depth": -1}, "head_depth -1 is not a whole number"),
+        ({"encoder_depth": 1.5}, "encoder_depth 1.5 is not a whole number"),
+        ({"num_skips": -1, "skip": "add"}, "num_skips -1 is not a whole number"),
+        ({"channels": (8,)}, "fewer than two levels"),
+        ({"channels": ()}, "fewer than two levels"),
+        ({"codebooks": ()}, "no codebook"),
+        ({"task": "basis"}, "a basis network has exactly one codebook"),
+        ({"categories": PAPER_CATEGORIES}, "categories do not match codebooks"),
+        ({"num_skips": 4, "skip": "add"}, "more skips than decoder stages"),
+        ({"num_skips": 1}, "skip and num_skips contradict each other"),
+        ({"skip": "fuse"}, "skip and num_skips contradict each other"),
+        ({"stem": "shuffle", "grid": 2}, "a shuffle stem needs scale <= grid"),
+        ({"grid": 2}, "a conv4 stem needs grid 1"),
+        ({"channels": (8, 8, 8)}, "scale 4 needs more levels"),
+        ({"base": "filled"}, "filled holes need a mask channel"),
+        ({"predictor_swin": SwinConfig(heads=3)}, "latent channels are not a multiple of the heads"),
+        ({"norm": "group"}, "GroupNorm needs multiples of 32 channels"),
+    ],
+)
+def test_an_impossible_network_is_refused_in_words(changes, message):
+    with pytest.raises(WeightsError) as caught:
+        replace(GOOD, **changes)
+    assert caught.value.message.startswith("this network configuration is impossible: ")
+    assert message in caught.value.message.split(": ", 1)[1].split("; ")
+
+
+def test_all_that_is_wrong_is_said_at_once():
+    with pytest.raises(WeightsError, match="unknown task 'x'; scale 9 is not 1, 2 or 4; no codebook"):
+        NetworkConfig("x", 9, codebooks=())
+
+
+def test_a_configuration_never_changes():
+    for field in fields(GOOD):
+        with pytest.raises(FrozenInstanceError):
+            setattr(GOOD, field.name, None)
+
+
+def test_bases_are_called_by_their_categories():
+    assert GOOD.names() == ("basis 1", "basis 2")
+    assert replace(GOOD, categories=("day", "night")).names() == ("day", "night")

@@ -1,0 +1,371 @@
+"""A file appears whole or not at all, whatever happens while it is written."""
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from adacode_cli.atomic import TEMPORARY_SUFFIX, reason, replacing, sibling, write_bytes
+from adacode_cli.errors import OutputError
+
+ROOT = Path(__file__).parents[1]
+posix = pytest.mark.skipif(os.name != "posix", reason="signals and limits as POSIX has them")
+OLD = b"what was there before"
+
+
+@pytest.fixture
+def target(tmp_path):
+    """A file with content, in a directory of its own."""
+    path = tmp_path / "out" / "photo.png"
+    path.parent.mkdir()
+    path.write_bytes(OLD)
+    return path
+
+
+def assert_untouched(target):
+    assert target.read_bytes() == OLD
+    assert list(target.parent.iterdir()) == [target]
+
+
+def started(script, *arguments, **options):
+    """A Python process running `script`, which finds the package."""
+    command = [sys.executable, "-c", textwrap.dedent(script), *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def finished(script, *arguments, **options):
+    process = started(script, *arguments, **options)
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    return out
+
+
+def write_half_then(target, action):
+    """Writes to `target` and does something else before the end."""
+    with replacing(target) as file:
+        file.write(b"half")
+        action()
+
+
+def raising(error):
+    def action():
+        raise error
+
+    return action
+
+
+@pytest.mark.parametrize("data", [b"", b"x", bytes(range(256)) * 5000])
+def test_new_and_replaced_files(tmp_path, data):
+    target = tmp_path / "ü b.bin"
+    for content in (data, b"other", data):
+        write_bytes(target, content)
+        assert target.read_bytes() == content
+        assert list(tmp_path.iterdir()) == [target]
+
+
+def test_nothing_is_seen_until_the_end(target):
+    new = target.with_name("new.png")
+    for path, before in ((target, OLD), (new, None)):
+        with replacing(path) as file:
+            file.write(b"half")
+            file.flush()
+            assert (path.read_bytes() if path.exists() else None) == before
+            (temporary,) = target.parent.glob(f".*{TEMPORARY_SUFFIX}")
+            assert temporary.read_bytes() == b"half"
+            file.write(b" and half")
+        assert path.read_bytes() == b"half and half"
+    assert not list(target.parent.glob(f".*{TEMPORARY_SUFFIX}"))
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt(), SystemExit(3), GeneratorExit(), MemoryError()])
+def test_an_error_of_the_writer_passes_and_leaves_no_trace(target, error):
+    with pytest.raises(type(error)) as caught:
+        write_half_then(target, raising(error))
+    assert caught.value is error
+    assert_untouched(target)
+
+
+def test_an_error_of_the_system_is_told_with_the_target(target):
+    with pytest.raises(OutputError, match="the disk quota is used up") as caught:
+        write_half_then(target, raising(OSError(errno.EDQUOT, "Disk quota exceeded")))
+    assert caught.value.path == target
+    assert caught.value.exit_code == 6
+    assert "-o" in caught.value.hint
+    assert isinstance(caught.value.__cause__, OSError)
+    assert_untouched(target)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_real_full_device(target):
+    with pytest.raises(OutputError, match="the disk is full"), replacing(target), open("/dev/full", "wb", 0) as full:  # noqa: PTH123
+        full.write(b"x")
+    assert_untouched(target)
+
+
+@posix
+def test_a_real_limit_reached_while_writing(target):
+    script = """
+        import resource, sys
+        from pathlib import Path
+        from adacode_cli.atomic import replacing, write_bytes
+        from adacode_cli.errors import OutputError
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, -1))
+        target = Path(sys.argv[1])
+
+        def in_parts():
+            with replacing(target) as file:
+                for _ in range(11):
+                    file.write(bytes(1000))
+
+        for write in (in_parts, lambda: write_bytes(target, bytes(10_001))):
+            try:
+                write()
+            except OutputError as error:
+                print(error.exit_code, error.message)
+        write_bytes(target.with_name("small.png"), bytes(10_000))
+    """
+    told = "6 cannot be written: the file is larger than the system allows\n"
+    assert finished(script, target) == told * 2
+    small = target.with_name("small.png")
+    assert small.stat().st_size == 10_000
+    small.unlink()
+    assert_untouched(target)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mounts a small file system as Linux does")
+def test_a_real_full_disk(tmp_path):
+    script = f"""
+        mount -t tmpfs -o size=64k none {tmp_path} && cd {tmp_path} && exec {sys.executable} -c '
+        from pathlib import Path
+        from adacode_cli.atomic import write_bytes
+        from adacode_cli.errors import OutputError
+        target = Path("photo.png")
+        write_bytes(target, b"old")
+        try:
+            write_bytes(target, bytes(200_000))
+        except OutputError as error:
+            print(error)
+        print(target.read_bytes(), [p.name for p in Path().iterdir()])
+        write_bytes(target, b"fits")
+        print(target.read_bytes())
+        '
+    """
+    command = ["unshare", "--mount", "--map-root-user", "sh", "-c", textwrap.dedent(script)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    try:
+        run = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    except FileNotFoundError:
+        pytest.skip("there is no `unshare` here")
+    if "unshare" in run.stderr or "mount:" in run.stderr:
+        pytest.skip(f"no private mount allowed here: {run.stderr.strip()}")
+    assert run.stdout.splitlines() == [
+        "photo.png: cannot be written: the disk is full",
+        "b'old' ['photo.png']",
+        "b'fits'",
+    ], run.stderr
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_directory(target):
+    target.parent.chmod(0o500)
+    try:
+        with pytest.raises(OutputError, match="permission denied") as caught:
+            write_bytes(target, b"new")
+    finally:
+        target.parent.chmod(0o700)
+    assert caught.value.path == target
+    assert_untouched(target)
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may read anything")
+def test_a_directory_that_may_be_written_but_not_read(target):
+    target.parent.chmod(0o300)
+    try:
+        write_bytes(target, b"new")
+    finally:
+        target.parent.chmod(0o700)
+    assert target.read_bytes() == b"new"
+
+
+def test_a_directory_that_is_not_there(tmp_path):
+    target = tmp_path / "gone" / "photo.png"
+    with pytest.raises(OutputError, match="the directory is gone") as caught:
+        write_bytes(target, b"new")
+    assert caught.value.path == target
+    assert not target.parent.exists()
+
+
+@posix
+def test_a_directory_that_vanishes_while_writing(target):
+    with pytest.raises(OutputError, match="the directory is gone"):
+        write_half_then(target, lambda: shutil.rmtree(target.parent))
+    assert not target.parent.exists()
+
+
+@posix
+def test_a_directory_that_becomes_a_file_while_writing(target):
+
+    def replace_directory():
+        shutil.rmtree(target.parent)
+        target.parent.write_bytes(b"a file")
+
+    with pytest.raises(OutputError, match="ot a directory"):
+        write_half_then(target, replace_directory)
+    assert target.parent.read_bytes() == b"a file"
+
+
+def test_a_directory_in_the_place_of_the_file(tmp_path):
+    target = tmp_path / "photo.png"
+    (target / "kept").mkdir(parents=True)
+    with pytest.raises(OutputError) as caught:
+        write_bytes(target, b"new")
+    assert caught.value.path == target
+    assert list(tmp_path.iterdir()) == [target]
+    assert (target / "kept").is_dir()
+
+
+@pytest.mark.parametrize(
+    "name", ["a" * 255, "é" * 127 + "a", "漢" * 85, "😀" * 63 + "abc", "x" * 251 + ".png", "p", ".hidden"]
+)
+def test_names_as_long_as_the_system_allows(tmp_path, name):
+    target = tmp_path / name
+    try:
+        target.write_bytes(OLD)
+    except OSError:
+        pytest.skip("this file system has a shorter limit")
+    assert len(os.fsencode(sibling(target).name)) <= 255
+    write_bytes(target, b"new")
+    assert target.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_name_that_is_too_long(tmp_path):
+    with pytest.raises(OutputError, match="the file name is too long"):
+        write_bytes(tmp_path / ("a" * 256), b"new")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="names are bytes on Linux")
+def test_a_name_that_is_not_utf_8(tmp_path):
+    target = Path(os.fsdecode(os.fsencode(tmp_path) + b"/gr\xfcn" + b"\xff" * 200))
+    write_bytes(target, b"new")
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_siblings_are_hidden_and_never_the_same(tmp_path):
+    names = {sibling(tmp_path / "photo.png") for _ in range(200)}
+    assert len(names) == 200
+    assert all(p.parent == tmp_path and p.name.startswith(".photo.png.") for p in names)
+    assert all(p.name.endswith(TEMPORARY_SUFFIX) for p in names)
+
+
+def test_two_writers_in_turn_and_the_last_to_finish_stays(target):
+    with replacing(target) as first:
+        first.write(b"first")
+        with replacing(target) as second:
+            second.write(b"second")
+        assert target.read_bytes() == b"second"
+        first.write(b" after all")
+    assert target.read_bytes() == b"first after all"
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_many_writers_at_once(target):
+    contents = [bytes([n]) * 200_000 for n in range(6)]
+    ended = threading.Event()
+    seen = set()
+
+    def write(content):
+        for _ in range(5):
+            write_bytes(target, content)
+
+    def watch():
+        while not ended.is_set():
+            seen.add(target.read_bytes())
+
+    watcher = threading.Thread(target=watch)
+    writers = [threading.Thread(target=write, args=(content,)) for content in contents]
+    for thread in (watcher, *writers):
+        thread.start()
+    for thread in writers:
+        thread.join()
+    ended.set()
+    watcher.join()
+    assert seen <= {OLD, *contents}
+    assert target.read_bytes() in contents
+    assert list(target.parent.iterdir()) == [target]
+
+
+@posix
+@pytest.mark.parametrize("point", ["written", "flushed", "synced"])
+def test_a_crash_before_the_end_leaves_the_old_file(target, point):
+    script = """
+        import os, signal, sys
+        from pathlib import Path
+        from adacode_cli.atomic import replacing
+
+        with replacing(Path(sys.argv[1])) as file:
+            file.write(bytes(100_000))
+            if sys.argv[2] != "written":
+                file.flush()
+            if sys.argv[2] == "synced":
+                os.fsync(file.fileno())
+            os.kill(os.getpid(), signal.SIGKILL)
+    """
+    process = started(script, target, point)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert target.read_bytes() == OLD
+    left = [p for p in target.parent.iterdir() if p != target]
+    assert all(p.name.endswith(TEMPORARY_SUFFIX) for p in left)
+    write_bytes(target, b"new")  # what a crash left behind is in nobody's way
+    assert target.read_bytes() == b"new"
+
+
+@posix
+def test_a_crash_at_any_moment_leaves_one_whole_file(target):
+    script = """
+        import itertools, sys
+        from pathlib import Path
+        from adacode_cli.atomic import write_bytes
+
+        target = Path(sys.argv[1])
+        write_bytes(target, b"a" * 1_000_000)
+        print("ready", flush=True)
+        for content in itertools.cycle((b"b" * 2_000_000, b"c" * 500_000)):
+            write_bytes(target, content)
+    """
+    whole = {b"a" * 1_000_000, b"b" * 2_000_000, b"c" * 500_000}
+    for moment in range(6):
+        process = started(script, target)
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(0.003 * moment)
+        process.kill()
+        process.communicate()
+        assert target.read_bytes() in whole
+
+
+def test_reasons_are_in_a_persons_words():
+    assert reason(OSError(errno.ENOSPC, "No space left on device")) == "the disk is full"
+    assert reason(OSError(errno.EROFS, "x")) == "the file system is read-only"
+    assert reason(OSError(errno.EIO, "Input/output error")) == "Input/output error"
+    assert reason(OSError("just words")) == "just words"
+    assert reason(PermissionError(errno.EACCES, "x")) == reason(OSError(errno.EPERM, "x")) == "permission denied"

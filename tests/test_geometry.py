@@ -1,0 +1,230 @@
+"""Boxes part an image, blends add up, and masks grow and feather by true distance."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from adacode_cli.errors import UsageError
+from adacode_cli.geometry import Box, blend_weight, tiles
+from adacode_cli.geometry import feather_mask as feather
+from adacode_cli.geometry import grow_mask as grow
+
+sides = st.integers(1, 60)
+masks = arrays.arrays(np.bool_, arrays.array_shapes(min_dims=2, max_dims=2, max_side=24))
+radii = st.integers(0, 12)
+
+
+def distance(mask):
+    """Distance to the nearest True pixel, by trying them all."""
+    y, x = np.mgrid[: mask.shape[0], : mask.shape[1]]
+    nearest = np.full(mask.shape, np.inf)
+    for row, column in np.argwhere(mask):
+        nearest = np.minimum(nearest, np.hypot(y - row, x - column))
+    return nearest
+
+
+@settings(deadline=None)
+@given(masks, radii)
+def test_grow_takes_what_lies_within_the_radius(mask, px):
+    grown = grow(mask, px)
+    assert grown.dtype == np.bool_
+    np.testing.assert_array_equal(grown, distance(mask) <= px)
+
+
+@settings(deadline=None)
+@given(masks, radii)
+def test_grow_contains_the_mask_and_grows_with_the_radius(mask, px):
+    assert (grow(mask, px) >= mask).all()
+    assert (grow(mask, px + 1) >= grow(mask, px)).all()
+    np.testing.assert_array_equal(grow(mask, 0), mask)
+
+
+@settings(deadline=None)
+@given(masks, radii)
+def test_feather_is_one_inside_and_zero_beyond_the_radius(mask, px):
+    weight = feather(mask, px)
+    away = distance(mask)
+    assert weight.dtype == np.float32
+    assert (weight[mask] == 1).all()
+    assert (weight[away > px] == 0).all()
+    assert (weight[(away <= px) & ~mask] > 0).all()
+    assert (weight[~mask] < 1).all()
+
+
+@settings(deadline=None)
+@given(masks, radii)
+def test_feather_falls_with_distance(mask, px):
+    order = np.argsort(distance(mask), axis=None)
+    assert (np.diff(feather(mask, px).ravel()[order]) <= 1e-6).all()
+
+
+@settings(deadline=None)
+@given(masks)
+def test_feather_of_nothing_is_the_hard_mask(mask):
+    np.testing.assert_array_equal(feather(mask, 0), mask.astype(np.float32))
+
+
+def test_feather_is_smooth():
+    mask = np.zeros((1, 200), np.bool_)
+    mask[0, :50] = True
+    ramp = feather(mask, 100)[0]
+    steps = np.abs(np.diff(ramp))
+    assert steps.max() < 1.6 / 100
+    assert np.abs(np.diff(steps)).max() < 1e-3  # no corner at either end
+
+
+@pytest.mark.parametrize("px", [3, 400])
+def test_a_grown_point_is_round(px):
+    mask = np.zeros((2 * px + 9, 2 * px + 9), np.bool_)
+    mask[px + 4, px + 4] = True
+    grown = grow(mask, px)
+    np.testing.assert_array_equal(grown, distance(mask) <= px)
+    np.testing.assert_array_equal(grown, grown.T)
+
+
+@pytest.mark.parametrize("call", [grow, feather])
+def test_negative_radius(call):
+    with pytest.raises(UsageError):
+        call(np.ones((2, 2), np.bool_), -1)
+
+
+def coverage(boxes, height, width):
+    """How many of the boxes hold each pixel."""
+    count = np.zeros((height, width), np.int64)
+    for box in boxes:
+        assert 0 <= box.top < box.bottom <= height
+        assert 0 <= box.left < box.right <= width
+        count[box.slices] += 1
+    return count
+
+
+@settings(deadline=None)
+@given(sides, sides, st.integers(1, 70))
+def test_tiles_part_the_image(height, width, side):
+    boxes = list(tiles(height, width, side))
+    assert (coverage(boxes, height, width) == 1).all()
+    assert max(max(b.height, b.width) for b in boxes) <= side
+    assert sum(b.area for b in boxes) == height * width
+    assert boxes == sorted(boxes, key=lambda b: (b.top, b.left))
+
+
+@settings(deadline=None)
+@given(sides, sides, st.integers(1, 7), st.data())
+def test_halves_part_a_box_across_its_longer_side_on_the_grid(height, width, step, data):
+    box = Box(3 * step, 5 * step, 3 * step + height * step, 5 * step + width * step)
+    halves = box.halves(step)
+    if halves is None:
+        assert max(height, width) == 1
+        return
+    first, second = halves
+    assert first.area + second.area == box.area
+    assert first.area <= second.area < box.area
+    assert (coverage(halves, box.bottom, box.right)[box.slices] == 1).all()
+    edges = (v for b in halves for v in (b.top, b.left, b.bottom, b.right))
+    assert all(v % step == 0 for v in edges)
+    if height > width:
+        assert first.width == second.width == box.width
+    if width > height:
+        assert first.height == second.height == box.height
+
+
+@settings(deadline=None)
+@given(sides, st.integers(1, 5))
+def test_halving_ends_with_boxes_of_one_step(length, step):
+    boxes, whole = [Box(0, 0, length * step, step)], 0
+    while boxes:
+        halves = boxes.pop().halves(step)
+        if halves is None:
+            whole += 1
+        else:
+            boxes += halves
+    assert whole == length
+
+
+def test_a_box_on_other_grids():
+    box = Box(2, 4, 6, 12)
+    assert box.scaled(4) == Box(8, 16, 24, 48)
+    assert box.scaled(4, 8) == Box(1, 2, 3, 6)
+    with pytest.raises(AssertionError):
+        Box(1, 0, 2, 2).scaled(1, 2)
+    assert box.grown(3, 8, 13) == Box(0, 1, 8, 13)
+    assert (box.height, box.width, box.area) == (4, 8, 32)
+    np.testing.assert_array_equal(np.arange(200).reshape(10, 20)[box.slices][0], np.arange(44, 52))
+
+
+@st.composite
+def parted_images(draw):
+    """(height, width, step, overlap, boxes): tiles of a plan of which some were halved again and again."""
+    step = draw(st.integers(1, 4))
+    height, width = (draw(st.integers(1, 15)) * step for _ in range(2))
+    boxes = list(tiles(height, width, draw(st.integers(1, 16)) * step))
+    for _ in range(draw(st.integers(0, 6))):
+        chosen = draw(st.integers(0, len(boxes) - 1))
+        boxes[chosen : chosen + 1] = boxes[chosen].halves(step) or (boxes[chosen],)
+    return height, width, step, draw(st.integers(0, 3)) * step, boxes
+
+
+@settings(deadline=None)
+@given(parted_images(), st.data(), st.integers(0, 2**32 - 1))
+def test_blending_an_identity_gives_the_input_back(parted, data, seed):
+    height, width, _, overlap, boxes = parted
+    blend = data.draw(st.integers(0, overlap))
+    image = np.random.default_rng(seed).random((height, width), np.float32)
+    total, blended = np.zeros_like(image), np.zeros_like(image)
+    for keep in boxes:
+        read = keep.grown(overlap, height, width)
+        weight = blend_weight(keep, read, blend)
+        assert weight.dtype == np.float32
+        assert weight.shape == (read.height, read.width)
+        assert 0 <= weight.min() <= weight.max() <= 1
+        total[read.slices] += weight
+        blended[read.slices] += weight * image[read.slices]
+    assert total.min() >= 1 / 16
+    np.testing.assert_allclose(blended / total, image, atol=1e-5)
+
+
+@settings(deadline=None)
+@given(parted_images(), st.data())
+def test_the_blend_reaches_no_farther_than_it_is_told(parted, data):
+    height, width, _, overlap, boxes = parted
+    blend = data.draw(st.integers(0, overlap))
+    for keep in boxes:
+        read = keep.grown(overlap, height, width)
+        seen = np.zeros((height, width), np.float32)
+        seen[read.slices] = blend_weight(keep, read, blend)
+        near = np.zeros((height, width), np.bool_)
+        near[keep.grown(blend, height, width).slices] = True
+        assert (seen[~near] == 0).all()
+        inside = seen[keep.slices]
+        assert (inside >= 1 / 16).all()
+        core = inside[blend : keep.height - blend or None, blend : keep.width - blend or None]
+        assert (core == 1).all() or min(keep.height, keep.width) <= 2 * blend
+
+
+@settings(deadline=None)
+@given(st.integers(2, 40), st.integers(2, 40), st.integers(1, 12))
+def test_two_neighbours_add_up_to_one_without_a_kink(first, second, blend):
+    blend = min(blend, first, second)
+    width, middle = first + second, first
+    left, right = Box(0, 0, 1, middle), Box(0, middle, 1, width)
+    total, alone = np.zeros(width), np.zeros(width)
+    for keep in (left, right):
+        read = keep.grown(blend, 1, width)
+        weight = blend_weight(keep, read, blend)[0]
+        total[read.slices[1]] += weight
+        if keep is right:
+            alone[read.slices[1]] = weight
+    np.testing.assert_allclose(total, 1, atol=1e-6)
+    assert (np.diff(alone) >= 0).all()
+    assert np.diff(alone).max() <= np.pi / (4 * blend) + 1e-6
+
+
+def test_the_border_of_the_image_is_not_faded():
+    np.testing.assert_array_equal(blend_weight(Box(0, 0, 5, 7), Box(0, 0, 5, 7), 3), np.ones((5, 7)))
+    weight = blend_weight(Box(0, 0, 8, 8), Box(0, 0, 12, 12), 2)
+    assert (weight[:6, :6] == 1).all()
+    assert (weight[10:] == 0).all()
+    assert (weight[:, 10:] == 0).all()
+    np.testing.assert_allclose(weight[0, 6:10], [0.96194, 0.69134, 0.30866, 0.03806], atol=1e-5)

@@ -1,0 +1,31 @@
+"""Pictures to train on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_families import save_photos
+
+from adacode_cli.training.corpus import PhotoCorpus
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Tests share a machine; tiny networks gain nothing from more."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory) -> Path:
+    """A directory with two categories of two pictures of 176×160 pixels."""
+    return save_photos(tmp_path_factory.mktemp("photos"))
+
+
+@pytest.fixture(scope="session")
+def corpus(photos) -> PhotoCorpus:
+    return PhotoCorpus(photos, 160)
