@@ -26,7 +26,7 @@ _REASONS = {
     errno.EACCES: "permission denied",
     errno.EPERM: "permission denied",
     errno.EROFS: "the file system is read-only",
-    errno.ENOENT: "the directory is gone",
+    errno.ENOENT: "there is no such file or directory",
     errno.ENAMETOOLONG: "the file name is too long",
 }
 _HINT = "Choose a writable place with enough room (-o) and run the same command again."

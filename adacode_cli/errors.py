@@ -56,10 +56,19 @@ class WeightsError(AdaCodeError):
 
 
 class DeviceError(AdaCodeError):
-    """The device is unavailable, or out of memory at the smallest tile."""
+    """The device is unavailable, or out of memory at the smallest tile.
+
+    `only_this_picture` says that the picture was too large: others may well fit, and a run goes on with them.
+    """
 
     exit_code = 5
     kind = "device"
+
+    def __init__(
+        self, message: str, *, path: Path | str | None = None, hint: str = "", only_this_picture: bool = False
+    ) -> None:
+        super().__init__(message, path=path, hint=hint)
+        self.only_this_picture = only_this_picture
 
 
 class OutputError(AdaCodeError):

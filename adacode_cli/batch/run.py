@@ -174,4 +174,6 @@ def _ends_the_run(error: Exception) -> bool:
     if isinstance(error, OutputError):
         cause = error.__cause__
         return isinstance(cause, OSError) and cause.errno in _DISK_IS_DONE
-    return isinstance(error, UsageError | WeightsError | DeviceError | JournalError)
+    if isinstance(error, DeviceError):
+        return not error.only_this_picture
+    return isinstance(error, UsageError | WeightsError | JournalError)

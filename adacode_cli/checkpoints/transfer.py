@@ -196,6 +196,9 @@ def _refused(url: str, status: int) -> WeightsError:
     return WeightsError(f"{url}: the server answered {status}", hint=hint)
 
 
+_OFFLINE = "Check the connection and run it again, or get the file elsewhere and pass --weights FILE.pth."
+
+
 def _given_up(url: str, error: Exception, size: int) -> WeightsError:
     kept = f" The {size} bytes that arrived are kept, so that the same command continues there." if size else ""
-    return WeightsError(f"{url} cannot be fetched: {error}", hint=f"Check the connection and run it again.{kept}")
+    return WeightsError(f"{url} cannot be fetched: {error}", hint=f"{_OFFLINE}{kept}")

@@ -134,6 +134,9 @@ def bundle(
     family: Annotated[
         str | None, typer.Option(metavar="NAME", help="What the files are called. Default: the networks' family.")
     ] = None,
+    licence: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="What the files say of their licence, such as Apache-2.0.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", metavar="", help="Write files that exist again.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", metavar="", help="Tracebacks of errors.")] = False,
 ) -> None:
@@ -143,7 +146,7 @@ def bundle(
         from adacode_cli.training import bundle as bundling
 
         name = family or _family_of(bundling.fused_file(run))
-        paths = bundling.bundle(run, name, output, overwrite=overwrite)
+        paths = bundling.bundle(run, name, output, licence=licence, overwrite=overwrite)
     _tell_written(paths)
 
 

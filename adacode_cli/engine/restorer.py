@@ -193,6 +193,7 @@ def _memory_for(image: Pixels) -> Iterator[None]:
         raise DeviceError(
             f"out of memory for a picture of {w}×{h} pixels, however small its tiles",
             hint="Cut the picture, choose a smaller --scale, or close other programs.",
+            only_this_picture=True,
         ) from error
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -62,19 +62,17 @@ class Runner:
         and DeviceError when the smallest tile does not fit the device.
         """
         dtype = choose_precision(self.options.precision, self.device, deep=deep)
-        try:
-            return self._run(image_BCHW, dtype)
-        except _NonFiniteError:
-            short = dtype
-        try:
-            result = self._run(image_BCHW, torch.float32)
-        except _NonFiniteError:
-            raise InputError(
-                "the network's result for this picture is not finite, in float32 neither",
-                hint="Look for extreme values in the picture (samples are 0 to 1), or use other weights.",
-            ) from None
-        note = f"{str(short).removeprefix('torch.')} overflowed: the image was computed again in float32"
-        return RunResult(result.image_CHW, result.mixing_KHW, (note,))
+        for attempt in dict.fromkeys((dtype, torch.float32)):
+            try:
+                result = self._run(image_BCHW, attempt)
+            except _NonFiniteError:
+                continue
+            note = f"{str(dtype).removeprefix('torch.')} overflowed: the image was computed again in float32"
+            return result if attempt is dtype else replace(result, notes=(note,))
+        raise InputError(
+            "the network's result for this picture is not finite, not even in float32",
+            hint="Look for extreme values in the picture (samples are 0 to 1), or use other weights.",
+        )
 
     def _run(self, image_BCHW: Tensor, dtype: torch.dtype) -> RunResult:
         config, (h, w) = self.config, image_BCHW.shape[-2:]
@@ -101,7 +99,7 @@ class Runner:
         with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
             r = self.network.detail(x)
         image, mixing = r.image_BCHW.float().cpu(), r.weights_BKHW.float().cpu()
-        if not bool(torch.isfinite(image).all() and torch.isfinite(mixing).all()):
+        if not bool(torch.isfinite(image).all()):
             raise _NonFiniteError
         return image, mixing
 

@@ -106,6 +106,7 @@ def _halved(failed: Box, waiting: deque[Box], step: int, said: str) -> list[Box]
         raise DeviceError(
             f"out of memory at the smallest tile ({failed.height}×{failed.width} input pixels and context): {said}",
             hint="Use --overlap 0, --precision bf16 or --device cpu, or close other programs.",
+            only_this_picture=True,
         )
     boxes: list[Box] = []
     for box in (failed, *waiting):

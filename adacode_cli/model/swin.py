@@ -31,7 +31,8 @@ def relative_position_index(window: int) -> Tensor:
     return dy * (2 * window - 1) + dx
 
 
-@lru_cache(maxsize=32)
+# A mask for 4096×4096 output pixels takes 67 MB; the pictures of one archive mostly come in a few sizes.
+@lru_cache(maxsize=4)
 @torch.inference_mode(mode=False)
 def shift_mask(height: int, width: int, window: int, shift: int) -> Tensor:
     """num_windows×(window²)×(window²) float32, 0 or MASKED, for a map that was rolled by -shift on both axes."""

@@ -24,19 +24,27 @@ _TASKS: tuple[tuple[Task, int], ...] = (("sr", 2), ("sr", 4), ("inpaint", 1))
 
 
 def bundle(
-    run_folder: Path, family: str, target: Path, dtype: torch.dtype = torch.float16, *, overwrite: bool = True
+    run_folder: Path,
+    family: str,
+    target: Path,
+    dtype: torch.dtype = torch.float16,
+    *,
+    licence: str | None = None,
+    overwrite: bool = True,
 ) -> list[Path]:
     """Writes the files of `family` into `target`, tensors as `dtype`, and returns their paths, shared parts first.
 
-    Raises TrainingError for a task over other shared parts than the stage-II network's, and for values that `dtype`
-    cannot hold; OutputError where a file exists and `overwrite` is False, or the disk refuses.
+    `licence` is written into every file; None keeps what the run's files say. Raises TrainingError for a task over
+    other shared parts than the stage-II network's, and for values that `dtype` cannot hold; OutputError where a file
+    exists and `overwrite` is False, or the disk refuses.
     """
     parts = {target / f"{family}-{name}.safetensors": weights for name, weights in _parts(run_folder, dtype).items()}
     existing = [path for path in parts if path.exists()]
     if existing and not overwrite:
         raise OutputError("exists already", path=existing[0], hint="Add --overwrite to write it again.")
     for path, weights in parts.items():
-        write_weights(path, replace(weights, provenance=replace(weights.provenance, family=family)), dtype)
+        provenance = replace(weights.provenance, family=family, licence=licence or weights.provenance.licence)
+        write_weights(path, replace(weights, provenance=provenance), dtype)
     return list(parts)
 
 

@@ -129,6 +129,16 @@ def test_what_fails_every_file_alike_stops_the_run(picture, tmp_path, error):
     assert (report.done, report.untouched, report.exit_code) == (3, 5, error.exit_code)
 
 
+def test_a_picture_too_large_for_the_memory_does_not_stop_the_others(picture, tmp_path):
+    picture("p/a.png")
+    picture("p/b.png", (33, 20))
+    picture("p/c.png")
+    error = DeviceError("out of memory", only_this_picture=True)
+    report, _ = carry_out(plan_for(tmp_path / "p", tmp_path / "out"), stages(Failing(error, 33)))
+    assert (report.done, len(report.failed), report.exit_code) == (2, 1, 9)
+    assert report.failed[0].failure.exit_code == 5
+
+
 def test_a_full_disk_stops_the_run_with_the_rest_untouched(picture, tmp_path):
     """The disk is really refused: a file-size limit would kill the test itself, /dev/full refuses like a full disk."""
     fill(tmp_path / "p", picture, 6)

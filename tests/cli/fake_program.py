@@ -1,8 +1,8 @@
 """The whole program `adacode`, with a small real restorer in the place of the network.
 
 Run as a process by the tests. What `--weights` names decides how the restorer behaves: `nearest` enlarges, `slow`
-takes its time, `unknown` cannot be loaded; at images 33 pixels wide `wait` blocks until it is interrupted, `deaf` for
-ever, and `no-device` and `bug` fail.
+takes its time, `unknown` and `other-task` cannot be loaded; at images 33 pixels wide `wait` blocks until it is
+interrupted, `deaf` for ever, and `no-device` and `bug` fail.
 """
 
 from __future__ import annotations
@@ -26,6 +26,12 @@ class Restorer:
         if name == "unknown":
             raise WeightsError("no weights are called 'unknown'", hint="`adacode weights list` shows every name.")
         return cls(name, options)
+
+    def prepare(self, task, scale=4):
+        if self.name == "other-task":
+            from adacode_cli.errors import WeightsError
+
+            raise WeightsError(f"other-task is not for {task}", hint="`adacode weights list` shows what there is.")
 
     def restore(self, task, image, **options):
         from nearest import NearestRestorer

@@ -149,6 +149,7 @@ def test_pipe(adacode, photo, tmp_path):
         (("missing.png",), b"", 3),
         (("empty",), b"", 3),
         (("a.png", "--weights", "unknown"), b"", 4),
+        (("a.png", "--weights", "other-task"), b"", 4),
         (("wide.png", "--weights", "no-device"), b"", 5),
         (("a.png", "-o", "."), b"", 6),
         (("a.png", "b/a.png", "-o", "out"), b"", 6),

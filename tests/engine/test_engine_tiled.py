@@ -153,6 +153,7 @@ def test_out_of_memory_at_the_smallest_tile(windows, overlap_px):
     with pytest.raises(DeviceError, match=r"smallest tile.*you tried to$") as caught:
         run(config, identity, height, width, tile="none", overlap_px=overlap_px)
     assert caught.value.exit_code == 5
+    assert caught.value.only_this_picture
     assert "--overlap 0" in caught.value.hint
     assert identity.num_calls <= 6
 

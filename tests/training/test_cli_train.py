@@ -34,7 +34,13 @@ def started(*arguments: object) -> subprocess.Popen[str]:
     paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     env = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "COLUMNS": "100", "TERM": "dumb"}
     command = [sys.executable, "-m", "adacode_cli", *(str(a) for a in arguments)]
-    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, env=env, text=True, **pipes, preexec_fn=heed_interrupts)  # noqa: PLW1509
+
+
+def heed_interrupts() -> None:
+    """Tests may run in the background of a shell, where SIGINT is ignored, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:

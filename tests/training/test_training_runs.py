@@ -201,6 +201,11 @@ def test_bundled_files_serve_the_restorer(finished, tmp_path):
     assert rebuilt.shape == image.shape
 
 
+def test_a_licence_is_written_into_every_file(finished, tmp_path):
+    for path in bundle(finished, "mine", tmp_path, licence="CC0-1.0"):
+        assert read_weights(path).provenance == replace(PROVENANCE, family="mine", licence="CC0-1.0")
+
+
 def test_another_type_can_be_stored(finished, tmp_path):
     bundle(finished, "mine", tmp_path, torch.float32)
     network, _ = load_network((tmp_path / "mine-sr-x4.safetensors",))
