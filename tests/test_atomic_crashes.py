@@ -10,26 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
+from atomic_target import OLD, assert_untouched, posix
 
 from adacode_cli.atomic import TEMPORARY_SUFFIX, write_bytes
 
 ROOT = Path(__file__).parents[1]
-posix = pytest.mark.skipif(os.name != "posix", reason="signals and limits as POSIX has them")
-OLD = b"what was there before"
-
-
-@pytest.fixture
-def target(tmp_path):
-    """A file with content, in a directory of its own."""
-    path = tmp_path / "out" / "photo.png"
-    path.parent.mkdir()
-    path.write_bytes(OLD)
-    return path
-
-
-def assert_untouched(target):
-    assert target.read_bytes() == OLD
-    assert list(target.parent.iterdir()) == [target]
 
 
 def started(script, *arguments, **options):

@@ -108,6 +108,7 @@ class _Tree:
         return path.name in self._avoid_names and os.path.realpath(path) in self._avoid
 
     def walk(self, given: Path) -> Iterator[Found | PassedOver]:
+        """Images below the directory `given`, depth first, and what was passed over, with why. Never raises OSError."""
         levels: list[_Level] = []
         prefix = len(str(given))
         problem = self._open(levels, str(given), os.path.realpath(given), linked=False)

@@ -44,7 +44,9 @@ class Restorer(Protocol):
         mask: NDArray[np.bool_] | None = ...,
         grow: int = ...,
         feather: int = ...,
-    ) -> Restored: ...
+    ) -> Restored:
+        """One picture through one task; H×W or H×W×3 in, the same layout and dtype out. Raises AdaCodeError."""
+        ...
 
 
 Restore = Callable[[Decoded, NDArray[np.bool_] | None], tuple[Decoded, Restored]]

@@ -77,6 +77,7 @@ class _Run:
         self.tally = Tally(plan.num_files)
 
     def announce_what_is_left_out(self) -> None:
+        """Events and outcomes for what the plan does not restore: unreadable entries count as failed files."""
         for entry in self._plan.passed_over:
             if entry.failed:
                 failure = failure_of(InputError(entry.reason, path=entry.path), entry.path)
@@ -87,6 +88,10 @@ class _Run:
             self._finished(Outcome(Result.SKIPPED, job.source, job.target))
 
     def execute(self) -> None:
+        """Reads ahead, infers and writes until no job is left. Raises what ends a run, and KeyboardInterrupt.
+
+        However it ends, every file that was written has its outcome and its journal line.
+        """
         readers = ThreadPoolExecutor(self._jobs, thread_name_prefix="read")
         writers = ThreadPoolExecutor(self._jobs, thread_name_prefix="write")
         try:

@@ -111,6 +111,7 @@ class HumanConsole:
             self._live.end()
 
     def on_event(self, event: Event) -> None:
+        """Shows an event of a run to a person: the live bar, a line a file, the summary."""
         from adacode_cli.batch import events
 
         match event:

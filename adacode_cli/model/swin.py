@@ -95,7 +95,7 @@ class WindowAttention(nn.Module):
 def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
     if bias.requires_grad and q.device.type == "cpu":
         # The same sum written out: where the bias needs a gradient, the fused function falls back to a path that
-        # took 5 times as long on a CPU (torch 2.13: 24 against 8 ms fp32, 117 against 18 ms bf16, 64 windows).
+        # took longer on a CPU (torch 2.13, 64 windows of 4 heads: 8.6 against 6.6 ms fp32, 12 against 5.4 ms bf16).
         return torch.softmax(q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5 + bias, -1).to(v.dtype) @ v
     return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
 

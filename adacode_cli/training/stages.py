@@ -69,8 +69,8 @@ class Stage:
         return terms
 
     def _perceptual_term(self, output: Tensor, target: Tensor) -> Tensor:
-        # The feature network looks at every second pixel, then at every fourth. Crops that always begin at the same
-        # phase let a pixel-shuffle head hide a mesh of four pixels between its looks; a random phase shows it.
+        # The feature network looks at every second pixel, then at every fourth. A random phase keeps the loss from
+        # depending on where a crop begins; whether it helps against a mesh of four pixels is not settled (docs/log.md).
         assert self.perceptual is not None
         y, x = (int(v) for v in torch.randint(PHASES, (2,)))
         distances: Tensor = self.perceptual(output[..., y:, x:], target[..., y:, x:])
