@@ -72,6 +72,18 @@ def write_bytes(target: Path, data: bytes) -> None:
         file.write(data)
 
 
+def check_writable(target: Path) -> None:
+    """For long work, before it: raises OutputError where `write_bytes` would now be refused. Leaves nothing behind."""
+    if target.is_dir():
+        raise OutputError("cannot be written: it is a directory", path=target, hint="Name a file.")
+    temporary = sibling(target)
+    try:
+        temporary.open("xb").close()
+        temporary.unlink()
+    except OSError as error:
+        raise _refused(target, error) from error
+
+
 def reason(error: OSError) -> str:
     """What went wrong, in a person's words."""
     return _REASONS.get(error.errno or 0, error.strerror or str(error))

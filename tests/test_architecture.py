@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "cli": {"batch", "engine", "model", "imaging", "training", "evaluation", "checkpoints"},
     "batch": {"engine", "imaging"},
     "engine": {"model", "checkpoints"},
-    "training": {"model", "checkpoints", "imaging"},
+    "training": {"model", "checkpoints", "imaging", "evaluation"},
     "evaluation": {"engine", "imaging", "model", "checkpoints"},
     "checkpoints": {"model"},
     "imaging": set(),
@@ -175,6 +175,7 @@ class C:
     assert forbidden("batch", "cli")
     assert forbidden("batch", "checkpoints")
     assert forbidden("training", "engine")
+    assert forbidden("evaluation", "training")
     assert forbidden("errors", "version")
     assert forbidden("geometry", "model")
     assert forbidden("engine", "__init__")

@@ -10,7 +10,7 @@ import difflib
 import re
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from adacode_cli.checkpoints.digest import is_sha256
@@ -65,7 +65,7 @@ class Entry:
 
     def __post_init__(self) -> None:
         for text in (self.name, self.family):
-            _require(_NAME.fullmatch(text), f"bad name {text!r}: lower-case letters, digits and single hyphens")
+            _require(is_name(text), f"bad name {text!r}: lower-case letters, digits and single hyphens")
         _require(self.task in TASKS, f"{self.name}: unknown task {self.task!r}; one of {', '.join(TASKS)}")
         _require(self.kind in KINDS, f"{self.name}: unknown kind {self.kind!r}; one of {', '.join(KINDS)}")
         _require(self.scale in (2, 4) if self.task == "sr" else self.scale == 1, f"{self.name}: bad scale {self.scale}")
@@ -104,6 +104,22 @@ class Catalogue:
             unknown = [name for name in entry.files if entry.kind == "hub" and known[name].sha256 is None]
             _require(not unknown, f"{entry.name}: {', '.join(unknown)} comes from the Hub and needs a 'sha256'")
 
+    def with_family(self, family: str, entries: Iterable[Entry], files: Iterable[WeightsFile]) -> Catalogue:
+        """This catalogue with `entries` and `files` in the place of all that `family` had; the rest stays.
+
+        Raises WeightsError where a name of theirs is taken by another family.
+        """
+        kept = [entry for entry in self.entries if entry.family != family]
+        used = {name for entry in kept for name in entry.files}
+        kept_files = [file for file in self.files if file.name in used]
+        at = next((i for i, entry in enumerate(self.entries) if entry.family == family), len(kept))
+        at_file = next((i for i, file in enumerate(self.files) if file.name not in used), len(kept_files))
+        return replace(
+            self,
+            entries=(*kept[:at], *entries, *kept[at:]),
+            files=(*kept_files[:at_file], *files, *kept_files[at_file:]),
+        )
+
     def families(self) -> tuple[str, ...]:
         """The families' names, in the order in which they first occur."""
         return tuple(dict.fromkeys(entry.family for entry in self.entries))
@@ -140,6 +156,11 @@ class Catalogue:
         near = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
         suggestion = f" Did you mean {' or '.join(near)}?" if near else ""
         return WeightsError(f"no weights are called {name!r}.{suggestion}", hint=LIST_HINT)
+
+
+def is_name(text: str) -> bool:
+    """Whether an entry or a family can have that name: lower-case letters, digits and single hyphens."""
+    return _NAME.fullmatch(text) is not None
 
 
 def _bad(what: str) -> WeightsError:

@@ -8,6 +8,7 @@ the repository's top, beside the package.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -64,18 +65,32 @@ def describe_bundled(folder: Path) -> None:
     Everything else in the catalogue stays as it is. To be run whenever bundled weights were trained anew. Raises
     WeightsError when a bundled file is missing or the catalogue is wrong, OutputError when it cannot be written.
     """
-    path = folder / FILE_NAME
     catalogue = load(folder)
     bundled = {name for entry in catalogue.entries if entry.kind == "bundled" for name in entry.files}
-    data = _read(path)
-    for item in data["files"]:
-        if item["name"] in bundled:
-            file = folder / item["name"]
-            if not file.is_file():
-                raise WeightsError("bundled weights are missing", path=file, hint="Train or copy them there first.")
-            item["bytes"], item["sha256"] = file.stat().st_size, sha256_of(file)
-    _catalogue(data)
-    atomic.write_bytes(path, (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode())
+    files = tuple(_described(folder / file.name) if file.name in bundled else file for file in catalogue.files)
+    atomic.write_bytes(folder / FILE_NAME, to_bytes(replace(catalogue, files=files)))
+
+
+def to_bytes(catalogue: Catalogue) -> bytes:
+    """The content of a catalogue.json that `load` reads back as `catalogue`."""
+    data = {
+        "version": VERSION,
+        "hub_repo": catalogue.hub_repo,
+        "release": catalogue.release,
+        "files": [_in_order(file, _FILE) for file in catalogue.files],
+        "entries": [_in_order(entry, _ENTRY) for entry in catalogue.entries],
+    }
+    return (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _described(path: Path) -> WeightsFile:
+    if not path.is_file():
+        raise WeightsError("bundled weights are missing", path=path, hint="Train or copy them there first.")
+    return WeightsFile(path.name, path.stat().st_size, sha256_of(path))
+
+
+def _in_order(item: Entry | WeightsFile, fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: getattr(item, name) for name in fields}
 
 
 def _read(path: Path) -> dict[str, Any]:

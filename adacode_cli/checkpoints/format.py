@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -35,13 +35,18 @@ _HINT = "Use a file written by adacode (or convert a published .pth: adacode wei
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where weights come from: their family, what they were trained on, under which licence, by which version."""
+    """Where weights come from: their family, what they were trained on, under which licence, by which version.
+
+    `recipe` is JSON text of the settings they were trained with, "" where unknown. Fields may be added: a file may
+    lack some and hold some of a newer version, which are passed over.
+    """
 
     family: str = ""
     trained_on: str = ""
     licence: str = ""
     source: str = ""
     version: str = __version__
+    recipe: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,17 @@ def part_of(key: str) -> Part:
 
 def write_weights(path: Path, weights: Weights, dtype: torch.dtype = torch.float32) -> None:
     """Writes a file atomically, tensors as `dtype`, and makes its folder. Raises OutputError where that fails."""
+    data = to_bytes(weights, dtype)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        what = f"cannot be made into a folder: {reason(error)}"
+        raise OutputError(what, path=path.parent, hint="Choose a writable place.") from error
+    write_bytes(path, data)
+
+
+def to_bytes(weights: Weights, dtype: torch.dtype = torch.float32) -> bytes:
+    """The content of a file, tensors as `dtype`; equal weights give equal bytes."""
     header = {
         "format": FORMAT_VERSION,
         "part": weights.part,
@@ -70,12 +86,7 @@ def write_weights(path: Path, weights: Weights, dtype: torch.dtype = torch.float
         "provenance": asdict(weights.provenance),
     }
     tensors = {k: v.detach().to("cpu", dtype).contiguous() for k, v in sorted(weights.tensors.items())}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        what = f"cannot be made into a folder: {reason(error)}"
-        raise OutputError(what, path=path.parent, hint="Choose a writable place.") from error
-    write_bytes(path, save(tensors, {METADATA_KEY: json.dumps(header, sort_keys=True)}))
+    return bytes(save(tensors, {METADATA_KEY: json.dumps(header, sort_keys=True)}))
 
 
 def read_weights(path: Path) -> Weights:
@@ -105,7 +116,9 @@ def _described(header: dict[str, Any], tensors: dict[str, Tensor]) -> Weights:
     if header["part"] not in get_args(Part):
         raise WeightsError(f"has an unknown part {header['part']!r}", hint="Update adacode.")
     config = NetworkConfig.from_dict(header["config"])
-    return Weights(header["part"], config, Provenance(**header["provenance"]), tensors)
+    known = {field.name for field in fields(Provenance)}
+    provenance = {name: value for name, value in dict(header["provenance"]).items() if name in known}
+    return Weights(header["part"], config, Provenance(**provenance), tensors)
 
 
 def split(state: Mapping[str, Tensor], config: NetworkConfig, provenance: Provenance) -> dict[Part, Weights]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -19,14 +18,11 @@ from adacode_cli.cli.stderr import printable, stderr_console
 from adacode_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
-    from adacode_cli.evaluation.score import Row, Scores
+    from adacode_cli.cli.evaluation_text import Findings
     from adacode_cli.evaluation.testset import Example
+    from adacode_cli.evaluation.worst import Worst
 
 Task = Literal["sr", "inpaint", "reconstruct"]
-# Tables are no wider than they must be; names of pictures are not cut before this.
-_PAGE_COLUMNS = 200
 
 app = typer.Typer(help="Measure restored test pictures against their originals.", no_args_is_help=True)
 
@@ -35,11 +31,17 @@ _EPILOG = """[bold]Test sets[/bold]
   DIR/hr holds the originals; DIR/lr_x4 and DIR/lr_x2 small worn copies,
   DIR/mask holes (white). Files belong together by name.
 
+[bold]Perceptual networks[/bold]
+
+  FILE.safetensors              LPIPS on SqueezeNet
+  lpips-alex, -vgg, -squeeze    after pip install lpips
+  pyiqa:METRIC                  such as pyiqa:dists, after pip install pyiqa
+
 [bold]Example[/bold]
 
   """
-_SR_EPILOG = _EPILOG + "adacode eval sr --data testset --scale 4 --perceptual squeezenet.safetensors"
-_INPAINT_EPILOG = _EPILOG + "adacode eval inpaint --data testset --weights mine.safetensors"
+_SR_EPILOG = _EPILOG + "adacode eval sr --data testset --scale 4 --perceptual lpips-alex"
+_INPAINT_EPILOG = _EPILOG + "adacode eval inpaint --data testset --worst worst.png"
 _RECONSTRUCT_EPILOG = _EPILOG + "adacode eval reconstruct --data testset --json"
 
 
@@ -58,17 +60,19 @@ class EvalOptions:
         ),
     ] = "compact"
     perceptual: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="A perceptual network to compare with, see below. Default: none."),
+    ] = None
+    worst: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="A SqueezeNet LPIPS network (.safetensors). Default: no LPIPS."),
+        typer.Option(metavar="FILE.png", help="Write a sheet of the five worst pictures; replaced if it exists."),
     ] = None
     device: Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps.")] = "auto"
     precision: Annotated[
         Literal["auto", "fp32", "bf16", "fp16"], typer.Option(metavar="TYPE", help="auto, fp32, bf16 or fp16.")
     ] = "auto"
     json: Annotated[bool, typer.Option("--json", metavar="", help="One JSON object on standard output.")] = False
-    verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", metavar="", help="A line per picture; tracebacks of errors.")
-    ] = False
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", metavar="", help="Tracebacks of errors.")] = False
 
 
 @app.command("sr", epilog=_SR_EPILOG, no_args_is_help=True)
@@ -108,101 +112,67 @@ def reconstruct(context: typer.Context, options: EvalOptions) -> None:
 
 
 def _measure(context: typer.Context, options: EvalOptions, task: Task, scale: int) -> None:
+    from adacode_cli.cli import evaluation_text
+
     session = session_of(context)
     session.json, session.verbose = options.json, options.verbose
     with ended_by_interruption():
-        rows = _rows(options, task, scale)
+        found = _findings(options, task, scale)
     if options.json:
-        stdout.write_line(json.dumps(_json(options, task, scale, rows)))
+        stdout.write_line(json.dumps(evaluation_text.json_object(found)))
         return
-    tables = [_pictures_table(rows)] if options.verbose else []
-    for table in (*tables, _means_table(options, task, rows)):
-        for line in _drawn(table):
-            stdout.write_line(line)
+    for line in evaluation_text.table_lines(found):
+        stdout.write_line(line)
 
 
-def _rows(options: EvalOptions, task: Task, scale: int) -> list[Row]:
+def _findings(options: EvalOptions, task: Task, scale: int) -> Findings:
     from adacode_cli.evaluation.testset import load_testset
 
-    examples = load_testset(options.data, task, scale)  # before anybody waits for torch
+    # Whatever can be wrong is told before anybody waits: for torch, or for hours of restoring.
+    examples = load_testset(options.data, task, scale)
+    if options.worst is not None:
+        _check_sheet(options.worst, examples)
 
+    from adacode_cli.cli.evaluation_text import Findings
+    from adacode_cli.engine.device import choose_device
     from adacode_cli.engine.restorer import Restorer
+    from adacode_cli.evaluation.perceptual import load_perceptual
     from adacode_cli.evaluation.score import evaluate
-    from adacode_cli.training.perceptual_file import load_perceptual
+    from adacode_cli.evaluation.worst import Worst
 
-    perceptual = load_perceptual(options.perceptual)
     restorer = Restorer.from_pretrained(options.weights, device=options.device, precision=options.precision)
-    count = iter(range(1, len(examples) + 1))
-    with stderr_console().status(Text("measuring")) as status:
+    perceptual = load_perceptual(options.perceptual, choose_device(options.device))
+    restorer.prepare(task, scale)
+    worst, count = Worst(task, scale), iter(range(1, len(examples) + 1))
+    with stderr_console().status(Text("reading")) as status:
 
         def show(example: Example) -> None:
             status.update(Text(printable(f"{next(count)}/{len(examples)} {example.name}")))
 
-        return evaluate(restorer, examples, task, scale, perceptual=perceptual, on_example=show)
+        keep = (lambda *_: None) if options.worst is None else worst.add
+        rows = evaluate(restorer, examples, task, scale, perceptual=perceptual, on_example=show, on_row=keep)
+    found = Findings(task, scale, options.weights, options.perceptual or None, options.worst, rows)
+    if options.worst is not None:
+        _write_sheet(options.worst, worst, found)
+    return found
 
 
-def _json(options: EvalOptions, task: Task, scale: int, rows: list[Row]) -> dict[str, object]:
-    restored, simple = _means(rows)
-    return {
-        "task": task,
-        "scale": scale,
-        "weights": options.weights,
-        "images": len(rows),
-        "simple_method": _simple_method(task),
-        "restored": asdict(restored),
-        "simple": simple and asdict(simple),
-        "rows": [asdict(row) for row in rows],
-    }
+def _check_sheet(path: Path, examples: tuple[Example, ...]) -> None:
+    from adacode_cli import atomic
+    from adacode_cli.batch.collisions import refuse_overwritten_inputs
+
+    if path.suffix.lower() != ".png":
+        raise UsageError(f"--worst {path} is not a .png", hint="The sheet is a PNG: give its name that ending.")
+    read = {file for one in examples for file in (one.original, one.input, one.mask) if file is not None}
+    refuse_overwritten_inputs([(file, path) for file in sorted(read)], [path])
+    atomic.check_writable(path)
 
 
-def _means(rows: list[Row]) -> tuple[Scores, Scores | None]:
-    from adacode_cli.evaluation.score import mean_scores
+def _write_sheet(path: Path, worst: Worst, found: Findings) -> None:
+    from adacode_cli import atomic
+    from adacode_cli.evaluation.sheet import draw_sheet
 
-    simple = [row.simple for row in rows if row.simple]
-    return mean_scores(row.restored for row in rows), mean_scores(simple) if simple else None
-
-
-def _simple_method(task: Task) -> str | None:
-    from adacode_cli.evaluation.score import SIMPLE_METHODS
-
-    return SIMPLE_METHODS.get(task)
-
-
-def _means_table(options: EvalOptions, task: Task, rows: list[Row]) -> Table:
-    restored, simple = _means(rows)
-    table = _table(f"mean of {len(rows)}")
-    table.add_row(Text(printable(options.weights)), *_cells(restored))
-    if simple:
-        table.add_row(_simple_method(task), *_cells(simple))
-    return table
-
-
-def _pictures_table(rows: list[Row]) -> Table:
-    table = _table("picture")
-    for row in rows:
-        table.add_row(Text(printable(row.name)), *_cells(row.restored))
-    return table
-
-
-def _table(first: str) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column(first, no_wrap=True)
-    for title in ("PSNR", "SSIM", "LPIPS"):
-        table.add_column(title, justify="right")
-    return table
-
-
-def _cells(scores: Scores) -> list[str]:
-    values = ((scores.psnr, ".2f"), (scores.ssim, ".4f"), (scores.lpips, ".4f"))
-    return ["" if value is None else format(value, form) for value, form in values]
-
-
-def _drawn(table: Table) -> list[str]:
-    from rich.console import Console
-
-    page = io.StringIO()
-    Console(file=page, width=_PAGE_COLUMNS, color_system=None).print(table)
-    return [line.rstrip() for line in page.getvalue().strip("\n").splitlines()]
+    measure = found.distance if found.perceptual else "PSNR"
+    task = f"sr x{found.scale}" if found.task == "sr" else found.task
+    title = f"adacode {task}, {found.weights}: the worst {len(worst.found)} of {worst.num_seen} by {measure}"
+    atomic.write_bytes(path, draw_sheet(worst, title, found.distance))

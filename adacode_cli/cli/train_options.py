@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 if TYPE_CHECKING:
-    from adacode_cli.training.settings import TrainSettings
+    import torch
+
+    from adacode_cli.training.recipe import Recipe, StageName, StageRecipe
 
 _LENGTH = "How long"
 _LEARNING = "How it learns"
+_SESSION = "This session"
 _CONSOLE = "What is shown"
+# `steps` of a run that only the clock ends.
+_NO_STEP_LIMIT = 10**9
 
-Photos = Annotated[
-    Path,
-    typer.Argument(metavar="PHOTOS", help="A directory with one sub-directory of photographs for each category."),
-]
+Shards = Annotated[
+    Path, typer.Argument(metavar="SHARDS", help="The directory that 'adacode train prepare' wrote.")
+]  # fmt: skip
 Output = Annotated[
     Path, typer.Option("--output", "-o", metavar="RUN", help="The run's directory, for weights, settings and logs.")
 ]
@@ -29,53 +33,115 @@ class TrainOptions:
     """What a person chose for a stage, as Typer hands it over."""
 
     minutes: Annotated[
-        float | None, typer.Option(metavar="N", rich_help_panel=_LENGTH, help="End after so many minutes of training.")
+        float | None,
+        typer.Option(metavar="N", rich_help_panel=_LENGTH, help="The schedule's length by the clock, in minutes."),
     ] = None
     steps: Annotated[
         int | None,
+        typer.Option(min=1, metavar="N", rich_help_panel=_LENGTH, help="The schedule's length in steps."),
+    ] = None
+    time_limit: Annotated[
+        str | None,
         typer.Option(
-            min=1,
-            metavar="N",
+            metavar="TIME",
             rich_help_panel=_LENGTH,
-            help="End after so many steps. Default without --minutes: 10000.",
+            help="Stop after so long (9m, 1.5h) with a checkpoint, to go on with --resume.",
         ),
     ] = None
-    batch: Annotated[int, typer.Option(min=1, metavar="N", rich_help_panel=_LEARNING, help="Crops in a step.")] = 16
-    patch: Annotated[
-        int,
-        typer.Option(metavar="PIXELS", rich_help_panel=_LEARNING, help="Side of a crop in output pixels: 64, 128, …"),
-    ] = 128
-    learning_rate: Annotated[
-        float, typer.Option(metavar="R", rich_help_panel=_LEARNING, help="The highest; it falls on a cosine.")
-    ] = 5e-4
-    perceptual: Annotated[
-        Path | None,
+    config: Annotated[
+        str | None,
         typer.Option(
-            metavar="FILE",
+            "--config",
+            "-c",
+            metavar="NAME",
             rich_help_panel=_LEARNING,
-            help="A SqueezeNet LPIPS network (.safetensors) to compare pictures with. Default: pixels alone.",
+            help="compact, published, or a recipe.json. Default: that of the stage before; at first, compact.",
+        ),
+    ] = None
+    set: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            rich_help_panel=_LEARNING,
+            help="Any value of the recipe, such as loss.adversarial=0.1 or network.codes=512,256. May be repeated.",
+        ),
+    ] = None
+    codes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N,N,…", rich_help_panel=_LEARNING, help="Codes of each basis, over again for more categories."
+        ),
+    ] = None
+    batch: Annotated[
+        int | None, typer.Option(min=1, metavar="N", rich_help_panel=_LEARNING, help="Crops in a step.")
+    ] = None
+    patch: Annotated[
+        int | None,
+        typer.Option(metavar="PIXELS", rich_help_panel=_LEARNING, help="Side of a crop in output pixels: 64, 128, …"),
+    ] = None
+    learning_rate: Annotated[
+        float | None, typer.Option(metavar="R", rich_help_panel=_LEARNING, help="The highest; it falls on a cosine.")
+    ] = None
+    perceptual: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=_LEARNING,
+            help="What compares pictures as people do: a SqueezeNet LPIPS file (.safetensors), or lpips-vgg or "
+            "lpips-alex through the package lpips. Default: pixels alone.",
         ),
     ] = None
     perceptual_weight: Annotated[
-        float | None,
-        typer.Option(
-            min=0, metavar="W", rich_help_panel=_LEARNING, help="Of that comparison. Default: 0.5; restore 0.25."
-        ),
+        float | None, typer.Option(min=0, metavar="W", rich_help_panel=_LEARNING, help="Of that comparison.")
     ] = None
     seed: Annotated[
-        int,
+        int | None,
         typer.Option(min=0, metavar="N", rich_help_panel=_LEARNING, help="Of first values, crops and degradations."),
-    ] = 0
+    ] = None
     precision: Annotated[
         Literal["auto", "bf16", "fp32"],
         typer.Option(
             metavar="TYPE", rich_help_panel=_LEARNING, help="bf16 or fp32; auto is bf16 where that is native."
         ),
     ] = "auto"
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", metavar="", rich_help_panel=_SESSION, help="Go on with what is in RUN, exactly."),
+    ] = False
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", metavar="", rich_help_panel=_SESSION, help="Begin anew over what is in RUN.")
+    ] = False
+    slim: Annotated[
+        bool,
+        typer.Option(
+            "--slim", metavar="", rich_help_panel=_SESSION, help="Checkpoints of weights alone: smaller, less exact."
+        ),
+    ] = False
+    cache: Annotated[
+        Literal["auto", "none", "memory", "device"],
+        typer.Option(
+            metavar="PLACE",
+            rich_help_panel=_SESSION,
+            help="Where decoded photographs lie: none, memory, device. auto: memory, where they fit in half of it.",
+        ),
+    ] = "auto"
+    workers: Annotated[
+        int, typer.Option(min=1, metavar="N", rich_help_panel=_SESSION, help="Threads that read and make batches.")
+    ] = 2
+    device: Annotated[
+        str, typer.Option(metavar="NAME", rich_help_panel=_SESSION, help="auto, cpu, cuda, cuda:1 or mps.")
+    ] = "auto"
     threads: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", rich_help_panel=_LEARNING, help="Threads that compute. Default: all cores."),
+        typer.Option(min=1, metavar="N", rich_help_panel=_SESSION, help="Threads that compute. Default: all cores."),
     ] = None
+    validate_every: Annotated[
+        int,
+        typer.Option(min=1, metavar="N", rich_help_panel=_SESSION, help="Steps between scores on held-out crops."),
+    ] = 500
+    checkpoint_every: Annotated[
+        str, typer.Option(metavar="TIME", rich_help_panel=_SESSION, help="Time between checkpoints.")
+    ] = "5m"
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", metavar="", rich_help_panel=_CONSOLE, help="No log lines, only errors.")
     ] = False
@@ -83,23 +149,38 @@ class TrainOptions:
         bool, typer.Option("--verbose", "-v", metavar="", rich_help_panel=_CONSOLE, help="Tracebacks of errors.")
     ] = False
 
-    def settings(self, perceptual_weight: float = 0.5) -> TrainSettings:
-        """As training takes them; `perceptual_weight` counts where none was chosen. Raises UsageError."""
-        import torch
-
+    def recipe(self, stages: tuple[StageName, ...], device: torch.device, earlier: Recipe | None = None) -> Recipe:
+        """What these stages are to follow; `earlier`, where nothing else was chosen. Raises UsageError."""
         from adacode_cli.engine.device import computes_bf16
-        from adacode_cli.training.settings import NO_STEP_LIMIT, LossWeights, TrainSettings
+        from adacode_cli.training.overrides import overridden, read_recipe
+        from adacode_cli.training.presets import named_recipe
 
-        auto = "bf16" if computes_bf16(torch.device("cpu")) else "fp32"
-        weight = perceptual_weight if self.perceptual_weight is None else self.perceptual_weight
-        return TrainSettings(
-            steps=self.steps or (TrainSettings.steps if self.minutes is None else NO_STEP_LIMIT),
-            minutes=self.minutes,
-            batch=self.batch,
-            patch=self.patch,
-            learning_rate=self.learning_rate,
-            seed=self.seed,
+        if self.config is None and earlier is not None:
+            recipe = earlier
+        elif self.config is not None and self.config.endswith(".json"):
+            recipe = read_recipe(Path(self.config))
+        else:
+            recipe = named_recipe(self.config or "compact")
+        for name in stages:
+            recipe = recipe.with_stage(name, self._stage(recipe.stage(name)))
+        auto: Literal["bf16", "fp32"] = "bf16" if computes_bf16(device) else "fp32"
+        recipe = replace(
+            recipe,
             precision=auto if self.precision == "auto" else self.precision,
-            perceptual=self.perceptual,
-            loss=LossWeights(perceptual=weight),
+            perceptual=recipe.perceptual if self.perceptual is None else self.perceptual,
+            seed=recipe.seed if self.seed is None else self.seed,
         )
+        codes = [] if self.codes is None else [f"network.codes={self.codes}"]
+        return overridden(recipe, [*codes, *(self.set or [])])
+
+    def _stage(self, stage: StageRecipe) -> StageRecipe:
+        if self.minutes is not None or self.steps is not None:
+            stage = replace(stage, minutes=self.minutes or 0.0, steps=self.steps or _NO_STEP_LIMIT)
+        optimiser = stage.optimiser
+        if self.learning_rate is not None:
+            optimiser = replace(optimiser, rate=self.learning_rate)
+        loss = stage.loss
+        if self.perceptual_weight is not None:
+            loss = replace(loss, perceptual=self.perceptual_weight)
+        batch, patch = self.batch or stage.batch, stage.patch if self.patch is None else self.patch
+        return replace(stage, batch=batch, patch=patch, optimiser=optimiser, loss=loss)

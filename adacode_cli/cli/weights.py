@@ -1,4 +1,4 @@
-"""`adacode weights`: what there is, fetching it, and turning a published checkpoint into a file of ours."""
+"""`adacode weights`: what there is, fetching it, and turning checkpoints and training runs into files of ours."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from adacode_cli.cli import stdout
+from adacode_cli.cli import stdout, weights_bundle
 from adacode_cli.cli.boundary import session_of
-from adacode_cli.cli.signals import interruptible
+from adacode_cli.cli.interruption import ended_by_interruption
 from adacode_cli.cli.stderr import printable, stderr_console
-from adacode_cli.errors import EXIT_INTERRUPTED, OutputError, UsageError
+from adacode_cli.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from adacode_cli.checkpoints.catalogue import Catalogue, Entry
     from adacode_cli.checkpoints.transfer import OnProgress
 
-app = typer.Typer(help="List, fetch and convert weights.", no_args_is_help=True)
+app = typer.Typer(help="List, fetch, convert and bundle weights.", no_args_is_help=True)
 
 _LIST_EPILOG = """[bold]Examples[/bold]
 
@@ -86,7 +86,7 @@ def pull(
     session_of(context).verbose = verbose
     catalogue = catalogue_file.load()
     wanted = [location.parse(name, catalogue) for name in names]
-    with interruptible(), _interruption_is_quiet():
+    with ended_by_interruption():
         for name, place in zip(names, wanted, strict=True):
             match place:
                 case location.HubFile():
@@ -115,11 +115,14 @@ def convert(
         raise UsageError(f"{target} does not end in .safetensors", hint="Name the output OUT.safetensors.")
     if target.exists() and not overwrite:
         raise OutputError("exists already", path=target, hint="Add --overwrite, or choose another name.")
-    with interruptible(), _interruption_is_quiet():
+    with ended_by_interruption():
         from adacode_cli.checkpoints.load import convert_published
 
         convert_published(source, target)
     stderr_console().print(printable(f"{source} -> {target}"))
+
+
+app.command("bundle", epilog=weights_bundle.EPILOG, no_args_is_help=True)(weights_bundle.bundle)
 
 
 def _pull_entry(entry: Entry, catalogue: Catalogue, hub_repo: str | None) -> None:
@@ -155,14 +158,6 @@ def _download_bar(name: str) -> Iterator[OnProgress]:
     with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task(name, total=None, visible=False)
         yield lambda done, total: progress.update(task, completed=done, total=total, visible=True)
-
-
-@contextmanager
-def _interruption_is_quiet() -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        raise typer.Exit(EXIT_INTERRUPTED) from error
 
 
 def _row(entry: Entry, catalogue: Catalogue, state: str) -> dict[str, object]:

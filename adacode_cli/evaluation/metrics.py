@@ -7,12 +7,15 @@ pixels at each border are left out, as is usual for super-resolution.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from adacode_cli.errors import DeviceError
 
 Picture = npt.NDArray[np.uint8]
 Plane = npt.NDArray[np.float64]
@@ -66,9 +69,26 @@ def psnr_in_hole(restored: Picture, original: Picture, hole: npt.NDArray[np.bool
 
 
 def perceptual_distance(network: Perceptual, restored: Picture, original: Picture) -> float:
-    """LPIPS by the given network; lower is better."""
-    with torch.inference_mode():
-        return float(network(_tensor(restored), _tensor(original)))
+    """LPIPS or another distance by the given network, on the device where it is; lower is better.
+
+    Raises DeviceError for pictures that are too large for that device's memory.
+    """
+    device = _device_of(network)
+    try:
+        with torch.inference_mode():
+            return float(network(_tensor(restored).to(device), _tensor(original).to(device)))
+    except torch.OutOfMemoryError as error:
+        size = f"{original.shape[1]}×{original.shape[0]}"
+        what = f"not enough memory on {device} to compare pictures of {size} px"
+        raise DeviceError(what, hint="Choose --device cpu, or leave out --perceptual.") from error
+
+
+def _device_of(network: Perceptual) -> torch.device:
+    if isinstance(network, nn.Module):
+        for tensor in chain(network.parameters(), network.buffers()):
+            return tensor.device
+    device = getattr(network, "device", "cpu")
+    return torch.device(device)
 
 
 def _window_mean(plane: Plane) -> Plane:

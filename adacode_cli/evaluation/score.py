@@ -35,11 +35,14 @@ SIMPLE_METHODS: dict[Task, str] = {"sr": "bicubic", "inpaint": "Telea"}
 
 @dataclass(frozen=True)
 class Scores:
-    """psnr: dB, of luma, or of RGB inside the hole. ssim: of luma; None for holes. lpips: None without a network."""
+    """psnr: dB, of luma, or of RGB inside the hole. ssim: of luma, None for holes.
+
+    perceptual: the perceptual network's distance, None without one.
+    """
 
     psnr: float
     ssim: float | None
-    lpips: float | None
+    perceptual: float | None
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,17 @@ class Row:
     simple: Scores | None
 
 
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """What a row was measured on: H×W×3 uint8 RGB of the original's size, `input` smaller by the scale for "sr"."""
+
+    input: Picture
+    hole: Mask | None
+    simple: Picture | None
+    restored: Picture
+    original: Picture
+
+
 def evaluate(
     restorer: Restorer,
     examples: Iterable[Example],
@@ -59,24 +73,25 @@ def evaluate(
     *,
     perceptual: Perceptual | None = None,
     on_example: Callable[[Example], None] = lambda _: None,
+    on_row: Callable[[Row, Pictures], None] = lambda _row, _pictures: None,
 ) -> list[Row]:
-    """Restores and scores every example, one after the other; `on_example` is told which comes next.
+    """Restores and scores every example, one after the other.
 
-    Raises InputError for pictures that do not fit one another, and what the restorer raises.
+    `on_example` is told which comes next, `on_row` what became of it. All pictures are read once before the first is
+    restored: a damaged one is told at once. Raises InputError for pictures that cannot be read or do not fit one
+    another, and what the restorer raises.
     """
+    examples = tuple(examples)
+    for example in examples:
+        _read(example, scale)
     rows = []
     for example in examples:
         on_example(example)
-        original, worn, hole = _read(example, scale)
-        if task == "sr":
-            restored, simple = restorer.sr(worn, scale), _enlarged(worn, original)
-        elif hole is not None:
-            restored, simple = restorer.inpaint(worn, hole), _telea(worn, hole)
-        else:
-            restored, simple = restorer.reconstruct(worn), None
-        pictures = [np.asarray(restored, np.uint8), *([] if simple is None else [simple])]
-        scores = [_scores(picture, original, hole, perceptual) for picture in pictures]
-        rows.append(Row(example.name, scores[0], scores[1] if len(scores) > 1 else None))
+        pictures = _pictures(restorer, example, task, scale)
+        simple = None if pictures.simple is None else _scores(pictures.simple, pictures, perceptual)
+        row = Row(example.name, _scores(pictures.restored, pictures, perceptual), simple)
+        on_row(row, pictures)
+        rows.append(row)
     return rows
 
 
@@ -84,20 +99,32 @@ def mean_scores(scores: Iterable[Scores]) -> Scores:
     """Means over at least one picture; None where a picture has none."""
     all_scores = list(scores)
     ssim = [s.ssim for s in all_scores if s.ssim is not None]
-    lpips = [s.lpips for s in all_scores if s.lpips is not None]
+    perceptual = [s.perceptual for s in all_scores if s.perceptual is not None]
     complete = len(all_scores)
     return Scores(
         fmean(s.psnr for s in all_scores),
         fmean(ssim) if len(ssim) == complete else None,
-        fmean(lpips) if len(lpips) == complete else None,
+        fmean(perceptual) if len(perceptual) == complete else None,
     )
 
 
-def _scores(picture: Picture, original: Picture, hole: Mask | None, perceptual: Perceptual | None) -> Scores:
-    lpips = None if perceptual is None else perceptual_distance(perceptual, picture, original)
+def _pictures(restorer: Restorer, example: Example, task: Task, scale: int) -> Pictures:
+    original, worn, hole = _read(example, scale)
+    if task == "sr":
+        restored, simple = restorer.sr(worn, scale), _enlarged(worn, original)
+    elif hole is not None:
+        restored, simple = restorer.inpaint(worn, hole), _telea(worn, hole)
+    else:
+        restored, simple = restorer.reconstruct(worn), None
+    return Pictures(worn, hole, simple, np.asarray(restored, np.uint8), original)
+
+
+def _scores(picture: Picture, pictures: Pictures, perceptual: Perceptual | None) -> Scores:
+    original, hole = pictures.original, pictures.hole
+    distance = None if perceptual is None else perceptual_distance(perceptual, picture, original)
     if hole is not None:
-        return Scores(psnr_in_hole(picture, original, hole), None, lpips)
-    return Scores(psnr_luma(picture, original), ssim_luma(picture, original), lpips)
+        return Scores(psnr_in_hole(picture, original, hole), None, distance)
+    return Scores(psnr_luma(picture, original), ssim_luma(picture, original), distance)
 
 
 def _read(example: Example, scale: int) -> tuple[Picture, Picture, Mask | None]:

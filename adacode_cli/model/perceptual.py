@@ -6,7 +6,9 @@ Pure network; the caller brings the tensors: weights "NAME_w" and biases "NAME_b
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
+from itertools import islice
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +20,8 @@ from adacode_cli.errors import WeightsError
 MEAN_BGR = (103.939, 116.779, 123.68)
 _POOL_BEFORE = (2, 4, 6)
 _TAPPED_FIRES = (3, 5, 6, 7, 8, 9)
+# The map after the second pooling's fires: its grid is the nearest to 1/8 of the picture's.
+_SEMANTIC_TAP = 2
 _CONVS = ("conv1", *(f"fire{i}_{conv}" for i in range(2, 10) for conv in ("squeeze1x1", "expand1x1", "expand3x3")))
 _TENSORS = (*(f"{conv}_{kind}" for conv in _CONVS for kind in "wb"), *(f"head_{i}" for i in range(7)))
 
@@ -37,6 +41,7 @@ class Lpips(nn.Module):
         if missing:
             what = f"the perceptual network lacks {', '.join(missing)}"
             raise WeightsError(what, hint="Give a SqueezeNet LPIPS file.")
+        self.semantic_channels: int = self.get_buffer(f"head_{_SEMANTIC_TAP}").shape[1]
 
     def _relu_conv(self, x: Tensor, name: str, *, stride: int = 1, padding: int = 0) -> Tensor:
         weight, bias = self.get_buffer(f"{name}_w"), self.get_buffer(f"{name}_b")
@@ -48,19 +53,27 @@ class Lpips(nn.Module):
         three = self._relu_conv(squeezed, f"fire{i}_expand3x3", padding=1)
         return torch.cat((one, three), 1)
 
-    def taps(self, image_BCHW: Tensor) -> list[Tensor]:
-        """Seven unit-length feature maps, fine to coarse."""
+    def _maps(self, image_BCHW: Tensor) -> Iterator[Tensor]:
         bgr = image_BCHW.flip(1) * 255 - self.get_buffer("mean_BGR")
         x = self._relu_conv(bgr.contiguous(memory_format=torch.channels_last), "conv1", stride=2)
-        found = [x]
+        yield x
         for i in range(2, 10):
             if i in _POOL_BEFORE:
                 x = F.max_pool2d(x, 3, 2, ceil_mode=True)
             x = self._fire(x, i)
             if i in _TAPPED_FIRES:
-                found.append(x)
-        # Products instead of square(): under autocast they stay in the convolutions' precision, at half the time.
-        return [t * (t * t).sum(1, keepdim=True).clamp(min=1e-20).rsqrt().to(t.dtype) for t in found]
+                yield x
+
+    def taps(self, image_BCHW: Tensor) -> list[Tensor]:
+        """Seven unit-length feature maps, fine to coarse."""
+        return [unit_length(found) for found in self._maps(image_BCHW)]
+
+    def semantic(self, image_BCHW: Tensor) -> Tensor:
+        """B×3×H×W float RGB in [0, 1] → B×semantic_channels×h×w, about H/8×W/8: what is seen where, not negative.
+
+        Fire 5's map with a mean square of 1 over the channels of each position; deeper layers are not computed.
+        """
+        return even_strength(next(islice(self._maps(image_BCHW), _SEMANTIC_TAP, None)))
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         distance = x.new_zeros(x.shape[0])
@@ -68,6 +81,22 @@ class Lpips(nn.Module):
             difference = a - b
             distance = distance + F.conv2d(difference * difference, self.get_buffer(f"head_{i}")).mean((1, 2, 3))
         return distance
+
+
+def unit_length(features_BCHW: Tensor) -> Tensor:
+    """Features of length 1 over the channels of each position; zeros stay zeros."""
+    # A product instead of square(): under autocast it stays in the convolutions' precision, at half the time.
+    squares = (features_BCHW * features_BCHW).sum(1, keepdim=True)
+    unit: Tensor = features_BCHW * squares.clamp(min=1e-20).rsqrt().to(features_BCHW.dtype)
+    return unit
+
+
+def even_strength(features_BCHW: Tensor) -> Tensor:
+    """Features with a mean square of 1 over the channels of each position; zeros stay zeros.
+
+    So a mean square error means the same whatever network and scale the features come from.
+    """
+    return unit_length(features_BCHW) * math.sqrt(features_BCHW.shape[1])
 
 
 def _attribute(name: str) -> str:

@@ -1,6 +1,7 @@
-"""Batches made beside the training step: crops, degradations and holes in worker threads, in a fixed order.
+"""Batches of the three stages: clean crops, worn and clean pairs, crops with holes.
 
-A batch depends on the seed and its number alone, not on which thread made it or when.
+Sample i of batch n depends on (seed, n, i) alone: neither the number of threads or processes nor a resumed run
+changes what is learnt from.
 """
 
 from __future__ import annotations
@@ -8,16 +9,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from adacode_cli.training.corpus import Photo, PhotoCorpus
-from adacode_cli.training.degradation import MARGIN, degrade_with_margin
-from adacode_cli.training.holes import random_hole
-from adacode_cli.training.settings import TrainSettings
+from adacode_cli.training.crops import HostCrops, Pixels, Window
+from adacode_cli.training.degradation import MARGIN, DegradationSettings, degrade_with_margin
+from adacode_cli.training.holes import HoleSettings, random_hole
 
 AHEAD = 4
 
@@ -26,79 +27,160 @@ AHEAD = 4
 class Batch:
     """input_BCHW: what the network sees. target_BCHW: what it should return. Float RGB in [0, 1].
 
-    hole_B1HW: 1 = hole, where there are holes.
+    hole_B1HW: 1 = hole, where there are holes. category_B: int64 numbers of the crops' categories.
     """
 
     input_BCHW: Tensor
     target_BCHW: Tensor
     hole_B1HW: Tensor | None = None
+    category_B: Tensor | None = None
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch on a device; input and target stay one tensor where they are one."""
+        tensors = {id(t): t for t in self._tensors()}
+        moved = {key: t.to(device, non_blocking=True) for key, t in tensors.items()}
+        values = (getattr(self, f.name) for f in fields(self))
+        return Batch(*(None if t is None else moved[id(t)] for t in values))  # type: ignore[arg-type]
+
+    def _tensors(self) -> list[Tensor]:
+        return [t for f in fields(self) if (t := getattr(self, f.name)) is not None]
 
 
-BatchMaker = Callable[[np.random.Generator], Batch]
+@dataclass(frozen=True)
+class Order:
+    """Which samples a process makes: those of its `rank` among `world`, of batches of `batch` crops, from `seed`."""
+
+    seed: int
+    batch: int
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def samples(self) -> range:
+        """Numbers of this process's samples in every batch."""
+        each = self.batch // self.world
+        return range(self.rank * each, (self.rank + 1) * each)
+
+    def generators(self, number: int, stream: int) -> list[np.random.Generator]:
+        """One a sample of batch `number`; streams are independent of one another."""
+        return [np.random.Generator(np.random.PCG64([self.seed, stream, number, i])) for i in self.samples]
 
 
-def crop_side(patch: int, scale: int = 1) -> int:
-    """Pixels a side that a photograph needs for crops of `patch` output pixels, degraded by `scale` unless it is 1."""
-    return patch if scale == 1 else patch + 2 * MARGIN * scale
+# (number of the batch, stream) → the batch.
+BatchMaker = Callable[[int, int], Batch]
+# One sample: input, target, hole.
+Sample = tuple[Pixels, Pixels, npt.NDArray[np.bool_] | None]
+SampleMaker = Callable[[np.random.Generator, Window], Sample]
+TRAINING, BEGINNING = 0, 1
 
 
-def clean_batches(corpus: PhotoCorpus, settings: TrainSettings, category: str | None) -> BatchMaker:
-    """Input and target are the same crop (stages I and II); of all categories if None."""
-    corpus.require_room(crop_side(settings.patch))
+def degraded_side(patch: int, scale: int) -> int:
+    """Pixels a side that a sample of `patch` output pixels needs where it is degraded by `scale`."""
+    return patch + 2 * MARGIN * scale
 
-    def make(rng: np.random.Generator) -> Batch:
-        crops = _tensor([corpus.crop(rng, category, settings.patch) for _ in range(settings.batch)])
-        return Batch(crops, crops)
+
+def clean_samples(crops: HostCrops, patch: int) -> SampleMaker:
+    """Input and target are the same window (stages I and II)."""
+
+    def make(rng: np.random.Generator, window: Window) -> Sample:
+        del rng
+        pixels = crops.cut(window, patch)
+        return pixels, pixels, None
 
     return make
 
 
-def degraded_batches(corpus: PhotoCorpus, settings: TrainSettings, scale: int) -> BatchMaker:
+def degraded_samples(crops: HostCrops, patch: int, scale: int, settings: DegradationSettings) -> SampleMaker:
     """Input is a worn copy, 1/scale of the size (stage III, super-resolution)."""
-    side = crop_side(settings.patch, scale)
-    corpus.require_room(side)
 
-    def make(rng: np.random.Generator) -> Batch:
-        pairs = [
-            degrade_with_margin(corpus.crop(rng, None, side), scale, rng, settings.degradation)
-            for _ in range(settings.batch)
-        ]
-        return Batch(_tensor([low for low, _ in pairs]), _tensor([high for _, high in pairs]))
+    def make(rng: np.random.Generator, window: Window) -> Sample:
+        pixels = crops.cut(window, degraded_side(patch, scale))
+        return *degrade_with_margin(pixels, scale, rng, settings), None
 
     return make
 
 
-def holed_batches(corpus: PhotoCorpus, settings: TrainSettings, *, mask_channel: bool) -> BatchMaker:
-    """Input is the crop with its holes painted over (stage III, inpainting), as the engine paints them.
+def holed_samples(crops: HostCrops, patch: int, settings: HoleSettings) -> SampleMaker:
+    """Input is the window itself, with a hole in it (stage III, inpainting)."""
+
+    def make(rng: np.random.Generator, window: Window) -> Sample:
+        pixels = crops.cut(window, patch)
+        return pixels, pixels, random_hole(patch, rng, settings)
+
+    return make
+
+
+def host_batches(
+    crops: HostCrops,
+    make: SampleMaker,
+    order: Order,
+    side: int,
+    category: str | None = None,
+    *,
+    mask_channel: bool = False,
+) -> BatchMaker:
+    """Batches made on the CPU from windows of `side` px, of one category or of all.
+
+    Raises TrainingError where there are no such windows.
+    """
+    contents = crops.contents
+    contents.require(side)
+
+    def batch(number: int, stream: int) -> Batch:
+        samples: list[Sample] = []
+        windows: list[Window] = []
+        for rng in order.generators(number, stream):
+            windows.append(contents.draw(rng, category, side))
+            samples.append(make(rng, windows[-1]))
+        targets = _tensor([target for _, target, _ in samples])
+        holes = [hole for _, _, hole in samples if hole is not None]
+        categories = categories_of(contents.categories, [contents.crops[w.crop].category for w in windows])
+        if holes:
+            hole = torch.from_numpy(np.stack(holes))[:, None].float()
+            return Batch(painted(targets, hole, mask_channel=mask_channel), targets, hole, categories)
+        same = samples[0][0] is samples[0][1]
+        inputs = targets if same else _tensor([worn for worn, _, _ in samples])
+        return Batch(inputs, targets, None, categories)
+
+    return batch
+
+
+def painted(image_BCHW: Tensor, hole_B1HW: Tensor, *, mask_channel: bool) -> Tensor:
+    """Pictures with their holes painted over as the engine paints them.
 
     With `mask_channel` they are zero and the hole mask is a fourth channel, without it they are white.
     """
-    corpus.require_room(crop_side(settings.patch))
-
-    def make(rng: np.random.Generator) -> Batch:
-        crops = _tensor([corpus.crop(rng, None, settings.patch) for _ in range(settings.batch)])
-        masks = np.stack([random_hole(settings.patch, rng) for _ in range(settings.batch)])
-        hole = torch.from_numpy(masks)[:, None].float()
-        painted = torch.cat((crops * (1 - hole), hole), 1) if mask_channel else torch.maximum(crops, hole)
-        return Batch(painted, crops, hole)
-
-    return make
+    if mask_channel:
+        return torch.cat((image_BCHW * (1 - hole_B1HW), hole_B1HW), 1)
+    return torch.maximum(image_BCHW, hole_B1HW)
 
 
-def ordered(make: BatchMaker, seed: int, workers: int = 2) -> Generator[Batch, None, None]:
-    """Batch 0, 1, 2, … without end, a few of them made ahead. Close it to end its threads."""
+def categories_of(known: tuple[str, ...], names: list[str]) -> Tensor:
+    """Numbers of categories, int64."""
+    return torch.tensor([known.index(name) for name in names])
+
+
+def ordered(make: BatchMaker, first: int = 0, workers: int = 2) -> Generator[Batch, None, None]:
+    """Batch `first`, `first` + 1, … without end, a few of them made ahead by threads. Close it to end them.
+
+    Without workers a batch is made when it is asked for.
+    """
+    number = first
+    if not workers:
+        while True:
+            yield make(number, TRAINING)
+            number += 1
     pool = ThreadPoolExecutor(workers, thread_name_prefix="adacode-batch")
     try:
         waiting: deque[Future[Batch]] = deque()
-        number = 0
         while True:
-            while len(waiting) < AHEAD:
-                waiting.append(pool.submit(make, np.random.Generator(np.random.PCG64([seed, number]))))
+            while len(waiting) < max(AHEAD, workers):
+                waiting.append(pool.submit(make, number, TRAINING))
                 number += 1
             yield waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _tensor(images: list[Photo]) -> Tensor:
+def _tensor(images: list[Pixels]) -> Tensor:
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255

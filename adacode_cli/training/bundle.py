@@ -2,83 +2,105 @@
 
 - FAMILY-basis and FAMILY-fused: what all tasks share, from the stage-II network
 - FAMILY-reconstruct, FAMILY-sr-x4, …: what each task has of its own
+- catalogue.json: names, sizes and digests, beside those of other families that the folder has already
+- FAMILY.md: the model card
 
 Nothing is written before all of it is known to fit: the same shared parts in every task, and every value within
-the range of the stored type.
+the range of the stored type. Files take their names only when all of them are on the disk, the catalogue's after
+those of the weights that it describes.
 """
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from adacode_cli.checkpoints.format import Weights, read_weights, split, write_weights
-from adacode_cli.errors import OutputError, TrainingError
-from adacode_cli.model.config import Task
-from adacode_cli.training.run_folder import FUSED, task_name
+from adacode_cli.atomic import reason, replacing
+from adacode_cli.checkpoints import catalogue_file
+from adacode_cli.checkpoints.catalogue import Catalogue, Entry, WeightsFile, is_name
+from adacode_cli.checkpoints.catalogue import Task as Runnable
+from adacode_cli.checkpoints.format import Weights, read_weights, split, to_bytes
+from adacode_cli.errors import OutputError, TrainingError, UsageError
+from adacode_cli.training.model_card import Family, Part, model_card
+from adacode_cli.training.run_record import RunRecord, mapping, read_run_record
 from adacode_cli.training.shared_parts import differing
 
-_TASKS: tuple[tuple[Task, int], ...] = (("sr", 2), ("sr", 4), ("inpaint", 1))
+DTYPES: Mapping[str, torch.dtype] = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+OnNote = Callable[[str], None]
+
+_FUSED = "fused"
+_SHARED = ("basis", _FUSED)
+_RESTORING: Mapping[str, tuple[Runnable, int]] = {"sr-x2": ("sr", 2), "sr-x4": ("sr", 4), "inpaint": ("inpaint", 1)}
+_TASKS: Mapping[str, tuple[Runnable, int]] = {"reconstruct": ("reconstruct", 1), **_RESTORING}
 
 
 def bundle(
     run_folder: Path,
-    family: str,
+    family: str | None,
     target: Path,
     dtype: torch.dtype = torch.float16,
     *,
     licence: str | None = None,
     overwrite: bool = True,
+    on_note: OnNote = lambda _note: None,
 ) -> list[Path]:
-    """Writes the files of `family` into `target`, tensors as `dtype`, and returns their paths, shared parts first.
+    """Writes weights (tensors as `dtype`), catalogue.json and model card of `family` into `target`; returns the paths.
 
-    `licence` is written into every file; None keeps what the run's files say. Raises TrainingError for a task over
-    other shared parts than the stage-II network's, and for values that `dtype` cannot hold; OutputError where a file
-    exists and `overwrite` is False, or the disk refuses.
+    Where `family` is None, the run's files name it; where `licence` is, the photographs' (shards.json) or the run's
+    files do. A task whose training has not ended is left out, and a card that exists is kept unless `overwrite`;
+    `on_note` hears of both. Raises TrainingError where stage II is missing, for a task over other shared parts than
+    the stage-II network's, and for values that `dtype` cannot hold; UsageError for a name that a family cannot have;
+    WeightsError where the catalogue in `target` is damaged or uses the names for something else; OutputError where
+    weights exist and `overwrite` is False, where files of an earlier bundle would not fit, or the disk refuses.
     """
-    parts = {target / f"{family}-{name}.safetensors": weights for name, weights in _parts(run_folder, dtype).items()}
-    existing = [path for path in parts if path.exists()]
-    if existing and not overwrite:
-        raise OutputError("exists already", path=existing[0], hint="Add --overwrite to write it again.")
-    for path, weights in parts.items():
-        provenance = replace(weights.provenance, family=family, licence=licence or weights.provenance.licence)
-        write_weights(path, replace(weights, provenance=provenance), dtype)
-    return list(parts)
+    record = read_run_record(run_folder)
+    found = _named(_parts(run_folder, dtype, on_note), family, licence, record)
+    name = found[_FUSED].provenance.family
+    card = target / f"{name}.md"
+    _require_room(target, name, found, overwrite=overwrite)
+    contents = {_file(name, part): to_bytes(weights, dtype) for part, weights in found.items()}
+    described = _catalogue(target, name, found, contents)
+    text = model_card(_family(found, contents, dtype), record)
+    contents[catalogue_file.FILE_NAME] = catalogue_file.to_bytes(described)
+    if overwrite or not card.exists():
+        contents[card.name] = text.encode()
+    else:
+        on_note(f"{card} is kept as it is; --overwrite writes it again")
+    _write(target, contents)
+    return [target / file for file in contents]
 
 
-def fused_file(run_folder: Path) -> Path:
-    """The stage-II network that a bundle starts from. Raises TrainingError where there is none."""
-    path = run_folder / f"{FUSED}.safetensors"
+def _parts(run_folder: Path, dtype: torch.dtype, on_note: OnNote) -> dict[str, Weights]:
+    """basis, fused, reconstruct and the tasks that the folder has, each shown to fit."""
+    path = run_folder / f"{_FUSED}.safetensors"
     if not path.is_file():
         raise TrainingError("is missing", path=path, hint="Bundle a folder in which `adacode train fuse` has ended.")
-    return path
-
-
-def _parts(run_folder: Path, dtype: torch.dtype) -> dict[str, Weights]:
-    """basis, fused, reconstruct and the tasks that the folder has, each shown to fit."""
-    path = fused_file(run_folder)
-    fused = _whole(path, "reconstruct", 1)
+    fused = _whole(path, "reconstruct")
     shared = split(fused.tensors, fused.config, fused.provenance)
-    found = {"basis": shared["basis"], "fused": shared["fused"], "reconstruct": shared["task"]}
+    found = {"basis": shared["basis"], _FUSED: shared["fused"], "reconstruct": shared["task"]}
     sources = dict.fromkeys(found, path)
-    for task, scale in _TASKS:
-        name = task_name(task, scale)
+    for name in _RESTORING:
         sources[name] = path = run_folder / f"{name}.safetensors"
         if path.is_file():
-            whole = _whole(path, task, scale)
+            whole = _whole(path, name)
             _require_same_shared(name, path, whole, fused)
             found[name] = split(whole.tensors, whole.config, whole.provenance)["task"]
+        elif path.with_suffix(".checkpoint").exists():
+            on_note(f"left out: {path.with_suffix('.checkpoint')}: the training of {name} has not ended")
     for name, weights in found.items():
         _require_range(weights, dtype, sources[name])
     return found
 
 
-def _whole(path: Path, task: Task, scale: int) -> Weights:
+def _whole(path: Path, name: str) -> Weights:
     weights = read_weights(path)
-    if weights.part != "whole" or (weights.config.task, weights.config.scale) != (task, scale):
-        raise TrainingError(f"holds no whole network for {task_name(task, scale)}", path=path, hint="Train it again.")
+    if weights.part != "whole" or (weights.config.task, weights.config.scale) != _TASKS[name]:
+        raise TrainingError(f"holds no whole network for {name}", path=path, hint="Train it again.")
     return weights
 
 
@@ -88,9 +110,9 @@ def _require_same_shared(name: str, path: Path, task: Weights, fused: Weights) -
     if keys or names_differ:
         what = f"{len(keys)} tensors differ, such as {keys[0]}" if keys else "its categories have other names"
         raise TrainingError(
-            f"the task {name} was trained over other shared parts than {FUSED}.safetensors: {what}",
+            f"the task {name} was trained over other shared parts than {_FUSED}.safetensors: {what}",
             path=path,
-            hint=f"Train it again over this folder's {FUSED}.safetensors.",
+            hint=f"Train it again over this folder's {_FUSED}.safetensors.",
         )
 
 
@@ -103,3 +125,83 @@ def _require_range(weights: Weights, dtype: torch.dtype, path: Path) -> None:
                 path=path,
                 hint="Train with a lower learning rate, or store another type.",
             )
+
+
+def _named(
+    found: Mapping[str, Weights], family: str | None, licence: str | None, record: RunRecord
+) -> dict[str, Weights]:
+    """The parts with the family's name and licence in their provenance."""
+    name = found[_FUSED].provenance.family if family is None else family
+    if not is_name(name):
+        problem = f"{name!r} cannot be a family's name: lower-case letters, digits and single hyphens"
+        raise UsageError(problem, hint="Choose one with --family.")
+    said = licence or str(mapping(record.manifest).get("licence") or "")
+    return {
+        part: replace(w, provenance=replace(w.provenance, family=name, licence=said or w.provenance.licence))
+        for part, w in found.items()
+    }
+
+
+def _require_room(target: Path, family: str, found: Mapping[str, Weights], *, overwrite: bool) -> None:
+    for part in (*_SHARED, *_TASKS):
+        path = target / _file(family, part)
+        if path.exists() and part not in found:
+            # It would be read with the new shared parts, and silently show other pictures than it was trained for.
+            hint = "Move it elsewhere, or bundle into another folder or as another --family."
+            raise OutputError("is of another bundle of this family; this run has no such task", path=path, hint=hint)
+        if path.exists() and not overwrite:
+            raise OutputError("exists already", path=path, hint="Add --overwrite to write it again.")
+
+
+def _catalogue(target: Path, family: str, found: Mapping[str, Weights], contents: Mapping[str, bytes]) -> Catalogue:
+    """The catalogue of `target`, or a new one, with this family's entries and files."""
+    path = target / catalogue_file.FILE_NAME
+    earlier = catalogue_file.load(target) if path.exists() else Catalogue((), (), None, None)
+    if any(entry.family == family and entry.kind == "release" for entry in earlier.entries):
+        hint = "Choose another --family or another -o."
+        raise UsageError(f"{path} has {family!r} as a family that others have published", hint=hint)
+    files = [WeightsFile(name, len(data), hashlib.sha256(data).hexdigest()) for name, data in contents.items()]
+    entries = [_entry(family, part, found[part]) for part in _TASKS if part in found]
+    return earlier.with_family(family, entries, files)
+
+
+def _entry(family: str, part: str, weights: Weights) -> Entry:
+    task, scale = _TASKS[part]
+    licence = weights.provenance.licence or "not stated"
+    source = f"{weights.provenance.source or 'adacode train'}; see {family}.md beside the files"
+    files = tuple(_file(family, name) for name in (*_SHARED, part))
+    return Entry(f"{family}-{part}", family, task, scale, files, licence, source, "bundled")
+
+
+def _family(found: Mapping[str, Weights], contents: Mapping[str, bytes], dtype: torch.dtype) -> Family:
+    """What the model card tells of the files."""
+    own = found[_FUSED].provenance
+    stored = next((short for short, known in DTYPES.items() if known == dtype), str(dtype))
+    parts = []
+    for part, weights in found.items():
+        file = _file(own.family, part)
+        numbers = sum(tensor.numel() for tensor in weights.tensors.values())
+        parts.append(Part(part, file, len(contents[file]), numbers, weights.config))
+    return Family(own.family, parts, stored, own)
+
+
+def _file(family: str, part: str) -> str:
+    return f"{family}-{part}.safetensors"
+
+
+def _write(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """All files, or none where one cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        what = f"cannot be made into a folder: {reason(error)}"
+        raise OutputError(what, path=folder, hint="Choose a writable place.") from error
+    taken = next((folder / name for name in contents if (folder / name).is_dir()), None)
+    if (
+        taken is not None
+    ):  # found out by the rename, it would leave some files of this bundle and some of an earlier one
+        raise OutputError("is a folder", path=taken, hint="Move it elsewhere.")
+    with ExitStack() as stack:
+        # Their blocks end, and the files take their names, in the reverse of this order.
+        for name, data in reversed(tuple(contents.items())):
+            stack.enter_context(replacing(folder / name)).write(data)

@@ -1,4 +1,4 @@
-"""What training does with codebooks and the network itself need not know: gradients, first values, dead codes."""
+"""What training does with codebooks and the network itself need not know: gradients, usage, dead codes."""
 
 from __future__ import annotations
 
@@ -6,11 +6,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from adacode_cli.errors import TrainingError
 from adacode_cli.model.codebook import AdaptiveCodebook, Codebook
+from adacode_cli.training.kmeans import kmeans_codes
+
+__all__ = [
+    "CodeUsage",
+    "cells_of",
+    "codebook_loss",
+    "count_codes",
+    "health_warning",
+    "kmeans_codes",
+    "quantise",
+    "straight_through",
+]
 
 # A code is dead when it is chosen this much less often than an even spread would, and in use from the other on.
 DEAD_SHARE = 0.02
 USED_SHARE = 0.05
+# Below this part of its codes in use, a basis is larger than what it has learnt.
+HEALTHY_USE = 0.5
 
 
 def straight_through(feature: Tensor, vector: Tensor) -> Tensor:
@@ -18,10 +33,18 @@ def straight_through(feature: Tensor, vector: Tensor) -> Tensor:
     return feature + (vector - feature).detach()
 
 
-def codebook_loss(feature: Tensor, vector: Tensor, commitment: float) -> Tensor:
-    """‖sg(vector) − feature‖²·commitment + ‖vector − sg(feature)‖², means over all elements, in float32."""
+def codebook_loss(feature: Tensor, vector: Tensor, commitment: float, own_B: Tensor | None = None) -> Tensor:
+    """‖sg(vector) − feature‖²·commitment + ‖vector − sg(feature)‖², means over all elements, in float32.
+
+    feature, vector: B×C×H×W. own_B: B, bool or float in [0, 1]. Where given, the second part, which moves the codes,
+    is the mean over all B images of own · value: images of other categories leave a basis alone, and with none of its
+    own the codes do not move. The first part counts every image.
+    """
     feature, vector = feature.float(), vector.float()
-    return commitment * F.mse_loss(feature, vector.detach()) + F.mse_loss(vector, feature.detach())
+    moving = (vector - feature.detach()).square().flatten(1).mean(1)
+    if own_B is not None:
+        moving = moving * own_B.float()
+    return commitment * F.mse_loss(feature, vector.detach()) + moving.mean()
 
 
 def quantise(codebook: AdaptiveCodebook, latent: Tensor) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
@@ -33,63 +56,107 @@ def quantise(codebook: AdaptiveCodebook, latent: Tensor) -> tuple[list[Tensor], 
     return features, vectors, codes
 
 
-@torch.no_grad()
-def kmeans_codes(book: Codebook, feature_BCHW: Tensor, rounds: int = 10) -> None:
-    """Sets a codebook to k-means centres of live features; with fewer of them than codes, some codes are equal."""
-    cells = _cells(feature_BCHW)
-    weight = book.embedding.weight
-    picks = torch.randperm(len(cells))[: len(weight)]
-    weight.copy_(cells[picks.repeat(-(-len(weight) // len(picks)))[: len(weight)]])
-    for _ in range(rounds):
-        nearest = torch.cdist(cells, weight).argmin(1)
-        count = torch.bincount(nearest, minlength=len(weight)).unsqueeze(1)
-        total = torch.zeros_like(weight).index_add_(0, nearest, cells)
-        weight.copy_(torch.where(count > 0, total / count.clamp(min=1), weight))
+def cells_of(feature_BCHW: Tensor) -> Tensor:
+    """B×C×H×W → B·H·W×C float32 cells without gradient, as `kmeans_codes` and `CodeUsage.reseed_dead` take them."""
+    return feature_BCHW.detach().permute(0, 2, 3, 1).flatten(0, 2).float()
+
+
+def count_codes(codes: Tensor, num_codes: int) -> Tensor:
+    """How often each code occurs in integers of any shape: num_codes float32 on their device, without waiting for it.
+
+    Exact up to 2²⁴ of a code; counts of several processes may be summed before `CodeUsage.update_counts`.
+    """
+    flat = codes.flatten()
+    ones = torch.ones(flat.shape, device=codes.device)
+    return torch.zeros(num_codes, device=codes.device).index_add_(0, flat, ones)
 
 
 class CodeUsage:
     """How often each code of a basis was chosen lately, and new places for those that never are.
 
     The first updates are averaged evenly: an assumption about codes that nothing has chosen yet would hide for
-    hundreds of steps that they are dead.
+    hundreds of steps that they are dead. Updates do not wait for `device`, given the one that the codes are on;
+    readings fetch the shares from there once after an update, however many are read.
     """
 
-    def __init__(self, num_codes: int, decay: float = 0.99) -> None:
-        self.share = torch.full((num_codes,), 1.0 / num_codes)
-        self.decay, self.updates = decay, 0
+    def __init__(self, num_codes: int, decay: float = 0.99, device: torch.device | str = "cpu") -> None:
+        self.share = torch.full((num_codes,), 1.0 / num_codes, device=device)
+        self.updates = torch.zeros((), device=device)
+        self.decay = decay
+        self._read: Tensor | None = None
 
     def update(self, codes: Tensor) -> None:
         """Counts one batch's codes (integers, any shape)."""
-        self.updates += 1
-        count = torch.bincount(codes.flatten().cpu(), minlength=len(self.share)).float()
-        self.share.lerp_(count / count.sum(), max(1 - self.decay, 1 / self.updates))
+        self.update_counts(count_codes(codes, len(self.share)))
+
+    def update_counts(self, counts: Tensor) -> None:
+        """Takes in how often each code was chosen in a step: num_codes numbers. Counts of 0 throughout are no step."""
+        counts = counts.to(self.share)
+        total = counts.sum()
+        some = (total > 0).to(self.share)
+        self.updates += some
+        pace = (1 / self.updates.clamp(min=1)).clamp(min=1 - self.decay) * some
+        self.share += pace * (counts / total.clamp(min=1) - self.share)
+        self._read = None
+
+    def state(self) -> Tensor:
+        """All that `load` needs to go on from here: num_codes + 1 float32 numbers on the CPU, a copy."""
+        return torch.cat((self.share, self.updates.unsqueeze(0))).cpu().clone()
+
+    def load(self, state: Tensor) -> None:
+        """Goes on from a `state()`. Raises TrainingError when it was one of another number of codes."""
+        if state.shape != (len(self.share) + 1,):
+            what = f"the use of {state.numel() - 1} codes was recorded, but the basis has {len(self.share)}"
+            raise TrainingError(what, hint="Continue a run with the settings that it began with.")
+        self.share.copy_(state[:-1])
+        self.updates.copy_(state[-1])
+        self._read = None
 
     @property
     def perplexity(self) -> float:
         """exp(entropy) of the shares: how many codes are in use, from 1 to their number."""
-        p = self.share / self.share.sum()
-        return float(torch.special.entr(p).sum().exp())
+        share = self._shares()
+        return float(torch.special.entr(share / share.sum()).sum().exp())
 
     @property
     def used(self) -> float:
         """Part of the codes chosen at least a twentieth as often as an even spread would."""
-        return float((self.share > USED_SHARE / len(self.share)).float().mean())
+        share = self._shares()
+        return float((share > USED_SHARE / len(share)).float().mean())
+
+    def _shares(self) -> Tensor:
+        if self._read is None:
+            self._read = self.share.cpu().clone()
+        return self._read
 
     @torch.no_grad()
-    def reseed_dead(self, book: Codebook, feature_BCHW: Tensor) -> int:
+    def reseed_dead(self, book: Codebook, cells_NC: Tensor, generator: torch.Generator) -> int:
         """Moves codes that are (almost) never chosen onto random live features; returns how many.
 
-        A moved code counts as barely alive, so that the next look finds out whether it was chosen meanwhile.
+        cells_NC: N×C features of this basis. generator: of the CPU; equal shares, cells and generator states move
+        equal codes to equal places, so processes that hold the same ones stay alike. A moved code counts as barely
+        alive, so that the next look finds out whether it was chosen meanwhile. Waits for the device.
         """
-        dead = (self.share < DEAD_SHARE / len(self.share)).nonzero().flatten()
-        cells = _cells(feature_BCHW)
-        dead = dead[: len(cells)]
+        dead = (self.share < DEAD_SHARE / len(self.share)).nonzero().flatten()[: len(cells_NC)]
         if len(dead):
-            picks = torch.randperm(len(cells))[: len(dead)]
-            book.embedding.weight[dead.to(cells.device)] = cells[picks]
+            picks = torch.randperm(len(cells_NC), generator=generator)[: len(dead)]
+            weight = book.embedding.weight
+            weight[dead.to(weight.device)] = cells_NC[picks.to(cells_NC.device)].to(weight)
             self.share[dead] = 2 * DEAD_SHARE / len(self.share)
+            self._read = None
         return len(dead)
 
 
-def _cells(feature_BCHW: Tensor) -> Tensor:
-    return feature_BCHW.permute(0, 2, 3, 1).flatten(0, 2).float()
+def health_warning(name: str, used: float, num_codes: int) -> str | None:
+    """What is wrong with a basis that uses less than half of its codes, and what to do; None for one that is well.
+
+    name: the basis as the user calls it; used: `CodeUsage.used`, 0 to 1.
+    """
+    if used >= HEALTHY_USE:
+        return None
+    living = max(1, round(used * num_codes))
+    enough = 1 << (living - 1).bit_length()
+    return (
+        f"the basis {name} uses {living} of its {num_codes} codes ({used:.0%}). Train it for more steps, on more "
+        f"photographs of that category, or give it fewer codes (`--codes`; {enough} would hold those in use)."
+    )

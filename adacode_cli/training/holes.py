@@ -2,43 +2,120 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from adacode_cli.errors import UsageError
+
 Mask = npt.NDArray[np.uint8]
 
 MOST = 0.6
+KINDS = ("stroke", "scratch", "dust", "rectangle", "corner")
 
 
-def random_hole(side: int, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
+@dataclass(frozen=True)
+class HoleSettings:
+    """Ranges of the random holes; the defaults are `MIXED`. Raises UsageError for impossible ones.
+
+    shares: how often a hole is of each of `KINDS`, together 1. holes: least and greatest number of them in a picture.
+    Strokes: vertices: their least and greatest number; width: of the brush, as parts of the picture's side; step: least
+    and greatest way to the next vertex, as parts of the side; turn: greatest change of direction there, in radians;
+    turn_back: at the picture's edge, rather than run along it. scratch_px: least and greatest width of a scratch in
+    pixels. redraws: how often the holes are drawn again when they leave too little of the picture (less than
+    1 - `MOST`), before a single scratch takes their place.
+    """
+
+    shares: tuple[float, float, float, float, float] = (0.62, 0.14, 0.08, 0.1, 0.06)
+    holes: tuple[int, int] = (1, 3)
+    vertices: tuple[int, int] = (2, 8)
+    width: tuple[float, float] = (0.03, 0.22)
+    step: tuple[float, float] = (0.1, 0.25)
+    turn: float = 1.2
+    turn_back: bool = False
+    scratch_px: tuple[int, int] = (1, 3)
+    redraws: int = 0
+
+    def __post_init__(self) -> None:
+        shares, counts = self.shares, (self.holes, self.vertices, self.scratch_px)
+        unfit = len(shares) != len(KINDS) or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6
+        checks = [
+            (unfit, f"shares are {len(KINDS)}, of {', '.join(KINDS)}, together 1"),
+            (any(not 1 <= low <= high for low, high in counts), "holes, vertices and scratch_px are ranges from 1"),
+            (not 0 < self.width[0] <= self.width[1] <= 1, "width is a range of parts of the side, above 0, up to 1"),
+            (not 0 < self.step[0] <= self.step[1] <= 1, "step is a range of parts of the side, above 0, up to 1"),
+            (not 0 <= self.turn <= np.pi, "turn is from 0 to pi"),
+            (self.redraws < 0, "redraws are 0 or more"),
+        ]
+        problems = [text for wrong, text in checks if wrong]
+        if problems:
+            raise UsageError(f"these holes are impossible: {'; '.join(problems)}")
+
+
+MIXED = HoleSettings()
+"""What the compact weights are trained with: the damage of old prints."""
+
+PUBLISHED_STROKES = HoleSettings(
+    shares=(1.0, 0.0, 0.0, 0.0, 0.0), vertices=(8, 28), width=(12 / 512, 80 / 512), turn_back=True, redraws=20
+)
+"""AdaCode's published inpainting: 1 to 3 brush strokes of 8 to 28 vertices, 12 to 80 pixels wide on 512, round joints.
+
+It states neither the length nor the turns of their segments; these are those of `MIXED`.
+"""
+
+
+def random_hole(side: int, rng: np.random.Generator, settings: HoleSettings = MIXED) -> npt.NDArray[np.bool_]:
     """side×side bool, True = hole: between one pixel and `MOST` of the picture (side: 32 px or more)."""
-    draws, shares = (_stroke, _scratch, _dust, _rectangle, _corner), (0.62, 0.14, 0.08, 0.1, 0.06)
     mask = np.zeros((side, side), np.uint8)
-    for _ in range(int(rng.integers(1, 4))):
-        draws[int(rng.choice(len(draws), p=shares))](mask, rng)
-    if not mask.any() or mask.mean() > MOST:
+    for _ in range(1 + settings.redraws):
         mask[:] = 0
-        _scratch(mask, rng)
+        for _ in range(int(rng.integers(*settings.holes, endpoint=True))):
+            _draw(KINDS[int(rng.choice(len(KINDS), p=settings.shares))], mask, rng, settings)
+        if mask.any() and mask.mean() <= MOST:
+            return mask.astype(bool)
+    mask[:] = 0
+    _draw("scratch", mask, rng, MIXED)
     return mask.astype(bool)
 
 
-def _stroke(mask: Mask, rng: np.random.Generator) -> None:
-    side = mask.shape[0]
-    width = max(1, round(rng.uniform(0.03, 0.22) * side))
-    _polyline(mask, rng, vertices=int(rng.integers(2, 9)), width=width, step=0.25, turn=1.2)
+def _draw(kind: str, mask: Mask, rng: np.random.Generator, settings: HoleSettings) -> None:
+    if kind == "stroke":
+        width = max(1, round(rng.uniform(*settings.width) * mask.shape[0]))
+        vertices = int(rng.integers(*settings.vertices, endpoint=True))
+        step, turn, turn_back = settings.step, settings.turn, settings.turn_back
+        _polyline(mask, rng, vertices=vertices, width=width, step=step, turn=turn, turn_back=turn_back)
+    elif kind == "scratch":
+        vertices, width = int(rng.integers(2, 6)), int(rng.integers(*settings.scratch_px, endpoint=True))
+        _polyline(mask, rng, vertices=vertices, width=width, step=(0.1, 0.5), turn=0.25)
+    elif kind == "dust":
+        _dust(mask, rng)
+    elif kind == "rectangle":
+        _rectangle(mask, rng)
+    else:
+        _corner(mask, rng)
 
 
-def _scratch(mask: Mask, rng: np.random.Generator) -> None:
-    _polyline(mask, rng, vertices=int(rng.integers(2, 6)), width=int(rng.integers(1, 4)), step=0.5, turn=0.25)
-
-
-def _polyline(mask: Mask, rng: np.random.Generator, *, vertices: int, width: int, step: float, turn: float) -> None:
+def _polyline(
+    mask: Mask,
+    rng: np.random.Generator,
+    *,
+    vertices: int,
+    width: int,
+    step: tuple[float, float],
+    turn: float,
+    turn_back: bool = False,
+) -> None:
     side = mask.shape[0]
     p, angle = rng.uniform(0, side, 2), rng.uniform(0, 2 * np.pi)
     for _ in range(vertices):
         angle += rng.uniform(-turn, turn)
-        q = np.clip(p + rng.uniform(0.1, step) * side * np.array([np.cos(angle), np.sin(angle)]), 0, side - 1)
+        way = rng.uniform(*step) * side * np.array([np.cos(angle), np.sin(angle)])
+        if turn_back:
+            way = np.where((p + way < 0) | (p + way > side - 1), -way, way)
+            angle = float(np.arctan2(way[1], way[0]))
+        q = np.clip(p + way, 0, side - 1)
         start, end = (tuple(int(v) for v in point) for point in (p, q))
         cv2.line(mask, start, end, 1, width)
         cv2.circle(mask, end, width // 2, 1, -1)

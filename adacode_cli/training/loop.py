@@ -1,159 +1,186 @@
-"""The training loop: one stage, its batches, an optimiser, an average of the weights, and a log.
+"""The training loop: one stage and its batches, until its steps, its time or somebody's patience end.
 
-A run ends by steps or by the clock, and never with weights that are not finite.
+Whatever ends it, the run can go on: a checkpoint is written at the end and every so often, never one of a run that
+has stopped making sense.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from adacode_cli.errors import TrainingError
 from adacode_cli.training.batches import Batch
-from adacode_cli.training.settings import TrainSettings
-from adacode_cli.training.stages import Stage
+from adacode_cli.training.optimisation import Optimisation, learning_rate
+from adacode_cli.training.recipe import StageRecipe
 
 LogLine = dict[str, float]
 Now = Callable[[], float]
+# Several processes agree on when to stop, which costs a message each time.
+AGREE_EVERY = 10
 
 
 @dataclass(frozen=True)
-class Trained:
-    """Result of a run: the averaged state dict, the steps done and the last log line."""
+class Pace:
+    """How often a run does what does not change its result. seconds between checkpoints, steps between the others."""
 
-    state: dict[str, Tensor]
-    steps: int
-    last: LogLine
+    log_every: int = 50
+    validate_every: int = 500
+    checkpoint_every_s: float = 300.0
+
+
+@dataclass(frozen=True)
+class Point:
+    """How far a run is: steps done, and seconds that they took."""
+
+    steps: int = 0
+    seconds: float = 0.0
+
+
+_START = Point()
+
+
+class Watcher(Protocol):
+    """What the loop tells others; all calls come after a step that made sense."""
+
+    def log(self, line: LogLine) -> None:
+        """A line of the log: `step` and means since the line before."""
+
+    def validate(self, steps: int) -> LogLine:
+        """Scores of the averaged weights as they are after `steps` steps."""
+
+    def keep(self, point: Point) -> None:
+        """Time for a checkpoint."""
 
 
 class Clock:
-    """How much of a run is done, from 0 to 1: by steps, or by time where a limit is given. `now` is in seconds."""
+    """How much of a run is done, from 0 to 1: by steps, or by time where the recipe has minutes.
 
-    def __init__(self, settings: TrainSettings, now: Now) -> None:
-        self.settings = settings
-        self.now = now
-        self.start = now()
+    `before`: seconds that earlier sessions of the run took.
+    """
+
+    def __init__(self, recipe: StageRecipe, now: Now, before: float = 0.0) -> None:
+        self.recipe, self._now = recipe, now
+        self._start = now() - before
+
+    @property
+    def seconds(self) -> float:
+        """Of training, with earlier sessions."""
+        return self._now() - self._start
 
     def progress(self, step: int) -> float:
         """What `step` finished steps and the time since the start amount to."""
-        done = step / self.settings.steps
-        if self.settings.minutes is not None:
-            done = max(done, (self.now() - self.start) / (60 * self.settings.minutes))
+        done = step / self.recipe.steps
+        if self.recipe.minutes:
+            done = max(done, self.seconds / (60 * self.recipe.minutes))
         return min(done, 1.0)
 
 
-def learning_rate(settings: TrainSettings, step: int, progress: float) -> float:
-    """Linear warm-up over the first steps, then a cosine from `learning_rate` to `final_rate` times that."""
-    low = settings.final_rate
-    cosine = low + (1 - low) * 0.5 * (1 + math.cos(math.pi * progress))
-    return settings.learning_rate * cosine * min(1.0, (step + 1) / settings.warmup)
+class Window:
+    """The steps since the last line of the log: their losses, and where the time went."""
+
+    def __init__(self, now: Now, images_a_step: int) -> None:
+        self._now, self._images = now, images_a_step
+        self._values: list[dict[str, Tensor]] = []
+        self._since, self._waited = now(), 0.0
+
+    def waiting(self, batches: Iterator[Batch]) -> Batch:
+        """The next batch; the time until it is there counts as waiting."""
+        start = self._now()
+        batch = next(batches)
+        self._waited += self._now() - start
+        return batch
+
+    def add(self, values: dict[str, Tensor]) -> None:
+        """Takes up one step's losses, wherever they are."""
+        self._values.append(values)
+
+    def line(self, step: int) -> LogLine:
+        """Means of all steps since the last line. Raises TrainingError, naming the step, where one is not finite."""
+        lines = _floats(self._values)
+        for i, values in enumerate(lines, step - len(lines) + 1):
+            require_finite(values, i)
+        seconds = max(self._now() - self._since, 1e-9)
+        means = {k: sum(v[k] for v in lines if k in v) / sum(k in v for v in lines) for k in lines[-1]}
+        speed = {"images_per_s": len(lines) * self._images / seconds, "waiting": min(1.0, self._waited / seconds)}
+        self._values, self._since, self._waited = [], self._now(), 0.0
+        return {"step": step, **means, **speed, "memory_mb": memory_mb()}
 
 
-class Average:
-    """Exponential moving average of a state dict's floating tensors; young averages forget faster."""
-
-    def __init__(self, state: dict[str, Tensor], decay: float) -> None:
-        self.state = {k: v.detach().clone() for k, v in state.items()}
-        self.decay, self.updates = decay, 0
-
-    @torch.no_grad()
-    def update(self, state: dict[str, Tensor]) -> None:
-        """Moves the average towards `state`; tensors that did not change stay as they are, bit for bit."""
-        self.updates += 1
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        names = [k for k, v in self.state.items() if v.is_floating_point()]
-        torch._foreach_lerp_([self.state[k] for k in names], [state[k] for k in names], 1 - decay)
-
-
-class Log:
-    """Means of what the steps report, one line every so many steps."""
-
-    def __init__(self, now: Now) -> None:
-        self._now = now
-        self._since = now()
-        self._window: list[LogLine] = []
-
-    def add(self, values: LogLine) -> None:
-        """Takes up one step."""
-        self._window.append(values)
-
-    def line(self, step: int, more: LogLine) -> LogLine:
-        """The means since the last line, and `steps_per_s`."""
-        num, now = len(self._window), self._now()
-        means = {k: sum(w[k] for w in self._window) / num for k in self._window[0]}
-        rate = num / max(now - self._since, 1e-9)
-        self._window, self._since = [], now
-        return {"step": step, **means, **more, "steps_per_s": rate}
-
-
-class Optimisation:
-    """One stage's optimiser, averaged weights and precision."""
-
-    def __init__(self, stage: Stage, settings: TrainSettings, first: Batch) -> None:
-        torch.manual_seed(settings.seed)
-        self.stage, self.settings = stage, settings
-        self.network = stage.network.train()
-        self.optimiser = torch.optim.Adam(stage.parameters(), settings.learning_rate, settings.betas)
-        with self._autocast():
-            stage.begin(first)
-        self.average = Average(self.network.state_dict(), settings.ema)
-
-    def step(self, batch: Batch, step: int, progress: float) -> LogLine:
-        """One step (numbered from 0); returns the loss and its terms. Raises TrainingError if they are not finite."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.settings, step, progress)
-        with self._autocast():
-            terms = self.stage.losses(batch)
-            total = self.stage.total(terms)
-        values = {"total": float(total.detach()), **{k: float(v.detach()) for k, v in terms.items()}}
-        self._require_finite("loss", values["total"], step)
-        self.optimiser.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(self.stage.parameters(), self.settings.clip)
-        self._require_finite("gradient's norm", float(norm), step)
-        self.optimiser.step()
-        self.average.update(self.network.state_dict())
-        with self._autocast():
-            self.stage.after_step(step + 1, progress, batch)
-        return values
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast("cpu", torch.bfloat16, enabled=self.settings.precision == "bf16")
-
-    @staticmethod
-    def _require_finite(what: str, value: float, step: int) -> None:
-        if not math.isfinite(value):
-            raise TrainingError(
-                f"the {what} is {value} at step {step}", hint="Lower --learning-rate, or use --precision fp32."
-            )
-
-
-def train(
-    stage: Stage,
+def run_loop(
+    optimisation: Optimisation,
     batches: Iterator[Batch],
-    settings: TrainSettings,
-    on_log: Callable[[LogLine], None] = lambda _: None,
+    watcher: Watcher,
+    pace: Pace,
     *,
+    point: Point = _START,
+    stop: Callable[[], bool] = lambda: False,
     now: Now = time.monotonic,
-) -> Trained:
-    """Runs a stage to its end, for at least one step, and returns the averaged weights.
+) -> bool:
+    """Trains from `point` on, until the recipe's end (True) or until `stop` (False).
 
-    Raises TrainingError when the loss or a gradient stops being finite.
+    batches: those from number `point.steps` on. Raises TrainingError when a loss or a gradient stops being finite;
+    the last checkpoint is then as it was. Several processes must end by steps: each of them has a clock of its own.
     """
-    clock = Clock(settings, now)
-    optimisation = Optimisation(stage, settings, next(batches))
-    log, line = Log(now), LogLine()
-    step, progress = 0, 0.0
-    while progress < 1:
-        log.add(optimisation.step(next(batches), step, progress))
-        step += 1
-        progress = clock.progress(step)
-        if step % settings.log_every == 0 or progress >= 1:
-            line = log.line(step, stage.report())
-            on_log(line)
-    return Trained(optimisation.average.state, step, line)
+    recipe, processes = optimisation.recipe, optimisation.stage.processes
+    clock, device = Clock(recipe, now, point.seconds), optimisation.stage.device
+    window, kept, steps = Window(now, recipe.batch), now(), point.steps
+    progress, stopped = clock.progress(steps) if steps else 0.0, False
+    while progress < 1 and not stopped:
+        batch = window.waiting(batches).to(device)
+        values = optimisation.step(batch, steps, progress)
+        window.add(values)
+        steps += 1
+        if device.type == "cpu":  # where it does not wait for a device, nonsense is found at once
+            require_finite(_floats([values])[0], steps)
+        rate, progress = learning_rate(recipe.optimiser, steps - 1, progress), clock.progress(steps)
+        if processes.world == 1 or steps % AGREE_EVERY == 0:
+            stopped = processes.any(stop())
+        due = now() - kept > pace.checkpoint_every_s
+        last = progress >= 1 or stopped
+        judged = steps % pace.validate_every == 0 or progress >= 1
+        if steps % pace.log_every == 0 or judged or last or due:
+            line = window.line(steps) | {"learning_rate": rate, "seconds": clock.seconds} | optimisation.stage.report()
+            if judged:
+                line |= watcher.validate(steps)
+            watcher.log(line)
+        if due or last:
+            watcher.keep(Point(steps, clock.seconds))
+            kept = now()
+    return progress >= 1
+
+
+def require_finite(values: LogLine, step: int) -> None:
+    """Raises TrainingError for a loss or gradient that is not finite; `step` counts from 1."""
+    for name, value in values.items():
+        if not math.isfinite(value):
+            norms = {"gradient": "the gradient's norm", "discriminator_gradient": "the discriminator's gradient norm"}
+            what = norms.get(name, f"the loss {name!r}")
+            hint = "Lower --learning-rate or use --precision fp32, and go on with --resume."
+            raise TrainingError(f"{what} is {value} at step {step}", hint=hint)
+
+
+def memory_mb() -> float:
+    """Highest memory of this process so far in MB: the CUDA device's where there is one, else resident; Windows: 0."""
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return torch.cuda.max_memory_allocated() / 1e6
+    if sys.platform == "win32":
+        return 0.0
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak / 1e3
+
+
+def _floats(lines: list[dict[str, Tensor]]) -> list[LogLine]:
+    """All values in one transfer from the device."""
+    flat = torch.stack([value.float() for values in lines for value in values.values()]).tolist()
+    numbers = iter(flat)
+    return [{name: next(numbers) for name in values} for values in lines]

@@ -1,4 +1,8 @@
-"""Loss terms of the three stages. Each takes tensors of any float type and returns a float32 scalar."""
+"""Loss terms that compare pictures or features. Each takes tensors of any float type and returns a float32 scalar.
+
+Every term is a mean over images of a value that depends on that image alone: the loss of a batch is the mean of the
+losses of its equal parts, so processes that share a batch train as one would.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +10,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_TINY = 1e-6
+# Only keeps 0/0 from being NaN: far below the power of any feature.
+_TINY = 1e-24
+# `feature_loss` counts the plain difference a quarter as much as the style (published settings).
+_PLAIN = 0.25
 
 
 def pixel_loss(output: Tensor, target: Tensor) -> Tensor:
     """Mean absolute difference."""
-    return F.l1_loss(output.float(), target)
+    return F.l1_loss(output.float(), target.float())
 
 
 def hole_pixel_loss(output: Tensor, target: Tensor, hole: Tensor, outside: float = 0.1) -> Tensor:
-    """Mean absolute difference inside holes, plus `outside` times that of the rest."""
-    difference = (output.float() - target).abs().mean(1, keepdim=True)
-    inside = (difference * hole).sum() / hole.sum().clamp(min=1)
-    rest = (difference * (1 - hole)).sum() / (1 - hole).sum().clamp(min=1)
-    return inside + outside * rest
+    """Mean absolute difference inside holes, plus `outside` times that of the rest, each within every image.
+
+    output, target: B×C×H×W; hole: B×1×H×W in [0, 1], 1 inside. A small hole weighs as much as a large one; an image
+    without a hole adds 0 to the first part.
+    """
+    difference = (output.float() - target.float()).abs().mean(1, keepdim=True)
+    inside, rest = hole.float(), 1 - hole.float()
+    apart = [(difference * part).sum((1, 2, 3)) / part.sum((1, 2, 3)).clamp(min=1) for part in (inside, rest)]
+    return (apart[0] + outside * apart[1]).mean()
 
 
 def gram(feature_BCHW: Tensor) -> Tensor:
@@ -33,9 +44,32 @@ def gram(feature_BCHW: Tensor) -> Tensor:
 
 
 def feature_loss(feature: Tensor, target: Tensor) -> Tensor:
-    """0.25·MSE + Gram MSE to the clean image's feature before the decoder (stage III), both relative to its power."""
-    feature, target = feature.float(), target.float()
-    wanted = gram(target)
-    plain = F.mse_loss(feature, target) / target.square().mean().clamp(min=_TINY)
-    style = F.mse_loss(gram(feature), wanted) / wanted.square().mean().clamp(min=_TINY)
-    return 0.25 * plain + style
+    """0.25·MSE + Gram MSE to the clean image's feature before the decoder (stage III), both relative to its power.
+
+    B×C×H×W each; no gradient reaches `target`. See `_relative_mse` for what relative means; 0.25·4 + 2 is the most.
+    """
+    return (_PLAIN * _relative_mse(feature, target) + _relative_mse(gram(feature), gram(target))).mean()
+
+
+def code_loss(feature: Tensor, target_code_vectors: Tensor, commitment: float) -> Tensor:
+    """commitment·MSE + Gram MSE to the codes of the clean picture: the codebook loss of stage III.
+
+    feature: B×C×H×W before quantisation; target_code_vectors: B×C×H×W, no gradient reaches them. The first part is
+    plain, as the commitment part of `codebook_loss`, since distances to codes are what decides. The second is relative
+    to the power of the target's Gram matrix, as in `feature_loss`: left plain it grows with the fourth power of the
+    codes' scale, and would outweigh or lose to the rest depending on what stage I happened to learn.
+    """
+    target = target_code_vectors.detach().float()
+    return commitment * F.mse_loss(feature.float(), target) + _relative_mse(gram(feature), gram(target)).mean()
+
+
+def _relative_mse(x: Tensor, target: Tensor) -> Tensor:
+    """B values: each image's mean square difference in units of the power of its target, or of `x` where that is more.
+
+    By the target's power alone, crops of dark flat sky, whose features have a fiftieth of the usual power and whose
+    Gram matrices a thousandth, would outweigh everything else as long as the prediction is off. The unit is a number,
+    not a way to lower the loss: no gradient passes through it.
+    """
+    x, target = x.float().flatten(1), target.detach().float().flatten(1)
+    unit = torch.maximum(target.square().mean(1), x.detach().square().mean(1))
+    return (x - target).square().mean(1) / unit.clamp(min=_TINY)

@@ -1,4 +1,4 @@
-"""Network shapes by name: `compact`, the family that ships with the tool, and `published`, the paper's sizes.
+"""Recipes by name: `compact`, the family that ships with the tool, and `published`, the paper's sizes and settings.
 
 Why `compact` looks as it does (measured numbers in docs/compact.md): all convolutions run on grids of 1/4 and 1/8
 of the output, a pixel shuffle makes the last step, nothing is normalised but the tokens of the Swin blocks, and a
@@ -7,75 +7,78 @@ restored picture is an interpolated one plus what the network knows better.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from adacode_cli.errors import UsageError
 from adacode_cli.model.config import PAPER_CATEGORIES, NetworkConfig, SwinConfig, Task
+from adacode_cli.training.degradation import PUBLISHED as PUBLISHED_DEGRADATION
+from adacode_cli.training.family import PAPER_CODES, Family
+from adacode_cli.training.holes import PUBLISHED_STROKES
+from adacode_cli.training.recipe import LossWeights, Optimiser, Recipe, StageRecipe
 
-PAPER_CODES = (512, 256, 512, 256, 256)
-# (task, scale) → the network for it; the task "basis" is stage I's autoencoder of one category.
-Family = Callable[[Task, int], NetworkConfig]
+_COMPACT_FAMILY = Family(
+    channels=(64, 128),
+    grid=4,
+    stem="shuffle",
+    norm="none",
+    codes=PAPER_CODES,
+    code_dim=32,
+    stem_depth=3,
+    clean_depth=2,
+    restore_depth=1,
+    up_depth=1,
+    decoder_depth=3,
+    fuse_depth=5,
+    head_depth=1,
+    skip="fuse",
+    num_skips=1,
+    add_base=True,
+    mask_channel=True,
+    encoder_swin=SwinConfig(groups=2, blocks=2, heads=4),
+    predictor_swin=SwinConfig(groups=1, blocks=2, heads=4),
+)
+_COMPACT = Recipe(
+    preset="compact",
+    network=_COMPACT_FAMILY,
+    restore=StageRecipe(loss=LossWeights(perceptual=0.25)),
+)
+
+# 73,000 steps for stage I, 730,000 for the others, 64 crops a step, a constant rate, and every loss from the start.
+_PAPER_LOSS = LossWeights(perceptual=1.0, adversarial=0.1, feature=1.0)
+_PAPER_STAGE = StageRecipe(
+    steps=730_000,
+    batch=64,
+    patch=256,
+    adversarial_from=0.0,
+    discriminator_channels=64,
+    optimiser=Optimiser(rate=1e-4, warmup=1, final_share=1.0),
+    loss=_PAPER_LOSS,
+)
+_PUBLISHED = Recipe(
+    preset="published",
+    network=Family(),
+    basis=replace(_PAPER_STAGE, steps=73_000, loss=replace(_PAPER_LOSS, semantic=0.1)),
+    fuse=_PAPER_STAGE,
+    restore=replace(_PAPER_STAGE, loss=replace(_PAPER_LOSS, contrastive=1.0)),
+    degradation=PUBLISHED_DEGRADATION,
+    holes=PUBLISHED_STROKES,
+    start_share=0.0,
+)
+
+RECIPES: dict[str, Recipe] = {recipe.preset: recipe for recipe in (_COMPACT, _PUBLISHED)}
 
 
-def named_family(name: str) -> Family:
-    """The family of that name. Raises UsageError for an unknown one."""
-    if name not in FAMILIES:
-        raise UsageError(f"unknown family {name!r}", hint=f"Choose one of: {', '.join(FAMILIES)}.")
-    return FAMILIES[name]
+def named_recipe(name: str) -> Recipe:
+    """The recipe of that name. Raises UsageError for an unknown one."""
+    if name not in RECIPES:
+        raise UsageError(f"unknown preset {name!r}", hint=f"Choose one of: {', '.join(RECIPES)}; or a recipe.json.")
+    return RECIPES[name]
 
 
 def family_network(name: str, task: Task, scale: int = 1) -> NetworkConfig:
-    """Configuration of one task's network of a family. Raises UsageError for an unknown family."""
-    return named_family(name)(task, scale)
-
-
-def _compact(task: Task, scale: int) -> NetworkConfig:
-    clean = NetworkConfig(
-        task="reconstruct",
-        channels=(64, 128),
-        grid=4,
-        stem="shuffle",
-        stem_depth=3,
-        encoder_depth=2,
-        decoder_depth=3,
-        head_depth=1,
-        norm="none",
-        codebooks=tuple((n, 32) for n in PAPER_CODES),
-        categories=PAPER_CATEGORIES,
-        predictor_swin=SwinConfig(groups=1, blocks=2, heads=4),
-    )
+    """One task's network of a preset's family, over the paper's categories. Raises UsageError for an unknown one."""
+    family = named_recipe(name).network
     if task == "basis":
-        return replace(clean, task=task, codebooks=((512, 32),), categories=(), predictor_swin=None)
-    if task == "reconstruct":
-        return clean
-    return replace(
-        clean,
-        task=task,
-        scale=scale,
-        encoder_depth=1,
-        up_depth=1,
-        fuse_depth=5,
-        skip="fuse",
-        num_skips=1,
-        base="filled" if task == "inpaint" else "upsampled",
-        mask_channel=task == "inpaint",
-        encoder_swin=SwinConfig(groups=2, blocks=2, heads=4),
-    )
-
-
-def _published(task: Task, scale: int) -> NetworkConfig:
-    clean = NetworkConfig(
-        task="reconstruct",
-        codebooks=tuple((n, 256) for n in PAPER_CODES),
-        categories=PAPER_CATEGORIES,
-        predictor_swin=SwinConfig(),
-    )
-    if task == "basis":
-        return replace(clean, task=task, codebooks=((512, 256),), categories=(), predictor_swin=None)
-    if task == "reconstruct":
-        return clean
-    return replace(clean, task=task, scale=scale, skip="add", num_skips=2, encoder_swin=SwinConfig())
-
-
-FAMILIES: dict[str, Family] = {"compact": _compact, "published": _published}
+        return family.basis()
+    clean = family.clean(PAPER_CATEGORIES)
+    return clean if task == "reconstruct" else family.restoring(task, scale, clean)

@@ -1,30 +1,35 @@
-"""A run folder holds, for each stage, NAME.safetensors, its settings (NAME.json) and its log (NAME.jsonl).
+"""A run folder: what each stage leaves there, and what it finds there of an earlier session.
 
-Weights appear there whole, when their run has ended well, or not at all.
+NAME is basis-<category>, basis-start, fused, sr-x4, sr-x2 or inpaint.
+
+- NAME.safetensors: averaged weights, whole, once the stage has ended well
+- NAME.checkpoint: an unfinished stage, to go on from
+- NAME.jsonl: its log; samples/NAME/000500.png: input | output | target on held-out crops; tensorboard/NAME
+- recipe.json: the settings of all stages; shards.json: the manifest of what it learnt from
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from contextlib import closing
-from dataclasses import asdict
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal
 
 from adacode_cli.atomic import reason, write_bytes
-from adacode_cli.checkpoints.format import Provenance, Weights, write_weights
-from adacode_cli.errors import OutputError
+from adacode_cli.errors import OutputError, TrainingError
 from adacode_cli.model.config import Task
-from adacode_cli.training.batches import BatchMaker, ordered
-from adacode_cli.training.loop import LogLine, Trained, train
-from adacode_cli.training.settings import TrainSettings
-from adacode_cli.training.stages import Stage
-
-OnLog = Callable[[str, LogLine], None]
+from adacode_cli.training.checkpoint import SUFFIX, Checkpoint, read_checkpoint
+from adacode_cli.training.overrides import differences
+from adacode_cli.training.recipe import STAGES, Recipe, StageName
 
 BASIS = "basis-"
 START = "start"
 FUSED = "fused"
+RECIPE = "recipe.json"
+SHARDS = "shards.json"
+# What may change while a run goes on: how long it is.
+_LENGTH = ("steps", "minutes")
+State = Literal["absent", "unfinished", "finished"]
 
 
 def task_name(task: Task, scale: int) -> str:
@@ -32,42 +37,120 @@ def task_name(task: Task, scale: int) -> str:
     return f"sr-x{scale}" if task == "sr" else task
 
 
-class Run:
-    """A run folder: where weights and logs go, and whom to tell. Raises OutputError where it cannot be made.
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of a run, and what is there.
 
-    `written` lists the files of weights of this run, in the order of their appearance.
+    resume: earlier sessions' results are taken over; overwrite: replaced. slim: checkpoints hold weights alone.
     """
 
-    def __init__(self, folder: Path, settings: TrainSettings, provenance: Provenance, on_log: OnLog) -> None:
-        self.folder, self.settings, self.provenance, self.on_log = folder, settings, provenance, on_log
-        self.written: list[Path] = []
+    path: Path
+    resume: bool = False
+    overwrite: bool = False
+    slim: bool = False
+    # What this command will train, all of which is to be gone before any of it is begun anew.
+    _claimed: list[str] = field(default_factory=list, repr=False, compare=False)
+
+    def make(self) -> None:
+        """Raises OutputError where the folder cannot be made."""
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OutputError(f"cannot be made: {reason(error)}", path=folder, hint="Choose another -o.") from error
+            what = f"cannot be made: {reason(error)}"
+            raise OutputError(what, path=self.path, hint="Choose another -o.") from error
 
-    def weights_path(self, name: str) -> Path:
+    def weights(self, name: str) -> Path:
         """Where the weights of that name are, or will be."""
-        return self.folder / f"{name}.safetensors"
+        return self.path / f"{name}.safetensors"
 
-    def train(self, name: str, stage: Stage, make: BatchMaker, settings: TrainSettings) -> Trained:
-        """Trains a stage, appends its log to NAME.jsonl and writes NAME.safetensors.
+    def checkpoint(self, name: str) -> Path:
+        """Where the state of an unfinished stage is."""
+        return self.path / f"{name}{SUFFIX}"
 
-        Raises TrainingError, and OutputError where the disk refuses.
+    def log(self, name: str) -> Path:
+        """Where the log lines are."""
+        return self.path / f"{name}.jsonl"
+
+    def state(self, name: str) -> State:
+        """What a stage finds of itself; "absent" where it is to be replaced."""
+        if self.overwrite:
+            return "absent"
+        if self.weights(name).is_file():
+            return "finished"
+        return "unfinished" if self.checkpoint(name).is_file() else "absent"
+
+    def require_free(self, names: list[str]) -> None:
+        """Raises OutputError for what an earlier session left, unless it is to be taken over or replaced."""
+        for name in names if not self.resume else []:
+            state = self.state(name)
+            if state != "absent":
+                path = self.weights(name) if state == "finished" else self.checkpoint(name)
+                hint = "Add --resume to go on, --overwrite to begin anew, or choose another -o."
+                raise OutputError(f"is there already ({name} is {state})", path=path, hint=hint)
+        self._claimed.extend(names)
+
+    def begin_anew(self, name: str) -> None:
+        """Removes what is to be replaced: of that stage, and of all that `require_free` has let through.
+
+        Otherwise a later session would take an old result for one of this run. Raises OutputError where it cannot.
         """
-        write_bytes(self.folder / f"{name}.json", json.dumps(asdict(settings), default=str, indent=1).encode())
-        with closing(ordered(make, settings.seed)) as batches:
-            trained = train(stage, batches, settings, lambda line: self._tell(name, line))
-        config = stage.network.config
-        write_weights(self.weights_path(name), Weights("whole", config, self.provenance, trained.state))
-        self.written.append(self.weights_path(name))
-        return trained
+        for each in {name, *self._claimed} if self.overwrite else ():
+            for path in (self.weights(each), self.checkpoint(each)):
+                try:
+                    path.unlink(missing_ok=True)
+                except OSError as error:
+                    raise OutputError(f"cannot be removed: {reason(error)}", path=path) from error
+        self._claimed.clear()
 
-    def _tell(self, name: str, line: LogLine) -> None:
-        path = self.folder / f"{name}.jsonl"
+    def read_checkpoint(self, name: str, stage: StageName, recipe: Recipe, data: str = "") -> Checkpoint | None:
+        """Where an unfinished stage is to go on, if it is; TrainingError where recipe or shards were others."""
+        if not self.resume or self.state(name) != "unfinished":
+            return None
+        path = self.checkpoint(name)
+        found = read_checkpoint(path)
+        changed = differences(_relevant(found.recipe, stage), _relevant(recipe.to_dict(), stage))
+        if changed:
+            hint = "Give the same settings as then, or begin anew with --overwrite."
+            raise TrainingError(f"was begun with other settings: {'; '.join(changed)}", path=path, hint=hint)
+        if found.data != data:
+            hint = "Give the shards that it learnt from, or begin anew with --overwrite."
+            raise TrainingError("was begun with other shards", path=path, hint=hint)
+        return found
+
+    def describe(self, recipe: Recipe, stage: StageName, manifest: dict[str, Any]) -> None:
+        """Writes recipe.json and shards.json; settings of stages that ran earlier stay as they were."""
+        path = self.path / RECIPE
+        values = recipe.to_dict()
+        try:
+            earlier = json.loads(path.read_bytes())
+            values |= {name: earlier[name] for name in STAGES if name != stage and name in earlier}
+        except (OSError, ValueError, TypeError):
+            pass  # the first stage here, or nothing that could be kept
+        write_bytes(path, (json.dumps(values, indent=1) + "\n").encode())
+        write_bytes(self.path / SHARDS, (json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode())
+
+    def begin_log(self, name: str, steps: int) -> None:
+        """Leaves only the lines up to `steps` in a stage's log: what comes after will be trained again."""
+        path, kept = self.log(name), []
+        if steps and path.is_file():
+            for line in path.read_text(encoding="utf-8").splitlines():
+                try:
+                    kept += [line] if json.loads(line)["step"] <= steps else []
+                except (ValueError, KeyError, TypeError):
+                    continue  # cut off when a session died
+        write_bytes(path, "".join(f"{line}\n" for line in kept).encode())
+
+    def append_log(self, name: str, line: dict[str, float]) -> None:
+        """Raises OutputError where the disk refuses."""
+        path = self.log(name)
         try:
             with path.open("a", encoding="utf-8") as log:
                 log.write(json.dumps(line) + "\n")
         except OSError as error:
             raise OutputError(f"cannot be written: {reason(error)}", path=path, hint="Make room for it.") from error
-        self.on_log(name, line)
+
+
+def _relevant(recipe: dict[str, Any], stage: StageName) -> dict[str, Any]:
+    """Of a recipe's dictionary, what one stage's numbers depend on, but for its length."""
+    own = {k: v for k, v in recipe.get(stage, {}).items() if k not in _LENGTH}
+    return {k: v for k, v in recipe.items() if k not in (*STAGES, "preset")} | {stage: own}

@@ -1,9 +1,5 @@
 """The three stages as runs: each reads what the one before left in its folder and leaves one file of weights.
 
-- basis-<category>.safetensors: stage I, one autoencoder a category (and basis-start, the common first values)
-- fused.safetensors: stage II, which is the reconstruction network
-- sr-x4.safetensors, …: stage III, one network a task
-
 What a stage must not change, it is shown to have taken over in full before it begins.
 """
 
@@ -21,40 +17,48 @@ from adacode_cli.checkpoints.load import build
 from adacode_cli.errors import TrainingError
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.network import AdaCode
-from adacode_cli.training.batches import clean_batches, degraded_batches, holed_batches
-from adacode_cli.training.corpus import PhotoCorpus
+from adacode_cli.training.data import Task
+from adacode_cli.training.family import Family
 from adacode_cli.training.initialise import adopt, adopt_fused, fresh_network
-from adacode_cli.training.perceptual_file import load_perceptual
-from adacode_cli.training.presets import Family
-from adacode_cli.training.run_folder import BASIS, FUSED, START, Run, task_name
-from adacode_cli.training.settings import TrainSettings
+from adacode_cli.training.joint_stage import JointStage
+from adacode_cli.training.recipe import StageRecipe
+from adacode_cli.training.restore_stage import RestoreStage
+from adacode_cli.training.run_folder import BASIS, FUSED, START, task_name
+from adacode_cli.training.session import Session
 from adacode_cli.training.shared_parts import differing
-from adacode_cli.training.stages import BasisStage, FuseStage, RestoreStage
+from adacode_cli.training.stages import BasisStage, FuseStage
 
-# Part of stage I's time that goes to the common first values.
-START_SHARE = 0.4
 _OTHER_FAMILY = "Use files of one family, or a new run folder."
 
 
-def run_basis(run: Run, corpus: PhotoCorpus, family: Family, start_share: float = START_SHARE) -> None:
-    """Stage I: one codebook per category of the corpus.
+def run_basis(session: Session) -> bool:
+    """Stage I: one codebook per category of the shards; False where it was stopped before its end.
 
-    `start_share` of the time goes to one autoencoder on all categories; every category's own starts from it, since
-    what makes an autoencoder work is the same for all and only the codes are meant to differ. One that an earlier
-    run left in the folder is used again. Raises TrainingError where it, or a category's name, does not fit.
+    The recipe's `start_share` of the time goes to one autoencoder on all categories; every category's own starts from
+    it, since what makes an autoencoder work is the same for all and only the codes are meant to differ. Raises
+    TrainingError where it, or a category's name, does not fit.
     """
-    if START in corpus.categories:
-        raise TrainingError("has a name that training needs itself", path=corpus.folder / START, hint="Rename it.")
-    settings, shape, sizes = run.settings, family("basis", 1), family("reconstruct", 1).codebooks
-    start = _common_start(run, corpus, shape, start_share)
-    perceptual = load_perceptual(settings.perceptual)
-    each = _share(settings, (1 - start_share) / len(corpus.categories))
-    for k, category in enumerate(corpus.categories):
-        own = replace(each, seed=settings.seed + k + 1)
-        network = fresh_network(replace(shape, codebooks=(sizes[k % len(sizes)],)), own.seed)
+    categories, family, recipe = session.data.shards.categories, session.recipe.network, session.recipe
+    if START in categories:
+        raise TrainingError(
+            f"has a category {START!r}, a name that training needs itself", path=session.data.shards.folder,
+            hint="Rename that sub-folder, and prepare again.",
+        )  # fmt: skip
+    session.folder.require_free([f"{BASIS}{name}" for name in (*categories, START)])
+    start = _common_start(session)
+    if start is None:
+        return False
+    length = _share(recipe.basis, (1 - recipe.start_share) / len(categories))
+    for k, category in enumerate(categories):
+        name = f"{BASIS}{category}"
+        if session.finished(name) is not None:
+            continue
+        network = fresh_network(family.basis(k), session.seed(name))
         adopt(network, start, ("encoder.", "decoder.", "codebook.before.", "codebook.after."))
-        stage = BasisStage(network, settings.loss, perceptual)
-        run.train(f"{BASIS}{category}", stage, clean_batches(corpus, own, category), own)
+        stage = BasisStage(network, session.ground("basis"))
+        if session.train(name, "basis", stage, Task(network.config, category), length) is None:
+            return False
+    return True
 
 
 def basis_files(folder: Path) -> list[Path]:
@@ -65,17 +69,19 @@ def basis_files(folder: Path) -> list[Path]:
     return found
 
 
-def run_fuse(run: Run, corpus: PhotoCorpus, family: Family, basis_folder: Path) -> None:
-    """Stage II over the basis codebooks in `basis_folder`, which stay as they are.
+def run_fuse(session: Session, basis_folder: Path) -> bool:
+    """Stage II over the basis codebooks in `basis_folder`, which stay as they are; False where it was stopped.
 
     Raises TrainingError where there are none, or where they are of another family.
     """
-    files = basis_files(basis_folder)
-    found = {path.stem.removeprefix(BASIS): _read_basis(path, family("basis", 1)) for path in files}
+    session.folder.require_free([FUSED])
+    if session.finished(FUSED) is not None:
+        return True
+    family = session.recipe.network
+    found = {path.stem.removeprefix(BASIS): _read_basis(path, family) for path in basis_files(basis_folder)}
     start = found.pop(START, None)
     sizes = tuple(weights.config.codebooks[0] for weights in found.values())
-    config = replace(family("reconstruct", 1), codebooks=sizes, categories=tuple(found))
-    network = fresh_network(config, run.settings.seed)
+    network = fresh_network(family.clean(tuple(found), sizes), session.seed(FUSED))
     if start is not None:
         _adopt_start(network, start.tensors)
     books = {
@@ -83,42 +89,54 @@ def run_fuse(run: Run, corpus: PhotoCorpus, family: Family, basis_folder: Path) 
     }
     adopt(network, books)
     _require_shared(network, books, ("basis",), basis_folder)
-    stage = FuseStage(network, run.settings.loss, load_perceptual(run.settings.perceptual))
-    run.train(FUSED, stage, clean_batches(corpus, run.settings, None), run.settings)
+    stage = FuseStage(network, session.ground("fuse"))
+    return session.train(FUSED, "fuse", stage, Task(network.config)) is not None
+
+
+def run_joint(session: Session) -> bool:
+    """Stages I and II at once: codebooks of all categories and what mixes them; False where it was stopped."""
+    session.folder.require_free([FUSED])
+    if session.finished(FUSED) is not None:
+        return True
+    config = session.recipe.network.clean(session.data.shards.categories)
+    network = fresh_network(config, session.seed(FUSED))
+    stage = JointStage(network, session.ground("fuse"))
+    return session.train(FUSED, "fuse", stage, Task(config)) is not None
 
 
 def run_restore(
-    run: Run,
-    corpus: PhotoCorpus,
-    family: Family,
+    session: Session,
     fused: Path,
     *,
     task: Literal["sr", "inpaint"],
     scale: int,
     start: Path | None = None,
-) -> None:
+    length: StageRecipe | None = None,
+) -> bool:
     """Stage III for one task, over the stage-II network in the file `fused`, whose shared parts stay as they are.
 
     `scale` is 1 for inpainting. `start` is an earlier result of the same task and family to go on from, instead of
-    stage II's encoder. Raises TrainingError where a file is not of this family, WeightsError where one is broken.
+    stage II's encoder. False where it was stopped. Raises TrainingError where a file is not of this family,
+    WeightsError where one is broken.
     """
+    name = task_name(task, scale)
+    session.folder.require_free([name])
+    if session.finished(name) is not None:
+        return True
     weights = read_weights(fused)
     if weights.part != "whole" or weights.config.task != "reconstruct":
         raise TrainingError("holds no stage-II network", path=fused, hint="Run `adacode train fuse` first.")
     teacher = build(weights.config, weights.tensors, fused)
-    config = replace(family(task, scale), codebooks=weights.config.codebooks, categories=weights.config.categories)
-    network = fresh_network(config, run.settings.seed)
+    family = session.recipe.network
+    config = family.restoring(task, scale, family.clean(weights.config.categories, weights.config.codebooks))
+    network = fresh_network(config, session.seed(name))
     if start is None:
         adopt_fused(network, teacher)
     else:
         _go_on_from(network, start)
     _require_shared(network, weights.tensors, ("basis", "fused"), fused)
-    stage = RestoreStage(network, run.settings.loss, load_perceptual(run.settings.perceptual), teacher)
-    if task == "inpaint":
-        make = holed_batches(corpus, run.settings, mask_channel=config.mask_channel)
-    else:
-        make = degraded_batches(corpus, run.settings, scale)
-    run.train(task_name(task, scale), stage, make, run.settings)
+    stage = RestoreStage(network, session.ground("restore"), teacher)
+    return session.train(name, "restore", stage, Task(network.config), length) is not None
 
 
 def _go_on_from(network: AdaCode, path: Path) -> None:
@@ -129,24 +147,28 @@ def _go_on_from(network: AdaCode, path: Path) -> None:
     network.load_state_dict(build(weights.config, weights.tensors, path).state_dict())
 
 
-def _common_start(run: Run, corpus: PhotoCorpus, shape: NetworkConfig, share: float) -> Mapping[str, Tensor]:
-    path, name = run.weights_path(f"{BASIS}{START}"), f"{BASIS}{START}"
-    if path.is_file():
-        return _read_basis(path, shape).tensors
-    network = fresh_network(shape, run.settings.seed)
-    if share <= 0:
+def _common_start(session: Session) -> Mapping[str, Tensor] | None:
+    name, recipe = f"{BASIS}{START}", session.recipe
+    path, network = session.folder.weights(name), fresh_network(recipe.network.basis(), session.seed(name))
+    if recipe.start_share <= 0:
         return network.state_dict()
-    first = _share(run.settings, share)
-    stage = BasisStage(network, first.loss, load_perceptual(first.perceptual))
-    return run.train(name, stage, clean_batches(corpus, first, None), first).state
+    if session.finished(name) is not None:
+        return _read_basis(path, recipe.network).tensors
+    length = _share(recipe.basis, recipe.start_share)
+    stage = BasisStage(network, session.ground("basis"))
+    return session.train(name, "basis", stage, Task(network.config), length)
 
 
-def _read_basis(path: Path, shape: NetworkConfig) -> Weights:
-    weights = read_weights(path)
+def _read_basis(path: Path, family: Family) -> Weights:
+    weights, shape = read_weights(path), family.basis()
     num_codes = weights.config.codebooks[0][0]
-    if weights.part != "whole" or weights.config != replace(shape, codebooks=((num_codes, shape.codebooks[0][1]),)):
+    if weights.part != "whole" or weights.config != _with_codes(shape, num_codes):
         raise TrainingError("holds no stage-I network of this family", path=path, hint=_OTHER_FAMILY)
     return weights
+
+
+def _with_codes(shape: NetworkConfig, num_codes: int) -> NetworkConfig:
+    return replace(shape, codebooks=((num_codes, shape.codebooks[0][1]),))
 
 
 def _adopt_start(network: AdaCode, start: Mapping[str, Tensor]) -> None:
@@ -168,6 +190,5 @@ def _book(k: int) -> str:
     return f"codebook.books.{k}."
 
 
-def _share(settings: TrainSettings, part: float) -> TrainSettings:
-    minutes = None if settings.minutes is None else settings.minutes * part
-    return replace(settings, steps=max(1, round(settings.steps * part)), minutes=minutes)
+def _share(settings: StageRecipe, part: float) -> StageRecipe:
+    return replace(settings, steps=max(1, round(settings.steps * part)), minutes=settings.minutes * part)

@@ -1,71 +1,126 @@
-"""The three stages as the loop sees them: a network, what of it learns, and the loss of a batch (paper, section 3)."""
+"""Stages I and II as the loop sees them: a network, what of it learns, and the losses of a batch (paper, section 3).
+
+Stage III is in `restore_stage`. Random choices within a step come from torch's global generator, which the loop seeds
+anew for every step: all processes choose alike, and so does a resumed run.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from adacode_cli.evaluation.perceptual import PerceptualNetwork
 from adacode_cli.model.base import base_picture, prepare_input
 from adacode_cli.model.codebook import Codebook
 from adacode_cli.model.network import AdaCode
-from adacode_cli.model.perceptual import Lpips
 from adacode_cli.training.batches import Batch
-from adacode_cli.training.codebook_training import CodeUsage, codebook_loss, kmeans_codes, quantise, straight_through
-from adacode_cli.training.losses import feature_loss, hole_pixel_loss, pixel_loss
-from adacode_cli.training.settings import LossWeights
+from adacode_cli.training.codebook_training import (
+    CodeUsage,
+    codebook_loss,
+    count_codes,
+    quantise,
+    straight_through,
+)
+from adacode_cli.training.kmeans import kmeans_codes
+from adacode_cli.training.losses import hole_pixel_loss, pixel_loss
+from adacode_cli.training.processes import Processes
+from adacode_cli.training.recipe import LossWeights
+from adacode_cli.training.semantic import SemanticHead, semantic_loss
 
 # Offsets of a crop on each axis before it is compared by perception; the deepest features step by 16 pixels.
 PHASES = 8
 RESEED_EVERY = 100
 # Later the averaged weights would keep a moved code somewhere between its old place and its new one.
 RESEED_UNTIL = 0.8
+# k-means looks at this many features a code, from at most so many batches.
+CELLS_A_CODE = 32
+MOST_FIRST_BATCHES = 24
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What every stage works with: loss weights, perceptual network (or None), the processes it is shared over."""
+
+    loss: LossWeights
+    perceptual: PerceptualNetwork | None
+    processes: Processes
+
+
+@dataclass(frozen=True)
+class Passed:
+    """One forward pass. features, vectors, codes: one a basis. mixed: the decoder's input. image: the result."""
+
+    latent_BCHW: Tensor
+    features: list[Tensor]
+    vectors: list[Tensor]
+    mixed_BCHW: Tensor
+    image_BCHW: Tensor
 
 
 class Stage:
-    """Common to all stages: the network runs with straight-through codes, pixels and perception are compared."""
+    """Common to all stages: the network runs with straight-through codes, pixels and perception are compared.
+
+    `extra` holds what a loss trains besides the network; it is kept in checkpoints, not in the resulting weights.
+    """
 
     frozen: tuple[str, ...] = ()
 
-    def __init__(self, network: AdaCode, weights: LossWeights, perceptual: Lpips | None) -> None:
-        self.network = network
-        self.weights = weights
-        self.perceptual = perceptual
-        self.usage = [CodeUsage(n) for n, _ in network.config.codebooks]
+    def __init__(self, network: AdaCode, ground: Ground) -> None:
+        self.device = ground.processes.device
+        self.network = network.to(self.device)
+        self.loss, self.perceptual, self.processes = ground.loss, ground.perceptual, ground.processes
+        self.usage = [CodeUsage(n, device=self.device) for n, _ in network.config.codebooks]
+        self.extra = nn.ModuleDict()
         for name, parameter in network.named_parameters():
             parameter.requires_grad_(not (self.frozen and name.startswith(self.frozen)))
 
-    def parameters(self) -> list[nn.Parameter]:
-        """The parameters that this stage trains."""
-        return [p for p in self.network.parameters() if p.requires_grad]
+    def named_parameters(self) -> dict[str, nn.Parameter]:
+        """The parameters that this stage trains, by name."""
+        both = (*self.network.named_parameters(), *self.extra.named_parameters(prefix="extra"))
+        return {name: p for name, p in both if p.requires_grad}
 
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Unweighted loss terms of a batch, by the names of `LossWeights`."""
+    def losses(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
+        """Unweighted loss terms of a batch, by the names of `LossWeights`, and the picture that was compared."""
+        passed = self._run(batch)
+        picture = passed.image_BCHW
+        if batch.hole_B1HW is not None:  # around a hole, the pixels are the known ones
+            picture = picture * batch.hole_B1HW + batch.target_BCHW * (1 - batch.hole_B1HW)
+        terms = self.picture_terms(passed.image_BCHW, picture, batch) | self.code_terms(passed, batch)
+        return terms, picture
+
+    def _run(self, batch: Batch) -> Passed:
         net, config = self.network, self.network.config
         prepared = prepare_input(batch.input_BCHW, config.base)
         encoded = net.encoder(prepared)
         features, vectors, codes = quantise(net.codebook, encoded.latent_BCHW)
-        for usage, c in zip(self.usage, codes, strict=True):
-            usage.update(c)
+        self._count([self._own_codes(k, c, batch) for k, c in enumerate(codes)])
         through = [straight_through(f, v) for f, v in zip(features, vectors, strict=True)]
         mixed = net.codebook.mix(through, net.codebook.weights(encoded.latent_BCHW))
-        output = net.render(mixed, encoded.skips).float()
+        image = net.render(mixed, encoded.skips).float()
         base = base_picture(prepared, config.base, config.scale)
-        output = output if base is None else output + base
-        terms = self.picture_terms(output, batch)
-        return terms | self.code_terms(batch, features, vectors, mixed)
+        image = image if base is None else image + base
+        return Passed(encoded.latent_BCHW, features, vectors, mixed, image)
 
-    def picture_terms(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Pixel and perceptual terms; inside a hole, the pixels around it are the known ones."""
+    def _own_codes(self, k: int, codes_BHW: Tensor, batch: Batch) -> Tensor:
+        """Which of the k-th basis's codes tell whether it is well used: all of them."""
+        del k, batch
+        return codes_BHW
+
+    def _count(self, codes: list[Tensor]) -> None:
+        counts = [count_codes(c, len(usage.share)) for c, usage in zip(codes, self.usage, strict=True)]
+        together = self.processes.sum(torch.cat(counts))
+        for usage, count in zip(self.usage, torch.split(together, [len(c) for c in counts]), strict=True):
+            usage.update_counts(count)
+
+    def picture_terms(self, image: Tensor, picture: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Pixel and perceptual terms; `picture` is the image with all known pixels in place."""
         target, hole = batch.target_BCHW, batch.hole_B1HW
-        if hole is None:
-            terms = {"pixel": pixel_loss(output, target)}
-        else:
-            terms = {"pixel": hole_pixel_loss(output, target, hole)}
-            output = output * hole + target * (1 - hole)
-        if self.perceptual is not None and self.weights.perceptual:
-            terms["perceptual"] = self._perceptual_term(output, target)
+        terms = {"pixel": pixel_loss(image, target) if hole is None else hole_pixel_loss(image, target, hole)}
+        if self.perceptual is not None and self.loss.perceptual:
+            terms["perceptual"] = self._perceptual_term(picture, target)
         return terms
 
     def _perceptual_term(self, output: Tensor, target: Tensor) -> Tensor:
@@ -76,88 +131,91 @@ class Stage:
         distances: Tensor = self.perceptual(output[..., y:, x:], target[..., y:, x:])
         return distances.mean()
 
-    def code_terms(
-        self, batch: Batch, features: list[Tensor], vectors: list[Tensor], mixed: Tensor
-    ) -> dict[str, Tensor]:
-        """Codebook terms; `batch` and `mixed` serve the stages that compare with a clean picture's codes."""
-        del batch, mixed
-        pairs = zip(features, vectors, strict=True)
-        return {"codebook": torch.stack([codebook_loss(f, v, self.weights.commitment) for f, v in pairs]).mean()}
+    def code_terms(self, passed: Passed, batch: Batch) -> dict[str, Tensor]:
+        """Codebook terms."""
+        del batch
+        pairs = zip(passed.features, passed.vectors, strict=True)
+        return {"codebook": torch.stack([codebook_loss(f, v, self.loss.commitment) for f, v in pairs]).mean()}
 
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:
         """Σ weight · term."""
-        return torch.stack([getattr(self.weights, name) * term for name, term in terms.items()]).sum()
+        return torch.stack([getattr(self.loss, name) * term for name, term in terms.items()]).sum()
 
     @torch.no_grad()
-    def begin(self, batch: Batch) -> None:
-        """Called once, before the first step, with a batch of its own."""
+    def begin(self, draw: Callable[[int], Batch]) -> None:
+        """Called once, before the first step of a fresh run; `draw(i)` makes the i-th batch to look at."""
 
     @torch.no_grad()
     def after_step(self, step: int, progress: float, batch: Batch) -> None:
         """Called after every step (from 1); `progress` is how much of the run is done, from 0 to 1."""
 
     def report(self) -> dict[str, float]:
-        """Code usage for the log: mean perplexity and mean share of codes in use."""
-        num = len(self.usage)
-        return {
-            "perplexity": sum(u.perplexity for u in self.usage) / num,
-            "used": sum(u.used for u in self.usage) / num,
-        }
+        """Perplexity and share of codes in use of every basis, for the log."""
+        names = self.network.config.names()
+        pairs = list(zip(names, self.usage, strict=True))
+        used = {f"used/{name}": usage.used for name, usage in pairs}
+        return {f"perplexity/{name}": usage.perplexity for name, usage in pairs} | used
+
+    def _book(self, k: int) -> Codebook:
+        book = self.network.codebook.books[k]
+        assert isinstance(book, Codebook), "every basis has a codebook"
+        return book
+
+    def _cells(self, batch: Batch, k: int, rows_B: Tensor | None = None) -> Tensor:
+        """N×dim features of all processes' pictures (of those in `rows_B`), before the k-th codebook."""
+        latent = self.network.encoder(batch.input_BCHW).latent_BCHW
+        features = self.network.codebook.before[k](latent).float().permute(0, 2, 3, 1).contiguous()
+        features = self.processes.gather(features)
+        kept = features if rows_B is None else features[self.processes.gather(rows_B)]
+        return kept.flatten(0, 2)
+
+    def _place_codes(self, k: int, cells_NC: Tensor) -> None:
+        book = self._book(k)
+        codes = kmeans_codes(cells_NC, len(book.embedding.weight), torch.Generator().manual_seed(torch.initial_seed()))
+        book.embedding.weight.copy_(codes)
+
+    def _move_dead_codes(self, k: int, cells_NC: Tensor) -> None:
+        generator = torch.Generator().manual_seed(torch.initial_seed() + k)
+        self.usage[k].reseed_dead(self._book(k), cells_NC, generator)
 
 
 class BasisStage(Stage):
     """Stage I: an autoencoder over one codebook, for one category."""
 
+    def __init__(self, network: AdaCode, ground: Ground) -> None:
+        super().__init__(network, ground)
+        if self.loss.semantic and self.perceptual is not None:
+            dim = network.config.codebooks[0][1]
+            self.extra["semantic"] = SemanticHead(dim, self.perceptual.semantic_channels).to(self.device)
+
+    def code_terms(self, passed: Passed, batch: Batch) -> dict[str, Tensor]:
+        """Codebook term, and whether the codes tell what the picture shows."""
+        terms = super().code_terms(passed, batch)
+        if "semantic" in self.extra:
+            assert self.perceptual is not None
+            codes = straight_through(passed.features[0], passed.vectors[0])
+            with torch.no_grad():
+                wanted = self.perceptual.semantic(batch.target_BCHW)
+            terms["semantic"] = semantic_loss(self.extra["semantic"](codes), wanted)
+        return terms
+
     @torch.no_grad()
-    def begin(self, batch: Batch) -> None:
+    def begin(self, draw: Callable[[int], Batch]) -> None:
         """k-means over the first features, so that every code starts where features are."""
-        kmeans_codes(self._book, self._features(batch))
+        wanted = CELLS_A_CODE * len(self._book(0).embedding.weight)
+        cells: list[Tensor] = []
+        while sum(map(len, cells)) < wanted and len(cells) < MOST_FIRST_BATCHES:
+            cells.append(self._cells(draw(len(cells)), 0))
+        self._place_codes(0, torch.cat(cells))
 
     @torch.no_grad()
     def after_step(self, step: int, progress: float, batch: Batch) -> None:
         """Codes that nothing chooses move onto features of this batch, until late in the run."""
         if step % RESEED_EVERY == 0 and progress < RESEED_UNTIL:
-            self.usage[0].reseed_dead(self._book, self._features(batch))
-
-    @property
-    def _book(self) -> Codebook:
-        book = self.network.codebook.books[0]
-        assert isinstance(book, Codebook), "a basis network has one codebook"
-        return book
-
-    def _features(self, batch: Batch) -> Tensor:
-        features: Tensor = self.network.codebook.before[0](self.network.encoder(batch.input_BCHW).latent_BCHW)
-        return features
+            self._move_dead_codes(0, self._cells(batch, 0))
 
 
 class FuseStage(Stage):
     """Stage II: encoder, predictor and decoder over the K frozen codebooks, on clean pictures of all categories."""
 
     frozen = ("codebook.books.",)
-
-
-class RestoreStage(Stage):
-    """Stage III: a restoring encoder for one task; codebooks and decoder are frozen.
-
-    `teacher` is the stage-II network; what it makes of the clean picture is the target of codes and features.
-    """
-
-    frozen = ("codebook.books.", "codebook.after.", "decoder.")
-
-    def __init__(self, network: AdaCode, weights: LossWeights, perceptual: Lpips | None, teacher: AdaCode) -> None:
-        super().__init__(network, weights, perceptual)
-        self.teacher = teacher.eval().requires_grad_(False)
-
-    def code_terms(
-        self, batch: Batch, features: list[Tensor], vectors: list[Tensor], mixed: Tensor
-    ) -> dict[str, Tensor]:
-        """Features are drawn to the clean picture's codes, their mixture to its feature before the decoder."""
-        del vectors
-        with torch.no_grad():
-            latent = self.teacher.encoder(batch.target_BCHW).latent_BCHW
-            mixture = self.teacher.codebook(latent)
-            books = self.teacher.codebook.books
-            targets = [book.look_up(c) for book, c in zip(books, mixture.codes, strict=True)]  # type: ignore[operator]
-        apart = [(f.float() - t.float()).square().mean() for f, t in zip(features, targets, strict=True)]
-        code = self.weights.commitment * torch.stack(apart).mean()
-        return {"codebook": code, "feature": feature_loss(mixed, mixture.latent_BCHW)}

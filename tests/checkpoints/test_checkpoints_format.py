@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -93,6 +93,7 @@ def test_any_program_can_read_what_a_file_is(weights, written):
             "licence": "CC0-1.0",
             "source": "tests",
             "version": __version__,
+            "recipe": "",
         },
     }
     config = header_of(written)["config"]
@@ -121,7 +122,8 @@ def test_a_file_of_a_newer_version_is_refused(written):
         (lambda h: h.update(format="1"), "has damaged adacode metadata"),
         (lambda h: h.pop("config") and None, "has damaged adacode metadata"),
         (lambda h: h.update(config=5), "has damaged adacode metadata"),
-        (lambda h: h["provenance"].update(mood="good"), "has damaged adacode metadata"),
+        (lambda h: h.update(provenance=None), "has damaged adacode metadata"),
+        (lambda h: h.update(provenance="good"), "has damaged adacode metadata"),
         (lambda h: h.update(part="half"), "has an unknown part 'half'"),
         (lambda h: h["config"].update(glow=1), "unknown configuration fields: glow"),
         (lambda h: h["config"].update(scale=3), "this network configuration is impossible: scale 3"),
@@ -130,6 +132,14 @@ def test_a_file_of_a_newer_version_is_refused(written):
 )
 def test_damaged_metadata_is_refused(written, change, message):
     assert refused(with_header(written, change)).startswith(message)
+
+
+def test_provenance_of_older_and_newer_versions_is_read(weights, written):
+    older = with_header(written, lambda h: h["provenance"].pop("recipe") and None)
+    assert read_weights(older).provenance == PROVENANCE
+    newer = with_header(written, lambda h: h["provenance"].update(mood={"good": True}, recipe='{"seed": 3}'))
+    assert read_weights(newer).provenance == replace(PROVENANCE, recipe='{"seed": 3}')
+    assert read_weights(newer).config == weights.config
 
 
 def test_a_stranger_without_metadata_is_refused(written):

@@ -23,7 +23,7 @@ from adacode_cli.evaluation.metrics import (
     psnr_luma,
     ssim_luma,
 )
-from adacode_cli.training.perceptual_file import load_perceptual
+from adacode_cli.evaluation.perceptual import load_perceptual
 
 SHARED = Path(__file__).parent.parent.parent.parent / "shared"
 SCORER = SHARED / "eval" / "score.py"

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 
 from adacode_cli.errors import WeightsError
+from adacode_cli.evaluation.perceptual import load_perceptual
 from adacode_cli.model.perceptual import Lpips
-from adacode_cli.training.perceptual_file import load_perceptual
 
 # A checkout of the project may lie beside a folder with the trained perceptual network; a bare clone has none.
 SHARED = Path(__file__).parents[3] / "shared" / "perceptual"

@@ -1,4 +1,4 @@
-"""Pictures to train on."""
+"""What to train on."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from tiny_families import save_photos
-
-from adacode_cli.training.corpus import PhotoCorpus
+from tiny_shards import save_shards
 
 
 @pytest.fixture(autouse=True)
@@ -27,5 +26,6 @@ def photos(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def corpus(photos) -> PhotoCorpus:
-    return PhotoCorpus(photos, 160)
+def shards(tmp_path_factory) -> Path:
+    """Shards of two categories: three crops of 160 px each to train on, one to validate on."""
+    return save_shards(tmp_path_factory.mktemp("data") / "shards")

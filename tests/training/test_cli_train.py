@@ -1,4 +1,4 @@
-"""`adacode train` as people meet it: four commands after one another, and mistakes told with their exit codes."""
+"""`adacode train` as people meet it: commands after one another, and mistakes told with their exit codes."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ import pytest
 import typer
 from perceptual_fixture import save_perceptual
 from tiny_families import CATEGORIES, picture, save_photos
+from tiny_shards import save_shards
 
 from adacode_cli.checkpoints.format import read_weights
 from adacode_cli.cli.main import app
 from adacode_cli.errors import AdaCodeError, OutputError, TrainingError, UsageError, WeightsError
 
 ROOT = Path(__file__).parent.parent.parent
+SMALL = ["network.channels=16,24", "network.code_dim=8", "network.fuse_depth=1", "network.decoder_depth=1"]
 QUICK = ["--steps", "1", "--batch", "1", "--patch", "64", "--precision", "fp32", "--threads", "1"]
+FIRST = [*QUICK, "--codes", "16,24", *(word for name in SMALL for word in ("--set", name))]
 
 
 def adacode(*arguments: object) -> None:
@@ -49,13 +52,6 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
-@pytest.fixture(scope="module")
-def small_photos(tmp_path_factory) -> Path:
-    folder = save_photos(tmp_path_factory.mktemp("small"), each=1)
-    (folder / "sky" / "broken.jpg").write_text("no picture")
-    return folder
-
-
 def printed(capfd) -> tuple[list[str], list[str]]:
     """Names of the files that standard output names, and the lines of standard error, since the last look."""
     out, err = capfd.readouterr()
@@ -63,64 +59,85 @@ def printed(capfd) -> tuple[list[str], list[str]]:
 
 
 @pytest.fixture(scope="module")
-def finished(small_photos, tmp_path_factory) -> Path:
+def finished(shards, tmp_path_factory) -> Path:
     """A run folder after stages I and II. Not to be changed."""
     run = tmp_path_factory.mktemp("finished")
-    adacode("train", "basis", small_photos, "-o", run, *QUICK, "--quiet")
-    adacode("train", "fuse", small_photos, "--basis", run, "-o", run, *QUICK, "--quiet")
+    adacode("train", "basis", shards, "-o", run, *FIRST, "--quiet")
+    adacode("train", "fuse", shards, "--basis", run, "-o", run, *QUICK, "--quiet")
     return run
 
 
-def test_options_arrive_and_progress_is_told(small_photos, tmp_path, capfd):
+def test_options_arrive_and_progress_is_told(shards, tmp_path, capfd):
     run, perceptual = tmp_path / "run", save_perceptual(tmp_path / "lpips.safetensors")
     more = ["--perceptual", perceptual, "--perceptual-weight", "0.125", "--seed", "5", "--learning-rate", "0.001"]
-    adacode("train", "basis", small_photos, "-o", run, *QUICK, *more)
+    adacode("train", "basis", shards, "-o", run, *FIRST, *more, "--set", "loss.semantic=0.1", "--validate-every", "1")
     out, err = printed(capfd)
     assert out == ["basis-start.safetensors", "basis-ground.safetensors", "basis-sky.safetensors"]
-    assert err[0].startswith("left out: ")
-    assert "broken.jpg" in err[0]
-    assert "basis-sky step 1: total " in err[-1]
-    assert err[-1].endswith(" steps/s")
-    written = json.loads((run / "basis-start.json").read_text())
-    assert (written["seed"], written["learning_rate"], written["precision"]) == (5, 0.001, "fp32")
-    assert (written["loss"]["perceptual"], written["perceptual"]) == (0.125, str(perceptual))
+    last = next(line for line in reversed(err) if "basis-sky step 1: total " in line)
+    assert all(
+        word in last for word in ("semantic ", "validation/lpips ", "of codes used", "images/s", "waiting", "MB")
+    )
+    written = json.loads((run / "recipe.json").read_text())
+    assert (written["seed"], written["precision"], written["perceptual"]) == (5, "fp32", str(perceptual))
+    assert (written["basis"]["optimiser"]["rate"], written["network"]["codes"]) == (0.001, [16, 24])
+    assert (written["basis"]["loss"]["perceptual"], written["restore"]["loss"]["semantic"]) == (0.125, 0.1)
 
 
-def test_three_stages_and_a_bundle(small_photos, finished, tmp_path, capfd):
+def test_three_stages_and_a_bundle(shards, finished, tmp_path, capfd):
     run = Path(shutil.copytree(finished, tmp_path / "run"))
-    fused, restore = run / "fused.safetensors", ("train", "restore", small_photos, "-o", run, *QUICK)
+    restore = ("train", "restore", shards, "-o", run, *QUICK)
     printed(capfd)
-    adacode(*restore, "--fused", fused, "--task", "sr", "--scale", 2, "--quiet")
-    out, err = printed(capfd)
-    assert (out, [line for line in err if not line.startswith("left out: ")]) == (["sr-x2.safetensors"], [])
-    adacode(*restore, "--fused", fused, "--task", "inpaint")
+    adacode(*restore, "--fused", run, "--task", "sr", "--scale", 2, "--quiet")
+    assert printed(capfd) == (["sr-x2.safetensors"], [])
+    adacode(*restore, "--fused", run / "fused.safetensors", "--task", "inpaint")
     assert printed(capfd)[0] == ["inpaint.safetensors"]
     weights = read_weights(run / "sr-x2.safetensors")
     assert (weights.config.task, weights.config.scale, weights.config.categories) == ("sr", 2, CATEGORIES)
-    assert weights.provenance.family == "compact"
-    assert weights.provenance.trained_on == "2 photographs in 2 categories"
-    adacode("train", "bundle", run, "-o", tmp_path / "mine")
-    names = [f"compact-{part}.safetensors" for part in ("basis", "fused", "reconstruct", "sr-x2", "inpaint")]
-    assert printed(capfd)[0] == names
+    assert weights.config.channels == (16, 24), "a later stage follows the recipe of the one before"
+    assert (weights.provenance.family, weights.provenance.licence) == ("compact", "CC0-1.0")
+    adacode("weights", "bundle", run, "-o", tmp_path / "mine", "--family", "mine")
+    names = [f"mine-{part}.safetensors" for part in ("basis", "fused", "reconstruct", "sr-x2", "inpaint")]
+    assert printed(capfd)[0] == [*names, "catalogue.json", "mine.md"]
 
     cv2.imwrite(str(tmp_path / "a.png"), picture(1, 20, 30))
-    mine = tmp_path / "mine" / "compact-sr-x2.safetensors"
-    code, _, err = ended(started("sr", tmp_path / "a.png", "-o", tmp_path / "b.png", "-s", 2, "-w", mine))
-    assert code == 0, err
-    assert cv2.imread(str(tmp_path / "b.png")).shape == (40, 60, 3)
+    cv2.imwrite(str(tmp_path / "mask.png"), 255 * (picture(2, 20, 30)[..., 0] > 128))
+    a, commands = tmp_path / "a.png", (("sr", "-s", 2), ("inpaint", "--mask", tmp_path / "mask.png"), ("reconstruct",))
+    for command, *more in commands:
+        part = "sr-x2" if command == "sr" else command
+        file = tmp_path / "mine" / f"mine-{part}.safetensors"
+        code, _, err = ended(started(command, a, "-o", tmp_path / f"{command}.png", *more, "-w", file))
+        assert code == 0, err
+    assert cv2.imread(str(tmp_path / "sr.png")).shape == (40, 60, 3)
 
 
-def test_a_bundle_is_written_again_only_when_told(finished, tmp_path):
-    adacode("train", "bundle", finished, "-o", tmp_path)
-    with pytest.raises(OutputError, match="exists already"):
-        adacode("train", "bundle", finished, "-o", tmp_path)
-    adacode("train", "bundle", finished, "-o", tmp_path, "--overwrite")
-    adacode("train", "bundle", finished, "-o", tmp_path, "--family", "other")
-    assert (tmp_path / "other-reconstruct.safetensors").is_file()
+def test_from_photographs_to_all_weights_in_two_commands(tmp_path, capfd):
+    photos, data, run = save_photos(tmp_path / "photos", each=3), tmp_path / "shards", tmp_path / "run"
+    adacode("train", "prepare", photos, "-o", data, "--crop", "160", "--licence", "CC0-1.0")
+    adacode("train", "all", data, "-o", run, *FIRST, "--tasks", "inpaint", "--quiet")
+    names = ["manifest.json", *(f"{n}.safetensors" for n in ("basis-start", "basis-ground", "basis-sky"))]
+    assert printed(capfd)[0] == [*names, "fused.safetensors", "inpaint.safetensors"]
+    adacode("train", "all", data, "-o", run, *FIRST, "--tasks", "inpaint,sr-x4", "--quiet", "--resume")
+    assert printed(capfd)[0] == ["sr-x4.safetensors"]
 
 
-def test_minutes_alone_end_a_run(small_photos, tmp_path):
-    adacode("train", "basis", small_photos, "-o", tmp_path, *QUICK[2:], "--minutes", "1e-9")
+def test_a_time_limit_stops_with_a_checkpoint_and_resuming_ends_it(shards, tmp_path, capfd):
+    command = ["train", "basis", shards, "-o", tmp_path, *FIRST[2:], "--steps", "40", "--set", "start_share=0"]
+    adacode(*command, "--time-limit", "0.01s")
+    out, err = printed(capfd)
+    assert out == []
+    assert err[-1] == f"stopped: {tmp_path / 'basis-ground.checkpoint'}; the same command goes on with --resume"
+    with pytest.raises(OutputError, match="basis-ground is unfinished"):
+        adacode(*command)
+    with pytest.raises(TrainingError, match=r"basis.batch: 1 → 2"):
+        adacode(*command, "--resume", "--batch", "2")
+    printed(capfd)
+    adacode(*command, "--resume")
+    assert printed(capfd)[0] == ["basis-ground.safetensors", "basis-sky.safetensors"]
+    assert not list(tmp_path.glob("*.checkpoint"))
+
+
+def test_minutes_alone_end_a_run(shards, tmp_path):
+    adacode("train", "basis", shards, "-o", tmp_path, *FIRST[2:], "--minutes", "1e-9")
     lines = (tmp_path / "basis-sky.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [1]
 
@@ -128,22 +145,27 @@ def test_minutes_alone_end_a_run(small_photos, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
-        (["basis", "PHOTOS", "-o", "RUN", "--patch", "100"], UsageError, "patch 100"),
-        (["basis", "PHOTOS", "-o", "RUN", "--minutes", "0"], UsageError, "minutes"),
-        (["basis", "PHOTOS", "-o", "RUN", "--family", "huge"], UsageError, "unknown family 'huge'"),
-        (["basis", "PHOTOS", "-o", "RUN", "--perceptual", "NONE"], WeightsError, "cannot be read"),
-        (["basis", "PHOTOS", "-o", "RUN", "--patch", "192"], TrainingError, "smaller than 192 px"),
-        (["basis", "NONE", "-o", "RUN"], TrainingError, "no sub-folders"),
-        (["fuse", "PHOTOS", "--basis", "NONE", "-o", "RUN"], TrainingError, "holds no basis-"),
-        (["restore", "PHOTOS", "--fused", "NONE", "--task", "sr", "-o", "RUN"], WeightsError, "NONE"),
-        (["restore", "PHOTOS", "--fused", "NONE", "--task", "sr", "--scale", "3", "-o", "RUN"], UsageError, "2 or 4"),
-        (["restore", "PHOTOS", "--fused", "NONE", "--task", "inpaint", "--scale", "2", "-o", "RUN"], UsageError, "sr"),
-        (["bundle", "NONE", "-o", "RUN"], TrainingError, "is missing"),
+        (["basis", "SHARDS", "-o", "RUN", "--patch", "100"], UsageError, "patch 100"),
+        (["basis", "SHARDS", "-o", "RUN", "--minutes", "-1"], UsageError, "minutes"),
+        (["basis", "SHARDS", "-o", "RUN", "-c", "huge"], UsageError, "unknown preset 'huge'"),
+        (["basis", "SHARDS", "-o", "RUN", "-c", "NONE.json"], UsageError, "cannot be read as a recipe"),
+        (["basis", "SHARDS", "-o", "RUN", "--set", "loss.pixle=1"], UsageError, "pixle"),
+        (["basis", "SHARDS", "-o", "RUN", "--time-limit", "soon"], UsageError, "'soon' is no length of time"),
+        (["basis", "SHARDS", "-o", "RUN", "--resume", "--overwrite"], UsageError, "contradict"),
+        (["basis", "SHARDS", "-o", "RUN", "--perceptual", "NONE"], WeightsError, "NONE"),
+        (["basis", "SHARDS", "-o", "RUN", "--patch", "192"], TrainingError, "192 px are wanted from crops of 160 px"),
+        (["basis", "NONE", "-o", "RUN"], TrainingError, "NONE"),
+        (["fuse", "SHARDS", "--basis", "NONE", "-o", "RUN"], TrainingError, "holds no basis-"),
+        (["fuse", "SHARDS", "-o", "RUN"], UsageError, "--basis RUN or from --joint"),
+        (["restore", "SHARDS", "--fused", "NONE", "--task", "sr", "-o", "RUN"], WeightsError, "NONE"),
+        (["restore", "SHARDS", "--fused", "NONE", "--task", "sr", "--scale", "3", "-o", "RUN"], UsageError, "2 or 4"),
+        (["restore", "SHARDS", "--fused", "NONE", "--task", "inpaint", "--scale", "2", "-o", "RUN"], UsageError, "sr"),
+        (["all", "SHARDS", "-o", "RUN", "--tasks", "sr-x3"], UsageError, "unknown task 'sr-x3'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_mistakes_are_told_before_anything_is_written(small_photos, tmp_path, arguments, error, words):
-    places = {"PHOTOS": small_photos, "RUN": tmp_path / "run", "NONE": tmp_path / "NONE"}
+def test_mistakes_are_told_before_anything_is_written(shards, tmp_path, arguments, error, words):
+    places = {"SHARDS": shards, "RUN": tmp_path / "run", "NONE": tmp_path / "NONE", "NONE.json": tmp_path / "N.json"}
     with pytest.raises(AdaCodeError) as found:
         adacode("train", *(places.get(a, a) for a in arguments))
     assert type(found.value) is error
@@ -155,17 +177,24 @@ def test_mistakes_are_told_before_anything_is_written(small_photos, tmp_path, ar
 def test_training_errors_end_the_program_with_code_8(tmp_path):
     code, out, err = ended(started("train", "basis", tmp_path, "-o", tmp_path / "run"))
     assert (code, out) == (8, "")
-    assert err.startswith(f"error: {tmp_path}: has no sub-folders with photographs")
-    assert "<category>" in err
+    assert err.startswith(f"error: {tmp_path}")
+    assert "adacode train prepare" in err
     assert "Traceback" not in err
 
 
-def test_an_interrupted_run_leaves_no_weights(small_photos, tmp_path):
-    process = started("train", "basis", small_photos, "-o", tmp_path / "run", *QUICK[2:], "--steps", "1000000")
-    while "step 50:" not in process.stderr.readline():
-        assert process.poll() is None
+def test_an_interrupted_run_leaves_a_checkpoint_and_goes_on(tmp_path):
+    data = save_shards(tmp_path / "shards")
+    command = ["train", "basis", data, "-o", tmp_path / "run", *FIRST[2:], "--set", "start_share=0"]
+    process = started(*command, "--steps", "1000000")
+    while "step 50:" not in (line := process.stderr.readline()):
+        assert process.poll() is None, line
     process.send_signal(signal.SIGINT)
     code, out, err = ended(process)
     assert (code, out) == (130, "")
     assert "Traceback" not in err
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {"basis-start.json", "basis-start.jsonl"}
+    assert "goes on with --resume" in err
+    assert not list((tmp_path / "run").glob("*.safetensors"))
+    done = [json.loads(line)["step"] for line in (tmp_path / "run" / "basis-ground.jsonl").read_text().splitlines()]
+    code, out, err = ended(started(*command, "--resume", "--steps", done[-1] + 1))
+    assert code == 0, err
+    assert [Path(line).name for line in out.splitlines()] == ["basis-ground.safetensors", "basis-sky.safetensors"]

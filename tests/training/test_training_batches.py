@@ -1,117 +1,236 @@
-"""Batches: what the network sees, what it should return, and that threads change nothing."""
+"""Batches: what the network sees and should return, and that threads, processes and resumed runs change nothing."""
 
 from __future__ import annotations
 
-import threading
 from contextlib import closing
+from dataclasses import replace
 from itertools import islice, pairwise
 
+import cv2
+import numpy as np
 import pytest
 import torch
+from tiny_families import CATEGORIES, packed, plain
 
-from adacode_cli.errors import TrainingError, UsageError
-from adacode_cli.training.batches import clean_batches, crop_side, degraded_batches, holed_batches, ordered
-from adacode_cli.training.settings import TrainSettings
+from adacode_cli.engine.options import RunOptions
+from adacode_cli.engine.restorer import Restorer
+from adacode_cli.engine.runner import RunResult
+from adacode_cli.errors import TrainingError
+from adacode_cli.training.batches import (
+    BEGINNING,
+    TRAINING,
+    Batch,
+    Order,
+    clean_samples,
+    degraded_samples,
+    degraded_side,
+    holed_samples,
+    host_batches,
+    ordered,
+    painted,
+)
+from adacode_cli.training.crops import Contents, DeviceCrops, HostCrops
+from adacode_cli.training.degradation import MODERATE, PUBLISHED
+from adacode_cli.training.device_batches import device_batches
+from adacode_cli.training.holes import MIXED
+from adacode_cli.training.presets import named_recipe
+from adacode_cli.training.shards import Shards
 
-SETTINGS = TrainSettings(batch=2, patch=64)
+CPU = torch.device("cpu")
+PATCH = 64
+RECIPE = named_recipe("compact")
+KINDS = ["clean", "sky", "sr 2", "sr 4", "mask", "white"]
+CONFIGS = {
+    "clean": packed("reconstruct"),
+    "sky": packed("basis"),
+    "sr 2": packed("sr", 2),
+    "sr 4": packed("sr", 4),
+    "mask": packed("inpaint"),
+    "white": plain("inpaint"),
+}
 
 
-def first(make, num: int, seed: int = 0, workers: int = 2):
-    with closing(ordered(make, seed, workers)) as batches:
+@pytest.fixture(scope="module")
+def contents(shards) -> Contents:
+    return Contents(Shards(shards), "train")
+
+
+@pytest.fixture(scope="module")
+def crops(contents) -> HostCrops:
+    return HostCrops(contents, keep=True, workers=1)
+
+
+def maker(crops, kind: str, order: Order | None = None, settings=MODERATE):
+    order = order or Order(seed=5, batch=4)
+    if kind.startswith("sr"):
+        scale = int(kind[-1])
+        return host_batches(crops, degraded_samples(crops, PATCH, scale, settings), order, degraded_side(PATCH, scale))
+    if kind in ("mask", "white"):
+        return host_batches(crops, holed_samples(crops, PATCH, MIXED), order, PATCH, mask_channel=kind == "mask")
+    return host_batches(crops, clean_samples(crops, PATCH), order, PATCH, "sky" if kind == "sky" else None)
+
+
+def on_device(contents, kind: str, order: Order | None = None):
+    order, only = order or Order(seed=5, batch=4), "sky" if kind == "sky" else None
+    crops = DeviceCrops(contents, CPU, 1)
+    return device_batches(crops, order, CONFIGS[kind], PATCH, category=only, recipe=RECIPE)
+
+
+def tensors(batch: Batch) -> list[torch.Tensor]:
+    optional = [t for t in (batch.hole_B1HW, batch.category_B) if t is not None]
+    return [batch.input_BCHW, batch.target_BCHW, *optional]
+
+
+def same(a: Batch, b: Batch) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(tensors(a), tensors(b), strict=True))
+
+
+def first(make, num: int, start: int = 0, workers: int = 2) -> list[Batch]:
+    with closing(ordered(make, start, workers)) as batches:
         return list(islice(batches, num))
 
 
-def same(a, b) -> bool:
-    return torch.equal(a.input_BCHW, b.input_BCHW) and torch.equal(a.target_BCHW, b.target_BCHW)
-
-
-def makers(corpus):
-    return [
-        clean_batches(corpus, SETTINGS, "sky"),
-        degraded_batches(corpus, SETTINGS, 2),
-        degraded_batches(corpus, SETTINGS, 4),
-        holed_batches(corpus, SETTINGS, mask_channel=True),
-        holed_batches(corpus, SETTINGS, mask_channel=False),
-    ]
-
-
-@pytest.mark.parametrize("kind", range(5))
-def test_batches_depend_on_seed_and_number_and_not_on_the_threads(corpus, kind):
-    make = makers(corpus)[kind]
-    alone, many = first(make, 7, workers=1), first(make, 7, workers=5)
-    assert all(same(a, b) for a, b in zip(alone, many, strict=True))
+@pytest.mark.parametrize("kind", KINDS)
+def test_batches_are_the_same_however_many_threads_make_them_and_wherever_they_begin(crops, kind):
+    make = maker(crops, kind)
+    alone = first(make, 7, workers=0)
+    for workers in (1, 5):
+        assert all(same(a, b) for a, b in zip(alone, first(make, 7, workers=workers), strict=True))
+    assert all(same(a, b) for a, b in zip(alone[3:], first(make, 4, start=3), strict=True))
+    assert same(alone[2], make(2, TRAINING))
     assert not any(same(a, b) for a, b in pairwise(alone))
-    assert not same(alone[0], first(make, 1, seed=1)[0])
+    assert not same(make(0, BEGINNING), make(0, TRAINING))
+    assert not same(make(0, TRAINING), maker(crops, kind, Order(seed=6, batch=4))(0, TRAINING))
 
 
-def test_clean_batches_are_their_own_target(corpus):
-    batch = first(clean_batches(corpus, SETTINGS, None), 1)[0]
-    assert batch.input_BCHW.shape == (2, 3, 64, 64)
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_processes_make_the_halves_of_what_one_makes(crops, kind):
+    whole = maker(crops, kind)(3, TRAINING)
+    halves = [maker(crops, kind, Order(5, 4, rank, 2))(3, TRAINING) for rank in range(2)]
+    for together, parts in zip(tensors(whole), zip(*map(tensors, halves), strict=True), strict=True):
+        assert torch.equal(together, torch.cat(parts))
+    smaller = maker(crops, kind, Order(5, 2))(3, TRAINING)
+    assert same(smaller, halves[0])  # a sample does not depend on how many there are
+
+
+@pytest.mark.parametrize("on", ["host", "device"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_shapes_values_and_categories(contents, crops, kind, on):
+    make = maker(crops, kind) if on == "host" else on_device(contents, kind)
+    batch = make(1, TRAINING)
+    low = PATCH // int(kind[-1]) if kind.startswith("sr") else PATCH
+    assert batch.input_BCHW.shape == (4, 4 if kind == "mask" else 3, low, low)
+    assert batch.target_BCHW.shape == (4, 3, PATCH, PATCH)
+    for image in (batch.input_BCHW, batch.target_BCHW):
+        assert image.dtype == torch.float32
+        assert torch.allclose(image * 255, (image * 255).round(), atol=1e-4)
+        assert 0 <= image.min() < image.max() <= 1
+    assert batch.category_B.dtype == torch.int64
+    rngs = Order(5, 4).generators(1, TRAINING)
+    side = degraded_side(PATCH, PATCH // low) if kind.startswith("sr") else PATCH
+    windows = [contents.draw(rng, "sky" if kind == "sky" else None, side) for rng in rngs]
+    expected = [CATEGORIES.index(contents.crops[w.crop].category) for w in windows]
+    assert batch.category_B.tolist() == expected
+    assert kind != "sky" or expected == [1] * 4
+
+
+@pytest.mark.parametrize("on", ["host", "device"])
+@pytest.mark.parametrize("kind", ["clean", "sky"])
+def test_clean_batches_are_their_own_target_even_elsewhere(contents, crops, kind, on):
+    batch = (maker(crops, kind) if on == "host" else on_device(contents, kind))(0, TRAINING)
+    assert batch.input_BCHW is batch.target_BCHW
     assert batch.hole_B1HW is None
-    assert torch.equal(batch.input_BCHW, batch.target_BCHW)
-    assert 0 <= batch.input_BCHW.min() < batch.input_BCHW.max() <= 1
+    moved = batch.to(torch.device("meta"))
+    assert moved.input_BCHW is moved.target_BCHW
+    assert {t.device.type for t in tensors(moved)} == {"meta"}
 
 
+def test_a_moved_batch_keeps_different_tensors_apart(crops):
+    moved = maker(crops, "mask")(0, TRAINING).to(torch.device("meta"))
+    assert [tuple(t.shape) for t in tensors(moved)] == [(4, 4, 64, 64), (4, 3, 64, 64), (4, 1, 64, 64), (4,)]
+
+
+def correlation(low: np.ndarray, small: np.ndarray) -> float:
+    return float(np.corrcoef(low[2:-2, 2:-2].ravel(), small[2:-2, 2:-2].ravel())[0, 1])
+
+
+@pytest.mark.parametrize("on", ["host", "device"])
+@pytest.mark.parametrize("settings", [MODERATE, PUBLISHED], ids=["moderate", "published"])
 @pytest.mark.parametrize("scale", [2, 4])
-def test_degraded_batches_are_smaller_by_the_scale(corpus, scale):
-    batch = first(degraded_batches(corpus, SETTINGS, scale), 1)[0]
-    assert batch.input_BCHW.shape == (2, 3, 64 // scale, 64 // scale)
-    assert batch.target_BCHW.shape == (2, 3, 64, 64)
+def test_a_worn_picture_lies_upon_its_original(contents, crops, scale, settings, on):
+    order, kind = Order(0, 24), f"sr {scale}"
+    if on == "host":
+        make = maker(crops, kind, order, settings)
+    else:
+        recipe = replace(RECIPE, degradation=settings)
+        device_crops = DeviceCrops(contents, CPU, 1)
+        make = device_batches(device_crops, order, CONFIGS[kind], PATCH, category=None, recipe=recipe)
+    batch = make(0, TRAINING)
+    places = [(0, 0), (0, 1), (1, 0), (0, -1), (-1, 0)]
+    agreement = {place: [] for place in places}
+    for low, high in zip(batch.input_BCHW, batch.target_BCHW, strict=True):
+        shape = (PATCH // scale, PATCH // scale)
+        small = cv2.resize(high.permute(1, 2, 0).numpy(), shape, interpolation=cv2.INTER_AREA)
+        worn = low.permute(1, 2, 0).numpy()
+        assert not np.array_equal(worn, small)
+        for place in places:
+            agreement[place].append(correlation(np.roll(worn, place, (0, 1)), small))
+    means = {place: np.mean(values) for place, values in agreement.items()}
+    assert means[0, 0] > (0.9 if settings is MODERATE else 0.75)
+    assert means[0, 0] == max(means.values())
+    assert float(batch.input_BCHW.mean() - batch.target_BCHW.mean()) == pytest.approx(0, abs=0.02)
 
 
-def test_holed_batches_hide_the_hole_and_nothing_else(corpus):
-    for batch in first(holed_batches(corpus, SETTINGS, mask_channel=True), 3):
-        image, hole = batch.input_BCHW[:, :3], batch.input_BCHW[:, 3:]
-        assert torch.equal(hole, batch.hole_B1HW)
-        assert set(hole.unique().tolist()) == {0.0, 1.0}
-        assert torch.equal(image, batch.target_BCHW * (1 - hole))
-    for batch in first(holed_batches(corpus, SETTINGS, mask_channel=False), 3):
-        expected = torch.where(batch.hole_B1HW > 0, torch.ones(()), batch.target_BCHW)
-        assert torch.equal(batch.input_BCHW, expected)
+class Recorder:
+    """Stands where the engine's `Runner` stands and keeps what the network would see."""
+
+    def __init__(self, config) -> None:
+        self.config, self.seen = config, None
+
+    def run(self, image_BCHW: torch.Tensor, *, deep: bool) -> RunResult:
+        self.seen = image_BCHW
+        return RunResult(image_BCHW[0, :3], torch.zeros(2, 1, 1))
 
 
-def test_photographs_too_small_for_the_crops_are_refused_before_any_work(corpus):
-    wide = TrainSettings(patch=128)
-    assert crop_side(128, 4) == 160 == corpus.least_side
-    degraded_batches(corpus, wide, 4)
-    for make in (
-        lambda: clean_batches(corpus, TrainSettings(patch=192), None),
-        lambda: degraded_batches(corpus, TrainSettings(patch=192), 2),
-        lambda: holed_batches(corpus, TrainSettings(patch=192), mask_channel=True),
-    ):
-        with pytest.raises(TrainingError, match="are wanted from photographs of 160 px"):
-            make()
+@pytest.mark.parametrize("kind", ["mask", "white"])
+def test_holes_are_painted_as_the_engine_paints_them(crops, kind):
+    engine, recorder = Restorer(None, CPU, RunOptions(precision="fp32")), Recorder(CONFIGS[kind])
+    engine._runners["inpaint-1"] = recorder
+    batch = maker(crops, kind)(0, TRAINING)
+    assert set(batch.hole_B1HW.unique().tolist()) == {0.0, 1.0}
+    for seen, target, hole in zip(batch.input_BCHW, batch.target_BCHW, batch.hole_B1HW, strict=True):
+        picture = (target * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+        engine.inpaint(np.ascontiguousarray(picture), hole[0].numpy() > 0)
+        assert torch.equal(seen, recorder.seen[0])
+    again = painted(batch.target_BCHW, batch.hole_B1HW, mask_channel=kind == "mask")
+    assert torch.equal(again, batch.input_BCHW)
 
 
-def test_an_error_in_a_thread_reaches_the_loop_and_closing_ends_the_threads():
-    def make(rng):
-        raise TrainingError("broken")
+@pytest.mark.parametrize("kind", ["clean", "sky", "mask", "white"])
+def test_the_device_makes_the_samples_that_the_host_makes(contents, crops, kind):
+    here, there = maker(crops, kind)(0, TRAINING), on_device(contents, kind)(0, TRAINING)
+    assert torch.equal(here.category_B, there.category_B)
+    if here.hole_B1HW is not None:
+        assert torch.equal(here.hole_B1HW, there.hole_B1HW)
+    rngs = Order(5, 4).generators(0, TRAINING)
+    spans = [contents.draw(rng, "sky" if kind == "sky" else None, PATCH).span for rng in rngs]
+    assert min(spans) == PATCH < max(spans)
+    for a, b, span in zip(here.target_BCHW, there.target_BCHW, spans, strict=True):
+        assert torch.equal(a, b) or span > PATCH
+        assert float((a - b).abs().mean()) < 1.2 / 255  # as in test_training_crops
 
-    batches = ordered(make, 0)
-    with pytest.raises(TrainingError, match="broken"):
-        next(batches)
-    batches.close()
-    assert not [t for t in threading.enumerate() if t.name.startswith("adacode-batch")]
+
+@pytest.mark.parametrize("kind", ["sr 2", "sr 4"])
+def test_device_batches_come_again_and_differ(contents, kind):
+    make, again = on_device(contents, kind), on_device(contents, kind)
+    assert same(make(1, TRAINING), again(1, TRAINING))
+    assert not same(make(1, TRAINING), make(2, TRAINING))
+    assert not same(make(1, TRAINING), make(1, BEGINNING))
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"patch": 100},
-        {"patch": 0},
-        {"batch": 0},
-        {"steps": 0},
-        {"minutes": 0.0},
-        {"minutes": float("nan")},
-        {"learning_rate": 0.0},
-        {"warmup": 0},
-        {"log_every": 0},
-        {"ema": 1.0},
-        {"seed": -1},
-        {"precision": "fp16"},
-    ],
-    ids=str,
-)
-def test_impossible_settings_are_usage_errors(wrong):
-    with pytest.raises(UsageError):
-        TrainSettings(**wrong)
+@pytest.mark.parametrize("on", ["host", "device"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_crops_too_small_for_the_windows_are_refused_before_any_work(contents, crops, kind, on, monkeypatch):
+    monkeypatch.setitem(globals(), "PATCH", 192)
+    with pytest.raises(TrainingError, match="are wanted from crops of 160 px"):
+        maker(crops, kind) if on == "host" else on_device(contents, kind)

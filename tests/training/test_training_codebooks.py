@@ -10,22 +10,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_families import packed
 
+from adacode_cli.errors import TrainingError
 from adacode_cli.model.codebook import AdaptiveCodebook, Codebook
 from adacode_cli.training.codebook_training import (
     CodeUsage,
+    cells_of,
     codebook_loss,
-    kmeans_codes,
+    count_codes,
+    health_warning,
     quantise,
     straight_through,
 )
 
 
-def blobs(num: int, dim: int, spread: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Well separated centres (num×dim), and a 4×dim×8×8 map of cells near them."""
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def blobs(num: int, dim: int, spread: float) -> torch.Tensor:
+    """A 4×dim×8×8 map of cells near well separated centres."""
     generator = torch.Generator().manual_seed(0)
     centres = torch.randn(num, dim, generator=generator) * 10
     cells = centres[torch.arange(4 * 64) % num] + spread * torch.randn(4 * 64, dim, generator=generator)
-    return centres, cells.reshape(4, 8, 8, dim).permute(0, 3, 1, 2)
+    return cells.reshape(4, 8, 8, dim).permute(0, 3, 1, 2)
 
 
 def test_straight_through_has_the_value_of_the_code_and_the_gradient_of_the_feature():
@@ -58,28 +65,34 @@ def test_quantise_agrees_with_the_network():
         assert torch.allclose((feature - vector).square().sum(1), apart.min(1).values, atol=1e-4)
 
 
-def test_kmeans_puts_codes_on_the_features():
-    centres, features = blobs(8, 5, 0.1)
-    torch.manual_seed(1)
-    book = Codebook(24, 5)  # three times as many codes as blobs: random picks then reach every blob
-    cells = features.movedim(1, -1).reshape(-1, 5)
-    before = float(torch.cdist(cells, book.embedding.weight.detach()).min(1).values.mean())
-    kmeans_codes(book, features)
-    nearest = torch.cdist(cells, book.embedding.weight.detach()).min(1).values
-    assert float(nearest.mean()) < 0.3 < before
-    assert float(torch.cdist(centres, book.embedding.weight.detach()).min(1).values.max()) < 0.5
+def test_cells_are_the_vectors_of_a_map():
+    feature = torch.randn(2, 3, 4, 5, requires_grad=True)
+    cells = cells_of(feature.double())
+    assert cells.shape == (40, 3)
+    assert cells.dtype == torch.float32
+    assert not cells.requires_grad
+    assert torch.equal(cells[20 + 2 * 5 + 3], feature.detach()[1, :, 2, 3])
 
 
-def test_kmeans_with_fewer_features_than_codes_still_uses_features_only():
-    features = torch.randn(1, 5, 1, 3)
-    book = Codebook(8, 5)
-    kmeans_codes(book, features)
-    apart = torch.cdist(book.embedding.weight.detach(), features[0, :, 0].T).min(1).values
-    assert float(apart.max()) == pytest.approx(0, abs=1e-3)
+@given(st.lists(st.booleans(), min_size=1, max_size=6), st.integers(0, 10**6))
+def test_only_pictures_of_its_own_category_move_a_basis_and_all_are_committed_to_it(own, seed):
+    shape = (len(own), 3, 2, 2)
+    feature = torch.randn(shape, generator=seeded(seed)).requires_grad_()
+    vector = torch.randn(shape, generator=seeded(seed + 1)).requires_grad_()
+    loss = codebook_loss(feature, vector, 0.25, torch.tensor(own))
+    loss.backward()
+    apart = (feature - vector).detach()
+    weight = torch.tensor(own).float().view(-1, 1, 1, 1)
+    expected = 0.25 * apart.square().mean() + (weight * apart.square()).mean()
+    assert float(loss.detach()) == pytest.approx(float(expected), rel=1e-4)
+    assert torch.allclose(vector.grad, -2 * weight * apart / apart.numel(), atol=1e-6)
+    assert torch.allclose(feature.grad, 0.5 * apart / apart.numel(), atol=1e-6)
+    everything = codebook_loss(feature, vector, 0.25, torch.ones(len(own)))
+    assert torch.allclose(everything, codebook_loss(feature, vector, 0.25))
 
 
 def test_dead_codes_move_onto_features_and_living_ones_stay():
-    _, features = blobs(4, 5, 0.1)
+    cells = cells_of(blobs(4, 5, 0.1))
     book = Codebook(16, 5)
     usage = CodeUsage(16, decay=0.5)
     living = torch.arange(4)
@@ -87,15 +100,38 @@ def test_dead_codes_move_onto_features_and_living_ones_stay():
         usage.update(living)
     assert usage.used == 4 / 16
     before = book.embedding.weight.detach().clone()
-    assert usage.reseed_dead(book, features) == 12
+    assert usage.reseed_dead(book, cells, seeded(0)) == 12
     after = book.embedding.weight.detach()
     assert torch.equal(after[:4], before[:4])
-    cells = features.movedim(1, -1).reshape(-1, 5)
     assert all((cells == code).all(1).any() for code in after[4:])
-    assert usage.reseed_dead(book, features) == 0  # they get time to be chosen
+    assert usage.reseed_dead(book, cells, seeded(0)) == 0  # they get time to be chosen
     usage.update(torch.arange(8))
     usage.update(torch.arange(8))
-    assert usage.reseed_dead(book, features) == 8  # and four of them have been
+    assert usage.reseed_dead(book, cells, seeded(0)) == 8  # and four of them have been
+
+
+def test_dead_codes_move_to_the_same_places_for_the_same_generator():
+    cells = cells_of(blobs(4, 5, 0.1))
+
+    def moved(seed: int) -> torch.Tensor:
+        book, usage = Codebook(16, 5), CodeUsage(16)
+        book.embedding.weight.data.zero_()
+        usage.update(torch.arange(4))
+        usage.reseed_dead(book, cells, seeded(seed))
+        return book.embedding.weight.detach()
+
+    first = moved(0)
+    torch.manual_seed(77)
+    assert torch.equal(moved(0), first)
+    assert not torch.equal(moved(1), first)
+
+
+def test_with_fewer_features_than_dead_codes_as_many_move():
+    book, usage = Codebook(16, 5), CodeUsage(16)
+    usage.update(torch.zeros(3, dtype=torch.int64))
+    assert usage.reseed_dead(book, torch.ones(2, 5), seeded(0)) == 2
+    assert usage.reseed_dead(book, torch.zeros(0, 5), seeded(0)) == 0
+    assert int((book.embedding.weight.detach() == 1).all(1).sum()) == 2
 
 
 def test_codes_that_were_never_chosen_are_known_from_the_first_update_on():
@@ -126,3 +162,63 @@ def test_perplexity_of_an_even_and_of_a_single_choice():
     assert usage.perplexity == pytest.approx(2)
     usage.update(torch.tensor([3]))
     assert math.isclose(usage.perplexity, 1, abs_tol=1e-6)
+
+
+@given(st.lists(st.lists(st.integers(0, 7), min_size=1, max_size=20), min_size=1, max_size=6), st.integers(1, 3))
+def test_counts_summed_over_processes_are_as_good_as_codes(steps, parts):
+    whole, summed = CodeUsage(8, 0.7), CodeUsage(8, 0.7)
+    for codes in map(torch.tensor, steps):
+        whole.update(codes)
+        summed.update_counts(torch.stack([count_codes(part, 8) for part in codes.tensor_split(parts)]).sum(0).long())
+    assert torch.equal(whole.share, summed.share)
+    assert float(whole.share.sum()) == pytest.approx(1)
+    assert torch.equal(
+        count_codes(torch.tensor(steps[0]), 8).long(), torch.bincount(torch.tensor(steps[0]), minlength=8)
+    )
+
+
+def test_a_step_without_any_code_leaves_everything_as_it_was():
+    usage = CodeUsage(8)
+    usage.update_counts(torch.zeros(8))
+    assert usage.perplexity == pytest.approx(8)
+    usage.update(torch.arange(4))  # still the first that counts
+    assert usage.perplexity == pytest.approx(4)
+    before = usage.state()
+    usage.update_counts(torch.zeros(8))
+    assert torch.equal(usage.state(), before)
+
+
+def test_a_saved_usage_goes_on_as_if_nothing_had_been():
+    usage, other = CodeUsage(8), CodeUsage(8)
+    for i in range(5):
+        usage.update(torch.arange(i + 1))
+    saved = usage.state()
+    assert saved.shape == (9,)
+    assert other.perplexity == pytest.approx(8)  # a reading before must not stay behind
+    other.load(saved)
+    usage.update(torch.tensor([7]))
+    other.update(torch.tensor([7]))
+    assert torch.equal(usage.state(), other.state())
+    assert (usage.perplexity, usage.used) == (other.perplexity, other.used)
+    assert not torch.equal(saved, usage.state())  # a copy
+    with pytest.raises(TrainingError, match="8 codes was recorded, but the basis has 4"):
+        CodeUsage(4).load(saved)
+
+
+def test_readings_follow_updates_and_moved_codes():
+    usage, book = CodeUsage(8), Codebook(8, 2)
+    usage.update(torch.tensor([0]))
+    assert usage.used == 1 / 8
+    usage.reseed_dead(book, torch.randn(20, 2), seeded(0))
+    assert usage.perplexity > 1
+    usage.update(torch.arange(8))
+    assert usage.used == 1
+
+
+def test_a_basis_that_leaves_most_codes_unused_gets_a_warning_with_a_remedy():
+    assert health_warning("nature", 0.5, 512) is None
+    text = health_warning("nature", 0.2, 512)
+    assert text is not None
+    for part in ("nature", "102 of its 512", "20%", "more steps", "photographs", "`--codes`; 128"):
+        assert part in text
+    assert "1 of its 256" in (health_warning("street", 1 / 256, 256) or "")

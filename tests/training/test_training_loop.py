@@ -1,139 +1,214 @@
-"""The loop: when it ends, how fast it learns, what it averages, and that it stops at nonsense."""
+"""The loop: when it ends, and what it tells of and when."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from itertools import count
+from statistics import fmean
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_families import clean_batch, packed, repeated
+from tiny_families import clean_batch, repeated
+from tiny_recipes import after, tiny_optimisation, tiny_recipe, tiny_restoring
 
-from adacode_cli.errors import TrainingError
 from adacode_cli.training.batches import Batch
-from adacode_cli.training.initialise import fresh_network
-from adacode_cli.training.loop import Average, Clock, learning_rate, train
-from adacode_cli.training.settings import LossWeights, TrainSettings
-from adacode_cli.training.stages import BasisStage
+from adacode_cli.training.loop import Clock, LogLine, Pace, Point, Window, run_loop
+from adacode_cli.training.optimisation import Optimisation, learning_rate
+from adacode_cli.training.recipe import StageRecipe
 
 BATCH = clean_batch(0, num=1)
+WORN = Batch(torch.nn.functional.avg_pool2d(BATCH.target_BCHW, 2), BATCH.target_BCHW)
 
 
-def settings(**values) -> TrainSettings:
-    return TrainSettings(**({"steps": 3, "batch": 1, "patch": 64, "precision": "fp32", "warmup": 1} | values))
+def stage_recipe(**values) -> StageRecipe:
+    return replace(tiny_recipe().basis, **({"steps": 3, "batch": 1} | values))
 
 
-def stage(seed: int = 0) -> BasisStage:
-    return BasisStage(fresh_network(packed("basis"), seed), LossWeights(), None)
+@dataclass
+class Witness:
+    """Remembers what the loop tells, in order."""
+
+    lines: list[LogLine] = field(default_factory=list)
+    validated: list[int] = field(default_factory=list)
+    kept: list[Point] = field(default_factory=list)
+    calls: list[str] = field(default_factory=list)
+
+    def log(self, line: LogLine) -> None:
+        self.lines.append(line)
+        self.calls.append("log")
+
+    def validate(self, steps: int) -> LogLine:
+        self.validated.append(steps)
+        self.calls.append("validate")
+        return {"validation/psnr": 10.0 + steps}
+
+    def keep(self, point: Point) -> None:
+        self.kept.append(point)
+        self.calls.append("keep")
 
 
-@pytest.mark.parametrize("steps", [1, 5])
-def test_a_run_ends_after_its_steps(steps):
-    lines = []
-    trained = train(stage(), repeated(BATCH), settings(steps=steps, log_every=2), lines.append)
-    assert trained.steps == steps
-    assert [line["step"] for line in lines] == ([1] if steps == 1 else [2, 4, 5])
-    assert trained.last == lines[-1]
-    assert {"total", "pixel", "codebook", "perplexity", "used", "steps_per_s"} <= trained.last.keys()
-    assert all(math.isfinite(value) for value in trained.last.values())
+def ticking(step: float = 1.0):
+    """A clock that goes on by `step` seconds whenever it is looked at."""
+    ticks = count()
+    return lambda: next(ticks) * step
 
 
-def test_a_run_ends_when_its_time_is_over_and_does_at_least_one_step():
-    ticks = count()  # a clock that goes on by 1 s whenever it is looked at
-    trained = train(stage(), repeated(BATCH), settings(steps=1000, minutes=0.2), now=lambda: float(next(ticks)))
-    assert 1 < trained.steps <= 12
-    assert trained.last["step"] == trained.steps
-    late = count(step=10**6)
-    trained = train(stage(), repeated(BATCH), settings(steps=1000, minutes=0.2), now=lambda: float(next(late)))
-    assert trained.steps == 1
+def watched(run: Optimisation, pace: Pace, batches: Iterator[Batch] | None = None, **more) -> tuple[bool, Witness]:
+    witness = Witness()
+    ended = run_loop(run, batches or repeated(BATCH), witness, pace, **({"now": lambda: 0.0} | more))
+    return ended, witness
+
+
+@pytest.mark.parametrize(("steps", "logged"), [(1, [1]), (4, [2, 4]), (5, [2, 4, 5])])
+def test_a_run_ends_after_its_steps(steps, logged):
+    ended, seen = watched(tiny_optimisation(stage_recipe(steps=steps)), Pace(log_every=2, validate_every=4))
+    assert ended
+    assert [line["step"] for line in seen.lines] == logged
+    assert seen.validated == sorted({4, steps} & set(range(1, steps + 1)))
+    assert [point.steps for point in seen.kept] == [steps]
+    assert seen.calls[-2:] == ["log", "keep"]
+    measured = {
+        "images_per_s",
+        "waiting",
+        "memory_mb",
+        "learning_rate",
+        "seconds",
+        "perplexity/basis 1",
+        "used/basis 1",
+    }
+    for line in seen.lines:
+        assert line.keys() >= {"step", "total", "pixel", "codebook", "gradient", *measured}
+        assert all(math.isfinite(value) for value in line.values())
+        assert line["memory_mb"] > 10
+        assert 1 <= line["perplexity/basis 1"] <= 16
+        assert 0 < line["used/basis 1"] <= 1
+    assert seen.lines[-1]["validation/psnr"] == 10.0 + steps
+
+
+def test_scores_come_when_they_are_due_whether_or_not_a_line_is():
+    _, seen = watched(tiny_optimisation(stage_recipe(steps=8)), Pace(log_every=4, validate_every=3))
+    assert seen.validated == [3, 6, 8]
+    assert [line["step"] for line in seen.lines] == [3, 4, 6, 8]
+    assert ["validation/psnr" in line for line in seen.lines] == [True, False, True, True]
+
+
+def test_a_run_ends_when_its_time_is_over():
+    recipe = stage_recipe(steps=1000, minutes=0.5)
+    ended, seen = watched(tiny_optimisation(recipe), Pace(), now=ticking())
+    assert ended
+    assert 1 < seen.kept[-1].steps <= 30
+    assert seen.kept[-1].seconds >= 30
+    ended, seen = watched(tiny_optimisation(recipe), Pace(), now=ticking(1e6))
+    assert (ended, seen.kept[-1].steps) == (True, 1)
+
+
+def test_time_of_earlier_sessions_counts():
+    recipe = stage_recipe(steps=1000, minutes=0.5)
+    ended, seen = watched(tiny_optimisation(recipe), Pace(), now=ticking(0.25), point=Point(40, 29.0))
+    assert ended
+    assert 41 <= seen.kept[-1].steps <= 44
+    assert seen.lines[0]["seconds"] > 29
+
+
+@pytest.mark.parametrize("point", [Point(3, 1.0), Point(7, 1.0)])
+def test_a_run_that_is_over_is_not_trained_on(point):
+    run = tiny_optimisation(stage_recipe(steps=3))
+    before = {k: v.clone() for k, v in run.network.state_dict().items()}
+    ended, seen = watched(run, Pace(), point=point)
+    assert (ended, seen.calls) == (True, [])
+    assert all(torch.equal(v, before[k]) for k, v in run.network.state_dict().items())
+
+
+def test_somebody_may_stop_it():
+    ended, seen = watched(tiny_optimisation(stage_recipe(steps=9)), Pace(log_every=2), stop=after(3))
+    assert not ended
+    assert [line["step"] for line in seen.lines] == [2, 3]
+    assert (seen.validated, [point.steps for point in seen.kept]) == ([], [3])
+    ended, seen = watched(tiny_optimisation(stage_recipe(steps=3)), Pace(), stop=after(3))
+    assert ended, "a stop at the very end is the end"
 
 
 def test_progress_is_by_steps_or_by_time_whichever_is_further():
     times = iter([100.0, 130.0, 130.0, 200.0])
-    clock = Clock(settings(steps=10, minutes=1), lambda: next(times))
+    clock = Clock(stage_recipe(steps=10, minutes=1), lambda: next(times))
     assert clock.progress(2) == pytest.approx(0.5)
     assert clock.progress(8) == pytest.approx(0.8)
     assert clock.progress(9) == 1.0
 
 
-def test_learning_rate_rises_then_falls_to_its_share():
-    s = settings(learning_rate=1e-3, warmup=4, final_rate=0.1)
-    assert [learning_rate(s, step, 0.0) for step in range(5)] == pytest.approx([2.5e-4, 5e-4, 7.5e-4, 1e-3, 1e-3])
-    assert learning_rate(s, 100, 0.5) == pytest.approx(0.55e-3)
-    assert learning_rate(s, 100, 1.0) == pytest.approx(1e-4)
+@given(st.integers(0, 200), st.floats(0, 1e4), st.floats(0, 5))
+def test_progress_never_falls_and_ends_at_one(step, second, minutes):
+    now = [0.0]
+    clock = Clock(stage_recipe(steps=100, minutes=minutes), lambda: now[0])
+    now[0] = second
+    here = clock.progress(step)
+    assert 0 <= here <= clock.progress(step + 1) <= 1
+    assert (here == 1) == (step >= 100 or (minutes > 0 and second / (60 * minutes) >= 1))
+    now[0] += 1
+    assert clock.progress(step) >= here
 
 
-@given(st.floats(0, 1), st.floats(0, 1))
-def test_learning_rate_never_rises_after_the_warm_up(a, b):
-    early, late = sorted((a, b))
-    s = settings(warmup=4)
-    assert learning_rate(s, 9, late) <= learning_rate(s, 9, early)
+def test_the_rate_that_is_told_is_the_one_that_was_learnt_at():
+    recipe = stage_recipe(steps=6)
+    used, run = [], tiny_optimisation(recipe)
+    run.optimiser.register_step_pre_hook(lambda adam, *_: used.append(adam.param_groups[0]["lr"]))
+    _, seen = watched(run, Pace(log_every=1))
+    assert [line["learning_rate"] for line in seen.lines] == used
+    assert used == [learning_rate(recipe.optimiser, step, step / 6) for step in range(6)]
 
 
-def test_average_follows_slowly_and_keeps_what_does_not_change():
-    generator = torch.Generator().manual_seed(0)
-    fixed = torch.randn(1000, generator=generator)
-    state = {"moving": torch.zeros(1), "fixed": fixed, "number": torch.tensor(3)}
-    average = Average(state, decay=0.9)
-    seen = []
-    for _ in range(200):
-        average.update({"moving": torch.ones(1), "fixed": fixed, "number": torch.tensor(3)})
-        seen.append(float(average.state["moving"]))
-    assert seen[0] == pytest.approx(1 - 2 / 11)  # a young average forgets its first value faster
-    assert seen[-1] == pytest.approx(1, abs=1e-6)
-    assert seen == sorted(seen)
-    assert torch.equal(average.state["fixed"], fixed)
-    assert average.state["fixed"] is not fixed
-    old = Average({"x": torch.zeros(1)}, decay=0.9)
-    old.updates = 10_000
-    old.update({"x": torch.ones(1)})
-    assert float(old.state["x"]) == pytest.approx(0.1)
+@settings(max_examples=40)
+@given(st.lists(st.floats(-9, 9, width=32), min_size=1, max_size=9), st.integers(0, 8))
+def test_a_line_is_the_mean_of_its_window_and_of_late_terms_since_they_are_there(totals, late):
+    now = [0.0]
+    window = Window(lambda: now[0], images_a_step=4)
+    steps = [
+        {"total": torch.tensor(v)} | ({"late": torch.tensor(2 * v)} if i >= late else {}) for i, v in enumerate(totals)
+    ]
+    for _ in range(2):  # the second window knows nothing of the first
+        for values in steps:
+            window.waiting(delayed(now, 0.5))
+            window.add(values)
+            now[0] += 1.5
+        line = window.line(len(totals))
+        assert line["total"] == pytest.approx(fmean(totals), abs=1e-6)
+        assert ("late" in line) == (late < len(totals))
+        if late < len(totals):
+            assert line["late"] == pytest.approx(2 * fmean(totals[late:]), abs=1e-6)
+        assert line["images_per_s"] == pytest.approx(2.0)
+        assert line["waiting"] == pytest.approx(0.25)
 
 
-def test_the_result_is_the_average_and_not_the_last_step():
-    a_stage = stage()
-    trained = train(a_stage, repeated(BATCH), settings(steps=4, learning_rate=1e-2))
-    last = a_stage.network.state_dict()
-    assert trained.state.keys() == last.keys()
-    assert any(not torch.equal(trained.state[k], last[k]) for k in last)
+def delayed(now: list[float], seconds: float) -> Iterator[Batch]:
+    """Batches that take so long."""
+    while True:
+        now[0] += seconds
+        yield BATCH
 
 
-def test_first_values_of_codes_are_in_the_average():
-    """k-means comes first: the average must not begin with the random codes before it."""
-    a_stage = stage()
-    trained = train(a_stage, repeated(BATCH), settings(steps=1, learning_rate=1e-9))
-    key = "codebook.books.0.embedding.weight"
-    assert torch.allclose(trained.state[key], a_stage.network.state_dict()[key], atol=1e-6)
+def test_the_adversary_joins_in_the_middle_of_a_window():
+    run = tiny_restoring()
+    run.recipe = replace(run.recipe, steps=4, adversarial_from=0.5)
+    told, step = [], run.step
+    run.step = lambda *a: told.append(step(*a)) or told[-1]
+    _, seen = watched(run, Pace(log_every=4), repeated(WORN))
+    late = [float(values["adversarial"]) for values in told if "adversarial" in values]
+    assert len(late) == 2
+    assert seen.lines[0]["adversarial"] == pytest.approx(fmean(late))
+    assert seen.lines[0]["pixel"] == pytest.approx(fmean(float(values["pixel"]) for values in told))
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_run_is_the_same_again(precision):
-    a, b = (train(stage(), repeated(BATCH), settings(precision=precision)).state for _ in range(2))
-    assert all(torch.equal(a[k], b[k]) for k in a)
-    assert all(tensor.dtype == torch.float32 for tensor in a.values())
-
-
-def test_a_loss_that_is_not_finite_stops_the_run():
-    broken = BATCH.target_BCHW.clone()
-    broken[0, 0, 0, 0] = float("nan")
-    batches = iter([BATCH, BATCH, Batch(BATCH.input_BCHW, broken)])
-    with pytest.raises(TrainingError, match="the loss is nan at step 1") as found:
-        train(stage(), batches, settings(steps=9))
-    assert "learning-rate" in found.value.hint
-
-
-def test_a_gradient_that_is_not_finite_stops_the_run_before_it_spoils_the_weights():
-    class Steep(BasisStage):
-        """A loss of zero whose gradient is infinite."""
-
-        def losses(self, batch):
-            terms = super().losses(batch)
-            at_zero = terms["pixel"] - terms["pixel"].detach()
-            return terms | {"pixel": at_zero.clamp(min=0).sqrt()}
-
-    steep = Steep(fresh_network(packed("basis"), 0), LossWeights(), None)
-    with pytest.raises(TrainingError, match=r"gradient's norm is (nan|inf) at step 0"):
-        train(steep, repeated(BATCH), settings())
-    assert all(bool(torch.isfinite(p).all()) for p in steep.network.parameters())
+def test_checkpoints_come_with_a_line_whenever_their_time_is_over():
+    """Without the line, a session that goes on would average over steps that are not its own."""
+    recipe = stage_recipe(steps=6)
+    _, seen = watched(tiny_optimisation(recipe), Pace(log_every=100, checkpoint_every_s=3), now=ticking())
+    assert 2 < len(seen.kept) < 6
+    assert [line["step"] for line in seen.lines] == [point.steps for point in seen.kept]
+    assert [point.seconds for point in seen.kept] == sorted(point.seconds for point in seen.kept)
+    assert all(a == "log" for a, b in zip(seen.calls, seen.calls[1:], strict=False) if b == "keep")
+    _, seen = watched(tiny_optimisation(recipe), Pace(log_every=100, checkpoint_every_s=1e9), now=ticking())
+    assert [point.steps for point in seen.kept] == [6]

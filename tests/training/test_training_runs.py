@@ -1,48 +1,44 @@
-"""The three stages one after the other through files, and the bundle that comes out of them."""
+"""The three stages one after the other through files: what they leave, what stays bit for bit, what is refused."""
 
 from __future__ import annotations
 
 import json
 import shutil
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_families import CATEGORIES, packed, picture, plain, save_photos
+from tiny_families import CATEGORIES
+from tiny_sessions import PROVENANCE, TINY, tiny_session, with_steps
+from tiny_shards import save_shards
 
-from adacode_cli.checkpoints.format import Provenance, read_weights, write_weights
+from adacode_cli.checkpoints.format import read_weights, write_weights
 from adacode_cli.checkpoints.load import load_network
-from adacode_cli.engine.restorer import Restorer
 from adacode_cli.errors import OutputError, TrainingError
-from adacode_cli.training.bundle import bundle
-from adacode_cli.training.corpus import PhotoCorpus
-from adacode_cli.training.run_folder import Run
-from adacode_cli.training.runs import run_basis, run_fuse, run_restore
-from adacode_cli.training.settings import TrainSettings
+from adacode_cli.training.family import Family
+from adacode_cli.training.loop import Pace
+from adacode_cli.training.overrides import recipe_from
+from adacode_cli.training.run_folder import RunFolder
+from adacode_cli.training.runs import run_basis, run_fuse, run_joint, run_restore
+from adacode_cli.training.session import Telling
+from adacode_cli.training.whole import run_all, shared_out
 
-SETTINGS = TrainSettings(steps=6, batch=1, patch=64, precision="fp32", warmup=1, learning_rate=1e-3, log_every=2)
-PROVENANCE = Provenance(family="tiny", trained_on="generated pictures", licence="Apache-2.0", source="a test")
 TASKS = (("sr", 2), ("sr", 4), ("inpaint", 1))
-
-
-def make_run(folder: Path, settings: TrainSettings = SETTINGS) -> Run:
-    return Run(folder, settings, PROVENANCE, lambda _name, _line: None)
+NAMES = ["basis-start", "basis-ground", "basis-sky", "fused", "sr-x2", "sr-x4", "inpaint"]
+OTHER = replace(TINY, network=Family(channels=(32, 32, 32, 64), codes=(16,), code_dim=8))
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, corpus) -> Path:
-    """A run folder with all stages of the packed family. Not to be changed."""
-    folder = tmp_path_factory.mktemp("run")
-    run = make_run(folder)
-    run_basis(run, corpus, packed)
-    run_fuse(run, corpus, packed, folder)
-    for task, scale in TASKS:
-        run_restore(run, corpus, packed, folder / "fused.safetensors", task=task, scale=scale)
-    names = ["basis-start", "basis-ground", "basis-sky", "fused", "sr-x2", "sr-x4", "inpaint"]
-    assert run.written == [folder / f"{name}.safetensors" for name in names]
+def finished(tmp_path_factory, shards) -> Path:
+    """A run folder with all stages. Not to be changed."""
+    folder = tmp_path_factory.mktemp("run") / "run"
+    session = tiny_session(shards, folder, pace=Pace(log_every=2, validate_every=4))
+    assert run_all(session, TASKS)
+    assert session.written == NAMES
+    assert session.stopped is None
     return folder
 
 
@@ -51,15 +47,24 @@ def copied(finished, tmp_path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "run"))
 
 
-def test_a_run_leaves_weights_settings_and_a_log_for_every_stage(finished):
-    names = {"basis-start", "basis-ground", "basis-sky", "fused", "sr-x2", "sr-x4", "inpaint"}
-    suffixes = (".safetensors", ".json", ".jsonl")
-    assert {path.name for path in finished.iterdir()} == {name + suffix for name in names for suffix in suffixes}
+def test_a_run_leaves_weights_a_log_and_samples_for_every_stage(finished):
+    files = {path.name for path in finished.iterdir() if path.is_file()}
+    assert files == {name + suffix for name in NAMES for suffix in (".safetensors", ".jsonl")} | {
+        "recipe.json",
+        "shards.json",
+    }
     logged = [json.loads(line) for line in (finished / "fused.jsonl").read_text().splitlines()]
     assert [line["step"] for line in logged] == [2, 4, 6]
-    written = json.loads((finished / "fused.json").read_text())
-    assert (written["steps"], written["patch"], written["loss"]["commitment"]) == (6, 64, 0.25)
-    assert read_weights(finished / "fused.safetensors").provenance == PROVENANCE
+    assert ["validation/psnr" in line for line in logged] == [False, True, True]
+    assert logged[-1]["validation/crops"] == 2
+    assert {"perplexity/ground", "used/sky", "learning_rate"} <= logged[0].keys()
+    samples = {path.name for path in (finished / "samples" / "inpaint").iterdir()}
+    assert samples == {"000004.png", "000006.png"}
+    written = recipe_from(json.loads((finished / "recipe.json").read_text()))
+    assert written == TINY
+    provenance = read_weights(finished / "sr-x4.safetensors").provenance
+    assert provenance == replace(PROVENANCE, recipe=provenance.recipe)
+    assert recipe_from(json.loads(provenance.recipe)) == TINY
 
 
 def test_codebooks_and_decoder_pass_through_the_stages_bit_for_bit(finished):
@@ -95,168 +100,138 @@ def test_files_load_and_restore_any_size(finished, name, scale, channels):
         out = network(torch.rand(1, channels, 37, 29))
     assert out.image_BCHW.shape == (1, 3, 37 * scale, 29 * scale)
     assert torch.isfinite(out.image_BCHW).all()
-    assert provenance.licence == "Apache-2.0"
+    assert provenance.licence == "CC0-1.0"
 
 
-def test_first_values_of_an_earlier_run_are_used_again(copied, corpus):
-    before = (copied / "basis-start.safetensors").read_bytes()
-    run = make_run(copied)
-    run_basis(run, corpus, packed)
-    assert (copied / "basis-start.safetensors").read_bytes() == before
-    assert [path.stem for path in run.written] == ["basis-ground", "basis-sky"]
+def test_what_is_there_is_kept_taken_over_or_replaced_as_asked(copied, shards):
+    before = {path.name: path.read_bytes() for path in copied.glob("*.safetensors")}
+    with pytest.raises(OutputError, match="basis-ground is finished"):
+        run_basis(tiny_session(shards, copied))
+    again = tiny_session(shards, RunFolder(copied, resume=True))
+    assert run_all(again, TASKS)
+    assert again.written == []
+    assert {path.name: path.read_bytes() for path in copied.glob("*.safetensors")} == before
+    (copied / "basis-sky.safetensors").unlink()
+    (copied / "sr-x4.safetensors").unlink()
+    some = tiny_session(shards, RunFolder(copied, resume=True))
+    assert run_all(some, TASKS)
+    assert some.written == ["basis-sky", "sr-x4"]
+    assert {path.name: path.read_bytes() for path in copied.glob("*.safetensors")} == before
+    anew = tiny_session(shards, RunFolder(copied, overwrite=True), with_steps(7))
+    assert run_basis(anew)
+    assert anew.written == NAMES[:3]
+    assert (copied / "basis-sky.safetensors").read_bytes() != before["basis-sky.safetensors"]
 
 
-def test_restoring_goes_on_from_an_earlier_result(finished, tmp_path, corpus):
+def test_a_whole_training_that_is_stopped_everywhere_ends_in_the_same_weights(finished, shards, tmp_path):
+    folder, sessions = RunFolder(tmp_path / "run", resume=True), 0
+    while True:
+        asked = iter([False, True])  # two steps, then over
+        session = tiny_session(shards, folder, telling=Telling(stop=lambda asked=asked: next(asked, True)))
+        sessions += 1
+        if run_all(session, TASKS):
+            break
+        assert session.stopped in NAMES
+        assert (folder.path / f"{session.stopped}.checkpoint").is_file()
+    assert sessions > len(NAMES)
+    for name in NAMES:
+        assert (folder.path / f"{name}.safetensors").read_bytes() == (finished / f"{name}.safetensors").read_bytes()
+    assert not list(folder.path.glob("*.checkpoint"))
+    steps = [json.loads(line)["step"] for line in (folder.path / "fused.jsonl").read_text().splitlines()]
+    assert all(a < b for a, b in pairwise(steps))
+
+
+def test_joint_training_needs_no_stage_one(shards, tmp_path):
+    session = tiny_session(shards, tmp_path / "run")
+    assert run_joint(session)
+    assert session.written == ["fused"]
+    network, _ = load_network((tmp_path / "run" / "fused.safetensors",))
+    assert network.config.codebooks == ((16, 8), (24, 8))
+    assert run_restore(session, tmp_path / "run" / "fused.safetensors", task="inpaint", scale=1)
+
+
+def test_idle_codes_are_warned_of(shards, tmp_path):
+    notes: list[str] = []
+    recipe = replace(TINY, network=replace(TINY.network, codes=(2000,)), start_share=0.0)
+    run_basis(tiny_session(shards, tmp_path / "run", recipe, telling=Telling(on_note=notes.append)))
+    assert len(notes) == 2
+    assert all("of its 2000 codes" in note and "--codes" in note for note in notes)
+
+
+def test_restoring_goes_on_from_an_earlier_result(finished, tmp_path, shards):
     earlier = load_file(finished / "sr-x4.safetensors")
-    still = make_run(tmp_path / "run", replace(SETTINGS, steps=1, learning_rate=1e-9))
-    task = {"task": "sr", "scale": 4}
-    run_restore(still, corpus, packed, finished / "fused.safetensors", **task, start=finished / "sr-x4.safetensors")
-    went_on = load_file(tmp_path / "run" / "sr-x4.safetensors")
+    still = with_steps(1, optimiser=replace(TINY.restore.optimiser, rate=1e-9))
+    fused, task = finished / "fused.safetensors", {"task": "sr", "scale": 4}
+    run_restore(tiny_session(shards, tmp_path / "a", still), fused, **task, start=finished / "sr-x4.safetensors")
+    went_on = load_file(tmp_path / "a" / "sr-x4.safetensors")
     assert max(float((went_on[k] - earlier[k]).abs().max()) for k in earlier) < 1e-6
-    run_restore(still, corpus, packed, finished / "fused.safetensors", **task)
-    afresh = load_file(tmp_path / "run" / "sr-x4.safetensors")
+    run_restore(tiny_session(shards, tmp_path / "b", still), fused, **task)
+    afresh = load_file(tmp_path / "b" / "sr-x4.safetensors")
     assert max(float((afresh[k] - earlier[k]).abs().max()) for k in earlier) > 1e-4
+    session = tiny_session(shards, tmp_path / "c", still)
     with pytest.raises(TrainingError, match="not an earlier result of this task"):
-        run_restore(still, corpus, packed, finished / "fused.safetensors", **task, start=finished / "sr-x2.safetensors")
+        run_restore(session, fused, **task, start=finished / "sr-x2.safetensors")
 
 
-def test_seeds_matter(tmp_path, corpus):
-    one_step = replace(SETTINGS, steps=1)
+def test_seeds_matter(tmp_path, shards):
     found = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        run_basis(make_run(tmp_path / name, replace(one_step, seed=seed)), corpus, packed, start_share=0)
-        found.append((tmp_path / name / "basis-sky.safetensors").read_bytes())
-        used = [json.loads((tmp_path / name / f"basis-{c}.json").read_text())["seed"] for c in CATEGORIES]
-        assert used == [seed + 1, seed + 2]
-    assert found[0] == found[1] != found[2]
+        recipe = replace(with_steps(1), seed=seed, start_share=0.0)
+        run_basis(tiny_session(shards, tmp_path / name, recipe))
+        weights = [read_weights(tmp_path / name / f"basis-{c}.safetensors").tensors for c in CATEGORIES]
+        found.append(weights[1]["decoder.head.conv.weight"])
+        assert not torch.equal(weights[0]["decoder.head.conv.weight"], weights[1]["decoder.head.conv.weight"])
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
     assert not (tmp_path / "a" / "basis-start.safetensors").exists()
 
 
-def test_a_loss_that_is_not_finite_leaves_no_weights(tmp_path, corpus):
-    run = make_run(tmp_path / "run", replace(SETTINGS, learning_rate=1e30, clip=1e30))
-    with pytest.raises(TrainingError, match="at step"):
-        run_basis(run, corpus, packed, start_share=0)
-    assert [path.name for path in (tmp_path / "run").iterdir() if path.suffix == ".safetensors"] == []
-    assert [path for path in (tmp_path / "run").iterdir() if "part" in path.name] == []
+def test_minutes_are_shared_among_the_stages():
+    recipe = shared_out(TINY, 100.0, 3)
+    assert recipe.basis.minutes + recipe.fuse.minutes + 3 * recipe.restore.minutes == pytest.approx(100)
+    assert shared_out(TINY, None, 3) == TINY
 
 
 def test_a_category_called_start_is_refused(tmp_path):
-    corpus = PhotoCorpus(save_photos(tmp_path / "photos", ("sky", "start"), each=1), 64)
+    folder = save_shards(tmp_path / "shards", categories=("sky", "start"), each=1)
     with pytest.raises(TrainingError, match="needs itself"):
-        run_basis(make_run(tmp_path / "run"), corpus, packed)
+        run_basis(tiny_session(folder, tmp_path / "run"))
 
 
-def test_files_of_another_family_or_stage_are_refused(finished, tmp_path, corpus):
-    run = make_run(tmp_path / "run")
+def test_files_of_another_family_or_stage_are_refused(finished, tmp_path, shards):
+    def session(recipe=TINY):
+        return tiny_session(shards, RunFolder(tmp_path / "run", resume=True), recipe)
+
     with pytest.raises(TrainingError, match=r"holds no basis-\*"):
-        run_fuse(run, corpus, packed, tmp_path)
+        run_fuse(session(), tmp_path)
     with pytest.raises(TrainingError, match="no stage-I network of this family"):
-        run_fuse(run, corpus, plain, finished)
+        run_fuse(session(OTHER), finished)
+    (tmp_path / "run").mkdir()
     shutil.copy(finished / "basis-start.safetensors", tmp_path / "run")
     with pytest.raises(TrainingError, match="no stage-I network of this family"):
-        run_basis(run, corpus, plain)
+        run_basis(session(OTHER))
     with pytest.raises(TrainingError, match="no stage-II network"):
-        run_restore(run, corpus, packed, finished / "sr-x4.safetensors", task="sr", scale=4)
+        run_restore(session(), finished / "sr-x4.safetensors", task="sr", scale=4)
     with pytest.raises(TrainingError, match="does not fit a network of this family"):
-        run_restore(run, corpus, plain, finished / "fused.safetensors", task="sr", scale=4)
-    assert run.written == []
+        run_restore(session(OTHER), finished / "fused.safetensors", task="sr", scale=4)
 
 
-def test_a_run_folder_that_cannot_be_made_is_an_output_error(tmp_path):
+def test_a_run_folder_that_cannot_be_made_is_an_output_error(tmp_path, shards):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot be made"):
-        make_run(tmp_path / "file" / "run")
+        run_basis(tiny_session(shards, tmp_path / "file" / "run"))
 
 
-def test_bundled_tasks_are_the_trained_networks_rounded_to_16_bits(finished, tmp_path):
-    paths = bundle(finished, "mine", tmp_path / "out")
-    stems = ["mine-basis", "mine-fused", "mine-reconstruct", "mine-sr-x2", "mine-sr-x4", "mine-inpaint"]
-    assert [path.stem for path in paths] == stems
-    assert sorted(paths) == sorted((tmp_path / "out").iterdir())
-    for name, whole in (("reconstruct", "fused"), ("sr-x2", "sr-x2"), ("sr-x4", "sr-x4"), ("inpaint", "inpaint")):
-        network, provenance = load_network((tmp_path / "out" / f"mine-{name}.safetensors",))
-        trained = load_file(finished / f"{whole}.safetensors")
-        assert network.state_dict().keys() == trained.keys()
-        assert all(torch.equal(v, trained[k].half().float()) for k, v in network.state_dict().items())
-        assert network.config == read_weights(finished / f"{whole}.safetensors").config
-        assert provenance == replace(PROVENANCE, family="mine")
-    stored = [tensor for path in paths for tensor in load_file(path).values()]
-    assert {tensor.dtype for tensor in stored} == {torch.float16}
-    keys = [key for path in paths for key in load_file(path) if key.startswith(("codebook.books.", "decoder."))]
-    assert len(keys) == len(set(keys)) > 0  # stored once for all tasks
-
-
-def test_bundled_files_serve_the_restorer(finished, tmp_path):
-    bundle(finished, "mine", tmp_path)
-    image = picture(5, 21, 34)
-    hole = np.zeros((21, 34), np.bool_)
-    hole[5:9, 7:20] = True
-    for scale in (2, 4):
-        restorer = Restorer.from_pretrained(str(tmp_path / f"mine-sr-x{scale}.safetensors"), device="cpu")
-        assert restorer.sr(image, scale).shape == (21 * scale, 34 * scale, 3)
-    filled = Restorer.from_pretrained(str(tmp_path / "mine-inpaint.safetensors"), device="cpu").inpaint(image, hole)
-    assert np.array_equal(filled[~hole], image[~hole])
-    assert not np.array_equal(filled[hole], image[hole])
-    rebuilt = Restorer.from_pretrained(str(tmp_path / "mine-reconstruct.safetensors"), device="cpu").reconstruct(image)
-    assert rebuilt.shape == image.shape
-
-
-def test_a_licence_is_written_into_every_file(finished, tmp_path):
-    for path in bundle(finished, "mine", tmp_path, licence="CC0-1.0"):
-        assert read_weights(path).provenance == replace(PROVENANCE, family="mine", licence="CC0-1.0")
-
-
-def test_another_type_can_be_stored(finished, tmp_path):
-    bundle(finished, "mine", tmp_path, torch.float32)
-    network, _ = load_network((tmp_path / "mine-sr-x4.safetensors",))
-    trained = load_file(finished / "sr-x4.safetensors")
-    assert all(torch.equal(v, trained[k]) for k, v in network.state_dict().items())
-
-
-@pytest.mark.parametrize(
-    "key", ["codebook.books.1.embedding.weight", "codebook.after.0.bias", "decoder.head.conv.bias"]
-)
-def test_a_task_over_other_shared_parts_is_named_and_nothing_is_written(copied, tmp_path, key):
-    path = copied / "sr-x2.safetensors"
-    weights = read_weights(path)
-    first = (0,) * weights.tensors[key].ndim
-    weights.tensors[key][first] = weights.tensors[key][first].nextafter(torch.tensor(9.0))
-    write_weights(path, weights)
-    with pytest.raises(TrainingError, match=f"task sr-x2 .* 1 tensors differ, such as {key}") as found:
-        bundle(copied, "mine", tmp_path / "out")
-    assert found.value.path == path
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize(
-    ("name", "key"), [("fused", "codebook.predictor.out.weight"), ("inpaint", "encoder.stem.conv.bias")]
-)
-@pytest.mark.parametrize("value", [7e4, float("nan")])
-def test_values_beyond_16_bits_are_an_error_and_nothing_is_written(copied, tmp_path, name, key, value):
-    path = copied / f"{name}.safetensors"
-    weights = read_weights(path)
-    weights.tensors[key].view(-1)[0] = value
-    write_weights(path, weights)
-    with pytest.raises(TrainingError, match=f"{key} does not fit float16") as found:
-        bundle(copied, "mine", tmp_path / "out")
-    assert found.value.path == path
-    assert not (tmp_path / "out").exists()
-
-
-def test_bundle_takes_the_tasks_that_are_there_and_needs_stage_two(copied, tmp_path):
-    (copied / "sr-x2.safetensors").unlink()
-    assert "mine-sr-x2" not in [path.stem for path in bundle(copied, "mine", tmp_path / "out")]
-    shutil.copy(copied / "sr-x4.safetensors", copied / "sr-x2.safetensors")
-    with pytest.raises(TrainingError, match="no whole network for sr-x2"):
-        bundle(copied, "mine", tmp_path / "other")
-    (copied / "fused.safetensors").unlink()
-    with pytest.raises(TrainingError, match="is missing"):
-        bundle(copied, "mine", tmp_path / "other")
-
-
-def test_bundle_does_not_overwrite_unless_told(finished, tmp_path):
-    (tmp_path / "mine-fused.safetensors").write_text("mine")
-    with pytest.raises(OutputError, match="exists already"):
-        bundle(finished, "mine", tmp_path, overwrite=False)
-    assert [path.name for path in tmp_path.iterdir()] == ["mine-fused.safetensors"]
-    assert len(bundle(finished, "mine", tmp_path)) == 6
+def test_a_stage_goes_on_only_over_what_it_was_begun_over(copied, shards, tmp_path):
+    task = {"task": "sr", "scale": 4}
+    folder = RunFolder(tmp_path / "new", resume=True)
+    session = tiny_session(shards, folder, telling=Telling(stop=lambda: True))
+    assert not run_restore(session, copied / "fused.safetensors", **task)
+    other = read_weights(copied / "fused.safetensors")
+    other.tensors["decoder.head.conv.bias"] += 1
+    write_weights(copied / "fused.safetensors", other)
+    with pytest.raises(TrainingError, match="other codebooks or another decoder"):
+        run_restore(tiny_session(shards, folder), copied / "fused.safetensors", **task)
+    elsewhere = tiny_session(save_shards(tmp_path / "shards", each=2), folder)
+    with pytest.raises(TrainingError, match="begun with other shards"):
+        run_restore(elsewhere, copied / "fused.safetensors", **task)

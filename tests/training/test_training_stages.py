@@ -1,130 +1,163 @@
-"""The three stages learn: losses fall, what is theirs changes, what is frozen stays bit for bit."""
+"""The stages learn: losses fall, what is theirs changes, what is frozen stays bit for bit."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 from perceptual_fixture import save_perceptual
-from tiny_families import FAMILIES, clean_batch, packed, repeated
+from tiny_families import CATEGORIES, FAMILIES, clean_batch, packed, picture
 
-from adacode_cli.errors import WeightsError
-from adacode_cli.training.batches import Batch, degraded_batches, holed_batches, ordered
+from adacode_cli.evaluation.perceptual import load_perceptual
+from adacode_cli.model.network import AdaCode
+from adacode_cli.training.batches import Batch, painted
+from adacode_cli.training.degradation import DegradationSettings, degrade
+from adacode_cli.training.holes import random_hole
 from adacode_cli.training.initialise import adopt_fused, fresh_network
-from adacode_cli.training.loop import train
-from adacode_cli.training.losses import feature_loss, gram
-from adacode_cli.training.perceptual_file import load_perceptual
-from adacode_cli.training.settings import LossWeights, TrainSettings
-from adacode_cli.training.stages import RESEED_EVERY, BasisStage, FuseStage, RestoreStage, Stage
+from adacode_cli.training.joint_stage import JointStage
+from adacode_cli.training.optimisation import Optimisation
+from adacode_cli.training.processes import OneProcess
+from adacode_cli.training.recipe import LossWeights, Optimiser, StageRecipe
+from adacode_cli.training.restore_stage import RestoreStage
+from adacode_cli.training.stages import RESEED_EVERY, BasisStage, FuseStage, Ground, Stage
 
 STEPS = {"packed": 16, "plain": 10}
-STAGES = ("basis", "fuse", "sr-2", "sr-4", "inpaint")
+STAGES = ("basis", "fuse", "joint", "sr-2", "sr-4", "inpaint")
+ALL_LOSSES = LossWeights(adversarial=0.1, semantic=0.1, feature=1.0, contrastive=0.5)
+FROZEN = {"basis": (), "joint": (), "fuse": ("codebook.books.",)}
+FROZEN_IN_THREE = ("codebook.books.", "codebook.after.", "decoder.")
 
 
-def settings(**values) -> TrainSettings:
-    plain = {"batch": 2, "patch": 64, "precision": "fp32", "warmup": 2, "learning_rate": 2e-3, "log_every": 1}
-    return TrainSettings(**(plain | values))
+def recipe(**values) -> StageRecipe:
+    fast = Optimiser(rate=2e-3, warmup=2)
+    return StageRecipe(**({"batch": 2, "patch": 64, "optimiser": fast, "adversarial_from": 0.0} | values))
 
 
-def make_stage(name: str, family: str, perceptual=None) -> Stage:
-    config = FAMILIES[family]
-    weights = LossWeights()
+def ground(loss: LossWeights = LossWeights(), perceptual=None) -> Ground:  # noqa: B008 - frozen
+    return Ground(loss, perceptual, OneProcess(torch.device("cpu")))
+
+
+def make_stage(name: str, family: str, on: Ground | None = None) -> Stage:
+    config, on = FAMILIES[family], on or ground()
     if name == "basis":
-        return BasisStage(fresh_network(config("basis", 1), 0), weights, perceptual)
+        return BasisStage(fresh_network(config("basis", 1), 0), on)
     fused = fresh_network(config("reconstruct", 1), 0)
-    if name == "fuse":
-        return FuseStage(fused, weights, perceptual)
+    if name in ("fuse", "joint"):
+        return (FuseStage if name == "fuse" else JointStage)(fused, on)
     task, _, scale = name.partition("-")
     network = fresh_network(config(task, int(scale or 1)), 1)
     adopt_fused(network, fused)
-    return RestoreStage(network, weights, perceptual, fused)
+    return RestoreStage(network, on, fused)
 
 
-def make_batch(name: str, stage: Stage, corpus) -> Batch:
+def make_batch(name: str, network: AdaCode) -> Batch:
+    clean = clean_batch(0)
+    target = clean.target_BCHW
     if name.startswith("sr"):
-        make = degraded_batches(corpus, settings(), int(name[-1]))
-    elif name == "inpaint":
-        make = holed_batches(corpus, settings(), mask_channel=stage.network.config.mask_channel)
-    else:
-        return clean_batch(0)
-    batches = ordered(make, seed=0)
-    batch = next(batches)
-    batches.close()
-    return batch
+        scale, rng = int(name[-1]), np.random.default_rng(0)
+        worn = [degrade(picture(i, 64, 64), scale, rng, DegradationSettings()) for i in range(2)]
+        return Batch(torch.from_numpy(np.stack(worn)).permute(0, 3, 1, 2).float() / 255, target)
+    if name == "inpaint":
+        rng = np.random.default_rng(0)
+        hole = torch.from_numpy(np.stack([random_hole(64, rng) for _ in range(2)]))[:, None].float()
+        return Batch(painted(target, hole, mask_channel=network.config.mask_channel), target, hole)
+    return replace(clean, category_B=torch.arange(len(CATEGORIES)))
+
+
+def trained(stage: Stage, batch: Batch, steps: int, precision: str = "fp32") -> tuple[Optimisation, list[dict]]:
+    """The stage after some steps on one batch, and the losses of each."""
+    optimisation, lines = Optimisation(stage, recipe(), 0, precision), []
+    optimisation.begin(lambda _: batch)
+    for step in range(steps):
+        values = optimisation.step(batch, step, step / steps)
+        lines.append({k: float(v) for k, v in values.items()})
+    return optimisation, lines
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("name", STAGES)
-def test_a_stage_learns_what_is_its_own_and_leaves_the_rest(name, family, corpus):
+def test_a_stage_learns_what_is_its_own_and_leaves_the_rest(name, family):
     stage = make_stage(name, family)
-    frozen = {"basis": (), "fuse": ("codebook.books.",)}.get(name, ("codebook.books.", "codebook.after.", "decoder."))
-    batch, lines = make_batch(name, stage, corpus), []
+    frozen = FROZEN.get(name, FROZEN_IN_THREE)
     first = {k: v.clone() for k, v in stage.network.state_dict().items()}
-    trained = train(stage, repeated(batch), settings(steps=STEPS[family]), lines.append)
+    optimisation, lines = trained(stage, make_batch(name, stage.network), STEPS[family])
     totals = [line["total"] for line in lines]
     assert sum(totals[-3:]) < 0.9 * sum(totals[:3])
-    last = stage.network.state_dict()
+    last, result = stage.network.state_dict(), optimisation.result()
+    assert result.keys() == last.keys()
     for key, parameter in stage.network.named_parameters():
         if key.startswith(frozen) if frozen else False:
             assert not parameter.requires_grad
             assert torch.equal(first[key], last[key]), key
-            assert torch.equal(first[key], trained.state[key]), key
+            assert torch.equal(first[key], result[key]), key
         else:
             assert parameter.grad is not None, key
             assert not torch.equal(first[key], last[key]), key
-            assert not torch.equal(first[key], trained.state[key]), key
+            assert not torch.equal(first[key], result[key]), key
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_every_loss_of_the_paper_takes_part(name, tmp_path):
+    perceptual = load_perceptual(save_perceptual(tmp_path / "lpips.safetensors"))
+    stage = make_stage(name, "packed", ground(ALL_LOSSES, perceptual))
+    optimisation, lines = trained(stage, make_batch(name, stage.network), 3)
+    terms = {"pixel", "perceptual", "codebook", "adversarial"}
+    terms |= {"semantic"} if name == "basis" else set()
+    terms |= set() if name in ("basis", "fuse", "joint") else {"feature", "contrastive"}
+    assert lines[0].keys() == terms | {"total", "gradient", "discriminator", "discriminator_gradient"}
+    for line in lines:
+        expected = sum(getattr(ALL_LOSSES, term) * line[term] for term in terms)
+        assert line["total"] == pytest.approx(expected, rel=1e-4)
+    assert all(p.grad is not None for p in stage.extra.parameters())
+    assert optimisation.adversary is not None
+    assert all(p.grad is not None for p in optimisation.adversary.network.parameters())
+
+
+def test_a_discriminator_joins_when_its_time_has_come():
+    stage = make_stage("fuse", "packed", ground(ALL_LOSSES))
+    optimisation, batch = (
+        Optimisation(stage, recipe(adversarial_from=0.5), 0, "fp32"),
+        make_batch("fuse", stage.network),
+    )
+    before = {k: v.clone() for k, v in optimisation.adversary.network.state_dict().items()}
+    assert "adversarial" not in optimisation.step(batch, 0, 0.4)
+    now = optimisation.adversary.network.state_dict()
+    assert all(torch.equal(before[k], now[k]) for k in before)
+    assert {"adversarial", "discriminator"} <= optimisation.step(batch, 1, 0.5).keys()
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("name", STAGES)
-def test_the_picture_that_is_compared_is_the_one_that_the_network_returns(name, family, corpus):
-    seen = []
-
-    class Watched:
-        """Keeps the output that the losses see."""
-
-        def picture_terms(self, output, batch):
-            seen.append(output.detach())
-            return super().picture_terms(output, batch)
-
+def test_the_picture_that_is_compared_is_the_one_that_the_network_returns(name, family):
     stage = make_stage(name, family)
-    stage.__class__ = type("WatchedStage", (Watched, type(stage)), {})
-    batch = make_batch(name, stage, corpus)
-    stage.losses(batch)
+    batch = make_batch(name, stage.network)
+    _, compared = stage.losses(batch)
+    assert compared.shape == batch.target_BCHW.shape
     if family == "plain":
-        # The published arrangement pads even what fits, and GroupNorm sees the padding: only the middle is near.
-        assert seen[0].shape == batch.target_BCHW.shape
-        return
+        return  # the published arrangement pads even what fits, and GroupNorm sees the padding
     with torch.inference_mode():
         returned = stage.network.eval()(batch.input_BCHW).image_BCHW
-    assert torch.allclose(seen[0], returned, atol=1e-4)
+    if batch.hole_B1HW is not None:
+        returned = torch.where(batch.hole_B1HW > 0, returned, batch.target_BCHW)
+    assert torch.allclose(compared, returned, atol=1e-4)
 
 
-def test_the_teacher_of_stage_three_stays_as_it_is(corpus):
+def test_the_teacher_of_stage_three_stays_as_it_is():
     stage = make_stage("sr-2", "packed")
     before = {k: v.clone() for k, v in stage.teacher.state_dict().items()}
-    train(stage, repeated(make_batch("sr-2", stage, corpus)), settings(steps=2))
+    trained(stage, make_batch("sr-2", stage.network), 2)
     assert not stage.teacher.training
     assert all(torch.equal(before[k], v) for k, v in stage.teacher.state_dict().items())
-
-
-def test_hole_loss_is_about_the_hole(corpus):
-    stage = make_stage("inpaint", "packed")
-    batch = make_batch("inpaint", stage, corpus)
-    off = 0.1
-    inside = stage.picture_terms(batch.target_BCHW + off * batch.hole_B1HW, batch)["pixel"]
-    outside = stage.picture_terms(batch.target_BCHW + off * (1 - batch.hole_B1HW), batch)["pixel"]
-    assert float(inside) == pytest.approx(off, rel=1e-3)
-    assert float(outside) == pytest.approx(0.1 * off, rel=1e-3)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_perceptual_network_takes_part(tmp_path, precision):
     perceptual = load_perceptual(save_perceptual(tmp_path / "lpips.safetensors"))
-    assert perceptual is not None
     batch = clean_batch(0)
-    assert float(perceptual(batch.input_BCHW, batch.input_BCHW).sum()) == 0
-    stage, lines = make_stage("basis", "packed", perceptual), []
-    train(stage, repeated(batch), settings(steps=2, precision=precision), lines.append)
+    stage = make_stage("basis", "packed", ground(LossWeights(), perceptual))
+    _, lines = trained(stage, batch, 2, precision)
     for line in lines:
         assert line["perceptual"] > 0
         expected = line["pixel"] + 0.5 * line["perceptual"] + line["codebook"]
@@ -132,45 +165,46 @@ def test_a_perceptual_network_takes_part(tmp_path, precision):
     first_rows = set()
     for _ in range(12):
         output = (batch.target_BCHW * 0.5).requires_grad_()
-        stage.picture_terms(output, batch)["perceptual"].backward()
+        stage.picture_terms(output, output, batch)["perceptual"].backward()
         seen = (output.grad != 0).any(1)
         assert float(seen.float().mean()) > 0.7
         first_rows.add(int(seen.any(2).float().argmax()))
     assert len(first_rows) > 2, "crops are compared at one phase only"
-    stage.weights = LossWeights(perceptual=0)
-    assert stage.losses(batch).keys() == {"pixel", "codebook"}
 
 
-def test_a_file_that_is_no_perceptual_network_is_an_error(tmp_path):
-    (tmp_path / "text.safetensors").write_text("not tensors")
-    for name in ("text.safetensors", "missing.safetensors"):
-        with pytest.raises(WeightsError, match="cannot be read as safetensors"):
-            load_perceptual(tmp_path / name)
-    assert load_perceptual(None) is None
+def test_codes_begin_where_features_are():
+    stage, batch = make_stage("basis", "packed"), clean_batch(0)
+    stage.begin(lambda _: batch)
+    cells = stage._cells(batch, 0)
+    distance = torch.cdist(stage.network.codebook.books[0].embedding.weight, cells).min(1).values
+    fresh = fresh_network(packed("basis"), 0).codebook.books[0].embedding.weight
+    assert bool(distance.mean() < 0.1 * torch.cdist(fresh, cells).min(1).values.mean())
 
 
-def test_dead_codes_are_moved_until_late_in_the_run():
-    stage = BasisStage(fresh_network(packed("basis"), 0), LossWeights(), None)
-    batch = clean_batch(0)
-    stage.begin(batch)
-    book = stage.network.codebook.books[0].embedding.weight
+@pytest.mark.parametrize("name", ["basis", "joint"])
+def test_dead_codes_are_moved_until_late_in_the_run(name):
+    stage = make_stage(name, "packed")
+    batch = make_batch(name, stage.network)
+    stage.begin(lambda _: batch)
+    books = [book.embedding.weight for book in stage.network.codebook.books]
 
-    def moved(step: int, progress: float) -> bool:
-        stage.usage[0].share.zero_()[0] = 1
-        before = book.detach().clone()
+    def moved(step: int, progress: float) -> list[bool]:
+        for usage in stage.usage:
+            usage.share.zero_()[0] = 1
+        before = [book.detach().clone() for book in books]
         stage.after_step(step, progress, batch)
-        return not torch.equal(before, book)
+        return [not torch.equal(a, b) for a, b in zip(before, books, strict=True)]
 
-    assert moved(RESEED_EVERY, 0.1)
-    assert not moved(RESEED_EVERY + 1, 0.1)
-    assert not moved(2 * RESEED_EVERY, 0.9)
+    assert all(moved(RESEED_EVERY, 0.1))
+    assert not any(moved(RESEED_EVERY + 1, 0.1))
+    assert not any(moved(2 * RESEED_EVERY, 0.9))
 
 
-def test_channel_correlations_are_exact_within_autocast():
-    feature = torch.randn(2, 24, 8, 8)
-    exact = gram(feature)
-    assert torch.allclose(exact[0, 3, 5], (feature[0, 3] * feature[0, 5]).mean(), atol=1e-6)
-    with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(gram(feature), exact)
-        assert float(feature_loss(feature, feature)) == 0
-        assert float(feature_loss(2 * feature, feature)) == pytest.approx(0.25 + 9, rel=1e-3)
+def test_only_its_own_category_moves_the_codes_of_a_joint_basis():
+    stage = make_stage("joint", "packed")
+    batch = replace(make_batch("joint", stage.network), category_B=torch.tensor([1, 1]))
+    passed = stage._run(batch)
+    stage.code_terms(passed, batch)["codebook"].backward()
+    first, second = (book.embedding.weight.grad for book in stage.network.codebook.books)
+    assert first is None or not bool(first.any())
+    assert bool(second.any())

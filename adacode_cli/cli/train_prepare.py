@@ -1,0 +1,229 @@
+"""`adacode train prepare`: photographs become shards to train on, and what was left out is told."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.text import Text
+
+from adacode_cli.cli import stdout
+from adacode_cli.cli.boundary import session_of
+from adacode_cli.cli.interruption import ended_by_interruption
+from adacode_cli.cli.option_group import with_option_groups
+from adacode_cli.cli.stderr import printable, stderr_console
+
+if TYPE_CHECKING:
+    from adacode_cli.training.prepare.settings import PrepareSettings
+
+EPILOG = """[bold]Examples[/bold]
+
+  adacode train prepare photos -o shards --licence CC0-1.0
+                    photos/nature, photos/indoor, … are the categories
+  adacode train prepare holiday -o shards --categories 5 --max-mb 2000
+
+SHARDS/manifest.json lists every file left out, with what was measured and the limit."""
+
+_CUTTING = "What is written"
+_LIMITS = "What is left out"
+_CONSOLE = "What is shown"
+
+
+@dataclass(frozen=True)
+class LimitOptions:
+    """What a photograph must be like, as Typer hands it over."""
+
+    max_blur: Annotated[
+        float,
+        typer.Option(
+            min=0, metavar="PX", rich_help_panel=_LIMITS, help="Most width (σ) of the sharpest edges; 10 keeps all."
+        ),
+    ] = 1.2
+    min_detail: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            metavar="LEVELS",
+            rich_help_panel=_LIMITS,
+            help="Least contrast, of 255 levels, in the more detailed quarter of a crop; 0 keeps all.",
+        ),
+    ] = 2.0
+    duplicate_bits: Annotated[
+        int,
+        typer.Option(
+            min=-1,
+            max=32,
+            metavar="N",
+            rich_help_panel=_LIMITS,
+            help="Most bits of 64 that duplicates differ in; -1 keeps all.",
+        ),
+    ] = 2
+    min_jpeg_quality: Annotated[
+        float, typer.Option(min=0, max=100, metavar="Q", rich_help_panel=_LIMITS, help="Of JPEG files; 0 keeps all.")
+    ] = 75.0
+    max_blockiness: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            metavar="LEVELS",
+            rich_help_panel=_LIMITS,
+            help="Most strength of an 8×8 grid, in any file; 255 keeps all.",
+        ),
+    ] = 1.2
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """How shards are made, as Typer hands it over."""
+
+    categories: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="K", help="Find K categories of alike photographs. Default: the sub-folders."),
+    ] = None
+    features: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Weights that say what is alike. Default: compact-reconstruct."),
+    ] = None
+    crop: Annotated[
+        int,
+        typer.Option(
+            min=32,
+            metavar="PIXELS",
+            rich_help_panel=_CUTTING,
+            help="Side of a crop; smaller photographs are left out.",
+        ),
+    ] = 512
+    encoding: Annotated[
+        Literal["jpeg", "webp"],
+        typer.Option(metavar="KIND", rich_help_panel=_CUTTING, help="jpeg (quality 95, 4:4:4) or webp (lossless)."),
+    ] = "jpeg"
+    validation: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=0.5,
+            metavar="SHARE",
+            rich_help_panel=_CUTTING,
+            help="Of each category's photographs, kept from training.",
+        ),
+    ] = 0.02
+    shard_mb: Annotated[
+        float, typer.Option(metavar="N", rich_help_panel=_CUTTING, help="Megabytes of a shard, at most.")
+    ] = 64.0
+    max_mb: Annotated[
+        float | None,
+        typer.Option(
+            metavar="N", rich_help_panel=_CUTTING, help="Megabytes of all shards; large categories lose crops."
+        ),
+    ] = None
+    seed: Annotated[
+        int, typer.Option(min=0, metavar="N", rich_help_panel=_CUTTING, help="Of the order and all choices.")
+    ] = 0
+    licence: Annotated[
+        str, typer.Option(metavar="TEXT", rich_help_panel=_CUTTING, help="Of the photographs; model cards repeat it.")
+    ] = ""
+    source: Annotated[
+        str, typer.Option(metavar="TEXT", rich_help_panel=_CUTTING, help="Where the photographs are from.")
+    ] = ""
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", metavar="", rich_help_panel=_CUTTING, help="Replace the shards that are there."),
+    ] = False
+    workers: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Photographs at a time. Default: as many as cores.")
+    ] = None
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", metavar="", rich_help_panel=_CONSOLE, help="No summary, only errors.")
+    ] = False
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose", "-v", metavar="", rich_help_panel=_CONSOLE, help="Each file left out; tracebacks of errors."
+        ),
+    ] = False
+
+    def settings(self, limits: LimitOptions) -> PrepareSettings:
+        """As the training package takes them. Raises UsageError."""
+        from adacode_cli.training.prepare.settings import Limits, PrepareSettings
+
+        return PrepareSettings(
+            crop_px=self.crop,
+            categories=self.categories,
+            features=self.features,
+            limits=Limits(
+                blur_px=limits.max_blur,
+                detail=limits.min_detail,
+                duplicate_bits=limits.duplicate_bits,
+                jpeg_quality=limits.min_jpeg_quality,
+                blockiness=limits.max_blockiness,
+            ),
+            encoding=self.encoding,
+            validation=self.validation,
+            shard_mb=self.shard_mb,
+            max_mb=self.max_mb,
+            seed=self.seed,
+            licence=self.licence,
+            source=self.source,
+            overwrite=self.overwrite,
+            workers=self.workers or os.cpu_count() or 1,
+        )
+
+
+@with_option_groups
+def prepare(
+    context: typer.Context,
+    photos: Annotated[
+        Path, typer.Argument(metavar="PHOTOS", help="A directory of photographs, searched to its depths.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="SHARDS", help="The directory for shards and their manifest.")
+    ],
+    options: PrepareOptions,
+    limits: LimitOptions,
+) -> None:
+    """Cut photographs into crops, without the poor ones, and pack them into shards.
+
+    All other stages of training read shards. The same photographs and options give the same bytes.
+    """
+    session_of(context).verbose = options.verbose
+    with ended_by_interruption():
+        import cv2
+
+        from adacode_cli.training.prepare.run import prepare as run
+
+        settings = options.settings(limits)
+        cv2.setNumThreads(1)  # the photographs are worked on beside each other
+        with stderr_console().status(Text("reading")) as status:
+
+            def show(done: int, total: int, file: str) -> None:
+                if not options.quiet:
+                    status.update(Text(printable(f"{done}/{total} {file}")))
+
+            prepared = run(photos, output, settings, show)
+    if not options.quiet:
+        for line in _summary(prepared.manifest, verbose=options.verbose):
+            stderr_console().print(Text(printable(line)))
+    stdout.write_line(str(prepared.path))
+
+
+def _summary(manifest: dict[str, Any], *, verbose: bool) -> list[str]:
+    left_out, crops = manifest["left_out"], manifest["crops"]
+    lines = [_left_out_line(entry) for entry in left_out["files"]] if verbose else []
+    if left_out["counts"]:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in left_out["counts"].items())
+        lines.append(f"left out: {reasons}" + ("" if verbose else " (-v names them, and so does the manifest)"))
+    lines += [f"crops left out: {count} {reason}" for reason, count in left_out["crops"].items() if count]
+    for category in manifest["categories"]:
+        counts = ", ".join(f"{crops[split][category]} crops for {split}" for split in crops)
+        lines.append(f"{category}: {counts}")
+    megabytes = sum(shard["bytes"] for shard in manifest["shards"]) / 1e6
+    photos = f"{manifest['photographs']} photographs, {manifest['megapixels']:.0f} megapixels"
+    return [*lines, f"{photos}: {len(manifest['shards'])} shards, {megabytes:.1f} MB"]
+
+
+def _left_out_line(entry: dict[str, Any]) -> str:
+    measured = f" ({entry['value']:g}, limit {entry['limit']:g})" if entry["value"] is not None else ""
+    return f"left out: {entry['file']}: {entry['reason']}{measured} {entry.get('detail', '')}".rstrip()

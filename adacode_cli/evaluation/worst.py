@@ -1,0 +1,105 @@
+"""The pictures that came out worst, cut out where the error is greatest: what a mean does not tell.
+
+Only crops are kept, so that a test set may be as large as it likes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from adacode_cli.evaluation.metrics import Picture
+from adacode_cli.evaluation.score import SIMPLE_METHODS, Mask, Pictures, Row, Scores
+from adacode_cli.evaluation.testset import Task
+
+CROP_PX = 192
+MOST = 5
+# The error is looked for on a grid of this many pixels, and weighed by a bell about as wide as a third of a crop.
+_GRID_PX = 8
+_BELL_CELLS = CROP_PX / 6 / _GRID_PX
+# A hole is shown as image editors show what is not there.
+_CHECKER_PX = 8
+_CHECKER_GREYS = (110, 150)
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One crop, uint8 RGB, what it shows, and its picture's scores where it has any."""
+
+    title: str
+    crop: Picture
+    scores: Scores | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Poor:
+    """One of the worst pictures: its cells from left to right; x, y: where the crops were cut, in pixels."""
+
+    name: str
+    badness: float
+    x: int
+    y: int
+    cells: tuple[Cell, ...]
+
+
+@dataclass
+class Worst:
+    """Collects the `most` worst pictures: of greatest perceptual distance, or of least PSNR where none is measured."""
+
+    task: Task
+    scale: int = 1
+    most: int = MOST
+    num_seen: int = 0
+    found: list[Poor] = field(default_factory=list)
+
+    def add(self, row: Row, pictures: Pictures) -> None:
+        """Keeps crops of a picture if it is among the worst so far; `found` is sorted, the worst first."""
+        self.num_seen += 1
+        scores = row.restored
+        badness = -scores.psnr if scores.perceptual is None else scores.perceptual
+        if len(self.found) == self.most and badness <= self.found[-1].badness:
+            return
+        x, y = worst_corner(pictures.restored, pictures.original)
+        poor = Poor(row.name, badness, x, y, self._cells(row, pictures, x, y))
+        self.found = sorted([*self.found, poor], key=lambda one: -one.badness)[: self.most]
+
+    def _cells(self, row: Row, pictures: Pictures, x: int, y: int) -> tuple[Cell, ...]:
+        def cut(picture: Picture) -> Picture:
+            return picture[y : y + CROP_PX, x : x + CROP_PX].copy()
+
+        cells = []
+        if self.task == "sr":
+            cells.append(Cell(f"input, x{self.scale} by nearest", cut(_nearest(pictures.input, self.scale))))
+        elif pictures.hole is not None:
+            cells.append(Cell("input, holes checkered", cut(_checkered(pictures.input, pictures.hole))))
+        if pictures.simple is not None:
+            cells.append(Cell(SIMPLE_METHODS[self.task], cut(pictures.simple), row.simple))
+        ours, original = Cell("adacode", cut(pictures.restored), row.restored), Cell("original", cut(pictures.original))
+        return (*cells, ours, original)
+
+
+def worst_corner(restored: Picture, original: Picture, crop_px: int = CROP_PX) -> tuple[int, int]:
+    """x, y of the upper left corner of the crop, inside the picture, around the region of greatest squared error."""
+    height, width = original.shape[:2]
+    error = np.square(restored.astype(np.float32) - original.astype(np.float32)).mean(2)
+    grid = (max(1, width // _GRID_PX), max(1, height // _GRID_PX))
+    coarse = cv2.resize(error, grid, interpolation=cv2.INTER_AREA)
+    # Beyond the picture there is no error: a spot at the edge counts for what of it a crop can show.
+    spread = cv2.GaussianBlur(coarse, (0, 0), _BELL_CELLS, borderType=cv2.BORDER_CONSTANT)
+    row, column = np.unravel_index(int(spread.argmax()), spread.shape)
+    x = round((int(column) + 0.5) * width / grid[0] - crop_px / 2)
+    y = round((int(row) + 0.5) * height / grid[1] - crop_px / 2)
+    return max(0, min(x, width - crop_px)), max(0, min(y, height - crop_px))
+
+
+def _nearest(picture: Picture, scale: int) -> Picture:
+    return picture.repeat(scale, 0).repeat(scale, 1)
+
+
+def _checkered(picture: Picture, hole: Mask) -> Picture:
+    rows, columns = (np.arange(side) // _CHECKER_PX for side in hole.shape)
+    odd = (rows[:, None] + columns[None, :]) % 2
+    board = np.asarray(_CHECKER_GREYS, np.uint8)[odd]
+    return np.where(hole[..., None], board[..., None], picture).astype(np.uint8)

@@ -1,0 +1,88 @@
+"""RUN/NAME.checkpoint: an unfinished run as one safetensors file, from which it goes on as if it had not stopped.
+
+Written whole or not at all, beside the last good one until then.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from adacode_cli.atomic import reason, write_bytes
+from adacode_cli.errors import TrainingError
+
+SUFFIX = ".checkpoint"
+_KEY = "adacode-checkpoint"
+_FORMAT = 1
+_HINT = "Take another copy of it, or begin anew with --overwrite."
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A run after `steps` steps and `seconds` of training, with the recipe's dictionary that it follows.
+
+    tensors, counters: as `Optimisation.state` gives them; a slim one has no counters. data: what tells the shards apart
+    that it learns from.
+    """
+
+    steps: int
+    seconds: float
+    recipe: dict[str, Any]
+    tensors: dict[str, Tensor]
+    counters: dict[str, int] = field(default_factory=dict)
+    data: str = ""
+
+    @property
+    def slim(self) -> bool:
+        """Holds averaged weights alone; a run goes on from it, but not as if it had not stopped."""
+        return not self.counters
+
+
+def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Raises OutputError where the disk refuses; what was there before stays."""
+    header = {
+        "format": _FORMAT,
+        "steps": checkpoint.steps,
+        "seconds": checkpoint.seconds,
+        "recipe": checkpoint.recipe,
+        "counters": checkpoint.counters,
+        "data": checkpoint.data,
+    }
+    tensors = {k: v.detach().cpu().contiguous() for k, v in checkpoint.tensors.items()}
+    write_bytes(path, save(_untied(tensors), {_KEY: json.dumps(header, sort_keys=True)}))
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Raises TrainingError, naming the file, where it is damaged or something else."""
+    try:
+        with safe_open(path, "pt") as file:
+            text = (file.metadata() or {})[_KEY]
+            tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118 (not a mapping)
+        header = json.loads(text)
+        if header["format"] > _FORMAT:
+            raise TrainingError("is of a newer version", path=path, hint="Update adacode.")
+        return Checkpoint(
+            header["steps"], header["seconds"], header["recipe"], tensors, header["counters"], header["data"]
+        )
+    except OSError as error:
+        raise TrainingError(f"cannot be read: {reason(error)}", path=path, hint=_HINT) from error
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise TrainingError("is not a whole checkpoint", path=path, hint=_HINT) from error
+
+
+def _untied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    # The format refuses tensors that share memory, as views of one buffer do.
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        place = tensor.untyped_storage().data_ptr()
+        if place in seen or tensor.numel() * tensor.element_size() != tensor.untyped_storage().nbytes():
+            tensors[name] = tensor.clone(memory_format=torch.contiguous_format)
+        seen.add(place)
+    return tensors

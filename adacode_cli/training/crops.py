@@ -1,0 +1,137 @@
+"""Crops of photographs for training, and the random windows of them that one step sees.
+
+The same draws serve both stores: `HostCrops` keeps or reads pictures in main memory and cuts them one by one,
+`DeviceCrops` keeps the whole corpus as bytes in the device's memory and cuts a batch there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from adacode_cli.errors import TrainingError
+from adacode_cli.training.shards import Crop, Shards, Split, read_crop
+
+Pixels = npt.NDArray[np.uint8]
+
+# A window is shrunk by up to this factor before use, half of the time: photographs are rarely sharp at full size.
+MOST_SHRINK = 0.5
+_HINT = "Cut larger crops with `adacode train prepare --crop`, or choose a smaller --patch."
+_AGAIN = "Write the shards again: `adacode train prepare PHOTOS -o FOLDER --overwrite`."
+
+
+@dataclass(frozen=True)
+class Window:
+    """Where one sample comes from: crop number, top left corner, side before it is shrunk, quarter turns, mirror."""
+
+    crop: int
+    y: int
+    x: int
+    span: int
+    turns: int
+    mirrored: bool
+
+
+class Contents:
+    """What a split holds: `crop_px`, `categories`, and which crops are of which category."""
+
+    def __init__(self, shards: Shards, split: Split) -> None:
+        self.crops: Sequence[Crop] = shards.crops(split)
+        self.crop_px, self.categories, self.folder = shards.crop_px, shards.categories, shards.folder
+        self._of = {
+            c: np.array([i for i, crop in enumerate(self.crops) if crop.category == c], np.int64)
+            for c in self.categories
+        }
+
+    def numbers(self, category: str) -> npt.NDArray[np.int64]:
+        """Numbers of a category's crops; there may be none."""
+        return self._of[category]
+
+    def read(self, crop: Crop) -> Pixels:
+        """crop_px × crop_px × 3 uint8 RGB, from the disk. Raises TrainingError for damage and for other sizes."""
+        pixels = read_crop(crop)
+        if pixels.shape[:2] != (self.crop_px, self.crop_px):
+            h, w = pixels.shape[:2]
+            what = f"holds a crop of {w}×{h} px ({crop.key}) where the manifest says {self.crop_px}"
+            raise TrainingError(what, path=crop.shard, hint=_AGAIN)
+        return pixels
+
+    def require(self, side: int) -> None:
+        """Raises TrainingError where windows of `side` px do not fit, or where a category has no crop."""
+        if side > self.crop_px:
+            what = f"windows of {side} px are wanted from crops of {self.crop_px} px"
+            raise TrainingError(what, path=self.folder, hint=_HINT)
+        empty = [name for name in self.categories if not len(self._of[name])]
+        if empty:
+            raise TrainingError(f"the category {empty[0]} has no crops", path=self.folder, hint=_AGAIN)
+
+    def draw(self, rng: np.random.Generator, category: str | None, side: int) -> Window:
+        """A random window that gives side×side pixels; of a random category if None. Nothing is ever enlarged."""
+        numbers = self._of[category or self.categories[rng.integers(len(self.categories))]]
+        crop = int(numbers[rng.integers(len(numbers))])
+        least = max(MOST_SHRINK, side / self.crop_px)
+        shrink = rng.uniform(least, 1.0) if rng.random() < 0.5 else 1.0
+        span = min(round(side / shrink), self.crop_px)
+        y, x = (int(v) for v in rng.integers(0, self.crop_px - span + 1, 2))
+        return Window(crop, y, x, span, int(rng.integers(4)), bool(rng.random() < 0.5))
+
+
+class HostCrops:
+    """Crops in main memory: decoded once (`keep`), or whenever one is asked for. Threads may share it."""
+
+    def __init__(self, contents: Contents, *, keep: bool, workers: int) -> None:
+        self.contents = contents
+        self._kept: list[Pixels] | None = None
+        if keep:
+            with ThreadPoolExecutor(workers) as pool:
+                self._kept = list(pool.map(contents.read, contents.crops))
+
+    def pixels(self, number: int) -> Pixels:
+        """crop_px × crop_px × 3 uint8 RGB. Raises TrainingError for a damaged shard."""
+        return self._kept[number] if self._kept is not None else self.contents.read(self.contents.crops[number])
+
+    def cut(self, window: Window, side: int) -> Pixels:
+        """The window as side×side×3 uint8 RGB."""
+        y, x, span = window.y, window.x, window.span
+        patch = self.pixels(window.crop)[y : y + span, x : x + span]
+        if span != side:
+            patch = np.asarray(cv2.resize(patch, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
+        patch = np.rot90(patch, window.turns)
+        return np.ascontiguousarray(patch[:, ::-1] if window.mirrored else patch)
+
+
+class DeviceCrops:
+    """Crops in the device's memory, as N×3×crop_px×crop_px uint8."""
+
+    def __init__(self, contents: Contents, device: torch.device, workers: int) -> None:
+        self.contents, self.device = contents, device
+        px = contents.crop_px
+        self._pixels = torch.empty(len(contents.crops), 3, px, px, dtype=torch.uint8, device=device)
+        with ThreadPoolExecutor(workers) as pool:
+            for i, pixels in enumerate(pool.map(contents.read, contents.crops)):
+                self._pixels[i] = torch.from_numpy(pixels).permute(2, 0, 1).to(device)
+
+    def cut(self, windows: Sequence[Window], side: int) -> Tensor:
+        """The windows as B×3×side×side float RGB in [0, 1] on the device, of whole 1/255 steps."""
+        return torch.stack([self._one(window, side) for window in windows]).float() / 255
+
+    def _one(self, w: Window, side: int) -> Tensor:
+        patch = self._pixels[w.crop, :, w.y : w.y + w.span, w.x : w.x + w.span]
+        if w.span != side:
+            shrunk = F.interpolate(patch[None].float(), (side, side), mode="bilinear", antialias=True)
+            patch = shrunk[0].round().clamp(0, 255).to(torch.uint8)
+        patch = torch.rot90(patch, w.turns, (1, 2))
+        return patch.flip(2) if w.mirrored else patch
+
+
+def corpus_bytes(contents: Contents) -> int:
+    """Size of all crops of a split once they are decoded."""
+    return len(contents.crops) * contents.crop_px**2 * 3

@@ -1,0 +1,110 @@
+"""A folder of shards as the stages need it: batches for training in the wanted place, and crops for validation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Literal
+
+from adacode_cli.model.config import NetworkConfig
+from adacode_cli.training.batches import (
+    Batch,
+    BatchMaker,
+    Order,
+    SampleMaker,
+    clean_samples,
+    degraded_samples,
+    degraded_side,
+    holed_samples,
+    host_batches,
+)
+from adacode_cli.training.crops import Contents, DeviceCrops, HostCrops, corpus_bytes
+from adacode_cli.training.device_batches import device_batches
+from adacode_cli.training.processes import Processes
+from adacode_cli.training.recipe import Recipe, StageRecipe
+from adacode_cli.training.shards import Shards
+from adacode_cli.training.validation import validation_batches
+
+Cache = Literal["auto", "none", "memory", "device"]
+# Part of the free memory that decoded crops may take where nobody chose.
+_CACHE_SHARE = 0.5
+_VALIDATION_PX = 256
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a network is to learn: its configuration tells the task and scale; category: the only one, or None."""
+
+    config: NetworkConfig
+    category: str | None = None
+
+    @property
+    def scale(self) -> int:
+        """1 where the input has the output's size."""
+        return self.config.scale
+
+
+class Data:
+    """Opened shards. free_bytes: main memory, of which `auto` fills up to half with one copy for each process.
+
+    Raises TrainingError for shards that are missing or damaged.
+    """
+
+    def __init__(self, shards: Shards, processes: Processes, cache: Cache, workers: int, free_bytes: int) -> None:
+        self.shards, self.processes, self.workers = shards, processes, workers
+        self.train, self.held_out = Contents(shards, "train"), Contents(shards, "validation")
+        if cache == "auto":
+            wanted = corpus_bytes(self.train) * processes.world
+            cache = "memory" if wanted < _CACHE_SHARE * free_bytes else "none"
+        self.cache = cache
+        threads = max(1, workers)
+        if cache == "device":
+            self._device_crops = DeviceCrops(self.train, processes.device, threads)
+        else:
+            self._host_crops = HostCrops(self.train, keep=cache == "memory", workers=threads)
+
+    @property
+    def identity(self) -> str:
+        """The same for the same shards, wherever they are."""
+        return sha256("".join(s["sha256"] for s in self.shards.manifest["shards"]).encode()).hexdigest()
+
+    def batches(self, task: Task, recipe: Recipe, stage: StageRecipe, seed: int) -> BatchMaker:
+        """Batches for this process. Raises TrainingError where crops are too small or a category is empty."""
+        order = Order(seed, stage.batch, self.processes.rank, self.processes.world)
+        side = _side(stage.patch, task.scale)
+        if self.cache == "device":
+            crops, only = self._device_crops, task.category
+            return device_batches(crops, order, task.config, stage.patch, category=only, recipe=recipe)
+        samples = _samples(self._host_crops, task, recipe, stage.patch)
+        masks = task.config.mask_channel
+        return host_batches(self._host_crops, samples, order, side, task.category, mask_channel=masks)
+
+    def validation(self, task: Task, recipe: Recipe) -> list[Batch]:
+        """Held-out crops for a task, batches of one; none where the shards hold none back."""
+        multiple = task.config.pad_multiple * task.scale
+        room = min(_VALIDATION_PX, _patch_within(self.held_out.crop_px, task.scale))
+        patch = max(multiple, room // multiple * multiple)
+        if _side(patch, task.scale) > self.held_out.crop_px:
+            return []
+
+        def make(contents: Contents) -> SampleMaker:
+            return _samples(HostCrops(contents, keep=False, workers=1), task, recipe, patch)
+
+        masks = task.config.mask_channel
+        return validation_batches(self.held_out, make, _side(patch, task.scale), task.category, mask_channel=masks)
+
+
+def _samples(crops: HostCrops, task: Task, recipe: Recipe, patch: int) -> SampleMaker:
+    if task.config.task == "sr":
+        return degraded_samples(crops, patch, task.scale, recipe.degradation)
+    if task.config.task == "inpaint":
+        return holed_samples(crops, patch, recipe.holes)
+    return clean_samples(crops, patch)
+
+
+def _side(patch: int, scale: int) -> int:
+    return patch if scale == 1 else degraded_side(patch, scale)
+
+
+def _patch_within(crop_px: int, scale: int) -> int:
+    return crop_px if scale == 1 else crop_px - degraded_side(0, scale)

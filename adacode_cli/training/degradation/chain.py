@@ -1,0 +1,192 @@
+"""What is done to a picture, in which order, and the random values of each step: the same for both implementations.
+
+`draw_chain` draws kinds, order and sizes; each step then draws its values for one picture (a kernel, a noise
+matrix, a quality), so that pictures that share a chain still differ in all of these.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from adacode_cli.errors import UsageError
+from adacode_cli.training.degradation.kernels import Kernel, gaussian_kernel
+from adacode_cli.training.degradation.settings import DegradationSettings
+
+Size = tuple[int, int]
+_LEAST_BLUR_PX = 0.15
+# Kinds that are sound at any ratio; the others leave out pixels.
+_SMOOTH = ("bilinear", "bicubic", "area")
+
+
+@dataclass(frozen=True)
+class Blur:
+    """A Gaussian blur, "isotropic", "anisotropic" or "either" (each one half of the time).
+
+    span: least and greatest deviation in pixels, or, with `of_variance`, variance along an axis. halves: least and
+    greatest half side of the kernel, None for 3 deviations. room: the greatest half side that the picture has room for.
+    """
+
+    form: str
+    span: tuple[float, float]
+    room: int
+    halves: tuple[int, int] | None = None
+    of_variance: bool = False
+
+    def kernel(self, rng: np.random.Generator) -> Kernel:
+        """A kernel for one picture."""
+        x = y = self._deviation(rng)
+        if self.form == "anisotropic" or (self.form == "either" and rng.random() < 0.5):
+            y = self._deviation(rng)
+        angle = rng.uniform(0, np.pi)
+        if self.halves is None:
+            half = max(1, int(np.ceil(3 * max(x, y))))
+        else:
+            half = int(rng.integers(*self.halves, endpoint=True))
+        return gaussian_kernel(x, y, angle, min(half, self.room))
+
+    def _deviation(self, rng: np.random.Generator) -> float:
+        value = float(rng.uniform(*self.span))
+        return value**0.5 if self.of_variance else value
+
+
+@dataclass(frozen=True)
+class Resize:
+    """Another size (height, width) in pixels. stride, span (of deviations, in pixels), room: for "gaussian" alone."""
+
+    kind: str
+    size: Size
+    stride: int = 1
+    span: tuple[float, float] = (0.1, 0.1)
+    room: int = 0
+
+    def kernel(self, rng: np.random.Generator) -> Kernel:
+        """The blur of one picture before every stride-th pixel, from stride // 2 on, is taken ("gaussian").
+
+        An even number of pixels has no middle one. The kernel therefore lies half a pixel off, and the
+        result nowhere: the paper, section 3.2, moves its kernels for the same reason.
+        """
+        sigma = float(rng.uniform(*self.span))
+        half = min(int(np.ceil(3 * sigma)) + 1, self.room)
+        return gaussian_kernel(sigma, sigma, 0.0, half, (self.stride - 1) / 2 - self.stride // 2)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Gaussian noise: span of deviations (of 1), share of pictures that have it, shares of the kinds."""
+
+    span: tuple[float, float]
+    share: float
+    kinds: tuple[float, float, float]
+
+    def mixing(self, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+        """3×3 matrix that turns three independent standard deviates into the noise of one picture's R, G and B."""
+        there, level = rng.random() < self.share, rng.uniform(*self.span)
+        kind = int(rng.choice(3, p=self.kinds))
+        if kind == 0:
+            mixing = np.zeros((3, 3))
+            mixing[:, 0] = 1
+        else:
+            mixing = np.eye(3) if kind == 1 else _rotation(rng) * np.sqrt(rng.uniform(0, 1, 3))
+        return np.asarray(mixing * (level * there), np.float32)
+
+
+@dataclass(frozen=True)
+class Jpeg:
+    """JPEG of a quality between the least and the greatest."""
+
+    span: tuple[int, int]
+
+    def quality(self, rng: np.random.Generator) -> int:
+        """The quality for one picture, as libjpeg counts it."""
+        return int(rng.integers(*self.span, endpoint=True))
+
+
+Step: TypeAlias = Blur | Resize | Noise | Jpeg
+
+
+def draw_chain(rng: np.random.Generator, size: Size, scale: int, settings: DegradationSettings) -> tuple[Step, ...]:
+    """All steps from a picture of `size` (height, width) to one of 1/scale of it; the last one is a JPEG.
+
+    Raises UsageError where the sides are no multiples of the scale.
+    """
+    if scale < 1 or size[0] % scale or size[1] % scale:
+        raise UsageError(f"{size[1]}×{size[0]} pixels cannot be {scale} times smaller: no multiples of {scale}")
+    steps: list[Step] = []
+    if scale >= 4 and scale % 2 == 0 and rng.random() < settings.halving_share:
+        size, scale = (size[0] // 2, size[1] // 2), scale // 2
+        steps.append(Resize(str(rng.choice(_SMOOTH[:2])), size))
+    here, resizes = size, _draw_resizes(rng, size, scale, settings)
+    for name in _draw_order(rng, len(resizes), settings):
+        if name == "resize":
+            count = 1 if settings.steps_apart else len(resizes)
+            steps += resizes[:count]
+            here, resizes = resizes[count - 1].size, resizes[count:]
+        elif name == "jpeg":
+            steps.append(Jpeg(settings.quality))
+        elif name == "noise":
+            steps.append(_noise(settings))
+        else:
+            steps.append(_blur(name == "blur 2", here, size, scale, settings))
+    if not settings.noise_shuffled:
+        steps.append(_noise(settings))
+    return *steps, Jpeg(settings.quality)
+
+
+def _draw_order(rng: np.random.Generator, resizes: int, settings: DegradationSettings) -> list[str]:
+    names = ["blur 1"] + ["resize"] * (resizes if settings.steps_apart else 1)
+    if rng.random() < settings.jpeg_share:
+        names.append("jpeg")
+    if rng.random() < settings.second_blur_share:
+        names.append("blur 2")
+    if settings.noise_shuffled:
+        names.append("noise")
+    return [names[int(i)] for i in rng.permutation(len(names))]
+
+
+def _draw_resizes(rng: np.random.Generator, size: Size, scale: int, settings: DegradationSettings) -> list[Resize]:
+    low = (size[0] // scale, size[1] // scale)
+    if rng.random() < settings.two_step_share:
+        kinds = [kind for kind in _SMOOTH if kind in settings.resizes] or _SMOOTH
+        part = rng.uniform(max(settings.first_step[0], settings.first_step[1] / scale), 1.0)
+        between = (max(2, round(size[0] * part)), max(2, round(size[1] * part)))
+        return [Resize(str(rng.choice(kinds)), step) for step in (between, low)]
+    least, most = settings.subsample_blur
+    span = (least, max(least, most * scale))
+    return [Resize(str(rng.choice(settings.resizes)), low, stride=scale, span=span, room=min(size) - 1)]
+
+
+def _blur(second: bool, here: Size, high: Size, scale: int, settings: DegradationSettings) -> Blur:
+    room = min(here) - 1
+    if settings.kernels == "low":
+        strength = settings.second_blur_strength if second else 1.0
+        most = strength * settings.blur_px * scale * here[1] / high[1]
+        return Blur("either", (_LEAST_BLUR_PX, max(most, _LEAST_BLUR_PX)), room)
+    smallest, largest = settings.kernel_px
+    least, most, more = settings.anisotropic if second else settings.isotropic
+    return Blur(
+        "anisotropic" if second else "isotropic",
+        (least, most + more * scale),
+        room,
+        halves=(smallest // 2, largest // 2),
+        of_variance=second,
+    )
+
+
+def _noise(settings: DegradationSettings) -> Noise:
+    return Noise((settings.noise_least / 255, settings.noise / 255), settings.noise_share, settings.noise_kinds)
+
+
+def _rotation(rng: np.random.Generator) -> npt.NDArray[np.float64]:
+    """A rotation of space, all equally likely: that of a random unit quaternion."""
+    w, x, y, z = (q := rng.standard_normal(4)) / np.linalg.norm(q)
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
+    )

@@ -1,0 +1,88 @@
+"""One picture at a time, with NumPy and OpenCV. The same generator state gives the same picture."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from adacode_cli.training.degradation.chain import Blur, Noise, Resize, Step, draw_chain
+from adacode_cli.training.degradation.kernels import Kernel
+from adacode_cli.training.degradation.settings import MARGIN, DegradationSettings
+
+Pixels = npt.NDArray[np.uint8]
+Image = npt.NDArray[np.float32]
+
+_INTERPOLATIONS = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC, "area": cv2.INTER_AREA}
+
+
+def degrade(patch: Pixels, scale: int, rng: np.random.Generator, settings: DegradationSettings) -> Pixels:
+    """H×W×3 uint8 RGB → (H/scale)×(W/scale)×3 uint8. Raises UsageError where sides are no multiples of `scale`."""
+    chain = draw_chain(rng, (patch.shape[0], patch.shape[1]), scale, settings)
+    image: Image = np.asarray(patch, np.float32) / np.float32(255)
+    for step in chain:
+        image = apply(step, image, rng)
+    return _to_bytes(image)
+
+
+def degrade_with_margin(
+    patch: Pixels, scale: int, rng: np.random.Generator, settings: DegradationSettings
+) -> tuple[Pixels, Pixels]:
+    """A patch of sides (n + 2·MARGIN)·scale → (low n×n×3, high (n·scale)×(n·scale)×3), cut at one random place."""
+    low = degrade(patch, scale, rng, settings)
+    h, w = low.shape[0] - 2 * MARGIN, low.shape[1] - 2 * MARGIN
+    y, x = (int(v) for v in rng.integers(0, 2 * MARGIN + 1, 2))
+    high = patch[y * scale : (y + h) * scale, x * scale : (x + w) * scale]
+    return low[y : y + h, x : x + w], high
+
+
+def apply(step: Step, image: Image, rng: np.random.Generator) -> Image:
+    """One step of a chain: H×W×3 float32 RGB → the same, of the step's size, around [0, 1]; 8-bit levels after JPEG."""
+    if isinstance(step, Blur):
+        return _filter(image, step.kernel(rng))
+    if isinstance(step, Resize):
+        return _resize(step, image, rng)
+    if isinstance(step, Noise):
+        noise = rng.standard_normal(image.shape, np.float32) @ step.mixing(rng).T
+        return np.asarray(np.clip(image + noise, 0, 1), np.float32)
+    return jpeg(image, step.quality(rng))
+
+
+def jpeg(image: Image, quality: int) -> Image:
+    """H×W×3 float32 RGB in [0, 1] through an 8-bit JPEG, chroma at half the resolution."""
+    # The codec takes BGR; given RGB it would quantise red as finely as it should blue.
+    pixels = np.ascontiguousarray(_to_bytes(image)[..., ::-1])
+    _, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    assert decoded is not None, "the codec reads what it wrote"
+    return np.asarray(decoded[..., ::-1], np.float32) / np.float32(255)
+
+
+def _resize(step: Resize, image: Image, rng: np.random.Generator) -> Image:
+    h, w = step.size
+    if step.kind == "gaussian":
+        first = step.stride // 2
+        return _filter(image, step.kernel(rng))[first :: step.stride, first :: step.stride]
+    if step.kind == "nearest":
+        return _nearest(_nearest(image, h, 0), w, 1)
+    kind = _INTERPOLATIONS[step.kind]
+    if step.kind == "area" and (h > image.shape[0] or w > image.shape[1]):
+        kind = cv2.INTER_LINEAR  # a larger picture has no areas to average
+    return np.asarray(cv2.resize(image, (w, h), interpolation=kind), np.float32)
+
+
+def _nearest(image: Image, count: int, axis: int) -> Image:
+    """The pixel under each new centre; the mean of both where it lies between two, lest the picture move."""
+    side = image.shape[axis]
+    doubled = (2 * np.arange(count) + 1) * side  # the centres, in units of 1 / (2 · count) pixels
+    after = np.minimum(doubled // (2 * count), side - 1)
+    before = np.where(doubled % (2 * count), after, after - 1).clip(0)
+    return np.asarray((image.take(before, axis) + image.take(after, axis)) / 2, np.float32)
+
+
+def _filter(image: Image, kernel: Kernel) -> Image:
+    return np.asarray(cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REFLECT_101), np.float32)
+
+
+def _to_bytes(image: Image) -> Pixels:
+    return np.asarray((np.clip(image, 0, 1) * 255).round(), np.uint8)

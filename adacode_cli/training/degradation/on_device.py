@@ -1,0 +1,110 @@
+"""Whole batches with torch, on the device where they lie; the same statistics as one picture at a time (`on_cpu`).
+
+Chains, kernels, noise matrices and qualities are few numbers. They are drawn on the host, by the same code as for
+`on_cpu`, and sent; only the noise itself is drawn on the device. Nothing waits for the device.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from adacode_cli.errors import UsageError
+from adacode_cli.training.degradation.chain import Blur, Noise, Resize, Step, draw_chain
+from adacode_cli.training.degradation.device_jpeg import jpeg_batch, to_levels
+from adacode_cli.training.degradation.device_resize import resize_batch
+from adacode_cli.training.degradation.kernels import Kernel
+from adacode_cli.training.degradation.settings import MARGIN, DegradationSettings
+
+# Pictures that share kinds, order and sizes of steps.
+GROUP = 4
+
+
+@torch.no_grad()
+def degrade_batch(
+    images_BCHW: Tensor, scale: int, generator: torch.Generator, settings: DegradationSettings, group: int = GROUP
+) -> Tensor:
+    """B×3×H×W float RGB in [0, 1] → B×3×(H/scale)×(W/scale) float32 in the levels k/255.
+
+    Each run of `group` pictures shares one chain (which steps, in which order, over which sizes); kernels, noise and
+    qualities are each picture's own. For any one picture the distribution is therefore that of `degrade`, and only
+    neighbours in a batch are more alike; with `group` 1 they are independent, at more and smaller steps. generator: on
+    the device of the images; its state alone decides, and it moves on. Raises UsageError for sides that are no
+    multiples of `scale`.
+    """
+    rng = host_generator(generator)
+    with torch.autocast(images_BCHW.device.type, enabled=False):
+        groups = torch.split(images_BCHW.float(), group)
+        return torch.cat([_degrade_group(part, scale, rng, generator, settings) for part in groups])
+
+
+def degrade_batch_with_margin(
+    images_BCHW: Tensor, scale: int, generator: torch.Generator, settings: DegradationSettings, group: int = GROUP
+) -> tuple[Tensor, Tensor]:
+    """B×3×S×S with S = (n + 2·MARGIN)·scale → (low B×3×n×n, high B×3×(n·scale)×(n·scale)), float32.
+
+    Each picture is cut at a random place of its own. Otherwise as `degrade_batch`.
+    """
+    low = degrade_batch(images_BCHW, scale, generator, settings, group)
+    h, w = low.shape[2] - 2 * MARGIN, low.shape[3] - 2 * MARGIN
+    if min(h, w) < 1:
+        raise UsageError(f"pictures of {images_BCHW.shape[3]}×{images_BCHW.shape[2]} leave nothing beside the margin")
+    places = host_generator(generator).integers(0, 2 * MARGIN + 1, (len(low), 2)).tolist()
+    lows = [image[:, y : y + h, x : x + w] for image, (y, x) in zip(low, places, strict=True)]
+    highs = [
+        image[:, y * scale : (y + h) * scale, x * scale : (x + w) * scale]
+        for image, (y, x) in zip(images_BCHW.float(), places, strict=True)
+    ]
+    return torch.stack(lows), torch.stack(highs)
+
+
+def host_generator(generator: torch.Generator) -> np.random.Generator:
+    """A NumPy generator that depends on the state of torch's alone, which moves on by one draw.
+
+    The state lies on the host for every kind of device, so that reading it does not wait for one.
+    """
+    digest = hashlib.blake2b(generator.get_state().numpy().tobytes(), digest_size=16).digest()
+    torch.rand(1, generator=generator, device=generator.device)
+    return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "little")))
+
+
+def apply_batch(step: Step, images_BCHW: Tensor, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
+    """One step of a chain: float32 RGB around [0, 1] → the same, of the step's size; in 8-bit levels after a JPEG."""
+    count, device = len(images_BCHW), images_BCHW.device
+    if isinstance(step, Blur):
+        return _filter(images_BCHW, [step.kernel(rng) for _ in range(count)], 1)
+    if isinstance(step, Resize):
+        if step.kind == "gaussian":
+            return _filter(images_BCHW, [step.kernel(rng) for _ in range(count)], step.stride)
+        return resize_batch(images_BCHW, step.size, step.kind)
+    if isinstance(step, Noise):
+        mixing = torch.from_numpy(np.stack([step.mixing(rng) for _ in range(count)])).to(device, non_blocking=True)
+        white = torch.randn(images_BCHW.shape, generator=generator, device=device)
+        return (images_BCHW + torch.einsum("bij,bjhw->bihw", mixing, white)).clamp_(0, 1)
+    return jpeg_batch(images_BCHW, [step.quality(rng) for _ in range(count)])
+
+
+def _degrade_group(
+    images_BCHW: Tensor, scale: int, rng: np.random.Generator, generator: torch.Generator, settings: DegradationSettings
+) -> Tensor:
+    size = (images_BCHW.shape[2], images_BCHW.shape[3])
+    for step in draw_chain(rng, size, scale, settings):
+        images_BCHW = apply_batch(step, images_BCHW, rng, generator)
+    return to_levels(images_BCHW) / 255
+
+
+def _filter(images_BCHW: Tensor, kernels: list[Kernel], stride: int) -> Tensor:
+    """Each picture with its own kernel; at a stride, every stride-th pixel from stride // 2 on."""
+    b, c, h, w = images_BCHW.shape
+    half = max(len(kernel) // 2 for kernel in kernels)
+    padded = [np.pad(kernel, half - len(kernel) // 2) for kernel in kernels]
+    weight = torch.from_numpy(np.stack(padded)).to(images_BCHW.device, non_blocking=True)
+    around = functional.pad(images_BCHW, (half,) * 4, mode="reflect")
+    first = stride // 2
+    flat = around[:, :, first:, first:].reshape(1, b * c, h + 2 * half - first, w + 2 * half - first)
+    filtered = functional.conv2d(flat, weight[:, None].repeat_interleave(c, 0), stride=stride, groups=b * c)
+    return filtered.view(b, c, filtered.shape[2], filtered.shape[3])

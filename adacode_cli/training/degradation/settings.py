@@ -1,0 +1,133 @@
+"""Ranges of the random degradation, checked, and the two sets of them in use.
+
+`PUBLISHED` has the ranges of the paper, `MODERATE` milder ones: what a good camera and one or two careless savings do.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from adacode_cli.errors import UsageError
+
+# Low-resolution pixels cut from each side afterwards, so that neither borders nor the JPEG grid are at fixed places.
+MARGIN = 4
+RESIZES = ("nearest", "bilinear", "bicubic", "area", "gaussian")
+KERNELS = ("low", "here")
+
+
+@dataclass(frozen=True)
+class DegradationSettings:
+    """Ranges of the random degradation; the defaults are `MODERATE`. Raises UsageError for impossible ones.
+
+    Blur. kernels: "low": a Gaussian, isotropic or not, of deviations up to `blur_px` low-resolution pixels wherever
+    it falls in the chain; "here": as in the paper, an isotropic blur and an anisotropic one, in pixels of the picture
+    as it is at that point. isotropic (of "here"): least deviation, greatest one, and what is added to that for
+    each unit of scale, in pixels. anisotropic (of "here"): the same for the variances along both axes, in square
+    pixels. kernel_px (of "here"): least and greatest side of a kernel, both odd. second_blur_share: how often there is
+    the second blur. second_blur_strength (of "low"): what its `blur_px` is multiplied by.
+
+    Downsampling. resizes: kinds, equally likely, out of `RESIZES`; "gaussian" is a blur, then every scale-th pixel.
+    two_step_share: how often it goes over a size in between (bilinear, bicubic or area alone), which is uniform from
+    the larger one of first_step[0] of the high-resolution side and first_step[1] of the low-resolution side, up to
+    the former. steps_apart: other steps may come between the two. halving_share: how often, at a scale of 4 or more,
+    the picture is halved beforehand and then treated as at half the scale. subsample_blur: least deviation of
+    "gaussian" in pixels, and the greatest for each unit of scale.
+
+    Noise, of 255. noise_least, noise: least and greatest deviation. noise_share: how often there is any. noise_kinds:
+    shares of grey, colour, and correlated across channels. noise_shuffled: anywhere in the chain, not near its end.
+
+    JPEG. quality: least and greatest. jpeg_share: how often there is one before the last one, which there always is.
+    """
+
+    kernels: str = "low"
+    blur_px: float = 0.65
+    isotropic: tuple[float, float, float] = (0.1, 2.0, 0.2)
+    anisotropic: tuple[float, float, float] = (0.5, 4.0, 1.0)
+    kernel_px: tuple[int, int] = (7, 21)
+    second_blur_share: float = 0.3
+    second_blur_strength: float = 0.5
+    resizes: tuple[str, ...] = ("area", "bilinear", "bicubic")
+    two_step_share: float = 0.3
+    first_step: tuple[float, float] = (0.5, 1.0)
+    steps_apart: bool = False
+    halving_share: float = 0.0
+    subsample_blur: tuple[float, float] = (0.1, 0.6)
+    noise_least: float = 0.0
+    noise: float = 12.0
+    noise_share: float = 0.8
+    noise_kinds: tuple[float, float, float] = (0.4, 0.6, 0.0)
+    noise_shuffled: bool = False
+    quality: tuple[int, int] = (50, 96)
+    jpeg_share: float = 0.3
+
+    def __post_init__(self) -> None:
+        problems = [text for wrong, text in [*self._shares(), *self._blurs(), *self._sizes(), *self._noises()] if wrong]
+        if problems:
+            raise UsageError(f"this degradation is impossible: {'; '.join(problems)}")
+
+    def _shares(self) -> list[tuple[bool, str]]:
+        names = ("second_blur_share", "two_step_share", "halving_share", "noise_share", "jpeg_share")
+        return [(not 0 <= getattr(self, name) <= 1, f"{name} is a share from 0 to 1") for name in names]
+
+    def _blurs(self) -> list[tuple[bool, str]]:
+        smallest, largest = self.kernel_px
+        ranges = {"isotropic": self.isotropic, "anisotropic": self.anisotropic}
+        return [
+            (self.kernels not in KERNELS, f"kernels {self.kernels!r} is not {' or '.join(KERNELS)}"),
+            (not 0 <= self.blur_px < math.inf, "blur_px is 0 or more"),
+            (not 0 <= self.second_blur_strength < math.inf, "second_blur_strength is 0 or more"),
+            (
+                not 1 <= smallest <= largest or smallest % 2 + largest % 2 < 2,
+                "kernel_px are odd, the smaller one first",
+            ),
+            *(
+                (not (0.01 <= least <= most < math.inf and 0 <= more < math.inf), f"{name} is a range from 0.01")
+                for name, (least, most, more) in ranges.items()
+            ),
+        ]
+
+    def _sizes(self) -> list[tuple[bool, str]]:
+        unknown = [kind for kind in self.resizes if kind not in RESIZES]
+        least, most = self.subsample_blur
+        return [
+            (bool(unknown) or not self.resizes, f"resizes are some of {', '.join(RESIZES)}"),
+            (not (0 <= self.first_step[0] <= 1 and 0 < self.first_step[1] <= 1), "first_step are shares from 0 to 1"),
+            (not 0.1 <= least <= most < math.inf, "subsample_blur is a range from 0.1"),
+        ]
+
+    def _noises(self) -> list[tuple[bool, str]]:
+        low, high = self.quality
+        kinds = self.noise_kinds
+        return [
+            (not 0 <= self.noise_least <= self.noise <= 255, "noise is a range from 0 to 255"),
+            (len(kinds) != 3 or min(kinds) < 0 or abs(sum(kinds) - 1) > 1e-6, "noise_kinds are three shares of 1"),
+            (not 1 <= low <= high <= 100, "JPEG quality is from 1 to 100"),
+        ]
+
+
+MODERATE = DegradationSettings()
+"""What the compact weights are trained with: one or two slight blurs, little noise, JPEG as cameras write it."""
+
+PUBLISHED = DegradationSettings(
+    kernels="here",
+    second_blur_share=1.0,
+    second_blur_strength=1.0,
+    resizes=RESIZES,
+    two_step_share=0.25,
+    first_step=(0.0, 0.5),
+    steps_apart=True,
+    halving_share=0.25,
+    noise_least=2.0,
+    noise=25.0,
+    noise_share=1.0,
+    noise_kinds=(0.4, 0.4, 0.2),
+    noise_shuffled=True,
+    quality=(30, 95),
+    jpeg_share=0.75,
+)
+"""The ranges of the paper, section 3, without its sensor noise (which the restoration networks of AdaCode do without).
+
+The paper's "length of an axis" is read as a variance: the square root of its 6 and 8 square pixels (scale 2 and 4) is
+the 2.4 and 2.8 pixels that it gives for isotropic kernels. Area averaging is one kind of downsampling more than there.
+"""

@@ -1,0 +1,95 @@
+"""The shape of a family of networks: what the tasks have in common, and the network of each of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from adacode_cli.errors import UsageError, WeightsError
+from adacode_cli.model.config import Base, NetworkConfig, Norm, Skip, Stem, SwinConfig, Task
+
+PAPER_CODES = (512, 256, 512, 256, 256)
+
+
+@dataclass(frozen=True)
+class Family:
+    """Sizes and choices of all networks of a family; names as in `NetworkConfig`. Raises UsageError.
+
+    codes: number of codes of each basis, over again where there are more categories than numbers. code_dim: length
+    of a code. clean_depth, restore_depth: `encoder_depth` of stages I and II, and of stage III. add_base: restored =
+    interpolated input + network's output. mask_channel: a fourth input channel tells where holes are.
+    """
+
+    channels: tuple[int, ...] = (64, 128, 256, 256)
+    grid: int = 1
+    stem: Stem = "conv4"
+    norm: Norm = "group"
+    codes: tuple[int, ...] = PAPER_CODES
+    code_dim: int = 256
+    softmax: bool = False
+    stem_depth: int = 0
+    clean_depth: int = 2
+    restore_depth: int = 2
+    up_depth: int = 2
+    decoder_depth: int = 2
+    fuse_depth: int = 0
+    head_depth: int = 0
+    skip: Skip = "add"
+    num_skips: int = 2
+    add_base: bool = False
+    mask_channel: bool = False
+    encoder_swin: SwinConfig = field(default_factory=SwinConfig)
+    predictor_swin: SwinConfig = field(default_factory=SwinConfig)
+
+    def __post_init__(self) -> None:
+        if not self.codes or min(self.codes) < 1 or self.code_dim < 1:
+            raise UsageError("codes and code_dim: a codebook has at least one code of at least one number")
+        try:
+            self.restoring("sr", 1, self.clean(("one",)))
+        except WeightsError as error:
+            raise UsageError(error.message) from error
+
+    def codebooks(self, num: int) -> tuple[tuple[int, int], ...]:
+        """(number of codes, length) of each of `num` bases."""
+        return tuple((self.codes[k % len(self.codes)], self.code_dim) for k in range(num))
+
+    def basis(self, k: int = 0) -> NetworkConfig:
+        """Stage I's autoencoder over the k-th codebook."""
+        book = self.codebooks(k + 1)[k]
+        return replace(self.clean(("one",)), task="basis", codebooks=(book,), categories=(), predictor_swin=None)
+
+    def clean(self, categories: tuple[str, ...], codebooks: tuple[tuple[int, int], ...] | None = None) -> NetworkConfig:
+        """Stage II's network, which reconstructs clean pictures over a codebook for each category."""
+        return NetworkConfig(
+            task="reconstruct",
+            channels=self.channels,
+            grid=self.grid,
+            stem=self.stem,
+            stem_depth=self.stem_depth,
+            encoder_depth=self.clean_depth,
+            decoder_depth=self.decoder_depth,
+            head_depth=self.head_depth,
+            norm=self.norm,
+            codebooks=codebooks or self.codebooks(len(categories)),
+            categories=categories,
+            predictor_swin=self.predictor_swin,
+            softmax=self.softmax,
+        )
+
+    def restoring(self, task: Task, scale: int, clean: NetworkConfig) -> NetworkConfig:
+        """Stage III's network for one task, over the codebooks and decoder of the network `clean`."""
+        base: Base = "none"
+        if self.add_base:
+            base = "filled" if task == "inpaint" else "upsampled"
+        return replace(
+            clean,
+            task=task,
+            scale=scale,
+            encoder_depth=self.restore_depth,
+            up_depth=self.up_depth,
+            fuse_depth=self.fuse_depth,
+            skip=self.skip,
+            num_skips=self.num_skips,
+            base=base,
+            mask_channel=self.mask_channel and task == "inpaint",
+            encoder_swin=self.encoder_swin,
+        )

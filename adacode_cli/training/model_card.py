@@ -1,0 +1,221 @@
+"""A family's model card in Markdown, from what its run recorded and nothing else.
+
+Every figure is one of the run's settings, manifest or logs, or of the files themselves; what is not recorded is called
+unknown or not measured. The same run and files give the same text, to the byte.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from adacode_cli.checkpoints.format import Provenance
+from adacode_cli.model.config import NetworkConfig
+from adacode_cli.training.run_record import RunRecord, mapping, number
+from adacode_cli.version import __version__
+
+_UNKNOWN = "unknown"
+_NOT_MEASURED = "not measured"
+# What CommonMark and GitHub's tables give a meaning to inside a line.
+_MARKUP = re.compile(r"([\\`*_\[\]<>|&~#])")
+_HOLDS = {
+    "basis": "the codebooks; shared by all tasks",
+    "fused": "what turns codes into pictures; shared by all tasks",
+}
+_COMMANDS = {
+    "sr": "adacode sr photos --weights DIR/{file}",
+    "inpaint": "adacode inpaint photos --mask-dir masks --weights DIR/{file}",
+    "reconstruct": "adacode reconstruct photos --weights DIR/{file}",
+}
+_LIMITS = """\
+* What is restored is plausible, not evidence: detail that a photograph does not show is made up from codes that were
+  learnt from other photographs. Faces, writing and number plates may come out as those of something else.
+* Photographs unlike the training data (drawings, screenshots, medical or satellite pictures, other categories) and wear
+  unlike what was trained on are restored less well. Nobody has tested for that here.
+* Whatever is over- or under-represented in the training data is so in the results.
+* Validation figures come from crops of the same collection, made worse (but for reconstruction) as in training. They
+  compare runs; how well photographs that time has worn are restored they do not say. `adacode eval` measures on test
+  sets of your own.
+"""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file of the family: its name, size in bytes, number of parameters, and which part it is ("sr-x4")."""
+
+    name: str
+    file: str
+    bytes: int
+    parameters: int
+    config: NetworkConfig
+
+
+@dataclass(frozen=True)
+class Family:
+    """What a card is about. `parts` begin with basis and fused; `dtype` is as in --dtype."""
+
+    name: str
+    parts: Sequence[Part]
+    dtype: str
+    provenance: Provenance
+
+    @property
+    def tasks(self) -> Sequence[Part]:
+        """The parts that a person can run."""
+        return self.parts[2:]
+
+
+def model_card(family: Family, record: RunRecord) -> str:
+    """The card as Markdown with tables, ending in a line break."""
+    tasks = ", ".join(_title(part.config) for part in family.tasks)
+    sections = (
+        f"# The `{family.name}` weights\n\nAdaCode networks (image-adaptive codebooks) for {tasks}.\n"
+        "`adacode weights bundle` wrote this card from what the training run recorded; the rest is called unknown.\n",
+        _table(("", ""), _summary(family, record)),
+        "## Files\n",
+        _table(("file", "what it holds", "parameters", "bytes"), _files(family)),
+        "## How to use\n",
+        _usage(family),
+        "## Training data\n",
+        _data(record),
+        "## How it was trained\n",
+        _table(("part", "steps", "minutes", "batch", "patch (px)", "losses and their weights"), _runs(family, record)),
+        "## Validation\n",
+        _validation(family, record),
+        "## Use of the codes\n\nAt the end of stage II, as its log counted them last.\n",
+        _table(("basis", "codes", "used", "perplexity"), _codes(family, record)),
+        "## Limits\n",
+        _LIMITS,
+    )
+    return "\n".join(sections)
+
+
+def _summary(family: Family, record: RunRecord) -> Iterable[Sequence[str]]:
+    recipe, provenance = mapping(record.recipe), family.provenance
+    yield "licence", provenance.licence or "not stated"
+    yield "stored as", f"safetensors, {family.dtype}"
+    yield "trained on", provenance.trained_on or _UNKNOWN
+    yield "trained with", f"adacode {provenance.version}" if provenance.version else _UNKNOWN
+    yield "bundled with", f"adacode {__version__}"
+    yield "preset", _text(recipe.get("preset"))
+    yield "seed", _text(recipe.get("seed"))
+    yield "precision", _text(recipe.get("precision"))
+    # A file's folder is nobody's business.
+    yield "perceptual network in training", re.split(r"[/\\]", _text(recipe.get("perceptual")))[-1]
+
+
+def _files(family: Family) -> Iterable[Sequence[str]]:
+    for part in family.parts:
+        holds = _HOLDS.get(part.name, f"{_title(part.config)}: what this task has of its own")
+        yield part.file, holds, f"{part.parameters:,}", f"{part.bytes:,}"
+
+
+def _usage(family: Family) -> str:
+    commands = [f"    {_COMMANDS[part.config.task].format(file=part.file)}" for part in family.tasks]
+    beside = " and ".join(f"`{part.file}`" for part in family.parts[:2])
+    return "\n".join((*commands, "", f"DIR is the folder of this card; {beside} must lie beside a task's file.\n"))
+
+
+def _data(record: RunRecord) -> str:
+    if record.manifest is None:
+        return "Unknown: the run kept no manifest of its photographs.\n"
+    manifest, crops = record.manifest, mapping(record.manifest.get("crops"))
+    train, held_out = mapping(crops.get("train")), mapping(crops.get("validation"))
+    about = (
+        ("photographs", _count(manifest.get("photographs"))),
+        ("megapixels", _count(manifest.get("megapixels"))),
+        ("source", _text(manifest.get("source"))),
+        ("licence of the photographs", _text(manifest.get("licence"))),
+        ("side of a stored crop (px)", _count(manifest.get("crop_px"))),
+        ("photographs left out", _left_out(record)),
+    )
+    names = sorted({*train, *held_out})
+    rows = [(name, _count(train.get(name, 0)), _count(held_out.get(name, 0))) for name in names]
+    each = _table(("category", "crops to train on", "crops held out"), rows)
+    return f"{_table(('', ''), about)}\n{each}" if rows else _table(("", ""), about)
+
+
+def _left_out(record: RunRecord) -> str:
+    counts = mapping(mapping(mapping(record.manifest).get("left_out")).get("counts"))
+    return ", ".join(f"{_count(num)} {reason}" for reason, num in sorted(counts.items())) or _UNKNOWN
+
+
+def _runs(family: Family, record: RunRecord) -> Iterable[Sequence[str]]:
+    start = ["basis-start"] if "basis-start" in record.logs else []
+    basis = [f"basis-{name}" for name in family.parts[0].config.names()]
+    runs = [(name, "basis") for name in (*start, *basis)] + [("fused", "fuse")]
+    runs += [(part.name, "restore") for part in family.tasks if part.name != "reconstruct"]
+    for name, stage in runs:
+        steps, seconds = record.last(name, "step"), record.last(name, "seconds")
+        minutes = _UNKNOWN if seconds is None else f"{seconds / 60:.1f}"
+        sizes = (_count(record.setting(stage, key)) for key in ("batch", "patch"))
+        yield name, _count(steps), minutes, *sizes, _losses(record.setting(stage, "loss"))
+
+
+def _losses(weights: object) -> str:
+    if not mapping(weights):
+        return _UNKNOWN
+    found = {name: number(weight) for name, weight in mapping(weights).items()}
+    return ", ".join(f"{name} {weight:g}" for name, weight in found.items() if weight) or "none"
+
+
+def _validation(family: Family, record: RunRecord) -> str:
+    held_out = [
+        number(num) for num in mapping(mapping(mapping(record.manifest).get("crops")).get("validation")).values()
+    ]
+    total = sum(num for num in held_out if num is not None)
+    said = f"The shards hold {total:,} crops back for it" if total else "How many crops were held back is unknown"
+    header = ("task", "PSNR (dB)", "SSIM", "LPIPS", "crops", "after step")
+    return (
+        "Means over crops that no step was trained on, from the last such line of each log. LPIPS: lower is better.\n"
+        f"{said}.\n\n{_table(header, _figures(family, record))}"
+    )
+
+
+def _figures(family: Family, record: RunRecord) -> Iterable[Sequence[str]]:
+    for part in family.tasks:
+        line = record.validation("fused" if part.name == "reconstruct" else part.name)
+        figures = [number(line.get(f"validation/{key}")) for key in ("psnr", "ssim", "lpips")]
+        shown = [
+            _NOT_MEASURED if value is None else format(value, form)
+            for value, form in zip(figures, (".2f", ".4f", ".4f"), strict=True)
+        ]
+        yield _title(part.config), *shown, _count(line.get("validation/crops")), _count(line.get("step"))
+
+
+def _codes(family: Family, record: RunRecord) -> Iterable[Sequence[str]]:
+    config = family.parts[0].config
+    for name, (num, _) in zip(config.names(), config.codebooks, strict=True):
+        used, perplexity = (record.last("fused", f"{key}/{name}") for key in ("used", "perplexity"))
+        yield (
+            name,
+            f"{num:,}",
+            _NOT_MEASURED if used is None else f"{used:.0%}",
+            _NOT_MEASURED if perplexity is None else f"{perplexity:.0f}",
+        )
+
+
+def _title(config: NetworkConfig) -> str:
+    names = {"sr": f"super-resolution ×{config.scale}", "inpaint": "inpainting", "reconstruct": "reconstruction"}
+    return names[config.task]
+
+
+def _count(value: object) -> str:
+    found = number(value)
+    return _UNKNOWN if found is None else f"{round(found):,}"
+
+
+def _text(value: object) -> str:
+    return _UNKNOWN if value is None or value == "" else str(value)
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of GitHub's Markdown; every cell is text, whatever it holds."""
+    lines = [header, ["---"] * len(header), *([_cell(cell) for cell in row] for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _cell(text: str) -> str:
+    printable = "".join(char if char.isprintable() else " " for char in text)
+    return _MARKUP.sub(r"\\\1", " ".join(printable.split()))

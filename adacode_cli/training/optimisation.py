@@ -1,0 +1,187 @@
+"""One step of a run: losses, gradients, the discriminator's turn, averaged weights; and all of that as tensors to keep.
+
+Networks compute in the recipe's precision; codes are searched and averaged, and losses summed, in float32.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from adacode_cli.errors import TrainingError
+from adacode_cli.training.adversary import Adversary
+from adacode_cli.training.average import Average
+from adacode_cli.training.batches import Batch
+from adacode_cli.training.recipe import Optimiser, StageRecipe
+from adacode_cli.training.stages import Stage
+
+_SAME = "Go on with the shards and weights that it was begun with, or begin anew with --overwrite."
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+Counters = dict[str, int]
+
+
+def learning_rate(settings: Optimiser, step: int, progress: float) -> float:
+    """Linear warm-up over the first steps, then a cosine from `rate` to `final_share` times that."""
+    low = settings.final_share
+    cosine = low + (1 - low) * 0.5 * (1 + math.cos(math.pi * progress))
+    return settings.rate * cosine * min(1.0, (step + 1) / settings.warmup)
+
+
+def step_seed(seed: int, step: int) -> int:
+    """A seed for one step of a run, unlike those of other steps and runs."""
+    return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+class Optimisation:
+    """A stage with its Adam, its averaged weights and, where the recipe has one, its adversary."""
+
+    def __init__(self, stage: Stage, recipe: StageRecipe, seed: int, precision: str) -> None:
+        self.stage, self.recipe, self.seed = stage, recipe, seed
+        self._bf16 = precision == "bf16"
+        self.network = stage.network.train()
+        self._trained = stage.named_parameters()
+        settings = recipe.optimiser
+        self.optimiser = torch.optim.Adam([*self._trained.values()], settings.rate, settings.betas)
+        self.average = Average(self._of_network(), settings.ema)
+        self.adversary = Adversary(recipe, seed, stage.processes) if stage.loss.adversarial else None
+
+    def begin(self, draw: Callable[[int], Batch]) -> None:
+        """First values that depend on data; the same in every process."""
+        torch.manual_seed(step_seed(self.seed, 0))
+        with self._autocast():
+            self.stage.begin(draw)
+        self.stage.processes.share_state(self.network)
+        self.average = Average(self._of_network(), self.recipe.optimiser.ema)
+
+    def step(self, batch: Batch, step: int, progress: float) -> dict[str, Tensor]:
+        """One step (numbered from 0); returns its losses, and `gradient`, the norm before clipping."""
+        torch.manual_seed(step_seed(self.seed, step + 1))
+        rate = learning_rate(self.recipe.optimiser, step, progress)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        opponent = self.adversary if progress >= self.recipe.adversarial_from else None
+        with self._autocast():
+            terms, picture = self.stage.losses(batch)
+            if opponent is not None:
+                terms["adversarial"] = opponent.verdict(picture)
+            total = self.stage.total(terms)
+        norm = self._learn(total)
+        values = {"total": total.detach(), **{k: v.detach() for k, v in terms.items()}, "gradient": norm}
+        if opponent is not None:
+            with self._autocast():
+                loss = opponent.losses(batch.target_BCHW, picture)
+            values |= {"discriminator": loss.detach(), "discriminator_gradient": opponent.learn(loss)}
+        with self._autocast():
+            self.stage.after_step(step + 1, progress, batch)
+        self.average.update(self._of_network())
+        return self._of_all(values)
+
+    def result(self) -> dict[str, Tensor]:
+        """The network's state dict with averaged weights; what the stage does not train is bit for bit as it was."""
+        return {name: self.average.values.get(name, v.detach()) for name, v in self.network.state_dict().items()}
+
+    def state(self, *, slim: bool) -> tuple[dict[str, Tensor], Counters]:
+        """Everything that the next step depends on, by name, and counts. Slim: the averaged weights alone."""
+        if slim:
+            return _prefixed("network", self.result()), {}
+        tensors = _prefixed("network", self.network.state_dict()) | _prefixed("average", self.average.values)
+        tensors |= _prefixed("extra", self.stage.extra.state_dict())
+        tensors |= _prefixed("adam", _moments(self.optimiser, [*self._trained]))
+        tensors |= {f"usage.{k}": usage.state() for k, usage in enumerate(self.stage.usage)}
+        counters = {"average": self.average.updates, "adam": _steps(self.optimiser)}
+        if self.adversary is not None:
+            names = [name for name, _ in self.adversary.network.named_parameters()]
+            tensors |= _prefixed("discriminator", self.adversary.network.state_dict())
+            tensors |= _prefixed("discriminator_adam", _moments(self.adversary.optimiser, names))
+            counters["discriminator_adam"] = _steps(self.adversary.optimiser)
+        return tensors, counters
+
+    def load(self, tensors: Mapping[str, Tensor], counters: Counters) -> None:
+        """Takes over what `state` gave. From a slim state: weights alone, everything else begins anew.
+
+        Raises TrainingError where that was a state of another network.
+        """
+        network = _without(tensors, "network")
+        if _shapes(network) != _shapes(self.network.state_dict()):
+            raise TrainingError("the checkpoint is of another network", hint=_SAME)
+        own = self.network.state_dict()
+        frozen = [name for name in own if self.stage.frozen and name.startswith(self.stage.frozen)]
+        if not all(torch.equal(own[name].cpu(), network[name]) for name in frozen):
+            raise TrainingError("the checkpoint is over other codebooks or another decoder", hint=_SAME)
+        self.network.load_state_dict(network)
+        if not counters:
+            self.average = Average(self._of_network(), self.recipe.optimiser.ema)
+            return
+        for name, value in _without(tensors, "average").items():
+            self.average.values[name].copy_(value)
+        self.average.updates = counters["average"]
+        self.stage.extra.load_state_dict(_without(tensors, "extra"))
+        for k, usage in enumerate(self.stage.usage):
+            usage.load(tensors[f"usage.{k}"])
+        _restore_moments(self.optimiser, [*self._trained], _without(tensors, "adam"), counters["adam"])
+        if self.adversary is not None:
+            self.adversary.network.load_state_dict(_without(tensors, "discriminator"))
+            names = [name for name, _ in self.adversary.network.named_parameters()]
+            moments = _without(tensors, "discriminator_adam")
+            _restore_moments(self.adversary.optimiser, names, moments, counters["discriminator_adam"])
+
+    def _learn(self, total: Tensor) -> Tensor:
+        parameters = [*self._trained.values()]
+        self.optimiser.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        self.stage.processes.average_gradients(parameters)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.recipe.optimiser.clip)
+        self.optimiser.step()
+        return norm
+
+    def _of_all(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+        # Every process has seen its own part of the batch.
+        if self.stage.processes.world == 1:
+            return values
+        total = self.stage.processes.sum(torch.stack([value.float() for value in values.values()]))
+        return dict(zip(values, (total / self.stage.processes.world).unbind(), strict=True))
+
+    def _of_network(self) -> dict[str, Tensor]:
+        return {name: p.detach() for name, p in self._trained.items() if not name.startswith("extra.")}
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.stage.device.type, torch.bfloat16, enabled=self._bf16)
+
+
+def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
+
+
+def _without(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(f"{prefix}."): v for k, v in tensors.items() if k.startswith(f"{prefix}.")}
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in tensors.items()}
+
+
+def _moments(adam: torch.optim.Adam, names: list[str]) -> dict[str, Tensor]:
+    state = adam.state_dict()["state"]
+    return {f"{name}.{m}": state[i][m] for i, name in enumerate(names) if i in state for m in _MOMENTS}
+
+
+def _steps(adam: torch.optim.Adam) -> int:
+    state = adam.state_dict()["state"]
+    return int(state[0]["step"]) if state else 0
+
+
+def _restore_moments(adam: torch.optim.Adam, names: list[str], moments: Mapping[str, Tensor], steps: int) -> None:
+    if not steps:
+        return
+    parameters = adam.param_groups[0]["params"]
+    state = {
+        # In the parameter's own memory layout, as Adam would have made them: others are slower on CUDA.
+        i: {"step": torch.tensor(float(steps))}
+        | {m: torch.empty_like(parameter).copy_(moments[f"{name}.{m}"]) for m in _MOMENTS}
+        for i, (name, parameter) in enumerate(zip(names, parameters, strict=True))
+    }
+    adam.load_state_dict({"state": state, "param_groups": adam.state_dict()["param_groups"]})

@@ -1,0 +1,241 @@
+"""The whole of `train prepare`: one pass over the photographs, then the choices, then the shards.
+
+Each photograph is decoded once; only the few at hand are in memory. The same photographs, settings and libraries give
+the same bytes, for any number of workers and any order in which the file system lists files.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adacode_cli.errors import TrainingError, UsageError
+from adacode_cli.training.prepare.clusters import directions, k_means, standardised
+from adacode_cli.training.prepare.duplicates import duplicates
+from adacode_cli.training.prepare.examine import Describe, Examined, LeftOut, examine
+from adacode_cli.training.prepare.folder import SPOOL, OutputFolder
+from adacode_cli.training.prepare.manifest import manifest_of
+from adacode_cli.training.prepare.ordering import rank
+from adacode_cli.training.prepare.packing import TAR_END, Member, packed, shard_name, write_shard
+from adacode_cli.training.prepare.photos import category_of, find_photos
+from adacode_cli.training.prepare.selection import SplitCrops, validation_photos, within
+from adacode_cli.training.prepare.settings import PrepareSettings
+from adacode_cli.training.prepare.spool import Spool, SpooledCrop, spooling
+from adacode_cli.training.shards import SPLITS, SUFFIXES
+
+OnPhoto = Callable[[int, int, str], None]
+"""Told after each photograph: how many are done, of how many, and its path below the folder."""
+
+_MB = 10**6
+_LOOSER = "The limits are options: `adacode train prepare --help`."
+_REMEDIES = (
+    "Sort the photographs into one sub-folder for each category (PHOTOS/nature, PHOTOS/indoor, …), "
+    "or let categories be found: --categories 5."
+)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """path: the manifest's; manifest: its content."""
+
+    path: Path
+    manifest: dict[str, Any]
+
+
+@dataclass
+class _Pool:
+    """What the pass over the photographs leaves: who they are and where their crops wait."""
+
+    photos: list[Examined] = field(default_factory=list)
+    crops: dict[str, list[SpooledCrop]] = field(default_factory=dict)
+    left_out: list[LeftOut] = field(default_factory=list)
+
+    def drop(self, ones: Iterable[LeftOut]) -> None:
+        """Takes photographs out again."""
+        left_out = {one.file: one for one in ones}
+        self.photos = [photo for photo in self.photos if photo.file not in left_out]
+        self.left_out += left_out.values()
+
+
+def prepare(photos: Path, output: Path, settings: PrepareSettings, on_photo: OnPhoto | None = None) -> Prepared:
+    """Makes shards of the photographs below `photos` in the folder `output`.
+
+    Raises InputError without photographs, TrainingError where categories are missing or nothing usable is left,
+    WeightsError for --features, OutputError where the folder is in use or cannot be written. After an error or an
+    interruption the folder holds no manifest, or still the one from before with all its shards.
+    """
+    files = find_photos(photos)
+    if settings.categories is None and not any(category_of(file) for file in files):
+        raise TrainingError("has no sub-folders with photographs, so no categories", path=photos, hint=_REMEDIES)
+    describe = _describer(settings)
+    folder = OutputFolder(output, overwrite=settings.overwrite)
+    with spooling(output / SPOOL) as spool:
+        pool = _examined(photos, files, settings, describe=describe, spool=spool, on_photo=on_photo)
+        _drop_duplicates(pool, settings.limits.duplicate_bits)
+        categories = _categories(pool, photos, settings, files)
+        members, num_beyond = _chosen(pool, categories, settings)
+        return _written(folder, pool, settings, members=members, num_beyond=num_beyond, spool=spool)
+
+
+def _describer(settings: PrepareSettings) -> Describe | None:
+    if settings.categories is None:
+        return None
+    from adacode_cli.training.prepare.features import load_describer  # torch takes seconds to import
+
+    return load_describer(settings.features)
+
+
+def _examined(
+    folder: Path,
+    files: list[str],
+    settings: PrepareSettings,
+    *,
+    describe: Describe | None,
+    spool: Spool,
+    on_photo: OnPhoto | None,
+) -> _Pool:
+    pool = _Pool()
+    usable = [file for file in files if settings.categories is not None or category_of(file)]
+    for file in sorted(set(files) - set(usable)):
+        pool.left_out.append(LeftOut(file, "uncategorised", detail="lies in no sub-folder"))
+    tasks = (lambda file=file: examine(folder, file, settings, describe) for file in usable)
+    # Closed even where an interruption is on its way up: no thread works on for nobody.
+    with closing(_in_order(tasks, settings.workers)) as results:
+        for done, (file, result) in enumerate(zip(usable, results, strict=True), 1):
+            if isinstance(result, LeftOut):
+                pool.left_out.append(result)
+            else:
+                pool.crops[file] = spool.add(file, result.crops)
+                pool.photos.append(result.without_data())
+            if on_photo is not None:
+                on_photo(done, len(usable), file)
+    return pool
+
+
+def _in_order(tasks: Iterable[Callable[[], Examined | LeftOut]], workers: int) -> Generator[Examined | LeftOut]:
+    """Results in the order of the tasks, of which twice as many as there are workers are under way."""
+    executor = ThreadPoolExecutor(workers)
+    waiting: deque[Future[Examined | LeftOut]] = deque()
+    try:
+        for task in tasks:
+            waiting.append(executor.submit(task))
+            if len(waiting) >= 2 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def _drop_duplicates(pool: _Pool, most_bits: int) -> None:
+    found = duplicates(pool.photos, most_bits)
+    pool.drop(LeftOut(file, "duplicate", bits, most_bits, f"of {other}") for file, (other, bits) in found.items())
+
+
+def _categories(pool: _Pool, folder: Path, settings: PrepareSettings, files: list[str]) -> dict[str, str]:
+    """Photograph → category, of those that are left."""
+    if settings.categories is not None:
+        return _found(pool, folder, settings.categories, settings.seed)
+    named = {photo.file: str(category_of(photo.file)) for photo in pool.photos}
+    for category in sorted({c for file in files if (c := category_of(file))} - set(named.values())):
+        first = next(one for one in pool.left_out if category_of(one.file) == category)
+        what = f"has no photograph that can be used (the first, {first.file}, is {first.reason})"
+        raise TrainingError(what, path=folder / category, hint=f"Move the folder away. {_LOOSER}")
+    return named
+
+
+def _found(pool: _Pool, folder: Path, count: int, seed: int) -> dict[str, str]:
+    if len(pool.photos) < count:
+        what = f"holds {len(pool.photos)} usable photographs, too few for {count} categories"
+        raise TrainingError(what, path=folder, hint=f"Ask for fewer --categories. {_LOOSER}")
+    rows = np.stack([photo.features for photo in pool.photos if photo.features is not None])
+    labels = k_means(directions(standardised(rows)), count, seed)
+    # As many digits as it takes to sort by name.
+    digits = len(str(count))
+    return {photo.file: f"category-{label + 1:0{digits}d}" for photo, label in zip(pool.photos, labels, strict=True)}
+
+
+def _chosen(pool: _Pool, categories: dict[str, str], settings: PrepareSettings) -> tuple[dict[str, list[Member]], int]:
+    """Split → crops in the order of the shards, and how many crops --max-mb leaves out."""
+    sorted_out: dict[str, SplitCrops] = {}
+    for category in sorted(set(categories.values())):
+        own = [photo.file for photo in pool.photos if categories[photo.file] == category]
+        aside = validation_photos(own, settings.validation, settings.seed)
+        splits: SplitCrops = {split: [] for split in SPLITS}
+        for file in own:
+            splits["validation" if file in aside else "train"] += pool.crops[file]
+        sorted_out[category] = splits
+    before = _count(sorted_out)
+    if settings.max_mb is not None:
+        room = _room(settings.max_mb, settings.shard_mb)
+        sorted_out = within(room, sorted_out, settings.seed)
+        _require_fit(sorted_out, room, settings.max_mb)
+    members = {split: _shuffled(sorted_out, split, settings.seed) for split in SPLITS}
+    return members, before - _count(sorted_out)
+
+
+def _count(categories: dict[str, SplitCrops]) -> int:
+    return sum(len(crops) for splits in categories.values() for crops in splits.values())
+
+
+def _room(max_mb: float, shard_mb: float) -> int:
+    """Bytes for members when every shard's end is taken off; both splits may end with a shard that is not full."""
+    num_shards = int(max_mb / shard_mb) + 2
+    return max(0, int(max_mb * _MB) - num_shards * 2 * TAR_END)
+
+
+def _require_fit(categories: dict[str, SplitCrops], room: int, max_mb: float) -> None:
+    least = sum(crop.footprint(c) for c, splits in categories.items() for crops in splits.values() for crop in crops)
+    if least > room:
+        what = f"--max-mb {max_mb:g} has no room for one crop of each category and split"
+        raise UsageError(what, hint="Allow more megabytes, or choose smaller --shard-mb or --crop.")
+
+
+def _shuffled(categories: dict[str, SplitCrops], split: str, seed: int) -> list[Member]:
+    members = [Member(crop, category) for category, splits in categories.items() for crop in splits[split]]
+    return sorted(members, key=lambda m: rank(seed, "order", m.crop.file, m.crop.y, m.crop.x))
+
+
+def _written(
+    folder: OutputFolder,
+    pool: _Pool,
+    settings: PrepareSettings,
+    *,
+    members: dict[str, list[Member]],
+    num_beyond: int,
+    spool: Spool,
+) -> Prepared:
+    most = int(settings.shard_mb * _MB)
+    plan = [(split, i, group) for split in SPLITS for i, group in enumerate(packed(members[split], most))]
+    names = [shard_name(split, i) for split, i, _ in plan]
+    firsts = dict.fromkeys(SPLITS, 0)
+    shards = []
+    with _all_or_nothing(folder, names):
+        for name, (split, _, group) in zip(names, plan, strict=True):
+            suffix = SUFFIXES[settings.encoding]
+            entry = write_shard(folder.path / name, group, split=split, first=firsts[split], spool=spool, suffix=suffix)
+            shards.append(entry)
+            firsts[split] += len(group)
+        areas = {photo.file: photo.height * photo.width for photo in pool.photos}
+        dropped = {"flat": sum(photo.num_flat for photo in pool.photos), "beyond max_mb": num_beyond}
+        manifest = manifest_of(
+            settings, members=members, shards=shards, areas=areas, left_out=pool.left_out, left_out_crops=dropped
+        )
+        return Prepared(folder.finish(manifest), manifest)
+
+
+@contextmanager
+def _all_or_nothing(folder: OutputFolder, names: list[str]) -> Iterator[None]:
+    folder.begin(names)
+    try:
+        yield
+    except BaseException:
+        folder.give_up(names)
+        raise

@@ -1,0 +1,85 @@
+"""Which crops go where: training or validation, and which are left when all would be too many.
+
+Every choice follows from the seed and the photographs' names and sizes alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from adacode_cli.training.prepare.ordering import rank
+from adacode_cli.training.prepare.spool import SpooledCrop
+
+SplitCrops = dict[str, list[SpooledCrop]]
+"""Split ("train", "validation") → crops."""
+
+
+def validation_photos(files: Sequence[str], share: float, seed: int) -> frozenset[str]:
+    """The photographs of one category that training never sees: `share` of them, at least one of two or more."""
+    if len(files) < 2 or share == 0:
+        return frozenset()
+    count = min(max(1, round(share * len(files))), len(files) - 1)
+    return frozenset(sorted(files, key=lambda file: rank(seed, "validation", file))[:count])
+
+
+def by_turns(crops: Iterable[SpooledCrop], seed: int) -> list[SpooledCrop]:
+    """Crops so ordered that any beginning of the list holds as many photographs, as evenly, as it can.
+
+    First one crop of each photograph, then a second of each that has one, and so on.
+    """
+    photos: dict[str, list[SpooledCrop]] = {}
+    for crop in crops:
+        photos.setdefault(crop.file, []).append(crop)
+    turns: list[tuple[int, bytes, SpooledCrop]] = []
+    for file, own in photos.items():
+        own.sort(key=lambda crop: rank(seed, "crop", file, crop.y, crop.x))
+        turns += ((turn, rank(seed, "photo", file), crop) for turn, crop in enumerate(own))
+    return [crop for _, _, crop in sorted(turns, key=lambda entry: entry[:2])]
+
+
+def fair_level(sizes: Sequence[int], total: int) -> int:
+    """The most that every one may have so that all together have `total` at most; small ones leave room to others."""
+    left, waiting = total, sorted(sizes)
+    for i, size in enumerate(waiting):
+        level = left // (len(waiting) - i)
+        if size > level:
+            return level
+        left -= size
+    return max(sizes, default=0)
+
+
+def within(bound: int, categories: Mapping[str, SplitCrops], seed: int) -> dict[str, SplitCrops]:
+    """The crops that together take `bound` bytes of tar members at most, balanced over the categories.
+
+    Large categories lose crops until they are as large as the others; within one, training and validation lose the
+    same share, photographs with many crops lose theirs first, and one crop of each split is kept.
+    """
+    sizes = {c: sum(_footprint(crops, c) for crops in splits.values()) for c, splits in categories.items()}
+    level = fair_level(list(sizes.values()), bound)
+    return {c: _cut_down(splits, c, level, sizes[c], seed) for c, splits in categories.items()}
+
+
+def _cut_down(splits: SplitCrops, category: str, level: int, size: int, seed: int) -> SplitCrops:
+    if size <= level:
+        return splits
+    kept: SplitCrops = {}
+    left = level
+    # Validation first: the one crop that it keeps at least comes off training's share.
+    for split in sorted(splits, reverse=True):
+        wanted = left if split == "train" else level * _footprint(splits[split], category) // size
+        kept[split] = _beginning(by_turns(splits[split], seed), category, wanted)
+        left -= _footprint(kept[split], category)
+    return kept
+
+
+def _beginning(crops: list[SpooledCrop], category: str, most: int) -> list[SpooledCrop]:
+    used = 0
+    for i, crop in enumerate(crops):
+        used += crop.footprint(category)
+        if used > most and i > 0:
+            return crops[:i]
+    return crops
+
+
+def _footprint(crops: Iterable[SpooledCrop], category: str) -> int:
+    return sum(crop.footprint(category) for crop in crops)

@@ -1,0 +1,125 @@
+"""One training over one or many processes: what they share after every step, and nothing else.
+
+Many processes are Hugging Face Accelerate's matter (`accelerate launch -m adacode_cli train …`): it starts them, finds
+their devices and joins them. Gradients are averaged here after the backward pass instead of by a wrapper around the
+network, since a stage calls parts of networks, not one `forward`; the largest family's gradients are 230 MB.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from adacode_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+class Processes(Protocol):
+    """rank: number of this process, from 0; world: how many there are; device: where this one computes."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+    def average_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Replaces gradients by their means over all processes."""
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """N×… of every process → (world·N)×…, in the order of ranks; gradients pass."""
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Sum over all processes, without a gradient."""
+
+    def share_state(self, module: nn.Module) -> None:
+        """Gives every process the first one's parameters and buffers."""
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set in any process. All must ask at the same step."""
+
+
+class OneProcess:
+    """A process by itself: there is nobody to share with."""
+
+    rank, world = 0, 1
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def average_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Nothing to do."""
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """The rows themselves."""
+        return rows
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The values themselves."""
+        return values
+
+    def share_state(self, module: nn.Module) -> None:
+        """Nothing to do."""
+
+    def any(self, flag: bool) -> bool:
+        """The flag itself."""
+        return flag
+
+
+class ManyProcesses:
+    """Processes that Accelerate has joined."""
+
+    def __init__(self, accelerator: Accelerator) -> None:
+        self._accelerator = accelerator
+        self.rank, self.world = accelerator.process_index, accelerator.num_processes
+        self.device = accelerator.device
+
+    def average_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
+        """One reduction over all gradients, laid end to end."""
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        flat = torch.cat([g.flatten() for g in gradients])
+        flat = cast(Tensor, self._accelerator.reduce(flat, "mean"))
+        for gradient, mean in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
+            gradient.copy_(mean.view_as(gradient))
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """As the protocol says; a process's gradient is the sum of what all make of its rows."""
+        if not rows.requires_grad:
+            return cast(Tensor, self._accelerator.gather(rows))
+        from torch.distributed.nn.functional import all_gather
+
+        return torch.cat(all_gather(rows))  # type: ignore[no-untyped-call]
+
+    def sum(self, values: Tensor) -> Tensor:
+        """As the protocol says."""
+        return cast(Tensor, self._accelerator.reduce(values, "sum"))
+
+    def share_state(self, module: nn.Module) -> None:
+        """As the protocol says."""
+        with torch.no_grad():
+            for tensor in module.state_dict().values():
+                dist.broadcast(tensor, 0)
+
+    def any(self, flag: bool) -> bool:
+        """As the protocol says."""
+        return bool(self.sum(torch.tensor([int(flag)], device=self.device)))
+
+
+def joined(device: torch.device) -> Processes:
+    """The processes that a launcher has started this one among, or this one alone on `device`.
+
+    Raises UsageError where there are several and Accelerate is not installed.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return OneProcess(device)
+    try:
+        from accelerate import Accelerator
+    except ImportError as error:
+        hint = "Install it: pip install 'adacode-cli[train]'."
+        raise UsageError("several processes need the package accelerate", hint=hint) from error
+    return ManyProcesses(Accelerator(cpu=device.type == "cpu"))

@@ -1,0 +1,155 @@
+"""Every number of the three stages in one frozen tree, written beside its results and into the weights themselves.
+
+What does not change the result (threads, caches, how often something is logged or kept) is not part of it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+from adacode_cli.errors import UsageError
+from adacode_cli.training.degradation import DegradationSettings
+from adacode_cli.training.family import Family
+from adacode_cli.training.holes import HoleSettings
+
+# Windows of attention are 8 latent cells of 8 output pixels a side in both families.
+WINDOW_PX = 64
+# Each stage adds 32 bits of its own, and generators take 64.
+MOST_SEEDS = 2**32
+StageName = Literal["basis", "fuse", "restore"]
+STAGES: tuple[StageName, ...] = ("basis", "fuse", "restore")
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Factors of the loss terms; 0 switches a term off. Paper, section 3 and its published settings.
+
+    pixel: L1. perceptual: LPIPS. adversarial: hinge GAN. codebook: codes and features drawn to one another, of which
+    `commitment` is the features' part. semantic: codes tell a perceptual network's features (stages I, II).
+    feature: the clean picture's feature before the decoder; contrastive: restored and clean features (stage III).
+    """
+
+    pixel: float = 1.0
+    perceptual: float = 0.5
+    adversarial: float = 0.0
+    codebook: float = 1.0
+    commitment: float = 0.25
+    semantic: float = 0.0
+    feature: float = 0.1
+    contrastive: float = 0.0
+
+    def __post_init__(self) -> None:
+        wrong = [name for name, value in asdict(self).items() if not 0 <= value < math.inf]
+        if wrong:
+            raise UsageError(f"the weight of a loss is 0 or more: {', '.join(wrong)}")
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    """Adam, for the network and for the discriminator.
+
+    rate: learning rate; it rises over `warmup` steps, then falls on a cosine to `final_share` of itself (1: constant).
+    discriminator_rate: constant. clip: largest norm of a gradient. ema: decay a step of the averaged weights, which
+    are the result.
+    """
+
+    rate: float = 5e-4
+    discriminator_rate: float = 4e-4
+    betas: tuple[float, float] = (0.9, 0.99)
+    warmup: int = 100
+    final_share: float = 0.02
+    clip: float = 1.0
+    ema: float = 0.999
+
+    def __post_init__(self) -> None:
+        _refuse(
+            (
+                not 0 < self.rate < math.inf or not 0 < self.discriminator_rate < math.inf,
+                "rate, discriminator_rate: more than 0",
+            ),
+            (not all(0 <= b < 1 for b in self.betas), "betas are from 0 to below 1"),
+            (self.warmup < 1, "warmup is at least 1"),
+            (not 0 <= self.final_share <= 1, "final_share is from 0 to 1"),
+            (not 0 < self.clip < math.inf, "clip is more than 0"),
+            (not 0 <= self.ema < 1, "ema is from 0 to below 1"),
+        )
+
+
+@dataclass(frozen=True)
+class StageRecipe:
+    """One stage. Raises UsageError for values that no run can have.
+
+    batch: crops a step, of all processes together; patch: output pixels a side of a crop. The run ends after `steps`,
+    or after `minutes` where they are not 0, whichever comes first. adversarial_from: part of the run, 0 to 1, after
+    which the discriminator joins; discriminator_channels: its narrowest layer.
+    """
+
+    steps: int = 10_000
+    minutes: float = 0.0
+    batch: int = 16
+    patch: int = 128
+    adversarial_from: float = 0.5
+    discriminator_channels: int = 32
+    optimiser: Optimiser = field(default_factory=Optimiser)
+    loss: LossWeights = field(default_factory=LossWeights)
+
+    def __post_init__(self) -> None:
+        _refuse(
+            (self.patch < 1 or self.patch % WINDOW_PX != 0, f"patch {self.patch} is not a multiple of {WINDOW_PX}"),
+            (self.steps < 1 or self.batch < 1, "steps and batch are at least 1"),
+            (not 0 <= self.minutes < math.inf, "minutes are 0 or more"),
+            (not 0 <= self.adversarial_from <= 1, "adversarial_from is from 0 to 1"),
+            (self.discriminator_channels < 1, "a discriminator has at least one channel"),
+        )
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The whole training. Raises UsageError for values that no run can have.
+
+    preset: where it comes from. network: the family's shape. degradation, holes: how pictures are worn for stage III.
+    start_share: part of stage I that goes to an autoencoder on all categories, from which each one's own starts.
+    perceptual: name or file of the perceptual network, none if empty. precision: "bf16" or "fp32".
+    """
+
+    preset: str
+    network: Family
+    basis: StageRecipe = field(default_factory=StageRecipe)
+    fuse: StageRecipe = field(default_factory=StageRecipe)
+    restore: StageRecipe = field(default_factory=StageRecipe)
+    degradation: DegradationSettings = field(default_factory=DegradationSettings)
+    holes: HoleSettings = field(default_factory=HoleSettings)
+    start_share: float = 0.4
+    perceptual: str = ""
+    precision: Literal["bf16", "fp32"] = "fp32"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _refuse(
+            (not 0 <= self.start_share < 1, "start_share is from 0 to below 1"),
+            (not 0 <= self.seed < MOST_SEEDS, f"seed is from 0 to below {MOST_SEEDS}"),
+        )
+
+    def stage(self, name: StageName) -> StageRecipe:
+        """The part for one stage."""
+        part: StageRecipe = getattr(self, name)
+        return part
+
+    def with_stage(self, name: StageName, part: StageRecipe) -> Recipe:
+        """The same recipe with another part for one stage."""
+        changed: dict[str, Any] = {name: part}
+        return replace(self, **changed)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form, as `overrides.recipe_from` reads it."""
+        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return values
+
+
+def _refuse(*checks: tuple[bool, str]) -> None:
+    problems = [text for wrong, text in checks if wrong]
+    if problems:
+        raise UsageError(f"these training settings are impossible: {'; '.join(problems)}")

@@ -1,0 +1,127 @@
+"""A run as one HTML page that needs nothing else: no network, no script, no other file.
+
+Whatever comes from a run folder (names, settings, licences) is escaped. The same folder gives the same page.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+import cv2
+import numpy as np
+
+from adacode_cli.training.report import curves
+from adacode_cli.training.report.overview import read_picture
+from adacode_cli.training.report.page_style import STYLE
+from adacode_cli.training.report.panels import Section, panels, sections
+from adacode_cli.training.report.read import RunRecord, Sample, StageRecord
+from adacode_cli.training.report.summary import summary
+from adacode_cli.training.report.tables import codes_table, photographs_table, settings_tables, stages_table
+from adacode_cli.training.report.text import escaped
+
+_EARLIER_SAMPLES = 3
+_EARLIER_WIDTH_PX = 480
+_JPEG_QUALITY = 90
+_LARGEST_PNG_BYTES = 4_000_000
+
+
+def page_html(record: RunRecord) -> bytes:
+    """The page of a run as a UTF-8 HTML file. Raises UsageError where matplotlib is missing."""
+    curves.check_available()
+    name, parts = escaped(record.folder.resolve().name), sections(record)
+    body = [f"<h1>Training run {name}</h1>", f"<p>{escaped(_state(record))}</p>"]
+    body += [f'<p class="note">{escaped(note)}</p>' for note in record.notes]
+    body += [_contents(parts), stages_table(record.stages)]
+    for number, section in enumerate(parts, 1):
+        body += _section(section, number)
+    body += ['<h2 id="photographs">Photographs</h2>', photographs_table(record.shards)]
+    body += ['<h2 id="settings">Settings</h2>', settings_tables(record.recipe)]
+    lines = "\n".join(body)
+    head = (
+        '<meta charset="utf-8">\n<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>Training run {name}</title>\n<style>{STYLE}</style>"
+    )
+    text = f'<!DOCTYPE html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n{lines}\n</body>\n</html>\n'
+    return text.encode("utf-8")
+
+
+def _state(record: RunRecord) -> str:
+    going_on = [stage.name for stage in record.stages if not stage.finished]
+    when = datetime.fromtimestamp(max(stage.updated for stage in record.stages), UTC)
+    state = "All stages are finished." if not going_on else f"Not finished: {', '.join(going_on)}."
+    return f"{state} The last log line was written on {when:%Y-%m-%d at %H:%M} UTC."
+
+
+def _contents(parts: Sequence[Section]) -> str:
+    links = [(f"stage-{number}", section.title) for number, section in enumerate(parts, 1)]
+    links += [("photographs", "Photographs"), ("settings", "Settings")]
+    items = "".join(f'<li><a href="#{anchor}">{escaped(title)}</a></li>' for anchor, title in links)
+    return f'<nav aria-label="Sections"><ul>{items}</ul></nav>'
+
+
+def _section(section: Section, number: int) -> Iterator[str]:
+    yield f'<section>\n<h2 id="stage-{number}">{escaped(section.title)}</h2>'
+    for stage in section.stages:
+        for warning in summary(stage).warnings():
+            yield f'<p class="warning"><strong>Warning:</strong> {escaped(f"{stage.name} {warning}")}</p>'
+    yield '<div class="curves">'
+    for panel in panels(section):
+        names = ", ".join(line.label for line in panel.lines if line.label)
+        text = f"Curve over the steps: {panel.title}" + (f" ({names})" if names else "")
+        yield _picture("image/svg+xml", curves.svg(panel), text)
+    yield "</div>"
+    yield codes_table(section.stages)
+    for stage in section.stages:
+        yield from _samples(stage)
+    yield "</section>"
+
+
+def _samples(stage: StageRecord) -> Iterator[str]:
+    if not stage.samples:
+        return
+    *earlier, latest = stage.samples
+    yield f"<h3>Samples of {escaped(stage.name)}</h3>"
+    whole = _whole(latest, stage.name)
+    yield f'<figure class="sheet">{whole}<figcaption>Step {latest.step}: input | output | target</figcaption></figure>'
+    if not earlier:
+        return
+    count = min(_EARLIER_SAMPLES, len(earlier))
+    yield '<div class="earlier">'
+    for number in range(count):
+        sample = earlier[number * len(earlier) // count]
+        yield f"<figure>{_small(sample, stage.name)}<figcaption>Step {sample.step}</figcaption></figure>"
+    yield "</div>"
+
+
+def _whole(sample: Sample, name: str) -> str:
+    """Every pixel as it is; a very large sheet as JPEG, so that the page can still be sent."""
+    picture = read_picture(sample.path)
+    if picture is None:
+        return "<p>The sample is damaged.</p>"
+    bgr = np.ascontiguousarray(picture[..., ::-1])
+    kind, data = "image/png", cv2.imencode(".png", bgr)[1].tobytes()
+    if len(data) > _LARGEST_PNG_BYTES:
+        kind, data = "image/jpeg", _jpeg(bgr)
+    return _picture(kind, data, f"Samples of {name} after {sample.step} steps", picture.shape)
+
+
+def _small(sample: Sample, name: str) -> str:
+    picture = read_picture(sample.path)
+    if picture is None:
+        return "<p>The sample is damaged.</p>"
+    factor = min(1.0, _EARLIER_WIDTH_PX / picture.shape[1])
+    size = (max(1, round(picture.shape[1] * factor)), max(1, round(picture.shape[0] * factor)))
+    small = cv2.resize(np.ascontiguousarray(picture[..., ::-1]), size, interpolation=cv2.INTER_AREA)
+    return _picture("image/jpeg", _jpeg(small), f"Samples of {name} after {sample.step} steps", small.shape)
+
+
+def _jpeg(bgr: np.ndarray) -> bytes:
+    return bytes(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1].tobytes())
+
+
+def _picture(kind: str, data: bytes, text: str, shape: Sequence[int] | None = None) -> str:
+    size = f' width="{shape[1]}" height="{shape[0]}"' if shape else ""
+    content = base64.b64encode(data).decode("ascii")
+    return f'<img alt="{escaped(text)}"{size} src="data:{kind};base64,{content}">'

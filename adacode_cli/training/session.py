@@ -1,0 +1,155 @@
+"""One sitting of training: stages one after another, each begun, gone on with or found finished, until told to stop."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from zlib import crc32
+
+from torch import Tensor
+
+from adacode_cli.checkpoints.format import Provenance, Weights, read_weights, write_weights
+from adacode_cli.errors import UsageError
+from adacode_cli.evaluation.perceptual import PerceptualNetwork
+from adacode_cli.training.batches import BEGINNING, BatchMaker, ordered
+from adacode_cli.training.codebook_training import health_warning
+from adacode_cli.training.data import Data, Task
+from adacode_cli.training.loop import LogLine, Pace, Point, run_loop
+from adacode_cli.training.optimisation import Optimisation, step_seed
+from adacode_cli.training.processes import Processes
+from adacode_cli.training.recipe import Recipe, StageName, StageRecipe
+from adacode_cli.training.run_folder import RunFolder
+from adacode_cli.training.stages import Ground, Stage
+from adacode_cli.training.tensorboard import TensorBoard
+from adacode_cli.training.validation import Validation
+from adacode_cli.training.watch import Silence, Watch
+
+
+@dataclass(frozen=True)
+class Telling:
+    """Whom to tell of lines of the log (with the stage's name) and of notes; whether somebody wants it to stop."""
+
+    on_log: Callable[[str, LogLine], None] = lambda _name, _line: None
+    on_note: Callable[[str], None] = lambda _: None
+    stop: Callable[[], bool] = lambda: False
+
+
+@dataclass
+class Session:
+    """What all stages of one command share.
+
+    written: weights that this session finished, in their order. stopped: the stage that was left unfinished, if any.
+    """
+
+    folder: RunFolder
+    data: Data
+    recipe: Recipe
+    processes: Processes
+    perceptual: PerceptualNetwork | None
+    provenance: Provenance
+    pace: Pace = field(default_factory=Pace)
+    telling: Telling = field(default_factory=Telling)
+    tensorboard: TensorBoard | None = None
+    written: list[str] = field(default_factory=list)
+    stopped: str | None = None
+
+    def ground(self, stage: StageName) -> Ground:
+        """What a stage of that kind works with."""
+        return Ground(self.recipe.stage(stage).loss, self.perceptual, self.processes)
+
+    def seed(self, name: str) -> int:
+        """A seed for the stage of that name alone."""
+        return step_seed(self.recipe.seed, crc32(name.encode()))
+
+    def finished(self, name: str) -> Weights | None:
+        """What an earlier session finished under that name, where it is to be taken over."""
+        if not self.folder.resume or self.folder.state(name) != "finished":
+            return None
+        return read_weights(self.folder.weights(name))
+
+    def train(
+        self, name: str, kind: StageName, stage: Stage, task: Task, length: StageRecipe | None = None
+    ) -> dict[str, Tensor] | None:
+        """Trains a stage to its end and writes its weights, or to where it must stop and writes a checkpoint.
+
+        length: this stage's settings where it has but a part of the recipe's steps. Returns the resulting state dict,
+        None where it was stopped. Raises TrainingError, and OutputError where the disk refuses.
+        """
+        settings = length or self.recipe.stage(kind)
+        _require_divisible(settings, self.processes)
+        optimisation = Optimisation(stage, settings, self.seed(name), self.recipe.precision)
+        batches = self.data.batches(task, self.recipe, settings, self.seed(name))
+        found = self.folder.read_checkpoint(name, kind, self.recipe, self.data.identity)
+        steps = 0 if found is None else found.steps
+        if self._leads:
+            self.folder.make()
+            if found is None:
+                self.folder.begin_anew(name)
+            self.folder.describe(self.recipe, kind, json.loads(json.dumps(dict(self.data.shards.manifest))))
+            self.folder.begin_log(name, steps)
+        if found is None:
+            optimisation.begin(lambda i: batches(i, BEGINNING).to(stage.device))
+        else:
+            optimisation.load(found.tensors, found.counters)
+        before = 0.0 if found is None else found.seconds
+        ended = self._run(name, optimisation, batches, task, Point(steps, before))
+        if ended:
+            return self._finish(name, stage, optimisation.result())
+        self.stopped = name
+        return None
+
+    def _run(self, name: str, optimisation: Optimisation, make: BatchMaker, task: Task, point: Point) -> bool:
+        watcher = self._watch(name, optimisation, task) if self._leads else Silence()
+        workers = 0 if self.data.cache == "device" else self.data.workers
+        with closing(ordered(make, point.steps, workers)) as batches:
+            return run_loop(optimisation, batches, watcher, self.pace, point=point, stop=self.telling.stop)
+
+    def _watch(self, name: str, optimisation: Optimisation, task: Task) -> Watch:
+        return Watch(
+            name=name,
+            folder=self.folder,
+            optimisation=optimisation,
+            recipe=self.recipe,
+            data=self.data.identity,
+            validation=self._validation(task),
+            tensorboard=self.tensorboard,
+            on_log=self.telling.on_log,
+        )
+
+    def _finish(self, name: str, stage: Stage, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        if self._leads:
+            provenance = replace(self.provenance, recipe=json.dumps(self.recipe.to_dict(), sort_keys=True))
+            write_weights(self.folder.weights(name), Weights("whole", stage.network.config, provenance, state))
+            self.folder.checkpoint(name).unlink(missing_ok=True)
+            self.written.append(name)
+            self._warn_of_idle_codes(name, stage)
+        self.processes.any(False)  # none goes on before the file is there, which the next stage may read
+        return state
+
+    def _warn_of_idle_codes(self, name: str, stage: Stage) -> None:
+        if stage.frozen:
+            return  # what a later stage chooses among frozen codes is its own affair
+        single = len(stage.usage) == 1
+        for basis, usage in zip(stage.network.config.names(), stage.usage, strict=True):
+            warning = health_warning(name if single else basis, usage.used, len(usage.share))
+            if warning:
+                self.telling.on_note(f"warning: {warning}")
+
+    def _validation(self, task: Task) -> Validation | None:
+        batches = self.data.validation(task, self.recipe)
+        return Validation(batches, self.perceptual, self.recipe.precision == "bf16") if batches else None
+
+    @property
+    def _leads(self) -> bool:
+        return self.processes.rank == 0
+
+
+def _require_divisible(settings: StageRecipe, processes: Processes) -> None:
+    world = processes.world
+    if settings.batch % world:
+        what = f"a batch of {settings.batch} crops cannot be shared by {world} processes"
+        raise UsageError(what, hint="Choose a --batch that they can share evenly.")
+    if settings.minutes and world > 1:
+        raise UsageError("--minutes is for one process", hint="Use --steps, and --time-limit to stop in time.")

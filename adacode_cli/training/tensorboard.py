@@ -1,0 +1,89 @@
+"""Training logs for TensorBoard: one folder of event files for each name, resumed runs without doubled steps.
+
+TensorBoard is optional; nothing here imports it before a writer is wanted.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adacode_cli.atomic import reason
+from adacode_cli.errors import OutputError, UsageError
+from adacode_cli.training.log_keys import STEP, group_of
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+SAMPLES_TAG = "samples"
+
+
+def available() -> bool:
+    """Whether the package tensorboard is installed."""
+    return importlib.util.find_spec("tensorboard") is not None
+
+
+def tag_of(key: str) -> str:
+    """What TensorBoard calls a key of a log line: "pixel" → "loss/pixel", "used/sky" → "codes/used/sky"."""
+    group, name = group_of(key)
+    return f"{group}/{name}" if name else str(group)
+
+
+class TensorBoard:
+    """Writes log lines and samples below `folder`, those of NAME into folder/NAME. Close it when training ends.
+
+    What an earlier run wrote under a name at or after the first step of this one is hidden from then on, so that a
+    run that went on from a checkpoint has each step once. Raises UsageError where tensorboard is not installed,
+    OutputError where the disk refuses.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        if not available():
+            raise UsageError("tensorboard is not installed", hint="Run: pip install 'adacode-cli[train]'")
+        self._folder = folder
+        self._writers: dict[str, SummaryWriter] = {}
+
+    def log(self, name: str, line: Mapping[str, float]) -> None:
+        """Writes every value of a log line but "step" as a scalar at that step; see `tag_of` for their names."""
+        step = int(line[STEP])
+        with self._telling_refusals():
+            writer = self._writer(name, step)
+            for key, value in line.items():
+                if key != STEP:
+                    writer.add_scalar(tag_of(key), value, step)
+            writer.flush()
+
+    def samples(self, name: str, step: int, picture: NDArray[np.uint8]) -> None:
+        """Writes an H×W×3 uint8 RGB picture, such as a sample sheet, after so many steps."""
+        with self._telling_refusals():
+            writer = self._writer(name, step)
+            writer.add_image(SAMPLES_TAG, picture, step, dataformats="HWC")
+            writer.flush()
+
+    def close(self) -> None:
+        """Writes what is waiting and ends all event files. More may be logged afterwards, into new files."""
+        writers, self._writers = self._writers, {}
+        with self._telling_refusals():
+            for writer in writers.values():
+                writer.close()
+
+    def _writer(self, name: str, step: int) -> SummaryWriter:
+        from torch.utils.tensorboard import SummaryWriter
+
+        if name not in self._writers:
+            self._writers[name] = SummaryWriter(self._folder / name, purge_step=step)
+        return self._writers[name]
+
+    @contextmanager
+    def _telling_refusals(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            hint = "Make room for it, or train without TensorBoard."
+            raise OutputError(f"cannot be written: {reason(error)}", path=self._folder, hint=hint) from error

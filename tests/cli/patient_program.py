@@ -1,0 +1,58 @@
+"""A program that works in steps until its patience is over; the test tells it, through its arguments, how.
+
+    patient_program.py MODE [LIMIT]      MODE: prepare, work, deaf, nested
+
+It writes a line to standard output whenever something happens. In `prepare` it never asks; in `deaf` it asks once and
+then works on a single step without end; in `nested` it asks outside of the block as well.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from adacode_cli.cli.patience import Patience
+
+
+def say(text: str) -> None:
+    """One line, at once."""
+    print(text, flush=True)
+
+
+def forever() -> None:
+    """A step without end."""
+    while True:
+        time.sleep(0.01)
+
+
+def main(mode: str, limit: str = "") -> int:
+    """Exit status 0 for what was asked to stop, 3 for KeyboardInterrupt."""
+    patience = Patience(float(limit) if limit else None, lambda: say("told"))
+    try:
+        with patience.listening():
+            if mode == "prepare":
+                say("ready")
+                forever()
+            assert not patience.over()
+            say("ready")
+            if mode == "deaf":
+                forever()
+            while not patience.over():
+                time.sleep(0.01)
+    except KeyboardInterrupt:
+        say(f"KeyboardInterrupt {patience.interrupted}")
+        return 3
+    finally:
+        say("tidied up")
+    say(f"stopped {patience.interrupted} {patience.over()}")
+    if mode == "nested":
+        try:
+            say("outside")
+            forever()
+        except KeyboardInterrupt:
+            say("as before")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

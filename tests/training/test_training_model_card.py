@@ -1,0 +1,213 @@
+"""A model card says what the run recorded, in valid Markdown, and calls the rest unknown."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from finished_run import LOGS, MANIFEST, PROVENANCE, RECIPE, network_of, save_record
+from hypothesis import example, given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from adacode_cli.errors import TrainingError
+from adacode_cli.training.model_card import Family, Part, model_card
+from adacode_cli.training.run_record import RunRecord, mapping, number, read_run_record
+from adacode_cli.version import __version__
+
+HEADINGS = [
+    "The mine weights",
+    "Files",
+    "How to use",
+    "Training data",
+    "How it was trained",
+    "Validation",
+    "Use of the codes",
+    "Limits",
+]
+NOTHING = RunRecord(None, None, {})
+WHOLE = RunRecord(RECIPE, MANIFEST, {name: tuple(lines) for name, lines in LOGS.items()})
+PARTS = {"basis": "fused", "fused": "fused", "reconstruct": "fused", "sr-x2": "sr-x2", "sr-x4": "sr-x4"}
+FAMILY = Family(
+    "mine",
+    [
+        Part(name, f"mine-{name}.safetensors", 1000 + i, 2000000 + i, network_of(source).config)
+        for i, (name, source) in enumerate(PARTS.items())
+    ],
+    "fp16",
+    PROVENANCE,
+)
+
+
+def parsed(card: str) -> tuple[list[str], list[list[list[str]]]]:
+    """A card as CommonMark with tables reads it: its headings, and each table as rows of cells."""
+    tokens = MarkdownIt("commonmark").enable("table").parse(card)
+    headings, tables, at = [], [], None
+    for token in tokens:
+        if token.type == "table_open":
+            tables.append([])
+        elif token.type == "tr_open":
+            tables[-1].append([])
+        elif token.type in ("heading_open", "th_open", "td_open"):
+            at = token.type
+        elif token.type == "inline" and at:
+            assert {child.type for child in token.children} <= {"text", "code_inline"}, token.content
+            text = "".join(child.content for child in token.children)
+            (headings if at == "heading_open" else tables[-1][-1]).append(text)
+            at = None
+    return headings, tables
+
+
+def tables_of(record: RunRecord, family: Family = FAMILY) -> list[list[list[str]]]:
+    headings, tables = parsed(model_card(family, record))
+    assert headings == HEADINGS
+    for table in tables:
+        assert len({len(row) for row in table}) == 1
+    return tables
+
+
+def test_everything_that_was_recorded_is_told():
+    summary, files, data, crops, runs, validation, codes = tables_of(WHOLE)
+    assert dict(summary[1:]) == {
+        "licence": "Apache-2.0",
+        "stored as": "safetensors, fp16",
+        "trained on": "4 pictures",
+        "trained with": "adacode 0.1.0",
+        "bundled with": f"adacode {__version__}",
+        "preset": "small",
+        "seed": "7",
+        "precision": "bf16",
+        "perceptual network in training": "lpips-vgg.safetensors",
+    }
+    assert [row[0] for row in files[1:]] == [f"mine-{name}.safetensors" for name in PARTS]
+    assert files[5] == [
+        "mine-sr-x4.safetensors",
+        "super-resolution ×4: what this task has of its own",
+        "2,000,004",
+        "1,004",
+    ]
+    assert dict(data[1:]) == {
+        "photographs": "1,234",
+        "megapixels": "57",
+        "source": "a camera",
+        "licence of the photographs": "CC0-1.0",
+        "side of a stored crop (px)": "512",
+        "photographs left out": "5 blurred, 17 small",
+    }
+    assert crops[1:] == [["ground", "40", "3"], ["sky", "2,000", "8"]]
+    assert runs[1:] == [
+        ["basis-start", "4", "0.5", "3", "64", "pixel 1, codebook 0.5"],
+        ["basis-ground", "5", "1.5", "3", "64", "pixel 1, codebook 0.5"],
+        ["basis-sky", "6", "2.0", "3", "64", "pixel 1, codebook 0.5"],
+        ["fused", "10", "1.0", "5", "128", "pixel 1"],
+        ["sr-x2", "50", "1.0", "6", "192", "feature 0.125"],
+        ["sr-x4", "250", "6.1", "6", "192", "feature 0.125"],
+    ]
+    assert validation[1:] == [
+        ["reconstruction", "11.00", "not measured", "not measured", "unknown", "5"],
+        ["super-resolution ×2", "not measured", "not measured", "not measured", "unknown", "unknown"],
+        ["super-resolution ×4", "25.68", "0.6543", "0.3000", "unknown", "200"],
+    ]
+    assert codes[1:] == [["ground", "6", "50%", "3"], ["sky", "5", "100%", "not measured"]]
+    card = model_card(FAMILY, WHOLE)
+    assert "The shards hold 11 crops back for it." in card
+    assert "    adacode sr photos --weights DIR/mine-sr-x4.safetensors\n" in card
+    assert "adacode inpaint" not in card  # the family has no such task
+    assert "/home/someone" not in card
+
+
+def test_what_was_not_recorded_is_called_unknown():
+    family = replace(FAMILY, provenance=replace(PROVENANCE, licence="", trained_on=""))
+    summary, files, runs, validation, codes = tables_of(NOTHING, family)
+    assert dict(summary[1:])["licence"] == "not stated"
+    assert dict(summary[1:])["preset"] == dict(summary[1:])["trained on"] == "unknown"
+    assert len(files) == 1 + len(PARTS)
+    assert [row[0] for row in runs[1:]] == ["basis-ground", "basis-sky", "fused", "sr-x2", "sr-x4"]
+    assert {cell for row in runs[1:] for cell in row[1:]} == {"unknown"}
+    assert {cell for row in validation[1:] for cell in row[1:4]} == {"not measured"}
+    assert {cell for row in codes[1:] for cell in row[2:]} == {"not measured"}
+    card = model_card(family, NOTHING)
+    assert "Unknown: the run kept no manifest of its photographs." in card
+    assert "How many crops were held back is unknown." in card
+
+
+def test_the_number_of_validation_crops_is_the_logs():
+    line = {"step": 3, "validation/psnr": 20, "validation/crops": 64}
+    assert tables_of(RunRecord(None, None, {"sr-x2": (line,)}))[3][2] == [
+        "super-resolution ×2",
+        "20.00",
+        "not measured",
+        "not measured",
+        "64",
+        "3",
+    ]
+
+
+@given(text=st.text() | st.text("\\`*_[]()<>|&;~#!-+=.:/ ab1\n"))
+@example("a | b").via("would part the cell")
+@example("<b>*a* _b_ `c` [d](e) &amp; ~~f~~ \\| http://g.h")
+def test_any_text_stays_text_in_its_cell(text):
+    manifest = MANIFEST | {"source": text, "crops": {"train": {text: 4}, "validation": {}}}
+    _, _, data, crops, *_ = tables_of(RunRecord(RECIPE, manifest, {}))
+    shown = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    assert dict(data[1:])["source"] == (shown or ("" if text else "unknown"))
+    assert crops[1] == [shown, "4", "0"]
+    model_card(FAMILY, RunRecord(RECIPE, manifest, {})).encode()
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def objects(*keys: str) -> st.SearchStrategy[dict]:
+    return st.dictionaries(st.sampled_from(keys), json_values)
+
+
+@given(
+    recipe=objects("preset", "seed", "basis", "fuse", "restore", "perceptual"),
+    stage=objects("batch", "patch", "loss"),
+    manifest=objects("photographs", "megapixels", "licence", "crops", "left_out"),
+    crops=objects("train", "validation"),
+    line=objects("step", "seconds", "validation/psnr", "validation/crops", "used/sky", "perplexity/ground"),
+)
+def test_a_strange_record_makes_a_card_all_the_same(recipe, stage, manifest, crops, line):
+    record = RunRecord(recipe | {"fuse": stage}, manifest | {"crops": crops}, {"fused": (line,)})
+    card = model_card(FAMILY, record)
+    assert parsed(card)[0] == HEADINGS
+    assert model_card(FAMILY, record) == card
+
+
+def test_a_record_is_read_from_a_folder_and_half_a_line_passed_over(tmp_path):
+    save_record(tmp_path)
+    (tmp_path / "inpaint.jsonl").write_bytes(b'\xff\n[1]\n3\n\n{"step": 2, "seconds": NaN}\n')
+    record = read_run_record(tmp_path)
+    assert model_card(FAMILY, record) == model_card(FAMILY, WHOLE)
+    assert (record.last("inpaint", "step"), record.last("inpaint", "seconds")) == (2, None)
+    assert len(record.logs["sr-x4"]) == len(LOGS["sr-x4"])
+    assert read_run_record(tmp_path / "nowhere") == NOTHING
+
+
+@pytest.mark.parametrize("name", ["recipe.json", "shards.json"])
+@pytest.mark.parametrize("data", [b"{", b"\xff", b"[]", b"null"])
+def test_a_damaged_record_is_named(tmp_path, name, data):
+    save_record(tmp_path)
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(TrainingError, match="JSON") as caught:
+        read_run_record(tmp_path)
+    assert caught.value.path == tmp_path / name
+    assert caught.value.hint
+
+
+@given(value=json_values)
+def test_numbers_and_objects_are_told_from_all_else(value):
+    again = json.loads(json.dumps(value))
+    assert mapping(again) == (again if isinstance(again, dict) else {})
+    found = number(again)
+    assert found is None or (f"{found / 60:.1f}" and f"{round(found):,}")
+    assert number(True) is None
+    assert number(float("inf")) is number(float("nan")) is number(10**400) is None
+    assert number(0) == 0

@@ -1,0 +1,176 @@
+"""Scores on crops held back: always the same crops, worn the same way, never those that are learnt from."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from tiny_families import packed, plain
+from tiny_shards import save_shards
+from torch import nn
+
+from adacode_cli.evaluation.metrics import perceptual_distance, psnr_in_hole, psnr_luma, ssim_luma
+from adacode_cli.model.network import Restoration
+from adacode_cli.training import crops as crops_module
+from adacode_cli.training.batches import Batch, clean_samples, degraded_samples, degraded_side, holed_samples, painted
+from adacode_cli.training.crops import Contents, HostCrops
+from adacode_cli.training.degradation import MODERATE
+from adacode_cli.training.holes import MIXED
+from adacode_cli.training.initialise import fresh_network
+from adacode_cli.training.shards import Shards, read_crop
+from adacode_cli.training.validation import NUM_CROPS, Validation, validation_batches
+
+EQUAL_DB = 148.13  # PSNR of equal pictures
+KINDS = ["clean", "sr", "mask", "white"]
+
+
+def sample_maker(kind: str, patch: int):
+    def make(contents: Contents):
+        crops = HostCrops(contents, keep=False, workers=1)
+        if kind == "sr":
+            return degraded_samples(crops, patch, 2, MODERATE)
+        return clean_samples(crops, patch) if kind == "clean" else holed_samples(crops, patch, MIXED)
+
+    return make
+
+
+def chosen(folder, kind: str = "clean", category: str | None = None, patch: int = 64) -> list[Batch]:
+    side = degraded_side(patch, 2) if kind == "sr" else patch
+    held_out = Contents(Shards(folder), "validation")
+    return validation_batches(held_out, sample_maker(kind, patch), side, category, mask_channel=kind == "mask")
+
+
+class Answer(nn.Module):
+    """Stands where the network stands: its answer is what it was told for that very input, plus its only weight."""
+
+    def __init__(self, batches: list[Batch]) -> None:
+        super().__init__()
+        self.offset = nn.Parameter(torch.zeros(1))
+        self.known = [(b.input_BCHW, b.target_BCHW) for b in batches]
+
+    def forward(self, image_BCHW: torch.Tensor) -> Restoration:
+        for seen, target in self.known:
+            if torch.equal(seen, image_BCHW):
+                return Restoration(target + self.offset, (), torch.zeros(1))
+        raise AssertionError("a picture that is not one of the chosen ones")
+
+
+class Difference:
+    """A perceptual distance in place of a network's: the mean difference."""
+
+    device = torch.device("cpu")
+
+    def __call__(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return (x - y).abs().mean((1, 2, 3))
+
+
+def measured(batches: list[Batch], offset: float = 0.0, perceptual=None):
+    network = Answer(batches)
+    weights = {"offset": torch.full((1,), offset)}
+    return Validation(batches, perceptual, bf16=False).measure(network, weights)
+
+
+def test_the_chosen_crops_are_the_middles_of_each_category_in_turn(tmp_path):
+    folder = save_shards(tmp_path / "shards", 160, 1, 3)
+    held_out = Shards(folder).crops("validation")
+    middles = {i: read_crop(crop)[48:112, 48:112] for i, crop in enumerate(held_out)}
+    pixels = [(b.target_BCHW[0] * 255).round().to(torch.uint8).permute(1, 2, 0).numpy() for b in chosen(folder)]
+    order = [next(i for i, middle in middles.items() if np.array_equal(p, middle)) for p in pixels]
+    assert order == [0, 3, 1, 4, 2, 5]
+    assert [held_out[i].category for i in order] == ["ground", "sky"] * 3
+    for a, b in zip(chosen(folder, category="sky"), chosen(folder)[1::2], strict=True):
+        assert torch.equal(a.target_BCHW, b.target_BCHW)
+
+
+def test_there_is_a_most_of_crops_and_all_categories_are_among_them(tmp_path):
+    folder = save_shards(tmp_path / "shards", 64, 1, NUM_CROPS)
+    assert len(chosen(folder)) == NUM_CROPS
+    assert len(chosen(folder, category="sky")) == NUM_CROPS
+
+
+@pytest.mark.parametrize("category", [None, "sky"])
+def test_there_are_none_where_none_were_held_back(tmp_path, category):
+    assert chosen(save_shards(tmp_path / "shards", 64, 1, 0), category=category) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_choice_and_its_wear_are_fixed_and_one_picture_a_batch(shards, kind):
+    batches, again = chosen(shards, kind), chosen(shards, kind)
+    assert len(batches) == 2
+    for a, b in zip(batches, again, strict=True):
+        assert torch.equal(a.input_BCHW, b.input_BCHW)
+        assert torch.equal(a.target_BCHW, b.target_BCHW)
+        low = 32 if kind == "sr" else 64
+        assert a.input_BCHW.shape == (1, 4 if kind == "mask" else 3, low, low)
+        assert a.target_BCHW.shape == (1, 3, 64, 64)
+        if kind in ("mask", "white"):
+            assert torch.equal(a.hole_B1HW, b.hole_B1HW)
+            expected = painted(a.target_BCHW, a.hole_B1HW, mask_channel=kind == "mask")
+            assert torch.equal(a.input_BCHW, expected)
+        else:
+            assert a.hole_B1HW is None
+            assert torch.equal(a.input_BCHW, a.target_BCHW) == (kind == "clean")
+
+
+def test_crops_to_train_on_are_never_read(shards, monkeypatch):
+    read = []
+    monkeypatch.setattr(crops_module, "read_crop", lambda crop: read.append(crop) or read_crop(crop))
+    for kind in KINDS:
+        chosen(shards, kind)
+    assert {crop.shard.name for crop in read} == {"validation-000000.tar"}
+    assert len(read) == 2 * len(KINDS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_perfect_network_has_the_best_scores_and_a_worse_one_lower_ones(shards, kind):
+    batches = chosen(shards, kind)
+    best, pictures = measured(batches, perceptual=Difference())
+    assert best["validation/psnr"] == pytest.approx(EQUAL_DB, abs=0.01)
+    assert best["validation/ssim"] == pytest.approx(1)
+    assert best["validation/lpips"] == 0
+    assert best["validation/crops"] == 2
+    assert len(pictures.inputs) == len(pictures.outputs) == len(pictures.targets) == 2
+    assert all(np.array_equal(a, b) for a, b in zip(pictures.outputs, pictures.targets, strict=True))
+    worse, _ = measured(batches, 0.1, Difference())
+    assert worse["validation/psnr"] < 30
+    assert worse["validation/ssim"] < 1
+    assert worse["validation/lpips"] > 0
+    assert "validation/lpips" not in measured(batches)[0]
+
+
+def test_scores_are_the_means_of_what_eval_measures(shards):
+    batches = chosen(shards, "sr")
+    scores, p = measured(batches, 0.05, Difference())
+    pairs = list(zip(p.outputs, p.targets, strict=True))
+    assert scores["validation/psnr"] == np.mean([psnr_luma(a, b) for a, b in pairs])
+    assert scores["validation/ssim"] == np.mean([ssim_luma(a, b) for a, b in pairs])
+    assert scores["validation/lpips"] == np.mean([perceptual_distance(Difference(), a, b) for a, b in pairs])
+    assert all(picture.dtype == np.uint8 for picture in (*p.inputs, *p.outputs, *p.targets))
+
+
+def test_outside_of_holes_the_picture_is_the_photograph(shards):
+    batches = chosen(shards, "mask")
+    scores, p = measured(batches, 0.2)
+    holes = [b.hole_B1HW[0, 0].numpy() > 0 for b in batches]
+    assert scores["validation/psnr"] == np.mean(
+        [psnr_in_hole(a, b, hole) for a, b, hole in zip(p.outputs, p.targets, holes, strict=True)]
+    )
+    for seen, output, target, hole in zip(p.inputs, p.outputs, p.targets, holes, strict=True):
+        assert np.array_equal(output[~hole], target[~hole])
+        assert not np.array_equal(output[hole], target[hole])
+        assert np.array_equal(seen[~hole], target[~hole])
+        assert not seen[hole].any()
+
+
+@pytest.mark.parametrize("config", [packed("sr", 2), plain("sr", 2), packed("reconstruct")], ids=["a", "b", "c"])
+@pytest.mark.parametrize("bf16", [False, True])
+def test_a_network_is_scored_with_the_given_weights_and_left_as_it_is(shards, config, bf16):
+    network, other = fresh_network(config, 0), fresh_network(config, 1)
+    validation = Validation(chosen(shards, "sr" if config.task == "sr" else "clean"), None, bf16)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    scores, _ = validation.measure(network, other.state_dict())
+    assert scores == validation.measure(network, other.state_dict())[0]
+    assert scores == validation.measure(other, other.state_dict())[0]
+    assert scores != validation.measure(network, network.state_dict())[0]
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert network.training
