@@ -27,7 +27,7 @@ from adacode_cli.checkpoints.catalogue import Task as Runnable
 from adacode_cli.checkpoints.format import Weights, read_weights, split, to_bytes
 from adacode_cli.errors import OutputError, TrainingError, UsageError
 from adacode_cli.training.model_card import Family, Part, model_card
-from adacode_cli.training.run_record import RunRecord, mapping, read_run_record
+from adacode_cli.training.run_facts import RunFacts, mapping, read_run_facts
 from adacode_cli.training.shared_parts import differing
 
 DTYPES: Mapping[str, torch.dtype] = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
@@ -58,7 +58,7 @@ def bundle(
     WeightsError where the catalogue in `target` is damaged or uses the names for something else; OutputError where
     weights exist and `overwrite` is False, where files of an earlier bundle would not fit, or the disk refuses.
     """
-    record = read_run_record(run_folder)
+    record = read_run_facts(run_folder)
     found = _named(_parts(run_folder, dtype, on_note), family, licence, record)
     name = found[_FUSED].provenance.family
     card = target / f"{name}.md"
@@ -128,7 +128,7 @@ def _require_range(weights: Weights, dtype: torch.dtype, path: Path) -> None:
 
 
 def _named(
-    found: Mapping[str, Weights], family: str | None, licence: str | None, record: RunRecord
+    found: Mapping[str, Weights], family: str | None, licence: str | None, record: RunFacts
 ) -> dict[str, Weights]:
     """The parts with the family's name and licence in their provenance."""
     name = found[_FUSED].provenance.family if family is None else family

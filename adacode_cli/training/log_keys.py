@@ -25,6 +25,7 @@ class Group(StrEnum):
     USED = "codes/used"
     VALIDATION = "validation"
     SPEED = "speed"
+    GRADIENT = "gradient"
     OTHER = "other"
 
 
@@ -36,6 +37,16 @@ _BY_PREFIX = {
 }
 _SPEED = frozenset({IMAGES_PER_S, "steps_per_s", WAITING, MEMORY_MB, SECONDS})
 _RATE = "learning_rate"
+# Norms before clipping, of the network and of its adversary.
+_GRADIENTS = {"gradient": "network", "discriminator_gradient": "discriminator"}
+_WHOLE = (
+    {key: (Group.SPEED, key) for key in _SPEED}
+    | {key: (Group.GRADIENT, whose) for key, whose in _GRADIENTS.items()}
+    # A stage with one codebook may leave its name out.
+    | {"perplexity": (Group.PERPLEXITY, ""), "used": (Group.USED, "")}
+)
+# How many pictures a validation is of: no curve, but a fact that a model card tells.
+NUM_VALIDATED = "validation/crops"
 
 
 def group_of(key: str) -> tuple[Group, str]:
@@ -43,10 +54,8 @@ def group_of(key: str) -> tuple[Group, str]:
     prefix, slash, rest = key.partition("/")
     if prefix == _RATE:
         return Group.RATE, key
-    if key in _SPEED:
-        return Group.SPEED, key
-    if key in ("perplexity", "used"):  # a stage with one codebook may leave its name out
-        return _BY_PREFIX[key], ""
+    if key in _WHOLE:
+        return _WHOLE[key]
     if not slash:
         return Group.LOSS, key
     if prefix in _BY_PREFIX and rest:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from adacode_cli.checkpoints.format import Provenance
 from adacode_cli.model.config import NetworkConfig
-from adacode_cli.training.run_record import RunRecord, mapping, number
+from adacode_cli.training.run_facts import RunFacts, mapping, number
 from adacode_cli.version import __version__
 
 _UNKNOWN = "unknown"
@@ -66,7 +66,7 @@ class Family:
         return self.parts[2:]
 
 
-def model_card(family: Family, record: RunRecord) -> str:
+def model_card(family: Family, record: RunFacts) -> str:
     """The card as Markdown with tables, ending in a line break."""
     tasks = ", ".join(_title(part.config) for part in family.tasks)
     sections = (
@@ -91,7 +91,7 @@ def model_card(family: Family, record: RunRecord) -> str:
     return "\n".join(sections)
 
 
-def _summary(family: Family, record: RunRecord) -> Iterable[Sequence[str]]:
+def _summary(family: Family, record: RunFacts) -> Iterable[Sequence[str]]:
     recipe, provenance = mapping(record.recipe), family.provenance
     yield "licence", provenance.licence or "not stated"
     yield "stored as", f"safetensors, {family.dtype}"
@@ -117,7 +117,7 @@ def _usage(family: Family) -> str:
     return "\n".join((*commands, "", f"DIR is the folder of this card; {beside} must lie beside a task's file.\n"))
 
 
-def _data(record: RunRecord) -> str:
+def _data(record: RunFacts) -> str:
     if record.manifest is None:
         return "Unknown: the run kept no manifest of its photographs.\n"
     manifest, crops = record.manifest, mapping(record.manifest.get("crops"))
@@ -136,12 +136,12 @@ def _data(record: RunRecord) -> str:
     return f"{_table(('', ''), about)}\n{each}" if rows else _table(("", ""), about)
 
 
-def _left_out(record: RunRecord) -> str:
+def _left_out(record: RunFacts) -> str:
     counts = mapping(mapping(mapping(record.manifest).get("left_out")).get("counts"))
     return ", ".join(f"{_count(num)} {reason}" for reason, num in sorted(counts.items())) or _UNKNOWN
 
 
-def _runs(family: Family, record: RunRecord) -> Iterable[Sequence[str]]:
+def _runs(family: Family, record: RunFacts) -> Iterable[Sequence[str]]:
     start = ["basis-start"] if "basis-start" in record.logs else []
     basis = [f"basis-{name}" for name in family.parts[0].config.names()]
     runs = [(name, "basis") for name in (*start, *basis)] + [("fused", "fuse")]
@@ -160,7 +160,7 @@ def _losses(weights: object) -> str:
     return ", ".join(f"{name} {weight:g}" for name, weight in found.items() if weight) or "none"
 
 
-def _validation(family: Family, record: RunRecord) -> str:
+def _validation(family: Family, record: RunFacts) -> str:
     held_out = [
         number(num) for num in mapping(mapping(mapping(record.manifest).get("crops")).get("validation")).values()
     ]
@@ -173,7 +173,7 @@ def _validation(family: Family, record: RunRecord) -> str:
     )
 
 
-def _figures(family: Family, record: RunRecord) -> Iterable[Sequence[str]]:
+def _figures(family: Family, record: RunFacts) -> Iterable[Sequence[str]]:
     for part in family.tasks:
         line = record.validation("fused" if part.name == "reconstruct" else part.name)
         figures = [number(line.get(f"validation/{key}")) for key in ("psnr", "ssim", "lpips")]
@@ -184,7 +184,7 @@ def _figures(family: Family, record: RunRecord) -> Iterable[Sequence[str]]:
         yield _title(part.config), *shown, _count(line.get("validation/crops")), _count(line.get("step"))
 
 
-def _codes(family: Family, record: RunRecord) -> Iterable[Sequence[str]]:
+def _codes(family: Family, record: RunFacts) -> Iterable[Sequence[str]]:
     config = family.parts[0].config
     for name, (num, _) in zip(config.names(), config.codebooks, strict=True):
         used, perplexity = (record.last("fused", f"{key}/{name}") for key in ("used", "perplexity"))

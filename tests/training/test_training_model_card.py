@@ -13,7 +13,7 @@ from markdown_it import MarkdownIt
 
 from adacode_cli.errors import TrainingError
 from adacode_cli.training.model_card import Family, Part, model_card
-from adacode_cli.training.run_record import RunRecord, mapping, number, read_run_record
+from adacode_cli.training.run_facts import RunFacts, mapping, number, read_run_facts
 from adacode_cli.version import __version__
 
 HEADINGS = [
@@ -26,8 +26,8 @@ HEADINGS = [
     "Use of the codes",
     "Limits",
 ]
-NOTHING = RunRecord(None, None, {})
-WHOLE = RunRecord(RECIPE, MANIFEST, {name: tuple(lines) for name, lines in LOGS.items()})
+NOTHING = RunFacts(None, None, {})
+WHOLE = RunFacts(RECIPE, MANIFEST, {name: tuple(lines) for name, lines in LOGS.items()})
 PARTS = {"basis": "fused", "fused": "fused", "reconstruct": "fused", "sr-x2": "sr-x2", "sr-x4": "sr-x4"}
 FAMILY = Family(
     "mine",
@@ -59,7 +59,7 @@ def parsed(card: str) -> tuple[list[str], list[list[list[str]]]]:
     return headings, tables
 
 
-def tables_of(record: RunRecord, family: Family = FAMILY) -> list[list[list[str]]]:
+def tables_of(record: RunFacts, family: Family = FAMILY) -> list[list[list[str]]]:
     headings, tables = parsed(model_card(family, record))
     assert headings == HEADINGS
     for table in tables:
@@ -134,7 +134,7 @@ def test_what_was_not_recorded_is_called_unknown():
 
 def test_the_number_of_validation_crops_is_the_logs():
     line = {"step": 3, "validation/psnr": 20, "validation/crops": 64}
-    assert tables_of(RunRecord(None, None, {"sr-x2": (line,)}))[3][2] == [
+    assert tables_of(RunFacts(None, None, {"sr-x2": (line,)}))[3][2] == [
         "super-resolution ×2",
         "20.00",
         "not measured",
@@ -149,11 +149,11 @@ def test_the_number_of_validation_crops_is_the_logs():
 @example("<b>*a* _b_ `c` [d](e) &amp; ~~f~~ \\| http://g.h")
 def test_any_text_stays_text_in_its_cell(text):
     manifest = MANIFEST | {"source": text, "crops": {"train": {text: 4}, "validation": {}}}
-    _, _, data, crops, *_ = tables_of(RunRecord(RECIPE, manifest, {}))
+    _, _, data, crops, *_ = tables_of(RunFacts(RECIPE, manifest, {}))
     shown = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     assert dict(data[1:])["source"] == (shown or ("" if text else "unknown"))
     assert crops[1] == [shown, "4", "0"]
-    model_card(FAMILY, RunRecord(RECIPE, manifest, {})).encode()
+    model_card(FAMILY, RunFacts(RECIPE, manifest, {})).encode()
 
 
 json_values = st.recursive(
@@ -175,7 +175,7 @@ def objects(*keys: str) -> st.SearchStrategy[dict]:
     line=objects("step", "seconds", "validation/psnr", "validation/crops", "used/sky", "perplexity/ground"),
 )
 def test_a_strange_record_makes_a_card_all_the_same(recipe, stage, manifest, crops, line):
-    record = RunRecord(recipe | {"fuse": stage}, manifest | {"crops": crops}, {"fused": (line,)})
+    record = RunFacts(recipe | {"fuse": stage}, manifest | {"crops": crops}, {"fused": (line,)})
     card = model_card(FAMILY, record)
     assert parsed(card)[0] == HEADINGS
     assert model_card(FAMILY, record) == card
@@ -184,11 +184,11 @@ def test_a_strange_record_makes_a_card_all_the_same(recipe, stage, manifest, cro
 def test_a_record_is_read_from_a_folder_and_half_a_line_passed_over(tmp_path):
     save_record(tmp_path)
     (tmp_path / "inpaint.jsonl").write_bytes(b'\xff\n[1]\n3\n\n{"step": 2, "seconds": NaN}\n')
-    record = read_run_record(tmp_path)
+    record = read_run_facts(tmp_path)
     assert model_card(FAMILY, record) == model_card(FAMILY, WHOLE)
     assert (record.last("inpaint", "step"), record.last("inpaint", "seconds")) == (2, None)
     assert len(record.logs["sr-x4"]) == len(LOGS["sr-x4"])
-    assert read_run_record(tmp_path / "nowhere") == NOTHING
+    assert read_run_facts(tmp_path / "nowhere") == NOTHING
 
 
 @pytest.mark.parametrize("name", ["recipe.json", "shards.json"])
@@ -197,7 +197,7 @@ def test_a_damaged_record_is_named(tmp_path, name, data):
     save_record(tmp_path)
     (tmp_path / name).write_bytes(data)
     with pytest.raises(TrainingError, match="JSON") as caught:
-        read_run_record(tmp_path)
+        read_run_facts(tmp_path)
     assert caught.value.path == tmp_path / name
     assert caught.value.hint
 

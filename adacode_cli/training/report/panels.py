@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from adacode_cli.training.log_keys import IMAGES_PER_S, MEMORY_MB, SECONDS, TOTAL, WAITING, Group, group_of
+from adacode_cli.training.log_keys import (
+    IMAGES_PER_S,
+    MEMORY_MB,
+    NUM_VALIDATED,
+    SECONDS,
+    TOTAL,
+    WAITING,
+    Group,
+    group_of,
+)
 from adacode_cli.training.report.read import BASIS, RunRecord, Series, StageRecord
 from adacode_cli.training.report.summary import LEAST_USED
 
@@ -71,6 +80,7 @@ def panels(section: Section) -> tuple[Panel, ...]:
             _over_bases(section.stages, Group.PERPLEXITY, "Perplexity of the codes"),
             _over_bases(section.stages, Group.USED, "Codes in use", share=True, limit=LEAST_USED),
             *_each(section.stages, lambda key: group_of(key)[0] == Group.RATE, _rate_title, from_zero=True),
+            *_each(section.stages, lambda key: group_of(key)[0] == Group.GRADIENT, _gradient_title),
             *_each(section.stages, _is_speed, _speed_title, from_zero=True),
             *_each(section.stages, lambda key: group_of(key)[0] == Group.OTHER, str),
         )
@@ -105,6 +115,8 @@ def _losses(stages: Sequence[StageRecord]) -> Iterator[Panel]:
 
 def _validation(stages: Sequence[StageRecord]) -> Iterator[Panel]:
     for key in _keys(stages, Group.VALIDATION):
+        if key == NUM_VALIDATED:
+            continue
         name = group_of(key)[1]
         yield Panel(_VALIDATION_TITLES.get(name, f"Validation {name}"), _lines_of(stages, key))
 
@@ -137,6 +149,10 @@ def _each(
 
 def _rate_title(key: str) -> str:
     return key.replace("_", " ").capitalize()
+
+
+def _gradient_title(key: str) -> str:
+    return f"Gradient norm: {group_of(key)[1]}"
 
 
 def _is_speed(key: str) -> bool:

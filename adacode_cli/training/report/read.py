@@ -87,19 +87,28 @@ class RunRecord:
 
 def read_run(folder: Path) -> RunRecord:
     """What is in a run folder now. Raises TrainingError where there is no log with at least one line."""
-    try:
-        logs = sorted(path for path in folder.iterdir() if path.suffix == ".jsonl" and path.is_file())
-    except OSError as error:
-        raise TrainingError(f"cannot be read: {reason(error)}", path=folder, hint=_HINT) from error
-    if not logs:
-        raise TrainingError("holds no training log (NAME.jsonl)", path=folder, hint=_HINT)
     notes: list[str] = []
-    stages = [stage for stage in (_stage(path, notes) for path in logs) if stage.lines]
+    found = read_stages(folder, notes)
+    if not found:
+        raise TrainingError("holds no training log (NAME.jsonl)", path=folder, hint=_HINT)
+    stages = [stage for stage in found if stage.lines]
     if not stages:
         hint = "Wait until training has written its first line, then run this again."
         raise TrainingError("the training logs hold no line yet", path=folder, hint=hint)
     recipe, shards = (_object(folder / name, notes) for name in ("recipe.json", "shards.json"))
-    return RunRecord(folder, tuple(sorted(stages, key=_order)), recipe, shards, tuple(notes))
+    return RunRecord(folder, tuple(stages), recipe, shards, tuple(notes))
+
+
+def read_stages(folder: Path, notes: list[str]) -> list[StageRecord]:
+    """All stages with a log, in the order of training; what is damaged is left out and goes to `notes`.
+
+    Raises TrainingError where the folder cannot be read.
+    """
+    try:
+        logs = sorted(path for path in folder.iterdir() if path.suffix == ".jsonl" and path.is_file())
+    except OSError as error:
+        raise TrainingError(f"cannot be read: {reason(error)}", path=folder, hint=_HINT) from error
+    return sorted((_stage(path, notes) for path in logs), key=_order)
 
 
 def _order(stage: StageRecord) -> tuple[int, int, str]:

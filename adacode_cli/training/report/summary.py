@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from statistics import fmean, median
 
-from adacode_cli.training.log_keys import IMAGES_PER_S, MEMORY_MB, WAITING, Group, group_of
+from adacode_cli.training.log_keys import IMAGES_PER_S, MEMORY_MB, NUM_VALIDATED, WAITING, Group, group_of
 from adacode_cli.training.report.read import StageRecord
 
 LEAST_USED = 0.5
@@ -67,7 +67,8 @@ class Summary:
             if use.too_few
         ]
         if self.waiting is not None and self.waiting > MOST_WAITING:
-            found.append(f"waited for data in {self.waiting:.0%} of its time: make batches in more processes.")
+            share = f"{self.waiting:.0%}"
+            found.append(f"waited for data in {share} of its time: try more --workers, or --cache memory.")
         return tuple(found)
 
 
@@ -100,6 +101,8 @@ def _last(stage: StageRecord, group: Group) -> dict[str, float]:
 def _measures(stage: StageRecord) -> tuple[Measure, ...]:
     found = []
     for name in _last(stage, Group.VALIDATION):
+        if f"{Group.VALIDATION}/{name}" == NUM_VALIDATED:
+            continue
         series = stage.series(f"{Group.VALIDATION}/{name}")
         choose = min if name in _LOWER_IS_BETTER else max
         best = choose(series.values)

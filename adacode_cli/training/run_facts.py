@@ -1,7 +1,6 @@
 """What a run folder tells of how its weights came to be: settings, photographs, logs.
 
-All of it may be missing, as runs of earlier versions kept less; what is missing is None, never a guess. A log's last
-line may be cut off where a run was killed, so lines that are no JSON objects are passed over.
+All of it may be missing, as runs of earlier versions kept less; what is missing is None, never a guess.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from typing import Any
 
 from adacode_cli.atomic import reason
 from adacode_cli.errors import TrainingError
+from adacode_cli.training.report.read import read_stages
 
 Line = Mapping[str, Any]
 # Beyond any count, size or time of a run.
@@ -22,7 +22,7 @@ _HINT = "Put it right, or remove it: the model card then says less."
 
 
 @dataclass(frozen=True)
-class RunRecord:
+class RunFacts:
     """`recipe`: all settings (recipe.json); `manifest`: the shards' (shards.json); `logs`: lines of each NAME.jsonl."""
 
     recipe: Mapping[str, Any] | None
@@ -44,10 +44,10 @@ class RunRecord:
         return next((line for line in lines if any(key.startswith("validation/") for key in line)), {})
 
 
-def read_run_record(folder: Path) -> RunRecord:
+def read_run_facts(folder: Path) -> RunFacts:
     """The record of a run folder. Raises TrainingError for a file that is there and cannot be read."""
-    logs = {path.stem: _lines(path) for path in sorted(folder.glob("*.jsonl"))}
-    return RunRecord(_object(folder / "recipe.json"), _object(folder / "shards.json"), logs)
+    logs = {stage.name: stage.lines for stage in read_stages(folder, [])} if folder.is_dir() else {}
+    return RunFacts(_object(folder / "recipe.json"), _object(folder / "shards.json"), logs)
 
 
 def number(value: object) -> float | None:
@@ -73,18 +73,6 @@ def _object(path: Path) -> Mapping[str, Any] | None:
     if not isinstance(found, dict):
         raise TrainingError("must be a JSON object", path=path, hint=_HINT)
     return found
-
-
-def _lines(path: Path) -> tuple[Line, ...]:
-    found = []
-    for text in (_bytes(path) or b"").splitlines():
-        try:
-            line = json.loads(text)
-        except ValueError:
-            continue
-        if isinstance(line, dict):
-            found.append(line)
-    return tuple(found)
 
 
 def _bytes(path: Path) -> bytes | None:
