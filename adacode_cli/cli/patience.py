@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 from adacode_cli.errors import EXIT_INTERRUPTED
 
+_ONE_WISH_S = 1.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Patience:
     """Asked by the work whether to stop. Raises nothing while the work asks; before that, Ctrl-C ends it at once.
 
-    limit_s: seconds from now, None for ever. on_first: called at the first signal that the work will heed.
+    limit_s: seconds from now, None for ever. answer: a line for standard error at the first signal that the work heeds.
     """
 
-    def __init__(self, limit_s: float | None, on_first: Callable[[], None]) -> None:
+    def __init__(self, limit_s: float | None, answer: str) -> None:
         self._deadline = None if limit_s is None else time.monotonic() + limit_s
-        self._on_first, self._heeded = on_first, False
+        self._answer, self._heeded, self._first = answer, False, 0.0
         self.interrupted = False
 
     def over(self) -> bool:
@@ -32,7 +34,7 @@ class Patience:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Within the block signals ask to stop; a second one ends the process. To be used in the main thread.
+        """Within the block signals ask to stop; a second Ctrl-C, a second later, ends the process. For the main thread.
 
         A signal that the parent process chose to ignore stays ignored.
         """
@@ -46,10 +48,14 @@ class Patience:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _signalled(self, _number: int, _frame: FrameType | None) -> None:
+    def _signalled(self, number: int, _frame: FrameType | None) -> None:
         if self.interrupted:
-            os._exit(EXIT_INTERRUPTED)
-        self.interrupted = True
+            # Launchers and batch systems pass one wish on as several signals; only a person insists later.
+            if number == signal.SIGINT and time.monotonic() - self._first > _ONE_WISH_S:
+                os._exit(EXIT_INTERRUPTED)
+            return
+        self.interrupted, self._first = True, time.monotonic()
         if not self._heeded:
             raise KeyboardInterrupt
-        self._on_first()
+        # Not through a buffered stream, which the signal may have found in the middle of a line.
+        os.write(sys.stderr.fileno(), f"{self._answer}\n".encode())

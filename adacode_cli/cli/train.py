@@ -35,7 +35,7 @@ _RESTORE_EPILOG = """[bold]Examples[/bold]
 _ALL_EPILOG = """[bold]Examples[/bold]
 
   adacode train all shards -o run --minutes 600
-  adacode weights bundle run -o mine"""
+  adacode weights bundle run -o mine --family mine"""
 _TASKS = "sr-x4,sr-x2,inpaint"
 
 app.command("prepare", epilog=train_prepare.EPILOG, no_args_is_help=True)(train_prepare.prepare)

@@ -34,11 +34,18 @@ class TrainOptions:
 
     minutes: Annotated[
         float | None,
-        typer.Option(metavar="N", rich_help_panel=_LENGTH, help="The schedule's length by the clock, in minutes."),
+        typer.Option(
+            metavar="N", rich_help_panel=_LENGTH, help="The schedule's length by the clock; basis: of all categories."
+        ),
     ] = None
     steps: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", rich_help_panel=_LENGTH, help="The schedule's length in steps."),
+        typer.Option(
+            min=1,
+            metavar="N",
+            rich_help_panel=_LENGTH,
+            help="The schedule's length in steps; basis: of all categories.",
+        ),
     ] = None
     time_limit: Annotated[
         str | None,
@@ -73,40 +80,44 @@ class TrainOptions:
         ),
     ] = None
     batch: Annotated[
-        int | None, typer.Option(min=1, metavar="N", rich_help_panel=_LEARNING, help="Crops in a step.")
+        int | None, typer.Option(min=1, metavar="N", rich_help_panel=_LEARNING, help="Crops a step, of all processes.")
     ] = None
     patch: Annotated[
         int | None,
         typer.Option(metavar="PIXELS", rich_help_panel=_LEARNING, help="Side of a crop in output pixels: 64, 128, …"),
     ] = None
     learning_rate: Annotated[
-        float | None, typer.Option(metavar="R", rich_help_panel=_LEARNING, help="The highest; it falls on a cosine.")
+        float | None,
+        typer.Option(metavar="R", rich_help_panel=_LEARNING, help="The highest one; compact's falls on a cosine."),
     ] = None
     perceptual: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
             rich_help_panel=_LEARNING,
-            help="What compares pictures as people do: a SqueezeNet LPIPS file (.safetensors), or lpips-vgg or "
-            "lpips-alex through the package lpips. Default: pixels alone.",
+            help="What compares pictures as people do: a SqueezeNet LPIPS file (.safetensors), or lpips-vgg, "
+            "lpips-alex or lpips-squeeze through the package lpips. Default: the recipe's; compact: pixels alone.",
         ),
     ] = None
     perceptual_weight: Annotated[
-        float | None, typer.Option(min=0, metavar="W", rich_help_panel=_LEARNING, help="Of that comparison.")
+        float | None,
+        typer.Option(min=0, metavar="W", rich_help_panel=_LEARNING, help="Weight of that comparison; pixels weigh 1."),
     ] = None
     seed: Annotated[
         int | None,
         typer.Option(min=0, metavar="N", rich_help_panel=_LEARNING, help="Of first values, crops and degradations."),
     ] = None
     precision: Annotated[
-        Literal["auto", "bf16", "fp32"],
+        Literal["auto", "bf16", "fp32"] | None,
         typer.Option(
-            metavar="TYPE", rich_help_panel=_LEARNING, help="bf16 or fp32; auto is bf16 where that is native."
+            metavar="TYPE",
+            rich_help_panel=_LEARNING,
+            help="bf16, fp32, or auto: bf16 where that is native. Default: as the recipe says, else auto.",
         ),
-    ] = "auto"
+    ] = None
     resume: Annotated[
         bool,
-        typer.Option("--resume", metavar="", rich_help_panel=_SESSION, help="Go on with what is in RUN, exactly."),
+        typer.Option("--resume", metavar="", rich_help_panel=_SESSION, help="Go on with what is in RUN."),
     ] = False
     overwrite: Annotated[
         bool, typer.Option("--overwrite", metavar="", rich_help_panel=_SESSION, help="Begin anew over what is in RUN.")
@@ -122,12 +133,19 @@ class TrainOptions:
         typer.Option(
             metavar="PLACE",
             rich_help_panel=_SESSION,
-            help="Where decoded photographs lie: none, memory, device. auto: memory, where they fit in half of it.",
+            help="Where decoded photographs lie: none, memory, device. auto: on a GPU where they fit in a quarter of "
+            "its memory, else in main memory where they fit in half of it.",
         ),
     ] = "auto"
     workers: Annotated[
-        int, typer.Option(min=1, metavar="N", rich_help_panel=_SESSION, help="Threads that read and make batches.")
-    ] = 2
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            rich_help_panel=_SESSION,
+            help="Threads that read and make batches. Default: as many as cores, at most 8.",
+        ),
+    ] = None
     device: Annotated[
         str, typer.Option(metavar="NAME", rich_help_panel=_SESSION, help="auto, cpu, cuda, cuda:1 or mps.")
     ] = "auto"
@@ -152,22 +170,26 @@ class TrainOptions:
     def recipe(self, stages: tuple[StageName, ...], device: torch.device, earlier: Recipe | None = None) -> Recipe:
         """What these stages are to follow; `earlier`, where nothing else was chosen. Raises UsageError."""
         from adacode_cli.engine.device import computes_bf16
+        from adacode_cli.evaluation.perceptual import perceptual_identity
         from adacode_cli.training.overrides import overridden, read_recipe
         from adacode_cli.training.presets import named_recipe
 
+        precision = self.precision
         if self.config is None and earlier is not None:
             recipe = earlier
         elif self.config is not None and self.config.endswith(".json"):
             recipe = read_recipe(Path(self.config))
         else:
             recipe = named_recipe(self.config or "compact")
+            precision = precision or "auto"  # a preset is for any machine, a recipe says what was computed
+        if precision == "auto":
+            precision = "bf16" if computes_bf16(device) else "fp32"
         for name in stages:
             recipe = recipe.with_stage(name, self._stage(recipe.stage(name)))
-        auto: Literal["bf16", "fp32"] = "bf16" if computes_bf16(device) else "fp32"
         recipe = replace(
             recipe,
-            precision=auto if self.precision == "auto" else self.precision,
-            perceptual=recipe.perceptual if self.perceptual is None else self.perceptual,
+            precision=recipe.precision if precision is None else precision,
+            perceptual=recipe.perceptual if self.perceptual is None else perceptual_identity(self.perceptual),
             seed=recipe.seed if self.seed is None else self.seed,
         )
         codes = [] if self.codes is None else [f"network.codes={self.codes}"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,14 +16,20 @@ from adacode_cli.cli.duration import seconds_of
 from adacode_cli.cli.patience import Patience
 from adacode_cli.cli.stderr import printable, stderr_console
 from adacode_cli.cli.train_options import TrainOptions
-from adacode_cli.errors import EXIT_INTERRUPTED, TrainingError, UsageError
+from adacode_cli.errors import EXIT_INTERRUPTED, DeviceError, TrainingError, UsageError
 
 if TYPE_CHECKING:
+    import torch
+
+    from adacode_cli.evaluation.perceptual import PerceptualNetwork
+    from adacode_cli.training.data import Data
     from adacode_cli.training.loop import LogLine
+    from adacode_cli.training.processes import Processes
     from adacode_cli.training.recipe import Recipe, StageName
     from adacode_cli.training.session import Session
 
 _CODES = ("perplexity/", "used/")
+_STOPPING = "stopping soon, with a checkpoint; press Ctrl-C again to lose what is not kept"
 _SPEED = ("images_per_s", "waiting", "memory_mb")
 _NOT_SHOWN = ("step", "learning_rate", "seconds", "gradient", "discriminator_gradient")
 
@@ -39,7 +46,7 @@ def training(
     if options.resume and options.overwrite:
         raise UsageError("--resume and --overwrite contradict each other", hint="Go on, or begin anew.")
     limit = None if options.time_limit is None else seconds_of(options.time_limit)
-    patience = Patience(limit, lambda: _note("stopping after this step; press Ctrl-C again to lose what is not kept"))
+    patience = Patience(limit, _STOPPING)
     session = None
     try:
         with patience.listening():
@@ -47,12 +54,16 @@ def training(
             yield session
     except KeyboardInterrupt as error:
         raise typer.Exit(EXIT_INTERRUPTED) from error
+    except (RuntimeError, MemoryError) as error:
+        _require_memory(error)
+        raise
     finally:
         if session is not None:
             if session.tensorboard is not None:
                 session.tensorboard.close()
             for name in session.written:
                 stdout.write_line(str(session.folder.weights(name)))
+    session.processes.close()
     if session.stopped and session.processes.rank == 0:
         _note(f"stopped: {session.folder.checkpoint(session.stopped)}; the same command goes on with --resume")
     if session.stopped and patience.interrupted:
@@ -68,19 +79,14 @@ def _session(
     patience: Patience,
     earlier: Recipe | None,
 ) -> Session:
-    import cv2
     import torch
 
     from adacode_cli.checkpoints.format import Provenance
     from adacode_cli.engine.device import choose_device
-    from adacode_cli.engine.memory import free_bytes
-    from adacode_cli.evaluation.perceptual import load_perceptual
-    from adacode_cli.training.data import Data
     from adacode_cli.training.loop import Pace
     from adacode_cli.training.processes import joined
     from adacode_cli.training.run_folder import RunFolder
     from adacode_cli.training.session import Session, Telling
-    from adacode_cli.training.shards import Shards
     from adacode_cli.training.tensorboard import TensorBoard, available
 
     processes = joined(choose_device(options.device))
@@ -88,26 +94,71 @@ def _session(
     pace = Pace(validate_every=options.validate_every, checkpoint_every_s=seconds_of(options.checkpoint_every))
     if options.threads:
         torch.set_num_threads(options.threads)
-    cv2.setNumThreads(1)  # batches are made in threads of their own
-    perceptual = load_perceptual(recipe.perceptual, processes.device, for_training=True)
-    opened = Shards(shards)
-    data = Data(opened, processes, options.cache, options.workers, free_bytes(torch.device("cpu")))
+    perceptual = _perceptual(options, recipe, processes.device)
+    data = _data(shards, options, processes)
     leads = processes.rank == 0
-    if leads and perceptual is None and not options.quiet:
-        _note("pictures are compared by pixels alone; --perceptual compares them as people do")
-    licence = str(opened.manifest.get("licence", ""))
-    provenance = Provenance(family=recipe.preset, trained_on=opened.describe(), licence=licence, source="adacode train")
+    if leads and not options.quiet:
+        _tell_without_effect(recipe, stages)
+    licence, about = str(data.shards.manifest.get("licence", "")), data.shards.describe()
     return Session(
         RunFolder(output, options.resume, options.overwrite, options.slim),
         data,
         recipe,
         processes,
         perceptual,
-        provenance,
+        Provenance(family=recipe.preset, trained_on=about, licence=licence, source="adacode train"),
         pace,
         Telling(_teller(options), _note if leads else lambda _: None, patience.over),
         TensorBoard(output / "tensorboard") if leads and available() else None,
     )
+
+
+def _data(shards: Path, options: TrainOptions, processes: Processes) -> Data:
+    import cv2
+    import torch
+
+    from adacode_cli.engine.memory import free_bytes
+    from adacode_cli.training.data import Data
+    from adacode_cli.training.shards import Shards
+
+    cv2.setNumThreads(1)  # batches are made in threads of their own
+    torch.backends.cudnn.benchmark = True  # every step has the same sizes
+    workers, device = options.workers or min(8, os.cpu_count() or 1), processes.device
+    return Data(
+        Shards(shards),
+        processes,
+        options.cache,
+        workers,
+        host_bytes=free_bytes(torch.device("cpu")),
+        device_bytes=free_bytes(device) if device.type == "cuda" else 0,
+    )
+
+
+def _tell_without_effect(recipe: Recipe, stages: tuple[StageName, ...]) -> None:
+    from adacode_cli.training.recipe import without_effect
+
+    remedy = "" if recipe.perceptual else "; --perceptual gives what it needs"
+    for name in stages:
+        for term in without_effect(recipe, name):
+            _note(f"{term} has no effect{remedy}")
+
+
+def _perceptual(options: TrainOptions, recipe: Recipe, device: torch.device) -> PerceptualNetwork | None:
+    from adacode_cli.evaluation.perceptual import load_perceptual
+
+    named = options.perceptual if options.perceptual is not None else recipe.perceptual
+    if options.perceptual is None and " sha256:" in named:
+        what = f"the recipe compares pictures by {named.split(' ')[0]}, and does not know where that lies"
+        raise UsageError(what, hint="Give the file with --perceptual FILE, or --perceptual '' for pixels alone.")
+    return load_perceptual(named, device, for_training=True)
+
+
+def _require_memory(error: BaseException) -> None:
+    from adacode_cli.engine.memory import is_out_of_memory
+
+    if is_out_of_memory(error):
+        hint = "Lower --batch or --patch, or choose --cache memory; --resume goes on from the last checkpoint."
+        raise DeviceError("out of memory while training", hint=hint) from error
 
 
 def earlier_recipe(path: Path) -> Recipe:

@@ -6,6 +6,7 @@ standard error: standard output belongs to the data.
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -19,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from adacode_cli.atomic import reason
 from adacode_cli.errors import UsageError, WeightsError
 from adacode_cli.model.perceptual import Lpips, even_strength
 
@@ -70,6 +72,19 @@ def load_perceptual(
         return PyiqaDistance(_pyiqa_metric(text, device), text, device)
     network = _package_lpips(text) if text in _SLICES else _from_file(Path(name))
     return network.to(device)
+
+
+def perceptual_identity(name: str) -> str:
+    """A name that says which network it is wherever its file lies: a file's own name and its SHA-256.
+
+    Raises WeightsError for a file that cannot be read.
+    """
+    if name == "" or name in _SLICES or name.startswith(_PYIQA):
+        return name
+    try:
+        return f"{Path(name).name} sha256:{hashlib.sha256(Path(name).read_bytes()).hexdigest()}"
+    except OSError as error:
+        raise WeightsError(f"cannot be read: {reason(error)}", path=Path(name), hint=f"Choose {CHOICES}.") from error
 
 
 def perceptual_title(name: str | Path) -> str:

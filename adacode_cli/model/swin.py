@@ -1,8 +1,9 @@
 """Shifted-window attention on the latent grid (Liu et al. 2021, arXiv:2103.14030), in the AdaCode arrangement.
 
 Maps stay B×H×W×C inside a stack; H and W are multiples of the window. Position indices and shift masks are
-derived from the map's size when it is seen, never stored with the weights. They are kept between calls as ordinary
-tensors on the CPU whatever mode the first call runs in, since autograd refuses to save what inference mode made.
+derived from the map's size when it is seen, never stored with the weights. They are kept between calls on the device,
+as a copy in every block would make the host wait for it, and as ordinary tensors whatever mode the first call runs in,
+since autograd refuses to save what inference mode made.
 """
 
 from __future__ import annotations
@@ -18,23 +19,24 @@ from adacode_cli.model.config import SwinConfig
 
 # Added to the attention between cells that only the cyclic shift made neighbours (reference value).
 MASKED = -100.0
+_CPU = torch.device("cpu")
 
 
 @lru_cache(maxsize=8)
 @torch.inference_mode(mode=False)
-def relative_position_index(window: int) -> Tensor:
+def relative_position_index(window: int, device: torch.device = _CPU) -> Tensor:
     """(window²)×(window²) int64: for query cell i and key cell j, the row of the bias table that holds their offset."""
     r = torch.arange(window, device="cpu")
     y, x = (g.flatten() for g in torch.meshgrid(r, r, indexing="ij"))
     dy = y[:, None] - y[None, :] + window - 1
     dx = x[:, None] - x[None, :] + window - 1
-    return dy * (2 * window - 1) + dx
+    return (dy * (2 * window - 1) + dx).to(device)
 
 
 # A mask for 4096×4096 output pixels takes 67 MB; the pictures of one archive mostly come in a few sizes.
 @lru_cache(maxsize=4)
 @torch.inference_mode(mode=False)
-def shift_mask(height: int, width: int, window: int, shift: int) -> Tensor:
+def shift_mask(height: int, width: int, window: int, shift: int, device: torch.device = _CPU) -> Tensor:
     """num_windows×(window²)×(window²) float32, 0 or MASKED, for a map that was rolled by -shift on both axes."""
 
     def wrapped(size: int) -> Tensor:
@@ -43,7 +45,7 @@ def shift_mask(height: int, width: int, window: int, shift: int) -> Tensor:
     # Of the cells in one window, those that came round the same edges belong together.
     region_HW = wrapped(height)[:, None] * 2 + wrapped(width)[None, :]
     cells = to_windows(region_HW[None, :, :, None], window).squeeze(-1)
-    return (cells[:, None, :] != cells[:, :, None]).float() * MASKED
+    return ((cells[:, None, :] != cells[:, :, None]).float() * MASKED).to(device)
 
 
 def to_windows(x_BHWC: Tensor, window: int) -> Tensor:
@@ -72,7 +74,7 @@ class WindowAttention(nn.Module):
 
     def position_table(self, device: torch.device) -> Tensor:
         """heads×L×L: the bias of every pair of cells in a window, L = window²."""
-        index = relative_position_index(self.window).to(device)
+        index = relative_position_index(self.window, device)
         return self.position_bias[index].permute(2, 0, 1)
 
     def forward(self, x_NLC: Tensor, mask_WLL: Tensor | None) -> Tensor:
@@ -119,7 +121,7 @@ class SwinBlock(nn.Module):
         y, mask = self.norm1(x_BHWC), None
         if self.shift:
             y = y.roll((-self.shift, -self.shift), (1, 2))
-            mask = shift_mask(h, w, self.window, self.shift).to(y.device)
+            mask = shift_mask(h, w, self.window, self.shift, y.device)
         y = from_windows(self.attn(to_windows(y, self.window), mask), self.window, h, w)
         if self.shift:
             y = y.roll((self.shift, self.shift), (1, 2))

@@ -12,7 +12,6 @@ from adacode_cli.training.kmeans import kmeans_codes
 
 __all__ = [
     "CodeUsage",
-    "cells_of",
     "codebook_loss",
     "count_codes",
     "health_warning",
@@ -56,19 +55,16 @@ def quantise(codebook: AdaptiveCodebook, latent: Tensor) -> tuple[list[Tensor], 
     return features, vectors, codes
 
 
-def cells_of(feature_BCHW: Tensor) -> Tensor:
-    """B×C×H×W → B·H·W×C float32 cells without gradient, as `kmeans_codes` and `CodeUsage.reseed_dead` take them."""
-    return feature_BCHW.detach().permute(0, 2, 3, 1).flatten(0, 2).float()
-
-
-def count_codes(codes: Tensor, num_codes: int) -> Tensor:
+def count_codes(codes: Tensor, num_codes: int, own_B: Tensor | None = None) -> Tensor:
     """How often each code occurs in integers of any shape: num_codes float32 on their device, without waiting for it.
 
-    Exact up to 2²⁴ of a code; counts of several processes may be summed before `CodeUsage.update_counts`.
+    own_B: bool, which of the first dimension count; all if None. Exact up to 2²⁴ of a code; counts of several
+    processes may be summed before `CodeUsage.update_counts`.
     """
-    flat = codes.flatten()
-    ones = torch.ones(flat.shape, device=codes.device)
-    return torch.zeros(num_codes, device=codes.device).index_add_(0, flat, ones)
+    counted = torch.ones(codes.shape, device=codes.device)
+    if own_B is not None:
+        counted *= own_B.view(-1, *(1,) * (codes.ndim - 1))
+    return torch.zeros(num_codes, device=codes.device).index_add_(0, codes.flatten(), counted.flatten())
 
 
 class CodeUsage:

@@ -26,8 +26,8 @@ from adacode_cli.training.shards import Shards
 from adacode_cli.training.validation import validation_batches
 
 Cache = Literal["auto", "none", "memory", "device"]
-# Part of the free memory that decoded crops may take where nobody chose.
-_CACHE_SHARE = 0.5
+# Parts of the free memory that decoded crops may take where nobody chose.
+_HOST_SHARE, _DEVICE_SHARE = 0.5, 0.25
 _VALIDATION_PX = 256
 
 
@@ -45,17 +45,28 @@ class Task:
 
 
 class Data:
-    """Opened shards. free_bytes: main memory, of which `auto` fills up to half with one copy for each process.
+    """Opened shards. `auto` fills up to a quarter of the `device_bytes` that are free on a GPU, else up to half of the
+    `host_bytes` of main memory, there with one copy for each process.
 
     Raises TrainingError for shards that are missing or damaged.
     """
 
-    def __init__(self, shards: Shards, processes: Processes, cache: Cache, workers: int, free_bytes: int) -> None:
+    def __init__(
+        self,
+        shards: Shards,
+        processes: Processes,
+        cache: Cache,
+        workers: int,
+        *,
+        host_bytes: int = 0,
+        device_bytes: int = 0,
+    ) -> None:
         self.shards, self.processes, self.workers = shards, processes, workers
         self.train, self.held_out = Contents(shards, "train"), Contents(shards, "validation")
         if cache == "auto":
-            wanted = corpus_bytes(self.train) * processes.world
-            cache = "memory" if wanted < _CACHE_SHARE * free_bytes else "none"
+            wanted = corpus_bytes(self.train)
+            cache = "memory" if wanted * processes.world < _HOST_SHARE * host_bytes else "none"
+            cache = "device" if wanted < _DEVICE_SHARE * device_bytes else cache
         self.cache = cache
         threads = max(1, workers)
         if cache == "device":

@@ -32,7 +32,7 @@ def device_batches(
         generators = order.generators(number, stream)
         windows = [contents.draw(rng, category, side) for rng in generators]
         names = [contents.crops[w.crop].category for w in windows]
-        categories = categories_of(contents.categories, names).to(crops.device)
+        categories = _sent(categories_of(contents.categories, names), crops.device)
         clean = crops.cut(windows, side)
         if config.task == "sr":
             chance = torch.Generator(crops.device).manual_seed(int(generators[0].integers(2**62)))
@@ -40,8 +40,13 @@ def device_batches(
             return Batch(worn, target, None, categories)
         if config.task == "inpaint":
             masks = np.stack([random_hole(patch, rng, recipe.holes) for rng in generators])
-            hole = torch.from_numpy(masks)[:, None].float().to(crops.device)
+            hole = _sent(torch.from_numpy(masks)[:, None], crops.device).float()
             return Batch(painted(clean, hole, mask_channel=config.mask_channel), clean, hole, categories)
         return Batch(clean, clean, None, categories)
 
     return batch
+
+
+def _sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """On the device, without waiting for what it has still to do."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

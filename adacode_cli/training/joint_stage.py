@@ -8,16 +8,16 @@ import torch
 from torch import Tensor
 
 from adacode_cli.training.batches import Batch
-from adacode_cli.training.codebook_training import codebook_loss
+from adacode_cli.training.codebook_training import codebook_loss, count_codes
 from adacode_cli.training.stages import MOST_FIRST_BATCHES, RESEED_EVERY, RESEED_UNTIL, Passed, Stage
 
 
 class JointStage(Stage):
     """Stages I and II at once: every codebook learns too, but only pictures of its own category move its codes."""
 
-    def _own_codes(self, k: int, codes_BHW: Tensor, batch: Batch) -> Tensor:
+    def _counted(self, k: int, codes_BHW: Tensor, batch: Batch) -> Tensor:
         assert batch.category_B is not None
-        return codes_BHW[batch.category_B == k]
+        return count_codes(codes_BHW, len(self.usage[k].share), batch.category_B == k)
 
     def code_terms(self, passed: Passed, batch: Batch) -> dict[str, Tensor]:
         """Codebook terms, each basis for its category."""

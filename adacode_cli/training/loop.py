@@ -19,11 +19,12 @@ from torch import Tensor
 from adacode_cli.errors import TrainingError
 from adacode_cli.training.batches import Batch
 from adacode_cli.training.optimisation import Optimisation, learning_rate
+from adacode_cli.training.processes import Processes
 from adacode_cli.training.recipe import StageRecipe
 
 LogLine = dict[str, float]
 Now = Callable[[], float]
-# Several processes agree on when to stop, which costs a message each time.
+# Several processes agree on when to stop; on a GPU each time costs a wait for it.
 AGREE_EVERY = 10
 
 
@@ -111,7 +112,7 @@ class Window:
         means = {k: sum(v[k] for v in lines if k in v) / sum(k in v for v in lines) for k in lines[-1]}
         speed = {"images_per_s": len(lines) * self._images / seconds, "waiting": min(1.0, self._waited / seconds)}
         self._values, self._since, self._waited = [], self._now(), 0.0
-        return {"step": step, **means, **speed, "memory_mb": memory_mb()}
+        return {"step": step, **means, **speed}
 
 
 def run_loop(
@@ -134,20 +135,19 @@ def run_loop(
     window, kept, steps = Window(now, recipe.batch), now(), point.steps
     progress, stopped = clock.progress(steps) if steps else 0.0, False
     while progress < 1 and not stopped:
-        batch = window.waiting(batches).to(device)
-        values = optimisation.step(batch, steps, progress)
+        values = optimisation.step(window.waiting(batches).to(device), steps, progress)
         window.add(values)
+        rate = learning_rate(recipe.optimiser, steps, progress)
         steps += 1
         if device.type == "cpu":  # where it does not wait for a device, nonsense is found at once
             require_finite(_floats([values])[0], steps)
-        rate, progress = learning_rate(recipe.optimiser, steps - 1, progress), clock.progress(steps)
-        if processes.world == 1 or steps % AGREE_EVERY == 0:
-            stopped = processes.any(stop())
+        progress, stopped = clock.progress(steps), _agreed(stop, processes, steps)
         due = now() - kept > pace.checkpoint_every_s
         last = progress >= 1 or stopped
         judged = steps % pace.validate_every == 0 or progress >= 1
         if steps % pace.log_every == 0 or judged or last or due:
-            line = window.line(steps) | {"learning_rate": rate, "seconds": clock.seconds} | optimisation.stage.report()
+            line = window.line(steps) | {"learning_rate": rate, "seconds": clock.seconds}
+            line |= {"memory_mb": memory_mb(device)} | optimisation.stage.report()
             if judged:
                 line |= watcher.validate(steps)
             watcher.log(line)
@@ -157,20 +157,28 @@ def run_loop(
     return progress >= 1
 
 
+def _agreed(stop: Callable[[], bool], processes: Processes, step: int) -> bool:
+    """Whether any process wants to stop, which all must know at the same step."""
+    waits = processes.world > 1 and processes.device.type != "cpu" and step % AGREE_EVERY
+    return False if waits else processes.any(stop())
+
+
 def require_finite(values: LogLine, step: int) -> None:
     """Raises TrainingError for a loss or gradient that is not finite; `step` counts from 1."""
     for name, value in values.items():
         if not math.isfinite(value):
             norms = {"gradient": "the gradient's norm", "discriminator_gradient": "the discriminator's gradient norm"}
             what = norms.get(name, f"the loss {name!r}")
-            hint = "Lower --learning-rate or use --precision fp32, and go on with --resume."
+            hint = (
+                "Lower --learning-rate, or choose --precision fp32, and go on from the last checkpoint with --resume."
+            )
             raise TrainingError(f"{what} is {value} at step {step}", hint=hint)
 
 
-def memory_mb() -> float:
-    """Highest memory of this process so far in MB: the CUDA device's where there is one, else resident; Windows: 0."""
-    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
-        return torch.cuda.max_memory_allocated() / 1e6
+def memory_mb(device: torch.device) -> float:
+    """Highest memory of this process so far in MB: a CUDA device's, else resident; 0 on Windows."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
     if sys.platform == "win32":
         return 0.0
     import resource

@@ -150,14 +150,20 @@ def _runs(family: Family, record: RunFacts) -> Iterable[Sequence[str]]:
         steps, seconds = record.last(name, "step"), record.last(name, "seconds")
         minutes = _UNKNOWN if seconds is None else f"{seconds / 60:.1f}"
         sizes = (_count(record.setting(stage, key)) for key in ("batch", "patch"))
-        yield name, _count(steps), minutes, *sizes, _losses(record.setting(stage, "loss"))
+        yield name, _count(steps), minutes, *sizes, _losses(record, name, stage)
 
 
-def _losses(weights: object) -> str:
-    if not mapping(weights):
+def _losses(record: RunFacts, name: str, stage: str) -> str:
+    """Weights of the terms that the log has: a recipe also has weights for losses that a stage goes without."""
+    weights = {term: number(weight) for term, weight in mapping(record.setting(stage, "loss")).items()}
+    if not weights:
         return _UNKNOWN
-    found = {name: number(weight) for name, weight in mapping(weights).items()}
-    return ", ".join(f"{name} {weight:g}" for name, weight in found.items() if weight) or "none"
+    shown = [f"{term} {weight:g}" for term, weight in weights.items() if weight and _took_part(record, name, term)]
+    return ", ".join(shown) or "none"
+
+
+def _took_part(record: RunFacts, name: str, term: str) -> bool:
+    return record.last(name, "codebook" if term == "commitment" else term) is not None
 
 
 def _validation(family: Family, record: RunFacts) -> str:

@@ -40,11 +40,11 @@ _COMPACT_FAMILY = Family(
 _COMPACT = Recipe(
     preset="compact",
     network=_COMPACT_FAMILY,
-    restore=StageRecipe(loss=LossWeights(perceptual=0.25)),
+    restore=StageRecipe(loss=LossWeights(perceptual=0.25, feature=0.1)),
 )
 
-# 73,000 steps for stage I, 730,000 for the others, 64 crops a step, a constant rate, and every loss from the start.
-_PAPER_LOSS = LossWeights(perceptual=1.0, adversarial=0.1, feature=1.0)
+# 73,000 steps for each basis, 730,000 for the others, 64 crops a step, a constant rate, and every loss from the start.
+_PAPER_LOSS = LossWeights(perceptual=1.0, adversarial=0.1)
 _PAPER_STAGE = StageRecipe(
     steps=730_000,
     batch=64,
@@ -57,12 +57,13 @@ _PAPER_STAGE = StageRecipe(
 _PUBLISHED = Recipe(
     preset="published",
     network=Family(),
-    basis=replace(_PAPER_STAGE, steps=73_000, loss=replace(_PAPER_LOSS, semantic=0.1)),
+    basis=replace(_PAPER_STAGE, steps=73_000 * len(PAPER_CATEGORIES), loss=replace(_PAPER_LOSS, semantic=0.1)),
     fuse=_PAPER_STAGE,
-    restore=replace(_PAPER_STAGE, loss=replace(_PAPER_LOSS, contrastive=1.0)),
+    restore=replace(_PAPER_STAGE, loss=replace(_PAPER_LOSS, feature=1.0, contrastive=1.0)),
     degradation=PUBLISHED_DEGRADATION,
     holes=PUBLISHED_STROKES,
     start_share=0.0,
+    perceptual="lpips-vgg",
 )
 
 RECIPES: dict[str, Recipe] = {recipe.preset: recipe for recipe in (_COMPACT, _PUBLISHED)}

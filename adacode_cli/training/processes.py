@@ -43,6 +43,9 @@ class Processes(Protocol):
     def any(self, flag: bool) -> bool:
         """Whether the flag is set in any process. All must ask at the same step."""
 
+    def close(self) -> None:
+        """To be called when all work is done, in every process."""
+
 
 class OneProcess:
     """A process by itself: there is nobody to share with."""
@@ -69,6 +72,9 @@ class OneProcess:
     def any(self, flag: bool) -> bool:
         """The flag itself."""
         return flag
+
+    def close(self) -> None:
+        """Nothing to do."""
 
 
 class ManyProcesses:
@@ -109,6 +115,10 @@ class ManyProcesses:
         """As the protocol says."""
         return bool(self.sum(torch.tensor([int(flag)], device=self.device)))
 
+    def close(self) -> None:
+        """Leaves the group of processes."""
+        dist.destroy_process_group()
+
 
 def joined(device: torch.device) -> Processes:
     """The processes that a launcher has started this one among, or this one alone on `device`.
@@ -116,6 +126,8 @@ def joined(device: torch.device) -> Processes:
     Raises UsageError where there are several and Accelerate is not installed.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
         return OneProcess(device)
     try:
         from accelerate import Accelerator

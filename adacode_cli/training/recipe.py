@@ -28,8 +28,8 @@ class LossWeights:
     """Factors of the loss terms; 0 switches a term off. Paper, section 3 and its published settings.
 
     pixel: L1. perceptual: LPIPS. adversarial: hinge GAN. codebook: codes and features drawn to one another, of which
-    `commitment` is the features' part. semantic: codes tell a perceptual network's features (stages I, II).
-    feature: the clean picture's feature before the decoder; contrastive: restored and clean features (stage III).
+    `commitment` is the features' part. semantic: codes tell a perceptual network's features (stage I). feature: the
+    clean picture's feature before the decoder; contrastive: restored and clean features (stage III).
     """
 
     pixel: float = 1.0
@@ -38,7 +38,7 @@ class LossWeights:
     codebook: float = 1.0
     commitment: float = 0.25
     semantic: float = 0.0
-    feature: float = 0.1
+    feature: float = 0.0
     contrastive: float = 0.0
 
     def __post_init__(self) -> None:
@@ -147,6 +147,14 @@ class Recipe:
         """JSON-ready form, as `overrides.recipe_from` reads it."""
         values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return values
+
+
+def without_effect(recipe: Recipe, name: StageName) -> list[str]:
+    """Weights of losses that a stage does not have, or that need a perceptual network where there is none."""
+    missing = {"basis": ("feature", "contrastive"), "fuse": ("semantic", "feature", "contrastive")}
+    unused = [*missing.get(name, ("semantic",)), *(() if recipe.perceptual else ("perceptual", "semantic"))]
+    loss = recipe.stage(name).loss
+    return [f"{name}.loss.{term}" for term in dict.fromkeys(unused) if getattr(loss, term)]
 
 
 def _refuse(*checks: tuple[bool, str]) -> None:

@@ -29,6 +29,8 @@ RECIPE = "recipe.json"
 SHARDS = "shards.json"
 # What may change while a run goes on: how long it is.
 _LENGTH = ("steps", "minutes")
+# What may change as well, with a note: a run whose loss has become infinite could not go on otherwise.
+_MAY_CHANGE = ("optimiser.rate", "optimiser.clip", "precision")
 State = Literal["absent", "unfinished", "finished"]
 
 
@@ -71,6 +73,14 @@ class RunFolder:
         """Where the log lines are."""
         return self.path / f"{name}.jsonl"
 
+    def samples(self, name: str) -> Path:
+        """Where pictures of held-out crops are."""
+        return self.path / "samples" / name
+
+    def tensorboard(self, name: str) -> Path:
+        """Where TensorBoard's files are."""
+        return self.path / "tensorboard" / name
+
     def state(self, name: str) -> State:
         """What a stage finds of itself; "absent" where it is to be replaced."""
         if self.overwrite:
@@ -95,27 +105,35 @@ class RunFolder:
         Otherwise a later session would take an old result for one of this run. Raises OutputError where it cannot.
         """
         for each in {name, *self._claimed} if self.overwrite else ():
-            for path in (self.weights(each), self.checkpoint(each)):
+            drawn = [*self.samples(each).glob("*.png"), *self.tensorboard(each).glob("events.*")]
+            for path in (self.weights(each), self.checkpoint(each), self.log(each), *drawn):
                 try:
                     path.unlink(missing_ok=True)
                 except OSError as error:
                     raise OutputError(f"cannot be removed: {reason(error)}", path=path) from error
         self._claimed.clear()
 
-    def read_checkpoint(self, name: str, stage: StageName, recipe: Recipe, data: str = "") -> Checkpoint | None:
-        """Where an unfinished stage is to go on, if it is; TrainingError where recipe or shards were others."""
+    def read_checkpoint(
+        self, name: str, stage: StageName, recipe: Recipe, data: str = ""
+    ) -> tuple[Checkpoint | None, list[str]]:
+        """Where an unfinished stage is to go on, if it is, and which of the settings that may change have changed.
+
+        Raises TrainingError where any other setting, or the shards, were others.
+        """
         if not self.resume or self.state(name) != "unfinished":
-            return None
+            return None, []
         path = self.checkpoint(name)
         found = read_checkpoint(path)
         changed = differences(_relevant(found.recipe, stage), _relevant(recipe.to_dict(), stage))
-        if changed:
+        free = [text for text in changed if text.split(":")[0].removeprefix(f"{stage}.") in _MAY_CHANGE]
+        fixed = [text for text in changed if text not in free]
+        if fixed:
             hint = "Give the same settings as then, or begin anew with --overwrite."
-            raise TrainingError(f"was begun with other settings: {'; '.join(changed)}", path=path, hint=hint)
+            raise TrainingError(f"was begun with other settings: {'; '.join(fixed)}", path=path, hint=hint)
         if found.data != data:
             hint = "Give the shards that it learnt from, or begin anew with --overwrite."
             raise TrainingError("was begun with other shards", path=path, hint=hint)
-        return found
+        return found, free
 
     def describe(self, recipe: Recipe, stage: StageName, manifest: dict[str, Any]) -> None:
         """Writes recipe.json and shards.json; settings of stages that ran earlier stay as they were."""
@@ -130,7 +148,7 @@ class RunFolder:
         write_bytes(self.path / SHARDS, (json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode())
 
     def begin_log(self, name: str, steps: int) -> None:
-        """Leaves only the lines up to `steps` in a stage's log: what comes after will be trained again."""
+        """Leaves only the lines and samples up to `steps`: what comes after will be trained again."""
         path, kept = self.log(name), []
         if steps and path.is_file():
             for line in path.read_text(encoding="utf-8").splitlines():
@@ -139,6 +157,9 @@ class RunFolder:
                 except (ValueError, KeyError, TypeError):
                     continue  # cut off when a session died
         write_bytes(path, "".join(f"{line}\n" for line in kept).encode())
+        for sample in self.samples(name).glob("*.png"):
+            if sample.stem.isdecimal() and int(sample.stem) > steps:
+                sample.unlink()
 
     def append_log(self, name: str, line: dict[str, float]) -> None:
         """Raises OutputError where the disk refuses."""

@@ -5,11 +5,13 @@ What a stage must not change, it is shown to have taken over in full before it b
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from adacode_cli.checkpoints.format import Part, Weights, read_weights
@@ -23,7 +25,7 @@ from adacode_cli.training.initialise import adopt, adopt_fused, fresh_network
 from adacode_cli.training.joint_stage import JointStage
 from adacode_cli.training.recipe import StageRecipe
 from adacode_cli.training.restore_stage import RestoreStage
-from adacode_cli.training.run_folder import BASIS, FUSED, START, task_name
+from adacode_cli.training.run_folder import BASIS, FUSED, SHARDS, START, task_name
 from adacode_cli.training.session import Session
 from adacode_cli.training.shared_parts import differing
 from adacode_cli.training.stages import BasisStage, FuseStage
@@ -75,18 +77,21 @@ def run_fuse(session: Session, basis_folder: Path) -> bool:
     Raises TrainingError where there are none, or where they are of another family.
     """
     session.folder.require_free([FUSED])
-    if session.finished(FUSED) is not None:
-        return True
     family = session.recipe.network
     found = {path.stem.removeprefix(BASIS): _read_basis(path, family) for path in basis_files(basis_folder)}
     start = found.pop(START, None)
+    _require_categories(found, basis_folder)
+    books = {
+        f"{_book(k)}embedding.weight": w.tensors[f"{_book(0)}embedding.weight"] for k, w in enumerate(found.values())
+    }
+    finished = session.finished(FUSED)
+    if finished is not None:
+        _require_taken_over(finished, books, ("basis",), session.folder.weights(FUSED))
+        return True
     sizes = tuple(weights.config.codebooks[0] for weights in found.values())
     network = fresh_network(family.clean(tuple(found), sizes), session.seed(FUSED))
     if start is not None:
         _adopt_start(network, start.tensors)
-    books = {
-        f"{_book(k)}embedding.weight": w.tensors[f"{_book(0)}embedding.weight"] for k, w in enumerate(found.values())
-    }
     adopt(network, books)
     _require_shared(network, books, ("basis",), basis_folder)
     stage = FuseStage(network, session.ground("fuse"))
@@ -121,12 +126,14 @@ def run_restore(
     """
     name = task_name(task, scale)
     session.folder.require_free([name])
-    if session.finished(name) is not None:
-        return True
     weights = read_weights(fused)
     if weights.part != "whole" or weights.config.task != "reconstruct":
         raise TrainingError("holds no stage-II network", path=fused, hint="Run `adacode train fuse` first.")
-    teacher = build(weights.config, weights.tensors, fused)
+    finished = session.finished(name)
+    if finished is not None:
+        _require_taken_over(finished, weights.tensors, ("basis", "fused"), session.folder.weights(name))
+        return True
+    teacher = build(weights.config, weights.tensors, fused).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     family = session.recipe.network
     config = family.restoring(task, scale, family.clean(weights.config.categories, weights.config.codebooks))
     network = fresh_network(config, session.seed(name))
@@ -184,6 +191,28 @@ def _require_shared(network: AdaCode, source: Mapping[str, Tensor], parts: tuple
     if keys:
         what = f"{len(keys)} tensors, such as {keys[0]}"
         raise TrainingError(f"does not fit a network of this family: {what}", path=path, hint=_OTHER_FAMILY)
+
+
+def _require_taken_over(finished: Weights, source: Mapping[str, Tensor], parts: tuple[Part, ...], path: Path) -> None:
+    if differing(finished.tensors, source, parts):
+        hint = "Train it again: remove that file, or begin anew with --overwrite."
+        raise TrainingError(
+            "was trained over other codebooks or another decoder than are there now", path=path, hint=hint
+        )
+
+
+def _require_categories(found: Mapping[str, Weights], folder: Path) -> None:
+    """A basis of every category that stage I was given, and of no other: one may be unfinished, or left from before."""
+    try:
+        wanted = set(json.loads((folder / SHARDS).read_bytes())["categories"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # weights that were brought here by hand
+    if missing := sorted(wanted - found.keys()):
+        hint = "Go on with it: adacode train basis … --resume."
+        raise TrainingError(f"has no finished basis of the category {missing[0]!r} yet", path=folder, hint=hint)
+    if stale := sorted(found.keys() - wanted):
+        hint = f"Remove {BASIS}{stale[0]}.safetensors, or train into a new folder."
+        raise TrainingError(f"has a basis of {stale[0]!r}, which its shards do not have", path=folder, hint=hint)
 
 
 def _book(k: int) -> str:

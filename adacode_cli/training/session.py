@@ -81,7 +81,10 @@ class Session:
         _require_divisible(settings, self.processes)
         optimisation = Optimisation(stage, settings, self.seed(name), self.recipe.precision)
         batches = self.data.batches(task, self.recipe, settings, self.seed(name))
-        found = self.folder.read_checkpoint(name, kind, self.recipe, self.data.identity)
+        found, changed = self.folder.read_checkpoint(name, kind, self.recipe, self.data.identity)
+        self.processes.any(False)  # all have read it before anybody writes
+        for change in changed:
+            self.telling.on_note(f"{name} goes on with another setting: {change}")
         steps = 0 if found is None else found.steps
         if self._leads:
             self.folder.make()
@@ -97,12 +100,14 @@ class Session:
         ended = self._run(name, optimisation, batches, task, Point(steps, before))
         if ended:
             return self._finish(name, stage, optimisation.result())
+        self.processes.any(False)  # a launcher ends all others when one leaves, so wait until the checkpoint is written
         self.stopped = name
         return None
 
     def _run(self, name: str, optimisation: Optimisation, make: BatchMaker, task: Task, point: Point) -> bool:
         watcher = self._watch(name, optimisation, task) if self._leads else Silence()
-        workers = 0 if self.data.cache == "device" else self.data.workers
+        # On a device one thread queues batches while this one queues steps.
+        workers = 1 if self.data.cache == "device" else self.data.workers
         with closing(ordered(make, point.steps, workers)) as batches:
             return run_loop(optimisation, batches, watcher, self.pace, point=point, stop=self.telling.stop)
 

@@ -96,7 +96,7 @@ class Stage:
         prepared = prepare_input(batch.input_BCHW, config.base)
         encoded = net.encoder(prepared)
         features, vectors, codes = quantise(net.codebook, encoded.latent_BCHW)
-        self._count([self._own_codes(k, c, batch) for k, c in enumerate(codes)])
+        self._count([self._counted(k, c, batch) for k, c in enumerate(codes)])
         through = [straight_through(f, v) for f, v in zip(features, vectors, strict=True)]
         mixed = net.codebook.mix(through, net.codebook.weights(encoded.latent_BCHW))
         image = net.render(mixed, encoded.skips).float()
@@ -104,13 +104,12 @@ class Stage:
         image = image if base is None else image + base
         return Passed(encoded.latent_BCHW, features, vectors, mixed, image)
 
-    def _own_codes(self, k: int, codes_BHW: Tensor, batch: Batch) -> Tensor:
-        """Which of the k-th basis's codes tell whether it is well used: all of them."""
-        del k, batch
-        return codes_BHW
+    def _counted(self, k: int, codes_BHW: Tensor, batch: Batch) -> Tensor:
+        """How often each code of the k-th basis was chosen where it tells whether the basis is well used."""
+        del batch
+        return count_codes(codes_BHW, len(self.usage[k].share))
 
-    def _count(self, codes: list[Tensor]) -> None:
-        counts = [count_codes(c, len(usage.share)) for c, usage in zip(codes, self.usage, strict=True)]
+    def _count(self, counts: list[Tensor]) -> None:
         together = self.processes.sum(torch.cat(counts))
         for usage, count in zip(self.usage, torch.split(together, [len(c) for c in counts]), strict=True):
             usage.update_counts(count)

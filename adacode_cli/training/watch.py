@@ -56,7 +56,7 @@ class Watch:
             return {}
         scores, shown = self.validation.measure(self.optimisation.network, self.optimisation.result())
         pictures = (shown.inputs, shown.outputs, shown.targets)
-        write_sample_sheet(self.folder.path / "samples" / self.name / f"{steps:06d}.png", *pictures)
+        write_sample_sheet(self.folder.samples(self.name) / f"{steps:06d}.png", *pictures)
         if self.tensorboard is not None:
             self.tensorboard.samples(self.name, steps, sample_sheet(*pictures))
         return scores

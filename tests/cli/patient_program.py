@@ -27,7 +27,7 @@ def forever() -> None:
 
 def main(mode: str, limit: str = "") -> int:
     """Exit status 0 for what was asked to stop, 3 for KeyboardInterrupt."""
-    patience = Patience(float(limit) if limit else None, lambda: say("told"))
+    patience = Patience(float(limit) if limit else None, "told")
     try:
         with patience.listening():
             if mode == "prepare":

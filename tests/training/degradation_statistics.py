@@ -14,7 +14,7 @@ from adacode_cli.training.degradation import DegradationSettings, degrade, degra
 from adacode_cli.training.degradation.on_device import GROUP
 
 BATCH = 4 * GROUP
-LOW_PX = 48
+LOW_PX = 32
 NAMES = (
     *("bias of R", "bias of G", "bias of B", "variance of R", "variance of G", "variance of B"),
     *("correlation R-G", "correlation G-B", "high frequencies", "blockiness", "absolute error"),

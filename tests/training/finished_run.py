@@ -39,18 +39,25 @@ MANIFEST = {
     "left_out": {"counts": {"blurred": 5, "small": 17}, "files": []},
 }
 LOGS = {
-    "basis-start": [{"step": 4, "seconds": 30.0}],
-    "basis-ground": [{"step": 5, "seconds": 90.0}],
-    "basis-sky": [{"step": 6, "seconds": 120.0}],
+    "basis-start": [{"step": 4, "seconds": 30.0, "pixel": 0.5, "codebook": 0.1}],
+    "basis-ground": [{"step": 5, "seconds": 90.0, "pixel": 0.4, "codebook": 0.1}],
+    "basis-sky": [{"step": 6, "seconds": 120.0, "pixel": 0.3}],
     "fused": [
-        {"step": 5, "seconds": 9.0, "validation/psnr": 11.0, "used/ground": 0.1, "perplexity/ground": 2.0},
+        {
+            "step": 5,
+            "seconds": 9.0,
+            "pixel": 0.2,
+            "validation/psnr": 11.0,
+            "used/ground": 0.1,
+            "perplexity/ground": 2.0,
+        },
         {"step": 10, "seconds": 60.0, "used/ground": 0.5, "perplexity/ground": 3.25, "used/sky": 1.0},
     ],
-    "sr-x2": [{"step": 50, "total": 1.0, "seconds": 61.0}],
+    "sr-x2": [{"step": 50, "total": 1.0, "feature": 0.2, "seconds": 61.0}],
     "sr-x4": [
         {"step": 100, "seconds": 150.0, "validation/psnr": 1.0, "validation/ssim": 0.2, "validation/lpips": 0.9},
         {"step": 200, "seconds": 300.0, "validation/psnr": 25.678, "validation/ssim": 0.65432, "validation/lpips": 0.3},
-        {"step": 250, "seconds": 366.0},
+        {"step": 250, "seconds": 366.0, "feature": 0.1},
     ],
 }
 

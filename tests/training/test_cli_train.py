@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -78,7 +79,12 @@ def test_options_arrive_and_progress_is_told(shards, tmp_path, capfd):
         word in last for word in ("semantic ", "validation/lpips ", "of codes used", "images/s", "waiting", "MB")
     )
     written = json.loads((run / "recipe.json").read_text())
-    assert (written["seed"], written["precision"], written["perceptual"]) == (5, "fp32", str(perceptual))
+    digest = hashlib.sha256(perceptual.read_bytes()).hexdigest()
+    assert (written["seed"], written["precision"]) == (5, "fp32")
+    assert written["perceptual"] == f"lpips.safetensors sha256:{digest}", "where it lies is nobody else's business"
+    with pytest.raises(UsageError, match=r"by lpips\.safetensors, and does not know where that lies"):
+        adacode("train", "fuse", shards, "--basis", run, "-o", run, *QUICK)
+    adacode("train", "fuse", shards, "--basis", run, "-o", run, *QUICK, "--perceptual", perceptual, "--quiet")
     assert (written["basis"]["optimiser"]["rate"], written["network"]["codes"]) == (0.001, [16, 24])
     assert (written["basis"]["loss"]["perceptual"], written["restore"]["loss"]["semantic"]) == (0.125, 0.1)
 
@@ -128,11 +134,13 @@ def test_a_time_limit_stops_with_a_checkpoint_and_resuming_ends_it(shards, tmp_p
     assert err[-1] == f"stopped: {tmp_path / 'basis-ground.checkpoint'}; the same command goes on with --resume"
     with pytest.raises(OutputError, match="basis-ground is unfinished"):
         adacode(*command)
-    with pytest.raises(TrainingError, match=r"basis.batch: 1 → 2"):
+    with pytest.raises(TrainingError, match=r"basis\.batch: 1 → 2"):
         adacode(*command, "--resume", "--batch", "2")
     printed(capfd)
-    adacode(*command, "--resume")
-    assert printed(capfd)[0] == ["basis-ground.safetensors", "basis-sky.safetensors"]
+    adacode(*command, "--resume", "--learning-rate", "1e-5")
+    out, err = printed(capfd)
+    assert out == ["basis-ground.safetensors", "basis-sky.safetensors"]
+    assert "basis-ground goes on with another setting: basis.optimiser.rate: 0.0005 → 1e-05" in err
     assert not list(tmp_path.glob("*.checkpoint"))
 
 

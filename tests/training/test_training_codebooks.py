@@ -14,13 +14,17 @@ from adacode_cli.errors import TrainingError
 from adacode_cli.model.codebook import AdaptiveCodebook, Codebook
 from adacode_cli.training.codebook_training import (
     CodeUsage,
-    cells_of,
     codebook_loss,
     count_codes,
     health_warning,
     quantise,
     straight_through,
 )
+
+
+def cells_of(feature_BCHW):
+    """B×C×H×W → B·H·W×C float32 cells."""
+    return feature_BCHW.detach().permute(0, 2, 3, 1).flatten(0, 2).float()
 
 
 def seeded(seed: int) -> torch.Generator:

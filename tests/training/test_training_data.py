@@ -47,7 +47,7 @@ def read(monkeypatch) -> list[str]:
 
 
 def data(shards, cache="none", *, free: int = MUCH, rank: int = 0, world: int = 1) -> Data:
-    return Data(Shards(shards), Rank(rank, world), cache, 2, free)
+    return Data(Shards(shards), Rank(rank, world), cache, 2, host_bytes=free)
 
 
 @pytest.mark.parametrize(

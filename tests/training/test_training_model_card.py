@@ -99,7 +99,7 @@ def test_everything_that_was_recorded_is_told():
     assert runs[1:] == [
         ["basis-start", "4", "0.5", "3", "64", "pixel 1, codebook 0.5"],
         ["basis-ground", "5", "1.5", "3", "64", "pixel 1, codebook 0.5"],
-        ["basis-sky", "6", "2.0", "3", "64", "pixel 1, codebook 0.5"],
+        ["basis-sky", "6", "2.0", "3", "64", "pixel 1"],  # its log has no other loss
         ["fused", "10", "1.0", "5", "128", "pixel 1"],
         ["sr-x2", "50", "1.0", "6", "192", "feature 0.125"],
         ["sr-x4", "250", "6.1", "6", "192", "feature 0.125"],

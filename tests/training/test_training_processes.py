@@ -156,7 +156,7 @@ def test_two_processes_stop_together_and_go_on_from_one_checkpoint(shards, tmp_p
     assert [(code, out) for code, out, _ in ended] == [(0, ""), (0, "")], ended
     assert "goes on with --resume" in ended[0][2]
     assert "--resume" not in ended[1][2]
-    assert [line["step"] for line in lines(two, "fused")] == list(range(1, 11)), "they agree every ten steps"
+    assert [line["step"] for line in lines(two, "fused")] == [1], "on a CPU they agree after every step"
     assert (two / "fused.checkpoint").is_file()
     ended = in_pair(*joint, "--resume")
     assert [code for code, _, _ in ended] == [0, 0], ended
@@ -201,7 +201,7 @@ def test_nobody_goes_on_before_the_weights_that_the_next_stage_reads_are_there(s
     session = tiny_session(shards, RunFolder(tmp_path), tiny_recipe(steps=2))
     session.processes = Asked(torch.device("cpu"))
     assert run_joint(session)
-    assert seen == [False, False, True]
+    assert seen == [False, False, False, True]
 
 
 def test_a_process_by_itself_needs_nobody(monkeypatch):

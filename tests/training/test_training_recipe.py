@@ -33,7 +33,8 @@ def test_a_preset_is_the_same_after_json(name, tmp_path):
 def test_the_published_preset_has_the_published_settings():
     """The numbers of the paper and its published settings, as NETWORK.md has them."""
     p = PUBLISHED
-    assert [p.stage(name).steps for name in STAGES] == [73_000, 730_000, 730_000]
+    assert [p.stage(name).steps for name in STAGES] == [5 * 73_000, 730_000, 730_000]  # 73,000 for each of five bases
+    assert p.perceptual == "lpips-vgg"
     for name in STAGES:
         stage = p.stage(name)
         assert (stage.batch, stage.patch, stage.minutes) == (64, 256, 0)

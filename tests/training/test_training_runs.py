@@ -235,3 +235,24 @@ def test_a_stage_goes_on_only_over_what_it_was_begun_over(copied, shards, tmp_pa
     elsewhere = tiny_session(save_shards(tmp_path / "shards", each=2), folder)
     with pytest.raises(TrainingError, match="begun with other shards"):
         run_restore(elsewhere, copied / "fused.safetensors", **task)
+
+
+def test_stage_two_wants_the_bases_of_its_categories_and_no_others(copied, shards, tmp_path):
+    session = tiny_session(shards, tmp_path / "other")
+    shutil.copy(copied / "basis-sky.safetensors", copied / "basis-sea.safetensors")
+    with pytest.raises(TrainingError, match="a basis of 'sea'"):
+        run_fuse(session, copied)
+    (copied / "basis-sea.safetensors").unlink()
+    (copied / "basis-sky.safetensors").unlink()
+    with pytest.raises(TrainingError, match="no finished basis of the category 'sky'"):
+        run_fuse(session, copied)
+
+
+def test_a_finished_stage_is_not_taken_over_on_other_ground(copied, shards):
+    assert run_basis(tiny_session(shards, RunFolder(copied, overwrite=True), replace(TINY, seed=3)))
+    again = tiny_session(shards, RunFolder(copied, resume=True))
+    with pytest.raises(TrainingError, match=r"fused\.safetensors: was trained over other codebooks"):
+        run_fuse(again, copied)
+    assert run_fuse(tiny_session(shards, RunFolder(copied, overwrite=True)), copied)
+    with pytest.raises(TrainingError, match=r"sr-x4\.safetensors: was trained over other codebooks"):
+        run_restore(again, copied / "fused.safetensors", task="sr", scale=4)

@@ -76,7 +76,7 @@ def tiny_restoring(adversarial: float = 0.1, precision: str = "fp32") -> Optimis
 
 def tiny_session(shards: Path, folder: RunFolder, recipe: Recipe, stop: Callable[[], bool] = lambda: False) -> Session:
     """A session of one process that logs every step and scores at the end alone."""
-    data = Data(Shards(shards), CPU, "memory", 1, 0)
+    data = Data(Shards(shards), CPU, "memory", 1)
     pace = Pace(log_every=1, validate_every=10**6)
     return Session(folder, data, recipe, CPU, None, PROVENANCE, pace, Telling(stop=stop))
 

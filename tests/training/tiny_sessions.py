@@ -58,7 +58,7 @@ def tiny_session(shards: Path, folder: Path | RunFolder, recipe: Recipe = TINY, 
     """A session in this process, on the CPU, that logs every second step."""
     run = folder if isinstance(folder, RunFolder) else RunFolder(folder)
     processes = OneProcess(torch.device("cpu"))
-    data = Data(Shards(shards), processes, "memory", 2, 2**30)
+    data = Data(Shards(shards), processes, "memory", 2)
     pace = changes.pop("pace", Pace(log_every=2, validate_every=10**6))
     telling = changes.pop("telling", Telling())
     return Session(run, data, recipe, processes, None, PROVENANCE, pace, telling, **changes)

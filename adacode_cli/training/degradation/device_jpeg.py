@@ -100,15 +100,16 @@ def _times(values: Tensor, *, forward: bool) -> Tensor:
     GPUs may round factors to 11 significant bits (TF32). The numbers, below 2048, and both parts of the matrix
     stand that.
     """
-    coarse, fine = (part.to(values.device, non_blocking=True) for part in _transform())
+    coarse, fine = _transform(values.device)
     return values @ (coarse.T if forward else coarse) + values @ (fine.T if forward else fine)
 
 
-@lru_cache(maxsize=1)
-def _transform() -> tuple[Tensor, Tensor]:
+@lru_cache(maxsize=8)
+def _transform(device: torch.device) -> tuple[Tensor, Tensor]:
     """The orthonormal two-dimensional DCT of 8×8 blocks, 64×64, as a sum of multiples of 1/1024 and a small rest."""
     u, x = np.mgrid[:_BLOCK, :_BLOCK]
     single = np.cos((2 * x + 1) * u * np.pi / (2 * _BLOCK)) * np.where(u, 0.5, 0.125**0.5)
     double = np.kron(single, single)
     coarse = np.round(double * 1024) / 1024
-    return torch.from_numpy(coarse.astype(np.float32)), torch.from_numpy((double - coarse).astype(np.float32))
+    parts = (torch.from_numpy(part.astype(np.float32)).to(device) for part in (coarse, double - coarse))
+    return next(parts), next(parts)
