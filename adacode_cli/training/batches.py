@@ -127,6 +127,7 @@ def host_batches(
     contents.require(side)
 
     def batch(number: int, stream: int) -> Batch:
+        """This process's part of batch `number` of a stream; raises TrainingError for a damaged shard."""
         samples: list[Sample] = []
         windows: list[Window] = []
         for rng in order.generators(number, stream):

@@ -29,6 +29,7 @@ def device_batches(
     contents.require(side)
 
     def batch(number: int, stream: int) -> Batch:
+        """This process's part of batch `number` of a stream, on the device; nothing waits for it."""
         generators = order.generators(number, stream)
         windows = [contents.draw(rng, category, side) for rng in generators]
         names = [contents.crops[w.crop].category for w in windows]

@@ -34,6 +34,7 @@ class UNetDiscriminator(nn.Module):
         self.last = nn.Conv2d(c, 1, 3, padding=1)
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
+        """B×3×H×W float RGB in [0, 1] → B×1×H×W logits, positive for what is taken for real."""
         levels = [_leaky(self.first(image_BCHW))]
         for conv in self.down:
             levels.append(_leaky(conv(levels[-1])))

@@ -11,6 +11,7 @@ NAME is basis-<category>, basis-start, fused, sr-x4, sr-x2 or inpaint.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -135,7 +136,7 @@ class RunFolder:
             raise TrainingError("was begun with other shards", path=path, hint=hint)
         return found, free
 
-    def describe(self, recipe: Recipe, stage: StageName, manifest: dict[str, Any]) -> None:
+    def describe(self, recipe: Recipe, stage: StageName, manifest: Mapping[str, Any]) -> None:
         """Writes recipe.json and shards.json; settings of stages that ran earlier stay as they were."""
         path = self.path / RECIPE
         values = recipe.to_dict()
@@ -145,7 +146,7 @@ class RunFolder:
         except (OSError, ValueError, TypeError):
             pass  # the first stage here, or nothing that could be kept
         write_bytes(path, (json.dumps(values, indent=1) + "\n").encode())
-        write_bytes(self.path / SHARDS, (json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode())
+        write_bytes(self.path / SHARDS, (json.dumps(dict(manifest), indent=1, ensure_ascii=False) + "\n").encode())
 
     def begin_log(self, name: str, steps: int) -> None:
         """Leaves only the lines and samples up to `steps`: what comes after will be trained again."""

@@ -116,7 +116,6 @@ def run_restore(
     task: Literal["sr", "inpaint"],
     scale: int,
     start: Path | None = None,
-    length: StageRecipe | None = None,
 ) -> bool:
     """Stage III for one task, over the stage-II network in the file `fused`, whose shared parts stay as they are.
 
@@ -143,7 +142,7 @@ def run_restore(
         _go_on_from(network, start)
     _require_shared(network, weights.tensors, ("basis", "fused"), fused)
     stage = RestoreStage(network, session.ground("restore"), teacher)
-    return session.train(name, "restore", stage, Task(network.config), length) is not None
+    return session.train(name, "restore", stage, Task(network.config)) is not None
 
 
 def _go_on_from(network: AdaCode, path: Path) -> None:

@@ -90,7 +90,7 @@ class Session:
             self.folder.make()
             if found is None:
                 self.folder.begin_anew(name)
-            self.folder.describe(self.recipe, kind, json.loads(json.dumps(dict(self.data.shards.manifest))))
+            self.folder.describe(self.recipe, kind, self.data.shards.manifest)
             self.folder.begin_log(name, steps)
         if found is None:
             optimisation.begin(lambda i: batches(i, BEGINNING).to(stage.device))
