@@ -7,6 +7,7 @@ network, since a stage calls parts of networks, not one `forward`; the largest f
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, cast
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
 
 from adacode_cli.errors import UsageError
 
@@ -77,6 +79,23 @@ class OneProcess:
         """Nothing to do."""
 
 
+class _Gather(torch.autograd.Function):
+    """Rows of all processes, in the order of ranks; rows get the sum of the gradients that all processes have."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, rows: Tensor, rank: int, world: int) -> Tensor:
+        ctx.own = slice(rank * len(rows), (rank + 1) * len(rows))  # type: ignore[attr-defined]
+        parts = [torch.empty_like(rows, memory_format=torch.contiguous_format) for _ in range(world)]
+        dist.all_gather(parts, rows.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        total = gradients[0].clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total[ctx.own], None, None  # type: ignore[attr-defined]
+
+
 class ManyProcesses:
     """Processes that Accelerate has joined."""
 
@@ -97,9 +116,8 @@ class ManyProcesses:
         """As the protocol says; a process's gradient is the sum of what all make of its rows."""
         if not rows.requires_grad:
             return cast(Tensor, self._accelerator.gather(rows))
-        from torch.distributed.nn.functional import all_gather
-
-        return torch.cat(all_gather(rows))  # type: ignore[no-untyped-call]
+        gathered: Tensor = _Gather.apply(rows, self.rank, self.world)  # type: ignore[no-untyped-call]
+        return gathered
 
     def sum(self, values: Tensor) -> Tensor:
         """As the protocol says."""
@@ -129,6 +147,9 @@ def joined(device: torch.device) -> Processes:
         if device.type == "cuda":
             torch.cuda.set_device(device)
         return OneProcess(device)
+    # Torch imports this by itself sooner or later. It keeps hold of a group that is there already, whose threads then
+    # run on after `close`, until the interpreter goes from under them: abort, "terminate called without …".
+    importlib.import_module("torch.distributed.nn.functional")
     try:
         from accelerate import Accelerator
     except ImportError as error:

@@ -41,14 +41,29 @@ def free_port() -> str:
         return str(probe.getsockname()[1])
 
 
-def in_pair(*arguments: object) -> list[tuple[int, str, str]]:
+def telling_threads(folder: Path) -> str:
+    """A PYTHONPATH that makes every process write the names of its last threads into `folder`/threads.txt."""
+    folder.mkdir()
+    tell = f"""
+import atexit, pathlib
+def tell():
+    names = [path.read_text() for path in pathlib.Path("/proc/self/task").glob("*/comm")]
+    with open({str(folder / "threads.txt")!r}, "a") as file:
+        file.write("".join(["exit\\n", *names]))
+atexit.register(tell)
+"""
+    (folder / "sitecustomize.py").write_text(tell)
+    return os.pathsep.join([str(folder), str(ROOT)])
+
+
+def in_pair(*arguments: object, **more: str) -> list[tuple[int, str, str]]:
     """The command in two processes, as a launcher starts them: exit code, standard output and error of each."""
     port, started = free_port(), []
     for rank in ("0", "1"):
         place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
         command = [sys.executable, "-m", "adacode_cli", *map(str, arguments)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        started.append(subprocess.Popen(command, env=environment(**place), text=True, **pipes))
+        started.append(subprocess.Popen(command, env=environment(**place) | more, text=True, **pipes))
     try:
         said = [process.communicate(timeout=120) for process in started]
     finally:
@@ -152,8 +167,11 @@ def test_two_processes_stop_together_and_go_on_from_one_checkpoint(shards, tmp_p
     one, two = alone(shards, tmp_path / "one", run_joint, **settings), tmp_path / "two"
     recipe = saved(tmp_path / "recipe.json", **settings)
     joint = ["train", "fuse", shards, "--joint", "-o", two, *options(recipe)]
-    ended = in_pair(*joint, "--time-limit", "0.001s")
+    ended = in_pair(*joint, "--time-limit", "0.001s", PYTHONPATH=telling_threads(tmp_path / "told"))
     assert [(code, out) for code, out, _ in ended] == [(0, ""), (0, "")], ended
+    threads = (tmp_path / "told" / "threads.txt").read_text().split()
+    assert threads.count("exit") == 2
+    assert not [name for name in threads if "gloo" in name], "a thread would run on into the interpreter's end"
     assert "goes on with --resume" in ended[0][2]
     assert "--resume" not in ended[1][2]
     assert [line["step"] for line in lines(two, "fused")] == [1], "on a CPU they agree after every step"
