@@ -45,7 +45,8 @@ class Optimisation:
         self.network = stage.network.train()
         self._trained = stage.named_parameters()
         settings = recipe.optimiser
-        self.optimiser = torch.optim.Adam([*self._trained.values()], settings.rate, settings.betas)
+        fused = stage.device.type in ("cpu", "cuda")
+        self.optimiser = torch.optim.Adam([*self._trained.values()], settings.rate, settings.betas, fused=fused)
         self.average = Average(self._of_network(), settings.ema)
         self.adversary = Adversary(recipe, seed, stage.processes) if stage.loss.adversarial else None
 

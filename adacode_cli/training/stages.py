@@ -127,7 +127,9 @@ class Stage:
         # depending on where a crop begins; whether it helps against a mesh of four pixels is not settled (docs/log.md).
         assert self.perceptual is not None
         y, x = (int(v) for v in torch.randint(PHASES, (2,)))
-        distances: Tensor = self.perceptual(output[..., y:, x:], target[..., y:, x:])
+        # One size whatever the phase: oneDNN keeps fewer convolutions ready than 64 sizes would need.
+        rows, columns = (slice(at, at + side - PHASES) for at, side in zip((y, x), output.shape[-2:], strict=True))
+        distances: Tensor = self.perceptual(output[..., rows, columns], target[..., rows, columns])
         return distances.mean()
 
     def code_terms(self, passed: Passed, batch: Batch) -> dict[str, Tensor]:
