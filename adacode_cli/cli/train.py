@@ -86,14 +86,15 @@ def restore(
     shards: Shards,
     *,
     fused: Annotated[
-        Path, typer.Option(metavar="RUN", help="The directory that 'train fuse' wrote, or its fused.safetensors.")
+        Path, typer.Option(metavar="RUN", help="What 'train fuse' wrote, or a bundle's NAME-reconstruct.safetensors.")
     ],
     task: Annotated[Literal["sr", "inpaint"], typer.Option(metavar="TASK", help="sr or inpaint.")],
     output: Output,
     options: TrainOptions,
     scale: Annotated[int | None, typer.Option(metavar="N", help="2 or 4, for sr. Default: 4.")] = None,
     start: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="An earlier result of the same task to go on from.")
+        Path | None,
+        typer.Option(metavar="FILE", help="An earlier result of the same task to go on from; sr: of either scale."),
     ] = None,
 ) -> None:
     """Stage III: a network for one task, over stage II's codebooks and decoder."""

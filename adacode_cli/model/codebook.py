@@ -24,7 +24,7 @@ class Mixture:
     """What the codebooks made of a latent map: the mixed feature, the codes and the weights.
 
     latent_BCHW: input of the decoder. codes: one B×H×W int64 tensor a basis.
-    weights_BKHW: mixing weights; ones where there is a single basis without a predictor.
+    weights_BKHW: mixing weights; 1/K where there is no predictor.
     """
 
     latent_BCHW: Tensor
@@ -74,7 +74,7 @@ class WeightPredictor(nn.Module):
 class AdaptiveCodebook(nn.Module):
     """K basis codebooks with their projections, and the weight predictor that mixes them.
 
-    A stage-I network (`task == "basis"`) has one codebook and no predictor.
+    A stage-I network (`task == "basis"`) has one codebook and no predictor; `uniform` weights have none either.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -83,13 +83,13 @@ class AdaptiveCodebook(nn.Module):
         self.before = nn.ModuleList(nn.Conv2d(channels, dim, 1) for _, dim in config.codebooks)
         self.books = nn.ModuleList(Codebook(n, dim) for n, dim in config.codebooks)
         self.after = nn.ModuleList(conv3(dim, channels) for _, dim in config.codebooks)
-        self.predictor = None if config.task == "basis" else WeightPredictor(config)
+        self.predictor = None if config.task == "basis" or config.uniform else WeightPredictor(config)
 
     def weights(self, latent_BCHW: Tensor) -> Tensor:
         """B×K×H×W mixing weights of a latent map."""
         if self.predictor is None:
             b, _, h, w = latent_BCHW.shape
-            return latent_BCHW.new_ones(b, 1, h, w)
+            return latent_BCHW.new_full((b, len(self.books), h, w), 1 / len(self.books))
         predicted: Tensor = self.predictor(latent_BCHW)
         return predicted
 
@@ -103,7 +103,7 @@ class AdaptiveCodebook(nn.Module):
     def mix(self, vectors: list[Tensor], weights_BKHW: Tensor) -> Tensor:
         """Σ_k w_k · after_k(vector_k): B×C×H×W, the decoder's input."""
         parts: list[Tensor] = [after(v) for after, v in zip(self.after, vectors, strict=True)]
-        if self.predictor is None:
+        if len(parts) == 1 and self.predictor is None:
             return parts[0]
         weights = weights_BKHW.unsqueeze(2).unbind(1)
         return torch.stack([w * p for w, p in zip(weights, parts, strict=True)]).sum(0)

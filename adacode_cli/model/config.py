@@ -51,6 +51,7 @@ class NetworkConfig:
     mask_channel: the hole mask is a fourth input channel.
     codebooks: (number of codes, code dimension) of each basis; categories: its names.
     softmax: mixing weights sum to one (an option of the paper, section 3.2); the published models use raw values.
+    uniform: every basis weighs the same everywhere and nothing is predicted, to measure what prediction is worth.
     """
 
     task: Task
@@ -74,6 +75,7 @@ class NetworkConfig:
     codebooks: tuple[tuple[int, int], ...] = ((256, 256),)
     categories: tuple[str, ...] = ()
     softmax: bool = False
+    uniform: bool = False
 
     def __post_init__(self) -> None:
         # Relations are worth a look only between fields that make sense each for itself.
@@ -110,6 +112,7 @@ class NetworkConfig:
         return [
             (self.task == "basis" and len(self.codebooks) != 1, "a basis network has exactly one codebook"),
             (unmatched, "categories do not match codebooks"),
+            (self.uniform and (self.softmax or self.predictor_swin is not None), "uniform weights are not predicted"),
             (self.num_skips >= num_levels, "more skips than decoder stages"),
             ((self.skip == "none") != (self.num_skips == 0), "skip and num_skips contradict each other"),
             (self.stem == "shuffle" and self.scale > self.grid, "a shuffle stem needs scale <= grid"),

@@ -26,6 +26,7 @@ class Family:
     codes: tuple[int, ...] = PAPER_CODES
     code_dim: int = 256
     softmax: bool = False
+    uniform: bool = False
     stem_depth: int = 0
     clean_depth: int = 2
     restore_depth: int = 2
@@ -54,8 +55,8 @@ class Family:
 
     def basis(self, k: int = 0) -> NetworkConfig:
         """Stage I's autoencoder over the k-th codebook."""
-        book = self.codebooks(k + 1)[k]
-        return replace(self.clean(("one",)), task="basis", codebooks=(book,), categories=(), predictor_swin=None)
+        one = replace(self, uniform=False).clean(("one",))
+        return replace(one, task="basis", codebooks=(self.codebooks(k + 1)[k],), categories=(), predictor_swin=None)
 
     def clean(self, categories: tuple[str, ...], codebooks: tuple[tuple[int, int], ...] | None = None) -> NetworkConfig:
         """Stage II's network, which reconstructs clean pictures over a codebook for each category."""
@@ -71,8 +72,9 @@ class Family:
             norm=self.norm,
             codebooks=codebooks or self.codebooks(len(categories)),
             categories=categories,
-            predictor_swin=self.predictor_swin,
+            predictor_swin=None if self.uniform else self.predictor_swin,
             softmax=self.softmax,
+            uniform=self.uniform,
         )
 
     def restoring(self, task: Task, scale: int, clean: NetworkConfig) -> NetworkConfig:

@@ -75,15 +75,20 @@ def adopt_fused(network: AdaCode, fused: AdaCode) -> list[str]:
 
 @torch.no_grad()
 def adopt_stem(network: AdaCode, weight: Tensor, pack: int) -> None:
-    """Takes over a shuffle stem trained on blocks of pack×pack RGB pixels for a network with smaller blocks.
+    """Takes over a shuffle stem trained on blocks of pack×pack RGB pixels for a network with other blocks.
 
-    The new stem, shown an image, then answers as the old one would on that image enlarged by repetition.
-    weight: C×(3·pack²)×3×3; extra input channels of the new stem (a mask) start at zero.
+    The new stem, shown an image, then answers as the old one would on that image enlarged by repetition, or made
+    smaller by averages. weight: C×(3·pack²)×3×3; extra input channels of the new stem (a mask) start at zero.
     """
     stem = network.encoder.stem
     new = stem.pack
-    many = weight.reshape(weight.shape[0], 3, new, pack // new, new, pack // new, *weight.shape[2:])
-    blocks = many.sum((3, 5)).flatten(1, 3)
+    channels, kernel = weight.shape[0], weight.shape[2:]
+    if new <= pack:
+        blocks = weight.reshape(channels, 3, new, pack // new, new, pack // new, *kernel).sum((3, 5)).flatten(1, 3)
+    else:
+        times = new // pack
+        parts = weight.reshape(channels, 3, pack, 1, pack, 1, *kernel) / times**2
+        blocks = parts.expand(-1, -1, -1, times, -1, times, -1, -1).reshape(channels, 3 * new**2, *kernel)
     stem.conv.weight.zero_()
     stem.conv.weight[:, : blocks.shape[1]] = blocks
 

@@ -14,14 +14,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from adacode_cli.checkpoints.format import Part, Weights, read_weights
-from adacode_cli.checkpoints.load import build
+from adacode_cli.checkpoints.format import Part, Weights, part_of, read_weights
+from adacode_cli.checkpoints.load import load_network
 from adacode_cli.errors import TrainingError
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.network import AdaCode
 from adacode_cli.training.data import Task
 from adacode_cli.training.family import Family
-from adacode_cli.training.initialise import adopt, adopt_fused, fresh_network
+from adacode_cli.training.initialise import adopt, adopt_fused, adopt_stem, fresh_network
 from adacode_cli.training.joint_stage import JointStage
 from adacode_cli.training.recipe import StageRecipe
 from adacode_cli.training.restore_stage import RestoreStage
@@ -120,37 +120,43 @@ def run_restore(
     """Stage III for one task, over the stage-II network in the file `fused`, whose shared parts stay as they are.
 
     `scale` is 1 for inpainting. `start` is an earlier result of the same task and family to go on from, instead of
-    stage II's encoder. False where it was stopped. Raises TrainingError where a file is not of this family,
-    WeightsError where one is broken.
+    stage II's encoder; what it shares with other tasks is taken from `fused` all the same, and another scale is made
+    to fit. Either file may be a bundled family's file of a task. False where it was stopped. Raises TrainingError
+    where a file is not of this family, WeightsError where one is broken.
     """
     name = task_name(task, scale)
     session.folder.require_free([name])
-    weights = read_weights(fused)
-    if weights.part != "whole" or weights.config.task != "reconstruct":
+    teacher, _ = load_network((fused,))
+    if teacher.config.task != "reconstruct":
         raise TrainingError("holds no stage-II network", path=fused, hint="Run `adacode train fuse` first.")
+    shared = teacher.state_dict()
     finished = session.finished(name)
     if finished is not None:
-        _require_taken_over(finished, weights.tensors, ("basis", "fused"), session.folder.weights(name))
+        _require_taken_over(finished, shared, ("basis", "fused"), session.folder.weights(name))
         return True
-    teacher = build(weights.config, weights.tensors, fused).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     family = session.recipe.network
-    config = family.restoring(task, scale, family.clean(weights.config.categories, weights.config.codebooks))
+    config = family.restoring(task, scale, family.clean(teacher.config.categories, teacher.config.codebooks))
     network = fresh_network(config, session.seed(name))
-    if start is None:
-        adopt_fused(network, teacher)
-    else:
+    adopt_fused(network, teacher)
+    _require_shared(network, shared, ("basis", "fused"), fused)
+    if start is not None:
         _go_on_from(network, start)
-    _require_shared(network, weights.tensors, ("basis", "fused"), fused)
+    teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     stage = RestoreStage(network, session.ground("restore"), teacher)
     return session.train(name, "restore", stage, Task(network.config)) is not None
 
 
 def _go_on_from(network: AdaCode, path: Path) -> None:
-    weights = read_weights(path)
-    if weights.part != "whole" or weights.config != network.config:
-        hint = "Give the file that `adacode train restore` wrote for the same task, scale and family."
+    earlier, _ = load_network((path,))
+    scaled = network.config.stem == "shuffle" and network.config.task == "sr"
+    alike = replace(earlier.config, scale=network.config.scale) if scaled else earlier.config
+    if alike != network.config:
+        hint = "Give the file that `adacode train restore` wrote for the same task and family."
         raise TrainingError("is not an earlier result of this task", path=path, hint=hint)
-    network.load_state_dict(build(weights.config, weights.tensors, path).state_dict())
+    own = {key: tensor for key, tensor in earlier.state_dict().items() if part_of(key) == "task"}
+    if earlier.config.scale != network.config.scale:
+        adopt_stem(network, own.pop("encoder.stem.conv.weight"), earlier.encoder.stem.pack)
+    adopt(network, own)
 
 
 def _common_start(session: Session) -> Mapping[str, Tensor] | None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_networks import SMALL_CONFIGS, network
 
+from adacode_cli.errors import WeightsError
 from adacode_cli.model.codebook import SEARCH_CHUNK, AdaptiveCodebook, Codebook
+from adacode_cli.model.config import NetworkConfig, SwinConfig
 
 
 def codebook(vectors: torch.Tensor) -> Codebook:
@@ -112,3 +116,22 @@ def test_codes_and_weights_alone_give_the_mixture(config):
     torch.testing.assert_close(mixture.latent_BCHW, expected)
     if config.softmax or config.task == "basis":
         torch.testing.assert_close(mixture.weights_BKHW.sum(1), torch.ones(2, 12, 12))
+
+
+@torch.inference_mode()
+def test_uniform_weights_are_the_mean_of_the_bases_and_predict_nothing():
+    several = next(c for c in SMALL_CONFIGS if c.num_bases > 1 and c.task != "basis")
+    adaptive = network(replace(several, uniform=True, softmax=False, predictor_swin=None)).codebook
+    assert not [name for name, _ in adaptive.named_parameters() if "predictor" in name]
+    latent = torch.randn(1, several.channels[-1], 12, 8)
+    mixture = adaptive(latent)
+    assert torch.equal(mixture.weights_BKHW, torch.full((1, several.num_bases, 12, 8), 1 / several.num_bases))
+    vectors = [book.look_up(codes) for book, codes in zip(adaptive.books, mixture.codes, strict=True)]
+    parts = [after(v) for after, v in zip(adaptive.after, vectors, strict=True)]
+    torch.testing.assert_close(mixture.latent_BCHW, torch.stack(parts).mean(0))
+
+
+def test_uniform_weights_that_are_predicted_contradict_themselves():
+    for choice in ({"softmax": True}, {"predictor_swin": SwinConfig(1, 2, heads=2)}):
+        with pytest.raises(WeightsError, match="uniform weights are not predicted"):
+            NetworkConfig("reconstruct", uniform=True, **choice)

@@ -48,6 +48,18 @@ def test_a_stem_for_smaller_blocks_answers_as_the_old_one_on_the_repeated_pictur
     assert torch.allclose(found, wanted, atol=1e-4)
 
 
+def test_a_stem_for_larger_blocks_answers_as_the_old_one_on_the_averaged_picture():
+    old, new = fresh_network(packed("sr", 4), 0), fresh_network(packed("sr", 2), 1)
+    adopt_stem(new, old.encoder.stem.conv.weight, old.encoder.stem.pack)
+    image = torch.rand(2, 3, 32, 48)
+    with torch.no_grad():
+        new.encoder.stem.conv.bias.copy_(old.encoder.stem.conv.bias)
+        wanted = old.encoder.stem.conv(F.avg_pool2d(image, 2))
+        found = new.encoder.stem.conv(F.pixel_unshuffle(image, new.encoder.stem.pack))
+    assert (old.encoder.stem.pack, new.encoder.stem.pack) == (1, 2)
+    assert torch.allclose(found, wanted, atol=1e-5)
+
+
 def test_adopt_copies_what_fits_and_says_what():
     network = fresh_network(packed("reconstruct"), 0)
     source = {

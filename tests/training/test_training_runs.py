@@ -158,21 +158,6 @@ def test_idle_codes_are_warned_of(shards, tmp_path):
     assert all("of its 2000 codes" in note and "--codes" in note for note in notes)
 
 
-def test_restoring_goes_on_from_an_earlier_result(finished, tmp_path, shards):
-    earlier = load_file(finished / "sr-x4.safetensors")
-    still = with_steps(1, optimiser=replace(TINY.restore.optimiser, rate=1e-9))
-    fused, task = finished / "fused.safetensors", {"task": "sr", "scale": 4}
-    run_restore(tiny_session(shards, tmp_path / "a", still), fused, **task, start=finished / "sr-x4.safetensors")
-    went_on = load_file(tmp_path / "a" / "sr-x4.safetensors")
-    assert max(float((went_on[k] - earlier[k]).abs().max()) for k in earlier) < 1e-6
-    run_restore(tiny_session(shards, tmp_path / "b", still), fused, **task)
-    afresh = load_file(tmp_path / "b" / "sr-x4.safetensors")
-    assert max(float((afresh[k] - earlier[k]).abs().max()) for k in earlier) > 1e-4
-    session = tiny_session(shards, tmp_path / "c", still)
-    with pytest.raises(TrainingError, match="not an earlier result of this task"):
-        run_restore(session, fused, **task, start=finished / "sr-x2.safetensors")
-
-
 def test_seeds_matter(tmp_path, shards):
     found = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):

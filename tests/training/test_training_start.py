@@ -1,0 +1,87 @@
+"""Stage III from what there is already: earlier results, other scales, other codebooks, the files of a bundle."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_families import CATEGORIES
+from tiny_sessions import TINY, tiny_session, with_steps
+
+from adacode_cli.checkpoints.format import SHARED_PARTS, read_weights, split, write_weights
+from adacode_cli.checkpoints.load import load_network
+from adacode_cli.errors import TrainingError
+from adacode_cli.training.runs import run_fuse, run_joint, run_restore
+from adacode_cli.training.whole import run_all
+
+SHARED = tuple(prefix for prefixes in SHARED_PARTS.values() for prefix in prefixes)
+STILL = with_steps(1, optimiser=replace(TINY.restore.optimiser, rate=1e-9))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, shards) -> Path:
+    """A run folder with all stages. Not to be changed."""
+    folder = tmp_path_factory.mktemp("run")
+    assert run_all(tiny_session(shards, folder), (("sr", 2), ("sr", 4), ("inpaint", 1)))
+    return folder
+
+
+def test_restoring_goes_on_from_an_earlier_result(finished, tmp_path, shards):
+    earlier = load_file(finished / "sr-x4.safetensors")
+    fused, task = finished / "fused.safetensors", {"task": "sr", "scale": 4}
+    run_restore(tiny_session(shards, tmp_path / "a", STILL), fused, **task, start=finished / "sr-x4.safetensors")
+    went_on = load_file(tmp_path / "a" / "sr-x4.safetensors")
+    assert max(float((went_on[k] - earlier[k]).abs().max()) for k in earlier) < 1e-6
+    run_restore(tiny_session(shards, tmp_path / "b", STILL), fused, **task)
+    afresh = load_file(tmp_path / "b" / "sr-x4.safetensors")
+    assert max(float((afresh[k] - earlier[k]).abs().max()) for k in earlier) > 1e-4
+    session = tiny_session(shards, tmp_path / "c", STILL)
+    with pytest.raises(TrainingError, match="not an earlier result of this task"):
+        run_restore(session, fused, **task, start=finished / "inpaint.safetensors")
+
+
+def test_another_scale_and_other_codebooks_leave_what_is_the_tasks_own(finished, tmp_path, shards):
+    assert run_joint(tiny_session(shards, tmp_path / "other"))
+    fused = tmp_path / "other" / "fused.safetensors"
+    session = tiny_session(shards, tmp_path / "run", STILL)
+    assert run_restore(session, fused, task="sr", scale=4, start=finished / "sr-x2.safetensors")
+    other, earlier = load_file(fused), load_file(finished / "sr-x2.safetensors")
+    result = load_file(tmp_path / "run" / "sr-x4.safetensors")
+    assert result.keys() == earlier.keys()
+    for key, tensor in result.items():
+        if key.startswith(SHARED):
+            assert torch.equal(tensor, other[key]), key
+        elif key == "encoder.stem.conv.weight":  # 2×2 pixels of the one picture are a pixel of the other
+            sums = earlier[key].unflatten(1, (3, 4)).sum(2)
+            assert torch.allclose(tensor, sums, atol=1e-6)
+        else:
+            assert torch.allclose(tensor, earlier[key], atol=1e-6), key
+
+
+def test_the_files_of_a_bundle_are_enough(finished, tmp_path, shards):
+    """Those are what a fresh clone has."""
+    for name in ("fused", "sr-x4"):
+        weights = read_weights(finished / f"{name}.safetensors")
+        of_family = replace(weights.provenance, family="small")
+        for part, holding in split(weights.tensors, weights.config, of_family).items():
+            write_weights(tmp_path / f"small-{f'task-{name}' if part == 'task' else part}.safetensors", holding)
+    start = tmp_path / "small-task-sr-x4.safetensors"
+    session = tiny_session(shards, tmp_path / "run", STILL)
+    assert run_restore(session, tmp_path / "small-task-fused.safetensors", task="sr", scale=4, start=start)
+    whole, went_on = (load_file(folder / "sr-x4.safetensors") for folder in (finished, tmp_path / "run"))
+    assert all(torch.allclose(went_on[key], whole[key], atol=1e-6) for key in whole)
+
+
+def test_the_mean_of_the_bases_can_stand_in_for_predicted_weights(finished, tmp_path, shards):
+    """Stage I is the same for both."""
+    even = replace(TINY, network=replace(TINY.network, uniform=True))
+    assert run_fuse(tiny_session(shards, tmp_path / "run", even), finished)
+    fused = tmp_path / "run" / "fused.safetensors"
+    assert run_restore(tiny_session(shards, tmp_path / "run", even), fused, task="sr", scale=2)
+    for path in (fused, tmp_path / "run" / "sr-x2.safetensors"):
+        network, _ = load_network((path,))
+        assert network.codebook.predictor is None
+        assert network.config.num_bases == len(CATEGORIES)
