@@ -149,13 +149,13 @@ def _runs(family: Family, record: RunFacts) -> Iterable[Sequence[str]]:
     for name, stage in runs:
         steps, seconds = record.last(name, "step"), record.last(name, "seconds")
         minutes = _UNKNOWN if seconds is None else f"{seconds / 60:.1f}"
-        sizes = (_count(record.setting(stage, key)) for key in ("batch", "patch"))
+        sizes = (_count(record.setting(name, stage, key)) for key in ("batch", "patch"))
         yield name, _count(steps), minutes, *sizes, _losses(record, name, stage)
 
 
 def _losses(record: RunFacts, name: str, stage: str) -> str:
     """Weights of the terms that the log has: a recipe also has weights for losses that a stage goes without."""
-    weights = {term: number(weight) for term, weight in mapping(record.setting(stage, "loss")).items()}
+    weights = {term: number(weight) for term, weight in mapping(record.setting(name, stage, "loss")).items()}
     if not weights:
         return _UNKNOWN
     shown = [f"{term} {weight:g}" for term, weight in weights.items() if weight and _took_part(record, name, term)]

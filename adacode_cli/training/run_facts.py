@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from adacode_cli.atomic import reason
+from adacode_cli.checkpoints.format import read_weights
 from adacode_cli.errors import TrainingError
 from adacode_cli.training.report.read import read_stages
 
@@ -23,15 +24,20 @@ _HINT = "Put it right, or remove it: the model card then says less."
 
 @dataclass(frozen=True)
 class RunFacts:
-    """`recipe`: all settings (recipe.json); `manifest`: the shards' (shards.json); `logs`: lines of each NAME.jsonl."""
+    """`recipe`: all settings of the last command (recipe.json); `manifest`: the shards' (shards.json).
+
+    `logs`: lines of each NAME.jsonl; `recipes`: the settings that NAME.safetensors carries, where it does.
+    """
 
     recipe: Mapping[str, Any] | None
     manifest: Mapping[str, Any] | None
     logs: Mapping[str, tuple[Line, ...]]
+    recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
-    def setting(self, stage: str, key: str) -> object:
-        """A value of a stage's settings ("basis", "fuse", "restore"); None where it is not recorded."""
-        return mapping(mapping(self.recipe).get(stage)).get(key)
+    def setting(self, name: str, stage: str, key: str) -> object:
+        """A value of NAME's settings for its stage ("basis", "fuse", "restore"); None where it is not recorded."""
+        own = mapping(mapping(self.recipes.get(name)).get(stage))
+        return (own or mapping(mapping(self.recipe).get(stage))).get(key)
 
     def last(self, name: str, key: str) -> float | None:
         """The number that the log of NAME has under `key` most recently; None where there is none."""
@@ -45,9 +51,13 @@ class RunFacts:
 
 
 def read_run_facts(folder: Path) -> RunFacts:
-    """The record of a run folder. Raises TrainingError for a file that is there and cannot be read."""
+    """The record of a run folder.
+
+    Raises TrainingError for a file that is there and cannot be read, WeightsError where that is one of weights.
+    """
     logs = {stage.name: stage.lines for stage in read_stages(folder, [])} if folder.is_dir() else {}
-    return RunFacts(_object(folder / "recipe.json"), _object(folder / "shards.json"), logs)
+    recipes = {name: _own_recipe(folder / f"{name}.safetensors") for name in logs}
+    return RunFacts(_object(folder / "recipe.json"), _object(folder / "shards.json"), logs, recipes)
 
 
 def number(value: object) -> float | None:
@@ -60,6 +70,14 @@ def number(value: object) -> float | None:
 def mapping(value: object) -> Mapping[str, Any]:
     """`value` if it is a JSON object, else an empty one."""
     return value if isinstance(value, dict) else {}
+
+
+def _own_recipe(path: Path) -> Mapping[str, Any]:
+    text = read_weights(path).provenance.recipe if path.is_file() else ""
+    try:
+        return mapping(json.loads(text or "{}"))
+    except ValueError:
+        return {}  # of a version that writes it otherwise
 
 
 def _object(path: Path) -> Mapping[str, Any] | None:

@@ -11,6 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from adacode_cli.checkpoints.format import Weights, write_weights
 from adacode_cli.errors import TrainingError
 from adacode_cli.training.model_card import Family, Part, model_card
 from adacode_cli.training.run_facts import RunFacts, mapping, number, read_run_facts
@@ -115,6 +116,20 @@ def test_everything_that_was_recorded_is_told():
     assert "    adacode sr photos --weights DIR/mine-sr-x4.safetensors\n" in card
     assert "adacode inpaint" not in card  # the family has no such task
     assert "/home/someone" not in card
+
+
+def test_settings_are_those_that_a_file_carries_not_those_of_the_last_command(tmp_path):
+    """Every command on a run folder writes recipe.json anew."""
+    save_record(tmp_path)
+    own = RECIPE | {"restore": RECIPE["restore"] | {"batch": 9, "loss": {"feature": 0.5}}}
+    network = network_of("sr-x4")
+    carried = replace(PROVENANCE, recipe=json.dumps(own))
+    write_weights(tmp_path / "sr-x4.safetensors", Weights("whole", network.config, carried, network.state_dict()))
+    runs = tables_of(read_run_facts(tmp_path))[4]
+    assert runs[-2:] == [
+        ["sr-x2", "50", "1.0", "6", "192", "feature 0.125"],
+        ["sr-x4", "250", "6.1", "9", "192", "feature 0.5"],
+    ]
 
 
 def test_what_was_not_recorded_is_called_unknown():
