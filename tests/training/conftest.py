@@ -7,12 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 from tiny_families import save_photos
+from tiny_sessions import NAMES, TASKS, tiny_session
 from tiny_shards import save_shards
 
+from adacode_cli.training.loop import Pace
+from adacode_cli.training.whole import run_all
 
-@pytest.fixture(autouse=True)
+
+@pytest.fixture(autouse=True, scope="session")
 def _one_thread():
-    """Tests share a machine; tiny networks gain nothing from more."""
+    """Tests share a machine, tiny networks gain nothing from more, and sums of several threads have other last bits."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -29,3 +33,14 @@ def photos(tmp_path_factory) -> Path:
 def shards(tmp_path_factory) -> Path:
     """Shards of two categories: three crops of 160 px each to train on, one to validate on."""
     return save_shards(tmp_path_factory.mktemp("data") / "shards")
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory, shards) -> Path:
+    """A run folder with all stages and tasks of the tiny family. Not to be changed."""
+    folder = tmp_path_factory.mktemp("run") / "run"
+    session = tiny_session(shards, folder, pace=Pace(log_every=2, validate_every=4))
+    assert run_all(session, TASKS)
+    assert session.written == NAMES
+    assert session.stopped is None
+    return folder

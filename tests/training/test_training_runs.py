@@ -12,34 +12,20 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tiny_families import CATEGORIES
-from tiny_sessions import PROVENANCE, TINY, tiny_session, with_steps
+from tiny_sessions import NAMES, PROVENANCE, TASKS, TINY, tiny_session, with_steps
 from tiny_shards import save_shards
 
 from adacode_cli.checkpoints.format import read_weights, write_weights
 from adacode_cli.checkpoints.load import load_network
 from adacode_cli.errors import OutputError, TrainingError
 from adacode_cli.training.family import Family
-from adacode_cli.training.loop import Pace
 from adacode_cli.training.overrides import recipe_from
 from adacode_cli.training.run_folder import RunFolder
 from adacode_cli.training.runs import run_basis, run_fuse, run_joint, run_restore
 from adacode_cli.training.session import Telling
 from adacode_cli.training.whole import run_all, shared_out
 
-TASKS = (("sr", 2), ("sr", 4), ("inpaint", 1))
-NAMES = ["basis-start", "basis-ground", "basis-sky", "fused", "sr-x2", "sr-x4", "inpaint"]
 OTHER = replace(TINY, network=Family(channels=(32, 32, 32, 64), codes=(16,), code_dim=8))
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory, shards) -> Path:
-    """A run folder with all stages. Not to be changed."""
-    folder = tmp_path_factory.mktemp("run") / "run"
-    session = tiny_session(shards, folder, pace=Pace(log_every=2, validate_every=4))
-    assert run_all(session, TASKS)
-    assert session.written == NAMES
-    assert session.stopped is None
-    return folder
 
 
 @pytest.fixture

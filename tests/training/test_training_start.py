@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,18 +14,9 @@ from adacode_cli.checkpoints.format import SHARED_PARTS, read_weights, split, wr
 from adacode_cli.checkpoints.load import load_network
 from adacode_cli.errors import TrainingError
 from adacode_cli.training.runs import run_fuse, run_joint, run_restore
-from adacode_cli.training.whole import run_all
 
 SHARED = tuple(prefix for prefixes in SHARED_PARTS.values() for prefix in prefixes)
 STILL = with_steps(1, optimiser=replace(TINY.restore.optimiser, rate=1e-9))
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory, shards) -> Path:
-    """A run folder with all stages. Not to be changed."""
-    folder = tmp_path_factory.mktemp("run")
-    assert run_all(tiny_session(shards, folder), (("sr", 2), ("sr", 4), ("inpaint", 1)))
-    return folder
 
 
 def test_restoring_goes_on_from_an_earlier_result(finished, tmp_path, shards):

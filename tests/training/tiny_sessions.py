@@ -17,6 +17,8 @@ from adacode_cli.training.shards import Shards
 _STAGE = StageRecipe(
     steps=6, batch=2, patch=64, discriminator_channels=4, optimiser=Optimiser(rate=1e-3, warmup=1), adversarial_from=0.0
 )
+TASKS = (("sr", 2), ("sr", 4), ("inpaint", 1))
+NAMES = ["basis-start", "basis-ground", "basis-sky", "fused", "sr-x2", "sr-x4", "inpaint"]
 TINY = Recipe(preset="tiny", network=FAMILY, basis=_STAGE, fuse=_STAGE, restore=_STAGE)
 
 
