@@ -24,7 +24,9 @@ _BASIS_EPILOG = """[bold]Example[/bold]
                     one codebook for each category of the shards"""
 _FUSE_EPILOG = """[bold]Example[/bold]
 
-  adacode train fuse shards --basis run -o run --minutes 60"""
+  adacode train fuse shards --basis run -o run --minutes 60
+  adacode train fuse shards --start run/fused.safetensors \\
+                    -o longer --minutes 60"""
 _RESTORE_EPILOG = """[bold]Examples[/bold]
 
   adacode train restore shards --fused run --task sr --scale 4 \\
@@ -64,19 +66,29 @@ def fuse(
     joint: Annotated[
         bool, typer.Option("--joint", metavar="", help="Instead of --basis: learn the codebooks here as well.")
     ] = False,
+    start: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="An earlier stage-II result to go on from; alone: over its codebooks."),
+    ] = None,
 ) -> None:
     """Stage II: one network over all codebooks, which reconstructs photographs of every category."""
     session_of(context).verbose = options.verbose
-    from adacode_cli.training.runs import basis_files, run_fuse, run_joint
+    from adacode_cli.training.runs import basis_files, run_fuse, run_fuse_again, run_joint
 
-    if joint == (basis is not None):
-        raise UsageError("codebooks come from --basis RUN or from --joint", hint="Give one of the two.")
-    earlier = None if basis is None else earlier_recipe(basis_files(basis)[0])
+    if joint == (basis is not None or start is not None):
+        raise UsageError(
+            "codebooks come from --basis RUN, from --start FILE or from --joint",
+            hint="Give --joint alone, or one or both of the others.",
+        )
+    source = basis_files(basis)[0] if basis is not None else start
+    earlier = None if source is None else earlier_recipe(source)
     with training(shards, output, options, ("fuse",), earlier) as session:
-        if basis is None:
-            run_joint(session)
+        if basis is not None:
+            run_fuse(session, basis, start=start)
+        elif start is not None:
+            run_fuse_again(session, start)
         else:
-            run_fuse(session, basis)
+            run_joint(session)
 
 
 @app.command("restore", epilog=_RESTORE_EPILOG, no_args_is_help=True)

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from adacode_cli.checkpoints.format import Part, Weights, part_of, read_weights
-from adacode_cli.checkpoints.load import load_network
 from adacode_cli.errors import TrainingError
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.network import AdaCode
 from adacode_cli.training.data import Task
 from adacode_cli.training.family import Family
-from adacode_cli.training.initialise import adopt, adopt_fused, adopt_stem, fresh_network
+from adacode_cli.training.going_on import earlier_fused, fuse_from, restore_from
+from adacode_cli.training.initialise import adopt, adopt_fused, fresh_network
 from adacode_cli.training.joint_stage import JointStage
 from adacode_cli.training.recipe import StageRecipe
 from adacode_cli.training.restore_stage import RestoreStage
@@ -71,29 +71,52 @@ def basis_files(folder: Path) -> list[Path]:
     return found
 
 
-def run_fuse(session: Session, basis_folder: Path) -> bool:
+def run_fuse(session: Session, basis_folder: Path, *, start: Path | None = None) -> bool:
     """Stage II over the basis codebooks in `basis_folder`, which stay as they are; False where it was stopped.
 
-    Raises TrainingError where there are none, or where they are of another family.
+    `start` is an earlier stage-II network of the family to go on from. Raises TrainingError where there are no
+    codebooks, or where files are of another family.
     """
     session.folder.require_free([FUSED])
     family = session.recipe.network
     found = {path.stem.removeprefix(BASIS): _read_basis(path, family) for path in basis_files(basis_folder)}
-    start = found.pop(START, None)
+    common = found.pop(START, None)
     _require_categories(found, basis_folder)
     books = {
         f"{_book(k)}embedding.weight": w.tensors[f"{_book(0)}embedding.weight"] for k, w in enumerate(found.values())
     }
+    sizes = tuple(weights.config.codebooks[0] for weights in found.values())
+    network = fresh_network(family.clean(tuple(found), sizes), session.seed(FUSED))
+    if start is not None:
+        fuse_from(network, start)
+    elif common is not None:
+        _adopt_start(network, common.tensors)
+    return _fuse(session, network, books, basis_folder)
+
+
+def run_fuse_again(session: Session, start: Path) -> bool:
+    """Stage II goes on from the stage-II network in `start`, over its codebooks; False where it was stopped.
+
+    A bundled family's file will do. Raises TrainingError where it is of another family or of other categories.
+    """
+    session.folder.require_free([FUSED])
+    earlier, categories = earlier_fused(start), session.data.shards.categories
+    if earlier.config.categories != categories:
+        what = f"has bases of {', '.join(earlier.config.categories)}; the shards are of {', '.join(categories)}"
+        raise TrainingError(what, path=start, hint="Prepare shards with those categories, or train the basis anew.")
+    network = fresh_network(session.recipe.network.clean(categories, earlier.config.codebooks), session.seed(FUSED))
+    fuse_from(network, start)
+    books = {key: tensor for key, tensor in earlier.state_dict().items() if part_of(key) == "basis"}
+    return _fuse(session, network, books, start)
+
+
+def _fuse(session: Session, network: AdaCode, books: Mapping[str, Tensor], path: Path) -> bool:
     finished = session.finished(FUSED)
     if finished is not None:
         _require_taken_over(finished, books, ("basis",), session.folder.weights(FUSED))
         return True
-    sizes = tuple(weights.config.codebooks[0] for weights in found.values())
-    network = fresh_network(family.clean(tuple(found), sizes), session.seed(FUSED))
-    if start is not None:
-        _adopt_start(network, start.tensors)
     adopt(network, books)
-    _require_shared(network, books, ("basis",), basis_folder)
+    _require_shared(network, books, ("basis",), path)
     stage = FuseStage(network, session.ground("fuse"))
     return session.train(FUSED, "fuse", stage, Task(network.config)) is not None
 
@@ -126,9 +149,7 @@ def run_restore(
     """
     name = task_name(task, scale)
     session.folder.require_free([name])
-    teacher, _ = load_network((fused,))
-    if teacher.config.task != "reconstruct":
-        raise TrainingError("holds no stage-II network", path=fused, hint="Run `adacode train fuse` first.")
+    teacher = earlier_fused(fused)
     shared = teacher.state_dict()
     finished = session.finished(name)
     if finished is not None:
@@ -140,23 +161,10 @@ def run_restore(
     adopt_fused(network, teacher)
     _require_shared(network, shared, ("basis", "fused"), fused)
     if start is not None:
-        _go_on_from(network, start)
+        restore_from(network, start)
     teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     stage = RestoreStage(network, session.ground("restore"), teacher)
     return session.train(name, "restore", stage, Task(network.config)) is not None
-
-
-def _go_on_from(network: AdaCode, path: Path) -> None:
-    earlier, _ = load_network((path,))
-    scaled = network.config.stem == "shuffle" and network.config.task == "sr"
-    alike = replace(earlier.config, scale=network.config.scale) if scaled else earlier.config
-    if alike != network.config:
-        hint = "Give the file that `adacode train restore` wrote for the same task and family."
-        raise TrainingError("is not an earlier result of this task", path=path, hint=hint)
-    own = {key: tensor for key, tensor in earlier.state_dict().items() if part_of(key) == "task"}
-    if earlier.config.scale != network.config.scale:
-        adopt_stem(network, own.pop("encoder.stem.conv.weight"), earlier.encoder.stem.pack)
-    adopt(network, own)
 
 
 def _common_start(session: Session) -> Mapping[str, Tensor] | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import cv2
 import pytest
+import torch
 import typer
 from perceptual_fixture import save_perceptual
 from tiny_families import CATEGORIES, picture, save_photos
@@ -87,6 +88,17 @@ def test_options_arrive_and_progress_is_told(shards, tmp_path, capfd):
     adacode("train", "fuse", shards, "--basis", run, "-o", run, *QUICK, "--perceptual", perceptual, "--quiet")
     assert (written["basis"]["optimiser"]["rate"], written["network"]["codes"]) == (0.001, [16, 24])
     assert (written["basis"]["loss"]["perceptual"], written["restore"]["loss"]["semantic"]) == (0.125, 0.1)
+
+
+def test_fusing_goes_on_with_the_settings_of_its_start(shards, finished, tmp_path, capfd):
+    printed(capfd)
+    adacode("train", "fuse", shards, "--start", finished / "fused.safetensors", "-o", tmp_path, *QUICK, "--quiet")
+    assert printed(capfd) == (["fused.safetensors"], [])
+    earlier, later = (read_weights(folder / "fused.safetensors") for folder in (finished, tmp_path))
+    assert later.config == earlier.config
+    books = [key for key in earlier.tensors if key.startswith("codebook.books.")]
+    assert books
+    assert all(torch.equal(earlier.tensors[key], later.tensors[key]) for key in books)
 
 
 def test_three_stages_and_a_bundle(shards, finished, tmp_path, capfd):
@@ -164,7 +176,9 @@ def test_minutes_alone_end_a_run(shards, tmp_path):
         (["basis", "SHARDS", "-o", "RUN", "--patch", "192"], TrainingError, "192 px are wanted from crops of 160 px"),
         (["basis", "NONE", "-o", "RUN"], TrainingError, "NONE"),
         (["fuse", "SHARDS", "--basis", "NONE", "-o", "RUN"], TrainingError, "holds no basis-"),
-        (["fuse", "SHARDS", "-o", "RUN"], UsageError, "--basis RUN or from --joint"),
+        (["fuse", "SHARDS", "-o", "RUN"], UsageError, "--start FILE or from --joint"),
+        (["fuse", "SHARDS", "-o", "RUN", "--joint", "--start", "NONE"], UsageError, "--start FILE or from --joint"),
+        (["fuse", "SHARDS", "-o", "RUN", "--start", "NONE"], WeightsError, "NONE"),
         (["restore", "SHARDS", "--fused", "NONE", "--task", "sr", "-o", "RUN"], WeightsError, "NONE"),
         (["restore", "SHARDS", "--fused", "NONE", "--task", "sr", "--scale", "3", "-o", "RUN"], UsageError, "2 or 4"),
         (["restore", "SHARDS", "--fused", "NONE", "--task", "inpaint", "--scale", "2", "-o", "RUN"], UsageError, "sr"),

@@ -9,11 +9,12 @@ import torch
 from safetensors.torch import load_file
 from tiny_families import CATEGORIES
 from tiny_sessions import TINY, tiny_session, with_steps
+from tiny_shards import save_shards
 
 from adacode_cli.checkpoints.format import SHARED_PARTS, read_weights, split, write_weights
 from adacode_cli.checkpoints.load import load_network
 from adacode_cli.errors import TrainingError
-from adacode_cli.training.runs import run_fuse, run_joint, run_restore
+from adacode_cli.training.runs import run_fuse, run_fuse_again, run_joint, run_restore
 
 SHARED = tuple(prefix for prefixes in SHARED_PARTS.values() for prefix in prefixes)
 STILL = with_steps(1, optimiser=replace(TINY.restore.optimiser, rate=1e-9))
@@ -75,3 +76,46 @@ def test_the_mean_of_the_bases_can_stand_in_for_predicted_weights(finished, tmp_
         network, _ = load_network((path,))
         assert network.codebook.predictor is None
         assert network.config.num_bases == len(CATEGORIES)
+
+
+DEEPER = replace(STILL, network=replace(STILL.network, decoder_depth=2, clean_depth=2, restore_depth=2, fuse_depth=2))
+
+
+def test_a_deeper_network_goes_on_where_a_shallower_one_was(finished, tmp_path, shards):
+    image = torch.rand(1, 3, 64, 64)
+    session = tiny_session(shards, tmp_path / "run", DEEPER)
+    assert run_fuse_again(session, finished / "fused.safetensors")
+    fused = tmp_path / "run" / "fused.safetensors"
+    session = tiny_session(shards, tmp_path / "run", DEEPER)
+    assert run_restore(session, fused, task="sr", scale=2, start=finished / "sr-x2.safetensors")
+    for name in ("fused", "sr-x2"):
+        (earlier, _), (deeper, _) = (load_network((f / f"{name}.safetensors",)) for f in (finished, tmp_path / "run"))
+        assert deeper.config.decoder_depth > earlier.config.decoder_depth
+        with torch.inference_mode():
+            before, after = earlier(image), deeper(image)
+        assert all(torch.equal(a, b) for a, b in zip(before.codes, after.codes, strict=True))
+        assert torch.allclose(before.image_BCHW, after.image_BCHW, atol=1e-5)
+    session = tiny_session(shards, tmp_path / "back", STILL)
+    with pytest.raises(TrainingError, match="not an earlier result of this task"):
+        run_fuse_again(session, fused)
+
+
+def test_fusing_goes_on_over_codebooks_trained_anew(finished, tmp_path, shards):
+    """The codebooks are those of the run, all else is the earlier network's."""
+    assert run_joint(tiny_session(shards, tmp_path / "other"))
+    earlier = tmp_path / "other" / "fused.safetensors"
+    assert run_fuse(tiny_session(shards, tmp_path / "run", STILL), finished, start=earlier)
+    result, start, books = (
+        load_file(p / "fused.safetensors") for p in (tmp_path / "run", tmp_path / "other", finished)
+    )
+    for key, tensor in result.items():
+        if key.startswith("codebook.books."):
+            assert torch.equal(tensor, books[key]), key
+        else:
+            assert torch.allclose(tensor, start[key], atol=1e-6), key
+
+
+def test_fusing_goes_on_only_with_the_same_categories(finished, tmp_path):
+    one = save_shards(tmp_path / "one", categories=("ground",))
+    with pytest.raises(TrainingError, match="has bases of ground, sky; the shards are of ground"):
+        run_fuse_again(tiny_session(one, tmp_path / "run"), finished / "fused.safetensors")
