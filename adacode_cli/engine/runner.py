@@ -14,7 +14,7 @@ from adacode_cli.engine.options import RunOptions
 from adacode_cli.engine.plan import plan_tiles
 from adacode_cli.engine.tiled import run_tiled
 from adacode_cli.errors import InputError
-from adacode_cli.model.base import base_picture, prepare_input
+from adacode_cli.model.base import base_picture, fill_from, halve, prepare_input
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.network import AdaCode
 from adacode_cli.model.padding import pad_mirrored, padded_size
@@ -74,9 +74,10 @@ class Runner:
             hint="Look for extreme values in the picture (samples are 0 to 1), or use other weights.",
         )
 
-    def _run(self, image_BCHW: Tensor, dtype: torch.dtype) -> RunResult:
+    def _run(self, image_BCHW: Tensor, dtype: torch.dtype, coarse_passes: int | None = None) -> RunResult:
         config, (h, w) = self.config, image_BCHW.shape[-2:]
-        prepared = prepare_input(pad_mirrored(image_BCHW, *padded_size(config, h, w)), config.base)
+        padded = pad_mirrored(image_BCHW, *padded_size(config, h, w))
+        prepared = self._prepared(padded, dtype, config.coarse_passes if coarse_passes is None else coarse_passes)
         plan = plan_tiles(
             config,
             *prepared.shape[-2:],
@@ -89,6 +90,12 @@ class Runner:
         add_base(image, prepared, config)
         rows, columns = (-(-side * config.scale // config.latent_stride) for side in (h, w))
         return RunResult(image[:, : h * config.scale, : w * config.scale], mixing[:, :rows, :columns])
+
+    def _prepared(self, padded_BCHW: Tensor, dtype: torch.dtype, coarse_passes: int) -> Tensor:
+        """As `AdaCode.prepared`, each pass in tiles of its own."""
+        if coarse_passes and min(padded_BCHW.shape[-2:]) > self.config.pad_multiple:
+            return fill_from(padded_BCHW, self._run(halve(padded_BCHW), dtype, coarse_passes - 1).image_CHW[None])
+        return prepare_input(padded_BCHW, self.config.base)
 
     def _free_for_tiles(self, output_px: int) -> int:
         free = free_bytes(self.device)

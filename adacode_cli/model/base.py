@@ -42,6 +42,27 @@ def prepare_input(image_BCHW: Tensor, kind: Base) -> Tensor:
     return torch.cat((fill_holes(image, hole), hole), 1)
 
 
+def halve(image_BCHW: Tensor) -> Tensor:
+    """B×4×H×W (fourth channel: 1 = hole) → B×4×⌈H/2⌉×⌈W/2⌉: means of what is known of four pixels.
+
+    Where all four are in the hole (or outside the picture) there is still a hole, and the picture is zero.
+    """
+    h, w = image_BCHW.shape[-2:]
+    known = F.pad(1 - image_BCHW[:, 3:], (0, w % 2, 0, h % 2))
+    image = F.pad(image_BCHW[:, :3], (0, w % 2, 0, h % 2))
+    weight = F.avg_pool2d(known, 2)
+    hole = (weight <= 0).to(image.dtype)
+    return torch.cat((F.avg_pool2d(image * known, 2) / weight.clamp(min=_TINY) * (1 - hole), hole), 1)
+
+
+def fill_from(image_BCHW: Tensor, half_BCHW: Tensor) -> Tensor:
+    """`prepare_input` with the holes filled from a B×3×⌈H/2⌉×⌈W/2⌉ picture, enlarged; known pixels as they are."""
+    image, hole = image_BCHW[:, :3], image_BCHW[:, 3:]
+    up = F.interpolate(half_BCHW, scale_factor=2, mode="bilinear", align_corners=False)
+    h, w = image.shape[-2:]
+    return torch.cat((image * (1 - hole) + up[..., :h, :w] * hole, hole), 1)
+
+
 def base_picture(prepared_BCHW: Tensor, kind: Base, scale: int) -> Tensor | None:
     """B×3×(H·scale)×(W·scale) picture to add the network's output to, or None."""
     if kind == "none":

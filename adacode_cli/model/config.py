@@ -49,6 +49,8 @@ class NetworkConfig:
     base: picture that the network's output is added to: nothing, the interpolated input, or the input with its
         holes interpolated (which needs the mask channel).
     mask_channel: the hole mask is a fourth input channel.
+    coarse_passes: how often the picture is halved before holes are filled, each result filling those of the next
+        larger size; 0: holes are filled smoothly, from what is around them.
     codebooks: (number of codes, code dimension) of each basis; categories: its names.
     softmax: mixing weights sum to one (an option of the paper, section 3.2); the published models use raw values.
     uniform: every basis weighs the same everywhere and nothing is predicted, to measure what prediction is worth.
@@ -70,6 +72,7 @@ class NetworkConfig:
     num_skips: int = 0
     base: Base = "none"
     mask_channel: bool = False
+    coarse_passes: int = 0
     encoder_swin: SwinConfig | None = None
     predictor_swin: SwinConfig | None = None
     codebooks: tuple[tuple[int, int], ...] = ((256, 256),)
@@ -101,7 +104,10 @@ class NetworkConfig:
                 "a size is not a positive whole number",
             ),
             *((not _is_whole(n, 0), f"{name} {n!r} is not a whole number") for name, n in depths.items()),
-            (not _is_whole(self.num_skips, 0), f"num_skips {self.num_skips!r} is not a whole number"),
+            *(
+                (not _is_whole(getattr(self, name), 0), f"{name} {getattr(self, name)!r} is not a whole number")
+                for name in ("num_skips", "coarse_passes")
+            ),
             (len(self.channels) < 2, "fewer than two levels"),
             (not self.codebooks, "no codebook"),
         ]
@@ -119,6 +125,7 @@ class NetworkConfig:
             (self.stem == "conv4" and self.grid != 1, "a conv4 stem needs grid 1"),
             (self.input_level >= num_levels - 1, f"scale {self.scale} needs more levels"),
             (self.base == "filled" and not self.mask_channel, "filled holes need a mask channel"),
+            (self.coarse_passes > 0 and self.base != "filled", "only holes are filled in coarse passes"),
             (any(latent % swin.heads for swin in self._swins), "latent channels are not a multiple of the heads"),
             (self.norm == "group" and any(c % 32 for c in self.channels), "GroupNorm needs multiples of 32 channels"),
         ]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from adacode_cli.model.base import base_picture, prepare_input
+from adacode_cli.model.base import base_picture, fill_from, halve, prepare_input
 from adacode_cli.model.codebook import AdaptiveCodebook
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.decoder import Decoder, Skips
@@ -60,9 +60,21 @@ class AdaCode(nn.Module):
         image = self.render(mixture.latent_BCHW, encoded.skips)
         return Restoration(image, mixture.codes, mixture.weights_BKHW)
 
-    def forward(self, image_BCHW: Tensor) -> Restoration:
+    def prepared(self, image_BCHW: Tensor, coarse_passes: int) -> Tensor:
+        """What the encoder sees of an input: its holes filled at half the size, by this network, where that is wanted.
+
+        Each pass sees twice as far as the next finer one, so a large hole is filled by what is around it. Pictures of
+        at most one attention window's side are not halved.
+        """
+        if coarse_passes and min(image_BCHW.shape[-2:]) > self.config.pad_multiple:
+            return fill_from(image_BCHW, self.forward(halve(image_BCHW), coarse_passes - 1).image_BCHW)
+        return prepare_input(image_BCHW, self.config.base)
+
+    def forward(self, image_BCHW: Tensor, coarse_passes: int | None = None) -> Restoration:
+        """`coarse_passes`: how many times smaller by two the first filling of holes is; None: as configured."""
         config, (h, w) = self.config, image_BCHW.shape[-2:]
-        prepared = prepare_input(pad_mirrored(image_BCHW, *padded_size(config, h, w)), config.base)
+        coarse_passes = config.coarse_passes if coarse_passes is None else coarse_passes
+        prepared = self.prepared(pad_mirrored(image_BCHW, *padded_size(config, h, w)), coarse_passes)
         r = self.detail(prepared)
         base = base_picture(prepared, config.base, config.scale)
         image = r.image_BCHW if base is None else r.image_BCHW + base

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from adacode_cli.training.crops import HostCrops, Pixels, Window
+from adacode_cli.training.crops import MOST_SHRINK, HostCrops, Pixels, Window
 from adacode_cli.training.degradation import MARGIN, DegradationSettings, degrade_with_margin
 from adacode_cli.training.holes import HoleSettings, random_hole
 
@@ -118,6 +118,7 @@ def host_batches(
     category: str | None = None,
     *,
     mask_channel: bool = False,
+    most_shrink: float = MOST_SHRINK,
 ) -> BatchMaker:
     """Batches made on the CPU from windows of `side` px, of one category or of all.
 
@@ -131,7 +132,7 @@ def host_batches(
         samples: list[Sample] = []
         windows: list[Window] = []
         for rng in order.generators(number, stream):
-            windows.append(contents.draw(rng, category, side))
+            windows.append(contents.draw(rng, category, side, most_shrink))
             samples.append(make(rng, windows[-1]))
         targets = _tensor([target for _, target, _ in samples])
         holes = [hole for _, _, hole in samples if hole is not None]

@@ -18,12 +18,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adacode_cli.errors import TrainingError
+from adacode_cli.model.config import NetworkConfig
 from adacode_cli.training.shards import Crop, Shards, Split, read_crop
 
 Pixels = npt.NDArray[np.uint8]
 
 # A window is shrunk by up to this factor before use, half of the time: photographs are rarely sharp at full size.
 MOST_SHRINK = 0.5
+# What also looks at halved pictures learns from smaller ones.
+COARSE_SHRINK = 0.25
 _HINT = "Cut larger crops with `adacode train prepare --crop`, or choose a smaller --patch."
 _AGAIN = "Write the shards again: `adacode train prepare PHOTOS -o FOLDER --overwrite`."
 
@@ -73,15 +76,22 @@ class Contents:
         if empty:
             raise TrainingError(f"the category {empty[0]} has no crops", path=self.folder, hint=_AGAIN)
 
-    def draw(self, rng: np.random.Generator, category: str | None, side: int) -> Window:
+    def draw(
+        self, rng: np.random.Generator, category: str | None, side: int, most_shrink: float = MOST_SHRINK
+    ) -> Window:
         """A random window that gives side×side pixels; of a random category if None. Nothing is ever enlarged."""
         numbers = self._of[category or self.categories[rng.integers(len(self.categories))]]
         crop = int(numbers[rng.integers(len(numbers))])
-        least = max(MOST_SHRINK, side / self.crop_px)
+        least = max(most_shrink, side / self.crop_px)
         shrink = rng.uniform(least, 1.0) if rng.random() < 0.5 else 1.0
         span = min(round(side / shrink), self.crop_px)
         y, x = (int(v) for v in rng.integers(0, self.crop_px - span + 1, 2))
         return Window(crop, y, x, span, int(rng.integers(4)), bool(rng.random() < 0.5))
+
+
+def shrink_for(config: NetworkConfig) -> float:
+    """The factor for the windows that a network learns from."""
+    return COARSE_SHRINK if config.coarse_passes else MOST_SHRINK
 
 
 class HostCrops:

@@ -18,7 +18,7 @@ from adacode_cli.training.batches import (
     holed_samples,
     host_batches,
 )
-from adacode_cli.training.crops import Contents, DeviceCrops, HostCrops, corpus_bytes
+from adacode_cli.training.crops import Contents, DeviceCrops, HostCrops, corpus_bytes, shrink_for
 from adacode_cli.training.device_batches import device_batches
 from adacode_cli.training.processes import Processes
 from adacode_cli.training.recipe import Recipe, StageRecipe
@@ -87,8 +87,15 @@ class Data:
             crops, only = self._device_crops, task.category
             return device_batches(crops, order, task.config, stage.patch, category=only, recipe=recipe)
         samples = _samples(self._host_crops, task, recipe, stage.patch)
-        masks = task.config.mask_channel
-        return host_batches(self._host_crops, samples, order, side, task.category, mask_channel=masks)
+        return host_batches(
+            self._host_crops,
+            samples,
+            order,
+            side,
+            task.category,
+            mask_channel=task.config.mask_channel,
+            most_shrink=shrink_for(task.config),
+        )
 
     def validation(self, task: Task, recipe: Recipe) -> list[Batch]:
         """Held-out crops for a task, batches of one; none where the shards hold none back."""

@@ -12,7 +12,7 @@ import torch
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.training import degradation
 from adacode_cli.training.batches import Batch, BatchMaker, Order, categories_of, degraded_side, painted
-from adacode_cli.training.crops import DeviceCrops
+from adacode_cli.training.crops import DeviceCrops, shrink_for
 from adacode_cli.training.holes import random_hole
 from adacode_cli.training.recipe import Recipe
 
@@ -27,11 +27,12 @@ def device_batches(
     contents = crops.contents
     side = degraded_side(patch, config.scale) if config.task == "sr" else patch
     contents.require(side)
+    most_shrink = shrink_for(config)
 
     def batch(number: int, stream: int) -> Batch:
         """This process's part of batch `number` of a stream, on the device; nothing waits for it."""
         generators = order.generators(number, stream)
-        windows = [contents.draw(rng, category, side) for rng in generators]
+        windows = [contents.draw(rng, category, side, most_shrink) for rng in generators]
         names = [contents.crops[w.crop].category for w in windows]
         categories = _sent(categories_of(contents.categories, names), crops.device)
         clean = crops.cut(windows, side)

@@ -17,6 +17,7 @@ class Family:
     codes: number of codes of each basis, over again where there are more categories than numbers. code_dim: length
     of a code. clean_depth, restore_depth: `encoder_depth` of stages I and II, and of stage III. add_base: restored =
     interpolated input + network's output. mask_channel: a fourth input channel tells where holes are.
+    coarse_passes: for inpainting, which learns to go on from its own coarser results.
     """
 
     channels: tuple[int, ...] = (64, 128, 256, 256)
@@ -38,6 +39,7 @@ class Family:
     num_skips: int = 2
     add_base: bool = False
     mask_channel: bool = False
+    coarse_passes: int = 0
     encoder_swin: SwinConfig = field(default_factory=SwinConfig)
     predictor_swin: SwinConfig = field(default_factory=SwinConfig)
 
@@ -93,5 +95,6 @@ class Family:
             num_skips=self.num_skips,
             base=base,
             mask_channel=self.mask_channel and task == "inpaint",
+            coarse_passes=self.coarse_passes if base == "filled" else 0,
             encoder_swin=self.encoder_swin,
         )

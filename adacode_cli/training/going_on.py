@@ -1,4 +1,4 @@
-"""Earlier weights to go on from: of the same network, of a shallower one, or of another scale.
+"""Earlier weights to go on from: of the same network, of a shallower one, of another scale or without coarse passes.
 
 A residual block that the earlier network does not have starts as the identity, so training goes on where it was.
 """
@@ -57,7 +57,7 @@ def restore_from(network: AdaCode, path: Path) -> None:
 def _require_alike(earlier: NetworkConfig, config: NetworkConfig, path: Path) -> None:
     depths = {name: getattr(config, name) for name in _DEPTHS}
     deeper = any(getattr(earlier, name) > depth for name, depth in depths.items())
-    if deeper or replace(earlier, **depths) != config:
+    if deeper or replace(earlier, coarse_passes=config.coarse_passes, **depths) != config:
         hint = "Give an earlier result of the same task and family; its network may be shallower, not deeper."
         raise TrainingError("is not an earlier result of this task", path=path, hint=hint)
 

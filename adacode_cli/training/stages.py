@@ -38,6 +38,7 @@ RESEED_UNTIL = 0.8
 # k-means looks at this many features a code, from at most so many batches.
 CELLS_A_CODE = 32
 MOST_FIRST_BATCHES = 24
+_COARSE_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class Stage:
 
     def _run(self, batch: Batch) -> Passed:
         net, config = self.network, self.network.config
-        prepared = prepare_input(batch.input_BCHW, config.base)
+        prepared = self._prepared(batch.input_BCHW)
         encoded = net.encoder(prepared)
         features, vectors, codes = quantise(net.codebook, encoded.latent_BCHW)
         self._count([self._counted(k, c, batch) for k, c in enumerate(codes)])
@@ -103,6 +104,17 @@ class Stage:
         base = base_picture(prepared, config.base, config.scale)
         image = image if base is None else image + base
         return Passed(encoded.latent_BCHW, features, vectors, mixed, image)
+
+    def _prepared(self, image_BCHW: Tensor) -> Tensor:
+        """Half of the time with holes filled by this network at half the size, where it is to be used so.
+
+        Otherwise smoothly: the coarsest pass, and small pictures, begin with that.
+        """
+        config = self.network.config
+        if config.coarse_passes and bool(torch.rand(()) < _COARSE_SHARE):
+            with torch.no_grad():
+                return self.network.prepared(image_BCHW, 1).float()
+        return prepare_input(image_BCHW, config.base)
 
     def _counted(self, k: int, codes_BHW: Tensor, batch: Batch) -> Tensor:
         """How often each code of the k-th basis was chosen where it tells whether the basis is well used."""

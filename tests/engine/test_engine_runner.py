@@ -1,6 +1,7 @@
 """Tiles look like the whole; what overflows is computed again in float32; what was padded is cut off."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -174,3 +175,13 @@ def test_the_base_added_in_strips_is_the_base(task, scale, strip_px):
     add_base(image, x, config, strip_px)
     wanted = base_picture(x, config.base, scale)
     assert torch.equal(image, torch.zeros_like(image) if wanted is None else wanted[0])
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("tile", ["none", 64])
+def test_holes_are_filled_in_the_networks_coarse_passes(tile):
+    config = replace(for_task(LOCAL, "inpaint"), coarse_passes=2)
+    net, x = network(config), tensor(config, 150, 201)
+    result = Runner(net, CPU, RunOptions("fp32", tile)).run(x, deep=False)
+    torch.testing.assert_close(result.image_CHW, net(x).image_BCHW[0], rtol=0, atol=1e-5)
+    assert not torch.allclose(result.image_CHW, net(x, 0).image_BCHW[0], atol=1e-3)

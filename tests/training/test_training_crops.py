@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,10 +12,20 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_families import packed
 from tiny_shards import save_shards
 
 from adacode_cli.errors import TrainingError
-from adacode_cli.training.crops import MOST_SHRINK, Contents, DeviceCrops, HostCrops, Window, corpus_bytes
+from adacode_cli.training.crops import (
+    COARSE_SHRINK,
+    MOST_SHRINK,
+    Contents,
+    DeviceCrops,
+    HostCrops,
+    Window,
+    corpus_bytes,
+    shrink_for,
+)
 from adacode_cli.training.shards import Crop, Shards, read_crop
 
 CPU = torch.device("cpu")
@@ -54,6 +65,14 @@ def test_windows_lie_inside_their_crop_and_are_never_enlarged(contents, seed, si
     assert (window.turns in range(4), window.mirrored in (True, False)) == (True, True)
     assert category in (None, contents.crops[window.crop].category)
     assert window == contents.draw(np.random.default_rng(seed), category, side)
+
+
+def test_networks_that_look_at_halved_pictures_learn_from_smaller_windows(contents):
+    rng, side = np.random.default_rng(0), 40
+    plain, coarse = packed("inpaint"), replace(packed("inpaint"), coarse_passes=1)
+    usual, spans = ([contents.draw(rng, None, side, shrink_for(c)).span for _ in range(400)] for c in (plain, coarse))
+    assert max(usual) <= side / MOST_SHRINK < max(spans) <= side / COARSE_SHRINK
+    assert min(spans) == side
 
 
 class Uneven:

@@ -11,6 +11,7 @@ from perceptual_fixture import save_perceptual
 from tiny_families import CATEGORIES, FAMILIES, clean_batch, packed, picture
 
 from adacode_cli.evaluation.perceptual import load_perceptual
+from adacode_cli.model.base import prepare_input
 from adacode_cli.model.network import AdaCode
 from adacode_cli.training.batches import Batch, painted
 from adacode_cli.training.degradation import DegradationSettings, degrade
@@ -208,3 +209,24 @@ def test_only_its_own_category_moves_the_codes_of_a_joint_basis():
     first, second = (book.embedding.weight.grad for book in stage.network.codebook.books)
     assert first is None or not bool(first.any())
     assert bool(second.any())
+
+
+def test_inpainting_learns_from_smooth_fills_and_from_its_own_coarser_results():
+    config = replace(FAMILIES["packed"]("inpaint", 1), coarse_passes=2)
+    fused = fresh_network(FAMILIES["packed"]("reconstruct", 1), 0)
+    network = fresh_network(config, 1)
+    stage = RestoreStage(network, ground(), fused)
+    batch, seen = make_batch("inpaint", network), []
+    batch = replace(batch, input_BCHW=batch.input_BCHW.repeat(1, 1, 2, 2), hole_B1HW=batch.hole_B1HW.repeat(1, 1, 2, 2))
+    batch = replace(batch, target_BCHW=batch.target_BCHW.repeat(1, 1, 2, 2))
+    network.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    ways = set()
+    for seed in range(12):
+        torch.manual_seed(seed)
+        seen.clear()
+        stage.losses(batch)
+        ways.add(tuple(x.shape[-1] for x in seen))
+        finest = seen[-1]
+        smooth, coarse = prepare_input(batch.input_BCHW, "filled"), network.prepared(batch.input_BCHW, 1)
+        torch.testing.assert_close(finest, smooth if len(seen) == 2 else coarse, rtol=0, atol=1e-5)
+    assert ways == {(128,), (64, 128)}, "one coarser pass, and that half of the time"
