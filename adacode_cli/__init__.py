@@ -3,7 +3,7 @@
     from adacode_cli import Restorer
     enlarged = Restorer.from_pretrained("compact").sr(image, scale=4)
 
-`Restorer` is loaded when it is first asked for: importing this package costs no torch.
+`Restorer` and `Codes` are loaded when they are first asked for: importing this package costs no torch.
 """
 
 from __future__ import annotations
@@ -14,12 +14,17 @@ from adacode_cli.errors import AdaCodeError
 from adacode_cli.version import __version__
 
 if TYPE_CHECKING:
+    from adacode_cli.codes.picture import Codes
     from adacode_cli.engine.restorer import Restored, Restorer
 
-__all__ = ["AdaCodeError", "Restored", "Restorer", "__version__"]
+__all__ = ["AdaCodeError", "Codes", "Restored", "Restorer", "__version__"]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 (a module's attributes have no common type)
+    if name == "Codes":
+        from adacode_cli.codes.picture import Codes
+
+        return Codes
     if name in ("Restored", "Restorer"):
         from adacode_cli.engine import restorer
 

@@ -49,10 +49,19 @@ class InputError(AdaCodeError):
 
 
 class WeightsError(AdaCodeError):
-    """Weights are unknown, cannot be fetched, have the wrong digest or the wrong layout."""
+    """Weights are unknown, cannot be fetched, have the wrong digest or the wrong layout.
+
+    `only_this_picture` says that one file of codes was made with other weights: a run goes on with the others.
+    """
 
     exit_code = 4
     kind = "weights"
+
+    def __init__(
+        self, message: str, *, path: Path | str | None = None, hint: str = "", only_this_picture: bool = False
+    ) -> None:
+        super().__init__(message, path=path, hint=hint)
+        self.only_this_picture = only_this_picture
 
 
 class DeviceError(AdaCodeError):

@@ -15,20 +15,21 @@ NAME = "adacode_cli"
 # What the modules of a folder may import besides their own folder and what everybody may.
 FOUNDATION = frozenset({"errors", "geometry", "atomic", "version"})
 MAY_IMPORT = {
-    "cli": {"batch", "engine", "model", "imaging", "training", "evaluation", "checkpoints"},
-    "batch": {"engine", "imaging"},
-    "engine": {"model", "checkpoints"},
+    "cli": {"batch", "engine", "model", "imaging", "training", "evaluation", "checkpoints", "codes"},
+    "batch": {"engine", "imaging", "codes"},
+    "engine": {"model", "checkpoints", "codes"},
     "training": {"model", "checkpoints", "imaging", "evaluation"},
     "evaluation": {"engine", "imaging", "model", "checkpoints"},
     "checkpoints": {"model"},
     "imaging": set(),
+    "codes": set(),
     "model": set(),
     "errors": set(),
     "geometry": set(),
     "atomic": set(),
     "version": set(),
     # The package itself offers the Python API, and `python -m adacode_cli` the command line.
-    "__init__": {"engine"},
+    "__init__": {"engine", "codes"},
     "__main__": {"cli"},
 }
 FOUNDATION_IMPORTS = frozenset({"errors"})

@@ -41,10 +41,11 @@ class PassedOver:
 
 @dataclass(frozen=True)
 class Selection:
-    """What takes part: patterns, and places to stay out of (outputs, masks), as absolute or relative paths."""
+    """What takes part: patterns, places to stay out of (outputs, masks), and the suffixes of what is looked for."""
 
     globs: Globs = field(default_factory=Globs)
     avoid: tuple[Path, ...] = ()
+    suffixes: frozenset[str] = EXTENSIONS
 
 
 def discover(inputs: Sequence[Path], selection: Selection) -> Iterator[Found | PassedOver]:
@@ -133,13 +134,17 @@ class _Tree:
         try:
             if entry.is_dir():
                 return False if self.selection.globs.excludes(relative) else self._descend(entry, levels)
-            if not _has_image_suffix(entry.name) or not self.selection.globs.takes_file(relative):
+            if not self._has_suffix(entry.name) or not self.selection.globs.takes_file(relative):
                 return False
             if entry.is_file():
                 return not self.avoids(Path(entry.path))
             return _not_regular(entry)
         except OSError as error:  # a link that leads to itself, a directory that vanished
             return PassedOver(Path(entry.path), f"cannot be read: {atomic.reason(error)}", failed=True)
+
+    def _has_suffix(self, name: str) -> bool:
+        dot = name.rfind(".")  # not Path.suffix: this runs for every name of a tree
+        return dot > 0 and name[dot:].lower() in self.selection.suffixes
 
     def _descend(self, entry: os.DirEntry[str], levels: list[_Level]) -> PassedOver | bool:
         is_link = entry.is_symlink()
@@ -171,11 +176,6 @@ class _Tree:
 
 def _within(inner: str, outer: str) -> bool:
     return inner == outer or inner.startswith(outer.rstrip(os.sep) + os.sep)
-
-
-def _has_image_suffix(name: str) -> bool:
-    dot = name.rfind(".")  # not Path.suffix: this runs for every name of a tree
-    return dot > 0 and name[dot:].lower() in EXTENSIONS
 
 
 def _not_regular(entry: os.DirEntry[str]) -> PassedOver:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adacode_cli.batch.discover import Found
+from adacode_cli.codes.file import SUFFIX
 from adacode_cli.errors import OutputError, UsageError
 from adacode_cli.imaging.encode import FORMATS, format_of
 
@@ -73,13 +74,22 @@ class Naming:
         """The output file of `found` below `root`."""
         if self.output is not None and self.names_one_file():
             return self.output
-        own_format = format_of(found.relative)
+        relative = _without_codes_suffix(found.relative)
+        own_format = format_of(relative)
         target_format = self.format or own_format or _FALLBACK_FORMAT
-        extension = found.relative.suffix if target_format == own_format else FORMATS[target_format]
-        return root / found.relative.with_name(f"{found.relative.stem}{self.suffix}{extension}")
+        extension = relative.suffix if target_format == own_format else FORMATS[target_format]
+        return root / relative.with_name(f"{relative.stem}{self.suffix}{extension}")
 
     def is_own_output(self, found: Found, root: Path) -> bool:
         """True if `found` is an output of an earlier run into the input's own tree, to judge by its suffix."""
         if not self.suffix or not found.in_tree or not found.relative.stem.endswith(self.suffix):
             return False
         return os.path.realpath(root) == os.path.realpath(found.given)
+
+
+def _without_codes_suffix(relative: Path) -> Path:
+    """`a.jpg.adacode` was made from `a.jpg`; `1.May.adacode` from a picture whose format its name does not tell."""
+    if relative.suffix.lower() != SUFFIX:
+        return relative
+    named = relative.with_name(relative.name[: -len(SUFFIX)])
+    return named if format_of(named) else named.with_name(f"{named.name}{FORMATS[_FALLBACK_FORMAT]}")

@@ -179,6 +179,6 @@ def _ends_the_run(error: Exception) -> bool:
     if isinstance(error, OutputError):
         cause = error.__cause__
         return isinstance(cause, OSError) and cause.errno in _DISK_IS_DONE
-    if isinstance(error, DeviceError):
+    if isinstance(error, DeviceError | WeightsError):
         return not error.only_this_picture
-    return isinstance(error, UsageError | WeightsError | JournalError)
+    return isinstance(error, UsageError | JournalError)

@@ -22,8 +22,9 @@ from adacode_cli.batch.masks import MaskSource
 from adacode_cli.batch.outcome import Outcome, Result
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.restoring import Restore, Restored
+from adacode_cli.codes.picture import Codes
 from adacode_cli.errors import OutputError
-from adacode_cli.imaging.decode import read_image
+from adacode_cli.imaging.decode import decode, file_bytes
 from adacode_cli.imaging.encode import encode, format_of, losses
 from adacode_cli.imaging.image import Decoded
 
@@ -52,6 +53,7 @@ class Work:
     image: Decoded | None = None
     mask: NDArray[np.bool_] | None = None
     restored: Restored | None = None
+    codes: Codes | None = None
 
 
 @dataclass(frozen=True)
@@ -66,10 +68,14 @@ class Stages:
     def read(self, work: Work) -> Work:
         """Decodes the source and reads its mask. Raises InputError."""
         with work.watch.running():
-            work.image = read_image(work.job.source)
-            if self.mask_for:
-                work.mask = self.mask_for(work.job.source, work.image)
+            self.take_in(work, file_bytes(work.job.source))
         return work
+
+    def take_in(self, work: Work, data: bytes) -> None:
+        """What `read` does with the bytes of the source, wherever they come from. Raises InputError."""
+        work.image = decode(data, name=str(work.job.source))
+        if self.mask_for:
+            work.mask = self.mask_for(work.job.source, work.image)
 
     def infer(self, work: Work) -> Work:
         """Runs the network. Raises DeviceError, WeightsError."""
@@ -78,18 +84,24 @@ class Stages:
             work.image, work.restored = self.restore(work.image, work.mask)
         return work
 
+    def besides(self, work: Work) -> Iterator[tuple[Path, bytes]]:
+        """The files that are written beside the output, each with its content."""
+        if self.maps_dir:
+            assert work.image is not None, "infer comes before write"
+            assert work.restored is not None, "infer comes before write"
+            yield map_path(self.maps_dir, work.job), map_png(work.image, work.restored)
+
     def write(self, work: Work) -> Outcome:
         """Encodes and writes the output, whole or not at all. Raises OutputError."""
         assert work.image is not None, "infer comes before write"
-        assert work.restored is not None, "infer comes before write"
         job = work.job
         with work.watch.running():
             format_name = format_of(job.target)
             assert format_name is not None, "targets are named with a known suffix"
             data, notes = encoded(work.image, format_name, self.quality)
-            if self.maps_dir:  # first, so that an output under its final name means that the whole job is done
-                write_new(map_path(self.maps_dir, job), map_png(work.image, work.restored))
-            write_new(job.target, data)
+            for path, content in self.besides(work):
+                write_new(path, content)
+            write_new(job.target, data)  # last: under its final name it means that the whole job is done
         return Outcome(Result.DONE, job.source, job.target, work.watch.seconds, len(data), notes)
 
 

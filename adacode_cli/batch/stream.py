@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from adacode_cli.batch.stages import Stages, encoded, map_png, write_new
+from adacode_cli.batch.plan import Job
+from adacode_cli.batch.stages import Stages, Work, encoded, write_new
 from adacode_cli.errors import InputError
-from adacode_cli.imaging.decode import decode
 
 STDIN = "<stdin>"
+STREAM = Job(Path(STDIN), Path("stdin"), Path())
+"""The job of a pipe: what is written beside its output is called `stdin` and a suffix of its kind."""
 
 
 def restore_bytes(data: bytes, stages: Stages, format_name: str) -> tuple[bytes, tuple[str, ...]]:
@@ -19,9 +21,10 @@ def restore_bytes(data: bytes, stages: Stages, format_name: str) -> tuple[bytes,
     """
     if not data:
         raise InputError("nothing came in", path=STDIN, hint="Pipe an image in: cat a.jpg | adacode sr - > b.png")
-    image = decode(data, name=STDIN)
-    mask = stages.mask_for(Path(STDIN), image) if stages.mask_for else None
-    result, restored = stages.restore(image, mask)
-    if stages.maps_dir:
-        write_new(stages.maps_dir / "stdin.weights.png", map_png(result, restored))
-    return encoded(result, format_name, stages.quality)
+    work = Work(STREAM)
+    stages.take_in(work, data)
+    stages.infer(work)
+    assert work.image is not None, "infer leaves an image"
+    for path, content in stages.besides(work):
+        write_new(path, content)
+    return encoded(work.image, format_name, stages.quality)

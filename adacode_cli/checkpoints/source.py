@@ -53,6 +53,23 @@ class WeightsSource:
             )
         return found
 
+    def own_network(self) -> tuple[AdaCode, Provenance]:
+        """The network that the name itself means, whatever its task; of a family its reconstruction, or its first.
+
+        Raises WeightsError.
+        """
+        match self.location:
+            case FamilyName(family):
+                entries = [entry for entry in self.catalogue.entries if entry.family == family]
+                chosen = next((entry for entry in entries if entry.task == "reconstruct"), entries[0])
+                return self._entry(chosen.name)
+            case EntryName(name):
+                return self._entry(name)
+            case LocalFile(path):
+                return load_network((path,))
+            case HubFile():
+                return load_network((hub.fetch(self.location),))
+
     def _entry(self, name: str) -> tuple[AdaCode, Provenance]:
         # A family that is one download away is fetched when named: that is what naming it asks for.
         entry = self.catalogue.entry(name)

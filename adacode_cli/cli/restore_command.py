@@ -31,7 +31,10 @@ STDIN_FORMAT = "png"
 
 @dataclass(frozen=True)
 class Request:
-    """What to do with each image. `mask_source` is built late, as it imports pixels; `mask_paths` are no inputs."""
+    """What to do with each image. `mask_source` is built late, as it imports pixels; `mask_paths` are no inputs.
+
+    `save_codes` and `from_codes` are for "reconstruct" alone.
+    """
 
     task: Literal["sr", "inpaint", "reconstruct"]
     label: str
@@ -41,6 +44,8 @@ class Request:
     grow_px: int = 0
     feather_px: int = 0
     opaque_hole: bool = False
+    save_codes: Path | None = None
+    from_codes: bool = False
 
 
 def restore(context: typer.Context, inputs: list[str], options: RestoreOptions, request: Request) -> None:
@@ -83,23 +88,30 @@ def _files(inputs: list[str], options: RestoreOptions, request: Request) -> int:
 
 
 def _plan(inputs: list[Path], options: RestoreOptions, request: Request) -> Plan:
+    from adacode_cli.batch.coding import CodesPlace
     from adacode_cli.batch.collisions import refuse_shared_targets
     from adacode_cli.batch.discover import Selection
     from adacode_cli.batch.globs import Globs
     from adacode_cli.batch.naming import Naming
     from adacode_cli.batch.plan import OnExisting, make_plan
     from adacode_cli.batch.stages import map_path
+    from adacode_cli.codes.file import SUFFIX
+    from adacode_cli.imaging.decode import EXTENSIONS
 
     on_existing = OnExisting.SKIP if options.skip_existing else OnExisting.REFUSE
     if options.overwrite:
         on_existing = OnExisting.OVERWRITE
     maps_dir = options.save_weights_map
     avoid = (*request.mask_paths, *([maps_dir] if maps_dir else []))
+    suffixes = frozenset({SUFFIX}) if request.from_codes else EXTENSIONS
     globs = Globs(tuple(options.include or ()), tuple(options.exclude or ()))
     naming = Naming(request.label, options.output, options.format, options.suffix)
-    plan = make_plan(inputs, naming, Selection(globs, avoid), on_existing)
+    plan = make_plan(inputs, naming, Selection(globs, avoid, suffixes), on_existing)
     if maps_dir:
         refuse_shared_targets((job.source, map_path(maps_dir, job)) for job in plan.jobs)
+    if request.save_codes:
+        may_exist = options.overwrite or options.skip_existing
+        CodesPlace(request.save_codes).check(inputs, plan.jobs, may_exist=may_exist)
     return plan
 
 
@@ -113,6 +125,7 @@ def _show_plan(plan: Plan, console: Console) -> None:
 
 
 def _stages(options: RestoreOptions, request: Request) -> Stages:
+    from adacode_cli.batch.coding import CodesPlace, FromCodesStages, SavingStages
     from adacode_cli.batch.restoring import Restoring
     from adacode_cli.batch.stages import Stages
     from adacode_cli.engine.restorer import Restorer
@@ -130,13 +143,19 @@ def _stages(options: RestoreOptions, request: Request) -> Stages:
     restoring = Restoring(
         restorer, request.task, request.scale, request.grow_px, request.feather_px, request.opaque_hole
     )
-    return Stages(restoring, mask_for, options.quality, options.save_weights_map)
+    common = (restoring, mask_for, options.quality, options.save_weights_map)
+    if request.save_codes:
+        return SavingStages(*common, coder=restorer, codes_path=CodesPlace(request.save_codes).path)
+    return FromCodesStages(*common, coder=restorer) if request.from_codes else Stages(*common)
 
 
 def _pipe(options: RestoreOptions, request: Request) -> int:
-    from adacode_cli.batch.stream import STDIN, restore_bytes
+    from adacode_cli.batch.coding import CodesPlace
+    from adacode_cli.batch.stream import STDIN, STREAM, restore_bytes
 
     target, format_name = _pipe_target(options)
+    if request.save_codes:
+        CodesPlace(request.save_codes).check([STREAM.source], [STREAM], may_exist=options.overwrite)
     if options.dry_run:
         stdout.write_line(f"{STDIN} -> {target or '<stdout>'}")
         return 0

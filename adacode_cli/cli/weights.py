@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from adacode_cli.cli import stdout, weights_bundle
+from adacode_cli.cli import stdout, weights_bundle, weights_show
 from adacode_cli.cli.boundary import session_of
 from adacode_cli.cli.interruption import ended_by_interruption
 from adacode_cli.cli.stderr import printable, stderr_console
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from adacode_cli.checkpoints.catalogue import Catalogue, Entry
     from adacode_cli.checkpoints.transfer import OnProgress
 
-app = typer.Typer(help="List, fetch, convert and bundle weights.", no_args_is_help=True)
+app = typer.Typer(help="List, fetch, convert, bundle and look at weights.", no_args_is_help=True)
 
 _LIST_EPILOG = """[bold]Examples[/bold]
 
@@ -123,6 +123,7 @@ def convert(
 
 
 app.command("bundle", epilog=weights_bundle.EPILOG, no_args_is_help=True)(weights_bundle.bundle)
+app.command("show", epilog=weights_show.EPILOG, no_args_is_help=True)(weights_show.show)
 
 
 def _pull_entry(entry: Entry, catalogue: Catalogue, hub_repo: str | None) -> None:

@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal, get_args
 
 import cv2
@@ -19,8 +20,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from adacode_cli.checkpoints.location import HUB_PREFIX
 from adacode_cli.checkpoints.source import WeightsSource
+from adacode_cli.codes.picture import Codes
 from adacode_cli.engine.arrays import Pixels, check_picture, to_picture, to_tensor
+from adacode_cli.engine.codes import Coder
 from adacode_cli.engine.device import choose_device, choose_precision
 from adacode_cli.engine.memory import is_out_of_memory
 from adacode_cli.engine.options import RunOptions
@@ -56,6 +60,7 @@ class Restorer:
     def __init__(self, source: WeightsSource, device: torch.device, options: RunOptions) -> None:
         self._source, self._device, self._options = source, device, options
         self._runners: dict[str, Runner] = {}
+        self._coder: Coder | None = None
 
     @classmethod
     def from_pretrained(
@@ -90,6 +95,33 @@ class Restorer:
         """The picture as the codebooks see it: rebuilt from codes alone."""
         return self.restore("reconstruct", image).image
 
+    def encode(self, image: Pixels) -> Codes:
+        """The picture as codes and mixing weights; `codes.file` makes bytes of them. An alpha channel is kept beside.
+
+        Raises InputError for what is no picture, WeightsError for a network that sees more than codes, DeviceError.
+        """
+        check_picture(image)
+        color = image[..., :3] if image.shape[2:] == (4,) else image
+        with _memory_for(*image.shape[:2]):
+            codes = self._codes().encode(color)
+        return codes if color is image else replace(codes, alpha=np.ascontiguousarray(image[..., 3]))
+
+    def decode(self, codes: Codes) -> Restored:
+        """The picture that codes hold, in the layout and dtype that they were made from; grey with alpha comes as RGBA.
+
+        The same bits each time, on one machine, device and precision. Raises WeightsError for codes that were made
+        with other weights, InputError, DeviceError.
+        """
+        with _memory_for(codes.height, codes.width):
+            decoded = self._codes().decode(codes)
+            like = np.empty((1, 1) if codes.grey else (1, 1, 3), codes.dtype)
+            image = to_picture(decoded.image_CHW, like)
+            if codes.alpha is not None:
+                image = np.dstack((image, image, image)) if codes.grey else image
+                image = np.dstack((image, codes.alpha))
+        names = self._runner("reconstruct", 1).config.names()
+        return Restored(image, codes.touched_mixing, names, (*codes.notes, *decoded.notes))
+
     def prepare(self, task: Task, scale: float = 4) -> None:
         """Loads what `restore` will need, so that a long run fails before its first picture. Raises WeightsError."""
         self._runner(task, _network_scale(scale) if task == "sr" else 1)
@@ -114,7 +146,7 @@ class Restorer:
             raise UsageError(f"unknown task {task!r}", hint=f"Choose one of: {', '.join(get_args(Task))}.")
         check_picture(image)
         color = image[..., :3] if image.shape[2:] == (4,) else image
-        with _memory_for(image):
+        with _memory_for(*image.shape[:2]):
             if task == "sr":
                 restored = self._enlarge(color, scale)
             elif task == "inpaint":
@@ -152,6 +184,14 @@ class Restorer:
         restored = _finished(runner, runner.run(x, deep=_deep(image)), image)
         return replace(restored, image=composite(image, restored.image, feather_mask(hole, feather)))
 
+    def _codes(self) -> Coder:
+        if self._coder is None:
+            name = self._source.name
+            # Of a file, not the folders: they are nobody's business who gets the codes.
+            shown = name if name.startswith(HUB_PREFIX) else Path(name).name
+            self._coder = Coder(self._runner("reconstruct", 1), shown)
+        return self._coder
+
     def _runner(self, task: Task, scale: int) -> Runner:
         key = f"{task}-{scale}"
         if key not in self._runners:
@@ -182,16 +222,15 @@ def resize(image: Pixels, height: int, width: int) -> Pixels:
 
 
 @contextmanager
-def _memory_for(image: Pixels) -> Iterator[None]:
+def _memory_for(height: int, width: int) -> Iterator[None]:
     """Says so in a person's words when there is no room for the whole picture; room for tiles is `tiled`'s business."""
     try:
         yield
     except (RuntimeError, MemoryError, cv2.error) as error:
         if not is_out_of_memory(error):
             raise
-        h, w = image.shape[:2]
         raise DeviceError(
-            f"out of memory for a picture of {w}×{h} pixels, however small its tiles",
+            f"out of memory for a picture of {width}×{height} pixels, however small its tiles",
             hint="Cut the picture, choose a smaller --scale, or close other programs.",
             only_this_picture=True,
         ) from error

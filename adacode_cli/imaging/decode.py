@@ -39,6 +39,8 @@ _FOREIGN = (
     (4, b"ftypmif1", "a HEIC"),
     (4, b"ftypcrx ", "a Canon raw file"),
 )
+# As in codes.file, which this folder does not import; a test compares.
+_CODES = b"\x89ADC\r\n\x1a\n"
 _READABLE = "JPEG, PNG, WebP, TIFF and BMP are read."
 
 
@@ -88,6 +90,8 @@ def _sniffed(data: bytes, *, name: str) -> str:
             return format
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "webp"
+    if data.startswith(_CODES):
+        raise InputError("holds codes, not a picture", path=name, hint="Use adacode reconstruct --from-codes.")
     for at, signature, title in _FOREIGN:
         if data[at : at + len(signature)] == signature:
             raise InputError(f"is {title}, which is not read", path=name, hint=f"Convert it first: {_READABLE}")

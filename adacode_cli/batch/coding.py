@@ -1,0 +1,119 @@
+"""Runs that write codes beside their pictures, and runs that make pictures of codes.
+
+Both make the picture of the same `Codes` by the same call, so a picture that is decoded from a file is the one that
+was written when the file was made, bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adacode_cli.batch.collisions import refuse_overwritten_inputs, refuse_shared_targets
+from adacode_cli.batch.plan import Job
+from adacode_cli.batch.restoring import Restored
+from adacode_cli.batch.stages import Stages, Work
+from adacode_cli.codes.file import SUFFIX, from_bytes, to_bytes
+from adacode_cli.codes.picture import Codes
+from adacode_cli.errors import OutputError, UsageError
+from adacode_cli.imaging.image import Decoded
+
+
+class Coder(Protocol):
+    """The part of `adacode_cli.engine.restorer.Restorer` that codes need."""
+
+    def encode(self, image: NDArray[Any]) -> Codes:
+        """H×W or H×W×3 picture → its codes."""
+        ...
+
+    def decode(self, codes: Codes) -> Restored:
+        """The picture that codes hold. Raises WeightsError for codes of other weights."""
+        ...
+
+
+@dataclass(frozen=True)
+class CodesPlace:
+    """Where `--save-codes` puts files: `given` itself if its name ends in .adacode, else in a tree as the outputs'."""
+
+    given: Path
+
+    @property
+    def names_one_file(self) -> bool:
+        return self.given.suffix.lower() == SUFFIX and not self.given.is_dir()
+
+    def path(self, job: Job) -> Path:
+        """The file of codes of a job; the output's full name keeps `a.jpg` and `a.png` apart."""
+        if self.names_one_file:
+            return self.given
+        relative = job.target.relative_to(job.root)
+        return self.given / relative.with_name(f"{relative.name}{SUFFIX}")
+
+    def check(self, inputs: Sequence[Path], jobs: Sequence[Job], *, may_exist: bool) -> None:
+        """Raises UsageError where one file is named for more than one picture, OutputError as for outputs."""
+        if self.names_one_file and (len(inputs) != 1 or inputs[0].is_dir()):
+            hint = "With a directory or several inputs, --save-codes names a directory."
+            raise UsageError(f"--save-codes {self.given} is the name of one file", hint=hint)
+        if not self.names_one_file and self.given.exists() and not self.given.is_dir():
+            hint = f"Give --save-codes a directory, or a file name that ends in {SUFFIX}."
+            raise OutputError("exists and is not a directory", path=self.given, hint=hint)
+        pairs = [(job.source, self.path(job)) for job in jobs]
+        refuse_shared_targets(pairs)
+        existing = [target for _, target in pairs if target.exists()]
+        refuse_overwritten_inputs(pairs, existing)
+        if existing and not may_exist:
+            raise OutputError("exists already", path=existing[0], hint="Add --overwrite to write codes again.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavingStages(Stages):
+    """Decodes each picture from its own codes, and writes these to `codes_path(job)`."""
+
+    coder: Coder
+    codes_path: Callable[[Job], Path]
+
+    def infer(self, work: Work) -> Work:
+        """As `Stages` has it."""
+        assert work.image is not None, "read comes before infer"
+        with work.watch.running():
+            image = work.image
+            codes = self.coder.encode(image.pixels)
+            work.codes = replace(codes, alpha=image.alpha, icc=image.icc, exif=image.exif)
+            work.image, work.restored = _decoded(self.coder, work.codes, image.format, image.notes)
+        return work
+
+    def besides(self, work: Work) -> Iterator[tuple[Path, bytes]]:
+        """The codes too."""
+        assert work.codes is not None, "infer comes before write"
+        yield self.codes_path(work.job), to_bytes(work.codes)
+        yield from super().besides(work)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FromCodesStages(Stages):
+    """Reads files of codes instead of pictures."""
+
+    coder: Coder
+
+    def take_in(self, work: Work, data: bytes) -> None:
+        """As `Stages` has it."""
+        work.codes = from_bytes(data, name=str(work.job.source))
+
+    def infer(self, work: Work) -> Work:
+        """As `Stages` has it."""
+        assert work.codes is not None, "read comes before infer"
+        with work.watch.running():
+            work.image, work.restored = _decoded(self.coder, work.codes, "png", ())
+        return work
+
+
+def _decoded(coder: Coder, codes: Codes, format_name: str, notes: tuple[str, ...]) -> tuple[Decoded, Restored]:
+    """The picture of `codes`, with all that passes by the network."""
+    restored = coder.decode(replace(codes, alpha=None))
+    pixels = np.ascontiguousarray(restored.image)
+    said = (*notes, *restored.notes)
+    return Decoded(pixels, codes.alpha, format_name, codes.icc, codes.exif, said), restored

@@ -1,0 +1,173 @@
+"""`adacode weights show`: what the codes of each basis look like, and which of them photographs use."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.text import Text
+
+from adacode_cli.cli import stdout
+from adacode_cli.cli.boundary import session_of
+from adacode_cli.cli.interruption import ended_by_interruption
+from adacode_cli.cli.stderr import printable, stderr_console
+from adacode_cli.errors import OutputError, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
+    from adacode_cli.evaluation.code_usage import Usage
+    from adacode_cli.model.network import AdaCode
+
+EPILOG = """[bold]Examples[/bold]
+
+  adacode weights show compact -o atlas.png
+  adacode weights show compact -o atlas.png --usage photos
+  adacode weights show mine.safetensors --usage photos --json
+
+A table of the bases is printed on standard output."""
+
+
+def show(
+    context: typer.Context,
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="A name from 'adacode weights list', a file, or hub:OWNER/REPO/FILE."),
+    ],
+    *,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Draw every code as a patch of this picture (.png, .jpg, .webp …)."
+        ),
+    ] = None,
+    usage: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Count which codes these photographs choose, and show the mean of the places that chose each.",
+        ),
+    ] = None,
+    patch: Annotated[
+        int, typer.Option(min=8, max=128, metavar="PIXELS", help="Side of a patch in the picture; 64 lie in a row.")
+    ] = 32,
+    quality: Annotated[int, typer.Option(min=1, max=100, metavar="Q", help="Of a JPEG or WebP picture.")] = 85,
+    overwrite: Annotated[bool, typer.Option("--overwrite", metavar="", help="Draw the picture again.")] = False,
+    hub_repo: Annotated[
+        str | None,
+        typer.Option(
+            metavar="OWNER/REPO",
+            envvar="ADACODE_HUB_REPO",
+            help="Where on the Hugging Face Hub to look for weights that are not bundled.",
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", metavar="", help="One JSON object on standard output.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", metavar="", help="Tracebacks of errors.")] = False,
+) -> None:
+    """Show the basis codebooks: sizes, use by photographs, and an atlas picture."""
+    session = session_of(context)
+    session.json, session.verbose = as_json, verbose
+    if output is not None:
+        _check_output(output, overwrite=overwrite)
+    with ended_by_interruption():
+        from adacode_cli.checkpoints.source import WeightsSource
+        from adacode_cli.engine.device import choose_device
+
+        chosen = choose_device(device)
+        network, _ = WeightsSource(name, hub_repo).own_network()
+        found = _usage(network, usage, chosen) if usage else None
+        if output is not None:
+            from adacode_cli.evaluation.atlas_sheet import atlas_of
+
+            _draw(output, atlas_of(network, printable(name), found, chosen, patch), quality)
+    rows = _rows(network, found)
+    if as_json:
+        stdout.write_line(json.dumps(_json_object(name, rows, found, output)))
+        return
+    for line in _table(rows):
+        stdout.write_line(line)
+
+
+def _check_output(path: Path, *, overwrite: bool) -> None:
+    """Whatever can be wrong with the output is told before anybody waits."""
+    from adacode_cli import atomic
+    from adacode_cli.imaging.encode import format_of
+
+    if format_of(path) is None:
+        raise UsageError(f"-o {path} names no picture", hint="Give it a name such as atlas.png or atlas.jpg.")
+    if path.exists() and not overwrite:
+        raise OutputError("exists already", path=path, hint="Add --overwrite, or choose another name.")
+    atomic.check_writable(path)
+
+
+def _usage(network: AdaCode, folder: Path, device: torch.device) -> Usage:
+    from adacode_cli.evaluation.code_usage import measure_usage, photographs_in
+
+    photographs = photographs_in(folder)
+    count = iter(range(1, len(photographs) + 1))
+    with stderr_console().status(Text("reading")) as status:
+
+        def tell(path: Path) -> None:
+            status.update(Text(printable(f"{next(count)}/{len(photographs)} {path.name}")))
+
+        return measure_usage(network, photographs, device, tell)
+
+
+def _draw(path: Path, sheet: NDArray[np.uint8], quality: int) -> None:
+    from adacode_cli import atomic
+    from adacode_cli.imaging.encode import encode, format_of
+    from adacode_cli.imaging.image import Decoded
+
+    format_name = format_of(path)
+    assert format_name is not None, "checked before"
+    atomic.write_bytes(path, encode(Decoded(sheet), format=format_name, quality=quality))
+    stderr_console().print(Text(printable(f"{path}: {sheet.shape[1]}×{sheet.shape[0]} pixels")))
+
+
+Row = dict[str, object]
+
+
+def _rows(network: AdaCode, usage: Usage | None) -> list[Row]:
+    rows: list[Row] = []
+    for k, (basis, (size, dim)) in enumerate(zip(network.config.names(), network.config.codebooks, strict=True)):
+        use = usage.bases[k] if usage else None
+        rows.append(
+            {
+                "name": basis,
+                "codes": size,
+                "dim": dim,
+                "used": use.used if use else None,
+                "perplexity": use.perplexity if use else None,
+                "counts": use.counts.tolist() if use else None,
+            }
+        )
+    return rows
+
+
+def _json_object(name: str, rows: list[Row], usage: Usage | None, output: Path | None) -> Row:
+    return {
+        "weights": name,
+        "photographs": usage.num_photographs if usage else None,
+        "cells": usage.num_cells if usage else None,
+        "strength": usage.strength if usage else None,
+        "atlas": str(output) if output else None,
+        "bases": rows,
+    }
+
+
+def _table(rows: list[Row]) -> Iterator[str]:
+    lines = [("BASIS", "CODES", "DIM", "USED", "PERPLEXITY")]
+    for row in rows:
+        used, perplexity = row["used"], row["perplexity"]
+        shown = "" if used is None else str(used), f"{perplexity:.1f}" if isinstance(perplexity, float) else ""
+        lines.append((str(row["name"]), str(row["codes"]), str(row["dim"]), *shown))
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    for name, *numbers in lines:
+        cells = [name.ljust(widths[0]), *(n.rjust(width) for n, width in zip(numbers, widths[1:], strict=True))]
+        yield "  ".join(cells).rstrip()

@@ -1,0 +1,186 @@
+"""The `.adacode` file: codes ↔ bytes. A file that is damaged, cut short or made to do harm is refused with a reason.
+
+Nothing of the size that a header claims is allocated before the header, the file's length and its checksum agree and
+the size lies within limits. docs/codes.md has the layout, byte by byte.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+import numpy as np
+
+from adacode_cli.codes import packing
+from adacode_cli.codes.picture import MAX_BASES, MAX_CODES, Codes, DecoderIdentity
+from adacode_cli.errors import InputError
+
+SUFFIX = ".adacode"
+MAGIC = b"\x89ADC\r\n\x1a\n"
+VERSION = 1
+MAX_PIXELS = 1_000_000_000
+"""Pictures above a gigapixel are refused, as they are in every other format."""
+
+# One code and one mixing weight for each: a gigapixel of the bundled networks has 78 million, 5 for 64 pixels.
+_MAX_CODES_IN_FILE = 125_000_000
+# A grid is at most this much larger than its picture: padding to whole windows, which have 8 cells in the bundled
+# networks and in the published ones.
+_MAX_PADDING_CELLS = 64
+
+_START = struct.Struct("<8sHI")
+_HEADER = struct.Struct("<BBIIIIBBH16sB")
+_LENGTH = struct.Struct("<I")
+_GREY, _ALPHA, _ICC, _EXIF = 1, 2, 4, 8
+_DEPTHS: dict[int, np.dtype[Any]] = {8: np.dtype(np.uint8), 16: np.dtype(np.uint16), 32: np.dtype(np.float32)}
+_DAMAGED = "Copy or download it again, or save the codes again with --save-codes."
+
+
+def to_bytes(codes: Codes) -> bytes:
+    """The content of a `.adacode` file; equal codes give equal bytes."""
+    name = codes.decoder.name.encode("utf-8")[:255].decode("utf-8", "ignore").encode("utf-8")
+    flags = _GREY * codes.grey + _ALPHA * (codes.alpha is not None)
+    flags += _ICC * (codes.icc is not None) + _EXIF * (codes.exif is not None)
+    header = _HEADER.pack(
+        codes.dtype.itemsize * 8,
+        flags,
+        codes.height,
+        codes.width,
+        *codes.codes_KHW.shape[1:],
+        codes.stride,
+        len(codes.book_sizes),
+        codes.steps_per_unit,
+        codes.decoder.digest,
+        len(name),
+    )
+    sections = [packing.pack_codes(codes.codes_KHW, codes.book_sizes), packing.pack_steps(codes.steps_KHW)]
+    sections += [packing.pack_alpha(codes.alpha)] if codes.alpha is not None else []
+    sections += [block for block in (codes.icc, codes.exif) if block is not None]
+    body = header + name + struct.pack(f"<{len(codes.book_sizes)}I", *codes.book_sizes)
+    body += b"".join(_LENGTH.pack(len(section)) + section for section in sections)
+    data = _START.pack(MAGIC, VERSION, _START.size + len(body) + _LENGTH.size) + body
+    return data + _LENGTH.pack(zlib.crc32(data))
+
+
+def from_bytes(data: bytes, *, name: str) -> Codes:
+    """Inverse of `to_bytes`; `name` says in errors whose bytes they are.
+
+    Raises InputError for bytes that are no codes, of another version, cut short, damaged, or beyond the limits.
+    """
+    try:
+        return _read(data)
+    except (struct.error, packing.PackingError, UnicodeDecodeError) as error:
+        # The checksum was right: whoever wrote the file wrote it so.
+        raise InputError(f"holds codes that contradict themselves: {error}", path=name, hint=_DAMAGED) from error
+    except InputError as error:
+        raise InputError(error.message, path=name, hint=error.hint) from error
+
+
+def _read(data: bytes) -> Codes:
+    _check_whole(data)
+    reader = _Reader(data, _START.size, len(data) - _LENGTH.size)
+    header = _read_header(reader)
+    codes = packing.unpack_codes(reader.section(), header.book_sizes, *header.grid)
+    steps = packing.unpack_steps(reader.section(), (len(header.book_sizes), *header.grid))
+    size = (header.height, header.width)
+    alpha = packing.unpack_alpha(reader.section(), size, header.dtype) if header.flags & _ALPHA else None
+    icc = reader.section() if header.flags & _ICC else None
+    exif = reader.section() if header.flags & _EXIF else None
+    if reader.at != reader.end:
+        raise packing.PackingError("more follows than the header says")
+    return Codes(
+        *size,
+        bool(header.flags & _GREY),
+        header.dtype,
+        header.stride,
+        header.book_sizes,
+        codes,
+        steps,
+        header.decoder,
+        header.steps_per_unit,
+        alpha,
+        icc,
+        exif,
+    )
+
+
+def _check_whole(data: bytes) -> None:
+    if not data:
+        raise InputError("is empty (0 bytes)", hint=_DAMAGED)
+    if not data.startswith(MAGIC) and not MAGIC.startswith(data):
+        raise InputError("holds no codes", hint=f"--from-codes reads {SUFFIX} files that --save-codes wrote.")
+    if len(data) < _START.size:
+        raise InputError(f"is truncated: only {len(data)} bytes of a file of codes are there", hint=_DAMAGED)
+    _, version, length = _START.unpack_from(data)
+    if version != VERSION:
+        found = f"is a file of codes of version {version}; this adacode reads version {VERSION}"
+        raise InputError(found, hint="Update adacode, or save the codes again.")
+    if len(data) < length:
+        raise InputError(f"is truncated: {len(data)} of {length} bytes are there", hint=_DAMAGED)
+    if len(data) > length or length < _START.size + _LENGTH.size:
+        raise InputError(f"is damaged: it has {len(data)} bytes and claims {length}", hint=_DAMAGED)
+    if zlib.crc32(data[: -_LENGTH.size]) != _LENGTH.unpack(data[-_LENGTH.size :])[0]:
+        raise InputError("is damaged: its checksum differs", hint=_DAMAGED)
+
+
+@dataclass
+class _Reader:
+    """The bytes between start and checksum, taken in order; struct.error where there are fewer than wanted."""
+
+    data: bytes
+    at: int
+    end: int
+
+    def take(self, size: int) -> bytes:
+        if size > self.end - self.at:
+            raise struct.error("it ends too early")
+        self.at += size
+        return self.data[self.at - size : self.at]
+
+    def section(self) -> bytes:
+        return self.take(*_LENGTH.unpack(self.take(_LENGTH.size)))
+
+
+@dataclass(frozen=True)
+class _Header:
+    dtype: np.dtype[Any]
+    flags: int
+    height: int
+    width: int
+    grid: tuple[int, int]
+    stride: int
+    book_sizes: tuple[int, ...]
+    steps_per_unit: int
+    decoder: DecoderIdentity
+
+
+def _read_header(reader: _Reader) -> _Header:
+    depth, flags, height, width, rows, columns, stride, num, unit, digest, name_bytes = _HEADER.unpack(
+        reader.take(_HEADER.size)
+    )
+    name = reader.take(name_bytes).decode("utf-8")
+    book_sizes = struct.unpack(f"<{num}I", reader.take(4 * num))
+    wrong = [
+        (depth not in _DEPTHS, f"{depth} bits a sample"),
+        (flags >= 2 * _EXIF, f"flags {flags}"),
+        (0 in (height, width, rows, columns, stride, num, unit), "a size of 0"),
+        (height * width > MAX_PIXELS, f"{width}×{height} pixels, more than a gigapixel"),
+        (not name.isprintable(), "weights of an unprintable name"),
+        (num > MAX_BASES, f"{num} bases"),
+        (rows * columns * num > _MAX_CODES_IN_FILE, f"{num} times {columns}×{rows} codes"),
+        (not all(1 <= size <= MAX_CODES for size in book_sizes), "an impossible codebook"),
+        (not _covers(rows, height, stride) or not _covers(columns, width, stride), "a grid that does not fit"),
+    ]
+    for is_wrong, what in wrong:
+        if is_wrong:
+            raise InputError(f"claims {what}: no picture is like that", hint=_DAMAGED)
+    grid, decoder = (rows, columns), DecoderIdentity(name, digest)
+    return _Header(_DEPTHS[depth], flags, height, width, grid, stride, book_sizes, unit, decoder)
+
+
+def _covers(cells: int, pixels: int, stride: int) -> bool:
+    """Whether a grid's side belongs to a picture's: it covers it, and is no more than padded."""
+    touched = ceil(pixels / max(1, stride))
+    return touched <= cells <= touched + _MAX_PADDING_CELLS

@@ -1,0 +1,85 @@
+"""One picture as the codebooks see it: all that a decoder needs, and what passes by the network.
+
+The mixing weights are whole steps, not floats, from the moment they leave the network. So a picture that is decoded
+at once and one that is decoded years later from a file come from the very same numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+STEPS_PER_UNIT = 128
+"""Mixing weights are multiples of 1/128: pictures keep 50 dB to those of exact weights (benchmarks/codes.py)."""
+
+MAX_BASES = 32
+MAX_CODES = 65536
+_DTYPES = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32))
+
+
+@dataclass(frozen=True)
+class DecoderIdentity:
+    """Which weights decode a picture. name: what a person calls them; digest: 16 bytes that tell them from others."""
+
+    name: str
+    digest: bytes
+
+
+@dataclass(frozen=True, eq=False)
+class Codes:
+    """A picture of height × width pixels as codes.
+
+    codes_KHW: K×h×w uint16, the code of each basis in each latent cell, below the basis's entry of `book_sizes`.
+    steps_KHW: K×h×w int16, mixing weights in units of 1/`steps_per_unit`. stride: output pixels a side of a cell; the
+    grid of h×w cells covers the picture. grey, dtype: the picture's layout (uint8, uint16 or float32 in [0, 1]).
+    alpha: height×width of that dtype, or None; icc, exif: as in a picture file, the EXIF block's orientation being 1.
+    notes: what a person should know of how they were made; a file does not keep them.
+    Raises ValueError for arrays that do not fit: that is a bug of the caller.
+    """
+
+    height: int
+    width: int
+    grey: bool
+    dtype: np.dtype[Any]
+    stride: int
+    book_sizes: tuple[int, ...]
+    codes_KHW: npt.NDArray[np.uint16]
+    steps_KHW: npt.NDArray[np.int16]
+    decoder: DecoderIdentity
+    steps_per_unit: int = STEPS_PER_UNIT
+    alpha: npt.NDArray[Any] | None = None
+    icc: bytes | None = None
+    exif: bytes | None = None
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        k, h, w = self.codes_KHW.shape
+        if self.steps_KHW.shape != (k, h, w) or k != len(self.book_sizes):
+            raise ValueError(f"codes {self.codes_KHW.shape}, steps {self.steps_KHW.shape}, {self.book_sizes} differ")
+        if self.codes_KHW.dtype != np.uint16 or self.steps_KHW.dtype != np.int16 or self.dtype not in _DTYPES:
+            raise ValueError(f"types {self.codes_KHW.dtype}, {self.steps_KHW.dtype}, {self.dtype} are others")
+        if h * self.stride < self.height or w * self.stride < self.width:
+            raise ValueError(f"{h}×{w} cells do not cover {self.height}×{self.width} pixels")
+        if self.alpha is not None and (self.alpha.shape != (self.height, self.width) or self.alpha.dtype != self.dtype):
+            raise ValueError(f"alpha {self.alpha.shape} {self.alpha.dtype} does not fit")
+
+    @property
+    def mixing(self) -> npt.NDArray[np.float32]:
+        """K×h×w mixing weights, as the decoder takes them."""
+        return self.steps_KHW.astype(np.float32) / np.float32(self.steps_per_unit)
+
+    @property
+    def touched_mixing(self) -> npt.NDArray[np.float32]:
+        """The mixing weights of the cells that hold pixels of the picture; the rest of the grid is its padding."""
+        rows, columns = (-(-side // self.stride) for side in (self.height, self.width))
+        return self.mixing[:, :rows, :columns]
+
+
+def in_steps(mixing_KHW: npt.NDArray[np.float32], steps_per_unit: int = STEPS_PER_UNIT) -> npt.NDArray[np.int16]:
+    """Finite mixing weights → the nearest steps; beyond ±32767 steps they are clipped."""
+    limit = np.iinfo(np.int16).max
+    steps = np.clip(np.rint(mixing_KHW * np.float32(steps_per_unit)), -limit, limit)
+    return np.asarray(steps, np.int16)

@@ -1,0 +1,141 @@
+"""Codes as a compressed picture: bits a pixel beside those that JPEG and WebP need for the same perceptual distance.
+
+    python benchmarks/codes.py PHOTOS --perceptual FILE [--weights compact] [--every 1]
+
+For each photograph the lowest quality is searched (by bisection, 1 to 100) at which JPEG (4:2:0, optimised tables) and
+WebP (lossy, method 6) are at least as near to the original as the picture decoded from our codes; a codec whose lowest
+quality is nearer still is counted, and takes part with that quality. Sizes are of files without metadata. The second
+table has what the quantised mixing weights change: PSNR between decoded pictures, in float, clipped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+import torch
+from PIL import Image
+
+from adacode_cli.codes.file import from_bytes, to_bytes
+from adacode_cli.engine.restorer import Restorer
+from adacode_cli.evaluation.metrics import Perceptual, Picture, perceptual_distance, psnr_luma
+from adacode_cli.evaluation.perceptual import load_perceptual
+from adacode_cli.imaging.decode import EXTENSIONS, read_image
+from adacode_cli.imaging.samples import to_depth
+
+JPEG = {"format": "JPEG", "optimize": True, "subsampling": 2}
+WEBP = {"format": "WEBP", "method": 6}
+
+
+@dataclass(frozen=True)
+class Point:
+    """One picture coded one way. quality: of the codec; lowest: even quality 1 was nearer than asked for."""
+
+    bits_per_px: float
+    distance: float
+    psnr: float
+    quality: int = 0
+    lowest: bool = False
+
+
+def photographs(folder: Path, every: int) -> Iterator[tuple[str, Picture]]:
+    """The folder's pictures as 8-bit RGB, every n-th."""
+    for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in EXTENSIONS)[::every]:
+        pixels = to_depth(read_image(path).pixels, np.uint8)
+        yield path.stem, np.ascontiguousarray(np.dstack([pixels] * 3) if pixels.ndim == 2 else pixels)
+
+
+def coded_by_us(restorer: Restorer, original: Picture, network: Perceptual) -> Point:
+    """Through a file's bytes and back."""
+    data = to_bytes(restorer.encode(original))
+    decoded = restorer.decode(from_bytes(data, name="codes")).image
+    return point(decoded, original, len(data), network)
+
+
+def point(decoded: Picture, original: Picture, num_bytes: int, network: Perceptual, quality: int = 0) -> Point:
+    """What became of a picture, and at what cost."""
+    bits = num_bytes * 8 / (original.shape[0] * original.shape[1])
+    distance = perceptual_distance(network, decoded, original)
+    return Point(bits, distance, psnr_luma(decoded, original), quality)
+
+
+def codec_at(original: Picture, codec: dict[str, object], network: Perceptual) -> Callable[[int], Point]:
+    """quality → the picture through the codec."""
+
+    def at(quality: int) -> Point:
+        buffer = BytesIO()
+        Image.fromarray(original).save(buffer, quality=quality, **codec)
+        with Image.open(buffer) as image:
+            decoded = np.array(image.convert("RGB"))
+        return point(decoded, original, buffer.getbuffer().nbytes, network, quality)
+
+    return at
+
+
+def least_quality(at: Callable[[int], Point], distance: float) -> Point:
+    """The point of the lowest quality from which on `distance` is kept, as far as bisection can tell."""
+    low, high = 1, 100
+    best = at(low)
+    if best.distance <= distance:
+        return Point(best.bits_per_px, best.distance, best.psnr, low, lowest=True)
+    best = at(high)
+    while high - low > 1:
+        middle = (low + high) // 2
+        tried = at(middle)
+        if tried.distance <= distance:
+            high, best = middle, tried
+        else:
+            low = middle
+    return best
+
+
+def quantisation_psnr(restorer: Restorer, original: Picture) -> float:
+    """dB between the picture of the codes and that of `reconstruct`, whose mixing weights are not quantised."""
+    deep = original.astype(np.float32) / 255
+    error = np.square(restorer.decode(restorer.encode(deep)).image - restorer.reconstruct(deep)).mean()
+    return float(-10 * np.log10(max(error, 1e-12)))
+
+
+def row(name: str, points: list[Point]) -> str:
+    """Means as a line of the table."""
+    means = [fmean(getattr(p, key) for p in points) for key in ("bits_per_px", "distance", "psnr", "quality")]
+    low = sum(p.lowest for p in points)
+    quality = f"{means[3]:8.1f}" if means[3] else f"{'':8}"
+    return f"{name:<10} {means[0]:9.3f} {means[1]:9.4f} {means[2]:9.2f} {quality} {low or '':>7}"
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--perceptual", required=True, help="as adacode eval --perceptual has it")
+    parser.add_argument("--weights", default="compact")
+    parser.add_argument("--every", type=int, default=1, help="take every n-th photograph")
+    options = parser.parse_args()
+    network = load_perceptual(options.perceptual)
+    assert network is not None, "argparse requires a name"
+    restorer = Restorer.from_pretrained(options.weights, device="cpu", precision="fp32")
+    found: dict[str, list[Point]] = {"codes": [], "JPEG": [], "WebP": []}
+    quantised: list[float] = []
+    for name, original in photographs(options.photos, options.every):
+        ours = coded_by_us(restorer, original, network)
+        found["codes"].append(ours)
+        for title, codec in (("JPEG", JPEG), ("WebP", WEBP)):
+            found[title].append(least_quality(codec_at(original, codec, network), ours.distance))
+        quantised.append(quantisation_psnr(restorer, original))
+        last = " ".join(f"{title} {points[-1].bits_per_px:.3f}" for title, points in found.items())
+        print(f"{name}: bits a pixel: {last}; LPIPS {ours.distance:.4f}", flush=True)
+    print(f"\n{platform.machine()}, torch {torch.__version__}, {len(quantised)} photographs, means")
+    print(f"{'':<10} {'bits/px':>9} {'LPIPS':>9} {'PSNR luma':>9} {'quality':>8} {'lowest':>7}")
+    print("\n".join(row(title, points) for title, points in found.items()))
+    print(f"\nquantised mixing weights: {fmean(quantised):.1f} dB, least {min(quantised):.1f} dB, to exact ones")
+
+
+if __name__ == "__main__":
+    main()

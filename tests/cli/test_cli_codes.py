@@ -1,0 +1,156 @@
+"""`adacode reconstruct --save-codes` and `--from-codes` as processes: folders, one file, a pipe, damaged files."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+from skimage import data
+
+SMALL = {
+    "task": "reconstruct",
+    "channels": (8, 16),
+    "grid": 4,
+    "stem": "shuffle",
+    "encoder_depth": 0,
+    "decoder_depth": 0,
+    "norm": "none",
+    "codebooks": ((300, 4), (6, 4)),
+}
+
+
+def write_network(path, seed=0) -> None:
+    """The file of a small network for reconstruction whose weights are random."""
+    import torch
+
+    from adacode_cli.checkpoints.format import Provenance, Weights, write_weights
+    from adacode_cli.model.config import NetworkConfig
+    from adacode_cli.model.network import AdaCode
+
+    torch.manual_seed(seed)
+    config = NetworkConfig(**SMALL)
+    write_weights(path, Weights("whole", config, Provenance(), AdaCode(config).state_dict()))
+
+
+@pytest.fixture
+def reconstruct(real_adacode, tmp_path):
+    """Runs `adacode reconstruct` with a small network in `tmp_path`, and looks at its exit code."""
+    write_network(tmp_path / "own.safetensors")
+
+    def run(*arguments: str, code: int = 0, weights: str = "own.safetensors", stdin: bytes = b""):
+        result = real_adacode("reconstruct", *arguments, "--weights", weights, stdin=stdin)
+        assert result.returncode == code, result.stderr.decode()
+        assert b"Traceback" not in result.stderr
+        return result
+
+    return run
+
+
+def save_photos(folder) -> None:
+    """One picture of each kind that must come back whole."""
+    (folder / "sub").mkdir(parents=True)
+    rgb = data.astronaut()[20:70, 100:190]
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x010E] = "a test"
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.fromarray(rgb).save(folder / "turned.jpg", exif=exif, icc_profile=profile)
+    Image.fromarray(np.dstack((rgb, rgb[..., :1]))).save(folder / "sub" / "alpha.png")
+    Image.fromarray(rgb[..., 0].astype(np.uint16) * 257).save(folder / "sub" / "deep.png")
+    Image.fromarray(rgb[..., 0]).save(folder / "grey.tif", compression="tiff_deflate")
+    Image.fromarray(rgb[:9, :7]).save(folder / "turned.png")
+
+
+def contents(folder) -> dict[str, bytes]:
+    files = (p for p in folder.rglob("*") if p.is_file() and ".adacode" not in p.parts)
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in files}
+
+
+def test_a_folder_to_codes_and_back_is_the_same_byte_for_byte(reconstruct, tmp_path):
+    save_photos(tmp_path / "photos")
+    reconstruct("photos", "--save-codes", "codes")
+    made = contents(tmp_path / "photos-reconstruct")
+    assert set(contents(tmp_path / "codes")) == {f"{name}.adacode" for name in made}
+    reconstruct("--from-codes", "codes")
+    assert contents(tmp_path / "codes-reconstruct") == made
+    with Image.open(tmp_path / "codes-reconstruct" / "turned.jpg") as image:
+        assert image.size == (50, 90)
+        assert image.getexif()[0x010E] == "a test"
+        assert image.info["icc_profile"]
+    with Image.open(tmp_path / "codes-reconstruct" / "sub" / "alpha.png") as image:
+        np.testing.assert_array_equal(np.asarray(image)[..., 3], data.astronaut()[20:70, 100:190, 0])
+
+
+def test_one_file_a_pipe_and_back(reconstruct, tmp_path):
+    Image.fromarray(data.astronaut()[:40, :56]).save(tmp_path / "a.png")
+    reconstruct("a.png", "-o", "b.png", "--save-codes", "a.adacode")
+    codes = (tmp_path / "a.adacode").read_bytes()
+    piped = reconstruct("-", "--from-codes", stdin=codes).stdout
+    assert piped == (tmp_path / "b.png").read_bytes()
+    again = reconstruct("-", "--save-codes", "piped", stdin=(tmp_path / "a.png").read_bytes()).stdout
+    assert again == piped
+    assert (tmp_path / "piped" / "stdin.adacode").read_bytes() == codes
+
+
+def test_damaged_files_fail_alone_and_other_weights_are_named(reconstruct, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    Image.fromarray(data.astronaut()[:24, :24]).save(tmp_path / "a.png")
+    reconstruct("a.png", "-o", "b.png", "--save-codes", "in/good.adacode")
+    whole = (folder / "good.adacode").read_bytes()
+    (folder / "cut.adacode").write_bytes(whole[:-9])
+    (folder / "bent.adacode").write_bytes(whole[:60] + bytes([whole[60] ^ 1]) + whole[61:])
+    (folder / "ignored.png").write_bytes(b"no picture")
+    result = reconstruct("in", "--from-codes", "--json", code=9)
+    events = [json.loads(line) for line in result.stdout.splitlines()]
+    failed = {e["source"]: e["error"] for e in events if e["event"] == "file-failed"}
+    assert {name: error["exit_code"] for name, error in failed.items()} == {"in/bent.adacode": 3, "in/cut.adacode": 3}
+    assert "truncated" in failed["in/cut.adacode"]["message"]
+    assert "checksum" in failed["in/bent.adacode"]["message"]
+    assert contents(tmp_path / "in-reconstruct") == {"good.png": (tmp_path / "b.png").read_bytes()}
+
+    reconstruct("in/cut.adacode", "--from-codes", "-o", "c.png", code=3)
+    write_network(tmp_path / "other.safetensors", seed=1)
+    result = reconstruct("in/good.adacode", "--from-codes", "-o", "c.png", weights="other.safetensors", code=4)
+    assert b"own.safetensors" in result.stderr
+    assert b"weights pull" in result.stderr
+    assert not (tmp_path / "c.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("p", "--save-codes", "c", "--from-codes"), 2, "contradict"),
+        (("p", "--save-codes", "c.adacode"), 2, "name of one file"),
+        (("p/a.png", "--save-codes", "p/a.png"), 6, "not a directory"),
+        (("p/a.png", "--save-codes", "old.adacode"), 6, "--overwrite"),
+        (("p", "--from-codes"), 3, "no images found"),
+        (("old.adacode",), 3, "--from-codes"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_what_is_refused_before_anything_is_computed(reconstruct, tmp_path, arguments, code, said):
+    (tmp_path / "p").mkdir()
+    Image.fromarray(data.astronaut()[:24, :24]).save(tmp_path / "p" / "a.png")
+    (tmp_path / "old.adacode").write_bytes(b"\x89ADC\r\n\x1a\n")
+    result = reconstruct(*arguments, code=code)
+    assert said in " ".join(result.stderr.decode().split())
+    assert (tmp_path / "old.adacode").read_bytes() == b"\x89ADC\r\n\x1a\n"
+
+
+def test_pictures_named_by_codes():
+    from pathlib import Path
+
+    from adacode_cli.batch.discover import Found
+    from adacode_cli.batch.naming import Naming
+
+    def target(name, **options) -> str:
+        found = Found(Path(name), Path(name), Path(), in_tree=True)
+        return Naming("reconstruct", **options).target_of(found, Path("out")).as_posix()
+
+    assert target("a/b.JPG.adacode") == "out/a/b.JPG"
+    assert target("b.jpg.adacode", format="png", suffix="-x") == "out/b-x.png"
+    assert target("1.May.ADACODE") == "out/1.May.png"
+    assert target("b.jpg") == "out/b.jpg"

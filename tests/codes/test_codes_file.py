@@ -1,0 +1,175 @@
+"""A file of codes keeps everything, and no damaged or hostile file is taken for a whole one or takes much memory."""
+
+import struct
+import tracemalloc
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from made_codes import DEPTHS, assert_equal, made_alpha, made_codes
+
+from adacode_cli.codes import packing
+from adacode_cli.codes.file import MAGIC, from_bytes, to_bytes
+from adacode_cli.codes.picture import in_steps
+from adacode_cli.errors import InputError
+
+BOOKS = st.lists(st.sampled_from([1, 2, 255, 256, 257, 512, 65536]), min_size=1, max_size=9).map(tuple)
+HEADER_AT = 14  # behind magic, version and length
+# What the header's fields are called in docs/codes.md, and where they lie in it.
+HEADER = struct.Struct("<BBIIIIBBH16sB")
+FIELDS = ("depth", "flags", "height", "width", "rows", "columns", "stride", "bases", "steps", "digest", "name")
+
+
+@given(
+    st.integers(1, 70), st.integers(1, 70), BOOKS, st.sampled_from([1, 2, 8]), st.sampled_from(DEPTHS), st.booleans()
+)
+@settings(max_examples=40, deadline=None)
+def test_everything_comes_back(height, width, books, stride, dtype, grey):
+    alpha = made_alpha(height, width, dtype) if height % 2 else None
+    codes = made_codes(
+        height, width, books=books, stride=stride, dtype=dtype, grey=grey, alpha=alpha, icc=b"icc" * 9, exif=b"II*\0"
+    )
+    data = to_bytes(codes)
+    assert_equal(from_bytes(data, name="x"), codes)
+    assert to_bytes(codes) == data
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_a_file_with_one_changed_byte_is_refused(data):
+    whole = bytearray(to_bytes(made_codes(alpha=made_alpha(37, 50, np.uint8))))
+    at, value = data.draw(st.integers(0, len(whole) - 1)), data.draw(st.integers(1, 255))
+    whole[at] ^= value
+    with pytest.raises(InputError) as caught:
+        from_bytes(bytes(whole), name="a.adacode")
+    assert str(caught.value.path) == "a.adacode"
+    assert caught.value.hint
+
+
+@given(st.integers(0, 400))
+@example(0)
+@example(7)
+@example(13)
+@settings(max_examples=30, deadline=None)
+def test_a_truncated_file_is_called_so(length):
+    whole = to_bytes(made_codes())
+    with pytest.raises(InputError, match="truncated" if length else "empty"):
+        from_bytes(whole[: min(length, len(whole) - 1)], name="x")
+
+
+@given(st.binary(max_size=60))
+@settings(max_examples=50, deadline=None)
+def test_other_bytes_are_refused(data):
+    with pytest.raises(InputError):
+        from_bytes(data, name="x")
+    with pytest.raises(InputError):
+        from_bytes(MAGIC + data, name="x")
+
+
+def test_a_later_version_says_what_to_do():
+    data = bytearray(to_bytes(made_codes()))
+    data[8:10] = struct.pack("<H", 2)
+    with pytest.raises(InputError, match="version 2") as caught:
+        from_bytes(bytes(data), name="x")
+    assert "Update adacode" in caught.value.hint
+
+
+def forged(data, **changes):
+    """A file whose header says something else, with length and checksum made to agree."""
+    values = dict(zip(FIELDS, HEADER.unpack_from(data, HEADER_AT), strict=True)) | changes
+    body = bytearray(data[:-4])
+    HEADER.pack_into(body, HEADER_AT, *values.values())
+    return signed(bytes(body))
+
+
+def signed(body):
+    body = body[:10] + struct.pack("<I", len(body) + 4) + body[14:]
+    return body + struct.pack("<I", zlib.crc32(body))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"height": 2**32 - 1, "width": 2**32 - 1, "rows": 2**29, "columns": 2**29},
+        {"height": 2**31, "width": 1},
+        {"height": 30_000, "width": 30_000, "rows": 30_000, "columns": 30_000, "stride": 1},
+        {"height": 20_000, "width": 20_000, "rows": 2_500, "columns": 2_500},
+        {"rows": 2**32 - 1},
+        {"rows": 500},
+        {"rows": 1},
+        {"rows": 0},
+        {"height": 0},
+        {"stride": 0},
+        {"bases": 0},
+        {"bases": 255},
+        {"steps": 0},
+        {"depth": 7},
+        {"flags": 16},
+        {"flags": 2},
+        {"name": 255},
+    ],
+    ids=lambda changes: ",".join(f"{k}={v}" for k, v in changes.items()),
+)
+def test_a_forged_header_is_refused_without_taking_memory(changes):
+    data = forged(to_bytes(made_codes()), **changes)
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError):
+            from_bytes(data, name="x")
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_section_that_unpacks_to_more_than_its_arrays_is_cut_off(monkeypatch):
+    bomb = packing.pack_planes(np.zeros(50_000_000, np.uint8))
+    with monkeypatch.context() as patched:
+        patched.setattr(packing, "pack_steps", lambda steps: bomb)
+        data = to_bytes(made_codes())
+    assert len(data) < 50_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match="contradict"):
+            from_bytes(data, name="x")
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("books", [(5, 200), (300, 300), (257,)])
+def test_codes_beyond_their_codebook_are_refused(books):
+    codes = made_codes(books=books)
+    codes.codes_KHW[0, 1, 2] = books[0]
+    with pytest.raises(InputError, match="beyond its codebook"):
+        from_bytes(to_bytes(codes), name="x")
+
+
+def test_bytes_behind_the_last_section_are_refused():
+    data = to_bytes(made_codes())
+    with pytest.raises(InputError, match="more follows"):
+        from_bytes(signed(data[:-4] + b"more"), name="x")
+
+
+def test_coverage_outside_of_its_range_is_refused():
+    alpha = made_alpha(37, 50, np.float32)
+    alpha[3, 3] = np.nan
+    with pytest.raises(InputError, match="coverage"):
+        from_bytes(to_bytes(made_codes(dtype=np.float32, alpha=alpha)), name="x")
+
+
+def test_equal_cells_cost_next_to_nothing():
+    """Entropy coding is there: what repeats is small, and what the file needs beside it is small too."""
+    flat = made_codes(800, 800, books=(512,) * 5)
+    flat.codes_KHW[:] = 301
+    flat.steps_KHW[:] = -17
+    assert len(to_bytes(flat)) < 400
+
+
+@given(st.lists(st.floats(-300, 300, width=32), min_size=1, max_size=20))
+@settings(deadline=None)
+def test_mixing_weights_are_rounded_to_the_nearest_step(weights):
+    exact = np.array(weights, np.float32).reshape(1, 1, -1)
+    back = in_steps(exact) / 128
+    np.testing.assert_allclose(back, np.clip(exact, -32767 / 128, 32767 / 128), atol=0.5 / 128 + 1e-4)

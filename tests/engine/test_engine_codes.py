@@ -1,0 +1,159 @@
+"""Codes hold the whole picture: encoded, kept as bytes and decoded it is the same picture, bit for bit."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_networks import ATTENTIVE, CPU, LOCAL, PUBLISHED, TinyWeights, for_task, network, photograph, psnr, restorer
+
+from adacode_cli.codes.file import MAGIC, from_bytes, to_bytes
+from adacode_cli.engine.codes import Coder, decoder_digest, decoder_reach_cells
+from adacode_cli.engine.options import RunOptions
+from adacode_cli.engine.restorer import Restorer
+from adacode_cli.engine.runner import Runner
+from adacode_cli.errors import InputError, WeightsError
+from adacode_cli.imaging.decode import decode as decode_picture
+
+DTYPES = (np.uint8, np.uint16, np.float32)
+
+
+class Weights(TinyWeights):
+    """As a family of weights, with a name and chosen values."""
+
+    def __init__(self, config, name="tiny", seed=0):
+        super().__init__(config)
+        self.name, self.seed = name, seed
+
+    def network(self, task, scale):
+        return network(for_task(self.config, task, scale), self.seed), None
+
+
+def coder(config=LOCAL, seed=0, name="tiny", **options):
+    return Restorer(Weights(config, name, seed), CPU, RunOptions(**{"precision": "fp32", **options}))
+
+
+@given(st.integers(1, 90), st.integers(1, 90), st.sampled_from([1, 3, 4]), st.sampled_from(DTYPES))
+@settings(max_examples=15, deadline=None)
+def test_a_picture_from_a_file_is_the_picture_of_its_codes(height, width, channels, dtype):
+    image, one = photograph(height, width, dtype, channels), coder()
+    codes = one.encode(image)
+    again = coder().decode(from_bytes(to_bytes(codes), name="x"))
+    np.testing.assert_array_equal(again.image, one.decode(codes).image)
+    assert (again.image.shape, again.image.dtype) == (image.shape, image.dtype)
+    if channels == 4:
+        np.testing.assert_array_equal(again.image[..., 3], image[..., 3])
+    assert again.mixing_weights.shape == (2, -(-height // 8), -(-width // 8))
+    assert again.categories == ("meadow", "brick")
+
+
+@pytest.mark.parametrize("config", [LOCAL, ATTENTIVE, PUBLISHED], ids=["local", "attentive", "published"])
+def test_codes_give_what_reconstruct_gives_but_for_the_quantised_weights(config):
+    image = photograph(101, 150, np.float32)
+    one = coder(config)
+    assert psnr(one.decode(one.encode(image)).image, one.reconstruct(image)) > 50
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_tiles_and_whole_pictures_have_the_same_codes(precision):
+    """The tiles' context is all that a network of convolutions sees."""
+    image = photograph(200, 330)
+    whole = coder(tile="none", precision=precision).encode(image)
+    tiled = coder(tile=64, precision=precision).encode(image)
+    same = np.mean(whole.codes_KHW == tiled.codes_KHW)
+    assert same > (0.999 if precision == "fp32" else 0.97)
+    assert np.abs(whole.steps_KHW - tiled.steps_KHW).max() <= 1
+
+
+def test_a_picture_of_several_decoder_tiles_has_no_seams():
+    """The whole grid at once through the network itself, where the coder takes tiles of 64 cells."""
+    one, image = coder(), photograph(500, 800, np.float32)
+    image = np.concatenate([image, image[::-1]])
+    codes = one.encode(image)
+    books = tuple(torch.from_numpy(book.astype(np.int64))[None] for book in codes.codes_KHW)
+    net = network(LOCAL)
+    with torch.inference_mode():
+        whole = net.render(net.codebook.decode(books, torch.from_numpy(codes.mixing)[None]))
+    whole = whole[0, :, :1000, :800].permute(1, 2, 0).clamp(0, 1).numpy()
+    np.testing.assert_allclose(one.decode(codes).image, whole, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [LOCAL, replace(LOCAL, decoder_depth=3, head_depth=1), replace(LOCAL, channels=(8, 8, 16), decoder_depth=2)],
+    ids=["flat", "compact", "three levels"],
+)
+def test_a_code_reaches_as_far_as_is_said_and_no_farther(config):
+    net, reach = network(config), decoder_reach_cells(config)
+    cells = 2 * reach + 5
+    middle, stride = cells // 2, config.latent_stride
+    latent = torch.zeros(1, cells, cells, dtype=torch.int64)
+    moved = latent.clone()
+    moved[0, middle, middle] = 1
+    weights = torch.full((1, 2, cells, cells), 0.5)
+    with torch.inference_mode():
+        before, after = (net.render(net.codebook.decode((grid, latent), weights)) for grid in (latent, moved))
+    rows = (before != after).any(1)[0].any(1).nonzero().flatten() // stride
+    assert int(rows.min()) == middle - reach
+    assert middle + reach - 1 <= int(rows.max()) <= middle + reach
+
+
+def test_the_digest_is_of_the_decoder_alone():
+    one, other, same = network(LOCAL), network(LOCAL, seed=1), network(LOCAL)
+    with torch.no_grad():
+        same.encoder.stem.conv.weight.add_(1)
+        same.codebook.predictor.out.bias.add_(1)
+    assert decoder_digest(one) == decoder_digest(same)
+    assert decoder_digest(one) != decoder_digest(other)
+    with torch.no_grad():
+        same.decoder.head.conv.bias[0] += 1e-6
+    assert decoder_digest(one) != decoder_digest(same)
+
+
+def test_codes_of_other_weights_are_refused_by_name():
+    codes = coder(name="/home/somebody/mine.safetensors").encode(photograph(20, 30))
+    assert codes.decoder.name == "mine.safetensors"
+    with pytest.raises(WeightsError, match=r"'mine\.safetensors'.*'tiny'") as caught:
+        coder(seed=1).decode(codes)
+    assert caught.value.only_this_picture
+    assert "adacode weights pull mine.safetensors" in caught.value.hint
+    with pytest.raises(WeightsError):
+        coder(replace(LOCAL, codebooks=((9, 4), (6, 4)))).decode(codes)
+
+
+def test_networks_that_see_more_than_codes_are_refused():
+    runner = Runner(network(for_task(LOCAL, "sr", 2)), CPU, RunOptions())
+    with pytest.raises(WeightsError, match="more than codes"):
+        Coder(runner, "tiny")
+
+
+def test_what_is_no_picture_is_refused():
+    with pytest.raises(InputError):
+        coder().encode(np.zeros((3, 3, 2), np.uint8))
+
+
+def test_numbers_that_overflow_are_computed_again_in_float32():
+    """fp16 overflows where the latent is large; the note says so, in both directions."""
+    weights = Weights(LOCAL)
+    net, _ = weights.network("reconstruct", 1)
+    with torch.no_grad():
+        net.decoder.head.conv.weight.mul_(1e6)
+    weights.network = lambda task, scale: (net, None)
+    one = Restorer(weights, CPU, RunOptions(precision="fp16"))
+    codes = one.encode(photograph(30, 30))
+    decoded = one.decode(codes)
+    assert decoded.notes == ("float16 overflowed: computed again in float32",)
+    np.testing.assert_array_equal(one.decode(codes).image, decoded.image)
+
+
+def test_a_file_of_codes_among_pictures_says_what_reads_it():
+    with pytest.raises(InputError, match="holds codes") as caught:
+        decode_picture(MAGIC + b"more", name="a.png")
+    assert "--from-codes" in caught.value.hint
+
+
+def test_the_plain_restorer_is_untouched():
+    image = photograph(60, 70)
+    np.testing.assert_array_equal(coder().reconstruct(image), restorer().reconstruct(image))
