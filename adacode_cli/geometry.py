@@ -1,6 +1,6 @@
-"""Boxes and tiles: keep boxes part an image without gaps or overlaps, read boxes add context around them; mask edges.
+"""Boxes and tiles, which part an image without gaps or overlaps; mask edges.
 
-Positions of boxes are whole cells of one grid, so that a tile of an image lines up with the windows of the whole.
+Positions of boxes are whole cells of one grid, so that a tile of an image lines up with the grid of the whole.
 Masks are grown and feathered by Euclidean distance, so that "beyond N pixels, nothing changes" is exact.
 """
 
@@ -70,39 +70,11 @@ class Box:
         return Box(self.top, self.left, self.bottom, cut), Box(self.top, cut, self.bottom, self.right)
 
 
-def tiles(height: int, width: int, side: int) -> Iterator[Box]:
-    """Boxes of at most side × side, in row order, that together cover height × width exactly once."""
-    for top in range(0, height, side):
-        for left in range(0, width, side):
-            yield Box(top, left, min(top + side, height), min(left + side, width))
-
-
-def blend_weight(keep: Box, read: Box, blend: int) -> npt.NDArray[np.float32]:
-    """read.height × read.width float32 in [0, 1]: 1 well inside `keep`, 0 farther than `blend` outside of it.
-
-    Between, a raised cosine is centred on the edge of `keep`, so that two neighbours add up to 1 and no line shows
-    where a blend begins. Where `read` ends with `keep` (the image's border) there is no fall. Inside `keep` the
-    weight is at least 1/16, however small the tile is.
-    """
-    rows = _ramp(keep.top - read.top, keep.height, read.bottom - keep.bottom, blend)
-    columns = _ramp(keep.left - read.left, keep.width, read.right - keep.right, blend)
-    return np.multiply.outer(rows, columns)
-
-
-def _ramp(before: int, inside: int, after: int, blend: int) -> npt.NDArray[np.float32]:
-    place = np.arange(before + inside + after) + 0.5
-    weight = np.ones(len(place))
-    if before:
-        weight *= _rise(place - before, blend)
-    if after:
-        weight *= _rise(before + inside - place, blend)
-    return weight.astype(np.float32)
-
-
-def _rise(depth: npt.NDArray[np.floating], blend: int) -> npt.NDArray[np.float64]:
-    """0 … 1 over `blend` pixels on either side of depth 0; a step where `blend` is 0."""
-    share = np.clip((depth + blend) / (2 * blend), 0, 1) if blend else (depth > 0).astype(np.float64)
-    return np.asarray(0.5 - 0.5 * np.cos(np.pi * share))
+def tiles(height: int, width: int, most_rows: int, most_columns: int) -> Iterator[Box]:
+    """Boxes of at most most_rows × most_columns, in row order, that together cover height × width exactly once."""
+    for top in range(0, height, most_rows):
+        for left in range(0, width, most_columns):
+            yield Box(top, left, min(top + most_rows, height), min(left + most_columns, width))
 
 
 def grow_mask(mask: npt.NDArray[np.bool_], px: int) -> npt.NDArray[np.bool_]:

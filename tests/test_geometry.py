@@ -1,4 +1,4 @@
-"""Boxes part an image, blends add up, and masks grow and feather by true distance."""
+"""Boxes part an image, and masks grow and feather by true distance."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from adacode_cli.errors import UsageError
-from adacode_cli.geometry import Box, blend_weight, tiles
+from adacode_cli.geometry import Box, tiles
 from adacode_cli.geometry import feather_mask as feather
 from adacode_cli.geometry import grow_mask as grow
 
@@ -101,11 +101,12 @@ def coverage(boxes, height, width):
 
 
 @settings(deadline=None)
-@given(sides, sides, st.integers(1, 70))
-def test_tiles_part_the_image(height, width, side):
-    boxes = list(tiles(height, width, side))
+@given(sides, sides, st.integers(1, 70), st.integers(1, 70))
+def test_tiles_part_the_image(height, width, most_rows, most_columns):
+    boxes = list(tiles(height, width, most_rows, most_columns))
     assert (coverage(boxes, height, width) == 1).all()
-    assert max(max(b.height, b.width) for b in boxes) <= side
+    assert max(b.height for b in boxes) <= most_rows
+    assert max(b.width for b in boxes) <= most_columns
     assert sum(b.area for b in boxes) == height * width
     assert boxes == sorted(boxes, key=lambda b: (b.top, b.left))
 
@@ -152,79 +153,3 @@ def test_a_box_on_other_grids():
     assert box.grown(3, 8, 13) == Box(0, 1, 8, 13)
     assert (box.height, box.width, box.area) == (4, 8, 32)
     np.testing.assert_array_equal(np.arange(200).reshape(10, 20)[box.slices][0], np.arange(44, 52))
-
-
-@st.composite
-def parted_images(draw):
-    """(height, width, step, overlap, boxes): tiles of a plan of which some were halved again and again."""
-    step = draw(st.integers(1, 4))
-    height, width = (draw(st.integers(1, 15)) * step for _ in range(2))
-    boxes = list(tiles(height, width, draw(st.integers(1, 16)) * step))
-    for _ in range(draw(st.integers(0, 6))):
-        chosen = draw(st.integers(0, len(boxes) - 1))
-        boxes[chosen : chosen + 1] = boxes[chosen].halves(step) or (boxes[chosen],)
-    return height, width, step, draw(st.integers(0, 3)) * step, boxes
-
-
-@settings(deadline=None)
-@given(parted_images(), st.data(), st.integers(0, 2**32 - 1))
-def test_blending_an_identity_gives_the_input_back(parted, data, seed):
-    height, width, _, overlap, boxes = parted
-    blend = data.draw(st.integers(0, overlap))
-    image = np.random.default_rng(seed).random((height, width), np.float32)
-    total, blended = np.zeros_like(image), np.zeros_like(image)
-    for keep in boxes:
-        read = keep.grown(overlap, height, width)
-        weight = blend_weight(keep, read, blend)
-        assert weight.dtype == np.float32
-        assert weight.shape == (read.height, read.width)
-        assert 0 <= weight.min() <= weight.max() <= 1
-        total[read.slices] += weight
-        blended[read.slices] += weight * image[read.slices]
-    assert total.min() >= 1 / 16
-    np.testing.assert_allclose(blended / total, image, atol=1e-5)
-
-
-@settings(deadline=None)
-@given(parted_images(), st.data())
-def test_the_blend_reaches_no_farther_than_it_is_told(parted, data):
-    height, width, _, overlap, boxes = parted
-    blend = data.draw(st.integers(0, overlap))
-    for keep in boxes:
-        read = keep.grown(overlap, height, width)
-        seen = np.zeros((height, width), np.float32)
-        seen[read.slices] = blend_weight(keep, read, blend)
-        near = np.zeros((height, width), np.bool_)
-        near[keep.grown(blend, height, width).slices] = True
-        assert (seen[~near] == 0).all()
-        inside = seen[keep.slices]
-        assert (inside >= 1 / 16).all()
-        core = inside[blend : keep.height - blend or None, blend : keep.width - blend or None]
-        assert (core == 1).all() or min(keep.height, keep.width) <= 2 * blend
-
-
-@settings(deadline=None)
-@given(st.integers(2, 40), st.integers(2, 40), st.integers(1, 12))
-def test_two_neighbours_add_up_to_one_without_a_kink(first, second, blend):
-    blend = min(blend, first, second)
-    width, middle = first + second, first
-    left, right = Box(0, 0, 1, middle), Box(0, middle, 1, width)
-    total, alone = np.zeros(width), np.zeros(width)
-    for keep in (left, right):
-        read = keep.grown(blend, 1, width)
-        weight = blend_weight(keep, read, blend)[0]
-        total[read.slices[1]] += weight
-        if keep is right:
-            alone[read.slices[1]] = weight
-    np.testing.assert_allclose(total, 1, atol=1e-6)
-    assert (np.diff(alone) >= 0).all()
-    assert np.diff(alone).max() <= np.pi / (4 * blend) + 1e-6
-
-
-def test_the_border_of_the_image_is_not_faded():
-    np.testing.assert_array_equal(blend_weight(Box(0, 0, 5, 7), Box(0, 0, 5, 7), 3), np.ones((5, 7)))
-    weight = blend_weight(Box(0, 0, 8, 8), Box(0, 0, 12, 12), 2)
-    assert (weight[:6, :6] == 1).all()
-    assert (weight[10:] == 0).all()
-    assert (weight[:, 10:] == 0).all()
-    np.testing.assert_allclose(weight[0, 6:10], [0.96194, 0.69134, 0.30866, 0.03806], atol=1e-5)

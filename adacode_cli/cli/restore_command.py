@@ -136,7 +136,7 @@ def _stages(options: RestoreOptions, request: Request) -> Stages:
         device=options.device,
         precision=options.precision,
         tile=options.tile_choice,
-        overlap=options.overlap,
+        tiling=options.tiling,
         hub_repo=options.hub_repo,
     )
     restorer.prepare(request.task, request.scale)

@@ -11,7 +11,7 @@ import typer
 
 from adacode_cli.errors import UsageError
 
-# As in imaging.encode and engine.plan, which load OpenCV and torch and so are not imported here; a test compares.
+# As in imaging.encode and engine.grid, which load OpenCV and torch and so are not imported here; a test compares.
 SMALLEST_TILE_PX = 64
 FORMAT_NAMES = ("jpeg", "png", "webp", "tiff", "bmp")
 _FORMAT_ALIASES = {"jpg": "jpeg", "tif": "tiff"}
@@ -159,15 +159,14 @@ class RestoreOptions:
             help="Side of a tile in output pixels, 64 or more; auto fits the free memory, none takes each image whole.",
         ),
     ] = "auto"
-    overlap: Annotated[
-        int | None,
+    tiling: Annotated[
+        Literal["exact", "sampled"],
         typer.Option(
-            min=0,
-            metavar="PIXELS",
+            metavar="KIND",
             rich_help_panel=_MODEL,
-            help="How far tiles overlap, in output pixels. Default: what the network needs.",
+            help="exact: as if not tiled; sampled: less memory for the published networks, close to it.",
         ),
-    ] = None
+    ] = "exact"
     jobs: Annotated[
         int,
         typer.Option(

@@ -1,65 +1,71 @@
-"""How an image is cut for the network: tile and overlap in input pixels, decided before any work."""
+"""How a picture is cut for the network, and the memory that it will take: decided before any work."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from adacode_cli.geometry import Box, tiles
-from adacode_cli.model.config import NetworkConfig
+import torch
 
-# Live bytes of one pass, measured on a CPU (`compact` and the published sizes, fp32 and bf16 autocast, 0.3 to 9
-# megapixels of output) and linear in the pixels. In each output pixel: 6.4 maps as wide as the widest, and a rest for
-# attention on the latent grid and for float32 results. From 0 to 18 % above what was measured.
-_WIDEST_MAPS = 6.4
-_REST_BYTES = 75
-# Context around a tile, in output pixels: one window of the latent grid.
-DEFAULT_OVERLAP_PX = 64
-# One window of the latent grid too: a smaller tile would be context and little else.
-SMALLEST_TILE_PX = 64
+from adacode_cli.engine.costs import Costs, Memory
+from adacode_cli.engine.options import RunOptions
+from adacode_cli.geometry import Box
+
+# Sides of tiles in output pixels, on a CPU and on a GPU. The encoder's do not follow the wish for a tile size, so that
+# codes cannot depend on it: convolutions that were cut elsewhere may differ in the last bit on some devices, and a
+# feature half-way between two codes may then take the other one.
+_ENCODER_PX = {"cpu": 512, "gpu": 1024}
+# Larger tiles are hardly faster on a CPU, whose caches they leave; a GPU needs larger ones to be busy, and is to get by
+# with 4 GB. Where each step is a pass of its own, the halo is narrow and smaller ones do.
+_DECODER_PX = {"cpu": 1024, "gpu": 2048}
+_STEP_PX = {"cpu": 512, "gpu": 1024}
+# Part of the free memory that a run may take; the rest is for codecs, other pictures and other programs.
+SHARE = 0.7
 
 
 @dataclass(frozen=True)
 class Plan:
-    """keep: boxes that part the padded input, each a multiple of `step` input pixels; overlap: context around them."""
+    """encoder, decoder: boxes of latent cells, each list parting the picture.
 
-    keep: tuple[Box, ...]
-    overlap: int
-    step: int
-    height: int
-    width: int
-
-
-def bytes_per_output_pixel(config: NetworkConfig, itemsize: int) -> float:
-    """Estimate of a pass's peak memory for each output pixel, context included, with maps of `itemsize` bytes."""
-    widest = max(c / float(config.grid * 2**level) ** 2 for level, c in enumerate(config.channels))
-    return _WIDEST_MAPS * itemsize * widest + _REST_BYTES
-
-
-def plan_tiles(
-    config: NetworkConfig,
-    height: int,
-    width: int,
-    *,
-    tile: str | int,
-    overlap_px: int | None,
-    budget: float,
-    itemsize: int,
-) -> Plan:
-    """Tiles of a padded input of height × width input pixels.
-
-    `tile`: "auto" (as large as `budget` bytes allow, context included), "none", or a side in output pixels.
-    `overlap_px`: context in output pixels, rounded up to whole windows; None for the default.
+    sampled: normalisation goes by a sample of the picture (`engine.sampling`). memory: what it will take.
     """
-    step, scale = config.pad_multiple, config.scale
-    overlap_px = DEFAULT_OVERLAP_PX if overlap_px is None else overlap_px
-    overlap = -(-overlap_px // (scale * step)) * step
-    whole = max(height, width)
+
+    encoder: tuple[Box, ...]
+    decoder: tuple[Box, ...]
+    sampled: bool
+    memory: Memory
+
+
+def make_plan(costs: Costs, options: RunOptions, device: torch.device, room: Memory) -> Plan:
+    """The plan for one picture with `room` to spare.
+
+    A tile that was asked for is taken; "auto" is the fastest that fits, or the smallest there is. Where whole maps are
+    kept for normalisation and do not fit even with the smallest tiles, the plan is sampled.
+    """
+    grid, sides = costs.grid, _sides(costs, options.tile, device)
+    encoder = grid.tile(_ENCODER_PX[_kind(device)])
+
+    def memory(side_px: int, *, sampled: bool) -> Memory:
+        return costs.of(encoder, grid.tile(side_px), sampled=sampled)
+
+    exact_fits = any(memory(side, sampled=False).fits(room) for side in (*sides, grid.smallest_tile * grid.cell_px))
+    sampled = costs.parts.normalise and (options.tiling == "sampled" or not exact_fits)
+    side = next((side for side in sides if memory(side, sampled=sampled).fits(room)), sides[-1])
+    boxes = grid.boxes(encoder), grid.boxes(grid.tile(side))
+    return Plan(*boxes, sampled, memory(side, sampled=sampled))
+
+
+def _sides(costs: Costs, tile: str | int, device: torch.device) -> list[int]:
+    """Sides to try in output pixels, best first."""
+    grid = costs.grid
     if tile == "none":
-        side = whole
-    elif tile == "auto":
-        area = max(0.0, budget) / bytes_per_output_pixel(config, itemsize) / scale**2
-        side = whole if area >= height * width else int(area**0.5) - 2 * overlap
-    else:
-        side = int(tile) // scale
-    side = max(step, side // step * step)
-    return Plan(tuple(tiles(height, width, side)), overlap, step, height, width)
+        return [max(grid.height, grid.width) * grid.cell_px]
+    if tile != "auto":
+        return [int(tile)]
+    sides = [(_STEP_PX if costs.parts.normalise else _DECODER_PX)[_kind(device)]]
+    while sides[-1] > grid.smallest_tile * grid.cell_px:
+        sides.append(sides[-1] // 2)
+    return sides
+
+
+def _kind(device: torch.device) -> str:
+    return "cpu" if device.type == "cpu" else "gpu"

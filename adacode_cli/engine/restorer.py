@@ -70,16 +70,17 @@ class Restorer:
         device: str = "auto",
         precision: str = "auto",
         tile: str | int = "auto",
-        overlap: int | None = None,
+        tiling: str = "exact",
         hub_repo: str | None = None,
     ) -> Restorer:
         """`name`: a family ("compact"), a catalogue entry ("compact-sr-x4"), a .safetensors or published .pth file, or
-        "hub:OWNER/REPO[@REVISION]/FILE". `tile`: "auto", "none" or a side in output pixels; `overlap`: output pixels.
+        "hub:OWNER/REPO[@REVISION]/FILE". `tile`: "auto", "none" or a side in output pixels; `tiling`: "exact" or
+        "sampled".
 
         Raises UsageError for impossible options, DeviceError for a device that is not there or cannot compute in
         `precision`, WeightsError for unknown weights.
         """
-        options, chosen = RunOptions(precision, tile, overlap), choose_device(device)
+        options, chosen = RunOptions(precision, tile, tiling), choose_device(device)
         choose_precision(precision, chosen, deep=False)
         return cls(WeightsSource(name, hub_repo), chosen, options)
 

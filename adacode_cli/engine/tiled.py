@@ -1,115 +1,198 @@
-"""One padded input through the network tile by tile, blended; running out of memory halves tiles and goes on."""
+"""Segments over tiles: running out of memory halves tiles and goes on, and what is finished stays finished.
+
+Whole maps lie in host memory. A tile reads its box and the halo around it, and writes its box, so the order of tiles
+does not matter; sums for normalisation are gathered from what tiles write, each place once.
+"""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from adacode_cli.engine.grid import Grid
 from adacode_cli.engine.memory import is_out_of_memory, release
-from adacode_cli.engine.plan import Plan
+from adacode_cli.engine.patch import Patch
+from adacode_cli.engine.program import DETAIL, FEATURE, Step
+from adacode_cli.engine.segments import Part, Segment, live_after, run_steps
 from adacode_cli.errors import DeviceError
-from adacode_cli.geometry import Box, blend_weight
-from adacode_cli.model.config import NetworkConfig
+from adacode_cli.geometry import Box
+from adacode_cli.model.blocks import GroupNorm, Sums
 
-# prepared input of a tile (1×C×h×w) → detail 1×3×(h·s)×(w·s) and mixing weights 1×K×h'×w', float32 on the CPU
-RunTile = Callable[[Tensor], tuple[Tensor, Tensor]]
 
-# Of the context around a tile, the outer three quarters are seen and thrown away: near its edge a tile sees padding
-# instead of the picture. Blending over all of the context cost 4 to 7 dB against the whole picture (64 px of context,
-# 128 and 256 px tiles, a trained compact decoder), blending over a quarter 0.3 dB against no blending at all.
-_BLENDED = 4
+class NonFiniteError(Exception):
+    """A tile came back with NaN or infinity in it."""
 
 
 @dataclass
-class Canvas:
-    """Weighted sums of what the tiles returned, for the picture and for the latent grid."""
+class Map:
+    """A whole map in host memory: its values, its cells along a side of a latent cell, and its sums where gathered."""
 
-    config: NetworkConfig
-    image_CHW: Tensor
-    image_weight: Tensor
-    mixing_KHW: Tensor
-    mixing_weight: Tensor
+    data_CHW: Tensor
+    per_cell: int
+    sums: Sums | None = None
 
-    @classmethod
-    def blank(cls, config: NetworkConfig, height: int, width: int) -> Canvas:
-        """An empty canvas for an input of height × width."""
-        h, w = height * config.scale, width * config.scale
-        lh, lw = h // config.latent_stride, w // config.latent_stride
-        zeros = torch.zeros
-        return cls(config, zeros(3, h, w), zeros(h, w), zeros(config.num_bases, lh, lw), zeros(lh, lw))
-
-    def add(self, keep: Box, read: Box, overlap: int, detail: Tensor, mixing: Tensor) -> None:
-        """Blends one tile's results in."""
-        s, stride = self.config.scale, self.config.latent_stride
-        for target, total, value, divide in (
-            (self.image_CHW, self.image_weight, detail, 1),
-            (self.mixing_KHW, self.mixing_weight, mixing, stride),
-        ):
-            k, r = keep.scaled(s, divide), read.scaled(s, divide)
-            weight = torch.from_numpy(blend_weight(k, r, overlap * s // divide // _BLENDED))
-            rows, columns = r.slices
-            target[:, rows, columns].addcmul_(value[0], weight)
-            total[rows, columns] += weight
-
-    def finished(self) -> tuple[Tensor, Tensor]:
-        """3×H×W detail and K×h×w mixing weights; the canvas is used up."""
-        return self.image_CHW.div_(self.image_weight), self.mixing_KHW.div_(self.mixing_weight)
+    def patch(self, cells: Box, device: torch.device) -> Patch:
+        """The part of the map in a box of latent cells, on `device`."""
+        _, height, width = self.data_CHW.shape
+        box = cells.scaled(self.per_cell).grown(0, height, width)
+        data = self.data_CHW[(None, slice(None), *box.slices)].to(device)
+        return Patch(data, box, height, width, self.per_cell)
 
 
-def run_tiled(
-    prepared_BCHW: Tensor, config: NetworkConfig, plan: Plan, run_tile: RunTile, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Runs every tile of the plan on `device`; finished tiles are kept when a later one runs out of memory.
+class Tiler:
+    """Runs parts of a network over tiles of one picture.
 
-    prepared: 1×C×height×width. Returns 3×(H·s)×(W·s) detail and K×h×w mixing weights, float32 on the CPU. Raises
-    DeviceError when not even the smallest tile fits.
+    known_sums: None, or sums that were gathered before;
+    then maps are normalised by those and not by their own.
     """
-    canvas = None
-    waiting = deque(plan.keep)
-    while waiting:
-        keep = waiting.popleft()
-        read = keep.grown(plan.overlap, plan.height, plan.width)
-        rows, columns = read.slices
-        result = _attempt(run_tile, prepared_BCHW[..., rows, columns])
-        if isinstance(result, str):
-            release(device)
-            waiting = deque(_halved(keep, waiting, plan.step, result))
-            continue
-        if keep.area == plan.height * plan.width:
-            return result[0][0], result[1][0]
-        canvas = canvas or Canvas.blank(config, plan.height, plan.width)
-        canvas.add(keep, read, plan.overlap, *result)
-    assert canvas is not None, "a plan has at least one tile"
-    return canvas.finished()
+
+    def __init__(self, grid: Grid, device: torch.device, *, known_sums: dict[GroupNorm, Sums] | None = None) -> None:
+        self.grid, self.device, self.known_sums = grid, device, known_sums
+
+    def run(self, part: Part, maps: dict[str, Map], tiles: Iterable[Box]) -> None:
+        """Adds the maps that the part makes to `maps` and drops those that nobody needs any longer.
+
+        tiles: boxes of latent cells that part the picture. Raises DeviceError when not even the smallest tile fits,
+        NonFiniteError for a result that is not finite.
+        """
+        boxes = list(tiles)
+        alone = not part.normalises or self.known_sums is not None
+        if not alone and len(boxes) == 1:
+            said = self._tile(part.whole, maps, part.kept, boxes[0], frozenset())
+            if said is None:
+                _drop(maps, part.kept)
+                return
+            boxes = self._halved(boxes[0], deque(), said)
+        segments = (part.whole,) if alone else part.separate
+        for segment, needed in zip(segments, live_after(segments, part.kept), strict=True):
+            boxes = self._segment(segment, maps, needed, boxes, frozenset() if alone else part.normalised)
+            _drop(maps, needed)
+
+    def sums_of(self, name: str, segment: Segment, maps: Mapping[str, Map], tiles: Iterable[Box]) -> Sums:
+        """Sums of the places in `tiles` of a map that the segment makes, without keeping it. Raises as `run` does."""
+        waiting, total = deque(tiles), None
+        while waiting:
+            keep = waiting.popleft()
+            made = self._attempt(segment, maps, frozenset({name}), keep, frozenset({name}))
+            if isinstance(made, str):
+                release(self.device)
+                waiting = deque(self._halved(keep, waiting, made))
+                continue
+            sums = made[name][1]
+            assert sums is not None
+            total = sums if total is None else total + sums
+        assert total is not None, "a sample has at least one tile"
+        return total
+
+    def _segment(
+        self, segment: Segment, maps: dict[str, Map], needed: frozenset[str], tiles: list[Box], summed: frozenset[str]
+    ) -> list[Box]:
+        """The tiles that it was done in."""
+        waiting, done = deque(tiles), list[Box]()
+        for step in segment.steps:
+            if step.writes in maps:
+                maps[step.writes].sums = None
+        while waiting:
+            keep = waiting.popleft()
+            said = self._tile(segment, maps, needed, keep, summed)
+            if said is None:
+                done.append(keep)
+            else:
+                waiting = deque(self._halved(keep, waiting, said))
+        return done
+
+    def _tile(
+        self, segment: Segment, maps: dict[str, Map], needed: frozenset[str], keep: Box, summed: frozenset[str]
+    ) -> str | None:
+        """None when it is done, or what was said when memory ran out; then nothing has been written."""
+        made = self._attempt(segment, maps, needed, keep, summed)
+        if isinstance(made, str):
+            release(self.device)
+            return made
+        for name, (patch, sums) in made.items():
+            _write(maps, name, patch, sums)
+        return None
+
+    def _attempt(
+        self, segment: Segment, maps: Mapping[str, Map], needed: frozenset[str], keep: Box, summed: frozenset[str]
+    ) -> dict[str, tuple[Patch, Sums | None]] | str:
+        """What a tile makes of its box, or the first line of what was said when memory ran out.
+
+        The exception itself ends here: its traceback would hold every patch of the failed attempt alive.
+        """
+        read = keep.grown(segment.halo, self.grid.height, self.grid.width)
+        try:
+            made = run_steps(
+                segment.steps,
+                lambda name: maps[name].patch(read, self.device),
+                lambda step, patch: self._normalised(step, patch, maps),
+                needed & {step.writes for step in segment.steps},
+            )
+            kept = {name: _finished(name, patch, keep) for name, patch in made.items()}
+            return {name: (p, Sums.of(p.data_BCHW) if name in summed else None) for name, p in kept.items()}
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return (str(error) or type(error).__name__).splitlines()[0]
+
+    def _normalised(self, step: Step, patch: Patch, maps: Mapping[str, Map]) -> Patch:
+        norm, name = step.norm, step.reads[0]
+        assert norm is not None
+        if self.known_sums is not None:
+            sums = self.known_sums[norm]
+        elif patch.is_whole:
+            sums = Sums.of(patch.data_BCHW)
+        else:
+            gathered = maps[name].sums
+            assert gathered is not None, f"{name} is normalised before it is complete"
+            sums = gathered
+        return patch.apply(lambda x: norm.normalise(x, sums))
+
+    def _halved(self, failed: Box, waiting: deque[Box], said: str) -> list[Box]:
+        """The failed tile's halves, then the rest: what is as large would fail too, at the price of an attempt."""
+        if failed.halves(self.grid.smallest_tile) is None:
+            raise DeviceError(
+                f"out of memory at the smallest tile ({failed.height}×{failed.width} latent cells and halo): {said}",
+                hint="Use --precision bf16 or --device cpu, or close other programs.",
+                only_this_picture=True,
+            )
+        boxes: list[Box] = []
+        for box in (failed, *waiting):
+            boxes += (box.halves(self.grid.smallest_tile) if box.area >= failed.area else None) or (box,)
+        return boxes
 
 
-def _attempt(run_tile: RunTile, tile_BCHW: Tensor) -> tuple[Tensor, Tensor] | str:
-    """What `run_tile` returns, or the first line of what it said when memory ran out.
-
-    The exception itself ends here: its traceback would hold every map of the failed pass alive.
-    """
-    try:
-        return run_tile(tile_BCHW)
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        return (str(error) or type(error).__name__).splitlines()[0]
+def _finished(name: str, patch: Patch, keep: Box) -> Patch:
+    patch = patch.crop(patch.on_map(keep))
+    if name == DETAIL:
+        patch = patch.apply(Tensor.float)
+    if name in (DETAIL, FEATURE) and not bool(torch.isfinite(patch.data_BCHW).all()):
+        raise NonFiniteError
+    return patch
 
 
-def _halved(failed: Box, waiting: deque[Box], step: int, said: str) -> list[Box]:
-    """The failed tile's halves, then the rest: what is as large would fail as well, at the price of another pass."""
-    if failed.halves(step) is None:
-        raise DeviceError(
-            f"out of memory at the smallest tile ({failed.height}×{failed.width} input pixels and context): {said}",
-            hint="Use --overlap 0, --precision bf16 or --device cpu, or close other programs.",
-            only_this_picture=True,
-        )
-    boxes: list[Box] = []
-    for box in (failed, *waiting):
-        halves = box.halves(step) if box.area >= failed.area else None
-        boxes += halves or (box,)
-    return boxes
+def _write(maps: dict[str, Map], name: str, patch: Patch, sums: Sums | None) -> None:
+    if name not in maps:
+        whole_there = patch.is_whole and patch.data_BCHW.device.type == "cpu"
+        maps[name] = Map(patch.data_BCHW[0] if whole_there else _blank(name, patch), patch.per_cell)
+    target = maps[name]
+    target.data_CHW[(slice(None), *patch.box.slices)].copy_(patch.data_BCHW[0])
+    if sums is not None:
+        target.sums = sums if target.sums is None else target.sums + sums
+
+
+def _blank(name: str, patch: Patch) -> Tensor:
+    """An empty map in host memory, its channels last where a network reads it again."""
+    channels, height, width = patch.data_BCHW.shape[1], patch.height, patch.width
+    if name == DETAIL:
+        return torch.empty((channels, height, width), dtype=patch.data_BCHW.dtype)
+    return torch.empty((height, width, channels), dtype=patch.data_BCHW.dtype).permute(2, 0, 1)
+
+
+def _drop(maps: dict[str, Map], needed: frozenset[str]) -> None:
+    for name in maps.keys() - needed:
+        del maps[name]

@@ -1,7 +1,14 @@
-"""Convolutional building blocks shared by encoder and decoder."""
+"""Convolutional building blocks shared by encoder and decoder.
+
+What a block makes of a place depends on that place's surroundings alone, but for `GroupNorm`, which looks at the whole
+map; its sums can be gathered part by part.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -9,6 +16,8 @@ from adacode_cli.model.config import Norm
 
 GROUPS = 32
 EPS = 1e-6
+# Values whose sums are formed in one go: as float64 they take 8 MB.
+_SUMMED_AT_ONCE = 1 << 20
 
 
 def conv3(channels_in: int, channels_out: int, stride: int = 1) -> nn.Conv2d:
@@ -16,9 +25,68 @@ def conv3(channels_in: int, channels_out: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(channels_in, channels_out, 3, stride, 1)
 
 
+@dataclass(frozen=True)
+class Sums:
+    """What normalisation needs to know of a map, and what parts of a map can add up.
+
+    num_cells: positions summed over. total_BC, squares_BC: float64 sums of values and of their squares.
+    """
+
+    num_cells: int
+    total_BC: Tensor
+    squares_BC: Tensor
+
+    @classmethod
+    def of(cls, x_BCHW: Tensor) -> Sums:
+        """Sums of a map or of a part of one, any float dtype."""
+        b, c, h, w = x_BCHW.shape
+        total, squares = x_BCHW.new_zeros((2, b, c), dtype=torch.float64)
+        for rows in torch.split(x_BCHW, max(1, _SUMMED_AT_ONCE // (b * c * w)), 2):
+            exact = rows.double()
+            total += exact.sum((2, 3))
+            squares += exact.square().sum((2, 3))
+        return cls(h * w, total, squares)
+
+    def __add__(self, other: Sums) -> Sums:
+        total, squares = self.total_BC + other.total_BC, self.squares_BC + other.squares_BC
+        return Sums(self.num_cells + other.num_cells, total, squares)
+
+
+class GroupNorm(nn.GroupNorm):
+    """Group normalisation (Wu & He 2018, arXiv:1803.08494) that can also be told the sums of a map seen in parts.
+
+    Sums are in float64, so that in which parts they were gathered leaves no trace in float32: a tile is normalised
+    bit for bit as the whole map would be. With gradients it is torch's own, which is fused.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) if torch.is_grad_enabled() else self.normalise(x, Sums.of(x))
+
+    def normalise(self, x_BCHW: Tensor, sums: Sums) -> Tensor:
+        """x, normalised by the mean and variance of the map that `sums` were gathered on; in the dtype of x."""
+        return scale_and_shift(x_BCHW, *self.factors(sums))
+
+    def factors(self, sums: Sums) -> tuple[Tensor, Tensor]:
+        """What normalisation multiplies each channel by, and then adds: B×C×1×1 float32 each."""
+        b, c = sums.total_BC.shape
+        size = c // self.num_groups
+        total, squares = (s.reshape(b, self.num_groups, size).sum(2) for s in (sums.total_BC, sums.squares_BC))
+        mean = total / (sums.num_cells * size)
+        variance = (squares / (sums.num_cells * size) - mean.square()).clamp(min=0)
+        mean, deviation = (v.repeat_interleave(size, 1) for v in (mean, (variance + self.eps).sqrt()))
+        factor = self.weight.double() / deviation
+        shift = self.bias.double() - mean * factor
+        return factor.float()[:, :, None, None], shift.float()[:, :, None, None]
+
+
+def scale_and_shift(x_BCHW: Tensor, factor_BC11: Tensor, shift_BC11: Tensor) -> Tensor:
+    """x · factor + shift, computed in float32, in the dtype of x."""
+    return (x_BCHW * factor_BC11).add_(shift_BC11).to(x_BCHW.dtype)
+
+
 def make_norm(kind: Norm, channels: int) -> nn.Module:
     """GroupNorm(32) with the reference's epsilon, or nothing."""
-    return nn.GroupNorm(GROUPS, channels, EPS) if kind == "group" else nn.Identity()
+    return GroupNorm(GROUPS, channels, EPS) if kind == "group" else nn.Identity()
 
 
 class ResBlock(nn.Module):

@@ -43,11 +43,13 @@ class Codebook(nn.Module):
         """B×dim×H×W, any float dtype → B×H×W int64 codes of least Euclidean distance."""
         b, c, h, w = feature_BCHW.shape
         with torch.autocast(feature_BCHW.device.type, enabled=False):
-            cells = feature_BCHW.permute(0, 2, 3, 1).reshape(-1, c).float()
+            cells = feature_BCHW.permute(0, 2, 3, 1).reshape(-1, c)
             codes = self.embedding.weight.float()
             # |f - e|² without |f|², which is the same for every code
             norms = codes.square().sum(1)
-            parts = [torch.addmm(norms, f, codes.T, alpha=-2).argmin(1) for f in torch.split(cells, SEARCH_CHUNK)]
+            parts = [
+                torch.addmm(norms, f.float(), codes.T, alpha=-2).argmin(1) for f in torch.split(cells, SEARCH_CHUNK)
+            ]
         return torch.cat(parts).reshape(b, h, w)
 
     def look_up(self, codes_BHW: Tensor) -> Tensor:

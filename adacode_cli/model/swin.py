@@ -1,6 +1,7 @@
 """Shifted-window attention on the latent grid (Liu et al. 2021, arXiv:2103.14030), in the AdaCode arrangement.
 
-Maps stay B×H×W×C inside a stack; H and W are multiples of the window. Position indices and shift masks are
+Maps stay B×H×W×C inside a stack; H and W are multiples of the window. Windows do not see each other, so a block takes
+them band by band and its memory beside the map does not grow with the map. Position indices and shift masks are
 derived from the map's size when it is seen, never stored with the weights. They are kept between calls on the device,
 as a copy in every block would make the host wait for it, and as ordinary tensors whatever mode the first call runs in,
 since autograd refuses to save what inference mode made.
@@ -19,6 +20,8 @@ from adacode_cli.model.config import SwinConfig
 
 # Added to the attention between cells that only the cyclic shift made neighbours (reference value).
 MASKED = -100.0
+# Cells of a band: with 256 channels the widest temporary of a band takes 32 MB in float32.
+BAND_CELLS = 8192
 _CPU = torch.device("cpu")
 
 
@@ -33,17 +36,22 @@ def relative_position_index(window: int, device: torch.device = _CPU) -> Tensor:
     return (dy * (2 * window - 1) + dx).to(device)
 
 
-# A mask for 4096×4096 output pixels takes 67 MB; the pictures of one archive mostly come in a few sizes.
-@lru_cache(maxsize=4)
+# A band's mask takes 2 MB; the pictures of one archive mostly come in a few sizes.
+@lru_cache(maxsize=8)
 @torch.inference_mode(mode=False)
-def shift_mask(height: int, width: int, window: int, shift: int, device: torch.device = _CPU) -> Tensor:
-    """num_windows×(window²)×(window²) float32, 0 or MASKED, for a map that was rolled by -shift on both axes."""
+def shift_mask(
+    height: int, width: int, window: int, shift: int, device: torch.device = _CPU, *, last: bool = True
+) -> Tensor:
+    """num_windows×(window²)×(window²) float32, 0 or MASKED, for a map that was rolled by -shift on both axes.
+
+    Of a band of such a map `height` is the band's, and `last` says whether it ends where the map ends.
+    """
 
     def wrapped(size: int) -> Tensor:
         return (torch.arange(size, device="cpu") >= size - shift).long()
 
     # Of the cells in one window, those that came round the same edges belong together.
-    region_HW = wrapped(height)[:, None] * 2 + wrapped(width)[None, :]
+    region_HW = wrapped(height)[:, None] * 2 * last + wrapped(width)[None, :]
     cells = to_windows(region_HW[None, :, :, None], window).squeeze(-1)
     return ((cells[:, None, :] != cells[:, :, None]).float() * MASKED).to(device)
 
@@ -117,15 +125,29 @@ class SwinBlock(nn.Module):
 
     def forward(self, x_BHWC: Tensor) -> Tensor:
         """B×H×W×C → the same shape; H and W are multiples of the window."""
+        b, h, w, _ = x_BHWC.shape
+        rows = max(1, BAND_CELLS // (b * w * self.window)) * self.window
+        if rows >= h:
+            return self._whole(x_BHWC)
+        out = torch.empty_like(x_BHWC)
+        for top in range(0, h, rows):
+            # The map as it would be rolled, a band at a time: the last band goes on at the top.
+            place = (torch.arange(top, min(top + rows, h), device=x_BHWC.device) + self.shift) % h
+            band = x_BHWC.index_select(1, place).roll(-self.shift, 2)
+            out[:, place] = self._band(band, last=top + rows >= h).roll(self.shift, 2).to(out.dtype)
+        return out
+
+    def _whole(self, x_BHWC: Tensor) -> Tensor:
+        if not self.shift:
+            return self._band(x_BHWC, last=True)
+        rolled = x_BHWC.roll((-self.shift, -self.shift), (1, 2))
+        return self._band(rolled, last=True).roll((self.shift, self.shift), (1, 2))
+
+    def _band(self, x_BHWC: Tensor, *, last: bool) -> Tensor:
         _, h, w, _ = x_BHWC.shape
-        y, mask = self.norm1(x_BHWC), None
-        if self.shift:
-            y = y.roll((-self.shift, -self.shift), (1, 2))
-            mask = shift_mask(h, w, self.window, self.shift, y.device)
-        y = from_windows(self.attn(to_windows(y, self.window), mask), self.window, h, w)
-        if self.shift:
-            y = y.roll((self.shift, self.shift), (1, 2))
-        x = x_BHWC + y
+        mask = shift_mask(h, w, self.window, self.shift, x_BHWC.device, last=last) if self.shift else None
+        attended = self.attn(to_windows(self.norm1(x_BHWC), self.window), mask)
+        x = x_BHWC + from_windows(attended, self.window, h, w)
         out: Tensor = x + self.fc2(F.gelu(self.fc1(self.norm2(x))))
         return out
 
@@ -139,9 +161,9 @@ class SwinGroup(nn.Module):
         self.conv = conv3(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.blocks(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        out: Tensor = x + self.conv(y)
-        return out
+        y: Tensor = self.conv(self.blocks(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
+        # In place where that loses nothing: another map of the latent grid counts in a large picture.
+        return y.add_(x) if y.dtype == x.dtype else x + y
 
 
 class SwinStack(nn.Sequential):

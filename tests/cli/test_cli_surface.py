@@ -88,11 +88,11 @@ def test_help_fits_a_terminal_of_80_columns_without_breaking_examples(real_adaco
 
 def test_limits_of_the_options_are_those_of_the_modules_that_set_them():
     from adacode_cli.cli.restore_options import FORMAT_NAMES, SMALLEST_TILE_PX
-    from adacode_cli.engine import plan
+    from adacode_cli.engine import grid
     from adacode_cli.imaging.encode import DEFAULT_QUALITY, FORMATS
 
     assert set(FORMAT_NAMES) == set(FORMATS)
-    assert plan.SMALLEST_TILE_PX == SMALLEST_TILE_PX
+    assert grid.SMALLEST_TILE_PX == SMALLEST_TILE_PX
     assert DEFAULT_QUALITY == 95  # the help of --quality says so
 
 

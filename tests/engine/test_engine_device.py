@@ -1,12 +1,12 @@
-"""Devices, precisions, tiles and overlaps: what exists is chosen, anything else is refused at once and in words."""
+"""Devices, precisions, tiles and tilings: what exists is chosen, anything else is refused at once and in words."""
 
 import numpy as np
 import pytest
 import torch
 
 from adacode_cli.engine.device import PRECISIONS, choose_device, choose_precision, computes_bf16
+from adacode_cli.engine.grid import SMALLEST_TILE_PX
 from adacode_cli.engine.options import RunOptions
-from adacode_cli.engine.plan import SMALLEST_TILE_PX
 from adacode_cli.engine.restorer import Restorer
 from adacode_cli.errors import DeviceError, UsageError
 
@@ -78,11 +78,12 @@ def test_tiles_that_are_not(tile):
     assert "--tile 512" in caught.value.hint
 
 
-@pytest.mark.parametrize("overlap", [-1, "wide", 1.5])
-def test_overlaps_that_are_not(overlap):
-    with pytest.raises(UsageError, match="overlap"):
-        RunOptions(overlap_px=overlap)
-    assert RunOptions(overlap_px=0).overlap_px == 0
+@pytest.mark.parametrize("tiling", ["", "blend", "EXACT", None])
+def test_tilings_that_there_are_not(tiling):
+    with pytest.raises(UsageError, match="tiling") as caught:
+        RunOptions(tiling=tiling)
+    assert "sampled" in caught.value.hint
+    assert RunOptions(tiling="sampled").tiling == "sampled"
 
 
 @pytest.mark.parametrize(
@@ -90,7 +91,7 @@ def test_overlaps_that_are_not(overlap):
     [
         ({"precision": "double"}, UsageError),
         ({"tile": 8}, UsageError),
-        ({"overlap": -5}, UsageError),
+        ({"tiling": "blend"}, UsageError),
         ({"device": "tpu"}, UsageError),
         ({"device": "cuda:99"}, DeviceError),
     ],

@@ -1,106 +1,116 @@
-"""Plans part the padded input on the window grid and keep to the memory that there is."""
+"""Plans part the picture on the latent grid, keep to the memory that there is, and say what a run really takes."""
 
-from dataclasses import replace
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_networks import ATTENTIVE, LOCAL, PUBLISHED, for_task
+from tiny_networks import CPU, LAYOUTS, network
 
-from adacode_cli.engine.plan import DEFAULT_OVERLAP_PX, bytes_per_output_pixel, plan_tiles
-from adacode_cli.model.config import NetworkConfig
+from adacode_cli.engine.costs import Costs, Memory
+from adacode_cli.engine.grid import Grid
+from adacode_cli.engine.options import RunOptions
+from adacode_cli.engine.parts import parts_of
+from adacode_cli.engine.plan import make_plan
 
-CONFIGS = [
-    for_task(c, t, s) for c in (LOCAL, PUBLISHED) for t, s in (("reconstruct", 1), ("sr", 2), ("sr", 4), ("inpaint", 1))
-]
-tile_choices = st.sampled_from(["auto", "none", 64, "100", 128, 1000])
-GENEROUS = 1e12
-
-
-def plan(config, height, width, *, tile="auto", overlap_px=None, budget=GENEROUS, itemsize=4):
-    return plan_tiles(config, height, width, tile=tile, overlap_px=overlap_px, budget=budget, itemsize=itemsize)
+DEVICES = [CPU, torch.device("cuda")]
+PARTS = {name: parts_of(network(config), torch.float32) for name, config in LAYOUTS.items()}
+PLENTY = Memory(1 << 60, 1 << 60)
+layouts, tile_choices = st.sampled_from(list(LAYOUTS)), st.sampled_from(["auto", "none", 64, "100", 128, 1000])
 
 
-@settings(deadline=None)
-@given(
-    st.sampled_from(CONFIGS),
-    st.integers(1, 12),
-    st.integers(1, 12),
-    tile_choices,
-    st.sampled_from([None, 0, 1, 64, 65, 200]),
-    st.floats(-1e6, 1e10),
-)
-def test_any_plan_parts_the_image_on_the_window_grid(config, rows, columns, tile, overlap_px, budget):
-    step = config.pad_multiple
-    made = plan(config, rows * step, columns * step, tile=tile, overlap_px=overlap_px, budget=budget)
-    count = np.zeros((rows * step, columns * step), np.int64)
-    for box in made.keep:
-        assert all(v % step == 0 for v in (box.top, box.left, box.bottom, box.right))
-        count[box.slices] += 1
-    assert (count == 1).all()
-    assert made.overlap % step == 0
-    wanted = DEFAULT_OVERLAP_PX if overlap_px is None else overlap_px
-    assert wanted <= made.overlap * config.scale < wanted + step * config.scale
+def plan(layout, height, width, *, room=PLENTY, device=CPU, **options):
+    config = LAYOUTS[layout]
+    grid = Grid.of(config, height, width)
+    costs = Costs(PARTS[layout], config, grid, torch.float32, on_host=device == CPU)
+    return make_plan(costs, RunOptions(**options), device, room), grid
+
+
+@settings(deadline=None, max_examples=40)
+@given(layouts, st.integers(1, 3000), st.integers(1, 3000), tile_choices, st.sampled_from(DEVICES), st.integers(0, 32))
+def test_any_plan_parts_the_latent_grid(layout, height, width, tile, device, room_bits):
+    made, grid = plan(layout, height, width, tile=tile, device=device, room=Memory(1 << room_bits, 1 << room_bits))
+    for boxes in (made.encoder, made.decoder):
+        count = np.zeros((grid.height, grid.width), np.int64)
+        for box in boxes:
+            count[box.slices] += 1
+        assert (count == 1).all()
     if tile not in ("auto", "none"):
-        assert max(max(b.height, b.width) for b in made.keep) <= max(int(tile) // config.scale, step)
+        assert max(max(b.height, b.width) for b in made.decoder) * grid.cell_px <= max(int(tile), grid.cell_px)
+    assert (tile != "none") or len(made.decoder) == 1
 
 
-@settings(deadline=None)
-@given(
-    st.sampled_from(CONFIGS),
-    st.integers(1, 60),
-    st.integers(1, 60),
-    st.sampled_from([2, 4]),
-    st.sampled_from([0, 64]),
-    st.integers(0, 10**9),
-)
-def test_automatic_tiles_stay_within_the_budget_with_their_context(config, rows, columns, itemsize, overlap_px, budget):
-    step = config.pad_multiple
-    height, width = rows * step, columns * step
-    made = plan(config, height, width, overlap_px=overlap_px, budget=budget, itemsize=itemsize)
-    reads = [box.grown(made.overlap, height, width) for box in made.keep]
-    largest = max(read.area for read in reads) * config.scale**2 * bytes_per_output_pixel(config, itemsize)
-    smallest_there_is = max(max(b.height, b.width) for b in made.keep) <= step
-    assert largest <= budget or smallest_there_is
+@settings(deadline=None, max_examples=40)
+@given(layouts, st.integers(200, 2000), st.integers(200, 2000), st.floats(0.05, 1.5), st.sampled_from(DEVICES))
+def test_what_fits_is_chosen_if_anything_does(layout, height, width, share, device):
+    easy, grid = plan(layout, height, width, device=device)
+    room = Memory(int(share * easy.memory.host_bytes), int(share * easy.memory.device_bytes))
+    made, _ = plan(layout, height, width, device=device, room=room)
+    if not made.memory.fits(room):
+        assert max(max(b.height, b.width) for b in made.decoder) <= grid.smallest_tile
+    assert len(made.decoder) >= len(easy.decoder)
+    assert not made.sampled or PARTS[layout].normalise
 
 
-def test_memory_decides_between_one_tile_and_many():
-    whole = bytes_per_output_pixel(LOCAL, 4) * 1024 * 2048
-    assert len(plan(LOCAL, 1024, 2048, budget=whole * 1.001).keep) == 1
-    assert len(plan(LOCAL, 1024, 2048, budget=whole * 0.999).keep) > 1
-    few, many = (len(plan(LOCAL, 1024, 2048, budget=whole / n).keep) for n in (4, 16))
-    assert 1 < few < many
-    assert len(plan(LOCAL, 1024, 2048, tile="none", budget=0).keep) == 1
+def test_tiles_of_a_picture_are_about_the_same_size():
+    made, _ = plan("compact reconstruct", 1030, 64 * 40)
+    heights = {box.height for box in made.decoder}
+    assert max(heights) - min(heights) <= 1
+    assert len(made.decoder) == 2 * 3
 
 
-def test_long_pictures_are_cut_across():
-    made = plan(LOCAL, 64, 64_000, tile=256)
-    assert len(made.keep) == 250
-    assert {(b.height, b.width) for b in made.keep} == {(64, 256)}
-    assert [b.left for b in made.keep] == list(range(0, 64_000, 256))
+def test_more_memory_is_planned_for_maps_that_wait_for_normalisation():
+    exact, _ = plan("published sr ×4", 1000, 1000)
+    sampled, _ = plan("published sr ×4", 1000, 1000, tiling="sampled")
+    assert sampled.sampled
+    assert not exact.sampled
+    assert sampled.memory.host_bytes < 0.6 * exact.memory.host_bytes
 
 
-def test_tiles_smaller_than_a_window_become_a_window():
-    wide = replace(LOCAL, predictor_swin=replace(ATTENTIVE.predictor_swin, window=16))
-    assert wide.pad_multiple == 128
-    assert {(b.height, b.width) for b in plan(wide, 256, 384, tile=64).keep} == {(128, 128)}
-    assert {(b.height, b.width) for b in plan(wide, 256, 384, tile=200).keep} == {(128, 128)}
+PEAK = """
+    import re, sys
+    from pathlib import Path
+
+    import torch
+
+    from adacode_cli.checkpoints.source import WeightsSource
+    from adacode_cli.engine.options import RunOptions
+    from adacode_cli.engine.runner import Runner
+    from tiny_networks import CPU, LAYOUTS, network
+
+    def resident(field):
+        return int(re.search(rf"{field}:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) << 10
+
+    torch.set_num_threads(1)
+    which, precision, side = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    net = WeightsSource("compact", None).network("sr", 4)[0] if which == "bundled" else network(LAYOUTS[which])
+    runner = Runner(net, CPU, RunOptions(precision))
+    runner.run(torch.rand(1, net.config.in_channels, 16, 16), deep=False)
+    image = torch.rand(1, net.config.in_channels, side, side)
+    before = resident("VmRSS")
+    planned = runner.plan(side, side, deep=False).memory.host_bytes
+    runner.run(image, deep=False)
+    print(planned, resident("VmHWM") - before)
+"""
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads memory as Linux tells it")
 @pytest.mark.parametrize(
-    ("config", "itemsize", "measured"),
-    [
-        ("compact", 4, 175),
-        ("compact", 2, 109),
-        ("published", 4, 1639),
-        ("published", 2, 842),
-    ],
+    ("which", "precision", "side"),
+    [("bundled", "fp32", 256), ("published inpaint", "fp32", 640), ("published inpaint", "bf16", 800)],
 )
-def test_the_estimate_is_not_below_what_was_measured(config, itemsize, measured):
-    """Peak live bytes for each output pixel of a pass on a CPU, for the two shapes of the weights there are."""
-    shape = {
-        "compact": NetworkConfig("reconstruct", channels=(64, 128), grid=4, stem="shuffle", norm="none"),
-        "published": NetworkConfig("reconstruct"),
-    }[config]
-    assert measured <= bytes_per_output_pixel(shape, itemsize) <= 1.25 * measured
+def test_the_plan_is_what_a_process_takes(which, precision, side):
+    here = Path(__file__).parent
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here), str(here.parents[1])])}
+    command = [sys.executable, "-c", textwrap.dedent(PEAK), which, precision, str(side)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert run.returncode == 0, run.stderr
+    planned, measured = map(int, run.stdout.split())
+    # The same process measures 20 % more or less from run to run: what the allocator gives back, and when, varies.
+    assert 0.6 * planned <= measured <= 1.5 * planned

@@ -81,7 +81,7 @@ PICTURE_UNDER_A_LIMIT = """
 
     torch.set_num_threads(1)
     small, large = photograph(16, 16), np.zeros((1500, 1500, 3), np.uint8)
-    r = restorer(LOCAL, tile=128, overlap_px=0)
+    r = restorer(LOCAL, tile=128)
     r.sr(small)
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size + 150_000_000, -1))

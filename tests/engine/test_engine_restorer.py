@@ -146,12 +146,12 @@ def test_growing_stays_in_range(dtype):
     assert (large.min(), large.max()) == (0, top)
 
 
-@pytest.mark.parametrize("options", [{"tile": 64}, {"tile": "64", "overlap_px": 0}, {"tile": "none"}, {"tile": "auto"}])
+@pytest.mark.parametrize("options", [{"tile": 64}, {"tile": "200"}, {"tile": "none"}, {"tile": "auto"}])
 def test_tiles_through_the_api(options):
     image = photograph(40, 50)
     for task in TASKS:
         whole = restore(task, image, restorer(ATTENTIVE, tile="none")).image
-        assert psnr(restore(task, image, restorer(ATTENTIVE, **options)).image / 255, whole / 255) > 35
+        assert np.abs(restore(task, image, restorer(ATTENTIVE, **options)).image.astype(int) - whole).max() <= 1
 
 
 def test_sixteen_bits_and_floats_are_not_computed_in_short_precision():

@@ -1,4 +1,4 @@
-"""Tiles look like the whole; what overflows is computed again in float32; what was padded is cut off."""
+"""A run is what the network makes; what overflows is computed again in float32; what was padded is cut off."""
 
 import math
 from dataclasses import replace
@@ -43,47 +43,6 @@ def test_a_whole_image_is_what_the_network_makes_of_it(family, task, scale, size
     assert result.mixing_KHW.shape == (2, rows, columns)
     np.testing.assert_allclose(result.mixing_KHW, wanted.weights_BKHW[0, :, :rows, :columns], atol=atol)
     assert result.notes == ()
-
-
-@pytest.mark.parametrize(("task", "scale"), TASKS)
-@pytest.mark.parametrize("tile", [64, 128])
-def test_tiles_equal_the_whole_where_a_halo_is_enough(task, scale, tile):
-    """No normalisation, no attention: beyond rounding, nothing tells where a tile ended."""
-    config = for_task(LOCAL, task, scale)
-    x = tensor(config, 233 // scale, 310 // scale)
-    tiled, whole = run(config, x, tile=tile), run(config, x, tile="none")
-    np.testing.assert_allclose(tiled.image_CHW, whole.image_CHW, atol=1e-6)
-    np.testing.assert_allclose(tiled.mixing_KHW, whole.mixing_KHW, atol=1e-6)
-
-
-@pytest.mark.parametrize(("task", "scale"), TASKS)
-@pytest.mark.parametrize(("options", "floor_db"), [({"tile": 64}, 60), ({"tile": 64, "overlap_px": 128}, 65)])
-def test_tiles_are_close_to_the_whole_where_attention_looks_farther(task, scale, options, floor_db):
-    config = for_task(ATTENTIVE, task, scale)
-    x = tensor(config, 200 // scale, 300 // scale)
-    assert psnr(run(config, x, **options).image_CHW, run(config, x, tile="none").image_CHW) > floor_db
-
-
-@pytest.mark.parametrize(("task", "scale"), TASKS)
-def test_published_layouts_run_in_tiles_too(task, scale):
-    """Each tile is normalised by its own statistics, so tiles differ from the whole; yet it is the same picture."""
-    config = for_task(PUBLISHED, task, scale)
-    x = tensor(config, 120 // scale, 180 // scale)
-    tiled, whole = run(config, x, tile=64).image_CHW, run(config, x, tile="none").image_CHW
-    assert tiled.shape == whole.shape
-    assert bool(torch.isfinite(tiled).all())
-    assert psnr(tiled, whole) > 15
-
-
-def test_without_overlap_seams_show_but_only_near_edges_of_tiles():
-    config = for_task(LOCAL, "sr", 2)
-    x = tensor(config, 128, 128)
-    cut, whole = (run(config, x, tile=t, overlap_px=0).image_CHW for t in (128, "none"))
-    differs = ((cut - whole).abs() > 1e-6).any(0)
-    assert differs.any()
-    assert differs[:, 127].any()
-    assert not differs[:88, :88].any()
-    assert not differs[168:, 168:].any()
 
 
 @pytest.mark.parametrize("size", [(2, 900), (900, 2), (1, 700)])

@@ -43,6 +43,33 @@ PUBLISHED = NetworkConfig(
 )
 
 
+def varied(config, **changes):
+    """The same with other windows and a finer grid, so that a picture of many tiles is small."""
+    return replace(config, encoder_swin=SwinConfig(1, 2, 2, 2, 1), predictor_swin=SwinConfig(1, 1, 1, 2, 1), **changes)
+
+
+# Every way of normalising, of joining skips, of entering and of leaving; attention or none; the mask channel.
+LAYOUTS = {
+    "compact sr ×4": varied(LOCAL, task="sr", scale=4, stem_depth=1, encoder_depth=1, up_depth=1, decoder_depth=1,
+                            fuse_depth=1, head_depth=1, skip="fuse", num_skips=1, base="upsampled"),
+    "compact inpaint": varied(LOCAL, task="inpaint", decoder_depth=1, skip="fuse", num_skips=1, base="filled",
+                              mask_channel=True),
+    "compact reconstruct": replace(LOCAL, decoder_depth=2),
+    "three levels, no attention": replace(LOCAL, task="sr", scale=2, grid=2, channels=(8, 12, 16), decoder_depth=1,
+                                          skip="fuse", num_skips=2, softmax=True),
+    "added skips, no norm": varied(LOCAL, task="inpaint", stem="conv4", grid=1, channels=(8, 8, 16), encoder_depth=1,
+                                   skip="add", num_skips=2),
+    "published sr ×4": varied(PUBLISHED, task="sr", scale=4, skip="add", num_skips=2, up_depth=1),
+    "published sr ×2": varied(PUBLISHED, task="sr", scale=2, skip="add", num_skips=2, up_depth=1),
+    "published inpaint": varied(PUBLISHED, task="inpaint", channels=(32, 32, 32), skip="add", num_skips=1, up_depth=2),
+    "published reconstruct": replace(PUBLISHED, channels=(32, 32), encoder_swin=None, predictor_swin=None),
+    "norm everywhere": varied(PUBLISHED, task="sr", scale=2, stem="shuffle", grid=4, channels=(32, 64), stem_depth=1,
+                              skip="fuse", num_skips=1, fuse_depth=1, head_depth=1, base="upsampled"),
+    "basis": replace(LOCAL, task="basis", codebooks=((9, 4),), categories=()),
+    "uniform": replace(LOCAL, uniform=True),
+}  # fmt: skip
+
+
 def for_task(config, task, scale=1):
     """The network of another task of the same family."""
     if task == "reconstruct":
@@ -57,6 +84,26 @@ def network(config, seed=0):
     """Random weights; the same for the same seed."""
     torch.manual_seed(seed)
     return AdaCode(config).eval()
+
+
+def lively(config, seed=0):
+    """A network as after training: biases and norms are not at rest, and what it makes is as large as a picture."""
+    net, generator = network(config, seed), torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+        strength = net(tensor(config, 32, 32)).image_BCHW.std()
+        net.decoder.head.conv.weight *= 0.3 / strength
+        net.decoder.head.conv.bias *= 0.3 / strength
+    return net
+
+
+@torch.inference_mode()
+def whole(net, x, precision="fp32"):
+    """What the plain forward pass makes of a picture."""
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+    with torch.autocast("cpu", dtype, enabled=precision != "fp32"):
+        return net(x.contiguous(memory_format=torch.channels_last))
 
 
 class TinyWeights:

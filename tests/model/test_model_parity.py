@@ -11,6 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from adacode_cli.checkpoints.load import build
 from adacode_cli.checkpoints.published import PublishedLayout
+from adacode_cli.engine.options import RunOptions
+from adacode_cli.engine.runner import Runner
 from adacode_cli.model.network import AdaCode
 from adacode_cli.model.padding import padded_size
 from adacode_cli.training.presets import family_network
@@ -43,6 +45,8 @@ def test_a_published_checkpoint_gives_the_recorded_output(name, tmp_path):
         np.testing.assert_allclose(restored.weights_BKHW[0], known["mixing_weights"], rtol=0, atol=TOLERANCE)
     output = restored.image_BCHW[0].permute(1, 2, 0)
     np.testing.assert_allclose(output, known["output"], rtol=0, atol=TOLERANCE)
+    tiled = Runner(network, torch.device("cpu"), RunOptions("fp32", 64)).run(image, deep=False).image_CHW
+    np.testing.assert_allclose(tiled.permute(1, 2, 0), known["output"], rtol=0, atol=10 * TOLERANCE)
     if name in MFLOP_PER_OUTPUT_PIXEL:
         # The counter does not see inside the fused attention, which is 1.3 % of the whole.
         cost = counter.get_total_flops() / (height * width) / 1e6

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from adacode_cli.model import swin
 from adacode_cli.model.config import SwinConfig
 from adacode_cli.model.swin import (
     MASKED,
@@ -138,3 +139,14 @@ def test_what_inference_left_behind_does_not_stop_training():
     torch.testing.assert_close(learning, expected)
     learning.sum().backward()
     assert stack[0].blocks[1].attn.position_bias.grad.any()
+
+
+@pytest.mark.parametrize("window", [2, 4])
+@pytest.mark.parametrize("band_cells", [1, 24, 100])
+def test_bands_of_windows_are_what_the_whole_map_gives(window, band_cells, monkeypatch):
+    """Shifted blocks too, whose last band goes on at the top of the map."""
+    stack = made(SwinStack(8, SwinConfig(2, 2, 2, window, 2)))
+    x = torch.randn(2, 8, 5 * window, 3 * window)
+    whole = stack(x)
+    monkeypatch.setattr(swin, "BAND_CELLS", band_cells)
+    torch.testing.assert_close(stack(x), whole, rtol=1e-4, atol=1e-4)

@@ -1,0 +1,98 @@
+"""The memory that a run will take, by arithmetic: maps, tiles, the latent parts, and the picture itself.
+
+Sizes of maps and of what a tile holds come from `engine.segments`, which counts them. What is estimated here, and held
+against measured peaks by the tests, is what the counting cannot see: scratch space of the convolutions, copies of the
+picture around the network, and what the allocator does not give back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from adacode_cli.engine.arrays import STRIP_PX
+from adacode_cli.engine.grid import Grid
+from adacode_cli.engine.parts import Parts
+from adacode_cli.engine.segments import Part, Segment
+from adacode_cli.model.config import NetworkConfig
+from adacode_cli.model.swin import BAND_CELLS
+
+# Latent maps at once inside a Swin stack: its input, a group's, a block's, and what the block makes.
+_SWIN_MAPS = 4
+# A band at once: queries, keys and values twice, the hidden layer of the perceptron before and after its activation.
+_BAND_MAPS = 14
+# Of a strip of the finished picture, in float32: the base's channels before and after interpolation, and rounding.
+_STRIP_BYTES_PER_PX = 40
+_FLOAT_BYTES = 4
+# What convolutions keep whatever the picture (compiled kernels, reordered weights): 35 to 55 MB were measured.
+_FIXED_BYTES = 48 << 20
+# Copies of the input in float32 that are alive together: as given, and padded; where holes are filled, the pyramid too.
+_INPUT_COPIES = {"none": 2.0, "upsampled": 2.0, "filled": 5.0}
+
+
+Tile = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes beyond what the process has now, at the worst moment: host memory, and the device's where it is another."""
+
+    host_bytes: int
+    device_bytes: int = 0
+
+    def fits(self, room: Memory) -> bool:
+        return self.host_bytes <= room.host_bytes and self.device_bytes <= room.device_bytes
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What the parts of a network cost on one grid. on_host: the device that computes uses the host's memory."""
+
+    parts: Parts
+    config: NetworkConfig
+    grid: Grid
+    dtype: torch.dtype
+    on_host: bool
+
+    def of(self, encoder: Tile, decoder: Tile, *, sampled: bool) -> Memory:
+        """Memory of a run in tiles of so many rows and columns of cells; with `sampled` no maps wait for their sums."""
+        first = self._phase(self.parts.encoder, encoder, sampled=sampled)
+        last = self._phase(self.parts.decoder, decoder, sampled=sampled)
+        carried = sum(self.parts.encoder.shapes[name].bytes_per_cell for name in self.parts.encoder.kept)
+        phases = [first, (carried * self.grid.num_cells, self._latent_bytes()), last]
+        always = _FIXED_BYTES + self._input_bytes()
+        if self.on_host:
+            return Memory(always + max(self._finish_bytes(), *(maps + busy for maps, busy in phases)))
+        host = max(self._finish_bytes(), *(maps for maps, _ in phases))
+        return Memory(always + host, max(busy for _, busy in phases))
+
+    def _phase(self, part: Part, tile: Tile, *, sampled: bool) -> tuple[int, int]:
+        """Bytes of whole maps, and of the largest tile at work."""
+        one_tile = tile == (self.grid.height, self.grid.width)
+        segments = (part.whole,) if sampled or one_tile or not part.normalises else part.separate
+        maps = part.map_bytes_per_cell(segments) * self.grid.num_cells
+        return maps, max(self._tile_bytes(segment, tile) for segment in segments)
+
+    def _tile_bytes(self, segment: Segment, tile: Tile) -> int:
+        rows, columns = (
+            min(side, length + 2 * segment.halo)
+            for side, length in zip((self.grid.height, self.grid.width), tile, strict=True)
+        )
+        inputs = 0 if self.on_host else segment.input_bytes_per_cell
+        return int((segment.bytes_per_cell + inputs) * rows * columns)
+
+    def _latent_bytes(self) -> int:
+        channels, swins = self.config.channels[-1], (self.config.encoder_swin, self.config.predictor_swin)
+        maps = _SWIN_MAPS if any(swins) else 2
+        cells = self.grid.num_cells
+        band = _BAND_MAPS * min(cells, max(BAND_CELLS, 8 * self.grid.width)) if any(swins) else 0
+        return int((maps * cells + band) * channels * self.dtype.itemsize)
+
+    def _input_bytes(self) -> int:
+        pixels = self.grid.num_cells * self.grid.input_cell_px**2
+        return int(_INPUT_COPIES[self.config.base] * self.config.in_channels * _FLOAT_BYTES * pixels)
+
+    def _finish_bytes(self) -> int:
+        pixels = self.grid.num_cells * self.grid.cell_px**2
+        return int((3 * _FLOAT_BYTES + 3) * pixels + _STRIP_BYTES_PER_PX * min(pixels, STRIP_PX))

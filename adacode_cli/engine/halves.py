@@ -1,0 +1,77 @@
+"""The two halves of a run: a padded picture → codes and mixing weights, and those → pixels, each by tiles.
+
+Between them everything lies on the latent grid, which has 1/64 of the pixels, and is computed for the whole picture at
+once: attention looks across all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from adacode_cli.engine.memory import release
+from adacode_cli.engine.parts import latent_maps
+from adacode_cli.engine.program import CODES, DETAIL, FEATURE, IMAGE, LATENT, WEIGHTS
+from adacode_cli.engine.sampling import measure, sample
+from adacode_cli.engine.segments import Part
+from adacode_cli.engine.tiled import Map, NonFiniteError, Tiler
+from adacode_cli.geometry import Box
+from adacode_cli.model.network import AdaCode
+
+
+@dataclass(frozen=True)
+class Coded:
+    """A picture as codes: what `Runner.decode` needs.
+
+    codes: an h×w int64 tensor a basis. weights_KHW: float32 mixing weights. Both of the whole padded latent grid, on
+    the CPU. height, width: sides of the picture in output pixels, without the padding.
+    """
+
+    codes: tuple[Tensor, ...]
+    weights_KHW: Tensor
+    height: int
+    width: int
+
+    def maps(self, dtype: torch.dtype) -> dict[str, Map]:
+        """The maps that `decode` starts from, weights in the dtype of the run."""
+        return {CODES: Map(torch.stack(self.codes), 1), WEIGHTS: Map(self.weights_KHW.to(dtype), 1)}
+
+
+def encode(network: AdaCode, part: Part, tiler: Tiler, boxes: Sequence[Box], prepared_BCHW: Tensor) -> dict[str, Map]:
+    """prepared: 1×C×H×W padded input on the CPU → the maps that `decode` starts from, with the encoder's skips.
+
+    A tiler with known sums goes by sums gathered beforehand: here, over the whole picture. Raises DeviceError when not
+    even the smallest tile fits, NonFiniteError for a result that is not finite.
+    """
+    maps = {IMAGE: Map(prepared_BCHW[0], tiler.grid.input_cell_px)}
+    if tiler.known_sums is not None:
+        measure(part, tiler, maps, boxes)
+    tiler.run(part, maps, boxes)
+    release(tiler.device)
+    made = latent_maps(network, maps.pop(FEATURE).data_CHW[None].to(tiler.device))
+    if not bool(torch.isfinite(made.weights_BKHW).all()):
+        raise NonFiniteError
+    maps[LATENT] = Map(made.latent_BCHW[0].cpu(), 1)
+    maps[CODES] = Map(torch.cat(made.codes).cpu(), 1)
+    maps[WEIGHTS] = Map(made.weights_BKHW[0].cpu(), 1)
+    return maps
+
+
+def coded(maps: dict[str, Map], height: int, width: int) -> Coded:
+    """Codes and weights among the maps, for a picture of height × width output pixels."""
+    return Coded(maps[CODES].data_CHW.unbind(0), maps[WEIGHTS].data_CHW.float(), height, width)
+
+
+def decode(part: Part, tiler: Tiler, boxes: Sequence[Box], maps: dict[str, Map]) -> Tensor:
+    """Maps, which are used up → 3×H×W float32 on the CPU: what the network adds to the base picture, padding included.
+
+    A tiler with known sums goes by a sample of the picture here. Raises as `encode` does.
+    """
+    release(tiler.device)
+    if tiler.known_sums is not None:
+        measure(part, tiler, maps, sample(tiler.grid))
+    tiler.run(part, maps, boxes)
+    return maps.pop(DETAIL).data_CHW

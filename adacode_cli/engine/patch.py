@@ -1,0 +1,112 @@
+"""Parts of maps that stay exact: what an inner edge has spoilt is cut off as soon as it is made.
+
+A convolution pads with zeros. At the border of the map that is what the whole map would see; at the inner edge of a
+part it is not, and the results that saw such zeros are dropped at once. So every value of a `Patch` is the whole map's
+value, and nobody needs to know how far a chain of layers looks: a patch of its input comes out smaller by just that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from adacode_cli.geometry import Box
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A part of a map.
+
+    data_BCHW: its values. box: where it lies. height, width: sides of the whole map. per_cell: how many of the map's
+    cells there are along one side of a latent cell.
+    """
+
+    data_BCHW: Tensor
+    box: Box
+    height: int
+    width: int
+    per_cell: int
+
+    def apply(self, function: Callable[[Tensor], Tensor]) -> Patch:
+        """The patch after a function of single positions."""
+        return replace(self, data_BCHW=function(self.data_BCHW))
+
+    def crop(self, box: Box) -> Patch:
+        """The part of the patch in `box`, which lies within it."""
+        if box == self.box:
+            return self
+        inner = Box(
+            box.top - self.box.top, box.left - self.box.left, box.bottom - self.box.top, box.right - self.box.left
+        )
+        assert min(inner.top, inner.left, inner.height - 1, inner.width - 1) >= 0, f"{box} is not in {self.box}"
+        return replace(self, data_BCHW=self.data_BCHW[(..., *inner.slices)], box=box)
+
+    def on_map(self, cells: Box) -> Box:
+        """The map's part of a box of latent cells. The map of a 4×4 stem lacks its last row and column."""
+        return cells.scaled(self.per_cell).grown(0, self.height, self.width)
+
+    @property
+    def is_whole(self) -> bool:
+        return self.box == Box(0, 0, self.height, self.width)
+
+
+def together(function: Callable[[Tensor, Tensor], Tensor], a: Patch, b: Patch) -> Patch:
+    """A function of single positions of two maps on one grid, where both are known."""
+    assert (a.height, a.width) == (b.height, b.width), "maps of different grids"
+    p, q = a.box, b.box
+    box = Box(max(p.top, q.top), max(p.left, q.left), min(p.bottom, q.bottom), min(p.right, q.right))
+    a, b = a.crop(box), b.crop(box)
+    return replace(a, data_BCHW=function(a.data_BCHW, b.data_BCHW))
+
+
+def convolve(conv: nn.Conv2d, x: Patch, run: Callable[[Tensor], Tensor] | None = None) -> Patch:
+    """A padded convolution, or another function `run` with the same geometry, and its valid part."""
+    kernel, stride, padding = conv.kernel_size[0], conv.stride[0], int(conv.padding[0])
+    top, left = (-(-start // stride) * stride for start in (x.box.top, x.box.left))
+    x = x.crop(replace(x.box, top=top, left=left))
+    out = (run or conv)(x.data_BCHW)
+    height, width = ((side + 2 * padding - kernel) // stride + 1 for side in (x.height, x.width))
+    top, left = top // stride, left // stride
+    made = Patch(out, Box(top, left, top + out.shape[2], left + out.shape[3]), height, width, x.per_cell // stride)
+    # Output j sees inputs j·stride - padding … + kernel - 1; only beyond the map's own ends it may see zeros.
+    first = [0 if start == 0 else -(-(start + padding) // stride) for start in (x.box.top, x.box.left)]
+    end = [(stop + padding - kernel) // stride + 1 for stop in (x.box.bottom, x.box.right)]
+    bottom = height if x.box.bottom == x.height else end[0]
+    right = width if x.box.right == x.width else end[1]
+    return made.crop(Box(first[0], first[1], bottom, right))
+
+
+def upsample(x: Patch) -> Patch:
+    """Each value four times: nearest ×2."""
+    data = F.interpolate(x.data_BCHW, scale_factor=2, mode="nearest")
+    return Patch(data, x.box.scaled(2), 2 * x.height, 2 * x.width, 2 * x.per_cell)
+
+
+def pack(x: Patch, factor: int) -> Patch:
+    """Blocks of factor × factor positions into channels."""
+    if factor == 1:
+        return x
+    data = F.pixel_unshuffle(x.data_BCHW, factor)
+    return Patch(data, x.box.scaled(1, factor), x.height // factor, x.width // factor, x.per_cell // factor)
+
+
+def unpack(x: Patch, factor: int) -> Patch:
+    """Channels into blocks of factor × factor positions."""
+    if factor == 1:
+        return x
+    data = F.pixel_shuffle(x.data_BCHW, factor)
+    return Patch(data, x.box.scaled(factor), x.height * factor, x.width * factor, x.per_cell * factor)
+
+
+def concatenate(a: Patch, b: Patch) -> Patch:
+    """Both maps' channels, where both are known."""
+    return together(lambda p, q: torch.cat((p, q), 1), a, b)
+
+
+def add(a: Patch, b: Patch) -> Patch:
+    """The sum, where both are known."""
+    return together(torch.add, a, b)

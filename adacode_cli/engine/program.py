@@ -1,0 +1,130 @@
+"""The network's pixel-grid parts as a list of steps: each one makes one named map from others.
+
+A step looks no farther than one convolution, so it can run on parts of its maps. The parts on the latent grid that look
+across the whole picture (attention, codes, weight predictor) lie between the two lists and are the network's own.
+`AdaCode.forward` says the same in fewer words; tests hold the two together. A faster way to compute a step is another
+`run` with the same result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from adacode_cli.engine.patch import Patch, add, concatenate, convolve, pack, unpack, upsample
+from adacode_cli.model.blocks import DownBlock, GroupNorm, ResBlock, UpBlock
+from adacode_cli.model.codebook import AdaptiveCodebook
+from adacode_cli.model.decoder import Fusion
+from adacode_cli.model.network import AdaCode
+
+# Names of the maps that cross between the lists, the latent parts and the caller.
+IMAGE, FEATURE, LATENT, CODES, WEIGHTS, DETAIL = "image", "feature", "latent", "codes", "weights", "detail"
+
+
+@dataclass(frozen=True)
+class Step:
+    """reads: names of the maps that `run` takes patches of, in its order. writes: name of the map it makes a patch of.
+
+    norm: normalises the first map read, before `run` sees it. A step that writes a map that it reads replaces it place
+    by place: it looks at no neighbours there.
+    """
+
+    reads: tuple[str, ...]
+    writes: str
+    run: Callable[..., Patch]
+    norm: GroupNorm | None = None
+
+
+Steps = tuple[Step, ...]
+
+
+def encoder_steps(network: AdaCode) -> Steps:
+    """IMAGE → FEATURE, the latent map before attention, and the maps on the way, "down0" (finest) and so on."""
+    return tuple(_encoder(network))
+
+
+def decoder_steps(network: AdaCode, *, skips: bool) -> Steps:
+    """CODES and WEIGHTS → DETAIL; with `skips` also from LATENT and the encoder's maps, as stage III has it."""
+    return tuple(_decoder(network, network.config.num_skips if skips else 0))
+
+
+def _encoder(network: AdaCode) -> Iterator[Step]:
+    stem, down = network.encoder.stem, cast("list[DownBlock]", list(network.encoder.down))
+    names = [*(f"down{i}" for i in range(len(down))), FEATURE]
+    yield Step((IMAGE,), names[0], lambda x: convolve(stem.conv, pack(x, stem.pack)))
+    yield from _residuals(names[0], stem.body)
+    for i, block in enumerate(down):
+        yield Step((names[i],), names[i + 1], partial(convolve, block.conv))
+        yield from _residuals(names[i + 1], block.body)
+
+
+def _decoder(network: AdaCode, num_skips: int) -> Iterator[Step]:
+    stages, head = network.decoder.stages, network.decoder.head
+    names = ["mixed", *(f"stage{i}" for i in range(len(stages)))]
+    yield Step((CODES, WEIGHTS), names[0], partial(_mix, network.codebook))
+    for i, stage in enumerate(stages):
+        # A skip is made when its stage comes, so that not all of them are held at once.
+        if i < num_skips:
+            yield from _skip(network, i)
+        yield from _up(names[i], names[i + 1], cast(UpBlock, stage))
+        if i < num_skips:
+            yield from _join(network, i, names[i + 1])
+    yield from _residuals(names[-1], head.body)
+    yield Step((names[-1],), DETAIL, lambda x: unpack(convolve(head.conv, x), head.grid))
+
+
+def _skip(network: AdaCode, i: int) -> Iterator[Step]:
+    encoder = network.encoder
+    yield from _up(f"skip{i - 1}" if i else LATENT, f"skip{i}", cast(UpBlock, encoder.up[i]))
+    same_grid = len(encoder.down) - 1 - i
+    if encoder.long_skips and same_grid >= encoder.first_long:
+        yield Step((f"skip{i}", f"down{same_grid}"), f"skip{i}", add)
+
+
+def _join(network: AdaCode, i: int, stage: str) -> Iterator[Step]:
+    if network.config.skip == "add":
+        yield Step((stage, f"skip{i}"), stage, add)
+        return
+    fusion, joined = cast(Fusion, network.skips.fusions[i]), f"joined{i}"
+    yield Step((stage, f"skip{i}"), joined, lambda x, s: convolve(fusion.join, concatenate(x, s)))
+    yield from _residuals(joined, fusion.body)
+    yield Step((joined,), stage, partial(_activated, fusion.out))
+
+
+def _up(source: str, target: str, block: UpBlock) -> Iterator[Step]:
+    yield Step((source,), target, lambda x: convolve(block.conv, upsample(x)))
+    yield from _residuals(target, block.body)
+
+
+def _residuals(name: str, body: nn.Sequential) -> Iterator[Step]:
+    for block in cast("list[ResBlock]", list(body)):
+        inner = f"{name}.inner"
+        yield Step((name,), inner, partial(_activated, block.conv1), _norm(block.norm1))
+        yield Step((inner, name), name, partial(_residual, block.conv2), _norm(block.norm2))
+
+
+def _norm(module: nn.Module) -> GroupNorm | None:
+    return module if isinstance(module, GroupNorm) else None
+
+
+def _activated(conv: nn.Conv2d, x: Patch) -> Patch:
+    return convolve(conv, x.apply(F.silu))
+
+
+def _residual(conv: nn.Conv2d, y: Patch, x: Patch) -> Patch:
+    return add(x, _activated(conv, y))
+
+
+def _mix(codebook: AdaptiveCodebook, codes: Patch, weights: Patch) -> Patch:
+    def decode(both: Tensor) -> Tensor:
+        return codebook.decode(both.unbind(1), weights.data_BCHW)
+
+    assert codes.box == weights.box, "codes and weights come together"
+    mixed = convolve(cast(nn.Conv2d, codebook.after[0]), codes, decode)
+    return mixed.apply(lambda x: x.contiguous(memory_format=torch.channels_last))
