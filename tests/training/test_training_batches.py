@@ -189,7 +189,7 @@ class Recorder:
 
     def run(self, image_BCHW: torch.Tensor, *, deep: bool) -> RunResult:
         self.seen = image_BCHW
-        return RunResult(image_BCHW[0, :3], torch.zeros(2, 1, 1))
+        return RunResult(image_BCHW[0, :3], torch.zeros(2, 1, 1), ())
 
 
 @pytest.mark.parametrize("kind", ["mask", "white"])
