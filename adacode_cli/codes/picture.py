@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 STEPS_PER_UNIT = 128
-"""Mixing weights are multiples of 1/128: pictures keep 50 dB to those of exact weights (benchmarks/codes.py)."""
+"""Mixing weights are multiples of 1/128: pictures keep about 50 dB to those of exact weights (benchmarks/codes.py)."""
 
 MAX_BASES = 32
 MAX_CODES = 65536
