@@ -33,42 +33,53 @@ EPILOG = """[bold]Examples[/bold]
 A table of the bases is printed on standard output."""
 
 
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="A name from 'adacode weights list', a file, or hub:OWNER/REPO/FILE.")
+]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", metavar="FILE", help="Draw every code as a patch of this picture (.png, .jpg, .webp …)."
+    ),
+]
+UsageDir = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Count which codes these photographs choose, and show the mean of the places that chose each.",
+    ),
+]
+Patch = Annotated[
+    int, typer.Option(min=8, max=128, metavar="PIXELS", help="Side of a patch in the picture; 64 lie in a row.")
+]
+Quality = Annotated[int, typer.Option(min=1, max=100, metavar="Q", help="Of a JPEG or WebP picture.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", metavar="", help="Draw the picture again.")]
+HubRepo = Annotated[
+    str | None,
+    typer.Option(
+        metavar="OWNER/REPO",
+        envvar="ADACODE_HUB_REPO",
+        help="Where on the Hugging Face Hub to look for weights that are not bundled.",
+    ),
+]
+DeviceName = Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps.")]
+AsJson = Annotated[bool, typer.Option("--json", metavar="", help="One JSON object on standard output.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", metavar="", help="Tracebacks of errors.")]
+
+
 def show(
     context: typer.Context,
-    name: Annotated[
-        str,
-        typer.Argument(metavar="NAME", help="A name from 'adacode weights list', a file, or hub:OWNER/REPO/FILE."),
-    ],
+    name: Name,
     *,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", metavar="FILE", help="Draw every code as a patch of this picture (.png, .jpg, .webp …)."
-        ),
-    ] = None,
-    usage: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Count which codes these photographs choose, and show the mean of the places that chose each.",
-        ),
-    ] = None,
-    patch: Annotated[
-        int, typer.Option(min=8, max=128, metavar="PIXELS", help="Side of a patch in the picture; 64 lie in a row.")
-    ] = 32,
-    quality: Annotated[int, typer.Option(min=1, max=100, metavar="Q", help="Of a JPEG or WebP picture.")] = 85,
-    overwrite: Annotated[bool, typer.Option("--overwrite", metavar="", help="Draw the picture again.")] = False,
-    hub_repo: Annotated[
-        str | None,
-        typer.Option(
-            metavar="OWNER/REPO",
-            envvar="ADACODE_HUB_REPO",
-            help="Where on the Hugging Face Hub to look for weights that are not bundled.",
-        ),
-    ] = None,
-    device: Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", metavar="", help="One JSON object on standard output.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", metavar="", help="Tracebacks of errors.")] = False,
+    output: Output = None,
+    usage: UsageDir = None,
+    patch: Patch = 32,
+    quality: Quality = 85,
+    overwrite: Overwrite = False,
+    hub_repo: HubRepo = None,
+    device: DeviceName = "auto",
+    as_json: AsJson = False,
+    verbose: Verbose = False,
 ) -> None:
     """Show the basis codebooks: sizes, use by photographs, and an atlas picture."""
     session = session_of(context)
