@@ -1,19 +1,22 @@
 """Files appear whole or not at all: write to a unique sibling, fsync, rename.
 
 A reader, a second process or a crash never sees half a file under its final name. The sibling shares the
-target's directory because a rename is atomic only within one file system.
+target's directory because a rename is atomic only within one file system. It is locked while it is written, so that a
+later run can tell the leavings of a dead process from the work of a living one.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from adacode_cli import locks
 from adacode_cli.errors import OutputError
 
 TEMPORARY_SUFFIX = ".adacode-part"
@@ -35,8 +38,11 @@ _HINT = "Choose a writable place with enough room (-o) and run the same command 
 def sibling(target: Path) -> Path:
     """A fresh name beside `target`, short enough for any file system that accepts the target's own."""
     # Limits count bytes (255 on most), and a name in Chinese or emoji has up to four for each character.
-    start = os.fsencode(target.name)[:_NAME_BYTES].decode("utf-8", errors="ignore")
-    return target.with_name(f".{start}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
+    return target.with_name(f".{_start(target)}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
+
+
+def _start(target: Path) -> str:
+    return os.fsencode(target.name)[:_NAME_BYTES].decode("utf-8", errors="ignore")
 
 
 @contextmanager
@@ -46,18 +52,20 @@ def replacing(target: Path) -> Iterator[BinaryIO]:
     Raises OutputError where the file system refuses; the temporary sibling is removed then, and whatever was
     under `target` before stays as it was.
     """
-    temporary = sibling(target)
     try:
-        file = temporary.open("xb")
+        temporary, file = _opened_sibling(target)
     except OSError as error:
         raise _refused(target, error) from error
     try:
         with file:
             yield file
             file.flush()
-            _sync(file.fileno())
-        temporary.replace(target)
-        _sync_directory(target.parent)
+            sync(file.fileno())
+            if os.name == "posix":  # while it is locked: nobody can take it for a leftover in between
+                temporary.replace(target)
+        if os.name != "posix":  # Windows renames no open file
+            temporary.replace(target)
+        sync_directory(target.parent)
     except OSError as error:
         _discard(temporary)
         raise _refused(target, error) from error
@@ -72,6 +80,33 @@ def write_bytes(target: Path, data: bytes) -> None:
         file.write(data)
 
 
+def remove_leftovers(target: Path) -> int:
+    """Removes the siblings of `target` that a dead process left, and says how many; those being written stay."""
+    ours = re.compile(rf"\.{re.escape(_start(target))}\.[0-9a-f]{{8}}{re.escape(TEMPORARY_SUFFIX)}")
+    try:
+        with os.scandir(target.parent) as entries:
+            found = [Path(entry.path) for entry in entries if ours.fullmatch(entry.name)]
+    except OSError:  # no such directory, nothing in it
+        return 0
+    return sum(_removed_if_abandoned(path) for path in found)
+
+
+def _removed_if_abandoned(path: Path) -> bool:
+    try:
+        handle = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+    except OSError:  # its owner has renamed it meanwhile, or it is not ours to open
+        return False
+    try:
+        if not locks.lock(handle, wait=False) or not locks.is_at(handle, path):
+            return False
+        path.unlink()
+    except OSError:  # Windows: somebody has it open
+        return False
+    finally:
+        os.close(handle)
+    return True
+
+
 def check_writable(target: Path) -> None:
     """For long work, before it: raises OutputError where `write_bytes` would now be refused. Leaves nothing behind."""
     if target.is_dir():
@@ -82,6 +117,16 @@ def check_writable(target: Path) -> None:
         temporary.unlink()
     except OSError as error:
         raise _refused(target, error) from error
+
+
+def _opened_sibling(target: Path) -> tuple[Path, BinaryIO]:
+    """A fresh sibling, open and locked. A cleaner may come between making and locking it; then another is made."""
+    while True:
+        temporary = sibling(target)
+        file = temporary.open("xb")
+        if locks.lock(file.fileno(), wait=False) and locks.is_at(file.fileno(), temporary):
+            return temporary, file
+        file.close()
 
 
 def reason(error: OSError) -> str:
@@ -99,7 +144,7 @@ def _discard(temporary: Path) -> None:
         temporary.unlink()
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
     """Without this a crash may forget the rename itself (ext4, XFS)."""
     if os.name != "posix":  # Windows cannot open directories
         return
@@ -108,12 +153,13 @@ def _sync_directory(directory: Path) -> None:
     except PermissionError:  # one may write into a directory that one may not read; the file is there
         return
     try:
-        _sync(handle)
+        sync(handle)
     finally:
         os.close(handle)
 
 
-def _sync(handle: int) -> None:
+def sync(handle: int) -> None:
+    """What was written to the open file survives a crash of the machine afterwards."""
     try:
         os.fsync(handle)
     except OSError as error:

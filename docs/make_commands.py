@@ -33,7 +33,11 @@ def section(path: str, command: object) -> str:
     lines = [f"## {path}\n", f"{help_text}\n", "| option | default | meaning |", "| --- | --- | --- |"]
     for parameter in command.params:  # type: ignore[attr-defined]
         is_option = parameter.opts[0].startswith("-")
-        names = parameter.opts if is_option else [parameter.metavar or parameter.human_readable_name]
+        names = (
+            (*parameter.opts, *parameter.secondary_opts)
+            if is_option
+            else [parameter.metavar or parameter.human_readable_name]
+        )
         default = "" if parameter.default in (None, False, (), "") else f"`{parameter.default}`"
         lines.append(
             f"| {', '.join(f'`{n}`' for n in names)} | {default} | {plain(getattr(parameter, 'help', '') or '')} |"

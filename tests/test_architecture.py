@@ -13,7 +13,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 NAME = "adacode_cli"
 
 # What the modules of a folder may import besides their own folder and what everybody may.
-FOUNDATION = frozenset({"errors", "geometry", "atomic", "version"})
+FOUNDATION = frozenset({"errors", "geometry", "atomic", "locks", "version"})
 MAY_IMPORT = {
     "cli": {"batch", "engine", "model", "imaging", "training", "evaluation", "checkpoints", "codes"},
     "batch": {"engine", "imaging", "codes"},
@@ -27,12 +27,13 @@ MAY_IMPORT = {
     "errors": set(),
     "geometry": set(),
     "atomic": set(),
+    "locks": set(),
     "version": set(),
     # The package itself offers the Python API, and `python -m adacode_cli` the command line.
     "__init__": {"engine", "codes"},
     "__main__": {"cli"},
 }
-FOUNDATION_IMPORTS = frozenset({"errors"})
+FOUNDATION_IMPORTS = frozenset({"errors", "locks"})
 HEAVY = ("torch", "numpy", "cv2")
 # Libraries of others that one folder's task alone has a use for.
 ONLY_IN = {"typer": {"cli"}, "rich": {"cli"}, "huggingface_hub": {"checkpoints", "cli"}}

@@ -53,8 +53,11 @@ class CodesPlace:
         relative = job.target.relative_to(job.root)
         return self.given / relative.with_name(f"{relative.name}{SUFFIX}")
 
-    def check(self, inputs: Sequence[Path], jobs: Sequence[Job], *, may_exist: bool) -> None:
-        """Raises UsageError where one file is named for more than one picture, OutputError as for outputs."""
+    def check(self, inputs: Sequence[Path], jobs: Sequence[Job], may_exist: Callable[[Job], bool]) -> None:
+        """Raises UsageError where one file is named for more than one picture, OutputError as for outputs.
+
+        `may_exist` says of which jobs the codes may be there already.
+        """
         if self.names_one_file and (len(inputs) != 1 or inputs[0].is_dir()):
             hint = "With a directory or several inputs, --save-codes names a directory."
             raise UsageError(f"--save-codes {self.given} is the name of one file", hint=hint)
@@ -63,10 +66,11 @@ class CodesPlace:
             raise OutputError("exists and is not a directory", path=self.given, hint=hint)
         pairs = [(job.source, self.path(job)) for job in jobs]
         refuse_shared_targets(pairs)
-        existing = [target for _, target in pairs if target.exists()]
-        refuse_overwritten_inputs(pairs, existing)
-        if existing and not may_exist:
-            raise OutputError("exists already", path=existing[0], hint="Add --overwrite to write codes again.")
+        existing = [(job, target) for job, (_, target) in zip(jobs, pairs, strict=True) if target.exists()]
+        refuse_overwritten_inputs(pairs, [target for _, target in existing])
+        foreign = next((target for job, target in existing if not may_exist(job)), None)
+        if foreign:
+            raise OutputError("exists already", path=foreign, hint="Add --overwrite to write codes again.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +89,10 @@ class SavingStages(Stages):
             work.codes = replace(codes, alpha=image.alpha, icc=image.icc, exif=image.exif)
             work.image, work.restored = _decoded(self.coder, work.codes, image.format, image.notes)
         return work
+
+    def paths(self, job: Job) -> tuple[Path, ...]:
+        """The codes too."""
+        return (*super().paths(job), self.codes_path(job))
 
     def besides(self, work: Work) -> Iterator[tuple[Path, bytes]]:
         """The codes too."""

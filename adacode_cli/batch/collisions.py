@@ -1,7 +1,8 @@
-"""No run starts that would write one file twice or write over one of its own inputs.
+"""No run writes one file twice or writes over one of its own inputs.
 
-Names are compared as the most forgiving file systems do (letter case ignored, Unicode composed), because a tree
-restored on Linux is copied to macOS and Windows disks; inputs are compared by device and inode, because links and
+Two inputs for one output are refused before anything is done. Names that differ only in letter case or Unicode
+composition are two files here and one elsewhere, and a tree restored on Linux is copied to macOS and Windows disks: the
+second of them fails, and all others are restored. Inputs are compared by device and inode, because links and
 case-insensitive disks give one file many names.
 """
 
@@ -26,11 +27,25 @@ def refuse_shared_targets(pairs: Iterable[tuple[Path, Path]]) -> None:
     for source, target in pairs:
         other = first_source.setdefault(folded(target), source)
         if other is not source:
-            raise OutputError(
-                f"would be written twice: by {other} and by {source}",
-                path=target,
-                hint="Rename one of them, leave one out with --exclude, or restore them into different directories.",
-            )
+            raise _twice(target, other, source)
+
+
+def met_by(pairs: Iterable[tuple[Path, Path]]) -> list[Path | None]:
+    """For each (source, target), the earlier source whose target it meets on forgiving file systems only, or None.
+
+    Raises OutputError naming both sources where two meet in one target here.
+    """
+    first: dict[str, tuple[Path, Path]] = {}
+    met: list[Path | None] = []
+    for source, target in pairs:
+        other, other_target = first.setdefault(folded(target), (source, target))
+        if other is source:
+            met.append(None)
+        elif os.path.normpath(other_target) == os.path.normpath(target):
+            raise _twice(target, other, source)
+        else:
+            met.append(other)
+    return met
 
 
 def refuse_overwritten_inputs(pairs: Iterable[tuple[Path, Path]], existing: Iterable[Path]) -> None:
@@ -46,6 +61,11 @@ def refuse_overwritten_inputs(pairs: Iterable[tuple[Path, Path]], existing: Iter
                 path=by_identity[identity],
                 hint="Originals are never written to: choose another directory with -o, or add --suffix.",
             )
+
+
+def _twice(target: Path, first: Path, second: Path) -> OutputError:
+    hint = "Rename one of them, leave one out with --exclude, or restore them into different directories."
+    return OutputError(f"would be written twice: by {first} and by {second}", path=target, hint=hint)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

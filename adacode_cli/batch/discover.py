@@ -41,11 +41,15 @@ class PassedOver:
 
 @dataclass(frozen=True)
 class Selection:
-    """What takes part: patterns, places to stay out of (outputs, masks), and the suffixes of what is looked for."""
+    """What takes part: patterns, places to stay out of (outputs, masks), and the suffixes of what is looked for.
+
+    `listed` inputs come from a list: one that cannot be had is passed over alone, and each keeps its place.
+    """
 
     globs: Globs = field(default_factory=Globs)
     avoid: tuple[Path, ...] = ()
     suffixes: frozenset[str] = EXTENSIONS
+    listed: bool = False
 
 
 def discover(inputs: Sequence[Path], selection: Selection) -> Iterator[Found | PassedOver]:
@@ -53,8 +57,10 @@ def discover(inputs: Sequence[Path], selection: Selection) -> Iterator[Found | P
 
     Files named outright are taken whatever their suffix; inside directories only image suffixes count, and names
     that begin with a dot are left out. Raises InputError, before anything is yielded, for an input that does not
-    exist or is neither a file nor a directory.
+    exist or is neither a file nor a directory; with `selection.listed` that is an entry like others.
     """
+    if selection.listed:
+        return _each_listed(inputs, selection)
     kinds = [_is_directory(path) for path in inputs]
     tree = _Tree(
         selection, roots=[os.path.realpath(path) for path, is_dir in zip(inputs, kinds, strict=True) if is_dir]
@@ -70,6 +76,23 @@ def _each(inputs: Sequence[Path], kinds: Sequence[bool], tree: _Tree) -> Iterato
             yield PassedOver(path, "it is a mask", failed=False)
         elif tree.selection.globs.takes_file(path.name):
             yield Found(path, Path(path.name), path, in_tree=False)
+
+
+def _each_listed(inputs: Sequence[Path], selection: Selection) -> Iterator[Found | PassedOver]:
+    tree = _Tree(selection, roots=[])
+    for path in inputs:
+        try:
+            is_dir = _is_directory(path)
+        except InputError as error:
+            yield PassedOver(path, error.message, failed=True)
+            continue
+        place = Path(os.path.normpath(path).lstrip(os.sep))  # never absolute: it will lie below the output directory
+        if ".." in place.parts:
+            yield PassedOver(path, "leads out of the working directory, so it has no place among outputs", failed=True)
+        elif is_dir:
+            yield PassedOver(path, "a directory; a list names files", failed=False)
+        elif not tree.avoids(path) and selection.globs.takes_file(place.as_posix()):
+            yield Found(path, place, path, in_tree=False)
 
 
 def _is_directory(path: Path) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,30 +14,58 @@ from adacode_cli.imaging.image import Decoded
 from adacode_cli.imaging.mask import mask_from_alpha, mask_from_color, read_mask
 from adacode_cli.imaging.mask_pairs import MaskFolder
 
-MaskSource = Callable[[Path, Decoded], NDArray[np.bool_]]
-"""(path of the image, the image) → bool H×W, True inside the hole. Raises InputError."""
+
+class MaskSource(Protocol):
+    """Gives each image its hole."""
+
+    def __call__(self, source: Path, image: Decoded) -> NDArray[np.bool_]:
+        """(path of the image, the image) → bool H×W, True inside the hole. Raises InputError."""
+        ...
+
+    def file_for(self, source: Path) -> Path | None:
+        """The file that holds the mask of an image; None if it is in the image itself. Raises InputError."""
+        ...
+
+
+@dataclass(frozen=True)
+class _FromFiles:
+    file_of: Callable[[Path], Path]
+
+    def __call__(self, source: Path, image: Decoded) -> NDArray[np.bool_]:
+        return read_mask(self.file_of(source), size=image.size)
+
+    def file_for(self, source: Path) -> Path | None:
+        return self.file_of(source)
+
+
+@dataclass(frozen=True)
+class _FromImage:
+    mask_of: Callable[[Decoded], NDArray[np.bool_]]
+
+    def __call__(self, source: Path, image: Decoded) -> NDArray[np.bool_]:
+        del source
+        return self.mask_of(image)
+
+    def file_for(self, source: Path) -> Path | None:
+        del source
+        return None
 
 
 def from_file(path: Path) -> MaskSource:
     """One mask file for every image; each image must have its size."""
-    return lambda _source, image: read_mask(path, size=_size(image))
+    return _FromFiles(lambda _source: path)
 
 
 def from_folder(folder: Path) -> MaskSource:
     """A mask per image, paired by the name without its suffix. Raises InputError if there is no such folder."""
-    pairs = MaskFolder(folder)
-    return lambda source, image: read_mask(pairs.for_image(source), size=_size(image))
+    return _FromFiles(MaskFolder(folder).for_image)
 
 
 def from_alpha() -> MaskSource:
     """The transparent part of the image itself."""
-    return lambda _source, image: mask_from_alpha(image)
+    return _FromImage(mask_from_alpha)
 
 
 def from_color(color: str) -> MaskSource:
     """The pixels of the image that have exactly this colour, '#rrggbb'."""
-    return lambda _source, image: mask_from_color(image, color)
-
-
-def _size(image: Decoded) -> tuple[int, int]:
-    return image.pixels.shape[0], image.pixels.shape[1]
+    return _FromImage(lambda image: mask_from_color(image, color))

@@ -16,7 +16,7 @@ from adacode_cli.codes.file import SUFFIX
 from adacode_cli.errors import OutputError, UsageError
 from adacode_cli.imaging.encode import FORMATS, format_of
 
-_FALLBACK_FORMAT = "png"  # lossless, for inputs whose name does not tell a format that can be written
+FALLBACK_FORMAT = "png"  # lossless, for inputs whose name does not tell a format that can be written
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,10 @@ class Naming:
         """The output file of `found` below `root`."""
         if self.output is not None and self.names_one_file():
             return self.output
-        relative = _without_codes_suffix(found.relative)
+        place = found.relative if found.in_tree or self.output is not None else Path(found.relative.name)
+        relative = _without_codes_suffix(place)
         own_format = format_of(relative)
-        target_format = self.format or own_format or _FALLBACK_FORMAT
+        target_format = self.format or own_format or FALLBACK_FORMAT
         extension = relative.suffix if target_format == own_format else FORMATS[target_format]
         return root / relative.with_name(f"{relative.stem}{self.suffix}{extension}")
 
@@ -92,4 +93,4 @@ def _without_codes_suffix(relative: Path) -> Path:
     if relative.suffix.lower() != SUFFIX:
         return relative
     named = relative.with_name(relative.name[: -len(SUFFIX)])
-    return named if format_of(named) else named.with_name(f"{named.name}{FORMATS[_FALLBACK_FORMAT]}")
+    return named if format_of(named) else named.with_name(f"{named.name}{FORMATS[FALLBACK_FORMAT]}")

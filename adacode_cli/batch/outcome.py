@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from adacode_cli.batch.contents import Content
 from adacode_cli.errors import EXIT_BUG, AdaCodeError
 
 
@@ -30,8 +31,24 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Made:
+    """What went in and what came out, as the journal keeps it.
+
+    `mask` is the SHA-256 of the mask's file; `besides` are files written beside the output, by absolute path.
+    """
+
+    source: Content
+    mask: str | None
+    output: Content | None = None
+    besides: tuple[tuple[str, Content], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
-    """One file's end. `seconds` counts the work spent on it, not its waiting; `num_bytes` is the output's size."""
+    """One file's end. `seconds` counts the work spent on it, not its waiting; `num_bytes` is the output's size.
+
+    `reason` says why a file was skipped. `made` is None where not even the source was read.
+    """
 
     result: Result
     source: Path
@@ -40,6 +57,8 @@ class Outcome:
     num_bytes: int = 0
     notes: tuple[str, ...] = ()
     failure: Failure | None = None
+    reason: str = ""
+    made: Made | None = None
 
 
 def failure_of(error: Exception, source: Path) -> Failure:

@@ -6,12 +6,13 @@ nothing has been computed or written yet.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
-from adacode_cli.batch.collisions import refuse_overwritten_inputs, refuse_shared_targets
+from adacode_cli.batch.collisions import met_by, refuse_overwritten_inputs
 from adacode_cli.batch.discover import Found, PassedOver, Selection, discover
 from adacode_cli.batch.naming import Naming
 from adacode_cli.errors import InputError, OutputError
@@ -27,11 +28,16 @@ class OnExisting(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One image to restore: read `source`, write `target`, which lies in the output tree `root`."""
+    """One image to restore: read `source`, write `target`, which lies in the output tree `root`.
+
+    `place` is the source's path below the input `given`, with forward slashes, or its name.
+    """
 
     source: Path
     target: Path
     root: Path
+    place: str = ""
+    given: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -57,32 +63,69 @@ class Plan:
         return len(self.jobs) + len(self.to_skip) + sum(entry.failed for entry in self.passed_over)
 
 
-def make_plan(inputs: Sequence[Path], naming: Naming, selection: Selection, on_existing: OnExisting) -> Plan:
+def make_plan(
+    inputs: Sequence[Path],
+    naming: Naming,
+    selection: Selection,
+    on_existing: OnExisting,
+    *,
+    may_go_on: Callable[[Job], bool] = lambda _job: False,
+    shard: tuple[int, int] | None = None,
+) -> Plan:
     """The jobs for `inputs`, in the order in which they will run.
+
+    `may_go_on` says of jobs whose outputs exist that these are no obstacle, for `OnExisting.REFUSE`. `shard` (I, N)
+    leaves the I-th of N parts.
 
     Raises InputError when there is nothing to restore, OutputError for collisions, for an output that is an input,
     and for existing outputs under `OnExisting.REFUSE`; UsageError where `-o` cannot serve these inputs.
     """
     naming.check(inputs)
+    has_tree = not naming.names_one_file()
     roots = {given: naming.root_of(given) for given in inputs}
-    avoided = () if naming.names_one_file() else _outside_inputs(roots)
+    avoided = _outside_inputs(roots) if has_tree else ()
     selection = replace(selection, avoid=(*selection.avoid, *avoided))
     jobs, passed_over = _jobs(discover(inputs, selection), naming, roots)
     if not jobs:
         raise _nothing_to_do(inputs, passed_over)
+    jobs, clashing = _without_clashes(jobs)
     pairs = [(job.source, job.target) for job in jobs]
-    refuse_shared_targets(pairs)
+    passed_over += clashing
+    if shard:
+        jobs = [job for job in jobs if in_shard(job.place, shard)]
+        passed_over = [entry for entry in passed_over if in_shard(str(entry.path), shard)]
     existing = _existing(jobs)
     refuse_overwritten_inputs(pairs, existing)
     if existing and on_existing is OnExisting.REFUSE:
-        raise _exist_already(existing, len(jobs))
+        foreign = {job.target for job in jobs if job.target in existing and not (has_tree and may_go_on(job))}
+        if foreign:
+            raise _exist_already(foreign, len(jobs))
     skipped = existing if on_existing is OnExisting.SKIP else set()
     return Plan(
         jobs=tuple(job for job in jobs if job.target not in skipped),
         to_skip=tuple(job for job in jobs if job.target in skipped),
         passed_over=tuple(passed_over),
-        has_tree=not naming.names_one_file(),
+        has_tree=has_tree,
     )
+
+
+def in_shard(place: str, shard: tuple[int, int]) -> bool:
+    """Whether a file belongs to part I of N, by its path alone: the same on every machine and for every other file."""
+    part, parts = shard
+    digest = hashlib.sha256(place.encode("utf-8", "surrogateescape")).digest()
+    return int.from_bytes(digest[:8]) % parts == part - 1
+
+
+def _without_clashes(jobs: list[Job]) -> tuple[list[Job], list[PassedOver]]:
+    """The jobs but for those whose outputs would meet others' where names ignore case, and these as failures."""
+    met = met_by((job.source, job.target) for job in jobs)
+    if not any(met):
+        return jobs, []
+    reason = "its output would have the name of {}'s where letter case and Unicode composition are ignored"
+    clashing = [
+        PassedOver(job.source, reason.format(other), failed=True) for job, other in zip(jobs, met, strict=True) if other
+    ]
+    return [job for job, other in zip(jobs, met, strict=True) if not other], clashing
 
 
 def _outside_inputs(roots: dict[Path, Path]) -> tuple[Path, ...]:
@@ -108,7 +151,7 @@ def _jobs(
         target = naming.target_of(entry, root)
         if (entry.path, target) not in seen:  # the same input named twice is one job
             seen.add((entry.path, target))
-            jobs.append(Job(entry.path, target, root))
+            jobs.append(Job(entry.path, target, root, entry.relative.as_posix(), entry.given))
     return jobs, passed_over
 
 

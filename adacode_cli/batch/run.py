@@ -2,8 +2,10 @@
 
 Inference stays in the calling thread, where signals arrive and where events are emitted; decoding and encoding run in
 small pools. At most `jobs` + 1 decoded images wait for the network and as many results for the disk, so memory does
-not depend on the length of the run. Only what would fail every file alike ends a run early: impossible options,
-unusable weights, a device that is gone, a full or read-only disk, a journal that cannot be written.
+not depend on the length of the run. A file is claimed before it is read and given up when its journal line is written;
+what another process has claimed is left to it, and looked at again at the end. Only what would fail every file alike
+ends a run early: impossible options, unusable weights, a device that is gone, a full or read-only disk, a journal that
+cannot be written.
 """
 
 from __future__ import annotations
@@ -14,14 +16,17 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from adacode_cli.batch.events import EntryPassedOver, Event, FileFinished, FileStarted, RunFinished, RunStarted
-from adacode_cli.batch.journal import Journal
 from adacode_cli.batch.outcome import Outcome, Result, failure_of
 from adacode_cli.batch.plan import Job, Plan
 from adacode_cli.batch.report import Report, Tally
 from adacode_cli.batch.stages import Stages, Work
+from adacode_cli.batch.trees import Trees
 from adacode_cli.errors import (
     AdaCodeError,
     DeviceError,
@@ -34,19 +39,20 @@ from adacode_cli.errors import (
 
 # After an interruption: what the network has finished is worth writing, but nobody waits long for Ctrl-C.
 _GRACE_S = 1.0
+_LOOK_AGAIN_S = 0.1
 _DISK_IS_DONE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 OnEvent = Callable[[Event], None]
 
 
-def run(plan: Plan, stages: Stages, *, jobs: int = 2, on_event: OnEvent) -> Report:
-    """Carries out `plan`; `jobs` threads read and as many write.
+def run(plan: Plan, stages: Stages, *, jobs: int = 2, on_event: OnEvent, trees: Trees | None = None) -> Report:
+    """Carries out `plan`; `jobs` threads read and as many write. `trees` knows what is done in the output trees.
 
     Raises UsageError, WeightsError, DeviceError, OutputError or JournalError when the run had to stop, and
     KeyboardInterrupt when it was told to, each after a last `RunFinished` event; what was restored until then is
     written, if that is quick.
     """
-    running = _Run(plan, stages, jobs, on_event)
+    running = _Run(plan, stages, jobs, on_event, (trees or Trees()) if plan.has_tree else None)
     on_event(RunStarted(plan.num_files, plan.roots))
     try:
         running.announce_what_is_left_out()
@@ -66,13 +72,16 @@ class _Writing:
 
 
 class _Run:
-    def __init__(self, plan: Plan, stages: Stages, jobs: int, on_event: OnEvent) -> None:
+    def __init__(self, plan: Plan, stages: Stages, jobs: int, on_event: OnEvent, trees: Trees | None) -> None:
         self._plan = plan
         self._stages = stages
         self._jobs = jobs
         self._on_event = on_event
-        self._journal = Journal() if plan.has_tree else None
+        self._trees = trees
+        self._ahead: deque[tuple[Work, Future[Work]]] = deque()
+        self._at_hand: tuple[Work, Future[Work]] | None = None
         self._writing: deque[_Writing] = deque()
+        self._claimed_elsewhere: list[Job] = []
         self._write_until = math.inf
         self.tally = Tally(plan.num_files)
 
@@ -85,7 +94,7 @@ class _Run:
             else:
                 self._on_event(EntryPassedOver(entry.path, entry.reason))
         for job in self._plan.to_skip:
-            self._finished(Outcome(Result.SKIPPED, job.source, job.target))
+            self._finished(Outcome(Result.SKIPPED, job.source, job.target, reason="the output exists"))
 
     def execute(self) -> None:
         """Reads ahead, infers and writes until no job is left. Raises what ends a run, and KeyboardInterrupt.
@@ -95,35 +104,85 @@ class _Run:
         readers = ThreadPoolExecutor(self._jobs, thread_name_prefix="read")
         writers = ThreadPoolExecutor(self._jobs, thread_name_prefix="write")
         try:
+            if self._trees:
+                self._trees.clean(self._plan.jobs)
             for work, reading in self._read_ahead(readers):
-                self._infer(work, reading, writers)
+                self._infer(work, reading.result, writers)
                 self._collect(at_most_waiting=self._jobs)
             self._collect(at_most_waiting=0)
+            for job in self._claimed_elsewhere:
+                self._after_the_other_process(job, writers)
         except KeyboardInterrupt:
             self._write_until = time.monotonic() + _GRACE_S
+            readers.shutdown(wait=False, cancel_futures=True)
+            under_way: list[Future[Any]] = [reading for _, reading in self._ahead]
+            under_way += [writing.future for writing in self._writing]
+            wait_for(under_way, _GRACE_S)
+            writers.shutdown(wait=False, cancel_futures=True)
             raise
         finally:
+            self._wind_up(readers, writers)
+
+    def _wind_up(self, readers: ThreadPoolExecutor, writers: ThreadPoolExecutor) -> None:
+        """After a stop: outputs that got their names still count; what failed on the way out is not looked at."""
+        if self._write_until == math.inf:
             readers.shutdown(cancel_futures=True)
             writers.shutdown()
-            self._account_for_what_was_written()
+        while self._writing:
+            future = self._writing.popleft().future
+            outcome = future.result() if future.done() and not future.cancelled() and not future.exception() else None
+            if outcome:
+                self._finished(outcome)
+        for work, reading in filter(None, (self._at_hand, *self._ahead)):
+            if reading.done():
+                _let_go(work)
 
     def _read_ahead(self, readers: ThreadPoolExecutor) -> Iterator[tuple[Work, Future[Work]]]:
         """The jobs in order, each with its reading under way, and a few of the following ones too."""
-        ahead: deque[tuple[Work, Future[Work]]] = deque()
         for job in self._plan.jobs:
             work = Work(job)
-            ahead.append((work, readers.submit(self._stages.read, work)))
-            if len(ahead) > self._jobs:
-                yield ahead.popleft()
-        while ahead:
-            yield ahead.popleft()
+            self._ahead.append((work, readers.submit(self._read, work)))
+            if len(self._ahead) > self._jobs:
+                yield self._next()
+        while self._ahead:
+            yield self._next()
 
-    def _infer(self, work: Work, reading: Future[Work], writers: ThreadPoolExecutor) -> None:
-        if self._fails(work, reading.result):
+    def _next(self) -> tuple[Work, Future[Work]]:
+        self._at_hand = self._ahead.popleft()
+        return self._at_hand
+
+    def _read(self, work: Work) -> Work:
+        if self._trees:
+            work.claim = self._trees.claim(work.job, self._stages.paths(work.job))
+            if work.claim is None:
+                return work
+        return self._stages.read(work, self._trees.is_done if self._trees else None)
+
+    def _after_the_other_process(self, job: Job, writers: ThreadPoolExecutor) -> None:
+        """One at a time and with no other claim in hand, so that two processes never wait for one another."""
+        work = Work(job)
+        reading = partial(self._read, work)
+        while not self._fails(work, reading) and work.claim is None:
+            time.sleep(_LOOK_AGAIN_S)
+        if work.claim is not None:
+            self._infer(work, lambda: work, writers)
+            self._collect(at_most_waiting=0)
+
+    def _infer(self, work: Work, read: Callable[[], Work], writers: ThreadPoolExecutor) -> None:
+        if self._fails(work, read):
+            return
+        if self._trees and work.claim is None:
+            self._claimed_elsewhere.append(work.job)
+            return
+        if work.done_already:
+            _let_go(work)
+            job = work.job
+            self._finished(Outcome(Result.SKIPPED, job.source, job.target, work.watch.seconds, reason="done already"))
             return
         self._on_event(FileStarted(work.job))
         if self._fails(work, lambda: self._stages.infer(work)):
             return
+        self._at_hand = None  # from here on the writer gives up the claim
         self._writing.append(_Writing(work, writers.submit(self._write, work)))
 
     def _write(self, work: Work) -> Outcome | None:
@@ -131,6 +190,7 @@ class _Run:
             return None
         outcome = self._stages.write(work)
         self._note(work.job, outcome)
+        _let_go(work)
         return outcome
 
     def _collect(self, *, at_most_waiting: int) -> None:
@@ -143,14 +203,6 @@ class _Run:
             if outcome:
                 self._finished(outcome)
 
-    def _account_for_what_was_written(self) -> None:
-        """After a stop: outputs that got their names still count; what failed on the way out is not looked at."""
-        while self._writing:
-            future = self._writing.popleft().future
-            outcome = future.result() if future.exception() is None else None
-            if outcome:
-                self._finished(outcome)
-
     def _fails(self, work: Work, step: Callable[[], object]) -> bool:
         """True if `step` failed and the file is recorded as such; raises what would fail every file alike."""
         try:
@@ -160,19 +212,27 @@ class _Run:
                 raise
             job = work.job
             failure = failure_of(error, job.source)
-            outcome = Outcome(Result.FAILED, job.source, job.target, work.watch.seconds, failure=failure)
+            seconds = work.watch.seconds
+            outcome = Outcome(Result.FAILED, job.source, job.target, seconds, failure=failure, made=work.made)
             self._note(job, outcome)
+            _let_go(work)
             self._finished(outcome)
             return True
         return False
 
     def _note(self, job: Job, outcome: Outcome) -> None:
-        if self._journal:
-            self._journal.record(job.root, outcome)
+        if self._trees:
+            self._trees.note(job, outcome)
 
     def _finished(self, outcome: Outcome) -> None:
         self.tally.add(outcome)
         self._on_event(FileFinished(outcome))
+
+
+def _let_go(work: Work) -> None:
+    if work.claim:
+        work.claim.release()
+        work.claim = None
 
 
 def _ends_the_run(error: Exception) -> bool:

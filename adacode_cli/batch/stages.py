@@ -7,9 +7,9 @@ are treated by the same code.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,15 @@ from numpy.typing import NDArray
 
 from adacode_cli import atomic
 from adacode_cli.batch import weights_map
+from adacode_cli.batch.claims import Claim
+from adacode_cli.batch.contents import Content, content_of, read_whole
 from adacode_cli.batch.masks import MaskSource
-from adacode_cli.batch.outcome import Outcome, Result
+from adacode_cli.batch.outcome import Made, Outcome, Result
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.restoring import Restore, Restored
 from adacode_cli.codes.picture import Codes
 from adacode_cli.errors import OutputError
-from adacode_cli.imaging.decode import decode, file_bytes
+from adacode_cli.imaging.decode import decode
 from adacode_cli.imaging.encode import encode, format_of, losses
 from adacode_cli.imaging.image import Decoded
 
@@ -44,11 +46,21 @@ class Stopwatch:
             self.seconds += time.perf_counter() - began
 
 
+IsDone = Callable[[Job, Content, str | None], bool]
+"""(job, content of its source, SHA-256 of its mask's file) → whether its output is there already."""
+
+
 @dataclass
 class Work:
-    """One job on its way through the stages, and the time spent on it."""
+    """One job on its way through the stages, and the time spent on it.
+
+    `done_already` says that reading found the output to be there, so that nothing was decoded.
+    """
 
     job: Job
+    claim: Claim | None = None
+    made: Made | None = None
+    done_already: bool = False
     watch: Stopwatch = field(default_factory=Stopwatch)
     image: Decoded | None = None
     mask: NDArray[np.bool_] | None = None
@@ -65,10 +77,17 @@ class Stages:
     quality: int | None = None
     maps_dir: Path | None = None
 
-    def read(self, work: Work) -> Work:
-        """Decodes the source and reads its mask. Raises InputError."""
+    def read(self, work: Work, is_done: IsDone | None = None) -> Work:
+        """Decodes the source and reads its mask, unless `is_done`. Raises InputError, and what `is_done` does."""
         with work.watch.running():
-            self.take_in(work, file_bytes(work.job.source))
+            data = read_whole(work.job.source)
+            mask_file = self.mask_for.file_for(work.job.source) if self.mask_for else None
+            mask = content_of(read_whole(mask_file)).sha256 if mask_file else None
+            work.made = Made(content_of(data), mask)
+            if is_done and is_done(work.job, work.made.source, mask):
+                work.done_already = True
+                return work
+            self.take_in(work, data)
         return work
 
     def take_in(self, work: Work, data: bytes) -> None:
@@ -84,6 +103,10 @@ class Stages:
             work.image, work.restored = self.restore(work.image, work.mask)
         return work
 
+    def paths(self, job: Job) -> tuple[Path, ...]:
+        """Every file that may be written for a job."""
+        return (job.target, *([map_path(self.maps_dir, job)] if self.maps_dir else []))
+
     def besides(self, work: Work) -> Iterator[tuple[Path, bytes]]:
         """The files that are written beside the output, each with its content."""
         if self.maps_dir:
@@ -94,15 +117,18 @@ class Stages:
     def write(self, work: Work) -> Outcome:
         """Encodes and writes the output, whole or not at all. Raises OutputError."""
         assert work.image is not None, "infer comes before write"
-        job = work.job
+        assert work.made is not None, "read comes before write"
+        job, besides = work.job, []
         with work.watch.running():
             format_name = format_of(job.target)
             assert format_name is not None, "targets are named with a known suffix"
             data, notes = encoded(work.image, format_name, self.quality)
             for path, content in self.besides(work):
                 write_new(path, content)
+                besides.append((str(path.absolute()), content_of(content)))
+            made = replace(work.made, output=content_of(data), besides=tuple(besides))
             write_new(job.target, data)  # last: under its final name it means that the whole job is done
-        return Outcome(Result.DONE, job.source, job.target, work.watch.seconds, len(data), notes)
+        return Outcome(Result.DONE, job.source, job.target, work.watch.seconds, len(data), notes, made=made)
 
 
 def encoded(image: Decoded, format_name: str, quality: int | None) -> tuple[bytes, tuple[str, ...]]:
@@ -127,10 +153,21 @@ def map_png(image: Decoded, restored: Restored) -> bytes:
 
 def write_new(target: Path, data: bytes) -> None:
     """Writes a file whole or not at all, making its directories. Raises OutputError."""
+    make_directory(target.parent)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        atomic.write_bytes(target, data)
+    except OutputError:
+        if target.parent.exists():
+            raise
+        make_directory(target.parent)  # somebody removed it in between
+        atomic.write_bytes(target, data)
+
+
+def make_directory(directory: Path) -> None:
+    """Makes a directory and those above it. Raises OutputError."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         hint = "Choose a writable directory with -o and run the same command again."
         message = f"the directory cannot be made: {atomic.reason(error)}"
-        raise OutputError(message, path=target.parent, hint=hint) from error
-    atomic.write_bytes(target, data)
+        raise OutputError(message, path=directory, hint=hint) from error

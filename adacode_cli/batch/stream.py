@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from adacode_cli.batch.naming import FALLBACK_FORMAT
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.stages import Stages, Work, encoded, write_new
 from adacode_cli.errors import InputError
+from adacode_cli.imaging.encode import FORMATS
 
 STDIN = "<stdin>"
 STREAM = Job(Path(STDIN), Path("stdin"), Path())
 """The job of a pipe: what is written beside its output is called `stdin` and a suffix of its kind."""
 
 
-def restore_bytes(data: bytes, stages: Stages, format_name: str) -> tuple[bytes, tuple[str, ...]]:
-    """The restored image as bytes of the format `format_name`, and the notes about it.
+def restore_bytes(data: bytes, stages: Stages, format_name: str | None) -> tuple[bytes, tuple[str, ...]]:
+    """The restored image as bytes of the format `format_name`, or its own for None, and the notes about it.
 
     The picture of the mixing weights, where one is asked for, is called `stdin.weights.png`. Raises InputError for
     no bytes or bytes that are no image, and what `Stages` raises.
@@ -27,4 +29,5 @@ def restore_bytes(data: bytes, stages: Stages, format_name: str) -> tuple[bytes,
     assert work.image is not None, "infer leaves an image"
     for path, content in stages.besides(work):
         write_new(path, content)
-    return encoded(work.image, format_name, stages.quality)
+    own_format = work.image.format if work.image.format in FORMATS else FALLBACK_FORMAT
+    return encoded(work.image, format_name or own_format, stages.quality)

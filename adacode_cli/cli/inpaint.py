@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from adacode_cli.cli.option_group import with_option_groups
-from adacode_cli.cli.restore_command import Request, restore
+from adacode_cli.cli.restore_command import restore
 from adacode_cli.cli.restore_options import Inputs, RestoreOptions, is_stdin
+from adacode_cli.cli.restore_plan import Request
 from adacode_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -91,6 +92,12 @@ class HoleOptions:
             raise UsageError(problem, hint="Use exactly one of --mask, --mask-dir, --mask-alpha, --mask-color.")
         return self._build
 
+    def kind(self) -> str:
+        """Where the holes come from, in a word; their files' contents are looked at for each image."""
+        if self.mask_color is not None:
+            return self.mask_color.lower()
+        return "alpha" if self.mask_alpha else "file"
+
     def _build(self) -> MaskSource:
         from adacode_cli.batch import masks
 
@@ -104,7 +111,7 @@ class HoleOptions:
 
 
 @with_option_groups
-def inpaint(context: typer.Context, inputs: Inputs, hole: HoleOptions, options: RestoreOptions) -> None:
+def inpaint(context: typer.Context, hole: HoleOptions, options: RestoreOptions, inputs: Inputs = None) -> None:
     """Fill holes in images; what lies outside stays bit-identical.
 
     The hole comes from a mask file, a directory of masks, transparency or a colour. JPEG and WebP files are encoded
@@ -117,6 +124,7 @@ def inpaint(context: typer.Context, inputs: Inputs, hole: HoleOptions, options: 
         "inpaint",
         "inpaint",
         mask_source=source,
+        mask_kind=hole.kind(),
         mask_paths=hole.paths(),
         grow_px=hole.grow,
         feather_px=hole.feather,

@@ -71,7 +71,7 @@ def _outcome(outcome: Outcome) -> str:
         error = _error(failure.kind, failure.exit_code, failure.message, failure.hint, source)
         return _line("file-failed", source=source, target=target, error=error)
     if outcome.result.value == "skipped":
-        return skipped(outcome.source, outcome.target, "the output exists")
+        return skipped(outcome.source, outcome.target, outcome.reason)
     fields = {"seconds": round(outcome.seconds, 3), "bytes": outcome.num_bytes, "notes": outcome.notes}
     return _line("file-done", source=source, target=target, **fields)
 

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from adacode_cli.cli.option_group import with_option_groups
-from adacode_cli.cli.restore_command import Request, restore
+from adacode_cli.cli.restore_command import restore
 from adacode_cli.cli.restore_options import Inputs, RestoreOptions
+from adacode_cli.cli.restore_plan import Request
 from adacode_cli.errors import UsageError
 
 EPILOG = """[bold]Examples[/bold]
@@ -26,8 +27,8 @@ _CODES = "Codes"
 @with_option_groups
 def reconstruct(
     context: typer.Context,
-    inputs: Inputs,
     options: RestoreOptions,
+    inputs: Inputs = None,
     save_codes: Annotated[
         Path | None,
         typer.Option(

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from adacode_cli.cli.run_options import CONSOLE, OUTPUT, SELECTION, LongRunOptions
 from adacode_cli.errors import UsageError
 
 # As in imaging.encode and engine.grid, which load OpenCV and torch and so are not imported here; a test compares.
@@ -18,10 +19,8 @@ _FORMAT_ALIASES = {"jpg": "jpeg", "tif": "tiff"}
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 _STDIN = "-"
 
-_OUTPUT = "Output"
-_SELECTION = "Which files"
+_OUTPUT, _SELECTION, _CONSOLE = OUTPUT, SELECTION, CONSOLE
 _MODEL = "Weights and device"
-_CONSOLE = "What is shown"
 
 
 def _format_name(value: str | None) -> str | None:
@@ -47,7 +46,7 @@ def _device(value: str) -> str:
 
 
 Inputs = Annotated[
-    list[str],
+    list[str] | None,
     typer.Argument(
         metavar="INPUT",
         help="Images and directories (searched through all levels), or - for one image on standard input.",
@@ -57,7 +56,7 @@ Inputs = Annotated[
 
 
 @dataclass(frozen=True)
-class RestoreOptions:
+class RestoreOptions(LongRunOptions):
     """What a person chose for a run, as Typer hands it over."""
 
     output: Annotated[
@@ -77,7 +76,7 @@ class RestoreOptions:
             metavar="FORMAT",
             callback=_format_name,
             rich_help_panel=_OUTPUT,
-            help="jpeg, png, webp, tiff or bmp. Default: as the input (PNG on standard output).",
+            help="jpeg, png, webp, tiff or bmp. Default: as the input.",
         ),
     ] = None
     quality: Annotated[
@@ -217,9 +216,9 @@ class RestoreOptions:
         return "none" if self.tile == "none" else int(self.tile)
 
 
-def is_stdin(inputs: list[str]) -> bool:
+def is_stdin(inputs: list[str] | None) -> bool:
     """True if the one input is a pipe. Raises UsageError if `-` is mixed with others."""
-    if _STDIN not in inputs:
+    if not inputs or _STDIN not in inputs:
         return False
     if len(inputs) > 1:
         raise UsageError("'-' cannot be combined with other inputs", hint="It stands for one image on standard input.")

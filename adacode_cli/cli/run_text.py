@@ -21,7 +21,7 @@ def outcome_line(outcome: Outcome, count: int, total: int) -> Text:
     """A file that was restored or skipped."""
     place = f"[{count}/{total}] {printable(str(outcome.source))}"
     if outcome.result.value == "skipped":
-        return Text(f"{place}: skipped, {printable(str(outcome.target))} exists", style="dim")
+        return Text(f"{place}: skipped, {outcome.reason}: {printable(str(outcome.target))}", style="dim")
     notes = "".join(f"; {printable(note)}" for note in outcome.notes)
     return Text(f"{place} -> {printable(str(outcome.target))} ({duration(outcome.seconds)}{notes})")
 
@@ -47,7 +47,7 @@ def finished_lines(report: Report, roots: tuple[Path, ...]) -> Text:
         ended = "interrupted"
     text = Text(f"{ended}: {', '.join(counts)} in {duration(report.seconds)}{_places(roots)}")
     if report.untouched:
-        text.append("\n  The same command with --skip-existing does the rest.", style="dim")
+        text.append("\n  The same command does the rest; after --overwrite, add --resume.", style="dim")
     if report.failed and report.total > 1:
         text.append(_failed_list(report))
     return text

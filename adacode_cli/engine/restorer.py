@@ -25,10 +25,12 @@ from adacode_cli.checkpoints.source import WeightsSource
 from adacode_cli.codes.picture import Codes
 from adacode_cli.engine.arrays import Pixels, check_picture, to_picture, to_tensor
 from adacode_cli.engine.codes import Coder
+from adacode_cli.engine.composite import composite
 from adacode_cli.engine.device import choose_device, choose_precision
 from adacode_cli.engine.memory import is_out_of_memory
 from adacode_cli.engine.options import RunOptions
 from adacode_cli.engine.runner import Runner, RunResult
+from adacode_cli.engine.weights_digest import network_digest
 from adacode_cli.errors import DeviceError, InputError, UsageError
 from adacode_cli.geometry import feather_mask, grow_mask
 
@@ -127,6 +129,10 @@ class Restorer:
         """Loads what `restore` will need, so that a long run fails before its first picture. Raises WeightsError."""
         self._runner(task, _network_scale(scale) if task == "sr" else 1)
 
+    def weights_digest(self, task: Task, scale: float = 4) -> str:
+        """64 hexadecimal digits that tell the weights of a task apart, whatever files they came in."""
+        return network_digest(self._runner(task, _network_scale(scale) if task == "sr" else 1).network)
+
     def restore(
         self,
         task: Task,
@@ -199,18 +205,6 @@ class Restorer:
             network, _ = self._source.network(task, scale)
             self._runners[key] = Runner(network, self._device, self._options)
         return self._runners[key]
-
-
-def composite(image: Pixels, filled: Pixels, weight_HW: npt.NDArray[np.float32]) -> Pixels:
-    """`filled` where the weight is 1, `image` bit for bit where it is 0, a blend between."""
-    result = image.copy()
-    whole, part = weight_HW >= 1, (weight_HW > 0) & (weight_HW < 1)
-    result[whole] = filled[whole]
-    old, new = image[part].astype(np.float32), filled[part].astype(np.float32)
-    share = weight_HW[part] if image.ndim == 2 else weight_HW[part][:, None]
-    blended = old + share * (new - old)
-    result[part] = blended if image.dtype == np.float32 else np.rint(blended)
-    return result
 
 
 def resize(image: Pixels, height: int, width: int) -> Pixels:

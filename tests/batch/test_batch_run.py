@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from pathlib import Path
@@ -188,11 +189,15 @@ def test_journal_has_a_line_for_every_file_done_or_failed(mixed_folder, tmp_path
     carry_out(plan_for(mixed_folder, out), stages())
     lines = [json.loads(line) for line in (out / JOURNAL).read_text().splitlines()]
     assert len(lines) == 28
-    assert {line["version"] for line in lines} == {1}
+    assert {line["version"] for line in lines} == {2}
     by_target = {line["target"]: line for line in lines}
     assert by_target["sub/deeper/f.jpeg"]["outcome"] == "done"
     assert by_target["sub/deeper/f.jpeg"]["bytes"] == (out / "sub/deeper/f.jpeg").stat().st_size
-    assert by_target["Größe 北京.jpg"]["source"] == str(mixed_folder / "Größe 北京.jpg")
+    chinese = by_target["Größe 北京.jpg"]
+    assert (chinese["input"], chinese["source"]) == (str(mixed_folder), "Größe 北京.jpg")
+    assert chinese["source_sha256"] == hashlib.sha256((mixed_folder / "Größe 北京.jpg").read_bytes()).hexdigest()
+    assert chinese["sha256"] == hashlib.sha256((out / "Größe 北京.jpg").read_bytes()).hexdigest()
+    assert chinese["peak_memory_bytes"] > 10_000_000
     assert by_target["text.jpg"]["outcome"] == "failed"
     assert "text" in by_target["text.jpg"]["error"]
 
@@ -248,9 +253,9 @@ def test_reading_runs_ahead_but_not_far(picture, tmp_path):
     most_ahead = []
 
     class Watched(Stages):
-        def read(self, work):
+        def read(self, work, is_done=None):
             read.append(work.job.source.name)
-            return super().read(work)
+            return super().read(work, is_done)
 
     def restore(image, mask):
         most_ahead.append(len(read) - len(most_ahead))
@@ -268,8 +273,8 @@ def test_reading_and_writing_run_beside_inference(picture, tmp_path):
     count = 0
 
     class Watched(Stages):
-        def read(self, work):
-            work = super().read(work)
+        def read(self, work, is_done=None):
+            work = super().read(work, is_done)
             if work.job.source.name == "002.png":
                 third_read.set()
             return work

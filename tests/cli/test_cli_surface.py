@@ -21,7 +21,9 @@ HEAVY = {"torch", "numpy", "cv2", "PIL", "huggingface_hub", "safetensors", "adac
 def surface(command, path: str = "adacode") -> dict[str, list[str]]:
     """Every command's path → its arguments and options, sorted."""
     names = [
-        param.name.upper() if param.param_type_name == "argument" else "/".join(sorted(param.opts))
+        param.name.upper()
+        if param.param_type_name == "argument"
+        else "/".join(sorted((*param.opts, *param.secondary_opts)))
         for param in command.params
     ]
     found = {path: sorted(names)}

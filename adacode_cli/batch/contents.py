@@ -1,0 +1,66 @@
+"""What a file held, as its size and SHA-256: the only evidence of sameness that cannot be fooled silently.
+
+Times and sizes alone can: a scan that was made again has the same size, a copy has whatever time the copier gave it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from adacode_cli.errors import InputError
+from adacode_cli.imaging.decode import file_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A file's size and the SHA-256 of its bytes, 64 lower-case hexadecimal digits."""
+
+    num_bytes: int
+    sha256: str
+
+
+def content_of(data: bytes) -> Content:
+    """The content of a file with these bytes."""
+    return Content(len(data), hashlib.sha256(data).hexdigest())
+
+
+def holds(path: Path, content: Content) -> bool:
+    """Whether the file `path` is there and holds exactly `content`; a wrong size is told without reading it."""
+    try:
+        if path.stat().st_size != content.num_bytes:
+            return False
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == content.sha256
+    except OSError:
+        return False
+
+
+def read_whole(path: Path) -> bytes:
+    """All of a regular file, as it was at one moment. Raises InputError, also where it changed meanwhile."""
+    before = _stamp(path)
+    if before is not None and not stat.S_ISREG(before.st_mode) and not stat.S_ISDIR(before.st_mode):
+        raise InputError("is not a regular file", path=path, hint="It became something else since the run was planned.")
+    data = file_bytes(path)
+    after = _stamp(path)
+    changed = before is None or len(data) != before.st_size
+    if after is not None and before is not None:  # a file that vanished after it was read is whole here
+        changed |= (before.st_ino, before.st_size, before.st_mtime_ns) != (
+            after.st_ino,
+            after.st_size,
+            after.st_mtime_ns,
+        )
+    if changed:
+        hint = "Run the same command again when nothing writes to it."
+        raise InputError("changed while it was read", path=path, hint=hint)
+    return data
+
+
+def _stamp(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except OSError:  # file_bytes says why
+        return None

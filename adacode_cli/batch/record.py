@@ -1,0 +1,115 @@
+"""One line of the journal: what an output was made of, with what, and what it is. docs/journal.md has the fields.
+
+Times, places and memory are for people; what a later run relies on is `Record`, and nothing of a line that lacks any
+part of it is believed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from adacode_cli.batch.contents import Content
+from adacode_cli.batch.memory import peak_memory_bytes
+from adacode_cli.batch.outcome import Outcome, Result
+from adacode_cli.batch.plan import Job
+from adacode_cli.errors import JournalError
+from adacode_cli.version import __version__
+
+FORMAT_VERSION = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """SHA-256 digests of the options that change outputs, and of the weights."""
+
+    options: str = ""
+    weights: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A file that was done. `besides` are the other files that were written for it, by absolute path."""
+
+    source: Content
+    mask: str | None
+    settings: Settings
+    output: Content
+    besides: tuple[tuple[str, Content], ...] = ()
+
+
+def digest_of(values: Mapping[str, object]) -> str:
+    """The SHA-256 of named values, whatever their order; what is neither number nor text counts by its text."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def line_of(job: Job, outcome: Outcome, settings: Settings) -> bytes:
+    """The journal's line about a file that was done or failed, with its newline, in ASCII."""
+    made = outcome.made
+    source, output = (made.source, made.output) if made else (None, None)
+    fields = {
+        "version": FORMAT_VERSION,
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "tool": __version__,
+        "input": str((job.given or job.source.parent).absolute()),
+        "source": job.place or job.source.name,
+        "source_bytes": source.num_bytes if source else None,
+        "source_sha256": source.sha256 if source else None,
+        "mask_sha256": made.mask if made else None,
+        "options_sha256": settings.options,
+        "weights_sha256": settings.weights,
+        "target": name_in_tree(job),
+        "outcome": outcome.result.value,
+        "seconds": round(outcome.seconds, 3),
+        "peak_memory_bytes": peak_memory_bytes(),
+        "bytes": output.num_bytes if output else None,
+        "sha256": output.sha256 if output else None,
+        "besides": [{"path": p, "bytes": c.num_bytes, "sha256": c.sha256} for p, c in (made.besides if made else ())],
+        "error": outcome.failure.message if outcome.failure else None,
+    }
+    return json.dumps(fields, separators=(",", ":")).encode("ascii") + b"\n"
+
+
+def name_in_tree(job: Job) -> str:
+    """The output's path below its tree, with forward slashes."""
+    return job.target.relative_to(job.root).as_posix()
+
+
+def record_of(line: bytes, path: Path) -> tuple[str, Record] | None:
+    """The output's name in its tree and what a line of the journal `path` proves about it.
+
+    None for lines that prove nothing: failed files, damaged lines, and those of version 1, which knew no contents.
+    Raises JournalError for lines of a version after this one: what they mean is not known here.
+    """
+    try:
+        fields = json.loads(line)
+        version = fields["version"]
+        if version == FORMAT_VERSION and fields["outcome"] == Result.DONE:
+            return str(fields["target"]), _record(fields)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        hint = "Use that version of adacode, or another output directory (-o)."
+        raise JournalError(f"was written by a later adacode (format {version})", path=path, hint=hint)
+    return None
+
+
+def _record(fields: dict[str, Any]) -> Record:
+    return Record(
+        Content(int(fields["source_bytes"]), str(fields["source_sha256"])),
+        fields["mask_sha256"],
+        _shared(fields["options_sha256"], fields["weights_sha256"]),
+        Content(int(fields["bytes"]), str(fields["sha256"])),
+        tuple((str(b["path"]), Content(int(b["bytes"]), str(b["sha256"]))) for b in fields["besides"]),
+    )
+
+
+def _shared(options: str, weights: str) -> Settings:
+    # A hundred thousand lines repeat a handful of digests.
+    return Settings(sys.intern(str(options)), sys.intern(str(weights)))

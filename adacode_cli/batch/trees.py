@@ -1,0 +1,135 @@
+"""What a run knows of its output trees: what was done in them, with which settings, and who is at work there now.
+
+An existing output is one of five things, and only the first may be in nobody's way without being asked for: made by
+the same options, made by others, in flight (its line may be missing), or not known to be ours at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from adacode_cli import atomic
+from adacode_cli.batch.claims import Claim, Claims, claimed
+from adacode_cli.batch.contents import Content, holds
+from adacode_cli.batch.journal import STATE, Journal
+from adacode_cli.batch.outcome import Outcome
+from adacode_cli.batch.plan import Job
+from adacode_cli.batch.record import Record, Settings, line_of, name_in_tree
+from adacode_cli.errors import OutputError
+
+REPORT = STATE / "report.json"
+
+
+class Standing(StrEnum):
+    """What an output that exists is, to judge by its tree's journal and claims."""
+
+    SAME_OPTIONS = "same options"
+    OTHER_OPTIONS = "other options"
+    IN_FLIGHT = "in flight"
+    UNKNOWN = "unknown"
+
+
+@dataclass
+class _Tree:
+    journal: Journal
+    claims: Claims
+    claim_names: frozenset[str]
+
+
+@dataclass
+class Trees:
+    """The output trees of one run; what the weights are is told once they are loaded (`with_weights`).
+
+    `resume`: what is done already is left alone; without it, only what another process did since this run was planned.
+    `replace`: outputs of earlier runs with other options or weights may be written again.
+    """
+
+    settings: Settings = field(default_factory=Settings)
+    resume: bool = False
+    replace: bool = True
+    _trees: dict[Path, _Tree] = field(default_factory=dict)
+
+    def begin(self, roots: Sequence[Path]) -> None:
+        """The run is planned: from here on, what appears in the journals of `roots` is the work of others beside it."""
+        for root in roots:
+            self._tree(root)
+
+    def standing(self, job: Job) -> Standing:
+        """What the existing output of `job` is. Raises JournalError."""
+        tree, name = self._tree(job.root), name_in_tree(job)
+        record = tree.journal.done(name)
+        if record:
+            same = record.settings.options == self.settings.options
+            return Standing.SAME_OPTIONS if same else Standing.OTHER_OPTIONS
+        return Standing.IN_FLIGHT if claimed(name, tree.claim_names) else Standing.UNKNOWN
+
+    def may_go_on(self, job: Job) -> bool:
+        """Whether this run may go on from the existing output of `job`, or replace it; False where it is not ours.
+
+        Raises OutputError where it was made with other options, and JournalError.
+        """
+        standing = self.standing(job)
+        if standing is Standing.OTHER_OPTIONS and not self.replace:
+            raise made_otherwise(job.target, "options")
+        return standing is not Standing.UNKNOWN
+
+    def with_weights(self, weights: str, jobs: Sequence[Job]) -> None:
+        """Tells what the weights are. Raises OutputError for outputs made with others that must not be replaced."""
+        self.settings = Settings(self.settings.options, weights)
+        if self.replace:
+            return
+        for job in jobs:
+            record = self._tree(job.root).journal.done(name_in_tree(job))
+            if record and record.settings.weights != weights and job.target.exists():
+                raise made_otherwise(job.target, "weights")
+
+    def clean(self, jobs: Sequence[Job]) -> None:
+        """Removes the temporary files that killed runs left in the trees of `jobs`."""
+        for root in {job.root for job in jobs}:
+            self._tree(root).claims.clean()
+            atomic.remove_leftovers(root / REPORT)
+
+    def claim(self, job: Job, paths: Sequence[Path]) -> Claim | None:
+        """The claim on a job's output; None while another process has it. Raises OutputError."""
+        return self._tree(job.root).claims.take(name_in_tree(job), paths)
+
+    def is_done(self, job: Job, source: Content, mask: str | None) -> bool:
+        """Whether the output is there, intact, and what this run would make of `source`.
+
+        Raises OutputError where another run has made it otherwise, and this one was not asked to replace it.
+        """
+        record = self._tree(job.root).journal.done(name_in_tree(job), only_new=not self.resume)
+        if record is None:
+            return False
+        if record.settings != self.settings:
+            if not self.replace and job.target.exists():
+                raise made_otherwise(job.target, "options or weights")
+            return False
+        return (record.source, record.mask) == (source, mask) and _intact(job, record)
+
+    def note(self, job: Job, outcome: Outcome) -> None:
+        """Adds the journal's line. Raises JournalError."""
+        self._tree(job.root).journal.add(line_of(job, outcome, self.settings))
+
+    def _tree(self, root: Path) -> _Tree:
+        if root not in self._trees:
+            # Claims before the journal: whoever gives a claim up in between has written the line before.
+            claims = Claims(root)
+            names = claims.names()
+            journal = Journal(root)
+            journal.begin()
+            self._trees[root] = _Tree(journal, claims, names)
+        return self._trees[root]
+
+
+def made_otherwise(target: Path, what: str) -> OutputError:
+    """The error for an output of an earlier run with other options or weights."""
+    hint = "Add --overwrite to make it again, --skip-existing to leave it, or choose another directory with -o."
+    return OutputError(f"exists already, made with other {what}", path=target, hint=hint)
+
+
+def _intact(job: Job, record: Record) -> bool:
+    return holds(job.target, record.output) and all(holds(Path(path), content) for path, content in record.besides)

@@ -1,0 +1,42 @@
+"""`--from-file`: paths out of a list, one a line or ended by NULs, as bytes, because names need not be text."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from adacode_cli import atomic
+from adacode_cli.errors import InputError, UsageError
+
+_STDIN = "-"
+
+
+def read_paths(source: str, *, null: bool) -> list[Path]:
+    """The paths that the file `source`, or standard input for "-", lists; empty entries are left out.
+
+    Raises UsageError where a terminal would have to be typed into, InputError for a list that cannot be read or is
+    empty.
+    """
+    data = _stdin() if source == _STDIN else _file(Path(source))
+    entries = data.split(b"\0") if null else [line.removesuffix(b"\r") for line in data.split(b"\n")]
+    if not null and b"\0" in data:
+        raise UsageError(f"--from-file {source} holds NULs", hint="Add --null: its entries end with them.")
+    paths = [Path(os.fsdecode(entry)) for entry in entries if entry]
+    if not paths:
+        raise InputError("lists no inputs", path=source, hint="Write one path a line into it.")
+    return paths
+
+
+def _stdin() -> bytes:
+    if sys.stdin is None or sys.stdin.isatty():
+        hint = "Pipe one in: find photos -print0 | adacode … --from-file - --null -o out"
+        raise UsageError("--from-file - waits for a list on standard input, and there is none", hint=hint)
+    return sys.stdin.buffer.read()
+
+
+def _file(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot be read: {atomic.reason(error)}", path=path, hint="Check the name.") from error

@@ -1,0 +1,64 @@
+"""`adacode … -`: one image on standard input, one on standard output or in a named file."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from adacode_cli.cli import stdout
+from adacode_cli.cli.console import console_for
+from adacode_cli.cli.restore_options import RestoreOptions
+from adacode_cli.cli.restore_plan import Request
+from adacode_cli.errors import OutputError, UsageError
+
+if TYPE_CHECKING:
+    from adacode_cli.batch.stages import Stages
+
+
+def restore_pipe(options: RestoreOptions, request: Request, stages: Callable[[], Stages]) -> int:
+    """Restores standard input; `stages` is called when everything else has been checked. Raises AdaCodeError."""
+    from adacode_cli.batch.coding import CodesPlace
+    from adacode_cli.batch.stages import write_new
+    from adacode_cli.batch.stream import STDIN, STREAM, restore_bytes
+
+    target, format_name = _target(options)
+    if request.save_codes:
+        CodesPlace(request.save_codes).check([STREAM.source], [STREAM], lambda _job: options.overwrite)
+    if options.dry_run:
+        stdout.write_line(f"{STDIN} -> {target or '<stdout>'}")
+        return 0
+    console = console_for(request.task, quiet=options.quiet, verbose=options.verbose, as_json=False)
+    with console.waiting("restoring standard input"):
+        data, notes = restore_bytes(sys.stdin.buffer.read(), stages(), format_name)
+    for note in notes:
+        console.note(STDIN, note)
+    if target is None:
+        stdout.write_bytes(data)
+    else:
+        write_new(target, data)
+    return 0
+
+
+def _target(options: RestoreOptions) -> tuple[Path | None, str | None]:
+    """The file that receives the restored pipe, or None for standard output; and its format, None for the input's."""
+    from adacode_cli.imaging.encode import format_of
+
+    if options.json:
+        raise UsageError("--json cannot be used with '-'", hint="Restore a file, or leave out --json.")
+    if sys.stdin is None or sys.stdin.isatty():
+        hint = "Pipe one in: cat a.jpg | adacode … - > b.jpg"
+        raise UsageError("'-' waits for an image on standard input, and there is none", hint=hint)
+    if options.output is None:
+        if sys.stdout.isatty() and not options.dry_run:
+            raise UsageError("an image would be written to the terminal", hint="Redirect it: adacode … - > b.jpg")
+        return None, options.format
+    named_format = format_of(options.output)
+    if named_format is None or options.output.is_dir():
+        raise UsageError(f"-o {options.output} names no image file", hint="With '-', give a name such as -o b.png.")
+    if options.format not in (None, named_format):
+        raise UsageError(f"-o {options.output} contradicts --format {options.format}", hint="Drop one of the two.")
+    if options.output.exists() and not options.overwrite:
+        raise OutputError("exists already", path=options.output, hint="Add --overwrite to write it again.")
+    return options.output, named_format
