@@ -40,6 +40,7 @@ class Program:
             check=False,
         )
 
-    def start(self, *arguments: str, **options) -> subprocess.Popen[bytes]:
+    def start(self, *arguments: str, env: dict[str, str] | None = None, **options) -> subprocess.Popen[bytes]:
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
-        return subprocess.Popen([*self.command, *arguments], cwd=self.directory, env=environment(), **pipes)
+        where = {"cwd": self.directory, "env": environment(**(env or {}))}
+        return subprocess.Popen([*self.command, *arguments], **where, **pipes)

@@ -1,12 +1,15 @@
 """The whole program `adacode`, with a small real restorer in the place of the network.
 
 Run as a process by the tests. What `--weights` names decides how the restorer behaves: `nearest` enlarges, `slow`
-takes its time, `unknown` and `other-task` cannot be loaded; at images 33 pixels wide `wait` blocks until it is
-interrupted, `deaf` for ever, and `no-device` and `bug` fail.
+takes its time, `unknown` and `other-task` cannot be loaded, `counted` notes each image in the file that COUNTED names;
+at images 33 pixels wide `wait` blocks until it is interrupted, `deaf` for ever, `stuck` where no signal is heard,
+`no-device` and `bug` fail, `vanish` removes what VANISH names, and `pause` waits until the file PAUSE is there.
 """
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -53,6 +56,14 @@ class Restorer:
                 raise DeviceError("the device is gone", hint="Use --device cpu.")
             if self.name == "bug":
                 raise ZeroDivisionError("a bug in the network")
+            if self.name == "stuck":
+                stuck_in_a_library()
+            if self.name == "vanish":
+                vanish(Path(os.environ["VANISH"]))
+            if self.name == "pause":
+                pause(Path(os.environ["PAUSE"]))
+        if self.name == "counted":
+            note(image)
         if self.name == "slow":
             time.sleep(0.3)
         return NearestRestorer().restore(task, image, **options)
@@ -66,6 +77,38 @@ def wait_for_ever() -> None:
             time.sleep(600)
         except KeyboardInterrupt:
             continue
+
+
+def stuck_in_a_library() -> None:
+    """A call that takes long and in which the interpreter hears no signal, as a network's may be."""
+    import hashlib
+
+    print("waiting", file=sys.stderr, flush=True)
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 2_000_000_000)
+
+
+def vanish(path: Path) -> None:
+    """Removes a file, or a directory as soon as its journal says that one picture is done."""
+    if path.is_dir():
+        while b"\n" not in (path / ".adacode" / "journal.jsonl").read_bytes():
+            time.sleep(0.01)
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def pause(path: Path) -> None:
+    """Says so and waits for a file."""
+    print("waiting", file=sys.stderr, flush=True)
+    while not path.exists():
+        time.sleep(0.01)
+
+
+def note(image) -> None:
+    """The image's width identifies it; the line is whole or not there, whenever the process is killed."""
+    with open(os.environ["COUNTED"], "ab", buffering=0) as file:  # noqa: PTH123
+        file.write(f"{image.shape[1]}\n".encode())
+    time.sleep(0.01)
 
 
 def main() -> None:
