@@ -30,6 +30,9 @@ _REASONS = {
     errno.EPERM: "permission denied",
     errno.EROFS: "the file system is read-only",
     errno.ENOENT: "there is no such file or directory",
+    errno.EEXIST: "a file is in the way",
+    errno.ENOTDIR: "a file is where a directory should be",
+    errno.ELOOP: "links lead around in a circle",
     errno.ENAMETOOLONG: "the file name is too long",
 }
 _HINT = "Choose a writable place with enough room (-o) and run the same command again."

@@ -42,7 +42,7 @@ class Claims:
     """The claims in the output tree `root`."""
 
     def __init__(self, root: Path) -> None:
-        self._folder = root / CLAIMS
+        self._root, self._folder = root, root / CLAIMS
 
     def take(self, target: str, paths: Sequence[Path]) -> Claim | None:
         """The claim on the output `target`, or None while another process has it. Raises OutputError.
@@ -55,7 +55,7 @@ class Claims:
             handle = _locked(path)
         except OSError as error:
             hint = "Choose a writable directory with -o and run the same command again."
-            raise OutputError(f"cannot be written: {atomic.reason(error)}", path=path, hint=hint) from error
+            raise OutputError(f"cannot be written to: {atomic.reason(error)}", path=self._root, hint=hint) from error
         if handle is None:
             return None
         claim = Claim(path, handle)
@@ -65,8 +65,8 @@ class Claims:
             _rewrite(handle, content.encode("ascii"))
         except OSError as error:
             claim.release()
-            message = f"cannot be written: {atomic.reason(error)}"
-            raise OutputError(message, path=path, hint="Make room, or choose another -o.") from error
+            message = f"cannot be written to: {atomic.reason(error)}"
+            raise OutputError(message, path=self._root, hint="Make room, or choose another -o.") from error
         return claim
 
     def names(self) -> frozenset[str]:

@@ -156,8 +156,8 @@ def write_new(target: Path, data: bytes) -> None:
     make_directory(target.parent)
     try:
         atomic.write_bytes(target, data)
-    except OutputError:
-        if target.parent.exists():
+    except OutputError as error:
+        if not isinstance(error.__cause__, FileNotFoundError):
             raise
         make_directory(target.parent)  # somebody removed it in between
         atomic.write_bytes(target, data)

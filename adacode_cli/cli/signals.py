@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 from adacode_cli.errors import EXIT_INTERRUPTED
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SHOW_CURSOR = b"\x1b[?25h"
 
 
@@ -19,22 +22,18 @@ _SHOW_CURSOR = b"\x1b[?25h"
 def interruptible(limit_s: float | None = None) -> Iterator[None]:
     """Within the block the first SIGINT or SIGTERM raises KeyboardInterrupt, a second one ends the process with 130.
 
-    With `limit_s` the process ends so many seconds after the first one in any case: a call into a library hears
-    nothing, and threads are waited for at the end. A signal that the parent process chose to ignore stays ignored. To
-    be used in the main thread.
+    With `limit_s` the process ends so many seconds after the first one in any case, and at the second one even inside a
+    call into a library. A signal that the parent process chose to ignore stays ignored. To be used in the main thread.
     """
 
     def first(_number: int, _frame: FrameType | None) -> None:
-        for number in before:
+        for number in _SIGNALS:
             if signal.getsignal(number) is first:
                 signal.signal(number, _second)
-        if limit_s is not None:
-            watch = threading.Timer(limit_s, _end)
-            watch.daemon = True
-            watch.start()
         raise KeyboardInterrupt
 
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    watch = _Watch(limit_s) if limit_s is not None and os.name == "posix" else None
     for number, handler in before.items():
         if handler is not signal.SIG_IGN:
             signal.signal(number, first)
@@ -43,6 +42,43 @@ def interruptible(limit_s: float | None = None) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        if watch:
+            watch.end()
+
+
+class _Watch:
+    """A thread that hears signals at once: Python's handlers run only when the main thread is back in Python."""
+
+    def __init__(self, limit_s: float) -> None:
+        self._limit_s, self._heard = limit_s, False
+        self._read, self._write = os.pipe()
+        os.set_blocking(self._write, False)
+        self._before = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        threading.Thread(target=self._listen, daemon=True, name="signals").start()
+
+    def end(self) -> None:
+        """Stops listening, unless there was a signal: then the process is about to end, and has its limit for it."""
+        if not self._heard:
+            signal.set_wakeup_fd(self._before)
+            os.close(self._write)
+
+    def _listen(self) -> None:
+        if self._hears(None):
+            self._heard = True
+            self._hears(self._limit_s)
+            _end()
+        os.close(self._read)
+
+    def _hears(self, limit_s: float | None) -> bool:
+        """True at the next signal of ours; False at the end of listening, or when the time is over."""
+        deadline = None if limit_s is None else time.monotonic() + limit_s
+        while True:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if not select.select([self._read], [], [], left)[0]:
+                return False
+            numbers = os.read(self._read, 1)
+            if not numbers or numbers[0] in _SIGNALS:
+                return bool(numbers)
 
 
 def _second(_number: int, _frame: FrameType | None) -> None:

@@ -92,7 +92,8 @@ def vanish(path: Path) -> None:
     if path.is_dir():
         while b"\n" not in (path / ".adacode" / "journal.jsonl").read_bytes():
             time.sleep(0.01)
-        shutil.rmtree(path)
+        gone = path.rename(path.with_name("gone"))  # at once, whatever is written into it meanwhile
+        shutil.rmtree(gone, ignore_errors=True)
     else:
         path.unlink()
 

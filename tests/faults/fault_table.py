@@ -18,7 +18,7 @@ class Table:
         self._rows: list[str] = []
 
     def row(self, fault: str, exit_code: int, said: str, rest: str) -> None:
-        """`said` is a line of the program's; directories and numbers of bytes that differ between machines are not."""
+        """`said` is a line of the program's; the hint at its end is left out."""
         row = f"| {fault} | {exit_code} | {_plain(said)} | {rest} |\n"
         if self._rewrite:
             self._rows.append(row)
@@ -39,5 +39,6 @@ class Table:
 
 
 def _plain(said: str) -> str:
-    text = re.sub(r"\s+", " ", said).strip().replace("|", "\\|")
+    without_hint = re.sub(r" \([A-Z][^()]*(\([^()]*\)[^()]*)?\)$", "", said.strip())
+    text = re.sub(r"\s+", " ", without_hint).replace("|", "\\|")
     return f"`{text}`" if text else "nothing"
