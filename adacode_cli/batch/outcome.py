@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import traceback
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from adacode_cli.batch.contents import Content
-from adacode_cli.errors import EXIT_BUG, AdaCodeError
+from adacode_cli.errors import (
+    EXIT_BUG,
+    AdaCodeError,
+    DeviceError,
+    JournalError,
+    OutputError,
+    UsageError,
+    WeightsError,
+)
+
+_DISK_IS_DONE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 
 class Result(StrEnum):
@@ -70,3 +81,13 @@ def failure_of(error: Exception, source: Path) -> Failure:
         return Failure(error.kind, error.exit_code, message, error.hint, trace)
     hint = "This is a bug; please report it with the traceback that -v shows."
     return Failure("bug", EXIT_BUG, f"{type(error).__name__}: {error}", hint, trace)
+
+
+def ends_the_run(error: Exception) -> bool:
+    """Whether every other file would fail alike: the disk is full, the device is gone, the options are impossible."""
+    if isinstance(error, OutputError):
+        cause = error.__cause__
+        return isinstance(cause, OSError) and cause.errno in _DISK_IS_DONE
+    if isinstance(error, DeviceError | WeightsError):
+        return not error.only_this_picture
+    return isinstance(error, UsageError | JournalError)

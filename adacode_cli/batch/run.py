@@ -10,7 +10,6 @@ cannot be written.
 
 from __future__ import annotations
 
-import errno
 import math
 import time
 from collections import deque
@@ -18,29 +17,21 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 from adacode_cli.batch.events import EntryPassedOver, Event, FileFinished, FileStarted, RunFinished, RunStarted
-from adacode_cli.batch.outcome import Outcome, Result, failure_of
+from adacode_cli.batch.outcome import Outcome, Result, ends_the_run, failure_of
 from adacode_cli.batch.plan import Job, Plan
 from adacode_cli.batch.report import Report, Tally
 from adacode_cli.batch.stages import Stages, Work
 from adacode_cli.batch.trees import Trees
-from adacode_cli.errors import (
-    AdaCodeError,
-    DeviceError,
-    InputError,
-    JournalError,
-    OutputError,
-    UsageError,
-    WeightsError,
-)
+from adacode_cli.errors import AdaCodeError, InputError
 
 # After an interruption: what the network has finished is worth writing, but nobody waits long for Ctrl-C.
 _GRACE_S = 1.0
 _LOOK_AGAIN_S = 0.1
-_DISK_IS_DONE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 OnEvent = Callable[[Event], None]
 
@@ -52,17 +43,24 @@ def run(plan: Plan, stages: Stages, *, jobs: int = 2, on_event: OnEvent, trees: 
     KeyboardInterrupt when it was told to, each after a last `RunFinished` event; what was restored until then is
     written, if that is quick.
     """
-    running = _Run(plan, stages, jobs, on_event, (trees or Trees()) if plan.has_tree else None)
+    kept = (trees or Trees()) if plan.has_tree else None
+    running, began = _Run(plan, stages, jobs, on_event, kept), datetime.now(UTC)
+
+    def ended(stopped_by: AdaCodeError | KeyboardInterrupt | None) -> Report:
+        report = running.tally.report(stopped_by)
+        if kept:
+            kept.report(plan.roots, report, began)
+        on_event(RunFinished(report))
+        return report
+
     on_event(RunStarted(plan.num_files, plan.roots))
     try:
         running.announce_what_is_left_out()
         running.execute()
     except (AdaCodeError, KeyboardInterrupt) as error:
-        on_event(RunFinished(running.tally.report(stopped_by=error)))
+        ended(error)
         raise
-    report = running.tally.report()
-    on_event(RunFinished(report))
-    return report
+    return ended(None)
 
 
 @dataclass(frozen=True)
@@ -208,7 +206,7 @@ class _Run:
         try:
             step()
         except Exception as error:  # a file that breaks us must not stop the ten thousand others
-            if _ends_the_run(error):
+            if ends_the_run(error):
                 raise
             job = work.job
             failure = failure_of(error, job.source)
@@ -233,12 +231,3 @@ def _let_go(work: Work) -> None:
     if work.claim:
         work.claim.release()
         work.claim = None
-
-
-def _ends_the_run(error: Exception) -> bool:
-    if isinstance(error, OutputError):
-        cause = error.__cause__
-        return isinstance(cause, OSError) and cause.errno in _DISK_IS_DONE
-    if isinstance(error, DeviceError | WeightsError):
-        return not error.only_this_picture
-    return isinstance(error, UsageError | JournalError)

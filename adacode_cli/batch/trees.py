@@ -8,19 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
 from adacode_cli import atomic
 from adacode_cli.batch.claims import Claim, Claims, claimed
 from adacode_cli.batch.contents import Content, holds
-from adacode_cli.batch.journal import STATE, Journal
+from adacode_cli.batch.journal import Journal
 from adacode_cli.batch.outcome import Outcome
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.record import Record, Settings, line_of, name_in_tree
+from adacode_cli.batch.report import Report
+from adacode_cli.batch.report_file import REPORT, write_report
 from adacode_cli.errors import OutputError
-
-REPORT = STATE / "report.json"
 
 
 class Standing(StrEnum):
@@ -113,6 +114,15 @@ class Trees:
     def note(self, job: Job, outcome: Outcome) -> None:
         """Adds the journal's line. Raises JournalError."""
         self._tree(job.root).journal.add(line_of(job, outcome, self.settings))
+
+    def report(self, roots: Sequence[Path], report: Report, began: datetime) -> None:
+        """Leaves the run's report in its trees. Raises OutputError, unless the run was stopped by worse."""
+        for root in roots:
+            try:
+                write_report(root, report, self.settings, began)
+            except OutputError:
+                if report.stopped_by is None:
+                    raise
 
     def _tree(self, root: Path) -> _Tree:
         if root not in self._trees:

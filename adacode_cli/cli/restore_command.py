@@ -13,6 +13,7 @@ import typer
 
 from adacode_cli.cli.boundary import session_of
 from adacode_cli.cli.console import Console, console_for
+from adacode_cli.cli.log_file import logged
 from adacode_cli.cli.pipe import restore_pipe
 from adacode_cli.cli.restore_options import RestoreOptions, is_stdin
 from adacode_cli.cli.restore_plan import Request, plan_of, trees_of
@@ -83,7 +84,8 @@ def _files(inputs: list[str], options: RestoreOptions, request: Request) -> int:
             stages, weights = _stages(options, request)
         if plan.has_tree:
             trees.with_weights(weights, plan.jobs)
-        return run(plan, stages, jobs=options.jobs, on_event=console.on_event, trees=trees).exit_code
+        with logged(options.log_file, console.on_event) as on_event:
+            return run(plan, stages, jobs=options.jobs, on_event=on_event, trees=trees).exit_code
 
 
 def _show_plan(plan: Plan, console: Console, trees: Trees) -> None:
