@@ -20,6 +20,7 @@ from adacode_cli import atomic
 from adacode_cli.batch import weights_map
 from adacode_cli.batch.claims import Claim
 from adacode_cli.batch.contents import Content, content_of, read_whole
+from adacode_cli.batch.guard import QualityError
 from adacode_cli.batch.masks import MaskSource
 from adacode_cli.batch.outcome import Made, Outcome, Result
 from adacode_cli.batch.plan import Job
@@ -70,12 +71,16 @@ class Work:
 
 @dataclass(frozen=True)
 class Stages:
-    """What to do with each file. `maps_dir` receives the pictures of the mixing weights, mirroring the output tree."""
+    """What to do with each file. `maps_dir` receives the pictures of the mixing weights, mirroring the output tree.
+
+    `quarantine` receives results that the guard refused, likewise.
+    """
 
     restore: Restore
     mask_for: MaskSource | None = None
     quality: int | None = None
     maps_dir: Path | None = None
+    quarantine: Path | None = None
 
     def read(self, work: Work, is_done: IsDone | None = None) -> Work:
         """Decodes the source and reads its mask, unless `is_done`. Raises InputError, and what `is_done` does."""
@@ -97,11 +102,24 @@ class Stages:
             work.mask = self.mask_for(work.job.source, work.image)
 
     def infer(self, work: Work) -> Work:
-        """Runs the network. Raises DeviceError, WeightsError."""
+        """Runs the network. Raises DeviceError, WeightsError, QualityError."""
         assert work.image is not None, "read comes before infer"
         with work.watch.running():
-            work.image, work.restored = self.restore(work.image, work.mask)
+            try:
+                work.image, work.restored = self.restore(work.image, work.mask)
+            except QualityError as error:
+                if self.quarantine is not None:
+                    error.message += f"; it is kept as {self._kept_apart(work.job, error.picture)}"
+                raise
         return work
+
+    def _kept_apart(self, job: Job, picture: Decoded) -> Path:
+        assert self.quarantine is not None, "asked before"
+        path = self.quarantine / job.target.relative_to(job.root)
+        format_name = format_of(path)
+        assert format_name is not None, "targets are named with a known suffix"
+        write_new(path, encode(picture, format=format_name, quality=self.quality))
+        return path
 
     def paths(self, job: Job) -> tuple[Path, ...]:
         """Every file that may be written for a job."""

@@ -13,6 +13,7 @@ import typer
 
 from adacode_cli.cli.boundary import session_of
 from adacode_cli.cli.console import Console, console_for
+from adacode_cli.cli.loading import loaded
 from adacode_cli.cli.log_file import logged
 from adacode_cli.cli.pipe import restore_pipe
 from adacode_cli.cli.restore_options import RestoreOptions, is_stdin
@@ -22,7 +23,6 @@ from adacode_cli.errors import EXIT_INTERRUPTED, UsageError
 
 if TYPE_CHECKING:
     from adacode_cli.batch.plan import Plan
-    from adacode_cli.batch.stages import Stages
     from adacode_cli.batch.trees import Trees
 
 # A run has this long to write what it has and to say how it ended; then the process ends in whatever it is doing.
@@ -43,7 +43,7 @@ def restore(context: typer.Context, inputs: list[str] | None, options: RestoreOp
 
 def _restored(inputs: list[str], options: RestoreOptions, request: Request) -> int:
     if options.from_file is None and is_stdin(inputs):
-        return restore_pipe(options, request, lambda: _stages(options, request)[0])
+        return restore_pipe(options, request, lambda: loaded(options, request)[0])
     return _files(inputs, options, request)
 
 
@@ -81,7 +81,7 @@ def _files(inputs: list[str], options: RestoreOptions, request: Request) -> int:
         return 0
     with console:
         with console.waiting(f"loading {options.weights}"):
-            stages, weights = _stages(options, request)
+            stages, weights = loaded(options, request)
         if plan.has_tree:
             trees.with_weights(weights, plan.jobs)
         with logged(options.log_file, console.on_event) as on_event:
@@ -100,31 +100,3 @@ def _show_plan(plan: Plan, console: Console, trees: Trees) -> None:
         console.left_out(job.source, job.target, "the output exists")
     for entry in plan.passed_over:
         console.left_out(entry.path, None, entry.reason)
-
-
-def _stages(options: RestoreOptions, request: Request) -> tuple[Stages, str]:
-    """The stages of every file, and the digest of the weights that they use."""
-    from adacode_cli.batch.coding import CodesPlace, FromCodesStages, SavingStages
-    from adacode_cli.batch.restoring import Restoring
-    from adacode_cli.batch.stages import Stages
-    from adacode_cli.engine.restorer import Restorer
-
-    mask_for = request.mask_source() if request.mask_source else None
-    restorer = Restorer.from_pretrained(
-        options.weights,
-        device=options.device,
-        precision=options.precision,
-        tile=options.tile_choice,
-        tiling=options.tiling,
-        hub_repo=options.hub_repo,
-    )
-    restorer.prepare(request.task, request.scale)
-    weights = restorer.weights_digest(request.task, request.scale)
-    restoring = Restoring(
-        restorer, request.task, request.scale, request.grow_px, request.feather_px, request.opaque_hole
-    )
-    common = (restoring, mask_for, options.quality, options.save_weights_map)
-    if request.save_codes:
-        codes_path = CodesPlace(request.save_codes).path
-        return SavingStages(*common, coder=restorer, codes_path=codes_path), weights
-    return FromCodesStages(*common, coder=restorer) if request.from_codes else Stages(*common), weights

@@ -33,6 +33,7 @@ _WITHOUT_EFFECT = frozenset(
         "null",
         "output",
         "overwrite",
+        "quarantine",
         "quiet",
         "resume",
         "shard",
@@ -104,7 +105,7 @@ def plan_of(inputs: list[Path], options: RestoreOptions, request: Request, trees
     if options.overwrite:
         on_existing = OnExisting.OVERWRITE
     maps_dir = options.save_weights_map
-    avoid = (*request.mask_paths, *([maps_dir] if maps_dir else []))
+    avoid = (*request.mask_paths, *(path for path in (maps_dir, options.quarantine) if path))
     suffixes = frozenset({SUFFIX}) if request.from_codes else EXTENSIONS
     globs = Globs(tuple(options.include or ()), tuple(options.exclude or ()))
     naming = Naming(request.label, options.output, options.format, options.suffix)

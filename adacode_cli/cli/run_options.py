@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -42,6 +42,27 @@ class LongRunOptions:
             show_default=False,
         ),
     ] = None
+    guard: Annotated[
+        bool,
+        typer.Option(
+            "--guard/--no-guard",
+            rich_help_panel=OUTPUT,
+            help="Compare each result with its input: one that is black, flat or drifts in colour is computed again in "
+            "fp32, and fails if that does not help. Not for reconstruct.",
+        ),
+    ] = True
+    quarantine: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", rich_help_panel=OUTPUT, help="Keep results that the guard refused there."),
+    ] = None
+    color_fix: Annotated[
+        Literal["none", "low-frequency"],
+        typer.Option(
+            metavar="KIND",
+            rich_help_panel=OUTPUT,
+            help="low-frequency: put the input's slow changes of colour and light back; none.",
+        ),
+    ] = "none"
     from_file: Annotated[
         str | None,
         typer.Option(

@@ -1,0 +1,52 @@
+"""`--color-fix low-frequency`: the input's slow changes of colour and light replace those of the result.
+
+A network may tint a picture a little; what it is for lies in the high frequencies. Fully transparent pixels and holes
+say nothing about colours and are left as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adacode_cli.batch.comparison import Edge, counted, grown, local_mean, shrunk, unit
+from adacode_cli.batch.restoring import Restore, Restored
+from adacode_cli.imaging.image import Decoded
+
+WINDOW_PX = 31
+"""Of the input: what changes within fewer pixels is the network's business."""
+
+
+def with_low_frequencies(
+    before: Decoded, after: Decoded, mask: NDArray[np.bool_] | None = None, edge: Edge | None = None
+) -> Decoded:
+    """`after` with the low frequencies of `before` wherever both must look alike; same size, depth and layout."""
+    weight = counted(before, mask, edge or Edge())
+    result = unit(after.pixels)
+    means, _ = local_mean(unit(before.pixels) - shrunk(result, before.size), weight, WINDOW_PX)
+    correction = means * weight[..., None]
+    return replace(after, pixels=_as(result + grown(correction, after.size), after.pixels))
+
+
+@dataclass(frozen=True)
+class ColorFixed:
+    """A `Restore` whose results get their inputs' low frequencies."""
+
+    restore: Restore
+    edge: Edge = field(default_factory=Edge)
+
+    def __call__(self, image: Decoded, mask: NDArray[np.bool_] | None) -> tuple[Decoded, Restored]:
+        """The restored image, fixed."""
+        after, restored = self.restore(image, mask)
+        return with_low_frequencies(image, after, mask, self.edge), restored
+
+
+def _as(values: NDArray[np.float32], like: NDArray[Any]) -> NDArray[Any]:
+    """Values with full scale at 1 in the layout and depth of `like`."""
+    clipped = np.clip(values, 0.0, 1.0).reshape(like.shape)
+    if np.issubdtype(like.dtype, np.floating):
+        return clipped.astype(like.dtype)
+    return np.rint(clipped * np.iinfo(like.dtype).max).astype(like.dtype)

@@ -1,0 +1,70 @@
+"""A result beside its input, at the input's size: what guarding and colour fixing both look at.
+
+Only what the network was asked to keep counts: not what is fully transparent, and not the hole with its grown and
+feathered edge.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from adacode_cli.geometry import feather_mask, grow_mask
+from adacode_cli.imaging.image import Decoded
+
+Plane = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Edge:
+    """How far beyond the hole a picture may change, in pixels."""
+
+    grow_px: int = 0
+    feather_px: int = 0
+
+
+def counted(image: Decoded, mask: NDArray[np.bool_] | None, edge: Edge) -> Plane:
+    """H×W: 1 where a result must look like `image`, 0 where it need not."""
+    weight = np.ones(image.size, np.float32)
+    if image.alpha is not None:
+        weight[image.alpha == 0] = 0
+    if mask is not None:
+        weight[feather_mask(grow_mask(mask, edge.grow_px), edge.feather_px) > 0] = 0
+    return weight
+
+
+def unit(pixels: NDArray[Any]) -> Plane:
+    """H×W×C float32 with full scale at 1; C is 1 for grey."""
+    peak = 1.0 if np.issubdtype(pixels.dtype, np.floating) else float(np.iinfo(pixels.dtype).max)
+    scaled = pixels.astype(np.float32) / np.float32(peak)
+    return scaled[..., None] if scaled.ndim == 2 else scaled
+
+
+def shrunk(pixels: Plane, size: tuple[int, int]) -> Plane:
+    """H×W×C → size×C: means of areas, in which what a network made up between the input's pixels cancels out."""
+    return _resized(pixels, size, cv2.INTER_AREA)
+
+
+def grown(pixels: Plane, size: tuple[int, int]) -> Plane:
+    """H×W×C → size×C, straight lines between samples."""
+    return _resized(pixels, size, cv2.INTER_LINEAR)
+
+
+def local_mean(values: Plane, weight: Plane, window_px: int) -> tuple[Plane, Plane]:
+    """Means of the counted pixels in a window around each pixel, H×W×C, and the share of them that counted, H×W."""
+    window = (window_px, window_px)
+    share = np.asarray(cv2.blur(weight, window, borderType=cv2.BORDER_REFLECT), np.float32)
+    total = cv2.blur(values * weight[..., None], window, borderType=cv2.BORDER_REFLECT)
+    total = total[..., None] if total.ndim == 2 else total
+    return np.asarray(total / np.maximum(share, np.float32(1e-6))[..., None], np.float32), share
+
+
+def _resized(pixels: Plane, size: tuple[int, int], interpolation: int) -> Plane:
+    if pixels.shape[:2] == size:
+        return pixels
+    resized = cv2.resize(pixels, (size[1], size[0]), interpolation=interpolation)
+    return np.asarray(resized[..., None] if resized.ndim == 2 else resized, np.float32)

@@ -1,0 +1,83 @@
+"""No result leaves unlooked at: shrunk back to its input's size, it must be the input but for small things.
+
+A network that overflowed in a half-wide type, weights that were damaged or a driver with a bug give black, flat or
+wrongly coloured pictures without any error. The bounds are several times what the bundled weights do to any picture
+(colours of the whole drift by 0.024 at most, windows of 16 pixels by 0.027, both on drawn lines), so that nothing but a
+malfunction reaches them. Reconstruction is not judged: how far it is from its input is what it shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adacode_cli.batch.comparison import Edge, counted, local_mean, shrunk, unit
+from adacode_cli.batch.restoring import Restore, Restored
+from adacode_cli.errors import OutputError
+from adacode_cli.imaging.image import Decoded
+
+MOST_DRIFT = 0.08
+"""How far the mean of a channel may move, full scale being 1."""
+MOST_LOCAL_DRIFT = 0.2
+"""How far the mean of a window may move."""
+_WINDOW_PX = 16
+_SMALLEST_SHARE = 0.5  # of a window that must count for it to be judged
+_LIVELY = 0.02  # standard deviation of a picture that is not flat itself
+_FLAT_SHARE = 0.1  # of the input's standard deviation
+
+
+class QualityError(OutputError):
+    """The result is not like its input, in float32 too. `picture` is that result."""
+
+    kind = "quality"
+
+    def __init__(self, message: str, picture: Decoded) -> None:
+        super().__init__(message, hint="Look at it with --quarantine DIR; --no-guard takes results as they are.")
+        self.picture = picture
+
+
+def doubt(before: Decoded, after: Decoded, mask: NDArray[np.bool_] | None, edge: Edge) -> str | None:
+    """What is wrong with a result, in a few words; None if it looks like its input wherever it must."""
+    result = unit(after.pixels)
+    if not np.isfinite(result).all():
+        return "it holds values that are no numbers"
+    weight = counted(before, mask, edge)
+    if not weight.any():
+        return None
+    source, small = unit(before.pixels), shrunk(result, before.size)
+    kept = weight > 0
+    spread, left = float(source[kept].std()), float(small[kept].std())
+    if spread > _LIVELY and left < _FLAT_SHARE * spread:
+        return "it is black" if small[kept].max() < _LIVELY else "it is flat"
+    difference = small - source
+    drift = float(np.abs(difference[kept].mean(axis=0)).max())
+    if drift > MOST_DRIFT:
+        return f"its colours drift by {drift:.2f} (at most {MOST_DRIFT:g})"
+    means, share = local_mean(difference, weight, _WINDOW_PX)
+    judged = share >= _SMALLEST_SHARE
+    worst = float(np.abs(means[judged]).max(initial=0.0))
+    return f"a part of it differs by {worst:.2f} (at most {MOST_LOCAL_DRIFT:g})" if worst > MOST_LOCAL_DRIFT else None
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """A `Restore` whose results are looked at. `careful` makes another one in float32, when it is first needed."""
+
+    restore: Restore
+    careful: Callable[[], Restore]
+    edge: Edge = field(default_factory=Edge)
+
+    def __call__(self, image: Decoded, mask: NDArray[np.bool_] | None) -> tuple[Decoded, Restored]:
+        """The restored image; computed again in float32, with a note, where it is in doubt. Raises QualityError."""
+        after, restored = self.restore(image, mask)
+        why = doubt(image, after, mask, self.edge)
+        if why is None:
+            return after, restored
+        after, restored = self.careful()(image, mask)
+        still = doubt(image, after, mask, self.edge)
+        if still is not None:
+            raise QualityError(f"the result is not like the input: {still}", after)
+        return replace(after, notes=(*after.notes, f"computed again in float32: {why}")), restored

@@ -1,0 +1,67 @@
+"""From options to the stages of a run: the weights are loaded here, and here only, because it takes its time."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+from adacode_cli.cli.restore_options import RestoreOptions
+from adacode_cli.cli.restore_plan import Request
+
+if TYPE_CHECKING:
+    from adacode_cli.batch.restoring import Restore
+    from adacode_cli.batch.stages import Stages
+    from adacode_cli.engine.restorer import Restorer
+
+
+def loaded(options: RestoreOptions, request: Request) -> tuple[Stages, str]:
+    """The stages of every file, and the digest of the weights that they use. Raises WeightsError, DeviceError."""
+    from adacode_cli.batch.coding import CodesPlace, FromCodesStages, SavingStages
+    from adacode_cli.batch.stages import Stages
+
+    mask_for = request.mask_source() if request.mask_source else None
+    restorer = _restorer(options, request, options.precision)
+    weights = restorer.weights_digest(request.task, request.scale)
+    restore = _watched(_restoring(restorer, request), options, request)
+    common = (restore, mask_for, options.quality, options.save_weights_map, options.quarantine)
+    if request.save_codes:
+        codes_path = CodesPlace(request.save_codes).path
+        return SavingStages(*common, coder=restorer, codes_path=codes_path), weights
+    return FromCodesStages(*common, coder=restorer) if request.from_codes else Stages(*common), weights
+
+
+def _restorer(options: RestoreOptions, request: Request, precision: str) -> Restorer:
+    from adacode_cli.engine.restorer import Restorer
+
+    restorer = Restorer.from_pretrained(
+        options.weights,
+        device=options.device,
+        precision=precision,
+        tile=options.tile_choice,
+        tiling=options.tiling,
+        hub_repo=options.hub_repo,
+    )
+    restorer.prepare(request.task, request.scale)
+    return restorer
+
+
+def _restoring(restorer: Restorer, request: Request) -> Restore:
+    from adacode_cli.batch.restoring import Restoring
+
+    return Restoring(restorer, request.task, request.scale, request.grow_px, request.feather_px, request.opaque_hole)
+
+
+def _watched(restore: Restore, options: RestoreOptions, request: Request) -> Restore:
+    """`restore` with the guard and the colour fix that were asked for; the guard sees what the network made."""
+    from adacode_cli.batch.color_fix import ColorFixed
+    from adacode_cli.batch.comparison import Edge
+    from adacode_cli.batch.guard import Guarded
+
+    @cache
+    def careful() -> Restore:
+        return _restoring(_restorer(options, request, "fp32"), request)
+
+    edge = Edge(request.grow_px, request.feather_px)
+    if options.guard and request.task != "reconstruct":
+        restore = Guarded(restore, careful, edge)
+    return ColorFixed(restore, edge) if options.color_fix == "low-frequency" else restore
