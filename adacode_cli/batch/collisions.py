@@ -13,12 +13,17 @@ import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
+
 from adacode_cli.errors import OutputError
 
 
 def folded(path: Path) -> str:
     """The name under which two paths meet on a file system that ignores case and Unicode composition."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", os.path.normpath(path.absolute())).casefold())
+    name = os.path.abspath(path)  # noqa: PTH100 (Path.absolute leaves dots, and is slow where there are many names)
+    if name.isascii():
+        return name.lower()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def refuse_shared_targets(pairs: Iterable[tuple[Path, Path]]) -> None:
@@ -30,6 +35,12 @@ def refuse_shared_targets(pairs: Iterable[tuple[Path, Path]]) -> None:
             raise _twice(target, other, source)
 
 
+def may_meet(targets: Iterable[Path]) -> bool:
+    """False where surely no two targets meet on any file system; in eight bytes a name, for trees of any size."""
+    hashes = np.fromiter((hash(folded(target)) for target in targets), np.int64)
+    return len(np.unique(hashes)) < len(hashes)
+
+
 def met_by(pairs: Iterable[tuple[Path, Path]]) -> list[Path | None]:
     """For each (source, target), the earlier source whose target it meets on forgiving file systems only, or None.
 
@@ -37,8 +48,9 @@ def met_by(pairs: Iterable[tuple[Path, Path]]) -> list[Path | None]:
     """
     first: dict[str, tuple[Path, Path]] = {}
     met: list[Path | None] = []
-    for source, target in pairs:
-        other, other_target = first.setdefault(folded(target), (source, target))
+    for pair in pairs:
+        source, target = pair
+        other, other_target = first.setdefault(folded(target), pair)
         if other is source:
             met.append(None)
         elif os.path.normpath(other_target) == os.path.normpath(target):

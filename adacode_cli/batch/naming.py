@@ -79,7 +79,7 @@ class Naming:
         own_format = format_of(relative)
         target_format = self.format or own_format or FALLBACK_FORMAT
         extension = relative.suffix if target_format == own_format else FORMATS[target_format]
-        return root / relative.with_name(f"{relative.stem}{self.suffix}{extension}")
+        return root.joinpath(*relative.parts[:-1], f"{relative.stem}{self.suffix}{extension}")
 
     def is_own_output(self, found: Found, root: Path) -> bool:
         """True if `found` is an output of an earlier run into the input's own tree, to judge by its suffix."""

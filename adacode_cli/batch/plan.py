@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
-from adacode_cli.batch.collisions import met_by, refuse_overwritten_inputs
+from adacode_cli.batch.collisions import may_meet, met_by, refuse_overwritten_inputs
 from adacode_cli.batch.discover import Found, PassedOver, Selection, discover
 from adacode_cli.batch.naming import Naming
 from adacode_cli.errors import InputError, OutputError
@@ -30,14 +30,21 @@ class OnExisting(StrEnum):
 class Job:
     """One image to restore: read `source`, write `target`, which lies in the output tree `root`.
 
-    `place` is the source's path below the input `given`, with forward slashes, or its name.
+    `given` is the input that it was found by; `listed_as` its place among the outputs where a list said so.
     """
 
     source: Path
     target: Path
     root: Path
-    place: str = ""
     given: Path | None = None
+    listed_as: str = ""
+
+    @property
+    def place(self) -> str:
+        """The source's path below its input, with forward slashes, or its name."""
+        if self.listed_as or self.given is None or self.given == self.source:
+            return self.listed_as or self.source.name
+        return self.source.relative_to(self.given).as_posix()
 
 
 @dataclass(frozen=True)
@@ -85,25 +92,25 @@ def make_plan(
     roots = {given: naming.root_of(given) for given in inputs}
     avoided = _outside_inputs(roots) if has_tree else ()
     selection = replace(selection, avoid=(*selection.avoid, *avoided))
-    jobs, passed_over = _jobs(discover(inputs, selection), naming, roots)
+    jobs, passed_over = _jobs(discover(inputs, selection), naming, roots, is_only=len(inputs) == 1)
     if not jobs:
         raise _nothing_to_do(inputs, passed_over)
     jobs, clashing = _without_clashes(jobs)
-    pairs = [(job.source, job.target) for job in jobs]
+    every = jobs
     passed_over += clashing
     if shard:
         jobs = [job for job in jobs if in_shard(job.place, shard)]
         passed_over = [entry for entry in passed_over if in_shard(str(entry.path), shard)]
     existing = _existing(jobs)
-    refuse_overwritten_inputs(pairs, existing)
+    refuse_overwritten_inputs(((job.source, job.target) for job in every), existing)
     if existing and on_existing is OnExisting.REFUSE:
         foreign = {job.target for job in jobs if job.target in existing and not (has_tree and may_go_on(job))}
         if foreign:
             raise _exist_already(foreign, len(jobs))
     skipped = existing if on_existing is OnExisting.SKIP else set()
     return Plan(
-        jobs=tuple(job for job in jobs if job.target not in skipped),
-        to_skip=tuple(job for job in jobs if job.target in skipped),
+        jobs=tuple(job for job in jobs if job.target not in skipped) if skipped else tuple(jobs),
+        to_skip=tuple(job for job in jobs if job.target in skipped) if skipped else (),
         passed_over=tuple(passed_over),
         has_tree=has_tree,
     )
@@ -118,9 +125,9 @@ def in_shard(place: str, shard: tuple[int, int]) -> bool:
 
 def _without_clashes(jobs: list[Job]) -> tuple[list[Job], list[PassedOver]]:
     """The jobs but for those whose outputs would meet others' where names ignore case, and these as failures."""
-    met = met_by((job.source, job.target) for job in jobs)
-    if not any(met):
+    if not may_meet(job.target for job in jobs):  # as in nearly every tree
         return jobs, []
+    met = met_by((job.source, job.target) for job in jobs)
     reason = "its output would have the name of {}'s where letter case and Unicode composition are ignored"
     clashing = [
         PassedOver(job.source, reason.format(other), failed=True) for job, other in zip(jobs, met, strict=True) if other
@@ -135,7 +142,7 @@ def _outside_inputs(roots: dict[Path, Path]) -> tuple[Path, ...]:
 
 
 def _jobs(
-    stream: Iterable[Found | PassedOver], naming: Naming, roots: dict[Path, Path]
+    stream: Iterable[Found | PassedOver], naming: Naming, roots: dict[Path, Path], *, is_only: bool
 ) -> tuple[list[Job], list[PassedOver]]:
     jobs: list[Job] = []
     passed_over: list[PassedOver] = []
@@ -149,9 +156,12 @@ def _jobs(
             passed_over.append(PassedOver(entry.path, "an output of an earlier run, by its suffix", failed=False))
             continue
         target = naming.target_of(entry, root)
-        if (entry.path, target) not in seen:  # the same input named twice is one job
-            seen.add((entry.path, target))
-            jobs.append(Job(entry.path, target, root, entry.relative.as_posix(), entry.given))
+        # The same input named twice is one job; one input holds no file twice, and a large tree needs no such list.
+        if is_only or (entry.path, target) not in seen:
+            if not is_only:
+                seen.add((entry.path, target))
+            listed_as = "" if entry.in_tree else entry.relative.as_posix()
+            jobs.append(Job(entry.path, target, root, entry.given, listed_as))
     return jobs, passed_over
 
 

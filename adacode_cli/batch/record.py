@@ -58,7 +58,7 @@ def line_of(job: Job, outcome: Outcome, settings: Settings) -> bytes:
         "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "tool": __version__,
         "input": str((job.given or job.source.parent).absolute()),
-        "source": job.place or job.source.name,
+        "source": job.place,
         "source_bytes": source.num_bytes if source else None,
         "source_sha256": source.sha256 if source else None,
         "mask_sha256": made.mask if made else None,

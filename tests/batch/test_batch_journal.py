@@ -17,7 +17,7 @@ from adacode_cli.errors import JournalError
 
 
 def line(root, name="a.png", result=Result.DONE, settings=None) -> bytes:
-    job = Job(root / "in" / name, root / name, root, name, root / "in")
+    job = Job(root / "in" / name, root / name, root, root / "in")
     made = Made(content_of(b"source of " + os.fsencode(name)), None, content_of(b"output"))
     return line_of(job, Outcome(result, job.source, job.target, made=made), settings or Settings("o", "w"))
 
