@@ -21,6 +21,7 @@ from adacode_cli.batch.stages import Stages, Work
 from adacode_cli.codes.file import SUFFIX, from_bytes, to_bytes
 from adacode_cli.codes.picture import Codes
 from adacode_cli.errors import OutputError, UsageError
+from adacode_cli.imaging.exif_editing import resolution_of, with_resolution
 from adacode_cli.imaging.image import Decoded
 
 
@@ -81,9 +82,11 @@ class SavingStages(Stages):
         assert work.image is not None, "read comes before infer"
         with work.watch.running():
             image = work.image
-            codes = self.coder.encode(image.pixels)
-            work.codes = replace(codes, alpha=image.alpha, icc=image.icc, exif=image.exif)
-            work.image, work.restored = _decoded(self.coder, work.codes, image.format, image.notes)
+            codes, block = self.coder.encode(image.pixels), with_resolution(image.exif, image.resolution)
+            codes = replace(codes, alpha=image.alpha, icc=image.icc, exif=block, xmp=image.xmp, iptc=image.iptc)
+            work.codes = codes
+            decoded, work.restored = _decoded(self.coder, work.codes, image.format, image.notes)
+            work.image = replace(decoded, lost=image.lost)
         return work
 
     def besides(self, work: Work) -> Iterator[tuple[Path, bytes]]:
@@ -116,4 +119,7 @@ def _decoded(coder: Coder, codes: Codes, format_name: str, notes: tuple[str, ...
     restored = coder.decode(replace(codes, alpha=None))
     pixels = np.ascontiguousarray(restored.image)
     said = (*notes, *restored.notes)
-    return Decoded(pixels, codes.alpha, format_name, codes.icc, codes.exif, said), restored
+    found = resolution_of(codes.exif) if codes.exif is not None else None
+    return Decoded(
+        pixels, codes.alpha, format_name, codes.icc, codes.exif, said, codes.xmp, codes.iptc, found
+    ), restored

@@ -1,13 +1,13 @@
 """A decoded file goes in, a decoded file comes out: what the network does not see (alpha, ICC, EXIF) goes around it.
 
 The network sees grey or RGB pixels only. Alpha is enlarged beside it, because a network trained on photographs would
-invent texture in a coverage map; profile and metadata are handed through untouched.
+invent texture in a coverage map; metadata are handed through, those that speak of size and resolution made to fit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import cv2
@@ -75,7 +75,7 @@ class Restoring:
             alpha = np.where(mask, alpha.dtype.type(_opaque(alpha)), alpha)
         pixels = np.ascontiguousarray(restored.image)
         notes = (*image.notes, *restored.notes)
-        return replace(image, pixels=pixels, alpha=alpha, notes=notes), restored
+        return image.restored(pixels, alpha, notes), restored
 
     def _restored(self, pixels: NDArray[Any], mask: NDArray[np.bool_] | None) -> Restored:
         if self.task == "sr":

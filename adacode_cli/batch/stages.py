@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from adacode_cli import atomic
 from adacode_cli.batch import weights_map
+from adacode_cli.batch.keeping import Keeping, TimesNs
 from adacode_cli.batch.masks import MaskSource
 from adacode_cli.batch.outcome import Outcome, Result
 from adacode_cli.batch.plan import Job
@@ -25,7 +26,7 @@ from adacode_cli.batch.restoring import Restore, Restored
 from adacode_cli.codes.picture import Codes
 from adacode_cli.errors import OutputError
 from adacode_cli.imaging.decode import decode, file_bytes
-from adacode_cli.imaging.encode import encode, format_of, losses
+from adacode_cli.imaging.encode import encode, format_of
 from adacode_cli.imaging.image import Decoded
 
 
@@ -54,6 +55,7 @@ class Work:
     mask: NDArray[np.bool_] | None = None
     restored: Restored | None = None
     codes: Codes | None = None
+    times_ns: TimesNs | None = None
 
 
 @dataclass(frozen=True)
@@ -64,16 +66,18 @@ class Stages:
     mask_for: MaskSource | None = None
     quality: int | None = None
     maps_dir: Path | None = None
+    keeping: Keeping = field(default_factory=Keeping)
 
     def read(self, work: Work) -> Work:
         """Decodes the source and reads its mask. Raises InputError."""
         with work.watch.running():
+            work.times_ns = self.keeping.times_of(work.job.source)
             self.take_in(work, file_bytes(work.job.source))
         return work
 
     def take_in(self, work: Work, data: bytes) -> None:
         """What `read` does with the bytes of the source, wherever they come from. Raises InputError."""
-        work.image = decode(data, name=str(work.job.source))
+        work.image = decode(data, name=str(work.job.source), max_pixels=self.keeping.max_pixels)
         if self.mask_for:
             work.mask = self.mask_for(work.job.source, work.image)
 
@@ -98,18 +102,11 @@ class Stages:
         with work.watch.running():
             format_name = format_of(job.target)
             assert format_name is not None, "targets are named with a known suffix"
-            data, notes = encoded(work.image, format_name, self.quality)
+            data, notes = self.keeping.encoded(work.image, format_name, self.quality)
             for path, content in self.besides(work):
                 write_new(path, content)
-            write_new(job.target, data)  # last: under its final name it means that the whole job is done
+            write_new(job.target, data, work.times_ns)  # last: under its final name it means that the whole job is done
         return Outcome(Result.DONE, job.source, job.target, work.watch.seconds, len(data), notes)
-
-
-def encoded(image: Decoded, format_name: str, quality: int | None) -> tuple[bytes, tuple[str, ...]]:
-    """The file's bytes, and everything a person should know about them. Raises OutputError."""
-    lost = losses(image, format_name)
-    lost_note = (f"not kept in {format_name}: {', '.join(lost)}",) if lost else ()
-    return encode(image, format=format_name, quality=quality), (*image.notes, *lost_note)
 
 
 def map_path(maps_dir: Path, job: Job) -> Path:
@@ -125,7 +122,7 @@ def map_png(image: Decoded, restored: Restored) -> bytes:
     return encode(drawn, format="png")
 
 
-def write_new(target: Path, data: bytes) -> None:
+def write_new(target: Path, data: bytes, times_ns: TimesNs | None = None) -> None:
     """Writes a file whole or not at all, making its directories. Raises OutputError."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -133,4 +130,4 @@ def write_new(target: Path, data: bytes) -> None:
         hint = "Choose a writable directory with -o and run the same command again."
         message = f"the directory cannot be made: {atomic.reason(error)}"
         raise OutputError(message, path=target.parent, hint=hint) from error
-    atomic.write_bytes(target, data)
+    atomic.write_bytes(target, data, times_ns=times_ns)

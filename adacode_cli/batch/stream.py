@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from adacode_cli.batch.plan import Job
-from adacode_cli.batch.stages import Stages, Work, encoded, write_new
+from adacode_cli.batch.stages import Stages, Work, write_new
 from adacode_cli.errors import InputError
 
 STDIN = "<stdin>"
@@ -27,4 +27,4 @@ def restore_bytes(data: bytes, stages: Stages, format_name: str) -> tuple[bytes,
     assert work.image is not None, "infer leaves an image"
     for path, content in stages.besides(work):
         write_new(path, content)
-    return encoded(work.image, format_name, stages.quality)
+    return stages.keeping.encoded(work.image, format_name, stages.quality)

@@ -126,9 +126,11 @@ def _show_plan(plan: Plan, console: Console) -> None:
 
 def _stages(options: RestoreOptions, request: Request) -> Stages:
     from adacode_cli.batch.coding import CodesPlace, FromCodesStages, SavingStages
+    from adacode_cli.batch.keeping import Keeping
     from adacode_cli.batch.restoring import Restoring
     from adacode_cli.batch.stages import Stages
     from adacode_cli.engine.restorer import Restorer
+    from adacode_cli.imaging.provenance import HistoryEntry
 
     mask_for = request.mask_source() if request.mask_source else None
     restorer = Restorer.from_pretrained(
@@ -139,14 +141,21 @@ def _stages(options: RestoreOptions, request: Request) -> Stages:
         tiling=options.tiling,
         hub_repo=options.hub_repo,
     )
-    restorer.prepare(request.task, request.scale)
+    digest = restorer.prepare(request.task, request.scale)
     restoring = Restoring(
         restorer, request.task, request.scale, request.grow_px, request.feather_px, request.opaque_hole
     )
-    common = (restoring, mask_for, options.quality, options.save_weights_map)
+    history = None if options.no_provenance else HistoryEntry(request.label, _shown(options.weights), digest)
+    keeping = Keeping(history, options.strict, options.preserve_times, options.max_pixels)
+    common = (restoring, mask_for, options.quality, options.save_weights_map, keeping)
     if request.save_codes:
         return SavingStages(*common, coder=restorer, codes_path=CodesPlace(request.save_codes).path)
     return FromCodesStages(*common, coder=restorer) if request.from_codes else Stages(*common)
+
+
+def _shown(weights: str) -> str:
+    """Weights by name; of a file not its folders, which are nobody's business who gets the picture."""
+    return weights if weights.startswith("hub:") else Path(weights).name
 
 
 def _pipe(options: RestoreOptions, request: Request) -> int:

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from adacode_cli.cli.keeping_options import KeepingOptions
 from adacode_cli.errors import UsageError
 
 # As in imaging.encode and engine.grid, which load OpenCV and torch and so are not imported here; a test compares.
@@ -57,7 +58,7 @@ Inputs = Annotated[
 
 
 @dataclass(frozen=True)
-class RestoreOptions:
+class RestoreOptions(KeepingOptions):
     """What a person chose for a run, as Typer hands it over."""
 
     output: Annotated[

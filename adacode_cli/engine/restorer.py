@@ -26,6 +26,7 @@ from adacode_cli.codes.picture import Codes
 from adacode_cli.engine.arrays import Pixels, check_picture, to_picture, to_tensor
 from adacode_cli.engine.codes import Coder
 from adacode_cli.engine.device import choose_device, choose_precision
+from adacode_cli.engine.identity import network_digest
 from adacode_cli.engine.memory import is_out_of_memory
 from adacode_cli.engine.options import RunOptions
 from adacode_cli.engine.runner import Runner, RunResult
@@ -52,9 +53,8 @@ class Restored:
 class Restorer:
     """Restores pictures with one family of weights, or with one file.
 
-    Networks are loaded when their task is first asked for and then kept. Pictures are H×W (grey), H×W×3 (RGB) or
-    H×W×4 (RGBA) arrays of uint8, uint16 or float32 in [0, 1]; results have the same layout and dtype. One object
-    serves one thread at a time.
+    Networks are loaded when their task is first asked for, then kept. Pictures: H×W (grey), H×W×3 (RGB) or H×W×4 (RGBA)
+    of uint8, uint16 or float32 in [0, 1]; results have their layout and dtype. One object serves one thread at a time.
     """
 
     def __init__(self, source: WeightsSource, device: torch.device, options: RunOptions) -> None:
@@ -123,9 +123,9 @@ class Restorer:
         names = self._runner("reconstruct", 1).config.names()
         return Restored(image, codes.touched_mixing, names, (*codes.notes, *decoded.notes))
 
-    def prepare(self, task: Task, scale: float = 4) -> None:
-        """Loads what `restore` will need, so that a long run fails before its first picture. Raises WeightsError."""
-        self._runner(task, _network_scale(scale) if task == "sr" else 1)
+    def prepare(self, task: Task, scale: float = 4) -> str:
+        """Loads what `restore` will need, before a long run; its digest (`network_digest`). Raises WeightsError."""
+        return network_digest(self._runner(task, _network_scale(scale) if task == "sr" else 1).network)
 
     def restore(
         self,

@@ -10,10 +10,11 @@ from pathlib import Path
 from adacode_cli import atomic
 from adacode_cli.errors import InputError
 from adacode_cli.imaging import pillow_reader, tiff_reader
-from adacode_cli.imaging.exif import DamagedExif, upright
 from adacode_cli.imaging.image import SUFFIXES, Decoded
+from adacode_cli.imaging.metadata import upright
 from adacode_cli.imaging.orientation import turned
-from adacode_cli.imaging.parsing import TITLES
+from adacode_cli.imaging.parsing import MAX_PIXELS, TITLES
+from adacode_cli.imaging.raster import Raster
 
 EXTENSIONS: frozenset[str] = frozenset(SUFFIXES)
 """Lower-case suffixes, with their dot, of the files that discovery takes for pictures."""
@@ -44,9 +45,9 @@ _CODES = b"\x89ADC\r\n\x1a\n"
 _READABLE = "JPEG, PNG, WebP, TIFF and BMP are read."
 
 
-def read_image(path: Path) -> Decoded:
+def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> Decoded:
     """The picture in the file `path`, as `decode` gives it. Raises InputError, also where the file cannot be read."""
-    return decode(file_bytes(path), name=str(path))
+    return decode(file_bytes(path), name=str(path), max_pixels=max_pixels)
 
 
 def file_bytes(path: Path) -> bytes:
@@ -63,23 +64,34 @@ def file_bytes(path: Path) -> bytes:
         ) from error
 
 
-def decode(data: bytes, *, name: str) -> Decoded:
+def decode(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> Decoded:
     """The first picture in `data`, upright; `name` says in errors whose bytes they are.
 
-    Raises InputError for bytes that are empty, of no readable kind, damaged, truncated, or claim over a gigapixel.
+    Raises InputError for bytes that are empty, of no readable kind, damaged, truncated, or claim over `max_pixels`,
+    which is found out before anything is decoded.
     """
     format = _sniffed(data, name=name)
-    raster = tiff_reader.read(data, name=name) if format == "tiff" else pillow_reader.read(data, format, name=name)
-    block, orientation, notes = raster.exif, 1, raster.notes
-    if block is not None:
-        try:
-            block, orientation = upright(block)
-        except DamagedExif:
-            block, notes = None, (*notes, "its EXIF is damaged and was dropped")
-    if raster.orientation is not None:
-        orientation = raster.orientation
-    alpha = turned(raster.alpha, orientation) if raster.alpha is not None else None
-    return Decoded(turned(raster.pixels, orientation), alpha, format, raster.icc, block, notes)
+    if format == "tiff":
+        return _upright(tiff_reader.read(data, max_pixels, name=name), format)
+    return _upright(pillow_reader.read(data, format, max_pixels, name=name), format)
+
+
+def _upright(raster: Raster, format: str) -> Decoded:
+    found = upright(raster.metadata, raster.orientation)
+    alpha = turned(raster.alpha, found.orientation) if raster.alpha is not None else None
+    said = found.metadata
+    return Decoded(
+        turned(raster.pixels, found.orientation),
+        alpha,
+        format,
+        said.icc,
+        said.exif,
+        (*raster.notes, *found.notes),
+        said.xmp,
+        said.iptc,
+        said.resolution,
+        (*raster.lost, *found.lost),
+    )
 
 
 def _sniffed(data: bytes, *, name: str) -> str:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from io import BytesIO
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from adacode_cli.errors import OutputError, UsageError
-from adacode_cli.imaging import png16, tiff_writer
+from adacode_cli.imaging import pillow_writer, png16, png_chunks, tiff_writer
+from adacode_cli.imaging.exif_editing import resolution_of, with_resolution
 from adacode_cli.imaging.image import SUFFIXES, Decoded, Samples
+from adacode_cli.imaging.metadata import Metadata
 from adacode_cli.imaging.parsing import TITLES
 from adacode_cli.imaging.samples import on_white, to_depth
 
@@ -19,9 +20,17 @@ FORMATS: dict[str, str] = {"jpeg": ".jpg", "png": ".png", "webp": ".webp", "tiff
 """Format name → the suffix that its files get."""
 
 DEFAULT_QUALITY = 95
-_FULL_COLOR_QUALITY = 90  # From here on a person asks for detail, and JPEG keeps colour at full resolution.
 _KEEPS_ALPHA = frozenset({"png", "webp", "tiff"})
-_KEEPS_METADATA = frozenset({"jpeg", "png", "webp", "tiff"})
+_TITLES_OF_METADATA = {"icc": "ICC profile", "exif": "EXIF", "xmp": "XMP", "iptc": "IPTC", "resolution": "resolution"}
+_EVERYTHING = frozenset(_TITLES_OF_METADATA)
+_KEEPS_METADATA = {
+    "jpeg": _EVERYTHING,
+    "png": _EVERYTHING,
+    "webp": _EVERYTHING - {"iptc"},
+    "tiff": _EVERYTHING,
+    "bmp": frozenset({"resolution"}),
+}
+_RESOLUTION_IN_EXIF = frozenset({"webp"})  # They have no place of their own for it.
 _DEPTHS: dict[str, tuple[type[np.generic], ...]] = {
     "png": (np.uint16, np.uint8),
     "tiff": (np.float32, np.uint16, np.uint8),
@@ -29,7 +38,6 @@ _DEPTHS: dict[str, tuple[type[np.generic], ...]] = {
 _DEPTH_NAMES = {np.dtype(np.uint8): "8-bit", np.dtype(np.uint16): "16-bit", np.dtype(np.float32): "32-bit float"}
 _MAX_SIDE = {"jpeg": 65500, "webp": 16383, "png": 2**31 - 1, "tiff": 2**31 - 1, "bmp": 2**31 - 1}
 _MAX_BMP_BYTES = 2**32 - 4096
-_MAX_JPEG_EXIF = 65533 - 6  # One marker segment, its length field and the "Exif\0\0" prefix.
 
 
 def format_of(path: Path) -> str | None:
@@ -38,19 +46,21 @@ def format_of(path: Path) -> str | None:
 
 
 def losses(image: Decoded, format: str) -> tuple[str, ...]:
-    """What of `image` would not survive in `format`, each in a few words. Raises OutputError for an unknown format."""
+    """What of the file that `image` was would not survive in `format`, each in a few words.
+
+    Raises OutputError for an unknown format.
+    """
     _check_format(format)
-    found = []
+    found = list(image.lost)
     if image.alpha is not None and format not in _KEEPS_ALPHA and not _opaque(image.alpha):
         found.append("alpha (composited on white)")
     depth = _depth_in(format, image.pixels.dtype)
     if depth != image.pixels.dtype:
         found.append(f"{_DEPTH_NAMES[image.pixels.dtype]} depth (saved as {_DEPTH_NAMES[depth]})")
-    kept = _metadata_in(format, image)
-    if image.icc is not None and kept["icc"] is None:
-        found.append("ICC profile")
-    if image.exif is not None and kept["exif"] is None:
-        found.append("EXIF")
+    said, kept = image.metadata, _metadata_in(format, image)
+    for name, title in _TITLES_OF_METADATA.items():
+        if getattr(said, name) is not None and getattr(kept, name) is None:
+            found.append(title)
     return tuple(found)
 
 
@@ -67,10 +77,11 @@ def encode(image: Decoded, *, format: str, quality: int | None = None) -> bytes:
     samples = _fitted(image, format)
     kept = _metadata_in(format, image)
     if format == "tiff":
-        return tiff_writer.write(samples, icc=kept["icc"], block=kept["exif"])
-    if samples.dtype == np.uint16:
-        return png16.write(samples, icc=kept["icc"], exif=kept["exif"])
-    return _by_pillow(samples, format, DEFAULT_QUALITY if quality is None else quality, kept)
+        return tiff_writer.write(samples, kept)
+    if format == "png":
+        bare = png16.write(samples) if samples.dtype == np.uint16 else pillow_writer.write_png(samples)
+        return png_chunks.inserted(bare, kept)
+    return pillow_writer.write(samples, format, DEFAULT_QUALITY if quality is None else quality, kept)
 
 
 def _check_format(format: str) -> None:
@@ -95,18 +106,17 @@ def _opaque(alpha: Samples) -> bool:
     return bool(alpha.min() == (1.0 if alpha.dtype == np.float32 else np.iinfo(alpha.dtype).max))
 
 
-def _metadata_in(format: str, image: Decoded) -> dict[str, bytes | None]:
-    """The ICC profile and EXIF block that `format` can hold, None for one it cannot."""
-    icc, exif = image.icc, image.exif
-    if format not in _KEEPS_METADATA:
-        return {"icc": None, "exif": None}
-    if format == "webp" and icc is not None and icc[16:20] == b"GRAY":
-        icc = None  # WebP has no grey; a grey profile on RGB samples makes viewers refuse or distort them.
-    if exif is not None and (
-        (format == "jpeg" and len(exif) > _MAX_JPEG_EXIF) or (format == "tiff" and tiff_writer.readable(exif) is None)
-    ):
-        exif = None
-    return {"icc": icc, "exif": exif}
+def _metadata_in(format: str, image: Decoded) -> Metadata:
+    """What of the metadata `format` can hold, None for what it cannot."""
+    said = image.metadata
+    kept = replace(said, **dict.fromkeys(_TITLES_OF_METADATA.keys() - _KEEPS_METADATA[format]))
+    if format == "webp" and kept.icc is not None and kept.icc[16:20] == b"GRAY":
+        kept = replace(kept, icc=None)  # WebP has no grey; a grey profile on RGB samples makes viewers refuse them.
+    if format in _RESOLUTION_IN_EXIF and (kept.exif is None or resolution_of(kept.exif) is None):
+        kept = replace(kept, exif=with_resolution(kept.exif, kept.resolution))
+    if kept.exif is not None and format == "tiff" and tiff_writer.readable(kept.exif) is None:
+        kept = replace(kept, exif=None)
+    return pillow_writer.within_jpeg(kept) if format == "jpeg" else kept
 
 
 def _fitted(image: Decoded, format: str) -> Samples:
@@ -119,25 +129,3 @@ def _fitted(image: Decoded, format: str) -> Samples:
     if alpha is not None:
         planes.append(to_depth(alpha, depth))
     return np.dstack(planes)
-
-
-def _by_pillow(samples: Samples, format: str, quality: int, kept: dict[str, bytes | None]) -> bytes:
-    picture = Image.fromarray(samples if samples.shape[2] > 1 else samples[..., 0])
-    options: dict[str, Any] = {}
-    if kept["icc"] is not None:
-        options["icc_profile"] = kept["icc"]
-    if kept["exif"] is not None:
-        options["exif"] = b"Exif\0\0" + kept["exif"]
-    if format == "jpeg":
-        # Not optimize=True: Pillow then needs the whole file in one buffer, and its guess is too small for noise.
-        options |= {"quality": quality, "subsampling": 0 if quality >= _FULL_COLOR_QUALITY else 2}
-    elif format == "webp":
-        # exact: colours under full transparency stay, as in the other formats that have alpha.
-        options |= {"quality": quality, "method": 4, "exact": True}
-        picture = picture.convert("RGBA" if picture.mode in ("LA", "RGBA") else "RGB")
-    buffer = BytesIO()
-    try:
-        picture.save(buffer, TITLES[format].upper(), **options)
-    except (OSError, ValueError) as error:
-        raise OutputError(f"cannot be written as {TITLES[format]}: {error}", hint="Choose another format.") from error
-    return buffer.getvalue()

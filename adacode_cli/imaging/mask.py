@@ -15,6 +15,7 @@ import numpy.typing as npt
 from adacode_cli.errors import InputError, UsageError
 from adacode_cli.imaging.decode import read_image
 from adacode_cli.imaging.image import Decoded, Samples
+from adacode_cli.imaging.parsing import MAX_PIXELS
 from adacode_cli.imaging.samples import to_depth, top_of
 
 Mask = npt.NDArray[np.bool_]
@@ -28,7 +29,8 @@ def read_mask(path: Path, *, size: tuple[int, int]) -> Mask:
 
     Any readable picture is a mask; its alpha is not looked at. Raises InputError, also where the sizes differ.
     """
-    image = read_image(path)
+    # A mask of another size is refused in any case, and one as large as a picture that was read is no bomb.
+    image = read_image(path, max_pixels=max(MAX_PIXELS, size[0] * size[1]))
     if image.size != size:
         raise InputError(
             f"the mask has {image.size[1]}×{image.size[0]} pixels, the picture {size[1]}×{size[0]}",

@@ -7,6 +7,7 @@ OpenCV the deep files whose compression tifffile lacks a codec for (LZW, floatin
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
@@ -17,44 +18,43 @@ from PIL.TiffImagePlugin import TiffImageFile
 from tifffile import TiffFile, TiffFrame, TiffPage
 
 from adacode_cli.errors import InputError
-from adacode_cli.imaging import exif, pillow_reader
+from adacode_cli.imaging import exif, exif_editing, iptc, pillow_reader
 from adacode_cli.imaging.image import Samples
+from adacode_cli.imaging.metadata import Metadata
 from adacode_cli.imaging.parsing import check_size, parsing
-from adacode_cli.imaging.raster import INKS_NOTE, Raster, frames_note
+from adacode_cli.imaging.raster import INKS_LOST, Raster, lost_beside_first
 from adacode_cli.imaging.samples import rgb_from_inks, unpremultiplied
 
 _COLORS = {0: 1, 1: 1, 2: 3, 5: 4}  # photometric interpretation → colour channels
 _WHITE_IS_ZERO, _INKS = 0, 5
 _PREMULTIPLIED, _PLAIN_ALPHA = 1, 2
 _RAW_PHOTOMETRIC = (32803, 34892)
-_DNG_VERSION, _ICC = 50706, 34675
+_DNG_VERSION = 50706
+_ICC, _XMP, _IPTC, _PHOTOSHOP = 34675, 700, 33723, 34377
+_MAX_TAG_BYTES = 1 << 26
 _OLD_JPEG = 6  # Its one stream lies behind a tag of its own.
 _MAX_CHANNELS = 16
 _HINT = "Open it in an image editor and save it as 8-bit, 16-bit or 32-bit float TIFF."
 
 
-def read(data: bytes, *, name: str) -> Raster:
+def read(data: bytes, max_pixels: int, *, name: str) -> Raster:
     """The first page of a TIFF or BigTIFF. Raises InputError, also for camera raw files, which are TIFFs inside."""
     with parsing("tiff", name=name), TiffFile(BytesIO(data)) as file:
         page = file.pages[0]
         if isinstance(page, TiffFrame):
             raise TypeError("no first page")
         _refuse_raw(page, data, name=name)
-        check_size(page.imagewidth, page.imagelength, name=name)
+        check_size(page.imagewidth, page.imagelength, max_pixels, name=name)
         # Where the list of strips is too short, all three libraries leave the rest of the picture black.
         if page.compression != _OLD_JPEG and len(page.dataoffsets) < np.prod(page.chunked):
             raise ValueError("strips or tiles are missing")
-        notes = frames_note(len(file.pages), "page")
         orientation, upright = _orientation(page, data)
-        icc = page.tags[_ICC].value if _ICC in page.tags else None
-        block = _exif_block(data)
+        said = _metadata(page, data)
         bits = page.bitspersample
-        if isinstance(bits, int) and bits <= 8:
-            pixels, alpha, icc, more = _shallow(upright, icc)
-        else:
-            pixels, alpha, more = _deep(page, upright, name=name)
-            icc = None if page.photometric == _INKS else icc
-    return Raster(pixels, alpha, icc, block, orientation, notes + more)
+        shallow = isinstance(bits, int) and bits <= 8
+        raster = _shallow(upright, said) if shallow else _deep(page, upright, said, name=name)
+        lost = lost_beside_first(len(file.pages), "page")
+    return replace(raster, orientation=orientation, lost=lost + raster.lost)
 
 
 def _refuse_raw(page: TiffPage, data: bytes, *, name: str) -> None:
@@ -83,30 +83,51 @@ def _exif_block(data: bytes) -> bytes | None:
         return None  # The pixels are readable, and the tags beside them are not worth refusing those.
 
 
-def _shallow(data: bytes, icc: bytes | None) -> tuple[Samples, Samples | None, bytes | None, tuple[str, ...]]:
+def _metadata(page: TiffPage, data: bytes) -> Metadata:
+    block = _exif_block(data)
+    found = exif_editing.resolution_of(block) if block is not None else None
+    icc, packet = (_bytes(page, code) for code in (_ICC, _XMP))
+    records, resources = (_bytes(page, code) for code in (_IPTC, _PHOTOSHOP))
+    if records is None and resources is not None:
+        records = iptc.unwrapped(resources)
+    return Metadata(icc, block, packet, iptc.without_padding(records) if records is not None else None, found)
+
+
+def _bytes(page: TiffPage, code: int) -> bytes | None:
+    """A tag's bytes as stored, whatever type its writer gave them."""
+    tag = page.tags.get(code)
+    if tag is None or tag.valuebytecount > _MAX_TAG_BYTES:
+        return None
+    handle = page.parent.filehandle
+    handle.seek(tag.valueoffset)
+    found: bytes = handle.read(tag.valuebytecount)
+    return found or None
+
+
+def _shallow(data: bytes, said: Metadata) -> Raster:
     with TiffImageFile(BytesIO(data)) as picture:
         # Given an image to fill, Pillow does not ask its process-wide pixel limit.
         picture.im = Image.new(picture.mode, picture.size, None).im
         picture.load()
-        return pillow_reader.arrays(picture, icc)
+        return pillow_reader.from_pillow(picture, said)
 
 
-def _deep(page: TiffPage, data: bytes, *, name: str) -> tuple[Samples, Samples | None, tuple[str, ...]]:
+def _deep(page: TiffPage, data: bytes, said: Metadata, *, name: str) -> Raster:
     colors = _COLORS.get(int(page.photometric))
     if colors is None or not colors <= page.samplesperpixel <= _MAX_CHANNELS or page.imagedepth != 1:
         kind = getattr(page.photometric, "name", page.photometric)
         raise InputError(f"holds {page.bitspersample}-bit {kind} data, which is not read", path=name, hint=_HINT)
-    stored, notes = _in_our_depth(_samples(page, data), name=name)
+    stored, lost = _in_our_depth(_samples(page, data), name=name)
     pixels = stored[..., :colors]
     if page.photometric == _WHITE_IS_ZERO:
         pixels = (np.iinfo(pixels.dtype).max if pixels.dtype == np.uint16 else 1) - pixels
     if page.photometric == _INKS:
-        pixels, notes = rgb_from_inks(pixels), (*notes, INKS_NOTE)
+        pixels, lost, said = rgb_from_inks(pixels), (*lost, INKS_LOST), replace(said, icc=None)
     pixels = np.ascontiguousarray(pixels[..., 0] if colors == 1 else pixels)
     alpha, kind, dropped = _alpha(page, stored, colors)
     if alpha is not None and kind == _PREMULTIPLIED:
         pixels = unpremultiplied(pixels, alpha)
-    return pixels, alpha, notes + dropped
+    return Raster(pixels, alpha, said, lost=lost + dropped)
 
 
 def _samples(page: TiffPage, data: bytes) -> Samples:
@@ -140,24 +161,24 @@ def _in_our_depth(samples: Samples, *, name: str) -> tuple[Samples, tuple[str, .
     if kind == np.uint16:
         return samples.astype(np.uint16, copy=False), ()
     if kind == np.uint32:
-        return (samples / np.float64(2**32 - 1)).astype(np.float32), ("32-bit integers read as 32-bit float",)
+        return (samples / np.float64(2**32 - 1)).astype(np.float32), ("32-bit integers (read as 32-bit float)",)
     if kind not in (np.float16, np.float32, np.float64):
         raise InputError(f"holds {kind} samples, which are not read", path=name, hint=_HINT)
-    notes: tuple[str, ...] = ("64-bit float read as 32-bit float",) if kind == np.float64 else ()
+    lost: tuple[str, ...] = ("64-bit float (read as 32-bit float)",) if kind == np.float64 else ()
     if not np.isfinite(samples).all():
-        samples, notes = np.nan_to_num(samples, nan=0.0), (*notes, "values that are no numbers were set to 0")
+        samples, lost = np.nan_to_num(samples, nan=0.0), (*lost, "values that are no numbers (set to 0)")
     if samples.min() < 0 or samples.max() > 1:
-        samples, notes = np.clip(samples, 0, 1), (*notes, "values outside 0 to 1 were clipped")
-    return samples.astype(np.float32), notes
+        samples, lost = np.clip(samples, 0, 1), (*lost, "values outside 0 to 1 (clipped)")
+    return samples.astype(np.float32), lost
 
 
 def _alpha(page: TiffPage, stored: Samples, colors: int) -> tuple[Samples | None, int, tuple[str, ...]]:
-    """(alpha, kind of extra sample, notes); four RGB samples without a word on the fourth mean RGBA."""
+    """(alpha, kind of extra sample, what is lost); four RGB samples without a word on the fourth mean RGBA."""
     count = stored.shape[2] - colors
     if count <= 0:
         return None, 0, ()
     kinds = [int(kind) for kind in page.extrasamples] or [_PLAIN_ALPHA]
     if kinds[0] not in (_PREMULTIPLIED, _PLAIN_ALPHA):
-        return None, 0, (f"{count} extra channel(s) of unstated meaning dropped",)
-    notes = (f"{count - 1} extra channel(s) beyond alpha dropped",) if count > 1 else ()
-    return np.ascontiguousarray(stored[..., colors]), kinds[0], notes
+        return None, 0, (f"{count} extra channel(s) of unstated meaning",)
+    lost = (f"{count - 1} extra channel(s) beyond alpha",) if count > 1 else ()
+    return np.ascontiguousarray(stored[..., colors]), kinds[0], lost

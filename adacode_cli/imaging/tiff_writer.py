@@ -12,21 +12,24 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from adacode_cli.imaging import exif
+from adacode_cli.imaging import exif, iptc
 from adacode_cli.imaging.image import Samples
+from adacode_cli.imaging.metadata import Metadata
+from adacode_cli.imaging.resolution import rational
 
 _POINTERS = {exif.EXIF_DIRECTORY: "ExifTag", exif.GPS_DIRECTORY: "GPSTag"}
-_LONG, _SHORT = 4, 3
+_BYTE, _SHORT, _LONG = 1, 3, 4
+_XMP, _IPTC = 700, 33723
 
 
-def write(samples: Samples, *, icc: bytes | None, block: bytes | None) -> bytes:
+def write(samples: Samples, said: Metadata) -> bytes:
     """A TIFF file of H×W×C samples (uint8, uint16, float32), C = 1 (grey), 2 (grey, alpha), 3 (RGB), 4 (RGB, alpha).
 
-    Tags of `block` that cannot be read are left out; `readable` says so beforehand.
+    Tags of the EXIF block that cannot be read are left out; `readable` says so beforehand.
     """
-    parts = readable(block) or exif.Sections((), (), ())
+    parts = readable(said.exif) or exif.Sections((), (), ())
     channels = samples.shape[2]
-    resolution, unit = _resolution(parts)
+    value = said.resolution
     buffer = BytesIO()
     tifffile.imwrite(
         buffer,
@@ -40,10 +43,10 @@ def write(samples: Samples, *, icc: bytes | None, block: bytes | None) -> bytes:
         predictor=samples.dtype != np.float32,
         metadata=None,
         software=False,
-        iccprofile=icc,
-        resolution=resolution,
-        resolutionunit=unit,
-        extratags=_extra_tags(parts),
+        iccprofile=said.icc,
+        resolution=(rational(value.across), rational(value.down)) if value is not None else None,
+        resolutionunit=value.unit if value is not None else None,
+        extratags=_extra_tags(parts, said),
         maxworkers=1,
     )
     directories = {exif.EXIF_DIRECTORY: parts.exif, exif.GPS_DIRECTORY: parts.gps}
@@ -58,28 +61,18 @@ def readable(block: bytes | None) -> exif.Sections | None:
         return None
 
 
-def _extra_tags(parts: exif.Sections) -> list[tuple[Any, int, int, Any, bool]]:
+def _extra_tags(parts: exif.Sections, said: Metadata) -> list[tuple[Any, int, int, Any, bool]]:
     tags: list[tuple[Any, int, int, Any, bool]] = [
         (entry.code, entry.dtype, 0, entry.data, True) for entry in parts.main if entry.code not in exif.RESOLUTION
     ]
+    tags += [(_XMP, _BYTE, 0, said.xmp, True)] if said.xmp is not None else []
+    tags += [(_IPTC, _LONG, 0, iptc.in_whole_words(said.iptc), True)] if said.iptc is not None else []
     if parts != exif.Sections((), (), ()):
         tags.append((exif.ORIENTATION, _SHORT, 1, 1, True))
     # tifffile accepts the two pointers by name only.
     tags += [(_POINTERS[exif.EXIF_DIRECTORY], _LONG, 1, 0, True)] if parts.exif else []
     tags += [(_POINTERS[exif.GPS_DIRECTORY], _LONG, 1, 0, True)] if parts.gps else []
     return tags
-
-
-def _resolution(parts: exif.Sections) -> tuple[tuple[tuple[int, int], tuple[int, int]] | None, int | None]:
-    found = {entry.code: entry for entry in parts.main}
-    across, down, unit = (found.get(code) for code in (282, 283, 296))
-    if across is None or down is None or len(across.data) != 8 or len(down.data) != 8:
-        return None, None
-    x, y = struct.unpack("<2I", across.data), struct.unpack("<2I", down.data)
-    if 0 in (*x, *y):
-        return None, None
-    number = unit.number("<") if unit is not None else 2
-    return ((x[0], x[1]), (y[0], y[1])), number if number in (1, 2, 3) else 2
 
 
 def _with_directories(data: bytes, directories: dict[int, tuple[exif.Entry, ...]]) -> bytes:

@@ -7,6 +7,7 @@ interrupted, `deaf` for ever, and `no-device` and `bug` fail.
 
 from __future__ import annotations
 
+import hashlib
 import sys
 import time
 from pathlib import Path
@@ -32,6 +33,7 @@ class Restorer:
             from adacode_cli.errors import WeightsError
 
             raise WeightsError(f"other-task is not for {task}", hint="`adacode weights list` shows what there is.")
+        return hashlib.sha256(self.name.encode()).hexdigest()
 
     def restore(self, task, image, **options):
         from nearest import NearestRestorer
