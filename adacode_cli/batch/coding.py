@@ -23,6 +23,7 @@ from adacode_cli.codes.picture import Codes
 from adacode_cli.errors import OutputError, UsageError
 from adacode_cli.imaging.exif_editing import resolution_of, with_resolution
 from adacode_cli.imaging.image import Decoded
+from adacode_cli.imaging.raster import lost_beside_first
 
 
 class Coder(Protocol):
@@ -86,7 +87,8 @@ class SavingStages(Stages):
             codes = replace(codes, alpha=image.alpha, icc=image.icc, exif=block, xmp=image.xmp, iptc=image.iptc)
             work.codes = codes
             decoded, work.restored = _decoded(self.coder, work.codes, image.format, image.notes)
-            work.image = replace(decoded, lost=image.lost)
+            # A file of codes holds one picture, and the output is to be what comes out of that file.
+            work.image = replace(decoded, lost=(*image.lost, *lost_beside_first(len(image.pages), "page")))
         return work
 
     def besides(self, work: Work) -> Iterator[tuple[Path, bytes]]:

@@ -13,18 +13,18 @@ from adacode_cli.imaging.mask import mask_from_alpha, mask_from_color, read_mask
 from adacode_cli.imaging.mask_pairs import MaskFolder
 
 MaskSource = Callable[[Path, Decoded], NDArray[np.bool_]]
-"""(path of the image, the image) → bool H×W, True inside the hole. Raises InputError."""
+"""(path of the image, one of its pages) → bool H×W, True inside the hole. Raises InputError."""
 
 
 def from_file(path: Path) -> MaskSource:
     """One mask file for every image; each image must have its size."""
-    return lambda _source, image: read_mask(path, size=_size(image))
+    return lambda _source, image: read_mask(path, size=_size(image), page=image.page)
 
 
 def from_folder(folder: Path) -> MaskSource:
     """A mask per image, paired by the name without its suffix. Raises InputError if there is no such folder."""
     pairs = MaskFolder(folder)
-    return lambda source, image: read_mask(pairs.for_image(source), size=_size(image))
+    return lambda source, image: read_mask(pairs.for_image(source), size=_size(image), page=image.page)
 
 
 def from_alpha() -> MaskSource:

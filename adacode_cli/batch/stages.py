@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +47,13 @@ class Stopwatch:
 
 @dataclass
 class Work:
-    """One job on its way through the stages, and the time spent on it."""
+    """One job on its way through the stages, and the time spent on it. `more_masks`: of pages beyond the first."""
 
     job: Job
     watch: Stopwatch = field(default_factory=Stopwatch)
     image: Decoded | None = None
     mask: NDArray[np.bool_] | None = None
+    more_masks: tuple[NDArray[np.bool_], ...] = ()
     restored: Restored | None = None
     codes: Codes | None = None
     times_ns: TimesNs | None = None
@@ -79,14 +80,23 @@ class Stages:
         """What `read` does with the bytes of the source, wherever they come from. Raises InputError."""
         work.image = decode(data, name=str(work.job.source), max_pixels=self.keeping.max_pixels)
         if self.mask_for:
-            work.mask = self.mask_for(work.job.source, work.image)
+            work.mask, *others = (self.mask_for(work.job.source, page) for page in work.image.pages)
+            work.more_masks = tuple(others)
 
     def infer(self, work: Work) -> Work:
         """Runs the network. Raises DeviceError, WeightsError."""
         assert work.image is not None, "read comes before infer"
         with work.watch.running():
-            work.image, work.restored = self.restore(work.image, work.mask)
+            work.image, work.restored = self._restored(work.image, work)
         return work
+
+    def _restored(self, image: Decoded, work: Work) -> tuple[Decoded, Restored]:
+        """Every page, and what the engine said of the first."""
+        first, said = self.restore(image, work.mask)
+        masks = work.more_masks or (None,) * len(image.more_pages)
+        more = [self.restore(page, mask)[0] for page, mask in zip(image.more_pages, masks, strict=True)]
+        notes = dict.fromkeys(note for page in (first, *more) for note in page.notes)
+        return replace(first, more_pages=tuple(more), notes=tuple(notes)), said
 
     def besides(self, work: Work) -> Iterator[tuple[Path, bytes]]:
         """The files that are written beside the output, each with its content."""

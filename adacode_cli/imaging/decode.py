@@ -5,6 +5,7 @@ What a file is, its first bytes say; its name may lie. Nothing here changes a se
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from adacode_cli import atomic
@@ -65,18 +66,20 @@ def file_bytes(path: Path) -> bytes:
 
 
 def decode(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> Decoded:
-    """The first picture in `data`, upright; `name` says in errors whose bytes they are.
+    """The picture in `data`, upright, with all pages of a TIFF; `name` says in errors whose bytes they are.
 
     Raises InputError for bytes that are empty, of no readable kind, damaged, truncated, or claim over `max_pixels`,
     which is found out before anything is decoded.
     """
     format = _sniffed(data, name=name)
     if format == "tiff":
-        return _upright(tiff_reader.read(data, max_pixels, name=name), format)
+        first, *others = tiff_reader.read(data, max_pixels, name=name)
+        more = tuple(_upright(raster, format, page) for page, raster in enumerate(others, 1))
+        return replace(_upright(first, format), more_pages=more)
     return _upright(pillow_reader.read(data, format, max_pixels, name=name), format)
 
 
-def _upright(raster: Raster, format: str) -> Decoded:
+def _upright(raster: Raster, format: str, page: int = 0) -> Decoded:
     found = upright(raster.metadata, raster.orientation)
     alpha = turned(raster.alpha, found.orientation) if raster.alpha is not None else None
     said = found.metadata
@@ -91,6 +94,7 @@ def _upright(raster: Raster, format: str) -> Decoded:
         said.iptc,
         said.resolution,
         (*raster.lost, *found.lost),
+        page,
     )
 
 

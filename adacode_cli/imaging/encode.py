@@ -14,12 +14,14 @@ from adacode_cli.imaging.exif_editing import resolution_of, with_resolution
 from adacode_cli.imaging.image import SUFFIXES, Decoded, Samples
 from adacode_cli.imaging.metadata import Metadata
 from adacode_cli.imaging.parsing import TITLES
+from adacode_cli.imaging.raster import lost_beside_first
 from adacode_cli.imaging.samples import on_white, to_depth
 
 FORMATS: dict[str, str] = {"jpeg": ".jpg", "png": ".png", "webp": ".webp", "tiff": ".tif", "bmp": ".bmp"}
 """Format name → the suffix that its files get."""
 
 DEFAULT_QUALITY = 95
+_KEEPS_PAGES = frozenset({"tiff"})
 _KEEPS_ALPHA = frozenset({"png", "webp", "tiff"})
 _TITLES_OF_METADATA = {"icc": "ICC profile", "exif": "EXIF", "xmp": "XMP", "iptc": "IPTC", "resolution": "resolution"}
 _EVERYTHING = frozenset(_TITLES_OF_METADATA)
@@ -51,6 +53,12 @@ def losses(image: Decoded, format: str) -> tuple[str, ...]:
     Raises OutputError for an unknown format.
     """
     _check_format(format)
+    if format in _KEEPS_PAGES:
+        return tuple(dict.fromkeys(what for page in image.pages for what in _losses_of_page(page, format)))
+    return (*lost_beside_first(len(image.pages), "page"), *_losses_of_page(image, format))
+
+
+def _losses_of_page(image: Decoded, format: str) -> tuple[str, ...]:
     found = list(image.lost)
     if image.alpha is not None and format not in _KEEPS_ALPHA and not _opaque(image.alpha):
         found.append("alpha (composited on white)")
@@ -65,7 +73,9 @@ def losses(image: Decoded, format: str) -> tuple[str, ...]:
 
 
 def encode(image: Decoded, *, format: str, quality: int | None = None) -> bytes:
-    """The bytes of a `format` file. `quality` (1–100, default 95) matters to JPEG and WebP.
+    """The bytes of a `format` file: of all pages where it is TIFF, else of the first.
+
+    `quality` (1–100, default 95) matters to JPEG and WebP.
 
     PNG, TIFF and BMP keep every sample. JPEG and BMP show a transparent picture on white. WebP stores grey as RGB.
     Raises OutputError for an unknown format or a picture too large for it, UsageError for an impossible quality.
@@ -74,10 +84,9 @@ def encode(image: Decoded, *, format: str, quality: int | None = None) -> bytes:
     if quality is not None and not 1 <= quality <= 100:
         raise UsageError(f"quality {quality} is impossible", hint="Choose a number from 1 to 100.")
     _check_size(image, format)
-    samples = _fitted(image, format)
-    kept = _metadata_in(format, image)
     if format == "tiff":
-        return tiff_writer.write(samples, kept)
+        return tiff_writer.write([(_fitted(page, format), _metadata_in(format, page)) for page in image.pages])
+    samples, kept = _fitted(image, format), _metadata_in(format, image)
     if format == "png":
         bare = png16.write(samples) if samples.dtype == np.uint16 else pillow_writer.write_png(samples)
         return png_chunks.inserted(bare, kept)

@@ -98,10 +98,13 @@ def upright(block: bytes) -> tuple[bytes, int]:
     return bytes(patched), orientation
 
 
-def sections(block: bytes) -> Sections:
-    """The describing tags of an EXIF block or of a whole TIFF file's first directory. Raises DamagedExif."""
+def sections(block: bytes, at: int | None = None) -> Sections:
+    """The describing tags of an EXIF block or of a whole TIFF file; of its directory `at`, else of the first.
+
+    Raises DamagedExif.
+    """
     layout, first = header(block)
-    entries, _, _ = directory(block, first, layout)
+    entries, _, _ = directory(block, first if at is None else at, layout)
     found: dict[int, tuple[Entry, ...]] = {}
     for entry in entries:
         pointer = entry.number(layout.order)
@@ -112,10 +115,14 @@ def sections(block: bytes) -> Sections:
     return Sections(main, found.get(EXIF_DIRECTORY, ()), found.get(GPS_DIRECTORY, ()))
 
 
-def value_places(block: bytes) -> dict[int, int]:
-    """Tag → offset of its value, for the first directory of a block or of a whole TIFF file. Raises DamagedExif."""
-    layout, first = header(block)
-    return {entry.code: entry.at for entry in directory(block, first, layout)[0]}
+def value_places(file: bytes) -> list[dict[int, int]]:
+    """Tag → offset of its value, for each page of a whole TIFF file. Raises DamagedExif."""
+    layout, at = header(file)
+    places = []
+    while at:
+        entries, at, _ = directory(file, at, layout)
+        places.append({entry.code: entry.at for entry in entries})
+    return places
 
 
 def block_of(parts: Sections) -> bytes | None:

@@ -42,7 +42,8 @@ class Decoded:
     same dtype, not premultiplied. `exif` is the TIFF-structured block without the `Exif\\0\\0` prefix; its
     Orientation is 1, because the pixels are already turned; so it is in `xmp`. `iptc` are IIM records, `resolution`
     is the container's own. `format` is what the bytes were, `lost` what of them could not be read into this value,
-    each in a few words. `notes` are for a person.
+    each in a few words. `notes` are for a person. The first of several pages holds the others in `more_pages`; each
+    knows by `page` which it is, from 0.
 
     Raises ValueError for arrays of another kind: that is a bug of the caller.
     """
@@ -57,6 +58,8 @@ class Decoded:
     iptc: bytes | None = None
     resolution: Resolution | None = None
     lost: tuple[str, ...] = ()
+    page: int = 0
+    more_pages: tuple[Decoded, ...] = ()
 
     def __post_init__(self) -> None:
         shape = self.pixels.shape
@@ -71,6 +74,11 @@ class Decoded:
     def size(self) -> tuple[int, int]:
         """(height, width) in pixels."""
         return int(self.pixels.shape[0]), int(self.pixels.shape[1])
+
+    @property
+    def pages(self) -> tuple[Decoded, ...]:
+        """All pages of the file, this one first."""
+        return (self, *self.more_pages)
 
     @property
     def metadata(self) -> Metadata:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import cv2
@@ -67,6 +67,15 @@ def parsing(format: str, *, name: str) -> Iterator[None]:
         reason = f" ({text.splitlines()[0]})" if text and isinstance(error, _TELLING_ERRORS) else ""
         message = f"is damaged or truncated and cannot be read as {title}{reason}"
         raise InputError(message, path=name, hint=_DAMAGED_HINT) from error
+
+
+def check_sizes(sizes: Sequence[tuple[int, int]], max_pixels: int, *, name: str) -> None:
+    """`check_size` of (width, height) of each page, and of all of them together. Raises InputError."""
+    for width, height in sizes:
+        check_size(width, height, max_pixels, name=name)
+    pixels = sum(width * height for width, height in sizes)
+    if pixels > max_pixels:
+        raise too_large(f"{pixels / 1e6:g} megapixels in {len(sizes)} pages", max_pixels, name=name)
 
 
 def check_size(width: int, height: int, max_pixels: int, *, name: str) -> None:

@@ -38,11 +38,12 @@ class HistoryEntry:
 
 
 def attributed(image: Decoded, entry: HistoryEntry) -> Decoded:
-    """The picture with both entries. A damaged XMP packet stays as it is."""
+    """The picture with both entries, on every page. A damaged XMP packet stays as it is."""
     before, block, packet = None, image.exif, image.xmp
     with suppress(exif.DamagedExif):
         before = exif_editing.software_of(block) if block is not None else None
         block = exif_editing.with_tags(block, [exif_editing.software(entry.software)])
     with suppress(xmp_editing.DamagedXmp):  # A note has been made of it when it was read.
         packet = xmp_editing.with_event(packet, tool=TOOL, parameters=entry.parameters(before))
-    return replace(image, exif=block, xmp=packet)
+    more = tuple(attributed(page, entry) for page in image.more_pages)
+    return replace(image, exif=block, xmp=packet, more_pages=more)

@@ -15,14 +15,14 @@ import cv2
 import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
-from tifffile import TiffFile, TiffFrame, TiffPage
+from tifffile import TiffFile, TiffPage
 
 from adacode_cli.errors import InputError
 from adacode_cli.imaging import exif, exif_editing, iptc, pillow_reader
 from adacode_cli.imaging.image import Samples
 from adacode_cli.imaging.metadata import Metadata
-from adacode_cli.imaging.parsing import check_size, parsing
-from adacode_cli.imaging.raster import INKS_LOST, Raster, lost_beside_first
+from adacode_cli.imaging.parsing import check_sizes, parsing
+from adacode_cli.imaging.raster import INKS_LOST, Raster
 from adacode_cli.imaging.samples import rgb_from_inks, unpremultiplied
 
 _COLORS = {0: 1, 1: 1, 2: 3, 5: 4}  # photometric interpretation → colour channels
@@ -32,29 +32,51 @@ _RAW_PHOTOMETRIC = (32803, 34892)
 _DNG_VERSION = 50706
 _ICC, _XMP, _IPTC, _PHOTOSHOP = 34675, 700, 33723, 34377
 _MAX_TAG_BYTES = 1 << 26
+_MAX_PAGES = 10_000
 _OLD_JPEG = 6  # Its one stream lies behind a tag of its own.
 _MAX_CHANNELS = 16
 _HINT = "Open it in an image editor and save it as 8-bit, 16-bit or 32-bit float TIFF."
 
 
-def read(data: bytes, max_pixels: int, *, name: str) -> Raster:
-    """The first page of a TIFF or BigTIFF. Raises InputError, also for camera raw files, which are TIFFs inside."""
+def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
+    """The pages of a TIFF or BigTIFF, small copies and masks of pages left out.
+
+    Raises InputError, also for camera raw files, which are TIFFs inside, and for more than `max_pixels` in all pages.
+    """
     with parsing("tiff", name=name), TiffFile(BytesIO(data)) as file:
-        page = file.pages[0]
-        if isinstance(page, TiffFrame):
-            raise TypeError("no first page")
-        _refuse_raw(page, data, name=name)
-        check_size(page.imagewidth, page.imagelength, max_pixels, name=name)
-        # Where the list of strips is too short, all three libraries leave the rest of the picture black.
-        if page.compression != _OLD_JPEG and len(page.dataoffsets) < np.prod(page.chunked):
-            raise ValueError("strips or tiles are missing")
-        orientation, upright = _orientation(page, data)
-        said = _metadata(page, data)
-        bits = page.bitspersample
-        shallow = isinstance(bits, int) and bits <= 8
-        raster = _shallow(upright, said) if shallow else _deep(page, upright, said, name=name)
-        lost = lost_beside_first(len(file.pages), "page")
-    return replace(raster, orientation=orientation, lost=lost + raster.lost)
+        pages, lost = _pages(file)
+        _refuse_raw(pages[0][1], data, name=name)
+        check_sizes([(page.imagewidth, page.imagelength) for _, page in pages], max_pixels, name=name)
+        upright, turns = _orientations(pages, data)
+        rasters = [_page(index, page, upright, name=name) for index, page in pages]
+    rasters[0] = replace(rasters[0], lost=lost + rasters[0].lost)
+    return [replace(raster, orientation=turn) for raster, turn in zip(rasters, turns, strict=True)]
+
+
+def _pages(file: TiffFile) -> tuple[list[tuple[int, TiffPage]], tuple[str, ...]]:
+    """([(place in the file, page)], what is lost). The first picture is a page whatever it calls itself."""
+    if len(file.pages) > _MAX_PAGES:
+        raise ValueError(f"more than {_MAX_PAGES} pages")
+    pages: list[tuple[int, TiffPage]] = []
+    masks = 0
+    for index, page in enumerate(file.pages):
+        if not isinstance(page, TiffPage):
+            raise TypeError("a page without tags of its own")
+        masks += bool(index and page.is_mask)
+        if not index or not (page.is_reduced or page.is_mask):
+            pages.append((index, page))
+    return pages, (f"{masks} mask(s) of pages",) if masks else ()
+
+
+def _page(index: int, page: TiffPage, data: bytes, *, name: str) -> Raster:
+    # Where the list of strips is too short, all three libraries leave the rest of the picture black.
+    if page.compression != _OLD_JPEG and len(page.dataoffsets) < np.prod(page.chunked):
+        raise ValueError("strips or tiles are missing")
+    said = _metadata(page, data)
+    bits = page.bitspersample
+    if isinstance(bits, int) and bits <= 8:
+        return _shallow(page, index, data, said)
+    return _deep(page, index, data, said, name=name)
 
 
 def _refuse_raw(page: TiffPage, data: bytes, *, name: str) -> None:
@@ -66,25 +88,26 @@ def _refuse_raw(page: TiffPage, data: bytes, *, name: str) -> None:
         )
 
 
-def _orientation(page: TiffPage, data: bytes) -> tuple[int, bytes]:
-    """(the page's orientation, the file with orientation 1): some of the libraries would turn the picture too."""
-    tag = page.tags.get(exif.ORIENTATION)
-    if tag is None or not isinstance(tag.value, int) or tag.value == 1:
-        return 1, data
-    patched = bytearray(data)
-    struct.pack_into(f"{page.parent.byteorder}H", patched, tag.valueoffset, 1)
-    return int(tag.value), bytes(patched)
+def _orientations(pages: list[tuple[int, TiffPage]], data: bytes) -> tuple[bytes, list[int]]:
+    """(the file with orientation 1, each page's own): some of the libraries would turn the picture too."""
+    patched, found = bytearray(data), [1] * len(pages)
+    for number, (_, page) in enumerate(pages):
+        tag = page.tags.get(exif.ORIENTATION)
+        if tag is not None and isinstance(tag.value, int):
+            struct.pack_into(f"{page.parent.byteorder}H", patched, tag.valueoffset, 1)
+            found[number] = int(tag.value)
+    return bytes(patched), found
 
 
-def _exif_block(data: bytes) -> bytes | None:
+def _exif_block(page: TiffPage, data: bytes) -> bytes | None:
     try:
-        return exif.block_of(exif.sections(data))
+        return exif.block_of(exif.sections(data, page.offset))
     except exif.DamagedExif:
         return None  # The pixels are readable, and the tags beside them are not worth refusing those.
 
 
 def _metadata(page: TiffPage, data: bytes) -> Metadata:
-    block = _exif_block(data)
+    block = _exif_block(page, data)
     found = exif_editing.resolution_of(block) if block is not None else None
     icc, packet = (_bytes(page, code) for code in (_ICC, _XMP))
     records, resources = (_bytes(page, code) for code in (_IPTC, _PHOTOSHOP))
@@ -104,20 +127,30 @@ def _bytes(page: TiffPage, code: int) -> bytes | None:
     return found or None
 
 
-def _shallow(data: bytes, said: Metadata) -> Raster:
-    with TiffImageFile(BytesIO(data)) as picture:
+def _shallow(page: TiffPage, index: int, data: bytes, said: Metadata) -> Raster:
+    with TiffImageFile(BytesIO(_beginning_at(page, data) if index else data)) as picture:
         # Given an image to fill, Pillow does not ask its process-wide pixel limit.
         picture.im = Image.new(picture.mode, picture.size, None).im
         picture.load()
         return pillow_reader.from_pillow(picture, said)
 
 
-def _deep(page: TiffPage, data: bytes, said: Metadata, *, name: str) -> Raster:
+def _beginning_at(page: TiffPage, data: bytes) -> bytes:
+    """The file with this page as its first: Pillow cannot pass by a page that it does not know how to decode."""
+    patched, order = bytearray(data), page.parent.byteorder
+    if page.parent.is_bigtiff:
+        struct.pack_into(f"{order}Q", patched, 8, page.offset)
+    else:
+        struct.pack_into(f"{order}I", patched, 4, page.offset)
+    return bytes(patched)
+
+
+def _deep(page: TiffPage, index: int, data: bytes, said: Metadata, *, name: str) -> Raster:
     colors = _COLORS.get(int(page.photometric))
     if colors is None or not colors <= page.samplesperpixel <= _MAX_CHANNELS or page.imagedepth != 1:
         kind = getattr(page.photometric, "name", page.photometric)
         raise InputError(f"holds {page.bitspersample}-bit {kind} data, which is not read", path=name, hint=_HINT)
-    stored, lost = _in_our_depth(_samples(page, data), name=name)
+    stored, lost = _in_our_depth(_samples(page, index, data), name=name)
     pixels = stored[..., :colors]
     if page.photometric == _WHITE_IS_ZERO:
         pixels = (np.iinfo(pixels.dtype).max if pixels.dtype == np.uint16 else 1) - pixels
@@ -130,7 +163,7 @@ def _deep(page: TiffPage, data: bytes, said: Metadata, *, name: str) -> Raster:
     return Raster(pixels, alpha, said, lost=lost + dropped)
 
 
-def _samples(page: TiffPage, data: bytes) -> Samples:
+def _samples(page: TiffPage, index: int, data: bytes) -> Samples:
     """H×W×C in native byte order."""
     # tifffile takes an empty strip for a black one.
     if 0 in page.databytecounts or 0 in page.dataoffsets:
@@ -139,15 +172,16 @@ def _samples(page: TiffPage, data: bytes) -> Samples:
         samples: Samples = np.asarray(page.asarray(maxworkers=1))
     except (ValueError, KeyError):
         # What tifffile raises for a codec that it has not got.
-        return _by_opencv(page, data)
+        return _by_opencv(page, index, data)
     if page.axes.startswith("S"):
         samples = np.moveaxis(samples, 0, -1)
     return samples.reshape(page.imagelength, page.imagewidth, page.samplesperpixel)
 
 
-def _by_opencv(page: TiffPage, data: bytes) -> Samples:
+def _by_opencv(page: TiffPage, index: int, data: bytes) -> Samples:
     shape = (page.imagelength, page.imagewidth, page.samplesperpixel)
-    samples: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    buffer = np.frombuffer(_beginning_at(page, data) if index else data, np.uint8)
+    samples: Any = cv2.imdecode(buffer, cv2.IMREAD_UNCHANGED)
     # OpenCV narrows what it does not know (grey with alpha) instead of refusing it.
     if samples is None or samples.size != shape[0] * shape[1] * shape[2] or samples.dtype != page.dtype:
         codec = getattr(page.compression, "name", page.compression)

@@ -275,7 +275,7 @@ def test_bmp_with_alpha():
     np.testing.assert_array_equal(image.pixels, samples[..., :3])
 
 
-@pytest.mark.parametrize(("format", "word"), [("WEBP", "frames"), ("PNG", "frames"), ("TIFF", "pages")])
+@pytest.mark.parametrize(("format", "word"), [("WEBP", "frames"), ("PNG", "frames")])
 def test_only_the_first_of_several_is_read(format, word):
     pictures = [Image.fromarray(np.full((10, 12, 3), value, np.uint8)) for value in (200, 100, 0)]
     options = {"lossless": True} if format == "WEBP" else {}
