@@ -10,7 +10,7 @@ from pathlib import Path
 
 from adacode_cli import atomic
 from adacode_cli.errors import InputError
-from adacode_cli.imaging import pillow_reader, tiff_reader
+from adacode_cli.imaging import heif_reader, jp2_boxes, jp2_codec, pillow_reader, tiff_reader
 from adacode_cli.imaging.image import SUFFIXES, Decoded
 from adacode_cli.imaging.metadata import upright
 from adacode_cli.imaging.orientation import turned
@@ -28,22 +28,26 @@ _SIGNATURES = (
     (b"II+\0", "tiff"),
     (b"MM\0+", "tiff"),
     (b"BM", "bmp"),
+    (jp2_boxes.SIGNATURE, "jp2"),
+    (jp2_boxes.CODESTREAM, "jp2"),
 )
+# The kind of an ISO media file stands behind the length of its first box.
+_BRANDS = {
+    **dict.fromkeys((b"avif", b"avis"), "avif"),
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), "heic"),
+}
+_READERS = {"jp2": jp2_codec.read, "avif": heif_reader.read_avif, "heic": heif_reader.read_heic}
 _FOREIGN = (
     (0, b"GIF8", "a GIF"),
     (0, b"%PDF", "a PDF document"),
     (0, b"8BPS", "a Photoshop document"),
     (0, b"\xff\x0a", "a JPEG XL"),
     (0, b"\0\0\0\x0cJXL ", "a JPEG XL"),
-    (0, b"\0\0\0\x0cjP  ", "a JPEG 2000"),
-    (4, b"ftypavi", "an AVIF"),
-    (4, b"ftyphei", "a HEIC"),
-    (4, b"ftypmif1", "a HEIC"),
     (4, b"ftypcrx ", "a Canon raw file"),
 )
 # As in codes.file, which this folder does not import; a test compares.
 _CODES = b"\x89ADC\r\n\x1a\n"
-_READABLE = "JPEG, PNG, WebP, TIFF and BMP are read."
+_READABLE = "JPEG, PNG, WebP, TIFF, BMP, JPEG 2000, AVIF and HEIC are read."
 
 
 def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> Decoded:
@@ -76,6 +80,8 @@ def decode(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> Decoded:
         first, *others = tiff_reader.read(data, max_pixels, name=name)
         more = tuple(_upright(raster, format, page) for page, raster in enumerate(others, 1))
         return replace(_upright(first, format), more_pages=more)
+    if format in _READERS:
+        return _upright(_READERS[format](data, max_pixels, name=name), format)
     return _upright(pillow_reader.read(data, format, max_pixels, name=name), format)
 
 
@@ -95,6 +101,7 @@ def _upright(raster: Raster, format: str, page: int = 0) -> Decoded:
         said.resolution,
         (*raster.lost, *found.lost),
         page,
+        raster.bits,
     )
 
 
@@ -106,6 +113,9 @@ def _sniffed(data: bytes, *, name: str) -> str:
             return format
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "webp"
+    if data[4:8] == b"ftyp" and data[8:12] in _BRANDS:
+        named = _BRANDS[data[8:12]]
+        return "avif" if data[8:12] in (b"mif1", b"msf1") and b"avif" in data[12:64] else named
     if data.startswith(_CODES):
         raise InputError("holds codes, not a picture", path=name, hint="Use adacode reconstruct --from-codes.")
     for at, signature, title in _FOREIGN:

@@ -9,20 +9,31 @@ from typing import Any
 import numpy as np
 
 from adacode_cli.errors import OutputError, UsageError
-from adacode_cli.imaging import pillow_writer, png16, png_chunks, tiff_writer
+from adacode_cli.imaging import heif_codec, jp2_codec, pillow_writer, png16, png_chunks, tiff_writer
 from adacode_cli.imaging.exif_editing import resolution_of, with_resolution
+from adacode_cli.imaging.heif_codec import STORED_BITS
 from adacode_cli.imaging.image import SUFFIXES, Decoded, Samples
 from adacode_cli.imaging.metadata import Metadata
 from adacode_cli.imaging.parsing import TITLES
 from adacode_cli.imaging.raster import lost_beside_first
 from adacode_cli.imaging.samples import on_white, to_depth
 
-FORMATS: dict[str, str] = {"jpeg": ".jpg", "png": ".png", "webp": ".webp", "tiff": ".tif", "bmp": ".bmp"}
+FORMATS: dict[str, str] = {
+    "jpeg": ".jpg",
+    "png": ".png",
+    "webp": ".webp",
+    "tiff": ".tif",
+    "bmp": ".bmp",
+    "jp2": ".jp2",
+    "avif": ".avif",
+    "heic": ".heic",
+}
 """Format name → the suffix that its files get."""
 
 DEFAULT_QUALITY = 95
+_GREY_ALPHA_AS_RGB = frozenset({"avif", "heic", "jp2"})
 _KEEPS_PAGES = frozenset({"tiff"})
-_KEEPS_ALPHA = frozenset({"png", "webp", "tiff"})
+_KEEPS_ALPHA = frozenset({"png", "webp", "tiff", "jp2", "avif", "heic"})
 _TITLES_OF_METADATA = {"icc": "ICC profile", "exif": "EXIF", "xmp": "XMP", "iptc": "IPTC", "resolution": "resolution"}
 _EVERYTHING = frozenset(_TITLES_OF_METADATA)
 _KEEPS_METADATA = {
@@ -31,14 +42,21 @@ _KEEPS_METADATA = {
     "webp": _EVERYTHING - {"iptc"},
     "tiff": _EVERYTHING,
     "bmp": frozenset({"resolution"}),
+    "jp2": _EVERYTHING,
+    "avif": _EVERYTHING - {"iptc"},
+    "heic": _EVERYTHING - {"iptc"},
 }
-_RESOLUTION_IN_EXIF = frozenset({"webp"})  # They have no place of their own for it.
+_RESOLUTION_IN_EXIF = frozenset({"webp", "avif", "heic"})  # They have no place of their own for it.
 _DEPTHS: dict[str, tuple[type[np.generic], ...]] = {
     "png": (np.uint16, np.uint8),
     "tiff": (np.float32, np.uint16, np.uint8),
+    "jp2": (np.uint16, np.uint8),
+    "avif": (np.uint16, np.uint8),
+    "heic": (np.uint16, np.uint8),
 }
 _DEPTH_NAMES = {np.dtype(np.uint8): "8-bit", np.dtype(np.uint16): "16-bit", np.dtype(np.float32): "32-bit float"}
-_MAX_SIDE = {"jpeg": 65500, "webp": 16383, "png": 2**31 - 1, "tiff": 2**31 - 1, "bmp": 2**31 - 1}
+_MAX_SIDE = {"jpeg": 65500, "webp": 16383, "avif": 65535, "heic": 16384}
+_MAX_SIDE_ELSEWHERE = 2**31 - 1
 _MAX_BMP_BYTES = 2**32 - 4096
 
 
@@ -62,9 +80,8 @@ def _losses_of_page(image: Decoded, format: str) -> tuple[str, ...]:
     found = list(image.lost)
     if image.alpha is not None and format not in _KEEPS_ALPHA and not _opaque(image.alpha):
         found.append("alpha (composited on white)")
-    depth = _depth_in(format, image.pixels.dtype)
-    if depth != image.pixels.dtype:
-        found.append(f"{_DEPTH_NAMES[image.pixels.dtype]} depth (saved as {_DEPTH_NAMES[depth]})")
+    if (depth_lost := _depth_lost(image, format)) is not None:
+        found.append(depth_lost)
     said, kept = image.metadata, _metadata_in(format, image)
     for name, title in _TITLES_OF_METADATA.items():
         if getattr(said, name) is not None and getattr(kept, name) is None:
@@ -72,10 +89,20 @@ def _losses_of_page(image: Decoded, format: str) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _depth_lost(image: Decoded, format: str) -> str | None:
+    dtype = image.pixels.dtype
+    depth = _depth_in(format, dtype)
+    name = f"{image.bits}-bit" if image.bits is not None else _DEPTH_NAMES[dtype]
+    if depth == np.uint16 and format in STORED_BITS:
+        bits = STORED_BITS[format]
+        return f"{name} depth (saved as {bits}-bit)" if (image.bits or 16) > bits or dtype == np.float32 else None
+    return f"{name} depth (saved as {_DEPTH_NAMES[depth]})" if depth != dtype else None
+
+
 def encode(image: Decoded, *, format: str, quality: int | None = None) -> bytes:
     """The bytes of a `format` file: of all pages where it is TIFF, else of the first.
 
-    `quality` (1–100, default 95) matters to JPEG and WebP.
+    `quality` (1–100, default 95) matters to JPEG, WebP, AVIF and HEIC.
 
     PNG, TIFF and BMP keep every sample. JPEG and BMP show a transparent picture on white. WebP stores grey as RGB.
     Raises OutputError for an unknown format or a picture too large for it, UsageError for an impossible quality.
@@ -90,6 +117,10 @@ def encode(image: Decoded, *, format: str, quality: int | None = None) -> bytes:
     if format == "png":
         bare = png16.write(samples) if samples.dtype == np.uint16 else pillow_writer.write_png(samples)
         return png_chunks.inserted(bare, kept)
+    if format == "jp2":
+        return jp2_codec.write(samples, kept)
+    if format in STORED_BITS:
+        return heif_codec.write(samples, format, DEFAULT_QUALITY if quality is None else quality, kept)
     return pillow_writer.write(samples, format, DEFAULT_QUALITY if quality is None else quality, kept)
 
 
@@ -101,7 +132,9 @@ def _check_format(format: str) -> None:
 def _check_size(image: Decoded, format: str) -> None:
     height, width = image.size
     bmp_bytes = height * width * (4 if image.pixels.ndim == 3 else 1)
-    if max(height, width) > _MAX_SIDE[format] or (format == "bmp" and bmp_bytes > _MAX_BMP_BYTES):
+    if max(height, width) > _MAX_SIDE.get(format, _MAX_SIDE_ELSEWHERE) or (
+        format == "bmp" and bmp_bytes > _MAX_BMP_BYTES
+    ):
         raise OutputError(f"a {TITLES[format]} cannot hold {width}×{height} pixels", hint="Choose png or tiff.")
 
 
@@ -119,8 +152,9 @@ def _metadata_in(format: str, image: Decoded) -> Metadata:
     """What of the metadata `format` can hold, None for what it cannot."""
     said = image.metadata
     kept = replace(said, **dict.fromkeys(_TITLES_OF_METADATA.keys() - _KEEPS_METADATA[format]))
-    if format == "webp" and kept.icc is not None and kept.icc[16:20] == b"GRAY":
-        kept = replace(kept, icc=None)  # WebP has no grey; a grey profile on RGB samples makes viewers refuse them.
+    widened = format == "webp" or (image.alpha is not None and format in _GREY_ALPHA_AS_RGB)
+    if widened and kept.icc is not None and kept.icc[16:20] == b"GRAY":
+        kept = replace(kept, icc=None)  # A grey profile on RGB samples makes viewers refuse them.
     if format in _RESOLUTION_IN_EXIF and (kept.exif is None or resolution_of(kept.exif) is None):
         kept = replace(kept, exif=with_resolution(kept.exif, kept.resolution))
     if kept.exif is not None and format == "tiff" and tiff_writer.readable(kept.exif) is None:

@@ -112,8 +112,8 @@ def resized(block: bytes, *, across: Fraction, down: Fraction, size: tuple[int, 
     return bytes(patched)
 
 
-def with_tags(block: bytes | None, tags: Iterable[Tag]) -> bytes:
-    """The block (None: a new one) with these tags set in its first directory, all else where it was.
+def with_tags(block: bytes | None, tags: Iterable[Tag], without: int | None = None) -> bytes:
+    """The block (None: a new one) with these tags set in its first directory, or one left out, all else where it was.
 
     A block whose first directory breaks off, so that nothing behind it can be told apart, is returned as it is.
     """
@@ -121,7 +121,8 @@ def with_tags(block: bytes | None, tags: Iterable[Tag]) -> bytes:
     layout, first = exif.header(block)
     if layout.big:
         return block
-    old, following, _ = exif.directory(block, first, layout)
+    entries, following, _ = exif.directory(block, first, layout)
+    old = [entry for entry in entries if entry.code != without]
     new = {tag.code: tag for tag in tags}
     at = len(block) + len(block) % 2
     codes = sorted({entry.code for entry in old} | new.keys())

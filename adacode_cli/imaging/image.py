@@ -28,6 +28,10 @@ SUFFIXES: dict[str, str] = {
     ".tif": "tiff",
     ".tiff": "tiff",
     ".bmp": "bmp",
+    ".jp2": "jp2",
+    ".avif": "avif",
+    ".heic": "heic",
+    ".heif": "heic",
 }
 """Lower-case file suffix → format name; decides what discovery takes up and what an output's name asks for."""
 
@@ -43,7 +47,7 @@ class Decoded:
     Orientation is 1, because the pixels are already turned; so it is in `xmp`. `iptc` are IIM records, `resolution`
     is the container's own. `format` is what the bytes were, `lost` what of them could not be read into this value,
     each in a few words. `notes` are for a person. The first of several pages holds the others in `more_pages`; each
-    knows by `page` which it is, from 0.
+    knows by `page` which it is, from 0. `bits`: of a sample as stored, where they are fewer than the dtype's (10, 12).
 
     Raises ValueError for arrays of another kind: that is a bug of the caller.
     """
@@ -59,6 +63,7 @@ class Decoded:
     resolution: Resolution | None = None
     lost: tuple[str, ...] = ()
     page: int = 0
+    bits: int | None = None
     more_pages: tuple[Decoded, ...] = ()
 
     def __post_init__(self) -> None:

@@ -21,7 +21,16 @@ from adacode_cli.errors import InputError
 MAX_PIXELS = 300_000_000
 """Larger pictures are refused unless a caller says otherwise: few are meant, and 100 bytes can claim to be one."""
 
-TITLES = {"jpeg": "JPEG", "png": "PNG", "webp": "WebP", "tiff": "TIFF", "bmp": "BMP"}
+TITLES = {
+    "jpeg": "JPEG",
+    "png": "PNG",
+    "webp": "WebP",
+    "tiff": "TIFF",
+    "bmp": "BMP",
+    "jp2": "JPEG 2000",
+    "avif": "AVIF",
+    "heic": "HEIC",
+}
 
 _DAMAGED_HINT = "Open it in a viewer; if it looks broken there too, copy or download it again."
 _LIBRARY_ERRORS = (

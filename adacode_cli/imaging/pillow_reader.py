@@ -40,7 +40,7 @@ def read(data: bytes, format: str, max_pixels: int, *, name: str) -> Raster:
     """The first picture in `data`, which begins like a `format` file. Raises InputError."""
     try:
         with parsing(format, name=name):
-            picture = _opened(data, format)
+            picture = opened(_PLUGINS[format], data)
     except _BeyondPillow as error:
         if error.num_pixels > max_pixels:
             raise too_large(f"{error.num_pixels} pixels", max_pixels, name=name) from error
@@ -64,19 +64,20 @@ def from_pillow(picture: Image.Image, said: Metadata, depth: int = 8) -> Raster:
     """
     key = picture.info.get("transparency")
     if picture.mode in ("P", "PA"):
-        planes = _planes(picture.convert("RGBA" if picture.has_transparency_data else "RGB"))
-        return Raster(*planes, said, notes=(PALETTE_NOTE,))
+        found = planes(picture.convert("RGBA" if picture.has_transparency_data else "RGB"))
+        return Raster(*found, said, notes=(PALETTE_NOTE,))
     if picture.mode == "CMYK":
         converted, lost = _rgb_from_inks(picture, said.icc)
-        return Raster(*_planes(converted), replace(said, icc=None), lost=(lost,))
+        return Raster(*planes(converted), replace(said, icc=None), lost=(lost,))
     target = {"1": "L", "La": "LA", "RGBa": "RGBA", "L": "L", "LA": "LA", "RGB": "RGB", "RGBA": "RGBA"}
-    pixels, alpha = _planes(picture.convert(target.get(picture.mode, "RGB")))
+    pixels, alpha = planes(picture.convert(target.get(picture.mode, "RGB")))
     if key is not None and alpha is None:
         alpha = _keyed_alpha(pixels, key if picture.mode != "1" else bool(key), depth)
     return Raster(pixels, alpha, said)
 
 
-def _planes(picture: Image.Image) -> tuple[Samples, Samples | None]:
+def planes(picture: Image.Image) -> tuple[Samples, Samples | None]:
+    """(H×W or H×W×3, alpha or None) of a loaded picture in mode L, LA, RGB or RGBA."""
     samples = np.array(picture)
     if picture.mode in ("LA", "RGBA"):
         pixels = samples[..., 0] if picture.mode == "LA" else samples[..., :3]
@@ -120,9 +121,10 @@ class _BeyondPillow(Exception):  # noqa: N818 (a branch, not a failure)
         self.num_pixels = int(numbers[0]) if numbers else _MOST_OF_WEBP
 
 
-def _opened(data: bytes, format: str) -> ImageFile:
+def opened(plugin: type[ImageFile], data: bytes) -> ImageFile:
+    """The file, its header read, by a plugin of Pillow's."""
     try:
-        return _PLUGINS[format](BytesIO(data))
+        return plugin(BytesIO(data))
     except Image.DecompressionBombError as error:
         raise _BeyondPillow(error) from error
 

@@ -18,6 +18,7 @@ class Raster:
 
     The metadata speak of the pixels as stored; their `exif` is a block without its `Exif\\0\\0` prefix.
     `orientation` is set where the file says it outside that block. `lost`: what could not be taken along.
+    `bits`: of a stored sample, where they are fewer than the 16 of ours.
     """
 
     pixels: Samples
@@ -26,6 +27,7 @@ class Raster:
     orientation: int | None = None
     notes: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
+    bits: int | None = None
 
 
 def lost_beside_first(count: int, unit: str = "frame") -> tuple[str, ...]:

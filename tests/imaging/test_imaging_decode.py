@@ -84,7 +84,7 @@ def test_empty_and_text():
 
 @pytest.mark.parametrize(
     ("start", "title"),
-    [(b"GIF89a" + bytes(20), "GIF"), (b"%PDF-1.7", "PDF"), (bytes(3) + b"\x18ftypheic" + bytes(20), "HEIC")],
+    [(b"GIF89a" + bytes(20), "GIF"), (b"%PDF-1.7", "PDF"), (b"\xff\x0a" + bytes(20), "JPEG XL")],
 )
 def test_formats_that_are_not_read_are_named(start, title):
     error = refusal(start)
