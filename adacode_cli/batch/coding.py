@@ -22,6 +22,7 @@ from adacode_cli.codes.file import SUFFIX, from_bytes, to_bytes
 from adacode_cli.codes.picture import Codes
 from adacode_cli.errors import OutputError, UsageError
 from adacode_cli.imaging.exif_editing import resolution_of, with_resolution
+from adacode_cli.imaging.hidden_colors import covered
 from adacode_cli.imaging.image import Decoded
 from adacode_cli.imaging.raster import lost_beside_first
 
@@ -83,7 +84,10 @@ class SavingStages(Stages):
         assert work.image is not None, "read comes before infer"
         with work.watch.running():
             image = work.image
-            codes, block = self.coder.encode(image.pixels), with_resolution(image.exif, image.resolution)
+            codes, block = (
+                self.coder.encode(covered(image.pixels, image.alpha)),
+                with_resolution(image.exif, image.resolution),
+            )
             codes = replace(codes, alpha=image.alpha, icc=image.icc, exif=block, xmp=image.xmp, iptc=image.iptc)
             work.codes = codes
             decoded, work.restored = _decoded(self.coder, work.codes, image.format, image.notes)

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from adacode_cli.imaging.hidden_colors import covered
 from adacode_cli.imaging.image import Decoded
 
 Task = Literal["sr", "inpaint", "reconstruct"]
@@ -69,7 +70,9 @@ class Restoring:
 
     def __call__(self, image: Decoded, mask: NDArray[np.bool_] | None) -> tuple[Decoded, Restored]:
         """The restored image, of the same dtype and layout, with the input's metadata and the engine's notes."""
-        restored = self._restored(image.pixels, mask)
+        # What inpainting leaves alone must stay bit for bit, hidden colours too; all else is seen through its alpha.
+        pixels = image.pixels if self.task == "inpaint" else covered(image.pixels, image.alpha)
+        restored = self._restored(pixels, mask)
         alpha = _resized_alpha(image.alpha, restored.image.shape[:2])
         if self.opaque_hole and alpha is not None and mask is not None:
             alpha = np.where(mask, alpha.dtype.type(_opaque(alpha)), alpha)
