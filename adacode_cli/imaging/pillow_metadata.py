@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from adacode_cli.imaging import iptc, png_chunks, xmp_editing
 from adacode_cli.imaging.metadata import Metadata
@@ -22,7 +23,7 @@ def metadata_of(picture: Image.Image, format: str) -> tuple[Metadata, tuple[str,
     """(the metadata of an opened and loaded `format` file, what of it is lost)."""
     info = picture.info
     packet = _packet(info)
-    lost = _colour_lost(info)
+    lost = _colour_lost(info) + _texts_lost(picture, format)
     with suppress(xmp_editing.DamagedXmp):  # It is kept as it is, and `metadata.upright` says so.
         lost += ("the extended part of its XMP",) if packet is not None and xmp_editing.is_extended(packet) else ()
     exif = info.get("exif") or png_chunks.raw_profile(info, "exif", "APP1")
@@ -61,6 +62,16 @@ def _of_jfif(info: dict[Any, Any]) -> Resolution | None:
     if "jfif_density" not in info:
         return None
     return resolution(info["jfif_density"], _JFIF_UNITS.get(info["jfif_unit"], 0))
+
+
+def _texts_lost(picture: Image.Image, format: str) -> tuple[str, ...]:
+    """Comments and texts that have no place in the other formats, and so none here."""
+    if format == "jpeg" and picture.info.get("comment"):
+        return ("its comment",)
+    if not isinstance(picture, PngImageFile):
+        return ()
+    others = [key for key in picture.text if key != "XML:com.adobe.xmp" and not key.startswith("Raw profile type ")]
+    return (f"texts ({', '.join(sorted(others)[:5])})",) if others else ()
 
 
 def _colour_lost(info: dict[Any, Any]) -> tuple[str, ...]:

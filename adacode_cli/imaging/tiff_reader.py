@@ -23,6 +23,7 @@ from adacode_cli.imaging.image import Samples
 from adacode_cli.imaging.metadata import Metadata
 from adacode_cli.imaging.parsing import check_sizes, parsing
 from adacode_cli.imaging.raster import INKS_LOST, Raster
+from adacode_cli.imaging.resolution import Resolution
 from adacode_cli.imaging.samples import rgb_from_inks, unpremultiplied
 
 _COLORS = {0: 1, 1: 1, 2: 3, 5: 4}  # photometric interpretation → colour channels
@@ -99,16 +100,20 @@ def _orientations(pages: list[tuple[int, TiffPage]], data: bytes) -> tuple[bytes
     return bytes(patched), found
 
 
-def _exif_block(page: TiffPage, data: bytes) -> bytes | None:
+def _exif_and_resolution(page: TiffPage, data: bytes) -> tuple[bytes | None, Resolution | None]:
     try:
-        return exif.block_of(exif.sections(data, page.offset))
+        parts = exif.sections(data, page.offset)
     except exif.DamagedExif:
-        return None  # The pixels are readable, and the tags beside them are not worth refusing those.
+        return None, None  # The pixels are readable, and the tags beside them are not worth refusing those.
+    block = exif.block_of(parts)
+    found = exif_editing.resolution_of(block) if block is not None else None
+    # Every TIFF has tags of resolution, most of them empty phrases: alone they are no EXIF.
+    says_more = parts.exif or parts.gps or any(entry.code not in exif.RESOLUTION for entry in parts.main)
+    return block if says_more else None, found
 
 
 def _metadata(page: TiffPage, data: bytes) -> Metadata:
-    block = _exif_block(page, data)
-    found = exif_editing.resolution_of(block) if block is not None else None
+    block, found = _exif_and_resolution(page, data)
     icc, packet = (_bytes(page, code) for code in (_ICC, _XMP))
     records, resources = (_bytes(page, code) for code in (_IPTC, _PHOTOSHOP))
     if records is None and resources is not None:

@@ -4,7 +4,7 @@ import pytest
 from nearest_picture import enlarged
 from other_programs import exiftool, needs_exiftool, tagged, warnings_of
 from picture_fixtures import noise, saved, smooth, srgb_profile
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from adacode_cli.batch.keeping import Keeping
 from adacode_cli.errors import OutputError
@@ -14,6 +14,7 @@ from adacode_cli.imaging.provenance import HistoryEntry
 
 SOURCES = {"JPEG": ".jpg", "PNG": ".png", "TIFF": ".tif", "WEBP": ".webp"}
 RICH = [format for format in FORMATS if format != "bmp"]
+WITHOUT_IPTC = ("webp", "avif", "heic")
 ENTRY = HistoryEntry("sr-x2", "compact", "0123456789abcdef" * 4)
 TAGS = [
     *("-IFD0:Software=Old Editor 5", "-IFD0:Orientation=6"),
@@ -54,9 +55,9 @@ def test_what_another_program_wrote_is_found_by_it_again(tmp_path, source, targe
     assert found["GPS:GPSLatitude"] == 48.5
     assert found["XMP-xmp:CreatorTool"] == "Old Tool"
     assert found["ICC_Profile:ProfileDescription"].startswith("sRGB")
-    if source != "WEBP" and target != "webp":
+    if source != "WEBP" and target not in WITHOUT_IPTC:
         assert found["IPTC:Keywords"] == "über"
-    assert ("IPTC" in " ".join(notes)) == (source != "WEBP" and target == "webp")
+    assert ("IPTC" in " ".join(notes)) == (source != "WEBP" and target in WITHOUT_IPTC)
     serious = [warning for warning in warnings_of(out) if not warning.startswith(("[minor]", "Missing required"))]
     assert not [warning for warning in serious if "IPTC" in warning or "XMP" in warning or "offset" in warning], serious
 
@@ -67,7 +68,7 @@ def test_what_another_program_wrote_is_found_by_it_again(tmp_path, source, targe
 def test_what_speaks_of_pixels_follows_them(tmp_path, source, target):
     out, _ = restored(photograph(tmp_path, source), target)
     found = exiftool(out)
-    assert found["IFD0:Orientation"] == found["XMP-tiff:Orientation"] == 1
+    assert found.get("IFD0:Orientation", 1) == found["XMP-tiff:Orientation"] == 1  # Pillow's AVIF leaves it out.
     # 300 × 150 dpi on its side, twice as many pixels: 300 across and 600 down.
     assert dots_per_inch(found, "IFD0:XResolution", "IFD0:YResolution", "IFD0:ResolutionUnit") == (300, 600)
     assert (found["XMP-tiff:XResolution"], found["XMP-tiff:YResolution"]) == (300, 600)
@@ -157,3 +158,12 @@ def test_strict_counts_what_reading_has_lost():
     assert losses(image, "png") == ("2 of 3 frames",)
     with pytest.raises(OutputError, match="frames"):
         Keeping(strict=True).encoded(image, "png", None)
+
+
+def test_comments_and_texts_are_lost_and_named():
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text("Author", "somebody")
+    texts.add_itxt("Title", "something", zip=True)
+    image = decode(saved(smooth(5, 6), "PNG", pnginfo=texts), name="x")
+    assert losses(image, "png") == ("texts (Author, Title)",)
+    assert losses(decode(saved(smooth(5, 6), "JPEG", comment=b"by hand"), name="x"), "png") == ("its comment",)
