@@ -38,6 +38,8 @@ def read_heic(data: bytes, max_pixels: int, *, name: str) -> Raster:
     with parsing("heic", name=name):
         said, lost = metadata_of(picture, "heic")
         lost += lost_beside_first(len(file), "picture")
+        if picture.info.get("depth_images") or picture.info.get("aux"):
+            lost += ("its depth, brightness or other auxiliary maps",)
         samples = np.asarray(picture)
         if bits > 8:
             samples = heif_codec.widened(samples, bits)
