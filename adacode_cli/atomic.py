@@ -77,10 +77,16 @@ def replacing(target: Path) -> Iterator[BinaryIO]:
         raise
 
 
-def write_bytes(target: Path, data: bytes) -> None:
-    """`target` holds exactly `data` afterwards, or is untouched and OutputError is raised."""
+def write_bytes(target: Path, data: bytes, *, times_ns: tuple[int, int] | None = None) -> None:
+    """`target` holds exactly `data` afterwards, or is untouched and OutputError is raised.
+
+    `times_ns`: the times of last access and last change that it is to have, in nanoseconds.
+    """
     with replacing(target) as file:
         file.write(data)
+        if times_ns is not None:
+            file.flush()  # What is written later would set the times anew.
+            os.utime(file.fileno() if os.utime in os.supports_fd else file.name, ns=times_ns)
 
 
 def remove_leftovers(target: Path) -> int:

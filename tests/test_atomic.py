@@ -36,6 +36,13 @@ def test_new_and_replaced_files(tmp_path, data):
         assert list(tmp_path.iterdir()) == [target]
 
 
+def test_times_are_there_as_soon_as_the_name_is(tmp_path):
+    target, times = tmp_path / "a", (1_000_000_000_123_456_700, 1_200_000_000_987_654_300)
+    write_bytes(target, b"x" * 100_000, times_ns=times)
+    status = target.stat()
+    assert (status.st_atime_ns, status.st_mtime_ns) == times
+
+
 def test_nothing_is_seen_until_the_end(target):
     new = target.with_name("new.png")
     for path, before in ((target, OLD), (new, None)):

@@ -21,7 +21,10 @@ from adacode_cli.batch.stages import Stages, Work
 from adacode_cli.codes.file import SUFFIX, from_bytes, to_bytes
 from adacode_cli.codes.picture import Codes
 from adacode_cli.errors import OutputError, UsageError
+from adacode_cli.imaging.exif_editing import resolution_of, with_resolution
+from adacode_cli.imaging.hidden_colors import covered
 from adacode_cli.imaging.image import Decoded
+from adacode_cli.imaging.raster import lost_beside_first
 
 
 class Coder(Protocol):
@@ -85,9 +88,15 @@ class SavingStages(Stages):
         assert work.image is not None, "read comes before infer"
         with work.watch.running():
             image = work.image
-            codes = self.coder.encode(image.pixels)
-            work.codes = replace(codes, alpha=image.alpha, icc=image.icc, exif=image.exif)
-            work.image, work.restored = _decoded(self.coder, work.codes, image.format, image.notes)
+            codes, block = (
+                self.coder.encode(covered(image.pixels, image.alpha)),
+                with_resolution(image.exif, image.resolution),
+            )
+            codes = replace(codes, alpha=image.alpha, icc=image.icc, exif=block, xmp=image.xmp, iptc=image.iptc)
+            work.codes = codes
+            decoded, work.restored = _decoded(self.coder, work.codes, image.format, image.notes)
+            # A file of codes holds one picture, and the output is to be what comes out of that file.
+            work.image = replace(decoded, lost=(*image.lost, *lost_beside_first(len(image.pages), "page")))
         return work
 
     def paths(self, job: Job) -> tuple[Path, ...]:
@@ -124,4 +133,7 @@ def _decoded(coder: Coder, codes: Codes, format_name: str, notes: tuple[str, ...
     restored = coder.decode(replace(codes, alpha=None))
     pixels = np.ascontiguousarray(restored.image)
     said = (*notes, *restored.notes)
-    return Decoded(pixels, codes.alpha, format_name, codes.icc, codes.exif, said), restored
+    found = resolution_of(codes.exif) if codes.exif is not None else None
+    return Decoded(
+        pixels, codes.alpha, format_name, codes.icc, codes.exif, said, codes.xmp, codes.iptc, found
+    ), restored

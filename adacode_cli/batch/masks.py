@@ -19,7 +19,7 @@ class MaskSource(Protocol):
     """Gives each image its hole."""
 
     def __call__(self, source: Path, image: Decoded) -> NDArray[np.bool_]:
-        """(path of the image, the image) → bool H×W, True inside the hole. Raises InputError."""
+        """(path of the image, one of its pages) → bool H×W, True inside the hole. Raises InputError."""
         ...
 
     def file_for(self, source: Path) -> Path | None:
@@ -32,7 +32,7 @@ class _FromFiles:
     file_of: Callable[[Path], Path]
 
     def __call__(self, source: Path, image: Decoded) -> NDArray[np.bool_]:
-        return read_mask(self.file_of(source), size=image.size)
+        return read_mask(self.file_of(source), size=image.size, page=image.page)
 
     def file_for(self, source: Path) -> Path | None:
         return self.file_of(source)

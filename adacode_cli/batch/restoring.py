@@ -1,19 +1,20 @@
 """A decoded file goes in, a decoded file comes out: what the network does not see (alpha, ICC, EXIF) goes around it.
 
 The network sees grey or RGB pixels only. Alpha is enlarged beside it, because a network trained on photographs would
-invent texture in a coverage map; profile and metadata are handed through untouched.
+invent texture in a coverage map; metadata are handed through, those that speak of size and resolution made to fit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from adacode_cli.imaging.hidden_colors import covered
 from adacode_cli.imaging.image import Decoded
 
 Task = Literal["sr", "inpaint", "reconstruct"]
@@ -69,13 +70,15 @@ class Restoring:
 
     def __call__(self, image: Decoded, mask: NDArray[np.bool_] | None) -> tuple[Decoded, Restored]:
         """The restored image, of the same dtype and layout, with the input's metadata and the engine's notes."""
-        restored = self._restored(image.pixels, mask)
+        # What inpainting leaves alone must stay bit for bit, hidden colours too; all else is seen through its alpha.
+        pixels = image.pixels if self.task == "inpaint" else covered(image.pixels, image.alpha)
+        restored = self._restored(pixels, mask)
         alpha = _resized_alpha(image.alpha, restored.image.shape[:2])
         if self.opaque_hole and alpha is not None and mask is not None:
             alpha = np.where(mask, alpha.dtype.type(_opaque(alpha)), alpha)
         pixels = np.ascontiguousarray(restored.image)
         notes = (*image.notes, *restored.notes)
-        return replace(image, pixels=pixels, alpha=alpha, notes=notes), restored
+        return image.restored(pixels, alpha, notes), restored
 
     def _restored(self, pixels: NDArray[Any], mask: NDArray[np.bool_] | None) -> Restored:
         if self.task == "sr":

@@ -21,6 +21,7 @@ from adacode_cli.batch import weights_map
 from adacode_cli.batch.claims import Claim
 from adacode_cli.batch.contents import Content, content_of, read_whole
 from adacode_cli.batch.guard import QualityError
+from adacode_cli.batch.keeping import Keeping, TimesNs
 from adacode_cli.batch.masks import MaskSource
 from adacode_cli.batch.outcome import Made, Outcome, Result
 from adacode_cli.batch.plan import Job
@@ -28,7 +29,7 @@ from adacode_cli.batch.restoring import Restore, Restored
 from adacode_cli.codes.picture import Codes
 from adacode_cli.errors import OutputError
 from adacode_cli.imaging.decode import decode
-from adacode_cli.imaging.encode import encode, format_of, losses
+from adacode_cli.imaging.encode import encode, format_of
 from adacode_cli.imaging.image import Decoded
 
 
@@ -55,7 +56,8 @@ IsDone = Callable[[Job, Content, str | None], bool]
 class Work:
     """One job on its way through the stages, and the time spent on it.
 
-    `done_already` says that reading found the output to be there, so that nothing was decoded.
+    `done_already` says that reading found the output to be there, so that nothing was decoded. `more_masks` are those
+    of pages beyond the first.
     """
 
     job: Job
@@ -65,8 +67,10 @@ class Work:
     watch: Stopwatch = field(default_factory=Stopwatch)
     image: Decoded | None = None
     mask: NDArray[np.bool_] | None = None
+    more_masks: tuple[NDArray[np.bool_], ...] = ()
     restored: Restored | None = None
     codes: Codes | None = None
+    times_ns: TimesNs | None = None
 
 
 @dataclass(frozen=True)
@@ -81,10 +85,12 @@ class Stages:
     quality: int | None = None
     maps_dir: Path | None = None
     quarantine: Path | None = None
+    keeping: Keeping = field(default_factory=Keeping)
 
     def read(self, work: Work, is_done: IsDone | None = None) -> Work:
         """Decodes the source and reads its mask, unless `is_done`. Raises InputError, and what `is_done` does."""
         with work.watch.running():
+            work.times_ns = self.keeping.times_of(work.job.source)
             data = read_whole(work.job.source)
             mask_file = self.mask_for.file_for(work.job.source) if self.mask_for else None
             mask = content_of(read_whole(mask_file)).sha256 if mask_file else None
@@ -97,21 +103,30 @@ class Stages:
 
     def take_in(self, work: Work, data: bytes) -> None:
         """What `read` does with the bytes of the source, wherever they come from. Raises InputError."""
-        work.image = decode(data, name=str(work.job.source))
+        work.image = decode(data, name=str(work.job.source), max_pixels=self.keeping.max_pixels)
         if self.mask_for:
-            work.mask = self.mask_for(work.job.source, work.image)
+            work.mask, *others = (self.mask_for(work.job.source, page) for page in work.image.pages)
+            work.more_masks = tuple(others)
 
     def infer(self, work: Work) -> Work:
         """Runs the network. Raises DeviceError, WeightsError, QualityError."""
         assert work.image is not None, "read comes before infer"
         with work.watch.running():
             try:
-                work.image, work.restored = self.restore(work.image, work.mask)
+                work.image, work.restored = self._restored(work.image, work)
             except QualityError as error:
                 if self.quarantine is not None:
                     error.message += f"; it is kept as {self._kept_apart(work.job, error.picture)}"
                 raise
         return work
+
+    def _restored(self, image: Decoded, work: Work) -> tuple[Decoded, Restored]:
+        """Every page, and what the engine said of the first."""
+        first, said = self.restore(image, work.mask)
+        masks = work.more_masks or (None,) * len(image.more_pages)
+        more = [self.restore(page, mask)[0] for page, mask in zip(image.more_pages, masks, strict=True)]
+        notes = dict.fromkeys(note for page in (first, *more) for note in page.notes)
+        return replace(first, more_pages=tuple(more), notes=tuple(notes)), said
 
     def _kept_apart(self, job: Job, picture: Decoded) -> Path:
         assert self.quarantine is not None, "asked before"
@@ -140,20 +155,13 @@ class Stages:
         with work.watch.running():
             format_name = format_of(job.target)
             assert format_name is not None, "targets are named with a known suffix"
-            data, notes = encoded(work.image, format_name, self.quality)
+            data, notes = self.keeping.encoded(work.image, format_name, self.quality)
             for path, content in self.besides(work):
                 write_new(path, content)
                 besides.append((str(path.absolute()), content_of(content)))
             made = replace(work.made, output=content_of(data), besides=tuple(besides))
-            write_new(job.target, data)  # last: under its final name it means that the whole job is done
+            write_new(job.target, data, work.times_ns)  # last: under its final name it means that the whole job is done
         return Outcome(Result.DONE, job.source, job.target, work.watch.seconds, len(data), notes, made=made)
-
-
-def encoded(image: Decoded, format_name: str, quality: int | None) -> tuple[bytes, tuple[str, ...]]:
-    """The file's bytes, and everything a person should know about them. Raises OutputError."""
-    lost = losses(image, format_name)
-    lost_note = (f"not kept in {format_name}: {', '.join(lost)}",) if lost else ()
-    return encode(image, format=format_name, quality=quality), (*image.notes, *lost_note)
 
 
 def map_path(maps_dir: Path, job: Job) -> Path:
@@ -169,16 +177,16 @@ def map_png(image: Decoded, restored: Restored) -> bytes:
     return encode(drawn, format="png")
 
 
-def write_new(target: Path, data: bytes) -> None:
+def write_new(target: Path, data: bytes, times_ns: TimesNs | None = None) -> None:
     """Writes a file whole or not at all, making its directories. Raises OutputError."""
     make_directory(target.parent)
     try:
-        atomic.write_bytes(target, data)
+        atomic.write_bytes(target, data, times_ns=times_ns)
     except OutputError as error:
         if not isinstance(error.__cause__, FileNotFoundError):
             raise
         make_directory(target.parent)  # somebody removed it in between
-        atomic.write_bytes(target, data)
+        atomic.write_bytes(target, data, times_ns=times_ns)
 
 
 def make_directory(directory: Path) -> None:

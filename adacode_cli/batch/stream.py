@@ -6,7 +6,7 @@ from pathlib import Path
 
 from adacode_cli.batch.naming import FALLBACK_FORMAT
 from adacode_cli.batch.plan import Job
-from adacode_cli.batch.stages import Stages, Work, encoded, write_new
+from adacode_cli.batch.stages import Stages, Work, write_new
 from adacode_cli.errors import InputError
 from adacode_cli.imaging.encode import FORMATS
 
@@ -30,4 +30,4 @@ def restore_bytes(data: bytes, stages: Stages, format_name: str | None) -> tuple
     for path, content in stages.besides(work):
         write_new(path, content)
     own_format = work.image.format if work.image.format in FORMATS else FALLBACK_FORMAT
-    return encoded(work.image, format_name or own_format, stages.quality)
+    return stages.keeping.encoded(work.image, format_name or own_format, stages.quality)

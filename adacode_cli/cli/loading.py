@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adacode_cli.cli.restore_options import RestoreOptions
@@ -17,20 +18,29 @@ if TYPE_CHECKING:
 def loaded(options: RestoreOptions, request: Request) -> tuple[Stages, str]:
     """The stages of every file, and the digest of the weights that they use. Raises WeightsError, DeviceError."""
     from adacode_cli.batch.coding import CodesPlace, FromCodesStages, SavingStages
+    from adacode_cli.batch.keeping import Keeping
     from adacode_cli.batch.stages import Stages
+    from adacode_cli.imaging.provenance import HistoryEntry
 
     mask_for = request.mask_source() if request.mask_source else None
-    restorer = _restorer(options, request, options.precision)
-    weights = restorer.weights_digest(request.task, request.scale)
+    restorer, weights = _restorer(options, request, options.precision)
     restore = _watched(_restoring(restorer, request), options, request)
-    common = (restore, mask_for, options.quality, options.save_weights_map, options.quarantine)
+    history = None if options.no_provenance else HistoryEntry(request.label, _shown(options.weights), weights)
+    keeping = Keeping(history, options.strict, options.preserve_times, options.max_pixels)
+    common = (restore, mask_for, options.quality, options.save_weights_map, options.quarantine, keeping)
     if request.save_codes:
         codes_path = CodesPlace(request.save_codes).path
         return SavingStages(*common, coder=restorer, codes_path=codes_path), weights
     return FromCodesStages(*common, coder=restorer) if request.from_codes else Stages(*common), weights
 
 
-def _restorer(options: RestoreOptions, request: Request, precision: str) -> Restorer:
+def _shown(weights: str) -> str:
+    """Weights by name; of a file not its folders, which are nobody's business who gets the picture."""
+    return weights if weights.startswith("hub:") else Path(weights).name
+
+
+def _restorer(options: RestoreOptions, request: Request, precision: str) -> tuple[Restorer, str]:
+    """The loaded restorer, and the digest of its weights."""
     from adacode_cli.engine.restorer import Restorer
 
     restorer = Restorer.from_pretrained(
@@ -41,8 +51,7 @@ def _restorer(options: RestoreOptions, request: Request, precision: str) -> Rest
         tiling=options.tiling,
         hub_repo=options.hub_repo,
     )
-    restorer.prepare(request.task, request.scale)
-    return restorer
+    return restorer, restorer.prepare(request.task, request.scale)
 
 
 def _restoring(restorer: Restorer, request: Request) -> Restore:
@@ -59,7 +68,7 @@ def _watched(restore: Restore, options: RestoreOptions, request: Request) -> Res
 
     @cache
     def careful() -> Restore:
-        return _restoring(_restorer(options, request, "fp32"), request)
+        return _restoring(_restorer(options, request, "fp32")[0], request)
 
     edge = Edge(request.grow_px, request.feather_px)
     if options.guard and request.task != "reconstruct":

@@ -9,12 +9,13 @@ from typing import Annotated, Literal
 
 import typer
 
+from adacode_cli.cli.keeping_options import KeepingOptions
 from adacode_cli.cli.run_options import CONSOLE, OUTPUT, SELECTION, LongRunOptions
 from adacode_cli.errors import UsageError
 
 # As in imaging.encode and engine.grid, which load OpenCV and torch and so are not imported here; a test compares.
 SMALLEST_TILE_PX = 64
-FORMAT_NAMES = ("jpeg", "png", "webp", "tiff", "bmp")
+FORMAT_NAMES = ("jpeg", "png", "webp", "tiff", "bmp", "jp2", "avif", "heic")
 _FORMAT_ALIASES = {"jpg": "jpeg", "tif": "tiff"}
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 _STDIN = "-"
@@ -56,7 +57,7 @@ Inputs = Annotated[
 
 
 @dataclass(frozen=True)
-class RestoreOptions(LongRunOptions):
+class RestoreOptions(LongRunOptions, KeepingOptions):
     """What a person chose for a run, as Typer hands it over."""
 
     output: Annotated[
@@ -76,12 +77,14 @@ class RestoreOptions(LongRunOptions):
             metavar="FORMAT",
             callback=_format_name,
             rich_help_panel=_OUTPUT,
-            help="jpeg, png, webp, tiff or bmp. Default: as the input.",
+            help="jpeg, png, webp, tiff, bmp, jp2, avif or heic. Default: as the input.",
         ),
     ] = None
     quality: Annotated[
         int | None,
-        typer.Option(min=1, max=100, metavar="Q", rich_help_panel=_OUTPUT, help="Of JPEG and WebP. Default: 95."),
+        typer.Option(
+            min=1, max=100, metavar="Q", rich_help_panel=_OUTPUT, help="Of JPEG, WebP, AVIF and HEIC. Default: 95."
+        ),
     ] = None
     suffix: Annotated[
         str,

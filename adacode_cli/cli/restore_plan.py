@@ -30,6 +30,7 @@ _WITHOUT_EFFECT = frozenset(
         "jobs",
         "json",
         "log_file",
+        "max_megapixels",
         "null",
         "output",
         "overwrite",

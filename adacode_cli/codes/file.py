@@ -20,7 +20,9 @@ from adacode_cli.errors import InputError
 
 SUFFIX = ".adacode"
 MAGIC = b"\x89ADC\r\n\x1a\n"
-VERSION = 1
+VERSION = 2
+"""What is read; files without XMP and IPTC are still written as version 1, which they are, byte for byte."""
+
 MAX_PIXELS = 1_000_000_000
 """Pictures above a gigapixel are refused, as they are in every other format."""
 
@@ -33,7 +35,8 @@ _MAX_PADDING_CELLS = 64
 _START = struct.Struct("<8sHI")
 _HEADER = struct.Struct("<BBIIIIBBH16sB")
 _LENGTH = struct.Struct("<I")
-_GREY, _ALPHA, _ICC, _EXIF = 1, 2, 4, 8
+_GREY, _ALPHA, _ICC, _EXIF, _XMP, _IPTC = 1, 2, 4, 8, 16, 32
+_FIRST_FLAG_BEYOND = {1: _XMP, 2: 2 * _IPTC}
 _DEPTHS: dict[int, np.dtype[Any]] = {8: np.dtype(np.uint8), 16: np.dtype(np.uint16), 32: np.dtype(np.float32)}
 _DAMAGED = "Copy or download it again, or save the codes again with --save-codes."
 
@@ -43,6 +46,7 @@ def to_bytes(codes: Codes) -> bytes:
     name = codes.decoder.name.encode("utf-8")[:255].decode("utf-8", "ignore").encode("utf-8")
     flags = _GREY * codes.grey + _ALPHA * (codes.alpha is not None)
     flags += _ICC * (codes.icc is not None) + _EXIF * (codes.exif is not None)
+    flags += _XMP * (codes.xmp is not None) + _IPTC * (codes.iptc is not None)
     header = _HEADER.pack(
         codes.dtype.itemsize * 8,
         flags,
@@ -57,10 +61,11 @@ def to_bytes(codes: Codes) -> bytes:
     )
     sections = [packing.pack_codes(codes.codes_KHW, codes.book_sizes), packing.pack_steps(codes.steps_KHW)]
     sections += [packing.pack_alpha(codes.alpha)] if codes.alpha is not None else []
-    sections += [block for block in (codes.icc, codes.exif) if block is not None]
+    sections += [block for block in (codes.icc, codes.exif, codes.xmp, codes.iptc) if block is not None]
     body = header + name + struct.pack(f"<{len(codes.book_sizes)}I", *codes.book_sizes)
     body += b"".join(_LENGTH.pack(len(section)) + section for section in sections)
-    data = _START.pack(MAGIC, VERSION, _START.size + len(body) + _LENGTH.size) + body
+    version = 2 if flags >= _FIRST_FLAG_BEYOND[1] else 1
+    data = _START.pack(MAGIC, version, _START.size + len(body) + _LENGTH.size) + body
     return data + _LENGTH.pack(zlib.crc32(data))
 
 
@@ -88,6 +93,8 @@ def _read(data: bytes) -> Codes:
     alpha = packing.unpack_alpha(reader.section(), size, header.dtype) if header.flags & _ALPHA else None
     icc = reader.section() if header.flags & _ICC else None
     exif = reader.section() if header.flags & _EXIF else None
+    xmp = reader.section() if header.flags & _XMP else None
+    iptc = reader.section() if header.flags & _IPTC else None
     if reader.at != reader.end:
         raise packing.PackingError("more follows than the header says")
     return Codes(
@@ -103,6 +110,8 @@ def _read(data: bytes) -> Codes:
         alpha,
         icc,
         exif,
+        xmp=xmp,
+        iptc=iptc,
     )
 
 
@@ -114,8 +123,8 @@ def _check_whole(data: bytes) -> None:
     if len(data) < _START.size:
         raise InputError(f"is truncated: only {len(data)} bytes of a file of codes are there", hint=_DAMAGED)
     _, version, length = _START.unpack_from(data)
-    if version != VERSION:
-        found = f"is a file of codes of version {version}; this adacode reads version {VERSION}"
+    if version not in _FIRST_FLAG_BEYOND:
+        found = f"is a file of codes of version {version}; this adacode reads versions 1 to {VERSION}"
         raise InputError(found, hint="Update adacode, or save the codes again.")
     if len(data) < length:
         raise InputError(f"is truncated: {len(data)} of {length} bytes are there", hint=_DAMAGED)
@@ -164,7 +173,7 @@ def _read_header(reader: _Reader) -> _Header:
     book_sizes = struct.unpack(f"<{num}I", reader.take(4 * num))
     wrong = [
         (depth not in _DEPTHS, f"{depth} bits a sample"),
-        (flags >= 2 * _EXIF, f"flags {flags}"),
+        (flags >= _FIRST_FLAG_BEYOND[_START.unpack_from(reader.data)[1]], f"flags {flags}"),
         (0 in (height, width, rows, columns, stride, num, unit), "a size of 0"),
         (height * width > MAX_PIXELS, f"{width}×{height} pixels, more than a gigapixel"),
         (not name.isprintable(), "weights of an unprintable name"),

@@ -35,7 +35,7 @@ class Codes:
     codes_KHW: K×h×w uint16, the code of each basis in each latent cell, below the basis's entry of `book_sizes`.
     steps_KHW: K×h×w int16, mixing weights in units of 1/`steps_per_unit`. stride: output pixels a side of a cell; the
     grid of h×w cells covers the picture. grey, dtype: the picture's layout (uint8, uint16 or float32 in [0, 1]).
-    alpha: height×width of that dtype, or None; icc, exif: as in a picture file, the EXIF block's orientation being 1.
+    alpha: height×width of that dtype, or None; icc, exif, xmp, iptc: as in a picture file, the orientation being 1.
     notes: what a person should know of how they were made; a file does not keep them.
     Raises ValueError for arrays that do not fit: that is a bug of the caller.
     """
@@ -54,6 +54,8 @@ class Codes:
     icc: bytes | None = None
     exif: bytes | None = None
     notes: tuple[str, ...] = ()
+    xmp: bytes | None = None
+    iptc: bytes | None = None
 
     def __post_init__(self) -> None:
         k, h, w = self.codes_KHW.shape

@@ -27,10 +27,10 @@ from adacode_cli.engine.arrays import Pixels, check_picture, to_picture, to_tens
 from adacode_cli.engine.codes import Coder
 from adacode_cli.engine.composite import composite
 from adacode_cli.engine.device import choose_device, choose_precision
+from adacode_cli.engine.identity import network_digest
 from adacode_cli.engine.memory import is_out_of_memory
 from adacode_cli.engine.options import RunOptions
 from adacode_cli.engine.runner import Runner, RunResult
-from adacode_cli.engine.weights_digest import network_digest
 from adacode_cli.errors import DeviceError, InputError, UsageError
 from adacode_cli.geometry import feather_mask, grow_mask
 
@@ -54,9 +54,8 @@ class Restored:
 class Restorer:
     """Restores pictures with one family of weights, or with one file.
 
-    Networks are loaded when their task is first asked for and then kept. Pictures are H×W (grey), H×W×3 (RGB) or
-    H×W×4 (RGBA) arrays of uint8, uint16 or float32 in [0, 1]; results have the same layout and dtype. One object
-    serves one thread at a time.
+    Networks are loaded when their task is first asked for, then kept. Pictures: H×W (grey), H×W×3 (RGB) or H×W×4 (RGBA)
+    of uint8, uint16 or float32 in [0, 1]; results have their layout and dtype. One object serves one thread at a time.
     """
 
     def __init__(self, source: WeightsSource, device: torch.device, options: RunOptions) -> None:
@@ -125,12 +124,8 @@ class Restorer:
         names = self._runner("reconstruct", 1).config.names()
         return Restored(image, codes.touched_mixing, names, (*codes.notes, *decoded.notes))
 
-    def prepare(self, task: Task, scale: float = 4) -> None:
-        """Loads what `restore` will need, so that a long run fails before its first picture. Raises WeightsError."""
-        self._runner(task, _network_scale(scale) if task == "sr" else 1)
-
-    def weights_digest(self, task: Task, scale: float = 4) -> str:
-        """64 hexadecimal digits that tell the weights of a task apart, whatever files they came in."""
+    def prepare(self, task: Task, scale: float = 4) -> str:
+        """Loads what `restore` will need, before a long run; its digest (`network_digest`). Raises WeightsError."""
         return network_digest(self._runner(task, _network_scale(scale) if task == "sr" else 1).network)
 
     def restore(

@@ -5,15 +5,17 @@ What a file is, its first bytes say; its name may lie. Nothing here changes a se
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from adacode_cli import atomic
 from adacode_cli.errors import InputError
-from adacode_cli.imaging import pillow_reader, tiff_reader
-from adacode_cli.imaging.exif import DamagedExif, upright
+from adacode_cli.imaging import heif_reader, jp2_boxes, jp2_codec, pillow_reader, tiff_reader
 from adacode_cli.imaging.image import SUFFIXES, Decoded
+from adacode_cli.imaging.metadata import upright
 from adacode_cli.imaging.orientation import turned
-from adacode_cli.imaging.parsing import TITLES
+from adacode_cli.imaging.parsing import MAX_PIXELS, TITLES
+from adacode_cli.imaging.raster import Raster
 
 EXTENSIONS: frozenset[str] = frozenset(SUFFIXES)
 """Lower-case suffixes, with their dot, of the files that discovery takes for pictures."""
@@ -26,27 +28,31 @@ _SIGNATURES = (
     (b"II+\0", "tiff"),
     (b"MM\0+", "tiff"),
     (b"BM", "bmp"),
+    (jp2_boxes.SIGNATURE, "jp2"),
+    (jp2_boxes.CODESTREAM, "jp2"),
 )
+# The kind of an ISO media file stands behind the length of its first box.
+_BRANDS = {
+    **dict.fromkeys((b"avif", b"avis"), "avif"),
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), "heic"),
+}
+_READERS = {"jp2": jp2_codec.read, "avif": heif_reader.read_avif, "heic": heif_reader.read_heic}
 _FOREIGN = (
     (0, b"GIF8", "a GIF"),
     (0, b"%PDF", "a PDF document"),
     (0, b"8BPS", "a Photoshop document"),
     (0, b"\xff\x0a", "a JPEG XL"),
     (0, b"\0\0\0\x0cJXL ", "a JPEG XL"),
-    (0, b"\0\0\0\x0cjP  ", "a JPEG 2000"),
-    (4, b"ftypavi", "an AVIF"),
-    (4, b"ftyphei", "a HEIC"),
-    (4, b"ftypmif1", "a HEIC"),
     (4, b"ftypcrx ", "a Canon raw file"),
 )
 # As in codes.file, which this folder does not import; a test compares.
 _CODES = b"\x89ADC\r\n\x1a\n"
-_READABLE = "JPEG, PNG, WebP, TIFF and BMP are read."
+_READABLE = "JPEG, PNG, WebP, TIFF, BMP, JPEG 2000, AVIF and HEIC are read."
 
 
-def read_image(path: Path) -> Decoded:
+def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> Decoded:
     """The picture in the file `path`, as `decode` gives it. Raises InputError, also where the file cannot be read."""
-    return decode(file_bytes(path), name=str(path))
+    return decode(file_bytes(path), name=str(path), max_pixels=max_pixels)
 
 
 def file_bytes(path: Path) -> bytes:
@@ -63,23 +69,40 @@ def file_bytes(path: Path) -> bytes:
         ) from error
 
 
-def decode(data: bytes, *, name: str) -> Decoded:
-    """The first picture in `data`, upright; `name` says in errors whose bytes they are.
+def decode(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> Decoded:
+    """The picture in `data`, upright, with all pages of a TIFF; `name` says in errors whose bytes they are.
 
-    Raises InputError for bytes that are empty, of no readable kind, damaged, truncated, or claim over a gigapixel.
+    Raises InputError for bytes that are empty, of no readable kind, damaged, truncated, or claim over `max_pixels`,
+    which is found out before anything is decoded.
     """
     format = _sniffed(data, name=name)
-    raster = tiff_reader.read(data, name=name) if format == "tiff" else pillow_reader.read(data, format, name=name)
-    block, orientation, notes = raster.exif, 1, raster.notes
-    if block is not None:
-        try:
-            block, orientation = upright(block)
-        except DamagedExif:
-            block, notes = None, (*notes, "its EXIF is damaged and was dropped")
-    if raster.orientation is not None:
-        orientation = raster.orientation
-    alpha = turned(raster.alpha, orientation) if raster.alpha is not None else None
-    return Decoded(turned(raster.pixels, orientation), alpha, format, raster.icc, block, notes)
+    if format == "tiff":
+        first, *others = tiff_reader.read(data, max_pixels, name=name)
+        more = tuple(_upright(raster, format, page) for page, raster in enumerate(others, 1))
+        return replace(_upright(first, format), more_pages=more)
+    if format in _READERS:
+        return _upright(_READERS[format](data, max_pixels, name=name), format)
+    return _upright(pillow_reader.read(data, format, max_pixels, name=name), format)
+
+
+def _upright(raster: Raster, format: str, page: int = 0) -> Decoded:
+    found = upright(raster.metadata, raster.orientation)
+    alpha = turned(raster.alpha, found.orientation) if raster.alpha is not None else None
+    said = found.metadata
+    return Decoded(
+        turned(raster.pixels, found.orientation),
+        alpha,
+        format,
+        said.icc,
+        said.exif,
+        (*raster.notes, *found.notes),
+        said.xmp,
+        said.iptc,
+        said.resolution,
+        (*raster.lost, *found.lost),
+        page,
+        raster.bits,
+    )
 
 
 def _sniffed(data: bytes, *, name: str) -> str:
@@ -90,6 +113,9 @@ def _sniffed(data: bytes, *, name: str) -> str:
             return format
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "webp"
+    if data[4:8] == b"ftyp" and data[8:12] in _BRANDS:
+        named = _BRANDS[data[8:12]]
+        return "avif" if data[8:12] in (b"mif1", b"msf1") and b"avif" in data[12:64] else named
     if data.startswith(_CODES):
         raise InputError("holds codes, not a picture", path=name, hint="Use adacode reconstruct --from-codes.")
     for at, signature, title in _FOREIGN:

@@ -2,34 +2,62 @@
 
 from __future__ import annotations
 
-from io import BytesIO
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from adacode_cli.errors import OutputError, UsageError
-from adacode_cli.imaging import png16, tiff_writer
+from adacode_cli.imaging import heif_codec, jp2_codec, pillow_writer, png16, png_chunks, tiff_writer
+from adacode_cli.imaging.exif_editing import resolution_of, with_resolution
+from adacode_cli.imaging.heif_codec import STORED_BITS
 from adacode_cli.imaging.image import SUFFIXES, Decoded, Samples
+from adacode_cli.imaging.metadata import Metadata
 from adacode_cli.imaging.parsing import TITLES
+from adacode_cli.imaging.raster import lost_beside_first
 from adacode_cli.imaging.samples import on_white, to_depth
 
-FORMATS: dict[str, str] = {"jpeg": ".jpg", "png": ".png", "webp": ".webp", "tiff": ".tif", "bmp": ".bmp"}
+FORMATS: dict[str, str] = {
+    "jpeg": ".jpg",
+    "png": ".png",
+    "webp": ".webp",
+    "tiff": ".tif",
+    "bmp": ".bmp",
+    "jp2": ".jp2",
+    "avif": ".avif",
+    "heic": ".heic",
+}
 """Format name → the suffix that its files get."""
 
 DEFAULT_QUALITY = 95
-_FULL_COLOR_QUALITY = 90  # From here on a person asks for detail, and JPEG keeps colour at full resolution.
-_KEEPS_ALPHA = frozenset({"png", "webp", "tiff"})
-_KEEPS_METADATA = frozenset({"jpeg", "png", "webp", "tiff"})
+_GREY_ALPHA_AS_RGB = frozenset({"avif", "heic", "jp2"})
+_KEEPS_PAGES = frozenset({"tiff"})
+_KEEPS_ALPHA = frozenset({"png", "webp", "tiff", "jp2", "avif", "heic"})
+_TITLES_OF_METADATA = {"icc": "ICC profile", "exif": "EXIF", "xmp": "XMP", "iptc": "IPTC", "resolution": "resolution"}
+_EVERYTHING = frozenset(_TITLES_OF_METADATA)
+_KEEPS_METADATA = {
+    "jpeg": _EVERYTHING,
+    "png": _EVERYTHING,
+    "webp": _EVERYTHING - {"iptc"},
+    "tiff": _EVERYTHING,
+    "bmp": frozenset({"resolution"}),
+    "jp2": _EVERYTHING,
+    "avif": _EVERYTHING - {"iptc"},
+    "heic": _EVERYTHING - {"iptc"},
+}
+_RESOLUTION_IN_EXIF = frozenset({"webp", "avif", "heic"})  # They have no place of their own for it.
 _DEPTHS: dict[str, tuple[type[np.generic], ...]] = {
     "png": (np.uint16, np.uint8),
     "tiff": (np.float32, np.uint16, np.uint8),
+    "jp2": (np.uint16, np.uint8),
+    "avif": (np.uint16, np.uint8),
+    "heic": (np.uint16, np.uint8),
 }
 _DEPTH_NAMES = {np.dtype(np.uint8): "8-bit", np.dtype(np.uint16): "16-bit", np.dtype(np.float32): "32-bit float"}
-_MAX_SIDE = {"jpeg": 65500, "webp": 16383, "png": 2**31 - 1, "tiff": 2**31 - 1, "bmp": 2**31 - 1}
+_MAX_SIDE = {"jpeg": 65500, "webp": 16383, "avif": 65535, "heic": 16384}
+_MAX_SIDE_ELSEWHERE = 2**31 - 1
 _MAX_BMP_BYTES = 2**32 - 4096
-_MAX_JPEG_EXIF = 65533 - 6  # One marker segment, its length field and the "Exif\0\0" prefix.
 
 
 def format_of(path: Path) -> str | None:
@@ -38,24 +66,43 @@ def format_of(path: Path) -> str | None:
 
 
 def losses(image: Decoded, format: str) -> tuple[str, ...]:
-    """What of `image` would not survive in `format`, each in a few words. Raises OutputError for an unknown format."""
+    """What of the file that `image` was would not survive in `format`, each in a few words.
+
+    Raises OutputError for an unknown format.
+    """
     _check_format(format)
-    found = []
+    if format in _KEEPS_PAGES:
+        return tuple(dict.fromkeys(what for page in image.pages for what in _losses_of_page(page, format)))
+    return (*lost_beside_first(len(image.pages), "page"), *_losses_of_page(image, format))
+
+
+def _losses_of_page(image: Decoded, format: str) -> tuple[str, ...]:
+    found = list(image.lost)
     if image.alpha is not None and format not in _KEEPS_ALPHA and not _opaque(image.alpha):
         found.append("alpha (composited on white)")
-    depth = _depth_in(format, image.pixels.dtype)
-    if depth != image.pixels.dtype:
-        found.append(f"{_DEPTH_NAMES[image.pixels.dtype]} depth (saved as {_DEPTH_NAMES[depth]})")
-    kept = _metadata_in(format, image)
-    if image.icc is not None and kept["icc"] is None:
-        found.append("ICC profile")
-    if image.exif is not None and kept["exif"] is None:
-        found.append("EXIF")
+    if (depth_lost := _depth_lost(image, format)) is not None:
+        found.append(depth_lost)
+    said, kept = image.metadata, _metadata_in(format, image)
+    for name, title in _TITLES_OF_METADATA.items():
+        if getattr(said, name) is not None and getattr(kept, name) is None:
+            found.append(title)
     return tuple(found)
 
 
+def _depth_lost(image: Decoded, format: str) -> str | None:
+    dtype = image.pixels.dtype
+    depth = _depth_in(format, dtype)
+    name = f"{image.bits}-bit" if image.bits is not None else _DEPTH_NAMES[dtype]
+    if depth == np.uint16 and format in STORED_BITS:
+        bits = STORED_BITS[format]
+        return f"{name} depth (saved as {bits}-bit)" if (image.bits or 16) > bits or dtype == np.float32 else None
+    return f"{name} depth (saved as {_DEPTH_NAMES[depth]})" if depth != dtype else None
+
+
 def encode(image: Decoded, *, format: str, quality: int | None = None) -> bytes:
-    """The bytes of a `format` file. `quality` (1–100, default 95) matters to JPEG and WebP.
+    """The bytes of a `format` file: of all pages where it is TIFF, else of the first.
+
+    `quality` (1–100, default 95) matters to JPEG, WebP, AVIF and HEIC.
 
     PNG, TIFF and BMP keep every sample. JPEG and BMP show a transparent picture on white. WebP stores grey as RGB.
     Raises OutputError for an unknown format or a picture too large for it, UsageError for an impossible quality.
@@ -64,13 +111,17 @@ def encode(image: Decoded, *, format: str, quality: int | None = None) -> bytes:
     if quality is not None and not 1 <= quality <= 100:
         raise UsageError(f"quality {quality} is impossible", hint="Choose a number from 1 to 100.")
     _check_size(image, format)
-    samples = _fitted(image, format)
-    kept = _metadata_in(format, image)
     if format == "tiff":
-        return tiff_writer.write(samples, icc=kept["icc"], block=kept["exif"])
-    if samples.dtype == np.uint16:
-        return png16.write(samples, icc=kept["icc"], exif=kept["exif"])
-    return _by_pillow(samples, format, DEFAULT_QUALITY if quality is None else quality, kept)
+        return tiff_writer.write([(_fitted(page, format), _metadata_in(format, page)) for page in image.pages])
+    samples, kept = _fitted(image, format), _metadata_in(format, image)
+    if format == "png":
+        bare = png16.write(samples) if samples.dtype == np.uint16 else pillow_writer.write_png(samples)
+        return png_chunks.inserted(bare, kept)
+    if format == "jp2":
+        return jp2_codec.write(samples, kept)
+    if format in STORED_BITS:
+        return heif_codec.write(samples, format, DEFAULT_QUALITY if quality is None else quality, kept)
+    return pillow_writer.write(samples, format, DEFAULT_QUALITY if quality is None else quality, kept)
 
 
 def _check_format(format: str) -> None:
@@ -81,7 +132,9 @@ def _check_format(format: str) -> None:
 def _check_size(image: Decoded, format: str) -> None:
     height, width = image.size
     bmp_bytes = height * width * (4 if image.pixels.ndim == 3 else 1)
-    if max(height, width) > _MAX_SIDE[format] or (format == "bmp" and bmp_bytes > _MAX_BMP_BYTES):
+    if max(height, width) > _MAX_SIDE.get(format, _MAX_SIDE_ELSEWHERE) or (
+        format == "bmp" and bmp_bytes > _MAX_BMP_BYTES
+    ):
         raise OutputError(f"a {TITLES[format]} cannot hold {width}×{height} pixels", hint="Choose png or tiff.")
 
 
@@ -95,18 +148,18 @@ def _opaque(alpha: Samples) -> bool:
     return bool(alpha.min() == (1.0 if alpha.dtype == np.float32 else np.iinfo(alpha.dtype).max))
 
 
-def _metadata_in(format: str, image: Decoded) -> dict[str, bytes | None]:
-    """The ICC profile and EXIF block that `format` can hold, None for one it cannot."""
-    icc, exif = image.icc, image.exif
-    if format not in _KEEPS_METADATA:
-        return {"icc": None, "exif": None}
-    if format == "webp" and icc is not None and icc[16:20] == b"GRAY":
-        icc = None  # WebP has no grey; a grey profile on RGB samples makes viewers refuse or distort them.
-    if exif is not None and (
-        (format == "jpeg" and len(exif) > _MAX_JPEG_EXIF) or (format == "tiff" and tiff_writer.readable(exif) is None)
-    ):
-        exif = None
-    return {"icc": icc, "exif": exif}
+def _metadata_in(format: str, image: Decoded) -> Metadata:
+    """What of the metadata `format` can hold, None for what it cannot."""
+    said = image.metadata
+    kept = replace(said, **dict.fromkeys(_TITLES_OF_METADATA.keys() - _KEEPS_METADATA[format]))
+    widened = format == "webp" or (image.alpha is not None and format in _GREY_ALPHA_AS_RGB)
+    if widened and kept.icc is not None and kept.icc[16:20] == b"GRAY":
+        kept = replace(kept, icc=None)  # A grey profile on RGB samples makes viewers refuse them.
+    if format in _RESOLUTION_IN_EXIF and (kept.exif is None or resolution_of(kept.exif) is None):
+        kept = replace(kept, exif=with_resolution(kept.exif, kept.resolution))
+    if kept.exif is not None and format == "tiff" and tiff_writer.readable(kept.exif) is None:
+        kept = replace(kept, exif=None)
+    return pillow_writer.within_jpeg(kept) if format == "jpeg" else kept
 
 
 def _fitted(image: Decoded, format: str) -> Samples:
@@ -119,25 +172,3 @@ def _fitted(image: Decoded, format: str) -> Samples:
     if alpha is not None:
         planes.append(to_depth(alpha, depth))
     return np.dstack(planes)
-
-
-def _by_pillow(samples: Samples, format: str, quality: int, kept: dict[str, bytes | None]) -> bytes:
-    picture = Image.fromarray(samples if samples.shape[2] > 1 else samples[..., 0])
-    options: dict[str, Any] = {}
-    if kept["icc"] is not None:
-        options["icc_profile"] = kept["icc"]
-    if kept["exif"] is not None:
-        options["exif"] = b"Exif\0\0" + kept["exif"]
-    if format == "jpeg":
-        # Not optimize=True: Pillow then needs the whole file in one buffer, and its guess is too small for noise.
-        options |= {"quality": quality, "subsampling": 0 if quality >= _FULL_COLOR_QUALITY else 2}
-    elif format == "webp":
-        # exact: colours under full transparency stay, as in the other formats that have alpha.
-        options |= {"quality": quality, "method": 4, "exact": True}
-        picture = picture.convert("RGBA" if picture.mode in ("LA", "RGBA") else "RGB")
-    buffer = BytesIO()
-    try:
-        picture.save(buffer, TITLES[format].upper(), **options)
-    except (OSError, ValueError) as error:
-        raise OutputError(f"cannot be written as {TITLES[format]}: {error}", hint="Choose another format.") from error
-    return buffer.getvalue()

@@ -19,7 +19,7 @@ DATE_AND_ORIGIN = frozenset({269, 270, 271, 272, 285, 305, 306, 315, 316, 18246,
 RESOLUTION = frozenset({282, 283, 296})
 _INTEROPERABILITY = 40965  # A third level of directories that says nothing but "this follows DCF".
 _THUMBNAIL_START, _THUMBNAIL_LENGTH = 513, 514
-_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _SWAP_SIZES = {3: 2, 4: 4, 5: 4, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 _MAX_BYTES = 1 << 24  # Overlapping values could otherwise unfold a small file into gigabytes.
@@ -84,8 +84,8 @@ def upright(block: bytes) -> tuple[bytes, int]:
     The thumbnail goes because it shows the old picture: turned as it was, and with what inpainting was to remove.
     Raises DamagedExif.
     """
-    layout, first = _header(block)
-    entries, next_at, link_at = _directory(block, first, layout)
+    layout, first = header(block)
+    entries, next_at, link_at = directory(block, first, layout)
     patched, orientation = bytearray(block), 1
     for entry in entries:
         value = entry.number(layout.order) if entry.code == ORIENTATION else None
@@ -98,24 +98,31 @@ def upright(block: bytes) -> tuple[bytes, int]:
     return bytes(patched), orientation
 
 
-def sections(block: bytes) -> Sections:
-    """The describing tags of an EXIF block or of a whole TIFF file's first directory. Raises DamagedExif."""
-    layout, first = _header(block)
-    entries, _, _ = _directory(block, first, layout)
+def sections(block: bytes, at: int | None = None) -> Sections:
+    """The describing tags of an EXIF block or of a whole TIFF file; of its directory `at`, else of the first.
+
+    Raises DamagedExif.
+    """
+    layout, first = header(block)
+    entries, _, _ = directory(block, first if at is None else at, layout)
     found: dict[int, tuple[Entry, ...]] = {}
     for entry in entries:
         pointer = entry.number(layout.order)
         if entry.code in (EXIF_DIRECTORY, GPS_DIRECTORY) and pointer:
-            inner, _, _ = _directory(block, pointer, layout)
+            inner, _, _ = directory(block, pointer, layout)
             found[entry.code] = tuple(_little(e, layout) for e in inner if e.code != _INTEROPERABILITY)
     main = tuple(_little(e, layout) for e in entries if e.code in DATE_AND_ORIGIN | RESOLUTION)
     return Sections(main, found.get(EXIF_DIRECTORY, ()), found.get(GPS_DIRECTORY, ()))
 
 
-def value_places(block: bytes) -> dict[int, int]:
-    """Tag → offset of its value, for the first directory of a block or of a whole TIFF file. Raises DamagedExif."""
-    layout, first = _header(block)
-    return {entry.code: entry.at for entry in _directory(block, first, layout)[0]}
+def value_places(file: bytes) -> list[dict[int, int]]:
+    """Tag → offset of its value, for each page of a whole TIFF file. Raises DamagedExif."""
+    layout, at = header(file)
+    places = []
+    while at:
+        entries, at, _ = directory(file, at, layout)
+        places.append({entry.code: entry.at for entry in entries})
+    return places
 
 
 def block_of(parts: Sections) -> bytes | None:
@@ -143,7 +150,7 @@ def packed(entries: list[Entry] | tuple[Entry, ...], *, at: int, big: bool = Fal
     values_at = at + struct.calcsize(layout.count) + len(ordered) * struct.calcsize(layout.entry) + room
     head, values = [struct.pack(layout.count, len(ordered))], bytearray()
     for entry in ordered:
-        count = len(entry.data) // _SIZES[entry.dtype]
+        count = len(entry.data) // SIZES[entry.dtype]
         inline = entry.data
         if len(entry.data) > room:
             inline = struct.pack(layout.number, values_at + len(values))
@@ -152,7 +159,8 @@ def packed(entries: list[Entry] | tuple[Entry, ...], *, at: int, big: bool = Fal
     return b"".join([*head, struct.pack(layout.number, 0), bytes(values)])
 
 
-def _header(block: bytes) -> tuple[Layout, int]:
+def header(block: bytes) -> tuple[Layout, int]:
+    """(how the block counts, offset of its first directory). Raises DamagedExif."""
     order = {b"II": "<", b"MM": ">"}.get(block[:2])
     try:
         magic = struct.unpack_from(f"{order}H", block, 2)[0] if order else 0
@@ -165,7 +173,7 @@ def _header(block: bytes) -> tuple[Layout, int]:
     raise DamagedExif("no TIFF header")
 
 
-def _directory(block: bytes, at: int, layout: Layout) -> tuple[list[Entry], int, int]:
+def directory(block: bytes, at: int, layout: Layout) -> tuple[list[Entry], int, int]:
     """(entries, offset of the next directory or 0, where that offset is written); unreadable values are left out."""
     room = struct.calcsize(layout.number)
     entries: list[Entry] = []
@@ -175,7 +183,7 @@ def _directory(block: bytes, at: int, layout: Layout) -> tuple[list[Entry], int,
         cursor = at + struct.calcsize(layout.count)
         for _ in range(count):
             code, dtype, items, _ = struct.unpack_from(layout.entry, block, cursor)
-            length = items * _SIZES.get(dtype, 0)
+            length = items * SIZES.get(dtype, 0)
             value_at = cursor + struct.calcsize(layout.entry) - room
             if length > room:
                 (value_at,) = struct.unpack_from(layout.number, block, value_at)
@@ -194,7 +202,7 @@ def _directory(block: bytes, at: int, layout: Layout) -> tuple[list[Entry], int,
 
 def _remove_thumbnail(patched: bytearray, at: int, layout: Layout) -> None:
     try:
-        entries, _, _ = _directory(bytes(patched), at, layout)
+        entries, _, _ = directory(bytes(patched), at, layout)
     except DamagedExif:
         return
     numbers = {entry.code: entry.number(layout.order) for entry in entries}

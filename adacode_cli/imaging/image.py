@@ -6,11 +6,14 @@ has to ask what kind of file they came from.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from adacode_cli.imaging.metadata import Metadata, resized
+from adacode_cli.imaging.resolution import Resolution
 
 Samples = npt.NDArray[Any]
 """Samples of a picture: uint8, uint16 or float32, the last in [0, 1]."""
@@ -25,6 +28,10 @@ SUFFIXES: dict[str, str] = {
     ".tif": "tiff",
     ".tiff": "tiff",
     ".bmp": "bmp",
+    ".jp2": "jp2",
+    ".avif": "avif",
+    ".heic": "heic",
+    ".heif": "heic",
 }
 """Lower-case file suffix → format name; decides what discovery takes up and what an output's name asks for."""
 
@@ -37,8 +44,12 @@ class Decoded:
 
     `pixels` is H×W (grey) or H×W×3 (RGB), uint8, uint16 or float32 in [0, 1], C-contiguous; `alpha` is H×W of the
     same dtype, not premultiplied. `exif` is the TIFF-structured block without the `Exif\\0\\0` prefix; its
-    Orientation is 1, because the pixels are already turned. `format` is what the bytes were. `notes` are for a
-    person. Raises ValueError for arrays of another kind: that is a bug of the caller.
+    Orientation is 1, because the pixels are already turned; so it is in `xmp`. `iptc` are IIM records, `resolution`
+    is the container's own. `format` is what the bytes were, `lost` what of them could not be read into this value,
+    each in a few words. `notes` are for a person. The first of several pages holds the others in `more_pages`; each
+    knows by `page` which it is, from 0. `bits`: of a sample as stored, where they are fewer than the dtype's (10, 12).
+
+    Raises ValueError for arrays of another kind: that is a bug of the caller.
     """
 
     pixels: Samples
@@ -47,6 +58,13 @@ class Decoded:
     icc: bytes | None = None
     exif: bytes | None = None
     notes: tuple[str, ...] = ()
+    xmp: bytes | None = None
+    iptc: bytes | None = None
+    resolution: Resolution | None = None
+    lost: tuple[str, ...] = ()
+    page: int = 0
+    bits: int | None = None
+    more_pages: tuple[Decoded, ...] = ()
 
     def __post_init__(self) -> None:
         shape = self.pixels.shape
@@ -61,3 +79,20 @@ class Decoded:
     def size(self) -> tuple[int, int]:
         """(height, width) in pixels."""
         return int(self.pixels.shape[0]), int(self.pixels.shape[1])
+
+    @property
+    def pages(self) -> tuple[Decoded, ...]:
+        """All pages of the file, this one first."""
+        return (self, *self.more_pages)
+
+    @property
+    def metadata(self) -> Metadata:
+        """All that is neither pixels nor about this program."""
+        return Metadata(self.icc, self.exif, self.xmp, self.iptc, self.resolution)
+
+    def restored(self, pixels: Samples, alpha: Samples | None, notes: tuple[str, ...]) -> Decoded:
+        """The same photograph with other pixels, perhaps more of them: resolution and sizes follow."""
+        said = resized(self.metadata, self.size, (int(pixels.shape[0]), int(pixels.shape[1])))
+        return replace(
+            self, pixels=pixels, alpha=alpha, exif=said.exif, xmp=said.xmp, resolution=said.resolution, notes=notes
+        )

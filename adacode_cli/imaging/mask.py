@@ -15,6 +15,7 @@ import numpy.typing as npt
 from adacode_cli.errors import InputError, UsageError
 from adacode_cli.imaging.decode import read_image
 from adacode_cli.imaging.image import Decoded, Samples
+from adacode_cli.imaging.parsing import MAX_PIXELS
 from adacode_cli.imaging.samples import to_depth, top_of
 
 Mask = npt.NDArray[np.bool_]
@@ -23,12 +24,19 @@ _LUMA = (0.299, 0.587, 0.114)
 _COLOR = re.compile(r"#?([0-9a-fA-F]{6})")
 
 
-def read_mask(path: Path, *, size: tuple[int, int]) -> Mask:
+def read_mask(path: Path, *, size: tuple[int, int], page: int = 0) -> Mask:
     """The mask file for a picture of `size` (H, W): bool H×W, True where it is more than half white.
 
-    Any readable picture is a mask; its alpha is not looked at. Raises InputError, also where the sizes differ.
+    Any readable picture is a mask; its alpha is not looked at. A mask of one page serves every `page` of a picture, one
+    of several pages each page its own. Raises InputError, also where sizes differ or a page is missing.
     """
-    image = read_image(path)
+    # A mask of another size is refused in any case, and one as large as a picture that was read is no bomb.
+    image = read_image(path, max_pixels=max(MAX_PIXELS, size[0] * size[1]))
+    pages = image.pages
+    if len(pages) > 1 and page >= len(pages):
+        hint = "Give it a page for each page of the picture, or one page that serves them all."
+        raise InputError(f"the mask has {len(pages)} pages, the picture more", path=path, hint=hint)
+    image = pages[page] if len(pages) > 1 else image
     if image.size != size:
         raise InputError(
             f"the mask has {image.size[1]}×{image.size[0]} pixels, the picture {size[1]}×{size[0]}",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import cv2
@@ -18,10 +18,19 @@ from tifffile import TiffFileError
 
 from adacode_cli.errors import InputError
 
-MAX_PIXELS = 1_000_000_000
-"""Pictures above a gigapixel are refused: few are meant, and a 100-byte file can claim to be one."""
+MAX_PIXELS = 300_000_000
+"""Larger pictures are refused unless a caller says otherwise: few are meant, and 100 bytes can claim to be one."""
 
-TITLES = {"jpeg": "JPEG", "png": "PNG", "webp": "WebP", "tiff": "TIFF", "bmp": "BMP"}
+TITLES = {
+    "jpeg": "JPEG",
+    "png": "PNG",
+    "webp": "WebP",
+    "tiff": "TIFF",
+    "bmp": "BMP",
+    "jp2": "JPEG 2000",
+    "avif": "AVIF",
+    "heic": "HEIC",
+}
 
 _DAMAGED_HINT = "Open it in a viewer; if it looks broken there too, copy or download it again."
 _LIBRARY_ERRORS = (
@@ -69,13 +78,27 @@ def parsing(format: str, *, name: str) -> Iterator[None]:
         raise InputError(message, path=name, hint=_DAMAGED_HINT) from error
 
 
-def check_size(width: int, height: int, *, name: str) -> None:
+def check_sizes(sizes: Sequence[tuple[int, int]], max_pixels: int, *, name: str) -> None:
+    """`check_size` of (width, height) of each page, and of all of them together. Raises InputError."""
+    for width, height in sizes:
+        check_size(width, height, max_pixels, name=name)
+    pixels = sum(width * height for width, height in sizes)
+    if pixels > max_pixels:
+        raise too_large(f"{pixels / 1e6:g} megapixels in {len(sizes)} pages", max_pixels, name=name)
+
+
+def check_size(width: int, height: int, max_pixels: int, *, name: str) -> None:
     """Refuses impossible and absurd dimensions before anything is allocated for them. Raises InputError."""
     if width < 1 or height < 1:
         raise InputError(f"claims a size of {width}×{height} pixels", path=name, hint=_DAMAGED_HINT)
-    if width * height > MAX_PIXELS:
-        raise InputError(
-            f"claims {width}×{height} pixels, more than a gigapixel",
-            path=name,
-            hint="If it really is that large, cut it into parts or make it smaller first; if not, the file is damaged.",
-        )
+    if width * height > max_pixels:
+        raise too_large(f"{width}×{height} pixels", max_pixels, name=name)
+
+
+def too_large(what: str, max_pixels: int, *, name: str) -> InputError:
+    """The refusal of a file that claims `what`."""
+    return InputError(
+        f"claims {what}, more than {max_pixels / 1e6:g} megapixels",
+        path=name,
+        hint="If it really is that large, raise --max-megapixels; if not, the file is damaged or made to do harm.",
+    )

@@ -6,6 +6,8 @@ the program that imports us. Pillow holds 8 bits; deeper PNG pixels come from `p
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from io import BytesIO
 
 import cv2
@@ -19,8 +21,10 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from adacode_cli.imaging import png16
 from adacode_cli.imaging.image import Samples
-from adacode_cli.imaging.parsing import check_size, parsing
-from adacode_cli.imaging.raster import INKS_NOTE, INKS_PROFILE_NOTE, PALETTE_NOTE, Raster, frames_note
+from adacode_cli.imaging.metadata import Metadata
+from adacode_cli.imaging.parsing import check_size, parsing, too_large
+from adacode_cli.imaging.pillow_metadata import metadata_of
+from adacode_cli.imaging.raster import INKS_LOST, INKS_PROFILE_LOST, PALETTE_NOTE, Raster, lost_beside_first
 
 _PLUGINS: dict[str, type[ImageFile]] = {
     "jpeg": JpegImageFile,
@@ -29,58 +33,51 @@ _PLUGINS: dict[str, type[ImageFile]] = {
     "bmp": BmpImageFile,
 }
 _PNG_DEPTH_AT = 24
+_MOST_OF_WEBP = 16383**2
 
 
-def read(data: bytes, format: str, *, name: str) -> Raster:
+def read(data: bytes, format: str, max_pixels: int, *, name: str) -> Raster:
     """The first picture in `data`, which begins like a `format` file. Raises InputError."""
     try:
         with parsing(format, name=name):
-            picture = _opened(data, format)
-    except _BeyondPillow:
+            picture = opened(_PLUGINS[format], data)
+    except _BeyondPillow as error:
+        if error.num_pixels > max_pixels:
+            raise too_large(f"{error.num_pixels} pixels", max_pixels, name=name) from error
         return _large_webp(data, name=name)
-    check_size(*picture.size, name=name)
+    check_size(*picture.size, max_pixels, name=name)
     with parsing(format, name=name):
         picture.load()
-        icc, exif = metadata(picture)
-        notes = frames_note(getattr(picture, "n_frames", 1), "frame")
+        said, lost = metadata_of(picture, format)
+        lost += lost_beside_first(getattr(picture, "n_frames", 1))
         if format == "png" and data[_PNG_DEPTH_AT] == 16:
             pixels, alpha = png16.read(data, picture.info.get("transparency"))
-            return Raster(pixels, alpha, icc, exif, notes=notes)
-        depth = data[_PNG_DEPTH_AT] if format == "png" else 8
-        pixels, alpha, icc, mode_notes = arrays(picture, icc, depth)
-    return Raster(pixels, alpha, icc, exif, notes=notes + mode_notes)
+            return Raster(pixels, alpha, said, lost=lost)
+        raster = from_pillow(picture, said, data[_PNG_DEPTH_AT] if format == "png" else 8)
+    return replace(raster, lost=lost + raster.lost)
 
 
-def metadata(picture: Image.Image) -> tuple[bytes | None, bytes | None]:
-    """(ICC profile, EXIF block without prefix), None where there is none."""
-    exif = picture.info.get("exif")
-    # Some writers put the JPEG prefix into PNG and WebP too, and some put it twice.
-    while isinstance(exif, bytes) and exif.startswith(b"Exif\0\0"):
-        exif = exif[6:]
-    return picture.info.get("icc_profile") or None, exif or None
-
-
-def arrays(
-    picture: Image.Image, icc: bytes | None, depth: int = 8
-) -> tuple[Samples, Samples | None, bytes | None, tuple[str, ...]]:
-    """(pixels, alpha, profile that fits them, notes) of a loaded 8-bit picture in any of Pillow's modes.
+def from_pillow(picture: Image.Image, said: Metadata, depth: int = 8) -> Raster:
+    """A loaded 8-bit picture in any of Pillow's modes, with what of its metadata `said` still fits it.
 
     `depth` is the stored number of bits, which a PNG's transparent grey is written in.
     """
     key = picture.info.get("transparency")
     if picture.mode in ("P", "PA"):
-        return *_planes(picture.convert("RGBA" if picture.has_transparency_data else "RGB")), icc, (PALETTE_NOTE,)
+        found = planes(picture.convert("RGBA" if picture.has_transparency_data else "RGB"))
+        return Raster(*found, said, notes=(PALETTE_NOTE,))
     if picture.mode == "CMYK":
-        converted, note = _rgb_from_inks(picture, icc)
-        return *_planes(converted), None, (note,)
+        converted, lost = _rgb_from_inks(picture, said.icc)
+        return Raster(*planes(converted), replace(said, icc=None), lost=(lost,))
     target = {"1": "L", "La": "LA", "RGBa": "RGBA", "L": "L", "LA": "LA", "RGB": "RGB", "RGBA": "RGBA"}
-    pixels, alpha = _planes(picture.convert(target.get(picture.mode, "RGB")))
+    pixels, alpha = planes(picture.convert(target.get(picture.mode, "RGB")))
     if key is not None and alpha is None:
         alpha = _keyed_alpha(pixels, key if picture.mode != "1" else bool(key), depth)
-    return pixels, alpha, icc, ()
+    return Raster(pixels, alpha, said)
 
 
-def _planes(picture: Image.Image) -> tuple[Samples, Samples | None]:
+def planes(picture: Image.Image) -> tuple[Samples, Samples | None]:
+    """(H×W or H×W×3, alpha or None) of a loaded picture in mode L, LA, RGB or RGBA."""
     samples = np.array(picture)
     if picture.mode in ("LA", "RGBA"):
         pixels = samples[..., 0] if picture.mode == "LA" else samples[..., :3]
@@ -111,27 +108,32 @@ def _rgb_from_inks(picture: Image.Image, icc: bytes | None) -> tuple[Image.Image
         except (ImageCms.PyCMSError, OSError, ImportError):
             converted = None  # A damaged profile, or a Pillow built without LittleCMS.
         if converted is not None:
-            return converted, INKS_PROFILE_NOTE
-    return picture.convert("RGB"), INKS_NOTE
+            return converted, INKS_PROFILE_LOST
+    return picture.convert("RGB"), INKS_LOST
 
 
 class _BeyondPillow(Exception):  # noqa: N818 (a branch, not a failure)
-    """Pillow's WebP reader enforces its global pixel limit by itself."""
+    """Pillow's WebP reader enforces its global pixel limit by itself, and tells only in words how many there are."""
+
+    def __init__(self, error: Image.DecompressionBombError) -> None:
+        super().__init__(str(error))
+        numbers = re.findall(r"\d+", str(error))
+        self.num_pixels = int(numbers[0]) if numbers else _MOST_OF_WEBP
 
 
-def _opened(data: bytes, format: str) -> ImageFile:
+def opened(plugin: type[ImageFile], data: bytes) -> ImageFile:
+    """The file, its header read, by a plugin of Pillow's."""
     try:
-        return _PLUGINS[format](BytesIO(data))
+        return plugin(BytesIO(data))
     except Image.DecompressionBombError as error:
-        raise _BeyondPillow from error
+        raise _BeyondPillow(error) from error
 
 
 def _large_webp(data: bytes, *, name: str) -> Raster:
-    # A WebP has at most 16383 × 16383 pixels, so it is never a bomb by our measure.
     with parsing("webp", name=name):
         samples = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
         if samples is None:
             raise ValueError("no picture in it")
     alpha = np.ascontiguousarray(samples[..., 3]) if samples.shape[2] == 4 else None
-    note = "its colour profile and EXIF were not read: it exceeds the pixel limit set in Pillow"
-    return Raster(np.ascontiguousarray(samples[..., 2::-1]), alpha, notes=(note,))
+    lost = ("metadata (not read: it exceeds the pixel limit set in Pillow)",)
+    return Raster(np.ascontiguousarray(samples[..., 2::-1]), alpha, lost=lost)

@@ -1,7 +1,6 @@
 """PNG with 16 bits a channel, which Pillow cannot hold beyond grey and OpenCV cannot write as grey with alpha.
 
-OpenCV reads the pixels. The writer is short enough to be our own: it keeps grey-with-alpha two channels wide and
-puts profile and EXIF where the format wants them.
+OpenCV reads the pixels. The writer is short enough to be our own: it keeps grey-with-alpha two channels wide.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adacode_cli.imaging.image import Samples
+from adacode_cli.imaging.png_chunks import chunk
 
 _COLOR_TYPE_AT = 25
 _COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
@@ -41,22 +41,14 @@ def read(data: bytes, key: object = None) -> tuple[Samples, Samples | None]:
     return np.ascontiguousarray(pixels), alpha
 
 
-def write(samples: Samples, *, icc: bytes | None, exif: bytes | None) -> bytes:
+def write(samples: Samples) -> bytes:
     """A PNG file of H×W×C uint16 samples, C = 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha)."""
     height, width, channels = samples.shape
-    parts = [_SIGNATURE, _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, _COLOR_TYPES[channels], 0, 0, 0))]
-    if icc is not None:
-        parts.append(_chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc)))
-    if exif is not None:
-        parts.append(_chunk(b"eXIf", exif))
+    parts = [_SIGNATURE, chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, _COLOR_TYPES[channels], 0, 0, 0))]
     stream = _compressed(samples)
-    parts += [_chunk(b"IDAT", stream[at : at + _CHUNK_BYTES]) for at in range(0, len(stream), _CHUNK_BYTES)]
-    parts.append(_chunk(b"IEND", b""))
+    parts += [chunk(b"IDAT", stream[at : at + _CHUNK_BYTES]) for at in range(0, len(stream), _CHUNK_BYTES)]
+    parts.append(chunk(b"IEND", b""))
     return b"".join(parts)
-
-
-def _chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))
 
 
 def _compressed(samples: Samples) -> bytes:

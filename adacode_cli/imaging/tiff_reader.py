@@ -7,6 +7,7 @@ OpenCV the deep files whose compression tifffile lacks a codec for (LZW, floatin
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
@@ -14,47 +15,69 @@ import cv2
 import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
-from tifffile import TiffFile, TiffFrame, TiffPage
+from tifffile import TiffFile, TiffPage
 
 from adacode_cli.errors import InputError
-from adacode_cli.imaging import exif, pillow_reader
+from adacode_cli.imaging import exif, exif_editing, iptc, pillow_reader
 from adacode_cli.imaging.image import Samples
-from adacode_cli.imaging.parsing import check_size, parsing
-from adacode_cli.imaging.raster import INKS_NOTE, Raster, frames_note
+from adacode_cli.imaging.metadata import Metadata
+from adacode_cli.imaging.parsing import check_sizes, parsing
+from adacode_cli.imaging.raster import INKS_LOST, Raster
+from adacode_cli.imaging.resolution import Resolution
 from adacode_cli.imaging.samples import rgb_from_inks, unpremultiplied
 
 _COLORS = {0: 1, 1: 1, 2: 3, 5: 4}  # photometric interpretation → colour channels
 _WHITE_IS_ZERO, _INKS = 0, 5
 _PREMULTIPLIED, _PLAIN_ALPHA = 1, 2
 _RAW_PHOTOMETRIC = (32803, 34892)
-_DNG_VERSION, _ICC = 50706, 34675
+_DNG_VERSION = 50706
+_ICC, _XMP, _IPTC, _PHOTOSHOP = 34675, 700, 33723, 34377
+_MAX_TAG_BYTES = 1 << 26
+_MAX_PAGES = 10_000
 _OLD_JPEG = 6  # Its one stream lies behind a tag of its own.
 _MAX_CHANNELS = 16
 _HINT = "Open it in an image editor and save it as 8-bit, 16-bit or 32-bit float TIFF."
 
 
-def read(data: bytes, *, name: str) -> Raster:
-    """The first page of a TIFF or BigTIFF. Raises InputError, also for camera raw files, which are TIFFs inside."""
+def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
+    """The pages of a TIFF or BigTIFF, small copies and masks of pages left out.
+
+    Raises InputError, also for camera raw files, which are TIFFs inside, and for more than `max_pixels` in all pages.
+    """
     with parsing("tiff", name=name), TiffFile(BytesIO(data)) as file:
-        page = file.pages[0]
-        if isinstance(page, TiffFrame):
-            raise TypeError("no first page")
-        _refuse_raw(page, data, name=name)
-        check_size(page.imagewidth, page.imagelength, name=name)
-        # Where the list of strips is too short, all three libraries leave the rest of the picture black.
-        if page.compression != _OLD_JPEG and len(page.dataoffsets) < np.prod(page.chunked):
-            raise ValueError("strips or tiles are missing")
-        notes = frames_note(len(file.pages), "page")
-        orientation, upright = _orientation(page, data)
-        icc = page.tags[_ICC].value if _ICC in page.tags else None
-        block = _exif_block(data)
-        bits = page.bitspersample
-        if isinstance(bits, int) and bits <= 8:
-            pixels, alpha, icc, more = _shallow(upright, icc)
-        else:
-            pixels, alpha, more = _deep(page, upright, name=name)
-            icc = None if page.photometric == _INKS else icc
-    return Raster(pixels, alpha, icc, block, orientation, notes + more)
+        pages, lost = _pages(file)
+        _refuse_raw(pages[0][1], data, name=name)
+        check_sizes([(page.imagewidth, page.imagelength) for _, page in pages], max_pixels, name=name)
+        upright, turns = _orientations(pages, data)
+        rasters = [_page(index, page, upright, name=name) for index, page in pages]
+    rasters[0] = replace(rasters[0], lost=lost + rasters[0].lost)
+    return [replace(raster, orientation=turn) for raster, turn in zip(rasters, turns, strict=True)]
+
+
+def _pages(file: TiffFile) -> tuple[list[tuple[int, TiffPage]], tuple[str, ...]]:
+    """([(place in the file, page)], what is lost). The first picture is a page whatever it calls itself."""
+    if len(file.pages) > _MAX_PAGES:
+        raise ValueError(f"more than {_MAX_PAGES} pages")
+    pages: list[tuple[int, TiffPage]] = []
+    masks = 0
+    for index, page in enumerate(file.pages):
+        if not isinstance(page, TiffPage):
+            raise TypeError("a page without tags of its own")
+        masks += bool(index and page.is_mask)
+        if not index or not (page.is_reduced or page.is_mask):
+            pages.append((index, page))
+    return pages, (f"{masks} mask(s) of pages",) if masks else ()
+
+
+def _page(index: int, page: TiffPage, data: bytes, *, name: str) -> Raster:
+    # Where the list of strips is too short, all three libraries leave the rest of the picture black.
+    if page.compression != _OLD_JPEG and len(page.dataoffsets) < np.prod(page.chunked):
+        raise ValueError("strips or tiles are missing")
+    said = _metadata(page, data)
+    bits = page.bitspersample
+    if isinstance(bits, int) and bits <= 8:
+        return _shallow(page, index, data, said)
+    return _deep(page, index, data, said, name=name)
 
 
 def _refuse_raw(page: TiffPage, data: bytes, *, name: str) -> None:
@@ -66,50 +89,86 @@ def _refuse_raw(page: TiffPage, data: bytes, *, name: str) -> None:
         )
 
 
-def _orientation(page: TiffPage, data: bytes) -> tuple[int, bytes]:
-    """(the page's orientation, the file with orientation 1): some of the libraries would turn the picture too."""
-    tag = page.tags.get(exif.ORIENTATION)
-    if tag is None or not isinstance(tag.value, int) or tag.value == 1:
-        return 1, data
-    patched = bytearray(data)
-    struct.pack_into(f"{page.parent.byteorder}H", patched, tag.valueoffset, 1)
-    return int(tag.value), bytes(patched)
+def _orientations(pages: list[tuple[int, TiffPage]], data: bytes) -> tuple[bytes, list[int]]:
+    """(the file with orientation 1, each page's own): some of the libraries would turn the picture too."""
+    patched, found = bytearray(data), [1] * len(pages)
+    for number, (_, page) in enumerate(pages):
+        tag = page.tags.get(exif.ORIENTATION)
+        if tag is not None and isinstance(tag.value, int):
+            struct.pack_into(f"{page.parent.byteorder}H", patched, tag.valueoffset, 1)
+            found[number] = int(tag.value)
+    return bytes(patched), found
 
 
-def _exif_block(data: bytes) -> bytes | None:
+def _exif_and_resolution(page: TiffPage, data: bytes) -> tuple[bytes | None, Resolution | None]:
     try:
-        return exif.block_of(exif.sections(data))
+        parts = exif.sections(data, page.offset)
     except exif.DamagedExif:
-        return None  # The pixels are readable, and the tags beside them are not worth refusing those.
+        return None, None  # The pixels are readable, and the tags beside them are not worth refusing those.
+    block = exif.block_of(parts)
+    found = exif_editing.resolution_of(block) if block is not None else None
+    # Every TIFF has tags of resolution, most of them empty phrases: alone they are no EXIF.
+    says_more = parts.exif or parts.gps or any(entry.code not in exif.RESOLUTION for entry in parts.main)
+    return block if says_more else None, found
 
 
-def _shallow(data: bytes, icc: bytes | None) -> tuple[Samples, Samples | None, bytes | None, tuple[str, ...]]:
-    with TiffImageFile(BytesIO(data)) as picture:
+def _metadata(page: TiffPage, data: bytes) -> Metadata:
+    block, found = _exif_and_resolution(page, data)
+    icc, packet = (_bytes(page, code) for code in (_ICC, _XMP))
+    records, resources = (_bytes(page, code) for code in (_IPTC, _PHOTOSHOP))
+    if records is None and resources is not None:
+        records = iptc.unwrapped(resources)
+    return Metadata(icc, block, packet, iptc.without_padding(records) if records is not None else None, found)
+
+
+def _bytes(page: TiffPage, code: int) -> bytes | None:
+    """A tag's bytes as stored, whatever type its writer gave them."""
+    tag = page.tags.get(code)
+    if tag is None or tag.valuebytecount > _MAX_TAG_BYTES:
+        return None
+    handle = page.parent.filehandle
+    handle.seek(tag.valueoffset)
+    found: bytes = handle.read(tag.valuebytecount)
+    return found or None
+
+
+def _shallow(page: TiffPage, index: int, data: bytes, said: Metadata) -> Raster:
+    with TiffImageFile(BytesIO(_beginning_at(page, data) if index else data)) as picture:
         # Given an image to fill, Pillow does not ask its process-wide pixel limit.
         picture.im = Image.new(picture.mode, picture.size, None).im
         picture.load()
-        return pillow_reader.arrays(picture, icc)
+        return pillow_reader.from_pillow(picture, said)
 
 
-def _deep(page: TiffPage, data: bytes, *, name: str) -> tuple[Samples, Samples | None, tuple[str, ...]]:
+def _beginning_at(page: TiffPage, data: bytes) -> bytes:
+    """The file with this page as its first: Pillow cannot pass by a page that it does not know how to decode."""
+    patched, order = bytearray(data), page.parent.byteorder
+    if page.parent.is_bigtiff:
+        struct.pack_into(f"{order}Q", patched, 8, page.offset)
+    else:
+        struct.pack_into(f"{order}I", patched, 4, page.offset)
+    return bytes(patched)
+
+
+def _deep(page: TiffPage, index: int, data: bytes, said: Metadata, *, name: str) -> Raster:
     colors = _COLORS.get(int(page.photometric))
     if colors is None or not colors <= page.samplesperpixel <= _MAX_CHANNELS or page.imagedepth != 1:
         kind = getattr(page.photometric, "name", page.photometric)
         raise InputError(f"holds {page.bitspersample}-bit {kind} data, which is not read", path=name, hint=_HINT)
-    stored, notes = _in_our_depth(_samples(page, data), name=name)
+    stored, lost = _in_our_depth(_samples(page, index, data), name=name)
     pixels = stored[..., :colors]
     if page.photometric == _WHITE_IS_ZERO:
         pixels = (np.iinfo(pixels.dtype).max if pixels.dtype == np.uint16 else 1) - pixels
     if page.photometric == _INKS:
-        pixels, notes = rgb_from_inks(pixels), (*notes, INKS_NOTE)
+        pixels, lost, said = rgb_from_inks(pixels), (*lost, INKS_LOST), replace(said, icc=None)
     pixels = np.ascontiguousarray(pixels[..., 0] if colors == 1 else pixels)
     alpha, kind, dropped = _alpha(page, stored, colors)
     if alpha is not None and kind == _PREMULTIPLIED:
         pixels = unpremultiplied(pixels, alpha)
-    return pixels, alpha, notes + dropped
+    return Raster(pixels, alpha, said, lost=lost + dropped)
 
 
-def _samples(page: TiffPage, data: bytes) -> Samples:
+def _samples(page: TiffPage, index: int, data: bytes) -> Samples:
     """H×W×C in native byte order."""
     # tifffile takes an empty strip for a black one.
     if 0 in page.databytecounts or 0 in page.dataoffsets:
@@ -118,15 +177,16 @@ def _samples(page: TiffPage, data: bytes) -> Samples:
         samples: Samples = np.asarray(page.asarray(maxworkers=1))
     except (ValueError, KeyError):
         # What tifffile raises for a codec that it has not got.
-        return _by_opencv(page, data)
+        return _by_opencv(page, index, data)
     if page.axes.startswith("S"):
         samples = np.moveaxis(samples, 0, -1)
     return samples.reshape(page.imagelength, page.imagewidth, page.samplesperpixel)
 
 
-def _by_opencv(page: TiffPage, data: bytes) -> Samples:
+def _by_opencv(page: TiffPage, index: int, data: bytes) -> Samples:
     shape = (page.imagelength, page.imagewidth, page.samplesperpixel)
-    samples: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    buffer = np.frombuffer(_beginning_at(page, data) if index else data, np.uint8)
+    samples: Any = cv2.imdecode(buffer, cv2.IMREAD_UNCHANGED)
     # OpenCV narrows what it does not know (grey with alpha) instead of refusing it.
     if samples is None or samples.size != shape[0] * shape[1] * shape[2] or samples.dtype != page.dtype:
         codec = getattr(page.compression, "name", page.compression)
@@ -140,24 +200,24 @@ def _in_our_depth(samples: Samples, *, name: str) -> tuple[Samples, tuple[str, .
     if kind == np.uint16:
         return samples.astype(np.uint16, copy=False), ()
     if kind == np.uint32:
-        return (samples / np.float64(2**32 - 1)).astype(np.float32), ("32-bit integers read as 32-bit float",)
+        return (samples / np.float64(2**32 - 1)).astype(np.float32), ("32-bit integers (read as 32-bit float)",)
     if kind not in (np.float16, np.float32, np.float64):
         raise InputError(f"holds {kind} samples, which are not read", path=name, hint=_HINT)
-    notes: tuple[str, ...] = ("64-bit float read as 32-bit float",) if kind == np.float64 else ()
+    lost: tuple[str, ...] = ("64-bit float (read as 32-bit float)",) if kind == np.float64 else ()
     if not np.isfinite(samples).all():
-        samples, notes = np.nan_to_num(samples, nan=0.0), (*notes, "values that are no numbers were set to 0")
+        samples, lost = np.nan_to_num(samples, nan=0.0), (*lost, "values that are no numbers (set to 0)")
     if samples.min() < 0 or samples.max() > 1:
-        samples, notes = np.clip(samples, 0, 1), (*notes, "values outside 0 to 1 were clipped")
-    return samples.astype(np.float32), notes
+        samples, lost = np.clip(samples, 0, 1), (*lost, "values outside 0 to 1 (clipped)")
+    return samples.astype(np.float32), lost
 
 
 def _alpha(page: TiffPage, stored: Samples, colors: int) -> tuple[Samples | None, int, tuple[str, ...]]:
-    """(alpha, kind of extra sample, notes); four RGB samples without a word on the fourth mean RGBA."""
+    """(alpha, kind of extra sample, what is lost); four RGB samples without a word on the fourth mean RGBA."""
     count = stored.shape[2] - colors
     if count <= 0:
         return None, 0, ()
     kinds = [int(kind) for kind in page.extrasamples] or [_PLAIN_ALPHA]
     if kinds[0] not in (_PREMULTIPLIED, _PLAIN_ALPHA):
-        return None, 0, (f"{count} extra channel(s) of unstated meaning dropped",)
-    notes = (f"{count - 1} extra channel(s) beyond alpha dropped",) if count > 1 else ()
-    return np.ascontiguousarray(stored[..., colors]), kinds[0], notes
+        return None, 0, (f"{count} extra channel(s) of unstated meaning",)
+    lost = (f"{count - 1} extra channel(s) beyond alpha",) if count > 1 else ()
+    return np.ascontiguousarray(stored[..., colors]), kinds[0], lost

@@ -6,32 +6,48 @@ tifffile writes the file but no EXIF directories; those are appended and linked 
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from io import BytesIO
 from typing import Any
 
 import numpy as np
 import tifffile
 
-from adacode_cli.imaging import exif
+from adacode_cli.imaging import exif, iptc
 from adacode_cli.imaging.image import Samples
+from adacode_cli.imaging.metadata import Metadata
+from adacode_cli.imaging.resolution import rational
 
 _POINTERS = {exif.EXIF_DIRECTORY: "ExifTag", exif.GPS_DIRECTORY: "GPSTag"}
-_LONG, _SHORT = 4, 3
+_BYTE, _SHORT, _LONG = 1, 3, 4
+_XMP, _IPTC = 700, 33723
+_PAGE = 2  # NewSubfileType: a page of a document
+_NOTHING = exif.Sections((), (), ())
+_MOST_WITHOUT_BIG = 2**32 - 2**25  # Offsets of 32 bits must reach the directories behind the pixels too.
 
 
-def write(samples: Samples, *, icc: bytes | None, block: bytes | None) -> bytes:
-    """A TIFF file of H×W×C samples (uint8, uint16, float32), C = 1 (grey), 2 (grey, alpha), 3 (RGB), 4 (RGB, alpha).
+def write(pages: Sequence[tuple[Samples, Metadata]]) -> bytes:
+    """A TIFF file with a page for each H×W×C samples (uint8, uint16, float32) and their metadata.
 
-    Tags of `block` that cannot be read are left out; `readable` says so beforehand.
+    C = 1 (grey), 2 (grey, alpha), 3 (RGB), 4 (RGB, alpha). Tags of an EXIF block that cannot be read are left out;
+    `readable` says so beforehand.
     """
-    parts = readable(block) or exif.Sections((), (), ())
-    channels = samples.shape[2]
-    resolution, unit = _resolution(parts)
     buffer = BytesIO()
-    tifffile.imwrite(
-        buffer,
+    big = sum(samples.nbytes for samples, _ in pages) > _MOST_WITHOUT_BIG
+    found = [readable(said.exif) or _NOTHING for _, said in pages]
+    with tifffile.TiffWriter(buffer, bigtiff=big, byteorder="<") as writer:
+        for (samples, said), parts in zip(pages, found, strict=True):
+            _write_page(writer, samples, said, parts, one_of_many=len(pages) > 1)
+    return _with_directories(buffer.getvalue(), found) if any(p.exif or p.gps for p in found) else buffer.getvalue()
+
+
+def _write_page(
+    writer: tifffile.TiffWriter, samples: Samples, said: Metadata, parts: exif.Sections, *, one_of_many: bool
+) -> None:
+    channels, value = samples.shape[2], said.resolution
+    writer.write(
         samples if channels > 1 else samples[..., 0],
-        byteorder="<",
+        subfiletype=_PAGE if one_of_many else None,
         photometric="rgb" if channels > 2 else "minisblack",
         planarconfig="contig" if channels > 1 else None,
         extrasamples=["unassalpha"] if channels in (2, 4) else None,
@@ -40,14 +56,12 @@ def write(samples: Samples, *, icc: bytes | None, block: bytes | None) -> bytes:
         predictor=samples.dtype != np.float32,
         metadata=None,
         software=False,
-        iccprofile=icc,
-        resolution=resolution,
-        resolutionunit=unit,
-        extratags=_extra_tags(parts),
+        iccprofile=said.icc,
+        resolution=(rational(value.across), rational(value.down)) if value is not None else None,
+        resolutionunit=value.unit if value is not None else None,
+        extratags=_extra_tags(parts, said),
         maxworkers=1,
     )
-    directories = {exif.EXIF_DIRECTORY: parts.exif, exif.GPS_DIRECTORY: parts.gps}
-    return _with_directories(buffer.getvalue(), directories) if any(directories.values()) else buffer.getvalue()
 
 
 def readable(block: bytes | None) -> exif.Sections | None:
@@ -58,11 +72,13 @@ def readable(block: bytes | None) -> exif.Sections | None:
         return None
 
 
-def _extra_tags(parts: exif.Sections) -> list[tuple[Any, int, int, Any, bool]]:
+def _extra_tags(parts: exif.Sections, said: Metadata) -> list[tuple[Any, int, int, Any, bool]]:
     tags: list[tuple[Any, int, int, Any, bool]] = [
         (entry.code, entry.dtype, 0, entry.data, True) for entry in parts.main if entry.code not in exif.RESOLUTION
     ]
-    if parts != exif.Sections((), (), ()):
+    tags += [(_XMP, _BYTE, 0, said.xmp, True)] if said.xmp is not None else []
+    tags += [(_IPTC, _LONG, 0, iptc.in_whole_words(said.iptc), True)] if said.iptc is not None else []
+    if parts != _NOTHING:
         tags.append((exif.ORIENTATION, _SHORT, 1, 1, True))
     # tifffile accepts the two pointers by name only.
     tags += [(_POINTERS[exif.EXIF_DIRECTORY], _LONG, 1, 0, True)] if parts.exif else []
@@ -70,25 +86,13 @@ def _extra_tags(parts: exif.Sections) -> list[tuple[Any, int, int, Any, bool]]:
     return tags
 
 
-def _resolution(parts: exif.Sections) -> tuple[tuple[tuple[int, int], tuple[int, int]] | None, int | None]:
-    found = {entry.code: entry for entry in parts.main}
-    across, down, unit = (found.get(code) for code in (282, 283, 296))
-    if across is None or down is None or len(across.data) != 8 or len(down.data) != 8:
-        return None, None
-    x, y = struct.unpack("<2I", across.data), struct.unpack("<2I", down.data)
-    if 0 in (*x, *y):
-        return None, None
-    number = unit.number("<") if unit is not None else 2
-    return ((x[0], x[1]), (y[0], y[1])), number if number in (1, 2, 3) else 2
-
-
-def _with_directories(data: bytes, directories: dict[int, tuple[exif.Entry, ...]]) -> bytes:
-    """`data` with the directories behind it and its pointers, zero so far, turned to them."""
-    places = exif.value_places(data)
-    file = bytearray(data)
-    for code, entries in directories.items():
-        if entries:
-            file += bytes(len(file) % 2)
-            struct.pack_into("<I", file, places[code], len(file))
-            file += exif.packed(entries, at=len(file), big=data[2] == 43)
+def _with_directories(data: bytes, pages: Sequence[exif.Sections]) -> bytes:
+    """`data` with each page's directories behind it and its pointers, zero so far, turned to them."""
+    file, big = bytearray(data), data[2] == 43
+    for places, parts in zip(exif.value_places(data), pages, strict=True):
+        for code, entries in ((exif.EXIF_DIRECTORY, parts.exif), (exif.GPS_DIRECTORY, parts.gps)):
+            if entries:
+                file += bytes(len(file) % 2)
+                struct.pack_into("<I", file, places[code], len(file))
+                file += exif.packed(entries, at=len(file), big=big)
     return bytes(file)

@@ -36,9 +36,7 @@ class Restorer:
             from adacode_cli.errors import WeightsError
 
             raise WeightsError(f"other-task is not for {task}", hint="`adacode weights list` shows what there is.")
-
-    def weights_digest(self, task, scale=4):
-        """`other` has other weights than the rest, which differ in behaviour only."""
+        # `other` has other weights than the rest, which differ in behaviour only.
         return "b" * 64 if self.name == "other" else "a" * 64
 
     def restore(self, task, image, **options):

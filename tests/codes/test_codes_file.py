@@ -36,6 +36,23 @@ def test_everything_comes_back(height, width, books, stride, dtype, grey):
     assert to_bytes(codes) == data
 
 
+@pytest.mark.parametrize("xmp", [None, b"<x/>"])
+@pytest.mark.parametrize("iptc", [None, b"\x1c\x02\x19\0\1a"])
+def test_the_second_version_is_written_only_where_it_holds_more(xmp, iptc):
+    codes = made_codes(exif=b"II*\0", xmp=xmp, iptc=iptc)
+    data = to_bytes(codes)
+    assert struct.unpack_from("<H", data, 8)[0] == (1 if xmp is iptc is None else 2)
+    assert_equal(from_bytes(data, name="x"), codes)
+
+
+def test_the_first_version_has_no_flags_of_the_second():
+    data = forged(to_bytes(made_codes(xmp=b"<x/>")))
+    old = bytearray(data[:-4])
+    old[8:10] = struct.pack("<H", 1)
+    with pytest.raises(InputError, match="flags"):
+        from_bytes(bytes(old) + struct.pack("<I", zlib.crc32(old)), name="x")
+
+
 @given(st.data())
 @settings(max_examples=60, deadline=None)
 def test_a_file_with_one_changed_byte_is_refused(data):
@@ -70,8 +87,8 @@ def test_other_bytes_are_refused(data):
 
 def test_a_later_version_says_what_to_do():
     data = bytearray(to_bytes(made_codes()))
-    data[8:10] = struct.pack("<H", 2)
-    with pytest.raises(InputError, match="version 2") as caught:
+    data[8:10] = struct.pack("<H", 3)
+    with pytest.raises(InputError, match="version 3") as caught:
         from_bytes(bytes(data), name="x")
     assert "Update adacode" in caught.value.hint
 

@@ -100,7 +100,7 @@ def test_inks_at_sixteen_bits():
     assert image.pixels.dtype == np.uint16
     expected = np.array([[1, 1, 1], [0, 1, 1], [1, 0, 1], [1, 1, 0], [0, 0, 0]]) * 65535
     np.testing.assert_array_equal(image.pixels[0], expected)
-    assert any("CMYK" in note for note in image.notes)
+    assert any("CMYK" in what for what in image.lost)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_other_numbers_become_float(samples, expected, word):
     image = decode(written(samples, photometric="minisblack"), name="x")
     assert image.pixels.dtype == np.float32
     np.testing.assert_allclose(image.pixels[0], expected, atol=1e-6)
-    assert (word is None and image.notes == ()) or any(word in note for note in image.notes)
+    assert (word is None and image.lost == ()) or any(word in what for what in image.lost)
 
 
 @pytest.mark.parametrize("dtype", [np.int16, np.int32, np.uint64])

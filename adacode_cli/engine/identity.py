@@ -1,4 +1,4 @@
-"""What tells weights apart: not the files that they lie in, which may be converted and split, but what they hold."""
+"""Weights are known by what they hold, not by their file: converted, renamed or downloaded, they are the same."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from adacode_cli.model.network import AdaCode
 
 
 def network_digest(network: AdaCode) -> str:
-    """64 hexadecimal digits of a network's configuration and of all its values, the same on every device."""
+    """SHA-256, in hexadecimal, of a network's configuration and of all its values as little-endian float32."""
     digest = hashlib.sha256(json.dumps(network.config.to_dict(), sort_keys=True).encode())
     for key, value in sorted(network.state_dict().items()):
         digest.update(key.encode())

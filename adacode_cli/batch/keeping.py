@@ -1,0 +1,51 @@
+"""What of an input must survive in its output, what may be lost, and what is added: one choice for a whole run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from adacode_cli.errors import OutputError
+from adacode_cli.imaging.encode import encode, losses
+from adacode_cli.imaging.image import Decoded
+from adacode_cli.imaging.parsing import MAX_PIXELS
+from adacode_cli.imaging.provenance import HistoryEntry, attributed
+
+TimesNs = tuple[int, int]
+"""Times of last access and last change, in nanoseconds."""
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """`history`: what outputs say of how they were made, if anything. `strict`: whatever is lost is a failure.
+
+    `preserve_times`: outputs get their inputs' times. `max_pixels`: larger inputs are refused before decoding.
+    """
+
+    history: HistoryEntry | None = None
+    strict: bool = False
+    preserve_times: bool = False
+    max_pixels: int = MAX_PIXELS
+
+    def times_of(self, source: Path) -> TimesNs | None:
+        """What the output is to be given, or None for the times of its writing."""
+        if not self.preserve_times:
+            return None
+        try:
+            status = source.stat()
+        except OSError:  # a pipe, or it has just vanished
+            return None
+        return status.st_atime_ns, status.st_mtime_ns
+
+    def encoded(self, image: Decoded, format_name: str, quality: int | None) -> tuple[bytes, tuple[str, ...]]:
+        """The file's bytes, and everything a person should know about them.
+
+        Raises OutputError, where `strict` also for what `format_name` cannot keep of the input.
+        """
+        lost = losses(image, format_name)
+        if lost and self.strict:
+            hint = "Choose another --format (docs/formats.md says what each keeps), or leave out --strict."
+            raise OutputError(f"cannot be kept in {format_name}: {', '.join(lost)}", hint=hint)
+        lost_note = (f"not kept in {format_name}: {', '.join(lost)}",) if lost else ()
+        told = attributed(image, self.history) if self.history is not None else image
+        return encode(told, format=format_name, quality=quality), (*image.notes, *lost_note)

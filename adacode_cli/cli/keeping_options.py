@@ -1,0 +1,59 @@
+"""The options about what of a file survives, shared by `sr`, `inpaint` and `reconstruct`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+# As in imaging.parsing, which loads OpenCV and so is not imported here; a test compares.
+DEFAULT_MAX_MEGAPIXELS = 300
+
+_PANEL = "What is kept"
+
+
+@dataclass(frozen=True)
+class KeepingOptions:
+    """What a person chose; docs/formats.md says what each format can hold."""
+
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict",
+            metavar="",
+            rich_help_panel=_PANEL,
+            help="An image of which something cannot be kept in the output format fails; nothing is written for it.",
+        ),
+    ] = False
+    preserve_times: Annotated[
+        bool,
+        typer.Option(
+            "--preserve-times", metavar="", rich_help_panel=_PANEL, help="Outputs get the file times of their inputs."
+        ),
+    ] = False
+    no_provenance: Annotated[
+        bool,
+        typer.Option(
+            "--no-provenance",
+            metavar="",
+            rich_help_panel=_PANEL,
+            help="Do not note tool, version and weights in the outputs' EXIF and XMP.",
+        ),
+    ] = False
+    max_megapixels: Annotated[
+        float,
+        typer.Option(
+            "--max-megapixels",
+            min=0.0001,
+            max=1e9,
+            metavar="N",
+            rich_help_panel=_PANEL,
+            help="Refuse larger inputs, all pages together, before they are decoded.",
+        ),
+    ] = DEFAULT_MAX_MEGAPIXELS
+
+    @property
+    def max_pixels(self) -> int:
+        """`max_megapixels` as readers want it."""
+        return int(self.max_megapixels * 1_000_000)

@@ -1,0 +1,126 @@
+"""AVIF and HEIC: 8 bits through Pillow, deeper pictures through OpenCV (AVIF) and pillow-heif (HEIC).
+
+pillow-heif is an optional package, because it brings a video encoder under a copyleft licence; without it HEIC files
+are refused with the command that installs it. Both formats hold 8, 10 or 12 bits; deeper pixels are held here as 16
+bits, and come out with 12 (AVIF) or 10 (HEIC, for which few readers know 12).
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+from types import ModuleType
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from adacode_cli.errors import AdaCodeError, InputError, OutputError
+from adacode_cli.imaging import exif, exif_editing
+from adacode_cli.imaging.image import Samples
+from adacode_cli.imaging.metadata import Metadata
+
+STORED_BITS = {"avif": 12, "heic": 10}
+"""Bits a sample of what is deeper than 8 bits when it is written."""
+
+_INSTALL = "Install it with: pip install 'adacode-cli[heic]'."
+_CONFIGURATION = b"av1C"
+
+
+def pillow_heif(wanted_for: type[AdaCodeError], name: str | None = None) -> ModuleType:
+    """The optional package. Raises `wanted_for` where it is not installed."""
+    try:
+        import pillow_heif as module
+    except ImportError as error:
+        raise wanted_for(
+            "HEIC needs the package pillow-heif, which is not installed", path=name, hint=_INSTALL
+        ) from error
+    return module
+
+
+def avif_bits(file: bytes) -> int:
+    """8, 10 or 12, as the configuration of the (first) coded picture says."""
+    at = file.find(_CONFIGURATION)
+    flags = file[at + 6] if 0 <= at < len(file) - 6 else 0
+    return 8 if not flags & 0x40 else 12 if flags & 0x20 else 10
+
+
+def deep_avif(file: bytes, bits: int) -> tuple[Samples, Samples | None]:
+    """(H×W or H×W×3, alpha or None) uint16 of an AVIF of 10 or 12 bits. Raises ValueError."""
+    samples = cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_UNCHANGED)
+    if samples is None or samples.dtype != np.uint16:
+        raise ValueError("no deep pixels in it")
+    pixels = samples if samples.ndim == 2 else samples[..., 2::-1]
+    alpha = widened(samples[..., 3], bits) if samples.ndim == 3 and samples.shape[2] == 4 else None
+    return widened(pixels, bits), alpha
+
+
+def heic(file: bytes, *, name: str) -> Any:  # noqa: ANN401 (a class of an optional package)
+    """The opened HEIC file, its deep pixels not reduced; nothing is decoded yet. Raises InputError, ValueError."""
+    module = pillow_heif(InputError, name)
+    return module.open_heif(BytesIO(file), convert_hdr_to_8bit=False, hdr_to_16bit=False)
+
+
+def widened(samples: Samples, bits: int) -> Samples:
+    """Samples of `bits` bits over the whole range of 16, to nearest."""
+    top = (1 << bits) - 1
+    scaled = (np.minimum(samples, top).astype(np.uint32) * 65535 + top // 2) // top
+    return np.ascontiguousarray(scaled.astype(np.uint16))
+
+
+def write(samples: Samples, format: str, quality: int, said: Metadata) -> bytes:
+    """An AVIF or HEIC file of H×W×C samples, uint8 or uint16, C = 1, 2, 3 or 4. Raises OutputError."""
+    if samples.shape[2] == 2:  # Neither library takes grey with alpha.
+        samples = np.dstack([samples[..., :1]] * 3 + [samples[..., 1:]])
+    try:
+        if format == "heic":
+            return _heic(samples, quality, said)
+        return _deep_avif(samples, quality, said) if samples.dtype == np.uint16 else _avif(samples, quality, said)
+    except (OSError, ValueError, RuntimeError, cv2.error) as error:
+        raise OutputError(f"cannot be written as {format.upper()}: {error}", hint="Choose another format.") from error
+
+
+def _avif(samples: Samples, quality: int, said: Metadata) -> bytes:
+    buffer = BytesIO()
+    options: dict[str, Any] = {"quality": quality, "max_threads": 1}
+    if samples.shape[2] > 1:
+        options["subsampling"] = "4:4:4"
+    if said.icc is not None:
+        options["icc_profile"] = said.icc
+    if said.exif is not None:
+        # Pillow would write a block with an Orientation anew, which moves maker notes; without one it is upright too.
+        options["exif"] = b"Exif\0\0" + exif_editing.with_tags(said.exif, (), without=exif.ORIENTATION)
+    if said.xmp is not None:
+        options["xmp"] = said.xmp
+    Image.fromarray(samples if samples.shape[2] > 1 else samples[..., 0]).save(buffer, "AVIF", **options)
+    return buffer.getvalue()
+
+
+def _deep_avif(samples: Samples, quality: int, said: Metadata) -> bytes:
+    bits = STORED_BITS["avif"]
+    top = (1 << bits) - 1
+    stored = ((samples.astype(np.uint32) * top + 32767) // 65535).astype(np.uint16)
+    ordered = np.ascontiguousarray(stored[..., [2, 1, 0, 3][: stored.shape[2]]] if stored.shape[2] > 1 else stored)
+    kinds = {cv2.IMAGE_METADATA_EXIF: said.exif, cv2.IMAGE_METADATA_XMP: said.xmp, cv2.IMAGE_METADATA_ICCP: said.icc}
+    present = {kind: np.frombuffer(data, np.uint8) for kind, data in kinds.items() if data is not None}
+    options = [cv2.IMWRITE_AVIF_QUALITY, quality, cv2.IMWRITE_AVIF_DEPTH, bits, cv2.IMWRITE_AVIF_SPEED, 6]
+    done, data = cv2.imencodeWithMetadata(".avif", ordered, list(present), list(present.values()), options)
+    if not done:
+        raise ValueError("its encoder failed")
+    return bytes(data)
+
+
+def _heic(samples: Samples, quality: int, said: Metadata) -> bytes:
+    module = pillow_heif(OutputError)
+    kind = {1: "L", 3: "RGB", 4: "RGBA"}[samples.shape[2]] + (";16" if samples.dtype == np.uint16 else "")
+    picture = module.from_bytes(kind, samples.shape[1::-1], samples.tobytes())
+    options: dict[str, Any] = {"quality": quality, "chroma": 444}
+    if said.exif is not None:
+        options["exif"] = b"Exif\0\0" + said.exif
+    if said.xmp is not None:
+        options["xmp"] = said.xmp
+    if said.icc is not None:
+        picture.info["icc_profile"], picture.info["icc_profile_type"] = said.icc, "prof"
+    buffer = BytesIO()
+    picture.save(buffer, **options)
+    return buffer.getvalue()

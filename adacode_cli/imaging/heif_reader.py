@@ -1,0 +1,53 @@
+"""AVIF and HEIC → samples: sizes are looked at before anything is decoded, deep pixels are not narrowed."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL.AvifImagePlugin import AvifImageFile
+
+from adacode_cli.imaging import heif_codec, pillow_reader
+from adacode_cli.imaging.parsing import check_size, parsing
+from adacode_cli.imaging.pillow_metadata import metadata_of
+from adacode_cli.imaging.raster import Raster, lost_beside_first
+
+
+def read_avif(data: bytes, max_pixels: int, *, name: str) -> Raster:
+    """The first picture of an AVIF file. Raises InputError."""
+    with parsing("avif", name=name):
+        picture = pillow_reader.opened(AvifImageFile, data)
+    check_size(*picture.size, max_pixels, name=name)
+    with parsing("avif", name=name):
+        said, lost = metadata_of(picture, "avif")
+        lost += lost_beside_first(getattr(picture, "n_frames", 1))
+        bits = heif_codec.avif_bits(data)
+        if bits > 8:
+            pixels, alpha = heif_codec.deep_avif(data, bits)
+            return Raster(pixels, alpha, said, lost=lost, bits=bits)
+        picture.load()
+        pixels, alpha = pillow_reader.planes(picture.convert("RGB") if picture.mode not in _MODES else picture)
+    return Raster(pixels, alpha, said, lost=lost)
+
+
+def read_heic(data: bytes, max_pixels: int, *, name: str) -> Raster:
+    """The primary picture of a HEIC file, which its reader turns by itself. Raises InputError."""
+    with parsing("heic", name=name):
+        file = heif_codec.heic(data, name=name)
+        picture = file[file.primary_index]
+        bits, (width, height) = int(picture.info["bit_depth"]), picture.size
+    check_size(width, height, max_pixels, name=name)
+    with parsing("heic", name=name):
+        said, lost = metadata_of(picture, "heic")
+        lost += lost_beside_first(len(file), "picture")
+        if picture.info.get("depth_images") or picture.info.get("aux"):
+            lost += ("its depth, brightness or other auxiliary maps",)
+        samples = np.asarray(picture)
+        if bits > 8:
+            samples = heif_codec.widened(samples, bits)
+    planes = samples if samples.ndim == 3 else samples[..., None]
+    colors = 3 if planes.shape[2] > 2 else 1
+    alpha = np.ascontiguousarray(planes[..., colors]) if planes.shape[2] > colors else None
+    pixels = np.ascontiguousarray(planes[..., :3] if colors == 3 else planes[..., 0])
+    return Raster(pixels, alpha, said, orientation=1, lost=lost, bits=bits if bits > 8 else None)
+
+
+_MODES = ("L", "LA", "RGB", "RGBA")

@@ -1,0 +1,81 @@
+"""What a file says about its picture, made to fit the picture that is written.
+
+Pixels are turned upright once and may become more; everything that speaks of them (orientation, resolution, sizes,
+thumbnails) follows, wherever it is said twice or thrice. All else is carried as it is.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from adacode_cli.imaging import exif as exif_blocks
+from adacode_cli.imaging import exif_editing, xmp_editing
+from adacode_cli.imaging.resolution import Resolution
+
+EXIF_DAMAGED = "damaged EXIF"
+XMP_DAMAGED_NOTE = "its XMP is damaged and was kept as it is"
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """icc, xmp: as stored. exif: a TIFF-structured block. iptc: IIM records. resolution: what the container says."""
+
+    icc: bytes | None = None
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    iptc: bytes | None = None
+    resolution: Resolution | None = None
+
+
+@dataclass(frozen=True)
+class Upright:
+    """Metadata of a picture that is turned by `orientation` (1–8) afterwards; `lost`, `notes`: for a person."""
+
+    metadata: Metadata
+    orientation: int
+    lost: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def upright(found: Metadata, orientation: int | None) -> Upright:
+    """Orientation 1 everywhere. `orientation` is what the container says itself, which EXIF does not overrule.
+
+    Resolution changes its axes with the picture, and is taken from EXIF where the container has none.
+    """
+    lost: tuple[str, ...] = ()
+    block, turn = found.exif, 1
+    if block is not None:
+        try:
+            block, turn = exif_blocks.upright(block)
+        except exif_blocks.DamagedExif:
+            block, lost = None, (EXIF_DAMAGED,)
+    turn = turn if orientation is None else orientation
+    on_its_side = turn in (5, 6, 7, 8)
+    resolution = found.resolution or (exif_editing.resolution_of(block) if block is not None else None)
+    if on_its_side:
+        block = exif_editing.turned(block) if block is not None else None
+        resolution = resolution.turned() if resolution is not None else None
+    packet = found.xmp
+    notes: tuple[str, ...] = ()
+    if packet is not None:
+        try:
+            packet = xmp_editing.upright(packet, on_its_side=on_its_side)
+        except xmp_editing.DamagedXmp:
+            notes = (XMP_DAMAGED_NOTE,)
+    return Upright(replace(found, exif=block, xmp=packet, resolution=resolution), turn, lost, notes)
+
+
+def resized(found: Metadata, old: tuple[int, int], new: tuple[int, int]) -> Metadata:
+    """Metadata of a picture of `old` (H, W) for the picture of `new`: the same print, with more pixels an inch."""
+    down, across = (Fraction(after, before) for before, after in zip(old, new, strict=True))
+    block, packet = found.exif, found.xmp
+    if block is not None:
+        with suppress(exif_blocks.DamagedExif):  # Only a caller who made the block himself can have such a one.
+            block = exif_editing.resized(block, across=across, down=down, size=new)
+    if packet is not None:
+        with suppress(xmp_editing.DamagedXmp):  # A note has been made of it when it was read.
+            packet = xmp_editing.resized(packet, across=across, down=down, size=new)
+    resolution = found.resolution.scaled(across, down) if found.resolution is not None else None
+    return replace(found, exif=block, xmp=packet, resolution=resolution)

@@ -1,0 +1,124 @@
+"""What an XMP packet says of its picture's pixels follows the picture, and a line is added to its history.
+
+Every other byte stays. A packet that cannot be read is not changed at all: `DamagedXmp`.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from xml.sax.saxutils import escape, quoteattr
+
+from adacode_cli.imaging.resolution import rational
+from adacode_cli.imaging.xmp_scan import (
+    RDF,
+    Change,
+    DamagedXmp,
+    Element,
+    applied,
+    descriptions,
+    properties,
+    scanned,
+    set_value,
+    value_of,
+)
+
+__all__ = ["DamagedXmp", "compacted", "creator_tool", "is_extended", "resized", "upright", "with_event"]
+
+_TIFF, _EXIF = "http://ns.adobe.com/tiff/1.0/", "http://ns.adobe.com/exif/1.0/"
+_XMP, _MM = "http://ns.adobe.com/xap/1.0/", "http://ns.adobe.com/xap/1.0/mm/"
+_EVENT = "http://ns.adobe.com/xap/1.0/sType/ResourceEvent#"
+_NOTE = "http://ns.adobe.com/xmp/note/"
+_ACROSS, _DOWN = (_TIFF, "XResolution"), (_TIFF, "YResolution")
+_WIDTHS = ((_TIFF, "ImageWidth"), (_EXIF, "PixelXDimension"))
+_HEIGHTS = ((_TIFF, "ImageLength"), (_EXIF, "PixelYDimension"))
+_FRACTION = re.compile(r"(\d{1,12})/(\d{1,12})|(\d{1,12}(?:\.\d{1,12})?)")
+_PADDING = re.compile(rb"\s{2,}(?=<\?xpacket end)")
+_NEW_PACKET = (
+    '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n'
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    '</rdf:RDF></x:xmpmeta>\n<?xpacket end="w"?>'
+).encode()
+
+
+def upright(packet: bytes, *, on_its_side: bool) -> bytes:
+    """With tiff:Orientation 1, without thumbnails; resolutions change over for a picture that lay `on_its_side`.
+
+    Raises DamagedXmp.
+    """
+    rdf = scanned(packet)
+    changes = set_value(packet, rdf, (_TIFF, "Orientation"), "1")
+    changes += [Change(e.start, e.end, b"") for e in properties(rdf, (_XMP, "Thumbnails"))]
+    across, down = value_of(rdf, _ACROSS), value_of(rdf, _DOWN)
+    if on_its_side and across is not None and down is not None:
+        changes += set_value(packet, rdf, _ACROSS, escape(down, {'"': "&quot;", "'": "&apos;"}))
+        changes += set_value(packet, rdf, _DOWN, escape(across, {'"': "&quot;", "'": "&apos;"}))
+    return applied(packet, changes)
+
+
+def resized(packet: bytes, *, across: Fraction, down: Fraction, size: tuple[int, int]) -> bytes:
+    """For a picture with so many times as many pixels a row and a column, now `size` (H, W). Raises DamagedXmp."""
+    rdf = scanned(packet)
+    changes = []
+    for name, factor in ((_ACROSS, across), (_DOWN, down)):
+        old = _fraction(value_of(rdf, name))
+        if old is not None and factor != 1:
+            above, below = rational(old * factor)
+            changes += set_value(packet, rdf, name, f"{above}/{below}")
+    for names, side in ((_HEIGHTS, size[0]), (_WIDTHS, size[1])):
+        for name in names:
+            changes += set_value(packet, rdf, name, str(side))
+    return applied(packet, changes)
+
+
+def with_event(packet: bytes | None, *, tool: str, parameters: str) -> bytes:
+    """With an event at the end of xmpMM:History, in a new packet where there is none. Raises DamagedXmp."""
+    packet = _NEW_PACKET if packet is None else packet
+    rdf = scanned(packet)
+    event = (
+        f'<rdf:li xmlns:rdf="{RDF}" xmlns:stEvt="{_EVENT}" rdf:parseType="Resource">'
+        f"<stEvt:action>edited</stEvt:action><stEvt:softwareAgent>{escape(tool)}</stEvt:softwareAgent>"
+        f"<stEvt:parameters>{escape(parameters)}</stEvt:parameters></rdf:li>"
+    )
+    history = next(iter(properties(rdf, (_MM, "History"))), None)
+    sequence = next((c for c in history.children if c.name == (RDF, "Seq")), None) if history is not None else None
+    if sequence is not None and not sequence.is_empty_tag:
+        return applied(packet, [Change(sequence.close, sequence.close, event.encode())])
+    new = f'<xmpMM:History xmlns:xmpMM="{_MM}"><rdf:Seq xmlns:rdf="{RDF}">{event}</rdf:Seq></xmpMM:History>'
+    if history is not None:
+        return applied(packet, [Change(history.start, history.end, new.encode())])
+    return applied(packet, [_new_description(rdf, new)])
+
+
+def creator_tool(packet: bytes) -> str | None:
+    """xmp:CreatorTool, or None. Raises DamagedXmp."""
+    return value_of(scanned(packet), (_XMP, "CreatorTool")) or None
+
+
+def is_extended(packet: bytes) -> bool:
+    """Whether the packet names a second one, as JPEG cuts long ones up. Raises DamagedXmp."""
+    return value_of(scanned(packet), (_NOTE, "HasExtendedXMP")) is not None
+
+
+def compacted(packet: bytes) -> bytes:
+    """Without the blanks that are kept for programs which edit in place."""
+    return _PADDING.sub(b"\n", packet)
+
+
+def _new_description(rdf: Element, content: str) -> Change:
+    about = next(
+        (part.attributes[(RDF, "about")][1] for part in descriptions(rdf) if (RDF, "about") in part.attributes), ""
+    )
+    part = f'<rdf:Description xmlns:rdf="{RDF}" rdf:about={quoteattr(about)}>{content}</rdf:Description>'
+    if rdf.is_empty_tag:
+        whole = f'<rdf:RDF xmlns:rdf="{RDF}">{part}</rdf:RDF>'
+        return Change(rdf.start, rdf.end, whole.encode())
+    return Change(rdf.close, rdf.close, part.encode())
+
+
+def _fraction(text: str | None) -> Fraction | None:
+    match = _FRACTION.fullmatch((text or "").strip())
+    if match is None:
+        return None
+    value = Fraction(int(match[1]), int(match[2])) if match[1] and int(match[2]) else Fraction(match[3] or 0)
+    return value if 0 < value < 1 << 32 else None

@@ -1,0 +1,169 @@
+"""XMP, IPTC, resolution, GPS and history come out of one program's files into another's, and follow the picture."""
+
+import pytest
+from nearest_picture import enlarged
+from other_programs import exiftool, needs_exiftool, tagged, warnings_of
+from picture_fixtures import noise, saved, smooth, srgb_profile
+from PIL import Image, PngImagePlugin
+
+from adacode_cli.batch.keeping import Keeping
+from adacode_cli.errors import OutputError
+from adacode_cli.imaging.decode import decode, read_image
+from adacode_cli.imaging.encode import FORMATS, encode, losses
+from adacode_cli.imaging.provenance import HistoryEntry
+
+SOURCES = {"JPEG": ".jpg", "PNG": ".png", "TIFF": ".tif", "WEBP": ".webp"}
+RICH = [format for format in FORMATS if format != "bmp"]
+WITHOUT_IPTC = ("webp", "avif", "heic")
+ENTRY = HistoryEntry("sr-x2", "compact", "0123456789abcdef" * 4)
+TAGS = [
+    *("-IFD0:Software=Old Editor 5", "-IFD0:Orientation=6"),
+    *("-IFD0:XResolution=300", "-IFD0:YResolution=150", "-IFD0:ResolutionUnit=2"),
+    *("-GPSLatitude=48.5", "-GPSLatitudeRef=N", "-ExifIFD:ExifImageWidth=32", "-ExifIFD:ExifImageHeight=24"),
+    *("-XMP-dc:Title=Zoë", "-XMP-tiff:Orientation=6", "-XMP-xmp:CreatorTool=Old Tool", "-XMP-exif:ExifImageWidth=32"),
+    *("-XMP-tiff:XResolution=300", "-XMP-tiff:YResolution=150"),
+]
+OWN_RESOLUTION = {
+    "JPEG": ["-JFIF:XResolution=300", "-JFIF:YResolution=150", "-JFIF:ResolutionUnit=1"],
+    "PNG": ["-PNG-pHYs:PixelsPerUnitX=11811", "-PNG-pHYs:PixelsPerUnitY=5906", "-PNG-pHYs:PixelUnits=1"],
+}
+
+
+def photograph(tmp_path, source):
+    """A 32×24 file that lies on its side, 300 × 150 dpi as stored, with all that exiftool can put into it."""
+    path = tmp_path / f"source{SOURCES[source]}"
+    path.write_bytes(saved(smooth(24, 32), source, icc_profile=srgb_profile()))
+    records = ["-IPTC:Keywords=über"] if source != "WEBP" else []
+    return tagged(path, *TAGS, *records, *OWN_RESOLUTION.get(source, []))
+
+
+def restored(path, target, history=ENTRY):
+    """What a run with a factor of two writes: (its path, the notes)."""
+    data, notes = Keeping(history).encoded(enlarged(read_image(path), 2), target, None)
+    out = path.with_name(f"restored{FORMATS[target]}")
+    out.write_bytes(data)
+    return out, notes
+
+
+@needs_exiftool
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("target", RICH)
+def test_what_another_program_wrote_is_found_by_it_again(tmp_path, source, target):
+    out, notes = restored(photograph(tmp_path, source), target)
+    found = exiftool(out)
+    assert found["XMP-dc:Title"] == "Zoë"
+    assert found["GPS:GPSLatitude"] == 48.5
+    assert found["XMP-xmp:CreatorTool"] == "Old Tool"
+    assert found["ICC_Profile:ProfileDescription"].startswith("sRGB")
+    if source != "WEBP" and target not in WITHOUT_IPTC:
+        assert found["IPTC:Keywords"] == "über"
+    assert ("IPTC" in " ".join(notes)) == (source != "WEBP" and target in WITHOUT_IPTC)
+    serious = [warning for warning in warnings_of(out) if not warning.startswith(("[minor]", "Missing required"))]
+    assert not [warning for warning in serious if "IPTC" in warning or "XMP" in warning or "offset" in warning], serious
+
+
+@needs_exiftool
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("target", RICH)
+def test_what_speaks_of_pixels_follows_them(tmp_path, source, target):
+    out, _ = restored(photograph(tmp_path, source), target)
+    found = exiftool(out)
+    assert found.get("IFD0:Orientation", 1) == found["XMP-tiff:Orientation"] == 1  # Pillow's AVIF leaves it out.
+    # 300 × 150 dpi on its side, twice as many pixels: 300 across and 600 down.
+    assert dots_per_inch(found, "IFD0:XResolution", "IFD0:YResolution", "IFD0:ResolutionUnit") == (300, 600)
+    assert (found["XMP-tiff:XResolution"], found["XMP-tiff:YResolution"]) == (300, 600)
+    assert found["ExifIFD:ExifImageWidth"] == found["XMP-exif:ExifImageWidth"] == 48
+    if target == "jpeg":
+        assert dots_per_inch(found, "JFIF:XResolution", "JFIF:YResolution", "JFIF:ResolutionUnit") == (300, 600)
+    if target == "png":
+        per_metre = found["PNG-pHYs:PixelsPerUnitX"], found["PNG-pHYs:PixelsPerUnitY"]
+        assert [round(n * 0.0254) for n in per_metre] == [300, 600]
+
+
+def dots_per_inch(found, across, down, unit):
+    factor = {1: 1, 2: 1, 3: 2.54}[found[unit]]
+    return round(found[across] * factor), round(found[down] * factor)
+
+
+@needs_exiftool
+@pytest.mark.parametrize("target", RICH)
+def test_history_names_tool_weights_and_what_was_there(tmp_path, target):
+    source = photograph(tmp_path, "JPEG")
+    out, _ = restored(source, target)
+    found = exiftool(out)
+    assert found["IFD0:Software"] == "adacode 0.1.0 (compact)"
+    (event,) = found["XMP-xmpMM:History"]
+    assert event["SoftwareAgent"] == "adacode 0.1.0"
+    assert "sr-x2; weights compact" in event["Parameters"]
+    assert ENTRY.digest in event["Parameters"]
+    assert event["Parameters"].endswith("Software before: Old Editor 5")
+    twice = exiftool(restored(out, target)[0])["XMP-xmpMM:History"]
+    assert twice[0] == event
+    assert twice[1]["Parameters"].endswith("Software before: adacode 0.1.0 (compact)")
+    silent = exiftool(restored(source, target, history=None)[0])
+    assert silent["IFD0:Software"] == "Old Editor 5"
+    assert "XMP-xmpMM:History" not in silent
+
+
+@needs_exiftool
+@pytest.mark.parametrize("target", RICH)
+def test_history_is_said_where_nothing_was_said_before(tmp_path, target):
+    path = tmp_path / "plain.png"
+    path.write_bytes(saved(smooth(5, 7), "PNG"))
+    out, notes = restored(path, target)
+    found = exiftool(out)
+    assert found["IFD0:Software"] == "adacode 0.1.0 (compact)"
+    assert len(found["XMP-xmpMM:History"]) == 1
+    assert notes == ()
+
+
+@needs_exiftool
+def test_old_thumbnails_go_from_xmp_too(tmp_path):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(saved(smooth(24, 32), "JPEG"))
+    tagged(path, "-XMP-xmp:ThumbnailImage=old picture", "-XMP-dc:Title=x")
+    assert b"xmpGImg" in path.read_bytes()
+    image = read_image(path)
+    assert b"xmpGImg:image" not in image.xmp
+    assert b"dc:title" in image.xmp
+
+
+@needs_exiftool
+def test_bmp_has_room_for_the_resolution_alone(tmp_path):
+    out, notes = restored(photograph(tmp_path, "PNG"), "bmp")
+    assert notes == ("not kept in bmp: ICC profile, EXIF, XMP, IPTC",)
+    found = exiftool(out)
+    assert [round(found[f"File:PixelsPerMeter{axis}"] * 0.0254) for axis in "XY"] == [300, 600]
+
+
+def test_no_resolution_is_invented():
+    image = decode(saved(smooth(4, 5), "JPEG"), name="x")
+    assert image.resolution is None
+    for format in FORMATS:
+        assert decode(encode(image, format=format), name="x").resolution is None
+
+
+def test_strict_names_what_would_be_lost_and_gives_no_bytes():
+    image = decode(saved(noise((5, 6, 4), "uint8"), "PNG", icc_profile=srgb_profile()), name="x")
+    assert Keeping(strict=True).encoded(image, "png", None)
+    with pytest.raises(OutputError, match=r"cannot be kept in bmp: alpha .*ICC profile") as caught:
+        Keeping(strict=True).encoded(image, "bmp", None)
+    assert "--format" in caught.value.hint
+
+
+def test_strict_counts_what_reading_has_lost():
+    pictures = [Image.fromarray(noise((5, 6, 3), "uint8", seed)) for seed in range(3)]
+    animated = saved(pictures[0], "PNG", save_all=True, append_images=pictures[1:])
+    image = decode(animated, name="x")
+    assert losses(image, "png") == ("2 of 3 frames",)
+    with pytest.raises(OutputError, match="frames"):
+        Keeping(strict=True).encoded(image, "png", None)
+
+
+def test_comments_and_texts_are_lost_and_named():
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text("Author", "somebody")
+    texts.add_itxt("Title", "something", zip=True)
+    image = decode(saved(smooth(5, 6), "PNG", pnginfo=texts), name="x")
+    assert losses(image, "png") == ("texts (Author, Title)",)
+    assert losses(decode(saved(smooth(5, 6), "JPEG", comment=b"by hand"), name="x"), "png") == ("its comment",)

@@ -1,0 +1,139 @@
+"""Every page of a TIFF is restored and written with its own depth, alpha, orientation and metadata."""
+
+from io import BytesIO
+
+import numpy as np
+import pytest
+import tifffile
+from nearest_picture import RepeatingRestorer
+from other_programs import identify, needs_imagemagick
+from picture_fixtures import noise, saved
+from PIL import Image
+
+from adacode_cli.batch import masks
+from adacode_cli.batch.keeping import Keeping
+from adacode_cli.batch.restoring import Restoring
+from adacode_cli.batch.stages import Stages, Work
+from adacode_cli.batch.stream import STREAM
+from adacode_cli.errors import InputError, OutputError
+from adacode_cli.imaging.decode import decode
+from adacode_cli.imaging.encode import encode, losses
+from adacode_cli.imaging.provenance import HistoryEntry
+
+PAGES = [
+    (noise((9, 12, 3), np.uint8), {"photometric": "rgb"}),
+    (noise((5, 7), np.float32), {"photometric": "minisblack"}),
+    (noise((6, 4, 4), np.uint16), {"photometric": "rgb", "extrasamples": ["unassalpha"]}),
+    (noise((8, 5), np.uint8), {"photometric": "minisblack", "extratags": [(274, 3, 1, 6, True)]}),
+]
+
+
+def document(pages=PAGES, **options):
+    """A TIFF file that tifffile writes."""
+    buffer = BytesIO()
+    with tifffile.TiffWriter(buffer, **options) as writer:
+        for number, (samples, how) in enumerate(pages):
+            writer.write(samples, metadata=None, description=f"page {number}", resolution=(72 + number, 72), **how)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("options", [{}, {"bigtiff": True}, {"byteorder": ">"}])
+def test_each_page_keeps_what_it_is(options):
+    image = decode(document(**options), name="x")
+    again = decode(encode(image, format="tiff"), name="x")
+    for found in (image, again):
+        assert [page.page for page in found.pages] == [0, 1, 2, 3]
+        assert [page.pixels.dtype for page in found.pages] == [np.uint8, np.float32, np.uint16, np.uint8]
+        assert [page.alpha is not None for page in found.pages] == [False, False, True, False]
+        assert [page.resolution.across for page in found.pages[:3]] == [72, 73, 74]
+        np.testing.assert_array_equal(found.pages[2].alpha, PAGES[2][0][..., 3])
+        np.testing.assert_array_equal(found.pages[3].pixels, np.rot90(PAGES[3][0], -1))
+        assert all(f"page {page.page}".encode() in page.exif for page in found.pages)
+
+
+def staged(data, stages, target="tiff"):
+    """(bytes, notes) of what a run writes for these bytes."""
+    work = Work(STREAM)
+    stages.take_in(work, data)
+    stages.infer(work)
+    return stages.keeping.encoded(work.image, target, None)
+
+
+def test_a_run_restores_every_page():
+    stages = Stages(Restoring(RepeatingRestorer(), "sr", 2), keeping=Keeping(HistoryEntry("sr-x2", "w", "0" * 64)))
+    data, notes = staged(document(), stages)
+    assert notes == ()
+    found = decode(data, name="x")
+    assert [page.size for page in found.pages] == [(18, 24), (10, 14), (12, 8), (10, 16)]
+    assert [page.resolution.across for page in found.pages[:3]] == [144, 146, 148]
+    for page in found.pages:
+        assert b"adacode" in page.exif
+        assert page.xmp.count(b"softwareAgent>adacode") == 1
+
+
+@needs_imagemagick
+def test_imagemagick_finds_the_pages(tmp_path):
+    (tmp_path / "a.tif").write_bytes(encode(decode(document(PAGES[:1] * 3), name="x"), format="tiff"))
+    assert identify(tmp_path / "a.tif", "%w %h %z") == ["12 9 8"] * 3
+
+
+def test_other_formats_hold_the_first_and_say_so():
+    image = decode(document(), name="x")
+    assert losses(image, "png") == ("3 of 4 pages",)
+    assert losses(image, "tiff") == ()
+    _, notes = Keeping().encoded(image, "png", None)
+    assert notes == ("not kept in png: 3 of 4 pages",)
+    with pytest.raises(OutputError, match="3 of 4 pages"):
+        Keeping(strict=True).encoded(image, "png", None)
+
+
+def test_small_copies_and_masks_of_pages_are_no_pages():
+    small = (noise((3, 4, 3), np.uint8), {"photometric": "rgb", "subfiletype": 1})
+    mask = (noise((9, 12), np.uint8) > 99, {"photometric": 4, "subfiletype": 4})
+    image = decode(document([PAGES[0], small, PAGES[1]]), name="x")
+    assert [page.size for page in image.pages] == [(9, 12), (5, 7)]
+    assert image.lost == ()
+    assert decode(document([PAGES[0], mask]), name="x").lost == ("1 mask(s) of pages",)
+
+
+def test_all_pages_count_towards_the_limit():
+    data = document(PAGES[:1] * 5)
+    assert len(decode(data, name="x", max_pixels=5 * 9 * 12).pages) == 5
+    with pytest.raises(InputError, match="in 5 pages"):
+        decode(data, name="x", max_pixels=5 * 9 * 12 - 1)
+
+
+def holes(path, count, shape=(9, 12)):
+    """A mask file of so many pages, page k with its hole in row k; returns the masks."""
+    wanted = [np.zeros(shape, bool) for _ in range(count)]
+    for row, mask in enumerate(wanted):
+        mask[row] = True
+    pages = [Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)) for mask in wanted]
+    path.write_bytes(saved(pages[0], "TIFF", save_all=True, append_images=pages[1:]))
+    return wanted
+
+
+def test_masks_of_one_page_serve_all_and_of_several_their_own(tmp_path):
+    image = decode(document(PAGES[:1] * 3), name="x")
+    one, three, two = tmp_path / "1.tif", tmp_path / "3.tif", tmp_path / "2.tif"
+    (only,) = holes(one, 1)
+    each = holes(three, 3)
+    holes(two, 2)
+    for page in image.pages:
+        np.testing.assert_array_equal(masks.from_file(one)(tmp_path, page), only)
+        np.testing.assert_array_equal(masks.from_file(three)(tmp_path, page), each[page.page])
+    with pytest.raises(InputError, match="2 pages"):
+        masks.from_file(two)(tmp_path, image.pages[2])
+
+
+def test_each_page_is_restored_with_its_own_mask(tmp_path):
+    class Painting(RepeatingRestorer):
+        def restore(self, task, image, *, mask=None, **options):
+            return super().restore(task, np.where(mask[..., None], 7, image).astype(image.dtype), scale=1)
+
+    each = holes(tmp_path / "m.tif", 3)
+    stages = Stages(Restoring(Painting(), "inpaint"), masks.from_file(tmp_path / "m.tif"))
+    data, _ = staged(document(PAGES[:1] * 3), stages)
+    for page, mask in zip(decode(data, name="x").pages, each, strict=True):
+        assert (page.pixels[mask] == 7).all()
+        np.testing.assert_array_equal(page.pixels[~mask], PAGES[0][0][~mask])
