@@ -82,6 +82,9 @@ class Blank:
     def sum(self, dim: int) -> Blank:
         return self.new(self.shape[:dim] + self.shape[dim + 1 :])
 
+    def add_(self, _other: Blank) -> Blank:
+        return self
+
     def __mul__(self, other: Blank) -> Blank:
         return self.new(torch.broadcast_shapes(self.shape, other.shape))  # type: ignore[no-untyped-call]
 
@@ -95,9 +98,11 @@ def _conv2d(
     return x.new((x.shape[0], weight.shape[0], *sides))
 
 
-def _interpolate(x: Blank, *, scale_factor: int, mode: str, **_: object) -> Blank:
-    assert mode == "nearest"
-    return x.new((*x.shape[:2], *(n * scale_factor for n in x.shape[2:])))
+def _conv_transpose2d(
+    x: Blank, weight: Tensor, _bias: Tensor | None, stride: int = 1, padding: int = 0, *_: object
+) -> Blank:
+    sides = ((n - 1) * stride - 2 * padding + k for n, k in zip(x.shape[2:], weight.shape[2:], strict=True))
+    return x.new((x.shape[0], weight.shape[1], *sides))
 
 
 def _pixel_unshuffle(x: Blank, factor: int) -> Blank:
@@ -121,12 +126,12 @@ def _embedding(codes: Blank, vectors: Tensor, *_: object, **__: object) -> Blank
 
 _RULES: dict[Callable[..., Any], Callable[..., Blank]] = {
     torch.conv2d: _conv2d,
+    torch.conv_transpose2d: _conv_transpose2d,
     torch.add: lambda a, _b: a.new(a.shape),
     torch.cat: _cat,
     torch.stack: lambda parts: parts[0].new((len(parts), *parts[0].shape)),
     torch.pixel_shuffle: _pixel_shuffle,
     torch.pixel_unshuffle: _pixel_unshuffle,
-    F.silu: lambda x, **_: x.new(x.shape),
-    F.interpolate: _interpolate,
+    F.silu: lambda x, *, inplace: x if inplace else x.new(x.shape),
     F.embedding: _embedding,
 }

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adacode_cli.geometry import Box
+from adacode_cli.model.blocks import enlarge
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,10 @@ class Patch:
     def apply(self, function: Callable[[Tensor], Tensor]) -> Patch:
         """The patch after a function of single positions."""
         return replace(self, data_BCHW=function(self.data_BCHW))
+
+    def to(self, dtype: torch.dtype) -> Patch:
+        """The patch in another dtype."""
+        return self.apply(lambda x: x.to(dtype))
 
     def crop(self, box: Box) -> Patch:
         """The part of the patch in `box`, which lies within it."""
@@ -80,10 +85,20 @@ def convolve(conv: nn.Conv2d, x: Patch, run: Callable[[Tensor], Tensor] | None =
     return made.crop(Box(first[0], first[1], bottom, right))
 
 
-def upsample(x: Patch) -> Patch:
-    """Each value four times: nearest ×2."""
-    data = F.interpolate(x.data_BCHW, scale_factor=2, mode="nearest")
-    return Patch(data, x.box.scaled(2), 2 * x.height, 2 * x.width, 2 * x.per_cell)
+def upsample_convolve(conv: nn.Conv2d, weight: Tensor, x: Patch) -> Patch:
+    """A padded 3×3 convolution of each value four times (nearest ×2), by its `enlarging_weight`."""
+    data = enlarge(x.data_BCHW, weight, conv.bias)
+    box, height, width = x.box.scaled(2), 2 * x.height, 2 * x.width
+    made = Patch(data, box, height, width, 2 * x.per_cell)
+    # The outermost results at an inner edge would see the next value.
+    return made.crop(
+        Box(
+            box.top + (box.top > 0),
+            box.left + (box.left > 0),
+            box.bottom - (box.bottom < height),
+            box.right - (box.right < width),
+        )
+    )
 
 
 def pack(x: Patch, factor: int) -> Patch:
@@ -110,3 +125,8 @@ def concatenate(a: Patch, b: Patch) -> Patch:
 def add(a: Patch, b: Patch) -> Patch:
     """The sum, where both are known."""
     return together(torch.add, a, b)
+
+
+def add_to(a: Patch, b: Patch) -> Patch:
+    """The sum, where both are known, written over `a`: for a patch that was made for nothing else."""
+    return together(lambda p, q: p.add_(q), a, b)

@@ -17,8 +17,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adacode_cli.engine.patch import Patch, add, concatenate, convolve, pack, unpack, upsample
-from adacode_cli.model.blocks import DownBlock, GroupNorm, ResBlock, UpBlock
+from adacode_cli.engine.patch import (
+    Patch,
+    add,
+    add_to,
+    concatenate,
+    convolve,
+    pack,
+    unpack,
+    upsample_convolve,
+)
+from adacode_cli.model.blocks import DownBlock, GroupNorm, ResBlock, UpBlock, enlarging_weight
 from adacode_cli.model.codebook import AdaptiveCodebook
 from adacode_cli.model.decoder import Fusion
 from adacode_cli.model.network import AdaCode
@@ -57,7 +66,7 @@ def decoder_steps(network: AdaCode, *, skips: bool) -> Steps:
 def _encoder(network: AdaCode) -> Iterator[Step]:
     stem, down = network.encoder.stem, cast("list[DownBlock]", list(network.encoder.down))
     names = [*(f"down{i}" for i in range(len(down))), FEATURE]
-    yield Step((IMAGE,), names[0], lambda x: convolve(stem.conv, pack(x, stem.pack)))
+    yield Step((IMAGE,), names[0], lambda x: convolve(stem.conv, pack(x, stem.pack).to(stem.conv.weight.dtype)))
     yield from _residuals(names[0], stem.body)
     for i, block in enumerate(down):
         yield Step((names[i],), names[i + 1], partial(convolve, block.conv))
@@ -98,27 +107,30 @@ def _join(network: AdaCode, i: int, stage: str) -> Iterator[Step]:
 
 
 def _up(source: str, target: str, block: UpBlock) -> Iterator[Step]:
-    yield Step((source,), target, lambda x: convolve(block.conv, upsample(x)))
+    yield Step((source,), target, partial(upsample_convolve, block.conv, enlarging_weight(block.conv)))
     yield from _residuals(target, block.body)
 
 
 def _residuals(name: str, body: nn.Sequential) -> Iterator[Step]:
     for block in cast("list[ResBlock]", list(body)):
         inner = f"{name}.inner"
-        yield Step((name,), inner, partial(_activated, block.conv1), _norm(block.norm1))
-        yield Step((inner, name), name, partial(_residual, block.conv2), _norm(block.norm2))
+        norms = _norm(block.norm1), _norm(block.norm2)
+        # What normalisation made is nobody else's, nor is the map between both convolutions where all is one pass.
+        yield Step((name,), inner, partial(_activated, block.conv1, ours=norms[0] is not None), norms[0])
+        yield Step((inner, name), name, partial(_residual, block.conv2), norms[1])
 
 
 def _norm(module: nn.Module) -> GroupNorm | None:
     return module if isinstance(module, GroupNorm) else None
 
 
-def _activated(conv: nn.Conv2d, x: Patch) -> Patch:
-    return convolve(conv, x.apply(F.silu))
+def _activated(conv: nn.Conv2d, x: Patch, *, ours: bool = False) -> Patch:
+    """The convolution of SiLU(x); `ours`: nobody reads x again, so it may be overwritten."""
+    return convolve(conv, x.apply(partial(F.silu, inplace=ours)))
 
 
 def _residual(conv: nn.Conv2d, y: Patch, x: Patch) -> Patch:
-    return add(x, _activated(conv, y))
+    return add_to(_activated(conv, y, ours=True), x)
 
 
 def _mix(codebook: AdaptiveCodebook, codes: Patch, weights: Patch) -> Patch:

@@ -20,6 +20,7 @@ from adacode_cli.engine.memory import free_bytes
 from adacode_cli.engine.options import RunOptions
 from adacode_cli.engine.parts import Parts, parts_of
 from adacode_cli.engine.plan import SHARE, Plan, make_plan
+from adacode_cli.engine.rounded import rounded
 from adacode_cli.engine.tiled import NonFiniteError, Tiler
 from adacode_cli.errors import InputError
 from adacode_cli.model.base import base_picture, fill_from, halve, prepare_input
@@ -53,6 +54,7 @@ class Runner:
         self.device, self.options = device, options
         network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network = network
+        self._rounded: dict[torch.dtype, AdaCode] = {torch.float32: network}
         self._parts: dict[torch.dtype, Parts] = {}
 
     @property
@@ -94,8 +96,7 @@ class Runner:
         dtype = choose_precision(self.options.precision, self.device, deep=deep)
         for chosen in dict.fromkeys((dtype, torch.float32)):
             try:
-                with torch.autocast(self.device.type, chosen, enabled=chosen != torch.float32):
-                    result = attempt(chosen)
+                result = attempt(chosen)
             except NonFiniteError:
                 continue
             note = f"{str(dtype).removeprefix('torch.')} overflowed: the image was computed again in float32"
@@ -111,7 +112,7 @@ class Runner:
         prepared, grid = self._prepared(image_BCHW, dtype, passes), Grid.of(config, h, w)
         plan, parts = self._plan(grid, dtype, self.options), self._parts_in(dtype)
         tiler = self._tiler(grid, plan)
-        maps = encode(self.network, parts.encoder, tiler, plan.encoder, prepared)
+        maps = encode(self._network_in(dtype), parts.encoder, tiler, plan.encoder, prepared)
         found = coded(maps, h * config.scale, w * config.scale)
         image = decode(parts.decoder, tiler, plan.decoder, maps)
         add_base(image, prepared, config)
@@ -127,7 +128,8 @@ class Runner:
         config, (h, w) = self.config, image_BCHW.shape[-2:]
         prepared, grid = self._prepared(image_BCHW, dtype, config.coarse_passes), Grid.of(config, h, w)
         plan = self._plan(grid, dtype, self.options)
-        maps = encode(self.network, self._parts_in(dtype).encoder, self._tiler(grid, plan), plan.encoder, prepared)
+        network, part = self._network_in(dtype), self._parts_in(dtype).encoder
+        maps = encode(network, part, self._tiler(grid, plan), plan.encoder, prepared)
         return coded(maps, h * config.scale, w * config.scale)
 
     def _decode(self, code: Coded, dtype: torch.dtype) -> Tensor:
@@ -142,8 +144,7 @@ class Runner:
         padded, coarse = pad_mirrored(image_BCHW, *size), None
         if coarse_passes and min(size) > config.pad_multiple:
             coarse = self._run(halve(padded), dtype, coarse_passes - 1).image_CHW[None]
-        with torch.autocast(self.device.type, enabled=False):
-            return prepare_input(padded, config.base) if coarse is None else fill_from(padded, coarse)
+        return prepare_input(padded, config.base) if coarse is None else fill_from(padded, coarse)
 
     def _plan(self, grid: Grid, dtype: torch.dtype, options: RunOptions) -> Plan:
         costs = Costs(self._parts_in(dtype), self.config, grid, dtype, on_host=self.device.type == "cpu")
@@ -151,9 +152,14 @@ class Runner:
         room = Memory(int(SHARE * free_bytes(cpu)), int(SHARE * free_bytes(self.device)))
         return make_plan(costs, options, self.device, room)
 
+    def _network_in(self, dtype: torch.dtype) -> AdaCode:
+        if dtype not in self._rounded:
+            self._rounded[dtype] = rounded(self.network, dtype)
+        return self._rounded[dtype]
+
     def _parts_in(self, dtype: torch.dtype) -> Parts:
         if dtype not in self._parts:
-            self._parts[dtype] = parts_of(self.network, dtype)
+            self._parts[dtype] = parts_of(self._network_in(dtype), dtype)
         return self._parts[dtype]
 
     def _tiler(self, grid: Grid, plan: Plan) -> Tiler:

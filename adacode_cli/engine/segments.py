@@ -154,9 +154,9 @@ def _blank_patch(shape: MapShape, cells: Box, side: int) -> Patch:
 
 
 def _normalised_somehow(_: Step, patch: Patch) -> Patch:
-    """Normalisation as far as memory goes: computed in float32, in the map's dtype afterwards."""
+    """Normalisation as far as memory goes: a map of its own."""
     blank = cast(Blank, patch.data_BCHW)
-    return replace(patch, data_BCHW=cast(Tensor, blank.new(blank.shape, torch.float32).to(blank.dtype)))
+    return replace(patch, data_BCHW=cast(Tensor, blank.new(blank.shape)))
 
 
 def _spoilt(patch: Patch, cells: Box) -> int:

@@ -41,7 +41,7 @@ class Stem(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.pack > 1:
             x = F.pixel_unshuffle(x, self.pack)
-        y: Tensor = self.body(self.conv(x))
+        y: Tensor = self.body(self.conv(x.to(self.conv.weight.dtype)))
         return y
 
 

@@ -94,7 +94,8 @@ class WindowAttention(nn.Module):
         if mask_WLL is not None:
             num_windows = mask_WLL.shape[0]
             bias = bias + mask_WLL.to(q)[:, None]  # W×heads×L×L
-            bias = bias.repeat(n // num_windows, 1, 1, 1)
+            if n > num_windows:
+                bias = bias.repeat(n // num_windows, 1, 1, 1)
         else:
             bias = bias[None]
         y = _attend(q, k, v, bias)
@@ -148,8 +149,13 @@ class SwinBlock(nn.Module):
         mask = shift_mask(h, w, self.window, self.shift, x_BHWC.device, last=last) if self.shift else None
         attended = self.attn(to_windows(self.norm1(x_BHWC), self.window), mask)
         x = x_BHWC + from_windows(attended, self.window, h, w)
-        out: Tensor = x + self.fc2(F.gelu(self.fc1(self.norm2(x))))
-        return out
+        out: Tensor = self.fc2(_gelu(self.fc1(self.norm2(x))))
+        return x + out if torch.is_grad_enabled() else out.add_(x)
+
+
+def _gelu(x: Tensor) -> Tensor:
+    """GELU, over its input where no gradient wants that: the widest map of a block is not made twice."""
+    return F.gelu(x) if torch.is_grad_enabled() else torch.ops.aten.gelu_(x)
 
 
 class SwinGroup(nn.Module):

@@ -14,6 +14,8 @@ from torch import Tensor
 _TINY = 1e-24
 # `feature_loss` counts the plain difference a quarter as much as the style (published settings).
 _PLAIN = 0.25
+# Periods a side of the areas in which a repeated pattern is looked for.
+_REGION = 4
 
 
 def pixel_loss(output: Tensor, target: Tensor) -> Tensor:
@@ -31,6 +33,25 @@ def hole_pixel_loss(output: Tensor, target: Tensor, hole: Tensor, outside: float
     inside, rest = hole.float(), 1 - hole.float()
     apart = [(difference * part).sum((1, 2, 3)) / part.sum((1, 2, 3)).clamp(min=1) for part in (inside, rest)]
     return (apart[0] + outside * apart[1]).mean()
+
+
+def grid_loss(output: Tensor, target: Tensor, period: int) -> Tensor:
+    """Mean absolute strength of a pattern of `period` pixels in the difference of two B×C×H×W pictures.
+
+    In areas of `_REGION` periods a side the difference is averaged over all places of the same phase; what is left
+    beside its mean over phases repeats itself from cell to cell, as a pixel shuffle does it and no photograph. It is
+    too faint for the pixel loss and too fine for perceptual networks, which step over it; people see it on even
+    surfaces. A picture of less than one period has none: 0.
+    """
+    b, c, h, w = output.shape
+    region = min(_REGION, h // period, w // period)
+    if region == 0:
+        return (output.float() - target.float()).sum() * 0
+    side = region * period
+    rows, columns = h // side, w // side
+    difference = (output.float() - target.float())[..., : rows * side, : columns * side]
+    phases = difference.reshape(b, c, rows, region, period, columns, region, period).mean((3, 6))
+    return (phases - phases.mean((3, 5), keepdim=True)).abs().mean()
 
 
 def gram(feature_BCHW: Tensor) -> Tensor:

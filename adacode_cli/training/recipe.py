@@ -29,7 +29,8 @@ class LossWeights:
 
     pixel: L1. perceptual: LPIPS. adversarial: hinge GAN. codebook: codes and features drawn to one another, of which
     `commitment` is the features' part. semantic: codes tell a perceptual network's features (stage I). feature: the
-    clean picture's feature before the decoder; contrastive: restored and clean features (stage III).
+    clean picture's feature before the decoder; contrastive: restored and clean features (stage III). grid: a pattern
+    that repeats itself with the cells of the pixel shuffle.
     """
 
     pixel: float = 1.0
@@ -40,6 +41,7 @@ class LossWeights:
     semantic: float = 0.0
     feature: float = 0.0
     contrastive: float = 0.0
+    grid: float = 0.0
 
     def __post_init__(self) -> None:
         wrong = [name for name, value in asdict(self).items() if not 0 <= value < math.inf]
@@ -150,9 +152,10 @@ class Recipe:
 
 
 def without_effect(recipe: Recipe, name: StageName) -> list[str]:
-    """Weights of losses that a stage does not have, or that need a perceptual network where there is none."""
+    """Weights of losses that a stage does not have, or that need a perceptual network or a pixel shuffle it lacks."""
     missing = {"basis": ("feature", "contrastive"), "fuse": ("semantic", "feature", "contrastive")}
     unused = [*missing.get(name, ("semantic",)), *(() if recipe.perceptual else ("perceptual", "semantic"))]
+    unused += ["grid"] if recipe.network.grid == 1 else []
     loss = recipe.stage(name).loss
     return [f"{name}.loss.{term}" for term in dict.fromkeys(unused) if getattr(loss, term)]
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adacode_cli.evaluation.perceptual import PerceptualNetwork
@@ -25,13 +26,16 @@ from adacode_cli.training.codebook_training import (
     straight_through,
 )
 from adacode_cli.training.kmeans import kmeans_codes
-from adacode_cli.training.losses import hole_pixel_loss, pixel_loss
+from adacode_cli.training.losses import grid_loss, hole_pixel_loss, pixel_loss
 from adacode_cli.training.processes import Processes
 from adacode_cli.training.recipe import LossWeights
 from adacode_cli.training.semantic import SemanticHead, semantic_loss
 
-# Offsets of a crop on each axis before it is compared by perception; the deepest features step by 16 pixels.
+# How much smaller than a crop the part is that is compared by perception: there are at least as many places for it.
 PHASES = 8
+# How often that part is magnified, and by how much at most.
+ZOOMED_SHARE = 0.6
+MOST_ZOOM = 2.0
 RESEED_EVERY = 100
 # Later the averaged weights would keep a moved code somewhere between its old place and its new one.
 RESEED_UNTIL = 0.8
@@ -132,16 +136,23 @@ class Stage:
         terms = {"pixel": pixel_loss(image, target) if hole is None else hole_pixel_loss(image, target, hole)}
         if self.perceptual is not None and self.loss.perceptual:
             terms["perceptual"] = self._perceptual_term(picture, target)
+        if self.loss.grid:
+            terms["grid"] = grid_loss(picture, target, self.network.config.grid)
         return terms
 
     def _perceptual_term(self, output: Tensor, target: Tensor) -> Tensor:
-        # The feature network looks at every second pixel, then at every fourth. A random phase keeps the loss from
-        # depending on where a crop begins; whether it helps against a mesh of four pixels is not settled (docs/log.md).
+        # The feature network looks at every second pixel, then at every fourth. At a random place the loss does not
+        # depend on where a crop begins; magnified, the network sees what lies between the pixels that it steps on.
         assert self.perceptual is not None
-        y, x = (int(v) for v in torch.randint(PHASES, (2,)))
-        # One size whatever the phase: oneDNN keeps fewer convolutions ready than 64 sizes would need.
-        rows, columns = (slice(at, at + side - PHASES) for at, side in zip((y, x), output.shape[-2:], strict=True))
-        distances: Tensor = self.perceptual(output[..., rows, columns], target[..., rows, columns])
+        # One size whatever the place: oneDNN keeps fewer convolutions ready than many sizes would need.
+        size = output.shape[-1] - PHASES
+        zoom = float(torch.empty(()).uniform_(1, MOST_ZOOM)) if bool(torch.rand(()) < ZOOMED_SHARE) else 1.0
+        side = round(size / zoom)
+        y, x = (int(v) for v in torch.randint(output.shape[-1] - side + 1, (2,)))
+        pair = torch.cat((output, target))[..., y : y + side, x : x + side]
+        if side < size:
+            pair = F.interpolate(pair.float(), (size, size), mode="bicubic", align_corners=False)
+        distances: Tensor = self.perceptual(*pair.chunk(2))
         return distances.mean()
 
     def code_terms(self, passed: Passed, batch: Batch) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ from skimage import data
 
 from adacode_cli.engine.options import RunOptions
 from adacode_cli.engine.restorer import Restorer
+from adacode_cli.engine.rounded import rounded
 from adacode_cli.model.config import NetworkConfig, SwinConfig
 from adacode_cli.model.network import AdaCode
 
@@ -101,9 +102,8 @@ def lively(config, seed=0):
 @torch.inference_mode()
 def whole(net, x, precision="fp32"):
     """What the plain forward pass makes of a picture."""
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
-    with torch.autocast("cpu", dtype, enabled=precision != "fp32"):
-        return net(x.contiguous(memory_format=torch.channels_last))
+    net = net if precision == "fp32" else rounded(net, torch.bfloat16)
+    return net(x.contiguous(memory_format=torch.channels_last))
 
 
 class TinyWeights:

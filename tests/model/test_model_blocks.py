@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from adacode_cli.model.blocks import GroupNorm, Sums
+from adacode_cli.model.blocks import GroupNorm, Sums, UpBlock
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
@@ -36,3 +36,13 @@ def test_with_gradients_it_is_torchs_own():
     assert x.grad is not None
     with torch.no_grad():
         torch.testing.assert_close(norm(x), y.detach())
+
+
+def test_without_gradients_an_up_block_adds_taps_up_beforehand():
+    """The same result as with gradients, where each value is repeated and then convolved."""
+    torch.manual_seed(0)
+    block, x = UpBlock(6, 4, 1, "none"), torch.randn(2, 6, 7, 5)
+    defined = block(x)
+    with torch.no_grad():
+        torch.testing.assert_close(block(x), defined.detach(), rtol=1e-5, atol=1e-5)
+    assert defined.shape == (2, 4, 14, 10)

@@ -22,6 +22,13 @@ MILLIONS_OF_PARAMETERS = {"sr_x2": 60.0, "sr_x4": 57.3, "inpaint": 60.6, "recons
 MFLOP_PER_OUTPUT_PIXEL = {"sr_x4": 3.67, "sr_x2": 4.00, "inpaint": 4.34, "reconstruct": 2.84}
 
 
+def saved_by_enlarging(config):
+    """FLOP an output pixel: 4 products in place of 9 where a map is enlarged and convolved."""
+    channels, levels = config.channels, range(len(config.channels) - 1)
+    blocks = [*levels, *list(levels)[::-1][: config.num_skips]]
+    return sum(2 * 5 * channels[level + 1] * channels[level] / 4**level for level in blocks)
+
+
 @pytest.mark.parametrize("name", LAYOUTS)
 @torch.inference_mode()
 def test_a_published_checkpoint_gives_the_recorded_output(name, tmp_path):
@@ -49,7 +56,7 @@ def test_a_published_checkpoint_gives_the_recorded_output(name, tmp_path):
     np.testing.assert_allclose(tiled.permute(1, 2, 0), known["output"], rtol=0, atol=10 * TOLERANCE)
     if name in MFLOP_PER_OUTPUT_PIXEL:
         # The counter does not see inside the fused attention, which is 1.3 % of the whole.
-        cost = counter.get_total_flops() / (height * width) / 1e6
+        cost = (counter.get_total_flops() / (height * width) + saved_by_enlarging(config)) / 1e6
         assert cost == pytest.approx(MFLOP_PER_OUTPUT_PIXEL[name], rel=0.02)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from adacode_cli.training.codebook_training import codebook_loss
 from adacode_cli.training.contrast import contrastive_loss
 from adacode_cli.training.discriminator import hinge_discriminator, hinge_generator
-from adacode_cli.training.losses import code_loss, feature_loss, gram, hole_pixel_loss, pixel_loss
+from adacode_cli.training.losses import code_loss, feature_loss, gram, grid_loss, hole_pixel_loss, pixel_loss
 from adacode_cli.training.semantic import SemanticHead, semantic_loss
 
 Loss = Callable[..., Tensor]
@@ -48,6 +48,7 @@ def per_image_losses(seed: int, num: int, side: int, least: float = 0.01) -> dic
     return {
         "pixel": (pixel_loss, (a, b)),
         "hole": (hole_pixel_loss, (a, b, hole(seed, num, side))),
+        "grid": (lambda x, y: grid_loss(x, y, 2), (a, b)),
         "feature": (feature_loss, (a, b)),
         "code": (lambda x, y: code_loss(x, y, 0.25), (a, b)),
         "codebook": (lambda x, y, o: codebook_loss(x, y, 0.25, o), (a, b, own)),
@@ -238,3 +239,22 @@ def test_hinge_losses_stop_at_the_margin():
     real.requires_grad_()
     hinge_discriminator(real, fake).backward()
     assert real.grad.tolist() == [0, 0, -0.25, -0.25]
+
+
+@pytest.mark.parametrize("period", [2, 4])
+def test_the_grid_loss_sees_a_repeated_pattern_and_nothing_that_photographs_do(period):
+    """Neither a wrong colour nor a slope nor a single wrong place; the pattern by its mean strength."""
+    target = normal(0, 2, 3, 64, 64)
+    pattern = torch.zeros(1, 1, 64, 64)
+    pattern[..., ::period, ::period] = 0.1
+    share = 1 / period**2
+    assert grid_loss(target + pattern, target, period) == pytest.approx(0.2 * share * (1 - share), rel=1e-3)
+    assert grid_loss(target + pattern, target + pattern, period) == 0
+    assert grid_loss(target + 0.3, target, period) == pytest.approx(0, abs=1e-6)
+    assert grid_loss(target + pattern, target, 1) == 0
+    slope = torch.linspace(0, 1, 64).expand(1, 1, 64, 64)
+    single = torch.zeros(1, 1, 64, 64)
+    single[..., 20, 20] = 0.1
+    strength = grid_loss(target + pattern, target, period)
+    assert grid_loss(target + single, target, period) < 0.02 * strength
+    assert grid_loss(target + 0.1 * slope, target, period) < 0.25 * strength
