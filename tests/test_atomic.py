@@ -126,7 +126,7 @@ def test_a_directory_that_becomes_a_file_while_writing(target):
         shutil.rmtree(target.parent)
         target.parent.write_bytes(b"a file")
 
-    with pytest.raises(OutputError, match="ot a directory"):
+    with pytest.raises(OutputError, match="a file is where a directory should be"):
         write_half_then(target, replace_directory)
     assert target.parent.read_bytes() == b"a file"
 
