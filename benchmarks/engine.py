@@ -160,6 +160,7 @@ def main() -> None:
     """Runs what the arguments ask for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--side", type=int, default=256, metavar="PX", help="of the picture that both networks enlarge")
     parser.add_argument("--linear", action="store_true")
     parser.add_argument("--most", type=int, default=64, metavar="MP")
     parser.add_argument("--files", type=Path, metavar="FOLDER")
@@ -177,8 +178,8 @@ def main() -> None:
         else:
             ceilings(args.repeats)
             against_yardstick(args.repeats)
-            compare("compact", 256, args.repeats)
-            compare("published", 256, args.repeats)
+            compare("compact", args.side, args.repeats)
+            compare("published", args.side, args.repeats)
 
 
 if __name__ == "__main__":
