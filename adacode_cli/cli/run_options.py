@@ -62,7 +62,7 @@ class LongRunOptions:
         typer.Option(
             "--isolate/--no-isolate",
             rich_help_panel=SELECTION,
-            help="Decode files in processes of their own: one that crashes its decoder fails alone. About 10 ms a megapixel.",
+            help="Decode files in processes of their own: a crash fails one file only. Costs about 10 ms a megapixel.",
         ),
     ] = False
     decode_timeout: Annotated[
