@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from adacode_cli.imaging.decode import Decode
 from adacode_cli.imaging.image import Decoded
 from adacode_cli.imaging.mask import mask_from_alpha, mask_from_color, read_mask
 from adacode_cli.imaging.mask_pairs import MaskFolder
@@ -30,9 +31,10 @@ class MaskSource(Protocol):
 @dataclass(frozen=True)
 class _FromFiles:
     file_of: Callable[[Path], Path]
+    decoder: Decode | None
 
     def __call__(self, source: Path, image: Decoded) -> NDArray[np.bool_]:
-        return read_mask(self.file_of(source), size=image.size, page=image.page)
+        return read_mask(self.file_of(source), size=image.size, page=image.page, decoder=self.decoder)
 
     def file_for(self, source: Path) -> Path | None:
         return self.file_of(source)
@@ -51,14 +53,14 @@ class _FromImage:
         return None
 
 
-def from_file(path: Path) -> MaskSource:
-    """One mask file for every image; each image must have its size."""
-    return _FromFiles(lambda _source: path)
+def from_file(path: Path, decoder: Decode | None = None) -> MaskSource:
+    """One mask file for every image, read by `decoder`; each image must have its size."""
+    return _FromFiles(lambda _source: path, decoder)
 
 
-def from_folder(folder: Path) -> MaskSource:
+def from_folder(folder: Path, decoder: Decode | None = None) -> MaskSource:
     """A mask per image, paired by the name without its suffix. Raises InputError if there is no such folder."""
-    return _FromFiles(MaskFolder(folder).for_image)
+    return _FromFiles(MaskFolder(folder).for_image, decoder)
 
 
 def from_alpha() -> MaskSource:

@@ -28,7 +28,7 @@ from adacode_cli.batch.plan import Job
 from adacode_cli.batch.restoring import Restore, Restored
 from adacode_cli.codes.picture import Codes
 from adacode_cli.errors import OutputError
-from adacode_cli.imaging.decode import decode
+from adacode_cli.imaging.decode import Decode, decode
 from adacode_cli.imaging.encode import encode, format_of
 from adacode_cli.imaging.image import Decoded
 
@@ -77,7 +77,7 @@ class Work:
 class Stages:
     """What to do with each file. `maps_dir` receives the pictures of the mixing weights, mirroring the output tree.
 
-    `quarantine` receives results that the guard refused, likewise.
+    `quarantine` receives results that the guard refused, likewise. `decoder` is what meets the bytes of sources.
     """
 
     restore: Restore
@@ -86,6 +86,7 @@ class Stages:
     maps_dir: Path | None = None
     quarantine: Path | None = None
     keeping: Keeping = field(default_factory=Keeping)
+    decoder: Decode = field(default=decode)
 
     def read(self, work: Work, is_done: IsDone | None = None) -> Work:
         """Decodes the source and reads its mask, unless `is_done`. Raises InputError, and what `is_done` does."""
@@ -103,7 +104,7 @@ class Stages:
 
     def take_in(self, work: Work, data: bytes) -> None:
         """What `read` does with the bytes of the source, wherever they come from. Raises InputError."""
-        work.image = decode(data, name=str(work.job.source), max_pixels=self.keeping.max_pixels)
+        work.image = self.decoder(data, name=str(work.job.source), max_pixels=self.keeping.max_pixels)
         if self.mask_for:
             work.mask, *others = (self.mask_for(work.job.source, page) for page in work.image.pages)
             work.more_masks = tuple(others)

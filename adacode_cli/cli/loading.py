@@ -13,21 +13,25 @@ if TYPE_CHECKING:
     from adacode_cli.batch.restoring import Restore
     from adacode_cli.batch.stages import Stages
     from adacode_cli.engine.restorer import Restorer
+    from adacode_cli.imaging.decode import Decode
 
 
-def loaded(options: RestoreOptions, request: Request) -> tuple[Stages, str]:
-    """The stages of every file, and the digest of the weights that they use. Raises WeightsError, DeviceError."""
+def loaded(options: RestoreOptions, request: Request, decoder: Decode) -> tuple[Stages, str]:
+    """The stages of every file, which `decoder` decodes, and the digest of the weights that they use.
+
+    Raises WeightsError, DeviceError.
+    """
     from adacode_cli.batch.coding import CodesPlace, FromCodesStages, SavingStages
     from adacode_cli.batch.keeping import Keeping
     from adacode_cli.batch.stages import Stages
     from adacode_cli.imaging.provenance import HistoryEntry
 
-    mask_for = request.mask_source() if request.mask_source else None
+    mask_for = request.mask_source(decoder) if request.mask_source else None
     restorer, weights = _restorer(options, request, options.precision)
     restore = _watched(_restoring(restorer, request), options, request)
     history = None if options.no_provenance else HistoryEntry(request.label, _shown(options.weights), weights)
     keeping = Keeping(history, options.strict, options.preserve_times, options.max_pixels)
-    common = (restore, mask_for, options.quality, options.save_weights_map, options.quarantine, keeping)
+    common = (restore, mask_for, options.quality, options.save_weights_map, options.quarantine, keeping, decoder)
     if request.save_codes:
         codes_path = CodesPlace(request.save_codes).path
         return SavingStages(*common, coder=restorer, codes_path=codes_path), weights

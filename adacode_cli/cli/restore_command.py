@@ -6,6 +6,7 @@ before anybody waits for a download or for torch to be imported.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ from adacode_cli.errors import EXIT_INTERRUPTED, UsageError
 
 if TYPE_CHECKING:
     from adacode_cli.batch.plan import Plan
+    from adacode_cli.batch.stages import Stages
     from adacode_cli.batch.trees import Trees
 
 # A run has this long to write what it has and to say how it ended; then the process ends in whatever it is doing.
@@ -43,8 +45,15 @@ def restore(context: typer.Context, inputs: list[str] | None, options: RestoreOp
 
 def _restored(inputs: list[str], options: RestoreOptions, request: Request) -> int:
     if options.from_file is None and is_stdin(inputs):
-        return restore_pipe(options, request, lambda: loaded(options, request)[0])
+        return restore_pipe(options, request, partial(_in_this_process, options, request))
     return _files(inputs, options, request)
+
+
+def _in_this_process(options: RestoreOptions, request: Request) -> Stages:
+    """For one picture on a pipe: there are no others that its decoder could take along."""
+    from adacode_cli.imaging.decode import decode
+
+    return loaded(options, request, decode)[0]
 
 
 def _check(options: RestoreOptions) -> None:
@@ -69,6 +78,7 @@ def _texts(inputs: list[str] | None, options: RestoreOptions) -> list[str]:
 def _files(inputs: list[str], options: RestoreOptions, request: Request) -> int:
     from adacode_cli.batch.run import run
     from adacode_cli.cli.path_list import read_paths
+    from adacode_cli.imaging.decoder_pool import decoding
 
     paths = [Path(text) for text in inputs]
     if options.from_file is not None:
@@ -79,9 +89,9 @@ def _files(inputs: list[str], options: RestoreOptions, request: Request) -> int:
     if options.dry_run:
         _show_plan(plan, console, trees)
         return 0
-    with console:
+    with console, decoding(isolated=options.isolate, limit_s=options.decode_timeout) as decoder:
         with console.waiting(f"loading {options.weights}"):
-            stages, weights = loaded(options, request)
+            stages, weights = loaded(options, request, decoder)
         if plan.has_tree:
             trees.with_weights(weights, plan.jobs)
         with logged(options.log_file, console.on_event) as on_event:

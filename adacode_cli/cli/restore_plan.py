@@ -17,16 +17,19 @@ if TYPE_CHECKING:
     from adacode_cli.batch.masks import MaskSource
     from adacode_cli.batch.plan import Plan
     from adacode_cli.batch.trees import Trees
+    from adacode_cli.imaging.decode import Decode
 
 # Whatever is not named here is part of the digest of a run's options: a new option is taken to change outputs.
 _WITHOUT_EFFECT = frozenset(
     {
+        "decode_timeout",
         "device",
         "dry_run",
         "exclude",
         "from_file",
         "hub_repo",
         "include",
+        "isolate",
         "jobs",
         "json",
         "log_file",
@@ -49,15 +52,16 @@ _WITHOUT_EFFECT = frozenset(
 
 @dataclass(frozen=True)
 class Request:
-    """What to do with each image. `mask_source` is built late, as it imports pixels; `mask_paths` are no inputs.
+    """What to do with each image. `mask_source` is built late, as it imports pixels; it is given what decodes masks.
 
-    `mask_kind` says where holes come from, for the journal. `save_codes` and `from_codes` are for "reconstruct" alone.
+    `mask_paths` are no inputs. `mask_kind` says where holes come from, for the journal. `save_codes` and `from_codes`
+    are for "reconstruct" alone.
     """
 
     task: Literal["sr", "inpaint", "reconstruct"]
     label: str
     scale: float = 4.0
-    mask_source: Callable[[], MaskSource] | None = None
+    mask_source: Callable[[Decode], MaskSource] | None = None
     mask_kind: str = ""
     mask_paths: tuple[Path, ...] = ()
     grow_px: int = 0

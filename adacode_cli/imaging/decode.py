@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 from adacode_cli import atomic
 from adacode_cli.errors import InputError
@@ -50,9 +51,17 @@ _CODES = b"\x89ADC\r\n\x1a\n"
 _READABLE = "JPEG, PNG, WebP, TIFF, BMP, JPEG 2000, AVIF and HEIC are read."
 
 
-def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> Decoded:
+class Decode(Protocol):
+    """`decode`, or what does the same in another process."""
+
+    def __call__(self, data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> Decoded:
+        """As `decode` has it. Raises InputError."""
+        ...
+
+
+def read_image(path: Path, *, max_pixels: int = MAX_PIXELS, decoder: Decode | None = None) -> Decoded:
     """The picture in the file `path`, as `decode` gives it. Raises InputError, also where the file cannot be read."""
-    return decode(file_bytes(path), name=str(path), max_pixels=max_pixels)
+    return (decoder or decode)(file_bytes(path), name=str(path), max_pixels=max_pixels)
 
 
 def file_bytes(path: Path) -> bytes:

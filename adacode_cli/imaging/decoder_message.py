@@ -1,0 +1,114 @@
+"""What a run and its decoding processes say to one another; pixels pass through shared memory, never through a pipe.
+
+A message is an anonymous file in memory that holds everything, and one byte on a socket that carries its descriptor.
+The file has no name, so nothing of it can be left behind, however either side ends; its memory is freed with the last
+array that lies in it. It is read as JSON and raw blobs and not unpickled: a damaged picture must not get to run code.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import socket
+import struct
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import fields
+from fractions import Fraction
+from typing import IO, Any
+
+import numpy as np
+
+from adacode_cli.imaging.image import Decoded
+from adacode_cli.imaging.resolution import Resolution
+
+_ALIGNMENT = 64  # of each blob, as arrays like it
+# Nobody else has the file any more, so it need not be copied on writing; its pages are mapped at once, not one by one.
+_MAPPED = getattr(mmap, "MAP_SHARED", 0) | getattr(mmap, "MAP_POPULATE", 0)
+_HEAD = struct.Struct("<Q")
+
+Blob = bytes | memoryview
+Facts = dict[str, Any]
+"""What JSON can hold."""
+
+
+def send(channel: socket.socket, facts: Facts, blobs: Sequence[Blob] = ()) -> None:
+    """Raises OSError where the memory does not suffice or nobody listens."""
+    head = json.dumps([facts, [len(blob) for blob in blobs]]).encode()
+    with _anonymous_file() as file:
+        file.write(_HEAD.pack(len(head)) + head)
+        for blob in blobs:
+            file.write(bytes(-file.tell() % _ALIGNMENT))
+            file.write(blob)
+        file.flush()
+        socket.send_fds(channel, [b"."], [file.fileno()])
+
+
+def receive(channel: socket.socket) -> tuple[Facts, list[memoryview]] | None:
+    """The next message, its blobs writable and lying in its file; None if the other side is gone.
+
+    Raises TimeoutError as the socket is set.
+    """
+    try:
+        _, descriptors, _, _ = socket.recv_fds(channel, 1, 1)
+    except ConnectionError:
+        return None
+    if not descriptors:
+        return None
+    try:
+        content = memoryview(mmap.mmap(descriptors[0], 0, flags=_MAPPED))
+    finally:
+        os.close(descriptors[0])
+    at = _HEAD.size + _HEAD.unpack_from(content)[0]
+    facts, sizes = json.loads(bytes(content[_HEAD.size : at]))
+    blobs = []
+    for size in sizes:
+        at += -at % _ALIGNMENT
+        blobs.append(content[at : at + size])
+        at += size
+    return facts, blobs
+
+
+def packed(value: object, blobs: list[Blob]) -> Any:  # noqa: ANN401 (what JSON can hold)
+    """`value`, a Decoded or anything in one, as JSON can hold it; arrays and bytes are appended to `blobs`."""
+    match value:
+        case None | int() | str():
+            return value
+        case tuple():
+            return [packed(item, blobs) for item in value]
+        case bytes():
+            blobs.append(value)
+            return {"bytes": len(blobs) - 1}
+        case np.ndarray():
+            blobs.append(np.ascontiguousarray(value).data.cast("B"))
+            return {"array": len(blobs) - 1, "dtype": value.dtype.str, "shape": value.shape}
+        case Resolution():
+            return {"across": str(value.across), "down": str(value.down), "unit": value.unit}
+        case Decoded():
+            return {"picture": {field.name: packed(getattr(value, field.name), blobs) for field in fields(value)}}
+    raise AssertionError(f"a picture holds a {type(value).__name__}, for which messages have no form")
+
+
+def unpacked(form: Any, blobs: Sequence[memoryview]) -> Any:  # noqa: ANN401 (what was packed)
+    """What was `packed`; arrays lie in the message and keep it alive."""
+    match form:
+        case list():
+            return tuple(unpacked(item, blobs) for item in form)
+        case {"bytes": at}:
+            return bytes(blobs[at])
+        case {"array": at, "dtype": dtype, "shape": shape}:
+            return np.frombuffer(blobs[at], np.dtype(dtype)).reshape(shape)
+        case {"across": across, "down": down, "unit": unit}:
+            return Resolution(Fraction(across), Fraction(down), unit)
+        case {"picture": parts}:
+            return Decoded(**{name: unpacked(part, blobs) for name, part in parts.items()})
+    return form
+
+
+def _anonymous_file() -> IO[bytes]:
+    """A file without a name, in memory where the system has such files."""
+    if sys.platform == "linux":
+        return open(os.memfd_create("adacode-picture"), "w+b")  # noqa: PTH123 (a descriptor)
+    return tempfile.TemporaryFile()

@@ -1,0 +1,205 @@
+"""Decoding apart from the run: a file that crashes or hangs its decoder fails alone, and the run goes on.
+
+Libraries written in C meet bytes of unknown origin here, and a fault in one ends its process. So there is a process for
+each thread that reads, started when it is first needed, by executing Python anew: forking a process in which torch has
+threads is not safe. It imports no torch, and is replaced when it dies. An error inside is the error that decoding
+in the run's own process would have raised, and the pixels are the same.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+from adacode_cli.errors import InputError
+from adacode_cli.imaging.decode import Decode, decode
+from adacode_cli.imaging.decoder_message import Facts, receive, send, unpacked
+from adacode_cli.imaging.image import Decoded
+from adacode_cli.imaging.parsing import MAX_PIXELS
+
+DECODING_LIMIT_S = 600.0
+"""Seconds that one file may take: the largest that are accepted take a tenth of it on a slow machine."""
+
+_STARTS_WITHIN_S = 120.0
+_NO_PROCESS_HINT = "Free memory or processes and run the same command again, or leave out --isolate."
+_MEMORY_HINT = "Close other programs or use a smaller --jobs, if memory ran out; if it is damaged, copy it again."
+# The run's own search path, and -P: a folder of photographs that holds a numpy.py is not looked into.
+_START = (
+    "import sys; sys.path[:] = sys.argv[2:]\n"
+    "from adacode_cli.imaging.decoder_worker import main\n"
+    "main(int(sys.argv[1]))"
+)
+_OPEN_ELSEWHERE = "Open it in another program; if that can show it, save it there under a new name."
+
+
+@contextmanager
+def decoding(*, isolated: bool, limit_s: float = DECODING_LIMIT_S) -> Iterator[Decode]:
+    """What decodes files within the block: processes of its own if `isolated` and the system can, else this process."""
+    if not isolated or sys.platform == "win32":  # no descriptors through sockets there
+        yield decode
+        return
+    pool = DecoderPool(limit_s)
+    try:
+        yield pool
+    finally:
+        pool.close()
+
+
+class DecoderPool:
+    """`imaging.decode.decode` in other processes, to be called by any number of threads at once: each gets its own."""
+
+    def __init__(self, limit_s: float = DECODING_LIMIT_S) -> None:
+        self._limit_s = limit_s
+        self._lock = threading.Lock()
+        self._idle: list[_Process] = []
+        self._all: set[_Process] = set()
+        self._closed = False
+
+    def __call__(self, data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> Decoded:
+        """As `decode` does it. Raises InputError as it does, and for a file whose decoder crashes or takes too long."""
+        facts = {"name": name, "max_pixels": max_pixels, "limit_s": self._limit_s}
+        try:
+            process = self._idle_one() or self._new_one()
+            try:
+                answer, blobs = process.answer(facts, data, self._limit_s)
+            except BaseException:  # KeyboardInterrupt too: the answer is not wanted any more
+                self._forget(process)
+                raise
+        except _Ended as ended:
+            raise InputError(ended.message, path=name, hint=ended.hint) from ended.__cause__
+        with self._lock:
+            self._idle.append(process)
+        if "image" not in answer:
+            _raise_as_told(answer)
+        image: Decoded = unpacked(answer["image"], blobs)
+        return image
+
+    def close(self) -> None:
+        """Ends all processes, those at work too; none is left when this returns."""
+        with self._lock:
+            self._closed = True
+        for process in list(self._all):
+            self._forget(process)
+
+    def _idle_one(self) -> _Process | None:
+        """One that lives: what an idle process dies of is not the next file's fault."""
+        while True:
+            with self._lock:
+                if not self._idle:
+                    return None
+                process = self._idle.pop()
+            if process.lives():
+                return process
+            self._forget(process)
+
+    def _new_one(self) -> _Process:
+        with self._lock:
+            if self._closed:
+                raise _Ended("was not read, as the run ends")
+            process = _Process()
+            self._all.add(process)
+        try:
+            process.wait_until_ready()
+        except BaseException:
+            self._forget(process)
+            raise
+        return process
+
+    def _forget(self, process: _Process) -> None:
+        process.end()
+        with self._lock:
+            self._all.discard(process)
+
+
+class _Ended(Exception):  # noqa: N818 (turned into the InputError of a file)
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message, self.hint = message, hint
+
+
+class _Process:
+    """One decoding process and the socket to it."""
+
+    def __init__(self) -> None:
+        self._channel, theirs = socket.socketpair()
+        command = [sys.executable, "-P", "-c", _START, str(theirs.fileno()), *sys.path]
+        # A group of its own, which the terminal's Ctrl-C and Ctrl-Z do not reach: the run decides what they mean.
+        with theirs:
+            try:
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    pass_fds=[theirs.fileno()],
+                    process_group=0,
+                )
+            except OSError as error:
+                self._channel.close()
+                raise _Ended(f"no process to decode it can be started: {error.strerror}", _NO_PROCESS_HINT) from error
+
+    def wait_until_ready(self) -> None:
+        """Raises _Ended where Python does not start; no file is at fault then."""
+        self._channel.settimeout(_STARTS_WITHIN_S)
+        try:
+            ready = receive(self._channel)
+        except TimeoutError:
+            ready = None
+        if ready is None:
+            raise _Ended("the process that should decode it does not start", _NO_PROCESS_HINT)
+
+    def answer(self, facts: Facts, data: bytes, limit_s: float) -> tuple[Facts, list[memoryview]]:
+        """What decoding `data` comes to. Raises _Ended if the process crashes or needs longer than `limit_s`."""
+        self._channel.settimeout(limit_s)
+        try:
+            send(self._channel, facts, [data])
+            answer = receive(self._channel)
+        except TimeoutError:
+            hint = f"{_OPEN_ELSEWHERE} If it only is slow, raise --decode-timeout."
+            raise _Ended(f"its decoder did not come to an end within {limit_s:g} seconds", hint) from None
+        except ConnectionError:
+            answer = None
+        except OSError as error:
+            raise _Ended(f"cannot be handed to its decoder: {error.strerror}", _MEMORY_HINT) from error
+        if answer is None:
+            raise _crash(self._process.wait())
+        return answer
+
+    def lives(self) -> bool:
+        return self._process.poll() is None
+
+    def end(self) -> None:
+        """At once: it holds nothing that could be lost. May be called again, and by another thread."""
+        self._process.kill()
+        self._process.wait()
+        self._channel.close()
+
+
+def _crash(status: int) -> _Ended:
+    if status >= 0:
+        return _Ended(f"its decoder ended its process (exit status {status})", _OPEN_ELSEWHERE)
+    number = -status
+    name = signal.Signals(number).name if number in {*signal.Signals} else "unknown"
+    if number == signal.SIGKILL:  # as the system does where memory runs out
+        return _Ended(f"its decoder was killed (signal {number}, {name})", _MEMORY_HINT)
+    return _Ended(f"its decoder crashed (signal {number}, {name})", _OPEN_ELSEWHERE)
+
+
+class _ToldElsewhere(Exception):  # noqa: N818 (the cause of an error, for the traceback of -v)
+    """The traceback in the decoding process."""
+
+
+class DecodingBug(Exception):  # noqa: N818 (no mistake of a person's)
+    """Decoding failed in a way that is a bug of this program."""
+
+
+def _raise_as_told(answer: Facts) -> NoReturn:
+    cause = _ToldElsewhere(f"in the decoding process:\n{answer['trace']}")
+    if "refused" in answer:
+        raise InputError(**answer["refused"]) from cause
+    raise DecodingBug(answer["bug"]) from cause
