@@ -87,6 +87,16 @@ class OutputError(AdaCodeError):
     kind = "output"
 
 
+class QualityError(OutputError):
+    """The result is not like its input, in float32 too. `picture` is that result, a decoded picture."""
+
+    kind = "quality"
+
+    def __init__(self, message: str, *, path: Path | str | None = None, hint: str = "", picture: object = None) -> None:
+        super().__init__(message, path=path, hint=hint)
+        self.picture = picture
+
+
 class JournalError(AdaCodeError):
     """The journal of a run cannot be read or written."""
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from adacode_cli.batch.comparison import Edge, counted, local_mean, shrunk, unit
 from adacode_cli.batch.restoring import Restore, Restored
-from adacode_cli.errors import OutputError
+from adacode_cli.errors import QualityError
 from adacode_cli.imaging.image import Decoded
 
 MOST_DRIFT = 0.08
@@ -27,16 +27,6 @@ _WINDOW_PX = 16
 _SMALLEST_SHARE = 0.5  # of a window that must count for it to be judged
 _LIVELY = 0.02  # standard deviation of a picture that is not flat itself
 _FLAT_SHARE = 0.1  # of the input's standard deviation
-
-
-class QualityError(OutputError):
-    """The result is not like its input, in float32 too. `picture` is that result."""
-
-    kind = "quality"
-
-    def __init__(self, message: str, picture: Decoded) -> None:
-        super().__init__(message, hint="Look at it with --quarantine DIR; --no-guard takes results as they are.")
-        self.picture = picture
 
 
 def doubt(before: Decoded, after: Decoded, mask: NDArray[np.bool_] | None, edge: Edge) -> str | None:
@@ -79,5 +69,6 @@ class Guarded:
         after, restored = self.careful()(image, mask)
         still = doubt(image, after, mask, self.edge)
         if still is not None:
-            raise QualityError(f"the result is not like the input: {still}", after)
+            hint = "Look at it with --quarantine DIR; --no-guard takes results as they are."
+            raise QualityError(f"the result is not like the input: {still}", hint=hint, picture=after)
         return replace(after, notes=(*after.notes, f"computed again in float32: {why}")), restored

@@ -20,14 +20,13 @@ from adacode_cli import atomic
 from adacode_cli.batch import weights_map
 from adacode_cli.batch.claims import Claim
 from adacode_cli.batch.contents import Content, content_of, read_whole
-from adacode_cli.batch.guard import QualityError
 from adacode_cli.batch.keeping import Keeping, TimesNs
 from adacode_cli.batch.masks import MaskSource
 from adacode_cli.batch.outcome import Made, Outcome, Result
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.restoring import Restore, Restored
 from adacode_cli.codes.picture import Codes
-from adacode_cli.errors import OutputError
+from adacode_cli.errors import OutputError, QualityError
 from adacode_cli.imaging.decode import Decode, decode
 from adacode_cli.imaging.encode import encode, format_of
 from adacode_cli.imaging.image import Decoded
@@ -129,8 +128,9 @@ class Stages:
         notes = dict.fromkeys(note for page in (first, *more) for note in page.notes)
         return replace(first, more_pages=tuple(more), notes=tuple(notes)), said
 
-    def _kept_apart(self, job: Job, picture: Decoded) -> Path:
+    def _kept_apart(self, job: Job, picture: object) -> Path:
         assert self.quarantine is not None, "asked before"
+        assert isinstance(picture, Decoded), "the guard hands over what it refused"
         path = self.quarantine / job.target.relative_to(job.root)
         format_name = format_of(path)
         assert format_name is not None, "targets are named with a known suffix"

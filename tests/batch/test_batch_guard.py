@@ -13,8 +13,9 @@ from nearest import NearestRestorer
 
 from adacode_cli.batch.color_fix import WINDOW_PX, with_low_frequencies
 from adacode_cli.batch.comparison import Edge
-from adacode_cli.batch.guard import MOST_DRIFT, Guarded, QualityError, doubt
+from adacode_cli.batch.guard import MOST_DRIFT, Guarded, doubt
 from adacode_cli.batch.restoring import Restoring
+from adacode_cli.errors import QualityError
 from adacode_cli.imaging.image import Decoded
 
 NO_EDGE = Edge()
