@@ -17,12 +17,11 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
-from compact import yardstick
+from compact import seconds, yardstick
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -39,17 +38,6 @@ from adacode_cli.training.presets import family_network
 
 CPU = torch.device("cpu")
 PHOTO = Path(__file__).parents[1] / "examples" / "photos" / "astronaut.jpg"
-
-
-def seconds(run: Callable[[], object], repeats: int) -> float:
-    """Least time of a call after one that is not counted: what others on the machine take only ever adds to it."""
-    run()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return min(times)
 
 
 def photo(side: int) -> Tensor:

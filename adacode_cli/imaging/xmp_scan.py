@@ -130,6 +130,7 @@ class _Scan:
         self.rdf: Element | None = None
 
     def started(self, name: str, attributes: dict[str, str], at: int) -> None:
+        """A start tag at byte `at`, with names as expat gives them. Raises DamagedXmp."""
         if len(self._open) >= _MAX_DEPTH:
             raise DamagedXmp("nested too deeply")
         tag = _TAG.match(self._packet, at)
@@ -145,6 +146,7 @@ class _Scan:
         self._open.append(element)
 
     def ended(self, at: int) -> None:
+        """The end tag, at byte `at`, of the element that was opened last."""
         element = self._open.pop()
         if self._packet[element.inner - 2 : element.inner] == b"/>":
             element.close = element.end = element.inner
