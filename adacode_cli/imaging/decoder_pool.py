@@ -65,12 +65,9 @@ class DecoderPool:
         """As `decode` does it. Raises InputError as it does, and for a file whose decoder crashes or takes too long."""
         facts = {"name": name, "max_pixels": max_pixels, "limit_s": self._limit_s}
         try:
-            process = self._idle_one() or self._new_one()
-            try:
-                answer, blobs = process.answer(facts, data, self._limit_s)
-            except BaseException:  # KeyboardInterrupt too: the answer is not wanted any more
-                self._forget(process)
-                raise
+            process = self._given(facts, data)
+            with self._forgotten_on_error(process):
+                answer, blobs = process.answer(self._limit_s)
         except _Ended as ended:
             raise InputError(ended.message, path=name, hint=ended.hint) from ended.__cause__
         with self._lock:
@@ -87,16 +84,20 @@ class DecoderPool:
         for process in list(self._all):
             self._forget(process)
 
-    def _idle_one(self) -> _Process | None:
-        """One that lives: what an idle process dies of is not the next file's fault."""
+    def _given(self, facts: Facts, data: bytes) -> _Process:
+        """A process that has taken `data`. What an idle one died of is not this file's fault, so the next gets it."""
         while True:
             with self._lock:
-                if not self._idle:
-                    return None
-                process = self._idle.pop()
-            if process.lives():
+                idle = self._idle.pop() if self._idle else None
+            process = idle or self._new_one()
+            try:
+                with self._forgotten_on_error(process):
+                    process.give(facts, data, self._limit_s)
+            except _Crashed:
+                if not idle:
+                    raise
+            else:
                 return process
-            self._forget(process)
 
     def _new_one(self) -> _Process:
         with self._lock:
@@ -104,12 +105,17 @@ class DecoderPool:
                 raise _Ended("was not read, as the run ends")
             process = _Process()
             self._all.add(process)
-        try:
+        with self._forgotten_on_error(process):
             process.wait_until_ready()
-        except BaseException:
+        return process
+
+    @contextmanager
+    def _forgotten_on_error(self, process: _Process) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:  # KeyboardInterrupt too: the answer is not wanted any more
             self._forget(process)
             raise
-        return process
 
     def _forget(self, process: _Process) -> None:
         process.end()
@@ -121,6 +127,10 @@ class _Ended(Exception):  # noqa: N818 (turned into the InputError of a file)
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.message, self.hint = message, hint
+
+
+class _Crashed(_Ended):
+    """Its process ended by itself, or was killed."""
 
 
 class _Process:
@@ -153,25 +163,28 @@ class _Process:
         if ready is None:
             raise _Ended("the process that should decode it does not start", _NO_PROCESS_HINT)
 
-    def answer(self, facts: Facts, data: bytes, limit_s: float) -> tuple[Facts, list[memoryview]]:
-        """What decoding `data` comes to. Raises _Ended if the process crashes or needs longer than `limit_s`."""
+    def give(self, facts: Facts, data: bytes, limit_s: float) -> None:
+        """Returns when the process has `data`. Raises _Crashed if it is gone, and _Ended for want of memory."""
         self._channel.settimeout(limit_s)
         try:
             send(self._channel, facts, [data])
+        except ConnectionError:
+            raise _crash(self._process.wait()) from None
+        except OSError as error:
+            raise _Ended(f"cannot be handed to its decoder: {error.strerror}", _MEMORY_HINT) from error
+        self.answer(limit_s)
+
+    def answer(self, limit_s: float) -> tuple[Facts, list[memoryview]]:
+        """What it says next. Raises _Crashed if its process ends, and _Ended after `limit_s`."""
+        self._channel.settimeout(limit_s)
+        try:
             answer = receive(self._channel)
         except TimeoutError:
             hint = f"{_OPEN_ELSEWHERE} If it only is slow, raise --decode-timeout."
             raise _Ended(f"its decoder did not come to an end within {limit_s:g} seconds", hint) from None
-        except ConnectionError:
-            answer = None
-        except OSError as error:
-            raise _Ended(f"cannot be handed to its decoder: {error.strerror}", _MEMORY_HINT) from error
         if answer is None:
             raise _crash(self._process.wait())
         return answer
-
-    def lives(self) -> bool:
-        return self._process.poll() is None
 
     def end(self) -> None:
         """At once: it holds nothing that could be lost. May be called again, and by another thread."""
@@ -180,14 +193,14 @@ class _Process:
         self._channel.close()
 
 
-def _crash(status: int) -> _Ended:
+def _crash(status: int) -> _Crashed:
     if status >= 0:
-        return _Ended(f"its decoder ended its process (exit status {status})", _OPEN_ELSEWHERE)
+        return _Crashed(f"its decoder ended its process (exit status {status})", _OPEN_ELSEWHERE)
     number = -status
     name = signal.Signals(number).name if number in {*signal.Signals} else "unknown"
     if number == signal.SIGKILL:  # as the system does where memory runs out
-        return _Ended(f"its decoder was killed (signal {number}, {name})", _MEMORY_HINT)
-    return _Ended(f"its decoder crashed (signal {number}, {name})", _OPEN_ELSEWHERE)
+        return _Crashed(f"its decoder was killed (signal {number}, {name})", _MEMORY_HINT)
+    return _Crashed(f"its decoder crashed (signal {number}, {name})", _OPEN_ELSEWHERE)
 
 
 class _ToldElsewhere(Exception):  # noqa: N818 (the cause of an error, for the traceback of -v)
