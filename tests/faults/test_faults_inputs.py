@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 import unicodedata
 
 import pytest
@@ -13,6 +14,9 @@ from test_faults_disk import RUN, W, names, said
 
 from adacode_cli.batch.contents import read_whole
 from adacode_cli.errors import InputError
+
+SLOW_TO_READ = 400_000_000
+"""Bytes that take long enough to read that even a busy machine writes to the file meanwhile."""
 
 
 def test_what_is_no_file_is_left_out(adacode, photo, tmp_path, table, monkeypatch):
@@ -65,7 +69,8 @@ def test_an_input_that_vanishes(adacode, photo, tmp_path, table):
 
 def test_an_input_that_changes_while_it_is_read(tmp_path):
     path = tmp_path / "growing.tif"
-    path.write_bytes(bytes(20_000_000))
+    path.touch()
+    os.truncate(path, SLOW_TO_READ)
     ended = threading.Event()
 
     def grow():
@@ -75,6 +80,8 @@ def test_an_input_that_changes_while_it_is_read(tmp_path):
 
     writer = threading.Thread(target=grow)
     writer.start()
+    while path.stat().st_size == SLOW_TO_READ:
+        time.sleep(0.001)
     try:
         with pytest.raises(InputError, match="changed while it was read"):
             read_whole(path)
@@ -86,7 +93,8 @@ def test_an_input_that_changes_while_it_is_read(tmp_path):
 
 def test_a_growing_input_fails_alone(adacode, photo, tmp_path, table):
     photo("p/a.png")
-    (tmp_path / "p" / "growing.png").write_bytes(photo("p/b.png").read_bytes() + bytes(30_000_000))
+    (tmp_path / "p" / "growing.png").write_bytes(photo("p/b.png").read_bytes())
+    os.truncate(tmp_path / "p" / "growing.png", SLOW_TO_READ)
     ended = threading.Event()
 
     def grow():
