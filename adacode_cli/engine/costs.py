@@ -7,6 +7,7 @@ picture around the network, and what the allocator does not give back.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -27,6 +28,10 @@ _STRIP_BYTES_PER_PX = 40
 _FLOAT_BYTES = 4
 # What convolutions keep whatever the picture (compiled kernels, reordered weights): 35 to 55 MB were measured.
 _FIXED_BYTES = 48 << 20
+# The C library's heap goes to pieces where tiles of many shapes follow one another (corners, edges, the middle): what
+# one tile freed does not fit what the next one asks for. With up to four, which mirror one another, that was not seen;
+# with nine and more the heap held about as much again as the largest tile needs.
+_TILES_ALIKE, _IN_PIECES = 4, 2
 # Copies of the input in float32 that are alive together: as given, and padded; where holes are filled, the pyramid too.
 _INPUT_COPIES = {"none": 2.0, "upsampled": 2.0, "filled": 5.0}
 
@@ -67,18 +72,21 @@ class Costs:
         host = max(self._finish_bytes(), *(maps for maps, _ in phases))
         return Memory(always + host, max(busy for _, busy in phases))
 
+    @property
+    def _size(self) -> Tile:
+        return self.grid.height, self.grid.width
+
     def _phase(self, part: Part, tile: Tile, *, sampled: bool) -> tuple[int, int]:
         """Bytes of whole maps, and of the largest tile at work."""
-        one_tile = tile == (self.grid.height, self.grid.width)
+        one_tile = tile == self._size
         segments = (part.whole,) if sampled or one_tile or not part.normalises else part.separate
         maps = part.map_bytes_per_cell(segments) * self.grid.num_cells
-        return maps, max(self._tile_bytes(segment, tile) for segment in segments)
+        num_tiles = math.prod(-(-length // side) for length, side in zip(self._size, tile, strict=True))
+        heap = _IN_PIECES if self.on_host and num_tiles > _TILES_ALIKE else 1
+        return maps, heap * max(self._tile_bytes(segment, tile) for segment in segments)
 
     def _tile_bytes(self, segment: Segment, tile: Tile) -> int:
-        rows, columns = (
-            min(side, length + 2 * segment.halo)
-            for side, length in zip((self.grid.height, self.grid.width), tile, strict=True)
-        )
+        rows, columns = (min(side, length + 2 * segment.halo) for side, length in zip(self._size, tile, strict=True))
         inputs = 0 if self.on_host else segment.input_bytes_per_cell
         return int((segment.bytes_per_cell + inputs) * rows * columns)
 

@@ -92,7 +92,7 @@ class Tiler:
         self, segment: Segment, maps: dict[str, Map], needed: frozenset[str], tiles: list[Box], summed: frozenset[str]
     ) -> list[Box]:
         """The tiles that it was done in."""
-        waiting, done = deque(tiles), list[Box]()
+        waiting, done = deque(self._largest_first(segment, tiles)), list[Box]()
         for step in segment.steps:
             if step.writes in maps:
                 maps[step.writes].sums = None
@@ -104,6 +104,10 @@ class Tiler:
             else:
                 waiting = deque(self._halved(keep, waiting, said))
         return done
+
+    def _largest_first(self, segment: Segment, tiles: list[Box]) -> list[Box]:
+        """By what they read. In the other order no map fits where the last tile's was, and memory goes to pieces."""
+        return sorted(tiles, key=lambda keep: -keep.grown(segment.halo, self.grid.height, self.grid.width).area)
 
     def _tile(
         self, segment: Segment, maps: dict[str, Map], needed: frozenset[str], keep: Box, summed: frozenset[str]
