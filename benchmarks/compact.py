@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import argparse
 import platform
-import statistics
-import time
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from adacode_cli.benchmark.timing import seconds
+from adacode_cli.benchmark.yardstick import yardstick
 from adacode_cli.engine.device import computes_bf16
 from adacode_cli.model.network import AdaCode
 from adacode_cli.training.initialise import initialise
@@ -25,24 +24,6 @@ from adacode_cli.training.presets import family_network
 
 SIDE = 512
 TASKS = (("sr", 4), ("sr", 2), ("inpaint", 1), ("reconstruct", 1))
-
-
-def yardstick() -> nn.Sequential:
-    """SRVGG-style ×4 network."""
-    body = [layer for _ in range(32) for layer in (nn.Conv2d(64, 64, 3, padding=1), nn.PReLU(64))]
-    head = (nn.Conv2d(64, 48, 3, padding=1), nn.PixelShuffle(4))
-    return nn.Sequential(nn.Conv2d(3, 64, 3, padding=1), nn.PReLU(64), *body, *head)
-
-
-def seconds(run: Callable[[], object], repeats: int) -> float:
-    """Median time of a call after one that is not counted."""
-    run()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
 
 
 def measure(network: nn.Module, x: Tensor, repeats: int, reference: float | None) -> tuple[str, float]:

@@ -15,11 +15,12 @@ NAME = "adacode_cli"
 # What the modules of a folder may import besides their own folder and what everybody may.
 FOUNDATION = frozenset({"errors", "geometry", "atomic", "locks", "version"})
 MAY_IMPORT = {
-    "cli": {"batch", "engine", "model", "imaging", "training", "evaluation", "checkpoints", "codes"},
+    "cli": {"batch", "engine", "model", "imaging", "training", "evaluation", "checkpoints", "codes", "benchmark"},
     "batch": {"engine", "imaging", "codes"},
     "engine": {"model", "checkpoints", "codes"},
     "training": {"model", "checkpoints", "imaging", "evaluation"},
     "evaluation": {"engine", "imaging", "model", "checkpoints"},
+    "benchmark": {"batch", "engine", "imaging", "model", "checkpoints"},
     "checkpoints": {"model"},
     "imaging": set(),
     "codes": set(),

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from adacode_cli.cli import doctor, evaluate, inpaint, reconstruct, sr, stdout, train, weights
+from adacode_cli.cli import bench, doctor, evaluate, inpaint, reconstruct, sr, stdout, train, weights
 from adacode_cli.cli.boundary import Session, guarded
 from adacode_cli.version import __version__
 
@@ -66,6 +66,7 @@ app.command("reconstruct", epilog=reconstruct.EPILOG, rich_help_panel=_RESTORE, 
     reconstruct.reconstruct
 )
 app.command("doctor", rich_help_panel=_MANAGE)(doctor.doctor)
+app.command("bench", epilog=bench.EPILOG, rich_help_panel=_MANAGE)(bench.bench)
 app.add_typer(weights.app, name="weights", rich_help_panel=_MANAGE)
 app.add_typer(train.app, name="train", rich_help_panel=_STUDY)
 app.add_typer(evaluate.app, name="eval", rich_help_panel=_STUDY)

@@ -1,0 +1,70 @@
+"""What reading and writing cost beside the engine: a folder of JPEGs through a whole run, and their pictures alone."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from adacode_cli.batch.discover import Selection
+from adacode_cli.batch.guard import Guarded
+from adacode_cli.batch.naming import Naming
+from adacode_cli.batch.plan import OnExisting, make_plan
+from adacode_cli.batch.restoring import Restoring
+from adacode_cli.batch.run import run
+from adacode_cli.batch.stages import Stages
+from adacode_cli.benchmark.picture import made_up
+from adacode_cli.engine.restorer import Restorer
+from adacode_cli.errors import QualityError
+from adacode_cli.imaging.decode import read_image
+from adacode_cli.imaging.encode import encode
+from adacode_cli.imaging.image import Decoded
+
+
+@dataclass(frozen=True)
+class Files:
+    """count files of `megapixels` each: seconds of the engine for their pictures, seconds of the run, and the ratio."""
+
+    count: int
+    megapixels: float
+    engine_seconds: float
+    run_seconds: float
+    ratio: float
+
+
+def files(restorer: Restorer, scale: float, count: int, megapixels: float) -> Files:
+    """Restores made-up JPEGs twice, in a temporary folder. Raises QualityError if one
+    is refused, DeviceError."""
+    side = max(1, round((megapixels * 1e6) ** 0.5))
+    with tempfile.TemporaryDirectory(prefix="adacode-bench-") as folder:
+        source = Path(folder, "photos")
+        source.mkdir()
+        for index in range(count):
+            name = f"{index:04}.jpg"
+            (source / name).write_bytes(encode(Decoded(made_up(side, side, index)), format="jpeg"))
+        restorer.sr(read_image(source / "0000.jpg").pixels, scale)
+        engine, run_s = _engine_seconds(restorer, scale, source), _run_seconds(restorer, scale, source)
+    return Files(count, side * side / 1e6, engine, run_s, run_s / engine)
+
+
+def _engine_seconds(restorer: Restorer, scale: float, source: Path) -> float:
+    total = 0.0
+    for path in sorted(source.iterdir()):
+        pixels = read_image(path).pixels
+        start = time.perf_counter()
+        restorer.sr(pixels, scale)
+        total += time.perf_counter() - start
+    return total
+
+
+def _run_seconds(restorer: Restorer, scale: float, source: Path) -> float:
+    plan = make_plan([source], Naming("sr", source.with_name("out")), Selection(), OnExisting.REFUSE)
+    restoring = Restoring(restorer, "sr", scale)
+    start = time.perf_counter()
+    report = run(plan, Stages(Guarded(restoring, lambda: restoring)), on_event=lambda _: None)
+    took = time.perf_counter() - start
+    for outcome in report.failed:
+        assert outcome.failure is not None, "what failed has a failure"
+        raise QualityError(f"the run that was timed failed: {outcome.failure.message}", hint=outcome.failure.hint)
+    return took

@@ -1,0 +1,70 @@
+"""The engine beside the network run plainly, for one picture: time, use of the machine, and likeness."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from adacode_cli.benchmark.timing import seconds
+from adacode_cli.engine.options import RunOptions
+from adacode_cli.engine.runner import Runner
+from adacode_cli.model.network import AdaCode
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One way to run a network: the median of its seconds, how many times as fast as "plain", GFLOP/s of the network as
+    it is defined, and PSNR in dB to the plain result (None for itself).
+    """
+
+    name: str
+    seconds: float
+    ratio: float
+    gflop_per_s: float
+    psnr_db: float | None
+
+
+def operations(network: AdaCode, x_BCHW: Tensor) -> float:
+    """GFLOP of a network as defined, for a picture 1×C×H×W on its device; a product and a sum are two."""
+    with torch.enable_grad(), FlopCounterMode(display=False) as counter:  # without gradients it has shorter ways
+        network(x_BCHW)
+    return float(counter.get_total_flops()) / 1e9
+
+
+def passes(
+    network: AdaCode, x_BCHW: Tensor, device: torch.device, precisions: Sequence[str], repeats: int
+) -> Iterator[Pass]:
+    """ "plain" is `network(x)` in float32, channels first, the whole picture at once, without TF32; then the engine in
+    each precision. x: 1×C×H×W in [0, 1] on the CPU. The network is left on the device, channels last.
+    """
+    network, x = network.to(device), x_BCHW.to(device)
+    gflop = operations(network, x)
+    with torch.inference_mode(), _without_tf32():
+        plain = seconds(lambda: network(x), repeats, device)
+        wanted = network(x).image_BCHW[0].cpu()
+    yield Pass("plain", plain, 1.0, gflop / plain, None)
+    for precision in precisions:
+        runner = Runner(network, device, RunOptions(precision))
+        took = seconds(lambda runner=runner: runner.run(x_BCHW, deep=False), repeats, device)  # type: ignore[misc]
+        found = runner.run(x_BCHW, deep=False).image_CHW
+        yield Pass(precision, took, plain / took, gflop / took, psnr(found, wanted))
+
+
+def psnr(a: Tensor, b: Tensor) -> float:
+    """dB between pictures in [0, 1]; infinite for equal ones."""
+    return float(-10 * torch.log10((a.clamp(0, 1) - b.clamp(0, 1)).double().square().mean()))
+
+
+@contextmanager
+def _without_tf32() -> Iterator[None]:
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before

@@ -1,0 +1,87 @@
+"""All measurements of `adacode bench`, one after the other, so that they can be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from adacode_cli.benchmark.ceilings import Ceiling, ceiling
+from adacode_cli.benchmark.files import Files, files
+from adacode_cli.benchmark.growth import Growth, growth
+from adacode_cli.benchmark.passes import Pass, passes
+from adacode_cli.benchmark.picture import cut
+from adacode_cli.benchmark.yardstick import yardstick_seconds
+from adacode_cli.checkpoints.source import WeightsSource
+from adacode_cli.engine.arrays import to_tensor
+from adacode_cli.engine.device import PRECISIONS, choose_device, choose_precision
+from adacode_cli.engine.options import RunOptions
+from adacode_cli.engine.restorer import Restorer
+from adacode_cli.engine.runner import Runner
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to measure: `sr` with `weights`, a side × side part of `photo` (H×W×3 uint8), `num_files` JPEGs of so many
+    megapixels (0: none), outputs of the `sizes` in megapixels. device, precision: as for `Restorer`.
+    """
+
+    weights: str
+    scale: int
+    photo: NDArray[np.uint8]
+    side: int
+    num_files: int
+    megapixels: float
+    sizes: tuple[int, ...]
+    repeats: int
+    device: str = "auto"
+    precision: str = "auto"
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What came out. device: as torch writes it. yardstick_seconds, passes: for the same part of the photo."""
+
+    device: str
+    ceilings: tuple[Ceiling, ...]
+    yardstick_seconds: float
+    passes: tuple[Pass, ...]
+    growth: tuple[Growth, ...]
+    files: Files | None
+
+
+def measure(request: Request, on_step: Callable[[str], None]) -> Findings:
+    """Takes all measurements; `on_step` is told what comes next. Raises what `Restorer` does, before it begins."""
+    device = choose_device(request.device)
+    names = _precisions(request.precision, device)
+    network, _ = WeightsSource(request.weights).network("sr", request.scale)
+    x, repeats = to_tensor(cut(request.photo, request.side)), request.repeats
+
+    on_step("what the device does at most")
+    ceilings = tuple(ceiling(name, PRECISIONS[name], device, repeats) for name in names)
+    on_step("the yardstick")
+    usual = yardstick_seconds(x, device, repeats)
+    on_step(f"{request.weights}, {request.side}×{request.side}")
+    found = tuple(passes(network, x, device, names, repeats))
+    grown = tuple(_told(growth(Runner(network, device, RunOptions(request.precision)), request.sizes), on_step))
+    run = None
+    if request.num_files:
+        on_step(f"a run over {request.num_files} files")
+        restorer = Restorer.from_pretrained(request.weights, device=request.device, precision=request.precision)
+        run = files(restorer, request.scale, request.num_files, request.megapixels)
+    return Findings(str(device), ceilings, usual, found, grown, run)
+
+
+def _precisions(wanted: str, device: torch.device) -> tuple[str, ...]:
+    """fp32, and what is wanted where that is something else."""
+    dtype = choose_precision(wanted, device, deep=False)
+    return ("fp32", *(name for name, of_name in PRECISIONS.items() if of_name is dtype and name != "fp32"))
+
+
+def _told(lines: Iterator[Growth], on_step: Callable[[str], None]) -> Iterator[Growth]:
+    for line in lines:
+        on_step(f"larger pictures, {line.megapixels} MP done")
+        yield line

@@ -1,0 +1,148 @@
+"""`adacode bench`: how fast this machine restores pictures, and what of it the engine leaves unused."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.text import Text
+
+from adacode_cli.cli import stdout
+from adacode_cli.cli.boundary import session_of
+from adacode_cli.cli.interruption import ended_by_interruption
+from adacode_cli.cli.option_group import with_option_groups
+from adacode_cli.cli.stderr import printable, stderr_console
+from adacode_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from adacode_cli.benchmark.whole import Request
+
+_LEAST_PX, _MOST_PX, _MOST_FILES, _MOST_MEGAPIXELS = 16, 4096, 10_000, 100.0
+
+EPILOG = """[bold]What the figures are[/bold]
+
+  plain      the network as any program would run it: float32, the whole
+             picture in one pass
+  ratio      how many times as fast as that
+  GFLOP/s    of the network as defined; "at most" is what large matrix
+             products and convolutions reach
+  PSNR       of the result to the plain one, in dB
+  yardstick  a usual network, 34 convolutions of 64 channels, in float32
+  files      a whole run, with reading and writing, to the engine alone
+
+[bold]Examples[/bold]
+
+  adacode bench                              about a minute
+  adacode bench --files 60 --megapixels 1    an archive in small
+  adacode bench --growth                     does time grow as pictures do?"""
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """What is measured."""
+
+    weights: Annotated[
+        str,
+        typer.Option(
+            "--weights",
+            "-w",
+            metavar="NAME",
+            help="A name from 'adacode weights list', a file, or hub:OWNER/REPO/FILE.",
+        ),
+    ] = "compact"
+    scale: Annotated[int, typer.Option("--scale", "-s", metavar="N", help="2 or 4.")] = 4
+    photo: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The picture to enlarge. Default: a made-up one.")
+    ] = None
+    side: Annotated[int, typer.Option(metavar="PX", help="Side of the part of it that is enlarged.")] = 256
+    files: Annotated[int, typer.Option(metavar="N", help="JPEGs of the timed run; 0: no run.")] = 4
+    megapixels: Annotated[float, typer.Option(metavar="MP", help="Size of each of them.")] = 0.25
+    growth: Annotated[
+        bool, typer.Option("--growth", metavar="", help="Also time outputs of 1, 4, 16 and 64 megapixels.")
+    ] = False
+    repeats: Annotated[int, typer.Option(metavar="N", help="Timed calls of each pass; their median counts.")] = 3
+    device: Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps.")] = "auto"
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16", "fp16"], typer.Option(metavar="TYPE", help="auto, fp32, bf16 or fp16.")
+    ] = "auto"
+    json: Annotated[bool, typer.Option("--json", metavar="", help="One JSON object on standard output.")] = False
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", metavar="", help="Tracebacks of errors.")] = False
+
+
+@with_option_groups
+def bench(context: typer.Context, options: BenchOptions) -> None:
+    """Measure how fast this machine restores, as ratios of one run.
+
+    Super-resolution with the given weights. Close other programs first.
+    """
+    session = session_of(context)
+    session.json, session.verbose = options.json, options.verbose
+    _check(options)
+    with ended_by_interruption():
+        request = _request(options)
+
+        from adacode_cli.benchmark.whole import measure
+        from adacode_cli.cli import bench_text
+
+        with stderr_console().status(Text("loading")) as status:
+            found = measure(request, lambda step: status.update(Text(printable(f"measuring {step}"))))
+    if options.json:
+        stdout.write_line(json.dumps(bench_text.json_object(request, found)))
+        return
+    for line in bench_text.lines(request, found):
+        stdout.write_line(line)
+
+
+def _check(options: BenchOptions) -> None:
+    if options.scale not in (2, 4):
+        raise UsageError(f"--scale {options.scale} is not 2 or 4", hint="There are networks for these two.")
+    if not _LEAST_PX <= options.side <= _MOST_PX:
+        raise UsageError(f"--side {options.side} is not from {_LEAST_PX} to {_MOST_PX}", hint="256 tells enough.")
+    if not 0 <= options.files <= _MOST_FILES:
+        raise UsageError(f"--files {options.files} is not from 0 to {_MOST_FILES}", hint="0 leaves the run out.")
+    if not 0.001 <= options.megapixels <= _MOST_MEGAPIXELS:
+        raise UsageError(
+            f"--megapixels {options.megapixels:g} is not from 0.001 to {_MOST_MEGAPIXELS:g}", hint="Try 1."
+        )
+    if options.repeats < 1:
+        raise UsageError(f"--repeats {options.repeats} is less than 1", hint="Three is the default.")
+
+
+def _request(options: BenchOptions) -> Request:
+    photo = _photo(options)  # one that cannot be read is told before anybody waits for torch
+
+    from adacode_cli.benchmark.growth import MEGAPIXELS
+    from adacode_cli.benchmark.whole import Request
+
+    return Request(
+        options.weights,
+        options.scale,
+        photo,
+        options.side,
+        options.files,
+        options.megapixels,
+        MEGAPIXELS if options.growth else (),
+        options.repeats,
+        options.device,
+        options.precision,
+    )
+
+
+def _photo(options: BenchOptions) -> NDArray[np.uint8]:
+    import numpy as np
+
+    from adacode_cli.benchmark.picture import made_up
+    from adacode_cli.imaging.decode import read_image
+
+    if options.photo is None:
+        return made_up(options.side, options.side)
+    pixels = read_image(options.photo).pixels
+    deepest = 1 if pixels.dtype == np.float32 else np.iinfo(pixels.dtype).max
+    eight = (pixels.astype(np.float32) * (255 / deepest)).round().astype(np.uint8)
+    return eight if eight.ndim == 3 else np.repeat(eight[..., None], 3, axis=2)

@@ -1,0 +1,88 @@
+"""What `adacode bench` tells: lines for a person, one object for a program (documented in docs/json.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from adacode_cli.cli import machine
+from adacode_cli.cli.machine import Facts
+from adacode_cli.cli.stderr import printable
+
+if TYPE_CHECKING:
+    from adacode_cli.benchmark.passes import Pass
+    from adacode_cli.benchmark.whole import Findings, Request
+
+_ARCHIVE = 10_000
+
+
+def json_object(request: Request, found: Findings) -> dict[str, object]:
+    """All figures, unrounded; keys and meanings as docs/json.md has them."""
+    return {
+        "version": 1,
+        "machine": _device(found),
+        "programs": _programs(),
+        "task": "sr",
+        "scale": request.scale,
+        "weights": request.weights,
+        "side": request.side,
+        "ceilings": [asdict(one) for one in found.ceilings],
+        "yardstick_seconds": found.yardstick_seconds,
+        "passes": [asdict(one) for one in found.passes],
+        "growth": [asdict(one) for one in found.growth],
+        "files": found.files and asdict(found.files),
+    }
+
+
+def lines(request: Request, found: Findings) -> Iterator[str]:
+    """What was measured on what, the passes of the network, and what that means for files."""
+    device, programs = _device(found), _programs()
+    about = f", {device['cores']} cores, {device['threads']} threads, {device['instructions']}"
+    yield f"{device['device']}: {device['name']}{about if 'cores' in device else ''}"
+    yield ", ".join(f"{name} {version}" for name, version in programs.items())
+    for most in found.ceilings:
+        rates = f"matrices {most.matrices:.0f}, convolutions {most.convolutions:.0f}"
+        yield f"GFLOP/s at most in {most.precision}: {rates}"
+    yield ""
+    large = request.side * request.scale
+    yield f"{printable(request.weights)}, {request.side}×{request.side} → {large}×{large}"
+    yield f"  {'':<10}{'seconds':>9}{'ratio':>8}{'GFLOP/s':>9}{'PSNR':>8}"
+    yield from (_pass(one) for one in found.passes)
+    yield f"  {'yardstick':<10}{found.yardstick_seconds:>9.3f}"
+    if found.growth:
+        yield ""
+        yield f"  {'output':<10}{'seconds':>9}{'a MP':>8}{'to 1 MP':>9}"
+    for one in found.growth:
+        size = f"{one.megapixels} MP"
+        yield f"  {size:<10}{one.seconds:>9.1f}{one.seconds_per_megapixel:>8.3f}{one.to_first:>9.2f}"
+    if found.files:
+        yield ""
+        yield from _files(request, found)
+
+
+def _pass(one: Pass) -> str:
+    likeness = "" if one.psnr_db is None else f"{one.psnr_db:>8.1f}"
+    return f"  {one.name:<10}{one.seconds:>9.3f}{one.ratio:>8.2f}{one.gflop_per_s:>9.0f}{likeness}"
+
+
+def _files(request: Request, found: Findings) -> Iterator[str]:
+    files = found.files
+    assert files is not None
+    yield (
+        f"{files.count} JPEGs of {files.megapixels:.2g} MP: engine {files.engine_seconds:.1f} s, "
+        f"whole run {files.run_seconds:.1f} s, {files.ratio:.2f} times the engine"
+    )
+    hours = files.run_seconds / (files.count * files.megapixels) * _ARCHIVE / 3600
+    yield f"at this speed {_ARCHIVE} photographs of 1 MP, ×{request.scale}, take {hours:.0f} hours"
+
+
+def _device(found: Findings) -> Facts:
+    """What `doctor` knows of the device that was measured."""
+    known = {facts["device"]: facts for facts in machine.devices()}
+    return known.get(found.device) or known.get(f"{found.device}:0") or {"device": found.device, "name": found.device}
+
+
+def _programs() -> Facts:
+    versions = machine.versions()
+    return {name: versions[name] for name in ("adacode", "python", "torch")}
