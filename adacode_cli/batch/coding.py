@@ -6,6 +6,7 @@ was written when the file was made, bit for bit.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -66,7 +67,8 @@ class CodesPlace:
             raise OutputError("exists and is not a directory", path=self.given, hint=hint)
         pairs = [(job.source, self.path(job)) for job in jobs]
         refuse_shared_targets(pairs)
-        existing = [(job, target) for job, (_, target) in zip(jobs, pairs, strict=True) if target.exists()]
+        # Not Path.exists, which raises for a name that is too long: that file fails alone, when it is written.
+        existing = [(job, target) for job, (_, target) in zip(jobs, pairs, strict=True) if os.path.exists(target)]  # noqa: PTH110
         refuse_overwritten_inputs((job.source for job in jobs), (target for _, target in existing))
         foreign = next((target for job, target in existing if not may_exist(job)), None)
         if foreign:

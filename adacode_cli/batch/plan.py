@@ -55,6 +55,10 @@ class Job:
         """`target` as text."""
         return joined(self.root, self.name)
 
+    def is_made(self) -> bool:
+        """Whether something lies under the output's name; under one that the system refuses, nothing does."""
+        return os.path.exists(self.target_text)  # noqa: PTH110 (Path.exists raises for a name that is too long)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -177,7 +181,7 @@ def _jobs(
 def _exist(jobs: Sequence[Job]) -> list[bool]:
     """For each job whether its output exists."""
     roots = {root for root in {job.root for job in jobs} if root.exists()}  # mostly none, which saves a look per job
-    return [job.root in roots and os.path.exists(job.target_text) for job in jobs]  # noqa: PTH110 (as many)
+    return [job.root in roots and job.is_made() for job in jobs]
 
 
 def _nothing_to_do(inputs: Sequence[Path], passed_over: Sequence[PassedOver]) -> InputError:

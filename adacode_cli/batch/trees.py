@@ -84,7 +84,7 @@ class Trees:
             return
         others = {root: self._tree(root).journal.made_with_other(weights) for root in {job.root for job in jobs}}
         for job in jobs:
-            if job.name in others[job.root] and job.target.exists():
+            if job.name in others[job.root] and job.is_made():
                 raise made_otherwise(job.target, "weights")
 
     def clean(self, jobs: Sequence[Job]) -> None:
@@ -106,7 +106,7 @@ class Trees:
         if record is None:
             return False
         if record.settings != self.settings:
-            if not self.replace and job.target.exists():
+            if not self.replace and job.is_made():
                 raise made_otherwise(job.target, "options or weights")
             return False
         return (record.source, record.mask) == (source, mask) and _intact(job, record)
