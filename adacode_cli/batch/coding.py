@@ -6,6 +6,7 @@ was written when the file was made, bit for bit.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -51,10 +52,7 @@ class CodesPlace:
 
     def path(self, job: Job) -> Path:
         """The file of codes of a job; the output's full name keeps `a.jpg` and `a.png` apart."""
-        if self.names_one_file:
-            return self.given
-        relative = job.target.relative_to(job.root)
-        return self.given / relative.with_name(f"{relative.name}{SUFFIX}")
+        return self.given if self.names_one_file else self.given / f"{job.name}{SUFFIX}"
 
     def check(self, inputs: Sequence[Path], jobs: Sequence[Job], may_exist: Callable[[Job], bool]) -> None:
         """Raises UsageError where one file is named for more than one picture, OutputError as for outputs.
@@ -69,8 +67,9 @@ class CodesPlace:
             raise OutputError("exists and is not a directory", path=self.given, hint=hint)
         pairs = [(job.source, self.path(job)) for job in jobs]
         refuse_shared_targets(pairs)
-        existing = [(job, target) for job, (_, target) in zip(jobs, pairs, strict=True) if target.exists()]
-        refuse_overwritten_inputs(pairs, [target for _, target in existing])
+        # Not Path.exists, which raises for a name that is too long: that file fails alone, when it is written.
+        existing = [(job, target) for job, (_, target) in zip(jobs, pairs, strict=True) if os.path.exists(target)]  # noqa: PTH110
+        refuse_overwritten_inputs((job.source for job in jobs), (target for _, target in existing))
         foreign = next((target for job, target in existing if not may_exist(job)), None)
         if foreign:
             raise OutputError("exists already", path=foreign, hint="Add --overwrite to write codes again.")

@@ -18,25 +18,32 @@ import numpy as np
 from adacode_cli.errors import OutputError
 
 
-def folded(path: Path) -> str:
-    """The name under which two paths meet on a file system that ignores case and Unicode composition."""
-    name = os.path.abspath(path)  # noqa: PTH100 (Path.absolute leaves dots, and is slow where there are many names)
+def folded(name: str) -> str:
+    """What two absolute paths without dots have in common that meet where case and Unicode composition are ignored."""
     if name.isascii():
         return name.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def absolute(path: Path) -> str:
+    """The absolute path, without dots."""
+    return os.path.abspath(path)  # noqa: PTH100 (Path.absolute leaves dots)
 
 
 def refuse_shared_targets(pairs: Iterable[tuple[Path, Path]]) -> None:
     """Raises OutputError naming both sources when two (source, target) pairs meet in one target."""
     first_source: dict[str, Path] = {}
     for source, target in pairs:
-        other = first_source.setdefault(folded(target), source)
+        other = first_source.setdefault(folded(absolute(target)), source)
         if other is not source:
             raise _twice(target, other, source)
 
 
-def may_meet(targets: Iterable[Path]) -> bool:
-    """False where surely no two targets meet on any file system; in eight bytes a name, for trees of any size."""
+def may_meet(targets: Iterable[str]) -> bool:
+    """False where surely no two targets meet on any file system; in eight bytes a name, for trees of any size.
+
+    Targets are absolute paths without dots.
+    """
     hashes = np.fromiter((hash(folded(target)) for target in targets), np.int64)
     return len(np.unique(hashes)) < len(hashes)
 
@@ -50,7 +57,7 @@ def met_by(pairs: Iterable[tuple[Path, Path]]) -> list[Path | None]:
     met: list[Path | None] = []
     for pair in pairs:
         source, target = pair
-        other, other_target = first.setdefault(folded(target), pair)
+        other, other_target = first.setdefault(folded(absolute(target)), pair)
         if other is source:
             met.append(None)
         elif os.path.normpath(other_target) == os.path.normpath(target):
@@ -60,17 +67,17 @@ def met_by(pairs: Iterable[tuple[Path, Path]]) -> list[Path | None]:
     return met
 
 
-def refuse_overwritten_inputs(pairs: Iterable[tuple[Path, Path]], existing: Iterable[Path]) -> None:
+def refuse_overwritten_inputs(sources: Iterable[Path | str], existing: Iterable[Path | str]) -> None:
     """Raises OutputError when one of the targets that exist already is one of the sources under any name."""
     by_identity = {identity: target for target in existing if (identity := _identity(target)) is not None}
     if not by_identity:
         return
-    for source, _ in pairs:
+    for source in sources:
         identity = _identity(source)
         if identity in by_identity:
             raise OutputError(
-                f"would overwrite the input {source}",
-                path=by_identity[identity],
+                f"would overwrite the input {Path(source)}",
+                path=Path(by_identity[identity]),
                 hint="Originals are never written to: choose another directory with -o, or add --suffix.",
             )
 
@@ -80,9 +87,9 @@ def _twice(target: Path, first: Path, second: Path) -> OutputError:
     return OutputError(f"would be written twice: by {first} and by {second}", path=target, hint=hint)
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def _identity(path: Path | str) -> tuple[int, int] | None:
     try:
-        status = path.stat()
+        status = os.stat(path)  # noqa: PTH116 (of a hundred thousand names)
     except OSError:  # it vanished meanwhile, so it cannot be overwritten
         return None
     return status.st_dev, status.st_ino

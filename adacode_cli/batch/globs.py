@@ -8,8 +8,7 @@ because `fnmatch` lets `*` cross slashes and `PurePath.full_match` needs Python 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from adacode_cli.errors import UsageError
 
@@ -23,6 +22,8 @@ class Globs:
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    _include: tuple[_Pattern, ...] = field(init=False, repr=False, compare=False)
+    _exclude: tuple[_Pattern, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_include", tuple(_compiled(pattern) for pattern in self.include))
@@ -30,13 +31,13 @@ class Globs:
 
     def takes_file(self, relative: str) -> bool:
         """True if the file matches an include pattern (or there is none) and nothing excludes it."""
-        included: Sequence[_Pattern] = getattr(self, "_include")  # noqa: B009
-        return (not included or any(pattern.matches(relative) for pattern in included)) and not self.excludes(relative)
+        if self._include and not any(pattern.matches(relative) for pattern in self._include):
+            return False
+        return not self.excludes(relative)
 
     def excludes(self, relative: str) -> bool:
         """True if the file or directory itself is excluded; a directory's content goes with it."""
-        excluded: Sequence[_Pattern] = getattr(self, "_exclude")  # noqa: B009
-        return any(pattern.matches(relative) for pattern in excluded)
+        return bool(self._exclude) and any(pattern.matches(relative) for pattern in self._exclude)
 
 
 @dataclass(frozen=True)

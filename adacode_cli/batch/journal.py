@@ -65,6 +65,13 @@ class Journal:
             self._follow()
             return self._new.get(target) or (None if only_new else self._earlier.get(target))
 
+    def made_with_other(self, weights: str) -> frozenset[str]:
+        """The targets that were last done with other weights than these. Raises JournalError as `done` does."""
+        with self._lock:
+            self._follow()
+            records = self._earlier | self._new
+        return frozenset(target for target, record in records.items() if record.settings.weights != weights)
+
     def _follow(self) -> None:
         """Reads whole lines that were added since the last look; a journal that is another file is read anew."""
         try:

@@ -15,6 +15,7 @@ from adacode_cli.batch.discover import Found
 from adacode_cli.codes.file import SUFFIX
 from adacode_cli.errors import OutputError, UsageError
 from adacode_cli.imaging.encode import FORMATS, format_of
+from adacode_cli.imaging.image import SUFFIXES
 
 FALLBACK_FORMAT = "png"  # lossless, for inputs whose name does not tell a format that can be written
 
@@ -70,27 +71,37 @@ class Naming:
             raise UsageError(f"{given} has no place beside it", hint="Say where the outputs go with -o.")
         return named.with_name(f"{named.name}-{self.label}")
 
-    def target_of(self, found: Found, root: Path) -> Path:
-        """The output file of `found` below `root`."""
+    def name_of(self, found: Found) -> str:
+        """The path of the output of `found` below its root, with forward slashes."""
         if self.output is not None and self.names_one_file():
-            return self.output
-        place = found.relative if found.in_tree or self.output is not None else Path(found.relative.name)
-        relative = _without_codes_suffix(place)
-        own_format = format_of(relative)
+            return self.output.name
+        folder, slash, name = found.place.rpartition("/")
+        if not found.in_tree and self.output is None:  # beside the input, whatever a list says of its place
+            folder = slash = ""
+        stem, extension = _split(_without_codes_suffix(name))
+        own_format = SUFFIXES.get(extension.lower())
         target_format = self.format or own_format or FALLBACK_FORMAT
-        extension = relative.suffix if target_format == own_format else FORMATS[target_format]
-        return root.joinpath(*relative.parts[:-1], f"{relative.stem}{self.suffix}{extension}")
+        if target_format != own_format:
+            extension = FORMATS[target_format]
+        return f"{folder}{slash}{stem}{self.suffix}{extension}"
 
     def is_own_output(self, found: Found, root: Path) -> bool:
         """True if `found` is an output of an earlier run into the input's own tree, to judge by its suffix."""
-        if not self.suffix or not found.in_tree or not found.relative.stem.endswith(self.suffix):
+        if not self.suffix or not found.in_tree or not _split(found.place)[0].endswith(self.suffix):
             return False
         return os.path.realpath(root) == os.path.realpath(found.given)
 
 
-def _without_codes_suffix(relative: Path) -> Path:
+def _split(place: str) -> tuple[str, str]:
+    """What stands before the suffix, and the suffix, as pathlib has them; a Path for each name would take too long."""
+    dot = place.rfind(".")
+    name = place.rfind("/") + 1
+    return (place[:dot], place[dot:]) if name < dot < len(place) - 1 else (place, "")
+
+
+def _without_codes_suffix(name: str) -> str:
     """`a.jpg.adacode` was made from `a.jpg`; `1.May.adacode` from a picture whose format its name does not tell."""
-    if relative.suffix.lower() != SUFFIX:
-        return relative
-    named = relative.with_name(relative.name[: -len(SUFFIX)])
-    return named if format_of(named) else named.with_name(f"{named.name}{FORMATS[FALLBACK_FORMAT]}")
+    stem, extension = _split(name)
+    if extension.lower() != SUFFIX:
+        return name
+    return stem if _split(stem)[1].lower() in SUFFIXES else f"{stem}{FORMATS[FALLBACK_FORMAT]}"

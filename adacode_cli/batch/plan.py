@@ -7,13 +7,16 @@ nothing has been computed or written yet.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cached_property
+from itertools import compress
 from pathlib import Path
 
-from adacode_cli.batch.collisions import may_meet, met_by, refuse_overwritten_inputs
-from adacode_cli.batch.discover import Found, PassedOver, Selection, discover
+from adacode_cli.batch.collisions import absolute, may_meet, met_by, refuse_overwritten_inputs
+from adacode_cli.batch.discover import Found, PassedOver, Selection, discover, joined
 from adacode_cli.batch.naming import Naming
 from adacode_cli.errors import InputError, OutputError
 
@@ -28,23 +31,33 @@ class OnExisting(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One image to restore: read `source`, write `target`, which lies in the output tree `root`.
+    """One image to restore: read `source`, write `target`, which is called `name` in the output tree `root`.
 
-    `given` is the input that it was found by; `listed_as` its place among the outputs where a list said so.
+    `name` has forward slashes. Paths are made when they are asked for: a plan may hold a hundred thousand jobs.
     """
 
-    source: Path
-    target: Path
+    found: Found
     root: Path
-    given: Path | None = None
-    listed_as: str = ""
+    name: str
 
     @property
-    def place(self) -> str:
-        """The source's path below its input, with forward slashes, or its name."""
-        if self.listed_as or self.given is None or self.given == self.source:
-            return self.listed_as or self.source.name
-        return self.source.relative_to(self.given).as_posix()
+    def source(self) -> Path:
+        """The file that is read."""
+        return self.found.path
+
+    @property
+    def target(self) -> Path:
+        """The file that is written."""
+        return self.root / self.name
+
+    @property
+    def target_text(self) -> str:
+        """`target` as text."""
+        return joined(self.root, self.name)
+
+    def is_made(self) -> bool:
+        """Whether something lies under the output's name; under one that the system refuses, nothing does."""
+        return os.path.exists(self.target_text)  # noqa: PTH110 (Path.exists raises for a name that is too long)
 
 
 @dataclass(frozen=True)
@@ -59,7 +72,7 @@ class Plan:
     passed_over: tuple[PassedOver, ...]
     has_tree: bool
 
-    @property
+    @cached_property
     def roots(self) -> tuple[Path, ...]:
         """The output trees, in the order in which they are first written to."""
         return tuple(dict.fromkeys(job.root for job in (*self.jobs, *self.to_skip)))
@@ -99,21 +112,19 @@ def make_plan(
     every = jobs
     passed_over += clashing
     if shard:
-        jobs = [job for job in jobs if in_shard(job.place, shard)]
+        jobs = [job for job in jobs if in_shard(job.found.place, shard)]
         passed_over = [entry for entry in passed_over if in_shard(str(entry.path), shard)]
-    existing = _existing(jobs)
-    refuse_overwritten_inputs(((job.source, job.target) for job in every), existing)
-    if existing and on_existing is OnExisting.REFUSE:
-        foreign = {job.target for job in jobs if job.target in existing and not (has_tree and may_go_on(job))}
+    exist = _exist(jobs)
+    existing = list(compress(jobs, exist))
+    refuse_overwritten_inputs((job.found.path_text for job in every), (job.target_text for job in existing))
+    if on_existing is OnExisting.REFUSE:
+        foreign = [job.target for job in existing if not (has_tree and may_go_on(job))]
         if foreign:
             raise _exist_already(foreign, len(jobs))
-    skipped = existing if on_existing is OnExisting.SKIP else set()
-    return Plan(
-        jobs=tuple(job for job in jobs if job.target not in skipped) if skipped else tuple(jobs),
-        to_skip=tuple(job for job in jobs if job.target in skipped) if skipped else (),
-        passed_over=tuple(passed_over),
-        has_tree=has_tree,
-    )
+    if on_existing is OnExisting.SKIP:
+        jobs = [job for job, exists in zip(jobs, exist, strict=True) if not exists]
+    to_skip = tuple(existing) if on_existing is OnExisting.SKIP else ()
+    return Plan(tuple(jobs), to_skip, tuple(passed_over), has_tree)
 
 
 def in_shard(place: str, shard: tuple[int, int]) -> bool:
@@ -125,7 +136,8 @@ def in_shard(place: str, shard: tuple[int, int]) -> bool:
 
 def _without_clashes(jobs: list[Job]) -> tuple[list[Job], list[PassedOver]]:
     """The jobs but for those whose outputs would meet others' where names ignore case, and these as failures."""
-    if not may_meet(job.target for job in jobs):  # as in nearly every tree
+    roots = {root: absolute(root).rstrip(os.sep).replace(os.sep, "/") for root in {job.root for job in jobs}}
+    if not may_meet(f"{roots[job.root]}/{job.name}" for job in jobs):  # as in nearly every tree
         return jobs, []
     met = met_by((job.source, job.target) for job in jobs)
     reason = "its output would have the name of {}'s where letter case and Unicode composition are ignored"
@@ -146,7 +158,7 @@ def _jobs(
 ) -> tuple[list[Job], list[PassedOver]]:
     jobs: list[Job] = []
     passed_over: list[PassedOver] = []
-    seen: set[tuple[Path, Path]] = set()
+    seen: set[tuple[str, str]] = set()
     for entry in stream:
         if isinstance(entry, PassedOver):
             passed_over.append(entry)
@@ -155,19 +167,21 @@ def _jobs(
         if naming.is_own_output(entry, root):
             passed_over.append(PassedOver(entry.path, "an output of an earlier run, by its suffix", failed=False))
             continue
-        target = naming.target_of(entry, root)
+        job = Job(entry, root, naming.name_of(entry))
         # The same input named twice is one job; one input holds no file twice, and a large tree needs no such list.
-        if is_only or (entry.path, target) not in seen:
-            if not is_only:
-                seen.add((entry.path, target))
-            listed_as = "" if entry.in_tree else entry.relative.as_posix()
-            jobs.append(Job(entry.path, target, root, entry.given, listed_as))
+        if not is_only:
+            pair = (os.path.normcase(entry.path_text), os.path.normcase(job.target_text))
+            if pair in seen:
+                continue
+            seen.add(pair)
+        jobs.append(job)
     return jobs, passed_over
 
 
-def _existing(jobs: Sequence[Job]) -> set[Path]:
+def _exist(jobs: Sequence[Job]) -> list[bool]:
+    """For each job whether its output exists."""
     roots = {root for root in {job.root for job in jobs} if root.exists()}  # mostly none, which saves a look per job
-    return {job.target for job in jobs if job.root in roots and job.target.exists()}
+    return [job.root in roots and job.is_made() for job in jobs]
 
 
 def _nothing_to_do(inputs: Sequence[Path], passed_over: Sequence[PassedOver]) -> InputError:
@@ -179,9 +193,9 @@ def _nothing_to_do(inputs: Sequence[Path], passed_over: Sequence[PassedOver]) ->
     return InputError("no images found", path=where, hint=hint)
 
 
-def _exist_already(existing: set[Path], num_jobs: int) -> OutputError:
+def _exist_already(existing: Sequence[Path], num_jobs: int) -> OutputError:
     hint = "Add --skip-existing to do only the rest, or --overwrite to do all again."
     if num_jobs == 1:
-        return OutputError("exists already", path=next(iter(existing)), hint=hint)
+        return OutputError("exists already", path=existing[0], hint=hint)
     exist = "output exists" if len(existing) == 1 else "outputs exist"
     return OutputError(f"{len(existing)} of {num_jobs} {exist} already, the first is {min(existing)}", hint=hint)

@@ -57,14 +57,14 @@ def line_of(job: Job, outcome: Outcome, settings: Settings) -> bytes:
         "version": FORMAT_VERSION,
         "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "tool": __version__,
-        "input": str((job.given or job.source.parent).absolute()),
-        "source": job.place,
+        "input": str(job.found.given.absolute()),
+        "source": job.found.place,
         "source_bytes": source.num_bytes if source else None,
         "source_sha256": source.sha256 if source else None,
         "mask_sha256": made.mask if made else None,
         "options_sha256": settings.options,
         "weights_sha256": settings.weights,
-        "target": name_in_tree(job),
+        "target": job.name,
         "outcome": outcome.result.value,
         "seconds": round(outcome.seconds, 3),
         "peak_memory_bytes": peak_memory_bytes(),
@@ -74,11 +74,6 @@ def line_of(job: Job, outcome: Outcome, settings: Settings) -> bytes:
         "error": outcome.failure.message if outcome.failure else None,
     }
     return json.dumps(fields, separators=(",", ":")).encode("ascii") + b"\n"
-
-
-def name_in_tree(job: Job) -> str:
-    """The output's path below its tree, with forward slashes."""
-    return job.target.relative_to(job.root).as_posix()
 
 
 def record_of(line: bytes, path: Path) -> tuple[str, Record] | None:

@@ -131,7 +131,7 @@ class Stages:
     def _kept_apart(self, job: Job, picture: object) -> Path:
         assert self.quarantine is not None, "asked before"
         assert isinstance(picture, Decoded), "the guard hands over what it refused"
-        path = self.quarantine / job.target.relative_to(job.root)
+        path = self.quarantine / job.name
         format_name = format_of(path)
         assert format_name is not None, "targets are named with a known suffix"
         write_new(path, encode(picture, format=format_name, quality=self.quality))
@@ -167,8 +167,7 @@ class Stages:
 
 def map_path(maps_dir: Path, job: Job) -> Path:
     """Where the picture of a job's mixing weights goes; the output's full name keeps `a.jpg` and `a.png` apart."""
-    relative = job.target.relative_to(job.root)
-    return maps_dir / relative.with_name(f"{relative.name}.weights.png")
+    return maps_dir / f"{job.name}.weights.png"
 
 
 def map_png(image: Decoded, restored: Restored) -> bytes:

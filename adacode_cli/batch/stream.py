@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from adacode_cli.batch.discover import Found
 from adacode_cli.batch.naming import FALLBACK_FORMAT
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.stages import Stages, Work, write_new
@@ -11,7 +12,7 @@ from adacode_cli.errors import InputError
 from adacode_cli.imaging.encode import FORMATS
 
 STDIN = "<stdin>"
-STREAM = Job(Path(STDIN), Path("stdin"), Path())
+STREAM = Job(Found(Path(STDIN), STDIN, in_tree=False), Path(), "stdin")
 """The job of a pipe: what is written beside its output is called `stdin` and a suffix of its kind."""
 
 

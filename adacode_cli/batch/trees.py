@@ -18,7 +18,7 @@ from adacode_cli.batch.contents import Content, holds
 from adacode_cli.batch.journal import Journal
 from adacode_cli.batch.outcome import Outcome
 from adacode_cli.batch.plan import Job
-from adacode_cli.batch.record import Record, Settings, line_of, name_in_tree
+from adacode_cli.batch.record import Record, Settings, line_of
 from adacode_cli.batch.report import Report
 from adacode_cli.batch.report_file import REPORT, write_report
 from adacode_cli.errors import OutputError
@@ -60,7 +60,7 @@ class Trees:
 
     def standing(self, job: Job) -> Standing:
         """What the existing output of `job` is. Raises JournalError."""
-        tree, name = self._tree(job.root), name_in_tree(job)
+        tree, name = self._tree(job.root), job.name
         record = tree.journal.done(name)
         if record:
             same = record.settings.options == self.settings.options
@@ -82,9 +82,9 @@ class Trees:
         self.settings = Settings(self.settings.options, weights)
         if self.replace:
             return
+        others = {root: self._tree(root).journal.made_with_other(weights) for root in {job.root for job in jobs}}
         for job in jobs:
-            record = self._tree(job.root).journal.done(name_in_tree(job))
-            if record and record.settings.weights != weights and job.target.exists():
+            if job.name in others[job.root] and job.is_made():
                 raise made_otherwise(job.target, "weights")
 
     def clean(self, jobs: Sequence[Job]) -> None:
@@ -95,18 +95,18 @@ class Trees:
 
     def claim(self, job: Job, paths: Sequence[Path]) -> Claim | None:
         """The claim on a job's output; None while another process has it. Raises OutputError."""
-        return self._tree(job.root).claims.take(name_in_tree(job), paths)
+        return self._tree(job.root).claims.take(job.name, paths)
 
     def is_done(self, job: Job, source: Content, mask: str | None) -> bool:
         """Whether the output is there, intact, and what this run would make of `source`.
 
         Raises OutputError where another run has made it otherwise, and this one was not asked to replace it.
         """
-        record = self._tree(job.root).journal.done(name_in_tree(job), only_new=not self.resume)
+        record = self._tree(job.root).journal.done(job.name, only_new=not self.resume)
         if record is None:
             return False
         if record.settings != self.settings:
-            if not self.replace and job.target.exists():
+            if not self.replace and job.is_made():
                 raise made_otherwise(job.target, "options or weights")
             return False
         return (record.source, record.mask) == (source, mask) and _intact(job, record)

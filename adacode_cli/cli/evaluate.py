@@ -164,7 +164,7 @@ def _check_sheet(path: Path, examples: tuple[Example, ...]) -> None:
     if path.suffix.lower() != ".png":
         raise UsageError(f"--worst {path} is not a .png", hint="The sheet is a PNG: give its name that ending.")
     read = {file for one in examples for file in (one.original, one.input, one.mask) if file is not None}
-    refuse_overwritten_inputs([(file, path) for file in sorted(read)], [path])
+    refuse_overwritten_inputs(sorted(read), [path])
     atomic.check_writable(path)
 
 

@@ -102,7 +102,7 @@ def _show_plan(plan: Plan, console: Console, trees: Trees) -> None:
     from adacode_cli.batch.trees import Standing
 
     for job in plan.jobs:
-        if trees.resume and plan.has_tree and job.target.exists() and trees.standing(job) is Standing.SAME_OPTIONS:
+        if trees.resume and plan.has_tree and job.is_made() and trees.standing(job) is Standing.SAME_OPTIONS:
             console.left_out(job.source, job.target, "done already, if nothing has changed")
         else:
             console.planned(job)

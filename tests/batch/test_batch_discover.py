@@ -22,7 +22,7 @@ def touch(root: Path, *names: str) -> None:
 
 
 def found(*inputs: Path, selection: Selection | None = None) -> list[str]:
-    return [str(e.relative) for e in discover(inputs, selection or Selection()) if isinstance(e, Found)]
+    return [e.place for e in discover(inputs, selection or Selection()) if isinstance(e, Found)]
 
 
 def passed_over(*inputs: Path) -> dict[str, PassedOver]:

@@ -9,6 +9,7 @@ import os
 import pytest
 
 from adacode_cli.batch.contents import content_of
+from adacode_cli.batch.discover import Found
 from adacode_cli.batch.journal import JOURNAL, Journal
 from adacode_cli.batch.outcome import Made, Outcome, Result
 from adacode_cli.batch.plan import Job
@@ -17,7 +18,7 @@ from adacode_cli.errors import JournalError
 
 
 def line(root, name="a.png", result=Result.DONE, settings=None) -> bytes:
-    job = Job(root / "in" / name, root / name, root, root / "in")
+    job = Job(Found(root / "in", name, in_tree=True), root, name)
     made = Made(content_of(b"source of " + os.fsencode(name)), None, content_of(b"output"))
     return line_of(job, Outcome(result, job.source, job.target, made=made), settings or Settings("o", "w"))
 

@@ -218,8 +218,7 @@ def test_no_name_leaves_the_output_tree(stem, suffix):
     from adacode_cli.batch.discover import Found
 
     naming = Naming("sr-x4", Path("out"), "png", suffix)
-    relative = Path("sub") / f"{stem}.jpg"
-    target = naming.target_of(Found(Path("in") / relative, relative, Path("in"), in_tree=True), Path("out"))
+    target = Path("out") / naming.name_of(Found(Path("in"), f"sub/{stem}.jpg", in_tree=True))
     assert target.parent == Path("out/sub")
     assert target.suffix == ".png"
     assert target.name.startswith(stem)

@@ -140,6 +140,15 @@ def test_what_is_refused_before_anything_is_computed(reconstruct, tmp_path, argu
     assert (tmp_path / "old.adacode").read_bytes() == b"\x89ADC\r\n\x1a\n"
 
 
+def test_a_name_that_is_too_long_with_the_codes_suffix_fails_alone(reconstruct, tmp_path):
+    (tmp_path / "p").mkdir()
+    for name in ("a", "x" * 251):
+        Image.fromarray(data.astronaut()[:24, :24]).save(tmp_path / "p" / f"{name}.png")
+    result = reconstruct("p", "--save-codes", "codes", code=9)
+    assert "the file name is too long" in " ".join(result.stderr.decode().split())
+    assert set(contents(tmp_path / "codes")) == {"a.png.adacode"}
+
+
 def test_pictures_named_by_codes():
     from pathlib import Path
 
@@ -147,10 +156,9 @@ def test_pictures_named_by_codes():
     from adacode_cli.batch.naming import Naming
 
     def target(name, **options) -> str:
-        found = Found(Path(name), Path(name), Path(), in_tree=True)
-        return Naming("reconstruct", **options).target_of(found, Path("out")).as_posix()
+        return Naming("reconstruct", **options).name_of(Found(Path(), name, in_tree=True))
 
-    assert target("a/b.JPG.adacode") == "out/a/b.JPG"
-    assert target("b.jpg.adacode", format="png", suffix="-x") == "out/b-x.png"
-    assert target("1.May.ADACODE") == "out/1.May.png"
-    assert target("b.jpg") == "out/b.jpg"
+    assert target("a/b.JPG.adacode") == "a/b.JPG"
+    assert target("b.jpg.adacode", format="png", suffix="-x") == "b-x.png"
+    assert target("1.May.ADACODE") == "1.May.png"
+    assert target("b.jpg") == "b.jpg"

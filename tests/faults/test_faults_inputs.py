@@ -127,6 +127,17 @@ def test_names_as_long_as_the_file_system_allows(adacode, photo, tmp_path, table
     table.row("a name that --suffix makes longer than 255 bytes", 9, shown, "is done")
 
 
+def test_a_name_that_is_too_long_stops_no_later_run_either(adacode, photo, tmp_path):
+    photo(f"p/{'x' * 251}.png")
+    photo("p/a.png")
+    command = ("sr", "p", "-o", "longer", "--suffix", "-large", *W)
+    assert adacode(*command).returncode == 9
+    again = adacode(*command)
+    assert (again.returncode, names(tmp_path / "longer")) == (9, {"a-large.png"})
+    assert "the file name is too long" in said(again, "failed: p/xxx")
+    assert adacode(*command, "--dry-run").returncode == 0
+
+
 @pytest.mark.parametrize(
     ("first", "second", "fault"),
     [

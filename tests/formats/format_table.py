@@ -25,6 +25,7 @@ from other_programs import exiftool, identify, tagged
 from picture_fixtures import smooth, srgb_profile
 from PIL import Image
 
+from adacode_cli.batch.discover import Found
 from adacode_cli.batch.keeping import Keeping
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.restoring import Restoring
@@ -67,7 +68,7 @@ def run(source: Path, target: Path) -> tuple[str, ...]:
     """Restores one file as `adacode sr --scale 2 --preserve-times` does; the run's notes."""
     keeping = Keeping(HistoryEntry("sr-x2", "compact", "0" * 64), preserve_times=True)
     stages = Stages(Restoring(RepeatingRestorer(), "sr", 2), keeping=keeping)
-    work = stages.infer(stages.read(Work(Job(source, target, target.parent))))
+    work = stages.infer(stages.read(Work(Job(Found(source, source.name, in_tree=False), target.parent, target.name))))
     return stages.write(work).notes
 
 
