@@ -18,6 +18,7 @@ from adacode_cli.benchmark.picture import made_up
 from adacode_cli.engine.restorer import Restorer
 from adacode_cli.errors import QualityError
 from adacode_cli.imaging.decode import read_image
+from adacode_cli.imaging.decoder_pool import decoding
 from adacode_cli.imaging.encode import encode
 from adacode_cli.imaging.image import Decoded
 
@@ -62,7 +63,9 @@ def _run_seconds(restorer: Restorer, scale: float, source: Path) -> float:
     plan = make_plan([source], Naming("sr", source.with_name("out")), Selection(), OnExisting.REFUSE)
     restoring = Restoring(restorer, "sr", scale)
     start = time.perf_counter()
-    report = run(plan, Stages(Guarded(restoring, lambda: restoring)), on_event=lambda _: None)
+    with decoding(isolated=True) as decoder:
+        stages = Stages(Guarded(restoring, lambda: restoring), decoder=decoder)
+        report = run(plan, stages, on_event=lambda _: None)
     took = time.perf_counter() - start
     for outcome in report.failed:
         assert outcome.failure is not None, "what failed has a failure"

@@ -62,9 +62,9 @@ class LongRunOptions:
         typer.Option(
             "--isolate/--no-isolate",
             rich_help_panel=SELECTION,
-            help="Decode files in processes of their own: a crash fails one file only. Costs about 10 ms a megapixel.",
+            help="Decode files in processes of their own, so that a crash of a codec fails one file only. Not with -.",
         ),
-    ] = False
+    ] = True
     decode_timeout: Annotated[
         float,
         typer.Option(
@@ -73,7 +73,7 @@ class LongRunOptions:
             max=1e6,
             metavar="SECONDS",
             rich_help_panel=SELECTION,
-            help="With --isolate: a file that takes longer to decode fails.",
+            help="A file that takes longer to decode fails.",
         ),
     ] = DECODING_LIMIT_S
     color_fix: Annotated[

@@ -27,7 +27,7 @@ DECODING_LIMIT_S = 600.0
 """Seconds that one file may take: the largest that are accepted take a tenth of it on a slow machine."""
 
 _STARTS_WITHIN_S = 120.0
-_NO_PROCESS_HINT = "Free memory or processes and run the same command again, or leave out --isolate."
+_NO_PROCESS_HINT = "Free memory or processes and run the same command again, or add --no-isolate."
 _MEMORY_HINT = "Close other programs or use a smaller --jobs, if memory ran out; if it is damaged, copy it again."
 # The run's own search path, and -P: a folder of photographs that holds a numpy.py is not looked into.
 _START = (
@@ -41,7 +41,8 @@ _OPEN_ELSEWHERE = "Open it in another program; if that can show it, save it ther
 @contextmanager
 def decoding(*, isolated: bool, limit_s: float = DECODING_LIMIT_S) -> Iterator[Decode]:
     """What decodes files within the block: processes of its own if `isolated` and the system can, else this process."""
-    if not isolated or sys.platform == "win32":  # no descriptors through sockets there
+    # Windows passes no descriptors through sockets, and a frozen program has no interpreter to start.
+    if not isolated or sys.platform == "win32" or getattr(sys, "frozen", False):
         yield decode
         return
     pool = DecoderPool(limit_s)

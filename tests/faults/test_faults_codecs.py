@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
-from test_faults_disk import RUN as PLAIN_RUN
-from test_faults_disk import names, said
+import tifffile
+from PIL import Image, ImageCms
+from test_faults_disk import RUN, names, said
 from test_faults_signals import HANGS_AFTER_S, default_signals
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="files are not decoded in processes of their own there")
 
-RUN = (*PLAIN_RUN, "--isolate")
 CODECS = str(Path(__file__).parent / "codecs")
 CRASHED = -signal.SIGSEGV
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
 @pytest.fixture
@@ -71,7 +74,7 @@ def test_a_codec_takes_its_file_along_only(adacode, tree, tmp_path, table, word,
 def test_without_isolation_the_run_dies(adacode, tree, tmp_path):
     """What the processes are for; and that the codec is not a fake of ours that only they see."""
     tree("crash")
-    result = adacode(*PLAIN_RUN, PYTHONPATH=os.pathsep.join([CODECS, *sys.path]))
+    result = adacode(*RUN, "--no-isolate", PYTHONPATH=os.pathsep.join([CODECS, *sys.path]))
     assert result.returncode == CRASHED
     assert "c.png" not in names(tmp_path / "out")
 
@@ -81,10 +84,49 @@ def test_a_crash_in_a_mask_fails_its_picture_only(adacode, photo, tmp_path):
         photo(f"p/{name}.png")
     photo("m/a.png")
     (tmp_path / "m" / "b.heic").write_bytes(b"\0\0\0\x0cftypheiccrash")
-    run = ("inpaint", "p", "--mask-dir", "m", "-o", "out", "--weights", "nearest", "--isolate")
+    run = ("inpaint", "p", "--mask-dir", "m", "-o", "out", "--weights", "nearest")
     result = adacode(*run, PYTHONPATH=os.pathsep.join([CODECS, *sys.path]))
     assert (result.returncode, names(tmp_path / "out")) == (9, {"a.png"})
     assert "m/b.heic: its decoder crashed" in said(result, "failed: p/b.png")
+
+
+def mixed(folder: Path) -> None:
+    """A picture of every kind that is decoded differently, and files that cannot be."""
+    noise = np.random.default_rng(0).integers(0, 256, (15, 22, 4), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E] = 6, "by the sea"
+    rgb = Image.fromarray(noise[..., :3])
+    folder.mkdir()
+    rgb.save(folder / "turned.jpg", exif=exif, dpi=(300, 150), icc_profile=SRGB)
+    rgb.convert("CMYK").save(folder / "cmyk.jpg")
+    rgb.convert("P").save(folder / "palette.png", dpi=(72, 72))
+    rgb.save(folder / "plain.webp", exif=exif)
+    rgb.save(folder / "plain.bmp")
+    rgb.save(folder / "plain.jp2")
+    Image.fromarray(noise).save(folder / "alpha.png")
+    Image.fromarray(noise[..., 0].astype(np.uint16) * 257).save(folder / "deep.png")
+    pages = [noise[..., :3], noise[:9, :7, :3].astype(np.float32) / 255]
+    with tifffile.TiffWriter(folder / "pages.tif") as file:
+        for page in pages:
+            file.write(page, photometric="rgb", metadata=None)
+    whole = (folder / "alpha.png").read_bytes()
+    (folder / "broken.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "text.jpg").write_text("not a picture")
+
+
+def test_a_tree_is_the_same_with_processes_and_without(adacode, tmp_path):
+    mixed(tmp_path / "p")
+    found = []
+    for out, how in (("out-1", "--isolate"), ("out-2", "--no-isolate")):
+        result = adacode("sr", "p", "-o", out, "--jobs", "2", "--weights", "nearest", how)
+        files = {path.name: path.read_bytes() for path in (tmp_path / out).iterdir() if path.is_file()}
+        told = sorted(
+            re.sub(r"^\[\d+|\d+\.\d s", "", result.stderr.decode().replace(out, "OUT"), flags=re.M).splitlines()
+        )
+        found.append((result.returncode, files, told))
+    assert found[0] == found[1]
+    code, files, _ = found[0]
+    assert (code, len(files)) == (9, 9)
 
 
 def hanging(adacode, tree):
