@@ -8,12 +8,14 @@ value in the same stream, because one bad entry must not hide the rest of the tr
 
 from __future__ import annotations
 
+import ntpath
 import os
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
+from types import ModuleType
 
 from adacode_cli import atomic
 from adacode_cli.batch.globs import Globs
@@ -46,7 +48,7 @@ class Found:
 
 
 def joined(folder: Path, name: str) -> str:
-    """`str(folder / name)` at a third of its price, for loops over trees."""
+    """What names the same file as `folder / name`, at a third of its price, for loops over trees."""
     start = str(folder)
     return name if start == "." else os.path.join(start, name)  # noqa: PTH118
 
@@ -107,13 +109,23 @@ def _each_listed(inputs: Sequence[Path], selection: Selection) -> Iterator[Found
         except InputError as error:
             yield PassedOver(path, error.message, failed=True)
             continue
-        place = Path(os.path.normpath(path).lstrip(os.sep))  # never absolute: it will lie below the output directory
-        if ".." in place.parts:
+        place = place_of(os.fspath(path))
+        if place is None:
             yield PassedOver(path, "leads out of the working directory, so it has no place among outputs", failed=True)
         elif is_dir:
             yield PassedOver(path, "a directory; a list names files", failed=False)
-        elif not tree.avoids(path) and selection.globs.takes_file(place.as_posix()):
-            yield Found(path, place.as_posix(), in_tree=False)
+        elif not tree.avoids(path) and selection.globs.takes_file(place):
+            yield Found(path, place, in_tree=False)
+
+
+def place_of(listed: str, system: ModuleType = os.path) -> str | None:
+    """Where among the outputs a file of a list belongs, with forward slashes and never absolute; None if it leads out.
+
+    `system`: `posixpath` or `ntpath`. There a drive or a share is left out, as the root is.
+    """
+    inside = system.splitdrive(system.normpath(listed))[1].replace(system.sep, "/").lstrip("/")
+    another_drive = system is ntpath and ":" in inside  # behind the first, or a stream of the file
+    return None if another_drive or ".." in inside.split("/") else inside
 
 
 def _is_directory(path: Path) -> bool:

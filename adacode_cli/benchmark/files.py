@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from adacode_cli import atomic
 from adacode_cli.batch.discover import Selection
 from adacode_cli.batch.guard import Guarded
 from adacode_cli.batch.naming import Naming
@@ -16,7 +17,7 @@ from adacode_cli.batch.run import run
 from adacode_cli.batch.stages import Stages
 from adacode_cli.benchmark.picture import made_up
 from adacode_cli.engine.restorer import Restorer
-from adacode_cli.errors import QualityError
+from adacode_cli.errors import OutputError, QualityError
 from adacode_cli.imaging.decode import read_image
 from adacode_cli.imaging.decoder_pool import decoding
 from adacode_cli.imaging.encode import encode
@@ -35,18 +36,29 @@ class Files:
 
 
 def files(restorer: Restorer, scale: float, count: int, megapixels: float) -> Files:
-    """Restores made-up JPEGs twice, in a temporary folder. Raises QualityError if one
-    is refused, DeviceError."""
+    """Restores made-up JPEGs twice, in a temporary folder.
+
+    Raises QualityError if one is refused, DeviceError, and OutputError where they cannot be written.
+    """
     side = max(1, round((megapixels * 1e6) ** 0.5))
-    with tempfile.TemporaryDirectory(prefix="adacode-bench-") as folder:
+    # What still writes when a run is interrupted may leave a file behind the clean-up; that is no reason to fail.
+    with tempfile.TemporaryDirectory(prefix="adacode-bench-", ignore_cleanup_errors=True) as folder:
         source = Path(folder, "photos")
-        source.mkdir()
-        for index in range(count):
-            name = f"{index:04}.jpg"
-            (source / name).write_bytes(encode(Decoded(made_up(side, side, index)), format="jpeg"))
+        _write(source, side, count)
         restorer.sr(read_image(source / "0000.jpg").pixels, scale)
         engine, run_s = _engine_seconds(restorer, scale, source), _run_seconds(restorer, scale, source)
     return Files(count, side * side / 1e6, engine, run_s, run_s / engine)
+
+
+def _write(folder: Path, side: int, count: int) -> None:
+    try:
+        folder.mkdir()
+        for index in range(count):
+            name = f"{index:04}.jpg"
+            (folder / name).write_bytes(encode(Decoded(made_up(side, side, index)), format="jpeg"))
+    except OSError as error:
+        hint = "Set TMPDIR to a folder with more room, or leave the run out with --files 0."
+        raise OutputError(f"cannot be written: {atomic.reason(error)}", path=folder, hint=hint) from error
 
 
 def _engine_seconds(restorer: Restorer, scale: float, source: Path) -> float:

@@ -18,9 +18,11 @@ from adacode_cli.benchmark.yardstick import yardstick_seconds
 from adacode_cli.checkpoints.source import WeightsSource
 from adacode_cli.engine.arrays import to_tensor
 from adacode_cli.engine.device import PRECISIONS, choose_device, choose_precision
+from adacode_cli.engine.memory import is_out_of_memory
 from adacode_cli.engine.options import RunOptions
 from adacode_cli.engine.restorer import Restorer
 from adacode_cli.engine.runner import Runner
+from adacode_cli.errors import DeviceError
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,21 @@ class Findings:
 
 
 def measure(request: Request, on_step: Callable[[str], None]) -> Findings:
-    """Takes all measurements; `on_step` is told what comes next. Raises what `Restorer` does, before it begins."""
+    """Takes all measurements; `on_step` is told what comes next.
+
+    Raises what `Restorer` does, before it begins; DeviceError where memory does not suffice, OutputError where no files
+    can be written for the run.
+    """
+    try:
+        return _measured(request, on_step)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        hint = "Use a smaller --side, or close other programs."
+        raise DeviceError("out of memory: the plain pass holds all of the picture at once", hint=hint) from error
+
+
+def _measured(request: Request, on_step: Callable[[str], None]) -> Findings:
     device = choose_device(request.device)
     names = _precisions(request.precision, device)
     network, _ = WeightsSource(request.weights).network("sr", request.scale)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from adacode_cli.benchmark.whole import Request
 
-_LEAST_PX, _MOST_PX, _MOST_FILES, _MOST_MEGAPIXELS = 16, 4096, 10_000, 100.0
+_LEAST_PX, _MOST_PX, _MOST_FILES, _MOST_MEGAPIXELS = 16, 1024, 10_000, 1000.0
 
 EPILOG = """[bold]What the figures are[/bold]
 
@@ -93,7 +93,7 @@ def bench(context: typer.Context, options: BenchOptions) -> None:
         with stderr_console().status(Text("loading")) as status:
             found = measure(request, lambda step: status.update(Text(printable(f"measuring {step}"))))
     if options.json:
-        stdout.write_line(json.dumps(bench_text.json_object(request, found)))
+        stdout.write_line(json.dumps(bench_text.json_object(request, found), allow_nan=False))
         return
     for line in bench_text.lines(request, found):
         stdout.write_line(line)
@@ -106,9 +106,10 @@ def _check(options: BenchOptions) -> None:
         raise UsageError(f"--side {options.side} is not from {_LEAST_PX} to {_MOST_PX}", hint="256 tells enough.")
     if not 0 <= options.files <= _MOST_FILES:
         raise UsageError(f"--files {options.files} is not from 0 to {_MOST_FILES}", hint="0 leaves the run out.")
-    if not 0.001 <= options.megapixels <= _MOST_MEGAPIXELS:
+    if options.megapixels < 0.001 or options.files * options.megapixels > _MOST_MEGAPIXELS:
         raise UsageError(
-            f"--megapixels {options.megapixels:g} is not from 0.001 to {_MOST_MEGAPIXELS:g}", hint="Try 1."
+            f"--megapixels {options.megapixels:g} is less than 0.001, or more than {_MOST_MEGAPIXELS:g} for all files",
+            hint="Try 1.",
         )
     if options.repeats < 1:
         raise UsageError(f"--repeats {options.repeats} is less than 1", hint="Three is the default.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from adacode_cli.benchmark.whole import Findings, Request
 
 _ARCHIVE = 10_000
+# In a shorter run the start of the decoding processes counts for too much to reckon with.
+_SHORT_S = 5.0
 
 
 def json_object(request: Request, found: Findings) -> dict[str, object]:
@@ -29,7 +32,7 @@ def json_object(request: Request, found: Findings) -> dict[str, object]:
         "side": request.side,
         "ceilings": [asdict(one) for one in found.ceilings],
         "yardstick_seconds": found.yardstick_seconds,
-        "passes": [asdict(one) for one in found.passes],
+        "passes": [asdict(one) | {"psnr_db": _finite(one.psnr_db)} for one in found.passes],
         "growth": [asdict(one) for one in found.growth],
         "files": found.files and asdict(found.files),
     }
@@ -61,6 +64,10 @@ def lines(request: Request, found: Findings) -> Iterator[str]:
         yield from _files(request, found)
 
 
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
 def _pass(one: Pass) -> str:
     likeness = "" if one.psnr_db is None else f"{one.psnr_db:>8.1f}"
     return f"  {one.name:<10}{one.seconds:>9.3f}{one.ratio:>8.2f}{one.gflop_per_s:>9.0f}{likeness}"
@@ -73,8 +80,9 @@ def _files(request: Request, found: Findings) -> Iterator[str]:
         f"{files.count} JPEGs of {files.megapixels:.2g} MP: engine {files.engine_seconds:.1f} s, "
         f"whole run {files.run_seconds:.1f} s, {files.ratio:.2f} times the engine"
     )
-    hours = files.run_seconds / (files.count * files.megapixels) * _ARCHIVE / 3600
-    yield f"at this speed {_ARCHIVE} photographs of 1 MP, ×{request.scale}, take {hours:.0f} hours"
+    if files.run_seconds > _SHORT_S:
+        hours = files.run_seconds / (files.count * files.megapixels) * _ARCHIVE / 3600
+        yield f"at this speed {_ARCHIVE} photographs of 1 MP, ×{request.scale}, take {hours:.1f} hours"
 
 
 def _device(found: Findings) -> Facts:

@@ -19,6 +19,7 @@ from adacode_cli.cli.log_file import logged
 from adacode_cli.cli.pipe import restore_pipe
 from adacode_cli.cli.restore_options import RestoreOptions, is_stdin
 from adacode_cli.cli.restore_plan import Request, plan_of, trees_of
+from adacode_cli.cli.run_options import DECODING_LIMIT_S
 from adacode_cli.cli.signals import interruptible
 from adacode_cli.errors import EXIT_INTERRUPTED, UsageError
 
@@ -61,6 +62,9 @@ def _check(options: RestoreOptions) -> None:
         raise UsageError("--skip-existing and --overwrite contradict one another", hint="Drop one of the two.")
     if options.quiet and options.verbose:
         raise UsageError("--quiet and --verbose contradict one another", hint="Drop one of the two.")
+    if not options.isolate and options.decode_timeout != DECODING_LIMIT_S:
+        hint = "Drop one of the two: what is decoded in the run itself cannot be stopped."
+        raise UsageError("--decode-timeout has no effect with --no-isolate", hint=hint)
     if options.null and options.from_file is None:
         raise UsageError("--null is about --from-file, which is not given", hint="Add --from-file LIST or drop it.")
 

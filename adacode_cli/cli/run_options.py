@@ -73,7 +73,7 @@ class LongRunOptions:
             max=1e6,
             metavar="SECONDS",
             rich_help_panel=SELECTION,
-            help="A file that takes longer to decode fails.",
+            help="A file that takes longer to decode fails. Not with --no-isolate or -.",
         ),
     ] = DECODING_LIMIT_S
     color_fix: Annotated[

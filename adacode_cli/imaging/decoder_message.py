@@ -7,12 +7,12 @@ array that lies in it. It is read as JSON and raw blobs and not unpickled: a dam
 
 from __future__ import annotations
 
+import errno
 import json
 import mmap
 import os
 import socket
 import struct
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import fields
@@ -28,6 +28,8 @@ _ALIGNMENT = 64  # of each blob, as arrays like it
 # Nobody else has the file any more, so it need not be copied on writing; its pages are mapped at once, not one by one.
 _MAPPED = getattr(mmap, "MAP_SHARED", 0) | getattr(mmap, "MAP_POPULATE", 0)
 _HEAD = struct.Struct("<Q")
+
+MEMORY_HINT = "Close other programs or use a smaller --jobs, if memory ran out; if it is damaged, copy it again."
 
 Blob = bytes | memoryview
 Facts = dict[str, Any]
@@ -49,14 +51,16 @@ def send(channel: socket.socket, facts: Facts, blobs: Sequence[Blob] = ()) -> No
 def receive(channel: socket.socket) -> tuple[Facts, list[memoryview]] | None:
     """The next message, its blobs writable and lying in its file; None if the other side is gone.
 
-    Raises TimeoutError as the socket is set.
+    Raises TimeoutError as the socket is set, and OSError where there is no memory or descriptor left for the message.
     """
     try:
-        _, descriptors, _, _ = socket.recv_fds(channel, 1, 1)
+        byte, descriptors, _, _ = socket.recv_fds(channel, 1, 1)
     except ConnectionError:
         return None
-    if not descriptors:
+    if not byte:
         return None
+    if not descriptors:  # the system drops one for which the process has no room
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
     try:
         content = memoryview(mmap.mmap(descriptors[0], 0, flags=_MAPPED))
     finally:
@@ -109,6 +113,5 @@ def unpacked(form: Any, blobs: Sequence[memoryview]) -> Any:  # noqa: ANN401 (wh
 
 def _anonymous_file() -> IO[bytes]:
     """A file without a name, in memory where the system has such files."""
-    if sys.platform == "linux":
-        return open(os.memfd_create("adacode-picture"), "w+b")  # noqa: PTH123 (a descriptor)
-    return tempfile.TemporaryFile()
+    memfd_create = getattr(os, "memfd_create", None)  # of Linux, unless Python was built for an old C library
+    return open(memfd_create("adacode-picture"), "w+b") if memfd_create else tempfile.TemporaryFile()  # noqa: PTH123

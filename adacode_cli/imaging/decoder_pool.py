@@ -19,16 +19,17 @@ from typing import NoReturn
 
 from adacode_cli.errors import InputError
 from adacode_cli.imaging.decode import Decode, decode
-from adacode_cli.imaging.decoder_message import Facts, receive, send, unpacked
+from adacode_cli.imaging.decoder_message import MEMORY_HINT, Facts, receive, send, unpacked
 from adacode_cli.imaging.image import Decoded
 from adacode_cli.imaging.parsing import MAX_PIXELS
 
 DECODING_LIMIT_S = 600.0
 """Seconds that one file may take: the largest that are accepted take a tenth of it on a slow machine."""
 
+# A process that lives does either at once; only a machine that hardly moves takes so long.
 _STARTS_WITHIN_S = 120.0
+_DIES_WITHIN_S = 10.0
 _NO_PROCESS_HINT = "Free memory or processes and run the same command again, or add --no-isolate."
-_MEMORY_HINT = "Close other programs or use a smaller --jobs, if memory ran out; if it is damaged, copy it again."
 # The run's own search path, and -P: a folder of photographs that holds a numpy.py is not looked into.
 _START = (
     "import sys; sys.path[:] = sys.argv[2:]\n"
@@ -82,18 +83,22 @@ class DecoderPool:
         """Ends all processes, those at work too; none is left when this returns."""
         with self._lock:
             self._closed = True
-        for process in list(self._all):
+            self._idle.clear()
+            every = list(self._all)
+        for process in every:
             self._forget(process)
 
     def _given(self, facts: Facts, data: bytes) -> _Process:
         """A process that has taken `data`. What an idle one died of is not this file's fault, so the next gets it."""
         while True:
             with self._lock:
+                if self._closed:
+                    raise _Ended("was not read, as the run ends")
                 idle = self._idle.pop() if self._idle else None
             process = idle or self._new_one()
             try:
                 with self._forgotten_on_error(process):
-                    process.give(facts, data, self._limit_s)
+                    process.give(facts, data)
             except _Crashed:
                 if not idle:
                     raise
@@ -156,36 +161,46 @@ class _Process:
 
     def wait_until_ready(self) -> None:
         """Raises _Ended where Python does not start; no file is at fault then."""
-        self._channel.settimeout(_STARTS_WITHIN_S)
-        try:
-            ready = receive(self._channel)
-        except TimeoutError:
-            ready = None
-        if ready is None:
-            raise _Ended("the process that should decode it does not start", _NO_PROCESS_HINT)
+        if self._next(_STARTS_WITHIN_S, _Ended("the process that should decode it does not start", _NO_PROCESS_HINT)):
+            return
+        raise _Ended("the process that should decode it ends as it starts", _NO_PROCESS_HINT)
 
-    def give(self, facts: Facts, data: bytes, limit_s: float) -> None:
+    def give(self, facts: Facts, data: bytes) -> None:
         """Returns when the process has `data`. Raises _Crashed if it is gone, and _Ended for want of memory."""
-        self._channel.settimeout(limit_s)
         try:
+            self._channel.settimeout(_STARTS_WITHIN_S)
             send(self._channel, facts, [data])
         except ConnectionError:
-            raise _crash(self._process.wait()) from None
+            raise _crash(self._status()) from None
         except OSError as error:
-            raise _Ended(f"cannot be handed to its decoder: {error.strerror}", _MEMORY_HINT) from error
-        self.answer(limit_s)
+            raise _Ended(f"cannot be handed to its decoder: {error.strerror}", MEMORY_HINT) from error
+        if self._next(_STARTS_WITHIN_S, _Ended("its decoder does not take it", _NO_PROCESS_HINT)) is None:
+            raise _crash(self._status())
 
     def answer(self, limit_s: float) -> tuple[Facts, list[memoryview]]:
-        """What it says next. Raises _Crashed if its process ends, and _Ended after `limit_s`."""
-        self._channel.settimeout(limit_s)
-        try:
-            answer = receive(self._channel)
-        except TimeoutError:
-            hint = f"{_OPEN_ELSEWHERE} If it only is slow, raise --decode-timeout."
-            raise _Ended(f"its decoder did not come to an end within {limit_s:g} seconds", hint) from None
+        """What came of it. Raises _Crashed if the process ends, and _Ended after `limit_s` or for want of memory."""
+        hint = f"{_OPEN_ELSEWHERE} If it only is slow, raise --decode-timeout."
+        answer = self._next(limit_s, _Ended(f"its decoder did not come to an end within {limit_s:g} seconds", hint))
         if answer is None:
-            raise _crash(self._process.wait())
+            raise _crash(self._status())
         return answer
+
+    def _next(self, limit_s: float, late: _Ended) -> tuple[Facts, list[memoryview]] | None:
+        """What it says next, or None if it is gone. Raises `late` where that takes longer than `limit_s`."""
+        try:
+            self._channel.settimeout(limit_s)
+            return receive(self._channel)
+        except TimeoutError:
+            raise late from None
+        except OSError as error:
+            raise _Ended(f"cannot be taken from its decoder: {error.strerror}", MEMORY_HINT) from error
+
+    def _status(self) -> int:
+        try:
+            return self._process.wait(_DIES_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
 
     def end(self) -> None:
         """At once: it holds nothing that could be lost. May be called again, and by another thread."""
@@ -200,7 +215,7 @@ def _crash(status: int) -> _Crashed:
     number = -status
     name = signal.Signals(number).name if number in {*signal.Signals} else "unknown"
     if number == signal.SIGKILL:  # as the system does where memory runs out
-        return _Crashed(f"its decoder was killed (signal {number}, {name})", _MEMORY_HINT)
+        return _Crashed(f"its decoder was killed (signal {number}, {name})", MEMORY_HINT)
     return _Crashed(f"its decoder crashed (signal {number}, {name})", _OPEN_ELSEWHERE)
 
 

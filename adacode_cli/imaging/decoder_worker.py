@@ -16,44 +16,58 @@ import traceback
 
 from adacode_cli.errors import InputError
 from adacode_cli.imaging.decode import decode
-from adacode_cli.imaging.decoder_message import Blob, Facts, packed, receive, send
+from adacode_cli.imaging.decoder_message import MEMORY_HINT, Blob, Facts, packed, receive, send
 
 # A library that hangs and does not let Python's other threads run is ended by the system itself, so much later than the
 # run would have done it.
 _RUN_IS_LATE_S = 5.0
+_LOOKS_EVERY_MS = 1000
 
 
 def main(descriptor: int) -> None:
     """Answers what comes through the socket `descriptor` until its other end is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     channel = socket.socket(fileno=descriptor)
-    threading.Thread(target=_end_with, args=(channel,), daemon=True, name="run").start()
+    threading.Thread(target=_end_with, args=(channel, os.getppid()), daemon=True, name="run").start()
     send(channel, {"ready": True})
     while (request := receive(channel)) is not None:
         facts, (data,) = request
         signal.setitimer(signal.ITIMER_REAL, facts["limit_s"] + _RUN_IS_LATE_S)
         send(channel, {"taken": True})  # from here on, an end of this process is this file's fault
-        send(channel, *_answer(facts, bytes(data)))
+        answer = _answer(facts, data)
+        try:
+            send(channel, *answer)
+        except (OSError, MemoryError):
+            send(channel, _no_memory(facts))
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _end_with(channel: socket.socket) -> None:
+def _end_with(channel: socket.socket, run: int) -> None:
     hung_up = select.poll()
     hung_up.register(channel, 0)
-    hung_up.poll()
+    # Not every system says that the other side hung up; a process whose parent is gone gets another one everywhere.
+    while not hung_up.poll(_LOOKS_EVERY_MS) and os.getppid() == run:
+        pass
     os._exit(0)
 
 
-def _answer(facts: Facts, data: bytes) -> tuple[Facts, list[Blob]]:
+def _answer(facts: Facts, data: memoryview) -> tuple[Facts, list[Blob]]:
     try:
         blobs: list[Blob] = []
-        return {"image": packed(decode(data, name=facts["name"], max_pixels=facts["max_pixels"]), blobs)}, blobs
+        return {"image": packed(decode(bytes(data), name=facts["name"], max_pixels=facts["max_pixels"]), blobs)}, blobs
     except InputError as error:
         path = None if error.path is None else str(error.path)
         refused = {"message": error.message, "path": path, "hint": error.hint}
         return {"refused": refused, "trace": traceback.format_exc()}, []
+    except MemoryError:
+        return _no_memory(facts), []
     except Exception as error:  # noqa: BLE001 (a bug of ours is told as one, on the other side)
         return {"bug": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()}, []
+
+
+def _no_memory(facts: Facts) -> Facts:
+    refused = {"message": "there is not enough memory to decode it", "path": facts["name"], "hint": MEMORY_HINT}
+    return {"refused": refused, "trace": traceback.format_exc()}
 
 
 if __name__ == "__main__":

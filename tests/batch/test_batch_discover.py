@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import ntpath
 import os
+import posixpath
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from adacode_cli.batch.discover import Found, PassedOver, Selection, discover
+from adacode_cli.batch.discover import Found, PassedOver, Selection, discover, place_of
 from adacode_cli.batch.globs import Globs
 from adacode_cli.errors import InputError
 
@@ -138,6 +140,29 @@ def test_inputs_that_cannot_be_are_refused_before_anything(tmp_path):
         with pytest.raises(InputError) as caught:
             discover([tmp_path / "a.jpg", tmp_path / bad], Selection())
         assert caught.value.path == tmp_path / bad
+
+
+@pytest.mark.parametrize(
+    ("system", "listed", "place"),
+    [
+        (posixpath, "a/b.jpg", "a/b.jpg"),
+        (posixpath, "/a//b/./c.jpg", "a/b/c.jpg"),
+        (posixpath, "a/../b.jpg", "b.jpg"),
+        (posixpath, "../b.jpg", None),
+        (posixpath, "/../b.jpg", "b.jpg"),
+        (posixpath, "C:\\b.jpg", "C:\\b.jpg"),  # a name like others there
+        (ntpath, "C:\\photos\\a.jpg", "photos/a.jpg"),
+        (ntpath, "D:/photos/a.jpg", "photos/a.jpg"),
+        (ntpath, "C:a.jpg", "a.jpg"),
+        (ntpath, "C:..\\a.jpg", None),
+        (ntpath, "\\\\server\\share\\a.jpg", "a.jpg"),
+        (ntpath, "\\\\?\\C:\\photos\\a.jpg", "photos/a.jpg"),
+        (ntpath, "x\\C:\\a.jpg", None),
+        (ntpath, "a.jpg:stream", None),
+    ],
+)
+def test_a_listed_file_lies_below_the_outputs(system, listed, place):
+    assert place_of(listed, system) == place
 
 
 def test_deep_trees_do_not_exhaust_the_stack(tmp_path):

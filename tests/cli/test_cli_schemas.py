@@ -109,6 +109,7 @@ def test_lists_of_paths(adacode, photo, tmp_path):
         (("--from-file", "missing.txt"), b"", 3),
         (("a.png", "--shard", "3/2"), b"", 2),
         (("a.png", "--shard", "0/2"), b"", 2),
+        (("a.png", "--no-isolate", "--decode-timeout", "5"), b"", 2),
     ],
 )
 def test_lists_and_shards_that_cannot_be(adacode, photo, arguments, stdin, code):

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,24 @@ def test_tiles_of_a_picture_are_about_the_same_size():
     heights = {box.height for box in made.decoder}
     assert max(heights) - min(heights) <= 1
     assert len(made.decoder) == 2 * 3
+
+
+def test_a_heap_in_pieces_is_reckoned_with():
+    """Where more than four tiles follow one another the host holds a tile twice; a device's own memory does not."""
+    config = LAYOUTS["compact sr ×4"]
+
+    def memory(num_tiles: int, *, on_host: bool) -> Memory:
+        side = 400
+        grid = replace(Grid.of(config, 8, 8), height=num_tiles * side, width=side)
+        costs = Costs(PARTS["compact sr ×4"], config, grid, torch.float32, on_host=on_host)
+        return costs.of((8, 8), (side, side), sampled=False)
+
+    host = [memory(n, on_host=True).host_bytes for n in (3, 4, 5, 6)]
+    grown = np.diff(host)
+    assert grown[0] == pytest.approx(grown[2], rel=1e-6)
+    segment = PARTS["compact sr ×4"].decoder.whole
+    assert grown[1] - grown[0] == pytest.approx(segment.bytes_per_cell * 400 * (400 + 2 * segment.halo), rel=1e-6)
+    assert memory(4, on_host=False).device_bytes == memory(5, on_host=False).device_bytes
 
 
 def test_more_memory_is_planned_for_maps_that_wait_for_normalisation():

@@ -80,6 +80,36 @@ def test_out_of_memory_at_each_call_in_turn(layout, boxes):
         assert scarce.failed == 1
 
 
+class Watching(Scarce):
+    """Keeps for each pass how many latent cells it was given, tile by tile."""
+
+    def __init__(self):
+        super().__init__()
+        self.areas = []
+
+    def wrap(self, part):
+        segments = [replace(s, steps=(self._watched(s.steps[0]), *s.steps[1:])) for s in (part.whole, *part.separate)]
+        return replace(part, whole=segments[0], separate=tuple(segments[1:]))
+
+    def _watched(self, step):
+        areas = []
+        self.areas.append(areas)
+
+        def run(*patches):
+            areas.append(patches[0].box.area // patches[0].per_cell ** 2)
+            return step.run(*patches)
+
+        return replace(step, run=run)
+
+
+def test_the_largest_tiles_come_first():
+    """What they leave of the heap is large enough for the others then."""
+    watching = Watching()
+    run(NETWORKS["compact sr ×4"], watching, 16, (200, 280))
+    assert all(areas == sorted(areas, reverse=True) for areas in watching.areas)
+    assert any(len(set(areas)) > 2 for areas in watching.areas)
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_what_is_finished_is_not_computed_again(layout):
     """Sums that counted a tile twice, or a map that was added to twice, would show in the result; calls do too."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -157,8 +158,72 @@ def test_one_that_died_while_idle_is_replaced(wait_s):
     assert children() == before
 
 
-def test_a_closed_pool_reads_nothing():
-    pool = DecoderPool()
+@pytest.mark.parametrize("used", [False, True])
+def test_a_closed_pool_reads_nothing(used):
+    pool, data = DecoderPool(), saved(smooth(9, 9), "PNG")
+    if used:
+        pool(data, name="x")
     pool.close()
     with pytest.raises(InputError, match="the run ends"):
-        pool(saved(smooth(9, 9), "PNG"), name="x")
+        pool(data, name="x")
+
+
+def test_a_pool_that_is_closed_beside_its_readers_raises_nothing_else():
+    pool, data = DecoderPool(), saved(smooth(99, 99), "PNG")
+
+    def read(_: int) -> str:
+        try:
+            pool(data, name="x")
+        except InputError as error:
+            return error.message
+        return ""
+
+    with ThreadPoolExecutor(4) as threads:
+        found = threads.map(read, range(400))
+        assert next(found) == ""
+        pool.close()
+        assert "was not read, as the run ends" in set(found)
+
+
+def test_without_files_in_memory_there_are_temporary_ones(tmp_path):
+    """As where Python was built for an old C library; in the decoding process too, as it takes what it imports here."""
+    (tmp_path / "sitecustomize.py").write_text("import os\nif hasattr(os, 'memfd_create'):\n    del os.memfd_create\n")
+    code = (
+        "import os, sys; from pathlib import Path; from adacode_cli.imaging.decoder_pool import decoding\n"
+        "with decoding(isolated=True) as decoder:\n"
+        "    print(hasattr(os, 'memfd_create'), decoder(Path(sys.argv[1]).read_bytes(), name='x').pixels.shape)"
+    )
+    (tmp_path / "x.png").write_bytes(saved(smooth(9, 7), "PNG"))
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    command = [sys.executable, "-c", code, str(tmp_path / "x.png")]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    assert done.stdout == f"False {smooth(9, 7).shape}\n"
+
+
+@linux
+def test_a_process_without_room_for_descriptors_says_so(tmp_path):
+    """And does not wait for an answer that the system has thrown away."""
+    code = (
+        "import os, sys; from pathlib import Path; from adacode_cli.imaging.decoder_pool import DecoderPool\n"
+        "from adacode_cli.errors import InputError\n"
+        "import resource; data, pool, spare = Path(sys.argv[1]).read_bytes(), DecoderPool(), []\n"
+        "pool(data, name='x')\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))\n"
+        "try:\n"
+        "    while True: spare.append(os.open('/dev/null', os.O_RDONLY))\n"
+        "except OSError: pass\n"
+        "for _ in range(3):\n"
+        "    try: pool(data, name='x')\n"
+        "    except InputError as error: print(error.message)\n"
+        "    os.close(spare.pop())\n"
+        "for one in spare: os.close(one)\n"
+        "print(pool(data, name='x').pixels.shape); pool.close()"
+    )
+    (tmp_path / "x.png").write_bytes(saved(smooth(9, 7), "PNG"))
+    command = [sys.executable, "-c", code, str(tmp_path / "x.png")]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True, timeout=60)
+    *refusals, last = done.stdout.splitlines()
+    assert refusals
+    assert all("Too many open files" in line for line in refusals)
+    assert last == str(smooth(9, 7).shape)
