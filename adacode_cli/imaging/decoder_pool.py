@@ -29,7 +29,6 @@ DECODING_LIMIT_S = 600.0
 # A process that lives does either at once; only a machine that hardly moves takes so long.
 _STARTS_WITHIN_S = 120.0
 _DIES_WITHIN_S = 10.0
-_NO_PROCESS_HINT = "Free memory or processes and run the same command again, or add --no-isolate."
 # The run's own search path, and -P: a folder of photographs that holds a numpy.py is not looked into.
 _START = (
     "import sys; sys.path[:] = sys.argv[2:]\n"
@@ -64,16 +63,23 @@ class DecoderPool:
         self._closed = False
 
     def __call__(self, data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> Decoded:
-        """As `decode` does it. Raises InputError as it does, and for a file whose decoder crashes or takes too long."""
+        """As `decode` does it. Raises InputError as it does, and for a file whose decoder crashes or takes too long.
+
+        What the system has no room to decode elsewhere is decoded here.
+        """
         facts = {"name": name, "max_pixels": max_pixels, "limit_s": self._limit_s}
         try:
             process = self._given(facts, data)
             with self._forgotten_on_error(process):
                 answer, blobs = process.answer(self._limit_s)
+        except _Unable:
+            return decode(data, name=name, max_pixels=max_pixels)
         except _Ended as ended:
             raise InputError(ended.message, path=name, hint=ended.hint) from ended.__cause__
         with self._lock:
             self._idle.append(process)
+        if "no_room" in answer:
+            return decode(data, name=name, max_pixels=max_pixels)
         if "image" not in answer:
             _raise_as_told(answer)
         image: Decoded = unpacked(answer["image"], blobs)
@@ -135,6 +141,10 @@ class _Ended(Exception):  # noqa: N818 (turned into the InputError of a file)
         self.message, self.hint = message, hint
 
 
+class _Unable(Exception):  # noqa: N818 (never seen outside)
+    """The system has no room for a process or a message: a limit on files, descriptors, processes or memory."""
+
+
 class _Crashed(_Ended):
     """Its process ended by itself, or was killed."""
 
@@ -143,7 +153,10 @@ class _Process:
     """One decoding process and the socket to it."""
 
     def __init__(self) -> None:
-        self._channel, theirs = socket.socketpair()
+        try:
+            self._channel, theirs = socket.socketpair()
+        except OSError as error:
+            raise _Unable from error
         command = [sys.executable, "-P", "-c", _START, str(theirs.fileno()), *sys.path]
         # A group of its own, which the terminal's Ctrl-C and Ctrl-Z do not reach: the run decides what they mean.
         with theirs:
@@ -157,35 +170,34 @@ class _Process:
                 )
             except OSError as error:
                 self._channel.close()
-                raise _Ended(f"no process to decode it can be started: {error.strerror}", _NO_PROCESS_HINT) from error
+                raise _Unable from error
 
     def wait_until_ready(self) -> None:
-        """Raises _Ended where Python does not start; no file is at fault then."""
-        if self._next(_STARTS_WITHIN_S, _Ended("the process that should decode it does not start", _NO_PROCESS_HINT)):
-            return
-        raise _Ended("the process that should decode it ends as it starts", _NO_PROCESS_HINT)
+        """Raises _Unable where Python does not start; no file is at fault then."""
+        if self._next(_STARTS_WITHIN_S, _Unable()) is None:
+            raise _Unable
 
     def give(self, facts: Facts, data: bytes) -> None:
-        """Returns when the process has `data`. Raises _Crashed if it is gone, and _Ended for want of memory."""
+        """Returns when the process has `data`. Raises _Crashed if it is gone, and _Unable."""
         try:
             self._channel.settimeout(_STARTS_WITHIN_S)
             send(self._channel, facts, [data])
         except ConnectionError:
             raise _crash(self._status()) from None
         except OSError as error:
-            raise _Ended(f"cannot be handed to its decoder: {error.strerror}", MEMORY_HINT) from error
-        if self._next(_STARTS_WITHIN_S, _Ended("its decoder does not take it", _NO_PROCESS_HINT)) is None:
+            raise _Unable from error
+        if self._next(_STARTS_WITHIN_S, _Unable()) is None:
             raise _crash(self._status())
 
     def answer(self, limit_s: float) -> tuple[Facts, list[memoryview]]:
-        """What came of it. Raises _Crashed if the process ends, and _Ended after `limit_s` or for want of memory."""
+        """What came of it. Raises _Crashed if the process ends, _Ended after `limit_s`, and _Unable."""
         hint = f"{_OPEN_ELSEWHERE} If it only is slow, raise --decode-timeout."
         answer = self._next(limit_s, _Ended(f"its decoder did not come to an end within {limit_s:g} seconds", hint))
         if answer is None:
             raise _crash(self._status())
         return answer
 
-    def _next(self, limit_s: float, late: _Ended) -> tuple[Facts, list[memoryview]] | None:
+    def _next(self, limit_s: float, late: Exception) -> tuple[Facts, list[memoryview]] | None:
         """What it says next, or None if it is gone. Raises `late` where that takes longer than `limit_s`."""
         try:
             self._channel.settimeout(limit_s)
@@ -193,7 +205,7 @@ class _Process:
         except TimeoutError:
             raise late from None
         except OSError as error:
-            raise _Ended(f"cannot be taken from its decoder: {error.strerror}", MEMORY_HINT) from error
+            raise _Unable from error
 
     def _status(self) -> int:
         try:

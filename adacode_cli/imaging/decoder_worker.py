@@ -37,8 +37,8 @@ def main(descriptor: int) -> None:
         answer = _answer(facts, data)
         try:
             send(channel, *answer)
-        except (OSError, MemoryError):
-            send(channel, _no_memory(facts))
+        except (OSError, MemoryError):  # a limit on the size of files counts for those in memory too
+            send(channel, {"no_room": True})
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
@@ -60,14 +60,10 @@ def _answer(facts: Facts, data: memoryview) -> tuple[Facts, list[Blob]]:
         refused = {"message": error.message, "path": path, "hint": error.hint}
         return {"refused": refused, "trace": traceback.format_exc()}, []
     except MemoryError:
-        return _no_memory(facts), []
+        refused = {"message": "there is not enough memory to decode it", "path": facts["name"], "hint": MEMORY_HINT}
+        return {"refused": refused, "trace": traceback.format_exc()}, []
     except Exception as error:  # noqa: BLE001 (a bug of ours is told as one, on the other side)
         return {"bug": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()}, []
-
-
-def _no_memory(facts: Facts) -> Facts:
-    refused = {"message": "there is not enough memory to decode it", "path": facts["name"], "hint": MEMORY_HINT}
-    return {"refused": refused, "trace": traceback.format_exc()}
 
 
 if __name__ == "__main__":
