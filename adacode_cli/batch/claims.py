@@ -20,6 +20,7 @@ from adacode_cli.batch.journal import STATE
 from adacode_cli.errors import OutputError
 
 CLAIMS = STATE / "in-flight"
+_ATTEMPTS = 3
 _NAME_LENGTH = 32
 
 
@@ -51,7 +52,6 @@ class Claims:
         """
         path = self._folder / _name(target)
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
             handle = _locked(path)
         except OSError as error:
             hint = "Choose a writable directory with -o and run the same command again."
@@ -98,15 +98,23 @@ def _name(target: str) -> str:
 
 
 def _locked(path: Path) -> int | None:
-    """The claim's file, made if need be, open and locked; None if somebody else has it."""
+    """The claim's file, made if need be as its folder is, open and locked; None if somebody else has it."""
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        handle = _opened(path)
         if not locks.lock(handle, wait=False):
             os.close(handle)
             return None
         if locks.is_at(handle, path):
             return handle
         os.close(handle)  # its owner removed it between the two calls
+
+
+def _opened(path: Path) -> int:
+    for _ in range(_ATTEMPTS):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):  # the folder vanished between the two calls
+            return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
 
 
 def _written(handle: int) -> list[Path]:

@@ -89,9 +89,9 @@ def stuck_in_a_library() -> None:
 
 
 def vanish(path: Path) -> None:
-    """Removes a file, or a directory as soon as its journal says that one picture is done."""
+    """Removes a file, or a directory as soon as its journal says that two pictures are done."""
     if path.is_dir():
-        while b"\n" not in (path / ".adacode" / "journal.jsonl").read_bytes():
+        while (path / ".adacode" / "journal.jsonl").read_bytes().count(b"\n") < 2:
             time.sleep(0.01)
         gone = path.rename(path.with_name("gone"))  # at once, whatever is written into it meanwhile
         shutil.rmtree(gone, ignore_errors=True)
