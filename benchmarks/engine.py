@@ -19,11 +19,11 @@ import torch
 from adacode_cli.benchmark.ceilings import ceiling
 from adacode_cli.benchmark.files import files
 from adacode_cli.benchmark.growth import MEGAPIXELS, growth
-from adacode_cli.benchmark.passes import operations, passes
+from adacode_cli.benchmark.passes import passes
 from adacode_cli.benchmark.picture import cut
 from adacode_cli.benchmark.yardstick import yardstick_seconds
 from adacode_cli.checkpoints.source import WeightsSource
-from adacode_cli.cli.machine import devices
+from adacode_cli.cli import machine
 from adacode_cli.engine.arrays import to_tensor
 from adacode_cli.engine.device import PRECISIONS, choose_device, computes_bf16
 from adacode_cli.engine.options import RunOptions
@@ -52,9 +52,10 @@ def compare(family: str, side: int, device: torch.device, precisions: list[str],
     """Plain pass against the engine for one picture of side × side."""
     net, x = network(family), to_tensor(cut(read_image(PHOTO).pixels, side))
     usual = f", yardstick {yardstick_seconds(x, device, repeats):.3f} s" if side == YARDSTICK_SIDE else ""
-    gflop = operations(net.to(device), x.to(device))
-    print(f"{family}, {side}×{side} → {4 * side}×{4 * side}, {gflop:.0f} GFLOP as defined{usual}")
     for one in passes(net, x, device, precisions, repeats):
+        if one.psnr_db is None:  # the plain one
+            gflop = one.gflop_per_s * one.seconds
+            print(f"{family}, {side}×{side} → {4 * side}×{4 * side}, {gflop:.0f} GFLOP as defined{usual}")
         likeness = "" if one.psnr_db is None else f"  PSNR {one.psnr_db:.1f} dB"
         rates = f"ratio {one.ratio:4.2f}  {one.gflop_per_s:6.0f} GFLOP/s"
         print(f"  {one.name:<10}{one.seconds:8.3f} s  {rates}{likeness}", flush=True)
@@ -71,7 +72,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     args = parser.parse_args()
     device = choose_device(args.device)
-    print(devices()[0 if device.type == "cpu" else 1], "torch", torch.__version__)
+    print(machine.device(str(device)), "torch", torch.__version__)
     precisions = ["fp32", "bf16"] if computes_bf16(device) else ["fp32"]
     if args.files:
         found = files(Restorer.from_pretrained("compact", device=args.device), 4, args.files, 1.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
@@ -13,6 +13,7 @@ from rich.text import Text
 from adacode_cli.cli import stdout
 from adacode_cli.cli.boundary import session_of
 from adacode_cli.cli.interruption import ended_by_interruption
+from adacode_cli.cli.measuring_options import AsJson, Device, Precision, Verbose, Weights
 from adacode_cli.cli.option_group import with_option_groups
 from adacode_cli.cli.stderr import printable, stderr_console
 from adacode_cli.errors import UsageError
@@ -47,15 +48,7 @@ EPILOG = """[bold]What the figures are[/bold]
 class BenchOptions:
     """What is measured."""
 
-    weights: Annotated[
-        str,
-        typer.Option(
-            "--weights",
-            "-w",
-            metavar="NAME",
-            help="A name from 'adacode weights list', a file, or hub:OWNER/REPO/FILE.",
-        ),
-    ] = "compact"
+    weights: Weights = "compact"
     scale: Annotated[int, typer.Option("--scale", "-s", metavar="N", help="2 or 4.")] = 4
     photo: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The picture to enlarge. Default: a made-up one.")
@@ -67,12 +60,10 @@ class BenchOptions:
         bool, typer.Option("--growth", metavar="", help="Also time outputs of 1, 4, 16 and 64 megapixels.")
     ] = False
     repeats: Annotated[int, typer.Option(metavar="N", help="Timed calls of each pass; their median counts.")] = 3
-    device: Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps.")] = "auto"
-    precision: Annotated[
-        Literal["auto", "fp32", "bf16", "fp16"], typer.Option(metavar="TYPE", help="auto, fp32, bf16 or fp16.")
-    ] = "auto"
-    json: Annotated[bool, typer.Option("--json", metavar="", help="One JSON object on standard output.")] = False
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", metavar="", help="Tracebacks of errors.")] = False
+    device: Device = "auto"
+    precision: Precision = "auto"
+    json: AsJson = False
+    verbose: Verbose = False
 
 
 @with_option_groups

@@ -24,7 +24,7 @@ def json_object(request: Request, found: Findings) -> dict[str, object]:
     """All figures, unrounded; keys and meanings as docs/json.md has them."""
     return {
         "version": 1,
-        "machine": _device(found),
+        "machine": machine.device(found.device),
         "programs": _programs(),
         "task": "sr",
         "scale": request.scale,
@@ -40,7 +40,7 @@ def json_object(request: Request, found: Findings) -> dict[str, object]:
 
 def lines(request: Request, found: Findings) -> Iterator[str]:
     """What was measured on what, the passes of the network, and what that means for files."""
-    device, programs = _device(found), _programs()
+    device, programs = machine.device(found.device), _programs()
     about = f", {device['cores']} cores, {device['threads']} threads, {device['instructions']}"
     yield f"{device['device']}: {device['name']}{about if 'cores' in device else ''}"
     yield ", ".join(f"{name} {version}" for name, version in programs.items())
@@ -83,12 +83,6 @@ def _files(request: Request, found: Findings) -> Iterator[str]:
     if files.run_seconds > _SHORT_S:
         hours = files.run_seconds / (files.count * files.megapixels) * _ARCHIVE / 3600
         yield f"at this speed {_ARCHIVE} photographs of 1 MP, ×{request.scale}, take {hours:.1f} hours"
-
-
-def _device(found: Findings) -> Facts:
-    """What `doctor` knows of the device that was measured."""
-    known = {facts["device"]: facts for facts in machine.devices()}
-    return known.get(found.device) or known.get(f"{found.device}:0") or {"device": found.device, "name": found.device}
 
 
 def _programs() -> Facts:

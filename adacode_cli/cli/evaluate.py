@@ -13,6 +13,7 @@ from rich.text import Text
 from adacode_cli.cli import stdout
 from adacode_cli.cli.boundary import session_of
 from adacode_cli.cli.interruption import ended_by_interruption
+from adacode_cli.cli.measuring_options import AsJson, Device, Precision, Verbose, Weights
 from adacode_cli.cli.option_group import with_option_groups
 from adacode_cli.cli.stderr import printable, stderr_console
 from adacode_cli.errors import UsageError
@@ -50,15 +51,7 @@ class EvalOptions:
     """What the three measurements share."""
 
     data: Annotated[Path, typer.Option(metavar="DIR", help="The test set.")]
-    weights: Annotated[
-        str,
-        typer.Option(
-            "--weights",
-            "-w",
-            metavar="NAME",
-            help="A name from 'adacode weights list', a file, or hub:OWNER/REPO/FILE.",
-        ),
-    ] = "compact"
+    weights: Weights = "compact"
     perceptual: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="A perceptual network to compare with, see below. Default: none."),
@@ -67,12 +60,10 @@ class EvalOptions:
         Path | None,
         typer.Option(metavar="FILE.png", help="Write a sheet of the five worst pictures; replaced if it exists."),
     ] = None
-    device: Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps.")] = "auto"
-    precision: Annotated[
-        Literal["auto", "fp32", "bf16", "fp16"], typer.Option(metavar="TYPE", help="auto, fp32, bf16 or fp16.")
-    ] = "auto"
-    json: Annotated[bool, typer.Option("--json", metavar="", help="One JSON object on standard output.")] = False
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", metavar="", help="Tracebacks of errors.")] = False
+    device: Device = "auto"
+    precision: Precision = "auto"
+    json: AsJson = False
+    verbose: Verbose = False
 
 
 @app.command("sr", epilog=_SR_EPILOG, no_args_is_help=True)

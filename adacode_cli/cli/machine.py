@@ -64,6 +64,12 @@ def devices() -> list[Facts]:
     return found
 
 
+def device(name: str) -> Facts:
+    """What `devices` knows of one, by torch's name for it ("cuda" is the first), or its name alone."""
+    known = {facts["device"]: facts for facts in devices()}
+    return known.get(name) or known.get(f"{name}:0") or {"device": name, "name": name}
+
+
 def _cpu() -> Facts:
     import torch
 

@@ -72,12 +72,13 @@ class DecoderPool:
             process = self._given(facts, data)
             with self._forgotten_on_error(process):
                 answer, blobs = process.answer(self._limit_s)
-        except _Unable:
-            return decode(data, name=name, max_pixels=max_pixels)
         except _Ended as ended:
             raise InputError(ended.message, path=name, hint=ended.hint) from ended.__cause__
-        with self._lock:
-            self._idle.append(process)
+        except _Unable:
+            answer = {"no_room": True}
+        else:
+            with self._lock:
+                self._idle.append(process)
         if "no_room" in answer:
             return decode(data, name=name, max_pixels=max_pixels)
         if "image" not in answer:
