@@ -37,6 +37,7 @@ _HINT = "Use a file written by adacode (or convert a published .pth: adacode wei
 class Provenance:
     """Where weights come from: their family, what they were trained on, under which licence, by which version.
 
+    `base_model` names weights of others that training started from, with their licence, "" where there are none.
     `recipe` is JSON text of the settings they were trained with, "" where unknown. Fields may be added: a file may
     lack some and hold some of a newer version, which are passed over.
     """
@@ -46,6 +47,7 @@ class Provenance:
     licence: str = ""
     source: str = ""
     version: str = __version__
+    base_model: str = ""
     recipe: str = ""
 
 

@@ -165,6 +165,19 @@ def read_published(path: Path) -> tuple[NetworkConfig, dict[str, Tensor]]:
 
     Only tensors are unpickled. Raises WeightsError for anything that is not such a file.
     """
+    params = read_params(path)
+    try:
+        layout = PublishedLayout(params)
+        return layout.config, {k: v.float() for k, v in layout.translated().items()}
+    except WeightsError as error:
+        raise WeightsError(error.message, path=path, hint=error.hint or _NEXT_STEP) from error
+
+
+def read_params(path: Path) -> dict[str, Tensor]:
+    """The averaged weights ("params_ema"), or else the weights ("params"), of a `.pth` as BasicSR writes them.
+
+    Only tensors are unpickled. Raises WeightsError for anything that is not such a file.
+    """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, *_UNREADABLE) as error:
@@ -179,11 +192,8 @@ def read_published(path: Path) -> tuple[NetworkConfig, dict[str, Tensor]]:
     named = [content[k] for k in ("params_ema", "params") if k in content] if isinstance(content, dict) else []
     if not named or not _is_state(named[0]):
         raise WeightsError("holds no 'params' or 'params_ema' of tensors", path=path, hint=_NEXT_STEP)
-    try:
-        layout = PublishedLayout(named[0])
-        return layout.config, {k: v.float() for k, v in layout.translated().items()}
-    except WeightsError as error:
-        raise WeightsError(error.message, path=path, hint=error.hint or _NEXT_STEP) from error
+    state: dict[str, Tensor] = named[0]
+    return state
 
 
 def _is_state(value: object) -> bool:

@@ -108,14 +108,23 @@ def restore(
         Path | None,
         typer.Option(metavar="FILE", help="An earlier result of the same task to go on from; sr: of either scale."),
     ] = None,
+    trunk: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="For sr: a network of Real-ESRGAN's compact layout to start from, such as realesr-general-x4v3.",
+        ),
+    ] = None,
 ) -> None:
     """Stage III: a network for one task, over stage II's codebooks and decoder."""
     session_of(context).verbose = options.verbose
     from adacode_cli.training.runs import run_restore
 
+    if trunk is not None and (task != "sr" or start is not None):
+        raise UsageError("--trunk is for --task sr, and in place of --start", hint="Leave one of them out.")
     factor, file = _factor(task, scale), _fused_file(fused)
     with training(shards, output, options, ("restore",), earlier_recipe(file)) as session:
-        run_restore(session, file, task=task, scale=factor, start=start)
+        run_restore(session, file, task=task, scale=factor, start=start, trunk=trunk)
 
 
 @app.command("all", epilog=_ALL_EPILOG, no_args_is_help=True)

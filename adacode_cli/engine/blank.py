@@ -132,6 +132,7 @@ _RULES: dict[Callable[..., Any], Callable[..., Blank]] = {
     torch.stack: lambda parts: parts[0].new((len(parts), *parts[0].shape)),
     torch.pixel_shuffle: _pixel_shuffle,
     torch.pixel_unshuffle: _pixel_unshuffle,
+    torch.prelu: lambda x, _slopes: x.new(x.shape),
     F.silu: lambda x, *, inplace: x if inplace else x.new(x.shape),
     F.embedding: _embedding,
 }

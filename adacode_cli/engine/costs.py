@@ -33,7 +33,7 @@ _FIXED_BYTES = 48 << 20
 # with nine and more the heap held about as much again as the largest tile needs.
 _TILES_ALIKE, _IN_PIECES = 4, 2
 # Copies of the input in float32 that are alive together: as given, and padded; where holes are filled, the pyramid too.
-_INPUT_COPIES = {"none": 2.0, "upsampled": 2.0, "filled": 5.0}
+_INPUT_COPIES = {"none": 2.0, "upsampled": 2.0, "nearest": 2.0, "filled": 5.0}
 
 
 Tile = tuple[int, int]

@@ -30,7 +30,9 @@ from adacode_cli.engine.patch import (
 from adacode_cli.model.blocks import DownBlock, GroupNorm, ResBlock, UpBlock, enlarging_weight
 from adacode_cli.model.codebook import AdaptiveCodebook
 from adacode_cli.model.decoder import Fusion
+from adacode_cli.model.encoder import Stem
 from adacode_cli.model.network import AdaCode
+from adacode_cli.model.trunk import Trunk
 
 # Names of the maps that cross between the lists, the latent parts and the caller.
 IMAGE, FEATURE, LATENT, CODES, WEIGHTS, DETAIL = "image", "feature", "latent", "codes", "weights", "detail"
@@ -59,21 +61,26 @@ def encoder_steps(network: AdaCode) -> Steps:
 
 
 def decoder_steps(network: AdaCode, *, skips: bool) -> Steps:
-    """CODES and WEIGHTS → DETAIL; with `skips` also from LATENT and the encoder's maps, as stage III has it."""
-    return tuple(_decoder(network, network.config.num_skips if skips else 0))
+    """CODES and WEIGHTS → DETAIL; with `skips` also from LATENT and the encoder's or trunk's maps, as in stage III."""
+    return tuple(_decoder(network, network.config.num_skips if skips else 0, network.trunk if skips else None))
 
 
 def _encoder(network: AdaCode) -> Iterator[Step]:
-    stem, down = network.encoder.stem, cast("list[DownBlock]", list(network.encoder.down))
+    down = cast("list[DownBlock]", list(network.encoder.down))
     names = [*(f"down{i}" for i in range(len(down))), FEATURE]
-    yield Step((IMAGE,), names[0], lambda x: convolve(stem.conv, pack(x, stem.pack).to(stem.conv.weight.dtype)))
-    yield from _residuals(names[0], stem.body)
+    if network.trunk is None:
+        stem = cast(Stem, network.encoder.stem)
+        yield Step((IMAGE,), names[0], partial(_packed, stem.conv, None, stem.pack))
+        yield from _residuals(names[0], stem.body)
+    else:
+        names[0] = _after(network.trunk.tap)
+        yield from _trunk(network.trunk, IMAGE, 0, network.trunk.tap)
     for i, block in enumerate(down):
         yield Step((names[i],), names[i + 1], partial(convolve, block.conv))
         yield from _residuals(names[i + 1], block.body)
 
 
-def _decoder(network: AdaCode, num_skips: int) -> Iterator[Step]:
+def _decoder(network: AdaCode, num_skips: int, trunk: Trunk | None) -> Iterator[Step]:
     stages, head = network.decoder.stages, network.decoder.head
     names = ["mixed", *(f"stage{i}" for i in range(len(stages)))]
     yield Step((CODES, WEIGHTS), names[0], partial(_mix, network.codebook))
@@ -84,8 +91,39 @@ def _decoder(network: AdaCode, num_skips: int) -> Iterator[Step]:
         yield from _up(names[i], names[i + 1], cast(UpBlock, stage))
         if i < num_skips:
             yield from _join(network, i, names[i + 1])
-    yield from _residuals(names[-1], head.body)
-    yield Step((names[-1],), DETAIL, lambda x: unpack(convolve(head.conv, x), head.grid))
+    if trunk is None:
+        yield from _residuals(names[-1], head.body)
+        yield Step((names[-1],), DETAIL, lambda x: unpack(convolve(head.conv, x), head.grid))
+    else:
+        yield from _finished_trunk(trunk, names[-1])
+
+
+def _finished_trunk(trunk: Trunk, decoded: str) -> Iterator[Step]:
+    """The trunk from where the codes' branch began, with the decoded codes, to the picture."""
+    yield from _trunk(trunk, _after(trunk.tap), trunk.tap, trunk.joined_at)
+    yield Step((decoded, _after(trunk.joined_at)), "joined", lambda x, t: add_to(convolve(trunk.join, x), t))
+    last = len(trunk.body) // 2
+    yield from _trunk(trunk, "joined", trunk.joined_at, last)
+    yield Step((_after(last),), DETAIL, lambda x: unpack(convolve(trunk.layer(last)[0], x), trunk.grid))
+
+
+def _trunk(trunk: Trunk, source: str, first: int, end: int) -> Iterator[Step]:
+    """The convolutions from number `first` to before `end`, each into a map of its own."""
+    for i in range(first, end):
+        conv, activation = trunk.layer(i)
+        yield Step((source,), _after(i + 1), partial(_packed, conv, activation, trunk.pack if i == 0 else 1))
+        source = _after(i + 1)
+
+
+def _after(num_layers: int) -> str:
+    """Name of the trunk's map after so many convolutions."""
+    return f"trunk{num_layers}"
+
+
+def _packed(conv: nn.Conv2d, activation: nn.PReLU | None, factor: int, x: Patch) -> Patch:
+    """A convolution of blocks of factor × factor positions, and its activation."""
+    made = convolve(conv, pack(x, factor).to(conv.weight.dtype))
+    return made if activation is None else made.apply(activation)
 
 
 def _skip(network: AdaCode, i: int) -> Iterator[Step]:

@@ -85,7 +85,7 @@ def measure_usage(
         rows, columns = (length // cell_px for length in image.shape[-2:])
         if not rows or not columns:
             continue
-        latent = network.encoder(_network_input(image, config)).latent_BCHW
+        latent = network.encode(_network_input(image, config)).latent_BCHW
         weights = network.codebook.weights(latent)[..., :rows, :columns]
         strength += float(weights.sum())
         num_cells += rows * columns

@@ -70,4 +70,6 @@ def base_picture(prepared_BCHW: Tensor, kind: Base, scale: int) -> Tensor | None
     image = prepared_BCHW[:, :3]
     if scale == 1:
         return image
+    if kind == "nearest":
+        return F.interpolate(image, scale_factor=scale, mode="nearest")
     return F.interpolate(image, scale_factor=scale, mode="bicubic", align_corners=False)

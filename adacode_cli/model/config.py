@@ -16,7 +16,7 @@ Task = Literal["basis", "reconstruct", "sr", "inpaint"]
 Stem = Literal["conv4", "shuffle"]
 Norm = Literal["group", "none"]
 Skip = Literal["none", "add", "fuse"]
-Base = Literal["none", "upsampled", "filled"]
+Base = Literal["none", "upsampled", "nearest", "filled"]
 
 PAPER_CATEGORIES = ("architecture", "indoor", "nature", "street", "portrait")
 
@@ -33,6 +33,19 @@ class SwinConfig:
 
 
 @dataclass(frozen=True)
+class TrunkConfig:
+    """A row of 3×3 convolutions on the finest grid, beside which the codes are a branch (`model.trunk`).
+
+    depth: number of convolutions. tap: after how many of them the branch begins; join: after how many its map is
+    added. The defaults are the shape of realesr-general-x4v3 (Wang et al. 2021, arXiv:2107.10833).
+    """
+
+    depth: int = 34
+    tap: int = 12
+    join: int = 20
+
+
+@dataclass(frozen=True)
 class NetworkConfig:
     """Shape of one AdaCode network. Levels run from the finest feature grid (0) to the latent grid (last).
 
@@ -46,8 +59,10 @@ class NetworkConfig:
         what the whole image would.
     skip: what the first `num_skips` decoder stages hand on: their own map ("none"), its sum with the encoder's map
         ("add", published stage III), or a learnt fusion of the two ("fuse").
-    base: picture that the network's output is added to: nothing, the interpolated input, or the input with its
-        holes interpolated (which needs the mask channel).
+    trunk: convolutions that restore the picture themselves, with the codes as a branch; in place of the stem.
+    base: picture that the network's output is added to: nothing, the input enlarged by bicubic interpolation
+        ("upsampled") or by repetition ("nearest"), or the input with its holes interpolated (which needs the mask
+        channel).
     mask_channel: the hole mask is a fourth input channel.
     coarse_passes: how often the picture is halved before holes are filled, each result filling those of the next
         larger size; 0: holes are filled smoothly, from what is around them.
@@ -70,6 +85,7 @@ class NetworkConfig:
     norm: Norm = "group"
     skip: Skip = "none"
     num_skips: int = 0
+    trunk: TrunkConfig | None = None
     base: Base = "none"
     mask_channel: bool = False
     coarse_passes: int = 0
@@ -91,6 +107,7 @@ class NetworkConfig:
         depths = {f.name: getattr(self, f.name) for f in fields(self) if f.name.endswith("_depth")}
         sizes = [*self.channels, *(n for book in self.codebooks for n in book)]
         sizes += [n for swin in self._swins for n in astuple(swin)]
+        sizes += astuple(self.trunk) if self.trunk else ()
         choices = {"task": Task, "stem": Stem, "norm": Norm, "skip": Skip, "base": Base}
         return [
             *(
@@ -120,6 +137,7 @@ class NetworkConfig:
             (unmatched, "categories do not match codebooks"),
             (self.uniform and (self.softmax or self.predictor_swin is not None), "uniform weights are not predicted"),
             (self.num_skips >= num_levels, "more skips than decoder stages"),
+            *self._trunk_relations(),
             ((self.skip == "none") != (self.num_skips == 0), "skip and num_skips contradict each other"),
             (self.stem == "shuffle" and self.scale > self.grid, "a shuffle stem needs scale <= grid"),
             (self.stem == "conv4" and self.grid != 1, "a conv4 stem needs grid 1"),
@@ -128,6 +146,17 @@ class NetworkConfig:
             (self.coarse_passes > 0 and self.base != "filled", "only holes are filled in coarse passes"),
             (any(latent % swin.heads for swin in self._swins), "latent channels are not a multiple of the heads"),
             (self.norm == "group" and any(c % 32 for c in self.channels), "GroupNorm needs multiples of 32 channels"),
+        ]
+
+    def _trunk_relations(self) -> list[tuple[bool, str]]:
+        if self.trunk is None:
+            return []
+        t = self.trunk
+        return [
+            (not t.tap <= t.join < t.depth, "a trunk's branch begins, then joins it, then a convolution follows"),
+            (self.stem != "shuffle" or self.norm != "none", "a trunk needs a shuffle stem and no normalisation"),
+            (self.num_skips > 0 or self.stem_depth > 0, "a trunk is in place of the stem's blocks and of skips"),
+            (self.task != "sr" or self.mask_channel, "a trunk is for super-resolution"),
         ]
 
     @property
@@ -178,6 +207,8 @@ class NetworkConfig:
             for key in ("encoder_swin", "predictor_swin"):
                 if v.get(key) is not None:
                     v[key] = SwinConfig(**v[key])
+            if v.get("trunk") is not None:
+                v["trunk"] = TrunkConfig(**v["trunk"])
             for key in ("channels", "categories"):
                 if key in v:
                     v[key] = tuple(v[key])

@@ -51,7 +51,8 @@ class Encoder(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         ch, first, last = config.channels, config.input_level, len(config.channels) - 1
-        self.stem = Stem(config)
+        # A trunk's map takes the place of the stem's.
+        self.stem = Stem(config) if config.trunk is None else nn.Identity()
         self.down = nn.ModuleList(
             DownBlock(ch[i], ch[i + 1], config.encoder_depth, config.norm) for i in range(first, last)
         )
@@ -65,7 +66,10 @@ class Encoder(nn.Module):
         self.first_long = 1 if config.stem == "conv4" else 0
 
     def forward(self, image_BCHW: Tensor) -> Encoded:
-        """B×Cin×H×W, sides multiples of `config.pad_multiple` → latent map B×C×h×w and the skips."""
+        """B×Cin×H×W, sides multiples of `config.pad_multiple` → latent map B×C×h×w and the skips.
+
+        Of a network with a trunk: the trunk's map where the branch begins, in place of the picture.
+        """
         maps = [self.stem(image_BCHW)]
         for block in self.down:
             maps.append(block(maps[-1]))

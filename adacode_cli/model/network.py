@@ -10,8 +10,9 @@ from adacode_cli.model.base import base_picture, fill_from, halve, prepare_input
 from adacode_cli.model.codebook import AdaptiveCodebook
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.decoder import Decoder, Skips
-from adacode_cli.model.encoder import Encoder
+from adacode_cli.model.encoder import Encoded, Encoder
 from adacode_cli.model.padding import pad_mirrored, padded_size
+from adacode_cli.model.trunk import Trunk
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,23 @@ class AdaCode(nn.Module):
         self.codebook = AdaptiveCodebook(config)
         self.decoder = Decoder(config)
         self.skips = Skips(config)
+        self.trunk = Trunk(config) if config.trunk else None
+
+    def encode(self, prepared_BCHW: Tensor) -> Encoded:
+        """Prepared input, sides multiples of `pad_multiple` → latent map, and the maps that `render` wants as well."""
+        if self.trunk is None:
+            encoded: Encoded = self.encoder(prepared_BCHW)
+            return encoded
+        tapped = self.trunk.begin(prepared_BCHW)
+        return Encoded(self.encoder(tapped).latent_BCHW, (tapped,))
 
     def render(self, latent_BCHW: Tensor, skips: tuple[Tensor, ...] = ()) -> Tensor:
-        """Decoder's input and encoder maps → B×3×H×W, without the base picture."""
+        """Decoder's input and the maps of `encode` → B×3×H×W, without the base picture."""
         x = latent_BCHW
+        if self.trunk is not None:
+            for stage in self.decoder.stages:
+                x = stage(x)
+            return self.trunk.finish(skips[0], x)
         for i, stage in enumerate(self.decoder.stages):
             x = self.skips(i, stage(x), skips)
         out: Tensor = self.decoder.head(x)
@@ -55,7 +69,7 @@ class AdaCode(nn.Module):
 
         A tile of a larger image passes here: what concerns the whole image (filled holes, base) is done outside.
         """
-        encoded = self.encoder(prepared_BCHW)
+        encoded = self.encode(prepared_BCHW)
         mixture = self.codebook(encoded.latent_BCHW)
         image = self.render(mixture.latent_BCHW, encoded.skips)
         return Restoration(image, mixture.codes, mixture.weights_BKHW)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from adacode_cli.training.crops import MOST_SHRINK, HostCrops, Pixels, Window
+from adacode_cli.training.crops import HostCrops, Pixels, Wanted, Window
 from adacode_cli.training.degradation import MARGIN, DegradationSettings, degrade_with_margin
 from adacode_cli.training.holes import HoleSettings, random_hole
 
@@ -70,7 +70,7 @@ class Order:
 BatchMaker = Callable[[int, int], Batch]
 # One sample: input, target, hole.
 Sample = tuple[Pixels, Pixels, npt.NDArray[np.bool_] | None]
-SampleMaker = Callable[[np.random.Generator, Window], Sample]
+SampleMaker = Callable[[np.random.Generator, Pixels], Sample]
 TRAINING, BEGINNING = 0, 1
 
 
@@ -79,33 +79,30 @@ def degraded_side(patch: int, scale: int) -> int:
     return patch + 2 * MARGIN * scale
 
 
-def clean_samples(crops: HostCrops, patch: int) -> SampleMaker:
-    """Input and target are the same window (stages I and II)."""
+def clean_samples() -> SampleMaker:
+    """Input and target are the same pixels (stages I and II)."""
 
-    def make(rng: np.random.Generator, window: Window) -> Sample:
+    def make(rng: np.random.Generator, pixels: Pixels) -> Sample:
         del rng
-        pixels = crops.cut(window, patch)
         return pixels, pixels, None
 
     return make
 
 
-def degraded_samples(crops: HostCrops, patch: int, scale: int, settings: DegradationSettings) -> SampleMaker:
-    """Input is a worn copy, 1/scale of the size (stage III, super-resolution)."""
+def degraded_samples(scale: int, settings: DegradationSettings) -> SampleMaker:
+    """Input is a worn copy, 1/scale of the size (stage III, super-resolution); pixels have `degraded_side`."""
 
-    def make(rng: np.random.Generator, window: Window) -> Sample:
-        pixels = crops.cut(window, degraded_side(patch, scale))
+    def make(rng: np.random.Generator, pixels: Pixels) -> Sample:
         return *degrade_with_margin(pixels, scale, rng, settings), None
 
     return make
 
 
-def holed_samples(crops: HostCrops, patch: int, settings: HoleSettings) -> SampleMaker:
-    """Input is the window itself, with a hole in it (stage III, inpainting)."""
+def holed_samples(settings: HoleSettings) -> SampleMaker:
+    """Input is the target itself, with a hole in it (stage III, inpainting)."""
 
-    def make(rng: np.random.Generator, window: Window) -> Sample:
-        pixels = crops.cut(window, patch)
-        return pixels, pixels, random_hole(patch, rng, settings)
+    def make(rng: np.random.Generator, pixels: Pixels) -> Sample:
+        return pixels, pixels, random_hole(pixels.shape[0], rng, settings)
 
     return make
 
@@ -114,26 +111,22 @@ def host_batches(
     crops: HostCrops,
     make: SampleMaker,
     order: Order,
-    side: int,
-    category: str | None = None,
+    wanted: Wanted,
     *,
     mask_channel: bool = False,
-    most_shrink: float = MOST_SHRINK,
 ) -> BatchMaker:
-    """Batches made on the CPU from windows of `side` px, of one category or of all.
-
-    Raises TrainingError where there are no such windows.
-    """
+    """Batches made on the CPU from windows as `wanted`. Raises TrainingError where there are no such windows."""
     contents = crops.contents
-    contents.require(side)
+    contents.require(wanted.side)
 
     def batch(number: int, stream: int) -> Batch:
         """This process's part of batch `number` of a stream; raises TrainingError for a damaged shard."""
         samples: list[Sample] = []
         windows: list[Window] = []
         for rng in order.generators(number, stream):
-            windows.append(contents.draw(rng, category, side, most_shrink))
-            samples.append(make(rng, windows[-1]))
+            window, pixels = crops.draw(rng, wanted)
+            windows.append(window)
+            samples.append(make(rng, pixels))
         targets = _tensor([target for _, target, _ in samples])
         holes = [hole for _, _, hole in samples if hole is not None]
         categories = categories_of(contents.categories, [contents.crops[w.crop].category for w in windows])

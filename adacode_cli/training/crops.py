@@ -27,6 +27,8 @@ Pixels = npt.NDArray[np.uint8]
 MOST_SHRINK = 0.5
 # What also looks at halved pictures learns from smaller ones.
 COARSE_SHRINK = 0.25
+# Levels: contours alone, however strong, are not much to learn from.
+_STRONG = 40
 _HINT = "Cut larger crops with `adacode train prepare --crop`, or choose a smaller --patch."
 _AGAIN = "Write the shards again: `adacode train prepare PHOTOS -o FOLDER --overwrite`."
 
@@ -41,6 +43,20 @@ class Window:
     span: int
     turns: int
     mirrored: bool
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is drawn for a sample: windows that give side×side pixels, of one category, or of a random one if None.
+
+    most_shrink: the factor that a window may be shrunk by. candidates: so many are drawn, and the one of most detail
+    is used. A third of an average photograph is sky or wall, of which there is little to learn.
+    """
+
+    side: int
+    category: str | None = None
+    most_shrink: float = MOST_SHRINK
+    candidates: int = 1
 
 
 class Contents:
@@ -76,13 +92,15 @@ class Contents:
         if empty:
             raise TrainingError(f"the category {empty[0]} has no crops", path=self.folder, hint=_AGAIN)
 
-    def draw(
-        self, rng: np.random.Generator, category: str | None, side: int, most_shrink: float = MOST_SHRINK
-    ) -> Window:
-        """A random window that gives side×side pixels; of a random category if None. Nothing is ever enlarged."""
-        numbers = self._of[category or self.categories[rng.integers(len(self.categories))]]
+    def draw(self, rng: np.random.Generator, wanted: Wanted) -> list[Window]:
+        """Random windows of one category, as many as there are candidates; nothing is ever enlarged."""
+        numbers = self._of[wanted.category or self.categories[rng.integers(len(self.categories))]]
+        return [self._window(rng, numbers, wanted) for _ in range(wanted.candidates)]
+
+    def _window(self, rng: np.random.Generator, numbers: npt.NDArray[np.int64], wanted: Wanted) -> Window:
+        side = wanted.side
         crop = int(numbers[rng.integers(len(numbers))])
-        least = max(most_shrink, side / self.crop_px)
+        least = max(wanted.most_shrink, side / self.crop_px)
         shrink = rng.uniform(least, 1.0) if rng.random() < 0.5 else 1.0
         span = min(round(side / shrink), self.crop_px)
         y, x = (int(v) for v in rng.integers(0, self.crop_px - span + 1, 2))
@@ -117,6 +135,19 @@ class HostCrops:
         patch = np.rot90(patch, window.turns)
         return np.ascontiguousarray(patch[:, ::-1] if window.mirrored else patch)
 
+    def draw(self, rng: np.random.Generator, wanted: Wanted) -> tuple[Window, Pixels]:
+        """A random window and its pixels: of the candidates, the one of most detail."""
+        windows = self.contents.draw(rng, wanted)
+        cuts = [self.cut(window, wanted.side) for window in windows]
+        best = int(np.argmax([_detail(cut) for cut in cuts])) if len(cuts) > 1 else 0
+        return windows[best], cuts[best]
+
+
+def _detail(pixels: Pixels) -> float:
+    """Mean step of the luma between neighbours, in levels; strong edges count no more than `_STRONG`."""
+    luma = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    return float(sum(np.minimum(np.abs(np.diff(luma, axis=axis)), _STRONG).mean() for axis in (0, 1)))
+
 
 class DeviceCrops:
     """Crops in the device's memory, as N×3×crop_px×crop_px uint8."""
@@ -132,6 +163,17 @@ class DeviceCrops:
     def cut(self, windows: Sequence[Window], side: int) -> Tensor:
         """The windows as B×3×side×side float RGB in [0, 1] on the device, of whole 1/255 steps."""
         return torch.stack([self._one(window, side) for window in windows]).float() / 255
+
+    def draw(self, draws: Sequence[Sequence[Window]], side: int) -> Tensor:
+        """For each sample its candidates' most detailed one, as `cut` gives it; nothing waits for the device."""
+        count = len(draws[0])
+        cuts = self.cut([window for windows in draws for window in windows], side)
+        if count == 1:
+            return cuts
+        luma = torch.einsum("bchw,c->bhw", cuts, cuts.new_tensor((0.299, 0.587, 0.114))) * 255
+        steps = [luma.diff(dim=axis).abs().clamp(max=_STRONG).mean((1, 2)) for axis in (1, 2)]
+        best = (steps[0] + steps[1]).view(-1, count).argmax(1)
+        return cuts[best + count * torch.arange(len(draws), device=self.device)]
 
     def _one(self, w: Window, side: int) -> Tensor:
         patch = self._pixels[w.crop, :, w.y : w.y + w.span, w.x : w.x + w.span]

@@ -18,7 +18,7 @@ from adacode_cli.training.batches import (
     holed_samples,
     host_batches,
 )
-from adacode_cli.training.crops import Contents, DeviceCrops, HostCrops, corpus_bytes, shrink_for
+from adacode_cli.training.crops import Contents, DeviceCrops, HostCrops, Wanted, corpus_bytes, shrink_for
 from adacode_cli.training.device_batches import device_batches
 from adacode_cli.training.processes import Processes
 from adacode_cli.training.recipe import Recipe, StageRecipe
@@ -82,20 +82,12 @@ class Data:
     def batches(self, task: Task, recipe: Recipe, stage: StageRecipe, seed: int) -> BatchMaker:
         """Batches for this process. Raises TrainingError where crops are too small or a category is empty."""
         order = Order(seed, stage.batch, self.processes.rank, self.processes.world)
-        side = _side(stage.patch, task.scale)
         if self.cache == "device":
             crops, only = self._device_crops, task.category
-            return device_batches(crops, order, task.config, stage.patch, category=only, recipe=recipe)
-        samples = _samples(self._host_crops, task, recipe, stage.patch)
-        return host_batches(
-            self._host_crops,
-            samples,
-            order,
-            side,
-            task.category,
-            mask_channel=task.config.mask_channel,
-            most_shrink=shrink_for(task.config),
-        )
+            return device_batches(crops, order, task.config, stage, category=only, recipe=recipe)
+        wanted = Wanted(_side(stage.patch, task.scale), task.category, shrink_for(task.config), stage.candidates)
+        samples, masks = _samples(task, recipe), task.config.mask_channel
+        return host_batches(self._host_crops, samples, order, wanted, mask_channel=masks)
 
     def validation(self, task: Task, recipe: Recipe) -> list[Batch]:
         """Held-out crops for a task, batches of one; none where the shards hold none back."""
@@ -104,20 +96,16 @@ class Data:
         patch = max(multiple, room // multiple * multiple)
         if _side(patch, task.scale) > self.held_out.crop_px:
             return []
-
-        def make(contents: Contents) -> SampleMaker:
-            return _samples(HostCrops(contents, keep=False, workers=1), task, recipe, patch)
-
-        masks = task.config.mask_channel
-        return validation_batches(self.held_out, make, _side(patch, task.scale), task.category, mask_channel=masks)
+        samples, side = _samples(task, recipe), _side(patch, task.scale)
+        return validation_batches(self.held_out, samples, side, task.category, mask_channel=task.config.mask_channel)
 
 
-def _samples(crops: HostCrops, task: Task, recipe: Recipe, patch: int) -> SampleMaker:
+def _samples(task: Task, recipe: Recipe) -> SampleMaker:
     if task.config.task == "sr":
-        return degraded_samples(crops, patch, task.scale, recipe.degradation)
+        return degraded_samples(task.scale, recipe.degradation)
     if task.config.task == "inpaint":
-        return holed_samples(crops, patch, recipe.holes)
-    return clean_samples(crops, patch)
+        return holed_samples(recipe.holes)
+    return clean_samples()
 
 
 def _side(patch: int, scale: int) -> int:

@@ -12,30 +12,36 @@ import torch
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.training import degradation
 from adacode_cli.training.batches import Batch, BatchMaker, Order, categories_of, degraded_side, painted
-from adacode_cli.training.crops import DeviceCrops, shrink_for
+from adacode_cli.training.crops import DeviceCrops, Wanted, shrink_for
 from adacode_cli.training.holes import random_hole
-from adacode_cli.training.recipe import Recipe
+from adacode_cli.training.recipe import Recipe, StageRecipe
 
 
 def device_batches(
-    crops: DeviceCrops, order: Order, config: NetworkConfig, patch: int, *, category: str | None, recipe: Recipe
+    crops: DeviceCrops,
+    order: Order,
+    config: NetworkConfig,
+    stage: StageRecipe,
+    *,
+    category: str | None,
+    recipe: Recipe,
 ) -> BatchMaker:
-    """Batches of `patch` output pixels for the task of `config`; of one category, or of all if None.
+    """Batches of crops as `stage` has them for the task of `config`; of one category, or of all if None.
 
     Raises TrainingError where windows do not fit or a category is empty.
     """
-    contents = crops.contents
+    contents, patch = crops.contents, stage.patch
     side = degraded_side(patch, config.scale) if config.task == "sr" else patch
     contents.require(side)
-    most_shrink = shrink_for(config)
+    wanted = Wanted(side, category, shrink_for(config), stage.candidates)
 
     def batch(number: int, stream: int) -> Batch:
         """This process's part of batch `number` of a stream, on the device; nothing waits for it."""
         generators = order.generators(number, stream)
-        windows = [contents.draw(rng, category, side, most_shrink) for rng in generators]
-        names = [contents.crops[w.crop].category for w in windows]
+        draws = [contents.draw(rng, wanted) for rng in generators]
+        names = [contents.crops[windows[0].crop].category for windows in draws]
         categories = _sent(categories_of(contents.categories, names), crops.device)
-        clean = crops.cut(windows, side)
+        clean = crops.draw(draws, side)
         if config.task == "sr":
             chance = torch.Generator(crops.device).manual_seed(int(generators[0].integers(2**62)))
             worn, target = degradation.degrade_batch_with_margin(clean, config.scale, chance, recipe.degradation)

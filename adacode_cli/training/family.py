@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from adacode_cli.errors import UsageError, WeightsError
-from adacode_cli.model.config import Base, NetworkConfig, Norm, Skip, Stem, SwinConfig, Task
+from adacode_cli.model.config import Base, NetworkConfig, Norm, Skip, Stem, SwinConfig, Task, TrunkConfig
 
 PAPER_CODES = (512, 256, 512, 256, 256)
 
@@ -17,7 +17,8 @@ class Family:
     codes: number of codes of each basis, over again where there are more categories than numbers. code_dim: length
     of a code. clean_depth, restore_depth: `encoder_depth` of stages I and II, and of stage III. add_base: restored =
     interpolated input + network's output. mask_channel: a fourth input channel tells where holes are.
-    coarse_passes: for inpainting, which learns to go on from its own coarser results.
+    coarse_passes: for inpainting, which learns to go on from its own coarser results. trunk: of super-resolution, in
+    place of stem blocks, skips and the interpolated base.
     """
 
     channels: tuple[int, ...] = (64, 128, 256, 256)
@@ -40,6 +41,7 @@ class Family:
     add_base: bool = False
     mask_channel: bool = False
     coarse_passes: int = 0
+    trunk: TrunkConfig | None = None
     encoder_swin: SwinConfig = field(default_factory=SwinConfig)
     predictor_swin: SwinConfig = field(default_factory=SwinConfig)
 
@@ -81,6 +83,17 @@ class Family:
 
     def restoring(self, task: Task, scale: int, clean: NetworkConfig) -> NetworkConfig:
         """Stage III's network for one task, over the codebooks and decoder of the network `clean`."""
+        if task == "sr" and self.trunk is not None:
+            return replace(
+                clean,
+                task=task,
+                scale=scale,
+                stem_depth=0,
+                encoder_depth=self.restore_depth,
+                trunk=self.trunk,
+                base="nearest",
+                encoder_swin=self.encoder_swin,
+            )
         base: Base = "none"
         if self.add_base:
             base = "filled" if task == "inpaint" else "upsampled"

@@ -12,13 +12,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from adacode_cli.checkpoints.format import part_of
+from adacode_cli.checkpoints.format import Provenance, part_of
 from adacode_cli.checkpoints.load import load_network
 from adacode_cli.errors import TrainingError
 from adacode_cli.model.blocks import ResBlock
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.network import AdaCode
-from adacode_cli.training.initialise import adopt, adopt_stem
+from adacode_cli.training.initialise import adopt, adopt_first, first_key
 
 _DEPTHS = tuple(field.name for field in fields(NetworkConfig) if field.name.endswith("_depth"))
 _BOOKS = "codebook.books."
@@ -39,19 +39,21 @@ def fuse_from(network: AdaCode, path: Path) -> None:
     _take_over(network, {key: t for key, t in earlier.state_dict().items() if not key.startswith(_BOOKS)})
 
 
-def restore_from(network: AdaCode, path: Path) -> None:
+def restore_from(network: AdaCode, path: Path) -> Provenance:
     """Stage III goes on: what is the task's own is as in the file, the rest stays as it is.
 
-    A shuffle stem of the other scale is made to fit. Raises TrainingError where the file is of another task or family.
+    A first convolution of the other scale is made to fit. Returns where the file says that it comes from. Raises
+    TrainingError where the file is of another task or family.
     """
-    earlier, _ = load_network((path,))
+    earlier, provenance = load_network((path,))
     scaled = network.config.stem == "shuffle" and network.config.task == "sr"
     config = replace(earlier.config, scale=network.config.scale) if scaled else earlier.config
     _require_alike(config, network.config, path)
     own = {key: tensor for key, tensor in earlier.state_dict().items() if part_of(key) == "task"}
     if earlier.config.scale != network.config.scale:
-        adopt_stem(network, own.pop("encoder.stem.conv.weight"), earlier.encoder.stem.pack)
+        adopt_first(network, own.pop(first_key(earlier)), earlier.config)
     _take_over(network, own, own_part="task")
+    return provenance
 
 
 def _require_alike(earlier: NetworkConfig, config: NetworkConfig, path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +12,12 @@ from adacode_cli.model.blocks import ResBlock
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.decoder import Fusion
 from adacode_cli.model.network import AdaCode
+from adacode_cli.model.trunk import Trunk
 
 # Residual branches start small, so that a deep network without normalisation starts close to the identity.
 BRANCH_GAIN = 0.1
+# Of a trunk's PReLU.
+_SLOPE = 0.25
 _DOWN = "encoder.down."
 
 
@@ -41,11 +45,25 @@ def initialise(network: AdaCode) -> None:
             module.conv2.weight.mul_(BRANCH_GAIN)
         elif isinstance(module, Fusion):
             module.out.weight.mul_(BRANCH_GAIN)
+        elif isinstance(module, Trunk):
+            _initialise_trunk(module)
     predictor = network.codebook.predictor
     if predictor is not None:
         predictor.out.weight.mul_(BRANCH_GAIN)
         assert predictor.out.bias is not None, "the predictor's output has a bias"
         nn.init.constant_(predictor.out.bias, 0.0 if predictor.softmax else 1.0 / network.config.num_bases)
+
+
+def _initialise_trunk(trunk: Trunk) -> None:
+    """Convolutions that keep the power of what passes them; a small last one; codes that add nothing yet."""
+    for module in trunk.body:
+        if isinstance(module, nn.PReLU):
+            nn.init.constant_(module.weight, _SLOPE)
+        elif isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, a=_SLOPE, nonlinearity="leaky_relu")
+    last, _ = trunk.layer(len(trunk.body) // 2)
+    last.weight.mul_(BRANCH_GAIN)
+    nn.init.zeros_(trunk.join.weight)
 
 
 @torch.no_grad()
@@ -66,22 +84,27 @@ def adopt_fused(network: AdaCode, fused: AdaCode) -> list[str]:
     source, skipped_levels = fused.state_dict(), network.config.input_level
     if skipped_levels:
         source = _from_level(source, skipped_levels)
-    if network.config.stem == "conv4":
+    if network.config.stem == "conv4" or network.trunk is not None:
         return adopt(network, source)
-    weight = source.pop("encoder.stem.conv.weight")
-    adopt_stem(network, weight, fused.encoder.stem.pack)
+    adopt_first(network, source.pop(first_key(fused)), fused.config)
     return adopt(network, source)
 
 
-@torch.no_grad()
-def adopt_stem(network: AdaCode, weight: Tensor, pack: int) -> None:
-    """Takes over a shuffle stem trained on blocks of pack×pack RGB pixels for a network with other blocks.
+def first_key(network: AdaCode) -> str:
+    """State-dict key of the weight that input pixels meet first."""
+    return "encoder.stem.conv.weight" if network.trunk is None else "trunk.body.0.weight"
 
-    The new stem, shown an image, then answers as the old one would on that image enlarged by repetition, or made
-    smaller by averages. weight: C×(3·pack²)×3×3; extra input channels of the new stem (a mask) start at zero.
+
+@torch.no_grad()
+def adopt_first(network: AdaCode, weight: Tensor, earlier: NetworkConfig) -> None:
+    """Takes over a first convolution, of a shuffle stem or of a trunk, for a network that packs other blocks of pixels.
+
+    The new one, shown an image, then answers as the old one would on that image enlarged by repetition, or made
+    smaller by averages. weight: C×(3·pack²)×3×3, trained on blocks of pack×pack RGB pixels, pack = grid/scale of
+    `earlier`; extra input channels of the new one (a mask) start at zero.
     """
-    stem = network.encoder.stem
-    new = stem.pack
+    pack, new = (config.grid // config.scale for config in (earlier, network.config))
+    own = network.get_parameter(first_key(network))
     channels, kernel = weight.shape[0], weight.shape[2:]
     if new <= pack:
         blocks = weight.reshape(channels, 3, new, pack // new, new, pack // new, *kernel).sum((3, 5)).flatten(1, 3)
@@ -89,8 +112,15 @@ def adopt_stem(network: AdaCode, weight: Tensor, pack: int) -> None:
         times = new // pack
         parts = weight.reshape(channels, 3, pack, 1, pack, 1, *kernel) / times**2
         blocks = parts.expand(-1, -1, -1, times, -1, times, -1, -1).reshape(channels, 3 * new**2, *kernel)
-    stem.conv.weight.zero_()
-    stem.conv.weight[:, : blocks.shape[1]] = blocks
+    own.zero_()
+    own[:, : blocks.shape[1]] = blocks
+
+
+def adopt_trunk(network: AdaCode, tensors: Mapping[str, Tensor]) -> None:
+    """A trunk of an input of 1/grid of the output's side (`checkpoints.real_esrgan`) as the trunk of `network`."""
+    source = {f"trunk.{key}": tensor for key, tensor in tensors.items()}
+    adopt_first(network, source.pop(first_key(network)), replace(network.config, scale=network.config.grid))
+    adopt(network, source)
 
 
 def _from_level(source: Mapping[str, Tensor], level: int) -> dict[str, Tensor]:

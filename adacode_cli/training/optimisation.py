@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from adacode_cli.errors import TrainingError
 from adacode_cli.training.adversary import Adversary
@@ -20,6 +22,7 @@ from adacode_cli.training.recipe import Optimiser, StageRecipe
 from adacode_cli.training.stages import Stage
 
 _SAME = "Go on with the shards and weights that it was begun with, or begin anew with --overwrite."
+_TRUNK = "trunk.body."
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 Counters = dict[str, int]
 
@@ -36,6 +39,21 @@ def step_seed(seed: int, step: int) -> int:
     return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
+@dataclass(frozen=True)
+class _Group:
+    """Parameters that learn at one rate: `share` of the recipe's."""
+
+    share: float
+    parameters: dict[str, nn.Parameter]
+
+
+def _groups(parameters: Mapping[str, nn.Parameter], settings: Optimiser) -> list[_Group]:
+    """A trunk's parameters apart from the others, as they may have come from a network that knows more."""
+    trunk = {name: p for name, p in parameters.items() if name.startswith(_TRUNK)}
+    rest = {name: p for name, p in parameters.items() if name not in trunk}
+    return [group for group in (_Group(1.0, rest), _Group(settings.trunk_share, trunk)) if group.parameters]
+
+
 class Optimisation:
     """A stage with its Adam, its averaged weights and, where the recipe has one, its adversary."""
 
@@ -43,10 +61,13 @@ class Optimisation:
         self.stage, self.recipe, self.seed = stage, recipe, seed
         self._bf16 = precision == "bf16"
         self.network = stage.network.train()
-        self._trained = stage.named_parameters()
         settings = recipe.optimiser
+        groups = _groups(stage.named_parameters(), settings)
+        self._trained = {name: parameter for group in groups for name, parameter in group.parameters.items()}
+        self._shares = [group.share for group in groups]
         fused = stage.device.type in ("cpu", "cuda")
-        self.optimiser = torch.optim.Adam([*self._trained.values()], settings.rate, settings.betas, fused=fused)
+        parts: list[dict[str, Any]] = [{"params": [*group.parameters.values()]} for group in groups]
+        self.optimiser = torch.optim.Adam(parts, settings.rate, settings.betas, fused=fused)
         self.average = Average(self._of_network(), settings.ema)
         self.adversary = Adversary(recipe, seed, stage.processes) if stage.loss.adversarial else None
 
@@ -62,8 +83,8 @@ class Optimisation:
         """One step (numbered from 0); returns its losses, and `gradient`, the norm before clipping."""
         torch.manual_seed(step_seed(self.seed, step + 1))
         rate = learning_rate(self.recipe.optimiser, step, progress)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
+        for group, share in zip(self.optimiser.param_groups, self._shares, strict=True):
+            group["lr"] = rate * share
         opponent = self.adversary if progress >= self.recipe.adversarial_from else None
         with self._autocast():
             terms, picture = self.stage.losses(batch)
@@ -178,7 +199,7 @@ def _steps(adam: torch.optim.Adam) -> int:
 def _restore_moments(adam: torch.optim.Adam, names: list[str], moments: Mapping[str, Tensor], steps: int) -> None:
     if not steps:
         return
-    parameters = adam.param_groups[0]["params"]
+    parameters = [parameter for group in adam.param_groups for parameter in group["params"]]
     state = {
         # In the parameter's own memory layout, as Adam would have made them: others are slower on CUDA.
         i: {"step": torch.tensor(float(steps))}

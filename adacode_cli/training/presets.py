@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from adacode_cli.errors import UsageError
-from adacode_cli.model.config import PAPER_CATEGORIES, NetworkConfig, SwinConfig, Task
+from adacode_cli.model.config import PAPER_CATEGORIES, NetworkConfig, SwinConfig, Task, TrunkConfig
 from adacode_cli.training.degradation import PUBLISHED as PUBLISHED_DEGRADATION
 from adacode_cli.training.family import PAPER_CODES, Family
 from adacode_cli.training.holes import PUBLISHED_STROKES
@@ -35,6 +35,7 @@ _COMPACT_FAMILY = Family(
     add_base=True,
     mask_channel=True,
     coarse_passes=3,
+    trunk=TrunkConfig(),
     encoder_swin=SwinConfig(groups=2, blocks=2, heads=4),
     predictor_swin=SwinConfig(groups=1, blocks=2, heads=4),
 )

@@ -17,6 +17,8 @@ from adacode_cli.training.holes import HoleSettings
 
 # Windows of attention are 8 latent cells of 8 output pixels a side in both families.
 WINDOW_PX = 64
+# Each is cut and looked at.
+MOST_CANDIDATES = 16
 # Each stage adds 32 bits of its own, and generators take 64.
 MOST_SEEDS = 2**32
 StageName = Literal["basis", "fuse", "restore"]
@@ -54,11 +56,13 @@ class Optimiser:
     """Adam, for the network and for the discriminator.
 
     rate: learning rate; it rises over `warmup` steps, then falls on a cosine to `final_share` of itself (1: constant).
+    trunk_share: the rate of a trunk's weights, in units of `rate`; 0: they stay as they are.
     discriminator_rate: constant. clip: largest norm of a gradient. ema: decay a step of the averaged weights, which
     are the result.
     """
 
     rate: float = 5e-4
+    trunk_share: float = 1.0
     discriminator_rate: float = 4e-4
     betas: tuple[float, float] = (0.9, 0.99)
     warmup: int = 100
@@ -72,6 +76,7 @@ class Optimiser:
                 not 0 < self.rate < math.inf or not 0 < self.discriminator_rate < math.inf,
                 "rate, discriminator_rate: more than 0",
             ),
+            (not 0 <= self.trunk_share < math.inf, "trunk_share is 0 or more"),
             (not all(0 <= b < 1 for b in self.betas), "betas are from 0 to below 1"),
             (self.warmup < 1, "warmup is at least 1"),
             (not 0 <= self.final_share <= 1, "final_share is from 0 to 1"),
@@ -84,7 +89,9 @@ class Optimiser:
 class StageRecipe:
     """One stage. Raises UsageError for values that no run can have.
 
-    batch: crops a step, of all processes together; patch: output pixels a side of a crop. The run ends after `steps`,
+    batch: crops a step, of all processes together; patch: output pixels a side of a crop; candidates: crops drawn for
+    each that is used, which is the one of most detail. learns: all that the stage trains, or of stage III the trunk
+    alone; a branch of codes that does not add anything yet is not computed then. The run ends after `steps`,
     or after `minutes` where they are not 0, whichever comes first. adversarial_from: part of the run, 0 to 1, after
     which the discriminator joins; discriminator_channels: its narrowest layer.
     """
@@ -93,6 +100,8 @@ class StageRecipe:
     minutes: float = 0.0
     batch: int = 16
     patch: int = 128
+    candidates: int = 1
+    learns: Literal["all", "trunk"] = "all"
     adversarial_from: float = 0.5
     discriminator_channels: int = 32
     optimiser: Optimiser = field(default_factory=Optimiser)
@@ -102,6 +111,7 @@ class StageRecipe:
         _refuse(
             (self.patch < 1 or self.patch % WINDOW_PX != 0, f"patch {self.patch} is not a multiple of {WINDOW_PX}"),
             (self.steps < 1 or self.batch < 1, "steps and batch are at least 1"),
+            (not 1 <= self.candidates <= MOST_CANDIDATES, f"candidates are from 1 to {MOST_CANDIDATES}"),
             (not 0 <= self.minutes < math.inf, "minutes are 0 or more"),
             (not 0 <= self.adversarial_from <= 1, "adversarial_from is from 0 to 1"),
             (self.discriminator_channels < 1, "a discriminator has at least one channel"),

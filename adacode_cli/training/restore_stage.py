@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
+from adacode_cli.model.base import base_picture, prepare_input
 from adacode_cli.model.network import AdaCode
+from adacode_cli.model.trunk import Trunk
 from adacode_cli.training.batches import Batch
 from adacode_cli.training.contrast import contrastive_loss
 from adacode_cli.training.losses import code_loss, feature_loss
@@ -18,16 +22,41 @@ class RestoreStage(Stage):
     `teacher` is the stage-II network; what it makes of the clean picture is the target of codes and features.
     """
 
-    frozen = ("codebook.books.", "codebook.after.", "decoder.")
+    frozen: tuple[str, ...] = ("codebook.books.", "codebook.after.", "decoder.")
 
-    def __init__(self, network: AdaCode, ground: Ground, teacher: AdaCode) -> None:
+    def __init__(
+        self, network: AdaCode, ground: Ground, teacher: AdaCode, learns: Literal["all", "trunk"] = "all"
+    ) -> None:
+        self._trunk = network.trunk if learns == "trunk" else None
+        if self._trunk is not None:
+            self.frozen = ("codebook.", "decoder.", "encoder.", "skips.", "trunk.join.")
         super().__init__(network, ground)
         self.teacher = teacher.eval().requires_grad_(False).to(self.device)
+
+    def losses(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
+        """As of every stage; where the trunk alone learns, those of the picture alone."""
+        if self._trunk is None:
+            return super().losses(batch)
+        prepared = prepare_input(batch.input_BCHW, self.network.config.base)
+        picture = self._detail(self._trunk, prepared).float()
+        base = base_picture(prepared, self.network.config.base, self.network.config.scale)
+        picture = picture if base is None else picture + base
+        return self.picture_terms(picture, picture, batch), picture
+
+    def _detail(self, trunk: Trunk, prepared_BCHW: Tensor) -> Tensor:
+        """What is added to the base. Codes that add nothing yet are not computed: half of the time of a step."""
+        if not bool(trunk.join.weight.any()):
+            return trunk.finish(trunk.begin(prepared_BCHW), None)
+        return self.network.detail(prepared_BCHW).image_BCHW
+
+    def report(self) -> dict[str, float]:
+        """The use of codes, where they are chosen."""
+        return super().report() if self._trunk is None else {}
 
     def code_terms(self, passed: Passed, batch: Batch) -> dict[str, Tensor]:
         """Features are drawn to the clean picture's codes, their mixture to its feature before the decoder."""
         with torch.no_grad():
-            latent = self.teacher.encoder(batch.target_BCHW).latent_BCHW
+            latent = self.teacher.encode(batch.target_BCHW).latent_BCHW
             mixture = self.teacher.codebook(latent)
             books = self.teacher.codebook.books
             targets = [book.look_up(c) for book, c in zip(books, mixture.codes, strict=True)]  # type: ignore[operator]

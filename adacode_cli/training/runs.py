@@ -15,13 +15,14 @@ import torch
 from torch import Tensor
 
 from adacode_cli.checkpoints.format import Part, Weights, part_of, read_weights
+from adacode_cli.checkpoints.real_esrgan import read_trunk
 from adacode_cli.errors import TrainingError
-from adacode_cli.model.config import NetworkConfig
+from adacode_cli.model.config import NetworkConfig, TrunkConfig
 from adacode_cli.model.network import AdaCode
 from adacode_cli.training.data import Task
 from adacode_cli.training.family import Family
 from adacode_cli.training.going_on import earlier_fused, fuse_from, restore_from
-from adacode_cli.training.initialise import adopt, adopt_fused, fresh_network
+from adacode_cli.training.initialise import adopt, adopt_fused, adopt_trunk, fresh_network
 from adacode_cli.training.joint_stage import JointStage
 from adacode_cli.training.recipe import StageRecipe
 from adacode_cli.training.restore_stage import RestoreStage
@@ -139,13 +140,15 @@ def run_restore(
     task: Literal["sr", "inpaint"],
     scale: int,
     start: Path | None = None,
+    trunk: Path | None = None,
 ) -> bool:
     """Stage III for one task, over the stage-II network in the file `fused`, whose shared parts stay as they are.
 
     `scale` is 1 for inpainting. `start` is an earlier result of the same task and family to go on from, instead of
     stage II's encoder; what it shares with other tasks is taken from `fused` all the same, and another scale is made
-    to fit. Either file may be a bundled family's file of a task. False where it was stopped. Raises TrainingError
-    where a file is not of this family, WeightsError where one is broken.
+    to fit. Either file may be a bundled family's file of a task. `trunk` is a network of Real-ESRGAN's layout that
+    super-resolution starts from. False where it was stopped. Raises TrainingError where a file is not of this family,
+    WeightsError where one is broken.
     """
     name = task_name(task, scale)
     session.folder.require_free([name])
@@ -155,16 +158,32 @@ def run_restore(
     if finished is not None:
         _require_taken_over(finished, shared, ("basis", "fused"), session.folder.weights(name))
         return True
+    _adopt_shape(session, task, start=start, trunk=trunk)
     family = session.recipe.network
     config = family.restoring(task, scale, family.clean(teacher.config.categories, teacher.config.codebooks))
     network = fresh_network(config, session.seed(name))
     adopt_fused(network, teacher)
     _require_shared(network, shared, ("basis", "fused"), fused)
     if start is not None:
-        restore_from(network, start)
+        session.starts_from(restore_from(network, start).base_model)
+    if trunk is not None:
+        source = read_trunk(trunk, config)
+        adopt_trunk(network, source.tensors)
+        session.starts_from(source.base_model)
     teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    stage = RestoreStage(network, session.ground("restore"), teacher)
+    stage = RestoreStage(network, session.ground("restore"), teacher, session.recipe.restore.learns)
     return session.train(name, "restore", stage, Task(network.config)) is not None
+
+
+def _adopt_shape(session: Session, task: str, *, start: Path | None, trunk: Path | None) -> None:
+    """A recipe that knows of no trunk, as those of earlier families, takes over that of the weights it starts from."""
+    family = session.recipe.network
+    if task != "sr" or family.trunk is not None:
+        return
+    shape = TrunkConfig() if trunk is not None else None
+    if start is not None:
+        shape = read_weights(start).config.trunk
+    session.recipe = replace(session.recipe, network=replace(family, trunk=shape))
 
 
 def _common_start(session: Session) -> Mapping[str, Tensor] | None:

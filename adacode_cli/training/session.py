@@ -59,6 +59,10 @@ class Session:
         """What a stage of that kind works with."""
         return Ground(self.recipe.stage(stage).loss, self.perceptual, self.processes)
 
+    def starts_from(self, base_model: str) -> None:
+        """Notes that weights of this session come from those of others; files of weights say so."""
+        self.provenance = replace(self.provenance, base_model=base_model or self.provenance.base_model)
+
     def seed(self, name: str) -> int:
         """A seed for the stage of that name alone."""
         return step_seed(self.recipe.seed, crc32(name.encode()))

@@ -99,7 +99,7 @@ class Stage:
     def _run(self, batch: Batch) -> Passed:
         net, config = self.network, self.network.config
         prepared = self._prepared(batch.input_BCHW)
-        encoded = net.encoder(prepared)
+        encoded = net.encode(prepared)
         features, vectors, codes = quantise(net.codebook, encoded.latent_BCHW)
         self._count([self._counted(k, c, batch) for k, c in enumerate(codes)])
         through = [straight_through(f, v) for f, v in zip(features, vectors, strict=True)]
@@ -187,7 +187,7 @@ class Stage:
 
     def _cells(self, batch: Batch, k: int, rows_B: Tensor | None = None) -> Tensor:
         """N×dim features of all processes' pictures (of those in `rows_B`), before the k-th codebook."""
-        latent = self.network.encoder(batch.input_BCHW).latent_BCHW
+        latent = self.network.encode(batch.input_BCHW).latent_BCHW
         features = self.network.codebook.before[k](latent).float().permute(0, 2, 3, 1).contiguous()
         features = self.processes.gather(features)
         kept = features if rows_B is None else features[self.processes.gather(rows_B)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice, zip_longest
 from statistics import fmean
@@ -17,7 +17,7 @@ from adacode_cli.evaluation.metrics import perceptual_distance, psnr_in_hole, ps
 from adacode_cli.evaluation.perceptual import PerceptualNetwork
 from adacode_cli.model.network import AdaCode
 from adacode_cli.training.batches import Batch, SampleMaker, painted
-from adacode_cli.training.crops import Contents, Window
+from adacode_cli.training.crops import Contents, HostCrops, Window
 
 Picture = npt.NDArray[np.uint8]
 NUM_CROPS = 16
@@ -69,18 +69,19 @@ class Validation:
 
 
 def validation_batches(
-    contents: Contents, make: Callable[[Contents], SampleMaker], side: int, category: str | None, *, mask_channel: bool
+    contents: Contents, sample: SampleMaker, side: int, category: str | None, *, mask_channel: bool
 ) -> list[Batch]:
     """Batches of one: the middle of the first crops of the category, or of all in turn. There may be none."""
     names = [category] if category else contents.categories
     in_turn = zip_longest(*(contents.numbers(name) for name in names))
     numbers = [int(n) for group in in_turn for n in group if n is not None]
     corner = (contents.crop_px - side) // 2
-    sample = make(contents)
+    crops = HostCrops(contents, keep=False, workers=1)
     batches = []
     for i, number in enumerate(islice(numbers, NUM_CROPS)):
         rng = np.random.Generator(np.random.PCG64(i))
-        worn, target, hole = sample(rng, Window(number, corner, corner, side, 0, mirrored=False))
+        pixels = crops.cut(Window(number, corner, corner, side, 0, mirrored=False), side)
+        worn, target, hole = sample(rng, pixels)
         goal = _tensor(target)
         if hole is None:
             batches.append(Batch(_tensor(worn), goal))

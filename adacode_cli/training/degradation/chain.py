@@ -6,6 +6,7 @@ matrix, a quality), so that pictures that share a chain still differ in all of t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -14,12 +15,13 @@ import numpy.typing as npt
 
 from adacode_cli.errors import UsageError
 from adacode_cli.training.degradation.kernels import Kernel, gaussian_kernel
-from adacode_cli.training.degradation.settings import DegradationSettings
+from adacode_cli.training.degradation.settings import DegradationSettings, HeavySettings
 
 Size = tuple[int, int]
 _LEAST_BLUR_PX = 0.15
 # Kinds that are sound at any ratio; the others leave out pixels.
 _SMOOTH = ("bilinear", "bicubic", "area")
+_CLEAN_QUALITY = (90, 100)
 
 
 @dataclass(frozen=True)
@@ -76,11 +78,17 @@ class Resize:
 
 @dataclass(frozen=True)
 class Noise:
-    """Gaussian noise: span of deviations (of 1), share of pictures that have it, shares of the kinds."""
+    """Gaussian noise: span of deviations (of 1), share of pictures that have it, shares of the kinds.
+
+    shot: it grows with the square root of the brightness. grain_px: deviation of a blur that makes clumps of it, 0:
+    none; its strength stays.
+    """
 
     span: tuple[float, float]
     share: float
     kinds: tuple[float, float, float]
+    shot: bool = False
+    grain_px: float = 0.0
 
     def mixing(self, rng: np.random.Generator) -> npt.NDArray[np.float32]:
         """3×3 matrix that turns three independent standard deviates into the noise of one picture's R, G and B."""
@@ -93,19 +101,42 @@ class Noise:
             mixing = np.eye(3) if kind == 1 else _rotation(rng) * np.sqrt(rng.uniform(0, 1, 3))
         return np.asarray(mixing * (level * there), np.float32)
 
+    def grain(self) -> Kernel | None:
+        """The kernel that makes clumps, of unit power, so that noise keeps its deviation; None where there are none."""
+        if not self.grain_px:
+            return None
+        kernel = gaussian_kernel(self.grain_px, self.grain_px, 0.0, max(1, int(np.ceil(3 * self.grain_px))))
+        return np.asarray(kernel / np.sqrt(np.square(kernel).sum()), np.float32)
+
+
+@dataclass(frozen=True)
+class Halftone:
+    """A screen of dots as in print: darker where the picture is darker. period: of dots, in pixels; angle: of rows."""
+
+    period: float
+    angle: float
+    strength: float
+
+    def screen(self, size: Size) -> npt.NDArray[np.float32]:
+        """size, from -1 to 1, mean about 0: what is added to mid grey, times the strength."""
+        y, x = np.mgrid[: size[0], : size[1]] * (2 * np.pi / self.period)
+        u, v = x * np.cos(self.angle) + y * np.sin(self.angle), y * np.cos(self.angle) - x * np.sin(self.angle)
+        return np.asarray((np.cos(u) + np.cos(v)) / 2, np.float32)
+
 
 @dataclass(frozen=True)
 class Jpeg:
-    """JPEG of a quality between the least and the greatest."""
+    """JPEG of a quality between the least and the greatest. shift: rows and columns before the first whole block."""
 
     span: tuple[int, int]
+    shift: tuple[int, int] = (0, 0)
 
     def quality(self, rng: np.random.Generator) -> int:
         """The quality for one picture, as libjpeg counts it."""
         return int(rng.integers(*self.span, endpoint=True))
 
 
-Step: TypeAlias = Blur | Resize | Noise | Jpeg
+Step: TypeAlias = Blur | Resize | Noise | Halftone | Jpeg
 
 
 def draw_chain(rng: np.random.Generator, size: Size, scale: int, settings: DegradationSettings) -> tuple[Step, ...]:
@@ -115,6 +146,11 @@ def draw_chain(rng: np.random.Generator, size: Size, scale: int, settings: Degra
     """
     if scale < 1 or size[0] % scale or size[1] % scale:
         raise UsageError(f"{size[1]}×{size[0]} pixels cannot be {scale} times smaller: no multiples of {scale}")
+    kind = rng.random() if settings.clean_share + settings.heavy.share else 1.0
+    if kind < settings.clean_share:
+        return Resize(str(rng.choice(_SMOOTH)), (size[0] // scale, size[1] // scale)), Jpeg(_CLEAN_QUALITY)
+    if kind < settings.clean_share + settings.heavy.share:
+        return tuple(_heavy_rounds(rng, size, scale, settings))
     steps: list[Step] = []
     if scale >= 4 and scale % 2 == 0 and rng.random() < settings.halving_share:
         size, scale = (size[0] // 2, size[1] // 2), scale // 2
@@ -134,6 +170,40 @@ def draw_chain(rng: np.random.Generator, size: Size, scale: int, settings: Degra
     if not settings.noise_shuffled:
         steps.append(_noise(settings))
     return *steps, Jpeg(settings.quality)
+
+
+def _heavy_rounds(rng: np.random.Generator, size: Size, scale: int, settings: DegradationSettings) -> Iterator[Step]:
+    heavy, low = settings.heavy, (size[0] // scale, size[1] // scale)
+    part = rng.uniform(*heavy.between)
+    between = max(4, round(low[0] * part)), max(4, round(low[1] * part))
+    yield _heavy_blur(heavy.blur_px * scale, size)
+    yield Resize(str(rng.choice(_SMOOTH)), between)
+    if rng.random() < heavy.halftone_share:
+        yield Halftone(rng.uniform(2.5, 6.0) * part, rng.uniform(0, np.pi / 2), rng.uniform(0.05, 0.3))
+    yield _heavy_noise(rng, heavy.noise, settings)
+    if rng.random() < heavy.jpeg_share:
+        yield _heavy_jpeg(rng, heavy)
+    if rng.random() < heavy.second_blur_share:
+        yield _heavy_blur(heavy.second_blur_px * part, between)
+    yield Resize(str(rng.choice(_SMOOTH)), low)
+    yield _heavy_noise(rng, heavy.second_noise, settings)
+    yield _heavy_jpeg(rng, heavy)
+
+
+def _heavy_blur(most: float, here: Size) -> Blur:
+    return Blur("either", (_LEAST_BLUR_PX, max(most, _LEAST_BLUR_PX)), min(here) - 1)
+
+
+def _heavy_noise(rng: np.random.Generator, most: float, settings: DegradationSettings) -> Noise:
+    heavy = settings.heavy
+    grain_px = rng.uniform(*heavy.grain_px) if rng.random() < heavy.grain_share else 0.0
+    shot = bool(rng.random() < heavy.shot_share)
+    return Noise((0.0, most / 255), heavy.noise_share, settings.noise_kinds, shot, grain_px)
+
+
+def _heavy_jpeg(rng: np.random.Generator, heavy: HeavySettings) -> Jpeg:
+    down, right = (int(v) for v in rng.integers(0, 8, 2))
+    return Jpeg(heavy.quality, (down, right))
 
 
 def _draw_order(rng: np.random.Generator, resizes: int, settings: DegradationSettings) -> list[str]:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from adacode_cli.training.degradation.chain import Blur, Noise, Resize, Step, draw_chain
+from adacode_cli.training.degradation.chain import Blur, Halftone, Noise, Resize, Step, draw_chain
 from adacode_cli.training.degradation.kernels import Kernel
 from adacode_cli.training.degradation.settings import MARGIN, DegradationSettings
 
@@ -44,8 +44,20 @@ def apply(step: Step, image: Image, rng: np.random.Generator) -> Image:
         return _resize(step, image, rng)
     if isinstance(step, Noise):
         noise = rng.standard_normal(image.shape, np.float32) @ step.mixing(rng).T
+        grain = step.grain()
+        noise = noise if grain is None else _filter(noise, grain)
+        noise = noise * np.sqrt(image.mean(2, keepdims=True).clip(0)) if step.shot else noise
         return np.asarray(np.clip(image + noise, 0, 1), np.float32)
-    return jpeg(image, step.quality(rng))
+    if isinstance(step, Halftone):
+        dots = step.strength * step.screen(image.shape[:2])[..., None]
+        return np.asarray(np.clip(image + 4 * dots * image * (1 - image), 0, 1), np.float32)
+    return _shifted_jpeg(image, step.quality(rng), step.shift)
+
+
+def _shifted_jpeg(image: Image, quality: int, shift: tuple[int, int]) -> Image:
+    down, right = shift
+    padded = np.pad(image, ((down, 0), (right, 0), (0, 0)), mode="edge") if down or right else image
+    return jpeg(padded, quality)[down:, right:]
 
 
 def jpeg(image: Image, quality: int) -> Image:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from adacode_cli.errors import UsageError
-from adacode_cli.training.degradation.chain import Blur, Noise, Resize, Step, draw_chain
+from adacode_cli.training.degradation.chain import Blur, Halftone, Noise, Resize, Step, draw_chain
 from adacode_cli.training.degradation.device_jpeg import jpeg_batch, to_levels
 from adacode_cli.training.degradation.device_resize import resize_batch
 from adacode_cli.training.degradation.kernels import Kernel
@@ -84,8 +84,17 @@ def apply_batch(step: Step, images_BCHW: Tensor, rng: np.random.Generator, gener
     if isinstance(step, Noise):
         mixing = torch.from_numpy(np.stack([step.mixing(rng) for _ in range(count)])).to(device, non_blocking=True)
         white = torch.randn(images_BCHW.shape, generator=generator, device=device)
-        return (images_BCHW + torch.einsum("bij,bjhw->bihw", mixing, white)).clamp_(0, 1)
-    return jpeg_batch(images_BCHW, [step.quality(rng) for _ in range(count)])
+        noise, grain = torch.einsum("bij,bjhw->bihw", mixing, white), step.grain()
+        noise = noise if grain is None else _filter(noise, [grain] * count, 1)
+        noise = noise * images_BCHW.clamp(min=0).mean(1, keepdim=True).sqrt() if step.shot else noise
+        return (images_BCHW + noise).clamp_(0, 1)
+    if isinstance(step, Halftone):
+        screen = torch.from_numpy(step.screen((images_BCHW.shape[2], images_BCHW.shape[3])))
+        dots = step.strength * screen.to(device, non_blocking=True)
+        return (images_BCHW + 4 * dots * images_BCHW * (1 - images_BCHW)).clamp_(0, 1)
+    down, right = step.shift
+    padded = functional.pad(images_BCHW, (right, 0, down, 0), mode="replicate")
+    return jpeg_batch(padded, [step.quality(rng) for _ in range(count)])[..., down:, right:]
 
 
 def _degrade_group(

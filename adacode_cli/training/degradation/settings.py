@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 
 from adacode_cli.errors import UsageError
 
@@ -14,6 +14,51 @@ from adacode_cli.errors import UsageError
 MARGIN = 4
 RESIZES = ("nearest", "bilinear", "bicubic", "area", "gaussian")
 KERNELS = ("low", "here")
+
+
+@dataclass(frozen=True)
+class HeavySettings:
+    """Heavy damage, two rounds of it (second-order degradation: Wang et al. 2021, arXiv:2107.10833, section 3.2).
+
+    Each round blurs, resizes, adds noise and compresses; the first one ends at a size between that of the picture and
+    half of the final one, the second at the final size. Raises UsageError for impossible values.
+
+    share: how often a picture is damaged so, in place of the other degradation. blur_px, second_blur_px: greatest
+    deviation of the Gaussian of each round, in pixels of the final size; second_blur_share: how often there is the
+    second. between: least and greatest size after the first round, in units of the final size. noise, second_noise:
+    greatest deviation of each round, of 255; noise_share: how often each has any. shot_share: how often noise grows
+    with the square root of the brightness, as that of photons does. grain_share: how often it is blurred to clumps, as
+    the grain of film is; grain_px: least and greatest deviation of that blur. halftone_share: how often the picture
+    was printed in between, as a screen of dots. quality: least and greatest of both JPEGs, whose grids of blocks lie
+    anywhere; jpeg_share: how often there is the first one.
+    """
+
+    share: float = 0.0
+    blur_px: float = 0.7
+    second_blur_px: float = 0.3
+    second_blur_share: float = 0.6
+    between: tuple[float, float] = (0.8, 3.0)
+    noise: float = 30.0
+    second_noise: float = 14.0
+    noise_share: float = 0.9
+    shot_share: float = 0.4
+    grain_share: float = 0.2
+    grain_px: tuple[float, float] = (0.4, 0.9)
+    halftone_share: float = 0.04
+    quality: tuple[int, int] = (30, 95)
+    jpeg_share: float = 0.8
+
+    def __post_init__(self) -> None:
+        shares = [name for name in asdict(self) if name.endswith("share") and not 0 <= getattr(self, name) <= 1]
+        low, high = self.quality
+        _refuse(
+            *((True, f"heavy.{name} is a share from 0 to 1") for name in shares),
+            (not 0 <= min(self.blur_px, self.second_blur_px) < math.inf, "heavy blurs are 0 or more"),
+            (not 0.5 <= self.between[0] <= self.between[1] <= 8, "heavy.between is a range from 0.5 to 8"),
+            (not 0 <= min(self.noise, self.second_noise) <= 255, "heavy noise is from 0 to 255"),
+            (not 0.1 <= self.grain_px[0] <= self.grain_px[1] <= 4, "heavy.grain_px is a range from 0.1 to 4"),
+            (not 1 <= low <= high <= 100, "JPEG quality is from 1 to 100"),
+        )
 
 
 @dataclass(frozen=True)
@@ -38,6 +83,9 @@ class DegradationSettings:
     shares of grey, colour, and correlated across channels. noise_shuffled: anywhere in the chain, not near its end.
 
     JPEG. quality: least and greatest. jpeg_share: how often there is one before the last one, which there always is.
+
+    heavy: how often there is heavy damage instead, and its ranges. clean_share: how often the picture is only made
+    smaller and compressed at a quality of 90 or more, lest a network smooth or sharpen what is good.
     """
 
     kernels: str = "low"
@@ -60,15 +108,19 @@ class DegradationSettings:
     noise_shuffled: bool = False
     quality: tuple[int, int] = (50, 96)
     jpeg_share: float = 0.3
+    heavy: HeavySettings = field(default_factory=HeavySettings)
+    clean_share: float = 0.0
 
     def __post_init__(self) -> None:
-        problems = [text for wrong, text in [*self._shares(), *self._blurs(), *self._sizes(), *self._noises()] if wrong]
-        if problems:
-            raise UsageError(f"this degradation is impossible: {'; '.join(problems)}")
+        _refuse(*self._shares(), *self._blurs(), *self._sizes(), *self._noises())
 
     def _shares(self) -> list[tuple[bool, str]]:
-        names = ("second_blur_share", "two_step_share", "halving_share", "noise_share", "jpeg_share")
-        return [(not 0 <= getattr(self, name) <= 1, f"{name} is a share from 0 to 1") for name in names]
+        names = [name for name in self.__dataclass_fields__ if name.endswith("_share")]
+        both = self.clean_share + self.heavy.share
+        return [
+            *((not 0 <= getattr(self, name) <= 1, f"{name} is a share from 0 to 1") for name in names),
+            (both > 1, "clean_share and heavy.share are parts of 1"),
+        ]
 
     def _blurs(self) -> list[tuple[bool, str]]:
         smallest, largest = self.kernel_px
@@ -104,6 +156,12 @@ class DegradationSettings:
             (len(kinds) != 3 or min(kinds) < 0 or abs(sum(kinds) - 1) > 1e-6, "noise_kinds are three shares of 1"),
             (not 1 <= low <= high <= 100, "JPEG quality is from 1 to 100"),
         ]
+
+
+def _refuse(*checks: tuple[bool, str]) -> None:
+    problems = [text for wrong, text in checks if wrong]
+    if problems:
+        raise UsageError(f"this degradation is impossible: {'; '.join(problems)}")
 
 
 MODERATE = DegradationSettings()

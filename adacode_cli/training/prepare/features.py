@@ -47,7 +47,7 @@ class PhotoDescriber:
         if config.in_channels > 3:
             x = torch.cat((x, x.new_zeros(1, config.in_channels - 3, *x.shape[2:])), 1)  # no holes
         padded = pad_mirrored(x, *padded_size(config, *small.shape[:2]))
-        latent = self._network.encoder(prepare_input(padded, config.base)).latent_BCHW[0].flatten(1)
+        latent = self._network.encode(prepare_input(padded, config.base)).latent_BCHW[0].flatten(1)
         return np.concatenate((latent.mean(1).numpy(), latent.std(1, correction=0).numpy()))
 
 
