@@ -24,6 +24,7 @@ from adacode_cli.engine.grid import Grid
 from adacode_cli.engine.options import RunOptions
 from adacode_cli.engine.parts import parts_of
 from adacode_cli.engine.plan import make_plan
+from adacode_cli.engine.rounded import rounded
 from adacode_cli.engine.runner import Runner
 from adacode_cli.imaging.decode import read_image
 from adacode_cli.model.network import AdaCode
@@ -45,7 +46,8 @@ def untrained(family: str) -> AdaCode:
 def planned(family: str, precision: str, device: torch.device, megapixels: float, tiling: str) -> Memory:
     """What a run of sr ×4 to so many megapixels would take, with memory to spare."""
     dtype, config = PRECISIONS[precision], family_network(family, "sr", 4)
-    parts = parts_of(untrained(family), dtype)
+    network = untrained(family)
+    parts = parts_of(network if dtype == torch.float32 else rounded(network, dtype), dtype)
     side = round((megapixels * 1e6) ** 0.5 / config.scale)
     costs = Costs(parts, config, Grid.of(config, side, side), dtype, on_host=device == CPU)
     return make_plan(costs, RunOptions(tiling=tiling), device, Memory(1 << 60, 1 << 60)).memory

@@ -38,7 +38,7 @@ FOUNDATION_IMPORTS = frozenset({"errors", "locks"})
 HEAVY = ("torch", "numpy", "cv2")
 # Libraries of others that one folder's task alone has a use for.
 ONLY_IN = {"typer": {"cli"}, "rich": {"cli"}, "huggingface_hub": {"checkpoints", "cli"}}
-MOST_LINES = 250
+MOST_LINES = 450
 
 
 def parsed(path):

@@ -11,7 +11,8 @@ import pytest
 from skimage import data, io
 
 ROOT = Path(__file__).parent.parent
-WEIGHTS = sorted(p.name for p in (ROOT / "weights").iterdir() if p.suffix in (".json", ".safetensors", ".md"))
+SUFFIXES = (".json", ".safetensors", ".md")
+WEIGHTS = sorted(p.name for p in (ROOT / "weights").iterdir() if p.suffix in SUFFIXES or p.name.startswith("LICENSE."))
 
 
 @pytest.fixture(scope="module")

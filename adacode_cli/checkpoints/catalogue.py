@@ -51,7 +51,9 @@ class Entry:
     """One set of weights for one task.
 
     `scale` is the factor between input and output side length (1 for inpainting and reconstruction). `files` are
-    names of `WeightsFile`s; parts that a family shares come first, the file of the task itself comes last.
+    names of `WeightsFile`s; parts that a family shares come first, the file of the task itself comes last. `base_model`
+    names weights of others that they start from (`base_models.described`), "" where there are none; `licence` is that
+    of all together.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Entry:
     licence: str
     source: str
     kind: Kind
+    base_model: str = ""
 
     def __post_init__(self) -> None:
         for text in (self.name, self.family):

@@ -8,6 +8,7 @@ the repository's top, beside the package.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -33,6 +34,8 @@ _ENTRY = {
     "licence": str,
     "source": str,
 }
+# Fields that an entry may lack; where they are empty they are not written, so that earlier versions read the file.
+_ENTRY_OPTIONAL = {"base_model": str}
 
 
 def weights_folder() -> Path:
@@ -78,7 +81,7 @@ def to_bytes(catalogue: Catalogue) -> bytes:
         "hub_repo": catalogue.hub_repo,
         "release": catalogue.release,
         "files": [_in_order(file, _FILE) for file in catalogue.files],
-        "entries": [_in_order(entry, _ENTRY) for entry in catalogue.entries],
+        "entries": [_in_order(entry, _ENTRY, _ENTRY_OPTIONAL) for entry in catalogue.entries],
     }
     return (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode()
 
@@ -89,8 +92,11 @@ def _described(path: Path) -> WeightsFile:
     return WeightsFile(path.name, path.stat().st_size, sha256_of(path))
 
 
-def _in_order(item: Entry | WeightsFile, fields: dict[str, Any]) -> dict[str, Any]:
-    return {name: getattr(item, name) for name in fields}
+def _in_order(
+    item: Entry | WeightsFile, fields: Mapping[str, Any], optional: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    more = {name: getattr(item, name) for name in optional or ()}
+    return {name: getattr(item, name) for name in fields} | {name: value for name, value in more.items() if value}
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -120,7 +126,7 @@ def _file(item: object, where: str) -> WeightsFile:
 
 
 def _entry(item: object, where: str) -> Entry:
-    fields = _check(item, _ENTRY, where)
+    fields = _check(item, _ENTRY, where, _ENTRY_OPTIONAL)
     if not all(isinstance(name, str) for name in fields["files"]):
         raise WeightsError(f"{where}: 'files' must hold names")
     # Entry itself refuses a task or kind that is not one of the known words.
@@ -128,16 +134,19 @@ def _entry(item: object, where: str) -> Entry:
     return Entry(**{**fields, "files": tuple(fields["files"])}, task=task, kind=kind)
 
 
-def _check(item: object, fields: dict[str, Any], where: str) -> dict[str, Any]:
-    """A copy of `item` if it is an object with exactly these fields, each of its type."""
+def _check(
+    item: object, fields: Mapping[str, Any], where: str, optional: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """A copy of `item` if it is an object with exactly these fields, each of its type; optional ones may be missing."""
     if not isinstance(item, dict):
         raise WeightsError(f"{where} must be a JSON object")
-    missing, extra = fields.keys() - item.keys(), item.keys() - fields.keys()
+    known = {**fields, **(optional or {})}
+    missing, extra = fields.keys() - item.keys(), item.keys() - known.keys()
     if missing or extra:
         detail = [f"missing {name!r}" for name in sorted(missing)] + [f"unknown {name!r}" for name in sorted(extra)]
         raise WeightsError(f"{where}: {', '.join(detail)}")
-    for name, kind in fields.items():
+    for name, value in item.items():
         # bool is an int to Python, but not to the schema.
-        if not isinstance(item[name], kind) or isinstance(item[name], bool):
-            raise WeightsError(f"{where}: {name!r} has the wrong type ({type(item[name]).__name__})")
+        if not isinstance(value, known[name]) or isinstance(value, bool):
+            raise WeightsError(f"{where}: {name!r} has the wrong type ({type(value).__name__})")
     return dict(item)

@@ -18,12 +18,15 @@ from safetensors.torch import save
 from torch import Tensor
 
 from adacode_cli.atomic import reason, write_bytes
+from adacode_cli.checkpoints.base_models import licence_in, whole_licence
 from adacode_cli.errors import OutputError, WeightsError
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.version import __version__
 
 FORMAT_VERSION = 1
 METADATA_KEY = "adacode"
+# How tensors can be stored: the names that options have for it.
+DTYPES: Mapping[str, torch.dtype] = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 Part = Literal["whole", "basis", "fused", "task"]
 # Which keys of a network's state dict each part holds; "task" has the rest.
 SHARED_PARTS: dict[str, tuple[str, ...]] = {
@@ -37,7 +40,8 @@ _HINT = "Use a file written by adacode (or convert a published .pth: adacode wei
 class Provenance:
     """Where weights come from: their family, what they were trained on, under which licence, by which version.
 
-    `base_model` names weights of others that training started from, with their licence, "" where there are none.
+    `base_model` names weights of others that training started from, as `base_models.described` does, "" where there are
+    none; `base_licence` is their licence, "" where it is not stated, and `licence` that of all else.
     `recipe` is JSON text of the settings they were trained with, "" where unknown. Fields may be added: a file may
     lack some and hold some of a newer version, which are passed over.
     """
@@ -48,7 +52,13 @@ class Provenance:
     source: str = ""
     version: str = __version__
     base_model: str = ""
+    base_licence: str = ""
     recipe: str = ""
+
+    @property
+    def whole_licence(self) -> str:
+        """The licence of the weights and of their base model together, "" where none is stated."""
+        return whole_licence(self.licence, self.base_model, self.base_licence)
 
 
 @dataclass(frozen=True)
@@ -70,7 +80,11 @@ def part_of(key: str) -> Part:
 
 def write_weights(path: Path, weights: Weights, dtype: torch.dtype = torch.float32) -> None:
     """Writes a file atomically, tensors as `dtype`, and makes its folder. Raises OutputError where that fails."""
-    data = to_bytes(weights, dtype)
+    write_file(path, to_bytes(weights, dtype))
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Writes a file of weights atomically, and makes its folder. Raises OutputError where that fails."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -93,14 +107,23 @@ def to_bytes(weights: Weights, dtype: torch.dtype = torch.float32) -> bytes:
 
 def read_weights(path: Path) -> Weights:
     """Reads a file that `write_weights` wrote, whatever its dtype. Raises WeightsError, naming the file."""
+    tensors, metadata = read_safetensors(path, _HINT)
+    return weights_of({key: tensor.float() for key, tensor in tensors.items()}, metadata, path)
+
+
+def read_safetensors(path: Path, hint: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors as they are stored, and the metadata. Raises WeightsError, with `hint` for what is no such file."""
     try:
         with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {k: file.get_tensor(k).float() for k in file.keys()}  # noqa: SIM118 (not a mapping)
+            return {k: file.get_tensor(k) for k in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118 (no mapping)
     except SafetensorError as error:
-        raise WeightsError("is not a safetensors file, or is incomplete", path=path, hint=_HINT) from error
+        raise WeightsError("is not a safetensors file, or is incomplete", path=path, hint=hint) from error
     except OSError as error:
         raise WeightsError(f"cannot be read: {reason(error)}", path=path, hint="Check the path.") from error
+
+
+def weights_of(tensors: dict[str, Tensor], metadata: Mapping[str, str], path: Path) -> Weights:
+    """What a file of ours at `path` holds. Raises WeightsError where its metadata are not ours, or are damaged."""
     if METADATA_KEY not in metadata:
         raise WeightsError("has no adacode metadata", path=path, hint=_HINT)
     try:
@@ -120,6 +143,8 @@ def _described(header: dict[str, Any], tensors: dict[str, Tensor]) -> Weights:
     config = NetworkConfig.from_dict(header["config"])
     known = {field.name for field in fields(Provenance)}
     provenance = {name: value for name, value in dict(header["provenance"]).items() if name in known}
+    # The first files with a base model had no field for its licence.
+    provenance["base_licence"] = provenance.get("base_licence") or licence_in(provenance.get("base_model", ""))
     return Weights(header["part"], config, Provenance(**provenance), tensors)
 
 

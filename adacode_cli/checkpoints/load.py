@@ -47,7 +47,7 @@ def load_network(paths: tuple[Path, ...]) -> tuple[AdaCode, Provenance]:
             hint="Name a task's weights; `adacode weights list` shows them.",
         )
     if task.part == "task" and len(parts) == 1:
-        parts = [*_shared_parts_beside(task_path, task.provenance.family), *parts]
+        parts = [*shared_parts_beside(task_path, task.provenance.family), *parts]
     tensors: dict[str, Tensor] = {}
     for path, weights in parts:
         twice = tensors.keys() & weights.tensors.keys()
@@ -70,8 +70,11 @@ def build(config: NetworkConfig, tensors: dict[str, Tensor], path: Path) -> AdaC
     return network.eval().requires_grad_(False)
 
 
-def _shared_parts_beside(path: Path, family: str) -> list[tuple[Path, Weights]]:
-    """What a family's tasks share, looked for in the folder of a task's file by the family's name."""
+def shared_parts_beside(path: Path, family: str) -> list[tuple[Path, Weights]]:
+    """What a family's tasks share, looked for in the folder of a task's file by the family's name.
+
+    Raises WeightsError where one of the files is missing or broken.
+    """
     names = [f"{family}-{part}.safetensors" for part in SHARED_PARTS]
     # A family's name comes out of the file; it must not lead out of the file's folder.
     missing = [name for name in names if Path(name).name != name or not path.with_name(name).is_file()]

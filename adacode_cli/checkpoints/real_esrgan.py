@@ -6,13 +6,15 @@ What is not such a row, or has another shape than the trunk wanted, is refused b
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from adacode_cli.atomic import reason
+from adacode_cli.checkpoints.base_models import described, licence_in
+from adacode_cli.checkpoints.format import read_safetensors
 from adacode_cli.checkpoints.keys import key_problems
 from adacode_cli.checkpoints.published import read_params
 from adacode_cli.errors import WeightsError
@@ -20,15 +22,24 @@ from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.trunk import Trunk
 
 _BODY = "body."
+_KEY = re.compile(r"body\.\d+\.(weight|bias)")
 _HINT = "Give a network of Real-ESRGAN's compact layout and the trunk's size, such as realesr-general-x4v3."
+# Those that its authors publish as .pth files, which say nothing of themselves but their names.
+_PUBLISHED = ("realesr-general-x4v3", "realesr-general-wdn-x4v3", "realesr-animevideov3")
+_PUBLISHED_LICENCE, _PUBLISHED_SOURCE = "BSD-3-Clause", "xinntao/Real-ESRGAN"
 
 
 @dataclass(frozen=True)
 class TrunkStart:
-    """A trunk's tensors, `body.N.weight` and `body.N.bias`, float32, and a line that names where they come from."""
+    """A trunk's tensors, `body.N.weight` and `body.N.bias`, float32, and where they come from.
+
+    `base_model` and `base_licence` are as in `format.Provenance`; `said` is all that the file's metadata say.
+    """
 
     tensors: dict[str, Tensor]
     base_model: str
+    base_licence: str
+    said: Mapping[str, str]
 
 
 def read_trunk(path: Path, config: NetworkConfig) -> TrunkStart:
@@ -36,20 +47,29 @@ def read_trunk(path: Path, config: NetworkConfig) -> TrunkStart:
 
     Raises WeightsError, naming the file, where it is unreadable or no trunk of this configuration's size.
     """
-    tensors, said = _safetensors(path) if path.suffix == ".safetensors" else (read_params(path), {})
+    tensors, said = read_safetensors(path, _HINT) if path.suffix == ".safetensors" else (read_params(path), {})
+    start = start_of(tensors, said, path)
+    require_size(start, config, path)
+    return start
+
+
+def is_start(keys: Mapping[str, Tensor]) -> bool:
+    """Whether these are the keys of such a network, of any size."""
+    return bool(keys) and all(_KEY.fullmatch(key) for key in keys)
+
+
+def start_of(tensors: Mapping[str, Tensor], said: Mapping[str, str], path: Path) -> TrunkStart:
+    """Tensors of a file at `path` and what its metadata say, as a start. A file without metadata has its name alone."""
+    licence, source = said.get("licence", ""), said.get("source", "")
+    if not said and path.stem in _PUBLISHED:
+        licence, source = _PUBLISHED_LICENCE, _PUBLISHED_SOURCE
+    base = said.get("base") or described(said.get("name") or path.stem, licence, source)
+    return TrunkStart({k: t.float() for k, t in tensors.items()}, base, licence or licence_in(base), said)
+
+
+def require_size(start: TrunkStart, config: NetworkConfig, path: Path) -> None:
+    """Raises WeightsError unless `start` has the shapes of the trunk of `config`, for input of 1/grid of its side."""
     wanted = Trunk(replace(config, scale=config.grid)).state_dict()
-    problems = key_problems({k: v for k, v in wanted.items() if k.startswith(_BODY)}, tensors)
+    problems = key_problems({k: v for k, v in wanted.items() if k.startswith(_BODY)}, start.tensors)
     if problems:
         raise WeightsError(f"is no trunk of this size: {problems}", path=path, hint=_HINT)
-    named = [said.get("base") or said.get("name") or path.stem, said.get("source", ""), said.get("licence", "")]
-    return TrunkStart({k: t.float() for k, t in tensors.items()}, ", ".join(word for word in named if word))
-
-
-def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    try:
-        with safe_open(path, "pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
-    except SafetensorError as error:
-        raise WeightsError("is not a safetensors file, or is incomplete", path=path, hint=_HINT) from error
-    except OSError as error:
-        raise WeightsError(f"cannot be read: {reason(error)}", path=path, hint="Check the path.") from error

@@ -112,7 +112,7 @@ class TrainOptions:
         typer.Option(
             metavar="TYPE",
             rich_help_panel=_LEARNING,
-            help="bf16, fp32, or auto: bf16 where that is native. Default: as the recipe says, else auto.",
+            help="bf16, fp32, or auto: bf16 where that is native. Default: as --config's recipe.json says, else auto.",
         ),
     ] = None
     resume: Annotated[
@@ -177,6 +177,7 @@ class TrainOptions:
         precision = self.precision
         if self.config is None and earlier is not None:
             recipe = earlier
+            precision = precision or "auto"  # the stage before may have had a processor that computes bf16
         elif self.config is not None and self.config.endswith(".json"):
             recipe = read_recipe(Path(self.config))
         else:

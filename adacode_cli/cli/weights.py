@@ -6,11 +6,12 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from adacode_cli.cli import stdout, weights_bundle, weights_show
+from adacode_cli.cli import stdout, weights_average, weights_bundle, weights_show
 from adacode_cli.cli.boundary import session_of
 from adacode_cli.cli.interruption import ended_by_interruption
 from adacode_cli.cli.stderr import printable, stderr_console
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from adacode_cli.checkpoints.catalogue import Catalogue, Entry
     from adacode_cli.checkpoints.transfer import OnProgress
 
-app = typer.Typer(help="List, fetch, convert, bundle and look at weights.", no_args_is_help=True)
+app = typer.Typer(help="List, fetch, convert, average, bundle and look at weights.", no_args_is_help=True)
 
 _LIST_EPILOG = """[bold]Examples[/bold]
 
@@ -39,6 +40,9 @@ _CONVERT_EPILOG = """[bold]Example[/bold]
 
   adacode weights convert AdaCode_SR_X4_model_g.pth mine.safetensors
   adacode sr photos --weights mine.safetensors"""
+
+# Columns of the table, and of its last column where names are very long.
+_WIDTH, _LEAST_LICENCE = 80, 16
 
 HubRepo = Annotated[
     str | None,
@@ -122,6 +126,7 @@ def convert(
     stderr_console().print(printable(f"{source} -> {target}"))
 
 
+app.command("average", epilog=weights_average.EPILOG, no_args_is_help=True)(weights_average.average)
 app.command("bundle", epilog=weights_bundle.EPILOG, no_args_is_help=True)(weights_bundle.bundle)
 app.command("show", epilog=weights_show.EPILOG, no_args_is_help=True)(weights_show.show)
 
@@ -173,15 +178,24 @@ def _row(entry: Entry, catalogue: Catalogue, state: str) -> dict[str, object]:
         "files": list(entry.files),
         "licence": entry.licence,
         "source": entry.source,
+        "base_model": entry.base_model,
     }
 
 
 def _table(rows: list[dict[str, object]]) -> Iterator[str]:
+    """Lines of at most 80 columns: an entry a line (more where its licence is long), then who starts from whom."""
     header = ("NAME", "TASK", "SIZE", "STATE", "LICENCE")
     cells = [header, *(_cells(row) for row in rows)]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(header))]
-    for line in cells:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+    widths = [max(len(line[column]) for line in cells) for column in range(len(header) - 1)]
+    for *short, licence in cells:
+        first = "".join(f"{cell.ljust(width)}  " for cell, width in zip(short, widths, strict=True))
+        width = max(_WIDTH, len(first) + _LEAST_LICENCE)
+        yield from wrap(licence, width, initial_indent=first, subsequent_indent=" " * len(first))
+    for base in dict.fromkeys(str(row["base_model"]) for row in rows if row["base_model"]):
+        names = ", ".join(str(row["name"]) for row in rows if row["base_model"] == base)
+        yield ""
+        yield from wrap(f"Made from {base}, whose licence and notice go with them:", _WIDTH)
+        yield from wrap(names, _WIDTH, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
 
 
 def _cells(row: dict[str, object]) -> tuple[str, str, str, str, str]:

@@ -31,7 +31,7 @@ def bundle(
     ] = None,
     licence: Annotated[
         str | None,
-        typer.Option(metavar="TEXT", help="What the files say of their licence. Default: what the shards say."),
+        typer.Option(metavar="TEXT", help="What the files say of their licence. Default: what their shards said."),
     ] = None,
     dtype: Annotated[
         Literal["fp16", "bf16", "fp32"], typer.Option(metavar="TYPE", help="How values are stored: fp16, bf16 or fp32.")
@@ -43,7 +43,8 @@ def bundle(
 ) -> None:
     """Make a training run's weights into files for --weights.
 
-    What tasks share is stored once. A catalogue.json and a model card are written beside.
+    What tasks share is stored once. A catalogue.json and a model card are written beside, and the notice of the authors
+    of a base model where training started from one.
     """
     session_of(context).verbose = verbose
 
@@ -51,9 +52,9 @@ def bundle(
         stderr_console().print(Text(printable(note), style="dim"))
 
     with ended_by_interruption():
+        from adacode_cli.checkpoints.format import DTYPES
         from adacode_cli.training import bundle as bundling
 
-        stored = bundling.DTYPES[dtype]
-        paths = bundling.bundle(run, family, output, stored, licence=licence, overwrite=overwrite, on_note=tell)
+        paths = bundling.bundle(run, family, output, DTYPES[dtype], licence=licence, overwrite=overwrite, on_note=tell)
     for path in paths:
         stdout.write_line(str(path))

@@ -56,7 +56,9 @@ Steps = tuple[Step, ...]
 
 
 def encoder_steps(network: AdaCode) -> Steps:
-    """IMAGE → FEATURE, the latent map before attention, and the maps on the way, "down0" (finest) and so on."""
+    """IMAGE → FEATURE, the latent map before attention, and the maps on the way: "down0" (finest) and so on, or the
+    trunk's "trunk1" and so on where there is one.
+    """
     return tuple(_encoder(network))
 
 
@@ -104,7 +106,8 @@ def _finished_trunk(trunk: Trunk, decoded: str) -> Iterator[Step]:
     yield Step((decoded, _after(trunk.joined_at)), "joined", lambda x, t: add_to(convolve(trunk.join, x), t))
     last = len(trunk.body) // 2
     yield from _trunk(trunk, "joined", trunk.joined_at, last)
-    yield Step((_after(last),), DETAIL, lambda x: unpack(convolve(trunk.layer(last)[0], x), trunk.grid))
+    finished = _after(last) if last > trunk.joined_at else "joined"
+    yield Step((finished,), DETAIL, lambda x: unpack(convolve(trunk.layer(last)[0], x), trunk.grid))
 
 
 def _trunk(trunk: Trunk, source: str, first: int, end: int) -> Iterator[Step]:

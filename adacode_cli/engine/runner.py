@@ -83,7 +83,7 @@ class Runner:
     def decode(self, coded: Coded, *, deep: bool) -> tuple[Tensor, tuple[str, ...]]:
         """What codes and mixing weights alone say: 3×height×width float32 on the CPU, unclipped, and notes.
 
-        It is `run`'s picture for a network without encoder skips and base picture. Raises as `run` does.
+        It is `run`'s picture for a network without encoder skips, trunk and base picture. Raises as `run` does.
         """
         return self._finite(deep, lambda dtype: self._decode(coded, dtype))
 

@@ -14,7 +14,9 @@ from adacode_cli.model.swin import SwinStack
 
 @dataclass(frozen=True)
 class Encoded:
-    """latent_BCHW: map to be quantised. skips: one map for each of the first decoder stages, coarse to fine."""
+    """latent_BCHW: map to be quantised. skips: one map for each of the first decoder stages, coarse to fine; with a
+    trunk, its map where the branch begins alone.
+    """
 
     latent_BCHW: Tensor
     skips: tuple[Tensor, ...]

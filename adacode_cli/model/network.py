@@ -53,9 +53,9 @@ class AdaCode(nn.Module):
         return Encoded(self.encoder(tapped).latent_BCHW, (tapped,))
 
     def render(self, latent_BCHW: Tensor, skips: tuple[Tensor, ...] = ()) -> Tensor:
-        """Decoder's input and the maps of `encode` → B×3×H×W, without the base picture."""
+        """Decoder's input and the maps of `encode` → B×3×H×W, without the base picture; no maps: the decoder alone."""
         x = latent_BCHW
-        if self.trunk is not None:
+        if self.trunk is not None and skips:
             for stage in self.decoder.stages:
                 x = stage(x)
             return self.trunk.finish(skips[0], x)

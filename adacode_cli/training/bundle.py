@@ -2,6 +2,7 @@
 
 - FAMILY-basis and FAMILY-fused: what all tasks share, from the stage-II network
 - FAMILY-reconstruct, FAMILY-sr-x4, …: what each task has of its own
+- LICENSE.Real-ESRGAN: the notice of its authors, where a file starts from their network
 - catalogue.json: names, sizes and digests, beside those of other families that the folder has already
 - FAMILY.md: the model card
 
@@ -22,15 +23,15 @@ import torch
 
 from adacode_cli.atomic import reason, replacing
 from adacode_cli.checkpoints import catalogue_file
+from adacode_cli.checkpoints.base_models import notice_of
 from adacode_cli.checkpoints.catalogue import Catalogue, Entry, WeightsFile, is_name
 from adacode_cli.checkpoints.catalogue import Task as Runnable
-from adacode_cli.checkpoints.format import Weights, read_weights, split, to_bytes
-from adacode_cli.errors import OutputError, TrainingError, UsageError
+from adacode_cli.checkpoints.format import DTYPES, Weights, read_weights, split, to_bytes
+from adacode_cli.checkpoints.shared_parts import differing
+from adacode_cli.errors import OutputError, TrainingError, UsageError, WeightsError
 from adacode_cli.training.model_card import Family, Part, model_card
 from adacode_cli.training.run_facts import RunFacts, mapping, read_run_facts
-from adacode_cli.training.shared_parts import differing
 
-DTYPES: Mapping[str, torch.dtype] = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 OnNote = Callable[[str], None]
 
 _FUSED = "fused"
@@ -51,21 +52,25 @@ def bundle(
 ) -> list[Path]:
     """Writes weights (tensors as `dtype`), catalogue.json and model card of `family` into `target`; returns the paths.
 
-    Where `family` is None, the run's files name it; where `licence` is, the photographs' (shards.json) or the run's
-    files do. A task whose training has not ended is left out, and a card that exists is kept unless `overwrite`;
-    `on_note` hears of both. Raises TrainingError where stage II is missing, for a task over other shared parts than
-    the stage-II network's, and for values that `dtype` cannot hold; UsageError for a name that a family cannot have;
-    WeightsError where the catalogue in `target` is damaged or uses the names for something else; OutputError where
-    weights exist and `overwrite` is False, where files of an earlier bundle would not fit, or the disk refuses.
+    Where `family` is None, the run's files name it. Where `licence` is, each file keeps its own, or has that of the
+    photographs (shards.json) where it states none. What files say of their base models stays; an entry's licence holds
+    for both, and a notice that this program has goes with them. A task whose training has not ended is left out, and a
+    card that exists is kept unless `overwrite`; `on_note` hears of both. Raises TrainingError without a stage II,
+    for a task over other shared parts than the stage-II network's, and for values that `dtype` cannot hold; UsageError
+    for a name that a family cannot have; WeightsError where the catalogue in `target` is damaged or uses the names for
+    something else, or where this installation lacks a notice; OutputError where weights (or another text under a
+    notice's name) exist and `overwrite` is False, where files of an earlier bundle would not fit, or the disk refuses.
     """
     record = read_run_facts(run_folder)
     found = _named(_parts(run_folder, dtype, on_note), family, licence, record)
     name = found[_FUSED].provenance.family
     card = target / f"{name}.md"
-    _require_room(target, name, found, overwrite=overwrite)
+    notices = _notices(found)
+    _require_room(target, name, found, notices, overwrite=overwrite)
     contents = {_file(name, part): to_bytes(weights, dtype) for part, weights in found.items()}
     described = _catalogue(target, name, found, contents)
     text = model_card(_family(found, contents, dtype), record)
+    contents |= notices
     contents[catalogue_file.FILE_NAME] = catalogue_file.to_bytes(described)
     if overwrite or not card.exists():
         contents[card.name] = text.encode()
@@ -130,19 +135,37 @@ def _require_range(weights: Weights, dtype: torch.dtype, path: Path) -> None:
 def _named(
     found: Mapping[str, Weights], family: str | None, licence: str | None, record: RunFacts
 ) -> dict[str, Weights]:
-    """The parts with the family's name and licence in their provenance."""
+    """The parts with the family's name and a licence in their provenance."""
     name = found[_FUSED].provenance.family if family is None else family
     if not is_name(name):
         problem = f"{name!r} cannot be a family's name: lower-case letters, digits and single hyphens"
         raise UsageError(problem, hint="Choose one with --family.")
-    said = licence or str(mapping(record.manifest).get("licence") or "")
-    return {
-        part: replace(w, provenance=replace(w.provenance, family=name, licence=said or w.provenance.licence))
-        for part, w in found.items()
-    }
+    of_photographs = str(mapping(record.manifest).get("licence") or "")
+    named = {}
+    for part, weights in found.items():
+        # Stages may have learnt from different photographs; the manifest is that of the last one.
+        own = licence or weights.provenance.licence or of_photographs
+        named[part] = replace(weights, provenance=replace(weights.provenance, family=name, licence=own))
+    return named
 
 
-def _require_room(target: Path, family: str, found: Mapping[str, Weights], *, overwrite: bool) -> None:
+def _notices(found: Mapping[str, Weights]) -> dict[str, bytes]:
+    """File names and texts of the notices of base models' authors, as far as this program has them."""
+    names = {notice_of(weights.provenance.base_model) for weights in found.values()} - {None}
+    notices = {}
+    for name in sorted(str(name) for name in names):
+        path = catalogue_file.weights_folder() / name
+        try:
+            notices[name] = path.read_bytes()
+        except OSError as error:
+            what = f"cannot be read: {reason(error)}; it has to go with these weights"
+            raise WeightsError(what, path=path, hint="Reinstall adacode-cli.") from error
+    return notices
+
+
+def _require_room(
+    target: Path, family: str, found: Mapping[str, Weights], notices: Mapping[str, bytes], *, overwrite: bool
+) -> None:
     for part in (*_SHARED, *_TASKS):
         path = target / _file(family, part)
         if path.exists() and part not in found:
@@ -151,6 +174,10 @@ def _require_room(target: Path, family: str, found: Mapping[str, Weights], *, ov
             raise OutputError("is of another bundle of this family; this run has no such task", path=path, hint=hint)
         if path.exists() and not overwrite:
             raise OutputError("exists already", path=path, hint="Add --overwrite to write it again.")
+    for name, text in notices.items():
+        path = target / name
+        if path.is_file() and not overwrite and path.read_bytes() != text:
+            raise OutputError("exists already with another text", path=path, hint="Move it elsewhere.")
 
 
 def _catalogue(target: Path, family: str, found: Mapping[str, Weights], contents: Mapping[str, bytes]) -> Catalogue:
@@ -167,10 +194,11 @@ def _catalogue(target: Path, family: str, found: Mapping[str, Weights], contents
 
 def _entry(family: str, part: str, weights: Weights) -> Entry:
     task, scale = _TASKS[part]
-    licence = weights.provenance.licence or "not stated"
+    licence = weights.provenance.whole_licence or "not stated"
     source = f"{weights.provenance.source or 'adacode train'}; see {family}.md beside the files"
     files = tuple(_file(family, name) for name in (*_SHARED, part))
-    return Entry(f"{family}-{part}", family, task, scale, files, licence, source, "bundled")
+    base = weights.provenance.base_model
+    return Entry(f"{family}-{part}", family, task, scale, files, licence, source, "bundled", base)
 
 
 def _family(found: Mapping[str, Weights], contents: Mapping[str, bytes], dtype: torch.dtype) -> Family:
@@ -181,8 +209,8 @@ def _family(found: Mapping[str, Weights], contents: Mapping[str, bytes], dtype: 
     for part, weights in found.items():
         file = _file(own.family, part)
         numbers = sum(tensor.numel() for tensor in weights.tensors.values())
-        parts.append(Part(part, file, len(contents[file]), numbers, weights.config))
-    return Family(own.family, parts, stored, own)
+        parts.append(Part(part, file, len(contents[file]), numbers, weights.config, weights.provenance))
+    return Family(own.family, parts, stored)
 
 
 def _file(family: str, part: str) -> str:

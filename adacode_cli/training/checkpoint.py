@@ -29,7 +29,7 @@ class Checkpoint:
     """A run after `steps` steps and `seconds` of training, with the recipe's dictionary that it follows.
 
     tensors, counters: as `Optimisation.state` gives them; a slim one has no counters. data: what tells the shards apart
-    that it learns from.
+    that it learns from. base_model, base_licence: whose weights it started from, as in `format.Provenance`.
     """
 
     steps: int
@@ -38,6 +38,8 @@ class Checkpoint:
     tensors: dict[str, Tensor]
     counters: dict[str, int] = field(default_factory=dict)
     data: str = ""
+    base_model: str = ""
+    base_licence: str = ""
 
     @property
     def slim(self) -> bool:
@@ -54,6 +56,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "recipe": checkpoint.recipe,
         "counters": checkpoint.counters,
         "data": checkpoint.data,
+        "base": [checkpoint.base_model, checkpoint.base_licence],
     }
     tensors = {k: v.detach().cpu().contiguous() for k, v in checkpoint.tensors.items()}
     write_bytes(path, save(_untied(tensors), {_KEY: json.dumps(header, sort_keys=True)}))
@@ -68,8 +71,16 @@ def read_checkpoint(path: Path) -> Checkpoint:
         header = json.loads(text)
         if header["format"] > _FORMAT:
             raise TrainingError("is of a newer version", path=path, hint="Update adacode.")
+        base_model, base_licence = header.get("base", ("", ""))  # the first files said nothing of it
         return Checkpoint(
-            header["steps"], header["seconds"], header["recipe"], tensors, header["counters"], header["data"]
+            header["steps"],
+            header["seconds"],
+            header["recipe"],
+            tensors,
+            header["counters"],
+            header["data"],
+            base_model,
+            base_licence,
         )
     except OSError as error:
         raise TrainingError(f"cannot be read: {reason(error)}", path=path, hint=_HINT) from error

@@ -14,7 +14,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from adacode_cli.errors import TrainingError
@@ -145,7 +144,7 @@ class HostCrops:
 
 def _detail(pixels: Pixels) -> float:
     """Mean step of the luma between neighbours, in levels; strong edges count no more than `_STRONG`."""
-    luma = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    luma = cv2.cvtColor(pixels.astype(np.float32), cv2.COLOR_RGB2GRAY)  # not rounded, as on a device
     return float(sum(np.minimum(np.abs(np.diff(luma, axis=axis)), _STRONG).mean() for axis in (0, 1)))
 
 
@@ -161,8 +160,24 @@ class DeviceCrops:
                 self._pixels[i] = torch.from_numpy(pixels).permute(2, 0, 1).to(device)
 
     def cut(self, windows: Sequence[Window], side: int) -> Tensor:
-        """The windows as B×3×side×side float RGB in [0, 1] on the device, of whole 1/255 steps."""
-        return torch.stack([self._one(window, side) for window in windows]).float() / 255
+        """The windows as B×3×side×side float RGB in [0, 1] on the device, of whole 1/255 steps.
+
+        All windows are one gather and at most two products, so that the device is not kept waiting for many small
+        pieces of work.
+        """
+        place_4B = sent(torch.tensor([(w.crop, w.y, w.x, w.span) for w in windows]).T.contiguous(), self.device)
+        crop_B, y_B, x_B, span_B = place_4B
+        read = max(w.span for w in windows)
+        top_B, left_B = (start.clamp(max=self.contents.crop_px - read) for start in (y_B, x_B))
+        along = torch.arange(read, device=self.device)
+        rows_BS, columns_BS = top_B[:, None] + along, left_B[:, None] + along
+        channels = torch.arange(3, device=self.device)[:, None, None]
+        cuts = self._pixels[crop_B[:, None, None, None], channels, rows_BS[:, None, :, None], columns_BS[:, None, None]]
+        cuts = cuts.float()
+        if any(w.span != side for w in windows):
+            down, across = (_shrinking(a - b, span_B, read, side) for a, b in ((y_B, top_B), (x_B, left_B)))
+            cuts = (down[:, None] @ cuts @ across[:, None].mT).round_().clamp_(0, 255)
+        return _turned(cuts, windows) / 255
 
     def draw(self, draws: Sequence[Sequence[Window]], side: int) -> Tensor:
         """For each sample its candidates' most detailed one, as `cut` gives it; nothing waits for the device."""
@@ -175,13 +190,33 @@ class DeviceCrops:
         best = (steps[0] + steps[1]).view(-1, count).argmax(1)
         return cuts[best + count * torch.arange(len(draws), device=self.device)]
 
-    def _one(self, w: Window, side: int) -> Tensor:
-        patch = self._pixels[w.crop, :, w.y : w.y + w.span, w.x : w.x + w.span]
-        if w.span != side:
-            shrunk = F.interpolate(patch[None].float(), (side, side), mode="bilinear", antialias=True)
-            patch = shrunk[0].round().clamp(0, 255).to(torch.uint8)
-        patch = torch.rot90(patch, w.turns, (1, 2))
-        return patch.flip(2) if w.mirrored else patch
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """On the device, without waiting for what it has still to do."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+def _shrinking(offset_B: Tensor, span_B: Tensor, read: int, side: int) -> Tensor:
+    """B×side×read weights that make `side` values of `span` ones from `offset` on: bilinear with antialiasing.
+
+    A triangle as wide as the step between new values, cut off at the window's edges and of sum 1.
+    """
+    step_B11, offset_B11 = (span_B / side)[:, None, None], offset_B[:, None, None]
+    new, old = (torch.arange(n, device=span_B.device) for n in (side, read))
+    centre = (new[:, None] + 0.5) * step_B11 - 0.5 + offset_B11
+    inside = (old >= offset_B11) & (old < offset_B11 + span_B[:, None, None])
+    weight = (1 - (old - centre).abs() / step_B11.clamp(min=1)).clamp(min=0) * inside
+    return weight / weight.sum(2, keepdim=True)
+
+
+def _turned(cuts_BCHW: Tensor, windows: Sequence[Window]) -> Tensor:
+    turned = torch.empty_like(cuts_BCHW)
+    for turns, mirrored in sorted({(w.turns, w.mirrored) for w in windows}):
+        alike = [i for i, w in enumerate(windows) if (w.turns, w.mirrored) == (turns, mirrored)]
+        chosen = sent(torch.tensor(alike), cuts_BCHW.device)
+        part = torch.rot90(cuts_BCHW[chosen], turns, (2, 3))
+        turned[chosen] = part.flip(3) if mirrored else part
+    return turned
 
 
 def corpus_bytes(contents: Contents) -> int:

@@ -12,7 +12,7 @@ import torch
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.training import degradation
 from adacode_cli.training.batches import Batch, BatchMaker, Order, categories_of, degraded_side, painted
-from adacode_cli.training.crops import DeviceCrops, Wanted, shrink_for
+from adacode_cli.training.crops import DeviceCrops, Wanted, sent, shrink_for
 from adacode_cli.training.holes import random_hole
 from adacode_cli.training.recipe import Recipe, StageRecipe
 
@@ -40,7 +40,7 @@ def device_batches(
         generators = order.generators(number, stream)
         draws = [contents.draw(rng, wanted) for rng in generators]
         names = [contents.crops[windows[0].crop].category for windows in draws]
-        categories = _sent(categories_of(contents.categories, names), crops.device)
+        categories = sent(categories_of(contents.categories, names), crops.device)
         clean = crops.draw(draws, side)
         if config.task == "sr":
             chance = torch.Generator(crops.device).manual_seed(int(generators[0].integers(2**62)))
@@ -48,13 +48,8 @@ def device_batches(
             return Batch(worn, target, None, categories)
         if config.task == "inpaint":
             masks = np.stack([random_hole(patch, rng, recipe.holes) for rng in generators])
-            hole = _sent(torch.from_numpy(masks)[:, None], crops.device).float()
+            hole = sent(torch.from_numpy(masks)[:, None], crops.device).float()
             return Batch(painted(clean, hole, mask_channel=config.mask_channel), clean, hole, categories)
         return Batch(clean, clean, None, categories)
 
     return batch
-
-
-def _sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """On the device, without waiting for what it has still to do."""
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

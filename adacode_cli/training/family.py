@@ -48,8 +48,10 @@ class Family:
     def __post_init__(self) -> None:
         if not self.codes or min(self.codes) < 1 or self.code_dim < 1:
             raise UsageError("codes and code_dim: a codebook has at least one code of at least one number")
+        tasks: tuple[Task, ...] = ("sr", "inpaint")  # with a trunk, the two have other parts
         try:
-            self.restoring("sr", 1, self.clean(("one",)))
+            for task in tasks:
+                self.restoring(task, 1, self.clean(("one",)))
         except WeightsError as error:
             raise UsageError(error.message) from error
 

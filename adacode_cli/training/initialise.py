@@ -12,6 +12,7 @@ from adacode_cli.model.blocks import ResBlock
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.decoder import Fusion
 from adacode_cli.model.network import AdaCode
+from adacode_cli.model.packing import repacked
 from adacode_cli.model.trunk import Trunk
 
 # Residual branches start small, so that a deep network without normalisation starts close to the identity.
@@ -99,19 +100,11 @@ def first_key(network: AdaCode) -> str:
 def adopt_first(network: AdaCode, weight: Tensor, earlier: NetworkConfig) -> None:
     """Takes over a first convolution, of a shuffle stem or of a trunk, for a network that packs other blocks of pixels.
 
-    The new one, shown an image, then answers as the old one would on that image enlarged by repetition, or made
-    smaller by averages. weight: C×(3·pack²)×3×3, trained on blocks of pack×pack RGB pixels, pack = grid/scale of
-    `earlier`; extra input channels of the new one (a mask) start at zero.
+    weight: C×(3·pack²)×3×3, trained on blocks of pack×pack RGB pixels, pack = grid/scale of `earlier`; the new one
+    answers as `repacked` says. Extra input channels of the new one (a mask) start at zero.
     """
     pack, new = (config.grid // config.scale for config in (earlier, network.config))
-    own = network.get_parameter(first_key(network))
-    channels, kernel = weight.shape[0], weight.shape[2:]
-    if new <= pack:
-        blocks = weight.reshape(channels, 3, new, pack // new, new, pack // new, *kernel).sum((3, 5)).flatten(1, 3)
-    else:
-        times = new // pack
-        parts = weight.reshape(channels, 3, pack, 1, pack, 1, *kernel) / times**2
-        blocks = parts.expand(-1, -1, -1, times, -1, times, -1, -1).reshape(channels, 3 * new**2, *kernel)
+    own, blocks = network.get_parameter(first_key(network)), repacked(weight, pack, new)
     own.zero_()
     own[:, : blocks.shape[1]] = blocks
 

@@ -7,18 +7,18 @@ unknown or not measured. The same run and files give the same text, to the byte.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from adacode_cli.checkpoints.base_models import notice_of, stated_licence
 from adacode_cli.checkpoints.format import Provenance
 from adacode_cli.model.config import NetworkConfig
+from adacode_cli.training.markdown_table import table
 from adacode_cli.training.run_facts import RunFacts, mapping, number
 from adacode_cli.version import __version__
 
 _UNKNOWN = "unknown"
 _NOT_MEASURED = "not measured"
-# What CommonMark and GitHub's tables give a meaning to inside a line.
-_MARKUP = re.compile(r"([\\`*_\[\]<>|&~#])")
 _HOLDS = {
     "basis": "the codebooks; shared by all tasks",
     "fused": "what turns codes into pictures; shared by all tasks",
@@ -28,6 +28,11 @@ _COMMANDS = {
     "inpaint": "adacode inpaint photos --mask-dir masks --weights DIR/{file}",
     "reconstruct": "adacode reconstruct photos --weights DIR/{file}",
 }
+_BASES = """\
+These files were not trained from nothing: training began with the weights of a base model, and changed them. Which data
+its authors trained it on is not recorded here. Its licence holds for these files beside the family's own. Where the
+table names a notice of its authors, it lies beside this card: copy it with the files.
+"""
 _LIMITS = """\
 * What is restored is plausible, not evidence: detail that a photograph does not show is made up from codes that were
   learnt from other photographs. Faces, writing and number plates may come out as those of something else.
@@ -42,13 +47,14 @@ _LIMITS = """\
 
 @dataclass(frozen=True)
 class Part:
-    """One file of the family: its name, size in bytes, number of parameters, and which part it is ("sr-x4")."""
+    """One file of the family: which part it is ("sr-x4"), its name, size in bytes, number of parameters, and more."""
 
     name: str
     file: str
     bytes: int
     parameters: int
     config: NetworkConfig
+    provenance: Provenance
 
 
 @dataclass(frozen=True)
@@ -58,12 +64,16 @@ class Family:
     name: str
     parts: Sequence[Part]
     dtype: str
-    provenance: Provenance
 
     @property
     def tasks(self) -> Sequence[Part]:
         """The parts that a person can run."""
         return self.parts[2:]
+
+    @property
+    def with_base(self) -> Sequence[Part]:
+        """The parts that start from weights of others."""
+        return [part for part in self.parts if part.provenance.base_model]
 
 
 def model_card(family: Family, record: RunFacts) -> str:
@@ -72,19 +82,20 @@ def model_card(family: Family, record: RunFacts) -> str:
     sections = (
         f"# The `{family.name}` weights\n\nAdaCode networks (image-adaptive codebooks) for {tasks}.\n"
         "`adacode weights bundle` wrote this card from what the training run recorded; the rest is called unknown.\n",
-        _table(("", ""), _summary(family, record)),
+        table(("", ""), _summary(family, record)),
         "## Files\n",
-        _table(("file", "what it holds", "parameters", "bytes"), _files(family)),
+        table(("file", "what it holds", "parameters", "bytes"), _files(family)),
         "## How to use\n",
         _usage(family),
+        *_base_models(family),
         "## Training data\n",
-        _data(record),
+        _data(family, record),
         "## How it was trained\n",
-        _table(("part", "steps", "minutes", "batch", "patch (px)", "losses and their weights"), _runs(family, record)),
+        table(("part", "steps", "minutes", "batch", "patch (px)", "losses and their weights"), _runs(family, record)),
         "## Validation\n",
         _validation(family, record),
         "## Use of the codes\n\nAt the end of stage II, as its log counted them last.\n",
-        _table(("basis", "codes", "used", "perplexity"), _codes(family, record)),
+        table(("basis", "codes", "used", "perplexity"), _codes(family, record)),
         "## Limits\n",
         _LIMITS,
     )
@@ -92,17 +103,26 @@ def model_card(family: Family, record: RunFacts) -> str:
 
 
 def _summary(family: Family, record: RunFacts) -> Iterable[Sequence[str]]:
-    recipe, provenance = mapping(record.recipe), family.provenance
-    yield "licence", provenance.licence or "not stated"
+    recipe = mapping(record.recipe)
+    yield "licence", _each(family, lambda said: said.whole_licence or "not stated")
     yield "stored as", f"safetensors, {family.dtype}"
-    yield "trained on", provenance.trained_on or _UNKNOWN
-    yield "trained with", f"adacode {provenance.version}" if provenance.version else _UNKNOWN
+    yield "trained on", _each(family, lambda said: said.trained_on or _UNKNOWN)
+    yield "made by", _each(family, lambda said: said.source or _UNKNOWN)
+    yield "trained with", _each(family, lambda said: f"adacode {said.version}" if said.version else _UNKNOWN)
     yield "bundled with", f"adacode {__version__}"
     yield "preset", _text(recipe.get("preset"))
     yield "seed", _text(recipe.get("seed"))
     yield "precision", _text(recipe.get("precision"))
     # A file's folder is nobody's business.
     yield "perceptual network in training", re.split(r"[/\\]", _text(recipe.get("perceptual")))[-1]
+
+
+def _each(family: Family, statement: Callable[[Provenance], str]) -> str:
+    """What all files state; where they differ, each statement with the files that make it."""
+    files: dict[str, list[str]] = {}
+    for part in family.parts:
+        files.setdefault(statement(part.provenance), []).append(part.file)
+    return "; ".join(files) if len(files) == 1 else "; ".join(f"{', '.join(f)}: {said}" for said, f in files.items())
 
 
 def _files(family: Family) -> Iterable[Sequence[str]]:
@@ -117,9 +137,21 @@ def _usage(family: Family) -> str:
     return "\n".join((*commands, "", f"DIR is the folder of this card; {beside} must lie beside a task's file.\n"))
 
 
-def _data(record: RunFacts) -> str:
+def _base_models(family: Family) -> Sequence[str]:
+    """A section on the files that start from weights of others; nothing where there are none."""
+    if not family.with_base:
+        return ()
+    said = [(part.file, part.provenance.base_model, part.provenance.base_licence) for part in family.with_base]
+    rows = [(file, b, stated_licence(b, licence), notice_of(b) or "ask its authors") for file, b, licence in said]
+    return "## Base models\n", table(("file", "starts from", "its licence", "notice of its authors"), rows), _BASES
+
+
+def _data(family: Family, record: RunFacts) -> str:
+    files = ", ".join(f"`{part.file}`" for part in family.with_base)
+    own = f"Of this family's own training; the base models of {files} were trained before, on other data.\n\n"
+    own = own if files else ""
     if record.manifest is None:
-        return "Unknown: the run kept no manifest of its photographs.\n"
+        return f"{own}Unknown: the run kept no manifest of its photographs.\n"
     manifest, crops = record.manifest, mapping(record.manifest.get("crops"))
     train, held_out = mapping(crops.get("train")), mapping(crops.get("validation"))
     about = (
@@ -132,8 +164,8 @@ def _data(record: RunFacts) -> str:
     )
     names = sorted({*train, *held_out})
     rows = [(name, _count(train.get(name, 0)), _count(held_out.get(name, 0))) for name in names]
-    each = _table(("category", "crops to train on", "crops held out"), rows)
-    return f"{_table(('', ''), about)}\n{each}" if rows else _table(("", ""), about)
+    each = table(("category", "crops to train on", "crops held out"), rows)
+    return f"{own}{table(('', ''), about)}" + (f"\n{each}" if rows else "")
 
 
 def _left_out(record: RunFacts) -> str:
@@ -175,7 +207,7 @@ def _validation(family: Family, record: RunFacts) -> str:
     header = ("task", "PSNR (dB)", "SSIM", "LPIPS", "crops", "after step")
     return (
         "Means over crops that no step was trained on, from the last such line of each log. LPIPS: lower is better.\n"
-        f"{said}.\n\n{_table(header, _figures(family, record))}"
+        f"{said}.\n\n{table(header, _figures(family, record))}"
     )
 
 
@@ -214,14 +246,3 @@ def _count(value: object) -> str:
 
 def _text(value: object) -> str:
     return _UNKNOWN if value is None or value == "" else str(value)
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of GitHub's Markdown; every cell is text, whatever it holds."""
-    lines = [header, ["---"] * len(header), *([_cell(cell) for cell in row] for row in rows)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def _cell(text: str) -> str:
-    printable = "".join(char if char.isprintable() else " " for char in text)
-    return _MARKUP.sub(r"\\\1", " ".join(printable.split()))

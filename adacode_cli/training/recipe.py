@@ -22,6 +22,7 @@ MOST_CANDIDATES = 16
 # Each stage adds 32 bits of its own, and generators take 64.
 MOST_SEEDS = 2**32
 StageName = Literal["basis", "fuse", "restore"]
+Learns = Literal["all", "trunk", "codes"]
 STAGES: tuple[StageName, ...] = ("basis", "fuse", "restore")
 
 
@@ -91,7 +92,9 @@ class StageRecipe:
 
     batch: crops a step, of all processes together; patch: output pixels a side of a crop; candidates: crops drawn for
     each that is used, which is the one of most detail. learns: all that the stage trains, or of stage III the trunk
-    alone; a branch of codes that does not add anything yet is not computed then. The run ends after `steps`,
+    alone (a branch of codes that does not add anything yet is not computed then), or all but the trunk. magnified: how
+    often the parts that perception compares are magnified, so that it sees what lies between the pixels that it steps
+    on. The run ends after `steps`,
     or after `minutes` where they are not 0, whichever comes first. adversarial_from: part of the run, 0 to 1, after
     which the discriminator joins; discriminator_channels: its narrowest layer.
     """
@@ -101,7 +104,8 @@ class StageRecipe:
     batch: int = 16
     patch: int = 128
     candidates: int = 1
-    learns: Literal["all", "trunk"] = "all"
+    learns: Learns = "all"
+    magnified: float = 0.6
     adversarial_from: float = 0.5
     discriminator_channels: int = 32
     optimiser: Optimiser = field(default_factory=Optimiser)
@@ -114,6 +118,7 @@ class StageRecipe:
             (not 1 <= self.candidates <= MOST_CANDIDATES, f"candidates are from 1 to {MOST_CANDIDATES}"),
             (not 0 <= self.minutes < math.inf, "minutes are 0 or more"),
             (not 0 <= self.adversarial_from <= 1, "adversarial_from is from 0 to 1"),
+            (not 0 <= self.magnified <= 1, "magnified is from 0 to 1"),
             (self.discriminator_channels < 1, "a discriminator has at least one channel"),
         )
 

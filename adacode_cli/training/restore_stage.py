@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
@@ -13,6 +11,7 @@ from adacode_cli.model.trunk import Trunk
 from adacode_cli.training.batches import Batch
 from adacode_cli.training.contrast import contrastive_loss
 from adacode_cli.training.losses import code_loss, feature_loss
+from adacode_cli.training.recipe import Learns
 from adacode_cli.training.stages import Ground, Passed, Stage
 
 
@@ -24,12 +23,12 @@ class RestoreStage(Stage):
 
     frozen: tuple[str, ...] = ("codebook.books.", "codebook.after.", "decoder.")
 
-    def __init__(
-        self, network: AdaCode, ground: Ground, teacher: AdaCode, learns: Literal["all", "trunk"] = "all"
-    ) -> None:
+    def __init__(self, network: AdaCode, ground: Ground, teacher: AdaCode, learns: Learns = "all") -> None:
         self._trunk = network.trunk if learns == "trunk" else None
         if self._trunk is not None:
             self.frozen = ("codebook.", "decoder.", "encoder.", "skips.", "trunk.join.")
+        elif learns == "codes":
+            self.frozen = (*self.frozen, "trunk.body.")
         super().__init__(network, ground)
         self.teacher = teacher.eval().requires_grad_(False).to(self.device)
 
@@ -45,7 +44,7 @@ class RestoreStage(Stage):
 
     def _detail(self, trunk: Trunk, prepared_BCHW: Tensor) -> Tensor:
         """What is added to the base. Codes that add nothing yet are not computed: half of the time of a step."""
-        if not bool(trunk.join.weight.any()):
+        if not any(bool(parameter.any()) for parameter in trunk.join.parameters()):
             return trunk.finish(trunk.begin(prepared_BCHW), None)
         return self.network.detail(prepared_BCHW).image_BCHW
 

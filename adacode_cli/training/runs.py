@@ -14,8 +14,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from adacode_cli.checkpoints.format import Part, Weights, part_of, read_weights
-from adacode_cli.checkpoints.real_esrgan import read_trunk
+from adacode_cli.checkpoints.format import Part, Provenance, Weights, part_of, read_weights
+from adacode_cli.checkpoints.real_esrgan import TrunkStart, read_trunk
+from adacode_cli.checkpoints.shared_parts import differing
 from adacode_cli.errors import TrainingError
 from adacode_cli.model.config import NetworkConfig, TrunkConfig
 from adacode_cli.model.network import AdaCode
@@ -28,7 +29,6 @@ from adacode_cli.training.recipe import StageRecipe
 from adacode_cli.training.restore_stage import RestoreStage
 from adacode_cli.training.run_folder import BASIS, FUSED, SHARDS, START, task_name
 from adacode_cli.training.session import Session
-from adacode_cli.training.shared_parts import differing
 from adacode_cli.training.stages import BasisStage, FuseStage
 
 _OTHER_FAMILY = "Use files of one family, or a new run folder."
@@ -161,17 +161,24 @@ def run_restore(
     _adopt_shape(session, task, start=start, trunk=trunk)
     family = session.recipe.network
     config = family.restoring(task, scale, family.clean(teacher.config.categories, teacher.config.codebooks))
+    learns = session.recipe.restore.learns
+    if learns != "all" and config.trunk is None:
+        raise TrainingError(
+            f"restore.learns={learns} is for super-resolution with a trunk, and this network has none",
+            hint="Start from a trunk (--trunk FILE) or from weights that have one (--start FILE), or leave it out.",
+        )
     network = fresh_network(config, session.seed(name))
     adopt_fused(network, teacher)
     _require_shared(network, shared, ("basis", "fused"), fused)
+    source: Provenance | TrunkStart = Provenance()
     if start is not None:
-        session.starts_from(restore_from(network, start).base_model)
+        source = restore_from(network, start)
     if trunk is not None:
         source = read_trunk(trunk, config)
         adopt_trunk(network, source.tensors)
-        session.starts_from(source.base_model)
+    session.starts_from(source.base_model, source.base_licence)
     teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    stage = RestoreStage(network, session.ground("restore"), teacher, session.recipe.restore.learns)
+    stage = RestoreStage(network, session.ground("restore"), teacher, learns)
     return session.train(name, "restore", stage, Task(network.config)) is not None
 
 

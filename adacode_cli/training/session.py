@@ -57,11 +57,12 @@ class Session:
 
     def ground(self, stage: StageName) -> Ground:
         """What a stage of that kind works with."""
-        return Ground(self.recipe.stage(stage).loss, self.perceptual, self.processes)
+        recipe = self.recipe.stage(stage)
+        return Ground(recipe.loss, self.perceptual, self.processes, recipe.magnified)
 
-    def starts_from(self, base_model: str) -> None:
-        """Notes that weights of this session come from those of others; files of weights say so."""
-        self.provenance = replace(self.provenance, base_model=base_model or self.provenance.base_model)
+    def starts_from(self, base_model: str, base_licence: str) -> None:
+        """Notes whose weights the next stage starts from, "" for nobody's, and their licence; its file says so."""
+        self.provenance = replace(self.provenance, base_model=base_model, base_licence=base_licence)
 
     def seed(self, name: str) -> int:
         """A seed for the stage of that name alone."""
@@ -90,6 +91,8 @@ class Session:
         for change in changed:
             self.telling.on_note(f"{name} goes on with another setting: {change}")
         steps = 0 if found is None else found.steps
+        if found is not None and found.base_model:  # also where the command does not name it again
+            self.starts_from(found.base_model, found.base_licence)
         if self._leads:
             self.folder.make()
             if found is None:
@@ -121,6 +124,7 @@ class Session:
             folder=self.folder,
             optimisation=optimisation,
             recipe=self.recipe,
+            provenance=self.provenance,
             data=self.data.identity,
             validation=self._validation(task),
             tensorboard=self.tensorboard,

@@ -33,8 +33,7 @@ from adacode_cli.training.semantic import SemanticHead, semantic_loss
 
 # How much smaller than a crop the part is that is compared by perception: there are at least as many places for it.
 PHASES = 8
-# How often that part is magnified, and by how much at most.
-ZOOMED_SHARE = 0.6
+# By how much that part is magnified at most.
 MOST_ZOOM = 2.0
 RESEED_EVERY = 100
 # Later the averaged weights would keep a moved code somewhere between its old place and its new one.
@@ -47,11 +46,15 @@ _COARSE_SHARE = 0.5
 
 @dataclass(frozen=True)
 class Ground:
-    """What every stage works with: loss weights, perceptual network (or None), the processes it is shared over."""
+    """What every stage works with: loss weights, perceptual network (or None), the processes it is shared over.
+
+    magnified: as in `recipe.StageRecipe`.
+    """
 
     loss: LossWeights
     perceptual: PerceptualNetwork | None
     processes: Processes
+    magnified: float = 0.6
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ class Stage:
         self.device = ground.processes.device
         self.network = network.to(self.device)
         self.loss, self.perceptual, self.processes = ground.loss, ground.perceptual, ground.processes
+        self._magnified = ground.magnified
         self.usage = [CodeUsage(n, device=self.device) for n, _ in network.config.codebooks]
         self.extra = nn.ModuleDict()
         for name, parameter in network.named_parameters():
@@ -146,7 +150,7 @@ class Stage:
         assert self.perceptual is not None
         # One size whatever the place: oneDNN keeps fewer convolutions ready than many sizes would need.
         size = output.shape[-1] - PHASES
-        zoom = float(torch.empty(()).uniform_(1, MOST_ZOOM)) if bool(torch.rand(()) < ZOOMED_SHARE) else 1.0
+        zoom = float(torch.empty(()).uniform_(1, MOST_ZOOM)) if bool(torch.rand(()) < self._magnified) else 1.0
         side = round(size / zoom)
         y, x = (int(v) for v in torch.randint(output.shape[-1] - side + 1, (2,)))
         pair = torch.cat((output, target))[..., y : y + side, x : x + side]

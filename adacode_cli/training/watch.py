@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from adacode_cli.checkpoints.format import Provenance
 from adacode_cli.training.checkpoint import Checkpoint, write_checkpoint
 from adacode_cli.training.loop import LogLine, Point
 from adacode_cli.training.optimisation import Optimisation
@@ -38,6 +39,7 @@ class Watch:
     folder: RunFolder
     optimisation: Optimisation
     recipe: Recipe
+    provenance: Provenance
     data: str
     validation: Validation | None
     tensorboard: TensorBoard | None
@@ -65,4 +67,5 @@ class Watch:
         """Writes NAME.checkpoint."""
         tensors, counters = self.optimisation.state(slim=self.folder.slim)
         path, recipe = self.folder.checkpoint(self.name), self.recipe.to_dict()
-        write_checkpoint(path, Checkpoint(point.steps, point.seconds, recipe, tensors, counters, self.data))
+        base = (self.provenance.base_model, self.provenance.base_licence)
+        write_checkpoint(path, Checkpoint(point.steps, point.seconds, recipe, tensors, counters, self.data, *base))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from adacode_cli.checkpoints.format import Provenance, Weights, split, write_weights
-from adacode_cli.model.config import NetworkConfig, SwinConfig
+from adacode_cli.model.config import NetworkConfig, SwinConfig, TrunkConfig
 from adacode_cli.model.network import AdaCode
 
 REFERENCE = Path(__file__).parents[1] / "reference"
@@ -78,6 +78,24 @@ def tiny_network(task: str, scale: int = 1, shared: Mapping[str, Tensor] | None 
         kept = {k: v for k, v in shared.items() if k.startswith(("codebook.books.", "codebook.after.", "decoder."))}
         network.load_state_dict(kept, strict=False)
     return network
+
+
+def trunk_network(scale: int = 4, shared: Mapping[str, Tensor] | None = None, seed: int = 0) -> AdaCode:
+    """A super-resolution network with a trunk of four convolutions of 8 channels, its weights random."""
+    changes = {"skip": "none", "num_skips": 0, "base": "nearest", "trunk": TrunkConfig(4, 2, 3)}
+    network = tiny_network("sr", scale, shared, **changes)
+    own = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if not shared or name not in shared or name.startswith(("encoder.", "trunk.")):
+                parameter.copy_(torch.randn(parameter.shape, generator=own))
+    return network.eval()
+
+
+def start_tensors(seed: int) -> dict[str, Tensor]:
+    """A network of Real-ESRGAN's layout that fits `trunk_network`: keys body.N.weight and body.N.bias, float32."""
+    state = trunk_network(4, seed=seed).state_dict()
+    return {k.removeprefix("trunk."): v for k, v in state.items() if k.startswith("trunk.body.")}
 
 
 def write_parts(folder: Path, network: AdaCode, name: str) -> tuple[Path, Path, Path]:

@@ -109,6 +109,8 @@ def test_fields_arrive_as_written(tmp_path):
         (("entries", 0, "name"), "old-reconstruct", "named twice: old-reconstruct"),
         (("entries", 0, "name"), "old", "both an entry and a family"),
         (("entries", 0, "licence"), "", "must not be empty"),
+        (("entries", 0, "base_model"), None, "'base_model' has the wrong type"),
+        (("entries", 0, "base_modle"), "theirs", "unknown 'base_modle'"),
         (("release",), None, "'release' is not set"),
     ],
 )
@@ -121,6 +123,16 @@ def test_every_mistake_is_named(tmp_path, where, value, message):
     with pytest.raises(WeightsError, match=message) as caught:
         catalogue_file.load(write(tmp_path, data))
     assert caught.value.path == tmp_path / "catalogue.json"
+
+
+def test_a_base_model_is_read_and_written_and_may_be_missing(tmp_path):
+    data = copy.deepcopy(SMALL)
+    data["entries"][0]["base_model"] = "theirs (MIT, somewhere)"
+    catalogue = catalogue_file.load(write(tmp_path, data))
+    assert [entry.base_model for entry in catalogue.entries] == ["theirs (MIT, somewhere)", ""]
+    assert json.loads(catalogue_file.to_bytes(catalogue)) == data  # an earlier version reads what has none
+    (tmp_path / "catalogue.json").write_bytes(catalogue_file.to_bytes(catalogue))
+    assert catalogue_file.load(tmp_path) == catalogue
 
 
 @pytest.mark.parametrize("text", [b"{", b"[]", b"\xff\xfe"])

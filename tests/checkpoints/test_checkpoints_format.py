@@ -93,6 +93,8 @@ def test_any_program_can_read_what_a_file_is(weights, written):
             "licence": "CC0-1.0",
             "source": "tests",
             "version": __version__,
+            "base_model": "",
+            "base_licence": "",
             "recipe": "",
         },
     }
@@ -140,6 +142,26 @@ def test_provenance_of_older_and_newer_versions_is_read(weights, written):
     newer = with_header(written, lambda h: h["provenance"].update(mood={"good": True}, recipe='{"seed": 3}'))
     assert read_weights(newer).provenance == replace(PROVENANCE, recipe='{"seed": 3}')
     assert read_weights(newer).config == weights.config
+
+
+BASE = "realesr-general-x4v3 (BSD-3-Clause, xinntao/Real-ESRGAN)"
+
+
+def test_a_base_model_and_its_licence_come_back(weights, tmp_path):
+    made = replace(PROVENANCE, base_model="somebody's", base_licence="MIT")
+    write_weights(tmp_path / "b.safetensors", replace(weights, provenance=made))
+    assert read_weights(tmp_path / "b.safetensors").provenance == made
+    assert made.whole_licence == "CC0-1.0 AND MIT"
+
+
+def test_the_first_files_with_a_base_model_have_no_field_for_its_licence(written):
+    def change(header: dict) -> None:
+        header["provenance"].pop("base_licence")
+        header["provenance"]["base_model"] = BASE
+
+    provenance = read_weights(with_header(written, change)).provenance
+    assert (provenance.base_model, provenance.base_licence) == (BASE, "BSD-3-Clause")
+    assert provenance.whole_licence == "CC0-1.0 AND BSD-3-Clause"
 
 
 def test_a_stranger_without_metadata_is_refused(written):

@@ -149,4 +149,5 @@ def test_the_bundled_weights_are_what_the_catalogue_says(entry):
         pytest.skip("not trained yet")
     network, provenance = WeightsSource(entry.name).network(entry.task, entry.scale)
     assert (network.config.task, network.config.scale) == (entry.task, entry.scale)
-    assert (provenance.family, provenance.licence) == (entry.family, entry.licence)
+    assert (provenance.family, provenance.whole_licence) == (entry.family, entry.licence)
+    assert provenance.base_model == entry.base_model

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from adacode_process import ROOT
+from adacode_process import ROOT, environment
 
 sys.path.append(str(Path(__file__).parent.parent / "checkpoints"))
 from hub_server import HubServer
@@ -27,7 +29,41 @@ def test_list_is_the_catalogue(real_adacode):
     assert {row["state"] for row in rows(result)} <= {"bundled", "cached", "absent"}
     table = real_adacode("weights", "list").stdout.decode().splitlines()
     assert table[0].split() == ["NAME", "TASK", "SIZE", "STATE", "LICENCE"]
-    assert [line.split()[0] for line in table[1:]] == [row["name"] for row in rows(result)]
+    of_entries = [line for line in (table[1:] if "" not in table else table[1 : table.index("")]) if line[0] != " "]
+    assert [line.split()[0] for line in of_entries] == [row["name"] for row in rows(result)]
+    assert {row["base_model"] for row in rows(result)} == {e.get("base_model", "") for e in catalogue["entries"]}
+    assert max(map(len, table)) <= 80
+
+
+BASE = "realesr-general-x4v3 (BSD-3-Clause, xinntao/Real-ESRGAN)"
+
+
+def test_the_list_tells_who_starts_from_whom_in_80_columns(tmp_path):
+    """As an installation whose catalogue has such entries lists them."""
+    shutil.copytree(
+        ROOT / "adacode_cli", tmp_path / "adacode_cli", ignore=shutil.ignore_patterns("weights", "__pycache__")
+    )
+    data = json.loads((ROOT / "weights" / "catalogue.json").read_text())
+    for entry in data["entries"]:
+        if entry["name"] in ("compact-sr-x2", "compact-sr-x4"):
+            entry |= {"base_model": BASE, "licence": "Apache-2.0 AND BSD-3-Clause"}
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "catalogue.json").write_text(json.dumps(data))
+
+    def listed(*more: str) -> str:
+        command = [sys.executable, "-m", "adacode_cli", "weights", "list", *more]
+        env = environment(PYTHONPATH=str(tmp_path))
+        return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=True).stdout
+
+    table = listed().splitlines()
+    assert max(map(len, table)) <= 80
+    told = table[table.index("") + 1 :]
+    assert " ".join(" ".join(told).split()) == (
+        f"Made from {BASE}, whose licence and notice go with them: compact-sr-x2, compact-sr-x4"
+    )
+    bases = {row["name"]: (row["base_model"], row["licence"]) for row in json.loads(listed("--json"))}
+    assert bases["compact-sr-x4"] == (BASE, "Apache-2.0 AND BSD-3-Clause")
+    assert bases["compact-inpaint"][0] == ""
 
 
 def test_pull_fetches_from_the_hub_and_prints_the_path(real_adacode, tmp_path):

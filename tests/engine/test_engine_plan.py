@@ -101,6 +101,7 @@ PEAK = """
     from adacode_cli.checkpoints.source import WeightsSource
     from adacode_cli.engine.options import RunOptions
     from adacode_cli.engine.runner import Runner
+    from adacode_cli.training.presets import family_network
     from tiny_networks import CPU, LAYOUTS, network
 
     def resident(field):
@@ -108,7 +109,10 @@ PEAK = """
 
     torch.set_num_threads(1)
     which, precision, side = sys.argv[1], sys.argv[2], int(sys.argv[3])
-    net = WeightsSource("compact", None).network("sr", 4)[0] if which == "bundled" else network(LAYOUTS[which])
+    if which == "bundled":
+        net = WeightsSource("compact", None).network("sr", 4)[0]
+    else:
+        net = network(family_network("compact", "sr", 4) if which == "preset" else LAYOUTS[which])
     runner = Runner(net, CPU, RunOptions(precision))
     runner.run(torch.rand(1, net.config.in_channels, 16, 16), deep=False)
     image = torch.rand(1, net.config.in_channels, side, side)
@@ -122,7 +126,13 @@ PEAK = """
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads memory as Linux tells it")
 @pytest.mark.parametrize(
     ("which", "precision", "side"),
-    [("bundled", "fp32", 256), ("published inpaint", "fp32", 640), ("published inpaint", "bf16", 800)],
+    [
+        ("bundled", "fp32", 256),
+        ("preset", "fp32", 256),
+        ("preset", "fp32", 400),
+        ("published inpaint", "fp32", 640),
+        ("published inpaint", "bf16", 800),
+    ],
 )
 def test_the_plan_is_what_a_process_takes(which, precision, side):
     here = Path(__file__).parent

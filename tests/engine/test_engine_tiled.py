@@ -18,7 +18,7 @@ from adacode_cli.geometry import Box
 from adacode_cli.model.base import prepare_input
 from adacode_cli.model.padding import pad_mirrored, padded_size
 
-LAYOUTS = ["compact sr ×4", "published inpaint", "published sr ×4", "norm everywhere"]
+LAYOUTS = ["compact sr ×4", "published inpaint", "published sr ×4", "norm everywhere", "trunk sr ×4"]
 
 
 @dataclass(frozen=True)

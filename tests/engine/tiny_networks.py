@@ -9,7 +9,7 @@ from skimage import data
 from adacode_cli.engine.options import RunOptions
 from adacode_cli.engine.restorer import Restorer
 from adacode_cli.engine.rounded import rounded
-from adacode_cli.model.config import NetworkConfig, SwinConfig
+from adacode_cli.model.config import NetworkConfig, SwinConfig, TrunkConfig
 from adacode_cli.model.network import AdaCode
 
 CPU = torch.device("cpu")
@@ -49,7 +49,8 @@ def varied(config, **changes):
     return replace(config, encoder_swin=SwinConfig(1, 2, 2, 2, 1), predictor_swin=SwinConfig(1, 1, 1, 2, 1), **changes)
 
 
-# Every way of normalising, of joining skips, of entering and of leaving; attention or none; the mask channel.
+# Every way of normalising, of joining skips, of entering and of leaving; attention or none; the mask channel; trunks
+# whose codes join in the middle, before the last convolution, and where they left.
 LAYOUTS = {
     "compact sr ×4": varied(LOCAL, task="sr", scale=4, stem_depth=1, encoder_depth=1, up_depth=1, decoder_depth=1,
                             fuse_depth=1, head_depth=1, skip="fuse", num_skips=1, base="upsampled"),
@@ -68,6 +69,12 @@ LAYOUTS = {
                               skip="fuse", num_skips=1, fuse_depth=1, head_depth=1, base="upsampled"),
     "basis": replace(LOCAL, task="basis", codebooks=((9, 4),), categories=()),
     "uniform": replace(LOCAL, uniform=True),
+    "trunk sr ×4": varied(LOCAL, task="sr", scale=4, encoder_depth=1, decoder_depth=1, head_depth=1,
+                          trunk=TrunkConfig(depth=7, tap=2, join=4), base="nearest"),
+    "trunk sr ×2, joined last": varied(LOCAL, task="sr", scale=2, decoder_depth=1,
+                                       trunk=TrunkConfig(depth=4, tap=1, join=3), base="nearest"),
+    "trunk of three levels": replace(LOCAL, task="sr", scale=2, grid=2, channels=(8, 12, 16), decoder_depth=1,
+                                     trunk=TrunkConfig(depth=3, tap=1, join=1)),
 }  # fmt: skip
 
 
@@ -94,8 +101,9 @@ def lively(config, seed=0):
         for parameter in net.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
         strength = net(tensor(config, 32, 32)).image_BCHW.std()
-        net.decoder.head.conv.weight *= 0.3 / strength
-        net.decoder.head.conv.bias *= 0.3 / strength
+        for last in (net.decoder.head.conv, *([net.trunk.body[-1]] if net.trunk else [])):
+            last.weight *= 0.3 / strength
+            last.bias *= 0.3 / strength
     return net
 
 

@@ -19,7 +19,7 @@ sys.path.append(str(Path(__file__).parent.parent / "cli"))
 sys.path.append(str(Path(__file__).parent.parent / "engine"))
 from adacode_process import Program
 from small_checkpoints import save_pth, small_published
-from tiny_networks import CPU, LOCAL, PUBLISHED, for_task, network
+from tiny_networks import CPU, LAYOUTS, LOCAL, PUBLISHED, for_task, network
 
 from adacode_cli.checkpoints.format import Provenance, Weights, write_weights
 from adacode_cli.errors import InputError
@@ -32,6 +32,7 @@ NETWORKS = {
     "sr": for_task(LOCAL, "sr", 2),
     "inpaint": for_task(LOCAL, "inpaint"),
     "published": PUBLISHED,
+    "trunk": LAYOUTS["trunk sr ×4"],
 }
 
 
@@ -65,6 +66,17 @@ def test_use_is_what_the_network_chooses(photos):
             patches = [image[0, :, 8 * y - 4 : 8 * y + 12, 8 * x - 4 : 8 * x + 12] for y, x in cells]
             np.testing.assert_allclose(basis.means_NCHW[chosen], torch.stack(patches).mean(0), atol=1e-5)
     assert one.strength == pytest.approx(float(found.weights_BKHW.sum(1).mean()), rel=1e-4)
+
+
+def test_of_a_network_with_a_trunk_use_is_what_its_branch_chooses(photos):
+    net = network(LAYOUTS["trunk sr ×4"])
+    usage = measure_usage(net, [photos / "a.png"], CPU, lambda _: None)
+    image = torch.from_numpy(data.astronaut()[:64, :128].copy()).permute(2, 0, 1)[None] / 255
+    with torch.inference_mode():
+        found = net(image)
+    for codes, basis, (size, _) in zip(found.codes, usage.bases, net.config.codebooks, strict=True):
+        np.testing.assert_array_equal(basis.counts, np.bincount(codes.flatten().numpy(), minlength=size))
+    assert usage.strength == pytest.approx(float(found.weights_BKHW.sum(1).mean()), rel=1e-4)
 
 
 @given(st.lists(st.integers(0, 1000), min_size=1, max_size=30))

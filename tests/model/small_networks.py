@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import get_args
 
 import torch
 
-from adacode_cli.model.config import Base, NetworkConfig, Norm, Skip, Stem, SwinConfig
+from adacode_cli.model.config import Base, NetworkConfig, Norm, Skip, Stem, SwinConfig, TrunkConfig
 from adacode_cli.model.network import AdaCode
 
 
@@ -15,7 +16,7 @@ def small_config(number: int) -> NetworkConfig:
     """A configuration chosen by its number; twelve in a row have every value of every choice, and 1 to 6 bases."""
     r = random.Random(number)
     stem, skip = get_args(Stem)[number // 2 % 2], get_args(Skip)[number % 3]
-    norm, base = get_args(Norm)[number % 2], get_args(Base)[number // 3 % 3]
+    norm, base = get_args(Norm)[number % 2], get_args(Base)[number // 3 % 4]
     num_levels, num_bases = r.choice((2, 3)), number % 6 + 1
     grid = r.choice((1, 2, 4)) if stem == "shuffle" else 1
     largest = grid if stem == "shuffle" else 2 ** (num_levels - 2)
@@ -47,6 +48,30 @@ def small_config(number: int) -> NetworkConfig:
 
 
 SMALL_CONFIGS = tuple(small_config(n) for n in range(12))
+
+_TRUNK = NetworkConfig(
+    "sr",
+    4,
+    channels=(8, 12),
+    grid=4,
+    stem="shuffle",
+    norm="none",
+    decoder_depth=1,
+    encoder_depth=1,
+    trunk=TrunkConfig(depth=6, tap=2, join=4),
+    base="nearest",
+    encoder_swin=SwinConfig(1, 2, heads=2, window=2, mlp_ratio=2),
+    codebooks=((7, 4), (5, 6)),
+)
+# Of both scales, of finer grids and more levels, of codes that join where they left and before the last convolution.
+TRUNK_CONFIGS = (
+    _TRUNK,
+    replace(_TRUNK, scale=2, trunk=TrunkConfig(depth=4, tap=1, join=3), head_depth=1),
+    replace(
+        _TRUNK, scale=2, grid=2, channels=(8, 12, 16), trunk=TrunkConfig(depth=2, tap=1, join=1), encoder_swin=None
+    ),
+    replace(_TRUNK, scale=1, grid=2, trunk=TrunkConfig(depth=3, tap=2, join=2), base="none", codebooks=((9, 4),)),
+)
 
 
 def network(config: NetworkConfig, seed: int = 0) -> AdaCode:

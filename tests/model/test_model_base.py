@@ -127,6 +127,10 @@ def test_the_base_is_the_input_or_its_enlargement():
     assert torch.equal(base_picture(image, "upsampled", 1), image)
     enlarged = base_picture(torch.full((1, 4, 5, 9), 0.5), "filled", 2)
     torch.testing.assert_close(enlarged, torch.full((1, 3, 10, 18), 0.5))
+    assert torch.equal(base_picture(image, "nearest", 1), image)
+    for scale in (2, 4):
+        repeated = image.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
+        assert torch.equal(base_picture(image, "nearest", scale), repeated)
 
 
 @torch.inference_mode()

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import json
-from dataclasses import FrozenInstanceError, fields, replace
+from dataclasses import FrozenInstanceError, asdict, fields, replace
 from typing import get_args
 
 import pytest
-from small_networks import SMALL_CONFIGS, small_config
+from small_networks import SMALL_CONFIGS, TRUNK_CONFIGS, small_config
 
 from adacode_cli.errors import WeightsError
-from adacode_cli.model.config import PAPER_CATEGORIES, Base, NetworkConfig, Norm, Skip, Stem, SwinConfig, Task
+from adacode_cli.model.config import (
+    PAPER_CATEGORIES,
+    Base,
+    NetworkConfig,
+    Norm,
+    Skip,
+    Stem,
+    SwinConfig,
+    Task,
+    TrunkConfig,
+)
 from adacode_cli.training.presets import family_network
 
 GOOD = NetworkConfig("sr", 4, norm="none", channels=(8, 8, 8, 8), codebooks=((4, 4),) * 2)
+TRUNK = NetworkConfig("sr", 4, norm="none", grid=4, stem="shuffle", channels=(32, 32), trunk=TrunkConfig(6, 2, 4))
 
 
 def test_the_small_networks_use_every_choice():
@@ -26,7 +37,9 @@ def test_the_small_networks_use_every_choice():
     assert len(set(SMALL_CONFIGS)) == 12
 
 
-@pytest.mark.parametrize("config", [*map(small_config, range(30)), family_network("compact", "inpaint"), GOOD])
+@pytest.mark.parametrize(
+    "config", [*map(small_config, range(30)), *TRUNK_CONFIGS, family_network("compact", "inpaint"), GOOD]
+)
 def test_json_keeps_a_configuration(config):
     assert NetworkConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
@@ -35,6 +48,21 @@ def test_fields_may_be_left_out_but_not_the_task():
     assert NetworkConfig.from_dict({"task": "reconstruct"}) == NetworkConfig("reconstruct")
     with pytest.raises(WeightsError, match=r"cannot be read: .*task"):
         NetworkConfig.from_dict({"scale": 1})
+
+
+def test_a_file_from_before_there_were_trunks_has_none():
+    """Its fields are those of now but for the trunk's; the bundled networks were written so."""
+    for config in (GOOD, *SMALL_CONFIGS):
+        values = json.loads(json.dumps(config.to_dict()))
+        assert values.pop("trunk") is None
+        assert NetworkConfig.from_dict(values) == config
+        assert NetworkConfig.from_dict({**values, "trunk": None}) == config
+
+
+def test_json_says_what_a_trunk_is():
+    values = json.loads(json.dumps(TRUNK.to_dict()))
+    assert values["trunk"] == {"depth": 6, "tap": 2, "join": 4}
+    assert NetworkConfig.from_dict({**values, "trunk": {"depth": 34}}).trunk == TrunkConfig(34, 12, 20)
 
 
 def test_a_field_of_a_newer_version_is_named():
@@ -53,6 +81,9 @@ def test_a_field_of_a_newer_version_is_named():
         {"encoder_swin": {"windows": 8}},
         {"encoder_swin": [1]},
         {"categories": 5},
+        {"trunk": {"depths": 8}},
+        {"trunk": [6, 2, 4]},
+        {"trunk": 6},
     ],
 )
 def test_values_of_another_kind_are_refused(values):
@@ -99,6 +130,51 @@ def test_an_impossible_network_is_refused_in_words(changes, message):
         replace(GOOD, **changes)
     assert caught.value.message.startswith("this network configuration is impossible: ")
     assert message in caught.value.message.split(": ", 1)[1].split("; ")
+
+
+ORDER = "a trunk's branch begins, then joins it, then a convolution follows"
+SIZE = "a size is not a positive whole number"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"trunk": TrunkConfig(6, 5, 4)}, ORDER),
+        ({"trunk": TrunkConfig(6, 2, 6)}, ORDER),
+        ({"trunk": TrunkConfig(6, 2, 7)}, ORDER),
+        ({"trunk": TrunkConfig(1, 1, 1)}, ORDER),
+        ({"trunk": TrunkConfig(6, 0, 4)}, SIZE),
+        ({"trunk": TrunkConfig(-6, 2, 4)}, SIZE),
+        ({"trunk": TrunkConfig(6.0, 2, 4)}, SIZE),
+        ({"trunk": TrunkConfig("6", 2, 4)}, SIZE),
+        ({"trunk": TrunkConfig(6, None, 4)}, SIZE),
+        ({"stem": "conv4", "grid": 1, "channels": (8,) * 4}, "a trunk needs a shuffle stem and no normalisation"),
+        ({"norm": "group"}, "a trunk needs a shuffle stem and no normalisation"),
+        ({"skip": "add", "num_skips": 1}, "a trunk is in place of the stem's blocks and of skips"),
+        ({"skip": "fuse", "num_skips": 1}, "a trunk is in place of the stem's blocks and of skips"),
+        ({"stem_depth": 1}, "a trunk is in place of the stem's blocks and of skips"),
+        ({"mask_channel": True}, "a trunk is for super-resolution"),
+        ({"task": "inpaint", "scale": 1}, "a trunk is for super-resolution"),
+        ({"task": "reconstruct", "scale": 1}, "a trunk is for super-resolution"),
+        ({"task": "basis", "scale": 1}, "a trunk is for super-resolution"),
+        ({"grid": 2}, "a shuffle stem needs scale <= grid"),
+    ],
+)
+def test_an_impossible_trunk_is_refused_in_words(changes, message):
+    with pytest.raises(WeightsError) as caught:
+        replace(TRUNK, **changes)
+    said = caught.value.message.removeprefix("this network configuration is impossible: ").split("; ")
+    assert message in said
+    values = {**TRUNK.to_dict(), **changes}
+    if isinstance(values["trunk"], TrunkConfig):
+        values["trunk"] = asdict(values["trunk"])
+    with pytest.raises(WeightsError, match="impossible"):
+        NetworkConfig.from_dict(json.loads(json.dumps(values)))
+
+
+@pytest.mark.parametrize("trunk", [TrunkConfig(2, 1, 1), TrunkConfig(6, 5, 5), TrunkConfig(6, 1, 5)])
+def test_codes_may_join_anywhere_from_where_they_left_to_before_the_last_convolution(trunk):
+    assert NetworkConfig.from_dict(replace(TRUNK, trunk=trunk).to_dict()).trunk == trunk
 
 
 def test_all_that_is_wrong_is_said_at_once():

@@ -4,54 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
 import pytest
 import torch
-import typer
 from perceptual_fixture import save_perceptual
 from tiny_families import CATEGORIES, picture, save_photos
 from tiny_shards import save_shards
+from training_commands import QUICK, adacode, ended, started
 
 from adacode_cli.checkpoints.format import read_weights
-from adacode_cli.cli.main import app
 from adacode_cli.errors import AdaCodeError, OutputError, TrainingError, UsageError, WeightsError
 
-ROOT = Path(__file__).parent.parent.parent
 SMALL = ["network.channels=16,24", "network.code_dim=8", "network.fuse_depth=1", "network.decoder_depth=1"]
-QUICK = ["--steps", "1", "--batch", "1", "--patch", "64", "--precision", "fp32", "--threads", "1"]
 FIRST = [*QUICK, "--codes", "16,24", *(word for name in SMALL for word in ("--set", name))]
-
-
-def adacode(*arguments: object) -> None:
-    """The command in this process; raises what the boundary would tell."""
-    typer.main.get_command(app)([str(a) for a in arguments], standalone_mode=False)
-
-
-def started(*arguments: object) -> subprocess.Popen[str]:
-    """The command as a process of its own."""
-    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    env = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "COLUMNS": "100", "TERM": "dumb"}
-    command = [sys.executable, "-m", "adacode_cli", *(str(a) for a in arguments)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, env=env, text=True, **pipes, preexec_fn=heed_interrupts)  # noqa: PLW1509
-
-
-def heed_interrupts() -> None:
-    """Tests may run in the background of a shell, where SIGINT is ignored, and children inherit that."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    """Exit code, standard output and standard error of a process, once it has ended."""
-    out, err = process.communicate(timeout=300)
-    return process.returncode, out, err
 
 
 def printed(capfd) -> tuple[list[str], list[str]]:

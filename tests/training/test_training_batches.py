@@ -29,11 +29,12 @@ from adacode_cli.training.batches import (
     ordered,
     painted,
 )
-from adacode_cli.training.crops import Contents, DeviceCrops, HostCrops
+from adacode_cli.training.crops import Contents, DeviceCrops, HostCrops, Wanted
 from adacode_cli.training.degradation import MODERATE, PUBLISHED
 from adacode_cli.training.device_batches import device_batches
 from adacode_cli.training.holes import MIXED
 from adacode_cli.training.presets import named_recipe
+from adacode_cli.training.recipe import StageRecipe
 from adacode_cli.training.shards import Shards
 
 CPU = torch.device("cpu")
@@ -60,20 +61,25 @@ def crops(contents) -> HostCrops:
     return HostCrops(contents, keep=True, workers=1)
 
 
+def wanted(kind: str) -> Wanted:
+    """The windows that a kind of batch is made of."""
+    side = degraded_side(PATCH, int(kind[-1])) if kind.startswith("sr") else PATCH
+    return Wanted(side, "sky" if kind == "sky" else None)
+
+
 def maker(crops, kind: str, order: Order | None = None, settings=MODERATE):
-    order = order or Order(seed=5, batch=4)
     if kind.startswith("sr"):
-        scale = int(kind[-1])
-        return host_batches(crops, degraded_samples(crops, PATCH, scale, settings), order, degraded_side(PATCH, scale))
-    if kind in ("mask", "white"):
-        return host_batches(crops, holed_samples(crops, PATCH, MIXED), order, PATCH, mask_channel=kind == "mask")
-    return host_batches(crops, clean_samples(crops, PATCH), order, PATCH, "sky" if kind == "sky" else None)
+        make = degraded_samples(int(kind[-1]), settings)
+    else:
+        make = holed_samples(MIXED) if kind in ("mask", "white") else clean_samples()
+    return host_batches(crops, make, order or Order(seed=5, batch=4), wanted(kind), mask_channel=kind == "mask")
 
 
 def on_device(contents, kind: str, order: Order | None = None):
     order, only = order or Order(seed=5, batch=4), "sky" if kind == "sky" else None
     crops = DeviceCrops(contents, CPU, 1)
-    return device_batches(crops, order, CONFIGS[kind], PATCH, category=only, recipe=RECIPE)
+    stage = StageRecipe(batch=order.batch, patch=PATCH)
+    return device_batches(crops, order, CONFIGS[kind], stage, category=only, recipe=RECIPE)
 
 
 def tensors(batch: Batch) -> list[torch.Tensor]:
@@ -127,8 +133,7 @@ def test_shapes_values_and_categories(contents, crops, kind, on):
         assert 0 <= image.min() < image.max() <= 1
     assert batch.category_B.dtype == torch.int64
     rngs = Order(5, 4).generators(1, TRAINING)
-    side = degraded_side(PATCH, PATCH // low) if kind.startswith("sr") else PATCH
-    windows = [contents.draw(rng, "sky" if kind == "sky" else None, side) for rng in rngs]
+    windows = [contents.draw(rng, wanted(kind))[0] for rng in rngs]
     expected = [CATEGORIES.index(contents.crops[w.crop].category) for w in windows]
     assert batch.category_B.tolist() == expected
     assert kind != "sky" or expected == [1] * 4
@@ -164,7 +169,8 @@ def test_a_worn_picture_lies_upon_its_original(contents, crops, scale, settings,
     else:
         recipe = replace(RECIPE, degradation=settings)
         device_crops = DeviceCrops(contents, CPU, 1)
-        make = device_batches(device_crops, order, CONFIGS[kind], PATCH, category=None, recipe=recipe)
+        stage = StageRecipe(batch=24, patch=PATCH)
+        make = device_batches(device_crops, order, CONFIGS[kind], stage, category=None, recipe=recipe)
     batch = make(0, TRAINING)
     places = [(0, 0), (0, 1), (1, 0), (0, -1), (-1, 0)]
     agreement = {place: [] for place in places}
@@ -213,7 +219,7 @@ def test_the_device_makes_the_samples_that_the_host_makes(contents, crops, kind)
     if here.hole_B1HW is not None:
         assert torch.equal(here.hole_B1HW, there.hole_B1HW)
     rngs = Order(5, 4).generators(0, TRAINING)
-    spans = [contents.draw(rng, "sky" if kind == "sky" else None, PATCH).span for rng in rngs]
+    spans = [contents.draw(rng, wanted(kind))[0].span for rng in rngs]
     assert min(spans) == PATCH < max(spans)
     for a, b, span in zip(here.target_BCHW, there.target_BCHW, spans, strict=True):
         assert torch.equal(a, b) or span > PATCH

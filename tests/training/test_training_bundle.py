@@ -52,7 +52,7 @@ def test_bundled_tasks_are_the_trained_networks_rounded_once(finished, tmp_path,
         assert network.state_dict().keys() == trained.keys()
         assert all(torch.equal(v, trained[k].to(dtype).float()) for k, v in network.state_dict().items())
         assert network.config == read_weights(finished / f"{whole}.safetensors").config
-        assert provenance == replace(PROVENANCE, family="mine", licence=MANIFEST["licence"])
+        assert provenance == replace(PROVENANCE, family="mine")
     stored = [load_file(path) for path in paths[:6]]
     assert {tensor.dtype for tensors in stored for tensor in tensors.values()} == {dtype}
     keys = [key for tensors in stored for key in tensors if key.startswith(("codebook.books.", "decoder."))]
@@ -80,18 +80,23 @@ def test_bundled_files_serve_the_restorer(finished, tmp_path):
     assert rebuilt.shape == image.shape
 
 
-def test_the_licence_is_what_was_said_then_the_photographs_then_the_files(copied, tmp_path):
+def test_the_licence_is_what_was_said_then_the_files_then_the_photographs(copied, tmp_path):
     def licences(**options: str) -> set[str]:
         bundle(copied, "mine", tmp_path / "out", **options)
         found = {read_weights(path).provenance.licence for path in (tmp_path / "out").glob("*.safetensors")}
         return found | {entry.licence for entry in catalogue_file.load(tmp_path / "out").entries}
 
     assert licences(licence="MIT") == {"MIT"}
+    assert licences() == {"Apache-2.0"}
+    save_network(copied, "sr-x4", replace(PROVENANCE, licence="CC-BY-4.0"))
+    assert licences() == {"Apache-2.0", "CC-BY-4.0"}
+    for name in ("fused", *TASKS):
+        save_network(copied, name, replace(PROVENANCE, licence=""))
     assert licences() == {MANIFEST["licence"]}
     (copied / "shards.json").write_text(json.dumps(MANIFEST | {"licence": ""}))
-    assert licences() == {"Apache-2.0"}
+    assert licences() == {"", "not stated"}
     (copied / "shards.json").unlink()
-    assert licences() == {"Apache-2.0"}
+    assert licences() == {"", "not stated"}
 
 
 @pytest.mark.parametrize("family", ["", "Mine", "../mine", "a/b", "a--b", "a b"])

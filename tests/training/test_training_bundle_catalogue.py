@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from finished_run import MANIFEST, content, save_run
+from finished_run import PROVENANCE, content, save_run
 
 from adacode_cli.checkpoints import catalogue_file
 from adacode_cli.checkpoints.format import read_weights, write_weights
@@ -38,7 +38,7 @@ def test_the_folder_is_a_catalogue(finished, tmp_path):
         assert (file.name, file.bytes) == (path.name, path.stat().st_size)
         assert file.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     for entry in catalogue.entries:
-        assert (entry.licence, entry.kind) == (MANIFEST["licence"], "bundled")
+        assert (entry.licence, entry.kind, entry.base_model) == (PROVENANCE.licence, "bundled", "")
         network, _ = WeightsSource("mine", folder=tmp_path).network(entry.task, entry.scale)
         assert (network.config.task, network.config.scale) == (entry.task, entry.scale)
     described = (tmp_path / "catalogue.json").read_bytes()

@@ -34,16 +34,26 @@ def a_checkpoint(**more) -> Checkpoint:
 
 
 def test_what_is_written_comes_back(tmp_path):
-    written = a_checkpoint()
+    written = a_checkpoint(base_model="another's (MIT, nowhere)", base_licence="MIT")
     write_checkpoint(tmp_path / "a.checkpoint", written)
     read = read_checkpoint(tmp_path / "a.checkpoint")
     assert (read.steps, read.seconds, read.counters, read.slim) == (7, 1.5, {"adam": 7}, False)
     assert recipe_from(read.recipe) == tiny_recipe()
+    assert (read.base_model, read.base_licence) == ("another's (MIT, nowhere)", "MIT")
     assert read.tensors.keys() == written.tensors.keys()
     for key, tensor in written.tensors.items():
         assert read.tensors[key].dtype == tensor.dtype
         assert torch.equal(read.tensors[key], tensor), key
     assert [path.name for path in tmp_path.iterdir()] == ["a.checkpoint"]
+
+
+def test_a_checkpoint_that_names_no_base_model_has_none(tmp_path):
+    """As those of the first versions, which did not write it down."""
+    path = tmp_path / "a.checkpoint"
+    header = {"format": 1, "steps": 3, "seconds": 1.0, "recipe": {}, "counters": {"adam": 3}, "data": "shards"}
+    save_file({"x": torch.zeros(2)}, path, {"adacode-checkpoint": json.dumps(header)})
+    read = read_checkpoint(path)
+    assert (read.steps, read.data, read.base_model, read.base_licence) == (3, "shards", "", "")
 
 
 @settings(max_examples=25, deadline=None)

@@ -22,6 +22,7 @@ from adacode_cli.training.crops import (
     Contents,
     DeviceCrops,
     HostCrops,
+    Wanted,
     Window,
     corpus_bytes,
     shrink_for,
@@ -58,19 +59,20 @@ def bytes_of(image_CHW: torch.Tensor) -> np.ndarray:
 
 @given(st.integers(0, 2**63), st.integers(1, 160), st.sampled_from(["ground", "sky", None]))
 def test_windows_lie_inside_their_crop_and_are_never_enlarged(contents, seed, side, category):
-    window = contents.draw(np.random.default_rng(seed), category, side)
+    (window,) = contents.draw(np.random.default_rng(seed), Wanted(side, category))
     assert 0 <= window.y <= window.y + window.span <= 160
     assert 0 <= window.x <= window.x + window.span <= 160
     assert side <= window.span <= round(side / MOST_SHRINK)
     assert (window.turns in range(4), window.mirrored in (True, False)) == (True, True)
     assert category in (None, contents.crops[window.crop].category)
-    assert window == contents.draw(np.random.default_rng(seed), category, side)
+    assert [window] == contents.draw(np.random.default_rng(seed), Wanted(side, category))
 
 
 def test_networks_that_look_at_halved_pictures_learn_from_smaller_windows(contents):
     rng, side = np.random.default_rng(0), 40
     plain, coarse = packed("inpaint"), replace(packed("inpaint"), coarse_passes=1)
-    usual, spans = ([contents.draw(rng, None, side, shrink_for(c)).span for _ in range(400)] for c in (plain, coarse))
+    both = (Wanted(side, most_shrink=shrink_for(config)) for config in (plain, coarse))
+    usual, spans = ([contents.draw(rng, wanted)[0].span for _ in range(400)] for wanted in both)
     assert max(usual) <= side / MOST_SHRINK < max(spans) <= side / COARSE_SHRINK
     assert min(spans) == side
 
@@ -87,7 +89,7 @@ class Uneven:
 def test_every_category_crop_turn_mirror_and_place_is_as_likely_as_the_others():
     both = Contents(Uneven(), "train")
     rng, count = np.random.default_rng(0), 6000
-    windows = [both.draw(rng, None, 48) for _ in range(count)]
+    windows = [both.draw(rng, Wanted(48))[0] for _ in range(count)]
 
     def shares(values) -> list[float]:
         return [n / count for n in Counter(values).values()]
@@ -111,7 +113,7 @@ def test_every_category_crop_turn_mirror_and_place_is_as_likely_as_the_others():
 
 def test_the_whole_crop_is_the_only_window_of_its_size(contents):
     for seed in range(20):
-        window = contents.draw(np.random.default_rng(seed), None, 160)
+        window = contents.draw(np.random.default_rng(seed), Wanted(160))[0]
         assert (window.y, window.x, window.span) == (0, 0, 160)
 
 
@@ -122,7 +124,7 @@ def test_kept_crops_are_the_ones_on_disk(contents, host):
         assert np.array_equal(host.pixels(number), read_crop(crop))
         assert np.array_equal(read.pixels(number), host.pixels(number))
     for _ in range(10):
-        window = contents.draw(rng, None, 72)
+        window = contents.draw(rng, Wanted(72))[0]
         assert np.array_equal(host.cut(window, 72), read.cut(window, 72))
 
 
@@ -145,7 +147,7 @@ def test_both_stores_turn_left_and_then_mirror(contents, host, on_device, turns,
 @given(st.integers(0, 2**32), st.integers(32, 160))
 def test_the_device_cuts_the_pixels_that_the_host_cuts(contents, host, on_device, seed, side):
     rng = np.random.default_rng(seed)
-    windows = [contents.draw(rng, None, side) for _ in range(3)]
+    windows = [contents.draw(rng, Wanted(side))[0] for _ in range(3)]
     images = on_device.cut(windows, side)
     assert (images.shape, images.dtype) == ((3, 3, side, side), torch.float32)
     for window, image in zip(windows, images, strict=True):
@@ -185,7 +187,7 @@ def test_cutting_does_not_change_what_is_kept(contents, host):
     rng = np.random.default_rng(0)
     for side in (40, 160):
         for _ in range(10):
-            host.cut(contents.draw(rng, None, side), side)
+            host.cut(contents.draw(rng, Wanted(side))[0], side)
     assert np.array_equal(host.pixels(1), before)
 
 

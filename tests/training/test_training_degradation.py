@@ -26,7 +26,7 @@ from adacode_cli.training.degradation import (
 )
 from adacode_cli.training.degradation.chain import Blur, Jpeg, Noise, Resize, draw_chain
 from adacode_cli.training.degradation.on_cpu import apply
-from adacode_cli.training.degradation.settings import RESIZES
+from adacode_cli.training.degradation.settings import RESIZES, HeavySettings
 
 PRESETS = pytest.mark.parametrize("preset", [MODERATE, PUBLISHED], ids=["moderate", "published"])
 GENTLE = DegradationSettings(blur_px=0.01, noise=0, quality=(100, 100), noise_share=0, jpeg_share=0)
@@ -141,10 +141,15 @@ def test_impossible_ranges_are_told(wrong):
         DegradationSettings(**wrong)
 
 
+def with_tuples(values: dict) -> dict:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+
+
 @PRESETS
 def test_settings_survive_json(preset):
     read = json.loads(json.dumps(asdict(preset)))
-    assert DegradationSettings(**{k: tuple(v) if isinstance(v, list) else v for k, v in read.items()}) == preset
+    heavy = HeavySettings(**with_tuples(read.pop("heavy")))
+    assert DegradationSettings(**with_tuples(read), heavy=heavy) == preset
 
 
 def test_sides_must_be_multiples_of_the_scale():

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from tiny_families import FAMILIES, packed, plain
 
 from adacode_cli.checkpoints.format import part_of
+from adacode_cli.checkpoints.shared_parts import differing
 from adacode_cli.model.network import AdaCode
-from adacode_cli.training.initialise import adopt, adopt_fused, adopt_stem, fresh_network
-from adacode_cli.training.shared_parts import differing
+from adacode_cli.training.initialise import adopt, adopt_first, adopt_fused, fresh_network
 
 
 def state(network: AdaCode) -> dict[str, torch.Tensor]:
@@ -34,7 +34,7 @@ def test_mixing_weights_start_even():
 def test_a_stem_for_smaller_blocks_answers_as_the_old_one_on_the_repeated_picture(scale):
     task = "inpaint" if scale == 1 else "sr"
     old, new = fresh_network(packed("reconstruct"), 0), fresh_network(packed(task, scale), 1)
-    adopt_stem(new, old.encoder.stem.conv.weight, old.encoder.stem.pack)
+    adopt_first(new, old.encoder.stem.conv.weight, old.config)
     with torch.no_grad():
         new.encoder.stem.conv.bias.copy_(old.encoder.stem.conv.bias)
     image = torch.rand(2, 3, 16, 24)
@@ -50,7 +50,7 @@ def test_a_stem_for_smaller_blocks_answers_as_the_old_one_on_the_repeated_pictur
 
 def test_a_stem_for_larger_blocks_answers_as_the_old_one_on_the_averaged_picture():
     old, new = fresh_network(packed("sr", 4), 0), fresh_network(packed("sr", 2), 1)
-    adopt_stem(new, old.encoder.stem.conv.weight, old.encoder.stem.pack)
+    adopt_first(new, old.encoder.stem.conv.weight, old.config)
     image = torch.rand(2, 3, 32, 48)
     with torch.no_grad():
         new.encoder.stem.conv.bias.copy_(old.encoder.stem.conv.bias)

@@ -33,12 +33,21 @@ PARTS = {"basis": "fused", "fused": "fused", "reconstruct": "fused", "sr-x2": "s
 FAMILY = Family(
     "mine",
     [
-        Part(name, f"mine-{name}.safetensors", 1000 + i, 2000000 + i, network_of(source).config)
+        Part(name, f"mine-{name}.safetensors", 1000 + i, 2000000 + i, network_of(source).config, PROVENANCE)
         for i, (name, source) in enumerate(PARTS.items())
     ],
     "fp16",
-    PROVENANCE,
 )
+BASE = "realesr-general-x4v3 (BSD-3-Clause, xinntao/Real-ESRGAN)"
+
+
+def stating(family: Family, *names: str, **provenance: str) -> Family:
+    """The family, of which the parts called `names` (or all) state something else."""
+    parts = [
+        replace(p, provenance=replace(p.provenance, **provenance)) if not names or p.name in names else p
+        for p in family.parts
+    ]
+    return replace(family, parts=parts)
 
 
 def parsed(card: str) -> tuple[list[str], list[list[list[str]]]]:
@@ -74,6 +83,7 @@ def test_everything_that_was_recorded_is_told():
         "licence": "Apache-2.0",
         "stored as": "safetensors, fp16",
         "trained on": "4 pictures",
+        "made by": "a test",
         "trained with": "adacode 0.1.0",
         "bundled with": f"adacode {__version__}",
         "preset": "small",
@@ -133,10 +143,10 @@ def test_settings_are_those_that_a_file_carries_not_those_of_the_last_command(tm
 
 
 def test_what_was_not_recorded_is_called_unknown():
-    family = replace(FAMILY, provenance=replace(PROVENANCE, licence="", trained_on=""))
+    family = stating(FAMILY, licence="", trained_on="", source="")
     summary, files, runs, validation, codes = tables_of(NOTHING, family)
     assert dict(summary[1:])["licence"] == "not stated"
-    assert dict(summary[1:])["preset"] == dict(summary[1:])["trained on"] == "unknown"
+    assert {dict(summary[1:])[name] for name in ("preset", "trained on", "made by")} == {"unknown"}
     assert len(files) == 1 + len(PARTS)
     assert [row[0] for row in runs[1:]] == ["basis-ground", "basis-sky", "fused", "sr-x2", "sr-x4"]
     assert {cell for row in runs[1:] for cell in row[1:]} == {"unknown"}
@@ -145,6 +155,36 @@ def test_what_was_not_recorded_is_called_unknown():
     card = model_card(family, NOTHING)
     assert "Unknown: the run kept no manifest of its photographs." in card
     assert "How many crops were held back is unknown." in card
+
+
+def test_files_that_start_from_weights_of_others_say_so_and_the_rest_does_not():
+    family = stating(FAMILY, "sr-x2", "sr-x4", base_model=BASE, base_licence="BSD-3-Clause")
+    card = model_card(family, WHOLE)
+    headings, tables = parsed(card)
+    assert headings == [*HEADINGS[:3], "Base models", *HEADINGS[3:]]
+    shared, own = ", ".join(f"mine-{name}.safetensors" for name in ("basis", "fused", "reconstruct")), tables[2][1:]
+    restoring = "mine-sr-x2.safetensors, mine-sr-x4.safetensors"
+    assert dict(tables[0][1:])["licence"] == f"{shared}: Apache-2.0; {restoring}: Apache-2.0 AND BSD-3-Clause"
+    assert own == [[f"mine-sr-x{scale}.safetensors", BASE, "BSD-3-Clause", "LICENSE.Real-ESRGAN"] for scale in (2, 4)]
+    data = card[card.index("## Training data") : card.index("## How it was trained")]
+    assert "`mine-sr-x2.safetensors`, `mine-sr-x4.safetensors` were trained before, on other data" in data
+    assert "Base models" not in model_card(FAMILY, WHOLE)
+    assert "trained before" not in model_card(FAMILY, WHOLE)
+
+
+def test_a_base_model_that_states_no_licence_and_has_no_notice_here():
+    family = stating(FAMILY, "sr-x4", base_model="found.pth")
+    summary, _, bases = parsed(model_card(family, NOTHING))[1][:3]
+    assert dict(summary[1:])["licence"].endswith("mine-sr-x4.safetensors: Apache-2.0 AND LicenseRef-not-stated")
+    assert bases[1:] == [["mine-sr-x4.safetensors", "found.pth", "LicenseRef-not-stated", "ask its authors"]]
+
+
+def test_files_that_learnt_from_different_photographs_each_keep_their_statement():
+    family = stating(FAMILY, "sr-x4", trained_on="9 others", source="mean of 0.7 of a and 0.3 of b")
+    summary = dict(tables_of(WHOLE, family)[0][1:])
+    rest = ", ".join(f"mine-{name}.safetensors" for name in PARTS if name != "sr-x4")
+    assert summary["trained on"] == f"{rest}: 4 pictures; mine-sr-x4.safetensors: 9 others"
+    assert summary["made by"] == f"{rest}: a test; mine-sr-x4.safetensors: mean of 0.7 of a and 0.3 of b"
 
 
 def test_the_number_of_validation_crops_is_the_logs():

@@ -10,7 +10,7 @@ import pytest
 from safetensors import safe_open
 
 from adacode_cli.errors import UsageError
-from adacode_cli.model.config import PAPER_CATEGORIES, NetworkConfig
+from adacode_cli.model.config import PAPER_CATEGORIES, NetworkConfig, TrunkConfig
 from adacode_cli.training.overrides import read_recipe, recipe_from
 from adacode_cli.training.presets import RECIPES, family_network, named_recipe
 from adacode_cli.training.recipe import STAGES
@@ -63,9 +63,24 @@ def test_compact_is_the_family_of_the_bundled_weights(name):
         found = NetworkConfig.from_dict(json.loads(weights.metadata()["adacode"])["config"])
     assert set(found.categories) == set(PAPER_CATEGORIES)
     family = COMPACT.network
+    if found.task == "sr" and found.trunk is None:  # weights from before the family had a trunk
+        family = replace(family, trunk=None)
     clean = family.clean(found.categories)
     assert found == (clean if found.task == "reconstruct" else family.restoring(found.task, found.scale, clean))
-    assert replace(found, categories=PAPER_CATEGORIES) == family_network("compact", found.task, found.scale)
+    if family == COMPACT.network:
+        assert replace(found, categories=PAPER_CATEGORIES) == family_network("compact", found.task, found.scale)
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_super_resolution_of_compact_has_a_trunk_and_the_other_tasks_have_none(scale):
+    config = family_network("compact", "sr", scale)
+    assert (config.trunk, config.base, config.skip, config.stem_depth) == (TrunkConfig(), "nearest", "none", 0)
+    assert (config.channels, config.codebooks) == (family_network("compact", "reconstruct").channels, config.codebooks)
+    for task in ("basis", "reconstruct", "inpaint"):
+        assert family_network("compact", task).trunk is None
+    assert family_network("published", "sr", scale).trunk is None
+    fusing = replace(COMPACT.network, trunk=None).restoring("sr", scale, family_network("compact", "reconstruct"))
+    assert (fusing.skip, fusing.num_skips, fusing.base, fusing.fuse_depth) == ("fuse", 1, "upsampled", 7)
 
 
 def test_the_network_of_one_basis_has_that_basis_alone():

@@ -13,7 +13,7 @@ from adacode_cli.evaluation.metrics import perceptual_distance, psnr_in_hole, ps
 from adacode_cli.model.network import Restoration
 from adacode_cli.training import crops as crops_module
 from adacode_cli.training.batches import Batch, clean_samples, degraded_samples, degraded_side, holed_samples, painted
-from adacode_cli.training.crops import Contents, HostCrops
+from adacode_cli.training.crops import Contents
 from adacode_cli.training.degradation import MODERATE
 from adacode_cli.training.holes import MIXED
 from adacode_cli.training.initialise import fresh_network
@@ -24,20 +24,16 @@ EQUAL_DB = 148.13  # PSNR of equal pictures
 KINDS = ["clean", "sr", "mask", "white"]
 
 
-def sample_maker(kind: str, patch: int):
-    def make(contents: Contents):
-        crops = HostCrops(contents, keep=False, workers=1)
-        if kind == "sr":
-            return degraded_samples(crops, patch, 2, MODERATE)
-        return clean_samples(crops, patch) if kind == "clean" else holed_samples(crops, patch, MIXED)
-
-    return make
+def sample_maker(kind: str):
+    if kind == "sr":
+        return degraded_samples(2, MODERATE)
+    return clean_samples() if kind == "clean" else holed_samples(MIXED)
 
 
 def chosen(folder, kind: str = "clean", category: str | None = None, patch: int = 64) -> list[Batch]:
     side = degraded_side(patch, 2) if kind == "sr" else patch
     held_out = Contents(Shards(folder), "validation")
-    return validation_batches(held_out, sample_maker(kind, patch), side, category, mask_channel=kind == "mask")
+    return validation_batches(held_out, sample_maker(kind), side, category, mask_channel=kind == "mask")
 
 
 class Answer(nn.Module):

@@ -81,7 +81,7 @@ class Noise:
     """Gaussian noise: span of deviations (of 1), share of pictures that have it, shares of the kinds.
 
     shot: it grows with the square root of the brightness. grain_px: deviation of a blur that makes clumps of it, 0:
-    none; its strength stays.
+    none; its strength stays. room: the greatest half side of that blur's kernel that the picture has room for.
     """
 
     span: tuple[float, float]
@@ -89,6 +89,7 @@ class Noise:
     kinds: tuple[float, float, float]
     shot: bool = False
     grain_px: float = 0.0
+    room: int = 1 << 30
 
     def mixing(self, rng: np.random.Generator) -> npt.NDArray[np.float32]:
         """3×3 matrix that turns three independent standard deviates into the noise of one picture's R, G and B."""
@@ -105,7 +106,8 @@ class Noise:
         """The kernel that makes clumps, of unit power, so that noise keeps its deviation; None where there are none."""
         if not self.grain_px:
             return None
-        kernel = gaussian_kernel(self.grain_px, self.grain_px, 0.0, max(1, int(np.ceil(3 * self.grain_px))))
+        half = min(max(1, int(np.ceil(3 * self.grain_px))), self.room)
+        kernel = gaussian_kernel(self.grain_px, self.grain_px, 0.0, half)
         return np.asarray(kernel / np.sqrt(np.square(kernel).sum()), np.float32)
 
 
@@ -180,13 +182,13 @@ def _heavy_rounds(rng: np.random.Generator, size: Size, scale: int, settings: De
     yield Resize(str(rng.choice(_SMOOTH)), between)
     if rng.random() < heavy.halftone_share:
         yield Halftone(rng.uniform(2.5, 6.0) * part, rng.uniform(0, np.pi / 2), rng.uniform(0.05, 0.3))
-    yield _heavy_noise(rng, heavy.noise, settings)
+    yield _heavy_noise(rng, heavy.noise, between, settings)
     if rng.random() < heavy.jpeg_share:
         yield _heavy_jpeg(rng, heavy)
     if rng.random() < heavy.second_blur_share:
         yield _heavy_blur(heavy.second_blur_px * part, between)
     yield Resize(str(rng.choice(_SMOOTH)), low)
-    yield _heavy_noise(rng, heavy.second_noise, settings)
+    yield _heavy_noise(rng, heavy.second_noise, low, settings)
     yield _heavy_jpeg(rng, heavy)
 
 
@@ -194,11 +196,11 @@ def _heavy_blur(most: float, here: Size) -> Blur:
     return Blur("either", (_LEAST_BLUR_PX, max(most, _LEAST_BLUR_PX)), min(here) - 1)
 
 
-def _heavy_noise(rng: np.random.Generator, most: float, settings: DegradationSettings) -> Noise:
+def _heavy_noise(rng: np.random.Generator, most: float, here: Size, settings: DegradationSettings) -> Noise:
     heavy = settings.heavy
     grain_px = rng.uniform(*heavy.grain_px) if rng.random() < heavy.grain_share else 0.0
     shot = bool(rng.random() < heavy.shot_share)
-    return Noise((0.0, most / 255), heavy.noise_share, settings.noise_kinds, shot, grain_px)
+    return Noise((0.0, most / 255), heavy.noise_share, settings.noise_kinds, shot, grain_px, min(here) - 1)
 
 
 def _heavy_jpeg(rng: np.random.Generator, heavy: HeavySettings) -> Jpeg:

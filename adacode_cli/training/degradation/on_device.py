@@ -53,13 +53,18 @@ def degrade_batch_with_margin(
     h, w = low.shape[2] - 2 * MARGIN, low.shape[3] - 2 * MARGIN
     if min(h, w) < 1:
         raise UsageError(f"pictures of {images_BCHW.shape[3]}×{images_BCHW.shape[2]} leave nothing beside the margin")
-    places = host_generator(generator).integers(0, 2 * MARGIN + 1, (len(low), 2)).tolist()
-    lows = [image[:, y : y + h, x : x + w] for image, (y, x) in zip(low, places, strict=True)]
-    highs = [
-        image[:, y * scale : (y + h) * scale, x * scale : (x + w) * scale]
-        for image, (y, x) in zip(images_BCHW.float(), places, strict=True)
-    ]
-    return torch.stack(lows), torch.stack(highs)
+    places = host_generator(generator).integers(0, 2 * MARGIN + 1, (2, len(low)))
+    y_B, x_B = torch.from_numpy(places).to(low.device, non_blocking=True)
+    return _cut(low, y_B, x_B, (h, w)), _cut(images_BCHW.float(), y_B * scale, x_B * scale, (h * scale, w * scale))
+
+
+def _cut(images_BCHW: Tensor, y_B: Tensor, x_B: Tensor, size: tuple[int, int]) -> Tensor:
+    """A part of each picture, from a place of its own on, in one gather."""
+    device = images_BCHW.device
+    each = torch.arange(len(images_BCHW), device=device)[:, None, None, None]
+    channels = torch.arange(images_BCHW.shape[1], device=device)[:, None, None]
+    rows, columns = (start[:, None] + torch.arange(n, device=device) for start, n in zip((y_B, x_B), size, strict=True))
+    return images_BCHW[each, channels, rows[:, None, :, None], columns[:, None, None]]
 
 
 def host_generator(generator: torch.Generator) -> np.random.Generator:

@@ -53,11 +53,17 @@ class HeavySettings:
         low, high = self.quality
         _refuse(
             *((True, f"heavy.{name} is a share from 0 to 1") for name in shares),
-            (not 0 <= min(self.blur_px, self.second_blur_px) < math.inf, "heavy blurs are 0 or more"),
+            *(
+                (not 0 <= getattr(self, name) < math.inf, f"heavy.{name} is 0 or more")
+                for name in ("blur_px", "second_blur_px")
+            ),
+            *(
+                (not 0 <= getattr(self, name) <= 255, f"heavy.{name} is from 0 to 255")
+                for name in ("noise", "second_noise")
+            ),
             (not 0.5 <= self.between[0] <= self.between[1] <= 8, "heavy.between is a range from 0.5 to 8"),
-            (not 0 <= min(self.noise, self.second_noise) <= 255, "heavy noise is from 0 to 255"),
             (not 0.1 <= self.grain_px[0] <= self.grain_px[1] <= 4, "heavy.grain_px is a range from 0.1 to 4"),
-            (not 1 <= low <= high <= 100, "JPEG quality is from 1 to 100"),
+            (not 1 <= low <= high <= 100, "heavy.quality, of JPEG, is from 1 to 100"),
         )
 
 

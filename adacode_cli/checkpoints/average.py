@@ -1,0 +1,249 @@
+"""The weighted mean of two files of weights, tensor by tensor.
+
+A fine-tuned network averaged with the one that it started from keeps what the start knew (Wortsman et al. 2021,
+arXiv:2109.01903). Only files of one shape have a mean. What the tasks of a family share has to be the same bits in
+both: the codes of other codebooks mean other things, and nobody would see it in the file.
+
+A network of Real-ESRGAN's layout has a mean with another one of it, and with the trunk of one of our networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from adacode_cli.checkpoints.base_models import NOT_STATED, joined_licences, joined_models, stated_licence
+from adacode_cli.checkpoints.format import (
+    METADATA_KEY,
+    SHARED_PARTS,
+    Provenance,
+    Weights,
+    part_of,
+    read_safetensors,
+    to_bytes,
+    weights_of,
+    write_file,
+)
+from adacode_cli.checkpoints.keys import key_problems
+from adacode_cli.checkpoints.load import shared_parts_beside
+from adacode_cli.checkpoints.published import read_params
+from adacode_cli.checkpoints.real_esrgan import TrunkStart, is_start, require_size, start_of
+from adacode_cli.checkpoints.shared_parts import differing
+from adacode_cli.errors import OutputError, UsageError, WeightsError
+from adacode_cli.model.config import NetworkConfig
+from adacode_cli.model.network import AdaCode
+from adacode_cli.model.packing import repacked
+
+_HINT = (
+    "Give files of adacode (a published .pth becomes one with: adacode weights convert FILE.pth OUT.safetensors), or "
+    "networks of Real-ESRGAN's layout, such as realesr-general-x4v3.pth."
+)
+_ALIKE = "Give two files of the same task and of networks of the same sizes."
+_TRUNK = "trunk."
+_FIRST_KEY = "body.0.weight"
+# What the metadata of a network of Real-ESRGAN's layout tell that holds for its mean with another one too.
+_STILL_TRUE = ("architecture", "tuned_on", "recipe")
+
+
+@dataclass(frozen=True)
+class _Input:
+    """One of the two files, its share of the mean, and the type that its tensors are stored as."""
+
+    path: Path
+    share: float
+    content: Weights | TrunkStart
+    dtype: torch.dtype
+
+    @property
+    def words(self) -> str:
+        """As in "0.7 of a.safetensors (adacode train)"."""
+        source = self.content.provenance.source if isinstance(self.content, Weights) else ""
+        return f"{self.share:g} of {self.path.name}" + (f" ({source})" if source else "")
+
+
+def average(
+    first: Path, second: Path, share: float, target: Path, dtype: torch.dtype | None = None, *, overwrite: bool = False
+) -> tuple[int, int]:
+    """Writes the mean, `share` of `first` and 1 - `share` of `second`, computed in float32, to `target`.
+
+    `dtype` is what the tensors are stored as, by default the type that `first` has. Where one of the files is a network
+    of Real-ESRGAN's layout and the other one is ours, the mean is ours, and all but its trunk is as in our file. With a
+    share of 1 or 0 every tensor of the mean is a copy. Returns how many tensors are means and how many are as in our
+    file. Raises UsageError for a share outside 0 to 1 and for a `target` of another kind, OutputError where `target` is
+    one of the inputs, exists without `overwrite`, or cannot be written, and WeightsError for a file that is damaged or
+    not alike.
+    """
+    if not 0 <= share <= 1:
+        raise UsageError(f"a share of {share:g} is not between 0 and 1", hint="Give --share a number from 0 to 1.")
+    _require_room(first, second, target, overwrite=overwrite)
+    a, b = _read(first, share), _read(second, 1 - share)
+    stored = dtype or a.dtype
+    num_kept = 0
+    match a.content, b.content:
+        case (TrunkStart() as one, TrunkStart() as other):
+            tensors = _fitting(_mean_of_starts(a, b, one, other), stored)
+            write_file(target, _start_bytes(tensors, _said(a, b, one, other), stored))
+            return len(tensors), num_kept
+        case (Weights() as ours, Weights() as other):
+            tensors = _mean_of_networks(a, b, ours, other)
+        case (Weights() as ours, TrunkStart() as start):
+            tensors, num_kept = _mean_of_trunks(a, b, ours, start)
+        case (TrunkStart() as start, Weights() as ours):
+            tensors, num_kept = _mean_of_trunks(b, a, ours, start)
+    made = replace(ours, tensors=_fitting(tensors, stored), provenance=_provenance(ours.provenance, a, b))
+    write_file(target, to_bytes(made, stored))
+    return len(tensors) - num_kept, num_kept
+
+
+def _require_room(first: Path, second: Path, target: Path, *, overwrite: bool) -> None:
+    if target.is_dir():
+        raise OutputError("is a folder", path=target, hint="Name a file.")
+    if target.suffix.lower() != ".safetensors":
+        raise UsageError(f"{target} does not end in .safetensors", hint="Name the output OUT.safetensors.")
+    if any(target.exists() and path.exists() and target.samefile(path) for path in (first, second)):
+        raise OutputError("is one of the files to average", path=target, hint="Choose another name for the output.")
+    if target.exists() and not overwrite:
+        raise OutputError("exists already", path=target, hint="Add --overwrite, or choose another name.")
+
+
+def _read(path: Path, share: float) -> _Input:
+    pickled = path.suffix.lower() in (".pth", ".pt", ".ckpt")
+    stored, said = (read_params(path), {}) if pickled else read_safetensors(path, _HINT)
+    dtypes = {tensor.dtype for tensor in stored.values()}
+    dtype = dtypes.pop() if dtypes in ({torch.float16}, {torch.bfloat16}) else torch.float32
+    tensors = {key: tensor.float() for key, tensor in stored.items()}
+    for key, tensor in sorted(tensors.items()):
+        if not bool(torch.isfinite(tensor).all()):
+            hint = "The file is damaged, or its training failed. Use another one."
+            raise WeightsError(f"{key} has values that are not finite", path=path, hint=hint)
+    if METADATA_KEY in said:
+        weights = weights_of(tensors, said, path)
+        _require_complete(weights, path)
+        return _Input(path, share, weights, dtype)
+    if is_start(tensors):
+        return _Input(path, share, start_of(tensors, said, path), dtype)
+    raise WeightsError("is neither a file of adacode nor a network of Real-ESRGAN's layout", path=path, hint=_HINT)
+
+
+def _require_complete(weights: Weights, path: Path) -> None:
+    with torch.device("meta"):
+        whole = AdaCode(weights.config).state_dict()
+    wanted = whole if weights.part == "whole" else {k: v for k, v in whole.items() if part_of(k) == weights.part}
+    problems = key_problems(wanted, weights.tensors)
+    if problems:
+        raise WeightsError(problems, path=path, hint="The file is damaged. Make it again, or use another one.")
+
+
+def _mean_of_networks(a: _Input, b: _Input, one: Weights, other: Weights) -> dict[str, Tensor]:
+    if one.part != other.part:
+        what = f"holds the part {other.part!r}, and {a.path} holds {one.part!r}"
+        raise WeightsError(what, path=b.path, hint="Give two whole files, or the same part of both.")
+    if one.config != other.config:
+        what = f"is of another network than {a.path}: {_differences(one.config, other.config)}"
+        raise WeightsError(what, path=b.path, hint=_ALIKE)
+    problems = key_problems(one.tensors, other.tensors)
+    if problems:
+        raise WeightsError(f"is of another network than {a.path}: {problems}", path=b.path, hint=_ALIKE)
+    _require_same_shared(a, b, one, other)
+    return {key: _mean(a, b, tensor, other.tensors[key]) for key, tensor in one.tensors.items()}
+
+
+def _differences(one: NetworkConfig, other: NetworkConfig) -> str:
+    names = [field.name for field in fields(NetworkConfig)]
+    changed = [(name, getattr(one, name), getattr(other, name)) for name in names]
+    return ", ".join(f"{name} is {theirs}, not {own}" for name, own, theirs in changed if own != theirs)
+
+
+def _require_same_shared(a: _Input, b: _Input, one: Weights, other: Weights) -> None:
+    own, theirs = ({**_shared(side.path, weights), **weights.tensors} for side, weights in ((a, one), (b, other)))
+    keys = differing(own, theirs, ("basis", "fused"))
+    if keys:
+        what = f"has other shared parts than {a.path}: {len(keys)} tensors differ, such as {keys[0]}"
+        hint = "Average results that were trained over the same codebooks and decoder (the same --fused)."
+        raise WeightsError(what, path=b.path, hint=hint)
+
+
+def _shared(path: Path, weights: Weights) -> dict[str, Tensor]:
+    """The shared parts that belong to the file of a task, from beside it; of other files nothing."""
+    if weights.part != "task":
+        return {}
+    parts = shared_parts_beside(path, weights.provenance.family)
+    return {key: tensor for _, part in parts for key, tensor in part.tensors.items()}
+
+
+def _mean_of_trunks(ours: _Input, start: _Input, weights: Weights, other: TrunkStart) -> tuple[dict[str, Tensor], int]:
+    """All tensors of our file, those of the trunk averaged; and how many are as they were."""
+    config = weights.config
+    if config.trunk is None or weights.part in SHARED_PARTS:
+        what = f"has no trunk that could be averaged with {start.path}"
+        raise WeightsError(what, path=ours.path, hint="Give a super-resolution network that has a trunk.")
+    require_size(other, config, start.path)
+    # The start takes an input of 1/grid of the output's side, so it packs single pixels.
+    theirs = other.tensors | {_FIRST_KEY: repacked(other.tensors[_FIRST_KEY], 1, config.grid // config.scale)}
+    means = {f"{_TRUNK}{k}": _mean(ours, start, weights.tensors[f"{_TRUNK}{k}"], t) for k, t in theirs.items()}
+    return weights.tensors | means, len(weights.tensors) - len(means)
+
+
+def _mean_of_starts(a: _Input, b: _Input, one: TrunkStart, other: TrunkStart) -> dict[str, Tensor]:
+    problems = key_problems(one.tensors, other.tensors)
+    if problems:
+        raise WeightsError(f"is of another network than {a.path}: {problems}", path=b.path, hint=_ALIKE)
+    return {key: _mean(a, b, tensor, other.tensors[key]) for key, tensor in one.tensors.items()}
+
+
+def _mean(a: _Input, b: _Input, one: Tensor, other: Tensor) -> Tensor:
+    # 0 times a value and its sum are not always the same bits: -0.0 would become 0.0.
+    if a.share in (0, 1):
+        return one if a.share else other
+    return one * a.share + other * b.share
+
+
+def _fitting(tensors: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    for key, tensor in sorted(tensors.items()):
+        if not bool(torch.isfinite(tensor.to(dtype)).all()):
+            name, largest = str(dtype).removeprefix("torch."), float(tensor.abs().max())
+            what = f"the mean of {key} does not fit {name}: its largest value is {largest:g}"
+            raise WeightsError(what, hint="Store another type, such as --dtype fp32.")
+    return tensors
+
+
+def _provenance(own: Provenance, a: _Input, b: _Input) -> Provenance:
+    """What our file says of itself, with all that holds for the other one too."""
+    ours = [side.content.provenance for side in (a, b) if isinstance(side.content, Weights)]
+    # Of a start without a share nothing is in the mean.
+    starts = [side.content for side in (a, b) if isinstance(side.content, TrunkStart) and side.share]
+    said_of_bases: list[Provenance | TrunkStart] = [*ours, *starts]
+    bases = [(said.base_model, stated_licence(said.base_model, said.base_licence)) for said in said_of_bases]
+    stated = any(said.licence for said in ours)
+    return replace(
+        own,
+        trained_on="; ".join(dict.fromkeys(said.trained_on for said in ours if said.trained_on)),
+        licence=joined_licences(*(said.licence or NOT_STATED for said in ours)) if stated else "",
+        base_model=joined_models(*(name for name, _ in bases)),
+        base_licence=joined_licences(*(licence for _, licence in bases)),
+        source=_words(a, b),
+    )
+
+
+def _words(a: _Input, b: _Input) -> str:
+    return f"mean of {a.words} and {b.words}"
+
+
+def _said(a: _Input, b: _Input, one: TrunkStart, other: TrunkStart) -> dict[str, str]:
+    """The metadata of the mean of two networks of Real-ESRGAN's layout."""
+    kept = {key: one.said.get(key) or other.said.get(key, "") for key in _STILL_TRUE}
+    own = {
+        "base": joined_models(one.base_model, other.base_model),
+        "licence": joined_licences(*(stated_licence(s.base_model, s.base_licence) for s in (one, other))),
+        "mean": _words(a, b),
+    }
+    return {key: text for key, text in {**kept, **own}.items() if text}
+
+
+def _start_bytes(tensors: Mapping[str, Tensor], said: dict[str, str], dtype: torch.dtype) -> bytes:
+    return bytes(save({key: tensor.to(dtype).contiguous() for key, tensor in sorted(tensors.items())}, said))

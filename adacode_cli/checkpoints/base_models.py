@@ -1,0 +1,60 @@
+"""Base models: weights of others that training starts from, how files name them, and whose notice goes with them.
+
+A base model is named as "NAME (LICENCE, SOURCE)"; several are joined by " and ". Licences are SPDX expressions where
+their authors have written them so. What the authors of a base model ask for (their licence, their notice) holds for all
+that is made of it, so a file of weights carries both.
+"""
+
+from __future__ import annotations
+
+import re
+
+# SPDX has no word for a licence that nobody has stated, but lets one define names of one's own.
+NOT_STATED = "LicenseRef-not-stated"
+# A part of the source's name → the file that holds its authors' notice, beside the bundled weights.
+NOTICES = {"Real-ESRGAN": "LICENSE.Real-ESRGAN"}
+
+_AND = " and "
+_SPDX = re.compile(r"\(((?:[A-Za-z0-9.+]+(?:-[A-Za-z0-9.+]+)+|MIT|ISC|Zlib|Unlicense)), [^()]+\)")
+
+
+def described(name: str, licence: str, source: str) -> str:
+    """One base model in words; what is "" is left out."""
+    more = ", ".join(word for word in (licence, source) if word)
+    return f"{name} ({more})" if more else name
+
+
+def licence_in(base_model: str) -> str:
+    """The licences that the words of `described` state, as an SPDX expression; "" where they state none."""
+    return joined_licences(*_SPDX.findall(base_model))
+
+
+def joined_models(*base_models: str) -> str:
+    """All base models that the texts name, each once; "" where they name none."""
+    names = [name for text in base_models for name in text.split(_AND) if name]
+    return _AND.join(dict.fromkeys(names))
+
+
+def joined_licences(*licences: str) -> str:
+    """An SPDX expression that asks for all of these, each once; those that are "" are left out."""
+    stated = list(dict.fromkeys(licence for licence in licences if licence))
+    parts: list[str] = []
+    for licence in stated:
+        # AND binds more tightly than OR.
+        parts += [f"({licence})"] if " OR " in licence and len(stated) > 1 else licence.split(" AND ")
+    return " AND ".join(dict.fromkeys(parts))
+
+
+def stated_licence(base_model: str, base_licence: str) -> str:
+    """The licence of a base model in an SPDX expression, also where nobody has stated it; "" where there is none."""
+    return base_licence or NOT_STATED if base_model else ""
+
+
+def whole_licence(own: str, base_model: str, base_licence: str) -> str:
+    """The licence of weights and of their base model together; "" where there is no base model and none is stated."""
+    return joined_licences(own or NOT_STATED, stated_licence(base_model, base_licence)) if base_model else own
+
+
+def notice_of(base_model: str) -> str | None:
+    """Name of the file with the notice of the base model's authors; None where this program does not have it."""
+    return next((file for source, file in NOTICES.items() if source in base_model), None)
