@@ -14,14 +14,14 @@ from pathlib import Path
 from torch import Tensor
 
 from adacode_cli.checkpoints.base_models import described, licence_in
-from adacode_cli.checkpoints.format import read_safetensors
+from adacode_cli.checkpoints.format import METADATA_KEY, read_safetensors, weights_of
 from adacode_cli.checkpoints.keys import key_problems
 from adacode_cli.checkpoints.published import read_params
 from adacode_cli.errors import WeightsError
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.trunk import Trunk
 
-_BODY = "body."
+_BODY, _TRUNK = "body.", "trunk."
 _KEY = re.compile(r"body\.\d+\.(weight|bias)")
 _HINT = "Give a network of Real-ESRGAN's compact layout and the trunk's size, such as realesr-general-x4v3."
 # Those that its authors publish as .pth files, which say nothing of themselves but their names.
@@ -45,10 +45,11 @@ class TrunkStart:
 def read_trunk(path: Path, config: NetworkConfig) -> TrunkStart:
     """A `.safetensors` or `.pth` of such a network, for input of 1/grid of the output's side.
 
-    Raises WeightsError, naming the file, where it is unreadable or no trunk of this configuration's size.
+    Of a file of ours, the trunk. Raises WeightsError, naming the file, where it is unreadable or no trunk of this
+    configuration's size.
     """
     tensors, said = read_safetensors(path, _HINT) if path.suffix == ".safetensors" else (read_params(path), {})
-    start = start_of(tensors, said, path)
+    start = _trunk_of(tensors, said, path) if METADATA_KEY in said else start_of(tensors, said, path)
     require_size(start, config, path)
     return start
 
@@ -65,6 +66,13 @@ def start_of(tensors: Mapping[str, Tensor], said: Mapping[str, str], path: Path)
         licence, source = _PUBLISHED_LICENCE, _PUBLISHED_SOURCE
     base = said.get("base") or described(said.get("name") or path.stem, licence, source)
     return TrunkStart({k: t.float() for k, t in tensors.items()}, base, licence or licence_in(base), said)
+
+
+def _trunk_of(tensors: dict[str, Tensor], said: Mapping[str, str], path: Path) -> TrunkStart:
+    """The trunk of a file of ours, and whose weights that file started from."""
+    weights = weights_of(tensors, said, path)
+    own = {k.removeprefix(_TRUNK): t.float() for k, t in weights.tensors.items() if k.startswith(_TRUNK + _BODY)}
+    return TrunkStart(own, weights.provenance.base_model, weights.provenance.base_licence, said)
 
 
 def require_size(start: TrunkStart, config: NetworkConfig, path: Path) -> None:

@@ -112,7 +112,8 @@ def restore(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="For sr: a network of Real-ESRGAN's compact layout to start from, such as realesr-general-x4v3.",
+            help="For sr: start the trunk from a network of Real-ESRGAN's compact layout, such as "
+            "realesr-general-x4v3, or from that of other ×4 weights. With --start, the rest is from there.",
         ),
     ] = None,
 ) -> None:
@@ -120,8 +121,8 @@ def restore(
     session_of(context).verbose = options.verbose
     from adacode_cli.training.runs import run_restore
 
-    if trunk is not None and (task != "sr" or start is not None):
-        raise UsageError("--trunk is for --task sr, and in place of --start", hint="Leave one of them out.")
+    if trunk is not None and task != "sr":
+        raise UsageError("--trunk is for --task sr", hint="Leave it out: other networks have no trunk.")
     factor, file = _factor(task, scale), _fused_file(fused)
     with training(shards, output, options, ("restore",), earlier_recipe(file)) as session:
         run_restore(session, file, task=task, scale=factor, start=start, trunk=trunk)

@@ -22,7 +22,6 @@ from adacode_cli.training.shards import Crop, Shards, Split, read_crop
 
 Pixels = npt.NDArray[np.uint8]
 
-# A window is shrunk by up to this factor before use, half of the time: photographs are rarely sharp at full size.
 MOST_SHRINK = 0.5
 # What also looks at halved pictures learns from smaller ones.
 COARSE_SHRINK = 0.25
@@ -48,14 +47,16 @@ class Window:
 class Wanted:
     """What is drawn for a sample: windows that give side×side pixels, of one category, or of a random one if None.
 
-    most_shrink: the factor that a window may be shrunk by. candidates: so many are drawn, and the one of most detail
-    is used. A third of an average photograph is sky or wall, of which there is little to learn.
+    shrink: the least factor that a window is shrunk by, in a share `shrunk` of the draws. candidates: so many are
+    drawn, and the one of most detail is used. A third of an average photograph is sky or wall, of which there is little to
+    learn.
     """
 
     side: int
     category: str | None = None
-    most_shrink: float = MOST_SHRINK
+    shrink: float = MOST_SHRINK
     candidates: int = 1
+    shrunk: float = 0.5
 
 
 class Contents:
@@ -99,16 +100,16 @@ class Contents:
     def _window(self, rng: np.random.Generator, numbers: npt.NDArray[np.int64], wanted: Wanted) -> Window:
         side = wanted.side
         crop = int(numbers[rng.integers(len(numbers))])
-        least = max(wanted.most_shrink, side / self.crop_px)
-        shrink = rng.uniform(least, 1.0) if rng.random() < 0.5 else 1.0
+        least = max(wanted.shrink, side / self.crop_px)
+        shrink = rng.uniform(least, 1.0) if rng.random() < wanted.shrunk else 1.0
         span = min(round(side / shrink), self.crop_px)
         y, x = (int(v) for v in rng.integers(0, self.crop_px - span + 1, 2))
         return Window(crop, y, x, span, int(rng.integers(4)), bool(rng.random() < 0.5))
 
 
-def shrink_for(config: NetworkConfig) -> float:
-    """The factor for the windows that a network learns from."""
-    return COARSE_SHRINK if config.coarse_passes else MOST_SHRINK
+def shrink_for(config: NetworkConfig, wanted: float = MOST_SHRINK) -> float:
+    """The least factor for the windows that a network learns from, where a recipe wants `wanted`."""
+    return min(wanted, COARSE_SHRINK) if config.coarse_passes else wanted
 
 
 class HostCrops:

@@ -85,7 +85,8 @@ class Data:
         if self.cache == "device":
             crops, only = self._device_crops, task.category
             return device_batches(crops, order, task.config, stage, category=only, recipe=recipe)
-        wanted = Wanted(_side(stage.patch, task.scale), task.category, shrink_for(task.config), stage.candidates)
+        shrink, side = shrink_for(task.config, stage.shrink), _side(stage.patch, task.scale)
+        wanted = Wanted(side, task.category, shrink, stage.candidates, stage.shrunk)
         samples, masks = _samples(task, recipe), task.config.mask_channel
         return host_batches(self._host_crops, samples, order, wanted, mask_channel=masks)
 

@@ -33,7 +33,7 @@ def device_batches(
     contents, patch = crops.contents, stage.patch
     side = degraded_side(patch, config.scale) if config.task == "sr" else patch
     contents.require(side)
-    wanted = Wanted(side, category, shrink_for(config), stage.candidates)
+    wanted = Wanted(side, category, shrink_for(config, stage.shrink), stage.candidates, stage.shrunk)
 
     def batch(number: int, stream: int) -> Batch:
         """This process's part of batch `number` of a stream, on the device; nothing waits for it."""

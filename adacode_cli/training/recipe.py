@@ -91,12 +91,13 @@ class StageRecipe:
     """One stage. Raises UsageError for values that no run can have.
 
     batch: crops a step, of all processes together; patch: output pixels a side of a crop; candidates: crops drawn for
-    each that is used, which is the one of most detail. learns: all that the stage trains, or of stage III the trunk
-    alone (a branch of codes that does not add anything yet is not computed then), or all but the trunk. magnified: how
-    often the parts that perception compares are magnified, so that it sees what lies between the pixels that it steps
-    on. The run ends after `steps`,
-    or after `minutes` where they are not 0, whichever comes first. adversarial_from: part of the run, 0 to 1, after
-    which the discriminator joins; discriminator_channels: its narrowest layer.
+    each that is used, which is the one of most detail; shrunk: how often a crop is cut larger and shrunk, by a factor
+    from `shrink` to 1, since photographs are rarely sharp at full size. learns: all that the stage trains, or of stage
+    III the trunk alone (a branch of codes that does not add anything yet is not computed then), or all but the trunk.
+    magnified: how often the parts that perception compares are magnified, so that it sees what lies between the pixels
+    that it steps on. The run ends after `steps`, or after `minutes` where they are not 0, whichever comes first.
+    adversarial_from: part of the run, 0 to 1, after which the discriminator joins; discriminator_channels: its
+    narrowest layer.
     """
 
     steps: int = 10_000
@@ -104,6 +105,8 @@ class StageRecipe:
     batch: int = 16
     patch: int = 128
     candidates: int = 1
+    shrunk: float = 0.5
+    shrink: float = 0.5
     learns: Learns = "all"
     magnified: float = 0.6
     adversarial_from: float = 0.5
@@ -119,6 +122,8 @@ class StageRecipe:
             (not 0 <= self.minutes < math.inf, "minutes are 0 or more"),
             (not 0 <= self.adversarial_from <= 1, "adversarial_from is from 0 to 1"),
             (not 0 <= self.magnified <= 1, "magnified is from 0 to 1"),
+            (not 0 <= self.shrunk <= 1, "shrunk is from 0 to 1"),
+            (not 0.1 <= self.shrink <= 1, "shrink is from 0.1 to 1"),
             (self.discriminator_channels < 1, "a discriminator has at least one channel"),
         )
 

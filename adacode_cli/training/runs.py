@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from adacode_cli.checkpoints.base_models import joined_licences, joined_models
 from adacode_cli.checkpoints.format import Part, Provenance, Weights, part_of, read_weights
 from adacode_cli.checkpoints.real_esrgan import TrunkStart, read_trunk
 from adacode_cli.checkpoints.shared_parts import differing
@@ -146,9 +147,9 @@ def run_restore(
 
     `scale` is 1 for inpainting. `start` is an earlier result of the same task and family to go on from, instead of
     stage II's encoder; what it shares with other tasks is taken from `fused` all the same, and another scale is made
-    to fit. Either file may be a bundled family's file of a task. `trunk` is a network of Real-ESRGAN's layout that
-    super-resolution starts from. False where it was stopped. Raises TrainingError where a file is not of this family,
-    WeightsError where one is broken.
+    to fit. Either file may be a bundled family's file of a task. `trunk` is a network of Real-ESRGAN's layout, or of
+    ours, that super-resolution's trunk starts from, also where `start` has the rest. False where it was stopped. Raises
+    TrainingError where a file is not of this family, WeightsError where one is broken.
     """
     name = task_name(task, scale)
     session.folder.require_free([name])
@@ -170,16 +171,22 @@ def run_restore(
     network = fresh_network(config, session.seed(name))
     adopt_fused(network, teacher)
     _require_shared(network, shared, ("basis", "fused"), fused)
-    source: Provenance | TrunkStart = Provenance()
-    if start is not None:
-        source = restore_from(network, start)
-    if trunk is not None:
-        source = read_trunk(trunk, config)
-        adopt_trunk(network, source.tensors)
-    session.starts_from(source.base_model, source.base_licence)
+    _start(session, network, start=start, trunk=trunk)
     teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     stage = RestoreStage(network, session.ground("restore"), teacher, learns)
     return session.train(name, "restore", stage, Task(network.config)) is not None
+
+
+def _start(session: Session, network: AdaCode, *, start: Path | None, trunk: Path | None) -> None:
+    """First values from earlier weights, where there are any; the session notes whose they are."""
+    sources: list[Provenance | TrunkStart] = []
+    if start is not None:
+        sources.append(restore_from(network, start))
+    if trunk is not None:
+        sources.append(read_trunk(trunk, network.config))
+        adopt_trunk(network, sources[-1].tensors)
+    models, licences = [s.base_model for s in sources], [s.base_licence for s in sources]
+    session.starts_from(joined_models(*models), joined_licences(*licences))
 
 
 def _adopt_shape(session: Session, task: str, *, start: Path | None, trunk: Path | None) -> None:

@@ -71,7 +71,7 @@ def test_windows_lie_inside_their_crop_and_are_never_enlarged(contents, seed, si
 def test_networks_that_look_at_halved_pictures_learn_from_smaller_windows(contents):
     rng, side = np.random.default_rng(0), 40
     plain, coarse = packed("inpaint"), replace(packed("inpaint"), coarse_passes=1)
-    both = (Wanted(side, most_shrink=shrink_for(config)) for config in (plain, coarse))
+    both = (Wanted(side, shrink=shrink_for(config)) for config in (plain, coarse))
     usual, spans = ([contents.draw(rng, wanted)[0].span for _ in range(400)] for wanted in both)
     assert max(usual) <= side / MOST_SHRINK < max(spans) <= side / COARSE_SHRINK
     assert min(spans) == side

@@ -83,6 +83,16 @@ def test_a_trunk_that_learns_alone_leaves_all_else_bit_for_bit(scale, join, prec
         assert line["total"] == pytest.approx(sum(getattr(LOSS, k) * v for k, v in terms.items()), rel=1e-2)
 
 
+def test_codes_that_learn_alone_leave_the_trunk_and_what_tasks_share_bit_for_bit():
+    run = optimised(make_stage("codes", join=0.05))
+    before = state(run)
+    lines = stepped(run, 3)
+    learnt = changed(before, run.network.state_dict())
+    assert not any(key.startswith((BODY, "codebook.books.", "codebook.after.", "decoder.")) for key in learnt)
+    assert {"trunk.join.weight", "encoder.down.0.conv.weight", "codebook.before.0.weight"} <= learnt
+    assert {"pixel", "codebook", "feature"} <= lines[0].keys()
+
+
 def test_a_trunk_that_learns_alone_learns():
     run = optimised(make_stage("trunk", loss=LossWeights()), rate=3e-3)
     batch = worn_pair(0)

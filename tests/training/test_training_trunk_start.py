@@ -214,6 +214,29 @@ def nowhere(path: Path) -> Path:
     return path / "nowhere.safetensors"
 
 
+def test_a_trunk_of_ours_and_the_rest_of_another_file(shards, fused, from_trunk, tmp_path):
+    """--start and --trunk together: each part is from its file, and both base models are named."""
+    other = save_trunk(
+        tmp_path / "other.safetensors", trunk_state(plain_trunk(FULL.depth, seed=1)), ABOUT | {"name": "other"}
+    )
+    restore("sr", fused, shards, tmp_path / "first", "--scale", 4, "--trunk", other)
+    trunk = tmp_path / "first" / "sr-x4.safetensors"
+    restore("sr", fused, shards, tmp_path / "both", "--scale", 4, "--start", from_trunk, "--trunk", trunk)
+    made, rest, body = (read_weights(p) for p in (tmp_path / "both" / "sr-x4.safetensors", from_trunk, trunk))
+    for key, tensor in made.tensors.items():
+        source = body if key.startswith("trunk.body.") else rest
+        torch.testing.assert_close(tensor, source.tensors[key], rtol=0, atol=1e-7)
+    assert made.provenance.base_model == f"{rest.provenance.base_model} and {body.provenance.base_model}"
+    assert body.provenance.base_model.startswith("other")
+
+
+@pytest.mark.parametrize("learns", ["trunk", "codes"])
+def test_a_network_without_a_trunk_cannot_learn_parts_of_one(learns, shards, fused, tmp_path):
+    with pytest.raises(TrainingError, match=f"restore.learns={learns} is for super-resolution with a trunk"):
+        restore("inpaint", fused, shards, tmp_path / "run", "--set", f"restore.learns={learns}")
+    assert not (tmp_path / "run").exists()
+
+
 def good(path: Path) -> Path:
     return save_trunk(path / "good.safetensors", trunk_state(plain_trunk(FULL.depth)))
 
@@ -226,7 +249,7 @@ WRONG = [
     (of_words_as_pth, ["--task", "sr"], 4, "words.pth"),
     (nowhere, ["--task", "sr"], 4, "cannot be read"),
     (good, ["--task", "inpaint"], 2, "--trunk is for --task sr"),
-    (good, ["--task", "sr", "--start", "FROM"], 2, "in place of --start"),
+    (good, ["--task", "sr", "--set", "restore.learns=none"], 2, "restore.learns=none"),
 ]
 
 
@@ -235,9 +258,8 @@ WRONG = [
 )
 def test_wrong_files_and_options_are_told(make, arguments, code, words, fused, from_trunk, shards, tmp_path):
     file, run = make(tmp_path), tmp_path / "run"
-    more = [from_trunk if word == "FROM" else word for word in arguments]
     with pytest.raises(AdaCodeError) as found:
-        adacode("train", "restore", shards, "--fused", fused, *more, "-o", run, *SLOW, "--trunk", file)
+        adacode("train", "restore", shards, "--fused", fused, *arguments, "-o", run, *SLOW, "--trunk", file)
     assert found.value.exit_code == code
     assert words in str(found.value)
     assert found.value.hint
