@@ -48,8 +48,8 @@ class Wanted:
     """What is drawn for a sample: windows that give side×side pixels, of one category, or of a random one if None.
 
     shrink: the least factor that a window is shrunk by, in a share `shrunk` of the draws. candidates: so many are
-    drawn, and the one of most detail is used. A third of an average photograph is sky or wall, of which there is little to
-    learn.
+    drawn, and the one of most detail is used. A third of an average photograph is sky or wall, of which there is little
+    to learn.
     """
 
     side: int

@@ -183,8 +183,9 @@ def _start(session: Session, network: AdaCode, *, start: Path | None, trunk: Pat
     if start is not None:
         sources.append(restore_from(network, start))
     if trunk is not None:
-        sources.append(read_trunk(trunk, network.config))
-        adopt_trunk(network, sources[-1].tensors)
+        source = read_trunk(trunk, network.config)
+        adopt_trunk(network, source.tensors)
+        sources.append(source)
     models, licences = [s.base_model for s in sources], [s.base_licence for s in sources]
     session.starts_from(joined_models(*models), joined_licences(*licences))
 
