@@ -19,8 +19,12 @@ from torch import Tensor
 
 @dataclass
 class Ledger:
-    """Bytes held by the blanks that were made with it: now, and at most so far."""
+    """Bytes held by the blanks that were made with it: now, and at most so far.
 
+    unfolds: whether a convolution first copies the neighbourhood of every position (`engine.device`).
+    """
+
+    unfolds: bool = False
     now: int = 0
     peak: int = 0
 
@@ -92,10 +96,13 @@ class Blank:
 def _conv2d(
     x: Blank, weight: Tensor, _bias: Tensor | None, stride: tuple[int, int], padding: tuple[int, int], *_: object
 ) -> Blank:
-    sides = (
+    sides = tuple(
         (n + 2 * p - k) // s + 1 for n, p, k, s in zip(x.shape[2:], padding, weight.shape[2:], stride, strict=True)
     )
-    return x.new((x.shape[0], weight.shape[0], *sides))
+    made = x.new((x.shape[0], weight.shape[0], *sides))
+    if x.ledger.unfolds and prod(weight.shape[2:]) > 1:
+        x.new((prod(weight.shape[1:]), *made.shape[2:]))  # alive while the convolution runs
+    return made
 
 
 def _conv_transpose2d(

@@ -41,6 +41,19 @@ def computes_bf16(device: torch.device) -> bool:
     return False
 
 
+def unfolds(dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether a convolution first copies the neighbourhood of every position, k² times its input.
+
+    Torch's own kernels for a CPU do, which compute what oneDNN has no kernels for on this processor.
+    """
+    if device.type != "cpu" or dtype == torch.float32:
+        return False
+    name = {torch.bfloat16: "_is_mkldnn_bf16_supported", torch.float16: "_is_mkldnn_fp16_supported"}[dtype]
+    # Not public: where a later torch lacks them more memory is planned for, which costs smaller tiles.
+    ask = getattr(torch.ops.mkldnn, name, None)
+    return ask is None or not ask()
+
+
 def check_precision(name: str) -> None:
     """Raises UsageError for a precision that there is not, whatever the device."""
     if name != "auto" and name not in PRECISIONS:

@@ -38,14 +38,16 @@ class Parts:
         return self.encoder.normalises or self.decoder.normalises
 
 
-def parts_of(network: AdaCode, dtype: torch.dtype) -> Parts:
-    """The parts of a network that runs in `dtype`."""
+def parts_of(network: AdaCode, dtype: torch.dtype, *, unfolds: bool = False) -> Parts:
+    """The parts of a network that runs in `dtype`. unfolds: whether a convolution in it first copies the neighbourhood
+    of every position, as `device.unfolds` says of a device.
+    """
     decoder, given = decoder_steps(network, skips=True), _given(network.config, dtype)
-    encoder = trace(encoder_steps(network), given, {FEATURE, *_read_first(decoder) - given.keys()})
+    encoder = trace(encoder_steps(network), given, {FEATURE, *_read_first(decoder) - given.keys()}, unfolds=unfolds)
     return Parts(
         encoder,
-        trace(decoder, encoder.shapes, {DETAIL}),
-        trace(decoder_steps(network, skips=False), given, {DETAIL}),
+        trace(decoder, encoder.shapes, {DETAIL}, unfolds=unfolds),
+        trace(decoder_steps(network, skips=False), given, {DETAIL}, unfolds=unfolds),
     )
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from adacode_cli.engine.arrays import STRIP_PX, strips
 from adacode_cli.engine.costs import Costs, Memory
-from adacode_cli.engine.device import choose_precision
+from adacode_cli.engine.device import choose_precision, unfolds
 from adacode_cli.engine.grid import Grid
 from adacode_cli.engine.halves import Coded, coded, decode, encode
 from adacode_cli.engine.memory import free_bytes
@@ -159,7 +159,7 @@ class Runner:
 
     def _parts_in(self, dtype: torch.dtype) -> Parts:
         if dtype not in self._parts:
-            self._parts[dtype] = parts_of(self._network_in(dtype), dtype)
+            self._parts[dtype] = parts_of(self._network_in(dtype), dtype, unfolds=unfolds(dtype, self.device))
         return self._parts[dtype]
 
     def _tiler(self, grid: Grid, plan: Plan) -> Tiler:

@@ -112,21 +112,26 @@ def run_steps(steps: Steps, load: Load, normalise: Normalise, kept: Collection[s
     return local
 
 
-def trace(steps: Steps, shapes: Mapping[str, MapShape], kept: Collection[str]) -> Part:
-    """What `steps` cost. shapes: of the maps that the steps are given; those that they make are added."""
+def trace(steps: Steps, shapes: Mapping[str, MapShape], kept: Collection[str], *, unfolds: bool = False) -> Part:
+    """What `steps` cost. shapes: of the maps that the steps are given; those that they make are added.
+
+    unfolds: whether a convolution first copies the neighbourhood of every position.
+    """
     known = dict(shapes)
-    whole, _ = _traced(steps, known, frozenset(kept))
+    whole, _ = _traced(steps, known, frozenset(kept), unfolds=unfolds)
     separate = []
     for step in steps:
-        segment, made = _traced((step,), known, frozenset({step.writes}))
+        segment, made = _traced((step,), known, frozenset({step.writes}), unfolds=unfolds)
         known |= made
         separate.append(segment)
     return Part(whole, tuple(separate), known, frozenset(kept))
 
 
-def _traced(steps: Steps, shapes: Mapping[str, MapShape], kept: frozenset[str]) -> tuple[Segment, dict[str, MapShape]]:
+def _traced(
+    steps: Steps, shapes: Mapping[str, MapShape], kept: frozenset[str], *, unfolds: bool
+) -> tuple[Segment, dict[str, MapShape]]:
     # A part in the middle of a picture: all of its edges are inner ones.
-    side, cells, ledger = 3 * _TRACED, Box(_TRACED, _TRACED, 2 * _TRACED, 2 * _TRACED), Ledger()
+    side, cells, ledger = 3 * _TRACED, Box(_TRACED, _TRACED, 2 * _TRACED, 2 * _TRACED), Ledger(unfolds)
     given = {name: _blank_patch(shapes[name], cells, side) for step in steps for name in step.reads if name in shapes}
     loaded: set[str] = set()
 

@@ -19,6 +19,7 @@ from adacode_cli.engine.grid import Grid
 from adacode_cli.engine.options import RunOptions
 from adacode_cli.engine.parts import parts_of
 from adacode_cli.engine.plan import make_plan
+from adacode_cli.engine.rounded import rounded
 
 DEVICES = [CPU, torch.device("cuda")]
 PARTS = {name: parts_of(network(config), torch.float32) for name, config in LAYOUTS.items()}
@@ -90,6 +91,18 @@ def test_more_memory_is_planned_for_maps_that_wait_for_normalisation():
     assert sampled.sampled
     assert not exact.sampled
     assert sampled.memory.host_bytes < 0.6 * exact.memory.host_bytes
+
+
+def test_a_processor_that_lacks_the_precision_copies_neighbourhoods():
+    """Torch's own convolution for a CPU lays out k² values for each input channel and output position."""
+    net = rounded(network(LAYOUTS["compact sr ×4"]), torch.bfloat16)
+    plain, unfolded = (parts_of(net, torch.bfloat16, unfolds=how).encoder for how in (False, True))
+    stem = net.encoder.stem.conv
+    side = plain.shapes[plain.separate[0].steps[0].writes].per_cell
+    beside = unfolded.separate[0].bytes_per_cell - plain.separate[0].bytes_per_cell
+    assert beside == pytest.approx(stem.weight[0].numel() * 2 * side**2, rel=0.02)  # a margin around the traced part
+    assert unfolded.shapes == plain.shapes
+    assert [s.halo for s in unfolded.separate] == [s.halo for s in plain.separate]
 
 
 PEAK = """
