@@ -14,8 +14,10 @@ demo: $(READY)
 	$(BIN)/adacode reconstruct examples/photos -o demo/reconstruct
 	$(BIN)/python examples/contact_sheet.py demo
 
+# One process a core, one thread each: threads that wait for one another take longer. JOBS=0: all in one process.
+JOBS ?= auto
 test: $(READY)
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --maxprocesses 8 --dist loadfile --cov --cov-report=term:skip-covered
 
 lint: $(READY)
 	$(BIN)/ruff check .
