@@ -42,6 +42,7 @@ class Restorer(Protocol):
         image: NDArray[Any],
         *,
         scale: float = ...,
+        denoise: float = ...,
         mask: NDArray[np.bool_] | None = ...,
         grow: int = ...,
         feather: int = ...,
@@ -64,6 +65,7 @@ class Restoring:
     restorer: Restorer
     task: Task
     scale: float = 4.0
+    denoise: float = 1.0
     grow_px: int = 0
     feather_px: int = 0
     opaque_hole: bool = False
@@ -82,7 +84,7 @@ class Restoring:
 
     def _restored(self, pixels: NDArray[Any], mask: NDArray[np.bool_] | None) -> Restored:
         if self.task == "sr":
-            return self.restorer.restore("sr", pixels, scale=self.scale)
+            return self.restorer.restore("sr", pixels, scale=self.scale, denoise=self.denoise)
         if self.task == "inpaint":
             edge = {"grow": self.grow_px, "feather": self.feather_px}
             return self.restorer.restore("inpaint", pixels, mask=mask, **edge)

@@ -1,4 +1,4 @@
-"""The weighted mean of two files of weights, tensor by tensor.
+"""The weighted mean of two files of weights, tensor by tensor; now, or when a picture is restored (`pair`).
 
 A fine-tuned network averaged with the one that it started from keeps what the start knew (Wortsman et al. 2021,
 arXiv:2109.01903). Only files of one shape have a mean. What the tasks of a family share has to be the same bits in
@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import cast
 
 import torch
 from safetensors.torch import save
@@ -62,14 +63,20 @@ class _Input:
     @property
     def words(self) -> str:
         """As in "0.7 of a.safetensors (adacode train)"."""
-        source = self.content.provenance.source if isinstance(self.content, Weights) else ""
-        return f"{self.share:g} of {self.path.name}" + (f" ({source})" if source else "")
+        return f"{self.share:g} of {_named(self.path, self.content)}"
+
+
+def _named(path: Path, content: Weights | TrunkStart) -> str:
+    source = content.provenance.source if isinstance(content, Weights) else ""
+    return path.name + (f" ({source})" if source else "")
 
 
 def average(
     first: Path, second: Path, share: float, target: Path, dtype: torch.dtype | None = None, *, overwrite: bool = False
 ) -> tuple[int, int]:
     """Writes the mean, `share` of `first` and 1 - `share` of `second`, computed in float32, to `target`.
+
+    Where a file was made by `pair` its other values are averaged in the same way, and the mean has such values too.
 
     `dtype` is what the tensors are stored as, by default the type that `first` has. Where one of the files is a network
     of Real-ESRGAN's layout and the other one is ours, the mean is ours, and all but its trunk is as in our file. With a
@@ -83,21 +90,50 @@ def average(
     _require_room(first, second, target, overwrite=overwrite)
     a, b = _read(first, share), _read(second, 1 - share)
     stored = dtype or a.dtype
-    num_kept = 0
-    match a.content, b.content:
-        case (TrunkStart() as one, TrunkStart() as other):
-            tensors = _fitting(_mean_of_starts(a, b, one, other), stored)
-            write_file(target, _start_bytes(tensors, _said(a, b, one, other), stored))
-            return len(tensors), num_kept
-        case (Weights() as ours, Weights() as other):
-            tensors = _mean_of_networks(a, b, ours, other)
-        case (Weights() as ours, TrunkStart() as start):
-            tensors, num_kept = _mean_of_trunks(a, b, ours, start)
-        case (TrunkStart() as start, Weights() as ours):
-            tensors, num_kept = _mean_of_trunks(b, a, ours, start)
+    if isinstance(a.content, TrunkStart) and isinstance(b.content, TrunkStart):
+        tensors = _fitting(_mean_of_starts(a, b, a.content, b.content), stored)
+        write_file(target, _start_bytes(tensors, _said(a, b, a.content, b.content), stored))
+        return len(tensors), 0
+    tensors, num_kept = _mean_with_ours(a, b)
+    ours = _ours(a, b)
+    paired = {key for side in (a, b) if isinstance(side.content, Weights) for key in side.content.faithful}
+    if paired:
+        ends, _ = _mean_with_ours(_keeping_noise(a), _keeping_noise(b))
+        apart = {key: ends[key] for key in paired if not torch.equal(ends[key], tensors[key])}
+        ours = replace(ours, faithful=_fitting(apart, stored))
     made = replace(ours, tensors=_fitting(tensors, stored), provenance=_provenance(ours.provenance, a, b))
     write_file(target, to_bytes(made, stored))
     return len(tensors) - num_kept, num_kept
+
+
+def pair(
+    clean: Path, faithful: Path, target: Path, dtype: torch.dtype | None = None, *, overwrite: bool = False
+) -> tuple[int, int]:
+    """Writes a file whose `Weights.denoising` goes from `faithful` at 0 to `clean` at 1.
+
+    `clean` is a file of ours. `faithful` is one of the same network that keeps noise (of a file that `pair` made, its
+    values at 0), or a network of Real-ESRGAN's layout whose values the trunk then takes. Returns how many tensors
+    differ between the two, and how many do not. Raises what `average` raises; WeightsError also where both are the same
+    or `clean` is a network of Real-ESRGAN's.
+    """
+    _require_room(clean, faithful, target, overwrite=overwrite)
+    a, b = _read(clean, 0), _read(faithful, 1)
+    if not isinstance(a.content, Weights):
+        what = "is a network of Real-ESRGAN's layout, which has no room for a second set of values"
+        raise WeightsError(what, path=clean, hint="Name a file of adacode first.")
+    stored = dtype or a.dtype
+    tensors, _ = _mean_with_ours(a, _keeping_noise(b))
+    differs = {key: tensor for key, tensor in tensors.items() if not torch.equal(tensor, a.content.tensors[key])}
+    if not differs:
+        raise WeightsError(f"has the same values as {clean}", path=faithful, hint="Give weights that keep noise.")
+    own = _fitting(a.content.tensors, stored)
+    said = replace(
+        _provenance(a.content.provenance, a, b),
+        source=f"{_named(clean, a.content)}; with --denoise 0 {_named(faithful, b.content)}",
+    )
+    made = replace(a.content, tensors=own, faithful=_fitting(differs, stored), provenance=said)
+    write_file(target, to_bytes(made, stored))
+    return len(differs), len(own) - len(differs)
 
 
 def _require_room(first: Path, second: Path, target: Path, *, overwrite: bool) -> None:
@@ -137,6 +173,28 @@ def _require_complete(weights: Weights, path: Path) -> None:
     problems = key_problems(wanted, weights.tensors)
     if problems:
         raise WeightsError(problems, path=path, hint="The file is damaged. Make it again, or use another one.")
+
+
+def _ours(a: _Input, b: _Input) -> Weights:
+    return cast(Weights, a.content if isinstance(a.content, Weights) else b.content)
+
+
+def _mean_with_ours(a: _Input, b: _Input) -> tuple[dict[str, Tensor], int]:
+    """All tensors of the mean, at least one of the two being ours; and how many are as in our file."""
+    match a.content, b.content:
+        case (Weights() as one, Weights() as other):
+            return _mean_of_networks(a, b, one, other), 0
+        case (Weights() as ours, TrunkStart() as start):
+            return _mean_of_trunks(a, b, ours, start)
+        case _:
+            return _mean_of_trunks(b, a, _ours(a, b), cast(TrunkStart, a.content))
+
+
+def _keeping_noise(side: _Input) -> _Input:
+    """The same with the values that keep noise in the place of the others, where it has them."""
+    if not isinstance(side.content, Weights):
+        return side
+    return replace(side, content=replace(side.content, tensors=side.content.tensors | side.content.faithful))
 
 
 def _mean_of_networks(a: _Input, b: _Input, one: Weights, other: Weights) -> dict[str, Tensor]:
@@ -207,7 +265,7 @@ def _fitting(tensors: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor
     for key, tensor in sorted(tensors.items()):
         if not bool(torch.isfinite(tensor.to(dtype)).all()):
             name, largest = str(dtype).removeprefix("torch."), float(tensor.abs().max())
-            what = f"the mean of {key} does not fit {name}: its largest value is {largest:g}"
+            what = f"{key} does not fit {name}: its largest value is {largest:g}"
             raise WeightsError(what, hint="Store another type, such as --dtype fp32.")
     return tensors
 

@@ -2,13 +2,16 @@
 
 A task of a family is spread over three files, as its stages were trained: the basis codebooks, the fused part
 (what turns codes into pictures), both shared by all tasks, and the task's own encoder. A "whole" file holds all.
+
+A file can hold a second set of values for some of its tensors: those of a network that keeps noise and grain. Values in
+between restore in between (linear interpolation of weights: Wang et al. 2018, arXiv:1811.10515; arXiv:2107.10833).
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -19,7 +22,8 @@ from torch import Tensor
 
 from adacode_cli.atomic import reason, write_bytes
 from adacode_cli.checkpoints.base_models import licence_in, whole_licence
-from adacode_cli.errors import OutputError, WeightsError
+from adacode_cli.checkpoints.keys import listing
+from adacode_cli.errors import OutputError, UsageError, WeightsError
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.version import __version__
 
@@ -33,6 +37,8 @@ SHARED_PARTS: dict[str, tuple[str, ...]] = {
     "basis": ("codebook.books.",),
     "fused": ("codebook.after.", "decoder."),
 }
+# Keys in a file of the values of a network that keeps noise.
+_FAITHFUL = "faithful."
 _HINT = "Use a file written by adacode (or convert a published .pth: adacode weights convert FILE.pth OUT.safetensors)."
 
 
@@ -63,12 +69,36 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Weights:
-    """Contents of one file. `config` is the network's own in "whole" and "task" files; tensors are float32."""
+    """Contents of one file. `config` is the network's own in "whole" and "task" files; tensors are float32.
+
+    `faithful` has other values of some of the `tensors`: with those the network keeps noise. It is empty in most files.
+    """
 
     part: Part
     config: NetworkConfig
     provenance: Provenance
     tensors: dict[str, Tensor]
+    faithful: dict[str, Tensor] = field(default_factory=dict)
+
+    def denoising(self, strength: float) -> dict[str, Tensor]:
+        """The tensors for a strength of 0 (`faithful`) to 1 (`tensors`); between the two, linear interpolation.
+
+        Raises UsageError for another strength, WeightsError for one below 1 where the file has no `faithful` values.
+        """
+        check_denoise(strength)
+        if strength == 1:
+            return self.tensors
+        if not self.faithful:
+            hint = "Leave out --denoise, or use weights that have it, such as compact-sr-x4."
+            raise WeightsError("has one strength of noise removal only", hint=hint)
+        return self.tensors | {k: v + strength * (self.tensors[k] - v) for k, v in self.faithful.items()}
+
+
+def check_denoise(strength: float) -> None:
+    """Raises UsageError for a strength of noise removal that there is not."""
+    if not 0 <= strength <= 1:
+        hint = "0 keeps noise and grain, 1 removes them."
+        raise UsageError(f"a denoise of {strength:g} is not between 0 and 1", hint=hint)
 
 
 def part_of(key: str) -> Part:
@@ -101,7 +131,8 @@ def to_bytes(weights: Weights, dtype: torch.dtype = torch.float32) -> bytes:
         "config": weights.config.to_dict(),
         "provenance": asdict(weights.provenance),
     }
-    tensors = {k: v.detach().to("cpu", dtype).contiguous() for k, v in sorted(weights.tensors.items())}
+    every = weights.tensors | {_FAITHFUL + key: tensor for key, tensor in weights.faithful.items()}
+    tensors = {k: v.detach().to("cpu", dtype).contiguous() for k, v in sorted(every.items())}
     return bytes(save(tensors, {METADATA_KEY: json.dumps(header, sort_keys=True)}))
 
 
@@ -145,12 +176,20 @@ def _described(header: dict[str, Any], tensors: dict[str, Tensor]) -> Weights:
     provenance = {name: value for name, value in dict(header["provenance"]).items() if name in known}
     # The first files with a base model had no field for its licence.
     provenance["base_licence"] = provenance.get("base_licence") or licence_in(provenance.get("base_model", ""))
-    return Weights(header["part"], config, Provenance(**provenance), tensors)
+    faithful = {key.removeprefix(_FAITHFUL): tensors[key] for key in tensors if key.startswith(_FAITHFUL)}
+    own = {key: tensor for key, tensor in tensors.items() if not key.startswith(_FAITHFUL)}
+    unlike = [key for key, tensor in faithful.items() if key not in own or own[key].shape != tensor.shape]
+    if unlike:
+        raise WeightsError(f"has faithful values of what it does not hold: {listing(unlike)}")
+    return Weights(header["part"], config, Provenance(**provenance), own, faithful)
 
 
-def split(state: Mapping[str, Tensor], config: NetworkConfig, provenance: Provenance) -> dict[Part, Weights]:
+def split(whole: Weights) -> dict[Part, Weights]:
     """A whole network as its three parts."""
-    groups: dict[Part, dict[str, Tensor]] = {"basis": {}, "fused": {}, "task": {}}
-    for key, tensor in state.items():
-        groups[part_of(key)][key] = tensor
-    return {part: Weights(part, config, provenance, tensors) for part, tensors in groups.items()}
+    parts: tuple[Part, ...] = ("basis", "fused", "task")
+    groups = {part: replace(whole, part=part, tensors={}, faithful={}) for part in parts}
+    for key, tensor in whole.tensors.items():
+        groups[part_of(key)].tensors[key] = tensor
+    for key, tensor in whole.faithful.items():
+        groups[part_of(key)].faithful[key] = tensor
+    return groups

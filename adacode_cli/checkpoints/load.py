@@ -32,11 +32,12 @@ def convert_published(source: Path, target: Path) -> None:
     write_weights(target, weights)
 
 
-def load_network(paths: tuple[Path, ...]) -> tuple[AdaCode, Provenance]:
+def load_network(paths: tuple[Path, ...], denoise: float = 1.0) -> tuple[AdaCode, Provenance]:
     """The network that a task's files make together, in evaluation mode; the last file holds the task.
 
-    The file of a task alone takes its family's shared parts from its own folder. Raises WeightsError for files that
-    do not belong together or are incomplete.
+    The file of a task alone takes its family's shared parts from its own folder. `denoise` is as in
+    `format.Weights.denoising`, of the task's file. Raises WeightsError for files that do not belong together, are
+    incomplete or have no such strength.
     """
     parts = [(path, read_any(path)) for path in paths]
     task_path, task = parts[-1]
@@ -56,7 +57,15 @@ def load_network(paths: tuple[Path, ...]) -> tuple[AdaCode, Provenance]:
                 f"repeats tensors of another part: {listing(twice)}", path=path, hint="Give each part once."
             )
         tensors |= weights.tensors
+    tensors |= _denoising(task, denoise, task_path)
     return build(task.config, tensors, task_path), task.provenance
+
+
+def _denoising(task: Weights, strength: float, path: Path) -> dict[str, Tensor]:
+    try:
+        return task.denoising(strength)
+    except WeightsError as error:
+        raise WeightsError(error.message, path=path, hint=error.hint) from error
 
 
 def build(config: NetworkConfig, tensors: dict[str, Tensor], path: Path) -> AdaCode:

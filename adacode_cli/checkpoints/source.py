@@ -28,20 +28,21 @@ class WeightsSource:
         self.catalogue: Catalogue = catalogue_file.load(folder)
         self.location = parse(name, self.catalogue)
 
-    def network(self, task: Task, scale: int) -> tuple[AdaCode, Provenance]:
-        """The network for a task; `scale` is 2 or 4 for "sr" and 1 otherwise.
+    def network(self, task: Task, scale: int, denoise: float = 1.0) -> tuple[AdaCode, Provenance]:
+        """The network for a task; `scale` is 2 or 4 for "sr" and 1 otherwise, `denoise` from 0 to 1.
 
-        A single file serves its own task; for "sr" its own scale then counts. Raises WeightsError.
+        A single file serves its own task; for "sr" its own scale then counts. Raises UsageError for another `denoise`,
+        WeightsError, also where the weights have no strengths of noise removal to choose from.
         """
         match self.location:
             case FamilyName(family):
-                return self._entry(self.catalogue.for_task(family, task, scale).name)
+                return self._entry(self.catalogue.for_task(family, task, scale).name, denoise)
             case EntryName(name):
-                found = self._entry(name)
+                found = self._entry(name, denoise)
             case LocalFile(path):
-                found = load_network((path,))
+                found = load_network((path,), denoise)
             case HubFile():
-                found = load_network((hub.fetch(self.location),))
+                found = load_network((hub.fetch(self.location),), denoise)
         config = found[0].config
         if config.task != task:
             raise WeightsError(
@@ -70,7 +71,7 @@ class WeightsSource:
             case HubFile():
                 return load_network((hub.fetch(self.location),))
 
-    def _entry(self, name: str) -> tuple[AdaCode, Provenance]:
+    def _entry(self, name: str, denoise: float = 1.0) -> tuple[AdaCode, Provenance]:
         # A family that is one download away is fetched when named: that is what naming it asks for.
         entry = self.catalogue.entry(name)
         paths = store.resolve(
@@ -81,4 +82,4 @@ class WeightsSource:
             hub_repo=self.hub_repo,
             folder=self.folder,
         )
-        return load_network(paths)
+        return load_network(paths, denoise)

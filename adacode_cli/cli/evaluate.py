@@ -15,6 +15,7 @@ from adacode_cli.cli.boundary import session_of
 from adacode_cli.cli.interruption import ended_by_interruption
 from adacode_cli.cli.measuring_options import AsJson, Device, Precision, Verbose, Weights
 from adacode_cli.cli.option_group import with_option_groups
+from adacode_cli.cli.restore_options import Denoise
 from adacode_cli.cli.stderr import printable, stderr_console
 from adacode_cli.errors import UsageError
 
@@ -72,6 +73,7 @@ def sr(
     context: typer.Context,
     options: EvalOptions,
     scale: Annotated[int, typer.Option("--scale", "-s", metavar="N", help="2 or 4.")] = 4,
+    denoise: Denoise = 1.0,
 ) -> None:
     """Measure super-resolution, beside bicubic interpolation.
 
@@ -79,7 +81,7 @@ def sr(
     """
     if scale not in (2, 4):
         raise UsageError(f"--scale {scale} is not 2 or 4", hint="There are test pictures for these two.")
-    _measure(context, options, "sr", scale)
+    _measure(context, options, "sr", scale, denoise)
 
 
 @app.command("inpaint", epilog=_INPAINT_EPILOG, no_args_is_help=True)
@@ -102,13 +104,13 @@ def reconstruct(context: typer.Context, options: EvalOptions) -> None:
     _measure(context, options, "reconstruct", 1)
 
 
-def _measure(context: typer.Context, options: EvalOptions, task: Task, scale: int) -> None:
+def _measure(context: typer.Context, options: EvalOptions, task: Task, scale: int, denoise: float = 1.0) -> None:
     from adacode_cli.cli import evaluation_text
 
     session = session_of(context)
     session.json, session.verbose = options.json, options.verbose
     with ended_by_interruption():
-        found = _findings(options, task, scale)
+        found = _findings(options, task, scale, denoise)
     if options.json:
         stdout.write_line(json.dumps(evaluation_text.json_object(found)))
         return
@@ -116,7 +118,7 @@ def _measure(context: typer.Context, options: EvalOptions, task: Task, scale: in
         stdout.write_line(line)
 
 
-def _findings(options: EvalOptions, task: Task, scale: int) -> Findings:
+def _findings(options: EvalOptions, task: Task, scale: int, denoise: float) -> Findings:
     from adacode_cli.evaluation.testset import load_testset
 
     # Whatever can be wrong is told before anybody waits: for torch, or for hours of restoring.
@@ -133,7 +135,7 @@ def _findings(options: EvalOptions, task: Task, scale: int) -> Findings:
 
     restorer = Restorer.from_pretrained(options.weights, device=options.device, precision=options.precision)
     perceptual = load_perceptual(options.perceptual, choose_device(options.device))
-    restorer.prepare(task, scale)
+    restorer.prepare(task, scale, denoise)
     worst, count = Worst(task, scale), iter(range(1, len(examples) + 1))
     with stderr_console().status(Text("reading")) as status:
 
@@ -141,8 +143,10 @@ def _findings(options: EvalOptions, task: Task, scale: int) -> Findings:
             status.update(Text(printable(f"{next(count)}/{len(examples)} {example.name}")))
 
         keep = (lambda *_: None) if options.worst is None else worst.add
-        rows = evaluate(restorer, examples, task, scale, perceptual=perceptual, on_example=show, on_row=keep)
-    found = Findings(task, scale, options.weights, options.perceptual or None, options.worst, rows)
+        rows = evaluate(
+            restorer, examples, task, scale, denoise=denoise, perceptual=perceptual, on_example=show, on_row=keep
+        )
+    found = Findings(task, scale, denoise, options.weights, options.perceptual or None, options.worst, rows)
     if options.worst is not None:
         _write_sheet(options.worst, worst, found)
     return found

@@ -30,6 +30,7 @@ class Findings:
 
     task: Task
     scale: int
+    denoise: float
     weights: str
     perceptual: str | None
     worst: Path | None
@@ -72,6 +73,7 @@ def json_object(found: Findings) -> dict[str, object]:
         "version": 1,
         "task": found.task,
         "scale": found.scale,
+        "denoise": found.denoise,
         "weights": found.weights,
         "perceptual": found.perceptual,
         "border_px": found.border_px,
@@ -106,6 +108,7 @@ def _cells(kinds: list[tuple[str, str, str]], *scores: Scores | None) -> list[st
 
 def _notes(found: Findings) -> list[str]:
     task = f"sr x{found.scale}" if found.task == "sr" else found.task
+    task += "" if found.denoise == 1 else f", denoise {found.denoise:g}"
     if found.task == "inpaint":
         what = "PSNR in dB, of RGB inside the holes."
     else:

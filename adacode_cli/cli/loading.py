@@ -29,7 +29,7 @@ def loaded(options: RestoreOptions, request: Request, decoder: Decode) -> tuple[
     mask_for = request.mask_source(decoder) if request.mask_source else None
     restorer, weights = _restorer(options, request, options.precision)
     restore = _watched(_restoring(restorer, request), options, request)
-    history = None if options.no_provenance else HistoryEntry(request.label, _shown(options.weights), weights)
+    history = None if options.no_provenance else HistoryEntry(request.step, _shown(options.weights), weights)
     keeping = Keeping(history, options.strict, options.preserve_times, options.max_pixels)
     common = (restore, mask_for, options.quality, options.save_weights_map, options.quarantine, keeping, decoder)
     if request.save_codes:
@@ -55,13 +55,21 @@ def _restorer(options: RestoreOptions, request: Request, precision: str) -> tupl
         tiling=options.tiling,
         hub_repo=options.hub_repo,
     )
-    return restorer, restorer.prepare(request.task, request.scale)
+    return restorer, restorer.prepare(request.task, request.scale, request.denoise)
 
 
 def _restoring(restorer: Restorer, request: Request) -> Restore:
     from adacode_cli.batch.restoring import Restoring
 
-    return Restoring(restorer, request.task, request.scale, request.grow_px, request.feather_px, request.opaque_hole)
+    return Restoring(
+        restorer,
+        request.task,
+        request.scale,
+        request.denoise,
+        request.grow_px,
+        request.feather_px,
+        request.opaque_hole,
+    )
 
 
 def _watched(restore: Restore, options: RestoreOptions, request: Request) -> Restore:

@@ -55,6 +55,17 @@ Inputs = Annotated[
     ),
 ]
 
+Denoise = Annotated[
+    float,
+    typer.Option(
+        "--denoise",
+        min=0.0,
+        max=1.0,
+        metavar="STRENGTH",
+        help="How much noise and grain to remove: 0 keeps them, 1 removes them. At ×4, with weights that have both.",
+    ),
+]
+
 
 @dataclass(frozen=True)
 class RestoreOptions(LongRunOptions, KeepingOptions):

@@ -61,6 +61,7 @@ class Request:
     task: Literal["sr", "inpaint", "reconstruct"]
     label: str
     scale: float = 4.0
+    denoise: float = 1.0
     mask_source: Callable[[Decode], MaskSource] | None = None
     mask_kind: str = ""
     mask_paths: tuple[Path, ...] = ()
@@ -69,6 +70,11 @@ class Request:
     opaque_hole: bool = False
     save_codes: Path | None = None
     from_codes: bool = False
+
+    @property
+    def step(self) -> str:
+        """What was done, in the words of a picture's history."""
+        return self.label if self.denoise == 1 else f"{self.label}, denoise {self.denoise:g}"
 
 
 def options_digest(options: RestoreOptions, request: Request) -> str:
@@ -81,7 +87,8 @@ def options_digest(options: RestoreOptions, request: Request) -> str:
         chosen["tile"] = options.tile
     hole = (request.mask_kind, request.grow_px, request.feather_px, request.opaque_hole)
     codes = (request.save_codes, request.from_codes)
-    return digest_of(chosen | {"tool": __version__, "label": request.label, "hole": hole, "codes": codes})
+    own = {"label": request.label, "denoise": request.denoise, "hole": hole, "codes": codes}
+    return digest_of(chosen | own | {"tool": __version__})
 
 
 def trees_of(options: RestoreOptions, request: Request) -> Trees:

@@ -8,7 +8,7 @@ import typer
 
 from adacode_cli.cli.option_group import with_option_groups
 from adacode_cli.cli.restore_command import restore
-from adacode_cli.cli.restore_options import Inputs, RestoreOptions
+from adacode_cli.cli.restore_options import Denoise, Inputs, RestoreOptions
 from adacode_cli.cli.restore_plan import Request
 
 EPILOG = """[bold]Examples[/bold]
@@ -16,6 +16,7 @@ EPILOG = """[bold]Examples[/bold]
   adacode sr photos                        a whole tree -> photos-sr-x4/
   adacode sr photos -o out --format png    the same tree in out/, as PNG
   adacode sr a.jpg -o b.png --scale 2      one image, twice as large
+  adacode sr a.jpg -o b.png --denoise 0.5  leaves some of the grain
   cat a.jpg | adacode sr - > b.jpg         a pipe; as the input, or as --format
   find photos -name '*.jpg' -print0 | adacode sr --from-file - --null -o out
   adacode sr photos                        again: goes on after an interruption"""
@@ -34,9 +35,11 @@ Scale = Annotated[
 
 
 @with_option_groups
-def sr(context: typer.Context, options: RestoreOptions, inputs: Inputs = None, scale: Scale = 4.0) -> None:
+def sr(
+    context: typer.Context, options: RestoreOptions, inputs: Inputs = None, scale: Scale = 4.0, denoise: Denoise = 1.0
+) -> None:
     """Make images larger (super-resolution) and clean them.
 
     Originals are never written to. One bad file does not stop the others; the summary names it.
     """
-    restore(context, inputs, options, Request("sr", f"sr-x{scale:g}", scale=scale))
+    restore(context, inputs, options, Request("sr", f"sr-x{scale:g}", scale=scale, denoise=denoise))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from adacode_cli.cli import stdout, weights_average, weights_bundle, weights_show
+from adacode_cli.cli import stdout, weights_average, weights_bundle, weights_pair, weights_show
 from adacode_cli.cli.boundary import session_of
 from adacode_cli.cli.interruption import ended_by_interruption
 from adacode_cli.cli.stderr import printable, stderr_console
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from adacode_cli.checkpoints.catalogue import Catalogue, Entry
     from adacode_cli.checkpoints.transfer import OnProgress
 
-app = typer.Typer(help="List, fetch, convert, average, bundle and look at weights.", no_args_is_help=True)
+app = typer.Typer(help="List, fetch, convert, average, pair, bundle and look at weights.", no_args_is_help=True)
 
 _LIST_EPILOG = """[bold]Examples[/bold]
 
@@ -127,6 +127,7 @@ def convert(
 
 
 app.command("average", epilog=weights_average.EPILOG, no_args_is_help=True)(weights_average.average)
+app.command("pair", epilog=weights_pair.EPILOG, no_args_is_help=True)(weights_pair.pair)
 app.command("bundle", epilog=weights_bundle.EPILOG, no_args_is_help=True)(weights_bundle.bundle)
 app.command("show", epilog=weights_show.EPILOG, no_args_is_help=True)(weights_show.show)
 

@@ -60,7 +60,7 @@ class Restorer:
 
     def __init__(self, source: WeightsSource, device: torch.device, options: RunOptions) -> None:
         self._source, self._device, self._options = source, device, options
-        self._runners: dict[str, Runner] = {}
+        self._runners: dict[tuple[Task, int], tuple[float, Runner]] = {}
         self._coder: Coder | None = None
 
     @classmethod
@@ -85,9 +85,12 @@ class Restorer:
         choose_precision(precision, chosen, deep=False)
         return cls(WeightsSource(name, hub_repo), chosen, options)
 
-    def sr(self, image: Pixels, scale: float = 4) -> Pixels:
-        """Enlarges by `scale` (1 to 4): the next larger network, then an area resize. Sides are rounded, half up."""
-        return self.restore("sr", image, scale=scale).image
+    def sr(self, image: Pixels, scale: float = 4, *, denoise: float = 1.0) -> Pixels:
+        """Enlarges by `scale` (1 to 4): the next larger network, then an area resize. Sides are rounded, half up.
+
+        `denoise`: how much noise and grain to remove, from 0 to 1. Weights without that choice have 1 alone.
+        """
+        return self.restore("sr", image, scale=scale, denoise=denoise).image
 
     def inpaint(self, image: Pixels, mask: npt.NDArray[np.bool_], *, grow: int = 0, feather: int = 0) -> Pixels:
         """Fills the holes (`mask` True), grown by `grow` pixels and blended over `feather` more, and nothing else."""
@@ -124,9 +127,10 @@ class Restorer:
         names = self._runner("reconstruct", 1).config.names()
         return Restored(image, codes.touched_mixing, names, (*codes.notes, *decoded.notes))
 
-    def prepare(self, task: Task, scale: float = 4) -> str:
+    def prepare(self, task: Task, scale: float = 4, denoise: float = 1.0) -> str:
         """Loads what `restore` will need, before a long run; its digest (`network_digest`). Raises WeightsError."""
-        return network_digest(self._runner(task, _network_scale(scale) if task == "sr" else 1).network)
+        runner = self._runner("sr", _network_scale(scale), denoise) if task == "sr" else self._runner(task, 1)
+        return network_digest(runner.network)
 
     def restore(
         self,
@@ -134,11 +138,13 @@ class Restorer:
         image: Pixels,
         *,
         scale: float = 4,
+        denoise: float = 1.0,
         mask: npt.NDArray[np.bool_] | None = None,
         grow: int = 0,
         feather: int = 0,
     ) -> Restored:
-        """One picture through one task, with the mixing weights; `scale` is for "sr", the rest for "inpaint".
+        """One picture through one task, with the mixing weights; `scale` and `denoise` are for "sr", the rest for
+        "inpaint".
 
         An alpha channel passes by the network: enlarged for "sr", unchanged otherwise. Raises UsageError for
         impossible values, InputError for what is no picture or no mask of it, WeightsError, and DeviceError when
@@ -150,7 +156,7 @@ class Restorer:
         color = image[..., :3] if image.shape[2:] == (4,) else image
         with _memory_for(*image.shape[:2]):
             if task == "sr":
-                restored = self._enlarge(color, scale)
+                restored = self._enlarge(color, scale, denoise)
             elif task == "inpaint":
                 restored = self._fill(color, mask, grow, feather)
             else:
@@ -161,10 +167,10 @@ class Restorer:
             alpha = resize(np.ascontiguousarray(image[..., 3]), *restored.image.shape[:2])
             return replace(restored, image=np.dstack((restored.image, alpha)))
 
-    def _enlarge(self, image: Pixels, scale: float) -> Restored:
+    def _enlarge(self, image: Pixels, scale: float, denoise: float) -> Restored:
         if not 1 <= scale <= MAX_SCALE:
             raise UsageError(f"scale {scale:g} is not between 1 and {MAX_SCALE}", hint="Enlarge twice for more.")
-        runner = self._runner("sr", _network_scale(scale))
+        runner = self._runner("sr", _network_scale(scale), denoise)
         restored = _finished(runner, runner.run(to_tensor(image), deep=_deep(image)), image)
         h, w = (max(1, math.floor(side * scale + 0.5)) for side in image.shape[:2])
         return replace(restored, image=resize(restored.image, h, w))
@@ -194,12 +200,13 @@ class Restorer:
             self._coder = Coder(self._runner("reconstruct", 1), shown)
         return self._coder
 
-    def _runner(self, task: Task, scale: int) -> Runner:
-        key = f"{task}-{scale}"
-        if key not in self._runners:
-            network, _ = self._source.network(task, scale)
-            self._runners[key] = Runner(network, self._device, self._options)
-        return self._runners[key]
+    def _runner(self, task: Task, scale: int, denoise: float = 1.0) -> Runner:
+        earlier, runner = self._runners.get((task, scale), (None, None))
+        if runner is None or earlier != denoise:
+            network, _ = self._source.network(task, scale, denoise)
+            runner = Runner(network, self._device, self._options)
+            self._runners[task, scale] = denoise, runner  # of one strength alone: memory would grow with each
+        return runner
 
 
 def resize(image: Pixels, height: int, width: int) -> Pixels:

@@ -71,15 +71,16 @@ def evaluate(
     task: Task,
     scale: int = 1,
     *,
+    denoise: float = 1.0,
     perceptual: Perceptual | None = None,
     on_example: Callable[[Example], None] = lambda _: None,
     on_row: Callable[[Row, Pictures], None] = lambda _row, _pictures: None,
 ) -> list[Row]:
     """Restores and scores every example, one after the other.
 
-    `on_example` is told which comes next, `on_row` what became of it. All pictures are read once before the first is
-    restored: a damaged one is told at once. Raises InputError for pictures that cannot be read or do not fit one
-    another, and what the restorer raises.
+    `denoise` is for "sr". `on_example` is told which comes next, `on_row` what became of it. All pictures are read
+    once before the first is restored: a damaged one is told at once. Raises InputError for pictures that cannot be
+    read or do not fit one another, and what the restorer raises.
     """
     examples = tuple(examples)
     for example in examples:
@@ -87,7 +88,7 @@ def evaluate(
     rows = []
     for example in examples:
         on_example(example)
-        pictures = _pictures(restorer, example, task, scale)
+        pictures = _pictures(restorer, example, task, scale, denoise)
         simple = None if pictures.simple is None else _scores(pictures.simple, pictures, perceptual)
         row = Row(example.name, _scores(pictures.restored, pictures, perceptual), simple)
         on_row(row, pictures)
@@ -108,10 +109,10 @@ def mean_scores(scores: Iterable[Scores]) -> Scores:
     )
 
 
-def _pictures(restorer: Restorer, example: Example, task: Task, scale: int) -> Pictures:
+def _pictures(restorer: Restorer, example: Example, task: Task, scale: int, denoise: float) -> Pictures:
     original, worn, hole = _read(example, scale)
     if task == "sr":
-        restored, simple = restorer.sr(worn, scale), _enlarged(worn, original)
+        restored, simple = restorer.sr(worn, scale, denoise=denoise), _enlarged(worn, original)
     elif hole is not None:
         restored, simple = restorer.inpaint(worn, hole), _telea(worn, hole)
     else:

@@ -86,7 +86,7 @@ def _parts(run_folder: Path, dtype: torch.dtype, on_note: OnNote) -> dict[str, W
     if not path.is_file():
         raise TrainingError("is missing", path=path, hint="Bundle a folder in which `adacode train fuse` has ended.")
     fused = _whole(path, "reconstruct")
-    shared = split(fused.tensors, fused.config, fused.provenance)
+    shared = split(fused)
     found = {"basis": shared["basis"], _FUSED: shared["fused"], "reconstruct": shared["task"]}
     sources = dict.fromkeys(found, path)
     for name in _RESTORING:
@@ -94,7 +94,7 @@ def _parts(run_folder: Path, dtype: torch.dtype, on_note: OnNote) -> dict[str, W
         if path.is_file():
             whole = _whole(path, name)
             _require_same_shared(name, path, whole, fused)
-            found[name] = split(whole.tensors, whole.config, whole.provenance)["task"]
+            found[name] = split(whole)["task"]
         elif path.with_suffix(".checkpoint").exists():
             on_note(f"left out: {path.with_suffix('.checkpoint')}: the training of {name} has not ended")
     for name, weights in found.items():
@@ -122,7 +122,7 @@ def _require_same_shared(name: str, path: Path, task: Weights, fused: Weights) -
 
 
 def _require_range(weights: Weights, dtype: torch.dtype, path: Path) -> None:
-    for key, tensor in weights.tensors.items():
+    for key, tensor in [*weights.tensors.items(), *weights.faithful.items()]:
         if not bool(torch.isfinite(tensor.to(dtype)).all()):
             largest = float(tensor.abs().max())
             raise TrainingError(

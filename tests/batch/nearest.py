@@ -20,7 +20,7 @@ class NearestRestored:
 class NearestRestorer:
     """Does what `adacode_cli.engine.restorer.Restorer.restore` promises, in the simplest way there is."""
 
-    def restore(self, task, image, *, scale=4.0, mask=None, grow=0, feather=0):
+    def restore(self, task, image, *, scale=4.0, denoise=1.0, mask=None, grow=0, feather=0):
         out = {"sr": lambda: _enlarged(image, scale), "inpaint": lambda: _filled(image, mask)}.get(task, image.copy)()
         height, width = (max(1, side // 8) for side in image.shape[:2])
         ramp = np.linspace(0, 1, width, dtype=np.float32)[None, :].repeat(height, axis=0)

@@ -48,7 +48,7 @@ def test_alpha_is_enlarged_beside_the_network(dtype, grey):
     engine = Recording()
     image, _ = Restoring(engine, "sr", 3.0)(decoded(dtype, grey=grey), None)
     (task, seen, options) = engine.calls[0]
-    assert (task, options) == ("sr", {"scale": 3.0})
+    assert (task, options) == ("sr", {"scale": 3.0, "denoise": 1.0})
     assert seen.ndim == (2 if grey else 3)
     assert image.pixels.shape[:2] == image.alpha.shape == (12, 18)
     assert image.pixels.dtype == image.alpha.dtype == dtype

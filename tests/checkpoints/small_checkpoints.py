@@ -100,7 +100,7 @@ def start_tensors(seed: int) -> dict[str, Tensor]:
 
 def write_parts(folder: Path, network: AdaCode, name: str) -> tuple[Path, Path, Path]:
     """tiny-basis, tiny-fused and NAME in `folder`: a network as a family stores it."""
-    parts = split(network.state_dict(), network.config, Provenance(family=FAMILY))
+    parts = split(Weights("whole", network.config, Provenance(family=FAMILY), network.state_dict()))
     paths = tuple(folder / f"{stem}.safetensors" for stem in (f"{FAMILY}-basis", f"{FAMILY}-fused", name))
     for path, weights in zip(paths, parts.values(), strict=True):
         write_weights(path, weights)

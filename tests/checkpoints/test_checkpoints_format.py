@@ -238,7 +238,7 @@ def test_what_cannot_be_replaced_stays(weights, tmp_path):
 def test_a_network_is_split_into_what_is_shared_and_what_is_not(task):
     network = tiny_network(task)
     state = network.state_dict()
-    parts = split(state, network.config, PROVENANCE)
+    parts = split(Weights("whole", network.config, PROVENANCE, state))
     assert list(parts) == ["basis", "fused", "task"]
     assert {k: v for w in parts.values() for k, v in w.tensors.items()} == state
     assert sum(len(w.tensors) for w in parts.values()) == len(state)

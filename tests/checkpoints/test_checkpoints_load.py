@@ -131,7 +131,7 @@ def test_tasks_of_a_family_share_files(tmp_path):
     write_parts(tmp_path, first, "tiny-reconstruct")
     for task, scale in (("sr", 2), ("inpaint", 1)):
         network = tiny_network(task, scale, shared=first.state_dict())
-        own = split(network.state_dict(), network.config, Provenance(family=FAMILY))["task"]
+        own = split(Weights("whole", network.config, Provenance(family=FAMILY), network.state_dict()))["task"]
         write_weights(tmp_path / f"{task}.safetensors", own)
         loaded, _ = load_network((tmp_path / f"{task}.safetensors",))
         assert same_network(loaded, network)

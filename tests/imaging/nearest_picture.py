@@ -14,7 +14,7 @@ class Repeated:
 class RepeatingRestorer:
     """Does what `adacode_cli.engine.restorer.Restorer.restore` promises for whole scales."""
 
-    def restore(self, task, image, *, scale=1, mask=None, grow=0, feather=0):
+    def restore(self, task, image, *, scale=1, denoise=1, mask=None, grow=0, feather=0):
         return Repeated(image.repeat(int(scale), 0).repeat(int(scale), 1))
 
 

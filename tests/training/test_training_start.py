@@ -57,7 +57,7 @@ def test_the_files_of_a_bundle_are_enough(finished, tmp_path, shards):
     for name in ("fused", "sr-x4"):
         weights = read_weights(finished / f"{name}.safetensors")
         of_family = replace(weights.provenance, family="small")
-        for part, holding in split(weights.tensors, weights.config, of_family).items():
+        for part, holding in split(replace(weights, provenance=of_family)).items():
             write_weights(tmp_path / f"small-{f'task-{name}' if part == 'task' else part}.safetensors", holding)
     start = tmp_path / "small-task-sr-x4.safetensors"
     session = tiny_session(shards, tmp_path / "run", STILL)
