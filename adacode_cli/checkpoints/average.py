@@ -241,8 +241,8 @@ def _mean_of_trunks(ours: _Input, start: _Input, weights: Weights, other: TrunkS
         what = f"has no trunk that could be averaged with {start.path}"
         raise WeightsError(what, path=ours.path, hint="Give a super-resolution network that has a trunk.")
     require_size(other, config, start.path)
-    # The start takes an input of 1/grid of the output's side, so it packs single pixels.
-    theirs = other.tensors | {_FIRST_KEY: repacked(other.tensors[_FIRST_KEY], 1, config.grid // config.scale)}
+    # The start packs single pixels.
+    theirs = other.tensors | {_FIRST_KEY: repacked(other.tensors[_FIRST_KEY], 1, config.cell_px // config.scale)}
     means = {f"{_TRUNK}{k}": _mean(ours, start, weights.tensors[f"{_TRUNK}{k}"], t) for k, t in theirs.items()}
     return weights.tensors | means, len(weights.tensors) - len(means)
 

@@ -142,13 +142,13 @@ class Catalogue:
         raise _bad(f"no file {name!r}")
 
     def for_task(self, family: str, task: str, scale: int) -> Entry:
-        """The entry of `family` that does exactly `task` at `scale`; WeightsError naming what the family has."""
+        """The entry of `family` for `task` at `scale`, or at the next larger one; WeightsError naming what it has."""
         members = [entry for entry in self.entries if entry.family == family]
         if not members:
             raise self.unknown(family)
-        for entry in members:
-            if (entry.task, entry.scale) == (task, scale):
-                return entry
+        serving = [entry for entry in members if entry.task == task and entry.scale >= scale]
+        if serving:
+            return min(serving, key=lambda entry: entry.scale)
         wanted = f"{task} ×{scale}" if task == "sr" else task
         names = ", ".join(entry.name for entry in members)
         raise WeightsError(f"the family {family!r} has no weights for {wanted}; it has {names}", hint=LIST_HINT)

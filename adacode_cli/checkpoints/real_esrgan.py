@@ -77,7 +77,7 @@ def _trunk_of(tensors: dict[str, Tensor], said: Mapping[str, str], path: Path) -
 
 def require_size(start: TrunkStart, config: NetworkConfig, path: Path) -> None:
     """Raises WeightsError unless `start` has the shapes of the trunk of `config`, for input of 1/grid of its side."""
-    wanted = Trunk(replace(config, scale=config.grid)).state_dict()
+    wanted = Trunk(replace(config, scale=config.cell_px)).state_dict()
     problems = key_problems({k: v for k, v in wanted.items() if k.startswith(_BODY)}, start.tensors)
     if problems:
         raise WeightsError(f"is no trunk of this size: {problems}", path=path, hint=_HINT)

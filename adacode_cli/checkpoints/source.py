@@ -11,6 +11,7 @@ from adacode_cli.checkpoints.load import convert_published, load_network
 from adacode_cli.checkpoints.location import EntryName, FamilyName, HubFile, LocalFile, parse
 from adacode_cli.errors import WeightsError
 from adacode_cli.model.config import Task
+from adacode_cli.model.halving import can_halve, halved
 from adacode_cli.model.network import AdaCode
 
 
@@ -31,12 +32,13 @@ class WeightsSource:
     def network(self, task: Task, scale: int, denoise: float = 1.0) -> tuple[AdaCode, Provenance]:
         """The network for a task; `scale` is 2 or 4 for "sr" and 1 otherwise, `denoise` from 0 to 1.
 
-        A single file serves its own task; for "sr" its own scale then counts. Raises UsageError for another `denoise`,
-        WeightsError, also where the weights have no strengths of noise removal to choose from.
+        For "sr", a family without that scale, and a single file or entry of ×4, serve ×2 by the same network, halved
+        (`model.halving`), or where it has no trunk as they are: then their own scale counts. Raises UsageError for
+        another `denoise`, WeightsError, also where the weights have no strengths of noise removal to choose from.
         """
         match self.location:
             case FamilyName(family):
-                return self._entry(self.catalogue.for_task(family, task, scale).name, denoise)
+                found = self._entry(self.catalogue.for_task(family, task, scale).name, denoise)
             case EntryName(name):
                 found = self._entry(name, denoise)
             case LocalFile(path):
@@ -52,6 +54,8 @@ class WeightsSource:
             raise WeightsError(
                 f"{self.name} enlarges ×{config.scale} at most", hint=f"Use --scale {config.scale}, or other weights."
             )
+        if config.scale == 2 * scale and task == "sr" and can_halve(config):
+            return halved(found[0]), found[1]
         return found
 
     def own_network(self) -> tuple[AdaCode, Provenance]:

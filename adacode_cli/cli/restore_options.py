@@ -62,7 +62,7 @@ Denoise = Annotated[
         min=0.0,
         max=1.0,
         metavar="STRENGTH",
-        help="How much noise and grain to remove: 0 keeps them, 1 removes them. At ×4, with weights that have both.",
+        help="How much noise and grain to remove: 0 keeps them, 1 removes them. Below 1 with weights that have both.",
     ),
 ]
 

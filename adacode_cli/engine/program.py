@@ -107,7 +107,7 @@ def _finished_trunk(trunk: Trunk, decoded: str) -> Iterator[Step]:
     last = len(trunk.body) // 2
     yield from _trunk(trunk, "joined", trunk.joined_at, last)
     finished = _after(last) if last > trunk.joined_at else "joined"
-    yield Step((finished,), DETAIL, lambda x: unpack(convolve(trunk.layer(last)[0], x), trunk.grid))
+    yield Step((finished,), DETAIL, lambda x: unpack(convolve(trunk.layer(last)[0], x), trunk.shuffle))
 
 
 def _trunk(trunk: Trunk, source: str, first: int, end: int) -> Iterator[Step]:

@@ -37,20 +37,23 @@ class TrunkConfig:
     """A row of 3×3 convolutions on the finest grid, beside which the codes are a branch (`model.trunk`).
 
     depth: number of convolutions. tap: after how many of them the branch begins; join: after how many its map is
-    added. The defaults are the shape of realesr-general-x4v3 (Wang et al. 2021, arXiv:2107.10833).
+    added. The defaults are the shape of realesr-general-x4v3 (Wang et al. 2021, arXiv:2107.10833). shuffle: output
+    pixels a side that a position of the trunk becomes; None: as many as the network's `grid` says.
     """
 
     depth: int = 34
     tap: int = 12
     join: int = 20
+    shuffle: int | None = None
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
     """Shape of one AdaCode network. Levels run from the finest feature grid (0) to the latent grid (last).
 
-    channels: feature channels of each level; level l has cells of `grid * 2**l` output pixels a side.
-    grid: output pixels a side of a finest cell; above 1 the head ends in a pixel shuffle (published: 1).
+    channels: feature channels of each level; level l has cells of `cell_px * 2**l` output pixels a side.
+    grid: output pixels a side of a finest cell of the decoder's head, which ends in a pixel shuffle where that is more
+        than 1 (published: 1). What a trunk makes of the same cell can be another size: `cell_px`.
     stem: "conv4" is the published 4×4 convolution that loses a row and a column; "shuffle" packs input pixels
         into the finest grid and convolves 3×3.
     stem_depth, encoder_depth, up_depth, decoder_depth, fuse_depth, head_depth: residual blocks after the stem, in
@@ -107,7 +110,7 @@ class NetworkConfig:
         depths = {f.name: getattr(self, f.name) for f in fields(self) if f.name.endswith("_depth")}
         sizes = [*self.channels, *(n for book in self.codebooks for n in book)]
         sizes += [n for swin in self._swins for n in astuple(swin)]
-        sizes += astuple(self.trunk) if self.trunk else ()
+        sizes += [n for n in astuple(self.trunk) if n is not None] if self.trunk else []
         choices = {"task": Task, "stem": Stem, "norm": Norm, "skip": Skip, "base": Base}
         return [
             *(
@@ -139,7 +142,7 @@ class NetworkConfig:
             (self.num_skips >= num_levels, "more skips than decoder stages"),
             *self._trunk_relations(),
             ((self.skip == "none") != (self.num_skips == 0), "skip and num_skips contradict each other"),
-            (self.stem == "shuffle" and self.scale > self.grid, "a shuffle stem needs scale <= grid"),
+            (self.stem == "shuffle" and self.scale > self.cell_px, "a shuffle stem needs scale <= grid"),
             (self.stem == "conv4" and self.grid != 1, "a conv4 stem needs grid 1"),
             (self.input_level >= num_levels - 1, f"scale {self.scale} needs more levels"),
             (self.base == "filled" and not self.mask_channel, "filled holes need a mask channel"),
@@ -157,6 +160,7 @@ class NetworkConfig:
             (self.stem != "shuffle" or self.norm != "none", "a trunk needs a shuffle stem and no normalisation"),
             (self.num_skips > 0 or self.stem_depth > 0, "a trunk is in place of the stem's blocks and of skips"),
             (self.task != "sr" or self.mask_channel, "a trunk is for super-resolution"),
+            (self.cell_px not in (1, 2, 4, 8), f"shuffle {self.cell_px} is not a power of two up to 8"),
         ]
 
     @property
@@ -168,9 +172,14 @@ class NetworkConfig:
         return len(self.codebooks)
 
     @property
+    def cell_px(self) -> int:
+        """Output pixels a side of one cell of the finest level."""
+        return self.trunk.shuffle if self.trunk and self.trunk.shuffle else self.grid
+
+    @property
     def latent_stride(self) -> int:
         """Output pixels a side of one latent cell."""
-        return int(self.grid * 2 ** (len(self.channels) - 1))
+        return int(self.cell_px * 2 ** (len(self.channels) - 1))
 
     @property
     def input_level(self) -> int:

@@ -1,4 +1,4 @@
-"""A first convolution over blocks of pixels, made to fit blocks of another size: how a network changes its scale."""
+"""Convolutions over blocks of pixels, made to fit blocks of another size: how a network changes its scale."""
 
 from __future__ import annotations
 
@@ -17,3 +17,12 @@ def repacked(weight: Tensor, pack: int, new: int) -> Tensor:
     times = new // pack
     parts = weight.reshape(channels, 3, pack, 1, pack, 1, *kernel) / times**2
     return parts.expand(-1, -1, -1, times, -1, times, -1, -1).reshape(channels, 3 * new**2, *kernel)
+
+
+def averaged_shuffle(weight: Tensor, shuffle: int) -> Tensor:
+    """(3·shuffle²)×…, for blocks of shuffle×shuffle RGB pixels → (3·(shuffle/2)²)×…, whose pixels are means of four.
+
+    For the weight of a last convolution and for its bias. `shuffle` is even.
+    """
+    half = shuffle // 2
+    return weight.reshape(3, half, 2, half, 2, *weight.shape[1:]).mean((2, 4)).reshape(3 * half**2, *weight.shape[1:])

@@ -19,8 +19,9 @@ from adacode_cli.model.config import NetworkConfig
 class Trunk(nn.Module):
     """`begin`: input picture → map where the branch begins; `finish`: that map and the decoded codes → picture.
 
-    `body` alternates convolutions and PReLU (a slope a channel) and ends with a convolution. The input is packed in
-    blocks of (grid/scale)×(grid/scale) pixels, the output is unpacked from cells of grid×grid pixels.
+    `body` alternates convolutions and PReLU (a slope a channel) and ends with a convolution. With cells of c×c output
+    pixels (`NetworkConfig.cell_px`) the input is packed in blocks of (c/scale)×(c/scale) pixels; the output is
+    unpacked from cells.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -28,8 +29,8 @@ class Trunk(nn.Module):
         assert config.trunk is not None, "only a configuration with a trunk has one"
         channels, depth = config.channels[0], config.trunk.depth
         self.tap, self.joined_at = config.trunk.tap, config.trunk.join
-        self.pack, self.grid = config.grid // config.scale, config.grid
-        widths = [config.in_channels * self.pack**2, *[channels] * (depth - 1), 3 * config.grid**2]
+        self.pack, self.shuffle = config.cell_px // config.scale, config.cell_px
+        widths = [config.in_channels * self.pack**2, *[channels] * (depth - 1), 3 * self.shuffle**2]
         layers: list[nn.Module] = []
         for i in range(depth):
             layers += [conv3(widths[i], widths[i + 1]), nn.PReLU(channels)]
@@ -55,7 +56,7 @@ class Trunk(nn.Module):
         x = self._run(tapped_BCHW, self.tap, self.joined_at)
         if decoded_BCHW is not None:
             x = x + self.join(decoded_BCHW)
-        return F.pixel_shuffle(self._run(x, self.joined_at, len(self.body)), self.grid)
+        return F.pixel_shuffle(self._run(x, self.joined_at, len(self.body)), self.shuffle)
 
     def _run(self, x: Tensor, first: int, end: int) -> Tensor:
         for module in list(self.body)[2 * first : 2 * end]:

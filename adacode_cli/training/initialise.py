@@ -100,19 +100,19 @@ def first_key(network: AdaCode) -> str:
 def adopt_first(network: AdaCode, weight: Tensor, earlier: NetworkConfig) -> None:
     """Takes over a first convolution, of a shuffle stem or of a trunk, for a network that packs other blocks of pixels.
 
-    weight: C×(3·pack²)×3×3, trained on blocks of pack×pack RGB pixels, pack = grid/scale of `earlier`; the new one
+    weight: C×(3·pack²)×3×3, trained on blocks of pack×pack RGB pixels, pack = cell_px/scale of `earlier`; the new one
     answers as `repacked` says. Extra input channels of the new one (a mask) start at zero.
     """
-    pack, new = (config.grid // config.scale for config in (earlier, network.config))
+    pack, new = (config.cell_px // config.scale for config in (earlier, network.config))
     own, blocks = network.get_parameter(first_key(network)), repacked(weight, pack, new)
     own.zero_()
     own[:, : blocks.shape[1]] = blocks
 
 
 def adopt_trunk(network: AdaCode, tensors: Mapping[str, Tensor]) -> None:
-    """A trunk of an input of 1/grid of the output's side (`checkpoints.real_esrgan`) as the trunk of `network`."""
+    """A trunk that packs single pixels (`checkpoints.real_esrgan`) as the trunk of `network`."""
     source = {f"trunk.{key}": tensor for key, tensor in tensors.items()}
-    adopt_first(network, source.pop(first_key(network)), replace(network.config, scale=network.config.grid))
+    adopt_first(network, source.pop(first_key(network)), replace(network.config, scale=network.config.cell_px))
     adopt(network, source)
 
 

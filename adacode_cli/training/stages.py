@@ -141,7 +141,7 @@ class Stage:
         if self.perceptual is not None and self.loss.perceptual:
             terms["perceptual"] = self._perceptual_term(picture, target)
         if self.loss.grid:
-            terms["grid"] = grid_loss(picture, target, self.network.config.grid)
+            terms["grid"] = grid_loss(picture, target, self.network.config.cell_px)
         return terms
 
     def _perceptual_term(self, output: Tensor, target: Tensor) -> Tensor:

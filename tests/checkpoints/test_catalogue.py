@@ -159,8 +159,9 @@ def test_lookups_that_fail_say_what_there_is(tmp_path):
     with pytest.raises(WeightsError, match="Did you mean tiny-sr-x4") as caught:
         catalogue.entry("tiny-sr-x2")
     assert "adacode weights list" in caught.value.hint
-    with pytest.raises(WeightsError, match="no weights for sr ×2; it has tiny-sr-x4"):
-        catalogue.for_task("tiny", "sr", 2)
+    assert catalogue.for_task("tiny", "sr", 2).name == "tiny-sr-x4", "the next larger factor"
+    with pytest.raises(WeightsError, match="no weights for inpaint; it has tiny-sr-x4"):
+        catalogue.for_task("tiny", "inpaint", 1)
     with pytest.raises(WeightsError, match=r"no weights are called 'tyni'\. Did you mean tiny"):
         catalogue.for_task("tyni", "sr", 4)
 
@@ -211,7 +212,7 @@ def test_the_folder_is_found_in_both_layouts_without_heavy_imports(tmp_path, ins
     done = subprocess.run(
         [sys.executable, "-c", PROBE], capture_output=True, text=True, env=environment, cwd=tmp_path, check=True
     )
-    assert done.stdout.splitlines() == [f"{weights.resolve()} 8", "[]"]
+    assert done.stdout.splitlines() == [f"{weights.resolve()} 7", "[]"]
 
 
 def test_a_digest_that_differs_names_both(tmp_path):

@@ -12,6 +12,7 @@ from small_checkpoints import (
     save_pth,
     small_published,
     tiny_network,
+    trunk_network,
     write_parts,
     write_whole,
 )
@@ -20,6 +21,7 @@ from adacode_cli.checkpoints import catalogue_file, store
 from adacode_cli.checkpoints.load import convert_published, load_network
 from adacode_cli.checkpoints.source import WeightsSource
 from adacode_cli.errors import WeightsError
+from adacode_cli.model.halving import halved
 
 SHARED = [f"{FAMILY}-basis.safetensors", f"{FAMILY}-fused.safetensors"]
 TASKS = {"tiny-sr-x2": ("sr", 2), "tiny-sr-x4": ("sr", 4), "tiny-inpaint": ("inpaint", 1)}
@@ -82,6 +84,24 @@ def test_an_entry_is_one_network(folder, networks):
     assert same_network(network, networks["tiny-sr-x4"])
     # A larger factor than asked for will do: the result is made smaller afterwards.
     assert WeightsSource("tiny-sr-x4", folder=folder).network("sr", 2)[0].config.scale == 4
+
+
+def test_without_a_network_of_two_that_of_four_serves(folder, tmp_path):
+    """Halved where it has a trunk, else as it is: the result is made smaller afterwards."""
+    catalogue = json.loads((folder / "catalogue.json").read_text(encoding="utf-8"))
+    catalogue["entries"] = [e for e in catalogue["entries"] if e["name"] != "tiny-sr-x2"]
+    catalogue["files"] = [f for f in catalogue["files"] if f["name"] != "tiny-sr-x2.safetensors"]
+    (folder / "catalogue.json").write_text(json.dumps(catalogue), encoding="utf-8")
+    assert WeightsSource(FAMILY, folder=folder).network("sr", 2)[0].config.scale == 4
+    shared = WeightsSource(FAMILY, folder=folder).network("sr", 4)[0].state_dict()
+    network = trunk_network(4, shared, 3)
+    write_parts(folder, network, "tiny-sr-x4")
+    catalogue_file.describe_bundled(folder)
+    whole = write_whole(tmp_path / "mine.safetensors", network)
+    for name in (FAMILY, "tiny-sr-x4", str(whole)):
+        source = WeightsSource(name, folder=folder)
+        assert same_network(source.network("sr", 2)[0], halved(network))
+        assert same_network(source.network("sr", 4)[0], network)
 
 
 def test_a_file_is_one_network(folder, networks, tmp_path):

@@ -45,7 +45,7 @@ def test_the_list_tells_who_starts_from_whom_in_80_columns(tmp_path):
     )
     data = json.loads((ROOT / "weights" / "catalogue.json").read_text())
     for entry in data["entries"]:
-        if entry["name"] in ("compact-sr-x2", "compact-sr-x4"):
+        if entry["name"] in ("compact-sr-x4", "compact-inpaint"):
             entry |= {"base_model": BASE, "licence": "Apache-2.0 AND BSD-3-Clause"}
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "catalogue.json").write_text(json.dumps(data))
@@ -59,11 +59,11 @@ def test_the_list_tells_who_starts_from_whom_in_80_columns(tmp_path):
     assert max(map(len, table)) <= 80
     told = table[table.index("") + 1 :]
     assert " ".join(" ".join(told).split()) == (
-        f"Made from {BASE}, whose licence and notice go with them: compact-sr-x2, compact-sr-x4"
+        f"Made from {BASE}, whose licence and notice go with them: compact-sr-x4, compact-inpaint"
     )
     bases = {row["name"]: (row["base_model"], row["licence"]) for row in json.loads(listed("--json"))}
     assert bases["compact-sr-x4"] == (BASE, "Apache-2.0 AND BSD-3-Clause")
-    assert bases["compact-inpaint"][0] == ""
+    assert bases["compact-reconstruct"][0] == ""
 
 
 def test_pull_fetches_from_the_hub_and_prints_the_path(real_adacode, tmp_path):

@@ -27,7 +27,7 @@ class Weights(TinyWeights):
         super().__init__(config)
         self.name, self.seed = name, seed
 
-    def network(self, task, scale):
+    def network(self, task, scale, denoise=1.0):
         return network(for_task(self.config, task, scale), self.seed), None
 
 

@@ -90,7 +90,7 @@ def test_one_map_waits_between_the_halves(layout):
     assert parts.encoder.kept == {"feature", tap}
     assert not parts.normalise
     shape = parts.encoder.shapes[tap]
-    assert (shape.channels, shape.per_cell) == (net.config.channels[0], net.config.latent_stride // net.config.grid)
+    assert (shape.channels, shape.per_cell) == (net.config.channels[0], net.config.latent_stride // net.config.cell_px)
 
 
 @every_trunk
@@ -130,7 +130,7 @@ def test_any_value_of_it_tells_weights_apart(layout):
 class TrunkWeights(TinyWeights):
     """A family whose super-resolution has a trunk."""
 
-    def network(self, task, scale):
+    def network(self, task, scale, denoise=1.0):
         self.asked.append((task, scale))
         return network(varied(self.config, scale=scale)), None
 

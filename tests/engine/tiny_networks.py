@@ -73,6 +73,8 @@ LAYOUTS = {
                           trunk=TrunkConfig(depth=7, tap=2, join=4), base="nearest"),
     "trunk sr ×2, joined last": varied(LOCAL, task="sr", scale=2, decoder_depth=1,
                                        trunk=TrunkConfig(depth=4, tap=1, join=3), base="nearest"),
+    "trunk sr ×4, halved": varied(LOCAL, task="sr", scale=2, encoder_depth=1, decoder_depth=1, head_depth=1,
+                                  trunk=TrunkConfig(depth=7, tap=2, join=4, shuffle=2), base="nearest"),
     "trunk of three levels": replace(LOCAL, task="sr", scale=2, grid=2, channels=(8, 12, 16), decoder_depth=1,
                                      trunk=TrunkConfig(depth=3, tap=1, join=1)),
 }  # fmt: skip
@@ -120,7 +122,7 @@ class TinyWeights:
     def __init__(self, config, *, only_scale=None):
         self.config, self.only_scale, self.asked = config, only_scale, []
 
-    def network(self, task, scale):
+    def network(self, task, scale, denoise=1.0):
         self.asked.append((task, scale))
         return network(for_task(self.config, task, self.only_scale or scale)), None
 
