@@ -110,7 +110,13 @@ class NetworkConfig:
         depths = {f.name: getattr(self, f.name) for f in fields(self) if f.name.endswith("_depth")}
         sizes = [*self.channels, *(n for book in self.codebooks for n in book)]
         sizes += [n for swin in self._swins for n in astuple(swin)]
-        sizes += [n for n in astuple(self.trunk) if n is not None] if self.trunk else []
+        if self.trunk:
+            sizes += [
+                self.trunk.depth,
+                self.trunk.tap,
+                self.trunk.join,
+                1 if self.trunk.shuffle is None else self.trunk.shuffle,
+            ]
         choices = {"task": Task, "stem": Stem, "norm": Norm, "skip": Skip, "base": Base}
         return [
             *(

@@ -61,7 +61,7 @@ def test_a_file_from_before_there_were_trunks_has_none():
 
 def test_json_says_what_a_trunk_is():
     values = json.loads(json.dumps(TRUNK.to_dict()))
-    assert values["trunk"] == {"depth": 6, "tap": 2, "join": 4}
+    assert values["trunk"] == {"depth": 6, "tap": 2, "join": 4, "shuffle": None}
     assert NetworkConfig.from_dict({**values, "trunk": {"depth": 34}}).trunk == TrunkConfig(34, 12, 20)
 
 
@@ -148,6 +148,7 @@ SIZE = "a size is not a positive whole number"
         ({"trunk": TrunkConfig(6.0, 2, 4)}, SIZE),
         ({"trunk": TrunkConfig("6", 2, 4)}, SIZE),
         ({"trunk": TrunkConfig(6, None, 4)}, SIZE),
+        ({"trunk": TrunkConfig(6, 2, 4, "2")}, SIZE),
         ({"stem": "conv4", "grid": 1, "channels": (8,) * 4}, "a trunk needs a shuffle stem and no normalisation"),
         ({"norm": "group"}, "a trunk needs a shuffle stem and no normalisation"),
         ({"skip": "add", "num_skips": 1}, "a trunk is in place of the stem's blocks and of skips"),
