@@ -111,12 +111,8 @@ class NetworkConfig:
         sizes = [*self.channels, *(n for book in self.codebooks for n in book)]
         sizes += [n for swin in self._swins for n in astuple(swin)]
         if self.trunk:
-            sizes += [
-                self.trunk.depth,
-                self.trunk.tap,
-                self.trunk.join,
-                1 if self.trunk.shuffle is None else self.trunk.shuffle,
-            ]
+            own, shuffle = (self.trunk.depth, self.trunk.tap, self.trunk.join), self.trunk.shuffle
+            sizes += own if shuffle is None else (*own, shuffle)
         choices = {"task": Task, "stem": Stem, "norm": Norm, "skip": Skip, "base": Base}
         return [
             *(

@@ -20,6 +20,7 @@ from adacode_cli.training.degradation.on_device import (
     apply_batch,
     degrade_batch,
     degrade_batch_with_margin,
+    group_of,
     host_generator,
 )
 
@@ -181,3 +182,18 @@ def test_what_cannot_be_done_is_told():
         degrade_batch(torch.zeros(1, 3, 64, 66), 4, seeded(0), MODERATE)
     with pytest.raises(UsageError, match="beside the margin"):
         degrade_batch_with_margin(torch.zeros(1, 3, 16, 16), 2, seeded(0), MODERATE)
+
+
+def test_a_large_batch_has_four_chains(monkeypatch):
+    """On a GPU the number of small steps decides how long degradation takes."""
+    assert [group_of(n) for n in (1, 16, 17, 128, 192)] == [4, 4, 5, 32, 48]
+    drawn = []
+
+    def drawing(*args):
+        drawn.append(args)
+        return draw_chain(*args)
+
+    monkeypatch.setattr("adacode_cli.training.degradation.on_device.draw_chain", drawing)
+    worn = degrade_batch(torch.rand(40, 3, 64, 64), 4, seeded(0), MODERATE)
+    assert worn.shape == (40, 3, 16, 16)
+    assert len(drawn) == 4

@@ -20,30 +20,36 @@ from adacode_cli.training.degradation.device_resize import resize_batch
 from adacode_cli.training.degradation.kernels import Kernel
 from adacode_cli.training.degradation.settings import MARGIN, DegradationSettings
 
-# Pictures that share kinds, order and sizes of steps.
-GROUP = 4
+# Pictures that share kinds, order and sizes of steps: at least so many, and so many that a batch has few groups. A GPU
+# takes about as long for a step of a small group as for one of a large group.
+GROUP, _MOST_GROUPS = 4, 4
+
+
+def group_of(batch: int) -> int:
+    """How many pictures of a batch share one chain, by default: 4 of 16, 32 of 128."""
+    return max(GROUP, -(-batch // _MOST_GROUPS))
 
 
 @torch.no_grad()
 def degrade_batch(
-    images_BCHW: Tensor, scale: int, generator: torch.Generator, settings: DegradationSettings, group: int = GROUP
+    images_BCHW: Tensor, scale: int, generator: torch.Generator, settings: DegradationSettings, group: int | None = None
 ) -> Tensor:
     """B×3×H×W float RGB in [0, 1] → B×3×(H/scale)×(W/scale) float32 in the levels k/255.
 
-    Each run of `group` pictures shares one chain (which steps, in which order, over which sizes); kernels, noise and
-    qualities are each picture's own. For any one picture the distribution is therefore that of `degrade`, and only
+    Each run of `group` pictures (None: as `group_of` says) shares one chain (which steps, in which order, over which
+    sizes); kernels, noise and qualities are each picture's own. For any one picture the distribution is therefore that of `degrade`, and only
     neighbours in a batch are more alike; with `group` 1 they are independent, at more and smaller steps. generator: on
     the device of the images; its state alone decides, and it moves on. Raises UsageError for sides that are no
     multiples of `scale`.
     """
     rng = host_generator(generator)
     with torch.autocast(images_BCHW.device.type, enabled=False):
-        groups = torch.split(images_BCHW.float(), group)
+        groups = torch.split(images_BCHW.float(), group or group_of(len(images_BCHW)))
         return torch.cat([_degrade_group(part, scale, rng, generator, settings) for part in groups])
 
 
 def degrade_batch_with_margin(
-    images_BCHW: Tensor, scale: int, generator: torch.Generator, settings: DegradationSettings, group: int = GROUP
+    images_BCHW: Tensor, scale: int, generator: torch.Generator, settings: DegradationSettings, group: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """B×3×S×S with S = (n + 2·MARGIN)·scale → (low B×3×n×n, high B×3×(n·scale)×(n·scale)), float32.
 
