@@ -37,10 +37,10 @@ def degrade_batch(
     """B×3×H×W float RGB in [0, 1] → B×3×(H/scale)×(W/scale) float32 in the levels k/255.
 
     Each run of `group` pictures (None: as `group_of` says) shares one chain (which steps, in which order, over which
-    sizes); kernels, noise and qualities are each picture's own. For any one picture the distribution is therefore that of `degrade`, and only
-    neighbours in a batch are more alike; with `group` 1 they are independent, at more and smaller steps. generator: on
-    the device of the images; its state alone decides, and it moves on. Raises UsageError for sides that are no
-    multiples of `scale`.
+    sizes); kernels, noise and qualities are each picture's own. For any one picture the distribution is therefore that
+    of `degrade`, and only neighbours in a batch are more alike; with `group` 1 they are independent, at more and
+    smaller steps. generator: on the device of the images; its state alone decides, and it moves on. Raises UsageError
+    for sides that are no multiples of `scale`.
     """
     rng = host_generator(generator)
     with torch.autocast(images_BCHW.device.type, enabled=False):
