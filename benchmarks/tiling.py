@@ -20,6 +20,7 @@ import torch
 from adacode_cli.checkpoints.source import WeightsSource
 from adacode_cli.engine.arrays import to_tensor
 from adacode_cli.engine.costs import Costs, Memory
+from adacode_cli.engine.device import unfolds
 from adacode_cli.engine.grid import Grid
 from adacode_cli.engine.options import RunOptions
 from adacode_cli.engine.parts import parts_of
@@ -47,7 +48,9 @@ def planned(family: str, precision: str, device: torch.device, megapixels: float
     """What a run of sr ×4 to so many megapixels would take, with memory to spare."""
     dtype, config = PRECISIONS[precision], family_network(family, "sr", 4)
     network = untrained(family)
-    parts = parts_of(network if dtype == torch.float32 else rounded(network, dtype), dtype)
+    parts = parts_of(
+        network if dtype == torch.float32 else rounded(network, dtype), dtype, unfolds=unfolds(dtype, device)
+    )
     side = round((megapixels * 1e6) ** 0.5 / config.scale)
     costs = Costs(parts, config, Grid.of(config, side, side), dtype, on_host=device == CPU)
     return make_plan(costs, RunOptions(tiling=tiling), device, Memory(1 << 60, 1 << 60)).memory

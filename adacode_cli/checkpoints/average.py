@@ -99,7 +99,7 @@ def average(
     paired = {key for side in (a, b) if isinstance(side.content, Weights) for key in side.content.faithful}
     if paired:
         ends, _ = _mean_with_ours(_keeping_noise(a), _keeping_noise(b))
-        apart = {key: ends[key] for key in paired if not torch.equal(ends[key], tensors[key])}
+        apart = {key: ends[key] for key in paired if not torch.equal(ends[key].to(stored), tensors[key].to(stored))}
         ours = replace(ours, faithful=_fitting(apart, stored))
     made = replace(ours, tensors=_fitting(tensors, stored), provenance=_provenance(ours.provenance, a, b))
     write_file(target, to_bytes(made, stored))
@@ -109,24 +109,27 @@ def average(
 def pair(
     clean: Path, faithful: Path, target: Path, dtype: torch.dtype | None = None, *, overwrite: bool = False
 ) -> tuple[int, int]:
-    """Writes a file whose `Weights.denoising` goes from `faithful` at 0 to `clean` at 1.
+    """Writes a file whose `Weights.denoising` goes from `faithful` at 0 to `clean` at 1, both rounded to `dtype`.
 
-    `clean` is a file of ours. `faithful` is one of the same network that keeps noise (of a file that `pair` made, its
-    values at 0), or a network of Real-ESRGAN's layout whose values the trunk then takes. Returns how many tensors
-    differ between the two, and how many do not. Raises what `average` raises; WeightsError also where both are the same
-    or `clean` is a network of Real-ESRGAN's.
+    `clean` is a file of ours for "sr". `faithful` is one of the same network that keeps noise (of a file that `pair`
+    made, its values at 0), or a network of Real-ESRGAN's layout whose values the trunk then takes. Returns how many
+    tensors differ between the two, and how many do not. Raises what `average` raises; WeightsError also where both are
+    the same or for another task, or `clean` is a network of Real-ESRGAN's.
     """
     _require_room(clean, faithful, target, overwrite=overwrite)
     a, b = _read(clean, 0), _read(faithful, 1)
     if not isinstance(a.content, Weights):
         what = "is a network of Real-ESRGAN's layout, which has no room for a second set of values"
         raise WeightsError(what, path=clean, hint="Name a file of adacode first.")
+    if a.content.config.task != "sr":
+        what = f"is for {a.content.config.task}, which has no strength of noise removal"
+        raise WeightsError(what, path=clean, hint="Pair weights of super-resolution.")
     stored = dtype or a.dtype
     tensors, _ = _mean_with_ours(a, _keeping_noise(b))
-    differs = {key: tensor for key, tensor in tensors.items() if not torch.equal(tensor, a.content.tensors[key])}
+    own = _fitting(a.content.tensors, stored)
+    differs = {key: t for key, t in tensors.items() if not torch.equal(t.to(stored), own[key].to(stored))}
     if not differs:
         raise WeightsError(f"has the same values as {clean}", path=faithful, hint="Give weights that keep noise.")
-    own = _fitting(a.content.tensors, stored)
     said = replace(
         _provenance(a.content.provenance, a, b),
         source=f"{_named(clean, a.content)}; with --denoise 0 {_named(faithful, b.content)}",
@@ -142,7 +145,7 @@ def _require_room(first: Path, second: Path, target: Path, *, overwrite: bool) -
     if target.suffix.lower() != ".safetensors":
         raise UsageError(f"{target} does not end in .safetensors", hint="Name the output OUT.safetensors.")
     if any(target.exists() and path.exists() and target.samefile(path) for path in (first, second)):
-        raise OutputError("is one of the files to average", path=target, hint="Choose another name for the output.")
+        raise OutputError("is one of the files to read", path=target, hint="Choose another name for the output.")
     if target.exists() and not overwrite:
         raise OutputError("exists already", path=target, hint="Add --overwrite, or choose another name.")
 
@@ -222,7 +225,7 @@ def _require_same_shared(a: _Input, b: _Input, one: Weights, other: Weights) -> 
     keys = differing(own, theirs, ("basis", "fused"))
     if keys:
         what = f"has other shared parts than {a.path}: {len(keys)} tensors differ, such as {keys[0]}"
-        hint = "Average results that were trained over the same codebooks and decoder (the same --fused)."
+        hint = "Give results that were trained over the same codebooks and decoder (the same --fused)."
         raise WeightsError(what, path=b.path, hint=hint)
 
 
@@ -238,7 +241,7 @@ def _mean_of_trunks(ours: _Input, start: _Input, weights: Weights, other: TrunkS
     """All tensors of our file, those of the trunk averaged; and how many are as they were."""
     config = weights.config
     if config.trunk is None or weights.part in SHARED_PARTS:
-        what = f"has no trunk that could be averaged with {start.path}"
+        what = f"has no trunk that could take values of {start.path}"
         raise WeightsError(what, path=ours.path, hint="Give a super-resolution network that has a trunk.")
     require_size(other, config, start.path)
     # The start packs single pixels.

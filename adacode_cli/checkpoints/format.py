@@ -89,7 +89,7 @@ class Weights:
         if strength == 1:
             return self.tensors
         if not self.faithful:
-            hint = "Leave out --denoise, or use weights that have it, such as compact-sr-x4."
+            hint = "Leave out --denoise, or give weights that `adacode weights pair` has made."
             raise WeightsError("has one strength of noise removal only", hint=hint)
         return self.tensors | {k: v + strength * (self.tensors[k] - v) for k, v in self.faithful.items()}
 

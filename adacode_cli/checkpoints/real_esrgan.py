@@ -43,7 +43,7 @@ class TrunkStart:
 
 
 def read_trunk(path: Path, config: NetworkConfig) -> TrunkStart:
-    """A `.safetensors` or `.pth` of such a network, for input of 1/grid of the output's side.
+    """A `.safetensors` or `.pth` of such a network, which packs single pixels.
 
     Of a file of ours, the trunk. Raises WeightsError, naming the file, where it is unreadable or no trunk of this
     configuration's size.
@@ -76,7 +76,7 @@ def _trunk_of(tensors: dict[str, Tensor], said: Mapping[str, str], path: Path) -
 
 
 def require_size(start: TrunkStart, config: NetworkConfig, path: Path) -> None:
-    """Raises WeightsError unless `start` has the shapes of the trunk of `config`, for input of 1/grid of its side."""
+    """Raises WeightsError unless `start` has the shapes of the trunk of `config`, packing single pixels."""
     wanted = Trunk(replace(config, scale=config.cell_px)).state_dict()
     problems = key_problems({k: v for k, v in wanted.items() if k.startswith(_BODY)}, start.tensors)
     if problems:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from adacode_cli.checkpoints import catalogue_file, hub, store
 from adacode_cli.checkpoints.catalogue import Catalogue
-from adacode_cli.checkpoints.format import Provenance
+from adacode_cli.checkpoints.format import Provenance, check_denoise
 from adacode_cli.checkpoints.load import convert_published, load_network
 from adacode_cli.checkpoints.location import EntryName, FamilyName, HubFile, LocalFile, parse
 from adacode_cli.errors import WeightsError
@@ -33,9 +33,10 @@ class WeightsSource:
         """The network for a task; `scale` is 2 or 4 for "sr" and 1 otherwise, `denoise` from 0 to 1.
 
         For "sr", a family without that scale, and a single file or entry of ×4, serve ×2 by the same network, halved
-        (`model.halving`), or where it has no trunk as they are: then their own scale counts. Raises UsageError for
+        (`model.halving`), or where that cannot be, as they are: then their own scale counts. Raises UsageError for
         another `denoise`, WeightsError, also where the weights have no strengths of noise removal to choose from.
         """
+        check_denoise(denoise)
         match self.location:
             case FamilyName(family):
                 found = self._entry(self.catalogue.for_task(family, task, scale).name, denoise)

@@ -168,6 +168,5 @@ def _write_sheet(path: Path, worst: Worst, found: Findings) -> None:
     from adacode_cli.evaluation.sheet import draw_sheet
 
     measure = found.distance if found.perceptual else "PSNR"
-    task = f"sr x{found.scale}" if found.task == "sr" else found.task
-    title = f"adacode {task}, {found.weights}: the worst {len(worst.found)} of {worst.num_seen} by {measure}"
+    title = f"adacode {found.step}, {found.weights}: the worst {len(worst.found)} of {worst.num_seen} by {measure}"
     atomic.write_bytes(path, draw_sheet(worst, title, found.distance))

@@ -45,6 +45,12 @@ class Findings:
         return mean_scores(row.restored for row in self.rows), mean_scores(simple) if simple else None
 
     @property
+    def step(self) -> str:
+        """What was measured, in words."""
+        task = f"sr x{self.scale}" if self.task == "sr" else self.task
+        return task if self.denoise == 1 else f"{task}, denoise {self.denoise:g}"
+
+    @property
     def simple_method(self) -> str | None:
         """What the simple method is called."""
         from adacode_cli.evaluation.score import SIMPLE_METHODS
@@ -107,13 +113,11 @@ def _cells(kinds: list[tuple[str, str, str]], *scores: Scores | None) -> list[st
 
 
 def _notes(found: Findings) -> list[str]:
-    task = f"sr x{found.scale}" if found.task == "sr" else found.task
-    task += "" if found.denoise == 1 else f", denoise {found.denoise:g}"
     if found.task == "inpaint":
         what = "PSNR in dB, of RGB inside the holes."
     else:
         what = f"PSNR in dB and SSIM, of luma without a border of {found.border_px} px."
-    lines = [f"{_OURS}: {task}, weights {printable(found.weights)}", f"{what} Higher is better."]
+    lines = [f"{_OURS}: {found.step}, weights {printable(found.weights)}", f"{what} Higher is better."]
     if found.perceptual:
         lines.append(f"{found.distance}: {printable(found.perceptual)}, of whole RGB pictures. Lower is better.")
     if found.worst:

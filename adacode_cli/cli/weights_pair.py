@@ -43,8 +43,8 @@ def pair(
 ) -> None:
     """Pair weights that remove noise with weights that keep it, for --denoise.
 
-    With the file that is written, adacode sr --denoise 1 restores as CLEAN does and --denoise 0 as FAITHFUL does.
-    Strengths in between use weights in between.
+    With the file that is written, adacode sr --denoise 1 restores as CLEAN does and --denoise 0 as FAITHFUL does, as
+    far as the type that values are stored as allows. Strengths in between use weights in between.
     """
     session_of(context).verbose = verbose
     with ended_by_interruption():

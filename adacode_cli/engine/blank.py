@@ -109,7 +109,10 @@ def _conv_transpose2d(
     x: Blank, weight: Tensor, _bias: Tensor | None, stride: int = 1, padding: int = 0, *_: object
 ) -> Blank:
     sides = ((n - 1) * stride - 2 * padding + k for n, k in zip(x.shape[2:], weight.shape[2:], strict=True))
-    return x.new((x.shape[0], weight.shape[1], *sides))
+    made = x.new((x.shape[0], weight.shape[1], *sides))
+    if x.ledger.unfolds:
+        x.new((prod(weight.shape[1:]), *x.shape[2:]))  # what every position adds around itself, before it is summed
+    return made
 
 
 def _pixel_unshuffle(x: Blank, factor: int) -> Blank:

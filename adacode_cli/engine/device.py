@@ -46,8 +46,10 @@ def unfolds(dtype: torch.dtype, device: torch.device) -> bool:
 
     Torch's own kernels for a CPU do, which compute what oneDNN has no kernels for on this processor.
     """
-    if device.type != "cpu" or dtype == torch.float32:
+    if device.type != "cpu":
         return False
+    if dtype == torch.float32:
+        return not torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     name = {torch.bfloat16: "_is_mkldnn_bf16_supported", torch.float16: "_is_mkldnn_fp16_supported"}[dtype]
     # Not public: where a later torch lacks them more memory is planned for, which costs smaller tiles.
     ask = getattr(torch.ops.mkldnn, name, None)

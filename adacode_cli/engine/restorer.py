@@ -54,8 +54,9 @@ class Restored:
 class Restorer:
     """Restores pictures with one family of weights, or with one file.
 
-    Networks are loaded when their task is first asked for, then kept. Pictures: H×W (grey), H×W×3 (RGB) or H×W×4 (RGBA)
-    of uint8, uint16 or float32 in [0, 1]; results have their layout and dtype. One object serves one thread at a time.
+    Networks are loaded when their task is first asked for, then kept; of each, the one for the last `denoise`.
+    Pictures: H×W (grey), H×W×3 (RGB) or H×W×4 (RGBA) of uint8, uint16 or float32 in [0, 1]; results have their layout
+    and dtype. One object serves one thread at a time.
     """
 
     def __init__(self, source: WeightsSource, device: torch.device, options: RunOptions) -> None:

@@ -32,7 +32,7 @@ def decoded_codes(network: AdaCode, basis: int, strength: float, device: torch.d
     """N×3×side×side RGB in [0, 1], a patch for each code of a basis, in the codebook's order, by float32."""
     config, codebook = network.config, network.codebook
     network.to(device)
-    stride, half = config.latent_stride, config.latent_stride // 2
+    stride, half = config.decoded_stride, config.decoded_stride // 2
     first = _GRID_CELLS // 2 * stride - half
     inside = slice(first, first + stride + 2 * half)
     # A network of one basis without a predictor does not weigh it.

@@ -144,7 +144,10 @@ class NetworkConfig:
             (self.num_skips >= num_levels, "more skips than decoder stages"),
             *self._trunk_relations(),
             ((self.skip == "none") != (self.num_skips == 0), "skip and num_skips contradict each other"),
-            (self.stem == "shuffle" and self.scale > self.cell_px, "a shuffle stem needs scale <= grid"),
+            (
+                self.stem == "shuffle" and self.scale > self.cell_px,
+                "a shuffle stem needs scale <= grid",
+            ),
             (self.stem == "conv4" and self.grid != 1, "a conv4 stem needs grid 1"),
             (self.input_level >= num_levels - 1, f"scale {self.scale} needs more levels"),
             (self.base == "filled" and not self.mask_channel, "filled holes need a mask channel"),
@@ -182,6 +185,11 @@ class NetworkConfig:
     def latent_stride(self) -> int:
         """Output pixels a side of one latent cell."""
         return int(self.cell_px * 2 ** (len(self.channels) - 1))
+
+    @property
+    def decoded_stride(self) -> int:
+        """Pixels a side of one latent cell in the picture that the decoder and its head make of codes alone."""
+        return int(self.grid * 2 ** (len(self.channels) - 1))
 
     @property
     def input_level(self) -> int:

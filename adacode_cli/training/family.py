@@ -48,6 +48,8 @@ class Family:
     def __post_init__(self) -> None:
         if not self.codes or min(self.codes) < 1 or self.code_dim < 1:
             raise UsageError("codes and code_dim: a codebook has at least one code of at least one number")
+        if self.trunk and self.trunk.shuffle not in (None, self.grid):
+            raise UsageError(f"trunk.shuffle: stage III learns from maps of stage II's grid, {self.grid}; leave it out")
         tasks: tuple[Task, ...] = ("sr", "inpaint")  # with a trunk, the two have other parts
         try:
             for task in tasks:

@@ -282,8 +282,8 @@ def test_the_output_never_takes_the_place_of_an_input_or_unasked_of_another_file
     (tmp_path / "precious.safetensors").write_text("precious")
     (tmp_path / "file").write_text("")
     for out, overwrite, words in (
-        (two[0], True, "is one of the files to average"),
-        (tmp_path / "link.safetensors", True, "is one of the files to average"),
+        (two[0], True, "is one of the files to read"),
+        (tmp_path / "link.safetensors", True, "is one of the files to read"),
         (tmp_path / "folder.safetensors", True, "is a folder"),
         (tmp_path / "precious.safetensors", False, "exists already"),
         (tmp_path / "file" / "out.safetensors", False, "cannot be made into a folder"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 from loopback import FileServer
 from small_checkpoints import (
     FAMILY,
@@ -157,6 +158,14 @@ def test_a_release_is_used_once_it_has_been_pulled(folder, tmp_path, monkeypatch
         entry = source.catalogue.entry("old-sr-x2")
         store.resolve(entry, source.catalogue, convert=convert_published, allow_download=True, folder=folder)
     assert same_network(source.network("sr", 2)[0], load_network((published,))[0])
+
+
+def test_the_bundled_super_resolution_has_every_strength_at_both_factors():
+    for scale in (2, 4):
+        low, middle, high = (WeightsSource("compact").network("sr", scale, s)[0].state_dict() for s in (0.0, 0.5, 1.0))
+        key = "trunk.body.2.weight"
+        assert not torch.equal(low[key], high[key])
+        assert torch.allclose(middle[key], (low[key] + high[key]) / 2, atol=1e-6)
 
 
 INSTALLED = catalogue_file.weights_folder()

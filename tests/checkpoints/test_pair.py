@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from small_checkpoints import same_network, start_tensors, trunk_network, write_parts, write_whole
+from small_checkpoints import same_network, start_tensors, tiny_network, trunk_network, write_parts, write_whole
 
 from adacode_cli.checkpoints.average import average, pair
 from adacode_cli.checkpoints.format import read_weights, split, write_weights
@@ -133,3 +133,29 @@ def test_values_of_what_is_not_there_are_damage(ends, tmp_path):
         write_weights(tmp_path / "bad.safetensors", replace(weights, faithful={key: tensor}))
         with pytest.raises(WeightsError, match=f"faithful values of what it does not hold: {key}"):
             read_weights(tmp_path / "bad.safetensors")
+
+
+@pytest.mark.parametrize("stored", [torch.float16, torch.float32])
+def test_ends_are_as_exact_as_the_type(ends, tmp_path, stored):
+    """What differs by less than the type can hold does not differ."""
+    pair(*ends, tmp_path / "pair.safetensors", stored)
+    for strength, end in ((1.0, ends[0]), (0.0, ends[1])):
+        made, wanted = (
+            load_network((p,), s)[0].state_dict() for p, s in ((tmp_path / "pair.safetensors", strength), (end, 1.0))
+        )
+        assert all(torch.equal(tensor, wanted[key].to(stored).float()) for key, tensor in made.items())
+    near = read_weights(ends[0])
+    near.tensors["trunk.body.0.bias"] += near.tensors["trunk.body.0.bias"] * 1e-5
+    write_weights(tmp_path / "near.safetensors", near)
+    if stored == torch.float32:
+        assert pair(ends[0], tmp_path / "near.safetensors", tmp_path / "out.safetensors", stored)[0] == 1
+    else:
+        with pytest.raises(WeightsError, match="has the same values"):
+            pair(ends[0], tmp_path / "near.safetensors", tmp_path / "out.safetensors", stored)
+
+
+def test_only_super_resolution_has_strengths(tmp_path):
+    files = [write_whole(tmp_path / f"{n}.safetensors", tiny_network("inpaint")) for n in "ab"]
+    with pytest.raises(WeightsError, match="is for inpaint, which has no strength"):
+        pair(*files, tmp_path / "out.safetensors")
+    assert not (tmp_path / "out.safetensors").exists()

@@ -39,6 +39,11 @@ def pictures(real_adacode, photo, tmp_path):
 def test_the_strength_goes_from_one_network_to_the_other(pictures):
     ends = [pictures("--overwrite", "--weights", f"{name}.safetensors") for name in ("faithful", "clean")]
     made = {s: pictures("--overwrite", *PAIR, *(["--denoise", s] if s else [])) for s in ("", "0", "0.5", "1")}
+    half = [
+        pictures("--overwrite", "--scale", "2", *o) for o in ((*PAIR, "--denoise", "0"), ("-w", "faithful.safetensors"))
+    ]
+    assert all((half[0][name] == half[1][name]).all() for name in half[0])
+    assert half[0]["a.png"].shape == (32, 48, 3)
     for name in ("a.png", "b.png"):
         assert (made["0"][name] == ends[0][name]).all()
         assert (made["1"][name] == ends[1][name]).all()

@@ -66,7 +66,7 @@ def test_a_mean_restores_a_picture(real_adacode, files, photo, tmp_path):
         ("other", "0.5", "out.safetensors", 4, "other.safetensors: is neither"),
         ("gone", "0.5", "out.safetensors", 4, "gone.safetensors: cannot be read"),
         ("b", "0.5", "mine.safetensors", 6, "exists already"),
-        ("b", "0.5", "b.safetensors", 6, "b.safetensors: is one of the files to average"),
+        ("b", "0.5", "b.safetensors", 6, "b.safetensors: is one of the files to read"),
         ("b", "0.5", "folder", 6, "folder: is a folder"),
         ("b", "0.5", "mine.safetensors/out.safetensors", 6, "mine.safetensors: cannot be made into a folder"),
     ],

@@ -135,6 +135,25 @@ class TrunkWeights(TinyWeights):
         return network(varied(self.config, scale=scale)), None
 
 
+class Strengths(TrunkWeights):
+    """Another network for each strength, as different as can be."""
+
+    def network(self, task, scale, denoise=1.0):
+        self.asked.append((task, scale, denoise))
+        return network(varied(self.config, scale=scale), seed=int(100 * denoise)), None
+
+
+def test_each_strength_has_a_network_of_its_own_and_a_digest():
+    weights = Strengths(LAYOUTS["trunk sr ×4"])
+    r, image = Restorer(weights, CPU, RunOptions("fp32")), photograph(20, 30)
+    first = r.sr(image, 4, denoise=0.25)
+    assert (r.sr(image, 4) != first).any()
+    assert (r.sr(image, 4, denoise=0.25) == first).all()
+    r.sr(image, 4, denoise=0.25)
+    assert [strength for _, _, strength in weights.asked] == [0.25, 1.0, 0.25], "the last one is kept"
+    assert r.prepare("sr", 4, 0.25) != r.prepare("sr", 4, 0.5)
+
+
 @pytest.mark.parametrize("scale", [2, 4])
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_the_python_api_enlarges_pictures_with_it(scale, channels):

@@ -33,6 +33,7 @@ NETWORKS = {
     "inpaint": for_task(LOCAL, "inpaint"),
     "published": PUBLISHED,
     "trunk": LAYOUTS["trunk sr ×4"],
+    "halved": LAYOUTS["trunk sr ×4, halved"],
 }
 
 
@@ -93,7 +94,7 @@ def test_perplexity_counts_codes_as_if_they_were_even(counts):
 def test_every_code_is_decoded_to_the_patch_that_the_decoder_makes(name):
     net = network(NETWORKS[name])
     patches = decoded_codes(net, 1, 0.5, CPU)
-    side = 2 * net.config.latent_stride
+    side = 2 * net.config.decoded_stride
     assert patches.shape == (6, 3, side, side)
     assert ((patches >= 0) & (patches <= 1)).all()
     # The last code by the network's own way, the other basis at a weight of 0.
@@ -102,7 +103,7 @@ def test_every_code_is_decoded_to_the_patch_that_the_decoder_makes(name):
     weights[:, 1] = 0.5
     with torch.inference_mode():
         whole = net.render(net.codebook.decode((torch.zeros_like(grid), grid), weights))
-    stride = net.config.latent_stride
+    stride = net.config.decoded_stride
     middle = whole[0, :, 2 * stride - stride // 2 :][:, :side, 2 * stride - stride // 2 :][..., :side].numpy()
     # Equal but for the shift that brings very dark and very bright patches into the range.
     shift = np.median(patches[5] - middle)

@@ -13,6 +13,7 @@ from adacode_cli.checkpoints.load import build
 from adacode_cli.checkpoints.published import PublishedLayout
 from adacode_cli.engine.options import RunOptions
 from adacode_cli.engine.runner import Runner
+from adacode_cli.model.halving import halved
 from adacode_cli.model.network import AdaCode
 from adacode_cli.model.padding import padded_size
 from adacode_cli.training.presets import family_network
@@ -80,12 +81,17 @@ def test_the_published_family_of_the_training_is_the_published_layout(name):
     assert family_network("published", config.task, config.scale) == config
 
 
-@pytest.mark.parametrize(("task", "scale"), [("sr", 2), ("sr", 4), ("inpaint", 1), ("reconstruct", 1)])
+@pytest.mark.parametrize(
+    ("task", "scale", "most"), [("sr", 2, 1.2), ("sr", 4, 0.5), ("inpaint", 1, 0.5), ("reconstruct", 1, 0.5)]
+)
 @torch.inference_mode()
-def test_the_compact_family_costs_a_tenth(task, scale):
-    config, side = family_network("compact", task, scale), 64
+def test_the_compact_family_costs_a_tenth(task, scale, most):
+    """×2 is served by the network of ×4."""
+    network = AdaCode(family_network("compact", task, 4 if task == "sr" else scale))
+    network = halved(network) if scale == 2 else network
+    side, channels = 64, network.config.in_channels
     # The plain attention, since the counter does not know the fused one of CPUs.
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        detail = AdaCode(config).detail(torch.rand(1, config.in_channels, side // scale, side // scale))
+        detail = network.detail(torch.rand(1, channels, side // scale, side // scale))
     assert detail.image_BCHW.shape == (1, 3, side, side)
-    assert 0.1 <= counter.get_total_flops() / side**2 / 1e6 <= 0.5
+    assert 0.1 <= counter.get_total_flops() / side**2 / 1e6 <= most

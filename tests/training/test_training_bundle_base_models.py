@@ -7,10 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from finished_run import PROVENANCE, content, save_network, save_run
 
 from adacode_cli.checkpoints import catalogue_file
-from adacode_cli.checkpoints.format import read_weights
+from adacode_cli.checkpoints.format import read_weights, write_weights
+from adacode_cli.checkpoints.load import load_network
 from adacode_cli.errors import OutputError, WeightsError
 from adacode_cli.training.bundle import bundle
 
@@ -86,3 +88,14 @@ def test_an_installation_without_the_notice_is_told_and_nothing_is_written(run, 
         bundle(run, "mine", tmp_path / "out")
     assert caught.value.path == tmp_path / "weights" / NOTICE
     assert not (tmp_path / "out").exists()
+
+
+def test_both_values_of_a_pair_are_bundled(run, tmp_path):
+    whole = read_weights(run / "sr-x4.safetensors")
+    key = next(key for key in whole.tensors if key.startswith("encoder."))
+    write_weights(run / "sr-x4.safetensors", replace(whole, faithful={key: whole.tensors[key] + 1}))
+    bundle(run, "mine", tmp_path / "out", torch.float32)
+    made = read_weights(tmp_path / "out" / "mine-sr-x4.safetensors")
+    assert torch.equal(made.faithful[key], whole.tensors[key] + 1)
+    low, _ = load_network((tmp_path / "out" / "mine-sr-x4.safetensors",), 0.0)
+    assert torch.equal(low.state_dict()[key], whole.tensors[key] + 1)

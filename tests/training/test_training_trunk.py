@@ -14,6 +14,7 @@ from tiny_families import CATEGORIES, clean_batch, packed
 from tiny_recipes import CPU, after, tiny_recipe, tiny_session
 from tiny_trunks import TRUNKED, trunked
 
+from adacode_cli.errors import UsageError
 from adacode_cli.training.batches import Batch
 from adacode_cli.training.checkpoint import read_checkpoint
 from adacode_cli.training.initialise import adopt_fused, fresh_network
@@ -246,3 +247,10 @@ def test_stopped_and_gone_on_with_is_bit_for_bit_the_run_that_never_stopped(sett
     first, second = (load_file(folder / "sr-x2.safetensors") for folder in (whole, parts))
     assert changed(first, second) == set()
     assert any(key.startswith(BODY) for key in first)
+
+
+def test_a_trunk_of_other_cells_than_stage_two_is_refused():
+    with pytest.raises(UsageError, match="trunk.shuffle: stage III learns from maps of stage II's grid"):
+        replace(TRUNKED, trunk=replace(TRUNKED.trunk, shuffle=TRUNKED.grid // 2))
+    same = replace(TRUNKED, trunk=replace(TRUNKED.trunk, shuffle=TRUNKED.grid))
+    assert same.restoring("sr", 2, same.clean(CATEGORIES)).cell_px == TRUNKED.grid
