@@ -250,7 +250,7 @@ def test_stopped_and_gone_on_with_is_bit_for_bit_the_run_that_never_stopped(sett
 
 
 def test_a_trunk_of_other_cells_than_stage_two_is_refused():
-    with pytest.raises(UsageError, match="trunk.shuffle: stage III learns from maps of stage II's grid"):
+    with pytest.raises(UsageError, match=r"trunk\.shuffle: stage III learns from maps of stage II's grid"):
         replace(TRUNKED, trunk=replace(TRUNKED.trunk, shuffle=TRUNKED.grid // 2))
     same = replace(TRUNKED, trunk=replace(TRUNKED.trunk, shuffle=TRUNKED.grid))
     assert same.restoring("sr", 2, same.clean(CATEGORIES)).cell_px == TRUNKED.grid
