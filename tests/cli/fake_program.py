@@ -31,7 +31,7 @@ class Restorer:
             raise WeightsError("no weights are called 'unknown'", hint="`adacode weights list` shows every name.")
         return cls(name, options)
 
-    def prepare(self, task, scale=4):
+    def prepare(self, task, scale=4, denoise=1.0):
         if self.name == "other-task":
             from adacode_cli.errors import WeightsError
 

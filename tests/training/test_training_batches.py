@@ -201,7 +201,7 @@ class Recorder:
 @pytest.mark.parametrize("kind", ["mask", "white"])
 def test_holes_are_painted_as_the_engine_paints_them(crops, kind):
     engine, recorder = Restorer(None, CPU, RunOptions(precision="fp32")), Recorder(CONFIGS[kind])
-    engine._runners["inpaint-1"] = recorder
+    engine._runners["inpaint", 1] = 1.0, recorder
     batch = maker(crops, kind)(0, TRAINING)
     assert set(batch.hole_B1HW.unique().tolist()) == {0.0, 1.0}
     for seen, target, hole in zip(batch.input_BCHW, batch.target_BCHW, batch.hole_B1HW, strict=True):

@@ -124,7 +124,7 @@ def test_a_command_starts_from_a_file_though_the_earlier_recipe_knows_of_no_trun
     assert base_of(weights.provenance) == BASE
     assert weights.provenance.licence == "CC0-1.0"
     written = json.loads((from_trunk.parent / "recipe.json").read_text())["network"]["trunk"]
-    assert written == {"depth": FULL.depth, "tap": FULL.tap, "join": FULL.join}
+    assert written == {"depth": FULL.depth, "tap": FULL.tap, "join": FULL.join, "shuffle": None}
     network, _ = load_network((from_trunk,))
     with torch.inference_mode():
         found = network(image(16, 16)).image_BCHW
