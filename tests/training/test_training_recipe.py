@@ -57,14 +57,13 @@ def test_the_published_preset_has_the_published_settings():
     assert p.start_share == 0  # every basis from its own beginning
 
 
-@pytest.mark.parametrize("name", ["basis", "fused", "reconstruct", "sr-x2", "sr-x4", "inpaint"])
+@pytest.mark.parametrize("name", ["basis", "fused", "reconstruct", "sr-x4", "inpaint"])
 def test_compact_is_the_family_of_the_bundled_weights(name):
     with safe_open(BUNDLED / f"compact-{name}.safetensors", "numpy") as weights:
         found = NetworkConfig.from_dict(json.loads(weights.metadata()["adacode"])["config"])
     assert set(found.categories) == set(PAPER_CATEGORIES)
     family = COMPACT.network
-    if found.task == "sr" and found.trunk is None:  # weights from before the family had a trunk
-        family = replace(family, trunk=None)
+    assert (found.trunk is not None) == (found.task == "sr")
     clean = family.clean(found.categories)
     assert found == (clean if found.task == "reconstruct" else family.restoring(found.task, found.scale, clean))
     if family == COMPACT.network:
