@@ -119,7 +119,7 @@ def test_numbers_that_overflow_are_computed_again_in_float32():
     net, _ = weights.network("reconstruct", 1)
     with torch.no_grad():
         net.decoder.head.conv.weight.mul_(1e6)
-    weights.network = lambda task, scale: (net, None)
+    weights.network = lambda task, scale, denoise: (net, None)
     one = Restorer(weights, CPU, RunOptions(precision="fp16"))
     codes = one.encode(photograph(30, 30))
     decoded = one.decode(codes)
