@@ -22,6 +22,11 @@ EPILOG = """[bold]Examples[/bold]
 
 The file's path is printed on standard output."""
 
+# Those of `weights pair` too.
+Output = Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="The .safetensors file to write.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", metavar="", help="Write OUT again if it exists.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", metavar="", help="Tracebacks of errors.")]
+
 
 def average(
     context: typer.Context,
@@ -34,13 +39,13 @@ def average(
     share: Annotated[
         float, typer.Option(metavar="S", help="The share of FIRST in the mean, from 0 to 1; SECOND has the rest.")
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="The .safetensors file to write.")],
+    output: Output,
     dtype: Annotated[
         Literal["fp16", "bf16", "fp32"] | None,
         typer.Option(metavar="TYPE", help="How values are stored: fp16, bf16 or fp32. Default: as in FIRST."),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", metavar="", help="Write OUT again if it exists.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", metavar="", help="Tracebacks of errors.")] = False,
+    overwrite: Overwrite = False,
+    verbose: Verbose = False,
 ) -> None:
     """Average two files of weights, such as a tuned network and the one that it started from.
 

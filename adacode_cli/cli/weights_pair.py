@@ -12,6 +12,7 @@ from adacode_cli.cli import stdout
 from adacode_cli.cli.boundary import session_of
 from adacode_cli.cli.interruption import ended_by_interruption
 from adacode_cli.cli.stderr import printable, stderr_console
+from adacode_cli.cli.weights_average import Output, Overwrite, Verbose
 
 EPILOG = """[bold]Example[/bold]
 
@@ -33,13 +34,13 @@ def pair(
         ),
     ],
     *,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="The .safetensors file to write.")],
+    output: Output,
     dtype: Annotated[
         Literal["fp16", "bf16", "fp32"] | None,
         typer.Option(metavar="TYPE", help="How values are stored: fp16, bf16 or fp32. Default: as in CLEAN."),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", metavar="", help="Write OUT again if it exists.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", metavar="", help="Tracebacks of errors.")] = False,
+    overwrite: Overwrite = False,
+    verbose: Verbose = False,
 ) -> None:
     """Pair weights that remove noise with weights that keep it, for --denoise.
 
