@@ -97,10 +97,10 @@ def one_run(family: str, precision: str, side: int) -> None:
     print(memory.host_bytes, resident("VmHWM") - before, before, f"{time.perf_counter() - start:.1f}")
 
 
-def measure(families: list[str], side: int) -> None:
+def measure(families: list[str], precisions: list[str], side: int) -> None:
     """Plans beside peaks, each in a process of its own."""
     for family in families:
-        for precision in PRECISIONS:
+        for precision in precisions:
             command = [sys.executable, __file__, "--one", family, precision, str(side)]
             out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
             plan, peak, before, seconds = (float(value) for value in out.split())
@@ -137,13 +137,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--measure", type=int, metavar="SIDE")
     parser.add_argument("--family", choices=("compact", "published"), action="append")
+    parser.add_argument("--precision", choices=tuple(PRECISIONS), action="append")
     parser.add_argument("--compare", type=Path, metavar="PICTURE")
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
         one_run(args.one[0], args.one[1], int(args.one[2]))
     elif args.measure:
-        measure(args.family or ["compact"], args.measure)
+        measure(args.family or ["compact"], args.precision or list(PRECISIONS), args.measure)
     elif args.compare:
         compare(args.compare)
     else:

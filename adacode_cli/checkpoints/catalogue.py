@@ -53,7 +53,7 @@ class Entry:
     `scale` is the factor between input and output side length (1 for inpainting and reconstruction). `files` are
     names of `WeightsFile`s; parts that a family shares come first, the file of the task itself comes last. `base_model`
     names weights of others that they start from (`base_models.described`), "" where there are none; `licence` is that
-    of all together.
+    of all together. `denoise`: the last file has faithful values too (`format.Weights`), for every strength.
     """
 
     name: str
@@ -65,6 +65,7 @@ class Entry:
     source: str
     kind: Kind
     base_model: str = ""
+    denoise: bool = False
 
     def __post_init__(self) -> None:
         for text in (self.name, self.family):
@@ -72,6 +73,7 @@ class Entry:
         _require(self.task in TASKS, f"{self.name}: unknown task {self.task!r}; one of {', '.join(TASKS)}")
         _require(self.kind in KINDS, f"{self.name}: unknown kind {self.kind!r}; one of {', '.join(KINDS)}")
         _require(self.scale in (2, 4) if self.task == "sr" else self.scale == 1, f"{self.name}: bad scale {self.scale}")
+        _require(self.task == "sr" or not self.denoise, f"{self.name}: only super-resolution has strengths of denoise")
         _require(self.files, f"{self.name}: no files")
         _require(len(set(self.files)) == len(self.files), f"{self.name}: a file is named twice")
         _require(self.kind != "release" or len(self.files) == 1, f"{self.name}: a release entry is one file")

@@ -35,7 +35,7 @@ _ENTRY = {
     "source": str,
 }
 # Fields that an entry may lack; where they are empty they are not written, so that earlier versions read the file.
-_ENTRY_OPTIONAL = {"base_model": str}
+_ENTRY_OPTIONAL = {"base_model": str, "denoise": bool}
 
 
 def weights_folder() -> Path:
@@ -147,6 +147,6 @@ def _check(
         raise WeightsError(f"{where}: {', '.join(detail)}")
     for name, value in item.items():
         # bool is an int to Python, but not to the schema.
-        if not isinstance(value, known[name]) or isinstance(value, bool):
+        if not isinstance(value, known[name]) or (isinstance(value, bool) and known[name] is not bool):
             raise WeightsError(f"{where}: {name!r} has the wrong type ({type(value).__name__})")
     return dict(item)

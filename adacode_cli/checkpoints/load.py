@@ -36,8 +36,8 @@ def load_network(paths: tuple[Path, ...], denoise: float = 1.0) -> tuple[AdaCode
     """The network that a task's files make together, in evaluation mode; the last file holds the task.
 
     The file of a task alone takes its family's shared parts from its own folder. `denoise` is as in
-    `format.Weights.denoising`, of the task's file. Raises WeightsError for files that do not belong together, are
-    incomplete or have no such strength.
+    `format.Weights.denoising`, of the task's file, and only counts for super-resolution. Raises WeightsError for files
+    that do not belong together, are incomplete or have no such strength.
     """
     parts = [(path, read_any(path)) for path in paths]
     task_path, task = parts[-1]
@@ -57,7 +57,7 @@ def load_network(paths: tuple[Path, ...], denoise: float = 1.0) -> tuple[AdaCode
                 f"repeats tensors of another part: {listing(twice)}", path=path, hint="Give each part once."
             )
         tensors |= weights.tensors
-    tensors |= _denoising(task, denoise, task_path)
+    tensors |= _denoising(task, denoise, task_path) if task.config.task == "sr" else task.tensors
     return build(task.config, tensors, task_path), task.provenance
 
 

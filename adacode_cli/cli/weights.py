@@ -180,11 +180,12 @@ def _row(entry: Entry, catalogue: Catalogue, state: str) -> dict[str, object]:
         "licence": entry.licence,
         "source": entry.source,
         "base_model": entry.base_model,
+        "denoise": entry.denoise,
     }
 
 
 def _table(rows: list[dict[str, object]]) -> Iterator[str]:
-    """Lines of at most 80 columns: an entry a line (more where its licence is long), then who starts from whom."""
+    """Lines of at most 80 columns: an entry a line (more where its licence is long), then what some have besides."""
     header = ("NAME", "TASK", "SIZE", "STATE", "LICENCE")
     cells = [header, *(_cells(row) for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(header) - 1)]
@@ -193,10 +194,17 @@ def _table(rows: list[dict[str, object]]) -> Iterator[str]:
         width = max(_WIDTH, len(first) + _LEAST_LICENCE)
         yield from wrap(licence, width, initial_indent=first, subsequent_indent=" " * len(first))
     for base in dict.fromkeys(str(row["base_model"]) for row in rows if row["base_model"]):
-        names = ", ".join(str(row["name"]) for row in rows if row["base_model"] == base)
-        yield ""
-        yield from wrap(f"Made from {base}, whose licence and notice go with them:", _WIDTH)
-        yield from wrap(names, _WIDTH, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
+        yield from _remark(f"Made from {base}, whose licence and notice go with them:", rows, "base_model", base)
+    if any(row["denoise"] for row in rows):
+        yield from _remark("With strengths of noise removal (--denoise):", rows, "denoise", True)
+
+
+def _remark(text: str, rows: list[dict[str, object]], key: str, value: object) -> Iterator[str]:
+    """An empty line, the text, and the names of the rows that it is about."""
+    names = ", ".join(str(row["name"]) for row in rows if row[key] == value)
+    yield ""
+    yield from wrap(text, _WIDTH)
+    yield from wrap(names, _WIDTH, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
 
 
 def _cells(row: dict[str, object]) -> tuple[str, str, str, str, str]:

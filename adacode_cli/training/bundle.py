@@ -198,7 +198,8 @@ def _entry(family: str, part: str, weights: Weights) -> Entry:
     source = f"{weights.provenance.source or 'adacode train'}; see {family}.md beside the files"
     files = tuple(_file(family, name) for name in (*_SHARED, part))
     base = weights.provenance.base_model
-    return Entry(f"{family}-{part}", family, task, scale, files, licence, source, "bundled", base)
+    name, denoise = f"{family}-{part}", bool(weights.faithful)
+    return Entry(name, family, task, scale, files, licence, source, "bundled", base, denoise)
 
 
 def _family(found: Mapping[str, Weights], contents: Mapping[str, bytes], dtype: torch.dtype) -> Family:
@@ -208,8 +209,8 @@ def _family(found: Mapping[str, Weights], contents: Mapping[str, bytes], dtype: 
     parts = []
     for part, weights in found.items():
         file = _file(own.family, part)
-        numbers = sum(tensor.numel() for tensor in weights.tensors.values())
-        parts.append(Part(part, file, len(contents[file]), numbers, weights.config, weights.provenance))
+        numbers, faithful = (sum(map(torch.numel, v.values())) for v in (weights.tensors, weights.faithful))
+        parts.append(Part(part, file, len(contents[file]), numbers, faithful, weights.config, weights.provenance))
     return Family(own.family, parts, stored)
 
 

@@ -47,12 +47,16 @@ _LIMITS = """\
 
 @dataclass(frozen=True)
 class Part:
-    """One file of the family: which part it is ("sr-x4"), its name, size in bytes, number of parameters, and more."""
+    """One file of the family: which part it is ("sr-x4"), its name, size in bytes, and more.
+
+    parameters: of the network that runs; faithful: how many of them the file has a second time, for `--denoise`.
+    """
 
     name: str
     file: str
     bytes: int
     parameters: int
+    faithful: int
     config: NetworkConfig
     provenance: Provenance
 
@@ -128,7 +132,11 @@ def _each(family: Family, statement: Callable[[Provenance], str]) -> str:
 def _files(family: Family) -> Iterable[Sequence[str]]:
     for part in family.parts:
         holds = _HOLDS.get(part.name, f"{_title(part.config)}: what this task has of its own")
-        yield part.file, holds, f"{part.parameters:,}", f"{part.bytes:,}"
+        parameters = f"{part.parameters:,}"
+        if part.faithful:
+            holds += "; for --denoise below 1 also values that keep noise"
+            parameters += f" and {part.faithful:,} for --denoise"
+        yield part.file, holds, parameters, f"{part.bytes:,}"
 
 
 def _usage(family: Family) -> str:

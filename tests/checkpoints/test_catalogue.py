@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from adacode_cli.checkpoints import catalogue_file, digest
+from adacode_cli.checkpoints.format import read_weights
 from adacode_cli.errors import WeightsError
 
 PACKAGE = Path(catalogue_file.__file__).resolve().parents[1]
@@ -73,6 +74,9 @@ def test_the_digests_that_ship_are_those_of_the_files_beside_them():
         path, file = folder / name, catalogue.file(name)
         if path.exists():
             assert (file.bytes, file.sha256) == (path.stat().st_size, digest.sha256_of(path)), name
+    for entry in catalogue.entries:
+        if (folder / entry.files[-1]).exists():
+            assert entry.denoise == bool(read_weights(folder / entry.files[-1]).faithful), entry.name
 
 
 def test_fields_arrive_as_written(tmp_path):
@@ -111,6 +115,8 @@ def test_fields_arrive_as_written(tmp_path):
         (("entries", 0, "licence"), "", "must not be empty"),
         (("entries", 0, "base_model"), None, "'base_model' has the wrong type"),
         (("entries", 0, "base_modle"), "theirs", "unknown 'base_modle'"),
+        (("entries", 0, "denoise"), 1, "'denoise' has the wrong type"),
+        (("entries", 1, "denoise"), True, "only super-resolution has strengths"),
         (("release",), None, "'release' is not set"),
     ],
 )
@@ -125,10 +131,11 @@ def test_every_mistake_is_named(tmp_path, where, value, message):
     assert caught.value.path == tmp_path / "catalogue.json"
 
 
-def test_a_base_model_is_read_and_written_and_may_be_missing(tmp_path):
+def test_a_base_model_and_strengths_are_read_and_written_and_may_be_missing(tmp_path):
     data = copy.deepcopy(SMALL)
-    data["entries"][0]["base_model"] = "theirs (MIT, somewhere)"
+    data["entries"][0] |= {"base_model": "theirs (MIT, somewhere)", "denoise": True}
     catalogue = catalogue_file.load(write(tmp_path, data))
+    assert [entry.denoise for entry in catalogue.entries] == [True, False]
     assert [entry.base_model for entry in catalogue.entries] == ["theirs (MIT, somewhere)", ""]
     assert json.loads(catalogue_file.to_bytes(catalogue)) == data  # an earlier version reads what has none
     (tmp_path / "catalogue.json").write_bytes(catalogue_file.to_bytes(catalogue))

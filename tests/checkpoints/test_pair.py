@@ -13,6 +13,7 @@ from small_checkpoints import same_network, start_tensors, tiny_network, trunk_n
 from adacode_cli.checkpoints.average import average, pair
 from adacode_cli.checkpoints.format import read_weights, split, write_weights
 from adacode_cli.checkpoints.load import load_network
+from adacode_cli.checkpoints.source import WeightsSource
 from adacode_cli.errors import OutputError, UsageError, WeightsError
 
 SHARED = trunk_network().state_dict()
@@ -152,6 +153,12 @@ def test_ends_are_as_exact_as_the_type(ends, tmp_path, stored):
     else:
         with pytest.raises(WeightsError, match="has the same values"):
             pair(ends[0], tmp_path / "near.safetensors", tmp_path / "out.safetensors", stored)
+
+
+def test_weights_of_another_task_are_named_as_such_whatever_the_strength(tmp_path):
+    path = write_whole(tmp_path / "fill.safetensors", tiny_network("inpaint"))
+    with pytest.raises(WeightsError, match="is for inpaint, not for sr"):
+        WeightsSource(str(path)).network("sr", 4, 0.5)
 
 
 def test_only_super_resolution_has_strengths(tmp_path):

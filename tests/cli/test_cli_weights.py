@@ -47,6 +47,7 @@ def test_the_list_tells_who_starts_from_whom_in_80_columns(tmp_path):
     for entry in data["entries"]:
         if entry["name"] in ("compact-sr-x4", "compact-inpaint"):
             entry |= {"base_model": BASE, "licence": "Apache-2.0 AND BSD-3-Clause"}
+        entry["denoise"] = entry["name"] in ("compact-sr-x4", "published-sr-x4")
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "catalogue.json").write_text(json.dumps(data))
 
@@ -59,8 +60,13 @@ def test_the_list_tells_who_starts_from_whom_in_80_columns(tmp_path):
     assert max(map(len, table)) <= 80
     told = table[table.index("") + 1 :]
     assert " ".join(" ".join(told).split()) == (
-        f"Made from {BASE}, whose licence and notice go with them: compact-sr-x4, compact-inpaint"
+        f"Made from {BASE}, whose licence and notice go with them: compact-sr-x4, compact-inpaint "
+        "With strengths of noise removal (--denoise): compact-sr-x4, published-sr-x4"
     )
+    assert [row["name"] for row in json.loads(listed("--json")) if row["denoise"]] == [
+        "compact-sr-x4",
+        "published-sr-x4",
+    ]
     bases = {row["name"]: (row["base_model"], row["licence"]) for row in json.loads(listed("--json"))}
     assert bases["compact-sr-x4"] == (BASE, "Apache-2.0 AND BSD-3-Clause")
     assert bases["compact-reconstruct"][0] == ""

@@ -8,9 +8,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from finished_run import PROVENANCE, content, save_run
 
 from adacode_cli.checkpoints import catalogue_file
+from adacode_cli.checkpoints.average import pair
 from adacode_cli.checkpoints.format import read_weights, write_weights
 from adacode_cli.checkpoints.source import WeightsSource
 from adacode_cli.errors import UsageError, WeightsError
@@ -67,6 +69,26 @@ def test_a_catalogue_keeps_other_families_and_the_places_of_all(finished, copied
     assert {entry.licence for entry in after.entries if entry.family == "two"} == {"mine alone"}
     for family in after.families():
         WeightsSource(family, folder=folder).network("inpaint", 1)
+
+
+def test_a_file_with_strengths_keeps_them_and_card_and_catalogue_say_so(finished, copied, tmp_path):
+    weights = read_weights(finished / "sr-x4.safetensors")
+    weights.tensors["encoder.stem.conv.bias"] += 1
+    write_weights(tmp_path / "other.safetensors", weights)
+    (copied / "sr-x4.safetensors").unlink()
+    pair(finished / "sr-x4.safetensors", tmp_path / "other.safetensors", copied / "sr-x4.safetensors")
+    out = tmp_path / "out"
+    bundle(copied, "mine", out, torch.float32)
+    assert {entry.name for entry in catalogue_file.load(out).entries if entry.denoise} == {"mine-sr-x4"}
+    source = WeightsSource("mine", folder=out)
+    clean, faithful = (source.network("sr", 4, strength)[0].state_dict() for strength in (1, 0))
+    differing = [key for key, tensor in clean.items() if not torch.equal(tensor, faithful[key])]
+    assert differing == ["encoder.stem.conv.bias"]
+    rows = {line.split(" | ")[0].lstrip("| "): line for line in (out / "mine.md").read_text("utf-8").splitlines()}
+    twice = clean["encoder.stem.conv.bias"].numel()
+    assert f" and {twice} for --denoise |" in rows["mine-sr-x4.safetensors"]
+    assert "values that keep noise" in rows["mine-sr-x4.safetensors"]
+    assert "denoise" not in rows["mine-sr-x2.safetensors"]
 
 
 def published(data: dict) -> None:

@@ -33,7 +33,7 @@ PARTS = {"basis": "fused", "fused": "fused", "reconstruct": "fused", "sr-x2": "s
 FAMILY = Family(
     "mine",
     [
-        Part(name, f"mine-{name}.safetensors", 1000 + i, 2000000 + i, network_of(source).config, PROVENANCE)
+        Part(name, f"mine-{name}.safetensors", 1000 + i, 2000000 + i, 0, network_of(source).config, PROVENANCE)
         for i, (name, source) in enumerate(PARTS.items())
     ],
     "fp16",

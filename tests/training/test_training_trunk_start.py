@@ -14,7 +14,8 @@ from tiny_sessions import TINY, tiny_session, with_steps
 from tiny_trunks import TRUNK, TRUNKED, enlarged, plain_trunk, save_trunk, trunk_state
 from training_commands import QUICK, adacode, ended, started
 
-from adacode_cli.checkpoints.format import Provenance, read_weights
+from adacode_cli.checkpoints.average import pair
+from adacode_cli.checkpoints.format import Provenance, read_weights, write_weights
 from adacode_cli.checkpoints.load import load_network
 from adacode_cli.errors import AdaCodeError, TrainingError
 from adacode_cli.model.config import TrunkConfig
@@ -228,6 +229,21 @@ def test_a_trunk_of_ours_and_the_rest_of_another_file(shards, fused, from_trunk,
         torch.testing.assert_close(tensor, source.tensors[key], rtol=0, atol=1e-7)
     assert made.provenance.base_model == f"{rest.provenance.base_model} and {body.provenance.base_model}"
     assert body.provenance.base_model.startswith("other")
+
+
+@pytest.mark.parametrize("option", ["--start", "--trunk"])
+def test_of_weights_with_strengths_the_values_that_remove_noise_are_the_start(
+    option, shards, fused, from_trunk, tmp_path
+):
+    weights = read_weights(from_trunk)
+    faithful = {key: t + 0.1 for key, t in weights.tensors.items() if key.startswith("trunk.body.")}
+    write_weights(tmp_path / "keeps.safetensors", replace(weights, tensors=weights.tensors | faithful))
+    pair(from_trunk, tmp_path / "keeps.safetensors", tmp_path / "pair.safetensors")
+    restore("sr", fused, shards, tmp_path / "run", "--scale", 4, option, tmp_path / "pair.safetensors")
+    made = read_weights(tmp_path / "run" / "sr-x4.safetensors")
+    assert not made.faithful
+    for key in faithful:
+        torch.testing.assert_close(made.tensors[key], weights.tensors[key], rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("learns", ["trunk", "codes"])
