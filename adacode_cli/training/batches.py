@@ -71,7 +71,8 @@ BatchMaker = Callable[[int, int], Batch]
 # One sample: input, target, hole.
 Sample = tuple[Pixels, Pixels, npt.NDArray[np.bool_] | None]
 SampleMaker = Callable[[np.random.Generator, Pixels], Sample]
-TRAINING, BEGINNING = 0, 1
+# Streams of random numbers: batches to learn from, those of a beginning, and holes that are drawn beforehand.
+TRAINING, BEGINNING, HOLES = 0, 1, 2
 
 
 def degraded_side(patch: int, scale: int) -> int:

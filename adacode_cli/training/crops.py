@@ -178,7 +178,7 @@ class DeviceCrops:
         if any(w.span != side for w in windows):
             down, across = (_shrinking(a - b, span_B, read, side) for a, b in ((y_B, top_B), (x_B, left_B)))
             cuts = (down[:, None] @ cuts @ across[:, None].mT).round_().clamp_(0, 255)
-        return _turned(cuts, windows) / 255
+        return turned(cuts, [(w.turns, w.mirrored) for w in windows]) / 255
 
     def draw(self, draws: Sequence[Sequence[Window]], side: int) -> Tensor:
         """For each sample its candidates' most detailed one, as `cut` gives it; nothing waits for the device."""
@@ -210,14 +210,15 @@ def _shrinking(offset_B: Tensor, span_B: Tensor, read: int, side: int) -> Tensor
     return weight / weight.sum(2, keepdim=True)
 
 
-def _turned(cuts_BCHW: Tensor, windows: Sequence[Window]) -> Tensor:
-    turned = torch.empty_like(cuts_BCHW)
-    for turns, mirrored in sorted({(w.turns, w.mirrored) for w in windows}):
-        alike = [i for i, w in enumerate(windows) if (w.turns, w.mirrored) == (turns, mirrored)]
-        chosen = sent(torch.tensor(alike), cuts_BCHW.device)
-        part = torch.rot90(cuts_BCHW[chosen], turns, (2, 3))
-        turned[chosen] = part.flip(3) if mirrored else part
-    return turned
+def turned(squares_BCHW: Tensor, ways: Sequence[tuple[int, bool]]) -> Tensor:
+    """Each square turned and mirrored as its entry of `ways`, (quarter turns, mirrored afterwards), says."""
+    result = torch.empty_like(squares_BCHW)
+    for turns, mirrored in sorted(set(ways)):
+        alike = [i for i, way in enumerate(ways) if way == (turns, mirrored)]
+        chosen = sent(torch.tensor(alike), squares_BCHW.device)
+        part = torch.rot90(squares_BCHW[chosen], turns, (2, 3))
+        result[chosen] = part.flip(3) if mirrored else part
+    return result
 
 
 def corpus_bytes(contents: Contents) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import closing
 from dataclasses import replace
 from itertools import islice, pairwise
@@ -18,6 +19,7 @@ from adacode_cli.engine.runner import RunResult
 from adacode_cli.errors import TrainingError
 from adacode_cli.training.batches import (
     BEGINNING,
+    HOLES,
     TRAINING,
     Batch,
     Order,
@@ -31,8 +33,8 @@ from adacode_cli.training.batches import (
 )
 from adacode_cli.training.crops import Contents, DeviceCrops, HostCrops, Wanted
 from adacode_cli.training.degradation import MODERATE, PUBLISHED
-from adacode_cli.training.device_batches import device_batches
-from adacode_cli.training.holes import MIXED
+from adacode_cli.training.device_batches import HoleStock, device_batches
+from adacode_cli.training.holes import MIXED, PUBLISHED_STROKES, random_hole
 from adacode_cli.training.presets import named_recipe
 from adacode_cli.training.recipe import StageRecipe
 from adacode_cli.training.shards import Shards
@@ -216,8 +218,7 @@ def test_holes_are_painted_as_the_engine_paints_them(crops, kind):
 def test_the_device_makes_the_samples_that_the_host_makes(contents, crops, kind):
     here, there = maker(crops, kind)(0, TRAINING), on_device(contents, kind)(0, TRAINING)
     assert torch.equal(here.category_B, there.category_B)
-    if here.hole_B1HW is not None:
-        assert torch.equal(here.hole_B1HW, there.hole_B1HW)
+    assert (here.hole_B1HW is None) == (there.hole_B1HW is None)
     rngs = Order(5, 4).generators(0, TRAINING)
     spans = [contents.draw(rng, wanted(kind))[0].span for rng in rngs]
     assert min(spans) == PATCH < max(spans)
@@ -226,7 +227,25 @@ def test_the_device_makes_the_samples_that_the_host_makes(contents, crops, kind)
         assert float((a - b).abs().mean()) < 1.2 / 255  # as in test_training_crops
 
 
-@pytest.mark.parametrize("kind", ["sr 2", "sr 4"])
+@pytest.mark.parametrize("settings", [MIXED, PUBLISHED_STROKES])
+def test_holes_on_a_device_are_those_of_the_host_turned_and_mirrored(settings):
+    stock = HoleStock(48, 5, settings, CPU, count=3)
+    rng = np.random.Generator(np.random.PCG64([5, HOLES]))
+    drawn = [random_hole(48, rng, settings) for _ in range(3)]
+    ways = [np.rot90(hole, k)[:, ::step] for hole in drawn for k in range(4) for step in (1, -1)]
+    found = stock.draw(generators(300))
+    assert (found.shape, found.dtype) == ((300, 1, 48, 48), torch.float32)
+    counts = Counter(hole[0].bool().numpy().tobytes() for hole in found)
+    assert set(counts) == {np.ascontiguousarray(way).tobytes() for way in ways}
+    assert torch.equal(found, stock.draw(generators(300)))
+    assert not torch.equal(found, HoleStock(48, 6, settings, CPU, count=3).draw(generators(300)))
+
+
+def generators(count: int) -> list[np.random.Generator]:
+    return [np.random.default_rng(seed) for seed in range(count)]
+
+
+@pytest.mark.parametrize("kind", ["sr 2", "sr 4", "mask"])
 def test_device_batches_come_again_and_differ(contents, kind):
     make, again = on_device(contents, kind), on_device(contents, kind)
     assert same(make(1, TRAINING), again(1, TRAINING))
