@@ -11,6 +11,7 @@ import argparse
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -20,7 +21,6 @@ import torch
 from adacode_cli.checkpoints.source import WeightsSource
 from adacode_cli.engine.arrays import to_tensor
 from adacode_cli.engine.costs import Costs, Memory
-from adacode_cli.engine.device import unfolds
 from adacode_cli.engine.grid import Grid
 from adacode_cli.engine.options import RunOptions
 from adacode_cli.engine.parts import parts_of
@@ -38,19 +38,32 @@ MEGAPIXELS = (1, 4, 16, 64)
 STATUS = Path("/proc/self/status")
 
 
+@dataclass(frozen=True)
+class Row:
+    """A precision, and whether the processor lacks kernels of it, so that convolutions copy (`engine.device`)."""
+
+    precision: str
+    unfolds: bool = False
+
+    @property
+    def words(self) -> str:
+        return self.precision + (", emulated" if self.unfolds else "")
+
+
+ROWS = (Row("bf16"), Row("bf16", unfolds=True), Row("fp32"))
+
+
 @cache
 def untrained(family: str) -> AdaCode:
     """A network of random weights, for sizes."""
     return AdaCode(family_network(family, "sr", 4)).eval().requires_grad_(requires_grad=False)
 
 
-def planned(family: str, precision: str, device: torch.device, megapixels: float, tiling: str) -> Memory:
+def planned(family: str, row: Row, device: torch.device, megapixels: float, tiling: str) -> Memory:
     """What a run of sr ×4 to so many megapixels would take, with memory to spare."""
-    dtype, config = PRECISIONS[precision], family_network(family, "sr", 4)
+    dtype, config = PRECISIONS[row.precision], family_network(family, "sr", 4)
     network = untrained(family)
-    parts = parts_of(
-        network if dtype == torch.float32 else rounded(network, dtype), dtype, unfolds=unfolds(dtype, device)
-    )
+    parts = parts_of(network if dtype == torch.float32 else rounded(network, dtype), dtype, unfolds=row.unfolds)
     side = round((megapixels * 1e6) ** 0.5 / config.scale)
     costs = Costs(parts, config, Grid.of(config, side, side), dtype, on_host=device == CPU)
     return make_plan(costs, RunOptions(tiling=tiling), device, Memory(1 << 60, 1 << 60)).memory
@@ -62,16 +75,16 @@ def table() -> None:
     print("| family | precision | tiling | device | " + " | ".join(f"{m} MP" for m in MEGAPIXELS) + " |")
     print("| --- " * (4 + len(MEGAPIXELS)) + "|")
     for family in ("compact", "published"):
-        for precision in PRECISIONS:
+        for row in ROWS:
             for tiling in ("exact", "sampled") if family == "published" else ("exact",):
-                for device in (CPU, torch.device("cuda")):
+                for device in (CPU,) if row.unfolds else (CPU, torch.device("cuda")):
                     cells = []
                     for m in MEGAPIXELS:
-                        memory = planned(family, precision, device, m, tiling)
+                        memory = planned(family, row, device, m, tiling)
                         on_gpu = f" + {memory.device_bytes / GB:.2f}" if device != CPU else ""
                         cells.append(f"{memory.host_bytes / GB:.2f}{on_gpu}")
                     where = "CPU" if device == CPU else "host + GPU"
-                    print(f"| {family} | {precision} | {tiling} | {where} | " + " | ".join(cells) + " |", flush=True)
+                    print(f"| {family} | {row.words} | {tiling} | {where} | " + " | ".join(cells) + " |", flush=True)
 
 
 def resident(field: str) -> int:

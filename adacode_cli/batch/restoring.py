@@ -51,6 +51,8 @@ class Restorer(Protocol):
         ...
 
 
+# Colours of a drawn mask that a JPEG has changed, or a mask file that is black, would pass as a success otherwise.
+_NO_HOLE = "nothing was filled: no pixel of this picture is in its mask"
 Restore = Callable[[Decoded, NDArray[np.bool_] | None], tuple[Decoded, Restored]]
 """(the image, its hole or None) → (the restored image, what the engine said)."""
 
@@ -80,6 +82,8 @@ class Restoring:
             alpha = np.where(mask, alpha.dtype.type(_opaque(alpha)), alpha)
         pixels = np.ascontiguousarray(restored.image)
         notes = (*image.notes, *restored.notes)
+        if mask is not None and not mask.any():
+            notes = (*notes, _NO_HOLE)
         return image.restored(pixels, alpha, notes), restored
 
     def _restored(self, pixels: NDArray[Any], mask: NDArray[np.bool_] | None) -> Restored:

@@ -9,7 +9,7 @@ A network of Real-ESRGAN's layout has a mean with another one of it, and with th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import cast
@@ -18,35 +18,33 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from adacode_cli.checkpoints.base_models import NOT_STATED, joined_licences, joined_models, stated_licence
+from adacode_cli.atomic import reason
+from adacode_cli.checkpoints.base_models import joined_licences, joined_models, stated_licence
 from adacode_cli.checkpoints.format import (
     METADATA_KEY,
     SHARED_PARTS,
+    Part,
     Provenance,
     Weights,
     part_of,
-    read_safetensors,
+    split,
     to_bytes,
     weights_of,
     write_file,
 )
 from adacode_cli.checkpoints.keys import key_problems
-from adacode_cli.checkpoints.load import shared_parts_beside
-from adacode_cli.checkpoints.published import read_params
-from adacode_cli.checkpoints.real_esrgan import TrunkStart, is_start, require_size, start_of
+from adacode_cli.checkpoints.load import require_plausible, shared_parts_beside
+from adacode_cli.checkpoints.real_esrgan import TrunkStart, as_trunk, is_start, read_tensors, require_size, start_of
 from adacode_cli.checkpoints.shared_parts import differing
 from adacode_cli.errors import OutputError, UsageError, WeightsError
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.network import AdaCode
-from adacode_cli.model.packing import repacked
 
 _HINT = (
     "Give files of adacode (a published .pth becomes one with: adacode weights convert FILE.pth OUT.safetensors), or "
     "networks of Real-ESRGAN's layout, such as realesr-general-x4v3.pth."
 )
 _ALIKE = "Give two files of the same task and of networks of the same sizes."
-_TRUNK = "trunk."
-_FIRST_KEY = "body.0.weight"
 # What the metadata of a network of Real-ESRGAN's layout tell that holds for its mean with another one too.
 _STILL_TRUE = ("architecture", "tuned_on", "recipe")
 
@@ -86,7 +84,8 @@ def average(
     not alike.
     """
     if not 0 <= share <= 1:
-        raise UsageError(f"a share of {share:g} is not between 0 and 1", hint="Give --share a number from 0 to 1.")
+        raise UsageError(f"a share of {share} is not between 0 and 1", hint="Give --share a number from 0 to 1.")
+    share += 0.0  # -0.0 becomes 0
     _require_room(first, second, target, overwrite=overwrite)
     a, b = _read(first, share), _read(second, 1 - share)
     stored = dtype or a.dtype
@@ -140,6 +139,13 @@ def pair(
 
 
 def _require_room(first: Path, second: Path, target: Path, *, overwrite: bool) -> None:
+    try:
+        _require_place(first, second, target, overwrite=overwrite)
+    except OSError as error:
+        raise OutputError(f"cannot be written: {reason(error)}", path=target, hint="Choose another name.") from error
+
+
+def _require_place(first: Path, second: Path, target: Path, *, overwrite: bool) -> None:
     if target.is_dir():
         raise OutputError("is a folder", path=target, hint="Name a file.")
     if target.suffix.lower() != ".safetensors":
@@ -151,8 +157,7 @@ def _require_room(first: Path, second: Path, target: Path, *, overwrite: bool) -
 
 
 def _read(path: Path, share: float) -> _Input:
-    pickled = path.suffix.lower() in (".pth", ".pt", ".ckpt")
-    stored, said = (read_params(path), {}) if pickled else read_safetensors(path, _HINT)
+    stored, said = read_tensors(path, _HINT)
     dtypes = {tensor.dtype for tensor in stored.values()}
     dtype = dtypes.pop() if dtypes in ({torch.float16}, {torch.bfloat16}) else torch.float32
     tensors = {key: tensor.float() for key, tensor in stored.items()}
@@ -170,6 +175,8 @@ def _read(path: Path, share: float) -> _Input:
 
 
 def _require_complete(weights: Weights, path: Path) -> None:
+    if weights.part == "whole":
+        require_plausible(weights.config, weights.tensors, path)
     with torch.device("meta"):
         whole = AdaCode(weights.config).state_dict()
     wanted = whole if weights.part == "whole" else {k: v for k, v in whole.items() if part_of(k) == weights.part}
@@ -202,8 +209,7 @@ def _keeping_noise(side: _Input) -> _Input:
 
 def _mean_of_networks(a: _Input, b: _Input, one: Weights, other: Weights) -> dict[str, Tensor]:
     if one.part != other.part:
-        what = f"holds the part {other.part!r}, and {a.path} holds {one.part!r}"
-        raise WeightsError(what, path=b.path, hint="Give two whole files, or the same part of both.")
+        other = _as_part(b, other, one.part, a)
     if one.config != other.config:
         what = f"is of another network than {a.path}: {_differences(one.config, other.config)}"
         raise WeightsError(what, path=b.path, hint=_ALIKE)
@@ -212,6 +218,27 @@ def _mean_of_networks(a: _Input, b: _Input, one: Weights, other: Weights) -> dic
         raise WeightsError(f"is of another network than {a.path}: {problems}", path=b.path, hint=_ALIKE)
     _require_same_shared(a, b, one, other)
     return {key: _mean(a, b, tensor, other.tensors[key]) for key, tensor in one.tensors.items()}
+
+
+def _as_part(side: _Input, weights: Weights, part: Part, like: _Input) -> Weights:
+    """A whole file as its task's own part; the file of a task as the whole network, shared parts from beside it."""
+    if (weights.part, part) == ("whole", "task"):
+        shared = _shared(like.path, cast(Weights, like.content))
+        keys = differing(shared, weights.tensors, ("basis", "fused"))
+        if not keys:
+            return split(weights)["task"]
+    elif (weights.part, part) == ("task", "whole"):
+        return replace(weights, part="whole", tensors=_shared(side.path, weights) | weights.tensors)
+    else:
+        what = f"holds the part {weights.part!r}, and {like.path} holds {part!r}"
+        raise WeightsError(what, path=side.path, hint="Give whole files and files of tasks, or the same part of both.")
+    raise _other_shared(side, like, keys)
+
+
+def _other_shared(side: _Input, like: _Input, keys: Sequence[str]) -> WeightsError:
+    what = f"has other shared parts than {like.path}: {len(keys)} tensors differ, such as {keys[0]}"
+    hint = "Give results that were trained over the same codebooks and decoder (the same --fused)."
+    return WeightsError(what, path=side.path, hint=hint)
 
 
 def _differences(one: NetworkConfig, other: NetworkConfig) -> str:
@@ -224,9 +251,7 @@ def _require_same_shared(a: _Input, b: _Input, one: Weights, other: Weights) -> 
     own, theirs = ({**_shared(side.path, weights), **weights.tensors} for side, weights in ((a, one), (b, other)))
     keys = differing(own, theirs, ("basis", "fused"))
     if keys:
-        what = f"has other shared parts than {a.path}: {len(keys)} tensors differ, such as {keys[0]}"
-        hint = "Give results that were trained over the same codebooks and decoder (the same --fused)."
-        raise WeightsError(what, path=b.path, hint=hint)
+        raise _other_shared(b, a, keys)
 
 
 def _shared(path: Path, weights: Weights) -> dict[str, Tensor]:
@@ -244,9 +269,8 @@ def _mean_of_trunks(ours: _Input, start: _Input, weights: Weights, other: TrunkS
         what = f"has no trunk that could take values of {start.path}"
         raise WeightsError(what, path=ours.path, hint="Give a super-resolution network that has a trunk.")
     require_size(other, config, start.path)
-    # The start packs single pixels.
-    theirs = other.tensors | {_FIRST_KEY: repacked(other.tensors[_FIRST_KEY], 1, config.cell_px // config.scale)}
-    means = {f"{_TRUNK}{k}": _mean(ours, start, weights.tensors[f"{_TRUNK}{k}"], t) for k, t in theirs.items()}
+    theirs = as_trunk(other, config)
+    means = {key: _mean(ours, start, weights.tensors[key], tensor) for key, tensor in theirs.items()}
     return weights.tensors | means, len(weights.tensors) - len(means)
 
 
@@ -278,17 +302,8 @@ def _provenance(own: Provenance, a: _Input, b: _Input) -> Provenance:
     ours = [side.content.provenance for side in (a, b) if isinstance(side.content, Weights)]
     # Of a start without a share nothing is in the mean.
     starts = [side.content for side in (a, b) if isinstance(side.content, TrunkStart) and side.share]
-    said_of_bases: list[Provenance | TrunkStart] = [*ours, *starts]
-    bases = [(said.base_model, stated_licence(said.base_model, said.base_licence)) for said in said_of_bases]
-    stated = any(said.licence for said in ours)
-    return replace(
-        own,
-        trained_on="; ".join(dict.fromkeys(said.trained_on for said in ours if said.trained_on)),
-        licence=joined_licences(*(said.licence or NOT_STATED for said in ours)) if stated else "",
-        base_model=joined_models(*(name for name, _ in bases)),
-        base_licence=joined_licences(*(licence for _, licence in bases)),
-        source=_words(a, b),
-    )
+    made = own.with_sources(ours, [(start.base_model, start.base_licence) for start in starts])
+    return replace(made, source=_words(a, b))
 
 
 def _words(a: _Input, b: _Input) -> str:
@@ -298,9 +313,11 @@ def _words(a: _Input, b: _Input) -> str:
 def _said(a: _Input, b: _Input, one: TrunkStart, other: TrunkStart) -> dict[str, str]:
     """The metadata of the mean of two networks of Real-ESRGAN's layout."""
     kept = {key: one.said.get(key) or other.said.get(key, "") for key in _STILL_TRUE}
+    # Of one without a share nothing is in the mean.
+    starts = [start for side, start in ((a, one), (b, other)) if side.share]
     own = {
-        "base": joined_models(one.base_model, other.base_model),
-        "licence": joined_licences(*(stated_licence(s.base_model, s.base_licence) for s in (one, other))),
+        "base": joined_models(*(start.base_model for start in starts)),
+        "licence": joined_licences(*(stated_licence(s.base_model, s.base_licence) for s in starts)),
         "mean": _words(a, b),
     }
     return {key: text for key, text in {**kept, **own}.items() if text}

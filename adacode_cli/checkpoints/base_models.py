@@ -15,7 +15,10 @@ NOT_STATED = "LicenseRef-not-stated"
 NOTICES = {"Real-ESRGAN": "LICENSE.Real-ESRGAN"}
 
 _AND = " and "
-_SPDX = re.compile(r"\(((?:[A-Za-z0-9.+]+(?:-[A-Za-z0-9.+]+)+|MIT|ISC|Zlib|Unlicense)), [^()]+\)")
+# Where one base model ends and the next begins: not within its parentheses.
+_BETWEEN = re.compile(r" and (?![^()]*\))")
+_ID = r"(?:[A-Za-z0-9.+]+(?:-[A-Za-z0-9.+]+)+|MIT|ISC|Zlib|Unlicense)"
+_SPDX = re.compile(rf"\((\(*{_ID}\)*(?: (?:AND|OR|WITH) \(*{_ID}\)*)*), .+\)")
 
 
 def described(name: str, licence: str, source: str) -> str:
@@ -25,13 +28,17 @@ def described(name: str, licence: str, source: str) -> str:
 
 
 def licence_in(base_model: str) -> str:
-    """The licences that the words of `described` state, as an SPDX expression; "" where they state none."""
-    return joined_licences(*_SPDX.findall(base_model))
+    """The licences that the words of `described` state, as an SPDX expression; "" where they state none.
+
+    Where they do for some of several base models alone, the others count as `NOT_STATED`.
+    """
+    stated = [_SPDX.search(name) for name in _BETWEEN.split(base_model)]
+    return joined_licences(*(found[1] if found else NOT_STATED for found in stated)) if any(stated) else ""
 
 
 def joined_models(*base_models: str) -> str:
     """All base models that the texts name, each once; "" where they name none."""
-    names = [name for text in base_models for name in text.split(_AND) if name]
+    names = [name for text in base_models for name in _BETWEEN.split(text) if name]
     return _AND.join(dict.fromkeys(names))
 
 

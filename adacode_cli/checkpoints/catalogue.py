@@ -155,6 +155,12 @@ class Catalogue:
         names = ", ".join(entry.name for entry in members)
         raise WeightsError(f"the family {family!r} has no weights for {wanted}; it has {names}", hint=LIST_HINT)
 
+    def scales_of(self, entry: Entry) -> tuple[int, ...]:
+        """The scales that an entry serves in its family, the largest first; (1,) where nothing is enlarged."""
+        scales = (4, 2) if entry.task == "sr" else (1,)
+        fitting = (scale for scale in scales if scale <= entry.scale)
+        return tuple(scale for scale in fitting if self.for_task(entry.family, entry.task, scale) is entry)
+
     def unknown(self, name: str) -> WeightsError:
         """The error for a name that is neither an entry nor a family."""
         names = [*self.families(), *(entry.name for entry in self.entries)]

@@ -10,7 +10,7 @@ between restore in between (linear interpolation of weights: Wang et al. 2018, a
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -21,8 +21,14 @@ from safetensors.torch import save
 from torch import Tensor
 
 from adacode_cli.atomic import reason, write_bytes
-from adacode_cli.checkpoints.base_models import licence_in, whole_licence
-from adacode_cli.checkpoints.keys import listing
+from adacode_cli.checkpoints.base_models import (
+    NOT_STATED,
+    joined_licences,
+    joined_models,
+    licence_in,
+    stated_licence,
+    whole_licence,
+)
 from adacode_cli.errors import OutputError, UsageError, WeightsError
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.version import __version__
@@ -66,6 +72,21 @@ class Provenance:
         """The licence of the weights and of their base model together, "" where none is stated."""
         return whole_licence(self.licence, self.base_model, self.base_licence)
 
+    def with_sources(self, ours: Sequence[Provenance], bases: Sequence[tuple[str, str]] = ()) -> Provenance:
+        """The same for weights made of those that `ours` say this of, and of base models, each with its licence.
+
+        What the weights of `ours` were trained on, their licences and their base models hold for the new ones as well.
+        """
+        pairs = [*((said.base_model, said.base_licence) for said in ours), *bases]
+        stated = any(said.licence for said in ours)
+        return replace(
+            self,
+            trained_on="; ".join(dict.fromkeys(said.trained_on for said in ours if said.trained_on)),
+            licence=joined_licences(*(said.licence or NOT_STATED for said in ours)) if stated else "",
+            base_model=joined_models(*(name for name, _ in pairs)),
+            base_licence=joined_licences(*(stated_licence(name, licence) for name, licence in pairs)),
+        )
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -98,7 +119,7 @@ def check_denoise(strength: float) -> None:
     """Raises UsageError for a strength of noise removal that there is not."""
     if not 0 <= strength <= 1:
         hint = "0 keeps noise and grain, 1 removes them."
-        raise UsageError(f"a denoise of {strength:g} is not between 0 and 1", hint=hint)
+        raise UsageError(f"a denoise of {strength} is not between 0 and 1", hint=hint)
 
 
 def part_of(key: str) -> Part:
@@ -150,7 +171,9 @@ def read_safetensors(path: Path, hint: str) -> tuple[dict[str, Tensor], dict[str
     except SafetensorError as error:
         raise WeightsError("is not a safetensors file, or is incomplete", path=path, hint=hint) from error
     except OSError as error:
-        raise WeightsError(f"cannot be read: {reason(error)}", path=path, hint="Check the path.") from error
+        what = "is a directory" if path.is_dir() else f"cannot be read: {reason(error)}"
+        what = what if path.exists() else "cannot be read: there is no such file"
+        raise WeightsError(what, path=path, hint="Check the path.") from error
 
 
 def weights_of(tensors: dict[str, Tensor], metadata: Mapping[str, str], path: Path) -> Weights:
@@ -161,7 +184,7 @@ def weights_of(tensors: dict[str, Tensor], metadata: Mapping[str, str], path: Pa
         return _described(json.loads(metadata[METADATA_KEY]), tensors)
     except WeightsError as error:
         raise WeightsError(error.message, path=path, hint=error.hint or _HINT) from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise WeightsError(f"has damaged adacode metadata: {error}", path=path, hint=_HINT) from error
 
 
@@ -174,13 +197,17 @@ def _described(header: dict[str, Any], tensors: dict[str, Tensor]) -> Weights:
     config = NetworkConfig.from_dict(header["config"])
     known = {field.name for field in fields(Provenance)}
     provenance = {name: value for name, value in dict(header["provenance"]).items() if name in known}
+    for name, value in provenance.items():
+        if not isinstance(value, str):
+            raise TypeError(f"{name} of the provenance is no text")
     # The first files with a base model had no field for its licence.
     provenance["base_licence"] = provenance.get("base_licence") or licence_in(provenance.get("base_model", ""))
     faithful = {key.removeprefix(_FAITHFUL): tensors[key] for key in tensors if key.startswith(_FAITHFUL)}
     own = {key: tensor for key, tensor in tensors.items() if not key.startswith(_FAITHFUL)}
-    unlike = [key for key, tensor in faithful.items() if key not in own or own[key].shape != tensor.shape]
-    if unlike:
-        raise WeightsError(f"has faithful values of what it does not hold: {listing(unlike)}")
+    for key, tensor in faithful.items():
+        # What tasks share has no second set of values: the file of another task would not know of them.
+        if key not in own or own[key].shape != tensor.shape or part_of(key) != "task":
+            raise WeightsError(f"has values that keep noise of other tensors than its own: {_FAITHFUL}{key}")
     return Weights(header["part"], config, Provenance(**provenance), own, faithful)
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from adacode_cli.checkpoints.format import SHARED_PARTS, Provenance, Weights, read_weights, write_weights
@@ -37,7 +40,8 @@ def load_network(paths: tuple[Path, ...], denoise: float = 1.0) -> tuple[AdaCode
 
     The file of a task alone takes its family's shared parts from its own folder. `denoise` is as in
     `format.Weights.denoising`, of the task's file, and only counts for super-resolution. Raises WeightsError for files
-    that do not belong together, are incomplete or have no such strength.
+    that do not belong together, are damaged or incomplete or have no such strength, UsageError for a strength that is
+    not from 0 to 1.
     """
     parts = [(path, read_any(path)) for path in paths]
     task_path, task = parts[-1]
@@ -58,6 +62,10 @@ def load_network(paths: tuple[Path, ...], denoise: float = 1.0) -> tuple[AdaCode
             )
         tensors |= weights.tensors
     tensors |= _denoising(task, denoise, task_path) if task.config.task == "sr" else task.tensors
+    for key, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor).all()):
+            hint = "The file is damaged, or its training failed. Use another one."
+            raise WeightsError(f"{key} has values that are not finite", path=task_path, hint=hint)
     return build(task.config, tensors, task_path), task.provenance
 
 
@@ -70,6 +78,7 @@ def _denoising(task: Weights, strength: float, path: Path) -> dict[str, Tensor]:
 
 def build(config: NetworkConfig, tensors: dict[str, Tensor], path: Path) -> AdaCode:
     """A network with exactly these tensors. Raises WeightsError naming keys that miss, are too many or do not fit."""
+    require_plausible(config, tensors, path)
     network = AdaCode(config)
     problems = key_problems(network.state_dict(), tensors)
     if problems:
@@ -79,16 +88,39 @@ def build(config: NetworkConfig, tensors: dict[str, Tensor], path: Path) -> AdaC
     return network.eval().requires_grad_(False)
 
 
+def require_plausible(config: NetworkConfig, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Raises WeightsError for a network that is clearly larger than its tensors, before one of that size is built."""
+    swins = [swin for swin in (config.encoder_swin, config.predictor_swin) if swin]
+    layers = [getattr(config, field.name) for field in fields(config) if field.name.endswith("_depth")]
+    layers += [n for swin in swins for n in (swin.groups, swin.blocks)] + [config.trunk.depth if config.trunk else 0]
+    # Every level has a convolution of its channels with themselves; windows have a table of their positions.
+    values = [max(config.channels) ** 2, *(size * dim for size, dim in config.codebooks)]
+    values += [n for swin in swins for n in (swin.window**2 * swin.heads, config.channels[-1] * swin.mlp_ratio)]
+    if max(layers) > len(tensors) or max(values) > sum(tensor.numel() for tensor in tensors.values()):
+        hint = "The file is damaged. Make it again, or use another one."
+        raise WeightsError("holds fewer values than the network that it describes", path=path, hint=hint)
+
+
 def shared_parts_beside(path: Path, family: str) -> list[tuple[Path, Weights]]:
     """What a family's tasks share, looked for in the folder of a task's file by the family's name.
 
     Raises WeightsError where one of the files is missing or broken.
     """
-    names = [f"{family}-{part}.safetensors" for part in SHARED_PARTS]
-    # A family's name comes out of the file; it must not lead out of the file's folder.
-    missing = [name for name in names if Path(name).name != name or not path.with_name(name).is_file()]
+    missing = missing_beside(path, family)
     if missing:
         raise WeightsError(
-            f"is one part of a family; {' and '.join(missing)} must lie beside it", path=path, hint="Copy all parts."
+            f"is one part of a family; {' and '.join(missing)} must lie beside it",
+            path=path,
+            hint="Copy them there from where the file was made.",
         )
-    return [(path.with_name(name), read_weights(path.with_name(name))) for name in names]
+    return [(path.with_name(name), read_weights(path.with_name(name))) for name in _shared_names(family)]
+
+
+def missing_beside(path: Path, family: str) -> list[str]:
+    """Names of the files with a family's shared parts that are not in the folder of a task's file."""
+    # A family's name comes out of the file; it must not lead out of the file's folder.
+    return [n for n in _shared_names(family) if Path(n).name != n or not path.with_name(n).is_file()]
+
+
+def _shared_names(family: str) -> list[str]:
+    return [f"{family}-{part}.safetensors" for part in SHARED_PARTS]

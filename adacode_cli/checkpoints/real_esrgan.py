@@ -8,38 +8,48 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
 
 from adacode_cli.checkpoints.base_models import described, licence_in
-from adacode_cli.checkpoints.format import METADATA_KEY, read_safetensors, weights_of
+from adacode_cli.checkpoints.format import METADATA_KEY, Provenance, read_safetensors, weights_of
 from adacode_cli.checkpoints.keys import key_problems
 from adacode_cli.checkpoints.published import read_params
 from adacode_cli.errors import WeightsError
 from adacode_cli.model.config import NetworkConfig
+from adacode_cli.model.packing import repacked
 from adacode_cli.model.trunk import Trunk
 
-_BODY, _TRUNK = "body.", "trunk."
+_BODY, _TRUNK, _FIRST = "body.", "trunk.", "body.0.weight"
 _KEY = re.compile(r"body\.\d+\.(weight|bias)")
 _HINT = "Give a network of Real-ESRGAN's compact layout and the trunk's size, such as realesr-general-x4v3."
 # Those that its authors publish as .pth files, which say nothing of themselves but their names.
 _PUBLISHED = ("realesr-general-x4v3", "realesr-general-wdn-x4v3", "realesr-animevideov3")
 _PUBLISHED_LICENCE, _PUBLISHED_SOURCE = "BSD-3-Clause", "xinntao/Real-ESRGAN"
+_WHOSE = ("base", "name", "licence", "source")
+_PICKLED = (".pth", ".pt", ".ckpt")
 
 
 @dataclass(frozen=True)
 class TrunkStart:
     """A trunk's tensors, `body.N.weight` and `body.N.bias`, float32, and where they come from.
 
-    `base_model` and `base_licence` are as in `format.Provenance`; `said` is all that the file's metadata say.
+    `base_model` and `base_licence` are as in `format.Provenance`; `said` is all that the file's metadata say. `ours` is
+    what a file of ours says of itself, None of others.
     """
 
     tensors: dict[str, Tensor]
     base_model: str
     base_licence: str
     said: Mapping[str, str]
+    ours: Provenance | None = None
+
+
+def read_tensors(path: Path, hint: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors as they are stored, and metadata, which a `.pth` has none of. Raises WeightsError, naming the file."""
+    return (read_params(path), {}) if path.suffix.lower() in _PICKLED else read_safetensors(path, hint)
 
 
 def read_trunk(path: Path, config: NetworkConfig) -> TrunkStart:
@@ -48,7 +58,7 @@ def read_trunk(path: Path, config: NetworkConfig) -> TrunkStart:
     Of a file of ours, the trunk. Raises WeightsError, naming the file, where it is unreadable or no trunk of this
     configuration's size.
     """
-    tensors, said = read_safetensors(path, _HINT) if path.suffix == ".safetensors" else (read_params(path), {})
+    tensors, said = read_tensors(path, _HINT)
     start = _trunk_of(tensors, said, path) if METADATA_KEY in said else start_of(tensors, said, path)
     require_size(start, config, path)
     return start
@@ -60,9 +70,9 @@ def is_start(keys: Mapping[str, Tensor]) -> bool:
 
 
 def start_of(tensors: Mapping[str, Tensor], said: Mapping[str, str], path: Path) -> TrunkStart:
-    """Tensors of a file at `path` and what its metadata say, as a start. A file without metadata has its name alone."""
+    """Tensors of a file at `path` and what its metadata say, as a start. Where they do not say whose, its name does."""
     licence, source = said.get("licence", ""), said.get("source", "")
-    if not said and path.stem in _PUBLISHED:
+    if path.stem in _PUBLISHED and not any(said.get(key) for key in _WHOSE):
         licence, source = _PUBLISHED_LICENCE, _PUBLISHED_SOURCE
     base = said.get("base") or described(said.get("name") or path.stem, licence, source)
     return TrunkStart({k: t.float() for k, t in tensors.items()}, base, licence or licence_in(base), said)
@@ -72,12 +82,19 @@ def _trunk_of(tensors: dict[str, Tensor], said: Mapping[str, str], path: Path) -
     """The trunk of a file of ours, and whose weights that file started from."""
     weights = weights_of(tensors, said, path)
     own = {k.removeprefix(_TRUNK): t.float() for k, t in weights.tensors.items() if k.startswith(_TRUNK + _BODY)}
-    return TrunkStart(own, weights.provenance.base_model, weights.provenance.base_licence, said)
+    provenance = weights.provenance
+    return TrunkStart(own, provenance.base_model, provenance.base_licence, said, provenance)
+
+
+def as_trunk(start: TrunkStart, config: NetworkConfig) -> dict[str, Tensor]:
+    """The trunk's tensors of a network of `config`, by their keys in its state dict; `start` packs single pixels."""
+    first = repacked(start.tensors[_FIRST], 1, config.cell_px // config.scale)
+    return {f"{_TRUNK}{key}": tensor for key, tensor in (start.tensors | {_FIRST: first}).items()}
 
 
 def require_size(start: TrunkStart, config: NetworkConfig, path: Path) -> None:
     """Raises WeightsError unless `start` has the shapes of the trunk of `config`, packing single pixels."""
-    wanted = Trunk(replace(config, scale=config.cell_px)).state_dict()
-    problems = key_problems({k: v for k, v in wanted.items() if k.startswith(_BODY)}, start.tensors)
+    wanted = {key: t for key, t in Trunk(config, pack=1).state_dict().items() if key.startswith(_BODY)}
+    problems = key_problems(wanted, start.tensors)
     if problems:
         raise WeightsError(f"is no trunk of this size: {problems}", path=path, hint=_HINT)

@@ -62,7 +62,8 @@ Denoise = Annotated[
         min=0.0,
         max=1.0,
         metavar="STRENGTH",
-        help="How much noise and grain to remove: 0 keeps them, 1 removes them. Below 1 with weights that have both.",
+        help="How much noise and grain to remove: from 0 (keep them) to 1 (remove them). Values below 1 need weights "
+        "that 'adacode weights list' names for it.",
     ),
 ]
 

@@ -87,7 +87,8 @@ def options_digest(options: RestoreOptions, request: Request) -> str:
         chosen["tile"] = options.tile
     hole = (request.mask_kind, request.grow_px, request.feather_px, request.opaque_hole)
     codes = (request.save_codes, request.from_codes)
-    own = {"label": request.label, "denoise": request.denoise, "hole": hole, "codes": codes}
+    # The label shows six digits of the scale, and one more digit can be one more pixel.
+    own = {"label": request.label, "scale": request.scale, "denoise": request.denoise, "hole": hole, "codes": codes}
     return digest_of(chosen | own | {"tool": __version__})
 
 

@@ -169,7 +169,7 @@ def _factor(task: str, scale: int | None) -> int:
 def _task(name: str) -> Task:
     known = {"sr-x4": ("sr", 4), "sr-x2": ("sr", 2), "inpaint": ("inpaint", 1)}
     if name not in known:
-        raise UsageError(f"unknown task {name!r}", hint=f"Choose among {_TASKS}.")
+        raise UsageError(f"unknown task {name!r}", hint=f"Choose among {', '.join(known)}.")
     return cast(Task, known[name])
 
 

@@ -137,10 +137,10 @@ def _data(shards: Path, options: TrainOptions, processes: Processes) -> Data:
 def _tell_without_effect(recipe: Recipe, stages: tuple[StageName, ...]) -> None:
     from adacode_cli.training.recipe import without_effect
 
-    remedy = "" if recipe.perceptual else "; --perceptual gives what it needs"
     for name in stages:
         for term in without_effect(recipe, name):
-            _note(f"{term} has no effect{remedy}")
+            lacks = not recipe.perceptual and term.endswith((".perceptual", ".semantic"))
+            _note(f"{term} has no effect{'; --perceptual gives what it needs' if lacks else ''}")
 
 
 def _perceptual(options: TrainOptions, recipe: Recipe, device: torch.device) -> PerceptualNetwork | None:

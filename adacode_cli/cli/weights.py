@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from textwrap import wrap
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -174,6 +174,7 @@ def _row(entry: Entry, catalogue: Catalogue, state: str) -> dict[str, object]:
         "family": entry.family,
         "task": entry.task,
         "scale": entry.scale,
+        "scales": list(catalogue.scales_of(entry)),
         "state": state,
         "bytes": None if None in sizes else sum(size for size in sizes if size is not None),
         "files": list(entry.files),
@@ -208,7 +209,7 @@ def _remark(text: str, rows: list[dict[str, object]], key: str, value: object) -
 
 
 def _cells(row: dict[str, object]) -> tuple[str, str, str, str, str]:
-    task = f"sr x{row['scale']}" if row["task"] == "sr" else str(row["task"])
-    size = row["bytes"]
+    size, scales = row["bytes"], cast(list[int], row["scales"])
+    task = " ".join((str(row["task"]), *(f"x{scale}" for scale in scales if scale != 1)))
     shown = f"{size / 1e6:.1f} MB" if isinstance(size, int) else "?"
     return str(row["name"]), task, shown, str(row["state"]), str(row["licence"])

@@ -62,4 +62,19 @@ def average(
     if num_kept:
         note = f"{num_means} tensors of the trunk are means; the other {num_kept} are as they were"
         stderr_console().print(Text(printable(note), style="dim"))
+    note_missing_parts(output)
     stdout.write_line(str(output))
+
+
+def note_missing_parts(output: Path) -> None:
+    """A line about the files that a task's file of weights needs beside it, where they are not there."""
+    from adacode_cli.checkpoints.format import METADATA_KEY, read_safetensors, weights_of
+    from adacode_cli.checkpoints.load import missing_beside
+
+    tensors, said = read_safetensors(output, "")
+    weights = weights_of(tensors, said, output) if METADATA_KEY in said else None
+    if weights is not None and weights.part == "task":
+        missing = missing_beside(output, weights.provenance.family)
+        if missing:
+            note = f"note: it is one part of a family; before it is used, put {' and '.join(missing)} beside it"
+            stderr_console().print(Text(printable(note), style="dim"))

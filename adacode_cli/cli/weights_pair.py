@@ -12,7 +12,7 @@ from adacode_cli.cli import stdout
 from adacode_cli.cli.boundary import session_of
 from adacode_cli.cli.interruption import ended_by_interruption
 from adacode_cli.cli.stderr import printable, stderr_console
-from adacode_cli.cli.weights_average import Output, Overwrite, Verbose
+from adacode_cli.cli.weights_average import Output, Overwrite, Verbose, note_missing_parts
 
 EPILOG = """[bold]Example[/bold]
 
@@ -44,8 +44,9 @@ def pair(
 ) -> None:
     """Pair weights that remove noise with weights that keep it, for --denoise.
 
-    With the file that is written, adacode sr --denoise 1 restores as CLEAN does and --denoise 0 as FAITHFUL does, as
-    far as the type that values are stored as allows. Strengths in between use weights in between.
+    With the file that is written, adacode sr --denoise 1 restores as CLEAN does, and --denoise 0 as FAITHFUL does.
+    Strengths in between use weights in between. Of a file that is a pair already, CLEAN takes the values for 1 and
+    FAITHFUL those for 0.
     """
     session_of(context).verbose = verbose
     with ended_by_interruption():
@@ -56,4 +57,5 @@ def pair(
         num_differing, num_alike = average.pair(clean, faithful, output, stored, overwrite=overwrite)
     note = f"{num_differing} tensors have two sets of values; the other {num_alike} are the same in both"
     stderr_console().print(Text(printable(note), style="dim"))
+    note_missing_parts(output)
     stdout.write_line(str(output))

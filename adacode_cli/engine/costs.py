@@ -23,6 +23,8 @@ from adacode_cli.model.swin import BAND_CELLS
 _SWIN_MAPS = 4
 # A band at once: queries, keys and values twice, the hidden layer of the perceptron before and after its activation.
 _BAND_MAPS = 14
+# At the end of each group of blocks a 3×3 convolution sees the whole latent map, with the same maps alive.
+_SWIN_KERNEL = 3 * 3
 # Of a strip of the finished picture, in float32: the base's channels before and after interpolation, and rounding.
 _STRIP_BYTES_PER_PX = 40
 _FLOAT_BYTES = 4
@@ -95,7 +97,8 @@ class Costs:
         maps = _SWIN_MAPS if any(swins) else 2
         cells = self.grid.num_cells
         band = _BAND_MAPS * min(cells, max(BAND_CELLS, 8 * self.grid.width)) if any(swins) else 0
-        return int((maps * cells + band) * channels * self.dtype.itemsize)
+        copies = _SWIN_KERNEL * cells if any(swins) and self.parts.unfolds else 0
+        return int((maps * cells + max(band, copies)) * channels * self.dtype.itemsize)
 
     def _input_bytes(self) -> int:
         pixels = self.grid.num_cells * self.grid.input_cell_px**2

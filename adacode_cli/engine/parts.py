@@ -26,12 +26,14 @@ from adacode_cli.model.network import AdaCode
 @dataclass(frozen=True)
 class Parts:
     """encoder: IMAGE → FEATURE and what the decoder reads of the way there. decoder: CODES, WEIGHTS, LATENT and those →
-    DETAIL. from_codes: CODES and WEIGHTS alone → DETAIL.
+    DETAIL. from_codes: CODES and WEIGHTS alone → DETAIL. unfolds: whether a convolution first copies the neighbourhood
+    of every position.
     """
 
     encoder: Part
     decoder: Part
     from_codes: Part
+    unfolds: bool = False
 
     @property
     def normalise(self) -> bool:
@@ -48,6 +50,7 @@ def parts_of(network: AdaCode, dtype: torch.dtype, *, unfolds: bool = False) -> 
         encoder,
         trace(decoder, encoder.shapes, {DETAIL}, unfolds=unfolds),
         trace(decoder_steps(network, skips=False), given, {DETAIL}, unfolds=unfolds),
+        unfolds,
     )
 
 

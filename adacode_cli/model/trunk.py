@@ -21,15 +21,15 @@ class Trunk(nn.Module):
 
     `body` alternates convolutions and PReLU (a slope a channel) and ends with a convolution. With cells of c×c output
     pixels (`NetworkConfig.cell_px`) the input is packed in blocks of (c/scale)×(c/scale) pixels; the output is
-    unpacked from cells.
+    unpacked from cells. `pack`: another side of the input's blocks.
     """
 
-    def __init__(self, config: NetworkConfig) -> None:
+    def __init__(self, config: NetworkConfig, pack: int | None = None) -> None:
         super().__init__()
         assert config.trunk is not None, "only a configuration with a trunk has one"
         channels, depth = config.channels[0], config.trunk.depth
         self.tap, self.joined_at = config.trunk.tap, config.trunk.join
-        self.pack, self.shuffle = config.cell_px // config.scale, config.cell_px
+        self.pack, self.shuffle = pack or config.cell_px // config.scale, config.cell_px
         widths = [config.in_channels * self.pack**2, *[channels] * (depth - 1), 3 * self.shuffle**2]
         layers: list[nn.Module] = []
         for i in range(depth):

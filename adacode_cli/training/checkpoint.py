@@ -6,7 +6,7 @@ Written whole or not at all, beside the last good one until then.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from adacode_cli.atomic import reason, write_bytes
+from adacode_cli.checkpoints.format import Provenance
 from adacode_cli.errors import TrainingError
 
 SUFFIX = ".checkpoint"
@@ -29,7 +30,7 @@ class Checkpoint:
     """A run after `steps` steps and `seconds` of training, with the recipe's dictionary that it follows.
 
     tensors, counters: as `Optimisation.state` gives them; a slim one has no counters. data: what tells the shards apart
-    that it learns from. base_model, base_licence: whose weights it started from, as in `format.Provenance`.
+    that it learns from. said: what its file of weights is going to say of itself, None in the first files.
     """
 
     steps: int
@@ -38,8 +39,7 @@ class Checkpoint:
     tensors: dict[str, Tensor]
     counters: dict[str, int] = field(default_factory=dict)
     data: str = ""
-    base_model: str = ""
-    base_licence: str = ""
+    said: Provenance | None = None
 
     @property
     def slim(self) -> bool:
@@ -56,7 +56,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "recipe": checkpoint.recipe,
         "counters": checkpoint.counters,
         "data": checkpoint.data,
-        "base": [checkpoint.base_model, checkpoint.base_licence],
+        "provenance": None if checkpoint.said is None else asdict(checkpoint.said),
     }
     tensors = {k: v.detach().cpu().contiguous() for k, v in checkpoint.tensors.items()}
     write_bytes(path, save(_untied(tensors), {_KEY: json.dumps(header, sort_keys=True)}))
@@ -71,7 +71,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         header = json.loads(text)
         if header["format"] > _FORMAT:
             raise TrainingError("is of a newer version", path=path, hint="Update adacode.")
-        base_model, base_licence = header.get("base", ("", ""))  # the first files said nothing of it
+        said = header.get("provenance")
         return Checkpoint(
             header["steps"],
             header["seconds"],
@@ -79,8 +79,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             tensors,
             header["counters"],
             header["data"],
-            base_model,
-            base_licence,
+            None if said is None else Provenance(**said),
         )
     except OSError as error:
         raise TrainingError(f"cannot be read: {reason(error)}", path=path, hint=_HINT) from error

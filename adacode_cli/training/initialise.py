@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -107,13 +106,6 @@ def adopt_first(network: AdaCode, weight: Tensor, earlier: NetworkConfig) -> Non
     own, blocks = network.get_parameter(first_key(network)), repacked(weight, pack, new)
     own.zero_()
     own[:, : blocks.shape[1]] = blocks
-
-
-def adopt_trunk(network: AdaCode, tensors: Mapping[str, Tensor]) -> None:
-    """A trunk that packs single pixels (`checkpoints.real_esrgan`) as the trunk of `network`."""
-    source = {f"trunk.{key}": tensor for key, tensor in tensors.items()}
-    adopt_first(network, source.pop(first_key(network)), replace(network.config, scale=network.config.cell_px))
-    adopt(network, source)
 
 
 def _from_level(source: Mapping[str, Tensor], level: int) -> dict[str, Tensor]:

@@ -124,6 +124,7 @@ class StageRecipe:
             (not 0 <= self.magnified <= 1, "magnified is from 0 to 1"),
             (not 0 <= self.shrunk <= 1, "shrunk is from 0 to 1"),
             (not 0.1 <= self.shrink <= 1, "shrink is from 0.1 to 1"),
+            (self.learns == "trunk" and not self.optimiser.trunk_share, "with a trunk_share of 0 no trunk learns"),
             (self.discriminator_channels < 1, "a discriminator has at least one channel"),
         )
 
@@ -172,12 +173,16 @@ class Recipe:
 
 
 def without_effect(recipe: Recipe, name: StageName) -> list[str]:
-    """Weights of losses that a stage does not have, or that need a perceptual network or a pixel shuffle it lacks."""
+    """Settings that change nothing: weights of losses that a stage does not have, or that need a perceptual network, a
+    pixel shuffle or codes that learn, and what learns where a stage has no choice.
+    """
     missing = {"basis": ("feature", "contrastive"), "fuse": ("semantic", "feature", "contrastive")}
     unused = [*missing.get(name, ("semantic",)), *(() if recipe.perceptual else ("perceptual", "semantic"))]
     unused += ["grid"] if recipe.network.grid == 1 else []
-    loss = recipe.stage(name).loss
-    return [f"{name}.loss.{term}" for term in dict.fromkeys(unused) if getattr(loss, term)]
+    stage = recipe.stage(name)
+    unused += ["codebook", "feature", "contrastive"] if name == "restore" and stage.learns == "trunk" else []
+    found = [f"{name}.loss.{term}" for term in dict.fromkeys(unused) if getattr(stage.loss, term)]
+    return found + ([f"{name}.learns"] if name != "restore" and stage.learns != "all" else [])
 
 
 def _refuse(*checks: tuple[bool, str]) -> None:

@@ -14,9 +14,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from adacode_cli.checkpoints.base_models import joined_licences, joined_models
-from adacode_cli.checkpoints.format import Part, Provenance, Weights, part_of, read_weights
-from adacode_cli.checkpoints.real_esrgan import TrunkStart, read_trunk
+from adacode_cli.checkpoints.format import Part, Weights, part_of, read_weights
+from adacode_cli.checkpoints.load import read_any
+from adacode_cli.checkpoints.real_esrgan import as_trunk, read_trunk
 from adacode_cli.checkpoints.shared_parts import differing
 from adacode_cli.errors import TrainingError
 from adacode_cli.model.config import NetworkConfig, TrunkConfig
@@ -24,9 +24,9 @@ from adacode_cli.model.network import AdaCode
 from adacode_cli.training.data import Task
 from adacode_cli.training.family import Family
 from adacode_cli.training.going_on import earlier_fused, fuse_from, restore_from
-from adacode_cli.training.initialise import adopt, adopt_fused, adopt_trunk, fresh_network
+from adacode_cli.training.initialise import adopt, adopt_fused, fresh_network
 from adacode_cli.training.joint_stage import JointStage
-from adacode_cli.training.recipe import StageRecipe
+from adacode_cli.training.recipe import Recipe, StageRecipe
 from adacode_cli.training.restore_stage import RestoreStage
 from adacode_cli.training.run_folder import BASIS, FUSED, SHARDS, START, task_name
 from adacode_cli.training.session import Session
@@ -149,7 +149,7 @@ def run_restore(
     stage II's encoder; what it shares with other tasks is taken from `fused` all the same, and another scale is made
     to fit. Either file may be a bundled family's file of a task. `trunk` is a network of Real-ESRGAN's layout, or of
     ours, that super-resolution's trunk starts from, also where `start` has the rest. False where it was stopped. Raises
-    TrainingError where a file is not of this family, WeightsError where one is broken.
+    TrainingError where a file is not of this family or does not fit `restore.learns`, WeightsError where one is broken.
     """
     name = task_name(task, scale)
     session.folder.require_free([name])
@@ -163,11 +163,7 @@ def run_restore(
     family = session.recipe.network
     config = family.restoring(task, scale, family.clean(teacher.config.categories, teacher.config.codebooks))
     learns = session.recipe.restore.learns
-    if learns != "all" and config.trunk is None:
-        raise TrainingError(
-            f"restore.learns={learns} is for super-resolution with a trunk, and this network has none",
-            hint="Start from a trunk (--trunk FILE) or from weights that have one (--start FILE), or leave it out.",
-        )
+    require_trunk(session.recipe, config.trunk)
     network = fresh_network(config, session.seed(name))
     adopt_fused(network, teacher)
     _require_shared(network, shared, ("basis", "fused"), fused)
@@ -177,17 +173,28 @@ def run_restore(
     return session.train(name, "restore", stage, Task(network.config)) is not None
 
 
+def require_trunk(recipe: Recipe, trunk: TrunkConfig | None) -> None:
+    """Raises TrainingError where the recipe says which part of a network with a trunk learns, and it has none."""
+    if recipe.restore.learns != "all" and trunk is None:
+        raise TrainingError(
+            f"restore.learns={recipe.restore.learns} is for super-resolution with a trunk, and this network has none",
+            hint="Start from a trunk (--trunk FILE) or from weights that have one (--start FILE), or leave it out.",
+        )
+
+
 def _start(session: Session, network: AdaCode, *, start: Path | None, trunk: Path | None) -> None:
     """First values from earlier weights, where there are any; the session notes whose they are."""
-    sources: list[Provenance | TrunkStart] = []
+    ours, bases = [session.provenance], []
     if start is not None:
-        sources.append(restore_from(network, start))
+        ours.append(restore_from(network, start))
     if trunk is not None:
         source = read_trunk(trunk, network.config)
-        adopt_trunk(network, source.tensors)
-        sources.append(source)
-    models, licences = [s.base_model for s in sources], [s.base_licence for s in sources]
-    session.starts_from(joined_models(*models), joined_licences(*licences))
+        adopt(network, as_trunk(source, network.config))
+        if source.ours is None:
+            bases.append((source.base_model, source.base_licence))
+        else:
+            ours.append(source.ours)
+    session.said = session.provenance.with_sources(ours, bases)
 
 
 def _adopt_shape(session: Session, task: str, *, start: Path | None, trunk: Path | None) -> None:
@@ -197,7 +204,10 @@ def _adopt_shape(session: Session, task: str, *, start: Path | None, trunk: Path
         return
     shape = TrunkConfig() if trunk is not None else None
     if start is not None:
-        shape = read_weights(start).config.trunk
+        shape = read_any(start).config.trunk
+        if trunk is not None and shape is None:
+            what = f"has no trunk that {trunk} could be"
+            raise TrainingError(what, path=start, hint="Give --start or --trunk alone.")
     session.recipe = replace(session.recipe, network=replace(family, trunk=shape))
 
 

@@ -40,7 +40,8 @@ class Telling:
 class Session:
     """What all stages of one command share.
 
-    written: weights that this session finished, in their order. stopped: the stage that was left unfinished, if any.
+    provenance: what files say that nothing earlier went into; said: what the next stage's file says. written: weights
+    that this session finished, in their order. stopped: the stage that was left unfinished, if any.
     """
 
     folder: RunFolder
@@ -54,15 +55,15 @@ class Session:
     tensorboard: TensorBoard | None = None
     written: list[str] = field(default_factory=list)
     stopped: str | None = None
+    said: Provenance = field(default_factory=Provenance)
+
+    def __post_init__(self) -> None:
+        self.said = self.provenance
 
     def ground(self, stage: StageName) -> Ground:
         """What a stage of that kind works with."""
         recipe = self.recipe.stage(stage)
         return Ground(recipe.loss, self.perceptual, self.processes, recipe.magnified)
-
-    def starts_from(self, base_model: str, base_licence: str) -> None:
-        """Notes whose weights the next stage starts from, "" for nobody's, and their licence; its file says so."""
-        self.provenance = replace(self.provenance, base_model=base_model, base_licence=base_licence)
 
     def seed(self, name: str) -> int:
         """A seed for the stage of that name alone."""
@@ -91,8 +92,8 @@ class Session:
         for change in changed:
             self.telling.on_note(f"{name} goes on with another setting: {change}")
         steps = 0 if found is None else found.steps
-        if found is not None and found.base_model:  # also where the command does not name it again
-            self.starts_from(found.base_model, found.base_licence)
+        if found is not None and found.said is not None:  # whatever the command that goes on names
+            self.said = found.said
         if self._leads:
             self.folder.make()
             if found is None:
@@ -124,7 +125,7 @@ class Session:
             folder=self.folder,
             optimisation=optimisation,
             recipe=self.recipe,
-            provenance=self.provenance,
+            provenance=self.said,
             data=self.data.identity,
             validation=self._validation(task),
             tensorboard=self.tensorboard,
@@ -133,7 +134,7 @@ class Session:
 
     def _finish(self, name: str, stage: Stage, state: dict[str, Tensor]) -> dict[str, Tensor]:
         if self._leads:
-            provenance = replace(self.provenance, recipe=json.dumps(self.recipe.to_dict(), sort_keys=True))
+            provenance = replace(self.said, recipe=json.dumps(self.recipe.to_dict(), sort_keys=True))
             write_weights(self.folder.weights(name), Weights("whole", stage.network.config, provenance, state))
             self.folder.checkpoint(name).unlink(missing_ok=True)
             self.written.append(name)

@@ -67,5 +67,5 @@ class Watch:
         """Writes NAME.checkpoint."""
         tensors, counters = self.optimisation.state(slim=self.folder.slim)
         path, recipe = self.folder.checkpoint(self.name), self.recipe.to_dict()
-        base = (self.provenance.base_model, self.provenance.base_licence)
-        write_checkpoint(path, Checkpoint(point.steps, point.seconds, recipe, tensors, counters, self.data, *base))
+        said = self.provenance
+        write_checkpoint(path, Checkpoint(point.steps, point.seconds, recipe, tensors, counters, self.data, said))

@@ -8,7 +8,7 @@ from typing import Literal
 
 from adacode_cli.training.recipe import Recipe
 from adacode_cli.training.run_folder import FUSED, task_name
-from adacode_cli.training.runs import run_basis, run_fuse, run_restore
+from adacode_cli.training.runs import require_trunk, run_basis, run_fuse, run_restore
 from adacode_cli.training.session import Session
 
 # Parts of the minutes of a whole training that stages I and II take; the tasks of stage III share the rest.
@@ -31,6 +31,8 @@ def shared_out(recipe: Recipe, minutes: float | None, num_tasks: int) -> Recipe:
 def run_all(session: Session, tasks: Sequence[tuple[Literal["sr", "inpaint"], int]]) -> bool:
     """Stage I, stage II, and stage III for each (task, scale); False where it was stopped before its end."""
     session.folder.require_free([FUSED, *(task_name(task, scale) for task, scale in tasks)])
+    for task, _ in tasks:  # hours before it would be found out
+        require_trunk(session.recipe, session.recipe.network.trunk if task == "sr" else None)
     if not run_basis(session) or not run_fuse(session, session.folder.path):
         return False
     fused = session.folder.weights(FUSED)

@@ -75,6 +75,16 @@ def test_alpha_always_has_the_size_of_the_pixels(scale, height, width):
     assert out.alpha.max() <= 1
 
 
+def test_a_mask_that_marks_nothing_is_named():
+    """Such as a colour that a JPEG has changed: the picture would pass for a mended one."""
+    mask, image = np.zeros((4, 6), bool), decoded()
+    made, _ = Restoring(Recording(), "inpaint")(image, mask)
+    assert made.notes[-1] == "nothing was filled: no pixel of this picture is in its mask"
+    mask[1, 1] = True
+    made, _ = Restoring(Recording(), "inpaint")(image, mask)
+    assert made.notes == ("a note", "repeated in fp32")
+
+
 def test_inpainting_keeps_alpha_unless_the_hole_came_from_it():
     image, hole = decoded(), masks.from_alpha()(Path("x"), decoded())
     assert hole[:, :3].all()

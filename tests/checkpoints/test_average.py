@@ -12,15 +12,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from small_checkpoints import save_pth, small_published, start_tensors, tiny_network, trunk_network, write_parts
+from small_checkpoints import (
+    same_network,
+    save_pth,
+    small_published,
+    start_tensors,
+    tiny_network,
+    trunk_network,
+    write_parts,
+)
 
-from adacode_cli.checkpoints.average import average
+from adacode_cli.checkpoints.average import average, pair
 from adacode_cli.checkpoints.format import Provenance, Weights, part_of, read_weights, write_weights
 from adacode_cli.checkpoints.load import load_network
-from adacode_cli.checkpoints.real_esrgan import read_trunk
+from adacode_cli.checkpoints.real_esrgan import as_trunk, read_trunk
 from adacode_cli.errors import OutputError, UsageError, WeightsError
 from adacode_cli.model.network import AdaCode
-from adacode_cli.training.initialise import adopt_trunk
+from adacode_cli.training.initialise import adopt
 
 SAID = {"name": "realesr-general-x4v3", "source": "xinntao/Real-ESRGAN", "licence": "BSD-3-Clause", "architecture": "a"}
 BASE = "realesr-general-x4v3 (BSD-3-Clause, xinntao/Real-ESRGAN)"
@@ -161,7 +169,7 @@ def test_a_start_with_the_whole_share_is_what_training_begins_with(tmp_path, sca
     ours = save(tmp_path / "ours.safetensors", network)
     start = save_start(tmp_path / "start.safetensors", 5)
     average(ours, start, 0, tmp_path / "out.safetensors")
-    adopt_trunk(network, read_trunk(start, network.config).tensors)
+    adopt(network, as_trunk(read_trunk(start, network.config), network.config))
     assert same(stored(tmp_path / "out.safetensors"), network.state_dict())
     average(ours, start, 1, tmp_path / "out.safetensors", overwrite=True)
     assert same(stored(tmp_path / "out.safetensors"), stored(ours))
@@ -205,6 +213,24 @@ def test_files_of_a_task_are_averaged_where_what_lies_beside_them_is_the_same(tm
     (tmp_path / "two" / "tiny-fused.safetensors").unlink()
     refused(a, b, tmp_path, "tiny-fused.safetensors must lie beside it")
     refused(a, tmp_path / "one" / "tiny-basis.safetensors", tmp_path, "holds the part 'basis'")
+
+
+def test_a_whole_network_has_a_mean_with_the_file_of_a_task(tmp_path):
+    one, two = (trunk_network(4, SHARED, seed) for seed in (1, 2))
+    write_parts(tmp_path, one, "task")
+    task, whole = tmp_path / "task.safetensors", save(tmp_path / "whole.safetensors", two)
+    wanted = {key: tensor * 0.5 + two.state_dict()[key] * 0.5 for key, tensor in one.state_dict().items()}
+    for first, second, part in ((task, whole, "task"), (whole, task, "whole")):
+        average(first, second, 0.5, tmp_path / "mean.safetensors", overwrite=True)
+        assert read_weights(tmp_path / "mean.safetensors").part == part
+        made = load_network((tmp_path / "mean.safetensors",))[0].state_dict()
+        assert all(torch.allclose(tensor, made[key], rtol=0, atol=1e-6) for key, tensor in wanted.items())
+    pair(task, whole, tmp_path / "pair.safetensors")
+    for strength, end in ((1.0, one), (0.0, two)):
+        assert same_network(load_network((tmp_path / "pair.safetensors",), strength)[0], end)
+    other = save(tmp_path / "other.safetensors", trunk_network(4, None, 3))
+    refused(task, other, tmp_path, "has other shared parts than")
+    refused(other, task, tmp_path, "has other shared parts than")
 
 
 def refused(first: Path, second: Path, tmp_path: Path, words: str, about: Path | None = None) -> None:

@@ -36,6 +36,23 @@ def test_a_base_model_in_words_and_its_licence_again(parts, words, licence):
     assert licence_in(words) == licence
 
 
+@pytest.mark.parametrize(
+    ("words", "licence"),
+    [
+        ("A (MIT, x) and B (GPL-3.0-only OR MIT, y)", "MIT AND (GPL-3.0-only OR MIT)"),
+        ("A (MIT, x) and C", f"MIT AND {NOT_STATED}"),
+        ("A (MIT, x) and C (z)", f"MIT AND {NOT_STATED}"),
+        ("A (Apache-2.0 AND BSD-3-Clause, x) and B (MIT, y)", "Apache-2.0 AND BSD-3-Clause AND MIT"),
+        ("A (GPL-2.0-only WITH Classpath-exception-2.0, x and y)", "GPL-2.0-only WITH Classpath-exception-2.0"),
+        ("A and B (z)", ""),
+        ("A ((MIT OR ISC) AND Apache-2.0, x)", "(MIT OR ISC) AND Apache-2.0"),
+    ],
+)
+def test_no_licence_of_several_base_models_is_lost(words, licence):
+    assert licence_in(words) == licence
+    assert joined_models(words, words) == words
+
+
 def test_several_base_models_are_named_once_each():
     both = joined_models(ESRGAN, "", "net (MIT, a b)", ESRGAN)
     assert both == f"{ESRGAN} and net (MIT, a b)"

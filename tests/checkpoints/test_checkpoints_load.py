@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
-from small_checkpoints import FAMILY, same_network, tiny_network, write_parts, write_whole
+from small_checkpoints import FAMILY, same_network, tiny_network, trunk_network, write_parts, write_whole
 
+from adacode_cli.checkpoints.average import average
 from adacode_cli.checkpoints.format import Provenance, Weights, read_weights, split, write_weights
 from adacode_cli.checkpoints.keys import key_problems, listing
 from adacode_cli.checkpoints.load import build, load_network
 from adacode_cli.errors import WeightsError
+from adacode_cli.model.config import SwinConfig, TrunkConfig
 
 
 @pytest.fixture(params=[("reconstruct", 1), ("sr", 4), ("inpaint", 1)], ids=lambda p: p[0])
@@ -123,6 +126,29 @@ def test_one_wrong_tensor_of_a_whole_file_is_named(network, tmp_path):
         assert (error.path, error.message) == (path, message)
         with pytest.raises(WeightsError, match=message.replace(".", r"\.")):
             build(network.config, changed, path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"trunk": TrunkConfig(10**6, 2, 3)},
+        {"channels": (10**9, 10**9)},
+        {"encoder_depth": 10**6},
+        {"codebooks": ((10**6, 10**6), (5, 4))},
+        {"encoder_swin": SwinConfig(10**6, 2, 2, 4)},
+        {"encoder_swin": SwinConfig(1, 10**7, 2, 4)},
+        {"encoder_swin": SwinConfig(1, 2, 2, 10**6)},
+        {"encoder_swin": SwinConfig(1, 2, 2, 4, 10**7)},
+    ],
+    ids=str,
+)
+def test_a_file_does_not_choose_how_large_a_network_is_built(change, tmp_path):
+    network, path = trunk_network(), tmp_path / "large.safetensors"
+    config = replace(network.config, **change)
+    write_weights(path, Weights("whole", config, Provenance(), network.state_dict()))
+    assert "fewer values than the network that it describes" in refused(path).message
+    with pytest.raises(WeightsError, match="fewer values"):
+        average(path, path, 0.5, tmp_path / "out.safetensors")
 
 
 def test_tasks_of_a_family_share_files(tmp_path):

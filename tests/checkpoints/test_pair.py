@@ -118,6 +118,10 @@ def test_what_cannot_be(ends, tmp_path):
         pair(ends[0], write_whole(tmp_path / "x2.safetensors", trunk_network(2, SHARED)), out)
     with pytest.raises(OutputError, match="one of the files"):
         pair(*ends, ends[1], overwrite=True)
+    with pytest.raises(OutputError, match="the file name is too long"):
+        pair(*ends, tmp_path / f"{'a' * 300}.safetensors")
+    with pytest.raises(WeightsError, match="is a directory"):
+        pair(tmp_path, ends[1], out)
     assert not out.exists()
     with pytest.raises(WeightsError, match="one strength of noise removal only") as caught:
         load_network((ends[0],), 0.5)
@@ -130,10 +134,30 @@ def test_what_cannot_be(ends, tmp_path):
 
 def test_values_of_what_is_not_there_are_damage(ends, tmp_path):
     weights = read_weights(ends[0])
-    for key, tensor in (("trunk.other", torch.ones(1)), ("trunk.body.0.bias", torch.ones(1))):
+    shared = "decoder.head.conv.bias"
+    for key, tensor in (
+        ("trunk.other", torch.ones(1)),
+        ("trunk.body.0.bias", torch.ones(1)),
+        ("", torch.ones(1)),
+        (shared, weights.tensors[shared] + 1),  # another task's file would not know of them
+    ):
         write_weights(tmp_path / "bad.safetensors", replace(weights, faithful={key: tensor}))
-        with pytest.raises(WeightsError, match=f"faithful values of what it does not hold: {key}"):
+        with pytest.raises(WeightsError, match=f"noise of other tensors than its own: faithful.{key}$"):
             read_weights(tmp_path / "bad.safetensors")
+
+
+def test_values_that_are_not_finite_are_the_files_fault(ends, tmp_path):
+    weights = read_weights(ends[0])
+    faithful = {"trunk.body.0.bias": torch.full_like(weights.tensors["trunk.body.0.bias"], float("nan"))}
+    write_weights(tmp_path / "bad.safetensors", replace(weights, faithful=faithful))
+    load_network((tmp_path / "bad.safetensors",))
+    with pytest.raises(WeightsError, match=r"trunk\.body\.0\.bias has values that are not finite") as caught:
+        load_network((tmp_path / "bad.safetensors",), 0.5)
+    assert caught.value.path == tmp_path / "bad.safetensors"
+    weights.tensors["trunk.join.bias"][0] = float("inf")
+    write_weights(tmp_path / "bad.safetensors", weights)
+    with pytest.raises(WeightsError, match=r"trunk\.join\.bias has values that are not finite"):
+        load_network((tmp_path / "bad.safetensors",))
 
 
 @pytest.mark.parametrize("stored", [torch.float16, torch.float32])

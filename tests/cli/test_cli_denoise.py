@@ -89,3 +89,11 @@ def test_measured_at_a_strength(pictures, real_adacode, tmp_path):
     assert psnr["pair", "0"] == psnr["faithful", "1"]
     assert psnr["pair", "0.3"] != psnr["pair", "0"]
     assert b"denoise 0.3" in real_adacode("eval", "sr", *options[:-1], "0.3").stdout
+
+
+def test_a_scale_that_differs_in_the_seventh_digit_is_another_option(pictures, real_adacode, photo):
+    photo("one/a.png", (3, 3))
+    command = ("sr", "one", "-o", "enlarged", "--no-guard", *PAIR, "--scale")
+    assert real_adacode(*command, "1.4999999").returncode == 0
+    other = real_adacode(*command, "1.5")
+    assert (other.returncode, b"made with other options" in other.stderr) == (6, True)

@@ -64,7 +64,7 @@ def test_a_mean_restores_a_picture(real_adacode, files, photo, tmp_path):
         ("b", "0.5", "out.pth", 2, "does not end in .safetensors"),
         ("x2", "0.5", "out.safetensors", 4, "x2.safetensors: is of another network"),
         ("other", "0.5", "out.safetensors", 4, "other.safetensors: is neither"),
-        ("gone", "0.5", "out.safetensors", 4, "gone.safetensors: cannot be read"),
+        ("gone", "0.5", "out.safetensors", 4, "gone.safetensors: cannot be read: there is no such file"),
         ("b", "0.5", "mine.safetensors", 6, "exists already"),
         ("b", "0.5", "b.safetensors", 6, "b.safetensors: is one of the files to read"),
         ("b", "0.5", "folder", 6, "folder: is a folder"),
@@ -89,5 +89,7 @@ def test_the_bundled_weights_have_a_mean_with_themselves(real_adacode, tmp_path)
         pytest.skip("the bundled weights are absent")
     result = real_adacode("weights", "average", str(path), str(path), "--share", "0.5", "-o", "same.safetensors")
     assert result.returncode == 0, result.stderr.decode()
+    beside = "put compact-basis.safetensors and compact-fused.safetensors beside it"
+    assert beside in " ".join(result.stderr.decode().split())
     one, mean = load_file(path), load_file(tmp_path / "same.safetensors")
     assert all(torch.equal(tensor, mean[key]) for key, tensor in one.items())

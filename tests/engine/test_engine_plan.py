@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from tiny_networks import CPU, LAYOUTS, network
 
 from adacode_cli.engine.costs import Costs, Memory
-from adacode_cli.engine.device import unfolds
 from adacode_cli.engine.grid import Grid
 from adacode_cli.engine.options import RunOptions
 from adacode_cli.engine.parts import parts_of
@@ -104,17 +103,6 @@ def test_a_processor_that_lacks_the_precision_copies_neighbourhoods():
     assert beside == pytest.approx(stem.weight[0].numel() * 2 * side**2, rel=0.02)  # a margin around the traced part
     assert unfolded.shapes == plain.shapes
     assert [s.halo for s in unfolded.separate] == [s.halo for s in plain.separate]
-
-
-def test_who_copies_neighbourhoods(monkeypatch):
-    """oneDNN's kernels do not; where it lacks those of a precision, or is not there at all, torch's own do."""
-    short = {torch.bfloat16: "_is_mkldnn_bf16_supported", torch.float16: "_is_mkldnn_fp16_supported"}
-    for dtype, name in short.items():
-        assert unfolds(dtype, CPU) is not getattr(torch.ops.mkldnn, name)()
-        assert not unfolds(dtype, torch.device("cuda"))
-    assert not unfolds(torch.float32, CPU)
-    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
-    assert unfolds(torch.float32, CPU)
 
 
 PEAK = """

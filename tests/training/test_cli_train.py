@@ -152,6 +152,12 @@ def test_minutes_alone_end_a_run(shards, tmp_path):
         (["restore", "SHARDS", "--fused", "NONE", "--task", "sr", "--scale", "3", "-o", "RUN"], UsageError, "2 or 4"),
         (["restore", "SHARDS", "--fused", "NONE", "--task", "inpaint", "--scale", "2", "-o", "RUN"], UsageError, "sr"),
         (["all", "SHARDS", "-o", "RUN", "--tasks", "sr-x3"], UsageError, "unknown task 'sr-x3'"),
+        (["all", "SHARDS", "-o", "RUN", "--set", "restore.learns=trunk"], TrainingError, "this network has none"),
+        (
+            ["all", "SHARDS", "-o", "RUN", "--set", "restore.learns=trunk", "--set", "restore.optimiser.trunk_share=0"],
+            UsageError,
+            "no trunk learns",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from tiny_recipes import tiny_recipe
 
+from adacode_cli.checkpoints.format import Provenance
 from adacode_cli.errors import OutputError, TrainingError
 from adacode_cli.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from adacode_cli.training.overrides import recipe_from
@@ -34,12 +35,13 @@ def a_checkpoint(**more) -> Checkpoint:
 
 
 def test_what_is_written_comes_back(tmp_path):
-    written = a_checkpoint(base_model="another's (MIT, nowhere)", base_licence="MIT")
+    said = Provenance(trained_on="4 pictures", base_model="another's (MIT, nowhere)", base_licence="MIT")
+    written = a_checkpoint(said=said)
     write_checkpoint(tmp_path / "a.checkpoint", written)
     read = read_checkpoint(tmp_path / "a.checkpoint")
     assert (read.steps, read.seconds, read.counters, read.slim) == (7, 1.5, {"adam": 7}, False)
     assert recipe_from(read.recipe) == tiny_recipe()
-    assert (read.base_model, read.base_licence) == ("another's (MIT, nowhere)", "MIT")
+    assert read.said == said
     assert read.tensors.keys() == written.tensors.keys()
     for key, tensor in written.tensors.items():
         assert read.tensors[key].dtype == tensor.dtype
@@ -47,13 +49,13 @@ def test_what_is_written_comes_back(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.checkpoint"]
 
 
-def test_a_checkpoint_that_names_no_base_model_has_none(tmp_path):
+def test_a_checkpoint_without_a_provenance_is_read(tmp_path):
     """As those of the first versions, which did not write it down."""
     path = tmp_path / "a.checkpoint"
     header = {"format": 1, "steps": 3, "seconds": 1.0, "recipe": {}, "counters": {"adam": 3}, "data": "shards"}
     save_file({"x": torch.zeros(2)}, path, {"adacode-checkpoint": json.dumps(header)})
     read = read_checkpoint(path)
-    assert (read.steps, read.data, read.base_model, read.base_licence) == (3, "shards", "", "")
+    assert (read.steps, read.data, read.said) == (3, "shards", None)
 
 
 @settings(max_examples=25, deadline=None)

@@ -112,6 +112,20 @@ def test_noise_has_the_covariance_of_each_picture():
         assert abs(image.mean()) < 0.005
 
 
+@pytest.mark.parametrize("colour", [(0.5, 0.5, 0.5), (0.9, 0.1, 0.2), (-0.1, 0.05, 0.05), (-0.1, -0.1, -0.1)])
+def test_shot_noise_of_a_colour_is_as_strong_on_either(colour):
+    """Below black, where interpolation leads, there is no brightness."""
+    step = Noise((0.02, 0.02), 1.0, (0.0, 1.0, 0.0), shot=True)
+    image = np.broadcast_to(np.float32(colour), (128, 128, 3)).copy()
+    single = apply(step, image, np.random.default_rng(0)) - image.clip(0)
+    batch = torch.from_numpy(image).permute(2, 0, 1)[None]
+    batched = apply_batch(step, batch, np.random.default_rng(0), seeded(0))[0].permute(1, 2, 0).numpy() - image.clip(0)
+    strength = 0.02 * np.sqrt(image.clip(0).mean())
+    for noise in (single, batched):
+        assert noise.std() <= 1.05 * strength  # what would be below black is cut off
+    assert single.std() == pytest.approx(batched.std(), rel=0.05, abs=1e-9)
+
+
 DRAWS = 1_024
 
 

@@ -13,7 +13,7 @@ from adacode_cli.errors import UsageError
 from adacode_cli.model.config import PAPER_CATEGORIES, NetworkConfig, TrunkConfig
 from adacode_cli.training.overrides import read_recipe, recipe_from
 from adacode_cli.training.presets import RECIPES, family_network, named_recipe
-from adacode_cli.training.recipe import STAGES
+from adacode_cli.training.recipe import STAGES, without_effect
 
 BUNDLED = Path(__file__).parent.parent.parent / "weights"
 COMPACT, PUBLISHED = RECIPES["compact"], RECIPES["published"]
@@ -68,6 +68,17 @@ def test_compact_is_the_family_of_the_bundled_weights(name):
     assert found == (clean if found.task == "reconstruct" else family.restoring(found.task, found.scale, clean))
     if family == COMPACT.network:
         assert replace(found, categories=PAPER_CATEGORIES) == family_network("compact", found.task, found.scale)
+
+
+def test_settings_that_change_nothing_are_named():
+    recipe = replace(named_recipe("compact"), perceptual="lpips")
+    assert without_effect(recipe, "restore") == []
+    trunk = recipe.with_stage("restore", replace(recipe.restore, learns="trunk"))
+    assert set(without_effect(trunk, "restore")) == {"restore.loss.codebook", "restore.loss.feature"}
+    for name in ("basis", "fuse"):
+        assert f"{name}.learns" not in without_effect(recipe, name)
+        other = recipe.with_stage(name, replace(recipe.stage(name), learns="codes"))
+        assert f"{name}.learns" in without_effect(other, name)
 
 
 @pytest.mark.parametrize("scale", [2, 4])

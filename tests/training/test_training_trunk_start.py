@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from safetensors.torch import load_file
 from tiny_sessions import TINY, tiny_session, with_steps
 from tiny_trunks import TRUNK, TRUNKED, enlarged, plain_trunk, save_trunk, trunk_state
 from training_commands import QUICK, adacode, ended, started
+
+sys.path.append(str(Path(__file__).parents[1] / "checkpoints"))
+from small_checkpoints import save_pth, small_published
 
 from adacode_cli.checkpoints.average import pair
 from adacode_cli.checkpoints.format import Provenance, read_weights, write_weights
@@ -209,6 +213,38 @@ def of_words_as_pth(path: Path) -> Path:
     file = path / "words.pth"
     file.write_text("This is no network.")
     return file
+
+
+def test_what_a_start_was_trained_on_and_under_which_licence_holds_for_the_result(shards, fused, from_trunk, tmp_path):
+    earlier = tmp_path / "earlier.safetensors"
+    weights = read_weights(from_trunk)
+    said = replace(weights.provenance, trained_on="99 old pictures", licence="CC-BY-4.0")
+    write_weights(earlier, replace(weights, provenance=said))
+    unknown = save_trunk(tmp_path / "unknown.safetensors", trunk_state(plain_trunk(FULL.depth)))
+    alone = read_weights(from_trunk).provenance
+    for n, more in enumerate((["--start", earlier], ["--trunk", earlier], ["--start", earlier, "--trunk", unknown])):
+        run = tmp_path / str(n)
+        restore("sr", fused, shards, run, "--scale", 4, *more)
+        made = read_weights(run / "sr-x4.safetensors").provenance
+        assert made.trained_on == f"{alone.trained_on}; 99 old pictures"
+        assert made.licence == "CC0-1.0 AND CC-BY-4.0"
+        both = (f"{BASE[0]} and unknown", f"{BASE[1]} AND LicenseRef-not-stated")
+        assert base_of(made) == (both if n == 2 else BASE)
+
+
+def test_a_start_without_a_trunk_cannot_have_another_ones(shards, fused, full_body, tmp_path):
+    restore("sr", fused, shards, tmp_path / "plain", "--scale", 4)
+    start = tmp_path / "plain" / "sr-x4.safetensors"
+    trunk = save_trunk(tmp_path / "tiny.safetensors", trunk_state(full_body), ABOUT)
+    with pytest.raises(TrainingError, match=r"has no trunk that .*tiny\.safetensors could be") as found:
+        restore("sr", fused, shards, tmp_path / "run", "--scale", 4, "--start", start, "--trunk", trunk)
+    assert found.value.path == start
+
+
+def test_a_published_checkpoint_is_no_start_of_another_family(shards, fused, tmp_path):
+    start = save_pth(tmp_path / "theirs.pth", small_published("sr_x4"))
+    with pytest.raises(TrainingError, match="is not an earlier result of this task"):
+        restore("sr", fused, shards, tmp_path / "run", "--scale", 4, "--start", start)
 
 
 def nowhere(path: Path) -> Path:

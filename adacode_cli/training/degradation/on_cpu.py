@@ -46,7 +46,7 @@ def apply(step: Step, image: Image, rng: np.random.Generator) -> Image:
         noise = rng.standard_normal(image.shape, np.float32) @ step.mixing(rng).T
         grain = step.grain()
         noise = noise if grain is None else _filter(noise, grain)
-        noise = noise * np.sqrt(image.mean(2, keepdims=True).clip(0)) if step.shot else noise
+        noise = noise * np.sqrt(image.clip(0).mean(2, keepdims=True)) if step.shot else noise
         return np.asarray(np.clip(image + noise, 0, 1), np.float32)
     if isinstance(step, Halftone):
         dots = step.strength * step.screen(image.shape[:2])[..., None]
