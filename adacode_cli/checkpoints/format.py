@@ -45,6 +45,8 @@ SHARED_PARTS: dict[str, tuple[str, ...]] = {
 }
 # Keys in a file of the values of a network that keeps noise.
 _FAITHFUL = "faithful."
+# Characters; what reads such a name apart takes longer than in proportion.
+_MOST_BASE = 20_000
 _HINT = "Use a file written by adacode (or convert a published .pth: adacode weights convert FILE.pth OUT.safetensors)."
 
 
@@ -200,6 +202,8 @@ def _described(header: dict[str, Any], tensors: dict[str, Tensor]) -> Weights:
     for name, value in provenance.items():
         if not isinstance(value, str):
             raise TypeError(f"{name} of the provenance is no text")
+    if len(provenance.get("base_model", "")) > _MOST_BASE:
+        raise ValueError("its base models have too long a name")
     # The first files with a base model had no field for its licence.
     provenance["base_licence"] = provenance.get("base_licence") or licence_in(provenance.get("base_model", ""))
     faithful = {key.removeprefix(_FAITHFUL): tensors[key] for key in tensors if key.startswith(_FAITHFUL)}

@@ -1,8 +1,8 @@
 """Batches that are made where they are used: the corpus lies in the device's memory, cut and degraded there.
 
 The windows are those that main memory would give for the same seed; noise and compression are drawn on the device,
-with the same statistics as on the CPU (`degradation`). Holes come from a stock that is drawn beforehand: a hole takes a
-CPU longer to draw than a GPU takes for its picture's step.
+with the same statistics as on the CPU (`degradation`). Holes come from a stock that is drawn beforehand, so that
+no batch waits for the CPU to draw them.
 """
 
 from __future__ import annotations

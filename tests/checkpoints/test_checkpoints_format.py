@@ -164,6 +164,21 @@ def test_the_first_files_with_a_base_model_have_no_field_for_its_licence(written
     assert provenance.whole_licence == "CC0-1.0 AND BSD-3-Clause"
 
 
+@pytest.mark.parametrize(
+    ("base", "words"),
+    [(3, "base_model of the provenance is no text"), (["a"], "is no text"), ("a and " * 10_000, "too long a name")],
+    ids=["number", "list", "long"],
+)
+def test_a_base_model_that_is_none_is_damage(written, base, words):
+    changed = with_header(written, lambda header: header["provenance"].update(base_model=base))
+    assert words in refused(changed)
+
+
+def test_metadata_nested_too_deeply_are_damage(written):
+    save_file({"a": torch.ones(2)}, written, {METADATA_KEY: "[" * 100_000})
+    assert "damaged adacode metadata" in refused(written)
+
+
 def test_a_stranger_without_metadata_is_refused(written):
     save_file({"a": torch.ones(2)}, written)
     assert refused(written) == "has no adacode metadata"
