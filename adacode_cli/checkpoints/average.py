@@ -9,7 +9,7 @@ A network of Real-ESRGAN's layout has a mean with another one of it, and with th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import cast
@@ -23,11 +23,9 @@ from adacode_cli.checkpoints.base_models import joined_licences, joined_models, 
 from adacode_cli.checkpoints.format import (
     METADATA_KEY,
     SHARED_PARTS,
-    Part,
     Provenance,
     Weights,
     part_of,
-    split,
     to_bytes,
     weights_of,
     write_file,
@@ -208,50 +206,28 @@ def _keeping_noise(side: _Input) -> _Input:
 
 
 def _mean_of_networks(a: _Input, b: _Input, one: Weights, other: Weights) -> dict[str, Tensor]:
-    if one.part != other.part:
-        other = _as_part(b, other, one.part, a)
+    if one.part != other.part and {one.part, other.part} != {"whole", "task"}:
+        what = f"holds the part {other.part!r}, and {a.path} holds {one.part!r}"
+        raise WeightsError(what, path=b.path, hint="Give whole files and files of tasks, or the same part of both.")
     if one.config != other.config:
         what = f"is of another network than {a.path}: {_differences(one.config, other.config)}"
         raise WeightsError(what, path=b.path, hint=_ALIKE)
-    problems = key_problems(one.tensors, other.tensors)
+    own, theirs = ({**_shared(side.path, weights), **weights.tensors} for side, weights in ((a, one), (b, other)))
+    problems = key_problems(own, theirs)
     if problems:
         raise WeightsError(f"is of another network than {a.path}: {problems}", path=b.path, hint=_ALIKE)
-    _require_same_shared(a, b, one, other)
-    return {key: _mean(a, b, tensor, other.tensors[key]) for key, tensor in one.tensors.items()}
-
-
-def _as_part(side: _Input, weights: Weights, part: Part, like: _Input) -> Weights:
-    """A whole file as its task's own part; the file of a task as the whole network, shared parts from beside it."""
-    if (weights.part, part) == ("whole", "task"):
-        shared = _shared(like.path, cast(Weights, like.content))
-        keys = differing(shared, weights.tensors, ("basis", "fused"))
-        if not keys:
-            return split(weights)["task"]
-    elif (weights.part, part) == ("task", "whole"):
-        return replace(weights, part="whole", tensors=_shared(side.path, weights) | weights.tensors)
-    else:
-        what = f"holds the part {weights.part!r}, and {like.path} holds {part!r}"
-        raise WeightsError(what, path=side.path, hint="Give whole files and files of tasks, or the same part of both.")
-    raise _other_shared(side, like, keys)
-
-
-def _other_shared(side: _Input, like: _Input, keys: Sequence[str]) -> WeightsError:
-    what = f"has other shared parts than {like.path}: {len(keys)} tensors differ, such as {keys[0]}"
-    hint = "Give results that were trained over the same codebooks and decoder (the same --fused)."
-    return WeightsError(what, path=side.path, hint=hint)
+    keys = differing(own, theirs, ("basis", "fused"))
+    if keys:
+        what = f"has other shared parts than {a.path}: {len(keys)} tensors differ, such as {keys[0]}"
+        hint = "Give results that were trained over the same codebooks and decoder (the same --fused)."
+        raise WeightsError(what, path=b.path, hint=hint)
+    return {key: _mean(a, b, tensor, theirs[key]) for key, tensor in one.tensors.items()}
 
 
 def _differences(one: NetworkConfig, other: NetworkConfig) -> str:
     names = [field.name for field in fields(NetworkConfig)]
     changed = [(name, getattr(one, name), getattr(other, name)) for name in names]
     return ", ".join(f"{name} is {theirs}, not {own}" for name, own, theirs in changed if own != theirs)
-
-
-def _require_same_shared(a: _Input, b: _Input, one: Weights, other: Weights) -> None:
-    own, theirs = ({**_shared(side.path, weights), **weights.tensors} for side, weights in ((a, one), (b, other)))
-    keys = differing(own, theirs, ("basis", "fused"))
-    if keys:
-        raise _other_shared(b, a, keys)
 
 
 def _shared(path: Path, weights: Weights) -> dict[str, Tensor]:

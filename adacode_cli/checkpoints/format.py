@@ -173,8 +173,9 @@ def read_safetensors(path: Path, hint: str) -> tuple[dict[str, Tensor], dict[str
     except SafetensorError as error:
         raise WeightsError("is not a safetensors file, or is incomplete", path=path, hint=hint) from error
     except OSError as error:
-        what = "is a directory" if path.is_dir() else f"cannot be read: {reason(error)}"
-        what = what if path.exists() else "cannot be read: there is no such file"
+        # The library's own errors have no number, and its words for a directory are about devices.
+        why = reason(error) if path.exists() else "there is no such file"
+        what = "is a directory" if path.is_dir() else f"cannot be read: {why}"
         raise WeightsError(what, path=path, hint="Check the path.") from error
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from adacode_cli.checkpoints.format import SHARED_PARTS, Provenance, Weights, read_weights, write_weights
 from adacode_cli.checkpoints.keys import key_problems, listing
-from adacode_cli.checkpoints.published import read_published
+from adacode_cli.checkpoints.published import PICKLED, read_published
 from adacode_cli.errors import WeightsError
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.network import AdaCode
@@ -21,7 +21,7 @@ PUBLISHED_LICENCE = "its authors' (published AdaCode weights; may be non-commerc
 
 def read_any(path: Path) -> Weights:
     """A `.pth` in the published layout or a safetensors file of ours. Raises WeightsError."""
-    if path.suffix.lower() in (".pth", ".pt", ".ckpt"):
+    if path.suffix.lower() in PICKLED:
         config, tensors = read_published(path)
         provenance = Provenance(family="published", licence=PUBLISHED_LICENCE, source=path.name)
         return Weights("whole", config, provenance, tensors)

@@ -16,7 +16,7 @@ from torch import Tensor
 from adacode_cli.checkpoints.base_models import described, licence_in
 from adacode_cli.checkpoints.format import METADATA_KEY, Provenance, read_safetensors, weights_of
 from adacode_cli.checkpoints.keys import key_problems
-from adacode_cli.checkpoints.published import read_params
+from adacode_cli.checkpoints.published import PICKLED, read_params
 from adacode_cli.errors import WeightsError
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.packing import repacked
@@ -29,7 +29,6 @@ _HINT = "Give a network of Real-ESRGAN's compact layout and the trunk's size, su
 _PUBLISHED = ("realesr-general-x4v3", "realesr-general-wdn-x4v3", "realesr-animevideov3")
 _PUBLISHED_LICENCE, _PUBLISHED_SOURCE = "BSD-3-Clause", "xinntao/Real-ESRGAN"
 _WHOSE = ("base", "name", "licence", "source")
-_PICKLED = (".pth", ".pt", ".ckpt")
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class TrunkStart:
 
 def read_tensors(path: Path, hint: str) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors as they are stored, and metadata, which a `.pth` has none of. Raises WeightsError, naming the file."""
-    return (read_params(path), {}) if path.suffix.lower() in _PICKLED else read_safetensors(path, hint)
+    return (read_params(path), {}) if path.suffix.lower() in PICKLED else read_safetensors(path, hint)
 
 
 def read_trunk(path: Path, config: NetworkConfig) -> TrunkStart:
