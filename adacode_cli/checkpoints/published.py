@@ -24,9 +24,9 @@ from adacode_cli.errors import WeightsError
 from adacode_cli.model.config import PAPER_CATEGORIES, NetworkConfig, SwinConfig, Task
 from adacode_cli.model.network import AdaCode
 
-# Parts of the published training set-up that are stored beside the network and are not the network's.
 PICKLED = (".pth", ".pt", ".ckpt")
-"""Suffixes of files of tensors as training code pickles them, in small letters."""
+"""Suffixes of files of tensors as training code pickles them, in lower case."""
+# Parts of the published training set-up that are stored beside the network and are not the network's.
 DROPPED_PREFIXES = (
     "sft_fusion_group.",
     "multiscale_encoder.upsampler.",
