@@ -100,13 +100,13 @@ def one_run(family: str, precision: str, side: int) -> None:
     else:
         network = untrained(family)
     runner = Runner(network, CPU, RunOptions(precision))
-    generator = torch.Generator().manual_seed(0)
-    runner.run(torch.rand(1, 3, 16, 16, generator=generator), deep=False)
-    image = torch.rand(1, 3, side, side, generator=generator)
+    generator = np.random.default_rng(0)
+    runner.restore(generator.integers(0, 256, (16, 16, 3), np.uint8))
+    image = generator.integers(0, 256, (side, side, 3), np.uint8)
     before = resident("VmRSS")
     memory = runner.plan(side, side, deep=False).memory
     start = time.perf_counter()
-    runner.run(image, deep=False)
+    runner.restore(image)
     print(memory.host_bytes, resident("VmHWM") - before, before, f"{time.perf_counter() - start:.1f}")
 
 

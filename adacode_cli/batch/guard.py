@@ -29,15 +29,24 @@ _LIVELY = 0.02  # standard deviation of a picture that is not flat itself
 _FLAT_SHARE = 0.1  # of the input's standard deviation
 
 
-def doubt(before: Decoded, after: Decoded, mask: NDArray[np.bool_] | None, edge: Edge) -> str | None:
-    """What is wrong with a result, in a few words; None if it looks like its input wherever it must."""
-    result = unit(after.pixels)
-    if not np.isfinite(result).all():
+def doubt(
+    before: Decoded,
+    after: Decoded,
+    mask: NDArray[np.bool_] | None,
+    edge: Edge,
+    means: NDArray[np.float32] | None = None,
+) -> str | None:
+    """What is wrong with a result, in a few words; None if it looks like its input wherever it must.
+
+    means: those of `after` over each pixel of `before`, H×W×C with full scale at 1, where they are at hand.
+    """
+    small = shrunk(unit(after.pixels), before.size) if means is None else means
+    if not np.isfinite(small).all():  # one value that is no number spreads to the mean that it is in
         return "it holds values that are no numbers"
     weight = counted(before, mask, edge)
     if not weight.any():
         return None
-    source, small = unit(before.pixels), shrunk(result, before.size)
+    source = unit(before.pixels)
     kept = weight > 0
     spread, left = float(source[kept].std()), float(small[kept].std())
     if spread > _LIVELY and left < _FLAT_SHARE * spread:
@@ -46,9 +55,9 @@ def doubt(before: Decoded, after: Decoded, mask: NDArray[np.bool_] | None, edge:
     drift = float(np.abs(difference[kept].mean(axis=0)).max())
     if drift > MOST_DRIFT:
         return f"its colours drift by {drift:.2f} (at most {MOST_DRIFT:g})"
-    means, share = local_mean(difference, weight, _WINDOW_PX)
+    windows, share = local_mean(difference, weight, _WINDOW_PX)
     judged = share >= _SMALLEST_SHARE
-    worst = float(np.abs(means[judged]).max(initial=0.0))
+    worst = float(np.abs(windows[judged]).max(initial=0.0))
     return f"a part of it differs by {worst:.2f} (at most {MOST_LOCAL_DRIFT:g})" if worst > MOST_LOCAL_DRIFT else None
 
 
@@ -63,11 +72,11 @@ class Guarded:
     def __call__(self, image: Decoded, mask: NDArray[np.bool_] | None) -> tuple[Decoded, Restored]:
         """The restored image; computed again in float32, with a note, where it is in doubt. Raises QualityError."""
         after, restored = self.restore(image, mask)
-        why = doubt(image, after, mask, self.edge)
+        why = doubt(image, after, mask, self.edge, restored.shrunk)
         if why is None:
             return after, restored
         after, restored = self.careful()(image, mask)
-        still = doubt(image, after, mask, self.edge)
+        still = doubt(image, after, mask, self.edge, restored.shrunk)
         if still is not None:
             hint = "Look at it with --quarantine DIR; --no-guard takes results as they are."
             raise QualityError(f"the result is not like the input: {still}", hint=hint, picture=after)

@@ -21,7 +21,9 @@ Task = Literal["sr", "inpaint", "reconstruct"]
 
 
 class Restored(Protocol):
-    """What the engine returns: the image, the mixing weights K×h×w float32, the K category names, notes."""
+    """What the engine returns: the image, the mixing weights K×h×w float32, the K category names, notes, and the means
+    of the image over each pixel of the input (H×W×C float32 in [0, 1]) where the engine had them at hand.
+    """
 
     @property
     def image(self) -> NDArray[Any]: ...
@@ -31,6 +33,8 @@ class Restored(Protocol):
     def categories(self) -> tuple[str, ...]: ...
     @property
     def notes(self) -> tuple[str, ...]: ...
+    @property
+    def shrunk(self) -> NDArray[np.float32] | None: ...
 
 
 class Restorer(Protocol):

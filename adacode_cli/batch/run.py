@@ -1,16 +1,17 @@
 """Every job of a plan is carried out, with reading and writing beside inference, and no bad file stops the others.
 
-Inference stays in the calling thread, where signals arrive and where events are emitted; decoding and encoding run in
-small pools. At most `jobs` + 1 decoded images wait for the network and as many results for the disk, so memory does
-not depend on the length of the run. A file is claimed before it is read and given up when its journal line is written;
-what another process has claimed is left to it, and looked at again at the end. Only what would fail every file alike
-ends a run early: impossible options, unusable weights, a device that is gone, a full or read-only disk, a journal that
-cannot be written.
+Inference stays in the calling thread, where signals arrive and where events are emitted, unless it takes more than one
+thread to keep the device busy; decoding and encoding run in small pools. At most `jobs` + 1 decoded images wait for the
+network and as many results for the disk, so memory does not depend on the length of the run. A file is claimed before
+it is read and given up when its journal line is written; what another process has claimed is left to it, and looked at
+again at the end. Only what would fail every file alike ends a run early: impossible options, unusable weights, a device
+that is gone, a full or read-only disk, a journal that cannot be written.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -32,19 +33,26 @@ from adacode_cli.errors import AdaCodeError, InputError
 # After an interruption: what the network has finished is worth writing, but nobody waits long for Ctrl-C.
 _GRACE_S = 1.0
 _LOOK_AGAIN_S = 0.1
+# Results that wait for the disk; large ones wait for one another rather than for more memory.
+_MOST_WAITING_BYTES = 4 << 30
+_FEW_JOBS, _MANY_JOBS = 2, 8
 
 OnEvent = Callable[[Event], None]
 
 
-def run(plan: Plan, stages: Stages, *, jobs: int = 2, on_event: OnEvent, trees: Trees | None = None) -> Report:
-    """Carries out `plan`; `jobs` threads read and as many write. `trees` knows what is done in the output trees.
+def run(
+    plan: Plan, stages: Stages, *, jobs: int | None = None, on_event: OnEvent, trees: Trees | None = None
+) -> Report:
+    """Carries out `plan`; `jobs` threads read and as many write. None: two, or where the network takes several files
+    at once, one a core up to eight. `trees` knows what is done in the output trees.
 
     Raises UsageError, WeightsError, DeviceError, OutputError or JournalError when the run had to stop, and
     KeyboardInterrupt when it was told to, each after a last `RunFinished` event; what was restored until then is
     written, if that is quick.
     """
     kept = (trees or Trees()) if plan.has_tree else None
-    running, began = _Run(plan, stages, jobs, on_event, kept), datetime.now(UTC)
+    several = min(_MANY_JOBS, os.cpu_count() or _FEW_JOBS) if stages.lanes > 1 else _FEW_JOBS
+    running, began = _Run(plan, stages, jobs or several, on_event, kept), datetime.now(UTC)
 
     def ended(stopped_by: AdaCodeError | KeyboardInterrupt | None) -> Report:
         report = running.tally.report(stopped_by)
@@ -78,6 +86,8 @@ class _Run:
         self._trees = trees
         self._ahead: deque[tuple[Work, Future[Work]]] = deque()
         self._at_hand: tuple[Work, Future[Work]] | None = None
+        self._lanes = ThreadPoolExecutor(stages.lanes, thread_name_prefix="infer") if stages.lanes > 1 else None
+        self._inferring: deque[tuple[Work, Future[Work]]] = deque()
         self._writing: deque[_Writing] = deque()
         self._claimed_elsewhere: list[Job] = []
         self._write_until = math.inf
@@ -107,13 +117,16 @@ class _Run:
             for work, reading in self._read_ahead(readers):
                 self._infer(work, reading.result, writers)
                 self._collect(at_most_waiting=self._jobs)
+            self._finish_inference(writers)
             self._collect(at_most_waiting=0)
             for job in self._claimed_elsewhere:
                 self._after_the_other_process(job, writers)
         except KeyboardInterrupt:
             self._write_until = time.monotonic() + _GRACE_S
             readers.shutdown(wait=False, cancel_futures=True)
-            under_way: list[Future[Any]] = [reading for _, reading in self._ahead]
+            if self._lanes:
+                self._lanes.shutdown(wait=False, cancel_futures=True)
+            under_way: list[Future[Any]] = [future for _, future in (*self._ahead, *self._inferring)]
             under_way += [writing.future for writing in self._writing]
             wait_for(under_way, _GRACE_S)
             writers.shutdown(wait=False, cancel_futures=True)
@@ -125,14 +138,16 @@ class _Run:
         """After a stop: outputs that got their names still count; what failed on the way out is not looked at."""
         if self._write_until == math.inf:
             readers.shutdown(cancel_futures=True)
+            if self._lanes:
+                self._lanes.shutdown(cancel_futures=True)
             writers.shutdown()
         while self._writing:
             future = self._writing.popleft().future
             outcome = future.result() if future.done() and not future.cancelled() and not future.exception() else None
             if outcome:
                 self._finished(outcome)
-        for work, reading in filter(None, (self._at_hand, *self._ahead)):
-            if reading.done():
+        for work, under_way in filter(None, (self._at_hand, *self._inferring, *self._ahead)):
+            if under_way.done():
                 _let_go(work)
 
     def _read_ahead(self, readers: ThreadPoolExecutor) -> Iterator[tuple[Work, Future[Work]]]:
@@ -164,6 +179,7 @@ class _Run:
             time.sleep(_LOOK_AGAIN_S)
         if work.claim is not None:
             self._infer(work, lambda: work, writers)
+            self._finish_inference(writers)
             self._collect(at_most_waiting=0)
 
     def _infer(self, work: Work, read: Callable[[], Work], writers: ThreadPoolExecutor) -> None:
@@ -178,10 +194,28 @@ class _Run:
             self._finished(Outcome(Result.SKIPPED, job.source, job.target, work.watch.seconds, reason="done already"))
             return
         self._on_event(FileStarted(work.job))
-        if self._fails(work, lambda: self._stages.infer(work)):
+        if self._lanes is None:
+            self._after_inference(work, partial(self._stages.infer, work), writers)
             return
-        self._at_hand = None  # from here on the writer gives up the claim
-        self._writing.append(_Writing(work, writers.submit(self._write, work)))
+        self._inferring.append((work, self._lanes.submit(self._stages.infer, work)))
+        self._at_hand = None
+        while len(self._inferring) > self._stages.lanes:
+            self._next_inference(writers)
+
+    def _finish_inference(self, writers: ThreadPoolExecutor) -> None:
+        while self._inferring:
+            self._next_inference(writers)
+
+    def _next_inference(self, writers: ThreadPoolExecutor) -> None:
+        """Waits for the network to finish the oldest file that it was given."""
+        work, future = self._inferring[0]
+        self._after_inference(work, future.result, writers)
+        self._inferring.popleft()
+
+    def _after_inference(self, work: Work, infer: Callable[[], object], writers: ThreadPoolExecutor) -> None:
+        if not self._fails(work, infer):
+            self._at_hand = None  # from here on the writer gives up the claim
+            self._writing.append(_Writing(work, writers.submit(self._write, work)))
 
     def _write(self, work: Work) -> Outcome | None:
         if time.monotonic() > self._write_until:
@@ -193,13 +227,20 @@ class _Run:
 
     def _collect(self, *, at_most_waiting: int) -> None:
         """Accounts for finished writes in order, waiting for the oldest while too many are under way."""
-        while self._writing and (len(self._writing) > at_most_waiting or self._writing[0].future.done()):
+        while self._writing:
             writing = self._writing[0]
+            full = len(self._writing) > at_most_waiting or self._bytes_waiting() > _MOST_WAITING_BYTES
+            if not full and not writing.future.done():
+                return
             failed = self._fails(writing.work, writing.future.result)
             self._writing.popleft()
             outcome = None if failed else writing.future.result()
             if outcome:
                 self._finished(outcome)
+
+    def _bytes_waiting(self) -> int:
+        images = (writing.work.image for writing in self._writing)
+        return sum(page.pixels.nbytes for image in images if image for page in image.pages)
 
     def _fails(self, work: Work, step: Callable[[], object]) -> bool:
         """True if `step` failed and the file is recorded as such; raises what would fail every file alike."""

@@ -77,6 +77,7 @@ class Stages:
     """What to do with each file. `maps_dir` receives the pictures of the mixing weights, mirroring the output tree.
 
     `quarantine` receives results that the guard refused, likewise. `decoder` is what meets the bytes of sources.
+    `lanes`: how many threads may call `infer` at once; with one, it is called where signals arrive.
     """
 
     restore: Restore
@@ -86,6 +87,7 @@ class Stages:
     quarantine: Path | None = None
     keeping: Keeping = field(default_factory=Keeping)
     decoder: Decode = field(default=decode)
+    lanes: int = 1
 
     def read(self, work: Work, is_done: IsDone | None = None) -> Work:
         """Decodes the source and reads its mask, unless `is_done`. Raises InputError, and what `is_done` does."""

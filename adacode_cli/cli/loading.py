@@ -31,7 +31,8 @@ def loaded(options: RestoreOptions, request: Request, decoder: Decode) -> tuple[
     restore = _watched(_restoring(restorer, request), options, request)
     history = None if options.no_provenance else HistoryEntry(request.step, _shown(options.weights), weights)
     keeping = Keeping(history, options.strict, options.preserve_times, options.max_pixels)
-    common = (restore, mask_for, options.quality, options.save_weights_map, options.quarantine, keeping, decoder)
+    kept_apart = options.save_weights_map, options.quarantine
+    common = (restore, mask_for, options.quality, *kept_apart, keeping, decoder, restorer.lanes)
     if request.save_codes:
         codes_path = CodesPlace(request.save_codes).path
         return SavingStages(*common, coder=restorer, codes_path=codes_path), weights

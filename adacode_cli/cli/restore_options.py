@@ -182,7 +182,7 @@ class RestoreOptions(LongRunOptions, KeepingOptions):
         ),
     ] = "exact"
     jobs: Annotated[
-        int,
+        int | None,
         typer.Option(
             "--jobs",
             "-j",
@@ -190,9 +190,10 @@ class RestoreOptions(LongRunOptions, KeepingOptions):
             max=64,
             metavar="N",
             rich_help_panel=_MODEL,
-            help="Threads that read, and as many that write.",
+            help="Threads that read, and as many that write. Default: 2; on a GPU one a core, at most 8.",
+            show_default=False,
         ),
-    ] = 2
+    ] = None
     hub_repo: Annotated[
         str | None,
         typer.Option(

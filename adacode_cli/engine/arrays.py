@@ -13,9 +13,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from adacode_cli.engine.transfer import upload
 from adacode_cli.errors import InputError
 
-_TOPS = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535, np.dtype(np.float32): 1}
+TOPS = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535, np.dtype(np.float32): 1}
 # Pixels of a strip: 48 MB as three float32 channels.
 STRIP_PX = 1 << 22
 Pixels = npt.NDArray[Any]
@@ -24,7 +25,7 @@ Pixels = npt.NDArray[Any]
 def check_picture(image: Pixels) -> None:
     """Raises InputError unless `image` is H×W, H×W×3 or H×W×4 (no side 0) of uint8, uint16 or finite float32."""
     shape_fits = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4))
-    if not shape_fits or image.size == 0 or image.dtype not in _TOPS:
+    if not shape_fits or image.size == 0 or image.dtype not in TOPS:
         raise InputError(
             f"an array of shape {image.shape} and type {image.dtype} is not a picture",
             hint="Pictures are H×W, H×W×3 or H×W×4 arrays of uint8, uint16 or float32 (0 to 1).",
@@ -38,23 +39,25 @@ def check_picture(image: Pixels) -> None:
         )
 
 
-def to_tensor(image: Pixels) -> Tensor:
-    """H×W or H×W×3 picture → 1×3×H×W float32 in [0, 1]; grey is repeated."""
-    x = torch.from_numpy(np.array(image, np.float32, order="C")).div_(_TOPS[image.dtype])
+def to_tensor(image: Pixels, device: torch.device | None = None) -> Tensor:
+    """H×W or H×W×3 picture → 1×3×H×W float32 in [0, 1] of its own, on `device` (default: the CPU); grey is repeated.
+
+    Samples travel as they are, and become float32 on the device.
+    """
+    x = upload(image, device or torch.device("cpu")).to(torch.float32, copy=True).div_(TOPS[image.dtype])
     x = x.expand(3, *x.shape) if x.ndim == 2 else x.permute(2, 0, 1)
     return x[None].contiguous()
 
 
-def to_picture(image_CHW: Tensor, like: Pixels) -> Pixels:
-    """3×H×W float → a picture of the dtype of `like`, grey where `like` is grey, clipped to the range."""
-    height, width = image_CHW.shape[1:]
-    grey, top = like.ndim == 2, _TOPS[like.dtype]
-    picture = np.empty((height, width) if grey else (height, width, 3), like.dtype)
-    for rows in strips(height, width):
-        part = image_CHW[:, rows]
-        values = (part.mean(0) if grey else part.permute(1, 2, 0)).clamp(0, 1).numpy()
-        picture[rows] = values if top == 1 else np.rint(values * np.float32(top))
-    return picture
+def network_input(
+    image: Pixels, hole: npt.NDArray[np.bool_] | None, *, mask_channel: bool, device: torch.device
+) -> Tensor:
+    """`to_tensor` of a picture with its H×W hole as networks know it: zeros and a fourth channel, or white paint."""
+    x = to_tensor(image, device)
+    if hole is None:
+        return x
+    hole_B1HW = upload(hole, device)[None, None].to(torch.float32)
+    return torch.cat((x * (1 - hole_B1HW), hole_B1HW), 1) if mask_channel else torch.maximum(x, hole_B1HW)
 
 
 def strips(height: int, width: int, most_px: int = STRIP_PX) -> Iterator[slice]:

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from adacode_cli.checkpoints.format import SHARED_PARTS
 from adacode_cli.codes.picture import Codes, DecoderIdentity, in_steps
-from adacode_cli.engine.arrays import Pixels, to_tensor
+from adacode_cli.engine.arrays import Pixels
 from adacode_cli.engine.halves import Coded
 from adacode_cli.engine.runner import Runner
 from adacode_cli.errors import DeviceError, WeightsError
@@ -31,9 +30,11 @@ _DIGEST_BYTES = 16
 
 @dataclass(frozen=True)
 class DecodedCodes:
-    """image_CHW: 3×height×width float32 on the CPU, unclipped. notes: what a person should know."""
+    """pixels: height×width×3, or height×width for grey, in the dtype of the codes' picture. notes: what a person should
+    know.
+    """
 
-    image_CHW: Tensor
+    pixels: Pixels
     notes: tuple[str, ...]
 
 
@@ -53,7 +54,7 @@ class Coder:
         config, (h, w) = self._runner.config, image.shape[:2]
         deep = image.dtype != np.uint8
         self._check_room(h, w, deep=deep)
-        coded, notes = self._runner.encode(to_tensor(image), deep=deep)
+        coded, notes = self._runner.encode(image)
         rows, columns = self._kept(h, w, *coded.weights_KHW.shape[1:])
         return Codes(
             height=h,
@@ -75,7 +76,7 @@ class Coder:
         self._check_room(codes.height, codes.width, deep=deep)
         grids = torch.from_numpy(codes.codes_KHW.astype(np.int64)).unbind(0)
         coded = Coded(grids, torch.from_numpy(codes.mixing), codes.height, codes.width)
-        return DecodedCodes(*self._runner.decode(coded, deep=deep))
+        return DecodedCodes(*self._runner.decode(coded, dtype=codes.dtype, grey=codes.grey))
 
     def _kept(self, height: int, width: int, rows: int, columns: int) -> tuple[int, int]:
         """Of a padded grid, the cells that matter to the picture; with GroupNorm all do."""

@@ -25,7 +25,7 @@ _SWIN_MAPS = 4
 _BAND_MAPS = 14
 # At the end of each group of blocks a 3×3 convolution sees the whole latent map, with the same maps alive.
 _SWIN_KERNEL = 3 * 3
-# Of a strip of the finished picture, in float32: the base's channels before and after interpolation, and rounding.
+# Of a strip of a tile that is being finished: its detail and the base in float32, and what rounding and means take.
 _STRIP_BYTES_PER_PX = 40
 _FLOAT_BYTES = 4
 # What convolutions keep whatever the picture (compiled kernels, reordered weights): 35 to 55 MB were measured.
@@ -54,25 +54,36 @@ class Memory:
 
 @dataclass(frozen=True)
 class Costs:
-    """What the parts of a network cost on one grid. on_host: the device that computes uses the host's memory."""
+    """What the parts of a network cost on one grid. on_host: the device that computes uses the host's memory.
+
+    sample_bytes: of a sample of the finished picture.
+    """
 
     parts: Parts
     config: NetworkConfig
     grid: Grid
     dtype: torch.dtype
     on_host: bool
+    sample_bytes: int = 1
 
-    def of(self, encoder: Tile, decoder: Tile, *, sampled: bool) -> Memory:
-        """Memory of a run in tiles of so many rows and columns of cells; with `sampled` no maps wait for their sums."""
+    def of(self, encoder: Tile, decoder: Tile, *, sampled: bool, resident: bool = False) -> Memory:
+        """Memory of a run in tiles of so many rows and columns of cells; with `sampled` no maps wait for their sums,
+        with `resident` whole maps and the input lie on the device.
+        """
         first = self._phase(self.parts.encoder, encoder, sampled=sampled)
-        last = self._phase(self.parts.decoder, decoder, sampled=sampled)
+        maps, busy = self._phase(self.parts.decoder, decoder, sampled=sampled)
         carried = sum(self.parts.encoder.shapes[name].bytes_per_cell for name in self.parts.encoder.kept)
-        phases = [first, (carried * self.grid.num_cells, self._latent_bytes()), last]
+        between = carried * self.grid.num_cells, self._latent_bytes()
+        # The picture's memory is asked for at the start, and taken by the system when it is written to.
+        picture, last = self._picture_bytes(), (maps, busy + self._strip_bytes(decoder))
+        if resident:
+            most = max(sum(phase) for phase in (first, between, last))
+            return Memory(_FIXED_BYTES + picture, self._input_bytes() + most)
+        phases = (first, between, (last[0] + picture, last[1]))
         always = _FIXED_BYTES + self._input_bytes()
         if self.on_host:
-            return Memory(always + max(self._finish_bytes(), *(maps + busy for maps, busy in phases)))
-        host = max(self._finish_bytes(), *(maps for maps, _ in phases))
-        return Memory(always + host, max(busy for _, busy in phases))
+            return Memory(always + max(sum(phase) for phase in phases))
+        return Memory(always + max(maps for maps, _ in phases), max(busy for _, busy in phases))
 
     @property
     def _size(self) -> Tile:
@@ -104,6 +115,10 @@ class Costs:
         pixels = self.grid.num_cells * self.grid.input_cell_px**2
         return int(_INPUT_COPIES[self.config.base] * self.config.in_channels * _FLOAT_BYTES * pixels)
 
-    def _finish_bytes(self) -> int:
-        pixels = self.grid.num_cells * self.grid.cell_px**2
-        return int((3 * _FLOAT_BYTES + 3) * pixels + _STRIP_BYTES_PER_PX * min(pixels, STRIP_PX))
+    def _picture_bytes(self) -> int:
+        """The finished picture, and its means over the pixels of the input."""
+        pixels, inputs = (self.grid.num_cells * side**2 for side in (self.grid.cell_px, self.grid.input_cell_px))
+        return int(3 * self.sample_bytes * pixels + (3 * _FLOAT_BYTES * inputs if self.config.scale > 1 else 0))
+
+    def _strip_bytes(self, tile: Tile) -> int:
+        return int(_STRIP_BYTES_PER_PX * min(math.prod(tile) * self.grid.cell_px**2, STRIP_PX))

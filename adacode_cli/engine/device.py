@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -74,3 +76,22 @@ def choose_precision(name: str, device: torch.device, *, deep: bool) -> torch.dt
     if name == "bf16" and device.type == "cuda" and not computes_bf16(device):
         raise DeviceError("this CUDA device does not compute bf16", hint="Use --precision fp16 or fp32.")
     return PRECISIONS[name]
+
+
+@contextmanager
+def exact_arithmetic(device: torch.device) -> Iterator[None]:
+    """On a CUDA device, float32 that is not rounded to TF32, and convolutions that give the same bits every time.
+
+    Set for the whole process, and put back afterwards.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, matmul.allow_tf32, cudnn.deterministic, cudnn.benchmark
+    # What is measured anew in each process would choose other kernels in another one, and so other last bits.
+    cudnn.allow_tf32, matmul.allow_tf32, cudnn.deterministic, cudnn.benchmark = False, False, True, False
+    try:
+        yield
+    finally:
+        cudnn.allow_tf32, matmul.allow_tf32, cudnn.deterministic, cudnn.benchmark = before

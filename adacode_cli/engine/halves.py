@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from adacode_cli.engine.memory import release
+from adacode_cli.engine.memory import trim_heap
 from adacode_cli.engine.parts import latent_maps
-from adacode_cli.engine.program import CODES, DETAIL, FEATURE, IMAGE, LATENT, WEIGHTS
+from adacode_cli.engine.program import CODES, FEATURE, IMAGE, LATENT, WEIGHTS
 from adacode_cli.engine.sampling import measure, sample
 from adacode_cli.engine.segments import Part
-from adacode_cli.engine.tiled import Map, NonFiniteError, Tiler
+from adacode_cli.engine.tiled import Map, Tiler
 from adacode_cli.geometry import Box
 from adacode_cli.model.network import AdaCode
 
@@ -35,43 +35,49 @@ class Coded:
     height: int
     width: int
 
-    def maps(self, dtype: torch.dtype) -> dict[str, Map]:
-        """The maps that `decode` starts from, weights in the dtype of the run."""
-        return {CODES: Map(torch.stack(self.codes), 1), WEIGHTS: Map(self.weights_KHW.to(dtype), 1)}
+    def maps(self, dtype: torch.dtype, home: torch.device) -> dict[str, Map]:
+        """The maps that `decode` starts from, on the device `home`, weights in the dtype of the run."""
+        codes, weights = torch.stack(self.codes).to(home), self.weights_KHW.to(home, dtype)
+        return {CODES: Map(codes, 1), WEIGHTS: Map(weights, 1)}
 
 
 def encode(network: AdaCode, part: Part, tiler: Tiler, boxes: Sequence[Box], prepared_BCHW: Tensor) -> dict[str, Map]:
-    """prepared: 1×C×H×W padded input on the CPU → the maps that `decode` starts from, with the encoder's skips.
+    """prepared: 1×C×H×W padded input on the tiler's home → the maps that `decode` starts from, with the encoder's
+    skips.
 
     A tiler with known sums goes by sums gathered beforehand: here, over the whole picture. Raises DeviceError when not
-    even the smallest tile fits, NonFiniteError for a result that is not finite.
+    even the smallest tile fits, NonFiniteError as `Finiteness` does.
     """
     maps = {IMAGE: Map(prepared_BCHW[0], tiler.grid.input_cell_px)}
     if tiler.known_sums is not None:
         measure(part, tiler, maps, boxes)
     tiler.run(part, maps, boxes)
-    release(tiler.device)
+    _tidy(tiler)
     made = latent_maps(network, maps.pop(FEATURE).data_CHW[None].to(tiler.device))
-    if not bool(torch.isfinite(made.weights_BKHW).all()):
-        raise NonFiniteError
-    maps[LATENT] = Map(made.latent_BCHW[0].cpu(), 1)
-    maps[CODES] = Map(torch.cat(made.codes).cpu(), 1)
-    maps[WEIGHTS] = Map(made.weights_BKHW[0].cpu(), 1)
+    tiler.finiteness.look_at(made.weights_BKHW)
+    maps[LATENT] = Map(made.latent_BCHW[0].to(tiler.home), 1)
+    maps[CODES] = Map(torch.cat(made.codes).to(tiler.home), 1)
+    maps[WEIGHTS] = Map(made.weights_BKHW[0].to(tiler.home), 1)
     return maps
 
 
 def coded(maps: dict[str, Map], height: int, width: int) -> Coded:
     """Codes and weights among the maps, for a picture of height × width output pixels."""
-    return Coded(maps[CODES].data_CHW.unbind(0), maps[WEIGHTS].data_CHW.float(), height, width)
+    return Coded(maps[CODES].data_CHW.cpu().unbind(0), maps[WEIGHTS].data_CHW.float().cpu(), height, width)
 
 
-def decode(part: Part, tiler: Tiler, boxes: Sequence[Box], maps: dict[str, Map]) -> Tensor:
-    """Maps, which are used up → 3×H×W float32 on the CPU: what the network adds to the base picture, padding included.
+def decode(part: Part, tiler: Tiler, boxes: Sequence[Box], maps: dict[str, Map]) -> None:
+    """Maps, which are used up → the DETAIL that the network adds to the base picture, handed to the tiler's
+    `take_detail`, padding included.
 
     A tiler with known sums goes by a sample of the picture here. Raises as `encode` does.
     """
-    release(tiler.device)
+    _tidy(tiler)
     if tiler.known_sums is not None:
         measure(part, tiler, maps, sample(tiler.grid))
     tiler.run(part, maps, boxes)
-    return maps.pop(DETAIL).data_CHW
+
+
+def _tidy(tiler: Tiler) -> None:
+    if tiler.home.type == "cpu":
+        trim_heap()

@@ -34,9 +34,11 @@ _SIGNS = re.compile(
 def free_bytes(device: torch.device) -> int:
     """Bytes that the device can still give; for the CPU the least of free memory and the room of its cgroups."""
     if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
+        free, total = torch.cuda.mem_get_info(device)
         # What the allocator keeps from earlier tiles counts as used there, yet the next tile gets it.
-        return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
+        free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        share = torch.cuda.get_per_process_memory_fraction(device)
+        return int(min(free, share * total - torch.cuda.memory_allocated(device)))
     if device.type == "mps":
         return max(0, int(torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()))
     return min((b for b in (_available(), cgroup_room(_CGROUP, _OWN_CGROUPS)) if b is not None), default=UNKNOWN_BYTES)
@@ -52,16 +54,22 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def release(device: torch.device) -> None:
-    """Hands cached blocks back, of the device and of the C library, so that what comes next finds them."""
-    _trim_heap()
+    """Hands cached blocks back, of the device and of the C library, so that what comes next finds them.
+
+    For when memory ran out: a GPU finishes all its work first.
+    """
+    trim_heap()
     if device.type == "cuda":
         torch.cuda.empty_cache()
     elif device.type == "mps":
         torch.mps.empty_cache()
 
 
-def _trim_heap() -> None:
-    """glibc keeps what was freed between two blocks in use: 200 MB after the encoder of a picture of 8 megapixels."""
+def trim_heap() -> None:
+    """Hands free blocks of the C library back; between two maps in host memory.
+
+    glibc keeps what was freed between two blocks in use: 200 MB after the encoder of a picture of 8 megapixels.
+    """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform.startswith("linux") else None
     if trim is not None:
         trim(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -10,14 +11,14 @@ from adacode_cli.engine.costs import Costs, Memory
 from adacode_cli.engine.options import RunOptions
 from adacode_cli.geometry import Box
 
-# Sides of tiles in output pixels, on a CPU and on a GPU. The encoder's do not follow the wish for a tile size, so that
-# codes cannot depend on it: convolutions that were cut elsewhere may differ in the last bit on some devices, and a
-# feature half-way between two codes may then take the other one.
-_ENCODER_PX = {"cpu": 512, "gpu": 1024}
-# Larger tiles are hardly faster on a CPU, whose caches they leave; a GPU needs larger ones to be busy, and is to get by
-# with 4 GB. Where each step is a pass of its own, the halo is narrow and smaller ones do.
-_DECODER_PX = {"cpu": 1024, "gpu": 2048}
-_STEP_PX = {"cpu": 512, "gpu": 1024}
+# Sides of tiles in output pixels, on a CPU and on a GPU, for parts that are one pass and for those whose steps are
+# passes of their own, as normalisation makes them. The encoder's follow neither the wish for a tile size nor the
+# memory, so that codes cannot depend on them: convolutions that were cut elsewhere may differ in the last bit on some
+# devices, and a feature half-way between two codes may then take the other one.
+_ENCODER_PX = {"cpu": {"one": 512, "steps": 512}, "gpu": {"one": 4096, "steps": 1024}}
+# Larger tiles are hardly faster on a CPU, whose caches they leave; a GPU needs large ones to be busy while the next
+# launches are prepared. Where each step is a pass of its own, the halo is narrow and smaller ones do.
+_DECODER_PX = {"cpu": {"one": 1024, "steps": 512}, "gpu": {"one": 4096, "steps": 2048}}
 # Part of the free memory that a run may take; the rest is for codecs, other pictures and other programs.
 SHARE = 0.7
 
@@ -26,32 +27,39 @@ SHARE = 0.7
 class Plan:
     """encoder, decoder: boxes of latent cells, each list parting the picture.
 
-    sampled: normalisation goes by a sample of the picture (`engine.sampling`). memory: what it will take.
+    sampled: normalisation goes by a sample of the picture (`engine.sampling`). resident: whole maps lie on a device
+    that has memory of its own. memory: what it will take.
     """
 
     encoder: tuple[Box, ...]
     decoder: tuple[Box, ...]
     sampled: bool
+    resident: bool
     memory: Memory
 
 
-def make_plan(costs: Costs, options: RunOptions, device: torch.device, room: Memory) -> Plan:
+def make_plan(costs: Costs, options: RunOptions, device: torch.device, room: Memory, *, resident: bool = True) -> Plan:
     """The plan for one picture with `room` to spare.
 
-    A tile that was asked for is taken; "auto" is the fastest that fits, or the smallest there is. Where whole maps are
-    kept for normalisation and do not fit even with the smallest tiles, the plan is sampled.
+    A tile that was asked for is taken; "auto" is the fastest that fits, or the smallest there is. Whole maps lie on the
+    device if that is a GPU and they fit there, unless `resident` is False. Where they are kept for normalisation and
+    fit nowhere, not even with the smallest tiles, the plan is sampled.
     """
     grid, sides = costs.grid, _sides(costs, options.tile, device)
-    encoder = grid.tile(_ENCODER_PX[_kind(device)])
+    encoder = grid.tile(_side_px(_ENCODER_PX, costs, device))
 
-    def memory(side_px: int, *, sampled: bool) -> Memory:
-        return costs.of(encoder, grid.tile(side_px), sampled=sampled)
+    def memory(side_px: int, *, sampled: bool, resident: bool) -> Memory:
+        return costs.of(encoder, grid.tile(side_px), sampled=sampled, resident=resident)
 
-    exact_fits = any(memory(side, sampled=False).fits(room) for side in (*sides, grid.smallest_tile * grid.cell_px))
+    places = (False,) if costs.on_host or not resident else (True, False)
+    smallest = (*sides, grid.smallest_tile * grid.cell_px)
+    exact_fits = any(memory(side, sampled=False, resident=r).fits(room) for r in places for side in smallest)
     sampled = costs.parts.normalise and (options.tiling == "sampled" or not exact_fits)
-    side = next((side for side in sides if memory(side, sampled=sampled).fits(room)), sides[-1])
+    tried = [(side, place) for place in places for side in sides]
+    fitting = (one for one in tried if memory(one[0], sampled=sampled, resident=one[1]).fits(room))
+    side, at_home = next(fitting, tried[-1])
     boxes = grid.boxes(encoder), grid.boxes(grid.tile(side))
-    return Plan(*boxes, sampled, memory(side, sampled=sampled))
+    return Plan(*boxes, sampled, at_home, memory(side, sampled=sampled, resident=at_home))
 
 
 def _sides(costs: Costs, tile: str | int, device: torch.device) -> list[int]:
@@ -61,11 +69,12 @@ def _sides(costs: Costs, tile: str | int, device: torch.device) -> list[int]:
         return [max(grid.height, grid.width) * grid.cell_px]
     if tile != "auto":
         return [int(tile)]
-    sides = [(_STEP_PX if costs.parts.normalise else _DECODER_PX)[_kind(device)]]
+    sides = [_side_px(_DECODER_PX, costs, device)]
     while sides[-1] > grid.smallest_tile * grid.cell_px:
         sides.append(sides[-1] // 2)
     return sides
 
 
-def _kind(device: torch.device) -> str:
-    return "cpu" if device.type == "cpu" else "gpu"
+def _side_px(table: Mapping[str, Mapping[str, int]], costs: Costs, device: torch.device) -> int:
+    kind = "cpu" if device.type == "cpu" else "gpu"
+    return table[kind]["steps" if costs.parts.normalise else "one"]

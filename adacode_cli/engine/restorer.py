@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Lock, RLock
 from typing import Literal, get_args
 
 import cv2
@@ -23,14 +24,14 @@ import torch
 from adacode_cli.checkpoints.location import HUB_PREFIX
 from adacode_cli.checkpoints.source import WeightsSource
 from adacode_cli.codes.picture import Codes
-from adacode_cli.engine.arrays import Pixels, check_picture, to_picture, to_tensor
+from adacode_cli.engine.arrays import Pixels, check_picture
 from adacode_cli.engine.codes import Coder
 from adacode_cli.engine.composite import composite
 from adacode_cli.engine.device import choose_device, choose_precision
 from adacode_cli.engine.identity import network_digest
 from adacode_cli.engine.memory import is_out_of_memory
 from adacode_cli.engine.options import RunOptions
-from adacode_cli.engine.runner import Runner, RunResult
+from adacode_cli.engine.runner import Finished, Runner
 from adacode_cli.errors import DeviceError, InputError, UsageError
 from adacode_cli.geometry import feather_mask, grow_mask
 
@@ -42,13 +43,15 @@ MAX_SCALE = 4
 class Restored:
     """image: in the input's layout and dtype. mixing_weights: K×h×w float32, a value for each basis and latent cell.
 
-    categories: the K names of the bases. notes: what a person should know about this image.
+    categories: the K names of the bases. notes: what a person should know about this image. shrunk: the means of the
+    image's colours over each pixel of the input, H×W×3 or H×W×1 float32 in [0, 1], where the engine had them at hand.
     """
 
     image: Pixels
     mixing_weights: npt.NDArray[np.float32]
     categories: tuple[str, ...]
     notes: tuple[str, ...]
+    shrunk: npt.NDArray[np.float32] | None = None
 
 
 class Restorer:
@@ -56,13 +59,19 @@ class Restorer:
 
     Networks are loaded when their task is first asked for, then kept; of each, the one for the last `denoise`.
     Pictures: H×W (grey), H×W×3 (RGB) or H×W×4 (RGBA) of uint8, uint16 or float32 in [0, 1]; results have their layout
-    and dtype. One object serves one thread at a time.
+    and dtype. Calls from several threads take turns on the device; on a GPU the next one is queued while it works.
     """
 
     def __init__(self, source: WeightsSource, device: torch.device, options: RunOptions) -> None:
         self._source, self._device, self._options = source, device, options
         self._runners: dict[tuple[Task, int], tuple[float, Runner]] = {}
         self._coder: Coder | None = None
+        self._turn, self._loading = Lock(), RLock()
+
+    @property
+    def lanes(self) -> int:
+        """How many threads keep the device busy: on a GPU a second one queues a picture while the first one waits."""
+        return 1 if self._device.type == "cpu" else 2
 
     @classmethod
     def from_pretrained(
@@ -120,8 +129,7 @@ class Restorer:
         """
         with _memory_for(codes.height, codes.width):
             decoded = self._codes().decode(codes)
-            like = np.empty((1, 1) if codes.grey else (1, 1, 3), codes.dtype)
-            image = to_picture(decoded.image_CHW, like)
+            image = decoded.pixels
             if codes.alpha is not None:
                 image = np.dstack((image, image, image)) if codes.grey else image
                 image = np.dstack((image, codes.alpha))
@@ -162,7 +170,7 @@ class Restorer:
                 restored = self._fill(color, mask, grow, feather)
             else:
                 runner = self._runner("reconstruct", 1)
-                restored = _finished(runner, runner.run(to_tensor(color), deep=_deep(color)), color)
+                restored = _finished(runner, runner.restore(color))
             if color is image:
                 return restored
             alpha = resize(np.ascontiguousarray(image[..., 3]), *restored.image.shape[:2])
@@ -172,9 +180,11 @@ class Restorer:
         if not 1 <= scale <= MAX_SCALE:
             raise UsageError(f"scale {scale:g} is not between 1 and {MAX_SCALE}", hint="Enlarge twice for more.")
         runner = self._runner("sr", _network_scale(scale), denoise)
-        restored = _finished(runner, runner.run(to_tensor(image), deep=_deep(image)), image)
+        restored = _finished(runner, runner.restore(image))
         h, w = (max(1, math.floor(side * scale + 0.5)) for side in image.shape[:2])
-        return replace(restored, image=resize(restored.image, h, w))
+        if restored.image.shape[:2] == (h, w):
+            return restored
+        return replace(restored, image=resize(restored.image, h, w), shrunk=None)
 
     def _fill(self, image: Pixels, mask: npt.NDArray[np.bool_] | None, grow: int, feather: int) -> Restored:
         if mask is None or mask.shape != image.shape[:2] or mask.dtype != np.bool_:
@@ -184,30 +194,26 @@ class Restorer:
             )
         hole = grow_mask(mask, grow)
         runner = self._runner("inpaint", 1)
-        x = to_tensor(image)
-        hole_B1HW = torch.from_numpy(hole.astype(np.float32))[None, None]
-        if runner.config.mask_channel:
-            x = torch.cat((x * (1 - hole_B1HW), hole_B1HW), 1)
-        else:  # the published network knows holes as white paint
-            x = torch.maximum(x, hole_B1HW)
-        restored = _finished(runner, runner.run(x, deep=_deep(image)), image)
+        restored = _finished(runner, runner.restore(image, hole))
         return replace(restored, image=composite(image, restored.image, feather_mask(hole, feather)))
 
     def _codes(self) -> Coder:
-        if self._coder is None:
-            name = self._source.name
-            # Of a file, not the folders: they are nobody's business who gets the codes.
-            shown = name if name.startswith(HUB_PREFIX) else Path(name).name
-            self._coder = Coder(self._runner("reconstruct", 1), shown)
-        return self._coder
+        with self._loading:
+            if self._coder is None:
+                name = self._source.name
+                # Of a file, not the folders: they are nobody's business who gets the codes.
+                shown = name if name.startswith(HUB_PREFIX) else Path(name).name
+                self._coder = Coder(self._runner("reconstruct", 1), shown)
+            return self._coder
 
     def _runner(self, task: Task, scale: int, denoise: float = 1.0) -> Runner:
-        earlier, runner = self._runners.get((task, scale), (None, None))
-        if runner is None or earlier != denoise:
-            network, _ = self._source.network(task, scale, denoise)
-            runner = Runner(network, self._device, self._options)
-            self._runners[task, scale] = denoise, runner  # of one strength alone: memory would grow with each
-        return runner
+        with self._loading:
+            earlier, runner = self._runners.get((task, scale), (None, None))
+            if runner is None or earlier != denoise:
+                network, _ = self._source.network(task, scale, denoise)
+                runner = Runner(network, self._device, self._options, self._turn)
+                self._runners[task, scale] = denoise, runner  # of one strength alone: memory would grow with each
+            return runner
 
 
 def resize(image: Pixels, height: int, width: int) -> Pixels:
@@ -234,13 +240,9 @@ def _memory_for(height: int, width: int) -> Iterator[None]:
         ) from error
 
 
-def _finished(runner: Runner, result: RunResult, like: Pixels) -> Restored:
-    picture = to_picture(result.image_CHW, like)
-    return Restored(picture, result.mixing_KHW.numpy(), runner.config.names(), result.notes)
-
-
-def _deep(image: Pixels) -> bool:
-    return image.dtype != np.uint8
+def _finished(runner: Runner, result: Finished) -> Restored:
+    mixing = result.mixing_KHW.numpy()
+    return Restored(result.pixels, mixing, runner.config.names(), result.notes, result.shrunk)
 
 
 def _network_scale(scale: float) -> int:

@@ -75,11 +75,14 @@ class Part:
         return frozenset(step.reads[0] for step in self.whole.steps if step.norm is not None)
 
     def map_bytes_per_cell(self, segments: Collection[Segment]) -> int:
-        """Most bytes of maps between passes that are there at once, for each latent cell; the input image apart."""
+        """Most bytes of maps between passes that are there at once, for each latent cell.
+
+        Without the input image, and without the DETAIL, of which each tile is finished at once.
+        """
         most = 0
         for segment, needed in zip(segments, live_after(segments, self.kept), strict=True):
             there = _needed_before(segment.steps, needed) | needed & {step.writes for step in segment.steps}
-            most = max(most, sum(self.shapes[name].bytes_per_cell for name in there - {IMAGE}))
+            most = max(most, sum(self.shapes[name].bytes_per_cell for name in there - {IMAGE, DETAIL}))
         return most
 
 
@@ -145,10 +148,7 @@ def _traced(
     halo = max(_spoilt(patch, cells) for patch in made.values())
     assert 2 * halo < _TRACED, "a halo wider than what was traced"
     inputs = sum(shapes[name].bytes_per_cell for name in loaded)
-    found = {
-        name: MapShape(p.data_BCHW.shape[1], p.per_cell, torch.float32 if name == DETAIL else p.data_BCHW.dtype)
-        for name, p in made.items()
-    }
+    found = {name: MapShape(p.data_BCHW.shape[1], p.per_cell, p.data_BCHW.dtype) for name, p in made.items()}
     return Segment(steps, halo, ledger.peak / cells.area, inputs), found
 
 

@@ -1,14 +1,16 @@
 """Segments over tiles: running out of memory halves tiles and goes on, and what is finished stays finished.
 
-Whole maps lie in host memory. A tile reads its box and the halo around it, and writes its box, so the order of tiles
-does not matter; sums for normalisation are gathered from what tiles write, each place once.
+Whole maps lie on the device where they fit there, or else in host memory. A tile reads its box and the halo around it,
+and writes its box, so the order of tiles does not matter; sums for normalisation are gathered from what tiles write,
+each place once. Nothing here waits for a GPU: what it works on is queued, tile after tile.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -24,12 +26,30 @@ from adacode_cli.model.blocks import GroupNorm, Sums
 
 
 class NonFiniteError(Exception):
-    """A tile came back with NaN or infinity in it."""
+    """A result has NaN or infinity in it."""
+
+
+class Finiteness:
+    """Whether all results that were looked at are finite.
+
+    A CPU tells at once, and NonFiniteError is raised. On a GPU each answer would wait for all that is queued: there it
+    is gathered in `all_finite`, a bool scalar on the device, and None before the first look.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._at_once = device.type == "cpu"
+        self.all_finite: Tensor | None = None
+
+    def look_at(self, values: Tensor) -> None:
+        finite = torch.isfinite(values).all()
+        if self._at_once and not bool(finite):
+            raise NonFiniteError
+        self.all_finite = finite if self.all_finite is None else self.all_finite & finite
 
 
 @dataclass
 class Map:
-    """A whole map in host memory: its values, its cells along a side of a latent cell, and its sums where gathered."""
+    """A whole map: its values, its cells along a side of a latent cell, and its sums where gathered."""
 
     data_CHW: Tensor
     per_cell: int
@@ -43,21 +63,38 @@ class Map:
         return Patch(data, box, height, width, self.per_cell)
 
 
+T = TypeVar("T")
+TakeDetail = Callable[[Patch], None]
+"""What a part's DETAIL is for: it is given each tile of it, in any order, and some tiles twice."""
+
+
 class Tiler:
     """Runs parts of a network over tiles of one picture.
 
-    known_sums: None, or sums that were gathered before;
-    then maps are normalised by those and not by their own.
+    home: the device that whole maps lie on; default: the CPU. known_sums: None, or sums that were gathered before; then
+    maps are normalised by those and not by their own. finiteness: of all that was made here.
     """
 
-    def __init__(self, grid: Grid, device: torch.device, *, known_sums: dict[GroupNorm, Sums] | None = None) -> None:
+    def __init__(
+        self,
+        grid: Grid,
+        device: torch.device,
+        *,
+        home: torch.device | None = None,
+        known_sums: dict[GroupNorm, Sums] | None = None,
+        take_detail: TakeDetail | None = None,
+        finiteness: Finiteness | None = None,
+    ) -> None:
         self.grid, self.device, self.known_sums = grid, device, known_sums
+        self.home = home or torch.device("cpu")
+        self.take_detail = take_detail
+        self.finiteness = finiteness or Finiteness(device)
 
     def run(self, part: Part, maps: dict[str, Map], tiles: Iterable[Box]) -> None:
         """Adds the maps that the part makes to `maps` and drops those that nobody needs any longer.
 
-        tiles: boxes of latent cells that part the picture. Raises DeviceError when not even the smallest tile fits,
-        NonFiniteError for a result that is not finite.
+        tiles: boxes of latent cells that part the picture. DETAIL is handed to `take_detail` where there is one.
+        Raises DeviceError when not even the smallest tile fits, NonFiniteError as `Finiteness` does.
         """
         boxes = list(tiles)
         alone = not part.normalises or self.known_sums is not None
@@ -77,16 +114,18 @@ class Tiler:
         waiting, total = deque(tiles), None
         while waiting:
             keep = waiting.popleft()
-            made = self._attempt(segment, maps, frozenset({name}), keep, frozenset({name}))
-            if isinstance(made, str):
-                release(self.device)
-                waiting = deque(self._halved(keep, waiting, made))
-                continue
-            sums = made[name][1]
-            assert sums is not None
-            total = sums if total is None else total + sums
+            sums, said = self._attempt(lambda keep=keep: self._sums(name, segment, maps, keep))  # type: ignore[misc]
+            if sums is None:
+                waiting = deque(self._halved(keep, waiting, said))
+            else:
+                total = sums if total is None else total + sums
         assert total is not None, "a sample has at least one tile"
         return total
+
+    def _sums(self, name: str, segment: Segment, maps: Mapping[str, Map], keep: Box) -> Sums:
+        _, sums = self._made(segment, maps, frozenset({name}), keep, frozenset({name}))[name]
+        assert sums is not None
+        return sums
 
     def _segment(
         self, segment: Segment, maps: dict[str, Map], needed: frozenset[str], tiles: list[Box], summed: frozenset[str]
@@ -112,36 +151,66 @@ class Tiler:
     def _tile(
         self, segment: Segment, maps: dict[str, Map], needed: frozenset[str], keep: Box, summed: frozenset[str]
     ) -> str | None:
-        """None when it is done, or what was said when memory ran out; then nothing has been written."""
-        made = self._attempt(segment, maps, needed, keep, summed)
-        if isinstance(made, str):
-            release(self.device)
-            return made
-        for name, (patch, sums) in made.items():
-            _write(maps, name, patch, sums)
-        return None
+        """None when it is done, or what was said when memory ran out; then halves of it write all of it again."""
 
-    def _attempt(
-        self, segment: Segment, maps: Mapping[str, Map], needed: frozenset[str], keep: Box, summed: frozenset[str]
-    ) -> dict[str, tuple[Patch, Sums | None]] | str:
-        """What a tile makes of its box, or the first line of what was said when memory ran out.
+        def write() -> bool:
+            made = self._made(segment, maps, needed, keep, summed)
+            # Before anything is written: a place that was summed or written over must not be made again.
+            totals = {name: _added(maps.get(name), sums) for name, (_, sums) in made.items() if sums is not None}
+            for name, (patch, _) in made.items():
+                self._write(maps, name, patch)
+            for name, total in totals.items():
+                maps[name].sums = total
+            return True
+
+        done, said = self._attempt(write)
+        return None if done else said
+
+    def _attempt(self, work: Callable[[], T]) -> tuple[T | None, str]:
+        """What `work` gives, or None and the first line of what was said when memory ran out.
 
         The exception itself ends here: its traceback would hold every patch of the failed attempt alive.
         """
-        read = keep.grown(segment.halo, self.grid.height, self.grid.width)
         try:
-            made = run_steps(
-                segment.steps,
-                lambda name: maps[name].patch(read, self.device),
-                lambda step, patch: self._normalised(step, patch, maps),
-                needed & {step.writes for step in segment.steps},
-            )
-            kept = {name: _finished(name, patch, keep) for name, patch in made.items()}
-            return {name: (p, Sums.of(p.data_BCHW) if name in summed else None) for name, p in kept.items()}
+            return work(), ""
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            return (str(error) or type(error).__name__).splitlines()[0]
+            said = (str(error) or type(error).__name__).splitlines()[0]
+        release(self.device)
+        return None, said
+
+    def _made(
+        self, segment: Segment, maps: Mapping[str, Map], needed: frozenset[str], keep: Box, summed: frozenset[str]
+    ) -> dict[str, tuple[Patch, Sums | None]]:
+        """What a tile makes of its box, and the sums of the maps named in `summed`."""
+        read = keep.grown(segment.halo, self.grid.height, self.grid.width)
+        made = run_steps(
+            segment.steps,
+            lambda name: maps[name].patch(read, self.device),
+            lambda step, patch: self._normalised(step, patch, maps),
+            needed & {step.writes for step in segment.steps},
+        )
+        kept = {name: patch.crop(patch.on_map(keep)) for name, patch in made.items()}
+        for name in kept.keys() & {DETAIL, FEATURE}:
+            self.finiteness.look_at(kept[name].data_BCHW)
+        return {name: (p, Sums.of(p.data_BCHW) if name in summed else None) for name, p in kept.items()}
+
+    def _write(self, maps: dict[str, Map], name: str, patch: Patch) -> None:
+        if name == DETAIL and self.take_detail is not None:
+            self.take_detail(patch)
+            return
+        if name not in maps:
+            whole_there = patch.is_whole and patch.data_BCHW.device.type == self.home.type
+            maps[name] = Map(patch.data_BCHW[0] if whole_there else self._blank(patch), patch.per_cell)
+            if whole_there:
+                return
+        maps[name].data_CHW[(slice(None), *patch.box.slices)].copy_(patch.data_BCHW[0])
+
+    def _blank(self, patch: Patch) -> Tensor:
+        """An empty map, its channels last as the network reads it."""
+        shape = patch.height, patch.width, patch.data_BCHW.shape[1]
+        return torch.empty(shape, dtype=patch.data_BCHW.dtype, device=self.home).permute(2, 0, 1)
 
     def _normalised(self, step: Step, patch: Patch, maps: Mapping[str, Map]) -> Patch:
         norm, name = step.norm, step.reads[0]
@@ -170,31 +239,8 @@ class Tiler:
         return boxes
 
 
-def _finished(name: str, patch: Patch, keep: Box) -> Patch:
-    patch = patch.crop(patch.on_map(keep))
-    if name == DETAIL:
-        patch = patch.apply(Tensor.float)
-    if name in (DETAIL, FEATURE) and not bool(torch.isfinite(patch.data_BCHW).all()):
-        raise NonFiniteError
-    return patch
-
-
-def _write(maps: dict[str, Map], name: str, patch: Patch, sums: Sums | None) -> None:
-    if name not in maps:
-        whole_there = patch.is_whole and patch.data_BCHW.device.type == "cpu"
-        maps[name] = Map(patch.data_BCHW[0] if whole_there else _blank(name, patch), patch.per_cell)
-    target = maps[name]
-    target.data_CHW[(slice(None), *patch.box.slices)].copy_(patch.data_BCHW[0])
-    if sums is not None:
-        target.sums = sums if target.sums is None else target.sums + sums
-
-
-def _blank(name: str, patch: Patch) -> Tensor:
-    """An empty map in host memory, its channels last where a network reads it again."""
-    channels, height, width = patch.data_BCHW.shape[1], patch.height, patch.width
-    if name == DETAIL:
-        return torch.empty((channels, height, width), dtype=patch.data_BCHW.dtype)
-    return torch.empty((height, width, channels), dtype=patch.data_BCHW.dtype).permute(2, 0, 1)
+def _added(before: Map | None, sums: Sums) -> Sums:
+    return sums if before is None or before.sums is None else before.sums + sums
 
 
 def _drop(maps: dict[str, Map], needed: frozenset[str]) -> None:

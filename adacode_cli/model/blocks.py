@@ -16,8 +16,9 @@ from adacode_cli.model.config import Norm
 
 GROUPS = 32
 EPS = 1e-6
-# Values whose sums are formed in one go: as float64 they take 1 MB and stay in a core's cache.
-_SUMMED_AT_ONCE = 1 << 17
+# Values whose sums are formed in one go. As float64 they take 1 MB and stay in a core's cache; on a GPU, where each go
+# costs a few launches, 128 MB.
+_SUMMED_AT_ONCE = {"cpu": 1 << 17, "gpu": 1 << 24}
 
 
 def conv3(channels_in: int, channels_out: int, stride: int = 1) -> nn.Conv2d:
@@ -41,7 +42,8 @@ class Sums:
         """Sums of a map or of a part of one, any float dtype."""
         b, c, h, w = x_BCHW.shape
         total, squares = x_BCHW.new_zeros((2, b, c), dtype=torch.float64)
-        for rows in torch.split(x_BCHW, max(1, _SUMMED_AT_ONCE // (b * c * w)), 2):
+        at_once = _SUMMED_AT_ONCE["cpu" if x_BCHW.device.type == "cpu" else "gpu"]
+        for rows in torch.split(x_BCHW, max(1, at_once // (b * c * w)), 2):
             exact = rows.to(torch.float64, copy=True)
             total += exact.sum((2, 3))
             squares += exact.mul_(exact).sum((2, 3))

@@ -27,15 +27,14 @@ def padded_size(config: NetworkConfig, height: int, width: int) -> tuple[int, in
     return grow(height, config.pad_multiple), grow(width, config.pad_multiple)
 
 
-def mirror_index(size: int, padded: int) -> Tensor:
+def mirror_index(size: int, padded: int, device: torch.device | None = None) -> Tensor:
     """int64 indices 0 … size-1, then mirrored … as often as needed: a b c → a b c c b a a b …"""
-    i = torch.arange(padded) % (2 * size)
+    i = torch.arange(padded, device=device) % (2 * size)
     return torch.where(i < size, i, 2 * size - 1 - i)
 
 
 def pad_mirrored(image_BCHW: Tensor, height: int, width: int) -> Tensor:
     """B×C×H×W → B×C×height×width, mirrored at the bottom and the right as often as it takes."""
     h, w = image_BCHW.shape[-2:]
-    rows, columns = mirror_index(h, height), mirror_index(w, width)
-    device = image_BCHW.device
-    return image_BCHW.index_select(2, rows.to(device)).index_select(3, columns.to(device))
+    rows, columns = (mirror_index(*sides, image_BCHW.device) for sides in ((h, height), (w, width)))
+    return image_BCHW.index_select(2, rows).index_select(3, columns)

@@ -15,6 +15,7 @@ class NearestRestored:
     mixing_weights: np.ndarray
     categories: tuple[str, ...] = CATEGORIES
     notes: tuple[str, ...] = ()
+    shrunk: np.ndarray | None = None
 
 
 class NearestRestorer:

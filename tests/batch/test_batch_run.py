@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from PIL import Image
 
 from adacode_cli import atomic
 from adacode_cli.batch import events
+from adacode_cli.batch import run as run_module
 from adacode_cli.batch.discover import Selection
 from adacode_cli.batch.journal import JOURNAL
 from adacode_cli.batch.naming import Naming
@@ -55,9 +58,10 @@ class Failing:
         return Restoring(NearestRestorer(), "sr", 2.0)(image, mask)
 
 
-@pytest.mark.parametrize("jobs", [1, 2, 5])
-def test_mixed_folder_is_restored_but_for_the_bad_files(mixed_folder, tmp_path, jobs):
-    report, log = carry_out(plan_for(mixed_folder, tmp_path / "out"), stages(), jobs=jobs)
+@pytest.mark.parametrize(("jobs", "lanes"), [(1, 1), (2, 1), (5, 1), (None, 2), (1, 3)])
+def test_mixed_folder_is_restored_but_for_the_bad_files(mixed_folder, tmp_path, jobs, lanes):
+    several = replace(stages(), lanes=lanes)
+    report, log = carry_out(plan_for(mixed_folder, tmp_path / "out"), several, jobs=jobs)
     failed = {outcome.source.name: outcome.failure for outcome in report.failed}
     assert set(failed) == {"truncated.jpg", "text.jpg"}
     assert all(failure.kind == "input" and failure.exit_code == 3 for failure in failed.values())
@@ -117,13 +121,15 @@ def test_a_bug_in_one_file_does_not_stop_the_others(picture, tmp_path):
     assert "Traceback" in failure.trace
 
 
+@pytest.mark.parametrize("lanes", [1, 2])
 @pytest.mark.parametrize("error", [DeviceError("gone"), WeightsError("bad"), UsageError("no")])
-def test_what_fails_every_file_alike_stops_the_run(picture, tmp_path, error):
+def test_what_fails_every_file_alike_stops_the_run(picture, tmp_path, error, lanes):
     for index in range(8):
         picture(f"p/{index}.png", (33 if index == 3 else 24, 16))
     log = []
+    failing = replace(stages(Failing(error, 33)), lanes=lanes)
     with pytest.raises(type(error)):
-        run(plan_for(tmp_path / "p", tmp_path / "out"), stages(Failing(error, 33)), on_event=log.append)
+        run(plan_for(tmp_path / "p", tmp_path / "out"), failing, on_event=log.append)
     written = sorted(path.name for path in (tmp_path / "out").glob("*.png"))
     assert written == ["0.png", "1.png", "2.png"]
     report = log[-1].report
@@ -295,6 +301,52 @@ def test_reading_and_writing_run_beside_inference(picture, tmp_path):
 
     report, _ = carry_out(plan_for(tmp_path / "p", tmp_path / "out"), Watched(restore), jobs=2)
     assert report.done == 3
+
+
+def test_several_lanes_restore_at_once_and_outcomes_keep_the_order_of_the_files(picture, tmp_path):
+    """Each of two restorations waits for the other one; the second of a pair is finished first."""
+    fill(tmp_path / "p", picture, 6)
+    both, second_done = threading.Barrier(2), threading.Event()
+    order, lock = [], threading.Lock()
+
+    def restore(image, mask):
+        with lock:
+            order.append(len(order))
+            is_first = order[-1] % 2 == 0
+        both.wait(30)
+        if is_first:
+            assert second_done.wait(30)
+            second_done.clear()
+        restored = Restoring(NearestRestorer(), "sr", 2.0)(image, mask)
+        if not is_first:
+            second_done.set()
+        return restored
+
+    in_lanes = replace(stages(), restore=restore, lanes=2)
+    report, log = carry_out(plan_for(tmp_path / "p", tmp_path / "out"), in_lanes, jobs=3)
+    assert report.done == 6
+    finished = [e.outcome.source.name for e in log if isinstance(e, events.FileFinished)]
+    assert finished == sorted(finished)
+
+
+def test_large_results_wait_for_one_another(picture, tmp_path, monkeypatch):
+    """However many jobs write, results that are too many bytes together are not kept at once."""
+    fill(tmp_path / "p", picture, 6)
+    monkeypatch.setattr(run_module, "_MOST_WAITING_BYTES", 1)
+    writing, most = [], []
+
+    class Watched(Stages):
+        def write(self, work):
+            writing.append(work)
+            most.append(len(writing))
+            time.sleep(0.02)
+            outcome = super().write(work)
+            writing.remove(work)
+            return outcome
+
+    report, _ = carry_out(plan_for(tmp_path / "p", tmp_path / "out"), Watched(stages().restore), jobs=5)
+    assert report.done == 6
+    assert max(most) == 1
 
 
 def test_images_are_let_go_once_they_are_written(picture, tmp_path):

@@ -31,6 +31,11 @@ class Restorer:
             raise WeightsError("no weights are called 'unknown'", hint="`adacode weights list` shows every name.")
         return cls(name, options)
 
+    @property
+    def lanes(self):
+        """As on a GPU, where one is asked for."""
+        return 2 if self.options["device"] == "cuda" else 1
+
     def prepare(self, task, scale=4, denoise=1.0):
         if self.name == "other-task":
             from adacode_cli.errors import WeightsError

@@ -12,6 +12,10 @@ import pytest
 from PIL import Image
 
 
+# What stands for the network takes two files at once then.
+IN_LANES = ("--device", "cuda")
+
+
 def default_signals() -> None:
     """A test run in the background of a script starts with SIGINT ignored, and children inherit that."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -37,8 +41,9 @@ def start_and_wait_for_the_blocking_image(adacode, photo, *options):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_run_with_everything_whole(adacode, photo, tmp_path, number):
-    process, before = start_and_wait_for_the_blocking_image(adacode, photo)
+@pytest.mark.parametrize("options", [(), IN_LANES])
+def test_a_signal_ends_the_run_with_everything_whole(adacode, photo, tmp_path, number, options):
+    process, before = start_and_wait_for_the_blocking_image(adacode, photo, *options)
     process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
     text = "".join(before) + stderr.decode()

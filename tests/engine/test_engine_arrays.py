@@ -9,12 +9,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from adacode_cli.engine.arrays import STRIP_PX, check_picture, strips, to_picture, to_tensor
+from adacode_cli.engine.arrays import STRIP_PX, check_picture, strips, to_tensor
+from adacode_cli.engine.canvas import SampleCanvas
+from adacode_cli.engine.patch import Patch
+from adacode_cli.engine.transfer import Outbox
 from adacode_cli.errors import InputError
+from adacode_cli.geometry import Box
 
 shapes = arrays.array_shapes(min_dims=2, max_dims=2, max_side=9).flatmap(
     lambda shape: st.sampled_from([shape, (*shape, 3)])
 )
+
+
+def to_picture(values_CHW, like, strip_px=STRIP_PX):
+    """What a canvas makes of a whole picture's values, in the dtype and layout of `like`."""
+    outbox, (height, width) = Outbox(torch.device("cpu")), values_CHW.shape[1:]
+    canvas = SampleCanvas(height, width, 1, outbox, dtype=like.dtype, grey=like.ndim == 2, strip_px=strip_px)
+    canvas.put(Patch(values_CHW[None].clone(), Box(0, 0, height, width), height, width, 1), None)
+    outbox.close()
+    return canvas.pixels
+
+
 pictures = st.sampled_from([np.uint8, np.uint16]).flatmap(lambda dtype: arrays.arrays(dtype, shapes))
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tiny_networks import ATTENTIVE, CPU, LAYOUTS, for_task, lively, psnr, tensor, whole
+from tiny_networks import ATTENTIVE, CPU, LAYOUTS, detail_canvas, for_task, lively, photograph, psnr, tensor, whole
 
 from adacode_cli.engine.grid import Grid
 from adacode_cli.engine.halves import coded, decode, encode
@@ -47,10 +47,12 @@ def by_tiles(net, x, encoder=None, decoder=None):
     prepared = prepare_input(pad_mirrored(x, *padded_size(config, *x.shape[-2:])), config.base)
     grid, parts = Grid.of(config, *x.shape[-2:]), parts_of(net, torch.float32)
     boxes = [Box(0, 0, grid.height, grid.width)]
-    tiler = Tiler(grid, CPU)
+    canvas, take_detail = detail_canvas(grid)
+    tiler = Tiler(grid, CPU, take_detail=take_detail)
     maps = encode(net, parts.encoder, tiler, encoder or boxes, prepared)
     code = coded(maps, 0, 0)
-    return decode(parts.decoder, tiler, decoder or boxes, maps), code, prepared
+    decode(parts.decoder, tiler, decoder or boxes, maps)
+    return canvas.image_CHW, code, prepared
 
 
 @every_layout
@@ -134,15 +136,16 @@ def test_the_encoder_is_cut_the_same_way_whatever_tile_is_asked_for(layout):
 def test_the_halves_make_the_whole(task):
     """Codes and weights alone carry a reconstruction; where the encoder hands maps on, they carry less."""
     net = lively(for_task(ATTENTIVE, task, 1))
-    x = tensor(net.config, 90, 70)
+    image = photograph(90, 70, np.float32)
     runner = Runner(net, CPU, RunOptions("fp32", 64))
-    code, notes = runner.encode(x, deep=False)
+    code, notes = runner.encode(image)
     assert not notes
     assert (code.height, code.width) == (90, 70)
     assert code.weights_KHW.shape[1:] == code.codes[0].shape == tuple(s // 8 for s in padded_size(net.config, 90, 70))
-    (decoded, _), run = runner.decode(code, deep=False), runner.run(x, deep=False)
-    assert decoded.shape == (3, 90, 70)
-    assert torch.equal(decoded, run.image_CHW) == (task == "reconstruct")
+    decoded, _ = runner.decode(code, dtype=np.float32, grey=False)
+    assert decoded.shape == (90, 70, 3)
+    assert np.array_equal(decoded, runner.restore(image).pixels) == (task == "reconstruct")
     with torch.inference_mode():
         latent = net.codebook.decode(tuple(c[None] for c in code.codes), code.weights_KHW[None])
-        np.testing.assert_allclose(decoded, net.render(latent)[0, :, :90, :70], atol=1e-5)
+        rendered = net.render(latent)[0, :, :90, :70].permute(1, 2, 0).clamp(0, 1)
+        np.testing.assert_allclose(decoded, rendered, atol=1e-5)

@@ -85,6 +85,19 @@ def test_a_heap_in_pieces_is_reckoned_with():
     assert memory(4, on_host=False).device_bytes == memory(5, on_host=False).device_bytes
 
 
+@pytest.mark.parametrize("layout", ["compact sr ×4", "published sr ×4"])
+def test_maps_lie_on_a_device_of_its_own_memory_while_they_fit(layout):
+    cuda = torch.device("cuda")
+    easy, _ = plan(layout, 500, 600, device=cuda, tile=256)
+    assert easy.resident
+    tight, _ = plan(layout, 500, 600, device=cuda, tile=256, room=Memory(1 << 60, easy.memory.device_bytes - 1))
+    assert not tight.resident
+    assert tight.encoder == easy.encoder  # codes must not depend on the memory that is free
+    assert tight.memory.device_bytes < easy.memory.device_bytes
+    assert tight.memory.host_bytes > easy.memory.host_bytes
+    assert not plan(layout, 500, 600, device=CPU)[0].resident
+
+
 def test_more_memory_is_planned_for_maps_that_wait_for_normalisation():
     exact, _ = plan("published sr ×4", 1000, 1000)
     sampled, _ = plan("published sr ×4", 1000, 1000, tiling="sampled")
@@ -109,6 +122,7 @@ PEAK = """
     import re, sys
     from pathlib import Path
 
+    import numpy as np
     import torch
 
     from adacode_cli.checkpoints.source import WeightsSource
@@ -127,11 +141,12 @@ PEAK = """
     else:
         net = network(family_network("compact", "sr", 4) if which == "preset" else LAYOUTS[which])
     runner = Runner(net, CPU, RunOptions(precision))
-    runner.run(torch.rand(1, net.config.in_channels, 16, 16), deep=False)
-    image = torch.rand(1, net.config.in_channels, side, side)
+    hole = (lambda side: np.eye(side, dtype=bool)) if net.config.task == "inpaint" else (lambda _: None)
+    runner.restore(np.zeros((16, 16, 3), np.uint8), hole(16))
+    image = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
     before = resident("VmRSS")
     planned = runner.plan(side, side, deep=False).memory.host_bytes
-    runner.run(image, deep=False)
+    runner.restore(image, hole(side))
     print(planned, resident("VmHWM") - before)
 """
 

@@ -1,17 +1,21 @@
 """A run is what the network makes; what overflows is computed again in float32; what was padded is cut off."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from tiny_networks import ATTENTIVE, CPU, LOCAL, PUBLISHED, for_task, network, psnr, tensor
+from tiny_networks import ATTENTIVE, CPU, LOCAL, PUBLISHED, for_task, network, photograph, psnr, tensor
 
+from adacode_cli.engine import runner as runner_module
+from adacode_cli.engine.halves import encode
 from adacode_cli.engine.options import RunOptions
-from adacode_cli.engine.runner import Runner, add_base
-from adacode_cli.errors import InputError
-from adacode_cli.model.base import base_picture
+from adacode_cli.engine.plan import make_plan
+from adacode_cli.engine.runner import Runner
+from adacode_cli.engine.tiled import Finiteness
+from adacode_cli.errors import DeviceError, InputError
 
 TASKS = [("reconstruct", 1), ("sr", 2), ("sr", 4), ("inpaint", 1)]
 
@@ -125,17 +129,6 @@ def test_a_run_leaves_nothing_behind():
     net(x).image_BCHW.sum().backward()  # inference must not spoil what the network has cached for training
 
 
-@pytest.mark.parametrize(("task", "scale"), [("sr", 2), ("sr", 4), ("inpaint", 1), ("reconstruct", 1)])
-@pytest.mark.parametrize("strip_px", [1, 2000, 10**9])
-def test_the_base_added_in_strips_is_the_base(task, scale, strip_px):
-    config = for_task(LOCAL, task, scale)
-    x = tensor(config, 33, 21)
-    image = torch.zeros(3, 33 * scale, 21 * scale)
-    add_base(image, x, config, strip_px)
-    wanted = base_picture(x, config.base, scale)
-    assert torch.equal(image, torch.zeros_like(image) if wanted is None else wanted[0])
-
-
 @torch.inference_mode()
 @pytest.mark.parametrize("tile", ["none", 64])
 def test_holes_are_filled_in_the_networks_coarse_passes(tile):
@@ -144,3 +137,56 @@ def test_holes_are_filled_in_the_networks_coarse_passes(tile):
     result = Runner(net, CPU, RunOptions("fp32", tile)).run(x, deep=False)
     torch.testing.assert_close(result.image_CHW, net(x).image_BCHW[0], rtol=0, atol=1e-5)
     assert not torch.allclose(result.image_CHW, net(x, 0).image_BCHW[0], atol=1e-3)
+
+
+@pytest.mark.parametrize("tile", ["none", 64])
+def test_a_device_that_is_asked_once_a_picture_has_it_computed_again_too(monkeypatch, tile):
+    """As on a GPU, where each question would wait for all that is queued."""
+    image = photograph(50, 70)
+    wanted = Runner(overflowing("bf16"), CPU, RunOptions("bf16", tile)).restore(image)
+    monkeypatch.setattr(runner_module, "Finiteness", lambda _: Finiteness(torch.device("cuda")))
+    found = Runner(overflowing("bf16"), CPU, RunOptions("bf16", tile)).restore(image)
+    np.testing.assert_array_equal(found.pixels, wanted.pixels)
+    assert found.notes == wanted.notes
+    assert len(found.notes) == 1
+    net = network(LOCAL)
+    with torch.no_grad():
+        net.decoder.head.conv.weight[0, 0, 0, 0] = torch.nan
+    with pytest.raises(InputError, match="not finite"):
+        Runner(net, CPU, RunOptions("fp32", tile)).restore(image)
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("no room"), DeviceError("the smallest tile")])
+@pytest.mark.parametrize("passes", [0, 1])
+def test_maps_that_do_not_fit_the_device_after_all_lie_in_host_memory(monkeypatch, error, passes):
+    config = replace(for_task(LOCAL, "inpaint"), coarse_passes=passes)
+    image, hole = photograph(90, 70), np.zeros((90, 70), bool)
+    hole[20:40, 30:50] = True
+    wanted, asked, plan = Runner(network(config), CPU, RunOptions("fp32")).restore(image, hole), [], make_plan
+
+    def planned(*args, resident=True):
+        asked.append(resident)
+        return replace(plan(*args, resident=resident), resident=resident)
+
+    def encoded(*args):
+        if asked[-1]:
+            raise type(error)(*error.args)
+        return encode(*args)
+
+    monkeypatch.setattr(runner_module, "make_plan", planned)
+    monkeypatch.setattr(runner_module, "encode", encoded)
+    found = Runner(network(config), CPU, RunOptions("fp32")).restore(image, hole)
+    np.testing.assert_array_equal(found.pixels, wanted.pixels)
+    assert asked == ([True, False] if passes == 0 else [True, True, False, True, False][: len(asked)])
+    monkeypatch.setattr(runner_module, "encode", lambda *_: (_ for _ in ()).throw(RuntimeError("a bug")))
+    with pytest.raises(RuntimeError, match="a bug"):
+        Runner(network(config), CPU, RunOptions("fp32")).restore(image, hole)
+
+
+def test_threads_take_turns():
+    runner = Runner(network(for_task(ATTENTIVE, "sr", 2)), CPU, RunOptions("fp32", 64))
+    images = [photograph(40 + 5 * i, 60, seed=i) for i in range(6)]
+    wanted = [runner.restore(image).pixels for image in images]
+    with ThreadPoolExecutor(3) as threads:
+        for found, expected in zip(threads.map(runner.restore, images), wanted, strict=True):
+            np.testing.assert_array_equal(found.pixels, expected)

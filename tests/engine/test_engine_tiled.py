@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from test_engine_exact import NETWORKS
-from tiny_networks import CPU, tensor
+from tiny_networks import CPU, detail_canvas, tensor
 
 from adacode_cli.engine.grid import Grid
 from adacode_cli.engine.halves import decode, encode
@@ -62,10 +62,12 @@ def run(net, scarce, boxes, size=(40, 28), *, smallest_px=0):
     x = tensor(config, *(max(1, side // config.scale) for side in size))
     prepared = prepare_input(pad_mirrored(x, *padded_size(config, *x.shape[-2:])), config.base)
     grid, parts = Grid.of(config, *x.shape[-2:]), parts_of(net, torch.float32)
-    tiler = Tiler(Cells(**vars(grid), smallest_px=smallest_px), CPU)
+    canvas, take_detail = detail_canvas(grid)
+    tiler = Tiler(Cells(**vars(grid), smallest_px=smallest_px), CPU, take_detail=take_detail)
     tiles = grid.boxes(grid.tile(boxes)) if boxes else (Box(0, 0, grid.height, grid.width),)
     maps = encode(net, scarce.wrap(parts.encoder), tiler, tiles, prepared)
-    return decode(scarce.wrap(parts.decoder), tiler, tiles, maps)
+    decode(scarce.wrap(parts.decoder), tiler, tiles, maps)
+    return canvas.image_CHW
 
 
 @pytest.mark.parametrize("boxes", [None, 24])

@@ -96,17 +96,17 @@ def test_one_map_waits_between_the_halves(layout):
 @every_trunk
 def test_the_halves_make_the_codes_and_the_decoder_alone_a_picture(layout):
     net = lively(LAYOUTS[layout])
-    x = tensor(net.config, 90 // net.config.scale, 70 // net.config.scale)
+    image = photograph(90 // net.config.scale, 70 // net.config.scale, np.float32)
     runner = Runner(net, CPU, RunOptions("fp32", 64))
-    code, notes = runner.encode(x, deep=False)
-    run = runner.run(x, deep=False)
+    code, notes = runner.encode(image)
+    run = runner.run(torch.from_numpy(image).permute(2, 0, 1)[None], deep=False)
     assert not notes
     rows, columns = run.codes[0].shape
     assert all(torch.equal(a[:rows, :columns], b) for a, b in zip(code.codes, run.codes, strict=True))
-    decoded, _ = runner.decode(code, deep=False)
+    decoded, _ = runner.decode(code, dtype=np.float32, grey=False)
     with torch.inference_mode():
         latent = net.codebook.decode(tuple(c[None] for c in code.codes), code.weights_KHW[None])
-        wanted = net.render(latent)[0, :, : code.height, : code.width]
+        wanted = net.render(latent)[0, :, : code.height, : code.width].permute(1, 2, 0).clamp(0, 1)
     np.testing.assert_allclose(decoded, wanted, atol=1e-5)
     with pytest.raises(WeightsError, match="more than codes"):
         Coder(runner, "tiny")

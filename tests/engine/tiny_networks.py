@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from skimage import data
 
+from adacode_cli.engine.canvas import RawCanvas
 from adacode_cli.engine.options import RunOptions
 from adacode_cli.engine.restorer import Restorer
 from adacode_cli.engine.rounded import rounded
@@ -114,6 +115,12 @@ def whole(net, x, precision="fp32"):
     """What the plain forward pass makes of a picture."""
     net = net if precision == "fp32" else rounded(net, torch.bfloat16)
     return net(x.contiguous(memory_format=torch.channels_last))
+
+
+def detail_canvas(grid):
+    """A canvas for all that a network makes on a grid, and what puts tiles on it."""
+    canvas = RawCanvas(grid.height * grid.cell_px, grid.width * grid.cell_px, 1, CPU)
+    return canvas, lambda detail: canvas.put(detail, None)
 
 
 class TinyWeights:

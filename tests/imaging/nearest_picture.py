@@ -8,7 +8,7 @@ class Repeated:
 
     def __init__(self, image):
         self.image = image
-        self.mixing_weights, self.categories, self.notes = None, (), ()
+        self.mixing_weights, self.categories, self.notes, self.shrunk = None, (), (), None
 
 
 class RepeatingRestorer:

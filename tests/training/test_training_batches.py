@@ -13,9 +13,10 @@ import pytest
 import torch
 from tiny_families import CATEGORIES, packed, plain
 
+from adacode_cli.engine.arrays import network_input
 from adacode_cli.engine.options import RunOptions
 from adacode_cli.engine.restorer import Restorer
-from adacode_cli.engine.runner import RunResult
+from adacode_cli.engine.runner import Finished
 from adacode_cli.errors import TrainingError
 from adacode_cli.training.batches import (
     BEGINNING,
@@ -195,9 +196,9 @@ class Recorder:
     def __init__(self, config) -> None:
         self.config, self.seen = config, None
 
-    def run(self, image_BCHW: torch.Tensor, *, deep: bool) -> RunResult:
-        self.seen = image_BCHW
-        return RunResult(image_BCHW[0, :3], torch.zeros(2, 1, 1), ())
+    def restore(self, image, hole) -> Finished:
+        self.seen = network_input(image, hole, mask_channel=self.config.mask_channel, device=CPU)
+        return Finished(image, None, torch.zeros(2, 1, 1), ())
 
 
 @pytest.mark.parametrize("kind", ["mask", "white"])

@@ -1,0 +1,63 @@
+"""Samples on their way to the device and back: pinned memory and a stream of their own where the device is a GPU.
+
+A copy from ordinary memory to a CUDA device, or back, waits for all that was queued before it. Through pinned memory
+the calling thread goes on at once, and on a second stream results travel while the next tile is computed.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+# Copies that are under way at once; each of them has a pinned buffer of its own size.
+_MOST_WAITING = 3
+
+
+def upload(array: npt.NDArray[Any], device: torch.device) -> Tensor:
+    """An array of any shape and dtype that torch has → the same on `device`; on a CPU it may share the memory."""
+    values = torch.from_numpy(np.require(array, requirements=("C", "W")))
+    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
+
+
+class Outbox:
+    """Copies from a device to host memory. What was sent is there after `close`, which waits for it and nothing else.
+
+    Not to be shared between threads, except that another one may close it.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        cuda = device.type == "cuda"
+        self._stream = torch.cuda.Stream(device) if cuda else None  # type: ignore[no-untyped-call]
+        self._waiting: deque[tuple[torch.cuda.Event, Tensor, Tensor]] = deque()
+
+    def send(self, values: Tensor, target: Tensor) -> None:
+        """`values`, contiguous and not written to again, go into `target`, which has their shape and dtype."""
+        if self._stream is None:
+            target.copy_(values)
+            return
+        staged = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+        self._stream.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.cuda.stream(self._stream):
+            staged.copy_(values, non_blocking=True)
+            copied = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
+            copied.record()
+        values.record_stream(self._stream)  # its memory must not be given away before it was read
+        self._waiting.append((copied, staged, target))
+        while len(self._waiting) > _MOST_WAITING:
+            self._arrive()
+
+    def close(self) -> None:
+        """Waits until everything that was sent is in its place."""
+        while self._waiting:
+            self._arrive()
+
+    def _arrive(self) -> None:
+        copied, staged, target = self._waiting.popleft()
+        copied.synchronize()
+        target.copy_(staged)
