@@ -16,9 +16,8 @@ from adacode_cli.model.config import Norm
 
 GROUPS = 32
 EPS = 1e-6
-# Values whose sums are formed in one go. As float64 they take 1 MB and stay in a core's cache; on a GPU, where each go
-# costs a few launches, 128 MB.
-_SUMMED_AT_ONCE = {"cpu": 1 << 17, "gpu": 1 << 24}
+# Values whose sums are formed in one go on a CPU: as float64 they take 1 MB and stay in a core's cache.
+_SUMMED_AT_ONCE = 1 << 17
 
 
 def conv3(channels_in: int, channels_out: int, stride: int = 1) -> nn.Conv2d:
@@ -40,18 +39,29 @@ class Sums:
     @classmethod
     def of(cls, x_BCHW: Tensor) -> Sums:
         """Sums of a map or of a part of one, any float dtype."""
-        b, c, h, w = x_BCHW.shape
-        total, squares = x_BCHW.new_zeros((2, b, c), dtype=torch.float64)
-        at_once = _SUMMED_AT_ONCE["cpu" if x_BCHW.device.type == "cpu" else "gpu"]
-        for rows in torch.split(x_BCHW, max(1, at_once // (b * c * w)), 2):
-            exact = rows.to(torch.float64, copy=True)
-            total += exact.sum((2, 3))
-            squares += exact.mul_(exact).sum((2, 3))
-        return cls(h * w, total, squares)
+        h, w = x_BCHW.shape[2:]
+        return cls(h * w, *(_sums_in_cache(x_BCHW) if x_BCHW.device.type == "cpu" else _sums_on_the_fly(x_BCHW)))
 
     def __add__(self, other: Sums) -> Sums:
         total, squares = self.total_BC + other.total_BC, self.squares_BC + other.squares_BC
         return Sums(self.num_cells + other.num_cells, total, squares)
+
+
+def _sums_in_cache(x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+    b, c, _, w = x_BCHW.shape
+    total, squares = x_BCHW.new_zeros((2, b, c), dtype=torch.float64)
+    for rows in torch.split(x_BCHW, max(1, _SUMMED_AT_ONCE // (b * c * w)), 2):
+        exact = rows.to(torch.float64, copy=True)
+        total += exact.sum((2, 3))
+        squares += exact.mul_(exact).sum((2, 3))
+    return total, squares
+
+
+def _sums_on_the_fly(x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+    """For a GPU, whose reductions read each value once and widen it in a register."""
+    total = x_BCHW.sum((2, 3), dtype=torch.float64)
+    squares = torch.linalg.vector_norm(x_BCHW, dim=(2, 3), dtype=torch.float64).square()
+    return total, squares
 
 
 class GroupNorm(nn.GroupNorm):

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-
 # What stands for the network takes two files at once then.
 IN_LANES = ("--device", "cuda")
 

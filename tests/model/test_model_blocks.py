@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from adacode_cli.model.blocks import GroupNorm, Sums, UpBlock
+from adacode_cli.model.blocks import GroupNorm, Sums, UpBlock, _sums_in_cache, _sums_on_the_fly
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
@@ -26,6 +26,16 @@ def test_sums_of_parts_add_up_to_what_torch_computes(dtype):
     assert torch.equal(found, norm(x))
     wanted = nn.functional.group_norm(x.double(), 4, norm.weight.double(), norm.bias.double(), 1e-6)
     torch.testing.assert_close(found.double(), wanted, rtol=0, atol=0.05 if dtype == torch.bfloat16 else 1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_both_ways_to_sum_are_exact(dtype):
+    x = torch.randn(2, 32, 61, 43).to(dtype).contiguous(memory_format=torch.channels_last)[..., 3:-2]
+    exact = x.double()
+    for total, squares in (_sums_in_cache(x), _sums_on_the_fly(x)):
+        assert total.dtype == squares.dtype == torch.float64
+        torch.testing.assert_close(total, exact.sum((2, 3)), rtol=1e-12, atol=1e-9)
+        torch.testing.assert_close(squares, exact.square().sum((2, 3)), rtol=1e-12, atol=1e-9)
 
 
 def test_with_gradients_it_is_torchs_own():
