@@ -14,7 +14,7 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from dataclasses import dataclass
@@ -36,6 +36,8 @@ _LOOK_AGAIN_S = 0.1
 # Results that wait for the disk; large ones wait for one another rather than for more memory.
 _MOST_WAITING_BYTES = 4 << 30
 _FEW_JOBS, _MANY_JOBS = 2, 8
+# Images with the network: of large ones two keep it busy, and their results are many times their size.
+_MOST_INFERRING_BYTES = 64 << 20
 
 OnEvent = Callable[[Event], None]
 
@@ -199,8 +201,13 @@ class _Run:
             return
         self._inferring.append((work, self._lanes.submit(self._stages.infer, work)))
         self._at_hand = None
-        while len(self._inferring) > self._stages.lanes:
+        while self._lanes_are_full():
             self._next_inference(writers)
+
+    def _lanes_are_full(self) -> bool:
+        num_bytes = _bytes_of(work for work, _ in self._inferring)
+        most = self._stages.lanes if num_bytes <= _MOST_INFERRING_BYTES else 2
+        return len(self._inferring) > most
 
     def _finish_inference(self, writers: ThreadPoolExecutor) -> None:
         while self._inferring:
@@ -229,7 +236,10 @@ class _Run:
         """Accounts for finished writes in order, waiting for the oldest while too many are under way."""
         while self._writing:
             writing = self._writing[0]
-            full = len(self._writing) > at_most_waiting or self._bytes_waiting() > _MOST_WAITING_BYTES
+            full = (
+                len(self._writing) > at_most_waiting
+                or _bytes_of(writing.work for writing in self._writing) > _MOST_WAITING_BYTES
+            )
             if not full and not writing.future.done():
                 return
             failed = self._fails(writing.work, writing.future.result)
@@ -237,10 +247,6 @@ class _Run:
             outcome = None if failed else writing.future.result()
             if outcome:
                 self._finished(outcome)
-
-    def _bytes_waiting(self) -> int:
-        images = (writing.work.image for writing in self._writing)
-        return sum(page.pixels.nbytes for image in images if image for page in image.pages)
 
     def _fails(self, work: Work, step: Callable[[], object]) -> bool:
         """True if `step` failed and the file is recorded as such; raises what would fail every file alike."""
@@ -266,6 +272,11 @@ class _Run:
     def _finished(self, outcome: Outcome) -> None:
         self.tally.add(outcome)
         self._on_event(FileFinished(outcome))
+
+
+def _bytes_of(works: Iterable[Work]) -> int:
+    images = (work.image for work in works)
+    return sum(page.pixels.nbytes for image in images if image for page in image.pages)
 
 
 def _let_go(work: Work) -> None:

@@ -17,7 +17,7 @@ from adacode_cli.engine.grid import Grid
 from adacode_cli.engine.parts import Parts
 from adacode_cli.engine.segments import Part, Segment
 from adacode_cli.model.config import NetworkConfig
-from adacode_cli.model.swin import BAND_CELLS
+from adacode_cli.model.swin import band_cells
 
 # Latent maps at once inside a Swin stack: its input, a group's, a block's, and what the block makes.
 _SWIN_MAPS = 4
@@ -56,7 +56,7 @@ class Memory:
 class Costs:
     """What the parts of a network cost on one grid. on_host: the device that computes uses the host's memory.
 
-    sample_bytes: of a sample of the finished picture.
+    sample_bytes: of a sample of the finished picture. pictures: of this size that run together.
     """
 
     parts: Parts
@@ -65,6 +65,7 @@ class Costs:
     dtype: torch.dtype
     on_host: bool
     sample_bytes: int = 1
+    pictures: int = 1
 
     def of(self, encoder: Tile, decoder: Tile, *, sampled: bool, resident: bool = False) -> Memory:
         """Memory of a run in tiles of so many rows and columns of cells; with `sampled` no maps wait for their sums,
@@ -73,7 +74,7 @@ class Costs:
         first = self._phase(self.parts.encoder, encoder, sampled=sampled)
         maps, busy = self._phase(self.parts.decoder, decoder, sampled=sampled)
         carried = sum(self.parts.encoder.shapes[name].bytes_per_cell for name in self.parts.encoder.kept)
-        between = carried * self.grid.num_cells, self._latent_bytes()
+        between = carried * self.grid.num_cells * self.pictures, self._latent_bytes()
         # The picture's memory is asked for at the start, and taken by the system when it is written to.
         picture, last = self._picture_bytes(), (maps, busy + self._strip_bytes(decoder))
         if resident:
@@ -93,7 +94,7 @@ class Costs:
         """Bytes of whole maps, and of the largest tile at work."""
         one_tile = tile == self._size
         segments = (part.whole,) if sampled or one_tile or not part.normalises else part.separate
-        maps = part.map_bytes_per_cell(segments) * self.grid.num_cells
+        maps = part.map_bytes_per_cell(segments) * self.grid.num_cells * self.pictures
         num_tiles = math.prod(-(-length // side) for length, side in zip(self._size, tile, strict=True))
         heap = _IN_PIECES if self.on_host and num_tiles > _TILES_ALIKE else 1
         return maps, heap * max(self._tile_bytes(segment, tile) for segment in segments)
@@ -101,23 +102,26 @@ class Costs:
     def _tile_bytes(self, segment: Segment, tile: Tile) -> int:
         rows, columns = (min(side, length + 2 * segment.halo) for side, length in zip(self._size, tile, strict=True))
         inputs = 0 if self.on_host else segment.input_bytes_per_cell
-        return int((segment.bytes_per_cell + inputs) * rows * columns)
+        return int((segment.bytes_per_cell + inputs) * rows * columns * self.pictures)
 
     def _latent_bytes(self) -> int:
         channels, swins = self.config.channels[-1], (self.config.encoder_swin, self.config.predictor_swin)
         maps = _SWIN_MAPS if any(swins) else 2
-        cells = self.grid.num_cells
-        band = _BAND_MAPS * min(cells, max(BAND_CELLS, 8 * self.grid.width)) if any(swins) else 0
+        cells = self.grid.num_cells * self.pictures
+        at_once = max(band_cells(on_cpu=self.on_host), 8 * self.grid.width * self.pictures)
+        band = _BAND_MAPS * min(cells, at_once) if any(swins) else 0
         copies = _SWIN_KERNEL * cells if any(swins) and self.parts.unfolds else 0
         return int((maps * cells + max(band, copies)) * channels * self.dtype.itemsize)
 
     def _input_bytes(self) -> int:
-        pixels = self.grid.num_cells * self.grid.input_cell_px**2
+        pixels = self.grid.num_cells * self.grid.input_cell_px**2 * self.pictures
         return int(_INPUT_COPIES[self.config.base] * self.config.in_channels * _FLOAT_BYTES * pixels)
 
     def _picture_bytes(self) -> int:
         """The finished picture, and its means over the pixels of the input."""
-        pixels, inputs = (self.grid.num_cells * side**2 for side in (self.grid.cell_px, self.grid.input_cell_px))
+        pixels, inputs = (
+            self.grid.num_cells * self.pictures * side**2 for side in (self.grid.cell_px, self.grid.input_cell_px)
+        )
         return int(3 * self.sample_bytes * pixels + (3 * _FLOAT_BYTES * inputs if self.config.scale > 1 else 0))
 
     def _strip_bytes(self, tile: Tile) -> int:

@@ -38,32 +38,33 @@ class Coded:
     def maps(self, dtype: torch.dtype, home: torch.device) -> dict[str, Map]:
         """The maps that `decode` starts from, on the device `home`, weights in the dtype of the run."""
         codes, weights = torch.stack(self.codes).to(home), self.weights_KHW.to(home, dtype)
-        return {CODES: Map(codes, 1), WEIGHTS: Map(weights, 1)}
+        return {CODES: Map(codes[None], 1), WEIGHTS: Map(weights[None], 1)}
 
 
 def encode(network: AdaCode, part: Part, tiler: Tiler, boxes: Sequence[Box], prepared_BCHW: Tensor) -> dict[str, Map]:
-    """prepared: 1×C×H×W padded input on the tiler's home → the maps that `decode` starts from, with the encoder's
+    """prepared: B×C×H×W padded inputs on the tiler's home → the maps that `decode` starts from, with the encoder's
     skips.
 
     A tiler with known sums goes by sums gathered beforehand: here, over the whole picture. Raises DeviceError when not
     even the smallest tile fits, NonFiniteError as `Finiteness` does.
     """
-    maps = {IMAGE: Map(prepared_BCHW[0], tiler.grid.input_cell_px)}
+    maps = {IMAGE: Map(prepared_BCHW, tiler.grid.input_cell_px)}
     if tiler.known_sums is not None:
         measure(part, tiler, maps, boxes)
     tiler.run(part, maps, boxes)
     _tidy(tiler)
-    made = latent_maps(network, maps.pop(FEATURE).data_CHW[None].to(tiler.device))
+    made = latent_maps(network, maps.pop(FEATURE).data_BCHW.to(tiler.device))
     tiler.finiteness.look_at(made.weights_BKHW)
-    maps[LATENT] = Map(made.latent_BCHW[0].to(tiler.home), 1)
-    maps[CODES] = Map(torch.cat(made.codes).to(tiler.home), 1)
-    maps[WEIGHTS] = Map(made.weights_BKHW[0].to(tiler.home), 1)
+    maps[LATENT] = Map(made.latent_BCHW.to(tiler.home), 1)
+    maps[CODES] = Map(torch.stack(made.codes, 1).to(tiler.home), 1)
+    maps[WEIGHTS] = Map(made.weights_BKHW.to(tiler.home), 1)
     return maps
 
 
 def coded(maps: dict[str, Map], height: int, width: int) -> Coded:
-    """Codes and weights among the maps, for a picture of height × width output pixels."""
-    return Coded(maps[CODES].data_CHW.cpu().unbind(0), maps[WEIGHTS].data_CHW.float().cpu(), height, width)
+    """Codes and weights among the maps of one picture, of height × width output pixels."""
+    codes, weights = (maps[name].data_BCHW[0].cpu() for name in (CODES, WEIGHTS))
+    return Coded(codes.unbind(0), weights.float(), height, width)
 
 
 def decode(part: Part, tiler: Tiler, boxes: Sequence[Box], maps: dict[str, Map]) -> None:

@@ -54,6 +54,10 @@ class Patch:
         """The map's part of a box of latent cells. The map of a 4×4 stem lacks its last row and column."""
         return cells.scaled(self.per_cell).grown(0, self.height, self.width)
 
+    def of_picture(self, index: int) -> Patch:
+        """The same part of one of the pictures, as a patch of one."""
+        return replace(self, data_BCHW=self.data_BCHW[index : index + 1])
+
     @property
     def is_whole(self) -> bool:
         return self.box == Box(0, 0, self.height, self.width)

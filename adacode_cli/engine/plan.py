@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from adacode_cli.engine.costs import Costs, Memory
+from adacode_cli.engine.grid import Grid
 from adacode_cli.engine.options import RunOptions
 from adacode_cli.geometry import Box
 
@@ -19,6 +20,10 @@ _ENCODER_PX = {"cpu": {"one": 512, "steps": 512}, "gpu": {"one": 4096, "steps": 
 # Larger tiles are hardly faster on a CPU, whose caches they leave; a GPU needs large ones to be busy while the next
 # launches are prepared. Where each step is a pass of its own, the halo is narrow and smaller ones do.
 _DECODER_PX = {"cpu": {"one": 1024, "steps": 512}, "gpu": {"one": 4096, "steps": 2048}}
+# Output pixels that it takes to keep a GPU busy for as long as the launches of one picture take, and the most pictures
+# that make them up.
+_BATCH_PX = {"one": 1 << 24, "steps": 1 << 21}
+_MOST_TOGETHER = 16
 # Part of the free memory that a run may take; the rest is for codecs, other pictures and other programs.
 SHARE = 0.7
 
@@ -60,6 +65,18 @@ def make_plan(costs: Costs, options: RunOptions, device: torch.device, room: Mem
     side, at_home = next(fitting, tried[-1])
     boxes = grid.boxes(encoder), grid.boxes(grid.tile(side))
     return Plan(*boxes, sampled, at_home, memory(side, sampled=sampled, resident=at_home))
+
+
+def pictures_together(grid: Grid, device: torch.device, *, normalise: bool) -> int:
+    """How many pictures of this padded size run as one batch: several small ones on a GPU, one otherwise. normalise:
+    whether the network has steps that normalise.
+
+    Not by the memory that is free, as the last bits of a result may depend on the size of the batch.
+    """
+    if device.type == "cpu":
+        return 1
+    fitting = _BATCH_PX["steps" if normalise else "one"] // (grid.num_cells * grid.cell_px**2)
+    return max(1, min(_MOST_TOGETHER, fitting))
 
 
 def _sides(costs: Costs, tile: str | int, device: torch.device) -> list[int]:

@@ -37,6 +37,7 @@ from adacode_cli.geometry import feather_mask, grow_mask
 
 Task = Literal["sr", "inpaint", "reconstruct"]
 MAX_SCALE = 4
+_LANES = 16
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,10 @@ class Restorer:
 
     @property
     def lanes(self) -> int:
-        """How many threads keep the device busy: on a GPU a second one queues a picture while the first one waits."""
-        return 1 if self._device.type == "cpu" else 2
+        """How many threads keep the device busy: on a GPU others queue pictures while the first one waits, and small
+        pictures of theirs run together.
+        """
+        return 1 if self._device.type == "cpu" else _LANES
 
     @classmethod
     def from_pretrained(

@@ -7,7 +7,7 @@ single time, at the end, and by then another thread may have queued the next pic
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from threading import Lock
@@ -27,10 +27,12 @@ from adacode_cli.engine.halves import Coded, coded, decode, encode
 from adacode_cli.engine.memory import free_bytes, is_out_of_memory, release
 from adacode_cli.engine.options import RunOptions
 from adacode_cli.engine.parts import Parts, parts_of
-from adacode_cli.engine.plan import SHARE, Plan, make_plan
+from adacode_cli.engine.patch import Patch
+from adacode_cli.engine.plan import SHARE, Plan, make_plan, pictures_together
 from adacode_cli.engine.program import CODES, WEIGHTS
 from adacode_cli.engine.rounded import rounded
 from adacode_cli.engine.tiled import Finiteness, Map, NonFiniteError, TakeDetail, Tiler
+from adacode_cli.engine.together import Together
 from adacode_cli.engine.transfer import Outbox
 from adacode_cli.errors import DeviceError, InputError
 from adacode_cli.model.base import fill_from, halve, prepare_input
@@ -41,8 +43,6 @@ from adacode_cli.model.padding import pad_mirrored, padded_size
 _SAMPLED = "memory is too small for exact tiling of this picture: it was normalised by a sample (--tiling sampled)"
 
 C = TypeVar("C", bound=Canvas)
-Load = Callable[[torch.device], Tensor]
-"""Where it is wanted → the input, 1×C×H×W float32 in [0, 1], there."""
 T = TypeVar("T")
 
 
@@ -72,33 +72,50 @@ class Finished:
 
 
 @dataclass(frozen=True)
-class _Job(Generic[C]):
-    """A picture of height × width input pixels and what it goes on to. blank: the device that whole maps lie on → a
-    canvas. passes: how many coarser ones fill its holes first.
-    """
+class _Picture:
+    """What `Runner.restore` was given."""
 
-    load: Load
-    height: int
-    width: int
-    blank: Callable[[torch.device], C]
-    passes: int
+    image: Pixels
+    hole: npt.NDArray[np.bool_] | None
 
 
 @dataclass(frozen=True)
-class _Attempt:
-    """One try at a picture in one precision: what is queued on the device, and what will come back of it.
+class _Kind:
+    """What pictures have in common that can run together: precision, bytes a sample, and their padded grid.
 
-    sample_bytes: of a sample of the finished picture.
+    slots: how many run together, always: where there are fewer, the rest is left black. So what a picture becomes does
+    not depend on its companions.
     """
 
     dtype: torch.dtype
     sample_bytes: int
+    grid: Grid
+    slots: int
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """One try at pictures of one kind: what is queued on the device, and what will come back of it."""
+
+    kind: _Kind
     outbox: Outbox
     finiteness: Finiteness
 
 
+@dataclass(frozen=True)
+class _Job(Generic[C]):
+    """load: the device that whole maps lie on → pictures of one padded size, as the network takes them (1×C×H×W each).
+    blank: the same → a canvas for each of them. passes: how many coarser ones fill their holes first.
+    """
+
+    grid: Grid
+    load: Callable[[torch.device], Sequence[Tensor]]
+    blank: Callable[[torch.device], Sequence[C]]
+    passes: int
+
+
 class Runner:
-    """A network on its device. Calls from several threads take turns on it.
+    """A network on its device. Calls from several threads take turns on it, and small pictures share a turn.
 
     turn: the lock by which they do; networks that share a device may share one. What was queued on a GPU is waited for
     without it, so that the next picture is queued meanwhile.
@@ -115,6 +132,7 @@ class Runner:
         network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network = network
         self._turn = turn or Lock()
+        self._together = Together[_Kind, _Picture, tuple[Finished, bool]](self._turn, self._begin)
         self._rounded: dict[torch.dtype, AdaCode] = {torch.float32: network}
         self._parts: dict[torch.dtype, Parts] = {}
 
@@ -128,22 +146,14 @@ class Runner:
         A result that is not finite is computed again in float32, with a note. Raises InputError where it stays so,
         and DeviceError when the smallest tile does not fit the device.
         """
-        config, (h, w), s = self.config, image.shape[:2], self.config.scale
+        grid = Grid.of(self.config, *image.shape[:2])
 
-        def load(home: torch.device) -> Tensor:
-            return network_input(image, hole, mask_channel=config.mask_channel, device=home)
+        def attempt(dtype: torch.dtype) -> tuple[Finished, bool]:
+            slots = self._slots(grid)
+            kind = _Kind(dtype, image.itemsize, grid, slots)
+            return self._together.ask(kind, _Picture(image, hole), slots)
 
-        def begin(attempt: _Attempt) -> Finished:
-            def blank(_: torch.device) -> SampleCanvas:
-                return SampleCanvas(h * s, w * s, s, attempt.outbox, dtype=image.dtype, grey=image.ndim == 2)
-
-            canvas, maps, notes = self._through(_Job(load, h, w, blank, config.coarse_passes), attempt)
-            mixing = self._touched(maps[WEIGHTS], h, w).float().contiguous()
-            host = torch.empty(mixing.shape)
-            attempt.outbox.send(mixing, host)
-            return Finished(canvas.pixels, canvas.shrunk, host, notes)
-
-        finished, notes = self._finite(image.dtype != np.uint8, image.itemsize, begin)
+        finished, notes = self._finite(image.dtype != np.uint8, attempt)
         return replace(finished, notes=(*notes, *finished.notes))
 
     def run(self, image_BCHW: Tensor, *, deep: bool) -> RunResult:
@@ -151,14 +161,22 @@ class Runner:
         than 8 bits a channel. Raises as `restore` does.
         """
         config, (h, w), s = self.config, image_BCHW.shape[-2:], self.config.scale
+        grid = Grid.of(config, h, w)
 
         def begin(attempt: _Attempt) -> RunResult:
-            job = _Job(image_BCHW.to, h, w, lambda home: RawCanvas(h * s, w * s, s, home), config.coarse_passes)
-            canvas, maps, notes = self._through(job, attempt)
-            codes, mixing = (self._touched(maps[name], h, w).cpu() for name in (CODES, WEIGHTS))
-            return RunResult(canvas.image_CHW.cpu(), mixing.float(), codes.unbind(0), notes)
+            canvas, maps, notes = self._through(
+                _Job(
+                    grid,
+                    lambda home: [image_BCHW.to(home)],
+                    lambda home: [RawCanvas(h * s, w * s, s, home)],
+                    config.coarse_passes,
+                ),
+                attempt,
+            )
+            codes, mixing = (_touched(maps[name], 0, grid, h, w).cpu() for name in (CODES, WEIGHTS))
+            return RunResult(canvas[0].image_CHW.cpu(), mixing.float(), codes.unbind(0), notes)
 
-        result, notes = self._finite(deep, 4, begin)
+        result, notes = self._finite(deep, lambda dtype: self._alone(_Kind(dtype, 4, grid, 1), begin))
         return replace(result, notes=(*notes, *result.notes))
 
     def encode(self, image: Pixels) -> tuple[Coded, tuple[str, ...]]:
@@ -167,116 +185,183 @@ class Runner:
         Raises as `restore` does.
         """
         config, (h, w) = self.config, image.shape[:2]
+        grid = Grid.of(config, h, w)
 
         def begin(attempt: _Attempt) -> Coded:
-            grid = Grid.of(config, h, w)
-            plan = self._plan(grid, attempt.dtype, attempt.sample_bytes)
-            tiler = self._tiler(grid, plan, attempt)
+            dtype, plan = attempt.kind.dtype, self._plan(attempt.kind)
+            tiler = self._tiler(plan, attempt)
             x = network_input(image, None, mask_channel=config.mask_channel, device=tiler.home)
-            prepared = self._prepared(x, attempt, config.coarse_passes)
-            network, part = self._network_in(attempt.dtype), self._parts_in(attempt.dtype).encoder
-            return coded(encode(network, part, tiler, plan.encoder, prepared), h * config.scale, w * config.scale)
+            prepared = self._prepared([x], attempt, config.coarse_passes)
+            maps = encode(self._network_in(dtype), self._parts_in(dtype).encoder, tiler, plan.encoder, prepared)
+            return coded(maps, h * config.scale, w * config.scale)
 
-        return self._finite(image.dtype != np.uint8, image.itemsize, begin)
+        deep = image.dtype != np.uint8
+        return self._finite(deep, lambda dtype: self._alone(_Kind(dtype, image.itemsize, grid, 1), begin))
 
     def decode(self, code: Coded, *, dtype: npt.DTypeLike, grey: bool) -> tuple[Pixels, tuple[str, ...]]:
         """What codes and mixing weights alone say: height×width×3 pixels of `dtype`, or height×width; and notes.
 
         It is `restore`'s picture for a network without encoder skips, trunk and base picture. Raises as it does.
         """
+        height, width = code.weights_KHW.shape[1:]
+        grid = replace(Grid.of(self.config, 1, 1), height=height, width=width)
+        sample = np.dtype(dtype)
 
         def begin(attempt: _Attempt) -> SampleCanvas:
-            height, width = code.weights_KHW.shape[1:]
-            grid = replace(Grid.of(self.config, 1, 1), height=height, width=width)
-            plan = self._plan(grid, attempt.dtype, attempt.sample_bytes)
-            canvas = SampleCanvas(code.height, code.width, 1, attempt.outbox, dtype=dtype, grey=grey)
-            tiler = self._tiler(grid, plan, attempt, lambda detail: canvas.put(detail, None))
-            maps = code.maps(attempt.dtype, tiler.home)
-            decode(self._parts_in(attempt.dtype).from_codes, tiler, plan.decoder, maps)
+            computed, plan = attempt.kind.dtype, self._plan(attempt.kind)
+            canvas = SampleCanvas(code.height, code.width, 1, attempt.outbox, dtype=sample, grey=grey)
+            tiler = self._tiler(plan, attempt, lambda detail: canvas.put(detail, None))
+            maps = code.maps(computed, tiler.home)
+            decode(self._parts_in(computed).from_codes, tiler, plan.decoder, maps)
             return canvas
 
-        canvas, notes = self._finite(np.dtype(dtype) != np.uint8, np.dtype(dtype).itemsize, begin)
+        deep = sample != np.uint8
+        canvas, notes = self._finite(deep, lambda d: self._alone(_Kind(d, sample.itemsize, grid, 1), begin))
         return canvas.pixels, notes
 
     def plan(self, height: int, width: int, *, deep: bool) -> Plan:
         """How an image of height × width input pixels would be cut now, and the memory that it would take."""
         dtype = choose_precision(self.options.precision, self.device, deep=deep)
-        return self._plan(Grid.of(self.config, height, width), dtype, 4 if deep else 1)
+        grid = Grid.of(self.config, height, width)
+        return self._plan(_Kind(dtype, 4 if deep else 1, grid, self._slots(grid)))
 
-    def _finite(self, deep: bool, sample_bytes: int, begin: Callable[[_Attempt], T]) -> tuple[T, tuple[str, ...]]:
-        """What `begin` queues, once it has come back finite; in float32 where it was not in the chosen precision."""
+    def _finite(self, deep: bool, attempt: Callable[[torch.dtype], tuple[T, bool]]) -> tuple[T, tuple[str, ...]]:
+        """What `attempt` makes in the chosen precision, and notes; in float32 where it says that it is not finite."""
         dtype = choose_precision(self.options.precision, self.device, deep=deep)
         for chosen in dict.fromkeys((dtype, torch.float32)):
-            attempt = _Attempt(chosen, sample_bytes, Outbox(self.device), Finiteness(self.device))
-            all_finite = torch.empty((), dtype=torch.bool)
             try:
-                with self._turn, torch.inference_mode(), exact_arithmetic(self.device):
-                    result = begin(attempt)
-                    assert attempt.finiteness.all_finite is not None, "something was looked at"
-                    attempt.outbox.send(attempt.finiteness.all_finite, all_finite)
+                result, is_finite = attempt(chosen)
             except NonFiniteError:
                 continue
-            attempt.outbox.close()
-            if not bool(all_finite):
-                continue
-            note = f"{str(dtype).removeprefix('torch.')} overflowed: the image was computed again in float32"
-            return result, () if chosen is dtype else (note,)
+            if is_finite:
+                note = f"{str(dtype).removeprefix('torch.')} overflowed: the image was computed again in float32"
+                return result, () if chosen is dtype else (note,)
         raise InputError(
             "the network's result for this picture is not finite, not even in float32",
             hint="Look for extreme values in the picture (samples are 0 to 1), or use other weights.",
         )
 
-    def _through(self, job: _Job[C], attempt: _Attempt) -> tuple[C, dict[str, Map], tuple[str, ...]]:
-        """A canvas, once all is queued that will be on it; codes and mixing weights; and notes.
+    def _alone(self, kind: _Kind, begin: Callable[[_Attempt], T]) -> tuple[T, bool]:
+        with self._turn:
+            wait = self._queued(kind, begin)
+        result, finite = wait()
+        return result, finite[0]
+
+    def _begin(self, kind: _Kind, pictures: Sequence[_Picture]) -> Callable[[], Sequence[tuple[Finished, bool]]]:
+        wait = self._queued(kind, lambda attempt: self._restored(pictures, attempt))
+        return lambda: list(zip(*wait(), strict=False))  # slots beyond the pictures answer nobody
+
+    def _queued(self, kind: _Kind, begin: Callable[[_Attempt], T]) -> Callable[[], tuple[T, list[bool]]]:
+        """Has `begin` queue its work; what waits until that has come back, and says which slots' results are finite.
+
+        For who has the turn; without it one may wait.
+        """
+        attempt = _Attempt(kind, Outbox(self.device), Finiteness(self.device))
+        finite = torch.empty(kind.slots, dtype=torch.bool)
+        with torch.inference_mode(), exact_arithmetic(self.device):
+            result = begin(attempt)
+            assert attempt.finiteness.all_finite is not None, "something was looked at"
+            attempt.outbox.send(attempt.finiteness.all_finite, finite)
+
+        def wait() -> tuple[T, list[bool]]:
+            attempt.outbox.close()
+            return result, finite.tolist()
+
+        return wait
+
+    def _restored(self, pictures: Sequence[_Picture], attempt: _Attempt) -> list[Finished]:
+        config, s, outbox = self.config, self.config.scale, attempt.outbox
+        sizes = [picture.image.shape[:2] for picture in pictures]
+
+        def load(home: torch.device) -> list[Tensor]:
+            channel = config.mask_channel
+            return [network_input(p.image, p.hole, mask_channel=channel, device=home) for p in pictures]
+
+        def blank(_: torch.device) -> list[SampleCanvas]:
+            images = [picture.image for picture in pictures]
+            return [
+                SampleCanvas(h * s, w * s, s, outbox, dtype=image.dtype, grey=image.ndim == 2)
+                for image, (h, w) in zip(images, sizes, strict=True)
+            ]
+
+        canvases, maps, notes = self._through(_Job(attempt.kind.grid, load, blank, config.coarse_passes), attempt)
+        finished = []
+        for i, (canvas, size) in enumerate(zip(canvases, sizes, strict=True)):
+            mixing = _touched(maps[WEIGHTS], i, attempt.kind.grid, *size).float().contiguous()
+            host = torch.empty(mixing.shape)
+            outbox.send(mixing, host)
+            finished.append(Finished(canvas.pixels, canvas.shrunk, host, notes))
+        return finished
+
+    def _through(self, job: _Job[C], attempt: _Attempt) -> tuple[Sequence[C], dict[str, Map], tuple[str, ...]]:
+        """Canvases, once all is queued that will be on them; codes and mixing weights; and notes.
 
         Maps that did not fit the device after all lie in host memory for a second try.
         """
-        grid = Grid.of(self.config, job.height, job.width)
-        plan = self._plan(grid, attempt.dtype, attempt.sample_bytes)
+        kind = replace(attempt.kind, grid=job.grid)
+        plan = self._plan(kind)
         if plan.resident:
             try:
-                return self._planned(job, plan, grid, attempt)
+                return self._planned(job, plan, replace(attempt, kind=kind))
             except (DeviceError, RuntimeError, MemoryError) as error:
                 if not (isinstance(error, DeviceError) or is_out_of_memory(error)):
                     raise
             release(self.device)
-            plan = self._plan(grid, attempt.dtype, attempt.sample_bytes, resident=False)
-        return self._planned(job, plan, grid, attempt)
+            plan = self._plan(kind, resident=False)
+        return self._planned(job, plan, replace(attempt, kind=kind))
 
     def _planned(
-        self, job: _Job[C], plan: Plan, grid: Grid, attempt: _Attempt
-    ) -> tuple[C, dict[str, Map], tuple[str, ...]]:
-        tiler = self._tiler(grid, plan, attempt)
-        prepared, canvas = self._prepared(job.load(tiler.home), attempt, job.passes), job.blank(tiler.home)
-        base = Base(prepared, self.config)
-        tiler.take_detail = lambda detail: canvas.put(detail, base)
-        parts = self._parts_in(attempt.dtype)
-        maps = encode(self._network_in(attempt.dtype), parts.encoder, tiler, plan.encoder, prepared)
+        self, job: _Job[C], plan: Plan, attempt: _Attempt
+    ) -> tuple[Sequence[C], dict[str, Map], tuple[str, ...]]:
+        tiler, dtype = self._tiler(plan, attempt), attempt.kind.dtype
+        prepared, canvases = self._prepared(job.load(tiler.home), attempt, job.passes), job.blank(tiler.home)
+        bases = [Base(prepared[i : i + 1], self.config) for i in range(len(canvases))]
+
+        def take(detail: Patch) -> None:
+            for i, (canvas, base) in enumerate(zip(canvases, bases, strict=True)):
+                canvas.put(detail.of_picture(i), base)
+
+        tiler.take_detail, parts = take, self._parts_in(dtype)
+        maps = encode(self._network_in(dtype), parts.encoder, tiler, plan.encoder, prepared)
         found = {name: maps[name] for name in (CODES, WEIGHTS)}
         decode(parts.decoder, tiler, plan.decoder, maps)
-        return canvas, found, (_SAMPLED,) if plan.sampled and self.options.tiling == "exact" else ()
+        return canvases, found, (_SAMPLED,) if plan.sampled and self.options.tiling == "exact" else ()
 
-    def _prepared(self, image_BCHW: Tensor, attempt: _Attempt, passes: int) -> Tensor:
-        """The padded input, its holes filled as `AdaCode.prepared` does: each coarse pass is a run of its own."""
-        config, size = self.config, padded_size(self.config, *image_BCHW.shape[-2:])
-        padded = pad_mirrored(image_BCHW, *size)
+    def _prepared(self, images: Sequence[Tensor], attempt: _Attempt, passes: int) -> Tensor:
+        """The padded inputs, one a slot, their holes filled as `AdaCode.prepared` does: each coarse pass is a run of
+        its own.
+        """
+        config, slots = self.config, attempt.kind.slots
+        size = padded_size(config, *images[0].shape[-2:])
+        padded = torch.cat([pad_mirrored(x, *size) for x in images])
+        if len(padded) < slots:
+            padded = torch.cat((padded, padded.new_zeros((slots - len(padded), *padded.shape[1:]))))
         if not passes or min(size) <= config.pad_multiple:
             return prepare_input(padded, config.base)
         half = halve(padded)
         h, w = half.shape[-2:]
-        job = _Job(half.to, h, w, lambda home: RawCanvas(h, w, 1, home), passes - 1)
+        job = _Job(
+            Grid.of(config, h, w),
+            lambda home: [half.to(home)],
+            lambda home: [RawCanvas(h, w, 1, home) for _ in range(slots)],
+            passes - 1,
+        )
         coarse, _, _ = self._through(job, attempt)
-        return fill_from(padded, coarse.image_CHW[None].to(padded.device))
+        return fill_from(padded, torch.stack([canvas.image_CHW for canvas in coarse]).to(padded.device))
 
-    def _touched(self, whole: Map, height: int, width: int) -> Tensor:
-        """Of a latent map, the cells that a picture of height × width input pixels touches."""
-        cell_px = Grid.of(self.config, 1, 1).input_cell_px
-        rows, columns = (-(-side // cell_px) for side in (height, width))
-        return whole.data_CHW[:, :rows, :columns]
+    def _slots(self, grid: Grid) -> int:
+        return pictures_together(grid, self.device, normalise=self.config.norm == "group")
 
-    def _plan(self, grid: Grid, dtype: torch.dtype, sample_bytes: int, *, resident: bool = True) -> Plan:
-        on_host = self.device.type == "cpu"
-        costs = Costs(self._parts_in(dtype), self.config, grid, dtype, on_host=on_host, sample_bytes=sample_bytes)
+    def _plan(self, kind: _Kind, *, resident: bool = True) -> Plan:
+        costs = Costs(
+            self._parts_in(kind.dtype),
+            self.config,
+            kind.grid,
+            kind.dtype,
+            on_host=self.device.type == "cpu",
+            sample_bytes=kind.sample_bytes,
+            pictures=kind.slots,
+        )
         room = Memory(*(int(SHARE * free_bytes(device)) for device in (torch.device("cpu"), self.device)))
         return make_plan(costs, self.options, self.device, room, resident=resident)
 
@@ -290,12 +375,18 @@ class Runner:
             self._parts[dtype] = parts_of(self._network_in(dtype), dtype, unfolds=unfolds(dtype, self.device))
         return self._parts[dtype]
 
-    def _tiler(self, grid: Grid, plan: Plan, attempt: _Attempt, take_detail: TakeDetail | None = None) -> Tiler:
+    def _tiler(self, plan: Plan, attempt: _Attempt, take_detail: TakeDetail | None = None) -> Tiler:
         return Tiler(
-            grid,
+            attempt.kind.grid,
             self.device,
             home=self.device if plan.resident else torch.device("cpu"),
             known_sums={} if plan.sampled else None,
             take_detail=take_detail,
             finiteness=attempt.finiteness,
         )
+
+
+def _touched(whole: Map, picture: int, grid: Grid, height: int, width: int) -> Tensor:
+    """Of a latent map, the cells that a picture of height × width input pixels touches: channels first."""
+    rows, columns = (-(-side // grid.input_cell_px) for side in (height, width))
+    return whole.data_BCHW[picture, :, :rows, :columns]

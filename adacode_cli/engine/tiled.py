@@ -30,36 +30,38 @@ class NonFiniteError(Exception):
 
 
 class Finiteness:
-    """Whether all results that were looked at are finite.
+    """Whether all results that were looked at are finite, picture by picture.
 
-    A CPU tells at once, and NonFiniteError is raised. On a GPU each answer would wait for all that is queued: there it
-    is gathered in `all_finite`, a bool scalar on the device, and None before the first look.
+    A CPU tells at once, and NonFiniteError is raised for a picture that runs alone. On a GPU each answer would wait for
+    all that is queued: there it is gathered in `all_finite`, B bools on the device, and None before the first look.
     """
 
     def __init__(self, device: torch.device) -> None:
         self._at_once = device.type == "cpu"
         self.all_finite: Tensor | None = None
 
-    def look_at(self, values: Tensor) -> None:
-        finite = torch.isfinite(values).all()
-        if self._at_once and not bool(finite):
+    def look_at(self, values_BCHW: Tensor) -> None:
+        finite = torch.isfinite(values_BCHW).all(dim=(1, 2, 3))
+        if self._at_once and len(finite) == 1 and not bool(finite):
             raise NonFiniteError
         self.all_finite = finite if self.all_finite is None else self.all_finite & finite
 
 
 @dataclass
 class Map:
-    """A whole map: its values, its cells along a side of a latent cell, and its sums where gathered."""
+    """A whole map of one or more pictures: its values, its cells along a side of a latent cell, and its sums where
+    gathered.
+    """
 
-    data_CHW: Tensor
+    data_BCHW: Tensor
     per_cell: int
     sums: Sums | None = None
 
     def patch(self, cells: Box, device: torch.device) -> Patch:
         """The part of the map in a box of latent cells, on `device`."""
-        _, height, width = self.data_CHW.shape
+        height, width = self.data_BCHW.shape[2:]
         box = cells.scaled(self.per_cell).grown(0, height, width)
-        data = self.data_CHW[(None, slice(None), *box.slices)].to(device)
+        data = self.data_BCHW[(..., *box.slices)].to(device)
         return Patch(data, box, height, width, self.per_cell)
 
 
@@ -202,15 +204,16 @@ class Tiler:
             return
         if name not in maps:
             whole_there = patch.is_whole and patch.data_BCHW.device.type == self.home.type
-            maps[name] = Map(patch.data_BCHW[0] if whole_there else self._blank(patch), patch.per_cell)
+            maps[name] = Map(patch.data_BCHW if whole_there else self._blank(patch), patch.per_cell)
             if whole_there:
                 return
-        maps[name].data_CHW[(slice(None), *patch.box.slices)].copy_(patch.data_BCHW[0])
+        maps[name].data_BCHW[(..., *patch.box.slices)].copy_(patch.data_BCHW)
 
     def _blank(self, patch: Patch) -> Tensor:
         """An empty map, its channels last as the network reads it."""
-        shape = patch.height, patch.width, patch.data_BCHW.shape[1]
-        return torch.empty(shape, dtype=patch.data_BCHW.dtype, device=self.home).permute(2, 0, 1)
+        pictures, channels = patch.data_BCHW.shape[:2]
+        shape = pictures, patch.height, patch.width, channels
+        return torch.empty(shape, dtype=patch.data_BCHW.dtype, device=self.home).permute(0, 3, 1, 2)
 
     def _normalised(self, step: Step, patch: Patch, maps: Mapping[str, Map]) -> Patch:
         norm, name = step.norm, step.reads[0]

@@ -20,9 +20,15 @@ from adacode_cli.model.config import SwinConfig
 
 # Added to the attention between cells that only the cyclic shift made neighbours (reference value).
 MASKED = -100.0
-# Cells of a band: with 256 channels the widest temporary of a band takes 32 MB in float32.
-BAND_CELLS = 8192
+# Cells of a band: with 256 channels the widest temporary of a band takes 32 MB in float32. A GPU needs more of them to
+# be busy while the next band's operations are launched.
+_BAND_CELLS, _BAND_CELLS_GPU = 8192, 65536
 _CPU = torch.device("cpu")
+
+
+def band_cells(*, on_cpu: bool) -> int:
+    """Cells of the latent grid that a block takes at once."""
+    return _BAND_CELLS if on_cpu else _BAND_CELLS_GPU
 
 
 @lru_cache(maxsize=8)
@@ -127,7 +133,8 @@ class SwinBlock(nn.Module):
     def forward(self, x_BHWC: Tensor) -> Tensor:
         """B×H×W×C → the same shape; H and W are multiples of the window."""
         b, h, w, _ = x_BHWC.shape
-        rows = max(1, BAND_CELLS // (b * w * self.window)) * self.window
+        most = band_cells(on_cpu=x_BHWC.device.type == "cpu")
+        rows = max(1, most // (b * w * self.window)) * self.window
         if rows >= h:
             return self._whole(x_BHWC)
         out = torch.empty_like(x_BHWC)

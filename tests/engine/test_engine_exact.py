@@ -102,7 +102,7 @@ def test_no_halo_is_wider_than_it_must_be(layout):
     middle = side // 2
     keep = Box(middle, middle, middle + 1, middle + 1)
     maps = {
-        name: Map(torch.zeros(s.channels, side * s.per_cell, side * s.per_cell, dtype=s.dtype), s.per_cell)
+        name: Map(torch.zeros(1, s.channels, side * s.per_cell, side * s.per_cell, dtype=s.dtype), s.per_cell)
         for name, s in part.shapes.items()
         if name in {read for step in part.whole.steps for read in step.reads}
     }

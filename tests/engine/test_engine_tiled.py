@@ -189,5 +189,5 @@ def test_inputs_are_not_written_to():
     kept = image.clone()
     tiler = Tiler(grid, CPU)
     with torch.inference_mode():
-        tiler.run(parts.encoder, {"image": Map(image, 4)}, grid.boxes(grid.tile(16)))
+        tiler.run(parts.encoder, {"image": Map(image[None], 4)}, grid.boxes(grid.tile(16)))
     assert torch.equal(image, kept)
