@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,14 +43,46 @@ def files(restorer: Restorer, scale: float, count: int, megapixels: float) -> Fi
 
     Raises QualityError if one is refused, DeviceError, and OutputError where they cannot be written.
     """
-    side = max(1, round((megapixels * 1e6) ** 0.5))
+    with jpegs(count, megapixels) as source:
+        restorer.sr(read_image(source / "0000.jpg").pixels, scale)
+        engine, run_s = _engine_seconds(restorer, scale, source), _run_seconds(restorer, scale, source)
+    return Files(count, side_of(megapixels) ** 2 / 1e6, engine, run_s, run_s / engine)
+
+
+def side_of(megapixels: float) -> int:
+    """The side in pixels of a square picture of that size."""
+    return max(1, round(math.sqrt(megapixels * 1e6)))
+
+
+@contextmanager
+def jpegs(count: int, megapixels: float) -> Iterator[Path]:
+    """A folder of made-up JPEGs, in a temporary folder that goes with them. Raises OutputError."""
     # What still writes when a run is interrupted may leave a file behind the clean-up; that is no reason to fail.
     with tempfile.TemporaryDirectory(prefix="adacode-bench-", ignore_cleanup_errors=True) as folder:
         source = Path(folder, "photos")
-        _write(source, side, count)
-        restorer.sr(read_image(source / "0000.jpg").pixels, scale)
-        engine, run_s = _engine_seconds(restorer, scale, source), _run_seconds(restorer, scale, source)
-    return Files(count, side * side / 1e6, engine, run_s, run_s / engine)
+        _write(source, side_of(megapixels), count)
+        yield source
+
+
+def run_over(
+    restorer: Restorer, scale: float, source: Path, make_stages: Callable[..., Stages] = Stages
+) -> Callable[[], None]:
+    """A whole run over a folder, into "out" beside it, ready to be called once. make_stages: as the class `Stages`.
+
+    When called it raises QualityError if a file is refused, DeviceError, and OutputError.
+    """
+    plan = make_plan([source], Naming("sr", source.with_name("out")), Selection(), OnExisting.REFUSE)
+    restoring = Restoring(restorer, "sr", scale)
+
+    def whole_run() -> None:
+        with decoding(isolated=True) as decoder:
+            stages = make_stages(Guarded(restoring, lambda: restoring), decoder=decoder)
+            report = run(plan, stages, on_event=lambda _: None)
+        for outcome in report.failed:
+            assert outcome.failure is not None, "what failed has a failure"
+            raise QualityError(f"the run that was timed failed: {outcome.failure.message}", hint=outcome.failure.hint)
+
+    return whole_run
 
 
 def _write(folder: Path, side: int, count: int) -> None:
@@ -72,14 +107,7 @@ def _engine_seconds(restorer: Restorer, scale: float, source: Path) -> float:
 
 
 def _run_seconds(restorer: Restorer, scale: float, source: Path) -> float:
-    plan = make_plan([source], Naming("sr", source.with_name("out")), Selection(), OnExisting.REFUSE)
-    restoring = Restoring(restorer, "sr", scale)
+    whole_run = run_over(restorer, scale, source)
     start = time.perf_counter()
-    with decoding(isolated=True) as decoder:
-        stages = Stages(Guarded(restoring, lambda: restoring), decoder=decoder)
-        report = run(plan, stages, on_event=lambda _: None)
-    took = time.perf_counter() - start
-    for outcome in report.failed:
-        assert outcome.failure is not None, "what failed has a failure"
-        raise QualityError(f"the run that was timed failed: {outcome.failure.message}", hint=outcome.failure.hint)
-    return took
+    whole_run()
+    return time.perf_counter() - start

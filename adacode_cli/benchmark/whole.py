@@ -14,6 +14,7 @@ from adacode_cli.benchmark.files import Files, files
 from adacode_cli.benchmark.growth import Growth, growth
 from adacode_cli.benchmark.passes import Pass, passes
 from adacode_cli.benchmark.picture import cut
+from adacode_cli.benchmark.profile import FirstPicture, Profile, first_picture, profile
 from adacode_cli.benchmark.yardstick import yardstick_seconds
 from adacode_cli.checkpoints.source import WeightsSource
 from adacode_cli.engine.arrays import to_tensor
@@ -28,7 +29,8 @@ from adacode_cli.errors import DeviceError
 @dataclass(frozen=True)
 class Request:
     """What to measure: `sr` with `weights`, a side × side part of `photo` (H×W×3 uint8), `num_files` JPEGs of so many
-    megapixels (0: none), outputs of the `sizes` in megapixels. device, precision: as for `Restorer`.
+    megapixels (0: none), outputs of the `sizes` in megapixels; `profile` looks where the time of such a run goes, and
+    needs files. device, precision: as for `Restorer`.
     """
 
     weights: str
@@ -41,6 +43,7 @@ class Request:
     repeats: int
     device: str = "auto"
     precision: str = "auto"
+    profile: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class Findings:
     passes: tuple[Pass, ...]
     growth: tuple[Growth, ...]
     files: Files | None
+    profile: Profile | None = None
 
 
 def measure(request: Request, on_step: Callable[[str], None]) -> Findings:
@@ -75,6 +79,7 @@ def _measured(request: Request, on_step: Callable[[str], None]) -> Findings:
     names = _precisions(request.precision, device)
     network, _ = WeightsSource(request.weights).network("sr", request.scale)
     x, repeats = to_tensor(cut(request.photo, request.side)), request.repeats
+    first = _first(request, on_step)
 
     on_step("what the device does at most")
     ceilings = tuple(ceiling(name, PRECISIONS[name], device, repeats) for name in names)
@@ -83,12 +88,39 @@ def _measured(request: Request, on_step: Callable[[str], None]) -> Findings:
     on_step(f"{request.weights}, {request.side}×{request.side}")
     found = tuple(passes(network, x, device, names, repeats))
     grown = tuple(_told(growth(Runner(network, device, RunOptions(request.precision)), request.sizes), on_step))
-    run = None
-    if request.num_files:
-        on_step(f"a run over {request.num_files} files")
-        restorer = Restorer.from_pretrained(request.weights, device=request.device, precision=request.precision)
-        run = files(restorer, request.scale, request.num_files, request.megapixels)
-    return Findings(str(device), ceilings, usual, found, grown, run)
+    run, looked_at = _run(request, device, first, on_step)
+    return Findings(str(device), ceilings, usual, found, grown, run, looked_at)
+
+
+def _restorer(request: Request) -> Restorer:
+    return Restorer.from_pretrained(request.weights, device=request.device, precision=request.precision)
+
+
+def _first(request: Request, on_step: Callable[[str], None]) -> tuple[Restorer, FirstPicture] | None:
+    """For a profile, what comes before all other measurements: they would warm the device up."""
+    if not request.profile:
+        return None
+    on_step("the first picture")
+    restorer = _restorer(request)
+    return restorer, first_picture(restorer, request.scale, request.megapixels)
+
+
+def _run(
+    request: Request,
+    device: torch.device,
+    first: tuple[Restorer, FirstPicture] | None,
+    on_step: Callable[[str], None],
+) -> tuple[Files | None, Profile | None]:
+    """The timed run, then the one that is looked at: a profiler may slow down all that comes after it."""
+    count, size = request.num_files, request.megapixels
+    if not count:
+        return None, None
+    on_step(f"a run over {count} files")
+    run = files(first[0] if first else _restorer(request), request.scale, count, size)
+    if first is None:
+        return run, None
+    on_step("where the time of such a run goes")
+    return run, profile(first[0], request.scale, count, size, device=device, first=first[1])
 
 
 def _precisions(wanted: str, device: torch.device) -> tuple[str, ...]:

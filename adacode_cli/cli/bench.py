@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from adacode_cli.benchmark.whole import Request
 
 _LEAST_PX, _MOST_PX, _MOST_FILES, _MOST_MEGAPIXELS = 16, 1024, 10_000, 1000.0
+_MOST_PROFILED = 200  # the memory that the profiler gives to its record would not hold more
 
 EPILOG = """[bold]What the figures are[/bold]
 
@@ -36,12 +37,15 @@ EPILOG = """[bold]What the figures are[/bold]
   PSNR       of the result to the plain one, in dB
   yardstick  a usual network, 34 convolutions of 64 channels, in float32
   files      a whole run, with reading and writing, to the engine alone
+  profile    where the time of such a run goes, under torch's profiler:
+             stages, kernels and copies on CUDA, operators on a CPU
 
 [bold]Examples[/bold]
 
   adacode bench                              about a minute
   adacode bench --files 60 --megapixels 1    an archive in small
-  adacode bench --growth                     does time grow as pictures do?"""
+  adacode bench --growth                     does time grow as pictures do?
+  adacode bench --device cuda --profile      is the device idle at times?"""
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,9 @@ class BenchOptions:
     growth: Annotated[
         bool, typer.Option("--growth", metavar="", help="Also time outputs of 1, 4, 16 and 64 megapixels.")
     ] = False
+    profile: Annotated[bool, typer.Option("--profile", metavar="", help="Also say where the time of a run goes.")] = (
+        False
+    )
     repeats: Annotated[int, typer.Option(metavar="N", help="Timed calls of each pass; their median counts.")] = 3
     device: Device = "auto"
     precision: Precision = "auto"
@@ -102,8 +109,21 @@ def _check(options: BenchOptions) -> None:
             f"--megapixels {options.megapixels:g} is less than 0.001, or more than {_MOST_MEGAPIXELS:g} for all files",
             hint="Try 1.",
         )
+    if options.profile:
+        _check_profile(options)
     if options.repeats < 1:
         raise UsageError(f"--repeats {options.repeats} is less than 1", hint="Three is the default.")
+
+
+def _check_profile(options: BenchOptions) -> None:
+    if not options.files:
+        hint = "Leave --files out, or ask for 1 or more."
+        raise UsageError("--profile looks at a run over files, and --files 0 leaves the run out", hint=hint)
+    if options.files > _MOST_PROFILED:
+        raise UsageError(
+            f"--profile cannot record a run over {options.files} files: {_MOST_PROFILED} are the most",
+            hint=f"Use --files {_MOST_PROFILED}, or fewer.",
+        )
 
 
 def _request(options: BenchOptions) -> Request:
@@ -123,6 +143,7 @@ def _request(options: BenchOptions) -> Request:
         options.repeats,
         options.device,
         options.precision,
+        options.profile,
     )
 
 

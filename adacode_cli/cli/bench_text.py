@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from adacode_cli.cli import machine
+from adacode_cli.cli import bench_profile_text, machine
 from adacode_cli.cli.machine import Facts
 from adacode_cli.cli.stderr import printable
 
@@ -35,6 +35,7 @@ def json_object(request: Request, found: Findings) -> dict[str, object]:
         "passes": [asdict(one) | {"psnr_db": _finite(one.psnr_db)} for one in found.passes],
         "growth": [asdict(one) for one in found.growth],
         "files": found.files and asdict(found.files),
+        "profile": found.profile and bench_profile_text.json_object(found.profile),
     }
 
 
@@ -62,6 +63,9 @@ def lines(request: Request, found: Findings) -> Iterator[str]:
     if found.files:
         yield ""
         yield from _files(request, found)
+    if found.profile:
+        yield ""
+        yield from bench_profile_text.lines(found.profile)
 
 
 def _finite(value: float | None) -> float | None:

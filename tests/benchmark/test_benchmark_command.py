@@ -14,29 +14,12 @@ from PIL import Image
 
 from adacode_cli.benchmark.files import Files
 from adacode_cli.benchmark.whole import Findings, Request
-from adacode_cli.checkpoints.format import Provenance, Weights, write_weights
 from adacode_cli.cli.bench_text import lines
 from adacode_cli.cli.main import app
 from adacode_cli.errors import DeviceError, InputError, OutputError, UsageError, WeightsError
-from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.network import AdaCode
-from adacode_cli.training.initialise import initialise
 
 PAGE = Path(__file__).parents[2] / "docs" / "json.md"
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory) -> Path:
-    """A tiny sr ×2 network of random values; its base picture makes its results pass the guard."""
-    config = NetworkConfig(
-        channels=(8, 16), grid=4, stem="shuffle", norm="none", base="upsampled", codebooks=((8, 4),), task="sr", scale=2
-    )
-    torch.manual_seed(0)
-    network = AdaCode(config)
-    initialise(network)
-    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    write_weights(path, Weights("whole", config, Provenance(), network.state_dict()))
-    return path
 
 
 def bench(capfd, *arguments: object) -> str:

@@ -1,0 +1,104 @@
+"""When each stage of a run was at work, in whichever threads, and how much of that lies side by side."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from torch.profiler import record_function
+
+from adacode_cli.batch.outcome import Outcome
+from adacode_cli.batch.stages import IsDone, Stages, Work
+from adacode_cli.benchmark.intervals import Interval, common, length, overlaps
+
+INFER = "adacode infer"
+"""Name of the annotation around the network's stage, for the trace of a profiler."""
+RUN, STAGES = "run", ("read", "infer", "write")
+
+
+class StageTimes:
+    """Intervals by stage, and that of the whole `RUN`, in seconds of `time.perf_counter`.
+
+    Any number of threads may add to them.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._of_stage: dict[str, list[Interval]] = {stage: [] for stage in (RUN, *STAGES)}
+
+    @contextmanager
+    def during(self, stage: str) -> Iterator[None]:
+        """Adds the time of the block, also when it fails."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._of_stage[stage].append((began, time.perf_counter()))
+
+    def of(self, stage: str) -> list[Interval]:
+        """What was added, one interval a call."""
+        with self._lock:
+            return list(self._of_stage[stage])
+
+
+@dataclass(frozen=True)
+class WatchedStages(Stages):
+    """The stages of a run, which do what they always do and note in `times` when."""
+
+    times: StageTimes = field(default_factory=StageTimes)
+
+    def read(self, work: Work, is_done: IsDone | None = None) -> Work:
+        """As `Stages.read`."""
+        with self.times.during("read"):
+            return super().read(work, is_done)
+
+    def infer(self, work: Work) -> Work:
+        """As `Stages.infer`, annotated for a profiler."""
+        with self.times.during("infer"), record_function(INFER):
+            return super().infer(work)
+
+    def write(self, work: Work) -> Outcome:
+        """As `Stages.write`."""
+        with self.times.during("write"):
+            return super().write(work)
+
+
+@dataclass(frozen=True)
+class StageUse:
+    """`name`: "read", "infer" or "write". seconds: of all its calls, also where they ran side by side in threads.
+
+    share: of the run, in which it is at work; beside_share: of the run, in which another stage is at work as well.
+    """
+
+    name: str
+    seconds: float
+    share: float
+    beside_share: float
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """The stages of a run, the share of it in which two calls or more are under way, and that in which none is."""
+
+    stages: tuple[StageUse, ...]
+    parallel_share: float
+    none_share: float
+
+
+def sharing(times: StageTimes) -> Sharing:
+    """What the stages did of the one run that was timed."""
+    ((began, ended),) = times.of(RUN)
+    seconds, every = ended - began, [one for stage in STAGES for one in times.of(stage)]
+
+    def use(stage: str) -> StageUse:
+        own = times.of(stage)
+        others = [one for other in STAGES if other != stage for one in times.of(other)]
+        total = sum(end - start for start, end in own)
+        return StageUse(stage, total, length(own) / seconds, length(common(own, others)) / seconds)
+
+    parallel, none = length(overlaps(every, 2)), seconds - length(every)
+    return Sharing(tuple(map(use, STAGES)), parallel / seconds, none / seconds)

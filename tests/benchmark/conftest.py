@@ -1,0 +1,27 @@
+"""Weights that are quick to run with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from adacode_cli.checkpoints.format import Provenance, Weights, write_weights
+from adacode_cli.model.config import NetworkConfig
+from adacode_cli.model.network import AdaCode
+from adacode_cli.training.initialise import initialise
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory) -> Path:
+    """A tiny sr ×2 network of random values; its base picture makes its results pass the guard."""
+    config = NetworkConfig(
+        channels=(8, 16), grid=4, stem="shuffle", norm="none", base="upsampled", codebooks=((8, 4),), task="sr", scale=2
+    )
+    torch.manual_seed(0)
+    network = AdaCode(config)
+    initialise(network)
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    write_weights(path, Weights("whole", config, Provenance(), network.state_dict()))
+    return path
