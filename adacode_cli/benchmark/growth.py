@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from adacode_cli.benchmark.picture import cut, made_up
-from adacode_cli.engine.arrays import to_tensor
 from adacode_cli.engine.runner import Runner
 
 MEGAPIXELS = (1, 4, 16, 64)
@@ -27,12 +26,12 @@ def growth(runner: Runner, sizes: Sequence[int] = MEGAPIXELS) -> Iterator[Growth
     """A line for each size, of one run each. Raises DeviceError where one does not fit."""
     scale, first = runner.config.scale, None
     photo = made_up(1024, 1024)
-    runner.run(to_tensor(cut(photo, 64)), deep=False)
+    runner.restore(cut(photo, 64))
     for megapixels in sizes:
         side = round((megapixels * 1e6) ** 0.5 / scale)
-        x = to_tensor(cut(photo, side))
+        picture = cut(photo, side)
         start = time.perf_counter()
-        runner.run(x, deep=False)
+        runner.restore(picture)
         took = time.perf_counter() - start
         rate = took / ((side * scale) ** 2 / 1e6)
         first = first or rate

@@ -7,11 +7,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from adacode_cli.benchmark.timing import seconds
+from adacode_cli.benchmark.timing import seconds, steady_seconds
+from adacode_cli.engine.arrays import to_tensor
 from adacode_cli.engine.options import RunOptions
+from adacode_cli.engine.restorer import lanes_of
 from adacode_cli.engine.runner import Runner
 from adacode_cli.model.network import AdaCode
 
@@ -37,11 +41,13 @@ def operations(network: AdaCode, x_BCHW: Tensor) -> float:
 
 
 def passes(
-    network: AdaCode, x_BCHW: Tensor, device: torch.device, precisions: Sequence[str], repeats: int
+    network: AdaCode, picture: NDArray[np.uint8], device: torch.device, precisions: Sequence[str], repeats: int
 ) -> Iterator[Pass]:
     """ "plain" is `network(x)` in float32, channels first, the whole picture at once, without TF32; then the engine in
-    each precision. x: 1×C×H×W in [0, 1] on the CPU. The network is left on the device, channels last.
+    each precision, from samples to samples, by as many threads as a run has for it. picture: H×W×3. The network is left
+    on the device, channels last.
     """
+    x_BCHW, lanes = to_tensor(picture), lanes_of(device)
     network, x = network.to(device), x_BCHW.to(device)
     gflop = operations(network, x)
     with torch.inference_mode(), _without_tf32():
@@ -50,7 +56,7 @@ def passes(
     yield Pass("plain", plain, 1.0, gflop / plain, None)
     for precision in precisions:
         runner = Runner(network, device, RunOptions(precision))
-        took = seconds(lambda runner=runner: runner.run(x_BCHW, deep=False), repeats, device)  # type: ignore[misc]
+        took = steady_seconds(lambda runner=runner: runner.restore(picture), repeats, device, lanes)  # type: ignore[misc]
         found = runner.run(x_BCHW, deep=False).image_CHW
         yield Pass(precision, took, plain / took, gflop / took, psnr(found, wanted))
 

@@ -4,9 +4,35 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import torch
+
+
+T = TypeVar("T")
+# Of each lane, so that filling the lanes and emptying them counts for little.
+_ROUNDS = 4
+
+
+def in_lanes(work: Callable[[T], object], tasks: Sequence[T], lanes: int) -> None:
+    """Does all tasks, in so many threads at once; with one, in the calling thread. Results are let go at once."""
+    if lanes == 1:
+        for task in tasks:
+            work(task)
+        return
+    with ThreadPoolExecutor(lanes) as threads:
+        deque((future.result() for future in [threads.submit(work, task) for task in tasks]), maxlen=0)
+
+
+def steady_seconds(run: Callable[[], object], repeats: int, device: torch.device, lanes: int) -> float:
+    """Wall-clock time of a call among many, where `lanes` threads call: `seconds` on a CPU, whose lane is one."""
+    if lanes == 1:
+        return seconds(run, repeats, device)
+    calls = lanes * _ROUNDS
+    return seconds(lambda: in_lanes(lambda _: run(), range(calls), lanes), repeats, device) / calls
 
 
 def seconds(run: Callable[[], object], repeats: int, device: torch.device | None = None) -> float:

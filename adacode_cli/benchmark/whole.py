@@ -78,15 +78,15 @@ def _measured(request: Request, on_step: Callable[[str], None]) -> Findings:
     device = choose_device(request.device)
     names = _precisions(request.precision, device)
     network, _ = WeightsSource(request.weights).network("sr", request.scale)
-    x, repeats = to_tensor(cut(request.photo, request.side)), request.repeats
+    picture, repeats = cut(request.photo, request.side), request.repeats
     first = _first(request, on_step)
 
     on_step("what the device does at most")
     ceilings = tuple(ceiling(name, PRECISIONS[name], device, repeats) for name in names)
     on_step("the yardstick")
-    usual = yardstick_seconds(x, device, repeats)
+    usual = yardstick_seconds(to_tensor(picture), device, repeats)
     on_step(f"{request.weights}, {request.side}×{request.side}")
-    found = tuple(passes(network, x, device, names, repeats))
+    found = tuple(passes(network, picture, device, names, repeats))
     grown = tuple(_told(growth(Runner(network, device, RunOptions(request.precision)), request.sizes), on_step))
     run, looked_at = _run(request, device, first, on_step)
     return Findings(str(device), ceilings, usual, found, grown, run, looked_at)

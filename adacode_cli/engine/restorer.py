@@ -71,10 +71,8 @@ class Restorer:
 
     @property
     def lanes(self) -> int:
-        """How many threads keep the device busy: on a GPU others queue pictures while the first one waits, and small
-        pictures of theirs run together.
-        """
-        return 1 if self._device.type == "cpu" else _LANES
+        """How many threads keep the device busy; see `lanes_of`."""
+        return lanes_of(self._device)
 
     @classmethod
     def from_pretrained(
@@ -217,6 +215,13 @@ class Restorer:
                 runner = Runner(network, self._device, self._options, self._turn)
                 self._runners[task, scale] = denoise, runner  # of one strength alone: memory would grow with each
             return runner
+
+
+def lanes_of(device: torch.device) -> int:
+    """How many threads keep a device busy: on a GPU others queue pictures while the first one waits, and small pictures
+    of theirs run together.
+    """
+    return 1 if device.type == "cpu" else _LANES
 
 
 def resize(image: Pixels, height: int, width: int) -> Pixels:
