@@ -89,7 +89,11 @@ def _bench(given: argparse.Namespace) -> Sequence[str]:
 
 
 def _engine(given: argparse.Namespace) -> Sequence[str]:
-    measured = ("--side", "24", "--repeats", "1", "--families", "compact") if given.tiny else ("--side", "512")
+    measured = (
+        ("--side", "24", "--repeats", "1", "--families", "compact")
+        if given.tiny
+        else ("--side", "512", "--repeats", "2")
+    )
     return (sys.executable, "benchmarks/engine.py", "--device", given.device, *measured)
 
 
