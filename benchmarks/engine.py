@@ -66,6 +66,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--side", type=int, default=256, metavar="PX", help="of the picture that both networks enlarge")
+    parser.add_argument("--families", default="compact,published", metavar="LIST", help="which of the two, by commas")
     parser.add_argument("--growth", action="store_true")
     parser.add_argument("--most", type=int, default=64, metavar="MP")
     parser.add_argument("--files", type=int, metavar="N")
@@ -92,8 +93,9 @@ def main() -> None:
             print(
                 f"at most, {name}: matrices {most.matrices:.0f} GFLOP/s, convolutions {most.convolutions:.0f} GFLOP/s"
             )
-        compare("compact", YARDSTICK_SIDE, device, precisions, args.repeats)
-        for family in ("compact", "published"):
+        if args.side > YARDSTICK_SIDE:
+            compare("compact", YARDSTICK_SIDE, device, precisions, args.repeats)
+        for family in args.families.split(","):
             compare(family, args.side, device, precisions, args.repeats)
 
 

@@ -1,0 +1,130 @@
+"""What is missing on this machine is installed from a folder of wheels; then the machine is described.
+
+python benchmarks/gpu_run/preparation.py --target DIR [--wheels DIR] [--modules NAME,NAME]
+
+Prints what it did and, as its last line, one JSON object. Modules are tried in a process of their own. Torch is never
+installed: a machine with a GPU has a torch that fits its driver.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+# What the other parts import; the last ones stand for the whole program.
+MODULES = (
+    *("numpy", "torch", "safetensors", "cv2", "PIL", "imageio", "tifffile", "typer", "rich", "filelock"),
+    *("huggingface_hub", "httpx2", "pytest", "skimage", "adacode_cli.cli.main", "adacode_cli.engine.restorer"),
+    *("adacode_cli.benchmark.whole", "adacode_cli.training.runs"),
+)
+_NEVER = ("torch", "nvidia", "triton")
+# A package that was installed may need another one.
+_ROUNDS = 6
+
+_PROBE = """
+import importlib, json, sys
+found = {}
+for name in sys.argv[1:]:
+    try:
+        importlib.import_module(name)
+        found[name] = None
+    except ModuleNotFoundError as error:
+        found[name] = ["missing", (error.name or name).partition(".")[0]]
+    except BaseException as error:
+        found[name] = ["broken", f"{type(error).__name__}: {error}"[:300]]
+print()
+print(json.dumps(found))
+"""
+_TORCH = """
+import json, torch
+found = {"torch": torch.__version__, "threads": torch.get_num_threads(), "cuda": torch.version.cuda}
+if torch.cuda.is_available():
+    about = torch.cuda.get_device_properties(0)
+    capability = f"{about.major}.{about.minor}"
+    found |= {"card": about.name, "gigabytes": round(about.total_memory / 2**30, 1), "capability": capability}
+    found |= {"multiprocessors": about.multi_processor_count, "cudnn": torch.backends.cudnn.version()}
+print()
+print(json.dumps(found))
+"""
+
+
+def wheels_by_module(folder: Path | None) -> dict[str, str]:
+    """Module → the distribution that brings it, for every wheel in a folder."""
+    known: dict[str, str] = {}
+    for wheel in sorted(folder.glob("*.whl")) if folder else []:
+        with zipfile.ZipFile(wheel) as archive:
+            tops = {
+                name.partition("/")[0].partition(".")[0] for name in archive.namelist() if ".dist-info/" not in name
+            }
+        known |= dict.fromkeys(tops, wheel.name.partition("-")[0])
+    return known
+
+
+def told(code: str, *arguments: str) -> dict[str, Any]:
+    """The JSON object that a Python process prints in its last line; nothing where it does not come that far."""
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    try:
+        return dict(json.loads(done.stdout.splitlines()[-1]))
+    except (IndexError, ValueError):
+        print(f"a process that looks at this machine ended with {done.returncode}:\n{done.stderr[-2000:]}")
+        return {}
+
+
+def install(distribution: str, wheels: Path, target: Path) -> bool:
+    """Whether pip could install it, that one alone, from the folder alone."""
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-compile"]
+    command += ["--disable-pip-version-check", "--target", str(target), "--find-links", str(wheels), distribution]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    print(f"pip install {distribution}: {'done' if done.returncode == 0 else done.stderr.strip()}", flush=True)
+    return done.returncode == 0
+
+
+def prepare(modules: list[str], wheels: Path | None, target: Path) -> tuple[list[str], dict[str, str]]:
+    """Installs what is missing; returns what was installed, and what still cannot be imported, with the reason."""
+    known, installed, tried = wheels_by_module(wheels), list[str](), set[str]()
+    for _ in range(_ROUNDS):
+        found = told(_PROBE, *modules)
+        absent = {said[1] for said in found.values() if said and said[0] == "missing"}
+        wanted = {known[name] for name in absent if name in known and not known[name].startswith(_NEVER)} - tried
+        if not wanted or wheels is None:
+            break
+        installed += [name for name in sorted(wanted) if install(name, wheels, target)]
+        tried |= wanted
+    lacking = {name: f"{said[0]}: {said[1]}" for name, said in found.items() if said}
+    return installed, lacking if found else dict.fromkeys(modules, "could not be tried")
+
+
+def driver() -> str | None:
+    """The version of NVIDIA's driver."""
+    try:
+        command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip().partition("\n")[0] or None
+
+
+def main() -> None:
+    """Prepares and tells."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--target", type=Path, required=True)
+    parser.add_argument("--wheels", type=Path)
+    parser.add_argument("--modules", default="", metavar="NAME,NAME", help="more than those that this program needs")
+    given = parser.parse_args()
+    installed, lacking = prepare([*MODULES, *filter(None, given.modules.split(","))], given.wheels, given.target)
+    for name, reason in lacking.items():
+        print(f"cannot be imported: {name} ({reason})")
+    about = {"python": platform.python_version(), "system": platform.platform(), "cores": os.cpu_count()}
+    about |= {"driver": driver(), "installed": installed, "lacking": lacking}
+    print(json.dumps(about | told(_TORCH)))
+
+
+if __name__ == "__main__":
+    main()

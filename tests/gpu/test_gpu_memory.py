@@ -1,0 +1,148 @@
+"""Memory of a GPU that runs out for real, and what plans say of it beside what the allocator has given."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+from adacode_process import environment
+from gpu_networks import made
+
+from adacode_cli.engine.options import RunOptions
+from adacode_cli.engine.runner import Runner
+from adacode_cli.model.network import AdaCode
+from adacode_cli.training.initialise import initialise
+from adacode_cli.training.presets import family_network
+
+pytestmark = pytest.mark.cuda
+
+MOST_BYTES = 4 << 30
+# Beside a plan: scratch space of convolutions, which is the library's choice.
+SLACK_BYTES = 128 << 20
+
+LIMITED = """
+    import json, sys
+
+    import torch
+
+    from adacode_cli.checkpoints.source import WeightsSource
+    from adacode_cli.engine.options import RunOptions
+    from adacode_cli.engine.runner import Runner
+    from adacode_cli.errors import DeviceError
+
+    share, tile, path = float(sys.argv[1]), sys.argv[2], sys.argv[3]
+    task, scale = ("sr", 4) if sys.argv[4] == "sr" else ("inpaint", 1)
+    network = WeightsSource("compact", None).network(task, scale)[0]
+    runner = Runner(network, torch.device("cuda"), RunOptions("fp32", tile))
+    torch.manual_seed(0)
+    side = 1600 // scale
+    x = torch.rand(1, network.config.in_channels, side, side)
+    small = x[..., : 128 // scale, : 128 // scale]
+    runner.run(small, deep=False)  # kernels, and what the libraries keep
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    before, kept = torch.cuda.memory_allocated(), torch.cuda.memory_reserved()
+    limit = int(share * runner.plan(side, side, deep=False).memory.device_bytes)
+    if sys.argv[5] == "limited":
+        torch.cuda.set_per_process_memory_fraction((kept + limit) / torch.cuda.get_device_properties(0).total_memory)
+    said = {"error": None}
+    try:
+        torch.save(runner.run(x, deep=False).image_CHW, path)
+    except DeviceError as error:
+        said = {"error": str(error), "only_this_picture": error.only_this_picture}
+    said |= {"limit": limit, "peak": torch.cuda.max_memory_allocated() - before}
+    torch.cuda.set_per_process_memory_fraction(1.0)
+    said["finite"] = bool(torch.isfinite(runner.run(small, deep=False).image_CHW).all())  # as good as before
+    print(json.dumps(said))
+"""
+
+
+def in_a_process(how, tile, path, task="sr", share=0.35):
+    """What a process said whose run may take, beyond what it holds already, a share of what its plan says; or all."""
+    words = [str(share), tile, str(path), task, how]
+    command = [sys.executable, "-c", textwrap.dedent(LIMITED), *words]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert said["finite"]
+    return said
+
+
+@pytest.mark.parametrize("task", ["sr", "inpaint"])
+@pytest.mark.parametrize("tile", ["none", "1600"])
+def test_tiles_that_do_not_fit_are_halved_and_the_picture_is_the_same(cuda, tmp_path, tile, task):
+    free = in_a_process("free", tile, tmp_path / "free.pt", task)
+    tight = in_a_process("limited", tile, tmp_path / "tight.pt", task)
+    assert free["peak"] > tight["limit"], "the first tile would have fitted"
+    assert tight["error"] is None, tight
+    one, other = (torch.load(tmp_path / name) for name in ("free.pt", "tight.pt"))
+    np.testing.assert_allclose(one, other, rtol=0, atol=1e-4)
+
+
+def test_no_room_for_the_smallest_tile_is_that_pictures_error(cuda, tmp_path):
+    said = in_a_process("limited", "64", tmp_path / "none.pt", share=0.0)
+    assert said["error"] is not None
+    assert "memory" in said["error"]
+    assert said["only_this_picture"]
+
+
+def published() -> AdaCode:
+    """The published sr ×4 of full size; values do not matter to memory."""
+    torch.manual_seed(0)
+    network = AdaCode(family_network("published", "sr", 4))
+    initialise(network)
+    return network.eval().requires_grad_(requires_grad=False)
+
+
+def peak(runner: Runner, height: int, width: int) -> tuple[int, int]:
+    """Bytes that a run took at its worst moment: beyond what there was before, and in all."""
+    x = torch.rand(1, runner.config.in_channels, height, width)
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    runner.run(x, deep=False)
+    return torch.cuda.max_memory_allocated() - before, torch.cuda.max_memory_allocated()
+
+
+@pytest.mark.parametrize("size", [(128, 128), (256, 384), (1000, 1000)])
+@pytest.mark.parametrize("which", ["published", "sr-x4"])
+def test_a_run_takes_what_its_plan_says_and_fits_four_gigabytes(cuda, which, size):
+    runner = Runner(published() if which == "published" else made(which), cuda, RunOptions("bf16"))
+    runner.run(torch.rand(1, 3, 16, 16), deep=False)
+    planned = runner.plan(*size, deep=False).memory.device_bytes
+    taken, in_all = peak(runner, *size)
+    assert in_all <= MOST_BYTES
+    assert taken <= 1.25 * planned + SLACK_BYTES
+    assert planned <= 1.25 * taken + SLACK_BYTES
+
+
+def test_one_megapixel_of_the_published_network_is_planned_within_a_quarter(cuda):
+    runner = Runner(published(), cuda, RunOptions("bf16"))
+    runner.run(torch.rand(1, 3, 16, 16), deep=False)
+    planned = runner.plan(1000, 1000, deep=False).memory.device_bytes
+    taken, in_all = peak(runner, 1000, 1000)
+    assert in_all <= MOST_BYTES
+    assert taken == pytest.approx(planned, rel=0.25)
+
+
+def test_memory_does_not_grow_from_picture_to_picture(cuda):
+    runner = Runner(made("sr-x4"), cuda, RunOptions("bf16"))
+    held = []
+    for index in range(6):
+        runner.run(torch.rand(1, 3, 64 + 16 * (index % 3), 80), deep=False)
+        held.append(torch.cuda.memory_allocated())
+    assert max(held[3:]) <= max(held[:3])
+
+
+def test_a_plan_for_the_device_of_these_tests_can_be_made(device):
+    """Everywhere: the arithmetic behind the figures above."""
+    runner = Runner(made("sr-x4"), device, RunOptions("bf16" if device.type == "cuda" else "fp32"))
+    small, large = (runner.plan(side, side, deep=False).memory for side in (64, 512))
+    assert small.host_bytes <= large.host_bytes
+    assert small.device_bytes <= large.device_bytes <= MOST_BYTES
+    assert (large.device_bytes > 0) == (device.type == "cuda")
