@@ -50,9 +50,10 @@ def network(family: str) -> AdaCode:
 
 def compare(family: str, side: int, device: torch.device, precisions: list[str], repeats: int) -> None:
     """Plain pass against the engine for one picture of side × side."""
-    net, x = network(family), to_tensor(cut(read_image(PHOTO).pixels, side))
-    usual = f", yardstick {yardstick_seconds(x, device, repeats):.3f} s" if side == YARDSTICK_SIDE else ""
-    for one in passes(net, x, device, precisions, repeats):
+    net, picture = network(family), cut(read_image(PHOTO).pixels, side)
+    seconds = yardstick_seconds(to_tensor(picture), device, repeats) if side == YARDSTICK_SIDE else None
+    usual = "" if seconds is None else f", yardstick {seconds:.3f} s"
+    for one in passes(net, picture, device, precisions, repeats):
         if one.psnr_db is None:  # the plain one
             gflop = one.gflop_per_s * one.seconds
             print(f"{family}, {side}×{side} → {4 * side}×{4 * side}, {gflop:.0f} GFLOP as defined{usual}")

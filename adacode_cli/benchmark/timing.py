@@ -11,7 +11,6 @@ from typing import TypeVar
 
 import torch
 
-
 T = TypeVar("T")
 # Of each lane, so that filling the lanes and emptying them counts for little.
 _ROUNDS = 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import tempfile
+import threading
 
 import numpy as np
 import pytest
@@ -17,8 +18,9 @@ from adacode_cli.benchmark.files import files
 from adacode_cli.benchmark.growth import growth
 from adacode_cli.benchmark.passes import operations, passes, psnr
 from adacode_cli.benchmark.picture import cut, made_up
-from adacode_cli.benchmark.timing import seconds
+from adacode_cli.benchmark.timing import in_lanes, seconds, steady_seconds
 from adacode_cli.benchmark.yardstick import yardstick
+from adacode_cli.engine.arrays import to_tensor
 from adacode_cli.engine.options import RunOptions
 from adacode_cli.engine.runner import Runner
 from adacode_cli.errors import QualityError
@@ -47,6 +49,22 @@ def test_the_first_call_does_not_count_and_the_median_of_the_others_does(monkeyp
     assert len(calls) == 4
 
 
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_work_in_lanes_is_all_done_and_its_errors_are_seen(lanes):
+    done = []
+    in_lanes(done.append, range(10), lanes)
+    assert sorted(done) == list(range(10))
+    with pytest.raises(ZeroDivisionError):
+        in_lanes(lambda task: 1 / task, [1, 0], lanes)
+
+
+def test_steady_seconds_are_of_one_call_among_as_many_as_run_at_once(monkeypatch):
+    """Of each lane's first call the last one waits for all others: only in threads can they meet."""
+    clock, together = iter((0.0, 24.0)), threading.Barrier(3)
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: next(clock))
+    assert steady_seconds(lambda: together.wait(30), 1, CPU, 3) == 2.0
+
+
 def test_rates_follow_from_the_time_of_a_product(monkeypatch):
     monkeypatch.setattr("adacode_cli.benchmark.ceilings.seconds", lambda run, *_: (run(), 0.5)[1])
     found = ceiling("bf16", torch.bfloat16, CPU, 1)
@@ -70,8 +88,9 @@ def test_operations_are_those_of_the_definition(network):
 
 
 def test_passes_are_compared_with_the_plain_one(network):
-    x = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    plain, fp32, bf16 = passes(network, x, CPU, ("fp32", "bf16"), 1)
+    picture = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    x = to_tensor(picture)
+    plain, fp32, bf16 = passes(network, picture, CPU, ("fp32", "bf16"), 1)
     assert (plain.name, plain.ratio, plain.psnr_db) == ("plain", 1.0, None)
     gflop = operations(network, x)
     for one in (plain, fp32, bf16):
@@ -89,8 +108,8 @@ def test_psnr_is_of_clipped_pictures():
 def test_growth_is_told_against_the_first_size(network, monkeypatch):
     clock = iter((0.0, 2.0, 10.0, 26.0))
     monkeypatch.setattr(growth_module.time, "perf_counter", lambda: next(clock))
-    sizes, run = [], Runner.run
-    monkeypatch.setattr(Runner, "run", lambda self, x, *, deep: (sizes.append(x.shape[-1]), run(self, x, deep=deep))[1])
+    sizes, restore = [], Runner.restore
+    monkeypatch.setattr(Runner, "restore", lambda self, x: (sizes.append(x.shape[1]), restore(self, x))[1])
     small, large = growth(Runner(network, CPU, RunOptions("fp32")), (0.01, 0.04))
     assert sizes == [64, 50, 100]
     assert (small.seconds, large.seconds) == (2.0, 16.0)

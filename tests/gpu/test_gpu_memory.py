@@ -28,6 +28,7 @@ SLACK_BYTES = 128 << 20
 LIMITED = """
     import json, sys
 
+    import numpy as np
     import torch
 
     from adacode_cli.checkpoints.source import WeightsSource
@@ -39,11 +40,16 @@ LIMITED = """
     task, scale = ("sr", 4) if sys.argv[4] == "sr" else ("inpaint", 1)
     network = WeightsSource("compact", None).network(task, scale)[0]
     runner = Runner(network, torch.device("cuda"), RunOptions("fp32", tile))
-    torch.manual_seed(0)
-    side = 1600 // scale
-    x = torch.rand(1, network.config.in_channels, side, side)
-    small = x[..., : 128 // scale, : 128 // scale]
-    runner.run(small, deep=False)  # kernels, and what the libraries keep
+    side, few = 2800 // scale, 128 // scale
+    image = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+    hole = np.zeros((side, side), bool) if task == "inpaint" else None
+    if hole is not None:
+        hole[::50] = True
+
+    def restored(rows):
+        return runner.restore(image[:rows, :rows], None if hole is None else hole[:rows, :rows])
+
+    restored(few)  # kernels, and what the libraries keep
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     before, kept = torch.cuda.memory_allocated(), torch.cuda.memory_reserved()
@@ -52,12 +58,12 @@ LIMITED = """
         torch.cuda.set_per_process_memory_fraction((kept + limit) / torch.cuda.get_device_properties(0).total_memory)
     said = {"error": None}
     try:
-        torch.save(runner.run(x, deep=False).image_CHW, path)
+        np.save(path, restored(side).pixels)
     except DeviceError as error:
         said = {"error": str(error), "only_this_picture": error.only_this_picture}
     said |= {"limit": limit, "peak": torch.cuda.max_memory_allocated() - before}
     torch.cuda.set_per_process_memory_fraction(1.0)
-    said["finite"] = bool(torch.isfinite(runner.run(small, deep=False).image_CHW).all())  # as good as before
+    said["finite"] = bool(np.isfinite(restored(few).mixing_KHW).all())  # as good as before
     print(json.dumps(said))
 """
 
@@ -74,18 +80,18 @@ def in_a_process(how, tile, path, task="sr", share=0.35):
 
 
 @pytest.mark.parametrize("task", ["sr", "inpaint"])
-@pytest.mark.parametrize("tile", ["none", "1600"])
+@pytest.mark.parametrize("tile", ["none", "2800"])
 def test_tiles_that_do_not_fit_are_halved_and_the_picture_is_the_same(cuda, tmp_path, tile, task):
-    free = in_a_process("free", tile, tmp_path / "free.pt", task)
-    tight = in_a_process("limited", tile, tmp_path / "tight.pt", task)
+    free = in_a_process("free", tile, tmp_path / "free.npy", task)
+    tight = in_a_process("limited", tile, tmp_path / "tight.npy", task)
     assert free["peak"] > tight["limit"], "the first tile would have fitted"
     assert tight["error"] is None, tight
-    one, other = (torch.load(tmp_path / name) for name in ("free.pt", "tight.pt"))
-    np.testing.assert_allclose(one, other, rtol=0, atol=1e-4)
+    one, other = (np.load(tmp_path / name).astype(int) for name in ("free.npy", "tight.npy"))
+    assert np.abs(one - other).max() <= 1
 
 
 def test_no_room_for_the_smallest_tile_is_that_pictures_error(cuda, tmp_path):
-    said = in_a_process("limited", "64", tmp_path / "none.pt", share=0.0)
+    said = in_a_process("limited", "64", tmp_path / "none.npy", share=0.0)
     assert said["error"] is not None
     assert "memory" in said["error"]
     assert said["only_this_picture"]
@@ -101,40 +107,50 @@ def published() -> AdaCode:
 
 def peak(runner: Runner, height: int, width: int) -> tuple[int, int]:
     """Bytes that a run took at its worst moment: beyond what there was before, and in all."""
-    x = torch.rand(1, runner.config.in_channels, height, width)
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
-    runner.run(x, deep=False)
+    runner.restore(image)
     return torch.cuda.max_memory_allocated() - before, torch.cuda.max_memory_allocated()
+
+
+def ready(which: str, cuda: torch.device) -> Runner:
+    """A runner in bf16 that has restored a small picture: kernels, and what the libraries keep, are there."""
+    runner = Runner(published() if which == "published" else made(which), cuda, RunOptions("bf16"))
+    peak(runner, 16, 16)
+    return runner
 
 
 @pytest.mark.parametrize("size", [(128, 128), (256, 384), (1000, 1000)])
 @pytest.mark.parametrize("which", ["published", "sr-x4"])
-def test_a_run_takes_what_its_plan_says_and_fits_four_gigabytes(cuda, which, size):
-    runner = Runner(published() if which == "published" else made(which), cuda, RunOptions("bf16"))
-    runner.run(torch.rand(1, 3, 16, 16), deep=False)
+def test_a_run_takes_what_its_plan_says(cuda, which, size):
+    runner = ready(which, cuda)
     planned = runner.plan(*size, deep=False).memory.device_bytes
-    taken, in_all = peak(runner, *size)
-    assert in_all <= MOST_BYTES
+    taken, _ = peak(runner, *size)
     assert taken <= 1.25 * planned + SLACK_BYTES
     assert planned <= 1.25 * taken + SLACK_BYTES
 
 
-def test_one_megapixel_of_the_published_network_is_planned_within_a_quarter(cuda):
-    runner = Runner(published(), cuda, RunOptions("bf16"))
-    runner.run(torch.rand(1, 3, 16, 16), deep=False)
-    planned = runner.plan(1000, 1000, deep=False).memory.device_bytes
-    taken, in_all = peak(runner, 1000, 1000)
+def test_one_megapixel_of_the_published_network_fits_four_gigabytes_and_is_planned_within_a_quarter(cuda):
+    """Where a device has more, whole maps lie on it; with this limit the plan must find another way."""
+    runner = ready("published", cuda)
+    total = torch.cuda.get_device_properties(cuda).total_memory
+    torch.cuda.set_per_process_memory_fraction(MOST_BYTES / total)
+    try:
+        planned = runner.plan(1000, 1000, deep=False).memory.device_bytes
+        taken, in_all = peak(runner, 1000, 1000)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
     assert in_all <= MOST_BYTES
     assert taken == pytest.approx(planned, rel=0.25)
 
 
 def test_memory_does_not_grow_from_picture_to_picture(cuda):
-    runner = Runner(made("sr-x4"), cuda, RunOptions("bf16"))
+    runner = ready("sr-x4", cuda)
     held = []
     for index in range(6):
-        runner.run(torch.rand(1, 3, 64 + 16 * (index % 3), 80), deep=False)
+        peak(runner, 64 + 16 * (index % 3), 80)
         held.append(torch.cuda.memory_allocated())
     assert max(held[3:]) <= max(held[:3])
 
