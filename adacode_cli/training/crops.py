@@ -186,7 +186,7 @@ class DeviceCrops:
         cuts = self.cut([window for windows in draws for window in windows], side)
         if count == 1:
             return cuts
-        luma = torch.einsum("bchw,c->bhw", cuts, cuts.new_tensor((0.299, 0.587, 0.114))) * 255
+        luma = torch.einsum("bchw,c->bhw", cuts, sent(torch.tensor((0.299, 0.587, 0.114)), self.device)) * 255
         steps = [luma.diff(dim=axis).abs().clamp(max=_STRONG).mean((1, 2)) for axis in (1, 2)]
         best = (steps[0] + steps[1]).view(-1, count).argmax(1)
         return cuts[best + count * torch.arange(len(draws), device=self.device)]

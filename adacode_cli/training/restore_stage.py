@@ -30,6 +30,7 @@ class RestoreStage(Stage):
         elif learns == "codes":
             self.frozen = (*self.frozen, "trunk.body.")
         super().__init__(network, ground)
+        self._codes_added: bool | None = None
         self.teacher = teacher.eval().requires_grad_(False).to(self.device)
 
     def losses(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
@@ -44,9 +45,15 @@ class RestoreStage(Stage):
 
     def _detail(self, trunk: Trunk, prepared_BCHW: Tensor) -> Tensor:
         """What is added to the base. Codes that add nothing yet are not computed: half of the time of a step."""
-        if not any(bool(parameter.any()) for parameter in trunk.join.parameters()):
+        if not self._codes_add(trunk):
             return trunk.finish(trunk.begin(prepared_BCHW), None)
         return self.network.detail(prepared_BCHW).image_BCHW
+
+    def _codes_add(self, trunk: Trunk) -> bool:
+        """Asked once, as every answer waits for the device: where the trunk alone learns, the join is frozen."""
+        if self._codes_added is None:
+            self._codes_added = any(bool(parameter.any()) for parameter in trunk.join.parameters())
+        return self._codes_added
 
     def report(self) -> dict[str, float]:
         """The use of codes, where they are chosen."""
