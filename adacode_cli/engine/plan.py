@@ -16,10 +16,11 @@ from adacode_cli.geometry import Box
 # passes of their own, as normalisation makes them. The encoder's follow neither the wish for a tile size nor the
 # memory, so that codes cannot depend on them: convolutions that were cut elsewhere may differ in the last bit on some
 # devices, and a feature half-way between two codes may then take the other one.
-_ENCODER_PX = {"cpu": {"one": 512, "steps": 512}, "gpu": {"one": 4096, "steps": 1024}}
-# Larger tiles are hardly faster on a CPU, whose caches they leave; a GPU needs large ones to be busy while the next
-# launches are prepared. Where each step is a pass of its own, the halo is narrow and smaller ones do.
-_DECODER_PX = {"cpu": {"one": 1024, "steps": 512}, "gpu": {"one": 4096, "steps": 2048}}
+_ENCODER_PX = {"cpu": {"one": 512, "steps": 512}, "gpu": {"one": 4096, "steps": 1024}}  # steps: of the input on a GPU
+# Larger tiles are hardly faster on a CPU, whose caches they leave, and where each step is a pass of its own, the halo
+# is narrow and smaller ones do. A GPU needs large ones to be busy while the next launches are prepared, and a picture
+# that is a single tile is not copied from tile to map at each step.
+_DECODER_PX = {"cpu": {"one": 1024, "steps": 512}, "gpu": {"one": 4096, "steps": 4096}}
 # Output pixels that it takes to keep a GPU busy for as long as the launches of one picture take, and the most pictures
 # that make them up.
 _BATCH_PX = {"one": 1 << 24, "steps": 1 << 21}
@@ -51,7 +52,7 @@ def make_plan(costs: Costs, options: RunOptions, device: torch.device, room: Mem
     fit nowhere, not even with the smallest tiles, the plan is sampled.
     """
     grid, sides = costs.grid, _sides(costs, options.tile, device)
-    encoder = grid.tile(_side_px(_ENCODER_PX, costs, device))
+    encoder = grid.tile(_encoder_px(costs, device))
 
     def memory(side_px: int, *, sampled: bool, resident: bool) -> Memory:
         return costs.of(encoder, grid.tile(side_px), sampled=sampled, resident=resident)
@@ -90,6 +91,12 @@ def _sides(costs: Costs, tile: str | int, device: torch.device) -> list[int]:
     while sides[-1] > grid.smallest_tile * grid.cell_px:
         sides.append(sides[-1] // 2)
     return sides
+
+
+def _encoder_px(costs: Costs, device: torch.device) -> int:
+    """Of an encoder with steps that normalise, the finest maps have as many places as the input has pixels."""
+    side = _side_px(_ENCODER_PX, costs, device)
+    return side if device.type == "cpu" or not costs.parts.normalise else side * costs.config.scale
 
 
 def _side_px(table: Mapping[str, Mapping[str, int]], costs: Costs, device: torch.device) -> int:
