@@ -7,7 +7,7 @@ the calling thread goes on at once, and on a second stream results travel while 
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,13 @@ def upload(array: npt.NDArray[Any], device: torch.device) -> Tensor:
     return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
 
 
+class Copied(Protocol):
+    """What tells that a copy is complete."""
+
+    def synchronize(self) -> None:
+        """Waits for it."""
+
+
 class Outbox:
     """Copies from a device to host memory. What was sent is there after `close`, which waits for it and nothing else.
 
@@ -34,7 +41,7 @@ class Outbox:
         self._device = device
         cuda = device.type == "cuda"
         self._stream = torch.cuda.Stream(device) if cuda else None  # type: ignore[no-untyped-call]
-        self._waiting: deque[tuple[torch.cuda.Event, Tensor, Tensor]] = deque()
+        self._waiting: deque[tuple[Copied, Tensor, Tensor]] = deque()
 
     def send(self, values: Tensor, target: Tensor) -> None:
         """`values`, contiguous and not written to again, go into `target`, which has their shape and dtype."""
@@ -48,10 +55,14 @@ class Outbox:
             copied = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
             copied.record()
         values.record_stream(self._stream)  # its memory must not be given away before it was read
+        self._under_way(copied, staged, target)
+
+    def _under_way(self, copied: Copied, staged: Tensor, target: Tensor) -> None:
         self._waiting.append((copied, staged, target))
         while len(self._waiting) > _MOST_WAITING:
             self._arrive()
 
+    @torch.inference_mode()  # the targets were made so, and are closed to anything else
     def close(self) -> None:
         """Waits until everything that was sent is in its place."""
         while self._waiting:
