@@ -37,7 +37,9 @@ def free_bytes(device: torch.device) -> int:
         free, total = torch.cuda.mem_get_info(device)
         # What the allocator keeps from earlier tiles counts as used there, yet the next tile gets it.
         free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        share = torch.cuda.get_per_process_memory_fraction(device)
+        # This function alone wants an index, which plain "cuda" has not.
+        index = torch.cuda.current_device() if device.index is None else device.index
+        share = torch.cuda.get_per_process_memory_fraction(index)
         return int(min(free, share * total - torch.cuda.memory_allocated(device)))
     if device.type == "mps":
         return max(0, int(torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()))
