@@ -26,9 +26,10 @@ from adacode_cli.checkpoints.source import WeightsSource
 from adacode_cli.engine.device import PRECISIONS, choose_device, exact_arithmetic
 from adacode_cli.engine.grid import Grid
 from adacode_cli.engine.options import RunOptions
+from adacode_cli.engine.plan import pictures_together
 from adacode_cli.engine.rounded import rounded
 from adacode_cli.engine.runner import Runner
-from adacode_cli.model.blocks import GroupNorm, Sums, _sums_in_cache, scale_and_shift
+from adacode_cli.model.blocks import SUMMED_AT_ONCE_GPU, GroupNorm, Sums, _sums_in_pieces, scale_and_shift
 from adacode_cli.model.network import AdaCode
 
 _BIAS_PRELU = """
@@ -156,7 +157,7 @@ def normalisation(setting: Setting) -> None:
             setting,
             {
                 "as it is": lambda x=x: lambda: Sums.of(x),  # type: ignore[misc]
-                "in pieces, as on a CPU": lambda x=x: lambda: _sums_in_cache(x),  # type: ignore[misc]
+                "in float64, by pieces": lambda x=x: lambda: _sums_in_pieces(x, SUMMED_AT_ONCE_GPU),  # type: ignore[misc]
                 "in float32": lambda x=x: lambda: torch.var_mean(x.float(), (2, 3)),  # type: ignore[misc]
             },
         )
@@ -221,8 +222,8 @@ def lanes(setting: Setting) -> None:
     """Threads that restore at once, for small and large pictures."""
     for side in setting.picture_sides:
         picture, runner = made_up(side, side), _runner(setting, "auto")
-        batch = runner._slots(Grid.of(runner.config, side, side))
-        print(f"\nthe engine, sr ×4 of {side}×{side}, {batch} pictures a batch", flush=True)
+        batch = pictures_together(Grid.of(runner.config, side, side), setting.device, normalise=False)
+        print(f"\nthe engine, sr ×4 of {side}×{side}, at most {batch} pictures a batch", flush=True)
         first = None
         for count in (1, 2, 4, 8, 16):
             took = steady_seconds(partial(runner.restore, picture), setting.repeats, setting.device, count)

@@ -27,6 +27,8 @@ _WINDOW_PX = 16
 _SMALLEST_SHARE = 0.5  # of a window that must count for it to be judged
 _LIVELY = 0.02  # standard deviation of a picture that is not flat itself
 _FLAT_SHARE = 0.1  # of the input's standard deviation
+_COMPARED_ROWS = 16
+_ROUNDING = 1e-3
 
 
 def doubt(
@@ -40,6 +42,8 @@ def doubt(
 
     means: those of `after` over each pixel of `before`, H×W×C with full scale at 1, where they are at hand.
     """
+    if means is not None and not _are_means_of(means, after):
+        return "a part of it was lost on its way from the device"
     small = shrunk(unit(after.pixels), before.size) if means is None else means
     if not np.isfinite(small).all():  # one value that is no number spreads to the mean that it is in
         return "it holds values that are no numbers"
@@ -59,6 +63,16 @@ def doubt(
     judged = share >= _SMALLEST_SHARE
     worst = float(np.abs(windows[judged]).max(initial=0.0))
     return f"a part of it differs by {worst:.2f} (at most {MOST_LOCAL_DRIFT:g})" if worst > MOST_LOCAL_DRIFT else None
+
+
+def _are_means_of(means: NDArray[np.float32], after: Decoded) -> bool:
+    """Whether rows from all over the picture have the means that were computed beside it, on the device."""
+    height, scale = means.shape[0], after.size[0] // means.shape[0]
+    for row in np.unique(np.linspace(0, height - 1, _COMPARED_ROWS, dtype=int)):
+        there = shrunk(unit(after.pixels[row * scale : (row + 1) * scale]), (1, means.shape[1]))
+        if not np.allclose(there[0], means[row], rtol=0, atol=_ROUNDING, equal_nan=True):
+            return False
+    return True
 
 
 @dataclass(frozen=True)

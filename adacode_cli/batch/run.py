@@ -36,7 +36,8 @@ _LOOK_AGAIN_S = 0.1
 # Results that wait for the disk; large ones wait for one another rather than for more memory.
 _MOST_WAITING_BYTES = 4 << 30
 _FEW_JOBS, _MANY_JOBS = 2, 8
-# Images with the network: of large ones two keep it busy, and their results are many times their size.
+# Images with the network, and results of those that wait for an earlier one: of large images two keep it busy, and
+# results are many times their size.
 _MOST_INFERRING_BYTES = 64 << 20
 
 OnEvent = Callable[[Event], None]
@@ -128,13 +129,26 @@ class _Run:
             readers.shutdown(wait=False, cancel_futures=True)
             if self._lanes:
                 self._lanes.shutdown(wait=False, cancel_futures=True)
-            under_way: list[Future[Any]] = [future for _, future in (*self._ahead, *self._inferring)]
+            self._write_what_is_restored(writers)
+            under_way: list[Future[Any]] = [reading for _, reading in self._ahead]
             under_way += [writing.future for writing in self._writing]
-            wait_for(under_way, _GRACE_S)
+            # One that was cancelled never counts as done for those who wait.
+            wait_for([f for f in under_way if not f.cancelled()], max(0.0, self._write_until - time.monotonic()))
             writers.shutdown(wait=False, cancel_futures=True)
             raise
         finally:
             self._wind_up(readers, writers)
+
+    def _write_what_is_restored(self, writers: ThreadPoolExecutor) -> None:
+        """After an interruption: what the lanes finish soon goes the way that it would have gone."""
+        wait_for([future for _, future in self._inferring if not future.cancelled()], _GRACE_S / 2)
+        left: deque[tuple[Work, Future[Work]]] = deque()
+        for work, future in self._inferring:
+            if future.done() and not future.cancelled() and not future.exception():
+                self._writing.append(_Writing(work, writers.submit(self._write, work)))
+            else:
+                left.append((work, future))
+        self._inferring = left
 
     def _wind_up(self, readers: ThreadPoolExecutor, writers: ThreadPoolExecutor) -> None:
         """After a stop: outputs that got their names still count; what failed on the way out is not looked at."""
@@ -207,7 +221,7 @@ class _Run:
     def _lanes_are_full(self) -> bool:
         num_bytes = _bytes_of(work for work, _ in self._inferring)
         most = self._stages.lanes if num_bytes <= _MOST_INFERRING_BYTES else 2
-        return len(self._inferring) > most
+        return len(self._inferring) >= most
 
     def _finish_inference(self, writers: ThreadPoolExecutor) -> None:
         while self._inferring:
@@ -216,8 +230,9 @@ class _Run:
     def _next_inference(self, writers: ThreadPoolExecutor) -> None:
         """Waits for the network to finish the oldest file that it was given."""
         work, future = self._inferring[0]
+        wait_for([future])  # an interruption finds it among the others
+        self._at_hand = self._inferring.popleft()
         self._after_inference(work, future.result, writers)
-        self._inferring.popleft()
 
     def _after_inference(self, work: Work, infer: Callable[[], object], writers: ThreadPoolExecutor) -> None:
         if not self._fails(work, infer):

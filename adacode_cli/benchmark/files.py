@@ -27,7 +27,7 @@ from adacode_cli.imaging.decoder_pool import decoding
 from adacode_cli.imaging.encode import encode
 from adacode_cli.imaging.image import Decoded
 
-# Pictures that are in memory beside their results' lanes.
+# Pictures that are decoded beforehand for each measurement of the engine.
 _AT_ONCE = 32
 
 
@@ -48,7 +48,8 @@ def files(restorer: Restorer, scale: float, count: int, megapixels: float) -> Fi
     Raises QualityError if one is refused, DeviceError, and OutputError where they cannot be written.
     """
     with jpegs(count, megapixels) as source:
-        restorer.sr(read_image(source / "0000.jpg").pixels, scale)
+        first = read_image(source / "0000.jpg").pixels
+        in_lanes(lambda _: restorer.sr(first, scale), range(restorer.lanes), restorer.lanes)
         engine, run_s = _engine_seconds(restorer, scale, source), _run_seconds(restorer, scale, source)
     return Files(count, side_of(megapixels) ** 2 / 1e6, engine, run_s, run_s / engine)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from adacode_cli.benchmark.timing import seconds, steady_seconds
 from adacode_cli.engine.arrays import to_tensor
+from adacode_cli.engine.device import exact_arithmetic
 from adacode_cli.engine.options import RunOptions
 from adacode_cli.engine.restorer import lanes_of
 from adacode_cli.engine.runner import Runner
@@ -50,7 +50,7 @@ def passes(
     x_BCHW, lanes = to_tensor(picture), lanes_of(device)
     network, x = network.to(device), x_BCHW.to(device)
     gflop = operations(network, x)
-    with torch.inference_mode(), _without_tf32():
+    with torch.inference_mode(), exact_arithmetic(device):
         plain = seconds(lambda: network(x), repeats, device)
         wanted = network(x).image_BCHW[0].cpu()
     yield Pass("plain", plain, 1.0, gflop / plain, None)
@@ -64,13 +64,3 @@ def passes(
 def psnr(a: Tensor, b: Tensor) -> float:
     """dB between pictures in [0, 1]; infinite for equal ones."""
     return float(-10 * torch.log10((a.clamp(0, 1) - b.clamp(0, 1)).double().square().mean()))
-
-
-@contextmanager
-def _without_tf32() -> Iterator[None]:
-    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -22,8 +21,13 @@ def in_lanes(work: Callable[[T], object], tasks: Sequence[T], lanes: int) -> Non
         for task in tasks:
             work(task)
         return
+
+    def done(task: T) -> None:  # a future would hold what `work` gives
+        work(task)
+
     with ThreadPoolExecutor(lanes) as threads:
-        deque((future.result() for future in [threads.submit(work, task) for task in tasks]), maxlen=0)
+        for future in [threads.submit(done, task) for task in tasks]:
+            future.result()
 
 
 def steady_seconds(run: Callable[[], object], repeats: int, device: torch.device, lanes: int) -> float:

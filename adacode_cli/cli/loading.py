@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from adacode_cli.cli.restore_options import RestoreOptions
@@ -80,8 +81,14 @@ def _watched(restore: Restore, options: RestoreOptions, request: Request) -> Res
     from adacode_cli.batch.guard import Guarded
 
     @cache
-    def careful() -> Restore:
+    def in_float32() -> Restore:
         return _restoring(_restorer(options, request, "fp32")[0], request)
+
+    loading = Lock()
+
+    def careful() -> Restore:
+        with loading:  # several threads may have a doubt at once
+            return in_float32()
 
     edge = Edge(request.grow_px, request.feather_px)
     if options.guard and request.task != "reconstruct":

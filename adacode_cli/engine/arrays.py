@@ -1,6 +1,5 @@
-"""NumPy pictures to tensors and back, exactly: every integer value survives a round trip.
-
-Pictures are converted in strips of rows, so that a large result needs its own bytes and not several copies in float32.
+"""NumPy pictures to what a network takes, exactly: every integer value survives the way there and, by `engine.canvas`,
+the way back. Samples become float32 where they are computed with.
 """
 
 from __future__ import annotations
@@ -44,7 +43,9 @@ def to_tensor(image: Pixels, device: torch.device | None = None) -> Tensor:
 
     Samples travel as they are, and become float32 on the device.
     """
-    x = upload(image, device or torch.device("cpu")).to(torch.float32, copy=True).div_(TOPS[image.dtype])
+    device = device or torch.device("cpu")
+    samples = image.astype(np.float32) if device.type == "mps" else image  # which has no uint16
+    x = upload(samples, device).to(torch.float32, copy=True).div_(TOPS[image.dtype])
     x = x.expand(3, *x.shape) if x.ndim == 2 else x.permute(2, 0, 1)
     return x[None].contiguous()
 

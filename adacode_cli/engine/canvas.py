@@ -119,6 +119,8 @@ class SampleCanvas(Canvas):
         values = (values_CHW.mean(0, keepdim=True) if self._grey else values_CHW).clamp_(0, 1)
         if self._top != 1:
             values = values.mul_(self._top).round_()
+        if values.device.type == "mps":
+            values = values.cpu()  # it has no uint16
         # Samples first, then their order: one byte a sample is moved, not four.
         samples = values.to(self._pixels.dtype).permute(1, 2, 0).contiguous()
         self._outbox.send(samples, self._pixels[box.slices])

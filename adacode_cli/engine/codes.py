@@ -39,7 +39,7 @@ class DecodedCodes:
 
 
 class Coder:
-    """Codes by one network. `name` is what files will call its weights. Not to be shared between threads.
+    """Codes by one network. `name` is what files will call its weights. Threads take turns, as with the runner.
 
     Raises WeightsError for a network that sees more than the codes.
     """

@@ -16,6 +16,7 @@ from adacode_cli.engine.arrays import STRIP_PX
 from adacode_cli.engine.grid import Grid
 from adacode_cli.engine.parts import Parts
 from adacode_cli.engine.segments import Part, Segment
+from adacode_cli.model.blocks import SUMMED_AT_ONCE_GPU
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.swin import band_cells
 
@@ -36,7 +37,8 @@ _FIXED_BYTES = 48 << 20
 _TILES_ALIKE, _IN_PIECES = 4, 2
 # Copies of the input in float32 that are alive together: as given, and padded; where holes are filled, the pyramid too.
 _INPUT_COPIES = {"none": 2.0, "upsampled": 2.0, "nearest": 2.0, "filled": 5.0}
-
+# The piece of a map that is summed in one go on a GPU, in float64.
+_SUM_BYTES = 8 * SUMMED_AT_ONCE_GPU
 
 Tile = tuple[int, int]
 
@@ -102,7 +104,8 @@ class Costs:
     def _tile_bytes(self, segment: Segment, tile: Tile) -> int:
         rows, columns = (min(side, length + 2 * segment.halo) for side, length in zip(self._size, tile, strict=True))
         inputs = 0 if self.on_host else segment.input_bytes_per_cell
-        return int((segment.bytes_per_cell + inputs) * rows * columns * self.pictures)
+        sums = _SUM_BYTES if not self.on_host and self.parts.normalise else 0
+        return sums + int((segment.bytes_per_cell + inputs) * rows * columns * self.pictures)
 
     def _latent_bytes(self) -> int:
         channels, swins = self.config.channels[-1], (self.config.encoder_swin, self.config.predictor_swin)

@@ -16,7 +16,7 @@ from adacode_cli.geometry import Box
 # passes of their own, as normalisation makes them. The encoder's follow neither the wish for a tile size nor the
 # memory, so that codes cannot depend on them: convolutions that were cut elsewhere may differ in the last bit on some
 # devices, and a feature half-way between two codes may then take the other one.
-_ENCODER_PX = {"cpu": {"one": 512, "steps": 512}, "gpu": {"one": 4096, "steps": 1024}}  # steps: of the input on a GPU
+_ENCODER_PX = {"cpu": {"one": 512, "steps": 512}, "gpu": {"one": 4096, "steps": 1024}}
 # Larger tiles are hardly faster on a CPU, whose caches they leave, and where each step is a pass of its own, the halo
 # is narrow and smaller ones do. A GPU needs large ones to be busy while the next launches are prepared, and a picture
 # that is a single tile is not copied from tile to map at each step.
@@ -61,20 +61,20 @@ def make_plan(costs: Costs, options: RunOptions, device: torch.device, room: Mem
     smallest = (*sides, grid.smallest_tile * grid.cell_px)
     exact_fits = any(memory(side, sampled=False, resident=r).fits(room) for r in places for side in smallest)
     sampled = costs.parts.normalise and (options.tiling == "sampled" or not exact_fits)
-    tried = [(side, place) for place in places for side in sides]
-    fitting = (one for one in tried if memory(one[0], sampled=sampled, resident=one[1]).fits(room))
-    side, at_home = next(fitting, tried[-1])
-    boxes = grid.boxes(encoder), grid.boxes(grid.tile(side))
-    return Plan(*boxes, sampled, at_home, memory(side, sampled=sampled, resident=at_home))
+    tried = [(side, r, memory(side, sampled=sampled, resident=r)) for r in places for side in sides]
+    # Where nothing fits, what takes no more than the least does: tiles of the decoder do not make an encoder smaller.
+    least = tried[-1][2]
+    side, kept_there, takes = next(
+        (one for one in tried if one[2].fits(room)), next(one for one in tried if one[2].fits(least))
+    )
+    return Plan(grid.boxes(encoder), grid.boxes(grid.tile(side)), sampled, kept_there, takes)
 
 
 def pictures_together(grid: Grid, device: torch.device, *, normalise: bool) -> int:
-    """How many pictures of this padded size run as one batch: several small ones on a GPU, one otherwise. normalise:
-    whether the network has steps that normalise.
-
-    Not by the memory that is free, as the last bits of a result may depend on the size of the batch.
+    """How many pictures of this padded size run as one batch at most: several small ones on a CUDA device, one
+    otherwise. normalise: whether the network has steps that normalise.
     """
-    if device.type == "cpu":
+    if device.type != "cuda":
         return 1
     fitting = _BATCH_PX["steps" if normalise else "one"] // (grid.num_cells * grid.cell_px**2)
     return max(1, min(_MOST_TOGETHER, fitting))
@@ -94,7 +94,7 @@ def _sides(costs: Costs, tile: str | int, device: torch.device) -> list[int]:
 
 
 def _encoder_px(costs: Costs, device: torch.device) -> int:
-    """Of an encoder with steps that normalise, the finest maps have as many places as the input has pixels."""
+    """On a GPU the side for steps is in input pixels: the finest maps of such an encoder have as many places."""
     side = _side_px(_ENCODER_PX, costs, device)
     return side if device.type == "cpu" or not costs.parts.normalise else side * costs.config.scale
 

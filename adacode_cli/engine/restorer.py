@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Lock, RLock
+from threading import RLock
 from typing import Literal, get_args
 
 import cv2
@@ -67,7 +67,7 @@ class Restorer:
         self._source, self._device, self._options = source, device, options
         self._runners: dict[tuple[Task, int], tuple[float, Runner]] = {}
         self._coder: Coder | None = None
-        self._turn, self._loading = Lock(), RLock()
+        self._loading = RLock()
 
     @property
     def lanes(self) -> int:
@@ -212,7 +212,7 @@ class Restorer:
             earlier, runner = self._runners.get((task, scale), (None, None))
             if runner is None or earlier != denoise:
                 network, _ = self._source.network(task, scale, denoise)
-                runner = Runner(network, self._device, self._options, self._turn)
+                runner = Runner(network, self._device, self._options)
                 self._runners[task, scale] = denoise, runner  # of one strength alone: memory would grow with each
             return runner
 
@@ -221,7 +221,7 @@ def lanes_of(device: torch.device) -> int:
     """How many threads keep a device busy: on a GPU others queue pictures while the first one waits, and small pictures
     of theirs run together.
     """
-    return 1 if device.type == "cpu" else _LANES
+    return _LANES if device.type == "cuda" else 1
 
 
 def resize(image: Pixels, height: int, width: int) -> Pixels:

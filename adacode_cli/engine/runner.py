@@ -8,10 +8,9 @@ single time, at the end, and by then another thread may have queued the next pic
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from threading import Lock
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +42,8 @@ from adacode_cli.model.padding import pad_mirrored, padded_size
 _SAMPLED = "memory is too small for exact tiling of this picture: it was normalised by a sample (--tiling sampled)"
 
 C = TypeVar("C", bound=Canvas)
+# Of all that runs on CUDA devices: how they compute is set for the whole process (`exact_arithmetic`).
+_CUDA_TURN = Lock()
 T = TypeVar("T")
 
 
@@ -81,23 +82,22 @@ class _Picture:
 
 @dataclass(frozen=True)
 class _Kind:
-    """What pictures have in common that can run together: precision, bytes a sample, and their padded grid.
-
-    slots: how many run together, always: where there are fewer, the rest is left black. So what a picture becomes does
-    not depend on its companions.
-    """
+    """What pictures have in common that can run together: precision, bytes a sample, and their padded grid."""
 
     dtype: torch.dtype
     sample_bytes: int
     grid: Grid
-    slots: int
 
 
 @dataclass(frozen=True)
 class _Attempt:
-    """One try at pictures of one kind: what is queued on the device, and what will come back of it."""
+    """One try at pictures of one kind: what is queued on the device, and what will come back of it.
+
+    slots: how many run together; where there are fewer, the rest is left black.
+    """
 
     kind: _Kind
+    slots: int
     outbox: Outbox
     finiteness: Finiteness
 
@@ -117,8 +117,8 @@ class _Job(Generic[C]):
 class Runner:
     """A network on its device. Calls from several threads take turns on it, and small pictures share a turn.
 
-    turn: the lock by which they do; networks that share a device may share one. What was queued on a GPU is waited for
-    without it, so that the next picture is queued meanwhile.
+    What was queued on a GPU is waited for without the turn, so that the next picture is queued meanwhile. All networks
+    on CUDA devices share one turn.
     """
 
     def __init__(
@@ -126,12 +126,11 @@ class Runner:
         network: AdaCode,
         device: torch.device,
         options: RunOptions,
-        turn: AbstractContextManager[Any] | None = None,
     ) -> None:
         self.device, self.options = device, options
         network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network = network
-        self._turn = turn or Lock()
+        self._turn = _CUDA_TURN if device.type == "cuda" else Lock()
         self._together = Together[_Kind, _Picture, tuple[Finished, bool]](self._turn, self._begin)
         self._rounded: dict[torch.dtype, AdaCode] = {torch.float32: network}
         self._parts: dict[torch.dtype, Parts] = {}
@@ -149,9 +148,8 @@ class Runner:
         grid = Grid.of(self.config, *image.shape[:2])
 
         def attempt(dtype: torch.dtype) -> tuple[Finished, bool]:
-            slots = self._slots(grid)
-            kind = _Kind(dtype, image.itemsize, grid, slots)
-            return self._together.ask(kind, _Picture(image, hole), slots)
+            most = pictures_together(grid, self.device, normalise=self.config.norm == "group")
+            return self._together.ask(_Kind(dtype, image.itemsize, grid), _Picture(image, hole), most)
 
         finished, notes = self._finite(image.dtype != np.uint8, attempt)
         return replace(finished, notes=(*notes, *finished.notes))
@@ -176,7 +174,7 @@ class Runner:
             codes, mixing = (_touched(maps[name], 0, grid, h, w).cpu() for name in (CODES, WEIGHTS))
             return RunResult(canvas[0].image_CHW.cpu(), mixing.float(), codes.unbind(0), notes)
 
-        result, notes = self._finite(deep, lambda dtype: self._alone(_Kind(dtype, 4, grid, 1), begin))
+        result, notes = self._finite(deep, lambda dtype: self._alone(_Kind(dtype, 4, grid), begin))
         return replace(result, notes=(*notes, *result.notes))
 
     def encode(self, image: Pixels) -> tuple[Coded, tuple[str, ...]]:
@@ -196,7 +194,7 @@ class Runner:
             return coded(maps, h * config.scale, w * config.scale)
 
         deep = image.dtype != np.uint8
-        return self._finite(deep, lambda dtype: self._alone(_Kind(dtype, image.itemsize, grid, 1), begin))
+        return self._finite(deep, lambda dtype: self._alone(_Kind(dtype, image.itemsize, grid), begin))
 
     def decode(self, code: Coded, *, dtype: npt.DTypeLike, grey: bool) -> tuple[Pixels, tuple[str, ...]]:
         """What codes and mixing weights alone say: height×width×3 pixels of `dtype`, or height×width; and notes.
@@ -216,14 +214,14 @@ class Runner:
             return canvas
 
         deep = sample != np.uint8
-        canvas, notes = self._finite(deep, lambda d: self._alone(_Kind(d, sample.itemsize, grid, 1), begin))
+        canvas, notes = self._finite(deep, lambda d: self._alone(_Kind(d, sample.itemsize, grid), begin))
         return canvas.pixels, notes
 
     def plan(self, height: int, width: int, *, deep: bool) -> Plan:
-        """How an image of height × width input pixels would be cut now, and the memory that it would take."""
+        """How an image of height × width input pixels would be cut now, and the memory that it would take alone."""
         dtype = choose_precision(self.options.precision, self.device, deep=deep)
-        grid = Grid.of(self.config, height, width)
-        return self._plan(_Kind(dtype, 4 if deep else 1, grid, self._slots(grid)))
+        with self._turn:
+            return self._plan(_Kind(dtype, 4 if deep else 1, Grid.of(self.config, height, width)))
 
     def _finite(self, deep: bool, attempt: Callable[[torch.dtype], tuple[T, bool]]) -> tuple[T, tuple[str, ...]]:
         """What `attempt` makes in the chosen precision, and notes; in float32 where it says that it is not finite."""
@@ -243,21 +241,23 @@ class Runner:
 
     def _alone(self, kind: _Kind, begin: Callable[[_Attempt], T]) -> tuple[T, bool]:
         with self._turn:
-            wait = self._queued(kind, begin)
+            wait = self._queued(kind, 1, begin)
         result, finite = wait()
         return result, finite[0]
 
     def _begin(self, kind: _Kind, pictures: Sequence[_Picture]) -> Callable[[], Sequence[tuple[Finished, bool]]]:
-        wait = self._queued(kind, lambda attempt: self._restored(pictures, attempt))
+        # By powers of two, so that there are few shapes that kernels have to be chosen for.
+        slots = 1 << (len(pictures) - 1).bit_length()
+        wait = self._queued(kind, slots, lambda attempt: self._restored(pictures, attempt))
         return lambda: list(zip(*wait(), strict=False))  # slots beyond the pictures answer nobody
 
-    def _queued(self, kind: _Kind, begin: Callable[[_Attempt], T]) -> Callable[[], tuple[T, list[bool]]]:
+    def _queued(self, kind: _Kind, slots: int, begin: Callable[[_Attempt], T]) -> Callable[[], tuple[T, list[bool]]]:
         """Has `begin` queue its work; what waits until that has come back, and says which slots' results are finite.
 
         For who has the turn; without it one may wait.
         """
-        attempt = _Attempt(kind, Outbox(self.device), Finiteness(self.device))
-        finite = torch.empty(kind.slots, dtype=torch.bool)
+        attempt = _Attempt(kind, slots, Outbox(self.device), Finiteness(self.device))
+        finite = torch.empty(slots, dtype=torch.bool)
         with torch.inference_mode(), exact_arithmetic(self.device):
             result = begin(attempt)
             assert attempt.finiteness.all_finite is not None, "something was looked at"
@@ -299,7 +299,7 @@ class Runner:
         Maps that did not fit the device after all lie in host memory for a second try.
         """
         kind = replace(attempt.kind, grid=job.grid)
-        plan = self._plan(kind)
+        plan = self._plan(kind, attempt.slots)
         if plan.resident:
             try:
                 return self._planned(job, plan, replace(attempt, kind=kind))
@@ -307,7 +307,7 @@ class Runner:
                 if not (isinstance(error, DeviceError) or is_out_of_memory(error)):
                     raise
             release(self.device)
-            plan = self._plan(kind, resident=False)
+            plan = self._plan(kind, attempt.slots, resident=False)
         return self._planned(job, plan, replace(attempt, kind=kind))
 
     def _planned(
@@ -331,9 +331,10 @@ class Runner:
         """The padded inputs, one a slot, their holes filled as `AdaCode.prepared` does: each coarse pass is a run of
         its own.
         """
-        config, slots = self.config, attempt.kind.slots
+        config, slots = self.config, attempt.slots
         size = padded_size(config, *images[0].shape[-2:])
-        padded = torch.cat([pad_mirrored(x, *size) for x in images])
+        every = [pad_mirrored(x, *size) for x in images]
+        padded = every[0] if len(every) == 1 else torch.cat(every)
         if len(padded) < slots:
             padded = torch.cat((padded, padded.new_zeros((slots - len(padded), *padded.shape[1:]))))
         if not passes or min(size) <= config.pad_multiple:
@@ -349,10 +350,7 @@ class Runner:
         coarse, _, _ = self._through(job, attempt)
         return fill_from(padded, torch.stack([canvas.image_CHW for canvas in coarse]).to(padded.device))
 
-    def _slots(self, grid: Grid) -> int:
-        return pictures_together(grid, self.device, normalise=self.config.norm == "group")
-
-    def _plan(self, kind: _Kind, *, resident: bool = True) -> Plan:
+    def _plan(self, kind: _Kind, slots: int = 1, *, resident: bool = True) -> Plan:
         costs = Costs(
             self._parts_in(kind.dtype),
             self.config,
@@ -360,7 +358,7 @@ class Runner:
             kind.dtype,
             on_host=self.device.type == "cpu",
             sample_bytes=kind.sample_bytes,
-            pictures=kind.slots,
+            pictures=slots,
         )
         room = Memory(*(int(SHARE * free_bytes(device)) for device in (torch.device("cpu"), self.device)))
         return make_plan(costs, self.options, self.device, room, resident=resident)

@@ -23,13 +23,18 @@ class _Begun(Generic[A]):
     """A batch under way; its answers are waited for once, by whichever thread comes first."""
 
     def __init__(self, wait: Wait[A]) -> None:
-        self._wait, self._lock = wait, Lock()
+        self._wait: Wait[A] | None = wait
+        self._lock = Lock()
         self._answers: Sequence[A] | None = None
 
     def answer(self, index: int) -> A:
         with self._lock:
+            if self._wait is not None:
+                # Never a second time: half of what it waited for has arrived then, and the rest would count as there.
+                wait, self._wait = self._wait, None
+                self._answers = wait()
             if self._answers is None:
-                self._answers = self._wait()
+                raise RuntimeError("the batch that this was part of was given up")
             return self._answers[index]
 
 
@@ -38,7 +43,7 @@ class _Request(Generic[Q, A]):
         self.question = question
         self.begun: _Begun[A] | None = None
         self.index = 0
-        self.error: BaseException | None = None
+        self.error: Exception | None = None
 
     @property
     def is_settled(self) -> bool:
@@ -49,7 +54,7 @@ class Together(Generic[K, Q, A]):
     """Answers questions of one kind in batches.
 
     turn: held while a batch is begun, and not while it is waited for. begin: (kind, questions) → what waits for their
-    answers; it is called with one question after the other where it raised for all of them.
+    answers; where it raises for several questions it is called for each of them alone.
     """
 
     def __init__(self, turn: AbstractContextManager[Any], begin: Callable[[K, Sequence[Q]], Wait[A]]) -> None:
@@ -62,40 +67,54 @@ class Together(Generic[K, Q, A]):
         request = _Request[Q, A](question)
         with self._lock:
             self._waiting[kind].append(request)
-        with self._turn:
-            while not request.is_settled:  # the oldest come first, so ours may be in a later batch
-                self._begin_next(kind, most)
-        if request.error is not None:
-            raise request.error
+        try:
+            with self._turn:
+                while not request.is_settled:  # the oldest come first, so ours may be in a later batch
+                    self._begin_next(kind, most)
+        finally:
+            self._withdraw(kind, request)
+        error, request.error = request.error, None
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error  # a frame that holds the error that holds the frame would keep everything in it alive
         assert request.begun is not None, "settled without an error"
         return request.begun.answer(request.index)
 
-    def _begin_next(self, kind: K, most: int) -> None:
+    def _withdraw(self, kind: K, request: _Request[Q, A]) -> None:
+        """Of use where the turn never came, as in an interruption."""
         with self._lock:
-            waiting = self._waiting[kind]
-            batch = [waiting.popleft() for _ in range(min(most, len(waiting)))]
+            waiting = self._waiting.get(kind)
+            if waiting is not None and request in waiting:
+                waiting.remove(request)
             if not waiting:
-                del self._waiting[kind]
-        try:
-            self._settle(kind, batch)
-        except Exception as error:  # noqa: BLE001  each thread gets its own
-            if len(batch) == 1:
-                batch[0].error = error
-            else:
-                self._one_by_one(kind, batch)
-        except BaseException as error:  # an interruption: nobody is left waiting for a batch that never comes
-            for request in batch:
-                request.error = error
-            raise
+                self._waiting.pop(kind, None)
 
-    def _settle(self, kind: K, batch: Sequence[_Request[Q, A]]) -> None:
-        begun = _Begun(self._begin(kind, [request.question for request in batch]))
+    def _begin_next(self, kind: K, most: int) -> None:
+        batch: list[_Request[Q, A]] = []
+        try:
+            with self._lock:
+                waiting = self._waiting[kind]
+                batch += [waiting.popleft() for _ in range(min(most, len(waiting)))]
+            assert batch, "who asks is waiting, or settled"
+            if not self._settled(kind, batch):
+                for request in batch:
+                    self._settled(kind, [request])
+        finally:
+            for request in batch:
+                if not request.is_settled:  # nobody is left waiting for a batch that an interruption ended
+                    request.error = RuntimeError("the batch that this was part of was interrupted")
+
+    def _settled(self, kind: K, batch: Sequence[_Request[Q, A]]) -> bool:
+        """False where `begin` raised for several; its error, and what that holds, is gone then."""
+        try:
+            begun = _Begun(self._begin(kind, [request.question for request in batch]))
+        except Exception as error:  # noqa: BLE001  each thread gets its own
+            if len(batch) > 1:
+                return False
+            batch[0].error = error
+            return True
         for index, request in enumerate(batch):
             request.index, request.begun = index, begun
-
-    def _one_by_one(self, kind: K, batch: Sequence[_Request[Q, A]]) -> None:
-        for request in batch:
-            try:
-                self._settle(kind, [request])
-            except Exception as error:  # noqa: BLE001
-                request.error = error
+        return True

@@ -14,8 +14,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-# Copies that are under way at once; each of them has a pinned buffer of its own size.
-_MOST_WAITING = 3
+# Copies that are under way at once, each with a pinned buffer of its own: a picture of 80 megapixels, so that the host
+# waits in the middle of larger ones alone.
+_MOST_BYTES_WAITING = 256 << 20
 
 
 def upload(array: npt.NDArray[Any], device: torch.device) -> Tensor:
@@ -45,7 +46,7 @@ class Outbox:
 
     def send(self, values: Tensor, target: Tensor) -> None:
         """`values`, contiguous and not written to again, go into `target`, which has their shape and dtype."""
-        if self._stream is None:
+        if self._stream is None or values.device.type == "cpu":
             target.copy_(values)
             return
         staged = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
@@ -59,7 +60,7 @@ class Outbox:
 
     def _under_way(self, copied: Copied, staged: Tensor, target: Tensor) -> None:
         self._waiting.append((copied, staged, target))
-        while len(self._waiting) > _MOST_WAITING:
+        while sum(staged.nbytes for _, staged, _ in self._waiting) > _MOST_BYTES_WAITING:
             self._arrive()
 
     @torch.inference_mode()  # the targets were made so, and are closed to anything else
@@ -69,6 +70,7 @@ class Outbox:
             self._arrive()
 
     def _arrive(self) -> None:
-        copied, staged, target = self._waiting.popleft()
+        copied, staged, target = self._waiting[0]
         copied.synchronize()
         target.copy_(staged)
+        self._waiting.popleft()  # last, as an interruption must not leave it out

@@ -16,8 +16,10 @@ from adacode_cli.model.config import Norm
 
 GROUPS = 32
 EPS = 1e-6
-# Values whose sums are formed in one go on a CPU: as float64 they take 1 MB and stay in a core's cache.
+# Values whose sums are formed in one go. As float64 they take 1 MB on a CPU and stay in a core's cache; on a GPU 64 MB,
+# as each go costs a few launches.
 _SUMMED_AT_ONCE = 1 << 17
+SUMMED_AT_ONCE_GPU = 1 << 23
 
 
 def conv3(channels_in: int, channels_out: int, stride: int = 1) -> nn.Conv2d:
@@ -40,35 +42,43 @@ class Sums:
     def of(cls, x_BCHW: Tensor) -> Sums:
         """Sums of a map or of a part of one, any float dtype."""
         h, w = x_BCHW.shape[2:]
-        return cls(h * w, *(_sums_in_cache(x_BCHW) if x_BCHW.device.type == "cpu" else _sums_on_the_fly(x_BCHW)))
+        if x_BCHW.device.type == "cpu":
+            return cls(h * w, *_sums_in_pieces(x_BCHW, _SUMMED_AT_ONCE))
+        if x_BCHW.dtype == torch.float32:
+            return cls(h * w, *_sums_in_pieces(x_BCHW, SUMMED_AT_ONCE_GPU))
+        return cls(h * w, *_sums_of_short_floats(x_BCHW))
 
     def __add__(self, other: Sums) -> Sums:
         total, squares = self.total_BC + other.total_BC, self.squares_BC + other.squares_BC
         return Sums(self.num_cells + other.num_cells, total, squares)
 
 
-def _sums_in_cache(x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+def _sums_in_pieces(x_BCHW: Tensor, at_once: int) -> tuple[Tensor, Tensor]:
     b, c, _, w = x_BCHW.shape
     total, squares = x_BCHW.new_zeros((2, b, c), dtype=torch.float64)
-    for rows in torch.split(x_BCHW, max(1, _SUMMED_AT_ONCE // (b * c * w)), 2):
+    for rows in torch.split(x_BCHW, max(1, at_once // (b * c * w)), 2):
         exact = rows.to(torch.float64, copy=True)
         total += exact.sum((2, 3))
         squares += exact.mul_(exact).sum((2, 3))
     return total, squares
 
 
-def _sums_on_the_fly(x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
-    """For a GPU, whose reductions read each value once and widen it in a register."""
-    total = x_BCHW.sum((2, 3), dtype=torch.float64)
-    squares = torch.linalg.vector_norm(x_BCHW, dim=(2, 3), dtype=torch.float64).square()
-    return total, squares
+def _sums_of_short_floats(x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+    """For a GPU, whose reductions widen bf16 and fp16 to float32 as they read them; to float64 they would copy the map.
+
+    What float32 rounds away is far below the last bit of the values.
+    """
+    total = x_BCHW.sum((2, 3), dtype=torch.float32)
+    length = torch.linalg.vector_norm(x_BCHW, dim=(2, 3), dtype=torch.float32)
+    return total.double(), length.double().square()
 
 
 class GroupNorm(nn.GroupNorm):
     """Group normalisation (Wu & He 2018, arXiv:1803.08494) that can also be told the sums of a map seen in parts.
 
     Sums are in float64, so that in which parts they were gathered leaves no trace in float32: a tile is normalised
-    bit for bit as the whole map would be. With gradients it is torch's own, which is fused.
+    bit for bit as the whole map would be. On a GPU those of bf16 and fp16 are in float32, which leaves none in these.
+    With gradients it is torch's own, which is fused.
     """
 
     def forward(self, x: Tensor) -> Tensor:

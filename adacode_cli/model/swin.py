@@ -2,8 +2,8 @@
 
 Maps stay B×H×W×C inside a stack; H and W are multiples of the window. Windows do not see each other, so a block takes
 them band by band and its memory beside the map does not grow with the map. Position indices and shift masks are
-derived from the map's size when it is seen, never stored with the weights. They are kept between calls on the device,
-as a copy in every block would make the host wait for it, and as ordinary tensors whatever mode the first call runs in,
+derived from the map's size when it is seen, never stored with the weights. They are made on the device, as a copy would
+make the host wait for it, and kept between calls as ordinary tensors whatever mode the first call runs in,
 since autograd refuses to save what inference mode made.
 """
 
@@ -35,14 +35,14 @@ def band_cells(*, on_cpu: bool) -> int:
 @torch.inference_mode(mode=False)
 def relative_position_index(window: int, device: torch.device = _CPU) -> Tensor:
     """(window²)×(window²) int64: for query cell i and key cell j, the row of the bias table that holds their offset."""
-    r = torch.arange(window, device="cpu")
+    r = torch.arange(window, device=device)
     y, x = (g.flatten() for g in torch.meshgrid(r, r, indexing="ij"))
     dy = y[:, None] - y[None, :] + window - 1
     dx = x[:, None] - x[None, :] + window - 1
-    return (dy * (2 * window - 1) + dx).to(device)
+    return dy * (2 * window - 1) + dx
 
 
-# A band's mask takes 2 MB; the pictures of one archive mostly come in a few sizes.
+# A band's mask takes 2 MB, on a GPU 16 MB; the pictures of one archive mostly come in a few sizes.
 @lru_cache(maxsize=8)
 @torch.inference_mode(mode=False)
 def shift_mask(
@@ -54,12 +54,12 @@ def shift_mask(
     """
 
     def wrapped(size: int) -> Tensor:
-        return (torch.arange(size, device="cpu") >= size - shift).long()
+        return (torch.arange(size, device=device) >= size - shift).long()
 
     # Of the cells in one window, those that came round the same edges belong together.
     region_HW = wrapped(height)[:, None] * 2 * last + wrapped(width)[None, :]
     cells = to_windows(region_HW[None, :, :, None], window).squeeze(-1)
-    return ((cells[:, None, :] != cells[:, :, None]).float() * MASKED).to(device)
+    return (cells[:, None, :] != cells[:, :, None]).float() * MASKED
 
 
 def to_windows(x_BHWC: Tensor, window: int) -> Tensor:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from nearest import NearestRestorer
 
 from adacode_cli.batch.color_fix import WINDOW_PX, with_low_frequencies
-from adacode_cli.batch.comparison import Edge
+from adacode_cli.batch.comparison import Edge, unit
 from adacode_cli.batch.guard import MOST_DRIFT, Guarded, doubt
 from adacode_cli.batch.restoring import Restoring
 from adacode_cli.errors import QualityError
@@ -68,6 +68,18 @@ def test_a_small_black_tile_is_a_part_that_differs():
     after = enlarged(pixels)
     after[40:104, 40:104] = 0
     assert "a part" in doubt(Decoded(pixels), Decoded(after), None, NO_EDGE)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("grey", [False, True])
+def test_pixels_that_are_not_what_the_device_made_are_told(dtype, grey):
+    """Its means are of what it made; a part that did not arrive is another picture."""
+    pixels = scene(dtype, grey, size=(160, 200))
+    after = pixels.repeat(2, 0).repeat(2, 1)
+    means = unit(pixels)
+    assert doubt(Decoded(pixels), Decoded(after), None, NO_EDGE, means) is None
+    after[100:140] = 0
+    assert "lost" in doubt(Decoded(pixels), Decoded(after), None, NO_EDGE, means)
 
 
 def test_numbers_that_are_none():

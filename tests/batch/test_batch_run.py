@@ -329,6 +329,27 @@ def test_several_lanes_restore_at_once_and_outcomes_keep_the_order_of_the_files(
     assert finished == sorted(finished)
 
 
+def test_what_the_lanes_have_restored_when_interrupted_is_written(picture, tmp_path):
+    fill(tmp_path / "p", picture, 8)
+    log = []
+
+    def note(event):
+        log.append(event)
+        if isinstance(event, events.FileStarted) and sum(isinstance(e, events.FileStarted) for e in log) == 6:
+            raise KeyboardInterrupt
+
+    def slowly(image, mask):
+        time.sleep(0.1)
+        return Restoring(NearestRestorer(), "sr", 2.0)(image, mask)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(plan_for(tmp_path / "p", tmp_path / "out"), replace(stages(slowly), lanes=4), on_event=note)
+    written = sorted(path.name for path in (tmp_path / "out").glob("*.png"))
+    assert written == [f"{index:03}.png" for index in range(5)]
+    assert log[-1].report.done == 5
+    assert len((tmp_path / "out" / JOURNAL).read_text().splitlines()) == 5
+
+
 def test_large_results_wait_for_one_another(picture, tmp_path, monkeypatch):
     """However many jobs write, results that are too many bytes together are not kept at once."""
     fill(tmp_path / "p", picture, 6)

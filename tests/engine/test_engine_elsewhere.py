@@ -16,7 +16,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from adacode_cli.engine import runner as runner_module
+from adacode_cli.engine.grid import Grid
 from adacode_cli.engine.options import RunOptions
+from adacode_cli.engine.plan import pictures_together
 from adacode_cli.engine.runner import Runner
 from adacode_cli.engine.transfer import Outbox
 
@@ -76,8 +78,7 @@ def test_a_picture_is_queued_whole(elsewhere, layout, tile, precision):
     assert found.pixels.all(), "every place was sent"
     assert (found.shrunk is None) == (scale == 1)
     assert tuple(found.mixing_KHW.shape) in Sent.sent
-    slots = runner._slots(runner_module.Grid.of(runner.config, 90, 70))
-    assert (slots,) in Sent.sent, "the answer to whether all is finite comes with the picture"
+    assert (1,) in Sent.sent, "the answer to whether all is finite comes with the picture"
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.float32])
@@ -86,12 +87,13 @@ def test_deep_and_grey_pictures_too(elsewhere, dtype):
     assert (found.pixels.shape, found.pixels.dtype) == ((160, 200), dtype)
 
 
-def test_small_pictures_share_a_batch_there(elsewhere):
-    runner = elsewhere("trunk sr ×4")
-    small, large = (runner_module.Grid.of(runner.config, side, side) for side in (64, 1024))
-    assert runner._slots(small) > runner._slots(large) == 1
-    normalising = elsewhere("published sr ×4")
-    assert 1 <= normalising._slots(small) <= runner._slots(small)
+def test_small_pictures_share_a_batch_on_a_gpu():
+    config, cuda = LAYOUTS["trunk sr ×4"], torch.device("cuda")
+    small, large = (Grid.of(config, side, side) for side in (64, 1024))
+    most = [pictures_together(grid, cuda, normalise=normalise) for grid in (small, large) for normalise in (0, 1)]
+    assert most == sorted(most, reverse=True)
+    assert most[0] > 8 > most[1] > 1 == most[2] == most[3]
+    assert {pictures_together(small, torch.device(name), normalise=False) for name in ("cpu", "mps")} == {1}
 
 
 def test_asking_for_a_value_would_have_been_seen(elsewhere):

@@ -55,7 +55,8 @@ def test_what_fits_is_chosen_if_anything_does(layout, height, width, share, devi
     room = Memory(int(share * easy.memory.host_bytes), int(share * easy.memory.device_bytes))
     made, _ = plan(layout, height, width, device=device, room=room)
     if not made.memory.fits(room):
-        assert max(max(b.height, b.width) for b in made.decoder) <= grid.smallest_tile
+        smallest, _ = plan(layout, height, width, device=device, room=room, tile=grid.smallest_tile * grid.cell_px)
+        assert made.memory.fits(smallest.memory)
     assert len(made.decoder) >= len(easy.decoder)
     assert not made.sampled or PARTS[layout].normalise
 
@@ -96,6 +97,15 @@ def test_maps_lie_on_a_device_of_its_own_memory_while_they_fit(layout):
     assert tight.memory.device_bytes < easy.memory.device_bytes
     assert tight.memory.host_bytes > easy.memory.host_bytes
     assert not plan(layout, 500, 600, device=CPU)[0].resident
+
+
+@pytest.mark.parametrize("layout", ["compact sr ×4", "trunk sr ×4"])
+def test_where_the_encoder_alone_does_not_fit_tiles_of_the_decoder_are_no_smaller_than_helps(layout):
+    cuda = torch.device("cuda")
+    tight, grid = plan(layout, 2000, 2000, device=cuda, room=Memory(1 << 60, 1 << 20))
+    least, _ = plan(layout, 2000, 2000, device=cuda, room=Memory(1 << 60, 1 << 20), tile=64)
+    assert tight.memory.device_bytes <= least.memory.device_bytes
+    assert len(tight.decoder) < len(grid.boxes(grid.tile(64)))
 
 
 def test_more_memory_is_planned_for_maps_that_wait_for_normalisation():

@@ -1,7 +1,9 @@
 """Questions of several threads are answered in batches, each thread its own, whatever fails among them."""
 
+import gc
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -14,7 +16,7 @@ from adacode_cli.engine import runner as runner_module
 from adacode_cli.engine.options import RunOptions
 from adacode_cli.engine.runner import Runner
 from adacode_cli.engine.tiled import Finiteness
-from adacode_cli.engine.together import Together
+from adacode_cli.engine.together import Together, _Begun
 from adacode_cli.errors import InputError
 
 
@@ -92,14 +94,85 @@ def test_questions_of_another_kind_are_another_batch():
     assert begin.batches == [("a", [1]), ("b", [1])]
 
 
-def test_an_interruption_leaves_nobody_waiting():
-    def interrupted(_kind, _questions):
-        raise KeyboardInterrupt
+class Interrupted(Doubling):
+    """Refuses batches, and is interrupted at one of the questions alone."""
 
-    together = Together(threading.Lock(), interrupted)
-    for _ in range(2):
-        with pytest.raises(KeyboardInterrupt):
-            together.ask("kind", 1, 4)
+    def __call__(self, kind, questions):
+        if questions == [1]:
+            raise KeyboardInterrupt
+        return super().__call__(kind, questions)
+
+
+@pytest.mark.parametrize("refuses_batches", [False, True])
+def test_an_interruption_leaves_nobody_waiting(refuses_batches):
+    """Neither those who are in its batch, nor those who come later, nor a question that nobody waits for any longer."""
+    begin, turn = Interrupted(refuses_batches=refuses_batches), threading.Lock()
+    together, answers = Together(turn, begin), {}
+
+    def ask(question):
+        try:
+            answers[question] = together.ask("kind", question, 3)
+        except (KeyboardInterrupt, RuntimeError) as error:
+            answers[question] = error
+
+    threads = [threading.Thread(target=ask, args=(question,)) for question in (0, 1, 2)]
+    with turn:
+        for index, thread in enumerate(threads):
+            thread.start()
+            while num_waiting(together) <= index:
+                time.sleep(0.001)
+    for thread in threads:
+        thread.join(30)
+    assert set(answers) == {0, 1, 2}
+    if refuses_batches:  # whoever had the turn is interrupted, and the rest of the batch is given up or answered
+        assert sum(isinstance(answer, KeyboardInterrupt) for answer in answers.values()) == 1
+        assert all(isinstance(a, KeyboardInterrupt | RuntimeError) or a == 2 * q for q, a in answers.items())
+    else:
+        assert answers == {0: 0, 1: 2, 2: 4}
+    with pytest.raises(KeyboardInterrupt):
+        together.ask("kind", 1, 1)
+    assert together.ask("kind", 5, 1) == 10
+    assert num_waiting(together) == 0
+
+
+def test_a_wait_that_was_given_up_is_given_up_for_all():
+    """Half of a picture may have arrived then."""
+
+    def begin(_kind, questions):
+        def wait():
+            raise KeyboardInterrupt
+
+        return wait
+
+    begun = Together(threading.Lock(), begin)
+    with pytest.raises(KeyboardInterrupt):
+        begun.ask("kind", 1, 1)
+    shared = _Begun(begin("kind", [1, 2]))
+    with pytest.raises(KeyboardInterrupt):
+        shared.answer(0)
+    with pytest.raises(RuntimeError, match="given up"):
+        shared.answer(1)
+
+
+def test_an_error_that_was_raised_keeps_nothing_alive():
+    class Large:
+        pass
+
+    kept = []
+
+    def begin(_kind, _questions):
+        large = Large()
+        kept.append(weakref.ref(large))
+        raise ValueError("no")
+
+    gc.disable()
+    try:
+        with pytest.raises(ValueError, match="no") as caught:
+            Together(threading.Lock(), begin).ask("kind", 1, 1)
+        del caught
+        assert kept[0]() is None
+    finally:
+        gc.enable()
 
 
 def runner_of(net, slots, monkeypatch, precision="fp32", tile="auto"):
@@ -130,7 +203,7 @@ def restored_together(runner, images, holes):
 @pytest.mark.parametrize("layout", [name for name in LAYOUTS if name not in ("basis", "uniform")])
 @pytest.mark.parametrize("tile", ["auto", 64])
 def test_pictures_in_one_batch_are_what_they_are_alone(monkeypatch, layout, tile):
-    """Of one padded size, but not of one size, layout or depth; one slot of four stays empty."""
+    """Of one padded size, but not of one size or layout; one slot of four stays empty."""
     net = lively(LAYOUTS[layout])
     side = 64 // net.config.scale
     images = [
@@ -152,8 +225,6 @@ def test_pictures_in_one_batch_are_what_they_are_alone(monkeypatch, layout, tile
         assert np.abs(one.pixels.astype(int) - other.pixels).max() <= 1
         np.testing.assert_allclose(one.mixing_KHW, other.mixing_KHW, rtol=0, atol=1e-4)
         assert one.notes == other.notes == ()
-    again = runner.restore(images[1], holes[1])  # alone in its batch
-    np.testing.assert_array_equal(again.pixels, found[1].pixels)
 
 
 def test_holes_are_filled_in_coarse_passes_in_batches_too(monkeypatch):

@@ -31,6 +31,10 @@ class Late(Outbox):
         super().__init__(device)
         self.arrivals: list[Arrival] = []
 
+    def close(self) -> None:
+        assert not any(arrival.waits for arrival in self.arrivals), "the device was waited for before the end"
+        super().close()
+
     def send(self, values: torch.Tensor, target: torch.Tensor) -> None:
         assert values.is_contiguous()
         assert (values.shape, values.dtype) == (target.shape, target.dtype)
@@ -38,15 +42,16 @@ class Late(Outbox):
         self._under_way(self.arrivals[-1], values, target)
 
 
-def test_everything_arrives_in_order_and_few_parts_are_under_way_at_once():
+def test_everything_arrives_in_order_and_few_bytes_are_under_way_at_once(monkeypatch):
+    monkeypatch.setattr(transfer, "_MOST_BYTES_WAITING", 3 * 16)
     outbox, target = Late(CPU), torch.zeros(10, 4)
     for row in range(10):
         outbox.send(torch.full((4,), float(row)), target[row])
         done = [arrival.waits for arrival in outbox.arrivals]
         assert done == [1] * (len(done) - len(outbox._waiting)) + [0] * len(outbox._waiting)
-        assert len(outbox._waiting) <= transfer._MOST_WAITING
-    outbox.close()
-    outbox.close()
+        assert len(outbox._waiting) == min(row + 1, 3)
+    Outbox.close(outbox)
+    Outbox.close(outbox)
     assert torch.equal(target, torch.arange(10.0)[:, None].expand(10, 4))
     assert [arrival.waits for arrival in outbox.arrivals] == [1] * 10
 
@@ -83,6 +88,14 @@ def test_codes_and_their_pictures_arrive_late_too(monkeypatch):
     again, _ = late.encode(image)
     assert all(torch.equal(a, b) for a, b in zip(code.codes, again.codes, strict=True))
     np.testing.assert_array_equal(late.decode(again, dtype=np.uint8, grey=False)[0], wanted)
+
+
+def test_what_lies_in_host_memory_already_is_there_at_once():
+    """As the mixing weights of a picture whose maps did not fit the device."""
+    outbox, target = Outbox(CPU), torch.zeros(3)
+    outbox._stream = object()  # of a GPU, which would refuse it
+    outbox.send(torch.ones(3), target)
+    assert target.tolist() == [1, 1, 1]
 
 
 def test_an_array_that_is_not_ours_is_copied():

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from adacode_cli.model.blocks import GroupNorm, Sums, UpBlock, _sums_in_cache, _sums_on_the_fly
+from adacode_cli.model.blocks import GroupNorm, Sums, UpBlock, _sums_in_pieces, _sums_of_short_floats
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
@@ -29,13 +29,16 @@ def test_sums_of_parts_add_up_to_what_torch_computes(dtype):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_both_ways_to_sum_are_exact(dtype):
+def test_all_ways_to_sum_agree(dtype):
     x = torch.randn(2, 32, 61, 43).to(dtype).contiguous(memory_format=torch.channels_last)[..., 3:-2]
     exact = x.double()
-    for total, squares in (_sums_in_cache(x), _sums_on_the_fly(x)):
+    ways = [(_sums_in_pieces(x, at_once), 1e-12) for at_once in (1, 5000, 1 << 30)]
+    if dtype != torch.float32:
+        ways.append((_sums_of_short_floats(x), 1e-5))
+    for (total, squares), near in ways:
         assert total.dtype == squares.dtype == torch.float64
-        torch.testing.assert_close(total, exact.sum((2, 3)), rtol=1e-12, atol=1e-9)
-        torch.testing.assert_close(squares, exact.square().sum((2, 3)), rtol=1e-12, atol=1e-9)
+        torch.testing.assert_close(total, exact.sum((2, 3)), rtol=near, atol=1e3 * near)
+        torch.testing.assert_close(squares, exact.square().sum((2, 3)), rtol=near, atol=1e3 * near)
 
 
 def test_with_gradients_it_is_torchs_own():

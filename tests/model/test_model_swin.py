@@ -148,5 +148,5 @@ def test_bands_of_windows_are_what_the_whole_map_gives(window, band_cells, monke
     stack = made(SwinStack(8, SwinConfig(2, 2, 2, window, 2)))
     x = torch.randn(2, 8, 5 * window, 3 * window)
     whole = stack(x)
-    monkeypatch.setattr(swin, "BAND_CELLS", band_cells)
+    monkeypatch.setattr(swin, "_BAND_CELLS", band_cells)
     torch.testing.assert_close(stack(x), whole, rtol=1e-4, atol=1e-4)
