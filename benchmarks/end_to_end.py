@@ -6,8 +6,9 @@
 A run reads, restores and writes side by side, so the slower of engine and codecs is the most that it can reach: the
 limit. The engine is measured in this process, for the same pictures, as many at once as in a run. The codecs are
 measured by reading the same files and writing the engine's results, in as many threads as the run has. The run is a
-process of its own. Its images a second are counted from its first finished file on, without the start of the program; those "with
-start-up" are of the whole process. With --seconds the run is stopped in time, and the files that it has finished count.
+process of its own. Its images a second are counted from its first finished file on, without the start of the program;
+those "with start-up" are of the whole process. With --seconds the run is stopped in time, and the files that it has
+finished count.
 """
 
 from __future__ import annotations

@@ -37,13 +37,18 @@ def free_bytes(device: torch.device) -> int:
         free, total = torch.cuda.mem_get_info(device)
         # What the allocator keeps from earlier tiles counts as used there, yet the next tile gets it.
         free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        # This function alone wants an index, which plain "cuda" has not.
-        index = torch.cuda.current_device() if device.index is None else device.index
-        share = torch.cuda.get_per_process_memory_fraction(index)
-        return int(min(free, share * total - torch.cuda.memory_allocated(device)))
+        limit = _share_allowed(device) * total
+        return int(min(free, limit - torch.cuda.memory_allocated(device)))
     if device.type == "mps":
         return max(0, int(torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()))
     return min((b for b in (_available(), cgroup_room(_CGROUP, _OWN_CGROUPS)) if b is not None), default=UNKNOWN_BYTES)
+
+
+def _share_allowed(device: torch.device) -> float:
+    """The part of a CUDA device that this process may take (`torch.cuda.set_per_process_memory_fraction`)."""
+    ask = getattr(torch.cuda, "get_per_process_memory_fraction", None)  # younger than the oldest torch that is allowed
+    # It wants an index, which plain "cuda" has not.
+    return 1.0 if ask is None else float(ask(torch.cuda.current_device() if device.index is None else device.index))
 
 
 def is_out_of_memory(error: BaseException) -> bool:
