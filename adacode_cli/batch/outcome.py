@@ -30,6 +30,14 @@ class Result(StrEnum):
     FAILED = "failed"
 
 
+class OutputState(StrEnum):
+    """What lies where a file's output goes, in the words in which a person is told why nothing is written there."""
+
+    TO_MAKE = "to make"
+    DONE = "done already"
+    CHANGED = "changed since it was made, kept (--overwrite makes it again)"
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """Why a file failed: `kind` and `exit_code` as in `adacode_cli.errors`; `trace` is what -v shows."""

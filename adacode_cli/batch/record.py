@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,13 +36,21 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A file that was done. `besides` are the other files that were written for it, by absolute path."""
+    """A file that was done. `besides` are the other files that were written for it, by absolute path. `path` is where
+    its source was, absolute; None in lines that do not say.
+    """
 
     source: Content
     mask: str | None
     settings: Settings
     output: Content
     besides: tuple[tuple[str, Content], ...] = ()
+    path: str | None = None
+
+
+def absolute_text(job: Job) -> str:
+    """The absolute path of a job's source, without dots; links are left as they are."""
+    return os.path.abspath(job.found.path_text)  # noqa: PTH100 (Path.absolute leaves dots)
 
 
 def digest_of(values: Mapping[str, object]) -> str:
@@ -59,6 +68,7 @@ def line_of(job: Job, outcome: Outcome, settings: Settings) -> bytes:
         "tool": __version__,
         "input": str(job.found.given.absolute()),
         "source": job.found.place,
+        "path": absolute_text(job),
         "source_bytes": source.num_bytes if source else None,
         "source_sha256": source.sha256 if source else None,
         "mask_sha256": made.mask if made else None,
@@ -102,6 +112,7 @@ def _record(fields: dict[str, Any]) -> Record:
         _shared(fields["options_sha256"], fields["weights_sha256"]),
         Content(int(fields["bytes"]), str(fields["sha256"])),
         tuple((str(b["path"]), Content(int(b["bytes"]), str(b["sha256"]))) for b in fields["besides"]),
+        None if (path := fields.get("path")) is None else str(path),
     )
 
 

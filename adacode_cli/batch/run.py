@@ -23,7 +23,7 @@ from functools import partial
 from typing import Any
 
 from adacode_cli.batch.events import EntryPassedOver, Event, FileFinished, FileStarted, RunFinished, RunStarted
-from adacode_cli.batch.outcome import Outcome, Result, ends_the_run, failure_of
+from adacode_cli.batch.outcome import Outcome, OutputState, Result, ends_the_run, failure_of
 from adacode_cli.batch.plan import Job, Plan
 from adacode_cli.batch.report import Report, Tally
 from adacode_cli.batch.stages import Stages, Work
@@ -185,7 +185,7 @@ class _Run:
             work.claim = self._trees.claim(work.job, self._stages.paths(work.job))
             if work.claim is None:
                 return work
-        return self._stages.read(work, self._trees.is_done if self._trees else None)
+        return self._stages.read(work, self._trees.found if self._trees else None)
 
     def _after_the_other_process(self, job: Job, writers: ThreadPoolExecutor) -> None:
         """One at a time and with no other claim in hand, so that two processes never wait for one another."""
@@ -204,10 +204,12 @@ class _Run:
         if self._trees and work.claim is None:
             self._claimed_elsewhere.append(work.job)
             return
-        if work.done_already:
+        if work.output is not OutputState.TO_MAKE:
             _let_go(work)
-            job = work.job
-            self._finished(Outcome(Result.SKIPPED, job.source, job.target, work.watch.seconds, reason="done already"))
+            job, why = work.job, str(work.output)
+            # What is done already is no news; what somebody has changed is, also where a live line shows nothing else.
+            notes = (why,) if work.output is OutputState.CHANGED else ()
+            self._finished(Outcome(Result.SKIPPED, job.source, job.target, work.watch.seconds, 0, notes, reason=why))
             return
         self._on_event(FileStarted(work.job))
         if self._lanes is None:

@@ -22,11 +22,11 @@ from adacode_cli.batch.claims import Claim
 from adacode_cli.batch.contents import Content, content_of, read_whole
 from adacode_cli.batch.keeping import Keeping, TimesNs
 from adacode_cli.batch.masks import MaskSource
-from adacode_cli.batch.outcome import Made, Outcome, Result
+from adacode_cli.batch.outcome import Made, Outcome, OutputState, Result
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.restoring import Restore, Restored
 from adacode_cli.codes.picture import Codes
-from adacode_cli.errors import OutputError, QualityError
+from adacode_cli.errors import InputError, OutputError, QualityError
 from adacode_cli.imaging.decode import Decode, decode
 from adacode_cli.imaging.encode import encode, format_of
 from adacode_cli.imaging.image import Decoded
@@ -47,22 +47,24 @@ class Stopwatch:
             self.seconds += time.perf_counter() - began
 
 
-IsDone = Callable[[Job, Content, str | None], bool]
-"""(job, content of its source, SHA-256 of its mask's file) → whether its output is there already."""
+Find = Callable[[Job, Content, str | None], OutputState]
+"""(job, content of its source, SHA-256 of its mask's file) → what lies where its output goes."""
+# Of an output beside its input, at most: both sides are four times as long.
+_MOST_PIXELS_TIMES = 16
 
 
 @dataclass
 class Work:
     """One job on its way through the stages, and the time spent on it.
 
-    `done_already` says that reading found the output to be there, so that nothing was decoded. `more_masks` are those
-    of pages beyond the first.
+    `output` is what reading found to be there already; the source was decoded if it is to be made. `more_masks` are
+    those of pages beyond the first.
     """
 
     job: Job
     claim: Claim | None = None
     made: Made | None = None
-    done_already: bool = False
+    output: OutputState = OutputState.TO_MAKE
     watch: Stopwatch = field(default_factory=Stopwatch)
     image: Decoded | None = None
     mask: NDArray[np.bool_] | None = None
@@ -89,19 +91,30 @@ class Stages:
     decoder: Decode = field(default=decode)
     lanes: int = 1
 
-    def read(self, work: Work, is_done: IsDone | None = None) -> Work:
-        """Decodes the source and reads its mask, unless `is_done`. Raises InputError, and what `is_done` does."""
+    def read(self, work: Work, find: Find | None = None) -> Work:
+        """Decodes the source and reads its mask, unless `find` says that nothing is to be made of it.
+
+        Raises InputError, and what `find` does.
+        """
         with work.watch.running():
             work.times_ns = self.keeping.times_of(work.job.source)
             data = read_whole(work.job.source)
             mask_file = self.mask_for.file_for(work.job.source) if self.mask_for else None
             mask = content_of(read_whole(mask_file)).sha256 if mask_file else None
             work.made = Made(content_of(data), mask)
-            if is_done and is_done(work.job, work.made.source, mask):
-                work.done_already = True
-                return work
-            self.take_in(work, data)
+            work.output = find(work.job, work.made.source, mask) if find else OutputState.TO_MAKE
+            if work.output is OutputState.CHANGED and not self._is_picture(work.job.target):
+                work.output = OutputState.TO_MAKE  # what a crash or a bad disk left of it
+            if work.output is OutputState.TO_MAKE:
+                self.take_in(work, data)
         return work
+
+    def _is_picture(self, path: Path) -> bool:
+        try:
+            self.decoder(read_whole(path), name=str(path), max_pixels=_MOST_PIXELS_TIMES * self.keeping.max_pixels)
+        except InputError:
+            return False
+        return True
 
     def take_in(self, work: Work, data: bytes) -> None:
         """What `read` does with the bytes of the source, wherever they come from. Raises InputError."""

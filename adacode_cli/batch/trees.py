@@ -1,12 +1,14 @@
 """What a run knows of its output trees: what was done in them, with which settings, and who is at work there now.
 
-An existing output is one of five things, and only the first may be in nobody's way without being asked for: made by
-the same options, made by others, in flight (its line may be missing), or not known to be ours at all.
+An existing output is one of five things, and only the first may be in nobody's way without being asked for: made of
+this input by the same options, made by others, made of another input, in flight (its line may be missing), or not known
+to be ours at all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -16,9 +18,9 @@ from adacode_cli import atomic
 from adacode_cli.batch.claims import Claim, Claims, claimed
 from adacode_cli.batch.contents import Content, holds
 from adacode_cli.batch.journal import Journal
-from adacode_cli.batch.outcome import Outcome
+from adacode_cli.batch.outcome import Outcome, OutputState
 from adacode_cli.batch.plan import Job
-from adacode_cli.batch.record import Record, Settings, line_of
+from adacode_cli.batch.record import Record, Settings, absolute_text, line_of
 from adacode_cli.batch.report import Report
 from adacode_cli.batch.report_file import REPORT, write_report
 from adacode_cli.errors import OutputError
@@ -29,6 +31,7 @@ class Standing(StrEnum):
 
     SAME_OPTIONS = "same options"
     OTHER_OPTIONS = "other options"
+    OTHER_INPUT = "other input"
     IN_FLIGHT = "in flight"
     UNKNOWN = "unknown"
 
@@ -45,12 +48,14 @@ class Trees:
     """The output trees of one run; what the weights are is told once they are loaded (`with_weights`).
 
     `resume`: what is done already is left alone; without it, only what another process did since this run was planned.
-    `replace`: outputs of earlier runs with other options or weights may be written again.
+    `replace`: outputs of earlier runs with other options or weights may be written again. `overwrite`: any output may
+    be, also one that was made of another input or that somebody has changed since.
     """
 
     settings: Settings = field(default_factory=Settings)
     resume: bool = False
     replace: bool = True
+    overwrite: bool = False
     _trees: dict[Path, _Tree] = field(default_factory=dict)
 
     def begin(self, roots: Sequence[Path]) -> None:
@@ -63,6 +68,8 @@ class Trees:
         tree, name = self._tree(job.root), job.name
         record = tree.journal.done(name)
         if record:
+            if not _is_of(job, record):
+                return Standing.OTHER_INPUT
             same = record.settings.options == self.settings.options
             return Standing.SAME_OPTIONS if same else Standing.OTHER_OPTIONS
         return Standing.IN_FLIGHT if claimed(name, tree.claim_names) else Standing.UNKNOWN
@@ -70,9 +77,11 @@ class Trees:
     def may_go_on(self, job: Job) -> bool:
         """Whether this run may go on from the existing output of `job`, or replace it; False where it is not ours.
 
-        Raises OutputError where it was made with other options, and JournalError.
+        Raises OutputError where it was made with other options or of another input, and JournalError.
         """
         standing = self.standing(job)
+        if standing is Standing.OTHER_INPUT and not self.overwrite:
+            raise self._made_of_another(job)
         if standing is Standing.OTHER_OPTIONS and not self.replace:
             raise made_otherwise(job.target, "options")
         return standing is not Standing.UNKNOWN
@@ -97,19 +106,30 @@ class Trees:
         """The claim on a job's output; None while another process has it. Raises OutputError."""
         return self._tree(job.root).claims.take(job.name, paths)
 
-    def is_done(self, job: Job, source: Content, mask: str | None) -> bool:
-        """Whether the output is there, intact, and what this run would make of `source`.
+    def found(self, job: Job, source: Content, mask: str | None) -> OutputState:
+        """What the output is: there, intact, and what this run would make of `source`; changed by somebody; or to make.
 
         Raises OutputError where another run has made it otherwise, and this one was not asked to replace it.
         """
         record = self._tree(job.root).journal.done(job.name, only_new=not self.resume)
         if record is None:
-            return False
+            return OutputState.TO_MAKE
+        if not self.overwrite and job.is_made() and record.source != source and not _is_of(job, record):
+            raise self._made_of_another(job)
         if record.settings != self.settings:
             if not self.replace and job.is_made():
                 raise made_otherwise(job.target, "options or weights")
-            return False
-        return (record.source, record.mask) == (source, mask) and _intact(job, record)
+            return OutputState.TO_MAKE
+        if not self.overwrite and job.is_made() and not holds(job.target, record.output):
+            return OutputState.CHANGED
+        is_same = (record.source, record.mask) == (source, mask) and _intact(job, record)
+        return OutputState.DONE if is_same else OutputState.TO_MAKE
+
+    def _made_of_another(self, job: Job) -> OutputError:
+        record = self._tree(job.root).journal.done(job.name)
+        assert record is not None, "asked before"
+        hint = "Choose another directory with -o, or add --overwrite to replace it, or --skip-existing to leave it."
+        return OutputError(f"exists already, made of another input: {record.path}", path=job.target, hint=hint)
 
     def note(self, job: Job, outcome: Outcome) -> None:
         """Adds the journal's line. Raises JournalError."""
@@ -139,6 +159,17 @@ def made_otherwise(target: Path, what: str) -> OutputError:
     """The error for an output of an earlier run with other options or weights."""
     hint = "Add --overwrite to make it again, --skip-existing to leave it, or choose another directory with -o."
     return OutputError(f"exists already, made with other {what}", path=target, hint=hint)
+
+
+def _is_of(job: Job, record: Record) -> bool:
+    """Whether a record is about this job's source: by its path, or by its content where a folder has moved."""
+    here = absolute_text(job)
+    if record.path is None or record.path == here:
+        return True
+    with suppress(OSError, ValueError):
+        if Path(record.path).samefile(here):
+            return True
+    return holds(job.source, record.source)
 
 
 def _intact(job: Job, record: Record) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from torch.profiler import record_function
 
 from adacode_cli.batch.outcome import Outcome
-from adacode_cli.batch.stages import IsDone, Stages, Work
+from adacode_cli.batch.stages import Find, Stages, Work
 from adacode_cli.benchmark.intervals import Interval, common, length, overlaps
 
 INFER = "adacode infer"
@@ -51,10 +51,10 @@ class WatchedStages(Stages):
 
     times: StageTimes = field(default_factory=StageTimes)
 
-    def read(self, work: Work, is_done: IsDone | None = None) -> Work:
+    def read(self, work: Work, find: Find | None = None) -> Work:
         """As `Stages.read`."""
         with self.times.during("read"):
-            return super().read(work, is_done)
+            return super().read(work, find)
 
     def infer(self, work: Work) -> Work:
         """As `Stages.infer`, annotated for a profiler."""

@@ -99,7 +99,8 @@ def trees_of(options: RestoreOptions, request: Request) -> Trees:
 
     resume = not options.overwrite if options.resume is None else options.resume
     replace = options.overwrite or not resume
-    return Trees(Settings(options_digest(options, request)), resume=resume, replace=replace)
+    settings = Settings(options_digest(options, request))
+    return Trees(settings, resume=resume, replace=replace, overwrite=options.overwrite)
 
 
 def plan_of(inputs: list[Path], options: RestoreOptions, request: Request, trees: Trees) -> Plan:

@@ -15,6 +15,7 @@ from adacode_cli import atomic, locks
 from adacode_cli.batch import masks
 from adacode_cli.batch.claims import CLAIMS
 from adacode_cli.batch.discover import Selection
+from adacode_cli.batch.events import FileFinished
 from adacode_cli.batch.journal import JOURNAL
 from adacode_cli.batch.naming import Naming
 from adacode_cli.batch.plan import OnExisting, make_plan
@@ -25,6 +26,8 @@ from adacode_cli.batch.stages import Stages
 from adacode_cli.batch.trees import Trees
 from adacode_cli.errors import OutputError
 
+CHANGED = "changed since it was made, kept (--overwrite makes it again)"
+
 
 class Runs:
     """Runs over the folder `p` into `out`, each with a memory of its own, as processes have."""
@@ -33,7 +36,8 @@ class Runs:
         self.inputs, self.out = tmp_path / "p", tmp_path / "out"
 
     def __call__(self, *, options="o", weights="w", resume=True, replace=False, existing=OnExisting.REFUSE, **stages):
-        trees = Trees(Settings(options), resume=resume, replace=replace)
+        overwrite = existing is OnExisting.OVERWRITE
+        trees = Trees(Settings(options), resume=resume, replace=replace, overwrite=overwrite)
         naming = Naming("sr-x2", self.out)
         plan = make_plan([self.inputs], naming, Selection(), existing, may_go_on=trees.may_go_on)
         trees.with_weights(weights, plan.jobs)
@@ -43,7 +47,9 @@ class Runs:
             computed.append(image.pixels.shape[1])  # each picture of a test has its own width
             return Restoring(NearestRestorer(), "sr", 2.0)(image, mask)
 
-        self.report = run(plan, Stages(restore, **stages), on_event=lambda _event: None, trees=trees)
+        log = []
+        self.report = run(plan, Stages(restore, **stages), on_event=log.append, trees=trees)
+        self.outcomes = [event.outcome for event in log if isinstance(event, FileFinished)]
         return computed
 
 
@@ -77,6 +83,89 @@ def test_new_missing_damaged_and_changed_files_are_done_again(go, picture):
     os.utime(source, ns=(before.st_atime_ns, before.st_mtime_ns))  # a time alone fools nobody
     assert sorted(go()) == [20, 21, 22, 30]
     assert go() == []
+
+
+def elsewhere(go, name):
+    """Another folder of inputs for the same output tree."""
+    go.inputs = go.inputs.with_name(name)
+    return go
+
+
+def test_another_roll_with_the_same_names_is_refused(go, picture, tmp_path):
+    go()
+    kept = {path.name: path.read_bytes() for path in go.out.glob("*.png")}
+    picture("q/21.png", (33, 16), seed=9)
+    picture("q/50.png", (50, 16))
+    with pytest.raises(OutputError, match=r"made of another input: .*/p/21\.png") as caught:
+        elsewhere(go, "q")()
+    assert caught.value.exit_code == 6
+    assert "--overwrite" in caught.value.hint
+    for options in ({"resume": False, "replace": True}, {"replace": True}):
+        with pytest.raises(OutputError, match="made of another input"):
+            go(**options)
+    assert {path.name: path.read_bytes() for path in go.out.glob("*.png")} == kept
+    assert go(existing=OnExisting.SKIP) == [50]
+    assert go(existing=OnExisting.OVERWRITE, resume=False, replace=True) == [33, 50]
+    with pytest.raises(OutputError, match=r"made of another input: .*/q/21\.png"):
+        elsewhere(go, "p")()
+
+
+def test_a_folder_that_has_moved_or_is_linked_is_the_same_input(go, tmp_path):
+    go()
+    go.inputs.rename(tmp_path / "moved")
+    assert elsewhere(go, "moved")() == []
+    (tmp_path / "link").symlink_to(tmp_path / "moved")
+    assert elsewhere(go, "link")() == []
+
+
+def test_an_input_found_by_another_name_is_the_same(go, tmp_path):
+    go()
+    trees = Trees(Settings("o", "w"), resume=True, replace=False)
+    plan = make_plan([go.inputs / "20.png"], Naming("sr-x2", go.out), Selection(), OnExisting.REFUSE,
+                     may_go_on=trees.may_go_on)  # fmt: skip
+    assert [job.name for job in plan.jobs] == ["20.png"]
+
+
+def test_another_process_with_another_roll_fails_the_file_alone(go, picture, tmp_path):
+    """Its line is written after this run was planned."""
+    picture("q/20.png", (35, 16), seed=3)
+    trees = Trees(Settings("o"), resume=True, replace=False)
+    plan = make_plan([tmp_path / "q"], Naming("sr-x2", go.out), Selection(), OnExisting.REFUSE,
+                     may_go_on=trees.may_go_on)  # fmt: skip
+    trees.begin(plan.roots)
+    trees.with_weights("w", plan.jobs)
+    go()
+    report = run(plan, Stages(Restoring(NearestRestorer(), "sr", 2.0)), on_event=lambda _: None, trees=trees)
+    assert [outcome.failure.exit_code for outcome in report.failed] == [6]
+    assert "made of another input" in report.failed[0].failure.message
+
+
+def test_what_somebody_has_changed_is_kept_and_reported(go):
+    go()
+    retouched = go.out / "21.png"
+    Image.new("RGB", (42, 32), (9, 8, 7)).save(retouched)
+    kept = retouched.read_bytes()
+    for _ in range(2):
+        assert go() == []
+        assert retouched.read_bytes() == kept
+        assert (go.report.skipped, go.report.exit_code) == (4, 0)
+    assert [(o.source.name, o.reason, o.notes) for o in go.outcomes if "done already" not in o.reason] == [
+        ("21.png", CHANGED, (CHANGED,))
+    ]
+    Image.new("RGB", (21, 16), (1, 2, 3)).save(go.inputs / "21.png")  # also where its input is another now
+    assert go() == []
+    assert retouched.read_bytes() == kept
+    assert go(existing=OnExisting.OVERWRITE, resume=True, replace=True) == [21]
+    assert go() == []
+
+
+@pytest.mark.parametrize("left", [b"", b"\x89PNG\r\n", 0.5])
+def test_what_a_crash_left_of_an_output_is_made_again(go, left):
+    go()
+    whole = (go.out / "21.png").read_bytes()
+    (go.out / "21.png").write_bytes(whole[: int(len(whole) * left)] if isinstance(left, float) else left)
+    assert go() == [21]
+    assert (go.out / "21.png").read_bytes() == whole
 
 
 def test_other_options_and_weights_are_refused_before_anything_is_done(go):

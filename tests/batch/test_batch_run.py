@@ -259,9 +259,9 @@ def test_reading_runs_ahead_but_not_far(picture, tmp_path):
     most_ahead = []
 
     class Watched(Stages):
-        def read(self, work, is_done=None):
+        def read(self, work, find=None):
             read.append(work.job.source.name)
-            return super().read(work, is_done)
+            return super().read(work, find)
 
     def restore(image, mask):
         most_ahead.append(len(read) - len(most_ahead))
@@ -279,8 +279,8 @@ def test_reading_and_writing_run_beside_inference(picture, tmp_path):
     count = 0
 
     class Watched(Stages):
-        def read(self, work, is_done=None):
-            work = super().read(work, is_done)
+        def read(self, work, find=None):
+            work = super().read(work, find)
             if work.job.source.name == "002.png":
                 third_read.set()
             return work
