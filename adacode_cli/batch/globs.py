@@ -17,7 +17,7 @@ from adacode_cli.errors import UsageError
 class Globs:
     """Which relative paths (with forward slashes) take part.
 
-    Raises UsageError for a pattern that holds nothing or an unclosed `[`.
+    Raises UsageError for a pattern that holds nothing, an unclosed `[`, or a range that ends before it begins.
     """
 
     include: tuple[str, ...] = ()
@@ -54,7 +54,10 @@ def _compiled(pattern: str) -> _Pattern:
     body = pattern.removeprefix("./").strip("/")
     if not body:
         raise UsageError(f"the pattern {pattern!r} matches nothing", hint="Give a pattern such as '*.jpg'.")
-    return _Pattern(re.compile(_regex(body), re.IGNORECASE | re.DOTALL), whole_path="/" in body)
+    try:
+        return _Pattern(re.compile(_regex(body), re.IGNORECASE | re.DOTALL), whole_path="/" in body)
+    except re.error as error:
+        raise UsageError(f"the pattern {pattern!r}: {error.msg}", hint="Write ranges such as '[a-z]'.") from error
 
 
 def _regex(body: str) -> str:

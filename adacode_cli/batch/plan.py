@@ -180,7 +180,8 @@ def _jobs(
 
 def _exist(jobs: Sequence[Job]) -> list[bool]:
     """For each job whether its output exists."""
-    roots = {root for root in {job.root for job in jobs} if root.exists()}  # mostly none, which saves a look per job
+    # Mostly none, which saves a look per job. A name that is too long is told when the directory is made.
+    roots = {root for root in {job.root for job in jobs} if os.path.exists(root)}  # noqa: PTH110
     return [job.root in roots and job.is_made() for job in jobs]
 
 

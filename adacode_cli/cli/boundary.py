@@ -2,11 +2,13 @@
 
 A person sees what failed, on which file, and what to do next, and no traceback unless they ask with -v; a program
 that asked for `--json` gets the same as an event. Whatever is not an `AdaCodeError` is a bug of ours: its traceback is
-kept and shown, with exit code 1.
+kept and shown, with exit code 1. An answer of the system is none, whichever command did not expect it.
 """
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -14,11 +16,13 @@ from dataclasses import dataclass
 
 import typer
 
+from adacode_cli import atomic
 from adacode_cli.cli import json_events
 from adacode_cli.cli.stderr import error_text, stderr_console
 from adacode_cli.cli.stdout import StdoutClosedError, write_line
-from adacode_cli.errors import EXIT_BUG, EXIT_DONE, EXIT_INTERRUPTED, AdaCodeError, OutputError
+from adacode_cli.errors import EXIT_BUG, EXIT_DONE, EXIT_INTERRUPTED, AdaCodeError, InputError, OutputError
 
+_NO_WRITING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EPIPE})
 _BUG_TEXT = "This is a bug in adacode, not a mistake of yours. Please report it with all of the text above."
 
 
@@ -53,8 +57,20 @@ def guarded(command: Callable[[Session], object]) -> int:
     except SystemExit as end:  # how the command-line library ends, for usage errors too
         return _code_of(end, session)
     except Exception as error:  # noqa: BLE001 - the boundary: shown with its traceback, never swallowed
-        return _told_bug(error, session)
+        known = _of_the_system(error) if isinstance(error, OSError) else None
+        return _told(known, session) if known else _told_bug(error, session)
     return session.exit_code
+
+
+def _of_the_system(error: OSError) -> AdaCodeError | None:
+    """What a person can do about an answer of the system that no command expected, such as to an overlong path."""
+    if error.filename is not None:
+        return InputError(atomic.reason(error), path=os.fsdecode(error.filename), hint="Check the path and its disk.")
+    if error.errno == errno.ENOENT:
+        return InputError("the working directory is no longer there", hint="Change to one that exists.")
+    if error.errno in _NO_WRITING:
+        return OutputError(f"cannot be written: {atomic.reason(error)}", hint="Check where standard output leads to.")
+    return None
 
 
 def _told(error: AdaCodeError, session: Session) -> int:

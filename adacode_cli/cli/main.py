@@ -6,6 +6,7 @@ shell completion answer at once.
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -74,6 +75,8 @@ app.add_typer(evaluate.app, name="eval", rich_help_panel=_STUDY)
 
 def main() -> None:
     """Runs the program on `sys.argv` and ends the process with the exit code."""
+    if os.environ.get("COLUMNS", "80").strip("0") == "":
+        del os.environ["COLUMNS"]  # on a terminal of no width nothing would be shown, errors neither
     sys.exit(guarded(_run))
 
 

@@ -73,6 +73,9 @@ def _texts(inputs: list[str] | None, options: RestoreOptions) -> list[str]:
     if options.from_file is None:
         if not inputs:
             raise UsageError("no input is given", hint="Name images or directories, or give --from-file a list.")
+        if "" in inputs:
+            hint = "A variable in a script may be empty; '.' is the working directory."
+            raise UsageError("an input has an empty name", hint=hint)
         return inputs
     if inputs:
         raise UsageError("--from-file and inputs on the command line are both given", hint="Put all into the list.")
