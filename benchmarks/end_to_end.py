@@ -33,7 +33,7 @@ from adacode_cli.benchmark.picture import made_up
 from adacode_cli.benchmark.timing import in_lanes
 from adacode_cli.engine.device import choose_device
 from adacode_cli.engine.memory import release
-from adacode_cli.engine.restorer import Restorer
+from adacode_cli.engine.restorer import MAX_SCALE, Restorer
 from adacode_cli.imaging.decode import read_image
 from adacode_cli.imaging.encode import encode
 from adacode_cli.imaging.image import Decoded
@@ -204,6 +204,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, metavar="S", help="stop the run after so long, all included")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     given = parser.parse_args()
+    for name, least in (("photos", 1), ("jobs", 1), ("megapixels", 0.001), ("scale", 1)):
+        if not getattr(given, name) >= least:
+            parser.error(f"--{name} {getattr(given, name):g} is less than {least:g}")
+    if given.scale > MAX_SCALE:
+        parser.error(f"--scale {given.scale:g} is more than {MAX_SCALE}")
     found = measure(given)
     if given.json:
         print(json.dumps(asdict(found)))

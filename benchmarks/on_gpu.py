@@ -27,6 +27,7 @@ import argparse
 import importlib.util
 import os
 import re
+import shlex
 import sys
 import tempfile
 import time
@@ -103,8 +104,37 @@ def _check(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
     files = 1 + sum(1 + parts.FILES_BESIDE.get(name, 0) for name in given.only) + len(given.also)
     if files > MOST_FILES:
         parser.error(f"{files} files would be written, more than {MOST_FILES}; leave parts out with --only")
+    _check_values(parser, given)
+    if given.out.exists() and not given.out.is_dir():
+        parser.error(f"{given.out} is not a directory")
     if given.out.is_dir() and any(given.out.iterdir()):
         parser.error(f"{given.out} is not empty")
+
+
+def _check_values(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
+    """A mistake that is found on the machine with the GPU costs some of its minutes."""
+    if not 0 < given.minutes < 1e6:
+        parser.error(f"--minutes {given.minutes:g} is not a number above 0")
+    names = {*parts.NAMES, *(text.partition("=")[0] for text in given.also)}
+    if wrong := [text for text in given.limit if text.partition("=")[0] not in names]:
+        parser.error(f"--limit {wrong[0]!r} is of no part; there are {', '.join(sorted(names))}")
+    if wrong := [text for text in given.also if not _words(text.partition("=")[2])]:
+        parser.error(f"--also {wrong[0]!r} has no command, or a quotation mark that is not closed")
+    for option in ("wheels", "shards", "photos_for_training"):
+        folder = getattr(given, option)
+        if folder is not None and not folder.is_dir():
+            parser.error(f"--{option.replace('_', '-')} {folder} is not a directory")
+    for option in ("jobs", "photos", "test_processes"):
+        if getattr(given, option) is not None and getattr(given, option) < 1:
+            parser.error(f"--{option.replace('_', '-')} {getattr(given, option)} is less than 1")
+
+
+def _words(command: str) -> list[str]:
+    """The words of a command; none where it cannot be taken apart."""
+    try:
+        return shlex.split(command)
+    except ValueError:
+        return []
 
 
 class Run:

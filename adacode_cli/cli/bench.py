@@ -104,7 +104,7 @@ def _check(options: BenchOptions) -> None:
         raise UsageError(f"--side {options.side} is not from {_LEAST_PX} to {_MOST_PX}", hint="256 tells enough.")
     if not 0 <= options.files <= _MOST_FILES:
         raise UsageError(f"--files {options.files} is not from 0 to {_MOST_FILES}", hint="0 leaves the run out.")
-    if options.megapixels < 0.001 or options.files * options.megapixels > _MOST_MEGAPIXELS:
+    if not options.megapixels >= 0.001 or options.files * options.megapixels > _MOST_MEGAPIXELS:
         raise UsageError(
             f"--megapixels {options.megapixels:g} is less than 0.001, or more than {_MOST_MEGAPIXELS:g} for all files",
             hint="Try 1.",

@@ -30,6 +30,8 @@ _SIGNS = re.compile(
     re.IGNORECASE,
 )
 
+_FAILURE = re.compile(r"(CUDA|HIP|cuDNN|NVML) error|CUBLAS_STATUS_|CUDNN_STATUS_|device-side assert", re.IGNORECASE)
+
 
 def free_bytes(device: torch.device) -> int:
     """Bytes that the device can still give; for the CPU the least of free memory and the room of its cgroups."""
@@ -58,6 +60,14 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, cv2.error):
         return error.code == cv2.Error.StsNoMem
     return isinstance(error, RuntimeError) and _SIGNS.search(str(error)) is not None
+
+
+def is_device_failure(error: BaseException | None) -> bool:
+    """Whether an exception says that a GPU has stopped working, for this process at least; not for lack of memory."""
+    if not isinstance(error, RuntimeError) or is_out_of_memory(error):
+        return False
+    kind = getattr(torch, "AcceleratorError", None)  # younger than the oldest torch that is allowed
+    return (kind is not None and isinstance(error, kind)) or _FAILURE.search(str(error)) is not None
 
 
 def release(device: torch.device) -> None:

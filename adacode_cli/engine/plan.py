@@ -77,7 +77,7 @@ def pictures_together(grid: Grid, device: torch.device, *, normalise: bool) -> i
     if device.type != "cuda":
         return 1
     fitting = _BATCH_PX["steps" if normalise else "one"] // (grid.num_cells * grid.cell_px**2)
-    return max(1, min(_MOST_TOGETHER, fitting))
+    return 1 << (max(1, min(_MOST_TOGETHER, fitting)).bit_length() - 1)  # batches are powers of two
 
 
 def _sides(costs: Costs, tile: str | int, device: torch.device) -> list[int]:

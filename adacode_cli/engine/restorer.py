@@ -29,7 +29,7 @@ from adacode_cli.engine.codes import Coder
 from adacode_cli.engine.composite import composite
 from adacode_cli.engine.device import choose_device, choose_precision
 from adacode_cli.engine.identity import network_digest
-from adacode_cli.engine.memory import is_out_of_memory
+from adacode_cli.engine.memory import is_device_failure, is_out_of_memory
 from adacode_cli.engine.options import RunOptions
 from adacode_cli.engine.runner import Finished, Runner
 from adacode_cli.errors import DeviceError, InputError, UsageError
@@ -118,7 +118,7 @@ class Restorer:
         """
         check_picture(image)
         color = image[..., :3] if image.shape[2:] == (4,) else image
-        with _memory_for(*image.shape[:2]):
+        with _working(*image.shape[:2]):
             codes = self._codes().encode(color)
         return codes if color is image else replace(codes, alpha=np.ascontiguousarray(image[..., 3]))
 
@@ -128,7 +128,7 @@ class Restorer:
         The same bits each time, on one machine, device and precision. Raises WeightsError for codes that were made
         with other weights, InputError, DeviceError.
         """
-        with _memory_for(codes.height, codes.width):
+        with _working(codes.height, codes.width):
             decoded = self._codes().decode(codes)
             image = decoded.pixels
             if codes.alpha is not None:
@@ -164,7 +164,7 @@ class Restorer:
             raise UsageError(f"unknown task {task!r}", hint=f"Choose one of: {', '.join(get_args(Task))}.")
         check_picture(image)
         color = image[..., :3] if image.shape[2:] == (4,) else image
-        with _memory_for(*image.shape[:2]):
+        with _working(*image.shape[:2]):
             if task == "sr":
                 restored = self._enlarge(color, scale, denoise)
             elif task == "inpaint":
@@ -234,11 +234,17 @@ def resize(image: Pixels, height: int, width: int) -> Pixels:
 
 
 @contextmanager
-def _memory_for(height: int, width: int) -> Iterator[None]:
-    """Says so in a person's words when there is no room for the whole picture; room for tiles is `tiled`'s business."""
+def _working(height: int, width: int) -> Iterator[None]:
+    """Says in a person's words that there is no room for the whole picture, or that the device has stopped working;
+    room for tiles is `tiled`'s business.
+    """
     try:
         yield
     except (RuntimeError, MemoryError, cv2.error) as error:
+        if any(is_device_failure(one) for one in (error, error.__cause__)):  # of a batch it is the cause
+            hint = "Start the same command again, which does the rest; if it happens again, use --device cpu."
+            said = str(error.__cause__ or error).splitlines()[0]
+            raise DeviceError(f"the device has stopped working: {said}", hint=hint) from error
         if not is_out_of_memory(error):
             raise
         raise DeviceError(

@@ -186,12 +186,16 @@ class Runner:
         grid = Grid.of(config, h, w)
 
         def begin(attempt: _Attempt) -> Coded:
-            dtype, plan = attempt.kind.dtype, self._plan(attempt.kind)
-            tiler = self._tiler(plan, attempt)
-            x = network_input(image, None, mask_channel=config.mask_channel, device=tiler.home)
-            prepared = self._prepared([x], attempt, config.coarse_passes)
-            maps = encode(self._network_in(dtype), self._parts_in(dtype).encoder, tiler, plan.encoder, prepared)
-            return coded(maps, h * config.scale, w * config.scale)
+            dtype = attempt.kind.dtype
+
+            def planned(plan: Plan) -> Coded:
+                tiler = self._tiler(plan, attempt)
+                x = network_input(image, None, mask_channel=config.mask_channel, device=tiler.home)
+                prepared = self._prepared([x], attempt, config.coarse_passes)
+                maps = encode(self._network_in(dtype), self._parts_in(dtype).encoder, tiler, plan.encoder, prepared)
+                return coded(maps, h * config.scale, w * config.scale)
+
+            return self._where_it_fits(attempt.kind, 1, planned)
 
         deep = image.dtype != np.uint8
         return self._finite(deep, lambda dtype: self._alone(_Kind(dtype, image.itemsize, grid), begin))
@@ -206,12 +210,16 @@ class Runner:
         sample = np.dtype(dtype)
 
         def begin(attempt: _Attempt) -> SampleCanvas:
-            computed, plan = attempt.kind.dtype, self._plan(attempt.kind)
+            computed = attempt.kind.dtype
             canvas = SampleCanvas(code.height, code.width, 1, attempt.outbox, dtype=sample, grey=grey)
-            tiler = self._tiler(plan, attempt, lambda detail: canvas.put(detail, None))
-            maps = code.maps(computed, tiler.home)
-            decode(self._parts_in(computed).from_codes, tiler, plan.decoder, maps)
-            return canvas
+
+            def planned(plan: Plan) -> SampleCanvas:
+                tiler = self._tiler(plan, attempt, lambda detail: canvas.put(detail, None))
+                maps = code.maps(computed, tiler.home)
+                decode(self._parts_in(computed).from_codes, tiler, plan.decoder, maps)
+                return canvas
+
+            return self._where_it_fits(attempt.kind, 1, planned)
 
         deep = sample != np.uint8
         canvas, notes = self._finite(deep, lambda d: self._alone(_Kind(d, sample.itemsize, grid), begin))
@@ -294,21 +302,24 @@ class Runner:
         return finished
 
     def _through(self, job: _Job[C], attempt: _Attempt) -> tuple[Sequence[C], dict[str, Map], tuple[str, ...]]:
-        """Canvases, once all is queued that will be on them; codes and mixing weights; and notes.
+        """Canvases, once all is queued that will be on them; codes and mixing weights; and notes."""
+        of_job = replace(attempt, kind=replace(attempt.kind, grid=job.grid))
+        return self._where_it_fits(of_job.kind, attempt.slots, lambda plan: self._planned(job, plan, of_job))
 
-        Maps that did not fit the device after all lie in host memory for a second try.
+    def _where_it_fits(self, kind: _Kind, slots: int, planned: Callable[[Plan], T]) -> T:
+        """What `planned` makes by a plan. Maps that did not fit the device after all lie in host memory for a second
+        try.
         """
-        kind = replace(attempt.kind, grid=job.grid)
-        plan = self._plan(kind, attempt.slots)
+        plan = self._plan(kind, slots)
         if plan.resident:
             try:
-                return self._planned(job, plan, replace(attempt, kind=kind))
+                return planned(plan)
             except (DeviceError, RuntimeError, MemoryError) as error:
                 if not (isinstance(error, DeviceError) or is_out_of_memory(error)):
                     raise
             release(self.device)
-            plan = self._plan(kind, attempt.slots, resident=False)
-        return self._planned(job, plan, replace(attempt, kind=kind))
+            plan = self._plan(kind, slots, resident=False)
+        return planned(plan)
 
     def _planned(
         self, job: _Job[C], plan: Plan, attempt: _Attempt

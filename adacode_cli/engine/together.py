@@ -26,15 +26,20 @@ class _Begun(Generic[A]):
         self._wait: Wait[A] | None = wait
         self._lock = Lock()
         self._answers: Sequence[A] | None = None
+        self._error: Exception | None = None
 
     def answer(self, index: int) -> A:
         with self._lock:
             if self._wait is not None:
                 # Never a second time: half of what it waited for has arrived then, and the rest would count as there.
                 wait, self._wait = self._wait, None
-                self._answers = wait()
+                try:
+                    self._answers = wait()
+                except Exception as error:
+                    self._error = error.with_traceback(None)
+                    raise
             if self._answers is None:
-                raise RuntimeError("the batch that this was part of was given up")
+                raise RuntimeError("the batch that this was part of was given up") from self._error
             return self._answers[index]
 
 

@@ -59,10 +59,13 @@ def wheels_by_module(folder: Path | None) -> dict[str, str]:
     """Module → the distribution that brings it, for every wheel in a folder."""
     known: dict[str, str] = {}
     for wheel in sorted(folder.glob("*.whl")) if folder else []:
-        with zipfile.ZipFile(wheel) as archive:
-            tops = {
-                name.partition("/")[0].partition(".")[0] for name in archive.namelist() if ".dist-info/" not in name
-            }
+        try:
+            with zipfile.ZipFile(wheel) as archive:
+                names = archive.namelist()
+        except (OSError, zipfile.BadZipFile) as error:
+            print(f"{wheel.name} is left out, as it cannot be read: {error}")
+            continue
+        tops = {name.partition("/")[0].partition(".")[0] for name in names if ".dist-info/" not in name}
         known |= dict.fromkeys(tops, wheel.name.partition("-")[0])
     return known
 

@@ -107,6 +107,7 @@ def test_a_photograph_of_ones_own_and_no_run(weights, capfd, tmp_path):
         (("--side", 8), UsageError, "from 16"),
         (("--files", -1), UsageError, "from 0"),
         (("--megapixels", 0), UsageError, "less than 0.001"),
+        (("--megapixels", "nan"), UsageError, "less than 0.001"),
         (("--megapixels", 20, "--files", 60), UsageError, "more than 1000"),
         (("--repeats", 0), UsageError, "less than 1"),
         (("--photo", "nowhere.png"), InputError, "no such file"),

@@ -191,7 +191,13 @@ def test_a_log_that_is_too_long_loses_its_middle(tmp_path):
         (("--also", "a/b=echo"), "not NAME=COMMAND"),
         (("--also", "more=echo"), "9 files would be written"),
         (("--limit", "tests"), "not PART=SECONDS"),
+        (("--limit", "typo=3"), "is of no part"),
         (("--task", "sharpen"), "invalid choice"),
+        (("--minutes", "nan"), "not a number above 0"),
+        (("--wheels", "/nowhere"), "is not a directory"),
+        (("--only", "none-", "--also", "x='"), "no part"),
+        (("--only", "tests", "--also", "x=python -c 'print"), "not closed"),
+        (("--jobs", "0"), "less than 1"),
     ],
     ids=str,
 )

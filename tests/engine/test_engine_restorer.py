@@ -12,6 +12,8 @@ from tiny_networks import ATTENTIVE, CPU, LOCAL, PUBLISHED, TinyWeights, photogr
 import adacode_cli
 from adacode_cli.engine.options import RunOptions
 from adacode_cli.engine.restorer import Restored, Restorer, resize
+from adacode_cli.engine.runner import Runner
+from adacode_cli.errors import DeviceError
 
 DEPTHS = [np.uint8, np.uint16, np.float32]
 TASKS = ["sr", "inpaint", "reconstruct"]
@@ -165,3 +167,21 @@ def test_sixteen_bits_and_floats_are_not_computed_in_short_precision():
 def test_the_package_offers_it():
     assert adacode_cli.Restorer is Restorer
     assert adacode_cli.Restored is Restored
+
+
+@pytest.mark.parametrize("in_a_batch", [False, True])
+@pytest.mark.parametrize("said", ["CUDA error: unspecified launch failure\nmore", "cuDNN error: CUDNN_STATUS_BAD"])
+def test_a_device_that_stops_working_ends_the_run(monkeypatch, said, in_a_batch):
+    """Every other picture would fail alike."""
+
+    def fails(*_args):
+        if in_a_batch:
+            raise RuntimeError("the batch that this was part of was given up") from RuntimeError(said)
+        raise RuntimeError(said)
+
+    monkeypatch.setattr(Runner, "restore", fails)
+    with pytest.raises(DeviceError, match=r"the device has stopped working: (CUDA|cuDNN) error") as caught:
+        restorer().reconstruct(photograph(20, 20))
+    assert not caught.value.only_this_picture
+    assert "--device cpu" in caught.value.hint
+    assert "more" not in str(caught.value)

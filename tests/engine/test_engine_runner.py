@@ -156,6 +156,31 @@ def test_a_device_that_is_asked_once_a_picture_has_it_computed_again_too(monkeyp
         Runner(net, CPU, RunOptions("fp32", tile)).restore(image)
 
 
+@pytest.mark.parametrize("half", ["encode", "decode"])
+def test_codes_too_have_a_second_try_in_host_memory(monkeypatch, half):
+    image, asked, plan = photograph(90, 70), [], make_plan
+    plain = Runner(network(LOCAL), CPU, RunOptions("fp32"))
+    code, _ = plain.encode(image)
+    wanted, _ = plain.decode(code, dtype=np.uint8, grey=False)
+    whole = getattr(runner_module, half)
+
+    def planned(*args, resident=True):
+        asked.append(resident)
+        return replace(plan(*args, resident=resident), resident=resident)
+
+    def scarce(*args):
+        if asked[-1]:
+            raise torch.OutOfMemoryError("no room")
+        return whole(*args)
+
+    monkeypatch.setattr(runner_module, "make_plan", planned)
+    monkeypatch.setattr(runner_module, half, scarce)
+    again, _ = plain.encode(image)
+    assert all(torch.equal(a, b) for a, b in zip(code.codes, again.codes, strict=True))
+    np.testing.assert_array_equal(plain.decode(code, dtype=np.uint8, grey=False)[0], wanted)
+    assert asked == ([True, False, True] if half == "encode" else [True, True, False])
+
+
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("no room"), DeviceError("the smallest tile")])
 @pytest.mark.parametrize("passes", [0, 1])
 def test_maps_that_do_not_fit_the_device_after_all_lie_in_host_memory(monkeypatch, error, passes):
