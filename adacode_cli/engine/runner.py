@@ -121,12 +121,7 @@ class Runner:
     on CUDA devices share one turn.
     """
 
-    def __init__(
-        self,
-        network: AdaCode,
-        device: torch.device,
-        options: RunOptions,
-    ) -> None:
+    def __init__(self, network: AdaCode, device: torch.device, options: RunOptions) -> None:
         self.device, self.options = device, options
         network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network = network
@@ -162,6 +157,7 @@ class Runner:
         grid = Grid.of(config, h, w)
 
         def begin(attempt: _Attempt) -> RunResult:
+            """Queues all of the picture, and waits for it."""
             canvas, maps, notes = self._through(
                 _Job(
                     grid,
@@ -186,10 +182,11 @@ class Runner:
         grid = Grid.of(config, h, w)
 
         def begin(attempt: _Attempt) -> Coded:
+            """Queues the first half, and waits for it."""
             dtype = attempt.kind.dtype
 
             def planned(plan: Plan) -> Coded:
-                tiler = self._tiler(plan, attempt)
+                tiler = self._tiler(plan, attempt, None)
                 x = network_input(image, None, mask_channel=config.mask_channel, device=tiler.home)
                 prepared = self._prepared([x], attempt, config.coarse_passes)
                 maps = encode(self._network_in(dtype), self._parts_in(dtype).encoder, tiler, plan.encoder, prepared)
@@ -210,6 +207,7 @@ class Runner:
         sample = np.dtype(dtype)
 
         def begin(attempt: _Attempt) -> SampleCanvas:
+            """Queues the second half; its picture is on the canvas when the attempt has been waited for."""
             computed = attempt.kind.dtype
             canvas = SampleCanvas(code.height, code.width, 1, attempt.outbox, dtype=sample, grey=grey)
 
@@ -324,15 +322,15 @@ class Runner:
     def _planned(
         self, job: _Job[C], plan: Plan, attempt: _Attempt
     ) -> tuple[Sequence[C], dict[str, Map], tuple[str, ...]]:
-        tiler, dtype = self._tiler(plan, attempt), attempt.kind.dtype
-        prepared, canvases = self._prepared(job.load(tiler.home), attempt, job.passes), job.blank(tiler.home)
+        home, dtype = self._home(plan), attempt.kind.dtype
+        prepared, canvases = self._prepared(job.load(home), attempt, job.passes), job.blank(home)
         bases = [Base(prepared[i : i + 1], self.config) for i in range(len(canvases))]
 
         def take(detail: Patch) -> None:
             for i, (canvas, base) in enumerate(zip(canvases, bases, strict=True)):
                 canvas.put(detail.of_picture(i), base)
 
-        tiler.take_detail, parts = take, self._parts_in(dtype)
+        tiler, parts = self._tiler(plan, attempt, take), self._parts_in(dtype)
         maps = encode(self._network_in(dtype), parts.encoder, tiler, plan.encoder, prepared)
         found = {name: maps[name] for name in (CODES, WEIGHTS)}
         decode(parts.decoder, tiler, plan.decoder, maps)
@@ -384,11 +382,14 @@ class Runner:
             self._parts[dtype] = parts_of(self._network_in(dtype), dtype, unfolds=unfolds(dtype, self.device))
         return self._parts[dtype]
 
-    def _tiler(self, plan: Plan, attempt: _Attempt, take_detail: TakeDetail | None = None) -> Tiler:
+    def _home(self, plan: Plan) -> torch.device:
+        return self.device if plan.resident else torch.device("cpu")
+
+    def _tiler(self, plan: Plan, attempt: _Attempt, take_detail: TakeDetail | None) -> Tiler:
         return Tiler(
             attempt.kind.grid,
             self.device,
-            home=self.device if plan.resident else torch.device("cpu"),
+            home=self._home(plan),
             known_sums={} if plan.sampled else None,
             take_detail=take_detail,
             finiteness=attempt.finiteness,

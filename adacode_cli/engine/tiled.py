@@ -156,6 +156,7 @@ class Tiler:
         """None when it is done, or what was said when memory ran out; then halves of it write all of it again."""
 
         def write() -> bool:
+            """Makes the tile and takes its results to where they belong."""
             made = self._made(segment, maps, needed, keep, summed)
             # Before anything is written: a place that was summed or written over must not be made again.
             totals = {name: _added(maps.get(name), sums) for name, (_, sums) in made.items() if sums is not None}

@@ -29,6 +29,7 @@ class _Begun(Generic[A]):
         self._error: Exception | None = None
 
     def answer(self, index: int) -> A:
+        """The answer to one of the batch's questions. Raises what waiting raised, and RuntimeError to all others."""
         with self._lock:
             if self._wait is not None:
                 # Never a second time: half of what it waited for has arrived then, and the rest would count as there.
