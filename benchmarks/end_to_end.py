@@ -29,7 +29,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from adacode_cli.benchmark.picture import made_up
+from adacode_cli.benchmark.files import side_of
+from adacode_cli.benchmark.picture import made_up_jpeg
 from adacode_cli.benchmark.timing import in_lanes
 from adacode_cli.engine.device import choose_device
 from adacode_cli.engine.memory import release
@@ -83,12 +84,9 @@ class Ran:
 def write_photos(folder: Path, count: int, megapixels: float) -> list[Path]:
     """`count` square JPEGs."""
     folder.mkdir()
-    side, paths = max(1, round((megapixels * 1e6) ** 0.5)), []
+    side, paths = side_of(megapixels), []
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        pictures = pool.map(
-            lambda i: encode(Decoded(made_up(side, side, i)), format="jpeg"), range(min(count, _DIFFERENT))
-        )
-        files = list(pictures)
+        files = list(pool.map(lambda seed: made_up_jpeg(side, seed), range(min(count, _DIFFERENT))))
     for index in range(count):
         path = folder / f"{index:05}.jpg"
         path.write_bytes(files[index % len(files)])

@@ -18,14 +18,12 @@ from adacode_cli.batch.plan import OnExisting, make_plan
 from adacode_cli.batch.restoring import Restoring
 from adacode_cli.batch.run import run
 from adacode_cli.batch.stages import Stages
-from adacode_cli.benchmark.picture import made_up
+from adacode_cli.benchmark.picture import made_up_jpeg
 from adacode_cli.benchmark.timing import in_lanes
 from adacode_cli.engine.restorer import Restorer
 from adacode_cli.errors import OutputError, QualityError
 from adacode_cli.imaging.decode import read_image
 from adacode_cli.imaging.decoder_pool import decoding
-from adacode_cli.imaging.encode import encode
-from adacode_cli.imaging.image import Decoded
 
 # Pictures that are decoded beforehand for each measurement of the engine.
 _AT_ONCE = 32
@@ -95,7 +93,7 @@ def _write(folder: Path, side: int, count: int) -> None:
         folder.mkdir()
         for index in range(count):
             name = f"{index:04}.jpg"
-            (folder / name).write_bytes(encode(Decoded(made_up(side, side, index)), format="jpeg"))
+            (folder / name).write_bytes(made_up_jpeg(side, index))
     except OSError as error:
         hint = "Set TMPDIR to a folder with more room, or leave the run out with --files 0."
         raise OutputError(f"cannot be written: {atomic.reason(error)}", path=folder, hint=hint) from error

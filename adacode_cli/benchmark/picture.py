@@ -6,6 +6,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from adacode_cli.imaging.encode import encode
+from adacode_cli.imaging.image import Decoded
+
 # From large shapes to fine grain; each octave has half the contrast of the one before, as photographs have it.
 _OCTAVES = (4, 8, 16, 32, 64, 128, 256)
 
@@ -18,6 +21,11 @@ def made_up(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
         total += cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC) / 2**octave
     low, high = np.percentile(total, (1, 99))
     return np.asarray(np.clip((total - low) / (high - low), 0, 1) * 255, np.uint8)
+
+
+def made_up_jpeg(side: int, seed: int = 0) -> bytes:
+    """`made_up` of side × side pixels, as a JPEG file."""
+    return encode(Decoded(made_up(side, side, seed)), format="jpeg")
 
 
 def cut(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

@@ -8,9 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from adacode_cli.benchmark.picture import made_up
-from adacode_cli.imaging.encode import encode
-from adacode_cli.imaging.image import Decoded
+from adacode_cli.benchmark.picture import made_up_jpeg
 
 
 def main() -> None:
@@ -18,8 +16,7 @@ def main() -> None:
     folder, count, side = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     folder.mkdir(parents=True)
     for index in range(count):
-        picture = Decoded(made_up(side, side, index))
-        (folder / f"{index:04}.jpg").write_bytes(encode(picture, format="jpeg"))
+        (folder / f"{index:04}.jpg").write_bytes(made_up_jpeg(side, index))
     print(f"made up {count} photographs of {side}×{side} px")
 
 
