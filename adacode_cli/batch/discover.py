@@ -22,6 +22,9 @@ from adacode_cli.batch.globs import Globs
 from adacode_cli.errors import InputError
 from adacode_cli.imaging.decode import EXTENSIONS
 
+STATE_NAME = ".adacode"
+"""The directory that a run keeps in each place that it fills. Below an input, such a place is not searched."""
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -210,7 +213,7 @@ class _Tree:
         real = os.path.realpath(entry.path) if is_link else f"{levels[-1].real.rstrip(os.sep)}{os.sep}{entry.name}"
         linked = levels[-1].linked or is_link
         if real in self._avoid:
-            return False
+            return PassedOver(Path(entry.path), "a directory of outputs or masks of this run", failed=False)
         if linked and not self._is_new_outside(real):
             if not is_link:
                 return False
@@ -229,6 +232,9 @@ class _Tree:
                 entries = sorted(scan, key=attrgetter("name"))
         except OSError as error:
             return PassedOver(Path(path), f"the directory cannot be read: {atomic.reason(error)}", failed=True)
+        if levels and any(entry.name == STATE_NAME for entry in entries):
+            reason = "outputs of an earlier run (name the directory itself to restore them)"
+            return PassedOver(Path(path), reason, failed=False)
         levels.append(_Level(iter(entries), place, real, linked))
         return None
 

@@ -14,10 +14,11 @@ from io import FileIO
 from pathlib import Path
 
 from adacode_cli import atomic, locks
+from adacode_cli.batch.discover import STATE_NAME
 from adacode_cli.batch.record import Record, record_of
 from adacode_cli.errors import JournalError
 
-STATE = Path(".adacode")
+STATE = Path(STATE_NAME)
 JOURNAL = STATE / "journal.jsonl"
 _BLOCK_BYTES = 65536
 

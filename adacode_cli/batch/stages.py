@@ -20,6 +20,7 @@ from adacode_cli import atomic
 from adacode_cli.batch import weights_map
 from adacode_cli.batch.claims import Claim
 from adacode_cli.batch.contents import Content, content_of, read_whole
+from adacode_cli.batch.journal import STATE
 from adacode_cli.batch.keeping import Keeping, TimesNs
 from adacode_cli.batch.masks import MaskSource
 from adacode_cli.batch.outcome import Made, Outcome, OutputState, Result
@@ -78,7 +79,8 @@ class Work:
 class Stages:
     """What to do with each file. `maps_dir` receives the pictures of the mixing weights, mirroring the output tree.
 
-    `quarantine` receives results that the guard refused, likewise. `decoder` is what meets the bytes of sources.
+    `quarantine` receives results that the guard refused, likewise, and replaces none. Both get the directory of a run's
+    state, by which a search from above knows that no originals lie there. `decoder` is what meets the bytes of sources.
     `lanes`: how many threads may call `infer` at once; with one, it is called where signals arrive.
     """
 
@@ -146,21 +148,26 @@ class Stages:
     def _kept_apart(self, job: Job, picture: object) -> Path:
         assert self.quarantine is not None, "asked before"
         assert isinstance(picture, Decoded), "the guard hands over what it refused"
-        path = self.quarantine / job.name
+        path = refused_path(self.quarantine, job)
         format_name = format_of(path)
         assert format_name is not None, "targets are named with a known suffix"
-        write_new(path, encode(picture, format=format_name, quality=self.quality))
-        return path
+        data = encode(picture, format=format_name, quality=self.quality)
+        make_directory(self.quarantine / STATE)
+        make_directory(path.parent)
+        return atomic.write_under_free_name(path, data)
 
     def paths(self, job: Job) -> tuple[Path, ...]:
         """Every file that may be written for a job."""
-        return (job.target, *([map_path(self.maps_dir, job)] if self.maps_dir else []))
+        maps = (map_path(self.maps_dir, job),) if self.maps_dir else ()
+        refused = (refused_path(self.quarantine, job),) if self.quarantine else ()
+        return (job.target, *maps, *refused)
 
     def besides(self, work: Work) -> Iterator[tuple[Path, bytes]]:
         """The files that are written beside the output, each with its content."""
         if self.maps_dir:
             assert work.image is not None, "infer comes before write"
             assert work.restored is not None, "infer comes before write"
+            make_directory(self.maps_dir / STATE)
             yield map_path(self.maps_dir, work.job), map_png(work.image, work.restored)
 
     def write(self, work: Work) -> Outcome:
@@ -183,6 +190,12 @@ class Stages:
 def map_path(maps_dir: Path, job: Job) -> Path:
     """Where the picture of a job's mixing weights goes; the output's full name keeps `a.jpg` and `a.png` apart."""
     return maps_dir / f"{job.name}.weights.png"
+
+
+def refused_path(quarantine: Path, job: Job) -> Path:
+    """Where a result of a job goes that the guard refused; on a pipe, whose jobs have no suffix, a PNG."""
+    named = quarantine / job.name
+    return named if format_of(named) else named.with_name(f"{named.name}.png")
 
 
 def map_png(image: Decoded, restored: Restored) -> bytes:

@@ -86,6 +86,14 @@ class Trees:
             raise made_otherwise(job.target, "options")
         return standing is not Standing.UNKNOWN
 
+    def wrote(self, job: Job, path: Path) -> bool:
+        """Whether `path` is known as a file that a run wrote beside the output of `job`, or may have been writing."""
+        tree = self._tree(job.root)
+        if claimed(job.name, tree.claim_names):
+            return True
+        record = tree.journal.done(job.name)
+        return record is not None and any(_is_file(path, *known) for known in record.besides)
+
     def with_weights(self, weights: str, jobs: Sequence[Job]) -> None:
         """Tells what the weights are. Raises OutputError for outputs made with others that must not be replaced."""
         self.settings = Settings(self.settings.options, weights)
@@ -170,6 +178,13 @@ def _is_of(job: Job, record: Record) -> bool:
         if Path(record.path).samefile(here):
             return True
     return holds(job.source, record.source)
+
+
+def _is_file(path: Path, recorded: str, content: Content) -> bool:
+    """Whether a file is one that a record names: by its path, or by its content where folders have moved."""
+    if Path(recorded) == path.absolute():
+        return True
+    return Path(recorded).name == path.name and holds(path, content)
 
 
 def _intact(job: Job, record: Record) -> bool:
