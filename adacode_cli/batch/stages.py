@@ -6,9 +6,10 @@ are treated by the same code.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -79,9 +80,8 @@ class Work:
 class Stages:
     """What to do with each file. `maps_dir` receives the pictures of the mixing weights, mirroring the output tree.
 
-    `quarantine` receives results that the guard refused, likewise, and replaces none. Both get the directory of a run's
-    state, by which a search from above knows that no originals lie there. `decoder` is what meets the bytes of sources.
-    `lanes`: how many threads may call `infer` at once; with one, it is called where signals arrive.
+    `quarantine` receives results that the guard refused, likewise, and none is replaced there. `decoder` is what meets
+    the bytes of sources. `lanes`: how many threads may call `infer` at once; one is called where signals arrive.
     """
 
     restore: Restore
@@ -152,7 +152,7 @@ class Stages:
         format_name = format_of(path)
         assert format_name is not None, "targets are named with a known suffix"
         data = encode(picture, format=format_name, quality=self.quality)
-        make_directory(self.quarantine / STATE)
+        mark_as_ours(self.quarantine)
         make_directory(path.parent)
         return atomic.write_under_free_name(path, data)
 
@@ -167,7 +167,7 @@ class Stages:
         if self.maps_dir:
             assert work.image is not None, "infer comes before write"
             assert work.restored is not None, "infer comes before write"
-            make_directory(self.maps_dir / STATE)
+            mark_as_ours(self.maps_dir)
             yield map_path(self.maps_dir, work.job), map_png(work.image, work.restored)
 
     def write(self, work: Work) -> Outcome:
@@ -215,6 +215,14 @@ def write_new(target: Path, data: bytes, times_ns: TimesNs | None = None) -> Non
             raise
         make_directory(target.parent)  # somebody removed it in between
         atomic.write_bytes(target, data, times_ns=times_ns)
+
+
+def mark_as_ours(folder: Path) -> None:
+    """Puts the directory of a run's state into a folder that is new or empty: no originals are there."""
+    with suppress(OSError):
+        if os.listdir(folder):  # noqa: PTH208 (names are all that is wanted)
+            return
+    make_directory(folder / STATE)
 
 
 def make_directory(directory: Path) -> None:

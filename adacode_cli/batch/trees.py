@@ -7,7 +7,8 @@ to be ours at all.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,7 +18,7 @@ from pathlib import Path
 from adacode_cli import atomic
 from adacode_cli.batch.claims import Claim, Claims, claimed
 from adacode_cli.batch.contents import Content, holds
-from adacode_cli.batch.journal import Journal
+from adacode_cli.batch.journal import JOURNAL, Journal
 from adacode_cli.batch.outcome import Outcome, OutputState
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.record import Record, Settings, absolute_text, line_of
@@ -161,6 +162,19 @@ class Trees:
             journal.begin()
             self._trees[root] = _Tree(journal, claims, names)
         return self._trees[root]
+
+
+def outputs_in(root: Path) -> Callable[[str], bool] | None:
+    """Which files of a directory, by their names in it, a run has written there; None where it keeps no journal.
+
+    Raises JournalError.
+    """
+    if not os.path.lexists(root / JOURNAL):
+        return None
+    in_flight, records, top = Claims(root).names(), Journal(root).records(), root.absolute()
+    besides = (Path(path) for record in records.values() for path, _ in record.besides)
+    others = {path.relative_to(top).as_posix() for path in besides if path.is_relative_to(top)}
+    return lambda name: name in records or name in others or claimed(name, in_flight)
 
 
 def made_otherwise(target: Path, what: str) -> OutputError:

@@ -111,6 +111,7 @@ def plan_of(inputs: list[Path], options: RestoreOptions, request: Request, trees
     from adacode_cli.batch.globs import Globs
     from adacode_cli.batch.naming import Naming
     from adacode_cli.batch.plan import OnExisting, make_plan
+    from adacode_cli.batch.trees import outputs_in
     from adacode_cli.codes.file import SUFFIX
     from adacode_cli.imaging.decode import EXTENSIONS
 
@@ -123,7 +124,7 @@ def plan_of(inputs: list[Path], options: RestoreOptions, request: Request, trees
     globs = Globs(tuple(options.include or ()), tuple(options.exclude or ()))
     naming = Naming(request.label, options.output, options.format, options.suffix)
     avoid = (*request.mask_paths, *writes.folders)
-    selection = Selection(globs, avoid, suffixes, listed=options.from_file is not None)
+    selection = Selection(globs, avoid, suffixes, listed=options.from_file is not None, outputs_in=outputs_in)
     shard = shard_of(options.shard) if options.shard else None
     plan = make_plan(inputs, naming, selection, on_existing, may_go_on=trees.may_go_on, kept=writes.kept, shard=shard)
     if plan.has_tree:

@@ -172,6 +172,26 @@ def test_places_that_runs_have_filled_are_not_searched_from_above(adacode, origi
     assert names(tmp_path / "twice") == {"a.png", "b.png", "sub"}
 
 
+def test_originals_beside_outputs_are_found_from_above(adacode, originals, photo, tmp_path):
+    (tmp_path / "all").mkdir()
+    for name in ("p", "m"):
+        shutil.move(tmp_path / name, tmp_path / "all" / name)
+    in_place = ("sr", "all/p", "-o", "all/p", "--suffix", "-x4", "--save-weights-map", "all/p/maps", *W)
+    assert adacode(*in_place).returncode == 0
+    photo("all/p/maps/original.png")
+    photo("all/p/sub/new.png")
+    result = adacode("sr", "all", "-o", "out", *W)
+    assert result.returncode == 0
+    found = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.png")}
+    assert found == {f"m/{name}.png" for name in "abc"} | {"p/a.png", "p/b.png", "p/sub/c.png", "p/sub/new.png"}
+    assert "left out: all/p: outputs of an earlier run" in result.stderr.decode()
+    assert "left out: all/p/maps: outputs of an earlier run" in result.stderr.decode()
+    (tmp_path / "all" / "p" / ".adacode" / "journal.jsonl").write_text('{"version":99}\n')
+    unknown = adacode("sr", "all", "-o", "out2", *W)
+    assert unknown.returncode == 9
+    assert "failed: all/p: its outputs cannot be told from originals" in unknown.stderr.decode()
+
+
 def test_half_files_of_single_outputs_go_with_the_next_run(adacode, photo, tmp_path):
     photo("a.png", (800, 600))
     for command in (("sr", "a.png", "-o", "b.png"), ("sr", "-", "-o", "b.png")):
