@@ -7,15 +7,17 @@ to be ours at all.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 
 from adacode_cli import atomic
-from adacode_cli.batch.claims import Claim, Claims, claimed
+from adacode_cli.batch.claims import Claim, Claims, Holder, claimed, folder_of
 from adacode_cli.batch.contents import Content, holds
 from adacode_cli.batch.journal import Journal
 from adacode_cli.batch.outcome import Outcome, OutputState
@@ -57,6 +59,7 @@ class Trees:
     replace: bool = True
     overwrite: bool = False
     _trees: dict[Path, _Tree] = field(default_factory=dict)
+    _by_identity: dict[tuple[int, int], _Tree] = field(default_factory=dict)
 
     def begin(self, roots: Sequence[Path]) -> None:
         """The run is planned: from here on, what appears in the journals of `roots` is the work of others beside it."""
@@ -96,15 +99,25 @@ class Trees:
             if job.name in others[job.root] and job.is_made():
                 raise made_otherwise(job.target, "weights")
 
-    def clean(self, jobs: Sequence[Job]) -> None:
-        """Removes the temporary files that killed runs left in the trees of `jobs`."""
+    def clean(self, jobs: Sequence[Job], paths: Callable[[Job], Sequence[Path]]) -> None:
+        """Removes the temporary files that killed runs left in the trees of `jobs`, and where these write `paths`."""
+
+        @cache
+        def folders() -> Collection[str]:
+            """Every folder that this run writes to; few runs find claims that make them ask."""
+            return {folder_of(path) for job in jobs for path in paths(job)}
+
         for root in {job.root for job in jobs}:
-            self._tree(root).claims.clean()
+            self._tree(root).claims.clean(folders)
             atomic.remove_leftovers(root / REPORT)
 
     def claim(self, job: Job, paths: Sequence[Path]) -> Claim | None:
         """The claim on a job's output; None while another process has it. Raises OutputError."""
         return self._tree(job.root).claims.take(job.name, paths)
+
+    def holder(self, job: Job) -> Holder:
+        """Who has the claim on a job's output, as far as it says so."""
+        return self._tree(job.root).claims.holder(job.name)
 
     def found(self, job: Job, source: Content, mask: str | None) -> OutputState:
         """What the output is: there, intact, and what this run would make of `source`; changed by somebody; or to make.
@@ -146,13 +159,29 @@ class Trees:
 
     def _tree(self, root: Path) -> _Tree:
         if root not in self._trees:
-            # Claims before the journal: whoever gives a claim up in between has written the line before.
-            claims = Claims(root)
-            names = claims.names()
-            journal = Journal(root)
-            journal.begin()
-            self._trees[root] = _Tree(journal, claims, names)
+            identity = _identity(root)
+            self._trees[root] = self._by_identity.get(identity) or _begun(root) if identity else _begun(root)
+            if identity:
+                self._by_identity[identity] = self._trees[root]
         return self._trees[root]
+
+
+def _begun(root: Path) -> _Tree:
+    # Claims before the journal: whoever gives a claim up in between has written the line before.
+    claims = Claims(root)
+    names = claims.names()
+    journal = Journal(root)
+    journal.begin()
+    return _Tree(journal, claims, names)
+
+
+def _identity(root: Path) -> tuple[int, int] | None:
+    """What two names of one tree have in common, such as a link and what it leads to; None before it is there."""
+    try:
+        status = os.stat(root)  # noqa: PTH116 (beside its fields)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def made_otherwise(target: Path, what: str) -> OutputError:
