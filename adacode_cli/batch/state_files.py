@@ -56,8 +56,8 @@ def check_folder(folder: Path) -> None:
 def object_of(data: bytes) -> dict[str, Any] | None:
     """The JSON object that a line or a small file holds; None for everything else, and for numbers without a value."""
     try:
-        found = json.loads(data, parse_constant=_refused)
-    except (ValueError, RecursionError):  # bytes that are no UTF-8 are a ValueError too
+        found = _DECODER.decode(data.decode("utf-8"))
+    except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 
@@ -79,3 +79,6 @@ def _foreign(what: str, path: Path) -> ForeignFileError:
 
 def _refused(constant: str) -> None:
     raise ValueError(f"{constant} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refused)

@@ -11,11 +11,14 @@ import subprocess
 import time
 
 import pytest
+from fault_table import PAGE
+from jsonschema import Draft202012Validator
 from test_faults_disk import RUN, W, names, said
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="pipes, links and signals as POSIX has them")
 
 HANGS_AFTER_S = 60
+EVENTS = PAGE.with_name("events.schema.json")
 FOREIGN = b"a diary, and what it says is nobody's business\nits last line has no end"
 
 
@@ -173,6 +176,7 @@ def test_whom_a_run_waits_for(adacode, photo, tmp_path, table):
     )
     awaited = {"source": "p/a.png", "target": "out/a.png", "pid": holder.pid, "host": host}
     assert events[-1] == {"event": "file-awaited"} | awaited
+    Draft202012Validator(json.loads(EVENTS.read_text(encoding="utf-8"))).validate(events[-1])
     for process in waiting:
         process.communicate(timeout=HANGS_AFTER_S)
         assert process.returncode == 0
