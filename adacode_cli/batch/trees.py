@@ -124,9 +124,12 @@ class Trees:
 
         Raises OutputError where another run has made it otherwise, and this one was not asked to replace it.
         """
-        record = self._tree(job.root).journal.done(job.name, only_new=not self.resume)
+        journal = self._tree(job.root).journal
+        record = journal.done(job.name, only_new=not self.resume)
         if record is None:
             return OutputState.TO_MAKE
+        if self.overwrite and job.is_made():
+            self._refuse_what_is_new(job, source, journal.done(job.name, only_new=True))
         if not self.overwrite and job.is_made() and record.source != source and not _is_of(job, record):
             raise self._made_of_another(job)
         if record.settings != self.settings:
@@ -137,6 +140,12 @@ class Trees:
             return OutputState.CHANGED
         is_same = (record.source, record.mask) == (source, mask) and _intact(job, record)
         return OutputState.DONE if is_same else OutputState.TO_MAKE
+
+    def _refuse_what_is_new(self, job: Job, source: Content, new: Record | None) -> None:
+        """An output of this run itself, or of one beside it: `--overwrite` was not said about that."""
+        if new is not None and new.source != source and not _is_of(job, new):
+            hint = "Choose another directory with -o for one of the two."
+            raise OutputError(f"was made of another input meanwhile: {new.path}", path=job.target, hint=hint)
 
     def _made_of_another(self, job: Job) -> OutputError:
         record = self._tree(job.root).journal.done(job.name)

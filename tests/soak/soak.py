@@ -27,7 +27,7 @@ from soak_kills import kill_round
 from soak_state import State
 
 PASSAGE = Path(__file__).parent / "soak_passage.py"
-BATCH = 4000
+BATCH = 10_000
 SILENT_LIMIT_S = 120.0
 SAVED_EVERY_S = 5.0
 _ENDS_WITHIN_S = 20.0
