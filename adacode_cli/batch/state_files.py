@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,12 @@ def opened(path: Path, flags: int) -> int:
     Raises ForeignFileError for anything else, and OSError.
     """
     check_folder(path.parent)
-    if path.is_symlink():
-        raise _foreign("it is a link, which is not followed here", path)
+    with suppress(FileNotFoundError):
+        kind = path.lstat().st_mode
+        if stat.S_ISLNK(kind):
+            raise _foreign("it is a link, which is not followed here", path)
+        if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):  # opening a device may do something
+            raise _foreign("it is not a regular file", path)
     try:
         handle = os.open(path, flags | _NEVER_WAIT, 0o666)
     except OSError as error:

@@ -56,18 +56,18 @@ class Run:
         """Starts it and kills it so long after its first event. False if it was faster."""
         env = {"COUNTED": str(self.counted)}
         with self.adacode.start(*self.arguments, env=env, stderr=subprocess.DEVNULL) as process:
-            assert b"run-started" in process.stdout.readline()
+            assert b"run-started" in process.stdout.readline(), "the run does not start"
             time.sleep(seconds)
             process.kill()
             process.stdout.read()
             code = process.wait(60)
-        assert code in (0, -signal.SIGKILL)
+        assert code in (0, -signal.SIGKILL), f"the run ended with {code}"
         return code != 0
 
     def to_the_end(self) -> None:
         """Starts it and waits for its end."""
         result = self.adacode(*self.arguments, COUNTED=str(self.counted))
-        assert result.returncode == 0, result.stdout
+        assert result.returncode == 0, f"the run ended with {result.returncode}: {result.stdout!r}"
 
 
 def killed_some_times(run: Run, out: Path, whole: dict[str, bytes], widths: dict[str, str], dice: random.Random) -> int:

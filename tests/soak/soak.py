@@ -89,7 +89,9 @@ def kill(state: State, folder: Path, until: int, stop: Stop) -> None:
     """Rounds of kills, each a function of seed and round, until `until` kills or a stop."""
     began, before = time.monotonic(), state.kill_seconds
     while state.kills < until and not stop.asked:
-        kills, wrong = kill_round(state.seed, state.kill_rounds, folder / "kills")
+        kills, wrong = kill_round(state.seed, state.kill_rounds, folder / "kills", lambda: stop.asked)
+        if stop.asked:  # Ctrl-C is heard by the runs too
+            wrong = ""
         if wrong and state.found(f"kills: {wrong}", state.kill_rounds):
             print(f"round {state.kill_rounds} of kills: {wrong}", flush=True)
         state.kills += kills

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 import shutil
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +21,11 @@ from killed_runs import SUFFIXES, Run, killed_some_times, outputs  # noqa: E402 
 ROUNDS_OF_ONE_TREE = 3
 
 
-def kill_round(seed: int, number: int, folder: Path) -> tuple[int, str]:
+def kill_round(seed: int, number: int, folder: Path, stopped: Callable[[], bool] = bool) -> tuple[int, str]:
     """Round `number`: how many kills there were, and what did not hold, or "".
 
     The pictures and the moments are a function of `seed` and `number`; where a run is at a moment is not. What a round
-    that went wrong has left stays in a folder of its own.
+    that went wrong has left stays in a folder of its own. Where `stopped` says so, the rest of the round is left out.
     """
     dice = random.Random(f"kills/{seed}/{number}")
     here = folder / f"{seed}-{number}"
@@ -36,10 +38,12 @@ def kill_round(seed: int, number: int, folder: Path) -> tuple[int, str]:
         whole = outputs(out)
         assert whole.keys() == widths.keys(), "an output is missing"
         for _ in range(ROUNDS_OF_ONE_TREE):  # the undisturbed run is for all of them
+            if stopped():
+                break
             shutil.rmtree(out)
             run.counted.unlink(missing_ok=True)
             kills += killed_some_times(run, out, whole, widths, dice)
-    except AssertionError as error:
+    except (AssertionError, subprocess.TimeoutExpired) as error:
         return kills, str(error).splitlines()[0] if str(error) else "an assertion without words"
     shutil.rmtree(here)
     return kills, ""
