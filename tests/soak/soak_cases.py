@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import struct
 import sys
+import zlib
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
@@ -33,6 +34,15 @@ from adacode_cli.imaging.resolution import INCH, Resolution  # noqa: E402
 KINDS = (*FORMATS, "codes")
 ENTRY = HistoryEntry("sr-x2", "compact", "0" * 64)
 _LONGEST = 120_000
+# Of what is quadratic in them, these take seconds.
+_LONG_TEXTS = (
+    b" " * 50_000,
+    b"\n" * 50_000,
+    b"<rdf:Seq>" * 5000,
+    b"&amp;" * 10_000,
+    b"<!--" * 12_000,
+    b"a='1' " * 8000,
+)
 _NUMBERS = (0, 1, 2, 3, 4, 7, 8, 16, 255, 256, 32767, 32768, 65535, 65536, 2**24, 2**31 - 1, 2**31, 2**32 - 1)
 _TEXTS = (
     b" " * 3000, b"\n" * 500, b"\t", b"\0", b"\x01", b"\x1b[2J", b"<", b">", b"&", b"&amp;", b"&#0;", b"&#x1F600;",
@@ -86,7 +96,9 @@ def _others(kind: str, dice: random.Random) -> list[bytes]:
 def _structurally(data: bytes, kind: str, dice: random.Random) -> bytes:
     way = dice.randrange(10)
     if way == 0:
-        return _in_text(data, dice)
+        if kind == "png" and dice.random() < 0.1:
+            return _with_packed_text(data, dice)
+        return _in_text(data, kind, dice)
     if way == 1:
         return _number_somewhere(data, dice)
     parts = parts_of(data, kind)
@@ -193,7 +205,7 @@ def _with_number(data: bytes, at: int, dice: random.Random) -> bytes:
     return data[:at] + struct.pack(form, number) + data[at + size :]
 
 
-def _in_text(data: bytes, dice: random.Random) -> bytes:
+def _in_text(data: bytes, kind: str, dice: random.Random) -> bytes:
     """Inside an XMP packet, where there is one: more of its own text, or what parsers stumble over."""
     start = data.find(b"<x:xmpmeta")
     end = data.find(b"</x:xmpmeta>")
@@ -202,13 +214,38 @@ def _in_text(data: bytes, dice: random.Random) -> bytes:
     at = dice.randrange(start, end)
     stop = min(end, at + dice.choice((0, 0, 0, 1, 4, 40)))
     if dice.random() < 0.5:
-        piece = dice.choice(_TEXTS)
+        piece = dice.choice(_LONG_TEXTS if dice.random() < 0.1 else _TEXTS)
     else:
         begin = dice.randrange(start, end)
         piece = data[begin : min(end, begin + dice.choice((5, 50, 500)))]
     if stop - at < len(piece) and dice.random() < 0.5:  # in place: no length outside changes
         piece, stop = piece[: end - at], at + min(len(piece), end - at)
+    if dice.random() < 0.8:
+        data = _longer(data, kind, at, len(piece) - (stop - at))
     return data[:at] + piece + data[stop:]
+
+
+def _longer(data: bytes, kind: str, at: int, by: int) -> bytes:
+    """The lengths of all parts around `at` say that there are so many bytes more."""
+    changed = bytearray(data)
+    for part in parts_of(data, kind):
+        if part.length_bytes and part.start < at < part.stop and part.length_at + part.length_bytes <= len(data):
+            form = part.order + {2: "H", 4: "I"}[part.length_bytes]
+            (old,) = struct.unpack_from(form, data, part.length_at)
+            struct.pack_into(form, changed, part.length_at, (old + by) % (1 << 8 * part.length_bytes))
+    return bytes(changed)
+
+
+def _with_packed_text(data: bytes, dice: random.Random) -> bytes:
+    """A PNG with an XMP packet, or another text, that is packed and becomes many times as long."""
+    text = _XMP if dice.random() < 0.7 else b"<x:xmpmeta"
+    at = dice.randrange(len(text))
+    text = text[:at] + dice.choice((b" ", b"<", b"&#32;", b"<a>")) * dice.choice((1000, 30_000, 1_000_000)) + text[at:]
+    key = dice.choice((b"XML:com.adobe.xmp", b"Raw profile type exif", b"Comment"))
+    packed = zlib.compress(text, 9)
+    kind, content = dice.choice(((b"iTXt", key + b"\0\1\0\0\0" + packed), (b"zTXt", key + b"\0\0" + packed)))
+    chunk = kind + content
+    return data[:33] + struct.pack(">I", len(content)) + chunk + struct.pack(">I", zlib.crc32(chunk)) + data[33:]
 
 
 def _full_of_metadata() -> dict[str, bytes]:
