@@ -11,6 +11,7 @@ import errno
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
@@ -138,7 +139,10 @@ def _takes_name(temporary: Path, path: Path) -> bool:
 
 
 def remove_leftovers(target: Path) -> int:
-    """Removes the siblings of `target` that a dead process left, and says how many; those being written stay."""
+    """Removes the siblings of `target` that a dead process left, and says how many.
+
+    Those being written stay, and so does whatever is a link, no regular file, or somebody else's.
+    """
     ours = re.compile(rf"\.{re.escape(_start(target))}\.[0-9a-f]{{8}}{re.escape(TEMPORARY_SUFFIX)}")
     try:
         with os.scandir(target.parent) as entries:
@@ -150,11 +154,15 @@ def remove_leftovers(target: Path) -> int:
 
 def _removed_if_abandoned(path: Path) -> bool:
     try:
-        handle = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+        handle = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     except OSError:  # its owner has renamed it meanwhile, or it is not ours to open
         return False
     try:
-        if not locks.lock(handle, wait=False) or not locks.is_at(handle, path):
+        if (
+            not _is_ours(os.fstat(handle), path.parent)
+            or not locks.lock(handle, wait=False)
+            or not locks.is_at(handle, path)
+        ):
             return False
         path.unlink()
     except OSError:  # Windows: somebody has it open
@@ -162,6 +170,13 @@ def _removed_if_abandoned(path: Path) -> bool:
     finally:
         os.close(handle)
     return True
+
+
+def _is_ours(status: os.stat_result, directory: Path) -> bool:
+    if not stat.S_ISREG(status.st_mode):
+        return False
+    # Some file systems give everything one owner (FAT, NFS for root): who owns the directory, owns what we make in it.
+    return os.name != "posix" or status.st_uid in (os.geteuid(), directory.stat().st_uid)
 
 
 def check_writable(target: Path) -> None:

@@ -1,8 +1,10 @@
 """A file belongs to one process at a time, from before it is read until its journal line is written.
 
-A claim is a small locked file in the output tree that names what may be written under it. It is removed when the
-file is accounted for; one that is there but not locked is what a killed process left. So a later run knows which
-outputs may lack their journal line, and next to which names temporary files may lie, without searching the tree.
+A claim is a small locked file in the output tree that names what may be written under it, and who does it. It is
+removed when the file is accounted for; one that is there but not locked is what a killed process left. So a later run
+knows which outputs may lack their journal line, and next to which names temporary files may lie, without searching the
+tree. What it says is not trusted further than that: temporary files are removed in the output tree and where this run
+writes, and nowhere else.
 """
 
 from __future__ import annotations
@@ -10,18 +12,32 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+import re
+import socket
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from adacode_cli import atomic, locks
-from adacode_cli.batch.journal import STATE
+from adacode_cli.batch.state_files import STATE, ForeignFileError, is_path, object_of, opened
 from adacode_cli.errors import OutputError
 
 CLAIMS = STATE / "in-flight"
 _ATTEMPTS = 3
 _NAME_LENGTH = 32
+_NAME = re.compile(rf"[0-9a-f]{{{_NAME_LENGTH}}}\.json")
+_MOST_BYTES = 1 << 20
+_LONGEST_HOST = 255
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who works on a file, as its claim says: the process and its machine, or None where it does not say."""
+
+    pid: int | None = None
+    host: str | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +69,9 @@ class Claims:
         path = self._folder / _name(target)
         try:
             handle = _locked(path)
+        except ForeignFileError as error:
+            message = f"cannot be used as a claim: {error.strerror}"
+            raise OutputError(message, path=path, hint="Remove it, or choose another -o.") from error
         except OSError as error:
             hint = "Choose a writable directory with -o and run the same command again."
             raise OutputError(f"cannot be written to: {atomic.reason(error)}", path=self._root, hint=hint) from error
@@ -60,8 +79,9 @@ class Claims:
             return None
         claim = Claim(path, handle)
         try:
-            _remove_leftovers(_written(handle))
-            content = json.dumps({"target": target, "paths": [str(p.absolute()) for p in paths]})
+            self._remove_leftovers(_written(handle), lambda: {folder_of(p) for p in paths})
+            places = [str(p.absolute()) for p in paths]
+            content = json.dumps({"target": target, "paths": places, "pid": os.getpid(), "host": _host()})
             _rewrite(handle, content.encode("ascii"))
         except OSError as error:
             claim.release()
@@ -72,25 +92,62 @@ class Claims:
     def names(self) -> frozenset[str]:
         """What `claimed` needs: the claims that are there, of living processes or dead ones."""
         try:
-            return frozenset(os.listdir(self._folder))  # noqa: PTH208 (names are all that is wanted)
+            return frozenset(filter(_NAME.fullmatch, os.listdir(self._folder)))  # noqa: PTH208 (names alone are wanted)
         except OSError:  # none yet
             return frozenset()
 
-    def clean(self) -> None:
-        """Removes what dead processes left beside their outputs; the claims themselves say which, and stay."""
+    def holder(self, target: str) -> Holder:
+        """Who has the claim on the output `target`, as far as it says so."""
+        with suppress(OSError):
+            handle = opened(self._folder / _name(target), os.O_RDONLY)
+            try:
+                said = _read(handle)
+            finally:
+                os.close(handle)
+            pid, host = said.get("pid"), said.get("host")
+            return Holder(
+                pid if type(pid) is int and 0 < pid < 1 << 31 else None,
+                host if isinstance(host, str) and 0 < len(host) <= _LONGEST_HOST else None,
+            )
+        return Holder()
+
+    def clean(self, folders: Callable[[], Collection[str]]) -> None:
+        """Removes what dead processes left beside their outputs; the claims themselves say which, and stay.
+
+        `folders` are those that this run writes to, as `folder_of` gives them; asked for where there are claims.
+        """
         for name in self.names():
             with suppress(OSError):
-                handle = os.open(self._folder / name, os.O_RDWR)
+                handle = opened(self._folder / name, os.O_RDWR)
                 try:
                     if locks.lock(handle, wait=False):
-                        _remove_leftovers(_written(handle))
+                        self._remove_leftovers(_written(handle), folders)
                 finally:
                     os.close(handle)
+
+    def _remove_leftovers(self, paths: Sequence[Path], folders: Callable[[], Collection[str]]) -> None:
+        if not paths:
+            return
+        tree, ours = os.path.join(os.path.realpath(self._root), ""), folders()  # noqa: PTH118 (ends in a slash)
+        for path in paths:
+            folder = folder_of(path)
+            if folder in ours or os.path.join(folder, "").startswith(tree):  # noqa: PTH118
+                atomic.remove_leftovers(path)
 
 
 def claimed(target: str, names: frozenset[str]) -> bool:
     """Whether one of the claims `names` is on the output `target`."""
     return bool(names) and _name(target) in names
+
+
+def folder_of(path: Path) -> str:
+    """The folder of a file, absolute and with links resolved."""
+    return os.path.realpath(path.parent)
+
+
+@cache
+def _host() -> str:
+    return socket.gethostname()
 
 
 def _name(target: str) -> str:
@@ -104,26 +161,33 @@ def _locked(path: Path) -> int | None:
         if not locks.lock(handle, wait=False):
             os.close(handle)
             return None
-        if locks.is_at(handle, path):
+        is_there = locks.is_at(handle, path)
+        if is_there and os.fstat(handle).st_nlink <= 1:
             return handle
-        os.close(handle)  # its owner removed it between the two calls
+        try:
+            if is_there:  # it has another name, under which nothing is to be written over
+                path.unlink()
+        finally:
+            os.close(handle)  # or its owner removed it between the two calls
 
 
 def _opened(path: Path) -> int:
     for _ in range(_ATTEMPTS):
         path.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):  # the folder vanished between the two calls
-            return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            return opened(path, os.O_RDWR | os.O_CREAT)
+    return opened(path, os.O_RDWR | os.O_CREAT)
 
 
 def _written(handle: int) -> list[Path]:
     """What the last owner of a claim meant to write."""
-    with suppress(ValueError, TypeError, KeyError):
-        os.lseek(handle, 0, os.SEEK_SET)
-        data = os.read(handle, os.fstat(handle).st_size)
-        return [Path(path) for path in json.loads(data)["paths"]] if data else []
-    return []
+    paths = _read(handle).get("paths")
+    return [Path(path) for path in paths if is_path(path)] if isinstance(paths, list) else []
+
+
+def _read(handle: int) -> dict[str, object]:
+    os.lseek(handle, 0, os.SEEK_SET)
+    return object_of(os.read(handle, min(os.fstat(handle).st_size, _MOST_BYTES))) or {}
 
 
 def _rewrite(handle: int, content: bytes) -> None:
@@ -132,8 +196,3 @@ def _rewrite(handle: int, content: bytes) -> None:
     os.write(handle, content)
     os.ftruncate(handle, len(content))
     atomic.sync(handle)
-
-
-def _remove_leftovers(paths: Sequence[Path]) -> None:
-    for path in paths:
-        atomic.remove_leftovers(path)

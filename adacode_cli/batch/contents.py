@@ -29,14 +29,24 @@ def content_of(data: bytes) -> Content:
 
 
 def holds(path: Path, content: Content) -> bool:
-    """Whether the file `path` is there and holds exactly `content`; a wrong size is told without reading it."""
+    """Whether the regular file `path` is there and holds exactly `content`; of another size, it is not read.
+
+    A journal that somebody has forged may name anything: a pipe or a device is never waited for.
+    """
     try:
-        if path.stat().st_size != content.num_bytes:
+        if not _may_hold(path.stat(), content):
             return False
-        with path.open("rb") as file:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with os.fdopen(handle, "rb") as file:
+            if not _may_hold(os.fstat(handle), content):  # it has become something else
+                return False
             return hashlib.file_digest(file, "sha256").hexdigest() == content.sha256
-    except OSError:
+    except (OSError, ValueError):  # a name that no file can have
         return False
+
+
+def _may_hold(status: os.stat_result, content: Content) -> bool:
+    return stat.S_ISREG(status.st_mode) and status.st_size == content.num_bytes
 
 
 def read_whole(path: Path) -> bytes:

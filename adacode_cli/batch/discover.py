@@ -19,11 +19,9 @@ from types import ModuleType
 
 from adacode_cli import atomic
 from adacode_cli.batch.globs import Globs
+from adacode_cli.batch.state_files import STATE
 from adacode_cli.errors import InputError, JournalError
 from adacode_cli.imaging.decode import EXTENSIONS
-
-STATE_NAME = ".adacode"
-"""The directory that a run keeps in each place that it fills, by which such places are known below an input."""
 
 IsOutput = Callable[[str], bool]
 """(path below an output tree, with forward slashes) → whether an earlier run has written that file."""
@@ -245,7 +243,7 @@ class _Tree:
         except OSError as error:
             return PassedOver(Path(path), f"the directory cannot be read: {atomic.reason(error)}", failed=True)
         level = _Level(iter(entries), place, real, linked)
-        if not levels or all(entry.name != STATE_NAME for entry in entries):
+        if not levels or all(entry.name != STATE.name for entry in entries):
             if levels:
                 level.start, level.is_output = levels[-1].start, levels[-1].is_output
             levels.append(level)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from adacode_cli.batch.claims import Holder
 from adacode_cli.batch.outcome import Outcome
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.report import Report
@@ -34,6 +35,14 @@ class FileStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class FileAwaited:
+    """Nothing is left to do but this file, and another process has been at work on it for some seconds."""
+
+    job: Job
+    holder: Holder
+
+
+@dataclass(frozen=True, slots=True)
 class FileFinished:
     """A file is done (its output has its final name), skipped or failed."""
 
@@ -47,4 +56,4 @@ class RunFinished:
     report: Report
 
 
-Event = RunStarted | EntryPassedOver | FileStarted | FileFinished | RunFinished
+Event = RunStarted | EntryPassedOver | FileStarted | FileAwaited | FileFinished | RunFinished

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,10 +21,14 @@ from adacode_cli.batch.contents import Content
 from adacode_cli.batch.memory import peak_memory_bytes
 from adacode_cli.batch.outcome import Outcome, Result
 from adacode_cli.batch.plan import Job
+from adacode_cli.batch.state_files import is_path, object_of
 from adacode_cli.errors import JournalError
 from adacode_cli.version import __version__
 
 FORMAT_VERSION = 2
+_NO_VERSION_YET = 1000
+_LARGEST_FILE = 1 << 63
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,33 +94,56 @@ def line_of(job: Job, outcome: Outcome, settings: Settings) -> bytes:
 def record_of(line: bytes, path: Path) -> tuple[str, Record] | None:
     """The output's name in its tree and what a line of the journal `path` proves about it.
 
-    None for lines that prove nothing: failed files, damaged lines, and those of version 1, which knew no contents.
-    Raises JournalError for lines of a version after this one: what they mean is not known here.
+    None for lines that prove nothing: failed files, damaged or forged lines, and those of version 1, which knew no
+    contents. Raises JournalError for lines of a version after this one: what they mean is not known here.
     """
-    try:
-        fields = json.loads(line)
-        version = fields["version"]
-        if version == FORMAT_VERSION and fields["outcome"] == Result.DONE:
-            return str(fields["target"]), _record(fields)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    fields = object_of(line)
+    version = fields.get("version") if fields else None
+    if fields is None or type(version) is not int:  # True is an int too
         return None
-    if isinstance(version, int) and version > FORMAT_VERSION:
+    if FORMAT_VERSION < version < _NO_VERSION_YET:
         hint = "Use that version of adacode, or another output directory (-o)."
         raise JournalError(f"was written by a later adacode (format {version})", path=path, hint=hint)
-    return None
+    if version != FORMAT_VERSION or fields.get("outcome") != Result.DONE:
+        return None
+    try:
+        return _path(fields["target"]), _record(fields)
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _record(fields: dict[str, Any]) -> Record:
+    """Raises ValueError, KeyError or TypeError for what no run writes."""
     return Record(
-        Content(int(fields["source_bytes"]), str(fields["source_sha256"])),
-        fields["mask_sha256"],
-        _shared(fields["options_sha256"], fields["weights_sha256"]),
-        Content(int(fields["bytes"]), str(fields["sha256"])),
-        tuple((str(b["path"]), Content(int(b["bytes"]), str(b["sha256"]))) for b in fields["besides"]),
-        None if (path := fields.get("path")) is None else str(path),
+        _content(fields["source_bytes"], fields["source_sha256"]),
+        None if fields["mask_sha256"] is None else _text(fields["mask_sha256"]),
+        _shared(_text(fields["options_sha256"]), _text(fields["weights_sha256"])),
+        _content(fields["bytes"], fields["sha256"]),
+        tuple((_path(b["path"]), _content(b["bytes"], b["sha256"])) for b in fields["besides"]),
+        None if fields.get("path") is None else _path(fields["path"]),
     )
+
+
+def _content(num_bytes: object, sha256: object) -> Content:
+    if type(num_bytes) is not int or not 0 <= num_bytes < _LARGEST_FILE:
+        raise ValueError("no size of a file")
+    if not _SHA256.fullmatch(_text(sha256)):
+        raise ValueError("no SHA-256")
+    return Content(num_bytes, _text(sha256))
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("no text")
+    return value
+
+
+def _path(value: object) -> str:
+    if not is_path(value):
+        raise ValueError("no path")
+    return _text(value)
 
 
 def _shared(options: str, weights: str) -> Settings:
     # A hundred thousand lines repeat a handful of digests.
-    return Settings(sys.intern(str(options)), sys.intern(str(weights)))
+    return Settings(sys.intern(options), sys.intern(weights))

@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from adacode_cli import atomic
-from adacode_cli.batch.journal import STATE
 from adacode_cli.batch.memory import peak_memory_bytes
 from adacode_cli.batch.outcome import Outcome
 from adacode_cli.batch.record import Settings
 from adacode_cli.batch.report import Report
+from adacode_cli.batch.state_files import STATE
 from adacode_cli.errors import AdaCodeError
 from adacode_cli.version import __version__
 
@@ -24,8 +24,8 @@ SCHEMA_VERSION = 1
 
 def write_report(root: Path, report: Report, settings: Settings, began: datetime) -> None:
     """Writes the report of a run that `began` then into the tree `root`, if there is one. Raises OutputError."""
-    if not (root / STATE).is_dir():
-        return  # nothing was done there
+    if not (root / STATE).is_dir() or (root / STATE).is_symlink():
+        return  # nothing was done there, or it is somebody else's folder
     fields = {
         "version": SCHEMA_VERSION,
         "tool": __version__,

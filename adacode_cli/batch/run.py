@@ -23,7 +23,15 @@ from functools import partial
 from typing import Any
 
 from adacode_cli import atomic
-from adacode_cli.batch.events import EntryPassedOver, Event, FileFinished, FileStarted, RunFinished, RunStarted
+from adacode_cli.batch.events import (
+    EntryPassedOver,
+    Event,
+    FileAwaited,
+    FileFinished,
+    FileStarted,
+    RunFinished,
+    RunStarted,
+)
 from adacode_cli.batch.outcome import Outcome, OutputState, Result, ends_the_run, failure_of
 from adacode_cli.batch.plan import Job, Plan
 from adacode_cli.batch.report import Report, Tally
@@ -34,6 +42,8 @@ from adacode_cli.errors import AdaCodeError, InputError
 # After an interruption: what the network has finished is worth writing, but nobody waits long for Ctrl-C.
 _GRACE_S = 1.0
 _LOOK_AGAIN_S = 0.1
+# Another process may well need as long for one file; whoever waits for longer wants to know for whom.
+_SAY_AFTER_S = 3.0
 # Results that wait for the disk; large ones wait for one another rather than for more memory.
 _MOST_WAITING_BYTES = 4 << 30
 _FEW_JOBS, _MANY_JOBS = 2, 8
@@ -142,7 +152,7 @@ class _Run:
     def _clean(self) -> None:
         """Removes what killed runs left half written: in a tree by its claims, of one file beside its own names."""
         if self._trees:
-            self._trees.clean(self._plan.jobs)
+            self._trees.clean(self._plan.jobs, self._stages.paths)
             return
         for job in self._plan.jobs:
             for path in self._stages.paths(job):
@@ -199,8 +209,11 @@ class _Run:
     def _after_the_other_process(self, job: Job, writers: ThreadPoolExecutor) -> None:
         """One at a time and with no other claim in hand, so that two processes never wait for one another."""
         work = Work(job)
-        reading = partial(self._read, work)
+        reading, began, said = partial(self._read, work), time.monotonic(), False
         while not self._fails(work, reading) and work.claim is None:
+            if self._trees and not said and time.monotonic() - began >= _SAY_AFTER_S:
+                said = True
+                self._on_event(FileAwaited(job, self._trees.holder(job)))
             time.sleep(_LOOK_AGAIN_S)
         if work.claim is not None:
             self._infer(work, lambda: work, writers)

@@ -21,12 +21,12 @@ from adacode_cli import atomic
 from adacode_cli.batch import weights_map
 from adacode_cli.batch.claims import Claim
 from adacode_cli.batch.contents import Content, content_of, read_whole
-from adacode_cli.batch.journal import STATE
 from adacode_cli.batch.keeping import Keeping, TimesNs
 from adacode_cli.batch.masks import MaskSource
 from adacode_cli.batch.outcome import Made, Outcome, OutputState, Result
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.restoring import Restore, Restored
+from adacode_cli.batch.state_files import STATE
 from adacode_cli.codes.picture import Codes
 from adacode_cli.errors import InputError, OutputError, QualityError
 from adacode_cli.imaging.decode import Decode, decode

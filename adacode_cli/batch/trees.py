@@ -8,17 +8,19 @@ to be ours at all.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 
 from adacode_cli import atomic
-from adacode_cli.batch.claims import Claim, Claims, claimed
+from adacode_cli.batch.claims import Claim, Claims, Holder, claimed, folder_of
 from adacode_cli.batch.contents import Content, holds
 from adacode_cli.batch.journal import JOURNAL, Journal
+from adacode_cli.batch.kept import identity
 from adacode_cli.batch.outcome import Outcome, OutputState
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.record import Record, Settings, absolute_text, line_of
@@ -58,6 +60,7 @@ class Trees:
     replace: bool = True
     overwrite: bool = False
     _trees: dict[Path, _Tree] = field(default_factory=dict)
+    _by_identity: dict[tuple[int, int], _Tree] = field(default_factory=dict)
 
     def begin(self, roots: Sequence[Path]) -> None:
         """The run is planned: from here on, what appears in the journals of `roots` is the work of others beside it."""
@@ -105,24 +108,37 @@ class Trees:
             if job.name in others[job.root] and job.is_made():
                 raise made_otherwise(job.target, "weights")
 
-    def clean(self, jobs: Sequence[Job]) -> None:
-        """Removes the temporary files that killed runs left in the trees of `jobs`."""
+    def clean(self, jobs: Sequence[Job], paths: Callable[[Job], Sequence[Path]]) -> None:
+        """Removes the temporary files that killed runs left in the trees of `jobs`, and where these write `paths`."""
+
+        @cache
+        def folders() -> Collection[str]:
+            """Every folder that this run writes to; few runs find claims that make them ask."""
+            return {folder_of(path) for job in jobs for path in paths(job)}
+
         for root in {job.root for job in jobs}:
-            self._tree(root).claims.clean()
+            self._tree(root).claims.clean(folders)
             atomic.remove_leftovers(root / REPORT)
 
     def claim(self, job: Job, paths: Sequence[Path]) -> Claim | None:
         """The claim on a job's output; None while another process has it. Raises OutputError."""
         return self._tree(job.root).claims.take(job.name, paths)
 
+    def holder(self, job: Job) -> Holder:
+        """Who has the claim on a job's output, as far as it says so."""
+        return self._tree(job.root).claims.holder(job.name)
+
     def found(self, job: Job, source: Content, mask: str | None) -> OutputState:
         """What the output is: there, intact, and what this run would make of `source`; changed by somebody; or to make.
 
         Raises OutputError where another run has made it otherwise, and this one was not asked to replace it.
         """
-        record = self._tree(job.root).journal.done(job.name, only_new=not self.resume)
+        journal = self._tree(job.root).journal
+        record = journal.done(job.name, only_new=not self.resume)
         if record is None:
             return OutputState.TO_MAKE
+        if self.overwrite and job.is_made():
+            self._refuse_what_is_new(job, source, journal.done(job.name, only_new=True))
         if not self.overwrite and job.is_made() and record.source != source and not _is_of(job, record):
             raise self._made_of_another(job)
         if record.settings != self.settings:
@@ -133,6 +149,12 @@ class Trees:
             return OutputState.CHANGED
         is_same = (record.source, record.mask) == (source, mask) and _intact(job, record)
         return OutputState.DONE if is_same else OutputState.TO_MAKE
+
+    def _refuse_what_is_new(self, job: Job, source: Content, new: Record | None) -> None:
+        """An output of this run itself, or of one beside it: `--overwrite` was not said about that."""
+        if new is not None and new.source != source and not _is_of(job, new):
+            hint = "Choose another directory with -o for one of the two."
+            raise OutputError(f"was made of another input meanwhile: {new.path}", path=job.target, hint=hint)
 
     def _made_of_another(self, job: Job) -> OutputError:
         record = self._tree(job.root).journal.done(job.name)
@@ -155,12 +177,10 @@ class Trees:
 
     def _tree(self, root: Path) -> _Tree:
         if root not in self._trees:
-            # Claims before the journal: whoever gives a claim up in between has written the line before.
-            claims = Claims(root)
-            names = claims.names()
-            journal = Journal(root)
-            journal.begin()
-            self._trees[root] = _Tree(journal, claims, names)
+            found = identity(root)
+            self._trees[root] = self._by_identity.get(found) or _begun(root) if found else _begun(root)
+            if found:
+                self._by_identity[found] = self._trees[root]
         return self._trees[root]
 
 
@@ -175,6 +195,15 @@ def outputs_in(root: Path) -> Callable[[str], bool] | None:
     besides = (Path(path) for record in records.values() for path, _ in record.besides)
     others = {path.relative_to(top).as_posix() for path in besides if path.is_relative_to(top)}
     return lambda name: name in records or name in others or claimed(name, in_flight)
+
+
+def _begun(root: Path) -> _Tree:
+    # Claims before the journal: whoever gives a claim up in between has written the line before.
+    claims = Claims(root)
+    names = claims.names()
+    journal = Journal(root)
+    journal.begin()
+    return _Tree(journal, claims, names)
 
 
 def made_otherwise(target: Path, what: str) -> OutputError:

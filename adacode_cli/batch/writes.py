@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adacode_cli.batch.collisions import absolute, folded
-from adacode_cli.batch.journal import STATE
 from adacode_cli.batch.kept import Kept, identity
 from adacode_cli.batch.plan import Job
+from adacode_cli.batch.state_files import STATE
 from adacode_cli.errors import OutputError
 from adacode_cli.imaging.encode import format_of
 

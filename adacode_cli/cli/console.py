@@ -16,7 +16,7 @@ from rich.text import Text
 
 from adacode_cli.cli import json_events
 from adacode_cli.cli.progress import LiveLine
-from adacode_cli.cli.run_text import failed_line, finished_lines, outcome_line
+from adacode_cli.cli.run_text import awaited_line, failed_line, finished_lines, outcome_line
 from adacode_cli.cli.stderr import printable, stderr_console
 from adacode_cli.cli.stdout import write_line
 
@@ -124,6 +124,8 @@ class HumanConsole:
             case events.FileStarted(job):
                 if self._live:
                     self._live.at(str(job.source))
+            case events.FileAwaited(job, holder):
+                self._say(awaited_line(job.source, holder))
             case events.FileFinished(outcome):
                 self._finished(outcome)
             case events.RunFinished(report):

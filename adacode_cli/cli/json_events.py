@@ -5,7 +5,7 @@ Every object has `event`. A run is `run-started` (version, task, files, outputs)
 target or null, error), then `run-finished` (files, done, skipped, failed, untouched, seconds, exit_code). With
 `--dry-run` each file is `file-planned` (source, target). `error` (error) is why a command ended early; an error is
 kind, exit_code, message, path or null, and hint. An entry of a tree that is left out is `file-skipped` with target
-null.
+null. `file-awaited` (source, target, pid or null, host or null) says once that only another process's file is left.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ def line_of(event: Event, task: str) -> str | None:
             return _line("run-started", **fields)
         case events.EntryPassedOver(path, reason):
             return _line("file-skipped", source=str(path), target=None, reason=reason)
+        case events.FileAwaited(job, holder):
+            paths = {"source": str(job.source), "target": str(job.target)}
+            return _line("file-awaited", **paths, pid=holder.pid, host=holder.host)
         case events.FileFinished(outcome):
             return _outcome(outcome)
         case events.RunFinished(report):

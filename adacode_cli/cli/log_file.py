@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adacode_cli import atomic
-from adacode_cli.cli.run_text import failed_line, finished_lines, outcome_line
+from adacode_cli.cli.run_text import awaited_line, failed_line, finished_lines, outcome_line
 from adacode_cli.cli.stderr import printable
 from adacode_cli.errors import AdaCodeError, OutputError
 
@@ -70,6 +70,8 @@ class _Log:
                 yield f"started: {num_files} files"
             case events.EntryPassedOver(path, reason):
                 yield f"left out: {printable(str(path))}: {reason}"
+            case events.FileAwaited(job, holder):
+                yield awaited_line(job.source, holder).plain
             case events.FileFinished(outcome):
                 self._count += 1
                 if outcome.failure:

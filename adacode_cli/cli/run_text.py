@@ -11,6 +11,7 @@ from adacode_cli.cli.progress import duration
 from adacode_cli.cli.stderr import printable
 
 if TYPE_CHECKING:
+    from adacode_cli.batch.claims import Holder
     from adacode_cli.batch.outcome import Outcome
     from adacode_cli.batch.report import Report
 
@@ -24,6 +25,14 @@ def outcome_line(outcome: Outcome, count: int, total: int) -> Text:
         return Text(f"{place}: skipped, {outcome.reason}: {printable(str(outcome.target))}", style="dim")
     notes = "".join(f"; {printable(note)}" for note in outcome.notes)
     return Text(f"{place} -> {printable(str(outcome.target))} ({duration(outcome.seconds)}{notes})")
+
+
+def awaited_line(source: Path, holder: Holder) -> Text:
+    """A file that another process is working on; `holder` may be known or not."""
+    said = [f"PID {holder.pid}"] if holder.pid is not None else []
+    said += [f"on host {printable(holder.host)}"] if holder.host is not None else []
+    who = f"another process ({' '.join(said)})" if said else "another process"
+    return Text(f"waiting for {printable(str(source))}, which {who} is working on")
 
 
 def failed_line(outcome: Outcome, *, hint_below: bool) -> Text:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import signal
+import time
+import tracemalloc
 
 import pytest
 
+from adacode_cli import locks
 from adacode_cli.batch.contents import content_of
 from adacode_cli.batch.discover import Found
 from adacode_cli.batch.journal import JOURNAL, Journal
@@ -75,6 +79,33 @@ def test_a_torn_line_longer_than_a_block_of_reading(tmp_path):
     assert [json.loads(text)["target"] for text in text_of(tmp_path).splitlines()] == ["a.png", "b.png"]
 
 
+@pytest.mark.parametrize("end", [b"", b"\n"])
+def test_what_is_huge_costs_little_time_and_less_memory(tmp_path, end):
+    """A line of 200 MB, which is a hole in the file: torn, or with its end. Work that is quadratic takes minutes."""
+    Journal(tmp_path).add(line(tmp_path, "a.png"))
+    whole = text_of(tmp_path)
+    with (tmp_path / JOURNAL).open("r+b") as file:
+        file.seek(200_000_000)
+        file.write(b"x" + end + (line(tmp_path, "b.png") if end else b""))
+    tracemalloc.start()
+    began = time.monotonic()
+    try:
+        journal = Journal(tmp_path)
+        assert journal.done("a.png")
+        assert bool(journal.done("b.png")) == bool(end)
+        for _ in range(1000):  # each file of a run asks
+            journal.done("c.png")
+        journal.add(line(tmp_path, "c.png"))
+        assert journal.done("c.png")
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+    assert time.monotonic() - began < 20
+    if not end:  # cut off
+        text = text_of(tmp_path)
+        assert (text.startswith(whole), text.count(b"\n")) == (True, 2)
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -84,6 +115,10 @@ def test_a_torn_line_longer_than_a_block_of_reading(tmp_path):
         b"\xff\xfe\n",
         b'{"version":2,"outcome":"done","target":"a.png"}\n',
         b"\n",
+        b'{"version":2,"outcome":"done","target":"a.png","besides":' + b"[" * 200_000 + b"\n",
+        b'{"version":2,"outcome":"done","target":"a.png","bytes":Infinity}\n',
+        b'{"version":1e999,"outcome":"done","target":"a.png"}\n',
+        b'{"version":2,"outcome":"postponed","target":"a.png"}\n',
     ],
 )
 def test_lines_that_prove_nothing_are_no_obstacle(tmp_path, text):
@@ -100,6 +135,54 @@ def test_a_later_version_is_refused(tmp_path):
     with pytest.raises(JournalError, match="later adacode") as caught:
         Journal(tmp_path).done("a.png")
     assert caught.value.exit_code == 7
+
+
+@pytest.mark.parametrize("text", [b"a diary", b"a diary\n", b'{"name": 1}\n', b"\x89PNG\r\n\x1a\n" * 9, b"a\n" * 9_999])
+def test_what_is_no_journal_is_never_written_to(tmp_path, text):
+    (tmp_path / ".adacode").mkdir()
+    (tmp_path / JOURNAL).write_bytes(text)
+    for call in (lambda journal: journal.begin(), lambda journal: journal.add(line(tmp_path))):
+        with pytest.raises(JournalError, match="is not a journal of adacode"):
+            call(Journal(tmp_path))
+    assert text_of(tmp_path) == text
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b'{"vers', b'{"version":2,"ti', b"\0" * 300, b"\0\0{"])
+def test_what_a_crash_left_of_the_first_line_is_a_journal(tmp_path, text):
+    (tmp_path / ".adacode").mkdir()
+    (tmp_path / JOURNAL).write_bytes(text)
+    journal = Journal(tmp_path)
+    journal.begin()
+    journal.add(line(tmp_path))
+    assert journal.done("a.png")
+    assert text_of(tmp_path).count(b"\n") == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+def test_a_stopped_process_with_the_lock_is_not_waited_for_without_end(tmp_path, monkeypatch):
+    Journal(tmp_path).add(line(tmp_path))
+    reader, writer = multiprocessing.Pipe(duplex=False)
+    holder = multiprocessing.get_context("spawn").Process(target=hold_lock, args=(tmp_path / JOURNAL, writer))
+    holder.start()
+    try:
+        assert reader.recv() == "locked"
+        os.kill(holder.pid, signal.SIGSTOP)
+        monkeypatch.setattr("adacode_cli.batch.journal._LOCK_LIMIT_S", 0.3)
+        with pytest.raises(JournalError, match="locked by another process") as caught:
+            Journal(tmp_path).add(line(tmp_path, "b.png"))
+        assert "go on or end it" in caught.value.hint
+    finally:
+        holder.kill()
+        holder.join()
+    Journal(tmp_path).add(line(tmp_path, "b.png"))
+    assert Journal(tmp_path).done("b.png")
+
+
+def hold_lock(path, writer):
+    with path.open("ab") as file:
+        assert locks.lock(file.fileno(), wait=False)
+        writer.send("locked")
+        time.sleep(600)
 
 
 def test_lines_of_another_process_are_seen_and_new_ones_told_apart(tmp_path):

@@ -46,7 +46,8 @@ def test_every_kind_of_event_and_the_report(adacode, photo, tmp_path, event_sche
     ):
         weights = () if "--weights" in arguments else W
         seen |= {event["event"] for event in checked(adacode("sr", *arguments, "--json", *weights), event_schema)}
-    assert seen == {option["properties"]["event"]["const"] for option in event_schema.schema["oneOf"]}
+    known = {option["properties"]["event"]["const"] for option in event_schema.schema["oneOf"]}
+    assert seen == known - {"file-awaited"}  # tests/faults/test_faults_tampered.py waits for another process
     report_schema = validator("report.schema.json")
     reports = {}
     for tree in ("p-sr-x4", "other", "third"):

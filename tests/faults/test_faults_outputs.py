@@ -26,6 +26,25 @@ def test_another_folder_with_the_same_names(adacode, photo, tmp_path, table):
         assert image.size == (160, 120)
 
 
+def test_two_output_folders_that_are_one(adacode, photo, tmp_path, table):
+    for name in ("p/a.png", "q/a.png"):
+        photo(name)
+    (tmp_path / "p-sr-x4").mkdir()
+    (tmp_path / "q-sr-x4").symlink_to("p-sr-x4")
+    first = None
+    for options in ((), ("--overwrite",)):
+        result = adacode("sr", "p", "q", *options, "--jobs", "1", *W)
+        assert result.returncode == 9, result.stderr
+        first = first or (tmp_path / "p-sr-x4" / "a.png").read_bytes()
+        assert (tmp_path / "p-sr-x4" / "a.png").read_bytes() == first
+        line = said(result, "failed: q/a.png")
+        assert "made of another input" in line
+        if not options:
+            row = ("the output folder of one input is a link to another's", 9, line.replace(f"{tmp_path}/", ""))
+            table.row(*row, "is done, the first of the two too")
+            (tmp_path / "p-sr-x4" / ".adacode" / "journal.jsonl").unlink()
+
+
 def test_an_output_that_somebody_has_retouched(adacode, photo, tmp_path, table):
     for name in "ab":
         photo(f"p/{name}.png")

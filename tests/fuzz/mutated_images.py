@@ -101,9 +101,14 @@ def _by_tifffile(rgb: np.ndarray) -> dict[str, bytes]:
 
 
 def mutated(files: list[bytes], number: int, seed: int) -> bytes:
-    """File `number` of a run: one of `files`, cut, flipped, overwritten or spliced, a few times over."""
+    """File `number` of a run: one of `files`, damaged."""
     dice = random.Random(f"{seed}/{number}")
-    data = bytearray(dice.choice(files))
+    return damaged(dice.choice(files), files, dice)
+
+
+def damaged(whole: bytes, files: list[bytes], dice: random.Random) -> bytes:
+    """A file cut, flipped, overwritten or spliced with pieces of `files`, a few times over."""
+    data = bytearray(whole)
     for _ in range(dice.choice((1, 1, 2, 3, 5, 9))):
         if not data:
             break
