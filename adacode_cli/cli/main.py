@@ -12,8 +12,11 @@ from typing import Annotated
 
 import typer
 
-from adacode_cli.cli import bench, doctor, evaluate, inpaint, reconstruct, sr, stdout, train, weights
+from adacode_cli.cli import bench, doctor, evaluate, inpaint, process, reconstruct, sr, stdout, train, weights
 from adacode_cli.cli.boundary import Session, guarded
+from adacode_cli.cli.libraries import heard_only_if
+from adacode_cli.cli.signals import end_at_a_signal
+from adacode_cli.errors import EXIT_DONE
 from adacode_cli.version import __version__
 
 PROGRAM = "adacode"
@@ -75,10 +78,15 @@ app.add_typer(evaluate.app, name="eval", rich_help_panel=_STUDY)
 
 def main() -> None:
     """Runs the program on `sys.argv` and ends the process with the exit code."""
+    end_at_a_signal()
+    process.prepare()
     if os.environ.get("COLUMNS", "80").strip("0") == "":
         del os.environ["COLUMNS"]  # on a terminal of no width nothing would be shown, errors neither
     sys.exit(guarded(_run))
 
 
 def _run(session: Session) -> None:
-    typer.main.get_command(app)(prog_name=PROGRAM, obj=session)
+    heard_only_if(lambda: session.verbose)
+    ended_with = typer.main.get_command(app)(prog_name=PROGRAM, obj=session, standalone_mode=False)
+    if isinstance(ended_with, int) and ended_with != EXIT_DONE:  # a command that raised typer.Exit
+        session.exit_code = ended_with
