@@ -31,6 +31,7 @@ _REASONS = {
     errno.EROFS: "the file system is read-only",
     errno.ENOENT: "there is no such file or directory",
     errno.EEXIST: "a file is in the way",
+    errno.EMFILE: "too many files are open (ulimit -n)",
     errno.EISDIR: "it is a directory",
     errno.ENOTDIR: "a file is where a directory should be",
     errno.ELOOP: "links lead around in a circle",

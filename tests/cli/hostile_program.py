@@ -3,7 +3,8 @@
     hostile_program.py          started in an empty directory
 
 The tree of commands is walked, so whatever is new is tried too. The restorer of `sr`, `inpaint` and `reconstruct` is
-that of `fake_program`. Writes one JSON object: how many runs there were, and those that ended or said what they must not.
+that of `fake_program`. Writes one JSON object: how many runs there were, and which of them ended or said what they must
+not.
 """
 
 from __future__ import annotations
