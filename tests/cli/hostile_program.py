@@ -1,6 +1,7 @@
 """Every command of the program with hostile texts for each of its arguments and options, in one process.
 
     hostile_program.py          started in an empty directory
+    hostile_program.py gone     instead: every command once, in a working directory that is removed
 
 The tree of commands is walked, so whatever is new is tried too. The restorer of `sr`, `inpaint` and `reconstruct` is
 that of `fake_program`. Writes one JSON object: how many runs there were, and which of them ended or said what they must
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import sys
 import unicodedata
@@ -126,8 +128,16 @@ def main() -> None:
     libraries.heard_only_if(lambda: False)
     Path("p").mkdir()
     Image.new("RGBA", (24, 16)).save("p/a.png")
-    num_runs, faults = 0, []
-    for words, ended in runs(typer.main.get_command(app)):
+    num_runs, faults, root = 0, [], typer.main.get_command(app)
+    if sys.argv[1:] == ["gone"]:
+        Path("gone").mkdir()
+        os.chdir("gone")
+        Path("../gone").rmdir()
+        plain = [[*path, *filled(path, params, {})] for path, params in commands(root)]
+        every = ((words, run(root, words)) for words in plain)
+    else:
+        every = runs(root)
+    for words, ended in every:
         num_runs += 1
         if told := fault(*ended):
             faults.append([words, told, ended[2][-2000:]])
