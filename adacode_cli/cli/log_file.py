@@ -54,7 +54,7 @@ class Log:
         if not self._num_missing:
             return None
         entries = "1 entry" if self._num_missing == 1 else f"{self._num_missing} entries"
-        hint = "The pictures are not concerned: the report and the journal in .adacode/ name them all."
+        hint = "No picture depends on it. Make room for the next log, or choose another --log-file."
         message = f"{entries} of the log could not be written: {self._reason}"
         return OutputError(message, path=self._path, hint=hint)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-from adacode_cli.cli.signals import SIGNALS, raise_when_imported
+from adacode_cli.cli.signals import SIGNALS, raise_when_imported, stop_waiting_for_imports
 from adacode_cli.errors import EXIT_INTERRUPTED
 
 _ONE_WISH_S = 1.0
@@ -45,6 +45,7 @@ class Patience:
         try:
             yield
         finally:
+            stop_waiting_for_imports()
             for number, handler in before.items():
                 signal.signal(number, handler)
 

@@ -5,6 +5,7 @@ Meant twice, they mean now. A signal that the parent process chose to ignore sta
 
 from __future__ import annotations
 
+import atexit
 import os
 import select
 import signal
@@ -27,6 +28,7 @@ def end_at_a_signal() -> None:
 
     To be used in the main thread, before libraries are imported.
     """
+    atexit.register(_hear_no_more)  # the first that is registered is the last that is called
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _second)
@@ -54,6 +56,7 @@ def interruptible(limit_s: float | None = None) -> Iterator[None]:
     try:
         yield
     finally:
+        stop_waiting_for_imports()
         for number, handler in before.items():
             signal.signal(number, handler)
         if watch:
@@ -93,6 +96,19 @@ class _Watch:
             numbers = os.read(self._read, 1)
             if not numbers or numbers[0] in SIGNALS:
                 return bool(numbers)
+
+
+def _hear_no_more() -> None:
+    """While the interpreter is taken down it gives signals back to the system, which would end it with another code."""
+    stop_waiting_for_imports()
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def stop_waiting_for_imports() -> None:
+    """What a signal's handler put off is not to be raised any more: the work has ended by itself."""
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def raise_when_imported(frame: FrameType | None) -> None:

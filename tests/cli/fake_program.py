@@ -2,9 +2,9 @@
 
 Run as a process by the tests. What `--weights` names decides how the restorer behaves: `nearest` enlarges, `slow`
 takes its time, `warns` warns as a library does, `unknown` and `other-task` cannot be loaded, `counted` notes each image
-in the file that COUNTED names; at images 33 pixels wide `wait` blocks until it is interrupted, `deaf` for ever, `stuck` where no signal is heard,
-`no-device` and `bug` fail, `black` makes black pictures, `overflows` does except in fp32, `vanish` removes what VANISH
-names, and `pause` waits until the file PAUSE is there.
+in the file that COUNTED names; at images 33 pixels wide `wait` blocks until it is interrupted, `deaf` for ever, `stuck`
+where no signal is heard, `no-device` and `bug` fail, `black` makes black pictures, `overflows` does except in fp32,
+`vanish` removes what VANISH names, and `pause` waits until the file PAUSE is there.
 """
 
 from __future__ import annotations
