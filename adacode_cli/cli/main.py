@@ -7,6 +7,7 @@ shell completion answer at once.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import Annotated
 
@@ -34,6 +35,8 @@ _EPILOG = """[bold]Start here[/bold]
 
   0 done · 2 usage · 3 input · 4 weights · 5 device · 6 output · 7 journal
   8 training · 9 finished, but some files failed · 130 interrupted · 1 a bug"""
+
+_A_WIDTH = re.compile("0*[1-9][0-9]{0,3}")
 
 app = typer.Typer(
     name=PROGRAM,
@@ -80,7 +83,7 @@ def main() -> None:
     """Runs the program on `sys.argv` and ends the process with the exit code."""
     end_at_a_signal()
     process.prepare()
-    if os.environ.get("COLUMNS", "80").strip("0") == "":
+    if not _A_WIDTH.fullmatch(os.environ.get("COLUMNS", "80")):
         del os.environ["COLUMNS"]  # on a terminal of no width nothing would be shown, errors neither
     sys.exit(guarded(_run))
 

@@ -51,7 +51,7 @@ def _go_on_in_utf8() -> None:
 
 def _lasting(stream: TextIO | None) -> io.TextIOWrapper:
     """Standard error as before, except that writing to it never fails."""
-    buffer = getattr(stream, "buffer", None)
+    buffer = getattr(stream, "buffer", None)  # none where the stream was closed from the start
     raw = getattr(buffer, "raw", buffer) or io.FileIO(2, "wb", closefd=False)
     encoding = getattr(stream, "encoding", None) or "utf-8"
     writer = io.BufferedWriter(cast(io.RawIOBase, _Lasting(raw)))

@@ -38,8 +38,10 @@ def test_what_a_person_gave_is_no_bug(adacode, photo, tmp_path, words, code, mes
     assert sorted(path.name for path in tmp_path.iterdir()) == ["p"]
 
 
-def test_a_terminal_of_no_width_shows_errors(adacode):
-    result = adacode("sr", "nope", COLUMNS="0")
+@pytest.mark.parametrize("columns", ["0", "-1", "9" * 5000])
+def test_a_terminal_of_no_width_shows_errors(adacode, columns):
+    assert adacode("sr", "--help", COLUMNS=columns).returncode == 0
+    result = adacode("sr", "nope", COLUMNS=columns)
     assert result.returncode == 3
     assert "nope: there is no such file" in result.stderr.decode()
 
