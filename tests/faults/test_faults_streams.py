@@ -83,7 +83,7 @@ def test_a_terminal_that_is_closed_under_nohup_stops_nothing(adacode, tmp_path, 
 
 
 @pytest.mark.usefixtures("six")
-@pytest.mark.parametrize("options", [(), ("--verbose",), ("--quiet",)])
+@pytest.mark.parametrize("options", [(), ("--verbose",)])
 def test_nobody_reads_standard_error(adacode, tmp_path, options):
     (tmp_path / "p" / "bad.png").write_bytes(b"")
     read, write = os.pipe()
@@ -185,7 +185,6 @@ def test_a_log_that_cannot_be_opened(adacode, tmp_path, table):
     [
         (signal.SIGINT, ("eval", "sr", "--data", "nope"), 3),
         (signal.SIGTERM, ("doctor",), 0),
-        (signal.SIGHUP, ("doctor",), 0),
     ],
 )
 def test_a_signal_at_any_moment_of_the_start(tmp_path, number, words, otherwise):
@@ -205,7 +204,7 @@ def test_a_signal_at_any_moment_of_the_start(tmp_path, number, words, otherwise)
     program.command = [sys.executable, "-c", code]
     heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
     ends = []
-    for delay_s in (0.0, 0.3, 1.0, 1.7):
+    for delay_s in (0.0, 0.4, 1.2):
         begun.unlink(missing_ok=True)
         with program.start(*words, **heard) as process:
             while not begun.exists():
