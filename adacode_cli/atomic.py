@@ -33,6 +33,8 @@ _REASONS = {
     errno.EROFS: "the file system is read-only",
     errno.ENOENT: "there is no such file or directory",
     errno.EEXIST: "a file is in the way",
+    errno.EMFILE: "too many files are open (ulimit -n)",
+    errno.EISDIR: "it is a directory",
     errno.ENOTDIR: "a file is where a directory should be",
     errno.ELOOP: "links lead around in a circle",
     errno.ENAMETOOLONG: "the file name is too long",
@@ -47,7 +49,8 @@ def sibling(target: Path) -> Path:
 
 
 def _start(target: Path) -> str:
-    return os.fsencode(target.name)[:_NAME_BYTES].decode("utf-8", errors="ignore")
+    name = os.fsencode(target.name)[:_NAME_BYTES].decode("utf-8", errors="ignore")
+    return os.fsdecode(name.encode("utf-8"))
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """What became of every file of a run, and the exit code that says so.
 
 A run that reached its end exits with 0, or with 9 when some files failed; when the only file failed there is nothing
-partial about it and the exit code is that of its own error.
+partial about it and the exit code is that of its own error. A run that restored all and could not keep its log exits
+with that error's code.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from adacode_cli.errors import EXIT_DONE, EXIT_INTERRUPTED, AdaCodeError, Partia
 
 @dataclass(frozen=True)
 class Report:
-    """The counts of a run. `total` is what was planned; a run that was stopped leaves `untouched` files."""
+    """The counts of a run. `total` is what was planned; a run that was stopped leaves `untouched` files.
+
+    `log_error` says what is missing in the log that was asked for.
+    """
 
     total: int
     done: int
@@ -23,6 +27,7 @@ class Report:
     failed: tuple[Outcome, ...]
     seconds: float
     stopped_by: AdaCodeError | KeyboardInterrupt | None
+    log_error: AdaCodeError | None = None
 
     @property
     def untouched(self) -> int:
@@ -37,7 +42,7 @@ class Report:
         if self.stopped_by is not None:
             return EXIT_INTERRUPTED
         if not self.failed:
-            return EXIT_DONE
+            return self.log_error.exit_code if self.log_error else EXIT_DONE
         only = self.failed[0].failure if self.total == 1 else None
         return only.exit_code if only else PartialFailure.exit_code
 

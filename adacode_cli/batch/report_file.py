@@ -15,7 +15,7 @@ from adacode_cli.batch.outcome import Outcome
 from adacode_cli.batch.record import Settings
 from adacode_cli.batch.report import Report
 from adacode_cli.batch.state_files import STATE
-from adacode_cli.errors import AdaCodeError
+from adacode_cli.errors import EXIT_INTERRUPTED, AdaCodeError
 from adacode_cli.version import __version__
 
 REPORT = STATE / "report.json"
@@ -41,18 +41,18 @@ def write_report(root: Path, report: Report, settings: Settings, began: datetime
         "seconds": round(report.seconds, 3),
         "peak_memory_bytes": peak_memory_bytes(),
         "exit_code": report.exit_code,
-        "stopped_by": _stopped_by(report),
+        "stopped_by": _told(report.stopped_by),
+        "log_error": _told(report.log_error),
         "failures": [_failure(outcome) for outcome in report.failed],
     }
     atomic.write_bytes(root / REPORT, json.dumps(fields, indent=1).encode("ascii") + b"\n")
 
 
-def _stopped_by(report: Report) -> dict[str, object] | None:
-    error = report.stopped_by
+def _told(error: AdaCodeError | KeyboardInterrupt | None) -> dict[str, object] | None:
     if isinstance(error, AdaCodeError):
         path = None if error.path is None else str(error.path)
         return _error(error.kind, error.exit_code, error.message, error.hint, path)
-    return None if error is None else _error("interrupted", report.exit_code, "interrupted", "", None)
+    return None if error is None else _error("interrupted", EXIT_INTERRUPTED, "interrupted", "", None)
 
 
 def _failure(outcome: Outcome) -> dict[str, object]:

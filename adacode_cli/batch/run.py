@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -55,10 +55,17 @@ OnEvent = Callable[[Event], None]
 
 
 def run(
-    plan: Plan, stages: Stages, *, jobs: int | None = None, on_event: OnEvent, trees: Trees | None = None
+    plan: Plan,
+    stages: Stages,
+    *,
+    jobs: int | None = None,
+    on_event: OnEvent,
+    trees: Trees | None = None,
+    log_error: Callable[[], AdaCodeError | None] = lambda: None,
 ) -> Report:
     """Carries out `plan`; `jobs` threads read and as many write. None: two, or where the network takes several files
-    at once, one a core up to eight. `trees` knows what is done in the output trees.
+    at once, one a core up to eight. `trees` knows what is done in the output trees, `log_error` what a log that hears
+    the events could not keep of them so far.
 
     Raises UsageError, WeightsError, DeviceError, OutputError or JournalError when the run had to stop, and
     KeyboardInterrupt when it was told to, each after a last `RunFinished` event; what was restored until then is
@@ -73,6 +80,10 @@ def run(
         if kept:
             kept.report(plan.roots, report, began)
         on_event(RunFinished(report))
+        if (lacking := log_error()) is not None:  # perhaps only since the event of the end
+            report = replace(report, log_error=lacking)
+            if kept:
+                kept.report(plan.roots, report, began)
         return report
 
     on_event(RunStarted(plan.num_files, plan.roots))

@@ -20,7 +20,18 @@ _LOCK_TIMEOUT_S = 3600.0
 
 
 def cache_dir() -> Path:
-    """ADACODE_CACHE, or `adacode` in the user's cache folder (XDG_CACHE_HOME, LOCALAPPDATA, ~/.cache). Not created."""
+    """ADACODE_CACHE, or `adacode` in the user's cache folder (XDG_CACHE_HOME, LOCALAPPDATA, ~/.cache). Not created.
+
+    Raises WeightsError where a home folder is meant and there is none.
+    """
+    try:
+        return _chosen_dir()
+    except RuntimeError as error:  # containers run as users that nothing is known of
+        hint = f"Set {CACHE_VARIABLE} to a writable folder."
+        raise WeightsError("there is no home folder in which weights could be kept", hint=hint) from error
+
+
+def _chosen_dir() -> Path:
     if chosen := os.environ.get(CACHE_VARIABLE):
         return Path(chosen).expanduser().absolute()
     if base := os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA"):

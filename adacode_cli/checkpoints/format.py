@@ -165,8 +165,18 @@ def read_weights(path: Path) -> Weights:
     return weights_of({key: tensor.float() for key, tensor in tensors.items()}, metadata, path)
 
 
+def _is_no_text(path: Path) -> bool:
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
 def read_safetensors(path: Path, hint: str) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors as they are stored, and the metadata. Raises WeightsError, with `hint` for what is no such file."""
+    if _is_no_text(path):
+        raise WeightsError("its path is not UTF-8, so it cannot be opened", path=path, hint="Rename it, or its folder.")
     try:
         with safe_open(path, "pt") as file:
             return {k: file.get_tensor(k) for k in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118 (no mapping)

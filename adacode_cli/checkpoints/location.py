@@ -77,11 +77,18 @@ def parse(text: str, catalogue: Catalogue) -> Location:
         return FamilyName(text)
     if any(entry.name == text for entry in catalogue.entries):
         return EntryName(text)
-    path = Path(text).expanduser()
+    path = _expanded(text)
     looks_like_path = "/" in text or "\\" in text or path.suffix.lower() in SUFFIXES
     if not looks_like_path and not path.exists():
         raise catalogue.unknown(text)
     return LocalFile(_existing(path))
+
+
+def _expanded(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # nobody of that name has a home: as it is written, there is no such file
+        return Path(text)
 
 
 def parse_hub_file(text: str) -> HubFile:

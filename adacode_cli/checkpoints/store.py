@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -52,7 +53,9 @@ def resolve(
 def state(entry: Entry, catalogue: Catalogue, *, hub_repo: str | None = None, folder: Path | None = None) -> State:
     """Where an entry's files are, by their names alone: nothing is read, fetched or compared."""
     if entry.kind == "release":
-        return "cached" if _converted_path(entry).is_file() else "absent"
+        with suppress(WeightsError):  # where there is no place to keep it, it is not kept
+            return "cached" if _converted_path(entry).is_file() else "absent"
+        return "absent"
     bundled = weights_folder() if folder is None else folder
     if all((bundled / name).is_file() for name in entry.files):
         return "bundled"

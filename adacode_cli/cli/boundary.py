@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import typer
 
 from adacode_cli import atomic
 from adacode_cli.cli import json_events
-from adacode_cli.cli.stderr import error_text, stderr_console
+from adacode_cli.cli.stderr import error_text, show_trace, stderr_console
 from adacode_cli.cli.stdout import StdoutClosedError, write_line
-from adacode_cli.errors import EXIT_BUG, EXIT_DONE, EXIT_INTERRUPTED, AdaCodeError, InputError, OutputError
+from adacode_cli.errors import EXIT_BUG, EXIT_DONE, EXIT_INTERRUPTED, AdaCodeError, InputError, OutputError, UsageError
 
+# The base of what the command-line library raises. Its class is not Typer's own, and which one it is depends on Typer.
+_ClickException = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 _NO_WRITING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EPIPE})
 _BUG_TEXT = "This is a bug in adacode, not a mistake of yours. Please report it with all of the text above."
 
@@ -52,14 +53,29 @@ def guarded(command: Callable[[Session], object]) -> int:
         return _told(error, session)
     except StdoutClosedError:
         return OutputError.exit_code
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         return EXIT_INTERRUPTED
-    except SystemExit as end:  # how the command-line library ends, for usage errors too
+    except SystemExit as end:  # how the command-line library ends where nobody reads standard output any more
         return _code_of(end, session)
     except Exception as error:  # noqa: BLE001 - the boundary: shown with its traceback, never swallowed
-        known = _of_the_system(error) if isinstance(error, OSError) else None
-        return _told(known, session) if known else _told_bug(error, session)
+        return _told_other(error, session)
     return session.exit_code
+
+
+def _told_other(error: Exception, session: Session) -> int:
+    """What the command-line library or the system says is no bug."""
+    if type(error).__name__ == "NoArgsIsHelpError":  # the help was shown when this was made
+        return UsageError.exit_code
+    if isinstance(error, _ClickException):
+        return _told(_usage_error(error), session)
+    known = _of_the_system(error) if isinstance(error, OSError) else None
+    return _told(known, session) if known else _told_bug(error, session)
+
+
+def _usage_error(error: Any) -> UsageError:  # noqa: ANN401 (a class that cannot be named, see above)
+    message = str(error.format_message()).rstrip(".")
+    command = error.ctx.command_path if getattr(error, "ctx", None) else "adacode"
+    return UsageError(message[:1].lower() + message[1:], hint=f"'{command} --help' shows what there is.")
 
 
 def _of_the_system(error: OSError) -> AdaCodeError | None:
@@ -75,7 +91,7 @@ def _of_the_system(error: OSError) -> AdaCodeError | None:
 
 def _told(error: AdaCodeError, session: Session) -> int:
     if session.verbose:
-        sys.stderr.write("".join(traceback.format_exception(error)))
+        show_trace(error)
     if session.json:
         _emit(json_events.error(error))
     else:
@@ -84,7 +100,7 @@ def _told(error: AdaCodeError, session: Session) -> int:
 
 
 def _told_bug(error: Exception, session: Session) -> int:
-    sys.stderr.write("".join(traceback.format_exception(error)))
+    show_trace(error)
     summary = f"{type(error).__name__}: {error}"
     if session.json:
         _emit(json_events.bug(summary))
@@ -95,7 +111,7 @@ def _told_bug(error: Exception, session: Session) -> int:
 def _emit(line: str) -> None:
     try:
         write_line(line)
-    except StdoutClosedError:
+    except (StdoutClosedError, OutputError):
         return  # the exit code still tells
 
 

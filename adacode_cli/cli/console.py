@@ -17,7 +17,7 @@ from rich.text import Text
 from adacode_cli.cli import json_events
 from adacode_cli.cli.progress import LiveLine
 from adacode_cli.cli.run_text import awaited_line, failed_line, finished_lines, outcome_line
-from adacode_cli.cli.stderr import printable, stderr_console
+from adacode_cli.cli.stderr import error_text, printable, printable_trace, stderr_console
 from adacode_cli.cli.stdout import write_line
 
 if TYPE_CHECKING:
@@ -134,6 +134,8 @@ class HumanConsole:
                 nothing_but_an_error = report.stopped_by is not None and report.untouched == report.total
                 if report.failed or not (self._quiet or nothing_but_an_error):
                     self._print(finished_lines(report, self._roots))
+                if report.log_error:
+                    self._print(error_text(report.log_error))
 
     def planned(self, job: Job) -> None:
         write_line(f"{job.source} -> {job.target}")
@@ -150,7 +152,7 @@ class HumanConsole:
         if not self._live:
             yield
             return
-        with self._console.status(f"{what} …"):
+        with self._console.status(Text(f"{printable(what)} …")):
             yield
 
     def _finished(self, outcome: Outcome) -> None:
@@ -160,7 +162,7 @@ class HumanConsole:
         if outcome.failure:
             self._print(failed_line(outcome, hint_below=self._console.is_terminal))
             if self._verbose:
-                self._print(Text(outcome.failure.trace, style="dim"))
+                self._print(Text(printable_trace(outcome.failure.trace), style="dim"))
         elif self._verbose or not self._live:
             self._say(outcome_line(outcome, self._counted, self._total))
         elif outcome.notes:

@@ -100,7 +100,9 @@ def table_lines(found: Findings) -> list[str]:
     table.add_column("\npicture", no_wrap=True)
     for method in (_OURS, found.simple_method) if simple else (_OURS,):
         for key, title, _ in kinds:
-            table.add_column(f"{method}\n{found.distance if key == 'perceptual' else title}", justify="right")
+            table.add_column(
+                f"{method}\n{printable(found.distance) if key == 'perceptual' else title}", justify="right"
+            )
     for row in found.rows:
         table.add_row(Text(printable(row.name)), *_cells(kinds, row.restored, row.simple))
     table.add_section()
@@ -119,7 +121,9 @@ def _notes(found: Findings) -> list[str]:
         what = f"PSNR in dB and SSIM, of luma without a border of {found.border_px} px."
     lines = [f"{_OURS}: {found.step}, weights {printable(found.weights)}", f"{what} Higher is better."]
     if found.perceptual:
-        lines.append(f"{found.distance}: {printable(found.perceptual)}, of whole RGB pictures. Lower is better.")
+        lines.append(
+            f"{printable(found.distance)}: {printable(found.perceptual)}, of whole RGB pictures. Lower is better."
+        )
     if found.worst:
         lines.append(f"worst: {printable(str(found.worst))}")
     return lines
@@ -127,6 +131,6 @@ def _notes(found: Findings) -> list[str]:
 
 def _drawn(table: Table) -> list[str]:
     page = io.StringIO()
-    Console(file=page, width=_PAGE_COLUMNS, color_system=None).print(table)
+    Console(file=page, width=_PAGE_COLUMNS, color_system=None, markup=False, emoji=False).print(table)
     lines = [line.rstrip() for line in page.getvalue().splitlines()]
     return "\n".join(lines).strip("\n").split("\n")  # without the empty lines above and below

@@ -13,7 +13,7 @@ from adacode_cli.errors import EXIT_INTERRUPTED
 
 @contextmanager
 def ended_by_interruption() -> Iterator[None]:
-    """Within the block SIGINT and SIGTERM unwind the work and end the command. To be used in the main thread."""
+    """Within the block SIGINT, SIGTERM and SIGHUP unwind the work and end the command. For the main thread."""
     try:
         with interruptible():
             yield

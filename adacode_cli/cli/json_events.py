@@ -2,10 +2,11 @@
 
 Every object has `event`. A run is `run-started` (version, task, files, outputs), then for each file one of
 `file-done` (source, target, seconds, bytes, notes), `file-skipped` (source, target, reason) or `file-failed` (source,
-target or null, error), then `run-finished` (files, done, skipped, failed, untouched, seconds, exit_code). With
-`--dry-run` each file is `file-planned` (source, target). `error` (error) is why a command ended early; an error is
-kind, exit_code, message, path or null, and hint. An entry of a tree that is left out is `file-skipped` with target
-null. `file-awaited` (source, target, pid or null, host or null) says once that only another process's file is left.
+target or null, error), then `run-finished` (files, done, skipped, failed, untouched, seconds, exit_code, log_error or
+null). With `--dry-run` each file is `file-planned` (source, target). `error` (error) is why a command ended early; an
+error is kind, exit_code, message, path or null, and hint. An entry of a tree that is left out is `file-skipped` with
+target null. `file-awaited` (source, target, pid or null, host or null) says once that only another process's file is
+left.
 """
 
 from __future__ import annotations
@@ -58,8 +59,7 @@ def skipped(source: Path, target: Path | None, reason: str) -> str:
 
 def error(failure: AdaCodeError) -> str:
     """The line for the error that ended a command."""
-    path = None if failure.path is None else str(failure.path)
-    return _line("error", error=_error(failure.kind, failure.exit_code, failure.message, failure.hint, path))
+    return _line("error", error=_error_of(failure))
 
 
 def bug(summary: str) -> str:
@@ -89,7 +89,12 @@ def _report(report: Report) -> str:
         untouched=report.untouched,
         seconds=round(report.seconds, 3),
         exit_code=report.exit_code,
+        log_error=_error_of(report.log_error) if report.log_error else None,
     )
+
+
+def _error_of(failure: AdaCodeError) -> dict[str, object]:
+    return _error(failure.kind, failure.exit_code, failure.message, failure.hint, _text(failure.path))
 
 
 def _error(kind: str, exit_code: int, message: str, hint: str, path: str | None) -> dict[str, object]:
@@ -104,5 +109,5 @@ def _texts(paths: tuple[Path, ...]) -> list[str]:
     return [str(path) for path in paths]
 
 
-def _text(path: Path | None) -> str | None:
+def _text(path: Path | str | None) -> str | None:
     return None if path is None else str(path)

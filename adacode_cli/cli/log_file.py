@@ -1,20 +1,23 @@
 """`--log-file`: what a run does, a line for each file with the time, appended to a file beside whatever is shown.
 
-The tracebacks of failures are in it always, because a run of a night cannot be asked again with -v.
+The tracebacks of failures are in it always, because a run of a night cannot be asked again with -v. Their lines are
+indented; all others begin with the time, whatever names say. A log that cannot be written to any more stops no picture:
+the run goes on, counts what is missing, and ends with exit code 6.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
-from io import TextIOWrapper
+from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adacode_cli import atomic
 from adacode_cli.cli.run_text import awaited_line, failed_line, finished_lines, outcome_line
-from adacode_cli.cli.stderr import printable
+from adacode_cli.cli.stderr import printable, printable_trace
 from adacode_cli.errors import AdaCodeError, OutputError
 
 if TYPE_CHECKING:
@@ -23,43 +26,61 @@ if TYPE_CHECKING:
 OnEvent = Callable[["Event"], None]
 
 
-@contextmanager
-def logged(path: Path | None, on_event: OnEvent) -> Iterator[OnEvent]:
-    """Within the block, what handles events: `on_event`, and before it the log `path`, if there is one.
+class Log:
+    """What handles a run's events: `on_event`, and before it the log, if there is one."""
 
-    Raises OutputError where the log cannot be written.
-    """
-    if path is None:
-        yield on_event
-        return
-    try:
-        file = path.open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
-    except OSError as error:
-        raise _refused(path, error) from error
-    with file:
-        log = _Log(path, file)
-
-        def both(event: Event) -> None:
-            log.on_event(event)
-            on_event(event)
-
-        yield both
-
-
-class _Log:
-    def __init__(self, path: Path, file: TextIOWrapper) -> None:
-        self._path, self._file = path, file
-        self._total = self._count = 0
+    def __init__(self, on_event: OnEvent, path: Path | None, file: FileIO | None) -> None:
+        self._on_event, self._path, self._file = on_event, path, file
+        self._total = self._count = self._num_missing = 0
+        self._torn = False
+        self._reason = ""
         self._roots: tuple[Path, ...] = ()
 
     def on_event(self, event: Event) -> None:
-        """Appends the event's lines. Raises OutputError."""
-        stamp = datetime.now().astimezone().isoformat(timespec="seconds")
-        try:
+        """Appends the event's lines and passes the event on, to which the end of the run adds what the log lacks."""
+        from adacode_cli.batch import events
+
+        if self._file is not None:
+            stamp = datetime.now().astimezone().isoformat(timespec="seconds")
             for text in self._texts(event):
-                self._file.write(f"{stamp} {text}\n")
+                self._append(self._file, f"{stamp} {text}\n".encode("utf-8", "backslashreplace"))
+        if isinstance(event, events.RunFinished):
+            self.close()
+            event = events.RunFinished(replace(event.report, log_error=self.error()))
+        self._on_event(event)
+
+    def error(self) -> OutputError | None:
+        """What is missing in the log, or None."""
+        if not self._num_missing:
+            return None
+        entries = "1 entry" if self._num_missing == 1 else f"{self._num_missing} entries"
+        hint = "No picture depends on it. Make room for the next log, or choose another --log-file."
+        message = f"{entries} of the log could not be written: {self._reason}"
+        return OutputError(message, path=self._path, hint=hint)
+
+    def close(self) -> None:
+        """Some file systems say only now that there was no room. May be called again."""
+        if self._file is not None:
+            try:
+                self._file.close()
+            except OSError as error:
+                self._missed(error)
+
+    def _append(self, file: FileIO, data: bytes) -> None:
+        """Each entry is tried, as a disk may have room again; one that is torn gets an end before the next one."""
+        left = memoryview(b"\n" + data if self._torn else data)
+        try:
+            while left:
+                written = file.write(left) or 0
+                self._torn = True
+                left = left[written:]
+            self._torn = False
         except OSError as error:
-            raise _refused(self._path, error) from error
+            self._missed(error)
+
+    def _missed(self, error: OSError) -> None:
+        self._num_missing += 1
+        self._reason = atomic.reason(error)
 
     def _texts(self, event: Event) -> Iterator[str]:
         from adacode_cli.batch import events
@@ -69,24 +90,34 @@ class _Log:
                 self._total, self._roots = num_files, roots
                 yield f"started: {num_files} files"
             case events.EntryPassedOver(path, reason):
-                yield f"left out: {printable(str(path))}: {reason}"
+                yield printable(f"left out: {path}: {reason}")
             case events.FileAwaited(job, holder):
                 yield awaited_line(job.source, holder).plain
             case events.FileFinished(outcome):
                 self._count += 1
                 if outcome.failure:
-                    yield failed_line(outcome, hint_below=False).plain
-                    yield outcome.failure.trace.rstrip()
+                    trace = printable_trace(outcome.failure.trace).rstrip("\n")
+                    yield f"{failed_line(outcome, hint_below=False).plain}\n{trace}"
                 else:
                     yield outcome_line(outcome, self._count, self._total).plain
             case events.RunFinished(report):
                 if isinstance(report.stopped_by, AdaCodeError):
-                    yield f"error: {printable(str(report.stopped_by))}"
+                    yield printable(f"error: {report.stopped_by}")
                 yield finished_lines(report, self._roots).plain
             case events.FileStarted():
                 return
 
 
-def _refused(path: Path, error: OSError) -> OutputError:
-    hint = "Choose another --log-file; the same command does the rest."
-    return OutputError(f"cannot be written: {atomic.reason(error)}", path=path, hint=hint)
+@contextmanager
+def logged(path: Path | None, on_event: OnEvent) -> Iterator[Log]:
+    """The log within the block. Raises OutputError where `path` cannot be opened."""
+    try:
+        file = None if path is None else path.open("ab", buffering=0)
+    except OSError as error:
+        hint = "Choose another --log-file; the same command does the rest."
+        raise OutputError(f"cannot be written: {atomic.reason(error)}", path=path, hint=hint) from error
+    log = Log(on_event, path, file)
+    try:
+        yield log
+    finally:
+        log.close()

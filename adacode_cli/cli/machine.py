@@ -114,18 +114,27 @@ def places(hub_repo: str | None) -> Facts:
     """Where weights are looked for and kept. Whether there is a token is told, never the token."""
     from huggingface_hub import constants, get_token
 
-    from adacode_cli.checkpoints import cache, catalogue_file, hub
+    from adacode_cli.checkpoints import catalogue_file, hub
 
     repository = hub.repository(hub_repo, catalogue_file.load().hub_repo)
     return {
         "bundled": str(catalogue_file.weights_folder()),
-        "cache": str(cache.cache_dir()),
+        "cache": _cache(),
         "hub_cache": constants.HF_HUB_CACHE,
         "hub_endpoint": constants.ENDPOINT,
         "hub_offline": bool(constants.is_offline_mode()),
         "hub_repo": repository.repo if repository else None,
         "hub_token": get_token() is not None,
     }
+
+
+def _cache() -> str | None:
+    from adacode_cli.checkpoints import cache
+
+    try:
+        return str(cache.cache_dir())
+    except AdaCodeError:  # nobody's home; whoever wants to keep weights is told
+        return None
 
 
 def _never(_source: object, _target: object) -> None:

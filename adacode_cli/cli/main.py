@@ -7,13 +7,17 @@ shell completion answer at once.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import Annotated
 
 import typer
 
-from adacode_cli.cli import bench, doctor, evaluate, inpaint, reconstruct, sr, stdout, train, weights
+from adacode_cli.cli import bench, doctor, evaluate, inpaint, process, reconstruct, sr, stdout, train, weights
 from adacode_cli.cli.boundary import Session, guarded
+from adacode_cli.cli.libraries import heard_only_if
+from adacode_cli.cli.signals import end_at_a_signal
+from adacode_cli.errors import EXIT_DONE
 from adacode_cli.version import __version__
 
 PROGRAM = "adacode"
@@ -31,6 +35,8 @@ _EPILOG = """[bold]Start here[/bold]
 
   0 done · 2 usage · 3 input · 4 weights · 5 device · 6 output · 7 journal
   8 training · 9 finished, but some files failed · 130 interrupted · 1 a bug"""
+
+_A_WIDTH = re.compile("0*[1-9][0-9]{0,3}")
 
 app = typer.Typer(
     name=PROGRAM,
@@ -75,10 +81,15 @@ app.add_typer(evaluate.app, name="eval", rich_help_panel=_STUDY)
 
 def main() -> None:
     """Runs the program on `sys.argv` and ends the process with the exit code."""
-    if os.environ.get("COLUMNS", "80").strip("0") == "":
+    end_at_a_signal()
+    process.prepare()
+    if not _A_WIDTH.fullmatch(os.environ.get("COLUMNS", "80")):
         del os.environ["COLUMNS"]  # on a terminal of no width nothing would be shown, errors neither
     sys.exit(guarded(_run))
 
 
 def _run(session: Session) -> None:
-    typer.main.get_command(app)(prog_name=PROGRAM, obj=session)
+    heard_only_if(lambda: session.verbose)
+    ended_with = typer.main.get_command(app)(prog_name=PROGRAM, obj=session, standalone_mode=False)
+    if isinstance(ended_with, int) and ended_with != EXIT_DONE:  # a command that raised typer.Exit
+        session.exit_code = ended_with

@@ -7,13 +7,13 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
+from adacode_cli.cli.signals import SIGNALS, raise_when_imported, stop_waiting_for_imports
 from adacode_cli.errors import EXIT_INTERRUPTED
 
 _ONE_WISH_S = 1.0
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Patience:
@@ -38,17 +38,18 @@ class Patience:
 
         A signal that the parent process chose to ignore stays ignored.
         """
-        before = {number: signal.getsignal(number) for number in _SIGNALS}
+        before = {number: signal.getsignal(number) for number in SIGNALS}
         for number, handler in before.items():
             if handler is not signal.SIG_IGN:
                 signal.signal(number, self._signalled)
         try:
             yield
         finally:
+            stop_waiting_for_imports()
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _signalled(self, number: int, _frame: FrameType | None) -> None:
+    def _signalled(self, number: int, frame: FrameType | None) -> None:
         if self.interrupted:
             # Launchers and batch systems pass one wish on as several signals; only a person insists later.
             if number == signal.SIGINT and time.monotonic() - self._first > _ONE_WISH_S:
@@ -56,6 +57,8 @@ class Patience:
             return
         self.interrupted, self._first = True, time.monotonic()
         if not self._heeded:
-            raise KeyboardInterrupt
+            raise_when_imported(frame)
+            return
         # Not through a buffered stream, which the signal may have found in the middle of a line.
-        os.write(sys.stderr.fileno(), f"{self._answer}\n".encode())
+        with suppress(OSError):  # a closed terminal is one way to ask for an end
+            os.write(sys.stderr.fileno(), f"{self._answer}\n".encode())

@@ -101,8 +101,9 @@ def _files(inputs: list[str], options: RestoreOptions, request: Request) -> int:
             stages, weights = loaded(options, request, decoder)
         if plan.has_tree:
             trees.with_weights(weights, plan.jobs)
-        with logged(options.log_file, console.on_event) as on_event:
-            return run(plan, stages, jobs=options.jobs, on_event=on_event, trees=trees).exit_code
+        with logged(options.log_file, console.on_event) as log:
+            report = run(plan, stages, jobs=options.jobs, on_event=log.on_event, trees=trees, log_error=log.error)
+        return report.exit_code
 
 
 def _show_plan(plan: Plan, console: Console, trees: Trees) -> None:

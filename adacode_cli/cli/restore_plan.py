@@ -80,13 +80,19 @@ class Request:
 
 
 def options_digest(options: RestoreOptions, request: Request) -> str:
-    """The digest of all options that change what is written. Exact tiling leaves no trace, so tiles are not in it."""
+    """The digest of all options that change what is written. Exact tiling leaves no trace, so tiles are not in it.
+
+    The default quality is the same whether it is spelt out or not.
+    """
     from adacode_cli.batch.record import digest_of
+    from adacode_cli.imaging.encode import DEFAULT_QUALITY
     from adacode_cli.version import __version__
 
     chosen = {f.name: getattr(options, f.name) for f in fields(options) if f.name not in _WITHOUT_EFFECT}
     if options.tiling == "sampled":
         chosen["tile"] = options.tile
+    if options.quality == DEFAULT_QUALITY:
+        chosen["quality"] = None
     hole = (request.mask_kind, request.grow_px, request.feather_px, request.opaque_hole)
     codes = (request.save_codes, request.from_codes)
     # The label shows six digits of the scale, and one more digit can be one more pixel.

@@ -22,7 +22,7 @@ def outcome_line(outcome: Outcome, count: int, total: int) -> Text:
     """A file that was restored or skipped."""
     place = f"[{count}/{total}] {printable(str(outcome.source))}"
     if outcome.result.value == "skipped":
-        return Text(f"{place}: skipped, {outcome.reason}: {printable(str(outcome.target))}", style="dim")
+        return Text(f"{place}: skipped, {printable(outcome.reason)}: {printable(str(outcome.target))}", style="dim")
     notes = "".join(f"; {printable(note)}" for note in outcome.notes)
     return Text(f"{place} -> {printable(str(outcome.target))} ({duration(outcome.seconds)}{notes})")
 
@@ -41,7 +41,8 @@ def failed_line(outcome: Outcome, *, hint_below: bool) -> Text:
     failure = outcome.failure
     text = Text.assemble(("failed: ", "bold red"), printable(f"{outcome.source}: {failure.message}"))
     if failure.hint:
-        text.append(f"\n  {failure.hint}" if hint_below else f" ({failure.hint})", style="dim")
+        hint = printable(failure.hint)
+        text.append(f"\n  {hint}" if hint_below else f" ({hint})", style="dim")
     return text
 
 

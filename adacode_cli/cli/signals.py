@@ -1,38 +1,54 @@
-"""Ctrl-C and a polite kill mean the same: stop soon, leave nothing half done; meant twice, they mean now."""
+"""Ctrl-C, a polite kill and a terminal that is closed mean the same: stop soon, leave nothing half done.
+
+Meant twice, they mean now. A signal that the parent process chose to ignore stays ignored, as `nohup` wants it.
+"""
 
 from __future__ import annotations
 
+import atexit
 import os
 import select
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from adacode_cli.errors import EXIT_INTERRUPTED
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Windows has no SIGHUP.
+SIGNALS = tuple(signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 _SHOW_CURSOR = b"\x1b[?25h"
+_LOOK_AGAIN_S = 0.02
+
+
+def end_at_a_signal() -> None:
+    """From now on a signal ends the process with 130 at once: nothing is half done before a command's work begins.
+
+    To be used in the main thread, before libraries are imported.
+    """
+    atexit.register(_hear_no_more)  # the first that is registered is the last that is called
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _second)
 
 
 @contextmanager
 def interruptible(limit_s: float | None = None) -> Iterator[None]:
-    """Within the block the first SIGINT or SIGTERM raises KeyboardInterrupt, a second one ends the process with 130.
+    """Within the block the first signal raises KeyboardInterrupt, a second one ends the process with 130.
 
     With `limit_s` the process ends so many seconds after the first one in any case, and at the second one even inside a
-    call into a library. A signal that the parent process chose to ignore stays ignored. To be used in the main thread.
+    call into a library. To be used in the main thread.
     """
 
-    def first(_number: int, _frame: FrameType | None) -> None:
-        for number in _SIGNALS:
+    def first(_number: int, frame: FrameType | None) -> None:
+        for number in SIGNALS:
             if signal.getsignal(number) is first:
                 signal.signal(number, _second)
-        raise KeyboardInterrupt
+        raise_when_imported(frame)
 
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     watch = _Watch(limit_s) if limit_s is not None and os.name == "posix" else None
     for number, handler in before.items():
         if handler is not signal.SIG_IGN:
@@ -40,6 +56,7 @@ def interruptible(limit_s: float | None = None) -> Iterator[None]:
     try:
         yield
     finally:
+        stop_waiting_for_imports()
         for number, handler in before.items():
             signal.signal(number, handler)
         if watch:
@@ -77,8 +94,40 @@ class _Watch:
             if not select.select([self._read], [], [], left)[0]:
                 return False
             numbers = os.read(self._read, 1)
-            if not numbers or numbers[0] in _SIGNALS:
+            if not numbers or numbers[0] in SIGNALS:
                 return bool(numbers)
+
+
+def _hear_no_more() -> None:
+    """While the interpreter is taken down it gives signals back to the system, which would end it with another code."""
+    stop_waiting_for_imports()
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def stop_waiting_for_imports() -> None:
+    """What a signal's handler put off is not to be raised any more: the work has ended by itself."""
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def raise_when_imported(frame: FrameType | None) -> None:
+    """For a signal's handler: raises KeyboardInterrupt, after the end of the import that `frame` may be in.
+
+    Within the start of a library of C++, such as torch, an exception can end the process in a way of its own.
+    """
+    if not _within_an_import(frame) or not hasattr(signal, "setitimer"):
+        raise KeyboardInterrupt
+    signal.signal(signal.SIGALRM, lambda _number, later: raise_when_imported(later))
+    signal.setitimer(signal.ITIMER_REAL, _LOOK_AGAIN_S)
+
+
+def _within_an_import(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _second(_number: int, _frame: FrameType | None) -> None:
@@ -86,6 +135,7 @@ def _second(_number: int, _frame: FrameType | None) -> None:
 
 
 def _end() -> None:
-    if sys.stderr.isatty():
-        os.write(sys.stderr.fileno(), _SHOW_CURSOR)  # the progress bar hides it
+    with suppress(OSError):  # the terminal may be what is gone
+        if os.isatty(2):
+            os.write(2, _SHOW_CURSOR)  # the progress bar hides it
     os._exit(EXIT_INTERRUPTED)

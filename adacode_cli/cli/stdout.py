@@ -1,16 +1,22 @@
 """The one way to standard output: data only, complete, and quiet when the reader has gone away.
 
 Text is written as UTF-8 with file names' undecodable bytes restored, so that a path that is printed is a path that
-can be used, whatever the locale says.
+can be used, whatever the locale says. The exception are control characters and separators of lines: they are written as
+escapes, because a line is one thing, and a terminal may come at the end of every pipe. On a terminal, text is shown as
+everything else is (`stderr.printable`). `--json` is exact.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 
 from adacode_cli import atomic
+from adacode_cli.cli.stderr import escaped, printable
 from adacode_cli.errors import OutputError
+
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class StdoutClosedError(Exception):
@@ -35,8 +41,10 @@ def write_bytes(data: bytes) -> None:
 
 
 def write_line(text: str) -> None:
-    """Writes one line of text."""
-    write_bytes(f"{text}\n".encode("utf-8", "surrogateescape"))
+    """Writes one line of text, also where a name in it holds a line break."""
+    terminal = sys.stdout is not None and sys.stdout.isatty()
+    line = printable(text) if terminal else _CONTROLS.sub(lambda found: escaped(found[0]), text)
+    write_bytes(f"{line}\n".encode("utf-8", "surrogateescape"))
 
 
 def _point_at_nothing() -> None:

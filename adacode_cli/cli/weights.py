@@ -163,9 +163,9 @@ def _download_bar(name: str) -> Iterator[OnProgress]:
     )
 
     console = stderr_console()
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task(name, total=None, visible=False)
+        task = progress.add_task(printable(name), total=None, visible=False)
         yield lambda done, total: progress.update(task, completed=done, total=total, visible=True)
 
 

@@ -1,18 +1,20 @@
 """The whole program `adacode`, with a small real restorer in the place of the network.
 
 Run as a process by the tests. What `--weights` names decides how the restorer behaves: `nearest` enlarges, `slow`
-takes its time, `unknown` and `other-task` cannot be loaded, `counted` notes each image in the file that COUNTED names;
-at images 33 pixels wide `wait` blocks until it is interrupted, `deaf` for ever, `stuck` where no signal is heard,
-`no-device` and `bug` fail, `black` makes black pictures, `overflows` does except in fp32, `vanish` removes what VANISH
-names, and `pause` waits until the file PAUSE is there.
+takes its time, `warns` warns as a library does, `unknown` and `other-task` cannot be loaded, `counted` notes each image
+in the file that COUNTED names; at images 33 pixels wide `wait` blocks until it is interrupted, `deaf` for ever, `stuck`
+where no signal is heard, `no-device` and `bug` fail, `black` makes black pictures, `overflows` does except in fp32,
+`vanish` removes what VANISH names, and `pause` waits until the file PAUSE is there.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import sys
 import time
+import warnings
 from pathlib import Path
 from types import ModuleType
 
@@ -72,6 +74,9 @@ class Restorer:
             note(image)
         if self.name == "slow":
             time.sleep(0.3)
+        if self.name == "warns":
+            warnings.warn("a library's warning", stacklevel=1)
+            logging.getLogger("library").warning("a library's log")
         return NearestRestorer().restore(task, image, **options)
 
 

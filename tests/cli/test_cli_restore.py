@@ -341,3 +341,14 @@ def test_several_inputs_with_globs(adacode, photo):
         photo(name)
     result = adacode("sr", "p", "q", "d.JPG", "-o", "out", "--include", "*.jpg", "--exclude", "thumbs", "--dry-run", *W)
     assert result.stdout.decode().splitlines() == ["p/a.jpg -> out/a.jpg", "d.JPG -> out/d.JPG"]
+
+
+def test_a_default_that_is_spelt_out_is_the_default(adacode, photo):
+    """The quality of formats that have one; another quality is another result."""
+    photo("p/a.jpg")
+    run = ("sr", "p", "-o", "out", "--weights", "nearest")
+    assert adacode(*run).returncode == 0
+    for spelt_out in (("--quality", "95"), ("--scale", "4.0"), ()):
+        again = adacode(*run, *spelt_out)
+        assert (again.returncode, "1 skipped" in again.stderr.decode()) == (0, True)
+    assert adacode(*run, "--quality", "94").returncode == 6
