@@ -17,6 +17,7 @@ from adacode_cli.checkpoints.base_models import described, licence_in
 from adacode_cli.checkpoints.format import METADATA_KEY, Provenance, read_safetensors, weights_of
 from adacode_cli.checkpoints.keys import key_problems
 from adacode_cli.checkpoints.published import PICKLED, read_params
+from adacode_cli.checkpoints.soundness import require_finite
 from adacode_cli.errors import WeightsError
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.packing import repacked
@@ -47,8 +48,15 @@ class TrunkStart:
 
 
 def read_tensors(path: Path, hint: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors as they are stored, and metadata, which a `.pth` has none of. Raises WeightsError, naming the file."""
-    return (read_params(path), {}) if path.suffix.lower() in PICKLED else read_safetensors(path, hint)
+    """Tensors as they are stored, all of them finite numbers, and metadata, which a `.pth` has none of.
+
+    Raises WeightsError, naming the file.
+    """
+    if path.suffix.lower() not in PICKLED:
+        return read_safetensors(path, hint)
+    tensors = read_params(path)
+    require_finite(tensors, path)
+    return tensors, {}
 
 
 def read_trunk(path: Path, config: NetworkConfig) -> TrunkStart:
