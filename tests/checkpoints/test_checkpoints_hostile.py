@@ -48,10 +48,10 @@ MUTATED = """
         originals.append(read_safetensors(write_whole(folder / "whole.safetensors", network), ""))
         load_network((folder / "whole.safetensors",))
     VALUES = [None, True, False, 0, -1, 1, 2, 3, 7, 64, 300, 10**5, 2**31, 2**63, 10**30, 0.5, -0.0, 1e308,
-              float("nan"), float("inf"), "", "x", "../..", "/etc/passwd", "sr", "basis", "none", "group", "\\ud800", "a" * 10**5,
-              [], [[]], [1], [2, 2], [4] * 4000, [10**9, 10**9], [[10**6, 10**6]], [[4, 4]] * 4000, [[1e300, 1]], {},
-              {"a": 1}, {"groups": 50, "blocks": 50}, {"groups": 2**40, "heads": 0}, {"window": 2**20},
-              {"depth": 10**9, "tap": 1}]
+              float("nan"), float("inf"), "", "x", "../..", "/etc/passwd", "sr", "basis", "none", "group", "\\ud800",
+              "a" * 10**5, [], [[]], [1], [2, 2], [4] * 4000, [10**9, 10**9], [[10**6, 10**6]], [[4, 4]] * 4000,
+              [[1e300, 1]], {}, {"a": 1}, {"groups": 50, "blocks": 50}, {"groups": 2**40, "heads": 0},
+              {"window": 2**20}, {"depth": 10**9, "tap": 1}]
 
     def places(value, at=()):
         yield at
