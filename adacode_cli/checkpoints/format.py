@@ -170,7 +170,7 @@ def read_weights(path: Path) -> Weights:
 
 
 def read_safetensors(path: Path, hint: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors as they are stored, all of them finite numbers, and the metadata.
+    """Tensors as they are stored, of a file of ours all of them finite numbers, and the metadata.
 
     Raises WeightsError, with `hint` for what is no such file, and DeviceError where the memory does not suffice.
     """
@@ -178,7 +178,8 @@ def read_safetensors(path: Path, hint: str) -> tuple[dict[str, Tensor], dict[str
         with safe_open(path, "pt") as file:
             tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118 (no mapping)
             metadata = dict(file.metadata() or {})
-        require_finite(tensors, path)
+        if METADATA_KEY in metadata:
+            require_finite(tensors, path)
     except MemoryError as error:
         hint = "Close other programs, or use smaller weights."
         raise DeviceError("there is not enough memory to read it", path=path, hint=hint) from error

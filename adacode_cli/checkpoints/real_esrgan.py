@@ -48,15 +48,8 @@ class TrunkStart:
 
 
 def read_tensors(path: Path, hint: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors as they are stored, all of them finite numbers, and metadata, which a `.pth` has none of.
-
-    Raises WeightsError, naming the file.
-    """
-    if path.suffix.lower() not in PICKLED:
-        return read_safetensors(path, hint)
-    tensors = read_params(path)
-    require_finite(tensors, path)
-    return tensors, {}
+    """Tensors as they are stored, and metadata, which a `.pth` has none of. Raises WeightsError, naming the file."""
+    return (read_params(path), {}) if path.suffix.lower() in PICKLED else read_safetensors(path, hint)
 
 
 def read_trunk(path: Path, config: NetworkConfig) -> TrunkStart:
@@ -77,7 +70,11 @@ def is_start(keys: Mapping[str, Tensor]) -> bool:
 
 
 def start_of(tensors: Mapping[str, Tensor], said: Mapping[str, str], path: Path) -> TrunkStart:
-    """Tensors of a file at `path` and what its metadata say, as a start. Where they do not say whose, its name does."""
+    """Tensors of a file at `path` and what its metadata say, as a start. Where they do not say whose, its name does.
+
+    Raises WeightsError where a value is no finite number.
+    """
+    require_finite({key: tensor for key, tensor in tensors.items() if _KEY.fullmatch(key)}, path)
     licence, source = said.get("licence", ""), said.get("source", "")
     if path.stem in _PUBLISHED and not any(said.get(key) for key in _WHOSE):
         licence, source = _PUBLISHED_LICENCE, _PUBLISHED_SOURCE

@@ -245,7 +245,7 @@ class NetworkConfig:
         """Inverse of `to_dict`. Raises WeightsError for unknown or missing fields."""
         unknown = set(values) - {f.name for f in fields(cls)}
         if unknown:
-            what = f"unknown configuration fields: {', '.join(shown(name) for name in sorted(unknown)[:8])}"
+            what = f"unknown configuration fields: {', '.join(name[:40] for name in sorted(unknown)[:8])}"
             raise WeightsError(what, hint="These weights need a newer adacode.")
         v = dict(values)
         try:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from small_checkpoints import LAYOUTS, small_published, tiny_network, trunk_network, write_whole
+from small_checkpoints import LAYOUTS, small_published, start_tensors, tiny_network, trunk_network, write_whole
 
 from adacode_cli.checkpoints.average import average
 from adacode_cli.checkpoints.format import METADATA_KEY, Weights, read_safetensors, read_weights, to_bytes
@@ -193,6 +193,21 @@ def test_numbers_that_are_none_are_the_files_fault_and_named(value, dtype, tmp_p
     path.write_bytes(to_bytes(weights, dtype))
     for read in (as_network, read_weights, lambda p: read_trunk(p, network.config)):
         assert refused(read, path) == "decoder.head.conv.bias has values that are not finite"
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_a_start_whose_numbers_are_none_is_named(suffix, tmp_path):
+    tensors, path = start_tensors(0), tmp_path / f"a.{suffix}"
+    tensors["body.0.bias"][0] = float("nan")
+    if suffix == "pth":
+        torch.save({"params": tensors}, path)
+    else:
+        save_file(tensors, path)
+    for read in (
+        lambda p: read_trunk(p, trunk_network().config),
+        lambda p: average(p, p, 0.5, tmp_path / "o.safetensors"),
+    ):
+        assert refused(read, path) == "body.0.bias has values that are not finite"
 
 
 def test_the_largest_numbers_are_numbers(tmp_path):
