@@ -34,7 +34,7 @@ from adacode_cli.checkpoints.keys import key_problems
 from adacode_cli.checkpoints.load import shared_parts_beside
 from adacode_cli.checkpoints.real_esrgan import TrunkStart, as_trunk, is_start, read_tensors, require_size, start_of
 from adacode_cli.checkpoints.shared_parts import differing
-from adacode_cli.checkpoints.soundness import require_plausible, shapes_of_whole
+from adacode_cli.checkpoints.soundness import require_plausible, without_memory
 from adacode_cli.errors import OutputError, UsageError, WeightsError
 from adacode_cli.model.config import NetworkConfig
 
@@ -171,7 +171,7 @@ def _read(path: Path, share: float) -> _Input:
 def _require_complete(weights: Weights, path: Path) -> None:
     if weights.part == "whole":
         require_plausible(weights.config, weights.tensors, path)
-    whole = shapes_of_whole(weights.config, path)
+    whole = without_memory(weights.config, path).state_dict()
     wanted = whole if weights.part == "whole" else {k: v for k, v in whole.items() if part_of(k) == weights.part}
     problems = key_problems(wanted, weights.tensors)
     if problems:

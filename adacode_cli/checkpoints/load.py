@@ -9,7 +9,7 @@ from torch import Tensor
 from adacode_cli.checkpoints.format import SHARED_PARTS, Provenance, Weights, read_weights, write_weights
 from adacode_cli.checkpoints.keys import key_problems, listing
 from adacode_cli.checkpoints.published import PICKLED, read_published
-from adacode_cli.checkpoints.soundness import require_finite, require_plausible, shapes_of_whole
+from adacode_cli.checkpoints.soundness import require_finite, require_plausible, without_memory
 from adacode_cli.errors import WeightsError
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.network import AdaCode
@@ -76,11 +76,12 @@ def _denoising(task: Weights, strength: float, path: Path) -> dict[str, Tensor]:
 def build(config: NetworkConfig, tensors: dict[str, Tensor], path: Path) -> AdaCode:
     """A network with exactly these tensors. Raises WeightsError naming keys that miss, are too many or do not fit."""
     require_plausible(config, tensors, path)
-    problems = key_problems(shapes_of_whole(config, path), tensors)
+    network = without_memory(config, path)
+    problems = key_problems(network.state_dict(), tensors)
     if problems:
         hint = "The parts of a family belong together; update them all, or use one whole file."
         raise WeightsError(problems, path=path, hint=hint)
-    network = AdaCode(config)
+    network.to_empty(device="cpu")  # all that it has is in its state dict
     network.load_state_dict(tensors)
     return network.eval().requires_grad_(False)
 

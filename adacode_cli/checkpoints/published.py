@@ -20,7 +20,7 @@ from torch import Tensor
 
 from adacode_cli.atomic import reason
 from adacode_cli.checkpoints.keys import key_problems
-from adacode_cli.checkpoints.soundness import require_finite, require_stored, shapes_of_whole
+from adacode_cli.checkpoints.soundness import require_finite, require_stored, without_memory
 from adacode_cli.errors import WeightsError
 from adacode_cli.model.config import PAPER_CATEGORIES, NetworkConfig, SwinConfig, Task
 
@@ -100,7 +100,7 @@ class PublishedLayout:
 
     def translated(self) -> dict[str, Tensor]:
         """The state dict under our names, complete. Raises WeightsError naming published keys that do not fit."""
-        own = shapes_of_whole(self.config)
+        own = without_memory(self.config).state_dict()
         names = {key: self.published_name(key) for key in own}
         problems = key_problems({names[key]: tensor for key, tensor in own.items()}, self.state)
         if problems:

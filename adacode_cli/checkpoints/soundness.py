@@ -64,12 +64,12 @@ def require_plausible(config: NetworkConfig, tensors: Mapping[str, Tensor], path
         raise WeightsError("holds fewer values than the network that it describes", path=path, hint=_DAMAGED)
 
 
-def shapes_of_whole(config: NetworkConfig, path: Path | None = None) -> dict[str, Tensor]:
-    """The state dict of a network, in shapes alone. Raises WeightsError for sizes that no network comes near."""
+def without_memory(config: NetworkConfig, path: Path | None = None) -> AdaCode:
+    """A network that has shapes and no values. Raises WeightsError for sizes that no network comes near."""
     swins = [swin for swin in (config.encoder_swin, config.predictor_swin) if swin]
     sizes = [*config.channels, *(n for book in config.codebooks for n in book)]
     sizes += [n for swin in swins for n in (swin.heads, swin.mlp_ratio)]
     if config.least_layers > _MOST_LAYERS or max(sizes) > _MOST_SIZE:
         raise WeightsError("describes a network larger than any that there is", path=path, hint=_DAMAGED)
     with torch.device("meta"):
-        return dict(AdaCode(config).state_dict())
+        return AdaCode(config)
