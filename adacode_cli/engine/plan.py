@@ -34,6 +34,8 @@ SHARE = 0.7
 # A picture is refused where its plan is so many times what could be had at all, and so many bytes more. Of a plan,
 # networks of real size took 0.84 at least; what convolutions keep, the second picture finds in place.
 _CLEARLY, _CLEARLY_BYTES = 1.25, 64 << 20
+# Side of a tile that was asked for, beyond which a smaller one would be of help.
+_LARGE_TILE_PX = 256
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,8 @@ def require_room(plan: Plan, size: tuple[int, int], options: RunOptions, device:
 
 
 def _way_out(options: RunOptions, device: torch.device) -> str:
-    ways = [] if options.tile == "auto" else ["leave out --tile"]
+    large = options.tile == "none" or (options.tile != "auto" and int(options.tile) > _LARGE_TILE_PX)
+    ways = ["leave out --tile"] if large else []
     if options.precision in ("auto", "fp32") and not unfolds(torch.bfloat16, device):
         ways.append("use --precision bf16")
     ways += ["cut the picture", "choose a smaller --scale", "close other programs", "use another device"]
