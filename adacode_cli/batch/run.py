@@ -37,7 +37,7 @@ from adacode_cli.batch.plan import Job, Plan
 from adacode_cli.batch.report import Report, Tally
 from adacode_cli.batch.stages import Stages, Work
 from adacode_cli.batch.trees import Trees
-from adacode_cli.errors import AdaCodeError, InputError
+from adacode_cli.errors import AdaCodeError, DeviceError, InputError
 
 # After an interruption: what the network has finished is worth writing, but nobody waits long for Ctrl-C.
 _GRACE_S = 1.0
@@ -270,9 +270,19 @@ class _Run:
         self._after_inference(work, future.result, writers)
 
     def _after_inference(self, work: Work, infer: Callable[[], object], writers: ThreadPoolExecutor) -> None:
-        if not self._fails(work, infer):
+        if not self._fails(work, partial(self._with_room, work, infer)):
             self._at_hand = None  # from here on the writer gives up the claim
             self._writing.append(_Writing(work, writers.submit(self._write, work)))
+
+    def _with_room(self, work: Work, infer: Callable[[], object]) -> None:
+        """Infers, and once more where the memory did not suffice while results were waiting for the disk."""
+        try:
+            infer()
+        except DeviceError as error:
+            if not (error.only_this_picture and self._writing):
+                raise
+            self._collect(at_most_waiting=0)
+            self._stages.infer(work)
 
     def _write(self, work: Work) -> Outcome | None:
         if time.monotonic() > self._write_until:

@@ -31,12 +31,12 @@ from adacode_cli.checkpoints.format import (
     write_file,
 )
 from adacode_cli.checkpoints.keys import key_problems
-from adacode_cli.checkpoints.load import require_plausible, shared_parts_beside
+from adacode_cli.checkpoints.load import shared_parts_beside
 from adacode_cli.checkpoints.real_esrgan import TrunkStart, as_trunk, is_start, read_tensors, require_size, start_of
 from adacode_cli.checkpoints.shared_parts import differing
+from adacode_cli.checkpoints.soundness import require_plausible, without_memory
 from adacode_cli.errors import OutputError, UsageError, WeightsError
 from adacode_cli.model.config import NetworkConfig
-from adacode_cli.model.network import AdaCode
 
 _HINT = (
     "Give files of adacode (a published .pth becomes one with: adacode weights convert FILE.pth OUT.safetensors), or "
@@ -159,10 +159,6 @@ def _read(path: Path, share: float) -> _Input:
     dtypes = {tensor.dtype for tensor in stored.values()}
     dtype = dtypes.pop() if dtypes in ({torch.float16}, {torch.bfloat16}) else torch.float32
     tensors = {key: tensor.float() for key, tensor in stored.items()}
-    for key, tensor in sorted(tensors.items()):
-        if not bool(torch.isfinite(tensor).all()):
-            hint = "The file is damaged, or its training failed. Use another one."
-            raise WeightsError(f"{key} has values that are not finite", path=path, hint=hint)
     if METADATA_KEY in said:
         weights = weights_of(tensors, said, path)
         _require_complete(weights, path)
@@ -175,8 +171,7 @@ def _read(path: Path, share: float) -> _Input:
 def _require_complete(weights: Weights, path: Path) -> None:
     if weights.part == "whole":
         require_plausible(weights.config, weights.tensors, path)
-    with torch.device("meta"):
-        whole = AdaCode(weights.config).state_dict()
+    whole = without_memory(weights.config, path).state_dict()
     wanted = whole if weights.part == "whole" else {k: v for k, v in whole.items() if part_of(k) == weights.part}
     problems = key_problems(wanted, weights.tensors)
     if problems:

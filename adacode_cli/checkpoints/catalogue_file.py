@@ -16,6 +16,7 @@ from typing import Any, cast
 from adacode_cli import atomic
 from adacode_cli.checkpoints.catalogue import Catalogue, Entry, Kind, Task, WeightsFile
 from adacode_cli.checkpoints.digest import sha256_of
+from adacode_cli.checkpoints.strict_json import read_json
 from adacode_cli.errors import WeightsError
 
 VERSION = 1
@@ -101,10 +102,10 @@ def _in_order(
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        data = json.loads(path.read_bytes())
+        data = read_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise WeightsError(f"cannot be read: {atomic.reason(error)}", path=path, hint=_REINSTALL) from error
-    except ValueError as error:  # both broken JSON and broken UTF-8
+    except (ValueError, RecursionError) as error:  # both broken JSON and broken UTF-8
         raise WeightsError(f"is not valid JSON: {error}", path=path, hint=_REINSTALL) from error
     if not isinstance(data, dict):
         raise WeightsError("must be a JSON object", path=path, hint=_REINSTALL)
@@ -149,4 +150,11 @@ def _check(
         # bool is an int to Python, but not to the schema.
         if not isinstance(value, known[name]) or (isinstance(value, bool) and known[name] is not bool):
             raise WeightsError(f"{where}: {name!r} has the wrong type ({type(value).__name__})")
+        if isinstance(value, str) and not _is_text(value):
+            raise WeightsError(f"{where}: {name!r} has half a character in it")
     return dict(item)
+
+
+def _is_text(value: str) -> bool:
+    """Whether it can be written: JSON can hold half of a surrogate pair."""
+    return value.encode(errors="replace").decode() == value

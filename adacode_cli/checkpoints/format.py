@@ -13,7 +13,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from reprlib import repr as shown
+from typing import Any, Literal, cast, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -29,7 +30,9 @@ from adacode_cli.checkpoints.base_models import (
     stated_licence,
     whole_licence,
 )
-from adacode_cli.errors import OutputError, UsageError, WeightsError
+from adacode_cli.checkpoints.soundness import require_finite
+from adacode_cli.checkpoints.strict_json import read_json
+from adacode_cli.errors import DeviceError, OutputError, UsageError, WeightsError
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.version import __version__
 
@@ -45,8 +48,9 @@ SHARED_PARTS: dict[str, tuple[str, ...]] = {
 }
 # Keys in a file of the values of a network that keeps noise.
 _FAITHFUL = "faithful."
-# Characters; what reads such a name apart takes longer than in proportion.
-_MOST_BASE = 20_000
+# Characters of texts; what reads names and licences apart takes longer than in proportion.
+_MOST_BASE, _MOST_TEXT = 20_000, 1_000_000
+_LONG = ("recipe", "source", "trained_on")
 _HINT = "Use a file written by adacode (or convert a published .pth: adacode weights convert FILE.pth OUT.safetensors)."
 
 
@@ -174,12 +178,21 @@ def _is_no_text(path: Path) -> bool:
 
 
 def read_safetensors(path: Path, hint: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors as they are stored, and the metadata. Raises WeightsError, with `hint` for what is no such file."""
+    """Tensors as they are stored, of a file of ours all of them finite numbers, and the metadata.
+
+    Raises WeightsError, with `hint` for what is no such file, and DeviceError where the memory does not suffice.
+    """
     if _is_no_text(path):
         raise WeightsError("its path is not UTF-8, so it cannot be opened", path=path, hint="Rename it, or its folder.")
     try:
         with safe_open(path, "pt") as file:
-            return {k: file.get_tensor(k) for k in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118 (no mapping)
+            tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118 (no mapping)
+            metadata = dict(file.metadata() or {})
+        if METADATA_KEY in metadata:
+            require_finite(tensors, path)
+    except MemoryError as error:
+        hint = "Close other programs, or use smaller weights."
+        raise DeviceError("there is not enough memory to read it", path=path, hint=hint) from error
     except SafetensorError as error:
         raise WeightsError("is not a safetensors file, or is incomplete", path=path, hint=hint) from error
     except OSError as error:
@@ -187,6 +200,7 @@ def read_safetensors(path: Path, hint: str) -> tuple[dict[str, Tensor], dict[str
         why = reason(error) if path.exists() else "there is no such file"
         what = "is a directory" if path.is_dir() else f"cannot be read: {why}"
         raise WeightsError(what, path=path, hint="Check the path.") from error
+    return tensors, metadata
 
 
 def weights_of(tensors: dict[str, Tensor], metadata: Mapping[str, str], path: Path) -> Weights:
@@ -194,27 +208,30 @@ def weights_of(tensors: dict[str, Tensor], metadata: Mapping[str, str], path: Pa
     if METADATA_KEY not in metadata:
         raise WeightsError("has no adacode metadata", path=path, hint=_HINT)
     try:
-        return _described(json.loads(metadata[METADATA_KEY]), tensors)
+        return _described(cast(dict[str, Any], read_json(metadata[METADATA_KEY])), tensors)
     except WeightsError as error:
         raise WeightsError(error.message, path=path, hint=error.hint or _HINT) from error
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise WeightsError(f"has damaged adacode metadata: {error}", path=path, hint=_HINT) from error
+    except (AttributeError, ArithmeticError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise WeightsError(f"has damaged adacode metadata: {str(error)[:200]}", path=path, hint=_HINT) from error
 
 
 def _described(header: dict[str, Any], tensors: dict[str, Tensor]) -> Weights:
+    if not isinstance(header["format"], int) or isinstance(header["format"], bool):
+        raise TypeError("its format is no number")
     if header["format"] > FORMAT_VERSION:
-        found = f"has format {header['format']}, this version reads {FORMAT_VERSION}"
+        found = f"has format {shown(header['format'])}, this version reads {FORMAT_VERSION}"
         raise WeightsError(found, hint="Update adacode.")
     if header["part"] not in get_args(Part):
-        raise WeightsError(f"has an unknown part {header['part']!r}", hint="Update adacode.")
+        raise WeightsError(f"has an unknown part {shown(header['part'])}", hint="Update adacode.")
     config = NetworkConfig.from_dict(header["config"])
     known = {field.name for field in fields(Provenance)}
     provenance = {name: value for name, value in dict(header["provenance"]).items() if name in known}
     for name, value in provenance.items():
         if not isinstance(value, str):
             raise TypeError(f"{name} of the provenance is no text")
-    if len(provenance.get("base_model", "")) > _MOST_BASE:
-        raise ValueError("its base models have too long a name")
+        value.encode()  # half a character is a ValueError
+        if len(value) > (_MOST_TEXT if name in _LONG else _MOST_BASE):
+            raise ValueError(f"{name} of the provenance is too long")
     # The first files with a base model had no field for its licence.
     provenance["base_licence"] = provenance.get("base_licence") or licence_in(provenance.get("base_model", ""))
     faithful = {key.removeprefix(_FAITHFUL): tensors[key] for key in tensors if key.startswith(_FAITHFUL)}

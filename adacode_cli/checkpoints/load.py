@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from adacode_cli.checkpoints.format import SHARED_PARTS, Provenance, Weights, read_weights, write_weights
 from adacode_cli.checkpoints.keys import key_problems, listing
 from adacode_cli.checkpoints.published import PICKLED, read_published
+from adacode_cli.checkpoints.soundness import require_finite, require_plausible, without_memory
 from adacode_cli.errors import WeightsError
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.network import AdaCode
@@ -62,43 +60,30 @@ def load_network(paths: tuple[Path, ...], denoise: float = 1.0) -> tuple[AdaCode
             )
         tensors |= weights.tensors
     tensors |= _denoising(task, denoise, task_path) if task.config.task == "sr" else task.tensors
-    for key, tensor in tensors.items():
-        if not bool(torch.isfinite(tensor).all()):
-            hint = "The file is damaged, or its training failed. Use another one."
-            raise WeightsError(f"{key} has values that are not finite", path=task_path, hint=hint)
     return build(task.config, tensors, task_path), task.provenance
 
 
 def _denoising(task: Weights, strength: float, path: Path) -> dict[str, Tensor]:
     try:
-        return task.denoising(strength)
+        tensors = task.denoising(strength)
     except WeightsError as error:
         raise WeightsError(error.message, path=path, hint=error.hint) from error
+    if strength != 1:  # between the ends of the range of float32 lies infinity
+        require_finite({key: tensors[key] for key in task.faithful}, path)
+    return tensors
 
 
 def build(config: NetworkConfig, tensors: dict[str, Tensor], path: Path) -> AdaCode:
     """A network with exactly these tensors. Raises WeightsError naming keys that miss, are too many or do not fit."""
     require_plausible(config, tensors, path)
-    network = AdaCode(config)
+    network = without_memory(config, path)
     problems = key_problems(network.state_dict(), tensors)
     if problems:
         hint = "The parts of a family belong together; update them all, or use one whole file."
         raise WeightsError(problems, path=path, hint=hint)
+    network.to_empty(device="cpu")  # all that it has is in its state dict
     network.load_state_dict(tensors)
     return network.eval().requires_grad_(False)
-
-
-def require_plausible(config: NetworkConfig, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Raises WeightsError for a network that is clearly larger than its tensors, before one of that size is built."""
-    swins = [swin for swin in (config.encoder_swin, config.predictor_swin) if swin]
-    layers = [getattr(config, field.name) for field in fields(config) if field.name.endswith("_depth")]
-    layers += [n for swin in swins for n in (swin.groups, swin.blocks)] + [config.trunk.depth if config.trunk else 0]
-    # Every level has a convolution of its channels with themselves; windows have a table of their positions.
-    values = [max(config.channels) ** 2, *(size * dim for size, dim in config.codebooks)]
-    values += [n for swin in swins for n in (swin.window**2 * swin.heads, config.channels[-1] * swin.mlp_ratio)]
-    if max(layers) > len(tensors) or max(values) > sum(tensor.numel() for tensor in tensors.values()):
-        hint = "The file is damaged. Make it again, or use another one."
-        raise WeightsError("holds fewer values than the network that it describes", path=path, hint=hint)
 
 
 def shared_parts_beside(path: Path, family: str) -> list[tuple[Path, Weights]]:

@@ -35,8 +35,10 @@ class PartialFile:
         """What the bytes here belong to, if they came from `url` and can be continued; else None."""
         try:
             remote = Remote(**json.loads(self._note.read_bytes()))
-        except (OSError, ValueError, TypeError):
+        except (OSError, ValueError, TypeError, RecursionError):
             return None  # no note, or a damaged one: start over
+        if not (isinstance(remote.validator, str) and isinstance(remote.total, int | None)):
+            return None
         return remote if remote.url == url and remote.validator and self.size() else None
 
     def size(self) -> int:

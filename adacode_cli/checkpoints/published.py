@@ -20,9 +20,9 @@ from torch import Tensor
 
 from adacode_cli.atomic import reason
 from adacode_cli.checkpoints.keys import key_problems
+from adacode_cli.checkpoints.soundness import require_finite, require_stored, without_memory
 from adacode_cli.errors import WeightsError
 from adacode_cli.model.config import PAPER_CATEGORIES, NetworkConfig, SwinConfig, Task
-from adacode_cli.model.network import AdaCode
 
 PICKLED = (".pth", ".pt", ".ckpt")
 """Suffixes of files of tensors as training code pickles them, in lower case."""
@@ -100,8 +100,7 @@ class PublishedLayout:
 
     def translated(self) -> dict[str, Tensor]:
         """The state dict under our names, complete. Raises WeightsError naming published keys that do not fit."""
-        with torch.device("meta"):
-            own = AdaCode(self.config).state_dict()
+        own = without_memory(self.config).state_dict()
         names = {key: self.published_name(key) for key in own}
         problems = key_problems({names[key]: tensor for key, tensor in own.items()}, self.state)
         if problems:
@@ -170,7 +169,9 @@ def read_published(path: Path) -> tuple[NetworkConfig, dict[str, Tensor]]:
     params = read_params(path)
     try:
         layout = PublishedLayout(params)
-        return layout.config, {k: v.float() for k, v in layout.translated().items()}
+        tensors = layout.translated()
+        require_finite(tensors, path)
+        return layout.config, {k: v.float() for k, v in tensors.items()}
     except WeightsError as error:
         raise WeightsError(error.message, path=path, hint=error.hint or _NEXT_STEP) from error
 
@@ -181,6 +182,7 @@ def read_params(path: Path) -> dict[str, Tensor]:
     Only tensors are unpickled. Raises WeightsError for anything that is not such a file.
     """
     try:
+        _require_no_bomb(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, *_UNREADABLE) as error:
         # In an archive that broke off, torch seeks to before the start, which the system calls an invalid argument.
@@ -195,7 +197,22 @@ def read_params(path: Path) -> dict[str, Tensor]:
     if not named or not _is_state(named[0]):
         raise WeightsError("holds no 'params' or 'params_ema' of tensors", path=path, hint=_NEXT_STEP)
     state: dict[str, Tensor] = named[0]
+    require_stored(state, path.stat().st_size, path)
     return state
+
+
+def _require_no_bomb(path: Path) -> None:
+    """Raises WeightsError for an archive whose parts are larger than the file: torch compresses none, and reads all."""
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        if file.read(4) != b"PK\x03\x04":
+            return  # an older format, or none
+        with zipfile.ZipFile(file) as archive:
+            unpacked = sum(part.file_size for part in archive.infolist())
+    if unpacked > path.stat().st_size:
+        what = f"is an archive that becomes {unpacked} bytes when it is unpacked, which none of weights does"
+        raise WeightsError(what, path=path, hint="Save it again with torch.save, or download it again.")
 
 
 def _is_state(value: object) -> bool:

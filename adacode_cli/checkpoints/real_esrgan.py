@@ -17,6 +17,7 @@ from adacode_cli.checkpoints.base_models import described, licence_in
 from adacode_cli.checkpoints.format import METADATA_KEY, Provenance, read_safetensors, weights_of
 from adacode_cli.checkpoints.keys import key_problems
 from adacode_cli.checkpoints.published import PICKLED, read_params
+from adacode_cli.checkpoints.soundness import require_finite
 from adacode_cli.errors import WeightsError
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.packing import repacked
@@ -69,7 +70,11 @@ def is_start(keys: Mapping[str, Tensor]) -> bool:
 
 
 def start_of(tensors: Mapping[str, Tensor], said: Mapping[str, str], path: Path) -> TrunkStart:
-    """Tensors of a file at `path` and what its metadata say, as a start. Where they do not say whose, its name does."""
+    """Tensors of a file at `path` and what its metadata say, as a start. Where they do not say whose, its name does.
+
+    Raises WeightsError where a value is no finite number.
+    """
+    require_finite({key: tensor for key, tensor in tensors.items() if _KEY.fullmatch(key)}, path)
     licence, source = said.get("licence", ""), said.get("source", "")
     if path.stem in _PUBLISHED and not any(said.get(key) for key in _WHOSE):
         licence, source = _PUBLISHED_LICENCE, _PUBLISHED_SOURCE

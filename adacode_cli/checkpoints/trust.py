@@ -60,7 +60,7 @@ class KnownDigests:
             return {}
         except OSError as error:
             raise WeightsError(f"cannot be read: {atomic.reason(error)}", path=self.path) from error
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise self._damaged() from error
         if data.get("version") != _VERSION or not all(_is_valid(seen) for seen in records.values()):
             raise self._damaged()

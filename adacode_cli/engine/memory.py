@@ -1,4 +1,4 @@
-"""How much memory there is to plan with: what is free on the device, within the limits of the container.
+"""How much memory there is to plan with: what is free on the device, within the limits of container and process.
 
 What is planned here may be wrong, because other programs run too; `engine.tiled` halves a tile that did not fit.
 """
@@ -14,13 +14,17 @@ from pathlib import Path
 import cv2
 import torch
 
+if sys.platform.startswith("linux"):
+    import resource
+
 # Fallback where the system does not tell (not Linux).
 UNKNOWN_BYTES = 4 << 30
 _CGROUP = Path("/sys/fs/cgroup")
 _OWN_CGROUPS = Path("/proc/self/cgroup")
-# Names of a group's limit, of its use, and of the part of its use that the kernel gives up when asked.
-_V2 = ("memory.max", "memory.current", "inactive_file")
-_V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+# Names of a group's limit, of its use, and of the parts of its use that the kernel gives up when asked. Free memory of
+# the machine (MemAvailable) counts the same parts.
+_V2 = ("memory.max", "memory.current", r"(?:inactive_file|active_file|slab_reclaimable)")
+_V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", r"total_(?:inactive|active)_file")
 
 # Beside allocators that say so, oneDNN fails without a reason where it finds no room for its scratch space. A
 # primitive *descriptor* that cannot be created is something else: an operation that it does not have.
@@ -33,8 +37,19 @@ _SIGNS = re.compile(
 _FAILURE = re.compile(r"(CUDA|HIP|cuDNN|NVML) error|CUBLAS_STATUS_|CUDNN_STATUS_|device-side assert", re.IGNORECASE)
 
 
+class _HeapState(ctypes.Structure):
+    """What glibc's `mallinfo2` returns; `fordblks` are the bytes that were freed and are kept for later."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()  # noqa: SIM905
+    )
+
+
 def free_bytes(device: torch.device) -> int:
-    """Bytes that the device can still give; for the CPU the least of free memory and the room of its cgroups."""
+    """Bytes that the device can still give; for the CPU the least of free memory, the room of its cgroups, and what
+    the limits of the process (RLIMIT_AS, RLIMIT_DATA) leave.
+    """
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         # What the allocator keeps from earlier tiles counts as used there, yet the next tile gets it.
@@ -43,7 +58,30 @@ def free_bytes(device: torch.device) -> int:
         return int(min(free, limit - torch.cuda.memory_allocated(device)))
     if device.type == "mps":
         return max(0, int(torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()))
-    return min((b for b in (_available(), cgroup_room(_CGROUP, _OWN_CGROUPS)) if b is not None), default=UNKNOWN_BYTES)
+    rooms = (_available(), cgroup_room(_CGROUP, _OWN_CGROUPS), _room_of_process())
+    return min((b for b in rooms if b is not None), default=UNKNOWN_BYTES)
+
+
+def obtainable_bytes(device: torch.device) -> int | None:
+    """The most that the device could give: what is free once caches were handed back, for the CPU with free swap.
+
+    None where the system does not say. A GPU finishes all its work first.
+    """
+    if device.type not in ("cpu", "cuda"):  # others say what they recommend, and can give more
+        return None
+    release(device)
+    if device.type == "cuda":
+        return free_bytes(device)
+    if not sys.platform.startswith("linux"):
+        return _physical_bytes()
+    swap = _meminfo("SwapFree") or 0
+    machine = _meminfo("MemAvailable")
+    rooms = (
+        None if machine is None else machine + swap,
+        cgroup_room(_CGROUP, _OWN_CGROUPS, swap),
+        _room_of_process(),
+    )
+    return min((b for b in rooms if b is not None), default=None)
 
 
 def _share_allowed(device: torch.device) -> float:
@@ -92,9 +130,10 @@ def trim_heap() -> None:
         trim(0)
 
 
-def cgroup_room(mount: Path, membership: Path) -> int | None:
+def cgroup_room(mount: Path, membership: Path, swap: int = 0) -> int | None:
     """Bytes left in the tightest memory cgroup (version 1 or 2) around this process; None where there is none.
 
+    `swap` bytes count too, as far as the group may use them.
     `mount` is where cgroups are mounted, `membership` lists the groups of the process as /proc/self/cgroup does.
     Inside a container the listed path may be the host's; then only the group at the mount itself is there to read.
     """
@@ -106,24 +145,61 @@ def cgroup_room(mount: Path, membership: Path) -> int | None:
         base, names = (mount / "memory", _V1) if controllers else (mount, _V2)
         group = base / path.lstrip("/")
         inside = (g for g in (group, *group.parents) if g.is_relative_to(base))
-        rooms += [room for g in inside if (room := _room(g, *names)) is not None]
+        rooms += [room + _swap_of(g, swap) for g in inside if (room := _room(g, *names)) is not None]
     return min(rooms, default=None)
 
 
-def _room(group: Path, limit_name: str, used_name: str, cache_name: str) -> int | None:
+def _room(group: Path, limit_name: str, used_name: str, cache_names: str) -> int | None:
     limit, used = _text(group / limit_name).strip(), _text(group / used_name).strip()
     if not (limit.isdecimal() and used.isdecimal()):  # absent, or "max"
         return None
-    cache = re.search(rf"^{cache_name} (\d+)$", _text(group / "memory.stat"), re.MULTILINE)
-    return max(0, int(limit) - int(used) + (int(cache[1]) if cache else 0))
+    cache = re.findall(rf"^{cache_names} (\d+)$", _text(group / "memory.stat"), re.MULTILINE)
+    return max(0, int(limit) - int(used) + sum(map(int, cache)))
+
+
+def _swap_of(group: Path, swap: int) -> int:
+    """Of `swap` bytes, those that a group may use; version 1 does not limit them alone."""
+    limit, used = (_text(group / f"memory.swap.{name}").strip() for name in ("max", "current"))
+    return min(swap, max(0, int(limit) - int(used))) if limit.isdecimal() and used.isdecimal() else swap
+
+
+def _room_of_process() -> int | None:
+    """Bytes that this process may still ask for (RLIMIT_AS, RLIMIT_DATA); None where neither is set."""
+    if not sys.platform.startswith("linux"):
+        return None
+    rooms, status = [], ""
+    for limit, field in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
+        most, _ = resource.getrlimit(limit)
+        if most != resource.RLIM_INFINITY:
+            status = status or _text(Path("/proc/self/status"))
+            used = re.search(rf"^{field}:\s*(\d+) kB", status, re.MULTILINE)
+            rooms.append(max(0, most - (int(used[1]) << 10 if used else 0)))
+    return min(rooms) + _freed_in_heap() if rooms else None
+
+
+def _freed_in_heap() -> int:
+    """Bytes that the C library's heap has and nobody uses: they count as taken, and the next map may lie there."""
+    ask = getattr(ctypes.CDLL(None), "mallinfo2", None)
+    if ask is None:  # not glibc, or older than 2.33
+        return 0
+    ask.restype = _HeapState
+    return int(ask().fordblks)
 
 
 def _available() -> int | None:
-    found = re.search(r"^MemAvailable:\s*(\d+) kB", _text(Path("/proc/meminfo")), re.MULTILINE)
-    if found:
-        return int(found[1]) << 10
+    found, physical = _meminfo("MemAvailable"), _physical_bytes()
+    return found if found is not None else physical and physical // 2
+
+
+def _meminfo(field: str) -> int | None:
+    """Bytes under a name of /proc/meminfo."""
+    found = re.search(rf"^{field}:\s*(\d+) kB", _text(Path("/proc/meminfo")), re.MULTILINE)
+    return int(found[1]) << 10 if found else None
+
+
+def _physical_bytes() -> int | None:
     pages = os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
-    return pages * os.sysconf("SC_PAGE_SIZE") // 2 if pages > 0 else None
+    return pages * os.sysconf("SC_PAGE_SIZE") if pages > 0 else None
 
 
 def _text(path: Path) -> str:

@@ -211,7 +211,8 @@ class Restorer:
         with self._loading:
             earlier, runner = self._runners.get((task, scale), (None, None))
             if runner is None or earlier != denoise:
-                network, _ = self._source.network(task, scale, denoise)
+                with _loading():
+                    network, _ = self._source.network(task, scale, denoise)
                 runner = Runner(network, self._device, self._options)
                 self._runners[task, scale] = denoise, runner  # of one strength alone: memory would grow with each
             return runner
@@ -252,6 +253,18 @@ def _working(height: int, width: int) -> Iterator[None]:
             hint="Cut the picture, choose a smaller --scale, or close other programs.",
             only_this_picture=True,
         ) from error
+
+
+@contextmanager
+def _loading() -> Iterator[None]:
+    """Says in a person's words that there is no room for the network itself."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        hint = "Close other programs, or use smaller weights."
+        raise DeviceError("out of memory while the weights were loaded", hint=hint) from error
 
 
 def _finished(runner: Runner, result: Finished) -> Restored:

@@ -7,6 +7,7 @@ single time, at the end, and by then another thread may have queued the next pic
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
@@ -27,7 +28,7 @@ from adacode_cli.engine.memory import free_bytes, is_out_of_memory, release
 from adacode_cli.engine.options import RunOptions
 from adacode_cli.engine.parts import Parts, parts_of
 from adacode_cli.engine.patch import Patch
-from adacode_cli.engine.plan import SHARE, Plan, make_plan, pictures_together
+from adacode_cli.engine.plan import SHARE, Plan, make_plan, pictures_together, require_room
 from adacode_cli.engine.program import CODES, WEIGHTS
 from adacode_cli.engine.rounded import rounded
 from adacode_cli.engine.tiled import Finiteness, Map, NonFiniteError, TakeDetail, Tiler
@@ -105,10 +106,12 @@ class _Attempt:
 @dataclass(frozen=True)
 class _Job(Generic[C]):
     """load: the device that whole maps lie on → pictures of one padded size, as the network takes them (1×C×H×W each).
-    blank: the same → a canvas for each of them. passes: how many coarser ones fill their holes first.
+    blank: the same → a canvas for each of them. passes: how many coarser ones fill their holes first. size: height and
+    width of the largest of the pictures.
     """
 
     grid: Grid
+    size: tuple[int, int]
     load: Callable[[torch.device], Sequence[Tensor]]
     blank: Callable[[torch.device], Sequence[C]]
     passes: int
@@ -161,6 +164,7 @@ class Runner:
             canvas, maps, notes = self._through(
                 _Job(
                     grid,
+                    (h, w),
                     lambda home: [image_BCHW.to(home)],
                     lambda home: [RawCanvas(h * s, w * s, s, home)],
                     config.coarse_passes,
@@ -192,7 +196,7 @@ class Runner:
                 maps = encode(self._network_in(dtype), self._parts_in(dtype).encoder, tiler, plan.encoder, prepared)
                 return coded(maps, h * config.scale, w * config.scale)
 
-            return self._where_it_fits(attempt.kind, 1, planned)
+            return self._where_it_fits(attempt.kind, (h, w), 1, planned)
 
         deep = image.dtype != np.uint8
         return self._finite(deep, lambda dtype: self._alone(_Kind(dtype, image.itemsize, grid), begin))
@@ -217,7 +221,7 @@ class Runner:
                 decode(self._parts_in(computed).from_codes, tiler, plan.decoder, maps)
                 return canvas
 
-            return self._where_it_fits(attempt.kind, 1, planned)
+            return self._where_it_fits(attempt.kind, (code.height, code.width), 1, planned)
 
         deep = sample != np.uint8
         canvas, notes = self._finite(deep, lambda d: self._alone(_Kind(d, sample.itemsize, grid), begin))
@@ -290,7 +294,8 @@ class Runner:
                 for image, (h, w) in zip(images, sizes, strict=True)
             ]
 
-        canvases, maps, notes = self._through(_Job(attempt.kind.grid, load, blank, config.coarse_passes), attempt)
+        job = _Job(attempt.kind.grid, max(sizes, key=math.prod), load, blank, config.coarse_passes)
+        canvases, maps, notes = self._through(job, attempt)
         finished = []
         for i, (canvas, size) in enumerate(zip(canvases, sizes, strict=True)):
             mixing = _touched(maps[WEIGHTS], i, attempt.kind.grid, *size).float().contiguous()
@@ -302,13 +307,14 @@ class Runner:
     def _through(self, job: _Job[C], attempt: _Attempt) -> tuple[Sequence[C], dict[str, Map], tuple[str, ...]]:
         """Canvases, once all is queued that will be on them; codes and mixing weights; and notes."""
         of_job = replace(attempt, kind=replace(attempt.kind, grid=job.grid))
-        return self._where_it_fits(of_job.kind, attempt.slots, lambda plan: self._planned(job, plan, of_job))
+        return self._where_it_fits(of_job.kind, job.size, attempt.slots, lambda plan: self._planned(job, plan, of_job))
 
-    def _where_it_fits(self, kind: _Kind, slots: int, planned: Callable[[Plan], T]) -> T:
+    def _where_it_fits(self, kind: _Kind, size: tuple[int, int], slots: int, planned: Callable[[Plan], T]) -> T:
         """What `planned` makes by a plan. Maps that did not fit the device after all lie in host memory for a second
-        try.
+        try. Raises DeviceError before any work where a picture of that size clearly does not fit.
         """
         plan = self._plan(kind, slots)
+        require_room(plan, size, self.options, self.device)
         if plan.resident:
             try:
                 return planned(plan)
@@ -317,6 +323,7 @@ class Runner:
                     raise
             release(self.device)
             plan = self._plan(kind, slots, resident=False)
+            require_room(plan, size, self.options, self.device)
         return planned(plan)
 
     def _planned(
@@ -352,6 +359,7 @@ class Runner:
         h, w = half.shape[-2:]
         job = _Job(
             Grid.of(config, h, w),
+            (h, w),
             lambda home: [half.to(home)],
             lambda home: [RawCanvas(h, w, 1, home) for _ in range(slots)],
             passes - 1,

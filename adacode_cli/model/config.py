@@ -7,7 +7,8 @@ tool; nothing but this configuration differs between them.
 from __future__ import annotations
 
 from dataclasses import asdict, astuple, dataclass, fields
-from math import lcm
+from math import lcm, prod
+from reprlib import repr as shown  # of a file's values, which may be long
 from typing import Any, Literal, get_args
 
 from adacode_cli.errors import WeightsError
@@ -18,6 +19,8 @@ Norm = Literal["group", "none"]
 Skip = Literal["none", "add", "fuse"]
 Base = Literal["none", "upsampled", "nearest", "filled"]
 
+# Attention has a table of every pair of cells in a window, and pictures are padded to whole latent cells.
+_MOST_WINDOW, _MOST_STRIDE = 32, 4096
 PAPER_CATEGORIES = ("architecture", "indoor", "nature", "street", "portrait")
 
 
@@ -116,20 +119,25 @@ class NetworkConfig:
         choices = {"task": Task, "stem": Stem, "norm": Norm, "skip": Skip, "base": Base}
         return [
             *(
-                (getattr(self, name) not in get_args(known), f"unknown {name} {getattr(self, name)!r}")
+                (getattr(self, name) not in get_args(known), f"unknown {name} {shown(getattr(self, name))}")
                 for name, known in choices.items()
             ),
-            (self.scale not in (1, 2, 4), f"scale {self.scale} is not 1, 2 or 4"),
-            (self.grid not in (1, 2, 4, 8), f"grid {self.grid} is not a power of two up to 8"),
+            (self.scale not in (1, 2, 4), f"scale {shown(self.scale)} is not 1, 2 or 4"),
+            (self.grid not in (1, 2, 4, 8), f"grid {shown(self.grid)} is not a power of two up to 8"),
             (
                 not all(_is_whole(n, 1) for n in (*sizes, self.scale, self.grid)),
                 "a size is not a positive whole number",
             ),
-            *((not _is_whole(n, 0), f"{name} {n!r} is not a whole number") for name, n in depths.items()),
+            *((not _is_whole(n, 0), f"{name} {shown(n)} is not a whole number") for name, n in depths.items()),
             *(
-                (not _is_whole(getattr(self, name), 0), f"{name} {getattr(self, name)!r} is not a whole number")
+                (not _is_whole(getattr(self, name), 0), f"{name} {shown(getattr(self, name))} is not a whole number")
                 for name in ("num_skips", "coarse_passes")
             ),
+            *(
+                (not isinstance(getattr(self, name), bool), f"{name} is neither true nor false")
+                for name in ("mask_channel", "softmax", "uniform")
+            ),
+            (not all(isinstance(name, str) for name in self.categories), "a category's name is no text"),
             (len(self.channels) < 2, "fewer than two levels"),
             (not self.codebooks, "no codebook"),
         ]
@@ -138,6 +146,8 @@ class NetworkConfig:
         num_levels, latent = len(self.channels), self.channels[-1]
         unmatched = bool(self.categories) and len(self.categories) != len(self.codebooks)
         return [
+            (any(swin.window > _MOST_WINDOW for swin in self._swins), f"a window of more than {_MOST_WINDOW} cells"),
+            (num_levels > _MOST_STRIDE or self.latent_stride > _MOST_STRIDE, f"cells of over {_MOST_STRIDE} pixels"),
             (self.task == "basis" and len(self.codebooks) != 1, "a basis network has exactly one codebook"),
             (unmatched, "categories do not match codebooks"),
             (self.uniform and (self.softmax or self.predictor_swin is not None), "uniform weights are not predicted"),
@@ -175,6 +185,22 @@ class NetworkConfig:
     @property
     def num_bases(self) -> int:
         return len(self.codebooks)
+
+    @property
+    def least_layers(self) -> int:
+        """No more layers than such a network has, each with a tensor at least: residual blocks, attention blocks, the
+        trunk's convolutions, and one convolution a level and a codebook.
+        """
+        steps = len(self.channels) - 1
+        fused = self.fuse_depth if self.skip == "fuse" else 0
+        blocks = (
+            self.stem_depth + self.head_depth + steps * self.decoder_depth + self.num_skips * (self.up_depth + fused)
+        )
+        blocks += (steps - self.input_level) * self.encoder_depth
+        blocks += sum(prod((swin.groups, swin.blocks)) for swin in self._swins) + (
+            self.trunk.depth if self.trunk else 0
+        )
+        return steps + len(self.codebooks) + blocks
 
     @property
     def cell_px(self) -> int:
@@ -219,7 +245,7 @@ class NetworkConfig:
         """Inverse of `to_dict`. Raises WeightsError for unknown or missing fields."""
         unknown = set(values) - {f.name for f in fields(cls)}
         if unknown:
-            what = f"unknown configuration fields: {', '.join(sorted(unknown))}"
+            what = f"unknown configuration fields: {', '.join(name[:40] for name in sorted(unknown)[:8])}"
             raise WeightsError(what, hint="These weights need a newer adacode.")
         v = dict(values)
         try:
@@ -232,11 +258,11 @@ class NetworkConfig:
                 if key in v:
                     v[key] = tuple(v[key])
             if "codebooks" in v:
-                v["codebooks"] = tuple((int(n), int(d)) for n, d in v["codebooks"])
+                v["codebooks"] = tuple((n, d) for n, d in v["codebooks"])
             return cls(**v)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
             raise WeightsError(f"the configuration cannot be read: {error}") from error
 
 
 def _is_whole(value: object, least: int) -> bool:
-    return isinstance(value, int) and value >= least
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least

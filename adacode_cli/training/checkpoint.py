@@ -6,9 +6,10 @@ Written whole or not at all, beside the last good one until then.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from adacode_cli.atomic import reason, write_bytes
 from adacode_cli.checkpoints.format import Provenance
+from adacode_cli.checkpoints.strict_json import read_json
 from adacode_cli.errors import TrainingError
 
 SUFFIX = ".checkpoint"
@@ -68,9 +70,10 @@ def read_checkpoint(path: Path) -> Checkpoint:
         with safe_open(path, "pt") as file:
             text = (file.metadata() or {})[_KEY]
             tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118 (not a mapping)
-        header = json.loads(text)
+        header = cast(dict[str, Any], read_json(text))
         if header["format"] > _FORMAT:
             raise TrainingError("is of a newer version", path=path, hint="Update adacode.")
+        _require_kinds(header)
         said = header.get("provenance")
         return Checkpoint(
             header["steps"],
@@ -83,8 +86,21 @@ def read_checkpoint(path: Path) -> Checkpoint:
         )
     except OSError as error:
         raise TrainingError(f"cannot be read: {reason(error)}", path=path, hint=_HINT) from error
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+    except MemoryError as error:
+        raise TrainingError("there is not enough memory to read it", path=path, hint="Close other programs.") from error
+    except (SafetensorError, KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise TrainingError("is not a whole checkpoint", path=path, hint=_HINT) from error
+
+
+def _require_kinds(header: dict[str, Any]) -> None:
+    """Raises TypeError or ValueError for values that no checkpoint has."""
+    steps, seconds, counters = header["steps"], header["seconds"], header["counters"]
+    if not all(isinstance(n, int) and n >= 0 for n in (steps, *counters.values())):
+        raise ValueError("a count is no whole number")
+    if not (isinstance(seconds, int | float) and math.isfinite(seconds) and isinstance(header["recipe"], dict)):
+        raise TypeError("its times or its recipe are something else")
+    if not isinstance(header["data"], str):
+        raise TypeError("what tells its data apart is no text")
 
 
 def _untied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -146,6 +146,30 @@ def test_a_picture_too_large_for_the_memory_does_not_stop_the_others(picture, tm
     assert report.failed[0].failure.exit_code == 5
 
 
+def test_a_picture_for_which_results_leave_no_room_waits_until_they_are_written(picture, tmp_path):
+    picture("p/a.png")
+    picture("p/b.png", (33, 20))
+    refused, written = threading.Event(), []
+
+    class Tight(Failing):
+        def __call__(self, image, mask):
+            if image.pixels.shape[1] == 33 and not written:
+                refused.set()
+                raise self.error
+            return Restoring(NearestRestorer(), "sr", 2.0)(image, mask)
+
+    class Slow(Stages):
+        def write(self, work):
+            assert refused.wait(30)
+            outcome = super().write(work)
+            written.append(work.job.target.name)
+            return outcome
+
+    tight = Slow(Tight(DeviceError("out of memory", only_this_picture=True), 33))
+    report, _ = carry_out(plan_for(tmp_path / "p", tmp_path / "out"), tight)
+    assert (report.done, report.exit_code, written) == (2, 0, ["a.png", "b.png"])
+
+
 def test_a_full_disk_stops_the_run_with_the_rest_untouched(picture, tmp_path):
     """The disk is really refused: a file-size limit would kill the test itself, /dev/full refuses like a full disk."""
     fill(tmp_path / "p", picture, 6)

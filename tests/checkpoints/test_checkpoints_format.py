@@ -166,7 +166,11 @@ def test_the_first_files_with_a_base_model_have_no_field_for_its_licence(written
 
 @pytest.mark.parametrize(
     ("base", "words"),
-    [(3, "base_model of the provenance is no text"), (["a"], "is no text"), ("a and " * 10_000, "too long a name")],
+    [
+        (3, "base_model of the provenance is no text"),
+        (["a"], "is no text"),
+        ("a and " * 10_000, "base_model of the provenance is too long"),
+    ],
     ids=["number", "list", "long"],
 )
 def test_a_base_model_that_is_none_is_damage(written, base, words):

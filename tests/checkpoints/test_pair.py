@@ -150,10 +150,16 @@ def test_values_that_are_not_finite_are_the_files_fault(ends, tmp_path):
     weights = read_weights(ends[0])
     faithful = {"trunk.body.0.bias": torch.full_like(weights.tensors["trunk.body.0.bias"], float("nan"))}
     write_weights(tmp_path / "bad.safetensors", replace(weights, faithful=faithful))
-    load_network((tmp_path / "bad.safetensors",))
-    with pytest.raises(WeightsError, match=r"trunk\.body\.0\.bias has values that are not finite") as caught:
+    for strength in (0.5, 1.0):
+        with pytest.raises(WeightsError, match=r"faithful\.trunk\.body\.0\.bias has values that are not") as caught:
+            load_network((tmp_path / "bad.safetensors",), strength)
+        assert caught.value.path == tmp_path / "bad.safetensors"
+    largest = torch.full_like(weights.tensors["trunk.body.0.bias"], torch.finfo(torch.float32).max)
+    ends_of_range = {**weights.tensors, "trunk.body.0.bias": largest}
+    apart = replace(weights, tensors=ends_of_range, faithful={"trunk.body.0.bias": -largest})
+    write_weights(tmp_path / "bad.safetensors", apart)
+    with pytest.raises(WeightsError, match=r"trunk\.body\.0\.bias has values that are not finite"):
         load_network((tmp_path / "bad.safetensors",), 0.5)
-    assert caught.value.path == tmp_path / "bad.safetensors"
     weights.tensors["trunk.join.bias"][0] = float("inf")
     write_weights(tmp_path / "bad.safetensors", weights)
     with pytest.raises(WeightsError, match=r"trunk\.join\.bias has values that are not finite"):

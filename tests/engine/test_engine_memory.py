@@ -1,6 +1,7 @@
 """Free memory is read from real files, and a lack of it is recognised in whatever way it is told."""
 
 import ast
+import os
 import subprocess
 import sys
 import textwrap
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from adacode_cli.engine.memory import cgroup_room, free_bytes, is_out_of_memory, release
+from adacode_cli.engine.memory import cgroup_room, free_bytes, is_out_of_memory, obtainable_bytes, release
 
 CPU = torch.device("cpu")
 
@@ -31,13 +32,24 @@ def test_version_2_counts_the_tightest_group_on_the_way_up(tmp_path):
         "memory.stat": "",
         "work/memory.max": "5000\n",
         "work/memory.current": "4000\n",
-        "work/memory.stat": "anon 100\ninactive_file 500\nactive_file 70\n",
+        "work/memory.stat": "anon 100\ninactive_file 430\nactive_file 50\nslab_reclaimable 20\nslab_unreclaimable 9\n",
         "work/job/memory.max": "max\n",
         "work/job/memory.current": "3000\n",
     }
     assert cgroup_room(*groups(tmp_path, "0::/work/job\n", files)) == 1500
     assert cgroup_room(*groups(tmp_path, "0::/work/job\n", {"work/job/memory.max": "3100\n"})) == 100
     assert cgroup_room(*groups(tmp_path, "0::/elsewhere\n", {})) is None
+
+
+def test_a_group_has_as_much_swap_as_it_may_use(tmp_path):
+    files = {"a/memory.max": "900\n", "a/memory.current": "500\n"}
+    here = "0::/a\n"
+    assert cgroup_room(*groups(tmp_path, here, files), swap=300) == 700
+    files |= {"a/memory.swap.max": "150\n", "a/memory.swap.current": "50\n"}
+    assert cgroup_room(*groups(tmp_path, here, files), swap=300) == 500
+    files |= {"a/memory.swap.max": "0\n", "a/memory.swap.current": "0\n"}
+    assert cgroup_room(*groups(tmp_path, here, files), swap=300) == 400
+    assert cgroup_room(*groups(tmp_path, here, {"a/memory.swap.max": "max\n"}), swap=300) == 700
 
 
 def test_version_2_inside_a_container(tmp_path):
@@ -53,7 +65,7 @@ def test_version_1(tmp_path):
         "memory/memory.usage_in_bytes": "700\n",
         "memory/a/b/memory.limit_in_bytes": "2000\n",
         "memory/a/b/memory.usage_in_bytes": "1800\n",
-        "memory/a/b/memory.stat": "cache 900\ninactive_file 1\ntotal_inactive_file 600\n",
+        "memory/a/b/memory.stat": "cache 900\ninactive_file 1\ntotal_inactive_file 550\ntotal_active_file 50\n",
         "cpu/a/b/memory.limit_in_bytes": "1\n",
         "cpu/a/b/memory.usage_in_bytes": "1\n",
     }
@@ -69,6 +81,42 @@ def test_free_memory_of_this_machine():
     free = free_bytes(CPU)
     assert 1 << 20 < free < 1 << 50
     release(CPU)
+    obtainable = obtainable_bytes(CPU)
+    assert obtainable is None or 1 << 20 < obtainable < 1 << 50
+    assert obtainable_bytes(torch.device("meta")) is None, "nobody knows"
+
+
+LIMITS_OF_A_PROCESS = """
+    import resource, sys
+
+    import numpy as np
+    import torch
+
+    from adacode_cli.engine.memory import free_bytes, obtainable_bytes
+
+    CPU, MB = torch.device("cpu"), 1_000_000
+    limit = getattr(resource, sys.argv[1])
+    resource.setrlimit(limit, (1_000_000 * MB, -1))
+    before = free_bytes(CPU)
+    resource.setrlimit(limit, (4_000 * MB, -1))
+    free = free_bytes(CPU)
+    held = np.ones(300 * MB, np.uint8)
+    print(before > free, round((free - free_bytes(CPU)) / MB, -1), free < 4_000 * MB)
+    del held
+    pieces = [np.ones(100_000, np.uint8) for _ in range(2_000)]
+    last, pieces = pieces[-1], None  # what was freed before it stays with the heap
+    print(abs(obtainable_bytes(CPU) - free) < 30 * MB, abs(free_bytes(CPU) - free) < 30 * MB)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits address space as Linux does")
+@pytest.mark.parametrize("limit", ["RLIMIT_AS", "RLIMIT_DATA"])
+def test_limits_of_the_process_count_and_what_the_heap_keeps_is_free(limit):
+    command = [sys.executable, "-c", textwrap.dedent(LIMITS_OF_A_PROCESS), limit]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    run = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines() == ["True 300.0 True", "True True"]
 
 
 @pytest.mark.parametrize(

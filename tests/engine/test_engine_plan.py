@@ -14,12 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_networks import CPU, LAYOUTS, network
 
+from adacode_cli.engine import plan as plan_module
 from adacode_cli.engine.costs import Costs, Memory
 from adacode_cli.engine.grid import Grid
 from adacode_cli.engine.options import RunOptions
 from adacode_cli.engine.parts import parts_of
-from adacode_cli.engine.plan import make_plan
+from adacode_cli.engine.plan import make_plan, require_room
 from adacode_cli.engine.rounded import rounded
+from adacode_cli.errors import DeviceError
 
 DEVICES = [CPU, torch.device("cuda")]
 PARTS = {name: parts_of(network(config), torch.float32) for name, config in LAYOUTS.items()}
@@ -126,6 +128,63 @@ def test_a_processor_that_lacks_the_precision_copies_neighbourhoods():
     assert beside == pytest.approx(stem.weight[0].numel() * 2 * side**2, rel=0.02)  # a margin around the traced part
     assert unfolded.shapes == plain.shapes
     assert [s.halo for s in unfolded.separate] == [s.halo for s in plain.separate]
+
+
+@pytest.fixture
+def there(monkeypatch):
+    """there(host, device): what could be had at all, in bytes; None for what nobody knows."""
+
+    def say(host, device=None):
+        monkeypatch.setattr(plan_module, "obtainable_bytes", lambda on: host if on.type == "cpu" else device)
+
+    return say
+
+
+def test_what_clearly_does_not_fit_is_refused_with_the_figures(there):
+    tight, _ = plan("compact sr ×4", 4000, 3000, room=Memory(210_000_000))
+    need = tight.lacks.host_bytes
+    assert need == tight.memory.host_bytes > 400_000_000
+    there(210_000_000)
+    said = r"picture of 3000×4000 pixels needs about [\d.]+ (GB|MB) of memory, and 210 MB are free"
+    with pytest.raises(DeviceError, match=said) as refused:
+        require_room(tight, (4000, 3000), RunOptions(), CPU)
+    assert refused.value.only_this_picture
+    assert "--tile" not in refused.value.hint
+    for enough in (need, int(0.81 * need), None):  # a plan may be wrong, and swapping a little is not as bad
+        there(enough)
+        require_room(tight, (4000, 3000), RunOptions(), CPU)
+    there(0)
+    require_room(plan("compact sr ×4", 4000, 3000)[0], (4000, 3000), RunOptions(), CPU)
+
+
+def test_a_tile_that_was_asked_for_is_refused_where_the_host_has_no_room_for_it(there):
+    size, options = (2000, 2000), RunOptions(tile="none")
+    room = plan("compact sr ×4", *size, tile=256)[0].memory
+    assert plan("compact sr ×4", *size, room=room)[0].lacks is None
+    there(room.host_bytes)
+    with pytest.raises(DeviceError, match="2000×2000") as refused:
+        require_room(plan("compact sr ×4", *size, room=room, tile="none")[0], size, options, CPU)
+    assert refused.value.hint.startswith("Leave out --tile")
+
+
+def test_a_device_that_says_when_memory_runs_out_needs_room_for_the_smallest_tile_alone(there):
+    cuda = torch.device("cuda")
+    whole, _ = plan("compact sr ×4", 1000, 1000, device=cuda, tile="none", room=Memory(1 << 40, 1 << 28))
+    assert whole.lacks.device_bytes < whole.memory.device_bytes / 3
+    there(1 << 40, int(1.1 * whole.lacks.device_bytes))
+    require_room(whole, (1000, 1000), RunOptions(tile="none"), cuda)
+    there(1 << 10, 1 << 40)
+    with pytest.raises(DeviceError, match="of memory, and 0 MB are free"):
+        require_room(whole, (1000, 1000), RunOptions(tile="none"), cuda)
+
+
+def test_a_picture_that_is_refused_is_not_cut_into_a_million_tiles(there):
+    tight, _ = plan("compact sr ×4", 16383, 16383, room=Memory(1 << 30), tile=64)
+    there(1 << 30)
+    with pytest.raises(DeviceError, match="16383×16383"):
+        require_room(tight, (16383, 16383), RunOptions(tile=64), CPU)
+    assert not vars(tight).keys() & {"encoder", "decoder"}
+    assert not tight.sampled
 
 
 PEAK = """
