@@ -47,7 +47,6 @@ _KEEPS_METADATA = {
     "avif": _EVERYTHING - {"iptc"},
     "heic": _EVERYTHING - {"iptc"},
 }
-_RESOLUTION_IN_EXIF = frozenset({"webp", "avif", "heic"})  # They have no place of their own for it.
 _DEPTHS: dict[str, tuple[type[np.generic], ...]] = {
     "png": (np.uint16, np.uint8),
     "tiff": (np.float32, np.uint16, np.uint8),
@@ -182,7 +181,7 @@ def carried(image: Decoded, format: str) -> Metadata:
     widened = format == "webp" or (image.alpha is not None and format in _GREY_ALPHA_AS_RGB)
     if widened and kept.icc is not None and kept.icc[16:20] == b"GRAY":
         kept = replace(kept, icc=None)  # A grey profile on RGB samples makes viewers refuse them.
-    if format in _RESOLUTION_IN_EXIF and (kept.exif is None or resolution_of(kept.exif) is None):
+    if format in read_back.RESOLUTION_IN_EXIF and (kept.exif is None or resolution_of(kept.exif) is None):
         kept = replace(kept, exif=with_resolution(kept.exif, kept.resolution))
     if kept.exif is not None and format == "tiff" and tiff_writer.readable(kept.exif) is None:
         kept = replace(kept, exif=None)

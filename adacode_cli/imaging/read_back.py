@@ -42,6 +42,9 @@ _PLUGINS: dict[str, type[ImageFile]] = {
 }
 
 
+RESOLUTION_IN_EXIF = frozenset({"webp", "avif", "heic"})
+"""Formats that have no place of their own for it."""
+
 _NO_LIMIT = sys.maxsize
 _SIDE = 64  # pixels, which all formats can hold
 
@@ -142,7 +145,8 @@ def _found(file: bytes, format: str) -> Sequence[Metadata]:
 def _came_back(name: str, written: Metadata, found: Metadata, format: str) -> bool:
     said, back = getattr(written, name), getattr(found, name)
     if said is None or back is None:
-        return said is None
+        # What has no field for resolution holds it in EXIF.
+        return said is None or (name == "resolution" and format in RESOLUTION_IN_EXIF)
     if name == "resolution":
         return True  # Each format rounds it in its own way.
     if name == "iptc":
@@ -152,7 +156,11 @@ def _came_back(name: str, written: Metadata, found: Metadata, format: str) -> bo
 
 
 def _same_exif(said: bytes, back: bytes, format: str) -> bool:
-    """Whether it is the same, and Pillow, by which many programs read it, raises nothing. Raises what it does."""
+    """Whether it is the same, and neither our reader nor Pillow's, which many programs use, raises anything.
+
+    Raises what they do.
+    """
+    exif.upright(back)
     loaded = Image.Exif()
     loaded.load(back)
     loaded.get(exif.ORIENTATION)
