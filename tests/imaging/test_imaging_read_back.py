@@ -30,7 +30,7 @@ ENTRY = HistoryEntry("sr x2", "a", "0" * 64)
 DPI = Resolution(Fraction(300), Fraction(300), INCH)
 PIXELS = np.random.default_rng(0).integers(0, 256, (33, 37, 3)).astype(np.uint8)
 MOST_EXIF_IN_A_JPEG = 65527
-A_FORMAT = 16  # damaged pictures of each
+A_FORMAT = 12  # damaged pictures of each
 
 
 def exif_block():
@@ -117,22 +117,6 @@ def test_other_programs_open_all_of_them(tmp_path):
     readable = [str(path) for path in tmp_path.iterdir() if path.suffix in (".jpg", ".png", ".webp", ".tif", ".bmp")]
     run = subprocess.run(["identify", "-format", "%wx%h\n", *readable], check=False, capture_output=True, timeout=120)
     assert run.stdout.decode().split() == ["37x33"] * len(readable), run.stderr.decode()
-
-
-def a_resolution_without_numbers():
-    """Pillow, when it opens a JPEG, looks for the first number of a resolution that has none."""
-    block = exif_editing.with_tags(None, [exif_editing.software("a"), *exif_editing.resolution_tags(DPI)])
-    at = block.index(b"\x1a\x01\x05\0\1\0\0\0")
-    return block[: at + 2] + b"\2\0\1\0\0\0" + bytes(4) + block[at + 12 :]
-
-
-def test_exif_that_closes_a_jpeg_to_pillow_is_left_out():
-    image = Decoded(PIXELS, exif=a_resolution_without_numbers())
-    file, lost = encoded(image, format="jpeg")
-    assert opened_by_pillow(file).size == (37, 33)
-    assert lost in ((), ("EXIF",))
-    if lost:
-        assert decode(file, name="x").exif is None
 
 
 @pytest.mark.parametrize("format", ["avif", "jpeg", "heic", "webp", "png", "jp2", "tiff"])
