@@ -181,12 +181,12 @@ def check(work, make, n):
 
 @pytest.mark.parametrize("kind", PACKETS)
 def test_xmp_packets(kind):
-    check(edited, PACKETS[kind], 500)
+    check(edited, PACKETS[kind], 300)
 
 
 @pytest.mark.parametrize("kind", FILES)
 def test_files(kind):
-    check(restored, FILES[kind], 1000)
+    check(restored, FILES[kind], 500)
 
 
 BLOCKS = {
