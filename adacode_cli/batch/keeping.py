@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from adacode_cli.errors import OutputError
-from adacode_cli.imaging.encode import encode, losses
+from adacode_cli.imaging.encode import carried, encoded, losses
 from adacode_cli.imaging.image import Decoded
 from adacode_cli.imaging.parsing import MAX_PIXELS
 from adacode_cli.imaging.provenance import HistoryEntry, attributed
@@ -43,9 +43,26 @@ class Keeping:
         Raises OutputError, where `strict` also for what `format_name` cannot keep of the input.
         """
         lost = losses(image, format_name)
+        self._judge(lost, format_name)
+        data, damaged = encoded(self._told(image, format_name), format=format_name, quality=quality)
+        lost = tuple(dict.fromkeys((*lost, *damaged)))
+        self._judge(lost, format_name)
+        lost_note = (f"not kept in {format_name}: {', '.join(lost)}",) if lost else ()
+        return data, (*image.notes, *lost_note)
+
+    def _judge(self, lost: tuple[str, ...], format_name: str) -> None:
         if lost and self.strict:
             hint = "Choose another --format (docs/formats.md says what each keeps), or leave out --strict."
             raise OutputError(f"cannot be kept in {format_name}: {', '.join(lost)}", hint=hint)
-        lost_note = (f"not kept in {format_name}: {', '.join(lost)}",) if lost else ()
-        told = attributed(image, self.history) if self.history is not None else image
-        return encode(told, format=format_name, quality=quality), (*image.notes, *lost_note)
+
+    def _told(self, image: Decoded, format_name: str) -> Decoded:
+        """With the history, except where a block would grow beyond what the format holds by it."""
+        if self.history is None:
+            return image
+        told = attributed(image, self.history)
+        before, after = carried(image, format_name), carried(told, format_name)
+        if before.exif is not None and after.exif is None:
+            told = replace(told, exif=image.exif)
+        if before.xmp is not None and after.xmp is None:
+            told = replace(told, xmp=image.xmp)
+        return told

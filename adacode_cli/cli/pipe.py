@@ -26,6 +26,7 @@ def restore_pipe(options: RestoreOptions, request: Request, stages: Callable[[],
     from adacode_cli import atomic
     from adacode_cli.batch.stages import write_new
     from adacode_cli.batch.stream import STDIN, STREAM, restore_bytes
+    from adacode_cli.imaging.quiet import quiet_libraries
 
     target, format_name = _target(options)
     _writes_of(target, options, request).check([STREAM], lambda *_: False, overwrite=options.overwrite, outputs=False)
@@ -33,7 +34,7 @@ def restore_pipe(options: RestoreOptions, request: Request, stages: Callable[[],
         stdout.write_line(f"{STDIN} -> {target or '<stdout>'}")
         return 0
     console = console_for(request.task, quiet=options.quiet, verbose=options.verbose, as_json=False)
-    with console.waiting("restoring standard input"):
+    with console.waiting("restoring standard input"), quiet_libraries():
         data, notes = restore_bytes(sys.stdin.buffer.read(), stages(), format_name)
     for note in notes:
         console.note(STDIN, note)

@@ -14,6 +14,7 @@ from adacode_cli.errors import InputError
 from adacode_cli.imaging import heif_reader, jp2_boxes, jp2_codec, pillow_reader, tiff_reader
 from adacode_cli.imaging.image import SUFFIXES, Decoded
 from adacode_cli.imaging.metadata import upright
+from adacode_cli.imaging.metadata_limits import Allowance
 from adacode_cli.imaging.orientation import turned
 from adacode_cli.imaging.parsing import MAX_PIXELS, TITLES
 from adacode_cli.imaging.raster import Raster
@@ -90,8 +91,11 @@ def decode(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> Decoded:
         more = tuple(_upright(raster, format, page) for page, raster in enumerate(others, 1))
         return replace(_upright(first, format), more_pages=more)
     if format in _READERS:
-        return _upright(_READERS[format](data, max_pixels, name=name), format)
-    return _upright(pillow_reader.read(data, format, max_pixels, name=name), format)
+        raster = _READERS[format](data, max_pixels, name=name)
+    else:
+        raster = pillow_reader.read(data, format, max_pixels, name=name)
+    said, lost = Allowance().granted(raster.metadata)
+    return _upright(replace(raster, metadata=said, lost=raster.lost + lost), format)
 
 
 def _upright(raster: Raster, format: str, page: int = 0) -> Decoded:

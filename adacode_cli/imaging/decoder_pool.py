@@ -22,6 +22,7 @@ from adacode_cli.imaging.decode import Decode, decode
 from adacode_cli.imaging.decoder_message import MEMORY_HINT, Facts, receive, send, unpacked
 from adacode_cli.imaging.image import Decoded
 from adacode_cli.imaging.parsing import MAX_PIXELS
+from adacode_cli.imaging.quiet import quiet_libraries
 
 DECODING_LIMIT_S = 600.0
 """Seconds that one file may take: the largest that are accepted take a tenth of it on a slow machine."""
@@ -41,15 +42,16 @@ _OPEN_ELSEWHERE = "Open it in another program; if that can show it, save it ther
 @contextmanager
 def decoding(*, isolated: bool, limit_s: float = DECODING_LIMIT_S) -> Iterator[Decode]:
     """What decodes files within the block: processes of its own if `isolated` and the system can, else this process."""
-    # Windows passes no descriptors through sockets, and a frozen program has no interpreter to start.
-    if not isolated or sys.platform == "win32" or getattr(sys, "frozen", False):
-        yield decode
-        return
-    pool = DecoderPool(limit_s)
-    try:
-        yield pool
-    finally:
-        pool.close()
+    with quiet_libraries():  # here too: masks and outputs are read again in the run's own process
+        # Windows passes no descriptors through sockets, and a frozen program has no interpreter to start.
+        if not isolated or sys.platform == "win32" or getattr(sys, "frozen", False):
+            yield decode
+            return
+        pool = DecoderPool(limit_s)
+        try:
+            yield pool
+        finally:
+            pool.close()
 
 
 class DecoderPool:

@@ -17,6 +17,7 @@ import traceback
 from adacode_cli.errors import InputError
 from adacode_cli.imaging.decode import decode
 from adacode_cli.imaging.decoder_message import MEMORY_HINT, Blob, Facts, packed, receive, send
+from adacode_cli.imaging.quiet import quiet_libraries
 
 # A library that hangs and does not let Python's other threads run is ended by the system itself, so much later than the
 # run would have done it.
@@ -30,6 +31,11 @@ def main(descriptor: int) -> None:
     channel = socket.socket(fileno=descriptor)
     threading.Thread(target=_end_with, args=(channel, os.getppid()), daemon=True, name="run").start()
     send(channel, {"ready": True})
+    with quiet_libraries():
+        _answer_all(channel)
+
+
+def _answer_all(channel: socket.socket) -> None:
     while (request := receive(channel)) is not None:
         facts, (data,) = request
         signal.setitimer(signal.ITIMER_REAL, facts["limit_s"] + _RUN_IS_LATE_S)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from adacode_cli.errors import OutputError, UsageError
-from adacode_cli.imaging import heif_codec, jp2_codec, pillow_writer, png16, png_chunks, tiff_writer
+from adacode_cli.imaging import heif_codec, jp2_codec, pillow_writer, png16, png_chunks, read_back, tiff_writer
 from adacode_cli.imaging.exif_editing import resolution_of, with_resolution
 from adacode_cli.imaging.heif_codec import STORED_BITS
 from adacode_cli.imaging.image import SUFFIXES, Decoded, Samples
+from adacode_cli.imaging.metadata import TITLES as TITLES_OF_METADATA
 from adacode_cli.imaging.metadata import Metadata
 from adacode_cli.imaging.parsing import TITLES
 from adacode_cli.imaging.raster import lost_beside_first
@@ -34,8 +36,7 @@ DEFAULT_QUALITY = 95
 _GREY_ALPHA_AS_RGB = frozenset({"avif", "heic", "jp2"})
 _KEEPS_PAGES = frozenset({"tiff"})
 _KEEPS_ALPHA = frozenset({"png", "webp", "tiff", "jp2", "avif", "heic"})
-_TITLES_OF_METADATA = {"icc": "ICC profile", "exif": "EXIF", "xmp": "XMP", "iptc": "IPTC", "resolution": "resolution"}
-_EVERYTHING = frozenset(_TITLES_OF_METADATA)
+_EVERYTHING = frozenset(TITLES_OF_METADATA)
 _KEEPS_METADATA = {
     "jpeg": _EVERYTHING,
     "png": _EVERYTHING,
@@ -46,7 +47,6 @@ _KEEPS_METADATA = {
     "avif": _EVERYTHING - {"iptc"},
     "heic": _EVERYTHING - {"iptc"},
 }
-_RESOLUTION_IN_EXIF = frozenset({"webp", "avif", "heic"})  # They have no place of their own for it.
 _DEPTHS: dict[str, tuple[type[np.generic], ...]] = {
     "png": (np.uint16, np.uint8),
     "tiff": (np.float32, np.uint16, np.uint8),
@@ -82,8 +82,8 @@ def _losses_of_page(image: Decoded, format: str) -> tuple[str, ...]:
         found.append("alpha (composited on white)")
     if (depth_lost := _depth_lost(image, format)) is not None:
         found.append(depth_lost)
-    said, kept = image.metadata, _metadata_in(format, image)
-    for name, title in _TITLES_OF_METADATA.items():
+    said, kept = image.metadata, carried(image, format)
+    for name, title in TITLES_OF_METADATA.items():
         if getattr(said, name) is not None and getattr(kept, name) is None:
             found.append(title)
     return tuple(found)
@@ -107,21 +107,47 @@ def encode(image: Decoded, *, format: str, quality: int | None = None) -> bytes:
     PNG, TIFF and BMP keep every sample. JPEG and BMP show a transparent picture on white. WebP stores grey as RGB.
     Raises OutputError for an unknown format or a picture too large for it, UsageError for an impossible quality.
     """
+    return encoded(image, format=format, quality=quality)[0]
+
+
+def encoded(image: Decoded, *, format: str, quality: int | None = None) -> tuple[bytes, tuple[str, ...]]:
+    """(what `encode` gives, the metadata that `losses` did not know to be lost).
+
+    These are damaged in such a way that they cannot be read out of the file, or the file not with them.
+    """
     _check_format(format)
     if quality is not None and not 1 <= quality <= 100:
         raise UsageError(f"quality {quality} is impossible", hint="Choose a number from 1 to 100.")
     _check_size(image, format)
+    pages = image.pages if format in _KEEPS_PAGES else (image,)
+    said = [carried(page, format) for page in pages]
+
+    def write(samples: Sequence[Samples], metadata: Sequence[Metadata]) -> bytes:
+        return _written(samples, metadata, format, DEFAULT_QUALITY if quality is None else quality)
+
+    file, kept = read_back.lasting(write, format, [_fitted(page, format) for page in pages], said)
+    names = {
+        name
+        for before, after in zip(said, kept, strict=True)
+        for name in TITLES_OF_METADATA
+        if getattr(before, name) != getattr(after, name)
+    }
+    return file, tuple(title for name, title in TITLES_OF_METADATA.items() if name in names)
+
+
+def _written(samples: Sequence[Samples], said: Sequence[Metadata], format: str, quality: int) -> bytes:
+    """Samples as `_fitted` gives them; of the first page where the format holds no others. Raises OutputError."""
     if format == "tiff":
-        return tiff_writer.write([(_fitted(page, format), _metadata_in(format, page)) for page in image.pages])
-    samples, kept = _fitted(image, format), _metadata_in(format, image)
+        return tiff_writer.write(list(zip(samples, said, strict=True)))
+    first, kept = samples[0], said[0]
     if format == "png":
-        bare = png16.write(samples) if samples.dtype == np.uint16 else pillow_writer.write_png(samples)
+        bare = png16.write(first) if first.dtype == np.uint16 else pillow_writer.write_png(first)
         return png_chunks.inserted(bare, kept)
     if format == "jp2":
-        return jp2_codec.write(samples, kept)
+        return jp2_codec.write(first, kept)
     if format in STORED_BITS:
-        return heif_codec.write(samples, format, DEFAULT_QUALITY if quality is None else quality, kept)
-    return pillow_writer.write(samples, format, DEFAULT_QUALITY if quality is None else quality, kept)
+        return heif_codec.write(first, format, quality, kept)
+    return pillow_writer.write(first, format, quality, kept)
 
 
 def _check_format(format: str) -> None:
@@ -148,14 +174,14 @@ def _opaque(alpha: Samples) -> bool:
     return bool(alpha.min() == (1.0 if alpha.dtype == np.float32 else np.iinfo(alpha.dtype).max))
 
 
-def _metadata_in(format: str, image: Decoded) -> Metadata:
-    """What of the metadata `format` can hold, None for what it cannot."""
+def carried(image: Decoded, format: str) -> Metadata:
+    """What of the metadata of a page `format` can hold, None for what it cannot."""
     said = image.metadata
-    kept = replace(said, **dict.fromkeys(_TITLES_OF_METADATA.keys() - _KEEPS_METADATA[format]))
+    kept = replace(said, **dict.fromkeys(TITLES_OF_METADATA.keys() - _KEEPS_METADATA[format]))
     widened = format == "webp" or (image.alpha is not None and format in _GREY_ALPHA_AS_RGB)
     if widened and kept.icc is not None and kept.icc[16:20] == b"GRAY":
         kept = replace(kept, icc=None)  # A grey profile on RGB samples makes viewers refuse them.
-    if format in _RESOLUTION_IN_EXIF and (kept.exif is None or resolution_of(kept.exif) is None):
+    if format in read_back.RESOLUTION_IN_EXIF and (kept.exif is None or resolution_of(kept.exif) is None):
         kept = replace(kept, exif=with_resolution(kept.exif, kept.resolution))
     if kept.exif is not None and format == "tiff" and tiff_writer.readable(kept.exif) is None:
         kept = replace(kept, exif=None)

@@ -23,6 +23,8 @@ SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12:
 _SWAP_SIZES = {3: 2, 4: 4, 5: 4, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 _MAX_BYTES = 1 << 24  # Overlapping values could otherwise unfold a small file into gigabytes.
+_MOST_TAGS = 4096  # of a directory; none that is not made to do harm has a tenth of it
+_EDITED = frozenset({ORIENTATION, 256, 257, 282, 283, 40962, 40963, 41486, 41487})  # here and in `exif_editing`
 
 
 class DamagedExif(ValueError):  # noqa: N818 (names what was found, not what went wrong in the code)
@@ -82,10 +84,11 @@ def upright(block: bytes) -> tuple[bytes, int]:
     """(the block with Orientation 1 and without its thumbnail, the orientation 1–8 it had).
 
     The thumbnail goes because it shows the old picture: turned as it was, and with what inpainting was to remove.
-    Raises DamagedExif.
+    Raises DamagedExif, also where that would overwrite what tells tags apart, and where a later edit would.
     """
     layout, first = header(block)
     entries, next_at, link_at = directory(block, first, layout)
+    tables = _tables(block, layout, first, entries)
     patched, orientation = bytearray(block), 1
     for entry in entries:
         value = entry.number(layout.order) if entry.code == ORIENTATION else None
@@ -93,9 +96,37 @@ def upright(block: bytes) -> tuple[bytes, int]:
             orientation = value if 1 <= value <= 8 else 1
             struct.pack_into(layout.order + _INTEGERS[entry.dtype], patched, entry.at, 1)
     if next_at:
-        _remove_thumbnail(patched, next_at, layout)
+        thumbnail = _thumbnail(block, next_at, layout)
+        _check_apart(tables, [thumbnail])
+        patched[thumbnail[0] : thumbnail[1]] = bytes(thumbnail[1] - thumbnail[0])
         struct.pack_into(layout.number, patched, link_at, 0)
     return bytes(patched), orientation
+
+
+def _tables(block: bytes, layout: Layout, first: int, entries: list[Entry]) -> list[tuple[int, int]]:
+    """[(begin, end)] of header and directories. Raises DamagedExif where they or values to be edited overlap."""
+    head = struct.calcsize(layout.entry) - 4  # 8 bytes, or 16 of the large kind
+    pointers = [entry.number(layout.order) for entry in entries if entry.code in (EXIF_DIRECTORY, GPS_DIRECTORY)]
+    tables, edited = [(0, head)], []
+    for at in (first, *pointers):
+        try:
+            found, _, link_at = directory(block, at, layout) if at else ([], 0, 0)
+        except DamagedExif:
+            continue  # of these directories the first alone is known to be readable
+        if found and at is not None:
+            span = at, link_at + struct.calcsize(layout.number) if link_at else len(block)
+            _check_apart(tables, [span])
+            tables.append(span)
+            room = struct.calcsize(layout.number)
+            edited += [(e.at, e.at + len(e.data)) for e in found if e.code in _EDITED and len(e.data) > room]
+    _check_apart(tables, edited)
+    return tables
+
+
+def _check_apart(tables: list[tuple[int, int]], spans: list[tuple[int, int]]) -> None:
+    for begin, end in spans:
+        if any(begin < table_end and table_begin < end for table_begin, table_end in tables):
+            raise DamagedExif("its parts overlap")
 
 
 def sections(block: bytes, at: int | None = None) -> Sections:
@@ -174,12 +205,17 @@ def header(block: bytes) -> tuple[Layout, int]:
 
 
 def directory(block: bytes, at: int, layout: Layout) -> tuple[list[Entry], int, int]:
-    """(entries, offset of the next directory or 0, where that offset is written); unreadable values are left out."""
+    """(entries, offset of the next directory or 0, where that offset is written); unreadable values are left out.
+
+    Raises DamagedExif where there is none, or one of more tags than any has.
+    """
     room = struct.calcsize(layout.number)
     entries: list[Entry] = []
     budget = _MAX_BYTES
     try:
         (count,) = struct.unpack_from(layout.count, block, at)
+        if count > _MOST_TAGS:
+            raise DamagedExif(f"a directory of {count} tags")
         cursor = at + struct.calcsize(layout.count)
         for _ in range(count):
             code, dtype, items, _ = struct.unpack_from(layout.entry, block, cursor)
@@ -200,15 +236,15 @@ def directory(block: bytes, at: int, layout: Layout) -> tuple[list[Entry], int, 
     return entries, following, cursor
 
 
-def _remove_thumbnail(patched: bytearray, at: int, layout: Layout) -> None:
+def _thumbnail(block: bytes, at: int, layout: Layout) -> tuple[int, int]:
+    """(begin, end) of what the directory at `at` shows, both 0 for nothing."""
     try:
-        entries, _, _ = directory(bytes(patched), at, layout)
+        entries, _, _ = directory(block, at, layout)
     except DamagedExif:
-        return
+        return 0, 0
     numbers = {entry.code: entry.number(layout.order) for entry in entries}
     start, length = numbers.get(_THUMBNAIL_START), numbers.get(_THUMBNAIL_LENGTH)
-    if start and length and start + length <= len(patched):
-        patched[start : start + length] = bytes(length)
+    return (start, start + length) if start and length and start + length <= len(block) else (0, 0)
 
 
 def _little(entry: Entry, layout: Layout) -> Entry:

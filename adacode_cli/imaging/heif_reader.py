@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 from PIL.AvifImagePlugin import AvifImageFile
+from PIL.ImageFile import ImageFile
 
 from adacode_cli.imaging import heif_codec, pillow_reader
+from adacode_cli.imaging.metadata import EXIF_DAMAGED
 from adacode_cli.imaging.parsing import check_size, parsing
 from adacode_cli.imaging.pillow_metadata import metadata_of
 from adacode_cli.imaging.raster import Raster, lost_beside_first
@@ -14,11 +16,11 @@ from adacode_cli.imaging.raster import Raster, lost_beside_first
 def read_avif(data: bytes, max_pixels: int, *, name: str) -> Raster:
     """The first picture of an AVIF file. Raises InputError."""
     with parsing("avif", name=name):
-        picture = pillow_reader.opened(AvifImageFile, data)
+        picture, damaged = _opened(data)
     check_size(*picture.size, max_pixels, name=name)
     with parsing("avif", name=name):
         said, lost = metadata_of(picture, "avif")
-        lost += lost_beside_first(getattr(picture, "n_frames", 1))
+        lost += damaged + lost_beside_first(getattr(picture, "n_frames", 1))
         bits = heif_codec.avif_bits(data)
         if bits > 8:
             pixels, alpha = heif_codec.deep_avif(data, bits)
@@ -26,6 +28,17 @@ def read_avif(data: bytes, max_pixels: int, *, name: str) -> Raster:
         picture.load()
         pixels, alpha = pillow_reader.planes(picture.convert("RGB") if picture.mode not in _MODES else picture)
     return Raster(pixels, alpha, said, lost=lost)
+
+
+def _opened(data: bytes) -> tuple[ImageFile, tuple[str, ...]]:
+    """(the file, what is lost): Pillow refuses one for EXIF that it cannot read, so it gets it without then."""
+    try:
+        return pillow_reader.opened(AvifImageFile, data), ()
+    except Exception:  # it does not say what it raises
+        bare = heif_codec.without_exif(data)
+        if bare == data:
+            raise
+        return pillow_reader.opened(AvifImageFile, bare), (EXIF_DAMAGED,)
 
 
 def read_heic(data: bytes, max_pixels: int, *, name: str) -> Raster:

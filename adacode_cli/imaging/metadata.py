@@ -14,7 +14,11 @@ from adacode_cli.imaging import exif as exif_blocks
 from adacode_cli.imaging import exif_editing, xmp_editing
 from adacode_cli.imaging.resolution import Resolution
 
+TITLES = {"icc": "ICC profile", "exif": "EXIF", "xmp": "XMP", "iptc": "IPTC", "resolution": "resolution"}
+"""What each field of `Metadata` is called where a person reads it."""
+
 EXIF_DAMAGED = "damaged EXIF"
+ICC_DAMAGED = "damaged ICC profile"
 XMP_DAMAGED_NOTE = "its XMP is damaged and was kept as it is"
 
 

@@ -23,7 +23,7 @@ from adacode_cli.imaging import png16
 from adacode_cli.imaging.image import Samples
 from adacode_cli.imaging.metadata import Metadata
 from adacode_cli.imaging.parsing import check_size, parsing, too_large
-from adacode_cli.imaging.pillow_metadata import metadata_of
+from adacode_cli.imaging.pillow_metadata import metadata_of, taken_apart
 from adacode_cli.imaging.raster import INKS_LOST, INKS_PROFILE_LOST, PALETTE_NOTE, Raster, lost_beside_first
 
 _PLUGINS: dict[str, type[ImageFile]] = {
@@ -40,6 +40,7 @@ def read(data: bytes, format: str, max_pixels: int, *, name: str) -> Raster:
     """The first picture in `data`, which begins like a `format` file. Raises InputError."""
     try:
         with parsing(format, name=name):
+            data, beside, not_kept = taken_apart(data, format)
             picture = opened(_PLUGINS[format], data)
     except _BeyondPillow as error:
         if error.num_pixels > max_pixels:
@@ -48,8 +49,8 @@ def read(data: bytes, format: str, max_pixels: int, *, name: str) -> Raster:
     check_size(*picture.size, max_pixels, name=name)
     with parsing(format, name=name):
         picture.load()
-        said, lost = metadata_of(picture, format)
-        lost += lost_beside_first(getattr(picture, "n_frames", 1))
+        said, lost = metadata_of(picture, format, beside)
+        lost = not_kept + lost + lost_beside_first(getattr(picture, "n_frames", 1))
         if format == "png" and data[_PNG_DEPTH_AT] == 16:
             pixels, alpha = png16.read(data, picture.info.get("transparency"))
             return Raster(pixels, alpha, said, lost=lost)

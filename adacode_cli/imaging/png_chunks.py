@@ -2,6 +2,9 @@
 
 Pillow writes 8-bit PNG files and `png16` deeper ones; neither takes all that a photograph may bring. IPTC has no chunk
 of its own: it goes where ImageMagick puts it and exiftool looks for it, into text in hexadecimal.
+
+Before Pillow and OpenCV read a file, its metadata are taken out: a few bytes can unpack to a gigabyte, both refuse a
+picture for a text that they do not like, and OpenCV's library complains of profiles to the terminal.
 """
 
 from __future__ import annotations
@@ -9,15 +12,21 @@ from __future__ import annotations
 import struct
 import zlib
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 from adacode_cli.imaging import iptc
-from adacode_cli.imaging.metadata import Metadata
+from adacode_cli.imaging.metadata import ICC_DAMAGED, TITLES, Metadata
+from adacode_cli.imaging.metadata_limits import MAX_BYTES, MAX_TEXT_BYTES, too_much
 from adacode_cli.imaging.resolution import CENTIMETRE, NO_UNIT, Resolution, resolution, whole
 
 _HEADER_END = 33  # the signature and IHDR, which has one length
 _XMP_KEYWORD = b"XML:com.adobe.xmp"
-_IPTC_KEYWORD = b"Raw profile type iptc"
+_RAW_PROFILE = b"Raw profile type "
+_IPTC_KEYWORD = _RAW_PROFILE + b"iptc"
+_LONGEST_KEYWORD = 79
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+# All that says something of the pixels; other chunks with a small first letter may be left out.
+_KEPT = frozenset({b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"pHYs", b"acTL", b"fcTL", b"fdAT"})
 _MAX_U31 = 2**31 - 1
 
 
@@ -51,16 +60,107 @@ def resolution_in(info: dict[Any, Any]) -> Resolution | None:
     return resolution(info["aspect"], NO_UNIT) if "aspect" in info else None
 
 
-def raw_profile(info: dict[Any, Any], *kinds: str) -> bytes | None:
+class _Text(NamedTuple):
+    """A text as stored, and its place among the chunks."""
+
+    body: bytes
+    is_packed: bool
+
+
+def taken_apart(file: bytes) -> tuple[bytes, Metadata, tuple[str, ...]]:
+    """(the file without chunks that do not matter to its pixels, what they said, what is lost).
+
+    Raises ValueError for a chunk before the pixels whose check sum is wrong.
+    """
+    kept, profile, block, texts = _chunks(file)
+    lost = []
+    icc, exif, packet, records = None, block, None, None
+    if profile is not None:
+        icc = _unpacked(profile, MAX_BYTES["icc"]) or None
+        if icc is None or len(icc) > MAX_BYTES["icc"]:
+            lost.append(ICC_DAMAGED if icc is None else too_much("icc"))
+            icc = None
+    if (text := texts.pop(_XMP_KEYWORD, None)) is not None:
+        packet = _said(text, MAX_BYTES["xmp"], "xmp", lost)
+    profiles = {key: texts.pop(key) for key in list(texts) if key.startswith(_RAW_PROFILE)}
+    exif = exif or _raw_profile(profiles, "exif", lost, "exif", "APP1")
+    packet = packet or _raw_profile(profiles, "xmp", lost, "xmp")
+    records = _raw_profile(profiles, "iptc", lost, "iptc", "8bim")
+    if texts:
+        named = sorted(key.decode("latin-1") for key in texts)[:5]
+        lost.append(f"texts ({', '.join(named)})")
+    found = Metadata(icc, exif or None, packet or None, iptc.unwrapped(records) if records is not None else None)
+    return b"".join(kept), found, tuple(lost)
+
+
+def _chunks(file: bytes) -> tuple[list[bytes], bytes | None, bytes | None, dict[bytes, _Text]]:
+    """(pieces of the file to keep, the packed profile, the EXIF block, texts by keyword), the last of each."""
+    kept, profile, block = [file[:8]], None, None
+    texts: dict[bytes, _Text] = {}
+    at, pixels = 8, False
+    while at + 12 <= len(file):
+        length, kind = struct.unpack_from(">I4s", file, at)
+        end = at + 12 + length
+        if end > len(file) or kind == b"IEND":
+            break
+        if not kind[0] & 0x20 or kind in _KEPT:
+            kept.append(file[at:end])
+            pixels = pixels or kind == b"IDAT"
+        elif kind in (b"iCCP", b"eXIf", *_TEXTS):
+            body = file[at + 8 : at + 8 + length]
+            if not pixels and file[end - 4 : end] != struct.pack(">I", zlib.crc32(body, zlib.crc32(kind))):
+                raise ValueError(f"the check sum of its chunk {kind.decode()} is wrong")
+            if kind == b"iCCP":
+                profile = body.partition(b"\0")[2][1:]
+            elif kind == b"eXIf":
+                block = body
+            elif (named := _text(kind, body)) is not None:
+                texts[named[0]] = named[1]
+        at = end
+    return [*kept, file[at:]], profile, block, texts
+
+
+def _text(kind: bytes, body: bytes) -> tuple[bytes, _Text] | None:
+    """(keyword, text); None for what is damaged, or says nothing."""
+    keyword, _, said = body.partition(b"\0")
+    if not 0 < len(keyword) <= _LONGEST_KEYWORD:
+        return None
+    if kind == b"tEXt":
+        return keyword, _Text(said, is_packed=False)
+    if kind == b"zTXt":
+        return keyword, _Text(said[1:], is_packed=True)
+    parts = said[2:].split(b"\0", 2)  # language, keyword in it, text
+    return (keyword, _Text(parts[2], is_packed=said[0] != 0)) if len(parts) == 3 else None
+
+
+def _said(text: _Text, limit: int, name: str, lost: list[str]) -> bytes | None:
+    """The text, or None, which is noted as a loss of kind `name`, for one that is damaged or over `limit` bytes."""
+    found = _unpacked(text.body, limit) if text.is_packed else text.body
+    if found is not None and len(found) <= limit:
+        return found
+    lost.append(f"damaged {TITLES[name]}" if found is None else too_much(name, limit))
+    return None
+
+
+def _unpacked(packed: bytes, limit: int) -> bytes | None:
+    """At most one byte more than `limit`; None for what is not packed in the way of zlib."""
+    try:
+        return zlib.decompressobj().decompress(packed, limit + 1)
+    except zlib.error:
+        return None
+
+
+def _raw_profile(texts: dict[bytes, _Text], name: str, lost: list[str], *kinds: str) -> bytes | None:
     """What other programs have written in hexadecimal under "Raw profile type …", for the first of `kinds` there."""
     for kind in kinds:
-        text = info.get(f"Raw profile type {kind}")
-        if isinstance(text, str | bytes):
-            lines = (text if isinstance(text, str) else text.decode("latin-1")).split("\n")
+        text = texts.get(_RAW_PROFILE + kind.encode())
+        said = _said(text, MAX_TEXT_BYTES, name, lost) if text is not None else None
+        if said is not None:
+            lines = said.split(b"\n", 3)  # an empty one, the kind, the length, and the digits
             try:
-                return bytes.fromhex("".join(lines[3:]))
+                return bytes.fromhex(b"".join(lines[3:]).decode("ascii"))
             except ValueError:
-                continue
+                lost.append(f"damaged {TITLES[name]}")
     return None
 
 

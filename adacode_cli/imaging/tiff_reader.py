@@ -20,7 +20,8 @@ from tifffile import TiffFile, TiffPage
 from adacode_cli.errors import InputError
 from adacode_cli.imaging import exif, exif_editing, iptc, pillow_reader
 from adacode_cli.imaging.image import Samples
-from adacode_cli.imaging.metadata import Metadata
+from adacode_cli.imaging.metadata import EXIF_DAMAGED, Metadata
+from adacode_cli.imaging.metadata_limits import MAX_BYTES, Allowance, too_much
 from adacode_cli.imaging.parsing import check_sizes, parsing
 from adacode_cli.imaging.raster import INKS_LOST, Raster
 from adacode_cli.imaging.resolution import Resolution
@@ -31,8 +32,8 @@ _WHITE_IS_ZERO, _INKS = 0, 5
 _PREMULTIPLIED, _PLAIN_ALPHA = 1, 2
 _RAW_PHOTOMETRIC = (32803, 34892)
 _DNG_VERSION = 50706
-_ICC, _XMP, _IPTC, _PHOTOSHOP = 34675, 700, 33723, 34377
-_MAX_TAG_BYTES = 1 << 26
+_BLOCKS = {"icc": 34675, "xmp": 700, "iptc": 33723}
+_PHOTOSHOP = 34377
 _MAX_PAGES = 10_000
 _OLD_JPEG = 6  # Its one stream lies behind a tag of its own.
 _MAX_CHANNELS = 16
@@ -49,7 +50,8 @@ def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
         _refuse_raw(pages[0][1], data, name=name)
         check_sizes([(page.imagewidth, page.imagelength) for _, page in pages], max_pixels, name=name)
         upright, turns = _orientations(pages, data)
-        rasters = [_page(index, page, upright, name=name) for index, page in pages]
+        allowance = Allowance()
+        rasters = [_page(index, page, upright, allowance, name=name) for index, page in pages]
     rasters[0] = replace(rasters[0], lost=lost + rasters[0].lost)
     return [replace(raster, orientation=turn) for raster, turn in zip(rasters, turns, strict=True)]
 
@@ -69,15 +71,17 @@ def _pages(file: TiffFile) -> tuple[list[tuple[int, TiffPage]], tuple[str, ...]]
     return pages, (f"{masks} mask(s) of pages",) if masks else ()
 
 
-def _page(index: int, page: TiffPage, data: bytes, *, name: str) -> Raster:
+def _page(index: int, page: TiffPage, data: bytes, allowance: Allowance, *, name: str) -> Raster:
     # Where the list of strips is too short, all three libraries leave the rest of the picture black.
     if page.compression != _OLD_JPEG and len(page.dataoffsets) < np.prod(page.chunked):
         raise ValueError("strips or tiles are missing")
-    said = _metadata(page, data)
+    said, lost = metadata_of_page(page, data, allowance)
     bits = page.bitspersample
     if isinstance(bits, int) and bits <= 8:
-        return _shallow(page, index, data, said)
-    return _deep(page, index, data, said, name=name)
+        raster = _shallow(page, index, data, said)
+    else:
+        raster = _deep(page, index, data, said, name=name)
+    return replace(raster, lost=lost + raster.lost)
 
 
 def _refuse_raw(page: TiffPage, data: bytes, *, name: str) -> None:
@@ -101,10 +105,8 @@ def _orientations(pages: list[tuple[int, TiffPage]], data: bytes) -> tuple[bytes
 
 
 def _exif_and_resolution(page: TiffPage, data: bytes) -> tuple[bytes | None, Resolution | None]:
-    try:
-        parts = exif.sections(data, page.offset)
-    except exif.DamagedExif:
-        return None, None  # The pixels are readable, and the tags beside them are not worth refusing those.
+    """Raises DamagedExif."""
+    parts = exif.sections(data, page.offset)
     block = exif.block_of(parts)
     found = exif_editing.resolution_of(block) if block is not None else None
     # Every TIFF has tags of resolution, most of them empty phrases: alone they are no EXIF.
@@ -112,19 +114,35 @@ def _exif_and_resolution(page: TiffPage, data: bytes) -> tuple[bytes | None, Res
     return block if says_more else None, found
 
 
-def _metadata(page: TiffPage, data: bytes) -> Metadata:
-    block, found = _exif_and_resolution(page, data)
-    icc, packet = (_bytes(page, code) for code in (_ICC, _XMP))
-    records, resources = (_bytes(page, code) for code in (_IPTC, _PHOTOSHOP))
-    if records is None and resources is not None:
-        records = iptc.unwrapped(resources)
-    return Metadata(icc, block, packet, iptc.without_padding(records) if records is not None else None, found)
+def metadata_of_page(page: TiffPage, data: bytes, allowance: Allowance) -> tuple[Metadata, tuple[str, ...]]:
+    """(what the page of the file `data` says, what of it is lost): pages may share a block, and so say much."""
+    if allowance.is_spent:
+        return Metadata(), ("metadata of further pages",)
+    lost = []
+    try:
+        block, resolution = _exif_and_resolution(page, data)
+    except exif.DamagedExif:
+        # The pixels are readable, and the tags beside them are not worth refusing those.
+        block, resolution = None, None
+        lost.append(EXIF_DAMAGED)
+    found: dict[str, bytes | None] = {}
+    for name, code in _BLOCKS.items():
+        tag = page.tags.get(code)
+        if tag is not None and tag.valuebytecount > MAX_BYTES[name]:
+            lost.append(too_much(name))
+        else:
+            found[name] = _bytes(page, code)
+    resources = _bytes(page, _PHOTOSHOP) if found.get("iptc") is None else None
+    records = iptc.unwrapped(resources) if resources is not None else found.get("iptc")
+    found["iptc"] = iptc.without_padding(records) if records is not None else None
+    said, beyond = allowance.granted(Metadata(exif=block, resolution=resolution, **found))
+    return said, (*lost, *beyond)
 
 
 def _bytes(page: TiffPage, code: int) -> bytes | None:
     """A tag's bytes as stored, whatever type its writer gave them."""
     tag = page.tags.get(code)
-    if tag is None or tag.valuebytecount > _MAX_TAG_BYTES:
+    if tag is None:
         return None
     handle = page.parent.filehandle
     handle.seek(tag.valueoffset)

@@ -32,8 +32,16 @@ _NOTE = "http://ns.adobe.com/xmp/note/"
 _ACROSS, _DOWN = (_TIFF, "XResolution"), (_TIFF, "YResolution")
 _WIDTHS = ((_TIFF, "ImageWidth"), (_EXIF, "PixelXDimension"))
 _HEIGHTS = ((_TIFF, "ImageLength"), (_EXIF, "PixelYDimension"))
+_ORIENTATION, _THUMBNAILS, _HISTORY = (_TIFF, "Orientation"), (_XMP, "Thumbnails"), (_MM, "History")
+_CREATOR_TOOL, _EXTENDED = (_XMP, "CreatorTool"), (_NOTE, "HasExtendedXMP")
 _FRACTION = re.compile(r"(\d{1,12})/(\d{1,12})|(\d{1,12}(?:\.\d{1,12})?)")
-_PADDING = re.compile(rb"\s{2,}(?=<\?xpacket end)")
+_LONGEST_FRACTION = 100  # A longer text is none, and could be copied to many places.
+_NO_XML = re.compile(r"[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_TRAILER = b"<?xpacket end"
+_BLANKS = b" \t\n\r\v\f"
+_WANTED = frozenset(
+    {_ORIENTATION, _THUMBNAILS, _HISTORY, _CREATOR_TOOL, _EXTENDED, _ACROSS, _DOWN, *_WIDTHS, *_HEIGHTS}
+)
 _NEW_PACKET = (
     '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n'
     '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
@@ -46,11 +54,11 @@ def upright(packet: bytes, *, on_its_side: bool) -> bytes:
 
     Raises DamagedXmp.
     """
-    rdf = scanned(packet)
-    changes = set_value(packet, rdf, (_TIFF, "Orientation"), "1")
-    changes += [Change(e.start, e.end, b"") for e in properties(rdf, (_XMP, "Thumbnails"))]
+    rdf = scanned(packet, _WANTED)
+    changes = set_value(packet, rdf, _ORIENTATION, "1")
+    changes += [Change(e.start, e.end, b"") for e in properties(rdf, _THUMBNAILS)]
     across, down = value_of(rdf, _ACROSS), value_of(rdf, _DOWN)
-    if on_its_side and across is not None and down is not None:
+    if on_its_side and across and down and max(len(across), len(down)) <= _LONGEST_FRACTION:
         changes += set_value(packet, rdf, _ACROSS, escape(down, {'"': "&quot;", "'": "&apos;"}))
         changes += set_value(packet, rdf, _DOWN, escape(across, {'"': "&quot;", "'": "&apos;"}))
     return applied(packet, changes)
@@ -58,7 +66,7 @@ def upright(packet: bytes, *, on_its_side: bool) -> bytes:
 
 def resized(packet: bytes, *, across: Fraction, down: Fraction, size: tuple[int, int]) -> bytes:
     """For a picture with so many times as many pixels a row and a column, now `size` (H, W). Raises DamagedXmp."""
-    rdf = scanned(packet)
+    rdf = scanned(packet, _WANTED)
     changes = []
     for name, factor in ((_ACROSS, across), (_DOWN, down)):
         old = _fraction(value_of(rdf, name))
@@ -72,15 +80,18 @@ def resized(packet: bytes, *, across: Fraction, down: Fraction, size: tuple[int,
 
 
 def with_event(packet: bytes | None, *, tool: str, parameters: str) -> bytes:
-    """With an event at the end of xmpMM:History, in a new packet where there is none. Raises DamagedXmp."""
+    """With an event at the end of xmpMM:History, in a new packet where there is none. Raises DamagedXmp.
+
+    Characters of `tool` and `parameters` that XML cannot hold are replaced.
+    """
     packet = _NEW_PACKET if packet is None else packet
-    rdf = scanned(packet)
+    rdf = scanned(packet, _WANTED)
     event = (
         f'<rdf:li xmlns:rdf="{RDF}" xmlns:stEvt="{_EVENT}" rdf:parseType="Resource">'
-        f"<stEvt:action>edited</stEvt:action><stEvt:softwareAgent>{escape(tool)}</stEvt:softwareAgent>"
-        f"<stEvt:parameters>{escape(parameters)}</stEvt:parameters></rdf:li>"
+        f"<stEvt:action>edited</stEvt:action><stEvt:softwareAgent>{_text(tool)}</stEvt:softwareAgent>"
+        f"<stEvt:parameters>{_text(parameters)}</stEvt:parameters></rdf:li>"
     )
-    history = next(iter(properties(rdf, (_MM, "History"))), None)
+    history = next(iter(properties(rdf, _HISTORY)), None)
     sequence = next((c for c in history.children if c.name == (RDF, "Seq")), None) if history is not None else None
     if sequence is not None and not sequence.is_empty_tag:
         return applied(packet, [Change(sequence.close, sequence.close, event.encode())])
@@ -92,17 +103,18 @@ def with_event(packet: bytes | None, *, tool: str, parameters: str) -> bytes:
 
 def creator_tool(packet: bytes) -> str | None:
     """xmp:CreatorTool, or None. Raises DamagedXmp."""
-    return value_of(scanned(packet), (_XMP, "CreatorTool")) or None
+    return value_of(scanned(packet, _WANTED), _CREATOR_TOOL) or None
 
 
 def is_extended(packet: bytes) -> bool:
     """Whether the packet names a second one, as JPEG cuts long ones up. Raises DamagedXmp."""
-    return value_of(scanned(packet), (_NOTE, "HasExtendedXMP")) is not None
+    return value_of(scanned(packet, _WANTED), _EXTENDED) is not None
 
 
 def compacted(packet: bytes) -> bytes:
     """Without the blanks that are kept for programs which edit in place."""
-    return _PADDING.sub(b"\n", packet)
+    content, trailer, rest = packet.rpartition(_TRAILER)
+    return content.rstrip(_BLANKS) + b"\n" + trailer + rest if trailer else packet
 
 
 def _new_description(rdf: Element, content: str) -> Change:
@@ -114,6 +126,11 @@ def _new_description(rdf: Element, content: str) -> Change:
         whole = f'<rdf:RDF xmlns:rdf="{RDF}">{part}</rdf:RDF>'
         return Change(rdf.start, rdf.end, whole.encode())
     return Change(rdf.close, rdf.close, part.encode())
+
+
+def _text(said: str) -> str:
+    """As the text of an element; what is no character of XML (control characters, halves of pairs) is replaced."""
+    return escape(_NO_XML.sub("\ufffd", said))
 
 
 def _fraction(text: str | None) -> Fraction | None:

@@ -1,23 +1,34 @@
 """Where in an XMP packet its properties stand, byte for byte, so that one can be changed and all else be left.
 
 Expat reads the XML; this file only remembers where it was. Rewriting a parsed tree would change prefixes, white space
-and whatever another program meant by them.
+and whatever another program meant by them. Packets may be made to do harm, so everything here takes time in proportion
+to the packet's length, and only what somebody asks for is remembered. Expat's own handling of namespaces copies the
+whole name of a namespace for each element and attribute; so it is done here.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Set
 from dataclasses import dataclass, field
 from xml.parsers import expat
 
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
-_MAX_BYTES = 1 << 24
+
+Name = tuple[str, str]
+"""(namespace, local name)."""
+
+_ABOUT = (RDF, "about")
 _MAX_DEPTH = 200
-_TAG = re.compile(rb"""<(?:[^>"']|"[^"]*"|'[^']*')*>""")
+_MAX_REMEMBERED = 10_000
+# Possessive: what was read once is not tried again in another way.
+_TAG = re.compile(rb"""<(?:[^>"']++|"[^"]*+"|'[^']*+')*+>""")
+_TAG_NAME = re.compile(rb"<[^\s/>]++")
+_ATTRIBUTE = re.compile(rb"""\s*+([^\s=/>]++)\s*+=\s*+(?:"([^"]*+)"|'([^']*+)')""")
 
 
 class DamagedXmp(ValueError):  # noqa: N818 (names what was found, not what went wrong in the code)
-    """No well-formed UTF-8 XML with an rdf:RDF in it."""
+    """No well-formed UTF-8 XML with an rdf:RDF in it, or one that is nested or repeated beyond all reason."""
 
 
 @dataclass
@@ -25,19 +36,19 @@ class Element:
     """`name` is (namespace, local name); its start tag is data[start:inner], its content data[inner:close].
 
     `end` lies behind its end tag. An empty tag has no content and inner = close = end. `attributes` are the name as
-    written and the value as read, by (namespace, local name).
+    written and the value as read, by (namespace, local name), of those that were asked for. `has_children`: elements in
+    it, of which `children` are the remembered ones.
     """
 
-    name: tuple[str, str]
+    name: Name
     start: int
     inner: int
-    attributes: dict[tuple[str, str], tuple[str, str]]
-    depth: int
+    attributes: dict[Name, tuple[str, str]]
     close: int = 0
     end: int = 0
-    parent: Element | None = None
-    text: str = ""
+    texts: list[str] = field(default_factory=list)
     children: list[Element] = field(default_factory=list)
+    has_children: bool = False
 
     @property
     def is_empty_tag(self) -> bool:
@@ -53,14 +64,12 @@ class Change:
     new: bytes
 
 
-def scanned(packet: bytes) -> Element:
-    """The rdf:RDF element of a packet. Raises DamagedXmp."""
-    if len(packet) > _MAX_BYTES:
-        raise DamagedXmp("too long")
-    scan = _Scan(packet)
-    parser = expat.ParserCreate(encoding="utf-8", namespace_separator="\n")
-    parser.namespace_prefixes = True
+def scanned(packet: bytes, wanted: Set[Name]) -> Element:
+    """The rdf:RDF element of a packet, with the `wanted` properties and attributes in it. Raises DamagedXmp."""
+    parser = expat.ParserCreate(encoding="utf-8")
     parser.buffer_text = True
+    parser.ordered_attributes = True
+    scan = _Scan(packet, wanted)
     parser.StartElementHandler = lambda name, attributes: scan.started(name, attributes, parser.CurrentByteIndex)
     parser.EndElementHandler = lambda _name: scan.ended(parser.CurrentByteIndex)
     parser.CharacterDataHandler = scan.said
@@ -74,26 +83,26 @@ def scanned(packet: bytes) -> Element:
     return scan.rdf
 
 
-def properties(rdf: Element, name: tuple[str, str]) -> list[Element]:
+def properties(rdf: Element, name: Name) -> list[Element]:
     """The elements that state a top-level property; attributes that do so are found in `descriptions`."""
     return [child for part in descriptions(rdf) for child in part.children if child.name == name]
 
 
 def descriptions(rdf: Element) -> list[Element]:
     """The rdf:Description elements directly below rdf:RDF."""
-    return [child for child in rdf.children if child.name == (RDF, "Description")]
+    return rdf.children
 
 
-def value_of(rdf: Element, name: tuple[str, str]) -> str | None:
+def value_of(rdf: Element, name: Name) -> str | None:
     """The text of a simple top-level property, however it is written."""
     for part in descriptions(rdf):
         if name in part.attributes:
             return part.attributes[name][1]
-    found = [element for element in properties(rdf, name) if not element.children]
-    return found[0].text.strip() if found else None
+    found = [element for element in properties(rdf, name) if not element.has_children]
+    return "".join(found[0].texts).strip() if found else None
 
 
-def set_value(packet: bytes, rdf: Element, name: tuple[str, str], value: str) -> list[Change]:
+def set_value(packet: bytes, rdf: Element, name: Name, value: str) -> list[Change]:
     """Changes that give a simple property, where it is there, another value. `value` needs no escaping."""
     changes = []
     for part in descriptions(rdf):
@@ -101,53 +110,74 @@ def set_value(packet: bytes, rdf: Element, name: tuple[str, str], value: str) ->
             span = _value_span(packet, part, part.attributes[name][0])
             changes += [Change(*span, value.encode())] if span else []
     for element in properties(rdf, name):
-        if not element.children and not element.is_empty_tag:
+        if not element.has_children and not element.is_empty_tag:
             changes.append(Change(element.inner, element.close, value.encode()))
     return changes
 
 
 def applied(packet: bytes, changes: list[Change]) -> bytes:
     """The packet with changes that do not overlap."""
-    result = bytearray(packet)
-    for change in sorted(changes, key=lambda change: change.start, reverse=True):
-        result[change.start : change.end] = change.new
-    return bytes(result)
+    pieces, at = [], 0
+    for change in sorted(changes, key=lambda change: change.start):
+        pieces += [packet[at : change.start], change.new]
+        at = change.end
+    return b"".join([*pieces, packet[at:]])
 
 
 def _value_span(packet: bytes, element: Element, written: str) -> tuple[int, int] | None:
     """Where between its quotes an attribute's value stands."""
-    pattern = rb"""\s""" + re.escape(written.encode()) + rb"""\s*=\s*("[^"]*"|'[^']*')"""
-    match = re.search(pattern, packet[element.start : element.inner])
-    return (element.start + match.start(1) + 1, element.start + match.end(1) - 1) if match else None
+    tag_name = _TAG_NAME.match(packet, element.start)
+    at = tag_name.end() if tag_name is not None else element.inner
+    while (match := _ATTRIBUTE.match(packet, at, element.inner)) is not None:
+        if match[1] == written.encode():
+            return match.span(2) if match[2] is not None else match.span(3)
+        at = match.end()
+    return None
 
 
 class _Scan:
     """What is open while expat reads, and the first rdf:RDF."""
 
-    def __init__(self, packet: bytes) -> None:
+    def __init__(self, packet: bytes, wanted: Set[Name]) -> None:
         self._packet = packet
-        self._open: list[Element] = []
+        self._wanted = wanted
+        self._attributes = wanted | {_ABOUT}
+        self._open: list[Element | None] = []  # None: not remembered
+        self._declared: list[tuple[str, ...]] = []  # the prefixes that each open element declares
+        self._namespaces: dict[str, list[str]] = {"": [""], "xml": ["http://www.w3.org/XML/1998/namespace"]}
+        self._remembered = 0
         self.rdf: Element | None = None
 
-    def started(self, name: str, attributes: dict[str, str], at: int) -> None:
-        """A start tag at byte `at`, with names as expat gives them. Raises DamagedXmp."""
+    def started(self, written: str, attributes: list[str], at: int) -> None:
+        """A start tag at byte `at`, its attributes' names and values in turn. Raises DamagedXmp."""
         if len(self._open) >= _MAX_DEPTH:
             raise DamagedXmp("nested too deeply")
-        tag = _TAG.match(self._packet, at)
-        if tag is None:
-            raise DamagedXmp("a tag is not where it was read")
-        named = {_name(key): (_written(key), value) for key, value in attributes.items()}
+        self._declared.append(self._declare(attributes) if attributes else ())
+        name = self._name(written, self._namespaces[""][-1])
         parent = self._open[-1] if self._open else None
-        element = Element(_name(name), at, tag.end(), named, len(self._open), parent=parent)
+        named = self._named(attributes) if attributes else {}
         if parent is not None:
-            parent.children.append(element)
-        if self.rdf is None and element.name == (RDF, "RDF"):
-            self.rdf = element
-        self._open.append(element)
+            parent.has_children = True
+        remembered = None
+        if self._is_of_use(name, parent):
+            self._remembered += 1
+            tag = _TAG.match(self._packet, at)
+            if tag is None or self._remembered > _MAX_REMEMBERED:
+                raise DamagedXmp("a tag is not where it was read" if tag is None else "it repeats itself too often")
+            remembered = Element(name, at, tag.end(), named)
+            if parent is not None:
+                parent.children.append(remembered)
+            if self.rdf is None:
+                self.rdf = remembered
+        self._open.append(remembered)
 
     def ended(self, at: int) -> None:
         """The end tag, at byte `at`, of the element that was opened last."""
         element = self._open.pop()
+        for prefix in self._declared.pop():
+            self._namespaces[prefix].pop()
+        if element is None:
+            return
         if self._packet[element.inner - 2 : element.inner] == b"/>":
             element.close = element.end = element.inner
             return
@@ -155,17 +185,46 @@ class _Scan:
         element.close, element.end = at, tag.end() if tag is not None else at
 
     def said(self, text: str) -> None:
-        self._open[-1].text += text
+        element = self._open[-1]
+        if element is not None and element.name in self._wanted and not element.has_children:
+            element.texts.append(text)
 
     def refused(self, *_: object) -> None:
         raise DamagedXmp("a document type in it")
 
+    def _is_of_use(self, name: Name, parent: Element | None) -> bool:
+        """The first rdf:RDF, descriptions in it, wanted properties in these, and rdf:Seq in those."""
+        if self.rdf is None:
+            return name == (RDF, "RDF")
+        if parent is self.rdf:
+            return name == (RDF, "Description")
+        if parent is not None and parent.name == (RDF, "Description"):
+            return name in self._wanted
+        return parent is not None and parent.name in self._wanted and name == (RDF, "Seq")
 
-def _name(key: str) -> tuple[str, str]:
-    parts = key.split("\n")
-    return (parts[0], parts[1]) if len(parts) > 1 else ("", parts[0])
+    def _declare(self, attributes: list[str]) -> tuple[str, ...]:
+        prefixes = []
+        for key, value in zip(attributes[::2], attributes[1::2], strict=True):
+            if key == "xmlns" or key.startswith("xmlns:"):
+                prefixes.append(key[6:])
+                self._namespaces.setdefault(key[6:], []).append(value)
+        return tuple(prefixes)
 
+    def _named(self, attributes: list[str]) -> dict[Name, tuple[str, str]]:
+        found = {}
+        for key, value in zip(attributes[::2], attributes[1::2], strict=True):
+            if key != "xmlns" and not key.startswith("xmlns:"):
+                name = self._name(key, "")
+                if name in self._attributes:
+                    found[name] = key, value
+        return found
 
-def _written(key: str) -> str:
-    parts = key.split("\n")
-    return f"{parts[2]}:{parts[1]}" if len(parts) > 2 else parts[-1]
+    def _name(self, written: str, default: str) -> Name:
+        """(namespace, local name); `default` is the namespace without a prefix. Raises DamagedXmp."""
+        prefix, colon, local = written.partition(":")
+        if not colon:
+            return default, written
+        namespaces = self._namespaces.get(prefix)
+        if not namespaces or not local or ":" in local:
+            raise DamagedXmp("a prefix stands for no namespace")
+        return namespaces[-1], local

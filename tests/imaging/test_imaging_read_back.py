@@ -1,0 +1,148 @@
+"""Damaged metadata never spoil a picture: what is written can be opened, and what could not be read again is named."""
+
+import random
+import shutil
+import subprocess
+import warnings
+from dataclasses import replace
+from fractions import Fraction
+from io import BytesIO
+
+import numpy as np
+import pytest
+from other_programs import needs_exiftool
+from picture_fixtures import srgb_profile
+from PIL import Image
+
+from adacode_cli.batch.keeping import Keeping
+from adacode_cli.errors import OutputError
+from adacode_cli.imaging import exif_editing, xmp_editing
+from adacode_cli.imaging.decode import decode
+from adacode_cli.imaging.encode import FORMATS, encoded, losses
+from adacode_cli.imaging.image import Decoded
+from adacode_cli.imaging.metadata import TITLES, upright
+from adacode_cli.imaging.provenance import HistoryEntry, attributed
+from adacode_cli.imaging.resolution import INCH, Resolution
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # of Pillow, about EXIF
+
+ENTRY = HistoryEntry("sr x2", "a", "0" * 64)
+DPI = Resolution(Fraction(300), Fraction(300), INCH)
+PIXELS = np.random.default_rng(0).integers(0, 256, (33, 37, 3)).astype(np.uint8)
+MOST_EXIF_IN_A_JPEG = 65527
+A_FORMAT = 12  # damaged pictures of each
+
+
+def exif_block():
+    block = Image.Exif()
+    block[274], block[305], block[282], block[283], block[296] = 6, "A tool", 72.0, 72.0, 2
+    block[34665] = {36867: "2021:03:04 05:06:07", 40962: 37, 37500: b"maker note" * 5}
+    block[34853] = {1: "N", 2: (48.0, 51.0, 30.5)}
+    return block.tobytes()[6:]
+
+
+BLOCKS = {
+    "exif": exif_block(),
+    "xmp": xmp_editing.with_event(None, tool="a", parameters="b"),
+    "icc": srgb_profile(),
+    "iptc": b"\x1c\x02\x19\0\3abc\x1c\x02\x19\0\4abcd",
+}
+
+
+def damaged(block, dice):
+    found = bytearray(block)
+    for _ in range(dice.choice((1, 2, 4, 8))):
+        at = dice.randrange(min(len(found), dice.choice((120, 1 << 20)))) if found else 0
+        match dice.randrange(4):
+            case 0:
+                found[at : at + 1] = bytes([dice.choice((0, 1, 2, 8, 127, 255))])
+            case 1:
+                found[at : at + 4] = dice.choice((b"\xff", b"\0")) * 4
+            case 2:
+                del found[at:]
+            case _:
+                del found[at : at + dice.randrange(1, 20)]
+    return bytes(found) or None
+
+
+def damaged_picture(number):
+    """What a reader would hand on: its blocks upright or dropped."""
+    dice = random.Random(number)
+    blocks = {name: damaged(block, dice) if dice.random() < 0.6 else block for name, block in BLOCKS.items()}
+    said = upright(Decoded(PIXELS, **blocks).metadata, None).metadata
+    image = Decoded(PIXELS, icc=said.icc, exif=said.exif, xmp=said.xmp, iptc=said.iptc, resolution=DPI)
+    return attributed(image.restored(image.pixels, None, ()), ENTRY)
+
+
+def opened_by_pillow(file):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        picture = Image.open(BytesIO(file))
+        picture.load()
+        picture.getexif().get_ifd(34665)
+    return picture
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_damaged_blocks_come_back_or_are_named(format):
+    named = 0
+    for number in range(A_FORMAT):
+        image = damaged_picture(f"{format}{number}")
+        file, beyond = encoded(image, format=format)
+        lost = " ".join((*losses(image, format), *beyond))
+        back = decode(file, name="x")
+        assert back.size == image.size
+        if format != "heic":
+            assert opened_by_pillow(file).size == (37, 33)
+        for name, title in TITLES.items():
+            if getattr(image, name) is not None and name != "resolution":
+                assert (getattr(back, name) is None) == (title in lost), (number, name, lost)
+        named += bool(beyond)
+    assert named or format in ("bmp", "webp", "avif"), "nothing that was damaged was found to be"
+
+
+@needs_exiftool
+@pytest.mark.skipif(shutil.which("identify") is None, reason="ImageMagick is not installed")
+def test_other_programs_open_all_of_them(tmp_path):
+    for format, suffix in FORMATS.items():
+        for number in range(3):
+            (tmp_path / f"{format}{number}{suffix}").write_bytes(
+                encoded(damaged_picture(f"{format}{number}"), format=format)[0]
+            )
+    sizes = ["exiftool", "-T", "-FileName", "-ImageWidth", "-ImageHeight", str(tmp_path)]
+    found = subprocess.run(sizes, check=True, capture_output=True, timeout=120, text=True).stdout.splitlines()
+    assert len(found) == 3 * len(FORMATS)
+    # exiftool says of HEIC how large the coded picture is.
+    assert all(line.endswith(("\t37\t33", ".heic\t64\t64")) for line in found), found
+    readable = [str(path) for path in tmp_path.iterdir() if path.suffix in (".jpg", ".png", ".webp", ".tif", ".bmp")]
+    run = subprocess.run(["identify", "-format", "%wx%h\n", *readable], check=False, capture_output=True, timeout=120)
+    assert run.stdout.decode().split() == ["37x33"] * len(readable), run.stderr.decode()
+
+
+@pytest.mark.parametrize("format", ["avif", "jpeg", "heic", "webp", "png", "jp2", "tiff"])
+def test_no_exif_at_all_is_a_loss_and_not_a_failure(format):
+    image = Decoded(PIXELS, exif=b"this is no EXIF block")
+    data, notes = Keeping().encoded(image, format, None)
+    assert notes == (f"not kept in {format}: EXIF",)
+    assert decode(data, name="x").size == image.size
+    with pytest.raises(OutputError, match="EXIF"):
+        Keeping(strict=True).encoded(image, format, None)
+
+
+def test_a_history_that_does_not_fit_costs_no_metadata():
+    block = exif_editing.with_tags(None, [exif_editing.Tag(270, 2, "x" * 65400)])
+    block += bytes(MOST_EXIF_IN_A_JPEG - len(block))
+    data, notes = Keeping(history=ENTRY).encoded(Decoded(PIXELS, exif=block), "jpeg", None)
+    assert notes == ()
+    assert decode(data, name="x").exif == block
+
+
+@pytest.mark.parametrize("said", ["\x01\x02bell\x07", "half a pair \udcff", "nul \0 in it", "\ufffe"])
+def test_control_characters_in_a_name_make_no_damaged_xmp(said):
+    block = exif_editing.with_tags(None, [exif_editing.Tag(305, 2, said)])
+    told = attributed(Decoded(PIXELS, exif=block), replace(ENTRY, weights=said))
+    assert told.xmp is not None
+    again = attributed(told, ENTRY)
+    assert again.xmp is not None
+    assert again.xmp.count(b"<stEvt:action>") == 2
+    assert encoded(again, format="png")[1] == ()
