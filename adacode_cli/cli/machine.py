@@ -112,7 +112,7 @@ def weights(hub_repo: str | None) -> list[Facts]:
 
 def places(hub_repo: str | None) -> Facts:
     """Where weights are looked for and kept. Whether there is a token is told, never the token."""
-    from huggingface_hub import constants, get_token
+    from huggingface_hub import constants
 
     from adacode_cli.checkpoints import catalogue_file, hub
 
@@ -124,7 +124,7 @@ def places(hub_repo: str | None) -> Facts:
         "hub_endpoint": constants.ENDPOINT,
         "hub_offline": bool(constants.is_offline_mode()),
         "hub_repo": repository.repo if repository else None,
-        "hub_token": get_token() is not None,
+        "hub_token": _has_token(),
     }
 
 
@@ -135,6 +135,15 @@ def _cache() -> str | None:
         return str(cache.cache_dir())
     except AdaCodeError:  # nobody's home; whoever wants to keep weights is told
         return None
+
+
+def _has_token() -> bool:
+    from huggingface_hub import get_token
+
+    try:
+        return get_token() is not None
+    except OSError:  # it may not be read, so it is not used either
+        return False
 
 
 def _never(_source: object, _target: object) -> None:
