@@ -14,6 +14,7 @@ import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
@@ -88,6 +89,53 @@ def write_bytes(target: Path, data: bytes, *, times_ns: tuple[int, int] | None =
         if times_ns is not None:
             file.flush()  # What is written later would set the times anew.
             os.utime(file.fileno() if os.utime in os.supports_fd else file.name, ns=times_ns)
+
+
+def write_under_free_name(target: Path, data: bytes) -> Path:
+    """Writes `data` without replacing anything, and says where: `target`, or beside it under the first free name.
+
+    A file that holds exactly `data` already is good enough. Beside `a.png` these are `a-2.png`, `a-3.png` and so on.
+    Raises OutputError.
+    """
+    try:
+        temporary, file = _opened_sibling(target)
+    except OSError as error:
+        raise _refused(target, error) from error
+    try:
+        with file:
+            file.write(data)
+            file.flush()
+            sync(file.fileno())
+        path = next(path for path in _numbered(target) if _has(path, data) or _takes_name(temporary, path))
+        sync_directory(target.parent)
+    except OSError as error:
+        raise _refused(target, error) from error
+    finally:
+        _discard(temporary)
+    return path
+
+
+def _numbered(target: Path) -> Iterator[Path]:
+    yield target
+    for number in count(2):
+        yield target.with_name(f"{target.stem}-{number}{target.suffix}")
+
+
+def _has(path: Path, data: bytes) -> bool:
+    return path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data
+
+
+def _takes_name(temporary: Path, path: Path) -> bool:
+    """Gives a file a second name, unless that is taken. Raises OSError."""
+    try:
+        path.hardlink_to(temporary)
+    except FileExistsError:
+        return False
+    except OSError:  # FAT and some network file systems have no second names; these have no such exclusive way
+        if os.path.lexists(path):
+            return False
+        temporary.replace(path)
+    return True
 
 
 def remove_leftovers(target: Path) -> int:

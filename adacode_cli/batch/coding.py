@@ -6,7 +6,6 @@ was written when the file was made, bit for bit.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +14,6 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from adacode_cli.batch.collisions import refuse_overwritten_inputs, refuse_shared_targets
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.restoring import Restored
 from adacode_cli.batch.stages import Stages, Work
@@ -54,25 +52,14 @@ class CodesPlace:
         """The file of codes of a job; the output's full name keeps `a.jpg` and `a.png` apart."""
         return self.given if self.names_one_file else self.given / f"{job.name}{SUFFIX}"
 
-    def check(self, inputs: Sequence[Path], jobs: Sequence[Job], may_exist: Callable[[Job], bool]) -> None:
-        """Raises UsageError where one file is named for more than one picture, OutputError as for outputs.
-
-        `may_exist` says of which jobs the codes may be there already.
-        """
+    def check(self, inputs: Sequence[Path]) -> None:
+        """Raises UsageError where one file is named for several pictures, OutputError where a file is in the way."""
         if self.names_one_file and (len(inputs) != 1 or inputs[0].is_dir()):
             hint = "With a directory or several inputs, --save-codes names a directory."
             raise UsageError(f"--save-codes {self.given} is the name of one file", hint=hint)
         if not self.names_one_file and self.given.exists() and not self.given.is_dir():
             hint = f"Give --save-codes a directory, or a file name that ends in {SUFFIX}."
             raise OutputError("exists and is not a directory", path=self.given, hint=hint)
-        pairs = [(job.source, self.path(job)) for job in jobs]
-        refuse_shared_targets(pairs)
-        # Not Path.exists, which raises for a name that is too long: that file fails alone, when it is written.
-        existing = [(job, target) for job, (_, target) in zip(jobs, pairs, strict=True) if os.path.exists(target)]  # noqa: PTH110
-        refuse_overwritten_inputs((job.source for job in jobs), (target for _, target in existing))
-        foreign = next((target for job, target in existing if not may_exist(job)), None)
-        if foreign:
-            raise OutputError("exists already", path=foreign, hint="Add --overwrite to write codes again.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,8 @@
-"""No run writes one file twice or writes over one of its own inputs.
+"""No run writes one file twice.
 
 Two inputs for one output are refused before anything is done. Names that differ only in letter case or Unicode
 composition are two files here and one elsewhere, and a tree restored on Linux is copied to macOS and Windows disks: the
-second of them fails, and all others are restored. Inputs are compared by device and inode, because links and
-case-insensitive disks give one file many names.
+second of them fails, and all others are restored.
 """
 
 from __future__ import annotations
@@ -28,15 +27,6 @@ def folded(name: str) -> str:
 def absolute(path: Path) -> str:
     """The absolute path, without dots."""
     return os.path.abspath(path)  # noqa: PTH100 (Path.absolute leaves dots)
-
-
-def refuse_shared_targets(pairs: Iterable[tuple[Path, Path]]) -> None:
-    """Raises OutputError naming both sources when two (source, target) pairs meet in one target."""
-    first_source: dict[str, Path] = {}
-    for source, target in pairs:
-        other = first_source.setdefault(folded(absolute(target)), source)
-        if other is not source:
-            raise _twice(target, other, source)
 
 
 def may_meet(targets: Iterable[str]) -> bool:
@@ -67,29 +57,6 @@ def met_by(pairs: Iterable[tuple[Path, Path]]) -> list[Path | None]:
     return met
 
 
-def refuse_overwritten_inputs(sources: Iterable[Path | str], existing: Iterable[Path | str]) -> None:
-    """Raises OutputError when one of the targets that exist already is one of the sources under any name."""
-    by_identity = {identity: target for target in existing if (identity := _identity(target)) is not None}
-    if not by_identity:
-        return
-    for source in sources:
-        identity = _identity(source)
-        if identity in by_identity:
-            raise OutputError(
-                f"would overwrite the input {Path(source)}",
-                path=Path(by_identity[identity]),
-                hint="Originals are never written to: choose another directory with -o, or add --suffix.",
-            )
-
-
 def _twice(target: Path, first: Path, second: Path) -> OutputError:
     hint = "Rename one of them, leave one out with --exclude, or restore them into different directories."
     return OutputError(f"would be written twice: by {first} and by {second}", path=target, hint=hint)
-
-
-def _identity(path: Path | str) -> tuple[int, int] | None:
-    try:
-        status = os.stat(path)  # noqa: PTH116 (of a hundred thousand names)
-    except OSError:  # it vanished meanwhile, so it cannot be overwritten
-        return None
-    return status.st_dev, status.st_ino

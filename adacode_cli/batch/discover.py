@@ -11,7 +11,7 @@ from __future__ import annotations
 import ntpath
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
@@ -19,8 +19,15 @@ from types import ModuleType
 
 from adacode_cli import atomic
 from adacode_cli.batch.globs import Globs
-from adacode_cli.errors import InputError
+from adacode_cli.errors import InputError, JournalError
 from adacode_cli.imaging.decode import EXTENSIONS
+
+STATE_NAME = ".adacode"
+"""The directory that a run keeps in each place that it fills, by which such places are known below an input."""
+
+IsOutput = Callable[[str], bool]
+"""(path below an output tree, with forward slashes) → whether an earlier run has written that file."""
+_OUTPUTS = "outputs of an earlier run (name the directory itself to restore them)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +74,15 @@ class Selection:
     """What takes part: patterns, places to stay out of (outputs, masks), and the suffixes of what is looked for.
 
     `listed` inputs come from a list: one that cannot be had is passed over alone, and each keeps its place.
+    `outputs_in` says of a directory below an input that has a run's state what in it are outputs; None: everything.
+    It raises JournalError.
     """
 
     globs: Globs = field(default_factory=Globs)
     avoid: tuple[Path, ...] = ()
     suffixes: frozenset[str] = EXTENSIONS
     listed: bool = False
+    outputs_in: Callable[[Path], IsOutput | None] = lambda _path: None
 
 
 def discover(inputs: Sequence[Path], selection: Selection) -> Iterator[Found | PassedOver]:
@@ -145,13 +155,16 @@ def _is_directory(path: Path) -> bool:
 class _Level:
     """One open directory on the way down: what is left in it, where it is, and whether a link led here.
 
-    `place` is what the places of its files begin with, `real` its real path.
+    `place` is what the places of its files begin with, `real` its real path. In an output tree `is_output` knows what
+    of it, by its place behind the first `start` letters, is an output.
     """
 
     entries: Iterator[os.DirEntry[str]]
     place: str
     real: str
     linked: bool
+    start: int = 0
+    is_output: IsOutput | None = None
 
 
 class _Tree:
@@ -197,6 +210,8 @@ class _Tree:
                 return False if self.selection.globs.excludes(place) else self._descend(entry, place, levels)
             if not self._has_suffix(entry.name) or not self.selection.globs.takes_file(place):
                 return False
+            if (is_output := levels[-1].is_output) and is_output(place[levels[-1].start :]):
+                return False
             return not self.avoids(entry) if entry.is_file() else _not_regular(entry)
         except OSError as error:  # a link that leads to itself, a directory that vanished
             return PassedOver(Path(entry.path), f"cannot be read: {atomic.reason(error)}", failed=True)
@@ -210,7 +225,7 @@ class _Tree:
         real = os.path.realpath(entry.path) if is_link else f"{levels[-1].real.rstrip(os.sep)}{os.sep}{entry.name}"
         linked = levels[-1].linked or is_link
         if real in self._avoid:
-            return False
+            return PassedOver(Path(entry.path), "a directory of outputs or masks of this run", failed=False)
         if linked and not self._is_new_outside(real):
             if not is_link:
                 return False
@@ -229,8 +244,19 @@ class _Tree:
                 entries = sorted(scan, key=attrgetter("name"))
         except OSError as error:
             return PassedOver(Path(path), f"the directory cannot be read: {atomic.reason(error)}", failed=True)
-        levels.append(_Level(iter(entries), place, real, linked))
-        return None
+        level = _Level(iter(entries), place, real, linked)
+        if not levels or all(entry.name != STATE_NAME for entry in entries):
+            if levels:
+                level.start, level.is_output = levels[-1].start, levels[-1].is_output
+            levels.append(level)
+            return None
+        try:
+            level.start, level.is_output = len(place), self.selection.outputs_in(Path(path))
+        except JournalError as error:
+            return PassedOver(Path(path), f"its outputs cannot be told from originals: {error}", failed=True)
+        if level.is_output is not None:
+            levels.append(level)
+        return PassedOver(Path(path), _OUTPUTS, failed=False)
 
 
 def _within(inner: str, outer: str) -> bool:

@@ -91,10 +91,13 @@ class Journal:
 
     def made_with_other(self, weights: str) -> frozenset[str]:
         """The targets that were last done with other weights than these. Raises JournalError as `done` does."""
+        return frozenset(target for target, record in self.records().items() if record.settings.weights != weights)
+
+    def records(self) -> dict[str, Record]:
+        """What the last line about each done target says. Raises JournalError as `done` does."""
         with self._lock:
             self._follow()
-            records = self._earlier | self._new
-        return frozenset(target for target, record in records.items() if record.settings.weights != weights)
+            return self._earlier | self._new
 
     def _follow(self) -> None:
         """Reads whole lines that were added since the last look; a journal that is another file is read anew."""

@@ -15,8 +15,9 @@ from functools import cached_property
 from itertools import compress
 from pathlib import Path
 
-from adacode_cli.batch.collisions import absolute, may_meet, met_by, refuse_overwritten_inputs
+from adacode_cli.batch.collisions import absolute, may_meet, met_by
 from adacode_cli.batch.discover import Found, PassedOver, Selection, discover, joined
+from adacode_cli.batch.kept import Kept
 from adacode_cli.batch.naming import Naming
 from adacode_cli.errors import InputError, OutputError
 
@@ -90,12 +91,13 @@ def make_plan(
     on_existing: OnExisting,
     *,
     may_go_on: Callable[[Job], bool] = lambda _job: False,
+    kept: Kept | None = None,
     shard: tuple[int, int] | None = None,
 ) -> Plan:
     """The jobs for `inputs`, in the order in which they will run.
 
-    `may_go_on` says of jobs whose outputs exist that these are no obstacle, for `OnExisting.REFUSE`. `shard` (I, N)
-    leaves the I-th of N parts.
+    `may_go_on` says of jobs whose outputs exist that these are no obstacle, for `OnExisting.REFUSE`. `kept` is never
+    written to; None: the inputs' directories. `shard` (I, N) leaves the I-th of N parts.
 
     Raises InputError when there is nothing to restore, OutputError for collisions, for an output that is an input,
     and for existing outputs under `OnExisting.REFUSE`; UsageError where `-o` cannot serve these inputs.
@@ -116,11 +118,16 @@ def make_plan(
         passed_over = [entry for entry in passed_over if in_shard(str(entry.path), shard)]
     exist = _exist(jobs)
     existing = list(compress(jobs, exist))
-    refuse_overwritten_inputs((job.found.path_text for job in every), (job.target_text for job in existing))
+    kept = kept or Kept(folders=tuple(path for path in inputs if path.is_dir()))
+    kept.refuse((job.found.path_text for job in every), (job.target_text for job in existing))
     if on_existing is OnExisting.REFUSE:
         foreign = [job.target for job in existing if not (has_tree and may_go_on(job))]
         if foreign:
             raise _exist_already(foreign, len(jobs))
+    if on_existing is OnExisting.OVERWRITE:
+        for job in existing:
+            if kept.folder_of(job.target.parent) and not (has_tree and may_go_on(job)):
+                kept.refuse_original(job.target)
     if on_existing is OnExisting.SKIP:
         jobs = [job for job, exists in zip(jobs, exist, strict=True) if not exists]
     to_skip = tuple(existing) if on_existing is OnExisting.SKIP else ()

@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from adacode_cli import atomic
 from adacode_cli.batch.events import (
     EntryPassedOver,
     Event,
@@ -125,8 +126,7 @@ class _Run:
         readers = ThreadPoolExecutor(self._jobs, thread_name_prefix="read")
         writers = ThreadPoolExecutor(self._jobs, thread_name_prefix="write")
         try:
-            if self._trees:
-                self._trees.clean(self._plan.jobs, self._stages.paths)
+            self._clean()
             for work, reading in self._read_ahead(readers):
                 self._infer(work, reading.result, writers)
                 self._collect(at_most_waiting=self._jobs)
@@ -148,6 +148,15 @@ class _Run:
             raise
         finally:
             self._wind_up(readers, writers)
+
+    def _clean(self) -> None:
+        """Removes what killed runs left half written: in a tree by its claims, of one file beside its own names."""
+        if self._trees:
+            self._trees.clean(self._plan.jobs, self._stages.paths)
+            return
+        for job in self._plan.jobs:
+            for path in self._stages.paths(job):
+                atomic.remove_leftovers(path)
 
     def _write_what_is_restored(self, writers: ThreadPoolExecutor) -> None:
         """After an interruption: what the lanes finish soon goes the way that it would have gone."""

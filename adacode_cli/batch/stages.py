@@ -6,9 +6,10 @@ are treated by the same code.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from adacode_cli.batch.masks import MaskSource
 from adacode_cli.batch.outcome import Made, Outcome, OutputState, Result
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.restoring import Restore, Restored
+from adacode_cli.batch.state_files import STATE
 from adacode_cli.codes.picture import Codes
 from adacode_cli.errors import InputError, OutputError, QualityError
 from adacode_cli.imaging.decode import Decode, decode
@@ -78,8 +80,8 @@ class Work:
 class Stages:
     """What to do with each file. `maps_dir` receives the pictures of the mixing weights, mirroring the output tree.
 
-    `quarantine` receives results that the guard refused, likewise. `decoder` is what meets the bytes of sources.
-    `lanes`: how many threads may call `infer` at once; with one, it is called where signals arrive.
+    `quarantine` receives results that the guard refused, likewise, and none is replaced there. `decoder` is what meets
+    the bytes of sources. `lanes`: how many threads may call `infer` at once; one is called where signals arrive.
     """
 
     restore: Restore
@@ -146,21 +148,26 @@ class Stages:
     def _kept_apart(self, job: Job, picture: object) -> Path:
         assert self.quarantine is not None, "asked before"
         assert isinstance(picture, Decoded), "the guard hands over what it refused"
-        path = self.quarantine / job.name
+        path = refused_path(self.quarantine, job)
         format_name = format_of(path)
         assert format_name is not None, "targets are named with a known suffix"
-        write_new(path, encode(picture, format=format_name, quality=self.quality))
-        return path
+        data = encode(picture, format=format_name, quality=self.quality)
+        mark_as_ours(self.quarantine)
+        make_directory(path.parent)
+        return atomic.write_under_free_name(path, data)
 
     def paths(self, job: Job) -> tuple[Path, ...]:
         """Every file that may be written for a job."""
-        return (job.target, *([map_path(self.maps_dir, job)] if self.maps_dir else []))
+        maps = (map_path(self.maps_dir, job),) if self.maps_dir else ()
+        refused = (refused_path(self.quarantine, job),) if self.quarantine else ()
+        return (job.target, *maps, *refused)
 
     def besides(self, work: Work) -> Iterator[tuple[Path, bytes]]:
         """The files that are written beside the output, each with its content."""
         if self.maps_dir:
             assert work.image is not None, "infer comes before write"
             assert work.restored is not None, "infer comes before write"
+            mark_as_ours(self.maps_dir)
             yield map_path(self.maps_dir, work.job), map_png(work.image, work.restored)
 
     def write(self, work: Work) -> Outcome:
@@ -185,6 +192,12 @@ def map_path(maps_dir: Path, job: Job) -> Path:
     return maps_dir / f"{job.name}.weights.png"
 
 
+def refused_path(quarantine: Path, job: Job) -> Path:
+    """Where a result of a job goes that the guard refused; on a pipe, whose jobs have no suffix, a PNG."""
+    named = quarantine / job.name
+    return named if format_of(named) else named.with_name(f"{named.name}.png")
+
+
 def map_png(image: Decoded, restored: Restored) -> bytes:
     """The picture of an image's mixing weights, as a PNG file."""
     picture: NDArray[Any] = weights_map.draw(image.pixels, restored.mixing_weights, restored.categories)
@@ -202,6 +215,14 @@ def write_new(target: Path, data: bytes, times_ns: TimesNs | None = None) -> Non
             raise
         make_directory(target.parent)  # somebody removed it in between
         atomic.write_bytes(target, data, times_ns=times_ns)
+
+
+def mark_as_ours(folder: Path) -> None:
+    """Puts the directory of a run's state into a folder that is new or empty: no originals are there."""
+    with suppress(OSError):
+        if os.listdir(folder):  # noqa: PTH208 (names are all that is wanted)
+            return
+    make_directory(folder / STATE)
 
 
 def make_directory(directory: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from adacode_cli import atomic
 from adacode_cli.batch.discover import Found
 from adacode_cli.batch.naming import FALLBACK_FORMAT
 from adacode_cli.batch.plan import Job
@@ -28,6 +29,8 @@ def restore_bytes(data: bytes, stages: Stages, format_name: str | None) -> tuple
     stages.take_in(work, data)
     stages.infer(work)
     assert work.image is not None, "infer leaves an image"
+    for path in stages.paths(STREAM)[1:]:
+        atomic.remove_leftovers(path)
     for path, content in stages.besides(work):
         write_new(path, content)
     own_format = work.image.format if work.image.format in FORMATS else FALLBACK_FORMAT

@@ -19,7 +19,8 @@ from pathlib import Path
 from adacode_cli import atomic
 from adacode_cli.batch.claims import Claim, Claims, Holder, claimed, folder_of
 from adacode_cli.batch.contents import Content, holds
-from adacode_cli.batch.journal import Journal
+from adacode_cli.batch.journal import JOURNAL, Journal
+from adacode_cli.batch.kept import identity
 from adacode_cli.batch.outcome import Outcome, OutputState
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.record import Record, Settings, absolute_text, line_of
@@ -88,6 +89,14 @@ class Trees:
         if standing is Standing.OTHER_OPTIONS and not self.replace:
             raise made_otherwise(job.target, "options")
         return standing is not Standing.UNKNOWN
+
+    def wrote(self, job: Job, path: Path) -> bool:
+        """Whether `path` is known as a file that a run wrote beside the output of `job`, or may have been writing."""
+        tree = self._tree(job.root)
+        if claimed(job.name, tree.claim_names):
+            return True
+        record = tree.journal.done(job.name)
+        return record is not None and any(_is_file(path, *known) for known in record.besides)
 
     def with_weights(self, weights: str, jobs: Sequence[Job]) -> None:
         """Tells what the weights are. Raises OutputError for outputs made with others that must not be replaced."""
@@ -168,10 +177,11 @@ class Trees:
 
     def _tree(self, root: Path) -> _Tree:
         if root not in self._trees:
-            identity = _identity(root)
-            self._trees[root] = self._by_identity.get(identity) or _begun(root) if identity else _begun(root)
-            if identity:
-                self._by_identity[identity] = self._trees[root]
+            found = identity(root)  # two names of one tree, such as a link and what it leads to, have one
+            tree = self._by_identity.get(found) if found else None
+            self._trees[root] = tree or _begun(root)
+            if found:
+                self._by_identity[found] = self._trees[root]
         return self._trees[root]
 
 
@@ -184,13 +194,17 @@ def _begun(root: Path) -> _Tree:
     return _Tree(journal, claims, names)
 
 
-def _identity(root: Path) -> tuple[int, int] | None:
-    """What two names of one tree have in common, such as a link and what it leads to; None before it is there."""
-    try:
-        status = os.stat(root)  # noqa: PTH116 (beside its fields)
-    except OSError:
+def outputs_in(root: Path) -> Callable[[str], bool] | None:
+    """Which files of a directory, by their names in it, a run has written there; None where it keeps no journal.
+
+    Raises JournalError.
+    """
+    if not os.path.lexists(root / JOURNAL):
         return None
-    return status.st_dev, status.st_ino
+    in_flight, records, top = Claims(root).names(), Journal(root).records(), root.absolute()
+    besides = (Path(path) for record in records.values() for path, _ in record.besides)
+    others = {path.relative_to(top).as_posix() for path in besides if path.is_relative_to(top)}
+    return lambda name: name in records or name in others or claimed(name, in_flight)
 
 
 def made_otherwise(target: Path, what: str) -> OutputError:
@@ -208,6 +222,13 @@ def _is_of(job: Job, record: Record) -> bool:
         if Path(record.path).samefile(here):
             return True
     return holds(job.source, record.source)
+
+
+def _is_file(path: Path, recorded: str, content: Content) -> bool:
+    """Whether a file is one that a record names: by its path, or by its content where folders have moved."""
+    if Path(recorded) == path.absolute():
+        return True
+    return Path(recorded).name == path.name and holds(path, content)
 
 
 def _intact(job: Job, record: Record) -> bool:

@@ -124,7 +124,7 @@ def _findings(options: EvalOptions, task: Task, scale: int, denoise: float) -> F
     # Whatever can be wrong is told before anybody waits: for torch, or for hours of restoring.
     examples = load_testset(options.data, task, scale)
     if options.worst is not None:
-        _check_sheet(options.worst, examples)
+        _check_sheet(options.worst, options.data, examples)
 
     from adacode_cli.cli.evaluation_text import Findings
     from adacode_cli.engine.device import choose_device
@@ -152,14 +152,17 @@ def _findings(options: EvalOptions, task: Task, scale: int, denoise: float) -> F
     return found
 
 
-def _check_sheet(path: Path, examples: tuple[Example, ...]) -> None:
+def _check_sheet(path: Path, data: Path, examples: tuple[Example, ...]) -> None:
     from adacode_cli import atomic
-    from adacode_cli.batch.collisions import refuse_overwritten_inputs
+    from adacode_cli.batch.kept import Kept
 
     if path.suffix.lower() != ".png":
         raise UsageError(f"--worst {path} is not a .png", hint="The sheet is a PNG: give its name that ending.")
     read = {file for one in examples for file in (one.original, one.input, one.mask) if file is not None}
-    refuse_overwritten_inputs(sorted(read), [path])
+    kept = Kept(folders=(data,))
+    kept.refuse(sorted(read), [path], "--worst")
+    if path.exists():
+        kept.refuse_original(path, "--worst")
     atomic.check_writable(path)
 
 

@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adacode_cli.cli import stdout
 from adacode_cli.cli.console import console_for
 from adacode_cli.cli.restore_options import RestoreOptions
-from adacode_cli.cli.restore_plan import Request
-from adacode_cli.errors import OutputError, UsageError
+from adacode_cli.cli.restore_plan import Request, writes_of
+from adacode_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from adacode_cli.batch.stages import Stages
+    from adacode_cli.batch.writes import Writes
+
+_STDIN_FILE = "/dev/stdin"  # On Windows there is none, and nothing is compared with it.
 
 
 def restore_pipe(options: RestoreOptions, request: Request, stages: Callable[[], Stages]) -> int:
     """Restores standard input; `stages` is called when everything else has been checked. Raises AdaCodeError."""
-    from adacode_cli.batch.coding import CodesPlace
+    from adacode_cli import atomic
     from adacode_cli.batch.stages import write_new
     from adacode_cli.batch.stream import STDIN, STREAM, restore_bytes
 
     target, format_name = _target(options)
-    if request.save_codes:
-        CodesPlace(request.save_codes).check([STREAM.source], [STREAM], lambda _job: options.overwrite)
+    _writes_of(target, options, request).check([STREAM], lambda *_: False, overwrite=options.overwrite, outputs=False)
     if options.dry_run:
         stdout.write_line(f"{STDIN} -> {target or '<stdout>'}")
         return 0
@@ -37,8 +40,21 @@ def restore_pipe(options: RestoreOptions, request: Request, stages: Callable[[],
     if target is None:
         stdout.write_bytes(data)
     else:
+        atomic.remove_leftovers(target)
         write_new(target, data)
     return 0
+
+
+def _writes_of(target: Path | None, options: RestoreOptions, request: Request) -> Writes:
+    """What a pipe writes, its output in a named file too; a file that is redirected into it is kept."""
+    from adacode_cli.batch.stream import STREAM
+    from adacode_cli.batch.writes import Beside
+
+    writes = writes_of([STREAM.source], options, request)
+    writes.check_folders()
+    output = () if target is None else (Beside("-o", "the output", lambda _job: target),)
+    files = (*writes.kept.files, ("the picture on standard input", Path(_STDIN_FILE)))
+    return replace(writes, beside=(*output, *writes.beside), kept=replace(writes.kept, files=files))
 
 
 def _target(options: RestoreOptions) -> tuple[Path | None, str | None]:
@@ -59,6 +75,4 @@ def _target(options: RestoreOptions) -> tuple[Path | None, str | None]:
         raise UsageError(f"-o {options.output} names no image file", hint="With '-', give a name such as -o b.png.")
     if options.format not in (None, named_format):
         raise UsageError(f"-o {options.output} contradicts --format {options.format}", hint="Drop one of the two.")
-    if options.output.exists() and not options.overwrite:
-        raise OutputError("exists already", path=options.output, hint="Add --overwrite to write it again.")
     return options.output, named_format

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from adacode_cli.batch.masks import MaskSource
     from adacode_cli.batch.plan import Plan
     from adacode_cli.batch.trees import Trees
+    from adacode_cli.batch.writes import Writes
     from adacode_cli.imaging.decode import Decode
 
 # Whatever is not named here is part of the digest of a run's options: a new option is taken to change outputs.
@@ -104,35 +106,55 @@ def trees_of(options: RestoreOptions, request: Request) -> Trees:
 
 
 def plan_of(inputs: list[Path], options: RestoreOptions, request: Request, trees: Trees) -> Plan:
-    """The jobs of a run. Raises what `make_plan` raises, and the same for codes and for pictures of the weights."""
-    from adacode_cli.batch.coding import CodesPlace
-    from adacode_cli.batch.collisions import refuse_shared_targets
+    """The jobs of a run. Raises what `make_plan` raises, and OutputError for all else that must not be written."""
     from adacode_cli.batch.discover import Selection
     from adacode_cli.batch.globs import Globs
     from adacode_cli.batch.naming import Naming
     from adacode_cli.batch.plan import OnExisting, make_plan
-    from adacode_cli.batch.stages import map_path
+    from adacode_cli.batch.trees import outputs_in
     from adacode_cli.codes.file import SUFFIX
     from adacode_cli.imaging.decode import EXTENSIONS
 
     on_existing = OnExisting.SKIP if options.skip_existing else OnExisting.REFUSE
     if options.overwrite:
         on_existing = OnExisting.OVERWRITE
-    maps_dir = options.save_weights_map
-    avoid = (*request.mask_paths, *(path for path in (maps_dir, options.quarantine) if path))
+    writes = writes_of(inputs, options, request)
+    writes.check_folders()
     suffixes = frozenset({SUFFIX}) if request.from_codes else EXTENSIONS
     globs = Globs(tuple(options.include or ()), tuple(options.exclude or ()))
     naming = Naming(request.label, options.output, options.format, options.suffix)
-    selection = Selection(globs, avoid, suffixes, listed=options.from_file is not None)
+    avoid = (*request.mask_paths, *writes.folders)
+    selection = Selection(globs, avoid, suffixes, listed=options.from_file is not None, outputs_in=outputs_in)
     shard = shard_of(options.shard) if options.shard else None
-    plan = make_plan(inputs, naming, selection, on_existing, may_go_on=trees.may_go_on, shard=shard)
+    plan = make_plan(inputs, naming, selection, on_existing, may_go_on=trees.may_go_on, kept=writes.kept, shard=shard)
     if plan.has_tree:
         trees.begin(plan.roots)
-    if maps_dir:
-        refuse_shared_targets((job.source, map_path(maps_dir, job)) for job in plan.jobs)
-    if request.save_codes:
-        may_exist = options.overwrite or options.skip_existing
-        CodesPlace(request.save_codes).check(
-            inputs, plan.jobs, lambda job: may_exist or (plan.has_tree and trees.may_go_on(job))
-        )
+    wrote = trees.wrote if plan.has_tree else lambda _job, _path: False
+    writes.check(plan.jobs, wrote, overwrite=options.overwrite)
     return plan
+
+
+def writes_of(inputs: list[Path], options: RestoreOptions, request: Request) -> Writes:
+    """All that the options ask to be written beside outputs, and what was given and is kept."""
+    from adacode_cli.batch.coding import CodesPlace
+    from adacode_cli.batch.kept import Kept
+    from adacode_cli.batch.stages import map_path, refused_path
+    from adacode_cli.batch.writes import Beside, Writes
+
+    masks = [path for path in request.mask_paths if path.is_file()]
+    files = [("the mask", path) for path in masks] + [("the weights", Path(options.weights))]
+    if options.from_file is not None:
+        files.append(("the list of inputs", Path(options.from_file)))
+    folders = [path for path in (*inputs, *request.mask_paths) if path.is_dir()]
+    beside = []
+    if (maps_dir := options.save_weights_map) is not None:
+        path = partial(map_path, maps_dir)
+        beside.append(Beside("--save-weights-map", "the picture of the mixing weights", path, maps_dir))
+    if (quarantine := options.quarantine) is not None:
+        path = partial(refused_path, quarantine)
+        beside.append(Beside("--quarantine", "the refused result", path, quarantine, replaces=False))
+    if request.save_codes is not None:
+        place = CodesPlace(request.save_codes)
+        place.check(inputs)
+        beside.append(Beside("--save-codes", "the codes", place.path))
+    return Writes(Kept(tuple(files), tuple(folders)), tuple(beside), options.log_file)

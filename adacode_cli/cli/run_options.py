@@ -55,7 +55,11 @@ class LongRunOptions:
     ] = True
     quarantine: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", rich_help_panel=OUTPUT, help="Keep results that the guard refused there."),
+        typer.Option(
+            metavar="DIR",
+            rich_help_panel=OUTPUT,
+            help="Keep results that the guard refused there; nothing there is replaced.",
+        ),
     ] = None
     isolate: Annotated[
         bool,

@@ -120,8 +120,10 @@ def convert(
     if target.exists() and not overwrite:
         raise OutputError("exists already", path=target, hint="Add --overwrite, or choose another name.")
     with ended_by_interruption():
+        from adacode_cli.batch.kept import Kept
         from adacode_cli.checkpoints.load import convert_published
 
+        Kept().refuse([source], [target], "OUT.safetensors")
         convert_published(source, target)
     stderr_console().print(printable(f"{source} -> {target}"))
 

@@ -85,7 +85,7 @@ def show(
     session = session_of(context)
     session.json, session.verbose = as_json, verbose
     if output is not None:
-        _check_output(output, overwrite=overwrite)
+        _check_output(output, usage, overwrite=overwrite)
     with ended_by_interruption():
         from adacode_cli.checkpoints.source import WeightsSource
         from adacode_cli.engine.device import choose_device
@@ -105,15 +105,18 @@ def show(
         stdout.write_line(line)
 
 
-def _check_output(path: Path, *, overwrite: bool) -> None:
+def _check_output(path: Path, photographs: Path | None, *, overwrite: bool) -> None:
     """Whatever can be wrong with the output is told before anybody waits."""
     from adacode_cli import atomic
+    from adacode_cli.batch.kept import Kept
     from adacode_cli.imaging.encode import format_of
 
     if format_of(path) is None:
         raise UsageError(f"-o {path} names no picture", hint="Give it a name such as atlas.png or atlas.jpg.")
     if path.exists() and not overwrite:
         raise OutputError("exists already", path=path, hint="Add --overwrite, or choose another name.")
+    if path.exists() and photographs is not None:
+        Kept(folders=(photographs,)).refuse_original(path)
     atomic.check_writable(path)
 
 

@@ -30,9 +30,12 @@ def touch(*names: str) -> None:
         Path(name).write_bytes(b"x")
 
 
-def plan(*inputs: str, existing=OnExisting.REFUSE, selection=None, label="sr-x4", shard=None, **naming):
-    paths = [Path(text) for text in inputs]
-    return make_plan(paths, Naming(label, **naming), selection or Selection(), existing, shard=shard)
+def plan(*inputs: str, existing=OnExisting.REFUSE, selection=None, label="sr-x4", shard=None, ours=False, **naming):
+    """A plan of runs into trees whose journals know all of the outputs that exist, or none."""
+    paths, may_go_on = [Path(text) for text in inputs], lambda _job: ours
+    return make_plan(
+        paths, Naming(label, **naming), selection or Selection(), existing, may_go_on=may_go_on, shard=shard
+    )
 
 
 def targets(*inputs: str, **options) -> list[str]:
@@ -112,10 +115,12 @@ def test_output_inside_the_input_is_not_an_input():
 
 def test_default_output_below_a_parent_input_is_not_an_input(here):
     touch("all/photos/a.jpg", "all/photos-sr-x4/a.jpg")
-    assert targets("all", "all/photos", existing=OnExisting.OVERWRITE) == [
+    assert targets("all", "all/photos", existing=OnExisting.OVERWRITE, ours=True) == [
         "all-sr-x4/photos/a.jpg",
         "all/photos-sr-x4/a.jpg",
     ]
+    with pytest.raises(OutputError, match="no run has written"):
+        targets("all", "all/photos", existing=OnExisting.OVERWRITE)
 
 
 def test_in_place_with_a_suffix_can_be_run_again():

@@ -96,10 +96,14 @@ def test_pull_fetches_from_the_hub_and_prints_the_path(real_adacode, tmp_path):
         (("convert", "text.pth", "out.safetensors"), 4, "text.pth"),
         (("convert", "text.pth", "out.pth"), 2, ".safetensors"),
         (("convert", "text.pth", "mine.safetensors"), 6, "--overwrite"),
+        (("convert", "mine.safetensors", "mine.safetensors", "--overwrite"), 6, "would overwrite the input"),
+        (("show", "compact", "--usage", "p", "-o", "p/a.png", "--overwrite"), 6, "would overwrite a file in p"),
     ],
 )
 def test_what_cannot_be_done_is_said(real_adacode, tmp_path, arguments, code, said):
     (tmp_path / "text.pth").write_text("no checkpoint")
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "a.png").write_bytes(b"picture")
     (tmp_path / "mine.safetensors").write_bytes(b"precious")
     result = real_adacode("weights", *arguments, HF_HOME=str(tmp_path / "hf"))
     output = result.stderr.decode() if arguments != ("pull",) else ""
@@ -107,6 +111,7 @@ def test_what_cannot_be_done_is_said(real_adacode, tmp_path, arguments, code, sa
     assert said in output
     assert "Traceback" not in output
     assert (tmp_path / "mine.safetensors").read_bytes() == b"precious"
+    assert (tmp_path / "p" / "a.png").read_bytes() == b"picture"
     assert not (tmp_path / "out.safetensors").exists()
 
 

@@ -1,0 +1,73 @@
+"""What a run never writes to: the files that a person gave or keeps, whatever name leads to them.
+
+Files are compared by device and inode, because links and case-insensitive disks give one file many names. What is kept
+as a whole (the inputs' directories, with what patterns leave out of them, and masks) is found by the directories above
+a file; nothing that lies there is replaced unless a journal says that a run wrote it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from adacode_cli.errors import OutputError
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a run never writes to: `files`, each with what a person calls it, and everything below `folders`."""
+
+    files: tuple[tuple[str, Path], ...] = ()
+    folders: tuple[Path, ...] = ()
+    _folder_of: dict[str, Path | None] = field(default_factory=dict, repr=False, compare=False)
+
+    def refuse(self, sources: Iterable[Path | str], targets: Iterable[Path | str], option: str = "-o") -> None:
+        """Raises OutputError where one of `targets`, by any name, is one of the inputs `sources` or of the files."""
+        existing = {found: target for target in targets if (found := identity(target)) is not None}
+        if not existing:
+            return
+        for what, path in _chained(self.files, sources):
+            found = identity(path)
+            if found in existing:
+                hint = f"Originals are never written to: choose another place with {option}."
+                if option == "-o":
+                    hint = "Originals are never written to: choose another directory with -o, or add --suffix."
+                raise OutputError(f"would overwrite {what} {path}", path=Path(existing[found]), hint=hint)
+
+    def refuse_original(self, target: Path, option: str = "-o") -> None:
+        """Raises OutputError for an existing file below one of the folders; the caller knows that no run wrote it."""
+        folder = self.folder_of(target.parent)
+        if folder is None:
+            return
+        message = f"would overwrite a file in {folder} that no run has written"
+        hint = f"Originals are never written to: choose another place with {option}, or move that file away."
+        raise OutputError(message, path=target, hint=hint)
+
+    def folder_of(self, directory: Path) -> Path | None:
+        """Which of the folders `directory` is, or lies in; links are resolved."""
+        real = os.path.realpath(directory)
+        if real not in self._folder_of:
+            self._folder_of[real] = self._found(real)
+        return self._folder_of[real]
+
+    def _found(self, real: str) -> Path | None:
+        named = {found: folder for folder in self.folders if (found := identity(folder)) is not None}
+        above = (identity(path) for path in (Path(real), *Path(real).parents))
+        return next((named[found] for found in above if found in named), None)
+
+
+def _chained(files: Iterable[tuple[str, Path]], sources: Iterable[Path | str]) -> Iterator[tuple[str, Path | str]]:
+    yield from files
+    for source in sources:
+        yield "the input", source
+
+
+def identity(path: Path | str) -> tuple[int, int] | None:
+    """(device, inode) of what `path` names, links resolved; None where nothing is there."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 (of a hundred thousand names)
+    except (OSError, ValueError):  # it vanished meanwhile, or no file can have that name: nothing is overwritten
+        return None
+    return status.st_dev, status.st_ino

@@ -1,0 +1,216 @@
+"""What a person gave or keeps is never written to, whichever option names it, and whatever --overwrite says."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from adacode_process import Program
+from PIL import Image
+from test_faults_disk import W, names, said
+
+from adacode_cli.batch.discover import Found
+from adacode_cli.batch.plan import Job
+from adacode_cli.batch.stages import Stages
+
+BLACK = ("--weights", "black")
+
+
+def contents(*folders: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for folder in folders for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def originals(photo, tmp_path) -> dict[Path, bytes]:
+    """Two folders of photographs, masks of the first, a list and weights; all as they are to stay."""
+    for name in ("p/a.png", "p/b.png", "p/sub/c.png", "m/a.png", "m/b.png", "m/c.png"):
+        photo(name)
+    (tmp_path / "list.txt").write_text("p/a.png\n")
+    (tmp_path / "w.safetensors").write_bytes(b"weights")
+    return contents(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "said_of"),
+    [
+        (("sr", "p", "-o", "out", "--quarantine", "p"), "p: holds what the run reads"),
+        (("sr", "p", "-o", "out", "--quarantine", "p/sub"), "p/sub: lies in p and holds files"),
+        (
+            ("sr", "p", "-o", "out", "--quarantine", "out"),
+            "would be written twice: as the output of p/a.png and as the",
+        ),
+        (("sr", "p", "-o", "out", "--quarantine", "link"), "link: holds what the run reads"),
+        (("sr", "p", "-o", "out", "--save-weights-map", "p"), "p: holds what the run reads"),
+        (("sr", "p", "-o", "out", "--log-file", "p/a.png"), "p/a.png: would overwrite the input p/a.png"),
+        (("sr", "p/a.png", "p/b.png", "-o", "out", "--log-file", "hard.log"), "hard.log: would overwrite the input"),
+        (("sr", "p", "-o", "out", "--log-file", "m/a.png"), "m/a.png: has the name of a picture"),
+        (("sr", "p", "-o", "out", "--log-file", "out/.adacode/journal.jsonl"), "lies in .adacode"),
+        (("sr", "--from-file", "list.txt", "-o", "out", "--log-file", "list.txt"), "the list of inputs list.txt"),
+        (("sr", "p", "-o", "out", "--weights", "w.safetensors", "--log-file", "w.safetensors"), "the weights w"),
+        (("sr", "p", "-o", "p", "--format", "tiff", "--include", "nothing*"), "no images found"),
+        (("sr", "p", "-o", "m"), "exist already, the first is m/a.png"),
+        (("sr", "p/sub", "-o", "p/sub", "--include", "c*", "--format", "png"), "would overwrite the input p/sub/c.png"),
+        (("inpaint", "p", "--mask-dir", "m", "-o", "m"), "m/a.png"),
+        (("inpaint", "p/a.png", "--mask", "m/a.png", "-o", "m"), "would overwrite the mask m/a.png"),
+        (("inpaint", "p/a.png", "--mask", "m/a.png", "-o", "m/a.png"), "would overwrite the mask m/a.png"),
+        (("reconstruct", "w", "--from-codes", "-o", "out", "--log-file", "w/c.adacode"), "the input w/c.adacode"),
+    ],
+)
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_no_option_writes_to_what_is_kept(adacode, originals, tmp_path, options, said_of, overwrite):
+    (tmp_path / "link").symlink_to("p")
+    (tmp_path / "hard.log").hardlink_to(tmp_path / "p" / "a.png")
+    (tmp_path / "w").mkdir()
+    (tmp_path / "w" / "c.adacode").write_bytes(b"codes")
+    weights = () if "--weights" in options else W
+    result = adacode(*options, *weights, *(("--overwrite",) if overwrite else ()))
+    if overwrite and options[:4] == ("sr", "p", "-o", "m"):
+        assert result.returncode == 0  # these are outputs that exist, and nobody named them for reading
+        return
+    assert result.returncode == (3 if "--include" in options and "nothing*" in options else 6), result.stderr.decode()
+    assert said_of in result.stderr.decode()
+    assert {path: path.read_bytes() for path in originals} == originals
+    assert not (tmp_path / "out").exists()
+
+
+def test_originals_that_patterns_leave_out_are_kept_too(adacode, originals, photo, tmp_path, table):
+    photo("p/a.jpg")
+    kept = contents(tmp_path)
+    command = ("sr", "p", "-o", "p", "--include", "*.jpg", "--format", "png", "--overwrite", *W)
+    result = adacode(*command)
+    assert result.returncode == 6
+    assert contents(tmp_path) == kept
+    table.row(
+        "an output would replace an original that --include leaves out", 6, said(result, "error: "), "nothing is done"
+    )
+    # What a journal knows as an output is none.
+    assert adacode(*command, "--suffix", "-x4").returncode == 0
+    assert adacode(*command, "--suffix", "-x4").returncode == 0
+    assert {path: path.read_bytes() for path in kept} == kept
+
+
+def test_weights_maps_replace_only_what_runs_have_written(adacode, originals, tmp_path, table):
+    run = ("reconstruct", "p", "-o", "out", "--save-weights-map", "maps", *W)
+    foreign = tmp_path / "maps" / "b.png.weights.png"
+    foreign.parent.mkdir()
+    foreign.write_bytes(b"mine")
+    result = adacode(*run)
+    assert (result.returncode, foreign.read_bytes(), names(tmp_path)) == (
+        6,
+        b"mine",
+        {"p", "m", "list.txt", "w.safetensors", "maps"},
+    )
+    table.row("a file lies where a picture of the weights should be", 6, said(result, "error: "), "nothing is done")
+    foreign.unlink()
+    assert adacode(*run).returncode == 0
+    drawn = contents(tmp_path / "maps")
+    assert {path.name for path in drawn} == {"a.png.weights.png", "b.png.weights.png", "c.png.weights.png"}
+    (tmp_path / "out" / "a.png").unlink()
+    assert adacode(*run).returncode == 0
+    assert contents(tmp_path / "maps") == drawn
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for name in ("p", "out", "maps"):
+        shutil.move(tmp_path / name, moved / name)
+    again = Program(moved, network=False)(*run)
+    assert again.returncode == 0, again.stderr.decode()
+    assert {path.relative_to(moved): data for path, data in contents(moved / "maps").items()} == {
+        path.relative_to(tmp_path): data for path, data in drawn.items()
+    }
+
+
+def test_a_quarantine_replaces_nothing(adacode, photo, tmp_path):
+    for name in ("p/a.png", "p/b.png", "p/sub/c.png"):
+        photo(name, (33, 16))
+    run = ("sr", "p", "-o", "out", "--quarantine", "q", *BLACK)
+    mine = tmp_path / "q" / "a.png"
+    mine.parent.mkdir()
+    mine.write_bytes(b"mine")
+    for _ in range(2):
+        assert adacode(*run).returncode == 9
+        assert mine.read_bytes() == b"mine"
+        assert names(tmp_path / "q") == {"a.png", "a-2.png", "b.png", "sub"}
+    with Image.open(tmp_path / "q" / "a-2.png") as image:
+        assert image.getextrema() == ((0, 0),) * 3
+    assert not list((tmp_path / "q").rglob("*.adacode-part"))
+
+
+def test_a_pipe_writes_to_nothing_that_is_kept(adacode, originals, photo, tmp_path):
+    data = (tmp_path / "p" / "a.png").read_bytes()
+    with (tmp_path / "p" / "a.png").open("rb") as file:
+        process = adacode.start("sr", "-", "-o", "p/a.png", "--overwrite", *W, stdin=file)
+        assert process.communicate()[1].decode().startswith("error: p/a.png: would overwrite the picture on standard")
+    assert process.returncode == 6
+    (tmp_path / "maps").mkdir()
+    (tmp_path / "maps" / "stdin.weights.png").write_bytes(b"mine")
+    run = ("reconstruct", "-", "-o", "b.png", "--save-weights-map", "maps", *W)
+    assert adacode(*run, stdin=data).returncode == 6
+    assert adacode(*run, "--overwrite", stdin=data).returncode == 0
+    assert (tmp_path / "maps" / "stdin.weights.png").read_bytes() != b"mine"
+    refused = adacode(
+        "sr", "-", "-o", "c.png", "--quarantine", "q", *BLACK, stdin=photo("wide.png", (33, 16)).read_bytes()
+    )
+    assert (refused.returncode, names(tmp_path / "q")) == (6, {"stdin.png"})
+    both = ("sr", "-", "-o", "maps/stdin.weights.png", "--overwrite", "--save-weights-map", "maps", *W)
+    assert adacode(*both, stdin=data).returncode == 6
+    assert {path: path.read_bytes() for path in originals} == originals
+
+
+def test_places_that_runs_have_filled_are_not_searched_from_above(adacode, originals, tmp_path, table):
+    assert adacode("sr", "p/a.png", *W).returncode == 0
+    assert adacode("sr", "p", "-o", "p/out", "--save-weights-map", "p/maps", *W).returncode == 0
+    result = adacode("sr", "p", "-o", "elsewhere", *W)
+    assert result.returncode == 0
+    assert {path.name for path in (tmp_path / "elsewhere").rglob("*.png")} == {"a.png", "b.png", "c.png"}
+    for name in ("adacode-sr-x4", "out", "maps"):
+        assert f"left out: p/{name}: outputs of an earlier run" in result.stderr.decode()
+    table.row("outputs of an earlier run lie below an input", 0, said(result, "left out: p/out"), "is done")
+    assert adacode("sr", "p/out", "-o", "twice", *W).returncode == 0
+    assert names(tmp_path / "twice") == {"a.png", "b.png", "sub"}
+
+
+def test_originals_beside_outputs_are_found_from_above(adacode, originals, photo, tmp_path):
+    (tmp_path / "all").mkdir()
+    for name in ("p", "m"):
+        shutil.move(tmp_path / name, tmp_path / "all" / name)
+    in_place = ("sr", "all/p", "-o", "all/p", "--suffix", "-x4", "--save-weights-map", "all/p/maps", *W)
+    assert adacode(*in_place).returncode == 0
+    photo("all/p/maps/original.png")
+    photo("all/p/sub/new.png")
+    result = adacode("sr", "all", "-o", "out", *W)
+    assert result.returncode == 0
+    found = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.png")}
+    assert found == {f"m/{name}.png" for name in "abc"} | {"p/a.png", "p/b.png", "p/sub/c.png", "p/sub/new.png"}
+    assert "left out: all/p: outputs of an earlier run" in result.stderr.decode()
+    assert "left out: all/p/maps: outputs of an earlier run" in result.stderr.decode()
+    (tmp_path / "all" / "p" / ".adacode" / "journal.jsonl").write_text('{"version":99}\n')
+    unknown = adacode("sr", "all", "-o", "out2", *W)
+    assert unknown.returncode == 9
+    assert "failed: all/p: its outputs cannot be told from originals" in unknown.stderr.decode()
+
+
+def test_half_files_of_single_outputs_go_with_the_next_run(adacode, photo, tmp_path):
+    photo("a.png", (800, 600))
+    for command in (("sr", "a.png", "-o", "b.png"), ("sr", "-", "-o", "b.png")):
+        (tmp_path / "b.png").unlink(missing_ok=True)
+        with (tmp_path / "a.png").open("rb") as file:
+            process = adacode.start(*command, *W, stdin=file)
+            until = time.monotonic() + 60
+            while process.poll() is None and not list(tmp_path.glob(".b.png.*")) and time.monotonic() < until:
+                time.sleep(0.0005)
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+        (tmp_path / ".b.png.0123abcd.adacode-part").write_bytes(b"half")  # in case that the kill came too late
+        assert adacode(*command, "--overwrite", *W, stdin=(tmp_path / "a.png").read_bytes()).returncode == 0
+        assert not list(tmp_path.glob(".b.png.*"))
+
+
+def test_claims_name_what_a_quarantine_may_hold(tmp_path):
+    """What a claim names is searched for half files."""
+    stages = Stages(lambda image, _mask: (image, None), quarantine=tmp_path / "q", maps_dir=tmp_path / "maps")
+    job = Job(Found(Path("p"), "sub/a.png", in_tree=True), Path("out"), "sub/a.png")
+    beside = {tmp_path / "q" / "sub" / "a.png", tmp_path / "maps" / "sub" / "a.png.weights.png"}
+    assert set(stages.paths(job)) == {Path("out/sub/a.png")} | beside
