@@ -15,7 +15,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-STATE = Path(".adacode")
+from adacode_cli.batch.discover import STATE_NAME
+
+STATE = Path(STATE_NAME)
 
 # Windows has neither; there, and against a link that is made in between, only the look before helps.
 _NEVER_WAIT = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)

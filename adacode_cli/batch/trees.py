@@ -177,8 +177,9 @@ class Trees:
 
     def _tree(self, root: Path) -> _Tree:
         if root not in self._trees:
-            found = identity(root)
-            self._trees[root] = self._by_identity.get(found) or _begun(root) if found else _begun(root)
+            found = identity(root)  # two names of one tree, such as a link and what it leads to, have one
+            tree = self._by_identity.get(found) if found else None
+            self._trees[root] = tree or _begun(root)
             if found:
                 self._by_identity[found] = self._trees[root]
         return self._trees[root]
