@@ -57,13 +57,15 @@ def guarded(command: Callable[[Session], object]) -> int:
     except SystemExit as end:  # how the command-line library ends, for usage errors too
         return _code_of(end, session)
     except Exception as error:  # noqa: BLE001 - the boundary: shown with its traceback, never swallowed
-        known = _of_the_system(error) if isinstance(error, OSError) else None
+        known = _of_the_system(error) if isinstance(error, OSError | MemoryError) else None
         return _told(known, session) if known else _told_bug(error, session)
     return session.exit_code
 
 
-def _of_the_system(error: OSError) -> AdaCodeError | None:
+def _of_the_system(error: OSError | MemoryError) -> AdaCodeError | None:
     """What a person can do about an answer of the system that no command expected, such as to an overlong path."""
+    if isinstance(error, MemoryError):
+        return InputError("there is not enough memory", hint="Close other programs, or give it less to do at once.")
     if error.filename is not None:
         return InputError(atomic.reason(error), path=os.fsdecode(error.filename), hint="Check the path and its disk.")
     if error.errno == errno.ENOENT:

@@ -28,6 +28,11 @@ class Metadata:
     iptc: bytes | None = None
     resolution: Resolution | None = None
 
+    @property
+    def num_bytes(self) -> int:
+        """Of all of it but the resolution."""
+        return sum(len(block) for block in (self.icc, self.exif, self.xmp, self.iptc) if block is not None)
+
 
 @dataclass(frozen=True)
 class Upright:
