@@ -117,7 +117,7 @@ class FromCodesStages(Stages):
 
     def check_kind(self, head: bytes, name: str) -> None:
         """Raises InputError unless it is a file of codes."""
-        check_start(head, name=name)
+        check_start(head, name)
 
     def take_in(self, work: Work, data: bytes, mask_data: bytes | None = None) -> None:
         """As `Stages` has it; there are no masks."""

@@ -71,7 +71,7 @@ def to_bytes(codes: Codes) -> bytes:
     return data + _LENGTH.pack(zlib.crc32(data))
 
 
-def check_start(head: bytes, *, name: str) -> None:
+def check_start(head: bytes, name: str) -> None:
     """Raises InputError unless a file that begins with `head`, at least its first 14 bytes, may be one of codes."""
     if not head:
         raise InputError("is empty (0 bytes)", path=name, hint=_DAMAGED)
@@ -87,7 +87,7 @@ def from_bytes(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> Codes
     Raises InputError for bytes that are no codes, of another version, cut short, damaged, or beyond the limits: of more
     than `max_pixels`, or of arrays that no packed bytes of the file's length unpack to.
     """
-    check_start(data, name=name)
+    check_start(data, name)
     try:
         return _read(data, max_pixels)
     except (struct.error, packing.PackingError, UnicodeDecodeError) as error:

@@ -109,8 +109,11 @@ def _upright(raster: Raster, format: str, page: int = 0) -> Decoded:
 
 def _sharing(page: Decoded, shared: dict[bytes, bytes]) -> Decoded:
     """The page, its metadata being the very bytes of an earlier one where they are equal."""
-    said = {name: getattr(page, name) for name in ("icc", "exif", "xmp", "iptc")}
-    return replace(page, **{name: shared.setdefault(data, data) for name, data in said.items() if data is not None})
+
+    def first(block: bytes | None) -> bytes | None:
+        return None if block is None else shared.setdefault(block, block)
+
+    return replace(page, icc=first(page.icc), exif=first(page.exif), xmp=first(page.xmp), iptc=first(page.iptc))
 
 
 def _sniffed(data: bytes, *, name: str) -> str:

@@ -30,6 +30,7 @@ def samples(page: TiffPage) -> Samples:
     for index, (at, count) in enumerate(zip(page.dataoffsets, page.databytecounts, strict=False)):
         file.seek(at)
         part, (sample, z, y, x, _), (depth, height, width, _) = page.decode(unpack(file.read(count), size), index)
+        assert part is not None, "there are bytes of every strip"
         part = part[: page.imagedepth - z, : page.imagelength - y, : page.imagewidth - x]
         found[sample, z : z + depth, y : y + height, x : x + width] = part
     return found.reshape(page.shape)

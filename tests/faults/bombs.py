@@ -14,6 +14,8 @@ import zlib
 import numpy as np
 from PIL import Image
 
+from adacode_cli.codes import packing
+
 _PIECE = 1 << 21
 
 
@@ -105,6 +107,31 @@ def lzma2_zeros(num_bytes: int, chain: dict[str, int]) -> bytes:
     return chunk(_PIECE) * (num_bytes // _PIECE) + (chunk(rest) if rest else b"") + b"\0"
 
 
+def codes_with_alpha(side: int = 14_000) -> bytes:
+    """A file of codes, right in all it says, with side × side pixels of coverage in 32 bits."""
+    return _codes(side, lzma2_zeros(side * side * 4, packing._PLANE_FILTER))
+
+
+def codes_that_lie(side: int = 14_000) -> bytes:
+    """A file of codes that claims side × side pixels of coverage and holds a few bytes."""
+    return _codes(side, lzma2_zeros(100, packing._PLANE_FILTER))
+
+
+def _codes(side: int, alpha: bytes) -> bytes:
+    cells = -(-side // 64)
+    name, books = b"nearest", (2,)
+    header = struct.pack("<BBIIIIBBH16sB", 32, 2, side, side, cells, cells, 64, 1, 128, bytes(16), len(name))
+    sections = (
+        lzma2_zeros(cells * cells, packing._record_filter(books)),
+        lzma2_zeros(cells * cells * 2, packing._PLANE_FILTER),
+        alpha,
+    )
+    body = header + name + struct.pack("<I", *books)
+    body += b"".join(struct.pack("<I", len(section)) + section for section in sections)
+    start = struct.pack("<8sHI", b"\x89ADC\r\n\x1a\n", 1, 14 + len(body) + 4)
+    return start + body + struct.pack("<I", zlib.crc32(start + body))
+
+
 def webp_of_bytes(side: int = 16383) -> bytes:
     """34 bytes that are a WebP without loss of side × side pixels of one colour: no code has more than one word."""
     bits = _Bits()
@@ -132,17 +159,15 @@ def webp_animation(side: int = 16383, num_frames: int = 3) -> bytes:
 
 
 def jpeg_scans(num_scans: int = 20_000, size: tuple[int, int] = (1000, 800)) -> bytes:
-    """A progressive JPEG whose last scan comes that often."""
+    """A progressive JPEG to which scans are added in which nothing changes."""
     buffer = io.BytesIO()
     pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0]), np.uint8)
     Image.fromarray(pixels).save(buffer, "JPEG", progressive=True, quality=1)
     whole = buffer.getvalue()
     at = whole.rindex(b"\xff\xda")
-    (length,) = struct.unpack_from(">H", whole, at + 2)
     # A scan of the highest coefficients, in which all blocks end at once, in runs of 32,767 as the code 0xE0 has them.
     table = b"\xff\xc4" + struct.pack(">HB", 2 + 1 + 16 + 1, 0x10) + bytes([1, *[0] * 15]) + b"\xe0"
     scan = b"\xff\xda" + struct.pack(">HBBB", 8, 1, whole[at + 5], 0) + bytes([63, 63, 0])
-    del length
     return whole[:-2] + table + (scan + bytes(4)) * num_scans + b"\xff\xd9"
 
 
