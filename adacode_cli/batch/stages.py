@@ -208,9 +208,7 @@ def out_of_memory(work: Work) -> InputError:
         return InputError("needs more memory than is free to be read", path=path, hint=hint, over_limit=True)
     pixels = sum(page.size[0] * page.size[1] for page in work.image.pages)
     held = sum(page.pixels.nbytes for page in work.image.pages)
-    message = (
-        f"needs more memory than is free: the {pixels / 1e6:,.1f} megapixels at hand alone take {held / 1e6:,.1f} MB"
-    )
+    message = f"needs more memory than is free: the {pixels:,} pixels at hand alone take {held / 1e6:.3g} MB"
     return InputError(message, path=path, hint=hint, over_limit=True)
 
 

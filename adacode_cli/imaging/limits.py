@@ -49,10 +49,9 @@ def too_many_pixels(what: str, max_pixels: int, *, name: str) -> InputError:
 
 def too_many_bytes(num_bytes: int | None, max_bytes: int, *, name: str) -> InputError:
     """The refusal of a file of `num_bytes`, or of a stream that did not end before (None)."""
-    found = f"has {num_bytes / 1e6:,.1f} MB," if num_bytes is not None else "does not end after"
-    more = " more than the" if num_bytes is not None else ""
+    found = f"has {num_bytes / 1e6:,.1f} MB, more than" if num_bytes is not None else "does not end after"
     return InputError(
-        f"{found}{more} {max_bytes / 1e6:g} MB that a file may have",
+        f"{found} the {max_bytes / 1e6:g} MB that a file may have",
         path=name,
         hint="If it really is a picture of that size, raise --max-file-size.",
         over_limit=True,

@@ -87,7 +87,7 @@ def test_a_mask_that_marks_nothing_is_named():
 
 
 def test_inpainting_keeps_alpha_unless_the_hole_came_from_it():
-    image, hole = decoded(), masks.from_alpha()(Path("x"), decoded())
+    image, hole = decoded(), masks.from_alpha()(decoded(), None)
     assert hole[:, :3].all()
     assert not hole[:, 3:].any()
     engine = Recording()

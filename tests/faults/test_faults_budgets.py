@@ -62,10 +62,13 @@ BOMBS = {
         lambda: bombs.tiff_strip(bombs.deflated_zeros(1 << 30), 8),
         "a deflated strip of 1 GB in a picture of 16 pixels a side",
     ),
-    "lzma.tif": (lambda: bombs.tiff_strip(bombs.xz_zeros(3 << 30), 34925), "an LZMA strip of 3 GB in such a picture"),
+    "lzma.tif": (
+        lambda: bombs.tiff_strip(bombs.xz_zeros(3 << 30), 34925),
+        "an LZMA strip of 3 GB in a picture of 16 pixels a side",
+    ),
     "scans.jpg": (lambda: bombs.jpeg_scans(20_000, (200, 100)), "a JPEG of 20,000 scans"),
     "one.webp": (bombs.webp_of_bytes, "a WebP of 34 bytes and 268 megapixels, with --max-megapixels 20"),
-    "frames.webp": (bombs.webp_animation, "a WebP animation of such a size"),
+    "frames.webp": (bombs.webp_animation, "a WebP animation of 268 megapixels, with --max-megapixels 20"),
 }
 
 
