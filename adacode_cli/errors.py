@@ -42,10 +42,19 @@ class UsageError(AdaCodeError):
 
 
 class InputError(AdaCodeError):
-    """No images, an image that cannot be decoded, or a mask that does not fit."""
+    """No images, an image that cannot be decoded, or a mask that does not fit.
+
+    `over_limit` says that a limit on sizes, memory or time refused it: the file may well be whole.
+    """
 
     exit_code = 3
     kind = "input"
+
+    def __init__(
+        self, message: str, *, path: Path | str | None = None, hint: str = "", over_limit: bool = False
+    ) -> None:
+        super().__init__(message, path=path, hint=hint)
+        self.over_limit = over_limit
 
 
 class WeightsError(AdaCodeError):

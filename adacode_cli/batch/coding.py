@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.restoring import Restored
 from adacode_cli.batch.stages import Stages, Work
-from adacode_cli.codes.file import SUFFIX, from_bytes, to_bytes
+from adacode_cli.codes.file import SUFFIX, check_start, from_bytes, to_bytes
 from adacode_cli.codes.picture import Codes
 from adacode_cli.errors import OutputError, UsageError
 from adacode_cli.imaging.exif_editing import resolution_of, with_resolution
@@ -102,9 +102,14 @@ class FromCodesStages(Stages):
 
     coder: Coder
 
-    def take_in(self, work: Work, data: bytes) -> None:
-        """As `Stages` has it."""
-        work.codes = from_bytes(data, name=str(work.job.source))
+    def check_kind(self, head: bytes, name: str) -> None:
+        """Raises InputError unless it is a file of codes."""
+        check_start(head, name)
+
+    def take_in(self, work: Work, data: bytes, mask_data: bytes | None = None) -> None:
+        """As `Stages` has it; there are no masks."""
+        del mask_data
+        work.codes = from_bytes(data, name=str(work.job.source), max_pixels=self.keeping.max_pixels)
 
     def infer(self, work: Work) -> Work:
         """As `Stages` has it."""

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adacode_cli.errors import InputError
-from adacode_cli.imaging.decode import file_bytes
+from adacode_cli.imaging.files import Look, file_bytes
+from adacode_cli.imaging.limits import MAX_FILE_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +50,15 @@ def _may_hold(status: os.stat_result, content: Content) -> bool:
     return stat.S_ISREG(status.st_mode) and status.st_size == content.num_bytes
 
 
-def read_whole(path: Path) -> bytes:
-    """All of a regular file, as it was at one moment. Raises InputError, also where it changed meanwhile."""
+def read_whole(path: Path, *, max_bytes: int = MAX_FILE_BYTES, look: Look | None = None) -> bytes:
+    """All of a regular file, as it was at one moment. Raises InputError, also where it changed meanwhile.
+
+    It also is raised for more than `max_bytes`, and whatever `look` raises at the file's first bytes.
+    """
     before = _stamp(path)
     if before is not None and not stat.S_ISREG(before.st_mode) and not stat.S_ISDIR(before.st_mode):
         raise InputError("is not a regular file", path=path, hint="It became something else since the run was planned.")
-    data = file_bytes(path)
+    data = file_bytes(path, max_bytes=max_bytes, look=look)
     after = _stamp(path)
     changed = before is None or len(data) != before.st_size
     if after is not None and before is not None:  # a file that vanished after it was read is whole here

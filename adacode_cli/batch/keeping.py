@@ -8,7 +8,7 @@ from pathlib import Path
 from adacode_cli.errors import OutputError
 from adacode_cli.imaging.encode import carried, encoded, losses
 from adacode_cli.imaging.image import Decoded
-from adacode_cli.imaging.parsing import MAX_PIXELS
+from adacode_cli.imaging.limits import MAX_FILE_BYTES, MAX_PIXELS
 from adacode_cli.imaging.provenance import HistoryEntry, attributed
 
 TimesNs = tuple[int, int]
@@ -19,13 +19,15 @@ TimesNs = tuple[int, int]
 class Keeping:
     """`history`: what outputs say of how they were made, if anything. `strict`: whatever is lost is a failure.
 
-    `preserve_times`: outputs get their inputs' times. `max_pixels`: larger inputs are refused before decoding.
+    `preserve_times`: outputs get their inputs' times. `max_pixels`, `max_file_bytes`: larger inputs are refused before
+    they are decoded or read.
     """
 
     history: HistoryEntry | None = None
     strict: bool = False
     preserve_times: bool = False
     max_pixels: int = MAX_PIXELS
+    max_file_bytes: int = MAX_FILE_BYTES
 
     def times_of(self, source: Path) -> TimesNs | None:
         """What the output is to be given, or None for the times of its writing."""

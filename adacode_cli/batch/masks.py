@@ -1,4 +1,4 @@
-"""Where the hole of an image comes from; read beside inference, and a bad mask fails its own image only."""
+"""Where the hole of an image comes from; a bad mask fails its own image only."""
 
 from __future__ import annotations
 
@@ -10,17 +10,24 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from adacode_cli.imaging.decode import Decode
 from adacode_cli.imaging.image import Decoded
-from adacode_cli.imaging.mask import mask_from_alpha, mask_from_color, read_mask
+from adacode_cli.imaging.mask import mask_from_alpha, mask_from_color, mask_from_picture
 from adacode_cli.imaging.mask_pairs import MaskFolder
+
+
+@dataclass(frozen=True)
+class MaskFile:
+    """A file of masks, decoded."""
+
+    path: Path
+    picture: Decoded
 
 
 class MaskSource(Protocol):
     """Gives each image its hole."""
 
-    def __call__(self, source: Path, image: Decoded) -> NDArray[np.bool_]:
-        """(path of the image, one of its pages) → bool H×W, True inside the hole. Raises InputError."""
+    def __call__(self, image: Decoded, file: MaskFile | None) -> NDArray[np.bool_]:
+        """(one page of an image, what `file_for` named) → bool H×W, True inside the hole. Raises InputError."""
         ...
 
     def file_for(self, source: Path) -> Path | None:
@@ -31,10 +38,10 @@ class MaskSource(Protocol):
 @dataclass(frozen=True)
 class _FromFiles:
     file_of: Callable[[Path], Path]
-    decoder: Decode | None
 
-    def __call__(self, source: Path, image: Decoded) -> NDArray[np.bool_]:
-        return read_mask(self.file_of(source), size=image.size, page=image.page, decoder=self.decoder)
+    def __call__(self, image: Decoded, file: MaskFile | None) -> NDArray[np.bool_]:
+        assert file is not None, "a file is named for every image"
+        return mask_from_picture(file.picture, file.path, size=image.size, page=image.page)
 
     def file_for(self, source: Path) -> Path | None:
         return self.file_of(source)
@@ -44,8 +51,8 @@ class _FromFiles:
 class _FromImage:
     mask_of: Callable[[Decoded], NDArray[np.bool_]]
 
-    def __call__(self, source: Path, image: Decoded) -> NDArray[np.bool_]:
-        del source
+    def __call__(self, image: Decoded, file: MaskFile | None) -> NDArray[np.bool_]:
+        del file
         return self.mask_of(image)
 
     def file_for(self, source: Path) -> Path | None:
@@ -53,14 +60,14 @@ class _FromImage:
         return None
 
 
-def from_file(path: Path, decoder: Decode | None = None) -> MaskSource:
-    """One mask file for every image, read by `decoder`; each image must have its size."""
-    return _FromFiles(lambda _source: path, decoder)
+def from_file(path: Path) -> MaskSource:
+    """One mask file for every image; each image must have its size."""
+    return _FromFiles(lambda _source: path)
 
 
-def from_folder(folder: Path, decoder: Decode | None = None) -> MaskSource:
+def from_folder(folder: Path) -> MaskSource:
     """A mask per image, paired by the name without its suffix. Raises InputError if there is no such folder."""
-    return _FromFiles(MaskFolder(folder).for_image, decoder)
+    return _FromFiles(MaskFolder(folder).for_image)
 
 
 def from_alpha() -> MaskSource:

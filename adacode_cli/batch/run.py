@@ -35,7 +35,7 @@ from adacode_cli.batch.events import (
 from adacode_cli.batch.outcome import Outcome, OutputState, Result, ends_the_run, failure_of
 from adacode_cli.batch.plan import Job, Plan
 from adacode_cli.batch.report import Report, Tally
-from adacode_cli.batch.stages import Stages, Work
+from adacode_cli.batch.stages import Stages, Work, out_of_memory
 from adacode_cli.batch.trees import Trees
 from adacode_cli.errors import AdaCodeError, DeviceError, InputError
 
@@ -316,6 +316,9 @@ class _Run:
             if ends_the_run(error):
                 raise
             job = work.job
+            if isinstance(error, MemoryError):
+                refused = out_of_memory(work)
+                refused.__cause__, error = error, refused
             failure = failure_of(error, job.source)
             seconds = work.watch.seconds
             outcome = Outcome(Result.FAILED, job.source, job.target, seconds, failure=failure, made=work.made)

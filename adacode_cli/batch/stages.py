@@ -22,15 +22,16 @@ from adacode_cli.batch import weights_map
 from adacode_cli.batch.claims import Claim
 from adacode_cli.batch.contents import Content, content_of, read_whole
 from adacode_cli.batch.keeping import Keeping, TimesNs
-from adacode_cli.batch.masks import MaskSource
+from adacode_cli.batch.masks import MaskFile, MaskSource
 from adacode_cli.batch.outcome import Made, Outcome, OutputState, Result
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.restoring import Restore, Restored
 from adacode_cli.batch.state_files import STATE
 from adacode_cli.codes.picture import Codes
 from adacode_cli.errors import InputError, OutputError, QualityError
-from adacode_cli.imaging.decode import Decode, decode
+from adacode_cli.imaging.decode import Decode, check_kind, decode
 from adacode_cli.imaging.encode import encode, format_of
+from adacode_cli.imaging.files import Look
 from adacode_cli.imaging.image import Decoded
 
 
@@ -100,30 +101,50 @@ class Stages:
         """
         with work.watch.running():
             work.times_ns = self.keeping.times_of(work.job.source)
-            data = read_whole(work.job.source)
-            mask_file = self.mask_for.file_for(work.job.source) if self.mask_for else None
-            mask = content_of(read_whole(mask_file)).sha256 if mask_file else None
+            data = self._bytes_of(work.job.source, self.check_kind)
+            mask_path = self.mask_for.file_for(work.job.source) if self.mask_for else None
+            mask_data = self._bytes_of(mask_path, check_kind) if mask_path else None
+            mask = content_of(mask_data).sha256 if mask_data is not None else None
             work.made = Made(content_of(data), mask)
             work.output = find(work.job, work.made.source, mask) if find else OutputState.TO_MAKE
             if work.output is OutputState.CHANGED and not self._is_picture(work.job.target):
                 work.output = OutputState.TO_MAKE  # what a crash or a bad disk left of it
             if work.output is OutputState.TO_MAKE:
-                self.take_in(work, data)
+                self.take_in(work, data, mask_data)
         return work
 
+    def check_kind(self, head: bytes, name: str) -> None:
+        """Raises InputError unless a file that begins with `head` is of a kind that can be a source."""
+        check_kind(head, name)
+
+    def _bytes_of(self, path: Path, look: Look) -> bytes:
+        return read_whole(path, max_bytes=self.keeping.max_file_bytes, look=look)
+
     def _is_picture(self, path: Path) -> bool:
+        keeping = self.keeping
         try:
-            self.decoder(read_whole(path), name=str(path), max_pixels=_MOST_PIXELS_TIMES * self.keeping.max_pixels)
-        except InputError:
-            return False
+            data = read_whole(path, max_bytes=_MOST_PIXELS_TIMES * keeping.max_file_bytes, look=check_kind)
+            self.decoder(data, name=str(path), max_pixels=_MOST_PIXELS_TIMES * keeping.max_pixels)
+        except InputError as error:
+            return error.over_limit  # nobody has found it damaged
         return True
 
-    def take_in(self, work: Work, data: bytes) -> None:
-        """What `read` does with the bytes of the source, wherever they come from. Raises InputError."""
+    def take_in(self, work: Work, data: bytes, mask_data: bytes | None = None) -> None:
+        """What `read` does with the bytes of the source, wherever they come from. Raises InputError.
+
+        `mask_data` are those of its mask's file, which is read if they are not given.
+        """
         work.image = self.decoder(data, name=str(work.job.source), max_pixels=self.keeping.max_pixels)
         if self.mask_for:
-            work.mask, *others = (self.mask_for(work.job.source, page) for page in work.image.pages)
+            mask_file = self._mask_file(self.mask_for.file_for(work.job.source), mask_data)
+            work.mask, *others = (self.mask_for(page, mask_file) for page in work.image.pages)
             work.more_masks = tuple(others)
+
+    def _mask_file(self, path: Path | None, data: bytes | None) -> MaskFile | None:
+        if path is None:
+            return None
+        data = self._bytes_of(path, check_kind) if data is None else data
+        return MaskFile(path, self.decoder(data, name=str(path), max_pixels=self.keeping.max_pixels))
 
     def infer(self, work: Work) -> Work:
         """Runs the network. Raises DeviceError, WeightsError, QualityError."""
@@ -185,6 +206,17 @@ class Stages:
             made = replace(work.made, output=content_of(data), besides=tuple(besides))
             write_new(job.target, data, work.times_ns)  # last: under its final name it means that the whole job is done
         return Outcome(Result.DONE, job.source, job.target, work.watch.seconds, len(data), notes, made=made)
+
+
+def out_of_memory(work: Work) -> InputError:
+    """The refusal of a job for which the memory did not suffice, here and not in its decoder or in the engine."""
+    path, hint = work.job.source, "Close other programs, use a smaller --jobs, or make the picture smaller first."
+    if work.image is None:
+        return InputError("needs more memory than is free to be read", path=path, hint=hint, over_limit=True)
+    pixels = sum(page.size[0] * page.size[1] for page in work.image.pages)
+    held = sum(page.pixels.nbytes for page in work.image.pages)
+    message = f"needs more memory than is free: the {pixels:,} pixels at hand alone take {held / 1e6:.3g} MB"
+    return InputError(message, path=path, hint=hint, over_limit=True)
 
 
 def map_path(maps_dir: Path, job: Job) -> Path:

@@ -15,9 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from adacode_cli.batch.discover import STATE_NAME
-
-STATE = Path(STATE_NAME)
+STATE = Path(".adacode")
+"""The directory that a run keeps in each place that it fills, by which such places are known below an input."""
 
 # Windows has neither; there, and against a link that is made in between, only the look before helps.
 _NEVER_WAIT = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)

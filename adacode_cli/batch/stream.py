@@ -8,7 +8,7 @@ from adacode_cli import atomic
 from adacode_cli.batch.discover import Found
 from adacode_cli.batch.naming import FALLBACK_FORMAT
 from adacode_cli.batch.plan import Job
-from adacode_cli.batch.stages import Stages, Work, write_new
+from adacode_cli.batch.stages import Stages, Work, out_of_memory, write_new
 from adacode_cli.errors import InputError
 from adacode_cli.imaging.encode import FORMATS
 
@@ -26,12 +26,15 @@ def restore_bytes(data: bytes, stages: Stages, format_name: str | None) -> tuple
     if not data:
         raise InputError("nothing came in", path=STDIN, hint="Pipe an image in: cat a.jpg | adacode sr - > b.png")
     work = Work(STREAM)
-    stages.take_in(work, data)
-    stages.infer(work)
-    assert work.image is not None, "infer leaves an image"
-    for path in stages.paths(STREAM)[1:]:
-        atomic.remove_leftovers(path)
-    for path, content in stages.besides(work):
-        write_new(path, content)
-    own_format = work.image.format if work.image.format in FORMATS else FALLBACK_FORMAT
-    return stages.keeping.encoded(work.image, format_name or own_format, stages.quality)
+    try:
+        stages.take_in(work, data)
+        stages.infer(work)
+        assert work.image is not None, "infer leaves an image"
+        for path in stages.paths(STREAM)[1:]:
+            atomic.remove_leftovers(path)
+        for path, content in stages.besides(work):
+            write_new(path, content)
+        own_format = work.image.format if work.image.format in FORMATS else FALLBACK_FORMAT
+        return stages.keeping.encoded(work.image, format_name or own_format, stages.quality)
+    except MemoryError as error:
+        raise out_of_memory(work) from error

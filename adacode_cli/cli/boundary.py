@@ -68,7 +68,7 @@ def _told_other(error: Exception, session: Session) -> int:
         return UsageError.exit_code
     if isinstance(error, _ClickException):
         return _told(_usage_error(error), session)
-    known = _of_the_system(error) if isinstance(error, OSError) else None
+    known = _of_the_system(error) if isinstance(error, OSError | MemoryError) else None
     return _told(known, session) if known else _told_bug(error, session)
 
 
@@ -78,8 +78,10 @@ def _usage_error(error: Any) -> UsageError:  # noqa: ANN401 (a class that cannot
     return UsageError(message[:1].lower() + message[1:], hint=f"'{command} --help' shows what there is.")
 
 
-def _of_the_system(error: OSError) -> AdaCodeError | None:
+def _of_the_system(error: OSError | MemoryError) -> AdaCodeError | None:
     """What a person can do about an answer of the system that no command expected, such as to an overlong path."""
+    if isinstance(error, MemoryError):
+        return InputError("there is not enough memory", hint="Close other programs, or give it less to do at once.")
     if error.filename is not None:
         return InputError(atomic.reason(error), path=os.fsdecode(error.filename), hint="Check the path and its disk.")
     if error.errno == errno.ENOENT:

@@ -18,7 +18,6 @@ from adacode_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from adacode_cli.batch.masks import MaskSource
-    from adacode_cli.imaging.decode import Decode
 
 EPILOG = """[bold]Examples[/bold]
 
@@ -85,7 +84,7 @@ class HoleOptions:
         """Files and directories that hold masks, not images."""
         return tuple(path for path in (self.mask, self.mask_dir) if path is not None)
 
-    def source(self) -> Callable[[Decode], MaskSource]:
+    def source(self) -> Callable[[], MaskSource]:
         """What builds the chosen mask source. Raises UsageError unless exactly one is chosen."""
         chosen = [self.mask is not None, self.mask_dir is not None, self.mask_alpha, self.mask_color is not None]
         if sum(chosen) != 1:
@@ -99,13 +98,13 @@ class HoleOptions:
             return self.mask_color.lower()
         return "alpha" if self.mask_alpha else "file"
 
-    def _build(self, decoder: Decode) -> MaskSource:
+    def _build(self) -> MaskSource:
         from adacode_cli.batch import masks
 
         if self.mask is not None:
-            return masks.from_file(self.mask, decoder)
+            return masks.from_file(self.mask)
         if self.mask_dir is not None:
-            return masks.from_folder(self.mask_dir, decoder)
+            return masks.from_folder(self.mask_dir)
         if self.mask_color is not None:
             return masks.from_color(self.mask_color)
         return masks.from_alpha()

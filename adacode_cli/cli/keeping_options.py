@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-# As in imaging.parsing, which loads OpenCV and so is not imported here; a test compares.
+# As in imaging.limits, of a package that a command which only shows its help does not import; a test compares.
 DEFAULT_MAX_MEGAPIXELS = 300
+DEFAULT_MAX_FILE_MB = 2000
 
 _PANEL = "What is kept"
 
@@ -52,8 +53,24 @@ class KeepingOptions:
             help="Refuse larger inputs, all pages together, before they are decoded.",
         ),
     ] = DEFAULT_MAX_MEGAPIXELS
+    max_file_size: Annotated[
+        float,
+        typer.Option(
+            "--max-file-size",
+            min=0.000001,
+            max=1e9,
+            metavar="MB",
+            rich_help_panel=_PANEL,
+            help="Refuse files of more megabytes, also masks and standard input, before they are read.",
+        ),
+    ] = DEFAULT_MAX_FILE_MB
 
     @property
     def max_pixels(self) -> int:
         """`max_megapixels` as readers want it."""
         return int(self.max_megapixels * 1_000_000)
+
+    @property
+    def max_file_bytes(self) -> int:
+        """`max_file_size` as readers want it."""
+        return int(self.max_file_size * 1_000_000)

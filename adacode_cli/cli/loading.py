@@ -27,11 +27,12 @@ def loaded(options: RestoreOptions, request: Request, decoder: Decode) -> tuple[
     from adacode_cli.batch.stages import Stages
     from adacode_cli.imaging.provenance import HistoryEntry
 
-    mask_for = request.mask_source(decoder) if request.mask_source else None
+    mask_for = request.mask_source() if request.mask_source else None
     restorer, weights = _restorer(options, request, options.precision)
     restore = _watched(_restoring(restorer, request), options, request)
     history = None if options.no_provenance else HistoryEntry(request.step, _shown(options.weights), weights)
-    keeping = Keeping(history, options.strict, options.preserve_times, options.max_pixels)
+    limits = options.max_pixels, options.max_file_bytes
+    keeping = Keeping(history, options.strict, options.preserve_times, *limits)
     kept_apart = options.save_weights_map, options.quarantine
     common = (restore, mask_for, options.quality, *kept_apart, keeping, decoder, restorer.lanes)
     if request.save_codes:

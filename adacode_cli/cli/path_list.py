@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
+from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
 from adacode_cli import atomic
 from adacode_cli.errors import InputError, UsageError
 
 _STDIN = "-"
+_MAX_BYTES = 200_000_000
+"""Of a list: two million paths of a hundred bytes."""
+_PIECE_BYTES = 1 << 20
 
 
 def read_paths(source: str, *, null: bool) -> list[Path]:
@@ -32,11 +37,22 @@ def _stdin() -> bytes:
     if sys.stdin is None or sys.stdin.isatty():
         hint = "Pipe one in: find photos -print0 | adacode … --from-file - --null -o out"
         raise UsageError("--from-file - waits for a list on standard input, and there is none", hint=hint)
-    return sys.stdin.buffer.read()
+    return _list_bytes(sys.stdin.buffer, _STDIN)
 
 
 def _file(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return _list_bytes(file, str(path))
     except OSError as error:
         raise InputError(f"cannot be read: {atomic.reason(error)}", path=path, hint="Check the name.") from error
+
+
+def _list_bytes(file: BinaryIO, name: str) -> bytes:
+    read = BytesIO()
+    while piece := file.read(_PIECE_BYTES):
+        if read.tell() + len(piece) > _MAX_BYTES:
+            hint = "Check that it is a list of paths, or split it."
+            raise InputError(f"has more than the {_MAX_BYTES // 10**6} MB that a list may have", path=name, hint=hint)
+        read.write(piece)
+    return read.getvalue()

@@ -17,15 +17,20 @@ from adacode_cli.errors import UsageError
 if TYPE_CHECKING:
     from adacode_cli.batch.stages import Stages
     from adacode_cli.batch.writes import Writes
+    from adacode_cli.imaging.decode import Decode
 
 _STDIN_FILE = "/dev/stdin"  # On Windows there is none, and nothing is compared with it.
 
 
-def restore_pipe(options: RestoreOptions, request: Request, stages: Callable[[], Stages]) -> int:
+def restore_pipe(options: RestoreOptions, request: Request, stages: Callable[[Decode], Stages]) -> int:
     """Restores standard input; `stages` is called when everything else has been checked. Raises AdaCodeError."""
     from adacode_cli import atomic
     from adacode_cli.batch.stages import write_new
     from adacode_cli.batch.stream import STDIN, STREAM, restore_bytes
+    from adacode_cli.codes.file import check_start
+    from adacode_cli.imaging.decode import check_kind
+    from adacode_cli.imaging.decoder_pool import decoding
+    from adacode_cli.imaging.files import stream_bytes
     from adacode_cli.imaging.quiet import quiet_libraries
 
     target, format_name = _target(options)
@@ -34,8 +39,11 @@ def restore_pipe(options: RestoreOptions, request: Request, stages: Callable[[],
         stdout.write_line(f"{STDIN} -> {target or '<stdout>'}")
         return 0
     console = console_for(request.task, quiet=options.quiet, verbose=options.verbose, as_json=False)
-    with console.waiting("restoring standard input"), quiet_libraries():
-        data, notes = restore_bytes(sys.stdin.buffer.read(), stages(), format_name)
+    look = check_start if request.from_codes else check_kind
+    isolation = decoding(isolated=options.isolate, limit_s=options.decode_timeout)
+    with console.waiting("restoring standard input"), quiet_libraries(), isolation as decoder:
+        came = stream_bytes(sys.stdin.buffer, STDIN, max_bytes=options.max_file_bytes, look=look)
+        data, notes = restore_bytes(came, stages(decoder), format_name)
     for note in notes:
         console.note(STDIN, note)
     if target is None:

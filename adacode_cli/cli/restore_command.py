@@ -6,7 +6,6 @@ before anybody waits for a download or for torch to be imported.
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +24,6 @@ from adacode_cli.errors import EXIT_INTERRUPTED, UsageError
 
 if TYPE_CHECKING:
     from adacode_cli.batch.plan import Plan
-    from adacode_cli.batch.stages import Stages
     from adacode_cli.batch.trees import Trees
 
 # A run has this long to write what it has and to say how it ended; then the process ends in whatever it is doing.
@@ -46,15 +44,8 @@ def restore(context: typer.Context, inputs: list[str] | None, options: RestoreOp
 
 def _restored(inputs: list[str], options: RestoreOptions, request: Request) -> int:
     if options.from_file is None and is_stdin(inputs):
-        return restore_pipe(options, request, partial(_in_this_process, options, request))
+        return restore_pipe(options, request, lambda decoder: loaded(options, request, decoder)[0])
     return _files(inputs, options, request)
-
-
-def _in_this_process(options: RestoreOptions, request: Request) -> Stages:
-    """For one picture on a pipe: there are no others that its decoder could take along."""
-    from adacode_cli.imaging.decode import decode
-
-    return loaded(options, request, decode)[0]
 
 
 def _check(options: RestoreOptions) -> None:

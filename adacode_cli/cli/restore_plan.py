@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from adacode_cli.batch.plan import Plan
     from adacode_cli.batch.trees import Trees
     from adacode_cli.batch.writes import Writes
-    from adacode_cli.imaging.decode import Decode
 
 # Whatever is not named here is part of the digest of a run's options: a new option is taken to change outputs.
 _WITHOUT_EFFECT = frozenset(
@@ -35,6 +34,7 @@ _WITHOUT_EFFECT = frozenset(
         "jobs",
         "json",
         "log_file",
+        "max_file_size",
         "max_megapixels",
         "null",
         "output",
@@ -54,7 +54,7 @@ _WITHOUT_EFFECT = frozenset(
 
 @dataclass(frozen=True)
 class Request:
-    """What to do with each image. `mask_source` is built late, as it imports pixels; it is given what decodes masks.
+    """What to do with each image. `mask_source` is built late, as it imports pixels.
 
     `mask_paths` are no inputs. `mask_kind` says where holes come from, for the journal. `save_codes` and `from_codes`
     are for "reconstruct" alone.
@@ -64,7 +64,7 @@ class Request:
     label: str
     scale: float = 4.0
     denoise: float = 1.0
-    mask_source: Callable[[Decode], MaskSource] | None = None
+    mask_source: Callable[[], MaskSource] | None = None
     mask_kind: str = ""
     mask_paths: tuple[Path, ...] = ()
     grow_px: int = 0

@@ -66,7 +66,7 @@ class LongRunOptions:
         typer.Option(
             "--isolate/--no-isolate",
             rich_help_panel=SELECTION,
-            help="Decode files in processes of their own, so that a crash of a codec fails one file only. Not with -.",
+            help="Decode files in processes of their own, so that a crash of a codec fails one file only.",
         ),
     ] = True
     decode_timeout: Annotated[
@@ -77,7 +77,7 @@ class LongRunOptions:
             max=1e6,
             metavar="SECONDS",
             rich_help_panel=SELECTION,
-            help="A file that takes longer to decode fails. Not with --no-isolate or -.",
+            help="A file that takes longer to decode fails. Not with --no-isolate.",
         ),
     ] = DECODING_LIMIT_S
     color_fix: Annotated[

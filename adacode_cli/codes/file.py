@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, prod
 from typing import Any
 
 import numpy as np
@@ -23,11 +23,12 @@ MAGIC = b"\x89ADC\r\n\x1a\n"
 VERSION = 2
 """What is read; files without XMP and IPTC are still written as version 1, which they are, byte for byte."""
 
-MAX_PIXELS = 1_000_000_000
-"""Pictures above a gigapixel are refused, as they are in every other format."""
+MAX_PIXELS = 300_000_000
+"""Larger pictures are refused unless a caller says otherwise, as they are in every other format."""
 
-# One code and one mixing weight for each: a gigapixel of the bundled networks has 78 million, 5 for 64 pixels.
-_MAX_CODES_IN_FILE = 125_000_000
+# One code and one mixing weight for each: the bundled networks have 5 for 64 pixels, and those of padding.
+_PIXELS_A_CODE = 8
+_CODES_BESIDE = 1_000_000
 # A grid is at most this much larger than its picture: padding to whole windows, which have 8 cells in the bundled
 # networks and in the published ones.
 _MAX_PADDING_CELLS = 64
@@ -38,6 +39,7 @@ _LENGTH = struct.Struct("<I")
 _GREY, _ALPHA, _ICC, _EXIF, _XMP, _IPTC = 1, 2, 4, 8, 16, 32
 _FIRST_FLAG_BEYOND = {1: _XMP, 2: 2 * _IPTC}
 _DEPTHS: dict[int, np.dtype[Any]] = {8: np.dtype(np.uint8), 16: np.dtype(np.uint16), 32: np.dtype(np.float32)}
+_TOO_LARGE = "If it really is that large, raise --max-megapixels; if not, the file is made to do harm."
 _DAMAGED = "Copy or download it again, or save the codes again with --save-codes."
 
 
@@ -69,34 +71,53 @@ def to_bytes(codes: Codes) -> bytes:
     return data + _LENGTH.pack(zlib.crc32(data))
 
 
-def from_bytes(data: bytes, *, name: str) -> Codes:
+def check_start(head: bytes, name: str) -> None:
+    """Raises InputError unless a file that begins with `head`, at least its first 14 bytes, may be one of codes."""
+    if not head:
+        raise InputError("is empty (0 bytes)", path=name, hint=_DAMAGED)
+    if not head.startswith(MAGIC) and not MAGIC.startswith(head):
+        raise InputError(
+            "holds no codes", path=name, hint=f"--from-codes reads {SUFFIX} files that --save-codes wrote."
+        )
+
+
+def from_bytes(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> Codes:
     """Inverse of `to_bytes`; `name` says in errors whose bytes they are.
 
-    Raises InputError for bytes that are no codes, of another version, cut short, damaged, or beyond the limits.
+    Raises InputError for bytes that are no codes, of another version, cut short, damaged, or beyond the limits: of more
+    than `max_pixels`, or of arrays that no packed bytes of the file's length unpack to.
     """
+    check_start(data, name)
     try:
-        return _read(data)
+        return _read(data, max_pixels)
     except (struct.error, packing.PackingError, UnicodeDecodeError) as error:
         # The checksum was right: whoever wrote the file wrote it so.
         raise InputError(f"holds codes that contradict themselves: {error}", path=name, hint=_DAMAGED) from error
     except InputError as error:
-        raise InputError(error.message, path=name, hint=error.hint) from error
+        raise InputError(error.message, path=name, hint=error.hint, over_limit=error.over_limit) from error
 
 
-def _read(data: bytes) -> Codes:
+def _read(data: bytes, max_pixels: int) -> Codes:
     _check_whole(data)
     reader = _Reader(data, _START.size, len(data) - _LENGTH.size)
-    header = _read_header(reader)
-    codes = packing.unpack_codes(reader.section(), header.book_sizes, *header.grid)
-    steps = packing.unpack_steps(reader.section(), (len(header.book_sizes), *header.grid))
-    size = (header.height, header.width)
-    alpha = packing.unpack_alpha(reader.section(), size, header.dtype) if header.flags & _ALPHA else None
+    header = _read_header(reader, max_pixels)
+    packed_codes, packed_steps = reader.section(), reader.section()
+    packed_alpha = reader.section() if header.flags & _ALPHA else None
     icc = reader.section() if header.flags & _ICC else None
     exif = reader.section() if header.flags & _EXIF else None
     xmp = reader.section() if header.flags & _XMP else None
     iptc = reader.section() if header.flags & _IPTC else None
     if reader.at != reader.end:
         raise packing.PackingError("more follows than the header says")
+    size, shape = (header.height, header.width), (len(header.book_sizes), *header.grid)
+    # Of no array anything is unpacked before all of them are known to be possible.
+    packing.check_ratio(packed_codes, header.grid[0] * header.grid[1] * packing.record_bytes(header.book_sizes))
+    packing.check_ratio(packed_steps, prod(shape) * np.dtype(np.int16).itemsize)
+    if packed_alpha is not None:
+        packing.check_ratio(packed_alpha, prod(size) * header.dtype.itemsize)
+    codes = packing.unpack_codes(packed_codes, header.book_sizes, *header.grid)
+    steps = packing.unpack_steps(packed_steps, shape)
+    alpha = packing.unpack_alpha(packed_alpha, size, header.dtype) if packed_alpha is not None else None
     return Codes(
         *size,
         bool(header.flags & _GREY),
@@ -116,10 +137,6 @@ def _read(data: bytes) -> Codes:
 
 
 def _check_whole(data: bytes) -> None:
-    if not data:
-        raise InputError("is empty (0 bytes)", hint=_DAMAGED)
-    if not data.startswith(MAGIC) and not MAGIC.startswith(data):
-        raise InputError("holds no codes", hint=f"--from-codes reads {SUFFIX} files that --save-codes wrote.")
     if len(data) < _START.size:
         raise InputError(f"is truncated: only {len(data)} bytes of a file of codes are there", hint=_DAMAGED)
     _, version, length = _START.unpack_from(data)
@@ -165,7 +182,7 @@ class _Header:
     decoder: DecoderIdentity
 
 
-def _read_header(reader: _Reader) -> _Header:
+def _read_header(reader: _Reader, max_pixels: int) -> _Header:
     depth, flags, height, width, rows, columns, stride, num, unit, digest, name_bytes = _HEADER.unpack(
         reader.take(_HEADER.size)
     )
@@ -175,16 +192,21 @@ def _read_header(reader: _Reader) -> _Header:
         (depth not in _DEPTHS, f"{depth} bits a sample"),
         (flags >= _FIRST_FLAG_BEYOND[_START.unpack_from(reader.data)[1]], f"flags {flags}"),
         (0 in (height, width, rows, columns, stride, num, unit), "a size of 0"),
-        (height * width > MAX_PIXELS, f"{width}×{height} pixels, more than a gigapixel"),
         (not name.isprintable(), "weights of an unprintable name"),
         (num > MAX_BASES, f"{num} bases"),
-        (rows * columns * num > _MAX_CODES_IN_FILE, f"{num} times {columns}×{rows} codes"),
+        (
+            rows * columns * num > height * width // _PIXELS_A_CODE + _CODES_BESIDE,
+            f"{num} times {columns}×{rows} codes for {width}×{height} pixels",
+        ),
         (not all(1 <= size <= MAX_CODES for size in book_sizes), "an impossible codebook"),
         (not _covers(rows, height, stride) or not _covers(columns, width, stride), "a grid that does not fit"),
     ]
     for is_wrong, what in wrong:
         if is_wrong:
             raise InputError(f"claims {what}: no picture is like that", hint=_DAMAGED)
+    if height * width > max_pixels:
+        message = f"claims {width}×{height} pixels, more than {max_pixels / 1e6:g} megapixels"
+        raise InputError(message, hint=_TOO_LARGE, over_limit=True)
     grid, decoder = (rows, columns), DecoderIdentity(name, digest)
     return _Header(_DEPTHS[depth], flags, height, width, grid, stride, book_sizes, unit, decoder)
 

@@ -19,8 +19,19 @@ _DICTIONARY_BYTES = 1 << 22
 Bytes = npt.NDArray[np.uint8]
 
 
+# The longest match of LZMA is 273 bytes and costs a third of a bit or more; zeros are packed 6,830 times smaller.
+_MOST_TIMES_SMALLER = 8000
+_BYTES_BESIDE = 1 << 16
+
+
 class PackingError(Exception):
     """The bytes are not what the packing functions write for arrays of this size."""
+
+
+def check_ratio(data: bytes, size: int) -> None:
+    """Raises PackingError where no packed data of this length unpack to `size` bytes."""
+    if size > len(data) * _MOST_TIMES_SMALLER + _BYTES_BESIDE:
+        raise PackingError(f"{len(data)} packed bytes are claimed to hold {size}")
 
 
 def record_bytes(book_sizes: tuple[int, ...]) -> int:
@@ -66,7 +77,7 @@ def unpack_planes(data: bytes, shape: tuple[int, ...], dtype: npt.DTypeLike) -> 
     kind = np.dtype(dtype)
     count = int(np.prod(shape))
     planes = _expanded(data, count * kind.itemsize, _PLANE_FILTER).reshape(kind.itemsize, count)
-    return np.ascontiguousarray(planes.T).view(kind.newbyteorder("<")).astype(kind).reshape(shape)
+    return np.ascontiguousarray(planes.T).view(kind.newbyteorder("<")).astype(kind, copy=False).reshape(shape)
 
 
 def pack_steps(steps_KHW: npt.NDArray[np.int16]) -> bytes:
@@ -91,7 +102,9 @@ def unpack_alpha(data: bytes, shape: tuple[int, int], dtype: npt.DTypeLike) -> n
     """Inverse of `pack_alpha`. Raises PackingError, also for values outside of a float sample's range."""
     kind = np.dtype(dtype)
     differences = unpack_planes(data, shape, f"u{kind.itemsize}")
-    alpha = np.cumsum(differences, axis=1, dtype=differences.dtype).view(kind)
+    if not differences.flags.writeable:  # of one plane: the unpacked bytes themselves
+        differences = differences.copy()
+    alpha = np.cumsum(differences, axis=1, dtype=differences.dtype, out=differences).view(kind)
     if kind == np.float32 and not ((alpha >= 0) & (alpha <= 1)).all():
         raise PackingError("coverage is not between 0 and 1")
     return alpha

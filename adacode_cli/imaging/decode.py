@@ -9,14 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from adacode_cli import atomic
 from adacode_cli.errors import InputError
 from adacode_cli.imaging import heif_reader, jp2_boxes, jp2_codec, pillow_reader, tiff_reader
+from adacode_cli.imaging.files import file_bytes
 from adacode_cli.imaging.image import SUFFIXES, Decoded
+from adacode_cli.imaging.limits import MAX_PIXELS
 from adacode_cli.imaging.metadata import upright
 from adacode_cli.imaging.metadata_limits import Allowance
 from adacode_cli.imaging.orientation import turned
-from adacode_cli.imaging.parsing import MAX_PIXELS, TITLES
+from adacode_cli.imaging.parsing import TITLES
 from adacode_cli.imaging.raster import Raster
 
 EXTENSIONS: frozenset[str] = frozenset(SUFFIXES)
@@ -60,35 +61,27 @@ class Decode(Protocol):
         ...
 
 
-def read_image(path: Path, *, max_pixels: int = MAX_PIXELS, decoder: Decode | None = None) -> Decoded:
+def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> Decoded:
     """The picture in the file `path`, as `decode` gives it. Raises InputError, also where the file cannot be read."""
-    return (decoder or decode)(file_bytes(path), name=str(path), max_pixels=max_pixels)
+    return decode(file_bytes(path, look=check_kind), name=str(path), max_pixels=max_pixels)
 
 
-def file_bytes(path: Path) -> bytes:
-    """All of a file. Raises InputError with the reason in a person's words."""
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise InputError("there is no such file", path=path, hint="Check the name and the directory.") from error
-    except IsADirectoryError as error:
-        raise InputError("is a directory, not a picture", path=path, hint="Name a file in it.") from error
-    except OSError as error:
-        raise InputError(
-            f"cannot be read: {atomic.reason(error)}", path=path, hint="Check its permissions and the disk it is on."
-        ) from error
+def check_kind(head: bytes, name: str) -> None:
+    """Raises InputError unless the file `name`, which begins with `head`, is of a kind that `decode` reads."""
+    _sniffed(head, name=name)
 
 
 def decode(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> Decoded:
     """The picture in `data`, upright, with all pages of a TIFF; `name` says in errors whose bytes they are.
 
     Raises InputError for bytes that are empty, of no readable kind, damaged, truncated, or claim over `max_pixels`,
-    which is found out before anything is decoded.
+    which is found out before anything is decoded. The other limits are in `limits`.
     """
     format = _sniffed(data, name=name)
     if format == "tiff":
         first, *others = tiff_reader.read(data, max_pixels, name=name)
-        more = tuple(_upright(raster, format, page) for page, raster in enumerate(others, 1))
+        shared: dict[bytes, bytes] = {}
+        more = tuple(_sharing(_upright(raster, format, page), shared) for page, raster in enumerate(others, 1))
         return replace(_upright(first, format), more_pages=more)
     if format in _READERS:
         raster = _READERS[format](data, max_pixels, name=name)
@@ -116,6 +109,15 @@ def _upright(raster: Raster, format: str, page: int = 0) -> Decoded:
         page,
         raster.bits,
     )
+
+
+def _sharing(page: Decoded, shared: dict[bytes, bytes]) -> Decoded:
+    """The page, its metadata being the very bytes of an earlier one where they are equal."""
+
+    def first(block: bytes | None) -> bytes | None:
+        return None if block is None else shared.setdefault(block, block)
+
+    return replace(page, icc=first(page.icc), exif=first(page.exif), xmp=first(page.xmp), iptc=first(page.iptc))
 
 
 def _sniffed(data: bytes, *, name: str) -> str:

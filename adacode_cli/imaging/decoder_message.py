@@ -75,7 +75,22 @@ def receive(channel: socket.socket) -> tuple[Facts, list[memoryview]] | None:
     return facts, blobs
 
 
-def packed(value: object, blobs: list[Blob]) -> Any:  # noqa: ANN401 (what JSON can hold)
+class Blobs(list[Blob]):
+    """What goes along with a message; bytes that several pages share go once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._places: dict[int, int] = {}
+
+    def place_of(self, value: bytes) -> int:
+        """Where `value` is, which is appended unless that very object is here."""
+        place = self._places.setdefault(id(value), len(self))
+        if place == len(self):
+            self.append(value)
+        return place
+
+
+def packed(value: object, blobs: Blobs) -> Any:  # noqa: ANN401 (what JSON can hold)
     """`value`, a Decoded or anything in one, as JSON can hold it; arrays and bytes are appended to `blobs`."""
     match value:
         case None | int() | str():
@@ -83,8 +98,7 @@ def packed(value: object, blobs: list[Blob]) -> Any:  # noqa: ANN401 (what JSON 
         case tuple():
             return [packed(item, blobs) for item in value]
         case bytes():
-            blobs.append(value)
-            return {"bytes": len(blobs) - 1}
+            return {"bytes": blobs.place_of(value)}
         case np.ndarray():
             blobs.append(np.ascontiguousarray(value).data.cast("B"))
             return {"array": len(blobs) - 1, "dtype": value.dtype.str, "shape": value.shape}
@@ -97,17 +111,24 @@ def packed(value: object, blobs: list[Blob]) -> Any:  # noqa: ANN401 (what JSON 
 
 def unpacked(form: Any, blobs: Sequence[memoryview]) -> Any:  # noqa: ANN401 (what was packed)
     """What was `packed`; arrays lie in the message and keep it alive."""
+    return _unpacked(form, blobs, {})
+
+
+def _unpacked(form: Any, blobs: Sequence[memoryview], held: dict[int, bytes]) -> Any:  # noqa: ANN401 (as above)
+    """`held`: bytes that were unpacked before, by their place."""
     match form:
         case list():
-            return tuple(unpacked(item, blobs) for item in form)
+            return tuple(_unpacked(item, blobs, held) for item in form)
         case {"bytes": at}:
-            return bytes(blobs[at])
+            if at not in held:
+                held[at] = bytes(blobs[at])
+            return held[at]
         case {"array": at, "dtype": dtype, "shape": shape}:
             return np.frombuffer(blobs[at], np.dtype(dtype)).reshape(shape)
         case {"across": across, "down": down, "unit": unit}:
             return Resolution(Fraction(across), Fraction(down), unit)
         case {"picture": parts}:
-            return Decoded(**{name: unpacked(part, blobs) for name, part in parts.items()})
+            return Decoded(**{name: _unpacked(part, blobs, held) for name, part in parts.items()})
     return form
 
 

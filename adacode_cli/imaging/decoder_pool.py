@@ -21,7 +21,7 @@ from adacode_cli.errors import InputError
 from adacode_cli.imaging.decode import Decode, decode
 from adacode_cli.imaging.decoder_message import MEMORY_HINT, Facts, receive, send, unpacked
 from adacode_cli.imaging.image import Decoded
-from adacode_cli.imaging.parsing import MAX_PIXELS
+from adacode_cli.imaging.limits import MAX_PIXELS
 from adacode_cli.imaging.quiet import quiet_libraries
 
 DECODING_LIMIT_S = 600.0
@@ -75,7 +75,8 @@ class DecoderPool:
             with self._forgotten_on_error(process):
                 answer, blobs = process.answer(self._limit_s)
         except _Ended as ended:
-            raise InputError(ended.message, path=name, hint=ended.hint) from ended.__cause__
+            late = isinstance(ended, _Late)
+            raise InputError(ended.message, path=name, hint=ended.hint, over_limit=late) from ended.__cause__
         except _Unable:
             answer = {"no_room": True}
         else:
@@ -144,6 +145,10 @@ class _Ended(Exception):  # noqa: N818 (turned into the InputError of a file)
         self.message, self.hint = message, hint
 
 
+class _Late(_Ended):
+    """It took longer than a file may."""
+
+
 class _Unable(Exception):  # noqa: N818 (never seen outside)
     """The system has no room for a process or a message: a limit on files, descriptors, processes or memory."""
 
@@ -193,9 +198,9 @@ class _Process:
             raise _crash(self._status())
 
     def answer(self, limit_s: float) -> tuple[Facts, list[memoryview]]:
-        """What came of it. Raises _Crashed if the process ends, _Ended after `limit_s`, and _Unable."""
+        """What came of it. Raises _Crashed if the process ends, _Late after `limit_s`, and _Unable."""
         hint = f"{_OPEN_ELSEWHERE} If it only is slow, raise --decode-timeout."
-        answer = self._next(limit_s, _Ended(f"its decoder did not come to an end within {limit_s:g} seconds", hint))
+        answer = self._next(limit_s, _Late(f"its decoder did not come to an end within {limit_s:g} seconds", hint))
         if answer is None:
             raise _crash(self._status())
         return answer

@@ -15,8 +15,10 @@ import threading
 import traceback
 
 from adacode_cli.errors import InputError
+from adacode_cli.imaging import memory_limit
 from adacode_cli.imaging.decode import decode
-from adacode_cli.imaging.decoder_message import MEMORY_HINT, Blob, Facts, packed, receive, send
+from adacode_cli.imaging.decoder_message import Blob, Blobs, Facts, packed, receive, send
+from adacode_cli.imaging.limits import too_little_memory
 from adacode_cli.imaging.quiet import quiet_libraries
 
 # A library that hangs and does not let Python's other threads run is ended by the system itself, so much later than the
@@ -43,7 +45,7 @@ def _answer_all(channel: socket.socket) -> None:
         answer = _answer(facts, data)
         try:
             send(channel, *answer)
-        except (OSError, MemoryError):  # a limit on the size of files counts for those in memory too
+        except OSError:  # a limit on the size of files counts for those in memory too
             send(channel, {"no_room": True})
         signal.setitimer(signal.ITIMER_REAL, 0)
 
@@ -58,18 +60,25 @@ def _end_with(channel: socket.socket, run: int) -> None:
 
 
 def _answer(facts: Facts, data: memoryview) -> tuple[Facts, list[Blob]]:
+    memory_limit.begin(len(data))
     try:
-        blobs: list[Blob] = []
+        blobs = Blobs()
         return {"image": packed(decode(bytes(data), name=facts["name"], max_pixels=facts["max_pixels"]), blobs)}, blobs
     except InputError as error:
-        path = None if error.path is None else str(error.path)
-        refused = {"message": error.message, "path": path, "hint": error.hint}
-        return {"refused": refused, "trace": traceback.format_exc()}, []
+        return _refusal(error)
     except MemoryError:
-        refused = {"message": "there is not enough memory to decode it", "path": facts["name"], "hint": MEMORY_HINT}
-        return {"refused": refused, "trace": traceback.format_exc()}, []
+        return _refusal(too_little_memory(facts["name"], memory_limit.in_force()))
     except Exception as error:  # noqa: BLE001 (a bug of ours is told as one, on the other side)
         return {"bug": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()}, []
+    finally:
+        memory_limit.end()
+
+
+def _refusal(error: InputError) -> tuple[Facts, list[Blob]]:
+    """Within the handler of what went wrong, whose traceback goes along."""
+    path = None if error.path is None else str(error.path)
+    refused = {"message": error.message, "path": path, "hint": error.hint, "over_limit": error.over_limit}
+    return {"refused": refused, "trace": traceback.format_exc()}, []
 
 
 if __name__ == "__main__":

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from adacode_cli.errors import InputError, UsageError
-from adacode_cli.imaging.decode import Decode, read_image
+from adacode_cli.imaging.decode import read_image
 from adacode_cli.imaging.image import Decoded, Samples
-from adacode_cli.imaging.parsing import MAX_PIXELS
+from adacode_cli.imaging.limits import MAX_PIXELS
 from adacode_cli.imaging.samples import to_depth, top_of
 
 Mask = npt.NDArray[np.bool_]
@@ -24,14 +24,18 @@ _LUMA = (0.299, 0.587, 0.114)
 _COLOR = re.compile(r"#?([0-9a-fA-F]{6})")
 
 
-def read_mask(path: Path, *, size: tuple[int, int], page: int = 0, decoder: Decode | None = None) -> Mask:
-    """The mask file for a picture of `size` (H, W): bool H×W, True where it is more than half white.
+def read_mask(path: Path, *, size: tuple[int, int]) -> Mask:
+    """The mask file for a picture of `size` (H, W): bool H×W, as `mask_from_picture` makes it. Raises InputError."""
+    # A mask of another size is refused in any case, and one as large as a picture that was read is no bomb.
+    return mask_from_picture(read_image(path, max_pixels=max(MAX_PIXELS, size[0] * size[1])), path, size=size)
+
+
+def mask_from_picture(image: Decoded, path: Path, *, size: tuple[int, int], page: int = 0) -> Mask:
+    """The mask file `path`, decoded, for a picture of `size` (H, W): bool H×W, True where it is more than half white.
 
     Any readable picture is a mask; its alpha is not looked at. A mask of one page serves every `page` of a picture, one
-    of several pages each page its own. Raises InputError, also where sizes differ or a page is missing.
+    of several pages each page its own. Raises InputError where sizes differ or a page is missing.
     """
-    # A mask of another size is refused in any case, and one as large as a picture that was read is no bomb.
-    image = read_image(path, max_pixels=max(MAX_PIXELS, size[0] * size[1]), decoder=decoder)
     pages = image.pages
     if len(pages) > 1 and page >= len(pages):
         hint = "Give it a page for each page of the picture, or one page that serves them all."

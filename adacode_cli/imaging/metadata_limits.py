@@ -17,8 +17,8 @@ MAX_BYTES = {"icc": 16 * MIB, "exif": 16 * MIB, "xmp": 4 * MIB, "iptc": 1 * MIB}
 MAX_TEXT_BYTES = 4 * MIB
 """Of a text of a PNG file that holds a block in hexadecimal digits, unpacked."""
 
-MAX_FILE_BYTES = 64 * MIB
-"""Of all blocks of all pages of a file."""
+MAX_SUM_BYTES = 64 * MIB
+"""Of all blocks of all pages of a file, or as many as the file has: pages can name the same bytes."""
 
 
 def too_much(name: str, limit: int | None = None) -> str:
@@ -29,7 +29,7 @@ def too_much(name: str, limit: int | None = None) -> str:
 class Allowance:
     """What the pages of one file may bring together, in the order in which they are read."""
 
-    def __init__(self, limit: int = MAX_FILE_BYTES) -> None:
+    def __init__(self, limit: int = MAX_SUM_BYTES) -> None:
         self._limit = self._left = limit
 
     @property

@@ -7,6 +7,7 @@ the original exception is chained, for the traceback that a person can ask for.
 
 from __future__ import annotations
 
+import lzma
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -17,9 +18,8 @@ from PIL import Image
 from tifffile import TiffFileError
 
 from adacode_cli.errors import InputError
-
-MAX_PIXELS = 300_000_000
-"""Larger pictures are refused unless a caller says otherwise: few are meant, and 100 bytes can claim to be one."""
+from adacode_cli.imaging import memory_limit
+from adacode_cli.imaging.limits import COUNTED_PIXEL_BYTES, too_little_memory, too_many_pixels
 
 TITLES = {
     "jpeg": "JPEG",
@@ -46,6 +46,7 @@ _LIBRARY_ERRORS = (
     AssertionError,
     struct.error,
     zlib.error,
+    lzma.LZMAError,
     cv2.error,
     TiffFileError,
     Image.DecompressionBombError,
@@ -66,10 +67,10 @@ def parsing(format: str, *, name: str) -> Iterator[None]:
     try:
         yield
     except MemoryError as error:
-        raise InputError(
-            "needs more memory than is free", path=name, hint="Close other programs, or make the picture smaller first."
-        ) from error
+        raise too_little_memory(name, memory_limit.in_force()) from error
     except _LIBRARY_ERRORS as error:
+        if isinstance(error, cv2.error) and error.code == cv2.Error.StsNoMem:
+            raise too_little_memory(name, memory_limit.in_force()) from error
         title, text = TITLES[format], str(error)
         if "truncated" in text.lower():
             raise InputError(f"is truncated: the {title} data end too early", path=name, hint=_DAMAGED_HINT) from error
@@ -78,27 +79,37 @@ def parsing(format: str, *, name: str) -> Iterator[None]:
         raise InputError(message, path=name, hint=_DAMAGED_HINT) from error
 
 
-def check_sizes(sizes: Sequence[tuple[int, int]], max_pixels: int, *, name: str) -> None:
-    """`check_size` of (width, height) of each page, and of all of them together. Raises InputError."""
+def check_sizes(
+    sizes: Sequence[tuple[int, int]], max_pixels: int, *, name: str, pixel_bytes: Sequence[int] = ()
+) -> None:
+    """`check_size` of (width, height) of each page, and of all of them together. Raises InputError.
+
+    `pixel_bytes`: of a stored pixel of each page, where that may be more than COUNTED_PIXEL_BYTES.
+    """
     for width, height in sizes:
-        check_size(width, height, max_pixels, name=name)
+        _check_claim(width, height, max_pixels, name=name)
     pixels = sum(width * height for width, height in sizes)
     if pixels > max_pixels:
-        raise too_large(f"{pixels / 1e6:g} megapixels in {len(sizes)} pages", max_pixels, name=name)
+        raise too_many_pixels(f"{pixels / 1e6:g} megapixels in {len(sizes)} pages", max_pixels, name=name)
+    counted = sum(
+        width * height * max(1, num_bytes / COUNTED_PIXEL_BYTES)
+        for (width, height), num_bytes in zip(sizes, pixel_bytes, strict=False)
+    )
+    if counted > max_pixels:
+        claim = (
+            f"{counted * COUNTED_PIXEL_BYTES / 1e6:,.1f} MB of samples, as much as {counted / 1e6:g} megapixels have"
+        )
+        raise too_many_pixels(claim, max_pixels, name=name)
+    memory_limit.permit(round(max(pixels, counted)))
 
 
 def check_size(width: int, height: int, max_pixels: int, *, name: str) -> None:
     """Refuses impossible and absurd dimensions before anything is allocated for them. Raises InputError."""
+    check_sizes([(width, height)], max_pixels, name=name)
+
+
+def _check_claim(width: int, height: int, max_pixels: int, *, name: str) -> None:
     if width < 1 or height < 1:
         raise InputError(f"claims a size of {width}×{height} pixels", path=name, hint=_DAMAGED_HINT)
     if width * height > max_pixels:
-        raise too_large(f"{width}×{height} pixels", max_pixels, name=name)
-
-
-def too_large(what: str, max_pixels: int, *, name: str) -> InputError:
-    """The refusal of a file that claims `what`."""
-    return InputError(
-        f"claims {what}, more than {max_pixels / 1e6:g} megapixels",
-        path=name,
-        hint="If it really is that large, raise --max-megapixels; if not, the file is damaged or made to do harm.",
-    )
+        raise too_many_pixels(f"{width}×{height} pixels", max_pixels, name=name)

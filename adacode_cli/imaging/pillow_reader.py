@@ -19,10 +19,11 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from adacode_cli.imaging import png16
+from adacode_cli.imaging import jpeg_scans, png16
 from adacode_cli.imaging.image import Samples
+from adacode_cli.imaging.limits import too_many_pixels
 from adacode_cli.imaging.metadata import Metadata
-from adacode_cli.imaging.parsing import check_size, parsing, too_large
+from adacode_cli.imaging.parsing import check_size, parsing
 from adacode_cli.imaging.pillow_metadata import metadata_of, taken_apart
 from adacode_cli.imaging.raster import INKS_LOST, INKS_PROFILE_LOST, PALETTE_NOTE, Raster, lost_beside_first
 
@@ -38,13 +39,15 @@ _MOST_OF_WEBP = 16383**2
 
 def read(data: bytes, format: str, max_pixels: int, *, name: str) -> Raster:
     """The first picture in `data`, which begins like a `format` file. Raises InputError."""
+    if format == "jpeg":
+        jpeg_scans.check(data, name=name)
     try:
         with parsing(format, name=name):
             data, beside, not_kept = taken_apart(data, format)
             picture = opened(_PLUGINS[format], data)
     except _BeyondPillow as error:
         if error.num_pixels > max_pixels:
-            raise too_large(f"{error.num_pixels} pixels", max_pixels, name=name) from error
+            raise too_many_pixels(f"{error.num_pixels} pixels", max_pixels, name=name) from error
         return _large_webp(data, name=name)
     check_size(*picture.size, max_pixels, name=name)
     with parsing(format, name=name):

@@ -18,10 +18,11 @@ from PIL.TiffImagePlugin import TiffImageFile
 from tifffile import TiffFile, TiffPage
 
 from adacode_cli.errors import InputError
-from adacode_cli.imaging import exif, exif_editing, iptc, pillow_reader
+from adacode_cli.imaging import exif, exif_editing, iptc, pillow_reader, tiff_strips
 from adacode_cli.imaging.image import Samples
+from adacode_cli.imaging.limits import MAX_PAGES, too_many_pages
 from adacode_cli.imaging.metadata import EXIF_DAMAGED, Metadata
-from adacode_cli.imaging.metadata_limits import MAX_BYTES, Allowance, too_much
+from adacode_cli.imaging.metadata_limits import MAX_BYTES, MAX_SUM_BYTES, Allowance, too_much
 from adacode_cli.imaging.parsing import check_sizes, parsing
 from adacode_cli.imaging.raster import INKS_LOST, Raster
 from adacode_cli.imaging.resolution import Resolution
@@ -34,7 +35,6 @@ _RAW_PHOTOMETRIC = (32803, 34892)
 _DNG_VERSION = 50706
 _BLOCKS = {"icc": 34675, "xmp": 700, "iptc": 33723}
 _PHOTOSHOP = 34377
-_MAX_PAGES = 10_000
 _OLD_JPEG = 6  # Its one stream lies behind a tag of its own.
 _MAX_CHANNELS = 16
 _HINT = "Open it in an image editor and save it as 8-bit, 16-bit or 32-bit float TIFF."
@@ -43,23 +43,63 @@ _HINT = "Open it in an image editor and save it as 8-bit, 16-bit or 32-bit float
 def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
     """The pages of a TIFF or BigTIFF, small copies and masks of pages left out.
 
-    Raises InputError, also for camera raw files, which are TIFFs inside, and for more than `max_pixels` in all pages.
+    Raises InputError, also for camera raw files, which are TIFFs inside, for more than `max_pixels` in all pages, and
+    for more pages or metadata than `limits` has.
     """
     with parsing("tiff", name=name), TiffFile(BytesIO(data)) as file:
+        _refuse_many_pages(file, data, name=name)
         pages, lost = _pages(file)
         _refuse_raw(pages[0][1], data, name=name)
-        check_sizes([(page.imagewidth, page.imagelength) for _, page in pages], max_pixels, name=name)
+        sizes = [(page.imagewidth, page.imagelength) for _, page in pages]
+        check_sizes(sizes, max_pixels, name=name, pixel_bytes=[_pixel_bytes(page) for _, page in pages])
         upright, turns = _orientations(pages, data)
-        allowance = Allowance()
-        rasters = [_page(index, page, upright, allowance, name=name) for index, page in pages]
+        turned = _Rereadable(upright, file.byteorder, is_big=file.is_bigtiff)
+        # Blocks that lie in the file one by one are no more than the file; pages can name the same bytes, too.
+        allowance = Allowance(max(MAX_SUM_BYTES, len(data)))
+        rasters = [_page(index, page, turned, allowance, name=name) for index, page in pages]
     rasters[0] = replace(rasters[0], lost=lost + rasters[0].lost)
     return [replace(raster, orientation=turn) for raster, turn in zip(rasters, turns, strict=True)]
 
 
+class _Rereadable:
+    """The bytes of a file, its pages upright, and a copy whose header names any page as the first.
+
+    Pillow cannot pass by a page that it does not know how to decode, and OpenCV is asked for the first one alone.
+    """
+
+    def __init__(self, data: bytes, byteorder: str, *, is_big: bool) -> None:
+        self.data = data
+        self._stream = BytesIO(data)  # copied when it is first written to
+        self._first_at, self._number = (8, byteorder + "Q") if is_big else (4, byteorder + "I")
+
+    def beginning_at(self, page: TiffPage, index: int) -> BytesIO:
+        """The copy, for as long as no other page is asked for."""
+        if index:
+            self._stream.seek(self._first_at)
+            self._stream.write(struct.pack(self._number, page.offset))
+        self._stream.seek(0)
+        return self._stream
+
+
+def _refuse_many_pages(file: TiffFile, data: bytes, *, name: str) -> None:
+    """Along the links from directory to directory, before anything else of a page is read."""
+    count, number, entry_bytes, at = ("=Q", "Q", 20, 8) if file.is_bigtiff else ("=H", "I", 12, 4)
+    seen = set()
+    try:
+        for _ in range(MAX_PAGES + 1):
+            (start,) = struct.unpack_from(file.byteorder + number, data, at)
+            if start == 0 or start in seen:
+                return
+            seen.add(start)
+            (num_entries,) = struct.unpack_from(file.byteorder + count[1], data, start)
+            at = start + struct.calcsize(count) + num_entries * entry_bytes
+    except (struct.error, OverflowError):
+        return  # Directories that lead out of the file; tifffile says which.
+    raise too_many_pages(name)
+
+
 def _pages(file: TiffFile) -> tuple[list[tuple[int, TiffPage]], tuple[str, ...]]:
     """([(place in the file, page)], what is lost). The first picture is a page whatever it calls itself."""
-    if len(file.pages) > _MAX_PAGES:
-        raise ValueError(f"more than {_MAX_PAGES} pages")
     pages: list[tuple[int, TiffPage]] = []
     masks = 0
     for index, page in enumerate(file.pages):
@@ -71,16 +111,22 @@ def _pages(file: TiffFile) -> tuple[list[tuple[int, TiffPage]], tuple[str, ...]]
     return pages, (f"{masks} mask(s) of pages",) if masks else ()
 
 
-def _page(index: int, page: TiffPage, data: bytes, allowance: Allowance, *, name: str) -> Raster:
+def _pixel_bytes(page: TiffPage) -> int:
+    """Of a pixel as it is decoded."""
+    bits = page.bitspersample
+    return page.samplesperpixel * (-(-max(bits) // 8) if isinstance(bits, tuple) else max(1, -(-bits // 8)))
+
+
+def _page(index: int, page: TiffPage, file: _Rereadable, allowance: Allowance, *, name: str) -> Raster:
     # Where the list of strips is too short, all three libraries leave the rest of the picture black.
     if page.compression != _OLD_JPEG and len(page.dataoffsets) < np.prod(page.chunked):
         raise ValueError("strips or tiles are missing")
-    said, lost = metadata_of_page(page, data, allowance)
+    said, lost = metadata_of_page(page, file.data, allowance)
     bits = page.bitspersample
     if isinstance(bits, int) and bits <= 8:
-        raster = _shallow(page, index, data, said)
+        raster = _shallow(file.beginning_at(page, index), said)
     else:
-        raster = _deep(page, index, data, said, name=name)
+        raster = _deep(page, index, file, said, name=name)
     return replace(raster, lost=lost + raster.lost)
 
 
@@ -150,30 +196,20 @@ def _bytes(page: TiffPage, code: int) -> bytes | None:
     return found or None
 
 
-def _shallow(page: TiffPage, index: int, data: bytes, said: Metadata) -> Raster:
-    with TiffImageFile(BytesIO(_beginning_at(page, data) if index else data)) as picture:
+def _shallow(stream: BytesIO, said: Metadata) -> Raster:
+    with TiffImageFile(stream) as picture:
         # Given an image to fill, Pillow does not ask its process-wide pixel limit.
         picture.im = Image.new(picture.mode, picture.size, None).im
         picture.load()
         return pillow_reader.from_pillow(picture, said)
 
 
-def _beginning_at(page: TiffPage, data: bytes) -> bytes:
-    """The file with this page as its first: Pillow cannot pass by a page that it does not know how to decode."""
-    patched, order = bytearray(data), page.parent.byteorder
-    if page.parent.is_bigtiff:
-        struct.pack_into(f"{order}Q", patched, 8, page.offset)
-    else:
-        struct.pack_into(f"{order}I", patched, 4, page.offset)
-    return bytes(patched)
-
-
-def _deep(page: TiffPage, index: int, data: bytes, said: Metadata, *, name: str) -> Raster:
+def _deep(page: TiffPage, index: int, file: _Rereadable, said: Metadata, *, name: str) -> Raster:
     colors = _COLORS.get(int(page.photometric))
     if colors is None or not colors <= page.samplesperpixel <= _MAX_CHANNELS or page.imagedepth != 1:
         kind = getattr(page.photometric, "name", page.photometric)
         raise InputError(f"holds {page.bitspersample}-bit {kind} data, which is not read", path=name, hint=_HINT)
-    stored, lost = _in_our_depth(_samples(page, index, data), name=name)
+    stored, lost = _in_our_depth(_samples(page, index, file), name=name)
     pixels = stored[..., :colors]
     if page.photometric == _WHITE_IS_ZERO:
         pixels = (np.iinfo(pixels.dtype).max if pixels.dtype == np.uint16 else 1) - pixels
@@ -186,25 +222,24 @@ def _deep(page: TiffPage, index: int, data: bytes, said: Metadata, *, name: str)
     return Raster(pixels, alpha, said, lost=lost + dropped)
 
 
-def _samples(page: TiffPage, index: int, data: bytes) -> Samples:
+def _samples(page: TiffPage, index: int, file: _Rereadable) -> Samples:
     """H×W×C in native byte order."""
     # tifffile takes an empty strip for a black one.
     if 0 in page.databytecounts or 0 in page.dataoffsets:
         raise ValueError("strips or tiles are empty")
     try:
-        samples: Samples = np.asarray(page.asarray(maxworkers=1))
+        samples = tiff_strips.samples(page)
     except (ValueError, KeyError):
         # What tifffile raises for a codec that it has not got.
-        return _by_opencv(page, index, data)
+        return _by_opencv(page, file.beginning_at(page, index))
     if page.axes.startswith("S"):
         samples = np.moveaxis(samples, 0, -1)
     return samples.reshape(page.imagelength, page.imagewidth, page.samplesperpixel)
 
 
-def _by_opencv(page: TiffPage, index: int, data: bytes) -> Samples:
+def _by_opencv(page: TiffPage, stream: BytesIO) -> Samples:
     shape = (page.imagelength, page.imagewidth, page.samplesperpixel)
-    buffer = np.frombuffer(_beginning_at(page, data) if index else data, np.uint8)
-    samples: Any = cv2.imdecode(buffer, cv2.IMREAD_UNCHANGED)
+    samples: Any = cv2.imdecode(np.frombuffer(stream.getbuffer(), np.uint8), cv2.IMREAD_UNCHANGED)
     # OpenCV narrows what it does not know (grey with alpha) instead of refusing it.
     if samples is None or samples.size != shape[0] * shape[1] * shape[2] or samples.dtype != page.dtype:
         codec = getattr(page.compression, "name", page.compression)

@@ -17,6 +17,7 @@ from adacode_cli.batch.restoring import Restoring
 from adacode_cli.batch.stages import Stages
 from adacode_cli.batch.stream import restore_bytes
 from adacode_cli.errors import InputError, OutputError
+from adacode_cli.imaging.decode import read_image
 from adacode_cli.imaging.image import Decoded
 
 TOPS = {np.uint8: 255, np.uint16: 65535, np.float32: 1.0}
@@ -86,7 +87,7 @@ def test_a_mask_that_marks_nothing_is_named():
 
 
 def test_inpainting_keeps_alpha_unless_the_hole_came_from_it():
-    image, hole = decoded(), masks.from_alpha()(Path("x"), decoded())
+    image, hole = decoded(), masks.from_alpha()(decoded(), None)
     assert hole[:, :3].all()
     assert not hole[:, 3:].any()
     engine = Recording()
@@ -107,27 +108,33 @@ def save_mask(path: Path, size: tuple[int, int], hole: slice) -> Path:
     return path
 
 
+def hole(source, name, image):
+    """The mask of the picture `name`, as a run finds it."""
+    path = source.file_for(Path(name))
+    return source(image, masks.MaskFile(path, read_image(path)) if path else None)
+
+
 def test_masks_by_file_folder_and_color(tmp_path):
     image = Decoded(np.full((4, 6, 3), 7, np.uint8))
     image.pixels[1] = (255, 0, 255)
     one = save_mask(tmp_path / "m" / "a.png", (6, 4), slice(2))
     wrong = save_mask(tmp_path / "m" / "b.png", (5, 4), slice(2))
-    by_file = masks.from_file(one)(Path("photos/a.jpg"), image)
-    np.testing.assert_array_equal(by_file, masks.from_folder(tmp_path / "m")(Path("photos/a.jpg"), image))
+    by_file = hole(masks.from_file(one), "photos/a.jpg", image)
+    np.testing.assert_array_equal(by_file, hole(masks.from_folder(tmp_path / "m"), "photos/a.jpg", image))
     assert by_file[:2].all()
     assert not by_file[2:].any()
-    by_color = masks.from_color("#FF00ff")(Path("a.jpg"), image)
+    by_color = hole(masks.from_color("#FF00ff"), "a.jpg", image)
     assert by_color[1].all()
     assert by_color.sum() == 6
     for name in ("photos/b.jpg", "photos/c.jpg"):
         with pytest.raises(InputError):
-            masks.from_folder(tmp_path / "m")(Path(name), image)
+            hole(masks.from_folder(tmp_path / "m"), name, image)
     with pytest.raises(InputError):
-        masks.from_file(wrong)(Path("a.jpg"), image)
+        hole(masks.from_file(wrong), "a.jpg", image)
     with pytest.raises(InputError):
         masks.from_folder(tmp_path / "missing")
     with pytest.raises(InputError):
-        masks.from_alpha()(Path("a.jpg"), image)
+        hole(masks.from_alpha(), "a.jpg", image)
 
 
 def png(pixels: np.ndarray | bytes) -> bytes:

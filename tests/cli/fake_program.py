@@ -3,7 +3,8 @@
 Run as a process by the tests. What `--weights` names decides how the restorer behaves: `nearest` enlarges, `slow`
 takes its time, `warns` warns as a library does, `unknown` and `other-task` cannot be loaded, `counted` notes each image
 in the file that COUNTED names; at images 33 pixels wide `wait` blocks until it is interrupted, `deaf` for ever, `stuck`
-where no signal is heard, `no-device` and `bug` fail, `black` makes black pictures, `overflows` does except in fp32,
+where no signal is heard, `no-device`, `bug` and `hungry` (for memory) fail, `black` makes black pictures, `overflows`
+does except in fp32,
 `vanish` removes what VANISH names, and `pause` waits until the file PAUSE is there.
 """
 
@@ -47,6 +48,7 @@ class Restorer:
         return "b" * 64 if self.name == "other" else "a" * 64
 
     def restore(self, task, image, **options):
+        import numpy as np
         from nearest import NearestRestorer
 
         from adacode_cli.errors import DeviceError
@@ -60,6 +62,8 @@ class Restorer:
                 wait_for_ever()
             if self.name == "no-device":
                 raise DeviceError("the device is gone", hint="Use --device cpu.")
+            if self.name == "hungry":
+                np.empty(1 << 50)
             if self.name == "bug":
                 raise ZeroDivisionError("a bug in the network")
             if self.name == "black" or (self.name == "overflows" and self.options["precision"] != "fp32"):

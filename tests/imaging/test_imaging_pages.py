@@ -16,7 +16,7 @@ from adacode_cli.batch.restoring import Restoring
 from adacode_cli.batch.stages import Stages, Work
 from adacode_cli.batch.stream import STREAM
 from adacode_cli.errors import InputError, OutputError
-from adacode_cli.imaging.decode import decode
+from adacode_cli.imaging.decode import decode, read_image
 from adacode_cli.imaging.encode import encode, losses
 from adacode_cli.imaging.provenance import HistoryEntry
 
@@ -119,11 +119,12 @@ def test_masks_of_one_page_serve_all_and_of_several_their_own(tmp_path):
     (only,) = holes(one, 1)
     each = holes(three, 3)
     holes(two, 2)
+    files = {path: masks.MaskFile(path, read_image(path)) for path in (one, two, three)}
     for page in image.pages:
-        np.testing.assert_array_equal(masks.from_file(one)(tmp_path, page), only)
-        np.testing.assert_array_equal(masks.from_file(three)(tmp_path, page), each[page.page])
+        np.testing.assert_array_equal(masks.from_file(one)(page, files[one]), only)
+        np.testing.assert_array_equal(masks.from_file(three)(page, files[three]), each[page.page])
     with pytest.raises(InputError, match="2 pages"):
-        masks.from_file(two)(tmp_path, image.pages[2])
+        masks.from_file(two)(image.pages[2], files[two])
 
 
 def test_each_page_is_restored_with_its_own_mask(tmp_path):

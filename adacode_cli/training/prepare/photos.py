@@ -17,7 +17,8 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from adacode_cli import atomic
 from adacode_cli.errors import InputError
-from adacode_cli.imaging.decode import EXTENSIONS, decode, file_bytes
+from adacode_cli.imaging.decode import EXTENSIONS, decode
+from adacode_cli.imaging.files import file_bytes
 from adacode_cli.imaging.image import Decoded
 from adacode_cli.imaging.samples import on_white, to_depth
 from adacode_cli.training.prepare.measures import jpeg_quality

@@ -1,4 +1,4 @@
-"""A codec that does to its process what its file says: `crash`, `hang` or `leave`.
+"""A codec that does to its process what its file says: `crash`, `hang`, `leave`, or `grow`, which takes memory.
 
 It stands on the module search path before the real package and is found by whatever process decodes a HEIC file.
 """
@@ -16,6 +16,9 @@ def open_heif(file, **options):
         os.kill(os.getpid(), signal.SIGSEGV)
     if word == "leave":
         os._exit(3)
+    taken = []
+    while word == "grow" and len(taken) < 64:
+        taken.append(bytes(64 << 20))
     while word == "hang":
         time.sleep(1)
     raise ValueError(f"a codec that cannot {word}")

@@ -1,0 +1,74 @@
+"""The bytes of files and streams: the first ones are looked at before the rest is read, and there is an end to it.
+
+So what is no picture costs a page of memory, whatever its size, and a stream that does not end costs no more than a
+file of the largest size that is allowed.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+
+from adacode_cli import atomic
+from adacode_cli.errors import InputError
+from adacode_cli.imaging.limits import HEAD_BYTES, MAX_FILE_BYTES, too_little_memory, too_many_bytes
+
+Look = Callable[[bytes, str], object]
+"""(the first HEAD_BYTES of a file, its name) → nothing; raises InputError where the rest is not worth reading."""
+
+_PIECE_BYTES = 1 << 20
+
+
+def file_bytes(path: Path, *, max_bytes: int = MAX_FILE_BYTES, look: Look | None = None) -> bytes:
+    """All of a file. Raises InputError with the reason in a person's words, what `look` raises, and for a larger file.
+
+    Of a file that grows meanwhile a byte more than it had is read.
+    """
+    try:
+        with path.open("rb") as file:
+            return _read(file, path, max_bytes, look)
+    except FileNotFoundError as error:
+        raise InputError("there is no such file", path=path, hint="Check the name and the directory.") from error
+    except IsADirectoryError as error:
+        raise InputError("is a directory, not a picture", path=path, hint="Name a file in it.") from error
+    except OSError as error:
+        raise InputError(
+            f"cannot be read: {atomic.reason(error)}", path=path, hint="Check its permissions and the disk it is on."
+        ) from error
+
+
+def stream_bytes(stream: BinaryIO, name: str, *, max_bytes: int = MAX_FILE_BYTES, look: Look | None = None) -> bytes:
+    """All that comes out of a stream, which `name` stands for in errors. Raises InputError as `file_bytes` does."""
+    read = BytesIO()
+    piece = stream.read(HEAD_BYTES)
+    if piece and look:
+        look(piece, name)
+    try:
+        while piece:
+            if read.tell() + len(piece) > max_bytes:
+                raise too_many_bytes(None, max_bytes, name=name)
+            read.write(piece)
+            piece = stream.read(_PIECE_BYTES)
+        return read.getvalue()
+    except MemoryError as error:
+        raise too_little_memory(name, None) from error
+
+
+def _read(file: BinaryIO, path: Path, max_bytes: int, look: Look | None) -> bytes:
+    status = os.fstat(file.fileno())
+    if not stat.S_ISREG(status.st_mode):  # a pipe that the shell gave a name
+        return stream_bytes(file, str(path), max_bytes=max_bytes, look=look)
+    if look:
+        look(file.read(HEAD_BYTES), str(path))
+        file.seek(0)
+    size = status.st_size
+    if size > max_bytes:
+        raise too_many_bytes(size, max_bytes, name=str(path))
+    try:
+        return file.read(size + 1)
+    except MemoryError as error:
+        raise too_little_memory(str(path), None) from error

@@ -1,0 +1,126 @@
+"""Limits on what one file may cost, at the decoder: what is refused, and what merely looks like it."""
+
+from __future__ import annotations
+
+import io
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from picture_fixtures import noise, saved, smooth
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "faults"))
+
+import bombs
+
+from adacode_cli.errors import InputError
+from adacode_cli.imaging import limits, memory_limit
+from adacode_cli.imaging.decode import check_kind, decode
+from adacode_cli.imaging.decoder_pool import decoding
+from adacode_cli.imaging.files import file_bytes, stream_bytes
+
+not_windows = pytest.mark.skipif(
+    sys.platform == "win32", reason="files are not decoded in processes of their own there"
+)
+
+
+def test_scans_within_a_profile_do_not_count():
+    profile = b"\0\0\xff\xda" * 200
+    data = saved(smooth(16, 16), "JPEG", icc_profile=profile)
+    assert data.count(b"\xff\xda") > limits.MAX_SCANS
+    assert decode(data, name="x").icc == profile
+
+
+def test_scans_of_a_picture_behind_the_first_do_not_count():
+    data = saved(smooth(16, 16), "JPEG")
+    assert decode(data + data * limits.MAX_SCANS, name="x").size == (16, 16)
+
+
+@pytest.mark.parametrize("num_scans", [limits.MAX_SCANS - 10, limits.MAX_SCANS])
+def test_as_many_scans_as_are_allowed(num_scans):
+    """The picture has some itself, and those that are added change nothing."""
+    plain = decode(bombs.jpeg_scans(0, (40, 30)), name="x")
+    data = bombs.jpeg_scans(num_scans, (40, 30))
+    if num_scans < limits.MAX_SCANS:
+        np.testing.assert_array_equal(decode(data, name="x").pixels, plain.pixels)
+    else:
+        with pytest.raises(InputError, match=f"more than the {limits.MAX_SCANS} that are read"):
+            decode(data, name="x")
+
+
+def test_pixels_of_many_bytes_count_for_more():
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, np.zeros((50, 40, 8), np.float64), photometric="rgb", planarconfig="contig")
+    assert decode(buffer.getvalue(), name="x", max_pixels=50 * 40 * 4).size == (50, 40)
+    with pytest.raises(InputError, match=r"as much as 0\.008 megapixels"):
+        decode(buffer.getvalue(), name="x", max_pixels=50 * 40 * 4 - 1)
+
+
+@pytest.mark.parametrize("compression", ["zlib", "lzma"])
+@pytest.mark.parametrize(
+    "layout", [{}, {"rowsperstrip": 7}, {"tile": (16, 32)}, {"predictor": True}, {"byteorder": ">"}]
+)
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+def test_packed_strips_are_what_tifffile_makes_of_them(compression, layout, dtype):
+    if layout.get("predictor") and dtype == np.float32:
+        pytest.skip("tifffile needs another package for it")
+    pixels, buffer = noise((45, 70, 3), dtype), io.BytesIO()
+    tifffile.imwrite(buffer, pixels, photometric="rgb", compression=compression, **layout)
+    np.testing.assert_array_equal(decode(buffer.getvalue(), name="x").pixels, pixels)
+
+
+@pytest.mark.parametrize("cut", [1, 4, 30])
+def test_a_strip_that_is_cut_short_is_no_picture(cut):
+    stream = zlib.compress(np.arange(256, dtype=np.uint16).tobytes())
+    assert decode(bombs.tiff_strip(stream, 8), name="x").size == (16, 16)
+    with pytest.raises(InputError, match="truncated"):
+        decode(bombs.tiff_strip(stream[:-cut], 8), name="x")
+
+
+def test_a_file_that_is_no_picture_is_not_read_on(tmp_path):
+    path = tmp_path / "x.png"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(InputError, match="not a picture of a known kind"):
+        file_bytes(path, look=check_kind)
+    with pytest.raises(InputError, match=r"has 1,099,511.6 MB, more than the 2000 MB") as caught:
+        file_bytes(path)
+    assert caught.value.over_limit
+    assert "--max-file-size" in caught.value.hint
+
+
+def test_a_stream_is_read_to_its_end_or_to_the_limit():
+    data = bytes(range(256)) * 100
+    assert stream_bytes(io.BytesIO(data), "x", max_bytes=len(data)) == data
+    with pytest.raises(InputError, match=r"does not end after the 0\.0255"):
+        stream_bytes(io.BytesIO(data), "x", max_bytes=len(data) - 100)
+
+
+@not_windows
+def test_pages_share_the_metadata_that_are_the_same():
+    with decoding(isolated=True) as pool:
+        image = pool(bombs.pages_sharing_metadata(4, 10_000), name="x")
+    assert len(image.pages) == 4
+    assert len(image.pages[1].exif) > 10_000
+    assert image.pages[1].exif is image.pages[3].exif
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="private memory is limited there only")
+def test_a_limit_of_memory_goes_with_the_file():
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    memory_limit.begin(1000)
+    try:
+        assert memory_limit.in_force() == limits.MEMORY_BESIDE_BYTES + 4000
+        memory_limit.permit(1_000_000)
+        assert memory_limit.in_force() == limits.MEMORY_BESIDE_BYTES + 4000 + 80_000_000
+        with pytest.raises(MemoryError):
+            bytes(1 << 40)
+    finally:
+        memory_limit.end()
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before
+    assert memory_limit.in_force() is None
