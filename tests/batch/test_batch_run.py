@@ -356,14 +356,17 @@ def test_several_lanes_restore_at_once_and_outcomes_keep_the_order_of_the_files(
 def test_what_the_lanes_have_restored_when_interrupted_is_written(picture, tmp_path, monkeypatch):
     monkeypatch.setattr(run_module, "_GRACE_S", 60)  # no machine is too slow for this
     fill(tmp_path / "p", picture, 8)
-    log = []
+    log, begun = [], []
 
     def note(event):
         log.append(event)
         if isinstance(event, events.FileStarted) and sum(isinstance(e, events.FileStarted) for e in log) == 6:
+            while len(begun) < 5:  # what no thread has begun is not waited for
+                time.sleep(0.001)
             raise KeyboardInterrupt
 
     def slowly(image, mask):
+        begun.append(image)
         time.sleep(0.1)
         return Restoring(NearestRestorer(), "sr", 2.0)(image, mask)
 
