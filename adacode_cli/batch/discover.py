@@ -26,6 +26,7 @@ from adacode_cli.imaging.decode import EXTENSIONS
 IsOutput = Callable[[str], bool]
 """(path below an output tree, with forward slashes) → whether an earlier run has written that file."""
 _OUTPUTS = "outputs of an earlier run (name the directory itself to restore them)"
+_SOME_OUTPUTS = f"what its journal names as {_OUTPUTS}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,16 +154,15 @@ def _is_directory(path: Path) -> bool:
 class _Level:
     """One open directory on the way down: what is left in it, where it is, and whether a link led here.
 
-    `place` is what the places of its files begin with, `real` its real path. In an output tree `is_output` knows what
-    of it, by its place behind the first `start` letters, is an output.
+    `place` is what the places of its files begin with, `real` its real path. `trees` are the output trees that it lies
+    in: how long their own places are, and what of a place behind it is an output.
     """
 
     entries: Iterator[os.DirEntry[str]]
     place: str
     real: str
     linked: bool
-    start: int = 0
-    is_output: IsOutput | None = None
+    trees: tuple[tuple[int, IsOutput], ...] = ()
 
 
 class _Tree:
@@ -208,7 +208,7 @@ class _Tree:
                 return False if self.selection.globs.excludes(place) else self._descend(entry, place, levels)
             if not self._has_suffix(entry.name) or not self.selection.globs.takes_file(place):
                 return False
-            if (is_output := levels[-1].is_output) and is_output(place[levels[-1].start :]):
+            if any(is_output(place[start:]) for start, is_output in levels[-1].trees):
                 return False
             return not self.avoids(entry) if entry.is_file() else _not_regular(entry)
         except OSError as error:  # a link that leads to itself, a directory that vanished
@@ -242,19 +242,19 @@ class _Tree:
                 entries = sorted(scan, key=attrgetter("name"))
         except OSError as error:
             return PassedOver(Path(path), f"the directory cannot be read: {atomic.reason(error)}", failed=True)
-        level = _Level(iter(entries), place, real, linked)
+        level = _Level(iter(entries), place, real, linked, levels[-1].trees if levels else ())
         if not levels or all(entry.name != STATE.name for entry in entries):
-            if levels:
-                level.start, level.is_output = levels[-1].start, levels[-1].is_output
             levels.append(level)
             return None
         try:
-            level.start, level.is_output = len(place), self.selection.outputs_in(Path(path))
+            is_output = self.selection.outputs_in(Path(path))
         except JournalError as error:
             return PassedOver(Path(path), f"its outputs cannot be told from originals: {error}", failed=True)
-        if level.is_output is not None:
-            levels.append(level)
-        return PassedOver(Path(path), _OUTPUTS, failed=False)
+        if is_output is None:
+            return PassedOver(Path(path), _OUTPUTS, failed=False)
+        level.trees = (*level.trees, (len(place), is_output))
+        levels.append(level)
+        return PassedOver(Path(path), _SOME_OUTPUTS, failed=False)
 
 
 def _within(inner: str, outer: str) -> bool:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from adacode_cli import atomic, locks
-from adacode_cli.batch.record import Record, record_of
+from adacode_cli.batch.record import Besides, Record, line_from
 from adacode_cli.batch.state_files import STATE, ForeignFileError, check_folder, object_of, opened
 from adacode_cli.errors import JournalError
 
@@ -45,6 +45,7 @@ class Journal:
         """What is there from now on is another file."""
         self._earlier: dict[str, Record] = {}
         self._new: dict[str, Record] = {}
+        self._besides: dict[str, Besides] = {}
         self._read_to = 0
         self._inode = inode
         self._seen = (0, 0)
@@ -99,6 +100,12 @@ class Journal:
             self._follow()
             return self._earlier | self._new
 
+    def besides(self) -> dict[str, Besides]:
+        """What all lines together say of files that were written beside each target. Raises JournalError as `done`."""
+        with self._lock:
+            self._follow()
+            return dict(self._besides)
+
     def _follow(self) -> None:
         """Reads whole lines that were added since the last look; a journal that is another file is read anew."""
         try:
@@ -126,9 +133,11 @@ class Journal:
             for line, num_bytes in _lines(reader):
                 self._read_to += num_bytes
                 self._is_ours |= line.startswith(_BEGINNING)
-                found = record_of(line, self._path)
-                if found:
-                    self._new[found[0]] = found[1]
+                found = line_from(line, self._path)
+                if found and found.record:
+                    self._new[found.target] = found.record
+                if found and found.besides:
+                    self._besides[found.target] = (*self._besides.get(found.target, ()), *found.besides)
             self._is_ours |= self._read_to == status.st_size == 0 or _is_torn_line(reader, self._read_to)
         if not self._is_ours:
             hint = "Move it to another place, or choose another output directory (-o)."

@@ -17,10 +17,13 @@ from adacode_cli.errors import OutputError
 
 @dataclass(frozen=True)
 class Kept:
-    """What a run never writes to: `files`, each with what a person calls it, and everything below `folders`."""
+    """What a run never writes to: `files`, each with what a person calls it, everything below `folders`, and what lies
+    directly in one of `parents`. A number among the files is that of an open one.
+    """
 
-    files: tuple[tuple[str, Path], ...] = ()
+    files: tuple[tuple[str, Path | int], ...] = ()
     folders: tuple[Path, ...] = ()
+    parents: tuple[Path, ...] = ()
     _folder_of: dict[str, Path | None] = field(default_factory=dict, repr=False, compare=False)
 
     def refuse(self, sources: Iterable[Path | str], targets: Iterable[Path | str], option: str = "-o") -> None:
@@ -34,40 +37,49 @@ class Kept:
                 hint = f"Originals are never written to: choose another place with {option}."
                 if option == "-o":
                     hint = "Originals are never written to: choose another directory with -o, or add --suffix."
-                raise OutputError(f"would overwrite {what} {path}", path=Path(existing[found]), hint=hint)
+                named = what if isinstance(path, int) else f"{what} {path}"
+                raise OutputError(f"would overwrite {named}", path=Path(existing[found]), hint=hint)
 
     def refuse_original(self, target: Path, option: str = "-o") -> None:
         """Raises OutputError for an existing file below one of the folders; the caller knows that no run wrote it."""
         folder = self.folder_of(target.parent)
         if folder is None:
             return
-        message = f"would overwrite a file in {folder} that no run has written"
+        message = f"would overwrite a file in {folder} that no journal names as an output"
         hint = f"Originals are never written to: choose another place with {option}, or move that file away."
         raise OutputError(message, path=target, hint=hint)
 
     def folder_of(self, directory: Path) -> Path | None:
-        """Which of the folders `directory` is, or lies in; links are resolved."""
+        """Which of the folders `directory` is, or lies in, or which of the parents it is; links are resolved."""
         real = os.path.realpath(directory)
         if real not in self._folder_of:
             self._folder_of[real] = self._found(real)
         return self._folder_of[real]
 
     def _found(self, real: str) -> Path | None:
+        parents = {found: folder for folder in self.parents if (found := identity(folder)) is not None}
+        if (itself := identity(real)) in parents:
+            return parents[itself]
         named = {found: folder for folder in self.folders if (found := identity(folder)) is not None}
         above = (identity(path) for path in (Path(real), *Path(real).parents))
         return next((named[found] for found in above if found in named), None)
 
 
-def _chained(files: Iterable[tuple[str, Path]], sources: Iterable[Path | str]) -> Iterator[tuple[str, Path | str]]:
+def _chained(
+    files: Iterable[tuple[str, Path | int]], sources: Iterable[Path | str]
+) -> Iterator[tuple[str, Path | str | int]]:
     yield from files
     for source in sources:
         yield "the input", source
 
 
-def identity(path: Path | str) -> tuple[int, int] | None:
-    """(device, inode) of what `path` names, links resolved; None where nothing is there."""
+def identity(path: Path | str | int) -> tuple[int, int] | None:
+    """(device, inode) of what `path` names, links resolved, or of an open file by its number.
+
+    None where nothing is there, and on disks that do not tell files apart.
+    """
     try:
         status = os.stat(path)  # noqa: PTH116 (of a hundred thousand names)
     except (OSError, ValueError):  # it vanished meanwhile, or no file can have that name: nothing is overwritten
         return None
-    return status.st_dev, status.st_ino
+    return (status.st_dev, status.st_ino) if status.st_ino else None

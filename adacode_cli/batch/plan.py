@@ -123,7 +123,7 @@ def make_plan(
     if on_existing is OnExisting.REFUSE:
         foreign = [job.target for job in existing if not (has_tree and may_go_on(job))]
         if foreign:
-            raise _exist_already(foreign, len(jobs))
+            raise _exist_already(foreign, len(jobs), among_originals=kept.folder_of(foreign[0].parent) is not None)
     if on_existing is OnExisting.OVERWRITE:
         for job in existing:
             if kept.folder_of(job.target.parent) and not (has_tree and may_go_on(job)):
@@ -156,8 +156,9 @@ def _without_clashes(jobs: list[Job]) -> tuple[list[Job], list[PassedOver]]:
 
 def _outside_inputs(roots: dict[Path, Path]) -> tuple[Path, ...]:
     """The output trees that discovery must stay out of; an output tree that is itself an input is walked."""
-    inputs = {given.resolve() for given in roots}
-    return tuple(root for root in roots.values() if root.resolve() not in inputs)
+    # Not Path.resolve, which raises for links that lead around in a circle.
+    inputs = {os.path.realpath(given) for given in roots}
+    return tuple(root for root in roots.values() if os.path.realpath(root) not in inputs)
 
 
 def _jobs(
@@ -201,8 +202,10 @@ def _nothing_to_do(inputs: Sequence[Path], passed_over: Sequence[PassedOver]) ->
     return InputError("no images found", path=where, hint=hint)
 
 
-def _exist_already(existing: Sequence[Path], num_jobs: int) -> OutputError:
+def _exist_already(existing: Sequence[Path], num_jobs: int, *, among_originals: bool) -> OutputError:
     hint = "Add --skip-existing to do only the rest, or --overwrite to do all again."
+    if among_originals:  # where --overwrite would be refused
+        hint = "Add --skip-existing to do only the rest, or choose another directory with -o."
     if num_jobs == 1:
         return OutputError("exists already", path=existing[0], hint=hint)
     exist = "output exists" if len(existing) == 1 else "outputs exist"

@@ -91,11 +91,24 @@ def line_of(job: Job, outcome: Outcome, settings: Settings) -> bytes:
     return json.dumps(fields, separators=(",", ":")).encode("ascii") + b"\n"
 
 
-def record_of(line: bytes, path: Path) -> tuple[str, Record] | None:
-    """The output's name in its tree and what a line of the journal `path` proves about it.
+Besides = tuple[tuple[str, Content], ...]
+"""Files that were written beside an output, by absolute path."""
 
-    None for lines that prove nothing: failed files, damaged or forged lines, and those of version 1, which knew no
-    contents. Raises JournalError for lines of a version after this one: what they mean is not known here.
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What a line says of the output `target` in its tree: `record` where it was done, and what was written beside."""
+
+    target: str
+    record: Record | None
+    besides: Besides
+
+
+def line_from(line: bytes, path: Path) -> Line | None:
+    """What a line of the journal `path` proves.
+
+    None for lines that prove nothing: damaged or forged ones, and those of version 1, which knew no contents. Raises
+    JournalError for lines of a version after this one: what they mean is not known here.
     """
     fields = object_of(line)
     version = fields.get("version") if fields else None
@@ -104,10 +117,11 @@ def record_of(line: bytes, path: Path) -> tuple[str, Record] | None:
     if FORMAT_VERSION < version < _NO_VERSION_YET:
         hint = "Use that version of adacode, or another output directory (-o)."
         raise JournalError(f"was written by a later adacode (format {version})", path=path, hint=hint)
-    if version != FORMAT_VERSION or fields.get("outcome") != Result.DONE:
+    if version != FORMAT_VERSION or fields.get("outcome") not in (Result.DONE, Result.FAILED):
         return None
     try:
-        return _path(fields["target"]), _record(fields)
+        record = _record(fields) if fields["outcome"] == Result.DONE else None
+        return Line(_path(fields["target"]), record, record.besides if record else _besides(fields))
     except (ValueError, KeyError, TypeError):
         return None
 
@@ -119,9 +133,13 @@ def _record(fields: dict[str, Any]) -> Record:
         None if fields["mask_sha256"] is None else _text(fields["mask_sha256"]),
         _shared(_text(fields["options_sha256"]), _text(fields["weights_sha256"])),
         _content(fields["bytes"], fields["sha256"]),
-        tuple((_path(b["path"]), _content(b["bytes"], b["sha256"])) for b in fields["besides"]),
+        _besides(fields),
         None if fields.get("path") is None else _path(fields["path"]),
     )
+
+
+def _besides(fields: dict[str, Any]) -> Besides:
+    return tuple((_path(b["path"]), _content(b["bytes"], b["sha256"])) for b in fields["besides"])
 
 
 def _content(num_bytes: object, sha256: object) -> Content:

@@ -6,7 +6,6 @@ are treated by the same code.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -26,10 +25,10 @@ from adacode_cli.batch.masks import MaskFile, MaskSource
 from adacode_cli.batch.outcome import Made, Outcome, OutputState, Result
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.restoring import Restore, Restored
-from adacode_cli.batch.state_files import STATE
+from adacode_cli.batch.state_files import STATE, holds_files
 from adacode_cli.codes.picture import Codes
 from adacode_cli.errors import InputError, OutputError, QualityError
-from adacode_cli.imaging.decode import Decode, check_kind, decode
+from adacode_cli.imaging.decode import Decode, check_kind, decode, kind_of
 from adacode_cli.imaging.encode import encode, format_of
 from adacode_cli.imaging.files import Look
 from adacode_cli.imaging.image import Decoded
@@ -54,6 +53,7 @@ Find = Callable[[Job, Content, str | None], OutputState]
 """(job, content of its source, SHA-256 of its mask's file) → what lies where its output goes."""
 # Of an output beside its input, at most: both sides are four times as long.
 _MOST_PIXELS_TIMES = 16
+_SHORTEST_PICTURE = 12  # bytes, of any format
 
 
 @dataclass
@@ -107,8 +107,8 @@ class Stages:
             mask = content_of(mask_data).sha256 if mask_data is not None else None
             work.made = Made(content_of(data), mask)
             work.output = find(work.job, work.made.source, mask) if find else OutputState.TO_MAKE
-            if work.output is OutputState.CHANGED and not self._is_picture(work.job.target):
-                work.output = OutputState.TO_MAKE  # what a crash or a bad disk left of it
+            if work.output is OutputState.CHANGED and self._is_torn(work.job.target):
+                work.output = OutputState.TO_MAKE
             if work.output is OutputState.TO_MAKE:
                 self.take_in(work, data, mask_data)
         return work
@@ -120,14 +120,25 @@ class Stages:
     def _bytes_of(self, path: Path, look: Look) -> bytes:
         return read_whole(path, max_bytes=self.keeping.max_file_bytes, look=look)
 
-    def _is_picture(self, path: Path) -> bool:
+    def _is_torn(self, path: Path) -> bool:
+        """Whether a file under an output's name is what a crash or a bad disk left of it, and nobody's picture.
+
+        What is of another kind than its name says, or cannot be read at all, is somebody else's.
+        """
         keeping = self.keeping
         try:
-            data = read_whole(path, max_bytes=_MOST_PIXELS_TIMES * keeping.max_file_bytes, look=check_kind)
+            data = read_whole(path, max_bytes=_MOST_PIXELS_TIMES * keeping.max_file_bytes)
+        except InputError:
+            return False
+        if len(data) < _SHORTEST_PICTURE or not any(data):
+            return True
+        if kind_of(data) != format_of(path):
+            return False
+        try:
             self.decoder(data, name=str(path), max_pixels=_MOST_PIXELS_TIMES * keeping.max_pixels)
         except InputError as error:
-            return error.over_limit  # nobody has found it damaged
-        return True
+            return not error.over_limit
+        return False
 
     def take_in(self, work: Work, data: bytes, mask_data: bytes | None = None) -> None:
         """What `read` does with the bytes of the source, wherever they come from. Raises InputError.
@@ -203,7 +214,8 @@ class Stages:
             for path, content in self.besides(work):
                 write_new(path, content)
                 besides.append((str(path.absolute()), content_of(content)))
-            made = replace(work.made, output=content_of(data), besides=tuple(besides))
+                work.made = replace(work.made, besides=tuple(besides))  # the journal knows of it, whatever comes next
+            made = replace(work.made, output=content_of(data))
             write_new(job.target, data, work.times_ns)  # last: under its final name it means that the whole job is done
         return Outcome(Result.DONE, job.source, job.target, work.watch.seconds, len(data), notes, made=made)
 
@@ -252,7 +264,7 @@ def write_new(target: Path, data: bytes, times_ns: TimesNs | None = None) -> Non
 def mark_as_ours(folder: Path) -> None:
     """Puts the directory of a run's state into a folder that is new or empty: no originals are there."""
     with suppress(OSError):
-        if os.listdir(folder):  # noqa: PTH208 (names are all that is wanted)
+        if holds_files(folder):
             return
     make_directory(folder / STATE)
 

@@ -18,6 +18,8 @@ from typing import Any
 STATE = Path(".adacode")
 """The directory that a run keeps in each place that it fills, by which such places are known below an input."""
 
+_OF_FILE_MANAGERS = frozenset({"thumbs.db", "desktop.ini"})
+
 # Windows has neither; there, and against a link that is made in between, only the look before helps.
 _NEVER_WAIT = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
@@ -57,6 +59,12 @@ def check_folder(folder: Path) -> None:
             raise _foreign("it is in a folder that is a link, which is not followed here", part)
         if part.name == STATE.name:
             return
+
+
+def holds_files(folder: Path) -> bool:
+    """Whether anything lies in a folder except what file managers put there by themselves. Raises OSError."""
+    names = os.listdir(folder)  # noqa: PTH208 (names are all that is wanted)
+    return any(not name.startswith(".") and name.lower() not in _OF_FILE_MANAGERS for name in names)
 
 
 def object_of(data: bytes) -> dict[str, Any] | None:

@@ -93,10 +93,10 @@ class Trees:
     def wrote(self, job: Job, path: Path) -> bool:
         """Whether `path` is known as a file that a run wrote beside the output of `job`, or may have been writing."""
         tree = self._tree(job.root)
-        if claimed(job.name, tree.claim_names):
+        # Claims anew, and before the journal: whoever gives a claim up in between has written the line before.
+        if claimed(job.name, tree.claims.names()) or claimed(job.name, tree.claim_names):
             return True
-        record = tree.journal.done(job.name)
-        return record is not None and any(_is_file(path, *known) for known in record.besides)
+        return any(_is_file(path, *known) for known in tree.journal.besides().get(job.name, ()))
 
     def with_weights(self, weights: str, jobs: Sequence[Job]) -> None:
         """Tells what the weights are. Raises OutputError for outputs made with others that must not be replaced."""
@@ -136,7 +136,9 @@ class Trees:
         journal = self._tree(job.root).journal
         record = journal.done(job.name, only_new=not self.resume)
         if record is None:
-            return OutputState.TO_MAKE
+            earlier = None if self.overwrite else journal.done(job.name)
+            is_changed = earlier is not None and job.is_made() and not holds(job.target, earlier.output)
+            return OutputState.CHANGED if is_changed else OutputState.TO_MAKE
         if self.overwrite and job.is_made():
             self._refuse_what_is_new(job, source, journal.done(job.name, only_new=True))
         if not self.overwrite and job.is_made() and record.source != source and not _is_of(job, record):
@@ -192,8 +194,9 @@ def outputs_in(root: Path) -> Callable[[str], bool] | None:
     """
     if not os.path.lexists(root / JOURNAL):
         return None
-    in_flight, records, top = Claims(root).names(), Journal(root).records(), root.absolute()
-    besides = (Path(path) for record in records.values() for path, _ in record.besides)
+    in_flight, journal, top = Claims(root).names(), Journal(root), root.absolute()
+    records = journal.records()
+    besides = (Path(path) for known in journal.besides().values() for path, _ in known)
     others = {path.relative_to(top).as_posix() for path in besides if path.is_relative_to(top)}
     return lambda name: name in records or name in others or claimed(name, in_flight)
 

@@ -8,17 +8,22 @@ original, with files that are there already, and with one another.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from adacode_cli import atomic
+from adacode_cli.batch.claims import CLAIMS
 from adacode_cli.batch.collisions import absolute, folded
 from adacode_cli.batch.kept import Kept, identity
 from adacode_cli.batch.plan import Job
-from adacode_cli.batch.state_files import STATE
+from adacode_cli.batch.state_files import STATE, holds_files
 from adacode_cli.errors import OutputError
 from adacode_cli.imaging.encode import format_of
 
+# An empty file, or a line of a log: the time, and a word.
+_LOG_BEGINS = re.compile(rb"$|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\S* [a-z\[]")
 Wrote = Callable[[Job, Path], bool]
 """(job, file beside its output) → whether a journal says that a run wrote that file."""
 
@@ -109,21 +114,31 @@ class Writes:
                 yield kind.what, job.source, kind.path(job)
 
     def _check_log(self, path: Path, sources: Iterable[str]) -> None:
-        """Lines are added to a log that exists, so it must be none of what is kept, and no picture at all."""
+        """Lines are added to a log that exists, so it must be one already, and nothing that is kept."""
         hint = "Choose another file with --log-file, such as run.log."
         self.kept.refuse(sources, [path], "--log-file")
         if format_of(path) is not None:
             raise OutputError("has the name of a picture, and is to be a log", path=path, hint=hint)
-        if STATE.name in Path(absolute(path)).parts:
+        if path.parent.name == STATE.name and (path.parent / CLAIMS.name).exists():
             raise OutputError(f"lies in {STATE.name}, where only a run's own files are", path=path, hint=hint)
+        if path.is_file() and not _LOG_BEGINS.match(_beginning(path)):
+            raise OutputError("exists already, and is not a log of adacode", path=path, hint=hint)
+
+
+def _beginning(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(64)
+    except OSError as error:
+        hint = "Choose another --log-file; the same command does the rest."
+        raise OutputError(f"cannot be read: {atomic.reason(error)}", path=path, hint=hint) from error
 
 
 def _has_files_of_others(folder: Path) -> bool:
     try:
-        names = os.listdir(folder)  # noqa: PTH208 (names are all that is wanted)
+        return holds_files(folder) and not (folder / STATE).is_dir()
     except OSError:  # not there yet; what cannot be read is reported when it is written to
         return False
-    return bool(names) and STATE.name not in names
 
 
 def _of(what: str, source: Path) -> str:

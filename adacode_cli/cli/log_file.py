@@ -7,6 +7,8 @@ the run goes on, counts what is missing, and ends with exit code 6.
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -108,14 +110,24 @@ class Log:
                 return
 
 
+def _opened(path: Path) -> FileIO:
+    """The file at its end; a pipe is not waited for. Raises OSError."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    file = FileIO(os.open(path, flags, 0o666), "ab")
+    if hasattr(os, "set_blocking"):
+        os.set_blocking(file.fileno(), True)  # from here on a full pipe makes the run wait, not lose lines
+    return file
+
+
 @contextmanager
 def logged(path: Path | None, on_event: OnEvent) -> Iterator[Log]:
     """The log within the block. Raises OutputError where `path` cannot be opened."""
     try:
-        file = None if path is None else path.open("ab", buffering=0)
+        file = None if path is None else _opened(path)
     except OSError as error:
         hint = "Choose another --log-file; the same command does the rest."
-        raise OutputError(f"cannot be written: {atomic.reason(error)}", path=path, hint=hint) from error
+        reason = "nobody reads this pipe" if error.errno == errno.ENXIO else atomic.reason(error)
+        raise OutputError(f"cannot be written: {reason}", path=path, hint=hint) from error
     log = Log(on_event, path, file)
     try:
         yield log

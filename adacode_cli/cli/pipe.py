@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from adacode_cli.batch.writes import Writes
     from adacode_cli.imaging.decode import Decode
 
-_STDIN_FILE = "/dev/stdin"  # On Windows there is none, and nothing is compared with it.
+_STDIN_NUMBER = 0
 
 
 def restore_pipe(options: RestoreOptions, request: Request, stages: Callable[[Decode], Stages]) -> int:
@@ -59,10 +59,10 @@ def _writes_of(target: Path | None, options: RestoreOptions, request: Request) -
     from adacode_cli.batch.stream import STREAM
     from adacode_cli.batch.writes import Beside
 
-    writes = writes_of([STREAM.source], options, request)
+    writes = writes_of([STREAM.source], options, request, one_file=True)
     writes.check_folders()
     output = () if target is None else (Beside("-o", "the output", lambda _job: target),)
-    files = (*writes.kept.files, ("the picture on standard input", Path(_STDIN_FILE)))
+    files = (*writes.kept.files, ("the picture on standard input", _STDIN_NUMBER))
     return replace(writes, beside=(*output, *writes.beside), kept=replace(writes.kept, files=files))
 
 

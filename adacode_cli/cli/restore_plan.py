@@ -5,6 +5,7 @@ Nothing here needs the weights, so a mistake in a path is told before anybody wa
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import partial
@@ -124,11 +125,11 @@ def plan_of(inputs: list[Path], options: RestoreOptions, request: Request, trees
     on_existing = OnExisting.SKIP if options.skip_existing else OnExisting.REFUSE
     if options.overwrite:
         on_existing = OnExisting.OVERWRITE
-    writes = writes_of(inputs, options, request)
-    writes.check_folders()
     suffixes = frozenset({SUFFIX}) if request.from_codes else EXTENSIONS
     globs = Globs(tuple(options.include or ()), tuple(options.exclude or ()))
     naming = Naming(request.label, options.output, options.format, options.suffix)
+    writes = writes_of(inputs, options, request, one_file=naming.names_one_file())
+    writes.check_folders()
     avoid = (*request.mask_paths, *writes.folders)
     selection = Selection(globs, avoid, suffixes, listed=options.from_file is not None, outputs_in=outputs_in)
     shard = shard_of(options.shard) if options.shard else None
@@ -140,18 +141,24 @@ def plan_of(inputs: list[Path], options: RestoreOptions, request: Request, trees
     return plan
 
 
-def writes_of(inputs: list[Path], options: RestoreOptions, request: Request) -> Writes:
-    """All that the options ask to be written beside outputs, and what was given and is kept."""
+def writes_of(inputs: list[Path], options: RestoreOptions, request: Request, *, one_file: bool) -> Writes:
+    """All that the options ask to be written beside outputs, and what was given and is kept.
+
+    `one_file`: the output is a single file that -o names.
+    """
     from adacode_cli.batch.coding import CodesPlace
     from adacode_cli.batch.kept import Kept
     from adacode_cli.batch.stages import map_path, refused_path
     from adacode_cli.batch.writes import Beside, Writes
 
-    masks = [path for path in request.mask_paths if path.is_file()]
+    # Not Path.is_dir and Path.is_file, which raise for names that are too long.
+    masks = [path for path in request.mask_paths if os.path.isfile(path)]  # noqa: PTH113
     files = [("the mask", path) for path in masks] + [("the weights", Path(options.weights))]
     if options.from_file is not None:
         files.append(("the list of inputs", Path(options.from_file)))
-    folders = [path for path in (*inputs, *request.mask_paths) if path.is_dir()]
+    folders = [path for path in (*inputs, *request.mask_paths) if os.path.isdir(path)]  # noqa: PTH112
+    # What -o names as one file is meant; beside a file that was given, a directory of outputs may meet originals.
+    parents = {path.parent for path in (*inputs, *masks) if path not in folders} if not one_file else set()
     beside = []
     if (maps_dir := options.save_weights_map) is not None:
         path = partial(map_path, maps_dir)
@@ -163,4 +170,4 @@ def writes_of(inputs: list[Path], options: RestoreOptions, request: Request) -> 
         place = CodesPlace(request.save_codes)
         place.check(inputs)
         beside.append(Beside("--save-codes", "the codes", place.path))
-    return Writes(Kept(tuple(files), tuple(folders)), tuple(beside), options.log_file)
+    return Writes(Kept(tuple(files), tuple(folders), tuple(parents)), tuple(beside), options.log_file)

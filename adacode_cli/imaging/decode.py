@@ -71,6 +71,14 @@ def check_kind(head: bytes, name: str) -> None:
     _sniffed(head, name=name)
 
 
+def kind_of(head: bytes) -> str | None:
+    """The format that a file beginning with `head` is of, or None for one that `decode` does not read."""
+    try:
+        return _sniffed(head, name="")
+    except InputError:
+        return None
+
+
 def decode(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> Decoded:
     """The picture in `data`, upright, with all pages of a TIFF; `name` says in errors whose bytes they are.
 

@@ -331,8 +331,10 @@ def test_weights_maps_and_reconstruct(adacode, photo, tmp_path):
 
 def test_maps_inside_the_input_are_no_inputs(adacode, photo):
     photo("p/a.jpg")
-    photo("p/maps/a.jpg.weights.png")
-    result = adacode("sr", "p", "--save-weights-map", "p/maps", "--dry-run", *W)
+    assert adacode("sr", "p", "--save-weights-map", "p/maps", *W).returncode == 0
+    result = adacode("sr", "p", "-o", "out", "--save-weights-map", "p/maps", "--overwrite", "--dry-run", *W)
+    assert result.returncode == 6  # the maps of another run
+    result = adacode("sr", "p", "--save-weights-map", "p/maps", "--overwrite", "--dry-run", *W)
     assert result.stdout == b"p/a.jpg -> p-sr-x4/a.jpg\n"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -10,6 +11,7 @@ import threading
 import bombs
 import numpy as np
 import pytest
+from adacode_process import Program
 from PIL import Image
 from test_faults_codecs import CODECS
 from test_faults_disk import names, said
@@ -31,21 +33,31 @@ def limited() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
 
 
+# A process that a large one has started counts as large as that one, so a small one starts the program. It says how it
+# ended and, on its last line, how much it took at most.
+_STARTS = """
+import resource, subprocess, sys
+code = subprocess.run(sys.argv[1:]).returncode
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(code)
+"""
+
+
 @pytest.fixture
 def measured(adacode):
     """(a finished run, the largest resident size of its processes in bytes): measured("sr", "p", …)."""
 
+    starter = Program(adacode.directory, network=False)
+    starter.command = [sys.executable, "-c", _STARTS, *adacode.command]
+
     def run(*arguments: str, stdin=subprocess.DEVNULL, **env: str):
-        process = adacode.start(*arguments, env=env, stdin=stdin, stdout=subprocess.DEVNULL, preexec_fn=limited)
-        ended = threading.Timer(120, process.kill)
+        process = starter.start(*arguments, env=env, stdin=stdin, preexec_fn=limited, start_new_session=True)
+        ended = threading.Timer(120, os.killpg, (process.pid, signal.SIGKILL))
         ended.start()
-        stderr = process.stderr.read()
-        process.stderr.close()
-        _, status, usage = os.wait4(process.pid, 0)
+        stdout, stderr = process.communicate()
         ended.cancel()
-        process.returncode = os.waitstatus_to_exitcode(status)
-        peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-        return subprocess.CompletedProcess(arguments, process.returncode, b"", stderr), peak
+        peak = int(stdout.splitlines()[-1]) * (1 if sys.platform == "darwin" else 1024)
+        return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr), peak
 
     return run
 

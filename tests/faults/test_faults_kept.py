@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import signal
 import time
@@ -47,7 +49,9 @@ def originals(photo, tmp_path) -> dict[Path, bytes]:
         (("sr", "p", "-o", "out", "--log-file", "p/a.png"), "p/a.png: would overwrite the input p/a.png"),
         (("sr", "p/a.png", "p/b.png", "-o", "out", "--log-file", "hard.log"), "hard.log: would overwrite the input"),
         (("sr", "p", "-o", "out", "--log-file", "m/a.png"), "m/a.png: has the name of a picture"),
-        (("sr", "p", "-o", "out", "--log-file", "out/.adacode/journal.jsonl"), "lies in .adacode"),
+        (("sr", "p", "-o", "out", "--log-file", "p/a.xmp"), "p/a.xmp: exists already, and is not a log of adacode"),
+        (("sr", "p", "-o", "out", "--log-file", "raw.cr2"), "raw.cr2: exists already, and is not a log of adacode"),
+        (("sr", "p", "-o", "out", "--log-file", "other.log"), "other.log: exists already, and is not a log of adacode"),
         (("sr", "--from-file", "list.txt", "-o", "out", "--log-file", "list.txt"), "the list of inputs list.txt"),
         (("sr", "p", "-o", "out", "--weights", "w.safetensors", "--log-file", "w.safetensors"), "the weights w"),
         (("sr", "p", "-o", "p", "--format", "tiff", "--include", "nothing*"), "no images found"),
@@ -63,6 +67,9 @@ def originals(photo, tmp_path) -> dict[Path, bytes]:
 def test_no_option_writes_to_what_is_kept(adacode, originals, tmp_path, options, said_of, overwrite):
     (tmp_path / "link").symlink_to("p")
     (tmp_path / "hard.log").hardlink_to(tmp_path / "p" / "a.png")
+    (tmp_path / "p" / "a.xmp").write_text("<x:xmpmeta/>")
+    (tmp_path / "raw.cr2").write_bytes(b"II*\0raw")
+    (tmp_path / "other.log").symlink_to("m/b.png")
     (tmp_path / "w").mkdir()
     (tmp_path / "w" / "c.adacode").write_bytes(b"codes")
     weights = () if "--weights" in options else W
@@ -90,6 +97,93 @@ def test_originals_that_patterns_leave_out_are_kept_too(adacode, originals, phot
     assert adacode(*command, "--suffix", "-x4").returncode == 0
     assert adacode(*command, "--suffix", "-x4").returncode == 0
     assert {path: path.read_bytes() for path in kept} == kept
+
+
+def test_originals_beside_files_that_were_given_are_kept_too(adacode, originals, photo, tmp_path):
+    photo("p/a.jpg")
+    kept = contents(tmp_path)
+    (tmp_path / "jpegs.txt").write_text("p/a.jpg\n")
+    for given in (
+        ("p/a.jpg", "-o", "p"),
+        ("p/a.jpg", "p/sub/c.png", "-o", "p"),
+        ("--from-file", "jpegs.txt", "-o", "."),
+    ):
+        result = adacode("sr", *given, "--format", "png", "--overwrite", *W)
+        assert (result.returncode, {path: path.read_bytes() for path in kept}) == (6, kept)
+        assert "p/a.png: would overwrite a file in p that no journal names" in result.stderr.decode()
+    # A single output's name is what somebody has said; deeper directories are not looked after.
+    for _ in range(2):
+        assert adacode("sr", "p/a.jpg", "-o", "p/b4.png", "--overwrite", *W).returncode == 0
+        assert adacode("sr", "p/a.jpg", "-o", "p/out", "--overwrite", *W).returncode == 0
+    assert {path: path.read_bytes() for path in kept} == kept
+
+
+def test_the_hint_does_not_lead_from_one_refusal_to_the_next(adacode, originals, tmp_path):
+    in_place = ("sr", "p", "-o", "p", "--suffix", "-x4", *W)
+    assert adacode(*in_place).returncode == 0
+    shutil.rmtree(tmp_path / "p" / ".adacode")
+    refused = adacode(*in_place)
+    assert refused.returncode == 6
+    assert "--overwrite" not in refused.stderr.decode()
+
+
+@pytest.mark.parametrize("save", ["gif", "tiff", "cut", "zeros"])
+@pytest.mark.parametrize("options", [(), ("--no-resume",)])
+def test_what_somebody_put_under_an_outputs_name_is_kept(adacode, photo, tmp_path, save, options):
+    photo("p/a.png")
+    run = ("sr", "p", "-o", "out", *W)
+    assert adacode(*run).returncode == 0
+    made = (tmp_path / "out" / "a.png").read_bytes()
+    if save in ("gif", "tiff"):  # some programs save in a format of their choice under the old name
+        with Image.open(tmp_path / "out" / "a.png") as image:
+            image.rotate(180).save(tmp_path / "out" / "a.png", format=save)
+    else:
+        (tmp_path / "out" / "a.png").write_bytes(made[: len(made) // 2] if save == "cut" else bytes(len(made)))
+    edited = (tmp_path / "out" / "a.png").read_bytes()
+    result = adacode(*run, *options)
+    assert result.returncode == 0
+    kept = save in ("gif", "tiff")
+    assert (tmp_path / "out" / "a.png").read_bytes() == (edited if kept else made)
+    assert ("changed since it was made, kept" in result.stderr.decode()) == kept
+
+
+def test_logs_go_on_and_pipes_are_not_waited_for(adacode, photo, tmp_path):
+    photo("p/a.png")
+    for count in (1, 2):
+        assert adacode("sr", "p", "-o", "out", "--log-file", "run.log", *W).returncode == 0
+        assert (tmp_path / "run.log").read_text().count("started:") == count
+    os.mkfifo(tmp_path / "pipe.log")
+    result = adacode("sr", "p", "-o", "out", "--log-file", "pipe.log", *W)
+    assert (result.returncode, "nobody reads this pipe" in result.stderr.decode()) == (6, True)
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    assert adacode("sr", "loop.png", "-o", "out", *W).returncode == 3
+    (tmp_path / "list").write_text(f"p/a.png\n{'x' * 300}.png\n")
+    assert adacode("sr", "--from-file", "list", "-o", "out2", *W).returncode == 9
+    assert (tmp_path / "out2" / "p" / "a.png").exists()
+
+
+def test_maps_are_known_after_runs_without_them_and_runs_that_failed(adacode, photo, tmp_path):
+    photo("p/a.png")
+    with_maps = ("reconstruct", "p", "-o", "out", "--save-weights-map", "p/maps", *W)
+    assert adacode(*with_maps).returncode == 0
+    assert adacode("reconstruct", "p", "-o", "out", "--overwrite", *W).returncode == 0
+    result = adacode(*with_maps, "--overwrite")
+    assert result.returncode == 0, result.stderr.decode()
+    failing = ("reconstruct", "p", "-o", "out2", "--save-weights-map", "maps", *W)
+    (tmp_path / "out2" / "a.png").mkdir(parents=True)
+    assert adacode(*failing, "--overwrite").returncode == 6  # the only file
+    (tmp_path / "out2" / "a.png").rmdir()
+    result = adacode(*failing)
+    assert result.returncode == 0, result.stderr.decode()
+
+
+def test_folders_that_only_a_file_manager_has_been_in_are_new(adacode, photo, tmp_path):
+    photo("p/a.png")
+    (tmp_path / "p" / "maps").mkdir()
+    (tmp_path / "p" / "maps" / ".DS_Store").write_bytes(b"\0")
+    assert adacode("reconstruct", "p", "-o", "out", "--save-weights-map", "p/maps", *W).returncode == 0
+    assert "p/maps" in said(adacode("sr", "p", "-o", "out2", *W), "left out:")
+    assert names(tmp_path / "out2") == {"a.png"}
 
 
 def test_weights_maps_replace_only_what_runs_have_written(adacode, originals, tmp_path, table):
@@ -166,7 +260,7 @@ def test_places_that_runs_have_filled_are_not_searched_from_above(adacode, origi
     assert result.returncode == 0
     assert {path.name for path in (tmp_path / "elsewhere").rglob("*.png")} == {"a.png", "b.png", "c.png"}
     for name in ("adacode-sr-x4", "out", "maps"):
-        assert f"left out: p/{name}: outputs of an earlier run" in result.stderr.decode()
+        assert re.search(f"left out: p/{name}: .*outputs of an earlier run", result.stderr.decode())
     table.row("outputs of an earlier run lie below an input", 0, said(result, "left out: p/out"), "is done")
     assert adacode("sr", "p/out", "-o", "twice", *W).returncode == 0
     assert names(tmp_path / "twice") == {"a.png", "b.png", "sub"}
@@ -184,8 +278,12 @@ def test_originals_beside_outputs_are_found_from_above(adacode, originals, photo
     assert result.returncode == 0
     found = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.png")}
     assert found == {f"m/{name}.png" for name in "abc"} | {"p/a.png", "p/b.png", "p/sub/c.png", "p/sub/new.png"}
-    assert "left out: all/p: outputs of an earlier run" in result.stderr.decode()
+    assert "left out: all/p: what its journal names as outputs of an earlier run" in result.stderr.decode()
     assert "left out: all/p/maps: outputs of an earlier run" in result.stderr.decode()
+    # A tree within a tree: what the outer one has made is an output there as well.
+    assert adacode("sr", "all/p/sub", "-o", "all/p/sub", "--suffix", "-x2", "--scale", "2", *W).returncode == 0
+    assert adacode("sr", "all", "-o", "out3", *W).returncode == 0
+    assert names(tmp_path / "out3" / "p" / "sub") == {"c.png", "new.png"}
     (tmp_path / "all" / "p" / ".adacode" / "journal.jsonl").write_text('{"version":99}\n')
     unknown = adacode("sr", "all", "-o", "out2", *W)
     assert unknown.returncode == 9
