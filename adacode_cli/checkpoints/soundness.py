@@ -7,6 +7,7 @@ tensors that it has, first by arithmetic, then shape by shape on a device withou
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -37,14 +38,18 @@ def require_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
             kind = str(tensor.dtype).removeprefix("torch.")
             raise WeightsError(f"{key} has values of the type {kind}", path=path, hint=_DAMAGED)
         # NumPy, because torch wakes its threads for each tensor, which takes longer than the work.
-        whole = _WHOLE[tensor.element_size()]
-        values = tensor.detach().view(whole).numpy()
-        infinity = int(torch.tensor(torch.inf, dtype=tensor.dtype).view(whole))
-        negative = infinity + (1 << (8 * tensor.element_size() - 1))
-        least = torch.iinfo(whole).min
+        values = tensor.detach().view(_WHOLE[tensor.element_size()]).numpy()
         unsigned = values.view(f"u{tensor.element_size()}")
-        if values.max(initial=least) >= infinity or unsigned.max(initial=0) >= negative:
+        infinity, negative = _infinities(tensor.dtype)
+        if values.max(initial=0) >= infinity or unsigned.max(initial=0) >= negative:
             raise WeightsError(f"{key} has values that are not finite", path=path, hint=_FAILED)
+
+
+@cache
+def _infinities(dtype: torch.dtype) -> tuple[int, int]:
+    """The bits of infinity and of its negative, as whole numbers."""
+    infinity = int(torch.tensor(torch.inf, dtype=dtype).view(_WHOLE[dtype.itemsize]))
+    return infinity, infinity + (1 << (8 * dtype.itemsize - 1))
 
 
 def require_stored(tensors: Mapping[str, Tensor], num_bytes: int, path: Path) -> None:
