@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from adacode_cli.checkpoints.format import SHARED_PARTS, Provenance, Weights, read_weights, write_weights
@@ -77,12 +78,18 @@ def build(config: NetworkConfig, tensors: dict[str, Tensor], path: Path) -> AdaC
     """A network with exactly these tensors. Raises WeightsError naming keys that miss, are too many or do not fit."""
     require_plausible(config, tensors, path)
     network = without_memory(config, path)
-    problems = key_problems(network.state_dict(), tensors)
+    own = network.state_dict()
+    problems = key_problems(own, tensors)
     if problems:
         hint = "The parts of a family belong together; update them all, or use one whole file."
         raise WeightsError(problems, path=path, hint=hint)
-    network.to_empty(device="cpu")  # all that it has is in its state dict
-    network.load_state_dict(tensors)
+    # All that it has is in its state dict. Copies, because a tensor of a file may be the file itself. (`to_empty` would
+    # import SymPy.)
+    values = {
+        key: tensors[key].detach().to(blank.dtype, copy=True, memory_format=torch.contiguous_format)
+        for key, blank in own.items()
+    }
+    network.load_state_dict(values, assign=True)
     return network.eval().requires_grad_(False)
 
 

@@ -6,11 +6,13 @@ tensors that it has, first by arithmetic, then shape by shape on a device withou
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from adacode_cli.errors import WeightsError
 from adacode_cli.model.config import NetworkConfig
@@ -20,6 +22,7 @@ from adacode_cli.model.network import AdaCode
 _MOST_SIZE, _MOST_LAYERS = 1 << 16, 1 << 10
 # So many names can tensors of a file have on the average: layers may share theirs.
 _TIED = 2
+_WHOLE = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes of a value
 _DAMAGED = "The file is damaged. Make it again, or use another one."
 _FAILED = "The file is damaged, or its training failed. Use another one."
 
@@ -27,15 +30,26 @@ _FAILED = "The file is damaged, or its training failed. Use another one."
 def require_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
     """Raises WeightsError, naming file and tensor, where a value is NaN or infinite, or a tensor has no such values.
 
-    Each tensor is read once: its sum is finite, or one of its values is not, or all of them are looked at.
+    Nothing is calculated: the largest finite number lies just below infinity, and NaN behind it, if the bits of floats
+    are read as whole numbers. Read without a sign, the negative ones follow in the same order.
     """
     for key, tensor in tensors.items():
         if not tensor.is_floating_point() or tensor.element_size() < torch.float16.itemsize:
             kind = str(tensor.dtype).removeprefix("torch.")
             raise WeightsError(f"{key} has values of the type {kind}", path=path, hint=_DAMAGED)
-        values = tensor.float()
-        if not bool(torch.isfinite(values.sum())) and not bool(torch.isfinite(values).all()):
+        # NumPy, because torch wakes its threads for each tensor, which takes longer than the work.
+        values = tensor.detach().view(_WHOLE[tensor.element_size()]).numpy()
+        unsigned = values.view(f"u{tensor.element_size()}")
+        infinity, negative = _infinities(tensor.dtype)
+        if values.max(initial=0) >= infinity or unsigned.max(initial=0) >= negative:
             raise WeightsError(f"{key} has values that are not finite", path=path, hint=_FAILED)
+
+
+@cache
+def _infinities(dtype: torch.dtype) -> tuple[int, int]:
+    """The bits of infinity and of its negative, as whole numbers."""
+    infinity = int(torch.tensor(torch.inf, dtype=dtype).view(_WHOLE[dtype.itemsize]))
+    return infinity, infinity + (1 << (8 * dtype.itemsize - 1))
 
 
 def require_stored(tensors: Mapping[str, Tensor], num_bytes: int, path: Path) -> None:
@@ -71,5 +85,24 @@ def without_memory(config: NetworkConfig, path: Path | None = None) -> AdaCode:
     sizes += [n for swin in swins for n in (swin.heads, swin.mlp_ratio)]
     if config.least_layers > _MOST_LAYERS or max(sizes) > _MOST_SIZE:
         raise WeightsError("describes a network larger than any that there is", path=path, hint=_DAMAGED)
-    with torch.device("meta"):
+    with torch.device("meta"), _WithoutInitialisation():
         return AdaCode(config)
+
+
+class _WithoutInitialisation(TorchFunctionMode):
+    """Leaves out the random first values of layers. Without memory they are none, and for them torch would import
+    SymPy and some 800 other modules, which takes seconds.
+    """
+
+    def __torch_function__(
+        self,
+        function: Callable[..., object],
+        types: Iterable[type],
+        args: tuple[object, ...] = (),
+        kwargs: dict[str, object] | None = None,
+    ) -> object:
+        named = kwargs or {}
+        where = getattr(function, "__module__", "")  # what asks for an attribute has none
+        if where == torch.nn.init.__name__ or function in (Tensor.uniform_, Tensor.normal_):
+            return named["tensor"] if "tensor" in named else args[0]
+        return function(*args, **named)

@@ -21,6 +21,7 @@ if sys.platform.startswith("linux"):
 UNKNOWN_BYTES = 4 << 30
 _CGROUP = Path("/sys/fs/cgroup")
 _OWN_CGROUPS = Path("/proc/self/cgroup")
+_ARC = Path("/proc/spl/kstat/zfs/arcstats")
 # Names of a group's limit, of its use, and of the parts of its use that the kernel gives up when asked. Free memory of
 # the machine (MemAvailable) counts the same parts.
 _V2 = ("memory.max", "memory.current", r"(?:inactive_file|active_file|slab_reclaimable)")
@@ -75,7 +76,7 @@ def obtainable_bytes(device: torch.device) -> int | None:
     if not sys.platform.startswith("linux"):
         return _physical_bytes()
     swap = _meminfo("SwapFree") or 0
-    machine = _meminfo("MemAvailable")
+    machine = _machine_room()
     rooms = (
         None if machine is None else machine + swap,
         cgroup_room(_CGROUP, _OWN_CGROUPS, swap),
@@ -187,8 +188,22 @@ def _freed_in_heap() -> int:
 
 
 def _available() -> int | None:
-    found, physical = _meminfo("MemAvailable"), _physical_bytes()
+    found, physical = _machine_room(), _physical_bytes()
     return found if found is not None else physical and physical // 2
+
+
+def _machine_room() -> int | None:
+    found = _meminfo("MemAvailable")
+    return None if found is None else found + arc_room(_ARC)
+
+
+def arc_room(statistics: Path) -> int:
+    """Bytes that the cache of ZFS gives back when memory is asked for, by its `statistics`; 0 where there is no ZFS.
+
+    Linux counts this cache as used, unlike that of other file systems.
+    """
+    found = dict(re.findall(r"^(size|c_min)\s+\d+\s+(\d+)$", _text(statistics), re.MULTILINE))
+    return max(0, int(found["size"]) - int(found["c_min"])) if len(found) == 2 else 0
 
 
 def _meminfo(field: str) -> int | None:

@@ -108,16 +108,18 @@ def _tables(block: bytes, layout: Layout, first: int, entries: list[Entry]) -> l
     head = struct.calcsize(layout.entry) - 4  # 8 bytes, or 16 of the large kind
     pointers = [entry.number(layout.order) for entry in entries if entry.code in (EXIF_DIRECTORY, GPS_DIRECTORY)]
     tables, edited = [(0, head)], []
-    for at in (first, *pointers):
+    for index, at in enumerate((first, *pointers)):
         try:
-            found, _, link_at = directory(block, at, layout) if at else ([], 0, 0)
+            found, following, link_at = directory(block, at, layout) if at else ([], 0, 0)
         except DamagedExif:
             continue  # of these directories the first alone is known to be readable
         if found and at is not None:
-            span = at, link_at + struct.calcsize(layout.number) if link_at else len(block)
+            room = struct.calcsize(layout.number)
+            # Some cameras leave the link out and begin with values there. Only the first directory's is ever followed.
+            end = link_at + (room if index == 0 and following else 0)
+            span = at, end or len(block)
             _check_apart(tables, [span])
             tables.append(span)
-            room = struct.calcsize(layout.number)
             edited += [(e.at, e.at + len(e.data)) for e in found if e.code in _EDITED and len(e.data) > room]
     _check_apart(tables, edited)
     return tables
@@ -207,7 +209,8 @@ def header(block: bytes) -> tuple[Layout, int]:
 def directory(block: bytes, at: int, layout: Layout) -> tuple[list[Entry], int, int]:
     """(entries, offset of the next directory or 0, where that offset is written); unreadable values are left out.
 
-    Raises DamagedExif where there is none, or one of more tags than any has.
+    An offset beyond the block is taken for 0. Raises DamagedExif where there is no directory, or one of more tags than
+    any has.
     """
     room = struct.calcsize(layout.number)
     entries: list[Entry] = []
@@ -233,7 +236,7 @@ def directory(block: bytes, at: int, layout: Layout) -> tuple[list[Entry], int, 
         if not entries:
             raise DamagedExif("its directory lies outside the block") from None
         return entries, 0, 0
-    return entries, following, cursor
+    return entries, following if following < len(block) else 0, cursor
 
 
 def _thumbnail(block: bytes, at: int, layout: Layout) -> tuple[int, int]:

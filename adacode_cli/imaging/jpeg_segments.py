@@ -12,7 +12,10 @@ import struct
 from adacode_cli.imaging import iptc
 from adacode_cli.imaging.metadata import ICC_DAMAGED, Metadata
 
-_EXIF, _XMP, _ICC = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0"
+_EXIF, _ICC = b"Exif\0\0", b"ICC_PROFILE\0"
+XMP_HEAD = b"http://ns.adobe.com/xap/1.0/\0"
+"""With which an APP1 segment begins that holds XMP."""
+
 _ICC_HEAD = len(_ICC) + 2
 _APP1, _APP2, _APP13, _COMMENT = 0xE1, 0xE2, 0xED, 0xFE
 _SCAN = 0xDA
@@ -29,8 +32,8 @@ def taken_apart(file: bytes) -> tuple[bytes, Metadata, tuple[str, ...]]:
     if any(found[_COMMENT]):
         lost.append("its comment")
     block = b"".join(body[len(_EXIF) :] for body in found[_APP1] if body.startswith(_EXIF))
-    packets = [body for body in found[_APP1] if body.startswith(_XMP)]
-    packet = bytes(packets[-1][len(_XMP) :]) if packets else None
+    packets = [body for body in found[_APP1] if body.startswith(XMP_HEAD)]
+    packet = bytes(packets[-1][len(XMP_HEAD) :]) if packets else None
     records = next((said for body in reversed(found[_APP13]) if (said := iptc.unwrapped(bytes(body)))), None)
     bare = b"".join([file[:2], *kept, file[scan_at:]]) if any(found.values()) or scan_at > 2 else file
     return bare, Metadata(profile, block or None, packet or None, records), tuple(lost)

@@ -17,7 +17,7 @@ from adacode_cli.imaging.limits import MEMORY_BESIDE_BYTES, MEMORY_FILE_COPIES, 
 if sys.platform == "linux":
     import resource
 
-_THREAD_BYTES = 16 << 20  # Libraries start threads for each core; their stacks count from the start.
+_LEAST_STACK_BYTES = 16 << 20
 _DATA_FIELD = 5  # in statm: pages of data and stack
 
 
@@ -40,11 +40,10 @@ def begin(file_bytes: int) -> None:
     held = _held_bytes()
     if held is None:
         return
-    threads = _THREAD_BYTES * (os.cpu_count() or 1)
     _limit.beside = MEMORY_BESIDE_BYTES + MEMORY_FILE_COPIES * file_bytes
     if _limit.num_bytes is None:
         _limit.before, _ = resource.getrlimit(resource.RLIMIT_DATA)
-    _set(held + threads + _limit.beside)
+    _set(held + _thread_bytes() + _limit.beside)
 
 
 def permit(num_pixels: int) -> None:
@@ -74,6 +73,17 @@ def _set(num_bytes: int) -> None:
             num_bytes = min(num_bytes, _limit.before)
         resource.setrlimit(resource.RLIMIT_DATA, (num_bytes, hard))
         _limit.num_bytes = num_bytes
+
+
+def _thread_bytes() -> int:
+    """Libraries start threads for each core; their stacks, as large as the soft limit says, count from the start."""
+    if sys.platform != "linux":
+        return 0
+    stack, _ = resource.getrlimit(resource.RLIMIT_STACK)
+    # The C library takes less than the least for what has no limit.
+    size = _LEAST_STACK_BYTES if stack == resource.RLIM_INFINITY else max(_LEAST_STACK_BYTES, stack)
+    # A process that may use some of the cores alone still has libraries that count them all.
+    return size * max(1, os.sysconf("SC_NPROCESSORS_ONLN"))
 
 
 def _held_bytes() -> int | None:

@@ -14,16 +14,13 @@ MIB = 1 << 20
 MAX_BYTES = {"icc": 16 * MIB, "exif": 16 * MIB, "xmp": 4 * MIB, "iptc": 1 * MIB}
 """Of each block of one picture, unpacked."""
 
-MAX_TEXT_BYTES = 4 * MIB
-"""Of a text of a PNG file that holds a block in hexadecimal digits, unpacked."""
-
 MAX_SUM_BYTES = 64 * MIB
 """Of all blocks of all pages of a file, or as many as the file has: pages can name the same bytes."""
 
 
-def too_much(name: str, limit: int | None = None) -> str:
-    """What is said of a block of kind `name` ("exif") that is over its limit, or over another one."""
-    return f"{TITLES[name]} of more than {(limit or MAX_BYTES[name]) // MIB} MiB"
+def too_much(name: str) -> str:
+    """What is said of a block of kind `name` ("exif") that is over its limit."""
+    return f"{TITLES[name]} of more than {MAX_BYTES[name] // MIB} MiB"
 
 
 class Allowance:

@@ -14,15 +14,16 @@ import zlib
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-from adacode_cli.imaging import iptc
+from adacode_cli.imaging import iptc, jpeg_segments
 from adacode_cli.imaging.metadata import ICC_DAMAGED, TITLES, Metadata
-from adacode_cli.imaging.metadata_limits import MAX_BYTES, MAX_TEXT_BYTES, too_much
+from adacode_cli.imaging.metadata_limits import MAX_BYTES, too_much
 from adacode_cli.imaging.resolution import CENTIMETRE, NO_UNIT, Resolution, resolution, whole
 
 _HEADER_END = 33  # the signature and IHDR, which has one length
 _XMP_KEYWORD = b"XML:com.adobe.xmp"
 _RAW_PROFILE = b"Raw profile type "
 _IPTC_KEYWORD = _RAW_PROFILE + b"iptc"
+_RAW_PROFILES = {_RAW_PROFILE + kind for kind in (b"icc", b"icm", b"exif", b"APP1", b"xmp", b"iptc", b"8bim")}
 _LONGEST_KEYWORD = 79
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 # All that says something of the pixels; other chunks with a small first letter may be left out.
@@ -82,14 +83,19 @@ def taken_apart(file: bytes) -> tuple[bytes, Metadata, tuple[str, ...]]:
             icc = None
     if (text := texts.pop(_XMP_KEYWORD, None)) is not None:
         packet = _said(text, MAX_BYTES["xmp"], "xmp", lost)
-    profiles = {key: texts.pop(key) for key in list(texts) if key.startswith(_RAW_PROFILE)}
-    exif = exif or _raw_profile(profiles, "exif", lost, "exif", "APP1")
+    profiles = {key: texts.pop(key) for key in list(texts) if key in _RAW_PROFILES}
+    icc = _raw_profile(profiles, "icc", lost, "icc", "icm") if profile is None else icc
+    exif = exif or _raw_profile(profiles, "exif", lost, "exif")
     packet = packet or _raw_profile(profiles, "xmp", lost, "xmp")
+    if not exif or not packet:
+        exif, packet = _of_app1(profiles, exif, packet, lost)
     records = _raw_profile(profiles, "iptc", lost, "iptc", "8bim")
     if texts:
         named = sorted(key.decode("latin-1") for key in texts)[:5]
         lost.append(f"texts ({', '.join(named)})")
-    found = Metadata(icc, exif or None, packet or None, iptc.unwrapped(records) if records is not None else None)
+    found = Metadata(
+        icc or None, exif or None, packet or None, iptc.unwrapped(records) if records is not None else None
+    )
     return b"".join(kept), found, tuple(lost)
 
 
@@ -138,30 +144,52 @@ def _said(text: _Text, limit: int, name: str, lost: list[str]) -> bytes | None:
     found = _unpacked(text.body, limit) if text.is_packed else text.body
     if found is not None and len(found) <= limit:
         return found
-    lost.append(f"damaged {TITLES[name]}" if found is None else too_much(name, limit))
+    lost.append(f"damaged {TITLES[name]}" if found is None else too_much(name))
     return None
 
 
 def _unpacked(packed: bytes, limit: int) -> bytes | None:
-    """At most one byte more than `limit`; None for what is not packed in the way of zlib."""
+    """At most one byte more than `limit`; None for what is not packed in the way of zlib, or breaks off."""
+    unpacking = zlib.decompressobj()
     try:
-        return zlib.decompressobj().decompress(packed, limit + 1)
+        found = unpacking.decompress(packed, limit + 1)
     except zlib.error:
         return None
+    return found if unpacking.eof or len(found) > limit else None
 
 
 def _raw_profile(texts: dict[bytes, _Text], name: str, lost: list[str], *kinds: str) -> bytes | None:
     """What other programs have written in hexadecimal under "Raw profile type …", for the first of `kinds` there."""
     for kind in kinds:
         text = texts.get(_RAW_PROFILE + kind.encode())
-        said = _said(text, MAX_TEXT_BYTES, name, lost) if text is not None else None
+        # Two digits a byte, and no more line ends than one for 32 digits; with what stands in front of them.
+        limit = 2 * MAX_BYTES[name] + MAX_BYTES[name] // 16 + 1024
+        said = _said(text, limit, name, lost) if text is not None else None
         if said is not None:
             lines = said.split(b"\n", 3)  # an empty one, the kind, the length, and the digits
             try:
-                return bytes.fromhex(b"".join(lines[3:]).decode("ascii"))
+                found = bytes.fromhex(b"".join(lines[3:]).decode("ascii"))
             except ValueError:
                 lost.append(f"damaged {TITLES[name]}")
+                continue
+            if len(found) <= MAX_BYTES[name]:
+                return found
+            lost.append(too_much(name))
     return None
+
+
+def _of_app1(
+    texts: dict[bytes, _Text], exif: bytes | None, packet: bytes | None, lost: list[str]
+) -> tuple[bytes | None, bytes | None]:
+    """(EXIF, XMP) with what a text holds of a JPEG's APP1 segment, which may be either, where there is none so far."""
+    body = _raw_profile(texts, "exif", lost, "APP1")
+    if body is None or not body.startswith(jpeg_segments.XMP_HEAD):
+        return exif or body, packet
+    found = body[len(jpeg_segments.XMP_HEAD) :]
+    if not packet and len(found) > MAX_BYTES["xmp"]:
+        lost.append(too_much("xmp"))
+        found = b""
+    return exif, packet or found
 
 
 def _physical(value: Resolution) -> bytes:

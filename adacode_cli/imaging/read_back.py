@@ -47,6 +47,8 @@ RESOLUTION_IN_EXIF = frozenset({"webp", "avif", "heic"})
 
 _NO_LIMIT = sys.maxsize
 _SIDE = 64  # pixels, which all formats can hold
+_ASCII = 2
+_NOTHING: tuple[set[Tag], set[Tag], set[Tag]] = (set(), set(), set())
 
 Tag = tuple[int, int, bytes]
 """(code, type, value)."""
@@ -92,6 +94,8 @@ def _survivors(write: Write, format: str, page: Samples, said: Metadata) -> Meta
 def _without_complaint(write: Write, samples: Sequence[Samples], said: Sequence[Metadata]) -> bytes | None:
     try:
         return write(samples, said)
+    except MemoryError:
+        raise  # that says nothing of the blocks
     except Exception:  # noqa: BLE001 (libraries say in many ways that they do not like a block)
         return None
 
@@ -107,6 +111,8 @@ def missing(file: bytes, format: str, written: Sequence[Metadata]) -> list[froze
             frozenset(name for name in NAMES if not _came_back(name, said, back, format))
             for said, back in zip(written, found, strict=True)
         ]
+    except MemoryError:
+        raise
     except Exception:  # noqa: BLE001 (whatever a reader raises, other programs will meet it too)
         return [frozenset(name for name in NAMES if getattr(said, name) is not None) for said in written]
 
@@ -115,6 +121,8 @@ def is_readable(file: bytes, format: str) -> bool:
     """Whether the file can be opened at all."""
     try:
         _found(file, format)
+    except MemoryError:
+        raise
     except Exception:  # noqa: BLE001 (as above)
         return False
     return True
@@ -145,8 +153,12 @@ def _found(file: bytes, format: str) -> Sequence[Metadata]:
 def _came_back(name: str, written: Metadata, found: Metadata, format: str) -> bool:
     said, back = getattr(written, name), getattr(found, name)
     if said is None or back is None:
-        # What has no field for resolution holds it in EXIF.
-        return said is None or (name == "resolution" and format in RESOLUTION_IN_EXIF)
+        # What has no field for resolution holds it in EXIF; TIFF has no field for EXIF that says nothing else.
+        return (
+            said is None
+            or (name == "resolution" and format in RESOLUTION_IN_EXIF)
+            or (name == "exif" and format == "tiff" and _described(said) == _NOTHING)
+        )
     if name == "resolution":
         return True  # Each format rounds it in its own way.
     if name == "iptc":
@@ -174,5 +186,10 @@ def _same_exif(said: bytes, back: bytes, format: str) -> bool:
 def _described(block: bytes) -> tuple[set[Tag], set[Tag], set[Tag]]:
     parts = exif.sections(block)
     main = [entry for entry in parts.main if entry.code not in exif.RESOLUTION]
-    listed, inner, places = ({(e.code, e.dtype, e.data) for e in part} for part in (main, parts.exif, parts.gps))
+    listed, inner, places = ({_tag(entry) for entry in part} for part in (main, parts.exif, parts.gps))
     return listed, inner, places
+
+
+def _tag(entry: exif.Entry) -> Tag:
+    # A text ends with a NUL, which many cameras leave out and tifffile adds; some fill a field with them.
+    return entry.code, entry.dtype, entry.data.rstrip(b"\0") if entry.dtype == _ASCII else entry.data

@@ -19,7 +19,7 @@ from small_checkpoints import LAYOUTS, small_published, start_tensors, tiny_netw
 
 from adacode_cli.checkpoints.average import average
 from adacode_cli.checkpoints.format import METADATA_KEY, Weights, read_safetensors, read_weights, to_bytes
-from adacode_cli.checkpoints.load import load_network, read_any
+from adacode_cli.checkpoints.load import build, load_network, read_any
 from adacode_cli.checkpoints.published import PublishedLayout, read_params
 from adacode_cli.checkpoints.real_esrgan import read_trunk
 from adacode_cli.checkpoints.soundness import require_finite
@@ -214,6 +214,50 @@ def test_the_largest_numbers_are_numbers(tmp_path):
     largest = torch.full((4, 4), torch.finfo(torch.float32).max)
     require_finite({"a": largest, "b": -largest, "c": torch.zeros(0)}, tmp_path)
     assert not bool(torch.isfinite(largest.sum())), "their sum is none"
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_the_bits_of_a_number_tell_whether_it_is_one(dtype, tmp_path):
+    limits = torch.finfo(dtype)
+    sound = torch.tensor([0.0, -0.0, 1.0, -1.0, limits.tiny, limits.max, limits.min], dtype=dtype)
+    require_finite(
+        {"all": sound, "one": sound[5], "some": sound[::2], "on its side": sound[:6].reshape(2, 3).T}, tmp_path
+    )
+    for value in (float("inf"), -float("inf"), float("nan"), -float("nan")):
+        for at in range(len(sound)):
+            values = sound.clone()
+            values[at] = value
+            for tensor in (values, values[at], torch.nn.Parameter(values)):
+                with pytest.raises(WeightsError, match="not finite"):
+                    require_finite({"a": tensor}, tmp_path)
+
+
+def test_loading_imports_nothing(tmp_path):
+    """Some operations on tensors without memory import SymPy, which takes longer than all the rest."""
+    write_whole(tmp_path / "a.safetensors", trunk_network())
+    program = """
+import sys
+from pathlib import Path
+from adacode_cli.checkpoints.load import load_network
+before = set(sys.modules)
+network, _ = load_network((Path(sys.argv[1]),))
+assert not any(value.is_meta for value in network.state_dict().values())
+assert not any(value.requires_grad for value in network.parameters())
+print(len(set(sys.modules) - before))
+"""
+    command = [sys.executable, "-c", program, str(tmp_path / "a.safetensors")]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert run.returncode == 0, run.stderr
+    assert int(run.stdout) < 10
+
+
+def test_a_network_has_values_of_its_own(tmp_path):
+    tensors = {key: value.clone() for key, value in trunk_network().state_dict().items()}
+    network = build(trunk_network().config, tensors, tmp_path)
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    for value in tensors.values():
+        value.zero_()
+    assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
 
 
 def test_what_holds_no_fractions_is_no_weight(tmp_path):

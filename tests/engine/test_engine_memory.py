@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from adacode_cli.engine.memory import cgroup_room, free_bytes, is_out_of_memory, obtainable_bytes, release
+from adacode_cli.engine.memory import arc_room, cgroup_room, free_bytes, is_out_of_memory, obtainable_bytes, release
 
 CPU = torch.device("cpu")
 
@@ -75,6 +75,19 @@ def test_version_1(tmp_path):
 
 def test_no_groups_at_all(tmp_path):
     assert cgroup_room(tmp_path, tmp_path / "absent") is None
+
+
+def test_what_the_cache_of_zfs_gives_back(tmp_path):
+    statistics = tmp_path / "arcstats"
+    assert arc_room(statistics) == 0
+    head = "12 1 0x01 147 39984 5136431390 1234567890\nname                            type data\n"
+    rows = {"hits": 77, "c": 9_000, "c_min": 1_000, "c_max": 16_000, "size": 8_500, "compressed_size": 6_000}
+    statistics.write_text(head + "".join(f"{name:<31} 4    {value}\n" for name, value in rows.items()))
+    assert arc_room(statistics) == 7_500
+    statistics.write_text(statistics.read_text().replace("8500", "500"))
+    assert arc_room(statistics) == 0
+    statistics.write_text(head)
+    assert arc_room(statistics) == 0
 
 
 def test_free_memory_of_this_machine():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import subprocess
 import sys
+import textwrap
 import zlib
 from pathlib import Path
 
@@ -124,3 +126,25 @@ def test_a_limit_of_memory_goes_with_the_file():
         memory_limit.end()
     assert resource.getrlimit(resource.RLIMIT_DATA) == before
     assert memory_limit.in_force() is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="private memory is limited there only")
+def test_stacks_of_threads_have_room_however_large_they_are():
+    """Threads have stacks as large as the limit that a process begins with, here of 256 MB."""
+    program = """
+        import os, threading
+        from adacode_cli.imaging import memory_limit
+
+        memory_limit.MEMORY_BESIDE_BYTES = 64 << 20
+        memory_limit.begin(0)
+        going_on = threading.Event()
+        try:
+            for _ in range(os.sysconf("SC_NPROCESSORS_ONLN")):
+                threading.Thread(target=going_on.wait).start()
+            print("all run")
+        finally:
+            going_on.set()
+    """
+    command = ["bash", "-c", 'ulimit -S -s 262144; exec "$0" -c "$1"', sys.executable, textwrap.dedent(program)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert run.stdout == "all run\n", run.stderr

@@ -15,6 +15,7 @@ from adacode_cli.imaging import exif, exif_editing, xmp_editing
 from adacode_cli.imaging.decode import decode
 from adacode_cli.imaging.decoder_pool import decoding
 from adacode_cli.imaging.encode import encoded
+from adacode_cli.imaging.jpeg_segments import XMP_HEAD
 from adacode_cli.imaging.metadata import Metadata
 from adacode_cli.imaging.metadata_limits import MAX_BYTES, MIB, Allowance
 
@@ -31,6 +32,13 @@ def packed(size):
     return zlib.compress(b" " * size)
 
 
+def in_digits(kind, block, packing=zlib.compress):
+    """As ImageMagick writes it."""
+    digits = block.hex()
+    lines = "\n".join(digits[at : at + 72] for at in range(0, len(digits), 72))
+    return packing(b"\n%s\n%8d\n%s\n" % (kind, len(block), lines.encode()))
+
+
 @pytest.mark.parametrize(
     ("kind", "body", "lost"),
     [
@@ -38,8 +46,19 @@ def packed(size):
         (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + b" " * 5 * MIB, "XMP of more than 4 MiB"),
         (b"iCCP", b"a\0\0" + packed(17 * MIB), "ICC profile of more than 16 MiB"),
         (b"iCCP", b"a\0\0nothing", "damaged ICC profile"),
-        (b"zTXt", b"Raw profile type exif\0\0" + packed(5 * MIB), "EXIF of more than 4 MiB"),
-        (b"zTXt", b"Raw profile type iptc\0\0" + packed(40 * MIB), "IPTC of more than 4 MiB"),
+        (b"zTXt", b"Raw profile type exif\0\0" + in_digits(b"exif", bytes(17 * MIB)), "EXIF of more than 16 MiB"),
+        (b"zTXt", b"Raw profile type iptc\0\0" + packed(40 * MIB), "IPTC of more than 1 MiB"),
+        (b"zTXt", b"Raw profile type iptc\0\0" + in_digits(b"iptc", bytes(MIB + 9)), "IPTC of more than 1 MiB"),
+        (
+            b"zTXt",
+            b"Raw profile type APP1\0\0" + in_digits(b"APP1", XMP_HEAD + bytes(5 * MIB)),
+            "XMP of more than 4 MiB",
+        ),
+        (b"zTXt", b"Raw profile type icc\0\0" + in_digits(b"icc", b"a" * 500)[:-5], "damaged ICC profile"),
+        (b"zTXt", b"Raw profile type other\0\0" + in_digits(b"other", b"abc"), "texts (Raw profile type other)"),
+        (b"iCCP", b"a\0\0" + zlib.compress(srgb_profile())[:-20], "damaged ICC profile"),
+        (b"iCCP", b"a\0\0" + zlib.compress(srgb_profile())[:-1], "damaged ICC profile"),
+        (b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(PACKET)[:-9], "damaged XMP"),
         (b"tEXt", b"Raw profile type iptc\0\niptc\n 2\nxy\n", "damaged IPTC"),
         (b"zTXt", b"Novel\0\0" + packed(40 * MIB), "texts (Novel)"),
         (b"eXIf", b"II", "damaged EXIF"),
@@ -50,6 +69,35 @@ def test_a_png_is_read_without_what_is_too_much(kind, body, lost):
     assert np.array_equal(image.pixels, PICTURE)
     assert image.lost == (lost,)
     assert image.metadata == Metadata()
+
+
+@pytest.mark.parametrize(
+    ("kind", "block", "name", "head"),
+    [
+        (b"icc", srgb_profile(), "icc", b""),
+        (b"icm", srgb_profile(), "icc", b""),
+        (b"APP1", PACKET, "xmp", XMP_HEAD),
+        (b"xmp", PACKET, "xmp", b""),
+        (b"APP1", exif_editing.with_tags(None, [exif_editing.software("a" * 3_000_000)]), "exif", b"Exif\0\0"),
+        (b"exif", exif_editing.with_tags(None, [exif_editing.software("a" * 3_000_000)]), "exif", b"Exif\0\0"),
+    ],
+)
+@pytest.mark.parametrize("chunk", [b"zTXt", b"tEXt"])
+def test_what_a_png_has_in_hexadecimal_is_read(kind, block, name, head, chunk):
+    text = in_digits(kind, head + block, *([bytes] if chunk == b"tEXt" else []))
+    body = b"Raw profile type " + kind + (b"\0\0" if chunk == b"zTXt" else b"\0") + text
+    image = decode(png_with(chunk, body), name="x")
+    assert image.lost == ()
+    assert (image.exif if name == "exif" else getattr(image.metadata, name)) == (
+        exif.upright(block)[0] if name == "exif" else block
+    )
+
+
+def test_a_chunk_of_a_png_counts_for_more_than_its_text():
+    profile = srgb_profile()
+    file = png_with(b"zTXt", b"Raw profile type icc\0\0" + in_digits(b"icc", b"another"))
+    file = file[:33] + png_chunk(b"iCCP", b"a\0\0" + zlib.compress(profile)) + file[33:]
+    assert decode(file, name="x").icc == profile
 
 
 def test_a_profile_that_pillow_would_refuse_is_kept():
@@ -146,6 +194,36 @@ def test_a_thumbnail_over_the_first_directory_is_damage(start, length):
         exif.upright(with_thumbnail(start, length))
     image = decode(saved(PICTURE, "WEBP", exif=b"Exif\0\0" + with_thumbnail(start, length)), name="x")
     assert (image.exif, image.lost) == (None, ("damaged EXIF",))
+
+
+def without_links(order, *, numerator, first=True):
+    """Each directory lacks its link, and the value that lies there instead is one that is changed with the picture."""
+    exif_at, after = 8 + 2 + 24 + 8, 2 + 12
+    link = b"" if first else bytes(4)
+    exif_at += len(link)
+    main = struct.pack(f"{order}HHHIIHHII", 2, 282, 5, 1, exif_at - 8, exif.EXIF_DIRECTORY, 4, 1, exif_at)
+    inner = struct.pack(f"{order}HHHII", 1, 41486, 5, 1, exif_at + after)
+    values = [struct.pack(f"{order}II", number, 1) for number in (numerator, 4000)]
+    head = struct.pack(f"{order}2sHI", b"II" if order == "<" else b"MM", 42, 8)
+    return head + main + link + values[0] + inner + values[1]
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("first", [True, False])
+def test_exif_whose_directories_lack_their_links_is_kept(order, first):
+    block = without_links(order, numerator=300, first=first)
+    assert exif.upright(block) == (block, 1)
+    changed = exif_editing.resized(block, across=2, down=2, size=(32, 48))
+    assert changed == block.replace(struct.pack(f"{order}II", 300, 1), struct.pack(f"{order}II", 600, 1)).replace(
+        struct.pack(f"{order}II", 4000, 1), struct.pack(f"{order}II", 8000, 1)
+    )
+    image = decode(saved(PICTURE, "JPEG", exif=b"Exif\0\0" + block), name="x")
+    assert (image.exif, image.lost) == (block, ())
+
+
+def test_a_value_where_the_first_link_leads_into_the_block_is_damage():
+    with pytest.raises(exif.DamagedExif):
+        exif.upright(without_links("<", numerator=20))
 
 
 def test_a_resolution_over_the_first_directory_is_damage():

@@ -2,6 +2,7 @@
 
 import random
 import shutil
+import struct
 import subprocess
 import warnings
 from dataclasses import replace
@@ -16,7 +17,7 @@ from PIL import Image
 
 from adacode_cli.batch.keeping import Keeping
 from adacode_cli.errors import OutputError
-from adacode_cli.imaging import exif_editing, xmp_editing
+from adacode_cli.imaging import exif, exif_editing, png_chunks, xmp_editing
 from adacode_cli.imaging.decode import decode
 from adacode_cli.imaging.encode import FORMATS, encoded, losses
 from adacode_cli.imaging.image import Decoded
@@ -127,6 +128,77 @@ def test_no_exif_at_all_is_a_loss_and_not_a_failure(format):
     assert decode(data, name="x").size == image.size
     with pytest.raises(OutputError, match="EXIF"):
         Keeping(strict=True).encoded(image, format, None)
+
+
+def written_by_a_camera(order, main, inner):
+    """A block as cameras write them; tags are (code, type, number of values, bytes)."""
+
+    def directory(tags, at):
+        values_at, values, head = at + 2 + 12 * len(tags) + 4, b"", struct.pack(f"{order}H", len(tags))
+        for code, kind, count, data in tags:
+            where = data.ljust(4, b"\0")
+            if len(data) > 4:
+                where = struct.pack(f"{order}I", values_at + len(values))
+                values += data + bytes(len(data) % 2)
+            head += struct.pack(f"{order}HHI", code, kind, count) + where
+        return head + bytes(4) + values
+
+    def pointing(to):
+        return directory([*main, *([(34665, 4, 1, struct.pack(f"{order}I", to))] if inner else [])], 8)
+
+    inner_at = 8 + len(pointing(0))
+    head = struct.pack(f"{order}2sHI", b"II" if order == "<" else b"MM", 42, 8)
+    return head + pointing(inner_at) + (directory(inner, inner_at) if inner else b"")
+
+
+def text(code, said):
+    return code, 2, len(said), said
+
+
+ODDITIES = {
+    "no final NUL": ([text(271, b"Canon"), text(305, b"abc"), text(272, b"EOS9")], [text(36867, b"2021:03:04")]),
+    "many final NULs": ([text(271, b"Canon" + bytes(27))], [text(42036, b"a lens" + bytes(58))]),
+    "blanks": ([text(270, b" " * 31 + b"\0"), text(271, b"  two  blanks  ")], []),
+    "empty texts": ([text(270, b"\0"), (315, 2, 0, b""), text(271, b"Canon\0")], []),
+    "two texts in one": ([text(33432, b"Photographer\0Editor\0")], []),
+    "not ASCII": ([text(315, "Müller".encode()), text(33432, "Müller".encode("latin-1"))], []),
+    "tags out of order": (
+        [text(306, b"2021:03:04 05:06:07\0"), text(271, b"Canon\0")],
+        [text(36867, b"b"), text(1, b"a")],
+    ),
+    "a tag twice": ([text(271, b"Canon\0"), text(271, b"Canon\0")], []),
+    "text of other types": ([(271, 1, 6, b"Canon\0"), (272, 7, 5, b"EOS 9")], [(37510, 7, 11, b"ASCII\0\0\0a  ")]),
+    "unknown types": ([(271, 0, 5, b""), text(272, b"EOS 9")], [(37500, 99, 5, b""), (40000, 13, 1, b"\0\0\0\7")]),
+    "nothing but an orientation": ([(274, 3, 1, b"\1\0")], []),
+    "private tags alone": ([(50341, 7, 8, b"PrintIM\0")], []),
+}
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("oddity", ODDITIES)
+def test_ordinary_oddities_of_cameras_are_kept(oddity, order):
+    block, _ = exif.upright(written_by_a_camera(order, *ODDITIES[oddity]))
+    image = Decoded(PIXELS, exif=block)
+    for format in FORMATS:
+        file, beyond = encoded(image, format=format)
+        assert beyond == (), format
+        assert losses(image, format) == (() if format != "bmp" else ("EXIF",)), format
+        back = decode(file, name="x").exif
+        if format in ("jpeg", "png", "webp", "jp2", "heic"):
+            assert back == block, format
+        if format == "tiff" and ODDITIES[oddity][0][0][1] == 2:
+            assert ODDITIES[oddity][0][0][3].rstrip(b"\0") in back
+
+
+@pytest.mark.parametrize("fails", ["writing", "reading"])
+def test_a_lack_of_memory_is_no_fault_of_the_metadata(fails, monkeypatch):
+    def without_memory(*_arguments, **_options):
+        raise MemoryError
+
+    module, name = (png_chunks, "inserted") if fails == "writing" else (exif, "upright")
+    monkeypatch.setattr(module, name, without_memory)
+    with pytest.raises(MemoryError):
+        encoded(Decoded(PIXELS, exif=BLOCKS["exif"]), format="png")
 
 
 def test_a_history_that_does_not_fit_costs_no_metadata():
