@@ -60,10 +60,7 @@ def replacing(target: Path) -> Iterator[BinaryIO]:
     Raises OutputError where the file system refuses; the temporary sibling is removed then, and whatever was
     under `target` before stays as it was.
     """
-    try:
-        temporary, file = _opened_sibling(target)
-    except OSError as error:
-        raise _refused(target, error) from error
+    temporary, file = _opened_sibling(target)
     try:
         with file:
             yield file
@@ -100,10 +97,7 @@ def write_under_free_name(target: Path, data: bytes) -> Path:
     A file that holds exactly `data` already is good enough. Beside `a.png` these are `a-2.png`, `a-3.png` and so on.
     Raises OutputError.
     """
-    try:
-        temporary, file = _opened_sibling(target)
-    except OSError as error:
-        raise _refused(target, error) from error
+    temporary, file = _opened_sibling(target)
     try:
         with file:
             file.write(data)
@@ -195,10 +189,16 @@ def check_writable(target: Path) -> None:
 
 
 def _opened_sibling(target: Path) -> tuple[Path, BinaryIO]:
-    """A fresh sibling, open and locked. A cleaner may come between making and locking it; then another is made."""
+    """A fresh sibling, open and locked. A cleaner may come between making and locking it; then another is made.
+
+    Raises OutputError.
+    """
     while True:
         temporary = sibling(target)
-        file = temporary.open("xb")
+        try:
+            file = temporary.open("xb")
+        except OSError as error:
+            raise _refused(target, error) from error
         if locks.lock(file.fileno(), wait=False) and locks.is_at(file.fileno(), temporary):
             return temporary, file
         file.close()
