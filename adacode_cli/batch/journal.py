@@ -100,11 +100,17 @@ class Journal:
             self._follow()
             return self._earlier | self._new
 
-    def besides(self) -> dict[str, Besides]:
-        """What all lines together say of files that were written beside each target. Raises JournalError as `done`."""
+    def besides(self, target: str) -> Besides:
+        """What all lines together say of files written beside `target`. Raises JournalError as `done` does."""
         with self._lock:
             self._follow()
-            return dict(self._besides)
+            return self._besides.get(target, ())
+
+    def all_besides(self) -> Besides:
+        """The same of every target. Raises JournalError as `done` does."""
+        with self._lock:
+            self._follow()
+            return tuple(one for known in self._besides.values() for one in known)
 
     def _follow(self) -> None:
         """Reads whole lines that were added since the last look; a journal that is another file is read anew."""

@@ -93,10 +93,12 @@ class Trees:
     def wrote(self, job: Job, path: Path) -> bool:
         """Whether `path` is known as a file that a run wrote beside the output of `job`, or may have been writing."""
         tree = self._tree(job.root)
+        if any(_is_file(path, *known) for known in tree.journal.besides(job.name)):
+            return True
         # Claims anew, and before the journal: whoever gives a claim up in between has written the line before.
         if claimed(job.name, tree.claims.names()) or claimed(job.name, tree.claim_names):
             return True
-        return any(_is_file(path, *known) for known in tree.journal.besides().get(job.name, ()))
+        return any(_is_file(path, *known) for known in tree.journal.besides(job.name))
 
     def with_weights(self, weights: str, jobs: Sequence[Job]) -> None:
         """Tells what the weights are. Raises OutputError for outputs made with others that must not be replaced."""
@@ -196,7 +198,7 @@ def outputs_in(root: Path) -> Callable[[str], bool] | None:
         return None
     in_flight, journal, top = Claims(root).names(), Journal(root), root.absolute()
     records = journal.records()
-    besides = (Path(path) for known in journal.besides().values() for path, _ in known)
+    besides = (Path(path) for path, _ in journal.all_besides())
     others = {path.relative_to(top).as_posix() for path in besides if path.is_relative_to(top)}
     return lambda name: name in records or name in others or claimed(name, in_flight)
 
