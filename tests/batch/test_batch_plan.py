@@ -119,7 +119,7 @@ def test_default_output_below_a_parent_input_is_not_an_input(here):
         "all-sr-x4/photos/a.jpg",
         "all/photos-sr-x4/a.jpg",
     ]
-    with pytest.raises(OutputError, match="no run has written"):
+    with pytest.raises(OutputError, match="no journal names"):
         targets("all", "all/photos", existing=OnExisting.OVERWRITE)
 
 

@@ -153,10 +153,11 @@ def test_a_log_whose_disk_gets_full_in_the_middle_and_has_room_again(photo, tmp_
     (tmp_path / "log").mkdir()
     script = """
         mount -t tmpfs -o size=8k none log
-        head -c 8100 /dev/zero | tr '\\0' '\\n' > log/log
+        echo "2026-11-28T12:00:00+00:00 started: 1 files" > log/log
+        head -c 8055 /dev/zero | tr '\\0' '\\n' >> log/log
         export PAUSE="$PWD/go"
         adacode sr p -o out --jobs 1 --weights pause --log-file log/log & run=$!
-        until [ "$(wc -l < out/.adacode/journal.jsonl)" -ge 5 ]; do sleep 0.05; done 2>/dev/null
+        until [ "$(wc -l < out/.adacode/journal.jsonl)" -ge 5 ]; do kill -0 $run || break; sleep 0.05; done 2>/dev/null
         mount -o remount,size=1m log; touch go
         wait $run; echo "code $?"
         cat log/log | tr -s '\\n'
