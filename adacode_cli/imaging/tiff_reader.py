@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from dataclasses import replace
 from io import BytesIO
+from itertools import islice
 from typing import Any
 
 import cv2
@@ -47,8 +48,7 @@ def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
     for more pages or metadata than `limits` has.
     """
     with parsing("tiff", name=name), TiffFile(BytesIO(data)) as file:
-        _refuse_many_pages(file, data, name=name)
-        pages, lost = _pages(file)
+        pages, lost = _pages(file, _num_directories(file, data, name=name))
         _refuse_raw(pages[0][1], data, name=name)
         sizes = [(page.imagewidth, page.imagelength) for _, page in pages]
         check_sizes(sizes, max_pixels, name=name, pixel_bytes=[_pixel_bytes(page) for _, page in pages])
@@ -81,28 +81,32 @@ class _Rereadable:
         return self._stream
 
 
-def _refuse_many_pages(file: TiffFile, data: bytes, *, name: str) -> None:
-    """Along the links from directory to directory, before anything else of a page is read."""
+def _num_directories(file: TiffFile, data: bytes, *, name: str) -> int:
+    """Along the links from directory to directory, before anything else of a page is read. Each counts once.
+
+    Raises InputError for too many.
+    """
     count, number, entry_bytes, at = ("=Q", "Q", 20, 8) if file.is_bigtiff else ("=H", "I", 12, 4)
-    seen = set()
+    seen: set[int] = set()
     try:
         for _ in range(MAX_PAGES + 1):
             (start,) = struct.unpack_from(file.byteorder + number, data, at)
             if start == 0 or start in seen:
-                return
+                return len(seen)
             seen.add(start)
             (num_entries,) = struct.unpack_from(file.byteorder + count[1], data, start)
             at = start + struct.calcsize(count) + num_entries * entry_bytes
     except (struct.error, OverflowError):
-        return  # Directories that lead out of the file; tifffile says which.
+        return len(seen) + 1  # Directories that lead out of the file; tifffile says which.
     raise too_many_pages(name)
 
 
-def _pages(file: TiffFile) -> tuple[list[tuple[int, TiffPage]], tuple[str, ...]]:
+def _pages(file: TiffFile, most: int) -> tuple[list[tuple[int, TiffPage]], tuple[str, ...]]:
     """([(place in the file, page)], what is lost). The first picture is a page whatever it calls itself."""
     pages: list[tuple[int, TiffPage]] = []
     masks = 0
-    for index, page in enumerate(file.pages):
+    # Where the links lead around in a circle, tifffile may follow them for ever.
+    for index, page in enumerate(islice(file.pages, most)):
         if not isinstance(page, TiffPage):
             raise TypeError("a page without tags of its own")
         masks += bool(index and page.is_mask)
