@@ -76,6 +76,7 @@ def run(
     running, began = _Run(plan, stages, jobs or several, on_event, kept), datetime.now(UTC)
 
     def ended(stopped_by: AdaCodeError | KeyboardInterrupt | None) -> Report:
+        """Writes the report, says that the run has ended, and writes the report anew where the log lacks something."""
         report = running.tally.report(stopped_by)
         if kept:
             kept.report(plan.roots, report, began)

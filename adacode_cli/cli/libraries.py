@@ -31,6 +31,7 @@ def heard_only_if(verbose: Callable[[], bool]) -> None:
         *_line: Any,  # noqa: ANN401 (as the module `warnings` calls it)
         **_file: Any,  # noqa: ANN401
     ) -> None:
+        """What `warnings` calls for each warning: shows it where `verbose` says so."""
         if verbose():
             sys.stderr.write(printable_trace(warnings.formatwarning(message, category, filename, lineno)))
 
