@@ -69,10 +69,9 @@ def require_stored(tensors: Mapping[str, Tensor], num_bytes: int, path: Path) ->
 
 def require_plausible(config: NetworkConfig, tensors: Mapping[str, Tensor], path: Path) -> None:
     """Raises WeightsError for a network that is clearly larger than its tensors, before one of that size is built."""
-    swins = [swin for swin in (config.encoder_swin, config.predictor_swin) if swin]
     # Every level has a convolution of its channels with themselves; windows have a table of their positions.
     values = [max(config.channels) ** 2, *(size * dim for size, dim in config.codebooks)]
-    values += [n for swin in swins for n in (swin.window**2 * swin.heads, config.channels[-1] * swin.mlp_ratio)]
+    values += [n for swin in config.swins for n in (swin.window**2 * swin.heads, config.channels[-1] * swin.mlp_ratio)]
     num_values = sum(tensor.numel() for tensor in tensors.values())
     if config.least_layers > len(tensors) or max(values) > num_values:
         raise WeightsError("holds fewer values than the network that it describes", path=path, hint=_DAMAGED)
@@ -80,9 +79,8 @@ def require_plausible(config: NetworkConfig, tensors: Mapping[str, Tensor], path
 
 def without_memory(config: NetworkConfig, path: Path | None = None) -> AdaCode:
     """A network that has shapes and no values. Raises WeightsError for sizes that no network comes near."""
-    swins = [swin for swin in (config.encoder_swin, config.predictor_swin) if swin]
     sizes = [*config.channels, *(n for book in config.codebooks for n in book)]
-    sizes += [n for swin in swins for n in (swin.heads, swin.mlp_ratio)]
+    sizes += [n for swin in config.swins for n in (swin.heads, swin.mlp_ratio)]
     if config.least_layers > _MOST_LAYERS or max(sizes) > _MOST_SIZE:
         raise WeightsError("describes a network larger than any that there is", path=path, hint=_DAMAGED)
     with torch.device("meta"), _WithoutInitialisation():

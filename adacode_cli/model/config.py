@@ -112,7 +112,7 @@ class NetworkConfig:
     def _fields(self) -> list[tuple[bool, str]]:
         depths = {f.name: getattr(self, f.name) for f in fields(self) if f.name.endswith("_depth")}
         sizes = [*self.channels, *(n for book in self.codebooks for n in book)]
-        sizes += [n for swin in self._swins for n in astuple(swin)]
+        sizes += [n for swin in self.swins for n in astuple(swin)]
         if self.trunk:
             own, shuffle = (self.trunk.depth, self.trunk.tap, self.trunk.join), self.trunk.shuffle
             sizes += own if shuffle is None else (*own, shuffle)
@@ -146,7 +146,7 @@ class NetworkConfig:
         num_levels, latent = len(self.channels), self.channels[-1]
         unmatched = bool(self.categories) and len(self.categories) != len(self.codebooks)
         return [
-            (any(swin.window > _MOST_WINDOW for swin in self._swins), f"a window of more than {_MOST_WINDOW} cells"),
+            (any(swin.window > _MOST_WINDOW for swin in self.swins), f"a window of more than {_MOST_WINDOW} cells"),
             (num_levels > _MOST_STRIDE or self.latent_stride > _MOST_STRIDE, f"cells of over {_MOST_STRIDE} pixels"),
             (self.task == "basis" and len(self.codebooks) != 1, "a basis network has exactly one codebook"),
             (unmatched, "categories do not match codebooks"),
@@ -162,7 +162,7 @@ class NetworkConfig:
             (self.input_level >= num_levels - 1, f"scale {self.scale} needs more levels"),
             (self.base == "filled" and not self.mask_channel, "filled holes need a mask channel"),
             (self.coarse_passes > 0 and self.base != "filled", "only holes are filled in coarse passes"),
-            (any(latent % swin.heads for swin in self._swins), "latent channels are not a multiple of the heads"),
+            (any(latent % swin.heads for swin in self.swins), "latent channels are not a multiple of the heads"),
             (self.norm == "group" and any(c % 32 for c in self.channels), "GroupNorm needs multiples of 32 channels"),
         ]
 
@@ -179,7 +179,8 @@ class NetworkConfig:
         ]
 
     @property
-    def _swins(self) -> list[SwinConfig]:
+    def swins(self) -> list[SwinConfig]:
+        """Those of its stacks of attention that there are: the encoder's, then the predictor's."""
         return [swin for swin in (self.encoder_swin, self.predictor_swin) if swin]
 
     @property
@@ -197,9 +198,7 @@ class NetworkConfig:
             self.stem_depth + self.head_depth + steps * self.decoder_depth + self.num_skips * (self.up_depth + fused)
         )
         blocks += (steps - self.input_level) * self.encoder_depth
-        blocks += sum(prod((swin.groups, swin.blocks)) for swin in self._swins) + (
-            self.trunk.depth if self.trunk else 0
-        )
+        blocks += sum(prod((swin.groups, swin.blocks)) for swin in self.swins) + (self.trunk.depth if self.trunk else 0)
         return steps + len(self.codebooks) + blocks
 
     @property
@@ -229,7 +228,7 @@ class NetworkConfig:
     @property
     def pad_multiple(self) -> int:
         """Input pixels that a padded side is a multiple of: whole windows, or 8 latent cells where there are none."""
-        window = lcm(*(swin.window for swin in self._swins)) if self._swins else 8
+        window = lcm(*(swin.window for swin in self.swins)) if self.swins else 8
         return max(1, self.latent_stride * window // self.scale)
 
     def names(self) -> tuple[str, ...]:

@@ -54,8 +54,6 @@ def originals(photo, tmp_path) -> dict[Path, bytes]:
         (("sr", "p", "-o", "out", "--log-file", "other.log"), "other.log: exists already, and is not a log of adacode"),
         (("sr", "--from-file", "list.txt", "-o", "out", "--log-file", "list.txt"), "the list of inputs list.txt"),
         (("sr", "p", "-o", "out", "--weights", "w.safetensors", "--log-file", "w.safetensors"), "the weights w"),
-        (("sr", "p", "-o", "p", "--format", "tiff", "--include", "nothing*"), "no images found"),
-        (("sr", "p", "-o", "m"), "exist already, the first is m/a.png"),
         (("sr", "p/sub", "-o", "p/sub", "--include", "c*", "--format", "png"), "would overwrite the input p/sub/c.png"),
         (("inpaint", "p", "--mask-dir", "m", "-o", "m"), "m/a.png"),
         (("inpaint", "p/a.png", "--mask", "m/a.png", "-o", "m"), "would overwrite the mask m/a.png"),
@@ -74,13 +72,17 @@ def test_no_option_writes_to_what_is_kept(adacode, originals, tmp_path, options,
     (tmp_path / "w" / "c.adacode").write_bytes(b"codes")
     weights = () if "--weights" in options else W
     result = adacode(*options, *weights, *(("--overwrite",) if overwrite else ()))
-    if overwrite and options[:4] == ("sr", "p", "-o", "m"):
-        assert result.returncode == 0  # these are outputs that exist, and nobody named them for reading
-        return
-    assert result.returncode == (3 if "--include" in options and "nothing*" in options else 6), result.stderr.decode()
+    assert result.returncode == 6, result.stderr.decode()
     assert said_of in result.stderr.decode()
     assert {path: path.read_bytes() for path in originals} == originals
     assert not (tmp_path / "out").exists()
+
+
+def test_what_nobody_named_for_reading_is_an_output_that_exists(adacode, originals):
+    refused = adacode("sr", "p", "-o", "m", *W)
+    assert (refused.returncode, "exist already, the first is m/a.png" in refused.stderr.decode()) == (6, True)
+    assert {path: path.read_bytes() for path in originals} == originals
+    assert adacode("sr", "p", "-o", "m", "--overwrite", *W).returncode == 0
 
 
 def test_originals_that_patterns_leave_out_are_kept_too(adacode, originals, photo, tmp_path, table):
