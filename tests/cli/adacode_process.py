@@ -5,21 +5,30 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
+
+from warm_program import WarmProgram
 
 ROOT = Path(__file__).parent.parent.parent
 FAKE = [sys.executable, str(Path(__file__).parent / "fake_program.py")]
 REAL = [sys.executable, "-m", "adacode_cli"]
+_TIMEOUT_S = 300
 
 
 def environment(**more: str) -> dict[str, str]:
     """Nothing of the person who runs the tests: no colours, a fixed width, no network, one thread."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ADACODE_", "HF_"))}
-    for name in ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+    for name in ("FORCE_COLOR", "NO_COLOR", "PYTEST_CURRENT_TEST", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
         kept.pop(name, None)
     paths = os.pathsep.join(filter(None, [str(ROOT), kept.get("PYTHONPATH")]))
     fixed = {"COLUMNS": "100", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": paths, "TERM": "dumb"}
     return kept | fixed | more
+
+
+@cache
+def _warm() -> WarmProgram:
+    return WarmProgram(environment())
 
 
 class Program:
@@ -30,13 +39,16 @@ class Program:
         self.command = REAL if network else FAKE
 
     def __call__(self, *arguments: str, stdin: bytes = b"", **env: str) -> subprocess.CompletedProcess[bytes]:
+        """A run to its end, forked from a process that has the libraries, or a fresh one where `env` says more."""
+        if not env and hasattr(os, "fork") and (warm := _warm()).environment == environment():
+            return warm.run(self.command[1:], arguments, self.directory, stdin, _TIMEOUT_S)
         return subprocess.run(
             [*self.command, *arguments],
             cwd=self.directory,
             env=environment(**env),
             input=stdin,
             capture_output=True,
-            timeout=300,
+            timeout=_TIMEOUT_S,
             check=False,
         )
 

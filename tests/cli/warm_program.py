@@ -1,0 +1,139 @@
+"""Starts the program many times without importing torch and the other libraries each time: they wait in a process.
+
+    python warm_program.py DESCRIPTOR
+
+Each run is a process of its own, forked from that one, with its own arguments, directory and standard streams. What
+depends on how a process begins (the locale, closed streams, signals while it starts, limits) is no matter for it:
+`adacode_process.Program` takes a fresh interpreter for such tests. `WarmProgram` is the other end of the socket.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from importlib import import_module
+from pathlib import Path
+
+# The libraries only: modules of ours are imported by each run anew, as some of them look at the environment.
+_LIBRARIES = ("torch", "cv2", "imagecodecs", "tifffile", "PIL.Image", "pillow_heif", "rich.progress", "typer")
+
+
+class WarmProgram:
+    """The process that waits, started at the first run, with a given environment; it ends with this one."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self.environment = environment
+        ours, theirs = socket.socketpair()
+        command = [sys.executable, __file__, str(theirs.fileno())]
+        # Pipes as they will be: whether they can be sought in is found out once.
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        with theirs:
+            self._process = subprocess.Popen(command, env=environment, pass_fds=[theirs.fileno()], **pipes)
+        self._channel, self._lock = ours, threading.Lock()
+
+    def run(
+        self, script: list[str], arguments: tuple[str, ...], directory: Path, stdin: bytes, timeout_s: float
+    ) -> subprocess.CompletedProcess[bytes]:
+        """What `subprocess.run` gives for `python *script *arguments`, with its output captured."""
+        streams = [os.pipe() for _ in range(3)]
+        (inner_in, outer_in), (outer_out, inner_out), (outer_err, inner_err) = streams
+        inner = [inner_in, inner_out, inner_err]
+        ours, theirs = socket.socketpair()
+        with theirs, self._lock:
+            socket.send_fds(self._channel, [b"."], [theirs.fileno(), *inner])
+        for descriptor in inner:
+            os.close(descriptor)
+        found: dict[int, bytes] = {}
+        threads = [threading.Thread(target=_write, args=(outer_in, stdin))]
+        threads += [threading.Thread(target=_read, args=(one, found)) for one in (outer_out, outer_err)]
+        for thread in threads:
+            thread.start()
+        with ours, ours.makefile("rw") as lines:
+            ours.settimeout(timeout_s)
+            lines.write(json.dumps([script, arguments, str(directory)]) + "\n")
+            lines.flush()
+            pid = int(lines.readline())
+            try:
+                code = int(lines.readline())
+            except TimeoutError:
+                os.kill(pid, signal.SIGKILL)
+                raise
+        for thread in threads:
+            thread.join()
+        return subprocess.CompletedProcess([*script, *arguments], code, found[outer_out], found[outer_err])
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(data)
+    except BrokenPipeError:
+        pass  # as `subprocess` does: the program need not read it
+
+
+def _read(descriptor: int, found: dict[int, bytes]) -> None:
+    with open(descriptor, "rb") as file:
+        found[descriptor] = file.read()
+
+
+def serve(channel: socket.socket) -> tuple[list[str], list[str]]:
+    """Returns in each forked process, with what it is to run; ends this one when nobody can ask any more."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    while True:
+        byte, descriptors, _, _ = socket.recv_fds(channel, 1, 4)
+        if not byte:
+            os._exit(0)
+        if os.fork() == 0:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            channel.close()
+            return _begun(*descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def _begun(connection: int, *streams: int) -> tuple[list[str], list[str]]:
+    """Forks once more: one of the two waits for the other, which returns, and reports how it ended."""
+    with socket.socket(fileno=connection) as asker, asker.makefile("rw") as lines:
+        script, arguments, directory = json.loads(lines.readline())
+        pid = os.fork()
+        if pid:
+            for descriptor in (*streams, 0, 1, 2):
+                os.close(descriptor)
+            lines.write(f"{pid}\n")
+            lines.flush()
+            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            lines.write(f"{code}\n")
+            lines.flush()
+            os._exit(0)
+    for number, descriptor in enumerate(streams):
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+    os.chdir(directory)
+    return script, arguments
+
+
+def main() -> None:
+    for name in _LIBRARIES:
+        import_module(name)
+    gc.freeze()
+    script, arguments = serve(socket.socket(fileno=int(sys.argv[1])))
+    # As the interpreter does for `-m MODULE` and for `FILE`.
+    if script[0] == "-m":
+        sys.path[0] = ""
+        program = import_module(f"{script[1]}.__main__")
+    else:
+        sys.path[0] = str(Path(script[0]).parent)
+        program = import_module(Path(script[0]).stem)
+    sys.argv = [str(program.__file__), *arguments]
+    sys.orig_argv = [sys.executable, *script, *arguments]
+    program.main()
+
+
+if __name__ == "__main__":
+    main()
