@@ -74,7 +74,7 @@ def unpremultiplied(pixels: Samples, alpha: Samples) -> Samples:
         values, covers = np.arange(256), np.maximum(np.arange(256), 1)[:, None]
         table = np.minimum(values * 255 // covers, 255).astype(np.uint8)
         table[0] = 0
-        return table[_like(alpha, pixels), pixels]
+        return np.asarray(table[_like(alpha, pixels), pixels])
 
     def divide(rows: slice) -> Samples:
         cover = _like(alpha[rows].astype(np.float64), pixels)

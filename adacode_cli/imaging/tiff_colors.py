@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from tifffile import TiffPage
+from tifffile import COMPRESSION, TiffPage
 
 from adacode_cli.imaging import conversions
 from adacode_cli.imaging.image import Samples
@@ -17,7 +17,7 @@ from adacode_cli.imaging.tiff_strips import GREY, INKS, RGB, YCBCR, not_supporte
 _WHITE_IS_ZERO, _PALETTE, _LAB, _ICC_LAB = 0, 3, 8, 9
 _COLORS = {_WHITE_IS_ZERO: 1, GREY: 1, RGB: 3, _PALETTE: 1, INKS: 4, YCBCR: 3, _LAB: 3, _ICC_LAB: 3}
 _MOST_BITS = {_PALETTE: (16,), YCBCR: (8, 16), _LAB: (8, 16), _ICC_LAB: (8, 16)}
-_COLOR_MAP, _INK_SET, _LUMA_WEIGHTS, _BLACK_WHITE = 320, 332, 529, 532
+_PHOTOMETRIC, _COLOR_MAP, _INK_SET, _LUMA_WEIGHTS, _BLACK_WHITE = 262, 320, 332, 529, 532
 _OTHER_INKS = 2
 _PREMULTIPLIED, _PLAIN_ALPHA, _ALPHA_BY_COREL = 1, 2, 999
 _RATIONAL = 5
@@ -32,6 +32,7 @@ def raster(page: TiffPage, stored: Samples, said: Metadata, *, name: str) -> Ras
     kind, bits = int(page.photometric), int(page.bitspersample)
     colors = _num_colors(page, stored, name=name)
     plain, lost = _in_our_depth(stored, bits)
+    alpha, is_premultiplied, dropped = _alpha(page, plain, colors)
     pixels, notes = plain[..., :colors], (PALETTE_NOTE,) if kind == _PALETTE else ()
     if kind == _WHITE_IS_ZERO:
         pixels = np.asarray(top_of(pixels.dtype), pixels.dtype) - pixels
@@ -43,10 +44,11 @@ def raster(page: TiffPage, stored: Samples, said: Metadata, *, name: str) -> Ras
         pixels = conversions.rgb_from_lab(pixels, is_offset=kind == _ICC_LAB)
         lost, said = (*lost, _LAB_LOST), replace(said, icc=None)
     elif kind == INKS:
+        if alpha is not None and is_premultiplied:
+            pixels, is_premultiplied = unpremultiplied(pixels, alpha), False
         pixels, conversion = conversions.rgb_from_inks(pixels, said.icc)
         lost, said = (*lost, conversion), replace(said, icc=None)
     pixels = np.ascontiguousarray(pixels[..., 0] if colors == 1 and kind != _PALETTE else pixels)
-    alpha, is_premultiplied, dropped = _alpha(page, plain, colors)
     if alpha is not None:
         alpha = to_depth(alpha, pixels.dtype)
         pixels = unpremultiplied(pixels, alpha) if is_premultiplied else pixels
@@ -60,6 +62,8 @@ def _num_colors(page: TiffPage, stored: Samples, *, name: str) -> int:
     colors = 1 if kind == YCBCR and count == 1 else _COLORS.get(kind, count + 1)
     known_bits = _MOST_BITS.get(kind)
     fits = known_bits is None or (stored.dtype.kind == "u" and (bits in known_bits or bits <= known_bits[0]))
+    if count > 2 and _PHOTOMETRIC not in page.tags and page.compression != COMPRESSION.OJPEG:
+        raise not_supported("colours of unstated kind", name=name)
     if kind == INKS and page.tags.valueof(_INK_SET) == _OTHER_INKS:
         raise not_supported("other inks than CMYK", name=name)
     if colors > count or not fits:

@@ -19,7 +19,7 @@ from adacode_cli.imaging.image import Samples
 from adacode_cli.imaging.tiff_strips import GREY, RGB, checked, not_supported
 
 # (samples of a pixel, bits of each) that may be packed so
-_KINDS = {
+_KINDS: dict[int, tuple[tuple[int, int], ...]] = {
     COMPRESSION.CCITTRLE: ((1, 1),),
     COMPRESSION.CCITT_T4: ((1, 1),),
     COMPRESSION.CCITT_T6: ((1, 1),),

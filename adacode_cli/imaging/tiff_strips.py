@@ -192,6 +192,10 @@ def _typed(data: bytes, page: TiffPage, dtype: np.dtype[Any], predictor: int, pl
         return np.asarray(imagecodecs.floatpred_decode(differences, axis=-2, out=np.empty(shape, dtype)))
     if bits == 24 and dtype.kind == "f":
         return np.asarray(imagecodecs.float24_decode(data, byteorder=order)).reshape(shape)
+    if bits == 24:
+        parts = np.frombuffer(data, np.uint8).reshape(*shape, 3).astype(dtype)
+        low, middle, high = np.moveaxis(parts if order == "<" else parts[..., ::-1], -1, 0)
+        return np.asarray(low | middle << 8 | high << 16)
     if bits not in (8, 16, 32, 64):
         packed = imagecodecs.packints_decode(
             data, dtype.newbyteorder(order), bits, runlen=place.width * page.shaped[-1]
