@@ -258,26 +258,23 @@ def _jpeg(page: TiffPage, *, name: str) -> Decoder:
 
 
 def _image_decoder(page: TiffPage, *, name: str) -> Decoder:
+    codec = _IMAGES[page.compression]
     if page.photometric == YCBCR or (page.tags.valueof(_LERC_PARAMETERS) or (0, 0))[1]:
         what = "chroma" if page.photometric == YCBCR else "data that are packed twice"
-        raise not_supported(f"{what} in {_IMAGES[page.compression][0]} strips", name=name)
-    return _IMAGES[page.compression][1]
+        raise not_supported(f"{what} in {codec} strips", name=name)
+    # Looked up here, because each codec is loaded when it is first asked for.
+    decode = getattr(imagecodecs, f"{codec}_decode")
 
+    def decoded(data: bytes, out: Samples) -> Samples:
+        options: dict[str, Any] = {"numthreads": 1} if codec in ("jpeg2k", "jpegxl") else {}
+        if codec == "webp":
+            # A picture that is opaque as a whole may be stored without its alpha.
+            options = {"hasalpha": out.shape[-1] == 4}
+        if codec == "jpeg2k" and jp2_boxes.codestream_size(data)[:2] != out.shape[1::-1]:
+            raise ValueError("another size")  # The library decodes before it looks at the size.
+        return np.asarray(decode(data, out=out, **options))
 
-def _webp(data: bytes, out: Samples) -> Samples:
-    # A picture that is opaque as a whole may be stored without its alpha.
-    return np.asarray(imagecodecs.webp_decode(data, hasalpha=out.shape[-1] == 4, out=out))
-
-
-def _jpeg_2000(data: bytes, out: Samples) -> Samples:
-    # The library decodes before it looks at the size.
-    if jp2_boxes.codestream_size(data)[:2] != out.shape[1::-1]:
-        raise ValueError("another size")
-    return np.asarray(imagecodecs.jpeg2k_decode(data, numthreads=1, out=out))
-
-
-def _jpeg_xl(data: bytes, out: Samples) -> Samples:
-    return np.asarray(imagecodecs.jpegxl_decode(data, numthreads=1, out=out))
+    return decoded
 
 
 def _inflated(data: bytes, size: int) -> bytes:
@@ -320,15 +317,15 @@ _UNPACK: dict[int, Callable[[bytes, int], bytes]] = {
 }
 # libtiff, and with it most programs, pays no attention to a predictor beside other compressions.
 _PREDICTED = frozenset(_UNPACK) - {COMPRESSION.NONE, COMPRESSION.PACKBITS}
-_IMAGES: dict[int, tuple[str, Decoder]] = {
-    33005: ("JPEG 2000", _jpeg_2000),
-    34712: ("JPEG 2000", _jpeg_2000),
-    34887: ("LERC", imagecodecs.lerc_decode),
-    34933: ("PNG", imagecodecs.png_decode),
-    34934: ("JPEG XR", imagecodecs.jpegxr_decode),
-    22610: ("JPEG XR", imagecodecs.jpegxr_decode),
-    34927: ("WebP", _webp),
-    50001: ("WebP", _webp),
-    50002: ("JPEG XL", _jpeg_xl),
-    52546: ("JPEG XL", _jpeg_xl),
+_IMAGES = {
+    33005: "jpeg2k",
+    34712: "jpeg2k",
+    34887: "lerc",
+    34933: "png",
+    34934: "jpegxr",
+    22610: "jpegxr",
+    34927: "webp",
+    50001: "webp",
+    50002: "jpegxl",
+    52546: "jpegxl",
 }
