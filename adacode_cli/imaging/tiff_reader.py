@@ -25,6 +25,10 @@ _RAW_PHOTOMETRIC = (32803, 34892)
 _DNG_VERSION = 50706
 _BLOCKS = {"icc": 34675, "xmp": 700, "iptc": 33723}
 _PHOTOSHOP = 34377
+# Without one of these that is there, tifffile takes what a TIFF without it means, and the picture is another one.
+_DECISIVE = frozenset(
+    {256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 317, 320, 322, 323, 324, 325, 338, 339, 347, 530}
+)
 
 
 def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
@@ -80,6 +84,17 @@ def _pages(file: TiffFile, most: int) -> tuple[list[TiffPage], tuple[str, ...]]:
     return pages, (f"{masks} mask(s) of pages",) if masks else ()
 
 
+def _check_tags(page: TiffPage, data: bytes) -> None:
+    """Raises ValueError where a decisive tag lies in the directory that could not be read."""
+    order, (count, size) = page.parent.byteorder, ("Q", 20) if page.parent.is_bigtiff else ("H", 12)
+    (num,) = struct.unpack_from(order + count, data, page.offset)
+    start = page.offset + struct.calcsize(order + count)
+    for at in range(start, start + num * size, size):
+        (code,) = struct.unpack_from(order + "H", data, at)
+        if code in _DECISIVE and code not in page.tags:
+            raise ValueError(f"tag {code} cannot be read")
+
+
 def _pixel_bytes(page: TiffPage) -> int:
     """Of a pixel as it is decoded."""
     bits = page.bitspersample
@@ -87,6 +102,7 @@ def _pixel_bytes(page: TiffPage) -> int:
 
 
 def _page(page: TiffPage, data: bytes, old: tiff_old.Rereadable, allowance: Allowance, *, name: str) -> Raster:
+    _check_tags(page, data)
     said, lost = metadata_of_page(page, data, allowance)
     is_old = page.compression in tiff_old.KINDS
     stored = old.samples(page, name=name) if is_old else tiff_strips.samples(page, name=name)
