@@ -13,7 +13,6 @@ from adacode_cli.imaging import pillow_reader, samples
 from adacode_cli.imaging.image import Samples
 from adacode_cli.imaging.raster import INKS_LOST, INKS_PROFILE_LOST
 
-_PER_CENT = np.float32(100)  # LittleCMS has so many of each ink in floating-point numbers.
 _LAB_WHITE = {False: 65535, True: 65280}  # of 16 bits, in the two ways in which a TIFF may store L*a*b*
 
 
@@ -23,10 +22,9 @@ def rgb_from_inks(inks: Samples, icc: bytes | None) -> tuple[Samples, str]:
         picture, lost = pillow_reader.rgb_from_inks(_picture("CMYK", inks), icc)
         return np.array(picture), lost
     if icc is not None:
-        is_float = inks.dtype == np.float32
         try:
             found = imagecodecs.cms_transform(
-                inks * _PER_CENT if is_float else np.ascontiguousarray(inks),
+                np.ascontiguousarray(samples.to_depth(inks, np.uint16)),
                 icc,
                 _profile("sRGB"),
                 colorspace="cmyk",
@@ -37,7 +35,7 @@ def rgb_from_inks(inks: Samples, icc: bytes | None) -> tuple[Samples, str]:
         except (imagecodecs.CmsError, ValueError):
             pass  # a damaged profile, or one for other colours
         else:
-            return np.clip(found, 0, 1) if is_float else np.asarray(found), INKS_PROFILE_LOST
+            return samples.to_depth(np.asarray(found), inks.dtype), INKS_PROFILE_LOST
     return samples.rgb_from_inks(inks), INKS_LOST
 
 

@@ -75,7 +75,9 @@ def test_what_tifffile_writes_is_read_to_the_bit():
     others = cycle(product(LAYOUTS, "<>", (False, True)))
     wrong, number = [], 0
     compressions = [{}, {"compression": "packbits"}]
-    compressions += [{"compression": name, "predictor": ahead} for name in PACKED for ahead in (False, True)]
+    fast = {"compressionargs": {"level": 0}}
+    for name, ahead in product(PACKED, (False, True)):
+        compressions.append({"compression": name, "predictor": ahead, **(fast if name == "lzma" else {})})
     for kind, (count, options) in KINDS.items():
         for dtype in (np.uint8, np.uint16, np.uint32, np.float16, np.float32, np.float64):
             samples = noise((*SIZE, count), np.float32 if np.dtype(dtype).kind == "f" else dtype).astype(dtype)
@@ -170,12 +172,9 @@ IMAGEMAGICK = [
 
 @needs_imagemagick
 def test_what_imagemagick_writes_is_what_it_reads(tmp_path):
-    """One process writes all of it, and one reads all of it."""
     paths = [tmp_path / f"{number}.tif" for number in range(len(IMAGEMAGICK))]
-    command = ["convert", "rose:"]
     for path, options in zip(paths, IMAGEMAGICK, strict=True):
-        command += ["(", "+clone", *options.split(), "-write", str(path), "+delete", ")"]
-    subprocess.run([*command, "null:"], check=True, capture_output=True, timeout=60)
+        subprocess.run(["convert", "rose:", *options.split(), str(path)], check=True, capture_output=True, timeout=60)
     read = ["convert", *map(str, paths), "-type", "TrueColor", "-depth", "16", "rgb:-"]
     raw = subprocess.run(read, check=True, capture_output=True, timeout=60).stdout
     theirs = np.frombuffer(raw, "<u2").reshape(len(paths), 46, 70, 3) / 65535
@@ -184,6 +183,6 @@ def test_what_imagemagick_writes_is_what_it_reads(tmp_path):
         pixels = decode(path.read_bytes(), name=options).pixels
         ours = pixels / (1 if pixels.dtype == np.float32 else np.iinfo(pixels.dtype).max)
         error = np.abs((ours if ours.ndim == 3 else ours[..., None]) - expected).max()
-        if error > 1.01 / 255 if "JPEG" in options else error > 1e-4:
+        if error > (1.01 / 255 if "JPEG" in options or "Palette" in options else 1e-4):
             wrong.append((options, error))
     assert not wrong
