@@ -277,6 +277,14 @@ def _image_decoder(page: TiffPage, *, name: str) -> Decoder:
     return decoded
 
 
+def _decoded(codec: str, data: bytes, size: int) -> bytes:
+    decode = getattr(imagecodecs, f"{codec}_decode")
+    try:
+        return bytes(decode(data, out=size))
+    except RuntimeError:
+        return bytes(decode(data, out=size + _BYTES_BESIDE))  # There may be a little more than the picture needs.
+
+
 def _inflated(data: bytes, size: int) -> bytes:
     try:
         return bytes(imagecodecs.deflate_decode(data, out=size))
@@ -308,12 +316,12 @@ def _complete(found: bytes, *, eof: bool, stopped: bool) -> bytes:
 _UNPACK: dict[int, Callable[[bytes, int], bytes]] = {
     COMPRESSION.NONE: lambda data, _: data,
     COMPRESSION.LZW: lambda data, size: bytes(imagecodecs.lzw_decode(data, out=size)),
-    COMPRESSION.PACKBITS: lambda data, size: bytes(imagecodecs.packbits_decode(data, out=size)),
+    COMPRESSION.PACKBITS: lambda data, size: _decoded("packbits", data, size),
     COMPRESSION.ADOBE_DEFLATE: _inflated,
     COMPRESSION.DEFLATE: _inflated,
     COMPRESSION.LZMA: _unlzma,
-    COMPRESSION.ZSTD: lambda data, size: bytes(imagecodecs.zstd_decode(data, out=size)),
-    34926: lambda data, size: bytes(imagecodecs.zstd_decode(data, out=size)),
+    COMPRESSION.ZSTD: lambda data, size: _decoded("zstd", data, size),
+    34926: lambda data, size: _decoded("zstd", data, size),
 }
 # libtiff, and with it most programs, pays no attention to a predictor beside other compressions.
 _PREDICTED = frozenset(_UNPACK) - {COMPRESSION.NONE, COMPRESSION.PACKBITS}
