@@ -71,7 +71,7 @@ def from_pillow(picture: Image.Image, said: Metadata, depth: int = 8) -> Raster:
         found = planes(picture.convert("RGBA" if picture.has_transparency_data else "RGB"))
         return Raster(*found, said, notes=(PALETTE_NOTE,))
     if picture.mode == "CMYK":
-        converted, lost = _rgb_from_inks(picture, said.icc)
+        converted, lost = rgb_from_inks(picture, said.icc)
         return Raster(*planes(converted), replace(said, icc=None), lost=(lost,))
     target = {"1": "L", "La": "LA", "RGBa": "RGBA", "L": "L", "LA": "LA", "RGB": "RGB", "RGBA": "RGBA"}
     pixels, alpha = planes(picture.convert(target.get(picture.mode, "RGB")))
@@ -96,7 +96,7 @@ def _keyed_alpha(pixels: Samples, key: int | tuple[int, ...], depth: int) -> Sam
     return np.where(transparent.all(axis=2) if pixels.ndim == 3 else transparent, 0, 255).astype(np.uint8)
 
 
-def _rgb_from_inks(picture: Image.Image, icc: bytes | None) -> tuple[Image.Image, str]:
+def rgb_from_inks(picture: Image.Image, icc: bytes | None) -> tuple[Image.Image, str]:
     """CMYK → sRGB by the embedded profile where it works, else by the plain formula."""
     if icc is not None:
         try:

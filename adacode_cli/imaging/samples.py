@@ -6,6 +6,8 @@ Pictures reach a gigapixel, so the float work goes band by band and never makes 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +42,17 @@ def quantise(values: npt.NDArray[np.floating], dtype: npt.DTypeLike) -> Samples:
     return np.asarray(clipped if target == np.float32 else np.rint(clipped)).astype(target)
 
 
+def over_whole_range(samples: Samples, bits: int) -> Samples:
+    """Whole numbers of up to 16 bits → uint8 for up to 8, uint16 for more: 0 stays 0, the highest becomes the top.
+
+    Raises IndexError for numbers of more bits.
+    """
+    if bits in (8, 16):
+        return samples
+    target = np.dtype(np.uint8 if bits < 8 else np.uint16)
+    return quantise(np.arange(1 << bits) * (top_of(target) / ((1 << bits) - 1)), target)[samples]
+
+
 def on_white(pixels: Samples, alpha: Samples) -> Samples:
     """Pixels (H×W or H×W×3) as seen through `alpha` (H×W, same dtype) before a white wall, dtype kept."""
     top = top_of(pixels.dtype)
@@ -52,8 +65,16 @@ def on_white(pixels: Samples, alpha: Samples) -> Samples:
 
 
 def unpremultiplied(pixels: Samples, alpha: Samples) -> Samples:
-    """Undoes a multiplication of the pixels by their alpha; what is fully transparent becomes black."""
+    """Undoes a multiplication of the pixels by their alpha; what is fully transparent becomes black.
+
+    8 bits are rounded down, as Pillow does it.
+    """
     top = top_of(pixels.dtype)
+    if pixels.dtype == np.uint8:
+        values, covers = np.arange(256), np.maximum(np.arange(256), 1)[:, None]
+        table = np.minimum(values * 255 // covers, 255).astype(np.uint8)
+        table[0] = 0
+        return np.asarray(table[_like(alpha, pixels), pixels])
 
     def divide(rows: slice) -> Samples:
         cover = _like(alpha[rows].astype(np.float64), pixels)
@@ -73,7 +94,43 @@ def rgb_from_inks(inks: Samples) -> Samples:
     return _by_bands((*inks.shape[:2], 3), inks.dtype, convert)
 
 
-def _like(plane: npt.NDArray[np.floating], pixels: Samples) -> npt.NDArray[np.floating]:
+@dataclass(frozen=True)
+class LumaScale:
+    """How luma and chroma of `bits` bits stand for colours.
+
+    `weights` of red, green and blue in luma; `ranges`: black, white, and for each chroma none and most.
+    """
+
+    weights: tuple[float, ...]
+    ranges: tuple[float, ...]
+    bits: int
+
+    @classmethod
+    def of_bits(cls, bits: int) -> LumaScale:
+        """That of JPEG files: ITU-R BT.601 over the whole range."""
+        top, middle = (1 << bits) - 1, 1 << (bits - 1)
+        return cls((0.299, 0.587, 0.114), (0, top, middle, top, middle, top), bits)
+
+
+def rgb_from_luma(samples: Samples, scale: LumaScale, dtype: npt.DTypeLike) -> Samples:
+    """H×W×3 luma, blue and red difference as stored → H×W×3 RGB of `dtype`."""
+    red, green, blue = scale.weights
+    least, most = np.array(scale.ranges[::2]), np.array(scale.ranges[1::2])
+    if min(red, green, blue) <= 0 or (most == least).any():
+        raise ValueError("impossible weights or ranges of luma and chroma")
+    # The highest chroma lies one step less above the middle than the lowest lies below it.
+    half = ((1 << (scale.bits - 1)) - 1) / ((1 << scale.bits) - 1)
+    top = top_of(dtype)
+
+    def convert(rows: slice) -> Samples:
+        luma, to_blue, to_red = np.moveaxis((samples[rows] - least) / (most - least) * (1, half, half), -1, 0)
+        r, b = luma + (2 - 2 * red) * to_red, luma + (2 - 2 * blue) * to_blue
+        return quantise(np.stack([r, (luma - red * r - blue * b) / green, b], -1) * top, dtype)
+
+    return _by_bands(samples.shape, dtype, convert)
+
+
+def _like(plane: npt.NDArray[Any], pixels: Samples) -> npt.NDArray[Any]:
     return plane[..., None] if pixels.ndim == 3 else plane
 
 

@@ -1,7 +1,6 @@
-"""TIFF at any depth: tifffile knows the structure, and each of three libraries decodes what it alone can.
+"""TIFF at any depth: its pages, as tifffile finds them, and what they say beside their pixels.
 
-Pillow decodes everything of 8 bits and less (all compressions, palettes, inks, YCbCr); tifffile what is deeper;
-OpenCV the deep files whose compression tifffile lacks a codec for (LZW, floating-point prediction).
+Of each page, `tiff_strips` has the samples (`tiff_old` those of old compressions), and `tiff_colors` what they mean.
 """
 
 from __future__ import annotations
@@ -10,35 +9,26 @@ import struct
 from dataclasses import replace
 from io import BytesIO
 from itertools import islice
-from typing import Any
 
-import cv2
-import numpy as np
-from PIL import Image
-from PIL.TiffImagePlugin import TiffImageFile
 from tifffile import TiffFile, TiffPage
 
 from adacode_cli.errors import InputError
-from adacode_cli.imaging import exif, exif_editing, iptc, pillow_reader, tiff_strips
-from adacode_cli.imaging.image import Samples
+from adacode_cli.imaging import exif, exif_editing, iptc, tiff_colors, tiff_old, tiff_strips
 from adacode_cli.imaging.limits import MAX_PAGES, too_many_pages
 from adacode_cli.imaging.metadata import EXIF_DAMAGED, Metadata
 from adacode_cli.imaging.metadata_limits import MAX_BYTES, MAX_SUM_BYTES, Allowance, too_much
 from adacode_cli.imaging.parsing import check_sizes, parsing
-from adacode_cli.imaging.raster import INKS_LOST, Raster
+from adacode_cli.imaging.raster import Raster
 from adacode_cli.imaging.resolution import Resolution
-from adacode_cli.imaging.samples import rgb_from_inks, unpremultiplied
 
-_COLORS = {0: 1, 1: 1, 2: 3, 5: 4}  # photometric interpretation → colour channels
-_WHITE_IS_ZERO, _INKS = 0, 5
-_PREMULTIPLIED, _PLAIN_ALPHA = 1, 2
 _RAW_PHOTOMETRIC = (32803, 34892)
 _DNG_VERSION = 50706
 _BLOCKS = {"icc": 34675, "xmp": 700, "iptc": 33723}
 _PHOTOSHOP = 34377
-_OLD_JPEG = 6  # Its one stream lies behind a tag of its own.
-_MAX_CHANNELS = 16
-_HINT = "Open it in an image editor and save it as 8-bit, 16-bit or 32-bit float TIFF."
+# Without one of these that is there, tifffile takes what a TIFF without it means, and the picture is another one.
+_DECISIVE = frozenset(
+    {256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 317, 320, 322, 323, 324, 325, 338, 339, 347, 530}
+)
 
 
 def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
@@ -49,36 +39,15 @@ def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
     """
     with parsing("tiff", name=name), TiffFile(BytesIO(data)) as file:
         pages, lost = _pages(file, _num_directories(file, data, name=name))
-        _refuse_raw(pages[0][1], data, name=name)
-        sizes = [(page.imagewidth, page.imagelength) for _, page in pages]
-        check_sizes(sizes, max_pixels, name=name, pixel_bytes=[_pixel_bytes(page) for _, page in pages])
-        upright, turns = _orientations(pages, data)
-        turned = _Rereadable(upright, file.byteorder, is_big=file.is_bigtiff)
+        _refuse_raw(pages[0], data, name=name)
+        sizes = [(page.imagewidth, page.imagelength) for page in pages]
+        check_sizes(sizes, max_pixels, name=name, pixel_bytes=[_pixel_bytes(page) for page in pages])
+        old = tiff_old.Rereadable(data, file.byteorder, is_big=file.is_bigtiff)
         # Blocks that lie in the file one by one are no more than the file; pages can name the same bytes, too.
         allowance = Allowance(max(MAX_SUM_BYTES, len(data)))
-        rasters = [_page(index, page, turned, allowance, name=name) for index, page in pages]
+        rasters = [_page(page, data, old, allowance, name=name) for page in pages]
     rasters[0] = replace(rasters[0], lost=lost + rasters[0].lost)
-    return [replace(raster, orientation=turn) for raster, turn in zip(rasters, turns, strict=True)]
-
-
-class _Rereadable:
-    """The bytes of a file, its pages upright, and a copy whose header names any page as the first.
-
-    Pillow cannot pass by a page that it does not know how to decode, and OpenCV is asked for the first one alone.
-    """
-
-    def __init__(self, data: bytes, byteorder: str, *, is_big: bool) -> None:
-        self.data = data
-        self._stream = BytesIO(data)  # copied when it is first written to
-        self._first_at, self._number = (8, byteorder + "Q") if is_big else (4, byteorder + "I")
-
-    def beginning_at(self, page: TiffPage, index: int) -> BytesIO:
-        """The copy, for as long as no other page is asked for."""
-        if index:
-            self._stream.seek(self._first_at)
-            self._stream.write(struct.pack(self._number, page.offset))
-        self._stream.seek(0)
-        return self._stream
+    return rasters
 
 
 def _num_directories(file: TiffFile, data: bytes, *, name: str) -> int:
@@ -101,9 +70,9 @@ def _num_directories(file: TiffFile, data: bytes, *, name: str) -> int:
     raise too_many_pages(name)
 
 
-def _pages(file: TiffFile, most: int) -> tuple[list[tuple[int, TiffPage]], tuple[str, ...]]:
-    """([(place in the file, page)], what is lost). The first picture is a page whatever it calls itself."""
-    pages: list[tuple[int, TiffPage]] = []
+def _pages(file: TiffFile, most: int) -> tuple[list[TiffPage], tuple[str, ...]]:
+    """(pages, what is lost). The first picture is a page whatever it calls itself."""
+    pages: list[TiffPage] = []
     masks = 0
     # Where the links lead around in a circle, tifffile may follow them for ever.
     for index, page in enumerate(islice(file.pages, most)):
@@ -111,8 +80,19 @@ def _pages(file: TiffFile, most: int) -> tuple[list[tuple[int, TiffPage]], tuple
             raise TypeError("a page without tags of its own")
         masks += bool(index and page.is_mask)
         if not index or not (page.is_reduced or page.is_mask):
-            pages.append((index, page))
+            pages.append(page)
     return pages, (f"{masks} mask(s) of pages",) if masks else ()
+
+
+def _check_tags(page: TiffPage, data: bytes) -> None:
+    """Raises ValueError where a decisive tag lies in the directory that could not be read."""
+    order, (count, size) = page.parent.byteorder, ("Q", 20) if page.parent.is_bigtiff else ("H", 12)
+    (num,) = struct.unpack_from(order + count, data, page.offset)
+    start = page.offset + struct.calcsize(order + count)
+    for at in range(start, start + num * size, size):
+        (code,) = struct.unpack_from(order + "H", data, at)
+        if code in _DECISIVE and code not in page.tags:
+            raise ValueError(f"tag {code} cannot be read")
 
 
 def _pixel_bytes(page: TiffPage) -> int:
@@ -121,17 +101,13 @@ def _pixel_bytes(page: TiffPage) -> int:
     return page.samplesperpixel * (-(-max(bits) // 8) if isinstance(bits, tuple) else max(1, -(-bits // 8)))
 
 
-def _page(index: int, page: TiffPage, file: _Rereadable, allowance: Allowance, *, name: str) -> Raster:
-    # Where the list of strips is too short, all three libraries leave the rest of the picture black.
-    if page.compression != _OLD_JPEG and len(page.dataoffsets) < np.prod(page.chunked):
-        raise ValueError("strips or tiles are missing")
-    said, lost = metadata_of_page(page, file.data, allowance)
-    bits = page.bitspersample
-    if isinstance(bits, int) and bits <= 8:
-        raster = _shallow(file.beginning_at(page, index), said)
-    else:
-        raster = _deep(page, index, file, said, name=name)
-    return replace(raster, lost=lost + raster.lost)
+def _page(page: TiffPage, data: bytes, old: tiff_old.Rereadable, allowance: Allowance, *, name: str) -> Raster:
+    _check_tags(page, data)
+    said, lost = metadata_of_page(page, data, allowance)
+    is_old = page.compression in tiff_old.KINDS
+    stored = old.samples(page, name=name) if is_old else tiff_strips.samples(page, name=name)
+    raster = tiff_colors.raster(page, stored, said, name=name)
+    return replace(raster, lost=lost + raster.lost, orientation=_orientation(page))
 
 
 def _refuse_raw(page: TiffPage, data: bytes, *, name: str) -> None:
@@ -143,15 +119,9 @@ def _refuse_raw(page: TiffPage, data: bytes, *, name: str) -> None:
         )
 
 
-def _orientations(pages: list[tuple[int, TiffPage]], data: bytes) -> tuple[bytes, list[int]]:
-    """(the file with orientation 1, each page's own): some of the libraries would turn the picture too."""
-    patched, found = bytearray(data), [1] * len(pages)
-    for number, (_, page) in enumerate(pages):
-        tag = page.tags.get(exif.ORIENTATION)
-        if tag is not None and isinstance(tag.value, int):
-            struct.pack_into(f"{page.parent.byteorder}H", patched, tag.valueoffset, 1)
-            found[number] = int(tag.value)
-    return bytes(patched), found
+def _orientation(page: TiffPage) -> int:
+    value = page.tags.valueof(exif.ORIENTATION)
+    return value if isinstance(value, int) else 1
 
 
 def _exif_and_resolution(page: TiffPage, data: bytes) -> tuple[bytes | None, Resolution | None]:
@@ -198,83 +168,3 @@ def _bytes(page: TiffPage, code: int) -> bytes | None:
     handle.seek(tag.valueoffset)
     found: bytes = handle.read(tag.valuebytecount)
     return found or None
-
-
-def _shallow(stream: BytesIO, said: Metadata) -> Raster:
-    with TiffImageFile(stream) as picture:
-        # Given an image to fill, Pillow does not ask its process-wide pixel limit.
-        picture.im = Image.new(picture.mode, picture.size, None).im
-        picture.load()
-        return pillow_reader.from_pillow(picture, said)
-
-
-def _deep(page: TiffPage, index: int, file: _Rereadable, said: Metadata, *, name: str) -> Raster:
-    colors = _COLORS.get(int(page.photometric))
-    if colors is None or not colors <= page.samplesperpixel <= _MAX_CHANNELS or page.imagedepth != 1:
-        kind = getattr(page.photometric, "name", page.photometric)
-        raise InputError(f"holds {page.bitspersample}-bit {kind} data, which is not read", path=name, hint=_HINT)
-    stored, lost = _in_our_depth(_samples(page, index, file), name=name)
-    pixels = stored[..., :colors]
-    if page.photometric == _WHITE_IS_ZERO:
-        pixels = (np.iinfo(pixels.dtype).max if pixels.dtype == np.uint16 else 1) - pixels
-    if page.photometric == _INKS:
-        pixels, lost, said = rgb_from_inks(pixels), (*lost, INKS_LOST), replace(said, icc=None)
-    pixels = np.ascontiguousarray(pixels[..., 0] if colors == 1 else pixels)
-    alpha, kind, dropped = _alpha(page, stored, colors)
-    if alpha is not None and kind == _PREMULTIPLIED:
-        pixels = unpremultiplied(pixels, alpha)
-    return Raster(pixels, alpha, said, lost=lost + dropped)
-
-
-def _samples(page: TiffPage, index: int, file: _Rereadable) -> Samples:
-    """H×W×C in native byte order."""
-    # tifffile takes an empty strip for a black one.
-    if 0 in page.databytecounts or 0 in page.dataoffsets:
-        raise ValueError("strips or tiles are empty")
-    try:
-        samples = tiff_strips.samples(page)
-    except (ValueError, KeyError):
-        # What tifffile raises for a codec that it has not got.
-        return _by_opencv(page, file.beginning_at(page, index))
-    if page.axes.startswith("S"):
-        samples = np.moveaxis(samples, 0, -1)
-    return samples.reshape(page.imagelength, page.imagewidth, page.samplesperpixel)
-
-
-def _by_opencv(page: TiffPage, stream: BytesIO) -> Samples:
-    shape = (page.imagelength, page.imagewidth, page.samplesperpixel)
-    samples: Any = cv2.imdecode(np.frombuffer(stream.getbuffer(), np.uint8), cv2.IMREAD_UNCHANGED)
-    # OpenCV narrows what it does not know (grey with alpha) instead of refusing it.
-    if samples is None or samples.size != shape[0] * shape[1] * shape[2] or samples.dtype != page.dtype:
-        codec = getattr(page.compression, "name", page.compression)
-        raise ValueError(f"damaged, or no decoder for its {codec} data")
-    ordered = [2, 1, 0, 3][: shape[2]] if shape[2] in (3, 4) else slice(None)
-    return np.asarray(samples.reshape(shape)[..., ordered])
-
-
-def _in_our_depth(samples: Samples, *, name: str) -> tuple[Samples, tuple[str, ...]]:
-    kind = samples.dtype
-    if kind == np.uint16:
-        return samples.astype(np.uint16, copy=False), ()
-    if kind == np.uint32:
-        return (samples / np.float64(2**32 - 1)).astype(np.float32), ("32-bit integers (read as 32-bit float)",)
-    if kind not in (np.float16, np.float32, np.float64):
-        raise InputError(f"holds {kind} samples, which are not read", path=name, hint=_HINT)
-    lost: tuple[str, ...] = ("64-bit float (read as 32-bit float)",) if kind == np.float64 else ()
-    if not np.isfinite(samples).all():
-        samples, lost = np.nan_to_num(samples, nan=0.0), (*lost, "values that are no numbers (set to 0)")
-    if samples.min() < 0 or samples.max() > 1:
-        samples, lost = np.clip(samples, 0, 1), (*lost, "values outside 0 to 1 (clipped)")
-    return samples.astype(np.float32), lost
-
-
-def _alpha(page: TiffPage, stored: Samples, colors: int) -> tuple[Samples | None, int, tuple[str, ...]]:
-    """(alpha, kind of extra sample, what is lost); four RGB samples without a word on the fourth mean RGBA."""
-    count = stored.shape[2] - colors
-    if count <= 0:
-        return None, 0, ()
-    kinds = [int(kind) for kind in page.extrasamples] or [_PLAIN_ALPHA]
-    if kinds[0] not in (_PREMULTIPLIED, _PLAIN_ALPHA):
-        return None, 0, (f"{count} extra channel(s) of unstated meaning",)
-    lost = (f"{count - 1} extra channel(s) beyond alpha",) if count > 1 else ()
-    return np.ascontiguousarray(stored[..., colors]), kinds[0], lost

@@ -1,42 +1,295 @@
-"""Deep samples of a TIFF page through tifffile, its strips unpacked here: no further than the picture needs them.
+"""Samples of a TIFF page as stored: tifffile says where strips and tiles lie, imagecodecs unpacks them.
 
-tifffile unpacks a strip as a whole, and a few hundred kilobytes of deflated or LZMA data may be gigabytes.
+A strip of a few hundred kilobytes may be gigabytes when it is unpacked, or hold a JPEG of other sizes than its page, so
+each is unpacked no further than the picture needs it.
 """
 
 from __future__ import annotations
 
 import lzma
 import zlib
-from collections.abc import Callable
-from math import prod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
 
+import imagecodecs
 import numpy as np
+from imagecodecs import DeflateError
 from tifffile import COMPRESSION, TiffPage
 
+from adacode_cli.errors import InputError
+from adacode_cli.imaging import jp2_boxes, jpeg_scans
 from adacode_cli.imaging.image import Samples
 
-_REVERSED_BITS = 2  # a fill order, which tifffile has to undo before anything is unpacked
+GREY, RGB, INKS, YCBCR = 1, 2, 5, 6  # photometric interpretations
+_CONTIGUOUS = 1  # a planar configuration: the samples of a pixel lie side by side
+_REVERSED_BITS = 2  # a fill order
+_HORIZONTAL, _FLOATING_POINT = 2, 3  # predictors
+_UNSIGNED, _FLOAT, _UNDEFINED = 1, 3, 4  # sample formats
+_OFFSETS, _COUNTS = (324, 273), (325, 279)  # of tiles, of strips
+_LERC_PARAMETERS = 50674  # version, what else packs the data
+_MAX_CHANNELS = 16
 _BYTES_BESIDE = 1 << 20
+_LARGE_TILE = 1 << 24  # pixels; programs write tiles of up to 4096 pixels a side
+_HINT = "Convert it with another program first, for example: convert OLD.tif -compress zip NEW.tif"
+
+Decoder = Callable[..., Samples]
+"""(bytes of a strip or tile, out=an array of the shape that it must have) → what is in it."""
 
 
-def samples(page: TiffPage) -> Samples:
-    """What `page.asarray` gives. Raises what it does, and OSError or EOFError for strips of another size."""
-    unpack = _UNPACK.get(page.compression)
-    if unpack is None or page.fillorder == _REVERSED_BITS or page.is_subsampled or 0 in page.shaped:
-        return np.asarray(page.asarray(maxworkers=1))
-    found = np.zeros(page.shaped, page.dtype)
-    size, file = prod(page.chunks) * found.itemsize, page.parent.filehandle
-    page.compression = COMPRESSION.NONE  # to tifffile, which is given what is unpacked already
-    for index, (at, count) in enumerate(zip(page.dataoffsets, page.databytecounts, strict=False)):
-        file.seek(at)
-        part, (sample, z, y, x, _), (depth, height, width, _) = page.decode(unpack(file.read(count), size), index)
-        assert part is not None, "there are bytes of every strip"
-        part = part[: page.imagedepth - z, : page.imagelength - y, : page.imagewidth - x]
-        found[sample, z : z + depth, y : y + height, x : x + width] = part
-    return found.reshape(page.shape)
+def not_supported(what: str, *, name: str) -> InputError:
+    """The refusal of a file that may be whole, but that nothing here reads."""
+    return InputError(f"holds {what}, which is not supported", path=name, hint=_HINT)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a strip or tile lies in the picture, and its size, which may go over the picture's edge."""
+
+    plane: int
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def samples(page: TiffPage, *, name: str) -> Samples:
+    """H×W×C in native byte order, integers in whole bytes; JPEG's chroma comes as RGB, which `page` says afterwards.
+
+    Raises InputError for what is not supported, and whatever libraries raise for damaged data.
+    """
+    bits = checked(page, name=name)
+    unpack = _unpacker(page, bits, name=name)
+    planes, _, height, width, count = page.shaped
+    found = np.zeros((planes, height, width, count), _dtype(page))
+    for place, data in zip(_places(page), _segments(page, bits), strict=True):
+        part = unpack(data, place)[: height - place.top, : width - place.left]
+        bottom, right = place.top + part.shape[0], place.left + part.shape[1]
+        found[place.plane, place.top : bottom, place.left : right] = part
+    if page.compression == COMPRESSION.JPEG and planes == 1 and (page.photometric, count) == (YCBCR, 3):
+        page.photometric = RGB
+    return found[0] if planes == 1 else np.ascontiguousarray(np.moveaxis(found[..., 0], 0, -1))
+
+
+def checked(page: TiffPage, *, name: str) -> int:
+    """Bits of a sample, where all of the page are of one kind. Raises InputError."""
+    bits, count = page.bitspersample, page.samplesperpixel
+    if not isinstance(bits, int) or not isinstance(page.sampleformat, int):
+        raise not_supported("samples of different kinds", name=name)
+    if page.sampleformat == _UNDEFINED and 8 <= bits <= 32:
+        page.sampleformat, page.dtype = _UNSIGNED, np.dtype(f"u{1 << (bits - 1).bit_length() >> 3}")
+    if page.dtype is None or page.sampleformat not in (_UNSIGNED, _FLOAT) or page.dtype == np.uint64:
+        kind = {1: "integers", 2: "signed integers", 3: "floating-point numbers"}.get(page.sampleformat, "values")
+        stored = f" ({page.dtype})" if page.dtype is not None else ""
+        raise not_supported(f"{kind} of {bits} bits{stored}", name=name)
+    if page.imagedepth != 1 or count > _MAX_CHANNELS:
+        what = f"{count} channels" if page.imagedepth == 1 else f"a volume of {page.imagedepth} layers"
+        raise not_supported(what, name=name)
+    return bits
+
+
+def _dtype(page: TiffPage) -> np.dtype[Any]:
+    return np.dtype(np.uint8 if page.bitspersample == 1 else page.dtype)
+
+
+def is_subsampled(page: TiffPage) -> bool:
+    """Whether chroma lies at fewer places than luma, in a way that this module undoes."""
+    return page.photometric == YCBCR and page.samplesperpixel == 3 and page.subsampling != (1, 1)
+
+
+def _places(page: TiffPage) -> Iterator[_Place]:
+    planes, _, height, width, _ = page.shaped
+    if page.is_tiled:
+        down, across = page.tilelength, page.tilewidth
+        if down * across > height * width + _LARGE_TILE:
+            raise ValueError("tiles that are far larger than the picture")
+    else:
+        down, across = page.rowsperstrip, width
+    for plane, top, left in product(range(planes), range(0, height, down), range(0, width, across)):
+        yield _Place(plane, top, left, down if page.is_tiled else min(down, height - top), across)
+
+
+def _segments(page: TiffPage, bits: int) -> Iterator[bytes]:
+    """The bytes of each strip or tile."""
+    offsets, counts, file = page.dataoffsets, page.databytecounts, page.parent.filehandle
+    num = int(np.prod(page.chunked))
+    # Where the list of strips is too short, the rest of the picture would be black.
+    if len(offsets) < num:
+        raise ValueError("strips or tiles are missing")
+    if page.compression == COMPRESSION.NONE:
+        # Some programs write other numbers than these.
+        counts = tuple(_num_bytes(page, bits, place) for place in _places(page))
+    elif not any(code in page.tags for code in _COUNTS) or (num == 1 and not counts[0]):
+        counts = _counts_until_next(offsets[:num], file.size)
+    for offset, count in zip(offsets[:num], counts[:num], strict=True):
+        if not offset or not count:
+            raise ValueError("strips or tiles are empty")
+        file.seek(offset)
+        data = file.read(count)
+        if len(data) < count:
+            raise EOFError("a strip or tile is truncated")
+        yield data
+
+
+def _counts_until_next(offsets: tuple[int, ...], end: int) -> tuple[int, ...]:
+    ends = dict(zip(sorted(offsets), [*sorted(offsets)[1:], end], strict=True))
+    return tuple(ends[offset] - offset for offset in offsets)
+
+
+def _num_bytes(page: TiffPage, bits: int, place: _Place) -> int:
+    """Of a strip or tile that is unpacked; each row begins with a whole byte."""
+    if is_subsampled(page) and page.planarconfig == _CONTIGUOUS:
+        across, down = _subsampling(page)
+        return -(-place.width // across) * -(-place.height // down) * (across * down + 2)
+    return place.height * -(-place.width * page.shaped[-1] * bits // 8)
+
+
+def _subsampling(page: TiffPage) -> tuple[int, int]:
+    """(pixels across, pixels down) that share their chroma."""
+    across, down = page.subsampling or (2, 2)
+    if not (across in (1, 2, 4) and down in (1, 2, 4)):
+        raise ValueError("impossible chroma subsampling")
+    return across, down
+
+
+def _unpacker(page: TiffPage, bits: int, *, name: str) -> Callable[[bytes, _Place], Samples]:
+    """What makes H×W×C of the bytes of a strip or tile. Raises InputError."""
+    kind, dtype = page.compression, _dtype(page)
+    if kind in _IMAGES or kind == COMPRESSION.JPEG:
+        decode = _jpeg(page, name=name) if kind == COMPRESSION.JPEG else _image_decoder(page, name=name)
+        return lambda data, place: _pictured(data, decode, page, place)
+    if kind not in _UNPACK:
+        title = getattr(kind, "name", None)
+        raise not_supported(f"data of compression {title or kind}", name=name)
+    unpack = _UNPACK[kind]
+
+    def unpacked(data: bytes, place: _Place) -> bytes:
+        size = _num_bytes(page, bits, place)
+        turned = bytes(imagecodecs.bitorder_decode(data)) if page.fillorder == _REVERSED_BITS else data
+        found = unpack(turned, size)
+        if len(found) < size:
+            raise EOFError("a strip or tile is truncated")
+        return found[:size]
+
+    if is_subsampled(page):
+        if bits != 8 or page.planarconfig != _CONTIGUOUS:
+            raise not_supported("subsampled chroma of another kind than 8 bits in one plane", name=name)
+        return lambda data, place: _chroma_repeated(unpacked(data, place), _subsampling(page), place)
+    predictor = page.predictor if kind in _PREDICTED else 1
+    fits = {1: True, _HORIZONTAL: bits in (8, 16, 32, 64), _FLOATING_POINT: dtype.kind == "f" and bits != 24}
+    if not fits.get(predictor, False):
+        raise not_supported(f"data of {bits} bits with predictor {int(predictor)}", name=name)
+    return lambda data, place: _typed(unpacked(data, place), page, dtype, predictor, place)
+
+
+def _typed(data: bytes, page: TiffPage, dtype: np.dtype[Any], predictor: int, place: _Place) -> Samples:
+    order, bits = page.parent.byteorder, int(page.bitspersample)
+    shape = (place.height, place.width, page.shaped[-1])
+    if predictor == _FLOATING_POINT:
+        # Bytes of one significance lie together, the highest first, whatever the byte order of the file.
+        differences = np.frombuffer(data, dtype).reshape(shape)
+        return np.asarray(imagecodecs.floatpred_decode(differences, axis=-2, out=np.empty(shape, dtype)))
+    if bits == 24 and dtype.kind == "f":
+        return np.asarray(imagecodecs.float24_decode(data, byteorder=order)).reshape(shape)
+    if bits == 24:
+        parts = np.frombuffer(data, np.uint8).reshape(*shape, 3).astype(dtype)
+        low, middle, high = np.moveaxis(parts if order == "<" else parts[..., ::-1], -1, 0)
+        return np.asarray(low | middle << 8 | high << 16)
+    if bits not in (8, 16, 32, 64):
+        packed = imagecodecs.packints_decode(
+            data, dtype.newbyteorder(order), bits, runlen=place.width * page.shaped[-1]
+        )
+        return np.asarray(packed).astype(dtype, copy=False).reshape(shape)
+    found = np.frombuffer(data, dtype.newbyteorder(order)).astype(dtype, copy=False).reshape(shape)
+    if predictor == _HORIZONTAL:
+        return np.asarray(imagecodecs.delta_decode(found, axis=-2, out=np.empty(shape, dtype)))
+    return found
+
+
+def _chroma_repeated(data: bytes, subsampling: tuple[int, int], place: _Place) -> Samples:
+    """Blocks of luma samples with their two of chroma → three samples for each pixel."""
+    across, down = subsampling
+    blocks = np.frombuffer(data, np.uint8).reshape(-(-place.height // down), -(-place.width // across), -1)
+    luma = blocks[..., :-2].reshape(*blocks.shape[:2], down, across).swapaxes(1, 2)
+    chroma = blocks[..., -2:].repeat(down, 0).repeat(across, 1)
+    return np.dstack([luma.reshape(chroma.shape[:2]), chroma])[: place.height, : place.width]
+
+
+def _pictured(data: bytes, decode: Decoder, page: TiffPage, place: _Place) -> Samples:
+    """A strip or tile that is a picture itself, which may stop at the edge, or go over it."""
+    _, _, height, width, count = page.shaped
+    heights = dict.fromkeys((place.height, height - place.top, page.rowsperstrip or place.height))
+    widths = dict.fromkeys((place.width, min(place.width, width - place.left)))
+    refused: ValueError | None = None
+    for size in product(heights, widths):
+        shape = (*size, count) if count > 1 else size
+        try:
+            found = decode(data, out=np.empty(shape, _dtype(page)))
+        except ValueError as error:  # It has another size, or is of another kind.
+            refused = refused or error
+        else:
+            return found.reshape(*size, count)[: place.height]
+    raise ValueError("a strip or tile has another size or depth than the picture") from refused
+
+
+def _jpeg(page: TiffPage, *, name: str) -> Decoder:
+    stored = wanted = "unknown"
+    if page.planarconfig == _CONTIGUOUS and page.samplesperpixel == 3:
+        wanted = "rgb"
+        stored = "ycbcr" if page.photometric == YCBCR else "rgb"
+        if page.photometric not in (RGB, YCBCR):
+            stored = wanted = "unknown"
+
+    def decode(data: bytes, out: Samples) -> Samples:
+        jpeg_scans.check(data, name=name)
+        return np.asarray(
+            imagecodecs.jpeg_decode(
+                data,
+                tables=page.jpegtables,
+                colorspace=stored,
+                outcolorspace=wanted,
+                bitspersample=page.bitspersample,
+                out=out,
+            )
+        )
+
+    return decode
+
+
+def _image_decoder(page: TiffPage, *, name: str) -> Decoder:
+    codec = _IMAGES[page.compression]
+    if page.photometric == YCBCR or (page.tags.valueof(_LERC_PARAMETERS) or (0, 0))[1]:
+        what = "chroma" if page.photometric == YCBCR else "data that are packed twice"
+        raise not_supported(f"{what} in {codec} strips", name=name)
+    # Looked up here, because each codec is loaded when it is first asked for.
+    decode = getattr(imagecodecs, f"{codec}_decode")
+
+    def decoded(data: bytes, out: Samples) -> Samples:
+        options: dict[str, Any] = {"numthreads": 1} if codec in ("jpeg2k", "jpegxl") else {}
+        if codec == "webp":
+            # A picture that is opaque as a whole may be stored without its alpha.
+            options = {"hasalpha": out.shape[-1] == 4}
+        if codec == "jpeg2k" and jp2_boxes.codestream_size(data)[:2] != out.shape[1::-1]:
+            raise ValueError("another size")  # The library decodes before it looks at the size.
+        return np.asarray(decode(data, out=out, **options))
+
+    return decoded
+
+
+def _decoded(codec: str, data: bytes, size: int) -> bytes:
+    decode = getattr(imagecodecs, f"{codec}_decode")
+    try:
+        return bytes(decode(data, out=size))
+    except RuntimeError:
+        return bytes(decode(data, out=size + _BYTES_BESIDE))  # There may be a little more than the picture needs.
 
 
 def _inflated(data: bytes, size: int) -> bytes:
+    try:
+        return bytes(imagecodecs.deflate_decode(data, out=size))
+    except DeflateError:
+        pass  # zlib says what is wrong, and takes a little more than the picture needs.
     reader = zlib.decompressobj()
     found = reader.decompress(data, size)
     if not reader.eof:
@@ -61,7 +314,26 @@ def _complete(found: bytes, *, eof: bool, stopped: bool) -> bytes:
 
 
 _UNPACK: dict[int, Callable[[bytes, int], bytes]] = {
+    COMPRESSION.NONE: lambda data, _: data,
+    COMPRESSION.LZW: lambda data, size: bytes(imagecodecs.lzw_decode(data, out=size)),
+    COMPRESSION.PACKBITS: lambda data, size: _decoded("packbits", data, size),
     COMPRESSION.ADOBE_DEFLATE: _inflated,
     COMPRESSION.DEFLATE: _inflated,
     COMPRESSION.LZMA: _unlzma,
+    COMPRESSION.ZSTD: lambda data, size: _decoded("zstd", data, size),
+    34926: lambda data, size: _decoded("zstd", data, size),
+}
+# libtiff, and with it most programs, pays no attention to a predictor beside other compressions.
+_PREDICTED = frozenset(_UNPACK) - {COMPRESSION.NONE, COMPRESSION.PACKBITS}
+_IMAGES = {
+    33005: "jpeg2k",
+    34712: "jpeg2k",
+    34887: "lerc",
+    34933: "png",
+    34934: "jpegxr",
+    22610: "jpegxr",
+    34927: "webp",
+    50001: "webp",
+    50002: "jpegxl",
+    52546: "jpegxl",
 }

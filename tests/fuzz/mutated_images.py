@@ -97,7 +97,27 @@ def _by_tifffile(rgb: np.ndarray) -> dict[str, bytes]:
         for samples in (rgb, rgb[..., 0].astype(np.float32) / 255, rgb.astype(np.uint16)):
             writer.write(samples, metadata=None)
     tifffile.imwrite(big, rgb.astype(np.uint16), bigtiff=True, tile=(16, 16), byteorder=">", compression="zlib")
-    return {"tiff-pages": pages.getvalue(), "tiff-big": big.getvalue()}
+    return {"tiff-pages": pages.getvalue(), "tiff-big": big.getvalue()} | _packed(rgb)
+
+
+def _packed(rgb: np.ndarray) -> dict[str, bytes]:
+    """TIFFs of what only imagecodecs unpacks."""
+    deep = rgb.astype(np.uint16) * 16
+    kinds = {
+        "zstd": (np.moveaxis(deep, -1, 0), {"compression": "zstd", "predictor": True, "planarconfig": "separate"}),
+        "webp": (rgb, {"compression": "webp"}),
+        "jxl": (rgb, {"compression": "jpegxl"}),
+        "lerc": (rgb, {"compression": "lerc", "tile": (16, 16)}),
+        "jp2": (deep, {"compression": "jpeg2000"}),
+        "jpeg12": (deep, {"compression": "jpeg", "compressionargs": {"bitspersample": 12}}),
+        "bits": (deep, {"bitspersample": 12}),
+    }
+    found = {}
+    for name, (samples, options) in kinds.items():
+        buffer = BytesIO()
+        tifffile.imwrite(buffer, samples, photometric="rgb", metadata=None, **options)
+        found[f"tiff-{name}"] = buffer.getvalue()
+    return found
 
 
 def mutated(files: list[bytes], number: int, seed: int) -> bytes:

@@ -6,13 +6,16 @@ import io
 import subprocess
 import sys
 import textwrap
+import tracemalloc
 import zlib
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
 from picture_fixtures import noise, saved, smooth
+from tiff_files import tiff
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "faults"))
 
@@ -67,11 +70,54 @@ def test_pixels_of_many_bytes_count_for_more():
 )
 @pytest.mark.parametrize("dtype", [np.uint16, np.float32])
 def test_packed_strips_are_what_tifffile_makes_of_them(compression, layout, dtype):
-    if layout.get("predictor") and dtype == np.float32:
-        pytest.skip("tifffile needs another package for it")
     pixels, buffer = noise((45, 70, 3), dtype), io.BytesIO()
     tifffile.imwrite(buffer, pixels, photometric="rgb", compression=compression, **layout)
     np.testing.assert_array_equal(decode(buffer.getvalue(), name="x").pixels, pixels)
+
+
+def strips_that_are_larger_than_their_page():
+    """{compression: (its number, a strip of 9 megapixels)}, all below 100 KB."""
+    large = np.zeros((3000, 3000, 3), np.uint8)
+    return {
+        "packbits": (32773, b"\x81\0" * 40_000),
+        "zstd": (50000, imagecodecs.zstd_encode(large, level=1)),
+        "webp": (50001, imagecodecs.webp_encode(large, lossless=True, level=0)),
+        "jpeg xl": (50002, imagecodecs.jpegxl_encode(large, effort=1)),
+        "lerc": (34887, imagecodecs.lerc_encode(large)),
+        "jpeg 2000": (34712, imagecodecs.jpeg2k_encode(large[:500, :500])),
+        "png": (34933, imagecodecs.png_encode(large[:1000], level=1)),
+        "jpeg": (7, imagecodecs.jpeg_encode(large[:1000])),
+    }
+
+
+def test_strips_unpack_to_no_more_than_their_page_has():
+    for packing, (number, strip) in strips_that_are_larger_than_their_page().items():
+        assert len(strip) < 100_000
+        data = tiff([strip], (16, 16), {258: [8] * 3, 259: number, 262: 2, 277: 3})
+        tracemalloc.start()
+        with pytest.raises(InputError, match="damaged"):
+            decode(data, name=packing)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 4 << 20, packing
+    lzw_of_zeros = imagecodecs.lzw_encode(bytes(1 << 20))
+    tracemalloc.start()
+    assert decode(tiff([lzw_of_zeros], (16, 16), {259: 5}), name="x").size == (16, 16)
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
+
+
+def test_a_jpeg_strip_has_as_many_scans_as_a_jpeg():
+    strip = bombs.jpeg_scans(limits.MAX_SCANS, (40, 30))
+    with pytest.raises(InputError, match="scans"):
+        decode(tiff([strip], (30, 40), {259: 7}), name="x")
+
+
+def test_a_tile_is_not_far_larger_than_the_picture():
+    strip = imagecodecs.zstd_encode(bytes(1 << 20))
+    tags = {259: 50000, 322: 16384, 323: 16384, 324: 8, 325: len(strip)}
+    with pytest.raises(InputError, match="far larger than the picture"):
+        decode(tiff([strip], (16, 16), tags, leave_out=(273, 278, 279)), name="x")
 
 
 @pytest.mark.parametrize("cut", [1, 4, 30])

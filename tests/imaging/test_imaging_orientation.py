@@ -95,7 +95,7 @@ def test_sixteen_bit_tiff_by_tifffile_comes_out_upright(orientation, byteorder):
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
-def test_sixteen_bit_tiff_by_opencv_comes_out_upright(orientation):
+def test_a_packed_tiff_comes_out_upright(orientation):
     scene = noise((H, W), np.uint16)
     data = saved(stored(scene, orientation), "TIFF", compression="tiff_lzw", tiffinfo={274: orientation})
     np.testing.assert_array_equal(decode(data, name="x").pixels, scene)

@@ -55,7 +55,7 @@ def test_layouts(dtype, options, channels):
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.float32])
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_compressions_that_only_opencv_decodes(dtype, channels):
+def test_what_opencv_writes(dtype, channels):
     samples = noise((30, 40, channels), dtype)
     predictor = 3 if dtype == np.float32 else 2
     options = [cv2.IMWRITE_TIFF_COMPRESSION, 5, cv2.IMWRITE_TIFF_PREDICTOR, predictor]
