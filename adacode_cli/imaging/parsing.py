@@ -79,6 +79,12 @@ def parsing(format: str, *, name: str) -> Iterator[None]:
         raise InputError(message, path=name, hint=_DAMAGED_HINT) from error
 
 
+def not_supported(what: str, *, name: str, program: str = "magick a.xxx a.png") -> InputError:
+    """The refusal of a file that is whole, and `what` is not read; `program`: a command that may convert it."""
+    hint = f"The file may well be whole. Convert it with a program that reads it, for example: {program}"
+    return InputError(f"is not supported: it is {what}", path=name, hint=hint)
+
+
 def check_sizes(
     sizes: Sequence[tuple[int, int]], max_pixels: int, *, name: str, pixel_bytes: Sequence[int] = ()
 ) -> None:
