@@ -57,6 +57,10 @@ class InputError(AdaCodeError):
         self.over_limit = over_limit
 
 
+class DamagedInput(InputError):  # noqa: N818 (as PartialFailure)
+    """The file is of a kind that is read, and cannot be decoded: it is damaged, or a part of it is missing."""
+
+
 class WeightsError(AdaCodeError):
     """Weights are unknown, cannot be fetched, have the wrong digest or the wrong layout.
 

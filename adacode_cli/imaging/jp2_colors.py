@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from adacode_cli.imaging.heif_codec import widened
 from adacode_cli.imaging.image import Samples
 from adacode_cli.imaging.jp2_header import (
     CIELAB,
@@ -29,6 +28,7 @@ from adacode_cli.imaging.jp2_header import (
     Header,
 )
 from adacode_cli.imaging.samples import quantise, rgb_from_inks, top_of, unpremultiplied
+from adacode_cli.imaging.stored_bits import full_range
 
 _COLOURS_OF = {GREY: 1, SRGB: 3, SYCC: 3, ESYCC: 3, CIELAB: 3, CMYK: 4}
 _BAND_ROWS = 64
@@ -84,7 +84,7 @@ def picture_of(planes: list[npt.NDArray[Any]], header: Header, *, inks_in_profil
     bits = max(depth for _, depth in used)
     if bits > 16:
         raise NotSupported(f"{bits} bits a sample")
-    fitted = [_full_range(plane, depth, deep=bits > 8) for plane, depth in used]
+    fitted = [full_range(plane, depth, deep=bits > 8) for plane, depth in used]
     pixels = fitted[0] if len(colours) == 1 else np.dstack(fitted[: len(colours)])
     alpha = fitted[-1] if alpha_at is not None else None
     if alpha is not None and is_multiplied:
@@ -139,17 +139,6 @@ def _ordered(header: Header, count: int, inks: int | None) -> tuple[list[int], i
     # Many writers do not say that a channel behind the colours is coverage.
     is_alpha = count == len(colours) + 1 and count - 1 not in colours and count - 1 not in said and inks is None
     return colours, count - 1 if is_alpha else None, False
-
-
-def _full_range(plane: npt.NDArray[Any], bits: int, *, deep: bool) -> Samples:
-    """Samples of `bits` bits over the whole range of 8 bits, or of 16."""
-    if deep:
-        return plane.astype(np.uint16) if bits == 16 else widened(plane, bits)
-    if bits == 8:
-        return plane.astype(np.uint8)
-    top = (1 << bits) - 1
-    table = ((np.arange(top + 1) * 255 + top // 2) // top).astype(np.uint8)
-    return np.asarray(table[np.minimum(plane, top)])
 
 
 def _as_rgb(pixels: Samples, header: Header, bits: int) -> Samples:

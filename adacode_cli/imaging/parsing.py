@@ -17,7 +17,7 @@ import cv2
 from PIL import Image
 from tifffile import TiffFileError
 
-from adacode_cli.errors import InputError
+from adacode_cli.errors import DamagedInput, InputError
 from adacode_cli.imaging import memory_limit
 from adacode_cli.imaging.limits import COUNTED_PIXEL_BYTES, too_little_memory, too_many_pixels
 
@@ -63,7 +63,10 @@ _TELLING_ERRORS = (
 
 @contextmanager
 def parsing(format: str, *, name: str) -> Iterator[None]:
-    """Around library calls on the bytes of file `name`: whatever they raise about those bytes becomes InputError."""
+    """Around library calls on the bytes of file `name`: whatever they raise becomes DamagedInput.
+
+    Raises InputError where memory does not suffice.
+    """
     try:
         yield
     except MemoryError as error:
@@ -73,10 +76,11 @@ def parsing(format: str, *, name: str) -> Iterator[None]:
             raise too_little_memory(name, memory_limit.in_force()) from error
         title, text = TITLES[format], str(error)
         if "truncated" in text.lower():
-            raise InputError(f"is truncated: the {title} data end too early", path=name, hint=_DAMAGED_HINT) from error
+            message = f"is truncated: the {title} data end too early"
+            raise DamagedInput(message, path=name, hint=_DAMAGED_HINT) from error
         reason = f" ({text.splitlines()[0]})" if text and isinstance(error, _TELLING_ERRORS) else ""
         message = f"is damaged or truncated and cannot be read as {title}{reason}"
-        raise InputError(message, path=name, hint=_DAMAGED_HINT) from error
+        raise DamagedInput(message, path=name, hint=_DAMAGED_HINT) from error
 
 
 def not_supported(what: str, *, name: str, program: str = "magick a.xxx a.png") -> InputError:
