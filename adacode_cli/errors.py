@@ -58,7 +58,16 @@ class InputError(AdaCodeError):
 
 
 class DamagedInput(InputError):  # noqa: N818 (as PartialFailure)
-    """The file is of a kind that is read, and cannot be decoded: it is damaged, or a part of it is missing."""
+    """The file is of a kind that is read, and cannot be decoded: it is damaged, or a part of it is missing.
+
+    `damage` says that in a few words, for a note about what could be read of it nevertheless.
+    """
+
+    def __init__(
+        self, message: str, *, path: Path | str | None = None, hint: str = "", damage: str = "is damaged"
+    ) -> None:
+        super().__init__(message, path=path, hint=hint)
+        self.damage = damage
 
 
 class WeightsError(AdaCodeError):

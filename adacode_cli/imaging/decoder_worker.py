@@ -63,7 +63,8 @@ def _answer(facts: Facts, data: memoryview) -> tuple[Facts, list[Blob]]:
     memory_limit.begin(len(data))
     try:
         blobs = Blobs()
-        return {"image": packed(decode(bytes(data), name=facts["name"], max_pixels=facts["max_pixels"]), blobs)}, blobs
+        wanted = {key: facts[key] for key in ("name", "max_pixels", "accept_damaged")}
+        return {"image": packed(decode(bytes(data), **wanted), blobs)}, blobs
     except InputError as error:
         return _refusal(error)
     except MemoryError:

@@ -77,10 +77,10 @@ def parsing(format: str, *, name: str) -> Iterator[None]:
         title, text = TITLES[format], str(error)
         if "truncated" in text.lower():
             message = f"is truncated: the {title} data end too early"
-            raise DamagedInput(message, path=name, hint=_DAMAGED_HINT) from error
+            raise DamagedInput(message, path=name, hint=_DAMAGED_HINT, damage="is truncated") from error
         reason = f" ({text.splitlines()[0]})" if text and isinstance(error, _TELLING_ERRORS) else ""
         message = f"is damaged or truncated and cannot be read as {title}{reason}"
-        raise DamagedInput(message, path=name, hint=_DAMAGED_HINT) from error
+        raise DamagedInput(message, path=name, hint=_DAMAGED_HINT, damage=f"is damaged{reason}") from error
 
 
 def not_supported(what: str, *, name: str, program: str = "magick a.xxx a.png") -> InputError:

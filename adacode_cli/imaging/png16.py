@@ -26,10 +26,15 @@ _LEVEL = 4  # Level 6 costs a third more time and saves nothing on photographs.
 def read(data: bytes) -> tuple[Samples, Samples | None]:
     """(H×W or H×W×3, H×W alpha or None), uint16, of a 16-bit PNG; a colour that it declares transparent is alpha 0.
 
-    Of an animation it is what programs show that know no animations. Raises RuntimeError or ValueError for a damaged
-    file.
+    Of an animation it is what programs show that know no animations. Raises EOFError, RuntimeError or
+    ValueError for a damaged file.
     """
-    samples = imagecodecs.png_decode(data)
+    try:
+        samples = imagecodecs.png_decode(data)
+    except imagecodecs.PngError as error:
+        if "too small" in str(error):
+            raise EOFError("truncated") from error
+        raise
     if samples.dtype != np.uint16:
         raise ValueError("no 16-bit pixels in it")
     if samples.ndim == 2:
