@@ -44,29 +44,24 @@ class UsageError(AdaCodeError):
 class InputError(AdaCodeError):
     """No images, an image that cannot be decoded, or a mask that does not fit.
 
-    `over_limit` says that a limit on sizes, memory or time refused it: the file may well be whole.
+    `over_limit` says that a limit on sizes, memory or time refused it: the file may well be whole. `damage` says in a
+    few words what is wrong with a file that is damaged or incomplete; it is empty otherwise.
     """
 
     exit_code = 3
     kind = "input"
 
     def __init__(
-        self, message: str, *, path: Path | str | None = None, hint: str = "", over_limit: bool = False
+        self,
+        message: str,
+        *,
+        path: Path | str | None = None,
+        hint: str = "",
+        over_limit: bool = False,
+        damage: str = "",
     ) -> None:
         super().__init__(message, path=path, hint=hint)
         self.over_limit = over_limit
-
-
-class DamagedInput(InputError):  # noqa: N818 (as PartialFailure)
-    """The file is of a kind that is read, and cannot be decoded: it is damaged, or a part of it is missing.
-
-    `damage` says that in a few words, for a note about what could be read of it nevertheless.
-    """
-
-    def __init__(
-        self, message: str, *, path: Path | str | None = None, hint: str = "", damage: str = "is damaged"
-    ) -> None:
-        super().__init__(message, path=path, hint=hint)
         self.damage = damage
 
 

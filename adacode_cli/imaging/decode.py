@@ -10,10 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from adacode_cli.errors import DamagedInput, InputError
+from adacode_cli.errors import InputError
 from adacode_cli.imaging import damaged, heif_reader, jp2_boxes, jp2_codec, pillow_reader, tiff_reader
 from adacode_cli.imaging.files import file_bytes
-from adacode_cli.imaging.image import SUFFIXES, Decoded
+from adacode_cli.imaging.image import READ_ONLY_SUFFIXES, SUFFIXES, Decoded
 from adacode_cli.imaging.limits import MAX_PIXELS
 from adacode_cli.imaging.metadata import upright
 from adacode_cli.imaging.metadata_limits import Allowance
@@ -21,7 +21,7 @@ from adacode_cli.imaging.orientation import turned
 from adacode_cli.imaging.parsing import TITLES
 from adacode_cli.imaging.raster import Raster
 
-EXTENSIONS: frozenset[str] = frozenset(SUFFIXES)
+EXTENSIONS: frozenset[str] = frozenset({*SUFFIXES, *READ_ONLY_SUFFIXES})
 """Lower-case suffixes, with their dot, of the files that discovery takes for pictures."""
 
 _SIGNATURES = (
@@ -94,8 +94,8 @@ def decode(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS, accept_damag
     format = _sniffed(data, name=name)
     try:
         return _decoded(data, format, max_pixels, name=name)
-    except DamagedInput as error:
-        if format not in damaged.FORMATS:
+    except InputError as error:
+        if not error.damage or format not in damaged.FORMATS:
             raise
         if not accept_damaged:
             error.hint += f" {_ACCEPT_HINT}"
@@ -103,12 +103,14 @@ def decode(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS, accept_damag
         return _partly(data, format, max_pixels, error, name=name)
 
 
-def _partly(data: bytes, format: str, max_pixels: int, why: DamagedInput, *, name: str) -> Decoded:
+def _partly(data: bytes, format: str, max_pixels: int, why: InputError, *, name: str) -> Decoded:
     """What is whole of a damaged file. Raises `why` where that is nothing, and InputError for what is over a limit."""
     try:
         whole, become = damaged.completed(data, format, max_pixels, name=name)
         image = _decoded(whole, format, max_pixels, name=name)
-    except (DamagedInput, ValueError, struct.error):
+    except InputError as error:
+        raise (why if error.damage else error) from None
+    except (ValueError, struct.error):
         raise why from None
     if image.pixels.min() == image.pixels.max():  # one colour is what decoders fill with
         raise why

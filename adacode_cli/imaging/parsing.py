@@ -17,7 +17,7 @@ import cv2
 from PIL import Image
 from tifffile import TiffFileError
 
-from adacode_cli.errors import DamagedInput, InputError
+from adacode_cli.errors import InputError
 from adacode_cli.imaging import memory_limit
 from adacode_cli.imaging.limits import COUNTED_PIXEL_BYTES, too_little_memory, too_many_pixels
 
@@ -63,7 +63,7 @@ _TELLING_ERRORS = (
 
 @contextmanager
 def parsing(format: str, *, name: str) -> Iterator[None]:
-    """Around library calls on the bytes of file `name`: whatever they raise becomes DamagedInput.
+    """Around library calls on the bytes of file `name`: whatever they raise becomes an InputError with `damage`.
 
     Raises InputError where memory does not suffice.
     """
@@ -77,10 +77,10 @@ def parsing(format: str, *, name: str) -> Iterator[None]:
         title, text = TITLES[format], str(error)
         if "truncated" in text.lower():
             message = f"is truncated: the {title} data end too early"
-            raise DamagedInput(message, path=name, hint=_DAMAGED_HINT, damage="is truncated") from error
+            raise InputError(message, path=name, hint=_DAMAGED_HINT, damage="is truncated") from error
         reason = f" ({text.splitlines()[0]})" if text and isinstance(error, _TELLING_ERRORS) else ""
         message = f"is damaged or truncated and cannot be read as {title}{reason}"
-        raise DamagedInput(message, path=name, hint=_DAMAGED_HINT, damage=f"is damaged{reason}") from error
+        raise InputError(message, path=name, hint=_DAMAGED_HINT, damage=f"is damaged{reason}") from error
 
 
 def not_supported(what: str, *, name: str, program: str = "magick a.xxx a.png") -> InputError:
