@@ -29,6 +29,7 @@ _KINDS = {_LOSSLESS: "lossless JPEG", 0xCB: "lossless arithmetic-coded JPEG", _L
 _KINDS |= dict.fromkeys((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF), "hierarchical JPEG")
 _KINDS |= dict.fromkeys((0xC9, 0xCA), "arithmetic-coded JPEG")
 _ADOBE = 0xEE
+_END = b"\xff\xd9"
 _HEAD_BYTES = 10
 _PROGRAM = "magick a.jpg a.png"
 _RGB_NOTE = "its colours were taken for RGB, as those of lossless JPEGs are"
@@ -80,12 +81,16 @@ def read(data: bytes, frame: Frame, max_pixels: int, *, name: str) -> Raster:
     if frame.kind not in _READ or frame.components not in (1, 3) or not 2 <= frame.bits <= 16:
         raise not_supported(frame.title, name=name, program=_PROGRAM)
     with parsing("jpeg", name=name):
-        # charls finds by itself where a JPEG-LS breaks off; libjpeg only warns.
-        if frame.kind != _LS and not jpeg_scans.is_whole(data):
+        # Without an end libjpeg only warns, and charls can take half a minute for a few hundred bytes.
+        if (_END not in data[frame.at :]) if frame.kind == _LS else not jpeg_scans.is_whole(data):
             raise EOFError("truncated")
         head, beside, lost = taken_apart(_as_baseline(data, frame), "jpeg")
         said, lost_of_head = metadata_of(JpegImageFile(BytesIO(head)), "jpeg", beside)
-        samples, notes = (imagecodecs.jpegls_decode(data), ()) if frame.kind == _LS else _decoded(data, frame)
+        samples, notes = (
+            (imagecodecs.jpegls_decode(data[: data.rindex(_END) + len(_END)]), ())
+            if frame.kind == _LS
+            else _decoded(data, frame)
+        )
         if samples is not None and samples.shape[:2] != (frame.height, frame.width):
             raise ValueError("header and data differ in size")
     if samples is None:
