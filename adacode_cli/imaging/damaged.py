@@ -14,7 +14,7 @@ import numpy as np
 
 from adacode_cli.imaging import jpeg_scans
 from adacode_cli.imaging.limits import MAX_SCANS
-from adacode_cli.imaging.parsing import check_size
+from adacode_cli.imaging.parsing import check_size, parsing
 from adacode_cli.imaging.png_chunks import chunk, is_sound
 
 _END_OF_JPEG = b"\xff\xd9"
@@ -22,7 +22,7 @@ _SIGNATURE_BYTES, _HEADER_END = 8, 33  # of a PNG; its header has one length
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a pixel, by the kind of colours
 _DEPTHS = (1, 2, 4, 8, 16)
 # Adam7: the first column and row of each pass, and the steps from one to the next.
-_PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 _NEEDED, _OF_ANIMATIONS = (b"IHDR", b"PLTE", b"tRNS"), (b"fcTL", b"fdAT")
 _MOST_FILTER = 4
 _PIECE_BYTES = 4096
@@ -34,9 +34,10 @@ Complete = Callable[[bytes, int, str], tuple[bytes, str]]
 def completed(data: bytes, format: str, max_pixels: int, *, name: str) -> tuple[bytes, str]:
     """(a file of what is whole of the `format` file `data`, what has become of the rest).
 
-    Raises ValueError or struct.error where nothing is left, and InputError for what claims more than `max_pixels`.
+    Raises InputError where nothing is left, and for what claims more than `max_pixels`.
     """
-    return _COMPLETE[format](data, max_pixels, name)
+    with parsing(format, name=name):
+        return _COMPLETE[format](data, max_pixels, name)
 
 
 def _jpeg(data: bytes, _max_pixels: int, _name: str) -> tuple[bytes, str]:
@@ -60,20 +61,23 @@ def _png(data: bytes, max_pixels: int, name: str) -> tuple[bytes, str]:
     check_size(width, height, max_pixels, name=name)
     if colours not in _SAMPLES or depth not in _DEPTHS or interlaced > 1:
         raise ValueError("its header makes no sense")
-    lengths = _rows(width, height, depth * _SAMPLES[colours], interlaced=bool(interlaced))
-    expected = int(lengths.sum())
+    passes = _passes(width, height, depth * _SAMPLES[colours], interlaced=bool(interlaced))
+    expected = sum(num_rows * row_bytes for num_rows, row_bytes in passes)
     found = _unpacked(packed, expected)
-    starts = np.concatenate([[0], np.cumsum(lengths)])
-    whole = int(np.searchsorted(starts, len(found), side="right")) - 1
+    rows, start, whole = np.zeros(expected, np.uint8), 0, 0
+    for num_rows, row_bytes in passes:
+        read = min(num_rows, max(0, len(found) - start) // row_bytes)
+        stored = np.frombuffer(found, np.uint8, read * row_bytes, min(start, len(found))).reshape(read, row_bytes)
+        part = rows[start : start + stored.size].reshape(read, row_bytes)
+        part[:] = stored
+        part[:, 0][stored[:, 0] > _MOST_FILTER] = 0
+        start, whole = start + num_rows * row_bytes, whole + read
     if not whole:
         raise ValueError("nothing of its pixels can be unpacked")
-    rows = np.zeros(expected, np.uint8)
-    rows[: starts[whole]] = np.frombuffer(found, np.uint8, starts[whole])
-    filters = rows[starts[:-1]]
-    rows[starts[:-1]] = np.where(filters > _MOST_FILTER, 0, filters)
+    num_rows = sum(count for count, _ in passes)
     become = "all of its rows were read, some may be wrong"
-    if whole < len(lengths):
-        share = f"{whole * 100 // len(lengths)} %" if interlaced else f"{whole} of {height} rows"
+    if whole < num_rows:
+        share = f"{whole * 100 // num_rows} %" if interlaced else f"{whole} of {height} rows"
         become = f"{share} of it were read, what is missing is black"
     return b"".join([*before, chunk(b"IDAT", zlib.compress(rows.data, 1)), chunk(b"IEND", b"")]), become
 
@@ -98,15 +102,14 @@ def _chunks(data: bytes) -> tuple[list[bytes], bytes]:
     return beside, b"".join(packed)
 
 
-def _rows(width: int, height: int, pixel_bits: int, *, interlaced: bool) -> np.typing.NDArray[np.int64]:
-    """The bytes of each row, with that of its filter, in the order in which they are stored."""
-    passes = _PASSES if interlaced else ((0, 0, 1, 1),)
+def _passes(width: int, height: int, pixel_bits: int, *, interlaced: bool) -> list[tuple[int, int]]:
+    """(rows, bytes of each, with that of its filter) in the order in which they are stored."""
     found = []
-    for left, top, across, down in passes:
+    for left, top, across, down in _ADAM7 if interlaced else ((0, 0, 1, 1),):
         columns, rows = -(-(width - left) // across), -(-(height - top) // down)
         if columns > 0 and rows > 0:
-            found.append(np.full(rows, 1 + (columns * pixel_bits + 7) // 8, np.int64))
-    return np.concatenate(found)
+            found.append((rows, 1 + (columns * pixel_bits + 7) // 8))
+    return found
 
 
 def _unpacked(packed: bytes, expected: int) -> bytes:

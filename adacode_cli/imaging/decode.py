@@ -5,7 +5,6 @@ What a file is, its first bytes say; its name may lie. Nothing here changes a se
 
 from __future__ import annotations
 
-import struct
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -110,8 +109,6 @@ def _partly(data: bytes, format: str, max_pixels: int, why: InputError, *, name:
         image = _decoded(whole, format, max_pixels, name=name)
     except InputError as error:
         raise (why if error.damage else error) from None
-    except (ValueError, struct.error):
-        raise why from None
     if image.pixels.min() == image.pixels.max():  # one colour is what decoders fill with
         raise why
     return replace(image, notes=(f"{why.damage}: {become}", *image.notes))
