@@ -1,7 +1,7 @@
 """JPEG, PNG, WebP and BMP through Pillow's readers, whatever its process-wide settings are.
 
 The plugin classes are called directly: `Image.open` would apply the global pixel limit, a setting that belongs to
-the program that imports us. Pillow holds 8 bits; deeper PNG pixels come from `png16`.
+the program that imports us. Of a PNG, Pillow reads what stands beside the pixels, which come from `png16`.
 """
 
 from __future__ import annotations
@@ -54,13 +54,14 @@ def read(data: bytes, format: str, max_pixels: int, *, name: str) -> Raster:
         return _large_webp(data, name=name)
     check_size(*picture.size, max_pixels, name=name)
     with parsing(format, name=name):
-        is_deep = format == "png" and data[_PNG_DEPTH_AT] == 16
-        if not is_deep:
+        is_for_libpng = format == "png" and max(picture.size) <= png16.MAX_SIDE
+        if not is_for_libpng:
             picture.load()
         said, lost = metadata_of(picture, format, beside)
         lost = not_kept + lost + lost_beside_first(getattr(picture, "n_frames", 1))
-        if is_deep:
-            return Raster(*png16.read(data), said, lost=lost)
+        if is_for_libpng:
+            notes = (PALETTE_NOTE,) if picture.mode in ("P", "PA") else ()
+            return Raster(*png16.read(data), said, notes=notes, lost=lost)
         raster = from_pillow(picture, said, data[_PNG_DEPTH_AT] if format == "png" else 8)
     return replace(raster, lost=lost + raster.lost)
 

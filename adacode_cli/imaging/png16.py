@@ -1,7 +1,7 @@
-"""PNG with 16 bits a channel, which Pillow cannot hold beyond grey and OpenCV cannot write as grey with alpha.
+"""PNG of any depth is read by libpng (imagecodecs); what has 16 bits a channel is written here.
 
-imagecodecs reads the pixels, by libpng. The writer is short enough to be our own: it keeps grey-with-alpha two
-channels wide.
+Pillow cannot hold more than 8 bits, beyond grey, and reads a picture whose data end too early; OpenCV cannot write grey
+with alpha. The writer is short enough to be our own.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ import numpy.typing as npt
 from adacode_cli.imaging.image import Samples
 from adacode_cli.imaging.png_chunks import chunk
 
+MAX_SIDE = 1_000_000
+"""Pixels that libpng reads a side."""
+
 _COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _BAND_ROWS = 64
@@ -24,19 +27,19 @@ _LEVEL = 4  # Level 6 costs a third more time and saves nothing on photographs.
 
 
 def read(data: bytes) -> tuple[Samples, Samples | None]:
-    """(H×W or H×W×3, H×W alpha or None), uint16, of a 16-bit PNG; a colour that it declares transparent is alpha 0.
+    """(H×W or H×W×3, H×W alpha or None), uint8 or uint16, of a PNG of any kind; transparent colours are alpha 0.
 
-    Of an animation it is what programs show that know no animations. Raises EOFError, RuntimeError or
-    ValueError for a damaged file.
+    Of an animation it is what programs show that know no animations. Raises EOFError or ValueError for a damaged
+    file.
     """
     try:
         samples = imagecodecs.png_decode(data)
     except imagecodecs.PngError as error:
-        if "too small" in str(error):
+        if "too small" in str(error) or "Not enough" in str(error):
             raise EOFError("truncated") from error
-        raise
-    if samples.dtype != np.uint16:
-        raise ValueError("no 16-bit pixels in it")
+        raise ValueError(str(error)) from error
+    except UnicodeDecodeError as error:  # of the library's own message
+        raise ValueError from error
     if samples.ndim == 2:
         return samples, None
     has_alpha = samples.shape[2] in (2, 4)

@@ -19,6 +19,7 @@ import imagecodecs
 from adacode_cli.imaging import iptc, jpeg_segments
 from adacode_cli.imaging.metadata import ICC_DAMAGED, TITLES, Metadata
 from adacode_cli.imaging.metadata_limits import MAX_BYTES, too_much
+from adacode_cli.imaging.raster import lost_beside_first
 from adacode_cli.imaging.resolution import CENTIMETRE, NO_UNIT, Resolution, resolution, whole
 
 _HEADER_END = 33  # the signature and IHDR, which has one length
@@ -29,7 +30,8 @@ _RAW_PROFILES = {_RAW_PROFILE + kind for kind in (b"icc", b"icm", b"exif", b"APP
 _LONGEST_KEYWORD = 79
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 # All that says something of the pixels; other chunks with a small first letter may be left out.
-_KEPT = frozenset({b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"pHYs", b"acTL", b"fcTL", b"fdAT"})
+_KEPT = frozenset({b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"pHYs"})
+_ANIMATION, _FRAME = b"acTL", b"fcTL"
 _MAX_U31 = 2**31 - 1
 
 
@@ -82,8 +84,8 @@ def taken_apart(file: bytes) -> tuple[bytes, Metadata, tuple[str, ...]]:
 
     Raises ValueError for pixels, or a chunk before them, whose check sum is wrong.
     """
-    kept, profile, block, texts = _chunks(file)
-    lost = []
+    kept, profile, block, texts, num_frames = _chunks(file)
+    lost = [*lost_beside_first(num_frames)]
     icc, exif, packet, records = None, block, None, None
     if profile is not None:
         icc = _unpacked(profile, MAX_BYTES["icc"]) or None
@@ -108,9 +110,10 @@ def taken_apart(file: bytes) -> tuple[bytes, Metadata, tuple[str, ...]]:
     return b"".join(kept), found, tuple(lost)
 
 
-def _chunks(file: bytes) -> tuple[list[bytes], bytes | None, bytes | None, dict[bytes, _Text]]:
-    """(pieces of the file to keep, the packed profile, the EXIF block, texts by keyword), the last of each."""
+def _chunks(file: bytes) -> tuple[list[bytes], bytes | None, bytes | None, dict[bytes, _Text], int]:
+    """(pieces of the file to keep, the packed profile, the EXIF block, texts by keyword, frames), the last of each."""
     kept, profile, block = [file[:8]], None, None
+    is_animated, num_frames, beside = False, 0, 1
     texts: dict[bytes, _Text] = {}
     at, pixels = 8, False
     while at + 12 <= len(file):
@@ -123,6 +126,11 @@ def _chunks(file: bytes) -> tuple[list[bytes], bytes | None, bytes | None, dict[
             pixels = pixels or kind == b"IDAT"
             if kind == b"IDAT" and not is_sound(file, at, end):  # Pillow looks at those of the other chunks
                 raise ValueError("the check sum of its chunk IDAT is wrong")
+        elif kind == _ANIMATION:
+            is_animated = is_animated or not pixels
+        elif kind == _FRAME:
+            num_frames += 1
+            beside = beside if pixels else 0  # In front of the pixels it says that they are a frame themselves.
         elif kind in (b"iCCP", b"eXIf", *_TEXTS):
             body = file[at + 8 : at + 8 + length]
             if not pixels and not is_sound(file, at, end):
@@ -134,7 +142,7 @@ def _chunks(file: bytes) -> tuple[list[bytes], bytes | None, bytes | None, dict[
             elif (named := _text(kind, body)) is not None:
                 texts[named[0]] = named[1]
         at = end
-    return [*kept, file[at:]], profile, block, texts
+    return [*kept, file[at:]], profile, block, texts, num_frames + beside if is_animated else 1
 
 
 def _text(kind: bytes, body: bytes) -> tuple[bytes, _Text] | None:
