@@ -44,17 +44,25 @@ class UsageError(AdaCodeError):
 class InputError(AdaCodeError):
     """No images, an image that cannot be decoded, or a mask that does not fit.
 
-    `over_limit` says that a limit on sizes, memory or time refused it: the file may well be whole.
+    `over_limit` says that a limit on sizes, memory or time refused it: the file may well be whole. `damage` says in a
+    few words what is wrong with a file that is damaged or incomplete; it is empty otherwise.
     """
 
     exit_code = 3
     kind = "input"
 
     def __init__(
-        self, message: str, *, path: Path | str | None = None, hint: str = "", over_limit: bool = False
+        self,
+        message: str,
+        *,
+        path: Path | str | None = None,
+        hint: str = "",
+        over_limit: bool = False,
+        damage: str = "",
     ) -> None:
         super().__init__(message, path=path, hint=hint)
         self.over_limit = over_limit
+        self.damage = damage
 
 
 class WeightsError(AdaCodeError):

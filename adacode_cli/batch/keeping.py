@@ -20,7 +20,7 @@ class Keeping:
     """`history`: what outputs say of how they were made, if anything. `strict`: whatever is lost is a failure.
 
     `preserve_times`: outputs get their inputs' times. `max_pixels`, `max_file_bytes`: larger inputs are refused before
-    they are decoded or read.
+    they are decoded or read. `accept_damaged`: what is whole of damaged inputs is restored.
     """
 
     history: HistoryEntry | None = None
@@ -28,6 +28,7 @@ class Keeping:
     preserve_times: bool = False
     max_pixels: int = MAX_PIXELS
     max_file_bytes: int = MAX_FILE_BYTES
+    accept_damaged: bool = False
 
     def times_of(self, source: Path) -> TimesNs | None:
         """What the output is to be given, or None for the times of its writing."""

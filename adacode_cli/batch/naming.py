@@ -15,7 +15,7 @@ from adacode_cli.batch.discover import Found
 from adacode_cli.codes.file import SUFFIX
 from adacode_cli.errors import OutputError, UsageError
 from adacode_cli.imaging.encode import FORMATS, format_of
-from adacode_cli.imaging.image import SUFFIXES
+from adacode_cli.imaging.image import READ_ONLY_SUFFIXES, SUFFIXES
 
 FALLBACK_FORMAT = "png"  # lossless, for inputs whose name does not tell a format that can be written
 
@@ -80,7 +80,7 @@ class Naming:
             folder = slash = ""
         stem, extension = _split(_without_codes_suffix(name))
         own_format = SUFFIXES.get(extension.lower())
-        target_format = self.format or own_format or FALLBACK_FORMAT
+        target_format = self.format or own_format or READ_ONLY_SUFFIXES.get(extension.lower(), FALLBACK_FORMAT)
         if target_format != own_format:
             extension = FORMATS[target_format]
         return f"{folder}{slash}{stem}{self.suffix}{extension}"
@@ -104,4 +104,5 @@ def _without_codes_suffix(name: str) -> str:
     stem, extension = _split(name)
     if extension.lower() != SUFFIX:
         return name
-    return stem if _split(stem)[1].lower() in SUFFIXES else f"{stem}{FORMATS[FALLBACK_FORMAT]}"
+    is_known = _split(stem)[1].lower() in {*SUFFIXES, *READ_ONLY_SUFFIXES}
+    return stem if is_known else f"{stem}{FORMATS[FALLBACK_FORMAT]}"

@@ -145,7 +145,10 @@ class Stages:
 
         `mask_data` are those of its mask's file, which is read if they are not given.
         """
-        work.image = self.decoder(data, name=str(work.job.source), max_pixels=self.keeping.max_pixels)
+        keeping = self.keeping
+        work.image = self.decoder(
+            data, name=str(work.job.source), max_pixels=keeping.max_pixels, accept_damaged=keeping.accept_damaged
+        )
         if self.mask_for:
             mask_file = self._mask_file(self.mask_for.file_for(work.job.source), mask_data)
             work.mask, *others = (self.mask_for(page, mask_file) for page in work.image.pages)

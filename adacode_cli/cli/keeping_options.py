@@ -42,6 +42,15 @@ class KeepingOptions:
             help="Do not note tool, version and weights in the outputs' EXIF and XMP.",
         ),
     ] = False
+    accept_damaged: Annotated[
+        bool,
+        typer.Option(
+            "--accept-damaged",
+            metavar="",
+            rich_help_panel=_PANEL,
+            help="Restore what is whole of damaged and truncated JPEG, PNG and BMP files, with a note.",
+        ),
+    ] = False
     max_megapixels: Annotated[
         float,
         typer.Option(

@@ -32,7 +32,7 @@ def loaded(options: RestoreOptions, request: Request, decoder: Decode) -> tuple[
     restore = _watched(_restoring(restorer, request), options, request)
     history = None if options.no_provenance else HistoryEntry(request.step, _shown(options.weights), weights)
     limits = options.max_pixels, options.max_file_bytes
-    keeping = Keeping(history, options.strict, options.preserve_times, *limits)
+    keeping = Keeping(history, options.strict, options.preserve_times, *limits, options.accept_damaged)
     kept_apart = options.save_weights_map, options.quarantine
     common = (restore, mask_for, options.quality, *kept_apart, keeping, decoder, restorer.lanes)
     if request.save_codes:

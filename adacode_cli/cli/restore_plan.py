@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from adacode_cli.batch.writes import Writes
 
 # Whatever is not named here is part of the digest of a run's options: a new option is taken to change outputs.
+# What is whole of a damaged file is the same each time, so a run that accepts it goes on where one that did not ended.
 _WITHOUT_EFFECT = frozenset(
     {
+        "accept_damaged",
         "decode_timeout",
         "device",
         "dry_run",

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Protocol
 
 from adacode_cli.errors import InputError
-from adacode_cli.imaging import heif_reader, jp2_boxes, jp2_codec, pillow_reader, tiff_reader
+from adacode_cli.imaging import damaged, heif_reader, jp2_boxes, jp2_codec, pillow_reader, tiff_reader
 from adacode_cli.imaging.files import file_bytes
-from adacode_cli.imaging.image import SUFFIXES, Decoded
+from adacode_cli.imaging.image import READ_ONLY_SUFFIXES, SUFFIXES, Decoded
 from adacode_cli.imaging.limits import MAX_PIXELS
 from adacode_cli.imaging.metadata import upright
 from adacode_cli.imaging.metadata_limits import Allowance
@@ -20,7 +20,7 @@ from adacode_cli.imaging.orientation import turned
 from adacode_cli.imaging.parsing import TITLES
 from adacode_cli.imaging.raster import Raster
 
-EXTENSIONS: frozenset[str] = frozenset(SUFFIXES)
+EXTENSIONS: frozenset[str] = frozenset({*SUFFIXES, *READ_ONLY_SUFFIXES})
 """Lower-case suffixes, with their dot, of the files that discovery takes for pictures."""
 
 _SIGNATURES = (
@@ -50,20 +50,24 @@ _FOREIGN = (
 )
 # As in codes.file, which this folder does not import; a test compares.
 _CODES = b"\x89ADC\r\n\x1a\n"
+_ACCEPT_HINT = "With --accept-damaged, sr, inpaint and reconstruct restore what is whole of it, unless it is a mask."
 _READABLE = "JPEG, PNG, WebP, TIFF, BMP, JPEG 2000, AVIF and HEIC are read."
 
 
 class Decode(Protocol):
     """`decode`, or what does the same in another process."""
 
-    def __call__(self, data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> Decoded:
+    def __call__(
+        self, data: bytes, *, name: str, max_pixels: int = MAX_PIXELS, accept_damaged: bool = False
+    ) -> Decoded:
         """As `decode` has it. Raises InputError."""
         ...
 
 
-def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> Decoded:
+def read_image(path: Path, *, max_pixels: int = MAX_PIXELS, accept_damaged: bool = False) -> Decoded:
     """The picture in the file `path`, as `decode` gives it. Raises InputError, also where the file cannot be read."""
-    return decode(file_bytes(path, look=check_kind), name=str(path), max_pixels=max_pixels)
+    data = file_bytes(path, look=check_kind)
+    return decode(data, name=str(path), max_pixels=max_pixels, accept_damaged=accept_damaged)
 
 
 def check_kind(head: bytes, name: str) -> None:
@@ -79,13 +83,38 @@ def kind_of(head: bytes) -> str | None:
         return None
 
 
-def decode(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> Decoded:
+def decode(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS, accept_damaged: bool = False) -> Decoded:
     """The picture in `data`, upright, with all pages of a TIFF; `name` says in errors whose bytes they are.
 
+    With `accept_damaged` what is whole of a damaged JPEG, PNG or BMP is taken, with a note that names the damage.
     Raises InputError for bytes that are empty, of no readable kind, damaged, truncated, or claim over `max_pixels`,
     which is found out before anything is decoded. The other limits are in `limits`.
     """
     format = _sniffed(data, name=name)
+    try:
+        return _decoded(data, format, max_pixels, name=name)
+    except InputError as error:
+        if not error.damage or format not in damaged.FORMATS:
+            raise
+        if not accept_damaged:
+            error.hint += f" {_ACCEPT_HINT}"
+            raise
+        return _partly(data, format, max_pixels, error, name=name)
+
+
+def _partly(data: bytes, format: str, max_pixels: int, why: InputError, *, name: str) -> Decoded:
+    """What is whole of a damaged file. Raises `why` where that is nothing, and InputError for what is over a limit."""
+    try:
+        whole, become = damaged.completed(data, format, max_pixels, name=name)
+        image = _decoded(whole, format, max_pixels, name=name)
+    except InputError as error:
+        raise (why if error.damage else error) from None
+    if image.pixels.min() == image.pixels.max():  # one colour is what decoders fill with
+        raise why
+    return replace(image, notes=(f"{why.damage}: {become}", *image.notes))
+
+
+def _decoded(data: bytes, format: str, max_pixels: int, *, name: str) -> Decoded:
     if format == "tiff":
         first, *others = tiff_reader.read(data, max_pixels, name=name)
         shared: dict[bytes, bytes] = {}

@@ -64,12 +64,15 @@ class DecoderPool:
         self._all: set[_Process] = set()
         self._closed = False
 
-    def __call__(self, data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> Decoded:
+    def __call__(
+        self, data: bytes, *, name: str, max_pixels: int = MAX_PIXELS, accept_damaged: bool = False
+    ) -> Decoded:
         """As `decode` does it. Raises InputError as it does, and for a file whose decoder crashes or takes too long.
 
         What the system has no room to decode elsewhere is decoded here.
         """
-        facts = {"name": name, "max_pixels": max_pixels, "limit_s": self._limit_s}
+        wanted = {"max_pixels": max_pixels, "accept_damaged": accept_damaged}
+        facts = {"name": name, "limit_s": self._limit_s, **wanted}
         try:
             process = self._given(facts, data)
             with self._forgotten_on_error(process):
@@ -83,7 +86,7 @@ class DecoderPool:
             with self._lock:
                 self._idle.append(process)
         if "no_room" in answer:
-            return decode(data, name=name, max_pixels=max_pixels)
+            return decode(data, name=name, max_pixels=max_pixels, accept_damaged=accept_damaged)
         if "image" not in answer:
             _raise_as_told(answer)
         image: Decoded = unpacked(answer["image"], blobs)

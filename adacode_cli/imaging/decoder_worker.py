@@ -25,6 +25,7 @@ from adacode_cli.imaging.quiet import quiet_libraries
 # run would have done it.
 _RUN_IS_LATE_S = 5.0
 _LOOKS_EVERY_MS = 1000
+_STANDARD_ERROR = 2
 
 
 def main(descriptor: int) -> None:
@@ -33,8 +34,16 @@ def main(descriptor: int) -> None:
     channel = socket.socket(fileno=descriptor)
     threading.Thread(target=_end_with, args=(channel, os.getppid()), daemon=True, name="run").start()
     send(channel, {"ready": True})
+    _close_standard_error()
     with quiet_libraries():
         _answer_all(channel)
+
+
+def _close_standard_error() -> None:
+    """What libraries in C write there, past all settings, would stand between the lines of the run."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, _STANDARD_ERROR)
+    os.close(nowhere)
 
 
 def _answer_all(channel: socket.socket) -> None:
@@ -63,7 +72,8 @@ def _answer(facts: Facts, data: memoryview) -> tuple[Facts, list[Blob]]:
     memory_limit.begin(len(data))
     try:
         blobs = Blobs()
-        return {"image": packed(decode(bytes(data), name=facts["name"], max_pixels=facts["max_pixels"]), blobs)}, blobs
+        wanted = {key: facts[key] for key in ("name", "max_pixels", "accept_damaged")}
+        return {"image": packed(decode(bytes(data), **wanted), blobs)}, blobs
     except InputError as error:
         return _refusal(error)
     except MemoryError:
@@ -77,7 +87,13 @@ def _answer(facts: Facts, data: memoryview) -> tuple[Facts, list[Blob]]:
 def _refusal(error: InputError) -> tuple[Facts, list[Blob]]:
     """Within the handler of what went wrong, whose traceback goes along."""
     path = None if error.path is None else str(error.path)
-    refused = {"message": error.message, "path": path, "hint": error.hint, "over_limit": error.over_limit}
+    refused = {
+        "message": error.message,
+        "path": path,
+        "hint": error.hint,
+        "over_limit": error.over_limit,
+        "damage": error.damage,
+    }
     return {"refused": refused, "trace": traceback.format_exc()}, []
 
 

@@ -35,6 +35,19 @@ SUFFIXES: dict[str, str] = {
 }
 """Lower-case file suffix → format name; decides what discovery takes up and what an output's name asks for."""
 
+READ_ONLY_SUFFIXES: dict[str, str] = {
+    ".mpo": "jpeg",
+    ".jls": "png",
+    ".apng": "png",
+    ".j2k": "jp2",
+    ".j2c": "jp2",
+    ".jpc": "jp2",
+    ".jpx": "jp2",
+    ".jpf": "jp2",
+    ".hif": "heic",
+}
+"""Of files that discovery takes up too, and that are never written → format of the output, under its usual suffix."""
+
 _DTYPES = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32))
 
 

@@ -1,39 +1,63 @@
-"""JPEG 2000 without loss, 8 and 16 bits: Pillow and OpenCV handle the pixels, `jp2_boxes` what is said of them."""
+"""JPEG 2000: what comes out of its codestream, and files without loss of 8 and 16 bits.
+
+Components are read as they are stored: what its boxes make of them is for `jp2_header` and `jp2_colors`, so that no
+library interprets them a second time. `jp2_boxes` are the metadata.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from io import BytesIO
+from typing import Any
 
 import cv2
+import imagecodecs
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 
 from adacode_cli.errors import OutputError
-from adacode_cli.imaging import heif_codec, jp2_boxes, pillow_reader
+from adacode_cli.imaging import jp2_boxes, jp2_colors, jp2_header, pillow_reader
 from adacode_cli.imaging.image import Samples
+from adacode_cli.imaging.jp2_header import Component, Header
 from adacode_cli.imaging.metadata import Metadata
-from adacode_cli.imaging.parsing import check_size, parsing
-from adacode_cli.imaging.raster import Raster
+from adacode_cli.imaging.parsing import check_sizes, not_supported, parsing
+from adacode_cli.imaging.raster import INKS_LOST, PALETTE_NOTE, Raster, lost_beside_first
+from adacode_cli.imaging.samples import to_depth
 
 _LEAST_SIDE = 32  # OpenCV halves the picture five times.
+_DECODED_BYTES = 4  # of a sample of any depth, inside the library
+_MOST_BITS, _BITS_OF_PILLOW = 16, 8
+_ITS_OWN_PROGRAM = "opj_decompress -i a.jp2 -o a.png"
 _LOSSLESS = [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000]
 
 
 def read(data: bytes, max_pixels: int, *, name: str) -> Raster:
-    """The picture of a JP2 file or of a bare codestream. Raises InputError."""
+    """The picture of a JP2 or JPX file, or of a bare codestream. Raises InputError."""
     with parsing("jp2", name=name):
-        width, height, bits = jp2_boxes.codestream_size(data)
-    check_size(width, height, max_pixels, name=name)
+        codestream = jp2_header.codestream_of(data)
+        header = jp2_header.header_of(data, codestream)
+    sample_bytes = _DECODED_BYTES * len(header.components)
+    check_sizes([(header.width, header.height)], max_pixels, name=name, pixel_bytes=[sample_bytes])
     with parsing("jp2", name=name):
-        picture = pillow_reader.opened(Jpeg2KImageFile, data)
-        said = jp2_boxes.metadata_in(data)
-        if picture.size != (width, height):
-            raise ValueError("header and data differ in size")
-        if bits > 8:
-            return _deep(data, said, bits)
-        picture.load()
-        return pillow_reader.from_pillow(picture, said)
+        try:
+            planes, header = _planes(codestream, header)
+            said = jp2_boxes.metadata_in(data)
+            inks = said.icc is not None and header.space is None and said.icc[16:20] == b"CMYK"
+            found = jp2_colors.picture_of(planes, header, inks_in_profile=inks)
+        except jp2_colors.NotSupported as error:
+            raise not_supported(f"a JPEG 2000 with {error}", name=name, program=_ITS_OWN_PROGRAM) from error
+    lost = lost_beside_first(header.num_streams, "picture") + found.lost
+    if inks:
+        picture = Image.fromarray(to_depth(found.pixels, np.uint8), "CMYK")
+        raster = pillow_reader.from_pillow(picture, said)
+        alpha = to_depth(found.alpha, np.uint8) if found.alpha is not None else None
+        return replace(raster, alpha=alpha, lost=lost + raster.lost)
+    if header.space == jp2_header.CMYK:
+        lost, said = (*lost, INKS_LOST), replace(said, icc=None)
+    notes = (PALETTE_NOTE,) if header.palette is not None else ()
+    return Raster(found.pixels, found.alpha, said, notes=notes, lost=lost, bits=_less_than_whole(found.bits))
 
 
 def write(samples: Samples, said: Metadata) -> bytes:
@@ -68,11 +92,42 @@ def _by_opencv(samples: Samples) -> bytes:
     return bytes(data)
 
 
-def _deep(data: bytes, said: Metadata, bits: int) -> Raster:
-    samples = cv2.imdecode(np.frombuffer(jp2_boxes.without_profile(data), np.uint8), cv2.IMREAD_UNCHANGED)
-    if samples is None or samples.dtype != np.uint16:
-        raise ValueError("no deep pixels in it")
-    wide = heif_codec.widened(samples, bits) if bits < 16 else samples
-    alpha = np.ascontiguousarray(wide[..., 3]) if wide.ndim == 3 and wide.shape[2] == 4 else None
-    pixels = np.ascontiguousarray(wide if wide.ndim == 2 else wide[..., 2::-1])
-    return Raster(pixels, alpha, said, bits=bits if bits < 16 else None)
+def _planes(codestream: bytes, header: Header) -> tuple[list[npt.NDArray[Any]], Header]:
+    """(H×W samples of each component, as whole numbers from 0; what is still to be made of them).
+
+    Raises NotSupported, and what the libraries raise.
+    """
+    parts = header.components
+    if max(part.bits for part in parts) > _MOST_BITS:
+        raise jp2_colors.NotSupported(f"{max(part.bits for part in parts)} bits a sample")
+    if all(part == parts[0] for part in parts) and (parts[0].across, parts[0].down) == (1, 1):
+        return [_from_zero(plane, parts[0]) for plane in _decoded(codestream, header)], header
+    if jp2_header.is_coarse_chroma(parts):
+        # The library enlarges chroma only where it makes RGB of it as well, in the order that the file names.
+        planes = _decoded(jp2_header.as_ycc_file(codestream, header), header)
+        return planes, jp2_header.made_rgb(header)
+    same_grid = all((part.across, part.down) == (parts[0].across, parts[0].down) for part in parts)
+    if not same_grid or len(parts) not in (3, 4) or max(part.bits for part in parts) > _BITS_OF_PILLOW:
+        raise jp2_colors.NotSupported("components that differ in size or depth")
+    # Pillow brings components of several depths to one, of 8 bits.
+    picture = pillow_reader.opened(Jpeg2KImageFile, codestream)
+    if picture.size != (header.width, header.height):
+        raise ValueError("header and data differ in size")
+    picture.load()
+    samples = np.asarray(picture)
+    return [samples[..., index] >> (_BITS_OF_PILLOW - part.bits) for index, part in enumerate(parts)], header
+
+
+def _decoded(file: bytes, header: Header) -> list[npt.NDArray[Any]]:
+    samples = imagecodecs.jpeg2k_decode(file)
+    if samples.shape[:2] != (header.height, header.width):
+        raise ValueError("header and data differ in size")
+    return [samples] if samples.ndim == 2 else [samples[..., index] for index in range(samples.shape[2])]
+
+
+def _from_zero(plane: npt.NDArray[Any], part: Component) -> npt.NDArray[Any]:
+    return (plane.astype(np.int32) + (1 << (part.bits - 1))).astype(np.uint16) if part.signed else plane
+
+
+def _less_than_whole(bits: int) -> int | None:
+    return bits if 8 < bits < 16 else None

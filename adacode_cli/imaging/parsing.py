@@ -63,7 +63,10 @@ _TELLING_ERRORS = (
 
 @contextmanager
 def parsing(format: str, *, name: str) -> Iterator[None]:
-    """Around library calls on the bytes of file `name`: whatever they raise about those bytes becomes InputError."""
+    """Around library calls on the bytes of file `name`: whatever they raise becomes an InputError with `damage`.
+
+    Raises InputError where memory does not suffice.
+    """
     try:
         yield
     except MemoryError as error:
@@ -73,10 +76,17 @@ def parsing(format: str, *, name: str) -> Iterator[None]:
             raise too_little_memory(name, memory_limit.in_force()) from error
         title, text = TITLES[format], str(error)
         if "truncated" in text.lower():
-            raise InputError(f"is truncated: the {title} data end too early", path=name, hint=_DAMAGED_HINT) from error
+            message = f"is truncated: the {title} data end too early"
+            raise InputError(message, path=name, hint=_DAMAGED_HINT, damage="is truncated") from error
         reason = f" ({text.splitlines()[0]})" if text and isinstance(error, _TELLING_ERRORS) else ""
         message = f"is damaged or truncated and cannot be read as {title}{reason}"
-        raise InputError(message, path=name, hint=_DAMAGED_HINT) from error
+        raise InputError(message, path=name, hint=_DAMAGED_HINT, damage=f"is damaged{reason}") from error
+
+
+def not_supported(what: str, *, name: str, program: str = "magick a.xxx a.png") -> InputError:
+    """The refusal of a file that is whole, and `what` is not read; `program`: a command that may convert it."""
+    hint = f"The file may well be whole. Convert it with a program that reads it, for example: {program}"
+    return InputError(f"is not supported: it is {what}", path=name, hint=hint)
 
 
 def check_sizes(

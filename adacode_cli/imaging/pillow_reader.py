@@ -1,7 +1,7 @@
 """JPEG, PNG, WebP and BMP through Pillow's readers, whatever its process-wide settings are.
 
 The plugin classes are called directly: `Image.open` would apply the global pixel limit, a setting that belongs to
-the program that imports us. Pillow holds 8 bits; deeper PNG pixels come from `png16`.
+the program that imports us. Of a PNG, Pillow reads what stands beside the pixels, which come from `png16`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from adacode_cli.imaging import jpeg_scans, png16
+from adacode_cli.imaging import jpeg_frames, jpeg_scans, png16
 from adacode_cli.imaging.image import Samples
 from adacode_cli.imaging.limits import too_many_pixels
 from adacode_cli.imaging.metadata import Metadata
@@ -41,6 +41,9 @@ def read(data: bytes, format: str, max_pixels: int, *, name: str) -> Raster:
     """The first picture in `data`, which begins like a `format` file. Raises InputError."""
     if format == "jpeg":
         jpeg_scans.check(data, name=name)
+        frame = jpeg_frames.frame_of(data)
+        if frame is not None and not frame.is_for_pillow:
+            return jpeg_frames.read(data, frame, max_pixels, name=name)
     try:
         with parsing(format, name=name):
             data, beside, not_kept = taken_apart(data, format)
@@ -51,12 +54,14 @@ def read(data: bytes, format: str, max_pixels: int, *, name: str) -> Raster:
         return _large_webp(data, name=name)
     check_size(*picture.size, max_pixels, name=name)
     with parsing(format, name=name):
-        picture.load()
+        is_for_libpng = format == "png" and max(picture.size) <= png16.MAX_SIDE
+        if not is_for_libpng:
+            picture.load()
         said, lost = metadata_of(picture, format, beside)
         lost = not_kept + lost + lost_beside_first(getattr(picture, "n_frames", 1))
-        if format == "png" and data[_PNG_DEPTH_AT] == 16:
-            pixels, alpha = png16.read(data, picture.info.get("transparency"))
-            return Raster(pixels, alpha, said, lost=lost)
+        if is_for_libpng:
+            notes = (PALETTE_NOTE,) if picture.mode in ("P", "PA") else ()
+            return Raster(*png16.read(data), said, notes=notes, lost=lost)
         raster = from_pillow(picture, said, data[_PNG_DEPTH_AT] if format == "png" else 8)
     return replace(raster, lost=lost + raster.lost)
 

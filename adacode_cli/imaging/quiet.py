@@ -17,7 +17,7 @@ from pathlib import Path
 import cv2
 import PIL
 
-_LIBRARIES = ("PIL", "tifffile", "pillow_heif")
+_LIBRARIES = ("PIL", "tifffile", "pillow_heif", "imagecodecs")
 _TIFF_IN_PILLOW = ("pillow.libs/libtiff*", "PIL/.dylibs/libtiff*")  # in its packages for Linux and for macOS
 
 

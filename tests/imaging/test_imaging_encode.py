@@ -11,9 +11,9 @@ from picture_fixtures import DEPTHS, noise, reopened, smooth
 from PIL import Image, JpegImagePlugin
 
 from adacode_cli.errors import OutputError, UsageError
-from adacode_cli.imaging.decode import EXTENSIONS, decode
+from adacode_cli.imaging.decode import decode
 from adacode_cli.imaging.encode import FORMATS, encode, format_of, losses
-from adacode_cli.imaging.image import Decoded
+from adacode_cli.imaging.image import SUFFIXES, Decoded
 
 FULL_COLOR = 0
 
@@ -22,7 +22,7 @@ def test_default_suffixes_lead_back_to_their_format():
     for format, suffix in FORMATS.items():
         assert format_of(Path(f"photo{suffix}")) == format
         assert format_of(Path(f"photo{suffix.upper()}")) == format
-    assert {format_of(Path(f"a{suffix}")) for suffix in EXTENSIONS} == set(FORMATS)
+    assert {format_of(Path(f"a{suffix}")) for suffix in SUFFIXES} == set(FORMATS)
     assert format_of(Path("photo.gif")) is None
     assert format_of(Path("photo")) is None
 

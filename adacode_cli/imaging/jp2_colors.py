@@ -1,0 +1,195 @@
+"""From the components of a JPEG 2000 file to a picture: palette, order of channels, and colour spaces beside RGB.
+
+The formulas are those of the standard (ISO 15444-1 and -2, annexes on colour) for whole numbers over the full range.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from adacode_cli.imaging.image import Samples
+from adacode_cli.imaging.jp2_header import (
+    CIELAB,
+    CMYK,
+    COLOUR,
+    COVERAGE,
+    ESYCC,
+    GREY,
+    PREMULTIPLIED,
+    SRGB,
+    SYCC,
+    Header,
+)
+from adacode_cli.imaging.samples import quantise, rgb_from_inks, top_of, unpremultiplied
+from adacode_cli.imaging.stored_bits import full_range
+
+_COLOURS_OF = {GREY: 1, SRGB: 3, SYCC: 3, ESYCC: 3, CIELAB: 3, CMYK: 4}
+_BAND_ROWS = 64
+_LAB_DETAILS = 28  # bytes: six numbers, and the light
+_Floats = npt.NDArray[np.float64]
+# Light → (its white, XYZ under it → linear sRGB; D50 is adapted after Bradford).
+_LIGHTS = {
+    b"\0D50": (
+        np.array([0.9642, 1.0, 0.8249]),
+        np.array(
+            [
+                [3.1338561, -1.6168667, -0.4906146],
+                [-0.9787684, 1.9161415, 0.0334540],
+                [0.0719453, -0.2289914, 1.4052427],
+            ]
+        ),
+    ),
+    b"\0D65": (
+        np.array([0.95047, 1.0, 1.08883]),
+        np.array(
+            [
+                [3.2404542, -1.5371385, -0.4985314],
+                [-0.9692660, 1.8760108, 0.0415560],
+                [0.0556434, -0.2040259, 1.0572252],
+            ]
+        ),
+    ),
+}
+
+
+class NotSupported(Exception):  # noqa: N818 (the reason of an InputError)
+    """Colours that this program does not know; the message says what the file has."""
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """H×W or H×W×3 pixels and H×W alpha, uint8 or uint16. `bits`: of a sample as stored. `lost`: for a person."""
+
+    pixels: Samples
+    alpha: Samples | None
+    bits: int
+    lost: tuple[str, ...] = ()
+
+
+def picture_of(planes: list[npt.NDArray[Any]], header: Header, *, inks_in_profile: bool = False) -> Picture:
+    """The picture of H×W components, their samples whole numbers from 0 as stored. Raises NotSupported, ValueError.
+
+    `inks_in_profile`: that the profile of the file is one of four inks, which stay as they are, as H×W×4.
+    """
+    channels = _channels(planes, header)
+    colours, alpha_at, is_multiplied = _ordered(header, len(channels), 4 if inks_in_profile else None)
+    used = [channels[index] for index in (*colours, *([] if alpha_at is None else [alpha_at]))]
+    bits = max(depth for _, depth in used)
+    if bits > 16:
+        raise NotSupported(f"{bits} bits a sample")
+    fitted = [full_range(plane, depth, deep=bits > 8) for plane, depth in used]
+    pixels = fitted[0] if len(colours) == 1 else np.dstack(fitted[: len(colours)])
+    alpha = fitted[-1] if alpha_at is not None else None
+    if alpha is not None and is_multiplied:
+        pixels = unpremultiplied(pixels, alpha)
+    left = len(channels) - len(used)
+    lost = (f"{left} of {len(channels)} channels",) if left else ()
+    if len(colours) == 4 and not inks_in_profile:
+        return Picture(rgb_from_inks(pixels), alpha, bits, lost)
+    return Picture(_as_rgb(pixels, header, used[0][1]), alpha, bits, lost)
+
+
+def _channels(planes: list[npt.NDArray[Any]], header: Header) -> list[tuple[npt.NDArray[Any], int]]:
+    """(samples, bits) of each channel."""
+    if header.palette is None:
+        return [(plane, part.bits) for plane, part in zip(planes, header.components, strict=True)]
+    found = []
+    for component, column in header.palette.sources:
+        plane = planes[component]
+        if column is None:
+            found.append((plane, header.components[component].bits))
+            continue
+        bits, entries = header.palette.bits[column], header.palette.entries[:, column]
+        table = entries.astype(np.uint8 if bits <= 8 else np.uint16 if bits <= 16 else np.int64)
+        found.append((table[np.minimum(plane, len(table) - 1)], bits))
+    return found
+
+
+def _ordered(header: Header, count: int, inks: int | None) -> tuple[list[int], int | None, bool]:
+    """(the channels of the colours in their order, that of the alpha, whether colours are multiplied by it)."""
+    said = header.definitions
+    num_colours = inks or _COLOURS_OF.get(header.space if header.space is not None else -1)
+    if num_colours is None and header.space is not None:
+        raise NotSupported(f"colours in space {header.space}")
+    if num_colours is None:
+        num_colours = sum(kind == COLOUR for kind, _ in said.values()) if said else 3
+    if num_colours == 3 and count < 3:
+        num_colours = 1  # grey that calls itself RGB, or says nothing
+    by_colour = {colour: channel for channel, (kind, colour) in said.items() if kind == COLOUR and channel < count}
+    colours = [by_colour[colour] for colour in range(1, num_colours + 1) if colour in by_colour]
+    if len(colours) < num_colours:
+        # Nothing useful is said: colours stand first, as they do in a codestream alone.
+        colours = list(range(min(count, num_colours)))
+    if len(colours) not in (1, 3, 4) or len(colours) < num_colours:
+        raise NotSupported(f"{count} channels whose colours are not known")
+    covering = [
+        channel
+        for channel, (kind, colour) in said.items()
+        if kind in (COVERAGE, PREMULTIPLIED) and colour == 0 and channel < count
+    ]
+    if covering:
+        return colours, covering[0], said[covering[0]][0] == PREMULTIPLIED
+    # Many writers do not say that a channel behind the colours is coverage.
+    is_alpha = count == len(colours) + 1 and count - 1 not in colours and count - 1 not in said and inks is None
+    return colours, count - 1 if is_alpha else None, False
+
+
+def _as_rgb(pixels: Samples, header: Header, bits: int) -> Samples:
+    if pixels.ndim == 2 or pixels.shape[2] != 3:
+        return pixels
+    if header.space in (SYCC, ESYCC):
+        middle = (1 << (bits - 1)) / ((1 << bits) - 1)
+        return _by_bands(pixels, partial(_rgb_of_ycc, middle=middle))
+    if header.space != CIELAB:
+        return pixels
+    return _by_bands(pixels, partial(_rgb_of_lab, ranges=_lab_ranges(header.details, bits), light=_light(header)))
+
+
+def _by_bands(pixels: Samples, convert: Callable[[_Floats], _Floats]) -> Samples:
+    top = top_of(pixels.dtype)
+    result = np.empty_like(pixels)
+    for row in range(0, len(pixels), _BAND_ROWS):
+        band = convert(pixels[row : row + _BAND_ROWS].astype(np.float64) / top)
+        result[row : row + _BAND_ROWS] = quantise(band * top, pixels.dtype)
+    return result
+
+
+def _rgb_of_ycc(band: _Floats, middle: float) -> _Floats:
+    """`middle`: chroma of grey, which is half of the number of values and not half of the largest: 128 of 255."""
+    luma, blue, red = band[..., 0], band[..., 1] - middle, band[..., 2] - middle
+    return np.stack([luma + 1.402 * red, luma - 0.344136 * blue - 0.714136 * red, luma + 1.772 * blue], axis=-1)
+
+
+def _lab_ranges(details: bytes, bits: int) -> tuple[tuple[float, float], ...]:
+    """(smallest value, range) of L*, a* and b*."""
+    top = (1 << bits) - 1
+    given = [100, 0, 170, 1 << (bits - 1), 200, (1 << (bits - 2)) + (1 << (bits - 3))]
+    if len(details) >= _LAB_DETAILS:
+        given = list(struct.unpack_from(">6I", details))
+    pairs = zip(given[::2], given[1::2], strict=True)
+    return tuple((-extent * offset / top, float(extent)) for extent, offset in pairs)
+
+
+def _light(header: Header) -> bytes:
+    """The light that CIELab is meant under. Raises NotSupported."""
+    light = header.details[24:_LAB_DETAILS] if len(header.details) >= _LAB_DETAILS else b"\0D50"
+    if light not in _LIGHTS:
+        raise NotSupported("CIELab under another light than D50 and D65")
+    return light
+
+
+def _rgb_of_lab(band: _Floats, ranges: tuple[tuple[float, float], ...], light: bytes) -> _Floats:
+    white, matrix = _LIGHTS[light]
+    lightness, a, b = (low + extent * band[..., index] for index, (low, extent) in enumerate(ranges))
+    y = (lightness + 16) / 116
+    cubes = np.stack([y + a / 500, y, y - b / 200], axis=-1)
+    xyz = np.where(cubes > 6 / 29, cubes**3, 3 * (6 / 29) ** 2 * (cubes - 4 / 29)) * white
+    linear = np.clip(xyz @ matrix.T, 0, 1)
+    return np.asarray(np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055))

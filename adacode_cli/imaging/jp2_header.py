@@ -1,0 +1,176 @@
+"""What a JPEG 2000 file says of its samples: its components, and what its boxes make of them.
+
+A codestream holds components, numbered and without a meaning. The boxes of a file around it say which of them go
+through a palette, which is coverage, in which order colours stand, and what the colours are.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from adacode_cli.imaging.jp2_boxes import CODESTREAM, SIGNATURE, box, boxes
+
+SRGB, GREY, SYCC, ESYCC, CIELAB, CMYK = 16, 17, 18, 24, 14, 12
+"""Colour spaces, by the numbers of the standard."""
+
+COLOUR, COVERAGE, PREMULTIPLIED = 0, 1, 2
+"""What a channel is."""
+
+_SIZE_AT, _COMPONENTS_AT = 8, 40  # in a codestream: behind SOC, SIZ and two lengths; the number of components
+_LARGEST_PALETTE = 1024
+_BITS, _SIGNED = 0x7F, 0x80
+_LARGEST_GRID = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Component:
+    """How the samples of a component are stored; `across` and `down`: pixels from one sample to the next."""
+
+    bits: int
+    signed: bool
+    across: int
+    down: int
+
+
+@dataclass(frozen=True, eq=False)
+class Palette:
+    """N×K `entries`, K columns of `bits` each; `sources`: (component, column or None for the component itself)."""
+
+    entries: npt.NDArray[np.int64]
+    bits: tuple[int, ...]
+    sources: tuple[tuple[int, int | None], ...]
+
+
+@dataclass(frozen=True)
+class Header:
+    """`definitions`: channel → (what it is, which colour from 1, or 0 for all of them). `space` is None where nothing
+    says it. `details`: what follows the number of the colour space. `num_streams`: pictures in the file.
+    """
+
+    width: int
+    height: int
+    components: tuple[Component, ...]
+    palette: Palette | None = None
+    definitions: dict[int, tuple[int, int]] = field(default_factory=dict)
+    space: int | None = None
+    details: bytes = b""
+    num_streams: int = 1
+
+
+def codestream_of(file: bytes) -> bytes:
+    """The (first) codestream of a file or, as it is, one that stands alone. Raises ValueError where there is none."""
+    if file.startswith(CODESTREAM):
+        return file
+    for kind, body in boxes(file):
+        if kind == b"jp2c":
+            return body
+    return file[file.index(CODESTREAM) :]  # in a box that breaks off: what decodes it will say so
+
+
+def header_of(file: bytes, codestream: bytes) -> Header:
+    """What a file says of the samples in its `codestream`. Raises ValueError or struct.error for a damaged one."""
+    if not codestream.startswith(CODESTREAM):
+        raise ValueError("no codestream in it")
+    right, bottom, left, top = struct.unpack_from(">4I", codestream, _SIZE_AT)
+    (count,) = struct.unpack_from(">H", codestream, _COMPONENTS_AT)
+    if max(right, bottom) > _LARGEST_GRID or not count:
+        raise ValueError("its header makes no sense")
+    described = struct.iter_unpack(">3B", codestream[_COMPONENTS_AT + 2 : _COMPONENTS_AT + 2 + 3 * count])
+    components = tuple(
+        Component((depth & _BITS) + 1, bool(depth & _SIGNED), across, down) for depth, across, down in described
+    )
+    if len(components) != count or not all(part.across and part.down for part in components):
+        raise ValueError("its header makes no sense")
+    found = [(kind, body) for kind, body in boxes(file) if kind in (b"jp2h", b"jp2c")]
+    inner: dict[bytes, bytes] = {}
+    for kind, body in found:
+        for name, content in boxes(body) if kind == b"jp2h" else ():
+            inner.setdefault(name, content)
+    space, details = _colour_space(inner.get(b"colr", b""))
+    streams = sum(kind == b"jp2c" for kind, _ in found)
+    return Header(
+        right - left,
+        bottom - top,
+        components,
+        _palette(inner, count),
+        _definitions(inner.get(b"cdef", b"")),
+        space,
+        details,
+        max(1, streams),
+    )
+
+
+def is_coarse_chroma(parts: tuple[Component, ...]) -> bool:
+    """Whether the second and third component are half as fine as the first, which a luma and its chroma may be."""
+    if len(parts) not in (3, 4) or len({(part.bits, part.signed) for part in parts}) > 1:
+        return False
+    grids = [(part.across, part.down) for part in parts]
+    return grids[0] == grids[-1 if len(grids) == 4 else 0] == (1, 1) and grids[1] == grids[2] in ((2, 1), (2, 2))
+
+
+def as_ycc_file(codestream: bytes, header: Header) -> bytes:
+    """A JP2 file of luma and chroma, in the order that the file of `header` names."""
+    first = header.components[0]
+    depth = first.bits - 1 | (_SIGNED if first.signed else 0)
+    inner = box(b"ihdr", struct.pack(">IIH4B", header.height, header.width, len(header.components), depth, 7, 0, 0))
+    inner += box(b"colr", struct.pack(">3BI", 1, 0, 0, SYCC))
+    if header.definitions:
+        records = [value for channel, (kind, colour) in header.definitions.items() for value in (channel, kind, colour)]
+        inner += box(b"cdef", struct.pack(f">{1 + len(records)}H", len(header.definitions), *records))
+    start = SIGNATURE + box(b"ftyp", b"jp2 \0\0\0\0jp2 ")
+    return start + box(b"jp2h", inner) + box(b"jp2c", codestream)
+
+
+def made_rgb(header: Header) -> Header:
+    """The header of a file whose luma and chroma were made RGB, in that order."""
+    definitions = {channel: said for channel, said in header.definitions.items() if said[0] != COLOUR}
+    whole = replace(header.components[0], signed=False)
+    components = tuple(whole for _ in header.components)
+    return replace(header, components=components, definitions=definitions, space=SRGB, details=b"")
+
+
+def _colour_space(body: bytes) -> tuple[int | None, bytes]:
+    return (struct.unpack_from(">I", body, 3)[0], body[7:]) if body[:1] == b"\1" and len(body) >= 7 else (None, b"")
+
+
+def _definitions(body: bytes) -> dict[int, tuple[int, int]]:
+    return {
+        channel: (kind, colour) for channel, kind, colour in struct.iter_unpack(">3H", body[2 : _whole(body, 2, 6)])
+    }
+
+
+def _palette(inner: dict[bytes, bytes], num_components: int) -> Palette | None:
+    if b"pclr" not in inner:
+        return None
+    body = inner[b"pclr"]
+    count, columns = struct.unpack_from(">HB", body)
+    depths = body[3 : 3 + columns]
+    if not 0 < count <= _LARGEST_PALETTE or len(depths) != columns or not columns or any(d & _SIGNED for d in depths):
+        raise ValueError("its palette makes no sense")
+    widths = [(depth & _BITS) // 8 + 1 for depth in depths]
+    at, entries = 3 + columns, np.zeros((count, columns), np.int64)
+    if max(widths) > 4 or len(body) < at + count * sum(widths):
+        raise ValueError("its palette is incomplete")
+    for entry in range(count):
+        for column, width in enumerate(widths):
+            entries[entry, column] = int.from_bytes(body[at : at + width], "big")
+            at += width
+    mapped = inner.get(b"cmap", b"")
+    sources = tuple(
+        (component, column if through else None)
+        for component, through, column in struct.iter_unpack(">HBB", mapped[: _whole(mapped, 0, 4)])
+    )
+    # What has no map of channels goes through the palette column by column.
+    sources = sources or tuple((0, column) for column in range(columns))
+    if any(source >= num_components or (column or 0) >= columns for source, column in sources):
+        raise ValueError("its palette makes no sense")
+    return Palette(entries, tuple((depth & _BITS) + 1 for depth in depths), sources)
+
+
+def _whole(body: bytes, start: int, size: int) -> int:
+    """Where the last whole record of `size` bytes ends, the first one beginning at `start`."""
+    return start + max(0, len(body) - start) // size * size

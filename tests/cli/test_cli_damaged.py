@@ -1,0 +1,65 @@
+"""`--accept-damaged` as a person uses it, and files that are never written but read."""
+
+import json
+
+import numpy as np
+from PIL import Image
+
+W = ("--weights", "nearest")
+
+
+def folder_of(tmp_path):
+    """A whole picture, a JPEG that was cut, and one of which nothing is left."""
+    (tmp_path / "p").mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 48, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "p" / "whole.png")
+    Image.fromarray(pixels).save(tmp_path / "p" / "cut.jpg", quality=90)
+    file = (tmp_path / "p" / "cut.jpg").read_bytes()
+    (tmp_path / "p" / "cut.jpg").write_bytes(file[: len(file) // 2])
+    (tmp_path / "p" / "gone.jpg").write_bytes(file[:100])
+
+
+def test_a_run_that_accepts_damage_does_what_one_that_did_not_has_left(adacode, tmp_path):
+    folder_of(tmp_path)
+    first = adacode("sr", "p", "-o", "out", *W)
+    assert first.returncode == 9
+    said = first.stderr.decode()
+    assert "p/cut.jpg: is truncated: the JPEG data end too early" in said
+    assert "--accept-damaged" in said
+    assert [path.name for path in (tmp_path / "out").glob("*.*g")] == ["whole.png"]
+    again = adacode("sr", "p", "-o", "out", "--accept-damaged", "--json", *W)
+    events = [json.loads(line) for line in again.stdout.decode().splitlines()]
+    assert again.returncode == 9
+    by_source = {event["source"]: event for event in events if "source" in event and event["event"] != "file-started"}
+    assert by_source["p/whole.png"]["event"] == "file-skipped"
+    assert by_source["p/cut.jpg"]["notes"][0] == "is truncated: what is missing is grey or coarse"
+    assert by_source["p/gone.jpg"]["event"] == "file-failed"
+    with Image.open(tmp_path / "out" / "cut.jpg") as picture:
+        assert picture.size == (192, 256)
+
+
+def test_damage_on_a_pipe(adacode, tmp_path):
+    folder_of(tmp_path)
+    data = (tmp_path / "p" / "cut.jpg").read_bytes()
+    result = adacode("sr", "-", "--accept-damaged", *W, stdin=data)
+    assert result.returncode == 0
+    assert b"is truncated: what is missing is grey or coarse" in result.stderr
+
+
+def test_files_of_kinds_that_are_only_read_get_outputs_of_their_usual_kind(adacode, tmp_path):
+    folder = tmp_path / "p"
+    folder.mkdir()
+    pictures = [Image.fromarray(np.full((8, 8, 3), shade, np.uint8)) for shade in (90, 180)]
+    pictures[0].save(folder / "stereo.MPO", "MPO", save_all=True, append_images=pictures[1:])
+    pictures[0].save(folder / "moving.apng", "PNG", save_all=True, append_images=pictures[1:])
+    for suffix in ("j2k", "j2c", "jpc"):
+        pictures[0].save(folder / f"{suffix}.{suffix}", "JPEG2000", no_jp2=True)
+    for suffix in ("jpx", "jpf"):
+        pictures[0].save(folder / f"{suffix}.{suffix}", "JPEG2000")
+    result = adacode("sr", "p", "-o", "out", *W)
+    assert result.returncode == 0, result.stderr
+    made = sorted(path.name for path in (tmp_path / "out").iterdir() if path.name != ".adacode")
+    assert made == ["j2c.jp2", "j2k.jp2", "jpc.jp2", "jpf.jp2", "jpx.jp2", "moving.png", "stereo.jpg"]
+    for name in made:
+        with Image.open(tmp_path / "out" / name) as picture:
+            assert abs(picture.convert("RGB").getpixel((5, 5))[0] - 90) < 4
