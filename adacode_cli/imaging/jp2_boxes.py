@@ -7,9 +7,9 @@ identifier that exiftool and others look for.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from fractions import Fraction
 
+from adacode_cli.imaging.iso_boxes import box, boxes
 from adacode_cli.imaging.metadata import Metadata
 from adacode_cli.imaging.resolution import CENTIMETRE, Resolution, resolution
 
@@ -20,7 +20,6 @@ _IDENTIFIERS = {
     "xmp": bytes.fromhex("be7acfcb97a942e89c71999491e3afac"),
     "iptc": bytes.fromhex("33c7a4d2b81d4723a0baf1a3e097ad38"),
 }
-_MOST_BOXES = 10_000
 _SIZE_AT, _DEPTH_AT = 8, 42  # in a codestream: behind SOC, SIZ and two lengths; the first component's depth
 _SRGB, _GREY = 16, 17
 _RESTRICTED_PROFILE, _ANY_PROFILE = 2, 3
@@ -31,43 +30,41 @@ def metadata_in(file: bytes) -> Metadata:
     found: dict[str, bytes] = {}
     icc: bytes | None = None
     value: Resolution | None = None
-    for kind, body in _boxes(file):
+    for kind, body in boxes(file):
         if kind == b"uuid":
             for name, identifier in _IDENTIFIERS.items():
                 if body.startswith(identifier) and len(body) > len(identifier):
                     found.setdefault(name, body[len(identifier) :])
         elif kind == b"jp2h":
-            for inner, content in _boxes(body):
+            for inner, content in boxes(body):
                 if inner == b"colr" and content[:1] in (b"\2", b"\3") and icc is None:
                     icc = content[3:] or None
                 elif inner == b"res ":
                     value = _resolution(content)
-    return Metadata(icc=icc, resolution=value, **found)
+    return Metadata(icc, found.get("exif"), found.get("xmp"), found.get("iptc"), value)
 
 
 def described(file: bytes, said: Metadata, *, channels: int) -> bytes:
     """A JP2 file without metadata, given all of `said`; of an even number of channels the last one is coverage."""
     parts = []
-    for kind, body in _boxes(file):
+    for kind, body in boxes(file):
         if kind == b"jp2c":
-            parts += [
-                _box(b"uuid", _IDENTIFIERS[name] + data) for name in _IDENTIFIERS if (data := getattr(said, name))
-            ]
-        parts.append(_box(kind, _header(body, said, channels) if kind == b"jp2h" else body))
+            parts += [box(b"uuid", _IDENTIFIERS[name] + data) for name in _IDENTIFIERS if (data := getattr(said, name))]
+        parts.append(box(kind, _header(body, said, channels) if kind == b"jp2h" else body))
     return b"".join(parts)
 
 
 def without_profile(file: bytes) -> bytes:
     """The file with sRGB or its grey named in place of a profile, at which OpenCV would complain to the terminal."""
     parts = []
-    for kind, body in _boxes(file):
-        inner = dict(_boxes(body)) if kind == b"jp2h" else {}
+    for kind, body in boxes(file):
+        inner = dict(boxes(body)) if kind == b"jp2h" else {}
         if inner.get(b"colr", b"")[:1] in (b"\2", b"\3"):
             channels = inner.get(b"ihdr", bytes(10))[9]
             inner[b"colr"] = struct.pack(">3BI", 1, 0, 0, _GREY if channels in (1, 2) else _SRGB)
-            parts.append(_box(kind, b"".join(_box(name, content) for name, content in inner.items())))
+            parts.append(box(kind, b"".join(box(name, content) for name, content in inner.items())))
         else:
-            parts.append(_box(kind, body))
+            parts.append(box(kind, body))
     return b"".join(parts) or file
 
 
@@ -79,7 +76,7 @@ def codestream_size(file: bytes) -> tuple[int, int, int]:
 
 
 def _header(body: bytes, said: Metadata, channels: int) -> bytes:
-    kept = [(kind, content) for kind, content in _boxes(body) if kind not in (b"res ", b"cdef")]
+    kept = [(kind, content) for kind, content in boxes(body) if kind not in (b"res ", b"cdef")]
     if said.icc is not None:
         kept = [(kind, content) for kind, content in kept if kind != b"colr"]
         # Baseline readers know matrix and curve profiles; others are allowed in the extended format alone.
@@ -91,36 +88,12 @@ def _header(body: bytes, said: Metadata, channels: int) -> bytes:
         kept.append((b"cdef", struct.pack(f">{3 * channels + 1}H", channels, *(n for kind in kinds for n in kind))))
     if said.resolution is not None and (by_centimetre := said.resolution.per(CENTIMETRE)) is not None:
         across, down = (_sixteen_bits(value * 100) for value in by_centimetre)
-        kept.append((b"res ", _box(b"resc", struct.pack(">4H2b", *down[:2], *across[:2], down[2], across[2]))))
-    return b"".join(_box(kind, content) for kind, content in kept)
-
-
-def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    at = 0
-    for _ in range(_MOST_BOXES):
-        if at + 8 > len(data):
-            return
-        length, kind = struct.unpack_from(">I4s", data, at)
-        head = 8
-        if length == 1 and at + 16 <= len(data):
-            (length,) = struct.unpack_from(">Q", data, at + 8)
-            head = 16
-        elif length == 0:  # to the end of the file
-            length = len(data) - at
-        if length < head or at + length > len(data):
-            return
-        yield kind, data[at + head : at + length]
-        at += length
-
-
-def _box(kind: bytes, body: bytes) -> bytes:
-    if len(body) + 8 < 1 << 32:
-        return struct.pack(">I4s", len(body) + 8, kind) + body
-    return struct.pack(">I4sQ", 1, kind, len(body) + 16) + body
+        kept.append((b"res ", box(b"resc", struct.pack(">4H2b", *down[:2], *across[:2], down[2], across[2]))))
+    return b"".join(box(kind, content) for kind, content in kept)
 
 
 def _resolution(content: bytes) -> Resolution | None:
-    for kind, body in _boxes(content):
+    for kind, body in boxes(content):
         if kind == b"resc" and len(body) >= 10:
             down, down_under, across, across_under, down_ten, across_ten = struct.unpack_from(">4H2b", body)
             if down_under and across_under and max(abs(down_ten), abs(across_ten)) < 20:

@@ -48,7 +48,7 @@ RESOLUTION_IN_EXIF = frozenset({"webp", "avif", "heic"})
 _NO_LIMIT = sys.maxsize
 _SIDE = 64  # pixels, which all formats can hold
 _ASCII = 2
-_NOTHING: tuple[set[Tag], set[Tag], set[Tag]] = (set(), set(), set())
+_NOTHING: tuple[set[Tag], ...] = (set(), set(), set(), set())
 
 Tag = tuple[int, int, bytes]
 """(code, type, value)."""
@@ -183,11 +183,10 @@ def _same_exif(said: bytes, back: bytes, format: str) -> bool:
     return back == said or (format == "avif" and back == exif_editing.with_tags(said, (), without=exif.ORIENTATION))
 
 
-def _described(block: bytes) -> tuple[set[Tag], set[Tag], set[Tag]]:
+def _described(block: bytes) -> tuple[set[Tag], ...]:
     parts = exif.sections(block)
     main = [entry for entry in parts.main if entry.code not in exif.RESOLUTION]
-    listed, inner, places = ({_tag(entry) for entry in part} for part in (main, parts.exif, parts.gps))
-    return listed, inner, places
+    return tuple({_tag(entry) for entry in part} for part in (main, parts.exif, parts.gps, parts.interoperability))
 
 
 def _tag(entry: exif.Entry) -> Tag:

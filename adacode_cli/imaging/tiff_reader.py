@@ -20,9 +20,10 @@ from tifffile import TiffFile, TiffPage
 
 from adacode_cli.errors import InputError
 from adacode_cli.imaging import exif, exif_editing, iptc, pillow_reader, tiff_strips
+from adacode_cli.imaging.cicp import SRGB
 from adacode_cli.imaging.image import Samples
 from adacode_cli.imaging.limits import MAX_PAGES, too_many_pages
-from adacode_cli.imaging.metadata import EXIF_DAMAGED, Metadata
+from adacode_cli.imaging.metadata import EXIF_DAMAGED, Metadata, first_orientation
 from adacode_cli.imaging.metadata_limits import MAX_BYTES, MAX_SUM_BYTES, Allowance, too_much
 from adacode_cli.imaging.parsing import check_sizes, parsing
 from adacode_cli.imaging.raster import INKS_LOST, Raster
@@ -58,7 +59,11 @@ def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
         allowance = Allowance(max(MAX_SUM_BYTES, len(data)))
         rasters = [_page(index, page, turned, allowance, name=name) for index, page in pages]
     rasters[0] = replace(rasters[0], lost=lost + rasters[0].lost)
-    return [replace(raster, orientation=turn) for raster, turn in zip(rasters, turns, strict=True)]
+    return [
+        # The EXIF block of a page is made of its tags, and has no orientation of its own.
+        replace(raster, orientation=first_orientation((turn,), raster.metadata.xmp))
+        for raster, turn in zip(rasters, turns, strict=True)
+    ]
 
 
 class _Rereadable:
@@ -143,9 +148,10 @@ def _refuse_raw(page: TiffPage, data: bytes, *, name: str) -> None:
         )
 
 
-def _orientations(pages: list[tuple[int, TiffPage]], data: bytes) -> tuple[bytes, list[int]]:
-    """(the file with orientation 1, each page's own): some of the libraries would turn the picture too."""
-    patched, found = bytearray(data), [1] * len(pages)
+def _orientations(pages: list[tuple[int, TiffPage]], data: bytes) -> tuple[bytes, list[int | None]]:
+    """(the file with orientation 1, what each page said): some of the libraries would turn the picture too."""
+    patched = bytearray(data)
+    found: list[int | None] = [None] * len(pages)
     for number, (_, page) in enumerate(pages):
         tag = page.tags.get(exif.ORIENTATION)
         if tag is not None and isinstance(tag.value, int):
@@ -185,7 +191,7 @@ def metadata_of_page(page: TiffPage, data: bytes, allowance: Allowance) -> tuple
     resources = _bytes(page, _PHOTOSHOP) if found.get("iptc") is None else None
     records = iptc.unwrapped(resources) if resources is not None else found.get("iptc")
     found["iptc"] = iptc.without_padding(records) if records is not None else None
-    said, beyond = allowance.granted(Metadata(exif=block, resolution=resolution, **found))
+    said, beyond = allowance.granted(Metadata(found.get("icc"), block, found.get("xmp"), found["iptc"], resolution))
     return said, (*lost, *beyond)
 
 
@@ -218,7 +224,7 @@ def _deep(page: TiffPage, index: int, file: _Rereadable, said: Metadata, *, name
     if page.photometric == _WHITE_IS_ZERO:
         pixels = (np.iinfo(pixels.dtype).max if pixels.dtype == np.uint16 else 1) - pixels
     if page.photometric == _INKS:
-        pixels, lost, said = rgb_from_inks(pixels), (*lost, INKS_LOST), replace(said, icc=None)
+        pixels, lost, said = rgb_from_inks(pixels), (*lost, INKS_LOST), replace(said, icc=None, cicp=SRGB)
     pixels = np.ascontiguousarray(pixels[..., 0] if colors == 1 else pixels)
     alpha, kind, dropped = _alpha(page, stored, colors)
     if alpha is not None and kind == _PREMULTIPLIED:
