@@ -24,7 +24,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from tifffile import TiffFile, TiffPage
 
 from adacode_cli.errors import OutputError
-from adacode_cli.imaging import exif, exif_editing, heif_codec, iptc, jp2_boxes, tiff_reader
+from adacode_cli.imaging import exif, exif_editing, heif_boxes, heif_codec, iptc, jp2_boxes, tiff_reader
 from adacode_cli.imaging.image import Samples
 from adacode_cli.imaging.metadata import TITLES as NAMES
 from adacode_cli.imaging.metadata import Metadata
@@ -139,7 +139,7 @@ def _found(file: bytes, format: str) -> Sequence[Metadata]:
             return [tiff_reader.metadata_of_page(page, file, allowance)[0] for page in pages]
     if format == "heic":
         container = heif_codec.heic(file, name="")
-        return [metadata_of(container[container.primary_index], format)[0]]
+        return [_with_numbers(metadata_of(container[container.primary_index], format)[0], file)]
     try:
         picture = _PLUGINS[format](BytesIO(file))
     except Image.DecompressionBombError:
@@ -147,7 +147,12 @@ def _found(file: bytes, format: str) -> Sequence[Metadata]:
     if format == "jp2":
         return [jp2_boxes.metadata_in(file)]
     _, beside, _ = taken_apart(file, format)
-    return [metadata_of(picture, format, beside)[0]]
+    found = metadata_of(picture, format, beside)[0]
+    return [_with_numbers(found, file) if format == "avif" else found]
+
+
+def _with_numbers(found: Metadata, file: bytes) -> Metadata:
+    return replace(found, cicp=heif_boxes.cicp_of(heif_boxes.properties(file)))
 
 
 def _came_back(name: str, written: Metadata, found: Metadata, format: str) -> bool:
