@@ -51,8 +51,9 @@ def placed(said: Metadata, format: str | None, *, grey: bool) -> Metadata:
     if numbers is None:
         return said
     if format in _HOLDS_NUMBERS and (numbers.full_range or format == "png"):
-        # Readers of AVIF and HEIC would follow the profile.
-        return said if format == "png" or numbers.is_hdr else replace(said, icc=None)
+        # Readers of AVIF and HEIC would follow the profile; the writer of HEIC takes one of the two.
+        both = format == "png" or (format == "avif" and numbers.is_hdr)
+        return said if both else replace(said, icc=None)
     return replace(said, cicp=None, icc=numbers.profile(grey=grey) or said.icc)
 
 
