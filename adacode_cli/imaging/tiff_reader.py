@@ -210,6 +210,7 @@ def _shallow(stream: BytesIO, said: Metadata) -> Raster:
     with TiffImageFile(stream) as picture:
         # Given an image to fill, Pillow does not ask its process-wide pixel limit.
         picture.im = Image.new(picture.mode, picture.size, None).im
+        picture.info.pop("xmp", None)  # Pillow would turn the picture as that says, where no tag does.
         picture.load()
         return pillow_reader.from_pillow(picture, said)
 
