@@ -11,6 +11,7 @@ from adacode_cli.imaging.cicp import Cicp
 from adacode_cli.imaging.iso_boxes import boxes
 
 _CONFIGURATION = b"av1C"
+_RANGE_AT = 10  # behind "nclx" and three numbers of 16 bits
 _ANIMATION, _STILL = b"avis", b"avif"
 _NUMBERS = b"nclx"
 _PLACE_OF_NUMBERS = b"colr" + _NUMBERS
@@ -43,6 +44,14 @@ def cicp_of(found: list[tuple[bytes, bytes]]) -> Cicp | None:
         if kind == b"colr" and content[:4] == _NUMBERS and len(content) >= 8:
             return Cicp(*struct.unpack_from(">2H", content, 4))
     return None
+
+
+def is_limited(found: list[tuple[bytes, bytes]]) -> bool:
+    """Whether samples use the limited range of video, as `properties` say."""
+    return any(
+        kind == b"colr" and content[:4] == _NUMBERS and len(content) > _RANGE_AT and not content[_RANGE_AT] & 0x80
+        for kind, content in found
+    )
 
 
 def without_frames(file: bytes) -> bytes:

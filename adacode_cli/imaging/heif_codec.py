@@ -66,6 +66,18 @@ def heic(file: bytes, *, name: str) -> Any:  # noqa: ANN401 (a class of an optio
     return module.open_heif(BytesIO(file), convert_hdr_to_8bit=False, hdr_to_16bit=False)
 
 
+def of_whole_range(samples: Samples, bits: int) -> Samples:
+    """Grey samples of limited range, which libheif passes on as they are stored, over the whole range of `bits` bits.
+
+    Samples beyond that range say that it is not limited, whatever the file says: libheif writes such files.
+    """
+    black, white = 16 << (bits - 8), 235 << (bits - 8)
+    if samples.size == 0 or samples.min() < black or samples.max() > white:
+        return samples
+    top, span = (1 << bits) - 1, white - black
+    return ((((samples.astype(np.uint32) - black) * top) + span // 2) // span).astype(samples.dtype)
+
+
 def widened(samples: Samples, bits: int) -> Samples:
     """Samples of `bits` bits over the whole range of 16, to nearest."""
     top = (1 << bits) - 1

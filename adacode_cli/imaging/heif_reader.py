@@ -72,17 +72,21 @@ def read_heic(data: bytes, max_pixels: int, *, name: str) -> Raster:
     check_size(width, height, max_pixels, name=name)
     with parsing("heic", name=name):
         said, lost = metadata_of(picture, "heic")
-        said = replace(said, cicp=heif_boxes.cicp_of(heif_boxes.properties(data)))
+        found = heif_boxes.properties(data)
+        said = replace(said, cicp=heif_boxes.cicp_of(found))
         lost += lost_beside_first(len(file), "picture")
         if picture.info.get("depth_images") or picture.info.get("aux"):
             lost += ("its depth, brightness or other auxiliary maps",)
         samples = np.asarray(picture)
-        if bits > 8:
-            samples = heif_codec.widened(samples, bits)
     planes = samples if samples.ndim == 3 else samples[..., None]
     colors = 3 if planes.shape[2] > 2 else 1
     alpha = np.ascontiguousarray(planes[..., colors]) if planes.shape[2] > colors else None
     pixels = np.ascontiguousarray(planes[..., :3] if colors == 3 else planes[..., 0])
+    if colors == 1 and heif_boxes.is_limited(found):
+        pixels = heif_codec.of_whole_range(pixels, bits)
+    if bits > 8:
+        pixels = heif_codec.widened(pixels, bits)
+        alpha = heif_codec.widened(alpha, bits) if alpha is not None else None
     return Raster(pixels, alpha, said, orientation=1, lost=lost, bits=bits if bits > 8 else None)
 
 
