@@ -11,6 +11,7 @@ from adacode_cli.imaging.cicp import Cicp
 from adacode_cli.imaging.iso_boxes import boxes
 
 _CONFIGURATION = b"av1C"
+_LIGHT_LEVELS = (b"clli", b"mdcv", b"cclv", b"amve", b"ndwt")
 _RANGE_AT = 10  # behind "nclx" and three numbers of 16 bits
 _ANIMATION, _STILL = b"avis", b"avif"
 _NUMBERS = b"nclx"
@@ -52,6 +53,11 @@ def is_limited(found: list[tuple[bytes, bytes]]) -> bool:
         kind == b"colr" and content[:4] == _NUMBERS and len(content) > _RANGE_AT and not content[_RANGE_AT] & 0x80
         for kind, content in found
     )
+
+
+def lost_of(found: list[tuple[bytes, bytes]]) -> tuple[str, ...]:
+    """What `properties` say that is not kept."""
+    return ("its HDR light levels",) if any(kind in _LIGHT_LEVELS for kind, _ in found) else ()
 
 
 def without_frames(file: bytes) -> bytes:

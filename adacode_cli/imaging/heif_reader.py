@@ -26,7 +26,7 @@ def read_avif(data: bytes, max_pixels: int, *, name: str) -> Raster:
         num_frames = getattr(picture, "n_frames", 1)
         lost += damaged + lost_beside_first(num_frames)
         found = heif_boxes.properties(data)
-        said = replace(said, cicp=heif_boxes.cicp_of(found))
+        said, lost = replace(said, cicp=heif_boxes.cicp_of(found)), lost + heif_boxes.lost_of(found)
         orientation = _orientation(picture)
         bits = heif_boxes.avif_bits(data, found)
         if bits > 8:
@@ -73,7 +73,7 @@ def read_heic(data: bytes, max_pixels: int, *, name: str) -> Raster:
     with parsing("heic", name=name):
         said, lost = metadata_of(picture, "heic")
         found = heif_boxes.properties(data)
-        said = replace(said, cicp=heif_boxes.cicp_of(found))
+        said, lost = replace(said, cicp=heif_boxes.cicp_of(found)), lost + heif_boxes.lost_of(found)
         lost += lost_beside_first(len(file), "picture")
         if picture.info.get("depth_images") or picture.info.get("aux"):
             lost += ("its depth, brightness or other auxiliary maps",)

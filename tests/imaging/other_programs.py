@@ -69,6 +69,11 @@ def heif_convert(path):
     return cv2.imread(str(out), cv2.IMREAD_COLOR)[..., ::-1]
 
 
+def converted(*arguments):
+    """Runs ImageMagick's `convert`."""
+    _succeeding(["convert", *arguments])
+
+
 def _succeeding(command):
     run = subprocess.run([str(part) for part in command], check=False, capture_output=True, timeout=60)
     assert run.returncode == 0, run.stderr.decode() + run.stdout.decode()

@@ -8,7 +8,7 @@ import imagecodecs
 import numpy as np
 import pytest
 from nearest_picture import enlarged
-from other_programs import avifenc, exiftool, needs_exiftool, needs_libavif
+from other_programs import avifenc, converted, exiftool, needs_exiftool, needs_imagemagick, needs_libavif
 from picture_fixtures import png_chunk, png_file, reopened, saved, smooth, srgb_profile
 from PIL import Image, ImageCms
 
@@ -228,3 +228,24 @@ def test_srgb_is_what_is_assumed():
         "unspecified primaries, PQ",
         "primaries 99, transfer 98",
     ]
+
+
+@needs_imagemagick
+def test_the_profile_of_a_bmp_of_imagemagick_is_read(tmp_path):
+    (tmp_path / "a.png").write_bytes(saved(PIXELS, "PNG"))
+    (tmp_path / "a.icc").write_bytes(icc_profile.adobe_rgb())
+    converted(tmp_path / "a.png", "-profile", tmp_path / "a.icc", tmp_path / "a.bmp")
+    data = (tmp_path / "a.bmp").read_bytes()
+    image = decode(data, name="x")
+    assert image.icc == icc_profile.adobe_rgb()
+    assert losses(image, "bmp") == ("ICC profile",)
+    np.testing.assert_array_equal(image.pixels, PIXELS)
+    assert decode(data[:-100], name="x").icc is None
+
+
+@pytest.mark.parametrize("format", ["avif", "heic"])
+def test_light_levels_of_hdr_are_lost_with_a_word(format):
+    data = encode(Decoded(PIXELS, cicp=PQ), format=format)
+    assert decode(data, name="x").lost == ()
+    # What a reader does not know in the list of properties it passes by.
+    assert decode(data.replace(b"pixi", b"mdcv", 1), name="x").lost == ("its HDR light levels",)
