@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from adacode_cli.imaging import icc_profile
 from adacode_cli.imaging.icc_profile import BT709_CURVE, SRGB_CURVE, SRGB_PRIMARIES, Chromaticities, Curve
 
+LIGHT_LEVELS = "its HDR light levels"
+"""What is lost of a file that states how bright its picture, or the display of its author, is."""
+
 _UNSPECIFIED, _SRGB, _PQ, _HLG = 2, 13, 16, 18
 _BT709 = 1
 _D65 = (0.3127, 0.329)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 
-from adacode_cli.imaging.cicp import Cicp
+from adacode_cli.imaging.cicp import LIGHT_LEVELS, Cicp
 from adacode_cli.imaging.iso_boxes import boxes
 
 _CONFIGURATION = b"av1C"
@@ -57,7 +57,7 @@ def is_limited(found: list[tuple[bytes, bytes]]) -> bool:
 
 def lost_of(found: list[tuple[bytes, bytes]]) -> tuple[str, ...]:
     """What `properties` say that is not kept."""
-    return ("its HDR light levels",) if any(kind in _LIGHT_LEVELS for kind, _ in found) else ()
+    return (LIGHT_LEVELS,) if any(kind in _LIGHT_LEVELS for kind, _ in found) else ()
 
 
 def without_frames(file: bytes) -> bytes:

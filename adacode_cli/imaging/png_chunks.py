@@ -15,7 +15,7 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 from adacode_cli.imaging import iptc, jpeg_segments
-from adacode_cli.imaging.cicp import Cicp
+from adacode_cli.imaging.cicp import LIGHT_LEVELS, Cicp
 from adacode_cli.imaging.metadata import ICC_DAMAGED, TITLES, Metadata
 from adacode_cli.imaging.metadata_limits import MAX_BYTES, too_much
 from adacode_cli.imaging.resolution import CENTIMETRE, NO_UNIT, Resolution, resolution, whole
@@ -27,6 +27,7 @@ _IPTC_KEYWORD = _RAW_PROFILE + b"iptc"
 _RAW_PROFILES = {_RAW_PROFILE + kind for kind in (b"icc", b"icm", b"exif", b"APP1", b"xmp", b"iptc", b"8bim")}
 _LONGEST_KEYWORD = 79
 _RGB = 0  # in cICP: samples are no luminance with differences of colour
+_LIGHT_LEVELS = (b"cLLI", b"mDCV", b"cLLi", b"mDCv")
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 # All that says something of the pixels; other chunks with a small first letter may be left out.
 _KEPT = frozenset({b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"pHYs", b"acTL", b"fcTL", b"fdAT"})
@@ -99,6 +100,7 @@ def taken_apart(file: bytes) -> tuple[bytes, Metadata, tuple[str, ...]]:
     if texts:
         named = sorted(key.decode("latin-1") for key in texts)[:5]
         lost.append(f"texts ({', '.join(named)})")
+    lost += [LIGHT_LEVELS] if not bodies.keys().isdisjoint(_LIGHT_LEVELS) else []
     records = iptc.unwrapped(records) if records is not None else None
     found = Metadata(icc or None, exif or None, packet or None, records, cicp=_numbers(bodies.get(b"cICP")))
     return b"".join(kept), found, tuple(lost)
@@ -124,7 +126,7 @@ def _chunks(file: bytes) -> tuple[list[bytes], dict[bytes, bytes], dict[bytes, _
         if not kind[0] & 0x20 or kind in _KEPT:
             kept.append(file[at:end])
             pixels = pixels or kind == b"IDAT"
-        elif kind in (b"cICP", b"iCCP", b"eXIf", *_TEXTS):
+        elif kind in (b"cICP", b"iCCP", b"eXIf", *_LIGHT_LEVELS, *_TEXTS):
             body = file[at + 8 : at + 8 + length]
             if not pixels and file[end - 4 : end] != struct.pack(">I", zlib.crc32(body, zlib.crc32(kind))):
                 raise ValueError(f"the check sum of its chunk {kind.decode()} is wrong")

@@ -249,3 +249,5 @@ def test_light_levels_of_hdr_are_lost_with_a_word(format):
     assert decode(data, name="x").lost == ()
     # What a reader does not know in the list of properties it passes by.
     assert decode(data.replace(b"pixi", b"mdcv", 1), name="x").lost == ("its HDR light levels",)
+    levels = png_chunk(b"cLLI", struct.pack(">2I", 10_000_000, 4_000_000))
+    assert decode(png_saying(9, 16, 0, 1, extra=levels), name="x").lost == ("its HDR light levels",)
