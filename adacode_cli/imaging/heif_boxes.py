@@ -6,12 +6,14 @@ A file holds items (pictures, tiles of a picture, EXIF) and a list of properties
 from __future__ import annotations
 
 import struct
+from fractions import Fraction
 
 from adacode_cli.imaging.cicp import LIGHT_LEVELS, Cicp
 from adacode_cli.imaging.iso_boxes import boxes
 
 _CONFIGURATION = b"av1C"
 _LIGHT_LEVELS = (b"clli", b"mdcv", b"cclv", b"amve", b"ndwt")
+_CLAP = struct.Struct(">IIIIiIiI")  # fractions: width, height, and how far its middle lies off
 _RANGE_AT = 10  # behind "nclx" and three numbers of 16 bits
 _ANIMATION, _STILL = b"avis", b"avif"
 _NUMBERS = b"nclx"
@@ -53,6 +55,26 @@ def is_limited(found: list[tuple[bytes, bytes]]) -> bool:
         kind == b"colr" and content[:4] == _NUMBERS and len(content) > _RANGE_AT and not content[_RANGE_AT] & 0x80
         for kind, content in found
     )
+
+
+def crop_of(found: list[tuple[bytes, bytes]], width: int, height: int) -> tuple[slice, slice]:
+    """The rows and columns of the stored picture that are to be seen, as `properties` say.
+
+    All of them where nothing is said, or a part that is not within the picture or begins between two pixels.
+    """
+    content = next((content for kind, content in found if kind == b"clap" and len(content) >= _CLAP.size), None)
+    seen = [slice(0, width), slice(0, height)]
+    if content is not None:
+        numbers = _CLAP.unpack_from(content)
+        if 0 in numbers[1::2]:
+            return seen[1], seen[0]
+        wide, high, right, below = (Fraction(n, d) for n, d in zip(numbers[::2], numbers[1::2], strict=True))
+        for axis, (whole, part, shift) in enumerate(((width, wide, right), (height, high, below))):
+            start = (whole - part) / 2 + shift
+            if max(start.denominator, part.denominator) > 1 or start < 0 or part < 1 or start + part > whole:
+                return slice(0, height), slice(0, width)
+            seen[axis] = slice(int(start), int(start + part))
+    return seen[1], seen[0]
 
 
 def lost_of(found: list[tuple[bytes, bytes]]) -> tuple[str, ...]:

@@ -33,10 +33,14 @@ def read_avif(data: bytes, max_pixels: int, *, name: str) -> Raster:
             if num_frames > 1:
                 _check_still(data, max_pixels, name=name)
             pixels, alpha = heif_codec.deep_avif(data, bits)
-            return Raster(pixels, alpha, said, orientation=orientation, lost=lost, bits=bits)
-        picture.load()
-        pixels, alpha = pillow_reader.planes(picture.convert("RGB") if picture.mode not in _MODES else picture)
-    return Raster(pixels, alpha, said, orientation=orientation, lost=lost)
+        else:
+            picture.load()
+            pixels, alpha = pillow_reader.planes(picture.convert("RGB") if picture.mode not in _MODES else picture)
+    if bits > 8 or num_frames == 1:  # else it is a frame, of which nothing is said there
+        seen = heif_boxes.crop_of(found, pixels.shape[1], pixels.shape[0])
+        pixels = np.ascontiguousarray(pixels[seen])
+        alpha = np.ascontiguousarray(alpha[seen]) if alpha is not None else None
+    return Raster(pixels, alpha, said, orientation=orientation, lost=lost, bits=bits if bits > 8 else None)
 
 
 def _orientation(picture: ImageFile) -> int:

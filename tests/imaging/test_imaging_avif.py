@@ -1,5 +1,7 @@
 """AVIF of other writers (depths, ranges, alpha, turns, animations), compared with what libavif or libheif reads."""
 
+import struct
+
 import numpy as np
 import pytest
 from other_programs import avifdec, avifenc, heif_convert, needs_libavif, needs_libheif
@@ -74,6 +76,44 @@ def test_premultiplied_colours_are_divided(tmp_path, bits):
     source = png(tmp_path / "a.png", np.dstack([COLOUR, ALPHA]))
     image = read_image(avifenc(tmp_path / "a.avif", source, "-d", bits, "-y", "444", "--premultiply"))
     assert np.abs(whole(image)[..., :3].astype(int) - COLOUR).mean() < 2 * 65536 / 2**bits
+
+
+@needs_libheif
+@pytest.mark.parametrize("turn", [(), ("--irot", 1)])
+def test_the_part_that_is_to_be_seen_is_cut_out(tmp_path, turn):
+    source = png(tmp_path / "a.png", np.dstack([COLOUR, ALPHA]))
+    for bits in (8, 10):
+        options = ("-d", bits, "-y", "444", "--crop", "6,4,20,10", *turn)
+        image = read_image(avifenc(tmp_path / f"{bits}.avif", source, *options))
+        expected = np.rot90(COLOUR[4:14, 6:26], len(turn) // 2)
+        assert image.pixels.shape == expected.shape
+        assert np.abs(whole(image)[..., :3].astype(int) - expected).mean() < 2 * 65536 / 2**bits
+        assert image.alpha.shape == expected.shape[:2]
+    reference = heif_convert(tmp_path / "8.avif")
+    assert reference.shape == expected.shape
+    assert np.abs(reference.astype(int) * 257 - expected).mean() < 800
+
+
+@pytest.mark.parametrize(
+    "clap",
+    [
+        (20, 1, 10, 1, 0, 1, 0, 0),
+        (20, 0, 10, 1, 0, 1, 0, 1),
+        (33, 1, 10, 1, 0, 1, 0, 1),
+        (20, 1, 10, 1, -7, 1, 0, 1),
+        (21, 1, 10, 1, 0, 1, 0, 1),
+        (0, 1, 10, 1, 0, 1, 0, 1),
+        (41, 2, 10, 1, 1, 4, 0, 1),
+    ],
+)
+def test_of_an_impossible_part_all_is_kept(clap):
+    found = [(b"clap", struct.pack(">IIIIiIiI", *clap))]
+    assert heif_boxes.crop_of(found, 32, 24) == (slice(0, 24), slice(0, 32))
+    assert heif_boxes.crop_of([(b"clap", b"1234")], 32, 24) == (slice(0, 24), slice(0, 32))
+    assert heif_boxes.crop_of([(b"clap", struct.pack(">IIIIiIiI", 20, 1, 10, 1, 1, 1, -2, 1))], 32, 24) == (
+        slice(5, 15),
+        slice(7, 27),
+    )
 
 
 @needs_libheif
