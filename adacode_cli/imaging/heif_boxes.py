@@ -14,6 +14,7 @@ from adacode_cli.imaging.iso_boxes import boxes
 _CONFIGURATION = b"av1C"
 _LIGHT_LEVELS = (b"clli", b"mdcv", b"cclv", b"amve", b"ndwt")
 _CLAP = struct.Struct(">IIIIiIiI")  # fractions: width, height, and how far its middle lies off
+_MOST_ITEMS, _MOST_OF_BEGINNING = 10_000, 256
 _RANGE_AT = 10  # behind "nclx" and three numbers of 16 bits
 _ANIMATION, _STILL = b"avis", b"avif"
 _NUMBERS = b"nclx"
@@ -47,6 +48,15 @@ def cicp_of(found: list[tuple[bytes, bytes]]) -> Cicp | None:
         if kind == b"colr" and content[:4] == _NUMBERS and len(content) >= 8:
             return Cicp(*struct.unpack_from(">2H", content, 4))
     return None
+
+
+def beginning_of_primary(file: bytes) -> bytes:
+    """The first bytes of the primary picture as it is coded, or of its first tile; none where that cannot be found."""
+    try:
+        parts = _parts(file)
+        return _beginning(file, parts[b"iloc"], _items(parts)[-1]) if parts.keys() >= {b"pitm", b"iloc"} else b""
+    except (struct.error, IndexError):
+        return b""
 
 
 def is_limited(found: list[tuple[bytes, bytes]]) -> bool:
@@ -105,13 +115,48 @@ def with_cicp(file: bytes, said: Cicp) -> bytes:
     return file[:at] + struct.pack(">2H", said.primaries, said.transfer) + file[at + 4 :]
 
 
-def _properties(file: bytes) -> list[tuple[bytes, bytes]]:
+def _parts(file: bytes) -> dict[bytes, bytes]:
+    """The boxes in the one that describes the items, by their kind."""
     meta = next((content for kind, content in boxes(memoryview(file)) if kind == b"meta"), None)
-    parts = dict(boxes(bytes(meta[4:]))) if meta is not None else {}
+    return dict(boxes(bytes(meta[4:]))) if meta is not None else {}
+
+
+def _items(parts: dict[bytes, bytes]) -> list[int]:
+    """The number of the primary picture and of its first tile, if it has any. Raises struct.error."""
+    primary = struct.unpack_from(">I" if parts[b"pitm"][:1] != b"\0" else ">H", parts[b"pitm"], 4)[0]
+    return [primary, *_tiles(parts.get(b"iref", b""), primary)]
+
+
+def _beginning(file: bytes, places: bytes, wanted: int) -> bytes:
+    """The first bytes of an item that lies in the file as a whole or in parts. Raises struct.error."""
+    version = places[0]
+    sizes = struct.unpack_from(">2B", places, 4)
+    offset_bytes, length_bytes, base_bytes = sizes[0] >> 4, sizes[0] & 15, sizes[1] >> 4
+    index_bytes = sizes[1] & 15 if version else 0
+    number = ">I" if version > 1 else ">H"
+    (count,) = struct.unpack_from(number, places, 6)
+    at = 6 + struct.calcsize(number)
+    extent_bytes = index_bytes + offset_bytes + length_bytes
+    for _ in range(min(count, _MOST_ITEMS)):
+        (item,) = struct.unpack_from(number, places, at)
+        at += struct.calcsize(number) + (2 if version else 0)
+        method = places[at - 1] & 15 if version else 0
+        base = int.from_bytes(places[at + 2 : at + 2 + base_bytes], "big")
+        at += 2 + base_bytes
+        (extents,) = struct.unpack_from(">H", places, at)
+        if item == wanted and extents and method == 0:
+            first = at + 2 + index_bytes
+            start = base + int.from_bytes(places[first : first + offset_bytes], "big")
+            return file[start : start + _MOST_OF_BEGINNING]
+        at += 2 + extents * extent_bytes
+    return b""
+
+
+def _properties(file: bytes) -> list[tuple[bytes, bytes]]:
+    parts = _parts(file)
     if not {b"pitm", b"iprp"} <= parts.keys():
         return []
-    primary = struct.unpack_from(">I" if parts[b"pitm"][:1] != b"\0" else ">H", parts[b"pitm"], 4)[0]
-    items = [primary, *_tiles(parts.get(b"iref", b""), primary)]
+    items = _items(parts)
     lists = list(boxes(parts[b"iprp"]))
     known = [entry for kind, content in lists if kind == b"ipco" for entry in boxes(content)]
     owned: dict[int, list[int]] = {}

@@ -9,7 +9,7 @@ from PIL import Image
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.ImageFile import ImageFile
 
-from adacode_cli.imaging import exif, heif_boxes, heif_codec, pillow_reader
+from adacode_cli.imaging import av1_header, exif, heif_boxes, heif_codec, pillow_reader
 from adacode_cli.imaging.metadata import EXIF_DAMAGED
 from adacode_cli.imaging.parsing import check_size, parsing
 from adacode_cli.imaging.pillow_metadata import metadata_of
@@ -26,7 +26,8 @@ def read_avif(data: bytes, max_pixels: int, *, name: str) -> Raster:
         num_frames = getattr(picture, "n_frames", 1)
         lost += damaged + lost_beside_first(num_frames)
         found = heif_boxes.properties(data)
-        said, lost = replace(said, cicp=heif_boxes.cicp_of(found)), lost + heif_boxes.lost_of(found)
+        numbers = heif_boxes.cicp_of(found) or av1_header.cicp_of(heif_boxes.beginning_of_primary(data))
+        said, lost = replace(said, cicp=numbers), lost + heif_boxes.lost_of(found)
         orientation = _orientation(picture)
         bits = heif_boxes.avif_bits(data, found)
         if bits > 8:

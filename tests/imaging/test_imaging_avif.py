@@ -8,8 +8,10 @@ from other_programs import avifdec, avifenc, heif_convert, needs_libavif, needs_
 from picture_fixtures import saved, smooth
 
 from adacode_cli.errors import InputError
-from adacode_cli.imaging import heif_boxes, png16
+from adacode_cli.imaging import av1_header, heif_boxes, png16
+from adacode_cli.imaging.cicp import Cicp
 from adacode_cli.imaging.decode import decode, read_image
+from adacode_cli.imaging.iso_boxes import box
 
 pytestmark = needs_libavif
 
@@ -159,3 +161,30 @@ def test_eight_bits_of_pillow_are_read_as_before():
     image = decode(saved(picture, "AVIF", quality=100, subsampling="4:4:4"), name="x")
     assert image.pixels.dtype == np.uint8
     assert np.abs(image.pixels.astype(int) - picture).mean() < 2
+
+
+@pytest.mark.parametrize("options", [(), ("-y", "400"), ("-c", "rav1e"), ("-g", "2x1"), ("animated",)])
+def test_colours_that_only_the_codec_describes_are_found(tmp_path, options):
+    large = np.tile(COLOUR, (3, 4, 1))
+    source = png(tmp_path / "a.png", large)
+    options = (source,) if options == ("animated",) else options
+    data = avifenc(tmp_path / "a.avif", *options, "-d", 10, "--cicp", "9/16/9", source).read_bytes()
+    bare = data.replace(b"colrnclx", b"freenclx")
+    assert bare != data
+    for file in (data, bare):
+        image = decode(file, name="x")
+        assert image.cicp == Cicp(9, 16)
+        assert image.bits == 10
+        assert image.size == large.shape[:2]
+
+
+def test_a_header_that_breaks_off_says_nothing():
+    whole = bytes.fromhex("12000a0938157fbd8c2440264030")
+    assert av1_header.cicp_of(whole) == Cicp(9, 16)
+    assert all(av1_header.cicp_of(whole[:end]) is None for end in range(11))
+    assert all(av1_header.cicp_of(bytes([first]) * 64) is None for first in (0x02, 0xFA, 0xFF, 0x0A))
+    assert av1_header.cicp_of(b"\x0a\x80" + b"\x80" * 60) is None
+    for places in (b"", b"\0" * 6, b"\1\0\0\0\x44\x40\xff\xff" + b"\0\2" * 40):
+        meta = b"\0" * 4 + box(b"pitm", b"\0" * 4 + b"\0\1") + box(b"iloc", places)
+        assert heif_boxes.beginning_of_primary(box(b"meta", meta)) == b""
+    assert heif_boxes.beginning_of_primary(b"") == b""
