@@ -182,7 +182,7 @@ def test_a_header_that_breaks_off_says_nothing():
     whole = bytes.fromhex("12000a0938157fbd8c2440264030")
     assert av1_header.cicp_of(whole) == Cicp(9, 16)
     assert all(av1_header.cicp_of(whole[:end]) is None for end in range(11))
-    assert all(av1_header.cicp_of(bytes([first]) * 64) is None for first in (0x02, 0xFA, 0xFF, 0x0A))
+    assert all(av1_header.cicp_of(bytes([first]) * 64) is None for first in (0x00, 0x02, 0xFA, 0xFF))
     assert av1_header.cicp_of(b"\x0a\x80" + b"\x80" * 60) is None
     for places in (b"", b"\0" * 6, b"\1\0\0\0\x44\x40\xff\xff" + b"\0\2" * 40):
         meta = b"\0" * 4 + box(b"pitm", b"\0" * 4 + b"\0\1") + box(b"iloc", places)
