@@ -17,9 +17,14 @@ needs_imagemagick = pytest.mark.skipif(shutil.which("identify") is None, reason=
 
 def exiftool(path):
     """{"Group:Tag": value} of everything that exiftool finds, numbers as numbers."""
-    command = ["exiftool", "-json", "-G1", "-n", "-a", "-struct", "-charset", "iptc=UTF8", str(path)]
-    found = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=60).stdout)[0]
-    return {key: value for key, value in found.items() if ":" in key}
+    return exiftool_of_all([path])[0]
+
+
+def exiftool_of_all(paths):
+    """What `exiftool` says of each of several files; most of its time is its start."""
+    command = ["exiftool", "-json", "-G1", "-n", "-a", "-struct", "-charset", "iptc=UTF8", *map(str, paths)]
+    found = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=60).stdout)
+    return [{key: value for key, value in file.items() if ":" in key} for file in found]
 
 
 def warnings_of(path):

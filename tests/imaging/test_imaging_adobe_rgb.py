@@ -7,7 +7,7 @@ import imagecodecs
 import numpy as np
 import pytest
 from nearest_picture import enlarged
-from other_programs import exiftool, needs_exiftool, tagged
+from other_programs import exiftool_of_all, needs_exiftool, tagged
 from picture_fixtures import png_chunk, png_file, saved, smooth, srgb_profile
 from PIL import Image, ImageCms
 
@@ -103,24 +103,21 @@ def test_grey_gets_a_profile_of_grey():
 
 @needs_exiftool
 @pytest.mark.parametrize(
-    ("source", "format"),
-    [
-        *(("JPEG", format) for format in ("jpeg", "png", "webp", "tiff", "jp2", "avif", "heic")),
-        ("TIFF", "jpeg"),
-        ("TIFF", "tiff"),
-    ],
+    ("source", "formats"),
+    [("JPEG", ("jpeg", "png", "webp", "tiff", "jp2", "avif", "heic")), ("TIFF", ("jpeg", "tiff"))],
 )
-def test_profile_and_tags_arrive_in_every_format(tmp_path, source, format):
+def test_profile_and_tags_arrive_in_every_format(tmp_path, source, formats):
     image = enlarged(decode(written(tmp_path, source), name="x"), 2)
-    assert losses(image, format) == ()
-    path = tmp_path / f"a.{format}"
-    path.write_bytes(encode(image, format=format))
-    found = exiftool(path)
-    assert found["ICC_Profile:ProfileDescription"] == NAME
-    assert found["InteropIFD:InteropIndex"] == "R03"
-    assert found["InteropIFD:InteropVersion"] == "0100"
-    assert found["ExifIFD:ColorSpace"] == UNCALIBRATED
-    assert found["ExifIFD:DateTimeOriginal"] == "2021:03:04 05:06:07"
+    paths = [tmp_path / f"a.{format}" for format in formats]
+    for format, path in zip(formats, paths, strict=True):
+        assert losses(image, format) == ()
+        path.write_bytes(encode(image, format=format))
+    for found in exiftool_of_all(paths):
+        assert found["ICC_Profile:ProfileDescription"] == NAME
+        assert found["InteropIFD:InteropIndex"] == "R03"
+        assert found["InteropIFD:InteropVersion"] == "0100"
+        assert found["ExifIFD:ColorSpace"] == UNCALIBRATED
+        assert found["ExifIFD:DateTimeOriginal"] == "2021:03:04 05:06:07"
 
 
 def test_a_tiff_of_offsets_of_eight_bytes_keeps_the_index(monkeypatch):
