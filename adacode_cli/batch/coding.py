@@ -20,6 +20,7 @@ from adacode_cli.batch.stages import Stages, Work
 from adacode_cli.codes.file import SUFFIX, check_start, from_bytes, to_bytes
 from adacode_cli.codes.picture import Codes
 from adacode_cli.errors import OutputError, UsageError
+from adacode_cli.imaging import colours
 from adacode_cli.imaging.exif_editing import resolution_of, with_resolution
 from adacode_cli.imaging.hidden_colors import covered
 from adacode_cli.imaging.image import Decoded
@@ -78,11 +79,13 @@ class SavingStages(Stages):
                 self.coder.encode(covered(image.pixels, image.alpha)),
                 with_resolution(image.exif, image.resolution),
             )
-            codes = replace(codes, alpha=image.alpha, icc=image.icc, exif=block, xmp=image.xmp, iptc=image.iptc)
+            kept = colours.placed(image.metadata, None, grey=image.pixels.ndim == 2)
+            codes = replace(codes, alpha=image.alpha, icc=kept.icc, exif=block, xmp=kept.xmp, iptc=kept.iptc)
             work.codes = codes
             decoded, work.restored = _decoded(self.coder, work.codes, image.format, image.notes)
             # A file of codes holds one picture, and the output is to be what comes out of that file.
-            work.image = replace(decoded, lost=(*image.lost, *lost_beside_first(len(image.pages), "page")))
+            lost = (*image.lost, *colours.lost(image.metadata, kept), *lost_beside_first(len(image.pages), "page"))
+            work.image = replace(decoded, lost=lost)
         return work
 
     def paths(self, job: Job) -> tuple[Path, ...]:

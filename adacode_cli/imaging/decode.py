@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from adacode_cli.errors import InputError
-from adacode_cli.imaging import damaged, heif_reader, jp2_boxes, jp2_codec, pillow_reader, tiff_reader
+from adacode_cli.imaging import colours, damaged, heif_reader, jp2_boxes, jp2_codec, pillow_reader, tiff_reader
 from adacode_cli.imaging.files import file_bytes
 from adacode_cli.imaging.image import READ_ONLY_SUFFIXES, SUFFIXES, Decoded
 from adacode_cli.imaging.limits import MAX_PIXELS
@@ -118,18 +118,20 @@ def _decoded(data: bytes, format: str, max_pixels: int, *, name: str) -> Decoded
     if format == "tiff":
         first, *others = tiff_reader.read(data, max_pixels, name=name)
         shared: dict[bytes, bytes] = {}
-        more = tuple(_sharing(_upright(raster, format, page), shared) for page, raster in enumerate(others, 1))
-        return replace(_upright(first, format), more_pages=more)
+        pages = (_upright(raster, format, page, name=name) for page, raster in enumerate(others, 1))
+        more = tuple(_sharing(page, shared) for page in pages)
+        return replace(_upright(first, format, name=name), more_pages=more)
     if format in _READERS:
         raster = _READERS[format](data, max_pixels, name=name)
     else:
         raster = pillow_reader.read(data, format, max_pixels, name=name)
     said, lost = Allowance().granted(raster.metadata)
-    return _upright(replace(raster, metadata=said, lost=raster.lost + lost), format)
+    return _upright(replace(raster, metadata=said, lost=raster.lost + lost), format, name=name)
 
 
-def _upright(raster: Raster, format: str, page: int = 0) -> Decoded:
-    found = upright(raster.metadata, raster.orientation)
+def _upright(raster: Raster, format: str, page: int = 0, *, name: str) -> Decoded:
+    described, notes = colours.chosen(raster.metadata, format, name=name, grey=raster.pixels.ndim == 2)
+    found = upright(described, raster.orientation)
     alpha = turned(raster.alpha, found.orientation) if raster.alpha is not None else None
     said = found.metadata
     return Decoded(
@@ -138,13 +140,14 @@ def _upright(raster: Raster, format: str, page: int = 0) -> Decoded:
         format,
         said.icc,
         said.exif,
-        (*raster.notes, *found.notes),
+        (*raster.notes, *notes, *found.notes),
         said.xmp,
         said.iptc,
         said.resolution,
         (*raster.lost, *found.lost),
         page,
         raster.bits,
+        cicp=said.cicp,
     )
 
 

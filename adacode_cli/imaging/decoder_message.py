@@ -21,6 +21,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from adacode_cli.imaging.cicp import Cicp
 from adacode_cli.imaging.image import Decoded
 from adacode_cli.imaging.resolution import Resolution
 
@@ -28,6 +29,7 @@ _ALIGNMENT = 64  # of each blob, as arrays like it
 # Nobody else has the file any more, so it need not be copied on writing; its pages are mapped at once, not one by one.
 _MAPPED = getattr(mmap, "MAP_SHARED", 0) | getattr(mmap, "MAP_POPULATE", 0)
 _HEAD = struct.Struct("<Q")
+_STRUCTURES = {kind.__name__: kind for kind in (Decoded, Cicp)}
 
 MEMORY_HINT = "Close other programs or use a smaller --jobs, if memory ran out; if it is damaged, copy it again."
 
@@ -104,8 +106,9 @@ def packed(value: object, blobs: Blobs) -> Any:  # noqa: ANN401 (what JSON can h
             return {"array": len(blobs) - 1, "dtype": value.dtype.str, "shape": value.shape}
         case Resolution():
             return {"across": str(value.across), "down": str(value.down), "unit": value.unit}
-        case Decoded():
-            return {"picture": {field.name: packed(getattr(value, field.name), blobs) for field in fields(value)}}
+        case Decoded() | Cicp():
+            parts = {field.name: packed(getattr(value, field.name), blobs) for field in fields(value)}
+            return {"structure": type(value).__name__, "parts": parts}
     raise AssertionError(f"a picture holds a {type(value).__name__}, for which messages have no form")
 
 
@@ -127,8 +130,8 @@ def _unpacked(form: Any, blobs: Sequence[memoryview], held: dict[int, bytes]) ->
             return np.frombuffer(blobs[at], np.dtype(dtype)).reshape(shape)
         case {"across": across, "down": down, "unit": unit}:
             return Resolution(Fraction(across), Fraction(down), unit)
-        case {"picture": parts}:
-            return Decoded(**{name: _unpacked(part, blobs, held) for name, part in parts.items()})
+        case {"structure": kind, "parts": parts}:
+            return _STRUCTURES[kind](**{name: _unpacked(part, blobs, held) for name, part in parts.items()})
     return form
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from adacode_cli.errors import OutputError, UsageError
-from adacode_cli.imaging import heif_codec, jp2_codec, pillow_writer, png16, png_chunks, read_back, tiff_writer
+from adacode_cli.imaging import colours, heif_codec, jp2_codec, pillow_writer, png16, png_chunks, read_back, tiff_writer
 from adacode_cli.imaging.exif_editing import resolution_of, with_resolution
 from adacode_cli.imaging.heif_codec import STORED_BITS
 from adacode_cli.imaging.image import SUFFIXES, Decoded, Samples
@@ -83,8 +83,9 @@ def _losses_of_page(image: Decoded, format: str) -> tuple[str, ...]:
     if (depth_lost := _depth_lost(image, format)) is not None:
         found.append(depth_lost)
     said, kept = image.metadata, carried(image, format)
+    found += colours.lost(said, kept)
     for name, title in TITLES_OF_METADATA.items():
-        if getattr(said, name) is not None and getattr(kept, name) is None:
+        if name not in ("icc", "cicp") and getattr(said, name) is not None and getattr(kept, name) is None:
             found.append(title)
     return tuple(found)
 
@@ -176,9 +177,9 @@ def _opaque(alpha: Samples) -> bool:
 
 def carried(image: Decoded, format: str) -> Metadata:
     """What of the metadata of a page `format` can hold, None for what it cannot."""
-    said = image.metadata
-    kept = replace(said, **dict.fromkeys(TITLES_OF_METADATA.keys() - _KEEPS_METADATA[format]))
     widened = format == "webp" or (image.alpha is not None and format in _GREY_ALPHA_AS_RGB)
+    said = colours.placed(image.metadata, format, grey=image.pixels.ndim == 2 and not widened)
+    kept = replace(said, **dict.fromkeys(TITLES_OF_METADATA.keys() - _KEEPS_METADATA[format]))
     if widened and kept.icc is not None and kept.icc[16:20] == b"GRAY":
         kept = replace(kept, icc=None)  # A grey profile on RGB samples makes viewers refuse them.
     if format in read_back.RESOLUTION_IN_EXIF and (kept.exif is None or resolution_of(kept.exif) is None):

@@ -8,6 +8,7 @@ directories, are tags copied; their bytes are copied raw, so that a UTF-8 name i
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,7 +18,7 @@ EXIF_DIRECTORY = 34665
 GPS_DIRECTORY = 34853
 DATE_AND_ORIGIN = frozenset({269, 270, 271, 272, 285, 305, 306, 315, 316, 18246, 18249, *range(40091, 40096), 33432})
 RESOLUTION = frozenset({282, 283, 296})
-_INTEROPERABILITY = 40965  # A third level of directories that says nothing but "this follows DCF".
+_INTEROPERABILITY = 40965  # A third level of directories, which says that this follows DCF, and which colours it has.
 _THUMBNAIL_START, _THUMBNAIL_LENGTH = 513, 514
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _SWAP_SIZES = {3: 2, 4: 4, 5: 4, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
@@ -78,10 +79,11 @@ class Sections:
     main: tuple[Entry, ...]
     exif: tuple[Entry, ...]
     gps: tuple[Entry, ...]
+    interoperability: tuple[Entry, ...] = ()
 
 
-def upright(block: bytes) -> tuple[bytes, int]:
-    """(the block with Orientation 1 and without its thumbnail, the orientation 1–8 it had).
+def upright(block: bytes) -> tuple[bytes, int | None]:
+    """(the block with Orientation 1 and without its thumbnail, the number that it had, or None).
 
     The thumbnail goes because it shows the old picture: turned as it was, and with what inpainting was to remove.
     Raises DamagedExif, also where that would overwrite what tells tags apart, and where a later edit would.
@@ -89,11 +91,11 @@ def upright(block: bytes) -> tuple[bytes, int]:
     layout, first = header(block)
     entries, next_at, link_at = directory(block, first, layout)
     tables = _tables(block, layout, first, entries)
-    patched, orientation = bytearray(block), 1
+    patched, orientation = bytearray(block), None
     for entry in entries:
         value = entry.number(layout.order) if entry.code == ORIENTATION else None
         if value is not None:
-            orientation = value if 1 <= value <= 8 else 1
+            orientation = value
             struct.pack_into(layout.order + _INTEGERS[entry.dtype], patched, entry.at, 1)
     if next_at:
         thumbnail = _thumbnail(block, next_at, layout)
@@ -144,8 +146,12 @@ def sections(block: bytes, at: int | None = None) -> Sections:
         if entry.code in (EXIF_DIRECTORY, GPS_DIRECTORY) and pointer:
             inner, _, _ = directory(block, pointer, layout)
             found[entry.code] = tuple(_little(e, layout) for e in inner if e.code != _INTEROPERABILITY)
+            third = next((e.number(layout.order) for e in inner if e.code == _INTEROPERABILITY), None)
+            with suppress(DamagedExif):  # It says next to nothing; the tags around it are worth more.
+                if third and entry.code == EXIF_DIRECTORY:
+                    found[_INTEROPERABILITY] = tuple(_little(e, layout) for e in directory(block, third, layout)[0])
     main = tuple(_little(e, layout) for e in entries if e.code in DATE_AND_ORIGIN | RESOLUTION)
-    return Sections(main, found.get(EXIF_DIRECTORY, ()), found.get(GPS_DIRECTORY, ()))
+    return Sections(main, *(found.get(code, ()) for code in (EXIF_DIRECTORY, GPS_DIRECTORY, _INTEROPERABILITY)))
 
 
 def value_places(file: bytes) -> list[dict[int, int]]:
@@ -168,11 +174,22 @@ def block_of(parts: Sections) -> bytes | None:
     main = [*parts.main, Entry(ORIENTATION, 3, struct.pack("<H", 1)), *pointers]
     start = 8
     exif_at = start + len(packed(main, at=start))
-    gps_at = exif_at + (len(packed(parts.exif, at=exif_at)) if parts.exif else 0)
+    inner = [exif_directory(parts, at=exif_at)] if parts.exif else []
+    gps_at = exif_at + sum(map(len, inner))
     where = {EXIF_DIRECTORY: struct.pack("<I", exif_at), GPS_DIRECTORY: struct.pack("<I", gps_at)}
     main = [replace(entry, data=where.get(entry.code, entry.data)) for entry in main]
-    inner = [packed(part, at=at) for part, at in ((parts.exif, exif_at), (parts.gps, gps_at)) if part]
+    inner += [packed(parts.gps, at=gps_at)] if parts.gps else []
     return b"".join([struct.pack("<2sHI", b"II", 42, start), packed(main, at=start), *inner])
+
+
+def exif_directory(parts: Sections, *, at: int, big: bool = False) -> bytes:
+    """`packed` of the EXIF directory, with the third level of directories behind it."""
+    if not parts.interoperability:
+        return packed(parts.exif, at=at, big=big)
+    pointer = Entry(_INTEROPERABILITY, 4, bytes(4))
+    third_at = at + len(packed((*parts.exif, pointer), at=at, big=big))
+    pointer = replace(pointer, data=struct.pack("<I", third_at))
+    return packed((*parts.exif, pointer), at=at, big=big) + packed(parts.interoperability, at=third_at, big=big)
 
 
 def packed(entries: list[Entry] | tuple[Entry, ...], *, at: int, big: bool = False) -> bytes:

@@ -1,4 +1,4 @@
-"""AVIF and HEIC: 8 bits through Pillow, deeper pictures through OpenCV (AVIF) and pillow-heif (HEIC).
+"""AVIF and HEIC: 8 bits through Pillow, deeper pictures through imagecodecs, OpenCV (AVIF) and pillow-heif (HEIC).
 
 pillow-heif is an optional package, because it brings a video encoder under a copyleft licence; without it HEIC files
 are refused with the command that installs it. Both formats hold 8, 10 or 12 bits; deeper pixels are held here as 16
@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from adacode_cli.errors import AdaCodeError, InputError, OutputError
-from adacode_cli.imaging import exif, exif_editing
+from adacode_cli.imaging import exif, exif_editing, heif_boxes
 from adacode_cli.imaging.image import Samples
 from adacode_cli.imaging.metadata import Metadata
 
@@ -25,7 +25,6 @@ STORED_BITS = {"avif": 12, "heic": 10}
 """Bits a sample of what is deeper than 8 bits when it is written."""
 
 _INSTALL = "Install it with: pip install 'adacode-cli[heic]'."
-_CONFIGURATION = b"av1C"
 # The entry of an item in the list of items: its version, flags, number (16 or 32 bits), protection, and kind.
 _EXIF_ITEM = re.compile(rb"(infe(?:\x02.{3}.{2}|\x03.{3}.{4}).{2})Exif", re.DOTALL)
 
@@ -41,13 +40,6 @@ def pillow_heif(wanted_for: type[AdaCodeError], name: str | None = None) -> Modu
     return module
 
 
-def avif_bits(file: bytes) -> int:
-    """8, 10 or 12, as the configuration of the (first) coded picture says."""
-    at = file.find(_CONFIGURATION)
-    flags = file[at + 6] if 0 <= at < len(file) - 6 else 0
-    return 8 if not flags & 0x40 else 12 if flags & 0x20 else 10
-
-
 def without_exif(file: bytes) -> bytes:
     """The file with its EXIF called something that nobody looks for; as it is where it has none."""
     return _EXIF_ITEM.sub(rb"\1none", file, count=1)
@@ -55,18 +47,35 @@ def without_exif(file: bytes) -> bytes:
 
 def deep_avif(file: bytes, bits: int) -> tuple[Samples, Samples | None]:
     """(H×W or H×W×3, alpha or None) uint16 of an AVIF of 10 or 12 bits. Raises ValueError."""
-    samples = cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_UNCHANGED)
-    if samples is None or samples.dtype != np.uint16:
+    import imagecodecs
+
+    # OpenCV takes limited range for full in grey pictures, and cannot read deep ones that have alpha. Of a file with
+    # frames imagecodecs would write all of them into the room for one.
+    samples: Samples = imagecodecs.avif_decode(heif_boxes.without_frames(file), numthreads=1)
+    if samples.dtype != np.uint16:
         raise ValueError("no deep pixels in it")
-    pixels = samples if samples.ndim == 2 else samples[..., 2::-1]
-    alpha = widened(samples[..., 3], bits) if samples.ndim == 3 and samples.shape[2] == 4 else None
-    return widened(pixels, bits), alpha
+    planes = samples if samples.ndim == 3 else samples[..., None]
+    colors = 3 if planes.shape[2] > 2 else 1
+    alpha = widened(planes[..., colors], bits) if planes.shape[2] > colors else None
+    return widened(planes[..., :3] if colors == 3 else planes[..., 0], bits), alpha
 
 
 def heic(file: bytes, *, name: str) -> Any:  # noqa: ANN401 (a class of an optional package)
     """The opened HEIC file, its deep pixels not reduced; nothing is decoded yet. Raises InputError, ValueError."""
     module = pillow_heif(InputError, name)
     return module.open_heif(BytesIO(file), convert_hdr_to_8bit=False, hdr_to_16bit=False)
+
+
+def of_whole_range(samples: Samples, bits: int) -> Samples:
+    """Grey samples of limited range, which libheif passes on as they are stored, over the whole range of `bits` bits.
+
+    Samples beyond that range say that it is not limited, whatever the file says: libheif writes such files.
+    """
+    black, white = 16 << (bits - 8), 235 << (bits - 8)
+    if samples.size == 0 or samples.min() < black or samples.max() > white:
+        return samples
+    top, span = (1 << bits) - 1, white - black
+    return ((((samples.astype(np.uint32) - black) * top) + span // 2) // span).astype(samples.dtype)
 
 
 def widened(samples: Samples, bits: int) -> Samples:
@@ -101,7 +110,7 @@ def _avif(samples: Samples, quality: int, said: Metadata) -> bytes:
     if said.xmp is not None:
         options["xmp"] = said.xmp
     Image.fromarray(samples if samples.shape[2] > 1 else samples[..., 0]).save(buffer, "AVIF", **options)
-    return buffer.getvalue()
+    return _described(buffer.getvalue(), said)
 
 
 def _deep_avif(samples: Samples, quality: int, said: Metadata) -> bytes:
@@ -115,7 +124,12 @@ def _deep_avif(samples: Samples, quality: int, said: Metadata) -> bytes:
     done, data = cv2.imencodeWithMetadata(".avif", ordered, list(present), list(present.values()), options)
     if not done:
         raise ValueError("its encoder failed")
-    return bytes(data)
+    return _described(bytes(data), said)
+
+
+def _described(file: bytes, said: Metadata) -> bytes:
+    """None of the encoders that are used here can be told other colours than sRGB."""
+    return heif_boxes.with_cicp(file, said.cicp) if said.cicp is not None else file
 
 
 def _heic(samples: Samples, quality: int, said: Metadata) -> bytes:
@@ -131,4 +145,4 @@ def _heic(samples: Samples, quality: int, said: Metadata) -> bytes:
         picture.info["icc_profile"], picture.info["icc_profile_type"] = said.icc, "prof"
     buffer = BytesIO()
     picture.save(buffer, **options)
-    return buffer.getvalue()
+    return _described(buffer.getvalue(), said)

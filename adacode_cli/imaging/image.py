@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from adacode_cli.imaging.cicp import Cicp
 from adacode_cli.imaging.metadata import Metadata, resized
 from adacode_cli.imaging.resolution import Resolution
 
@@ -61,6 +62,7 @@ class Decoded:
     is the container's own. `format` is what the bytes were, `lost` what of them could not be read into this value,
     each in a few words. `notes` are for a person. The first of several pages holds the others in `more_pages`; each
     knows by `page` which it is, from 0. `bits`: of a sample as stored, where they are fewer than the dtype's (10, 12).
+    `cicp` describes the colours in numbers; a profile beside it is for formats that cannot hold it.
 
     Raises ValueError for arrays of another kind: that is a bug of the caller.
     """
@@ -78,6 +80,7 @@ class Decoded:
     page: int = 0
     bits: int | None = None
     more_pages: tuple[Decoded, ...] = ()
+    cicp: Cicp | None = None
 
     def __post_init__(self) -> None:
         shape = self.pixels.shape
@@ -101,7 +104,7 @@ class Decoded:
     @property
     def metadata(self) -> Metadata:
         """All that is neither pixels nor about this program."""
-        return Metadata(self.icc, self.exif, self.xmp, self.iptc, self.resolution)
+        return Metadata(self.icc, self.exif, self.xmp, self.iptc, self.resolution, self.cicp)
 
     def restored(self, pixels: Samples, alpha: Samples | None, notes: tuple[str, ...]) -> Decoded:
         """The same photograph with other pixels, perhaps more of them: resolution and sizes follow."""

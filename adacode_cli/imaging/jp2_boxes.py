@@ -7,9 +7,9 @@ identifier that exiftool and others look for.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from fractions import Fraction
 
+from adacode_cli.imaging.iso_boxes import box, boxes
 from adacode_cli.imaging.metadata import Metadata
 from adacode_cli.imaging.resolution import CENTIMETRE, Resolution, resolution
 
@@ -20,7 +20,6 @@ _IDENTIFIERS = {
     "xmp": bytes.fromhex("be7acfcb97a942e89c71999491e3afac"),
     "iptc": bytes.fromhex("33c7a4d2b81d4723a0baf1a3e097ad38"),
 }
-_MOST_BOXES = 10_000
 _RESTRICTED_PROFILE, _ANY_PROFILE = 2, 3
 
 
@@ -40,7 +39,7 @@ def metadata_in(file: bytes) -> Metadata:
                     icc = content[3:] or None
                 elif inner == b"res ":
                     value = _resolution(content)
-    return Metadata(icc=icc, resolution=value, **found)
+    return Metadata(icc, found.get("exif"), found.get("xmp"), found.get("iptc"), value)
 
 
 def described(file: bytes, said: Metadata, *, channels: int) -> bytes:
@@ -68,32 +67,6 @@ def _header(body: bytes, said: Metadata, channels: int) -> bytes:
         across, down = (_sixteen_bits(value * 100) for value in by_centimetre)
         kept.append((b"res ", box(b"resc", struct.pack(">4H2b", *down[:2], *across[:2], down[2], across[2]))))
     return b"".join(box(kind, content) for kind, content in kept)
-
-
-def boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """(kind, content) of each box in `data`, as far as they are whole."""
-    at = 0
-    for _ in range(_MOST_BOXES):
-        if at + 8 > len(data):
-            return
-        length, kind = struct.unpack_from(">I4s", data, at)
-        head = 8
-        if length == 1 and at + 16 <= len(data):
-            (length,) = struct.unpack_from(">Q", data, at + 8)
-            head = 16
-        elif length == 0:  # to the end of the file
-            length = len(data) - at
-        if length < head or at + length > len(data):
-            return
-        yield kind, data[at + head : at + length]
-        at += length
-
-
-def box(kind: bytes, body: bytes) -> bytes:
-    """One box with its length."""
-    if len(body) + 8 < 1 << 32:
-        return struct.pack(">I4s", len(body) + 8, kind) + body
-    return struct.pack(">I4sQ", 1, kind, len(body) + 16) + body
 
 
 def _resolution(content: bytes) -> Resolution | None:

@@ -19,6 +19,7 @@ from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 
 from adacode_cli.errors import OutputError
 from adacode_cli.imaging import jp2_boxes, jp2_colors, jp2_header, pillow_reader
+from adacode_cli.imaging.cicp import SRGB
 from adacode_cli.imaging.image import Samples
 from adacode_cli.imaging.jp2_header import Component, Header
 from adacode_cli.imaging.metadata import Metadata
@@ -55,7 +56,7 @@ def read(data: bytes, max_pixels: int, *, name: str) -> Raster:
         alpha = to_depth(found.alpha, np.uint8) if found.alpha is not None else None
         return replace(raster, alpha=alpha, lost=lost + raster.lost)
     if header.space == jp2_header.CMYK:
-        lost, said = (*lost, INKS_LOST), replace(said, icc=None)
+        lost, said = (*lost, INKS_LOST), replace(said, icc=None, cicp=SRGB)
     notes = (PALETTE_NOTE,) if header.palette is not None else ()
     return Raster(found.pixels, found.alpha, said, notes=notes, lost=lost, bits=_less_than_whole(found.bits))
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from adacode_cli.imaging.jp2_boxes import CODESTREAM, SIGNATURE, box, boxes
+from adacode_cli.imaging.iso_boxes import box, boxes
+from adacode_cli.imaging.jp2_boxes import CODESTREAM, SIGNATURE
 
 SRGB, GREY, SYCC, ESYCC, CIELAB, CMYK = 16, 17, 18, 24, 14, 12
 """Colour spaces, by the numbers of the standard."""

@@ -6,31 +6,45 @@ thumbnails) follows, wherever it is said twice or thrice. All else is carried as
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from adacode_cli.imaging import exif as exif_blocks
 from adacode_cli.imaging import exif_editing, xmp_editing
+from adacode_cli.imaging.cicp import Cicp
 from adacode_cli.imaging.resolution import Resolution
 
-TITLES = {"icc": "ICC profile", "exif": "EXIF", "xmp": "XMP", "iptc": "IPTC", "resolution": "resolution"}
+TITLES = {
+    "icc": "ICC profile",
+    "exif": "EXIF",
+    "xmp": "XMP",
+    "iptc": "IPTC",
+    "resolution": "resolution",
+    "cicp": "CICP colour description",
+}
 """What each field of `Metadata` is called where a person reads it."""
 
 EXIF_DAMAGED = "damaged EXIF"
 ICC_DAMAGED = "damaged ICC profile"
+_ORIENTATIONS = (1, 2, 3, 4, 5, 6, 7, 8)
 XMP_DAMAGED_NOTE = "its XMP is damaged and was kept as it is"
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """icc, xmp: as stored. exif: a TIFF-structured block. iptc: IIM records. resolution: what the container says."""
+    """icc, xmp: as stored. exif: a TIFF-structured block. iptc: IIM records. resolution: what the container says.
+
+    cicp: colours in numbers. Where a profile is there too, `colours` says which of them counts.
+    """
 
     icc: bytes | None = None
     exif: bytes | None = None
     xmp: bytes | None = None
     iptc: bytes | None = None
     resolution: Resolution | None = None
+    cicp: Cicp | None = None
 
 
 @dataclass(frozen=True)
@@ -46,16 +60,18 @@ class Upright:
 def upright(found: Metadata, orientation: int | None) -> Upright:
     """Orientation 1 everywhere. `orientation` is what the container says itself, which EXIF does not overrule.
 
+    What EXIF says, XMP does not overrule.
+
     Resolution changes its axes with the picture, and is taken from EXIF where the container has none.
     """
     lost: tuple[str, ...] = ()
-    block, turn = found.exif, 1
+    block, by_exif = found.exif, None
     if block is not None:
         try:
-            block, turn = exif_blocks.upright(block)
+            block, by_exif = exif_blocks.upright(block)
         except exif_blocks.DamagedExif:
             block, lost = None, (EXIF_DAMAGED,)
-    turn = turn if orientation is None else orientation
+    turn = first_orientation((orientation, by_exif), found.xmp)
     on_its_side = turn in (5, 6, 7, 8)
     resolution = found.resolution or (exif_editing.resolution_of(block) if block is not None else None)
     if on_its_side:
@@ -69,6 +85,18 @@ def upright(found: Metadata, orientation: int | None) -> Upright:
         except xmp_editing.DamagedXmp:
             notes = (XMP_DAMAGED_NOTE,)
     return Upright(replace(found, exif=block, xmp=packet, resolution=resolution), turn, lost, notes)
+
+
+def first_orientation(numbers: Iterable[int | None], packet: bytes | None) -> int:
+    """The first of `numbers` that stands for an orientation, else what an XMP packet says, else 1."""
+    for said in numbers:
+        if said in _ORIENTATIONS:
+            return said
+    by_xmp = None
+    if packet is not None:
+        with suppress(xmp_editing.DamagedXmp):
+            by_xmp = xmp_editing.orientation(packet)
+    return by_xmp if by_xmp in _ORIENTATIONS else 1
 
 
 def resized(found: Metadata, old: tuple[int, int], new: tuple[int, int]) -> Metadata:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
@@ -10,15 +11,16 @@ from typing import Any
 
 from PIL import Image
 
-from adacode_cli.imaging import jpeg_segments, png_chunks, xmp_editing
+from adacode_cli.imaging import colours, jpeg_segments, png_chunks, xmp_editing
+from adacode_cli.imaging.cicp import SRGB
 from adacode_cli.imaging.metadata import Metadata
 from adacode_cli.imaging.metadata_limits import MAX_BYTES
 from adacode_cli.imaging.resolution import CENTIMETRE, INCH, NO_UNIT, Resolution, resolution
 
 _JFIF_UNITS = {0: NO_UNIT, 1: INCH, 2: CENTIMETRE}
+_GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B")
+_BMP_HEAD, _BMP5, _EMBEDDED = 14, 124, b"DEBM"
 _INCHES_A_METRE = 39.3701  # with as many digits as Pillow's own conversion has
-_SRGB_PRIMARIES = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
-_SRGB_GAMMA = 1 / 2.2
 # Some writers put the JPEG prefix into PNG and WebP too, and some put it twice.
 _PREFIXES = re.compile(rb"(?:Exif\0\0)*+")
 
@@ -30,14 +32,27 @@ def taken_apart(file: bytes, format: str) -> tuple[bytes, Metadata | None, tuple
     """
     if format == "jpeg":
         return jpeg_segments.taken_apart(file)
+    if format == "bmp":
+        return file, Metadata(icc=_profile_of_bmp(file)), ()
     return png_chunks.taken_apart(file) if format == "png" else (file, None, ())
+
+
+def _profile_of_bmp(file: bytes) -> bytes | None:
+    """The profile that the fifth version of BMP has room for, which Pillow does not read."""
+    if len(file) < _BMP_HEAD + _BMP5 or struct.unpack_from("<I", file, _BMP_HEAD)[0] != _BMP5:
+        return None
+    if file[_BMP_HEAD + 56 : _BMP_HEAD + 60] != _EMBEDDED:
+        return None
+    at, size = struct.unpack_from("<2I", file, _BMP_HEAD + 112)
+    profile = file[_BMP_HEAD + at : _BMP_HEAD + at + size]
+    return profile if profile[36:40] == b"acsp" and len(profile) == size else None
 
 
 def metadata_of(picture: Image.Image, format: str, beside: Metadata | None = None) -> tuple[Metadata, tuple[str, ...]]:
     """(the metadata of an opened `format` file, what of it is lost); `beside`: what Pillow has not seen of it."""
     info = picture.info
     said = beside or Metadata(info.get("icc_profile") or None, info.get("exif") or None, info.get("xmp") or None)
-    lost = _colour_lost(info, said.icc)
+    said, lost = _described(picture, said)
     if said.xmp is not None and len(said.xmp) <= MAX_BYTES["xmp"]:
         with suppress(xmp_editing.DamagedXmp):  # It is kept as it is, and `metadata.upright` says so.
             lost += ("the extended part of its XMP",) if xmp_editing.is_extended(said.xmp) else ()
@@ -63,10 +78,13 @@ def _of_jfif(info: dict[Any, Any]) -> Resolution | None:
     return resolution(info["jfif_density"], _JFIF_UNITS.get(info["jfif_unit"], 0))
 
 
-def _colour_lost(info: dict[Any, Any], icc: bytes | None) -> tuple[str, ...]:
-    """PNG can describe its colours in numbers. They are carried only where they say no more than that it is sRGB."""
-    if icc is not None or "srgb" in info:
-        return ()
-    primaries, gamma = info.get("chromaticity", _SRGB_PRIMARIES), info.get("gamma", _SRGB_GAMMA)
-    near = all(abs(a - b) < 0.002 for a, b in zip((*primaries, gamma), (*_SRGB_PRIMARIES, _SRGB_GAMMA), strict=False))
-    return () if near else ("gamma and primaries (they are no profile)",)
+def _described(picture: Image.Image, said: Metadata) -> tuple[Metadata, tuple[str, ...]]:
+    """(metadata with what a PNG says of its colours by gAMA, cHRM and sRGB, what of that is lost)."""
+    info = picture.info
+    if said.icc is not None or said.cicp is not None:
+        return said, ()
+    if "srgb" in info:
+        return replace(said, cicp=SRGB), ()
+    grey = picture.mode in _GREY_MODES
+    found = colours.by_gamma(said, info.get("gamma"), info.get("chromaticity"), grey=grey)
+    return (said, ("gamma and primaries (they make no sense)",)) if found is None else (found, ())

@@ -20,6 +20,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from adacode_cli.imaging import jpeg_frames, jpeg_scans, png16
+from adacode_cli.imaging.cicp import SRGB
 from adacode_cli.imaging.image import Samples
 from adacode_cli.imaging.limits import too_many_pixels
 from adacode_cli.imaging.metadata import Metadata
@@ -77,7 +78,7 @@ def from_pillow(picture: Image.Image, said: Metadata, depth: int = 8) -> Raster:
         return Raster(*found, said, notes=(PALETTE_NOTE,))
     if picture.mode == "CMYK":
         converted, lost = rgb_from_inks(picture, said.icc)
-        return Raster(*planes(converted), replace(said, icc=None), lost=(lost,))
+        return Raster(*planes(converted), replace(said, icc=None, cicp=SRGB), lost=(lost,))
     target = {"1": "L", "La": "LA", "RGBa": "RGBA", "L": "L", "LA": "LA", "RGB": "RGB", "RGBA": "RGBA"}
     pixels, alpha = planes(picture.convert(target.get(picture.mode, "RGB")))
     if key is not None and alpha is None:

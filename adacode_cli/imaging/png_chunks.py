@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import imagecodecs
 
 from adacode_cli.imaging import iptc, jpeg_segments
+from adacode_cli.imaging.cicp import LIGHT_LEVELS, Cicp
 from adacode_cli.imaging.metadata import ICC_DAMAGED, TITLES, Metadata
 from adacode_cli.imaging.metadata_limits import MAX_BYTES, too_much
 from adacode_cli.imaging.raster import lost_beside_first
@@ -28,6 +29,8 @@ _RAW_PROFILE = b"Raw profile type "
 _IPTC_KEYWORD = _RAW_PROFILE + b"iptc"
 _RAW_PROFILES = {_RAW_PROFILE + kind for kind in (b"icc", b"icm", b"exif", b"APP1", b"xmp", b"iptc", b"8bim")}
 _LONGEST_KEYWORD = 79
+_RGB = 0  # in cICP: samples are no luminance with differences of colour
+_LIGHT_LEVELS = (b"cLLI", b"mDCV", b"cLLi", b"mDCv")
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 # All that says something of the pixels; other chunks with a small first letter may be left out.
 _KEPT = frozenset({b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"pHYs"})
@@ -50,6 +53,9 @@ def is_sound(file: bytes, start: int, end: int) -> bool:
 def inserted(png: bytes, metadata: Metadata) -> bytes:
     """The PNG file with chunks for all of `metadata`; it has none of them yet."""
     parts = [png[:_HEADER_END]]
+    if metadata.cicp is not None:
+        said = metadata.cicp
+        parts.append(chunk(b"cICP", bytes([said.primaries, said.transfer, _RGB, said.full_range])))
     if metadata.icc is not None:
         parts.append(chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(metadata.icc)))
     if metadata.resolution is not None:
@@ -84,11 +90,12 @@ def taken_apart(file: bytes) -> tuple[bytes, Metadata, tuple[str, ...]]:
 
     Raises ValueError for pixels, or a chunk before them, whose check sum is wrong.
     """
-    kept, profile, block, texts, num_frames = _chunks(file)
+    kept, bodies, texts, num_frames = _chunks(file)
+    profile, block = bodies.get(b"iCCP"), bodies.get(b"eXIf")
     lost = [*lost_beside_first(num_frames)]
     icc, exif, packet, records = None, block, None, None
     if profile is not None:
-        icc = _unpacked(profile, MAX_BYTES["icc"]) or None
+        icc = _unpacked(profile.partition(b"\0")[2][1:], MAX_BYTES["icc"]) or None
         if icc is None or len(icc) > MAX_BYTES["icc"]:
             lost.append(ICC_DAMAGED if icc is None else too_much("icc"))
             icc = None
@@ -104,15 +111,22 @@ def taken_apart(file: bytes) -> tuple[bytes, Metadata, tuple[str, ...]]:
     if texts:
         named = sorted(key.decode("latin-1") for key in texts)[:5]
         lost.append(f"texts ({', '.join(named)})")
-    found = Metadata(
-        icc or None, exif or None, packet or None, iptc.unwrapped(records) if records is not None else None
-    )
+    lost += [LIGHT_LEVELS] if not bodies.keys().isdisjoint(_LIGHT_LEVELS) else []
+    records = iptc.unwrapped(records) if records is not None else None
+    found = Metadata(icc or None, exif or None, packet or None, records, cicp=_numbers(bodies.get(b"cICP")))
     return b"".join(kept), found, tuple(lost)
 
 
-def _chunks(file: bytes) -> tuple[list[bytes], bytes | None, bytes | None, dict[bytes, _Text], int]:
-    """(pieces of the file to keep, the packed profile, the EXIF block, texts by keyword, frames), the last of each."""
-    kept, profile, block = [file[:8]], None, None
+def _numbers(body: bytes | None) -> Cicp | None:
+    """What a cICP chunk says; None for none, or for one of another length or kind of samples than any PNG has."""
+    if body is None or len(body) != 4 or body[2] != _RGB or body[3] > 1:
+        return None
+    return Cicp(body[0], body[1], body[3] == 1)
+
+
+def _chunks(file: bytes) -> tuple[list[bytes], dict[bytes, bytes], dict[bytes, _Text], int]:
+    """(pieces of the file to keep, contents of chunks by their kind, texts by keyword, frames), the last of each."""
+    kept, bodies = [file[:8]], dict[bytes, bytes]()
     is_animated, num_frames, beside = False, 0, 1
     texts: dict[bytes, _Text] = {}
     at, pixels = 8, False
@@ -131,18 +145,16 @@ def _chunks(file: bytes) -> tuple[list[bytes], bytes | None, bytes | None, dict[
         elif kind == _FRAME:
             num_frames += 1
             beside = beside if pixels else 0  # In front of the pixels it says that they are a frame themselves.
-        elif kind in (b"iCCP", b"eXIf", *_TEXTS):
+        elif kind in (b"cICP", b"iCCP", b"eXIf", *_LIGHT_LEVELS, *_TEXTS):
             body = file[at + 8 : at + 8 + length]
             if not pixels and not is_sound(file, at, end):
                 raise ValueError(f"the check sum of its chunk {kind.decode()} is wrong")
-            if kind == b"iCCP":
-                profile = body.partition(b"\0")[2][1:]
-            elif kind == b"eXIf":
-                block = body
+            if kind not in _TEXTS:
+                bodies[kind] = body
             elif (named := _text(kind, body)) is not None:
                 texts[named[0]] = named[1]
         at = end
-    return [*kept, file[at:]], profile, block, texts, num_frames + beside if is_animated else 1
+    return [*kept, file[at:]], bodies, texts, num_frames + beside if is_animated else 1
 
 
 def _text(kind: bytes, body: bytes) -> tuple[bytes, _Text] | None:

@@ -24,7 +24,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from tifffile import TiffFile, TiffPage
 
 from adacode_cli.errors import OutputError
-from adacode_cli.imaging import exif, exif_editing, heif_codec, iptc, jp2_boxes, tiff_reader
+from adacode_cli.imaging import exif, exif_editing, heif_boxes, heif_codec, iptc, jp2_boxes, tiff_reader
 from adacode_cli.imaging.image import Samples
 from adacode_cli.imaging.metadata import TITLES as NAMES
 from adacode_cli.imaging.metadata import Metadata
@@ -48,7 +48,7 @@ RESOLUTION_IN_EXIF = frozenset({"webp", "avif", "heic"})
 _NO_LIMIT = sys.maxsize
 _SIDE = 64  # pixels, which all formats can hold
 _ASCII = 2
-_NOTHING: tuple[set[Tag], set[Tag], set[Tag]] = (set(), set(), set())
+_NOTHING: tuple[set[Tag], ...] = (set(), set(), set(), set())
 
 Tag = tuple[int, int, bytes]
 """(code, type, value)."""
@@ -139,7 +139,7 @@ def _found(file: bytes, format: str) -> Sequence[Metadata]:
             return [tiff_reader.metadata_of_page(page, file, allowance)[0] for page in pages]
     if format == "heic":
         container = heif_codec.heic(file, name="")
-        return [metadata_of(container[container.primary_index], format)[0]]
+        return [_with_numbers(metadata_of(container[container.primary_index], format)[0], file)]
     try:
         picture = _PLUGINS[format](BytesIO(file))
     except Image.DecompressionBombError:
@@ -147,7 +147,12 @@ def _found(file: bytes, format: str) -> Sequence[Metadata]:
     if format == "jp2":
         return [jp2_boxes.metadata_in(file)]
     _, beside, _ = taken_apart(file, format)
-    return [metadata_of(picture, format, beside)[0]]
+    found = metadata_of(picture, format, beside)[0]
+    return [_with_numbers(found, file) if format == "avif" else found]
+
+
+def _with_numbers(found: Metadata, file: bytes) -> Metadata:
+    return replace(found, cicp=heif_boxes.cicp_of(heif_boxes.properties(file)))
 
 
 def _came_back(name: str, written: Metadata, found: Metadata, format: str) -> bool:
@@ -183,11 +188,10 @@ def _same_exif(said: bytes, back: bytes, format: str) -> bool:
     return back == said or (format == "avif" and back == exif_editing.with_tags(said, (), without=exif.ORIENTATION))
 
 
-def _described(block: bytes) -> tuple[set[Tag], set[Tag], set[Tag]]:
+def _described(block: bytes) -> tuple[set[Tag], ...]:
     parts = exif.sections(block)
     main = [entry for entry in parts.main if entry.code not in exif.RESOLUTION]
-    listed, inner, places = ({_tag(entry) for entry in part} for part in (main, parts.exif, parts.gps))
-    return listed, inner, places
+    return tuple({_tag(entry) for entry in part} for part in (main, parts.exif, parts.gps, parts.interoperability))
 
 
 def _tag(entry: exif.Entry) -> Tag:

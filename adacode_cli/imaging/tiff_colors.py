@@ -8,6 +8,7 @@ import numpy as np
 from tifffile import COMPRESSION, TiffPage
 
 from adacode_cli.imaging import conversions
+from adacode_cli.imaging.cicp import SRGB
 from adacode_cli.imaging.image import Samples
 from adacode_cli.imaging.metadata import Metadata
 from adacode_cli.imaging.raster import PALETTE_NOTE, Raster
@@ -42,12 +43,12 @@ def raster(page: TiffPage, stored: Samples, said: Metadata, *, name: str) -> Ras
         pixels = rgb_from_luma(stored[..., :colors], _luma_scale(page, bits), pixels.dtype)
     elif kind in (_LAB, _ICC_LAB):
         pixels = conversions.rgb_from_lab(pixels, is_offset=kind == _ICC_LAB)
-        lost, said = (*lost, _LAB_LOST), replace(said, icc=None)
+        lost, said = (*lost, _LAB_LOST), replace(said, icc=None, cicp=SRGB)
     elif kind == INKS:
         if alpha is not None and is_premultiplied:
             pixels, is_premultiplied = unpremultiplied(pixels, alpha), False
         pixels, conversion = conversions.rgb_from_inks(pixels, said.icc)
-        lost, said = (*lost, conversion), replace(said, icc=None)
+        lost, said = (*lost, conversion), replace(said, icc=None, cicp=SRGB)
     pixels = np.ascontiguousarray(pixels[..., 0] if colors == 1 and kind != _PALETTE else pixels)
     if alpha is not None:
         alpha = to_depth(alpha, pixels.dtype)

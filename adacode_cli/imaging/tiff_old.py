@@ -49,6 +49,7 @@ class Rereadable:
         with TiffImageFile(self._beginning_at(page)) as picture:
             # Given an image to fill, Pillow does not ask its process-wide pixel limit.
             picture.im = Image.new(picture.mode, picture.size, None).im
+            picture.info.pop("xmp", None)  # Pillow would turn the picture as that says, where no tag does.
             picture.load()
             if picture.mode == "P":
                 return np.array(picture)[..., None]

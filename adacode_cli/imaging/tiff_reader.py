@@ -119,9 +119,9 @@ def _refuse_raw(page: TiffPage, data: bytes, *, name: str) -> None:
         )
 
 
-def _orientation(page: TiffPage) -> int:
+def _orientation(page: TiffPage) -> int | None:
     value = page.tags.valueof(exif.ORIENTATION)
-    return value if isinstance(value, int) else 1
+    return value if isinstance(value, int) else None
 
 
 def _exif_and_resolution(page: TiffPage, data: bytes) -> tuple[bytes | None, Resolution | None]:
@@ -155,7 +155,7 @@ def metadata_of_page(page: TiffPage, data: bytes, allowance: Allowance) -> tuple
     resources = _bytes(page, _PHOTOSHOP) if found.get("iptc") is None else None
     records = iptc.unwrapped(resources) if resources is not None else found.get("iptc")
     found["iptc"] = iptc.without_padding(records) if records is not None else None
-    said, beyond = allowance.granted(Metadata(exif=block, resolution=resolution, **found))
+    said, beyond = allowance.granted(Metadata(found.get("icc"), block, found.get("xmp"), found["iptc"], resolution))
     return said, (*lost, *beyond)
 
 

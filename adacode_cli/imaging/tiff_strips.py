@@ -19,7 +19,7 @@ from imagecodecs import DeflateError
 from tifffile import COMPRESSION, TiffPage
 
 from adacode_cli.errors import InputError
-from adacode_cli.imaging import jp2_boxes, jpeg_scans
+from adacode_cli.imaging import jp2_header, jpeg_scans
 from adacode_cli.imaging.image import Samples
 
 GREY, RGB, INKS, YCBCR = 1, 2, 5, 6  # photometric interpretations
@@ -270,8 +270,10 @@ def _image_decoder(page: TiffPage, *, name: str) -> Decoder:
         if codec == "webp":
             # A picture that is opaque as a whole may be stored without its alpha.
             options = {"hasalpha": out.shape[-1] == 4}
-        if codec == "jpeg2k" and jp2_boxes.codestream_size(data)[:2] != out.shape[1::-1]:
-            raise ValueError("another size")  # The library decodes before it looks at the size.
+        if codec == "jpeg2k":
+            stored = jp2_header.header_of(data, jp2_header.codestream_of(data))
+            if (stored.height, stored.width) != out.shape[:2]:
+                raise ValueError("another size")  # The library decodes before it looks at the size.
         return np.asarray(decode(data, out=out, **options))
 
     return decoded

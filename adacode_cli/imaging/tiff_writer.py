@@ -94,5 +94,8 @@ def _with_directories(data: bytes, pages: Sequence[exif.Sections]) -> bytes:
             if entries:
                 file += bytes(len(file) % 2)
                 struct.pack_into("<I", file, places[code], len(file))
-                file += exif.packed(entries, at=len(file), big=big)
+                if code == exif.EXIF_DIRECTORY:
+                    file += exif.exif_directory(parts, at=len(file), big=big)
+                else:
+                    file += exif.packed(entries, at=len(file), big=big)
     return bytes(file)

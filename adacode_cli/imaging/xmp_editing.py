@@ -23,7 +23,7 @@ from adacode_cli.imaging.xmp_scan import (
     value_of,
 )
 
-__all__ = ["DamagedXmp", "compacted", "creator_tool", "is_extended", "resized", "upright", "with_event"]
+__all__ = ["DamagedXmp", "compacted", "creator_tool", "is_extended", "orientation", "resized", "upright", "with_event"]
 
 _TIFF, _EXIF = "http://ns.adobe.com/tiff/1.0/", "http://ns.adobe.com/exif/1.0/"
 _XMP, _MM = "http://ns.adobe.com/xap/1.0/", "http://ns.adobe.com/xap/1.0/mm/"
@@ -99,6 +99,12 @@ def with_event(packet: bytes | None, *, tool: str, parameters: str) -> bytes:
     if history is not None:
         return applied(packet, [Change(history.start, history.end, new.encode())])
     return applied(packet, [_new_description(rdf, new)])
+
+
+def orientation(packet: bytes) -> int | None:
+    """tiff:Orientation, or None where it is not there or no number. Raises DamagedXmp."""
+    said = value_of(scanned(packet, _WANTED), _ORIENTATION) or ""
+    return int(said) if said.isdecimal() and len(said) == 1 else None
 
 
 def creator_tool(packet: bytes) -> str | None:

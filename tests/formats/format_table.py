@@ -2,9 +2,10 @@
 
     python tests/formats/format_table.py        writes the tables anew (after a wanted change)
 
-Sources are made by Pillow, tifffile, pillow-heif and exiftool; a run's own stages restore them, with pixels repeated in
-place of a network; exiftool and ImageMagick look at what was written. A property that a format does not keep must have
-been announced by the run: a silent loss is an error here.
+Sources are made by Pillow, tifffile, pillow-heif and exiftool, but for a PNG with numbers of colours, which none of
+these writes; a run's own stages restore them, with pixels repeated in place of a network; exiftool and ImageMagick look
+at what was written. A property that a format does not keep must have been announced by the run: a silent loss is an
+error here.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ from adacode_cli.batch.keeping import Keeping
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.restoring import Restoring
 from adacode_cli.batch.stages import Stages, Work
-from adacode_cli.imaging.encode import FORMATS
+from adacode_cli.imaging.cicp import Cicp
+from adacode_cli.imaging.encode import FORMATS, encode
+from adacode_cli.imaging.image import Decoded
 from adacode_cli.imaging.provenance import HistoryEntry
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "formats.md"
@@ -157,10 +160,19 @@ def written_cells(folder: Path, format: str) -> dict[str, str]:
             writer.write(rgb, photometric="rgb", metadata=None, software=False)
     path = restored("pages", folder / "s.tif")
     cells["pages"] = "all" if format == "tiff" and len(identify(path, "%w")) == 3 else "first"
+    (folder / "s.png").write_bytes(encode(Decoded(rgb, cicp=Cicp(12, 13)), format="png"))
+    cells["CICP"] = _numbers_cell(exiftool(restored("CICP", folder / "s.png")))
     path = restored("metadata", rich(folder / "rich.tif", "tiff"))
     cells |= metadata_cells(path, format)
     _check_announced(cells, notes)
     return cells
+
+
+def _numbers_cell(found: dict) -> str:
+    """How colours that were Display P3 by their numbers are described."""
+    if 12 in (found.get("PNG-cICP:ColorPrimaries"), found.get("QuickTime:ColorPrimaries")):
+        return "yes"
+    return "as profile" if found.get("ICC_Profile:ProfileDescription") == "Display P3" else "no"
 
 
 def _check_announced(cells: dict[str, str], notes: dict[str, str]) -> None:
@@ -170,6 +182,7 @@ def _check_announced(cells: dict[str, str], notes: dict[str, str]) -> None:
         "32-bit float": ("depth", cells["32-bit float"] != "32, float"),
         "alpha": ("alpha", cells["alpha"] != "yes"),
         "pages": ("2 of 3 pages", cells["pages"] != "all"),
+        "CICP": ("CICP", cells["CICP"] == "no"),
     }
     for name, (word, lost) in expected.items():
         assert (word in notes[name]) == lost, (name, notes[name])

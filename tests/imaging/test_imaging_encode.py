@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from picture_fixtures import DEPTHS, noise, reopened, smooth
 from PIL import Image, JpegImagePlugin
@@ -117,6 +117,7 @@ def test_depth_losses(dtype, format, expected):
     assert losses(Decoded(noise((3, 4, 3), dtype)), format) == expected
 
 
+@settings(deadline=None)  # The first of some kind loads a library.
 @given(st.sampled_from(sorted(FORMATS)), st.sampled_from(DEPTHS), st.booleans())
 def test_losses_tell_the_depth_that_comes_back(format, dtype, alpha):
     image = Decoded(noise((33, 34, 3), dtype), np.zeros((33, 34), dtype) if alpha else None)

@@ -141,3 +141,21 @@ def test_without_its_package_heic_is_refused_with_the_command_that_installs_it(t
     assert (first[0], second[0]) == ("3", "6")
     assert "pip install 'adacode-cli[heic]'" in first
     assert "pip install 'adacode-cli[heic]'" in second
+
+
+@pytest.mark.parametrize("bits", [8, 10])
+def test_grey_heic_of_limited_range_fills_the_whole(bits):
+    ramp = np.linspace(0, 1, 64)[None].repeat(48, 0)
+    black, white = 16 << (bits - 8), 235 << (bits - 8)
+    stored = np.rint(black + ramp * (white - black))
+    samples = stored.astype(np.uint8) if bits == 8 else np.rint(stored / 1023 * 65535).astype(np.uint16)
+    data = encode(Decoded(samples), format="heic", quality=100)
+    at = data.index(b"colrnclx") + 14
+    image = decode(data[:at] + b"\0" + data[at + 1 :], name="x")
+    expected = ramp * np.iinfo(samples.dtype).max
+    assert np.abs(image.pixels - expected).mean() / np.iinfo(samples.dtype).max < 0.01
+    # What goes beyond that range is none of it.
+    full = encode(Decoded(np.rint(ramp * 255).astype(np.uint8)), format="heic", quality=100)
+    at = full.index(b"colrnclx") + 14
+    image = decode(full[:at] + b"\0" + full[at + 1 :], name="x")
+    assert np.abs(image.pixels - ramp * 255).mean() < 2

@@ -1,0 +1,96 @@
+"""By what the colours of a picture are described: an ICC profile, numbers (CICP), or its camera's word.
+
+Pixels are never converted. When a picture is read, one description is chosen of those that its file has; when it is
+written, the numbers become a profile where the format has no place for them and a profile can say the same.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from adacode_cli.imaging import exif, icc_profile
+from adacode_cli.imaging.cicp import SRGB
+from adacode_cli.imaging.icc_profile import SRGB_PRIMARIES, Chromaticities, Curve
+from adacode_cli.imaging.metadata import TITLES, Metadata
+
+ADOBE_RGB_NOTE = "its EXIF says that its colours are Adobe RGB: a profile that says the same was attached"
+
+_HOLDS_NUMBERS = frozenset({"png", "avif", "heic"})
+_COLOR_SPACE, _INTEROPERABILITY_INDEX = 40961, 1
+_SRGB_SPACE, _ADOBE_SPACE, _UNCALIBRATED = 1, 2, 65535
+_ADOBE_INDEX = b"R03"
+# Of the names that the rule for cameras' files (DCF) gives, those of pictures in Adobe RGB.
+_ADOBE_NAME = re.compile(r"_[A-Za-z0-9_]{3}\d{4}\.\w+")
+_SRGB_GAMMA = 1 / 2.2
+_LEAST_GAMMA, _MOST_GAMMA = 0.1, 10.0
+
+
+def chosen(found: Metadata, format: str, *, name: str, grey: bool) -> tuple[Metadata, tuple[str, ...]]:
+    """(the metadata with one description of colours, notes) of a `format` file called `name`.
+
+    Numbers overrule a profile in PNG, and a profile numbers in the others, but for HDR, which no profile here can say.
+    Both of them overrule the camera, which is asked last. Numbers that say sRGB are left out, as that is
+    assumed of pictures without a description.
+    """
+    numbers = found.cicp
+    if numbers is None and found.icc is None and says_adobe_rgb(found.exif, name):
+        return replace(found, icc=icc_profile.adobe_rgb(grey=grey)), (ADOBE_RGB_NOTE,)
+    if numbers is None or numbers.is_hdr or (format == "png" and found.icc is not None):
+        return found, ()
+    return (replace(found, cicp=None) if numbers.says_srgb or found.icc is not None else found), ()
+
+
+def placed(said: Metadata, format: str | None, *, grey: bool) -> Metadata:
+    """With that description of the colours for which `format` has a place, or neither; `grey`: as it is written.
+
+    `format` is None for a file of codes, which has a place for a profile alone.
+    """
+    numbers = said.cicp
+    if numbers is None:
+        return said
+    if format in _HOLDS_NUMBERS and (numbers.full_range or format == "png"):
+        # Readers of AVIF and HEIC would follow the profile; the writer of HEIC takes one of the two.
+        both = format == "png" or (format == "avif" and numbers.is_hdr)
+        return said if both else replace(said, icc=None)
+    return replace(said, cicp=None, icc=numbers.profile(grey=grey) or said.icc)
+
+
+def lost(said: Metadata, kept: Metadata) -> tuple[str, ...]:
+    """What of the description is in neither field of what is `kept`."""
+    if said.cicp is None:
+        return (TITLES["icc"],) if said.icc is not None and kept.icc is None else ()
+    replaced = kept.icc is not None and said.cicp.profile(grey=False) is not None
+    return () if kept.cicp is not None or replaced else (said.cicp.title,)
+
+
+def says_adobe_rgb(block: bytes | None, name: str) -> bool:
+    """Whether an EXIF block says so of the picture in the file `name`, in one of the ways in which cameras do."""
+    if block is None:
+        return False
+    try:
+        parts = exif.sections(block)
+    except exif.DamagedExif:
+        return False
+    space = next((entry.number("<") for entry in parts.exif if entry.code == _COLOR_SPACE), None)
+    index = next((entry.data for entry in parts.interoperability if entry.code == _INTEROPERABILITY_INDEX), b"")
+    if space in (_SRGB_SPACE, _ADOBE_SPACE):
+        return space == _ADOBE_SPACE
+    if index:
+        return index.startswith(_ADOBE_INDEX)
+    return space == _UNCALIBRATED and _ADOBE_NAME.fullmatch(Path(name).name) is not None
+
+
+def by_gamma(found: Metadata, gamma: float | None, primaries: Chromaticities | None, *, grey: bool) -> Metadata | None:
+    """With what a PNG says by gAMA and cHRM, as a profile or as sRGB; None where that makes no sense."""
+    if gamma is None and primaries is None:
+        return found
+    stated = (*(primaries or SRGB_PRIMARIES), _SRGB_GAMMA if gamma is None else gamma)
+    if all(abs(a - b) < 0.002 for a, b in zip(stated, (*SRGB_PRIMARIES, _SRGB_GAMMA), strict=True)):
+        return replace(found, cicp=SRGB)
+    if gamma is not None and not _LEAST_GAMMA <= gamma <= _MOST_GAMMA:
+        return None
+    curve = Curve(1 / gamma) if gamma is not None else icc_profile.SRGB_CURVE
+    made = icc_profile.profile("PNG gamma and primaries", primaries or SRGB_PRIMARIES, curve, grey=grey)
+    return replace(found, icc=made) if made is not None else None

@@ -1,0 +1,37 @@
+"""Boxes, of which JPEG 2000, AVIF and HEIC files are made: a length, four letters, and content, which may be boxes."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import TypeVar
+
+Blob = TypeVar("Blob", bytes, memoryview)
+
+_MOST_BOXES = 10_000
+
+
+def boxes(data: Blob) -> Iterator[tuple[bytes, Blob]]:
+    """(four letters, content) of each box, up to one that is damaged; of a memoryview nothing is copied."""
+    at = 0
+    for _ in range(_MOST_BOXES):
+        if at + 8 > len(data):
+            return
+        length, kind = struct.unpack_from(">I4s", data, at)
+        head = 8
+        if length == 1 and at + 16 <= len(data):
+            (length,) = struct.unpack_from(">Q", data, at + 8)
+            head = 16
+        elif length == 0:  # to the end of the file
+            length = len(data) - at
+        if length < head or at + length > len(data):
+            return
+        yield kind, data[at + head : at + length]
+        at += length
+
+
+def box(kind: bytes, body: bytes) -> bytes:
+    """One box."""
+    if len(body) + 8 < 1 << 32:
+        return struct.pack(">I4s", len(body) + 8, kind) + body
+    return struct.pack(">I4sQ", 1, kind, len(body) + 16) + body
