@@ -15,7 +15,7 @@ from tifffile import TiffFile, TiffPage
 from adacode_cli.errors import InputError
 from adacode_cli.imaging import exif, exif_editing, iptc, tiff_colors, tiff_old, tiff_strips
 from adacode_cli.imaging.limits import MAX_PAGES, too_many_pages
-from adacode_cli.imaging.metadata import EXIF_DAMAGED, Metadata
+from adacode_cli.imaging.metadata import EXIF_DAMAGED, Metadata, first_orientation
 from adacode_cli.imaging.metadata_limits import MAX_BYTES, MAX_SUM_BYTES, Allowance, too_much
 from adacode_cli.imaging.parsing import check_sizes, parsing
 from adacode_cli.imaging.raster import Raster
@@ -107,7 +107,8 @@ def _page(page: TiffPage, data: bytes, old: tiff_old.Rereadable, allowance: Allo
     is_old = page.compression in tiff_old.KINDS
     stored = old.samples(page, name=name) if is_old else tiff_strips.samples(page, name=name)
     raster = tiff_colors.raster(page, stored, said, name=name)
-    return replace(raster, lost=lost + raster.lost, orientation=_orientation(page))
+    # The EXIF block of a page is made of its tags, and has no orientation of its own.
+    return replace(raster, lost=lost + raster.lost, orientation=first_orientation((_orientation(page),), said.xmp))
 
 
 def _refuse_raw(page: TiffPage, data: bytes, *, name: str) -> None:
