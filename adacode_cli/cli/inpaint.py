@@ -46,7 +46,8 @@ class HoleOptions:
         typer.Option(
             metavar="FILE",
             rich_help_panel=_PANEL,
-            help="A picture of the image's size, white where the hole is; used for all inputs.",
+            help="A picture of the image's size, white where the hole is, or with strokes on a transparent layer; used "
+            "for all inputs.",
         ),
     ] = None
     mask_dir: Annotated[

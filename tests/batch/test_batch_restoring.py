@@ -86,6 +86,17 @@ def test_a_mask_that_marks_nothing_is_named():
     assert made.notes == ("a note", "repeated in fp32")
 
 
+def test_a_mask_that_marks_nearly_all_is_named():
+    """Such as one that is black where the hole is."""
+    mask, image = np.ones((4, 6), bool), decoded()
+    mask[0, 0] = False
+    made, _ = Restoring(Recording(), "inpaint")(image, mask)
+    assert made.notes[-1] == "nearly all of this picture was filled: its mask covers 95.8 %"
+    mask[0, 1] = False
+    made, _ = Restoring(Recording(), "inpaint")(image, mask)
+    assert made.notes == ("a note", "repeated in fp32")
+
+
 def test_inpainting_keeps_alpha_unless_the_hole_came_from_it():
     image, hole = decoded(), masks.from_alpha()(decoded(), None)
     assert hole[:, :3].all()

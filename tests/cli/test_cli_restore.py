@@ -291,6 +291,25 @@ def test_transparency_as_the_hole_is_opaque_afterwards(adacode, tmp_path):
     assert (after[5:, :, :3] == 255).all()
 
 
+def test_a_mask_that_marks_nothing_or_nearly_all_is_named_everywhere(adacode, photo, tmp_path):
+    for name, rows in (("none", 0), ("some", 4), ("all", 16)):
+        photo(f"p/{name}.png")
+        save_mask(tmp_path / "m" / f"{name}.png", (24, 16), rows)
+    result = adacode("inpaint", "p", "--mask-dir", "m", "-o", "out", "--log-file", "run.log", *W)
+    assert result.returncode == 0
+    said = {"none": ["nothing was filled: no pixel of this picture is in its mask"], "some": []}
+    said["all"] = ["nearly all of this picture was filled: its mask covers 100 %"]
+    for text in (result.stderr.decode(), (tmp_path / "run.log").read_text()):
+        assert all(note in text for notes in said.values() for note in notes)
+    state = tmp_path / "out" / ".adacode"
+    lines = [json.loads(line) for line in (state / "journal.jsonl").read_text().splitlines()]
+    assert {Path(line["source"]).stem: line["notes"] for line in lines} == said
+    report = json.loads((state / "report.json").read_text())
+    assert report["noted"] == 2
+    noted = {Path(entry["source"]).stem: entry["notes"] for entry in report["notes"]}
+    assert noted == {name: notes for name, notes in said.items() if notes}
+
+
 def test_masks_inside_the_input_are_no_inputs_and_a_missing_one_fails_its_image(adacode, photo, tmp_path):
     photo("p/a.png")
     photo("p/b.png")

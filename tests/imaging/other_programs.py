@@ -40,3 +40,9 @@ def identify(path, form):
     """One line of ImageMagick's `identify -format`, for each page."""
     run = subprocess.run(["identify", "-format", form + "\n", str(path)], check=True, capture_output=True, timeout=60)
     return run.stdout.decode().splitlines()
+
+
+def convert(*arguments):
+    """What ImageMagick's `convert` writes to standard output."""
+    command = ["convert", *map(str, arguments)]
+    return subprocess.run(command, check=True, capture_output=True, timeout=60).stdout
