@@ -55,7 +55,7 @@ class Restorer(Protocol):
         ...
 
 
-# Colours of a drawn mask that a JPEG has changed, or a mask file that is black, would pass as a success otherwise; and so
+# Colours of a drawn mask that a JPEG has changed, or a mask file that is black, would pass as a success otherwise; so
 # would a mask that is black where the hole is.
 _NO_HOLE = "nothing was filled: no pixel of this picture is in its mask"
 _NEARLY_ALL = "nearly all of this picture was filled: its mask covers {:.3g} %"

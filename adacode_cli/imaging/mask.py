@@ -1,7 +1,7 @@
 """Masks are boolean pictures, True where the picture has a hole: from a file, from transparency, from a colour.
 
-A mask file is white where the hole is, or it holds strokes on a transparent layer, as painting programs write them: what
-is transparent counts as black, whatever colour lies under it. Strokes of dark colours alone would then mark nothing; so
+A mask file is white where the hole is, or has strokes on a transparent layer, as painting programs write them: what is
+transparent counts as black, whatever colour lies under it. Strokes of dark colours alone would then mark nothing; so
 where nothing is white, and no more than half of the picture is painted, what is painted is the hole.
 
 How masks grow and feather is geometry (`adacode_cli.geometry`).
