@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+from adacode_cli.batch.left_out import LeftOut
 from adacode_cli.batch.outcome import Outcome, Result
 from adacode_cli.errors import EXIT_DONE, EXIT_INTERRUPTED, AdaCodeError, PartialFailure
 
@@ -21,8 +22,8 @@ _MOST_NOTED = 1000
 class Report:
     """The counts of a run. `total` is what was planned; a run that was stopped leaves `untouched` files.
 
-    `num_noted` files were restored with notes for a person; `noted` are the first of them. `log_error` says what is
-    missing in the log that was asked for.
+    `num_noted` files were restored with notes for a person; `noted` are the first of them. `left_out` counts
+    files of other kinds in the inputs' folders. `log_error` says what is missing in the log that was asked for.
     """
 
     total: int
@@ -34,6 +35,7 @@ class Report:
     log_error: AdaCodeError | None = None
     num_noted: int = 0
     noted: tuple[Outcome, ...] = ()
+    left_out: LeftOut = field(default_factory=LeftOut)
 
     @property
     def untouched(self) -> int:
@@ -63,6 +65,7 @@ class Tally:
     failed: list[Outcome] = field(default_factory=list)
     num_noted: int = 0
     noted: list[Outcome] = field(default_factory=list)
+    left_out: LeftOut = field(default_factory=LeftOut)
     _began: float = field(default_factory=time.monotonic)
 
     def add(self, outcome: Outcome) -> None:
@@ -93,4 +96,5 @@ class Tally:
             stopped_by,
             num_noted=self.num_noted,
             noted=tuple(self.noted),
+            left_out=self.left_out,
         )

@@ -109,3 +109,5 @@ def _show_plan(plan: Plan, console: Console, trees: Trees) -> None:
         console.left_out(job.source, job.target, "the output exists")
     for entry in plan.passed_over:
         console.left_out(entry.path, None, entry.reason)
+    if plan.left_out:
+        console.others_left_out(plan.left_out)
