@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
+from typing import Literal
 
 from adacode_cli import atomic
 from adacode_cli.batch.globs import Globs
@@ -208,28 +209,35 @@ class _Tree:
 
     def _judge(self, entry: os.DirEntry[str], place: str, levels: list[_Level]) -> PassedOver | bool:
         """True for an image; False for what is of no interest; directories are opened as a new level."""
+        level = levels[-1]
         try:
             if entry.name.startswith(".") or entry.name in SIDE_FOLDERS:
-                return self._leave_out(entry, place, levels[-1])
+                return self._leave_out(entry, place, level)
             if entry.is_dir():
                 return False if self.selection.globs.excludes(place) else self._descend(entry, place, levels)
-            if not self._has_suffix(entry.name):
-                return self._leave_out(entry, place, levels[-1])
-            if not self.selection.globs.takes_file(place) or _is_output(place, levels[-1]):
+            is_image = self._has_suffix(entry.name)
+            if not self.selection.globs.takes_file(place) or (level.trees and _is_output(place, level)):
                 return False
+            if not is_image:
+                return self._count(entry.name, level)
             return not self.avoids(entry) if entry.is_file() else _not_regular(entry)
         except OSError as error:  # a link that leads to itself, a directory that vanished
             return PassedOver(Path(entry.path), f"cannot be read: {atomic.reason(error)}", failed=True)
 
-    def _leave_out(self, entry: os.DirEntry[str], place: str, level: _Level) -> bool:
-        """Counts what no pattern leaves out and no run has written, and gives False."""
-        if level.is_counted or entry.name == STATE.name:
+    def _count(self, name: str, level: _Level) -> Literal[False]:
+        if not level.is_counted:
+            self._left_out.add_file(name)
+        return False
+
+    def _leave_out(self, entry: os.DirEntry[str], place: str, level: _Level) -> Literal[False]:
+        """Counts a hidden file or a folder of attributes, unless a pattern leaves it out or a run has written it."""
+        if entry.name == STATE.name:
             return False
-        if entry.is_dir(follow_symlinks=False):
-            if not self.selection.globs.excludes(place):
-                self._left_out.add_folder(entry.name)
-        elif self.selection.globs.takes_file(place) and not _is_output(place, level):
-            self._left_out.add_file(entry.name)
+        if not entry.is_dir(follow_symlinks=False):
+            is_other = self.selection.globs.takes_file(place) and not _is_output(place, level)
+            return self._count(entry.name, level) if is_other else False
+        if not level.is_counted and not self.selection.globs.excludes(place):
+            self._left_out.add_folder(entry.name)
         return False
 
     def _has_suffix(self, name: str) -> bool:

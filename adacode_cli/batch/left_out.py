@@ -75,13 +75,19 @@ _FILES = {"": "without a suffix", HIDDEN: "hidden"}
 
 
 def _kind_of(name: str) -> str:
-    if name.startswith("."):
-        return f"{_APPLE_DOUBLE}*" if name.startswith(_APPLE_DOUBLE) else name if name in _SYSTEM_FILES else HIDDEN
+    dot = name.rfind(".")  # not Path.suffix: this runs for every name of a tree
+    if dot <= 0 or name in _SYSTEM_FILES or name[0] == ".":
+        return _special_kind_of(name)
+    suffix = name[dot:]
+    return suffix.lower() if 1 < len(suffix) <= _LONGEST_SUFFIX and " " not in suffix else ""
+
+
+def _special_kind_of(name: str) -> str:
     if name in _SYSTEM_FILES:
         return name
-    suffix = name[name.rfind(".") :] if "." in name else ""  # not Path.suffix: this runs for every name of a tree
-    is_one = 1 < len(suffix) <= _LONGEST_SUFFIX and " " not in suffix
-    return suffix.lower() if is_one else ""
+    if name.startswith(_APPLE_DOUBLE):
+        return f"{_APPLE_DOUBLE}*"
+    return HIDDEN if name.startswith(".") else ""
 
 
 def _is_picture(kind: str) -> bool:

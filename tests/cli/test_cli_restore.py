@@ -255,7 +255,7 @@ def test_terminals_get_no_images_and_are_not_waited_for(adacode, photo):
 def save_mask(path, size, rows) -> None:
     mask = np.zeros((size[1], size[0]), np.uint8)
     mask[:rows] = 255
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(mask).save(path)
 
 
@@ -289,6 +289,25 @@ def test_transparency_as_the_hole_is_opaque_afterwards(adacode, tmp_path):
     assert (after[..., 3] == 255).all()
     assert (after[2:5, 2:5, :3] == 128).all()
     assert (after[5:, :, :3] == 255).all()
+
+
+def test_masks_of_a_mirrored_tree_and_one_that_two_pictures_could_have(adacode, photo, tmp_path):
+    for folder, rows in (("1931", 2), ("1932", 6)):
+        photo(f"p/{folder}/a.png")
+        save_mask(tmp_path / "m" / folder / "a.png", (24, 16), rows)
+    photo("p/1932/b.png")
+    save_mask(tmp_path / "m" / "b.png", (24, 16), 9)
+    assert adacode("inpaint", "p", "--mask-dir", "m", "-o", "out", *W).returncode == 0
+    for name, rows in (("1931/a.png", 2), ("1932/a.png", 6), ("1932/b.png", 9)):
+        expected = np.array(Image.open(tmp_path / "p" / name))
+        expected[:rows] = 128
+        np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out" / name)), expected)
+    photo("p/1931/b.png")
+    for options in (("--dry-run",), ()):
+        refused = adacode("inpaint", "p", "--mask-dir", "m", "-o", "new", *options, *W)
+        assert (refused.returncode, refused.stdout) == (3, b"")
+        assert b"m/b.png: could be the mask of p/1931/b.png and of p/1932/b.png" in refused.stderr
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_mask_that_marks_nothing_or_nearly_all_is_named_everywhere(adacode, photo, tmp_path):

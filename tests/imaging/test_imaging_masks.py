@@ -1,18 +1,16 @@
-"""Masks: read from four places, paired with pictures by name."""
+"""Masks: white in a file, strokes on a transparent layer, transparency, a colour."""
 
-import unicodedata
 from pathlib import Path
 
 import numpy as np
 import pytest
 from other_programs import convert, needs_imagemagick
-from picture_fixtures import DEPTHS, noise, saved
+from picture_fixtures import DEPTHS, saved
 from PIL import Image
 
 from adacode_cli.errors import InputError, UsageError
 from adacode_cli.imaging.image import Decoded
 from adacode_cli.imaging.mask import mask_from_alpha, mask_from_color, mask_from_picture, read_mask
-from adacode_cli.imaging.mask_pairs import MaskFolder
 
 
 def test_more_than_half_white_is_a_hole(tmp_path):
@@ -131,50 +129,3 @@ def test_bad_colour(color):
     with pytest.raises(UsageError) as caught:
         mask_from_color(Decoded(np.zeros((2, 2), np.uint8)), color)
     assert "#rrggbb" in caught.value.hint
-
-
-def put(folder, *names):
-    folder.mkdir(exist_ok=True)
-    for name in names:
-        (folder / name).write_bytes(saved(noise((2, 2), np.uint8), "PNG"))
-    return folder
-
-
-def test_pairs_by_stem(tmp_path):
-    folder = put(tmp_path / "masks", "a.png", "b.photo.BMP", "c.txt", ".c.png")
-    pairs = MaskFolder(folder)
-    assert pairs.for_image(tmp_path / "a.jpg") == folder / "a.png"
-    assert pairs.for_image(tmp_path / "deep" / "b.photo.webp") == folder / "b.photo.BMP"
-    with pytest.raises(InputError, match="no mask") as caught:
-        pairs.for_image(tmp_path / "c.jpg")
-    assert caught.value.path == tmp_path / "c.jpg"
-    assert "c.png" in caught.value.hint
-
-
-def test_two_masks_for_one_picture(tmp_path):
-    pairs = MaskFolder(put(tmp_path / "masks", "a.png", "a.tif"))
-    with pytest.raises(InputError, match=r"a\.png, a\.tif") as caught:
-        pairs.for_image(tmp_path / "a.jpg")
-    assert caught.value.hint
-
-
-def test_pictures_and_masks_in_one_folder(tmp_path):
-    folder = put(tmp_path / "both", "a.jpg", "a.png", "b.jpg")
-    assert MaskFolder(folder).for_image(folder / "a.jpg") == folder / "a.png"
-    with pytest.raises(InputError, match="no mask"):
-        MaskFolder(folder).for_image(folder / "b.jpg")
-
-
-def test_composed_and_decomposed_letters_are_the_same_name(tmp_path):
-    folder = put(tmp_path / "masks", unicodedata.normalize("NFD", "Café é.png"))
-    assert MaskFolder(folder).for_image(tmp_path / unicodedata.normalize("NFC", "Café é.jpg")).parent == folder
-
-
-def test_what_is_no_folder(tmp_path):
-    file = tmp_path / "mask.png"
-    file.write_bytes(b"x")
-    for place in (file, tmp_path / "gone"):
-        with pytest.raises(InputError, match="director") as caught:
-            MaskFolder(place)
-        assert caught.value.path == place
-        assert caught.value.hint
