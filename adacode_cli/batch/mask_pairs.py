@@ -50,10 +50,10 @@ class MaskPairs:
         """The mask of the picture `path`. Raises InputError where there is none."""
         place = self._places.get(str(path))
         mask = None if place is None else self.folder / place
-        if mask is None or identity(mask) == identity(path):
+        if mask is None or _are_one_file(mask, path):
             hint = f"Put {path.stem}.png (white where the holes are) into {self.folder}."
             if self.holds_pictures:
-                hint = f"Call it {path.stem}{_MARK}.png: no other picture of this run is taken for a mask."
+                hint = f"Name its mask {path.stem}{_MARK}.png; other pictures of this run are not taken for masks."
             raise InputError(f"has no mask in {self.folder}", path=path, hint=hint)
         return mask
 
@@ -122,7 +122,7 @@ class _Pairing:
             self._pair_by_name(left, wanted)
         if self._unclear:
             first, *others = self._unclear
-            first.message += f"; {len(others)} more are like it" if others else ""
+            first.message += f"; and {len(others)} more like it" if others else ""
             raise first
         return self._paired
 
@@ -168,7 +168,8 @@ class _Pairing:
         self._paired[path] = place
 
     def _shared(self, place: str, first: str, second: str) -> InputError:
-        example = Path(self._folder, *Path(first).parts[-2:]).with_suffix(Path(place).suffix)
+        inside = Path(first).relative_to(Path(first).anchor)
+        example = Path(self._folder, *inside.parts[-2:]).with_suffix(Path(place).suffix)
         hint = f"Put it where its picture is, such as {example}. A mask for all pictures is given with --mask."
         message = f"could be the mask of {first} and of {second}"
         return InputError(message, path=self._folder / place, hint=hint)
@@ -203,6 +204,11 @@ def _place_of(entry: PassedOver, folder: Path) -> Iterable[str]:
 
 def _unlisted(folder: Path, reason: str) -> InputError:
     return InputError(f"cannot be listed: {reason}", path=folder, hint="Check its permissions.")
+
+
+def _are_one_file(first: Path, second: Path) -> bool:
+    found = identity(first)
+    return found is not None and found == identity(second)
 
 
 def _may_lie_in(real: str, given: Path) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from adacode_cli.batch import mask_pairs
 from adacode_cli.batch.discover import Found, Selection, discover
 from adacode_cli.batch.globs import Globs
 from adacode_cli.batch.mask_pairs import MaskFolder, MaskPairs
@@ -84,7 +85,7 @@ def test_the_path_counts_before_the_name_with_mask_and_that_before_the_name():
 def test_a_name_that_two_pictures_have_is_refused():
     touch("photos/1931/p1.jpg", "photos/1932/p1.jpg", "masks/p1.png")
     error = refused("photos")
-    assert error.message == "could be the mask of photos/1931/p1.jpg and of photos/1932/p1.jpg; 1 more are like it"
+    assert error.message == "could be the mask of photos/1931/p1.jpg and of photos/1932/p1.jpg; and 1 more like it"
     assert (error.path, error.exit_code) == (Path("masks/p1.png"), 3)
     assert "masks/1931/p1.png" in error.hint
     touch("masks/1931/p1.png")  # p1.png may still be meant for either
@@ -199,6 +200,12 @@ def test_a_link_to_the_picture_itself_is_not_its_mask():
     assert paired("photos") == {"photos/a.jpg": None}
 
 
+def test_disks_that_do_not_tell_files_apart_have_masks_too(monkeypatch):
+    touch("photos/a.jpg", "masks/a.png")
+    monkeypatch.setattr(mask_pairs, "identity", lambda _path: None)
+    assert paired("photos") == {"photos/a.jpg": "a.png"}
+
+
 def test_a_part_of_a_run_pairs_as_the_whole_does():
     touch("photos/1931/p1.jpg", "photos/1932/p1.jpg", "masks/p1.png")
     for part in (1, 2):
@@ -248,7 +255,7 @@ def test_thousands_of_folders_with_the_same_names_take_time_in_proportion():
         pictures = [Found(Path("photos"), f"{index}/scan.jpg", in_tree=True) for index in range(count)]
         folder = MaskFolder(Path("masks"), Selection())
         began = time.process_time()
-        with pytest.raises(InputError, match=f"{count - 1} more are like it"):
+        with pytest.raises(InputError, match=f"{count - 1} more like it"):
             folder.pair(pictures)
         return time.process_time() - began
 
