@@ -16,9 +16,11 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
+from typing import Literal
 
 from adacode_cli import atomic
 from adacode_cli.batch.globs import Globs
+from adacode_cli.batch.left_out import SIDE_FOLDERS, LeftOut
 from adacode_cli.batch.state_files import STATE
 from adacode_cli.errors import InputError, JournalError
 from adacode_cli.imaging.decode import EXTENSIONS
@@ -84,19 +86,21 @@ class Selection:
     outputs_in: Callable[[Path], IsOutput | None] = lambda _path: None
 
 
-def discover(inputs: Sequence[Path], selection: Selection) -> Iterator[Found | PassedOver]:
+def discover(
+    inputs: Sequence[Path], selection: Selection, left_out: LeftOut | None = None
+) -> Iterator[Found | PassedOver]:
     """The images named by `inputs` or lying below them, sorted by name within each directory, depth first.
 
-    Files named outright are taken whatever their suffix; inside directories only image suffixes count, and names
-    that begin with a dot are left out. Raises InputError, before anything is yielded, for an input that does not
-    exist or is neither a file nor a directory; with `selection.listed` that is an entry like others.
+    Files named outright are taken whatever their suffix; inside directories only image suffixes count, and names that
+    begin with a dot and folders of attributes are left out, which `left_out` counts. Raises InputError, before anything
+    is yielded, for an input that does not exist or is neither a file nor a directory; with `selection.listed` that is
+    an entry like others.
     """
     if selection.listed:
         return _each_listed(inputs, selection)
     kinds = [_is_directory(path) for path in inputs]
-    tree = _Tree(
-        selection, roots=[os.path.realpath(path) for path, is_dir in zip(inputs, kinds, strict=True) if is_dir]
-    )
+    roots = [os.path.realpath(path) for path, is_dir in zip(inputs, kinds, strict=True) if is_dir]
+    tree = _Tree(selection, roots, left_out if left_out is not None else LeftOut())
     return _each(inputs, kinds, tree)
 
 
@@ -111,7 +115,7 @@ def _each(inputs: Sequence[Path], kinds: Sequence[bool], tree: _Tree) -> Iterato
 
 
 def _each_listed(inputs: Sequence[Path], selection: Selection) -> Iterator[Found | PassedOver]:
-    tree = _Tree(selection, roots=[])
+    tree = _Tree(selection, [], LeftOut())
     for path in inputs:
         try:
             is_dir = _is_directory(path)
@@ -155,7 +159,8 @@ class _Level:
     """One open directory on the way down: what is left in it, where it is, and whether a link led here.
 
     `place` is what the places of its files begin with, `real` its real path. `trees` are the output trees that it lies
-    in: how long their own places are, and what of a place behind it is an output.
+    in: how long their own places are, and what of a place behind it is an output. `is_counted`: what is left out of it
+    was counted when another input led here.
     """
 
     entries: Iterator[os.DirEntry[str]]
@@ -163,13 +168,16 @@ class _Level:
     real: str
     linked: bool
     trees: tuple[tuple[int, IsOutput], ...] = ()
+    is_counted: bool = False
 
 
 class _Tree:
     """The walk through one or more directory inputs; remembers where links have led already."""
 
-    def __init__(self, selection: Selection, roots: Sequence[str]) -> None:
+    def __init__(self, selection: Selection, roots: Sequence[str], left_out: LeftOut) -> None:
         self.selection = selection
+        self._left_out = left_out
+        self._counted: set[str] = set()
         self._roots = roots
         self._avoid = {os.path.realpath(path) for path in selection.avoid}
         self._avoid_names = {Path(path).name for path in self._avoid}
@@ -201,18 +209,36 @@ class _Tree:
 
     def _judge(self, entry: os.DirEntry[str], place: str, levels: list[_Level]) -> PassedOver | bool:
         """True for an image; False for what is of no interest; directories are opened as a new level."""
-        if entry.name.startswith("."):
-            return False
+        level = levels[-1]
         try:
+            if entry.name.startswith(".") or entry.name in SIDE_FOLDERS:
+                return self._leave_out(entry, place, level)
             if entry.is_dir():
                 return False if self.selection.globs.excludes(place) else self._descend(entry, place, levels)
-            if not self._has_suffix(entry.name) or not self.selection.globs.takes_file(place):
+            is_image = self._has_suffix(entry.name)
+            if not self.selection.globs.takes_file(place) or (level.trees and _is_output(place, level)):
                 return False
-            if any(is_output(place[start:]) for start, is_output in levels[-1].trees):
-                return False
+            if not is_image:
+                return self._count(entry.name, level)
             return not self.avoids(entry) if entry.is_file() else _not_regular(entry)
         except OSError as error:  # a link that leads to itself, a directory that vanished
             return PassedOver(Path(entry.path), f"cannot be read: {atomic.reason(error)}", failed=True)
+
+    def _count(self, name: str, level: _Level) -> Literal[False]:
+        if not level.is_counted:
+            self._left_out.add_file(name)
+        return False
+
+    def _leave_out(self, entry: os.DirEntry[str], place: str, level: _Level) -> Literal[False]:
+        """Counts a hidden file or a folder of attributes, unless a pattern leaves it out or a run has written it."""
+        if entry.name == STATE.name:
+            return False
+        if not entry.is_dir(follow_symlinks=False):
+            is_other = self.selection.globs.takes_file(place) and not _is_output(place, level)
+            return self._count(entry.name, level) if is_other else False
+        if not level.is_counted and not self.selection.globs.excludes(place):
+            self._left_out.add_folder(entry.name)
+        return False
 
     def _has_suffix(self, name: str) -> bool:
         dot = name.rfind(".")  # not Path.suffix: this runs for every name of a tree
@@ -236,13 +262,22 @@ class _Tree:
         self._entered_by_link.add(real)
         return True
 
+    def _was_counted(self, real: str) -> bool:
+        """Whether an input of several has led to this directory before."""
+        if len(self._roots) < 2:
+            return False
+        if real in self._counted:
+            return True
+        self._counted.add(real)
+        return False
+
     def _open(self, levels: list[_Level], path: str, place: str, real: str, *, linked: bool) -> PassedOver | None:
         try:
             with os.scandir(path) as scan:
                 entries = sorted(scan, key=attrgetter("name"))
         except OSError as error:
             return PassedOver(Path(path), f"the directory cannot be read: {atomic.reason(error)}", failed=True)
-        level = _Level(iter(entries), place, real, linked, levels[-1].trees if levels else ())
+        level = _Level(iter(entries), place, real, linked, levels[-1].trees if levels else (), self._was_counted(real))
         if not levels or all(entry.name != STATE.name for entry in entries):
             levels.append(level)
             return None
@@ -255,6 +290,10 @@ class _Tree:
         level.trees = (*level.trees, (len(place), is_output))
         levels.append(level)
         return PassedOver(Path(path), _SOME_OUTPUTS, failed=False)
+
+
+def _is_output(place: str, level: _Level) -> bool:
+    return any(is_output(place[start:]) for start, is_output in level.trees)
 
 
 def _within(inner: str, outer: str) -> bool:

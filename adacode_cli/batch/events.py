@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adacode_cli.batch.claims import Holder
+from adacode_cli.batch.left_out import LeftOut
 from adacode_cli.batch.outcome import Outcome
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.report import Report
@@ -25,6 +26,13 @@ class EntryPassedOver:
 
     path: Path
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class OthersLeftOut:
+    """How many files of other kinds lie beside the images, said once where there are any; this is no failure."""
+
+    left_out: LeftOut
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,4 +64,4 @@ class RunFinished:
     report: Report
 
 
-Event = RunStarted | EntryPassedOver | FileStarted | FileAwaited | FileFinished | RunFinished
+Event = RunStarted | EntryPassedOver | OthersLeftOut | FileStarted | FileAwaited | FileFinished | RunFinished

@@ -10,9 +10,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from adacode_cli.batch.mask_pairs import MaskPairs
 from adacode_cli.imaging.image import Decoded
 from adacode_cli.imaging.mask import mask_from_alpha, mask_from_color, mask_from_picture
-from adacode_cli.imaging.mask_pairs import MaskFolder
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,9 @@ def from_file(path: Path) -> MaskSource:
     return _FromFiles(lambda _source: path)
 
 
-def from_folder(folder: Path) -> MaskSource:
-    """A mask per image, paired by the name without its suffix. Raises InputError if there is no such folder."""
-    return _FromFiles(MaskFolder(folder).for_image)
+def from_pairs(pairs: MaskPairs) -> MaskSource:
+    """A mask per image, as a folder of them was paired with the images."""
+    return _FromFiles(pairs.for_image)
 
 
 def from_alpha() -> MaskSource:

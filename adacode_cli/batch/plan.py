@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from itertools import compress
@@ -18,6 +18,8 @@ from pathlib import Path
 from adacode_cli.batch.collisions import absolute, may_meet, met_by
 from adacode_cli.batch.discover import Found, PassedOver, Selection, discover, joined
 from adacode_cli.batch.kept import Kept
+from adacode_cli.batch.left_out import LeftOut
+from adacode_cli.batch.mask_pairs import MaskFolder, MaskPairs
 from adacode_cli.batch.naming import Naming
 from adacode_cli.errors import InputError, OutputError
 
@@ -63,7 +65,8 @@ class Job:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run will do. `to_skip` have their outputs already; `passed_over` was found but is not restored.
+    """What a run will do. `to_skip` have their outputs already; `passed_over` was found but is not restored,
+    `left_out` are files of other kinds beside them. `masks` are those of a folder of masks, if there is one.
 
     `has_tree` is False when the output is a single named file, which has no tree around it to keep a journal in.
     """
@@ -72,6 +75,8 @@ class Plan:
     to_skip: tuple[Job, ...]
     passed_over: tuple[PassedOver, ...]
     has_tree: bool
+    left_out: LeftOut = field(default_factory=LeftOut)
+    masks: MaskPairs | None = None
 
     @cached_property
     def roots(self) -> tuple[Path, ...]:
@@ -93,23 +98,32 @@ def make_plan(
     may_go_on: Callable[[Job], bool] = lambda _job: False,
     kept: Kept | None = None,
     shard: tuple[int, int] | None = None,
+    masks: MaskFolder | None = None,
 ) -> Plan:
     """The jobs for `inputs`, in the order in which they will run.
 
     `may_go_on` says of jobs whose outputs exist that these are no obstacle, for `OnExisting.REFUSE`. `kept` is never
-    written to; None: the inputs' directories. `shard` (I, N) leaves the I-th of N parts.
+    written to; None: the inputs' directories. `shard` (I, N) leaves the I-th of N parts. `masks` are paired with the
+    images; those that lie among the images are left out.
 
-    Raises InputError when there is nothing to restore, OutputError for collisions, for an output that is an input,
-    and for existing outputs under `OnExisting.REFUSE`; UsageError where `-o` cannot serve these inputs.
+    Raises InputError when there is nothing to restore or it is not clear which mask is whose, OutputError for
+    collisions, for an output that is an input, and for existing outputs under `OnExisting.REFUSE`; UsageError where
+    `-o` cannot serve these inputs.
     """
     naming.check(inputs)
     has_tree = not naming.names_one_file()
     roots = {given: naming.root_of(given) for given in inputs}
     avoided = _outside_inputs(roots) if has_tree else ()
     selection = replace(selection, avoid=(*selection.avoid, *avoided))
-    jobs, passed_over = _jobs(discover(inputs, selection), naming, roots, is_only=len(inputs) == 1)
+    left_out = LeftOut()
+    jobs, passed_over = _jobs(discover(inputs, selection, left_out), naming, roots, is_only=len(inputs) == 1)
+    pairs = masks.pair([job.found for job in jobs]) if masks else None
+    if pairs and pairs.masks:
+        are_masks = [job for job in jobs if job.found.path_text in pairs.masks]
+        passed_over += [PassedOver(job.source, "it is a mask", failed=False) for job in are_masks]
+        jobs = [job for job in jobs if job.found.path_text not in pairs.masks]
     if not jobs:
-        raise _nothing_to_do(inputs, passed_over)
+        raise _nothing_to_do(inputs, passed_over, left_out)
     jobs, clashing = _without_clashes(jobs)
     every = jobs
     passed_over += clashing
@@ -131,7 +145,7 @@ def make_plan(
     if on_existing is OnExisting.SKIP:
         jobs = [job for job, exists in zip(jobs, exist, strict=True) if not exists]
     to_skip = tuple(existing) if on_existing is OnExisting.SKIP else ()
-    return Plan(tuple(jobs), to_skip, tuple(passed_over), has_tree)
+    return Plan(tuple(jobs), to_skip, tuple(passed_over), has_tree, left_out, pairs)
 
 
 def in_shard(place: str, shard: tuple[int, int]) -> bool:
@@ -193,13 +207,15 @@ def _exist(jobs: Sequence[Job]) -> list[bool]:
     return [job.root in roots and job.is_made() for job in jobs]
 
 
-def _nothing_to_do(inputs: Sequence[Path], passed_over: Sequence[PassedOver]) -> InputError:
+def _nothing_to_do(inputs: Sequence[Path], passed_over: Sequence[PassedOver], left_out: LeftOut) -> InputError:
     problem = next((entry for entry in passed_over if entry.failed), None)
     if problem:
         return InputError(problem.reason, path=problem.path, hint="No image was found that can be read.")
     where = inputs[0] if len(inputs) == 1 else None
     hint = "Check --include and --exclude; hidden files and files without an image suffix are left out of directories."
-    return InputError("no images found", path=where, hint=hint)
+    if left_out.unread_pictures:
+        hint = "Convert pictures of other kinds to TIFF or PNG first."
+    return InputError("; ".join(filter(None, ("no images found", left_out.text))), path=where, hint=hint)
 
 
 def _exist_already(existing: Sequence[Path], num_jobs: int, *, among_originals: bool) -> OutputError:

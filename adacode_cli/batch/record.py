@@ -86,6 +86,7 @@ def line_of(job: Job, outcome: Outcome, settings: Settings) -> bytes:
         "bytes": output.num_bytes if output else None,
         "sha256": output.sha256 if output else None,
         "besides": [{"path": p, "bytes": c.num_bytes, "sha256": c.sha256} for p, c in (made.besides if made else ())],
+        "notes": outcome.notes,
         "error": outcome.failure.message if outcome.failure else None,
     }
     return json.dumps(fields, separators=(",", ":")).encode("ascii") + b"\n"

@@ -10,15 +10,20 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+from adacode_cli.batch.left_out import LeftOut
 from adacode_cli.batch.outcome import Outcome, Result
 from adacode_cli.errors import EXIT_DONE, EXIT_INTERRUPTED, AdaCodeError, PartialFailure
+
+# The journal has the notes of all.
+_MOST_NOTED = 1000
 
 
 @dataclass(frozen=True)
 class Report:
     """The counts of a run. `total` is what was planned; a run that was stopped leaves `untouched` files.
 
-    `log_error` says what is missing in the log that was asked for.
+    `num_noted` files were restored with notes for a person; `noted` are the first of them. `left_out` counts
+    files of other kinds in the inputs' folders. `log_error` says what is missing in the log that was asked for.
     """
 
     total: int
@@ -28,6 +33,9 @@ class Report:
     seconds: float
     stopped_by: AdaCodeError | KeyboardInterrupt | None
     log_error: AdaCodeError | None = None
+    num_noted: int = 0
+    noted: tuple[Outcome, ...] = ()
+    left_out: LeftOut = field(default_factory=LeftOut)
 
     @property
     def untouched(self) -> int:
@@ -49,24 +57,44 @@ class Report:
 
 @dataclass
 class Tally:
-    """Counts outcomes as they come; keeps only the failed ones, so that its size does not grow with the run."""
+    """Counts outcomes as they come; keeps the failed ones and a few, so that its size does not grow with the run."""
 
     total: int
     done: int = 0
     skipped: int = 0
     failed: list[Outcome] = field(default_factory=list)
+    num_noted: int = 0
+    noted: list[Outcome] = field(default_factory=list)
+    left_out: LeftOut = field(default_factory=LeftOut)
     _began: float = field(default_factory=time.monotonic)
 
     def add(self, outcome: Outcome) -> None:
         """Counts one outcome."""
         if outcome.result is Result.DONE:
             self.done += 1
+            self._add_notes(outcome)
         elif outcome.result is Result.SKIPPED:
             self.skipped += 1
         else:
             self.failed.append(outcome)
 
+    def _add_notes(self, outcome: Outcome) -> None:
+        if outcome.notes:
+            self.num_noted += 1
+            if len(self.noted) < _MOST_NOTED:
+                self.noted.append(outcome)
+
     def report(self, stopped_by: AdaCodeError | KeyboardInterrupt | None = None) -> Report:
         """The counts so far, as the run's report."""
         seconds = time.monotonic() - self._began
-        return Report(self.total, self.done, self.skipped, tuple(self.failed), seconds, stopped_by)
+        return Report(
+            self.total,
+            self.done,
+            self.skipped,
+            tuple(self.failed),
+            seconds,
+            stopped_by,
+            num_noted=self.num_noted,
+            noted=tuple(self.noted),
+            left_out=self.left_out,
+        )

@@ -44,6 +44,9 @@ def write_report(root: Path, report: Report, settings: Settings, began: datetime
         "stopped_by": _told(report.stopped_by),
         "log_error": _told(report.log_error),
         "failures": [_failure(outcome) for outcome in report.failed],
+        "left_out": report.left_out.counts,
+        "noted": report.num_noted,
+        "notes": [{"source": str(outcome.source), "notes": outcome.notes} for outcome in report.noted],
     }
     atomic.write_bytes(root / REPORT, json.dumps(fields, indent=1).encode("ascii") + b"\n")
 

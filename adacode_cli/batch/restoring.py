@@ -55,8 +55,11 @@ class Restorer(Protocol):
         ...
 
 
-# Colours of a drawn mask that a JPEG has changed, or a mask file that is black, would pass as a success otherwise.
+# Colours of a drawn mask that a JPEG has changed, or a mask file that is black, would pass as a success otherwise; so
+# would a mask that is black where the hole is.
 _NO_HOLE = "nothing was filled: no pixel of this picture is in its mask"
+_NEARLY_ALL = "nearly all of this picture was filled: its mask covers {:.3g} %"
+_NEARLY_ALL_SHARE = 0.95
 Restore = Callable[[Decoded, NDArray[np.bool_] | None], tuple[Decoded, Restored]]
 """(the image, its hole or None) → (the restored image, what the engine said)."""
 
@@ -85,9 +88,7 @@ class Restoring:
         if self.opaque_hole and alpha is not None and mask is not None:
             alpha = np.where(mask, alpha.dtype.type(_opaque(alpha)), alpha)
         pixels = np.ascontiguousarray(restored.image)
-        notes = (*image.notes, *restored.notes)
-        if mask is not None and not mask.any():
-            notes = (*notes, _NO_HOLE)
+        notes = (*image.notes, *restored.notes, *_notes_on(mask))
         return image.restored(pixels, alpha, notes), restored
 
     def _restored(self, pixels: NDArray[Any], mask: NDArray[np.bool_] | None) -> Restored:
@@ -97,6 +98,16 @@ class Restoring:
             edge = {"grow": self.grow_px, "feather": self.feather_px}
             return self.restorer.restore("inpaint", pixels, mask=mask, **edge)
         return self.restorer.restore("reconstruct", pixels)
+
+
+def _notes_on(mask: NDArray[np.bool_] | None) -> tuple[str, ...]:
+    """What a person should know of a hole (None: there is no mask) that is hardly meant as it is."""
+    if mask is None:
+        return ()
+    share = np.count_nonzero(mask) / mask.size
+    if share > _NEARLY_ALL_SHARE:
+        return (_NEARLY_ALL.format(100 * share),)
+    return () if share else (_NO_HOLE,)
 
 
 def _resized_alpha(alpha: NDArray[Any] | None, shape: tuple[int, ...]) -> NDArray[Any] | None:

@@ -29,6 +29,7 @@ from adacode_cli.batch.events import (
     FileAwaited,
     FileFinished,
     FileStarted,
+    OthersLeftOut,
     RunFinished,
     RunStarted,
 )
@@ -117,7 +118,7 @@ class _Run:
         self._writing: deque[_Writing] = deque()
         self._claimed_elsewhere: list[Job] = []
         self._write_until = math.inf
-        self.tally = Tally(plan.num_files)
+        self.tally = Tally(plan.num_files, left_out=plan.left_out)
 
     def announce_what_is_left_out(self) -> None:
         """Events and outcomes for what the plan does not restore: unreadable entries count as failed files."""
@@ -127,6 +128,8 @@ class _Run:
                 self._finished(Outcome(Result.FAILED, entry.path, None, failure=failure))
             else:
                 self._on_event(EntryPassedOver(entry.path, entry.reason))
+        if self._plan.left_out:
+            self._on_event(OthersLeftOut(self._plan.left_out))
         for job in self._plan.to_skip:
             self._finished(Outcome(Result.SKIPPED, job.source, job.target, reason="the output exists"))
 

@@ -22,6 +22,7 @@ from adacode_cli.cli.stdout import write_line
 
 if TYPE_CHECKING:
     from adacode_cli.batch.events import Event
+    from adacode_cli.batch.left_out import LeftOut
     from adacode_cli.batch.outcome import Outcome
     from adacode_cli.batch.plan import Job
 
@@ -41,6 +42,9 @@ class Console(Protocol):
 
     def left_out(self, source: Path, target: Path | None, reason: str) -> None:
         """Shows a file that a dry run would not restore."""
+
+    def others_left_out(self, left_out: LeftOut) -> None:
+        """Shows how many files of other kinds a dry run has found."""
 
     def note(self, name: str, text: str) -> None:
         """Shows something that a person should know about one file."""
@@ -79,6 +83,9 @@ class JsonConsole:
 
     def left_out(self, source: Path, target: Path | None, reason: str) -> None:
         write_line(json_events.skipped(source, target, reason))
+
+    def others_left_out(self, left_out: LeftOut) -> None:
+        write_line(json_events.others_left_out(left_out))
 
     def note(self, name: str, text: str) -> None:
         """Notes are part of `file-done`."""
@@ -121,6 +128,8 @@ class HumanConsole:
                     self._live.begin(num_files)
             case events.EntryPassedOver(path, reason):
                 self._say(Text(printable(f"left out: {path}: {reason}"), style="dim"))
+            case events.OthersLeftOut():
+                return  # the summary says it
             case events.FileStarted(job):
                 if self._live:
                     self._live.at(str(job.source))
@@ -143,6 +152,9 @@ class HumanConsole:
     def left_out(self, source: Path, target: Path | None, reason: str) -> None:
         del target
         self._say(Text(printable(f"left out: {source}: {reason}"), style="dim"))
+
+    def others_left_out(self, left_out: LeftOut) -> None:
+        self._say(Text(printable(left_out.text), style="dim"))
 
     def note(self, name: str, text: str) -> None:
         self._say(Text(printable(f"{name}: {text}"), style="dim"))

@@ -17,6 +17,7 @@ from adacode_cli.cli.restore_plan import Request
 from adacode_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    from adacode_cli.batch.mask_pairs import MaskPairs
     from adacode_cli.batch.masks import MaskSource
 
 EPILOG = """[bold]Examples[/bold]
@@ -46,12 +47,18 @@ class HoleOptions:
         typer.Option(
             metavar="FILE",
             rich_help_panel=_PANEL,
-            help="A picture of the image's size, white where the hole is; used for all inputs.",
+            help="A picture of the image's size, white where the hole is, or with strokes on a transparent layer; used "
+            "for all inputs.",
         ),
     ] = None
     mask_dir: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", rich_help_panel=_PANEL, help="A directory with a mask of the same name per image."),
+        typer.Option(
+            metavar="DIR",
+            rich_help_panel=_PANEL,
+            help="A directory with a mask per image: at the image's path there (1931/p1.png for 1931/p1.jpg), or with "
+            "_mask behind its name, or anywhere under a name that is unique.",
+        ),
     ] = None
     mask_alpha: Annotated[
         bool,
@@ -84,7 +91,7 @@ class HoleOptions:
         """Files and directories that hold masks, not images."""
         return tuple(path for path in (self.mask, self.mask_dir) if path is not None)
 
-    def source(self) -> Callable[[], MaskSource]:
+    def source(self) -> Callable[[MaskPairs | None], MaskSource]:
         """What builds the chosen mask source. Raises UsageError unless exactly one is chosen."""
         chosen = [self.mask is not None, self.mask_dir is not None, self.mask_alpha, self.mask_color is not None]
         if sum(chosen) != 1:
@@ -98,13 +105,13 @@ class HoleOptions:
             return self.mask_color.lower()
         return "alpha" if self.mask_alpha else "file"
 
-    def _build(self) -> MaskSource:
+    def _build(self, pairs: MaskPairs | None) -> MaskSource:
         from adacode_cli.batch import masks
 
         if self.mask is not None:
             return masks.from_file(self.mask)
-        if self.mask_dir is not None:
-            return masks.from_folder(self.mask_dir)
+        if pairs is not None:
+            return masks.from_pairs(pairs)
         if self.mask_color is not None:
             return masks.from_color(self.mask_color)
         return masks.from_alpha()
@@ -124,6 +131,7 @@ def inpaint(context: typer.Context, hole: HoleOptions, options: RestoreOptions, 
         "inpaint",
         "inpaint",
         mask_source=source,
+        mask_dir=hole.mask_dir,
         mask_kind=hole.kind(),
         mask_paths=hole.paths(),
         grow_px=hole.grow,

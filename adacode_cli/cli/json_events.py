@@ -5,7 +5,8 @@ Every object has `event`. A run is `run-started` (version, task, files, outputs)
 target or null, error), then `run-finished` (files, done, skipped, failed, untouched, seconds, exit_code, log_error or
 null). With `--dry-run` each file is `file-planned` (source, target). `error` (error) is why a command ended early; an
 error is kind, exit_code, message, path or null, and hint. An entry of a tree that is left out is `file-skipped` with
-target null. `file-awaited` (source, target, pid or null, host or null) says once that only another process's file is
+target null; `others-left-out` (unread_pictures, files, folders, each an object of counts by kind) counts what lies
+beside images. `file-awaited` (source, target, pid or null, host or null) says once that only another process's file is
 left.
 """
 
@@ -18,7 +19,8 @@ from typing import TYPE_CHECKING
 from adacode_cli.errors import EXIT_BUG, AdaCodeError
 
 if TYPE_CHECKING:
-    from adacode_cli.batch.events import Event
+    from adacode_cli.batch.events import EntryPassedOver, Event, OthersLeftOut
+    from adacode_cli.batch.left_out import LeftOut
     from adacode_cli.batch.outcome import Outcome
     from adacode_cli.batch.plan import Job
     from adacode_cli.batch.report import Report
@@ -34,8 +36,8 @@ def line_of(event: Event, task: str) -> str | None:
         case events.RunStarted(num_files, roots):
             fields = {"version": SCHEMA_VERSION, "task": task, "files": num_files, "outputs": _texts(roots)}
             return _line("run-started", **fields)
-        case events.EntryPassedOver(path, reason):
-            return _line("file-skipped", source=str(path), target=None, reason=reason)
+        case events.EntryPassedOver() | events.OthersLeftOut():
+            return _left_out(event)
         case events.FileAwaited(job, holder):
             paths = {"source": str(job.source), "target": str(job.target)}
             return _line("file-awaited", **paths, pid=holder.pid, host=holder.host)
@@ -57,6 +59,11 @@ def skipped(source: Path, target: Path | None, reason: str) -> str:
     return _line("file-skipped", source=str(source), target=_text(target), reason=reason)
 
 
+def others_left_out(left_out: LeftOut) -> str:
+    """The line for files of other kinds."""
+    return _line("others-left-out", **left_out.counts)
+
+
 def error(failure: AdaCodeError) -> str:
     """The line for the error that ended a command."""
     return _line("error", error=_error_of(failure))
@@ -65,6 +72,14 @@ def error(failure: AdaCodeError) -> str:
 def bug(summary: str) -> str:
     """The line for a bug of ours; its traceback is on standard error."""
     return _line("error", error=_error("bug", EXIT_BUG, summary, "Please report it.", None))
+
+
+def _left_out(event: EntryPassedOver | OthersLeftOut) -> str:
+    from adacode_cli.batch import events
+
+    if isinstance(event, events.OthersLeftOut):
+        return others_left_out(event.left_out)
+    return skipped(event.path, None, event.reason)
 
 
 def _outcome(outcome: Outcome) -> str:

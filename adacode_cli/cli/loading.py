@@ -11,23 +11,26 @@ from adacode_cli.cli.restore_options import RestoreOptions
 from adacode_cli.cli.restore_plan import Request
 
 if TYPE_CHECKING:
+    from adacode_cli.batch.mask_pairs import MaskPairs
     from adacode_cli.batch.restoring import Restore
     from adacode_cli.batch.stages import Stages
     from adacode_cli.engine.restorer import Restorer
     from adacode_cli.imaging.decode import Decode
 
 
-def loaded(options: RestoreOptions, request: Request, decoder: Decode) -> tuple[Stages, str]:
+def loaded(
+    options: RestoreOptions, request: Request, decoder: Decode, pairs: MaskPairs | None = None
+) -> tuple[Stages, str]:
     """The stages of every file, which `decoder` decodes, and the digest of the weights that they use.
 
-    Raises WeightsError, DeviceError.
+    `pairs` are masks of a folder, if there is one. Raises WeightsError, DeviceError.
     """
     from adacode_cli.batch.coding import CodesPlace, FromCodesStages, SavingStages
     from adacode_cli.batch.keeping import Keeping
     from adacode_cli.batch.stages import Stages
     from adacode_cli.imaging.provenance import HistoryEntry
 
-    mask_for = request.mask_source() if request.mask_source else None
+    mask_for = request.mask_source(pairs) if request.mask_source else None
     restorer, weights = _restorer(options, request, options.precision)
     restore = _watched(_restoring(restorer, request), options, request)
     history = None if options.no_provenance else HistoryEntry(request.step, _shown(options.weights), weights)

@@ -1,7 +1,11 @@
-"""`--from-file`: paths out of a list, one a line or ended by NULs, as bytes, because names need not be text."""
+"""`--from-file`: paths out of a list, one a line or ended by NULs, as bytes, because names need not be text.
+
+Programs on Windows (PowerShell, Notepad) write lists as UTF-16, or as UTF-8, with a mark at the beginning that says so.
+"""
 
 from __future__ import annotations
 
+import codecs
 import os
 import sys
 from io import BytesIO
@@ -15,15 +19,24 @@ _STDIN = "-"
 _MAX_BYTES = 200_000_000
 """Of a list: two million paths of a hundred bytes."""
 _PIECE_BYTES = 1 << 20
+# UTF-32 first: in little-endian order it begins with all of UTF-16's mark.
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 
 
 def read_paths(source: str, *, null: bool) -> list[Path]:
     """The paths that the file `source`, or standard input for "-", lists; empty entries are left out.
 
-    Raises UsageError where a terminal would have to be typed into, InputError for a list that cannot be read or is
-    empty.
+    A list that begins with a byte order mark is text in UTF-8, UTF-16 or UTF-32; any other is bytes. Raises UsageError
+    where a terminal would have to be typed into, InputError for a list that cannot be read, is empty, or is not what
+    its mark says.
     """
-    data = _stdin() if source == _STDIN else _file(Path(source))
+    data = _without_mark(_stdin() if source == _STDIN else _file(Path(source)), source)
     entries = data.split(b"\0") if null else [line.removesuffix(b"\r") for line in data.split(b"\n")]
     if not null and b"\0" in data:
         raise UsageError(f"--from-file {source} holds NULs", hint="Add --null: its entries end with them.")
@@ -31,6 +44,18 @@ def read_paths(source: str, *, null: bool) -> list[Path]:
     if not paths:
         raise InputError("lists no inputs", path=source, hint="Write one path a line into it.")
     return paths
+
+
+def _without_mark(data: bytes, source: str) -> bytes:
+    """The list in UTF-8 without a mark, if it has one; otherwise as it is."""
+    mark, encoding = next(((mark, name) for mark, name in _MARKS if data.startswith(mark)), (b"", ""))
+    if mark in (b"", codecs.BOM_UTF8):  # what follows may be names that are no text, as without the mark
+        return data.removeprefix(mark)
+    try:
+        return data.decode(encoding).encode()
+    except UnicodeDecodeError as error:
+        message = f"begins as a list in {encoding.upper()}, and is not one: byte {error.start} cannot be read"
+        raise InputError(message, path=source, hint="Write the list anew, in UTF-8.") from error
 
 
 def _stdin() -> bytes:

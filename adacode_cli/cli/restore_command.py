@@ -89,7 +89,7 @@ def _files(inputs: list[str], options: RestoreOptions, request: Request) -> int:
         return 0
     with console, decoding(isolated=options.isolate, limit_s=options.decode_timeout) as decoder:
         with console.waiting(f"loading {options.weights}"):
-            stages, weights = loaded(options, request, decoder)
+            stages, weights = loaded(options, request, decoder, plan.masks)
         if plan.has_tree:
             trees.with_weights(weights, plan.jobs)
         with logged(options.log_file, console.on_event) as log:
@@ -109,3 +109,5 @@ def _show_plan(plan: Plan, console: Console, trees: Trees) -> None:
         console.left_out(job.source, job.target, "the output exists")
     for entry in plan.passed_over:
         console.left_out(entry.path, None, entry.reason)
+    if plan.left_out:
+        console.others_left_out(plan.left_out)

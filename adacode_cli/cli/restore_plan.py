@@ -16,6 +16,7 @@ from adacode_cli.cli.restore_options import RestoreOptions
 from adacode_cli.cli.run_options import shard_of
 
 if TYPE_CHECKING:
+    from adacode_cli.batch.mask_pairs import MaskPairs
     from adacode_cli.batch.masks import MaskSource
     from adacode_cli.batch.plan import Plan
     from adacode_cli.batch.trees import Trees
@@ -57,7 +58,7 @@ _WITHOUT_EFFECT = frozenset(
 
 @dataclass(frozen=True)
 class Request:
-    """What to do with each image. `mask_source` is built late, as it imports pixels.
+    """What to do with each image. `mask_source` is built late, as it imports pixels, of what `mask_dir` was paired to.
 
     `mask_paths` are no inputs. `mask_kind` says where holes come from, for the journal. `save_codes` and `from_codes`
     are for "reconstruct" alone.
@@ -67,7 +68,8 @@ class Request:
     label: str
     scale: float = 4.0
     denoise: float = 1.0
-    mask_source: Callable[[], MaskSource] | None = None
+    mask_source: Callable[[MaskPairs | None], MaskSource] | None = None
+    mask_dir: Path | None = None
     mask_kind: str = ""
     mask_paths: tuple[Path, ...] = ()
     grow_px: int = 0
@@ -118,6 +120,7 @@ def plan_of(inputs: list[Path], options: RestoreOptions, request: Request, trees
     """The jobs of a run. Raises what `make_plan` raises, and OutputError for all else that must not be written."""
     from adacode_cli.batch.discover import Selection
     from adacode_cli.batch.globs import Globs
+    from adacode_cli.batch.mask_pairs import MaskFolder
     from adacode_cli.batch.naming import Naming
     from adacode_cli.batch.plan import OnExisting, make_plan
     from adacode_cli.batch.trees import outputs_in
@@ -135,7 +138,17 @@ def plan_of(inputs: list[Path], options: RestoreOptions, request: Request, trees
     avoid = (*request.mask_paths, *writes.folders)
     selection = Selection(globs, avoid, suffixes, listed=options.from_file is not None, outputs_in=outputs_in)
     shard = shard_of(options.shard) if options.shard else None
-    plan = make_plan(inputs, naming, selection, on_existing, may_go_on=trees.may_go_on, kept=writes.kept, shard=shard)
+    masks = MaskFolder(request.mask_dir, Selection(outputs_in=outputs_in)) if request.mask_dir is not None else None
+    plan = make_plan(
+        inputs,
+        naming,
+        selection,
+        on_existing,
+        may_go_on=trees.may_go_on,
+        kept=writes.kept,
+        shard=shard,
+        masks=masks,
+    )
     if plan.has_tree:
         trees.begin(plan.roots)
     wrote = trees.wrote if plan.has_tree else lambda _job, _path: False

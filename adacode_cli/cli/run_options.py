@@ -94,7 +94,7 @@ class LongRunOptions:
             metavar="LIST",
             rich_help_panel=SELECTION,
             help="Read inputs from this file, or from standard input (-), one a line; with -o the outputs lie as the "
-            "paths are written.",
+            "paths are written. UTF-8, or UTF-16 with a byte order mark (PowerShell).",
         ),
     ] = None
     null: Annotated[

@@ -56,6 +56,8 @@ def finished_lines(report: Report, roots: tuple[Path, ...]) -> Text:
     if isinstance(report.stopped_by, KeyboardInterrupt):
         ended = "interrupted"
     text = Text(f"{ended}: {', '.join(counts)} in {duration(report.seconds)}{_places(roots)}")
+    if report.left_out:
+        text.append(f"\n  {printable(report.left_out.text)}", style="dim")
     if report.untouched:
         text.append("\n  The same command does the rest; after --overwrite, add --resume.", style="dim")
     if report.failed and report.total > 1:

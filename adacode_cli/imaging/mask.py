@@ -1,6 +1,10 @@
 """Masks are boolean pictures, True where the picture has a hole: from a file, from transparency, from a colour.
 
-How they grow and feather is geometry (`adacode_cli.geometry`).
+A mask file is white where the hole is, or has strokes on a transparent layer, as painting programs write them: what is
+transparent counts as black, whatever colour lies under it. Strokes of dark colours alone would then mark nothing; so
+where nothing is white, and no more than half of the picture is painted, what is painted is the hole.
+
+How masks grow and feather is geometry (`adacode_cli.geometry`).
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from adacode_cli.imaging.samples import to_depth, top_of
 Mask = npt.NDArray[np.bool_]
 
 _LUMA = (0.299, 0.587, 0.114)
+_HALF = 0.5
 _COLOR = re.compile(r"#?([0-9a-fA-F]{6})")
 
 
@@ -31,10 +36,12 @@ def read_mask(path: Path, *, size: tuple[int, int]) -> Mask:
 
 
 def mask_from_picture(image: Decoded, path: Path, *, size: tuple[int, int], page: int = 0) -> Mask:
-    """The mask file `path`, decoded, for a picture of `size` (H, W): bool H×W, True where it is more than half white.
+    """The mask file `path`, decoded, for a picture of `size` (H, W): bool H×W, True inside the hole.
 
-    Any readable picture is a mask; its alpha is not looked at. A mask of one page serves every `page` of a picture, one
-    of several pages each page its own. Raises InputError where sizes differ or a page is missing.
+    Any readable picture is a mask. The hole is where its encoded luma times its alpha is more than half of white; where
+    that is nowhere, and at most half of its pixels are more than half opaque, these are the hole. A mask of one page
+    serves every `page` of a picture, one of several pages each page its own. Raises InputError where sizes differ or a
+    page is missing.
     """
     pages = image.pages
     if len(pages) > 1 and page >= len(pages):
@@ -47,7 +54,7 @@ def mask_from_picture(image: Decoded, path: Path, *, size: tuple[int, int], page
             path=path,
             hint="Make the mask exactly as large as the picture (after its EXIF rotation), white where it has holes.",
         )
-    return _luma(image.pixels) > top_of(image.pixels.dtype) / 2
+    return _marked(image)
 
 
 def mask_from_alpha(image: Decoded) -> Mask:
@@ -68,6 +75,17 @@ def mask_from_color(image: Decoded, color: str) -> Mask:
     if pixels.ndim == 2:
         return np.asarray(pixels == wanted[0]) if len(set(wanted.tolist())) == 1 else np.zeros(image.size, np.bool_)
     return np.asarray((pixels == wanted).all(axis=2))
+
+
+def _marked(image: Decoded) -> Mask:
+    """What a mask's picture marks, as `mask_from_picture` says."""
+    luma, top = _luma(image.pixels), top_of(image.pixels.dtype)
+    if image.alpha is None or bool((image.alpha == top).all()):
+        return np.asarray(luma > top / 2)
+    coverage = image.alpha.astype(np.float32) / np.float32(top)
+    white, painted = luma * coverage > top / 2, coverage > _HALF
+    only_dark_strokes = not white.any() and painted.mean() <= _HALF
+    return np.asarray(painted if only_dark_strokes else white)
 
 
 def _luma(pixels: Samples) -> npt.NDArray[np.float32]:

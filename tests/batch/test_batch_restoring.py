@@ -13,6 +13,8 @@ from nearest import NearestRestored, NearestRestorer
 from PIL import Image
 
 from adacode_cli.batch import masks
+from adacode_cli.batch.discover import Found, Selection
+from adacode_cli.batch.mask_pairs import MaskFolder
 from adacode_cli.batch.restoring import Restoring
 from adacode_cli.batch.stages import Stages
 from adacode_cli.batch.stream import restore_bytes
@@ -86,6 +88,17 @@ def test_a_mask_that_marks_nothing_is_named():
     assert made.notes == ("a note", "repeated in fp32")
 
 
+def test_a_mask_that_marks_nearly_all_is_named():
+    """Such as one that is black where the hole is."""
+    mask, image = np.ones((4, 6), bool), decoded()
+    mask[0, 0] = False
+    made, _ = Restoring(Recording(), "inpaint")(image, mask)
+    assert made.notes[-1] == "nearly all of this picture was filled: its mask covers 95.8 %"
+    mask[0, 1] = False
+    made, _ = Restoring(Recording(), "inpaint")(image, mask)
+    assert made.notes == ("a note", "repeated in fp32")
+
+
 def test_inpainting_keeps_alpha_unless_the_hole_came_from_it():
     image, hole = decoded(), masks.from_alpha()(decoded(), None)
     assert hole[:, :3].all()
@@ -120,7 +133,10 @@ def test_masks_by_file_folder_and_color(tmp_path):
     one = save_mask(tmp_path / "m" / "a.png", (6, 4), slice(2))
     wrong = save_mask(tmp_path / "m" / "b.png", (5, 4), slice(2))
     by_file = hole(masks.from_file(one), "photos/a.jpg", image)
-    np.testing.assert_array_equal(by_file, hole(masks.from_folder(tmp_path / "m"), "photos/a.jpg", image))
+    names = [Path("photos", name) for name in ("a.jpg", "b.jpg", "c.jpg")]
+    pairs = MaskFolder(tmp_path / "m", Selection()).pair([Found(name, name.name, in_tree=False) for name in names])
+    by_folder = masks.from_pairs(pairs)
+    np.testing.assert_array_equal(by_file, hole(by_folder, "photos/a.jpg", image))
     assert by_file[:2].all()
     assert not by_file[2:].any()
     by_color = hole(masks.from_color("#FF00ff"), "a.jpg", image)
@@ -128,11 +144,9 @@ def test_masks_by_file_folder_and_color(tmp_path):
     assert by_color.sum() == 6
     for name in ("photos/b.jpg", "photos/c.jpg"):
         with pytest.raises(InputError):
-            hole(masks.from_folder(tmp_path / "m"), name, image)
+            hole(by_folder, name, image)
     with pytest.raises(InputError):
         hole(masks.from_file(wrong), "a.jpg", image)
-    with pytest.raises(InputError):
-        masks.from_folder(tmp_path / "missing")
     with pytest.raises(InputError):
         hole(masks.from_alpha(), "a.jpg", image)
 

@@ -255,7 +255,7 @@ def test_terminals_get_no_images_and_are_not_waited_for(adacode, photo):
 def save_mask(path, size, rows) -> None:
     mask = np.zeros((size[1], size[0]), np.uint8)
     mask[:rows] = 255
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(mask).save(path)
 
 
@@ -289,6 +289,44 @@ def test_transparency_as_the_hole_is_opaque_afterwards(adacode, tmp_path):
     assert (after[..., 3] == 255).all()
     assert (after[2:5, 2:5, :3] == 128).all()
     assert (after[5:, :, :3] == 255).all()
+
+
+def test_masks_of_a_mirrored_tree_and_one_that_two_pictures_could_have(adacode, photo, tmp_path):
+    for folder, rows in (("1931", 2), ("1932", 6)):
+        photo(f"p/{folder}/a.png")
+        save_mask(tmp_path / "m" / folder / "a.png", (24, 16), rows)
+    photo("p/1932/b.png")
+    save_mask(tmp_path / "m" / "b.png", (24, 16), 9)
+    assert adacode("inpaint", "p", "--mask-dir", "m", "-o", "out", *W).returncode == 0
+    for name, rows in (("1931/a.png", 2), ("1932/a.png", 6), ("1932/b.png", 9)):
+        expected = np.array(Image.open(tmp_path / "p" / name))
+        expected[:rows] = 128
+        np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out" / name)), expected)
+    photo("p/1931/b.png")
+    for options in (("--dry-run",), ()):
+        refused = adacode("inpaint", "p", "--mask-dir", "m", "-o", "new", *options, *W)
+        assert (refused.returncode, refused.stdout) == (3, b"")
+        assert b"m/b.png: could be the mask of p/1931/b.png and of p/1932/b.png" in refused.stderr
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_mask_that_marks_nothing_or_nearly_all_is_named_everywhere(adacode, photo, tmp_path):
+    for name, rows in (("none", 0), ("some", 4), ("all", 16)):
+        photo(f"p/{name}.png")
+        save_mask(tmp_path / "m" / f"{name}.png", (24, 16), rows)
+    result = adacode("inpaint", "p", "--mask-dir", "m", "-o", "out", "--log-file", "run.log", *W)
+    assert result.returncode == 0
+    said = {"none": ["nothing was filled: no pixel of this picture is in its mask"], "some": []}
+    said["all"] = ["nearly all of this picture was filled: its mask covers 100 %"]
+    for text in (result.stderr.decode(), (tmp_path / "run.log").read_text()):
+        assert all(note in text for notes in said.values() for note in notes)
+    state = tmp_path / "out" / ".adacode"
+    lines = [json.loads(line) for line in (state / "journal.jsonl").read_text().splitlines()]
+    assert {Path(line["source"]).stem: line["notes"] for line in lines} == said
+    report = json.loads((state / "report.json").read_text())
+    assert report["noted"] == 2
+    noted = {Path(entry["source"]).stem: entry["notes"] for entry in report["notes"]}
+    assert noted == {name: notes for name, notes in said.items() if notes}
 
 
 def test_masks_inside_the_input_are_no_inputs_and_a_missing_one_fails_its_image(adacode, photo, tmp_path):

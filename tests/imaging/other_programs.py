@@ -82,3 +82,9 @@ def converted(*arguments):
 def _succeeding(command):
     run = subprocess.run([str(part) for part in command], check=False, capture_output=True, timeout=60)
     assert run.returncode == 0, run.stderr.decode() + run.stdout.decode()
+
+
+def convert(*arguments):
+    """What ImageMagick's `convert` writes to standard output."""
+    command = ["convert", *map(str, arguments)]
+    return subprocess.run(command, check=True, capture_output=True, timeout=60).stdout

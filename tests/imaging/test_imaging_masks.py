@@ -1,16 +1,16 @@
-"""Masks: read from four places, paired with pictures by name."""
+"""Masks: white in a file, strokes on a transparent layer, transparency, a colour."""
 
-import unicodedata
+from pathlib import Path
 
 import numpy as np
 import pytest
-from picture_fixtures import DEPTHS, noise, saved
+from other_programs import convert, needs_imagemagick
+from picture_fixtures import DEPTHS, saved
 from PIL import Image
 
 from adacode_cli.errors import InputError, UsageError
 from adacode_cli.imaging.image import Decoded
-from adacode_cli.imaging.mask import mask_from_alpha, mask_from_color, read_mask
-from adacode_cli.imaging.mask_pairs import MaskFolder
+from adacode_cli.imaging.mask import mask_from_alpha, mask_from_color, mask_from_picture, read_mask
 
 
 def test_more_than_half_white_is_a_hole(tmp_path):
@@ -23,11 +23,57 @@ def test_more_than_half_white_is_a_hole(tmp_path):
     np.testing.assert_array_equal(read_mask(path, size=(1, 4)), [[False, False, True, True]])
 
 
-def test_luma_decides_for_coloured_masks_and_alpha_does_not(tmp_path):
+def test_luma_decides_for_coloured_masks_whatever_their_opaque_alpha(tmp_path):
     path = tmp_path / "m.png"
     colors = np.array([[[0, 255, 0], [255, 0, 0], [255, 255, 0], [0, 0, 255]]], np.uint8)
-    path.write_bytes(saved(np.dstack([colors, np.zeros((1, 4), np.uint8)]), "PNG"))
-    np.testing.assert_array_equal(read_mask(path, size=(1, 4)), [[True, False, True, False]])
+    for more in ((), (np.full((1, 4), 255, np.uint8),)):
+        path.write_bytes(saved(np.dstack([colors, *more]), "PNG"))
+        np.testing.assert_array_equal(read_mask(path, size=(1, 4)), [[True, False, True, False]])
+
+
+SUFFIXES = (".png", ".tif", ".webp")
+
+
+@needs_imagemagick
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("color", ["white", "black", "red", "#ffe08c"])
+def test_strokes_on_a_transparent_layer_are_the_hole(tmp_path, suffix, color):
+    """As painting programs export them; under what is transparent lie black, white or the stroke's own colour."""
+    for hidden in ("#00000000", "#ffffff00"):
+        path = tmp_path / f"m{suffix}"
+        stroke = ["-fill", color, "-draw", "rectangle 3,2 10,6", "-draw", "circle 20,12 23,12"]
+        convert("-size", "30x20", f"xc:{hidden}", *stroke, "-define", "webp:lossless=true", path)
+        expected = convert(path, "-alpha", "extract", "-threshold", "50%", "-depth", "8", "gray:-")
+        expected = np.frombuffer(expected, np.uint8).reshape(20, 30) > 0
+        assert 0.05 < expected.mean() < 0.5
+        np.testing.assert_array_equal(read_mask(path, size=(20, 30)), expected)
+
+
+@pytest.mark.parametrize("dtype", DEPTHS)
+@pytest.mark.parametrize("grey", [False, True])
+def test_a_mask_is_composed_over_black(dtype, grey):
+    """Black and white strokes on a transparent layer, and brushes that cover in part."""
+    top = 1.0 if dtype == np.float32 else np.iinfo(dtype).max
+    values, alpha = np.array([[1, 0, 1, 1, 0.7, 0.7, 1]]) * top, np.array([[1, 1, 0, 0.6, 0.6, 1, 0.4]]) * top
+    values, alpha = values.astype(dtype), alpha.astype(dtype)
+    image = Decoded(values if grey else np.dstack([values] * 3), alpha)
+    mask = mask_from_picture(image, Path("m.png"), size=(1, 7))
+    np.testing.assert_array_equal(mask, [[True, False, False, True, False, True, False]])
+
+
+def test_what_marks_nothing_stays_without_a_hole():
+    """An empty layer, a black layer with a transparent corner, a layer of 45 % grey."""
+    black, clear = np.zeros((10, 10), np.uint8), np.zeros((10, 10), np.uint8)
+    corner = np.full((10, 10), 255, np.uint8)
+    corner[:3, :3] = 0
+    for image in (
+        Decoded(black, clear),
+        Decoded(black + 255, clear),
+        Decoded(black, corner),
+        Decoded(black + 115),
+        Decoded(black + 115, corner),
+    ):
+        assert not mask_from_picture(image, Path("m.png"), size=(10, 10)).any()
 
 
 def test_mask_of_another_size(tmp_path):
@@ -83,50 +129,3 @@ def test_bad_colour(color):
     with pytest.raises(UsageError) as caught:
         mask_from_color(Decoded(np.zeros((2, 2), np.uint8)), color)
     assert "#rrggbb" in caught.value.hint
-
-
-def put(folder, *names):
-    folder.mkdir(exist_ok=True)
-    for name in names:
-        (folder / name).write_bytes(saved(noise((2, 2), np.uint8), "PNG"))
-    return folder
-
-
-def test_pairs_by_stem(tmp_path):
-    folder = put(tmp_path / "masks", "a.png", "b.photo.BMP", "c.txt", ".c.png")
-    pairs = MaskFolder(folder)
-    assert pairs.for_image(tmp_path / "a.jpg") == folder / "a.png"
-    assert pairs.for_image(tmp_path / "deep" / "b.photo.webp") == folder / "b.photo.BMP"
-    with pytest.raises(InputError, match="no mask") as caught:
-        pairs.for_image(tmp_path / "c.jpg")
-    assert caught.value.path == tmp_path / "c.jpg"
-    assert "c.png" in caught.value.hint
-
-
-def test_two_masks_for_one_picture(tmp_path):
-    pairs = MaskFolder(put(tmp_path / "masks", "a.png", "a.tif"))
-    with pytest.raises(InputError, match=r"a\.png, a\.tif") as caught:
-        pairs.for_image(tmp_path / "a.jpg")
-    assert caught.value.hint
-
-
-def test_pictures_and_masks_in_one_folder(tmp_path):
-    folder = put(tmp_path / "both", "a.jpg", "a.png", "b.jpg")
-    assert MaskFolder(folder).for_image(folder / "a.jpg") == folder / "a.png"
-    with pytest.raises(InputError, match="no mask"):
-        MaskFolder(folder).for_image(folder / "b.jpg")
-
-
-def test_composed_and_decomposed_letters_are_the_same_name(tmp_path):
-    folder = put(tmp_path / "masks", unicodedata.normalize("NFD", "Café é.png"))
-    assert MaskFolder(folder).for_image(tmp_path / unicodedata.normalize("NFC", "Café é.jpg")).parent == folder
-
-
-def test_what_is_no_folder(tmp_path):
-    file = tmp_path / "mask.png"
-    file.write_bytes(b"x")
-    for place in (file, tmp_path / "gone"):
-        with pytest.raises(InputError, match="director") as caught:
-            MaskFolder(place)
-        assert caught.value.path == place
-        assert caught.value.hint

@@ -1,0 +1,112 @@
+"""What folders hold beside the pictures that a run takes up: counted by kind, so that nothing is left out in silence.
+
+A kind is a suffix in lower case, with its dot; "" for names without one, and for what stands behind a dot and is none.
+Files that systems leave beside pictures have kinds of their own: "._*", ".DS_Store" and "Thumbs.db"; other hidden files
+and folders are ".*". Folders of such files (`SIDE_FOLDERS`, and all hidden ones) are counted and never listed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+SIDE_FOLDERS = frozenset({"@eaDir", "__MACOSX", ".AppleDouble", ".thumbnails"})
+"""Folders in which a Synology, macOS or a desktop keeps small copies and attributes of the pictures beside them."""
+
+HIDDEN = ".*"
+_SYSTEM_FILES = frozenset({".DS_Store", "Thumbs.db"})
+_APPLE_DOUBLE = "._"
+_LONGEST_SUFFIX = 16
+_CAMERA_RAW = (
+    "3fr|arw|cr2|cr3|crw|dcr|dng|erf|fff|iiq|k25|kdc|mef|mos|mrw|nef|nrw|orf|pef|raf|raw|rw2|rwl|sr2|srf|srw|x3f"
+)
+_OTHER_PICTURE = "dds|djvu|exr|gif|hdr|jxl|jxr|kra|ora|pam|pbm|pcx|pgm|pnm|ppm|psb|psd|qoi|tga|xcf"
+_UNREAD_PICTURE = re.compile(rf"\.({_CAMERA_RAW}|{_OTHER_PICTURE})")
+_MOST_KINDS_SHOWN = 6
+
+
+@dataclass
+class LeftOut:
+    """How many files of each kind were left out, and how many folders by name."""
+
+    files: Counter[str] = field(default_factory=Counter)
+    folders: Counter[str] = field(default_factory=Counter)
+
+    def add_file(self, name: str) -> None:
+        """Counts a file that is not restored."""
+        self.files[_kind_of(name)] += 1
+
+    def add_folder(self, name: str) -> None:
+        """Counts a folder that is not looked into, by its name if it is one of `SIDE_FOLDERS`, or else as hidden."""
+        self.folders[name if name in SIDE_FOLDERS else HIDDEN] += 1
+
+    def __bool__(self) -> bool:
+        return bool(self.files or self.folders)
+
+    @property
+    def unread_pictures(self) -> dict[str, int]:
+        """Of the files: camera raws and other pictures of kinds that are not read."""
+        return {kind: count for kind, count in self.files.items() if _is_picture(kind)}
+
+    @property
+    def other_files(self) -> dict[str, int]:
+        """Of the files: all that are no pictures."""
+        return {kind: count for kind, count in self.files.items() if not _is_picture(kind)}
+
+    @property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """All counts, for programs, the most frequent kind first."""
+        named = {"unread_pictures": self.unread_pictures, "files": self.other_files, "folders": self.folders}
+        return {name: dict(_sorted(kinds)) for name, kinds in named.items()}
+
+    @property
+    def text(self) -> str:
+        """All in a line: "not read: 4 .cr2; left out: 12 .xmp, 3 without a suffix"; "" where nothing was left out."""
+        pictures = [f"{count} {kind}" for kind, count in _shown(self.unread_pictures)]
+        others = [f"{count} {_FILES.get(kind, kind)}" for kind, count in _shown(self.other_files)]
+        others += [_folder_text(kind, count) for kind, count in _shown(self.folders)]
+        said = {"not read": pictures, "left out": others}
+        return "; ".join(f"{what}: {', '.join(kinds)}" for what, kinds in said.items() if kinds)
+
+
+_FILES = {"": "without a suffix", HIDDEN: "hidden"}
+
+
+def _kind_of(name: str) -> str:
+    dot = name.rfind(".")  # not Path.suffix: this runs for every name of a tree
+    if dot <= 0 or name in _SYSTEM_FILES or name[0] == ".":
+        return _special_kind_of(name)
+    suffix = name[dot:]
+    return suffix.lower() if 1 < len(suffix) <= _LONGEST_SUFFIX and " " not in suffix else ""
+
+
+def _special_kind_of(name: str) -> str:
+    if name in _SYSTEM_FILES:
+        return name
+    if name.startswith(_APPLE_DOUBLE):
+        return f"{_APPLE_DOUBLE}*"
+    return HIDDEN if name.startswith(".") else ""
+
+
+def _is_picture(kind: str) -> bool:
+    return _UNREAD_PICTURE.fullmatch(kind) is not None
+
+
+def _sorted(kinds: Mapping[str, int]) -> list[tuple[str, int]]:
+    return sorted(kinds.items(), key=lambda kind: (-kind[1], kind[0]))
+
+
+def _shown(kinds: Mapping[str, int]) -> list[tuple[str, int]]:
+    """The most frequent kinds, and the sum of the others."""
+    every = _sorted(kinds)
+    if len(every) <= _MOST_KINDS_SHOWN + 1:
+        return every
+    rest = every[_MOST_KINDS_SHOWN:]
+    return [*every[:_MOST_KINDS_SHOWN], ("of other kinds", sum(count for _, count in rest))]
+
+
+def _folder_text(kind: str, count: int) -> str:
+    folders = "folder" if count == 1 else "folders"
+    return f"{count} hidden {folders}" if kind == HIDDEN else f"{count} {folders} {kind}"

@@ -1,0 +1,248 @@
+"""Which file of `--mask-dir` is the mask of which picture: decided by paths alone, for all pictures of a run together.
+
+Paths are compared without suffixes. The mask of `photos/1931/p1.jpg`, found below the input `photos`, is the first of
+
+1. what lies at the picture's path below its input: `masks/1931/p1.png`;
+2. what lies there with `_mask` behind its name: `masks/1931/p1_mask.png`;
+3. the same with more of the path in front, which tells several inputs apart: `masks/photos/1931/p1.png`;
+4. what is called `p1` or `p1_mask` in whatever folder, where no other picture has that name, and no other mask that is
+   left.
+
+Of a picture that is named itself, or in a list, it is what lies at the longest end of its path, down to its name.
+
+Where that leaves one mask to two pictures, or two masks to one picture, the run is refused: a hole in the wrong place
+is a wrong picture without a word. Pictures in one folder that differ in their suffix alone may share a mask.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from adacode_cli import atomic
+from adacode_cli.batch.discover import Found, PassedOver, Selection, discover
+from adacode_cli.batch.kept import identity
+from adacode_cli.errors import InputError
+from adacode_cli.imaging.decode import EXTENSIONS
+
+_MARK = "_mask"
+_RULE = "A mask is found by its picture's path without the suffix, then by NAME_mask, then by a name that is unique."
+
+
+@dataclass(frozen=True)
+class MaskPairs:
+    """The masks of a run's pictures. `masks` are files among its inputs that are masks of others; they are no pictures.
+
+    `holds_pictures`: some of the pictures lie in the folder of masks.
+    """
+
+    folder: Path
+    masks: frozenset[str]
+    holds_pictures: bool
+    _places: dict[str, str] = field(repr=False)
+
+    def for_image(self, path: Path) -> Path:
+        """The mask of the picture `path`. Raises InputError where there is none."""
+        place = self._places.get(str(path))
+        mask = None if place is None else self.folder / place
+        if mask is None or _are_one_file(mask, path):
+            hint = f"Put {path.stem}.png (white where the holes are) into {self.folder}."
+            if self.holds_pictures:
+                hint = f"Name its mask {path.stem}{_MARK}.png; other pictures of this run are not taken for masks."
+            raise InputError(f"has no mask in {self.folder}", path=path, hint=hint)
+        return mask
+
+
+class MaskFolder:
+    """The picture files in `folder` and below, by their places there; `selection` says what is an output of a run.
+
+    Raises InputError where the folder, or one below it, cannot be listed.
+    """
+
+    def __init__(self, folder: Path, selection: Selection) -> None:
+        self._folder = folder
+        _check_is_directory(folder)
+        self._places = list(_places_in(folder, selection))
+
+    def pair(self, pictures: Sequence[Found]) -> MaskPairs:
+        """The mask of each picture, where there is one. Raises InputError where that is not clear."""
+        own = self._own_places(pictures)
+        masks = _masks_among(own)
+        places = (place for place in self._places if place not in own or own[place] in masks)
+        wanted: dict[str, int] = {}
+        for found in pictures:
+            path = found.path_text
+            if path not in masks:
+                wanted[path] = max(wanted.get(path, 0), _num_parts(found))
+        return MaskPairs(self._folder, masks, len(own) > len(masks), _Pairing(self._folder, places).of(wanted))
+
+    def _own_places(self, pictures: Sequence[Found]) -> dict[str, str]:
+        """The place in this folder of each picture of the run that lies there, with its path."""
+        real = os.path.realpath(self._folder).rstrip(os.sep) + os.sep
+        if not any(_may_lie_in(real, given) for given in {found.given for found in pictures}):
+            return {}
+        known, own = set(self._places), {}
+        for found in pictures:
+            path = os.path.realpath(found.path_text)
+            place = path.removeprefix(real).replace(os.sep, "/")
+            if path.startswith(real) and place in known:
+                own[place] = found.path_text
+        return own
+
+
+class _Pairing:
+    """Pairs pictures with the masks at `places` of `folder`, and gathers what is not clear."""
+
+    def __init__(self, folder: Path, places: Iterable[str]) -> None:
+        self._folder = folder
+        self._by_key: defaultdict[str, list[str]] = defaultdict(list)
+        for place in places:
+            self._by_key[_key(place)].append(place)
+        self._most_parts = max((key.count("/") + 1 for key in self._by_key), default=0)
+        self._user: dict[str, str] = {}
+        self._paired: dict[str, str] = {}
+        self._unclear: list[InputError] = []
+
+    def of(self, wanted: dict[str, int]) -> dict[str, str]:
+        """{path of a picture: how many parts of it lie below an input, 0 for a file that is named} → {path: place of
+        its mask}. Raises InputError.
+        """
+        left = []
+        for path, num_parts in wanted.items():
+            if masks := self._by_path(path, num_parts):
+                self._take(path, masks)
+            else:
+                left.append(path)
+        if left:
+            self._pair_by_name(left, wanted)
+        if self._unclear:
+            first, *others = self._unclear
+            first.message += f"; and {len(others)} more like it" if others else ""
+            raise first
+        return self._paired
+
+    def _by_path(self, path: str, num_parts: int) -> list[str]:
+        parts = [part for part in _key(path).split("/") if part]
+        longest = min(self._most_parts, len(parts))
+        for length in range(num_parts, longest + 1) if num_parts else range(longest, 0, -1):
+            end = "/".join(parts[-length:])
+            if found := self._by_key.get(end) or self._by_key.get(f"{end}{_MARK}"):
+                return found
+        return []
+
+    def _pair_by_name(self, left: Iterable[str], pictures: Iterable[str]) -> None:
+        masks: defaultdict[str, list[str]] = defaultdict(list)
+        for key, places in self._by_key.items():
+            free = [place for place in places if place not in self._user]
+            for called in {_name(key), _name(key).removesuffix(_MARK)}:
+                masks[called] += free
+        first_two: defaultdict[str, dict[str, str]] = defaultdict(dict)  # of each name, with different folders
+        for path in pictures:
+            key = _key(path)
+            named = first_two[_name(key)]
+            if len(named) < 2:
+                named.setdefault(key, path)
+        for path in left:
+            name = _name(_key(path))
+            if masks[name]:
+                others = (other for other in first_two[name].values() if not _differ_in_suffix(other, path))
+                self._take(path, masks[name], next(others, None))
+
+    def _take(self, path: str, masks: Sequence[str], other: str | None = None) -> None:
+        """Notes the one mask of a picture, unless there is another picture that could have it too."""
+        if len(masks) > 1:
+            message = f"has {len(masks)} masks in {self._folder}: {', '.join(sorted(masks))}"
+            self._unclear.append(InputError(message, path=Path(path), hint=f"Keep one of them. {_RULE}"))
+            return
+        place = masks[0]
+        user = self._user.setdefault(place, path)
+        if other is None and not _differ_in_suffix(user, path):
+            other = user
+        if other is not None:
+            self._unclear.append(self._shared(place, *sorted((other, path))))
+        self._paired[path] = place
+
+    def _shared(self, place: str, first: str, second: str) -> InputError:
+        inside = Path(first).relative_to(Path(first).anchor)
+        example = Path(self._folder, *inside.parts[-2:]).with_suffix(Path(place).suffix)
+        hint = f"Put it where its picture is, such as {example}. A mask for all pictures is given with --mask."
+        message = f"could be the mask of {first} and of {second}"
+        return InputError(message, path=self._folder / place, hint=hint)
+
+
+def _check_is_directory(folder: Path) -> None:
+    try:
+        is_directory = stat.S_ISDIR(folder.stat().st_mode)
+    except FileNotFoundError as error:
+        raise InputError("there is no such directory", path=folder, hint="Check the name.") from error
+    except OSError as error:
+        raise _unlisted(folder, atomic.reason(error)) from error
+    if not is_directory:
+        raise InputError("is not a directory of masks", path=folder, hint="Use --mask for a single file.")
+
+
+def _places_in(folder: Path, selection: Selection) -> Iterable[str]:
+    """Places of all files with the suffix of a picture; one that cannot be read fails its own picture, later."""
+    for entry in discover([folder], selection):
+        if isinstance(entry, Found):
+            yield entry.place
+        elif not entry.path.is_dir():
+            yield from _place_of(entry, folder)
+        elif entry.failed:  # a mask in it would be missed, and another one of its name be taken
+            raise _unlisted(entry.path, entry.reason)
+
+
+def _place_of(entry: PassedOver, folder: Path) -> Iterable[str]:
+    if entry.path.suffix.lower() in EXTENSIONS:
+        yield entry.path.relative_to(folder).as_posix()
+
+
+def _unlisted(folder: Path, reason: str) -> InputError:
+    return InputError(f"cannot be listed: {reason}", path=folder, hint="Check its permissions.")
+
+
+def _are_one_file(first: Path, second: Path) -> bool:
+    found = identity(first)
+    return found is not None and found == identity(second)
+
+
+def _may_lie_in(real: str, given: Path) -> bool:
+    """Whether an input is, or lies in, the directory `real`, which ends with a separator."""
+    return f"{os.path.realpath(given)}{os.sep}".startswith(real)
+
+
+def _masks_among(own: dict[str, str]) -> frozenset[str]:
+    """The paths of those pictures in the folder of masks that have the name of another one, and `_mask` behind it."""
+    keys = {_key(place): path for place, path in own.items()}
+    marked = {key: path for key, path in keys.items() if key.endswith(_MARK) and key.removesuffix(_MARK) in keys}
+    return frozenset(marked.values())
+
+
+def _num_parts(found: Found) -> int:
+    """How many parts of a picture's path lie below its input; 0 for a file that is named."""
+    return found.place.count("/") + 1 if found.in_tree else 0
+
+
+def _key(path: str) -> str:
+    """A path with forward slashes and without its suffix; macOS writes é as two code points, most others as one."""
+    path = path.replace(os.sep, "/")
+    dot = path.rfind(".")
+    stem = path[:dot] if dot > path.rfind("/") + 1 else path
+    return stem if stem.isascii() else unicodedata.normalize("NFC", stem)
+
+
+def _name(key: str) -> str:
+    return key.rpartition("/")[2]
+
+
+def _differ_in_suffix(first: str, second: str) -> bool:
+    """Whether two paths are of one folder and name, links resolved."""
+    if _key(first) == _key(second):
+        return True
+    folders = {os.path.realpath(Path(path).parent) for path in (first, second)}
+    return len(folders) == 1 and _name(_key(first)) == _name(_key(second))

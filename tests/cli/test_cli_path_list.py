@@ -1,0 +1,75 @@
+"""Lists of `--from-file` in the encodings in which programs on Windows write them, and as bytes."""
+
+from __future__ import annotations
+
+import codecs
+import os
+from pathlib import Path
+
+import pytest
+
+from adacode_cli.cli.path_list import read_paths
+from adacode_cli.errors import InputError, UsageError
+
+W = ("--weights", "nearest")
+NAMES = ["photos/Café é.png", "写真/one two.png", "plain.png"]
+MARKED = {
+    "utf-8-sig": codecs.BOM_UTF8,
+    "utf-16-le": codecs.BOM_UTF16_LE,  # PowerShell 5: `… > list.txt`
+    "utf-16-be": codecs.BOM_UTF16_BE,
+    "utf-32-le": codecs.BOM_UTF32_LE,
+    "utf-32-be": codecs.BOM_UTF32_BE,
+}
+
+
+def listed(tmp_path: Path, data: bytes, *, null: bool = False) -> list[str]:
+    path = tmp_path / "list.txt"
+    path.write_bytes(data)
+    return [str(found) for found in read_paths(str(path), null=null)]
+
+
+def marked(text: str, encoding: str) -> bytes:
+    return text.encode(encoding) if encoding == "utf-8-sig" else MARKED[encoding] + text.encode(encoding)
+
+
+@pytest.mark.parametrize("encoding", MARKED)
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\0"])
+def test_a_mark_says_how_a_list_is_written(tmp_path, encoding, end):
+    assert marked("a", encoding).startswith(MARKED[encoding])
+    data = marked("".join(f"{name}{end}" for name in NAMES), encoding)
+    assert listed(tmp_path, data, null=end == "\0") == NAMES
+
+
+def test_a_list_without_a_mark_is_bytes(tmp_path):
+    data = b"caf\xe9.png\nplain.png\n"
+    assert listed(tmp_path, data) == [os.fsdecode(b"caf\xe9.png"), "plain.png"]
+    assert listed(tmp_path, codecs.BOM_UTF8 + data) == [os.fsdecode(b"caf\xe9.png"), "plain.png"]
+
+
+def test_what_its_mark_does_not_say_is_refused_with_the_place(tmp_path):
+    torn = marked("a.png\n", "utf-16-le")[:-1]
+    half_a_pair = codecs.BOM_UTF16_LE + b"a\0\x00\xd8b\0"
+    for data, place in ((torn, 12), (half_a_pair, 4)):
+        with pytest.raises(InputError, match=f"list in UTF-16.*byte {place} ") as caught:
+            listed(tmp_path, data)
+        assert "UTF-8" in caught.value.hint
+
+
+@pytest.mark.parametrize("encoding", MARKED)
+def test_a_mark_alone_lists_nothing(tmp_path, encoding):
+    with pytest.raises(InputError, match="lists no inputs"):
+        listed(tmp_path, MARKED[encoding])
+
+
+def test_nuls_in_lines_are_named_in_a_marked_list_too(tmp_path):
+    with pytest.raises(UsageError, match="holds NULs"):
+        listed(tmp_path, marked("a.png\0b.png\0", "utf-16-le"))
+
+
+def test_a_list_of_powershell_is_restored(adacode, photo):
+    for name in ("p/Café.png", "p/b.png"):
+        photo(name)
+    data = marked("p\\Café.png\r\np\\b.png\r\n".replace("\\", os.sep), "utf-16-le")
+    result = adacode("sr", "--from-file", "-", "-o", "out", "--dry-run", *W, stdin=data)
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert result.stdout.decode().splitlines() == ["p/Café.png -> out/p/Café.png", "p/b.png -> out/p/b.png"]
