@@ -1,4 +1,4 @@
-"""How other programs read a picture: ImageMagick, vips, opj_decompress, avifdec, heif-convert, where they are there.
+"""How other programs read a picture: ImageMagick, vips and others that are installed.
 
 Each runs as a process of its own with limits on time and memory, over a copy of the file under a plain name, so that
 neither what is in a file nor how it is called can do more than make one reading fail.
@@ -21,6 +21,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
+import tifffile
 from PIL import ImageCms
 
 from adacode_cli.imaging.image import Samples
@@ -82,6 +83,10 @@ class Reading:
     complaint: str = ""
 
 
+class _Refused(Exception):  # noqa: N818 (an answer)
+    """A program did not read the file, and why."""
+
+
 @dataclass(frozen=True)
 class Copy:
     """A file to be read: `path`, alone in its folder; `kind`, what it is; `magick`, the same for ImageMagick.
@@ -114,7 +119,12 @@ def readings(copy: Copy) -> Iterator[Reading]:
     """What each program that knows files of the kind makes of `copy`, the most reliable first, one at a time."""
     for program, read in _ORDER.get(copy.kind, _ANY):
         if program == "ImageMagick" or shutil.which(program):
-            yield _tidy(read(copy), copy)
+            try:
+                reading = read(copy)
+            except _Refused as refused:
+                reading = Reading(program, complaint=str(refused))
+            _remove_what_was_written(copy)
+            yield reading
 
 
 def _imagemagick(copy: Copy) -> Reading:
@@ -166,6 +176,21 @@ def _vips(copy: Copy) -> Reading:
     return _split("vips", every, complaint)
 
 
+def _tiff2rgba(copy: Copy) -> Reading:
+    """libtiff's own way from any TIFF to 8 bits: the only one here that knows old JPEG in TIFF and all of YCbCr."""
+    made = copy.path.parent / "made.tif"
+    complaint = _run(["tiff2rgba", "-c", "none", copy.path.name, made.name], copy.path.parent)
+    try:
+        every = tifffile.imread(made)
+    except (OSError, ValueError, tifffile.TiffFileError):
+        return Reading("tiff2rgba", complaint=complaint or "made no picture of it")
+    alpha = every[..., 3]
+    if alpha.min() == 255:
+        return Reading("tiff2rgba", every[..., :3], None, None, complaint)
+    pixels = every[..., :3] / np.maximum(alpha, 1)[..., None].astype(np.float32)  # they come multiplied by it
+    return Reading("tiff2rgba", pixels, alpha, None, complaint)
+
+
 def _opj_decompress(copy: Copy) -> Reading:
     return _through_png("opj_decompress", ["opj_decompress", "-i", copy.path.name, "-upsample", "-o"], copy)
 
@@ -203,24 +228,27 @@ _Read = Callable[[Copy], Reading]
 _MAGICK: tuple[str, _Read] = ("ImageMagick", _imagemagick)
 _VIPS: tuple[str, _Read] = ("vips", _vips)
 _ANY = (_MAGICK, _VIPS)
-# ImageMagick 6 leaves sYCC and palettes of JPEG 2000 as they are stored, and rounds AVIF to 8 bits.
+# ImageMagick 6 leaves sYCC and palettes of JPEG 2000 as they are stored, rounds AVIF to 8 bits, turns JPEG in TIFF twice,
+# and takes the YCbCr of old JPEG in TIFF for RGB.
 _ORDER: dict[str, tuple[tuple[str, _Read], ...]] = {
+    "tiff": (_MAGICK, _VIPS, ("tiff2rgba", _tiff2rgba)),
     "jp2": (("opj_decompress", _opj_decompress), _MAGICK, _VIPS),
     "avif": (("avifdec", _avifdec), _MAGICK, _VIPS),
     "heic": (_MAGICK, ("heif-convert", _heif_convert), _VIPS),
 }
 
 
-def _tidy(reading: Reading, copy: Copy) -> Reading:
-    """The reading, after everything that its program wrote is gone."""
+def _remove_what_was_written(copy: Copy) -> None:
     for left in copy.path.parent.iterdir():
         if left != copy.path:
             left.unlink()
-    return reading
 
 
 def _run(command: list[str], folder: Path) -> str:
-    """Runs a program in `folder`, and returns what it has against the file: "" where all went well."""
+    """Runs a program in `folder`, and returns what it has against the file: "" where all went well.
+
+    Raises _Refused where it ends with an error: what it has written by then is a part of the picture, or none.
+    """
     environment = {**os.environ, **_ENVIRONMENT, "TMPDIR": str(folder), "MAGICK_TEMPORARY_PATH": str(folder)}
     with (folder / "said.txt").open("w+b") as said:
         process = subprocess.Popen(
@@ -236,7 +264,7 @@ def _run(command: list[str], folder: Path) -> str:
             _limit(process.pid)
             status = process.wait(TIME_LIMIT_S)
         except subprocess.TimeoutExpired:
-            return f"did not come to an end within {TIME_LIMIT_S:g} seconds"
+            raise _Refused(f"did not come to an end within {TIME_LIMIT_S:g} seconds") from None
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
@@ -244,12 +272,11 @@ def _run(command: list[str], folder: Path) -> str:
         said.seek(0)
         lines = said.read(1 << 16).decode("utf-8", "replace").splitlines()
     lines = [line for line in lines if line.strip() and not _harmless(line)]
-    if status < 0:
-        return f"crashed (signal {-status})"
-    if not lines:
-        return "" if status == 0 else f"failed (exit status {status})"
-    worst = next((line for line in lines if _ERROR.search(line)), lines[0])
-    return _TIME.sub("", worst).strip()[:_LONGEST_COMPLAINT]
+    worst = next((line for line in lines if _ERROR.search(line)), lines[0] if lines else "")
+    complaint = _TIME.sub("", worst).strip()[:_LONGEST_COMPLAINT]
+    if status:
+        raise _Refused(f"crashed (signal {-status})" if status < 0 else complaint or f"failed (exit status {status})")
+    return complaint
 
 
 def _limit(process: int) -> None:
