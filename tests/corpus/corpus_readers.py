@@ -228,7 +228,7 @@ _Read = Callable[[Copy], Reading]
 _MAGICK: tuple[str, _Read] = ("ImageMagick", _imagemagick)
 _VIPS: tuple[str, _Read] = ("vips", _vips)
 _ANY = (_MAGICK, _VIPS)
-# ImageMagick 6 leaves sYCC and palettes of JPEG 2000 as they are stored, rounds AVIF to 8 bits, turns JPEG in TIFF twice,
+# ImageMagick 6 leaves sYCC and palettes of JPEG 2000 as stored, rounds AVIF to 8 bits, turns JPEG in TIFF twice,
 # and takes the YCbCr of old JPEG in TIFF for RGB.
 _ORDER: dict[str, tuple[tuple[str, _Read], ...]] = {
     "tiff": (_MAGICK, _VIPS, ("tiff2rgba", _tiff2rgba)),
