@@ -178,6 +178,8 @@ def _vips(copy: Copy) -> Reading:
 
 def _tiff2rgba(copy: Copy) -> Reading:
     """libtiff's own way from any TIFF to 8 bits: the only one here that knows old JPEG in TIFF and all of YCbCr."""
+    if copy.inks == "profile":
+        return Reading("tiff2rgba", complaint="is not asked about colour profiles")
     made = copy.path.parent / "made.tif"
     complaint = _run(["tiff2rgba", "-c", "none", copy.path.name, made.name], copy.path.parent)
     try:
