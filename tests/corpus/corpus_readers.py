@@ -123,6 +123,8 @@ def readings(copy: Copy) -> Iterator[Reading]:
                 reading = read(copy)
             except _Refused as refused:
                 reading = Reading(program, complaint=str(refused))
+            if reading.pixels is not None and reading.pixels.size == 0:
+                reading = Reading(program, complaint="made a picture of no pixels of it")
             _remove_what_was_written(copy)
             yield reading
 
@@ -183,8 +185,10 @@ def _tiff2rgba(copy: Copy) -> Reading:
     made = copy.path.parent / "made.tif"
     complaint = _run(["tiff2rgba", "-c", "none", copy.path.name, made.name], copy.path.parent)
     try:
-        every = tifffile.imread(made)
-    except (OSError, ValueError, tifffile.TiffFileError):
+        every = tifffile.imread(made, key=0)
+    except (OSError, ValueError, IndexError, tifffile.TiffFileError):
+        return Reading("tiff2rgba", complaint=complaint or "made no picture of it")
+    if every.ndim != 3 or every.shape[2] != 4 or every.size == 0:
         return Reading("tiff2rgba", complaint=complaint or "made no picture of it")
     alpha = every[..., 3]
     if alpha.min() == 255:
