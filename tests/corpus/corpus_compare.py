@@ -12,6 +12,7 @@ from corpus_readers import Reading
 from adacode_cli.imaging.image import Decoded, Samples
 
 SAME = "same"
+SAME_DAMAGED = "same, with a complaint"
 DISPUTED = "programs disagree, one reads as we do"
 DIFFERS = "differs"
 FAULT = "fault of ours"
@@ -20,7 +21,18 @@ ONLY_THEIRS = "only they read it"
 ONLY_THEIRS_DAMAGED = "only they read it, with a complaint"
 NEITHER = "both refuse"
 NOT_COMPARED = "not comparable"
-OUTCOMES = (SAME, DISPUTED, DIFFERS, FAULT, ONLY_OURS, ONLY_THEIRS, ONLY_THEIRS_DAMAGED, NEITHER, NOT_COMPARED)
+OUTCOMES = (
+    SAME,
+    SAME_DAMAGED,
+    DISPUTED,
+    DIFFERS,
+    FAULT,
+    ONLY_OURS,
+    ONLY_THEIRS,
+    ONLY_THEIRS_DAMAGED,
+    NEITHER,
+    NOT_COMPARED,
+)
 
 LARGEST_PIXELS = 64_000_000
 # A part of the picture (of 8 × 8) may differ by so many times more than the whole: edges where chroma is enlarged.

@@ -34,6 +34,7 @@ from corpus_compare import (
     ONLY_THEIRS_DAMAGED,
     OUTCOMES,
     SAME,
+    SAME_DAMAGED,
     Difference,
     Verdict,
     difference,
@@ -54,7 +55,7 @@ _OTHER_SUFFIXES |= {".hif", ".avifs", ".heics", ".heifs", ".jps", ".jpt", ".jpm"
 _PICTURES = EXTENSIONS | _OTHER_SUFFIXES
 _OUR_LIMIT_S = 120.0
 _UNREADABLE = "cannot be read"
-_LISTED = (FAULT, DIFFERS, ONLY_THEIRS, ONLY_THEIRS_DAMAGED, DISPUTED, ONLY_OURS, NEITHER, NOT_COMPARED)
+_LISTED = (FAULT, DIFFERS, ONLY_THEIRS, ONLY_THEIRS_DAMAGED, DISPUTED, SAME_DAMAGED, ONLY_OURS, NEITHER, NOT_COMPARED)
 
 
 def main() -> int:
@@ -198,7 +199,8 @@ def _compared(decoded: Decoded, ours: dict[str, object], copy: corpus_readers.Co
         found = difference(decoded, reading, tolerance)
         differences.append(found)
         if not found.problems:
-            return Verdict(SAME if len(differences) == 1 else DISPUTED, ours, tuple(differences), refused)
+            agreed = SAME_DAMAGED if found.complaint else SAME
+            return Verdict(agreed if len(differences) == 1 else DISPUTED, ours, tuple(differences), refused)
     return Verdict(DIFFERS if differences else ONLY_OURS, ours, tuple(differences), refused)
 
 
