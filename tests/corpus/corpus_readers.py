@@ -202,7 +202,7 @@ def _opj_decompress(copy: Copy) -> Reading:
 
 
 def _avifdec(copy: Copy) -> Reading:
-    command = ["avifdec", "--ignore-icc", "-d", "16", "-j", "1", "--png-compress", "0", copy.path.name]
+    command = ["avifdec", "--no-strict", "--ignore-icc", "-d", "16", "-j", "1", "--png-compress", "0", copy.path.name]
     return _through_png("avifdec", command, copy)
 
 
