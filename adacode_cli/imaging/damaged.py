@@ -26,7 +26,8 @@ _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), 
 _NEEDED, _OF_ANIMATIONS = (b"IHDR", b"PLTE", b"tRNS"), (b"fcTL", b"fdAT")
 _MOST_FILTER = 4
 _PIECE_BYTES = 4096
-_BMP_SIZE_AT, _BMP_PIXELS_AT = 18, 10
+_BMP_HEADER_AT, _BMP_PIXELS_AT = 14, 10
+_LEAST_BMP_HEADER = 40
 
 Complete = Callable[[bytes, int, str], tuple[bytes, str]]
 
@@ -144,7 +145,9 @@ def _first_of(unpacking: zlib._Decompress, piece: bytes, room: int) -> bytes:
 
 def _bmp(data: bytes, max_pixels: int, name: str) -> tuple[bytes, str]:
     """With zeros behind it, of a file without packing."""
-    width, height, _, bits, packing = struct.unpack_from("<iiHHI", data, _BMP_SIZE_AT)
+    header_bytes, width, height, _, bits, packing = struct.unpack_from("<IiiHHI", data, _BMP_HEADER_AT)
+    if header_bytes < _LEAST_BMP_HEADER:
+        raise ValueError("a header of an old kind")
     check_size(abs(width), abs(height), max_pixels, name=name)
     (start,) = struct.unpack_from("<I", data, _BMP_PIXELS_AT)
     size = start + (abs(width) * bits + 31) // 32 * 4 * abs(height)

@@ -82,15 +82,12 @@ def read(data: bytes, frame: Frame, max_pixels: int, *, name: str) -> Raster:
         raise not_supported(frame.title, name=name, program=_PROGRAM)
     with parsing("jpeg", name=name):
         # Without an end libjpeg only warns, and charls can take half a minute for a few hundred bytes.
-        if (_END not in data[frame.at :]) if frame.kind == _LS else not jpeg_scans.is_whole(data):
+        end = data.rfind(_END, frame.at)
+        if end < 0 or (frame.kind != _LS and not jpeg_scans.is_whole(data)):
             raise EOFError("truncated")
         head, beside, lost = taken_apart(_as_baseline(data, frame), "jpeg")
         said, lost_of_head = metadata_of(JpegImageFile(BytesIO(head)), "jpeg", beside)
-        samples, notes = (
-            (imagecodecs.jpegls_decode(data[: data.rindex(_END) + len(_END)]), ())
-            if frame.kind == _LS
-            else _decoded(data, frame)
-        )
+        samples, notes = _decoded(data[: end + len(_END)], frame)
         if samples is not None and samples.shape[:2] != (frame.height, frame.width):
             raise ValueError("header and data differ in size")
     if samples is None:
@@ -102,6 +99,8 @@ def read(data: bytes, frame: Frame, max_pixels: int, *, name: str) -> Raster:
 
 def _decoded(data: bytes, frame: Frame) -> tuple[npt.NDArray[Any] | None, tuple[str, ...]]:
     """(samples as stored, RGB where they are colours; notes); None for colours that the library does not convert."""
+    if frame.kind == _LS:
+        return imagecodecs.jpegls_decode(data), ()
     try:
         return imagecodecs.jpeg8_decode(data), ()
     except imagecodecs.Jpeg8Error as error:
