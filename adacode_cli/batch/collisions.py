@@ -1,15 +1,16 @@
 """No run writes one file twice.
 
-Two inputs for one output are refused before anything is done. Names that differ only in letter case or Unicode
-composition are two files here and one elsewhere, and a tree restored on Linux is copied to macOS and Windows disks: the
-second of them fails, and all others are restored.
+Inputs whose outputs would have one name fail before anything is done, each naming the others, and all other files are
+restored. Names that differ only in letter case or Unicode composition are two files here and one elsewhere, and a tree
+restored on Linux is copied to macOS and Windows disks: the second of them fails.
 """
 
 from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -38,25 +39,55 @@ def may_meet(targets: Iterable[str]) -> bool:
     return len(np.unique(hashes)) < len(hashes)
 
 
-def met_by(pairs: Iterable[tuple[Path, Path]]) -> list[Path | None]:
-    """For each (source, target), the earlier source whose target it meets on forgiving file systems only, or None.
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A file that is to be made: from `source`, as `target`. One that gives way does so to one that does not."""
 
-    Raises OutputError naming both sources where two meet in one target here.
+    source: Path
+    target: Path
+    gives_way: bool = False
+
+
+def refusals(wanted: Sequence[Wanted]) -> list[OutputError | None]:
+    """For each file that is to be made, why it cannot be, or None.
+
+    Of several with one name here, none can be made; those that give way leave it to the only one that does not. Of
+    those whose names meet on forgiving file systems only, the first that does not give way can be made.
     """
-    first: dict[str, tuple[Path, Path]] = {}
-    met: list[Path | None] = []
-    for pair in pairs:
-        source, target = pair
-        other, other_target = first.setdefault(folded(absolute(target)), pair)
-        if other is source:
-            met.append(None)
-        elif os.path.normpath(other_target) == os.path.normpath(target):
-            raise _twice(target, other, source)
-        else:
-            met.append(other)
-    return met
+    same = _with_one_name(wanted)
+    errors: list[OutputError | None] = [None] * len(wanted)
+    first: dict[str, int] = {}
+    for index in sorted(range(len(wanted)), key=lambda index: wanted[index].gives_way):
+        one = wanted[index]
+        others = [other for other in same[absolute(one.target)] if other is not one]
+        if others and (one.gives_way or not all(other.gives_way for other in others)):
+            errors[index] = _taken(one, [other for other in others if not other.gives_way] or others)
+            continue
+        earlier = first.setdefault(folded(absolute(one.target)), index)
+        if earlier != index:
+            errors[index] = _meets(one, wanted[earlier])
+    return errors
 
 
-def _twice(target: Path, first: Path, second: Path) -> OutputError:
+def _with_one_name(wanted: Iterable[Wanted]) -> dict[str, list[Wanted]]:
+    found: dict[str, list[Wanted]] = {}
+    for one in wanted:
+        found.setdefault(absolute(one.target), []).append(one)
+    return found
+
+
+def _taken(one: Wanted, others: Sequence[Wanted]) -> OutputError:
     hint = "Rename one of them, leave one out with --exclude, or restore them into different directories."
-    return OutputError(f"would be written twice: by {first} and by {second}", path=target, hint=hint)
+    if one.source.suffix.lower() != others[0].source.suffix.lower():
+        hint = f"Add --keep-suffix to tell them apart. {hint}"
+    other = f"{others[0].source}'s" if len(others) == 1 else f"those of {others[0].source} and {len(others) - 1} more"
+    message = f"its output would have the name of {other}: {one.target}"
+    if one.gives_way:
+        message = f"its result is too large for its format, and in another one {message}"
+    return OutputError(message, path=one.source, hint=hint)
+
+
+def _meets(one: Wanted, other: Wanted) -> OutputError:
+    reason = "its output would have the name of {}'s where letter case and Unicode composition are ignored"
+    hint = "Rename one of the two, or restore them into different places."
+    return OutputError(reason.format(other.source), path=one.source, hint=hint)

@@ -42,6 +42,9 @@ class Console(Protocol):
     def left_out(self, source: Path, target: Path | None, reason: str) -> None:
         """Shows a file that a dry run would not restore."""
 
+    def would_fail(self, outcome: Outcome) -> None:
+        """Shows a file of which a dry run knows that it would fail."""
+
     def note(self, name: str, text: str) -> None:
         """Shows something that a person should know about one file."""
 
@@ -79,6 +82,9 @@ class JsonConsole:
 
     def left_out(self, source: Path, target: Path | None, reason: str) -> None:
         write_line(json_events.skipped(source, target, reason))
+
+    def would_fail(self, outcome: Outcome) -> None:
+        write_line(json_events.failed(outcome))
 
     def note(self, name: str, text: str) -> None:
         """Notes are part of `file-done`."""
@@ -143,6 +149,9 @@ class HumanConsole:
     def left_out(self, source: Path, target: Path | None, reason: str) -> None:
         del target
         self._say(Text(printable(f"left out: {source}: {reason}"), style="dim"))
+
+    def would_fail(self, outcome: Outcome) -> None:
+        self._print(failed_line(outcome, hint_below=self._console.is_terminal, begins="would fail: "))
 
     def note(self, name: str, text: str) -> None:
         self._say(Text(printable(f"{name}: {text}"), style="dim"))
