@@ -64,7 +64,7 @@ def read_header(path: Path, parse: Parse | None = None) -> Header | None:
 def header_in(file: BinaryIO) -> Header | None:
     """As `read_header` gives it, of an open file that can be sought in."""
     reader = _READERS.get(kind_of(file.read(64)) or "")
-    with suppress(OSError, ValueError, OverflowError, LookupError, struct.error):
+    with suppress(OSError, ValueError, ArithmeticError, LookupError, struct.error):
         found = reader(file) if reader else None
         return found if found and found.width > 0 and found.height > 0 else None
     return None
@@ -161,7 +161,7 @@ def _bmp(file: BinaryIO) -> Header | None:
 def _jp2(file: BinaryIO) -> Header | None:
     at = 0
     if _at(file, 0, 4) != jp2_boxes.CODESTREAM:
-        at = next(start for kind, start, _ in _boxes(file, 0, file.seek(0, os.SEEK_END)) if kind == b"jp2c")
+        at, _ = _box(file, b"jp2c")
     stream = _at(file, at, 43)
     width, height, bits = jp2_boxes.codestream_size(stream)
     return Header(width, height, 1 if int.from_bytes(stream[40:42]) < _BITS_OF_COLOR else 3, bits)
@@ -183,10 +183,17 @@ def _boxes(file: BinaryIO, at: int, end: int) -> Iterator[tuple[bytes, int, int]
         at = last
 
 
+def _box(file: BinaryIO, wanted: bytes) -> tuple[int, int]:
+    """Where the body of a box of the file begins and ends. Raises ValueError where there is none."""
+    for kind, start, end in _boxes(file, 0, file.seek(0, os.SEEK_END)):
+        if kind == wanted:
+            return start, end
+    raise ValueError("no such box")
+
+
 def _heif(file: BinaryIO) -> Header | None:
     """Of the primary picture, by the properties that it is given."""
-    end = file.seek(0, os.SEEK_END)
-    start, stop = next((start, stop) for kind, start, stop in _boxes(file, 0, end) if kind == b"meta")
+    start, stop = _box(file, b"meta")
     meta = BytesIO(_at(file, start, min(stop - start, _MOST_META_BYTES)))
     inside = {kind: (at, to) for kind, at, to in _boxes(meta, 4, len(meta.getvalue()))}
     number_at, number_to = inside[b"pitm"]
