@@ -6,7 +6,6 @@ most of it before a run begins, to a dry run and to `--if-too-large`; the rest i
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from adacode_cli.batch.naming import in_format
 from adacode_cli.batch.plan import Job
 from adacode_cli.codes.file import layout_in
 from adacode_cli.errors import OutputError
+from adacode_cli.geometry import enlarged
 from adacode_cli.imaging.encode import LIMITED, check_writable, fits, format_of, kept_metadata
 from adacode_cli.imaging.headers import Header, read_header
 from adacode_cli.imaging.image import Decoded
@@ -38,10 +38,8 @@ class Foresight:
     from_codes: bool = False
 
     def size(self, height: int, width: int) -> tuple[int, int]:
-        """(height, width) of the result: sides are rounded, half up, as the engine does it."""
-        if self.scale == 1:
-            return height, width
-        return max(1, math.floor(height * self.scale + 0.5)), max(1, math.floor(width * self.scale + 0.5))
+        """(height, width) of the result."""
+        return enlarged(height, self.scale), enlarged(width, self.scale)
 
     def check(self, image: Decoded, masks: Sequence[NDArray[np.bool_]], format: str, keeping: Keeping) -> None:
         """Raises OutputError where the result of a decoded picture will be refused; `masks` are those of its pages."""

@@ -30,10 +30,9 @@ from adacode_cli.batch.state_files import STATE, holds_files
 from adacode_cli.codes.picture import Codes
 from adacode_cli.errors import InputError, OutputError, QualityError
 from adacode_cli.imaging.decode import Decode, check_kind, decode, kind_of
-from adacode_cli.imaging.encode import encode, format_of
+from adacode_cli.imaging.encode import beyond, encode, format_of
 from adacode_cli.imaging.files import Look
 from adacode_cli.imaging.image import Decoded
-from adacode_cli.imaging.parsing import TITLES
 
 
 @dataclass
@@ -221,8 +220,7 @@ class Stages:
         with work.watch.running():
             data, notes = self.keeping.encoded(work.image, _format_of(job), self.quality)
             if job.instead_of:
-                height, width = work.image.size
-                notes += (f"a {TITLES[job.instead_of]} cannot hold {width}×{height} pixels: written in another format",)
+                notes += (f"written in another format: {beyond(work.image.size, job.instead_of)}",)
             for path, content in self.besides(work):
                 write_new(path, content)
                 besides.append((str(path.absolute()), content_of(content)))

@@ -117,7 +117,7 @@ class RestoreOptions(LongRunOptions, KeepingOptions):
             "--if-too-large",
             metavar="FORMAT",
             rich_help_panel=_OUTPUT,
-            help="png or tiff: write a result that is too large for its format so, a.webp -> a.png; fail.",
+            help="png or tiff: what a result becomes that is too large for its format, a.webp -> a.png; fail.",
         ),
     ] = "fail"
     skip_existing: Annotated[
@@ -158,7 +158,10 @@ class RestoreOptions(LongRunOptions, KeepingOptions):
     dry_run: Annotated[
         bool,
         typer.Option(
-            "--dry-run", metavar="", rich_help_panel=_SELECTION, help="Print what would be written, and do nothing."
+            "--dry-run",
+            metavar="",
+            rich_help_panel=_SELECTION,
+            help="Print what would be written and what is known to fail, and do nothing.",
         ),
     ] = False
 

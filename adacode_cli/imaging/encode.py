@@ -167,10 +167,16 @@ def fits(size: tuple[int, int], colors: int, format: str) -> bool:
 def check_writable(size: tuple[int, int], colors: int, format: str) -> None:
     """Raises OutputError where no `format` file of a picture of `size` (height, width) can be written."""
     if not fits(size, colors, format):
-        message = f"a {TITLES[format]} cannot hold {size[1]}×{size[0]} pixels"
-        raise OutputError(message, hint="Choose --format png or tiff, or add --if-too-large png.")
+        hint = "Choose --format png or tiff, or add --if-too-large png."
+        raise OutputError(beyond(size, format), hint=hint)
     if format == "heic":
         heif_codec.pillow_heif(OutputError)
+
+
+def beyond(size: tuple[int, int], format: str) -> str:
+    """That a `format` file cannot hold a picture of `size` (height, width), in words."""
+    article = "an" if TITLES[format].startswith("A") else "a"
+    return f"{article} {TITLES[format]} cannot hold {size[1]}×{size[0]} pixels"
 
 
 def kept_metadata(format: str) -> frozenset[str]:

@@ -148,7 +148,9 @@ def test_two_inputs_for_one_output_are_refused_by_name(first, second, format):
     result = plan(first, second, "z/c.jpg", output=Path("out"), format=format)
     assert ([str(job.source) for job in result.jobs], result.num_files) == (["z/c.jpg"], 3)
     assert [str(one.job.source) for one in result.refused] == [first, second]
-    assert [other in one.error.message for one, other in zip(result.refused, (second, first), strict=True)] == [True] * 2
+    assert [other in one.error.message for one, other in zip(result.refused, (second, first), strict=True)] == [
+        True
+    ] * 2
 
 
 def test_of_three_inputs_for_one_output_none_is_made_and_forgiving_disks_get_the_fourth():
