@@ -92,8 +92,9 @@ def test_a_name_that_is_given_is_taken(photo, output, options, message):
 
 
 def test_a_pipe_has_one_name():
+    chosen = RestoreOptions(if_too_large="tiff")
     with pytest.raises(UsageError, match="--if-too-large cannot be used with '-'"):
-        restore_pipe(RestoreOptions(if_too_large="tiff"), Request("sr", "sr-x4"), lambda _decoder: pytest.fail())
+        restore_pipe(chosen, Request("sr", "sr-x4"), lambda _decoder: pytest.fail("weights were loaded"))
 
 
 def test_options_about_names_leave_earlier_outputs_valid():
