@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -54,34 +54,45 @@ def refusals(wanted: Sequence[Wanted]) -> list[OutputError | None]:
     Of several with one name here, none can be made; those that give way leave it to the only one that does not. Of
     those whose names meet on forgiving file systems only, the first that does not give way can be made.
     """
-    same = _with_one_name(wanted)
+    same: dict[str, _Rivals] = {}
+    for one in wanted:
+        same.setdefault(absolute(one.target), _Rivals()).add(one)
     errors: list[OutputError | None] = [None] * len(wanted)
     first: dict[str, int] = {}
     for index in sorted(range(len(wanted)), key=lambda index: wanted[index].gives_way):
         one = wanted[index]
-        others = [other for other in same[absolute(one.target)] if other is not one]
-        if others and (one.gives_way or not all(other.gives_way for other in others)):
-            errors[index] = _taken(one, [other for other in others if not other.gives_way] or others)
-            continue
-        earlier = first.setdefault(folded(absolute(one.target)), index)
-        if earlier != index:
+        target = absolute(one.target)
+        if others := same[target].of(one):
+            errors[index] = _taken(one, *others)
+        elif (earlier := first.setdefault(folded(target), index)) != index:
             errors[index] = _meets(one, wanted[earlier])
     return errors
 
 
-def _with_one_name(wanted: Iterable[Wanted]) -> dict[str, list[Wanted]]:
-    found: dict[str, list[Wanted]] = {}
-    for one in wanted:
-        found.setdefault(absolute(one.target), []).append(one)
-    return found
+@dataclass
+class _Rivals:
+    """Those that are to be made under one name: `firm` ones, and those that give way."""
+
+    firm: list[Wanted] = field(default_factory=list)
+    yielding: list[Wanted] = field(default_factory=list)
+
+    def add(self, one: Wanted) -> None:
+        (self.yielding if one.gives_way else self.firm).append(one)
+
+    def of(self, one: Wanted) -> tuple[Wanted, int] | None:
+        """One that keeps `one` from its name, and how many do; None if it can have it."""
+        if one.gives_way and self.firm:
+            return self.firm[0], len(self.firm)
+        rivals = self.yielding if one.gives_way else self.firm
+        return next(((other, len(rivals) - 1) for other in rivals if other is not one), None)
 
 
-def _taken(one: Wanted, others: Sequence[Wanted]) -> OutputError:
+def _taken(one: Wanted, other: Wanted, count: int) -> OutputError:
     hint = "Rename one of them, leave one out with --exclude, or restore them into different directories."
-    if one.source.suffix.lower() != others[0].source.suffix.lower():
+    if one.source.suffix.lower() != other.source.suffix.lower():
         hint = f"Add --keep-suffix to tell them apart. {hint}"
-    other = f"{others[0].source}'s" if len(others) == 1 else f"those of {others[0].source} and {len(others) - 1} more"
-    message = f"its output would have the name of {other}: {one.target}"
+    whose = f"{other.source}'s" if count == 1 else f"those of {other.source} and {count - 1} more"
+    message = f"its output would have the name of {whose}: {one.target}"
     if one.gives_way:
         message = f"its result is too large for its format, and in another one {message}"
     return OutputError(message, path=one.source, hint=hint)
