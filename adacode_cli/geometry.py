@@ -1,4 +1,4 @@
-"""Boxes and tiles, which part an image without gaps or overlaps; mask edges.
+"""Boxes and tiles, which part an image without gaps or overlaps; sides of enlarged images; mask edges.
 
 Positions of boxes are whole cells of one grid, so that a tile of an image lines up with the grid of the whole.
 Masks are grown and feathered by Euclidean distance, so that "beyond N pixels, nothing changes" is exact.
@@ -6,6 +6,7 @@ Masks are grown and feathered by Euclidean distance, so that "beyond N pixels, n
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -68,6 +69,11 @@ class Box:
             return Box(self.top, self.left, cut, self.right), Box(cut, self.left, self.bottom, self.right)
         cut = self.left + middle
         return Box(self.top, self.left, self.bottom, cut), Box(self.top, cut, self.bottom, self.right)
+
+
+def enlarged(side: int, scale: float) -> int:
+    """The side of a picture, in pixels, that is `scale` times as large: rounded, half up, and not 0."""
+    return max(1, math.floor(side * scale + 0.5))
 
 
 def tiles(height: int, width: int, most_rows: int, most_columns: int) -> Iterator[Box]:

@@ -70,6 +70,13 @@ class SavingStages(Stages):
     coder: Coder
     codes_path: Callable[[Job], Path]
 
+    def take_in(self, work: Work, data: bytes, mask_data: bytes | None = None) -> None:
+        """As `Stages` has it. A file of codes holds one picture, so other pages are lost."""
+        super().take_in(work, data, mask_data)
+        assert work.image is not None, "it was taken in"
+        lost = (*work.image.lost, *lost_beside_first(len(work.image.pages), "page"))
+        work.image = replace(work.image, lost=lost, more_pages=())
+
     def infer(self, work: Work) -> Work:
         """As `Stages` has it."""
         assert work.image is not None, "read comes before infer"
@@ -83,9 +90,8 @@ class SavingStages(Stages):
             codes = replace(codes, alpha=image.alpha, icc=kept.icc, exif=block, xmp=kept.xmp, iptc=kept.iptc)
             work.codes = codes
             decoded, work.restored = _decoded(self.coder, work.codes, image.format, image.notes)
-            # A file of codes holds one picture, and the output is to be what comes out of that file.
-            lost = (*image.lost, *colours.lost(image.metadata, kept), *lost_beside_first(len(image.pages), "page"))
-            work.image = replace(decoded, lost=lost)
+            # The output is to be what comes out of that file.
+            work.image = replace(decoded, lost=(*image.lost, *colours.lost(image.metadata, kept)))
         return work
 
     def paths(self, job: Job) -> tuple[Path, ...]:
@@ -113,6 +119,15 @@ class FromCodesStages(Stages):
         """As `Stages` has it; there are no masks."""
         del mask_data
         work.codes = from_bytes(data, name=str(work.job.source), max_pixels=self.keeping.max_pixels)
+
+    def foresee(self, work: Work, format_name: str) -> None:
+        """As `Stages` has it, for a picture that is not there yet."""
+        assert work.codes is not None, "they were taken in"
+        codes = work.codes
+        shape = (codes.height, codes.width) if codes.grey else (codes.height, codes.width, 3)
+        stand_in = np.broadcast_to(np.zeros((), codes.dtype), shape)
+        image = Decoded(stand_in, codes.alpha, "png", codes.icc, codes.exif, (), codes.xmp, codes.iptc)
+        self.foresight.check(image, (), format_name, self.keeping)
 
     def infer(self, work: Work) -> Work:
         """As `Stages` has it."""

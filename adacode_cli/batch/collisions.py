@@ -1,15 +1,16 @@
 """No run writes one file twice.
 
-Two inputs for one output are refused before anything is done. Names that differ only in letter case or Unicode
-composition are two files here and one elsewhere, and a tree restored on Linux is copied to macOS and Windows disks: the
-second of them fails, and all others are restored.
+Inputs whose outputs would have one name fail before anything is done, each naming the others, and all other files are
+restored. Names that differ only in letter case or Unicode composition are two files here and one elsewhere, and a tree
+restored on Linux is copied to macOS and Windows disks: the second of them fails.
 """
 
 from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -38,25 +39,66 @@ def may_meet(targets: Iterable[str]) -> bool:
     return len(np.unique(hashes)) < len(hashes)
 
 
-def met_by(pairs: Iterable[tuple[Path, Path]]) -> list[Path | None]:
-    """For each (source, target), the earlier source whose target it meets on forgiving file systems only, or None.
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A file that is to be made: from `source`, as `target`. One that gives way does so to one that does not."""
 
-    Raises OutputError naming both sources where two meet in one target here.
+    source: Path
+    target: Path
+    gives_way: bool = False
+
+
+def refusals(wanted: Sequence[Wanted]) -> list[OutputError | None]:
+    """For each file that is to be made, why it cannot be, or None.
+
+    Of several with one name here, none can be made; those that give way leave it to the only one that does not. Of
+    those whose names meet on forgiving file systems only, the first that does not give way can be made.
     """
-    first: dict[str, tuple[Path, Path]] = {}
-    met: list[Path | None] = []
-    for pair in pairs:
-        source, target = pair
-        other, other_target = first.setdefault(folded(absolute(target)), pair)
-        if other is source:
-            met.append(None)
-        elif os.path.normpath(other_target) == os.path.normpath(target):
-            raise _twice(target, other, source)
-        else:
-            met.append(other)
-    return met
+    same: dict[str, _Rivals] = {}
+    for one in wanted:
+        same.setdefault(absolute(one.target), _Rivals()).add(one)
+    errors: list[OutputError | None] = [None] * len(wanted)
+    first: dict[str, int] = {}
+    for index in sorted(range(len(wanted)), key=lambda index: wanted[index].gives_way):
+        one = wanted[index]
+        target = absolute(one.target)
+        if others := same[target].of(one):
+            errors[index] = _taken(one, *others)
+        elif (earlier := first.setdefault(folded(target), index)) != index:
+            errors[index] = _meets(one, wanted[earlier])
+    return errors
 
 
-def _twice(target: Path, first: Path, second: Path) -> OutputError:
+@dataclass
+class _Rivals:
+    """Those that are to be made under one name: `firm` ones, and those that give way."""
+
+    firm: list[Wanted] = field(default_factory=list)
+    yielding: list[Wanted] = field(default_factory=list)
+
+    def add(self, one: Wanted) -> None:
+        (self.yielding if one.gives_way else self.firm).append(one)
+
+    def of(self, one: Wanted) -> tuple[Wanted, int] | None:
+        """One that keeps `one` from its name, and how many do; None if it can have it."""
+        if one.gives_way and self.firm:
+            return self.firm[0], len(self.firm)
+        rivals = self.yielding if one.gives_way else self.firm
+        return next(((other, len(rivals) - 1) for other in rivals if other is not one), None)
+
+
+def _taken(one: Wanted, other: Wanted, count: int) -> OutputError:
     hint = "Rename one of them, leave one out with --exclude, or restore them into different directories."
-    return OutputError(f"would be written twice: by {first} and by {second}", path=target, hint=hint)
+    if one.source.suffix.lower() != other.source.suffix.lower():
+        hint = f"Add --keep-suffix to tell them apart. {hint}"
+    whose = f"{other.source}'s" if count == 1 else f"those of {other.source} and {count - 1} more"
+    message = f"its output would have the name of {whose}: {one.target}"
+    if one.gives_way:
+        message = f"its result is too large for its format, and in another one {message}"
+    return OutputError(message, path=one.source, hint=hint)
+
+
+def _meets(one: Wanted, other: Wanted) -> OutputError:
+    reason = "its output would have the name of {}'s where letter case and Unicode composition are ignored"
+    hint = "Rename one of the two, or restore them into different places."
+    return OutputError(reason.format(other.source), path=one.source, hint=hint)

@@ -45,13 +45,18 @@ class Keeping:
 
         Raises OutputError, where `strict` also for what `format_name` cannot keep of the input.
         """
-        lost = losses(image, format_name)
-        self._judge(lost, format_name)
+        lost = self.judge(image, format_name)
         data, damaged = encoded(self._told(image, format_name), format=format_name, quality=quality)
         lost = tuple(dict.fromkeys((*lost, *damaged)))
         self._judge(lost, format_name)
         lost_note = (f"not kept in {format_name}: {', '.join(lost)}",) if lost else ()
         return data, (*image.notes, *lost_note)
+
+    def judge(self, image: Decoded, format_name: str) -> tuple[str, ...]:
+        """What `format_name` cannot keep of the input. Raises OutputError for it where `strict`."""
+        lost = losses(image, format_name)
+        self._judge(lost, format_name)
+        return lost
 
     def _judge(self, lost: tuple[str, ...], format_name: str) -> None:
         if lost and self.strict:

@@ -24,13 +24,15 @@ FALLBACK_FORMAT = "png"  # lossless, for inputs whose name does not tell a forma
 class Naming:
     """How outputs are named: `label` (such as "sr-x4") marks default directories, `format` None keeps the input's.
 
-    Raises UsageError for a suffix that would leave the directory and for an unknown format.
+    `keep_suffix`: a name keeps the input's suffix where the format changes, `a.tif` → `a.tif.png`. Raises UsageError
+    for a suffix that would leave the directory and for an unknown format.
     """
 
     label: str
     output: Path | None = None
     format: str | None = None
     suffix: str = ""
+    keep_suffix: bool = False
 
     def __post_init__(self) -> None:
         if "/" in self.suffix or os.sep in self.suffix or "\0" in self.suffix:
@@ -59,6 +61,8 @@ class Naming:
             raise UsageError(f"-o {self.output} contradicts --format {self.format}", hint="Drop one of the two.")
         if self.suffix:
             raise UsageError("--suffix has no effect when -o names the file", hint="Drop one of the two.")
+        if self.keep_suffix:
+            raise UsageError("--keep-suffix has no effect when -o names the file", hint="Drop one of the two.")
 
     def root_of(self, given: Path) -> Path:
         """The directory that holds all outputs of the input `given`."""
@@ -82,6 +86,7 @@ class Naming:
         own_format = SUFFIXES.get(extension.lower())
         target_format = self.format or own_format or READ_ONLY_SUFFIXES.get(extension.lower(), FALLBACK_FORMAT)
         if target_format != own_format:
+            stem = f"{stem}{extension}" if self.keep_suffix else stem
             extension = FORMATS[target_format]
         return f"{folder}{slash}{stem}{self.suffix}{extension}"
 
@@ -90,6 +95,11 @@ class Naming:
         if not self.suffix or not found.in_tree or not _split(found.place)[0].endswith(self.suffix):
             return False
         return os.path.realpath(root) == os.path.realpath(found.given)
+
+
+def in_format(name: str, format: str) -> str:
+    """The name of an output with the suffix of another format."""
+    return f"{_split(name)[0]}{FORMATS[format]}"
 
 
 def _split(place: str) -> tuple[str, str]:

@@ -9,10 +9,13 @@ from enum import StrEnum
 from pathlib import Path
 
 from adacode_cli.batch.contents import Content
+from adacode_cli.batch.discover import PassedOver
+from adacode_cli.batch.plan import Job
 from adacode_cli.errors import (
     EXIT_BUG,
     AdaCodeError,
     DeviceError,
+    InputError,
     JournalError,
     OutputError,
     UsageError,
@@ -89,6 +92,17 @@ def failure_of(error: Exception, source: Path) -> Failure:
         return Failure(error.kind, error.exit_code, message, error.hint, trace)
     hint = "This is a bug; please report it with the traceback that -v shows."
     return Failure("bug", EXIT_BUG, f"{type(error).__name__}: {error}", hint, trace)
+
+
+def failed_job(job: Job, error: AdaCodeError) -> Outcome:
+    """The end of a job that fails before anything of it is read."""
+    return Outcome(Result.FAILED, job.source, job.target, failure=failure_of(error, job.source))
+
+
+def failed_entry(entry: PassedOver) -> Outcome:
+    """The end of an entry that is passed over and counts as a failure."""
+    failure = failure_of(InputError(entry.reason, path=entry.path), entry.path)
+    return Outcome(Result.FAILED, entry.path, None, failure=failure)
 
 
 def ends_the_run(error: Exception) -> bool:

@@ -1,6 +1,6 @@
 """A run is planned whole before it touches anything: every job's source and target are known and do not collide.
 
-Whatever can be refused (two inputs for one output, outputs that exist, no images at all) is refused here, when
+Whatever can be refused (outputs that exist, no images at all, two inputs for one output) is refused here, when
 nothing has been computed or written yet.
 """
 
@@ -15,7 +15,7 @@ from functools import cached_property
 from itertools import compress
 from pathlib import Path
 
-from adacode_cli.batch.collisions import absolute, may_meet, met_by
+from adacode_cli.batch.collisions import Wanted, absolute, may_meet, refusals
 from adacode_cli.batch.discover import Found, PassedOver, Selection, discover, joined
 from adacode_cli.batch.kept import Kept
 from adacode_cli.batch.left_out import LeftOut
@@ -36,12 +36,14 @@ class OnExisting(StrEnum):
 class Job:
     """One image to restore: read `source`, write `target`, which is called `name` in the output tree `root`.
 
-    `name` has forward slashes. Paths are made when they are asked for: a plan may hold a hundred thousand jobs.
+    `name` has forward slashes. `instead_of` is the format that the output would have and is too large for, "" mostly.
+    Paths are made when they are asked for: a plan may hold a hundred thousand jobs.
     """
 
     found: Found
     root: Path
     name: str
+    instead_of: str = ""
 
     @property
     def source(self) -> Path:
@@ -63,10 +65,19 @@ class Job:
         return os.path.exists(self.target_text)  # noqa: PTH110 (Path.exists raises for a name that is too long)
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A job that is known to fail, and why."""
+
+    job: Job
+    error: OutputError
+
+
 @dataclass(frozen=True)
 class Plan:
     """What a run will do. `to_skip` have their outputs already; `passed_over` was found but is not restored,
-    `left_out` are files of other kinds beside them. `masks` are those of a folder of masks, if there is one.
+    `left_out` are files of other kinds beside them; `refused` fail without being read. `masks` are those of a folder
+    of masks, if there is one.
 
     `has_tree` is False when the output is a single named file, which has no tree around it to keep a journal in.
     """
@@ -77,6 +88,7 @@ class Plan:
     has_tree: bool
     left_out: LeftOut = field(default_factory=LeftOut)
     masks: MaskPairs | None = None
+    refused: tuple[Refused, ...] = ()
 
     @cached_property
     def roots(self) -> tuple[Path, ...]:
@@ -86,7 +98,8 @@ class Plan:
     @property
     def num_files(self) -> int:
         """How many files the summary will account for."""
-        return len(self.jobs) + len(self.to_skip) + sum(entry.failed for entry in self.passed_over)
+        failed = len(self.refused) + sum(entry.failed for entry in self.passed_over)
+        return len(self.jobs) + len(self.to_skip) + failed
 
 
 def make_plan(
@@ -99,16 +112,18 @@ def make_plan(
     kept: Kept | None = None,
     shard: tuple[int, int] | None = None,
     masks: MaskFolder | None = None,
+    refit: Callable[[Sequence[Job]], list[Job]] | None = None,
 ) -> Plan:
     """The jobs for `inputs`, in the order in which they will run.
 
     `may_go_on` says of jobs whose outputs exist that these are no obstacle, for `OnExisting.REFUSE`. `kept` is never
     written to; None: the inputs' directories. `shard` (I, N) leaves the I-th of N parts. `masks` are paired with the
-    images; those that lie among the images are left out.
+    images; those that lie among the images are left out. `refit` gives jobs other names whose results are too large for
+    their formats.
 
-    Raises InputError when there is nothing to restore or it is not clear which mask is whose, OutputError for
-    collisions, for an output that is an input, and for existing outputs under `OnExisting.REFUSE`; UsageError where
-    `-o` cannot serve these inputs.
+    Raises InputError when there is nothing to restore or it is not clear which mask is whose, OutputError where every
+    output would meet another, for an output that is an input, and for existing outputs under `OnExisting.REFUSE`;
+    UsageError where `-o` cannot serve these inputs.
     """
     naming.check(inputs)
     has_tree = not naming.names_one_file()
@@ -124,10 +139,12 @@ def make_plan(
         jobs = [job for job in jobs if job.found.path_text not in pairs.masks]
     if not jobs:
         raise _nothing_to_do(inputs, passed_over, left_out)
-    jobs, clashing = _without_clashes(jobs)
-    every = jobs
-    passed_over += clashing
+    jobs, refused = _without_clashes(refit(jobs) if refit else jobs)
+    if not jobs:
+        raise refused[0].error
+    every = [*jobs, *(one.job for one in refused)]
     if shard:
+        refused = [one for one in refused if in_shard(one.job.found.place, shard)]
         jobs = [job for job in jobs if in_shard(job.found.place, shard)]
         passed_over = [entry for entry in passed_over if in_shard(str(entry.path), shard)]
     exist = _exist(jobs)
@@ -145,7 +162,7 @@ def make_plan(
     if on_existing is OnExisting.SKIP:
         jobs = [job for job, exists in zip(jobs, exist, strict=True) if not exists]
     to_skip = tuple(existing) if on_existing is OnExisting.SKIP else ()
-    return Plan(tuple(jobs), to_skip, tuple(passed_over), has_tree, left_out, pairs)
+    return Plan(tuple(jobs), to_skip, tuple(passed_over), has_tree, left_out, pairs, tuple(refused))
 
 
 def in_shard(place: str, shard: tuple[int, int]) -> bool:
@@ -155,17 +172,14 @@ def in_shard(place: str, shard: tuple[int, int]) -> bool:
     return int.from_bytes(digest[:8]) % parts == part - 1
 
 
-def _without_clashes(jobs: list[Job]) -> tuple[list[Job], list[PassedOver]]:
-    """The jobs but for those whose outputs would meet others' where names ignore case, and these as failures."""
+def _without_clashes(jobs: list[Job]) -> tuple[list[Job], list[Refused]]:
+    """The jobs except those whose outputs would meet others', and these with the reasons."""
     roots = {root: absolute(root).rstrip(os.sep).replace(os.sep, "/") for root in {job.root for job in jobs}}
     if not may_meet(f"{roots[job.root]}/{job.name}" for job in jobs):  # as in nearly every tree
         return jobs, []
-    met = met_by((job.source, job.target) for job in jobs)
-    reason = "its output would have the name of {}'s where letter case and Unicode composition are ignored"
-    clashing = [
-        PassedOver(job.source, reason.format(other), failed=True) for job, other in zip(jobs, met, strict=True) if other
-    ]
-    return [job for job, other in zip(jobs, met, strict=True) if not other], clashing
+    errors = refusals([Wanted(job.source, job.target, gives_way=bool(job.instead_of)) for job in jobs])
+    refused = [Refused(job, error) for job, error in zip(jobs, errors, strict=True) if error]
+    return [job for job, error in zip(jobs, errors, strict=True) if not error], refused
 
 
 def _outside_inputs(roots: dict[Path, Path]) -> tuple[Path, ...]:

@@ -33,12 +33,20 @@ from adacode_cli.batch.events import (
     RunFinished,
     RunStarted,
 )
-from adacode_cli.batch.outcome import Outcome, OutputState, Result, ends_the_run, failure_of
+from adacode_cli.batch.outcome import (
+    Outcome,
+    OutputState,
+    Result,
+    ends_the_run,
+    failed_entry,
+    failed_job,
+    failure_of,
+)
 from adacode_cli.batch.plan import Job, Plan
 from adacode_cli.batch.report import Report, Tally
 from adacode_cli.batch.stages import Stages, Work, out_of_memory
 from adacode_cli.batch.trees import Trees
-from adacode_cli.errors import AdaCodeError, DeviceError, InputError
+from adacode_cli.errors import AdaCodeError, DeviceError
 
 # After an interruption: what the network has finished is worth writing, but nobody waits long for Ctrl-C.
 _GRACE_S = 1.0
@@ -124,12 +132,13 @@ class _Run:
         """Events and outcomes for what the plan does not restore: unreadable entries count as failed files."""
         for entry in self._plan.passed_over:
             if entry.failed:
-                failure = failure_of(InputError(entry.reason, path=entry.path), entry.path)
-                self._finished(Outcome(Result.FAILED, entry.path, None, failure=failure))
+                self._finished(failed_entry(entry))
             else:
                 self._on_event(EntryPassedOver(entry.path, entry.reason))
         if self._plan.left_out:
             self._on_event(OthersLeftOut(self._plan.left_out))
+        for refused in self._plan.refused:
+            self._finished(failed_job(refused.job, refused.error))
         for job in self._plan.to_skip:
             self._finished(Outcome(Result.SKIPPED, job.source, job.target, reason="the output exists"))
 

@@ -20,6 +20,7 @@ from adacode_cli import atomic
 from adacode_cli.batch import weights_map
 from adacode_cli.batch.claims import Claim
 from adacode_cli.batch.contents import Content, content_of, read_whole
+from adacode_cli.batch.foresight import Foresight
 from adacode_cli.batch.keeping import Keeping, TimesNs
 from adacode_cli.batch.masks import MaskFile, MaskSource
 from adacode_cli.batch.outcome import Made, Outcome, OutputState, Result
@@ -29,7 +30,7 @@ from adacode_cli.batch.state_files import STATE, holds_files
 from adacode_cli.codes.picture import Codes
 from adacode_cli.errors import InputError, OutputError, QualityError
 from adacode_cli.imaging.decode import Decode, check_kind, decode, kind_of
-from adacode_cli.imaging.encode import encode, format_of
+from adacode_cli.imaging.encode import beyond, encode, format_of
 from adacode_cli.imaging.files import Look
 from adacode_cli.imaging.image import Decoded
 
@@ -83,6 +84,7 @@ class Stages:
 
     `quarantine` receives results that the guard refused, likewise, and none is replaced there. `decoder` is what meets
     the bytes of sources. `lanes`: how many threads may call `infer` at once; one is called where signals arrive.
+    `foresight` tells what will be refused once it is computed.
     """
 
     restore: Restore
@@ -93,11 +95,12 @@ class Stages:
     keeping: Keeping = field(default_factory=Keeping)
     decoder: Decode = field(default=decode)
     lanes: int = 1
+    foresight: Foresight = field(default_factory=Foresight)
 
     def read(self, work: Work, find: Find | None = None) -> Work:
         """Decodes the source and reads its mask, unless `find` says that nothing is to be made of it.
 
-        Raises InputError, and what `find` does.
+        Raises InputError, OutputError for what could not be written, and what `find` does.
         """
         with work.watch.running():
             work.times_ns = self.keeping.times_of(work.job.source)
@@ -111,6 +114,7 @@ class Stages:
                 work.output = OutputState.TO_MAKE
             if work.output is OutputState.TO_MAKE:
                 self.take_in(work, data, mask_data)
+                self.foresee(work, _format_of(work.job))
         return work
 
     def check_kind(self, head: bytes, name: str) -> None:
@@ -153,6 +157,12 @@ class Stages:
             mask_file = self._mask_file(self.mask_for.file_for(work.job.source), mask_data)
             work.mask, *others = (self.mask_for(page, mask_file) for page in work.image.pages)
             work.more_masks = tuple(others)
+
+    def foresee(self, work: Work, format_name: str) -> None:
+        """Raises OutputError where what is made of a picture that was taken in will surely not be written."""
+        assert work.image is not None, "it was taken in"
+        masks = () if work.mask is None else (work.mask, *work.more_masks)
+        self.foresight.check(work.image, masks, format_name, self.keeping)
 
     def _mask_file(self, path: Path | None, data: bytes | None) -> MaskFile | None:
         if path is None:
@@ -211,9 +221,9 @@ class Stages:
         assert work.made is not None, "read comes before write"
         job, besides = work.job, []
         with work.watch.running():
-            format_name = format_of(job.target)
-            assert format_name is not None, "targets are named with a known suffix"
-            data, notes = self.keeping.encoded(work.image, format_name, self.quality)
+            data, notes = self.keeping.encoded(work.image, _format_of(job), self.quality)
+            if job.instead_of:
+                notes += (f"written in another format: {beyond(work.image.size, job.instead_of)}",)
             for path, content in self.besides(work):
                 write_new(path, content)
                 besides.append((str(path.absolute()), content_of(content)))
@@ -232,6 +242,12 @@ def out_of_memory(work: Work) -> InputError:
     held = sum(page.pixels.nbytes for page in work.image.pages)
     message = f"needs more memory than is free: the {pixels:,} pixels at hand alone take {held / 1e6:.3g} MB"
     return InputError(message, path=path, hint=hint, over_limit=True)
+
+
+def _format_of(job: Job) -> str:
+    format_name = format_of(job.target)
+    assert format_name is not None, "targets are named with a known suffix"
+    return format_name
 
 
 def map_path(maps_dir: Path, job: Job) -> Path:

@@ -28,13 +28,19 @@ def restore_bytes(data: bytes, stages: Stages, format_name: str | None) -> tuple
     work = Work(STREAM)
     try:
         stages.take_in(work, data)
+        stages.foresee(work, format_name or _own_format(work))
         stages.infer(work)
         assert work.image is not None, "infer leaves an image"
         for path in stages.paths(STREAM)[1:]:
             atomic.remove_leftovers(path)
         for path, content in stages.besides(work):
             write_new(path, content)
-        own_format = work.image.format if work.image.format in FORMATS else FALLBACK_FORMAT
-        return stages.keeping.encoded(work.image, format_name or own_format, stages.quality)
+        return stages.keeping.encoded(work.image, format_name or _own_format(work), stages.quality)
     except MemoryError as error:
         raise out_of_memory(work) from error
+
+
+def _own_format(work: Work) -> str:
+    """What the picture came in; codes come in none."""
+    own = work.image.format if work.image is not None else FALLBACK_FORMAT
+    return own if own in FORMATS else FALLBACK_FORMAT

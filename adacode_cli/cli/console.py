@@ -46,6 +46,9 @@ class Console(Protocol):
     def others_left_out(self, left_out: LeftOut) -> None:
         """Shows how many files of other kinds a dry run has found."""
 
+    def would_fail(self, outcome: Outcome) -> None:
+        """Shows a file of which a dry run knows that it would fail."""
+
     def note(self, name: str, text: str) -> None:
         """Shows something that a person should know about one file."""
 
@@ -86,6 +89,9 @@ class JsonConsole:
 
     def others_left_out(self, left_out: LeftOut) -> None:
         write_line(json_events.others_left_out(left_out))
+
+    def would_fail(self, outcome: Outcome) -> None:
+        write_line(json_events.failed(outcome))
 
     def note(self, name: str, text: str) -> None:
         """Notes are part of `file-done`."""
@@ -155,6 +161,9 @@ class HumanConsole:
 
     def others_left_out(self, left_out: LeftOut) -> None:
         self._say(Text(printable(left_out.text), style="dim"))
+
+    def would_fail(self, outcome: Outcome) -> None:
+        self._print(failed_line(outcome, hint_below=self._console.is_terminal, begins="would fail: "))
 
     def note(self, name: str, text: str) -> None:
         self._say(Text(printable(f"{name}: {text}"), style="dim"))

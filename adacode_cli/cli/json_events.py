@@ -82,12 +82,18 @@ def _left_out(event: EntryPassedOver | OthersLeftOut) -> str:
     return skipped(event.path, None, event.reason)
 
 
+def failed(outcome: Outcome) -> str:
+    """The line for a file that failed, or would."""
+    source, failure = str(outcome.source), outcome.failure
+    assert failure is not None, "only for failed outcomes"
+    error = _error(failure.kind, failure.exit_code, failure.message, failure.hint, source)
+    return _line("file-failed", source=source, target=_text(outcome.target), error=error)
+
+
 def _outcome(outcome: Outcome) -> str:
     source, target = str(outcome.source), _text(outcome.target)
     if outcome.failure:
-        failure = outcome.failure
-        error = _error(failure.kind, failure.exit_code, failure.message, failure.hint, source)
-        return _line("file-failed", source=source, target=target, error=error)
+        return failed(outcome)
     if outcome.result.value == "skipped":
         return skipped(outcome.source, outcome.target, outcome.reason)
     fields = {"seconds": round(outcome.seconds, 3), "bytes": outcome.num_bytes, "notes": outcome.notes}

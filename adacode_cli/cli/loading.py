@@ -8,7 +8,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from adacode_cli.cli.restore_options import RestoreOptions
-from adacode_cli.cli.restore_plan import Request
+from adacode_cli.cli.restore_plan import Request, foresight_of
 
 if TYPE_CHECKING:
     from adacode_cli.batch.mask_pairs import MaskPairs
@@ -37,7 +37,8 @@ def loaded(
     limits = options.max_pixels, options.max_file_bytes
     keeping = Keeping(history, options.strict, options.preserve_times, *limits, options.accept_damaged)
     kept_apart = options.save_weights_map, options.quarantine
-    common = (restore, mask_for, options.quality, *kept_apart, keeping, decoder, restorer.lanes)
+    foresight = foresight_of(request)
+    common = (restore, mask_for, options.quality, *kept_apart, keeping, decoder, restorer.lanes, foresight)
     if request.save_codes:
         codes_path = CodesPlace(request.save_codes).path
         return SavingStages(*common, coder=restorer, codes_path=codes_path), weights

@@ -70,6 +70,9 @@ def _target(options: RestoreOptions) -> tuple[Path | None, str | None]:
     """The file that receives the restored pipe, or None for standard output; and its format, None for the input's."""
     from adacode_cli.imaging.encode import format_of
 
+    if options.if_too_large != "fail":
+        hint = f"Choose it at once: --format {options.if_too_large}."
+        raise UsageError("--if-too-large cannot be used with '-', whose result has one name", hint=hint)
     if options.json:
         raise UsageError("--json cannot be used with '-'", hint="Restore a file, or leave out --json.")
     if sys.stdin is None or sys.stdin.isatty():

@@ -7,24 +7,20 @@ before anybody waits for a download or for torch to be imported.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
 from adacode_cli.cli.boundary import session_of
-from adacode_cli.cli.console import Console, console_for
+from adacode_cli.cli.console import console_for
+from adacode_cli.cli.dry_run import show_plan
 from adacode_cli.cli.loading import loaded
 from adacode_cli.cli.log_file import logged
 from adacode_cli.cli.pipe import restore_pipe
 from adacode_cli.cli.restore_options import RestoreOptions, is_stdin
-from adacode_cli.cli.restore_plan import Request, plan_of, trees_of
+from adacode_cli.cli.restore_plan import Request, foresight_of, plan_of, trees_of
 from adacode_cli.cli.run_options import DECODING_LIMIT_S
 from adacode_cli.cli.signals import interruptible
 from adacode_cli.errors import EXIT_INTERRUPTED, UsageError
-
-if TYPE_CHECKING:
-    from adacode_cli.batch.plan import Plan
-    from adacode_cli.batch.trees import Trees
 
 # A run has this long to write what it has and to say how it ended; then the process ends in whatever it is doing.
 _STOPS_WITHIN_S = 1.7
@@ -85,8 +81,7 @@ def _files(inputs: list[str], options: RestoreOptions, request: Request) -> int:
     plan = plan_of(paths, options, request, trees)
     console = console_for(request.task, quiet=options.quiet, verbose=options.verbose, as_json=options.json)
     if options.dry_run:
-        _show_plan(plan, console, trees)
-        return 0
+        return show_plan(plan, console, trees, strict=options.strict, foresight=foresight_of(request))
     with console, decoding(isolated=options.isolate, limit_s=options.decode_timeout) as decoder:
         with console.waiting(f"loading {options.weights}"):
             stages, weights = loaded(options, request, decoder, plan.masks)
@@ -95,19 +90,3 @@ def _files(inputs: list[str], options: RestoreOptions, request: Request) -> int:
         with logged(options.log_file, console.on_event) as log:
             report = run(plan, stages, jobs=options.jobs, on_event=log.on_event, trees=trees, log_error=log.error)
         return report.exit_code
-
-
-def _show_plan(plan: Plan, console: Console, trees: Trees) -> None:
-    from adacode_cli.batch.trees import Standing
-
-    for job in plan.jobs:
-        if trees.resume and plan.has_tree and job.is_made() and trees.standing(job) is Standing.SAME_OPTIONS:
-            console.left_out(job.source, job.target, "done already, if nothing has changed")
-        else:
-            console.planned(job)
-    for job in plan.to_skip:
-        console.left_out(job.source, job.target, "the output exists")
-    for entry in plan.passed_over:
-        console.left_out(entry.path, None, entry.reason)
-    if plan.left_out:
-        console.others_left_out(plan.left_out)

@@ -102,6 +102,24 @@ class RestoreOptions(LongRunOptions, KeepingOptions):
         str,
         typer.Option(metavar="TEXT", rich_help_panel=_OUTPUT, help="Put after each name: a.jpg -> aTEXT.jpg."),
     ] = ""
+    keep_suffix: Annotated[
+        bool,
+        typer.Option(
+            "--keep-suffix",
+            metavar="",
+            rich_help_panel=_OUTPUT,
+            help="Keep the input's suffix in the names of outputs of another format: a.tif -> a.tif.png.",
+        ),
+    ] = False
+    if_too_large: Annotated[
+        Literal["png", "tiff", "fail"],
+        typer.Option(
+            "--if-too-large",
+            metavar="FORMAT",
+            rich_help_panel=_OUTPUT,
+            help="png or tiff: what a result becomes that is too large for its format, a.webp -> a.png; fail.",
+        ),
+    ] = "fail"
     skip_existing: Annotated[
         bool,
         typer.Option(
@@ -140,7 +158,10 @@ class RestoreOptions(LongRunOptions, KeepingOptions):
     dry_run: Annotated[
         bool,
         typer.Option(
-            "--dry-run", metavar="", rich_help_panel=_SELECTION, help="Print what would be written, and do nothing."
+            "--dry-run",
+            metavar="",
+            rich_help_panel=_SELECTION,
+            help="Print what would be written and what is known to fail, and do nothing.",
         ),
     ] = False
 

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Literal
 
 from adacode_cli.cli.restore_options import RestoreOptions
 from adacode_cli.cli.run_options import shard_of
+from adacode_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    from adacode_cli.batch.foresight import Foresight
     from adacode_cli.batch.mask_pairs import MaskPairs
     from adacode_cli.batch.masks import MaskSource
     from adacode_cli.batch.plan import Plan
@@ -33,10 +35,12 @@ _WITHOUT_EFFECT = frozenset(
         "exclude",
         "from_file",
         "hub_repo",
+        "if_too_large",  # names alone: what lies under a name is the same
         "include",
         "isolate",
         "jobs",
         "json",
+        "keep_suffix",
         "log_file",
         "max_file_size",
         "max_megapixels",
@@ -132,13 +136,18 @@ def plan_of(inputs: list[Path], options: RestoreOptions, request: Request, trees
         on_existing = OnExisting.OVERWRITE
     suffixes = frozenset({SUFFIX}) if request.from_codes else EXTENSIONS
     globs = Globs(tuple(options.include or ()), tuple(options.exclude or ()))
-    naming = Naming(request.label, options.output, options.format, options.suffix)
+    naming = Naming(request.label, options.output, options.format, options.suffix, options.keep_suffix)
+    if options.if_too_large != "fail" and naming.names_one_file():
+        raise UsageError("--if-too-large has no effect when -o names the file", hint="Drop one of the two.")
     writes = writes_of(inputs, options, request, one_file=naming.names_one_file())
     writes.check_folders()
     avoid = (*request.mask_paths, *writes.folders)
     selection = Selection(globs, avoid, suffixes, listed=options.from_file is not None, outputs_in=outputs_in)
     shard = shard_of(options.shard) if options.shard else None
     masks = MaskFolder(request.mask_dir, Selection(outputs_in=outputs_in)) if request.mask_dir is not None else None
+    refit = None
+    if options.if_too_large != "fail":
+        refit = partial(foresight_of(request).refitted, other_format=options.if_too_large)
     plan = make_plan(
         inputs,
         naming,
@@ -148,12 +157,20 @@ def plan_of(inputs: list[Path], options: RestoreOptions, request: Request, trees
         kept=writes.kept,
         shard=shard,
         masks=masks,
+        refit=refit,
     )
     if plan.has_tree:
         trees.begin(plan.roots)
     wrote = trees.wrote if plan.has_tree else lambda _job, _path: False
     writes.check(plan.jobs, wrote, overwrite=options.overwrite)
     return plan
+
+
+def foresight_of(request: Request) -> Foresight:
+    """What is known of results before they are computed."""
+    from adacode_cli.batch.foresight import Foresight
+
+    return Foresight(request.scale if request.task == "sr" else 1.0, request.opaque_hole, request.from_codes)
 
 
 def writes_of(inputs: list[Path], options: RestoreOptions, request: Request, *, one_file: bool) -> Writes:

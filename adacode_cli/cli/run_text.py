@@ -35,11 +35,11 @@ def awaited_line(source: Path, holder: Holder) -> Text:
     return Text(f"waiting for {printable(str(source))}, which {who} is working on")
 
 
-def failed_line(outcome: Outcome, *, hint_below: bool) -> Text:
+def failed_line(outcome: Outcome, *, hint_below: bool, begins: str = "failed: ") -> Text:
     """A file that failed, with what to do next, in one line or in two."""
     assert outcome.failure is not None, "only for failed outcomes"
     failure = outcome.failure
-    text = Text.assemble(("failed: ", "bold red"), printable(f"{outcome.source}: {failure.message}"))
+    text = Text.assemble((begins, "bold red"), printable(f"{outcome.source}: {failure.message}"))
     if failure.hint:
         hint = printable(failure.hint)
         text.append(f"\n  {hint}" if hint_below else f" ({hint})", style="dim")

@@ -81,6 +81,16 @@ def check_start(head: bytes, name: str) -> None:
         )
 
 
+def layout_in(head: bytes) -> tuple[int, int, bool, np.dtype[Any]] | None:
+    """(height, width, grey, dtype) of the picture, by the beginning of a file of codes; None where it does not say."""
+    try:
+        magic, _, _ = _START.unpack_from(head)
+        bits, flags, height, width, *_ = _HEADER.unpack_from(head, _START.size)
+        return (height, width, bool(flags & _GREY), _DEPTHS[bits]) if magic == MAGIC else None
+    except (struct.error, KeyError):
+        return None
+
+
 def from_bytes(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> Codes:
     """Inverse of `to_bytes`; `name` says in errors whose bytes they are.
 

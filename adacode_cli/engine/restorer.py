@@ -8,7 +8,6 @@ clean = restorer.reconstruct(image)
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -33,7 +32,7 @@ from adacode_cli.engine.memory import is_device_failure, is_out_of_memory
 from adacode_cli.engine.options import RunOptions
 from adacode_cli.engine.runner import Finished, Runner
 from adacode_cli.errors import DeviceError, InputError, UsageError
-from adacode_cli.geometry import feather_mask, grow_mask
+from adacode_cli.geometry import enlarged, feather_mask, grow_mask
 
 Task = Literal["sr", "inpaint", "reconstruct"]
 MAX_SCALE = 4
@@ -182,7 +181,7 @@ class Restorer:
             raise UsageError(f"scale {scale:g} is not between 1 and {MAX_SCALE}", hint="Enlarge twice for more.")
         runner = self._runner("sr", _network_scale(scale), denoise)
         restored = _finished(runner, runner.restore(image))
-        h, w = (max(1, math.floor(side * scale + 0.5)) for side in image.shape[:2])
+        h, w = (enlarged(side, scale) for side in image.shape[:2])
         if restored.image.shape[:2] == (h, w):
             return restored
         return replace(restored, image=resize(restored.image, h, w), shrunk=None)

@@ -58,6 +58,8 @@ _DEPTH_NAMES = {np.dtype(np.uint8): "8-bit", np.dtype(np.uint16): "16-bit", np.d
 _MAX_SIDE = {"jpeg": 65500, "webp": 16383, "avif": 65535, "heic": 16384}
 _MAX_SIDE_ELSEWHERE = 2**31 - 1
 _MAX_BMP_BYTES = 2**32 - 4096
+LIMITED: frozenset[str] = frozenset({*_MAX_SIDE, "bmp"})
+"""Formats that cannot hold every picture that this program may make."""
 
 
 def format_of(path: Path) -> str | None:
@@ -119,7 +121,7 @@ def encoded(image: Decoded, *, format: str, quality: int | None = None) -> tuple
     _check_format(format)
     if quality is not None and not 1 <= quality <= 100:
         raise UsageError(f"quality {quality} is impossible", hint="Choose a number from 1 to 100.")
-    _check_size(image, format)
+    check_writable(image.size, image.colors, format)
     pages = image.pages if format in _KEEPS_PAGES else (image,)
     said = [carried(page, format) for page in pages]
 
@@ -156,13 +158,31 @@ def _check_format(format: str) -> None:
         raise OutputError(f"unknown picture format {format!r}", hint=f"Choose one of {', '.join(FORMATS)}.")
 
 
-def _check_size(image: Decoded, format: str) -> None:
-    height, width = image.size
-    bmp_bytes = height * width * (4 if image.pixels.ndim == 3 else 1)
-    if max(height, width) > _MAX_SIDE.get(format, _MAX_SIDE_ELSEWHERE) or (
-        format == "bmp" and bmp_bytes > _MAX_BMP_BYTES
-    ):
-        raise OutputError(f"a {TITLES[format]} cannot hold {width}×{height} pixels", hint="Choose png or tiff.")
+def fits(size: tuple[int, int], colors: int, format: str) -> bool:
+    """Whether a `format` file can hold a picture of `size` (height, width) of one colour or three."""
+    height, width = size
+    bmp_bytes = height * width * (4 if colors > 1 else 1)
+    return max(size) <= _MAX_SIDE.get(format, _MAX_SIDE_ELSEWHERE) and (format != "bmp" or bmp_bytes <= _MAX_BMP_BYTES)
+
+
+def check_writable(size: tuple[int, int], colors: int, format: str) -> None:
+    """Raises OutputError where no `format` file of a picture of `size` (height, width) can be written."""
+    if not fits(size, colors, format):
+        hint = "Choose --format png or tiff, or add --if-too-large png."
+        raise OutputError(beyond(size, format), hint=hint)
+    if format == "heic":
+        heif_codec.pillow_heif(OutputError)
+
+
+def beyond(size: tuple[int, int], format: str) -> str:
+    """That a `format` file cannot hold a picture of `size` (height, width), in words."""
+    article = "an" if TITLES[format].startswith("A") else "a"
+    return f"{article} {TITLES[format]} cannot hold {size[1]}×{size[0]} pixels"
+
+
+def kept_metadata(format: str) -> frozenset[str]:
+    """The kinds of metadata, fields of `imaging.metadata.Metadata`, for which a `format` file has a place."""
+    return _KEEPS_METADATA[format]
 
 
 def _depth_in(format: str, dtype: np.dtype[Any]) -> np.dtype[Any]:

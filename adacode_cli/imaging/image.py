@@ -97,6 +97,11 @@ class Decoded:
         return int(self.pixels.shape[0]), int(self.pixels.shape[1])
 
     @property
+    def colors(self) -> int:
+        """1 for grey, 3 for RGB."""
+        return 1 if self.pixels.ndim == 2 else 3
+
+    @property
     def pages(self) -> tuple[Decoded, ...]:
         """All pages of the file, this one first."""
         return (self, *self.more_pages)

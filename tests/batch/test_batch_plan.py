@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from adacode_cli.batch.discover import Selection
 from adacode_cli.batch.globs import Globs
-from adacode_cli.batch.naming import Naming
+from adacode_cli.batch.naming import Naming, in_format
 from adacode_cli.batch.plan import OnExisting, make_plan
 from adacode_cli.errors import InputError, OutputError, UsageError
 
@@ -138,12 +139,64 @@ def test_in_place_with_a_suffix_can_be_run_again():
     ],
 )
 def test_two_inputs_for_one_output_are_refused_by_name(first, second, format):
-    touch(first, second)
-    with pytest.raises(OutputError, match="would be written twice") as caught:
+    touch(first, second, "z/c.jpg")
+    with pytest.raises(OutputError, match="its output would have the name of") as caught:
         plan(first, second, output=Path("out"), format=format)
     assert first in str(caught.value)
     assert second in str(caught.value)
     assert not Path("out").exists()
+    result = plan(first, second, "z/c.jpg", output=Path("out"), format=format)
+    assert ([str(job.source) for job in result.jobs], result.num_files) == (["z/c.jpg"], 3)
+    assert [str(one.job.source) for one in result.refused] == [first, second]
+    assert [other in one.error.message for one, other in zip(result.refused, (second, first), strict=True)] == [
+        True
+    ] * 2
+
+
+def test_of_three_inputs_for_one_output_none_is_made_and_forgiving_disks_get_the_fourth():
+    touch("p/a.bmp", "p/a.jpg", "p/a.tif", "p/A.webp")
+    result = plan("p", format="png")
+    assert [str(job.source) for job in result.jobs] == ["p/A.webp"]
+    assert {one.error.message for one in result.refused} == {
+        "its output would have the name of those of p/a.bmp and 1 more: p-sr-x4/a.png",
+        "its output would have the name of those of p/a.jpg and 1 more: p-sr-x4/a.png",
+    }
+
+
+def test_a_kept_suffix_tells_outputs_apart():
+    touch("p/a.jpg", "p/a.tif", "p/b.PNG", "p/c.v2.jpeg", "scan")
+    names = targets("p", "scan", output=Path("o"), format="png", keep_suffix=True)
+    assert names == ["o/a.jpg.png", "o/a.tif.png", "o/b.PNG", "o/c.v2.jpeg.png", "o/scan.png"]
+    assert targets("p/a.tif", output=Path("o"), format="png", keep_suffix=True, suffix="_x4") == ["o/a.tif_x4.png"]
+    assert targets("p/a.tif", output=Path("o"), keep_suffix=True) == ["o/a.tif"]
+    with pytest.raises(UsageError, match="--keep-suffix has no effect"):
+        plan("p/a.tif", output=Path("b.png"), keep_suffix=True)
+
+
+def as_png(too_large: set[str]):
+    """What gives those sources that are `too_large` a PNG instead."""
+    return lambda jobs: [
+        replace(job, name=in_format(job.name, "png"), instead_of="webp") if str(job.source) in too_large else job
+        for job in jobs
+    ]
+
+
+@pytest.mark.parametrize(
+    ("names", "too_large", "made", "failed"),
+    [
+        (("a.webp", "b.webp"), {"p/a.webp"}, {"a.png", "b.webp"}, {}),
+        (("a.png", "a.webp"), {"p/a.webp"}, {"a.png"}, {"p/a.webp": "p/a.png"}),
+        (("a.webp", "a.jpg"), {"p/a.webp", "p/a.jpg"}, set(), {"p/a.webp": "p/a.jpg", "p/a.jpg": "p/a.webp"}),
+        (("A.webp", "a.png"), {"p/A.webp"}, {"a.png"}, {"p/A.webp": "p/a.png"}),
+    ],
+)
+def test_results_in_another_format_never_take_the_name_of_others(names, too_large, made, failed):
+    touch(*(f"p/{name}" for name in (*names, "other.bmp")))
+    result = make_plan([Path("p")], Naming("sr-x4"), Selection(), OnExisting.REFUSE, refit=as_png(too_large))
+    assert {job.name for job in result.jobs} == {*made, "other.bmp"}
+    assert {str(one.job.source): failed[str(one.job.source)] in one.error.message for one in result.refused} == (
+        dict.fromkeys(failed, True)
+    )
 
 
 @pytest.mark.parametrize(
@@ -158,9 +211,9 @@ def test_names_that_meet_on_forgiving_disks_only_fail_the_second(first, second):
     touch(first, second, "z/c.jpg")
     result = plan(first, second, "z/c.jpg", output=Path("out"))
     assert [str(job.source) for job in result.jobs] == [first, "z/c.jpg"]
-    (clash,) = result.passed_over
-    assert (str(clash.path), clash.failed, result.num_files) == (second, True, 3)
-    assert first in clash.reason
+    (clash,) = result.refused
+    assert (str(clash.job.source), result.num_files) == (second, 3)
+    assert first in clash.error.message
 
 
 def test_shards_partition_a_tree_by_path_alone():

@@ -3,6 +3,7 @@
 import struct
 import tracemalloc
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,10 +11,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from made_codes import DEPTHS, assert_equal, made_alpha, made_codes
 
+from adacode_cli.batch.coding import FromCodesStages
+from adacode_cli.batch.discover import Found
+from adacode_cli.batch.foresight import Foresight
+from adacode_cli.batch.keeping import Keeping
+from adacode_cli.batch.plan import Job
+from adacode_cli.batch.stages import Work
 from adacode_cli.codes import packing
-from adacode_cli.codes.file import MAGIC, from_bytes, to_bytes
+from adacode_cli.codes.file import MAGIC, from_bytes, layout_in, to_bytes
 from adacode_cli.codes.picture import in_steps
-from adacode_cli.errors import InputError
+from adacode_cli.errors import InputError, OutputError
 
 BOOKS = st.lists(st.sampled_from([1, 2, 255, 256, 257, 512, 65536]), min_size=1, max_size=9).map(tuple)
 HEADER_AT = 14  # behind magic, version and length
@@ -34,6 +41,28 @@ def test_everything_comes_back(height, width, books, stride, dtype, grey):
     data = to_bytes(codes)
     assert_equal(from_bytes(data, name="x"), codes)
     assert to_bytes(codes) == data
+    assert layout_in(data[:64]) == (height, width, grey, np.dtype(dtype))
+
+
+def test_the_result_of_codes_is_refused_by_their_header_and_when_they_are_read(tmp_path):
+    codes = made_codes(1, 16384, alpha=made_alpha(1, 16384, np.uint8))
+    path = tmp_path / "a.webp.adacode"
+    path.write_bytes(to_bytes(codes))
+    job = Job(Found(path, path.name, in_tree=False), tmp_path, "a.webp")
+    foresight = Foresight(from_codes=True)
+    stages = FromCodesStages(lambda *_: pytest.fail("decoded"), coder=None, foresight=foresight)
+    message = "a WebP cannot hold 16384×1 pixels"
+    assert foresight.refusal(job, Keeping()).message == message
+    with pytest.raises(OutputError, match=message):
+        stages.read(Work(job))
+    (other,) = foresight.refitted([job], "png")
+    assert (other.name, other.instead_of) == ("a.png", "webp")
+    stages.read(Work(other))
+    strict = replace(stages, keeping=Keeping(strict=True))
+    with pytest.raises(OutputError, match="cannot be kept in bmp: alpha"):
+        strict.read(Work(replace(job, name="a.bmp")))
+    for beginning in (b"", to_bytes(codes)[:30], b"x" * 64):
+        assert layout_in(beginning) is None
 
 
 @pytest.mark.parametrize("xmp", [None, b"<x/>"])

@@ -1,0 +1,113 @@
+"""What will be refused when a result is written is refused before it is computed, as far as that is known by then.
+
+A picture that has been read tells the result's size and, with `--strict`, what its format cannot keep. Headers tell
+most of it before a run begins, to a dry run and to `--if-too-large`; the rest is found when the file is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adacode_cli.batch.keeping import Keeping
+from adacode_cli.batch.naming import in_format
+from adacode_cli.batch.plan import Job
+from adacode_cli.codes.file import layout_in
+from adacode_cli.errors import OutputError
+from adacode_cli.geometry import enlarged
+from adacode_cli.imaging.encode import LIMITED, check_writable, fits, format_of, kept_metadata
+from adacode_cli.imaging.headers import Header, read_header
+from adacode_cli.imaging.image import Decoded
+from adacode_cli.imaging.limits import HEAD_BYTES
+
+
+@dataclass(frozen=True)
+class Foresight:
+    """What a task does to a picture: its sides become `scale` times as long, and the hole opaque if `opaque_hole`.
+
+    `from_codes`: sources are files of codes.
+    """
+
+    scale: float = 1.0
+    opaque_hole: bool = False
+    from_codes: bool = False
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) of the result."""
+        return enlarged(height, self.scale), enlarged(width, self.scale)
+
+    def check(self, image: Decoded, masks: Sequence[NDArray[np.bool_]], format: str, keeping: Keeping) -> None:
+        """Raises OutputError where the result of a decoded picture will be refused; `masks` are those of its pages."""
+        check_writable(self.size(*image.size), image.colors, format)
+        if keeping.strict:
+            keeping.judge(self._filled(image, masks) if self.opaque_hole else image, format)
+
+    def _filled(self, image: Decoded, masks: Sequence[NDArray[np.bool_]]) -> Decoded:
+        pages = [_opaque_in(page, mask) for page, mask in zip(image.pages, masks, strict=True)]
+        return replace(pages[0], more_pages=tuple(pages[1:]))
+
+    def refusal(self, job: Job, keeping: Keeping) -> OutputError | None:
+        """Why a job will surely fail, by its source's header and its output's name; None if nothing there says so."""
+        format = format_of(job.target)
+        if format is None or not (keeping.strict or format in LIMITED):
+            return None
+        header = self._header(job.source)
+        if header is None:
+            return None
+        try:
+            check_writable(self.size(header.height, header.width), header.colors, format)
+            if keeping.strict:
+                keeping.judge(_stand_in(header, format), format)
+        except OutputError as error:
+            return error
+        return None
+
+    def refitted(self, jobs: Sequence[Job], other_format: str) -> list[Job]:
+        """The jobs, those whose results will be too large for their formats being named as files of `other_format`."""
+        return [self._refitted(job, other_format) for job in jobs]
+
+    def _header(self, source: Path) -> Header | None:
+        return read_header(source, _of_codes if self.from_codes else None)
+
+    def _refitted(self, job: Job, other_format: str) -> Job:
+        format = format_of(job.target)
+        if format not in LIMITED or (header := self._header(job.source)) is None:
+            return job
+        if fits(self.size(header.height, header.width), header.colors, format):
+            return job
+        return replace(job, name=in_format(job.name, other_format), instead_of=format)
+
+
+def _of_codes(file: BinaryIO) -> Header | None:
+    """Of the picture that a file of codes holds."""
+    layout = layout_in(file.read(HEAD_BYTES))
+    if layout is None:
+        return None
+    height, width, grey, dtype = layout
+    return Header(width, height, 1 if grey else 3, dtype.itemsize * 8, dtype.kind == "f")
+
+
+def _opaque_in(page: Decoded, mask: NDArray[np.bool_]) -> Decoded:
+    if page.alpha is None:
+        return page
+    full = 1 if page.alpha.dtype == np.float32 else np.iinfo(page.alpha.dtype).max
+    return replace(page, alpha=np.where(mask, page.alpha.dtype.type(full), page.alpha), more_pages=())
+
+
+def _stand_in(header: Header, format: str) -> Decoded:
+    """A picture of one pixel a page that loses in `format` what one with this header surely loses.
+
+    Whether there is alpha that matters, and whether a block of metadata is whole, a header does not say.
+    """
+    dtype = np.float32 if header.is_float or header.bits > 16 else np.uint16 if header.bits > 8 else np.uint8
+    pixels = np.zeros((1, 1) if header.colors == 1 else (1, 1, 3), dtype)
+    lost = header.metadata - kept_metadata(format)
+    bits = header.bits if 8 < header.bits < 16 else None
+    icc, exif, xmp, iptc = (b"-" if kind in lost else None for kind in ("icc", "exif", "xmp", "iptc"))
+    page = Decoded(pixels, bits=bits, icc=icc, exif=exif, xmp=xmp, iptc=iptc)
+    return replace(page, more_pages=(page,) * (header.pages - 1))

@@ -1,0 +1,141 @@
+"""What will be refused is refused before the network runs, and by headers alone where these say so."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from nearest import NearestRestorer
+from PIL import Image
+
+from adacode_cli.batch import masks
+from adacode_cli.batch.discover import Selection
+from adacode_cli.batch.foresight import Foresight
+from adacode_cli.batch.keeping import Keeping
+from adacode_cli.batch.naming import Naming
+from adacode_cli.batch.plan import OnExisting, make_plan
+from adacode_cli.batch.restoring import Restoring
+from adacode_cli.batch.run import run
+from adacode_cli.batch.stages import Stages
+from adacode_cli.batch.stream import restore_bytes
+from adacode_cli.errors import OutputError
+from adacode_cli.imaging import encode
+from adacode_cli.imaging.decode import decode
+from adacode_cli.imaging.encode import FORMATS
+from adacode_cli.imaging.image import Decoded
+
+TWICE = Foresight(2.0)
+
+
+def never(_image, _mask):
+    raise AssertionError("the network was asked")
+
+
+def written(path: Path, image: Decoded) -> Path:
+    path.write_bytes(encode.encode(image, format=path.suffix[1:].replace("tif", "tiff")))
+    return path
+
+
+def grey(width: int, height: int = 1, dtype=np.uint8, **others) -> Decoded:
+    return Decoded(np.zeros((height, width), dtype), **others)
+
+
+def plan_of(source: Path, format: str):
+    return make_plan([source], Naming("sr-x2", source.parent / "out", format), Selection(), OnExisting.REFUSE)
+
+
+def failure_of(source: Path, format: str, stages: Stages) -> str | None:
+    plan = plan_of(source, format)
+    report = run(plan, stages, on_event=lambda _event: None)
+    assert not list((source.parent / "out").glob("a.*"))
+    return report.failed[0].failure.message if report.failed else None
+
+
+@pytest.mark.parametrize(
+    ("format", "width", "message"),
+    [
+        ("webp", 8192, "a WebP cannot hold 16384×2 pixels"),
+        ("jpeg", 32751, "a JPEG cannot hold 65502×2 pixels"),
+        ("avif", 32768, "an AVIF cannot hold 65536×2 pixels"),
+        ("heic", 8193, "a HEIC cannot hold 16386×2 pixels"),
+    ],
+)
+def test_a_result_too_large_for_its_format_is_not_computed(tmp_path, format, width, message):
+    source = written(tmp_path / "a.png", grey(width))
+    (job,) = plan_of(source, format).jobs
+    error = TWICE.refusal(job, Keeping())
+    assert failure_of(source, format, Stages(never, foresight=TWICE)) == error.message == message
+    with pytest.raises(OutputError, match=message):
+        restore_bytes(source.read_bytes(), Stages(never, foresight=TWICE), format)
+    smaller = dataclasses.replace(job, found=dataclasses.replace(job.found, given=written(tmp_path / "b.png", grey(9))))
+    assert TWICE.refusal(smaller, Keeping()) is None
+
+
+def test_sides_and_bytes_that_formats_hold():
+    largest = {"jpeg": 65500, "webp": 16383, "avif": 65535, "heic": 16384}
+    for format in FORMATS:
+        side = largest.get(format, 70000)
+        assert encode.fits((1, side), 3, format)
+        assert encode.fits((side, 1), 3, format)
+        assert encode.fits((1, side + 1), 3, format) == (format not in largest)
+    assert encode.fits((65000, 65000), 1, "bmp")
+    assert not encode.fits((65000, 65000), 3, "bmp")
+
+
+LOSSES = {
+    "alpha": (grey(4, alpha=np.array([[0, 9, 9, 9]], np.uint8)), "png", "jpeg", "alpha (composited on white)"),
+    "depth": (grey(4, dtype=np.uint16), "png", "webp", "16-bit depth (saved as 8-bit)"),
+    "float": (grey(4, dtype=np.float32), "tiff", "png", "32-bit float depth (saved as 16-bit)"),
+    "pages": (grey(4, more_pages=(grey(3, page=1), grey(2, page=2))), "tiff", "png", "2 of 3 pages"),
+    "metadata": (grey(4, iptc=b"\x1c\x02\x05\x00\x05title"), "jpeg", "webp", "IPTC"),
+}
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_what_strict_refuses_is_not_computed(tmp_path, kind):
+    image, format, other, lost = LOSSES[kind]
+    source = written(tmp_path / f"a{FORMATS[format]}".replace(".jpg", ".jpeg"), image)
+    strict = Keeping(strict=True)
+    message = failure_of(source, other, Stages(never, keeping=strict, foresight=TWICE))
+    assert message.startswith(f"cannot be kept in {other}: ")
+    assert lost in message
+    (job,) = plan_of(source, other).jobs
+    error = TWICE.refusal(job, strict)
+    assert (error and error.message) == (None if kind == "alpha" else message)  # a header does not say what is opaque
+    assert TWICE.refusal(job, Keeping()) is None
+    (kept,) = plan_of(source, format).jobs
+    assert TWICE.refusal(kept, strict) is None
+
+
+def test_a_hole_that_is_filled_is_no_alpha_that_is_lost(tmp_path):
+    image = Decoded(np.full((4, 6, 3), 90, np.uint8), np.where(np.eye(4, 6), 0, 255).astype(np.uint8))
+    data = encode.encode(image, format="png")
+    restore = Restoring(NearestRestorer(), "inpaint", opaque_hole=True)
+    filling = Foresight(opaque_hole=True)
+    stages = Stages(restore, masks.from_alpha(), keeping=Keeping(strict=True), foresight=filling)
+    out, _ = restore_bytes(data, stages, "jpeg")
+    assert decode(out, name="x").alpha is None
+    half = dataclasses.replace(image, alpha=np.full((4, 6), 200, np.uint8))
+    other = dataclasses.replace(stages, mask_for=masks.from_color("#ffffff"), restore=never)
+    with pytest.raises(OutputError, match="alpha"):
+        restore_bytes(encode.encode(half, format="png"), other, "jpeg")
+
+
+def test_a_header_that_cannot_be_read_refuses_nothing(tmp_path):
+    for name, data in (("a.png", b"x"), ("b.webp", b"RIFF\1\0\0\0WEBPVP8 "), ("c.jpg", b"\xff\xd8\xff\xe0")):
+        (tmp_path / name).write_bytes(data)
+        (job,) = plan_of(tmp_path / name, "webp").jobs
+        assert Foresight(4.0).refusal(job, Keeping(strict=True)) is None
+        assert Foresight(4.0).refitted([job], "png") == [job]
+
+
+@pytest.mark.parametrize("other", ["png", "tiff"])
+def test_jobs_get_another_name_where_the_result_is_too_large(tmp_path, other):
+    (tmp_path / "p").mkdir()
+    for name, width in (("wide.webp", 8192), ("small.webp", 9), ("large.png", 40000), ("b.bmp", 8192)):
+        Image.new("L", (width, 1)).save(tmp_path / "p" / name)
+    jobs = make_plan([tmp_path / "p"], Naming("sr-x2"), Selection(), OnExisting.REFUSE).jobs
+    names = {job.name: job.instead_of for job in TWICE.refitted(jobs, other)}
+    assert names == {"b.bmp": "", "large.png": "", "small.webp": "", f"wide{FORMATS[other]}": "webp"}

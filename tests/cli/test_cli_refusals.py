@@ -1,0 +1,103 @@
+"""What is known to fail: in dry runs and before work, `--if-too-large`, `--keep-suffix`, and names that meet."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from PIL import Image
+
+from adacode_cli.batch.trees import Trees
+from adacode_cli.cli.pipe import restore_pipe
+from adacode_cli.cli.restore_options import RestoreOptions
+from adacode_cli.cli.restore_plan import Request, options_digest, plan_of
+from adacode_cli.errors import UsageError
+
+W = ("--weights", "nearest")
+TOO_WIDE = "p/wide.webp: a WebP cannot hold 16388×16 pixels"
+
+
+def lines(result):
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+@pytest.fixture
+def mixed(photo):
+    """A picture that is too wide for WebP when it is enlarged, two that would have one name as PNG, and another."""
+    Image.new("RGB", (4097, 4)).save(photo("p/wide.webp"), lossless=True)
+    for name in ("p/a.jpg", "p/a.tif", "p/b.webp"):
+        photo(name)
+
+
+@pytest.mark.usefixtures("mixed")
+def test_a_dry_run_shows_what_would_fail(adacode, tmp_path):
+    result = adacode("sr", "p", "-o", "out", "--dry-run", *W)
+    assert (result.returncode, result.stderr.decode().count("would fail: ")) == (9, 1)
+    assert f"would fail: {TOO_WIDE} (Choose --format png or tiff, or add --if-too-large png.)" in result.stderr.decode()
+    assert result.stdout.decode().splitlines() == [f"p/{name} -> out/{name}" for name in ("a.jpg", "a.tif", "b.webp")]
+    alone = adacode("sr", "p/wide.webp", "--dry-run", "--json", *W)
+    assert [(event["event"], event["error"]["exit_code"]) for event in lines(alone)] == [("file-failed", 6)]
+    assert alone.returncode == 6
+    assert [path.name for path in tmp_path.iterdir()] == ["p"]
+
+
+@pytest.mark.usefixtures("mixed")
+def test_a_result_that_is_too_large_gets_another_format_once(adacode, tmp_path):
+    counted, run = tmp_path / "counted", ("sr", "p", "-o", "out", "--weights", "counted")
+    first = adacode(*run, COUNTED=str(counted))
+    assert (first.returncode, counted.read_text().split()) == (9, ["24"] * 3)  # the fourth was not computed
+    assert f"failed: {TOO_WIDE}" in first.stderr.decode()
+    second = adacode(*run, "--if-too-large", "png", "--json", COUNTED=str(counted))
+    (done,) = (event for event in lines(second) if event["event"] == "file-done")
+    assert (second.returncode, done["source"], done["target"]) == (0, "p/wide.webp", "out/wide.png")
+    assert done["notes"] == ["written in another format: a WebP cannot hold 16388×16 pixels"]
+    assert counted.read_text().split() == ["24"] * 3 + ["4097"]
+    with Image.open(tmp_path / "out" / "wide.png") as image:
+        assert (image.format, image.size) == ("PNG", (16388, 16))
+    again = adacode(*run, "--if-too-large", "png", "--json", COUNTED=str(counted))
+    assert [event["event"] for event in lines(again)[1:-1]] == ["file-skipped"] * 4
+    assert lines(again)[-1]["exit_code"] == again.returncode == 0
+
+
+@pytest.mark.usefixtures("mixed")
+def test_two_that_would_have_one_name_fail_alone_or_keep_their_suffixes(adacode, tmp_path):
+    run = ("sr", "p", "-o", "out", "--format", "png", *W)
+    result = adacode(*run)
+    assert result.returncode == 9
+    said = result.stderr.decode()
+    for one, other in (("a.jpg", "a.tif"), ("a.tif", "a.jpg")):
+        assert f"failed: p/{one}: its output would have the name of p/{other}'s: out/a.png (Add --keep-suffix" in said
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == ["b.png", "wide.png"]
+    report = json.loads((tmp_path / "out" / ".adacode" / "report.json").read_text())
+    assert (report["done"], report["failed"], report["exit_code"]) == (2, 2, 9)
+    kept = adacode(*run, "--keep-suffix")
+    assert kept.returncode == 0
+    names = {"a.jpg.png", "a.tif.png", "b.webp.png", "wide.webp.png"}
+    assert {path.name for path in (tmp_path / "out").glob("*.png")} == {"b.png", "wide.png", *names}
+
+
+@pytest.mark.parametrize(
+    ("output", "options", "message"),
+    [
+        ("b.webp", {"if_too_large": "png"}, "--if-too-large has no effect when -o names the file"),
+        ("b.png", {"keep_suffix": True}, "--keep-suffix has no effect when -o names the file"),
+    ],
+)
+def test_a_name_that_is_given_is_taken(photo, output, options, message):
+    source = photo("a.webp")
+    chosen = RestoreOptions(output=source.with_name(output), **options)
+    with pytest.raises(UsageError, match=message):
+        plan_of([source], chosen, Request("sr", "sr-x4"), Trees())
+
+
+def test_a_pipe_has_one_name():
+    chosen = RestoreOptions(if_too_large="tiff")
+    with pytest.raises(UsageError, match="--if-too-large cannot be used with '-'"):
+        restore_pipe(chosen, Request("sr", "sr-x4"), lambda _decoder: pytest.fail("weights were loaded"))
+
+
+def test_options_about_names_leave_earlier_outputs_valid():
+    plain, request = RestoreOptions(), Request("sr", "sr-x4")
+    named = replace(plain, keep_suffix=True, if_too_large="tiff")
+    assert options_digest(named, request) == options_digest(plain, request)
