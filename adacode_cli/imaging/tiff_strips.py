@@ -27,7 +27,7 @@ _CONTIGUOUS = 1  # a planar configuration: the samples of a pixel lie side by si
 _REVERSED_BITS = 2  # a fill order
 _HORIZONTAL, _FLOATING_POINT = 2, 3  # predictors
 _UNSIGNED, _FLOAT, _UNDEFINED = 1, 3, 4  # sample formats
-_OFFSETS, _COUNTS = (324, 273), (325, 279)  # of tiles, of strips
+_COUNTS = (325, 279)  # of the bytes of tiles, of strips
 _LERC_PARAMETERS = 50674  # version, what else packs the data
 _MAX_CHANNELS = 16
 _BYTES_BESIDE = 1 << 20
@@ -77,8 +77,9 @@ def checked(page: TiffPage, *, name: str) -> int:
     bits, count = page.bitspersample, page.samplesperpixel
     if not isinstance(bits, int) or not isinstance(page.sampleformat, int):
         raise not_supported("samples of different kinds", name=name)
-    if page.sampleformat == _UNDEFINED and 8 <= bits <= 32:
-        page.sampleformat, page.dtype = _UNSIGNED, np.dtype(f"u{1 << (bits - 1).bit_length() >> 3}")
+    if page.sampleformat == _UNDEFINED and 1 <= bits <= 32:
+        whole = max(8, 1 << (bits - 1).bit_length())
+        page.sampleformat, page.dtype = _UNSIGNED, np.dtype(f"u{whole // 8}")
     if page.dtype is None or page.sampleformat not in (_UNSIGNED, _FLOAT) or page.dtype == np.uint64:
         kind = {1: "integers", 2: "signed integers", 3: "floating-point numbers"}.get(page.sampleformat, "values")
         stored = f" ({page.dtype})" if page.dtype is not None else ""
@@ -219,7 +220,8 @@ def _chroma_repeated(data: bytes, subsampling: tuple[int, int], place: _Place) -
 def _pictured(data: bytes, decode: Decoder, page: TiffPage, place: _Place) -> Samples:
     """A strip or tile that is a picture itself, which may stop at the edge, or go over it."""
     _, _, height, width, count = page.shaped
-    heights = dict.fromkeys((place.height, height - place.top, page.rowsperstrip or place.height))
+    least = min(place.height, height - place.top)
+    heights = dict.fromkeys((place.height, least, page.rowsperstrip or place.height))
     widths = dict.fromkeys((place.width, min(place.width, width - place.left)))
     refused: ValueError | None = None
     for size in product(heights, widths):
@@ -234,6 +236,8 @@ def _pictured(data: bytes, decode: Decoder, page: TiffPage, place: _Place) -> Sa
 
 
 def _jpeg(page: TiffPage, *, name: str) -> Decoder:
+    if is_subsampled(page) and page.planarconfig != _CONTIGUOUS:
+        raise not_supported("subsampled chroma in a plane of its own", name=name)
     stored = wanted = "unknown"
     if page.planarconfig == _CONTIGUOUS and page.samplesperpixel == 3:
         wanted = "rgb"

@@ -52,7 +52,7 @@ def _write_page(
         planarconfig="contig" if channels > 1 else None,
         extrasamples=["unassalpha"] if channels in (2, 4) else None,
         compression="zlib",
-        # The predictor for floats needs a codec package that is a hundred times the size of ours.
+        # The predictor for floats is another one, which not every program knows.
         predictor=samples.dtype != np.float32,
         metadata=None,
         software=False,

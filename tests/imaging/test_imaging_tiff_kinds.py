@@ -188,6 +188,14 @@ def test_a_predictor_beside_plain_data_is_as_if_it_were_not_there():
     np.testing.assert_array_equal(decode(data, name="x").pixels, samples)
 
 
+@pytest.mark.parametrize("bits", [1, 4, 8, 16])
+def test_numbers_of_unstated_kind_are_whole_ones(bits):
+    strip = noise((4, 6), np.uint8).tobytes() * 2
+    tags = {258: bits, 339: 4}
+    pixels = decode(tiff([strip], (4, 6), tags), name="x").pixels
+    np.testing.assert_array_equal(pixels, decode(tiff([strip], (4, 6), {258: bits}), name="x").pixels)
+
+
 STRIP = noise((4, 24), np.uint8).tobytes()
 NOT_SUPPORTED = {
     "a compression that nobody has": ({259: 34661}, "compression JBIG"),
