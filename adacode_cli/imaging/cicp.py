@@ -87,7 +87,7 @@ class Cicp:
         if not self.full_range or primaries is None or transfer is None or transfer[1] is None:
             return None
         name = primaries[0] if transfer[1] == SRGB_CURVE else f"{primaries[0]}, {transfer[0]}"
-        return icc_profile.profile(name, primaries[1], transfer[1], grey=grey)
+        return icc_profile.profile("sRGB" if self.says_srgb else name, primaries[1], transfer[1], grey=grey)
 
 
 SRGB = Cicp(_BT709, _SRGB)

@@ -124,6 +124,9 @@ def test_in_png_numbers_overrule_a_profile_and_elsewhere_it_overrules_them():
     assert image.cicp == DISPLAY_P3
     assert b"D\0i\0s\0p\0l\0a\0y" in decode(encode(image, format="jpeg"), name="x").icc
     assert decode(encode(image, format="avif"), name="x").icc is None
+    srgb = decode(encode(decode(png_saying(1, 13, 0, 1, extra=profile), name="x"), format="jpeg"), name="x").icc
+    np.testing.assert_allclose(in_lab((10, 200, 90), srgb), in_lab((10, 200, 90), srgb_profile()), atol=1)
+    assert ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(BytesIO(srgb))).strip() == "sRGB"
     both = encode(Decoded(PIXELS, icc=srgb_profile()), format="avif")
     both = both.replace(b"colrnclx\0\2\0\2", b"colrnclx\0\x0c\0\x0d")
     assert b"colrnclx\0\x0c" in both
