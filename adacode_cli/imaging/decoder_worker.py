@@ -34,13 +34,21 @@ def main(descriptor: int) -> None:
     channel = socket.socket(fileno=descriptor)
     threading.Thread(target=_end_with, args=(channel, os.getppid()), daemon=True, name="run").start()
     send(channel, {"ready": True})
-    _close_standard_error()
+    _part_with_standard_error()
     with quiet_libraries():
         _answer_all(channel)
 
 
-def _close_standard_error() -> None:
-    """What libraries in C write there, past all settings, would stand between the lines of the run."""
+def _part_with_standard_error() -> None:
+    """What libraries in C write there, past all settings, would stand between the lines of the run.
+
+    What Python has to say (an error in this file) still goes where it went.
+    """
+    try:
+        kept = os.dup(_STANDARD_ERROR)
+    except OSError:  # it is closed
+        return
+    sys.stderr = os.fdopen(kept, "w", buffering=1, encoding="utf-8", errors="backslashreplace")
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, _STANDARD_ERROR)
     os.close(nowhere)
