@@ -82,7 +82,8 @@ class SavingStages(Stages):
             work.codes = codes
             decoded, work.restored = _decoded(self.coder, work.codes, image.format, image.notes)
             # A file of codes holds one picture, and the output is to be what comes out of that file.
-            work.image = replace(decoded, lost=(*image.lost, *lost_beside_first(len(image.pages), "page")))
+            lost = (*image.lost, *lost_beside_first(len(image.pages), "page"))
+            work.image = replace(decoded, lost=lost, stated=image.stated)
         return work
 
     def paths(self, job: Job) -> tuple[Path, ...]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from adacode_cli.errors import InputError
-from adacode_cli.imaging import heif_reader, jp2_boxes, jp2_codec, pillow_reader, tiff_reader
+from adacode_cli.imaging import geotiff, heif_reader, inventory, jp2_boxes, jp2_codec, pillow_reader, tiff_reader
 from adacode_cli.imaging.files import file_bytes
 from adacode_cli.imaging.image import SUFFIXES, Decoded
 from adacode_cli.imaging.limits import MAX_PIXELS
@@ -86,6 +86,13 @@ def decode(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> Decoded:
     which is found out before anything is decoded. The other limits are in `limits`.
     """
     format = _sniffed(data, name=name)
+    image = _decoded(data, format, max_pixels, name=name)
+    items = inventory.stated(data, format)
+    pages = [replace(page, stated=found) for page, found in zip(image.pages, items, strict=False)]
+    return replace(pages[0], more_pages=(*pages[1:], *image.pages[len(pages) :])) if pages else image
+
+
+def _decoded(data: bytes, format: str, max_pixels: int, *, name: str) -> Decoded:
     if format == "tiff":
         first, *others = tiff_reader.read(data, max_pixels, name=name)
         shared: dict[bytes, bytes] = {}
@@ -103,6 +110,8 @@ def _upright(raster: Raster, format: str, page: int = 0) -> Decoded:
     found = upright(raster.metadata, raster.orientation)
     alpha = turned(raster.alpha, found.orientation) if raster.alpha is not None else None
     said = found.metadata
+    if found.orientation != 1 and said.exif is not None:
+        said = replace(said, exif=geotiff.without(said.exif))  # which speaks of rows and columns as they were stored
     return Decoded(
         turned(raster.pixels, found.orientation),
         alpha,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from adacode_cli.imaging import exif as exif_blocks
-from adacode_cli.imaging import exif_editing, xmp_editing
+from adacode_cli.imaging import exif_editing, geotiff, xmp_editing
 from adacode_cli.imaging.resolution import Resolution
 
 TITLES = {"icc": "ICC profile", "exif": "EXIF", "xmp": "XMP", "iptc": "IPTC", "resolution": "resolution"}
@@ -78,6 +78,7 @@ def resized(found: Metadata, old: tuple[int, int], new: tuple[int, int]) -> Meta
     if block is not None:
         with suppress(exif_blocks.DamagedExif):  # Only a caller who made the block himself can have such a one.
             block = exif_editing.resized(block, across=across, down=down, size=new)
+            block = geotiff.resized(block, across=across, down=down)
     if packet is not None:
         with suppress(xmp_editing.DamagedXmp):  # A note has been made of it when it was read.
             packet = xmp_editing.resized(packet, across=across, down=down, size=new)
