@@ -19,7 +19,10 @@ DATE_AND_ORIGIN = frozenset(
     {
         *(269, 270, 271, 272, 285, 305, 306, 315, 316, 18246, 18249, *range(40091, 40096), 33432),
         *(11, 286, 287, 297, 318, 319, 337, 32781, 50341),  # place on paper, page, colours, printer, numbers
-        *(33434, 33437, 34850, 34855, 36867, *range(37377, 37387), 37393, 37394, 37395),  # of TIFF/EP, as in EXIF
+        *(37393, 37394, 37395, 50898, 50899),  # number, security and history of the picture, its title
+        # Some programs put here what belongs into the EXIF directory.
+        *(33434, 33437, 34850, 34855, *range(34864, 34870), 36867, 36868, *range(37377, 37387), 41495),
+        *(*range(41985, 41997), 42016, *range(42032, 42038), 42240),
     }
 )
 GEOGRAPHY = frozenset({33550, 33922, 34264, 34735, 34736, 34737})

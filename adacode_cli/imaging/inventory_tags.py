@@ -28,7 +28,7 @@ _STORAGE = frozenset(
         *(332, 333, 334, 336, 338, 339, 340, 341, 342, 347),  # inks, extra samples, formats and ranges, JPEG tables
         *(512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532, 559),  # JPEG, YCbCr
         *(32995, 32996, 32997, 32998, 37439),  # SGI: as 338, 339, 257, and the depth
-        *(34665, 34853, 40965),
+        *(4097, 4098, 34665, 34853, 40965),  # sizes that a camera has noted, pointers
         *(59932, 59933),  # filling, and by how much a program moved the maker note
     }
 )
