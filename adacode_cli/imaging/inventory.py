@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
 
 from adacode_cli.imaging import inventory_boxes, inventory_chunks, inventory_heif, inventory_jpeg, inventory_tags
-from adacode_cli.imaging.inventory_items import COLOR_PROFILE, EXIF, GEOGRAPHY, IPTC, TIFF_TAGS, XMP, Item
+from adacode_cli.imaging.inventory_items import ADOBE_RGB, COLOR_PROFILE, EXIF, GEOGRAPHY, IPTC, TIFF_TAGS, XMP, Item
 
 _MOST_ITEMS = 2000  # of a page; no file that is not made to do harm has a tenth of them
 _MOST_NAMES = 5  # that a person is told
@@ -31,8 +30,11 @@ _LISTS: dict[str, Callable[[bytes], Iterator[Item]]] = {
 _DAMAGE = (struct.error, LookupError, ValueError, OverflowError)
 """What the lists raise where a file breaks off or contradicts itself; what they have found before that counts."""
 
-_CARRIED = frozenset({COLOR_PROFILE, EXIF, GEOGRAPHY, IPTC, TIFF_TAGS, XMP})
+_CARRIED = frozenset({ADOBE_RGB, COLOR_PROFILE, EXIF, GEOGRAPHY, IPTC, TIFF_TAGS, XMP})
 """The groups that some output holds; what else there is no output holds."""
+
+_INSTEAD = {ADOBE_RGB: COLOR_PROFILE}
+"""Groups in whose place others say the same."""
 
 # What a loss of the same thing is called where a reader has named it already.
 _OTHER_WORDS = {
@@ -84,9 +86,9 @@ def missing(before: Iterable[Item], after: Iterable[Item], known: Sequence[str])
         if name not in left and (name or not left):
             gone.setdefault(group, []).append(name)
     return tuple(
-        _in_words(group, names, is_whole=group not in there)
+        _in_words(group, names)
         for group, names in gone.items()
-        if not _is_known(group, known)
+        if not _is_known(group, known) and _INSTEAD.get(group) not in there
     )
 
 
@@ -100,12 +102,10 @@ def _is_known(group: str, known: Sequence[str]) -> bool:
     return any(what.startswith(_WHOLLY_LOST) or any(word in what for word in words) for what in known)
 
 
-def _in_words(group: str, names: list[str], *, is_whole: bool) -> str:
+def _in_words(group: str, names: list[str]) -> str:
     told = [name for name in names if name]
-    if not told or (is_whole and group in _CARRIED and group != TIFF_TAGS):
-        return group
     more = f" and {len(told) - _MOST_NAMES} more" if len(told) > _MOST_NAMES else ""
-    return f"{group} ({', '.join(islice(told, _MOST_NAMES))}{more})"
+    return f"{group} ({', '.join(told[:_MOST_NAMES])}{more})" if told else group
 
 
 def _shown(name: str) -> str:

@@ -25,7 +25,7 @@ from adacode_cli.imaging.inventory_items import (
 )
 from adacode_cli.imaging.inventory_tags import items_of_exif
 
-BOXES, PROPERTIES, METADATA_ITEMS = "boxes", "properties", "metadata items"
+BOXES, PROPERTIES, METADATA_ITEMS = "boxes", "picture properties", "metadata items"
 _STORAGE = frozenset({b"ftyp", b"meta", b"mdat", b"idat", b"free", b"skip", b"wide", b"pdin", b"moof", b"sidx"})
 _STORAGE_PROPERTIES = frozenset(
     {
@@ -54,6 +54,7 @@ class _Meta:
 
     primary: int = 0
     kinds: dict[int, tuple[bytes, bytes]] = field(default_factory=dict)  # item → (kind, which MIME type or URI)
+    hidden: set[int] = field(default_factory=set)  # items that are not to be shown for themselves
     links: list[tuple[bytes, int, list[int]]] = field(default_factory=list)  # (kind, from, to)
     properties: list[tuple[bytes, int, int]] = field(default_factory=list)  # (kind, begin, end)
     owned: dict[int, list[int]] = field(default_factory=dict)  # item → which of the properties, from 1
@@ -78,12 +79,15 @@ def items(file: bytes) -> Iterator[Item]:
 
 def _of_meta(file: bytes, meta: _Meta) -> Iterator[Item]:
     packets = 0
-    exif = next((item for item, (kind, _) in meta.kinds.items() if kind == _EXIF), 0)
+    # What describes another picture goes with it.
+    described = {item: targets for kind, item, targets in meta.links if kind == b"cdsc"}
+    own = {item: kind for item, kind in meta.kinds.items() if meta.primary in described.get(item, (meta.primary,))}
+    exif = next((item for item, (kind, _) in own.items() if kind == _EXIF), 0)
     if exif in meta.places:
         at, length = meta.places[exif]
         (head,) = struct.unpack_from(">I", file, at)
         yield from items_of_exif(file[at + 4 + head : at + length])
-    for kind, which in meta.kinds.values():
+    for kind, which in own.values():
         if kind == _MIME and which == _XMP_TYPE:
             packets += 1
             yield XMP, ""
@@ -106,19 +110,21 @@ def _of_meta(file: bytes, meta: _Meta) -> Iterator[Item]:
 def _pictures(file: bytes, meta: _Meta) -> Iterator[Item]:
     """What is a picture beside the primary one, and neither a part of another one nor its thumbnail."""
     beside = {item for item, (kind, _) in meta.kinds.items() if kind in _PICTURE_KINDS} - {meta.primary}
+    shown = beside - meta.hidden
     for kind, item, targets in meta.links:
         if kind == b"dimg":
-            beside -= set(targets)
+            shown -= set(targets)
         elif kind == b"thmb":
-            beside.discard(item)
+            shown.discard(item)
         elif kind == b"auxl" and item in beside:
             beside.discard(item)
+            shown.discard(item)
             for named, start, end in _properties(meta, item):
                 which = file[start + 4 : min(end, start + 4 + _LONGEST_TEXT)].partition(b"\0")[0].decode("latin-1")
                 if named == b"auxC" and not which.endswith(_ALPHA):
                     yield kind_of_map(which), ""
-    if beside:
-        yield PICTURES, str(len(beside))
+    if shown:
+        yield PICTURES, str(len(shown))
 
 
 def _properties(meta: _Meta, item: int) -> Iterator[tuple[bytes, int, int]]:
@@ -158,7 +164,10 @@ def _item(file: bytes, at: int, end: int, found: _Meta) -> None:
     kind = file[kind_at : kind_at + 4]
     texts = file[kind_at + 4 : min(end, kind_at + 4 + _LONGEST_TEXT)].split(b"\0")
     which = texts[1] if kind in (_MIME, _URI) and len(texts) > 1 else b""
-    found.kinds[_number(file, at + 4, width)] = kind, which
+    item = _number(file, at + 4, width)
+    found.kinds[item] = kind, which
+    if file[at + 3] & 1:
+        found.hidden.add(item)
 
 
 def _read_properties(file: bytes, at: int, end: int, found: _Meta) -> None:

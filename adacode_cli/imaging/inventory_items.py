@@ -10,6 +10,7 @@ Item = tuple[str, str]
 
 FURTHER_PACKET = "a further XMP packet"
 COLOR_PROFILE, EXIF, XMP, IPTC = "ICC profile", "EXIF", "XMP", "IPTC"
+ADOBE_RGB = "Adobe RGB (InteropIndex R03)"
 GEOGRAPHY = "GeoTIFF tags"
 TIFF_TAGS = "TIFF tags"
 COMMENT = "its comment"

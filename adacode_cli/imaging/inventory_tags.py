@@ -15,7 +15,7 @@ from PIL import ExifTags
 
 from adacode_cli.imaging import exif, inventory_photoshop
 from adacode_cli.imaging.exif import EXIF_DIRECTORY, GPS_DIRECTORY, DamagedExif, Layout
-from adacode_cli.imaging.inventory_items import COLOR_PROFILE, EXIF, GEOGRAPHY, IPTC, TIFF_TAGS, XMP, Item
+from adacode_cli.imaging.inventory_items import ADOBE_RGB, COLOR_PROFILE, EXIF, GEOGRAPHY, IPTC, TIFF_TAGS, XMP, Item
 from adacode_cli.imaging.limits import MAX_PAGES
 
 _STORAGE = frozenset(
@@ -128,7 +128,7 @@ def _inner(block: bytes, tags: list[Tag], layout: Layout) -> Iterator[Item]:
             return
         # The other values say no more than that the file is as cameras write them.
         if any(code == _INDEX and block[where : where + 4] == _ADOBE_RGB for code, _, _, where in rules):
-            yield EXIF, "InteropIndex R03 (Adobe RGB)"
+            yield ADOBE_RGB, ""
 
 
 def _beside(file: bytes, tags: list[Tag], layout: Layout) -> Iterator[Item]:
