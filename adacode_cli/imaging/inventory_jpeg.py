@@ -41,7 +41,7 @@ _DUCKY_TEXTS = {2: "Ducky comment", 3: "Ducky copyright"}
 # Of an MPF index: 16 bytes for each picture, the kind in the low 24 bits of the first number.
 _ENTRIES, _ENTRY = 0xB002, "IIIHH"
 _KIND = 0xFFFFFF
-_LARGE_THUMBNAIL = 0x01  # its high byte
+_LARGE_THUMBNAIL, _GAIN_MAP = 0x01, 0x05  # its high byte
 _MOST_PICTURES = 1000
 _PICTURE = b"\xff\xd8\xff"
 
@@ -160,7 +160,7 @@ def _further(file: bytes, pictures: list[tuple[int, int, int]]) -> Iterator[Item
     views = 0
     for kind, at, _ in pictures:
         if kind >> 16 != _LARGE_THUMBNAIL:
-            found = map_at(file, at)
+            found = GAIN_MAP if kind >> 16 == _GAIN_MAP else map_at(file, at)
             views += found is None
             if found is not None:
                 yield found, ""
