@@ -12,7 +12,23 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from adacode_cli.imaging import inventory_boxes, inventory_chunks, inventory_heif, inventory_jpeg, inventory_tags
-from adacode_cli.imaging.inventory_items import ADOBE_RGB, COLOR_PROFILE, EXIF, GEOGRAPHY, IPTC, TIFF_TAGS, XMP, Item
+from adacode_cli.imaging.inventory_items import (
+    ADOBE_RGB,
+    AUXILIARY,
+    CHANNELS,
+    COLOR_PROFILE,
+    DEPTH_MAP,
+    EXIF,
+    FRAMES,
+    FURTHER_PACKET,
+    GAIN_MAP,
+    GEOGRAPHY,
+    IPTC,
+    PICTURES,
+    TIFF_TAGS,
+    XMP,
+    Item,
+)
 
 _MOST_ITEMS = 2000  # of a page; no file that is not made to do harm has a tenth of them
 _MOST_NAMES = 5  # that a person is told
@@ -40,15 +56,13 @@ _INSTEAD = {ADOBE_RGB: COLOR_PROFILE}
 _OTHER_WORDS = {
     COLOR_PROFILE: ("ICC", "inks"),
     XMP: ("XMP",),
-    "a further XMP packet": ("XMP",),
-    "its gain map": ("gain map", "auxiliary maps"),
-    "its depth map": ("depth map", "auxiliary maps"),
-    "its other auxiliary pictures": ("auxiliary",),
-    "extra channels": ("extra channel",),
-    "further frames": ("frame",),
-    "further pictures": ("picture", "frame", "page"),
-    "texts": ("texts (",),
-    "its comment": ("its comment",),
+    FURTHER_PACKET: ("XMP",),
+    GAIN_MAP: ("gain map", "auxiliary maps"),
+    DEPTH_MAP: ("depth map", "auxiliary maps"),
+    AUXILIARY: ("auxiliary",),
+    CHANNELS: ("extra channel",),
+    FRAMES: ("frame",),
+    PICTURES: ("picture", "frame", "page"),
 }
 _WHOLLY_LOST = ("metadata of", "metadata (")
 

@@ -15,7 +15,17 @@ from PIL import ExifTags
 
 from adacode_cli.imaging import exif, inventory_photoshop
 from adacode_cli.imaging.exif import EXIF_DIRECTORY, GPS_DIRECTORY, DamagedExif, Layout
-from adacode_cli.imaging.inventory_items import ADOBE_RGB, COLOR_PROFILE, EXIF, GEOGRAPHY, IPTC, TIFF_TAGS, XMP, Item
+from adacode_cli.imaging.inventory_items import (
+    ADOBE_RGB,
+    CHANNELS,
+    COLOR_PROFILE,
+    EXIF,
+    GEOGRAPHY,
+    IPTC,
+    TIFF_TAGS,
+    XMP,
+    Item,
+)
 from adacode_cli.imaging.limits import MAX_PAGES
 
 _STORAGE = frozenset(
@@ -77,9 +87,12 @@ def pages(file: bytes) -> Iterator[Iterator[Item]]:
         except DamagedExif:
             return
         left -= len(tags)
+        if left < 0:
+            yield iter([("tags of further pages", "")])
+            return
         kind = _number(file, tags, _SUBFILE, layout) or 0
         if len(seen) == 1 or not kind & (_REDUCED | _MASK):
-            yield _page(file, tags, layout) if left >= 0 else iter([("tags of further pages", "")])
+            yield _page(file, tags, layout)
 
 
 def name_of(code: int, names: dict[int, str] | None = None) -> str:
@@ -139,7 +152,7 @@ def _beside(file: bytes, tags: list[Tag], layout: Layout) -> Iterator[Item]:
         kinds = _numbers(file, tags, _EXTRA, layout) or _ALPHA
         extra -= any(kind in _ALPHA for kind in kinds[:extra])
     if extra > 0:
-        yield "extra channels", str(extra)
+        yield CHANNELS, str(extra)
     for at in _numbers(file, tags, _SUBDIRECTORIES, layout):
         try:
             inner, _ = _directory(file, at, layout)
