@@ -86,8 +86,12 @@ def decode(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> Decoded:
     which is found out before anything is decoded. The other limits are in `limits`.
     """
     format = _sniffed(data, name=name)
-    image = _decoded(data, format, max_pixels, name=name)
-    items = inventory.stated(data, format)
+    return _with_items(_decoded(data, format, max_pixels, name=name), data)
+
+
+def _with_items(image: Decoded, data: bytes) -> Decoded:
+    """The picture with what `data`, which it was, says beside its pixels, page by page."""
+    items = inventory.stated(data, image.format)
     pages = [replace(page, stated=found) for page, found in zip(image.pages, items, strict=False)]
     return replace(pages[0], more_pages=(*pages[1:], *image.pages[len(pages) :])) if pages else image
 

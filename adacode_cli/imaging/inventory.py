@@ -54,7 +54,7 @@ _INSTEAD = {ADOBE_RGB: COLOR_PROFILE}
 
 # What a loss of the same thing is called where a reader has named it already.
 _OTHER_WORDS = {
-    COLOR_PROFILE: ("ICC", "inks"),
+    COLOR_PROFILE: ("ICC", "converted to"),
     XMP: ("XMP",),
     FURTHER_PACKET: ("XMP",),
     GAIN_MAP: ("gain map", "auxiliary maps"),

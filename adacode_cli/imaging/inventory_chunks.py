@@ -17,6 +17,7 @@ from adacode_cli.imaging.inventory_items import (
     FRAMES,
     FURTHER_PACKET,
     IPTC,
+    LIGHT_LEVELS,
     XMP,
     Item,
     behind,
@@ -39,6 +40,7 @@ _RAW_PROFILES = {
     **dict.fromkeys((b"iptc", b"8bim"), IPTC),
     b"xmp": XMP,
 }
+_LIGHT_LEVELS = (b"cLLI", b"mDCV", b"cLLi", b"mDCv")
 _BLOCKS = {b"iCCP": COLOR_PROFILE, b"ICCP": COLOR_PROFILE, b"XMP ": XMP}
 _PIXELS_OF_WEBP = frozenset({b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM"})
 
@@ -63,6 +65,8 @@ def items_of_png(file: bytes) -> Iterator[Item]:
             yield _BLOCKS[kind], ""
         elif kind == b"caBX":
             yield CREDENTIALS, ""
+        elif kind in _LIGHT_LEVELS:
+            yield LIGHT_LEVELS, ""
         elif kind == b"fdAT":
             yield FRAMES, ""
         elif kind[0] & 0x20 and kind not in _FOLLOWING and (kind != b"bKGD" or has_alpha):

@@ -17,6 +17,7 @@ from adacode_cli.imaging.inventory_items import (
     FRAMES,
     FURTHER_PACKET,
     GAIN_MAP,
+    LIGHT_LEVELS,
     PICTURES,
     VIDEO,
     XMP,
@@ -34,6 +35,7 @@ _STORAGE_PROPERTIES = frozenset(
         *(b"tols", b"oinf", b"rref", b"crtt", b"mdft", b"free", b"skip", b"subs"),
     }
 )
+_LIGHT_LEVELS = (b"clli", b"mdcv", b"cclv", b"amve", b"ndwt")
 _PICTURE_KINDS = frozenset(
     {
         *(b"av01", b"hvc1", b"hev1", b"lhv1", b"avc1", b"vvc1", b"evc1", b"jpeg", b"j2k1", b"unci"),
@@ -103,6 +105,8 @@ def _of_meta(file: bytes, meta: _Meta) -> Iterator[Item]:
     for kind, start, _ in _properties(meta, meta.primary):
         if kind == b"colr" and file[start : start + 4] in (b"prof", b"rICC"):
             yield COLOR_PROFILE, ""
+        elif kind in _LIGHT_LEVELS:
+            yield LIGHT_LEVELS, ""
         elif kind not in _STORAGE_PROPERTIES:
             yield PROPERTIES, _text(kind)
 

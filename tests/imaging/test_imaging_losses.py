@@ -155,6 +155,7 @@ LOSSES = {
         "texts (Author, date:create)",
     ),
     "chunks of a PNG": (lambda: png((b"sTER", b"\0"), (b"prVt", b"x")), "PNG chunks (sTER, prVt)"),
+    "light levels of a PNG": (lambda: png((b"cLLI", bytes(8))), "its HDR light levels"),
     "background of a PNG": (lambda: png((b"bKGD", bytes(6)), pixels=CLEAR), "PNG chunks (bKGD)"),
     "chunk of a WebP": (lambda: webp(b"ABCD", b"xy"), "WebP chunks (ABCD)"),
     "box of a JPEG 2000": (lambda: jp2(b"xml ", b"<gml/>"), "JPEG 2000 boxes (xml)"),
