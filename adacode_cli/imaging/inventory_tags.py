@@ -46,7 +46,6 @@ _SOFTWARE = 305
 _SPOKEN_ABOUT_ELSEWHERE = {700: XMP, 33723: IPTC, 34675: COLOR_PROFILE}
 _PHOTOSHOP = 34377
 _INTEROPERABILITY, _INDEX, _ADOBE_RGB = 40965, 1, b"R03\0"
-_PRIMARIES = frozenset({318, 319})
 _SUBFILE, _PHOTOMETRIC, _SAMPLES, _EXTRA, _SUBDIRECTORIES = 254, 262, 277, 338, 330
 _REDUCED, _MASK = 1, 4
 _COLORS = {0: 1, 1: 1, 2: 3, 3: 1, 4: 1, 5: 4, 6: 3, 8: 3, 9: 3, 10: 3}  # photometric interpretation → channels
@@ -103,7 +102,6 @@ def name_of(code: int, names: dict[int, str] | None = None) -> str:
 
 
 def _page(file: bytes, tags: list[Tag], layout: Layout) -> Iterator[Item]:
-    codes = {code for code, *_ in tags}
     for code, _, count, at in tags:
         if code in _SPOKEN_ABOUT_ELSEWHERE:
             yield _SPOKEN_ABOUT_ELSEWHERE[code], ""
@@ -111,8 +109,6 @@ def _page(file: bytes, tags: list[Tag], layout: Layout) -> Iterator[Item]:
             yield from inventory_photoshop.items(file[at : at + count])
         elif code in exif.GEOGRAPHY:
             yield GEOGRAPHY, name_of(code)
-        elif code in _PRIMARIES and 34675 in codes:
-            continue  # A profile says more, and overrules it.
         elif code not in _STORAGE and code != _SOFTWARE:
             yield EXIF if code in exif.DATE_AND_ORIGIN else TIFF_TAGS, name_of(code)
     yield from _inner(file, tags, layout)

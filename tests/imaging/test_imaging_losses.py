@@ -203,6 +203,7 @@ def camera_file():
     """As cameras write it: maker note, interoperability, a large thumbnail in an MPF index, empty image resources."""
     exif = Image.Exif()
     exif[271], exif[272], exif[274], exif[531], exif[50341] = "Maker", "Model", 1, 2, b"PrintIM\0" + bytes(8)
+    exif[318] = (0.3127, 0.329)
     exif[34665] = {36867: "2021:03:04 05:06:07", 37500: b"maker note", 40962: 32, 40963: 24, 40965: {1: "R98"}}
     exif[34853] = {1: "N", 2: (48.0, 51.0, 30.5)}
     block = exif.tobytes()
