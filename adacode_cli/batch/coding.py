@@ -91,7 +91,8 @@ class SavingStages(Stages):
             work.codes = codes
             decoded, work.restored = _decoded(self.coder, work.codes, image.format, image.notes)
             # The output is to be what comes out of that file.
-            work.image = replace(decoded, lost=(*image.lost, *colours.lost(image.metadata, kept)))
+            lost = (*image.lost, *colours.lost(image.metadata, kept))
+            work.image = replace(decoded, lost=lost, stated=image.stated)
         return work
 
     def paths(self, job: Job) -> tuple[Path, ...]:

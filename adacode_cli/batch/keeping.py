@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from adacode_cli.errors import OutputError
-from adacode_cli.imaging.encode import carried, encoded, losses
+from adacode_cli.imaging.encode import carried, encoded, losses, unsaid
 from adacode_cli.imaging.image import Decoded
 from adacode_cli.imaging.limits import MAX_FILE_BYTES, MAX_PIXELS
 from adacode_cli.imaging.provenance import HistoryEntry, attributed
@@ -48,6 +48,7 @@ class Keeping:
         lost = self.judge(image, format_name)
         data, damaged = encoded(self._told(image, format_name), format=format_name, quality=quality)
         lost = tuple(dict.fromkeys((*lost, *damaged)))
+        lost += unsaid(image, data, format_name, lost)
         self._judge(lost, format_name)
         lost_note = (f"not kept in {format_name}: {', '.join(lost)}",) if lost else ()
         return data, (*image.notes, *lost_note)

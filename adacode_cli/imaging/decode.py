@@ -10,7 +10,17 @@ from pathlib import Path
 from typing import Protocol
 
 from adacode_cli.errors import InputError
-from adacode_cli.imaging import colours, damaged, heif_reader, jp2_boxes, jp2_codec, pillow_reader, tiff_reader
+from adacode_cli.imaging import (
+    colours,
+    damaged,
+    geotiff,
+    heif_reader,
+    inventory,
+    jp2_boxes,
+    jp2_codec,
+    pillow_reader,
+    tiff_reader,
+)
 from adacode_cli.imaging.files import file_bytes
 from adacode_cli.imaging.image import READ_ONLY_SUFFIXES, SUFFIXES, Decoded
 from adacode_cli.imaging.limits import MAX_PIXELS
@@ -92,14 +102,14 @@ def decode(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS, accept_damag
     """
     format = _sniffed(data, name=name)
     try:
-        return _decoded(data, format, max_pixels, name=name)
+        return _with_items(_decoded(data, format, max_pixels, name=name), data)
     except InputError as error:
         if not error.damage or format not in damaged.FORMATS:
             raise
         if not accept_damaged:
             error.hint += f" {_ACCEPT_HINT}"
             raise
-        return _partly(data, format, max_pixels, error, name=name)
+        return _with_items(_partly(data, format, max_pixels, error, name=name), data)
 
 
 def _partly(data: bytes, format: str, max_pixels: int, why: InputError, *, name: str) -> Decoded:
@@ -112,6 +122,13 @@ def _partly(data: bytes, format: str, max_pixels: int, why: InputError, *, name:
     if image.pixels.min() == image.pixels.max():  # one colour is what decoders fill with
         raise why
     return replace(image, notes=(f"{why.damage}: {become}", *image.notes))
+
+
+def _with_items(image: Decoded, data: bytes) -> Decoded:
+    """The picture with what `data`, which it was, says beside its pixels, page by page."""
+    items = inventory.stated(data, image.format)
+    pages = [replace(page, stated=found) for page, found in zip(image.pages, items, strict=False)]
+    return replace(pages[0], more_pages=(*pages[1:], *image.pages[len(pages) :])) if pages else image
 
 
 def _decoded(data: bytes, format: str, max_pixels: int, *, name: str) -> Decoded:
@@ -134,6 +151,8 @@ def _upright(raster: Raster, format: str, page: int = 0, *, name: str) -> Decode
     found = upright(described, raster.orientation)
     alpha = turned(raster.alpha, found.orientation) if raster.alpha is not None else None
     said = found.metadata
+    if found.orientation != 1 and said.exif is not None:
+        said = replace(said, exif=geotiff.without(said.exif))  # which speaks of rows and columns as they were stored
     return Decoded(
         turned(raster.pixels, found.orientation),
         alpha,

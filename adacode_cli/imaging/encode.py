@@ -10,7 +10,18 @@ from typing import Any
 import numpy as np
 
 from adacode_cli.errors import OutputError, UsageError
-from adacode_cli.imaging import colours, heif_codec, jp2_codec, pillow_writer, png16, png_chunks, read_back, tiff_writer
+from adacode_cli.imaging import (
+    colours,
+    geotiff,
+    heif_codec,
+    inventory,
+    jp2_codec,
+    pillow_writer,
+    png16,
+    png_chunks,
+    read_back,
+    tiff_writer,
+)
 from adacode_cli.imaging.exif_editing import resolution_of, with_resolution
 from adacode_cli.imaging.heif_codec import STORED_BITS
 from adacode_cli.imaging.image import SUFFIXES, Decoded, Samples
@@ -89,7 +100,18 @@ def _losses_of_page(image: Decoded, format: str) -> tuple[str, ...]:
     for name, title in TITLES_OF_METADATA.items():
         if name not in ("icc", "cicp") and getattr(said, name) is not None and getattr(kept, name) is None:
             found.append(title)
-    return tuple(found)
+    return (*found, *inventory.certain(image.stated, found))
+
+
+def unsaid(image: Decoded, file: bytes, format: str, known: Sequence[str]) -> tuple[str, ...]:
+    """What else the file that `image` was says and the `format` file written of it does not, in a few words each.
+
+    `known`: the losses that have been named already, by `losses` and by `encoded`.
+    """
+    pages = image.pages if format in _KEEPS_PAGES else (image,)
+    written = inventory.stated(file, format)
+    found = (inventory.missing(page.stated, there, known) for page, there in zip(pages, written, strict=False))
+    return tuple(dict.fromkeys(what for of_page in found for what in of_page))
 
 
 def _depth_lost(image: Decoded, format: str) -> str | None:
@@ -200,6 +222,8 @@ def carried(image: Decoded, format: str) -> Metadata:
     widened = format == "webp" or (image.alpha is not None and format in _GREY_ALPHA_AS_RGB)
     said = colours.placed(image.metadata, format, grey=image.pixels.ndim == 2 and not widened)
     kept = replace(said, **dict.fromkeys(TITLES_OF_METADATA.keys() - _KEEPS_METADATA[format]))
+    if kept.exif is not None and format != "tiff":
+        kept = replace(kept, exif=geotiff.without(kept.exif))
     if widened and kept.icc is not None and kept.icc[16:20] == b"GRAY":
         kept = replace(kept, icc=None)  # A grey profile on RGB samples makes viewers refuse them.
     if format in read_back.RESOLUTION_IN_EXIF and (kept.exif is None or resolution_of(kept.exif) is None):

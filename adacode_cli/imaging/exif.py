@@ -16,16 +16,30 @@ import numpy as np
 ORIENTATION = 274
 EXIF_DIRECTORY = 34665
 GPS_DIRECTORY = 34853
-DATE_AND_ORIGIN = frozenset({269, 270, 271, 272, 285, 305, 306, 315, 316, 18246, 18249, *range(40091, 40096), 33432})
+DATE_AND_ORIGIN = frozenset(
+    {
+        *(269, 270, 271, 272, 285, 305, 306, 315, 316, 18246, 18249, *range(40091, 40096), 33432),
+        *(11, 286, 287, 297, 318, 319, 337, 32781, 50341),  # place on paper, page, colours, printer, numbers
+        *(37393, 37394, 37395, 50898, 50899),  # number, security and history of the picture, its title
+        # Some programs put here what belongs into the EXIF directory.
+        *(33434, 33437, 34850, 34855, *range(34864, 34870), 36867, 36868, *range(37377, 37387), 41495),
+        *(*range(41985, 41997), 42016, *range(42032, 42038), 42240),
+    }
+)
+GEOGRAPHY = frozenset({33550, 33922, 34264, 34735, 34736, 34737})
+"""Where on the earth the pixels lie (GeoTIFF)."""
+
 RESOLUTION = frozenset({282, 283, 296})
+_DESCRIBING = DATE_AND_ORIGIN | GEOGRAPHY | RESOLUTION
 _INTEROPERABILITY = 40965  # A third level of directories, which says that this follows DCF, and which colours it has.
 _THUMBNAIL_START, _THUMBNAIL_LENGTH = 513, 514
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _SWAP_SIZES = {3: 2, 4: 4, 5: 4, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
-_INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
+INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 _MAX_BYTES = 1 << 24  # Overlapping values could otherwise unfold a small file into gigabytes.
 _MOST_TAGS = 4096  # of a directory; none that is not made to do harm has a tenth of it
-_EDITED = frozenset({ORIENTATION, 256, 257, 282, 283, 40962, 40963, 41486, 41487})  # here and in `exif_editing`
+# Here, in `exif_editing` and in `geotiff`.
+_EDITED = frozenset({ORIENTATION, 256, 257, 282, 283, 33550, 33922, 34264, 40962, 40963, 41486, 41487})
 
 
 class DamagedExif(ValueError):  # noqa: N818 (names what was found, not what went wrong in the code)
@@ -66,7 +80,7 @@ class Entry:
 
     def number(self, order: str) -> int | None:
         """The first value, where it is an unsigned integer."""
-        kind = _INTEGERS.get(self.dtype)
+        kind = INTEGERS.get(self.dtype)
         if kind is None or len(self.data) < struct.calcsize(kind):
             return None
         return int(struct.unpack_from(order + kind, self.data)[0])
@@ -96,7 +110,7 @@ def upright(block: bytes) -> tuple[bytes, int | None]:
         value = entry.number(layout.order) if entry.code == ORIENTATION else None
         if value is not None:
             orientation = value
-            struct.pack_into(layout.order + _INTEGERS[entry.dtype], patched, entry.at, 1)
+            struct.pack_into(layout.order + INTEGERS[entry.dtype], patched, entry.at, 1)
     if next_at:
         thumbnail = _thumbnail(block, next_at, layout)
         _check_apart(tables, [thumbnail])
@@ -150,7 +164,7 @@ def sections(block: bytes, at: int | None = None) -> Sections:
             with suppress(DamagedExif):  # It says next to nothing; the tags around it are worth more.
                 if third and entry.code == EXIF_DIRECTORY:
                     found[_INTEROPERABILITY] = tuple(_little(e, layout) for e in directory(block, third, layout)[0])
-    main = tuple(_little(e, layout) for e in entries if e.code in DATE_AND_ORIGIN | RESOLUTION)
+    main = tuple(_little(e, layout) for e in entries if e.code in _DESCRIBING)
     return Sections(main, *(found.get(code, ()) for code in (EXIF_DIRECTORY, GPS_DIRECTORY, _INTEROPERABILITY)))
 
 

@@ -7,7 +7,7 @@ and the other directories stay where they are, because maker notes hold offsets 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -114,8 +114,8 @@ def resized(block: bytes, *, across: Fraction, down: Fraction, size: tuple[int, 
     return bytes(patched)
 
 
-def with_tags(block: bytes | None, tags: Iterable[Tag], without: int | None = None) -> bytes:
-    """The block (None: a new one) with these tags set in its first directory, or one left out, all else where it was.
+def with_tags(block: bytes | None, tags: Iterable[Tag], without: Set[int] = frozenset()) -> bytes:
+    """The block (None: a new one) with these tags set in its first directory, or some left out, all else where it was.
 
     A block whose first directory breaks off, so that nothing behind it can be told apart, is returned as it is.
     """
@@ -124,7 +124,7 @@ def with_tags(block: bytes | None, tags: Iterable[Tag], without: int | None = No
     if layout.big:
         return block
     entries, following, _ = exif.directory(block, first, layout)
-    old = [entry for entry in entries if entry.code != without]
+    old = [entry for entry in entries if entry.code not in without]
     new = {tag.code: tag for tag in tags}
     at = len(block) + len(block) % 2
     codes = sorted({entry.code for entry in old} | new.keys())

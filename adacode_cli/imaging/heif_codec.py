@@ -106,7 +106,7 @@ def _avif(samples: Samples, quality: int, said: Metadata) -> bytes:
         options["icc_profile"] = said.icc
     if said.exif is not None:
         # Pillow would write a block with an Orientation anew, which moves maker notes; without one it is upright too.
-        options["exif"] = b"Exif\0\0" + exif_editing.with_tags(said.exif, (), without=exif.ORIENTATION)
+        options["exif"] = b"Exif\0\0" + exif_editing.with_tags(said.exif, (), without={exif.ORIENTATION})
     if said.xmp is not None:
         options["xmp"] = said.xmp
     Image.fromarray(samples if samples.shape[2] > 1 else samples[..., 0]).save(buffer, "AVIF", **options)

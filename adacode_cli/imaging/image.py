@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adacode_cli.imaging.cicp import Cicp
+from adacode_cli.imaging.inventory_items import Item
 from adacode_cli.imaging.metadata import Metadata, resized
 from adacode_cli.imaging.resolution import Resolution
 
@@ -62,7 +63,8 @@ class Decoded:
     is the container's own. `format` is what the bytes were, `lost` what of them could not be read into this value,
     each in a few words. `notes` are for a person. The first of several pages holds the others in `more_pages`; each
     knows by `page` which it is, from 0. `bits`: of a sample as stored, where they are fewer than the dtype's (10, 12).
-    `cicp` describes the colours in numbers; a profile beside it is for formats that cannot hold it.
+    `cicp` describes the colours in numbers; a profile beside it is for formats that cannot hold it. `stated`: the items
+    that `inventory` finds in the file.
 
     Raises ValueError for arrays of another kind: that is a bug of the caller.
     """
@@ -81,6 +83,7 @@ class Decoded:
     bits: int | None = None
     more_pages: tuple[Decoded, ...] = ()
     cicp: Cicp | None = None
+    stated: tuple[Item, ...] = ()
 
     def __post_init__(self) -> None:
         shape = self.pixels.shape

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from adacode_cli.imaging import exif as exif_blocks
-from adacode_cli.imaging import exif_editing, xmp_editing
+from adacode_cli.imaging import exif_editing, geotiff, xmp_editing
 from adacode_cli.imaging.cicp import Cicp
 from adacode_cli.imaging.resolution import Resolution
 
@@ -106,6 +106,7 @@ def resized(found: Metadata, old: tuple[int, int], new: tuple[int, int]) -> Meta
     if block is not None:
         with suppress(exif_blocks.DamagedExif):  # Only a caller who made the block himself can have such a one.
             block = exif_editing.resized(block, across=across, down=down, size=new)
+            block = geotiff.resized(block, across=across, down=down)
     if packet is not None:
         with suppress(xmp_editing.DamagedXmp):  # A note has been made of it when it was read.
             packet = xmp_editing.resized(packet, across=across, down=down, size=new)

@@ -185,7 +185,7 @@ def _same_exif(said: bytes, back: bytes, format: str) -> bool:
         loaded.get_ifd(directory)
     if format == "tiff":
         return _described(said) == _described(back)
-    return back == said or (format == "avif" and back == exif_editing.with_tags(said, (), without=exif.ORIENTATION))
+    return back == said or (format == "avif" and back == exif_editing.with_tags(said, (), without={exif.ORIENTATION}))
 
 
 def _described(block: bytes) -> tuple[set[Tag], ...]:

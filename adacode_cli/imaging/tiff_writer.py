@@ -20,6 +20,7 @@ from adacode_cli.imaging.resolution import rational
 
 _POINTERS = {exif.EXIF_DIRECTORY: "ExifTag", exif.GPS_DIRECTORY: "GPSTag"}
 _BYTE, _SHORT, _LONG = 1, 3, 4
+_FRACTIONS = {5: "I", 10: "i"}
 _XMP, _IPTC = 700, 33723
 _PAGE = 2  # NewSubfileType: a page of a document
 _NOTHING = exif.Sections((), (), ())
@@ -73,9 +74,7 @@ def readable(block: bytes | None) -> exif.Sections | None:
 
 
 def _extra_tags(parts: exif.Sections, said: Metadata) -> list[tuple[Any, int, int, Any, bool]]:
-    tags: list[tuple[Any, int, int, Any, bool]] = [
-        (entry.code, entry.dtype, 0, entry.data, True) for entry in parts.main if entry.code not in exif.RESOLUTION
-    ]
+    tags = [_extra_tag(entry) for entry in parts.main if entry.code not in exif.RESOLUTION]
     tags += [(_XMP, _BYTE, 0, said.xmp, True)] if said.xmp is not None else []
     tags += [(_IPTC, _LONG, 0, iptc.in_whole_words(said.iptc), True)] if said.iptc is not None else []
     if parts != _NOTHING:
@@ -84,6 +83,14 @@ def _extra_tags(parts: exif.Sections, said: Metadata) -> list[tuple[Any, int, in
     tags += [(_POINTERS[exif.EXIF_DIRECTORY], _LONG, 1, 0, True)] if parts.exif else []
     tags += [(_POINTERS[exif.GPS_DIRECTORY], _LONG, 1, 0, True)] if parts.gps else []
     return tags
+
+
+def _extra_tag(entry: exif.Entry) -> tuple[Any, int, int, Any, bool]:
+    if entry.dtype not in _FRACTIONS:
+        return entry.code, entry.dtype, 0, entry.data, True
+    # Of bytes, tifffile would count each fraction as two.
+    numbers = struct.unpack(f"<{len(entry.data) // 4}{_FRACTIONS[entry.dtype]}", entry.data)
+    return entry.code, entry.dtype, len(numbers) // 2, numbers, True
 
 
 def _with_directories(data: bytes, pages: Sequence[exif.Sections]) -> bytes:

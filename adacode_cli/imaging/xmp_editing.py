@@ -18,6 +18,7 @@ from adacode_cli.imaging.xmp_scan import (
     applied,
     descriptions,
     properties,
+    removed,
     scanned,
     set_value,
     value_of,
@@ -34,6 +35,20 @@ _WIDTHS = ((_TIFF, "ImageWidth"), (_EXIF, "PixelXDimension"))
 _HEIGHTS = ((_TIFF, "ImageLength"), (_EXIF, "PixelYDimension"))
 _ORIENTATION, _THUMBNAILS, _HISTORY = (_TIFF, "Orientation"), (_XMP, "Thumbnails"), (_MM, "History")
 _CREATOR_TOOL, _EXTENDED = (_XMP, "CreatorTool"), (_NOTE, "HasExtendedXMP")
+# What a file holds beside its picture, and no output does: a viewer would look for it in vain.
+_GAIN_MAP, _APPLE_GAIN_MAP = "http://ns.adobe.com/hdr-gain-map/1.0/", "http://ns.apple.com/HDRGainMap/1.0/"
+_CONTAINERS = ("http://ns.google.com/photos/1.0/container/", "http://ns.google.com/photos/dd/1.0/container/")
+_CAMERA = "http://ns.google.com/photos/1.0/camera/"
+_BESIDE_THE_PICTURE = frozenset(
+    {
+        *((_GAIN_MAP, name) for name in ("Version", "BaseRenditionIsHDR", "GainMapMin", "GainMapMax", "Gamma")),
+        *((_GAIN_MAP, name) for name in ("OffsetSDR", "OffsetHDR", "HDRCapacityMin", "HDRCapacityMax")),
+        *((_APPLE_GAIN_MAP, name) for name in ("HDRGainMapVersion", "HDRGainMapHeadroom")),
+        *((container, "Directory") for container in _CONTAINERS),
+        *((_CAMERA, "MotionPhoto" + end) for end in ("", "Version", "PresentationTimestampUs")),
+        *((_CAMERA, "MicroVideo" + end) for end in ("", "Version", "Offset", "PresentationTimestampUs")),
+    }
+)
 _FRACTION = re.compile(r"(\d{1,12})/(\d{1,12})|(\d{1,12}(?:\.\d{1,12})?)")
 _LONGEST_FRACTION = 100  # A longer text is none, and could be copied to many places.
 _NO_XML = re.compile(r"[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -41,6 +56,7 @@ _TRAILER = b"<?xpacket end"
 _BLANKS = b" \t\n\r\v\f"
 _WANTED = frozenset(
     {_ORIENTATION, _THUMBNAILS, _HISTORY, _CREATOR_TOOL, _EXTENDED, _ACROSS, _DOWN, *_WIDTHS, *_HEIGHTS}
+    | _BESIDE_THE_PICTURE
 )
 _NEW_PACKET = (
     '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n'
@@ -50,13 +66,13 @@ _NEW_PACKET = (
 
 
 def upright(packet: bytes, *, on_its_side: bool) -> bytes:
-    """With tiff:Orientation 1, without thumbnails; resolutions change over for a picture that lay `on_its_side`.
+    """With tiff:Orientation 1, without thumbnails and pointers to gain maps and videos.
 
-    Raises DamagedXmp.
+    Resolutions change over for a picture that lay `on_its_side`. Raises DamagedXmp.
     """
     rdf = scanned(packet, _WANTED)
     changes = set_value(packet, rdf, _ORIENTATION, "1")
-    changes += [Change(e.start, e.end, b"") for e in properties(rdf, _THUMBNAILS)]
+    changes += removed(packet, rdf, _BESIDE_THE_PICTURE | {_THUMBNAILS})
     across, down = value_of(rdf, _ACROSS), value_of(rdf, _DOWN)
     if on_its_side and across and down and max(len(across), len(down)) <= _LONGEST_FRACTION:
         changes += set_value(packet, rdf, _ACROSS, escape(down, {'"': "&quot;", "'": "&apos;"}))

@@ -9,7 +9,7 @@ whole name of a namespace for each element and attribute; so it is done here.
 from __future__ import annotations
 
 import re
-from collections.abc import Set
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 from xml.parsers import expat
 
@@ -115,6 +115,17 @@ def set_value(packet: bytes, rdf: Element, name: Name, value: str) -> list[Chang
     return changes
 
 
+def removed(packet: bytes, rdf: Element, names: Set[Name]) -> list[Change]:
+    """Changes that take out the properties `names`, however they are written."""
+    changes = []
+    for part in descriptions(rdf):
+        written = {part.attributes[name][0].encode() for name in names & part.attributes.keys()}
+        if written:
+            changes += [Change(*match.span(), b"") for match in _attributes(packet, part) if match[1] in written]
+        changes += [Change(child.start, child.end, b"") for child in part.children if child.name in names]
+    return changes
+
+
 def applied(packet: bytes, changes: list[Change]) -> bytes:
     """The packet with changes that do not overlap."""
     pieces, at = [], 0
@@ -126,13 +137,19 @@ def applied(packet: bytes, changes: list[Change]) -> bytes:
 
 def _value_span(packet: bytes, element: Element, written: str) -> tuple[int, int] | None:
     """Where between its quotes an attribute's value stands."""
+    for match in _attributes(packet, element):
+        if match[1] == written.encode():
+            return match.span(2) if match[2] is not None else match.span(3)
+    return None
+
+
+def _attributes(packet: bytes, element: Element) -> Iterator[re.Match[bytes]]:
+    """The attributes in its start tag, blanks before them included."""
     tag_name = _TAG_NAME.match(packet, element.start)
     at = tag_name.end() if tag_name is not None else element.inner
     while (match := _ATTRIBUTE.match(packet, at, element.inner)) is not None:
-        if match[1] == written.encode():
-            return match.span(2) if match[2] is not None else match.span(3)
+        yield match
         at = match.end()
-    return None
 
 
 class _Scan:

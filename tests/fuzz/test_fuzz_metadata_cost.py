@@ -17,7 +17,7 @@ import tifffile
 from PIL import Image
 
 from adacode_cli.errors import InputError
-from adacode_cli.imaging import exif, exif_editing, xmp_editing
+from adacode_cli.imaging import exif, exif_editing, inventory, xmp_editing
 from adacode_cli.imaging.decode import decode
 from adacode_cli.imaging.encode import encoded
 from adacode_cli.imaging.exif import DamagedExif
@@ -126,6 +126,9 @@ FILES = {
     "EXIF of a WebP": lambda n: webp_with(b"EXIF", exif_block(min(n, 4000), length=n)),
     "IPTC of a TIFF": lambda n: tiff_with(33723, 7, b"\x1c\2\0\0\0" * n),
     "boxes of a JPEG 2000": lambda n: jp2_with(b"\0\0\0\x08free" * n),
+    "boxes of an AVIF": lambda n: picture("AVIF") + b"\0\0\0\x08abcd" * n,
+    "segments of a JPEG": lambda n: segments(b"\xe5", b"abc", n),
+    "bytes behind a JPEG": lambda n: picture("JPEG") + b"\0 \xff" * 20 * n + b"ftyp" * n,
 }
 
 
@@ -187,6 +190,19 @@ def test_xmp_packets(kind):
 @pytest.mark.parametrize("kind", FILES)
 def test_files(kind):
     check(restored, FILES[kind], 500)
+
+
+def interwoven(count):
+    """A TIFF of `count` pages that have as many tags each, most of which each page shares with the next."""
+    # The last two bytes of each entry are the next page's number of tags; behind as many entries stands where it is.
+    tags = [struct.pack("<HHIHH", 65000, 3, 1, number % 65536, count) for number in range(count)]
+    links = [struct.pack("<IIHH", 20 + 12 * number, 0, 0, count) for number in range(count)]
+    return struct.pack("<2sHIH", b"II", 42, 8, count) + b"".join(tags + links)
+
+
+def test_pages_that_share_their_tags():
+    assert inventory.stated(interwoven(20), "tiff")[0] == (("TIFF tags", "tag 65000"),)
+    check(lambda file: inventory.stated(file, "tiff"), interwoven, 500)
 
 
 BLOCKS = {

@@ -1,0 +1,200 @@
+"""The tags of EXIF blocks and of TIFF pages as items; values are looked at only where they decide whether one is.
+
+Tags that follow the picture, and are no items: those in `_STORAGE` (sizes, depth, layout, compression, orientation,
+resolution, places of strips and tiles), the pointers to other directories, the program that wrote the file, which is
+named anew, and the directory behind the first one of an EXIF block, which shows a thumbnail.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+import tifffile
+from PIL import ExifTags
+
+from adacode_cli.imaging import exif, inventory_photoshop
+from adacode_cli.imaging.exif import EXIF_DIRECTORY, GPS_DIRECTORY, DamagedExif, Layout
+from adacode_cli.imaging.inventory_items import (
+    ADOBE_RGB,
+    CHANNELS,
+    COLOR_PROFILE,
+    EXIF,
+    GEOGRAPHY,
+    IPTC,
+    TIFF_TAGS,
+    XMP,
+    Item,
+)
+from adacode_cli.imaging.limits import MAX_PAGES
+
+_STORAGE = frozenset(
+    {
+        *range(254, 260),  # kind of page, width, height, depth, compression
+        *(262, 263, 264, 265, 266),  # photometric interpretation, dithering, order of bits
+        *(273, 274, 277, 278, 279, 280, 281, 282, 283, 284),  # strips, orientation, samples, resolution, planes
+        *(288, 289, 290, 291, 292, 293, 296),  # free bytes, scale of greys, options of fax, unit of resolution
+        *(317, 320, 321, 322, 323, 324, 325, 326, 327, 328, 330),  # prediction, palette, tiles, fax, subdirectories
+        *(332, 333, 334, 336, 338, 339, 340, 341, 342, 347),  # inks, extra samples, formats and ranges, JPEG tables
+        *(512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532, 559),  # JPEG, YCbCr
+        *(32995, 32996, 32997, 32998, 37439),  # SGI: as 338, 339, 257, and the depth
+        *(4097, 4098, 34665, 34853, 40965),  # sizes that a camera has noted, pointers
+        *(59932, 59933),  # filling, and by how much a program moved the maker note
+    }
+)
+_SOFTWARE = 305
+_SPOKEN_ABOUT_ELSEWHERE = {700: XMP, 33723: IPTC, 34675: COLOR_PROFILE}
+_PHOTOSHOP = 34377
+_INTEROPERABILITY, _INDEX, _ADOBE_RGB = 40965, 1, b"R03\0"
+_SUBFILE, _PHOTOMETRIC, _SAMPLES, _EXTRA, _SUBDIRECTORIES = 254, 262, 277, 338, 330
+_REDUCED, _MASK = 1, 4
+_COLORS = {0: 1, 1: 1, 2: 3, 3: 1, 4: 1, 5: 4, 6: 3, 8: 3, 9: 3, 10: 3}  # photometric interpretation → channels
+_ALPHA = (1, 2)
+_MOST_TAGS = 4096  # of a directory
+_MOST_NUMBERS = 64
+
+Tag = tuple[int, int, int, int]
+"""(code, type, number of values, where they lie)."""
+
+
+def items_of_exif(block: bytes) -> Iterator[Item]:
+    """The items of an EXIF block; none of one without a readable directory, which the readers call damaged."""
+    block = block.removeprefix(b"Exif\0\0")
+    try:
+        layout, first = exif.header(block)
+        tags, _ = _directory(block, first, layout)
+    except DamagedExif:
+        return
+    for code, *_ in tags:
+        if code not in _STORAGE and code != _SOFTWARE:
+            yield EXIF, name_of(code)
+    yield from _inner(block, tags, layout)
+
+
+def pages(file: bytes) -> Iterator[Iterator[Item]]:
+    """The items of each page of a TIFF file: small copies of pages follow them, masks are the reader's to name."""
+    try:
+        layout, at = exif.header(file)
+    except DamagedExif:
+        return
+    seen: set[int] = set()
+    left = len(file) // 12  # as many tags as the file can hold, if no two share their bytes
+    while at and at not in seen and len(seen) < MAX_PAGES:
+        seen.add(at)
+        try:
+            tags, at = _directory(file, at, layout)
+        except DamagedExif:
+            return
+        left -= len(tags)
+        if left < 0:
+            yield iter([("tags of further pages", "")])
+            return
+        kind = _number(file, tags, _SUBFILE, layout) or 0
+        if len(seen) == 1 or not kind & (_REDUCED | _MASK):
+            yield _page(file, tags, layout)
+
+
+def name_of(code: int, names: dict[int, str] | None = None) -> str:
+    """What a tag is called."""
+    if names is None:
+        return ExifTags.TAGS.get(code) or tifffile.TIFF.TAGS.get(code, f"tag {code}")
+    return names.get(code, f"tag {code}")
+
+
+def _page(file: bytes, tags: list[Tag], layout: Layout) -> Iterator[Item]:
+    for code, _, count, at in tags:
+        if code in _SPOKEN_ABOUT_ELSEWHERE:
+            yield _SPOKEN_ABOUT_ELSEWHERE[code], ""
+        elif code == _PHOTOSHOP:
+            yield from inventory_photoshop.items(file[at : at + count])
+        elif code in exif.GEOGRAPHY:
+            yield GEOGRAPHY, name_of(code)
+        elif code not in _STORAGE and code != _SOFTWARE:
+            yield EXIF if code in exif.DATE_AND_ORIGIN else TIFF_TAGS, name_of(code)
+    yield from _inner(file, tags, layout)
+    yield from _beside(file, tags, layout)
+
+
+def _inner(block: bytes, tags: list[Tag], layout: Layout) -> Iterator[Item]:
+    """The items of the directories for EXIF, GPS and interoperability."""
+    found: dict[int, list[Tag]] = {}
+    for code in (EXIF_DIRECTORY, GPS_DIRECTORY):
+        at = _number(block, tags, code, layout)
+        try:
+            found[code] = _directory(block, at, layout)[0] if at else []
+        except DamagedExif:
+            found[code] = []
+    for code, *_ in found[EXIF_DIRECTORY]:
+        if code not in _STORAGE:
+            yield EXIF, name_of(code)
+    for code, *_ in found[GPS_DIRECTORY]:
+        yield EXIF, name_of(code, ExifTags.GPSTAGS)
+    at = _number(block, found[EXIF_DIRECTORY], _INTEROPERABILITY, layout)
+    if at:
+        try:
+            rules = _directory(block, at, layout)[0]
+        except DamagedExif:
+            return
+        # The other values say no more than that the file is as cameras write them.
+        if any(code == _INDEX and block[where : where + 4] == _ADOBE_RGB for code, _, _, where in rules):
+            yield ADOBE_RGB, ""
+
+
+def _beside(file: bytes, tags: list[Tag], layout: Layout) -> Iterator[Item]:
+    """Channels beyond colours and alpha, and pictures in subdirectories that are no smaller copies."""
+    colors = _COLORS.get(_number(file, tags, _PHOTOMETRIC, layout) or 0)
+    extra = (_number(file, tags, _SAMPLES, layout) or 1) - colors if colors is not None else 0
+    if extra > 0:
+        kinds = _numbers(file, tags, _EXTRA, layout) or _ALPHA
+        extra -= any(kind in _ALPHA for kind in kinds[:extra])
+    if extra > 0:
+        yield CHANNELS, str(extra)
+    for at in _numbers(file, tags, _SUBDIRECTORIES, layout):
+        try:
+            inner, _ = _directory(file, at, layout)
+        except DamagedExif:
+            continue
+        if not (_number(file, inner, _SUBFILE, layout) or 0) & _REDUCED:
+            yield "pictures in subdirectories", ""
+
+
+def _directory(block: bytes, at: int, layout: Layout) -> tuple[list[Tag], int]:
+    """(the tags whose values lie in the block, offset of the next directory or 0). Raises DamagedExif."""
+    room, size = struct.calcsize(layout.number), struct.calcsize(layout.entry)
+    try:
+        (count,) = struct.unpack_from(layout.count, block, at)
+    except (struct.error, OverflowError):
+        raise DamagedExif("its directory lies outside the block") from None
+    start = at + struct.calcsize(layout.count)
+    if count > _MOST_TAGS:
+        raise DamagedExif(f"a directory of {count} tags")
+    whole = min(count, max(0, len(block) - start) // size)
+    found: list[Tag] = []
+    for number, (code, dtype, items, inline) in enumerate(
+        struct.iter_unpack(layout.entry, block[start : start + whole * size])
+    ):
+        length = items * exif.SIZES.get(dtype, 0)
+        value_at = start + (number + 1) * size - room
+        if length > room:
+            (value_at,) = struct.unpack(layout.number, inline)
+        if length and value_at + length <= len(block):
+            found.append((code, dtype, items, value_at))
+    try:
+        (following,) = struct.unpack_from(layout.number, block, start + count * size)
+    except struct.error:
+        following = 0
+    return found, following if following < len(block) else 0
+
+
+def _number(block: bytes, tags: list[Tag], code: int, layout: Layout) -> int | None:
+    found = _numbers(block, tags, code, layout)
+    return found[0] if found else None
+
+
+def _numbers(block: bytes, tags: list[Tag], code: int, layout: Layout) -> list[int]:
+    """The values of a tag that holds unsigned integers, at most `_MOST_NUMBERS` of them."""
+    for found, dtype, count, at in tags:
+        kind = exif.INTEGERS.get(dtype)
+        if found == code and kind is not None:
+            return list(struct.unpack_from(f"{layout.order}{min(count, _MOST_NUMBERS)}{kind}", block, at))
+    return []
