@@ -83,7 +83,9 @@ def upright(found: Metadata, orientation: int | None) -> Upright:
         try:
             packet = xmp_editing.upright(packet, on_its_side=on_its_side)
         except xmp_editing.DamagedXmp:
-            notes = (XMP_DAMAGED_NOTE,)
+            kept = xmp_editing.without_orientation(packet)
+            notes = (XMP_DAMAGED_NOTE if kept == packet else f"{XMP_DAMAGED_NOTE}, except for its orientation",)
+            packet = kept
     return Upright(replace(found, exif=block, xmp=packet, resolution=resolution), turn, lost, notes)
 
 

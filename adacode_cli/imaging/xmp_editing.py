@@ -24,7 +24,17 @@ from adacode_cli.imaging.xmp_scan import (
     value_of,
 )
 
-__all__ = ["DamagedXmp", "compacted", "creator_tool", "is_extended", "orientation", "resized", "upright", "with_event"]
+__all__ = [
+    "DamagedXmp",
+    "compacted",
+    "creator_tool",
+    "is_extended",
+    "orientation",
+    "resized",
+    "upright",
+    "with_event",
+    "without_orientation",
+]
 
 _TIFF, _EXIF = "http://ns.adobe.com/tiff/1.0/", "http://ns.adobe.com/exif/1.0/"
 _XMP, _MM = "http://ns.adobe.com/xap/1.0/", "http://ns.adobe.com/xap/1.0/mm/"
@@ -50,6 +60,7 @@ _BESIDE_THE_PICTURE = frozenset(
     }
 )
 _FRACTION = re.compile(r"(\d{1,12})/(\d{1,12})|(\d{1,12}(?:\.\d{1,12})?)")
+_PLAIN_ORIENTATION = re.compile(rb"(tiff:Orientation(?:[ \t\r\n]?=[ \t\r\n]?[\"']|>))[2-8]")
 _LONGEST_FRACTION = 100  # A longer text is none, and could be copied to many places.
 _NO_XML = re.compile(r"[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _TRAILER = b"<?xpacket end"
@@ -78,6 +89,14 @@ def upright(packet: bytes, *, on_its_side: bool) -> bytes:
         changes += set_value(packet, rdf, _ACROSS, escape(down, {'"': "&quot;", "'": "&apos;"}))
         changes += set_value(packet, rdf, _DOWN, escape(across, {'"': "&quot;", "'": "&apos;"}))
     return applied(packet, changes)
+
+
+def without_orientation(packet: bytes) -> bytes:
+    """A packet that cannot be read, made to say that the picture is upright where it says otherwise in plain bytes.
+
+    Programs that look for these bytes and do not read the packet would turn a picture that is upright already.
+    """
+    return _PLAIN_ORIENTATION.sub(rb"\g<1>1", packet)
 
 
 def resized(packet: bytes, *, across: Fraction, down: Fraction, size: tuple[int, int]) -> bytes:

@@ -7,7 +7,7 @@ import pytest
 import tifffile
 from other_programs import avifenc, exiftool, needs_exiftool, needs_libavif, tagged
 from picture_fixtures import saved, smooth
-from PIL import Image
+from PIL import Image, ImageOps
 
 from adacode_cli.imaging import exif as exif_blocks
 from adacode_cli.imaging import png16, xmp_editing
@@ -135,3 +135,14 @@ def test_in_heic_the_container_alone_counts(tmp_path):
     image = Decoded(PIXELS, exif=exif_of(6).removeprefix(b"Exif\0\0"), xmp=packet(1))
     (tmp_path / "a.heic").write_bytes(encode(image, format="heic"))
     assert_lies(read_image(tagged(tmp_path / "a.heic", "-EXIF:Orientation=8", "-XMP-tiff:Orientation=3")), ON_ITS_SIDE)
+
+
+@pytest.mark.parametrize("as_element", [False, True])
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_xmp_that_is_damaged_turns_no_output(format, as_element):
+    said = packet(6, as_element=as_element).replace(b"</rdf:RDF>", b"</rdf:RDX>")
+    image = decode(written(format, exif=None, xmp=said), name="x")
+    assert image.notes == ("its XMP is damaged and was kept as it is, except for its orientation",)
+    output = Image.open(BytesIO(encode(image, format=format.lower())))
+    assert np.array_equal(ImageOps.exif_transpose(output), output)  # Pillow looks for the bytes in any packet
+    assert output.size == (36, 24)
