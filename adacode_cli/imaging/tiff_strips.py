@@ -119,8 +119,10 @@ def _segments(page: TiffPage, bits: int) -> Iterator[bytes]:
     if len(offsets) < num:
         raise ValueError("strips or tiles are missing")
     if page.compression == COMPRESSION.NONE:
-        # Some programs write other numbers than these.
+        # Some programs write other numbers than these; where strips would overlap, it is the layout that is wrong.
         counts = tuple(_num_bytes(page, bits, place) for place in _places(page))
+        if any(count > room for count, room in zip(counts, _counts_until_next(offsets[:num], file.size), strict=True)):
+            raise EOFError("a strip or tile is truncated")
     elif not any(code in page.tags for code in _COUNTS) or (num == 1 and not counts[0]):
         counts = _counts_until_next(offsets[:num], file.size)
     for offset, count in zip(offsets[:num], counts[:num], strict=True):
@@ -328,6 +330,7 @@ _UNPACK: dict[int, Callable[[bytes, int], bytes]] = {
     COMPRESSION.LZMA: _unlzma,
     COMPRESSION.ZSTD: lambda data, size: _decoded("zstd", data, size),
     34926: lambda data, size: _decoded("zstd", data, size),
+    50013: _inflated,
 }
 # libtiff, and with it most programs, pays no attention to a predictor beside other compressions.
 _PREDICTED = frozenset(_UNPACK) - {COMPRESSION.NONE, COMPRESSION.PACKBITS}

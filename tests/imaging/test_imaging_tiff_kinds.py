@@ -182,6 +182,12 @@ def test_counts_of_bytes_that_are_missing_or_wrong(packing):
         np.testing.assert_array_equal(decode(data, name="x").pixels, samples)
 
 
+def test_plain_strips_that_overlap_are_damage():
+    data = tiff([STRIP[:48], STRIP[:48]], (8, 12), {273: [8, 20]})
+    with pytest.raises(InputError, match="truncated"):
+        decode(data, name="x")
+
+
 def test_a_predictor_beside_plain_data_is_as_if_it_were_not_there():
     samples = noise((8, 9), np.uint16)
     data = tiff([samples.astype("<u2").tobytes()], (8, 9), {258: 16, 317: 2})
