@@ -20,6 +20,7 @@ from adacode_cli.errors import AdaCodeError, InputError, OutputError
 from adacode_cli.imaging import exif, exif_editing, heif_boxes
 from adacode_cli.imaging.image import Samples
 from adacode_cli.imaging.metadata import Metadata
+from adacode_cli.imaging.samples import over_whole_range
 
 STORED_BITS = {"avif": 12, "heic": 10}
 """Bits a sample of what is deeper than 8 bits when it is written."""
@@ -56,8 +57,8 @@ def deep_avif(file: bytes, bits: int) -> tuple[Samples, Samples | None]:
         raise ValueError("no deep pixels in it")
     planes = samples if samples.ndim == 3 else samples[..., None]
     colors = 3 if planes.shape[2] > 2 else 1
-    alpha = widened(planes[..., colors], bits) if planes.shape[2] > colors else None
-    return widened(planes[..., :3] if colors == 3 else planes[..., 0], bits), alpha
+    alpha = over_whole_range(planes[..., colors], bits) if planes.shape[2] > colors else None
+    return over_whole_range(planes[..., :3] if colors == 3 else planes[..., 0], bits), alpha
 
 
 def heic(file: bytes, *, name: str) -> Any:  # noqa: ANN401 (a class of an optional package)
@@ -76,13 +77,6 @@ def of_whole_range(samples: Samples, bits: int) -> Samples:
         return samples
     top, span = (1 << bits) - 1, white - black
     return ((((samples.astype(np.uint32) - black) * top) + span // 2) // span).astype(samples.dtype)
-
-
-def widened(samples: Samples, bits: int) -> Samples:
-    """Samples of `bits` bits over the whole range of 16, to nearest."""
-    top = (1 << bits) - 1
-    scaled = (np.minimum(samples, top).astype(np.uint32) * 65535 + top // 2) // top
-    return np.ascontiguousarray(scaled.astype(np.uint16))
 
 
 def write(samples: Samples, format: str, quality: int, said: Metadata) -> bytes:

@@ -14,6 +14,7 @@ from adacode_cli.imaging.metadata import EXIF_DAMAGED
 from adacode_cli.imaging.parsing import check_size, parsing
 from adacode_cli.imaging.pillow_metadata import metadata_of
 from adacode_cli.imaging.raster import Raster, lost_beside_first
+from adacode_cli.imaging.samples import over_whole_range
 
 
 def read_avif(data: bytes, max_pixels: int, *, name: str) -> Raster:
@@ -90,8 +91,8 @@ def read_heic(data: bytes, max_pixels: int, *, name: str) -> Raster:
     if colors == 1 and heif_boxes.is_limited(found):
         pixels = heif_codec.of_whole_range(pixels, bits)
     if bits > 8:
-        pixels = heif_codec.widened(pixels, bits)
-        alpha = heif_codec.widened(alpha, bits) if alpha is not None else None
+        pixels = over_whole_range(pixels, bits)
+        alpha = over_whole_range(alpha, bits) if alpha is not None else None
     return Raster(pixels, alpha, said, orientation=1, lost=lost, bits=bits if bits > 8 else None)
 
 

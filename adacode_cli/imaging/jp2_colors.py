@@ -27,8 +27,7 @@ from adacode_cli.imaging.jp2_header import (
     SYCC,
     Header,
 )
-from adacode_cli.imaging.samples import quantise, rgb_from_inks, top_of, unpremultiplied
-from adacode_cli.imaging.stored_bits import full_range
+from adacode_cli.imaging.samples import over_whole_range, quantise, rgb_from_inks, top_of, unpremultiplied
 
 _COLOURS_OF = {GREY: 1, SRGB: 3, SYCC: 3, ESYCC: 3, CIELAB: 3, CMYK: 4}
 _BAND_ROWS = 64
@@ -84,7 +83,8 @@ def picture_of(planes: list[npt.NDArray[Any]], header: Header, *, inks_in_profil
     bits = max(depth for _, depth in used)
     if bits > 16:
         raise NotSupported(f"{bits} bits a sample")
-    fitted = [full_range(plane, depth, deep=bits > 8) for plane, depth in used]
+    deepest = np.uint16 if bits > 8 else np.uint8
+    fitted = [over_whole_range(plane, depth, deepest) for plane, depth in used]
     pixels = fitted[0] if len(colours) == 1 else np.dstack(fitted[: len(colours)])
     alpha = fitted[-1] if alpha_at is not None else None
     if alpha is not None and is_multiplied:

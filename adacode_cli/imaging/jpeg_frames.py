@@ -20,7 +20,7 @@ from adacode_cli.imaging.image import Samples
 from adacode_cli.imaging.parsing import check_size, not_supported, parsing
 from adacode_cli.imaging.pillow_metadata import metadata_of, taken_apart
 from adacode_cli.imaging.raster import Raster
-from adacode_cli.imaging.stored_bits import full_range
+from adacode_cli.imaging.samples import over_whole_range
 
 _LOSSLESS, _LS = 0xC3, 0xF7
 _READ = frozenset({0xC0, 0xC1, 0xC2, _LOSSLESS, 0xC9, 0xCA, _LS})
@@ -92,7 +92,7 @@ def read(data: bytes, frame: Frame, max_pixels: int, *, name: str) -> Raster:
             raise ValueError("header and data differ in size")
     if samples is None:
         raise not_supported(f"{frame.title} in colours that are not converted", name=name, program=_PROGRAM)
-    pixels: Samples = full_range(samples, frame.bits, deep=frame.bits > 8)
+    pixels: Samples = over_whole_range(samples, frame.bits)
     bits = frame.bits if 8 < frame.bits < 16 else None
     return Raster(pixels, None, said, notes=notes, lost=lost + lost_of_head, bits=bits)
 

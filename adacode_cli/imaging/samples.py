@@ -42,15 +42,17 @@ def quantise(values: npt.NDArray[np.floating], dtype: npt.DTypeLike) -> Samples:
     return np.asarray(clipped if target == np.float32 else np.rint(clipped)).astype(target)
 
 
-def over_whole_range(samples: Samples, bits: int) -> Samples:
-    """Whole numbers of up to 16 bits → uint8 for up to 8, uint16 for more: 0 stays 0, the highest becomes the top.
+def over_whole_range(samples: Samples, bits: int, dtype: npt.DTypeLike | None = None) -> Samples:
+    """Whole numbers of `bits` bits, of any shape, over the whole range of uint8 or uint16: 0 stays 0.
 
-    Raises IndexError for numbers of more bits.
+    `dtype` is uint8 for up to 8 bits and uint16 for more, unless given. Numbers of more bits count as the highest.
     """
-    if bits in (8, 16):
-        return samples
-    target = np.dtype(np.uint8 if bits < 8 else np.uint16)
-    return quantise(np.arange(1 << bits) * (top_of(target) / ((1 << bits) - 1)), target)[samples]
+    target = np.dtype(dtype if dtype is not None else np.uint8 if bits <= 8 else np.uint16)
+    if bits == 8 * target.itemsize:
+        return np.asarray(samples, target)
+    top = (1 << bits) - 1
+    table = quantise(np.arange(top + 1) * (top_of(target) / top), target)
+    return np.asarray(table[np.minimum(samples, top)])
 
 
 def on_white(pixels: Samples, alpha: Samples) -> Samples:
