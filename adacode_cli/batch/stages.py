@@ -141,7 +141,7 @@ class Stages:
         try:
             self.decoder(data, name=str(path), max_pixels=_MOST_PIXELS_TIMES * keeping.max_pixels)
         except InputError as error:
-            return not error.over_limit
+            return bool(error.damage)  # what is only not supported may be whole
         return False
 
     def take_in(self, work: Work, data: bytes, mask_data: bytes | None = None) -> None:

@@ -108,9 +108,6 @@ def taken_apart(file: bytes) -> tuple[bytes, Metadata, tuple[str, ...]]:
     if not exif or not packet:
         exif, packet = _of_app1(profiles, exif, packet, lost)
     records = _raw_profile(profiles, "iptc", lost, "iptc", "8bim")
-    if texts:
-        named = sorted(key.decode("latin-1") for key in texts)[:5]
-        lost.append(f"texts ({', '.join(named)})")
     lost += [LIGHT_LEVELS] if not bodies.keys().isdisjoint(_LIGHT_LEVELS) else []
     records = iptc.unwrapped(records) if records is not None else None
     found = Metadata(icc or None, exif or None, packet or None, records, cicp=_numbers(bodies.get(b"cICP")))

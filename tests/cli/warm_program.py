@@ -17,8 +17,10 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from importlib import import_module
 from pathlib import Path
+from typing import NoReturn
 
 # The libraries only: modules of ours are imported by each run anew, as some of them look at the environment.
 _LIBRARIES = ("torch", "cv2", "imagecodecs", "tifffile", "PIL.Image", "pillow_heif", "rich.progress", "typer")
@@ -50,23 +52,30 @@ class WarmProgram:
         for descriptor in inner:
             os.close(descriptor)
         found: dict[int, bytes] = {}
-        threads = [threading.Thread(target=_write, args=(outer_in, stdin))]
-        threads += [threading.Thread(target=_read, args=(one, found)) for one in (outer_out, outer_err)]
+        threads = [threading.Thread(target=_write, args=(outer_in, stdin), daemon=True)]
+        threads += [threading.Thread(target=_read, args=(one, found), daemon=True) for one in (outer_out, outer_err)]
         for thread in threads:
             thread.start()
+        command, deadline = [sys.executable, *script, *arguments], time.monotonic() + timeout_s
         with ours, ours.makefile("rw") as lines:
             ours.settimeout(timeout_s)
             lines.write(json.dumps([script, arguments, str(directory)]) + "\n")
             lines.flush()
-            pid = int(lines.readline())
+            pid = int(lines.readline() or self._dead())
             try:
-                code = int(lines.readline())
-            except TimeoutError:
+                code = int(lines.readline() or self._dead())
+            except TimeoutError as error:
                 os.kill(pid, signal.SIGKILL)
-                raise
-        for thread in threads:
-            thread.join()
-        return subprocess.CompletedProcess([*script, *arguments], code, found[outer_out], found[outer_err])
+                raise subprocess.TimeoutExpired(command, timeout_s) from error
+        for thread in threads:  # a process that it has left behind may hold the pipes
+            thread.join(max(0.0, deadline - time.monotonic()))
+            if thread.is_alive():
+                raise subprocess.TimeoutExpired(command, timeout_s)
+        return subprocess.CompletedProcess(command, code, found[outer_out], found[outer_err])
+
+    def _dead(self) -> NoReturn:
+        self._process.kill()
+        raise RuntimeError(f"the process that waits has died: {self._process.communicate()[1].decode()}")
 
 
 def _write(descriptor: int, data: bytes) -> None:

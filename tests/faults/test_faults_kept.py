@@ -9,7 +9,9 @@ import signal
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
 from adacode_process import Program
 from PIL import Image
 from test_faults_disk import W, names, said
@@ -147,6 +149,17 @@ def test_what_somebody_put_under_an_outputs_name_is_kept(adacode, photo, tmp_pat
     kept = save in ("gif", "tiff")
     assert (tmp_path / "out" / "a.png").read_bytes() == (edited if kept else made)
     assert ("changed since it was made, kept" in result.stderr.decode()) == kept
+
+
+def test_an_output_that_was_saved_in_a_way_that_is_not_supported_is_kept(adacode, photo, tmp_path):
+    photo("p/a.tif")
+    run = ("sr", "p", "-o", "out", *W)
+    assert adacode(*run).returncode == 0
+    tifffile.imwrite(tmp_path / "out" / "a.tif", np.zeros((16, 24), np.int16))
+    edited = (tmp_path / "out" / "a.tif").read_bytes()
+    result = adacode(*run)
+    assert (result.returncode, (tmp_path / "out" / "a.tif").read_bytes()) == (0, edited)
+    assert "changed since it was made, kept" in result.stderr.decode()
 
 
 def test_logs_go_on_and_pipes_are_not_waited_for(adacode, photo, tmp_path):

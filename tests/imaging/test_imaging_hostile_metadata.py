@@ -14,7 +14,7 @@ from adacode_cli.errors import InputError
 from adacode_cli.imaging import exif, exif_editing, xmp_editing
 from adacode_cli.imaging.decode import decode
 from adacode_cli.imaging.decoder_pool import decoding
-from adacode_cli.imaging.encode import encoded
+from adacode_cli.imaging.encode import encoded, losses
 from adacode_cli.imaging.jpeg_segments import XMP_HEAD
 from adacode_cli.imaging.metadata import Metadata
 from adacode_cli.imaging.metadata_limits import MAX_BYTES, MIB, Allowance
@@ -67,7 +67,7 @@ def in_digits(kind, block, packing=zlib.compress):
 def test_a_png_is_read_without_what_is_too_much(kind, body, lost):
     image = decode(png_with(kind, body), name="x")
     assert np.array_equal(image.pixels, PICTURE)
-    assert image.lost == (lost,)
+    assert losses(image, "png") == (lost,)
     assert image.metadata == Metadata()
 
 

@@ -152,7 +152,7 @@ LOSSES = {
     "comment": (lambda: jpeg(comment=b"by hand"), "its comment"),
     "texts of a PNG": (
         lambda: png((b"tEXt", b"Author\0x"), (b"tEXt", b"date:create\0x")),
-        "texts (Author, date:create)",
+        "texts (Author)",
     ),
     "chunks of a PNG": (lambda: png((b"sTER", b"\0"), (b"prVt", b"x")), "PNG chunks (sTER, prVt)"),
     "light levels of a PNG": (lambda: png((b"cLLI", bytes(8))), "its HDR light levels"),
@@ -232,15 +232,14 @@ def test_what_exiftool_has_written_comes_out_in_its_own_format(tmp_path, suffix)
 @needs_imagemagick
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".webp", ".jpg", ".bmp"])
 @pytest.mark.parametrize("depth", [8, 16])
-def test_what_imagemagick_has_written_loses_no_more_than_its_notes_of_times(tmp_path, suffix, depth):
+def test_what_imagemagick_has_written_loses_nothing(tmp_path, suffix, depth):
     path = tmp_path / f"a{suffix}"
     command = ["convert", "-size", "12x9", "gradient:red-blue", "-depth", str(depth), path]
     subprocess.run(command, check=True, timeout=60)
     image = decode(path.read_bytes(), name="x")
     _, notes = Keeping(ENTRY).encoded(image, image.format, None)
     lost = "".join(note for note in notes if "not kept" in note)
-    times = "not kept in png: texts (date:create, date:modify)" if suffix == ".png" else ""
-    assert lost.replace(", date:timestamp", "") in ("", times)
+    assert not lost
 
 
 @needs_exiftool
