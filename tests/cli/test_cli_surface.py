@@ -67,6 +67,14 @@ def test_version(real_adacode):
     assert real_adacode("--version").stdout.decode() == f"adacode {__version__}\n"
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [("--scale", "5", "it must be less than or equal to 4"), ("--if-too-large", "gif", "'gif' is not one of 'png'")],
+)
+def test_what_is_wrong_with_a_value_is_said_in_words_of_ours(real_adacode, option, value, said):
+    assert f": {said}" in real_adacode("sr", "a.png", option, value).stderr.decode()
+
+
 def test_program_without_arguments_shows_help(real_adacode):
     result = real_adacode()
     assert b"Restore images" in result.stdout + result.stderr
