@@ -18,6 +18,7 @@ from adacode_cli.imaging.parsing import check_size, parsing
 from adacode_cli.imaging.png_chunks import chunk, is_sound
 
 _END_OF_JPEG = b"\xff\xd9"
+_LEAST_SCAN_BYTES = 64  # Of fewer a decoder makes a few blocks, the first of which may be noise.
 _SIGNATURE_BYTES, _HEADER_END = 8, 33  # of a PNG; its header has one length
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a pixel, by the kind of colours
 _DEPTHS = (1, 2, 4, 8, 16)
@@ -43,13 +44,14 @@ def completed(data: bytes, format: str, max_pixels: int, *, name: str) -> tuple[
 
 def _jpeg(data: bytes, _max_pixels: int, _name: str) -> tuple[bytes, str]:
     """Cut in front of a segment that is not whole, with an end: the decoder fills what it does not find."""
-    scans, end = 0, len(data)
+    scans, end, pixels_at = 0, len(data), len(data)
     for kind, at, segment_end in jpeg_scans.markers(data):
         if segment_end > len(data):
             end = at
             break
-        scans += kind == jpeg_scans.SCAN
-    if not 0 < scans <= MAX_SCANS:
+        if kind == jpeg_scans.SCAN:
+            scans, pixels_at = scans + 1, min(pixels_at, segment_end)
+    if not 0 < scans <= MAX_SCANS or end - pixels_at < _LEAST_SCAN_BYTES:
         raise ValueError("nothing of its pixels is there")
     whole = data[:end].rstrip(b"\xff")
     return whole + (b"" if whole.endswith(_END_OF_JPEG) else _END_OF_JPEG), "what is missing is grey or coarse"
@@ -58,6 +60,8 @@ def _jpeg(data: bytes, _max_pixels: int, _name: str) -> tuple[bytes, str]:
 def _png(data: bytes, max_pixels: int, name: str) -> tuple[bytes, str]:
     """Its chunks with right check sums; rows that are missing are filled with zeros."""
     before, packed = _chunks(data)
+    if not is_sound(data, _SIGNATURE_BYTES, _HEADER_END):
+        raise ValueError("its header is damaged")  # With another width or depth every row would be noise.
     width, height, depth, colours, *_, interlaced = struct.unpack(">IIBBBBB", data[16 : _HEADER_END - 4])
     check_size(width, height, max_pixels, name=name)
     if colours not in _SAMPLES or depth not in _DEPTHS or interlaced > 1:
@@ -154,6 +158,8 @@ def _bmp(data: bytes, max_pixels: int, name: str) -> tuple[bytes, str]:
     if packing not in (0, 3) or not start < len(data) < size:
         raise ValueError("nothing of its pixels is there")
     share = (len(data) - start) * 100 // (size - start)
+    if not share:
+        raise ValueError("nothing of its pixels is there")
     return data + bytes(size - len(data)), f"{share} % of it were read, what is missing is black"
 
 

@@ -59,7 +59,8 @@ class Frame:
     @property
     def is_for_pillow(self) -> bool:
         """Whether Pillow reads such files."""
-        return self.bits == 8 and self.kind in _READ and self.kind not in (_LOSSLESS, _LS)
+        is_plain = self.kind in _READ and self.kind not in (_LOSSLESS, _LS)
+        return is_plain and self.bits == 8 and self.components in (1, 3, 4)
 
 
 def frame_of(data: bytes) -> Frame | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import struct
 from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
@@ -11,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from adacode_cli.imaging import colours, jpeg_segments, png_chunks, xmp_editing
+from adacode_cli.imaging import bmp_header, colours, jpeg_segments, png_chunks, xmp_editing
 from adacode_cli.imaging.cicp import SRGB
 from adacode_cli.imaging.metadata import Metadata
 from adacode_cli.imaging.metadata_limits import MAX_BYTES
@@ -19,7 +18,6 @@ from adacode_cli.imaging.resolution import CENTIMETRE, INCH, NO_UNIT, Resolution
 
 _JFIF_UNITS = {0: NO_UNIT, 1: INCH, 2: CENTIMETRE}
 _GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B")
-_BMP_HEAD, _BMP5, _EMBEDDED = 14, 124, b"DEBM"
 _INCHES_A_METRE = 39.3701  # with as many digits as Pillow's own conversion has
 # Some writers put the JPEG prefix into PNG and WebP too, and some put it twice.
 _PREFIXES = re.compile(rb"(?:Exif\0\0)*+")
@@ -33,19 +31,8 @@ def taken_apart(file: bytes, format: str) -> tuple[bytes, Metadata | None, tuple
     if format == "jpeg":
         return jpeg_segments.taken_apart(file)
     if format == "bmp":
-        return file, Metadata(icc=_profile_of_bmp(file)), ()
+        return file, Metadata(icc=bmp_header.profile_in(file)), ()
     return png_chunks.taken_apart(file) if format == "png" else (file, None, ())
-
-
-def _profile_of_bmp(file: bytes) -> bytes | None:
-    """The profile that the fifth version of BMP has room for, which Pillow does not read."""
-    if len(file) < _BMP_HEAD + _BMP5 or struct.unpack_from("<I", file, _BMP_HEAD)[0] != _BMP5:
-        return None
-    if file[_BMP_HEAD + 56 : _BMP_HEAD + 60] != _EMBEDDED:
-        return None
-    at, size = struct.unpack_from("<2I", file, _BMP_HEAD + 112)
-    profile = file[_BMP_HEAD + at : _BMP_HEAD + at + size]
-    return profile if profile[36:40] == b"acsp" and len(profile) == size else None
 
 
 def metadata_of(picture: Image.Image, format: str, beside: Metadata | None = None) -> tuple[Metadata, tuple[str, ...]]:

@@ -19,12 +19,12 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from adacode_cli.imaging import jpeg_frames, jpeg_scans, png16
+from adacode_cli.imaging import bmp_header, jpeg_frames, jpeg_scans, png16
 from adacode_cli.imaging.cicp import SRGB
 from adacode_cli.imaging.image import Samples
 from adacode_cli.imaging.limits import too_many_pixels
 from adacode_cli.imaging.metadata import Metadata
-from adacode_cli.imaging.parsing import check_size, parsing
+from adacode_cli.imaging.parsing import check_size, not_supported, parsing
 from adacode_cli.imaging.pillow_metadata import metadata_of, taken_apart
 from adacode_cli.imaging.raster import INKS_LOST, INKS_PROFILE_LOST, PALETTE_NOTE, Raster, lost_beside_first
 
@@ -49,13 +49,17 @@ def read(data: bytes, format: str, max_pixels: int, *, name: str) -> Raster:
         with parsing(format, name=name):
             data, beside, not_kept = taken_apart(data, format)
             picture = opened(_PLUGINS[format], data)
+    except _NotForPillow as error:
+        raise not_supported(str(error), name=name) from error
     except _BeyondPillow as error:
         if error.num_pixels > max_pixels:
             raise too_many_pixels(f"{error.num_pixels} pixels", max_pixels, name=name) from error
         return _large_webp(data, name=name)
     check_size(*picture.size, max_pixels, name=name)
+    is_for_libpng = format == "png" and max(picture.size) <= png16.MAX_SIDE
+    if format == "png" and not is_for_libpng and data[_PNG_DEPTH_AT] > 8:
+        raise not_supported(f"a PNG of 16 bits with more than {png16.MAX_SIDE:,} pixels a side", name=name)
     with parsing(format, name=name):
-        is_for_libpng = format == "png" and max(picture.size) <= png16.MAX_SIDE
         if not is_for_libpng:
             picture.load()
         said, lost = metadata_of(picture, format, beside)
@@ -63,6 +67,7 @@ def read(data: bytes, format: str, max_pixels: int, *, name: str) -> Raster:
         if is_for_libpng:
             notes = (PALETTE_NOTE,) if picture.mode in ("P", "PA") else ()
             return Raster(*png16.read(data), said, notes=notes, lost=lost)
+        lost += bmp_header.alpha_lost(data, picture.mode) if format == "bmp" else ()
         raster = from_pillow(picture, said, data[_PNG_DEPTH_AT] if format == "png" else 8)
     return replace(raster, lost=lost + raster.lost)
 
@@ -122,6 +127,10 @@ def rgb_from_inks(picture: Image.Image, icc: bytes | None) -> tuple[Image.Image,
     return picture.convert("RGB"), INKS_LOST
 
 
+class _NotForPillow(Exception):  # noqa: N818 (the reason of an InputError)
+    """What a file is that is whole and that Pillow does not read."""
+
+
 class _BeyondPillow(Exception):  # noqa: N818 (a branch, not a failure)
     """Pillow's WebP reader enforces its global pixel limit by itself, and tells only in words how many there are."""
 
@@ -137,6 +146,10 @@ def opened(plugin: type[ImageFile], data: bytes) -> ImageFile:
         return plugin(BytesIO(data))
     except Image.DecompressionBombError as error:
         raise _BeyondPillow(error) from error
+    except OSError as error:
+        if "Unsupported BMP" in str(error):
+            raise _NotForPillow(str(error).replace("Unsupported BMP", "a BMP of another")) from error
+        raise
 
 
 def _large_webp(data: bytes, *, name: str) -> Raster:

@@ -109,8 +109,10 @@ def taken_apart(file: bytes) -> tuple[bytes, Metadata, tuple[str, ...]]:
         exif, packet = _of_app1(profiles, exif, packet, lost)
     records = _raw_profile(profiles, "iptc", lost, "iptc", "8bim")
     lost += [LIGHT_LEVELS] if not bodies.keys().isdisjoint(_LIGHT_LEVELS) else []
+    numbers = _numbers(bodies.get(b"cICP"))
+    lost += ["a cICP colour description that makes no sense"] if b"cICP" in bodies and numbers is None else []
     records = iptc.unwrapped(records) if records is not None else None
-    found = Metadata(icc or None, exif or None, packet or None, records, cicp=_numbers(bodies.get(b"cICP")))
+    found = Metadata(icc or None, exif or None, packet or None, records, cicp=numbers)
     return b"".join(kept), found, tuple(lost)
 
 

@@ -134,8 +134,8 @@ def test_in_png_numbers_overrule_a_profile_and_elsewhere_it_overrules_them():
     assert (again.cicp, again.icc) == (None, srgb_profile())
 
 
-@pytest.mark.parametrize("numbers", [(1, 13, 0, 1), (2, 2, 0, 1), (12, 13, 6, 1), (12, 13, 0, 2), (12, 13, 0)])
-def test_srgb_and_impossible_numbers_say_nothing(numbers):
+@pytest.mark.parametrize("numbers", [(1, 13, 0, 1), (2, 2, 0, 1)])
+def test_numbers_for_srgb_say_nothing(numbers):
     image = decode(png_saying(*numbers), name="x")
     assert (image.cicp, image.icc) == (None, None)
     assert losses(image, "jpeg") == ()

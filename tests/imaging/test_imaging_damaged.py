@@ -189,3 +189,33 @@ def test_a_process_of_its_own_is_told_and_writes_nothing_to_the_terminal(capfd):
     np.testing.assert_array_equal(image.pixels, DEEP)
     assert "check sum" in image.notes[0]
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("at", "value"), [(19, 41), (23, 33), (24, 16), (25, 6)])
+def test_a_png_with_a_damaged_header_is_refused_all_the_same(at, value):
+    file = PNGS["rgb"][0]
+    damaged = file[:at] + bytes([value]) + file[at + 1 :]
+    assert refused(damaged, accept_damaged=True).hint
+
+
+def test_what_has_next_to_nothing_left_is_refused_all_the_same():
+    jpeg, bmp = saved(PICTURE, "JPEG"), saved(PICTURE, "BMP")
+    start = jpeg.index(b"\xff\xda")
+    header_end = start + 2 + struct.unpack_from(">H", jpeg, start + 2)[0]
+    for left in (jpeg[:header_end], jpeg[: header_end + 20], bmp[:60]):
+        refused(left, accept_damaged=True)
+
+
+def bmp_with_masks(bits, masks, pixels):
+    head = struct.pack("<IiiHHIIiiII", 56, 2, 1, 1, bits, 3, len(pixels), 0, 0, 0, 0) + struct.pack("<4I", *masks)
+    return b"BM" + struct.pack("<IHHI", 70 + len(pixels), 0, 0, 70) + head + pixels
+
+
+def test_layouts_of_bmp_that_are_not_read_are_not_called_damaged():
+    with_alpha = bmp_with_masks(16, (0x7C00, 0x3E0, 0x1F, 0x8000), struct.pack("<2H", 0xFC00, 0x7FFF))
+    image = decode(with_alpha, name="x")
+    assert image.pixels.tolist() == [[[255, 0, 0], [255, 255, 255]]]
+    assert (image.alpha, image.lost) == (None, ("alpha (its layout is not read)",))
+    with pytest.raises(InputError, match="not supported: it is a BMP of another bitfields layout") as caught:
+        decode(bmp_with_masks(16, (0xF00, 0xF0, 0xF, 0xF000), bytes(4)), name="x", accept_damaged=True)
+    assert not caught.value.damage

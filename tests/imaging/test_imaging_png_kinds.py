@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 import pytest
 from other_programs import needs_imagemagick
-from picture_fixtures import noise, png_chunk, saved, smooth
+from picture_fixtures import noise, png_chunk, png_file, saved, smooth
 from PIL import Image
 
 from adacode_cli.errors import InputError
@@ -110,3 +110,16 @@ def test_more_pixels_a_side_than_libpng_reads_are_read():
     wrong[file.index(b"IEND") - 8] ^= 1
     with pytest.raises(InputError, match="check sum"):
         decode(bytes(wrong), name="x")
+
+
+@pytest.mark.parametrize("body", [bytes([9, 16, 1, 1]), bytes([12, 13, 0, 2]), bytes([9, 16, 0])])
+def test_colours_in_numbers_that_make_no_sense_are_named_as_lost(body):
+    file = saved(noise((9, 12, 3), np.uint8), "PNG")
+    image = decode(file[:33] + png_chunk(b"cICP", body) + file[33:], name="x")
+    assert (image.cicp, image.lost) == (None, ("a cICP colour description that makes no sense",))
+
+
+def test_deep_pixels_that_the_library_cannot_hold_are_refused_and_not_narrowed():
+    wide = png_file([bytes(2 * 1_000_001)], width=1_000_001, depth=16, color_type=0)
+    with pytest.raises(InputError, match="not supported: it is a PNG of 16 bits"):
+        decode(wide, name="x")
