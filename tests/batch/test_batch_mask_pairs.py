@@ -340,4 +340,4 @@ def test_thousands_of_masks_with_the_name_of_as_many_pictures_take_time_in_propo
         return time.process_time() - began
 
     seconds(100)
-    assert seconds(4000) < 24 * max(seconds(500), 0.01)
+    assert seconds(2400) < 24 * max(seconds(300), 0.01)
