@@ -51,13 +51,15 @@ class Found:
 
     @property
     def path_text(self) -> str:
-        """`path` as text."""
+        """`path` as text, the same as `str(path)`."""
         return joined(self.given, self.place) if self.in_tree else str(self.given)
 
 
 def joined(folder: Path, name: str) -> str:
-    """What names the same file as `folder / name`, at a third of its price, for loops over trees."""
+    """`folder / name` as text, at a third of its price, for loops over trees; `name` has forward slashes."""
     start = str(folder)
+    if os.sep != "/":  # as str of a path does, so that the two are equal wherever they are looked up
+        name = name.replace("/", os.sep)
     return name if start == "." else os.path.join(start, name)  # noqa: PTH118
 
 

@@ -16,9 +16,9 @@ is a wrong picture without a word. Pictures in one folder that differ in their s
 
 from __future__ import annotations
 
+import heapq
 import os
 import stat
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -27,11 +27,13 @@ from pathlib import Path
 from adacode_cli import atomic
 from adacode_cli.batch.discover import Found, PassedOver, Selection, discover
 from adacode_cli.batch.kept import identity
+from adacode_cli.batch.mask_places import AdvisedPlaces, key_of
 from adacode_cli.errors import InputError
 from adacode_cli.imaging.decode import EXTENSIONS
 
 _MARK = "_mask"
 _RULE = "A mask is found by its picture's path without the suffix, then by NAME_mask, then by a name that is unique."
+_MOST_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -45,17 +47,26 @@ class MaskPairs:
     masks: frozenset[str]
     holds_pictures: bool
     _places: dict[str, str] = field(repr=False)
+    _advised: AdvisedPlaces = field(repr=False)
 
     def for_image(self, path: Path) -> Path:
         """The mask of the picture `path`. Raises InputError where there is none."""
         place = self._places.get(str(path))
-        mask = None if place is None else self.folder / place
-        if mask is None or _are_one_file(mask, path):
-            hint = f"Put {path.stem}.png (white where the holes are) into {self.folder}."
-            if self.holds_pictures:
-                hint = f"Name its mask {path.stem}{_MARK}.png; other pictures of this run are not taken for masks."
-            raise InputError(f"has no mask in {self.folder}", path=path, hint=hint)
+        if place is None:
+            raise self._without_mask(path, self._hint(path))
+        mask = self.folder / place
+        if _are_one_file(mask, path):
+            raise self._without_mask(path, f"{mask} is this picture itself. Put its mask there instead.")
         return mask
+
+    def _hint(self, path: Path) -> str:
+        if self.holds_pictures:
+            place = self.folder / self._advised.of(str(path), f"{_MARK}.png")
+            return f"Name its mask {place}; other pictures of this run are not taken for masks."
+        return f"Put its mask (white where the holes are) at {self.folder / self._advised.of(str(path), '.png')}."
+
+    def _without_mask(self, path: Path, hint: str) -> InputError:
+        return InputError(f"has no mask in {self.folder}", path=path, hint=hint)
 
 
 class MaskFolder:
@@ -79,7 +90,9 @@ class MaskFolder:
             path = found.path_text
             if path not in masks:
                 wanted[path] = max(wanted.get(path, 0), _num_parts(found))
-        return MaskPairs(self._folder, masks, len(own) > len(masks), _Pairing(self._folder, places).of(wanted))
+        advised = AdvisedPlaces(wanted)
+        paired = _Pairing(self._folder, places, advised).of(wanted)
+        return MaskPairs(self._folder, masks, len(own) > len(masks), paired, advised)
 
     def _own_places(self, pictures: Sequence[Found]) -> dict[str, str]:
         """The place in this folder of each picture of the run that lies there, with its path."""
@@ -96,17 +109,19 @@ class MaskFolder:
 
 
 class _Pairing:
-    """Pairs pictures with the masks at `places` of `folder`, and gathers what is not clear."""
+    """Pairs pictures with the masks at `places` of `folder`, counts what is not clear, and keeps the first of it."""
 
-    def __init__(self, folder: Path, places: Iterable[str]) -> None:
+    def __init__(self, folder: Path, places: Iterable[str], advised: AdvisedPlaces) -> None:
         self._folder = folder
+        self._advised = advised
         self._by_key: defaultdict[str, list[str]] = defaultdict(list)
         for place in places:
-            self._by_key[_key(place)].append(place)
+            self._by_key[key_of(place)].append(place)
         self._most_parts = max((key.count("/") + 1 for key in self._by_key), default=0)
         self._user: dict[str, str] = {}
         self._paired: dict[str, str] = {}
-        self._unclear: list[InputError] = []
+        self._num_unclear = 0
+        self._first_unclear: InputError | None = None
 
     def of(self, wanted: dict[str, int]) -> dict[str, str]:
         """{path of a picture: how many parts of it lie below an input, 0 for a file that is named} → {path: place of
@@ -120,14 +135,13 @@ class _Pairing:
                 left.append(path)
         if left:
             self._pair_by_name(left, wanted)
-        if self._unclear:
-            first, *others = self._unclear
-            first.message += f"; and {len(others)} more like it" if others else ""
-            raise first
+        if (unclear := self._first_unclear) is not None:
+            unclear.message += f"; and {self._num_unclear - 1} more like it" if self._num_unclear > 1 else ""
+            raise unclear
         return self._paired
 
     def _by_path(self, path: str, num_parts: int) -> list[str]:
-        parts = [part for part in _key(path).split("/") if part]
+        parts = [part for part in key_of(path).split("/") if part]
         longest = min(self._most_parts, len(parts))
         for length in range(num_parts, longest + 1) if num_parts else range(longest, 0, -1):
             end = "/".join(parts[-length:])
@@ -143,12 +157,12 @@ class _Pairing:
                 masks[called] += free
         first_two: defaultdict[str, dict[str, str]] = defaultdict(dict)  # of each name, with different folders
         for path in pictures:
-            key = _key(path)
+            key = key_of(path)
             named = first_two[_name(key)]
             if len(named) < 2:
                 named.setdefault(key, path)
         for path in left:
-            name = _name(_key(path))
+            name = _name(key_of(path))
             if masks[name]:
                 others = (other for other in first_two[name].values() if not _differ_in_suffix(other, path))
                 self._take(path, masks[name], next(others, None))
@@ -156,21 +170,30 @@ class _Pairing:
     def _take(self, path: str, masks: Sequence[str], other: str | None = None) -> None:
         """Notes the one mask of a picture, unless there is another picture that could have it too."""
         if len(masks) > 1:
-            message = f"has {len(masks)} masks in {self._folder}: {', '.join(sorted(masks))}"
-            self._unclear.append(InputError(message, path=Path(path), hint=f"Keep one of them. {_RULE}"))
+            self._num_unclear += 1
+            self._first_unclear = self._first_unclear or self._too_many(path, masks)
             return
         place = masks[0]
         user = self._user.setdefault(place, path)
         if other is None and not _differ_in_suffix(user, path):
             other = user
         if other is not None:
-            self._unclear.append(self._shared(place, *sorted((other, path))))
+            self._num_unclear += 1
+            self._first_unclear = self._first_unclear or self._shared(place, path, other)
         self._paired[path] = place
 
-    def _shared(self, place: str, first: str, second: str) -> InputError:
-        inside = Path(first).relative_to(Path(first).anchor)
-        example = Path(self._folder, *inside.parts[-2:]).with_suffix(Path(place).suffix)
-        hint = f"Put it where its picture is, such as {example}. A mask for all pictures is given with --mask."
+    def _too_many(self, path: str, masks: Sequence[str]) -> InputError:
+        """There may be thousands of masks; the first few show what is meant."""
+        named = ", ".join(heapq.nsmallest(_MOST_NAMED, masks))
+        more = f" and {len(masks) - _MOST_NAMED} more" if len(masks) > _MOST_NAMED else ""
+        message = f"has {len(masks)} masks in {self._folder}: {named}{more}"
+        return InputError(message, path=Path(path), hint=f"Keep one of them. {_RULE}")
+
+    def _shared(self, place: str, path: str, other: str) -> InputError:
+        """`path` has no other mask; `other` may have one of its own."""
+        example = self._folder / self._advised.of(path, Path(place).suffix)
+        hint = f"If it is the mask of {path}, put it at {example}. A mask for all pictures is given with --mask."
+        first, second = sorted((other, path))
         message = f"could be the mask of {first} and of {second}"
         return InputError(message, path=self._folder / place, hint=hint)
 
@@ -218,7 +241,7 @@ def _may_lie_in(real: str, given: Path) -> bool:
 
 def _masks_among(own: dict[str, str]) -> frozenset[str]:
     """The paths of those pictures in the folder of masks that have the name of another one, and `_mask` behind it."""
-    keys = {_key(place): path for place, path in own.items()}
+    keys = {key_of(place): path for place, path in own.items()}
     marked = {key: path for key, path in keys.items() if key.endswith(_MARK) and key.removesuffix(_MARK) in keys}
     return frozenset(marked.values())
 
@@ -228,21 +251,13 @@ def _num_parts(found: Found) -> int:
     return found.place.count("/") + 1 if found.in_tree else 0
 
 
-def _key(path: str) -> str:
-    """A path with forward slashes and without its suffix; macOS writes é as two code points, most others as one."""
-    path = path.replace(os.sep, "/")
-    dot = path.rfind(".")
-    stem = path[:dot] if dot > path.rfind("/") + 1 else path
-    return stem if stem.isascii() else unicodedata.normalize("NFC", stem)
-
-
 def _name(key: str) -> str:
     return key.rpartition("/")[2]
 
 
 def _differ_in_suffix(first: str, second: str) -> bool:
     """Whether two paths are of one folder and name, links resolved."""
-    if _key(first) == _key(second):
+    if key_of(first) == key_of(second):
         return True
     folders = {os.path.realpath(Path(path).parent) for path in (first, second)}
-    return len(folders) == 1 and _name(_key(first)) == _name(_key(second))
+    return len(folders) == 1 and _name(key_of(first)) == _name(key_of(second))

@@ -130,13 +130,13 @@ class _Run:
 
     def announce_what_is_left_out(self) -> None:
         """Events and outcomes for what the plan does not restore: unreadable entries count as failed files."""
+        if self._plan.left_out:
+            self._on_event(OthersLeftOut(self._plan.left_out))
         for entry in self._plan.passed_over:
             if entry.failed:
                 self._finished(failed_entry(entry))
             else:
                 self._on_event(EntryPassedOver(entry.path, entry.reason))
-        if self._plan.left_out:
-            self._on_event(OthersLeftOut(self._plan.left_out))
         for refused in self._plan.refused:
             self._finished(failed_job(refused.job, refused.error))
         for job in self._plan.to_skip:

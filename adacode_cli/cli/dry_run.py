@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from adacode_cli.cli.console import Console
+from adacode_cli.errors import InputError
 
 if TYPE_CHECKING:
     from adacode_cli.batch.foresight import Foresight
     from adacode_cli.batch.outcome import Outcome
-    from adacode_cli.batch.plan import Plan
+    from adacode_cli.batch.plan import Job, Plan
     from adacode_cli.batch.trees import Trees
 
 
@@ -27,7 +28,9 @@ def show_plan(plan: Plan, console: Console, trees: Trees, foresight: Foresight, 
         console.would_fail(outcome)
 
     for job in plan.jobs:
-        if trees.resume and plan.has_tree and job.is_made() and trees.standing(job) is Standing.SAME_OPTIONS:
+        if lacking := _without_mask(plan, job):
+            fails(failed_job(job, lacking))
+        elif trees.resume and plan.has_tree and job.is_made() and trees.standing(job) is Standing.SAME_OPTIONS:
             console.left_out(job.source, job.target, "done already, if nothing has changed")
         elif error := foresight.refusal(job, keeping):
             fails(failed_job(job, error))
@@ -45,3 +48,13 @@ def show_plan(plan: Plan, console: Console, trees: Trees, foresight: Foresight, 
     if plan.left_out:
         console.others_left_out(plan.left_out)
     return tally.report().exit_code
+
+
+def _without_mask(plan: Plan, job: Job) -> InputError | None:
+    """Why a job fails, done already or not, because the folder of masks, if there is one, holds none for it."""
+    try:
+        if plan.masks:
+            plan.masks.for_image(job.source)
+    except InputError as error:
+        return error
+    return None

@@ -3,11 +3,11 @@
 Every object has `event`. A run is `run-started` (version, task, files, outputs), then for each file one of
 `file-done` (source, target, seconds, bytes, notes), `file-skipped` (source, target, reason) or `file-failed` (source,
 target or null, error), then `run-finished` (files, done, skipped, failed, untouched, seconds, exit_code, log_error or
-null). With `--dry-run` each file is `file-planned` (source, target). `error` (error) is why a command ended early; an
-error is kind, exit_code, message, path or null, and hint. An entry of a tree that is left out is `file-skipped` with
-target null; `others-left-out` (unread_pictures, files, folders, each an object of counts by kind) counts what lies
-beside images. `file-awaited` (source, target, pid or null, host or null) says once that only another process's file is
-left.
+null). With `--dry-run` there is one of `file-planned` (source, target), `file-skipped`, and `file-failed` for what is
+known to fail, and nothing is started or finished. `error` (error) is why a command ended early; an error is kind,
+exit_code, message, path or null, and hint. An entry of a tree that is left out is `file-skipped` with target null;
+`others-left-out` (unread_pictures, files, folders, each an object of counts by kind) counts what lies beside images.
+`file-awaited` (source, target, pid or null, host or null) says once that only another process's file is left.
 """
 
 from __future__ import annotations

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import ntpath
 import os
 import time
 import unicodedata
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
+from types import SimpleNamespace
 
 import pytest
 
-from adacode_cli.batch import mask_pairs
+from adacode_cli.batch import discover as discover_module
+from adacode_cli.batch import mask_pairs, mask_places
 from adacode_cli.batch.discover import Found, Selection, discover
 from adacode_cli.batch.globs import Globs
 from adacode_cli.batch.mask_pairs import MaskFolder, MaskPairs
@@ -87,9 +90,10 @@ def test_a_name_that_two_pictures_have_is_refused():
     error = refused("photos")
     assert error.message == "could be the mask of photos/1931/p1.jpg and of photos/1932/p1.jpg; and 1 more like it"
     assert (error.path, error.exit_code) == (Path("masks/p1.png"), 3)
-    assert "masks/1931/p1.png" in error.hint
+    assert "put it at masks/1931/p1.png" in error.hint
     touch("masks/1931/p1.png")  # p1.png may still be meant for either
     assert refused("photos").path == Path("masks/p1.png")
+    assert "If it is the mask of photos/1932/p1.jpg, put it at masks/1932/p1.png" in refused("photos").hint
     touch("masks/1932/p1.png")
     assert set(paired("photos").values()) == {"1931/p1.png", "1932/p1.png"}
 
@@ -109,6 +113,57 @@ def test_pictures_that_differ_in_their_suffix_share_a_mask():
     assert set(paired("photos").values()) == {"a.png"}
     touch("masks/1931/a.png")
     assert set(paired("photos").values()) == {"1931/a.png"}
+
+
+def test_of_many_masks_for_one_picture_three_are_named():
+    touch("photos/a.jpg", *(f"masks/{index}/a.png" for index in range(5)))
+    assert refused("photos").message == "has 5 masks in masks: 0/a.png, 1/a.png, 2/a.png and 2 more"
+
+
+@pytest.mark.parametrize(
+    ("inputs", "pictures", "masks", "lacks", "place"),
+    [
+        (["p"], ["p/a/1.jpg", "p/b/1.jpg"], ["a/1.png"], "p/b/1.jpg", "b/1.png"),
+        (["p", "q"], ["p/1.jpg", "q/1.jpg"], ["p/1.png"], "q/1.jpg", "q/1.png"),
+        (["p/x", "q"], ["p/x/1.jpg", "q/x/1.jpg"], ["q/x/1.png"], "p/x/1.jpg", "p/x/1.png"),
+        (["p/a/1.jpg", "p/b/1.jpg"], ["p/a/1.jpg", "p/b/1.jpg"], ["a/1.png"], "p/b/1.jpg", "b/1.png"),
+        (["p/a/1.jpg", "p/a/1.tif"], ["p/a/1.jpg", "p/a/1.tif"], ["2.png"], "p/a/1.tif", "1.png"),
+        (["../p/1.jpg"], ["../p/1.jpg"], ["2.png"], "../p/1.jpg", "1.png"),
+        (["../1.jpg", "1.jpg"], ["../1.jpg", "1.jpg"], ["2.png"], "../1.jpg", "1.png"),
+    ],
+)
+def test_the_place_that_a_picture_without_a_mask_is_told_is_its_own(
+    here, monkeypatch, inputs, pictures, masks, lacks, place
+):
+    """Whoever puts a mask there has paired it with this picture, and the run goes on."""
+    (here / "work").mkdir()
+    monkeypatch.chdir(here / "work")
+    touch(*pictures, *(f"masks/{mask}" for mask in masks))
+    with pytest.raises(InputError) as caught:
+        pairs_of(*inputs).for_image(Path(lacks))
+    assert f"at masks/{place}." in caught.value.hint
+    if lacks != "../1.jpg":  # its path ends another's, so no place is its own
+        before = paired(*inputs)
+        touch(f"masks/{place}")
+        twins = {path for path in pictures if Path(path).with_suffix("") == Path(lacks).with_suffix("")}
+        assert paired(*inputs) == {**before, **dict.fromkeys(twins, place)}
+
+
+def test_windows_separates_with_backslashes(monkeypatch):
+    touch("masks/1931/p1.png", "masks/p2.png")
+    folder = MaskFolder(Path("masks"), Selection())
+    windows = SimpleNamespace(path=ntpath, sep="\\", fspath=os.fspath, stat=os.stat, pardir="..")
+    for module in (discover_module, mask_pairs, mask_places):
+        monkeypatch.setattr(module, "os", windows)
+    photos = [
+        Found(PureWindowsPath(given), place, in_tree=True)
+        for given in ("photos", "C:/photos", "C:/", "C:", ".", "//server/share", "//server/share/photos")
+        for place in ("1931/p1.jpg", "1931/p2.jpg", "p1.jpg")
+    ]
+    assert [found.path_text for found in photos] == [str(found.path) for found in photos]
+    for found in photos[:2], photos[3:5], photos[18:20]:
+        pairs = folder.pair(found)
+        assert [pairs.for_image(one.path) for one in found] == [Path("masks/1931/p1.png"), Path("masks/p2.png")]
 
 
 def test_inputs_with_paths_of_their_own():
@@ -152,7 +207,7 @@ def test_hidden_files_and_other_kinds_are_no_masks():
     with pytest.raises(InputError) as caught:
         pairs_of("photos").for_image(Path("photos/a.jpg"))
     assert caught.value.path == Path("photos/a.jpg")
-    assert "a.png" in caught.value.hint
+    assert "at masks/a.png." in caught.value.hint
 
 
 def test_masks_beside_their_pictures_are_no_pictures():
@@ -171,7 +226,7 @@ def test_masks_beside_their_pictures_are_no_pictures():
     }
     with pytest.raises(InputError) as caught:
         pairs.for_image(Path("both/e.jpg"))
-    assert "e_mask.png" in caught.value.hint
+    assert "both/e_mask.png;" in caught.value.hint
     jpegs = Selection(Globs(include=("*.jpg",)))
     assert paired("both", masks="both", selection=jpegs)["both/e.jpg"] == "e.png"
     plan = make_plan(
@@ -197,7 +252,9 @@ def test_a_link_to_the_picture_itself_is_not_its_mask():
     touch("photos/a.jpg")
     Path("masks").mkdir()
     Path("masks/a.jpg").symlink_to(Path("photos/a.jpg").absolute())
-    assert paired("photos") == {"photos/a.jpg": None}
+    with pytest.raises(InputError, match="has no mask") as caught:
+        pairs_of("photos").for_image(Path("photos/a.jpg"))
+    assert "masks/a.jpg is this picture itself" in caught.value.hint
 
 
 def test_disks_that_do_not_tell_files_apart_have_masks_too(monkeypatch):
@@ -262,3 +319,25 @@ def test_thousands_of_folders_with_the_same_names_take_time_in_proportion():
     touch("masks/scan.png", "masks/1/a.png")
     seconds(100)
     assert seconds(4000) < 24 * max(seconds(500), 0.01)
+
+
+def test_thousands_of_masks_with_the_name_of_as_many_pictures_take_time_in_proportion():
+    """Eight times as many of both may take 24 times as long, to pair and to say what lacks a mask."""
+    Path("masks").mkdir()
+    folder = MaskFolder(Path("masks"), Selection())
+
+    def seconds(count: int) -> float:
+        pictures = [Found(Path("photos"), f"{index}/scan.jpg", in_tree=True) for index in range(count)]
+        folder._places = []
+        began = time.process_time()
+        pairs = folder.pair(pictures)
+        for found in pictures:
+            with pytest.raises(InputError, match="has no mask"):
+                pairs.for_image(found.path)
+        folder._places = [f"m{index}/scan.png" for index in range(count)]
+        with pytest.raises(InputError, match=f"{count} masks in masks: .*; and {count - 1} more like it"):
+            folder.pair(pictures)
+        return time.process_time() - began
+
+    seconds(100)
+    assert seconds(2400) < 24 * max(seconds(300), 0.01)

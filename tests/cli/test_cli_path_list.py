@@ -66,6 +66,27 @@ def test_nuls_in_lines_are_named_in_a_marked_list_too(tmp_path):
         listed(tmp_path, marked("a.png\0b.png\0", "utf-16-le"))
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("text", ["a.png\r\n", "a.png", "写真/一.png\r\n" * 20_000, "a\r\nb\r\n"])
+@pytest.mark.parametrize("null", [False, True])
+def test_utf16_without_a_mark_is_named(tmp_path, encoding, text, null):
+    """`cmd /u` writes such lists. With --null, which its zero bytes seem to ask for, the first entry was "/"."""
+    with pytest.raises(InputError, match="looks like UTF-16") as caught:
+        listed(tmp_path, text.encode(encoding), null=null)
+    assert "UTF-8" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "names", [["a", "b", "c"], ["ab\n", "\nb", "x"], ["a.png", "b.png"], ["ab", "cd."], ["写真/一.png"]]
+)
+def test_names_that_are_ended_by_nuls_are_not_taken_for_utf16(tmp_path, names):
+    data = b"".join(os.fsencode(name) + b"\0" for name in names)
+    assert listed(tmp_path, data, null=True) == names
+    if "\n" not in "".join(names):
+        with pytest.raises(UsageError, match="holds NULs"):
+            listed(tmp_path, data)
+
+
 def test_a_list_of_powershell_is_restored(adacode, photo):
     for name in ("p/Café.png", "p/b.png"):
         photo(name)

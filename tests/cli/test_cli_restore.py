@@ -333,11 +333,16 @@ def test_masks_inside_the_input_are_no_inputs_and_a_missing_one_fails_its_image(
     photo("p/a.png")
     photo("p/b.png")
     save_mask(tmp_path / "p" / "masks" / "a.png", (24, 16), 2)
-    result = adacode("inpaint", "p", "--mask-dir", "p/masks", "--json", *W)
-    assert result.returncode == 9
-    failed = [e for e in events(result) if e["event"] == "file-failed"]
-    assert [e["source"] for e in failed] == ["p/b.png"]
-    assert "no mask" in failed[0]["error"]["message"]
+    errors = []
+    for options in (("--dry-run",), (), ("--dry-run",)):
+        result = adacode("inpaint", "p", "--mask-dir", "p/masks", "--json", *options, *W)
+        assert result.returncode == 9
+        failed = [e for e in events(result) if e["event"] == "file-failed"]
+        assert [e["source"] for e in failed] == ["p/b.png"]
+        errors.append(failed[0]["error"])
+    assert errors[0] == errors[1] == errors[2]
+    assert "no mask" in errors[0]["message"]
+    assert "at p/masks/b.png." in errors[0]["hint"]
     assert (tmp_path / "p-inpaint" / "a.png").exists()
     assert not (tmp_path / "p-inpaint" / "masks").exists()
 
