@@ -3,40 +3,57 @@
 from __future__ import annotations
 
 from functools import cache
+from io import BytesIO
 from typing import Literal
 
 import imagecodecs
 import numpy as np
 from PIL import Image, ImageCms
 
-from adacode_cli.imaging import pillow_reader, samples
 from adacode_cli.imaging.image import Samples
 from adacode_cli.imaging.raster import INKS_LOST, INKS_PROFILE_LOST
+from adacode_cli.imaging.samples import quantise, rgb_by_ink_formula, to_depth, top_of
 
 _LAB_WHITE = {False: 65535, True: 65280}  # of 16 bits, in the two ways in which a TIFF may store L*a*b*
 
 
 def rgb_from_inks(inks: Samples, icc: bytes | None) -> tuple[Samples, str]:
     """(H×W×3, what is lost) of H×W×4 inks, dtype kept: by the profile where it works, else by the plain formula."""
-    if inks.dtype == np.uint8:
-        picture, lost = pillow_reader.rgb_from_inks(_picture("CMYK", inks), icc)
-        return np.array(picture), lost
+    is_shallow = inks.dtype == np.uint8
     if icc is not None:
         try:
-            found = imagecodecs.cms_transform(
-                np.ascontiguousarray(samples.to_depth(inks, np.uint16)),
-                icc,
-                _profile("sRGB"),
-                colorspace="cmyk",
-                outcolorspace="rgb",
-                intent=imagecodecs.CMS.INTENT.RELATIVE_COLORIMETRIC,
-                flags=imagecodecs.CMS.FLAGS.BLACKPOINTCOMPENSATION,
-            )
-        except (imagecodecs.CmsError, ValueError):
-            pass  # a damaged profile, or one for other colours
+            found = _by_profile_of_8_bits(inks, icc) if is_shallow else _by_profile(inks, icc)
+        except (ImageCms.PyCMSError, OSError, ImportError, imagecodecs.CmsError, ValueError):
+            pass  # a damaged profile, one for other colours, or a Pillow built without LittleCMS
         else:
-            return samples.to_depth(np.asarray(found), inks.dtype), INKS_PROFILE_LOST
-    return samples.rgb_from_inks(inks), INKS_LOST
+            return found, INKS_PROFILE_LOST
+    # Both are one formula, and Pillow is faster.
+    return np.array(_picture("CMYK", inks).convert("RGB")) if is_shallow else rgb_by_ink_formula(inks), INKS_LOST
+
+
+def _by_profile_of_8_bits(inks: Samples, icc: bytes) -> Samples:
+    found = ImageCms.profileToProfile(
+        _picture("CMYK", inks),
+        ImageCms.ImageCmsProfile(BytesIO(icc)),
+        ImageCms.createProfile("sRGB"),
+        renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+        outputMode="RGB",
+        flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+    )
+    return np.array(found)
+
+
+def _by_profile(inks: Samples, icc: bytes) -> Samples:
+    found = imagecodecs.cms_transform(
+        np.ascontiguousarray(to_depth(inks, np.uint16)),
+        icc,
+        _profile("sRGB"),
+        colorspace="cmyk",
+        outcolorspace="rgb",
+        intent=imagecodecs.CMS.INTENT.RELATIVE_COLORIMETRIC,
+        flags=imagecodecs.CMS.FLAGS.BLACKPOINTCOMPENSATION,
+    )
+    return to_depth(np.asarray(found), inks.dtype)
 
 
 def rgb_from_lab(lab: Samples, *, is_offset: bool) -> Samples:
@@ -53,7 +70,7 @@ def rgb_from_lab(lab: Samples, *, is_offset: bool) -> Samples:
     found = imagecodecs.cms_transform(
         values, _profile("LAB"), _profile("sRGB"), colorspace="lab", outcolorspace="rgb", outdtype=np.float32
     )
-    return samples.quantise(found * np.float32(samples.top_of(lab.dtype)), lab.dtype)
+    return quantise(found * np.float32(top_of(lab.dtype)), lab.dtype)
 
 
 def _picture(mode: str, packed: Samples) -> Image.Image:

@@ -18,18 +18,17 @@ from PIL import Image
 from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 
 from adacode_cli.errors import OutputError
-from adacode_cli.imaging import jp2_boxes, jp2_colors, jp2_header, pillow_reader
+from adacode_cli.imaging import conversions, jp2_boxes, jp2_colors, jp2_header, pillow_reader
 from adacode_cli.imaging.cicp import SRGB
 from adacode_cli.imaging.image import Samples
 from adacode_cli.imaging.jp2_header import Component, Header
 from adacode_cli.imaging.metadata import Metadata
 from adacode_cli.imaging.parsing import check_sizes, not_supported, parsing
-from adacode_cli.imaging.raster import INKS_LOST, PALETTE_NOTE, Raster, lost_beside_first
-from adacode_cli.imaging.samples import to_depth
+from adacode_cli.imaging.raster import PALETTE_NOTE, Raster, lost_beside_first
 
 _LEAST_SIDE = 32  # OpenCV halves the picture five times.
 _DECODED_BYTES = 4  # of a sample of any depth, inside the library
-_MOST_BITS, _BITS_OF_PILLOW = 16, 8
+_MOST_BITS, _BITS_OF_PILLOW, _MOST_COMPONENTS = 16, 8, 16
 _ITS_OWN_PROGRAM = "opj_decompress -i a.jp2 -o a.png"
 _LOSSLESS = [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000]
 
@@ -45,20 +44,17 @@ def read(data: bytes, max_pixels: int, *, name: str) -> Raster:
         try:
             planes, header = _planes(codestream, header)
             said = jp2_boxes.metadata_in(data)
-            inks = said.icc is not None and header.space is None and said.icc[16:20] == b"CMYK"
-            found = jp2_colors.picture_of(planes, header, inks_in_profile=inks)
+            in_profile = header.space is None and said.icc is not None and said.icc[16:20] == b"CMYK"
+            found = jp2_colors.picture_of(planes, header, inks_in_profile=in_profile)
         except jp2_colors.NotSupported as error:
             raise not_supported(f"a JPEG 2000 with {error}", name=name, program=_ITS_OWN_PROGRAM) from error
     lost = lost_beside_first(header.num_streams, "picture") + found.lost
-    if inks:
-        picture = Image.fromarray(to_depth(found.pixels, np.uint8), "CMYK")
-        raster = pillow_reader.from_pillow(picture, said)
-        alpha = to_depth(found.alpha, np.uint8) if found.alpha is not None else None
-        return replace(raster, alpha=alpha, lost=lost + raster.lost)
-    if header.space == jp2_header.CMYK:
-        lost, said = (*lost, INKS_LOST), replace(said, icc=None, cicp=SRGB)
+    pixels = found.pixels
+    if found.is_inks:
+        pixels, conversion = conversions.rgb_from_inks(pixels, said.icc)
+        lost, said = (*lost, conversion), replace(said, icc=None, cicp=SRGB)
     notes = (PALETTE_NOTE,) if header.palette is not None else ()
-    return Raster(found.pixels, found.alpha, said, notes=notes, lost=lost, bits=_less_than_whole(found.bits))
+    return Raster(pixels, found.alpha, said, notes=notes, lost=lost, bits=_less_than_whole(found.bits))
 
 
 def write(samples: Samples, said: Metadata) -> bytes:
@@ -99,6 +95,8 @@ def _planes(codestream: bytes, header: Header) -> tuple[list[npt.NDArray[Any]], 
     Raises NotSupported, and what the libraries raise.
     """
     parts = header.components
+    if len(parts) > _MOST_COMPONENTS:
+        raise jp2_colors.NotSupported(f"{len(parts)} components")
     if max(part.bits for part in parts) > _MOST_BITS:
         raise jp2_colors.NotSupported(f"{max(part.bits for part in parts)} bits a sample")
     if all(part == parts[0] for part in parts) and (parts[0].across, parts[0].down) == (1, 1):
@@ -107,8 +105,8 @@ def _planes(codestream: bytes, header: Header) -> tuple[list[npt.NDArray[Any]], 
         # The library enlarges chroma only where it makes RGB of it as well, in the order that the file names.
         planes = _decoded(jp2_header.as_ycc_file(codestream, header), header)
         return planes, jp2_header.made_rgb(header)
-    same_grid = all((part.across, part.down) == (parts[0].across, parts[0].down) for part in parts)
-    if not same_grid or len(parts) not in (3, 4) or max(part.bits for part in parts) > _BITS_OF_PILLOW:
+    whole_grid = all((part.across, part.down) == (1, 1) for part in parts)
+    if not whole_grid or len(parts) not in (3, 4) or max(part.bits for part in parts) > _BITS_OF_PILLOW:
         raise jp2_colors.NotSupported("components that differ in size or depth")
     # Pillow brings components of several depths to one, of 8 bits.
     picture = pillow_reader.opened(Jpeg2KImageFile, codestream)

@@ -27,7 +27,7 @@ from adacode_cli.imaging.jp2_header import (
     SYCC,
     Header,
 )
-from adacode_cli.imaging.samples import over_whole_range, quantise, rgb_from_inks, top_of, unpremultiplied
+from adacode_cli.imaging.samples import over_whole_range, quantise, top_of, unpremultiplied
 
 _COLOURS_OF = {GREY: 1, SRGB: 3, SYCC: 3, ESYCC: 3, CIELAB: 3, CMYK: 4}
 _BAND_ROWS = 64
@@ -64,18 +64,26 @@ class NotSupported(Exception):  # noqa: N818 (the reason of an InputError)
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """H×W or H×W×3 pixels and H×W alpha, uint8 or uint16. `bits`: of a sample as stored. `lost`: for a person."""
+    """H×W or H×W×3 pixels, or H×W×4 inks, and H×W alpha, uint8 or uint16. `bits`: of a sample as stored.
+
+    `lost`: for a person.
+    """
 
     pixels: Samples
     alpha: Samples | None
     bits: int
     lost: tuple[str, ...] = ()
 
+    @property
+    def is_inks(self) -> bool:
+        """Whether the pixels are cyan, magenta, yellow and black (0 = no ink)."""
+        return self.pixels.ndim == 3 and self.pixels.shape[2] == 4
+
 
 def picture_of(planes: list[npt.NDArray[Any]], header: Header, *, inks_in_profile: bool = False) -> Picture:
     """The picture of H×W components, their samples whole numbers from 0 as stored. Raises NotSupported, ValueError.
 
-    `inks_in_profile`: that the profile of the file is one of four inks, which stay as they are, as H×W×4.
+    `inks_in_profile`: that only the profile of the file says that it has four inks.
     """
     channels = _channels(planes, header)
     colours, alpha_at, is_multiplied = _ordered(header, len(channels), 4 if inks_in_profile else None)
@@ -91,8 +99,6 @@ def picture_of(planes: list[npt.NDArray[Any]], header: Header, *, inks_in_profil
         pixels = unpremultiplied(pixels, alpha)
     left = len(channels) - len(used)
     lost = (f"{left} of {len(channels)} channels",) if left else ()
-    if len(colours) == 4 and not inks_in_profile:
-        return Picture(rgb_from_inks(pixels), alpha, bits, lost)
     return Picture(_as_rgb(pixels, header, used[0][1]), alpha, bits, lost)
 
 

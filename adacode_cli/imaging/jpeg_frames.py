@@ -31,7 +31,6 @@ _KINDS |= dict.fromkeys((0xC9, 0xCA), "arithmetic-coded JPEG")
 _ADOBE = 0xEE
 _END = b"\xff\xd9"
 _HEAD_BYTES = 10
-_PROGRAM = "magick a.jpg a.png"
 _RGB_NOTE = "its colours were taken for RGB, as those of lossless JPEGs are"
 
 
@@ -80,7 +79,7 @@ def read(data: bytes, frame: Frame, max_pixels: int, *, name: str) -> Raster:
     """The picture of a JPEG that is not for Pillow. Raises InputError."""
     check_size(frame.width, frame.height, max_pixels, name=name)
     if frame.kind not in _READ or frame.components not in (1, 3) or not 2 <= frame.bits <= 16:
-        raise not_supported(frame.title, name=name, program=_PROGRAM)
+        raise not_supported(frame.title, name=name)
     with parsing("jpeg", name=name):
         # Without an end libjpeg only warns, and charls can take half a minute for a few hundred bytes.
         end = data.rfind(_END, frame.at)
@@ -92,7 +91,7 @@ def read(data: bytes, frame: Frame, max_pixels: int, *, name: str) -> Raster:
         if samples is not None and samples.shape[:2] != (frame.height, frame.width):
             raise ValueError("header and data differ in size")
     if samples is None:
-        raise not_supported(f"{frame.title} in colours that are not converted", name=name, program=_PROGRAM)
+        raise not_supported(f"{frame.title} in colours that are not converted", name=name)
     pixels: Samples = over_whole_range(samples, frame.bits)
     bits = frame.bits if 8 < frame.bits < 16 else None
     return Raster(pixels, None, said, notes=notes, lost=lost + lost_of_head, bits=bits)

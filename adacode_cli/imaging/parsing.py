@@ -33,6 +33,7 @@ TITLES = {
 }
 
 _DAMAGED_HINT = "Open it in a viewer; if it looks broken there too, copy or download it again."
+_SAVED_ANEW = "Convert it with the program that made it, to a PNG, or to a TIFF of 8 or 16 bits a sample."
 _LIBRARY_ERRORS = (
     OSError,
     SyntaxError,
@@ -83,9 +84,10 @@ def parsing(format: str, *, name: str) -> Iterator[None]:
         raise InputError(message, path=name, hint=_DAMAGED_HINT, damage=f"is damaged{reason}") from error
 
 
-def not_supported(what: str, *, name: str, program: str = "magick a.xxx a.png") -> InputError:
-    """The refusal of a file that is whole, and `what` is not read; `program`: a command that may convert it."""
-    hint = f"The file may well be whole. Convert it with a program that reads it, for example: {program}"
+def not_supported(what: str, *, name: str, program: str | None = None) -> InputError:
+    """The refusal of a file that is whole, and `what` is not read; `program`: a command that may convert it, if any."""
+    remedy = f"Convert it with a program that reads it, for example: {program}"
+    hint = f"The file may well be whole. {remedy if program else _SAVED_ANEW}"
     return InputError(f"is not supported: it is {what}", path=name, hint=hint)
 
 

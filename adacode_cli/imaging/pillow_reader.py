@@ -12,21 +12,21 @@ from io import BytesIO
 
 import cv2
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from adacode_cli.imaging import bmp_header, jpeg_frames, jpeg_scans, png16
+from adacode_cli.imaging import bmp_header, conversions, jpeg_frames, jpeg_scans, png16
 from adacode_cli.imaging.cicp import SRGB
 from adacode_cli.imaging.image import Samples
 from adacode_cli.imaging.limits import too_many_pixels
 from adacode_cli.imaging.metadata import Metadata
 from adacode_cli.imaging.parsing import check_size, not_supported, parsing
 from adacode_cli.imaging.pillow_metadata import metadata_of, taken_apart
-from adacode_cli.imaging.raster import INKS_LOST, INKS_PROFILE_LOST, PALETTE_NOTE, Raster, lost_beside_first
+from adacode_cli.imaging.raster import PALETTE_NOTE, Raster, lost_beside_first
 
 _PLUGINS: dict[str, type[ImageFile]] = {
     "jpeg": JpegImageFile,
@@ -82,8 +82,8 @@ def from_pillow(picture: Image.Image, said: Metadata, depth: int = 8) -> Raster:
         found = planes(picture.convert("RGBA" if picture.has_transparency_data else "RGB"))
         return Raster(*found, said, notes=(PALETTE_NOTE,))
     if picture.mode == "CMYK":
-        converted, lost = rgb_from_inks(picture, said.icc)
-        return Raster(*planes(converted), replace(said, icc=None, cicp=SRGB), lost=(lost,))
+        pixels, lost = conversions.rgb_from_inks(np.asarray(picture), said.icc)
+        return Raster(pixels, None, replace(said, icc=None, cicp=SRGB), lost=(lost,))
     target = {"1": "L", "La": "LA", "RGBa": "RGBA", "L": "L", "LA": "LA", "RGB": "RGB", "RGBA": "RGBA"}
     pixels, alpha = planes(picture.convert(target.get(picture.mode, "RGB")))
     if key is not None and alpha is None:
@@ -105,26 +105,6 @@ def _keyed_alpha(pixels: Samples, key: int | tuple[int, ...], depth: int) -> Sam
     scale = 255 // ((1 << min(depth, 8)) - 1)
     transparent = pixels == np.asarray(key) * scale
     return np.where(transparent.all(axis=2) if pixels.ndim == 3 else transparent, 0, 255).astype(np.uint8)
-
-
-def rgb_from_inks(picture: Image.Image, icc: bytes | None) -> tuple[Image.Image, str]:
-    """CMYK → sRGB by the embedded profile where it works, else by the plain formula."""
-    if icc is not None:
-        try:
-            source = ImageCms.ImageCmsProfile(BytesIO(icc))
-            converted = ImageCms.profileToProfile(
-                picture,
-                source,
-                ImageCms.createProfile("sRGB"),
-                renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
-                outputMode="RGB",
-                flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
-            )
-        except (ImageCms.PyCMSError, OSError, ImportError):
-            converted = None  # A damaged profile, or a Pillow built without LittleCMS.
-        if converted is not None:
-            return converted, INKS_PROFILE_LOST
-    return picture.convert("RGB"), INKS_LOST
 
 
 class _NotForPillow(Exception):  # noqa: N818 (the reason of an InputError)

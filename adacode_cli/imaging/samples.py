@@ -85,8 +85,8 @@ def unpremultiplied(pixels: Samples, alpha: Samples) -> Samples:
     return _by_bands(pixels.shape, pixels.dtype, divide)
 
 
-def rgb_from_inks(inks: Samples) -> Samples:
-    """H×W×4 cyan, magenta, yellow, black (0 = no ink) → H×W×3 RGB, same dtype, by the profile-free formula."""
+def rgb_by_ink_formula(inks: Samples) -> Samples:
+    """H×W×4 cyan, magenta, yellow, black (0 = no ink) → H×W×3 RGB, same dtype, without a profile."""
     top = top_of(inks.dtype)
 
     def convert(rows: slice) -> Samples:

@@ -11,9 +11,10 @@ from adacode_cli.imaging import conversions
 from adacode_cli.imaging.cicp import SRGB
 from adacode_cli.imaging.image import Samples
 from adacode_cli.imaging.metadata import Metadata
+from adacode_cli.imaging.parsing import not_supported
 from adacode_cli.imaging.raster import PALETTE_NOTE, Raster
 from adacode_cli.imaging.samples import LumaScale, over_whole_range, rgb_from_luma, to_depth, top_of, unpremultiplied
-from adacode_cli.imaging.tiff_strips import GREY, INKS, RGB, YCBCR, not_supported
+from adacode_cli.imaging.tiff_strips import GREY, INKS, OTHER_PROGRAM, RGB, YCBCR
 
 _WHITE_IS_ZERO, _PALETTE, _LAB, _ICC_LAB = 0, 3, 8, 9
 _COLORS = {_WHITE_IS_ZERO: 1, GREY: 1, RGB: 3, _PALETTE: 1, INKS: 4, YCBCR: 3, _LAB: 3, _ICC_LAB: 3}
@@ -64,12 +65,13 @@ def _num_colors(page: TiffPage, stored: Samples, *, name: str) -> int:
     known_bits = _MOST_BITS.get(kind)
     fits = known_bits is None or (stored.dtype.kind == "u" and (bits in known_bits or bits <= known_bits[0]))
     if count > 2 and _PHOTOMETRIC not in page.tags and page.compression != COMPRESSION.OJPEG:
-        raise not_supported("colours of unstated kind", name=name)
+        raise not_supported("a TIFF with colours of unstated kind", name=name)
     if kind == INKS and page.tags.valueof(_INK_SET) == _OTHER_INKS:
-        raise not_supported("other inks than CMYK", name=name)
+        raise not_supported("a TIFF with other inks than CMYK", name=name, program=OTHER_PROGRAM)
     if colors > count or not fits:
         title = getattr(page.photometric, "name", kind)
-        raise not_supported(f"{title} colours in {count} samples of {bits} bits", name=name)
+        what = f"a TIFF with {title} colours in {count} samples of {bits} bits"
+        raise not_supported(what, name=name, program=OTHER_PROGRAM)
     return colors
 
 

@@ -16,7 +16,8 @@ from tifffile import COMPRESSION, TiffPage
 
 from adacode_cli.imaging import exif
 from adacode_cli.imaging.image import Samples
-from adacode_cli.imaging.tiff_strips import GREY, RGB, checked, not_supported
+from adacode_cli.imaging.parsing import not_supported
+from adacode_cli.imaging.tiff_strips import GREY, OTHER_PROGRAM, RGB, checked
 
 # (samples of a pixel, bits of each) that may be packed so
 _KINDS: dict[int, tuple[tuple[int, int], ...]] = {
@@ -44,8 +45,8 @@ class Rereadable:
         """
         kind = page.samplesperpixel, checked(page, name=name)
         if kind not in _KINDS[page.compression]:
-            what = f"{kind[0]} samples of {kind[1]} bits as {COMPRESSION(page.compression).name}"
-            raise not_supported(what, name=name)
+            what = f"a TIFF with {kind[0]} samples of {kind[1]} bits as {COMPRESSION(page.compression).name}"
+            raise not_supported(what, name=name, program=OTHER_PROGRAM)
         with TiffImageFile(self._beginning_at(page)) as picture:
             # Given an image to fill, Pillow does not ask its process-wide pixel limit.
             picture.im = Image.new(picture.mode, picture.size, None).im

@@ -18,29 +18,27 @@ import numpy as np
 from imagecodecs import DeflateError
 from tifffile import COMPRESSION, TiffPage
 
-from adacode_cli.errors import InputError
 from adacode_cli.imaging import jp2_header, jpeg_scans
 from adacode_cli.imaging.image import Samples
+from adacode_cli.imaging.parsing import not_supported
 
 GREY, RGB, INKS, YCBCR = 1, 2, 5, 6  # photometric interpretations
+OTHER_PROGRAM = "magick a.tif -compress zip b.tif"
+"""What converts many of the pages that are not supported."""
+
 _CONTIGUOUS = 1  # a planar configuration: the samples of a pixel lie side by side
 _REVERSED_BITS = 2  # a fill order
 _HORIZONTAL, _FLOATING_POINT = 2, 3  # predictors
 _UNSIGNED, _FLOAT, _UNDEFINED = 1, 3, 4  # sample formats
 _COUNTS = (325, 279)  # of the bytes of tiles, of strips
 _LERC_PARAMETERS = 50674  # version, what else packs the data
+_OTHER_CHROMA = "subsampled chroma of another kind than 8 bits in one plane"
 _MAX_CHANNELS = 16
 _BYTES_BESIDE = 1 << 20
 _LARGE_TILE = 1 << 24  # pixels; programs write tiles of up to 4096 pixels a side
-_HINT = "Convert it with another program first, for example: convert OLD.tif -compress zip NEW.tif"
 
 Decoder = Callable[..., Samples]
 """(bytes of a strip or tile, out=an array of the shape that it must have) → what is in it."""
-
-
-def not_supported(what: str, *, name: str) -> InputError:
-    """The refusal of a file that may be whole, but that nothing here reads."""
-    return InputError(f"holds {what}, which is not supported", path=name, hint=_HINT)
 
 
 @dataclass(frozen=True)
@@ -76,17 +74,17 @@ def checked(page: TiffPage, *, name: str) -> int:
     """Bits of a sample, where all of the page are of one kind. Raises InputError."""
     bits, count = page.bitspersample, page.samplesperpixel
     if not isinstance(bits, int) or not isinstance(page.sampleformat, int):
-        raise not_supported("samples of different kinds", name=name)
+        raise not_supported("a TIFF with samples of different kinds", name=name)
     if page.sampleformat == _UNDEFINED and 1 <= bits <= 32:
         whole = max(8, 1 << (bits - 1).bit_length())
         page.sampleformat, page.dtype = _UNSIGNED, np.dtype(f"u{whole // 8}")
     if page.dtype is None or page.sampleformat not in (_UNSIGNED, _FLOAT) or page.dtype == np.uint64:
         kind = {1: "integers", 2: "signed integers", 3: "floating-point numbers"}.get(page.sampleformat, "values")
         stored = f" ({page.dtype})" if page.dtype is not None else ""
-        raise not_supported(f"{kind} of {bits} bits{stored}", name=name)
+        raise not_supported(f"a TIFF with {kind} of {bits} bits{stored}", name=name)
     if page.imagedepth != 1 or count > _MAX_CHANNELS:
         what = f"{count} channels" if page.imagedepth == 1 else f"a volume of {page.imagedepth} layers"
-        raise not_supported(what, name=name)
+        raise not_supported(f"a TIFF with {what}", name=name)
     return bits
 
 
@@ -164,7 +162,7 @@ def _unpacker(page: TiffPage, bits: int, *, name: str) -> Callable[[bytes, _Plac
         return lambda data, place: _pictured(data, decode, page, place)
     if kind not in _UNPACK:
         title = getattr(kind, "name", None)
-        raise not_supported(f"data of compression {title or kind}", name=name)
+        raise not_supported(f"a TIFF with data of compression {title or kind}", name=name, program=OTHER_PROGRAM)
     unpack = _UNPACK[kind]
 
     def unpacked(data: bytes, place: _Place) -> bytes:
@@ -177,12 +175,12 @@ def _unpacker(page: TiffPage, bits: int, *, name: str) -> Callable[[bytes, _Plac
 
     if is_subsampled(page):
         if bits != 8 or page.planarconfig != _CONTIGUOUS:
-            raise not_supported("subsampled chroma of another kind than 8 bits in one plane", name=name)
+            raise not_supported(f"a TIFF with {_OTHER_CHROMA}", name=name, program=OTHER_PROGRAM)
         return lambda data, place: _chroma_repeated(unpacked(data, place), _subsampling(page), place)
     predictor = page.predictor if kind in _PREDICTED else 1
     fits = {1: True, _HORIZONTAL: bits in (8, 16, 32, 64), _FLOATING_POINT: dtype.kind == "f" and bits != 24}
     if not fits.get(predictor, False):
-        raise not_supported(f"data of {bits} bits with predictor {int(predictor)}", name=name)
+        raise not_supported(f"a TIFF with data of {bits} bits and predictor {int(predictor)}", name=name)
     return lambda data, place: _typed(unpacked(data, place), page, dtype, predictor, place)
 
 
@@ -239,7 +237,7 @@ def _pictured(data: bytes, decode: Decoder, page: TiffPage, place: _Place) -> Sa
 
 def _jpeg(page: TiffPage, *, name: str) -> Decoder:
     if is_subsampled(page) and page.planarconfig != _CONTIGUOUS:
-        raise not_supported("subsampled chroma in a plane of its own", name=name)
+        raise not_supported("a TIFF with subsampled chroma in a plane of its own", name=name, program=OTHER_PROGRAM)
     stored = wanted = "unknown"
     if page.planarconfig == _CONTIGUOUS and page.samplesperpixel == 3:
         wanted = "rgb"
@@ -267,7 +265,7 @@ def _image_decoder(page: TiffPage, *, name: str) -> Decoder:
     codec = _IMAGES[page.compression]
     if page.photometric == YCBCR or (page.tags.valueof(_LERC_PARAMETERS) or (0, 0))[1]:
         what = "chroma" if page.photometric == YCBCR else "data that are packed twice"
-        raise not_supported(f"{what} in {codec} strips", name=name)
+        raise not_supported(f"a TIFF with {what} in {codec} strips", name=name)
     # Looked up here, because each codec is loaded when it is first asked for.
     decode = getattr(imagecodecs, f"{codec}_decode")
 

@@ -7,6 +7,7 @@ import shutil
 import struct
 import subprocess
 
+import imagecodecs
 import numpy as np
 import pytest
 from picture_fixtures import red_cyan_profile, saved, smooth, srgb_profile
@@ -163,6 +164,24 @@ def test_inks_are_mixed_by_the_formula_or_by_their_profile():
     assert managed.pixels[0, 0][0] > 200 > 60 > managed.pixels[0, 0][1]
     assert managed.icc is None
     assert managed.lost == ("CMYK inks (converted to sRGB through their colour profile)",)
+
+
+@pytest.mark.parametrize("inner", [(True, False), (False, True), (True, True)])
+def test_inks_of_16_bits_keep_them_and_go_through_the_profile_wherever_it_stands(inner):
+    inks = np.zeros((8, 64, 4), np.uint16)
+    inks[..., 0] = np.arange(64) * 1000 + 7
+    stream = imagecodecs.jpeg2k_encode(inks, codecformat="j2k", level=0, mct=False)
+    before, behind = ((colours(CMYK) if said else b"") for said in inner)
+    image = decode(jp2(stream, before + profile(red_cyan_profile()) + behind, 4, depth=16), name="x")
+    found = image.pixels
+    assert found.dtype == np.uint16
+    assert len(np.unique(found[0, :, 1])) > 60
+    eight = decode(
+        jp2(codestream(Image.fromarray((inks >> 8).astype(np.uint8), "CMYK")), profile(red_cyan_profile()), 4), name="x"
+    )
+    assert np.abs(found / 257 - eight.pixels).max() < 3
+    assert image.icc is None
+    assert image.lost == ("CMYK inks (converted to sRGB through their colour profile)",)
 
 
 def test_channels_have_the_order_and_the_meaning_that_the_file_says():
