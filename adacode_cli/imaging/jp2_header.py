@@ -21,6 +21,10 @@ SRGB, GREY, SYCC, ESYCC, CIELAB, CMYK = 16, 17, 18, 24, 14, 12
 COLOUR, COVERAGE, PREMULTIPLIED = 0, 1, 2
 """What a channel is."""
 
+_MOST_PRECINCTS = 1 << 20
+_FIRST_TILE_PART, _STYLE, _STYLE_OF_COMPONENT = 0xFF90, 0xFF52, 0xFF53
+_STYLES = {_STYLE: 5, _STYLE_OF_COMPONENT: 2}  # marker → where the number of levels stands behind its length
+_MOST_OF_ONE_BYTE = 256  # components, of which the number has one byte
 _SIZE_AT, _COMPONENTS_AT = 8, 40  # in a codestream: behind SOC, SIZ and two lengths; the number of components
 _LARGEST_PALETTE = 1024
 _BITS, _SIGNED = 0x7F, 0x80
@@ -73,7 +77,10 @@ def codestream_of(file: bytes) -> bytes:
 
 
 def header_of(file: bytes, codestream: bytes) -> Header:
-    """What a file says of the samples in its `codestream`. Raises ValueError or struct.error for a damaged one."""
+    """What a file says of the samples in its `codestream`.
+
+    Raises ValueError or struct.error for a damaged one, and for one that would cost much more than its pixels.
+    """
     if not codestream.startswith(CODESTREAM):
         raise ValueError("no codestream in it")
     right, bottom, left, top = struct.unpack_from(">4I", codestream, _SIZE_AT)
@@ -93,7 +100,7 @@ def header_of(file: bytes, codestream: bytes) -> Header:
             inner.setdefault(name, content)
     space, details = _colour_space(inner.get(b"colr", b""))
     streams = sum(kind == b"jp2c" for kind, _ in found)
-    return Header(
+    header = Header(
         right - left,
         bottom - top,
         components,
@@ -103,6 +110,42 @@ def header_of(file: bytes, codestream: bytes) -> Header:
         details,
         max(1, streams),
     )
+    _check_precincts(codestream, header)
+    return header
+
+
+def _check_precincts(codestream: bytes, header: Header) -> None:
+    """Raises ValueError where the picture is cut into so many precincts that their list alone is a burden.
+
+    The library makes that list before it looks at any data, of some hundred bytes for each of them.
+    """
+    at, count = len(CODESTREAM) - 2, 0
+    while at + 4 <= len(codestream):
+        marker, length = struct.unpack_from(">2H", codestream, at)
+        if marker == _FIRST_TILE_PART:
+            return
+        body = codestream[at + 4 : at + 2 + length]
+        if marker in _STYLES:
+            is_wide = len(header.components) > _MOST_OF_ONE_BYTE
+            begins = _STYLES[marker] + is_wide if marker == _STYLE_OF_COMPONENT else _STYLES[marker]
+            count += _num_precincts(body, begins, header) * (len(header.components) if marker == _STYLE else 1)
+        if count > _MOST_PRECINCTS:
+            raise ValueError("it is cut into too many precincts")
+        at += 2 + max(2, length)
+
+
+def _num_precincts(style: bytes, begins: int, header: Header) -> int:
+    """Of one component, with the sizes that a style segment has from `begins` on; 0 where it has none."""
+    has_sizes = bool(style[0 if begins == _STYLES[_STYLE] else begins - 1] & 1)
+    if not has_sizes or len(style) <= begins + 5:
+        return 0
+    levels, sizes = style[begins], style[begins + 5 :]
+    count = 0
+    for level, size in enumerate(sizes[: levels + 1]):
+        shrunk = levels - level
+        across, down = shrunk + (size & 15), shrunk + (size >> 4)
+        count += ((header.width >> across) + 1) * ((header.height >> down) + 1)
+    return count
 
 
 def is_coarse_chroma(parts: tuple[Component, ...]) -> bool:

@@ -218,3 +218,25 @@ def test_several_pictures_in_a_file_are_reported():
     image = decode(file, name="x")
     np.testing.assert_array_equal(image.pixels, PICTURE)
     assert image.lost == ("1 of 2 pictures",)
+
+
+def empty_codestream(*, size=(8000, 8000), components=1, grid=1, precincts=b""):
+    """A bare codestream whose one tile has no data."""
+    parts = bytes([7, grid, grid]) * components
+    head = struct.pack(">2HH8IH", 0xFF51, 38 + len(parts), 0, *size, 0, 0, *size, 0, 0, components) + parts
+    style = struct.pack(">2H4B", 0xFF52, 12 + len(precincts), bool(precincts), 0, 0, 1) + bytes([0, 5, 4, 4, 0, 1])
+    quantisation = struct.pack(">2H", 0xFF5C, 19) + b"@" * 17
+    return b"\xff\x4f" + head + style + precincts + quantisation + b"\xff\x90\0\x0a\0\0\0\0\0\x0e\0\1\xff\x93\xff\xd9"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"precincts": bytes(6)}, "cut into too many precincts"),
+        ({"size": (64, 64), "components": 4000}, "4000 components"),
+        ({"size": (127, 95), "components": 3, "grid": 2}, "components that differ in size"),
+    ],
+)
+def test_small_files_that_cost_much_or_come_out_wrong_are_refused(options, said):
+    with pytest.raises(InputError, match=said):
+        decode(empty_codestream(**options), name="x")
