@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from adacode_cli.errors import OutputError
+
+_KEEP_SUFFIX = "Add --keep-suffix to tell them apart."
 
 
 def folded(name: str) -> str:
@@ -41,11 +44,15 @@ def may_meet(targets: Iterable[str]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A file that is to be made: from `source`, as `target`. One that gives way does so to one that does not."""
+    """A file that is to be made: from `source`, as `target`. One that gives way does so to one that does not.
+
+    `with_suffix` is its target with --keep-suffix, None where that cannot be added.
+    """
 
     source: Path
     target: Path
     gives_way: bool = False
+    with_suffix: Path | None = None
 
 
 def refusals(wanted: Sequence[Wanted]) -> list[OutputError | None]:
@@ -57,16 +64,24 @@ def refusals(wanted: Sequence[Wanted]) -> list[OutputError | None]:
     same: dict[str, _Rivals] = {}
     for one in wanted:
         same.setdefault(absolute(one.target), _Rivals()).add(one)
+    apart = _kept_apart(wanted)
     errors: list[OutputError | None] = [None] * len(wanted)
     first: dict[str, int] = {}
     for index in sorted(range(len(wanted)), key=lambda index: wanted[index].gives_way):
         one = wanted[index]
         target = absolute(one.target)
         if others := same[target].of(one):
-            errors[index] = _taken(one, *others)
+            errors[index] = _taken(one, *others, suffix_helps=apart[index])
         elif (earlier := first.setdefault(folded(target), index)) != index:
-            errors[index] = _meets(one, wanted[earlier])
+            errors[index] = _meets(one, wanted[earlier], suffix_helps=apart[index])
     return errors
+
+
+def _kept_apart(wanted: Sequence[Wanted]) -> list[bool]:
+    """For each file whether no other one would have its name, on any file system, with --keep-suffix."""
+    names = [None if one.with_suffix is None else folded(absolute(one.with_suffix)) for one in wanted]
+    counts = Counter(names)
+    return [name is not None and counts[name] == 1 for name in names]
 
 
 @dataclass
@@ -87,10 +102,10 @@ class _Rivals:
         return next(((other, len(rivals) - 1) for other in rivals if other is not one), None)
 
 
-def _taken(one: Wanted, other: Wanted, count: int) -> OutputError:
+def _taken(one: Wanted, other: Wanted, count: int, *, suffix_helps: bool) -> OutputError:
     hint = "Rename one of them, leave one out with --exclude, or restore them into different directories."
-    if one.source.suffix.lower() != other.source.suffix.lower():
-        hint = f"Add --keep-suffix to tell them apart. {hint}"
+    if suffix_helps:
+        hint = f"{_KEEP_SUFFIX} {hint}"
     whose = f"{other.source}'s" if count == 1 else f"those of {other.source} and {count - 1} more"
     message = f"its output would have the name of {whose}: {one.target}"
     if one.gives_way:
@@ -98,7 +113,9 @@ def _taken(one: Wanted, other: Wanted, count: int) -> OutputError:
     return OutputError(message, path=one.source, hint=hint)
 
 
-def _meets(one: Wanted, other: Wanted) -> OutputError:
+def _meets(one: Wanted, other: Wanted, *, suffix_helps: bool) -> OutputError:
     reason = "its output would have the name of {}'s where letter case and Unicode composition are ignored"
     hint = "Rename one of the two, or restore them into different places."
+    if suffix_helps:
+        hint = f"{_KEEP_SUFFIX} {hint}"
     return OutputError(reason.format(other.source), path=one.source, hint=hint)

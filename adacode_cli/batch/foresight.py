@@ -6,7 +6,9 @@ most of it before a run begins, to a dry run and to `--if-too-large`; the rest i
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -15,27 +17,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adacode_cli.batch.keeping import Keeping
-from adacode_cli.batch.naming import in_format
+from adacode_cli.batch.naming import Naming
 from adacode_cli.batch.plan import Job
 from adacode_cli.codes.file import layout_in
-from adacode_cli.errors import OutputError
+from adacode_cli.errors import InputError, OutputError
 from adacode_cli.geometry import enlarged
-from adacode_cli.imaging.encode import LIMITED, check_writable, fits, format_of, kept_metadata
+from adacode_cli.imaging.encode import HOLDS_MORE, LIMITED, check_writable, fits, format_of, kept_metadata
 from adacode_cli.imaging.headers import Header, read_header
 from adacode_cli.imaging.image import Decoded
-from adacode_cli.imaging.limits import HEAD_BYTES
+from adacode_cli.imaging.limits import HEAD_BYTES, too_many_bytes, too_many_pixels
 
 
 @dataclass(frozen=True)
 class Foresight:
     """What a task does to a picture: its sides become `scale` times as long, and the hole opaque if `opaque_hole`.
 
-    `from_codes`: sources are files of codes.
+    `from_codes`: sources are files of codes. `hint` says what to do about a result that is too large for its format.
     """
 
     scale: float = 1.0
     opaque_hole: bool = False
     from_codes: bool = False
+    hint: str = HOLDS_MORE
 
     def size(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) of the result."""
@@ -43,7 +46,7 @@ class Foresight:
 
     def check(self, image: Decoded, masks: Sequence[NDArray[np.bool_]], format: str, keeping: Keeping) -> None:
         """Raises OutputError where the result of a decoded picture will be refused; `masks` are those of its pages."""
-        check_writable(self.size(*image.size), image.colors, format)
+        check_writable(self.size(*image.size), image.colors, format, hint=self.hint)
         if keeping.strict:
             keeping.judge(self._filled(image, masks) if self.opaque_hole else image, format)
 
@@ -51,36 +54,49 @@ class Foresight:
         pages = [_opaque_in(page, mask) for page, mask in zip(image.pages, masks, strict=True)]
         return replace(pages[0], more_pages=tuple(pages[1:]))
 
-    def refusal(self, job: Job, keeping: Keeping) -> OutputError | None:
-        """Why a job will surely fail, by its source's header and its output's name; None if nothing there says so."""
-        format = format_of(job.target)
-        if format is None or not (keeping.strict or format in LIMITED):
-            return None
-        header = self._header(job.source)
-        if header is None:
-            return None
+    def refusal(self, job: Job, keeping: Keeping) -> InputError | OutputError | None:
+        """Why a job will surely fail, by its source's size and header and its output's name; None if nothing does."""
         try:
-            check_writable(self.size(header.height, header.width), header.colors, format)
+            _check_bytes(job.source, keeping.max_file_bytes)
+            header, format = job.header or self._header(job.source), format_of(job.target)
+            if header is None or format is None:
+                return None
+            _check_pixels(header, keeping.max_pixels, job.source)
+            check_writable(self.size(header.height, header.width), header.colors, format, hint=self.hint)
             if keeping.strict:
                 keeping.judge(_stand_in(header, format), format)
-        except OutputError as error:
+        except (InputError, OutputError) as error:
             return error
         return None
 
-    def refitted(self, jobs: Sequence[Job], other_format: str) -> list[Job]:
-        """The jobs, those whose results will be too large for their formats being named as files of `other_format`."""
-        return [self._refitted(job, other_format) for job in jobs]
+    def refitted(self, jobs: Sequence[Job], other: Naming) -> list[Job]:
+        """The jobs, those whose results will be too large for their formats having the names that `other` gives."""
+        return [self._refitted(job, other) for job in jobs]
 
     def _header(self, source: Path) -> Header | None:
         return read_header(source, _of_codes if self.from_codes else None)
 
-    def _refitted(self, job: Job, other_format: str) -> Job:
+    def _refitted(self, job: Job, other: Naming) -> Job:
         format = format_of(job.target)
         if format not in LIMITED or (header := self._header(job.source)) is None:
             return job
         if fits(self.size(header.height, header.width), header.colors, format):
-            return job
-        return replace(job, name=in_format(job.name, other_format), instead_of=format)
+            return replace(job, header=header)
+        return replace(job, name=other.name_of(job.found), instead_of=format, header=header)
+
+
+def _check_bytes(source: Path, most: int) -> None:
+    """Raises InputError for a file of more than `most` bytes."""
+    with suppress(OSError, ValueError):  # it has vanished, or no file can have its name
+        status = source.stat()
+        if stat.S_ISREG(status.st_mode) and status.st_size > most:
+            raise too_many_bytes(status.st_size, most, name=str(source))
+
+
+def _check_pixels(header: Header, most: int, source: Path) -> None:
+    """Raises InputError where the first page alone has more than `most` pixels."""
+    if header.width * header.height > most:
+        raise too_many_pixels(f"{header.width}×{header.height} pixels", most, name=str(source))
 
 
 def _of_codes(file: BinaryIO) -> Header | None:

@@ -24,8 +24,10 @@ FALLBACK_FORMAT = "png"  # lossless, for inputs whose name does not tell a forma
 class Naming:
     """How outputs are named: `label` (such as "sr-x4") marks default directories, `format` None keeps the input's.
 
-    `keep_suffix`: a name keeps the input's suffix where the format changes, `a.tif` → `a.tif.png`. Raises UsageError
-    for a suffix that would leave the directory and for an unknown format.
+    `keep_suffix`: a name keeps the input's suffix where the format changes, `a.tif` → `a.tif.png`. A suffix that no
+    output can have is always kept: cameras write `b.jpg` and `b.mpo` as a pair, and a name must not depend on what else
+    there is, or later runs would take an output for another input's. Raises UsageError for a suffix that would leave
+    the directory and for an unknown format.
     """
 
     label: str
@@ -86,7 +88,7 @@ class Naming:
         own_format = SUFFIXES.get(extension.lower())
         target_format = self.format or own_format or READ_ONLY_SUFFIXES.get(extension.lower(), FALLBACK_FORMAT)
         if target_format != own_format:
-            stem = f"{stem}{extension}" if self.keep_suffix else stem
+            stem = f"{stem}{extension}" if self.keep_suffix or extension.lower() in READ_ONLY_SUFFIXES else stem
             extension = FORMATS[target_format]
         return f"{folder}{slash}{stem}{self.suffix}{extension}"
 
@@ -95,11 +97,6 @@ class Naming:
         if not self.suffix or not found.in_tree or not _split(found.place)[0].endswith(self.suffix):
             return False
         return os.path.realpath(root) == os.path.realpath(found.given)
-
-
-def in_format(name: str, format: str) -> str:
-    """The name of an output with the suffix of another format."""
-    return f"{_split(name)[0]}{FORMATS[format]}"
 
 
 def _split(place: str) -> tuple[str, str]:

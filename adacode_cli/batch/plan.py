@@ -22,6 +22,8 @@ from adacode_cli.batch.left_out import LeftOut
 from adacode_cli.batch.mask_pairs import MaskFolder, MaskPairs
 from adacode_cli.batch.naming import Naming
 from adacode_cli.errors import InputError, OutputError
+from adacode_cli.imaging.encode import format_of
+from adacode_cli.imaging.headers import Header
 
 
 class OnExisting(StrEnum):
@@ -37,13 +39,15 @@ class Job:
     """One image to restore: read `source`, write `target`, which is called `name` in the output tree `root`.
 
     `name` has forward slashes. `instead_of` is the format that the output would have and is too large for, "" mostly.
-    Paths are made when they are asked for: a plan may hold a hundred thousand jobs.
+    `header` is that of the source if it has been read already. Paths are made when they are asked for: a plan may hold
+    a hundred thousand jobs.
     """
 
     found: Found
     root: Path
     name: str
     instead_of: str = ""
+    header: Header | None = field(default=None, compare=False, repr=False)
 
     @property
     def source(self) -> Path:
@@ -139,7 +143,7 @@ def make_plan(
         jobs = [job for job in jobs if job.found.path_text not in pairs.masks]
     if not jobs:
         raise _nothing_to_do(inputs, passed_over, left_out)
-    jobs, refused = _without_clashes(refit(jobs) if refit else jobs)
+    jobs, refused = _without_clashes(refit(jobs) if refit else jobs, naming)
     if not jobs:
         raise refused[0].error
     every = [*jobs, *(one.job for one in refused)]
@@ -172,14 +176,22 @@ def in_shard(place: str, shard: tuple[int, int]) -> bool:
     return int.from_bytes(digest[:8]) % parts == part - 1
 
 
-def _without_clashes(jobs: list[Job]) -> tuple[list[Job], list[Refused]]:
+def _without_clashes(jobs: list[Job], naming: Naming) -> tuple[list[Job], list[Refused]]:
     """The jobs except those whose outputs would meet others', and these with the reasons."""
     roots = {root: absolute(root).rstrip(os.sep).replace(os.sep, "/") for root in {job.root for job in jobs}}
     if not may_meet(f"{roots[job.root]}/{job.name}" for job in jobs):  # as in nearly every tree
         return jobs, []
-    errors = refusals([Wanted(job.source, job.target, gives_way=bool(job.instead_of)) for job in jobs])
+    errors = refusals([_wanted(job, naming) for job in jobs])
     refused = [Refused(job, error) for job, error in zip(jobs, errors, strict=True) if error]
     return [job for job, error in zip(jobs, errors, strict=True) if not error], refused
+
+
+def _wanted(job: Job, naming: Naming) -> Wanted:
+    with_suffix = None
+    if not naming.keep_suffix and not naming.names_one_file():
+        format = format_of(job.target) if job.instead_of else naming.format
+        with_suffix = job.root / replace(naming, format=format, keep_suffix=True).name_of(job.found)
+    return Wanted(job.source, job.target, bool(job.instead_of), with_suffix)
 
 
 def _outside_inputs(roots: dict[Path, Path]) -> tuple[Path, ...]:

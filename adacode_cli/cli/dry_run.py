@@ -9,19 +9,19 @@ from adacode_cli.errors import InputError
 
 if TYPE_CHECKING:
     from adacode_cli.batch.foresight import Foresight
+    from adacode_cli.batch.keeping import Keeping
     from adacode_cli.batch.outcome import Outcome
     from adacode_cli.batch.plan import Job, Plan
     from adacode_cli.batch.trees import Trees
 
 
-def show_plan(plan: Plan, console: Console, trees: Trees, foresight: Foresight, *, strict: bool) -> int:
+def show_plan(plan: Plan, console: Console, trees: Trees, foresight: Foresight, keeping: Keeping) -> int:
     """Shows the plan. Returns the exit code that the run would have for the failures that are known."""
-    from adacode_cli.batch.keeping import Keeping
     from adacode_cli.batch.outcome import failed_entry, failed_job
     from adacode_cli.batch.report import Tally
     from adacode_cli.batch.trees import Standing
 
-    tally, keeping = Tally(plan.num_files), Keeping(strict=strict)
+    tally = Tally(plan.num_files)
 
     def fails(outcome: Outcome) -> None:
         tally.add(outcome)

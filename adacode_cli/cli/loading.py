@@ -8,7 +8,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from adacode_cli.cli.restore_options import RestoreOptions
-from adacode_cli.cli.restore_plan import Request, foresight_of
+from adacode_cli.cli.restore_plan import Request, foresight_of, keeping_of
 
 if TYPE_CHECKING:
     from adacode_cli.batch.mask_pairs import MaskPairs
@@ -19,14 +19,19 @@ if TYPE_CHECKING:
 
 
 def loaded(
-    options: RestoreOptions, request: Request, decoder: Decode, pairs: MaskPairs | None = None
+    options: RestoreOptions,
+    request: Request,
+    decoder: Decode,
+    pairs: MaskPairs | None = None,
+    *,
+    is_pipe: bool = False,
 ) -> tuple[Stages, str]:
     """The stages of every file, which `decoder` decodes, and the digest of the weights that they use.
 
-    `pairs` are masks of a folder, if there is one. Raises WeightsError, DeviceError.
+    `pairs` are masks of a folder, if there is one. `is_pipe`: the one file comes on standard input. Raises
+    WeightsError, DeviceError.
     """
     from adacode_cli.batch.coding import CodesPlace, FromCodesStages, SavingStages
-    from adacode_cli.batch.keeping import Keeping
     from adacode_cli.batch.stages import Stages
     from adacode_cli.imaging.provenance import HistoryEntry
 
@@ -34,11 +39,9 @@ def loaded(
     restorer, weights = _restorer(options, request, options.precision)
     restore = _watched(_restoring(restorer, request), options, request)
     history = None if options.no_provenance else HistoryEntry(request.step, _shown(options.weights), weights)
-    limits = options.max_pixels, options.max_file_bytes
-    keeping = Keeping(history, options.strict, options.preserve_times, *limits, options.accept_damaged)
     kept_apart = options.save_weights_map, options.quarantine
-    foresight = foresight_of(request)
-    common = (restore, mask_for, options.quality, *kept_apart, keeping, decoder, restorer.lanes, foresight)
+    what = keeping_of(options, history), decoder, restorer.lanes, foresight_of(options, request, is_pipe=is_pipe)
+    common = (restore, mask_for, options.quality, *kept_apart, *what)
     if request.save_codes:
         codes_path = CodesPlace(request.save_codes).path
         return SavingStages(*common, coder=restorer, codes_path=codes_path), weights

@@ -17,7 +17,7 @@ from adacode_cli.cli.loading import loaded
 from adacode_cli.cli.log_file import logged
 from adacode_cli.cli.pipe import restore_pipe
 from adacode_cli.cli.restore_options import RestoreOptions, is_stdin
-from adacode_cli.cli.restore_plan import Request, foresight_of, plan_of, trees_of
+from adacode_cli.cli.restore_plan import Request, foresight_of, keeping_of, plan_of, trees_of
 from adacode_cli.cli.run_options import DECODING_LIMIT_S
 from adacode_cli.cli.signals import interruptible
 from adacode_cli.errors import EXIT_INTERRUPTED, UsageError
@@ -40,7 +40,7 @@ def restore(context: typer.Context, inputs: list[str] | None, options: RestoreOp
 
 def _restored(inputs: list[str], options: RestoreOptions, request: Request) -> int:
     if options.from_file is None and is_stdin(inputs):
-        return restore_pipe(options, request, lambda decoder: loaded(options, request, decoder)[0])
+        return restore_pipe(options, request, lambda decoder: loaded(options, request, decoder, is_pipe=True)[0])
     return _files(inputs, options, request)
 
 
@@ -81,7 +81,7 @@ def _files(inputs: list[str], options: RestoreOptions, request: Request) -> int:
     plan = plan_of(paths, options, request, trees)
     console = console_for(request.task, quiet=options.quiet, verbose=options.verbose, as_json=options.json)
     if options.dry_run:
-        return show_plan(plan, console, trees, strict=options.strict, foresight=foresight_of(request))
+        return show_plan(plan, console, trees, foresight_of(options, request), keeping_of(options))
     with console, decoding(isolated=options.isolate, limit_s=options.decode_timeout) as decoder:
         with console.waiting(f"loading {options.weights}"):
             stages, weights = loaded(options, request, decoder, plan.masks)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -18,11 +18,14 @@ from adacode_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from adacode_cli.batch.foresight import Foresight
+    from adacode_cli.batch.keeping import Keeping
     from adacode_cli.batch.mask_pairs import MaskPairs
     from adacode_cli.batch.masks import MaskSource
+    from adacode_cli.batch.naming import Naming
     from adacode_cli.batch.plan import Plan
     from adacode_cli.batch.trees import Trees
     from adacode_cli.batch.writes import Writes
+    from adacode_cli.imaging.provenance import HistoryEntry
 
 # Whatever is not named here is part of the digest of a run's options: a new option is taken to change outputs.
 # What is whole of a damaged file is the same each time, so a run that accepts it goes on where one that did not ended.
@@ -125,7 +128,6 @@ def plan_of(inputs: list[Path], options: RestoreOptions, request: Request, trees
     from adacode_cli.batch.discover import Selection
     from adacode_cli.batch.globs import Globs
     from adacode_cli.batch.mask_pairs import MaskFolder
-    from adacode_cli.batch.naming import Naming
     from adacode_cli.batch.plan import OnExisting, make_plan
     from adacode_cli.batch.trees import outputs_in
     from adacode_cli.codes.file import SUFFIX
@@ -136,7 +138,7 @@ def plan_of(inputs: list[Path], options: RestoreOptions, request: Request, trees
         on_existing = OnExisting.OVERWRITE
     suffixes = frozenset({SUFFIX}) if request.from_codes else EXTENSIONS
     globs = Globs(tuple(options.include or ()), tuple(options.exclude or ()))
-    naming = Naming(request.label, options.output, options.format, options.suffix, options.keep_suffix)
+    naming = _naming_of(options, request)
     if options.if_too_large != "fail" and naming.names_one_file():
         raise UsageError("--if-too-large has no effect when -o names the file", hint="Drop one of the two.")
     writes = writes_of(inputs, options, request, one_file=naming.names_one_file())
@@ -147,7 +149,8 @@ def plan_of(inputs: list[Path], options: RestoreOptions, request: Request, trees
     masks = MaskFolder(request.mask_dir, Selection(outputs_in=outputs_in)) if request.mask_dir is not None else None
     refit = None
     if options.if_too_large != "fail":
-        refit = partial(foresight_of(request).refitted, other_format=options.if_too_large)
+        other = replace(naming, format=options.if_too_large)
+        refit = partial(foresight_of(options, request).refitted, other=other)
     plan = make_plan(
         inputs,
         naming,
@@ -166,11 +169,31 @@ def plan_of(inputs: list[Path], options: RestoreOptions, request: Request, trees
     return plan
 
 
-def foresight_of(request: Request) -> Foresight:
+def _naming_of(options: RestoreOptions, request: Request) -> Naming:
+    from adacode_cli.batch.naming import Naming
+
+    return Naming(request.label, options.output, options.format, options.suffix, options.keep_suffix)
+
+
+def foresight_of(options: RestoreOptions, request: Request, *, is_pipe: bool = False) -> Foresight:
     """What is known of results before they are computed."""
     from adacode_cli.batch.foresight import Foresight
+    from adacode_cli.imaging.encode import HOLDS_MORE
 
-    return Foresight(request.scale if request.task == "sr" else 1.0, request.opaque_hole, request.from_codes)
+    hint = HOLDS_MORE
+    if _naming_of(options, request).names_one_file():
+        hint = "Choose a name for -o that ends in .png or .tif."
+    elif options.if_too_large == "fail" and not is_pipe:
+        hint = "Choose --format png or tiff, or add --if-too-large png."
+    return Foresight(request.scale if request.task == "sr" else 1.0, request.opaque_hole, request.from_codes, hint)
+
+
+def keeping_of(options: RestoreOptions, history: HistoryEntry | None = None) -> Keeping:
+    """What of inputs must survive and how large they may be; `history` is what outputs say of how they were made."""
+    from adacode_cli.batch.keeping import Keeping
+
+    limits = options.max_pixels, options.max_file_bytes
+    return Keeping(history, options.strict, options.preserve_times, *limits, options.accept_damaged)
 
 
 def writes_of(inputs: list[Path], options: RestoreOptions, request: Request, *, one_file: bool) -> Writes:

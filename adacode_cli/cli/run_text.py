@@ -61,7 +61,7 @@ def finished_lines(report: Report, roots: tuple[Path, ...]) -> Text:
     if report.untouched:
         text.append("\n  The same command does the rest; after --overwrite, add --resume.", style="dim")
     if report.failed and report.total > 1:
-        text.append(_failed_list(report))
+        text.append(_failed_list(report, roots))
     return text
 
 
@@ -72,11 +72,12 @@ def _places(roots: tuple[Path, ...]) -> str:
     return first if len(roots) == 1 else f"{first} and {len(roots) - 1} more"
 
 
-def _failed_list(report: Report) -> Text:
+def _failed_list(report: Report, roots: tuple[Path, ...]) -> Text:
     text = Text()
     for outcome in report.failed[:_MOST_FAILURES_LISTED]:
         text.append(f"\n  {printable(str(outcome.source))}", style="red")
     more = len(report.failed) - _MOST_FAILURES_LISTED
     if more > 0:
-        text.append(f"\n  … and {more} more; the journal in .adacode/ names them all", style="red")
+        where = f" in {printable(str(roots[0]))}" if roots else ""
+        text.append(f"\n  … and {more} more; .adacode/report.json{where} names them all", style="red")
     return text

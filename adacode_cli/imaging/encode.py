@@ -71,6 +71,8 @@ _MAX_SIDE_ELSEWHERE = 2**31 - 1
 _MAX_BMP_BYTES = 2**32 - 4096
 LIMITED: frozenset[str] = frozenset({*_MAX_SIDE, "bmp"})
 """Formats that cannot hold every picture that this program may make."""
+HOLDS_MORE = "Choose --format png or tiff."
+"""What a person can do about a picture that is too large for its format."""
 
 
 def format_of(path: Path) -> str | None:
@@ -187,10 +189,12 @@ def fits(size: tuple[int, int], colors: int, format: str) -> bool:
     return max(size) <= _MAX_SIDE.get(format, _MAX_SIDE_ELSEWHERE) and (format != "bmp" or bmp_bytes <= _MAX_BMP_BYTES)
 
 
-def check_writable(size: tuple[int, int], colors: int, format: str) -> None:
-    """Raises OutputError where no `format` file of a picture of `size` (height, width) can be written."""
+def check_writable(size: tuple[int, int], colors: int, format: str, *, hint: str = HOLDS_MORE) -> None:
+    """Raises OutputError where no `format` file of a picture of `size` (height, width) can be written.
+
+    `hint` says what to do where it is too large.
+    """
     if not fits(size, colors, format):
-        hint = "Choose --format png or tiff, or add --if-too-large png."
         raise OutputError(beyond(size, format), hint=hint)
     if format == "heic":
         heif_codec.pillow_heif(OutputError)

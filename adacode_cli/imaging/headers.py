@@ -81,7 +81,7 @@ def _at(file: BinaryIO, offset: int, num_bytes: int) -> bytes:
 
 _EXIF, _XMP, _PROFILE, _PHOTOSHOP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0", b"Photoshop 3.0\0"
 _IPTC_RECORDS = b"8BIM\x04\x04"
-_NO_FRAME = (0xC4, 0xC8, 0xCC)  # markers among those of frames that say something else
+_FRAMES = frozenset({*range(0xC0, 0xD0), 0xF7}) - {0xC4, 0xC8, 0xCC}  # 0xF7 is that of JPEG-LS
 
 
 def _jpeg(file: BinaryIO) -> Header | None:
@@ -95,7 +95,7 @@ def _jpeg(file: BinaryIO) -> Header | None:
             at += 1
             continue
         marker, length = head[1], int.from_bytes(head[2:])
-        if 0xC0 <= marker <= 0xCF and marker not in _NO_FRAME:
+        if marker in _FRAMES:
             bits, height, width, components = struct.unpack(">BHHB", _at(file, at + 4, 6))
             return Header(width, height, 1 if components == 1 else 3, bits, metadata=frozenset(said))
         if marker in (0xD8, 0xD9, 0xDA) or length < 2:

@@ -48,7 +48,7 @@ READ_ONLY_SUFFIXES: dict[str, str] = {
     ".jpf": "jp2",
     ".hif": "heic",
 }
-"""Of files that discovery takes up too, and that are never written → format of the output, under its usual suffix."""
+"""Of files that discovery takes up too, and that are never written → format of the output; its suffix comes behind."""
 
 _DTYPES = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32))
 

@@ -10,7 +10,7 @@ import pytest
 from nearest import NearestRestorer
 from PIL import Image
 
-from adacode_cli.batch import masks
+from adacode_cli.batch import foresight, masks
 from adacode_cli.batch.discover import Selection
 from adacode_cli.batch.foresight import Foresight
 from adacode_cli.batch.keeping import Keeping
@@ -128,7 +128,7 @@ def test_a_header_that_cannot_be_read_refuses_nothing(tmp_path):
         (tmp_path / name).write_bytes(data)
         (job,) = plan_of(tmp_path / name, "webp").jobs
         assert Foresight(4.0).refusal(job, Keeping(strict=True)) is None
-        assert Foresight(4.0).refitted([job], "png") == [job]
+        assert Foresight(4.0).refitted([job], Naming("x", format="png")) == [job]
 
 
 @pytest.mark.parametrize("other", ["png", "tiff"])
@@ -137,5 +137,33 @@ def test_jobs_get_another_name_where_the_result_is_too_large(tmp_path, other):
     for name, width in (("wide.webp", 8192), ("small.webp", 9), ("large.png", 40000), ("b.bmp", 8192)):
         Image.new("L", (width, 1)).save(tmp_path / "p" / name)
     jobs = make_plan([tmp_path / "p"], Naming("sr-x2"), Selection(), OnExisting.REFUSE).jobs
-    names = {job.name: job.instead_of for job in TWICE.refitted(jobs, other)}
+    names = {job.name: job.instead_of for job in TWICE.refitted(jobs, Naming("sr-x2", format=other))}
     assert names == {"b.bmp": "", "large.png": "", "small.webp": "", f"wide{FORMATS[other]}": "webp"}
+    kept = TWICE.refitted(jobs, Naming("sr-x2", format=other, keep_suffix=True))
+    assert {job.name for job in kept if job.instead_of} == {f"wide.webp{FORMATS[other]}"}
+
+
+def test_a_header_that_was_read_for_the_name_is_not_read_again(tmp_path, monkeypatch):
+    read, read_header = [], foresight.read_header
+    monkeypatch.setattr(foresight, "read_header", lambda path, parse: read.append(path) or read_header(path, parse))
+    (tmp_path / "p").mkdir()
+    for name, width in (("wide.webp", 8192), ("small.webp", 9), ("large.png", 40)):
+        Image.new("L", (width, 1)).save(tmp_path / "p" / name)
+    jobs = make_plan([tmp_path / "p"], Naming("sr-x2"), Selection(), OnExisting.REFUSE).jobs
+    again = TWICE.refitted(jobs, Naming("sr-x2", format="png"))
+    assert [TWICE.refusal(job, Keeping(strict=True)) for job in again] == [None] * 3
+    assert sorted(path.name for path in read) == ["large.png", "small.webp", "wide.webp"]
+
+
+@pytest.mark.parametrize("format", ["png", "tiff", "jpeg", "jp2"])
+def test_limits_that_a_run_would_refuse_are_foreseen(tmp_path, format):
+    source = written(tmp_path / f"a{FORMATS[format]}".replace(".jpg", ".jpeg"), grey(40, 50))
+    (job,) = plan_of(source, "png").jobs
+    for keeping, message in (
+        (Keeping(max_pixels=1999), "claims 40×50 pixels, more than 0.001999 megapixels"),
+        (Keeping(max_file_bytes=9), "MB, more than the 9e-06 MB that a file may have"),
+    ):
+        error = TWICE.refusal(job, keeping)
+        assert failure_of(source, "png", Stages(never, keeping=keeping, foresight=TWICE)) == error.message
+        assert message in error.message
+    assert TWICE.refusal(job, Keeping(max_pixels=2000, max_file_bytes=source.stat().st_size)) is None

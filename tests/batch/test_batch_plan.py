@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from adacode_cli.batch.discover import Selection
 from adacode_cli.batch.globs import Globs
-from adacode_cli.batch.naming import Naming, in_format
+from adacode_cli.batch.naming import Naming
 from adacode_cli.batch.plan import OnExisting, make_plan
 from adacode_cli.errors import InputError, OutputError, UsageError
 
@@ -173,10 +173,51 @@ def test_a_kept_suffix_tells_outputs_apart():
         plan("p/a.tif", output=Path("b.png"), keep_suffix=True)
 
 
+@pytest.mark.parametrize(("first", "second"), [("b.jpg", "b.mpo"), ("b.heic", "b.HIF"), ("b.jp2", "b.jpx")])
+def test_a_suffix_that_no_output_can_have_stays_whatever_else_there_is(first, second):
+    touch(f"p/{first}", f"p/{second}", f"q/{second}", f"p-sr-x4/{first}")
+    other = f"{second}{Path(first).suffix}"
+    result = plan("p", existing=OnExisting.SKIP)
+    assert ([job.name for job in result.jobs], [job.name for job in result.to_skip]) == ([other], [first])
+    assert {job.name for job in plan("p", ours=True).jobs} == {first, other}
+    assert (targets("q"), targets(f"q/{second}")) == ([f"q-sr-x4/{other}"], [f"q/adacode-sr-x4/{other}"])
+    assert targets("q", format="png") == [f"q-sr-x4/{second}.png"]
+
+
+@pytest.mark.parametrize(
+    ("names", "options", "helps"),
+    [
+        (("a.tif", "a.jpg"), {"format": "png"}, True),
+        (("a.tif", "a.jpg"), {"format": "png", "output": Path("out"), "suffix": "_x4"}, True),
+        (("a.tif", "a.tif.png"), {"format": "png", "keep_suffix": True}, False),
+        (("a.tif", "a.jpg", "a.tif.png"), {"format": "png"}, None),
+        (("IMG.JPG", "img.tif"), {"format": "jpeg"}, True),
+        (("a.tif", "A.TIF"), {"format": "png"}, False),
+        (("x.jpg.adacode", "x.tif.adacode"), {"format": "png"}, True),
+        (("x.jpg.adacode", "X.jpg.adacode"), {}, False),
+    ],
+)
+def test_keep_suffix_is_proposed_where_it_helps(names, options, helps):
+    touch(*(f"p/{name}" for name in names), "p/other.png", "p/other2.png.adacode")
+    selection = Selection(suffixes=frozenset({".adacode"})) if names[0].endswith(".adacode") else None
+    hints = {str(one.job.source): one.error.hint for one in plan("p", selection=selection, **options).refused}
+    proposed = {"--keep-suffix" in hint for hint in hints.values()}
+    if helps is None:  # of three, it leads only one to a name of its own
+        assert {source: "--keep-suffix" in hint for source, hint in hints.items()} == {
+            "p/a.tif": False,
+            "p/a.jpg": True,
+        }
+        return
+    assert proposed == {helps}
+    if helps:
+        assert not plan("p", selection=selection, **(options | {"keep_suffix": True})).refused
+
+
 def as_png(too_large: set[str]):
     """What gives those sources that are `too_large` a PNG instead."""
+    other = Naming("sr-x4", format="png")
     return lambda jobs: [
-        replace(job, name=in_format(job.name, "png"), instead_of="webp") if str(job.source) in too_large else job
+        replace(job, name=other.name_of(job.found), instead_of="webp") if str(job.source) in too_large else job
         for job in jobs
     ]
 

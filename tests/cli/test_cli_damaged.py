@@ -56,10 +56,13 @@ def test_files_of_kinds_that_are_only_read_get_outputs_of_their_usual_kind(adaco
         pictures[0].save(folder / f"{suffix}.{suffix}", "JPEG2000", no_jp2=True)
     for suffix in ("jpx", "jpf"):
         pictures[0].save(folder / f"{suffix}.{suffix}", "JPEG2000")
+    pictures[1].save(folder / "stereo.JPG")
+    pictures[1].save(folder / "jpx.jp2", "JPEG2000")
     result = adacode("sr", "p", "-o", "out", *W)
     assert result.returncode == 0, result.stderr
     made = sorted(path.name for path in (tmp_path / "out").iterdir() if path.name != ".adacode")
-    assert made == ["j2c.jp2", "j2k.jp2", "jpc.jp2", "jpf.jp2", "jpx.jp2", "moving.png", "stereo.jpg"]
-    for name in made:
+    same = ["j2c.j2c.jp2", "j2k.j2k.jp2", "jpc.jpc.jp2", "jpf.jpf.jp2", "jpx.jpx.jp2", "moving.apng.png"]
+    assert made == sorted([*same, "stereo.MPO.jpg", "jpx.jp2", "stereo.JPG"])
+    for name in [*same, "stereo.MPO.jpg"]:
         with Image.open(tmp_path / "out" / name) as picture:
             assert abs(picture.convert("RGB").getpixel((5, 5))[0] - 90) < 4

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from adacode_cli.batch.discover import Selection
+from adacode_cli.batch.naming import Naming
+from adacode_cli.batch.plan import OnExisting, make_plan
+from adacode_cli.batch.run import run
+from adacode_cli.batch.stages import Stages
 from adacode_cli.batch.trees import Trees
 from adacode_cli.cli.pipe import restore_pipe
 from adacode_cli.cli.restore_options import RestoreOptions
-from adacode_cli.cli.restore_plan import Request, options_digest, plan_of
+from adacode_cli.cli.restore_plan import Request, foresight_of, options_digest, plan_of
+from adacode_cli.cli.run_text import finished_lines
 from adacode_cli.errors import UsageError
 
 W = ("--weights", "nearest")
@@ -89,6 +96,46 @@ def test_a_name_that_is_given_is_taken(photo, output, options, message):
     chosen = RestoreOptions(output=source.with_name(output), **options)
     with pytest.raises(UsageError, match=message):
         plan_of([source], chosen, Request("sr", "sr-x4"), Trees())
+
+
+def test_a_dry_run_knows_the_limits(adacode, photo):
+    photo("p/a.jpg")
+    photo("p/b.png")
+    result = adacode("sr", "p", "-o", "out", "--max-megapixels", "0.0001", "--dry-run", *W)
+    assert (result.returncode, result.stdout) == (9, b"")
+    foreseen = [line.split(" (")[0] for line in result.stderr.decode().splitlines()]
+    message = "claims 24×16 pixels, more than 0.0001 megapixels"
+    assert foreseen == [f"would fail: p/{name}: {message}" for name in ("a.jpg", "b.png")]
+
+
+@pytest.mark.parametrize(
+    ("options", "is_pipe", "hint"),
+    [
+        ({}, False, "Choose --format png or tiff, or add --if-too-large png."),
+        ({"if_too_large": "png"}, False, "Choose --format png or tiff."),
+        ({}, True, "Choose --format png or tiff."),
+        ({"output": Path("b.webp")}, False, "Choose a name for -o that ends in .png or .tif."),
+        ({"output": Path("b.webp")}, True, "Choose a name for -o that ends in .png or .tif."),
+    ],
+)
+def test_what_to_do_about_a_result_that_is_too_large_can_be_done(options, is_pipe, hint):
+    assert foresight_of(RestoreOptions(**options), Request("sr", "sr-x4"), is_pipe=is_pipe).hint == hint
+
+
+def test_many_failures_are_listed_where_the_summary_says(tmp_path):
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "a.jpg").write_bytes(b"x")
+    for number in range(25):
+        for suffix in ("jpg", "tif"):
+            (tmp_path / "p" / f"{number}.{suffix}").write_bytes(b"x")
+    plan = make_plan([tmp_path / "p"], Naming("sr", tmp_path / "out", "png"), Selection(), OnExisting.REFUSE)
+    report = run(plan, Stages(lambda *_: pytest.fail("it is no picture")), on_event=lambda _event: None, trees=Trees())
+    assert (
+        f"… and 31 more; .adacode/report.json in {tmp_path / 'out'} names them all"
+        in finished_lines(report, plan.roots).plain
+    )
+    kept = json.loads((tmp_path / "out" / ".adacode" / "report.json").read_text())
+    assert len({failure["source"] for failure in kept["failures"]}) == 51
 
 
 def test_a_pipe_has_one_name():

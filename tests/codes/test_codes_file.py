@@ -15,6 +15,7 @@ from adacode_cli.batch.coding import FromCodesStages
 from adacode_cli.batch.discover import Found
 from adacode_cli.batch.foresight import Foresight
 from adacode_cli.batch.keeping import Keeping
+from adacode_cli.batch.naming import Naming
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.stages import Work
 from adacode_cli.codes import packing
@@ -55,7 +56,7 @@ def test_the_result_of_codes_is_refused_by_their_header_and_when_they_are_read(t
     assert foresight.refusal(job, Keeping()).message == message
     with pytest.raises(OutputError, match=message):
         stages.read(Work(job))
-    (other,) = foresight.refitted([job], "png")
+    (other,) = foresight.refitted([job], Naming("x", format="png"))
     assert (other.name, other.instead_of) == ("a.png", "webp")
     stages.read(Work(other))
     strict = replace(stages, keeping=Keeping(strict=True))

@@ -8,6 +8,7 @@ import struct
 import subprocess
 from io import BytesIO
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -107,6 +108,12 @@ def test_a_jpeg_says_its_size_behind_segments_of_any_number():
     header = check(data[:2] + comment * 3 + b"\xff\xff" + data[2:][1:])
     assert (header.width, header.height) == (5, 6)
     assert header_in(BytesIO(data[:2] + b"\xff\xfe\0\x02" * 20_000 + data[2:])) is None
+
+
+@pytest.mark.parametrize(("shape", "dtype"), [((5, 7), np.uint8), ((6, 5, 3), np.uint8), ((5, 6), np.uint16)])
+def test_of_jpeg_ls(shape, dtype):
+    header = check(imagecodecs.jpegls_encode(noise(shape, dtype)))
+    assert (header.height, header.width, header.bits) == (*shape[:2], 8 * np.dtype(dtype).itemsize)
 
 
 def test_texts_of_other_kinds_in_a_png_are_passed_by():
