@@ -63,6 +63,9 @@ _FOREIGN = (
 # As in codes.file, which this folder does not import; a test compares.
 _CODES = b"\x89ADC\r\n\x1a\n"
 _ACCEPT_HINT = "With --accept-damaged, sr, inpaint and reconstruct restore what is whole of it, unless it is a mask."
+_ONE_COLOUR_HINT = (
+    "--accept-damaged does not take it: what can be read of it has one colour, as what is missing from a picture has."
+)
 _READABLE = "JPEG, PNG, WebP, TIFF, BMP, JPEG 2000, AVIF and HEIC are read."
 
 
@@ -121,7 +124,8 @@ def _partly(data: bytes, format: str, max_pixels: int, why: InputError, *, name:
         image = _decoded(whole, format, max_pixels, name=name)
     except InputError as error:
         raise (why if error.damage else error) from None
-    if image.pixels.min() == image.pixels.max():  # one colour is what decoders fill with
+    if image.pixels.min() == image.pixels.max():
+        why.hint += f" {_ONE_COLOUR_HINT}"
         raise why
     return replace(image, notes=(f"{why.damage}: {become}", *image.notes))
 
