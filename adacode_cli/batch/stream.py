@@ -9,7 +9,7 @@ from adacode_cli.batch.discover import Found
 from adacode_cli.batch.naming import FALLBACK_FORMAT
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.stages import Stages, Work, out_of_memory, write_new
-from adacode_cli.errors import InputError
+from adacode_cli.errors import InputError, OutputError
 from adacode_cli.imaging.encode import FORMATS
 
 STDIN = "<stdin>"
@@ -38,6 +38,10 @@ def restore_bytes(data: bytes, stages: Stages, format_name: str | None) -> tuple
         return stages.keeping.encoded(work.image, format_name or _own_format(work), stages.quality)
     except MemoryError as error:
         raise out_of_memory(work) from error
+    except (InputError, OutputError) as error:
+        # Most of what refuses a picture does not know where it came from; a run over files adds that for each job.
+        error.path = STDIN if error.path is None else error.path
+        raise
 
 
 def _own_format(work: Work) -> str:

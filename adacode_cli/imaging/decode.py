@@ -44,11 +44,13 @@ _SIGNATURES = (
     (jp2_boxes.SIGNATURE, "jp2"),
     (jp2_boxes.CODESTREAM, "jp2"),
 )
-# The kind of an ISO media file stands behind the length of its first box.
+# The kind of an ISO media file stands behind the length of its first box, and behind it the kinds that it is as well.
 _BRANDS = {
     **dict.fromkeys((b"avif", b"avis"), "avif"),
-    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), "heic"),
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"), "heic"),
 }
+_STRUCTURES = frozenset({b"mif1", b"mif2", b"msf1"})  # which do not say how pixels are packed: HEIC, if nothing does
+_BRANDS_END = 64
 _READERS = {"jp2": jp2_codec.read, "avif": heif_reader.read_avif, "heic": heif_reader.read_heic}
 _FOREIGN = (
     (0, b"GIF8", "a GIF"),
@@ -61,6 +63,9 @@ _FOREIGN = (
 # As in codes.file, which this folder does not import; a test compares.
 _CODES = b"\x89ADC\r\n\x1a\n"
 _ACCEPT_HINT = "With --accept-damaged, sr, inpaint and reconstruct restore what is whole of it, unless it is a mask."
+_ONE_COLOUR_HINT = (
+    "--accept-damaged does not take it: what can be read of it has one colour, as what is missing from a picture has."
+)
 _READABLE = "JPEG, PNG, WebP, TIFF, BMP, JPEG 2000, AVIF and HEIC are read."
 
 
@@ -119,7 +124,8 @@ def _partly(data: bytes, format: str, max_pixels: int, why: InputError, *, name:
         image = _decoded(whole, format, max_pixels, name=name)
     except InputError as error:
         raise (why if error.damage else error) from None
-    if image.pixels.min() == image.pixels.max():  # one colour is what decoders fill with
+    if image.pixels.min() == image.pixels.max():
+        why.hint += f" {_ONE_COLOUR_HINT}"
         raise why
     return replace(image, notes=(f"{why.damage}: {become}", *image.notes))
 
@@ -187,9 +193,9 @@ def _sniffed(data: bytes, *, name: str) -> str:
             return format
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "webp"
-    if data[4:8] == b"ftyp" and data[8:12] in _BRANDS:
-        named = _BRANDS[data[8:12]]
-        return "avif" if data[8:12] in (b"mif1", b"msf1") and b"avif" in data[12:64] else named
+    media = _media_format(data)
+    if media is not None:
+        return media
     if data.startswith(_CODES):
         raise InputError("holds codes, not a picture", path=name, hint="Use adacode reconstruct --from-codes.")
     for at, signature, title in _FOREIGN:
@@ -201,6 +207,19 @@ def _sniffed(data: bytes, *, name: str) -> str:
             raise InputError(message, path=name, hint="Copy or download it again.")
     kind = "text" if _looks_like_text(data[:512]) else "not a picture of a known kind"
     raise InputError(f"holds no picture: its content is {kind}", path=name, hint=_READABLE)
+
+
+def _media_format(data: bytes) -> str | None:
+    """Of an ISO media file: "avif", "heic", or None for another."""
+    if data[4:8] != b"ftyp":
+        return None
+    major, end = data[8:12], min(int.from_bytes(data[:4], "big"), _BRANDS_END)
+    if major in _BRANDS:
+        return _BRANDS[major]
+    others = {_BRANDS.get(data[at : at + 4]) for at in range(16, end - 3, 4)}
+    if "avif" in others:
+        return "avif"
+    return "heic" if "heic" in others or major in _STRUCTURES else None
 
 
 def _looks_like_text(start: bytes) -> bool:

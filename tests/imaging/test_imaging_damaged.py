@@ -148,6 +148,15 @@ def test_of_which_nothing_is_left_is_refused(format):
         refused(file[:end], accept_damaged=True)
 
 
+def test_a_damaged_picture_of_one_colour_is_refused_with_the_reason():
+    """Nothing tells it from a picture of which all is missing."""
+    error = refused(with_wrong_sum(saved(np.full((40, 33), 255, np.uint8), "PNG")), accept_damaged=True)
+    assert "check sum of its chunk IDAT is wrong" in error.message
+    assert "one colour" in error.hint
+    # Where nothing at all can be read, that is not the reason.
+    assert "one colour" not in refused(saved(PICTURE, "PNG")[:12], accept_damaged=True).hint
+
+
 @pytest.mark.parametrize("format", ["TIFF", "WEBP", "JPEG2000"])
 def test_other_formats_are_refused_without_naming_the_option(format):
     file = saved(smooth(40, 33), format)

@@ -159,3 +159,29 @@ def test_grey_heic_of_limited_range_fills_the_whole(bits):
     at = full.index(b"colrnclx") + 14
     image = decode(full[:at] + b"\0" + full[at + 1 :], name="x")
     assert np.abs(image.pixels - ramp * 255).mean() < 2
+
+
+@pytest.mark.parametrize(
+    ("format", "major", "others", "expected"),
+    [
+        ("heic", b"mif2", b"mif2mif1", "heic"),
+        ("heic", b"mif1", b"mif1miaf", "heic"),
+        ("heic", b"miaf", b"mif1heic", "heic"),
+        ("avif", b"mif2", b"mif1avif", "avif"),
+        ("avif", b"MA1B", b"miafavif", "avif"),
+        ("heic", b"isom", b"mif1mp42", None),
+        ("avif", b"crx ", b"isommif1", None),
+    ],
+)
+def test_the_kind_of_a_media_file_stands_among_all_its_brands(format, major, others, expected):
+    file = encode(Decoded(smooth(48, 64)), format=format)
+    length = int.from_bytes(file[:4], "big")
+    brands = (others + b"mif1" * 16)[: length - 16]
+    data = file[:8] + major + file[12:16] + brands + file[length:]
+    if expected is None:
+        with pytest.raises(InputError):
+            decode(data, name="x")
+        return
+    image = decode(data, name="x")
+    assert image.format == expected
+    np.testing.assert_array_equal(image.pixels, decode(file, name="x").pixels)
