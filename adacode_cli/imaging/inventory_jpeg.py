@@ -24,7 +24,7 @@ from adacode_cli.imaging.inventory_items import (
     map_at,
 )
 from adacode_cli.imaging.inventory_tags import items_of_exif
-from adacode_cli.imaging.jpeg_segments import XMP_HEAD
+from adacode_cli.imaging.jpeg_segments import SCAN, XMP_HEAD, segments
 
 SEGMENTS = "JPEG segments"
 _EXIF, _ICC, _INDEX, _DUCKY = b"Exif\0\0", b"ICC_PROFILE\0", b"MPF\0", b"Ducky"
@@ -32,8 +32,7 @@ _EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
 _GAIN_MAP_VERSION = b"urn:iso:std:iso:ts:21496:-1\0"
 _APP0, _APP1, _APP2, _APP11, _APP12, _APP13, _APP14, _COMMENT = 0xE0, 0xE1, 0xE2, 0xEB, 0xEC, 0xED, 0xEE, 0xFE
 _APPS = range(_APP0, 0xF0)
-_SCAN, _END = 0xDA, b"\xff\xd9"
-_WITHOUT_BODY = frozenset({0, *range(0xD0, 0xDA), 0xC8, *range(0xF0, 0xFE)})
+_END = b"\xff\xd9"
 _BOX, _FIRST_PART = b"JP", struct.pack(">I", 1)
 _LONGEST_NAME = 16
 _DUCKY_TEXTS = {2: "Ducky comment", 3: "Ducky copyright"}
@@ -49,17 +48,18 @@ _PICTURE = b"\xff\xd8\xff"
 def items(file: bytes) -> Iterator[Item]:
     """The items of a JPEG file. Raises struct.error or LookupError where it breaks off."""
     found = _Found()
-    at, index_at = 2, None
-    for marker, start, end in _segments(file):
-        at = end
-        if marker == _APP2 and file.startswith(_INDEX, start):
-            index_at = start + len(_INDEX)
-        else:
-            yield from found.items(marker, file[start:end])
+    index_at, scan_at = None, len(file)
+    for marker, at, end in segments(file):
+        if marker == SCAN:
+            scan_at = at
+        elif marker == _APP2 and file.startswith(_INDEX, at + 3):
+            index_at = at + 3 + len(_INDEX)
+        elif marker in _APPS or marker == _COMMENT:
+            yield from found.items(marker, file[at + 3 : end])
     yield from items_of_exif(b"".join(found.blocks))
     if len(found.packets) > 1:
         yield FURTHER_PACKET, ""
-    end = file.find(_END, at)
+    end = file.find(_END, scan_at)
     pictures_end = 0
     if index_at is not None:
         pictures = _indexed(file, index_at)
@@ -101,23 +101,8 @@ class _Found:
         elif marker == _APP11 and body.startswith(_BOX):
             if body[4:8] == _FIRST_PART:
                 yield (CREDENTIALS, "") if b"c2pa" in body else (SEGMENTS, "JUMBF")
-        elif marker in _APPS and marker not in (_APP0, _APP14):
+        elif marker not in (_COMMENT, _APP0, _APP14):
             yield SEGMENTS, f"APP{marker - _APP0} {_first_word(body)}".rstrip()
-
-
-def _segments(file: bytes) -> Iterator[tuple[int, int, int]]:
-    """(marker, begin of the body, its end) of each segment before the pixels, as `jpeg_segments` finds them."""
-    at = 2
-    while 0 <= (at := file.find(b"\xff", at)) <= len(file) - 4:
-        marker = file[at + 1]
-        if marker == 0xFF or marker in _WITHOUT_BODY:
-            at += 1 if marker == 0xFF else 2
-            continue
-        end = at + 2 + max(2, struct.unpack_from(">H", file, at + 2)[0])
-        if marker == _SCAN or marker < 0xC0 or end > len(file):
-            return
-        yield marker, at + 4, end
-        at = end
 
 
 def _of_ducky(body: bytes) -> Iterator[Item]:

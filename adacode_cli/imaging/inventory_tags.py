@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import tifffile
 from PIL import ExifTags
@@ -52,46 +53,92 @@ _COLORS = {0: 1, 1: 1, 2: 3, 3: 1, 4: 1, 5: 4, 6: 3, 8: 3, 9: 3, 10: 3}  # photo
 _ALPHA = (1, 2)
 _MOST_TAGS = 4096  # of a directory
 _MOST_NUMBERS = 64
+_ENTRY_BYTES = 12  # the least that a tag, or a resource of Photoshop, takes
+_UNREAD: Item = ("tags of further pages", "")
 
 Tag = tuple[int, int, int, int]
 """(code, type, number of values, where they lie)."""
+
+
+@dataclass
+class _Structure:
+    """The directories of an EXIF block or a TIFF file: as many tags are read as its bytes can hold.
+
+    Where more are asked for, several directories share their bytes, as only those do that are made to do harm.
+    """
+
+    block: bytes
+    layout: Layout
+    left: int
+
+    @classmethod
+    def of(cls, block: bytes) -> tuple[_Structure, int]:
+        """(the structure of a block, where its first directory begins). Raises DamagedExif."""
+        layout, first = exif.header(block)
+        # Small pictures may well share a directory: one more than fits is read.
+        return cls(block, layout, len(block) // _ENTRY_BYTES + _MOST_TAGS), first
+
+    def take(self, tags: int) -> bool:
+        """Whether there is room for the work of reading as many `tags`; they are counted."""
+        self.left -= tags
+        return self.left >= 0
+
+    def directory(self, at: int) -> tuple[list[Tag], int]:
+        """As `_directory`. Raises DamagedExif, also where there is no room."""
+        if self.left < 0:
+            raise DamagedExif("its directories share their bytes")
+        found, following = _directory(self.block, at, self.layout)
+        if not self.take(1 + len(found)):
+            raise DamagedExif("its directories share their bytes")
+        return found, following
+
+    def number(self, tags: list[Tag], code: int) -> int | None:
+        """The first value of a tag that holds unsigned integers."""
+        found = self.numbers(tags, code)
+        return found[0] if found else None
+
+    def numbers(self, tags: list[Tag], code: int) -> list[int]:
+        """The values of a tag that holds unsigned integers, at most `_MOST_NUMBERS` of them."""
+        for found, dtype, count, at in tags:
+            kind = exif.INTEGERS.get(dtype)
+            if found == code and kind is not None:
+                form = f"{self.layout.order}{min(count, _MOST_NUMBERS)}{kind}"
+                return list(struct.unpack_from(form, self.block, at))
+        return []
 
 
 def items_of_exif(block: bytes) -> Iterator[Item]:
     """The items of an EXIF block; none of one without a readable directory, which the readers call damaged."""
     block = block.removeprefix(b"Exif\0\0")
     try:
-        layout, first = exif.header(block)
-        tags, _ = _directory(block, first, layout)
+        structure, first = _Structure.of(block)
+        tags, _ = structure.directory(first)
     except DamagedExif:
         return
     for code, *_ in tags:
         if code not in _STORAGE and code != _SOFTWARE:
             yield EXIF, name_of(code)
-    yield from _inner(block, tags, layout)
+    yield from _inner(structure, tags)
 
 
 def pages(file: bytes) -> Iterator[Iterator[Item]]:
     """The items of each page of a TIFF file: small copies of pages follow them, masks are the reader's to name."""
     try:
-        layout, at = exif.header(file)
+        structure, at = _Structure.of(file)
     except DamagedExif:
         return
     seen: set[int] = set()
-    left = len(file) // 12  # as many tags as the file can hold, if no two share their bytes
-    while at and at not in seen and len(seen) < MAX_PAGES:
+    while at and at not in seen and len(seen) < MAX_PAGES and structure.left >= 0:
         seen.add(at)
         try:
-            tags, at = _directory(file, at, layout)
+            tags, at = structure.directory(at)
         except DamagedExif:
+            if structure.left < 0:
+                yield iter([_UNREAD])
             return
-        left -= len(tags)
-        if left < 0:
-            yield iter([("tags of further pages", "")])
-            return
-        kind = _number(file, tags, _SUBFILE, layout) or 0
+        kind = structure.number(tags, _SUBFILE) or 0
         if len(seen) == 1 or not kind & (_REDUCED | _MASK):
-            yield _page(file, tags, layout)
+            yield _page(structure, tags)
 
 
 def name_of(code: int, names: dict[int, str] | None = None) -> str:
@@ -101,27 +148,30 @@ def name_of(code: int, names: dict[int, str] | None = None) -> str:
     return names.get(code, f"tag {code}")
 
 
-def _page(file: bytes, tags: list[Tag], layout: Layout) -> Iterator[Item]:
+def _page(structure: _Structure, tags: list[Tag]) -> Iterator[Item]:
     for code, _, count, at in tags:
         if code in _SPOKEN_ABOUT_ELSEWHERE:
             yield _SPOKEN_ABOUT_ELSEWHERE[code], ""
         elif code == _PHOTOSHOP:
-            yield from inventory_photoshop.items(file[at : at + count])
+            if structure.take(count // _ENTRY_BYTES):
+                yield from inventory_photoshop.items(structure.block[at : at + count])
         elif code in exif.GEOGRAPHY:
             yield GEOGRAPHY, name_of(code)
         elif code not in _STORAGE and code != _SOFTWARE:
             yield EXIF if code in exif.DATE_AND_ORIGIN else TIFF_TAGS, name_of(code)
-    yield from _inner(file, tags, layout)
-    yield from _beside(file, tags, layout)
+    yield from _inner(structure, tags)
+    yield from _beside(structure, tags)
+    if structure.left < 0:
+        yield _UNREAD
 
 
-def _inner(block: bytes, tags: list[Tag], layout: Layout) -> Iterator[Item]:
+def _inner(structure: _Structure, tags: list[Tag]) -> Iterator[Item]:
     """The items of the directories for EXIF, GPS and interoperability."""
     found: dict[int, list[Tag]] = {}
     for code in (EXIF_DIRECTORY, GPS_DIRECTORY):
-        at = _number(block, tags, code, layout)
+        at = structure.number(tags, code)
         try:
-            found[code] = _directory(block, at, layout)[0] if at else []
+            found[code] = structure.directory(at)[0] if at else []
         except DamagedExif:
             found[code] = []
     for code, *_ in found[EXIF_DIRECTORY]:
@@ -129,32 +179,32 @@ def _inner(block: bytes, tags: list[Tag], layout: Layout) -> Iterator[Item]:
             yield EXIF, name_of(code)
     for code, *_ in found[GPS_DIRECTORY]:
         yield EXIF, name_of(code, ExifTags.GPSTAGS)
-    at = _number(block, found[EXIF_DIRECTORY], _INTEROPERABILITY, layout)
+    at = structure.number(found[EXIF_DIRECTORY], _INTEROPERABILITY)
     if at:
         try:
-            rules = _directory(block, at, layout)[0]
+            rules = structure.directory(at)[0]
         except DamagedExif:
             return
         # The other values say no more than that the file is as cameras write them.
-        if any(code == _INDEX and block[where : where + 4] == _ADOBE_RGB for code, _, _, where in rules):
+        if any(code == _INDEX and structure.block[where : where + 4] == _ADOBE_RGB for code, _, _, where in rules):
             yield ADOBE_RGB, ""
 
 
-def _beside(file: bytes, tags: list[Tag], layout: Layout) -> Iterator[Item]:
+def _beside(structure: _Structure, tags: list[Tag]) -> Iterator[Item]:
     """Channels beyond colours and alpha, and pictures in subdirectories that are no smaller copies."""
-    colors = _COLORS.get(_number(file, tags, _PHOTOMETRIC, layout) or 0)
-    extra = (_number(file, tags, _SAMPLES, layout) or 1) - colors if colors is not None else 0
+    colors = _COLORS.get(structure.number(tags, _PHOTOMETRIC) or 0)
+    extra = (structure.number(tags, _SAMPLES) or 1) - colors if colors is not None else 0
     if extra > 0:
-        kinds = _numbers(file, tags, _EXTRA, layout) or _ALPHA
+        kinds = structure.numbers(tags, _EXTRA) or _ALPHA
         extra -= any(kind in _ALPHA for kind in kinds[:extra])
     if extra > 0:
         yield CHANNELS, str(extra)
-    for at in _numbers(file, tags, _SUBDIRECTORIES, layout):
+    for at in structure.numbers(tags, _SUBDIRECTORIES):
         try:
-            inner, _ = _directory(file, at, layout)
+            inner, _ = structure.directory(at)
         except DamagedExif:
             continue
-        if not (_number(file, inner, _SUBFILE, layout) or 0) & _REDUCED:
+        if not (structure.number(inner, _SUBFILE) or 0) & _REDUCED:
             yield "pictures in subdirectories", ""
 
 
@@ -184,17 +234,3 @@ def _directory(block: bytes, at: int, layout: Layout) -> tuple[list[Tag], int]:
     except struct.error:
         following = 0
     return found, following if following < len(block) else 0
-
-
-def _number(block: bytes, tags: list[Tag], code: int, layout: Layout) -> int | None:
-    found = _numbers(block, tags, code, layout)
-    return found[0] if found else None
-
-
-def _numbers(block: bytes, tags: list[Tag], code: int, layout: Layout) -> list[int]:
-    """The values of a tag that holds unsigned integers, at most `_MOST_NUMBERS` of them."""
-    for found, dtype, count, at in tags:
-        kind = exif.INTEGERS.get(dtype)
-        if found == code and kind is not None:
-            return list(struct.unpack_from(f"{layout.order}{min(count, _MOST_NUMBERS)}{kind}", block, at))
-    return []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Iterator
 
 from adacode_cli.imaging import iptc
 from adacode_cli.imaging.metadata import ICC_DAMAGED, Metadata
@@ -18,9 +19,11 @@ XMP_HEAD = b"http://ns.adobe.com/xap/1.0/\0"
 
 _ICC_HEAD = len(_ICC) + 2
 _APP1, _APP2, _APP13, _COMMENT = 0xE1, 0xE2, 0xED, 0xFE
-_SCAN = 0xDA
+SCAN = 0xDA
+"""The marker with which pixels begin."""
+
 _KEPT_APPS = (0xE0, 0xEE)  # JFIF: resolution; Adobe: what the colours are
-_WITHOUT_BODY = frozenset({*range(0xD0, 0xDA), 0xC8, *range(0xF0, 0xFE)})
+_WITHOUT_BODY = frozenset({0, *range(0xD0, 0xDA), 0xC8, *range(0xF0, 0xFE)})
 _FILLING = re.compile(rb"\xff+")
 
 
@@ -39,33 +42,45 @@ def taken_apart(file: bytes) -> tuple[bytes, Metadata, tuple[str, ...]]:
     return bare, Metadata(profile, block or None, packet or None, records), tuple(lost)
 
 
+def segments(file: bytes) -> Iterator[tuple[int, int, int]]:
+    """(marker, its place, the end of what it begins) of each segment, also of those that are a marker alone.
+
+    The last one has the marker SCAN, and for its place where the pixels begin, whatever is there.
+    """
+    at = 2
+    while (at := file.find(b"\xff", at)) >= 0:
+        filling = _FILLING.match(file, at)
+        place = filling.end() if filling is not None else at + 1
+        marker = file[place] if place < len(file) else SCAN
+        if marker in _WITHOUT_BODY:
+            yield marker, place, place + 1
+            at = place + 1
+            continue
+        if marker == SCAN or marker < 0xC0 or place + 3 > len(file):
+            break
+        end = place + 1 + max(2, struct.unpack_from(">H", file, place + 1)[0])
+        if end > len(file):
+            break
+        yield marker, place, end
+        at = end
+    yield SCAN, at if at >= 0 else len(file), len(file)
+
+
 def _segments(file: bytes) -> tuple[list[bytes], dict[int, list[bytes]], int]:
     """(segments to keep, bodies of the others by marker, where the pixels begin), as far as there are segments."""
     kept: list[bytes] = []
     found: dict[int, list[bytes]] = {_APP1: [], _APP2: [], _APP13: [], _COMMENT: []}
-    at = 2
-    while (at := file.find(b"\xff", at)) >= 0:
-        filling = _FILLING.match(file, at)
-        behind = filling.end() if filling is not None else at + 1
-        marker = file[behind] if behind < len(file) else _SCAN
-        if marker == 0 or marker in _WITHOUT_BODY:
-            if marker:
-                kept.append(b"\xff" + file[behind : behind + 1])
-            at = behind + 1
-            continue
-        if marker == _SCAN or marker < 0xC0 or behind + 3 > len(file):
-            break
-        end = behind + 1 + max(2, struct.unpack_from(">H", file, behind + 1)[0])
-        if end > len(file):
-            break
-        body = file[behind + 3 : end]
-        if marker in found:
+    scan_at = len(file)
+    for marker, at, end in segments(file):
+        if marker == SCAN:
+            scan_at = at
+        elif marker in found:
+            body = file[at + 3 : end]
             if marker not in (_APP2, _APP13) or body.startswith((_ICC, iptc.SIGNATURE)):
                 found[marker].append(body)
-        elif not 0xE0 <= marker <= 0xEF or marker in _KEPT_APPS:
-            kept.append(b"\xff" + file[behind:end])
-        at = end
-    return kept, found, at if at >= 0 else len(file)
+        elif marker and (not 0xE0 <= marker <= 0xEF or marker in _KEPT_APPS):
+            kept.append(b"\xff" + file[at:end])
+    return kept, found, scan_at
 
 
 def _profile(parts: list[bytes]) -> bytes | None:

@@ -205,6 +205,40 @@ def test_pages_that_share_their_tags():
     check(lambda file: inventory.stated(file, "tiff"), interwoven, 500)
 
 
+def sharing(count, code, block, values):
+    """A TIFF of `count` pages of one tag, which is the same `block` for all of them; `values`: how many it has."""
+    first = 8 + len(block) + len(block) % 2
+    page = struct.pack("<HHHII", 1, code, 7 if values > 1 else 4, values, 8)
+    places = [first + (len(page) + 4) * number for number in range(1, count)]
+    pages = b"".join(page + struct.pack("<I", place) for place in (*places, 0))
+    return struct.pack("<2sHI", b"II", 42, first) + block + bytes(len(block) % 2) + pages
+
+
+def sharing_resources(count):
+    block = b"8BIM\x03\xf0\0\0\0\0\0\2ab" * count * 4
+    return sharing(count, 34377, block, len(block))
+
+
+def sharing_tags(count):
+    return sharing(count, 34665, exif_block(min(count * 8, 4000), length=1)[8:], 1)
+
+
+@pytest.mark.parametrize("make", [sharing_resources, sharing_tags])
+def test_pages_that_share_what_lies_behind_a_tag(make):
+    few = inventory.stated(make(2), "tiff")
+    assert len(few) == 2
+    assert few[0] == few[1] != ()
+    assert ("tags of further pages", "") in inventory.stated(make(400), "tiff")[-1]
+    check(lambda file: inventory.stated(file, "tiff"), make, 60)
+
+
+def test_filling_is_passed_at_once():
+    """It is no more than a search; a step for each byte takes a hundred times as long."""
+    file = b"\xff\xd8" + b"\xff" * 8_000_000 + picture("JPEG", comment=b"x")[3:]
+    assert seconds(lambda file: inventory.stated(file, "jpeg"), file) < 1
+    assert inventory.stated(file, "jpeg") == ((("its comment", ""),),)
+
+
 BLOCKS = {
     "values": exif_block,
     "values that overlap": lambda n: exif_block(n, length=12 * n),
