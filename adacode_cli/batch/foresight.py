@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from adacode_cli.batch.keeping import Keeping
 from adacode_cli.batch.naming import Naming
 from adacode_cli.batch.plan import Job
-from adacode_cli.codes.file import layout_in
+from adacode_cli.codes.file import check_start, layout_in
 from adacode_cli.errors import InputError, OutputError
 from adacode_cli.geometry import enlarged
+from adacode_cli.imaging.decode import check_kind
 from adacode_cli.imaging.encode import HOLDS_MORE, LIMITED, check_writable, fits, format_of, kept_metadata
 from adacode_cli.imaging.headers import Header, read_header
 from adacode_cli.imaging.image import Decoded
@@ -59,6 +60,8 @@ class Foresight:
         try:
             _check_bytes(job.source, keeping.max_file_bytes)
             header, format = job.header or self._header(job.source), format_of(job.target)
+            if header is None:
+                self._check_start(job.source)
             if header is None or format is None:
                 return None
             _check_pixels(header, keeping.max_pixels, job.source)
@@ -75,6 +78,14 @@ class Foresight:
 
     def _header(self, source: Path) -> Header | None:
         return read_header(source, _of_codes if self.from_codes else None)
+
+    def _check_start(self, source: Path) -> None:
+        """Raises InputError for a file of which the first bytes say that it is not what is read."""
+        with suppress(OSError, ValueError):
+            if source.is_file():
+                with source.open("rb") as file:
+                    head = file.read(HEAD_BYTES)
+                (check_start if self.from_codes else check_kind)(head, str(source))
 
     def _refitted(self, job: Job, other: Naming) -> Job:
         format = format_of(job.target)

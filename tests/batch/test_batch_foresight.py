@@ -119,7 +119,7 @@ def test_a_hole_that_is_filled_is_no_alpha_that_is_lost(tmp_path):
     assert decode(out, name="x").alpha is None
     half = dataclasses.replace(image, alpha=np.full((4, 6), 200, np.uint8))
     other = dataclasses.replace(stages, mask_for=masks.from_color("#ffffff"), restore=never)
-    with pytest.raises(OutputError, match="^<stdin>: cannot be kept in jpeg: .*alpha"):
+    with pytest.raises(OutputError, match=r"^<stdin>: cannot be kept in jpeg: .*alpha"):
         restore_bytes(encode.encode(half, format="png"), other, "jpeg")
 
 
@@ -167,3 +167,16 @@ def test_limits_that_a_run_would_refuse_are_foreseen(tmp_path, format):
         assert failure_of(source, "png", Stages(never, keeping=keeping, foresight=TWICE)) == error.message
         assert message in error.message
     assert TWICE.refusal(job, Keeping(max_pixels=2000, max_file_bytes=source.stat().st_size)) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"", "is empty (0 bytes)"), (b"no picture at all", "holds no picture"), (b"GIF89a" + bytes(9), "is a GIF")],
+)
+def test_files_whose_first_bytes_are_no_pictures_are_known_to_fail(tmp_path, content, said):
+    source = tmp_path / "a.png"
+    source.write_bytes(content)
+    [job] = plan_of(source, "png").jobs
+    assert said in TWICE.refusal(job, Keeping()).message
+    source.write_bytes(encode.encode(grey(3), format="png"))
+    assert TWICE.refusal(job, Keeping()) is None
