@@ -71,11 +71,16 @@ class SavingStages(Stages):
     codes_path: Callable[[Job], Path]
 
     def take_in(self, work: Work, data: bytes, mask_data: bytes | None = None) -> None:
-        """As `Stages` has it. A file of codes holds one picture, so other pages are lost."""
+        """As `Stages` has it. Of pages beyond the first and of colours in numbers a file of codes holds nothing.
+
+        The output is to be what comes out of that file.
+        """
         super().take_in(work, data, mask_data)
         assert work.image is not None, "it was taken in"
-        lost = (*work.image.lost, *lost_beside_first(len(work.image.pages), "page"))
-        work.image = replace(work.image, lost=lost, more_pages=())
+        said = work.image.metadata
+        kept = colours.placed(said, None, grey=work.image.pixels.ndim == 2)
+        lost = (*work.image.lost, *lost_beside_first(len(work.image.pages), "page"), *colours.lost(said, kept))
+        work.image = replace(work.image, lost=lost, more_pages=(), icc=kept.icc, cicp=kept.cicp)
 
     def infer(self, work: Work) -> Work:
         """As `Stages` has it."""
@@ -86,13 +91,10 @@ class SavingStages(Stages):
                 self.coder.encode(covered(image.pixels, image.alpha)),
                 with_resolution(image.exif, image.resolution),
             )
-            kept = colours.placed(image.metadata, None, grey=image.pixels.ndim == 2)
-            codes = replace(codes, alpha=image.alpha, icc=kept.icc, exif=block, xmp=kept.xmp, iptc=kept.iptc)
+            codes = replace(codes, alpha=image.alpha, icc=image.icc, exif=block, xmp=image.xmp, iptc=image.iptc)
             work.codes = codes
             decoded, work.restored = _decoded(self.coder, work.codes, image.format, image.notes)
-            # The output is to be what comes out of that file.
-            lost = (*image.lost, *colours.lost(image.metadata, kept))
-            work.image = replace(decoded, lost=lost, stated=image.stated)
+            work.image = replace(decoded, bits=image.bits, lost=image.lost, stated=image.stated)
         return work
 
     def paths(self, job: Job) -> tuple[Path, ...]:

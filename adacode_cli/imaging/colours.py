@@ -58,11 +58,13 @@ def placed(said: Metadata, format: str | None, *, grey: bool) -> Metadata:
 
 
 def lost(said: Metadata, kept: Metadata) -> tuple[str, ...]:
-    """What of the description is in neither field of what is `kept`."""
-    if said.cicp is None:
-        return (TITLES["icc"],) if said.icc is not None and kept.icc is None else ()
+    """What of the description is in neither field of what is `kept`; sRGB needs none."""
+    neither = kept.icc is None and kept.cicp is None
+    profile = (TITLES["icc"],) if said.icc is not None and neither else ()
+    if said.cicp is None or said.cicp.says_srgb:
+        return profile
     replaced = kept.icc is not None and said.cicp.profile(grey=False) is not None
-    return () if kept.cicp is not None or replaced else (said.cicp.title,)
+    return () if kept.cicp is not None or replaced else (said.cicp.title, *profile)
 
 
 def says_adobe_rgb(block: bytes | None, name: str) -> bool:

@@ -25,6 +25,7 @@ from adacode_cli.imaging import (
 from adacode_cli.imaging.exif_editing import resolution_of, with_resolution
 from adacode_cli.imaging.heif_codec import STORED_BITS
 from adacode_cli.imaging.image import SUFFIXES, Decoded, Samples
+from adacode_cli.imaging.inventory_items import COLOR_PROFILE, Item
 from adacode_cli.imaging.metadata import TITLES as TITLES_OF_METADATA
 from adacode_cli.imaging.metadata import Metadata
 from adacode_cli.imaging.parsing import TITLES
@@ -102,7 +103,8 @@ def _losses_of_page(image: Decoded, format: str) -> tuple[str, ...]:
     for name, title in TITLES_OF_METADATA.items():
         if name not in ("icc", "cicp") and getattr(said, name) is not None and getattr(kept, name) is None:
             found.append(title)
-    return (*found, *inventory.certain(image.stated, found))
+    is_a_map = kept.exif is not None and geotiff.is_in(kept.exif)
+    return (*found, *inventory.certain(image.stated, found, with_geography=is_a_map))
 
 
 def unsaid(image: Decoded, file: bytes, format: str, known: Sequence[str]) -> tuple[str, ...]:
@@ -112,8 +114,17 @@ def unsaid(image: Decoded, file: bytes, format: str, known: Sequence[str]) -> tu
     """
     pages = image.pages if format in _KEEPS_PAGES else (image,)
     written = inventory.stated(file, format)
-    found = (inventory.missing(page.stated, there, known) for page, there in zip(pages, written, strict=False))
+    said = (_expected(page, format) for page in pages)
+    found = (inventory.missing(before, after, known) for before, after in zip(said, written, strict=False))
     return tuple(dict.fromkeys(what for of_page in found for what in of_page))
+
+
+def _expected(page: Decoded, format: str) -> tuple[Item, ...]:
+    """What the file of a page states, without the profile in whose place `colours.placed` writes numbers."""
+    said = colours.placed(page.metadata, format, grey=page.pixels.ndim == 2)
+    if said.cicp is None or said.icc is not None:
+        return page.stated
+    return tuple(item for item in page.stated if item[0] != COLOR_PROFILE)
 
 
 def _depth_lost(image: Decoded, format: str) -> str | None:

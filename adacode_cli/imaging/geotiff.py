@@ -19,16 +19,19 @@ _RASTER_TYPE, _PIXEL_IS_POINT = 1025, 2
 _HALF = Fraction(1, 2)
 
 
-def without(block: bytes) -> bytes:
-    """The EXIF block without such tags; as it is where it has none or is damaged."""
+def is_in(block: bytes) -> bool:
+    """Whether an EXIF block has such tags; a damaged one has none."""
     try:
         layout, first = exif.header(block)
         entries, _, _ = exif.directory(block, first, layout)
     except exif.DamagedExif:
-        return block
-    if not any(entry.code in exif.GEOGRAPHY for entry in entries):
-        return block
-    return exif_editing.with_tags(block, (), without=exif.GEOGRAPHY)
+        return False
+    return any(entry.code in exif.GEOGRAPHY for entry in entries)
+
+
+def without(block: bytes) -> bytes:
+    """The EXIF block without such tags; as it is where it has none or is damaged."""
+    return exif_editing.with_tags(block, (), without=exif.GEOGRAPHY) if is_in(block) else block
 
 
 def resized(block: bytes, *, across: Fraction, down: Fraction) -> bytes:

@@ -17,8 +17,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
-from adacode_cli.imaging import jp2_boxes
+from adacode_cli.imaging import iptc, jp2_boxes
 from adacode_cli.imaging.decode import kind_of
+from adacode_cli.imaging.inventory_tags import kind_of_page
 from adacode_cli.imaging.limits import HEAD_BYTES, MAX_PAGES
 
 _MOST_PARTS = 10_000  # segments, chunks or boxes of a file
@@ -79,8 +80,7 @@ def _at(file: BinaryIO, offset: int, num_bytes: int) -> bytes:
     return piece
 
 
-_EXIF, _XMP, _PROFILE, _PHOTOSHOP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0", b"Photoshop 3.0\0"
-_IPTC_RECORDS = b"8BIM\x04\x04"
+_EXIF, _XMP, _PROFILE = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0"
 _FRAMES = frozenset({*range(0xC0, 0xD0), 0xF7}) - {0xC4, 0xC8, 0xCC}  # 0xF7 is that of JPEG-LS
 
 
@@ -109,7 +109,7 @@ def _jpeg(file: BinaryIO) -> Header | None:
 def _said_in_segment(body: bytes) -> set[str]:
     begins = {_EXIF: "exif", _XMP: "xmp", _PROFILE: "icc"}
     found = {name for beginning, name in begins.items() if body.startswith(beginning) and len(body) > len(beginning)}
-    return found | ({"iptc"} if body.startswith(_PHOTOSHOP) and _IPTC_RECORDS in body else set())
+    return found | ({"iptc"} if body.startswith(iptc.SIGNATURE) and iptc.unwrapped(body) else set())
 
 
 _PNG_GREY = (0, 4)
@@ -227,9 +227,9 @@ def _associated(body: bytes, item: int) -> list[int]:
     return []
 
 
-_KIND_OF_PAGE, _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 254, 256, 257, 258, 262, 339
+_KIND_OF_PAGE, _OLD_KIND, _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 254, 255, 256, 257, 258, 262, 339
 _TIFF_METADATA = {34675: "icc", 34665: "exif", 700: "xmp", 33723: "iptc"}
-_TAGS = {*_TIFF_METADATA, _KIND_OF_PAGE, _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT}
+_TAGS = {*_TIFF_METADATA, _KIND_OF_PAGE, _OLD_KIND, _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT}
 _NUMBERS = {1: "B", 3: "H", 4: "I", 16: "Q"}  # types of tags whose values are whole numbers
 _SMALL_OR_MASK = 1 | 4
 _FLOAT = 3
@@ -252,7 +252,8 @@ def _tiff(file: BinaryIO) -> Header | None:
         tags = _tags(file, entries, order, is_big=is_big)
         entries_left -= len(entries) // 12
         first = first or _page(tags)
-        pages += pages == 0 or not tags.get(_KIND_OF_PAGE, 0) & _SMALL_OR_MASK
+        kind = kind_of_page(tags.get(_KIND_OF_PAGE, 0), tags.get(_OLD_KIND, 0))
+        pages += pages == 0 or not kind & _SMALL_OR_MASK
     return first and replace(first, pages=pages)
 
 

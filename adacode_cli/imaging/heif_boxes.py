@@ -12,7 +12,9 @@ from adacode_cli.imaging.cicp import LIGHT_LEVELS, Cicp
 from adacode_cli.imaging.iso_boxes import boxes
 
 _CONFIGURATION = b"av1C"
-_LIGHT_LEVELS = (b"clli", b"mdcv", b"cclv", b"amve", b"ndwt")
+LIGHT_LEVEL_BOXES = (b"clli", b"mdcv", b"cclv", b"amve", b"ndwt")
+"""The kinds of the properties that say how bright a picture, or the display of its author, is."""
+
 _CLAP = struct.Struct(">IIIIiIiI")  # fractions: width, height, and how far its middle lies off
 _MOST_ITEMS, _MOST_OF_BEGINNING = 10_000, 256
 _RANGE_AT = 10  # behind "nclx" and three numbers of 16 bits
@@ -89,7 +91,7 @@ def crop_of(found: list[tuple[bytes, bytes]], width: int, height: int) -> tuple[
 
 def lost_of(found: list[tuple[bytes, bytes]]) -> tuple[str, ...]:
     """What `properties` say that is not kept."""
-    return (LIGHT_LEVELS,) if any(kind in _LIGHT_LEVELS for kind, _ in found) else ()
+    return (LIGHT_LEVELS,) if any(kind in LIGHT_LEVEL_BOXES for kind, _ in found) else ()
 
 
 def without_frames(file: bytes) -> bytes:

@@ -25,7 +25,6 @@ from adacode_cli.imaging.inventory_items import (
     GEOGRAPHY,
     IPTC,
     PICTURES,
-    TIFF_TAGS,
     XMP,
     Item,
 )
@@ -46,7 +45,7 @@ _LISTS: dict[str, Callable[[bytes], Iterator[Item]]] = {
 _DAMAGE = (struct.error, LookupError, ValueError, OverflowError)
 """What the lists raise where a file breaks off or contradicts itself; what they have found before that counts."""
 
-_CARRIED = frozenset({ADOBE_RGB, COLOR_PROFILE, EXIF, GEOGRAPHY, IPTC, TIFF_TAGS, XMP})
+_CARRIED = frozenset({ADOBE_RGB, COLOR_PROFILE, EXIF, GEOGRAPHY, IPTC, XMP})
 """The groups that some output holds; what else there is no output holds."""
 
 _INSTEAD = {ADOBE_RGB: COLOR_PROFILE}
@@ -55,6 +54,7 @@ _INSTEAD = {ADOBE_RGB: COLOR_PROFILE}
 # What a loss of the same thing is called where a reader has named it already.
 _OTHER_WORDS = {
     COLOR_PROFILE: ("ICC", "converted to"),
+    ADOBE_RGB: ("ICC",),  # a profile is made of it
     XMP: ("XMP",),
     FURTHER_PACKET: ("XMP",),
     GAIN_MAP: ("gain map", "auxiliary maps"),
@@ -106,9 +106,13 @@ def missing(before: Iterable[Item], after: Iterable[Item], known: Sequence[str])
     )
 
 
-def certain(before: Iterable[Item], known: Sequence[str]) -> tuple[str, ...]:
-    """What of the items `before` no format keeps, in words; without what `known` says already."""
-    return missing((item for item in before if item[0] not in _CARRIED), (), known)
+def certain(before: Iterable[Item], known: Sequence[str], *, with_geography: bool) -> tuple[str, ...]:
+    """What of the items `before` is surely lost, in words, as no format keeps it; without what `known` says already.
+
+    `with_geography`: whether the place on the earth is among what will be written.
+    """
+    kept = _CARRIED if with_geography else _CARRIED - {GEOGRAPHY}
+    return missing((item for item in before if item[0] not in kept), (), known)
 
 
 def _is_known(group: str, known: Sequence[str]) -> bool:

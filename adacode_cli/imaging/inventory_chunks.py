@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
+from adacode_cli.imaging.cicp import LIGHT_LEVELS
 from adacode_cli.imaging.inventory_items import (
     COLOR_PROFILE,
     CREDENTIALS,
@@ -17,12 +18,12 @@ from adacode_cli.imaging.inventory_items import (
     FRAMES,
     FURTHER_PACKET,
     IPTC,
-    LIGHT_LEVELS,
     XMP,
     Item,
     behind,
 )
 from adacode_cli.imaging.inventory_tags import items_of_exif
+from adacode_cli.imaging.png_chunks import LIGHT_LEVEL_CHUNKS
 
 _SIGNATURE_BYTES, _COLOR_TYPE_AT = 8, 25
 _FOLLOWING = frozenset(
@@ -40,7 +41,6 @@ _RAW_PROFILES = {
     **dict.fromkeys((b"iptc", b"8bim"), IPTC),
     b"xmp": XMP,
 }
-_LIGHT_LEVELS = (b"cLLI", b"mDCV", b"cLLi", b"mDCv")
 _BLOCKS = {b"iCCP": COLOR_PROFILE, b"ICCP": COLOR_PROFILE, b"XMP ": XMP}
 _PIXELS_OF_WEBP = frozenset({b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM"})
 
@@ -65,7 +65,7 @@ def items_of_png(file: bytes) -> Iterator[Item]:
             yield _BLOCKS[kind], ""
         elif kind == b"caBX":
             yield CREDENTIALS, ""
-        elif kind in _LIGHT_LEVELS:
+        elif kind in LIGHT_LEVEL_CHUNKS:
             yield LIGHT_LEVELS, ""
         elif kind == b"fdAT":
             yield FRAMES, ""

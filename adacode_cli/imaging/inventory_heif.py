@@ -10,6 +10,8 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from adacode_cli.imaging.cicp import LIGHT_LEVELS
+from adacode_cli.imaging.heif_boxes import LIGHT_LEVEL_BOXES
 from adacode_cli.imaging.inventory_boxes import boxes
 from adacode_cli.imaging.inventory_items import (
     COLOR_PROFILE,
@@ -17,7 +19,6 @@ from adacode_cli.imaging.inventory_items import (
     FRAMES,
     FURTHER_PACKET,
     GAIN_MAP,
-    LIGHT_LEVELS,
     PICTURES,
     VIDEO,
     XMP,
@@ -35,7 +36,6 @@ _STORAGE_PROPERTIES = frozenset(
         *(b"tols", b"oinf", b"rref", b"crtt", b"mdft", b"free", b"skip", b"subs"),
     }
 )
-_LIGHT_LEVELS = (b"clli", b"mdcv", b"cclv", b"amve", b"ndwt")
 _PICTURE_KINDS = frozenset(
     {
         *(b"av01", b"hvc1", b"hev1", b"lhv1", b"avc1", b"vvc1", b"evc1", b"jpeg", b"j2k1", b"unci"),
@@ -105,7 +105,7 @@ def _of_meta(file: bytes, meta: _Meta) -> Iterator[Item]:
     for kind, start, _ in _properties(meta, meta.primary):
         if kind == b"colr" and file[start : start + 4] in (b"prof", b"rICC"):
             yield COLOR_PROFILE, ""
-        elif kind in _LIGHT_LEVELS:
+        elif kind in LIGHT_LEVEL_BOXES:
             yield LIGHT_LEVELS, ""
         elif kind not in _STORAGE_PROPERTIES:
             yield PROPERTIES, _text(kind)

@@ -17,7 +17,6 @@ COMMENT = "its comment"
 GAIN_MAP, DEPTH_MAP, AUXILIARY = "its gain map", "its depth map", "its other auxiliary pictures"
 CREDENTIALS = "its content credentials (C2PA)"
 VIDEO = "its video"
-LIGHT_LEVELS = "its HDR light levels"
 CHANNELS = "extra channels"
 FRAMES, PICTURES = "further frames", "further pictures"
 

@@ -28,6 +28,7 @@ from adacode_cli.imaging.inventory_items import (
     Item,
 )
 from adacode_cli.imaging.limits import MAX_PAGES
+from adacode_cli.imaging.tiff_colors import ALPHA
 
 _STORAGE = frozenset(
     {
@@ -47,10 +48,9 @@ _SOFTWARE = 305
 _SPOKEN_ABOUT_ELSEWHERE = {700: XMP, 33723: IPTC, 34675: COLOR_PROFILE}
 _PHOTOSHOP = 34377
 _INTEROPERABILITY, _INDEX, _ADOBE_RGB = 40965, 1, b"R03\0"
-_SUBFILE, _PHOTOMETRIC, _SAMPLES, _EXTRA, _SUBDIRECTORIES = 254, 262, 277, 338, 330
-_REDUCED, _MASK = 1, 4
+_SUBFILE, _OLD_SUBFILE, _PHOTOMETRIC, _SAMPLES, _EXTRA, _SUBDIRECTORIES = 254, 255, 262, 277, 338, 330
+_REDUCED, _MASK, _OLD_REDUCED = 1, 4, 2
 _COLORS = {0: 1, 1: 1, 2: 3, 3: 1, 4: 1, 5: 4, 6: 3, 8: 3, 9: 3, 10: 3}  # photometric interpretation → channels
-_ALPHA = (1, 2)
 _MOST_TAGS = 4096  # of a directory
 _MOST_NUMBERS = 64
 _ENTRY_BYTES = 12  # the least that a tag, or a resource of Photoshop, takes
@@ -136,9 +136,17 @@ def pages(file: bytes) -> Iterator[Iterator[Item]]:
             if structure.left < 0:
                 yield iter([_UNREAD])
             return
-        kind = structure.number(tags, _SUBFILE) or 0
-        if len(seen) == 1 or not kind & (_REDUCED | _MASK):
+        if len(seen) == 1 or not _kind(structure, tags) & (_REDUCED | _MASK):
             yield _page(structure, tags)
+
+
+def kind_of_page(kind: int, old_kind: int) -> int:
+    """The bits of NewSubfileType, 0 where it is missing; where they say nothing, SubfileType may: it came before it."""
+    return kind or (_REDUCED if old_kind == _OLD_REDUCED else 0)
+
+
+def _kind(structure: _Structure, tags: list[Tag]) -> int:
+    return kind_of_page(structure.number(tags, _SUBFILE) or 0, structure.number(tags, _OLD_SUBFILE) or 0)
 
 
 def name_of(code: int, names: dict[int, str] | None = None) -> str:
@@ -195,8 +203,8 @@ def _beside(structure: _Structure, tags: list[Tag]) -> Iterator[Item]:
     colors = _COLORS.get(structure.number(tags, _PHOTOMETRIC) or 0)
     extra = (structure.number(tags, _SAMPLES) or 1) - colors if colors is not None else 0
     if extra > 0:
-        kinds = structure.numbers(tags, _EXTRA) or _ALPHA
-        extra -= any(kind in _ALPHA for kind in kinds[:extra])
+        kinds = structure.numbers(tags, _EXTRA) or ALPHA
+        extra -= any(kind in ALPHA for kind in kinds[:extra])
     if extra > 0:
         yield CHANNELS, str(extra)
     for at in structure.numbers(tags, _SUBDIRECTORIES):
@@ -204,7 +212,7 @@ def _beside(structure: _Structure, tags: list[Tag]) -> Iterator[Item]:
             inner, _ = structure.directory(at)
         except DamagedExif:
             continue
-        if not (structure.number(inner, _SUBFILE) or 0) & _REDUCED:
+        if not _kind(structure, inner) & _REDUCED:
             yield "pictures in subdirectories", ""
 
 

@@ -30,7 +30,9 @@ _IPTC_KEYWORD = _RAW_PROFILE + b"iptc"
 _RAW_PROFILES = {_RAW_PROFILE + kind for kind in (b"icc", b"icm", b"exif", b"APP1", b"xmp", b"iptc", b"8bim")}
 _LONGEST_KEYWORD = 79
 _RGB = 0  # in cICP: samples are no luminance with differences of colour
-_LIGHT_LEVELS = (b"cLLI", b"mDCV", b"cLLi", b"mDCv")
+LIGHT_LEVEL_CHUNKS = (b"cLLI", b"mDCV", b"cLLi", b"mDCv")
+"""The kinds of the chunks that say how bright a picture, or the display of its author, is."""
+
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 # All that says something of the pixels; other chunks with a small first letter may be left out.
 _KEPT = frozenset({b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"pHYs"})
@@ -108,7 +110,7 @@ def taken_apart(file: bytes) -> tuple[bytes, Metadata, tuple[str, ...]]:
     if not exif or not packet:
         exif, packet = _of_app1(profiles, exif, packet, lost)
     records = _raw_profile(profiles, "iptc", lost, "iptc", "8bim")
-    lost += [LIGHT_LEVELS] if not bodies.keys().isdisjoint(_LIGHT_LEVELS) else []
+    lost += [LIGHT_LEVELS] if not bodies.keys().isdisjoint(LIGHT_LEVEL_CHUNKS) else []
     numbers = _numbers(bodies.get(b"cICP"))
     lost += ["a cICP colour description that makes no sense"] if b"cICP" in bodies and numbers is None else []
     records = iptc.unwrapped(records) if records is not None else None
@@ -144,7 +146,7 @@ def _chunks(file: bytes) -> tuple[list[bytes], dict[bytes, bytes], dict[bytes, _
         elif kind == _FRAME:
             num_frames += 1
             beside = beside if pixels else 0  # In front of the pixels it says that they are a frame themselves.
-        elif kind in (b"cICP", b"iCCP", b"eXIf", *_LIGHT_LEVELS, *_TEXTS):
+        elif kind in (b"cICP", b"iCCP", b"eXIf", *LIGHT_LEVEL_CHUNKS, *_TEXTS):
             body = file[at + 8 : at + 8 + length]
             if not pixels and not is_sound(file, at, end):
                 raise ValueError(f"the check sum of its chunk {kind.decode()} is wrong")

@@ -22,6 +22,9 @@ _MOST_BITS = {_PALETTE: (16,), YCBCR: (8, 16), _LAB: (8, 16), _ICC_LAB: (8, 16)}
 _PHOTOMETRIC, _COLOR_MAP, _INK_SET, _LUMA_WEIGHTS, _BLACK_WHITE = 262, 320, 332, 529, 532
 _OTHER_INKS = 2
 _PREMULTIPLIED, _PLAIN_ALPHA, _ALPHA_BY_COREL = 1, 2, 999
+ALPHA = (_PREMULTIPLIED, _PLAIN_ALPHA, _ALPHA_BY_COREL)
+"""The kinds of an extra sample that is alpha."""
+
 _RATIONAL = 5
 _LAB_LOST = "L*a*b* colours (converted to sRGB)"
 
@@ -131,7 +134,7 @@ def _alpha(page: TiffPage, stored: Samples, colors: int) -> tuple[Samples | None
     kinds = [int(kind) for kind in page.extrasamples][:count]
     if not kinds and count == 1 and page.photometric != INKS:
         kinds = [_PLAIN_ALPHA]
-    at = next((i for i, kind in enumerate(kinds) if kind in (_PREMULTIPLIED, _PLAIN_ALPHA, _ALPHA_BY_COREL)), None)
+    at = next((i for i, kind in enumerate(kinds) if kind in ALPHA), None)
     if at is None:
         return None, False, (f"{count} extra channel(s) of unstated meaning",) if count else ()
     lost = (f"{count - 1} extra channel(s) beyond alpha",) if count > 1 else ()

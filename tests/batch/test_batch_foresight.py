@@ -124,7 +124,11 @@ def test_a_hole_that_is_filled_is_no_alpha_that_is_lost(tmp_path):
 
 
 def test_a_header_that_cannot_be_read_refuses_nothing(tmp_path):
-    for name, data in (("a.png", b"\x89PNG\r\n\x1a\nx"), ("b.webp", b"RIFF\1\0\0\0WEBPVP8 "), ("c.jpg", b"\xff\xd8\xff\xe0")):
+    for name, data in (
+        ("a.png", b"\x89PNG\r\n\x1a\nx"),
+        ("b.webp", b"RIFF\1\0\0\0WEBPVP8 "),
+        ("c.jpg", b"\xff\xd8\xff\xe0"),
+    ):
         (tmp_path / name).write_bytes(data)
         (job,) = plan_of(tmp_path / name, "webp").jobs
         assert Foresight(4.0).refusal(job, Keeping(strict=True)) is None

@@ -9,6 +9,17 @@ import pytest
 from PIL import Image, ImageCms
 from skimage import data
 
+from adacode_cli.batch.coding import SavingStages
+from adacode_cli.batch.discover import Found
+from adacode_cli.batch.keeping import Keeping
+from adacode_cli.batch.plan import Job
+from adacode_cli.batch.stages import Work
+from adacode_cli.codes.picture import Codes, DecoderIdentity
+from adacode_cli.errors import OutputError
+from adacode_cli.imaging.cicp import Cicp
+from adacode_cli.imaging.encode import encode, losses
+from adacode_cli.imaging.image import Decoded
+
 SMALL = {
     "task": "reconstruct",
     "channels": (8, 16),
@@ -140,6 +151,44 @@ def test_what_is_refused_before_anything_is_computed(reconstruct, tmp_path, argu
     assert (tmp_path / "old.adacode").read_bytes() == b"\x89ADC\r\n\x1a\n"
 
 
+class Repeating:
+    """Codes of nothing, of which the picture comes out that went in."""
+
+    mixing_weights, categories, notes, shrunk = np.ones((1, 1, 1), np.float32), ("a",), (), None
+
+    def encode(self, image):
+        self.image = image
+        cells = np.zeros((1, 1, 1))
+        layout = image.shape[0], image.shape[1], image.ndim == 2, image.dtype, max(image.shape), (1,)
+        return Codes(*layout, cells.astype(np.uint16), cells.astype(np.int16), DecoderIdentity("a", bytes(16)))
+
+    def decode(self, codes):
+        return self
+
+
+def strictly_read(path):
+    """The stages of `--save-codes --strict`, and a file that they have read."""
+    coder, keeping = Repeating(), Keeping(strict=True)
+    stages = SavingStages(restore=coder, coder=coder, codes_path=lambda _: path.with_name("codes"), keeping=keeping)
+    return stages, stages.read(Work(Job(Found(path.parent, path.name, in_tree=True), path.parent / "out", path.name)))
+
+
+def test_strict_knows_what_codes_lose_before_anything_is_computed(tmp_path):
+    path = tmp_path / "pq.png"
+    path.write_bytes(encode(Decoded(data.astronaut()[:24, :24].copy(), cicp=Cicp(9, 16)), format="png"))
+    with pytest.raises(OutputError, match="HDR colour description") as raised:
+        strictly_read(path)
+    assert str(raised.value).count("HDR") == 1
+
+
+def test_a_picture_of_twelve_bits_loses_nothing_by_way_of_codes(tmp_path):
+    path = tmp_path / "deep.avif"
+    path.write_bytes(encode(Decoded(data.astronaut()[:24, :24].astype(np.uint16) * 257), format="avif"))
+    stages, work = strictly_read(path)
+    assert work.image.bits == 12
+    assert losses(stages.infer(work).image, "avif") == ()
+
+
 def test_a_name_that_is_too_long_with_the_codes_suffix_fails_alone(reconstruct, tmp_path):
     (tmp_path / "p").mkdir()
     for name in ("a", "x" * 251):
@@ -152,7 +201,6 @@ def test_a_name_that_is_too_long_with_the_codes_suffix_fails_alone(reconstruct, 
 def test_pictures_named_by_codes():
     from pathlib import Path
 
-    from adacode_cli.batch.discover import Found
     from adacode_cli.batch.naming import Naming
 
     def target(name, **options) -> str:

@@ -16,7 +16,7 @@ from other_programs import identify, needs_imagemagick
 from picture_fixtures import noise, png_chunk, png_file, saved, srgb_profile
 from PIL import Image
 
-from adacode_cli.imaging import headers
+from adacode_cli.imaging import headers, iptc
 from adacode_cli.imaging.decode import decode
 from adacode_cli.imaging.encode import FORMATS, encode
 from adacode_cli.imaging.headers import header_in, read_header
@@ -81,6 +81,7 @@ def test_of_tiffs_with_pages_small_copies_and_masks(byteorder, bigtiff):
         for shape, kind in (((9, 7, 3), 0), ((3, 2, 3), 1), ((5, 6, 3), 2), ((9, 7), 4)):
             samples = noise(shape, np.uint16) if kind != 4 else np.ones(shape, bool)
             writer.write(samples, subfiletype=kind, photometric="rgb" if len(shape) == 3 else "minisblack")
+        writer.write(noise((3, 2, 3), np.uint16), photometric="rgb", extratags=[(255, 3, 1, 2, True)])  # a small copy
     header = check(buffer.getvalue())
     assert (header.width, header.height, header.pages, header.bits) == (7, 9, 2, 16)
 
@@ -114,6 +115,14 @@ def test_a_jpeg_says_its_size_behind_segments_of_any_number():
 def test_of_jpeg_ls(shape, dtype):
     header = check(imagecodecs.jpegls_encode(noise(shape, dtype)))
     assert (header.height, header.width, header.bits) == (*shape[:2], 8 * np.dtype(dtype).itemsize)
+
+
+@pytest.mark.parametrize(("records", "found"), [(b"", set()), (b"\x1c\x02\x05\x00\x01t", {"iptc"})])
+def test_an_empty_resource_of_iptc_is_none(records, found):
+    data = saved(noise((6, 5, 3), np.uint8), "JPEG")
+    body = b"Photoshop 3.0\0" + iptc.wrapped(records)
+    header = check(data[:2] + b"\xff\xed" + struct.pack(">H", len(body) + 2) + body + data[2:])
+    assert header.metadata == found
 
 
 def test_texts_of_other_kinds_in_a_png_are_passed_by():

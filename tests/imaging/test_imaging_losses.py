@@ -3,6 +3,7 @@
 import random
 import struct
 import subprocess
+import zlib
 from io import BytesIO
 
 import numpy as np
@@ -19,9 +20,11 @@ from adacode_cli.errors import OutputError
 from adacode_cli.imaging import inventory
 from adacode_cli.imaging.decode import decode
 from adacode_cli.imaging.decoder_pool import decoding
+from adacode_cli.imaging.encode import losses
 from adacode_cli.imaging.provenance import HistoryEntry
 
 PIXELS = smooth(24, 32)
+MAP = "GeoTIFF tags (ModelPixelScaleTag, ModelTiepointTag, ModelTransformationTag, GeoKeyDirectoryTag)"
 CLEAR = np.dstack([PIXELS, np.tile(np.uint8([0, 200]), (24, 16))])
 ENTRY = HistoryEntry("sr-x2", "compact", "0" * 64)
 RDF = b"http://www.w3.org/1999/02/22-rdf-syntax-ns#"
@@ -189,6 +192,16 @@ def test_a_profile_of_a_bmp_arrives_or_is_named(format):
     assert ("ICC profile" in "".join(notes)) == (decode(data, name="x").icc is None)
 
 
+def test_alpha_of_every_kind_is_no_further_channel():
+    """999 is how Corel's programs call it."""
+    data = bytearray(tiff(np.dstack([PIXELS, PIXELS[..., :1]]), extrasamples=["unassalpha"]))
+    entry = struct.pack("<HHIH", 338, 3, 1, 2)
+    assert data.count(entry) == 1
+    image = decode(bytes(data.replace(entry, struct.pack("<HHIH", 338, 3, 1, 999))), name="x")
+    assert image.alpha is not None
+    assert Keeping(strict=True).encoded(image, "tiff", None)[1] == ()
+
+
 @pytest.mark.parametrize("count", [4, 5])
 def test_channels_that_are_neither_colour_nor_alpha_are_a_loss(count):
     """Also of 8 bits, where Pillow reads the file and passes them by."""
@@ -267,6 +280,44 @@ def map_of(*, is_point=False, orientation=1):
     return tiff(tags=tags)
 
 
+def adobe_rgb_file():
+    exif = Image.Exif()
+    exif[34665] = {40961: 65535, 40965: {1: "R03"}}
+    return jpeg(exif=exif.tobytes())
+
+
+def numbers(*said, pixels=PIXELS):
+    """A PNG with colours in numbers and a profile."""
+    profile = zlib.compress(srgb_profile())
+    return png((b"cICP", bytes((*said, 0, 1))), (b"iCCP", b"a\0\0" + profile), pixels=pixels)
+
+
+KNOWN = {
+    "private tag": (lambda: tiff(tags=[(65000, 2, 3, "ab", True)]), "tiff", ["TIFF tags (tag 65000)"]),
+    "a map elsewhere": (map_of, "jpeg", [MAP]),
+    "a map on its side": (lambda: map_of(orientation=6), "tiff", [MAP]),
+    "a map": (map_of, "tiff", []),
+    "Adobe RGB by EXIF": (adobe_rgb_file, "bmp", ["ICC profile", "EXIF"]),
+    "Adobe RGB by EXIF, kept": (adobe_rgb_file, "png", []),
+    "numbers for a profile": (lambda: numbers(12, 13), "avif", []),
+    "HDR and a profile": (lambda: numbers(9, 16), "heic", []),
+    "HDR and a profile, both kept": (lambda: numbers(9, 16), "png", []),
+    "HDR without a place": (lambda: numbers(9, 16), "bmp", ["HDR colour description (BT.2020, PQ)", "ICC profile"]),
+    "numbers of sRGB": (lambda: numbers(1, 13), "bmp", ["ICC profile"]),
+}
+
+
+@pytest.mark.parametrize("kind", KNOWN)
+def test_a_loss_is_known_before_a_picture_is_restored(kind):
+    """So that --strict refuses it before; and it is named once."""
+    make, format, expected = KNOWN[kind]
+    image = decode(make(), name="x")
+    assert list(losses(image, format)) == expected
+    _, notes = Keeping(ENTRY).encoded(enlarged(image, 2), format, None)
+    lost = [note for note in notes if note.startswith("not kept")]
+    assert lost == ([f"not kept in {format}: {', '.join(expected)}"] if expected else [])
+
+
 @needs_exiftool
 @pytest.mark.parametrize("is_point", [False, True])
 def test_a_map_is_where_it_was(tmp_path, is_point):
@@ -320,8 +371,10 @@ def test_items_come_through_a_decoding_process():
 def test_pages_have_items_of_their_own():
     buffer = BytesIO()
     with tifffile.TiffWriter(buffer) as writer:
-        for name in ("a", None, "b"):
-            tags = [(337, 2, 2, name, True), (65000, 2, 2, name, True)] if name else []
+        for name in ("a", None, "small copy", "b"):
+            tags = [(337, 2, 2, name, True), (65000, 2, 2, name, True)] if name in ("a", "b") else []
+            if name == "small copy":
+                tags = [(255, 3, 1, 2, True)]
             writer.write(PIXELS, photometric="rgb", metadata=None, software=False, extratags=tags)
     image = decode(buffer.getvalue(), name="x")
     assert [len(page.stated) for page in image.pages] == [2, 0, 2]
