@@ -119,7 +119,7 @@ def test_a_hole_that_is_filled_is_no_alpha_that_is_lost(tmp_path):
     assert decode(out, name="x").alpha is None
     half = dataclasses.replace(image, alpha=np.full((4, 6), 200, np.uint8))
     other = dataclasses.replace(stages, mask_for=masks.from_color("#ffffff"), restore=never)
-    with pytest.raises(OutputError, match="^<stdin>: cannot be kept in jpeg: .*alpha"):
+    with pytest.raises(OutputError, match=r"^<stdin>: cannot be kept in jpeg: .*alpha"):
         restore_bytes(encode.encode(half, format="png"), other, "jpeg")
 
 
