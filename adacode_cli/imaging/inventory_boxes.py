@@ -22,8 +22,8 @@ from adacode_cli.imaging.inventory_items import (
     Item,
 )
 from adacode_cli.imaging.inventory_tags import items_of_exif
+from adacode_cli.imaging.iso_boxes import placed
 
-_MOST_BOXES = 10_000  # in one box
 _BOXES_OF_JP2 = "JPEG 2000 boxes"
 _XMP_UUID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 _UUIDS = {
@@ -41,36 +41,18 @@ _CODESTREAM, _COMMENT_MARKER, _TILE = b"\xff\x4f\xff\x51", 0xFF64, 0xFF90
 _PROGRAMS = (b"Created by", b"Creator", b"Kakadu", b"Kdu-", b"LEAD", b"ER Mapper", b"JasPer", b"Aware")
 
 
-def boxes(file: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """(kind, begin of the content, its end) of each box from `at` to `end`, as far as they fit."""
-    for _ in range(_MOST_BOXES):
-        if at + 8 > end:
-            return
-        length, kind = struct.unpack_from(">I4s", file, at)
-        head = 8
-        if length == 1 and at + 16 <= end:
-            (length,) = struct.unpack_from(">Q", file, at + 8)
-            head = 16
-        elif length == 0:  # to the end
-            length = end - at
-        if length < head or at + length > end:
-            return
-        yield kind, at + head, at + length
-        at += length
-
-
 def items(file: bytes) -> Iterator[Item]:
     """The items of a JPEG 2000 file or bare codestream. Raises struct.error where it breaks off."""
     if file.startswith(_CODESTREAM):
         yield from _of_codestream(file, 0, len(file))
         return
     packets, pictures = 0, 0
-    for kind, start, end in boxes(file, 0, len(file)):
+    for kind, start, end in placed(file, 0, len(file)):
         if kind == b"uuid":
             packets += file.startswith(_XMP_UUID, start)
             yield from _of_uuid(file, start, end)
         elif kind == b"jp2h":
-            for inner, begin, _ in boxes(file, start, end):
+            for inner, begin, _ in placed(file, start, end):
                 if inner == b"colr" and file[begin : begin + 1] in (b"\2", b"\3"):
                     yield COLOR_PROFILE, ""
                 elif inner not in _STORAGE_IN_HEADER:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 
 from adacode_cli.imaging.cicp import LIGHT_LEVELS
 from adacode_cli.imaging.heif_boxes import LIGHT_LEVEL_BOXES
-from adacode_cli.imaging.inventory_boxes import boxes
 from adacode_cli.imaging.inventory_items import (
     COLOR_PROFILE,
     CREDENTIALS,
@@ -26,6 +25,7 @@ from adacode_cli.imaging.inventory_items import (
     kind_of_map,
 )
 from adacode_cli.imaging.inventory_tags import items_of_exif
+from adacode_cli.imaging.iso_boxes import placed
 
 BOXES, PROPERTIES, METADATA_ITEMS = "boxes", "picture properties", "metadata items"
 _STORAGE = frozenset({b"ftyp", b"meta", b"mdat", b"idat", b"free", b"skip", b"wide", b"pdin", b"moof", b"sidx"})
@@ -65,7 +65,7 @@ class _Meta:
 
 def items(file: bytes) -> Iterator[Item]:
     """The items of an AVIF or HEIC file. Raises struct.error or LookupError where it contradicts itself."""
-    for kind, start, end in boxes(file, 0, len(file)):
+    for kind, start, end in placed(file, 0, len(file)):
         if kind == b"meta":
             yield from _of_meta(file, _meta(file, start + 4, end))
         elif kind == b"moov":
@@ -140,23 +140,23 @@ def _properties(meta: _Meta, item: int) -> Iterator[tuple[bytes, int, int]]:
 def _meta(file: bytes, at: int, end: int) -> _Meta:
     found = _Meta()
     data_at = 0
-    for kind, start, stop in boxes(file, at, end):
+    for kind, start, stop in placed(file, at, end):
         if kind == b"pitm":
             found.primary = _number(file, start + 4, 4 if file[start] else 2)
         elif kind == b"iinf":
-            for inner, begin, close in boxes(file, start + (8 if file[start] else 6), stop):
+            for inner, begin, close in placed(file, start + (8 if file[start] else 6), stop):
                 if inner == b"infe" and file[begin] >= 2:
                     _item(file, begin, close, found)
         elif kind == b"iref":
             width = 4 if file[start] else 2
-            for inner, begin, close in boxes(file, start + 4, stop):
+            for inner, begin, close in placed(file, start + 4, stop):
                 numbers = [_number(file, place, width) for place in (begin, *range(begin + width + 2, close, width))]
                 found.links.append((inner, numbers[0], numbers[1:]))
         elif kind == b"iprp":
             _read_properties(file, start, stop, found)
         elif kind == b"idat":
             data_at = start
-    for kind, start, stop in boxes(file, at, end):
+    for kind, start, stop in placed(file, at, end):
         if kind == b"iloc":
             _read_places(file, start, stop, data_at, found)
     return found
@@ -175,9 +175,9 @@ def _item(file: bytes, at: int, end: int, found: _Meta) -> None:
 
 
 def _read_properties(file: bytes, at: int, end: int, found: _Meta) -> None:
-    for kind, start, stop in boxes(file, at, end):
+    for kind, start, stop in placed(file, at, end):
         if kind == b"ipco":
-            found.properties += boxes(file, start, stop)
+            found.properties += placed(file, start, stop)
         elif kind == b"ipma":
             version, is_wide = file[start], file[start + 3] & 1
             place = start + 8
@@ -216,7 +216,7 @@ def _most_samples(file: bytes, at: int, end: int) -> int:
     most = 0
     waiting = [(at, end)]
     while waiting:
-        for kind, start, stop in boxes(file, *waiting.pop()):
+        for kind, start, stop in placed(file, *waiting.pop()):
             if kind in (b"trak", b"mdia", b"minf", b"stbl"):
                 waiting.append((start, stop))
             elif kind == b"stsz":

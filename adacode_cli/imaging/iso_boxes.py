@@ -8,25 +8,30 @@ from typing import TypeVar
 
 Blob = TypeVar("Blob", bytes, memoryview)
 
-_MOST_BOXES = 10_000
+_MOST_BOXES = 10_000  # in one box
 
 
 def boxes(data: Blob) -> Iterator[tuple[bytes, Blob]]:
     """(four letters, content) of each box, up to one that is damaged; of a memoryview nothing is copied."""
-    at = 0
+    for kind, start, end in placed(data, 0, len(data)):
+        yield kind, data[start:end]
+
+
+def placed(data: Blob, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """(four letters, begin of the content, its end) of each box from `at` to `end`, up to one that is damaged."""
     for _ in range(_MOST_BOXES):
-        if at + 8 > len(data):
+        if at + 8 > end:
             return
         length, kind = struct.unpack_from(">I4s", data, at)
         head = 8
-        if length == 1 and at + 16 <= len(data):
+        if length == 1 and at + 16 <= end:
             (length,) = struct.unpack_from(">Q", data, at + 8)
             head = 16
-        elif length == 0:  # to the end of the file
-            length = len(data) - at
-        if length < head or at + length > len(data):
+        elif length == 0:  # to the end
+            length = end - at
+        if length < head or at + length > end:
             return
-        yield kind, data[at + head : at + length]
+        yield kind, at + head, at + length
         at += length
 
 
