@@ -127,7 +127,7 @@ def opened(plugin: type[ImageFile], data: bytes) -> ImageFile:
     except Image.DecompressionBombError as error:
         raise _BeyondPillow(error) from error
     except OSError as error:
-        if "Unsupported BMP" in str(error):
+        if "Unsupported BMP" in str(error) and "Palette size" not in str(error):
             raise _NotForPillow(str(error).replace("Unsupported BMP", "a BMP of another")) from error
         raise
 
