@@ -20,6 +20,7 @@ from adacode_cli.imaging.inventory_items import (
     PICTURES,
     XMP,
     Item,
+    behind,
 )
 from adacode_cli.imaging.inventory_tags import items_of_exif
 from adacode_cli.imaging.iso_boxes import placed
@@ -37,6 +38,7 @@ _EXIF_UUIDS = (b"JpgTiffExif->JP2", bytes.fromhex("0537cdab9d0c4431a72afa561f2a1
 _PHOTOSHOP_UUID = bytes.fromhex("2c4c0100850440b9a03e562148d6dfeb")
 _STORAGE_OF_JP2 = frozenset({b"jP  ", b"ftyp", b"rreq", b"free", b"skip", b"mdat", b"void"})
 _STORAGE_IN_HEADER = frozenset({b"ihdr", b"bpcc", b"colr", b"pclr", b"cmap", b"cdef", b"res ", b"lbl "})
+_END = b"\xff\xd9"
 _CODESTREAM, _COMMENT_MARKER, _TILE = b"\xff\x4f\xff\x51", 0xFF64, 0xFF90
 _PROGRAMS = (b"Created by", b"Creator", b"Kakadu", b"Kdu-", b"LEAD", b"ER Mapper", b"JasPer", b"Aware")
 
@@ -45,8 +47,10 @@ def items(file: bytes) -> Iterator[Item]:
     """The items of a JPEG 2000 file or bare codestream. Raises struct.error where it breaks off."""
     if file.startswith(_CODESTREAM):
         yield from _of_codestream(file, 0, len(file))
+        end = file.rfind(_END)
+        yield from behind(file, end + len(_END)) if end >= 0 else ()
         return
-    packets, pictures = 0, 0
+    packets, pictures, end = 0, 0, 0
     for kind, start, end in placed(file, 0, len(file)):
         if kind == b"uuid":
             packets += file.startswith(_XMP_UUID, start)
@@ -66,6 +70,7 @@ def items(file: bytes) -> Iterator[Item]:
         yield FURTHER_PACKET, ""
     if pictures > 1:
         yield PICTURES, str(pictures - 1)
+    yield from behind(file, end)
 
 
 def _of_uuid(file: bytes, start: int, end: int) -> Iterator[Item]:

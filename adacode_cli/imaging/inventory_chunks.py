@@ -111,5 +111,13 @@ def items_of_webp(file: bytes) -> Iterator[Item]:
 def items_of_bmp(file: bytes) -> Iterator[Item]:
     """The items of a BMP file, whose newest kind of header can name a profile. Raises struct.error."""
     (header_bytes,) = struct.unpack_from("<I", file, 14)
+    profile_end = 0
     if header_bytes >= 124 and file[70:74] in (b"DEBM", b"KNIL"):  # "MBED" and "LINK", least significant byte first
         yield COLOR_PROFILE, ""
+        profile_end = 14 + sum(struct.unpack_from("<2I", file, 126))
+    file_bytes, _, pixels_at = struct.unpack_from("<3I", file, 2)
+    if header_bytes >= 40:
+        width, height, _, bits, packing = struct.unpack_from("<iiHHI", file, 18)
+        rows_end = pixels_at + (abs(width) * bits + 31) // 32 * 4 * abs(height)
+        # What its header says of the size of the file may be wrong; of packed rows nobody else says it.
+        yield from behind(file, max(profile_end, rows_end if packing in (0, 3, 6) else file_bytes))

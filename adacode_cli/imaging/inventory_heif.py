@@ -22,6 +22,7 @@ from adacode_cli.imaging.inventory_items import (
     VIDEO,
     XMP,
     Item,
+    behind,
     kind_of_map,
 )
 from adacode_cli.imaging.inventory_tags import items_of_exif
@@ -65,7 +66,9 @@ class _Meta:
 
 def items(file: bytes) -> Iterator[Item]:
     """The items of an AVIF or HEIC file. Raises struct.error or LookupError where it contradicts itself."""
+    end, kinds = 0, 0
     for kind, start, end in placed(file, 0, len(file)):
+        kinds += kind == b"ftyp"
         if kind == b"meta":
             yield from _of_meta(file, _meta(file, start + 4, end))
         elif kind == b"moov":
@@ -77,6 +80,9 @@ def items(file: bytes) -> Iterator[Item]:
             yield CREDENTIALS, ""
         elif kind not in _STORAGE:
             yield BOXES, _text(kind)
+    if kinds > 1:  # another file stands behind this one
+        yield VIDEO, ""
+    yield from behind(file, end)
 
 
 def _of_meta(file: bytes, meta: _Meta) -> Iterator[Item]:

@@ -1,7 +1,7 @@
 """What the segments of a JPEG say, and what lies behind its picture: gain maps, videos, further views.
 
-What follows the picture, and is no item: JFIF and Adobe segments, which say how pixels are stored; thumbnails, also the
-large ones in an MPF index; the quality in Photoshop's "Ducky" segment.
+What follows the picture, and is no item: JFIF, SPIFF and Adobe segments, which say how pixels are stored; thumbnails,
+also the large ones in an MPF index; the quality in Photoshop's "Ducky" segment.
 """
 
 from __future__ import annotations
@@ -30,11 +30,15 @@ SEGMENTS = "JPEG segments"
 _EXIF, _ICC, _INDEX, _DUCKY = b"Exif\0\0", b"ICC_PROFILE\0", b"MPF\0", b"Ducky"
 _EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
 _GAIN_MAP_VERSION = b"urn:iso:std:iso:ts:21496:-1\0"
-_APP0, _APP1, _APP2, _APP11, _APP12, _APP13, _APP14, _COMMENT = 0xE0, 0xE1, 0xE2, 0xEB, 0xEC, 0xED, 0xEE, 0xFE
+_APP0, _APP1, _APP2, _APP8, _APP11, _APP12, _APP13, _APP14, _COMMENT = (
+    *(0xE0, 0xE1, 0xE2, 0xE8),
+    *(0xEB, 0xEC, 0xED, 0xEE, 0xFE),
+)
 _APPS = range(_APP0, 0xF0)
 _END = b"\xff\xd9"
 _BOX, _FIRST_PART = b"JP", struct.pack(">I", 1)
 _LONGEST_NAME = 16
+_SPIFF = (b"SPIFF\0", b"\0\0\0\1")  # its header, and the end of what may follow it
 _DUCKY_TEXTS = {2: "Ducky comment", 3: "Ducky copyright"}
 
 # Of an MPF index: 16 bytes for each picture, the kind in the low 24 bits of the first number.
@@ -101,7 +105,7 @@ class _Found:
         elif marker == _APP11 and body.startswith(_BOX):
             if body[4:8] == _FIRST_PART:
                 yield (CREDENTIALS, "") if b"c2pa" in body else (SEGMENTS, "JUMBF")
-        elif marker not in (_COMMENT, _APP0, _APP14):
+        elif marker not in (_COMMENT, _APP0, _APP14) and not (marker == _APP8 and body.startswith(_SPIFF)):
             yield SEGMENTS, f"APP{marker - _APP0} {_first_word(body)}".rstrip()
 
 

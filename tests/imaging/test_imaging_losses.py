@@ -135,6 +135,7 @@ def credentials():
 
 
 MP4 = struct.pack(">I", 24) + b"ftypmp42" + bytes(12)
+BEHIND = "bytes behind its end (9)"
 LOSSES = {
     "gain map of a JPEG": (lambda: with_index(0, gain_map()), "its gain map"),
     "gain map that only follows": (lambda: jpeg(behind=gain_map()), "its gain map"),
@@ -142,6 +143,11 @@ LOSSES = {
     "second view of a JPEG": (lambda: with_index(0x020002, jpeg()), "further pictures (1)"),
     "motion photo": (lambda: jpeg(behind=MP4), "its video"),
     "anything behind a JPEG": (lambda: jpeg(behind=b"something"), "bytes behind its end (9)"),
+    **{
+        f"anything behind a {format}": (lambda format=format: saved(PIXELS, format) + b"something", BEHIND)
+        for format in ("BMP", "JPEG2000", "AVIF")
+    },
+    "a video behind an AVIF": (lambda: saved(PIXELS, "AVIF") + MP4, "its video"),
     "FlashPix": (lambda: jpeg(segment(0xE2, b"FPXR\0\0")), "JPEG segments (APP2 FPXR)"),
     "content credentials": (lambda: jpeg(segment(0xEB, credentials())), "its content credentials (C2PA)"),
     "path in a JPEG": (
