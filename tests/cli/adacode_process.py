@@ -40,7 +40,8 @@ class Program:
 
     def __call__(self, *arguments: str, stdin: bytes = b"", **env: str) -> subprocess.CompletedProcess[bytes]:
         """A run to its end, forked from a process that has the libraries, or a fresh one where `env` says more."""
-        if not env and hasattr(os, "fork") and (warm := _warm()).environment == environment():
+        is_plain = self.command in (REAL, FAKE) and not env and hasattr(os, "fork")
+        if is_plain and (warm := _warm()).environment == environment():
             return warm.run(self.command[1:], arguments, self.directory, stdin, _TIMEOUT_S)
         return subprocess.run(
             [*self.command, *arguments],
