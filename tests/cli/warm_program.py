@@ -24,6 +24,7 @@ from typing import NoReturn
 
 # The libraries only: modules of ours are imported by each run anew, as some of them look at the environment.
 _LIBRARIES = ("torch", "cv2", "imagecodecs", "tifffile", "PIL.Image", "pillow_heif", "rich.progress", "typer")
+_STARTS_WITHIN_S = 300.0  # the process that waits, on a busy machine
 
 
 class WarmProgram:
@@ -56,12 +57,14 @@ class WarmProgram:
         threads += [threading.Thread(target=_read, args=(one, found), daemon=True) for one in (outer_out, outer_err)]
         for thread in threads:
             thread.start()
-        command, deadline = [sys.executable, *script, *arguments], time.monotonic() + timeout_s
+        command = [sys.executable, *script, *arguments]
         with ours, ours.makefile("rw") as lines:
-            ours.settimeout(timeout_s)
+            ours.settimeout(_STARTS_WITHIN_S)
             lines.write(json.dumps([script, arguments, str(directory)]) + "\n")
             lines.flush()
             pid = int(lines.readline() or self._dead())
+            deadline = time.monotonic() + timeout_s
+            ours.settimeout(timeout_s)
             try:
                 code = int(lines.readline() or self._dead())
             except TimeoutError as error:
