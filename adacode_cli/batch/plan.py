@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
@@ -138,9 +138,7 @@ def make_plan(
     jobs, passed_over = _jobs(discover(inputs, selection, left_out), naming, roots, is_only=len(inputs) == 1)
     pairs = masks.pair([job.found for job in jobs]) if masks else None
     if pairs and pairs.masks:
-        are_masks = [job for job in jobs if job.found.path_text in pairs.masks]
-        passed_over += [PassedOver(job.source, "it is a mask", failed=False) for job in are_masks]
-        jobs = [job for job in jobs if job.found.path_text not in pairs.masks]
+        jobs = _without_masks(jobs, pairs.masks, passed_over)
     if not jobs:
         raise _nothing_to_do(inputs, passed_over, left_out)
     jobs, refused = _without_clashes(refit(jobs) if refit else jobs, naming)
@@ -155,18 +153,34 @@ def make_plan(
     existing = list(compress(jobs, exist))
     kept = kept or Kept(folders=tuple(path for path in inputs if path.is_dir()))
     kept.refuse((job.found.path_text for job in every), (job.target_text for job in existing))
-    if on_existing is OnExisting.REFUSE:
-        foreign = [job.target for job in existing if not (has_tree and may_go_on(job))]
-        if foreign:
-            raise _exist_already(foreign, len(jobs), among_originals=kept.folder_of(foreign[0].parent) is not None)
-    if on_existing is OnExisting.OVERWRITE:
-        for job in existing:
-            if kept.folder_of(job.target.parent) and not (has_tree and may_go_on(job)):
-                kept.refuse_original(job.target)
+    _check_existing(existing, len(jobs), on_existing, kept, lambda job: has_tree and may_go_on(job))
     if on_existing is OnExisting.SKIP:
         jobs = [job for job, exists in zip(jobs, exist, strict=True) if not exists]
     to_skip = tuple(existing) if on_existing is OnExisting.SKIP else ()
     return Plan(tuple(jobs), to_skip, tuple(passed_over), has_tree, left_out, pairs, tuple(refused))
+
+
+def _without_masks(jobs: list[Job], masks: Collection[str], passed_over: list[PassedOver]) -> list[Job]:
+    """The jobs except those whose sources are among `masks`, which are added to `passed_over`."""
+    are_masks = [job for job in jobs if job.found.path_text in masks]
+    passed_over += [PassedOver(job.source, "it is a mask", failed=False) for job in are_masks]
+    return [job for job in jobs if job.found.path_text not in masks]
+
+
+def _check_existing(
+    existing: Sequence[Job], num_jobs: int, on_existing: OnExisting, kept: Kept, may_go_on: Callable[[Job], bool]
+) -> None:
+    """Raises OutputError where an output of the `existing` ones may not be replaced."""
+    if on_existing is OnExisting.SKIP:
+        return
+    if on_existing is OnExisting.REFUSE:
+        foreign = [job.target for job in existing if not may_go_on(job)]
+        if foreign:
+            raise _exist_already(foreign, num_jobs, among_originals=kept.folder_of(foreign[0].parent) is not None)
+        return
+    for job in existing:
+        if kept.folder_of(job.target.parent) and not may_go_on(job):
+            kept.refuse_original(job.target)
 
 
 def in_shard(place: str, shard: tuple[int, int]) -> bool:

@@ -246,6 +246,7 @@ def _jpeg(page: TiffPage, *, name: str) -> Decoder:
             stored = wanted = "unknown"
 
     def decode(data: bytes, out: Samples) -> Samples:
+        """The samples of a JPEG strip, in `out` where they fit. Raises InputError for too many scans."""
         jpeg_scans.check(data, name=name)
         return np.asarray(
             imagecodecs.jpeg_decode(
@@ -270,6 +271,7 @@ def _image_decoder(page: TiffPage, *, name: str) -> Decoder:
     decode = getattr(imagecodecs, f"{codec}_decode")
 
     def decoded(data: bytes, out: Samples) -> Samples:
+        """The samples of a strip that is a picture of its own, in `out`. Raises ValueError for one of another size."""
         options: dict[str, Any] = {"numthreads": 1} if codec in ("jpeg2k", "jpegxl") else {}
         if codec == "webp":
             # A picture that is opaque as a whole may be stored without its alpha.

@@ -23,6 +23,13 @@ def save_picture(path: Path, size: tuple[int, int] = (24, 16), mode: str = "RGB"
 
 
 @pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    """The test's own directory is the working directory: tests speak of relative paths, as a person does."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
 def picture(tmp_path):
     """Writes a picture below the test's own directory: picture("a/b.png", (width, height), ...)."""
 

@@ -11,6 +11,7 @@ from pathlib import Path, PureWindowsPath
 from types import SimpleNamespace
 
 import pytest
+from touched import touch
 
 from adacode_cli.batch import discover as discover_module
 from adacode_cli.batch import mask_pairs, mask_places
@@ -21,18 +22,7 @@ from adacode_cli.batch.naming import Naming
 from adacode_cli.batch.plan import OnExisting, make_plan
 from adacode_cli.errors import InputError
 
-
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch) -> Path:
-    """Tests speak of relative paths, as a person does."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def touch(*names: str) -> None:
-    for name in names:
-        Path(name).parent.mkdir(parents=True, exist_ok=True)
-        Path(name).write_bytes(b"x")
+pytestmark = pytest.mark.usefixtures("here")
 
 
 def pairs_of(*inputs: str, masks: str = "masks", selection: Selection | None = None) -> MaskPairs:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from touched import touch
 
 from adacode_cli.batch.discover import Selection
 from adacode_cli.batch.globs import Globs
@@ -17,18 +18,7 @@ from adacode_cli.batch.naming import Naming
 from adacode_cli.batch.plan import OnExisting, make_plan
 from adacode_cli.errors import InputError, OutputError, UsageError
 
-
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch) -> Path:
-    """Tests speak of relative paths, as a person does."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def touch(*names: str) -> None:
-    for name in names:
-        Path(name).parent.mkdir(parents=True, exist_ok=True)
-        Path(name).write_bytes(b"x")
+pytestmark = pytest.mark.usefixtures("here")
 
 
 def plan(*inputs: str, existing=OnExisting.REFUSE, selection=None, label="sr-x4", shard=None, ours=False, **naming):
