@@ -92,9 +92,9 @@ def test_dry_run_needs_neither_weights_nor_torch(real_adacode, photo, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["p", "p-sr-x4"]
 
 
-def test_paths_on_stdout_can_be_used_whatever_their_bytes(real_adacode, tmp_path):
+def test_paths_on_stdout_can_be_used_whatever_their_bytes(real_adacode, photo, tmp_path):
     name = os.fsdecode(b"caf\xe9.jpg")
-    (tmp_path / name).write_bytes(b"x")
+    photo("a.jpg").rename(tmp_path / name)
     result = real_adacode("sr", name, "--dry-run", LC_ALL="C.UTF-8")
     assert result.returncode == 0
     assert result.stdout == b"caf\xe9.jpg -> adacode-sr-x4/caf\xe9.jpg\n"
