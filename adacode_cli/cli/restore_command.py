@@ -70,6 +70,7 @@ def _texts(inputs: list[str] | None, options: RestoreOptions) -> list[str]:
 
 
 def _files(inputs: list[str], options: RestoreOptions, request: Request) -> int:
+    from adacode_cli.batch.local import LocalExecutor
     from adacode_cli.batch.run import run
     from adacode_cli.cli.path_list import read_paths
     from adacode_cli.imaging.decoder_pool import decoding
@@ -88,5 +89,6 @@ def _files(inputs: list[str], options: RestoreOptions, request: Request) -> int:
         if plan.has_tree:
             trees.with_weights(weights, plan.jobs)
         with logged(options.log_file, console.on_event) as log:
-            report = run(plan, stages, jobs=options.jobs, on_event=log.on_event, trees=trees, log_error=log.error)
+            executor = LocalExecutor(stages, jobs=options.jobs)
+            report = run(plan, executor, on_event=log.on_event, trees=trees, log_error=log.error)
         return report.exit_code

@@ -14,6 +14,7 @@ from adacode_cli.batch import foresight, masks
 from adacode_cli.batch.discover import Selection
 from adacode_cli.batch.foresight import Foresight
 from adacode_cli.batch.keeping import Keeping
+from adacode_cli.batch.local import LocalExecutor
 from adacode_cli.batch.naming import Naming
 from adacode_cli.batch.plan import OnExisting, make_plan
 from adacode_cli.batch.restoring import Restoring
@@ -48,7 +49,7 @@ def plan_of(source: Path, format: str):
 
 def failure_of(source: Path, format: str, stages: Stages) -> str | None:
     plan = plan_of(source, format)
-    report = run(plan, stages, on_event=lambda _event: None)
+    report = run(plan, LocalExecutor(stages), on_event=lambda _event: None)
     assert not list((source.parent / "out").glob("a.*"))
     return report.failed[0].failure.message if report.failed else None
 

@@ -13,7 +13,7 @@ from PIL import Image
 from adacode_cli.batch import masks
 from adacode_cli.batch.keeping import Keeping
 from adacode_cli.batch.restoring import Restoring
-from adacode_cli.batch.stages import Stages, Work
+from adacode_cli.batch.stages import Stages
 from adacode_cli.batch.stream import STREAM
 from adacode_cli.errors import InputError, OutputError
 from adacode_cli.imaging.decode import decode, read_image
@@ -53,10 +53,8 @@ def test_each_page_keeps_what_it_is(options):
 
 def staged(data, stages, target="tiff"):
     """(bytes, notes) of what a run writes for these bytes."""
-    work = Work(STREAM)
-    stages.take_in(work, data)
-    stages.infer(work)
-    return stages.keeping.encoded(work.image, target, None)
+    inferred = stages.infer(STREAM, stages.take_in(STREAM, data))
+    return stages.keeping.encoded(inferred.image, target, None)
 
 
 def test_a_run_restores_every_page():
