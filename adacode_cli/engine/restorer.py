@@ -32,7 +32,7 @@ from adacode_cli.engine.memory import is_device_failure, is_out_of_memory
 from adacode_cli.engine.options import RunOptions
 from adacode_cli.engine.runner import Finished, Runner
 from adacode_cli.errors import DeviceError, InputError, UsageError
-from adacode_cli.geometry import enlarged, feather_mask, grow_mask
+from adacode_cli.geometry import Hole, enlarged
 
 Task = Literal["sr", "inpaint", "reconstruct"]
 MAX_SCALE = 4
@@ -148,12 +148,12 @@ class Restorer:
         *,
         scale: float = 4,
         denoise: float = 1.0,
-        mask: npt.NDArray[np.bool_] | None = None,
+        mask: npt.NDArray[np.bool_] | Hole | None = None,
         grow: int = 0,
         feather: int = 0,
     ) -> Restored:
         """One picture through one task, with the mixing weights; `scale` and `denoise` are for "sr", the rest for
-        "inpaint".
+        "inpaint": a mask, which is grown and feathered by so many pixels, or the whole `Hole`.
 
         An alpha channel passes by the network: enlarged for "sr", unchanged otherwise. Raises UsageError for
         impossible values, InputError for what is no picture or no mask of it, WeightsError, and DeviceError when
@@ -167,7 +167,9 @@ class Restorer:
             if task == "sr":
                 restored = self._enlarge(color, scale, denoise)
             elif task == "inpaint":
-                restored = self._fill(color, mask, grow, feather)
+                restored = self._fill(
+                    color, mask if isinstance(mask, Hole) or mask is None else Hole(mask, grow, feather)
+                )
             else:
                 runner = self._runner("reconstruct", 1)
                 restored = _finished(runner, runner.restore(color))
@@ -186,16 +188,15 @@ class Restorer:
             return restored
         return replace(restored, image=resize(restored.image, h, w), shrunk=None)
 
-    def _fill(self, image: Pixels, mask: npt.NDArray[np.bool_] | None, grow: int, feather: int) -> Restored:
-        if mask is None or mask.shape != image.shape[:2] or mask.dtype != np.bool_:
-            found = "no mask" if mask is None else f"a {mask.dtype} mask of shape {mask.shape}"
+    def _fill(self, image: Pixels, hole: Hole | None) -> Restored:
+        if hole is None or hole.mask.shape != image.shape[:2] or hole.mask.dtype != np.bool_:
+            found = "no mask" if hole is None else f"a {hole.mask.dtype} mask of shape {hole.mask.shape}"
             raise InputError(
                 f"{found} for an image of {image.shape[:2]}", hint="Give a boolean mask, True in the holes."
             )
-        hole = grow_mask(mask, grow)
         runner = self._runner("inpaint", 1)
-        restored = _finished(runner, runner.restore(image, hole))
-        return replace(restored, image=composite(image, restored.image, feather_mask(hole, feather)))
+        restored = _finished(runner, runner.restore(image, hole.grown))
+        return replace(restored, image=composite(image, restored.image, hole.weights))
 
     def _codes(self) -> Coder:
         with self._loading:
