@@ -77,6 +77,9 @@ TASKS: dict[str, Task] = {
 }
 """Every task by its name. A program that uses this package may add its own before it makes a `Restorer`."""
 
+BASIS = Task("basis", "one codebook", keeps_colors=False)
+"""Stage I of training: what its networks have in the place of a task. No command runs them."""
+
 
 def by_label() -> dict[str, tuple[Task, int]]:
     """Every network that there can be, by its label: "sr-x4", "sr-x2", "inpaint", "reconstruct"."""
