@@ -20,10 +20,10 @@ from adacode_cli.batch.restoring import Restored
 from adacode_cli.batch.stages import Inferred, Read, Stages
 from adacode_cli.codes.file import SUFFIX, check_start, from_bytes, to_bytes
 from adacode_cli.codes.picture import Codes
+from adacode_cli.engine.pictures import covered
 from adacode_cli.errors import OutputError, UsageError
 from adacode_cli.imaging import colours
 from adacode_cli.imaging.exif_editing import resolution_of, with_resolution
-from adacode_cli.imaging.hidden_colors import covered
 from adacode_cli.imaging.image import Decoded
 from adacode_cli.imaging.raster import lost_beside_first
 

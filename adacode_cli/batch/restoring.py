@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from adacode_cli.imaging.hidden_colors import covered
+from adacode_cli.engine.pictures import covered
 from adacode_cli.imaging.image import Decoded
 
 Task = Literal["sr", "inpaint", "reconstruct"]

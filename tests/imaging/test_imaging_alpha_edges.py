@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from nearest_picture import Repeated
 
 from adacode_cli.batch.restoring import Restoring
-from adacode_cli.imaging.hidden_colors import covered
+from adacode_cli.engine.pictures import covered
 from adacode_cli.imaging.image import Decoded
 
 GARISH, QUIET = (255, 0, 255), (40, 90, 60)
