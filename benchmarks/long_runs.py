@@ -63,7 +63,7 @@ from adacode_cli.batch.run import run
 from adacode_cli.batch.stages import Stages
 
 class Restored:
-    mixing_weights, categories, notes = np.zeros((1, 1, 1), np.float32), ("all",), ()
+    mixing_weights, categories, notes, alpha = np.zeros((1, 1, 1), np.float32), ("all",), (), None
     def __init__(self, image): self.image = image
 
 class Enlarging:

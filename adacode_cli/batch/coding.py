@@ -20,7 +20,6 @@ from adacode_cli.batch.restoring import Restored
 from adacode_cli.batch.stages import Inferred, Read, Stages
 from adacode_cli.codes.file import SUFFIX, check_start, from_bytes, to_bytes
 from adacode_cli.codes.picture import Codes
-from adacode_cli.engine.pictures import covered
 from adacode_cli.errors import OutputError, UsageError
 from adacode_cli.imaging import colours
 from adacode_cli.imaging.exif_editing import resolution_of, with_resolution
@@ -31,8 +30,8 @@ from adacode_cli.imaging.raster import lost_beside_first
 class Coder(Protocol):
     """The part of `adacode_cli.engine.restorer.Restorer` that codes need."""
 
-    def encode(self, image: NDArray[Any]) -> Codes:
-        """H×W or H×W×3 picture → its codes."""
+    def encode(self, image: NDArray[Any], alpha: NDArray[Any] | None) -> Codes:
+        """H×W or H×W×3 picture, and its alpha if it has one → its codes and the alpha."""
         ...
 
     def decode(self, codes: Codes) -> Restored:
@@ -86,9 +85,9 @@ class SavingStages(Stages):
         """As `Stages` has it."""
         del job
         image = read.image
-        codes = self.coder.encode(covered(image.pixels, image.alpha))
+        codes = self.coder.encode(image.pixels, image.alpha)
         block = with_resolution(image.exif, image.resolution)
-        codes = replace(codes, alpha=image.alpha, icc=image.icc, exif=block, xmp=image.xmp, iptc=image.iptc)
+        codes = replace(codes, icc=image.icc, exif=block, xmp=image.xmp, iptc=image.iptc)
         inferred = _decoded(self.coder, codes, image.format, image.notes)
         return replace(inferred, image=replace(inferred.image, bits=image.bits, lost=image.lost, stated=image.stated))
 

@@ -53,7 +53,7 @@ class Coordinator(Protocol):
         ...
 
     def finished(self, outcome: Outcome) -> None:
-        """Reports an outcome, in the order of the jobs."""
+        """Reports an outcome: outputs in the order of the jobs, failures as soon as they are known."""
         ...
 
 

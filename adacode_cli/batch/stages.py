@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from adacode_cli import atomic
@@ -22,13 +21,14 @@ from adacode_cli.batch import weights_map
 from adacode_cli.batch.contents import content_of, read_whole
 from adacode_cli.batch.foresight import Foresight
 from adacode_cli.batch.keeping import Keeping, TimesNs
-from adacode_cli.batch.masks import MaskFile, MaskSource
+from adacode_cli.batch.masks import HoleSource, MaskFile
 from adacode_cli.batch.outcome import Made, OutputState
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.restoring import Restore, Restored
 from adacode_cli.batch.state_files import STATE, holds_files
 from adacode_cli.codes.picture import Codes
 from adacode_cli.errors import InputError, OutputError, QualityError
+from adacode_cli.geometry import Hole
 from adacode_cli.imaging.decode import Decode, check_kind, decode, kind_of
 from adacode_cli.imaging.encode import beyond, encode, format_of
 from adacode_cli.imaging.files import Look
@@ -64,12 +64,12 @@ class Read:
     """What the network is given.
 
     image: the picture; of codes, a stand-in of the same size, layout and metadata, without values.
-    masks: the hole of each page, bool H×W; none where nothing is to be filled.
+    holes: that of each page; none where nothing is to be filled.
     codes: where the source holds codes in place of a picture.
     """
 
     image: Decoded
-    masks: tuple[NDArray[np.bool_], ...] = ()
+    holes: tuple[Hole, ...] = ()
     codes: Codes | None = None
 
 
@@ -101,7 +101,7 @@ class Stages:
     """What to do with each file.
 
     restore: what makes the restored picture of a decoded one.
-    mask_for: where its hole is, for a task that fills holes.
+    holes: where its hole is, for a task that fills holes.
     quality: of the encoder, where the format has one.
     maps_dir: receives the pictures of the mixing weights, mirroring the output tree.
     quarantine: receives results that the guard refused, likewise; none is replaced there.
@@ -111,7 +111,7 @@ class Stages:
     """
 
     restore: Restore
-    mask_for: MaskSource | None = None
+    holes: HoleSource | None = None
     quality: int | None = None
     maps_dir: Path | None = None
     quarantine: Path | None = None
@@ -127,7 +127,7 @@ class Stages:
         """
         times_ns = self.keeping.times_of(job.source)
         data = self._bytes_of(job.source, self.check_kind)
-        mask_path = self.mask_for.file_for(job.source) if self.mask_for else None
+        mask_path = self.holes.file_for(job.source) if self.holes else None
         mask_data = self._bytes_of(mask_path, check_kind) if mask_path else None
         made = Made(content_of(data), content_of(mask_data).sha256 if mask_data is not None else None)
         output = state_of(job, made) if state_of else OutputState.TO_MAKE
@@ -168,10 +168,10 @@ class Stages:
         image = self.decoder(
             data, name=str(job.source), max_pixels=keeping.max_pixels, accept_damaged=keeping.accept_damaged
         )
-        if self.mask_for is None:
+        if self.holes is None:
             return Read(image)
-        file = self._mask_file(self.mask_for.file_for(job.source), mask_data)
-        return Read(image, tuple(self.mask_for(page, file) for page in image.pages))
+        file = self._mask_file(self.holes.file_for(job.source), mask_data)
+        return Read(image, tuple(self.holes(page, file) for page in image.pages))
 
     def _mask_file(self, path: Path | None, data: bytes | None) -> MaskFile | None:
         if path is None:
@@ -181,7 +181,7 @@ class Stages:
 
     def foresee(self, read: Read, format_name: str) -> None:
         """Raises OutputError where what is made of a picture will surely not be written in this format."""
-        self.foresight.check(read.image, read.masks, format_name, self.keeping)
+        self.foresight.check(read.image, read.holes, format_name, self.keeping)
 
     def infer(self, job: Job, read: Read) -> Inferred:
         """Runs the network. Raises DeviceError, WeightsError, QualityError."""
@@ -195,9 +195,9 @@ class Stages:
     def _inferred(self, read: Read) -> Inferred:
         """Every page, and what the engine reported of the first."""
         pages = read.image.pages
-        masks = read.masks or (None,) * len(pages)
-        first, restored = self.restore(pages[0], masks[0])
-        more = [self.restore(page, mask)[0] for page, mask in zip(pages[1:], masks[1:], strict=True)]
+        holes = read.holes or (None,) * len(pages)
+        first, restored = self.restore(pages[0], holes[0])
+        more = [self.restore(page, hole)[0] for page, hole in zip(pages[1:], holes[1:], strict=True)]
         notes = dict.fromkeys(note for page in (first, *more) for note in page.notes)
         return Inferred(replace(first, more_pages=tuple(more), notes=tuple(notes)), restored)
 
@@ -211,9 +211,7 @@ class Stages:
 
     def paths(self, job: Job) -> tuple[Path, ...]:
         """Every file that may be written for a job, its output first."""
-        maps = (map_path(self.maps_dir, job),) if self.maps_dir else ()
-        refused = (refused_path(self.quarantine, job),) if self.quarantine else ()
-        return (job.target, *maps, *refused)
+        return paths_for(job, self.maps_dir, self.quarantine)
 
     def besides(self, job: Job, inferred: Inferred) -> Iterator[tuple[Path, bytes]]:
         """The files that are written beside the output, each with its content."""
@@ -253,6 +251,13 @@ def out_of_memory(source: Path, size: tuple[int, int] | None) -> InputError:
         held = f"the {size[0]:,} pixels at hand alone take {size[1] / 1e6:.3g} MB"
         message = f"needs more memory than is free: {held}"
     return InputError(message, path=source, hint=hint, over_limit=True)
+
+
+def paths_for(job: Job, maps_dir: Path | None, quarantine: Path | None) -> tuple[Path, ...]:
+    """A job's output, the picture of its mixing weights, and its result where the guard refuses it."""
+    maps = (map_path(maps_dir, job),) if maps_dir else ()
+    refused = (refused_path(quarantine, job),) if quarantine else ()
+    return (job.target, *maps, *refused)
 
 
 def map_path(maps_dir: Path, job: Job) -> Path:

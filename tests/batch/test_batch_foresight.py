@@ -113,13 +113,12 @@ def test_what_strict_refuses_is_not_computed(tmp_path, kind):
 def test_a_hole_that_is_filled_is_no_alpha_that_is_lost(tmp_path):
     image = Decoded(np.full((4, 6, 3), 90, np.uint8), np.where(np.eye(4, 6), 0, 255).astype(np.uint8))
     data = encode.encode(image, format="png")
-    restore = Restoring(NearestRestorer(), "inpaint", opaque_hole=True)
-    filling = Foresight(opaque_hole=True)
-    stages = Stages(restore, masks.from_alpha(), keeping=Keeping(strict=True), foresight=filling)
+    restore = Restoring(NearestRestorer(), "inpaint")
+    stages = Stages(restore, masks.Transparency(), keeping=Keeping(strict=True))
     out, _ = restore_bytes(data, stages, "jpeg")
     assert decode(out, name="x").alpha is None
     half = dataclasses.replace(image, alpha=np.full((4, 6), 200, np.uint8))
-    other = dataclasses.replace(stages, mask_for=masks.from_color("#ffffff"), restore=never)
+    other = dataclasses.replace(stages, holes=masks.OneColor("#ffffff"), restore=never)
     with pytest.raises(OutputError, match=r"^<stdin>: cannot be kept in jpeg: .*alpha"):
         restore_bytes(encode.encode(half, format="png"), other, "jpeg")
 

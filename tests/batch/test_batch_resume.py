@@ -221,12 +221,12 @@ def test_a_changed_mask_counts_as_a_changed_input(go, tmp_path):
 
     for name in ("21.png", "22.png", "23.png"):
         (go.inputs / name).unlink()
-    source = masks.from_file(tmp_path / "mask.png")
+    source = masks.OneFile(tmp_path / "mask.png")
     save(3)
-    assert go(mask_for=source) == [20]
-    assert go(mask_for=source) == []
+    assert go(holes=source) == [20]
+    assert go(holes=source) == []
     save(4)
-    assert go(mask_for=source) == [20]
+    assert go(holes=source) == [20]
 
 
 def test_a_lost_picture_of_the_weights_is_made_again(go, tmp_path):

@@ -143,7 +143,7 @@ def test_many_failures_are_listed_where_the_summary_says(tmp_path):
 def test_a_pipe_has_one_name():
     chosen = RestoreOptions(if_too_large="tiff")
     with pytest.raises(UsageError, match="--if-too-large cannot be used with '-'"):
-        restore_pipe(chosen, Request("sr", "sr-x4"), lambda _decoder: pytest.fail("weights were loaded"))
+        restore_pipe(chosen, Request("sr", "sr-x4"))
 
 
 def test_options_about_names_leave_earlier_outputs_valid():
