@@ -99,7 +99,7 @@ def release(version: str) -> None:
     try:
         write_version(version)
         check(build(), version)
-        run("git", "commit", "--quiet", "--allow-empty", "-m", f"Version {version}", VERSION_FILE, CHANGELOG)
+        run("git", "commit", "--quiet", "-m", f"Version {version}", VERSION_FILE, CHANGELOG)
     except BaseException:
         run("git", "checkout", "--quiet", "HEAD", "--", VERSION_FILE, CHANGELOG)
         raise
