@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint types format bench clean
+.PHONY: demo test lint types format bench release clean
 
 demo: $(READY)
 	$(BIN)/adacode doctor
@@ -32,6 +32,10 @@ format: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/compact.py
+
+# Version, tag and a wheel that has been checked: CONTRIBUTING.md.
+release: $(READY)
+	$(BIN)/python tools/release.py $(VERSION)
 
 clean:
 	rm -rf $(VENV) demo build dist

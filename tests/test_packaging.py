@@ -28,6 +28,7 @@ def test_the_wheel_holds_the_weights_inside_the_package(built):
     with zipfile.ZipFile(next(built.glob("*.whl"))) as wheel:
         names = set(wheel.namelist())
     assert {f"adacode_cli/weights/{name}" for name in WEIGHTS} <= names
+    assert "adacode_cli/py.typed" in names
     assert not [n for n in names if n.startswith(("weights/", "tests/"))]
 
 
@@ -35,7 +36,7 @@ def test_the_source_archive_holds_weights_tests_and_docs(built):
     with tarfile.open(next(built.glob("*.tar.gz"))) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert {f"weights/{name}" for name in WEIGHTS} <= names
-    assert {"tests/test_packaging.py", "docs/architecture.md", "README.md", "LICENSE"} <= names
+    assert {"tests/test_packaging.py", "docs/architecture.md", "README.md", "SECURITY.md", "LICENSE"} <= names
 
 
 def test_the_unpacked_wheel_restores_a_picture_from_another_folder(built, tmp_path):
