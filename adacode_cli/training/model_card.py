@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from adacode_cli.checkpoints.base_models import notice_of, stated_licence
 from adacode_cli.checkpoints.format import Provenance
 from adacode_cli.model.config import NetworkConfig
-from adacode_cli.training.markdown_table import table
 from adacode_cli.training.run_facts import RunFacts, mapping, number
 from adacode_cli.version import __version__
 
@@ -43,6 +42,8 @@ _LIMITS = """\
   compare runs; how well photographs that time has worn are restored they do not say. `adacode eval` measures on test
   sets of your own.
 """
+# What CommonMark and GitHub's tables give a meaning to inside a line.
+_MARKUP = re.compile(r"([\\`*_\[\]<>|&~#])")
 
 
 @dataclass(frozen=True)
@@ -254,3 +255,14 @@ def _count(value: object) -> str:
 
 def _text(value: object) -> str:
     return _UNKNOWN if value is None or value == "" else str(value)
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """The table, a line each for header, rule and row, each ending in a line break. The header is Markdown as it is."""
+    lines = [header, ["---"] * len(header), *([_cell(cell) for cell in row] for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _cell(text: str) -> str:
+    printable = "".join(char if char.isprintable() else " " for char in text)
+    return _MARKUP.sub(r"\\\1", " ".join(printable.split()))

@@ -15,9 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from adacode_cli.errors import TrainingError
-from adacode_cli.training.adversary import Adversary
-from adacode_cli.training.average import Average
 from adacode_cli.training.batches import Batch
+from adacode_cli.training.discriminator import Adversary
 from adacode_cli.training.recipe import Optimiser, StageRecipe
 from adacode_cli.training.stages import Stage
 
@@ -52,6 +51,21 @@ def _groups(parameters: Mapping[str, nn.Parameter], settings: Optimiser) -> list
     trunk = {name: p for name, p in parameters.items() if name.startswith(_TRUNK)}
     rest = {name: p for name, p in parameters.items() if name not in trunk}
     return [group for group in (_Group(1.0, rest), _Group(settings.trunk_share, trunk)) if group.parameters]
+
+
+class Average:
+    """Averages of named tensors; young averages forget faster, so that first values leave no trace."""
+
+    def __init__(self, values: Mapping[str, Tensor], decay: float) -> None:
+        self.values = {name: v.detach().clone() for name, v in values.items()}
+        self.decay, self.updates = decay, 0
+
+    @torch.no_grad()
+    def update(self, values: Mapping[str, Tensor]) -> None:
+        """Moves the average towards `values`."""
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        torch._foreach_lerp_([*self.values.values()], [values[name] for name in self.values], 1 - decay)
 
 
 class Optimisation:

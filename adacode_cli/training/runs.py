@@ -6,7 +6,7 @@ What a stage must not change, it is shown to have taken over in full before it b
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -21,18 +21,40 @@ from adacode_cli.checkpoints.shared_parts import differing
 from adacode_cli.errors import TrainingError
 from adacode_cli.model.config import NetworkConfig, TrunkConfig
 from adacode_cli.model.network import AdaCode
-from adacode_cli.training.data import Task
 from adacode_cli.training.family import Family
-from adacode_cli.training.going_on import earlier_fused, fuse_from, restore_from
-from adacode_cli.training.initialise import adopt, adopt_fused, fresh_network
-from adacode_cli.training.joint_stage import JointStage
+from adacode_cli.training.initialise import adopt, adopt_fused, earlier_fused, fresh_network, fuse_from, restore_from
 from adacode_cli.training.recipe import Recipe, StageRecipe
-from adacode_cli.training.restore_stage import RestoreStage
 from adacode_cli.training.run_folder import BASIS, FUSED, SHARDS, START, task_name
 from adacode_cli.training.session import Session
-from adacode_cli.training.stages import BasisStage, FuseStage
+from adacode_cli.training.stages import BasisStage, FuseStage, JointStage, RestoreStage
 
 _OTHER_FAMILY = "Use files of one family, or a new run folder."
+# Parts of the minutes of a whole training that stages I and II take; the tasks of stage III share the rest.
+BASIS_SHARE, FUSE_SHARE = 0.2, 0.2
+
+
+def shared_out(recipe: Recipe, minutes: float | None, num_tasks: int) -> Recipe:
+    """`recipe` with the minutes of the whole training shared among its stages; as it is for None."""
+    if minutes is None:
+        return recipe
+    each = minutes * (1 - BASIS_SHARE - FUSE_SHARE) / num_tasks
+    return replace(
+        recipe,
+        basis=replace(recipe.basis, minutes=minutes * BASIS_SHARE),
+        fuse=replace(recipe.fuse, minutes=minutes * FUSE_SHARE),
+        restore=replace(recipe.restore, minutes=each),
+    )
+
+
+def run_all(session: Session, tasks: Sequence[tuple[Literal["sr", "inpaint"], int]]) -> bool:
+    """Stage I, stage II, and stage III for each (task, scale); False where it was stopped before its end."""
+    session.folder.require_free([FUSED, *(task_name(task, scale) for task, scale in tasks)])
+    for task, _ in tasks:  # hours before it would be found out
+        require_trunk(session.recipe, session.recipe.network.trunk if task == "sr" else None)
+    if not run_basis(session) or not run_fuse(session, session.folder.path):
+        return False
+    fused = session.folder.weights(FUSED)
+    return all(run_restore(session, fused, task=task, scale=scale) for task, scale in tasks)
 
 
 def run_basis(session: Session) -> bool:
@@ -60,7 +82,7 @@ def run_basis(session: Session) -> bool:
         network = fresh_network(family.basis(k), session.seed(name))
         adopt(network, start, ("encoder.", "decoder.", "codebook.before.", "codebook.after."))
         stage = BasisStage(network, session.ground("basis"))
-        if session.train(name, "basis", stage, Task(network.config, category), length) is None:
+        if session.train(name, "basis", stage, category=category, length=length) is None:
             return False
     return True
 
@@ -120,7 +142,7 @@ def _fuse(session: Session, network: AdaCode, books: Mapping[str, Tensor], path:
     adopt(network, books)
     _require_shared(network, books, ("basis",), path)
     stage = FuseStage(network, session.ground("fuse"))
-    return session.train(FUSED, "fuse", stage, Task(network.config)) is not None
+    return session.train(FUSED, "fuse", stage) is not None
 
 
 def run_joint(session: Session) -> bool:
@@ -131,7 +153,7 @@ def run_joint(session: Session) -> bool:
     config = session.recipe.network.clean(session.data.shards.categories)
     network = fresh_network(config, session.seed(FUSED))
     stage = JointStage(network, session.ground("fuse"))
-    return session.train(FUSED, "fuse", stage, Task(config)) is not None
+    return session.train(FUSED, "fuse", stage) is not None
 
 
 def run_restore(
@@ -170,7 +192,7 @@ def run_restore(
     _start(session, network, start=start, trunk=trunk)
     teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     stage = RestoreStage(network, session.ground("restore"), teacher, learns)
-    return session.train(name, "restore", stage, Task(network.config)) is not None
+    return session.train(name, "restore", stage) is not None
 
 
 def require_trunk(recipe: Recipe, trunk: TrunkConfig | None) -> None:
@@ -220,7 +242,7 @@ def _common_start(session: Session) -> Mapping[str, Tensor] | None:
         return _read_basis(path, recipe.network).tensors
     length = _share(recipe.basis, recipe.start_share)
     stage = BasisStage(network, session.ground("basis"))
-    return session.train(name, "basis", stage, Task(network.config), length)
+    return session.train(name, "basis", stage, length=length)
 
 
 def _read_basis(path: Path, family: Family) -> Weights:

@@ -14,8 +14,9 @@ from adacode_cli.checkpoints.format import Provenance, Weights, read_weights, wr
 from adacode_cli.errors import UsageError
 from adacode_cli.evaluation.perceptual import PerceptualNetwork
 from adacode_cli.training.batches import BEGINNING, BatchMaker, ordered
-from adacode_cli.training.codebook_training import health_warning
-from adacode_cli.training.data import Data, Task
+from adacode_cli.training.checkpoint import Checkpoint, write_checkpoint
+from adacode_cli.training.codebooks import health_warning
+from adacode_cli.training.data import Data
 from adacode_cli.training.loop import LogLine, Pace, Point, run_loop
 from adacode_cli.training.optimisation import Optimisation, step_seed
 from adacode_cli.training.processes import Processes
@@ -23,8 +24,7 @@ from adacode_cli.training.recipe import Recipe, StageName, StageRecipe
 from adacode_cli.training.run_folder import RunFolder
 from adacode_cli.training.stages import Ground, Stage
 from adacode_cli.training.tensorboard import TensorBoard
-from adacode_cli.training.validation import Validation
-from adacode_cli.training.watch import Silence, Watch
+from adacode_cli.training.validation import Validation, sample_sheet, write_sample_sheet
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,61 @@ class Telling:
     on_log: Callable[[str, LogLine], None] = lambda _name, _line: None
     on_note: Callable[[str], None] = lambda _: None
     stop: Callable[[], bool] = lambda: False
+
+
+class Silence:
+    """For all processes but the first: the same steps, and not a word of them."""
+
+    def log(self, line: LogLine) -> None:
+        """Nothing."""
+
+    def validate(self, steps: int) -> LogLine:
+        """No scores."""
+        del steps
+        return {}
+
+    def keep(self, point: Point) -> None:
+        """Nothing."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Keeps one stage's progress in a run folder. OutputError where the disk refuses."""
+
+    name: str
+    folder: RunFolder
+    optimisation: Optimisation
+    recipe: Recipe
+    provenance: Provenance
+    data: str
+    validation: Validation | None
+    tensorboard: TensorBoard | None
+    on_log: Callable[[str, LogLine], None]
+
+    def log(self, line: LogLine) -> None:
+        """Appends to NAME.jsonl and TensorBoard, and tells who listens."""
+        self.folder.append_log(self.name, line)
+        if self.tensorboard is not None:
+            self.tensorboard.log(self.name, line)
+        self.on_log(self.name, line)
+
+    def validate(self, steps: int) -> LogLine:
+        """Scores on held-out crops; writes samples/NAME/<steps>.png."""
+        if self.validation is None:
+            return {}
+        scores, shown = self.validation.measure(self.optimisation.network, self.optimisation.result())
+        pictures = (shown.inputs, shown.outputs, shown.targets)
+        write_sample_sheet(self.folder.samples(self.name) / f"{steps:06d}.png", *pictures)
+        if self.tensorboard is not None:
+            self.tensorboard.samples(self.name, steps, sample_sheet(*pictures))
+        return scores
+
+    def keep(self, point: Point) -> None:
+        """Writes NAME.checkpoint."""
+        tensors, counters = self.optimisation.state(slim=self.folder.slim)
+        path, recipe = self.folder.checkpoint(self.name), self.recipe.to_dict()
+        said = self.provenance
+        write_checkpoint(path, Checkpoint(point.steps, point.seconds, recipe, tensors, counters, self.data, said))
 
 
 @dataclass
@@ -76,17 +131,25 @@ class Session:
         return read_weights(self.folder.weights(name))
 
     def train(
-        self, name: str, kind: StageName, stage: Stage, task: Task, length: StageRecipe | None = None
+        self,
+        name: str,
+        kind: StageName,
+        stage: Stage,
+        *,
+        category: str | None = None,
+        length: StageRecipe | None = None,
     ) -> dict[str, Tensor] | None:
         """Trains a stage to its end and writes its weights, or to where it must stop and writes a checkpoint.
 
-        length: this stage's settings where it has but a part of the recipe's steps. Returns the resulting state dict,
+        category: the only one whose crops it sees; None for all. length: this stage's settings where it has only a part
+        of the recipe's steps. Returns the resulting state dict,
         None where it was stopped. Raises TrainingError, and OutputError where the disk refuses.
         """
         settings = length or self.recipe.stage(kind)
         _require_divisible(settings, self.processes)
         optimisation = Optimisation(stage, settings, self.seed(name), self.recipe.precision)
-        batches = self.data.batches(task, self.recipe, settings, self.seed(name))
+        config = stage.network.config
+        batches = self.data.batches(config, self.recipe, settings, self.seed(name), category)
         found, changed = self.folder.read_checkpoint(name, kind, self.recipe, self.data.identity)
         self.processes.any(False)  # all have read it before anybody writes
         for change in changed:
@@ -105,21 +168,23 @@ class Session:
         else:
             optimisation.load(found.tensors, found.counters)
         before = 0.0 if found is None else found.seconds
-        ended = self._run(name, optimisation, batches, task, Point(steps, before))
+        ended = self._run(name, optimisation, batches, category, Point(steps, before))
         if ended:
             return self._finish(name, stage, optimisation.result())
         self.processes.any(False)  # a launcher ends all others when one leaves, so wait until the checkpoint is written
         self.stopped = name
         return None
 
-    def _run(self, name: str, optimisation: Optimisation, make: BatchMaker, task: Task, point: Point) -> bool:
-        watcher = self._watch(name, optimisation, task) if self._leads else Silence()
+    def _run(self, name: str, optimisation: Optimisation, make: BatchMaker, category: str | None, point: Point) -> bool:
+        watcher = self._watch(name, optimisation, category) if self._leads else Silence()
         # On a device one thread queues batches while this one queues steps.
         workers = 1 if self.data.cache == "device" else self.data.workers
         with closing(ordered(make, point.steps, workers)) as batches:
             return run_loop(optimisation, batches, watcher, self.pace, point=point, stop=self.telling.stop)
 
-    def _watch(self, name: str, optimisation: Optimisation, task: Task) -> Watch:
+    def _watch(self, name: str, optimisation: Optimisation, category: str | None) -> Watch:
+        batches = self.data.validation(optimisation.network.config, self.recipe, category)
+        validation = Validation(batches, self.perceptual, self.recipe.precision == "bf16") if batches else None
         return Watch(
             name=name,
             folder=self.folder,
@@ -127,7 +192,7 @@ class Session:
             recipe=self.recipe,
             provenance=self.said,
             data=self.data.identity,
-            validation=self._validation(task),
+            validation=validation,
             tensorboard=self.tensorboard,
             on_log=self.telling.on_log,
         )
@@ -150,10 +215,6 @@ class Session:
             warning = health_warning(name if single else basis, usage.used, len(usage.share))
             if warning:
                 self.telling.on_note(f"warning: {warning}")
-
-    def _validation(self, task: Task) -> Validation | None:
-        batches = self.data.validation(task, self.recipe)
-        return Validation(batches, self.perceptual, self.recipe.precision == "bf16") if batches else None
 
     @property
     def _leads(self) -> bool:

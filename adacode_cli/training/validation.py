@@ -1,27 +1,33 @@
-"""How the averaged weights of a run do on photographs that it never learns from, measured as `adacode eval` does."""
+"""How the averaged weights of a run do on photographs that it never learns from: scores, and sheets of samples.
+
+Scores are measured as `adacode eval` does."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice, zip_longest
+from pathlib import Path
 from statistics import fmean
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from adacode_cli.atomic import reason, write_bytes
+from adacode_cli.errors import OutputError
 from adacode_cli.evaluation.metrics import perceptual_distance, psnr_in_hole, psnr_luma, ssim_luma
 from adacode_cli.evaluation.perceptual import PerceptualNetwork
 from adacode_cli.model.network import AdaCode
-from adacode_cli.training.batches import Batch, SampleMaker, painted
-from adacode_cli.training.crops import Contents, HostCrops, Window
+from adacode_cli.training.batches import Batch
 
 Picture = npt.NDArray[np.uint8]
-NUM_CROPS = 16
+MAX_ROWS = 6
+LINE_PX = 2
 _PREFIX = "validation/"
+_WHITE = 255
 
 
 @dataclass(frozen=True)
@@ -68,33 +74,68 @@ class Validation:
         return scores
 
 
-def validation_batches(
-    contents: Contents, sample: SampleMaker, side: int, category: str | None, *, mask_channel: bool
-) -> list[Batch]:
-    """Batches of one: the middle of the first crops of the category, or of all in turn. There may be none."""
-    names = [category] if category else contents.categories
-    in_turn = zip_longest(*(contents.numbers(name) for name in names))
-    numbers = [int(n) for group in in_turn for n in group if n is not None]
-    corner = (contents.crop_px - side) // 2
-    crops = HostCrops(contents, keep=False, workers=1)
-    batches = []
-    for i, number in enumerate(islice(numbers, NUM_CROPS)):
-        rng = np.random.Generator(np.random.PCG64(i))
-        pixels = crops.cut(Window(number, corner, corner, side, 0, mirrored=False), side)
-        worn, target, hole = sample(rng, pixels)
-        goal = _tensor(target)
-        if hole is None:
-            batches.append(Batch(_tensor(worn), goal))
-        else:
-            mask = torch.from_numpy(hole)[None, None].float()
-            batches.append(Batch(painted(goal, mask, mask_channel=mask_channel), goal, mask))
-    return batches
-
-
-def _tensor(picture: Picture) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].float() / 255
-
-
 def _picture(image_1CHW: Tensor) -> Picture:
     pixels = (image_1CHW[0].float().clamp(0, 1) * 255).round().permute(1, 2, 0).cpu().numpy()
     return np.ascontiguousarray(pixels.astype(np.uint8))
+
+
+def sample_sheet(inputs: Sequence[Picture], outputs: Sequence[Picture], targets: Sequence[Picture]) -> Picture:
+    """H×W×3 uint8 RGB: a row input | output | target for each of the first 6 triples, white lines of 2 px between.
+
+    All pictures are H×W×3 uint8 RGB. One that is smaller than its target is enlarged to it by nearest neighbour, so
+    that its own pixels can be seen; rows narrower than the widest are filled with white at their right. Raises
+    ValueError for no pictures, for sequences of different lengths, another dtype or shape, and for a picture that
+    is higher or wider than its target.
+    """
+    if not len(inputs) == len(outputs) == len(targets) or not len(targets):
+        raise ValueError(f"{len(inputs)} inputs, {len(outputs)} outputs and {len(targets)} targets make no rows")
+    triples = list(zip(inputs, outputs, targets, strict=True))[:MAX_ROWS]
+    rows = [
+        _beside([_enlarged(picture, target) for picture in (given, made, target)]) for given, made, target in triples
+    ]
+    width = max(row.shape[1] for row in rows)
+    widened = [np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0)), constant_values=_WHITE) for row in rows]
+    line = np.full((LINE_PX, width, 3), _WHITE, np.uint8)
+    return np.concatenate(_between(widened, line), axis=0)
+
+
+def write_sample_sheet(
+    path: Path, inputs: Sequence[Picture], outputs: Sequence[Picture], targets: Sequence[Picture]
+) -> None:
+    """Writes `sample_sheet` as a PNG file; its directory is made. The file appears whole or not at all.
+
+    Raises ValueError as `sample_sheet` does, and OutputError where the disk refuses.
+    """
+    sheet = sample_sheet(inputs, outputs, targets)
+    encoded, data = cv2.imencode(".png", np.ascontiguousarray(sheet[..., ::-1]))
+    if not encoded:
+        raise OutputError(
+            f"a PNG cannot hold {sheet.shape[0]}×{sheet.shape[1]} pixels", path=path, hint="Use smaller crops."
+        )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"cannot be made: {reason(error)}"
+        raise OutputError(message, path=path.parent, hint="Choose a run folder that can be written to.") from error
+    write_bytes(path, data.tobytes())
+
+
+def _enlarged(picture: Picture, target: Picture) -> Picture:
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
+        raise ValueError(f"a picture of {picture.dtype} {picture.shape} is not H×W×3 uint8")
+    (height, width), (full_height, full_width) = picture.shape[:2], target.shape[:2]
+    if height > full_height or width > full_width:
+        raise ValueError(f"a picture of {height}×{width} is larger than its target of {full_height}×{full_width}")
+    rows, columns = np.arange(full_height) * height // full_height, np.arange(full_width) * width // full_width
+    enlarged: Picture = picture[rows][:, columns]
+    return enlarged
+
+
+def _beside(pictures: list[Picture]) -> Picture:
+    line = np.full((pictures[0].shape[0], LINE_PX, 3), _WHITE, np.uint8)
+    return np.concatenate(_between(pictures, line), axis=1)
+
+
+def _between(pictures: list[Picture], line: Picture) -> list[Picture]:
+    """The pictures with a line after each but the last."""
+    return [part for picture in pictures for part in (picture, line)][:-1]

@@ -25,12 +25,11 @@ from adacode_cli.training.loop import Pace
 from adacode_cli.training.optimisation import Optimisation
 from adacode_cli.training.processes import OneProcess
 from adacode_cli.training.recipe import LossWeights, Optimiser, StageRecipe
-from adacode_cli.training.restore_stage import RestoreStage
 from adacode_cli.training.run_folder import RunFolder
 from adacode_cli.training.runs import run_joint
 from adacode_cli.training.session import Session, Telling
 from adacode_cli.training.shards import Shards
-from adacode_cli.training.stages import FuseStage, Ground
+from adacode_cli.training.stages import FuseStage, Ground, RestoreStage
 
 pytestmark = pytest.mark.cuda
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from adacode_cli.training.sample_sheet import write_sample_sheet
+from adacode_cli.training.validation import write_sample_sheet
 
 UNFRIENDLY = "<b>$x$ & \"sea\" 'y'"
 """A category whose name is markup in HTML and a formula in matplotlib."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from adacode_cli.training.average import Average
+from adacode_cli.training.optimisation import Average
 
 
 def test_an_average_follows_slowly_and_keeps_what_does_not_change():

@@ -23,10 +23,12 @@ from adacode_cli.training.batches import (
     HOLES,
     TRAINING,
     Batch,
+    HoleStock,
     Order,
     clean_samples,
     degraded_samples,
     degraded_side,
+    device_batches,
     holed_samples,
     host_batches,
     ordered,
@@ -34,7 +36,6 @@ from adacode_cli.training.batches import (
 )
 from adacode_cli.training.crops import Contents, DeviceCrops, HostCrops, Wanted
 from adacode_cli.training.degradation import MODERATE, PUBLISHED
-from adacode_cli.training.device_batches import HoleStock, device_batches
 from adacode_cli.training.holes import MIXED, PUBLISHED_STROKES, random_hole
 from adacode_cli.training.presets import named_recipe
 from adacode_cli.training.recipe import StageRecipe

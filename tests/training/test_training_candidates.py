@@ -16,7 +16,7 @@ from tiny_families import packed, picture
 from adacode_cli.errors import UsageError
 from adacode_cli.training.batches import TRAINING
 from adacode_cli.training.crops import Contents, DeviceCrops, HostCrops, Wanted
-from adacode_cli.training.data import Data, Task
+from adacode_cli.training.data import Data
 from adacode_cli.training.presets import named_recipe
 from adacode_cli.training.processes import OneProcess
 from adacode_cli.training.recipe import MOST_CANDIDATES, StageRecipe
@@ -165,13 +165,13 @@ def test_one_candidate_is_the_window_of_before(side, category, most_shrink, expe
 @pytest.mark.parametrize("cache", ["none", "memory", "device"])
 @pytest.mark.parametrize("config", [packed("reconstruct"), packed("sr", 2), packed("inpaint")], ids=lambda c: c.task)
 def test_a_recipe_asks_for_candidates(shards, cache, config):
-    data, recipe, task = Data(Shards(shards), OneProcess(CPU), cache, 1), named_recipe("compact"), Task(config)
+    data, recipe = Data(Shards(shards), OneProcess(CPU), cache, 1), named_recipe("compact")
 
     def mean_detail(candidates: int) -> float:
         stage = StageRecipe(batch=12, patch=64, candidates=candidates)
-        batch = data.batches(task, recipe, stage, 7)(0, TRAINING)
+        batch = data.batches(config, recipe, stage, 7)(0, TRAINING)
         assert batch.target_BCHW.shape == (12, 3, 64, 64)
-        assert torch.equal(batch.target_BCHW, data.batches(task, recipe, stage, 7)(0, TRAINING).target_BCHW)
+        assert torch.equal(batch.target_BCHW, data.batches(config, recipe, stage, 7)(0, TRAINING).target_BCHW)
         return float(np.mean([detail(image) for image in pixels_of(batch.target_BCHW)]))
 
     assert mean_detail(8) > 1.1 * mean_detail(1)

@@ -12,7 +12,7 @@ from tiny_families import packed
 
 from adacode_cli.errors import TrainingError
 from adacode_cli.model.codebook import AdaptiveCodebook, Codebook
-from adacode_cli.training.codebook_training import (
+from adacode_cli.training.codebooks import (
     CodeUsage,
     codebook_loss,
     count_codes,

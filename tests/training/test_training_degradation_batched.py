@@ -13,7 +13,6 @@ from adacode_cli.errors import UsageError
 from adacode_cli.training.degradation import MARGIN, MODERATE, PUBLISHED
 from adacode_cli.training.degradation.chain import Jpeg, Noise, Resize, draw_chain
 from adacode_cli.training.degradation.device_jpeg import jpeg_batch, quantisation_tables
-from adacode_cli.training.degradation.device_resize import resize_batch
 from adacode_cli.training.degradation.on_cpu import apply, jpeg
 from adacode_cli.training.degradation.on_device import (
     GROUP,
@@ -22,6 +21,7 @@ from adacode_cli.training.degradation.on_device import (
     degrade_batch_with_margin,
     group_of,
     host_generator,
+    resize_batch,
 )
 
 PRESETS = pytest.mark.parametrize("preset", [MODERATE, PUBLISHED], ids=["moderate", "published"])

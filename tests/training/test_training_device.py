@@ -16,10 +16,9 @@ from adacode_cli.training.loop import Pace
 from adacode_cli.training.processes import OneProcess
 from adacode_cli.training.recipe import LossWeights
 from adacode_cli.training.run_folder import RunFolder
-from adacode_cli.training.runs import run_joint
+from adacode_cli.training.runs import run_all, run_joint
 from adacode_cli.training.session import Session, Telling
 from adacode_cli.training.shards import Shards
-from adacode_cli.training.whole import run_all
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 DEVICES = ["cpu", pytest.param("cuda", marks=needs_cuda)]

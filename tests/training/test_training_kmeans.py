@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from adacode_cli.errors import TrainingError
-from adacode_cli.training import kmeans
-from adacode_cli.training.kmeans import CELLS_PER_CODE, kmeans_codes
+from adacode_cli.training import codebooks
+from adacode_cli.training.codebooks import CELLS_PER_CODE, kmeans_codes
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -85,12 +85,12 @@ def test_no_code_is_there_twice_as_long_as_there_are_cells_for_all(seed, distinc
 def test_a_code_that_nothing_is_nearest_to_moves_to_the_farthest_cell():
     cells = torch.tensor([[0.0], [1.0], [10.0], [30.0]])
     codes = torch.tensor([[0.5], [100.0], [200.0]])
-    kmeans._refill(codes, cells, torch.tensor([False, True, True]))
+    codebooks._refill(codes, cells, torch.tensor([False, True, True]))
     assert codes.flatten().tolist() == [0.5, 30.0, 10.0]
 
 
 def test_first_centres_that_are_all_the_same_part_again(monkeypatch):
-    monkeypatch.setattr(kmeans, "_seeds", lambda cells, num, generator: cells[:1].repeat(num, 1))
+    monkeypatch.setattr(codebooks, "_seeds", lambda cells, num, generator: cells[:1].repeat(num, 1))
     cells = torch.randn(100, 3, generator=seeded(0))
     assert len(kmeans_codes(cells, 12, seeded(0), rounds=1).unique(dim=0)) == 12
     assert error(cells, kmeans_codes(cells, 12, seeded(0))) < 0.5 * error(cells, cells.mean(0, keepdim=True))
@@ -98,7 +98,7 @@ def test_first_centres_that_are_all_the_same_part_again(monkeypatch):
 
 def test_only_a_sample_of_many_cells_is_looked_at_and_from_everywhere(monkeypatch):
     seen = []
-    monkeypatch.setattr(kmeans, "_seeds", lambda cells, num, generator: seen.append(cells) or cells[:num].clone())
+    monkeypatch.setattr(codebooks, "_seeds", lambda cells, num, generator: seen.append(cells) or cells[:num].clone())
     cells = torch.arange(10_000.0).unsqueeze(1)
     kmeans_codes(cells, 4, seeded(0))
     assert seen[0].shape == (4 * CELLS_PER_CODE, 1)

@@ -13,10 +13,9 @@ from tiny_families import clean_batch, packed
 from tiny_recipes import CPU, tiny_optimisation, tiny_recipe, tiny_restoring
 
 from adacode_cli.errors import TrainingError
-from adacode_cli.training.average import Average
 from adacode_cli.training.batches import Batch
 from adacode_cli.training.initialise import fresh_network
-from adacode_cli.training.optimisation import Optimisation, learning_rate, step_seed
+from adacode_cli.training.optimisation import Average, Optimisation, learning_rate, step_seed
 from adacode_cli.training.recipe import Optimiser
 from adacode_cli.training.stages import FuseStage, Ground
 

@@ -11,13 +11,11 @@ from prepared_photos import save_network
 from tiny_families import picture
 
 from adacode_cli.errors import UsageError, WeightsError
-from adacode_cli.training.prepare.clusters import directions, k_means, standardised
-from adacode_cli.training.prepare.cutting import encode, starts
-from adacode_cli.training.prepare.features import load_describer
-from adacode_cli.training.prepare.packing import TAR_END, Member, packed
+from adacode_cli.training.prepare.categories import directions, k_means, load_describer, standardised
+from adacode_cli.training.prepare.examine import encode, starts
+from adacode_cli.training.prepare.packing import TAR_END, Member, SpooledCrop, packed
 from adacode_cli.training.prepare.selection import by_turns, fair_level, validation_photos, within
 from adacode_cli.training.prepare.settings import Limits, PrepareSettings
-from adacode_cli.training.prepare.spool import SpooledCrop
 
 ZERO = np.zeros(3)
 

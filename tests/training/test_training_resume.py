@@ -14,17 +14,16 @@ from tiny_recipes import CPU, after, tiny_recipe, tiny_session
 
 from adacode_cli.model.config import PAPER_CATEGORIES
 from adacode_cli.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from adacode_cli.training.codebook_training import CodeUsage
+from adacode_cli.training.codebooks import CodeUsage
 from adacode_cli.training.initialise import fresh_network
 from adacode_cli.training.loop import Pace
 from adacode_cli.training.optimisation import Optimisation
 from adacode_cli.training.presets import named_recipe
 from adacode_cli.training.recipe import Recipe
-from adacode_cli.training.restore_stage import RestoreStage
 from adacode_cli.training.run_folder import RunFolder
 from adacode_cli.training.runs import run_basis, run_fuse, run_joint, run_restore
 from adacode_cli.training.session import Session
-from adacode_cli.training.stages import BasisStage, Ground
+from adacode_cli.training.stages import BasisStage, Ground, RestoreStage
 
 STEPS, HALF = 20, 10
 # What a session measures of itself, and not of what it learns.

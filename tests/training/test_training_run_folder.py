@@ -15,8 +15,7 @@ from adacode_cli.errors import OutputError, TrainingError, UsageError
 from adacode_cli.training.checkpoint import Checkpoint, write_checkpoint
 from adacode_cli.training.recipe import Recipe
 from adacode_cli.training.run_folder import RunFolder, task_name
-from adacode_cli.training.runs import run_basis, run_fuse, run_joint
-from adacode_cli.training.whole import run_all
+from adacode_cli.training.runs import run_all, run_basis, run_fuse, run_joint
 
 MANIFEST = {"categories": ["ground", "sky"], "licence": "CC0-1.0", "source": "gezeichnet für einen Test"}
 

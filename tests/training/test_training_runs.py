@@ -21,9 +21,8 @@ from adacode_cli.errors import OutputError, TrainingError
 from adacode_cli.training.family import Family
 from adacode_cli.training.overrides import recipe_from
 from adacode_cli.training.run_folder import RunFolder
-from adacode_cli.training.runs import run_basis, run_fuse, run_joint, run_restore
+from adacode_cli.training.runs import run_all, run_basis, run_fuse, run_joint, run_restore, shared_out
 from adacode_cli.training.session import Telling
-from adacode_cli.training.whole import run_all, shared_out
 
 OTHER = replace(TINY, network=Family(channels=(32, 32, 32, 64), codes=(16,), code_dim=8))
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adacode_cli.errors import OutputError
-from adacode_cli.training.sample_sheet import LINE_PX, MOST_ROWS, sample_sheet, write_sample_sheet
+from adacode_cli.training.validation import LINE_PX, MAX_ROWS, sample_sheet, write_sample_sheet
 
 
 def noise(rng, height: int, width: int):
@@ -28,7 +28,7 @@ def test_every_picture_is_where_it_belongs(rows, side, factor, seed):
     inputs = [noise(rng, side, side) for _ in range(rows)]
     outputs, targets = ([noise(rng, full, full) for _ in range(rows)] for _ in range(2))
     sheet = sample_sheet(inputs, outputs, targets)
-    shown = min(rows, MOST_ROWS)
+    shown = min(rows, MAX_ROWS)
     step = full + LINE_PX
     assert sheet.dtype == np.uint8
     assert sheet.shape == (shown * step - LINE_PX, 3 * step - LINE_PX, 3)

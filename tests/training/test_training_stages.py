@@ -17,12 +17,10 @@ from adacode_cli.training.batches import Batch, painted
 from adacode_cli.training.degradation import DegradationSettings, degrade
 from adacode_cli.training.holes import random_hole
 from adacode_cli.training.initialise import adopt_fused, fresh_network
-from adacode_cli.training.joint_stage import JointStage
 from adacode_cli.training.optimisation import Optimisation
 from adacode_cli.training.processes import OneProcess
 from adacode_cli.training.recipe import LossWeights, Optimiser, StageRecipe
-from adacode_cli.training.restore_stage import RestoreStage
-from adacode_cli.training.stages import RESEED_EVERY, BasisStage, FuseStage, Ground, Stage
+from adacode_cli.training.stages import RESEED_EVERY, BasisStage, FuseStage, Ground, JointStage, RestoreStage, Stage
 
 STEPS = {"packed": 16, "plain": 10}
 STAGES = ("basis", "fuse", "joint", "sr-2", "sr-4", "inpaint")

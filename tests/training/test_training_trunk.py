@@ -20,10 +20,9 @@ from adacode_cli.training.checkpoint import read_checkpoint
 from adacode_cli.training.initialise import adopt_fused, fresh_network
 from adacode_cli.training.optimisation import Optimisation
 from adacode_cli.training.recipe import LossWeights, Optimiser, StageRecipe
-from adacode_cli.training.restore_stage import RestoreStage
 from adacode_cli.training.run_folder import RunFolder
 from adacode_cli.training.runs import run_joint, run_restore
-from adacode_cli.training.stages import Ground
+from adacode_cli.training.stages import Ground, RestoreStage
 
 BODY = "trunk.body."
 FROZEN = ("codebook.books.", "codebook.after.", "decoder.")

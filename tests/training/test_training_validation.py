@@ -14,11 +14,12 @@ from adacode_cli.model.network import Restoration
 from adacode_cli.training import crops as crops_module
 from adacode_cli.training.batches import Batch, clean_samples, degraded_samples, degraded_side, holed_samples, painted
 from adacode_cli.training.crops import Contents
+from adacode_cli.training.data import NUM_VALIDATION_CROPS, validation_batches
 from adacode_cli.training.degradation import MODERATE
 from adacode_cli.training.holes import MIXED
 from adacode_cli.training.initialise import fresh_network
 from adacode_cli.training.shards import Shards, read_crop
-from adacode_cli.training.validation import NUM_CROPS, Validation, validation_batches
+from adacode_cli.training.validation import Validation
 
 EQUAL_DB = 148.13  # PSNR of equal pictures
 KINDS = ["clean", "sr", "mask", "white"]
@@ -79,9 +80,9 @@ def test_the_chosen_crops_are_the_middles_of_each_category_in_turn(tmp_path):
 
 
 def test_there_is_a_most_of_crops_and_all_categories_are_among_them(tmp_path):
-    folder = save_shards(tmp_path / "shards", 64, 1, NUM_CROPS)
-    assert len(chosen(folder)) == NUM_CROPS
-    assert len(chosen(folder, category="sky")) == NUM_CROPS
+    folder = save_shards(tmp_path / "shards", 64, 1, NUM_VALIDATION_CROPS)
+    assert len(chosen(folder)) == NUM_VALIDATION_CROPS
+    assert len(chosen(folder, category="sky")) == NUM_VALIDATION_CROPS
 
 
 @pytest.mark.parametrize("category", [None, "sky"])

@@ -19,11 +19,10 @@ from adacode_cli.training.optimisation import Optimisation
 from adacode_cli.training.overrides import overridden
 from adacode_cli.training.processes import OneProcess
 from adacode_cli.training.recipe import LossWeights, Optimiser, Recipe, StageRecipe
-from adacode_cli.training.restore_stage import RestoreStage
 from adacode_cli.training.run_folder import RunFolder
 from adacode_cli.training.session import Session, Telling
 from adacode_cli.training.shards import Shards
-from adacode_cli.training.stages import BasisStage, Ground
+from adacode_cli.training.stages import BasisStage, Ground, RestoreStage
 
 _SWIN = SwinConfig(groups=1, blocks=2, heads=2)
 FAMILY = Family(

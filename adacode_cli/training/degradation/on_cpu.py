@@ -6,8 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from adacode_cli.training.degradation.chain import Blur, Halftone, Noise, Resize, Step, draw_chain
-from adacode_cli.training.degradation.kernels import Kernel
+from adacode_cli.training.degradation.chain import Blur, Halftone, Kernel, Noise, Resize, Step, draw_chain
 from adacode_cli.training.degradation.settings import MARGIN, DegradationSettings
 
 Pixels = npt.NDArray[np.uint8]

@@ -1,18 +1,18 @@
 """What tells a good photograph from one to leave out, each measure a number with a unit that a person can picture.
 
-All take H×W float32 luma in levels (0 to 255) and are exact functions of it: no random numbers, no threads.
+All measures take H×W float32 luma in levels (0 to 255) and are exact functions of it: no random numbers, no threads.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 Luma = npt.NDArray[np.float32]
-
 # Widths (σ, px) of the two Gaussians whose gradients are compared.
 _FINE, _COARSE = 1.0, 2.0
 # An edge has at least this slope (levels a pixel) at the fine width; sensor noise of σ = 10 levels stays below.
@@ -23,16 +23,12 @@ _SHARPEST = 0.75
 _FEWEST_EDGES = 1e-4
 _WIDEST_BLUR = 10.0
 _ACROSS, _DOWN = np.ones((1, 3), np.uint8), np.ones((3, 1), np.uint8)
-
 _BLOCK = 16
 _DETAILED_QUARTER = 0.75
-
 _HASH_SIDE, _HASH_LOW = 32, 8
-
 _JPEG_BLOCK = 8
 # Differences above this are content, whatever lies there; block edges that show are weaker.
 _STRONGEST_BLOCK_EDGE = 12.0
-
 # Luminance quantisation of quality 50, ITU-T T.81 annex K.1.
 _STANDARD_TABLE_SUM = 3688
 
@@ -127,3 +123,40 @@ def _excess(luma: Luma) -> float:
     phases = mean[:usable].reshape(-1, _JPEG_BLOCK).mean(axis=0)
     strongest = int(np.argmax(phases))
     return float(phases[strongest] - np.delete(phases, strongest).mean())
+
+
+class Hashed(Protocol):
+    """What is compared: a 64-bit hash, and the size and name that say which of two stays."""
+
+    @property
+    def file(self) -> str: ...
+    @property
+    def height(self) -> int: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def hash(self) -> int: ...
+
+
+def duplicates(photos: Sequence[Hashed], most_bits: int) -> dict[str, tuple[str, int]]:
+    """file → (the larger file that it repeats, bits that differ), for hashes at most `most_bits` of 64 apart.
+
+    Larger photographs are looked at first, equally large ones by name, each against those that stay so far; the answer
+    does not depend on the order of `photos`. N photographs cost N²/2 comparisons of 8 bytes: seconds for 100 000.
+    """
+    ranked = sorted(photos, key=lambda photo: (-photo.height * photo.width, photo.file))
+    kept_hashes = np.empty((len(ranked), 8), np.uint8)
+    kept: list[str] = []
+    found: dict[str, tuple[str, int]] = {}
+    for photo in ranked:
+        own = np.frombuffer(photo.hash.to_bytes(8, "big"), np.uint8)
+        if kept and most_bits >= 0:
+            bits, nearest = cv2.batchDistance(
+                own[None], kept_hashes[: len(kept)], dtype=cv2.CV_32S, normType=cv2.NORM_HAMMING, K=1
+            )
+            if bits[0, 0] <= most_bits:
+                found[photo.file] = (kept[nearest[0, 0]], int(bits[0, 0]))
+                continue
+        kept_hashes[len(kept)] = own
+        kept.append(photo.file)
+    return found

@@ -14,20 +14,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from adacode_cli.errors import TrainingError, UsageError
-from adacode_cli.training.prepare.clusters import directions, k_means, standardised
-from adacode_cli.training.prepare.duplicates import duplicates
 from adacode_cli.training.prepare.examine import Describe, Examined, LeftOut, examine
-from adacode_cli.training.prepare.folder import SPOOL, OutputFolder
-from adacode_cli.training.prepare.manifest import manifest_of
-from adacode_cli.training.prepare.ordering import rank
-from adacode_cli.training.prepare.packing import TAR_END, Member, packed, shard_name, write_shard
+from adacode_cli.training.prepare.folder import SPOOL, OutputFolder, manifest_of
+from adacode_cli.training.prepare.measures import duplicates
+from adacode_cli.training.prepare.packing import (
+    TAR_END,
+    Member,
+    Spool,
+    SpooledCrop,
+    packed,
+    shard_name,
+    spooling,
+    write_shard,
+)
 from adacode_cli.training.prepare.photos import category_of, find_photos
-from adacode_cli.training.prepare.selection import SplitCrops, validation_photos, within
+from adacode_cli.training.prepare.selection import SplitCrops, rank, validation_photos, within
 from adacode_cli.training.prepare.settings import PrepareSettings
-from adacode_cli.training.prepare.spool import Spool, SpooledCrop, spooling
 from adacode_cli.training.shards import SPLITS, SUFFIXES
 
 OnPhoto = Callable[[int, int, str], None]
@@ -87,7 +90,7 @@ def prepare(photos: Path, output: Path, settings: PrepareSettings, on_photo: OnP
 def _describer(settings: PrepareSettings) -> Describe | None:
     if settings.categories is None:
         return None
-    from adacode_cli.training.prepare.features import load_describer  # torch takes seconds to import
+    from adacode_cli.training.prepare.categories import load_describer  # torch takes seconds to import
 
     return load_describer(settings.features)
 
@@ -155,8 +158,9 @@ def _found(pool: _Pool, folder: Path, count: int, seed: int) -> dict[str, str]:
     if len(pool.photos) < count:
         what = f"holds {len(pool.photos)} usable photographs, too few for {count} categories"
         raise TrainingError(what, path=folder, hint=f"Ask for fewer --categories. {_LOOSER}")
-    rows = np.stack([photo.features for photo in pool.photos if photo.features is not None])
-    labels = k_means(directions(standardised(rows)), count, seed)
+    from adacode_cli.training.prepare.categories import clustered
+
+    labels = clustered([photo.features for photo in pool.photos if photo.features is not None], count, seed)
     # As many digits as it takes to sort by name.
     digits = len(str(count))
     return {photo.file: f"category-{label + 1:0{digits}d}" for photo, label in zip(pool.photos, labels, strict=True)}
