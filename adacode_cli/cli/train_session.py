@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from adacode_cli.evaluation.perceptual import PerceptualNetwork
     from adacode_cli.training.data import Data
-    from adacode_cli.training.loop import LogLine
     from adacode_cli.training.processes import Processes
     from adacode_cli.training.recipe import Recipe, StageName
+    from adacode_cli.training.run_names import LogLine
     from adacode_cli.training.session import Session
 
 _CODES = ("perplexity/", "used/")

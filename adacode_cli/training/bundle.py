@@ -29,13 +29,13 @@ from adacode_cli.checkpoints.catalogue import Task as Runnable
 from adacode_cli.checkpoints.format import DTYPES, Weights, read_weights, split, to_bytes
 from adacode_cli.checkpoints.shared_parts import differing
 from adacode_cli.errors import OutputError, TrainingError, UsageError, WeightsError
-from adacode_cli.training.model_card import Family, Part, model_card
-from adacode_cli.training.run_facts import RunFacts, mapping, read_run_facts
+from adacode_cli.training.model_card import BundledFamily, BundledFile, model_card
+from adacode_cli.training.run_names import FUSED
+from adacode_cli.training.run_record import RunRecord, mapping, read_run
 
 OnNote = Callable[[str], None]
 
-_FUSED = "fused"
-_SHARED = ("basis", _FUSED)
+_SHARED = ("basis", FUSED)
 _RESTORING: Mapping[str, tuple[Runnable, int]] = {"sr-x2": ("sr", 2), "sr-x4": ("sr", 4), "inpaint": ("inpaint", 1)}
 _TASKS: Mapping[str, tuple[Runnable, int]] = {"reconstruct": ("reconstruct", 1), **_RESTORING}
 
@@ -61,9 +61,11 @@ def bundle(
     something else, or where this installation lacks a notice; OutputError where weights (or another text under a
     notice's name) exist and `overwrite` is False, where files of an earlier bundle would not fit, or the disk refuses.
     """
-    record = read_run_facts(run_folder)
-    found = _named(_parts(run_folder, dtype, on_note), family, licence, record)
-    name = found[_FUSED].provenance.family
+    parts = _parts(run_folder, dtype, on_note)
+    record = read_run(run_folder)
+    record.require_undamaged()
+    found = _named(parts, family, licence, record)
+    name = found[FUSED].provenance.family
     card = target / f"{name}.md"
     notices = _notices(found)
     _require_room(target, name, found, notices, overwrite=overwrite)
@@ -82,12 +84,12 @@ def bundle(
 
 def _parts(run_folder: Path, dtype: torch.dtype, on_note: OnNote) -> dict[str, Weights]:
     """basis, fused, reconstruct and the tasks that the folder has, each shown to fit."""
-    path = run_folder / f"{_FUSED}.safetensors"
+    path = run_folder / f"{FUSED}.safetensors"
     if not path.is_file():
         raise TrainingError("is missing", path=path, hint="Bundle a folder in which `adacode train fuse` has ended.")
     fused = _whole(path, "reconstruct")
     shared = split(fused)
-    found = {"basis": shared["basis"], _FUSED: shared["fused"], "reconstruct": shared["task"]}
+    found = {"basis": shared["basis"], FUSED: shared["fused"], "reconstruct": shared["task"]}
     sources = dict.fromkeys(found, path)
     for name in _RESTORING:
         sources[name] = path = run_folder / f"{name}.safetensors"
@@ -115,9 +117,9 @@ def _require_same_shared(name: str, path: Path, task: Weights, fused: Weights) -
     if keys or names_differ:
         what = f"{len(keys)} tensors differ, such as {keys[0]}" if keys else "its categories have other names"
         raise TrainingError(
-            f"the task {name} was trained over other shared parts than {_FUSED}.safetensors: {what}",
+            f"the task {name} was trained over other shared parts than {FUSED}.safetensors: {what}",
             path=path,
-            hint=f"Train it again over this folder's {_FUSED}.safetensors.",
+            hint=f"Train it again over this folder's {FUSED}.safetensors.",
         )
 
 
@@ -133,14 +135,14 @@ def _require_range(weights: Weights, dtype: torch.dtype, path: Path) -> None:
 
 
 def _named(
-    found: Mapping[str, Weights], family: str | None, licence: str | None, record: RunFacts
+    found: Mapping[str, Weights], family: str | None, licence: str | None, record: RunRecord
 ) -> dict[str, Weights]:
     """The parts with the family's name and a licence in their provenance."""
-    name = found[_FUSED].provenance.family if family is None else family
+    name = found[FUSED].provenance.family if family is None else family
     if not is_name(name):
         problem = f"{name!r} cannot be a family's name: lower-case letters, digits and single hyphens"
         raise UsageError(problem, hint="Choose one with --family.")
-    of_photographs = str(mapping(record.manifest).get("licence") or "")
+    of_photographs = str(mapping(record.shards).get("licence") or "")
     named = {}
     for part, weights in found.items():
         # Stages may have learnt from different photographs; the manifest is that of the last one.
@@ -202,16 +204,18 @@ def _entry(family: str, part: str, weights: Weights) -> Entry:
     return Entry(name, family, task, scale, files, licence, source, "bundled", base, denoise)
 
 
-def _family(found: Mapping[str, Weights], contents: Mapping[str, bytes], dtype: torch.dtype) -> Family:
+def _family(found: Mapping[str, Weights], contents: Mapping[str, bytes], dtype: torch.dtype) -> BundledFamily:
     """What the model card tells of the files."""
-    own = found[_FUSED].provenance
+    own = found[FUSED].provenance
     stored = next((short for short, known in DTYPES.items() if known == dtype), str(dtype))
     parts = []
     for part, weights in found.items():
         file = _file(own.family, part)
         numbers, faithful = (sum(map(torch.numel, v.values())) for v in (weights.tensors, weights.faithful))
-        parts.append(Part(part, file, len(contents[file]), numbers, faithful, weights.config, weights.provenance))
-    return Family(own.family, parts, stored)
+        parts.append(
+            BundledFile(part, file, len(contents[file]), numbers, faithful, weights.config, weights.provenance)
+        )
+    return BundledFamily(own.family, parts, stored)
 
 
 def _file(family: str, part: str) -> str:

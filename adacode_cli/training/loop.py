@@ -21,8 +21,8 @@ from adacode_cli.training.batches import Batch
 from adacode_cli.training.optimisation import Optimisation, learning_rate
 from adacode_cli.training.processes import Processes
 from adacode_cli.training.recipe import StageRecipe
+from adacode_cli.training.run_names import LogLine
 
-LogLine = dict[str, float]
 Now = Callable[[], float]
 # Several processes agree on when to stop; on a GPU each time costs a wait for it.
 AGREE_EVERY = 10

@@ -7,13 +7,14 @@ unknown or not measured. The same run and files give the same text, to the byte.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from adacode_cli.checkpoints.base_models import notice_of, stated_licence
 from adacode_cli.checkpoints.format import Provenance
 from adacode_cli.model.config import NetworkConfig
-from adacode_cli.training.run_facts import RunFacts, mapping, number
+from adacode_cli.training.run_names import BASIS, FUSED, START
+from adacode_cli.training.run_record import RunRecord, figure, mapping
 from adacode_cli.version import __version__
 
 _UNKNOWN = "unknown"
@@ -47,7 +48,7 @@ _MARKUP = re.compile(r"([\\`*_\[\]<>|&~#])")
 
 
 @dataclass(frozen=True)
-class Part:
+class BundledFile:
     """One file of the family: which part it is ("sr-x4"), its name, size in bytes, and more.
 
     parameters: of the network that runs; faithful: how many of them the file has a second time, for `--denoise`.
@@ -63,25 +64,25 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Family:
+class BundledFamily:
     """What a card is about. `parts` begin with basis and fused; `dtype` is as in --dtype."""
 
     name: str
-    parts: Sequence[Part]
+    parts: Sequence[BundledFile]
     dtype: str
 
     @property
-    def tasks(self) -> Sequence[Part]:
+    def tasks(self) -> Sequence[BundledFile]:
         """The parts that a person can run."""
         return self.parts[2:]
 
     @property
-    def with_base(self) -> Sequence[Part]:
+    def with_base(self) -> Sequence[BundledFile]:
         """The parts that start from weights of others."""
         return [part for part in self.parts if part.provenance.base_model]
 
 
-def model_card(family: Family, record: RunFacts) -> str:
+def model_card(family: BundledFamily, record: RunRecord) -> str:
     """The card as Markdown with tables, ending in a line break."""
     tasks = ", ".join(_title(part.config) for part in family.tasks)
     sections = (
@@ -107,7 +108,7 @@ def model_card(family: Family, record: RunFacts) -> str:
     return "\n".join(sections)
 
 
-def _summary(family: Family, record: RunFacts) -> Iterable[Sequence[str]]:
+def _summary(family: BundledFamily, record: RunRecord) -> Iterable[Sequence[str]]:
     recipe = mapping(record.recipe)
     yield "licence", _each(family, lambda said: said.whole_licence or "not stated")
     yield "stored as", f"safetensors, {family.dtype}"
@@ -122,7 +123,7 @@ def _summary(family: Family, record: RunFacts) -> Iterable[Sequence[str]]:
     yield "perceptual network in training", re.split(r"[/\\]", _text(recipe.get("perceptual")))[-1]
 
 
-def _each(family: Family, statement: Callable[[Provenance], str]) -> str:
+def _each(family: BundledFamily, statement: Callable[[Provenance], str]) -> str:
     """What all files state; where they differ, each statement with the files that make it."""
     files: dict[str, list[str]] = {}
     for part in family.parts:
@@ -130,7 +131,7 @@ def _each(family: Family, statement: Callable[[Provenance], str]) -> str:
     return "; ".join(files) if len(files) == 1 else "; ".join(f"{', '.join(f)}: {said}" for said, f in files.items())
 
 
-def _files(family: Family) -> Iterable[Sequence[str]]:
+def _files(family: BundledFamily) -> Iterable[Sequence[str]]:
     for part in family.parts:
         holds = _HOLDS.get(part.name, f"{_title(part.config)}: what this task has of its own")
         parameters = f"{part.parameters:,}"
@@ -140,13 +141,13 @@ def _files(family: Family) -> Iterable[Sequence[str]]:
         yield part.file, holds, parameters, f"{part.bytes:,}"
 
 
-def _usage(family: Family) -> str:
+def _usage(family: BundledFamily) -> str:
     commands = [f"    {_COMMANDS[part.config.task].format(file=part.file)}" for part in family.tasks]
     beside = " and ".join(f"`{part.file}`" for part in family.parts[:2])
     return "\n".join((*commands, "", f"DIR is the folder of this card; {beside} must lie beside a task's file.\n"))
 
 
-def _base_models(family: Family) -> Sequence[str]:
+def _base_models(family: BundledFamily) -> Sequence[str]:
     """A section on the files that start from weights of others; nothing where there are none."""
     if not family.with_base:
         return ()
@@ -155,13 +156,13 @@ def _base_models(family: Family) -> Sequence[str]:
     return "## Base models\n", table(("file", "starts from", "its licence", "notice of its authors"), rows), _BASES
 
 
-def _data(family: Family, record: RunFacts) -> str:
+def _data(family: BundledFamily, record: RunRecord) -> str:
     files = ", ".join(f"`{part.file}`" for part in family.with_base)
     own = f"Of this family's own training; the base models of {files} were trained before, on other data.\n\n"
     own = own if files else ""
-    if record.manifest is None:
+    if record.shards is None:
         return f"{own}Unknown: the run kept no manifest of its photographs.\n"
-    manifest, crops = record.manifest, mapping(record.manifest.get("crops"))
+    manifest, crops = record.shards, mapping(record.shards.get("crops"))
     train, held_out = mapping(crops.get("train")), mapping(crops.get("validation"))
     about = (
         ("photographs", _count(manifest.get("photographs"))),
@@ -177,40 +178,38 @@ def _data(family: Family, record: RunFacts) -> str:
     return f"{own}{table(('', ''), about)}" + (f"\n{each}" if rows else "")
 
 
-def _left_out(record: RunFacts) -> str:
-    counts = mapping(mapping(mapping(record.manifest).get("left_out")).get("counts"))
+def _left_out(record: RunRecord) -> str:
+    counts = mapping(mapping(mapping(record.shards).get("left_out")).get("counts"))
     return ", ".join(f"{_count(num)} {reason}" for reason, num in sorted(counts.items())) or _UNKNOWN
 
 
-def _runs(family: Family, record: RunFacts) -> Iterable[Sequence[str]]:
-    start = ["basis-start"] if "basis-start" in record.logs else []
-    basis = [f"basis-{name}" for name in family.parts[0].config.names()]
-    runs = [(name, "basis") for name in (*start, *basis)] + [("fused", "fuse")]
+def _runs(family: BundledFamily, record: RunRecord) -> Iterable[Sequence[str]]:
+    start = [f"{BASIS}{START}"] if record.lines(f"{BASIS}{START}") else []
+    basis = [f"{BASIS}{name}" for name in family.parts[0].config.names()]
+    runs = [(name, "basis") for name in (*start, *basis)] + [(FUSED, "fuse")]
     runs += [(part.name, "restore") for part in family.tasks if part.name != "reconstruct"]
     for name, stage in runs:
         steps, seconds = record.last(name, "step"), record.last(name, "seconds")
         minutes = _UNKNOWN if seconds is None else f"{seconds / 60:.1f}"
-        sizes = (_count(record.setting(name, stage, key)) for key in ("batch", "patch"))
-        yield name, _count(steps), minutes, *sizes, _losses(record, name, stage)
+        settings = record.settings(name, stage)
+        sizes = (_count(settings.get(key)) for key in ("batch", "patch"))
+        yield name, _count(steps), minutes, *sizes, _losses(record, name, mapping(settings.get("loss")))
 
 
-def _losses(record: RunFacts, name: str, stage: str) -> str:
+def _losses(record: RunRecord, name: str, weights: Mapping[str, object]) -> str:
     """Weights of the terms that the log has: a recipe also has weights for losses that a stage goes without."""
-    weights = {term: number(weight) for term, weight in mapping(record.setting(name, stage, "loss")).items()}
     if not weights:
         return _UNKNOWN
-    shown = [f"{term} {weight:g}" for term, weight in weights.items() if weight and _took_part(record, name, term)]
-    return ", ".join(shown) or "none"
+    used = {term: figure(weight) for term, weight in weights.items() if _took_part(record, name, term)}
+    return ", ".join(f"{term} {weight:g}" for term, weight in used.items() if weight) or "none"
 
 
-def _took_part(record: RunFacts, name: str, term: str) -> bool:
+def _took_part(record: RunRecord, name: str, term: str) -> bool:
     return record.last(name, "codebook" if term == "commitment" else term) is not None
 
 
-def _validation(family: Family, record: RunFacts) -> str:
-    held_out = [
-        number(num) for num in mapping(mapping(mapping(record.manifest).get("crops")).get("validation")).values()
-    ]
+def _validation(family: BundledFamily, record: RunRecord) -> str:
+    held_out = [figure(num) for num in mapping(mapping(mapping(record.shards).get("crops")).get("validation")).values()]
     total = sum(num for num in held_out if num is not None)
     said = f"The shards hold {total:,} crops back for it" if total else "How many crops were held back is unknown"
     header = ("task", "PSNR (dB)", "SSIM", "LPIPS", "crops", "after step")
@@ -220,10 +219,10 @@ def _validation(family: Family, record: RunFacts) -> str:
     )
 
 
-def _figures(family: Family, record: RunFacts) -> Iterable[Sequence[str]]:
+def _figures(family: BundledFamily, record: RunRecord) -> Iterable[Sequence[str]]:
     for part in family.tasks:
-        line = record.validation("fused" if part.name == "reconstruct" else part.name)
-        figures = [number(line.get(f"validation/{key}")) for key in ("psnr", "ssim", "lpips")]
+        line = record.validation(FUSED if part.name == "reconstruct" else part.name)
+        figures = [figure(line.get(f"validation/{key}")) for key in ("psnr", "ssim", "lpips")]
         shown = [
             _NOT_MEASURED if value is None else format(value, form)
             for value, form in zip(figures, (".2f", ".4f", ".4f"), strict=True)
@@ -231,10 +230,10 @@ def _figures(family: Family, record: RunFacts) -> Iterable[Sequence[str]]:
         yield _title(part.config), *shown, _count(line.get("validation/crops")), _count(line.get("step"))
 
 
-def _codes(family: Family, record: RunFacts) -> Iterable[Sequence[str]]:
+def _codes(family: BundledFamily, record: RunRecord) -> Iterable[Sequence[str]]:
     config = family.parts[0].config
     for name, (num, _) in zip(config.names(), config.codebooks, strict=True):
-        used, perplexity = (record.last("fused", f"{key}/{name}") for key in ("used", "perplexity"))
+        used, perplexity = (record.last(FUSED, f"{key}/{name}") for key in ("used", "perplexity"))
         yield (
             name,
             f"{num:,}",
@@ -249,7 +248,7 @@ def _title(config: NetworkConfig) -> str:
 
 
 def _count(value: object) -> str:
-    found = number(value)
+    found = figure(value)
     return _UNKNOWN if found is None else f"{round(found):,}"
 
 

@@ -22,12 +22,8 @@ from adacode_cli.model.config import Task
 from adacode_cli.training.checkpoint import SUFFIX, Checkpoint, read_checkpoint
 from adacode_cli.training.overrides import differences
 from adacode_cli.training.recipe import STAGES, Recipe, StageName
+from adacode_cli.training.run_names import RECIPE, SHARDS, LogLine
 
-BASIS = "basis-"
-START = "start"
-FUSED = "fused"
-RECIPE = "recipe.json"
-SHARDS = "shards.json"
 # What may change while a run goes on: how long it is.
 _LENGTH = ("steps", "minutes")
 # What may change as well, with a note: a run whose loss has become infinite could not go on otherwise.
@@ -162,7 +158,7 @@ class RunFolder:
             if sample.stem.isdecimal() and int(sample.stem) > steps:
                 sample.unlink()
 
-    def append_log(self, name: str, line: dict[str, float]) -> None:
+    def append_log(self, name: str, line: LogLine) -> None:
         """Raises OutputError where the disk refuses."""
         path = self.log(name)
         try:

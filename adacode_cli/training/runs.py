@@ -24,7 +24,8 @@ from adacode_cli.model.network import AdaCode
 from adacode_cli.training.family import Family
 from adacode_cli.training.initialise import adopt, adopt_fused, earlier_fused, fresh_network, fuse_from, restore_from
 from adacode_cli.training.recipe import Recipe, StageRecipe
-from adacode_cli.training.run_folder import BASIS, FUSED, SHARDS, START, task_name
+from adacode_cli.training.run_folder import task_name
+from adacode_cli.training.run_names import BASIS, FUSED, SHARDS, START
 from adacode_cli.training.session import Session
 from adacode_cli.training.stages import BasisStage, FuseStage, JointStage, RestoreStage
 

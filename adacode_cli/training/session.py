@@ -17,11 +17,12 @@ from adacode_cli.training.batches import BEGINNING, BatchMaker, ordered
 from adacode_cli.training.checkpoint import Checkpoint, write_checkpoint
 from adacode_cli.training.codebooks import health_warning
 from adacode_cli.training.data import Data
-from adacode_cli.training.loop import LogLine, Pace, Point, run_loop
+from adacode_cli.training.loop import Pace, Point, run_loop
 from adacode_cli.training.optimisation import Optimisation, step_seed
 from adacode_cli.training.processes import Processes
 from adacode_cli.training.recipe import Recipe, StageName, StageRecipe
 from adacode_cli.training.run_folder import RunFolder
+from adacode_cli.training.run_names import LogLine
 from adacode_cli.training.stages import Ground, Stage
 from adacode_cli.training.tensorboard import TensorBoard
 from adacode_cli.training.validation import Validation, sample_sheet, write_sample_sheet

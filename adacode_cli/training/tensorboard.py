@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from adacode_cli.atomic import reason
 from adacode_cli.errors import OutputError, UsageError
-from adacode_cli.training.log_keys import STEP, group_of
+from adacode_cli.training.run_names import STEP, group_of
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

@@ -13,7 +13,7 @@ from report_run import CATEGORIES, save_run
 from adacode_cli.errors import UsageError
 from adacode_cli.training.report import curves
 from adacode_cli.training.report.panels import Line, Panel, panels, sections
-from adacode_cli.training.report.read import Series, read_run
+from adacode_cli.training.run_record import Series, read_run
 
 needs_matplotlib = pytest.mark.skipif(
     importlib.util.find_spec("matplotlib") is None, reason="matplotlib is not installed"

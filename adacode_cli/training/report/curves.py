@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from adacode_cli.errors import UsageError
 from adacode_cli.training.report.panels import Line, Panel
-from adacode_cli.training.report.read import Series
+from adacode_cli.training.run_record import Series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

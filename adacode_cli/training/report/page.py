@@ -14,9 +14,9 @@ import numpy as np
 from adacode_cli.training.report import curves
 from adacode_cli.training.report.overview import read_picture
 from adacode_cli.training.report.panels import Section, panels, sections
-from adacode_cli.training.report.read import RunRecord, Sample, StageRecord
 from adacode_cli.training.report.summary import summary
 from adacode_cli.training.report.tables import codes_table, escaped, photographs_table, settings_tables, stages_table
+from adacode_cli.training.run_record import RunRecord, SampleFile, StageRecord
 
 _EARLIER_SAMPLES = 3
 _EARLIER_WIDTH_PX = 480
@@ -33,8 +33,8 @@ def page_html(record: RunRecord) -> bytes:
     body += [_contents(parts), stages_table(record.stages)]
     for number, section in enumerate(parts, 1):
         body += _section(section, number)
-    body += ['<h2 id="photographs">Photographs</h2>', photographs_table(record.shards)]
-    body += ['<h2 id="settings">Settings</h2>', settings_tables(record.recipe)]
+    body += ['<h2 id="photographs">Photographs</h2>', photographs_table(record.shards or {})]
+    body += ['<h2 id="settings">Settings</h2>', settings_tables(record.recipe or {})]
     lines = "\n".join(body)
     head = (
         '<meta charset="utf-8">\n<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -92,7 +92,7 @@ def _samples(stage: StageRecord) -> Iterator[str]:
     yield "</div>"
 
 
-def _whole(sample: Sample, name: str) -> str:
+def _whole(sample: SampleFile, name: str) -> str:
     """Every pixel as it is; a very large sheet as JPEG, so that the page can still be sent."""
     picture = read_picture(sample.path)
     if picture is None:
@@ -104,7 +104,7 @@ def _whole(sample: Sample, name: str) -> str:
     return _picture(kind, data, f"Samples of {name} after {sample.step} steps", picture.shape)
 
 
-def _small(sample: Sample, name: str) -> str:
+def _small(sample: SampleFile, name: str) -> str:
     picture = read_picture(sample.path)
     if picture is None:
         return "<p>The sample is damaged.</p>"

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from adacode_cli.training.log_keys import (
+from adacode_cli.training.report.summary import LEAST_USED
+from adacode_cli.training.run_names import (
+    BASIS,
+    FUSED,
     IMAGES_PER_S,
     MEMORY_MB,
     NUM_VALIDATED,
@@ -15,8 +18,7 @@ from adacode_cli.training.log_keys import (
     Group,
     group_of,
 )
-from adacode_cli.training.report.read import BASIS, RunRecord, Series, StageRecord
-from adacode_cli.training.report.summary import LEAST_USED
+from adacode_cli.training.run_record import RunRecord, Series, StageRecord
 
 _LEAST_LOG_RATIO = 5.0
 _VALIDATION_TITLES = {"psnr": "Validation PSNR (dB)", "ssim": "Validation SSIM", "lpips": "Validation LPIPS"}
@@ -89,9 +91,7 @@ def panels(section: Section) -> tuple[Panel, ...]:
 
 
 def _title(name: str) -> str:
-    if name == "fused":
-        return "Stage II: fused"
-    return f"Stage III: {name}"
+    return "Stage II: fused" if name == FUSED else f"Stage III: {name}"
 
 
 def _short(stage: StageRecord) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from statistics import fmean, median
 
-from adacode_cli.training.log_keys import IMAGES_PER_S, MEMORY_MB, NUM_VALIDATED, WAITING, Group, group_of
-from adacode_cli.training.report.read import StageRecord
+from adacode_cli.training.run_names import IMAGES_PER_S, MEMORY_MB, NUM_VALIDATED, WAITING, Group, group_of
+from adacode_cli.training.run_record import StageRecord
 
 LEAST_USED = 0.5
 """A basis that uses a smaller share of its codes gets a warning."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping, Sequence
 
-from adacode_cli.training.report.read import StageRecord
 from adacode_cli.training.report.summary import Measure, Summary, summary
+from adacode_cli.training.run_record import StageRecord
 
 _UNITS = {"psnr": "PSNR (dB)", "ssim": "SSIM", "lpips": "LPIPS"}
 _DIGITS = {"psnr": 2, "ssim": 4, "lpips": 4}
