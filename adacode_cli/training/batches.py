@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from adacode_cli.model.config import NetworkConfig
+from adacode_cli.tasks import TASKS, TrainingInput
 from adacode_cli.training.crops import DeviceCrops, HostCrops, Pixels, Wanted, Window, sent, shrink_for, turned
 from adacode_cli.training.degradation import MARGIN, DegradationSettings, degrade_batch_with_margin, degrade_with_margin
 from adacode_cli.training.holes import HoleSettings, random_hole
@@ -77,9 +78,19 @@ Sample = tuple[Pixels, Pixels, npt.NDArray[np.bool_] | None]
 SampleMaker = Callable[[np.random.Generator, Pixels], Sample]
 
 
+def training_input(config: NetworkConfig) -> TrainingInput:
+    """What a network is shown: stages I and II see the clean picture, stage III what its task says."""
+    return TASKS[config.task].training_input if config.task in TASKS else "clean"
+
+
 def degraded_side(patch: int, scale: int) -> int:
     """Pixels a side that a sample of `patch` output pixels needs where it is degraded by `scale`."""
     return patch + 2 * MARGIN * scale
+
+
+def sample_side(config: NetworkConfig, patch: int) -> int:
+    """Pixels a side that a sample of `patch` output pixels needs for a network."""
+    return degraded_side(patch, config.scale) if training_input(config) == "degraded" else patch
 
 
 def clean_samples() -> SampleMaker:
@@ -220,10 +231,10 @@ def device_batches(
     Raises TrainingError where windows do not fit or a category is empty.
     """
     contents, patch = crops.contents, stage.patch
-    side = degraded_side(patch, config.scale) if config.task == "sr" else patch
+    side, shown = sample_side(config, patch), training_input(config)
     contents.require(side)
     wanted = Wanted(side, category, shrink_for(config, stage.shrink), stage.candidates, stage.shrunk)
-    stock = HoleStock(patch, order.seed, recipe.holes, crops.device) if config.task == "inpaint" else None
+    stock = HoleStock(patch, order.seed, recipe.holes, crops.device) if shown == "holed" else None
 
     def batch(number: int, stream: int) -> Batch:
         """This process's part of batch `number` of a stream, on the device; nothing waits for it."""
@@ -232,7 +243,7 @@ def device_batches(
         names = [contents.crops[windows[0].crop].category for windows in draws]
         categories = sent(categories_of(contents.categories, names), crops.device)
         clean = crops.draw(draws, side)
-        if config.task == "sr":
+        if shown == "degraded":
             chance = torch.Generator(crops.device).manual_seed(int(generators[0].integers(2**62)))
             degraded, target = degrade_batch_with_margin(clean, config.scale, chance, recipe.degradation)
             return Batch(degraded, target, None, categories)

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -25,10 +26,10 @@ from adacode_cli.atomic import reason, replacing
 from adacode_cli.checkpoints import catalogue_file
 from adacode_cli.checkpoints.base_models import notice_of
 from adacode_cli.checkpoints.catalogue import Catalogue, Entry, WeightsFile, is_name
-from adacode_cli.checkpoints.catalogue import Task as Runnable
 from adacode_cli.checkpoints.format import DTYPES, Weights, read_weights, split, to_bytes
 from adacode_cli.checkpoints.shared_parts import differing
 from adacode_cli.errors import OutputError, TrainingError, UsageError, WeightsError
+from adacode_cli.tasks import TASKS, Task
 from adacode_cli.training.model_card import BundledFamily, BundledFile, model_card
 from adacode_cli.training.run_names import FUSED
 from adacode_cli.training.run_record import RunRecord, mapping, read_run
@@ -36,8 +37,6 @@ from adacode_cli.training.run_record import RunRecord, mapping, read_run
 OnNote = Callable[[str], None]
 
 _SHARED = ("basis", FUSED)
-_RESTORING: Mapping[str, tuple[Runnable, int]] = {"sr-x2": ("sr", 2), "sr-x4": ("sr", 4), "inpaint": ("inpaint", 1)}
-_TASKS: Mapping[str, tuple[Runnable, int]] = {"reconstruct": ("reconstruct", 1), **_RESTORING}
 
 
 def bundle(
@@ -87,11 +86,12 @@ def _parts(run_folder: Path, dtype: torch.dtype, on_note: OnNote) -> dict[str, W
     path = run_folder / f"{FUSED}.safetensors"
     if not path.is_file():
         raise TrainingError("is missing", path=path, hint="Bundle a folder in which `adacode train fuse` has ended.")
-    fused = _whole(path, "reconstruct")
+    own, *restoring = _networks()
+    fused = _whole(path, own)
     shared = split(fused)
-    found = {"basis": shared["basis"], FUSED: shared["fused"], "reconstruct": shared["task"]}
+    found = {"basis": shared["basis"], FUSED: shared["fused"], own: shared["task"]}
     sources = dict.fromkeys(found, path)
-    for name in _RESTORING:
+    for name in restoring:
         sources[name] = path = run_folder / f"{name}.safetensors"
         if path.is_file():
             whole = _whole(path, name)
@@ -104,9 +104,15 @@ def _parts(run_folder: Path, dtype: torch.dtype, on_note: OnNote) -> dict[str, W
     return found
 
 
+def _networks() -> dict[str, tuple[Task, int]]:
+    """Task and scale of every network that a bundle can have, by its label: stage II's own first."""
+    tasks = sorted(TASKS.values(), key=lambda task: not task.from_codes)
+    return {task.label(scale): (task, scale) for task in tasks for scale in reversed(task.scales)}
+
+
 def _whole(path: Path, name: str) -> Weights:
-    weights = read_weights(path)
-    if weights.part != "whole" or (weights.config.task, weights.config.scale) != _TASKS[name]:
+    weights, (task, scale) = read_weights(path), _networks()[name]
+    if weights.part != "whole" or (weights.config.task, weights.config.scale) != (task.name, scale):
         raise TrainingError(f"holds no whole network for {name}", path=path, hint="Train it again.")
     return weights
 
@@ -168,7 +174,7 @@ def _notices(found: Mapping[str, Weights]) -> dict[str, bytes]:
 def _require_room(
     target: Path, family: str, found: Mapping[str, Weights], notices: Mapping[str, bytes], *, overwrite: bool
 ) -> None:
-    for part in (*_SHARED, *_TASKS):
+    for part in (*_SHARED, *_networks()):
         path = target / _file(family, part)
         if path.exists() and part not in found:
             # It would be read with the new shared parts, and silently show other pictures than it was trained for.
@@ -190,18 +196,27 @@ def _catalogue(target: Path, family: str, found: Mapping[str, Weights], contents
         hint = "Choose another --family or another -o."
         raise UsageError(f"{path} has {family!r} as a family that others have published", hint=hint)
     files = [WeightsFile(name, len(data), hashlib.sha256(data).hexdigest()) for name, data in contents.items()]
-    entries = [_entry(family, part, found[part]) for part in _TASKS if part in found]
+    entries = [_entry(family, part, found[part]) for part in _networks() if part in found]
     return earlier.with_family(family, entries, files)
 
 
 def _entry(family: str, part: str, weights: Weights) -> Entry:
-    task, scale = _TASKS[part]
+    task, scale = _networks()[part]
     licence = weights.provenance.whole_licence or "not stated"
     source = f"{weights.provenance.source or 'adacode train'}; see {family}.md beside the files"
-    files = tuple(_file(family, name) for name in (*_SHARED, part))
-    base = weights.provenance.base_model
-    name, denoise = f"{family}-{part}", bool(weights.faithful)
-    return Entry(name, family, task, scale, files, licence, source, "bundled", base, denoise)
+    entry: dict[str, Any] = {
+        "name": f"{family}-{part}",
+        "family": family,
+        "task": task.name,
+        "scale": scale,
+        "files": tuple(_file(family, name) for name in (*_SHARED, part)),
+        "licence": licence,
+        "source": source,
+        "kind": "bundled",
+        "base_model": weights.provenance.base_model,
+        "denoise": bool(weights.faithful),
+    }
+    return Entry(**entry)
 
 
 def _family(found: Mapping[str, Weights], contents: Mapping[str, bytes], dtype: torch.dtype) -> BundledFamily:

@@ -17,10 +17,11 @@ from adacode_cli.training.batches import (
     batch_of,
     clean_samples,
     degraded_samples,
-    degraded_side,
     device_batches,
     holed_samples,
     host_batches,
+    sample_side,
+    training_input,
 )
 from adacode_cli.training.crops import (
     Contents,
@@ -87,7 +88,7 @@ class Data:
         order = Order(seed, stage.batch, self.processes.rank, self.processes.world)
         if self.cache == "device":
             return device_batches(self._device_crops, order, config, stage, category=category, recipe=recipe)
-        side, shrink = _side(config, stage.patch), shrink_for(config, stage.shrink)
+        side, shrink = sample_side(config, stage.patch), shrink_for(config, stage.shrink)
         wanted = Wanted(side, category, shrink, stage.candidates, stage.shrunk)
         samples = _samples(config, recipe)
         return host_batches(self._host_crops, samples, order, wanted, mask_channel=config.mask_channel)
@@ -95,8 +96,8 @@ class Data:
     def validation(self, config: NetworkConfig, recipe: Recipe, category: str | None = None) -> list[Batch]:
         """Held-out crops for a network, batches of one; none where the shards hold none back."""
         multiple, crop_px = config.pad_multiple * config.scale, self.held_out.crop_px
-        room = min(_VALIDATION_PX, crop_px - _side(config, 0))
-        side = _side(config, max(multiple, room // multiple * multiple))
+        room = min(_VALIDATION_PX, crop_px - sample_side(config, 0))
+        side = sample_side(config, max(multiple, room // multiple * multiple))
         if side > crop_px:
             return []
         samples = _samples(config, recipe)
@@ -121,13 +122,7 @@ def validation_batches(
 
 
 def _samples(config: NetworkConfig, recipe: Recipe) -> SampleMaker:
-    if config.task == "sr":
+    shown = training_input(config)
+    if shown == "degraded":
         return degraded_samples(config.scale, recipe.degradation)
-    if config.task == "inpaint":
-        return holed_samples(recipe.holes)
-    return clean_samples()
-
-
-def _side(config: NetworkConfig, patch: int) -> int:
-    """Pixels a side that a sample of `patch` output pixels needs."""
-    return patch if config.scale == 1 else degraded_side(patch, config.scale)
+    return holed_samples(recipe.holes) if shown == "holed" else clean_samples()

@@ -22,6 +22,7 @@ from adacode_cli.model.decoder import Fusion
 from adacode_cli.model.network import AdaCode
 from adacode_cli.model.packing import repacked
 from adacode_cli.model.trunk import Trunk
+from adacode_cli.tasks import TASKS
 
 # Residual branches start small, so that a deep network without normalisation starts close to the identity.
 BRANCH_GAIN = 0.1
@@ -134,7 +135,8 @@ def _from_level(source: Mapping[str, Tensor], level: int) -> dict[str, Tensor]:
 def earlier_fused(path: Path) -> AdaCode:
     """The stage-II network in a file. Raises TrainingError where it is another, WeightsError where it is broken."""
     network, _ = load_network((path,))
-    if network.config.task != "reconstruct":
+    task = TASKS.get(network.config.task)
+    if task is None or not task.from_codes:
         raise TrainingError("holds no stage-II network", path=path, hint="Run `adacode train fuse` first.")
     return network
 
@@ -153,7 +155,7 @@ def restore_from(network: AdaCode, path: Path) -> Provenance:
     TrainingError where the file is of another task or family.
     """
     earlier, provenance = load_network((path,))
-    scaled = network.config.stem == "shuffle" and network.config.task == "sr"
+    scaled = network.config.stem == "shuffle" and TASKS[network.config.task].enlarges
     config = replace(earlier.config, scale=network.config.scale) if scaled else earlier.config
     _require_alike(config, network.config, path)
     own = {key: tensor for key, tensor in earlier.state_dict().items() if part_of(key) == "task"}

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from adacode_cli.checkpoints.base_models import notice_of, stated_licence
 from adacode_cli.checkpoints.format import Provenance
 from adacode_cli.model.config import NetworkConfig
+from adacode_cli.tasks import TASKS, Task
 from adacode_cli.training.run_names import BASIS, FUSED, START
 from adacode_cli.training.run_record import RunRecord, figure, mapping
 from adacode_cli.version import __version__
@@ -22,11 +23,6 @@ _NOT_MEASURED = "not measured"
 _HOLDS = {
     "basis": "the codebooks; shared by all tasks",
     "fused": "what turns codes into pictures; shared by all tasks",
-}
-_COMMANDS = {
-    "sr": "adacode sr photos --weights DIR/{file}",
-    "inpaint": "adacode inpaint photos --mask-dir masks --weights DIR/{file}",
-    "reconstruct": "adacode reconstruct photos --weights DIR/{file}",
 }
 _BASES = """\
 These files were not trained from nothing: training began with the weights of a base model, and changed them. Which data
@@ -84,7 +80,7 @@ class BundledFamily:
 
 def model_card(family: BundledFamily, record: RunRecord) -> str:
     """The card as Markdown with tables, ending in a line break."""
-    tasks = ", ".join(_title(part.config) for part in family.tasks)
+    tasks = ", ".join(_title(part) for part in family.tasks)
     sections = (
         f"# The `{family.name}` weights\n\nAdaCode networks (image-adaptive codebooks) for {tasks}.\n"
         "`adacode weights bundle` wrote this card from what the training run recorded; the rest is called unknown.\n",
@@ -133,7 +129,7 @@ def _each(family: BundledFamily, statement: Callable[[Provenance], str]) -> str:
 
 def _files(family: BundledFamily) -> Iterable[Sequence[str]]:
     for part in family.parts:
-        holds = _HOLDS.get(part.name, f"{_title(part.config)}: what this task has of its own")
+        holds = _HOLDS.get(part.name, f"{_title(part)}: what this task has of its own")
         parameters = f"{part.parameters:,}"
         if part.faithful:
             holds += "; for --denoise below 1 also values that keep noise"
@@ -142,7 +138,8 @@ def _files(family: BundledFamily) -> Iterable[Sequence[str]]:
 
 
 def _usage(family: BundledFamily) -> str:
-    commands = [f"    {_COMMANDS[part.config.task].format(file=part.file)}" for part in family.tasks]
+    masks = {part.file: " --mask-dir masks" if _task(part).fills_hole else "" for part in family.tasks}
+    commands = [f"    adacode {_task(p).name} photos{masks[p.file]} --weights DIR/{p.file}" for p in family.tasks]
     beside = " and ".join(f"`{part.file}`" for part in family.parts[:2])
     return "\n".join((*commands, "", f"DIR is the folder of this card; {beside} must lie beside a task's file.\n"))
 
@@ -187,7 +184,7 @@ def _runs(family: BundledFamily, record: RunRecord) -> Iterable[Sequence[str]]:
     start = [f"{BASIS}{START}"] if record.lines(f"{BASIS}{START}") else []
     basis = [f"{BASIS}{name}" for name in family.parts[0].config.names()]
     runs = [(name, "basis") for name in (*start, *basis)] + [(FUSED, "fuse")]
-    runs += [(part.name, "restore") for part in family.tasks if part.name != "reconstruct"]
+    runs += [(part.name, "restore") for part in family.tasks if not _task(part).from_codes]
     for name, stage in runs:
         steps, seconds = record.last(name, "step"), record.last(name, "seconds")
         minutes = _UNKNOWN if seconds is None else f"{seconds / 60:.1f}"
@@ -221,13 +218,13 @@ def _validation(family: BundledFamily, record: RunRecord) -> str:
 
 def _figures(family: BundledFamily, record: RunRecord) -> Iterable[Sequence[str]]:
     for part in family.tasks:
-        line = record.validation(FUSED if part.name == "reconstruct" else part.name)
+        line = record.validation(FUSED if _task(part).from_codes else part.name)
         figures = [figure(line.get(f"validation/{key}")) for key in ("psnr", "ssim", "lpips")]
         shown = [
             _NOT_MEASURED if value is None else format(value, form)
             for value, form in zip(figures, (".2f", ".4f", ".4f"), strict=True)
         ]
-        yield _title(part.config), *shown, _count(line.get("validation/crops")), _count(line.get("step"))
+        yield _title(part), *shown, _count(line.get("validation/crops")), _count(line.get("step"))
 
 
 def _codes(family: BundledFamily, record: RunRecord) -> Iterable[Sequence[str]]:
@@ -242,9 +239,12 @@ def _codes(family: BundledFamily, record: RunRecord) -> Iterable[Sequence[str]]:
         )
 
 
-def _title(config: NetworkConfig) -> str:
-    names = {"sr": f"super-resolution ×{config.scale}", "inpaint": "inpainting", "reconstruct": "reconstruction"}
-    return names[config.task]
+def _task(part: BundledFile) -> Task:
+    return TASKS[part.config.task]
+
+
+def _title(part: BundledFile) -> str:
+    return _task(part).words(part.config.scale)
 
 
 def _count(value: object) -> str:

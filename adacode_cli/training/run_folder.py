@@ -1,6 +1,6 @@
 """A run folder: what each stage leaves there, and what it finds there of an earlier session.
 
-NAME is basis-<category>, basis-start, fused, sr-x4, sr-x2 or inpaint.
+NAME is basis-<category>, basis-start, fused, or a task's label: sr-x4, sr-x2, inpaint.
 
 - NAME.safetensors: averaged weights, whole, once the stage has ended well
 - NAME.checkpoint: an unfinished stage, to go on from
@@ -18,7 +18,6 @@ from typing import Any, Literal
 
 from adacode_cli.atomic import reason, write_bytes
 from adacode_cli.errors import OutputError, TrainingError
-from adacode_cli.model.config import Task
 from adacode_cli.training.checkpoint import SUFFIX, Checkpoint, read_checkpoint
 from adacode_cli.training.overrides import differences
 from adacode_cli.training.recipe import STAGES, Recipe, StageName
@@ -29,11 +28,6 @@ _LENGTH = ("steps", "minutes")
 # What may change as well, with a note: a run whose loss has become infinite could not go on otherwise.
 _MAY_CHANGE = ("optimiser.rate", "optimiser.clip", "precision")
 State = Literal["absent", "unfinished", "finished"]
-
-
-def task_name(task: Task, scale: int) -> str:
-    """Name of a task's files: sr-x4, sr-x2, inpaint, reconstruct."""
-    return f"sr-x{scale}" if task == "sr" else task
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ from typing import Any, TypeGuard
 
 from adacode_cli.atomic import reason
 from adacode_cli.errors import TrainingError
+from adacode_cli.tasks import by_label
 from adacode_cli.training.run_names import BASIS, FUSED, RECIPE, SECONDS, SHARDS, START, STEP, VALIDATION, LogLine
 
 _HINT = "A run folder is what 'adacode train basis', 'fuse' and 'restore' write with -o; it holds NAME.jsonl logs."
 _DAMAGE_HINT = "Put it right, or remove it: the model card then says less."
-_TASKS = ("sr-x4", "sr-x2", "inpaint")
 # Beyond any count, size or time of a run.
 _NO_FIGURE = 1e18
 
@@ -161,7 +161,8 @@ def _order(stage: StageRecord) -> tuple[int, int, str]:
         return 0, int(stage.name != f"{BASIS}{START}"), stage.name
     if stage.name == FUSED:
         return 1, 0, stage.name
-    return 2, _TASKS.index(stage.name) if stage.name in _TASKS else len(_TASKS), stage.name
+    labels = list(by_label())
+    return 2, labels.index(stage.name) if stage.name in labels else len(labels), stage.name
 
 
 def _stage(log: Path, notes: list[str]) -> StageRecord:

@@ -9,7 +9,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -21,10 +20,10 @@ from adacode_cli.checkpoints.shared_parts import differing
 from adacode_cli.errors import TrainingError
 from adacode_cli.model.config import NetworkConfig, TrunkConfig
 from adacode_cli.model.network import AdaCode
+from adacode_cli.tasks import TASKS
 from adacode_cli.training.family import Family
 from adacode_cli.training.initialise import adopt, adopt_fused, earlier_fused, fresh_network, fuse_from, restore_from
 from adacode_cli.training.recipe import Recipe, StageRecipe
-from adacode_cli.training.run_folder import task_name
 from adacode_cli.training.run_names import BASIS, FUSED, SHARDS, START
 from adacode_cli.training.session import Session
 from adacode_cli.training.stages import BasisStage, FuseStage, JointStage, RestoreStage
@@ -47,11 +46,11 @@ def shared_out(recipe: Recipe, minutes: float | None, num_tasks: int) -> Recipe:
     )
 
 
-def run_all(session: Session, tasks: Sequence[tuple[Literal["sr", "inpaint"], int]]) -> bool:
+def run_all(session: Session, tasks: Sequence[tuple[str, int]]) -> bool:
     """Stage I, stage II, and stage III for each (task, scale); False where it was stopped before its end."""
-    session.folder.require_free([FUSED, *(task_name(task, scale) for task, scale in tasks)])
+    session.folder.require_free([FUSED, *(TASKS[task].label(scale) for task, scale in tasks)])
     for task, _ in tasks:  # hours before it would be found out
-        require_trunk(session.recipe, session.recipe.network.trunk if task == "sr" else None)
+        require_trunk(session.recipe, session.recipe.network.trunk if TASKS[task].enlarges else None)
     if not run_basis(session) or not run_fuse(session, session.folder.path):
         return False
     fused = session.folder.weights(FUSED)
@@ -161,20 +160,20 @@ def run_restore(
     session: Session,
     fused: Path,
     *,
-    task: Literal["sr", "inpaint"],
+    task: str,
     scale: int,
     start: Path | None = None,
     trunk: Path | None = None,
 ) -> bool:
     """Stage III for one task, over the stage-II network in the file `fused`, whose shared parts stay as they are.
 
-    `scale` is 1 for inpainting. `start` is an earlier result of the same task and family to go on from, instead of
+    `scale` is one of the task's. `start` is an earlier result of the same task and family to go on from, instead of
     stage II's encoder; what it shares with other tasks is taken from `fused` all the same, and another scale is made
     to fit. Either file may be a bundled family's file of a task. `trunk` is a network of Real-ESRGAN's layout, or of
     ours, that super-resolution's trunk starts from, also where `start` has the rest. False where it was stopped. Raises
     TrainingError where a file is not of this family or does not fit `restore.learns`, WeightsError where one is broken.
     """
-    name = task_name(task, scale)
+    name = TASKS[task].label(scale)
     session.folder.require_free([name])
     teacher = earlier_fused(fused)
     shared = teacher.state_dict()
@@ -223,7 +222,7 @@ def _start(session: Session, network: AdaCode, *, start: Path | None, trunk: Pat
 def _adopt_shape(session: Session, task: str, *, start: Path | None, trunk: Path | None) -> None:
     """A recipe that knows of no trunk, as those of earlier families, takes over that of the weights it starts from."""
     family = session.recipe.network
-    if task != "sr" or family.trunk is not None:
+    if not TASKS[task].enlarges or family.trunk is not None:
         return
     shape = TrunkConfig() if trunk is not None else None
     if start is not None:

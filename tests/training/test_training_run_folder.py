@@ -14,7 +14,7 @@ from tiny_recipes import after, tiny_recipe, tiny_session
 from adacode_cli.errors import OutputError, TrainingError, UsageError
 from adacode_cli.training.checkpoint import Checkpoint, write_checkpoint
 from adacode_cli.training.recipe import Recipe
-from adacode_cli.training.run_folder import RunFolder, task_name
+from adacode_cli.training.run_folder import RunFolder
 from adacode_cli.training.runs import run_all, run_basis, run_fuse, run_joint
 
 MANIFEST = {"categories": ["ground", "sky"], "licence": "CC0-1.0", "source": "gezeichnet für einen Test"}
@@ -30,10 +30,6 @@ def leave(folder: Path, *, finished: tuple[str, ...] = (), unfinished: tuple[str
 
 def checkpoint_of(recipe: Recipe) -> Checkpoint:
     return Checkpoint(3, 1.0, recipe.to_dict(), {"network.x": torch.zeros(1)}, {"adam": 3})
-
-
-def test_names_of_tasks():
-    assert [task_name(*task) for task in (("sr", 4), ("sr", 2), ("inpaint", 1))] == ["sr-x4", "sr-x2", "inpaint"]
 
 
 def test_what_a_stage_finds_of_itself(tmp_path):
