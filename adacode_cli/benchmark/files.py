@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from adacode_cli import atomic
 from adacode_cli.batch.discover import Selection
 from adacode_cli.batch.guard import Guarded
 from adacode_cli.batch.naming import Naming
@@ -21,7 +20,7 @@ from adacode_cli.batch.stages import Stages
 from adacode_cli.benchmark.picture import made_up_jpeg
 from adacode_cli.benchmark.timing import in_lanes
 from adacode_cli.engine.restorer import Restorer
-from adacode_cli.errors import OutputError, QualityError
+from adacode_cli.errors import OutputError, QualityError, translated
 from adacode_cli.imaging.decode import read_image
 from adacode_cli.imaging.decoder_pool import decoding
 
@@ -89,14 +88,11 @@ def run_over(
 
 
 def _write(folder: Path, side: int, count: int) -> None:
-    try:
+    hint = "Set TMPDIR to a folder with more room, or leave the run out with --files 0."
+    with translated(OutputError, "cannot be written", folder, hint=hint):
         folder.mkdir()
         for index in range(count):
-            name = f"{index:04}.jpg"
-            (folder / name).write_bytes(made_up_jpeg(side, index))
-    except OSError as error:
-        hint = "Set TMPDIR to a folder with more room, or leave the run out with --files 0."
-        raise OutputError(f"cannot be written: {atomic.reason(error)}", path=folder, hint=hint) from error
+            (folder / f"{index:04}.jpg").write_bytes(made_up_jpeg(side, index))
 
 
 def _engine_seconds(restorer: Restorer, scale: float, source: Path) -> float:
