@@ -30,7 +30,7 @@ from adacode_cli.training.presets import named_recipe
 from adacode_cli.training.processes import OneProcess
 from adacode_cli.training.recipe import STAGES, Recipe, StageName
 from adacode_cli.training.shards import Shards
-from adacode_cli.training.stages import BasisStage, FuseStage, Ground, RestoreStage, Stage
+from adacode_cli.training.stages import BasisStage, FuseStage, RestoreStage, Stage, StageContext
 
 ROUNDS = 3
 
@@ -40,8 +40,8 @@ def optimisations(recipe: Recipe, data: Data) -> Iterator[tuple[str, Optimisatio
     family, clean = recipe.network, recipe.network.clean(data.shards.categories)
     tasks = {"sr-x4": ("sr", 4), "inpaint": ("inpaint", 1)}
 
-    def ground(name: StageName) -> Ground:
-        return Ground(recipe.stage(name).loss, None, data.processes)
+    def ground(name: StageName) -> StageContext:
+        return StageContext(recipe.stage(name).loss, None, data.processes)
 
     def optimisation(name: StageName, stage: Stage) -> Optimisation:
         return Optimisation(stage, recipe.stage(name), 0, recipe.precision)

@@ -18,10 +18,11 @@ from torch import Tensor
 
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.tasks import TASKS, TrainingInput
-from adacode_cli.training.crops import DeviceCrops, HostCrops, Pixels, Wanted, Window, sent, shrink_for, turned
+from adacode_cli.training.crops import DeviceCrops, HostCrops, Wanted, Window, sent, shrink_for, turned
 from adacode_cli.training.degradation import MARGIN, DegradationSettings, degrade_batch_with_margin, degrade_with_margin
 from adacode_cli.training.holes import HoleSettings, random_hole
 from adacode_cli.training.recipe import Recipe, StageRecipe
+from adacode_cli.training.shards import Pixels
 
 AHEAD = 4
 # Streams of random numbers: batches to learn from, those of a beginning, and holes that are drawn beforehand.
@@ -73,8 +74,12 @@ class Order:
 
 # (number of the batch, stream) → the batch.
 BatchMaker = Callable[[int, int], Batch]
+
+
 # One sample: input, target, hole.
 Sample = tuple[Pixels, Pixels, npt.NDArray[np.bool_] | None]
+
+
 SampleMaker = Callable[[np.random.Generator, Pixels], Sample]
 
 
@@ -168,53 +173,13 @@ def painted(image_BCHW: Tensor, hole_B1HW: Tensor, *, mask_channel: bool) -> Ten
     return torch.maximum(image_BCHW, hole_B1HW)
 
 
-def categories_of(known: tuple[str, ...], names: list[str]) -> Tensor:
-    """Numbers of categories, int64."""
-    return torch.tensor([known.index(name) for name in names])
-
-
-def ordered(make: BatchMaker, first: int = 0, workers: int = 2) -> Generator[Batch, None, None]:
-    """Batch `first`, `first` + 1, … without end, a few of them made ahead by threads. Close it to end them.
-
-    Without workers a batch is made when it is asked for.
-    """
-    number = first
-    if not workers:
-        while True:
-            yield make(number, TRAINING)
-            number += 1
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="adacode-batch")
-    try:
-        waiting: deque[Future[Batch]] = deque()
-        while True:
-            while len(waiting) < max(AHEAD, workers):
-                waiting.append(pool.submit(make, number, TRAINING))
-                number += 1
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
 def _tensor(images: list[Pixels]) -> Tensor:
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
 
 
-class HoleStock:
-    """`count` holes of side×side pixels in the device's memory, drawn once from a seed; eight times as many by turns.
-
-    One byte a pixel: 34 MB for 2,048 holes of 128 px.
-    """
-
-    def __init__(self, side: int, seed: int, settings: HoleSettings, device: torch.device, count: int = 2048) -> None:
-        rng = np.random.Generator(np.random.PCG64([seed, HOLES]))
-        holes = np.stack([random_hole(side, rng, settings) for _ in range(count)])
-        self.device, self._holes = device, torch.from_numpy(holes)[:, None].to(device)
-
-    def draw(self, generators: Sequence[np.random.Generator]) -> Tensor:
-        """One a generator, turned and mirrored at random: B×1×side×side float, 1 = hole, on the device."""
-        numbers = [int(rng.integers(len(self._holes))) for rng in generators]
-        ways = [(int(rng.integers(4)), bool(rng.random() < 0.5)) for rng in generators]
-        return turned(self._holes[sent(torch.tensor(numbers), self.device)], ways).float()
+def categories_of(known: tuple[str, ...], names: list[str]) -> Tensor:
+    """Numbers of categories, int64."""
+    return torch.tensor([known.index(name) for name in names])
 
 
 def device_batches(
@@ -253,3 +218,43 @@ def device_batches(
         return Batch(clean, clean, None, categories)
 
     return batch
+
+
+class HoleStock:
+    """`count` holes of side×side pixels in the device's memory, drawn once from a seed; eight times as many by turns.
+
+    One byte a pixel: 34 MB for 2,048 holes of 128 px.
+    """
+
+    def __init__(self, side: int, seed: int, settings: HoleSettings, device: torch.device, count: int = 2048) -> None:
+        rng = np.random.Generator(np.random.PCG64([seed, HOLES]))
+        holes = np.stack([random_hole(side, rng, settings) for _ in range(count)])
+        self.device, self._holes = device, torch.from_numpy(holes)[:, None].to(device)
+
+    def draw(self, generators: Sequence[np.random.Generator]) -> Tensor:
+        """One a generator, turned and mirrored at random: B×1×side×side float, 1 = hole, on the device."""
+        numbers = [int(rng.integers(len(self._holes))) for rng in generators]
+        ways = [(int(rng.integers(4)), bool(rng.random() < 0.5)) for rng in generators]
+        return turned(self._holes[sent(torch.tensor(numbers), self.device)], ways).float()
+
+
+def ordered(make: BatchMaker, first: int = 0, workers: int = 2) -> Generator[Batch, None, None]:
+    """Batch `first`, `first` + 1, … without end, a few of them made ahead by threads. Close it to end them.
+
+    Without workers a batch is made when it is asked for.
+    """
+    number = first
+    if not workers:
+        while True:
+            yield make(number, TRAINING)
+            number += 1
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="adacode-batch")
+    try:
+        waiting: deque[Future[Batch]] = deque()
+        while True:
+            while len(waiting) < max(AHEAD, workers):
+                waiting.append(pool.submit(make, number, TRAINING))
+                number += 1
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -22,13 +22,13 @@ from typing import Any
 
 import torch
 
-from adacode_cli.atomic import reason, replacing
+from adacode_cli.atomic import replacing
 from adacode_cli.checkpoints import catalogue_file
 from adacode_cli.checkpoints.base_models import notice_of
 from adacode_cli.checkpoints.catalogue import Catalogue, Entry, WeightsFile, is_name
 from adacode_cli.checkpoints.format import DTYPES, Weights, read_weights, split, to_bytes
 from adacode_cli.checkpoints.shared_parts import differing
-from adacode_cli.errors import OutputError, TrainingError, UsageError, WeightsError
+from adacode_cli.errors import OutputError, TrainingError, UsageError, WeightsError, reason, translated
 from adacode_cli.tasks import TASKS, Task
 from adacode_cli.training.model_card import BundledFamily, BundledFile, model_card
 from adacode_cli.training.run_names import FUSED
@@ -239,15 +239,11 @@ def _file(family: str, part: str) -> str:
 
 def _write(folder: Path, contents: Mapping[str, bytes]) -> None:
     """All files, or none where one cannot be written."""
-    try:
+    with translated(OutputError, "cannot be made into a folder", folder, hint="Choose a writable place."):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        what = f"cannot be made into a folder: {reason(error)}"
-        raise OutputError(what, path=folder, hint="Choose a writable place.") from error
     taken = next((folder / name for name in contents if (folder / name).is_dir()), None)
-    if (
-        taken is not None
-    ):  # found out by the rename, it would leave some files of this bundle and some of an earlier one
+    # If the rename found it out, some files of this bundle and some of an earlier one would be left.
+    if taken is not None:
         raise OutputError("is a folder", path=taken, hint="Move it elsewhere.")
     with ExitStack() as stack:
         # Their blocks end, and the files take their names, in the reverse of this order.

@@ -1,4 +1,4 @@
-"""What tells photographs from the network's pictures, pixel by pixel, and how it learns: hinge losses, its own Adam.
+"""The discriminator, which tells photographs from the network's pictures pixel by pixel, and the hinge losses of both.
 
 Real-ESRGAN's U-Net discriminator (Wang et al. 2021, arXiv:2107.10833, section 3.2) after Schönfeld et al. 2020
 (arXiv:2002.12655). Equal weights, buffers and inputs give equal logits: `state_dict` holds all there is, the estimates
@@ -11,9 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
-
-from adacode_cli.training.processes import Processes
-from adacode_cli.training.recipe import StageRecipe
 
 _SLOPE = 0.2
 
@@ -96,34 +93,3 @@ def hinge_discriminator(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
 def hinge_generator(fake_logits: Tensor) -> Tensor:
     """−mean of the logits of the network's pictures, float32 scalar; unbounded on both sides."""
     return -fake_logits.float().mean()
-
-
-class Adversary:
-    """A U-Net discriminator and its Adam, at a constant rate (paper's published settings)."""
-
-    def __init__(self, recipe: StageRecipe, seed: int, processes: Processes) -> None:
-        self.network = fresh_discriminator(recipe.discriminator_channels, seed).to(processes.device).train()
-        settings = recipe.optimiser
-        self.optimiser = torch.optim.Adam(self.network.parameters(), settings.discriminator_rate, settings.betas)
-        self._clip, self._processes = settings.clip, processes
-
-    def verdict(self, picture_BCHW: Tensor) -> Tensor:
-        """The generator's loss: how far the picture is from being taken for real. Leaves the discriminator alone."""
-        self.network.requires_grad_(False)
-        loss = hinge_generator(self.network(picture_BCHW))
-        self.network.requires_grad_(True)
-        return loss
-
-    def losses(self, real_BCHW: Tensor, restored_BCHW: Tensor) -> Tensor:
-        """The discriminator's own loss."""
-        return hinge_discriminator(self.network(real_BCHW), self.network(restored_BCHW.detach()))
-
-    def learn(self, loss: Tensor) -> Tensor:
-        """One step of the discriminator; returns its gradient's norm before clipping."""
-        parameters = list(self.network.parameters())
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self._processes.average_gradients(parameters)
-        norm = torch.nn.utils.clip_grad_norm_(parameters, self._clip)
-        self.optimiser.step()
-        return norm

@@ -84,7 +84,7 @@ class Clock:
         return min(done, 1.0)
 
 
-class Window:
+class LogInterval:
     """The steps since the last line of the log: their losses, and where the time went."""
 
     def __init__(self, now: Now, images_a_step: int) -> None:
@@ -132,11 +132,11 @@ def run_loop(
     """
     recipe, processes = optimisation.recipe, optimisation.stage.processes
     clock, device = Clock(recipe, now, point.seconds), optimisation.stage.device
-    window, kept, steps = Window(now, recipe.batch), now(), point.steps
+    interval, kept, steps = LogInterval(now, recipe.batch), now(), point.steps
     progress, stopped = clock.progress(steps) if steps else 0.0, False
     while progress < 1 and not stopped:
-        values = optimisation.step(window.waiting(batches).to(device), steps, progress)
-        window.add(values)
+        values = optimisation.step(interval.waiting(batches).to(device), steps, progress)
+        interval.add(values)
         rate = learning_rate(recipe.optimiser, steps, progress)
         steps += 1
         if device.type == "cpu":  # where it does not wait for a device, nonsense is found at once
@@ -146,7 +146,7 @@ def run_loop(
         last = progress >= 1 or stopped
         judged = steps % pace.validate_every == 0 or progress >= 1
         if steps % pace.log_every == 0 or judged or last or due:
-            line = window.line(steps) | {"learning_rate": rate, "seconds": clock.seconds}
+            line = interval.line(steps) | {"learning_rate": rate, "seconds": clock.seconds}
             line |= {"memory_mb": memory_mb(device)} | optimisation.stage.report()
             if judged:
                 line |= watcher.validate(steps)

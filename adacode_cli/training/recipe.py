@@ -12,16 +12,18 @@ from typing import Any, Literal
 
 from adacode_cli.errors import UsageError
 from adacode_cli.training.degradation import DegradationSettings
+from adacode_cli.training.degradation.settings import refuse
 from adacode_cli.training.family import Family
 from adacode_cli.training.holes import HoleSettings
 
 # Windows of attention are 8 latent cells of 8 output pixels a side in both families.
 WINDOW_PX = 64
 # Each is cut and looked at.
-MOST_CANDIDATES = 16
+MAX_CANDIDATES = 16
 # Each stage adds 32 bits of its own, and generators take 64.
-MOST_SEEDS = 2**32
+NUM_SEEDS = 2**32
 StageName = Literal["basis", "fuse", "restore"]
+_WHAT = "these training settings are"
 Learns = Literal["all", "trunk", "codes"]
 STAGES: tuple[StageName, ...] = ("basis", "fuse", "restore")
 
@@ -72,7 +74,8 @@ class Optimiser:
     ema: float = 0.999
 
     def __post_init__(self) -> None:
-        _refuse(
+        refuse(
+            _WHAT,
             (
                 not 0 < self.rate < math.inf or not 0 < self.discriminator_rate < math.inf,
                 "rate, discriminator_rate: more than 0",
@@ -115,10 +118,11 @@ class StageRecipe:
     loss: LossWeights = field(default_factory=LossWeights)
 
     def __post_init__(self) -> None:
-        _refuse(
+        refuse(
+            _WHAT,
             (self.patch < 1 or self.patch % WINDOW_PX != 0, f"patch {self.patch} is not a multiple of {WINDOW_PX}"),
             (self.steps < 1 or self.batch < 1, "steps and batch are at least 1"),
-            (not 1 <= self.candidates <= MOST_CANDIDATES, f"candidates are from 1 to {MOST_CANDIDATES}"),
+            (not 1 <= self.candidates <= MAX_CANDIDATES, f"candidates are from 1 to {MAX_CANDIDATES}"),
             (not 0 <= self.minutes < math.inf, "minutes are 0 or more"),
             (not 0 <= self.adversarial_from <= 1, "adversarial_from is from 0 to 1"),
             (not 0 <= self.magnified <= 1, "magnified is from 0 to 1"),
@@ -151,9 +155,10 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _refuse(
+        refuse(
+            _WHAT,
             (not 0 <= self.start_share < 1, "start_share is from 0 to below 1"),
-            (not 0 <= self.seed < MOST_SEEDS, f"seed is from 0 to below {MOST_SEEDS}"),
+            (not 0 <= self.seed < NUM_SEEDS, f"seed is from 0 to below {NUM_SEEDS}"),
         )
 
     def stage(self, name: StageName) -> StageRecipe:
@@ -183,9 +188,3 @@ def without_effect(recipe: Recipe, name: StageName) -> list[str]:
     unused += ["codebook", "feature", "contrastive"] if name == "restore" and stage.learns == "trunk" else []
     found = [f"{name}.loss.{term}" for term in dict.fromkeys(unused) if getattr(stage.loss, term)]
     return found + ([f"{name}.learns"] if name != "restore" and stage.learns != "all" else [])
-
-
-def _refuse(*checks: tuple[bool, str]) -> None:
-    problems = [text for wrong, text in checks if wrong]
-    if problems:
-        raise UsageError(f"these training settings are impossible: {'; '.join(problems)}")

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from adacode_cli.atomic import reason, write_bytes
-from adacode_cli.errors import OutputError, TrainingError
+from adacode_cli.atomic import write_bytes
+from adacode_cli.errors import OutputError, TrainingError, translated
 from adacode_cli.training.checkpoint import SUFFIX, Checkpoint, read_checkpoint
 from adacode_cli.training.overrides import differences
 from adacode_cli.training.recipe import STAGES, Recipe, StageName
@@ -46,11 +46,8 @@ class RunFolder:
 
     def make(self) -> None:
         """Raises OutputError where the folder cannot be made."""
-        try:
+        with translated(OutputError, "cannot be made", self.path, hint="Choose another -o."):
             self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            what = f"cannot be made: {reason(error)}"
-            raise OutputError(what, path=self.path, hint="Choose another -o.") from error
 
     def weights(self, name: str) -> Path:
         """Where the weights of that name are, or will be."""
@@ -98,10 +95,8 @@ class RunFolder:
         for each in {name, *self._claimed} if self.overwrite else ():
             drawn = [*self.samples(each).glob("*.png"), *self.tensorboard(each).glob("events.*")]
             for path in (self.weights(each), self.checkpoint(each), self.log(each), *drawn):
-                try:
+                with translated(OutputError, "cannot be removed", path):
                     path.unlink(missing_ok=True)
-                except OSError as error:
-                    raise OutputError(f"cannot be removed: {reason(error)}", path=path) from error
         self._claimed.clear()
 
     def read_checkpoint(
@@ -155,11 +150,9 @@ class RunFolder:
     def append_log(self, name: str, line: LogLine) -> None:
         """Raises OutputError where the disk refuses."""
         path = self.log(name)
-        try:
-            with path.open("a", encoding="utf-8") as log:
-                log.write(json.dumps(line) + "\n")
-        except OSError as error:
-            raise OutputError(f"cannot be written: {reason(error)}", path=path, hint="Make room for it.") from error
+        refused = translated(OutputError, "cannot be written", path, hint="Make room for it.")
+        with refused, path.open("a", encoding="utf-8") as log:
+            log.write(json.dumps(line) + "\n")
 
 
 def _relevant(recipe: dict[str, Any], stage: StageName) -> dict[str, Any]:

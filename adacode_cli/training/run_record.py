@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from adacode_cli.atomic import reason
-from adacode_cli.errors import TrainingError
+from adacode_cli.errors import TrainingError, reason, translated
 from adacode_cli.tasks import by_label
 from adacode_cli.training.run_names import BASIS, FUSED, RECIPE, SECONDS, SHARDS, START, STEP, VALIDATION, LogLine
 
@@ -128,10 +127,8 @@ class RunRecord:
 
 def read_run(folder: Path) -> RunRecord:
     """What is in a run folder now. Raises TrainingError where the folder itself cannot be read."""
-    try:
+    with translated(TrainingError, "cannot be read", folder, hint=_HINT):
         logs = sorted(path for path in folder.iterdir() if path.suffix == ".jsonl" and path.is_file())
-    except OSError as error:
-        raise TrainingError(f"cannot be read: {reason(error)}", path=folder, hint=_HINT) from error
     notes: list[str] = []
     damage: list[TrainingError] = []
     stages = sorted((_stage(path, notes) for path in logs), key=_order)
@@ -229,12 +226,12 @@ def _samples(folder: Path) -> tuple[SampleFile, ...]:
 
 def _json_object(path: Path) -> Mapping[str, Any] | None:
     """The JSON object in a file; None where there is no file. Raises TrainingError for anything else."""
+    with translated(TrainingError, "cannot be read", path, hint=_DAMAGE_HINT):
+        if not path.exists():
+            return None
+        data = path.read_bytes()
     try:
-        found = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise TrainingError(f"cannot be read: {reason(error)}", path=path, hint=_DAMAGE_HINT) from error
+        found = json.loads(data)
     except (ValueError, RecursionError) as error:  # both broken JSON and broken UTF-8
         raise TrainingError(f"is not valid JSON: {error}", path=path, hint=_DAMAGE_HINT) from error
     if not isinstance(found, dict):

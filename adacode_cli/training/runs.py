@@ -25,7 +25,7 @@ from adacode_cli.training.family import Family
 from adacode_cli.training.initialise import adopt, adopt_fused, earlier_fused, fresh_network, fuse_from, restore_from
 from adacode_cli.training.recipe import Recipe, StageRecipe
 from adacode_cli.training.run_names import BASIS, FUSED, SHARDS, START
-from adacode_cli.training.session import Session
+from adacode_cli.training.session import TrainingSession
 from adacode_cli.training.stages import BasisStage, FuseStage, JointStage, RestoreStage
 
 _OTHER_FAMILY = "Use files of one family, or a new run folder."
@@ -46,7 +46,7 @@ def shared_out(recipe: Recipe, minutes: float | None, num_tasks: int) -> Recipe:
     )
 
 
-def run_all(session: Session, tasks: Sequence[tuple[str, int]]) -> bool:
+def run_all(session: TrainingSession, tasks: Sequence[tuple[str, int]]) -> bool:
     """Stage I, stage II, and stage III for each (task, scale); False where it was stopped before its end."""
     session.folder.require_free([FUSED, *(TASKS[task].label(scale) for task, scale in tasks)])
     for task, _ in tasks:  # hours before it would be found out
@@ -57,7 +57,7 @@ def run_all(session: Session, tasks: Sequence[tuple[str, int]]) -> bool:
     return all(run_restore(session, fused, task=task, scale=scale) for task, scale in tasks)
 
 
-def run_basis(session: Session) -> bool:
+def run_basis(session: TrainingSession) -> bool:
     """Stage I: one codebook per category of the shards; False where it was stopped before its end.
 
     The recipe's `start_share` of the time goes to one autoencoder on all categories; every category's own starts from
@@ -81,7 +81,7 @@ def run_basis(session: Session) -> bool:
             continue
         network = fresh_network(family.basis(k), session.seed(name))
         adopt(network, start, ("encoder.", "decoder.", "codebook.before.", "codebook.after."))
-        stage = BasisStage(network, session.ground("basis"))
+        stage = BasisStage(network, session.context("basis"))
         if session.train(name, "basis", stage, category=category, length=length) is None:
             return False
     return True
@@ -95,7 +95,7 @@ def basis_files(folder: Path) -> list[Path]:
     return found
 
 
-def run_fuse(session: Session, basis_folder: Path, *, start: Path | None = None) -> bool:
+def run_fuse(session: TrainingSession, basis_folder: Path, *, start: Path | None = None) -> bool:
     """Stage II over the basis codebooks in `basis_folder`, which stay as they are; False where it was stopped.
 
     `start` is an earlier stage-II network of the family to go on from. Raises TrainingError where there are no
@@ -118,7 +118,7 @@ def run_fuse(session: Session, basis_folder: Path, *, start: Path | None = None)
     return _fuse(session, network, books, basis_folder)
 
 
-def run_fuse_again(session: Session, start: Path) -> bool:
+def run_fuse_again(session: TrainingSession, start: Path) -> bool:
     """Stage II goes on from the stage-II network in `start`, over its codebooks; False where it was stopped.
 
     A bundled family's file will do. Raises TrainingError where it is of another family or of other categories.
@@ -134,30 +134,30 @@ def run_fuse_again(session: Session, start: Path) -> bool:
     return _fuse(session, network, books, start)
 
 
-def _fuse(session: Session, network: AdaCode, books: Mapping[str, Tensor], path: Path) -> bool:
+def _fuse(session: TrainingSession, network: AdaCode, books: Mapping[str, Tensor], path: Path) -> bool:
     finished = session.finished(FUSED)
     if finished is not None:
         _require_taken_over(finished, books, ("basis",), session.folder.weights(FUSED))
         return True
     adopt(network, books)
     _require_shared(network, books, ("basis",), path)
-    stage = FuseStage(network, session.ground("fuse"))
+    stage = FuseStage(network, session.context("fuse"))
     return session.train(FUSED, "fuse", stage) is not None
 
 
-def run_joint(session: Session) -> bool:
+def run_joint(session: TrainingSession) -> bool:
     """Stages I and II at once: codebooks of all categories and what mixes them; False where it was stopped."""
     session.folder.require_free([FUSED])
     if session.finished(FUSED) is not None:
         return True
     config = session.recipe.network.clean(session.data.shards.categories)
     network = fresh_network(config, session.seed(FUSED))
-    stage = JointStage(network, session.ground("fuse"))
+    stage = JointStage(network, session.context("fuse"))
     return session.train(FUSED, "fuse", stage) is not None
 
 
 def run_restore(
-    session: Session,
+    session: TrainingSession,
     fused: Path,
     *,
     task: str,
@@ -191,7 +191,7 @@ def run_restore(
     _require_shared(network, shared, ("basis", "fused"), fused)
     _start(session, network, start=start, trunk=trunk)
     teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    stage = RestoreStage(network, session.ground("restore"), teacher, learns)
+    stage = RestoreStage(network, session.context("restore"), teacher, learns)
     return session.train(name, "restore", stage) is not None
 
 
@@ -204,7 +204,7 @@ def require_trunk(recipe: Recipe, trunk: TrunkConfig | None) -> None:
         )
 
 
-def _start(session: Session, network: AdaCode, *, start: Path | None, trunk: Path | None) -> None:
+def _start(session: TrainingSession, network: AdaCode, *, start: Path | None, trunk: Path | None) -> None:
     """First values from earlier weights, where there are any; the session notes whose they are."""
     ours, bases = [session.provenance], []
     if start is not None:
@@ -216,10 +216,10 @@ def _start(session: Session, network: AdaCode, *, start: Path | None, trunk: Pat
             bases.append((source.base_model, source.base_licence))
         else:
             ours.append(source.ours)
-    session.said = session.provenance.with_sources(ours, bases)
+    session.stated = session.provenance.with_sources(ours, bases)
 
 
-def _adopt_shape(session: Session, task: str, *, start: Path | None, trunk: Path | None) -> None:
+def _adopt_shape(session: TrainingSession, task: str, *, start: Path | None, trunk: Path | None) -> None:
     """A recipe that knows of no trunk, as those of earlier families, takes over that of the weights it starts from."""
     family = session.recipe.network
     if not TASKS[task].enlarges or family.trunk is not None:
@@ -233,7 +233,7 @@ def _adopt_shape(session: Session, task: str, *, start: Path | None, trunk: Path
     session.recipe = replace(session.recipe, network=replace(family, trunk=shape))
 
 
-def _common_start(session: Session) -> Mapping[str, Tensor] | None:
+def _common_start(session: TrainingSession) -> Mapping[str, Tensor] | None:
     name, recipe = f"{BASIS}{START}", session.recipe
     path, network = session.folder.weights(name), fresh_network(recipe.network.basis(), session.seed(name))
     if recipe.start_share <= 0:
@@ -241,7 +241,7 @@ def _common_start(session: Session) -> Mapping[str, Tensor] | None:
     if session.finished(name) is not None:
         return _read_basis(path, recipe.network).tensors
     length = _share(recipe.basis, recipe.start_share)
-    stage = BasisStage(network, session.ground("basis"))
+    stage = BasisStage(network, session.context("basis"))
     return session.train(name, "basis", stage, length=length)
 
 

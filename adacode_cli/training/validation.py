@@ -16,14 +16,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from adacode_cli.atomic import reason, write_bytes
-from adacode_cli.errors import OutputError
+from adacode_cli.atomic import write_bytes
+from adacode_cli.errors import OutputError, translated
 from adacode_cli.evaluation.metrics import perceptual_distance, psnr_in_hole, psnr_luma, ssim_luma
 from adacode_cli.evaluation.perceptual import PerceptualNetwork
 from adacode_cli.model.network import AdaCode
 from adacode_cli.training.batches import Batch
+from adacode_cli.training.shards import Pixels
 
-Picture = npt.NDArray[np.uint8]
 MAX_ROWS = 6
 LINE_PX = 2
 _PREFIX = "validation/"
@@ -34,9 +34,9 @@ _WHITE = 255
 class Pictures:
     """What one validation saw and made: H×W×3 uint8 RGB each, in the same order."""
 
-    inputs: list[Picture]
-    outputs: list[Picture]
-    targets: list[Picture]
+    inputs: list[Pixels]
+    outputs: list[Pixels]
+    targets: list[Pixels]
 
 
 class Validation:
@@ -66,7 +66,7 @@ class Validation:
         means = {_PREFIX + name: fmean(s[name] for s in scores) for name in scores[0]}
         return means | {_PREFIX + "crops": float(len(scores))}, shown
 
-    def _scores(self, output: Picture, target: Picture, hole: npt.NDArray[np.bool_] | None) -> dict[str, float]:
+    def _scores(self, output: Pixels, target: Pixels, hole: npt.NDArray[np.bool_] | None) -> dict[str, float]:
         psnr = psnr_luma(output, target) if hole is None else psnr_in_hole(output, target, hole)
         scores = {"psnr": psnr, "ssim": ssim_luma(output, target)}
         if self._perceptual is not None:
@@ -74,12 +74,12 @@ class Validation:
         return scores
 
 
-def _picture(image_1CHW: Tensor) -> Picture:
+def _picture(image_1CHW: Tensor) -> Pixels:
     pixels = (image_1CHW[0].float().clamp(0, 1) * 255).round().permute(1, 2, 0).cpu().numpy()
     return np.ascontiguousarray(pixels.astype(np.uint8))
 
 
-def sample_sheet(inputs: Sequence[Picture], outputs: Sequence[Picture], targets: Sequence[Picture]) -> Picture:
+def sample_sheet(inputs: Sequence[Pixels], outputs: Sequence[Pixels], targets: Sequence[Pixels]) -> Pixels:
     """H×W×3 uint8 RGB: a row input | output | target for each of the first 6 triples, white lines of 2 px between.
 
     All pictures are H×W×3 uint8 RGB. One that is smaller than its target is enlarged to it by nearest neighbour, so
@@ -100,7 +100,7 @@ def sample_sheet(inputs: Sequence[Picture], outputs: Sequence[Picture], targets:
 
 
 def write_sample_sheet(
-    path: Path, inputs: Sequence[Picture], outputs: Sequence[Picture], targets: Sequence[Picture]
+    path: Path, inputs: Sequence[Pixels], outputs: Sequence[Pixels], targets: Sequence[Pixels]
 ) -> None:
     """Writes `sample_sheet` as a PNG file; its directory is made. The file appears whole or not at all.
 
@@ -112,30 +112,27 @@ def write_sample_sheet(
         raise OutputError(
             f"a PNG cannot hold {sheet.shape[0]}×{sheet.shape[1]} pixels", path=path, hint="Use smaller crops."
         )
-    try:
+    with translated(OutputError, "cannot be made", path.parent, hint="Choose a run folder that can be written to."):
         path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        message = f"cannot be made: {reason(error)}"
-        raise OutputError(message, path=path.parent, hint="Choose a run folder that can be written to.") from error
     write_bytes(path, data.tobytes())
 
 
-def _enlarged(picture: Picture, target: Picture) -> Picture:
+def _enlarged(picture: Pixels, target: Pixels) -> Pixels:
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
         raise ValueError(f"a picture of {picture.dtype} {picture.shape} is not H×W×3 uint8")
     (height, width), (full_height, full_width) = picture.shape[:2], target.shape[:2]
     if height > full_height or width > full_width:
         raise ValueError(f"a picture of {height}×{width} is larger than its target of {full_height}×{full_width}")
     rows, columns = np.arange(full_height) * height // full_height, np.arange(full_width) * width // full_width
-    enlarged: Picture = picture[rows][:, columns]
+    enlarged: Pixels = picture[rows][:, columns]
     return enlarged
 
 
-def _beside(pictures: list[Picture]) -> Picture:
+def _beside(pictures: list[Pixels]) -> Pixels:
     line = np.full((pictures[0].shape[0], LINE_PX, 3), _WHITE, np.uint8)
     return np.concatenate(_between(pictures, line), axis=1)
 
 
-def _between(pictures: list[Picture], line: Picture) -> list[Picture]:
+def _between(pictures: list[Pixels], line: Pixels) -> list[Pixels]:
     """The pictures with a line after each but the last."""
     return [part for picture in pictures for part in (picture, line)][:-1]

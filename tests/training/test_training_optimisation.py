@@ -17,7 +17,7 @@ from adacode_cli.training.batches import Batch
 from adacode_cli.training.initialise import fresh_network
 from adacode_cli.training.optimisation import Average, Optimisation, learning_rate, step_seed
 from adacode_cli.training.recipe import Optimiser
-from adacode_cli.training.stages import FuseStage, Ground
+from adacode_cli.training.stages import FuseStage, StageContext
 
 
 def worn_pair(seed: int) -> Batch:
@@ -180,7 +180,7 @@ def test_a_slim_state_is_the_result_and_everything_else_begins_anew():
 @pytest.mark.parametrize("slim", [False, True])
 def test_a_state_of_another_network_is_an_error_and_changes_nothing(slim):
     recipe = tiny_recipe().fuse
-    stage = FuseStage(fresh_network(packed("reconstruct"), 0), Ground(recipe.loss, None, CPU))
+    stage = FuseStage(fresh_network(packed("reconstruct"), 0), StageContext(recipe.loss, None, CPU))
     tensors, counters = Optimisation(stage, recipe, 0, "fp32").state(slim=slim)
     run = tiny_optimisation()
     before = copy.deepcopy(run.network.state_dict())

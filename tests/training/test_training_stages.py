@@ -20,7 +20,15 @@ from adacode_cli.training.initialise import adopt_fused, fresh_network
 from adacode_cli.training.optimisation import Optimisation
 from adacode_cli.training.processes import OneProcess
 from adacode_cli.training.recipe import LossWeights, Optimiser, StageRecipe
-from adacode_cli.training.stages import RESEED_EVERY, BasisStage, FuseStage, Ground, JointStage, RestoreStage, Stage
+from adacode_cli.training.stages import (
+    RESEED_EVERY,
+    BasisStage,
+    FuseStage,
+    JointStage,
+    RestoreStage,
+    Stage,
+    StageContext,
+)
 
 STEPS = {"packed": 16, "plain": 10}
 STAGES = ("basis", "fuse", "joint", "sr-2", "sr-4", "inpaint")
@@ -34,11 +42,11 @@ def recipe(**values) -> StageRecipe:
     return StageRecipe(**({"batch": 2, "patch": 64, "optimiser": fast, "adversarial_from": 0.0} | values))
 
 
-def ground(loss: LossWeights = LossWeights(), perceptual=None) -> Ground:  # noqa: B008 - frozen
-    return Ground(loss, perceptual, OneProcess(torch.device("cpu")))
+def ground(loss: LossWeights = LossWeights(), perceptual=None) -> StageContext:  # noqa: B008 - frozen
+    return StageContext(loss, perceptual, OneProcess(torch.device("cpu")))
 
 
-def make_stage(name: str, family: str, on: Ground | None = None) -> Stage:
+def make_stage(name: str, family: str, on: StageContext | None = None) -> Stage:
     config, on = FAMILIES[family], on or ground()
     if name == "basis":
         return BasisStage(fresh_network(config("basis", 1), 0), on)

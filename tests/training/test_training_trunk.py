@@ -22,7 +22,7 @@ from adacode_cli.training.optimisation import Optimisation
 from adacode_cli.training.recipe import LossWeights, Optimiser, StageRecipe
 from adacode_cli.training.run_folder import RunFolder
 from adacode_cli.training.runs import run_joint, run_restore
-from adacode_cli.training.stages import Ground, RestoreStage
+from adacode_cli.training.stages import RestoreStage, StageContext
 
 BODY = "trunk.body."
 FROZEN = ("codebook.books.", "codebook.after.", "decoder.")
@@ -45,7 +45,7 @@ def make_stage(learns: str = "all", scale: int = 2, join: float = 0.0, loss: Los
         generator = torch.Generator().manual_seed(3)
         shape = network.trunk.join.weight.shape
         network.trunk.join.weight.copy_(join * (2 * torch.rand(shape, generator=generator) - 1))
-    return RestoreStage(network, Ground(loss, None, CPU), fused, learns)
+    return RestoreStage(network, StageContext(loss, None, CPU), fused, learns)
 
 
 def optimised(stage: RestoreStage, precision: str = "fp32", **settings) -> Optimisation:
@@ -189,7 +189,7 @@ def test_a_share_counts_at_every_step_of_the_schedule():
 
 def test_without_a_trunk_there_is_one_rate():
     fused, network = fresh_network(packed("reconstruct"), 1), fresh_network(packed("sr", 2), 2)
-    stage = RestoreStage(network, Ground(LOSS, None, CPU), fused)
+    stage = RestoreStage(network, StageContext(LOSS, None, CPU), fused)
     run = optimised(stage, trunk_share=0.0)
     before = state(run)
     stepped(run, 2)

@@ -18,7 +18,7 @@ from adacode_cli.training.degradation.settings import DegradationSettings, Heavy
 
 Kernel = npt.NDArray[np.float32]
 Size = tuple[int, int]
-_LEAST_BLUR_PX = 0.15
+_MIN_BLUR_PX = 0.15
 # Kinds that are sound at any ratio; the others leave out pixels.
 _SMOOTH = ("bilinear", "bicubic", "area")
 _CLEAN_QUALITY = (90, 100)
@@ -159,6 +159,16 @@ class Jpeg:
 Step: TypeAlias = Blur | Resize | Noise | Halftone | Jpeg
 
 
+def nearest_pixels(side: int, count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Two pixels of `side` for each of `count` new ones ("nearest"): the same one twice, or both neighbours.
+
+    A new centre that lies between two pixels becomes their mean, so that the picture does not move.
+    """
+    doubled = (2 * np.arange(count) + 1) * side  # the centres, in units of 1 / (2 · count) pixels
+    after = np.minimum(doubled // (2 * count), side - 1)
+    return np.where(doubled % (2 * count), after, after - 1).clip(0), after
+
+
 def draw_chain(rng: np.random.Generator, size: Size, scale: int, settings: DegradationSettings) -> tuple[Step, ...]:
     """All steps from a picture of `size` (height, width) to one of 1/scale of it; the last one is a JPEG.
 
@@ -211,7 +221,7 @@ def _heavy_rounds(rng: np.random.Generator, size: Size, scale: int, settings: De
 
 
 def _heavy_blur(most: float, here: Size) -> Blur:
-    return Blur("either", (_LEAST_BLUR_PX, max(most, _LEAST_BLUR_PX)), min(here) - 1)
+    return Blur("either", (_MIN_BLUR_PX, max(most, _MIN_BLUR_PX)), min(here) - 1)
 
 
 def _heavy_noise(rng: np.random.Generator, most: float, here: Size, settings: DegradationSettings) -> Noise:
@@ -254,7 +264,7 @@ def _blur(second: bool, here: Size, high: Size, scale: int, settings: Degradatio
     if settings.kernels == "low":
         strength = settings.second_blur_strength if second else 1.0
         most = strength * settings.blur_px * scale * here[1] / high[1]
-        return Blur("either", (_LEAST_BLUR_PX, max(most, _LEAST_BLUR_PX)), room)
+        return Blur("either", (_MIN_BLUR_PX, max(most, _MIN_BLUR_PX)), room)
     smallest, largest = settings.kernel_px
     least, most, more = settings.anisotropic if second else settings.isotropic
     return Blur(

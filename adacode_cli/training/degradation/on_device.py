@@ -17,19 +17,28 @@ from torch import Tensor
 from torch.nn import functional
 
 from adacode_cli.errors import UsageError
-from adacode_cli.training.degradation.chain import Blur, Halftone, Kernel, Noise, Resize, Step, draw_chain
+from adacode_cli.training.degradation.chain import (
+    Blur,
+    Halftone,
+    Kernel,
+    Noise,
+    Resize,
+    Step,
+    draw_chain,
+    nearest_pixels,
+)
 from adacode_cli.training.degradation.device_jpeg import jpeg_batch, to_levels
 from adacode_cli.training.degradation.settings import MARGIN, DegradationSettings
 
 # Pictures that share kinds, order and sizes of steps: at least so many, and so many that a batch has few groups. A GPU
 # takes about as long for a step of a small group as for one of a large group.
-GROUP, _MOST_GROUPS = 4, 4
+GROUP, _MAX_GROUPS = 4, 4
 Taps = tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]
 
 
 def group_of(batch: int) -> int:
     """How many pictures of a batch share one chain, by default: 4 of 16, 32 of 128."""
-    return max(GROUP, -(-batch // _MOST_GROUPS))
+    return max(GROUP, -(-batch // _MAX_GROUPS))
 
 
 @torch.no_grad()
@@ -177,7 +186,4 @@ def area_taps(side: int, count: int) -> Taps:
 @lru_cache(maxsize=256)
 def nearest_taps(side: int, count: int) -> Taps:
     """As `area_taps`, of the pixel under each new centre, or both where it lies between two."""
-    doubled = (2 * np.arange(count) + 1) * side
-    after = np.minimum(doubled // (2 * count), side - 1)
-    before = np.where(doubled % (2 * count), after, after - 1).clip(0)
-    return np.stack((before, after), 1), np.full((count, 2), 0.5, np.float32)
+    return np.stack(nearest_pixels(side, count), 1), np.full((count, 2), 0.5, np.float32)

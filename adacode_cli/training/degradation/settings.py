@@ -14,6 +14,7 @@ from adacode_cli.errors import UsageError
 MARGIN = 4
 RESIZES = ("nearest", "bilinear", "bicubic", "area", "gaussian")
 KERNELS = ("low", "here")
+_WHAT = "this degradation is"
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ class HeavySettings:
     def __post_init__(self) -> None:
         shares = [name for name in asdict(self) if name.endswith("share") and not 0 <= getattr(self, name) <= 1]
         low, high = self.quality
-        _refuse(
+        refuse(
+            _WHAT,
             *((True, f"heavy.{name} is a share from 0 to 1") for name in shares),
             *(
                 (not 0 <= getattr(self, name) < math.inf, f"heavy.{name} is 0 or more")
@@ -118,7 +120,7 @@ class DegradationSettings:
     clean_share: float = 0.0
 
     def __post_init__(self) -> None:
-        _refuse(*self._shares(), *self._blurs(), *self._sizes(), *self._noises())
+        refuse(_WHAT, *self._shares(), *self._blurs(), *self._sizes(), *self._noises())
 
     def _shares(self) -> list[tuple[bool, str]]:
         names = [name for name in self.__dataclass_fields__ if name.endswith("_share")]
@@ -164,10 +166,11 @@ class DegradationSettings:
         ]
 
 
-def _refuse(*checks: tuple[bool, str]) -> None:
+def refuse(what: str, *checks: tuple[bool, str]) -> None:
+    """Raises UsageError where any of the checks (wrong, what is right) found something wrong: "WHAT impossible: …"."""
     problems = [text for wrong, text in checks if wrong]
     if problems:
-        raise UsageError(f"this degradation is impossible: {'; '.join(problems)}")
+        raise UsageError(f"{what} impossible: {'; '.join(problems)}")
 
 
 MODERATE = DegradationSettings()

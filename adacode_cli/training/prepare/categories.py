@@ -18,7 +18,7 @@ from adacode_cli.checkpoints.source import WeightsSource
 from adacode_cli.model.base import prepare_input
 from adacode_cli.model.network import AdaCode
 from adacode_cli.model.padding import pad_mirrored, padded_size
-from adacode_cli.training.prepare.photos import Pixels
+from adacode_cli.training.shards import Pixels
 
 BUNDLED = "compact-reconstruct"
 # Photographs are shrunk to about as many pixels: what they show, and not how large they are, counts.
@@ -26,7 +26,7 @@ _PIXELS = 384 * 384
 Rows = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.intp]
 _ATTEMPTS = 10
-_MOST_ROUNDS = 100
+_MAX_ROUNDS = 100
 
 
 def load_describer(path: Path | None) -> PhotoDescriber:
@@ -106,7 +106,7 @@ def k_means(rows: Rows, k: int, seed: int) -> Labels:
 def _attempt(rows: Rows, k: int, rng: np.random.Generator) -> tuple[float, Labels]:
     centres = _first_centres(rows, k, rng)
     labels = np.full(len(rows), -1, np.intp)
-    for _ in range(_MOST_ROUNDS):
+    for _ in range(_MAX_ROUNDS):
         squares = _squares(rows, centres)
         before, labels = labels, np.asarray(squares.argmin(axis=1), np.intp)
         if np.array_equal(before, labels):

@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from adacode_cli.errors import InputError, TrainingError
 from adacode_cli.training.prepare import measures
-from adacode_cli.training.prepare.photos import Photo, Pixels, read_photo
+from adacode_cli.training.prepare.photos import Photo, read_photo
 from adacode_cli.training.prepare.settings import Encoding, Limits, PrepareSettings
+from adacode_cli.training.shards import Pixels
 
 # Below this many crop sides two crops would share more than half of their pixels: one, in the middle, it is.
 _TWO_FROM = 1.5
@@ -28,36 +29,11 @@ _JPEG = (
 )
 # OpenCV's word for lossless.
 _WEBP = (cv2.IMWRITE_WEBP_QUALITY, 101)
-Describe = Callable[[Pixels], npt.NDArray[np.float32]]
 # Cut-outs are no photographs, but an odd pixel of an alpha channel is an accident.
-_MOST_TRANSPARENT = 0.01
+_MAX_TRANSPARENT = 0.01
 
 
-def starts(length: int, side: int) -> list[int]:
-    """Where crops of `side` px begin on an axis of `length` ≥ `side` px: the fewest that cover it, evenly spaced.
-
-    Neighbours overlap by half at most; for that, up to a quarter of a side at both ends of an axis shorter than 1.5
-    sides is left out.
-    """
-    if length < _TWO_FROM * side:
-        return [(length - side) // 2]
-    count = ceil(length / side)
-    return [i * (length - side) // (count - 1) for i in range(count)]
-
-
-def places(height: int, width: int, side: int) -> list[tuple[int, int]]:
-    """(y, x) of all crops of a photograph, row by row."""
-    return [(y, x) for y in starts(height, side) for x in starts(width, side)]
-
-
-def encode(pixels: Pixels, encoding: Encoding) -> bytes:
-    """H×W×3 uint8 RGB → JPEG of quality 95 without chroma subsampling, or lossless WebP. Raises TrainingError."""
-    suffix, parameters = (".jpg", _JPEG) if encoding == "jpeg" else (".webp", _WEBP)
-    done, data = cv2.imencode(suffix, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), parameters)
-    if not done:
-        hint = "Install opencv-python-headless anew, or choose the other --encoding."
-        raise TrainingError(f"OpenCV cannot encode {suffix} files", hint=hint)
-    return np.asarray(data).tobytes()
+Describe = Callable[[Pixels], npt.NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -130,8 +106,8 @@ def examine(folder: Path, file: str, settings: PrepareSettings, describe: Descri
 def _unfit(file: str, photo: Photo, settings: PrepareSettings) -> LeftOut | None:
     """What can be told before anything is measured."""
     least = min(photo.pixels.shape[:2])
-    if photo.transparent > _MOST_TRANSPARENT:
-        return LeftOut(file, "transparent", photo.transparent, _MOST_TRANSPARENT)
+    if photo.transparent > _MAX_TRANSPARENT:
+        return LeftOut(file, "transparent", photo.transparent, _MAX_TRANSPARENT)
     if least < settings.crop_px:
         return LeftOut(file, "tiny", least, settings.crop_px)
     if photo.quality is not None and photo.quality < settings.limits.jpeg_quality:
@@ -153,4 +129,31 @@ def _poor(file: str, luma: measures.Luma, detail: float, limits: Limits) -> Left
 def _cut(pixels: Pixels, y: int, x: int, settings: PrepareSettings) -> EncodedCrop:
     crop = np.ascontiguousarray(pixels)
     mean, std = (np.asarray(values, np.float64).ravel() for values in cv2.meanStdDev(crop))
-    return EncodedCrop(y, x, encode(crop, settings.encoding), mean, std)
+    return EncodedCrop(y, x, encoded_crop(crop, settings.encoding), mean, std)
+
+
+def places(height: int, width: int, side: int) -> list[tuple[int, int]]:
+    """(y, x) of all crops of a photograph, row by row."""
+    return [(y, x) for y in starts(height, side) for x in starts(width, side)]
+
+
+def starts(length: int, side: int) -> list[int]:
+    """Where crops of `side` px begin on an axis of `length` ≥ `side` px: the fewest that cover it, evenly spaced.
+
+    Neighbours overlap by half at most; for that, up to a quarter of a side at both ends of an axis shorter than 1.5
+    sides is left out.
+    """
+    if length < _TWO_FROM * side:
+        return [(length - side) // 2]
+    count = ceil(length / side)
+    return [i * (length - side) // (count - 1) for i in range(count)]
+
+
+def encoded_crop(pixels: Pixels, encoding: Encoding) -> bytes:
+    """H×W×3 uint8 RGB → JPEG of quality 95 without chroma subsampling, or lossless WebP. Raises TrainingError."""
+    suffix, parameters = (".jpg", _JPEG) if encoding == "jpeg" else (".webp", _WEBP)
+    done, data = cv2.imencode(suffix, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), parameters)
+    if not done:
+        hint = "Install opencv-python-headless anew, or choose the other --encoding."
+        raise TrainingError(f"OpenCV cannot encoded_crop {suffix} files", hint=hint)
+    return np.asarray(data).tobytes()

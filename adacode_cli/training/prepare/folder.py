@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from adacode_cli import atomic
-from adacode_cli.errors import OutputError
+from adacode_cli.errors import OutputError, translated
 from adacode_cli.training.prepare.examine import LeftOut
 from adacode_cli.training.prepare.packing import Member, ShardEntry
 from adacode_cli.training.prepare.settings import PrepareSettings
@@ -32,12 +32,9 @@ class OutputFolder:
 
     def __init__(self, path: Path, *, overwrite: bool) -> None:
         self.path = path
-        try:
+        with translated(OutputError, "cannot be used", path, hint="Choose a writable directory (-o)."):
             path.mkdir(parents=True, exist_ok=True)
-            present = [name for name in _names(path) if name not in (SPOOL, _PLAN)]
-        except OSError as error:
-            what = f"cannot be used: {atomic.reason(error)}"
-            raise OutputError(what, path=path, hint="Choose a writable directory (-o).") from error
+            present = sorted(entry.name for entry in path.iterdir() if entry.name not in (SPOOL, _PLAN))
         if present and not overwrite:
             hint = "Choose another -o, or --overwrite to replace the shards in it; other files stay."
             raise OutputError(f"is not empty: it holds {present[0]!r}", path=path, hint=hint)
@@ -63,15 +60,8 @@ class OutputFolder:
 
     def _remove(self, names: list[str]) -> None:
         for name in names:
-            try:
+            with translated(OutputError, "cannot be removed", self.path / name, hint="Choose another -o."):
                 (self.path / name).unlink(missing_ok=True)
-            except OSError as error:
-                what = f"cannot be removed: {atomic.reason(error)}"
-                raise OutputError(what, path=self.path / name, hint="Choose another -o.") from error
-
-
-def _names(path: Path) -> list[str]:
-    return sorted(entry.name for entry in path.iterdir())
 
 
 def _noted(path: Path) -> list[str]:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import tarfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adacode_cli import atomic
-from adacode_cli.errors import OutputError
+from adacode_cli.errors import OutputError, translated
 from adacode_cli.training.prepare.examine import EncodedCrop
 
 TAR_BLOCK = 512
@@ -87,12 +87,8 @@ def spooling(path: Path) -> Iterator[Spool]:
         path.unlink(missing_ok=True)
 
 
-@contextmanager
-def _storing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(f"cannot be written: {atomic.reason(error)}", path=path, hint=_HINT) from error
+def _storing(path: Path) -> AbstractContextManager[None]:
+    return translated(OutputError, "cannot be written", path, hint=_HINT)
 
 
 @dataclass(frozen=True)
@@ -118,15 +114,15 @@ class ShardEntry:
         return asdict(self)
 
 
-def packed(members: Iterable[Member], most_bytes: int) -> list[list[Member]]:
-    """Consecutive groups, each a shard of at most `most_bytes` (or a single crop that is larger)."""
+def packed(members: Iterable[Member], max_bytes: int) -> list[list[Member]]:
+    """Consecutive groups, each a shard of at most `max_bytes` (or a single crop that is larger)."""
     groups: list[list[Member]] = []
     room = 0
     for member in members:
         size = member.crop.footprint(member.category)
         if not groups or size > room:
             groups.append([])
-            room = most_bytes - TAR_END
+            room = max_bytes - TAR_END
         groups[-1].append(member)
         room -= size
     return groups

@@ -137,9 +137,9 @@ def _in_order(tasks: Iterable[Callable[[], Examined | LeftOut]], workers: int) -
         executor.shutdown(cancel_futures=True)
 
 
-def _drop_duplicates(pool: _Pool, most_bits: int) -> None:
-    found = duplicates(pool.photos, most_bits)
-    pool.drop(LeftOut(file, "duplicate", bits, most_bits, f"of {other}") for file, (other, bits) in found.items())
+def _drop_duplicates(pool: _Pool, max_bits: int) -> None:
+    found = duplicates(pool.photos, max_bits)
+    pool.drop(LeftOut(file, "duplicate", bits, max_bits, f"of {other}") for file, (other, bits) in found.items())
 
 
 def _categories(pool: _Pool, folder: Path, settings: PrepareSettings, files: list[str]) -> dict[str, str]:

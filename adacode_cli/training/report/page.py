@@ -21,7 +21,7 @@ from adacode_cli.training.run_record import RunRecord, SampleFile, StageRecord
 _EARLIER_SAMPLES = 3
 _EARLIER_WIDTH_PX = 480
 _JPEG_QUALITY = 90
-_LARGEST_PNG_BYTES = 4_000_000
+_MAX_PNG_BYTES = 4_000_000
 
 
 def page_html(record: RunRecord) -> bytes:
@@ -99,7 +99,7 @@ def _whole(sample: SampleFile, name: str) -> str:
         return "<p>The sample is damaged.</p>"
     bgr = np.ascontiguousarray(picture[..., ::-1])
     kind, data = "image/png", cv2.imencode(".png", bgr)[1].tobytes()
-    if len(data) > _LARGEST_PNG_BYTES:
+    if len(data) > _MAX_PNG_BYTES:
         kind, data = "image/jpeg", _jpeg(bgr)
     return _picture(kind, data, f"Samples of {name} after {sample.step} steps", picture.shape)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from adacode_cli.training.report.summary import LEAST_USED
+from adacode_cli.training.report.summary import MIN_USED
 from adacode_cli.training.run_names import (
     BASIS,
     FUSED,
@@ -20,7 +20,7 @@ from adacode_cli.training.run_names import (
 )
 from adacode_cli.training.run_record import RunRecord, Series, StageRecord
 
-_LEAST_LOG_RATIO = 5.0
+_MIN_LOG_RATIO = 5.0
 _VALIDATION_TITLES = {"psnr": "Validation PSNR (dB)", "ssim": "Validation SSIM", "lpips": "Validation LPIPS"}
 _SPEED_TITLES = {
     IMAGES_PER_S: "Images per second",
@@ -30,7 +30,7 @@ _SPEED_TITLES = {
 
 
 @dataclass(frozen=True)
-class Line:
+class Curve:
     """A series and what the legend calls it; "" where the panel's title says it.
 
     Lines with the same `look` are drawn alike: a stage has one look in all panels of its section.
@@ -50,7 +50,7 @@ class Panel:
     """
 
     title: str
-    lines: tuple[Line, ...]
+    lines: tuple[Curve, ...]
     log: bool = False
     share: bool = False
     from_zero: bool = False
@@ -80,7 +80,7 @@ def panels(section: Section) -> tuple[Panel, ...]:
             *_losses(section.stages),
             *_validation(section.stages),
             _over_bases(section.stages, Group.PERPLEXITY, "Perplexity of the codes"),
-            _over_bases(section.stages, Group.USED, "Codes in use", share=True, limit=LEAST_USED),
+            _over_bases(section.stages, Group.USED, "Codes in use", share=True, limit=MIN_USED),
             *_each(section.stages, lambda key: group_of(key)[0] == Group.RATE, _rate_title, from_zero=True),
             *_each(section.stages, lambda key: group_of(key)[0] == Group.GRADIENT, _gradient_title),
             *_each(section.stages, _is_speed, _speed_title, from_zero=True),
@@ -106,7 +106,7 @@ def _losses(stages: Sequence[StageRecord]) -> Iterator[Panel]:
             yield Panel(f"Loss: {group_of(key)[1]}", lines, log=_spans_decades(lines))
         return
     keys = sorted(_keys(stages, Group.LOSS), key=lambda key: group_of(key)[1] != TOTAL)
-    terms = [Line(group_of(key)[1], stages[0].series(key), look) for look, key in enumerate(keys)]
+    terms = [Curve(group_of(key)[1], stages[0].series(key), look) for look, key in enumerate(keys)]
     shown = [line for line in terms if line.series.values]
     positive = tuple(line for line in shown if min(line.series.values) >= 0)
     yield Panel("Losses", positive, log=_spans_decades(positive))
@@ -131,7 +131,7 @@ def _over_bases(
             basis = group_of(key)[1]
             names = [_short(stage) if len(stages) > 1 else "", basis if len(stages) == 1 or len(keys) > 1 else ""]
             look = number if len(stages) > 1 else place
-            lines.append(Line(" ".join(filter(None, names)), stage.series(key), look))
+            lines.append(Curve(" ".join(filter(None, names)), stage.series(key), look))
     shown = tuple(line for line in lines if line.series.values)
     return Panel(title, shown, share=share, from_zero=True, limit=limit)
 
@@ -167,14 +167,14 @@ def _keys(stages: Sequence[StageRecord], group: Group) -> tuple[str, ...]:
     return tuple(dict.fromkeys(key for stage in stages for key in stage.logged() if group_of(key)[0] == group))
 
 
-def _lines_of(stages: Sequence[StageRecord], key: str) -> tuple[Line, ...]:
+def _lines_of(stages: Sequence[StageRecord], key: str) -> tuple[Curve, ...]:
     several = len(stages) > 1
-    lines = (Line(_short(stage) if several else "", stage.series(key), look) for look, stage in enumerate(stages))
+    lines = (Curve(_short(stage) if several else "", stage.series(key), look) for look, stage in enumerate(stages))
     return tuple(line for line in lines if line.series.values)
 
 
-def _spans_decades(lines: Sequence[Line]) -> bool:
+def _spans_decades(lines: Sequence[Curve]) -> bool:
     """Whether a logarithmic axis shows more: nothing negative, and values that differ by a large factor."""
     values = [value for line in lines for value in line.series.values]
     positive = [value for value in values if value > 0]
-    return bool(positive) and min(values) >= 0 and max(positive) / min(positive) >= _LEAST_LOG_RATIO
+    return bool(positive) and min(values) >= 0 and max(positive) / min(positive) >= _MIN_LOG_RATIO
