@@ -16,11 +16,13 @@ PAPER_CODES = (512, 256, 512, 256, 256)
 class Family:
     """Sizes and choices of all networks of a family; names as in `NetworkConfig`. Raises UsageError.
 
-    codes: number of codes of each basis, over again where there are more categories than numbers. code_dim: length
-    of a code. clean_depth, restore_depth: `encoder_depth` of stages I and II, and of stage III. add_base: restored =
-    interpolated input + network's output. mask_channel: a fourth input channel tells where holes are.
-    coarse_passes: for inpainting, which learns to go on from its own coarser results. trunk: of super-resolution, in
-    place of stem blocks, skips and the interpolated base.
+    codes: number of codes of each basis, over again where there are more categories than numbers.
+    code_dim: length of a code.
+    clean_depth, restore_depth: `encoder_depth` of stages I and II, and of stage III.
+    add_base: restored = interpolated input + network's output.
+    mask_channel: a fourth input channel says where holes are.
+    coarse_passes: of tasks that fill holes, which learn to go on from their own coarser results.
+    trunk: of tasks that enlarge, in place of stem blocks, skips and the interpolated base.
     """
 
     channels: tuple[int, ...] = (64, 128, 256, 256)

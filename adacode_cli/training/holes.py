@@ -20,12 +20,16 @@ KINDS = ("stroke", "scratch", "dust", "rectangle", "corner")
 class HoleSettings:
     """Ranges of the random holes; the defaults are `MIXED`. Raises UsageError for impossible ones.
 
-    shares: how often a hole is of each of `KINDS`, together 1. holes: least and greatest number of them in a picture.
-    Strokes: vertices: their least and greatest number; width: of the brush, as parts of the picture's side; step: least
-    and greatest way to the next vertex, as parts of the side; turn: greatest change of direction there, in radians;
-    turn_back: at the picture's edge, rather than run along it. scratch_px: least and greatest width of a scratch in
-    pixels. redraws: how often the holes are drawn again when they leave too little of the picture (less than
-    1 - `MAX_HOLE_SHARE`), before a single scratch takes their place.
+    shares: how often a hole is of each of `KINDS`, together 1.
+    holes: smallest and largest number of them in a picture.
+    vertices: smallest and largest number of a stroke's vertices.
+    width: of a stroke's brush, as parts of the picture's side.
+    step: smallest and largest way to a stroke's next vertex, as parts of the side.
+    turn: largest change of direction there, in radians.
+    turn_back: strokes turn back at the picture's edge, rather than run along it.
+    scratch_px: smallest and largest width of a scratch in pixels.
+    redraws: how often the holes are drawn again when they leave too little of the picture (less than
+        1 - `MAX_HOLE_SHARE`), before a single scratch takes their place.
     """
 
     shares: tuple[float, float, float, float, float] = (0.62, 0.14, 0.08, 0.1, 0.06)

@@ -1,4 +1,4 @@
-"""The training loop: one stage and its batches, until its steps, its time or somebody's patience end.
+"""The training loop: one stage and its batches, until its steps or its time end, or somebody stops it.
 
 Whatever ends it, the run can go on: a checkpoint is written at the end and every so often, never one of a run that
 has stopped making sense.
@@ -30,7 +30,7 @@ AGREE_EVERY = 10
 
 @dataclass(frozen=True)
 class Pace:
-    """How often a run does what does not change its result. seconds between checkpoints, steps between the others."""
+    """How often a run does what does not change its result: seconds between checkpoints, steps between the others."""
 
     log_every: int = 50
     validate_every: int = 500
@@ -49,7 +49,7 @@ _START = Point()
 
 
 class Watcher(Protocol):
-    """What the loop tells others; all calls come after a step that made sense."""
+    """What the loop reports to; all calls come after a step with finite losses."""
 
     def log(self, line: LogLine) -> None:
         """A line of the log: `step` and means since the line before."""

@@ -115,7 +115,7 @@ def _summary(family: BundledFamily, record: RunRecord) -> Iterable[Sequence[str]
     yield "preset", _text(recipe.get("preset"))
     yield "seed", _text(recipe.get("seed"))
     yield "precision", _text(recipe.get("precision"))
-    # A file's folder is nobody's business.
+    # The folder of a file is private.
     yield "perceptual network in training", re.split(r"[/\\]", _text(recipe.get("perceptual")))[-1]
 
 

@@ -18,7 +18,7 @@ from adacode_cli.training.holes import HoleSettings
 
 # Windows of attention are 8 latent cells of 8 output pixels a side in both families.
 WINDOW_PX = 64
-# Each is cut and looked at.
+# Each is cut and measured.
 MAX_CANDIDATES = 16
 # Each stage adds 32 bits of its own, and generators take 64.
 NUM_SEEDS = 2**32
@@ -32,10 +32,17 @@ STAGES: tuple[StageName, ...] = ("basis", "fuse", "restore")
 class LossWeights:
     """Factors of the loss terms; 0 switches a term off. Paper, section 3 and its published settings.
 
-    pixel: L1. perceptual: LPIPS. adversarial: hinge GAN. codebook: codes and features drawn to one another, of which
-    `commitment` is the features' part. semantic: codes tell a perceptual network's features (stage I). feature: the
-    clean picture's feature before the decoder; contrastive: restored and clean features (stage III). grid: a pattern
-    that repeats itself with the cells of the pixel shuffle.
+    Raises UsageError for negative or infinite ones.
+
+    pixel: L1.
+    perceptual: LPIPS.
+    adversarial: hinge GAN.
+    codebook: codes and features are drawn to one another.
+    commitment: the features' part of `codebook`.
+    semantic: a perceptual network's features are predicted from the codes (stage I).
+    feature: the clean picture's feature before the decoder (stage III).
+    contrastive: restored and clean features (stage III).
+    grid: a pattern that repeats itself with the cells of the pixel shuffle.
     """
 
     pixel: float = 1.0
@@ -56,12 +63,14 @@ class LossWeights:
 
 @dataclass(frozen=True)
 class Optimiser:
-    """Adam, for the network and for the discriminator.
+    """Adam, for the network and for the discriminator. Raises UsageError for impossible values.
 
     rate: learning rate; it rises over `warmup` steps, then falls on a cosine to `final_share` of itself (1: constant).
     trunk_share: the rate of a trunk's weights, in units of `rate`; 0: they stay as they are.
-    discriminator_rate: constant. clip: largest norm of a gradient. ema: decay a step of the averaged weights, which
-    are the result.
+    discriminator_rate: learning rate of the discriminator, constant.
+    betas: Adam's decay rates, of the network and of the discriminator.
+    clip: largest norm of a gradient.
+    ema: decay a step of the averaged weights, which are the result.
     """
 
     rate: float = 5e-4
@@ -93,14 +102,18 @@ class Optimiser:
 class StageRecipe:
     """One stage. Raises UsageError for values that no run can have.
 
-    batch: crops a step, of all processes together; patch: output pixels a side of a crop; candidates: crops drawn for
-    each that is used, which is the one of most detail; shrunk: how often a crop is cut larger and shrunk, by a factor
-    from `shrink` to 1, since photographs are rarely sharp at full size. learns: all that the stage trains, or of stage
-    III the trunk alone (a branch of codes that does not add anything yet is not computed then), or all but the trunk.
+    steps, minutes: the run ends after `steps`, or after `minutes` where they are not 0, whichever comes first.
+    batch: crops a step, of all processes together.
+    patch: output pixels a side of a crop.
+    candidates: crops drawn for each that is used, which is the one of most detail.
+    shrunk: how often a crop is cut larger and shrunk, since photographs are rarely sharp at full size.
+    shrink: smallest factor of that, up to 1.
+    learns: "all" that the stage trains; of stage III also the "trunk" alone (a branch of codes that does not add
+        anything yet is not computed then), or the "codes": all except the trunk.
     magnified: how often the parts that perception compares are magnified, so that it sees what lies between the pixels
-    that it steps on. The run ends after `steps`, or after `minutes` where they are not 0, whichever comes first.
-    adversarial_from: part of the run, 0 to 1, after which the discriminator joins; discriminator_channels: its
-    narrowest layer.
+        that it steps on.
+    adversarial_from: part of the run, 0 to 1, after which the discriminator joins.
+    discriminator_channels: width of its narrowest layer.
     """
 
     steps: int = 10_000
@@ -137,9 +150,13 @@ class StageRecipe:
 class Recipe:
     """The whole training. Raises UsageError for values that no run can have.
 
-    preset: where it comes from. network: the family's shape. degradation, holes: how pictures are worn for stage III.
+    preset: the recipe that this one comes from.
+    network: the family's shape.
+    degradation, holes: how the inputs of stage III are made.
     start_share: part of stage I that goes to an autoencoder on all categories, from which each one's own starts.
-    perceptual: name or file of the perceptual network, none if empty. precision: "bf16" or "fp32".
+    perceptual: name or file of the perceptual network, none if empty.
+    precision: "bf16" or "fp32".
+    seed: random seed of everything that is drawn.
     """
 
     preset: str

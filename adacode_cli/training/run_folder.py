@@ -156,6 +156,6 @@ class RunFolder:
 
 
 def _relevant(recipe: dict[str, Any], stage: StageName) -> dict[str, Any]:
-    """Of a recipe's dictionary, what one stage's numbers depend on, but for its length."""
+    """Of a recipe's dictionary, what one stage's numbers depend on, except its length."""
     own = {k: v for k, v in recipe.get(stage, {}).items() if k not in _LENGTH}
     return {k: v for k, v in recipe.items() if k not in (*STAGES, "preset")} | {stage: own}

@@ -1,7 +1,7 @@
 """Names in a run folder: of its files, and of the quantities in its logs, for all that writes, reads or draws them.
 
-A log line maps names to numbers: "pixel", "learning_rate", "perplexity/nature", "validation/psnr", … A key that
-nobody here knows is a loss term if it has no slash, and `OTHER` if it has one.
+A log line maps names to numbers: "pixel", "learning_rate", "perplexity/nature", "validation/psnr", … An unknown key
+is a loss term if it has no slash, and `OTHER` if it has one.
 """
 
 from __future__ import annotations

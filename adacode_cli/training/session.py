@@ -177,7 +177,7 @@ class TrainingSession:
         self.processes.any(False)  # all have read it before anybody writes
         for change in changed:
             self.listeners.on_note(f"{name} goes on with another setting: {change}")
-        if found is not None and found.stated is not None:  # whatever the command that continues it names
+        if found is not None and found.stated is not None:  # not what the present command names
             self.stated = found.stated
         if self._leads:
             self.folder.make()

@@ -40,7 +40,7 @@ class Pictures:
 
 
 class Validation:
-    """A fixed choice of held-out crops, worn as the task's training pictures are, always in the same way."""
+    """A fixed choice of held-out crops, degraded as the task's training pictures are, always in the same way."""
 
     def __init__(self, batches: list[Batch], perceptual: PerceptualNetwork | None, bf16: bool) -> None:
         self._batches, self._perceptual, self._bf16 = batches, perceptual, bf16

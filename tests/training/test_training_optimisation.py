@@ -20,7 +20,7 @@ from adacode_cli.training.recipe import Optimiser
 from adacode_cli.training.stages import FuseStage, StageContext
 
 
-def worn_pair(seed: int) -> Batch:
+def degraded_pair(seed: int) -> Batch:
     clean = clean_batch(seed).target_BCHW
     return Batch(torch.nn.functional.avg_pool2d(clean, 2), clean)
 
@@ -66,7 +66,7 @@ def test_what_a_stage_does_not_train_is_in_its_result_bit_for_bit():
     run = tiny_restoring()
     before = copy.deepcopy(run.network.state_dict())
     for step in range(3):
-        run.step(worn_pair(step), step, 0.5)
+        run.step(degraded_pair(step), step, 0.5)
     result, last = run.result(), run.network.state_dict()
     assert result.keys() == before.keys()
     frozen = [k for k in before if k.startswith(run.stage.frozen)]
@@ -88,7 +88,7 @@ def test_the_average_begins_with_the_codes_that_k_means_found():
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("make", [tiny_optimisation, tiny_restoring])
 def test_a_state_is_all_that_the_next_step_depends_on(make, precision):
-    draw = worn_pair if make is tiny_restoring else clean_batch
+    draw = degraded_pair if make is tiny_restoring else clean_batch
     run, other = make(precision=precision), make(precision=precision)
     run.begin(draw)
     for step in range(3):
@@ -121,10 +121,10 @@ def test_losses_are_weighted_into_a_total_and_the_adversary_joins_when_it_is_tim
     run = tiny_restoring(adversarial=0.25)
     run.recipe = replace(run.recipe, adversarial_from=0.5)
     discriminator = copy.deepcopy(run.adversary.network.state_dict())
-    early = run.step(worn_pair(0), 0, 0.49)
+    early = run.step(degraded_pair(0), 0, 0.49)
     assert not {"adversarial", "discriminator"} & early.keys()
     assert all(torch.equal(v, discriminator[k]) for k, v in run.adversary.network.state_dict().items())
-    late = run.step(worn_pair(1), 1, 0.5)
+    late = run.step(degraded_pair(1), 1, 0.5)
     assert late.keys() - early.keys() >= {"adversarial", "discriminator"}
     for values in (early, late):
         terms = {k: float(v) for k, v in values.items() if hasattr(run.stage.loss, k)}

@@ -64,8 +64,8 @@ def make_batch(name: str, network: AdaCode) -> Batch:
     target = clean.target_BCHW
     if name.startswith("sr"):
         scale, rng = int(name[-1]), np.random.default_rng(0)
-        worn = [degrade(picture(i, 64, 64), scale, rng, DegradationSettings()) for i in range(2)]
-        return Batch(torch.from_numpy(np.stack(worn)).permute(0, 3, 1, 2).float() / 255, target)
+        degraded = [degrade(picture(i, 64, 64), scale, rng, DegradationSettings()) for i in range(2)]
+        return Batch(torch.from_numpy(np.stack(degraded)).permute(0, 3, 1, 2).float() / 255, target)
     if name == "inpaint":
         rng = np.random.default_rng(0)
         hole = torch.from_numpy(np.stack([random_hole(64, rng) for _ in range(2)]))[:, None].float()

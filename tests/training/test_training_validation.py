@@ -1,4 +1,4 @@
-"""Scores on crops held back: always the same crops, worn the same way, never those that are learnt from."""
+"""Scores on crops held back: always the same crops, degraded the same way, never those that are learnt from."""
 
 from __future__ import annotations
 

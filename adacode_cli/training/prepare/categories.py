@@ -1,4 +1,4 @@
-"""Categories that nobody has named: photographs as numbers, and k-means over them.
+"""Categories of unsorted photographs: photographs as numbers, and k-means over them.
 
 Our encoders know textures, contrasts and colours, not subjects: categories found with them are of look.
 """
@@ -113,7 +113,7 @@ def _attempt(rows: Rows, k: int, rng: np.random.Generator) -> tuple[float, Label
             break
         for label in range(k):
             members = labels == label
-            # A centre that nobody is near moves to the row that is worst off.
+            # A centre that is nearest to no row moves to the row that is farthest from all centres.
             centres[label] = rows[members].mean(axis=0) if members.any() else rows[squares.min(axis=1).argmax()]
     return float(_squares(rows, centres).min(axis=1).sum()), labels
 

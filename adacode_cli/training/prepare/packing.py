@@ -139,7 +139,7 @@ def write_shard(path: Path, members: list[Member], *, split: str, first: int, sp
         hashed = _Hashed(file)
         with tarfile.open(fileobj=hashed, mode="w", format=tarfile.USTAR_FORMAT) as tar:  # type: ignore[call-overload]
             for name, data in _files(members, f"{split}-", first, spool, suffix):
-                info = tarfile.TarInfo(name)  # no owner, no time: those of this machine are nobody's business
+                info = tarfile.TarInfo(name)  # no owner, no time: those of this machine are private
                 info.size = len(data)
                 tar.addfile(info, BytesIO(data))
     return ShardEntry(path.name, split, len(members), hashed.position, hashed.digest.hexdigest())

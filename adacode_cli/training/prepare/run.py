@@ -109,7 +109,7 @@ def _examined(
     for file in sorted(set(files) - set(usable)):
         pool.left_out.append(LeftOut(file, "uncategorised", detail="lies in no sub-folder"))
     tasks = (lambda file=file: examine(folder, file, settings, describe) for file in usable)
-    # Closed even where an interruption is on its way up: no thread works on for nobody.
+    # Closed also where an interruption ends the loop, so that no thread works on for a result that is not wanted.
     with closing(_in_order(tasks, settings.workers)) as results:
         for done, (file, result) in enumerate(zip(usable, results, strict=True), 1):
             if isinstance(result, LeftOut):

@@ -43,10 +43,12 @@ class Curve:
 
 @dataclass(frozen=True)
 class Panel:
-    """Lines that share axes.
+    """Curves that share axes.
 
-    `log` asks for a logarithmic axis, `share` for percentages (of values in [0, 1]), `from_zero` for an axis that
-    begins at 0; `limit` is a share to mark, on an axis that then ends at 100 %.
+    log: asks for a logarithmic axis.
+    share: asks for percentages (of values in [0, 1]).
+    from_zero: asks for an axis that begins at 0.
+    limit: a share to mark, on an axis that then ends at 100 %.
     """
 
     title: str
