@@ -69,6 +69,11 @@ class Contents:
             for c in self.categories
         }
 
+    @property
+    def decoded_bytes(self) -> int:
+        """Size of all crops once they are decoded."""
+        return len(self.crops) * self.crop_px**2 * 3
+
     def numbers(self, category: str) -> npt.NDArray[np.int64]:
         """Numbers of a category's crops; there may be none."""
         return self._of[category]
@@ -218,8 +223,3 @@ def turned(squares_BCHW: Tensor, ways: Sequence[tuple[int, bool]]) -> Tensor:
         part = torch.rot90(squares_BCHW[chosen], turns, (2, 3))
         result[chosen] = part.flip(3) if mirrored else part
     return result
-
-
-def corpus_bytes(contents: Contents) -> int:
-    """Size of all crops of a split once they are decoded."""
-    return len(contents.crops) * contents.crop_px**2 * 3

@@ -29,7 +29,6 @@ from adacode_cli.training.crops import (
     HostCrops,
     Wanted,
     Window,
-    corpus_bytes,
     shrink_for,
 )
 from adacode_cli.training.processes import Processes
@@ -63,7 +62,7 @@ class Data:
         self.shards, self.processes, self.workers = shards, processes, workers
         self.train, self.held_out = Contents(shards, "train"), Contents(shards, "validation")
         if cache == "auto":
-            wanted = corpus_bytes(self.train)
+            wanted = self.train.decoded_bytes
             cache = "memory" if wanted * processes.world < _HOST_SHARE * host_bytes else "none"
             cache = "device" if wanted < _DEVICE_SHARE * device_bytes else cache
         self.cache = cache

@@ -197,12 +197,9 @@ def _losses(record: RunRecord, name: str, weights: Mapping[str, object]) -> str:
     """Weights of the terms that the log has: a recipe also has weights for losses that a stage goes without."""
     if not weights:
         return _UNKNOWN
-    used = {term: figure(weight) for term, weight in weights.items() if _took_part(record, name, term)}
+    terms = {term: "codebook" if term == "commitment" else term for term in weights}
+    used = {term: figure(weights[term]) for term, key in terms.items() if record.last(name, key) is not None}
     return ", ".join(f"{term} {weight:g}" for term, weight in used.items() if weight) or "none"
-
-
-def _took_part(record: RunRecord, name: str, term: str) -> bool:
-    return record.last(name, "codebook" if term == "commitment" else term) is not None
 
 
 def _validation(family: BundledFamily, record: RunRecord) -> str:

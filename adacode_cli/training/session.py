@@ -17,7 +17,7 @@ from adacode_cli.training.batches import BEGINNING, BatchMaker, ordered
 from adacode_cli.training.checkpoint import Checkpoint, write_checkpoint
 from adacode_cli.training.codebooks import health_warning
 from adacode_cli.training.data import Data
-from adacode_cli.training.loop import Pace, Point, run_loop
+from adacode_cli.training.loop import Pace, Point, Watcher, run_loop
 from adacode_cli.training.optimisation import Optimisation, step_seed
 from adacode_cli.training.processes import Processes
 from adacode_cli.training.recipe import Recipe, StageName, StageRecipe
@@ -61,22 +61,17 @@ class SilentWatcher:
 class FolderWatcher:
     """Keeps one stage's progress in a run folder. Raises OutputError where the disk refuses."""
 
+    session: TrainingSession
     name: str
-    folder: RunFolder
     optimisation: Optimisation
-    recipe: Recipe
-    provenance: Provenance
-    data: str
     validation: Validation | None
-    tensorboard: TensorBoard | None
-    on_log: Callable[[str, LogLine], None]
 
     def log(self, line: LogLine) -> None:
         """Appends to NAME.jsonl and TensorBoard, and hands the line to the listeners."""
-        self.folder.append_log(self.name, line)
-        if self.tensorboard is not None:
-            self.tensorboard.log(self.name, line)
-        self.on_log(self.name, line)
+        self.session.folder.append_log(self.name, line)
+        if self.session.tensorboard is not None:
+            self.session.tensorboard.log(self.name, line)
+        self.session.listeners.on_log(self.name, line)
 
     def validate(self, steps: int) -> LogLine:
         """Scores on held-out crops; writes samples/NAME/<steps>.png."""
@@ -84,17 +79,18 @@ class FolderWatcher:
             return {}
         scores, shown = self.validation.measure(self.optimisation.network, self.optimisation.result())
         pictures = (shown.inputs, shown.outputs, shown.targets)
-        write_sample_sheet(self.folder.samples(self.name) / f"{steps:06d}.png", *pictures)
-        if self.tensorboard is not None:
-            self.tensorboard.samples(self.name, steps, sample_sheet(*pictures))
+        write_sample_sheet(self.session.folder.samples(self.name) / f"{steps:06d}.png", *pictures)
+        if self.session.tensorboard is not None:
+            self.session.tensorboard.samples(self.name, steps, sample_sheet(*pictures))
         return scores
 
     def keep(self, point: Point) -> None:
         """Writes NAME.checkpoint."""
-        tensors, counters = self.optimisation.state(slim=self.folder.slim)
-        recipe, stated = self.recipe.to_dict(), self.provenance
-        checkpoint = Checkpoint(point.steps, point.seconds, recipe, tensors, counters, self.data, stated)
-        write_checkpoint(self.folder.checkpoint(self.name), checkpoint)
+        session, recipe = self.session, self.session.recipe.to_dict()
+        tensors, counters = self.optimisation.state(slim=session.folder.slim)
+        shards, stated = session.data.identity, session.stated
+        checkpoint = Checkpoint(point.steps, point.seconds, recipe, tensors, counters, shards, stated)
+        write_checkpoint(session.folder.checkpoint(self.name), checkpoint)
 
 
 @dataclass
@@ -188,26 +184,16 @@ class TrainingSession:
         return found
 
     def _run(self, name: str, optimisation: Optimisation, make: BatchMaker, category: str | None, point: Point) -> bool:
-        watcher = self._watch(name, optimisation, category) if self._leads else SilentWatcher()
+        watcher: Watcher = SilentWatcher()
+        if self._leads:
+            held_out = self.data.validation(optimisation.network.config, self.recipe, category)
+            bf16 = self.recipe.precision == "bf16"
+            validation = Validation(held_out, self.perceptual, bf16) if held_out else None
+            watcher = FolderWatcher(self, name, optimisation, validation)
         # On a device one thread queues batches while this one queues steps.
         workers = 1 if self.data.cache == "device" else self.data.workers
         with closing(ordered(make, point.steps, workers)) as batches:
             return run_loop(optimisation, batches, watcher, self.pace, point=point, stop=self.listeners.stop)
-
-    def _watch(self, name: str, optimisation: Optimisation, category: str | None) -> FolderWatcher:
-        batches = self.data.validation(optimisation.network.config, self.recipe, category)
-        validation = Validation(batches, self.perceptual, self.recipe.precision == "bf16") if batches else None
-        return FolderWatcher(
-            name=name,
-            folder=self.folder,
-            optimisation=optimisation,
-            recipe=self.recipe,
-            provenance=self.stated,
-            data=self.data.identity,
-            validation=validation,
-            tensorboard=self.tensorboard,
-            on_log=self.listeners.on_log,
-        )
 
     def _finish(self, name: str, stage: Stage, state: dict[str, Tensor]) -> dict[str, Tensor]:
         if self._leads:

@@ -24,7 +24,6 @@ from adacode_cli.training.crops import (
     HostCrops,
     Wanted,
     Window,
-    corpus_bytes,
     shrink_for,
 )
 from adacode_cli.training.shards import Crop, Shards, read_crop
@@ -203,7 +202,7 @@ def test_a_split_without_crops_is_refused_and_has_no_numbers(tmp_path):
     folder = save_shards(tmp_path / "shards", 64, 1, 0)
     held_out = Contents(Shards(folder), "validation")
     assert [list(held_out.numbers(name)) for name in held_out.categories] == [[], []]
-    assert corpus_bytes(held_out) == 0
+    assert held_out.decoded_bytes == 0
     with pytest.raises(TrainingError, match="the category ground has no crops"):
         held_out.require(64)
 
@@ -234,4 +233,4 @@ def test_a_damaged_crop_is_named(tmp_path):
 
 
 def test_the_size_of_a_corpus_counts_its_decoded_bytes(contents, on_device):
-    assert corpus_bytes(contents) == 6 * 160 * 160 * 3 == on_device._pixels.numel()
+    assert contents.decoded_bytes == 6 * 160 * 160 * 3 == on_device._pixels.numel()

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -39,12 +39,22 @@ class OutputFolder:
             hint = "Choose another -o, or --overwrite to replace the shards in it; other files stay."
             raise OutputError(f"is not empty: it holds {present[0]!r}", path=path, hint=hint)
 
-    def begin(self, names: list[str]) -> None:
-        """Removes what earlier runs wrote here, manifest first, and notes that `names` are to be written now."""
+    @contextmanager
+    def writing(self, names: list[str]) -> Iterator[None]:
+        """Within the block, the shards `names` are written. Removes what earlier runs wrote here, manifest first.
+
+        Where the block fails, what this run wrote is removed as far as the file system lets it.
+        """
         earlier = [*_noted(self.path / MANIFEST), *_noted(self.path / _PLAN)]
         self._remove([MANIFEST, *earlier])
         plan = {"shards": [{"file": name} for name in names]}
         atomic.write_bytes(self.path / _PLAN, json.dumps(plan).encode())
+        try:
+            yield
+        except BaseException:
+            with suppress(OutputError):
+                self._remove([MANIFEST, *names, _PLAN])
+            raise
 
     def finish(self, manifest: dict[str, object]) -> Path:
         """Writes the manifest, which makes the folder complete; returns its path."""
@@ -52,11 +62,6 @@ class OutputFolder:
         atomic.write_bytes(target, (json.dumps(manifest, indent=2, ensure_ascii=True) + "\n").encode())
         self._remove([_PLAN])
         return target
-
-    def give_up(self, names: list[str]) -> None:
-        """Removes what this run wrote, as far as the file system lets it."""
-        with suppress(OutputError):
-            self._remove([MANIFEST, *names, _PLAN])
 
     def _remove(self, names: list[str]) -> None:
         for name in names:
@@ -104,7 +109,7 @@ def manifest_of(
         "validation": settings.validation,
         "photographs": len(photos),
         "megapixels": round(sum(areas[file] for file in photos) / 1e6, 3),
-        "shards": [shard.to_json() for shard in shards],
+        "shards": [asdict(shard) for shard in shards],
         "crops": {split: {c: counts[split][c] for c in categories} for split in SPLITS},
         "statistics": _statistics(members["train"]),
         "left_out": {

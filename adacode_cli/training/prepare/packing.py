@@ -10,7 +10,7 @@ import json
 import tarfile
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
@@ -108,10 +108,6 @@ class ShardEntry:
     crops: int
     bytes: int
     sha256: str
-
-    def to_json(self) -> dict[str, object]:
-        """The entry's fields."""
-        return asdict(self)
 
 
 def packed(members: Iterable[Member], max_bytes: int) -> list[list[Member]]:

@@ -7,17 +7,16 @@ the same bytes, for any number of workers and any order in which the file system
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from adacode_cli.errors import TrainingError, UsageError
-from adacode_cli.training.prepare.examine import Describe, Examined, LeftOut, examine
+from adacode_cli.training.prepare.examine import Describe, Examined, LeftOut, duplicates, examine
 from adacode_cli.training.prepare.folder import SPOOL, OutputFolder, manifest_of
-from adacode_cli.training.prepare.measures import duplicates
 from adacode_cli.training.prepare.packing import (
     TAR_END,
     Member,
@@ -196,8 +195,8 @@ def _room(max_mb: float, shard_mb: float) -> int:
 
 
 def _require_fit(categories: dict[str, SplitCrops], room: int, max_mb: float) -> None:
-    least = sum(crop.footprint(c) for c, splits in categories.items() for crops in splits.values() for crop in crops)
-    if least > room:
+    needed = sum(crop.footprint(c) for c, splits in categories.items() for crops in splits.values() for crop in crops)
+    if needed > room:
         what = f"--max-mb {max_mb:g} has no room for one crop of each category and split"
         raise UsageError(what, hint="Allow more megabytes, or choose smaller --shard-mb or --crop.")
 
@@ -216,12 +215,12 @@ def _written(
     num_beyond: int,
     spool: Spool,
 ) -> Prepared:
-    most = int(settings.shard_mb * _MB)
-    plan = [(split, i, group) for split in SPLITS for i, group in enumerate(packed(members[split], most))]
+    max_bytes = int(settings.shard_mb * _MB)
+    plan = [(split, i, group) for split in SPLITS for i, group in enumerate(packed(members[split], max_bytes))]
     names = [shard_name(split, i) for split, i, _ in plan]
     firsts = dict.fromkeys(SPLITS, 0)
     shards = []
-    with _all_or_nothing(folder, names):
+    with folder.writing(names):
         for name, (split, _, group) in zip(names, plan, strict=True):
             suffix = SUFFIXES[settings.encoding]
             entry = write_shard(folder.path / name, group, split=split, first=firsts[split], spool=spool, suffix=suffix)
@@ -233,13 +232,3 @@ def _written(
             settings, members=members, shards=shards, areas=areas, left_out=pool.left_out, left_out_crops=dropped
         )
         return Prepared(folder.finish(manifest), manifest)
-
-
-@contextmanager
-def _all_or_nothing(folder: OutputFolder, names: list[str]) -> Iterator[None]:
-    folder.begin(names)
-    try:
-        yield
-    except BaseException:
-        folder.give_up(names)
-        raise

@@ -78,11 +78,11 @@ def _cut_down(splits: SplitCrops, category: str, level: int, size: int, seed: in
     return kept
 
 
-def _beginning(crops: list[SpooledCrop], category: str, most: int) -> list[SpooledCrop]:
+def _beginning(crops: list[SpooledCrop], category: str, max_bytes: int) -> list[SpooledCrop]:
     used = 0
     for i, crop in enumerate(crops):
         used += crop.footprint(category)
-        if used > most and i > 0:
+        if used > max_bytes and i > 0:
             return crops[:i]
     return crops
 

@@ -83,10 +83,10 @@ def panels(section: Section) -> tuple[Panel, ...]:
             *_validation(section.stages),
             _over_bases(section.stages, Group.PERPLEXITY, "Perplexity of the codes"),
             _over_bases(section.stages, Group.USED, "Codes in use", share=True, limit=MIN_USED),
-            *_each(section.stages, lambda key: group_of(key)[0] == Group.RATE, _rate_title, from_zero=True),
-            *_each(section.stages, lambda key: group_of(key)[0] == Group.GRADIENT, _gradient_title),
-            *_each(section.stages, _is_speed, _speed_title, from_zero=True),
-            *_each(section.stages, lambda key: group_of(key)[0] == Group.OTHER, str),
+            *_each(section.stages, Group.RATE, lambda key: key.replace("_", " ").capitalize(), from_zero=True),
+            *_each(section.stages, Group.GRADIENT, lambda key: f"Gradient norm: {group_of(key)[1]}"),
+            *_each(section.stages, Group.SPEED, lambda key: _SPEED_TITLES.get(key, key), from_zero=True),
+            *_each(section.stages, Group.OTHER, str),
         )
         if panel.lines
     )
@@ -139,34 +139,16 @@ def _over_bases(
 
 
 def _each(
-    stages: Sequence[StageRecord],
-    chosen: Callable[[str], bool],
-    title: Callable[[str], str],
-    *,
-    from_zero: bool = False,
+    stages: Sequence[StageRecord], group: Group, title: Callable[[str], str], *, from_zero: bool = False
 ) -> Iterator[Panel]:
-    for key in dict.fromkeys(key for stage in stages for key in stage.logged() if chosen(key)):
+    for key in _keys(stages, group):
         yield Panel(title(key), _lines_of(stages, key), share=key == WAITING, from_zero=from_zero)
 
 
-def _rate_title(key: str) -> str:
-    return key.replace("_", " ").capitalize()
-
-
-def _gradient_title(key: str) -> str:
-    return f"Gradient norm: {group_of(key)[1]}"
-
-
-def _is_speed(key: str) -> bool:
-    return group_of(key)[0] == Group.SPEED and key != SECONDS
-
-
-def _speed_title(key: str) -> str:
-    return _SPEED_TITLES.get(key, key)
-
-
 def _keys(stages: Sequence[StageRecord], group: Group) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(key for stage in stages for key in stage.logged() if group_of(key)[0] == group))
+    """Keys of a group in the stages' logs, except the run's time, which is no curve."""
+    logged = dict.fromkeys(key for stage in stages for key in stage.logged() if group_of(key)[0] == group)
+    return tuple(key for key in logged if key != SECONDS)
 
 
 def _lines_of(stages: Sequence[StageRecord], key: str) -> tuple[Curve, ...]:
