@@ -49,16 +49,21 @@ def bundle(
     overwrite: bool = True,
     on_note: OnNote = lambda _note: None,
 ) -> list[Path]:
-    """Writes weights (tensors as `dtype`), catalogue.json and model card of `family` into `target`; returns the paths.
+    """Writes weights, catalogue.json and model card of the run in `run_folder` into `target`; returns the paths.
 
-    Where `family` is None, the run's files name it. Where `licence` is, each file keeps its own, or has that of the
-    photographs (shards.json) where it states none. What files say of their base models stays; an entry's licence holds
-    for both, and a notice that this program has goes with them. A task whose training has not ended is left out, and a
-    card that exists is kept unless `overwrite`; `on_note` hears of both. Raises TrainingError without a stage II,
-    for a task over other shared parts than the stage-II network's, and for values that `dtype` cannot hold; UsageError
-    for a name that a family cannot have; WeightsError where the catalogue in `target` is damaged or uses the names for
-    something else, or where this installation lacks a notice; OutputError where weights (or another text under a
-    notice's name) exist and `overwrite` is False, where files of an earlier bundle would not fit, or the disk refuses.
+    family: name of the family; where it is None, the run's files name it.
+    dtype: of the stored tensors.
+    licence: of all files; where it is None, each file keeps its own, or has that of the photographs (shards.json) where
+        it states none. What files state of their base models stays; an entry's licence holds for both, and a notice
+        that this program has goes with them.
+    overwrite: replaces files that exist. Otherwise a card that exists is kept.
+    on_note: gets a note of a task that is left out, as its training has not ended, and of a card that is kept.
+
+    Raises TrainingError without a stage II, for a task over other shared parts than the stage-II network's, and for
+    values that `dtype` cannot hold; UsageError for a name that a family cannot have; WeightsError where the catalogue
+    in `target` is damaged or uses the names for something else, or where this installation lacks a notice; OutputError
+    where weights (or another text under a notice's name) exist and `overwrite` is False, where files of an earlier
+    bundle would not fit, or the disk refuses.
     """
     parts = _parts(run_folder, dtype, on_note)
     record = read_run(run_folder)
@@ -220,7 +225,7 @@ def _entry(family: str, part: str, weights: Weights) -> Entry:
 
 
 def _family(found: Mapping[str, Weights], contents: Mapping[str, bytes], dtype: torch.dtype) -> BundledFamily:
-    """What the model card tells of the files."""
+    """What the model card says of the files."""
     own = found[FUSED].provenance
     stored = next((short for short, known in DTYPES.items() if known == dtype), str(dtype))
     parts = []

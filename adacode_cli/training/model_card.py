@@ -32,12 +32,12 @@ table names a notice of its authors, it lies beside this card: copy it with the 
 _LIMITS = """\
 * What is restored is plausible, not evidence: detail that a photograph does not show is made up from codes that were
   learnt from other photographs. Faces, writing and number plates may come out as those of something else.
-* Photographs unlike the training data (drawings, screenshots, medical or satellite pictures, other categories) and wear
-  unlike what was trained on are restored less well. Nobody has tested for that here.
+* Photographs unlike the training data (drawings, screenshots, medical or satellite pictures, other categories) and
+  degradations unlike those of the training are restored less well. This has not been tested.
 * Whatever is over- or under-represented in the training data is so in the results.
-* Validation figures come from crops of the same collection, made worse (but for reconstruction) as in training. They
-  compare runs; how well photographs that time has worn are restored they do not say. `adacode eval` measures on test
-  sets of your own.
+* Validation figures come from crops of the same collection, degraded (except for reconstruction) as in training. They
+  compare runs; they do not say how well photographs that time has degraded are restored. `adacode eval` measures on
+  test sets of your own.
 """
 # What CommonMark and GitHub's tables give a meaning to inside a line.
 _MARKUP = re.compile(r"([\\`*_\[\]<>|&~#])")

@@ -18,7 +18,7 @@ from adacode_cli.checkpoints.load import read_any
 from adacode_cli.checkpoints.real_esrgan import as_trunk, read_trunk
 from adacode_cli.checkpoints.shared_parts import differing
 from adacode_cli.errors import TrainingError
-from adacode_cli.model.config import NetworkConfig, TrunkConfig
+from adacode_cli.model.config import TrunkConfig
 from adacode_cli.model.network import AdaCode
 from adacode_cli.tasks import TASKS
 from adacode_cli.training.family import Family
@@ -31,30 +31,6 @@ from adacode_cli.training.stages import BasisStage, FuseStage, JointStage, Resto
 _OTHER_FAMILY = "Use files of one family, or a new run folder."
 # Parts of the minutes of a whole training that stages I and II take; the tasks of stage III share the rest.
 BASIS_SHARE, FUSE_SHARE = 0.2, 0.2
-
-
-def shared_out(recipe: Recipe, minutes: float | None, num_tasks: int) -> Recipe:
-    """`recipe` with the minutes of the whole training shared among its stages; as it is for None."""
-    if minutes is None:
-        return recipe
-    each = minutes * (1 - BASIS_SHARE - FUSE_SHARE) / num_tasks
-    return replace(
-        recipe,
-        basis=replace(recipe.basis, minutes=minutes * BASIS_SHARE),
-        fuse=replace(recipe.fuse, minutes=minutes * FUSE_SHARE),
-        restore=replace(recipe.restore, minutes=each),
-    )
-
-
-def run_all(session: TrainingSession, tasks: Sequence[tuple[str, int]]) -> bool:
-    """Stage I, stage II, and stage III for each (task, scale); False where it was stopped before its end."""
-    session.folder.require_free([FUSED, *(TASKS[task].label(scale) for task, scale in tasks)])
-    for task, _ in tasks:  # hours before it would be found out
-        require_trunk(session.recipe, session.recipe.network.trunk if TASKS[task].enlarges else None)
-    if not run_basis(session) or not run_fuse(session, session.folder.path):
-        return False
-    fused = session.folder.weights(FUSED)
-    return all(run_restore(session, fused, task=task, scale=scale) for task, scale in tasks)
 
 
 def run_basis(session: TrainingSession) -> bool:
@@ -87,12 +63,36 @@ def run_basis(session: TrainingSession) -> bool:
     return True
 
 
+def _common_start(session: TrainingSession) -> Mapping[str, Tensor] | None:
+    name, recipe = f"{BASIS}{START}", session.recipe
+    path, network = session.folder.weights(name), fresh_network(recipe.network.basis(), session.seed(name))
+    if recipe.start_share <= 0:
+        return network.state_dict()
+    if session.finished(name) is not None:
+        return _read_basis(path, recipe.network).tensors
+    length = _share(recipe.basis, recipe.start_share)
+    stage = BasisStage(network, session.context("basis"))
+    return session.train(name, "basis", stage, length=length)
+
+
+def _share(settings: StageRecipe, part: float) -> StageRecipe:
+    return replace(settings, steps=max(1, round(settings.steps * part)), minutes=settings.minutes * part)
+
+
 def basis_files(folder: Path) -> list[Path]:
     """What stage I left in a run folder, sorted. Raises TrainingError unless there is at least one category's file."""
     found = sorted(folder.glob(f"{BASIS}*.safetensors"))
     if not [path for path in found if path.stem != f"{BASIS}{START}"]:
         raise TrainingError("holds no basis-*.safetensors", path=folder, hint="Run `adacode train basis` first.")
     return found
+
+
+def _read_basis(path: Path, family: Family) -> Weights:
+    weights, shape = read_weights(path), family.basis()
+    codebook = (weights.config.codebooks[0][0], family.code_dim)  # of any number of codes
+    if weights.part != "whole" or weights.config != replace(shape, codebooks=(codebook,)):
+        raise TrainingError("holds no stage-I network of this family", path=path, hint=_OTHER_FAMILY)
+    return weights
 
 
 def run_fuse(session: TrainingSession, basis_folder: Path, *, start: Path | None = None) -> bool:
@@ -106,9 +106,8 @@ def run_fuse(session: TrainingSession, basis_folder: Path, *, start: Path | None
     found = {path.stem.removeprefix(BASIS): _read_basis(path, family) for path in basis_files(basis_folder)}
     common = found.pop(START, None)
     _require_categories(found, basis_folder)
-    books = {
-        f"{_book(k)}embedding.weight": w.tensors[f"{_book(0)}embedding.weight"] for k, w in enumerate(found.values())
-    }
+    code = "codebook.books.{}.embedding.weight".format
+    books = {code(k): weights.tensors[code(0)] for k, weights in enumerate(found.values())}
     sizes = tuple(weights.config.codebooks[0] for weights in found.values())
     network = fresh_network(family.clean(tuple(found), sizes), session.seed(FUSED))
     if start is not None:
@@ -145,6 +144,28 @@ def _fuse(session: TrainingSession, network: AdaCode, books: Mapping[str, Tensor
     return session.train(FUSED, "fuse", stage) is not None
 
 
+def _require_categories(found: Mapping[str, Weights], folder: Path) -> None:
+    """A basis of every category that stage I was given, and of no other: one may be unfinished, or left from before."""
+    try:
+        wanted = set(json.loads((folder / SHARDS).read_bytes())["categories"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # weights that were brought here by hand
+    if missing := sorted(wanted - found.keys()):
+        hint = "Go on with it: adacode train basis … --resume."
+        raise TrainingError(f"has no finished basis of the category {missing[0]!r} yet", path=folder, hint=hint)
+    if stale := sorted(found.keys() - wanted):
+        hint = f"Remove {BASIS}{stale[0]}.safetensors, or train into a new folder."
+        raise TrainingError(f"has a basis of {stale[0]!r}, which its shards do not have", path=folder, hint=hint)
+
+
+def _adopt_start(network: AdaCode, start: Mapping[str, Tensor]) -> None:
+    adopt(network, start, ("encoder.", "decoder."))
+    for part in ("codebook.before.", "codebook.after."):
+        own = {key.removeprefix(f"{part}0."): tensor for key, tensor in start.items() if key.startswith(part)}
+        for k in range(network.config.num_bases):
+            adopt(network, {f"{part}{k}.{rest}": tensor for rest, tensor in own.items()})
+
+
 def run_joint(session: TrainingSession) -> bool:
     """Stages I and II at once: codebooks of all categories and what mixes them; False where it was stopped."""
     session.folder.require_free([FUSED])
@@ -167,11 +188,14 @@ def run_restore(
 ) -> bool:
     """Stage III for one task, over the stage-II network in the file `fused`, whose shared parts stay as they are.
 
-    `scale` is one of the task's. `start` is an earlier result of the same task and family to go on from, instead of
-    stage II's encoder; what it shares with other tasks is taken from `fused` all the same, and another scale is made
-    to fit. Either file may be a bundled family's file of a task. `trunk` is a network of Real-ESRGAN's layout, or of
-    ours, that super-resolution's trunk starts from, also where `start` has the rest. False where it was stopped. Raises
-    TrainingError where a file is not of this family or does not fit `restore.learns`, WeightsError where one is broken.
+    fused: may also be a bundled family's file of a task.
+    scale: one of the task's.
+    start: an earlier result of the same task and family to continue from, instead of stage II's encoder. What it shares
+        with other tasks is taken from `fused` all the same, and another scale is made to fit. It may be a bundled file.
+    trunk: a network of Real-ESRGAN's layout, or of ours, that super-resolution's trunk starts from, also where `start`
+        has the rest.
+    Returns False where it was stopped. Raises TrainingError where a file is not of this family or does not fit
+    `restore.learns`, WeightsError where one is broken.
     """
     name = TASKS[task].label(scale)
     session.folder.require_free([name])
@@ -204,21 +228,6 @@ def require_trunk(recipe: Recipe, trunk: TrunkConfig | None) -> None:
         )
 
 
-def _start(session: TrainingSession, network: AdaCode, *, start: Path | None, trunk: Path | None) -> None:
-    """First values from earlier weights, where there are any; the session notes whose they are."""
-    ours, bases = [session.provenance], []
-    if start is not None:
-        ours.append(restore_from(network, start))
-    if trunk is not None:
-        source = read_trunk(trunk, network.config)
-        adopt(network, as_trunk(source, network.config))
-        if source.ours is None:
-            bases.append((source.base_model, source.base_licence))
-        else:
-            ours.append(source.ours)
-    session.stated = session.provenance.with_sources(ours, bases)
-
-
 def _adopt_shape(session: TrainingSession, task: str, *, start: Path | None, trunk: Path | None) -> None:
     """A recipe that knows of no trunk, as those of earlier families, takes over that of the weights it starts from."""
     family = session.recipe.network
@@ -233,36 +242,19 @@ def _adopt_shape(session: TrainingSession, task: str, *, start: Path | None, tru
     session.recipe = replace(session.recipe, network=replace(family, trunk=shape))
 
 
-def _common_start(session: TrainingSession) -> Mapping[str, Tensor] | None:
-    name, recipe = f"{BASIS}{START}", session.recipe
-    path, network = session.folder.weights(name), fresh_network(recipe.network.basis(), session.seed(name))
-    if recipe.start_share <= 0:
-        return network.state_dict()
-    if session.finished(name) is not None:
-        return _read_basis(path, recipe.network).tensors
-    length = _share(recipe.basis, recipe.start_share)
-    stage = BasisStage(network, session.context("basis"))
-    return session.train(name, "basis", stage, length=length)
-
-
-def _read_basis(path: Path, family: Family) -> Weights:
-    weights, shape = read_weights(path), family.basis()
-    num_codes = weights.config.codebooks[0][0]
-    if weights.part != "whole" or weights.config != _with_codes(shape, num_codes):
-        raise TrainingError("holds no stage-I network of this family", path=path, hint=_OTHER_FAMILY)
-    return weights
-
-
-def _with_codes(shape: NetworkConfig, num_codes: int) -> NetworkConfig:
-    return replace(shape, codebooks=((num_codes, shape.codebooks[0][1]),))
-
-
-def _adopt_start(network: AdaCode, start: Mapping[str, Tensor]) -> None:
-    adopt(network, start, ("encoder.", "decoder."))
-    for part in ("codebook.before.", "codebook.after."):
-        own = {key.removeprefix(f"{part}0."): tensor for key, tensor in start.items() if key.startswith(part)}
-        for k in range(network.config.num_bases):
-            adopt(network, {f"{part}{k}.{rest}": tensor for rest, tensor in own.items()})
+def _start(session: TrainingSession, network: AdaCode, *, start: Path | None, trunk: Path | None) -> None:
+    """First values from earlier weights, where there are any; the session notes whose they are."""
+    ours, bases = [session.provenance], []
+    if start is not None:
+        ours.append(restore_from(network, start))
+    if trunk is not None:
+        source = read_trunk(trunk, network.config)
+        adopt(network, as_trunk(source, network.config))
+        if source.ours is None:
+            bases.append((source.base_model, source.base_licence))
+        else:
+            ours.append(source.ours)
+    session.stated = session.provenance.with_sources(ours, bases)
 
 
 def _require_shared(network: AdaCode, source: Mapping[str, Tensor], parts: tuple[Part, ...], path: Path) -> None:
@@ -280,23 +272,25 @@ def _require_taken_over(finished: Weights, source: Mapping[str, Tensor], parts: 
         )
 
 
-def _require_categories(found: Mapping[str, Weights], folder: Path) -> None:
-    """A basis of every category that stage I was given, and of no other: one may be unfinished, or left from before."""
-    try:
-        wanted = set(json.loads((folder / SHARDS).read_bytes())["categories"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return  # weights that were brought here by hand
-    if missing := sorted(wanted - found.keys()):
-        hint = "Go on with it: adacode train basis … --resume."
-        raise TrainingError(f"has no finished basis of the category {missing[0]!r} yet", path=folder, hint=hint)
-    if stale := sorted(found.keys() - wanted):
-        hint = f"Remove {BASIS}{stale[0]}.safetensors, or train into a new folder."
-        raise TrainingError(f"has a basis of {stale[0]!r}, which its shards do not have", path=folder, hint=hint)
+def run_all(session: TrainingSession, tasks: Sequence[tuple[str, int]]) -> bool:
+    """Stage I, stage II, and stage III for each (task, scale); False where it was stopped before its end."""
+    session.folder.require_free([FUSED, *(TASKS[task].label(scale) for task, scale in tasks)])
+    for task, _ in tasks:  # hours before it would be found out
+        require_trunk(session.recipe, session.recipe.network.trunk if TASKS[task].enlarges else None)
+    if not run_basis(session) or not run_fuse(session, session.folder.path):
+        return False
+    fused = session.folder.weights(FUSED)
+    return all(run_restore(session, fused, task=task, scale=scale) for task, scale in tasks)
 
 
-def _book(k: int) -> str:
-    return f"codebook.books.{k}."
-
-
-def _share(settings: StageRecipe, part: float) -> StageRecipe:
-    return replace(settings, steps=max(1, round(settings.steps * part)), minutes=settings.minutes * part)
+def shared_out(recipe: Recipe, minutes: float | None, num_tasks: int) -> Recipe:
+    """`recipe` with the minutes of the whole training shared among its stages; as it is for None."""
+    if minutes is None:
+        return recipe
+    each = minutes * (1 - BASIS_SHARE - FUSE_SHARE) / num_tasks
+    return replace(
+        recipe,
+        basis=replace(recipe.basis, minutes=minutes * BASIS_SHARE),
+        fuse=replace(recipe.fuse, minutes=minutes * FUSE_SHARE),
+        restore=replace(recipe.restore, minutes=each),
+    )
