@@ -77,11 +77,11 @@ class FolderWatcher:
         """Scores on held-out crops; writes samples/NAME/<steps>.png."""
         if self.validation is None:
             return {}
-        scores, shown = self.validation.measure(self.optimisation.network, self.optimisation.result())
-        pictures = (shown.inputs, shown.outputs, shown.targets)
-        write_sample_sheet(self.session.folder.samples(self.name) / f"{steps:06d}.png", *pictures)
+        scores, rows = self.validation.measure(self.optimisation.network, self.optimisation.result())
+        sheet = sample_sheet(rows)
+        write_sample_sheet(self.session.folder.samples(self.name) / f"{steps:06d}.png", sheet)
         if self.session.tensorboard is not None:
-            self.session.tensorboard.samples(self.name, steps, sample_sheet(*pictures))
+            self.session.tensorboard.samples(self.name, steps, sheet)
         return scores
 
     def keep(self, point: Point) -> None:

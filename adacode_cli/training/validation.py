@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
@@ -24,19 +23,13 @@ from adacode_cli.model.network import AdaCode
 from adacode_cli.training.batches import Batch
 from adacode_cli.training.shards import Pixels
 
+# What a network got, what it made of it, and what it should be: H×W×3 uint8 RGB each.
+SampleRow = tuple[Pixels, Pixels, Pixels]
+
 MAX_ROWS = 6
 LINE_PX = 2
 _PREFIX = "validation/"
 _WHITE = 255
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """What one validation saw and made: H×W×3 uint8 RGB each, in the same order."""
-
-    inputs: list[Pixels]
-    outputs: list[Pixels]
-    targets: list[Pixels]
 
 
 class Validation:
@@ -45,12 +38,16 @@ class Validation:
     def __init__(self, batches: list[Batch], perceptual: PerceptualNetwork | None, bf16: bool) -> None:
         self._batches, self._perceptual, self._bf16 = batches, perceptual, bf16
 
-    def measure(self, network: AdaCode, weights: Mapping[str, Tensor]) -> tuple[dict[str, float], Pictures]:
-        """Means of PSNR in dB (luma, or inside holes), SSIM and LPIPS of a network like `network` with `weights`."""
+    def measure(self, network: AdaCode, weights: Mapping[str, Tensor]) -> tuple[dict[str, float], list[SampleRow]]:
+        """Scores of a network like `network` with `weights`, and a row of pictures for each crop.
+
+        Scores are means of PSNR in dB (luma, or inside holes), SSIM and LPIPS, by their keys in the log.
+        """
         judged = copy.deepcopy(network).eval()
         judged.load_state_dict(dict(weights))
         device = next(judged.parameters()).device
-        shown, scores = Pictures([], [], []), []
+        rows: list[SampleRow] = []
+        scores = []
         for batch in self._batches:
             with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=self._bf16):
                 image = judged(batch.input_BCHW.to(device)).image_BCHW
@@ -60,11 +57,9 @@ class Validation:
                 inside = hole[0, 0].numpy() > 0
                 output = np.where(inside[..., None], output, target)
             scores.append(self._scores(output, target, None if hole is None else inside))
-            shown.inputs.append(_picture(batch.input_BCHW[:, :3]))
-            shown.outputs.append(output)
-            shown.targets.append(target)
+            rows.append((_picture(batch.input_BCHW[:, :3]), output, target))
         means = {_PREFIX + name: fmean(s[name] for s in scores) for name in scores[0]}
-        return means | {_PREFIX + "crops": float(len(scores))}, shown
+        return means | {_PREFIX + "crops": float(len(scores))}, rows
 
     def _scores(self, output: Pixels, target: Pixels, hole: npt.NDArray[np.bool_] | None) -> dict[str, float]:
         psnr = psnr_luma(output, target) if hole is None else psnr_in_hole(output, target, hole)
@@ -79,34 +74,27 @@ def _picture(image_1CHW: Tensor) -> Pixels:
     return np.ascontiguousarray(pixels.astype(np.uint8))
 
 
-def sample_sheet(inputs: Sequence[Pixels], outputs: Sequence[Pixels], targets: Sequence[Pixels]) -> Pixels:
-    """H×W×3 uint8 RGB: a row input | output | target for each of the first 6 triples, white lines of 2 px between.
+def sample_sheet(rows: Sequence[SampleRow]) -> Pixels:
+    """H×W×3 uint8 RGB: input | output | target of each of the first 6 rows, white lines of 2 px between.
 
-    All pictures are H×W×3 uint8 RGB. One that is smaller than its target is enlarged to it by nearest neighbour, so
-    that its own pixels can be seen; rows narrower than the widest are filled with white at their right. Raises
-    ValueError for no pictures, for sequences of different lengths, another dtype or shape, and for a picture that
-    is higher or wider than its target.
+    A picture that is smaller than its target is enlarged to it by nearest neighbour, so that its own pixels can be
+    seen; rows narrower than the widest are filled with white at their right. Raises ValueError for no rows, for
+    another dtype or shape, and for a picture that is higher or wider than its target.
     """
-    if not len(inputs) == len(outputs) == len(targets) or not len(targets):
-        raise ValueError(f"{len(inputs)} inputs, {len(outputs)} outputs and {len(targets)} targets make no rows")
-    triples = list(zip(inputs, outputs, targets, strict=True))[:MAX_ROWS]
-    rows = [
-        _beside([_enlarged(picture, target) for picture in (given, made, target)]) for given, made, target in triples
-    ]
-    width = max(row.shape[1] for row in rows)
-    widened = [np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0)), constant_values=_WHITE) for row in rows]
+    if not rows:
+        raise ValueError("no rows make no sheet")
+    drawn = [_beside([_enlarged(picture, row[2]) for picture in row]) for row in rows[:MAX_ROWS]]
+    width = max(row.shape[1] for row in drawn)
+    widened = [np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0)), constant_values=_WHITE) for row in drawn]
     line = np.full((LINE_PX, width, 3), _WHITE, np.uint8)
     return np.concatenate(_between(widened, line), axis=0)
 
 
-def write_sample_sheet(
-    path: Path, inputs: Sequence[Pixels], outputs: Sequence[Pixels], targets: Sequence[Pixels]
-) -> None:
-    """Writes `sample_sheet` as a PNG file; its directory is made. The file appears whole or not at all.
+def write_sample_sheet(path: Path, sheet: Pixels) -> None:
+    """Writes a sheet as a PNG file; its directory is made. The file appears whole or not at all.
 
-    Raises ValueError as `sample_sheet` does, and OutputError where the disk refuses.
+    Raises OutputError where the disk refuses.
     """
-    sheet = sample_sheet(inputs, outputs, targets)
     encoded, data = cv2.imencode(".png", np.ascontiguousarray(sheet[..., ::-1]))
     if not encoded:
         raise OutputError(
