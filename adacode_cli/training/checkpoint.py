@@ -1,4 +1,4 @@
-"""RUN/NAME.checkpoint: an unfinished run as one safetensors file, from which it goes on as if it had not stopped.
+"""RUN/NAME.checkpoint: an unfinished run as one safetensors file, from which it continues as if it had not stopped.
 
 Written whole or not at all, beside the last good one until then.
 """
@@ -24,7 +24,7 @@ from adacode_cli.errors import TrainingError, reason
 SUFFIX = ".checkpoint"
 _KEY = "adacode-checkpoint"
 _FORMAT = 1
-_HINT = "Take another copy of it, or begin anew with --overwrite."
+_HINT = "Take another copy of it, or start again with --overwrite."
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Checkpoint:
 
     @property
     def slim(self) -> bool:
-        """Holds averaged weights alone; a run goes on from it, but not as if it had not stopped."""
+        """Holds averaged weights alone; a run continues from it, but not as if it had not stopped."""
         return not self.counters
 
 

@@ -151,7 +151,7 @@ class CodeUsage:
         self._read = None
 
     def state(self) -> Tensor:
-        """All that `load` needs to go on from here: num_codes + 1 float32 numbers on the CPU, a copy."""
+        """All that `load` needs to continue from here: num_codes + 1 float32 numbers on the CPU, a copy."""
         return torch.cat((self.share, self.updates.unsqueeze(0))).cpu().clone()
 
     def load(self, state: Tensor) -> None:

@@ -21,7 +21,7 @@ class Family:
     clean_depth, restore_depth: `encoder_depth` of stages I and II, and of stage III.
     add_base: restored = interpolated input + network's output.
     mask_channel: a fourth input channel says where holes are.
-    coarse_passes: of tasks that fill holes, which learn to go on from their own coarser results.
+    coarse_passes: of tasks that fill holes, which learn to continue from their own coarser results.
     trunk: of tasks that enlarge, in place of stem blocks, skips and the interpolated base.
     """
 

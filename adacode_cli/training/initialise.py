@@ -1,7 +1,7 @@
 """First values of a network: fresh ones, and what it takes over from the stage before or from an earlier result.
 
 An earlier result may be of a shallower network, of another scale or without coarse passes. A residual block that it
-does not have starts as the identity, so training goes on where it was.
+does not have starts as the identity, so training continues where it was.
 """
 
 from __future__ import annotations
@@ -142,14 +142,14 @@ def earlier_fused(path: Path) -> AdaCode:
 
 
 def fuse_from(network: AdaCode, path: Path) -> None:
-    """Stage II goes on: everything but the codebooks is as in the file. Raises TrainingError where it does not fit."""
+    """Stage II continues: all except the codebooks is as in the file. Raises TrainingError where it does not fit."""
     earlier = earlier_fused(path)
     _require_alike(earlier.config, network.config, path)
     _take_over(network, {key: t for key, t in earlier.state_dict().items() if not key.startswith(_BOOKS)})
 
 
 def restore_from(network: AdaCode, path: Path) -> Provenance:
-    """Stage III goes on: what is the task's own is as in the file, the rest stays as it is.
+    """Stage III continues: what is the task's own is as in the file, the rest stays as it is.
 
     A first convolution of the other scale is made to fit. Returns where the file says that it comes from. Raises
     TrainingError where the file is of another task or family.

@@ -1,6 +1,6 @@
 """The training loop: one stage and its batches, until its steps or its time end, or somebody stops it.
 
-Whatever ends it, the run can go on: a checkpoint is written at the end and every so often, never one of a run that
+Whatever ends it, the run can continue: a checkpoint is written at the end and every so often, never one of a run that
 has stopped making sense.
 """
 
@@ -170,7 +170,7 @@ def require_finite(values: LogLine, step: int) -> None:
             norms = {"gradient": "the gradient's norm", "discriminator_gradient": "the discriminator's gradient norm"}
             what = norms.get(name, f"the loss {name!r}")
             hint = (
-                "Lower --learning-rate, or choose --precision fp32, and go on from the last checkpoint with --resume."
+                "Lower --learning-rate or choose --precision fp32, and continue with --resume from the last checkpoint."
             )
             raise TrainingError(f"{what} is {value} at step {step}", hint=hint)
 

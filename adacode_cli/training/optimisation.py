@@ -21,7 +21,7 @@ from adacode_cli.training.processes import Processes
 from adacode_cli.training.recipe import Optimiser, StageRecipe
 from adacode_cli.training.stages import Stage
 
-_SAME = "Go on with the shards and weights that it was begun with, or begin anew with --overwrite."
+_SAME = "Continue with the shards and weights that it began with, or start again with --overwrite."
 _TRUNK = "trunk.body."
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 Counters = dict[str, int]
@@ -174,7 +174,7 @@ class Optimisation:
         return tensors, counters
 
     def load(self, tensors: Mapping[str, Tensor], counters: Counters) -> None:
-        """Takes over what `state` gave. From a slim state: weights alone, everything else begins anew.
+        """Takes over what `state` gave. From a slim state: weights alone, everything else starts again.
 
         Raises TrainingError where that was a state of another network.
         """

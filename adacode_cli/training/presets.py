@@ -1,7 +1,7 @@
 """Recipes by name: `compact`, the family that ships with the tool, and `published`, the paper's sizes and settings.
 
 Why `compact` looks as it does (measured numbers in docs/compact.md): all convolutions run on grids of 1/4 and 1/8
-of the output, a pixel shuffle makes the last step, nothing is normalised but the tokens of the Swin blocks, and a
+of the output, a pixel shuffle makes the last step, nothing is normalised except the tokens of the Swin blocks, and a
 restored picture is an interpolated one plus what the network knows better.
 """
 

@@ -3,7 +3,7 @@
 NAME is basis-<category>, basis-start, fused, or a task's label: sr-x4, sr-x2, inpaint.
 
 - NAME.safetensors: averaged weights, whole, once the stage has ended well
-- NAME.checkpoint: an unfinished stage, to go on from
+- NAME.checkpoint: an unfinished stage, to continue from
 - NAME.jsonl: its log; samples/NAME/000500.png: input | output | target on held-out crops; tensorboard/NAME
 - recipe.json: the settings of all stages; shards.json: the manifest of what it learnt from
 """
@@ -23,9 +23,9 @@ from adacode_cli.training.overrides import differences
 from adacode_cli.training.recipe import STAGES, Recipe, StageName
 from adacode_cli.training.run_names import RECIPE, SHARDS, LogLine
 
-# What may change while a run goes on: how long it is.
+# What may change while a run continues: how long it is.
 _LENGTH = ("steps", "minutes")
-# What may change as well, with a note: a run whose loss has become infinite could not go on otherwise.
+# What may change as well, with a note: a run whose loss has become infinite could not continue otherwise.
 _MAY_CHANGE = ("optimiser.rate", "optimiser.clip", "precision")
 State = Literal["absent", "unfinished", "finished"]
 
@@ -41,7 +41,7 @@ class RunFolder:
     resume: bool = False
     overwrite: bool = False
     slim: bool = False
-    # What this command will train, all of which is to be gone before any of it is begun anew.
+    # What this command will train, all of which is to be gone before any of it is started again.
     _claimed: list[str] = field(default_factory=list, repr=False, compare=False)
 
     def make(self) -> None:
@@ -83,11 +83,11 @@ class RunFolder:
             state = self.state(name)
             if state != "absent":
                 path = self.weights(name) if state == "finished" else self.checkpoint(name)
-                hint = "Add --resume to go on, --overwrite to begin anew, or choose another -o."
-                raise OutputError(f"is there already ({name} is {state})", path=path, hint=hint)
+                hint = "Add --resume to continue, --overwrite to start again, or choose another -o."
+                raise OutputError(f"exists already ({name} is {state})", path=path, hint=hint)
         self._claimed.extend(names)
 
-    def begin_anew(self, name: str) -> None:
+    def start_again(self, name: str) -> None:
         """Removes what is to be replaced: of that stage, and of all that `require_free` has let through.
 
         Otherwise a later session would take an old result for one of this run. Raises OutputError where it cannot.
@@ -102,7 +102,7 @@ class RunFolder:
     def read_checkpoint(
         self, name: str, stage: StageName, recipe: Recipe, data: str = ""
     ) -> tuple[Checkpoint | None, list[str]]:
-        """Where an unfinished stage is to go on, if it is, and which of the settings that may change have changed.
+        """Where an unfinished stage is to continue, if it is, and which of the settings that may change have changed.
 
         Raises TrainingError where any other setting, or the shards, were others.
         """
@@ -114,11 +114,11 @@ class RunFolder:
         free = [text for text in changed if text.split(":")[0].removeprefix(f"{stage}.") in _MAY_CHANGE]
         fixed = [text for text in changed if text not in free]
         if fixed:
-            hint = "Give the same settings as then, or begin anew with --overwrite."
-            raise TrainingError(f"was begun with other settings: {'; '.join(fixed)}", path=path, hint=hint)
+            hint = "Give the same settings as then, or start again with --overwrite."
+            raise TrainingError(f"began with other settings: {'; '.join(fixed)}", path=path, hint=hint)
         if found.data != data:
-            hint = "Give the shards that it learnt from, or begin anew with --overwrite."
-            raise TrainingError("was begun with other shards", path=path, hint=hint)
+            hint = "Give the shards that it learnt from, or start again with --overwrite."
+            raise TrainingError("began with other shards", path=path, hint=hint)
         return found, free
 
     def describe(self, recipe: Recipe, stage: StageName, manifest: Mapping[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """A run folder → what it records of a training: settings, photographs, logs, samples. Reads only.
 
-The reader copes with what a run that is still going on, or has crashed, leaves there. Damaged lines and files are left
-out and named in `RunRecord.notes`; who cannot do without them asks `require_lines` or `require_undamaged`.
+The reader copes with what a running or a crashed training leaves there. Damaged lines and files are left out and named
+in `RunRecord.notes`; `require_lines` and `require_undamaged` are for those who cannot do without them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from adacode_cli.tasks import by_label
 from adacode_cli.training.run_names import BASIS, FUSED, RECIPE, SECONDS, SHARDS, START, STEP, VALIDATION, LogLine
 
 _HINT = "A run folder is what 'adacode train basis', 'fuse' and 'restore' write with -o; it holds NAME.jsonl logs."
-_DAMAGE_HINT = "Put it right, or remove it: the model card then says less."
+_DAMAGE_HINT = "Repair it, or remove it: the model card then says less."
 # Beyond any count, size or time of a run.
 _NO_FIGURE = 1e18
 
@@ -62,7 +62,7 @@ class StageRecord:
         return Series(tuple(step for step, _ in points), tuple(value for _, value in points))
 
     def seconds(self) -> float | None:
-        """How long the steps of the log took, or None where it does not say; goes on where a resumed run began at 0."""
+        """How long the steps of the log took, also where a resumed run counted from 0; None where it is not logged."""
         values = self.series(SECONDS).values
         if not values:
             return None
@@ -187,7 +187,7 @@ def _lines(data: bytes, name: str, notes: list[str]) -> tuple[LogLine, ...]:
         if line is None:
             damaged.append(number)
             continue
-        # A run that went on from a checkpoint repeats steps that an interrupted one had logged after that checkpoint.
+        # A run that continued from a checkpoint repeats steps that an interrupted one had logged after that checkpoint.
         while kept and kept[-1][STEP] >= line[STEP]:
             kept.pop()
         kept.append(line)

@@ -98,7 +98,7 @@ def _read_basis(path: Path, family: Family) -> Weights:
 def run_fuse(session: TrainingSession, basis_folder: Path, *, start: Path | None = None) -> bool:
     """Stage II over the basis codebooks in `basis_folder`, which stay as they are; False where it was stopped.
 
-    `start` is an earlier stage-II network of the family to go on from. Raises TrainingError where there are no
+    `start` is an earlier stage-II network of the family to continue from. Raises TrainingError where there are no
     codebooks, or where files are of another family.
     """
     session.folder.require_free([FUSED])
@@ -118,7 +118,7 @@ def run_fuse(session: TrainingSession, basis_folder: Path, *, start: Path | None
 
 
 def run_fuse_again(session: TrainingSession, start: Path) -> bool:
-    """Stage II goes on from the stage-II network in `start`, over its codebooks; False where it was stopped.
+    """Stage II continues from the stage-II network in `start`, over its codebooks; False where it was stopped.
 
     A bundled family's file will do. Raises TrainingError where it is of another family or of other categories.
     """
@@ -126,7 +126,7 @@ def run_fuse_again(session: TrainingSession, start: Path) -> bool:
     earlier, categories = earlier_fused(start), session.data.shards.categories
     if earlier.config.categories != categories:
         what = f"has bases of {', '.join(earlier.config.categories)}; the shards are of {', '.join(categories)}"
-        raise TrainingError(what, path=start, hint="Prepare shards with those categories, or train the basis anew.")
+        raise TrainingError(what, path=start, hint="Prepare shards with those categories, or train the basis again.")
     network = fresh_network(session.recipe.network.clean(categories, earlier.config.codebooks), session.seed(FUSED))
     fuse_from(network, start)
     books = {key: tensor for key, tensor in earlier.state_dict().items() if part_of(key) == "basis"}
@@ -151,7 +151,7 @@ def _require_categories(found: Mapping[str, Weights], folder: Path) -> None:
     except (OSError, ValueError, KeyError, TypeError):
         return  # weights that were brought here by hand
     if missing := sorted(wanted - found.keys()):
-        hint = "Go on with it: adacode train basis … --resume."
+        hint = "Continue it: adacode train basis … --resume."
         raise TrainingError(f"has no finished basis of the category {missing[0]!r} yet", path=folder, hint=hint)
     if stale := sorted(found.keys() - wanted):
         hint = f"Remove {BASIS}{stale[0]}.safetensors, or train into a new folder."
@@ -266,7 +266,7 @@ def _require_shared(network: AdaCode, source: Mapping[str, Tensor], parts: tuple
 
 def _require_taken_over(finished: Weights, source: Mapping[str, Tensor], parts: tuple[Part, ...], path: Path) -> None:
     if differing(finished.tensors, source, parts):
-        hint = "Train it again: remove that file, or begin anew with --overwrite."
+        hint = "Train it again: remove that file, or start again with --overwrite."
         raise TrainingError(
             "was trained over other codebooks or another decoder than are there now", path=path, hint=hint
         )

@@ -172,13 +172,13 @@ class TrainingSession:
         found, changed = self.folder.read_checkpoint(name, kind, self.recipe, self.data.identity)
         self.processes.any(False)  # all have read it before anybody writes
         for change in changed:
-            self.listeners.on_note(f"{name} goes on with another setting: {change}")
+            self.listeners.on_note(f"{name} continues with another setting: {change}")
         if found is not None and found.stated is not None:  # not what the present command names
             self.stated = found.stated
         if self._leads:
             self.folder.make()
             if found is None:
-                self.folder.begin_anew(name)
+                self.folder.start_again(name)
             self.folder.describe(self.recipe, kind, self.data.shards.manifest)
             self.folder.begin_log(name, 0 if found is None else found.steps)
         return found

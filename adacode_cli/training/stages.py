@@ -1,6 +1,6 @@
 """The three stages as the loop sees them: a network, what of it learns, and the losses of a batch (paper, section 3).
 
-Random choices within a step come from torch's global generator, which the loop seeds anew for every step: all
+Random choices within a step come from torch's global generator, which the loop seeds again for every step: all
 processes choose alike, and so does a resumed run.
 """
 

@@ -38,7 +38,7 @@ class TensorBoard:
     """Writes log lines and samples below `folder`, those of NAME into folder/NAME. Close it when training ends.
 
     What an earlier run wrote under a name at or after the first step of this one is hidden from then on, so that a
-    run that went on from a checkpoint has each step once. Raises UsageError where tensorboard is not installed,
+    run that continued from a checkpoint has each step once. Raises UsageError where tensorboard is not installed,
     OutputError where the disk refuses.
     """
 

@@ -122,5 +122,5 @@ def _beside(pictures: list[Pixels]) -> Pixels:
 
 
 def _between(pictures: list[Pixels], line: Pixels) -> list[Pixels]:
-    """The pictures with a line after each but the last."""
+    """The pictures with a line after each except the last."""
     return [part for picture in pictures for part in (picture, line)][:-1]

@@ -66,7 +66,7 @@ def test_a_checkpoint_is_read_only_to_go_on(tmp_path):
     found, changed = resumed.read_checkpoint("fused", "fuse", tiny_recipe())
     assert (found.steps, changed) == (3, [])
     assert resumed.read_checkpoint("other", "fuse", tiny_recipe()) == (None, [])
-    with pytest.raises(TrainingError, match="begun with other shards"):
+    with pytest.raises(TrainingError, match="began with other shards"):
         resumed.read_checkpoint("fused", "fuse", tiny_recipe(), "another digest")
 
 
@@ -79,7 +79,7 @@ def test_settings_that_changed_are_named_each(tmp_path):
         "seed": "0 → 5",
     }
     values = {name.replace(".", "__"): text.split(" → ")[1].strip('"') for name, text in changed.items()}
-    with pytest.raises(TrainingError, match="begun with other settings") as found:
+    with pytest.raises(TrainingError, match="began with other settings") as found:
         RunFolder(tmp_path, resume=True).read_checkpoint("fused", "fuse", tiny_recipe(**values))
     told = str(found.value).partition("settings: ")[2].split("; ")
     assert sorted(told) == sorted(f"{name}: {text}" for name, text in changed.items())

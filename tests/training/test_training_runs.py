@@ -203,7 +203,7 @@ def test_a_stage_goes_on_only_over_what_it_was_begun_over(copied, shards, tmp_pa
     with pytest.raises(TrainingError, match="other codebooks or another decoder"):
         run_restore(tiny_session(shards, folder), copied / "fused.safetensors", **task)
     elsewhere = tiny_session(save_shards(tmp_path / "shards", each=2), folder)
-    with pytest.raises(TrainingError, match="begun with other shards"):
+    with pytest.raises(TrainingError, match="began with other shards"):
         run_restore(elsewhere, copied / "fused.safetensors", **task)
 
 

@@ -157,8 +157,8 @@ def encoded_crop(pixels: Pixels, encoding: Encoding) -> bytes:
     suffix, parameters = (".jpg", _JPEG) if encoding == "jpeg" else (".webp", _WEBP)
     done, data = cv2.imencode(suffix, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), parameters)
     if not done:
-        hint = "Install opencv-python-headless anew, or choose the other --encoding."
-        raise TrainingError(f"OpenCV cannot encoded_crop {suffix} files", hint=hint)
+        hint = "Reinstall opencv-python-headless, or choose the other --encoding."
+        raise TrainingError(f"OpenCV cannot encode {suffix} files", hint=hint)
     return np.asarray(data).tobytes()
 
 

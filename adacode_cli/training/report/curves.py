@@ -1,7 +1,7 @@
 """Panels → drawings: one small figure each, as SVG for a page or as pixels for an overview.
 
 Drawings are the same for the same log. Long logs are drawn as means over short stretches of steps, with the range
-of the values behind them, so that a drawing stays small however long training went on. matplotlib is optional; it is
+of the values behind them, so that a drawing stays small however long training lasted. matplotlib is optional; it is
 imported inside the functions and never touches a display.
 """
 
