@@ -50,7 +50,7 @@ class Processes(Protocol):
 
 
 class OneProcess:
-    """A process by itself: there is nobody to share with."""
+    """A process by itself, which shares with no other."""
 
     rank, world = 0, 1
 
