@@ -61,7 +61,7 @@ from adacode_cli.batch.run import run
 from adacode_cli.batch.stages import Stages
 
 class Restored:
-    mixing_weights, categories, notes = np.zeros((1, 1, 1), np.float32), ("all",), ()
+    mixing_weights, categories, notes, shrunk, alpha = np.zeros((1, 1, 1), np.float32), ("all",), (), None, None
     def __init__(self, image): self.image = image
 
 class Enlarging:

@@ -19,7 +19,6 @@ from adacode_cli.batch.restoring import Restored
 from adacode_cli.batch.stages import Stages, Work
 from adacode_cli.codes.file import SUFFIX, check_start, from_bytes, to_bytes
 from adacode_cli.codes.picture import Codes
-from adacode_cli.engine.pictures import covered
 from adacode_cli.errors import OutputError, UsageError
 from adacode_cli.imaging import colours
 from adacode_cli.imaging.exif_editing import resolution_of, with_resolution
@@ -30,8 +29,8 @@ from adacode_cli.imaging.raster import lost_beside_first
 class Coder(Protocol):
     """The part of `adacode_cli.engine.restorer.Restorer` that codes need."""
 
-    def encode(self, image: NDArray[Any]) -> Codes:
-        """H×W or H×W×3 picture → its codes."""
+    def encode(self, image: NDArray[Any], alpha: NDArray[Any] | None = ...) -> Codes:
+        """H×W or H×W×3 picture and its H×W alpha → its codes, with the alpha."""
         ...
 
     def decode(self, codes: Codes) -> Restored:
@@ -87,11 +86,9 @@ class SavingStages(Stages):
         assert work.image is not None, "read comes before infer"
         with work.watch.running():
             image = work.image
-            codes, block = (
-                self.coder.encode(covered(image.pixels, image.alpha)),
-                with_resolution(image.exif, image.resolution),
-            )
-            codes = replace(codes, alpha=image.alpha, icc=image.icc, exif=block, xmp=image.xmp, iptc=image.iptc)
+            block = with_resolution(image.exif, image.resolution)
+            codes = self.coder.encode(image.pixels, image.alpha)
+            codes = replace(codes, icc=image.icc, exif=block, xmp=image.xmp, iptc=image.iptc)
             work.codes = codes
             decoded, work.restored = _decoded(self.coder, work.codes, image.format, image.notes)
             work.image = replace(decoded, bits=image.bits, lost=image.lost, stated=image.stated)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from adacode_cli.engine.pictures import opaque_in, resize
+
 CATEGORIES = ("architecture", "faces", "nature")
 
 
@@ -16,16 +18,22 @@ class NearestRestored:
     categories: tuple[str, ...] = CATEGORIES
     notes: tuple[str, ...] = ()
     shrunk: np.ndarray | None = None
+    alpha: np.ndarray | None = None
 
 
 class NearestRestorer:
     """Does what `adacode_cli.engine.restorer.Restorer.restore` promises, in the simplest way there is."""
 
-    def restore(self, task, image, *, scale=4.0, denoise=1.0, mask=None, grow=0, feather=0):
-        out = {"sr": lambda: _enlarged(image, scale), "inpaint": lambda: _filled(image, mask)}.get(task, image.copy)()
+    def restore(self, task, image, *, alpha=None, scale=4.0, denoise=1.0, mask=None):
+        out = {"sr": lambda: _enlarged(image, scale), "inpaint": lambda: _filled(image, mask.mask)}.get(
+            task, image.copy
+        )()
+        if alpha is not None:
+            alpha = resize(alpha, *out.shape[:2])
+            alpha = opaque_in(alpha, mask.mask) if mask is not None and mask.opaque else alpha
         height, width = (max(1, side // 8) for side in image.shape[:2])
         ramp = np.linspace(0, 1, width, dtype=np.float32)[None, :].repeat(height, axis=0)
-        return NearestRestored(out, np.stack([ramp, 1 - ramp, np.full_like(ramp, 0.3)]))
+        return NearestRestored(out, np.stack([ramp, 1 - ramp, np.full_like(ramp, 0.3)]), alpha=alpha)
 
 
 def _enlarged(image, scale):

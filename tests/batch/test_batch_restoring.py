@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nearest import NearestRestored, NearestRestorer
+from nearest import NearestRestorer
 from PIL import Image
 
 from adacode_cli.batch import masks
@@ -34,7 +35,7 @@ class Recording:
     def restore(self, task, image, **options):
         self.calls.append((task, image, options))
         restored = NearestRestorer().restore(task, image, **options)
-        return NearestRestored(restored.image, restored.mixing_weights, notes=("repeated in fp32",))
+        return replace(restored, notes=("repeated in fp32",))
 
 
 def decoded(dtype=np.uint8, alpha=True, grey=False) -> Decoded:
@@ -51,7 +52,8 @@ def test_alpha_is_enlarged_beside_the_network(dtype, grey):
     engine = Recording()
     image, _ = Restoring(engine, "sr", 3.0)(decoded(dtype, grey=grey), None)
     (task, seen, options) = engine.calls[0]
-    assert (task, options) == ("sr", {"scale": 3.0, "denoise": 1.0})
+    np.testing.assert_array_equal(options.pop("alpha"), decoded(dtype, grey=grey).alpha)
+    assert (task, options) == ("sr", {"scale": 3.0, "denoise": 1.0, "mask": None})
     assert seen.ndim == (2 if grey else 3)
     assert image.pixels.shape[:2] == image.alpha.shape == (12, 18)
     assert image.pixels.dtype == image.alpha.dtype == dtype
@@ -106,8 +108,9 @@ def test_inpainting_keeps_alpha_unless_the_hole_came_from_it():
     engine = Recording()
     kept, _ = Restoring(engine, "inpaint", grow_px=2, feather_px=3)(image, hole)
     np.testing.assert_array_equal(kept.alpha, image.alpha)
-    assert engine.calls[0][2]["grow"] == 2
-    assert engine.calls[0][2]["feather"] == 3
+    given_hole = engine.calls[0][2]["mask"]
+    np.testing.assert_array_equal(given_hole.mask, hole)
+    assert (given_hole.grow_px, given_hole.feather_px, given_hole.opaque) == (2, 3, False)
     filled, _ = Restoring(NearestRestorer(), "inpaint", opaque_hole=True)(image, hole)
     assert (filled.alpha == 255).all()
     assert filled.alpha.dtype == np.uint8

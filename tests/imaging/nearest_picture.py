@@ -1,21 +1,23 @@
 """A run's way through one decoded picture, with every pixel repeated in place of a network."""
 
 from adacode_cli.batch.restoring import Restoring
+from adacode_cli.engine.pictures import resize
 
 
 class Repeated:
     """What the engine returns, made by repetition."""
 
-    def __init__(self, image):
-        self.image = image
+    def __init__(self, image, alpha=None):
+        self.image, self.alpha = image, alpha
         self.mixing_weights, self.categories, self.notes, self.shrunk = None, (), (), None
 
 
 class RepeatingRestorer:
     """Does what `adacode_cli.engine.restorer.Restorer.restore` promises for whole scales."""
 
-    def restore(self, task, image, *, scale=1, denoise=1, mask=None, grow=0, feather=0):
-        return Repeated(image.repeat(int(scale), 0).repeat(int(scale), 1))
+    def restore(self, task, image, *, alpha=None, scale=1, denoise=1, mask=None):
+        large = image.repeat(int(scale), 0).repeat(int(scale), 1)
+        return Repeated(large, None if alpha is None else resize(alpha, *large.shape[:2]))
 
 
 def enlarged(image, scale):

@@ -130,7 +130,7 @@ def test_masks_of_one_page_serve_all_and_of_several_their_own(tmp_path):
 def test_each_page_is_restored_with_its_own_mask(tmp_path):
     class Painting(RepeatingRestorer):
         def restore(self, task, image, *, mask=None, **options):
-            return super().restore(task, np.where(mask[..., None], 7, image).astype(image.dtype), scale=1)
+            return super().restore(task, np.where(mask.mask[..., None], 7, image).astype(image.dtype))
 
     each = holes(tmp_path / "m.tif", 3)
     stages = Stages(Restoring(Painting(), "inpaint"), masks.from_file(tmp_path / "m.tif"))
