@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from adacode_cli.benchmark.whole import Request
+    from adacode_cli.benchmark.whole import BenchSettings
 
 _LEAST_PX, _MOST_PX, _MOST_FILES, _MOST_MEGAPIXELS = 16, 1024, 10_000, 1000.0
 _MOST_PROFILED = 200  # the memory that the profiler gives to its record would not hold more
@@ -83,17 +83,17 @@ def bench(context: typer.Context, options: BenchOptions) -> None:
     session.json, session.verbose = options.json, options.verbose
     _check(options)
     with ended_by_interruption():
-        request = _request(options)
+        settings = _settings(options)
 
         from adacode_cli.benchmark.whole import measure
         from adacode_cli.cli import bench_text
 
         with stderr_console().status(Text("loading")) as status:
-            found = measure(request, lambda step: status.update(Text(printable(f"measuring {step}"))))
+            found = measure(settings, lambda step: status.update(Text(printable(f"measuring {step}"))))
     if options.json:
-        stdout.write_line(json.dumps(bench_text.json_object(request, found), allow_nan=False))
+        stdout.write_line(json.dumps(bench_text.json_object(settings, found), allow_nan=False))
         return
-    for line in bench_text.lines(request, found):
+    for line in bench_text.lines(settings, found):
         stdout.write_line(line)
 
 
@@ -126,13 +126,13 @@ def _check_profile(options: BenchOptions) -> None:
         )
 
 
-def _request(options: BenchOptions) -> Request:
+def _settings(options: BenchOptions) -> BenchSettings:
     photo = _photo(options)  # one that cannot be read is told before anybody waits for torch
 
-    from adacode_cli.benchmark.growth import MEGAPIXELS
-    from adacode_cli.benchmark.whole import Request
+    from adacode_cli.benchmark.speed import MEGAPIXELS
+    from adacode_cli.benchmark.whole import BenchSettings
 
-    return Request(
+    return BenchSettings(
         options.weights,
         options.scale,
         photo,

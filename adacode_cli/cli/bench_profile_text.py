@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from adacode_cli.benchmark.device_use import DeviceUse
-    from adacode_cli.benchmark.operator_use import OperatorUse
     from adacode_cli.benchmark.profile import Profile
     from adacode_cli.benchmark.stage_times import Sharing
-    from adacode_cli.benchmark.trace import Cost
+    from adacode_cli.benchmark.trace import Cost, DeviceUse, OperatorUse
 
 _STAGES = {"read": "reading, decoding", "infer": "network", "write": "encoding, writing"}
 _WIDTH, _NAME_WIDTH = 60, 29

@@ -12,24 +12,24 @@ from adacode_cli.cli.machine import Facts
 from adacode_cli.cli.stderr import printable
 
 if TYPE_CHECKING:
-    from adacode_cli.benchmark.passes import Pass
-    from adacode_cli.benchmark.whole import Findings, Request
+    from adacode_cli.benchmark.speed import Pass
+    from adacode_cli.benchmark.whole import BenchSettings, Measurements
 
 _ARCHIVE = 10_000
 # In a shorter run the start of the decoding processes counts for too much to reckon with.
 _SHORT_S = 5.0
 
 
-def json_object(request: Request, found: Findings) -> dict[str, object]:
+def json_object(settings: BenchSettings, found: Measurements) -> dict[str, object]:
     """All figures, unrounded; keys and meanings as docs/json.md has them."""
     return {
         "version": 1,
         "machine": machine.device(found.device),
         "programs": _programs(),
         "task": "sr",
-        "scale": request.scale,
-        "weights": request.weights,
-        "side": request.side,
+        "scale": settings.scale,
+        "weights": settings.weights,
+        "side": settings.side,
         "ceilings": [asdict(one) for one in found.ceilings],
         "yardstick_seconds": found.yardstick_seconds,
         "passes": [asdict(one) | {"psnr_db": _finite(one.psnr_db)} for one in found.passes],
@@ -39,7 +39,7 @@ def json_object(request: Request, found: Findings) -> dict[str, object]:
     }
 
 
-def lines(request: Request, found: Findings) -> Iterator[str]:
+def lines(settings: BenchSettings, found: Measurements) -> Iterator[str]:
     """What was measured on what, the passes of the network, and what that means for files."""
     device, programs = machine.device(found.device), _programs()
     about = f", {device['cores']} cores, {device['threads']} threads, {device['instructions']}"
@@ -49,8 +49,8 @@ def lines(request: Request, found: Findings) -> Iterator[str]:
         rates = f"matrices {most.matrices:.0f}, convolutions {most.convolutions:.0f}"
         yield f"GFLOP/s at most in {most.precision}: {rates}"
     yield ""
-    large = request.side * request.scale
-    yield f"{printable(request.weights)}, {request.side}×{request.side} → {large}×{large}"
+    large = settings.side * settings.scale
+    yield f"{printable(settings.weights)}, {settings.side}×{settings.side} → {large}×{large}"
     yield f"  {'':<10}{'seconds':>9}{'ratio':>8}{'GFLOP/s':>9}{'PSNR':>8}"
     yield from (_pass(one) for one in found.passes)
     yield f"  {'yardstick':<10}{found.yardstick_seconds:>9.3f}"
@@ -62,7 +62,7 @@ def lines(request: Request, found: Findings) -> Iterator[str]:
         yield f"  {size:<10}{one.seconds:>9.1f}{one.seconds_per_megapixel:>8.3f}{one.to_first:>9.2f}"
     if found.files:
         yield ""
-        yield from _files(request, found)
+        yield from _files(settings, found)
     if found.profile:
         yield ""
         yield from bench_profile_text.lines(found.profile)
@@ -77,7 +77,7 @@ def _pass(one: Pass) -> str:
     return f"  {one.name:<10}{one.seconds:>9.3f}{one.ratio:>8.2f}{one.gflop_per_s:>9.0f}{likeness}"
 
 
-def _files(request: Request, found: Findings) -> Iterator[str]:
+def _files(settings: BenchSettings, found: Measurements) -> Iterator[str]:
     files = found.files
     assert files is not None
     yield (
@@ -86,7 +86,7 @@ def _files(request: Request, found: Findings) -> Iterator[str]:
     )
     if files.run_seconds > _SHORT_S:
         hours = files.run_seconds / (files.count * files.megapixels) * _ARCHIVE / 3600
-        yield f"at this speed {_ARCHIVE} photographs of 1 MP, ×{request.scale}, take {hours:.1f} hours"
+        yield f"at this speed {_ARCHIVE} photographs of 1 MP, ×{settings.scale}, take {hours:.1f} hours"
 
 
 def _programs() -> Facts:

@@ -19,7 +19,7 @@ from adacode_cli.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from adacode_cli.checkpoints.catalogue import Catalogue, Entry
-    from adacode_cli.checkpoints.transfer import OnProgress
+    from adacode_cli.checkpoints.release import OnProgress
 
 app = typer.Typer(help="List, fetch, convert, average, pair, bundle and look at weights.", no_args_is_help=True)
 

@@ -87,7 +87,7 @@ def show(
     if output is not None:
         _check_output(output, usage, overwrite=overwrite)
     with ended_by_interruption():
-        from adacode_cli.checkpoints.source import WeightsSource
+        from adacode_cli.checkpoints.load import WeightsSource
         from adacode_cli.engine.device import choose_device
 
         chosen = choose_device(device)

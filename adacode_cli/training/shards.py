@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from adacode_cli.checkpoints.digest import sha256_of
+from adacode_cli.checkpoints.integrity import sha256_of
 from adacode_cli.errors import TrainingError, reason, translated
 
 MANIFEST = "manifest.json"
