@@ -18,13 +18,12 @@ from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
-from adacode_cli import errors, locks
+from adacode_cli import locks
 from adacode_cli.errors import OutputError, translated
 
 TEMPORARY_SUFFIX = ".adacode-part"
 _NAME_BYTES = 200
 
-reason = errors.reason
 _HINT = "Choose a writable place with enough room (-o) and run the same command again."
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from atomic_target import OLD, assert_untouched, posix
 
-from adacode_cli.atomic import TEMPORARY_SUFFIX, reason, replacing, sibling, write_bytes
-from adacode_cli.errors import OutputError
+from adacode_cli.atomic import TEMPORARY_SUFFIX, replacing, sibling, write_bytes
+from adacode_cli.errors import OutputError, reason
 
 
 def write_half_then(target, action):

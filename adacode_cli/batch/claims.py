@@ -22,7 +22,7 @@ from pathlib import Path
 
 from adacode_cli import atomic, locks
 from adacode_cli.batch.state_files import STATE, ForeignFileError, is_path, object_of, opened
-from adacode_cli.errors import OutputError
+from adacode_cli.errors import OutputError, reason
 
 CLAIMS = STATE / "in-flight"
 _ATTEMPTS = 3
@@ -74,7 +74,7 @@ class Claims:
             raise OutputError(message, path=path, hint="Remove it, or choose another -o.") from error
         except OSError as error:
             hint = "Choose a writable directory with -o and run the same command again."
-            raise OutputError(f"cannot be written to: {atomic.reason(error)}", path=self._root, hint=hint) from error
+            raise OutputError(f"cannot be written to: {reason(error)}", path=self._root, hint=hint) from error
         if handle is None:
             return None
         claim = Claim(path, handle)
@@ -85,7 +85,7 @@ class Claims:
             _rewrite(handle, content.encode("ascii"))
         except OSError as error:
             claim.release()
-            message = f"cannot be written to: {atomic.reason(error)}"
+            message = f"cannot be written to: {reason(error)}"
             raise OutputError(message, path=self._root, hint="Make room, or choose another -o.") from error
         return claim
 

@@ -18,11 +18,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Literal
 
-from adacode_cli import atomic
 from adacode_cli.batch.globs import Globs
 from adacode_cli.batch.left_out import SIDE_FOLDERS, LeftOut
 from adacode_cli.batch.state_files import STATE
-from adacode_cli.errors import InputError, JournalError
+from adacode_cli.errors import InputError, JournalError, reason
 from adacode_cli.imaging.decode import EXTENSIONS
 
 IsOutput = Callable[[str], bool]
@@ -148,7 +147,7 @@ def _is_directory(path: Path) -> bool:
         mode = path.stat().st_mode
     except OSError as error:
         missing = isinstance(error, FileNotFoundError)
-        message = "there is no such file or directory" if missing else f"cannot be read: {atomic.reason(error)}"
+        message = "there is no such file or directory" if missing else f"cannot be read: {reason(error)}"
         raise InputError(message, path=path, hint="Check the spelling; nothing was restored.") from error
     if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
         hint = "Pipe its bytes into 'adacode … -' instead."
@@ -224,7 +223,7 @@ class _Tree:
                 return self._count(entry.name, level)
             return not self.avoids(entry) if entry.is_file() else _not_regular(entry)
         except OSError as error:  # a link that leads to itself, a directory that vanished
-            return PassedOver(Path(entry.path), f"cannot be read: {atomic.reason(error)}", failed=True)
+            return PassedOver(Path(entry.path), f"cannot be read: {reason(error)}", failed=True)
 
     def _count(self, name: str, level: _Level) -> Literal[False]:
         if not level.is_counted:
@@ -278,7 +277,7 @@ class _Tree:
             with os.scandir(path) as scan:
                 entries = sorted(scan, key=attrgetter("name"))
         except OSError as error:
-            return PassedOver(Path(path), f"the directory cannot be read: {atomic.reason(error)}", failed=True)
+            return PassedOver(Path(path), f"the directory cannot be read: {reason(error)}", failed=True)
         level = _Level(iter(entries), place, real, linked, levels[-1].trees if levels else (), self._was_counted(real))
         if not levels or all(entry.name != STATE.name for entry in entries):
             levels.append(level)

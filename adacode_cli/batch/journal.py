@@ -21,7 +21,7 @@ from typing import BinaryIO
 from adacode_cli import atomic, locks
 from adacode_cli.batch.record import Besides, Record, line_from
 from adacode_cli.batch.state_files import STATE, ForeignFileError, check_folder, object_of, opened
-from adacode_cli.errors import JournalError
+from adacode_cli.errors import JournalError, reason
 
 JOURNAL = STATE / "journal.jsonl"
 _BLOCK_BYTES = 65536
@@ -69,7 +69,7 @@ class Journal:
             raise _foreign(self._path, error) from error
         except OSError as error:
             hint = "Make room or choose another output directory (-o); files already restored are kept."
-            raise JournalError(f"cannot be written: {atomic.reason(error)}", path=self._path, hint=hint) from error
+            raise JournalError(f"cannot be written: {reason(error)}", path=self._path, hint=hint) from error
 
     def begin(self) -> None:
         """From here on lines are new: what a later `done` finds was made while this run was under way.
@@ -127,7 +127,7 @@ class Journal:
             raise _foreign(self._path, error) from error
         except OSError as error:
             hint = "Check its permissions, or choose another output directory (-o)."
-            raise JournalError(f"cannot be read: {atomic.reason(error)}", path=self._path, hint=hint) from error
+            raise JournalError(f"cannot be read: {reason(error)}", path=self._path, hint=hint) from error
 
     def _look_again(self, file: BinaryIO | FileIO) -> None:
         """Reads what was added. Raises JournalError where no line and no torn one is of ours."""

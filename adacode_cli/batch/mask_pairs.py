@@ -16,19 +16,21 @@ is a wrong picture without a word. Pictures in one folder that differ in their s
 
 from __future__ import annotations
 
+import bisect
 import heapq
 import os
 import stat
+import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 
-from adacode_cli import atomic
 from adacode_cli.batch.discover import Found, PassedOver, Selection, discover
 from adacode_cli.batch.kept import identity
-from adacode_cli.batch.mask_places import AdvisedPlaces, key_of
-from adacode_cli.errors import InputError
+from adacode_cli.errors import InputError, reason
 from adacode_cli.imaging.decode import EXTENSIONS
 
 _MARK = "_mask"
@@ -204,7 +206,7 @@ def _check_is_directory(folder: Path) -> None:
     except FileNotFoundError as error:
         raise InputError("there is no such directory", path=folder, hint="Check the name.") from error
     except OSError as error:
-        raise _unlisted(folder, atomic.reason(error)) from error
+        raise _unlisted(folder, reason(error)) from error
     if not is_directory:
         raise InputError("is not a directory of masks", path=folder, hint="Use --mask for a single file.")
 
@@ -261,3 +263,53 @@ def _differ_in_suffix(first: str, second: str) -> bool:
         return True
     folders = {os.path.realpath(Path(path).parent) for path in (first, second)}
     return len(folders) == 1 and _name(key_of(first)) == _name(key_of(second))
+
+
+class AdvisedPlaces:
+    """The places for the masks of a run's pictures: {path: how many parts of it lie below an input, 0 if it is named}.
+
+    A tree may hold thousands of pictures without masks, which all want to know theirs: nothing is made before the first
+    one asks, and no picture is compared with all others.
+    """
+
+    def __init__(self, pictures: Mapping[str, int]) -> None:
+        self._pictures = pictures
+
+    def of(self, path: str, ending: str) -> str:
+        """The end of a picture's path that is below its input and of no other picture, with `ending` for its suffix.
+
+        With forward slashes. Where the whole path is also the end of another one, it is that.
+        """
+        inside = Path(path)
+        parts = inside.relative_to(inside.anchor).parts
+        most = sum(1 for _ in takewhile(lambda part: part != os.pardir, reversed(parts)))
+        length = min(most, max(self._pictures.get(path, 0), self._num_shared(path) + 1))
+        return "/".join((*parts[-length:-1], f"{inside.stem}{ending}"))
+
+    @cached_property
+    def _ends(self) -> list[tuple[str, ...]]:
+        """The parts of each picture's key from its name upwards, sorted: those with like ends lie side by side."""
+        return sorted({_from_the_name(path) for path in self._pictures})
+
+    def _num_shared(self, path: str) -> int:
+        """How many parts at the end of a picture's path another picture has too."""
+        own = _from_the_name(path)
+        start = bisect.bisect_left(self._ends, own)
+        beside = (end for end in self._ends[max(0, start - 1) : start + 2] if end != own)
+        return max((_num_common(own, end) for end in beside), default=0)
+
+
+def key_of(path: str) -> str:
+    """A path with forward slashes and without its suffix; macOS writes é as two code points, most others as one."""
+    path = path.replace(os.sep, "/")
+    dot = path.rfind(".")
+    stem = path[:dot] if dot > path.rfind("/") + 1 else path
+    return stem if stem.isascii() else unicodedata.normalize("NFC", stem)
+
+
+def _num_common(first: tuple[str, ...], second: tuple[str, ...]) -> int:
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False)))
+
+
+def _from_the_name(path: str) -> tuple[str, ...]:
+    return tuple(part for part in reversed(key_of(path).split("/")) if part)

@@ -18,12 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from adacode_cli.batch.contents import Content
-from adacode_cli.batch.memory import peak_memory_bytes
 from adacode_cli.batch.outcome import Outcome, Result
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.state_files import is_path, object_of
 from adacode_cli.errors import JournalError
 from adacode_cli.version import __version__
+
+if sys.platform != "win32":
+    import resource
 
 FORMAT_VERSION = 2
 _NO_VERSION_YET = 1000
@@ -166,3 +168,11 @@ def _path(value: object) -> str:
 def _shared(options: str, weights: str) -> Settings:
     # A hundred thousand lines repeat a handful of digests.
     return Settings(sys.intern(options), sys.intern(weights))
+
+
+def peak_memory_bytes() -> int | None:
+    """The largest resident size of this process so far, in bytes; None where the system does not count it."""
+    if sys.platform == "win32":
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # the BSDs count bytes, Linux kibibytes

@@ -3,17 +3,28 @@
 A run that reached its end exits with 0, or with 9 when some files failed; when the only file failed there is nothing
 partial about it and the exit code is that of its own error. A run that restored all and could not keep its log exits
 with that error's code.
+
+`.adacode/report.json` says it to programs that come afterwards (docs/report.schema.json).
 """
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
 
+from adacode_cli import atomic
 from adacode_cli.batch.left_out import LeftOut
 from adacode_cli.batch.outcome import Outcome, Result
+from adacode_cli.batch.record import Settings, peak_memory_bytes
+from adacode_cli.batch.state_files import STATE
 from adacode_cli.errors import EXIT_DONE, EXIT_INTERRUPTED, AdaCodeError, PartialFailure
+from adacode_cli.version import __version__
 
+REPORT = STATE / "report.json"
+SCHEMA_VERSION = 1
 # The journal has the notes of all.
 _MOST_NOTED = 1000
 
@@ -98,3 +109,54 @@ class Tally:
             noted=tuple(self.noted),
             left_out=self.left_out,
         )
+
+
+def write_report(root: Path, report: Report, settings: Settings, began: datetime) -> None:
+    """Writes the report of a run that `began` then into the tree `root`, if there is one. Raises OutputError."""
+    if not (root / STATE).is_dir() or (root / STATE).is_symlink():
+        return  # nothing was done there, or it is somebody else's folder
+    fields = {
+        "version": SCHEMA_VERSION,
+        "tool": __version__,
+        "began": began.isoformat(timespec="milliseconds"),
+        "ended": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "options_sha256": settings.options,
+        "weights_sha256": settings.weights,
+        "files": report.total,
+        "done": report.done,
+        "skipped": report.skipped,
+        "failed": len(report.failed),
+        "untouched": report.untouched,
+        "seconds": round(report.seconds, 3),
+        "peak_memory_bytes": peak_memory_bytes(),
+        "exit_code": report.exit_code,
+        "stopped_by": _told(report.stopped_by),
+        "log_error": _told(report.log_error),
+        "failures": [_failure(outcome) for outcome in report.failed],
+        "left_out": report.left_out.counts,
+        "noted": report.num_noted,
+        "notes": [{"source": str(outcome.source), "notes": outcome.notes} for outcome in report.noted],
+    }
+    atomic.write_bytes(root / REPORT, json.dumps(fields, indent=1).encode("ascii") + b"\n")
+
+
+def _told(error: AdaCodeError | KeyboardInterrupt | None) -> dict[str, object] | None:
+    if isinstance(error, AdaCodeError):
+        path = None if error.path is None else str(error.path)
+        return _error(error.kind, error.exit_code, error.message, error.hint, path)
+    return None if error is None else _error("interrupted", EXIT_INTERRUPTED, "interrupted", "", None)
+
+
+def _failure(outcome: Outcome) -> dict[str, object]:
+    failure = outcome.failure
+    assert failure is not None, "only failed outcomes are kept"
+    source = str(outcome.source)
+    return {
+        "source": source,
+        "target": None if outcome.target is None else str(outcome.target),
+        "error": _error(failure.kind, failure.exit_code, failure.message, failure.hint, source),
+    }
+
+
+def _error(kind: str, exit_code: int, message: str, hint: str, path: str | None) -> dict[str, object]:
+    return {"kind": kind, "exit_code": exit_code, "message": message, "path": path, "hint": hint}

@@ -27,7 +27,7 @@ from adacode_cli.batch.plan import Job
 from adacode_cli.batch.restoring import Restore, Restored
 from adacode_cli.batch.state_files import STATE, holds_files
 from adacode_cli.codes.picture import Codes
-from adacode_cli.errors import InputError, OutputError, QualityError
+from adacode_cli.errors import InputError, OutputError, QualityError, translated
 from adacode_cli.geometry import Hole
 from adacode_cli.imaging.decode import Decode, check_kind, decode, kind_of
 from adacode_cli.imaging.encode import beyond, encode, format_of
@@ -300,9 +300,6 @@ def mark_as_ours(folder: Path) -> None:
 
 def make_directory(directory: Path) -> None:
     """Makes a directory and those above it. Raises OutputError."""
-    try:
+    hint = "Choose a writable directory with -o and run the same command again."
+    with translated(OutputError, "the directory cannot be made", directory, hint=hint):
         directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        hint = "Choose a writable directory with -o and run the same command again."
-        message = f"the directory cannot be made: {atomic.reason(error)}"
-        raise OutputError(message, path=directory, hint=hint) from error

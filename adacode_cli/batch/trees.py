@@ -24,8 +24,7 @@ from adacode_cli.batch.kept import identity
 from adacode_cli.batch.outcome import Made, Outcome, OutputState
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.record import Record, Settings, absolute_text, line_of
-from adacode_cli.batch.report import Report
-from adacode_cli.batch.report_file import REPORT, write_report
+from adacode_cli.batch.report import REPORT, Report, write_report
 from adacode_cli.errors import OutputError
 
 

@@ -13,13 +13,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from adacode_cli import atomic
 from adacode_cli.batch.claims import CLAIMS
 from adacode_cli.batch.collisions import absolute, folded
 from adacode_cli.batch.kept import Kept, identity
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.state_files import STATE, holds_files
-from adacode_cli.errors import OutputError
+from adacode_cli.errors import OutputError, translated
 from adacode_cli.imaging.encode import format_of
 
 # An empty file, or a line of a log: the time, and a word.
@@ -126,12 +125,9 @@ class Writes:
 
 
 def _beginning(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(64)
-    except OSError as error:
-        hint = "Choose another --log-file; the same command does the rest."
-        raise OutputError(f"cannot be read: {atomic.reason(error)}", path=path, hint=hint) from error
+    hint = "Choose another --log-file; the same command does the rest."
+    with translated(OutputError, "cannot be read", path, hint=hint), path.open("rb") as file:
+        return file.read(64)
 
 
 def _has_files_of_others(folder: Path) -> bool:

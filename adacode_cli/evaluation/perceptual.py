@@ -20,8 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from adacode_cli.atomic import reason
-from adacode_cli.errors import UsageError, WeightsError
+from adacode_cli.errors import UsageError, WeightsError, reason
 from adacode_cli.model.perceptual import Lpips, even_strength
 
 Device = torch.device | str

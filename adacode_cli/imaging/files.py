@@ -13,8 +13,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
-from adacode_cli import atomic
-from adacode_cli.errors import InputError
+from adacode_cli.errors import InputError, reason
 from adacode_cli.imaging.limits import HEAD_BYTES, MAX_FILE_BYTES, too_little_memory, too_many_bytes
 
 Look = Callable[[bytes, str], object]
@@ -37,7 +36,7 @@ def file_bytes(path: Path, *, max_bytes: int = MAX_FILE_BYTES, look: Look | None
         raise InputError("is a directory, not a picture", path=path, hint="Name a file in it.") from error
     except OSError as error:
         raise InputError(
-            f"cannot be read: {atomic.reason(error)}", path=path, hint="Check its permissions and the disk it is on."
+            f"cannot be read: {reason(error)}", path=path, hint="Check its permissions and the disk it is on."
         ) from error
 
 

@@ -14,7 +14,6 @@ import pytest
 from nearest import NearestRestorer
 from PIL import Image
 
-from adacode_cli import atomic
 from adacode_cli.batch import events, local
 from adacode_cli.batch.discover import Selection
 from adacode_cli.batch.journal import JOURNAL
@@ -25,7 +24,7 @@ from adacode_cli.batch.plan import OnExisting, make_plan
 from adacode_cli.batch.restoring import Restoring
 from adacode_cli.batch.run import run
 from adacode_cli.batch.stages import Stages
-from adacode_cli.errors import DeviceError, InputError, JournalError, OutputError, UsageError, WeightsError
+from adacode_cli.errors import DeviceError, InputError, JournalError, OutputError, UsageError, WeightsError, reason
 
 
 def plan_for(folder: Path, output: Path, **naming):
@@ -182,7 +181,7 @@ def test_a_full_disk_stops_the_run_with_the_rest_untouched(picture, tmp_path):
                 try:
                     Path("/dev/full").write_bytes(b"x")
                 except OSError as error:
-                    raise OutputError(atomic.reason(error), path=job.target) from error
+                    raise OutputError(reason(error), path=job.target) from error
             return super().write(job, *made)
 
     with pytest.raises(OutputError, match="the disk is full"):
