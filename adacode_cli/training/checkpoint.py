@@ -31,7 +31,8 @@ _HINT = "Take another copy of it, or start again with --overwrite."
 class Checkpoint:
     """A run after `steps` steps and `seconds` of training, with the recipe's dictionary that it follows.
 
-    tensors, counters: as `Optimisation.state` gives them; a slim one has no counters.
+    tensors, counters: as `Optimisation.state` gives them. A slim one holds averaged weights alone, no counters; a run
+        continues from it, but not as if it had not stopped.
     data: the digest of the shards that it learns from (`Data.identity`).
     stated: what its file of weights is going to state, None in files of the first version.
     """
@@ -43,11 +44,6 @@ class Checkpoint:
     counters: dict[str, int] = field(default_factory=dict)
     data: str = ""
     stated: Provenance | None = None
-
-    @property
-    def slim(self) -> bool:
-        """Holds averaged weights alone; a run continues from it, but not as if it had not stopped."""
-        return not self.counters
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:

@@ -136,10 +136,6 @@ class CodeUsage:
         self.decay = decay
         self._read: Tensor | None = None
 
-    def update(self, codes: Tensor) -> None:
-        """Counts one batch's codes (integers, any shape)."""
-        self.update_counts(count_codes(codes, len(self.share)))
-
     def update_counts(self, counts: Tensor) -> None:
         """Takes in how often each code was chosen in a step: num_codes numbers. Counts of 0 throughout are no step."""
         counts = counts.to(self.share)

@@ -19,7 +19,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from adacode_cli.checkpoints.integrity import sha256_of
 from adacode_cli.errors import TrainingError, reason, translated
 
 MANIFEST = "manifest.json"
@@ -74,14 +73,6 @@ class Shards:
         names = ", ".join(self.categories)
         origin = f"; source: {m['source']}" if m["source"] else ""
         return f"{what} ({names}){origin}; licence of the photographs: {m['licence'] or 'not stated'}."
-
-    def verify(self) -> None:
-        """Compares every shard's SHA-256 with the manifest, which reads all bytes. Raises TrainingError."""
-        for shard in self.manifest["shards"]:
-            path = self.folder / shard["file"]
-            _check_size(path, shard["bytes"])
-            if sha256_of(path) != shard["sha256"]:
-                _damaged(path, "is damaged: its SHA-256 is not the manifest's")
 
     def _indexed(self, shard: Mapping[str, Any]) -> Iterator[Crop]:
         path = self.folder / shard["file"]

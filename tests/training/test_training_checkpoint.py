@@ -39,7 +39,7 @@ def test_what_is_written_comes_back(tmp_path):
     written = a_checkpoint(stated=stated)
     write_checkpoint(tmp_path / "a.checkpoint", written)
     read = read_checkpoint(tmp_path / "a.checkpoint")
-    assert (read.steps, read.seconds, read.counters, read.slim) == (7, 1.5, {"adam": 7}, False)
+    assert (read.steps, read.seconds, read.counters) == (7, 1.5, {"adam": 7})
     assert recipe_from(read.recipe) == tiny_recipe()
     assert read.stated == stated
     assert read.tensors.keys() == written.tensors.keys()
@@ -72,7 +72,6 @@ def test_any_numbers_come_back_bit_for_bit(tmp_path_factory, steps, seconds, cou
     read = read_checkpoint(path)
     assert (read.steps, read.seconds, read.counters) == (steps, seconds, counters)
     assert read.recipe == {"preset": "ü"}
-    assert read.slim == (not counters)
     for key, tensor in tensors.items():
         assert torch.equal(read.tensors[key].view(torch.int32), tensor.view(torch.int32))
 

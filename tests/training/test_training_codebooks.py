@@ -105,7 +105,7 @@ def test_dead_codes_move_onto_features_and_living_ones_stay():
     usage = CodeUsage(16, decay=0.5)
     living = torch.arange(4)
     for _ in range(20):
-        usage.update(living)
+        usage.update_counts(count_codes(living, len(usage.share)))
     assert usage.used == 4 / 16
     before = book.embedding.weight.detach().clone()
     assert usage.reseed_dead(book, cells, seeded(0)) == 12
@@ -113,8 +113,8 @@ def test_dead_codes_move_onto_features_and_living_ones_stay():
     assert torch.equal(after[:4], before[:4])
     assert all((cells == code).all(1).any() for code in after[4:])
     assert usage.reseed_dead(book, cells, seeded(0)) == 0  # they get time to be chosen
-    usage.update(torch.arange(8))
-    usage.update(torch.arange(8))
+    usage.update_counts(count_codes(torch.arange(8), len(usage.share)))
+    usage.update_counts(count_codes(torch.arange(8), len(usage.share)))
     assert usage.reseed_dead(book, cells, seeded(0)) == 8  # and four of them have been
 
 
@@ -124,7 +124,7 @@ def test_dead_codes_move_to_the_same_places_for_the_same_generator():
     def moved(seed: int) -> torch.Tensor:
         book, usage = Codebook(16, 5), CodeUsage(16)
         book.embedding.weight.data.zero_()
-        usage.update(torch.arange(4))
+        usage.update_counts(count_codes(torch.arange(4), len(usage.share)))
         usage.reseed_dead(book, cells, seeded(seed))
         return book.embedding.weight.detach()
 
@@ -136,7 +136,7 @@ def test_dead_codes_move_to_the_same_places_for_the_same_generator():
 
 def test_with_fewer_features_than_dead_codes_as_many_move():
     book, usage = Codebook(16, 5), CodeUsage(16)
-    usage.update(torch.zeros(3, dtype=torch.int64))
+    usage.update_counts(count_codes(torch.zeros(3, dtype=torch.int64), len(usage.share)))
     assert usage.reseed_dead(book, torch.ones(2, 5), seeded(0)) == 2
     assert usage.reseed_dead(book, torch.zeros(0, 5), seeded(0)) == 0
     assert int((book.embedding.weight.detach() == 1).all(1).sum()) == 2
@@ -144,10 +144,10 @@ def test_with_fewer_features_than_dead_codes_as_many_move():
 
 def test_codes_that_were_never_chosen_are_known_from_the_first_update_on():
     usage = CodeUsage(100)
-    usage.update(torch.arange(30))
+    usage.update_counts(count_codes(torch.arange(30), len(usage.share)))
     assert usage.used == pytest.approx(0.3)
     assert usage.perplexity == pytest.approx(30)
-    usage.update(torch.arange(30, 60))
+    usage.update_counts(count_codes(torch.arange(30, 60), len(usage.share)))
     assert usage.used == pytest.approx(0.6)
     assert usage.perplexity == pytest.approx(60)
 
@@ -157,18 +157,18 @@ def test_perplexity_lies_between_one_and_the_number_of_codes(codes, decay):
     usage = CodeUsage(16, decay)
     assert usage.perplexity == pytest.approx(16)
     for _ in range(3):
-        usage.update(torch.tensor(codes))
+        usage.update_counts(count_codes(torch.tensor(codes), len(usage.share)))
     assert 1 - 1e-4 <= usage.perplexity <= 16 + 1e-3
     assert 0 <= usage.used <= 1
 
 
 def test_perplexity_of_an_even_and_of_a_single_choice():
     usage = CodeUsage(8, decay=0.0)
-    usage.update(torch.arange(8))
+    usage.update_counts(count_codes(torch.arange(8), len(usage.share)))
     assert usage.perplexity == pytest.approx(8)
-    usage.update(torch.tensor([0, 1]))
+    usage.update_counts(count_codes(torch.tensor([0, 1]), len(usage.share)))
     assert usage.perplexity == pytest.approx(2)
-    usage.update(torch.tensor([3]))
+    usage.update_counts(count_codes(torch.tensor([3]), len(usage.share)))
     assert math.isclose(usage.perplexity, 1, abs_tol=1e-6)
 
 
@@ -176,7 +176,7 @@ def test_perplexity_of_an_even_and_of_a_single_choice():
 def test_counts_summed_over_processes_are_as_good_as_codes(steps, parts):
     whole, summed = CodeUsage(8, 0.7), CodeUsage(8, 0.7)
     for codes in map(torch.tensor, steps):
-        whole.update(codes)
+        whole.update_counts(count_codes(codes, 8))
         summed.update_counts(torch.stack([count_codes(part, 8) for part in codes.tensor_split(parts)]).sum(0).long())
     assert torch.equal(whole.share, summed.share)
     assert float(whole.share.sum()) == pytest.approx(1)
@@ -189,7 +189,7 @@ def test_a_step_without_any_code_leaves_everything_as_it_was():
     usage = CodeUsage(8)
     usage.update_counts(torch.zeros(8))
     assert usage.perplexity == pytest.approx(8)
-    usage.update(torch.arange(4))  # still the first that counts
+    usage.update_counts(count_codes(torch.arange(4), 8))  # still the first that counts
     assert usage.perplexity == pytest.approx(4)
     before = usage.state()
     usage.update_counts(torch.zeros(8))
@@ -199,13 +199,13 @@ def test_a_step_without_any_code_leaves_everything_as_it_was():
 def test_a_saved_usage_goes_on_as_if_nothing_had_been():
     usage, other = CodeUsage(8), CodeUsage(8)
     for i in range(5):
-        usage.update(torch.arange(i + 1))
+        usage.update_counts(count_codes(torch.arange(i + 1), len(usage.share)))
     saved = usage.state()
     assert saved.shape == (9,)
     assert other.perplexity == pytest.approx(8)  # a reading before must not stay behind
     other.load(saved)
-    usage.update(torch.tensor([7]))
-    other.update(torch.tensor([7]))
+    usage.update_counts(count_codes(torch.tensor([7]), len(usage.share)))
+    other.update_counts(count_codes(torch.tensor([7]), 8))
     assert torch.equal(usage.state(), other.state())
     assert (usage.perplexity, usage.used) == (other.perplexity, other.used)
     assert not torch.equal(saved, usage.state())  # a copy
@@ -215,11 +215,11 @@ def test_a_saved_usage_goes_on_as_if_nothing_had_been():
 
 def test_readings_follow_updates_and_moved_codes():
     usage, book = CodeUsage(8), Codebook(8, 2)
-    usage.update(torch.tensor([0]))
+    usage.update_counts(count_codes(torch.tensor([0]), len(usage.share)))
     assert usage.used == 1 / 8
     usage.reseed_dead(book, torch.randn(20, 2), seeded(0))
     assert usage.perplexity > 1
-    usage.update(torch.arange(8))
+    usage.update_counts(count_codes(torch.arange(8), len(usage.share)))
     assert usage.used == 1
 
 

@@ -151,8 +151,8 @@ def test_a_slim_checkpoint_is_the_averaged_weights_and_learning_goes_on(shards, 
         assert not run_fuse(tiny_session(shards, folder, recipe, after(HALF)), fused)
     kept, state = (read_checkpoint(folder / "fused.checkpoint") for folder in (slim, full))
     averages = {k.removeprefix("average."): v for k, v in state.tensors.items() if k.startswith("average.")}
-    assert kept.slim
-    assert not state.slim
+    assert not kept.counters
+    assert state.counters
     assert all(torch.equal(kept.tensors[f"network.{k}"], v) for k, v in averages.items())
     assert all(k.startswith("network.") for k in kept.tensors)
     assert run_fuse(tiny_session(shards, RunFolder(slim, resume=True, slim=True), recipe), fused)
