@@ -12,6 +12,7 @@ from pathlib import Path
 
 from adacode_cli.batch.discover import Selection
 from adacode_cli.batch.guard import Guarded
+from adacode_cli.batch.local import LocalExecutor
 from adacode_cli.batch.naming import Naming
 from adacode_cli.batch.plan import OnExisting, make_plan
 from adacode_cli.batch.restoring import Restoring
@@ -79,7 +80,7 @@ def run_over(
     def whole_run() -> None:
         with decoding(isolated=True) as decoder:
             stages = make_stages(Guarded(restoring, lambda: restoring), decoder=decoder, lanes=restorer.lanes)
-            report = run(plan, stages, on_event=lambda _: None)
+            report = run(plan, LocalExecutor(stages), on_event=lambda _: None)
         for outcome in report.failed:
             assert outcome.failure is not None, "what failed has a failure"
             raise QualityError(f"the run that was timed failed: {outcome.failure.message}", hint=outcome.failure.hint)

@@ -106,17 +106,17 @@ def pair(
 ) -> tuple[int, int]:
     """Writes a file whose `Weights.denoising` goes from `faithful` at 0 to `clean` at 1, both rounded to `dtype`.
 
-    `clean` is a file of ours for "sr". `faithful` is one of the same network that keeps noise (of a file that `pair`
-    made, its values at 0), or a network of Real-ESRGAN's layout whose values the trunk then takes. Returns how many
-    tensors differ between the two, and how many do not. Raises what `average` raises; WeightsError also where both are
-    the same or for another task, or `clean` is a network of Real-ESRGAN's.
+    `clean` is a file of ours for a task that has strengths of noise removal. `faithful` is one of the same network that
+    keeps noise (of a file that `pair` made, its values at 0), or a network of Real-ESRGAN's layout whose values the
+    trunk then takes. Returns how many tensors differ between the two, and how many do not. Raises what `average`
+    raises; WeightsError also where both are the same or for another task, or `clean` is a network of Real-ESRGAN's.
     """
     _require_room(clean, faithful, target, overwrite=overwrite)
     a, b = _read(clean, 0), _read(faithful, 1)
     if not isinstance(a.content, Weights):
         what = "is a network of Real-ESRGAN's layout, which has no room for a second set of values"
         raise WeightsError(what, path=clean, hint="Name a file of adacode first.")
-    if a.content.config.task != "sr":
+    if not a.content.config.purpose.denoises:
         what = f"is for {a.content.config.task}, which has no strength of noise removal"
         raise WeightsError(what, path=clean, hint="Pair weights of super-resolution.")
     stored = dtype or a.dtype

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from adacode_cli.checkpoints.catalogue import Catalogue, Entry, Kind, Task, WeightsFile
+from adacode_cli.checkpoints.catalogue import Catalogue, Entry, Kind, WeightsFile
 from adacode_cli.checkpoints.integrity import read_json
 from adacode_cli.errors import WeightsError, translated
 
@@ -109,8 +109,8 @@ def _entry(item: object, where: str) -> Entry:
     if not all(isinstance(name, str) for name in fields["files"]):
         raise WeightsError(f"{where}: 'files' must hold names")
     # Entry itself refuses a task or kind that is not one of the known words.
-    task, kind = cast(Task, fields.pop("task")), cast(Kind, fields.pop("kind"))
-    return Entry(**{**fields, "files": tuple(fields["files"])}, task=task, kind=kind)
+    kind = cast(Kind, fields.pop("kind"))
+    return Entry(**{**fields, "files": tuple(fields["files"])}, kind=kind)
 
 
 def _check(

@@ -14,9 +14,10 @@ from adacode_cli.checkpoints.location import EntryName, FamilyName, HubFile, Loc
 from adacode_cli.checkpoints.published import PICKLED, read_published
 from adacode_cli.checkpoints.soundness import key_problems, listing, require_finite, require_plausible, without_memory
 from adacode_cli.errors import WeightsError
-from adacode_cli.model.config import NetworkConfig, Task
+from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.halving import can_halve, halved
 from adacode_cli.model.network import AdaCode
+from adacode_cli.tasks import TASKS
 
 PUBLISHED_LICENCE = "its authors' (published AdaCode weights; may be non-commercial)"
 
@@ -35,10 +36,10 @@ class WeightsSource:
         self.catalogue: Catalogue = catalogue_file.load(folder)
         self.location = parse(name, self.catalogue)
 
-    def network(self, task: Task, scale: int, denoise: float = 1.0) -> tuple[AdaCode, Provenance]:
-        """The network for a task; `scale` is 2 or 4 for "sr" and 1 otherwise, `denoise` from 0 to 1.
+    def network(self, task: str, scale: int, denoise: float = 1.0) -> tuple[AdaCode, Provenance]:
+        """The network for a task, a name of `tasks.TASKS`; `scale` is one of its scales, `denoise` from 0 to 1.
 
-        For "sr", a family without that scale, and a single file or entry of ×4, serve ×2 by the same network, halved
+        A family without that scale, and a single file or entry of ×4, serve ×2 by the same network, halved
         (`model.halving`), or where that cannot be, as they are: then their own scale counts. Raises UsageError for
         another `denoise`, WeightsError, also where the weights have no strengths of noise removal to choose from.
         """
@@ -61,7 +62,7 @@ class WeightsSource:
             raise WeightsError(
                 f"{self.name} enlarges ×{config.scale} at most", hint=f"Use --scale {config.scale}, or other weights."
             )
-        if config.scale == 2 * scale and task == "sr" and can_halve(config):
+        if config.scale == 2 * scale and can_halve(config):
             return halved(found[0]), found[1]
         return found
 
@@ -73,7 +74,7 @@ class WeightsSource:
         match self.location:
             case FamilyName(family):
                 entries = [entry for entry in self.catalogue.entries if entry.family == family]
-                chosen = next((entry for entry in entries if entry.task == "reconstruct"), entries[0])
+                chosen = next((entry for entry in entries if TASKS[entry.task].from_codes), entries[0])
                 return self._entry(chosen.name)
             case EntryName(name):
                 return self._entry(name)
@@ -116,9 +117,9 @@ def load_network(paths: tuple[Path, ...], denoise: float = 1.0) -> tuple[AdaCode
     """The network that a task's files make together, in evaluation mode; the last file holds the task.
 
     The file of a task alone takes its family's shared parts from its own folder. `denoise` is as in
-    `format.Weights.denoising`, of the task's file, and only counts for super-resolution. Raises WeightsError for files
-    that do not belong together, are damaged or incomplete or have no such strength, UsageError for a strength that is
-    not from 0 to 1.
+    `format.Weights.denoising`, of the task's file, and only counts for tasks that have a choice of it. Raises
+    WeightsError for files that do not belong together, are damaged or incomplete or have no such strength, UsageError
+    for a strength that is not from 0 to 1.
     """
     parts = [(path, read_any(path)) for path in paths]
     task_path, task = parts[-1]
@@ -138,7 +139,7 @@ def load_network(paths: tuple[Path, ...], denoise: float = 1.0) -> tuple[AdaCode
                 f"repeats tensors of another part: {listing(twice)}", path=path, hint="Give each part once."
             )
         tensors |= weights.tensors
-    tensors |= _denoising(task, denoise, task_path) if task.config.task == "sr" else task.tensors
+    tensors |= _denoising(task, denoise, task_path) if task.config.purpose.denoises else task.tensors
     return build(task.config, tensors, task_path), task.provenance
 
 

@@ -16,7 +16,7 @@ import typer
 
 from adacode_cli.cli.boundary import session_of
 from adacode_cli.cli.console import console_for
-from adacode_cli.cli.loading import loaded
+from adacode_cli.cli.loading import description_of
 from adacode_cli.cli.log_file import logged
 from adacode_cli.cli.options import with_option_groups
 from adacode_cli.cli.pipe import restore_pipe
@@ -27,7 +27,7 @@ from adacode_cli.errors import EXIT_INTERRUPTED, UsageError
 
 if TYPE_CHECKING:
     from adacode_cli.batch.mask_pairs import MaskPairs
-    from adacode_cli.batch.masks import MaskSource
+    from adacode_cli.batch.masks import HoleSource
 
 # A run has this long to write what it has and to say how it ended; then the process ends in whatever it is doing.
 _STOPS_WITHIN_S = 1.7
@@ -84,7 +84,7 @@ def restore(context: typer.Context, inputs: list[str] | None, options: RestoreOp
 
 def _restored(inputs: list[str], options: RestoreOptions, request: Request) -> int:
     if options.from_file is None and is_stdin(inputs):
-        return restore_pipe(options, request, lambda decoder: loaded(options, request, decoder, is_pipe=True)[0])
+        return restore_pipe(options, request)
     return _files(inputs, options, request)
 
 
@@ -114,6 +114,7 @@ def _texts(inputs: list[str] | None, options: RestoreOptions) -> list[str]:
 
 
 def _files(inputs: list[str], options: RestoreOptions, request: Request) -> int:
+    from adacode_cli.batch.local import LocalExecutor
     from adacode_cli.batch.run import run
     from adacode_cli.cli.path_list import read_paths
     from adacode_cli.imaging.decoder_pool import decoding
@@ -128,11 +129,12 @@ def _files(inputs: list[str], options: RestoreOptions, request: Request) -> int:
         return show_plan(plan, console, trees, foresight_of(options, request), keeping_of(options))
     with console, decoding(isolated=options.isolate, limit_s=options.decode_timeout) as decoder:
         with console.waiting(f"loading {options.weights}"):
-            stages, weights = loaded(options, request, decoder, plan.masks)
+            stages, weights = description_of(options, request, plan.masks).stages(decoder)
         if plan.has_tree:
             trees.with_weights(weights, plan.jobs)
         with logged(options.log_file, console.on_event) as log:
-            report = run(plan, stages, jobs=options.jobs, on_event=log.on_event, trees=trees, log_error=log.error)
+            executor = LocalExecutor(stages, jobs=options.jobs)
+            report = run(plan, executor, on_event=log.on_event, trees=trees, log_error=log.error)
         return report.exit_code
 
 
@@ -206,8 +208,8 @@ class HoleOptions:
         """Files and directories that hold masks, not images."""
         return tuple(path for path in (self.mask, self.mask_dir) if path is not None)
 
-    def source(self) -> Callable[[MaskPairs | None], MaskSource]:
-        """What builds the chosen mask source. Raises UsageError unless exactly one is chosen."""
+    def source(self) -> Callable[[MaskPairs | None], HoleSource]:
+        """What builds the chosen source of holes. Raises UsageError unless exactly one is chosen."""
         chosen = [self.mask is not None, self.mask_dir is not None, self.mask_alpha, self.mask_color is not None]
         if sum(chosen) != 1:
             problem = "no hole is given" if not any(chosen) else "more than one hole is given"
@@ -220,16 +222,17 @@ class HoleOptions:
             return self.mask_color.lower()
         return "alpha" if self.mask_alpha else "file"
 
-    def _build(self, pairs: MaskPairs | None) -> MaskSource:
+    def _build(self, pairs: MaskPairs | None) -> HoleSource:
         from adacode_cli.batch import masks
 
+        edge = masks.Edge(self.grow, self.feather)
         if self.mask is not None:
-            return masks.from_file(self.mask)
+            return masks.OneFile(self.mask, edge)
         if pairs is not None:
-            return masks.from_pairs(pairs)
+            return masks.PairedFiles(pairs, edge)
         if self.mask_color is not None:
-            return masks.from_color(self.mask_color)
-        return masks.from_alpha()
+            return masks.OneColor(self.mask_color, edge)
+        return masks.Transparency(edge)
 
 
 @with_option_groups
@@ -245,7 +248,7 @@ def inpaint(context: typer.Context, hole: HoleOptions, options: RestoreOptions, 
     request = Request(
         "inpaint",
         "inpaint",
-        mask_source=source,
+        holes=source,
         mask_dir=hole.mask_dir,
         mask_kind=hole.kind(),
         mask_paths=hole.paths(),
