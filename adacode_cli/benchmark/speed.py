@@ -1,6 +1,5 @@
 """How fast a network runs: in the engine and plainly, beside what the device can do at most and a usual network, and
-whether time grows as the picture does.
-"""
+whether time grows as the picture does."""
 
 from __future__ import annotations
 

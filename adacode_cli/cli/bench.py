@@ -10,12 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from adacode_cli.cli import stdout
-from adacode_cli.cli.boundary import session_of
-from adacode_cli.cli.interruption import ended_by_interruption
-from adacode_cli.cli.measuring_options import AsJson, Device, Precision, Verbose, Weights
-from adacode_cli.cli.option_group import with_option_groups
-from adacode_cli.cli.stderr import printable, stderr_console
+from adacode_cli.cli.boundary import ended_by_interruption, session_of
+from adacode_cli.cli.options import AsJson, Device, Precision, Verbose, Weights, with_option_groups
+from adacode_cli.cli.streams import printable, stderr_console, write_line
 from adacode_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -91,10 +88,10 @@ def bench(context: typer.Context, options: BenchOptions) -> None:
         with stderr_console().status(Text("loading")) as status:
             found = measure(settings, lambda step: status.update(Text(printable(f"measuring {step}"))))
     if options.json:
-        stdout.write_line(json.dumps(bench_text.json_object(settings, found), allow_nan=False))
+        write_line(json.dumps(bench_text.json_object(settings, found), allow_nan=False))
         return
     for line in bench_text.lines(settings, found):
-        stdout.write_line(line)
+        write_line(line)
 
 
 def _check(options: BenchOptions) -> None:

@@ -2,22 +2,23 @@
 
 A person sees what failed, on which file, and what to do next, and no traceback unless they ask with -v; a program
 that asked for `--json` gets the same as an event. Whatever is not an `AdaCodeError` is a bug of ours: its traceback is
-kept and shown, with exit code 1. An answer of the system is none, whichever command did not expect it.
+kept and shown, with exit code 1. An error of the system is not a bug, even where the command did not expect it.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import typer
 
 from adacode_cli.cli import json_events
-from adacode_cli.cli.stderr import error_text, show_trace, stderr_console
-from adacode_cli.cli.stdout import StdoutClosedError, write_line
+from adacode_cli.cli.signals import interruptible
+from adacode_cli.cli.streams import StdoutClosedError, error_text, show_trace, stderr_console, write_line
 from adacode_cli.errors import (
     EXIT_BUG,
     EXIT_DONE,
@@ -133,3 +134,13 @@ def _code_of(end: SystemExit, session: Session) -> int:
     if end.code == EXIT_BUG:  # how Typer and rich end when nobody reads standard output any more
         return OutputError.exit_code
     return end.code if isinstance(end.code, int) else EXIT_BUG
+
+
+@contextmanager
+def ended_by_interruption() -> Iterator[None]:
+    """Within the block SIGINT, SIGTERM and SIGHUP unwind the work and end the command. For the main thread."""
+    try:
+        with interruptible():
+            yield
+    except KeyboardInterrupt as error:
+        raise typer.Exit(EXIT_INTERRUPTED) from error

@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
-from adacode_cli.cli import machine, stdout
+from adacode_cli.cli import machine
 from adacode_cli.cli.boundary import session_of
 from adacode_cli.cli.machine import Facts
+from adacode_cli.cli.streams import write_line
 from adacode_cli.errors import WeightsError
 
 _YES_NO = {True: "yes", False: "no", None: "unknown"}
@@ -37,10 +38,10 @@ def doctor(
         "places": machine.places(hub_repo),
     }
     if as_json:
-        stdout.write_line(json.dumps(facts))
+        write_line(json.dumps(facts))
     else:
         for line in _lines(facts):
-            stdout.write_line(line)
+            write_line(line)
     problems = [entry for entry in facts["weights"] if entry["problem"] and entry["kind"] == "bundled"]
     if problems:
         names = ", ".join(entry["name"] for entry in problems)

@@ -9,8 +9,6 @@ from typing import Annotated, Literal
 
 import typer
 
-from adacode_cli.cli.keeping_options import KeepingOptions
-from adacode_cli.cli.run_options import CONSOLE, OUTPUT, SELECTION, LongRunOptions
 from adacode_cli.errors import UsageError
 
 # As in imaging.encode and engine.grid, which load OpenCV and torch and so are not imported here; a test compares.
@@ -19,9 +17,30 @@ FORMAT_NAMES = ("jpeg", "png", "webp", "tiff", "bmp", "jp2", "avif", "heic")
 _FORMAT_ALIASES = {"jpg": "jpeg", "tif": "tiff"}
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 _STDIN = "-"
-
-_OUTPUT, _SELECTION, _CONSOLE = OUTPUT, SELECTION, CONSOLE
 _MODEL = "Weights and device"
+_OUTPUT = "Output"
+_SELECTION = "Which files"
+_CONSOLE = "What is shown"
+# As in imaging.decoder_pool, which loads OpenCV and so is not imported here; a test compares.
+DECODING_LIMIT_S = 600.0
+_SHARD = re.compile(r"([0-9]{1,6})/([0-9]{1,6})")
+# As in imaging.limits, of a package that a command which only shows its help does not import; a test compares.
+DEFAULT_MAX_MEGAPIXELS = 300
+DEFAULT_MAX_FILE_MB = 2000
+_KEPT = "What is kept"
+
+
+def shard_of(text: str) -> tuple[int, int] | None:
+    """(part, parts) of a text such as "2/4", None for another text."""
+    found = _SHARD.fullmatch(text)
+    part, parts = (int(found[1]), int(found[2])) if found else (0, 0)
+    return (part, parts) if 1 <= part <= parts else None
+
+
+def _shard(value: str | None) -> str | None:
+    if value is None or shard_of(value) is not None:
+        return value
+    raise typer.BadParameter(f"{value!r} is not I/N with I from 1 to N, such as 2/4.")
 
 
 def _format_name(value: str | None) -> str | None:
@@ -55,6 +74,7 @@ Inputs = Annotated[
     ),
 ]
 
+
 Denoise = Annotated[
     float,
     typer.Option(
@@ -66,6 +86,167 @@ Denoise = Annotated[
         "that 'adacode weights list' names for it.",
     ),
 ]
+
+
+@dataclass(frozen=True)
+class KeepingOptions:
+    """What a person chose; docs/formats.md says what each format can hold."""
+
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict",
+            metavar="",
+            rich_help_panel=_KEPT,
+            help="An image of which something cannot be kept in the output format fails; nothing is written for it.",
+        ),
+    ] = False
+    preserve_times: Annotated[
+        bool,
+        typer.Option(
+            "--preserve-times", metavar="", rich_help_panel=_KEPT, help="Outputs get the file times of their inputs."
+        ),
+    ] = False
+    no_provenance: Annotated[
+        bool,
+        typer.Option(
+            "--no-provenance",
+            metavar="",
+            rich_help_panel=_KEPT,
+            help="Do not note tool, version and weights in the outputs' EXIF and XMP.",
+        ),
+    ] = False
+    accept_damaged: Annotated[
+        bool,
+        typer.Option(
+            "--accept-damaged",
+            metavar="",
+            rich_help_panel=_KEPT,
+            help="Restore what is whole of damaged and truncated JPEG, PNG and BMP files, with a note.",
+        ),
+    ] = False
+    max_megapixels: Annotated[
+        float,
+        typer.Option(
+            "--max-megapixels",
+            min=0.0001,
+            max=1e9,
+            metavar="N",
+            rich_help_panel=_KEPT,
+            help="Refuse larger inputs, all pages together, before they are decoded.",
+        ),
+    ] = DEFAULT_MAX_MEGAPIXELS
+    max_file_size: Annotated[
+        float,
+        typer.Option(
+            "--max-file-size",
+            min=0.000001,
+            max=1e9,
+            metavar="MB",
+            rich_help_panel=_KEPT,
+            help="Refuse files of more megabytes, also masks and standard input, before they are read.",
+        ),
+    ] = DEFAULT_MAX_FILE_MB
+
+    @property
+    def max_pixels(self) -> int:
+        """`max_megapixels` as readers want it."""
+        return int(self.max_megapixels * 1_000_000)
+
+    @property
+    def max_file_bytes(self) -> int:
+        """`max_file_size` as readers want it."""
+        return int(self.max_file_size * 1_000_000)
+
+
+@dataclass(frozen=True)
+class LongRunOptions:
+    """What a person chose about a run of many files."""
+
+    resume: Annotated[
+        bool | None,
+        typer.Option(
+            "--resume/--no-resume",
+            rich_help_panel=_OUTPUT,
+            help="Leave what an earlier run made of the same inputs, options and weights, if it is intact; "
+            "--no-resume starts over. Default: --resume, but --no-resume with --overwrite.",
+            show_default=False,
+        ),
+    ] = None
+    guard: Annotated[
+        bool,
+        typer.Option(
+            "--guard/--no-guard",
+            rich_help_panel=_OUTPUT,
+            help="Compare each result with its input: one that is black, flat or drifts in colour is computed again in "
+            "fp32, and fails if that does not help. Not for reconstruct.",
+        ),
+    ] = True
+    quarantine: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            rich_help_panel=_OUTPUT,
+            help="Keep results that the guard refused there; nothing there is replaced.",
+        ),
+    ] = None
+    isolate: Annotated[
+        bool,
+        typer.Option(
+            "--isolate/--no-isolate",
+            rich_help_panel=_SELECTION,
+            help="Decode files in processes of their own, so that a crash of a codec fails one file only.",
+        ),
+    ] = True
+    decode_timeout: Annotated[
+        float,
+        typer.Option(
+            "--decode-timeout",
+            min=0.1,
+            max=1e6,
+            metavar="SECONDS",
+            rich_help_panel=_SELECTION,
+            help="A file that takes longer to decode fails. Not with --no-isolate.",
+        ),
+    ] = DECODING_LIMIT_S
+    color_fix: Annotated[
+        Literal["none", "low-frequency"],
+        typer.Option(
+            metavar="KIND",
+            rich_help_panel=_OUTPUT,
+            help="low-frequency: put the input's slow changes of colour and light back; none.",
+        ),
+    ] = "none"
+    from_file: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST",
+            rich_help_panel=_SELECTION,
+            help="Read inputs from this file, or from standard input (-), one a line; with -o the outputs lie as the "
+            "paths are written. UTF-8, or UTF-16 with a byte order mark (PowerShell).",
+        ),
+    ] = None
+    null: Annotated[
+        bool,
+        typer.Option(
+            "--null", metavar="", rich_help_panel=_SELECTION, help="In LIST, inputs end with a NUL: find … -print0."
+        ),
+    ] = False
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            callback=_shard,
+            rich_help_panel=_SELECTION,
+            help="Only the I-th of N parts of the files, by their paths: one part for each machine.",
+        ),
+    ] = None
+    log_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", rich_help_panel=_CONSOLE, help="Also append a line for each file, with the time, to FILE."
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.text import Text
 
-from adacode_cli.cli import stdout
-from adacode_cli.cli.boundary import session_of
-from adacode_cli.cli.interruption import ended_by_interruption
-from adacode_cli.cli.option_group import with_option_groups
-from adacode_cli.cli.stderr import printable, stderr_console
+from adacode_cli.cli.boundary import ended_by_interruption, session_of
+from adacode_cli.cli.options import with_option_groups
+from adacode_cli.cli.streams import printable, stderr_console, write_line
 
 if TYPE_CHECKING:
     from adacode_cli.training.prepare.settings import PrepareSettings
@@ -206,7 +204,7 @@ def prepare(
     if not options.quiet:
         for line in _summary(prepared.manifest, verbose=options.verbose):
             stderr_console().print(Text(printable(line)))
-    stdout.write_line(str(prepared.path))
+    write_line(str(prepared.path))
 
 
 def _summary(manifest: dict[str, Any], *, verbose: bool) -> list[str]:

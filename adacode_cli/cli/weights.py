@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from adacode_cli.cli import stdout, weights_average, weights_bundle, weights_pair, weights_show
-from adacode_cli.cli.boundary import session_of
-from adacode_cli.cli.interruption import ended_by_interruption
-from adacode_cli.cli.stderr import printable, stderr_console
+from adacode_cli.cli import weights_make, weights_show
+from adacode_cli.cli.boundary import ended_by_interruption, session_of
+from adacode_cli.cli.streams import printable, stderr_console, write_line
 from adacode_cli.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -68,10 +67,10 @@ def list_weights(
     catalogue = catalogue_file.load()
     rows = [_row(entry, catalogue, store.state(entry, catalogue, hub_repo=hub_repo)) for entry in catalogue.entries]
     if as_json:
-        stdout.write_line(json.dumps(rows))
+        write_line(json.dumps(rows))
         return
     for line in _table(rows):
-        stdout.write_line(line)
+        write_line(line)
 
 
 @app.command("pull", epilog=_PULL_EPILOG, no_args_is_help=True)
@@ -94,7 +93,7 @@ def pull(
         for name, place in zip(names, wanted, strict=True):
             match place:
                 case location.HubFile():
-                    stdout.write_line(str(hub.fetch(place)))
+                    write_line(str(hub.fetch(place)))
                 case location.LocalFile():
                     raise UsageError(f"{name} is a file on this machine already", hint="Give it to --weights.")
                 case location.EntryName():
@@ -128,9 +127,9 @@ def convert(
     stderr_console().print(printable(f"{source} -> {target}"))
 
 
-app.command("average", epilog=weights_average.EPILOG, no_args_is_help=True)(weights_average.average)
-app.command("pair", epilog=weights_pair.EPILOG, no_args_is_help=True)(weights_pair.pair)
-app.command("bundle", epilog=weights_bundle.EPILOG, no_args_is_help=True)(weights_bundle.bundle)
+app.command("average", epilog=weights_make.AVERAGE_EPILOG, no_args_is_help=True)(weights_make.average)
+app.command("pair", epilog=weights_make.PAIR_EPILOG, no_args_is_help=True)(weights_make.pair)
+app.command("bundle", epilog=weights_make.BUNDLE_EPILOG, no_args_is_help=True)(weights_make.bundle)
 app.command("show", epilog=weights_show.EPILOG, no_args_is_help=True)(weights_show.show)
 
 
@@ -147,7 +146,7 @@ def _pull_entry(entry: Entry, catalogue: Catalogue, hub_repo: str | None) -> Non
             entry, catalogue, convert=convert_late, allow_download=True, hub_repo=hub_repo, on_progress=on_progress
         )
     for path in paths:
-        stdout.write_line(str(path))
+        write_line(str(path))
 
 
 @contextmanager

@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from adacode_cli.cli import stdout
-from adacode_cli.cli.boundary import session_of
-from adacode_cli.cli.interruption import ended_by_interruption
-from adacode_cli.cli.stderr import printable, stderr_console
+from adacode_cli.cli.boundary import ended_by_interruption, session_of
+from adacode_cli.cli.streams import printable, stderr_console, write_line
 from adacode_cli.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -99,10 +97,10 @@ def show(
             _draw(output, atlas_of(network, printable(name), found, chosen, patch), quality)
     rows = _rows(network, found)
     if as_json:
-        stdout.write_line(json.dumps(_json_object(name, rows, found, output)))
+        write_line(json.dumps(_json_object(name, rows, found, output)))
         return
     for line in _table(rows):
-        stdout.write_line(line)
+        write_line(line)
 
 
 def _check_output(path: Path, photographs: Path | None, *, overwrite: bool) -> None:

@@ -25,7 +25,7 @@ import typer
 from fake_program import Restorer
 from PIL import Image
 
-from adacode_cli.cli import libraries, process
+from adacode_cli.cli import process, streams
 from adacode_cli.cli.boundary import Session, guarded
 from adacode_cli.cli.main import app
 
@@ -125,7 +125,7 @@ def fault(code: int, out: str, err: str) -> str | None:
 
 def main() -> None:
     process.prepare()
-    libraries.heard_only_if(lambda: False)
+    streams.heard_only_if(lambda: False)
     Path("p").mkdir()
     Image.new("RGBA", (24, 16)).save("p/a.png")
     num_runs, faults, root = 0, [], typer.main.get_command(app)

@@ -1,4 +1,4 @@
-"""An option that several commands share is written once, as a field of a dataclass, and means the same in all of them.
+"""Options that several commands share are written once: as a type of a parameter, or as a field of a dataclass.
 
 Typer reads a command's options from its signature. `with_option_groups` gives a function whose parameter is annotated
 with such a dataclass the signature in which that parameter is replaced by the dataclass's fields.
@@ -10,7 +10,9 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import MISSING, fields, is_dataclass
-from typing import Any, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
+
+import typer
 
 
 def with_option_groups(function: Callable[..., None]) -> Callable[..., None]:
@@ -47,3 +49,17 @@ def _parameters_of(group: type[Any]) -> list[inspect.Parameter]:
         )
         for field in fields(group)
     ]
+
+
+Weights = Annotated[
+    str,
+    typer.Option(
+        "--weights", "-w", metavar="NAME", help="A name from 'adacode weights list', a file, or hub:OWNER/REPO/FILE."
+    ),
+]
+Device = Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps.")]
+Precision = Annotated[
+    Literal["auto", "fp32", "bf16", "fp16"], typer.Option(metavar="TYPE", help="auto, fp32, bf16 or fp16.")
+]
+AsJson = Annotated[bool, typer.Option("--json", metavar="", help="One JSON object on standard output.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", metavar="", help="Tracebacks of errors.")]
