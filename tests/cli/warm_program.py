@@ -4,8 +4,8 @@
 
 A process that has them imported waits. Each run is a process of its own, forked from that one, with its own arguments,
 environment, directory and standard streams. It ends without freeing every object of every library, which takes longer
-than most runs. How a process begins (the locale, closed streams, signals while it starts, limits) is not tested with it:
-`adacode_process.Program` starts a fresh interpreter for such tests. `WarmProgram` is the other end of the socket.
+than most runs. How a process begins (the locale, closed streams, signals while it starts, limits) is not tested with
+it: `adacode_process.Program` starts a fresh interpreter for such tests. `WarmProgram` is the other end of the socket.
 """
 
 from __future__ import annotations
