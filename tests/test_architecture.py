@@ -4,6 +4,7 @@ import ast
 import json
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,7 @@ ONLY_IN = {"typer": {"cli"}, "rich": {"cli"}, "huggingface_hub": {"checkpoints",
 MOST_LINES = 450
 
 
+@cache
 def parsed(path):
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
@@ -110,10 +112,19 @@ def test_there_is_something_to_read():
     assert {folder_of(name) for name in KNOWN} == set(MAY_IMPORT)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=module_name)
-def test_imports_run_one_way(path):
-    wrong = [f"{folder} → {name}" for folder, target, name in arrows(path) if forbidden(folder, target)]
-    assert not wrong, f"{path} imports what the table in docs/architecture.md forbids"
+def assert_each_module(check, modules=MODULES):
+    """Every module passes `check`, which yields what is wrong with one; all that is wrong is listed in one message."""
+    wrong = [f"{module_name(path)}: {fault}" for path in modules for fault in check(path)]
+    assert not wrong, "\n".join(["", *wrong])
+
+
+def misdirected(path):
+    """Imports that the table in docs/architecture.md forbids."""
+    return [f"{folder} → {name}" for folder, target, name in arrows(path) if forbidden(folder, target)]
+
+
+def test_imports_run_one_way():
+    assert_each_module(misdirected)
 
 
 def test_the_table_itself_runs_one_way():
@@ -190,22 +201,26 @@ class C:
     assert cycle_in({"a": {"b", "c"}, "b": {"c"}}) is None
 
 
-@pytest.mark.parametrize("path", MODULES, ids=module_name)
-def test_libraries_stay_where_they_belong(path):
-    wrong = [
+def misplaced_libraries(path):
+    return [
         name
         for folder, _, name in arrows(path)
         for library, folders in ONLY_IN.items()
         if name.split(".")[0] == library and folder not in folders
     ]
-    assert not wrong, f"{path} imports {wrong}"
 
 
-@pytest.mark.parametrize("path", [p for p in MODULES if "cli" in p.relative_to(PACKAGE).parts], ids=module_name)
-def test_the_command_line_imports_nothing_heavy_at_the_top(path):
-    module = module_name(path)
-    top = {name.split(".")[0] for name in imports_of(parsed(path), module, at_import_only=True)}
-    assert not top & set(HEAVY)
+def test_libraries_stay_where_they_belong():
+    assert_each_module(misplaced_libraries)
+
+
+def heavy_at_the_top(path):
+    top = {name.split(".")[0] for name in imports_of(parsed(path), module_name(path), at_import_only=True)}
+    return sorted(top & set(HEAVY))
+
+
+def test_the_command_line_imports_nothing_heavy_at_the_top():
+    assert_each_module(heavy_at_the_top, [p for p in MODULES if "cli" in p.relative_to(PACKAGE).parts])
 
 
 @pytest.mark.parametrize("module", [NAME, f"{NAME}.cli.main", f"{NAME}.errors", f"{NAME}.atomic", f"{NAME}.version"])
@@ -215,22 +230,52 @@ def test_importing_pulls_in_nothing_heavy(module):
     assert json.loads(run.stdout) == []
 
 
-@pytest.mark.parametrize("path", MODULES, ids=module_name)
-def test_files_stay_small_and_say_what_they_are(path):
-    text = path.read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= MOST_LINES
-    assert not {"utils", "helpers", "common", "misc"} & set(path.with_suffix("").relative_to(PACKAGE).parts)
-    documented = ast.get_docstring(parsed(path))
-    assert documented or path.name == "version.py", "no module docstring"
+def large_or_without_words(path):
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    if lines > MOST_LINES:
+        yield f"{lines} lines"
+    yield from {"utils", "helpers", "common", "misc"} & set(path.with_suffix("").relative_to(PACKAGE).parts)
+    if not ast.get_docstring(parsed(path)) and path.name != "version.py":
+        yield "no module docstring"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=module_name)
-def test_nothing_happens_at_import(path):
-    """Neither loops nor calls for their effect at a module's top level, but for the registration of commands."""
+def test_files_stay_small_and_say_what_they_are():
+    assert_each_module(large_or_without_words)
+
+
+def effects_at_import(path):
+    """Loops, and calls for their effect, at a module's top level, except the registration of commands."""
     for node in parsed(path).body:
-        assert not isinstance(node, ast.For | ast.While | ast.With), f"line {node.lineno}"
+        if isinstance(node, ast.For | ast.While | ast.With):
+            yield f"line {node.lineno}: {type(node).__name__}"
         call = node.value if isinstance(node, ast.Expr) else None
         while isinstance(call, ast.Call) and isinstance(call.func, ast.Call):
             call = call.func
-        if isinstance(call, ast.Call):
-            assert ast.unparse(call.func) in ("app.command", "app.add_typer"), f"line {node.lineno}"
+        if isinstance(call, ast.Call) and ast.unparse(call.func) not in ("app.command", "app.add_typer"):
+            yield f"line {node.lineno}: {ast.unparse(call.func)}"
+
+
+def test_nothing_happens_at_import():
+    assert_each_module(effects_at_import)
+
+
+def test_each_check_of_a_module_lists_all_that_is_wrong(tmp_path, monkeypatch):
+    """The checks above find nothing; here each one finds what it should, in two modules at once."""
+    lines = ["import torch", "from adacode_cli.batch import plan", "import typer", "print(1)", "for x in (): pass"]
+    modules = [tmp_path / NAME / "imaging" / "utils.py", tmp_path / NAME / "cli" / "long.py"]
+    for path, text in zip(
+        modules, ["\n".join(lines), '"""Said."""\nif 1: print(1)\n' + "\n" * MOST_LINES], strict=True
+    ):
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+    monkeypatch.setitem(globals(), "PACKAGE", tmp_path / NAME)
+    first, second = modules
+    assert misdirected(first) == ["imaging → adacode_cli.batch.plan"]
+    assert misplaced_libraries(first) == ["typer"]
+    assert heavy_at_the_top(first) == ["torch"]
+    assert list(large_or_without_words(first)) == ["utils", "no module docstring"]
+    assert list(large_or_without_words(second)) == [f"{MOST_LINES + 2} lines"]
+    assert list(effects_at_import(first)) == ["line 4: print", "line 5: For"]
+    with pytest.raises(AssertionError) as raised:
+        assert_each_module(large_or_without_words, modules)
+    assert all(word in str(raised.value) for word in (f"{NAME}.imaging.utils: utils", f"{NAME}.cli.long: "))

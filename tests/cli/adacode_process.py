@@ -21,6 +21,7 @@ def environment(**more: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ADACODE_", "HF_"))}
     for name in ("FORCE_COLOR", "NO_COLOR", "PYTEST_CURRENT_TEST", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
         kept.pop(name, None)
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)  # or each of some thousand processes would compile all of our modules
     paths = os.pathsep.join(filter(None, [str(ROOT), kept.get("PYTHONPATH")]))
     fixed = {"COLUMNS": "100", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": paths, "TERM": "dumb"}
     return kept | fixed | more
@@ -39,14 +40,15 @@ class Program:
         self.command = REAL if network else FAKE
 
     def __call__(self, *arguments: str, stdin: bytes = b"", **env: str) -> subprocess.CompletedProcess[bytes]:
-        """A run to its end, forked from a process that has the libraries, or a fresh one where `env` says more."""
-        is_plain = self.command in (REAL, FAKE) and not env and hasattr(os, "fork")
-        if is_plain and (warm := _warm()).environment == environment():
-            return warm.run(self.command[1:], arguments, self.directory, stdin, _TIMEOUT_S)
+        """A run to its end, forked from a process that has the libraries, or a fresh one where a fork would differ."""
+        wanted = environment(**env)
+        if self.command in (REAL, FAKE) and hasattr(os, "fork") and (warm := _warm()).can_run_in(wanted):
+            place = {"directory": self.directory, "environment": wanted}
+            return warm.run(self.command[1:], arguments, **place, stdin=stdin, timeout_s=_TIMEOUT_S)
         return subprocess.run(
             [*self.command, *arguments],
             cwd=self.directory,
-            env=environment(**env),
+            env=wanted,
             input=stdin,
             capture_output=True,
             timeout=_TIMEOUT_S,

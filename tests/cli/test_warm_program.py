@@ -12,6 +12,15 @@ import os, sys, time
 def main():
     sys.stdout.write(sys.stdin.read().upper())
     sys.stdout.flush()
+    if sys.argv[1:] == ["environment"]:
+        print(os.environ["HOME"], "HF_TOKEN" in os.environ, os.path.expanduser("~"), end="")
+    if sys.argv[1:] == ["thread"]:
+        import threading
+        threading.Thread(target=lambda: (time.sleep(0.2), print("later", end=""))).start()
+    if sys.argv[1:] == ["words"]:
+        sys.exit("words")
+    if sys.argv[1:] == ["bug"]:
+        raise ZeroDivisionError
     if sys.argv[1:] == ["leave"] and os.fork() == 0:
         time.sleep(60)
     if sys.argv[1:] == ["stay"]:
@@ -32,19 +41,39 @@ def script(tmp_path):
     return [str(path)]
 
 
-def test_it_is_what_subprocess_gives(warm, script, tmp_path):
-    found = warm.run(script, (), tmp_path, b"text", 60)
-    plain = subprocess.run(
-        [sys.executable, "-c", LEAVES_ONE_BEHIND + "main()"], input=b"text", capture_output=True, check=False
-    )
-    assert (found.returncode, found.stdout, found.stderr) == (plain.returncode, plain.stdout, plain.stderr)
-    assert (found.returncode, found.stdout) == (7, b"TEXT")
+@pytest.mark.parametrize(
+    ("arguments", "code", "out"),
+    [
+        ((), 7, b"TEXT"),
+        (("environment",), 7, b"TEXT/home/of/nobody False /home/of/nobody"),
+        (("thread",), 7, b"TEXTlater"),
+        (("words",), 1, b"TEXT"),
+        (("bug",), 1, b"TEXT"),
+    ],
+    ids=str,
+)
+def test_it_is_what_subprocess_gives(warm, script, tmp_path, arguments, code, out):
+    env = environment(HOME="/home/of/nobody")
+    assert warm.can_run_in(env)
+    found = warm.run(script, arguments, directory=tmp_path, environment=env, stdin=b"text", timeout_s=60)
+    command = [sys.executable, "-c", LEAVES_ONE_BEHIND + "main()", *arguments]
+    plain = subprocess.run(command, input=b"text", capture_output=True, check=False, env=env)
+    assert (found.returncode, found.stdout) == (plain.returncode, plain.stdout) == (code, out)
+    assert found.stderr.splitlines()[-1:] == plain.stderr.splitlines()[-1:]
 
 
 @pytest.mark.parametrize("how", ["leave", "stay"])
 def test_it_does_not_wait_for_ever(warm, script, tmp_path, how):
+    place = {"directory": tmp_path, "environment": environment()}
     with pytest.raises(subprocess.TimeoutExpired):
-        warm.run(script, (how,), tmp_path, b"", 1)
+        warm.run(script, (how,), **place, stdin=b"", timeout_s=1)
+
+
+@pytest.mark.parametrize(
+    "more", [{"LC_ALL": "C"}, {"PYTHONUTF8": "0"}, {"OMP_NUM_THREADS": "3"}, {"LD_PRELOAD": "x"}, {"TERM": "xterm"}]
+)
+def test_what_an_interpreter_reads_when_it_starts_needs_a_fresh_one(warm, more):
+    assert not warm.can_run_in(environment(**more))
 
 
 @pytest.mark.parametrize(

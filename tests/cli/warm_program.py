@@ -1,17 +1,20 @@
-"""Starts the program many times without importing torch and the other libraries each time: they wait in a process.
+"""Starts the program many times without importing torch, other libraries and modules of ours each time.
 
     python warm_program.py DESCRIPTOR
 
-Each run is a process of its own, forked from that one, with its own arguments, directory and standard streams. What
-depends on how a process begins (the locale, closed streams, signals while it starts, limits) is no matter for it:
-`adacode_process.Program` takes a fresh interpreter for such tests. `WarmProgram` is the other end of the socket.
+A process that has them imported waits. Each run is a process of its own, forked from that one, with its own arguments,
+environment, directory and standard streams. It ends without freeing every object of every library, which takes longer
+than most runs. How a process begins (the locale, closed streams, signals while it starts, limits) is not tested with
+it: `adacode_process.Program` starts a fresh interpreter for such tests. `WarmProgram` is the other end of the socket.
 """
 
 from __future__ import annotations
 
+import atexit
 import gc
 import json
 import os
+import pkgutil
 import signal
 import socket
 import subprocess
@@ -22,8 +25,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
-# The libraries only: modules of ours are imported by each run anew, as some of them look at the environment.
 _LIBRARIES = ("torch", "cv2", "imagecodecs", "tifffile", "PIL.Image", "pillow_heif", "rich.progress", "typer")
+_OURS = ("batch", "checkpoints", "cli", "codes", "engine", "imaging", "model")
+# `fake_program` puts another one in its place, which modules that import it would not see any more.
+_REPLACED = "adacode_cli.engine.restorer"
+# These variables are read while the program runs. All others may be read when the interpreter or a library starts.
+_READ_WHILE_RUNNING = ("ADACODE_", "COLUMNS", "COUNTED", "HF_", "HOME", "PAUSE", "VANISH", "XDG_CACHE_HOME")
 _STARTS_WITHIN_S = 300.0  # the process that waits, on a busy machine
 
 
@@ -40,8 +47,20 @@ class WarmProgram:
             self._process = subprocess.Popen(command, env=environment, pass_fds=[theirs.fileno()], **pipes)
         self._channel, self._lock = ours, threading.Lock()
 
+    def can_run_in(self, environment: dict[str, str]) -> bool:
+        """Whether a forked process with `environment` does what a fresh interpreter with it would do."""
+        changed = {name for name, _ in self.environment.items() ^ environment.items()}
+        return all(name.startswith(_READ_WHILE_RUNNING) for name in changed)
+
     def run(
-        self, script: list[str], arguments: tuple[str, ...], directory: Path, stdin: bytes, timeout_s: float
+        self,
+        script: list[str],
+        arguments: tuple[str, ...],
+        *,
+        directory: Path,
+        environment: dict[str, str],
+        stdin: bytes,
+        timeout_s: float,
     ) -> subprocess.CompletedProcess[bytes]:
         """What `subprocess.run` gives for `python *script *arguments`, with its output captured."""
         streams = [os.pipe() for _ in range(3)]
@@ -60,7 +79,7 @@ class WarmProgram:
         command = [sys.executable, *script, *arguments]
         with ours, ours.makefile("rw") as lines:
             ours.settimeout(_STARTS_WITHIN_S)
-            lines.write(json.dumps([script, arguments, str(directory)]) + "\n")
+            lines.write(json.dumps([script, arguments, str(directory), environment]) + "\n")
             lines.flush()
             pid = int(lines.readline() or self._dead())
             deadline = time.monotonic() + timeout_s
@@ -112,7 +131,7 @@ def serve(channel: socket.socket) -> tuple[list[str], list[str]]:
 def _begun(connection: int, *streams: int) -> tuple[list[str], list[str]]:
     """Forks once more: one of the two waits for the other, which returns, and reports how it ended."""
     with socket.socket(fileno=connection) as asker, asker.makefile("rw") as lines:
-        script, arguments, directory = json.loads(lines.readline())
+        script, arguments, directory, environment = json.loads(lines.readline())
         pid = os.fork()
         if pid:
             for descriptor in (*streams, 0, 1, 2):
@@ -127,13 +146,37 @@ def _begun(connection: int, *streams: int) -> tuple[list[str], list[str]]:
         os.dup2(descriptor, number)
         os.close(descriptor)
     os.chdir(directory)
+    os.environ.clear()
+    os.environ.update(environment)
     return script, arguments
 
 
-def main() -> None:
+def _imported() -> None:
     for name in _LIBRARIES:
         import_module(name)
+    for folder in _OURS:
+        package = import_module(f"adacode_cli.{folder}")
+        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            if module.name != _REPLACED:
+                import_module(module.name)
+    # Hugging Face's library keeps what the environment says when it is imported.
+    early = {_REPLACED, "huggingface_hub"} & sys.modules.keys()
+    if early:
+        raise RuntimeError(f"each run must import these modules for itself: {sorted(early)}")
     gc.freeze()
+
+
+def _end(code: int | None) -> NoReturn:
+    """Does what the interpreter does at its end, except freeing what has been imported."""
+    threading._shutdown()  # waits for the threads that are no daemons
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code or 0)
+
+
+def main() -> None:
+    _imported()
     script, arguments = serve(socket.socket(fileno=int(sys.argv[1])))
     # As the interpreter does for `-m MODULE` and for `FILE`.
     if script[0] == "-m":
@@ -144,7 +187,13 @@ def main() -> None:
         program = import_module(Path(script[0]).stem)
     sys.argv = [str(program.__file__), *arguments]
     sys.orig_argv = [sys.executable, *script, *arguments]
-    program.main()
+    try:
+        program.main()
+    except SystemExit as end:
+        if not isinstance(end.code, int | None):
+            raise
+        _end(end.code)
+    _end(0)
 
 
 if __name__ == "__main__":
