@@ -13,7 +13,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 NAME = "adacode_cli"
 
 # What the modules of a folder may import besides their own folder and what everybody may.
-FOUNDATION = frozenset({"errors", "geometry", "atomic", "locks", "version"})
+FOUNDATION = frozenset({"errors", "formats", "geometry", "limits", "atomic", "locks", "version"})
 MAY_IMPORT = {
     "cli": {"batch", "engine", "model", "imaging", "training", "evaluation", "checkpoints", "codes", "benchmark"},
     "batch": {"engine", "imaging", "codes"},
@@ -30,6 +30,8 @@ MAY_IMPORT = {
     "atomic": set(),
     "locks": set(),
     "version": set(),
+    "formats": set(),
+    "limits": set(),
     # The package itself offers the Python API, and `python -m adacode_cli` the command line.
     "__init__": {"engine", "codes"},
     "__main__": {"cli"},
@@ -207,7 +209,7 @@ def test_the_command_line_imports_nothing_heavy_at_the_top(path):
     assert not top & set(HEAVY)
 
 
-@pytest.mark.parametrize("module", [NAME, f"{NAME}.cli.main", f"{NAME}.errors", f"{NAME}.atomic", f"{NAME}.version"])
+@pytest.mark.parametrize("module", [NAME, f"{NAME}.cli.main", f"{NAME}.errors", f"{NAME}.formats", f"{NAME}.limits"])
 def test_importing_pulls_in_nothing_heavy(module):
     script = f"import json, sys, {module}; print(json.dumps([n for n in {HEAVY!r} if n in sys.modules]))"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)

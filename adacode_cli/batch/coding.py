@@ -23,8 +23,7 @@ from adacode_cli.errors import OutputError, UsageError
 from adacode_cli.imaging import colours
 from adacode_cli.imaging.exif_editing import resolution_of, with_resolution
 from adacode_cli.imaging.hidden_colors import covered
-from adacode_cli.imaging.image import Decoded
-from adacode_cli.imaging.raster import lost_beside_first
+from adacode_cli.imaging.image import Decoded, lost_beside_first
 
 
 class Coder(Protocol):

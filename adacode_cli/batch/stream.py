@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from adacode_cli import atomic
+from adacode_cli import atomic, formats
 from adacode_cli.batch.discover import Found
-from adacode_cli.batch.naming import FALLBACK_FORMAT
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.stages import Stages, Work, out_of_memory, write_new
 from adacode_cli.errors import InputError, OutputError
-from adacode_cli.imaging.encode import FORMATS
 
 STDIN = "<stdin>"
 STREAM = Job(Found(Path(STDIN), STDIN, in_tree=False), Path(), "stdin")
@@ -46,5 +44,4 @@ def restore_bytes(data: bytes, stages: Stages, format_name: str | None) -> tuple
 
 def _own_format(work: Work) -> str:
     """What the picture came in; codes come in none."""
-    own = work.image.format if work.image is not None else FALLBACK_FORMAT
-    return own if own in FORMATS else FALLBACK_FORMAT
+    return work.image.format if work.image is not None else formats.FALLBACK

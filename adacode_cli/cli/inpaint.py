@@ -121,8 +121,9 @@ class HoleOptions:
 def inpaint(context: typer.Context, hole: HoleOptions, options: RestoreOptions, inputs: Inputs = None) -> None:
     """Fill holes in images; what lies outside stays bit-identical.
 
-    The hole comes from a mask file, a directory of masks, transparency or a colour. JPEG and WebP files are encoded
-    anew, which moves every pixel a little: for results that are exact on disk, choose --format png or tiff.
+    The hole comes from a mask file, a directory of masks, transparency or a colour. Files of lossy formats, such as
+    JPEG, are encoded anew, which moves every pixel a little: for results that are exact on disk, choose --format png or
+    tiff.
     """
     source = hole.source()
     if hole.mask_dir is not None and is_stdin(inputs):

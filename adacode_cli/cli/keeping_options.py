@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-# As in imaging.limits, of a package that a command which only shows its help does not import; a test compares.
-DEFAULT_MAX_MEGAPIXELS = 300
-DEFAULT_MAX_FILE_MB = 2000
+from adacode_cli import formats
+from adacode_cli.limits import MAX_FILE_BYTES, MAX_PIXELS
 
 _PANEL = "What is kept"
 
@@ -48,7 +47,8 @@ class KeepingOptions:
             "--accept-damaged",
             metavar="",
             rich_help_panel=_PANEL,
-            help="Restore what is whole of damaged and truncated JPEG, PNG and BMP files, with a note.",
+            help="Restore what is whole of damaged and truncated "
+            f"{formats.listed(each for each in formats.every() if each.salvageable)} files, with a note.",
         ),
     ] = False
     max_megapixels: Annotated[
@@ -61,7 +61,7 @@ class KeepingOptions:
             rich_help_panel=_PANEL,
             help="Refuse larger inputs, all pages together, before they are decoded.",
         ),
-    ] = DEFAULT_MAX_MEGAPIXELS
+    ] = MAX_PIXELS // 1_000_000
     max_file_size: Annotated[
         float,
         typer.Option(
@@ -72,7 +72,7 @@ class KeepingOptions:
             rich_help_panel=_PANEL,
             help="Refuse files of more megabytes, also masks and standard input, before they are read.",
         ),
-    ] = DEFAULT_MAX_FILE_MB
+    ] = MAX_FILE_BYTES // 1_000_000
 
     @property
     def max_pixels(self) -> int:

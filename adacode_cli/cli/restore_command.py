@@ -18,9 +18,9 @@ from adacode_cli.cli.log_file import logged
 from adacode_cli.cli.pipe import restore_pipe
 from adacode_cli.cli.restore_options import RestoreOptions, is_stdin
 from adacode_cli.cli.restore_plan import Request, foresight_of, keeping_of, plan_of, trees_of
-from adacode_cli.cli.run_options import DECODING_LIMIT_S
 from adacode_cli.cli.signals import interruptible
 from adacode_cli.errors import EXIT_INTERRUPTED, UsageError
+from adacode_cli.limits import DECODING_LIMIT_S
 
 # A run has this long to write what it has and to say how it ended; then the process ends in whatever it is doing.
 _STOPS_WITHIN_S = 1.7

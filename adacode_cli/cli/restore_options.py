@@ -9,14 +9,12 @@ from typing import Annotated, Literal
 
 import typer
 
+from adacode_cli import formats
 from adacode_cli.cli.keeping_options import KeepingOptions
 from adacode_cli.cli.run_options import CONSOLE, OUTPUT, SELECTION, LongRunOptions
 from adacode_cli.errors import UsageError
+from adacode_cli.limits import DEFAULT_QUALITY, MIN_TILE_PX
 
-# As in imaging.encode and engine.grid, which load OpenCV and torch and so are not imported here; a test compares.
-SMALLEST_TILE_PX = 64
-FORMAT_NAMES = ("jpeg", "png", "webp", "tiff", "bmp", "jp2", "avif", "heic")
-_FORMAT_ALIASES = {"jpg": "jpeg", "tif": "tiff"}
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 _STDIN = "-"
 
@@ -27,17 +25,16 @@ _MODEL = "Weights and device"
 def _format_name(value: str | None) -> str | None:
     if value is None:
         return None
-    name = value.lower().removeprefix(".")
-    name = _FORMAT_ALIASES.get(name, name)
-    if name not in FORMAT_NAMES:
-        raise typer.BadParameter(f"{value!r} is not one of {', '.join(FORMAT_NAMES)}.")
-    return name
+    found = formats.find(value)
+    if found is None:
+        raise typer.BadParameter(f"{value!r} is not one of {', '.join(formats.names())}.")
+    return found.name
 
 
 def _tile(value: str) -> str:
-    if value in ("auto", "none") or (value.isascii() and value.isdigit() and int(value) >= SMALLEST_TILE_PX):
+    if value in ("auto", "none") or (value.isascii() and value.isdigit() and int(value) >= MIN_TILE_PX):
         return value
-    raise typer.BadParameter(f"{value!r} is neither 'auto' nor 'none' nor a number from {SMALLEST_TILE_PX} on.")
+    raise typer.BadParameter(f"{value!r} is neither 'auto' nor 'none' nor a number from {MIN_TILE_PX} on.")
 
 
 def _device(value: str) -> str:
@@ -89,13 +86,17 @@ class RestoreOptions(LongRunOptions, KeepingOptions):
             metavar="FORMAT",
             callback=_format_name,
             rich_help_panel=_OUTPUT,
-            help="jpeg, png, webp, tiff, bmp, jp2, avif or heic. Default: as the input.",
+            help=f"{formats.listed(word='or', by_name=True)}. Default: as the input.",
         ),
     ] = None
     quality: Annotated[
         int | None,
         typer.Option(
-            min=1, max=100, metavar="Q", rich_help_panel=_OUTPUT, help="Of JPEG, WebP, AVIF and HEIC. Default: 95."
+            min=1,
+            max=100,
+            metavar="Q",
+            rich_help_panel=_OUTPUT,
+            help=f"Of {formats.listed(each for each in formats.every() if each.lossy)}. Default: {DEFAULT_QUALITY}.",
         ),
     ] = None
     suffix: Annotated[
@@ -117,7 +118,7 @@ class RestoreOptions(LongRunOptions, KeepingOptions):
             "--if-too-large",
             metavar="FORMAT",
             rich_help_panel=_OUTPUT,
-            help="png or tiff: what a result becomes that is too large for its format, a.webp -> a.png; fail.",
+            help=f"{formats.large()}: what a result becomes that is too large for its format, a.webp -> a.png; fail.",
         ),
     ] = "fail"
     skip_existing: Annotated[

@@ -9,11 +9,11 @@ from typing import Annotated, Literal
 
 import typer
 
+from adacode_cli.limits import DECODING_LIMIT_S
+
 OUTPUT = "Output"
 SELECTION = "Which files"
 CONSOLE = "What is shown"
-# As in imaging.decoder_pool, which loads OpenCV and so is not imported here; a test compares.
-DECODING_LIMIT_S = 600.0
 _SHARD = re.compile(r"([0-9]{1,6})/([0-9]{1,6})")
 
 
