@@ -22,11 +22,12 @@ import numpy as np
 import torch
 from PIL import Image
 
+from adacode_cli import formats
 from adacode_cli.codes.file import from_bytes, to_bytes
 from adacode_cli.engine.restorer import Restorer
 from adacode_cli.evaluation.metrics import Perceptual, Picture, perceptual_distance, psnr_luma
 from adacode_cli.evaluation.perceptual import load_perceptual
-from adacode_cli.imaging.decode import EXTENSIONS, read_image
+from adacode_cli.imaging.decode import read_image
 from adacode_cli.imaging.samples import to_depth
 
 JPEG = {"format": "JPEG", "optimize": True, "subsampling": 2}
@@ -46,7 +47,7 @@ class Point:
 
 def photographs(folder: Path, every: int) -> Iterator[tuple[str, Picture]]:
     """The folder's pictures as 8-bit RGB, every n-th."""
-    for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in EXTENSIONS)[::every]:
+    for path in sorted(p for p in folder.iterdir() if formats.of_any_suffix(p.suffix))[::every]:
         pixels = to_depth(read_image(path).pixels, np.uint8)
         yield path.stem, np.ascontiguousarray(np.dstack([pixels] * 3) if pixels.ndim == 2 else pixels)
 

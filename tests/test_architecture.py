@@ -14,7 +14,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 NAME = "adacode_cli"
 
 # What the modules of a folder may import besides their own folder and what everybody may.
-FOUNDATION = frozenset({"errors", "geometry", "atomic", "locks", "tasks", "version"})
+FOUNDATION = frozenset({"errors", "formats", "geometry", "limits", "atomic", "locks", "tasks", "version"})
 MAY_IMPORT = {
     "cli": {"batch", "engine", "model", "imaging", "training", "evaluation", "checkpoints", "codes", "benchmark"},
     "batch": {"engine", "imaging", "codes"},
@@ -32,6 +32,8 @@ MAY_IMPORT = {
     "locks": set(),
     "tasks": set(),
     "version": set(),
+    "formats": set(),
+    "limits": set(),
     # The package itself offers the Python API, and `python -m adacode_cli` the command line.
     "__init__": {"engine", "codes"},
     "__main__": {"cli"},
@@ -223,7 +225,7 @@ def test_the_command_line_imports_nothing_heavy_at_the_top():
     assert_each_module(heavy_at_the_top, [p for p in MODULES if "cli" in p.relative_to(PACKAGE).parts])
 
 
-@pytest.mark.parametrize("module", [NAME, f"{NAME}.cli.main", f"{NAME}.errors", f"{NAME}.atomic", f"{NAME}.version"])
+@pytest.mark.parametrize("module", [NAME, f"{NAME}.cli.main", f"{NAME}.errors", f"{NAME}.formats", f"{NAME}.limits"])
 def test_importing_pulls_in_nothing_heavy(module):
     script = f"import json, sys, {module}; print(json.dumps([n for n in {HEAVY!r} if n in sys.modules]))"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from adacode_cli.batch.naming import FALLBACK_FORMAT
+from adacode_cli import formats
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.restoring import Restored
 from adacode_cli.batch.stages import Inferred, Read, Stages
@@ -23,8 +23,7 @@ from adacode_cli.codes.picture import Codes
 from adacode_cli.errors import OutputError, UsageError
 from adacode_cli.imaging import colours
 from adacode_cli.imaging.exif_editing import resolution_of, with_resolution
-from adacode_cli.imaging.image import Decoded
-from adacode_cli.imaging.raster import lost_beside_first
+from adacode_cli.imaging.image import Decoded, lost_beside_first
 
 
 class Coder(Protocol):
@@ -118,14 +117,14 @@ class FromCodesStages(Stages):
         codes = from_bytes(data, name=str(job.source), max_pixels=self.keeping.max_pixels)
         shape = (codes.height, codes.width) if codes.grey else (codes.height, codes.width, 3)
         stand_in = np.broadcast_to(np.zeros((), codes.dtype), shape)
-        image = Decoded(stand_in, codes.alpha, FALLBACK_FORMAT, codes.icc, codes.exif, (), codes.xmp, codes.iptc)
+        image = Decoded(stand_in, codes.alpha, formats.FALLBACK, codes.icc, codes.exif, (), codes.xmp, codes.iptc)
         return Read(image, codes=codes)
 
     def infer(self, job: Job, read: Read) -> Inferred:
         """As `Stages` has it."""
         del job
         assert read.codes is not None, "`take_in` reads them"
-        return replace(_decoded(self.coder, read.codes, FALLBACK_FORMAT, ()), codes=None)
+        return replace(_decoded(self.coder, read.codes, formats.FALLBACK, ()), codes=None)
 
 
 def _decoded(coder: Coder, codes: Codes, format_name: str, notes: tuple[str, ...]) -> Inferred:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from adacode_cli.errors import InputError
 from adacode_cli.imaging.files import Look, file_bytes
-from adacode_cli.imaging.limits import MAX_FILE_BYTES
+from adacode_cli.limits import MAX_FILE_BYTES
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,11 +18,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Literal
 
+from adacode_cli import formats
 from adacode_cli.batch.globs import Globs
 from adacode_cli.batch.left_out import SIDE_FOLDERS, LeftOut
 from adacode_cli.batch.state_files import STATE
 from adacode_cli.errors import InputError, JournalError, reason
-from adacode_cli.imaging.decode import EXTENSIONS
 
 IsOutput = Callable[[str], bool]
 """(path below an output tree, with forward slashes) → whether an earlier run has written that file."""
@@ -82,7 +82,7 @@ class Selection:
 
     globs: Globs = field(default_factory=Globs)
     avoid: tuple[Path, ...] = ()
-    suffixes: frozenset[str] = EXTENSIONS
+    suffixes: frozenset[str] = field(default_factory=formats.input_suffixes)
     listed: bool = False
     outputs_in: Callable[[Path], IsOutput | None] = lambda _path: None
 

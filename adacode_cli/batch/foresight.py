@@ -15,17 +15,20 @@ from typing import BinaryIO
 
 import numpy as np
 
+from adacode_cli import formats
 from adacode_cli.batch.keeping import Keeping
 from adacode_cli.batch.naming import Naming
 from adacode_cli.batch.plan import Job
 from adacode_cli.codes.file import check_start, layout_in
 from adacode_cli.errors import InputError, OutputError
 from adacode_cli.geometry import Hole, enlarged
+from adacode_cli.imaging.codec import Header
 from adacode_cli.imaging.decode import check_kind
-from adacode_cli.imaging.encode import HOLDS_MORE, LIMITED, check_writable, fits, format_of, kept_metadata
-from adacode_cli.imaging.headers import Header, read_header
+from adacode_cli.imaging.encode import check_writable, format_of
+from adacode_cli.imaging.headers import read_header
 from adacode_cli.imaging.image import Decoded
-from adacode_cli.imaging.limits import HEAD_BYTES, too_many_bytes, too_many_pixels
+from adacode_cli.imaging.refusals import too_many_bytes, too_many_pixels
+from adacode_cli.limits import HEAD_BYTES
 
 
 @dataclass(frozen=True)
@@ -33,11 +36,12 @@ class Foresight:
     """What a task does to a picture: its sides become `scale` times as long.
 
     `from_codes`: sources are files of codes. `hint` says what to do about a result that is too large for its format.
+    None: choose a format that holds more.
     """
 
     scale: float = 1.0
     from_codes: bool = False
-    hint: str = HOLDS_MORE
+    hint: str | None = None
 
     def size(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) of the result."""
@@ -82,12 +86,12 @@ class Foresight:
                 (check_start if self.from_codes else check_kind)(head, str(source))
 
     def _refitted(self, job: Job, other: Naming) -> Job:
-        format = format_of(job.target)
-        if format not in LIMITED or (header := self._header(job.source)) is None:
+        format = formats.of_suffix(job.target.suffix)
+        if format is None or not format.is_limited or (header := self._header(job.source)) is None:
             return job
-        if fits(self.size(header.height, header.width), header.colors, format):
+        if format.fits(self.size(header.height, header.width), header.colors):
             return replace(job, header=header)
-        return replace(job, name=other.name_of(job.found), instead_of=format, header=header)
+        return replace(job, name=other.name_of(job.found), instead_of=format.name, header=header)
 
 
 def _check_bytes(source: Path, most: int) -> None:
@@ -132,7 +136,7 @@ def _stand_in(header: Header, format: str) -> Decoded:
     """
     dtype = np.float32 if header.is_float or header.bits > 16 else np.uint16 if header.bits > 8 else np.uint8
     pixels = np.zeros((1, 1) if header.colors == 1 else (1, 1, 3), dtype)
-    lost = header.metadata - kept_metadata(format)
+    lost = header.metadata - formats.named(format).kept_metadata()
     bits = header.bits if 8 < header.bits < 16 else None
     icc, exif, xmp, iptc = (b"-" if kind in lost else None for kind in ("icc", "exif", "xmp", "iptc"))
     page = Decoded(pixels, bits=bits, icc=icc, exif=exif, xmp=xmp, iptc=iptc)

@@ -8,8 +8,8 @@ from pathlib import Path
 from adacode_cli.errors import OutputError
 from adacode_cli.imaging.encode import carried, encoded, losses, unsaid
 from adacode_cli.imaging.image import Decoded
-from adacode_cli.imaging.limits import MAX_FILE_BYTES, MAX_PIXELS
 from adacode_cli.imaging.provenance import HistoryEntry, attributed
+from adacode_cli.limits import MAX_FILE_BYTES, MAX_PIXELS
 
 TimesNs = tuple[int, int]
 """Times of last access and last change, in nanoseconds."""

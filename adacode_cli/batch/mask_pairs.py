@@ -28,10 +28,10 @@ from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
 
+from adacode_cli import formats
 from adacode_cli.batch.discover import Found, PassedOver, Selection, discover
 from adacode_cli.batch.kept import identity
 from adacode_cli.errors import InputError, reason
-from adacode_cli.imaging.decode import EXTENSIONS
 
 _MARK = "_mask"
 _RULE = "A mask is found by its picture's path without the suffix, then by NAME_mask, then by a name that is unique."
@@ -223,7 +223,7 @@ def _places_in(folder: Path, selection: Selection) -> Iterable[str]:
 
 
 def _place_of(entry: PassedOver, folder: Path) -> Iterable[str]:
-    if entry.path.suffix.lower() in EXTENSIONS:
+    if formats.of_any_suffix(entry.path.suffix) is not None:
         yield entry.path.relative_to(folder).as_posix()
 
 

@@ -11,13 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from adacode_cli import formats
 from adacode_cli.batch.discover import Found
 from adacode_cli.codes.file import SUFFIX
 from adacode_cli.errors import OutputError, UsageError
-from adacode_cli.imaging.encode import FORMATS, format_of
-from adacode_cli.imaging.image import READ_ONLY_SUFFIXES, SUFFIXES
-
-FALLBACK_FORMAT = "png"  # lossless, for inputs whose name does not tell a format that can be written
+from adacode_cli.imaging.encode import format_of
 
 
 @dataclass(frozen=True)
@@ -39,8 +37,8 @@ class Naming:
     def __post_init__(self) -> None:
         if "/" in self.suffix or os.sep in self.suffix or "\0" in self.suffix:
             raise UsageError(f"the suffix {self.suffix!r} holds a path separator", hint="Use -o for a directory.")
-        if self.format is not None and self.format not in FORMATS:
-            raise UsageError(f"unknown format {self.format!r}", hint=f"Formats: {', '.join(FORMATS)}.")
+        if self.format is not None and self.format not in formats.names():
+            raise UsageError(f"unknown format {self.format!r}", hint=f"Formats: {', '.join(formats.names())}.")
 
     def names_one_file(self) -> bool:
         """True if `-o` is the name of an image file rather than a directory."""
@@ -85,11 +83,11 @@ class Naming:
         if not found.in_tree and self.output is None:  # beside the input, whatever a list says of its place
             folder = slash = ""
         stem, extension = _split(_without_codes_suffix(name))
-        own_format = SUFFIXES.get(extension.lower())
-        target_format = self.format or own_format or READ_ONLY_SUFFIXES.get(extension.lower(), FALLBACK_FORMAT)
-        if target_format != own_format:
-            stem = f"{stem}{extension}" if self.keep_suffix or extension.lower() in READ_ONLY_SUFFIXES else stem
-            extension = FORMATS[target_format]
+        own, of_outputs = formats.of_suffix(extension), formats.of_input_suffix(extension)
+        target = formats.named(self.format) if self.format else own or of_outputs or formats.named(formats.FALLBACK)
+        if target != own:
+            stem = f"{stem}{extension}" if self.keep_suffix or of_outputs is not None else stem
+            extension = target.suffix
         return f"{folder}{slash}{stem}{self.suffix}{extension}"
 
     def is_own_output(self, found: Found, root: Path) -> bool:
@@ -111,5 +109,5 @@ def _without_codes_suffix(name: str) -> str:
     stem, extension = _split(name)
     if extension.lower() != SUFFIX:
         return name
-    is_known = _split(stem)[1].lower() in {*SUFFIXES, *READ_ONLY_SUFFIXES}
-    return stem if is_known else f"{stem}{FORMATS[FALLBACK_FORMAT]}"
+    is_known = formats.of_any_suffix(_split(stem)[1]) is not None
+    return stem if is_known else f"{stem}{formats.named(formats.FALLBACK).suffix}"

@@ -22,8 +22,8 @@ from adacode_cli.batch.left_out import LeftOut
 from adacode_cli.batch.mask_pairs import MaskFolder, MaskPairs
 from adacode_cli.batch.naming import Naming
 from adacode_cli.errors import InputError, OutputError
+from adacode_cli.imaging.codec import Header
 from adacode_cli.imaging.encode import format_of
-from adacode_cli.imaging.headers import Header
 
 
 class OnExisting(StrEnum):

@@ -16,7 +16,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from adacode_cli import atomic
+from adacode_cli import atomic, formats
 from adacode_cli.batch import weights_map
 from adacode_cli.batch.contents import content_of, read_whole
 from adacode_cli.batch.foresight import Foresight
@@ -29,7 +29,7 @@ from adacode_cli.batch.state_files import STATE, holds_files
 from adacode_cli.codes.picture import Codes
 from adacode_cli.errors import InputError, OutputError, QualityError, translated
 from adacode_cli.geometry import Hole
-from adacode_cli.imaging.decode import Decode, check_kind, decode, kind_of
+from adacode_cli.imaging.decode import Decode, check_kind, decode
 from adacode_cli.imaging.encode import beyond, encode, format_of
 from adacode_cli.imaging.files import Look
 from adacode_cli.imaging.image import Decoded
@@ -154,7 +154,7 @@ class Stages:
             return False
         if len(data) < _SHORTEST_PICTURE or not any(data):
             return True
-        if kind_of(data) != format_of(path):
+        if formats.of_bytes(data) is not formats.of_suffix(path.suffix):
             return False
         try:
             self.decoder(data, name=str(path), max_pixels=_MAX_PIXELS_TIMES * keeping.max_pixels)

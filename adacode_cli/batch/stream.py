@@ -6,11 +6,9 @@ from pathlib import Path
 
 from adacode_cli import atomic
 from adacode_cli.batch.discover import Found
-from adacode_cli.batch.naming import FALLBACK_FORMAT
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.stages import Stages, out_of_memory, size_of, write_new
 from adacode_cli.errors import InputError, OutputError
-from adacode_cli.imaging.encode import FORMATS
 
 STDIN = "<stdin>"
 STREAM = Job(Found(Path(STDIN), STDIN, in_tree=False), Path(), "stdin")
@@ -28,8 +26,8 @@ def restore_bytes(data: bytes, stages: Stages, format_name: str | None) -> tuple
     size = None
     try:
         read = stages.take_in(STREAM, data)
-        size, own = size_of(read.image), read.image.format
-        format_name = format_name or (own if own in FORMATS else FALLBACK_FORMAT)
+        size = size_of(read.image)
+        format_name = format_name or read.image.format
         stages.foresee(read, format_name)
         inferred = stages.infer(STREAM, read)
         del read  # its samples are not needed any more

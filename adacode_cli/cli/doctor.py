@@ -25,13 +25,14 @@ def doctor(
         typer.Option(metavar="OWNER/REPO", envvar="ADACODE_HUB_REPO", help="The Hub repository to report on."),
     ] = None,
 ) -> None:
-    """Show versions, devices, precision support, weights and caches.
+    """Show versions, picture formats, devices, precision support, weights and caches.
 
     Ends with exit code 4 if bundled weights are missing or damaged.
     """
     session_of(context).json = as_json
     facts: Facts = {
         "versions": machine.versions(),
+        "formats": machine.picture_formats(),
         "memory": machine.memory(),
         "devices": machine.devices(),
         "weights": machine.weights(hub_repo),
@@ -52,6 +53,9 @@ def _lines(facts: Facts) -> Iterator[str]:
     yield "versions"
     yield from _pairs(facts["versions"])
     yield ""
+    yield "formats"
+    yield from _pairs({format["title"]: _format(format) for format in facts["formats"]})
+    yield ""
     yield "memory"
     yield from _pairs({name: _gigabytes(size) for name, size in facts["memory"].items()})
     yield ""
@@ -71,6 +75,12 @@ def _lines(facts: Facts) -> Iterator[str]:
 def _pairs(facts: Facts) -> Iterator[str]:
     width = max((len(name) for name in facts), default=0)
     return (f"  {name:<{width}}  {value}" for name, value in facts.items())
+
+
+def _format(format: Facts) -> str:
+    if format["missing"]:
+        return f"unavailable: {format['missing']} is not installed ({format['install']})"
+    return f"read and written: {', '.join(format['suffixes'])}"
 
 
 def _device(device: Facts) -> str:

@@ -7,6 +7,7 @@ import platform
 from importlib import metadata
 from typing import Any
 
+from adacode_cli import formats
 from adacode_cli.errors import AdaCodeError
 from adacode_cli.version import __version__
 
@@ -29,12 +30,35 @@ Facts = dict[str, Any]
 def versions() -> Facts:
     """Of the program, of Python and of the libraries that are installed."""
     found: Facts = {"adacode": __version__, "python": platform.python_version(), "system": platform.platform()}
-    for name in _LIBRARIES:
+    optional = (format.package for format in formats.every() if format.package)
+    for name in (*_LIBRARIES, *optional):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:  # one of the two OpenCVs is enough
             continue
     return found
+
+
+def picture_formats() -> list[Facts]:
+    """Every picture format, and which optional package it needs that is not installed, None where it needs none."""
+    return [
+        {
+            "name": format.name,
+            "title": format.title,
+            "suffixes": [*format.suffixes, *format.input_suffixes],
+            "missing": format.package if format.package and not _is_installed(format.package) else None,
+            "install": format.install or None,
+        }
+        for format in formats.every()
+    ]
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def memory() -> Facts:

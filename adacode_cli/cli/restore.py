@@ -20,10 +20,11 @@ from adacode_cli.cli.loading import description_of
 from adacode_cli.cli.log_file import logged
 from adacode_cli.cli.options import with_option_groups
 from adacode_cli.cli.pipe import restore_pipe
-from adacode_cli.cli.restore_options import DECODING_LIMIT_S, Denoise, Inputs, RestoreOptions, is_stdin
+from adacode_cli.cli.restore_options import Denoise, Inputs, RestoreOptions, is_stdin
 from adacode_cli.cli.restore_plan import Request, foresight_of, keeping_of, plan_of, show_plan, trees_of
 from adacode_cli.cli.signals import interruptible
 from adacode_cli.errors import EXIT_INTERRUPTED, UsageError
+from adacode_cli.limits import DECODING_LIMIT_S
 
 if TYPE_CHECKING:
     from adacode_cli.batch.mask_pairs import MaskPairs
@@ -239,8 +240,9 @@ class HoleOptions:
 def inpaint(context: typer.Context, hole: HoleOptions, options: RestoreOptions, inputs: Inputs = None) -> None:
     """Fill holes in images; what lies outside stays bit-identical.
 
-    The hole comes from a mask file, a directory of masks, transparency or a colour. JPEG and WebP files are encoded
-    anew, which moves every pixel a little: for results that are exact on disk, choose --format png or tiff.
+    The hole comes from a mask file, a directory of masks, transparency or a colour. Files of lossy formats, such as
+    JPEG, are encoded anew, which moves every pixel a little: for results that are exact on disk, choose --format png or
+    tiff.
     """
     source = hole.source()
     if hole.mask_dir is not None and is_stdin(inputs):

@@ -9,24 +9,17 @@ from typing import Annotated, Literal
 
 import typer
 
+from adacode_cli import formats
 from adacode_cli.errors import UsageError
+from adacode_cli.limits import DECODING_LIMIT_S, DEFAULT_QUALITY, MAX_FILE_BYTES, MAX_PIXELS, MIN_TILE_PX
 
-# As in imaging.encode and engine.grid, which load OpenCV and torch and so are not imported here; a test compares.
-SMALLEST_TILE_PX = 64
-FORMAT_NAMES = ("jpeg", "png", "webp", "tiff", "bmp", "jp2", "avif", "heic")
-_FORMAT_ALIASES = {"jpg": "jpeg", "tif": "tiff"}
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 _STDIN = "-"
 _MODEL = "Weights and device"
 _OUTPUT = "Output"
 _SELECTION = "Which files"
 _CONSOLE = "What is shown"
-# As in imaging.decoder_pool, which loads OpenCV and so is not imported here; a test compares.
-DECODING_LIMIT_S = 600.0
 _SHARD = re.compile(r"([0-9]{1,6})/([0-9]{1,6})")
-# As in imaging.limits, of a package that a command which only shows its help does not import; a test compares.
-DEFAULT_MAX_MEGAPIXELS = 300
-DEFAULT_MAX_FILE_MB = 2000
 _KEPT = "What is kept"
 
 
@@ -46,17 +39,16 @@ def _shard(value: str | None) -> str | None:
 def _format_name(value: str | None) -> str | None:
     if value is None:
         return None
-    name = value.lower().removeprefix(".")
-    name = _FORMAT_ALIASES.get(name, name)
-    if name not in FORMAT_NAMES:
-        raise typer.BadParameter(f"{value!r} is not one of {', '.join(FORMAT_NAMES)}.")
-    return name
+    found = formats.find(value)
+    if found is None:
+        raise typer.BadParameter(f"{value!r} is not one of {', '.join(formats.names())}.")
+    return found.name
 
 
 def _tile(value: str) -> str:
-    if value in ("auto", "none") or (value.isascii() and value.isdigit() and int(value) >= SMALLEST_TILE_PX):
+    if value in ("auto", "none") or (value.isascii() and value.isdigit() and int(value) >= MIN_TILE_PX):
         return value
-    raise typer.BadParameter(f"{value!r} is neither 'auto' nor 'none' nor a number from {SMALLEST_TILE_PX} on.")
+    raise typer.BadParameter(f"{value!r} is neither 'auto' nor 'none' nor a number from {MIN_TILE_PX} on.")
 
 
 def _device(value: str) -> str:
@@ -122,7 +114,8 @@ class KeepingOptions:
             "--accept-damaged",
             metavar="",
             rich_help_panel=_KEPT,
-            help="Restore what is whole of damaged and truncated JPEG, PNG and BMP files, with a note.",
+            help="Restore what is whole of damaged and truncated "
+            f"{formats.listed(each for each in formats.every() if each.salvageable)} files, with a note.",
         ),
     ] = False
     max_megapixels: Annotated[
@@ -135,7 +128,7 @@ class KeepingOptions:
             rich_help_panel=_KEPT,
             help="Refuse larger inputs, all pages together, before they are decoded.",
         ),
-    ] = DEFAULT_MAX_MEGAPIXELS
+    ] = MAX_PIXELS // 1_000_000
     max_file_size: Annotated[
         float,
         typer.Option(
@@ -146,7 +139,7 @@ class KeepingOptions:
             rich_help_panel=_KEPT,
             help="Refuse files of more megabytes, also masks and standard input, before they are read.",
         ),
-    ] = DEFAULT_MAX_FILE_MB
+    ] = MAX_FILE_BYTES // 1_000_000
 
     @property
     def max_pixels(self) -> int:
@@ -270,13 +263,17 @@ class RestoreOptions(LongRunOptions, KeepingOptions):
             metavar="FORMAT",
             callback=_format_name,
             rich_help_panel=_OUTPUT,
-            help="jpeg, png, webp, tiff, bmp, jp2, avif or heic. Default: as the input.",
+            help=f"{formats.listed(word='or', by_name=True)}. Default: as the input.",
         ),
     ] = None
     quality: Annotated[
         int | None,
         typer.Option(
-            min=1, max=100, metavar="Q", rich_help_panel=_OUTPUT, help="Of JPEG, WebP, AVIF and HEIC. Default: 95."
+            min=1,
+            max=100,
+            metavar="Q",
+            rich_help_panel=_OUTPUT,
+            help=f"Of {formats.listed(each for each in formats.every() if each.lossy)}. Default: {DEFAULT_QUALITY}.",
         ),
     ] = None
     suffix: Annotated[
@@ -298,7 +295,7 @@ class RestoreOptions(LongRunOptions, KeepingOptions):
             "--if-too-large",
             metavar="FORMAT",
             rich_help_panel=_OUTPUT,
-            help="png or tiff: what a result becomes that is too large for its format, a.webp -> a.png; fail.",
+            help=f"{formats.large()}: what a result becomes that is too large for its format, a.webp -> a.png; fail.",
         ),
     ] = "fail"
     skip_existing: Annotated[

@@ -13,9 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from adacode_cli import formats
 from adacode_cli.cli.console import Console
 from adacode_cli.cli.restore_options import RestoreOptions, shard_of
 from adacode_cli.errors import InputError, UsageError
+from adacode_cli.limits import DEFAULT_QUALITY
 from adacode_cli.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -99,7 +101,6 @@ def options_digest(options: RestoreOptions, request: Request) -> str:
     The default quality is the same whether it is spelt out or not.
     """
     from adacode_cli.batch.record import digest_of
-    from adacode_cli.imaging.encode import DEFAULT_QUALITY
     from adacode_cli.version import __version__
 
     chosen = {f.name: getattr(options, f.name) for f in fields(options) if f.name not in _WITHOUT_EFFECT}
@@ -133,12 +134,11 @@ def plan_of(inputs: list[Path], options: RestoreOptions, request: Request, trees
     from adacode_cli.batch.plan import OnExisting, make_plan
     from adacode_cli.batch.trees import outputs_in
     from adacode_cli.codes.file import SUFFIX
-    from adacode_cli.imaging.decode import EXTENSIONS
 
     on_existing = OnExisting.SKIP if options.skip_existing else OnExisting.REFUSE
     if options.overwrite:
         on_existing = OnExisting.OVERWRITE
-    suffixes = frozenset({SUFFIX}) if request.from_codes else EXTENSIONS
+    suffixes = frozenset({SUFFIX}) if request.from_codes else formats.input_suffixes()
     globs = Globs(tuple(options.include or ()), tuple(options.exclude or ()))
     naming = _naming_of(options, request)
     if options.if_too_large != "fail" and naming.names_one_file():
@@ -180,13 +180,13 @@ def _naming_of(options: RestoreOptions, request: Request) -> Naming:
 def foresight_of(options: RestoreOptions, request: Request, *, is_pipe: bool = False) -> Foresight:
     """What is known of results before they are computed."""
     from adacode_cli.batch.foresight import Foresight
-    from adacode_cli.imaging.encode import HOLDS_MORE
 
-    hint = HOLDS_MORE
+    hint = None
     if _naming_of(options, request).names_one_file():
-        hint = "Choose a name for -o that ends in .png or .tif."
+        endings = formats.in_words([format.suffix for format in formats.every() if format.replaces_others], "or")
+        hint = f"Choose a name for -o that ends in {endings}."
     elif options.if_too_large == "fail" and not is_pipe:
-        hint = "Choose --format png or tiff, or add --if-too-large png."
+        hint = f"Choose --format {formats.large()}, or add --if-too-large {formats.FALLBACK}."
     return Foresight(request.scale if TASKS[request.task].enlarges else 1.0, request.from_codes, hint)
 
 

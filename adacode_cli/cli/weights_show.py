@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
+from adacode_cli import formats
 from adacode_cli.cli.boundary import ended_by_interruption, session_of
 from adacode_cli.cli.streams import printable, stderr_console, write_line
 from adacode_cli.errors import OutputError, UsageError
@@ -37,7 +38,10 @@ Name = Annotated[
 Output = Annotated[
     Path | None,
     typer.Option(
-        "--output", "-o", metavar="FILE", help="Draw every code as a patch of this picture (.png, .jpg, .webp …)."
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Draw every code as a patch of this picture, in the format of its suffix.",
     ),
 ]
 UsageDir = Annotated[
@@ -50,7 +54,12 @@ UsageDir = Annotated[
 Patch = Annotated[
     int, typer.Option(min=8, max=128, metavar="PIXELS", help="Side of a patch in the picture; 64 lie in a row.")
 ]
-Quality = Annotated[int, typer.Option(min=1, max=100, metavar="Q", help="Of a JPEG or WebP picture.")]
+Quality = Annotated[
+    int,
+    typer.Option(
+        min=1, max=100, metavar="Q", help=f"Of {formats.listed(each for each in formats.every() if each.lossy)}."
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", metavar="", help="Draw the picture again.")]
 HubRepo = Annotated[
     str | None,

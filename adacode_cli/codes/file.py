@@ -17,14 +17,12 @@ import numpy as np
 from adacode_cli.codes import packing
 from adacode_cli.codes.picture import MAX_BASES, MAX_CODES, Codes, DecoderIdentity
 from adacode_cli.errors import InputError
+from adacode_cli.formats import CODES_SIGNATURE as MAGIC
+from adacode_cli.limits import MAX_PIXELS
 
 SUFFIX = ".adacode"
-MAGIC = b"\x89ADC\r\n\x1a\n"
 VERSION = 2
 """What is read; files without XMP and IPTC are still written as version 1, which they are, byte for byte."""
-
-MAX_PIXELS = 300_000_000
-"""Larger pictures are refused unless a caller says otherwise, as they are in every other format."""
 
 # One code and one mixing weight for each: the bundled networks have 5 for 64 pixels, and those of padding.
 _PIXELS_A_CODE = 8

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from adacode_cli.geometry import Box, tiles
+from adacode_cli.limits import MIN_TILE_PX
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.padding import padded_size
-
-# A smaller tile would be halo and little else.
-SMALLEST_TILE_PX = 64
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ class Grid:
     @property
     def smallest_tile(self) -> int:
         """Side in cells below which a tile is not halved."""
-        return max(1, SMALLEST_TILE_PX // self.cell_px)
+        return max(1, MIN_TILE_PX // self.cell_px)
 
     def tile(self, side_px: int) -> tuple[int, int]:
         """Most rows and columns of cells of a tile: no side longer than `side_px` output pixels (or one cell), and all

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from adacode_cli.engine.device import check_precision
-from adacode_cli.engine.grid import SMALLEST_TILE_PX
 from adacode_cli.errors import UsageError
+from adacode_cli.limits import MIN_TILE_PX
 
 TILINGS = ("exact", "sampled")
 
@@ -26,7 +26,7 @@ class RunOptions:
         check_precision(self.precision)
         if self.tile not in ("auto", "none") and not _is_side(self.tile):
             raise UsageError(
-                f"tile {self.tile!r} is not auto, none or a whole number of at least {SMALLEST_TILE_PX}",
+                f"tile {self.tile!r} is not auto, none or a whole number of at least {MIN_TILE_PX}",
                 hint="The number is the side of a tile in output pixels, for example --tile 512.",
             )
         if self.tiling not in TILINGS:
@@ -35,4 +35,4 @@ class RunOptions:
 
 def _is_side(tile: object) -> bool:
     """Whether it is written in decimal digits alone and large enough; what NumPy counts in is fine too."""
-    return str(tile).isascii() and str(tile).isdecimal() and int(str(tile)) >= SMALLEST_TILE_PX
+    return str(tile).isascii() and str(tile).isdecimal() and int(str(tile)) >= MIN_TILE_PX

@@ -16,9 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from adacode_cli import formats
 from adacode_cli.engine.arrays import to_tensor
 from adacode_cli.errors import InputError
-from adacode_cli.imaging.decode import EXTENSIONS, read_image
+from adacode_cli.imaging.decode import read_image
 from adacode_cli.model.base import prepare_input
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.network import AdaCode
@@ -61,9 +62,11 @@ class Usage:
 
 def photographs_in(folder: Path) -> list[Path]:
     """The pictures below a folder, by name. Raises InputError where there are none."""
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file())
+    found = sorted(p for p in folder.rglob("*") if formats.of_any_suffix(p.suffix) and p.is_file())
     if not found:
-        raise InputError("no photographs found", path=folder, hint="Name a folder with JPEG, PNG, WebP or TIFF files.")
+        raise InputError(
+            "no photographs found", path=folder, hint=f"Name a folder with photographs. {formats.readable()}"
+        )
     return found
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from adacode_cli import formats
 from adacode_cli.errors import InputError, UsageError
-from adacode_cli.imaging.decode import EXTENSIONS
 
 Task = Literal["sr", "inpaint", "reconstruct"]
 _ORIGINALS = "hr"
@@ -55,10 +55,10 @@ def _by_stem(folder: Path) -> dict[str, Path]:
         hint = f"A test set has {_ORIGINALS}/, and lr_x4/, lr_x2/ or mask/ beside it."
         raise InputError("there is no such directory", path=folder, hint=hint)
     found: dict[str, Path] = {}
-    for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in EXTENSIONS):
+    for path in sorted(p for p in folder.iterdir() if formats.of_any_suffix(p.suffix)):
         if path.stem in found:
             raise InputError(f"has the same name as {found[path.stem].name}", path=path, hint="Keep one of them.")
         found[path.stem] = path
     if not found:
-        raise InputError("holds no pictures", path=folder, hint="JPEG, PNG, WebP, TIFF and BMP are read.")
+        raise InputError("holds no pictures", path=folder, hint=formats.readable())
     return found

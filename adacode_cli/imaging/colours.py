@@ -10,6 +10,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+from adacode_cli.formats import Format
 from adacode_cli.imaging import exif, icc_profile
 from adacode_cli.imaging.cicp import SRGB
 from adacode_cli.imaging.icc_profile import SRGB_PRIMARIES, Chromaticities, Curve
@@ -17,7 +18,6 @@ from adacode_cli.imaging.metadata import TITLES, Metadata
 
 ADOBE_RGB_NOTE = "its EXIF says that its colours are Adobe RGB: a profile that says the same was attached"
 
-_HOLDS_NUMBERS = frozenset({"png", "avif", "heic"})
 _COLOR_SPACE, _INTEROPERABILITY_INDEX = 40961, 1
 _SRGB_SPACE, _ADOBE_SPACE, _UNCALIBRATED = 1, 2, 65535
 _ADOBE_INDEX = b"R03"
@@ -27,8 +27,8 @@ _SRGB_GAMMA = 1 / 2.2
 _LEAST_GAMMA, _MOST_GAMMA = 0.1, 10.0
 
 
-def chosen(found: Metadata, format: str, *, name: str, grey: bool) -> tuple[Metadata, tuple[str, ...]]:
-    """(the metadata with one description of colours, notes) of a `format` file called `name`.
+def chosen(found: Metadata, format: Format, *, name: str, grey: bool) -> tuple[Metadata, tuple[str, ...]]:
+    """(the metadata with one description of colours, notes) of a file of `format` that is called `name`.
 
     Numbers overrule a profile in PNG, and a profile numbers in the others, but for HDR, which no profile here can say.
     Both of them overrule the camera, which is asked last. Numbers that say sRGB are left out, as that is
@@ -37,12 +37,12 @@ def chosen(found: Metadata, format: str, *, name: str, grey: bool) -> tuple[Meta
     numbers = found.cicp
     if numbers is None and found.icc is None and says_adobe_rgb(found.exif, name):
         return replace(found, icc=icc_profile.adobe_rgb(grey=grey)), (ADOBE_RGB_NOTE,)
-    if numbers is None or numbers.is_hdr or (format == "png" and found.icc is not None):
+    if numbers is None or numbers.is_hdr or (format.cicp == "beside" and found.icc is not None):
         return found, ()
     return (replace(found, cicp=None) if numbers.says_srgb or found.icc is not None else found), ()
 
 
-def placed(said: Metadata, format: str | None, *, grey: bool) -> Metadata:
+def placed(said: Metadata, format: Format | None, *, grey: bool) -> Metadata:
     """With that description of the colours for which `format` has a place, or neither; `grey`: as it is written.
 
     `format` is None for a file of codes, which has a place for a profile alone.
@@ -50,9 +50,10 @@ def placed(said: Metadata, format: str | None, *, grey: bool) -> Metadata:
     numbers = said.cicp
     if numbers is None:
         return said
-    if format in _HOLDS_NUMBERS and (numbers.full_range or format == "png"):
+    holds = format.cicp if format is not None else "no"
+    if holds != "no" and (numbers.full_range or holds == "beside"):
         # Readers of AVIF and HEIC would follow the profile; the writer of HEIC takes one of the two.
-        both = format == "png" or (format == "avif" and numbers.is_hdr)
+        both = holds == "beside" or (holds == "hdr" and numbers.is_hdr)
         return said if both else replace(said, icc=None)
     return replace(said, cicp=None, icc=numbers.profile(grey=grey) or said.icc)
 

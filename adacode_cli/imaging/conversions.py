@@ -1,18 +1,51 @@
-"""Inks and L*a*b* → sRGB, by LittleCMS: Pillow has it for 8 bits, imagecodecs for all that is deeper."""
+"""Inks, L*a*b*, and luma with chroma → RGB, band by band where a formula does it.
+
+Profiles go through LittleCMS: Pillow has it for 8 bits, imagecodecs for all that is deeper. TIFF and JPEG 2000 store
+L*a*b* and chroma in different ranges, so each has its own function; those of JPEG 2000 are the standard's formulas (ISO
+15444-1 and -2, annexes on colour) for whole numbers over the full range.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
 from typing import Literal
 
 import imagecodecs
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageCms
 
-from adacode_cli.imaging.image import Samples
-from adacode_cli.imaging.raster import INKS_LOST, INKS_PROFILE_LOST
-from adacode_cli.imaging.samples import quantise, rgb_by_ink_formula, to_depth, top_of
+from adacode_cli.imaging.image import INKS_LOST, INKS_PROFILE_LOST, Samples
+from adacode_cli.imaging.samples import by_bands, quantise, to_depth, top_of
+
+_Floats = npt.NDArray[np.float64]
+
+LIGHTS = {
+    b"\0D50": (
+        np.array([0.9642, 1.0, 0.8249]),
+        np.array(
+            [
+                [3.1338561, -1.6168667, -0.4906146],
+                [-0.9787684, 1.9161415, 0.0334540],
+                [0.0719453, -0.2289914, 1.4052427],
+            ]
+        ),
+    ),
+    b"\0D65": (
+        np.array([0.95047, 1.0, 1.08883]),
+        np.array(
+            [
+                [3.2404542, -1.5371385, -0.4985314],
+                [-0.9692660, 1.8760108, 0.0415560],
+                [0.0556434, -0.2040259, 1.0572252],
+            ]
+        ),
+    ),
+}
+"""Light, by its name in the standard → (its white, XYZ under it → linear sRGB; D50 is adapted after Bradford)."""
 
 _LAB_WHITE = {False: 65535, True: 65280}  # of 16 bits, in the two ways in which a TIFF may store L*a*b*
 
@@ -28,7 +61,7 @@ def rgb_from_inks(inks: Samples, icc: bytes | None) -> tuple[Samples, str]:
         else:
             return found, INKS_PROFILE_LOST
     # Both are one formula, and Pillow is faster.
-    return np.array(_picture("CMYK", inks).convert("RGB")) if is_shallow else rgb_by_ink_formula(inks), INKS_LOST
+    return np.array(_picture("CMYK", inks).convert("RGB")) if is_shallow else _by_ink_formula(inks), INKS_LOST
 
 
 def _by_profile_of_8_bits(inks: Samples, icc: bytes) -> Samples:
@@ -71,6 +104,93 @@ def rgb_from_lab(lab: Samples, *, is_offset: bool) -> Samples:
         values, _profile("LAB"), _profile("sRGB"), colorspace="lab", outcolorspace="rgb", outdtype=np.float32
     )
     return quantise(found * np.float32(top_of(lab.dtype)), lab.dtype)
+
+
+def _by_ink_formula(inks: Samples) -> Samples:
+    """H×W×4 cyan, magenta, yellow, black (0 = no ink) → H×W×3 RGB, same dtype, without a profile."""
+    top = top_of(inks.dtype)
+
+    def convert(rows: slice) -> Samples:
+        paper = 1.0 - inks[rows] / top
+        return quantise(top * paper[..., :3] * paper[..., 3:], inks.dtype)
+
+    return by_bands((*inks.shape[:2], 3), inks.dtype, convert)
+
+
+def rgb_from_ranged_lab(lab: Samples, ranges: tuple[tuple[float, float], ...], light: bytes) -> Samples:
+    """H×W×3 sRGB of L*a*b* as JPEG 2000 stores it, dtype kept.
+
+    ranges: (smallest value, range) of L*, a* and b*. light: one of LIGHTS, under which the colours are meant.
+    """
+    white, matrix = LIGHTS[light]
+
+    def convert(band: _Floats) -> _Floats:
+        lightness, a, b = (low + extent * band[..., index] for index, (low, extent) in enumerate(ranges))
+        y = (lightness + 16) / 116
+        cubes = np.stack([y + a / 500, y, y - b / 200], axis=-1)
+        xyz = np.where(cubes > 6 / 29, cubes**3, 3 * (6 / 29) ** 2 * (cubes - 4 / 29)) * white
+        linear = np.clip(xyz @ matrix.T, 0, 1)
+        return np.asarray(np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055))
+
+    return _of_unit_range(lab, convert)
+
+
+def rgb_from_ycc(pixels: Samples, bits: int) -> Samples:
+    """H×W×3 RGB of luma, blue and red difference as JPEG 2000 stores them with `bits` bits, dtype kept."""
+    # Chroma of grey is half of the number of values and not half of the largest: 128 of 255.
+    middle = (1 << (bits - 1)) / ((1 << bits) - 1)
+
+    def convert(band: _Floats) -> _Floats:
+        luma, blue, red = band[..., 0], band[..., 1] - middle, band[..., 2] - middle
+        return np.stack([luma + 1.402 * red, luma - 0.344136 * blue - 0.714136 * red, luma + 1.772 * blue], axis=-1)
+
+    return _of_unit_range(pixels, convert)
+
+
+def _of_unit_range(pixels: Samples, convert: Callable[[_Floats], _Floats]) -> Samples:
+    """`convert` of all pixels, which are 0 to 1 there, dtype kept."""
+    top = top_of(pixels.dtype)
+
+    def band(rows: slice) -> Samples:
+        return quantise(convert(pixels[rows].astype(np.float64) / top) * top, pixels.dtype)
+
+    return by_bands(pixels.shape, pixels.dtype, band)
+
+
+@dataclass(frozen=True)
+class LumaScale:
+    """How luma and chroma of `bits` bits stand for colours.
+
+    `weights` of red, green and blue in luma; `ranges`: black, white, and for each chroma none and most.
+    """
+
+    weights: tuple[float, ...]
+    ranges: tuple[float, ...]
+    bits: int
+
+    @classmethod
+    def of_bits(cls, bits: int) -> LumaScale:
+        """That of JPEG files: ITU-R BT.601 over the whole range."""
+        top, middle = (1 << bits) - 1, 1 << (bits - 1)
+        return cls((0.299, 0.587, 0.114), (0, top, middle, top, middle, top), bits)
+
+
+def rgb_from_luma(samples: Samples, scale: LumaScale, dtype: npt.DTypeLike) -> Samples:
+    """H×W×3 luma, blue and red difference as stored → H×W×3 RGB of `dtype`."""
+    red, green, blue = scale.weights
+    least, most = np.array(scale.ranges[::2]), np.array(scale.ranges[1::2])
+    if min(red, green, blue) <= 0 or (most == least).any():
+        raise ValueError("impossible weights or ranges of luma and chroma")
+    # The highest chroma lies one step less above the middle than the lowest lies below it.
+    half = ((1 << (scale.bits - 1)) - 1) / ((1 << scale.bits) - 1)
+    top = top_of(dtype)
+
+    def convert(rows: slice) -> Samples:
+        luma, to_blue, to_red = np.moveaxis((samples[rows] - least) / (most - least) * (1, half, half), -1, 0)
+        r, b = luma + (2 - 2 * red) * to_red, luma + (2 - 2 * blue) * to_blue
+        return quantise(np.stack([r, (luma - red * r - blue * b) / green, b], -1) * top, dtype)
+
+    return by_bands(samples.shape, dtype, convert)
 
 
 def _picture(mode: str, packed: Samples) -> Image.Image:

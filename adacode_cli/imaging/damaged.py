@@ -1,21 +1,21 @@
 """What is whole of a damaged file, completed to a file that is read as any other: for who accepts damaged pictures.
 
 Nothing here decodes samples, except that the packed rows of a PNG are unpacked as far as they can be, within the size
-that the header claims. What is missing stays as the decoder leaves it: grey in a JPEG, black in PNG and BMP.
+that the header claims. What is missing stays as the decoder leaves it: grey in a JPEG, black in PNG and BMP. The three
+functions are what codecs offer as `Codec.complete`.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable
 
 import numpy as np
 
-from adacode_cli.imaging import jpeg_scans
-from adacode_cli.imaging.limits import MAX_SCANS
-from adacode_cli.imaging.parsing import check_size, parsing
+from adacode_cli.imaging.jpeg_segments import SCAN, markers
 from adacode_cli.imaging.png_chunks import chunk, is_sound
+from adacode_cli.imaging.refusals import check_size
+from adacode_cli.limits import MAX_SCANS
 
 _END_OF_JPEG = b"\xff\xd9"
 _LEAST_SCAN_BYTES = 64  # Of fewer a decoder makes a few blocks, the first of which may be noise.
@@ -30,26 +30,15 @@ _PIECE_BYTES = 4096
 _BMP_HEADER_AT, _BMP_PIXELS_AT = 14, 10
 _LEAST_BMP_HEADER = 40
 
-Complete = Callable[[bytes, int, str], tuple[bytes, str]]
 
-
-def completed(data: bytes, format: str, max_pixels: int, *, name: str) -> tuple[bytes, str]:
-    """(a file of what is whole of the `format` file `data`, what has become of the rest).
-
-    Raises InputError where nothing is left, and for what claims more than `max_pixels`.
-    """
-    with parsing(format, name=name):
-        return _COMPLETE[format](data, max_pixels, name)
-
-
-def _jpeg(data: bytes, _max_pixels: int, _name: str) -> tuple[bytes, str]:
-    """Cut in front of a segment that is not whole, with an end: the decoder fills what it does not find."""
+def complete_jpeg(data: bytes, _max_pixels: int, _name: str) -> tuple[bytes, str]:
+    """A JPEG, cut in front of a segment that is not whole, with an end: the decoder fills what it does not find."""
     scans, end, pixels_at = 0, len(data), len(data)
-    for kind, at, segment_end in jpeg_scans.markers(data):
+    for kind, at, segment_end in markers(data):
         if segment_end > len(data):
             end = at
             break
-        if kind == jpeg_scans.SCAN:
+        if kind == SCAN:
             scans, pixels_at = scans + 1, min(pixels_at, segment_end)
     if not 0 < scans <= MAX_SCANS or end - pixels_at < _LEAST_SCAN_BYTES:
         raise ValueError("nothing of its pixels is there")
@@ -57,8 +46,8 @@ def _jpeg(data: bytes, _max_pixels: int, _name: str) -> tuple[bytes, str]:
     return whole + (b"" if whole.endswith(_END_OF_JPEG) else _END_OF_JPEG), "what is missing is grey or coarse"
 
 
-def _png(data: bytes, max_pixels: int, name: str) -> tuple[bytes, str]:
-    """Its chunks with right check sums; rows that are missing are filled with zeros."""
+def complete_png(data: bytes, max_pixels: int, name: str) -> tuple[bytes, str]:
+    """A PNG of its chunks with right check sums; rows that are missing are filled with zeros."""
     before, packed = _chunks(data)
     if not is_sound(data, _SIGNATURE_BYTES, _HEADER_END):
         raise ValueError("its header is damaged")  # With another width or depth every row would be noise.
@@ -147,8 +136,8 @@ def _first_of(unpacking: zlib._Decompress, piece: bytes, room: int) -> bytes:
     return found
 
 
-def _bmp(data: bytes, max_pixels: int, name: str) -> tuple[bytes, str]:
-    """With zeros behind it, of a file without packing."""
+def complete_bmp(data: bytes, max_pixels: int, name: str) -> tuple[bytes, str]:
+    """A BMP without packing, with zeros behind it."""
     header_bytes, width, height, _, bits, packing = struct.unpack_from("<IiiHHI", data, _BMP_HEADER_AT)
     if header_bytes < _LEAST_BMP_HEADER:
         raise ValueError("a header of an old kind")
@@ -161,9 +150,3 @@ def _bmp(data: bytes, max_pixels: int, name: str) -> tuple[bytes, str]:
     if not share:
         raise ValueError("nothing of its pixels is there")
     return data + bytes(size - len(data)), f"{share} % of it were read, what is missing is black"
-
-
-_COMPLETE: dict[str, Complete] = {"jpeg": _jpeg, "png": _png, "bmp": _bmp}
-
-FORMATS = frozenset(_COMPLETE)
-"""Formats of which a part can be read."""

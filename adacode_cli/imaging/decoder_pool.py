@@ -8,6 +8,7 @@ in the run's own process would have raised, and the pixels are the same.
 
 from __future__ import annotations
 
+import pickle
 import signal
 import socket
 import subprocess
@@ -17,24 +18,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
+from adacode_cli import formats
 from adacode_cli.errors import InputError
 from adacode_cli.imaging.decode import Decode, decode
 from adacode_cli.imaging.decoder_message import MEMORY_HINT, Facts, receive, send, unpacked
 from adacode_cli.imaging.image import Decoded
-from adacode_cli.imaging.limits import MAX_PIXELS
 from adacode_cli.imaging.quiet import quiet_libraries
-
-DECODING_LIMIT_S = 600.0
-"""Seconds that one file may take: the largest that are accepted take a tenth of it on a slow machine."""
+from adacode_cli.limits import DECODING_LIMIT_S, MAX_PIXELS
 
 # A process that lives does either at once; only a machine that hardly moves takes so long.
 _STARTS_WITHIN_S = 120.0
 _DIES_WITHIN_S = 10.0
 # The run's own search path, and -P: a folder of photographs that holds a numpy.py is not looked into.
 _START = (
-    "import sys; sys.path[:] = sys.argv[2:]\n"
+    "import sys; sys.path[:] = sys.argv[3:]\n"
     "from adacode_cli.imaging.decoder_worker import main\n"
-    "main(int(sys.argv[1]))"
+    "main(int(sys.argv[1]), bytes.fromhex(sys.argv[2]))"
 )
 _OPEN_ELSEWHERE = "Open it in another program; if that can show it, save it there under a new name."
 
@@ -168,7 +167,9 @@ class _Process:
             self._channel, theirs = socket.socketpair()
         except OSError as error:
             raise _Unable from error
-        command = [sys.executable, "-P", "-c", _START, str(theirs.fileno()), *sys.path]
+        # Formats that were registered are passed on; this process has made what is pickled here.
+        further_formats = pickle.dumps(formats.registered()).hex()
+        command = [sys.executable, "-P", "-c", _START, str(theirs.fileno()), further_formats, *sys.path]
         # A group of its own, which the terminal's Ctrl-C and Ctrl-Z do not reach: the run decides what they mean.
         with theirs:
             try:

@@ -7,6 +7,7 @@ decide, and it ends when the run is gone, however that ended and whatever it is 
 from __future__ import annotations
 
 import os
+import pickle
 import select
 import signal
 import socket
@@ -14,12 +15,14 @@ import sys
 import threading
 import traceback
 
+from adacode_cli import formats
 from adacode_cli.errors import InputError
 from adacode_cli.imaging import memory_limit
+from adacode_cli.imaging.codec import load_all
 from adacode_cli.imaging.decode import decode
 from adacode_cli.imaging.decoder_message import Blob, Blobs, Facts, packed, receive, send
-from adacode_cli.imaging.limits import too_little_memory
 from adacode_cli.imaging.quiet import quiet_libraries
+from adacode_cli.imaging.refusals import too_little_memory
 
 # A library that hangs and does not let Python's other threads run is ended by the system itself, so much later than the
 # run would have done it.
@@ -28,11 +31,17 @@ _LOOKS_EVERY_MS = 1000
 _STANDARD_ERROR = 2
 
 
-def main(descriptor: int) -> None:
-    """Answers what comes through the socket `descriptor` until its other end is closed."""
+def main(descriptor: int, further_formats: bytes) -> None:
+    """Answers what comes through the socket `descriptor` until its other end is closed.
+
+    `further_formats`: those that were registered in the process that started this one, pickled by it.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     channel = socket.socket(fileno=descriptor)
     threading.Thread(target=_end_with, args=(channel, os.getppid()), daemon=True, name="run").start()
+    for format in pickle.loads(further_formats):
+        formats.register(format)
+    load_all()  # before there is a limit on memory
     send(channel, {"ready": True})
     _part_with_standard_error()
     with quiet_libraries():
@@ -103,7 +112,3 @@ def _refusal(error: InputError) -> tuple[Facts, list[Blob]]:
         "damage": error.damage,
     }
     return {"refused": refused, "trace": traceback.format_exc()}, []
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]))

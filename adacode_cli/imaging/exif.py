@@ -30,6 +30,10 @@ GEOGRAPHY = frozenset({33550, 33922, 34264, 34735, 34736, 34737})
 """Where on the earth the pixels lie (GeoTIFF)."""
 
 RESOLUTION = frozenset({282, 283, 296})
+PREMULTIPLIED, PLAIN_ALPHA, ALPHA_BY_COREL = 1, 2, 999
+ALPHA = (PREMULTIPLIED, PLAIN_ALPHA, ALPHA_BY_COREL)
+"""The kinds of an extra sample of a TIFF that is alpha."""
+
 _DESCRIBING = DATE_AND_ORIGIN | GEOGRAPHY | RESOLUTION
 _INTEROPERABILITY = 40965  # A third level of directories, which says that this follows DCF, and which colours it has.
 _THUMBNAIL_START, _THUMBNAIL_LENGTH = 513, 514

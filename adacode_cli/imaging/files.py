@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from adacode_cli.errors import InputError, reason
-from adacode_cli.imaging.limits import HEAD_BYTES, MAX_FILE_BYTES, too_little_memory, too_many_bytes
+from adacode_cli.imaging.refusals import too_little_memory, too_many_bytes
+from adacode_cli.limits import HEAD_BYTES, MAX_FILE_BYTES
 
 Look = Callable[[bytes, str], object]
 """(the first HEAD_BYTES of a file, its name) → nothing; raises InputError where the rest is not worth reading."""

@@ -1,37 +1,250 @@
-"""What the boxes of an AVIF or HEIC file say of its primary picture, for what the libraries do not pass on.
+"""The boxes of an AVIF or HEIC file: what they say of its pictures beyond what libraries pass on, and of metadata.
 
 A file holds items (pictures, tiles of a picture, EXIF) and a list of properties, and says which item has which of them.
+
+What follows the picture, and is no item of the inventory: properties that say how pixels are stored (sizes, colours,
+turns, decoders, tiles) and when; parts of a picture that is put together; thumbnails; and alpha, whose loss is named
+where it is one.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from fractions import Fraction
+from functools import cached_property
 
 from adacode_cli.imaging.cicp import LIGHT_LEVELS, Cicp
-from adacode_cli.imaging.iso_boxes import boxes
+from adacode_cli.imaging.codec import Header
+from adacode_cli.imaging.image import Item
+from adacode_cli.imaging.inventory import (
+    COLOR_PROFILE,
+    CREDENTIALS,
+    FRAMES,
+    FURTHER_PACKET,
+    GAIN_MAP,
+    PICTURES,
+    VIDEO,
+    XMP,
+    behind,
+    kind_of_map,
+)
+from adacode_cli.imaging.iso_boxes import Bytes, boxes, placed
+from adacode_cli.imaging.tiff_tags import items_of_exif
 
-_CONFIGURATION = b"av1C"
 LIGHT_LEVEL_BOXES = (b"clli", b"mdcv", b"cclv", b"amve", b"ndwt")
 """The kinds of the properties that say how bright a picture, or the display of its author, is."""
 
+BOXES, PROPERTIES, METADATA_ITEMS = "boxes", "picture properties", "metadata items"
+_STORAGE = frozenset({b"ftyp", b"meta", b"mdat", b"idat", b"free", b"skip", b"wide", b"pdin", b"moof", b"sidx"})
+_STORAGE_PROPERTIES = frozenset(
+    {
+        *(b"ispe", b"pixi", b"colr", b"pasp", b"irot", b"imir", b"clap", b"auxC", b"rloc", b"lsel", b"a1lx", b"a1op"),
+        *(b"av1C", b"hvcC", b"lhvC", b"avcC", b"vvcC", b"evcC", b"jpgC", b"j2kH", b"cmpC", b"uncC", b"cmpd", b"icef"),
+        *(b"tols", b"oinf", b"rref", b"crtt", b"mdft", b"free", b"skip", b"subs"),
+    }
+)
+_PICTURE_KINDS = frozenset(
+    {
+        *(b"av01", b"hvc1", b"hev1", b"lhv1", b"avc1", b"vvc1", b"evc1", b"jpeg", b"j2k1", b"unci"),
+        *(b"grid", b"iovl", b"iden"),
+    }
+)
+_EXIF, _MIME, _URI, _TONE_MAP = b"Exif", b"mime", b"uri ", b"tmap"
+_XMP_TYPE = b"application/rdf+xml"
+_CREDENTIALS_UUID = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
+_ALPHA = (":alpha", "auxid:1")
+_MAX_TEXT = 200
+_CONFIGURATION = b"av1C"
 _CLAP = struct.Struct(">IIIIiIiI")  # fractions: width, height, and how far its middle lies off
-_MOST_ITEMS, _MOST_OF_BEGINNING = 10_000, 256
+_MAX_ITEMS, _BEGINNING_BYTES = 10_000, 256
 _RANGE_AT = 10  # behind "nclx" and three numbers of 16 bits
 _ANIMATION, _STILL = b"avis", b"avif"
 _NUMBERS = b"nclx"
 _PLACE_OF_NUMBERS = b"colr" + _NUMBERS
-_MOST_BYTES = 1 << 20  # of the list of who has which property; a picture of ten thousand tiles has a tenth of it
+_MAX_OWNERS_BYTES = 1 << 20  # of the list of who has which property; a picture of ten thousand tiles has a tenth of it
+_PROFILES = (b"prof", b"rICC")
+_IN_FILE, _IN_BOX = 0, 1  # where the bytes of an item lie: construction methods
+
+Place = tuple[bytes, int, int]
+"""(kind, begin, end) of a box."""
+
+
+class Meta:
+    """The box that names the items of a file, each part of it read when it is first asked for.
+
+    What is read raises LookupError, or struct.error, where the part contradicts itself or breaks off.
+    """
+
+    def __init__(self, file: Bytes, at: int, end: int) -> None:
+        self._file = file
+        self._parts = list(placed(file, at, end))
+
+    @classmethod
+    def of(cls, file: Bytes) -> Meta | None:
+        """That of a file; None where there is none."""
+        found = next(((at, end) for kind, at, end in placed(file, 0, len(file)) if kind == b"meta"), None)
+        return cls(file, found[0] + 4, found[1]) if found is not None else None
+
+    def read_all(self) -> None:
+        """Reads every part now."""
+        _ = self.primary, self.kinds, self.links, self.properties, self.owned, self.places
+
+    def has(self, *kinds: bytes) -> bool:
+        """Whether all of these parts are there."""
+        return {kind for kind, _, _ in self._parts}.issuperset(kinds)
+
+    @cached_property
+    def primary(self) -> int:
+        """The number of the item that is the picture to be shown; 0 where nothing says it."""
+        found = 0
+        for start, _ in self._all(b"pitm"):
+            found = self._number(start + 4, 4 if self._byte(start) else 2)
+        return found
+
+    @cached_property
+    def kinds(self) -> dict[int, tuple[bytes, bytes]]:
+        """Item → (kind, which MIME type or URI)."""
+        return {item: (kind, which) for item, kind, which, _ in self._entries}
+
+    @cached_property
+    def hidden(self) -> frozenset[int]:
+        """Items that are not to be shown for themselves."""
+        return frozenset(item for item, _, _, is_hidden in self._entries if is_hidden)
+
+    @cached_property
+    def links(self) -> list[tuple[bytes, int, list[int]]]:
+        """(kind, from which item, to which items)."""
+        found = []
+        for start, stop in self._all(b"iref"):
+            width = 4 if self._byte(start) else 2
+            for kind, begin, end in placed(self._file, start + 4, stop):
+                numbers = [self._number(at, width) for at in (begin, *range(begin + width + 2, end, width))]
+                found.append((kind, numbers[0], numbers[1:]))
+        return found
+
+    @cached_property
+    def properties(self) -> list[Place]:
+        """The list of properties."""
+        lists = (placed(self._file, start, stop) for start, stop in self._all(b"iprp"))
+        return [
+            place
+            for parts in lists
+            for kind, start, stop in parts
+            if kind == b"ipco"
+            for place in placed(self._file, start, stop)
+        ]
+
+    @cached_property
+    def owned(self) -> dict[int, list[int]]:
+        """Item → which of the properties, from 1."""
+        found: dict[int, list[int]] = {}
+        for start, stop in self._all(b"iprp"):
+            for kind, begin, end in placed(self._file, start, stop):
+                if kind == b"ipma" and end - begin <= _MAX_OWNERS_BYTES:
+                    _note_owners(bytes(self._file[begin:end]), found)
+        return found
+
+    @cached_property
+    def places(self) -> dict[int, tuple[int, int, int, int]]:
+        """Item → (construction method, number of parts, begin of the first part, its length)."""
+        data_at = max((start for start, _ in self._all(b"idat")), default=0)
+        found: dict[int, tuple[int, int, int, int]] = {}
+        for start, stop in self._all(b"iloc"):
+            _note_places(bytes(self._file[start:stop]), data_at, found)
+        return found
+
+    def properties_of(self, item: int) -> list[Place]:
+        """Those that an item has."""
+        known = self.properties
+        return [known[number - 1] for number in self.owned.get(item, ()) if 0 < number <= len(known)]
+
+    def first_tile(self, item: int) -> int | None:
+        """The first of the items of which `item` is put together, if it is."""
+        return next((to[0] for kind, source, to in self.links if kind == b"dimg" and source == item and to), None)
+
+    @cached_property
+    def _entries(self) -> list[tuple[int, bytes, bytes, bool]]:
+        """(item, kind, which MIME type or URI, whether it is hidden)."""
+        found = []
+        for start, stop in self._all(b"iinf"):
+            for kind, begin, end in placed(self._file, start + (8 if self._byte(start) else 6), stop):
+                if kind == b"infe" and self._byte(begin) >= 2:
+                    found.append(self._entry(begin, end))
+        return found
+
+    def _entry(self, at: int, end: int) -> tuple[int, bytes, bytes, bool]:
+        width = 2 if self._byte(at) == 2 else 4
+        kind_at = at + 4 + width + 2
+        kind = bytes(self._file[kind_at : kind_at + 4])
+        texts = bytes(self._file[kind_at + 4 : min(end, kind_at + 4 + _MAX_TEXT)]).split(b"\0")
+        which = texts[1] if kind in (_MIME, _URI) and len(texts) > 1 else b""
+        return self._number(at + 4, width), kind, which, bool(self._byte(at + 3) & 1)
+
+    def _all(self, wanted: bytes) -> Iterator[tuple[int, int]]:
+        return ((start, stop) for kind, start, stop in self._parts if kind == wanted)
+
+    def _byte(self, at: int) -> int:
+        return self._number(at, 1)
+
+    def _number(self, at: int, width: int) -> int:
+        return _number(self._file, at, width)
+
+
+def _number(data: Bytes, at: int, width: int) -> int:
+    """An unsigned number of `width` bytes, 0 of none. Raises LookupError beyond the end."""
+    found = bytes(data[at : at + width])
+    if len(found) < width:
+        raise LookupError("a number lies outside the file")
+    return int.from_bytes(found, "big")
+
+
+def _note_owners(content: bytes, owned: dict[int, list[int]]) -> None:
+    """Adds, for each item, the places of its properties in their list, from 1. Raises struct.error."""
+    wide, long_numbers = content[3] & 1, content[:1] != b"\0"
+    at = 8
+    for _ in range(struct.unpack_from(">I", content, 4)[0]):
+        item, count = struct.unpack_from(">IB" if long_numbers else ">HB", content, at)
+        at += 5 if long_numbers else 3
+        places = struct.unpack_from(f">{count}{'H' if wide else 'B'}", content, at)
+        at += count * (2 if wide else 1)
+        # The highest bit says whether a reader must know the property.
+        owned.setdefault(item, []).extend(place & (0x7FFF if wide else 0x7F) for place in places)
+
+
+def _note_places(content: bytes, data_at: int, found: dict[int, tuple[int, int, int, int]]) -> None:
+    """Adds, for each item, where it lies (`Meta.places`). Raises LookupError."""
+    version, widths = _number(content, 0, 1), _number(content, 4, 2)
+    offset, length, base, index = widths >> 12, widths >> 8 & 15, widths >> 4 & 15, widths & 15 if version else 0
+    width = 4 if version > 1 else 2
+    place = 6 + width
+    for _ in range(min(_number(content, 6, width), _MAX_ITEMS)):
+        item, place = _number(content, place, width), place + width
+        method = _number(content, place + 1, 1) & 15 if version else _IN_FILE
+        place += 4 if version else 2
+        start, place = _number(content, place, base), place + base
+        parts, place = _number(content, place, 2), place + 2
+        if parts:
+            begin = start + _number(content, place + index, offset) + (data_at if method == _IN_BOX else 0)
+            found[item] = method, parts, begin, _number(content, place + index + offset, length)
+        place += parts * (index + offset + length)
+        if place > len(content):
+            return
 
 
 def properties(file: bytes) -> list[tuple[bytes, bytes]]:
-    """(kind, content) of the primary picture's properties, behind them those of its tiles.
+    """(kind, content) of the primary picture's properties, behind them those of its first tile.
 
     Nothing where there is no such list, or it is damaged.
     """
     try:
-        return _properties(file)
-    except struct.error:
+        meta = Meta.of(file)
+        if meta is None or not meta.has(b"pitm", b"iprp"):
+            return []
+        tile = meta.first_tile(meta.primary)
+        places = meta.properties_of(meta.primary) + (meta.properties_of(tile) if tile is not None else [])
+        return [(kind, file[start:end]) for kind, start, end in places]
+    except (LookupError, struct.error):
         return []
 
 
@@ -55,10 +268,14 @@ def cicp_of(found: list[tuple[bytes, bytes]]) -> Cicp | None:
 def beginning_of_primary(file: bytes) -> bytes:
     """The first bytes of the primary picture as it is coded, or of its first tile; none where that cannot be found."""
     try:
-        parts = _parts(file)
-        return _beginning(file, parts[b"iloc"], _items(parts)[-1]) if parts.keys() >= {b"pitm", b"iloc"} else b""
-    except (struct.error, IndexError):
+        meta = Meta.of(file)
+        if meta is None or not meta.has(b"pitm", b"iloc"):
+            return b""
+        tile = meta.first_tile(meta.primary)
+        method, _, begin, _ = meta.places[meta.primary if tile is None else tile]
+    except (LookupError, struct.error):
         return b""
+    return file[begin : begin + _BEGINNING_BYTES] if method == _IN_FILE else b""
 
 
 def is_limited(found: list[tuple[bytes, bytes]]) -> bool:
@@ -105,11 +322,14 @@ def without_frames(file: bytes) -> bytes:
     return file.replace(head[1], brands, 1)
 
 
-def with_cicp(file: bytes, said: Cicp) -> bytes:
-    """A file that one of our encoders has written, with other numbers in its description of colours.
+def described(file: bytes, said: Cicp | None) -> bytes:
+    """A file that one of our encoders has written, with these numbers in its description of colours.
 
-    Raises ValueError where there is none.
+    None of the encoders that are used here can be given other colours than sRGB. Raises ValueError where the
+    description is missing.
     """
+    if said is None:
+        return file
     at, end = file.find(_PLACE_OF_NUMBERS), file.find(b"mdat")
     if not 0 < at < end:
         raise ValueError("its encoder has not described the colours")
@@ -117,75 +337,108 @@ def with_cicp(file: bytes, said: Cicp) -> bytes:
     return file[:at] + struct.pack(">2H", said.primaries, said.transfer) + file[at + 4 :]
 
 
-def _parts(file: bytes) -> dict[bytes, bytes]:
-    """The boxes in the one that describes the items, by their kind."""
-    meta = next((content for kind, content in boxes(memoryview(file)) if kind == b"meta"), None)
-    return dict(boxes(bytes(meta[4:]))) if meta is not None else {}
+def header(file: Bytes) -> Header | None:
+    """Of the primary picture, by the properties that it is given."""
+    meta = Meta.of(file)
+    if meta is None:
+        return None
+    own = {kind: bytes(file[start : min(end, start + 64)]) for kind, start, end in meta.properties_of(meta.primary)}
+    width, height = struct.unpack_from(">II", own[b"ispe"], 4)
+    if b"clap" in own:
+        across, across_under, down, down_under = struct.unpack_from(">4I", own[b"clap"])
+        width, height = across // across_under, down // down_under
+    count, *bits = own.get(b"pixi", bytes([0, 0, 0, 0, 3, 8]))[4:]
+    said = frozenset({"icc"} if own.get(b"colr", b"")[:4] in _PROFILES else ())
+    return Header(width, height, 1 if count < 3 else 3, bits[0], metadata=said)
 
 
-def _items(parts: dict[bytes, bytes]) -> list[int]:
-    """The number of the primary picture and of its first tile, if it has any. Raises struct.error."""
-    primary = struct.unpack_from(">I" if parts[b"pitm"][:1] != b"\0" else ">H", parts[b"pitm"], 4)[0]
-    return [primary, *_tiles(parts.get(b"iref", b""), primary)]
+def items(file: bytes) -> Iterator[Item]:
+    """The items of an AVIF or HEIC file. Raises struct.error or LookupError where it contradicts itself."""
+    end, kinds = 0, 0
+    for kind, start, end in placed(file, 0, len(file)):
+        kinds += kind == b"ftyp"
+        if kind == b"meta":
+            meta = Meta(file, start + 4, end)
+            meta.read_all()
+            yield from _of_meta(file, meta)
+        elif kind == b"moov":
+            if _most_samples(file, start, end) > 1:
+                yield FRAMES, ""
+        elif kind == b"mpvd":
+            yield VIDEO, ""
+        elif kind == b"uuid" and file.startswith(_CREDENTIALS_UUID, start):
+            yield CREDENTIALS, ""
+        elif kind not in _STORAGE:
+            yield BOXES, _text(kind)
+    if kinds > 1:  # another file stands behind this one
+        yield VIDEO, ""
+    yield from behind(file, end)
 
 
-def _beginning(file: bytes, places: bytes, wanted: int) -> bytes:
-    """The first bytes of an item that lies in the file as a whole or in parts. Raises struct.error."""
-    version = places[0]
-    sizes = struct.unpack_from(">2B", places, 4)
-    offset_bytes, length_bytes, base_bytes = sizes[0] >> 4, sizes[0] & 15, sizes[1] >> 4
-    index_bytes = sizes[1] & 15 if version else 0
-    number = ">I" if version > 1 else ">H"
-    (count,) = struct.unpack_from(number, places, 6)
-    at = 6 + struct.calcsize(number)
-    extent_bytes = index_bytes + offset_bytes + length_bytes
-    for _ in range(min(count, _MOST_ITEMS)):
-        (item,) = struct.unpack_from(number, places, at)
-        at += struct.calcsize(number) + (2 if version else 0)
-        method = places[at - 1] & 15 if version else 0
-        base = int.from_bytes(places[at + 2 : at + 2 + base_bytes], "big")
-        at += 2 + base_bytes
-        (extents,) = struct.unpack_from(">H", places, at)
-        if item == wanted and extents and method == 0:
-            first = at + 2 + index_bytes
-            start = base + int.from_bytes(places[first : first + offset_bytes], "big")
-            return file[start : start + _MOST_OF_BEGINNING]
-        at += 2 + extents * extent_bytes
-    return b""
+def _of_meta(file: bytes, meta: Meta) -> Iterator[Item]:
+    packets = 0
+    # What describes another picture goes with it.
+    described = {item: targets for kind, item, targets in meta.links if kind == b"cdsc"}
+    own = {item: kind for item, kind in meta.kinds.items() if meta.primary in described.get(item, (meta.primary,))}
+    exif = next((item for item, (kind, _) in own.items() if kind == _EXIF), 0)
+    _, parts, at, length = meta.places.get(exif, (_IN_FILE, 0, 0, 0))
+    if parts == 1:
+        (head,) = struct.unpack_from(">I", file, at)
+        yield from items_of_exif(file[at + 4 + head : at + length])
+    for kind, which in own.values():
+        if kind == _MIME and which == _XMP_TYPE:
+            packets += 1
+            yield XMP, ""
+        elif kind in (_MIME, _URI):
+            yield METADATA_ITEMS, _text(which)
+        elif kind == _TONE_MAP:
+            yield GAIN_MAP, ""
+        elif kind != _EXIF and kind not in _PICTURE_KINDS:
+            yield METADATA_ITEMS, _text(kind)
+    if packets > 1:
+        yield FURTHER_PACKET, ""
+    yield from _pictures(file, meta)
+    for kind, start, _ in meta.properties_of(meta.primary):
+        if kind == b"colr" and file[start : start + 4] in _PROFILES:
+            yield COLOR_PROFILE, ""
+        elif kind in LIGHT_LEVEL_BOXES:
+            yield LIGHT_LEVELS, ""
+        elif kind not in _STORAGE_PROPERTIES:
+            yield PROPERTIES, _text(kind)
 
 
-def _properties(file: bytes) -> list[tuple[bytes, bytes]]:
-    parts = _parts(file)
-    if not {b"pitm", b"iprp"} <= parts.keys():
-        return []
-    items = _items(parts)
-    lists = list(boxes(parts[b"iprp"]))
-    known = [entry for kind, content in lists if kind == b"ipco" for entry in boxes(content)]
-    owned: dict[int, list[int]] = {}
-    for kind, content in lists:
-        if kind == b"ipma" and len(content) <= _MOST_BYTES:
-            _note_owners(content, owned)
-    return [known[at - 1] for item in items for at in owned.get(item, ()) if 0 < at <= len(known)]
+def _pictures(file: bytes, meta: Meta) -> Iterator[Item]:
+    """What is a picture beside the primary one, and neither a part of another one nor its thumbnail."""
+    beside = {item for item, (kind, _) in meta.kinds.items() if kind in _PICTURE_KINDS} - {meta.primary}
+    shown = beside - meta.hidden
+    for kind, item, targets in meta.links:
+        if kind == b"dimg":
+            shown -= set(targets)
+        elif kind == b"thmb":
+            shown.discard(item)
+        elif kind == b"auxl" and item in beside:
+            beside.discard(item)
+            shown.discard(item)
+            for named, start, end in meta.properties_of(item):
+                which = file[start + 4 : min(end, start + 4 + _MAX_TEXT)].partition(b"\0")[0].decode("latin-1")
+                if named == b"auxC" and not which.endswith(_ALPHA):
+                    yield kind_of_map(which), ""
+    if shown:
+        yield PICTURES, str(len(shown))
 
 
-def _tiles(references: bytes, item: int) -> list[int]:
-    """The first of the items of which `item` is put together."""
-    number = ">H" if references[:1] == b"\0" else ">I"
-    size = struct.calcsize(number)
-    for kind, content in boxes(references[4:]):
-        if kind == b"dimg" and len(content) >= 2 * size + 2 and struct.unpack_from(number, content)[0] == item:
-            return [struct.unpack_from(number, content, size + 2)[0]]
-    return []
+def _most_samples(file: bytes, at: int, end: int) -> int:
+    """The largest number of samples, which are frames, of a track in the box of a sequence."""
+    most = 0
+    waiting = [(at, end)]
+    while waiting:
+        for kind, start, stop in placed(file, *waiting.pop()):
+            if kind in (b"trak", b"mdia", b"minf", b"stbl"):
+                waiting.append((start, stop))
+            elif kind == b"stsz":
+                most = max(most, _number(file, start + 8, 4))
+    return most
 
 
-def _note_owners(content: bytes, owned: dict[int, list[int]]) -> None:
-    """Adds, for each item, the places of its properties in their list, from 1. Raises struct.error."""
-    wide, long_numbers = content[3:4] == b"\1", content[:1] != b"\0"
-    at = 8
-    for _ in range(struct.unpack_from(">I", content, 4)[0]):
-        item, count = struct.unpack_from(">IB" if long_numbers else ">HB", content, at)
-        at += 5 if long_numbers else 3
-        places = struct.unpack_from(f">{count}{'H' if wide else 'B'}", content, at)
-        at += count * (2 if wide else 1)
-        # The highest bit says whether a reader must know the property.
-        owned.setdefault(item, []).extend(place & (0x7FFF if wide else 0x7F) for place in places)
+def _text(said: bytes) -> str:
+    return said.decode("latin-1").strip()

@@ -1,4 +1,4 @@
-"""What a picture file is to the rest of the program: pixels, alpha and the metadata that must come out again.
+"""What a picture is: as a codec reads it (`Raster`), and upright, as the rest of the program has it (`Decoded`).
 
 Everything downstream sees upright, full-depth samples in one of six layouts (grey or RGB, three depths) and never
 has to ask what kind of file they came from.
@@ -6,49 +6,28 @@ has to ask what kind of file they came from.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from adacode_cli.imaging.cicp import Cicp
-from adacode_cli.imaging.inventory_items import Item
 from adacode_cli.imaging.metadata import Metadata, resized
 from adacode_cli.imaging.resolution import Resolution
 
 Samples = npt.NDArray[Any]
 """Samples of a picture: uint8, uint16 or float32, the last in [0, 1]."""
 
-SUFFIXES: dict[str, str] = {
-    ".jpg": "jpeg",
-    ".jpeg": "jpeg",
-    ".jpe": "jpeg",
-    ".jfif": "jpeg",
-    ".png": "png",
-    ".webp": "webp",
-    ".tif": "tiff",
-    ".tiff": "tiff",
-    ".bmp": "bmp",
-    ".jp2": "jp2",
-    ".avif": "avif",
-    ".heic": "heic",
-    ".heif": "heic",
-}
-"""Lower-case file suffix → format name; decides what discovery takes up and what an output's name asks for."""
+Item = tuple[str, str]
+"""What a file says beside its pixels (`imaging.inventory`): (group, name), "" where there is no more to say.
 
-READ_ONLY_SUFFIXES: dict[str, str] = {
-    ".mpo": "jpeg",
-    ".jls": "png",
-    ".apng": "png",
-    ".j2k": "jp2",
-    ".j2c": "jp2",
-    ".jpc": "jp2",
-    ".jpx": "jp2",
-    ".jpf": "jp2",
-    ".hif": "heic",
-}
-"""Of files that discovery takes up too, and that are never written → format of the output; its suffix comes behind."""
+The group is what a person calls such things, the name which of them it is.
+"""
+
+PALETTE_NOTE = "palette converted to RGB"
+INKS_LOST = "CMYK inks (converted to RGB)"
+INKS_PROFILE_LOST = "CMYK inks (converted to sRGB through their colour profile)"
 
 _DTYPES = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32))
 
@@ -120,3 +99,27 @@ class Decoded:
         return replace(
             self, pixels=pixels, alpha=alpha, exif=said.exif, xmp=said.xmp, resolution=said.resolution, notes=notes
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Raster:
+    """What a codec reads: H×W or H×W×3 `pixels`, H×W `alpha` (same dtype, not premultiplied) and the file's metadata.
+
+    All of it is as stored, still to be turned upright, and the metadata speak of the pixels as stored. Their `exif` is
+    a block without its `Exif\\0\\0` prefix.
+    `orientation` is set where the file says it outside that block. `lost`: what could not be taken along.
+    `bits`: of a stored sample, where they are fewer than the 16 of ours.
+    """
+
+    pixels: Samples
+    alpha: Samples | None = None
+    metadata: Metadata = field(default_factory=Metadata)
+    orientation: int | None = None
+    notes: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+    bits: int | None = None
+
+
+def lost_beside_first(count: int, unit: str = "frame") -> tuple[str, ...]:
+    """What is lost of an animation, or of pages, where the first picture alone is kept."""
+    return (f"{count - 1} of {count} {unit}s",) if count > 1 else ()

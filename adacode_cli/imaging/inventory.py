@@ -2,46 +2,45 @@
 
 `stated` lists the items of a file of any format. What the input states and the output does not is lost, whatever it is:
 nobody has to foresee it. What describes the stored pixels or the old file itself (sizes, compression, orientation,
-thumbnails, times of writing, states of a program) follows the picture and is no item: the modules `inventory_*` say
-for each format what that is. Nothing here decodes a pixel, and the work grows with the bytes of a file at the most.
+thumbnails, times of writing, states of a program) follows the picture and is no item: the module that lists the
+items of a format says what that is. Nothing here decodes a pixel, and the work grows with the bytes of a file at most.
 """
 
 from __future__ import annotations
 
+import re
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from adacode_cli.imaging import inventory_boxes, inventory_chunks, inventory_heif, inventory_jpeg, inventory_tags
-from adacode_cli.imaging.inventory_items import (
-    ADOBE_RGB,
-    AUXILIARY,
-    CHANNELS,
-    COLOR_PROFILE,
-    DEPTH_MAP,
-    EXIF,
-    FRAMES,
-    FURTHER_PACKET,
-    GAIN_MAP,
-    GEOGRAPHY,
-    IPTC,
-    PICTURES,
-    XMP,
-    Item,
+from adacode_cli.formats import Format
+from adacode_cli.imaging.codec import codec_of
+from adacode_cli.imaging.image import Item
+
+FURTHER_PACKET = "a further XMP packet"
+COLOR_PROFILE, EXIF, XMP, IPTC = "ICC profile", "EXIF", "XMP", "IPTC"
+ADOBE_RGB = "Adobe RGB (InteropIndex R03)"
+GEOGRAPHY = "GeoTIFF tags"
+TIFF_TAGS = "TIFF tags"
+COMMENT = "its comment"
+GAIN_MAP, DEPTH_MAP, AUXILIARY = "its gain map", "its depth map", "its other auxiliary pictures"
+CREDENTIALS = "its content credentials (C2PA)"
+VIDEO = "its video"
+CHANNELS = "extra channels"
+FRAMES, PICTURES = "further frames", "further pictures"
+
+_PADDING = re.compile(rb"[\0\s\xff]*+\Z")
+_VIDEO = re.compile(rb"ftyp(?:mp4|iso|avc|qt  |MSNV|M4V|hvc)|mpvd")
+_HEAD_BYTES = 1 << 16
+# As Adobe and Google, ISO and Apple say it.
+_MAPS = (
+    (GAIN_MAP, re.compile(rb"hdr-gain-map|iso:ts:21496|hdrgainmap", re.IGNORECASE)),
+    (DEPTH_MAP, re.compile(rb"aux(?:iliary|id)?:(?:depth|disparity|2\Z)")),
 )
 
 _MOST_ITEMS = 2000  # of a page; no file that is not made to do harm has a tenth of them
 _MOST_NAMES = 5  # that a person is told
 _LONGEST_NAME = 40
 
-_LISTS: dict[str, Callable[[bytes], Iterator[Item]]] = {
-    "jpeg": inventory_jpeg.items,
-    "png": inventory_chunks.items_of_png,
-    "webp": inventory_chunks.items_of_webp,
-    "bmp": inventory_chunks.items_of_bmp,
-    "jp2": inventory_boxes.items,
-    "avif": inventory_heif.items,
-    "heic": inventory_heif.items,
-}
 _DAMAGE = (struct.error, LookupError, ValueError, OverflowError)
 """What the lists raise where a file breaks off or contradicts itself; what they have found before that counts."""
 
@@ -67,14 +66,12 @@ _OTHER_WORDS = {
 _WHOLLY_LOST = ("metadata of", "metadata (")
 
 
-def stated(data: bytes, format: str) -> tuple[tuple[Item, ...], ...]:
-    """The items of each page of a `format` file, in the order in which they were found, each once.
+def stated(data: bytes, format: Format) -> tuple[tuple[Item, ...], ...]:
+    """The items of each page of a file of a format, in the order in which they were found, each once.
 
-    Of a TIFF, pages are those that `tiff_reader` reads. A damaged file has the items that come before the damage.
+    A damaged file has the items that come before the damage.
     """
-    if format == "tiff":
-        return tuple(_listed(page) for page in inventory_tags.pages(data))
-    return (_listed(_LISTS[format](data)),)
+    return tuple(_listed(page) for page in codec_of(format).items(data))
 
 
 def _listed(items: Iterator[Item]) -> tuple[Item, ...]:
@@ -129,3 +126,24 @@ def _in_words(group: str, names: list[str]) -> str:
 def _shown(name: str) -> str:
     """A name that comes from a file, as a line of a report can hold it."""
     return "".join(letter if letter.isprintable() else "?" for letter in name[:_LONGEST_NAME])
+
+
+def behind(data: bytes, at: int) -> Iterator[Item]:
+    """The items in the bytes of a file behind its picture, from `at`: filling says nothing."""
+    if at >= len(data) or _PADDING.match(data, at) is not None:
+        return
+    if _VIDEO.search(data, at) is not None:
+        yield VIDEO, ""
+    else:
+        yield "bytes behind its end", str(len(data) - at)
+
+
+def map_at(file: bytes, at: int) -> str | None:
+    """The group of the picture at `at` of a file, if its head says that it is a map that belongs to another one."""
+    head = file[at : at + _HEAD_BYTES]
+    return next((group for group, words in _MAPS if words.search(head) is not None), None)
+
+
+def kind_of_map(name: str) -> str:
+    """The group of an auxiliary picture whose kind has the formal name `name`."""
+    return next((group for group, words in _MAPS if words.search(name.encode()) is not None), AUXILIARY)

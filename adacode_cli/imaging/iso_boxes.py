@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 Blob = TypeVar("Blob", bytes, memoryview)
 
-_MOST_BOXES = 10_000  # in one box
+_MAX_BOXES = 10_000  # in one box
+
+
+class Bytes(Protocol):
+    """Bytes, a memoryview of them, or a file that is read piece by piece (`headers.Opened`)."""
+
+    def __len__(self) -> int:
+        """The number of bytes."""
+        ...
+
+    def __getitem__(self, where: slice, /) -> bytes | memoryview:
+        """A part of them, shorter where they end before."""
+        ...
 
 
 def boxes(data: Blob) -> Iterator[tuple[bytes, Blob]]:
@@ -17,15 +29,16 @@ def boxes(data: Blob) -> Iterator[tuple[bytes, Blob]]:
         yield kind, data[start:end]
 
 
-def placed(data: Blob, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+def placed(data: Bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """(four letters, begin of the content, its end) of each box from `at` to `end`, up to one that is damaged."""
-    for _ in range(_MOST_BOXES):
+    for _ in range(_MAX_BOXES):
         if at + 8 > end:
             return
-        length, kind = struct.unpack_from(">I4s", data, at)
+        beginning = data[at : at + 16]
+        length, kind = struct.unpack_from(">I4s", beginning)
         head = 8
         if length == 1 and at + 16 <= end:
-            (length,) = struct.unpack_from(">Q", data, at + 8)
+            (length,) = struct.unpack_from(">Q", beginning, 8)
             head = 16
         elif length == 0:  # to the end
             length = end - at

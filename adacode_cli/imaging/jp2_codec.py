@@ -6,6 +6,8 @@ library interprets them a second time. `jp2_boxes` are the metadata.
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from io import BytesIO
 from typing import Any
@@ -18,13 +20,15 @@ from PIL import Image
 from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 
 from adacode_cli.errors import OutputError
-from adacode_cli.imaging import conversions, jp2_boxes, jp2_colors, jp2_header, pillow_reader
+from adacode_cli.imaging import codec, conversions, jp2_boxes, jp2_colors, jp2_header, pillow
 from adacode_cli.imaging.cicp import SRGB
-from adacode_cli.imaging.image import Samples
+from adacode_cli.imaging.codec import Codec, Page
+from adacode_cli.imaging.image import PALETTE_NOTE, Item, Raster, Samples, lost_beside_first
+from adacode_cli.imaging.iso_boxes import Bytes, placed
 from adacode_cli.imaging.jp2_header import Component, Header
 from adacode_cli.imaging.metadata import Metadata
-from adacode_cli.imaging.parsing import check_sizes, not_supported, parsing
-from adacode_cli.imaging.raster import PALETTE_NOTE, Raster, lost_beside_first
+from adacode_cli.imaging.refusals import check_sizes, not_supported, parsing
+from adacode_cli.imaging.samples import grey_alpha_as_rgb
 
 _LEAST_SIDE = 32  # OpenCV halves the picture five times.
 _DECODED_BYTES = 4  # of a sample of any depth, inside the library
@@ -33,7 +37,7 @@ _ITS_OWN_PROGRAM = "opj_decompress -i a.jp2 -o a.png"
 _LOSSLESS = [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000]
 
 
-def read(data: bytes, max_pixels: int, *, name: str) -> Raster:
+def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
     """The picture of a JP2 or JPX file, or of a bare codestream. Raises InputError."""
     with parsing("jp2", name=name):
         codestream = jp2_header.codestream_of(data)
@@ -54,29 +58,23 @@ def read(data: bytes, max_pixels: int, *, name: str) -> Raster:
         pixels, conversion = conversions.rgb_from_inks(pixels, said.icc)
         lost, said = (*lost, conversion), replace(said, icc=None, cicp=SRGB)
     notes = (PALETTE_NOTE,) if header.palette is not None else ()
-    return Raster(pixels, found.alpha, said, notes=notes, lost=lost, bits=_less_than_whole(found.bits))
+    return [Raster(pixels, found.alpha, said, notes=notes, lost=lost, bits=_less_than_whole(found.bits))]
 
 
-def write(samples: Samples, said: Metadata) -> bytes:
+def write(pages: Sequence[Page], _quality: int) -> bytes:
     """A JP2 file of H×W×C samples, uint8 or uint16, C = 1 to 4; 16-bit grey with alpha becomes RGB.
 
     Raises OutputError, also for 16-bit colour of fewer than 32 pixels a side, which OpenCV cannot write.
     """
+    samples, said = pages[0]
     deep = samples.dtype == np.uint16
-    if deep and samples.shape[2] == 2:
-        samples = np.dstack([samples[..., :1]] * 3 + [samples[..., 1:]])
+    samples = grey_alpha_as_rgb(samples) if deep else samples
     data = _by_opencv(samples) if deep and samples.shape[2] > 1 else _by_pillow(samples)
     return jp2_boxes.described(data, said, channels=samples.shape[2])
 
 
 def _by_pillow(samples: Samples) -> bytes:
-    buffer = BytesIO()
-    picture = Image.fromarray(samples if samples.shape[2] > 1 else samples[..., 0])
-    try:
-        picture.save(buffer, "JPEG2000", mct=int(samples.shape[2] > 2))
-    except (OSError, ValueError) as error:
-        raise OutputError(f"cannot be written as JPEG 2000: {error}", hint="Choose another format.") from error
-    return buffer.getvalue()
+    return pillow.saved(pillow.picture_of(samples), "jp2", {"mct": int(samples.shape[2] > 2)})
 
 
 def _by_opencv(samples: Samples) -> bytes:
@@ -109,7 +107,7 @@ def _planes(codestream: bytes, header: Header) -> tuple[list[npt.NDArray[Any]], 
     if not whole_grid or len(parts) not in (3, 4) or max(part.bits for part in parts) > _BITS_OF_PILLOW:
         raise jp2_colors.NotSupported("components that differ in size or depth")
     # Pillow brings components of several depths to one, of 8 bits.
-    picture = pillow_reader.opened(Jpeg2KImageFile, codestream)
+    picture = pillow.opened(Jpeg2KImageFile, codestream)
     if picture.size != (header.width, header.height):
         raise ValueError("header and data differ in size")
     picture.load()
@@ -130,3 +128,29 @@ def _from_zero(plane: npt.NDArray[Any], part: Component) -> npt.NDArray[Any]:
 
 def _less_than_whole(bits: int) -> int | None:
     return bits if 8 < bits < 16 else None
+
+
+def header(file: Bytes) -> codec.Header | None:
+    """Of the codestream, in its box or alone."""
+    at = 0
+    if file[:4] != jp2_boxes.CODESTREAM:
+        at = next((start for kind, start, _ in placed(file, 0, len(file)) if kind == b"jp2c"), len(file))
+    stream = file[at : at + 43]
+    right, bottom, left, top = struct.unpack(">4I", stream[8:24])
+    bits = (stream[42] & 0x7F) + 1
+    return codec.Header(right - left, bottom - top, 1 if int.from_bytes(stream[40:42], "big") < 3 else 3, bits)
+
+
+def _metadata_in(file: bytes) -> list[Metadata]:
+    try:
+        Jpeg2KImageFile(BytesIO(file))  # whether other programs can read it
+    except Image.DecompressionBombError:
+        return []
+    return [jp2_boxes.metadata_in(file)]
+
+
+def _items(file: bytes) -> tuple[Iterator[Item], ...]:
+    return (jp2_boxes.items(file),)
+
+
+CODEC = Codec(read, write, _metadata_in, header, _items)

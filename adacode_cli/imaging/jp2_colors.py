@@ -1,19 +1,18 @@
 """From the components of a JPEG 2000 file to a picture: palette, order of channels, and colour spaces beside RGB.
 
-The formulas are those of the standard (ISO 15444-1 and -2, annexes on colour) for whole numbers over the full range.
+The meaning of channels and ranges is that of the standard (ISO 15444-1 and -2, annexes on colour).
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from adacode_cli.imaging import conversions
 from adacode_cli.imaging.image import Samples
 from adacode_cli.imaging.jp2_header import (
     CIELAB,
@@ -27,35 +26,10 @@ from adacode_cli.imaging.jp2_header import (
     SYCC,
     Header,
 )
-from adacode_cli.imaging.samples import over_whole_range, quantise, top_of, unpremultiplied
+from adacode_cli.imaging.samples import over_whole_range, unpremultiplied
 
 _COLOURS_OF = {GREY: 1, SRGB: 3, SYCC: 3, ESYCC: 3, CIELAB: 3, CMYK: 4}
-_BAND_ROWS = 64
 _LAB_DETAILS = 28  # bytes: six numbers, and the light
-_Floats = npt.NDArray[np.float64]
-# Light → (its white, XYZ under it → linear sRGB; D50 is adapted after Bradford).
-_LIGHTS = {
-    b"\0D50": (
-        np.array([0.9642, 1.0, 0.8249]),
-        np.array(
-            [
-                [3.1338561, -1.6168667, -0.4906146],
-                [-0.9787684, 1.9161415, 0.0334540],
-                [0.0719453, -0.2289914, 1.4052427],
-            ]
-        ),
-    ),
-    b"\0D65": (
-        np.array([0.95047, 1.0, 1.08883]),
-        np.array(
-            [
-                [3.2404542, -1.5371385, -0.4985314],
-                [-0.9692660, 1.8760108, 0.0415560],
-                [0.0556434, -0.2040259, 1.0572252],
-            ]
-        ),
-    ),
-}
 
 
 class NotSupported(Exception):  # noqa: N818 (the reason of an InputError)
@@ -151,26 +125,10 @@ def _as_rgb(pixels: Samples, header: Header, bits: int) -> Samples:
     if pixels.ndim == 2 or pixels.shape[2] != 3:
         return pixels
     if header.space in (SYCC, ESYCC):
-        middle = (1 << (bits - 1)) / ((1 << bits) - 1)
-        return _by_bands(pixels, partial(_rgb_of_ycc, middle=middle))
+        return conversions.rgb_from_ycc(pixels, bits)
     if header.space != CIELAB:
         return pixels
-    return _by_bands(pixels, partial(_rgb_of_lab, ranges=_lab_ranges(header.details, bits), light=_light(header)))
-
-
-def _by_bands(pixels: Samples, convert: Callable[[_Floats], _Floats]) -> Samples:
-    top = top_of(pixels.dtype)
-    result = np.empty_like(pixels)
-    for row in range(0, len(pixels), _BAND_ROWS):
-        band = convert(pixels[row : row + _BAND_ROWS].astype(np.float64) / top)
-        result[row : row + _BAND_ROWS] = quantise(band * top, pixels.dtype)
-    return result
-
-
-def _rgb_of_ycc(band: _Floats, middle: float) -> _Floats:
-    """`middle`: chroma of grey, which is half of the number of values and not half of the largest: 128 of 255."""
-    luma, blue, red = band[..., 0], band[..., 1] - middle, band[..., 2] - middle
-    return np.stack([luma + 1.402 * red, luma - 0.344136 * blue - 0.714136 * red, luma + 1.772 * blue], axis=-1)
+    return conversions.rgb_from_ranged_lab(pixels, _lab_ranges(header.details, bits), _light(header))
 
 
 def _lab_ranges(details: bytes, bits: int) -> tuple[tuple[float, float], ...]:
@@ -186,16 +144,6 @@ def _lab_ranges(details: bytes, bits: int) -> tuple[tuple[float, float], ...]:
 def _light(header: Header) -> bytes:
     """The light that CIELab is meant under. Raises NotSupported."""
     light = header.details[24:_LAB_DETAILS] if len(header.details) >= _LAB_DETAILS else b"\0D50"
-    if light not in _LIGHTS:
+    if light not in conversions.LIGHTS:
         raise NotSupported("CIELab under another light than D50 and D65")
     return light
-
-
-def _rgb_of_lab(band: _Floats, ranges: tuple[tuple[float, float], ...], light: bytes) -> _Floats:
-    white, matrix = _LIGHTS[light]
-    lightness, a, b = (low + extent * band[..., index] for index, (low, extent) in enumerate(ranges))
-    y = (lightness + 16) / 116
-    cubes = np.stack([y + a / 500, y, y - b / 200], axis=-1)
-    xyz = np.where(cubes > 6 / 29, cubes**3, 3 * (6 / 29) ** 2 * (cubes - 4 / 29)) * white
-    linear = np.clip(xyz @ matrix.T, 0, 1)
-    return np.asarray(np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055))

@@ -1,7 +1,11 @@
-"""Metadata in a JPEG file are taken out of it before Pillow sees it.
+"""The segments of a JPEG: metadata, which are taken out before Pillow sees the file, scans, and what else a file says.
 
 Pillow puts EXIF segments together by copying all the former ones for each, reads EXIF values that overlap, and refuses
 a picture for a block that it cannot read. Here each segment is looked at once.
+
+What follows the picture, and is no item of the inventory: JFIF, SPIFF and Adobe segments, which say how pixels are
+stored; thumbnails, also the large ones in an MPF index; the quality in Photoshop's "Ducky" segment. Behind the picture
+may lie gain maps, videos and further views.
 """
 
 from __future__ import annotations
@@ -9,27 +13,68 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
-from adacode_cli.imaging import iptc
+from adacode_cli.imaging import exif, photoshop
+from adacode_cli.imaging.image import Item
+from adacode_cli.imaging.inventory import (
+    COLOR_PROFILE,
+    COMMENT,
+    CREDENTIALS,
+    FURTHER_PACKET,
+    GAIN_MAP,
+    PICTURES,
+    XMP,
+    behind,
+    map_at,
+)
+from adacode_cli.imaging.iso_boxes import Bytes
 from adacode_cli.imaging.metadata import ICC_DAMAGED, Metadata
+from adacode_cli.imaging.refusals import too_many_scans
+from adacode_cli.imaging.tiff_tags import items_of_exif
+from adacode_cli.limits import MAX_SCANS
 
-_EXIF, _ICC = b"Exif\0\0", b"ICC_PROFILE\0"
 XMP_HEAD = b"http://ns.adobe.com/xap/1.0/\0"
 """With which an APP1 segment begins that holds XMP."""
 
-_ICC_HEAD = len(_ICC) + 2
-_APP1, _APP2, _APP13, _COMMENT = 0xE1, 0xE2, 0xED, 0xFE
-SCAN = 0xDA
-"""The marker with which pixels begin."""
+SCAN, END = 0xDA, 0xD9
+"""The markers with which a scan begins, and with which the picture ends."""
 
-_KEPT_APPS = (0xE0, 0xEE)  # JFIF: resolution; Adobe: what the colours are
+SEGMENTS = "JPEG segments"
+_EXIF, _ICC, _INDEX, _DUCKY = b"Exif\0\0", b"ICC_PROFILE\0", b"MPF\0", b"Ducky"
+_HEADS = {_EXIF: "exif", XMP_HEAD: "xmp", _ICC: "icc"}
+_ICC_HEAD = len(_ICC) + 2
+_EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
+_GAIN_MAP_VERSION = b"urn:iso:std:iso:ts:21496:-1\0"
+_APP0, _APP1, _APP2, _APP8, _APP11, _APP12, _APP13, _APP14, _COMMENT = (
+    *(0xE0, 0xE1, 0xE2, 0xE8),
+    *(0xEB, 0xEC, 0xED, 0xEE, 0xFE),
+)
+_APPS = range(_APP0, 0xF0)
+_KEPT_APPS = (_APP0, _APP14)  # JFIF: resolution; Adobe: what the colours are
 _WITHOUT_BODY = frozenset({0, *range(0xD0, 0xDA), 0xC8, *range(0xF0, 0xFE)})
-_FILLING = re.compile(rb"\xff+")
+_ALONE = frozenset({0x01, *range(0xD0, 0xDA)})  # markers without a length
+# In the data of a scan 0xFF is followed by 0, and restart markers stand between its parts.
+_MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]", re.DOTALL)
+_PIECE_BYTES = 256
+_HEAD_BYTES = 64  # of a segment, enough to know what it is
+_END_OF_PICTURE = b"\xff\xd9"
+_BOX, _FIRST_PART = b"JP", struct.pack(">I", 1)
+_LONGEST_NAME = 16
+_SPIFF = (b"SPIFF\0", b"\0\0\0\1")  # its header, and the end of what may follow it
+_DUCKY_TEXTS = {2: "Ducky comment", 3: "Ducky copyright"}
+
+# Of an MPF index: 16 bytes for each picture, the kind in the low 24 bits of the first number.
+_ENTRIES, _ENTRY = 0xB002, "IIIHH"
+_KIND = 0xFFFFFF
+_LARGE_THUMBNAIL, _GAIN_MAP = 0x01, 0x05  # its high byte
+_MOST_PICTURES = 1000
+_PICTURE = b"\xff\xd8\xff"
 
 
 def taken_apart(file: bytes) -> tuple[bytes, Metadata, tuple[str, ...]]:
     """(the file without segments that do not matter to its pixels, what they said, what is lost)."""
-    kept, found, scan_at = _segments(file)
+    kept, found, scan_at = _sorted_out(file)
     profile = _profile(found[_APP2])
     lost = [ICC_DAMAGED] if profile is None and found[_APP2] else []
     if any(found[_COMMENT]):
@@ -37,36 +82,93 @@ def taken_apart(file: bytes) -> tuple[bytes, Metadata, tuple[str, ...]]:
     block = b"".join(body[len(_EXIF) :] for body in found[_APP1] if body.startswith(_EXIF))
     packets = [body for body in found[_APP1] if body.startswith(XMP_HEAD)]
     packet = bytes(packets[-1][len(XMP_HEAD) :]) if packets else None
-    records = next((said for body in reversed(found[_APP13]) if (said := iptc.unwrapped(bytes(body)))), None)
+    records = next((said for body in reversed(found[_APP13]) if (said := photoshop.unwrapped(bytes(body)))), None)
     bare = b"".join([file[:2], *kept, file[scan_at:]]) if any(found.values()) or scan_at > 2 else file
     return bare, Metadata(profile, block or None, packet or None, records), tuple(lost)
 
 
-def segments(file: bytes) -> Iterator[tuple[int, int, int]]:
+def segments(file: Bytes) -> Iterator[tuple[int, int, int]]:
     """(marker, its place, the end of what it begins) of each segment, also of those that are a marker alone.
 
     The last one has the marker SCAN, and for its place where the pixels begin, whatever is there.
     """
-    at = 2
-    while (at := file.find(b"\xff", at)) >= 0:
-        filling = _FILLING.match(file, at)
-        place = filling.end() if filling is not None else at + 1
-        marker = file[place] if place < len(file) else SCAN
+    at, size = 2, len(file)
+    while (found := _next_marker(file, at)) is not None:
+        at, place, marker = found
         if marker in _WITHOUT_BODY:
             yield marker, place, place + 1
             at = place + 1
             continue
-        if marker == SCAN or marker < 0xC0 or place + 3 > len(file):
+        if marker == SCAN or marker < 0xC0 or place + 3 > size:
             break
-        end = place + 1 + max(2, struct.unpack_from(">H", file, place + 1)[0])
-        if end > len(file):
+        end = place + 1 + max(2, int.from_bytes(file[place + 1 : place + 3], "big"))
+        if end > size:
             break
         yield marker, place, end
         at = end
-    yield SCAN, at if at >= 0 else len(file), len(file)
+    else:
+        last = bytes(file[max(at, size - _PIECE_BYTES) : size])
+        at = size - len(last) + len(last.rstrip(b"\xff"))
+    yield SCAN, at, size
 
 
-def _segments(file: bytes) -> tuple[list[bytes], dict[int, list[bytes]], int]:
+def _next_marker(file: Bytes, at: int) -> tuple[int, int, int] | None:
+    """(where the filling in front of it begins, its place, the marker) of the next one, read piece by piece."""
+    while piece := bytes(file[at : at + _PIECE_BYTES]):
+        begin = piece.find(b"\xff")
+        rest = piece[begin:].lstrip(b"\xff") if begin >= 0 else b""
+        if rest:
+            return at + begin, at + len(piece) - len(rest), rest[0]
+        # A piece that ends with filling is looked at again from its last byte on.
+        at += len(piece) - (begin >= 0 and len(piece) > 1)
+    return None
+
+
+def markers(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """(kind, where it begins, where its segment ends) of each marker of the first picture, that of its end included.
+
+    Those within and behind the data of scans are found too. What merely looks like one within a profile or a thumbnail
+    is passed by. A segment may end behind the file.
+    """
+    at = 2
+    while (marker := _MARKER.search(data, at)) is not None:
+        kind, at = data[marker.end() - 1], marker.end()
+        if kind not in _ALONE:
+            at += max(2, int.from_bytes(data[at : at + 2], "big"))
+        yield kind, marker.start(), at
+        if kind == END:
+            return
+
+
+def is_whole(data: bytes) -> bool:
+    """Whether the first picture has an end."""
+    return any(kind == END for kind, _, _ in markers(data))
+
+
+def check_scans(data: bytes, *, name: str) -> None:
+    """Raises InputError for a JPEG with more than MAX_SCANS scans; damage is left to the decoder.
+
+    Each scan may go over the whole picture, and a few bytes make one.
+    """
+    if data.count(b"\xff\xda") <= MAX_SCANS:
+        return
+    found = sum(kind == SCAN for kind, _, _ in markers(data))
+    if found > MAX_SCANS:
+        raise too_many_scans(found, name)
+
+
+def said_in(file: Bytes, marker: int, at: int, end: int) -> str | None:
+    """The name of the field of `Metadata` that a segment fills, or None."""
+    begin, is_photoshop = at + 3, marker == _APP13
+    body = bytes(file[begin : end if is_photoshop else min(end, begin + _HEAD_BYTES)])
+    if is_photoshop:
+        return "iptc" if body.startswith(photoshop.SIGNATURE) and photoshop.unwrapped(body) else None
+    if marker not in (_APP1, _APP2):
+        return None
+    return next((name for head, name in _HEADS.items() if body.startswith(head) and len(body) > len(head)), None)
+
+
+def _sorted_out(file: bytes) -> tuple[list[bytes], dict[int, list[bytes]], int]:
     """(segments to keep, bodies of the others by marker, where the pixels begin), as far as there are segments."""
     kept: list[bytes] = []
     found: dict[int, list[bytes]] = {_APP1: [], _APP2: [], _APP13: [], _COMMENT: []}
@@ -76,7 +178,7 @@ def _segments(file: bytes) -> tuple[list[bytes], dict[int, list[bytes]], int]:
             scan_at = at
         elif marker in found:
             body = file[at + 3 : end]
-            if marker not in (_APP2, _APP13) or body.startswith((_ICC, iptc.SIGNATURE)):
+            if marker not in (_APP2, _APP13) or body.startswith((_ICC, photoshop.SIGNATURE)):
                 found[marker].append(body)
         elif marker and (not 0xE0 <= marker <= 0xEF or marker in _KEPT_APPS):
             kept.append(b"\xff" + file[at:end])
@@ -89,3 +191,111 @@ def _profile(parts: list[bytes]) -> bytes | None:
     if not ordered or ordered[0][_ICC_HEAD - 1] != len(ordered):
         return None
     return b"".join(part[_ICC_HEAD:] for part in ordered)
+
+
+def items(file: bytes) -> Iterator[Item]:
+    """The items of a JPEG file. Raises struct.error or LookupError where it breaks off."""
+    found = _Found()
+    index_at, scan_at = None, len(file)
+    for marker, at, end in segments(file):
+        if marker == SCAN:
+            scan_at = at
+        elif marker == _APP2 and file.startswith(_INDEX, at + 3):
+            index_at = at + 3 + len(_INDEX)
+        elif marker in _APPS or marker == _COMMENT:
+            yield from found.items(marker, file[at + 3 : end])
+    yield from items_of_exif(b"".join(found.blocks))
+    if len(found.packets) > 1:
+        yield FURTHER_PACKET, ""
+    end = file.find(_END_OF_PICTURE, scan_at)
+    pictures_end = 0
+    if index_at is not None:
+        pictures = _indexed(file, index_at)
+        yield from _further(file, pictures)
+        pictures_end = max((start + length for _, start, length in pictures), default=0)
+    if end >= 0:
+        end = max(end + len(_END_OF_PICTURE), min(pictures_end, len(file)))
+        if not pictures_end and file.startswith(_PICTURE, end):
+            yield map_at(file, end) or PICTURES, ""
+        else:
+            yield from behind(file, end)
+
+
+@dataclass
+class _Found:
+    """What counts only when all segments are known: parts of the EXIF block, and the XMP packets that differ."""
+
+    blocks: list[bytes] = field(default_factory=list)
+    packets: set[bytes] = field(default_factory=set)
+
+    def items(self, marker: int, body: bytes) -> Iterator[Item]:
+        """The items of one segment."""
+        if marker == _COMMENT and body:
+            yield COMMENT, ""
+        elif marker == _APP1 and body.startswith(_EXIF):
+            self.blocks.append(body[len(_EXIF) :])
+        elif marker == _APP1 and body.startswith((XMP_HEAD, _EXTENDED_XMP)):
+            yield XMP, ""
+            if body.startswith(XMP_HEAD):
+                self.packets.add(body)
+        elif marker == _APP2 and body.startswith(_ICC):
+            yield COLOR_PROFILE, ""
+        elif marker == _APP2 and body.startswith(_GAIN_MAP_VERSION):
+            yield GAIN_MAP, ""
+        elif marker == _APP13 and body.startswith(photoshop.SIGNATURE):
+            yield from photoshop.items(body)
+        elif marker == _APP12 and body.startswith(_DUCKY):
+            yield from _of_ducky(body)
+        elif marker == _APP11 and body.startswith(_BOX):
+            if body[4:8] == _FIRST_PART:
+                yield (CREDENTIALS, "") if b"c2pa" in body else (SEGMENTS, "JUMBF")
+        elif marker not in (_COMMENT, _APP0, _APP14) and not (marker == _APP8 and body.startswith(_SPIFF)):
+            yield SEGMENTS, f"APP{marker - _APP0} {_first_word(body)}".rstrip()
+
+
+def _of_ducky(body: bytes) -> Iterator[Item]:
+    at = len(_DUCKY)
+    while at + 4 <= len(body):
+        kind, length = struct.unpack_from(">2H", body, at)
+        if kind == 0:
+            return
+        if kind in _DUCKY_TEXTS and length > 4:  # the number of letters comes first
+            yield SEGMENTS, _DUCKY_TEXTS[kind]
+        at += 4 + length
+
+
+def _first_word(body: bytes) -> str:
+    word = bytearray()
+    for byte in body[:_LONGEST_NAME]:
+        if not 0x21 <= byte < 0x7F:
+            break
+        word.append(byte)
+    return word.decode("ascii")
+
+
+def _indexed(file: bytes, at: int) -> list[tuple[int, int, int]]:
+    """[(kind, begin, length)] of the pictures beside the first that an MPF index, a TIFF structure at `at`, names."""
+    layout, first = exif.header(file[at : at + 16])
+    (count,) = struct.unpack_from(layout.count, file, at + first)
+    for number in range(min(count, 64)):
+        code, _, length, inline = struct.unpack_from(layout.entry, file, at + first + 2 + 12 * number)
+        if code == _ENTRIES:
+            (where,) = struct.unpack(layout.number, inline)
+            entries = file[at + where : at + where + min(length, 16 * _MOST_PICTURES)]
+            found = list(struct.iter_unpack(layout.order + _ENTRY, entries[: len(entries) // 16 * 16]))
+            named = [(kind & _KIND, at + offset, size) for kind, size, offset, *_ in found[1:] if offset]
+            return [picture for picture in named if file.startswith(_PICTURE, picture[1])]
+    return []
+
+
+def _further(file: bytes, pictures: list[tuple[int, int, int]]) -> Iterator[Item]:
+    """Names for what an MPF index lists, large thumbnails left out."""
+    views = 0
+    for kind, at, _ in pictures:
+        if kind >> 16 != _LARGE_THUMBNAIL:
+            found = GAIN_MAP if kind >> 16 == _GAIN_MAP else map_at(file, at)
+            views += found is None
+            if found is not None:
+                yield found, ""
+    if views:
+        yield PICTURES, str(views)

@@ -19,8 +19,8 @@ import numpy.typing as npt
 from adacode_cli.errors import InputError, UsageError
 from adacode_cli.imaging.decode import read_image
 from adacode_cli.imaging.image import Decoded, Samples
-from adacode_cli.imaging.limits import MAX_PIXELS
 from adacode_cli.imaging.samples import to_depth, top_of
+from adacode_cli.limits import MAX_PIXELS
 
 Mask = npt.NDArray[np.bool_]
 

@@ -12,7 +12,7 @@ import os
 import sys
 from pathlib import Path
 
-from adacode_cli.imaging.limits import MEMORY_BESIDE_BYTES, MEMORY_FILE_COPIES, MEMORY_PIXEL_BYTES
+from adacode_cli.limits import MEMORY_BESIDE_BYTES, MEMORY_FILE_COPIES, MEMORY_PIXEL_BYTES
 
 if sys.platform == "linux":
     import resource

@@ -1,7 +1,10 @@
-"""What a file says about its picture, made to fit the picture that is written.
+"""Metadata of a picture: one value for all of it, how much of it a file may bring, and how it follows the pixels.
 
 Pixels are turned upright once and may become more; everything that speaks of them (orientation, resolution, sizes,
 thumbnails) follows, wherever it is said twice or thrice. All else is carried as it is.
+
+Blocks that are larger than `limits` allows are left out and named as lost, before anything works on them: so all work
+on metadata takes about a second at the most, and needs no other limit on its time, whichever process it runs in.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from adacode_cli.imaging import exif as exif_blocks
 from adacode_cli.imaging import exif_editing, geotiff, xmp_editing
 from adacode_cli.imaging.cicp import Cicp
 from adacode_cli.imaging.resolution import Resolution
+from adacode_cli.limits import MAX_METADATA_BYTES, MAX_SUM_OF_METADATA_BYTES, MIB
 
 TITLES = {
     "icc": "ICC profile",
@@ -114,3 +118,39 @@ def resized(found: Metadata, old: tuple[int, int], new: tuple[int, int]) -> Meta
             packet = xmp_editing.resized(packet, across=across, down=down, size=new)
     resolution = found.resolution.scaled(across, down) if found.resolution is not None else None
     return replace(found, exif=block, xmp=packet, resolution=resolution)
+
+
+def too_much(name: str) -> str:
+    """What is said of a block of kind `name` ("exif") that is over its limit."""
+    return f"{TITLES[name]} of more than {MAX_METADATA_BYTES[name] // MIB} MiB"
+
+
+class Allowance:
+    """What the pages of one file may bring together, in the order in which they are read."""
+
+    def __init__(self, limit: int = MAX_SUM_OF_METADATA_BYTES) -> None:
+        self._limit = self._left = limit
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether not even a small block fits."""
+        return self._left <= 0
+
+    def granted(self, found: Metadata) -> tuple[Metadata, tuple[str, ...]]:
+        """(what of `found` is within the limits, what is lost)."""
+        lost = []
+        for name, limit in MAX_METADATA_BYTES.items():
+            block: bytes | None = getattr(found, name)
+            if block is None:
+                continue
+            if len(block) > limit:
+                lost.append(too_much(name))
+            elif len(block) > self._left:
+                # What comes behind it does not get in either: which blocks are kept must not depend on their sizes.
+                self._left = 0
+                lost.append(f"{TITLES[name]} (all metadata are more than {self._limit // MIB} MiB)")
+            else:
+                self._left -= len(block)
+                continue
+            found = replace(found, **{name: None})
+        return found, tuple(lost)

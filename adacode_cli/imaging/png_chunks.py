@@ -1,33 +1,56 @@
 """Metadata as PNG chunks, put right behind the header, where every reader still expects colour and resolution.
 
-Pillow writes 8-bit PNG files and `png16` deeper ones; neither takes all that a photograph may bring. IPTC has no chunk
-of its own: it goes where ImageMagick puts it and exiftool looks for it, into text in hexadecimal.
+Pillow writes 8-bit PNG files and `png_codec` deeper ones; neither takes all that a photograph may bring. IPTC has no
+chunk of its own: it goes where ImageMagick puts it and exiftool looks for it, into text in hexadecimal.
 
-Before Pillow and OpenCV read a file, its metadata are taken out: a few bytes can unpack to a gigabyte, both refuse a
-picture for a text that they do not like, and OpenCV's library complains of profiles to the terminal.
+Before a library reads a file, its metadata are taken out: a few bytes can unpack to a gigabyte, Pillow and OpenCV
+refuse a picture for a text that they do not like, and OpenCV's library complains of profiles to the terminal.
+
+What follows the picture, and is no item of the inventory: the chunks in `_FOLLOWING`, which say how the stored pixels
+lie, what their colours are (the readers see to these), and when they were last changed; the texts in which ImageMagick
+notes times of the old file; and the background of a picture without alpha, which nobody sees.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any, NamedTuple
 
 import imagecodecs
 
-from adacode_cli.imaging import iptc, jpeg_segments
+from adacode_cli.imaging import jpeg_segments, photoshop
 from adacode_cli.imaging.cicp import LIGHT_LEVELS, Cicp
-from adacode_cli.imaging.metadata import ICC_DAMAGED, TITLES, Metadata
-from adacode_cli.imaging.metadata_limits import MAX_BYTES, too_much
-from adacode_cli.imaging.raster import lost_beside_first
+from adacode_cli.imaging.image import Item, lost_beside_first
+from adacode_cli.imaging.inventory import (
+    COLOR_PROFILE,
+    CREDENTIALS,
+    EXIF,
+    FRAMES,
+    FURTHER_PACKET,
+    IPTC,
+    XMP,
+    behind,
+)
+from adacode_cli.imaging.iso_boxes import Bytes
+from adacode_cli.imaging.metadata import ICC_DAMAGED, TITLES, Metadata, too_much
 from adacode_cli.imaging.resolution import CENTIMETRE, NO_UNIT, Resolution, resolution, whole
+from adacode_cli.imaging.tiff_tags import items_of_exif
+from adacode_cli.limits import MAX_METADATA_BYTES
 
+_SIGNATURE_BYTES = 8
 _HEADER_END = 33  # the signature and IHDR, which has one length
 _XMP_KEYWORD = b"XML:com.adobe.xmp"
 _RAW_PROFILE = b"Raw profile type "
 _IPTC_KEYWORD = _RAW_PROFILE + b"iptc"
-_RAW_PROFILES = {_RAW_PROFILE + kind for kind in (b"icc", b"icm", b"exif", b"APP1", b"xmp", b"iptc", b"8bim")}
+_RAW_PROFILES = {
+    **dict.fromkeys((_RAW_PROFILE + b"icc", _RAW_PROFILE + b"icm"), COLOR_PROFILE),
+    **dict.fromkeys((_RAW_PROFILE + b"exif", _RAW_PROFILE + b"APP1"), EXIF),
+    **dict.fromkeys((_RAW_PROFILE + b"iptc", _RAW_PROFILE + b"8bim"), IPTC),
+    _RAW_PROFILE + b"xmp": XMP,
+}
 _LONGEST_KEYWORD = 79
 _RGB = 0  # in cICP: samples are no luminance with differences of colour
 LIGHT_LEVEL_CHUNKS = (b"cLLI", b"mDCV", b"cLLi", b"mDCv")
@@ -37,12 +60,29 @@ _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 # All that says something of the pixels; other chunks with a small first letter may be left out.
 _KEPT = frozenset({b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"pHYs"})
 _ANIMATION, _FRAME = b"acTL", b"fcTL"
+_FOLLOWING = frozenset(
+    {
+        *(b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"cICP", b"sBIT", b"hIST", b"pHYs", b"tIME"),
+        *(b"acTL", b"fcTL", b"iDOT", b"vpAg", b"caNv", b"orNT"),
+    }
+)
+_TIMES = frozenset({b"date:create", b"date:modify", b"date:timestamp"})
+_COLOR_TYPE_AT = 25
 _MAX_U31 = 2**31 - 1
 
 
 def chunk(kind: bytes, body: bytes) -> bytes:
     """One chunk with its length and check sum."""
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))
+
+
+def chunks(file: Bytes) -> Iterator[tuple[bytes, int, int]]:
+    """(kind, where it begins, where it ends) of each chunk; the last one may end behind the file."""
+    at, size = _SIGNATURE_BYTES, len(file)
+    while at + 12 <= size:
+        length, kind = struct.unpack(">I4s", file[at : at + 8])
+        yield kind, at, at + 12 + length
+        at += 12 + length
 
 
 def is_sound(file: bytes, start: int, end: int) -> bool:
@@ -68,7 +108,7 @@ def inserted(png: bytes, metadata: Metadata) -> bytes:
         parts.append(chunk(b"iTXt", _XMP_KEYWORD + b"\0\0\0\0\0" + metadata.xmp))
     if metadata.iptc is not None:
         parts.append(
-            chunk(b"zTXt", _IPTC_KEYWORD + b"\0\0" + zlib.compress(_in_hexadecimal(iptc.wrapped(metadata.iptc))))
+            chunk(b"zTXt", _IPTC_KEYWORD + b"\0\0" + zlib.compress(_in_hexadecimal(photoshop.wrapped(metadata.iptc))))
         )
     return b"".join([*parts, png[_HEADER_END:]])
 
@@ -92,17 +132,17 @@ def taken_apart(file: bytes) -> tuple[bytes, Metadata, tuple[str, ...]]:
 
     Raises ValueError for pixels, or a chunk before them, whose check sum is wrong.
     """
-    kept, bodies, texts, num_frames = _chunks(file)
+    kept, bodies, texts, num_frames = _sorted_out(file)
     profile, block = bodies.get(b"iCCP"), bodies.get(b"eXIf")
     lost = [*lost_beside_first(num_frames)]
     icc, exif, packet, records = None, block, None, None
     if profile is not None:
-        icc = _unpacked(profile.partition(b"\0")[2][1:], MAX_BYTES["icc"]) or None
-        if icc is None or len(icc) > MAX_BYTES["icc"]:
+        icc = _unpacked(profile.partition(b"\0")[2][1:], MAX_METADATA_BYTES["icc"]) or None
+        if icc is None or len(icc) > MAX_METADATA_BYTES["icc"]:
             lost.append(ICC_DAMAGED if icc is None else too_much("icc"))
             icc = None
     if (text := texts.pop(_XMP_KEYWORD, None)) is not None:
-        packet = _said(text, MAX_BYTES["xmp"], "xmp", lost)
+        packet = _said(text, MAX_METADATA_BYTES["xmp"], "xmp", lost)
     profiles = {key: texts.pop(key) for key in list(texts) if key in _RAW_PROFILES}
     icc = _raw_profile(profiles, "icc", lost, "icc", "icm") if profile is None else icc
     exif = exif or _raw_profile(profiles, "exif", lost, "exif")
@@ -113,7 +153,7 @@ def taken_apart(file: bytes) -> tuple[bytes, Metadata, tuple[str, ...]]:
     lost += [LIGHT_LEVELS] if not bodies.keys().isdisjoint(LIGHT_LEVEL_CHUNKS) else []
     numbers = _numbers(bodies.get(b"cICP"))
     lost += ["a cICP colour description that makes no sense"] if b"cICP" in bodies and numbers is None else []
-    records = iptc.unwrapped(records) if records is not None else None
+    records = photoshop.unwrapped(records) if records is not None else None
     found = Metadata(icc or None, exif or None, packet or None, records, cicp=numbers)
     return b"".join(kept), found, tuple(lost)
 
@@ -125,17 +165,16 @@ def _numbers(body: bytes | None) -> Cicp | None:
     return Cicp(body[0], body[1], body[3] == 1)
 
 
-def _chunks(file: bytes) -> tuple[list[bytes], dict[bytes, bytes], dict[bytes, _Text], int]:
+def _sorted_out(file: bytes) -> tuple[list[bytes], dict[bytes, bytes], dict[bytes, _Text], int]:
     """(pieces of the file to keep, contents of chunks by their kind, texts by keyword, frames), the last of each."""
-    kept, bodies = [file[:8]], dict[bytes, bytes]()
+    kept, bodies = [file[:_SIGNATURE_BYTES]], dict[bytes, bytes]()
     is_animated, num_frames, beside = False, 0, 1
     texts: dict[bytes, _Text] = {}
-    at, pixels = 8, False
-    while at + 12 <= len(file):
-        length, kind = struct.unpack_from(">I4s", file, at)
-        end = at + 12 + length
+    rest, pixels = _SIGNATURE_BYTES, False
+    for kind, at, end in chunks(file):
         if end > len(file) or kind == b"IEND":
             break
+        rest = end
         if not kind[0] & 0x20 or kind in _KEPT:
             kept.append(file[at:end])
             pixels = pixels or kind == b"IDAT"
@@ -147,15 +186,14 @@ def _chunks(file: bytes) -> tuple[list[bytes], dict[bytes, bytes], dict[bytes, _
             num_frames += 1
             beside = beside if pixels else 0  # In front of the pixels it says that they are a frame themselves.
         elif kind in (b"cICP", b"iCCP", b"eXIf", *LIGHT_LEVEL_CHUNKS, *_TEXTS):
-            body = file[at + 8 : at + 8 + length]
+            body = file[at + 8 : end - 4]
             if not pixels and not is_sound(file, at, end):
                 raise ValueError(f"the check sum of its chunk {kind.decode()} is wrong")
             if kind not in _TEXTS:
                 bodies[kind] = body
             elif (named := _text(kind, body)) is not None:
                 texts[named[0]] = named[1]
-        at = end
-    return [*kept, file[at:]], bodies, texts, num_frames + beside if is_animated else 1
+    return [*kept, file[rest:]], bodies, texts, num_frames + beside if is_animated else 1
 
 
 def _text(kind: bytes, body: bytes) -> tuple[bytes, _Text] | None:
@@ -195,7 +233,7 @@ def _raw_profile(texts: dict[bytes, _Text], name: str, lost: list[str], *kinds: 
     for kind in kinds:
         text = texts.get(_RAW_PROFILE + kind.encode())
         # Two digits a byte, and no more line ends than one for 32 digits; with what stands in front of them.
-        limit = 2 * MAX_BYTES[name] + MAX_BYTES[name] // 16 + 1024
+        limit = 2 * MAX_METADATA_BYTES[name] + MAX_METADATA_BYTES[name] // 16 + 1024
         said = _said(text, limit, name, lost) if text is not None else None
         if said is not None:
             lines = said.split(b"\n", 3)  # an empty one, the kind, the length, and the digits
@@ -204,7 +242,7 @@ def _raw_profile(texts: dict[bytes, _Text], name: str, lost: list[str], *kinds: 
             except ValueError:
                 lost.append(f"damaged {TITLES[name]}")
                 continue
-            if len(found) <= MAX_BYTES[name]:
+            if len(found) <= MAX_METADATA_BYTES[name]:
                 return found
             lost.append(too_much(name))
     return None
@@ -218,7 +256,7 @@ def _of_app1(
     if body is None or not body.startswith(jpeg_segments.XMP_HEAD):
         return exif or body, packet
     found = body[len(jpeg_segments.XMP_HEAD) :]
-    if not packet and len(found) > MAX_BYTES["xmp"]:
+    if not packet and len(found) > MAX_METADATA_BYTES["xmp"]:
         lost.append(too_much("xmp"))
         found = b""
     return exif, packet or found
@@ -236,3 +274,41 @@ def _in_hexadecimal(block: bytes) -> bytes:
     digits = block.hex()
     lines = [digits[at : at + 72] for at in range(0, len(digits), 72)]
     return "\n".join(["", "iptc", f"{len(block):8}", *lines, ""]).encode()
+
+
+def items(file: bytes) -> Iterator[Item]:
+    """The items of a PNG file. Raises struct.error where it breaks off."""
+    end, packets = _SIGNATURE_BYTES, 0
+    has_alpha = bool(file[_COLOR_TYPE_AT] & 4)
+    for kind, at, end in chunks(file):
+        if kind == b"IEND":
+            break
+        has_alpha = has_alpha or kind == b"tRNS"
+        if kind in _TEXTS:
+            keyword = file[at + 8 : end - 4][: _LONGEST_KEYWORD + 1].partition(b"\0")[0]
+            packets += keyword == _XMP_KEYWORD
+            yield from _items_of_text(keyword)
+        elif kind == b"eXIf":
+            yield from items_of_exif(file[at + 8 : end - 4])
+        elif kind == b"iCCP":
+            yield COLOR_PROFILE, ""
+        elif kind == b"caBX":
+            yield CREDENTIALS, ""
+        elif kind in LIGHT_LEVEL_CHUNKS:
+            yield LIGHT_LEVELS, ""
+        elif kind == b"fdAT":
+            yield FRAMES, ""
+        elif kind[0] & 0x20 and kind not in _FOLLOWING and (kind != b"bKGD" or has_alpha):
+            yield "PNG chunks", kind.decode("latin-1")
+    if packets > 1:
+        yield FURTHER_PACKET, ""
+    yield from behind(file, end)
+
+
+def _items_of_text(keyword: bytes) -> Iterator[Item]:
+    if keyword == _XMP_KEYWORD:
+        yield XMP, ""
+    elif keyword in _RAW_PROFILES:
+        yield _RAW_PROFILES[keyword], ""
+    elif 0 < len(keyword) <= _LONGEST_KEYWORD and keyword not in _TIMES:
+        yield "texts", keyword.decode("latin-1")

@@ -1,4 +1,4 @@
-"""Arithmetic on samples that loses no more than it must: every narrowing rounds to nearest and clips.
+"""Samples turned upright, and arithmetic on them that loses no more than it must: it rounds to nearest and clips.
 
 Pictures reach a gigapixel, so the float work goes band by band and never makes a second full-size float copy.
 """
@@ -6,7 +6,6 @@ Pictures reach a gigapixel, so the float work goes band by band and never makes 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,21 @@ def top_of(dtype: npt.DTypeLike) -> float:
     return 1.0 if kind == np.float32 else float(np.iinfo(kind).max)
 
 
+def turned(samples: Samples, orientation: int) -> Samples:
+    """H×W or H×W×C samples stored with EXIF `orientation` (1–8) as a person should see them, C-contiguous.
+
+    Any other number means "as stored": cameras without a position sensor write 0.
+    """
+    if orientation in (5, 6, 7, 8):
+        samples = samples.swapaxes(0, 1)
+    # With rows and columns in place, what is left is from which end each of them counts.
+    if orientation in (3, 4, 7, 8):
+        samples = samples[::-1]
+    if orientation in (2, 3, 6, 7):
+        samples = samples[:, ::-1]
+    return np.ascontiguousarray(samples)
+
+
 def to_depth(samples: Samples, dtype: npt.DTypeLike) -> Samples:
     """The same picture (any shape) in another of the three depths: uint8, uint16, float32 in [0, 1].
 
@@ -32,7 +46,7 @@ def to_depth(samples: Samples, dtype: npt.DTypeLike) -> Samples:
     if samples.dtype == target:
         return samples
     factor = top_of(target) / top_of(samples.dtype)
-    return _by_bands(samples.shape, target, lambda rows: quantise(samples[rows].astype(np.float64) * factor, target))
+    return by_bands(samples.shape, target, lambda rows: quantise(samples[rows].astype(np.float64) * factor, target))
 
 
 def quantise(values: npt.NDArray[np.floating], dtype: npt.DTypeLike) -> Samples:
@@ -55,6 +69,17 @@ def over_whole_range(samples: Samples, bits: int, dtype: npt.DTypeLike | None = 
     return np.asarray(table[np.minimum(samples, top)])
 
 
+def narrowed(samples: Samples, bits: int) -> Samples:
+    """uint16 samples, of any shape, as whole numbers of fewer `bits`, rounded to nearest."""
+    top = (1 << bits) - 1
+    return ((samples.astype(np.uint32) * top + 32767) // 65535).astype(np.uint16)
+
+
+def grey_alpha_as_rgb(samples: Samples) -> Samples:
+    """H×W×4 of H×W×2 samples, which are grey with alpha; samples with another number of channels as they are."""
+    return np.dstack([samples[..., :1]] * 3 + [samples[..., 1:]]) if samples.shape[2] == 2 else samples
+
+
 def on_white(pixels: Samples, alpha: Samples) -> Samples:
     """Pixels (H×W or H×W×3) as seen through `alpha` (H×W, same dtype) before a white wall, dtype kept."""
     top = top_of(pixels.dtype)
@@ -63,7 +88,7 @@ def on_white(pixels: Samples, alpha: Samples) -> Samples:
         cover = _like(alpha[rows] / top, pixels)
         return quantise(pixels[rows] * cover + top * (1.0 - cover), pixels.dtype)
 
-    return _by_bands(pixels.shape, pixels.dtype, composite)
+    return by_bands(pixels.shape, pixels.dtype, composite)
 
 
 def unpremultiplied(pixels: Samples, alpha: Samples) -> Samples:
@@ -82,61 +107,15 @@ def unpremultiplied(pixels: Samples, alpha: Samples) -> Samples:
         cover = _like(alpha[rows].astype(np.float64), pixels)
         return quantise(pixels[rows] * (top / np.where(cover > 0, cover, np.inf)), pixels.dtype)
 
-    return _by_bands(pixels.shape, pixels.dtype, divide)
-
-
-def rgb_by_ink_formula(inks: Samples) -> Samples:
-    """H×W×4 cyan, magenta, yellow, black (0 = no ink) → H×W×3 RGB, same dtype, without a profile."""
-    top = top_of(inks.dtype)
-
-    def convert(rows: slice) -> Samples:
-        paper = 1.0 - inks[rows] / top
-        return quantise(top * paper[..., :3] * paper[..., 3:], inks.dtype)
-
-    return _by_bands((*inks.shape[:2], 3), inks.dtype, convert)
-
-
-@dataclass(frozen=True)
-class LumaScale:
-    """How luma and chroma of `bits` bits stand for colours.
-
-    `weights` of red, green and blue in luma; `ranges`: black, white, and for each chroma none and most.
-    """
-
-    weights: tuple[float, ...]
-    ranges: tuple[float, ...]
-    bits: int
-
-    @classmethod
-    def of_bits(cls, bits: int) -> LumaScale:
-        """That of JPEG files: ITU-R BT.601 over the whole range."""
-        top, middle = (1 << bits) - 1, 1 << (bits - 1)
-        return cls((0.299, 0.587, 0.114), (0, top, middle, top, middle, top), bits)
-
-
-def rgb_from_luma(samples: Samples, scale: LumaScale, dtype: npt.DTypeLike) -> Samples:
-    """H×W×3 luma, blue and red difference as stored → H×W×3 RGB of `dtype`."""
-    red, green, blue = scale.weights
-    least, most = np.array(scale.ranges[::2]), np.array(scale.ranges[1::2])
-    if min(red, green, blue) <= 0 or (most == least).any():
-        raise ValueError("impossible weights or ranges of luma and chroma")
-    # The highest chroma lies one step less above the middle than the lowest lies below it.
-    half = ((1 << (scale.bits - 1)) - 1) / ((1 << scale.bits) - 1)
-    top = top_of(dtype)
-
-    def convert(rows: slice) -> Samples:
-        luma, to_blue, to_red = np.moveaxis((samples[rows] - least) / (most - least) * (1, half, half), -1, 0)
-        r, b = luma + (2 - 2 * red) * to_red, luma + (2 - 2 * blue) * to_blue
-        return quantise(np.stack([r, (luma - red * r - blue * b) / green, b], -1) * top, dtype)
-
-    return _by_bands(samples.shape, dtype, convert)
+    return by_bands(pixels.shape, pixels.dtype, divide)
 
 
 def _like(plane: npt.NDArray[Any], pixels: Samples) -> npt.NDArray[Any]:
     return plane[..., None] if pixels.ndim == 3 else plane
 
 
-def _by_bands(shape: tuple[int, ...], dtype: npt.DTypeLike, band: Callable[[slice], Samples]) -> Samples:
+def by_bands(shape: tuple[int, ...], dtype: npt.DTypeLike, band: Callable[[slice], Samples]) -> Samples:
+    """An array of `shape` and `dtype`, of which `band` computes some rows after the other."""
     result = np.empty(shape, dtype)
     for top in range(0, shape[0], _BAND_ROWS):
         rows = slice(top, top + _BAND_ROWS)

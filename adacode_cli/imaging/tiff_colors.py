@@ -9,11 +9,12 @@ from tifffile import COMPRESSION, TiffPage
 
 from adacode_cli.imaging import conversions
 from adacode_cli.imaging.cicp import SRGB
-from adacode_cli.imaging.image import Samples
+from adacode_cli.imaging.conversions import LumaScale
+from adacode_cli.imaging.exif import ALPHA, PLAIN_ALPHA, PREMULTIPLIED
+from adacode_cli.imaging.image import PALETTE_NOTE, Raster, Samples
 from adacode_cli.imaging.metadata import Metadata
-from adacode_cli.imaging.parsing import not_supported
-from adacode_cli.imaging.raster import PALETTE_NOTE, Raster
-from adacode_cli.imaging.samples import LumaScale, over_whole_range, rgb_from_luma, to_depth, top_of, unpremultiplied
+from adacode_cli.imaging.refusals import not_supported
+from adacode_cli.imaging.samples import over_whole_range, to_depth, top_of, unpremultiplied
 from adacode_cli.imaging.tiff_strips import GREY, INKS, OTHER_PROGRAM, RGB, YCBCR
 
 _WHITE_IS_ZERO, _PALETTE, _LAB, _ICC_LAB = 0, 3, 8, 9
@@ -21,10 +22,6 @@ _COLORS = {_WHITE_IS_ZERO: 1, GREY: 1, RGB: 3, _PALETTE: 1, INKS: 4, YCBCR: 3, _
 _MOST_BITS = {_PALETTE: (16,), YCBCR: (8, 16), _LAB: (8, 16), _ICC_LAB: (8, 16)}
 _PHOTOMETRIC, _COLOR_MAP, _INK_SET, _LUMA_WEIGHTS, _BLACK_WHITE = 262, 320, 332, 529, 532
 _OTHER_INKS = 2
-_PREMULTIPLIED, _PLAIN_ALPHA, _ALPHA_BY_COREL = 1, 2, 999
-ALPHA = (_PREMULTIPLIED, _PLAIN_ALPHA, _ALPHA_BY_COREL)
-"""The kinds of an extra sample that is alpha."""
-
 _RATIONAL = 5
 _LAB_LOST = "L*a*b* colours (converted to sRGB)"
 
@@ -44,7 +41,7 @@ def raster(page: TiffPage, stored: Samples, said: Metadata, *, name: str) -> Ras
     elif kind == _PALETTE:
         pixels = _looked_up(page, stored[..., 0])
     elif kind == YCBCR and colors > 1:
-        pixels = rgb_from_luma(stored[..., :colors], _luma_scale(page, bits), pixels.dtype)
+        pixels = conversions.rgb_from_luma(stored[..., :colors], _luma_scale(page, bits), pixels.dtype)
     elif kind in (_LAB, _ICC_LAB):
         pixels = conversions.rgb_from_lab(pixels, is_offset=kind == _ICC_LAB)
         lost, said = (*lost, _LAB_LOST), replace(said, icc=None, cicp=SRGB)
@@ -133,9 +130,9 @@ def _alpha(page: TiffPage, stored: Samples, colors: int) -> tuple[Samples | None
     count = stored.shape[2] - colors
     kinds = [int(kind) for kind in page.extrasamples][:count]
     if not kinds and count == 1 and page.photometric != INKS:
-        kinds = [_PLAIN_ALPHA]
+        kinds = [PLAIN_ALPHA]
     at = next((i for i, kind in enumerate(kinds) if kind in ALPHA), None)
     if at is None:
         return None, False, (f"{count} extra channel(s) of unstated meaning",) if count else ()
     lost = (f"{count - 1} extra channel(s) beyond alpha",) if count > 1 else ()
-    return np.ascontiguousarray(stored[..., colors + at]), kinds[at] == _PREMULTIPLIED, lost
+    return np.ascontiguousarray(stored[..., colors + at]), kinds[at] == PREMULTIPLIED, lost

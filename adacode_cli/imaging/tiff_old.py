@@ -16,7 +16,7 @@ from tifffile import COMPRESSION, TiffPage
 
 from adacode_cli.imaging import exif
 from adacode_cli.imaging.image import Samples
-from adacode_cli.imaging.parsing import not_supported
+from adacode_cli.imaging.refusals import not_supported
 from adacode_cli.imaging.tiff_strips import GREY, OTHER_PROGRAM, RGB, checked
 
 # (samples of a pixel, bits of each) that may be packed so

@@ -18,9 +18,9 @@ import numpy as np
 from imagecodecs import DeflateError
 from tifffile import COMPRESSION, TiffPage
 
-from adacode_cli.imaging import jp2_header, jpeg_scans
+from adacode_cli.imaging import jp2_header, jpeg_segments
 from adacode_cli.imaging.image import Samples
-from adacode_cli.imaging.parsing import not_supported
+from adacode_cli.imaging.refusals import not_supported
 
 GREY, RGB, INKS, YCBCR = 1, 2, 5, 6  # photometric interpretations
 OTHER_PROGRAM = "magick a.tif -compress zip b.tif"
@@ -247,7 +247,7 @@ def _jpeg(page: TiffPage, *, name: str) -> Decoder:
 
     def decode(data: bytes, out: Samples) -> Samples:
         """The samples of a JPEG strip, in `out` where they fit. Raises InputError for too many scans."""
-        jpeg_scans.check(data, name=name)
+        jpeg_segments.check_scans(data, name=name)
         return np.asarray(
             imagecodecs.jpeg_decode(
                 data,

@@ -5,9 +5,9 @@ Every other byte stays. A packet that cannot be read is not changed at all: `Dam
 
 from __future__ import annotations
 
+import html
 import re
 from fractions import Fraction
-from xml.sax.saxutils import escape, quoteattr
 
 from adacode_cli.imaging.resolution import rational
 from adacode_cli.imaging.xmp_scan import (
@@ -86,8 +86,8 @@ def upright(packet: bytes, *, on_its_side: bool) -> bytes:
     changes += removed(packet, rdf, _BESIDE_THE_PICTURE | {_THUMBNAILS})
     across, down = value_of(rdf, _ACROSS), value_of(rdf, _DOWN)
     if on_its_side and across and down and max(len(across), len(down)) <= _LONGEST_FRACTION:
-        changes += set_value(packet, rdf, _ACROSS, escape(down, {'"': "&quot;", "'": "&apos;"}))
-        changes += set_value(packet, rdf, _DOWN, escape(across, {'"': "&quot;", "'": "&apos;"}))
+        changes += set_value(packet, rdf, _ACROSS, _quoted(down))
+        changes += set_value(packet, rdf, _DOWN, _quoted(across))
     return applied(packet, changes)
 
 
@@ -162,7 +162,7 @@ def _new_description(rdf: Element, content: str) -> Change:
     about = next(
         (part.attributes[(RDF, "about")][1] for part in descriptions(rdf) if (RDF, "about") in part.attributes), ""
     )
-    part = f'<rdf:Description xmlns:rdf="{RDF}" rdf:about={quoteattr(about)}>{content}</rdf:Description>'
+    part = f'<rdf:Description xmlns:rdf="{RDF}" rdf:about={_attribute(about)}>{content}</rdf:Description>'
     if rdf.is_empty_tag:
         whole = f'<rdf:RDF xmlns:rdf="{RDF}">{part}</rdf:RDF>'
         return Change(rdf.start, rdf.end, whole.encode())
@@ -171,7 +171,23 @@ def _new_description(rdf: Element, content: str) -> Change:
 
 def _text(said: str) -> str:
     """As the text of an element; what is no character of XML (control characters, halves of pairs) is replaced."""
-    return escape(_NO_XML.sub("\ufffd", said))
+    return html.escape(_NO_XML.sub("\ufffd", said), quote=False)
+
+
+def _quoted(value: str) -> str:
+    """As the text of an element or between quotes of either kind."""
+    return html.escape(value, quote=False).replace('"', "&quot;").replace("'", "&apos;")
+
+
+def _attribute(value: str) -> str:
+    """As the value of an attribute, with its quotes."""
+    text = html.escape(value, quote=False)
+    for blank, reference in (("\n", "&#10;"), ("\r", "&#13;"), ("\t", "&#9;")):
+        text = text.replace(blank, reference)
+    if '"' in text and "'" not in text:
+        return f"'{text}'"
+    text = text.replace('"', "&quot;")
+    return f'"{text}"'
 
 
 def _fraction(text: str | None) -> Fraction | None:

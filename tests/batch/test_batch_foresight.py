@@ -10,6 +10,7 @@ import pytest
 from nearest import NearestRestorer
 from PIL import Image
 
+from adacode_cli import formats
 from adacode_cli.batch import foresight, masks
 from adacode_cli.batch.discover import Selection
 from adacode_cli.batch.foresight import Foresight
@@ -24,7 +25,6 @@ from adacode_cli.batch.stream import restore_bytes
 from adacode_cli.errors import OutputError
 from adacode_cli.imaging import encode
 from adacode_cli.imaging.decode import decode
-from adacode_cli.imaging.encode import FORMATS
 from adacode_cli.imaging.image import Decoded
 
 TWICE = Foresight(2.0)
@@ -76,7 +76,7 @@ def test_a_result_too_large_for_its_format_is_not_computed(tmp_path, format, wid
 
 def test_sides_and_bytes_that_formats_hold():
     largest = {"jpeg": 65500, "webp": 16383, "avif": 65535, "heic": 16384}
-    for format in FORMATS:
+    for format in formats.names():
         side = largest.get(format, 70000)
         assert encode.fits((1, side), 3, format)
         assert encode.fits((side, 1), 3, format)
@@ -97,7 +97,7 @@ LOSSES = {
 @pytest.mark.parametrize("kind", LOSSES)
 def test_what_strict_refuses_is_not_computed(tmp_path, kind):
     image, format, other, lost = LOSSES[kind]
-    source = written(tmp_path / f"a{FORMATS[format]}".replace(".jpg", ".jpeg"), image)
+    source = written(tmp_path / f"a{formats.named(format).suffix}".replace(".jpg", ".jpeg"), image)
     strict = Keeping(strict=True)
     message = failure_of(source, other, Stages(never, keeping=strict, foresight=TWICE))
     assert message.startswith(f"cannot be kept in {other}: ")
@@ -142,9 +142,9 @@ def test_jobs_get_another_name_where_the_result_is_too_large(tmp_path, other):
         Image.new("L", (width, 1)).save(tmp_path / "p" / name)
     jobs = make_plan([tmp_path / "p"], Naming("sr-x2"), Selection(), OnExisting.REFUSE).jobs
     names = {job.name: job.instead_of for job in TWICE.refitted(jobs, Naming("sr-x2", format=other))}
-    assert names == {"b.bmp": "", "large.png": "", "small.webp": "", f"wide{FORMATS[other]}": "webp"}
+    assert names == {"b.bmp": "", "large.png": "", "small.webp": "", f"wide{formats.named(other).suffix}": "webp"}
     kept = TWICE.refitted(jobs, Naming("sr-x2", format=other, keep_suffix=True))
-    assert {job.name for job in kept if job.instead_of} == {f"wide.webp{FORMATS[other]}"}
+    assert {job.name for job in kept if job.instead_of} == {f"wide.webp{formats.named(other).suffix}"}
 
 
 def test_a_header_that_was_read_for_the_name_is_not_read_again(tmp_path, monkeypatch):
@@ -161,7 +161,7 @@ def test_a_header_that_was_read_for_the_name_is_not_read_again(tmp_path, monkeyp
 
 @pytest.mark.parametrize("format", ["png", "tiff", "jpeg", "jp2"])
 def test_limits_that_a_run_would_refuse_are_foreseen(tmp_path, format):
-    source = written(tmp_path / f"a{FORMATS[format]}".replace(".jpg", ".jpeg"), grey(40, 50))
+    source = written(tmp_path / f"a{formats.named(format).suffix}".replace(".jpg", ".jpeg"), grey(40, 50))
     (job,) = plan_of(source, "png").jobs
     for keeping, message in (
         (Keeping(max_pixels=1999), "claims 40×50 pixels, more than 0.001999 megapixels"),

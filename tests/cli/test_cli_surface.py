@@ -113,26 +113,5 @@ def test_unknown_command_is_a_usage_error_with_a_suggestion(real_adacode):
     assert b"Did you mean" in result.stderr
 
 
-def test_limits_of_the_options_are_those_of_the_modules_that_set_them():
-    from adacode_cli.cli.restore_options import (
-        DECODING_LIMIT_S,
-        DEFAULT_MAX_FILE_MB,
-        DEFAULT_MAX_MEGAPIXELS,
-        FORMAT_NAMES,
-        SMALLEST_TILE_PX,
-    )
-    from adacode_cli.engine import grid
-    from adacode_cli.imaging import decoder_pool
-    from adacode_cli.imaging.encode import DEFAULT_QUALITY, FORMATS
-    from adacode_cli.imaging.limits import MAX_FILE_BYTES, MAX_PIXELS
-
-    assert set(FORMAT_NAMES) == set(FORMATS)
-    assert grid.SMALLEST_TILE_PX == SMALLEST_TILE_PX
-    assert MAX_PIXELS == DEFAULT_MAX_MEGAPIXELS * 1_000_000
-    assert MAX_FILE_BYTES == DEFAULT_MAX_FILE_MB * 1_000_000
-    assert DECODING_LIMIT_S == decoder_pool.DECODING_LIMIT_S
-    assert DEFAULT_QUALITY == 95  # the help of --quality says so
-
-
 if __name__ == "__main__":
     SNAPSHOT.write_text(json.dumps(surface(typer.main.get_command(app)), indent=2) + "\n")

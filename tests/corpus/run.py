@@ -41,18 +41,18 @@ from corpus_compare import (
     facts_of,
 )
 
+from adacode_cli import formats
 from adacode_cli.cli.streams import printable
 from adacode_cli.errors import InputError
-from adacode_cli.imaging.decode import EXTENSIONS, Decode
+from adacode_cli.imaging.decode import Decode
 from adacode_cli.imaging.decoder_pool import DecodingBug, decoding
 from adacode_cli.imaging.files import file_bytes
-from adacode_cli.imaging.image import Decoded
-from adacode_cli.imaging.raster import INKS_LOST, INKS_PROFILE_LOST
+from adacode_cli.imaging.image import INKS_LOST, INKS_PROFILE_LOST, Decoded
 
 # Suffixes that people give to files of the kinds that are read, beside those that discovery takes up.
 _OTHER_SUFFIXES = {".mpo", ".apng", ".dib", ".btf", ".tf8", ".bigtiff", ".j2k", ".j2c", ".jpc", ".jpx", ".jpf", ".jph"}
 _OTHER_SUFFIXES |= {".hif", ".avifs", ".heics", ".heifs", ".jps", ".jpt", ".jpm", ".jfi", ".jif"}
-_PICTURES = EXTENSIONS | _OTHER_SUFFIXES
+_PICTURES = formats.input_suffixes() | _OTHER_SUFFIXES
 _OUR_LIMIT_S = 120.0
 _UNREADABLE = "cannot be read"
 _LISTED = (FAULT, DIFFERS, ONLY_THEIRS, ONLY_THEIRS_DAMAGED, DISPUTED, SAME_DAMAGED, ONLY_OURS, NEITHER, NOT_COMPARED)

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from adacode_cli.engine.device import PRECISIONS, choose_device, choose_precision, computes_bf16
-from adacode_cli.engine.grid import SMALLEST_TILE_PX
 from adacode_cli.engine.options import RunOptions
 from adacode_cli.engine.restorer import Restorer
 from adacode_cli.errors import DeviceError, UsageError
+from adacode_cli.limits import MIN_TILE_PX
 
 CPU = torch.device("cpu")
 
@@ -74,7 +74,7 @@ def test_tiles_that_are_possible(tile):
 def test_tiles_that_are_not(tile):
     with pytest.raises(UsageError, match="tile") as caught:
         RunOptions(tile=tile)
-    assert str(SMALLEST_TILE_PX) in str(caught.value)
+    assert str(MIN_TILE_PX) in str(caught.value)
     assert "--tile 512" in caught.value.hint
 
 

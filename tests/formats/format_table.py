@@ -1,5 +1,7 @@
 """Finds out, file by file, what each format keeps: the tables of docs/formats.md are what this module finds.
 
+The table of the formats themselves is what the program knows of them (`adacode_cli.formats`).
+
     python tests/formats/format_table.py        writes the tables anew (after a wanted change)
 
 Sources are made by Pillow, tifffile, pillow-heif and exiftool, but for a PNG with numbers of colours, which none of
@@ -26,6 +28,7 @@ from other_programs import exiftool, identify, tagged
 from picture_fixtures import smooth, srgb_profile
 from PIL import Image
 
+from adacode_cli import formats
 from adacode_cli.batch.discover import Found
 from adacode_cli.batch.executor import Assignment, Passage
 from adacode_cli.batch.keeping import Keeping
@@ -33,14 +36,12 @@ from adacode_cli.batch.plan import Job
 from adacode_cli.batch.restoring import Restoring
 from adacode_cli.batch.stages import Stages
 from adacode_cli.imaging.cicp import Cicp
-from adacode_cli.imaging.encode import FORMATS, encode
+from adacode_cli.imaging.encode import encode
 from adacode_cli.imaging.image import Decoded
 from adacode_cli.imaging.provenance import HistoryEntry
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "formats.md"
 TIMES_NS = (1_000_000_000_000_000_000, 1_100_000_000_000_000_000)
-HEADS = {"jpeg": "JPEG", "png": "PNG", "webp": "WebP", "tiff": "TIFF", "bmp": "BMP", "jp2": "JP2"}
-HEADS |= {"avif": "AVIF", "heic": "HEIC"}
 _TAGS = [
     *("-IFD0:Artist=Somebody", "-IFD0:Orientation=6", "-IFD0:XResolution=300", "-IFD0:YResolution=150"),
     *("-IFD0:ResolutionUnit=2", "-GPSLatitude=48.5", "-GPSLatitudeRef=N", "-XMP-dc:Title=Zoë"),
@@ -137,7 +138,7 @@ def _resolution_cell(found: dict, format: str, *, turned: bool) -> str:
 
 def written_cells(folder: Path, format: str) -> dict[str, str]:
     """What `format` keeps of a TIFF that has everything."""
-    suffix, cells = FORMATS[format], {}
+    suffix, cells = formats.named(format).suffix, {}
     notes: dict[str, str] = {}
 
     def restored(name: str, source: Path) -> Path:
@@ -194,7 +195,7 @@ def _check_announced(cells: dict[str, str], notes: dict[str, str]) -> None:
 
 def read_cells(folder: Path, format: str) -> dict[str, str]:
     """What of a `format` file another program wrote arrives in a TIFF, which keeps everything."""
-    source, out = folder / f"r{FORMATS[format]}", folder / "r.tif"
+    source, out = folder / f"r{formats.named(format).suffix}", folder / "r.tif"
     cells = {}
     run(made(source, smooth(34, 40)[..., 0].copy(), format), out)
     cells["grey"] = "yes" if _is_grey(out, "tiff") else "as RGB"
@@ -237,18 +238,42 @@ def _auxiliary(path: Path) -> str:
 def table(cells_of: dict[str, dict[str, str]]) -> str:
     """Properties down, formats across."""
     rows = list(next(iter(cells_of.values())))
-    lines = ["| | " + " | ".join(HEADS[format] for format in cells_of) + " |", "| --- " * (len(cells_of) + 1) + "|"]
+    lines = [
+        "| | " + " | ".join(formats.named(format).title for format in cells_of) + " |",
+        "| --- " * (len(cells_of) + 1) + "|",
+    ]
     lines += [f"| {row} | " + " | ".join(cells[row] for cells in cells_of.values()) + " |" for row in rows]
     return "\n".join(lines)
 
 
 def found_tables() -> dict[str, str]:
-    """The two tables by name, as they stand in the document between `<!-- NAME -->` and `<!-- /NAME -->`."""
+    """The tables by name, as they stand in the document between `<!-- NAME -->` and `<!-- /NAME -->`."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        written = {format: written_cells(place, format) for format in FORMATS}
-        read = {format: read_cells(place, format) for format in FORMATS}
-    return {"written": table(written), "read": table(read)}
+        written = {format: written_cells(place, format) for format in formats.names()}
+        read = {format: read_cells(place, format) for format in formats.names()}
+    return {"written": table(written), "read": table(read), "formats": table_of_formats()}
+
+
+def table_of_formats() -> str:
+    """What `adacode_cli.formats` says of each format, a line for each."""
+    lines = [
+        "| format | `--format` | suffixes | also found in folders | bits a sample | lossy | longest side (pixels) |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for format in formats.every():
+        bits = [{"uint8": "8", "uint16": str(format.deep_bits), "float32": "32, float"}[d] for d in format.depths[::-1]]
+        cells = [
+            format.title,
+            f"`{format.name}`",
+            ", ".join(f"`{suffix}`" for suffix in format.suffixes),
+            ", ".join(f"`{suffix}`" for suffix in format.input_suffixes),
+            "; ".join(bits),
+            "yes" if format.lossy else "",
+            f"{format.max_side:,}" if format.max_side < 2**31 - 1 else "",
+        ]
+        lines.append(f"| {' | '.join(cells)} |".replace("|  |", "| |").replace("|  |", "| |"))
+    return "\n".join(lines)
 
 
 def with_tables(text: str, tables: dict[str, str]) -> str:

@@ -6,6 +6,8 @@ import format_table
 import pytest
 from other_programs import needs_exiftool, needs_imagemagick
 
+from adacode_cli import limits
+
 
 @pytest.fixture(scope="module")
 def found():
@@ -20,6 +22,12 @@ def test_the_document_says_what_is_found(found, name):
     told = re.search(rf"<!-- {name} -->\n(.*)\n<!-- /{name} -->", text, re.DOTALL)[1]
     hint = "after a wanted change: python tests/formats/format_table.py"
     assert told.splitlines() == found[name].splitlines(), hint
+
+
+def test_the_document_names_all_formats_as_the_program_knows_them():
+    text = format_table.DOCUMENT.read_text(encoding="utf-8")
+    hint = "after a wanted change: python tests/formats/format_table.py"
+    assert f"<!-- formats -->\n{format_table.table_of_formats()}\n<!-- /formats -->" in text, hint
 
 
 @needs_exiftool
@@ -37,6 +45,5 @@ def test_what_is_promised_of_every_format_is_so(found):
 
 
 def test_the_default_limit_in_the_document_is_the_program_s():
-    from adacode_cli.cli.restore_options import DEFAULT_MAX_MEGAPIXELS
-
-    assert f"`--max-megapixels` (default {DEFAULT_MAX_MEGAPIXELS})" in format_table.DOCUMENT.read_text(encoding="utf-8")
+    default = limits.MAX_PIXELS // 1_000_000
+    assert f"`--max-megapixels` (default {default})" in format_table.DOCUMENT.read_text(encoding="utf-8")

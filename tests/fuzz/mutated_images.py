@@ -27,9 +27,10 @@ import numpy as np
 import tifffile
 from PIL import Image, ImageCms
 
+from adacode_cli import formats
 from adacode_cli.errors import InputError
 from adacode_cli.imaging.decode import decode
-from adacode_cli.imaging.encode import FORMATS, encode
+from adacode_cli.imaging.encode import encode
 from adacode_cli.imaging.image import Decoded
 from adacode_cli.imaging.provenance import HistoryEntry, attributed
 from adacode_cli.imaging.resolution import INCH, Resolution
@@ -53,7 +54,7 @@ def seeds() -> dict[str, bytes]:
     plain = {"iptc": b"\x1c\x02\x19\0\3abc", "resolution": Resolution(Fraction(300), Fraction(300), INCH), "icc": icc}
     entry = HistoryEntry("sr-x2", "compact", "0" * 64)
     found = {}
-    for format in FORMATS:
+    for format in formats.names():
         found[f"{format}-rgb"] = encode(attributed(Decoded(rgb, **plain), entry), format=format)
         found[f"{format}-grey"] = encode(Decoded(rgb[..., 0].copy()), format=format)
         found[f"{format}-alpha"] = encode(Decoded(rgb, alpha), format=format)

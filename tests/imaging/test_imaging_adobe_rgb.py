@@ -12,7 +12,7 @@ from picture_fixtures import png_chunk, png_file, saved, smooth, srgb_profile
 from PIL import Image, ImageCms
 
 from adacode_cli.imaging import exif as exif_blocks
-from adacode_cli.imaging import icc_profile, tiff_writer
+from adacode_cli.imaging import icc_profile, tiff_codec
 from adacode_cli.imaging.colours import ADOBE_RGB_NOTE
 from adacode_cli.imaging.decode import decode
 from adacode_cli.imaging.encode import encode, losses
@@ -122,7 +122,7 @@ def test_profile_and_tags_arrive_in_every_format(tmp_path, source, formats):
 
 def test_a_tiff_of_offsets_of_eight_bytes_keeps_the_index(monkeypatch):
     image = decode(saved(PIXELS, "JPEG", exif=exif_of()), name="x")
-    monkeypatch.setattr(tiff_writer, "_MOST_WITHOUT_BIG", 0)
+    monkeypatch.setattr(tiff_codec, "_MAX_BYTES_WITHOUT_BIG", 0)
     data = encode(replace(image, more_pages=(replace(image, page=1),)), format="tiff")
     assert data[2] == 43
     for page in decode(data, name="x").pages:

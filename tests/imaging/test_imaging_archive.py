@@ -6,14 +6,15 @@ from other_programs import exiftool, needs_exiftool, tagged, warnings_of
 from picture_fixtures import noise, saved, smooth, srgb_profile
 from PIL import Image, PngImagePlugin
 
+from adacode_cli import formats
 from adacode_cli.batch.keeping import Keeping
 from adacode_cli.errors import OutputError
 from adacode_cli.imaging.decode import decode, read_image
-from adacode_cli.imaging.encode import FORMATS, encode, losses
+from adacode_cli.imaging.encode import encode, losses
 from adacode_cli.imaging.provenance import HistoryEntry
 
 SOURCES = {"JPEG": ".jpg", "PNG": ".png", "TIFF": ".tif", "WEBP": ".webp"}
-RICH = [format for format in FORMATS if format != "bmp"]
+RICH = [format for format in formats.names() if format != "bmp"]
 WITHOUT_IPTC = ("webp", "avif", "heic")
 ENTRY = HistoryEntry("sr-x2", "compact", "0123456789abcdef" * 4)
 TAGS = [
@@ -40,7 +41,7 @@ def photograph(tmp_path, source):
 def restored(path, target, history=ENTRY):
     """What a run with a factor of two writes: (its path, the notes)."""
     data, notes = Keeping(history).encoded(enlarged(read_image(path), 2), target, None)
-    out = path.with_name(f"restored{FORMATS[target]}")
+    out = path.with_name(f"restored{formats.named(target).suffix}")
     out.write_bytes(data)
     return out, notes
 
@@ -139,7 +140,7 @@ def test_bmp_has_room_for_the_resolution_alone(tmp_path):
 def test_no_resolution_is_invented():
     image = decode(saved(smooth(4, 5), "JPEG"), name="x")
     assert image.resolution is None
-    for format in FORMATS:
+    for format in formats.names():
         assert decode(encode(image, format=format), name="x").resolution is None
 
 

@@ -8,7 +8,7 @@ from other_programs import avifdec, avifenc, heif_convert, needs_libavif, needs_
 from picture_fixtures import saved, smooth
 
 from adacode_cli.errors import InputError
-from adacode_cli.imaging import av1_header, heif_boxes, png16
+from adacode_cli.imaging import av1_header, heif_boxes, png_codec
 from adacode_cli.imaging.cicp import Cicp
 from adacode_cli.imaging.decode import decode, read_image
 from adacode_cli.imaging.iso_boxes import box
@@ -22,7 +22,7 @@ ALPHA = np.linspace(20000, 65535, H).astype(np.uint16)[:, None, None].repeat(W, 
 
 
 def png(path, samples):
-    path.write_bytes(png16.write(samples))
+    path.write_bytes(png_codec.encoded(samples))
     return path
 
 

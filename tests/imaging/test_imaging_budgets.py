@@ -21,8 +21,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "faults"))
 
 import bombs
 
+from adacode_cli import limits
 from adacode_cli.errors import InputError
-from adacode_cli.imaging import limits, memory_limit
+from adacode_cli.imaging import memory_limit
 from adacode_cli.imaging.decode import check_kind, decode
 from adacode_cli.imaging.decoder_pool import decoding
 from adacode_cli.imaging.files import file_bytes, stream_bytes

@@ -12,7 +12,7 @@ from other_programs import avifenc, converted, exiftool_of_all, needs_exiftool, 
 from picture_fixtures import png_chunk, png_file, reopened, saved, smooth, srgb_profile
 from PIL import Image, ImageCms
 
-from adacode_cli.imaging import icc_profile, png16
+from adacode_cli.imaging import icc_profile, png_codec
 from adacode_cli.imaging.cicp import SRGB, Cicp
 from adacode_cli.imaging.decode import decode
 from adacode_cli.imaging.decoder_message import Blobs, packed, unpacked
@@ -68,7 +68,7 @@ def test_grey_and_deep_pictures_have_numbers_too(format, pixels):
 
 @needs_libavif
 def test_what_libavif_wrote_goes_through_a_restoration(tmp_path):
-    (tmp_path / "a.png").write_bytes(png16.write(PIXELS.astype(np.uint16) * 257))
+    (tmp_path / "a.png").write_bytes(png_codec.encoded(PIXELS.astype(np.uint16) * 257))
     for numbers, expected in (("9/16/9", PQ), ("12/13/6", DISPLAY_P3), ("1/13/6", None), ("2/2/2", None)):
         path = avifenc(tmp_path / "a.avif", tmp_path / "a.png", "-d", 10, "--cicp", numbers)
         image = enlarged(decode(path.read_bytes(), name="x"), 2)

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from picture_fixtures import noise, png_chunk, png_file, red_cyan_profile, saved, smooth
 from PIL import Image
 
+from adacode_cli import formats
 from adacode_cli.errors import InputError
-from adacode_cli.imaging.decode import EXTENSIONS, decode, read_image
+from adacode_cli.imaging.decode import decode, read_image
 from adacode_cli.imaging.encode import encode
 from adacode_cli.imaging.image import Decoded
 
@@ -55,8 +56,8 @@ def test_names_that_are_not_ascii(tmp_path):
 
 
 def test_suffixes_are_lower_case_with_a_dot():
-    assert {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"} <= EXTENSIONS
-    assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in EXTENSIONS)
+    assert {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"} <= formats.input_suffixes()
+    assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in formats.input_suffixes())
 
 
 @pytest.mark.parametrize("kind", SEEDS)

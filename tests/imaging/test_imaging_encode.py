@@ -10,19 +10,20 @@ from hypothesis import strategies as st
 from picture_fixtures import DEPTHS, noise, reopened, smooth
 from PIL import Image, JpegImagePlugin
 
+from adacode_cli import formats
 from adacode_cli.errors import OutputError, UsageError
 from adacode_cli.imaging.decode import decode
-from adacode_cli.imaging.encode import FORMATS, encode, format_of, losses
-from adacode_cli.imaging.image import SUFFIXES, Decoded
+from adacode_cli.imaging.encode import encode, format_of, losses
+from adacode_cli.imaging.image import Decoded
 
 FULL_COLOR = 0
 
 
 def test_default_suffixes_lead_back_to_their_format():
-    for format, suffix in FORMATS.items():
-        assert format_of(Path(f"photo{suffix}")) == format
-        assert format_of(Path(f"photo{suffix.upper()}")) == format
-    assert {format_of(Path(f"a{suffix}")) for suffix in SUFFIXES} == set(FORMATS)
+    for format in formats.every():
+        for suffix in format.suffixes:
+            assert format_of(Path(f"photo{suffix}")) == format.name
+            assert format_of(Path(f"photo{suffix.upper()}")) == format.name
     assert format_of(Path("photo.gif")) is None
     assert format_of(Path("photo")) is None
 
@@ -118,7 +119,7 @@ def test_depth_losses(dtype, format, expected):
 
 
 @settings(deadline=None)  # The first of some kind loads a library.
-@given(st.sampled_from(sorted(FORMATS)), st.sampled_from(DEPTHS), st.booleans())
+@given(st.sampled_from(sorted(formats.names())), st.sampled_from(DEPTHS), st.booleans())
 def test_losses_tell_the_depth_that_comes_back(format, dtype, alpha):
     image = Decoded(noise((33, 34, 3), dtype), np.zeros((33, 34), dtype) if alpha else None)
     again = decode(encode(image, format=format), name="x")

@@ -16,8 +16,8 @@ from adacode_cli.imaging.decode import decode
 from adacode_cli.imaging.decoder_pool import decoding
 from adacode_cli.imaging.encode import encoded, losses
 from adacode_cli.imaging.jpeg_segments import XMP_HEAD
-from adacode_cli.imaging.metadata import Metadata
-from adacode_cli.imaging.metadata_limits import MAX_BYTES, MIB, Allowance
+from adacode_cli.imaging.metadata import Allowance, Metadata
+from adacode_cli.limits import MAX_METADATA_BYTES, MIB
 
 PICTURE = smooth(16, 24)
 PACKET = xmp_editing.with_event(None, tool="a", parameters="b")
@@ -170,9 +170,9 @@ def test_pages_share_an_allowance():
 
 
 def test_every_block_has_a_limit():
-    beyond = Metadata(**{name: bytes(limit + 1) for name, limit in MAX_BYTES.items()})
+    beyond = Metadata(**{name: bytes(limit + 1) for name, limit in MAX_METADATA_BYTES.items()})
     assert Allowance().granted(beyond)[0] == Metadata()
-    assert len(Allowance().granted(beyond)[1]) == len(MAX_BYTES) == 4
+    assert len(Allowance().granted(beyond)[1]) == len(MAX_METADATA_BYTES) == 4
 
 
 def with_thumbnail(start, length):

@@ -10,7 +10,7 @@ from picture_fixtures import saved, smooth
 from PIL import Image, ImageOps
 
 from adacode_cli.imaging import exif as exif_blocks
-from adacode_cli.imaging import png16, xmp_editing
+from adacode_cli.imaging import png_codec, xmp_editing
 from adacode_cli.imaging.decode import decode, read_image
 from adacode_cli.imaging.encode import encode
 from adacode_cli.imaging.image import Decoded
@@ -122,7 +122,7 @@ def test_what_exiftool_wrote_is_applied_and_says_one_afterwards(tmp_path, format
 @needs_exiftool
 @pytest.mark.parametrize(("bits", "turn", "expected"), [(8, (), PIXELS), (10, ("--irot", 3), ON_ITS_SIDE)])
 def test_in_avif_the_container_alone_counts(tmp_path, bits, turn, expected):
-    (tmp_path / "a.png").write_bytes(png16.write(PIXELS.astype(np.uint16) * 257))
+    (tmp_path / "a.png").write_bytes(png_codec.encoded(PIXELS.astype(np.uint16) * 257))
     path = avifenc(tmp_path / "a.avif", tmp_path / "a.png", "-d", bits, "-y", "444", *turn)
     image = read_image(tagged(path, "-EXIF:Orientation=8", "-XMP-tiff:Orientation=3"))
     assert_lies(Decoded(image.pixels // 257 if bits > 8 else image.pixels, xmp=image.xmp), expected)

@@ -15,11 +15,12 @@ from other_programs import needs_exiftool
 from picture_fixtures import srgb_profile
 from PIL import Image
 
+from adacode_cli import formats
 from adacode_cli.batch.keeping import Keeping
 from adacode_cli.errors import OutputError
 from adacode_cli.imaging import exif, exif_editing, png_chunks, xmp_editing
 from adacode_cli.imaging.decode import decode
-from adacode_cli.imaging.encode import FORMATS, encoded, losses
+from adacode_cli.imaging.encode import encoded, losses
 from adacode_cli.imaging.image import Decoded
 from adacode_cli.imaging.metadata import TITLES, upright
 from adacode_cli.imaging.provenance import HistoryEntry, attributed
@@ -84,7 +85,7 @@ def opened_by_pillow(file):
     return picture
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", formats.names())
 def test_damaged_blocks_come_back_or_are_named(format):
     named = 0
     for number in range(A_FORMAT):
@@ -105,14 +106,14 @@ def test_damaged_blocks_come_back_or_are_named(format):
 @needs_exiftool
 @pytest.mark.skipif(shutil.which("identify") is None, reason="ImageMagick is not installed")
 def test_other_programs_open_all_of_them(tmp_path):
-    for format, suffix in FORMATS.items():
+    for format, suffix in ((each.name, each.suffix) for each in formats.every()):
         for number in range(3):
             (tmp_path / f"{format}{number}{suffix}").write_bytes(
                 encoded(damaged_picture(f"{format}{number}"), format=format)[0]
             )
     sizes = ["exiftool", "-T", "-FileName", "-ImageWidth", "-ImageHeight", str(tmp_path)]
     found = subprocess.run(sizes, check=True, capture_output=True, timeout=120, text=True).stdout.splitlines()
-    assert len(found) == 3 * len(FORMATS)
+    assert len(found) == 3 * len(formats.names())
     # exiftool says of HEIC how large the coded picture is.
     assert all(line.endswith(("\t37\t33", ".heic\t64\t64")) for line in found), found
     readable = [str(path) for path in tmp_path.iterdir() if path.suffix in (".jpg", ".png", ".webp", ".tif", ".bmp")]
@@ -179,7 +180,7 @@ ODDITIES = {
 def test_ordinary_oddities_of_cameras_are_kept(oddity, order):
     block, _ = exif.upright(written_by_a_camera(order, *ODDITIES[oddity]))
     image = Decoded(PIXELS, exif=block)
-    for format in FORMATS:
+    for format in formats.names():
         file, beyond = encoded(image, format=format)
         assert beyond == (), format
         assert losses(image, format) == (() if format != "bmp" else ("EXIF",)), format

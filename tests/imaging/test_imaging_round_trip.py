@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from picture_fixtures import DEPTHS, noise, reopened, smooth
 
+from adacode_cli import formats
 from adacode_cli.errors import OutputError
 from adacode_cli.imaging.decode import decode
-from adacode_cli.imaging.encode import FORMATS, encode, losses
+from adacode_cli.imaging.encode import encode, losses
 from adacode_cli.imaging.image import Decoded
 
 EXACT = {
@@ -51,7 +52,7 @@ def test_lossless_formats_keep_every_sample(kind, size, grey, alpha, seed):
     assert again.notes == ()
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", formats.names())
 @pytest.mark.parametrize("dtype", DEPTHS)
 @pytest.mark.parametrize("grey", [True, False])
 @pytest.mark.parametrize("alpha", [True, False])

@@ -25,13 +25,14 @@ for folder in ("fuzz", "codes"):
 import mutated_images  # noqa: E402 (of tests/fuzz)
 from made_codes import made_codes  # noqa: E402 (of tests/codes)
 
+from adacode_cli import formats  # noqa: E402
 from adacode_cli.codes.file import to_bytes  # noqa: E402
-from adacode_cli.imaging.encode import FORMATS, encode  # noqa: E402
+from adacode_cli.imaging.encode import encode  # noqa: E402
 from adacode_cli.imaging.image import Decoded  # noqa: E402
 from adacode_cli.imaging.provenance import HistoryEntry, attributed  # noqa: E402
 from adacode_cli.imaging.resolution import INCH, Resolution  # noqa: E402
 
-KINDS = (*FORMATS, "codes")
+KINDS = (*formats.names(), "codes")
 ENTRY = HistoryEntry("sr-x2", "compact", "0" * 64)
 _LONGEST = 120_000
 # Of what is quadratic in them, these take seconds.
@@ -260,7 +261,7 @@ def _full_of_metadata() -> dict[str, bytes]:
             rgb, icc=icc, exif=_exif(order), xmp=_XMP, iptc=b"\x1c\x01Z\0\3\x1b%G" + b"\x1c\x02\x19\0\4\xc3\xa9ab",
             resolution=resolution,
         )  # fmt: skip
-        for format in FORMATS:
+        for format in formats.names():
             found[f"{format}-full{order}"] = encode(picture, format=format)
     grey = attributed(Decoded(rgb[..., 0].copy(), rgb[..., 1].copy(), exif=_exif("<"), xmp=_XMP), ENTRY)
     for format in ("png", "tiff", "jp2", "webp", "heic", "avif"):

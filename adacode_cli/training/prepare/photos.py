@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 from PIL.JpegImagePlugin import JpegImageFile
 
+from adacode_cli import formats
 from adacode_cli.errors import InputError, reason
-from adacode_cli.imaging.decode import EXTENSIONS, decode
+from adacode_cli.imaging.decode import decode
 from adacode_cli.imaging.files import file_bytes
 from adacode_cli.imaging.image import Decoded
 from adacode_cli.imaging.samples import on_white, to_depth
@@ -52,9 +53,9 @@ def find_photos(folder: Path) -> list[str]:
         entered.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         paths = (Path(base, name) for name in files if not name.startswith("."))
-        found += (p.relative_to(folder).as_posix() for p in paths if p.suffix.lower() in EXTENSIONS and p.is_file())
+        found += (p.relative_to(folder).as_posix() for p in paths if formats.of_any_suffix(p.suffix) and p.is_file())
     if not found:
-        hint = f"Pictures are recognised by their suffix: {', '.join(sorted(EXTENSIONS))}."
+        hint = f"Pictures are recognised by their suffix: {', '.join(sorted(formats.input_suffixes()))}."
         raise InputError("holds no photographs", path=folder, hint=hint)
     return sorted(found)
 

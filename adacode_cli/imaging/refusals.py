@@ -1,8 +1,9 @@
-"""A file that a library cannot read is a person's problem with a name and a remedy, never a traceback.
+"""Why a file is refused: each refusal is a person's problem with a name and a remedy, never a traceback.
 
 Pillow, tifffile and OpenCV report broken files through a dozen exception types. They are translated here, around
 the readers only: turning, masks and writing stay outside, so that a bug there still shows as one. Inside the readers
-the original exception is chained, for the traceback that a person can ask for.
+the original exception is chained, for the traceback that a person can ask for. A file beyond one of the `limits` is
+refused with the figures, and with the option that raises the limit where there is one.
 """
 
 from __future__ import annotations
@@ -17,22 +18,13 @@ import cv2
 from PIL import Image
 from tifffile import TiffFileError
 
+from adacode_cli import formats
 from adacode_cli.errors import InputError
 from adacode_cli.imaging import memory_limit
-from adacode_cli.imaging.limits import COUNTED_PIXEL_BYTES, too_little_memory, too_many_pixels
-
-TITLES = {
-    "jpeg": "JPEG",
-    "png": "PNG",
-    "webp": "WebP",
-    "tiff": "TIFF",
-    "bmp": "BMP",
-    "jp2": "JPEG 2000",
-    "avif": "AVIF",
-    "heic": "HEIC",
-}
+from adacode_cli.limits import COUNTED_PIXEL_BYTES, MAX_PAGES, MAX_SCANS
 
 _DAMAGED_HINT = "Open it in a viewer; if it looks broken there too, copy or download it again."
+_HARM = "if not, the file is damaged or made to do harm."
 _SAVED_ANEW = "Convert it with the program that made it, to a PNG, or to a TIFF of 8 or 16 bits a sample."
 _LIBRARY_ERRORS = (
     OSError,
@@ -75,7 +67,7 @@ def parsing(format: str, *, name: str) -> Iterator[None]:
     except _LIBRARY_ERRORS as error:
         if isinstance(error, cv2.error) and error.code == cv2.Error.StsNoMem:
             raise too_little_memory(name, memory_limit.in_force()) from error
-        title, text = TITLES[format], str(error)
+        title, text = formats.named(format).title, str(error)
         if "truncated" in text.lower():
             message = f"is truncated: the {title} data end too early"
             raise InputError(message, path=name, hint=_DAMAGED_HINT, damage="is truncated") from error
@@ -125,3 +117,47 @@ def _check_claim(width: int, height: int, max_pixels: int, *, name: str) -> None
         raise InputError(f"claims a size of {width}×{height} pixels", path=name, hint=_DAMAGED_HINT)
     if width * height > max_pixels:
         raise too_many_pixels(f"{width}×{height} pixels", max_pixels, name=name)
+
+
+def too_many_pixels(what: str, max_pixels: int, *, name: str) -> InputError:
+    """The refusal of a file that claims `what`."""
+    return InputError(
+        f"claims {what}, more than {max_pixels / 1e6:g} megapixels",
+        path=name,
+        hint=f"If it really is that large, raise --max-megapixels; {_HARM}",
+        over_limit=True,
+    )
+
+
+def too_many_bytes(num_bytes: int | None, max_bytes: int, *, name: str) -> InputError:
+    """The refusal of a file of `num_bytes`, or of a stream that did not end before (None)."""
+    found = f"has {num_bytes / 1e6:,.1f} MB, more than" if num_bytes is not None else "does not end after"
+    return InputError(
+        f"{found} the {max_bytes / 1e6:g} MB that a file may have",
+        path=name,
+        hint="If it really is a picture of that size, raise --max-file-size.",
+        over_limit=True,
+    )
+
+
+def too_many_pages(name: str) -> InputError:
+    """The refusal of a TIFF with more than MAX_PAGES pages."""
+    hint = "Split it into several files."
+    return InputError(f"has more than {MAX_PAGES} pages", path=name, hint=hint, over_limit=True)
+
+
+def too_many_scans(num_scans: int, name: str) -> InputError:
+    """The refusal of a JPEG with `num_scans` scans."""
+    hint = "If other programs can show it, save it there under a new name; if not, the file is made to do harm."
+    message = f"has {num_scans} scans, more than the {MAX_SCANS} that are read"
+    return InputError(message, path=name, hint=hint, over_limit=True)
+
+
+def too_little_memory(name: str, limit: int | None) -> InputError:
+    """The refusal of a file that needs more memory than is free, or than the `limit` in bytes of its process."""
+    if limit is None:
+        hint = "Close other programs, or make the picture smaller first."
+        return InputError("needs more memory than is free", path=name, hint=hint, over_limit=True)
+    hint = "If other programs can show it, save it there under a new name, or add --no-isolate, which sets no limit."
+    message = f"needs more memory to be decoded than the {limit / 1e6:,.0f} MB that a file of its size may take"
+    return InputError(message, path=name, hint=hint, over_limit=True)

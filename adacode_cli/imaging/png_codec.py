@@ -1,24 +1,35 @@
-"""PNG of any depth is read by libpng (imagecodecs); what has 16 bits a channel is written here.
+"""PNG of any depth is read by libpng (imagecodecs); Pillow writes 8 bits a channel, and 16 bits are written here.
 
 Pillow cannot hold more than 8 bits, beyond grey, and reads a picture whose data end too early; OpenCV cannot write grey
-with alpha. The writer is short enough to be our own.
+with alpha. The writer is short enough to be our own. Of a file that is read, Pillow says what stands beside the pixels.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator, Sequence
 
 import imagecodecs
 import numpy as np
 import numpy.typing as npt
+from PIL.PngImagePlugin import PngImageFile
 
-from adacode_cli.imaging.image import Samples
+from adacode_cli.imaging import damaged, pillow, png_chunks
+from adacode_cli.imaging.codec import Codec, Header, Page
+from adacode_cli.imaging.image import PALETTE_NOTE, Item, Raster, Samples
+from adacode_cli.imaging.iso_boxes import Bytes
+from adacode_cli.imaging.metadata import Metadata
 from adacode_cli.imaging.png_chunks import chunk
+from adacode_cli.imaging.refusals import check_size, not_supported, parsing
 
 MAX_SIDE = 1_000_000
 """Pixels that libpng reads a side."""
 
+_DEPTH_AT = 24
+_GREY_TYPES = (0, 4)
+_HEADER_CHUNKS = {b"iCCP": "icc", b"eXIf": "exif"}
+_XMP = b"XML:com.adobe.xmp\0"
 _COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _BAND_ROWS = 64
@@ -26,7 +37,27 @@ _CHUNK_BYTES = 1 << 20
 _LEVEL = 4  # Level 6 costs a third more time and saves nothing on photographs.
 
 
-def read(data: bytes) -> tuple[Samples, Samples | None]:
+def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
+    """The picture of a PNG. Raises InputError."""
+    with parsing("png", name=name):
+        data, beside, lost = png_chunks.taken_apart(data)
+        picture = pillow.opened(PngImageFile, data)
+    check_size(*picture.size, max_pixels, name=name)
+    is_for_libpng = max(picture.size) <= MAX_SIDE
+    if not is_for_libpng and data[_DEPTH_AT] > 8:
+        raise not_supported(f"a PNG of 16 bits with more than {MAX_SIDE:,} pixels a side", name=name)
+    with parsing("png", name=name):
+        if not is_for_libpng:
+            picture.load()
+        said, lost_of_metadata = pillow.metadata_of(picture, beside, png_chunks.resolution_in)
+        lost += lost_of_metadata
+        if not is_for_libpng:
+            return [pillow.loaded(picture, said, lost, depth=data[_DEPTH_AT])]
+        notes = (PALETTE_NOTE,) if picture.mode in ("P", "PA") else ()
+        return [Raster(*decoded(data), said, notes=notes, lost=lost)]
+
+
+def decoded(data: bytes) -> tuple[Samples, Samples | None]:
     """(H×W or H×W×3, H×W alpha or None), uint8 or uint16, of a PNG of any kind; transparent colours are alpha 0.
 
     Of an animation it is what programs show that know no animations. Raises EOFError or ValueError for a damaged
@@ -47,8 +78,32 @@ def read(data: bytes) -> tuple[Samples, Samples | None]:
     return np.ascontiguousarray(pixels), np.ascontiguousarray(samples[..., -1]) if has_alpha else None
 
 
-def write(samples: Samples) -> bytes:
-    """A PNG file of H×W×C uint16 samples, C = 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha)."""
+def header(file: Bytes) -> Header | None:
+    """Of the first chunk, and of those in front of the pixels."""
+    width, height, bits, kind = struct.unpack(">IIBB", file[16:26])
+    said: set[str] = set()
+    for chunk_kind, at, _ in png_chunks.chunks(file):
+        if chunk_kind in (b"IDAT", b"IEND"):
+            break
+        if chunk_kind in _HEADER_CHUNKS:
+            said.add(_HEADER_CHUNKS[chunk_kind])
+        elif chunk_kind == b"iTXt" and file[at + 8 : at + 8 + len(_XMP)] == _XMP:
+            said.add("xmp")
+    else:
+        return None
+    return Header(width, height, 1 if kind in _GREY_TYPES else 3, max(bits, 8), metadata=frozenset(said))
+
+
+def write(pages: Sequence[Page], _quality: int) -> bytes:
+    """A PNG file of H×W×C samples, uint8 or uint16, C = 1 to 4, with all of its metadata. Raises OutputError."""
+    samples, said = pages[0]
+    is_deep = samples.dtype == np.uint16
+    bare = encoded(samples) if is_deep else pillow.saved(pillow.picture_of(samples), "png", {})
+    return png_chunks.inserted(bare, said)
+
+
+def encoded(samples: Samples) -> bytes:
+    """A PNG file of H×W×C uint16 samples without metadata, C = 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha)."""
     height, width, channels = samples.shape
     parts = [_SIGNATURE, chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, _COLOR_TYPES[channels], 0, 0, 0))]
     stream = _compressed(samples)
@@ -96,3 +151,15 @@ def _paeth(
     to_left, to_up, to_corner = np.abs(b - c), np.abs(a - c), np.abs(a + b - 2 * c)
     use_left = (to_left <= to_up) & (to_left <= to_corner)
     return np.where(use_left, left, np.where(to_up <= to_corner, up, corner))
+
+
+def _metadata_in(file: bytes) -> list[Metadata]:
+    _, beside, _ = png_chunks.taken_apart(file)
+    return pillow.metadata_in(PngImageFile, file, beside, png_chunks.resolution_in)
+
+
+def _items(file: bytes) -> tuple[Iterator[Item], ...]:
+    return (png_chunks.items(file),)
+
+
+CODEC = Codec(read, write, _metadata_in, header, _items, complete=damaged.complete_png)

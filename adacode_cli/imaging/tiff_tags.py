@@ -1,5 +1,6 @@
-"""The tags of EXIF blocks and of TIFF pages as items; values are looked at only where they decide whether one is.
+"""The tags of EXIF blocks and of TIFF pages: what they say of the pixels (`header`), and what else they say, as items.
 
+Values are looked at only where they decide whether a tag is an item.
 Tags that follow the picture, and are no items: those in `_STORAGE` (sizes, depth, layout, compression, orientation,
 resolution, places of strips and tiles), the pointers to other directories, the program that wrote the file, which is
 named anew, and the directory behind the first one of an EXIF block, which shows a thumbnail.
@@ -9,14 +10,16 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import tifffile
 from PIL import ExifTags
 
-from adacode_cli.imaging import exif, inventory_photoshop
-from adacode_cli.imaging.exif import EXIF_DIRECTORY, GPS_DIRECTORY, DamagedExif, Layout
-from adacode_cli.imaging.inventory_items import (
+from adacode_cli.imaging import exif, photoshop
+from adacode_cli.imaging.codec import Header
+from adacode_cli.imaging.exif import ALPHA, EXIF_DIRECTORY, GPS_DIRECTORY, DamagedExif, Layout
+from adacode_cli.imaging.image import Item
+from adacode_cli.imaging.inventory import (
     ADOBE_RGB,
     CHANNELS,
     COLOR_PROFILE,
@@ -25,10 +28,9 @@ from adacode_cli.imaging.inventory_items import (
     IPTC,
     TIFF_TAGS,
     XMP,
-    Item,
 )
-from adacode_cli.imaging.limits import MAX_PAGES
-from adacode_cli.imaging.tiff_colors import ALPHA
+from adacode_cli.imaging.iso_boxes import Bytes
+from adacode_cli.limits import MAX_PAGES
 
 _STORAGE = frozenset(
     {
@@ -51,8 +53,13 @@ _INTEROPERABILITY, _INDEX, _ADOBE_RGB = 40965, 1, b"R03\0"
 _SUBFILE, _OLD_SUBFILE, _PHOTOMETRIC, _SAMPLES, _EXTRA, _SUBDIRECTORIES = 254, 255, 262, 277, 338, 330
 _REDUCED, _MASK, _OLD_REDUCED = 1, 4, 2
 _COLORS = {0: 1, 1: 1, 2: 3, 3: 1, 4: 1, 5: 4, 6: 3, 8: 3, 9: 3, 10: 3}  # photometric interpretation → channels
-_MOST_TAGS = 4096  # of a directory
-_MOST_NUMBERS = 64
+_WIDTH, _HEIGHT, _BITS, _SAMPLE_FORMAT = 256, 257, 258, 339
+_FLOAT = 3
+_GREY = (0, 1)
+_METADATA = {34675: "icc", 34665: "exif", 700: "xmp", 33723: "iptc"}
+_MAX_TAGS = 4096  # of a directory
+_MAX_NUMBERS = 64
+_HEADER_BYTES = 16
 _ENTRY_BYTES = 12  # the least that a tag, or a resource of Photoshop, takes
 _UNREAD: Item = ("tags of further pages", "")
 
@@ -67,16 +74,16 @@ class _Structure:
     Where more are asked for, several directories share their bytes, as only those do that are made to do harm.
     """
 
-    block: bytes
+    block: Bytes
     layout: Layout
     left: int
 
     @classmethod
-    def of(cls, block: bytes) -> tuple[_Structure, int]:
+    def of(cls, block: Bytes) -> tuple[_Structure, int]:
         """(the structure of a block, where its first directory begins). Raises DamagedExif."""
-        layout, first = exif.header(block)
+        layout, first = exif.header(bytes(block[:_HEADER_BYTES]))
         # Small pictures may well share a directory: one more than fits is read.
-        return cls(block, layout, len(block) // _ENTRY_BYTES + _MOST_TAGS), first
+        return cls(block, layout, len(block) // _ENTRY_BYTES + _MAX_TAGS), first
 
     def take(self, tags: int) -> bool:
         """Whether there is room for the work of reading as many `tags`; they are counted."""
@@ -98,12 +105,12 @@ class _Structure:
         return found[0] if found else None
 
     def numbers(self, tags: list[Tag], code: int) -> list[int]:
-        """The values of a tag that holds unsigned integers, at most `_MOST_NUMBERS` of them."""
+        """The values of a tag that holds unsigned integers, at most `_MAX_NUMBERS` of them."""
         for found, dtype, count, at in tags:
             kind = exif.INTEGERS.get(dtype)
             if found == code and kind is not None:
-                form = f"{self.layout.order}{min(count, _MOST_NUMBERS)}{kind}"
-                return list(struct.unpack_from(form, self.block, at))
+                form = f"{self.layout.order}{min(count, _MAX_NUMBERS)}{kind}"
+                return list(struct.unpack(form, self.block[at : at + struct.calcsize(form)]))
         return []
 
 
@@ -140,13 +147,37 @@ def pages(file: bytes) -> Iterator[Iterator[Item]]:
             yield _page(structure, tags)
 
 
-def kind_of_page(kind: int, old_kind: int) -> int:
-    """The bits of NewSubfileType, 0 where it is missing; where they say nothing, SubfileType may: it came before it."""
-    return kind or (_REDUCED if old_kind == _OLD_REDUCED else 0)
+def header(file: Bytes) -> Header | None:
+    """Of the first page; the others are counted."""
+    structure, at = _Structure.of(file)
+    seen: set[int] = set()
+    first: Header | None = None
+    pages = 0
+    while at and at not in seen and len(seen) < MAX_PAGES:
+        seen.add(at)
+        tags, at = structure.directory(at)
+        first = first or _header_of_page(structure, tags)
+        pages += pages == 0 or not _kind(structure, tags) & (_REDUCED | _MASK)
+    return first and replace(first, pages=pages)
+
+
+def _header_of_page(structure: _Structure, tags: list[Tag]) -> Header:
+    numbers = {code: structure.number(tags, code) for code in (_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT)}
+    said = frozenset(_METADATA[code] for code, *_ in tags if code in _METADATA)
+    return Header(
+        numbers[_WIDTH] or 0,
+        numbers[_HEIGHT] or 0,
+        1 if numbers[_PHOTOMETRIC] in _GREY else 3,
+        max(numbers[_BITS] or 1, 8),
+        numbers[_SAMPLE_FORMAT] == _FLOAT,
+        metadata=said,
+    )
 
 
 def _kind(structure: _Structure, tags: list[Tag]) -> int:
-    return kind_of_page(structure.number(tags, _SUBFILE) or 0, structure.number(tags, _OLD_SUBFILE) or 0)
+    """The bits of NewSubfileType, 0 where it is missing; where they say nothing, SubfileType may: it came before it."""
+    kind, old_kind = structure.number(tags, _SUBFILE) or 0, structure.number(tags, _OLD_SUBFILE) or 0
+    return kind or (_REDUCED if old_kind == _OLD_REDUCED else 0)
 
 
 def name_of(code: int, names: dict[int, str] | None = None) -> str:
@@ -162,7 +193,7 @@ def _page(structure: _Structure, tags: list[Tag]) -> Iterator[Item]:
             yield _SPOKEN_ABOUT_ELSEWHERE[code], ""
         elif code == _PHOTOSHOP:
             if structure.take(count // _ENTRY_BYTES):
-                yield from inventory_photoshop.items(structure.block[at : at + count])
+                yield from photoshop.items(bytes(structure.block[at : at + count]))
         elif code in exif.GEOGRAPHY:
             yield GEOGRAPHY, name_of(code)
         elif code not in _STORAGE and code != _SOFTWARE:
@@ -216,17 +247,17 @@ def _beside(structure: _Structure, tags: list[Tag]) -> Iterator[Item]:
             yield "pictures in subdirectories", ""
 
 
-def _directory(block: bytes, at: int, layout: Layout) -> tuple[list[Tag], int]:
+def _directory(block: Bytes, at: int, layout: Layout) -> tuple[list[Tag], int]:
     """(the tags whose values lie in the block, offset of the next directory or 0). Raises DamagedExif."""
-    room, size = struct.calcsize(layout.number), struct.calcsize(layout.entry)
+    room, size, block_bytes = struct.calcsize(layout.number), struct.calcsize(layout.entry), len(block)
+    start = at + struct.calcsize(layout.count)
     try:
-        (count,) = struct.unpack_from(layout.count, block, at)
+        (count,) = struct.unpack(layout.count, block[at:start])
     except (struct.error, OverflowError):
         raise DamagedExif("its directory lies outside the block") from None
-    start = at + struct.calcsize(layout.count)
-    if count > _MOST_TAGS:
+    if count > _MAX_TAGS:
         raise DamagedExif(f"a directory of {count} tags")
-    whole = min(count, max(0, len(block) - start) // size)
+    whole = min(count, max(0, block_bytes - start) // size)
     found: list[Tag] = []
     for number, (code, dtype, items, inline) in enumerate(
         struct.iter_unpack(layout.entry, block[start : start + whole * size])
@@ -235,10 +266,9 @@ def _directory(block: bytes, at: int, layout: Layout) -> tuple[list[Tag], int]:
         value_at = start + (number + 1) * size - room
         if length > room:
             (value_at,) = struct.unpack(layout.number, inline)
-        if length and value_at + length <= len(block):
+        if length and value_at + length <= block_bytes:
             found.append((code, dtype, items, value_at))
-    try:
-        (following,) = struct.unpack_from(layout.number, block, start + count * size)
-    except struct.error:
-        following = 0
-    return found, following if following < len(block) else 0
+    end = start + count * size
+    link = block[end : end + room]
+    following = struct.unpack(layout.number, link)[0] if len(link) == room else 0
+    return found, following if following < block_bytes else 0

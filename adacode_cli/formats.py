@@ -1,0 +1,337 @@
+"""The picture formats, one value each: all that readers, writers, options, hints and documents ask of a format.
+
+This is pure data and imports nothing of the package, so that the command line can ask it before NumPy is loaded. The
+module that reads and writes a format is named by its import path, and `imaging.codec.codec_of` imports it when it is
+first needed. Code asks these values and never compares names: a further format needs a row here and a codec module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+Signature = tuple[tuple[int, bytes], ...]
+"""Pieces of the beginning of a file, each with the place where it stands; all of them must be there."""
+
+Depth = Literal["uint8", "uint16", "float32"]
+"""Of a sample in memory, by NumPy's name for it."""
+
+CODES_SIGNATURE = b"\x89ADC\r\n\x1a\n"
+"""With which a file of codes begins, which is no picture (`codes.file`)."""
+
+FALLBACK = "png"
+"""What an output becomes whose name does not tell a format: a format without loss, in which all programs read it."""
+
+_MAX_SIDE = 2**31 - 1
+_BRANDS_END = 64  # Of an ISO media file, so many bytes are looked at for its brands.
+_EVERYTHING = frozenset({"icc", "exif", "xmp", "iptc", "resolution"})
+
+
+@dataclass(frozen=True)
+class Format:
+    """One picture format. All names are in lower case.
+
+    name: as `--format`, the journal and the JSON events have it.
+    title: for people: "JPEG 2000".
+    codec: import path of the module whose `CODEC` reads and writes it.
+    suffixes: of its files, with their dot; outputs get the first one.
+    input_suffixes: of files that are found in folders too and are never written; their outputs have this format, and
+        its suffix stands behind theirs.
+    signatures: beginnings of its files; one of them must be there.
+    brands: of an ISO media file, the kinds that say that it has this format.
+    weak_brands: kinds of ISO media files that have this format unless another brand says otherwise.
+    depths: in which samples are stored, the deepest first.
+    deep_bits: bits of a stored sample of what has more than 8 bits in memory.
+    lossy: whether `--quality` matters to it.
+    grey: whether grey pictures are stored as grey.
+    grey_alpha: whether grey pictures with alpha are stored as grey.
+    alpha: whether it holds alpha; other formats show a transparent picture on white.
+    pages: whether it holds several.
+    metadata: the fields of `imaging.metadata.Metadata` for which it has a place.
+    cicp: whether it holds colours in numbers: not at all, instead of a profile, for HDR also beside a profile, or
+        beside any profile, which the numbers overrule, and for samples of narrow range too.
+    resolution_in_exif: whether it holds the resolution in EXIF alone.
+    geography: whether it holds GeoTIFF tags.
+    max_side: pixels of the longer side.
+    max_bytes: of all samples, where there is such a limit: a byte for each pixel of grey, four for each of colour.
+    replaces_others: whether results become this format that are too large for their own (`--if-too-large`).
+    salvageable: whether a part of a damaged file can be read (`--accept-damaged`).
+    package: the optional package without which it is neither read nor written, as it is called on PyPI.
+    install: how a person installs that package.
+    """
+
+    name: str
+    title: str
+    codec: str
+    suffixes: tuple[str, ...]
+    signatures: tuple[Signature, ...] = ()
+    input_suffixes: tuple[str, ...] = ()
+    brands: tuple[bytes, ...] = ()
+    weak_brands: tuple[bytes, ...] = ()
+    depths: tuple[Depth, ...] = ("uint8",)
+    deep_bits: int = 16
+    lossy: bool = False
+    grey: bool = True
+    grey_alpha: bool = True
+    alpha: bool = True
+    pages: bool = False
+    metadata: frozenset[str] = frozenset()
+    cicp: Literal["no", "alone", "hdr", "beside"] = "no"
+    resolution_in_exif: bool = False
+    geography: bool = False
+    max_side: int = _MAX_SIDE
+    max_bytes: int | None = None
+    replaces_others: bool = False
+    salvageable: bool = False
+    package: str | None = None
+    install: str = ""
+
+    @property
+    def suffix(self) -> str:
+        """What the names of outputs end in."""
+        return self.suffixes[0]
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether there are pictures that this program may make and that are too large for it."""
+        return self.max_side < _MAX_SIDE or self.max_bytes is not None
+
+    def kept_metadata(self) -> frozenset[str]:
+        """The fields of `imaging.metadata.Metadata` that a file can hold."""
+        return self.metadata if self.cicp == "no" else self.metadata | {"cicp"}
+
+    def fits(self, size: tuple[int, int], colors: int) -> bool:
+        """Whether a file can hold a picture of `size` (height, width) with one colour or three."""
+        num_bytes = size[0] * size[1] * (4 if colors > 1 else 1)
+        return max(size) <= self.max_side and (self.max_bytes is None or num_bytes <= self.max_bytes)
+
+
+_FORMATS = (
+    Format(
+        "jpeg",
+        "JPEG",
+        codec="adacode_cli.imaging.jpeg_codec",
+        suffixes=(".jpg", ".jpeg", ".jpe", ".jfif"),
+        input_suffixes=(".mpo",),
+        signatures=(((0, b"\xff\xd8\xff"),),),
+        lossy=True,
+        alpha=False,
+        metadata=_EVERYTHING,
+        max_side=65500,
+        salvageable=True,
+    ),
+    Format(
+        "png",
+        "PNG",
+        codec="adacode_cli.imaging.png_codec",
+        suffixes=(".png",),
+        input_suffixes=(".jls", ".apng"),
+        signatures=(((0, b"\x89PNG\r\n\x1a\n"),),),
+        depths=("uint16", "uint8"),
+        metadata=_EVERYTHING,
+        cicp="beside",
+        replaces_others=True,
+        salvageable=True,
+    ),
+    Format(
+        "webp",
+        "WebP",
+        codec="adacode_cli.imaging.webp_codec",
+        suffixes=(".webp",),
+        signatures=(((0, b"RIFF"), (8, b"WEBP")),),
+        lossy=True,
+        grey=False,
+        grey_alpha=False,
+        metadata=_EVERYTHING - {"iptc"},
+        resolution_in_exif=True,
+        max_side=16383,
+    ),
+    Format(
+        "tiff",
+        "TIFF",
+        codec="adacode_cli.imaging.tiff_codec",
+        suffixes=(".tif", ".tiff"),
+        signatures=(((0, b"II*\0"),), ((0, b"MM\0*"),), ((0, b"II+\0"),), ((0, b"MM\0+"),)),
+        depths=("float32", "uint16", "uint8"),
+        pages=True,
+        metadata=_EVERYTHING,
+        geography=True,
+        replaces_others=True,
+    ),
+    Format(
+        "bmp",
+        "BMP",
+        codec="adacode_cli.imaging.bmp_codec",
+        suffixes=(".bmp",),
+        signatures=(((0, b"BM"),),),
+        alpha=False,
+        metadata=frozenset({"resolution"}),
+        max_bytes=2**32 - 4096,
+        salvageable=True,
+    ),
+    Format(
+        "jp2",
+        "JPEG 2000",
+        codec="adacode_cli.imaging.jp2_codec",
+        suffixes=(".jp2",),
+        input_suffixes=(".j2k", ".j2c", ".jpc", ".jpx", ".jpf"),
+        signatures=(((0, b"\0\0\0\x0cjP  \r\n\x87\n"),), ((0, b"\xff\x4f\xff\x51"),)),
+        depths=("uint16", "uint8"),
+        grey_alpha=False,
+        metadata=_EVERYTHING,
+    ),
+    Format(
+        "avif",
+        "AVIF",
+        codec="adacode_cli.imaging.avif_codec",
+        suffixes=(".avif",),
+        brands=(b"avif", b"avis"),
+        depths=("uint16", "uint8"),
+        deep_bits=12,
+        lossy=True,
+        grey_alpha=False,
+        metadata=_EVERYTHING - {"iptc"},
+        cicp="hdr",
+        resolution_in_exif=True,
+        max_side=65535,
+    ),
+    Format(
+        "heic",
+        "HEIC",
+        codec="adacode_cli.imaging.heic_codec",
+        suffixes=(".heic", ".heif"),
+        input_suffixes=(".hif",),
+        brands=(b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"),
+        weak_brands=(b"mif1", b"mif2", b"msf1"),  # They do not say how the pixels are packed.
+        depths=("uint16", "uint8"),
+        deep_bits=10,
+        lossy=True,
+        grey_alpha=False,
+        metadata=_EVERYTHING - {"iptc"},
+        cicp="alone",
+        resolution_in_exif=True,
+        max_side=16384,
+        package="pillow-heif",
+        install="pip install 'adacode-cli[heic]'",
+    ),
+)
+_TABLE = {format.name: format for format in _FORMATS}
+_BY_SUFFIX = {suffix: format for format in _FORMATS for suffix in format.suffixes}
+_BY_INPUT_SUFFIX = {suffix: format for format in _FORMATS for suffix in format.input_suffixes}
+
+UNREADABLE: tuple[tuple[Signature, str], ...] = (
+    (((0, b"GIF8"),), "a GIF"),
+    (((0, b"%PDF"),), "a PDF document"),
+    (((0, b"8BPS"),), "a Photoshop document"),
+    (((0, b"\xff\x0a"),), "a JPEG XL"),
+    (((0, b"\0\0\0\x0cJXL "),), "a JPEG XL"),
+    (((4, b"ftypcrx "),), "a Canon raw file"),
+)
+"""Kinds of files that people take for pictures, and that are not read."""
+
+
+def every() -> tuple[Format, ...]:
+    """All formats, in the order in which people are shown them."""
+    return tuple(_TABLE.values())
+
+
+def names() -> tuple[str, ...]:
+    """The names of all formats."""
+    return tuple(_TABLE)
+
+
+def named(name: str) -> Format:
+    """The format called `name`. Raises KeyError for another name."""
+    return _TABLE[name]
+
+
+def find(text: str) -> Format | None:
+    """The format that a person means by `text`, a name or a suffix in any letter case; None for another text."""
+    name = text.lower().removeprefix(".")
+    return _TABLE.get(name) or _BY_SUFFIX.get(f".{name}")
+
+
+def of_suffix(suffix: str) -> Format | None:
+    """The format that files with this suffix, in any letter case, are written in; None for another suffix."""
+    return _BY_SUFFIX.get(suffix.lower())
+
+
+def of_input_suffix(suffix: str) -> Format | None:
+    """The format of the outputs of files that have a suffix which no output has; None for another suffix."""
+    return _BY_INPUT_SUFFIX.get(suffix.lower())
+
+
+def of_any_suffix(suffix: str) -> Format | None:
+    """The format of the outputs of files with this suffix, in any letter case; None for files that are no pictures."""
+    return of_suffix(suffix) or of_input_suffix(suffix)
+
+
+def input_suffixes() -> frozenset[str]:
+    """All suffixes, in lower case and with their dot, of the files that are taken for pictures in folders."""
+    return frozenset({*_BY_SUFFIX, *_BY_INPUT_SUFFIX})
+
+
+def of_bytes(start: bytes) -> Format | None:
+    """The format of a file that begins with `start`; None where no format begins so."""
+    for format in _TABLE.values():
+        if any(begins(start, signature) for signature in format.signatures):
+            return format
+    if start[4:8] != b"ftyp":
+        return None
+    # The brand of an ISO media file stands behind the length of its first box, and behind it further brands.
+    major, end = start[8:12], min(int.from_bytes(start[:4], "big"), _BRANDS_END)
+    others = {start[at : at + 4] for at in range(16, end - 3, 4)}
+    for has_brand in (
+        lambda format: major in format.brands,
+        lambda format: not others.isdisjoint(format.brands),
+        lambda format: major in format.weak_brands,
+    ):
+        if (found := next(filter(has_brand, _TABLE.values()), None)) is not None:
+            return found
+    return None
+
+
+def begins(start: bytes, signature: Signature) -> bool:
+    """Whether the pieces of a signature stand at the beginning of a file."""
+    return all(start[at : at + len(piece)] == piece for at, piece in signature)
+
+
+def listed(chosen: Iterable[Format] | None = None, *, word: str = "and", by_name: bool = False) -> str:
+    """The titles, or the names, of the `chosen` formats (None: all), as a sentence has them: "PNG, TIFF and BMP"."""
+    return in_words([format.name if by_name else format.title for format in chosen or every()], word)
+
+
+def in_words(parts: Iterable[str], word: str = "and") -> str:
+    """Several words as a sentence has them, with `word` in front of the last one."""
+    *first, last = parts
+    return f"{', '.join(first)} {word} {last}" if first else last
+
+
+def readable() -> str:
+    """The sentence that says which formats are read."""
+    return f"{listed()} are read."
+
+
+def large() -> str:
+    """The names of the formats that a result can have which is too large for its own: "png or tiff"."""
+    return listed((format for format in every() if format.replaces_others), word="or", by_name=True)
+
+
+def register(format: Format) -> None:
+    """Adds a format that is defined outside of the package. Its codec must be found on Python's search path.
+
+    It must be added before a run begins and before the commands are imported, whose help texts name all formats; the
+    processes in which a run decodes are then given it. Raises ValueError where its name or a suffix is taken.
+    """
+    suffixes = {*format.suffixes, *format.input_suffixes}
+    if format.name in _TABLE or not suffixes.isdisjoint(input_suffixes()):
+        raise ValueError(f"the name or a suffix of {format.name!r} is taken")
+    _TABLE[format.name] = format
+    _BY_SUFFIX.update(dict.fromkeys(format.suffixes, format))
+    _BY_INPUT_SUFFIX.update(dict.fromkeys(format.input_suffixes, format))
+
+
+def registered() -> tuple[Format, ...]:
+    """The formats that were added with `register`."""
+    return tuple(_TABLE.values())[len(_FORMATS) :]

@@ -1,0 +1,128 @@
+"""BMP: through Pillow, except for what the header says beyond what Pillow reads: a profile, and where alpha lies."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from io import BytesIO
+
+from PIL.BmpImagePlugin import BmpImageFile
+
+from adacode_cli.imaging import damaged, pillow
+from adacode_cli.imaging.codec import Codec, Header, Page
+from adacode_cli.imaging.image import Item, Raster
+from adacode_cli.imaging.inventory import COLOR_PROFILE, behind
+from adacode_cli.imaging.iso_boxes import Bytes
+from adacode_cli.imaging.metadata import Metadata
+from adacode_cli.imaging.refusals import check_size, not_supported, parsing
+from adacode_cli.imaging.resolution import CENTIMETRE, Resolution, resolution, whole
+
+_FILE_HEADER, _FIRST_WITH_ALPHA, _WITH_PROFILE = 14, 56, 124
+_EMBEDDED, _BIT_FIELDS, _ALPHA_MASK_AT = b"DEBM", (3, 6), 52
+_INCHES_A_METRE = 39.3701  # with as many digits as Pillow's own conversion has
+_RESOLUTION_AT = 38
+_MAX_I32 = 2**31 - 1
+
+
+def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
+    """The picture of a BMP. Raises InputError."""
+    try:
+        with parsing("bmp", name=name):
+            beside = Metadata(icc=_profile_in(data))
+            picture = _opened(data)
+    except _OfAnotherKind as error:
+        raise not_supported(str(error), name=name) from error
+    check_size(*picture.size, max_pixels, name=name)
+    with parsing("bmp", name=name):
+        picture.load()
+        said, lost = pillow.metadata_of(picture, beside, _resolution_in)
+        return [pillow.loaded(picture, said, lost + _alpha_lost(data, picture.mode))]
+
+
+class _OfAnotherKind(Exception):  # noqa: N818 (the reason of an InputError)
+    """What a file is that is whole and that Pillow does not read."""
+
+
+def _opened(data: bytes) -> BmpImageFile:
+    try:
+        return BmpImageFile(BytesIO(data))
+    except OSError as error:
+        if "Unsupported BMP" in str(error) and "Palette size" not in str(error):
+            raise _OfAnotherKind(str(error).replace("Unsupported BMP", "a BMP of another")) from error
+        raise
+
+
+def _profile_in(file: bytes) -> bytes | None:
+    """The ICC profile, for which the fifth version of the header has room."""
+    if len(file) < _FILE_HEADER + _WITH_PROFILE or _header_bytes(file) != _WITH_PROFILE:
+        return None
+    if file[_FILE_HEADER + 56 : _FILE_HEADER + 60] != _EMBEDDED:
+        return None
+    at, size = struct.unpack_from("<2I", file, _FILE_HEADER + 112)
+    profile = file[_FILE_HEADER + at : _FILE_HEADER + at + size]
+    return profile if profile[36:40] == b"acsp" and len(profile) == size else None
+
+
+def _alpha_lost(file: bytes, mode: str) -> tuple[str, ...]:
+    """What is lost of a file that Pillow reads in `mode`: its alpha, where the header has bits for it all the same."""
+    if mode == "RGBA" or len(file) < _FILE_HEADER + _FIRST_WITH_ALPHA or _header_bytes(file) < _FIRST_WITH_ALPHA:
+        return ()
+    (packing,) = struct.unpack_from("<I", file, _FILE_HEADER + 16)
+    (mask,) = struct.unpack_from("<I", file, _FILE_HEADER + _ALPHA_MASK_AT)
+    return ("alpha (its layout is not read)",) if packing in _BIT_FIELDS and mask else ()
+
+
+def _header_bytes(file: bytes) -> int:
+    (size,) = struct.unpack_from("<I", file, _FILE_HEADER)
+    return int(size)
+
+
+def _resolution_in(info: pillow.Info) -> Resolution | None:
+    if "dpi" not in info:
+        return None
+    return resolution([Fraction(round(value * _INCHES_A_METRE), 100) for value in info["dpi"]], CENTIMETRE)
+
+
+def header(file: Bytes) -> Header | None:
+    """Of the first header, in any of its versions."""
+    (size,) = struct.unpack("<I", file[14:18])
+    form = "<HHHH" if size == 12 else "<iiHH"
+    width, height, _, bits = struct.unpack(form, file[18 : 18 + struct.calcsize(form)])
+    return Header(width, abs(height), 3 if bits > 8 else 1)
+
+
+def write(pages: Sequence[Page], _quality: int) -> bytes:
+    """A BMP file of H×W×C uint8 samples, C = 1 or 3, with their resolution. Raises OutputError."""
+    samples, said = pages[0]
+    by_centimetre = said.resolution.per(CENTIMETRE) if said.resolution is not None else None
+    by_metre = [whole(n * 100, _MAX_I32) for n in by_centimetre] if by_centimetre is not None else [0, 0]
+    data = bytearray(pillow.saved(pillow.picture_of(samples), "bmp", {}))
+    struct.pack_into("<2i", data, _RESOLUTION_AT, *by_metre)  # Pillow would write 96 dpi where nobody has said so.
+    return bytes(data)
+
+
+def _metadata_in(file: bytes) -> list[Metadata]:
+    return pillow.metadata_in(BmpImageFile, file, Metadata(icc=_profile_in(file)), _resolution_in)
+
+
+def _listed(file: bytes) -> Iterator[Item]:
+    """The items of a BMP file, whose newest kind of header can name a profile. Raises struct.error."""
+    (header_bytes,) = struct.unpack_from("<I", file, 14)
+    profile_end = 0
+    if header_bytes >= 124 and file[70:74] in (b"DEBM", b"KNIL"):  # "MBED" and "LINK", least significant byte first
+        yield COLOR_PROFILE, ""
+        profile_end = 14 + sum(struct.unpack_from("<2I", file, 126))
+    file_bytes, _, pixels_at = struct.unpack_from("<3I", file, 2)
+    if header_bytes >= 40:
+        width, height, _, bits, packing = struct.unpack_from("<iiHHI", file, 18)
+        rows_end = pixels_at + (abs(width) * bits + 31) // 32 * 4 * abs(height)
+        # What its header says of the size of the file may be wrong; of packed rows nobody else says it.
+        yield from behind(file, max(profile_end, rows_end if packing in (0, 3, 6) else file_bytes))
+
+
+def _items(file: bytes) -> tuple[Iterator[Item], ...]:
+    return (_listed(file),)
+
+
+CODEC = Codec(read, write, _metadata_in, header, _items, complete=damaged.complete_bmp)

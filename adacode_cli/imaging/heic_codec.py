@@ -1,0 +1,105 @@
+"""HEIC through pillow-heif, an optional package, because it brings a video encoder under a copyleft licence.
+
+It holds 8, 10 or 12 bits; deeper pixels are held here as 16 bits, and come out with 10, as few readers know 12. Sizes
+are looked at before anything is decoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+
+from adacode_cli import formats
+from adacode_cli.errors import InputError, OutputError
+from adacode_cli.imaging import heif_boxes, pillow
+from adacode_cli.imaging.codec import Codec, Page, required
+from adacode_cli.imaging.image import Item, Raster, Samples, lost_beside_first
+from adacode_cli.imaging.metadata import Metadata
+from adacode_cli.imaging.refusals import check_size, parsing
+from adacode_cli.imaging.samples import grey_alpha_as_rgb, over_whole_range
+
+
+def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
+    """The primary picture of a HEIC file, which its reader turns by itself. Raises InputError."""
+    with parsing("heic", name=name):
+        file = _opened(data, name=name)
+        picture = file[file.primary_index]
+        bits, (width, height) = int(picture.info["bit_depth"]), picture.size
+    check_size(width, height, max_pixels, name=name)
+    with parsing("heic", name=name):
+        said, lost = pillow.metadata_of(picture)
+        found = heif_boxes.properties(data)
+        said, lost = replace(said, cicp=heif_boxes.cicp_of(found)), lost + heif_boxes.lost_of(found)
+        lost += lost_beside_first(len(file), "picture")
+        if picture.info.get("depth_images") or picture.info.get("aux"):
+            lost += ("its depth, brightness or other auxiliary maps",)
+        samples = np.asarray(picture)
+    planes = samples if samples.ndim == 3 else samples[..., None]
+    colors = 3 if planes.shape[2] > 2 else 1
+    alpha = np.ascontiguousarray(planes[..., colors]) if planes.shape[2] > colors else None
+    pixels = np.ascontiguousarray(planes[..., :3] if colors == 3 else planes[..., 0])
+    if colors == 1 and heif_boxes.is_limited(found):
+        pixels = _of_whole_range(pixels, bits)
+    if bits > 8:
+        pixels = over_whole_range(pixels, bits)
+        alpha = over_whole_range(alpha, bits) if alpha is not None else None
+    return [Raster(pixels, alpha, said, orientation=1, lost=lost, bits=bits if bits > 8 else None)]
+
+
+def _opened(file: bytes, *, name: str) -> Any:  # noqa: ANN401 (a class of an optional package)
+    """The opened HEIC file, its deep pixels not reduced; nothing is decoded yet. Raises InputError, ValueError."""
+    module = required(formats.named("heic"), InputError, name)
+    assert module is not None, "HEIC has an optional package"
+    return module.open_heif(BytesIO(file), convert_hdr_to_8bit=False, hdr_to_16bit=False)
+
+
+def _of_whole_range(samples: Samples, bits: int) -> Samples:
+    """Grey samples of limited range, which libheif passes on as they are stored, over the whole range of `bits` bits.
+
+    Samples beyond that range say that it is not limited, whatever the file says: libheif writes such files.
+    """
+    black, white = 16 << (bits - 8), 235 << (bits - 8)
+    if samples.size == 0 or samples.min() < black or samples.max() > white:
+        return samples
+    top, span = (1 << bits) - 1, white - black
+    return ((((samples.astype(np.uint32) - black) * top) + span // 2) // span).astype(samples.dtype)
+
+
+def write(pages: Sequence[Page], quality: int) -> bytes:
+    """A HEIC file of H×W×C samples, uint8 or uint16, C = 1 to 4. Raises OutputError."""
+    samples, said = pages[0]
+    module = required(formats.named("heic"), OutputError)
+    assert module is not None, "HEIC has an optional package"
+    samples = grey_alpha_as_rgb(samples)  # The library takes no grey with alpha.
+    try:
+        kind = {1: "L", 3: "RGB", 4: "RGBA"}[samples.shape[2]] + (";16" if samples.dtype == np.uint16 else "")
+        picture = module.from_bytes(kind, samples.shape[1::-1], samples.tobytes())
+        options: dict[str, Any] = {"quality": quality, "chroma": 444}
+        if said.exif is not None:
+            options["exif"] = b"Exif\0\0" + said.exif
+        if said.xmp is not None:
+            options["xmp"] = said.xmp
+        if said.icc is not None:
+            picture.info["icc_profile"], picture.info["icc_profile_type"] = said.icc, "prof"
+        buffer = BytesIO()
+        picture.save(buffer, **options)
+        return heif_boxes.described(buffer.getvalue(), said.cicp)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise OutputError(f"cannot be written as HEIC: {error}", hint="Choose another format.") from error
+
+
+def _metadata_in(file: bytes) -> list[Metadata]:
+    container = _opened(file, name="")
+    found, _ = pillow.metadata_of(container[container.primary_index])
+    return [replace(found, cicp=heif_boxes.cicp_of(heif_boxes.properties(file)))]
+
+
+def _items(file: bytes) -> tuple[Iterator[Item], ...]:
+    return (heif_boxes.items(file),)
+
+
+CODEC = Codec(read, write, _metadata_in, heif_boxes.header, _items)

@@ -1,0 +1,220 @@
+"""JPEG through Pillow, and by imagecodecs the kinds that Pillow does not read: deeper ones, lossless ones and JPEG-LS.
+
+The header of a file says of which kind it is. What no library reads (hierarchical files, inks of 12 bits) is refused as
+not supported, before anything is decoded.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from io import BytesIO
+from itertools import islice
+from typing import Any
+
+import imagecodecs
+import numpy.typing as npt
+from PIL.JpegImagePlugin import JpegImageFile
+
+from adacode_cli.imaging import damaged, jpeg_segments, photoshop, pillow, xmp_editing
+from adacode_cli.imaging.codec import Codec, Header, Page
+from adacode_cli.imaging.image import Item, Raster, Samples
+from adacode_cli.imaging.iso_boxes import Bytes
+from adacode_cli.imaging.metadata import Metadata
+from adacode_cli.imaging.refusals import check_size, not_supported, parsing
+from adacode_cli.imaging.resolution import CENTIMETRE, INCH, NO_UNIT, Resolution, resolution, whole
+from adacode_cli.imaging.samples import over_whole_range
+
+_LOSSLESS, _LS = 0xC3, 0xF7
+_READ = frozenset({0xC0, 0xC1, 0xC2, _LOSSLESS, 0xC9, 0xCA, _LS})
+_FRAMES = frozenset({*range(0xC0, 0xD0), _LS}) - {0xC4, 0xC8, 0xCC}
+_KINDS = {_LOSSLESS: "lossless JPEG", 0xCB: "lossless arithmetic-coded JPEG", _LS: "JPEG-LS"}
+_KINDS |= dict.fromkeys((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF), "hierarchical JPEG")
+_KINDS |= dict.fromkeys((0xC9, 0xCA), "arithmetic-coded JPEG")
+_ADOBE = 0xEE
+_HEAD_BYTES = 10
+_MAX_SEGMENTS = 10_000  # that are passed by on the way to the header of the picture
+_END = b"\xff\xd9"
+_RGB_NOTE = "its colours were taken for RGB, as those of lossless JPEGs are"
+_UNITS = {0: NO_UNIT, 1: INCH, 2: CENTIMETRE}
+_FULL_COLOR_QUALITY = 90  # From here on a person asks for detail, and JPEG keeps colour at full resolution.
+_MAX_SEGMENT = 65533  # of JPEG: the length field counts itself
+_MAX_EXIF = _MAX_SEGMENT - len(b"Exif\0\0")
+_MAX_XMP = _MAX_SEGMENT - len(jpeg_segments.XMP_HEAD)
+_MAX_IPTC = _MAX_SEGMENT - len(photoshop.SIGNATURE) - 13
+_DENSITY_AT = 13  # in Pillow's JPEG: behind SOI, the APP0 marker, its length, "JFIF\0" and the version
+_MAX_U16 = 65535
+
+
+def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
+    """The first picture of a JPEG. Raises InputError."""
+    jpeg_segments.check_scans(data, name=name)
+    frame = frame_of(data)
+    if frame is not None and not frame.is_for_pillow:
+        return [_read_unusual(data, frame, max_pixels, name=name)]
+    with parsing("jpeg", name=name):
+        data, beside, lost = jpeg_segments.taken_apart(data)
+        picture = pillow.opened(JpegImageFile, data)
+    check_size(*picture.size, max_pixels, name=name)
+    with parsing("jpeg", name=name):
+        picture.load()
+        said, lost_of_metadata = pillow.metadata_of(picture, beside, _resolution_in)
+        return [pillow.loaded(picture, said, lost + lost_of_metadata)]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The header of the picture: the marker `kind` at `at`, and how many `components` have samples of `bits`.
+
+    `has_adobe`: whether Adobe's segment says before it what the colours are.
+    """
+
+    kind: int
+    at: int
+    bits: int
+    width: int
+    height: int
+    components: int
+    has_adobe: bool
+
+    @property
+    def title(self) -> str:
+        """What the file is, for a person."""
+        components = f"{self.components} component{'s' * (self.components != 1)}"
+        return f"a {_KINDS.get(self.kind, 'JPEG')} with {components} of {self.bits} bits"
+
+    @property
+    def is_for_pillow(self) -> bool:
+        """Whether Pillow reads such files."""
+        is_plain = self.kind in _READ and self.kind not in (_LOSSLESS, _LS)
+        return is_plain and self.bits == 8 and self.components in (1, 3, 4)
+
+
+def frame_of(data: bytes) -> Frame | None:
+    """The frame of the first picture; None where none is found in front of the pixels."""
+    has_adobe = False
+    for kind, at, end in jpeg_segments.markers(data):
+        has_adobe |= kind == _ADOBE
+        if kind == jpeg_segments.SCAN:
+            return None
+        if kind in _FRAMES and min(end, len(data)) - at >= _HEAD_BYTES:
+            bits, height, width, components = struct.unpack_from(">BHHB", data, data.index(bytes([kind]), at) + 3)
+            return Frame(kind, at, bits, width, height, components, has_adobe)
+    return None
+
+
+def _read_unusual(data: bytes, frame: Frame, max_pixels: int, *, name: str) -> Raster:
+    """The picture of a JPEG that is not for Pillow. Raises InputError."""
+    check_size(frame.width, frame.height, max_pixels, name=name)
+    if frame.kind not in _READ or frame.components not in (1, 3) or not 2 <= frame.bits <= 16:
+        raise not_supported(frame.title, name=name)
+    with parsing("jpeg", name=name):
+        # Without an end libjpeg only warns, and charls can take half a minute for a few hundred bytes.
+        end = data.rfind(_END, frame.at)
+        if end < 0 or (frame.kind != _LS and not jpeg_segments.is_whole(data)):
+            raise EOFError("truncated")
+        head, beside, lost = jpeg_segments.taken_apart(_as_baseline(data, frame))
+        said, lost_of_head = pillow.metadata_of(JpegImageFile(BytesIO(head)), beside, _resolution_in)
+        samples, notes = _decoded(data[: end + len(_END)], frame)
+        if samples is not None and samples.shape[:2] != (frame.height, frame.width):
+            raise ValueError("header and data differ in size")
+    if samples is None:
+        raise not_supported(f"{frame.title} in colours that are not converted", name=name)
+    pixels: Samples = over_whole_range(samples, frame.bits)
+    bits = frame.bits if 8 < frame.bits < 16 else None
+    return Raster(pixels, None, said, notes=notes, lost=lost + lost_of_head, bits=bits)
+
+
+def _decoded(data: bytes, frame: Frame) -> tuple[npt.NDArray[Any] | None, tuple[str, ...]]:
+    """(samples as stored, RGB where they are colours; notes); None for colours that the library does not convert."""
+    if frame.kind == _LS:
+        return imagecodecs.jpegls_decode(data), ()
+    try:
+        return imagecodecs.jpeg8_decode(data), ()
+    except imagecodecs.Jpeg8Error as error:
+        if "color conversion" not in str(error):
+            raise
+    # The library takes the colours for luma and chroma by default; of those without loss only Adobe's are.
+    if frame.has_adobe:
+        return None, ()
+    return imagecodecs.jpeg8_decode(data, colorspace="RGB", outcolorspace="RGB"), (_RGB_NOTE,)
+
+
+def _as_baseline(data: bytes, frame: Frame) -> bytes:
+    """The head of the file as that of a kind that Pillow opens, for what else it says."""
+    places = {
+        kind: (at, end) for kind, at, end in jpeg_segments.markers(data) if kind in (frame.kind, jpeg_segments.SCAN)
+    }
+    length_at = data.index(bytes([frame.kind]), frame.at) + 1
+    frame_end, scan_end = places[frame.kind][1], places[jpeg_segments.SCAN][1]
+    baseline = b"\xff\xc0" + data[length_at : length_at + 2] + b"\x08" + data[length_at + 3 : frame_end]
+    return data[: frame.at] + baseline + data[frame_end:scan_end]
+
+
+def _resolution_in(info: pillow.Info) -> Resolution | None:
+    """That of the JFIF segment."""
+    if "jfif_density" not in info:
+        return None
+    return resolution(info["jfif_density"], _UNITS.get(info["jfif_unit"], 0))
+
+
+def header(file: Bytes) -> Header | None:
+    """Of the first frame."""
+    said: set[str] = set()
+    for marker, at, end in islice(jpeg_segments.segments(file), _MAX_SEGMENTS):
+        if marker in _FRAMES:
+            bits, height, width, components = struct.unpack(">BHHB", file[at + 3 : at + 9])
+            return Header(width, height, 1 if components == 1 else 3, bits, metadata=frozenset(said))
+        if (found := jpeg_segments.said_in(file, marker, at, end)) is not None:
+            said.add(found)
+    return None
+
+
+def write(pages: Sequence[Page], quality: int) -> bytes:
+    """A JPEG file of H×W×C uint8 samples, C = 1 or 3, with all of its metadata, which fit. Raises OutputError."""
+    samples, said = pages[0]
+    # Not optimize=True: Pillow then needs the whole file in one buffer, and its guess is too small for noise.
+    options = {"quality": quality, "subsampling": 0 if quality >= _FULL_COLOR_QUALITY else 2} | pillow.options_for(said)
+    if said.iptc is not None:
+        body = photoshop.SIGNATURE + photoshop.wrapped(said.iptc)
+        options["extra"] = b"\xff\xed" + struct.pack(">H", len(body) + 2) + body
+    data = pillow.saved(pillow.picture_of(samples), "jpeg", options)
+    return _with_density(data, said.resolution) if said.resolution is not None else data
+
+
+def _with_density(data: bytes, value: Resolution) -> bytes:
+    """With whole dots per inch, or per centimetre where it was said so."""
+    pair = value.per(value.unit) or (value.across, value.down)
+    unit = {NO_UNIT: 0, INCH: 1, CENTIMETRE: 2}[value.unit]
+    if unit == 2 and max(n.denominator for n in pair) > 1:
+        pair, unit = value.per(INCH) or pair, 1  # 118.11 a centimetre are 300 an inch, but not 118 a centimetre.
+    if unit == 0 and max(n.denominator for n in pair) > 1:
+        pair = (pair[0] * 1000 / max(pair), pair[1] * 1000 / max(pair))
+    body = struct.pack(">B2H", unit, *(whole(n, _MAX_U16) for n in pair))
+    return data[:_DENSITY_AT] + body + data[_DENSITY_AT + len(body) :]
+
+
+def fitting(said: Metadata) -> Metadata:
+    """What fits into JPEG's segments of 64 kB each; XMP's blanks for editing in place give way first."""
+    packet = said.xmp
+    if packet is not None and len(packet) > _MAX_XMP:
+        packet = xmp_editing.compacted(packet)
+    return replace(
+        said,
+        exif=said.exif if said.exif is None or len(said.exif) <= _MAX_EXIF else None,
+        xmp=packet if packet is None or len(packet) <= _MAX_XMP else None,
+        iptc=said.iptc if said.iptc is None or len(said.iptc) <= _MAX_IPTC else None,
+    )
+
+
+def _metadata_in(file: bytes) -> list[Metadata]:
+    _, beside, _ = jpeg_segments.taken_apart(file)
+    return pillow.metadata_in(JpegImageFile, file, beside, _resolution_in)
+
+
+def _items(file: bytes) -> tuple[Iterator[Item], ...]:
+    return (jpeg_segments.items(file),)
+
+
+CODEC = Codec(read, write, _metadata_in, header, _items, fitting, complete=damaged.complete_jpeg)

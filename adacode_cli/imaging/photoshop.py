@@ -1,0 +1,118 @@
+"""Photoshop's image resources: IPTC records lie in one of them, in JPEG and PNG; what else they say are items.
+
+Only the records are carried. The other resources describe the old picture (its thumbnail, its resolution, a digest of
+the records), or how Photoshop showed it, or what no output holds (paths, guides, layers), which is named as lost.
+Resources that follow the picture, and are no items of the inventory: those in `_FOLLOWING`. They are the old file's
+thumbnails and digests, or say how large it was printed and shown, how strongly it was compressed, and which layer was
+worked on.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+from adacode_cli.imaging.image import Item
+from adacode_cli.imaging.inventory import IPTC
+
+SIGNATURE = b"Photoshop 3.0\0"
+RECORDS = 0x0404
+_HEAD = struct.Struct(">4sH")
+_PHOTOSHOP = b"8BIM"
+_PROGRAMS = (_PHOTOSHOP, b"MeSa", b"PHUT", b"AgHg", b"DCSR")  # whose resources may stand side by side
+RESOURCES = "Photoshop resources"
+_FOLLOWING = frozenset(
+    {
+        *(1000, 1001, 1002, 1003, 1005, 1007, 1009),  # printing, resolution, display, border
+        *range(1010, 1025),  # background, printing, halftones, transfer functions, state of layers
+        *(1026, 1028, 1030),  # groups of layers, IPTC (which is an item of its own), quality of JPEG
+        *(1033, 1036),  # thumbnails
+        *(1037, 1041, 1042, 1043, 1044, 1046, 1047, 1049),  # light, an untagged picture, effects, numbers of layers
+        *(1050, 1053, 1057, 1058, 1059, 1060, 1061),  # slices, numbers of channels, version, EXIF, XMP, a digest
+        *(1062, 1064, 1066, 1069, 1071, 1072, 1076, 1077),  # printing, shape of pixels, duotone, layers, display
+        *(1082, 1083, 1084, 1085, 1086, 1087, 1088, 3000, 10000),  # printing, places of saving, paths chosen
+    }
+)
+_NAMES = {
+    1006: "names of channels",
+    1008: "caption",
+    1025: "paths",
+    1032: "guides",
+    1034: "copyright flag",
+    1035: "URL",
+    1039: "ICC profile",
+    1040: "watermark",
+    1045: "names of channels",
+    1054: "URLs",
+    1065: "layer comps",
+    1067: "spot colours",
+    1073: "colour samplers",
+    1074: "measurements",
+    1075: "timeline",
+    2999: "clipping path",
+}
+_PATHS = range(2000, 2999)
+_HEAD_BYTES = 16
+# Photoshop writes some with nothing in them: bytes of the resource that count what is in it.
+_COUNTS = {1032: slice(12, 16), 1034: slice(0, 1), 1054: slice(0, 4)}
+
+
+def wrapped(records: bytes) -> bytes:
+    """An image resource block that holds the IPTC records alone."""
+    return (
+        _HEAD.pack(_PHOTOSHOP, RECORDS) + b"\0\0" + struct.pack(">I", len(records)) + records + bytes(len(records) % 2)
+    )
+
+
+def unwrapped(block: bytes) -> bytes | None:
+    """The IPTC records in an image resource block, or bytes that are records already; None where there are none."""
+    block = block.removeprefix(SIGNATURE)
+    if block.startswith(b"\x1c"):
+        return block
+    for program, kind, begin, end in _resources(block):
+        if program != _PHOTOSHOP:
+            break
+        if kind == RECORDS:
+            return block[begin:end] or None
+    return None
+
+
+def in_whole_words(records: bytes) -> bytes:
+    """IPTC records padded for TIFF, which counts them in words of four bytes."""
+    return records + bytes(-len(records) % 4)
+
+
+def without_padding(records: bytes) -> bytes | None:
+    """As far as IPTC records follow one another; None where there is none. All of it where a length is a long one."""
+    at = 0
+    while records[at : at + 1] == b"\x1c" and at + 5 <= len(records):
+        (length,) = struct.unpack_from(">H", records, at + 3)
+        if length >= 0x8000:
+            return records
+        at += 5 + length
+    return records[:at] or None
+
+
+def items(block: bytes) -> Iterator[Item]:
+    """The items of a block of image resources: the IPTC records in it, and what else it says."""
+    if unwrapped(block):
+        yield IPTC, ""
+    block = block.removeprefix(SIGNATURE)
+    for _, kind, begin, end in _resources(block):
+        said = block[begin : min(end, begin + _HEAD_BYTES)]
+        is_empty = not any(said[_COUNTS.get(kind, slice(None))]) if kind in _COUNTS else not said
+        if kind not in _FOLLOWING and not is_empty:
+            yield RESOURCES, "paths" if kind in _PATHS else _NAMES.get(kind, f"number {kind}")
+
+
+def _resources(block: bytes) -> Iterator[tuple[bytes, int, int, int]]:
+    """(the program that defines it, number, begin, end) of each."""
+    at = 0
+    while at + 12 <= len(block) and block[at : at + 4] in _PROGRAMS:
+        program, kind = _HEAD.unpack_from(block, at)
+        at += 6 + (block[at + 6] + 2) // 2 * 2  # its name: a length, letters, and a blank to an even number
+        if at + 4 > len(block):
+            return
+        (length,) = struct.unpack_from(">I", block, at)
+        yield program, kind, at + 4, at + 4 + length
+        at += 4 + length + length % 2

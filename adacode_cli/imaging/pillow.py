@@ -1,0 +1,154 @@
+"""What the codecs that use Pillow have in common: opening a file, its modes, its metadata, and saving one.
+
+The plugin classes are called directly: `Image.open` would apply the global pixel limit, a setting that belongs to
+the program that imports us.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from PIL.ImageFile import ImageFile
+
+from adacode_cli import formats
+from adacode_cli.errors import OutputError
+from adacode_cli.imaging import colours, conversions, xmp_editing
+from adacode_cli.imaging.cicp import SRGB
+from adacode_cli.imaging.image import PALETTE_NOTE, Raster, Samples, lost_beside_first
+from adacode_cli.imaging.metadata import Metadata
+from adacode_cli.imaging.resolution import Resolution
+from adacode_cli.limits import MAX_METADATA_BYTES
+
+_GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B")
+# Some writers put the JPEG prefix into PNG and WebP too, and some put it twice.
+_PREFIXES = re.compile(rb"(?:Exif\0\0)*+")
+
+Info = dict[Any, Any]
+"""What Pillow says of a file beside its pixels."""
+
+
+def opened(plugin: type[ImageFile], data: bytes) -> ImageFile:
+    """The file, its header read, by a plugin of Pillow's."""
+    return plugin(BytesIO(data))
+
+
+def loaded(picture: ImageFile, said: Metadata, lost: tuple[str, ...] = (), *, depth: int = 8) -> Raster:
+    """The first picture of a file that is read as a whole, with what of its metadata `said` still fits it."""
+    lost += lost_beside_first(getattr(picture, "n_frames", 1))
+    raster = from_pillow(picture, said, depth)
+    return replace(raster, lost=lost + raster.lost)
+
+
+def from_pillow(picture: Image.Image, said: Metadata, depth: int = 8) -> Raster:
+    """A loaded 8-bit picture in any of Pillow's modes, with what of its metadata `said` still fits it.
+
+    `depth` is the stored number of bits, which a PNG's transparent grey is written in.
+    """
+    key = picture.info.get("transparency")
+    if picture.mode in ("P", "PA"):
+        found = planes(picture.convert("RGBA" if picture.has_transparency_data else "RGB"))
+        return Raster(*found, said, notes=(PALETTE_NOTE,))
+    if picture.mode == "CMYK":
+        pixels, lost = conversions.rgb_from_inks(np.asarray(picture), said.icc)
+        return Raster(pixels, None, replace(said, icc=None, cicp=SRGB), lost=(lost,))
+    target = {"1": "L", "La": "LA", "RGBa": "RGBA", "L": "L", "LA": "LA", "RGB": "RGB", "RGBA": "RGBA"}
+    pixels, alpha = planes(picture.convert(target.get(picture.mode, "RGB")))
+    if key is not None and alpha is None:
+        alpha = _keyed_alpha(pixels, key if picture.mode != "1" else bool(key), depth)
+    return Raster(pixels, alpha, said)
+
+
+def planes(picture: Image.Image) -> tuple[Samples, Samples | None]:
+    """(H×W or H×W×3, alpha or None) of a loaded picture in mode L, LA, RGB or RGBA."""
+    samples = np.array(picture)
+    if picture.mode in ("LA", "RGBA"):
+        pixels = samples[..., 0] if picture.mode == "LA" else samples[..., :3]
+        return np.ascontiguousarray(pixels), np.ascontiguousarray(samples[..., -1])
+    return samples, None
+
+
+def _keyed_alpha(pixels: Samples, key: int | tuple[int, ...], depth: int) -> Samples:
+    # Pillow leaves the key on the stored scale (2 of 0..15), the pixels are on ours.
+    scale = 255 // ((1 << min(depth, 8)) - 1)
+    transparent = pixels == np.asarray(key) * scale
+    return np.where(transparent.all(axis=2) if pixels.ndim == 3 else transparent, 0, 255).astype(np.uint8)
+
+
+def metadata_of(
+    picture: Image.Image,
+    beside: Metadata | None = None,
+    resolution_in: Callable[[Info], Resolution | None] = lambda _: None,
+) -> tuple[Metadata, tuple[str, ...]]:
+    """(the metadata of an opened file, what of it is lost).
+
+    beside: what Pillow has not seen of it. resolution_in: what a format's own field of it says.
+    """
+    info = picture.info
+    said = beside or Metadata(info.get("icc_profile") or None, info.get("exif") or None, info.get("xmp") or None)
+    said, lost = _described(picture, said)
+    if said.xmp is not None and len(said.xmp) <= MAX_METADATA_BYTES["xmp"]:
+        with suppress(xmp_editing.DamagedXmp):  # It is kept as it is, and `metadata.upright` says so.
+            lost += ("the extended part of its XMP",) if xmp_editing.is_extended(said.xmp) else ()
+    if said.exif is not None:
+        prefixes = _PREFIXES.match(said.exif)
+        said = replace(said, exif=said.exif[prefixes.end() if prefixes is not None else 0 :] or None)
+    return replace(said, resolution=resolution_in(info)), lost
+
+
+def _described(picture: Image.Image, said: Metadata) -> tuple[Metadata, tuple[str, ...]]:
+    """(metadata with what a PNG says of its colours by gAMA, cHRM and sRGB, what of that is lost)."""
+    info = picture.info
+    if said.icc is not None or said.cicp is not None:
+        return said, ()
+    if "srgb" in info:
+        return replace(said, cicp=SRGB), ()
+    grey = picture.mode in _GREY_MODES
+    found = colours.by_gamma(said, info.get("gamma"), info.get("chromaticity"), grey=grey)
+    return (said, ("gamma and primaries (they make no sense)",)) if found is None else (found, ())
+
+
+def metadata_in(
+    plugin: type[ImageFile],
+    file: bytes,
+    beside: Metadata | None = None,
+    resolution_in: Callable[[Info], Resolution | None] = lambda _: None,
+) -> list[Metadata]:
+    """What Pillow finds in a file that was written; nothing where it opens no file that is so large."""
+    try:
+        picture = plugin(BytesIO(file))
+    except Image.DecompressionBombError:
+        return []
+    return [metadata_of(picture, beside, resolution_in)[0]]
+
+
+def picture_of(samples: Samples) -> Image.Image:
+    """H×W×C uint8 samples, C = 1 to 4, as a picture of Pillow's."""
+    return Image.fromarray(samples if samples.shape[2] > 1 else samples[..., 0])
+
+
+def saved(picture: Image.Image, format: str, options: dict[str, Any]) -> bytes:
+    """A file in a format that Pillow writes, with its options for that format. Raises OutputError."""
+    title = formats.named(format).title
+    buffer = BytesIO()
+    try:
+        picture.save(buffer, title.upper().replace(" ", ""), **options)
+    except (OSError, ValueError) as error:
+        raise OutputError(f"cannot be written as {title}: {error}", hint="Choose another format.") from error
+    return buffer.getvalue()
+
+
+def options_for(said: Metadata) -> dict[str, Any]:
+    """Pillow's options for the profile, EXIF and XMP."""
+    blocks = {
+        "icc_profile": said.icc,
+        "exif": b"Exif\0\0" + said.exif if said.exif is not None else None,
+        "xmp": said.xmp,
+    }
+    return {name: block for name, block in blocks.items() if block is not None}

@@ -1,0 +1,300 @@
+"""TIFF at any depth: its pages, as tifffile finds and writes them, and what they say beside their pixels.
+
+Of a page that is read, `tiff_strips` has the samples (`tiff_old` those of old compressions), and `tiff_colors` what
+they mean. Files are written without loss: deflate, depth and channels as they are, ICC and EXIF where TIFF readers look
+for them. tifffile writes no EXIF directories; those are appended and linked afterwards.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from io import BytesIO
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import tifffile
+from PIL.TiffImagePlugin import TiffImageFile
+from tifffile import TiffFile, TiffPage
+
+from adacode_cli.errors import InputError
+from adacode_cli.imaging import exif, exif_editing, photoshop, tiff_colors, tiff_old, tiff_strips, tiff_tags
+from adacode_cli.imaging.codec import Codec, Page
+from adacode_cli.imaging.image import Raster, Samples
+from adacode_cli.imaging.metadata import EXIF_DAMAGED, Allowance, Metadata, first_orientation, too_much
+from adacode_cli.imaging.refusals import check_sizes, parsing, too_many_pages
+from adacode_cli.imaging.resolution import Resolution, rational
+from adacode_cli.limits import MAX_METADATA_BYTES, MAX_PAGES, MAX_SUM_OF_METADATA_BYTES
+
+_RAW_PHOTOMETRIC = (32803, 34892)
+_DNG_VERSION = 50706
+_BLOCKS = {"icc": 34675, "xmp": 700, "iptc": 33723}
+_PHOTOSHOP = 34377
+# Without one of these that is there, tifffile takes what a TIFF without it means, and the picture is another one.
+_DECISIVE = frozenset(
+    {256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 317, 320, 322, 323, 324, 325, 338, 339, 347, 530}
+)
+_POINTERS = {exif.EXIF_DIRECTORY: "ExifTag", exif.GPS_DIRECTORY: "GPSTag"}
+_BYTE, _ASCII, _SHORT, _LONG = 1, 2, 3, 4
+_FRACTIONS = {5: "I", 10: "i"}
+_XMP, _IPTC = 700, 33723
+_PAGE = 2  # NewSubfileType: a page of a document
+_NOTHING = exif.Sections((), (), ())
+_MAX_BYTES_WITHOUT_BIG = 2**32 - 2**25  # Offsets of 32 bits must reach the directories behind the pixels too.
+
+
+def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
+    """The pages of a TIFF or BigTIFF, small copies and masks of pages left out.
+
+    Raises InputError, also for camera raw files, which are TIFFs inside, for more than `max_pixels` in all pages, and
+    for more pages or metadata than `limits` has.
+    """
+    with parsing("tiff", name=name), TiffFile(BytesIO(data)) as file:
+        pages, lost = _pages(file, _num_directories(file, data, name=name))
+        _refuse_raw(pages[0], data, name=name)
+        sizes = [(page.imagewidth, page.imagelength) for page in pages]
+        check_sizes(sizes, max_pixels, name=name, pixel_bytes=[_pixel_bytes(page) for page in pages])
+        old = tiff_old.Rereadable(data, file.byteorder, is_big=file.is_bigtiff)
+        # Blocks that lie in the file one by one are no more than the file; pages can name the same bytes, too.
+        allowance = Allowance(max(MAX_SUM_OF_METADATA_BYTES, len(data)))
+        rasters = [_page(page, data, old, allowance, name=name) for page in pages]
+    rasters[0] = replace(rasters[0], lost=lost + rasters[0].lost)
+    return rasters
+
+
+def _num_directories(file: TiffFile, data: bytes, *, name: str) -> int:
+    """Along the links from directory to directory, before anything else of a page is read. Each counts once.
+
+    Raises InputError for too many.
+    """
+    count, number, entry_bytes, at = ("=Q", "Q", 20, 8) if file.is_bigtiff else ("=H", "I", 12, 4)
+    seen: set[int] = set()
+    try:
+        for _ in range(MAX_PAGES + 1):
+            (start,) = struct.unpack_from(file.byteorder + number, data, at)
+            if start == 0 or start in seen:
+                return len(seen)
+            seen.add(start)
+            (num_entries,) = struct.unpack_from(file.byteorder + count[1], data, start)
+            at = start + struct.calcsize(count) + num_entries * entry_bytes
+    except (struct.error, OverflowError):
+        return len(seen) + 1  # Directories that lead out of the file; tifffile says which.
+    raise too_many_pages(name)
+
+
+def _pages(file: TiffFile, most: int) -> tuple[list[TiffPage], tuple[str, ...]]:
+    """(pages, what is lost). The first picture is a page whatever it calls itself."""
+    pages: list[TiffPage] = []
+    masks = 0
+    # Where the links lead around in a circle, tifffile may follow them for ever.
+    for index, page in enumerate(islice(file.pages, most)):
+        if not isinstance(page, TiffPage):
+            raise TypeError("a page without tags of its own")
+        masks += bool(index and page.is_mask)
+        if not index or not (page.is_reduced or page.is_mask):
+            pages.append(page)
+    return pages, (f"{masks} mask(s) of pages",) if masks else ()
+
+
+def _check_tags(page: TiffPage, data: bytes) -> None:
+    """Raises ValueError where a decisive tag lies in the directory that could not be read."""
+    order, (count, size) = page.parent.byteorder, ("Q", 20) if page.parent.is_bigtiff else ("H", 12)
+    (num,) = struct.unpack_from(order + count, data, page.offset)
+    start = page.offset + struct.calcsize(order + count)
+    for at in range(start, start + num * size, size):
+        (code,) = struct.unpack_from(order + "H", data, at)
+        if code in _DECISIVE and code not in page.tags:
+            raise ValueError(f"tag {code} cannot be read")
+
+
+def _pixel_bytes(page: TiffPage) -> int:
+    """Of a pixel as it is decoded."""
+    bits = page.bitspersample
+    return page.samplesperpixel * (-(-max(bits) // 8) if isinstance(bits, tuple) else max(1, -(-bits // 8)))
+
+
+def _page(page: TiffPage, data: bytes, old: tiff_old.Rereadable, allowance: Allowance, *, name: str) -> Raster:
+    _check_tags(page, data)
+    said, lost = metadata_of_page(page, data, allowance)
+    is_old = page.compression in tiff_old.KINDS
+    stored = old.samples(page, name=name) if is_old else tiff_strips.samples(page, name=name)
+    raster = tiff_colors.raster(page, stored, said, name=name)
+    # The EXIF block of a page is made of its tags, and has no orientation of its own.
+    return replace(raster, lost=lost + raster.lost, orientation=first_orientation((_orientation(page),), said.xmp))
+
+
+def _refuse_raw(page: TiffPage, data: bytes, *, name: str) -> None:
+    raw = page.photometric in _RAW_PHOTOMETRIC or _DNG_VERSION in page.tags or data[8:10] == b"CR"
+    # NEF and ARW begin with a preview; the picture itself lies in a subdirectory.
+    if raw or (page.is_reduced and page.subifds):
+        raise InputError(
+            "is a camera raw file, not a finished picture", path=name, hint="Develop it to 16-bit TIFF first."
+        )
+
+
+def _orientation(page: TiffPage) -> int | None:
+    value = page.tags.valueof(exif.ORIENTATION)
+    return value if isinstance(value, int) else None
+
+
+def _exif_and_resolution(page: TiffPage, data: bytes) -> tuple[bytes | None, Resolution | None]:
+    """Raises DamagedExif."""
+    parts = exif.sections(data, page.offset)
+    block = exif.block_of(parts)
+    found = exif_editing.resolution_of(block) if block is not None else None
+    # Every TIFF has tags of resolution, most of them empty phrases: alone they are no EXIF.
+    says_more = parts.exif or parts.gps or any(entry.code not in exif.RESOLUTION for entry in parts.main)
+    return block if says_more else None, found
+
+
+def metadata_of_page(page: TiffPage, data: bytes, allowance: Allowance) -> tuple[Metadata, tuple[str, ...]]:
+    """(what the page of the file `data` says, what of it is lost): pages may share a block, and so say much."""
+    if allowance.is_spent:
+        return Metadata(), ("metadata of further pages",)
+    lost = []
+    try:
+        block, resolution = _exif_and_resolution(page, data)
+    except exif.DamagedExif:
+        # The pixels are readable, and the tags beside them are not worth refusing those.
+        block, resolution = None, None
+        lost.append(EXIF_DAMAGED)
+    found: dict[str, bytes | None] = {}
+    for name, code in _BLOCKS.items():
+        tag = page.tags.get(code)
+        if tag is not None and tag.valuebytecount > MAX_METADATA_BYTES[name]:
+            lost.append(too_much(name))
+        else:
+            found[name] = _bytes(page, code)
+    resources = _bytes(page, _PHOTOSHOP) if found.get("iptc") is None else None
+    records = photoshop.unwrapped(resources) if resources is not None else found.get("iptc")
+    found["iptc"] = photoshop.without_padding(records) if records is not None else None
+    said, beyond = allowance.granted(Metadata(found.get("icc"), block, found.get("xmp"), found["iptc"], resolution))
+    return said, (*lost, *beyond)
+
+
+def _bytes(page: TiffPage, code: int) -> bytes | None:
+    """A tag's bytes as stored, whatever type its writer gave them."""
+    tag = page.tags.get(code)
+    if tag is None:
+        return None
+    handle = page.parent.filehandle
+    handle.seek(tag.valueoffset)
+    found: bytes = handle.read(tag.valuebytecount)
+    return found or None
+
+
+def write(pages: Sequence[Page], _quality: int = 0) -> bytes:
+    """A TIFF file with a page for each H×W×C samples (uint8, uint16, float32) and their metadata.
+
+    C = 1 (grey), 2 (grey, alpha), 3 (RGB), 4 (RGB, alpha). Tags of an EXIF block that cannot be read are left out;
+    `readable` says so beforehand.
+    """
+    buffer = BytesIO()
+    big = sum(samples.nbytes for samples, _ in pages) > _MAX_BYTES_WITHOUT_BIG
+    found = [readable(said.exif) or _NOTHING for _, said in pages]
+    with tifffile.TiffWriter(buffer, bigtiff=big, byteorder="<") as writer:
+        for (samples, said), parts in zip(pages, found, strict=True):
+            _write_page(writer, samples, said, parts, one_of_many=len(pages) > 1)
+    return _with_directories(buffer.getvalue(), found) if any(p.exif or p.gps for p in found) else buffer.getvalue()
+
+
+def _write_page(
+    writer: tifffile.TiffWriter, samples: Samples, said: Metadata, parts: exif.Sections, *, one_of_many: bool
+) -> None:
+    channels, value = samples.shape[2], said.resolution
+    writer.write(
+        samples if channels > 1 else samples[..., 0],
+        subfiletype=_PAGE if one_of_many else None,
+        photometric="rgb" if channels > 2 else "minisblack",
+        planarconfig="contig" if channels > 1 else None,
+        extrasamples=["unassalpha"] if channels in (2, 4) else None,
+        compression="zlib",
+        # The predictor for floats is another one, which not every program knows.
+        predictor=samples.dtype != np.float32,
+        metadata=None,
+        software=False,
+        iccprofile=said.icc,
+        resolution=(rational(value.across), rational(value.down)) if value is not None else None,
+        resolutionunit=value.unit if value is not None else None,
+        extratags=_extra_tags(parts, said),
+        maxworkers=1,
+    )
+
+
+def readable(block: bytes | None) -> exif.Sections | None:
+    """What of an EXIF block a TIFF can carry, or None for none."""
+    try:
+        return exif.sections(block) if block is not None else None
+    except exif.DamagedExif:
+        return None
+
+
+def _extra_tags(parts: exif.Sections, said: Metadata) -> list[tuple[Any, int, int, Any, bool]]:
+    tags = [_extra_tag(entry) for entry in parts.main if entry.code not in exif.RESOLUTION]
+    tags += [(_XMP, _BYTE, 0, said.xmp, True)] if said.xmp is not None else []
+    tags += [(_IPTC, _LONG, 0, photoshop.in_whole_words(said.iptc), True)] if said.iptc is not None else []
+    if parts != _NOTHING:
+        tags.append((exif.ORIENTATION, _SHORT, 1, 1, True))
+    # tifffile accepts the two pointers by name only.
+    tags += [(_POINTERS[exif.EXIF_DIRECTORY], _LONG, 1, 0, True)] if parts.exif else []
+    tags += [(_POINTERS[exif.GPS_DIRECTORY], _LONG, 1, 0, True)] if parts.gps else []
+    return tags
+
+
+def _extra_tag(entry: exif.Entry) -> tuple[Any, int, int, Any, bool]:
+    if entry.dtype not in _FRACTIONS:
+        return entry.code, entry.dtype, 0, entry.data, True
+    # Of bytes, tifffile would count each fraction as two.
+    numbers = struct.unpack(f"<{len(entry.data) // 4}{_FRACTIONS[entry.dtype]}", entry.data)
+    return entry.code, entry.dtype, len(numbers) // 2, numbers, True
+
+
+def _with_directories(data: bytes, pages: Sequence[exif.Sections]) -> bytes:
+    """`data` with each page's directories behind it and its pointers, zero so far, turned to them."""
+    file, big = bytearray(data), data[2] == 43
+    for places, parts in zip(exif.value_places(data), pages, strict=True):
+        for code, entries in ((exif.EXIF_DIRECTORY, parts.exif), (exif.GPS_DIRECTORY, parts.gps)):
+            if entries:
+                file += bytes(len(file) % 2)
+                struct.pack_into("<I", file, places[code], len(file))
+                if code == exif.EXIF_DIRECTORY:
+                    file += exif.exif_directory(parts, at=len(file), big=big)
+                else:
+                    file += exif.packed(entries, at=len(file), big=big)
+    return bytes(file)
+
+
+def fitting(said: Metadata) -> Metadata:
+    """Without an EXIF block that cannot be read."""
+    return said if said.exif is None or readable(said.exif) is not None else replace(said, exif=None)
+
+
+def _metadata_in(file: bytes) -> list[Metadata]:
+    with TiffFile(BytesIO(file)) as opened:
+        pages = [page for page in opened.pages if isinstance(page, TiffPage)]
+        if pages[0].bitspersample == 8:  # Pillow does not know all of the others.
+            TiffImageFile(BytesIO(file))
+        allowance = Allowance(sys.maxsize)
+        return [metadata_of_page(page, file, allowance)[0] for page in pages]
+
+
+def _same_exif(said: bytes, back: bytes | None) -> bool:
+    """Of the tags: they are copied. TIFF has no field for EXIF that says nothing."""
+    return _described(said) == (_described(back) if back is not None else (set(), set(), set(), set()))
+
+
+def _described(block: bytes) -> tuple[set[tuple[int, int, bytes]], ...]:
+    parts = exif.sections(block)
+    main = [entry for entry in parts.main if entry.code not in exif.RESOLUTION]
+    return tuple({_tag(entry) for entry in part} for part in (main, parts.exif, parts.gps, parts.interoperability))
+
+
+def _tag(entry: exif.Entry) -> tuple[int, int, bytes]:
+    # A text ends with a NUL, which many cameras leave out and tifffile adds; some fill a field with them.
+    return entry.code, entry.dtype, entry.data.rstrip(b"\0") if entry.dtype == _ASCII else entry.data
+
+
+CODEC = Codec(read, write, _metadata_in, tiff_tags.header, tiff_tags.pages, fitting, _same_exif)

@@ -1,0 +1,127 @@
+"""WebP through Pillow; a picture beyond Pillow's own limit through OpenCV."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator, Sequence
+from io import BytesIO
+
+import cv2
+import numpy as np
+from PIL import Image
+from PIL.WebPImagePlugin import WebPImageFile
+
+from adacode_cli.imaging import pillow
+from adacode_cli.imaging.codec import Codec, Header, Page
+from adacode_cli.imaging.image import Item, Raster
+from adacode_cli.imaging.inventory import COLOR_PROFILE, CREDENTIALS, FRAMES, XMP, behind
+from adacode_cli.imaging.iso_boxes import Bytes
+from adacode_cli.imaging.metadata import Metadata
+from adacode_cli.imaging.refusals import check_size, parsing, too_many_pixels
+from adacode_cli.imaging.tiff_tags import items_of_exif
+
+_MAX_NUM_PIXELS = 16383**2  # of any WebP
+_FLAGS = {0x20: "icc", 0x08: "exif", 0x04: "xmp"}
+_BLOCKS = {b"ICCP": COLOR_PROFILE, b"XMP ": XMP}
+_PIXELS = frozenset({b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM"})
+
+
+def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
+    """The first picture of a WebP. Raises InputError."""
+    try:
+        with parsing("webp", name=name):
+            picture = _opened(data)
+    except _BeyondPillow as error:
+        if error.num_pixels > max_pixels:
+            raise too_many_pixels(f"{error.num_pixels} pixels", max_pixels, name=name) from error
+        return [_by_opencv(data, name=name)]
+    check_size(*picture.size, max_pixels, name=name)
+    with parsing("webp", name=name):
+        picture.load()
+        return [pillow.loaded(picture, *pillow.metadata_of(picture))]
+
+
+class _BeyondPillow(Exception):  # noqa: N818 (a branch, not a failure)
+    """Pillow's WebP reader enforces its global pixel limit by itself, and says only in words how many there are."""
+
+    def __init__(self, error: Image.DecompressionBombError) -> None:
+        super().__init__(str(error))
+        numbers = re.findall(r"\d+", str(error))
+        self.num_pixels = int(numbers[0]) if numbers else _MAX_NUM_PIXELS
+
+
+def _opened(data: bytes) -> WebPImageFile:
+    try:
+        return WebPImageFile(BytesIO(data))
+    except Image.DecompressionBombError as error:
+        raise _BeyondPillow(error) from error
+
+
+def _by_opencv(data: bytes, *, name: str) -> Raster:
+    with parsing("webp", name=name):
+        samples = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        if samples is None:
+            raise ValueError("no picture in it")
+    alpha = np.ascontiguousarray(samples[..., 3]) if samples.shape[2] == 4 else None
+    lost = ("metadata (not read: it exceeds the pixel limit set in Pillow)",)
+    return Raster(np.ascontiguousarray(samples[..., 2::-1]), alpha, lost=lost)
+
+
+def header(file: Bytes) -> Header | None:
+    """Of the first chunk, in each of the three kinds of files."""
+    head = bytes(file[12:30])
+    kind, body = head[:4], head[8:]
+    if kind == b"VP8X":
+        said = frozenset(name for flag, name in _FLAGS.items() if body[0] & flag)
+        width, height = (int.from_bytes(body[at : at + 3], "little") + 1 for at in (4, 7))
+        return Header(width, height, metadata=said)
+    if kind == b"VP8L" and body[0] == 0x2F:
+        packed = int.from_bytes(body[1:5], "little")
+        return Header((packed & 0x3FFF) + 1, (packed >> 14 & 0x3FFF) + 1)
+    if kind == b"VP8 " and body[3:6] == b"\x9d\x01\x2a":
+        width, height = struct.unpack("<HH", body[6:10])
+        return Header(width & 0x3FFF, height & 0x3FFF)
+    return None
+
+
+def write(pages: Sequence[Page], quality: int) -> bytes:
+    """A WebP file of H×W×C uint8 samples, C = 1 to 4, with the metadata that it has a place for. Raises OutputError."""
+    samples, said = pages[0]
+    # exact: colours under full transparency stay, as in the other formats that have alpha.
+    options = {"quality": quality, "method": 4, "exact": True} | pillow.options_for(said)
+    picture = pillow.picture_of(samples)
+    return pillow.saved(picture.convert("RGBA" if picture.mode in ("LA", "RGBA") else "RGB"), "webp", options)
+
+
+def _metadata_in(file: bytes) -> list[Metadata]:
+    return pillow.metadata_in(WebPImageFile, file)
+
+
+def _listed(file: bytes) -> Iterator[Item]:
+    """The items of a WebP file. Raises struct.error where it breaks off."""
+    end = min(len(file), 8 + struct.unpack_from("<I", file, 4)[0])
+    at, frames = 12, 0
+    while at + 8 <= end:
+        kind, length = struct.unpack_from("<4sI", file, at)
+        body, at = at + 8, at + 8 + length + length % 2
+        if kind == b"EXIF":
+            yield from items_of_exif(file[body : body + length])
+        elif kind in _BLOCKS:
+            yield _BLOCKS[kind], ""
+        elif kind == b"ANMF":
+            frames += 1
+        elif kind == b"C2PA":
+            yield CREDENTIALS, ""
+        elif kind not in _PIXELS:
+            yield "WebP chunks", kind.decode("latin-1").rstrip()
+    if frames > 1:
+        yield FRAMES, ""
+    yield from behind(file, end)
+
+
+def _items(file: bytes) -> tuple[Iterator[Item], ...]:
+    return (_listed(file),)
+
+
+CODEC = Codec(read, write, _metadata_in, header, _items)
