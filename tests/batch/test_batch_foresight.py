@@ -76,13 +76,13 @@ def test_a_result_too_large_for_its_format_is_not_computed(tmp_path, format, wid
 
 def test_sides_and_bytes_that_formats_hold():
     largest = {"jpeg": 65500, "webp": 16383, "avif": 65535, "heic": 16384}
-    for format in formats.names():
-        side = largest.get(format, 70000)
-        assert encode.fits((1, side), 3, format)
-        assert encode.fits((side, 1), 3, format)
-        assert encode.fits((1, side + 1), 3, format) == (format not in largest)
-    assert encode.fits((65000, 65000), 1, "bmp")
-    assert not encode.fits((65000, 65000), 3, "bmp")
+    for format in formats.every():
+        side = largest.get(format.name, 70000)
+        assert format.fits((1, side), 3)
+        assert format.fits((side, 1), 3)
+        assert format.fits((1, side + 1), 3) == (format.name not in largest)
+    assert formats.named("bmp").fits((65000, 65000), 1)
+    assert not formats.named("bmp").fits((65000, 65000), 3)
 
 
 LOSSES = {

@@ -14,7 +14,7 @@ import pytest
 from touched import touch
 
 from adacode_cli.batch import discover as discover_module
-from adacode_cli.batch import mask_pairs, mask_places
+from adacode_cli.batch import mask_pairs
 from adacode_cli.batch.discover import Found, Selection, discover
 from adacode_cli.batch.globs import Globs
 from adacode_cli.batch.mask_pairs import MaskFolder, MaskPairs
@@ -143,7 +143,7 @@ def test_windows_separates_with_backslashes(monkeypatch):
     touch("masks/1931/p1.png", "masks/p2.png")
     folder = MaskFolder(Path("masks"), Selection())
     windows = SimpleNamespace(path=ntpath, sep="\\", fspath=os.fspath, stat=os.stat, pardir="..")
-    for module in (discover_module, mask_pairs, mask_places):
+    for module in (discover_module, mask_pairs):
         monkeypatch.setattr(module, "os", windows)
     photos = [
         Found(PureWindowsPath(given), place, in_tree=True)
