@@ -1,12 +1,14 @@
-"""Weights that are quick to run with."""
+"""Weights and sizes that are quick to run with."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from adacode_cli.benchmark import whole
 from adacode_cli.checkpoints.format import Provenance, Weights, write_weights
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.network import AdaCode
@@ -25,3 +27,12 @@ def weights(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     write_weights(path, Weights("whole", config, Provenance(), network.state_dict()))
     return path
+
+
+@pytest.fixture(autouse=True)
+def small_ceilings(monkeypatch) -> tuple[int, int]:
+    """Sides of the matrix and of the map of which a CPU's ceilings are measured: bf16 takes minutes at full size."""
+    module = sys.modules[whole.ceiling.__module__]
+    monkeypatch.setitem(module._SIDE, "cpu", 96)
+    monkeypatch.setitem(module._MAP_SIDE, "cpu", 12)
+    return 96, 12

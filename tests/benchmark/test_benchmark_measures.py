@@ -61,11 +61,12 @@ def test_steady_seconds_are_of_one_call_among_as_many_as_run_at_once(monkeypatch
     assert steady_seconds(lambda: together.wait(30), 1, CPU, 3) == 2.0
 
 
-def test_rates_follow_from_the_time_of_a_product(monkeypatch):
+def test_rates_follow_from_the_time_of_a_product(monkeypatch, small_ceilings):
     monkeypatch.setattr("adacode_cli.benchmark.speed.seconds", lambda run, *_: (run(), 0.5)[1])
     found = ceiling("bf16", torch.bfloat16, CPU, 1)
-    assert found.matrices == pytest.approx(2 * 2048**3 / 0.5 / 1e9)
-    assert found.convolutions == pytest.approx(2 * 9 * 256 * 256 * 128 * 128 / 0.5 / 1e9)
+    side, rows = small_ceilings
+    assert found.matrices == pytest.approx(2 * side**3 / 0.5 / 1e9)
+    assert found.convolutions == pytest.approx(2 * 9 * 256 * 256 * rows * rows / 0.5 / 1e9)
 
 
 def test_the_yardstick_is_the_network_that_it_says():
