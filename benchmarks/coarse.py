@@ -19,7 +19,7 @@ import torch
 
 from adacode_cli.checkpoints.format import Provenance
 from adacode_cli.checkpoints.source import WeightsSource
-from adacode_cli.engine.options import RunOptions
+from adacode_cli.engine.plan import RunOptions
 from adacode_cli.engine.restorer import Restorer
 from adacode_cli.evaluation.perceptual import load_perceptual
 from adacode_cli.evaluation.score import Row, Scores, evaluate, mean_scores

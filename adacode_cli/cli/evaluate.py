@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from adacode_cli.cli.evaluation_text import Findings
     from adacode_cli.evaluation.testset import Example
     from adacode_cli.evaluation.worst import Worst
-
-Task = Literal["sr", "inpaint", "reconstruct"]
 
 app = typer.Typer(help="Measure restored test pictures against their originals.", no_args_is_help=True)
 
@@ -104,7 +102,7 @@ def reconstruct(context: typer.Context, options: EvalOptions) -> None:
     _measure(context, options, "reconstruct", 1)
 
 
-def _measure(context: typer.Context, options: EvalOptions, task: Task, scale: int, denoise: float = 1.0) -> None:
+def _measure(context: typer.Context, options: EvalOptions, task: str, scale: int, denoise: float = 1.0) -> None:
     from adacode_cli.cli import evaluation_text
 
     session = session_of(context)
@@ -118,7 +116,7 @@ def _measure(context: typer.Context, options: EvalOptions, task: Task, scale: in
         stdout.write_line(line)
 
 
-def _findings(options: EvalOptions, task: Task, scale: int, denoise: float) -> Findings:
+def _findings(options: EvalOptions, task: str, scale: int, denoise: float) -> Findings:
     from adacode_cli.evaluation.testset import load_testset
 
     # Whatever can be wrong is told before anybody waits: for torch, or for hours of restoring.
@@ -168,7 +166,7 @@ def _check_sheet(path: Path, data: Path, examples: tuple[Example, ...]) -> None:
 
 def _write_sheet(path: Path, worst: Worst, found: Findings) -> None:
     from adacode_cli import atomic
-    from adacode_cli.evaluation.sheet import draw_sheet
+    from adacode_cli.evaluation.worst import draw_sheet
 
     measure = found.distance if found.perceptual else "PSNR"
     title = f"adacode {found.step}, {found.weights}: the worst {len(worst.found)} of {worst.num_seen} by {measure}"

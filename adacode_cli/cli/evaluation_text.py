@@ -13,10 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from adacode_cli.cli.stderr import printable
+from adacode_cli.tasks import TASKS
 
 if TYPE_CHECKING:
     from adacode_cli.evaluation.score import Row, Scores
-    from adacode_cli.evaluation.testset import Task
 
 # Tables are no wider than they must be; names of pictures are not cut before this.
 _PAGE_COLUMNS = 200
@@ -28,7 +28,7 @@ _FORMS = (("psnr", "PSNR", ".2f"), ("ssim", "SSIM", ".4f"), ("perceptual", "LPIP
 class Findings:
     """What was measured, of what, and with which weights and perceptual network (a name, or None)."""
 
-    task: Task
+    task: str
     scale: int
     denoise: float
     weights: str
@@ -47,22 +47,20 @@ class Findings:
     @property
     def step(self) -> str:
         """What was measured, in words."""
-        task = f"sr x{self.scale}" if self.task == "sr" else self.task
+        task = f"{self.task} x{self.scale}" if TASKS[self.task].enlarges else self.task
         return task if self.denoise == 1 else f"{task}, denoise {self.denoise:g}"
 
     @property
     def simple_method(self) -> str | None:
-        """What the simple method is called."""
-        from adacode_cli.evaluation.score import SIMPLE_METHODS
-
-        return SIMPLE_METHODS.get(self.task)
+        """What the baseline is called."""
+        return TASKS[self.task].baseline
 
     @property
     def border_px(self) -> int:
         """How much of each border PSNR and SSIM leave out."""
         from adacode_cli.evaluation.metrics import BORDER_PX
 
-        return 0 if self.task == "inpaint" else BORDER_PX
+        return 0 if TASKS[self.task].fills_hole else BORDER_PX
 
     @property
     def distance(self) -> str:
@@ -115,7 +113,7 @@ def _cells(kinds: list[tuple[str, str, str]], *scores: Scores | None) -> list[st
 
 
 def _notes(found: Findings) -> list[str]:
-    if found.task == "inpaint":
+    if TASKS[found.task].fills_hole:
         what = "PSNR in dB, of RGB inside the holes."
     else:
         what = f"PSNR in dB and SSIM, of luma without a border of {found.border_px} px."

@@ -16,13 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from adacode_cli.engine.arrays import to_tensor
+from adacode_cli.engine.transfer import to_tensor
 from adacode_cli.errors import InputError
 from adacode_cli.imaging.decode import EXTENSIONS, read_image
-from adacode_cli.model.base import prepare_input
 from adacode_cli.model.config import NetworkConfig
+from adacode_cli.model.input import pad_mirrored, padded_size, prepare_input
 from adacode_cli.model.network import AdaCode
-from adacode_cli.model.padding import pad_mirrored, padded_size
 
 _MOST_PX = 1024
 
@@ -90,7 +89,7 @@ def measure_usage(
         strength += float(weights.sum())
         num_cells += rows * columns
         patches = _patches(image[..., : rows * cell_px, : columns * cell_px], cell_px)
-        for codes, total, count in zip(network.codebook.encode(latent), sums, counts, strict=True):
+        for codes, total, count in zip(network.codebook.nearest(latent), sums, counts, strict=True):
             chosen = codes[0, :rows, :columns].reshape(-1)
             total.index_add_(0, chosen, patches)
             count.add_(torch.bincount(chosen, minlength=len(count)))

@@ -39,7 +39,7 @@ class SwinConfig:
 
 @dataclass(frozen=True)
 class TrunkConfig:
-    """A row of 3×3 convolutions on the finest grid, beside which the codes are a branch (`model.trunk`).
+    """A row of 3×3 convolutions on the finest grid, beside which the codes are a branch (`model.network.Trunk`).
 
     depth: number of convolutions. tap: after how many of them the branch begins; join: after how many its map is
     added. The defaults are the shape of realesr-general-x4v3 (Wang et al. 2021, arXiv:2107.10833). shuffle: output

@@ -9,10 +9,8 @@ from torch import Tensor, nn
 
 from adacode_cli.model.blocks import ResBlock
 from adacode_cli.model.config import NetworkConfig
-from adacode_cli.model.decoder import Fusion
-from adacode_cli.model.network import AdaCode
-from adacode_cli.model.packing import repacked
-from adacode_cli.model.trunk import Trunk
+from adacode_cli.model.network import AdaCode, Fusion, Trunk
+from adacode_cli.model.rescaling import repacked
 
 # Residual branches start small, so that a deep network without normalisation starts close to the identity.
 BRANCH_GAIN = 0.1

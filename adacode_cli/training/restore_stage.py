@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from adacode_cli.model.base import base_picture, prepare_input
-from adacode_cli.model.network import AdaCode
-from adacode_cli.model.trunk import Trunk
+from adacode_cli.model.input import base_picture, prepare_input
+from adacode_cli.model.network import AdaCode, Trunk
 from adacode_cli.training.batches import Batch
 from adacode_cli.training.contrast import contrastive_loss
 from adacode_cli.training.losses import code_loss, feature_loss

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from adacode_cli.engine.device import PRECISIONS, choose_device, choose_precision, computes_bf16
-from adacode_cli.engine.grid import SMALLEST_TILE_PX
-from adacode_cli.engine.options import RunOptions
+from adacode_cli.engine.maps import SMALLEST_TILE_PX
+from adacode_cli.engine.plan import RunOptions
 from adacode_cli.engine.restorer import Restorer
 from adacode_cli.errors import DeviceError, UsageError
 

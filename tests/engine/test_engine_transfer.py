@@ -9,7 +9,7 @@ from tiny_networks import ATTENTIVE, CPU, LOCAL, for_task, network, photograph
 
 from adacode_cli.engine import runner as runner_module
 from adacode_cli.engine import transfer
-from adacode_cli.engine.options import RunOptions
+from adacode_cli.engine.plan import RunOptions
 from adacode_cli.engine.runner import Runner
 from adacode_cli.engine.transfer import Outbox, upload
 

@@ -14,9 +14,8 @@ import torch
 
 from adacode_cli.checkpoints.load import load_network
 from adacode_cli.checkpoints.source import WeightsSource
-from adacode_cli.model.base import prepare_input
+from adacode_cli.model.input import pad_mirrored, padded_size, prepare_input
 from adacode_cli.model.network import AdaCode
-from adacode_cli.model.padding import pad_mirrored, padded_size
 from adacode_cli.training.prepare.photos import Pixels
 
 BUNDLED = "compact-reconstruct"
