@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from adacode_cli.cli.restore_options import RestoreOptions
 from adacode_cli.cli.restore_plan import Request, foresight_of, keeping_of
+from adacode_cli.tasks import TASKS
 
 if TYPE_CHECKING:
     from adacode_cli.batch.mask_pairs import MaskPairs
@@ -99,6 +100,6 @@ def _watched(restore: Restore, options: RestoreOptions, request: Request) -> Res
             return in_float32()
 
     edge = Edge(request.grow_px, request.feather_px)
-    if options.guard and request.task != "reconstruct":
+    if options.guard and TASKS[request.task].keeps_colors:
         restore = Guarded(restore, careful, edge)
     return ColorFixed(restore, edge) if options.color_fix == "low-frequency" else restore

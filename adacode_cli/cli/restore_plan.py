@@ -10,11 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from adacode_cli.cli.restore_options import RestoreOptions
 from adacode_cli.cli.run_options import shard_of
 from adacode_cli.errors import UsageError
+from adacode_cli.tasks import TASKS
 
 if TYPE_CHECKING:
     from adacode_cli.batch.foresight import Foresight
@@ -68,10 +69,10 @@ class Request:
     """What to do with each image. `mask_source` is built late, as it imports pixels, of what `mask_dir` was paired to.
 
     `mask_paths` are no inputs. `mask_kind` says where holes come from, for the journal. `save_codes` and `from_codes`
-    are for "reconstruct" alone.
+    are for tasks whose pictures are made from codes.
     """
 
-    task: Literal["sr", "inpaint", "reconstruct"]
+    task: str
     label: str
     scale: float = 4.0
     denoise: float = 1.0
@@ -185,7 +186,9 @@ def foresight_of(options: RestoreOptions, request: Request, *, is_pipe: bool = F
         hint = "Choose a name for -o that ends in .png or .tif."
     elif options.if_too_large == "fail" and not is_pipe:
         hint = "Choose --format png or tiff, or add --if-too-large png."
-    return Foresight(request.scale if request.task == "sr" else 1.0, request.opaque_hole, request.from_codes, hint)
+    return Foresight(
+        request.scale if TASKS[request.task].enlarges else 1.0, request.opaque_hole, request.from_codes, hint
+    )
 
 
 def keeping_of(options: RestoreOptions, history: HistoryEntry | None = None) -> Keeping:

@@ -10,6 +10,7 @@ from adacode_cli.cli.option_group import with_option_groups
 from adacode_cli.cli.restore_command import restore
 from adacode_cli.cli.restore_options import Denoise, Inputs, RestoreOptions
 from adacode_cli.cli.restore_plan import Request
+from adacode_cli.tasks import TASKS
 
 EPILOG = """[bold]Examples[/bold]
 
@@ -42,4 +43,4 @@ def sr(
 
     Originals are never written to. One bad file does not stop the others; the summary names it.
     """
-    restore(context, inputs, options, Request("sr", f"sr-x{scale:g}", scale=scale, denoise=denoise))
+    restore(context, inputs, options, Request("sr", TASKS["sr"].label(scale), scale=scale, denoise=denoise))
