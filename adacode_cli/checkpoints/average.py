@@ -18,7 +18,6 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from adacode_cli.atomic import reason
 from adacode_cli.checkpoints.base_models import joined_licences, joined_models, stated_licence
 from adacode_cli.checkpoints.format import (
     METADATA_KEY,
@@ -35,7 +34,7 @@ from adacode_cli.checkpoints.load import shared_parts_beside
 from adacode_cli.checkpoints.real_esrgan import TrunkStart, as_trunk, is_start, read_tensors, require_size, start_of
 from adacode_cli.checkpoints.shared_parts import differing
 from adacode_cli.checkpoints.soundness import require_plausible, without_memory
-from adacode_cli.errors import OutputError, UsageError, WeightsError
+from adacode_cli.errors import OutputError, UsageError, WeightsError, translated
 from adacode_cli.model.config import NetworkConfig
 
 _HINT = (
@@ -137,10 +136,8 @@ def pair(
 
 
 def _require_room(first: Path, second: Path, target: Path, *, overwrite: bool) -> None:
-    try:
+    with translated(OutputError, "cannot be written", target, hint="Choose another name."):
         _require_place(first, second, target, overwrite=overwrite)
-    except OSError as error:
-        raise OutputError(f"cannot be written: {reason(error)}", path=target, hint="Choose another name.") from error
 
 
 def _require_place(first: Path, second: Path, target: Path, *, overwrite: bool) -> None:

@@ -18,10 +18,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from adacode_cli.atomic import reason
 from adacode_cli.checkpoints.keys import key_problems
 from adacode_cli.checkpoints.soundness import require_finite, require_stored, without_memory
-from adacode_cli.errors import WeightsError
+from adacode_cli.errors import WeightsError, reason
 from adacode_cli.model.config import PAPER_CATEGORIES, NetworkConfig, SwinConfig
 
 PICKLED = (".pth", ".pt", ".ckpt")

@@ -1,7 +1,6 @@
 """A run's way through one decoded picture, with every pixel repeated in place of a network."""
 
 from adacode_cli.batch.restoring import Restoring
-from adacode_cli.engine.pictures import resize
 
 
 class Repeated:
@@ -16,8 +15,9 @@ class RepeatingRestorer:
     """Does what `adacode_cli.engine.restorer.Restorer.restore` promises for whole scales."""
 
     def restore(self, task, image, *, alpha=None, scale=1, denoise=1, mask=None):
-        large = image.repeat(int(scale), 0).repeat(int(scale), 1)
-        return Repeated(large, None if alpha is None else resize(alpha, *large.shape[:2]))
+        times = int(scale) if task == "sr" else 1
+        large = None if alpha is None else alpha.repeat(times, 0).repeat(times, 1)
+        return Repeated(image.repeat(times, 0).repeat(times, 1), large)
 
 
 def enlarged(image, scale):
