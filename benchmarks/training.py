@@ -23,37 +23,36 @@ import torch
 
 from adacode_cli.engine.device import choose_device, computes_bf16
 from adacode_cli.training.batches import Batch, ordered
-from adacode_cli.training.data import Data, Task
+from adacode_cli.training.data import Data
 from adacode_cli.training.initialise import fresh_network
 from adacode_cli.training.optimisation import Optimisation
 from adacode_cli.training.presets import named_recipe
 from adacode_cli.training.processes import OneProcess
 from adacode_cli.training.recipe import STAGES, Recipe, StageName
-from adacode_cli.training.restore_stage import RestoreStage
 from adacode_cli.training.shards import Shards
-from adacode_cli.training.stages import BasisStage, FuseStage, Ground, Stage
+from adacode_cli.training.stages import BasisStage, FuseStage, RestoreStage, Stage, StageContext
 
 ROUNDS = 3
 
 
-def optimisations(recipe: Recipe, data: Data) -> Iterator[tuple[str, Optimisation, Task]]:
+def optimisations(recipe: Recipe, data: Data) -> Iterator[tuple[str, Optimisation]]:
     """Each stage of a recipe with fresh networks, on its device."""
     family, clean = recipe.network, recipe.network.clean(data.shards.categories)
     tasks = {"sr-x4": ("sr", 4), "inpaint": ("inpaint", 1)}
 
-    def ground(name: StageName) -> Ground:
-        return Ground(recipe.stage(name).loss, None, data.processes)
+    def ground(name: StageName) -> StageContext:
+        return StageContext(recipe.stage(name).loss, None, data.processes)
 
     def optimisation(name: StageName, stage: Stage) -> Optimisation:
         return Optimisation(stage, recipe.stage(name), 0, recipe.precision)
 
     basis = BasisStage(fresh_network(family.basis(), 0), ground("basis"))
-    yield "basis", optimisation("basis", basis), Task(basis.network.config)
-    yield "fuse", optimisation("fuse", FuseStage(fresh_network(clean, 0), ground("fuse"))), Task(clean)
+    yield "basis", optimisation("basis", basis)
+    yield "fuse", optimisation("fuse", FuseStage(fresh_network(clean, 0), ground("fuse")))
     for name, (task, scale) in tasks.items():
         config = family.restoring(task, scale, clean)
         stage = RestoreStage(fresh_network(config, 0), ground("restore"), fresh_network(clean, 0))
-        yield name, optimisation("restore", stage), Task(config)
+        yield name, optimisation("restore", stage)
 
 
 def seconds(optimisation: Optimisation, batches: Iterator[Batch], steps: int, device: torch.device) -> float:
@@ -92,8 +91,8 @@ def main() -> None:
     print(
         f"batch {given.batch}, {recipe.precision}, --cache {given.cache}, medians of {ROUNDS} times {given.steps} steps"
     )
-    for name, optimisation, task in optimisations(recipe, data):
-        make = data.batches(task, recipe, optimisation.recipe, 0)
+    for name, optimisation in optimisations(recipe, data):
+        make = data.batches(optimisation.network.config, recipe, optimisation.recipe, 0)
         same = make(0, 0).to(device)
         seconds(optimisation, repeat(same), 3, device)
         alone, fed = [], []

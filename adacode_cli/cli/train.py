@@ -145,7 +145,7 @@ def all_stages(
     What ended in an earlier session is taken over with --resume, and what was stopped goes on.
     """
     session_of(context).verbose = options.verbose
-    from adacode_cli.training.whole import run_all, shared_out
+    from adacode_cli.training.runs import run_all, shared_out
 
     wanted = [_task(name.strip()) for name in tasks.split(",")]
     with training(shards, output, options, ("basis", "fuse", "restore")) as session:

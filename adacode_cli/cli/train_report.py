@@ -49,10 +49,11 @@ def report(
         from adacode_cli.training.report import curves
         from adacode_cli.training.report.overview import overview_png
         from adacode_cli.training.report.page import page_html
-        from adacode_cli.training.report.read import read_run
+        from adacode_cli.training.run_record import read_run
 
         curves.check_available()
         record = read_run(run)
+        record.require_lines()
         for note in record.notes:
             stderr_console().print(Text(printable(note), style="dim"))
         for target in targets:

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
     from adacode_cli.evaluation.perceptual import PerceptualNetwork
     from adacode_cli.training.data import Data
-    from adacode_cli.training.loop import LogLine
     from adacode_cli.training.processes import Processes
     from adacode_cli.training.recipe import Recipe, StageName
-    from adacode_cli.training.session import Session
+    from adacode_cli.training.run_names import LogLine
+    from adacode_cli.training.session import TrainingSession
 
 _CODES = ("perplexity/", "used/")
 _STOPPING = "stopping soon, with a checkpoint; press Ctrl-C again to lose what is not kept"
@@ -37,7 +37,7 @@ _NOT_SHOWN = ("step", "learning_rate", "seconds", "gradient", "discriminator_gra
 @contextmanager
 def training(
     shards: Path, output: Path, options: TrainOptions, stages: tuple[StageName, ...], earlier: Recipe | None = None
-) -> Iterator[Session]:
+) -> Iterator[TrainingSession]:
     """A session for these stages. After the block the weights that it finished are written to standard output.
 
     earlier: the recipe of the stage before. Ends the command with 130 where it was interrupted; a session that
@@ -78,7 +78,7 @@ def _session(
     stages: tuple[StageName, ...],
     patience: Patience,
     earlier: Recipe | None,
-) -> Session:
+) -> TrainingSession:
     import torch
 
     from adacode_cli.checkpoints.format import Provenance
@@ -86,7 +86,7 @@ def _session(
     from adacode_cli.training.loop import Pace
     from adacode_cli.training.processes import joined
     from adacode_cli.training.run_folder import RunFolder
-    from adacode_cli.training.session import Session, Telling
+    from adacode_cli.training.session import Listeners, TrainingSession
     from adacode_cli.training.tensorboard import TensorBoard, available
 
     processes = joined(choose_device(options.device))
@@ -100,7 +100,7 @@ def _session(
     if leads and not options.quiet:
         _tell_without_effect(recipe, stages)
     licence, about = str(data.shards.manifest.get("licence", "")), data.shards.describe()
-    return Session(
+    return TrainingSession(
         RunFolder(output, options.resume, options.overwrite, options.slim),
         data,
         recipe,
@@ -108,7 +108,7 @@ def _session(
         perceptual,
         Provenance(family=recipe.preset, trained_on=about, licence=licence, source="adacode train"),
         pace,
-        Telling(_teller(options), _note if leads else lambda _: None, patience.over),
+        Listeners(_teller(options), _note if leads else lambda _: None, patience.over),
         TensorBoard(output / "tensorboard") if leads and available() else None,
     )
 

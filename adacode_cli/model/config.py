@@ -12,10 +12,8 @@ from reprlib import repr as shown  # of a file's values, which may be long
 from typing import Any, Literal, get_args
 
 from adacode_cli.errors import WeightsError
-from adacode_cli.tasks import BASIS, TASKS
-from adacode_cli.tasks import Task as Purpose
+from adacode_cli.tasks import BASIS, TASKS, Task
 
-Task = str
 Stem = Literal["conv4", "shuffle"]
 Norm = Literal["group", "none"]
 Skip = Literal["none", "add", "fuse"]
@@ -184,7 +182,7 @@ class NetworkConfig:
         ]
 
     @property
-    def purpose(self) -> Purpose:
+    def purpose(self) -> Task:
         """What the network is for."""
         return TASKS.get(self.task, BASIS)
 

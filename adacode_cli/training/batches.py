@@ -1,4 +1,4 @@
-"""Batches of the three stages: clean crops, worn and clean pairs, crops with holes.
+"""Batches of the three stages: clean crops, degraded and clean pairs, crops with holes.
 
 Sample i of batch n depends on (seed, n, i) alone: neither the number of threads or processes nor a resumed run
 changes what is learnt from.
@@ -7,7 +7,7 @@ changes what is learnt from.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
 
@@ -16,11 +16,17 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from adacode_cli.training.crops import HostCrops, Pixels, Wanted, Window
-from adacode_cli.training.degradation import MARGIN, DegradationSettings, degrade_with_margin
+from adacode_cli.model.config import NetworkConfig
+from adacode_cli.tasks import TASKS, TrainingInput
+from adacode_cli.training.crops import DeviceCrops, HostCrops, Wanted, Window, sent, shrink_for, turned
+from adacode_cli.training.degradation import MARGIN, DegradationSettings, degrade_batch_with_margin, degrade_with_margin
 from adacode_cli.training.holes import HoleSettings, random_hole
+from adacode_cli.training.recipe import Recipe, StageRecipe
+from adacode_cli.training.shards import Pixels
 
 AHEAD = 4
+# Streams of random numbers: batches to learn from, those of a beginning, and holes that are drawn beforehand.
+TRAINING, BEGINNING, HOLES = 0, 1, 2
 
 
 @dataclass(frozen=True)
@@ -68,16 +74,28 @@ class Order:
 
 # (number of the batch, stream) → the batch.
 BatchMaker = Callable[[int, int], Batch]
+
+
 # One sample: input, target, hole.
 Sample = tuple[Pixels, Pixels, npt.NDArray[np.bool_] | None]
+
+
 SampleMaker = Callable[[np.random.Generator, Pixels], Sample]
-# Streams of random numbers: batches to learn from, those of a beginning, and holes that are drawn beforehand.
-TRAINING, BEGINNING, HOLES = 0, 1, 2
+
+
+def training_input(config: NetworkConfig) -> TrainingInput:
+    """What a network is shown: stages I and II see the clean picture, stage III what its task says."""
+    return TASKS[config.task].training_input if config.task in TASKS else "clean"
 
 
 def degraded_side(patch: int, scale: int) -> int:
     """Pixels a side that a sample of `patch` output pixels needs where it is degraded by `scale`."""
     return patch + 2 * MARGIN * scale
+
+
+def sample_side(config: NetworkConfig, patch: int) -> int:
+    """Pixels a side that a sample of `patch` output pixels needs for a network."""
+    return degraded_side(patch, config.scale) if training_input(config) == "degraded" else patch
 
 
 def clean_samples() -> SampleMaker:
@@ -91,7 +109,7 @@ def clean_samples() -> SampleMaker:
 
 
 def degraded_samples(scale: int, settings: DegradationSettings) -> SampleMaker:
-    """Input is a worn copy, 1/scale of the size (stage III, super-resolution); pixels have `degraded_side`."""
+    """Input is a degraded copy, 1/scale of the size (stage III, super-resolution); pixels have `degraded_side`."""
 
     def make(rng: np.random.Generator, pixels: Pixels) -> Sample:
         return *degrade_with_margin(pixels, scale, rng, settings), None
@@ -128,17 +146,21 @@ def host_batches(
             window, pixels = crops.draw(rng, wanted)
             windows.append(window)
             samples.append(make(rng, pixels))
-        targets = _tensor([target for _, target, _ in samples])
-        holes = [hole for _, _, hole in samples if hole is not None]
         categories = categories_of(contents.categories, [contents.crops[w.crop].category for w in windows])
-        if holes:
-            hole = torch.from_numpy(np.stack(holes))[:, None].float()
-            return Batch(painted(targets, hole, mask_channel=mask_channel), targets, hole, categories)
-        same = samples[0][0] is samples[0][1]
-        inputs = targets if same else _tensor([worn for worn, _, _ in samples])
-        return Batch(inputs, targets, None, categories)
+        return batch_of(samples, categories, mask_channel=mask_channel)
 
     return batch
+
+
+def batch_of(samples: list[Sample], category_B: Tensor | None, *, mask_channel: bool) -> Batch:
+    """Samples of one kind as one batch on the CPU."""
+    targets = _tensor([target for _, target, _ in samples])
+    holes = [hole for _, _, hole in samples if hole is not None]
+    if holes:
+        hole = torch.from_numpy(np.stack(holes))[:, None].float()
+        return Batch(painted(targets, hole, mask_channel=mask_channel), targets, hole, category_B)
+    same = samples[0][0] is samples[0][1]
+    return Batch(targets if same else _tensor([degraded for degraded, _, _ in samples]), targets, None, category_B)
 
 
 def painted(image_BCHW: Tensor, hole_B1HW: Tensor, *, mask_channel: bool) -> Tensor:
@@ -151,9 +173,69 @@ def painted(image_BCHW: Tensor, hole_B1HW: Tensor, *, mask_channel: bool) -> Ten
     return torch.maximum(image_BCHW, hole_B1HW)
 
 
+def _tensor(images: list[Pixels]) -> Tensor:
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
+
+
 def categories_of(known: tuple[str, ...], names: list[str]) -> Tensor:
     """Numbers of categories, int64."""
     return torch.tensor([known.index(name) for name in names])
+
+
+def device_batches(
+    crops: DeviceCrops,
+    order: Order,
+    config: NetworkConfig,
+    stage: StageRecipe,
+    *,
+    category: str | None,
+    recipe: Recipe,
+) -> BatchMaker:
+    """Batches of crops as `stage` has them for the task of `config`; of one category, or of all if None.
+
+    Raises TrainingError where windows do not fit or a category is empty.
+    """
+    contents, patch = crops.contents, stage.patch
+    side, shown = sample_side(config, patch), training_input(config)
+    contents.require(side)
+    wanted = Wanted(side, category, shrink_for(config, stage.shrink), stage.candidates, stage.shrunk)
+    stock = HoleStock(patch, order.seed, recipe.holes, crops.device) if shown == "holed" else None
+
+    def batch(number: int, stream: int) -> Batch:
+        """This process's part of batch `number` of a stream, on the device; nothing waits for it."""
+        generators = order.generators(number, stream)
+        draws = [contents.draw(rng, wanted) for rng in generators]
+        names = [contents.crops[windows[0].crop].category for windows in draws]
+        categories = sent(categories_of(contents.categories, names), crops.device)
+        clean = crops.draw(draws, side)
+        if shown == "degraded":
+            chance = torch.Generator(crops.device).manual_seed(int(generators[0].integers(2**62)))
+            degraded, target = degrade_batch_with_margin(clean, config.scale, chance, recipe.degradation)
+            return Batch(degraded, target, None, categories)
+        if stock is not None:
+            hole = stock.draw(generators)
+            return Batch(painted(clean, hole, mask_channel=config.mask_channel), clean, hole, categories)
+        return Batch(clean, clean, None, categories)
+
+    return batch
+
+
+class HoleStock:
+    """`count` holes of side×side pixels in the device's memory, drawn once from a seed; eight times as many by turns.
+
+    One byte a pixel: 34 MB for 2,048 holes of 128 px.
+    """
+
+    def __init__(self, side: int, seed: int, settings: HoleSettings, device: torch.device, count: int = 2048) -> None:
+        rng = np.random.Generator(np.random.PCG64([seed, HOLES]))
+        holes = np.stack([random_hole(side, rng, settings) for _ in range(count)])
+        self.device, self._holes = device, torch.from_numpy(holes)[:, None].to(device)
+
+    def draw(self, generators: Sequence[np.random.Generator]) -> Tensor:
+        """One a generator, turned and mirrored at random: B×1×side×side float, 1 = hole, on the device."""
+        numbers = [int(rng.integers(len(self._holes))) for rng in generators]
+        ways = [(int(rng.integers(4)), bool(rng.random() < 0.5)) for rng in generators]
+        return turned(self._holes[sent(torch.tensor(numbers), self.device)], ways).float()
 
 
 def ordered(make: BatchMaker, first: int = 0, workers: int = 2) -> Generator[Batch, None, None]:
@@ -176,7 +258,3 @@ def ordered(make: BatchMaker, first: int = 0, workers: int = 2) -> Generator[Bat
             yield waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _tensor(images: list[Pixels]) -> Tensor:
-    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255

@@ -18,25 +18,25 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from adacode_cli.atomic import reason, replacing
+from adacode_cli.atomic import replacing
 from adacode_cli.checkpoints import catalogue_file
 from adacode_cli.checkpoints.base_models import notice_of
 from adacode_cli.checkpoints.catalogue import Catalogue, Entry, WeightsFile, is_name
 from adacode_cli.checkpoints.format import DTYPES, Weights, read_weights, split, to_bytes
 from adacode_cli.checkpoints.shared_parts import differing
-from adacode_cli.errors import OutputError, TrainingError, UsageError, WeightsError
-from adacode_cli.training.model_card import Family, Part, model_card
-from adacode_cli.training.run_facts import RunFacts, mapping, read_run_facts
+from adacode_cli.errors import OutputError, TrainingError, UsageError, WeightsError, reason, translated
+from adacode_cli.tasks import TASKS, Task
+from adacode_cli.training.model_card import BundledFamily, BundledFile, model_card
+from adacode_cli.training.run_names import FUSED
+from adacode_cli.training.run_record import RunRecord, mapping, read_run
 
 OnNote = Callable[[str], None]
 
-_FUSED = "fused"
-_SHARED = ("basis", _FUSED)
-_RESTORING: Mapping[str, tuple[str, int]] = {"sr-x2": ("sr", 2), "sr-x4": ("sr", 4), "inpaint": ("inpaint", 1)}
-_TASKS: Mapping[str, tuple[str, int]] = {"reconstruct": ("reconstruct", 1), **_RESTORING}
+_SHARED = ("basis", FUSED)
 
 
 def bundle(
@@ -49,20 +49,27 @@ def bundle(
     overwrite: bool = True,
     on_note: OnNote = lambda _note: None,
 ) -> list[Path]:
-    """Writes weights (tensors as `dtype`), catalogue.json and model card of `family` into `target`; returns the paths.
+    """Writes weights, catalogue.json and model card of the run in `run_folder` into `target`; returns the paths.
 
-    Where `family` is None, the run's files name it. Where `licence` is, each file keeps its own, or has that of the
-    photographs (shards.json) where it states none. What files say of their base models stays; an entry's licence holds
-    for both, and a notice that this program has goes with them. A task whose training has not ended is left out, and a
-    card that exists is kept unless `overwrite`; `on_note` hears of both. Raises TrainingError without a stage II,
-    for a task over other shared parts than the stage-II network's, and for values that `dtype` cannot hold; UsageError
-    for a name that a family cannot have; WeightsError where the catalogue in `target` is damaged or uses the names for
-    something else, or where this installation lacks a notice; OutputError where weights (or another text under a
-    notice's name) exist and `overwrite` is False, where files of an earlier bundle would not fit, or the disk refuses.
+    family: name of the family; where it is None, the run's files name it.
+    dtype: of the stored tensors.
+    licence: of all files; where it is None, each file keeps its own, or has that of the photographs (shards.json) where
+        it states none. What files state of their base models stays; an entry's licence holds for both, and a notice
+        that this program has goes with them.
+    overwrite: replaces files that exist. Otherwise a card that exists is kept.
+    on_note: gets a note of a task that is left out, as its training has not ended, and of a card that is kept.
+
+    Raises TrainingError without a stage II, for a task over other shared parts than the stage-II network's, and for
+    values that `dtype` cannot hold; UsageError for a name that a family cannot have; WeightsError where the catalogue
+    in `target` is damaged or uses the names for something else, or where this installation lacks a notice; OutputError
+    where weights (or another text under a notice's name) exist and `overwrite` is False, where files of an earlier
+    bundle would not fit, or the disk refuses.
     """
-    record = read_run_facts(run_folder)
-    found = _named(_parts(run_folder, dtype, on_note), family, licence, record)
-    name = found[_FUSED].provenance.family
+    parts = _parts(run_folder, dtype, on_note)
+    record = read_run(run_folder)
+    record.require_undamaged()
+    found = _named(parts, family, licence, record)
+    name = found[FUSED].provenance.family
     card = target / f"{name}.md"
     notices = _notices(found)
     _require_room(target, name, found, notices, overwrite=overwrite)
@@ -81,14 +88,15 @@ def bundle(
 
 def _parts(run_folder: Path, dtype: torch.dtype, on_note: OnNote) -> dict[str, Weights]:
     """basis, fused, reconstruct and the tasks that the folder has, each shown to fit."""
-    path = run_folder / f"{_FUSED}.safetensors"
+    path = run_folder / f"{FUSED}.safetensors"
     if not path.is_file():
         raise TrainingError("is missing", path=path, hint="Bundle a folder in which `adacode train fuse` has ended.")
-    fused = _whole(path, "reconstruct")
+    own, *restoring = _networks()
+    fused = _whole(path, own)
     shared = split(fused)
-    found = {"basis": shared["basis"], _FUSED: shared["fused"], "reconstruct": shared["task"]}
+    found = {"basis": shared["basis"], FUSED: shared["fused"], own: shared["task"]}
     sources = dict.fromkeys(found, path)
-    for name in _RESTORING:
+    for name in restoring:
         sources[name] = path = run_folder / f"{name}.safetensors"
         if path.is_file():
             whole = _whole(path, name)
@@ -101,9 +109,15 @@ def _parts(run_folder: Path, dtype: torch.dtype, on_note: OnNote) -> dict[str, W
     return found
 
 
+def _networks() -> dict[str, tuple[Task, int]]:
+    """Task and scale of every network that a bundle can have, by its label: stage II's own first."""
+    tasks = sorted(TASKS.values(), key=lambda task: not task.from_codes)
+    return {task.label(scale): (task, scale) for task in tasks for scale in reversed(task.scales)}
+
+
 def _whole(path: Path, name: str) -> Weights:
-    weights = read_weights(path)
-    if weights.part != "whole" or (weights.config.task, weights.config.scale) != _TASKS[name]:
+    weights, (task, scale) = read_weights(path), _networks()[name]
+    if weights.part != "whole" or (weights.config.task, weights.config.scale) != (task.name, scale):
         raise TrainingError(f"holds no whole network for {name}", path=path, hint="Train it again.")
     return weights
 
@@ -114,9 +128,9 @@ def _require_same_shared(name: str, path: Path, task: Weights, fused: Weights) -
     if keys or names_differ:
         what = f"{len(keys)} tensors differ, such as {keys[0]}" if keys else "its categories have other names"
         raise TrainingError(
-            f"the task {name} was trained over other shared parts than {_FUSED}.safetensors: {what}",
+            f"the task {name} was trained over other shared parts than {FUSED}.safetensors: {what}",
             path=path,
-            hint=f"Train it again over this folder's {_FUSED}.safetensors.",
+            hint=f"Train it again over this folder's {FUSED}.safetensors.",
         )
 
 
@@ -132,14 +146,14 @@ def _require_range(weights: Weights, dtype: torch.dtype, path: Path) -> None:
 
 
 def _named(
-    found: Mapping[str, Weights], family: str | None, licence: str | None, record: RunFacts
+    found: Mapping[str, Weights], family: str | None, licence: str | None, record: RunRecord
 ) -> dict[str, Weights]:
     """The parts with the family's name and a licence in their provenance."""
-    name = found[_FUSED].provenance.family if family is None else family
+    name = found[FUSED].provenance.family if family is None else family
     if not is_name(name):
         problem = f"{name!r} cannot be a family's name: lower-case letters, digits and single hyphens"
         raise UsageError(problem, hint="Choose one with --family.")
-    of_photographs = str(mapping(record.manifest).get("licence") or "")
+    of_photographs = str(mapping(record.shards).get("licence") or "")
     named = {}
     for part, weights in found.items():
         # Stages may have learnt from different photographs; the manifest is that of the last one.
@@ -165,7 +179,7 @@ def _notices(found: Mapping[str, Weights]) -> dict[str, bytes]:
 def _require_room(
     target: Path, family: str, found: Mapping[str, Weights], notices: Mapping[str, bytes], *, overwrite: bool
 ) -> None:
-    for part in (*_SHARED, *_TASKS):
+    for part in (*_SHARED, *_networks()):
         path = target / _file(family, part)
         if path.exists() and part not in found:
             # It would be read with the new shared parts, and silently show other pictures than it was trained for.
@@ -187,30 +201,41 @@ def _catalogue(target: Path, family: str, found: Mapping[str, Weights], contents
         hint = "Choose another --family or another -o."
         raise UsageError(f"{path} has {family!r} as a family that others have published", hint=hint)
     files = [WeightsFile(name, len(data), hashlib.sha256(data).hexdigest()) for name, data in contents.items()]
-    entries = [_entry(family, part, found[part]) for part in _TASKS if part in found]
+    entries = [_entry(family, part, found[part]) for part in _networks() if part in found]
     return earlier.with_family(family, entries, files)
 
 
 def _entry(family: str, part: str, weights: Weights) -> Entry:
-    task, scale = _TASKS[part]
+    task, scale = _networks()[part]
     licence = weights.provenance.whole_licence or "not stated"
     source = f"{weights.provenance.source or 'adacode train'}; see {family}.md beside the files"
-    files = tuple(_file(family, name) for name in (*_SHARED, part))
-    base = weights.provenance.base_model
-    name, denoise = f"{family}-{part}", bool(weights.faithful)
-    return Entry(name, family, task, scale, files, licence, source, "bundled", base, denoise)
+    entry: dict[str, Any] = {
+        "name": f"{family}-{part}",
+        "family": family,
+        "task": task.name,
+        "scale": scale,
+        "files": tuple(_file(family, name) for name in (*_SHARED, part)),
+        "licence": licence,
+        "source": source,
+        "kind": "bundled",
+        "base_model": weights.provenance.base_model,
+        "denoise": bool(weights.faithful),
+    }
+    return Entry(**entry)
 
 
-def _family(found: Mapping[str, Weights], contents: Mapping[str, bytes], dtype: torch.dtype) -> Family:
-    """What the model card tells of the files."""
-    own = found[_FUSED].provenance
+def _family(found: Mapping[str, Weights], contents: Mapping[str, bytes], dtype: torch.dtype) -> BundledFamily:
+    """What the model card says of the files."""
+    own = found[FUSED].provenance
     stored = next((short for short, known in DTYPES.items() if known == dtype), str(dtype))
     parts = []
     for part, weights in found.items():
         file = _file(own.family, part)
         numbers, faithful = (sum(map(torch.numel, v.values())) for v in (weights.tensors, weights.faithful))
-        parts.append(Part(part, file, len(contents[file]), numbers, faithful, weights.config, weights.provenance))
-    return Family(own.family, parts, stored)
+        parts.append(
+            BundledFile(part, file, len(contents[file]), numbers, faithful, weights.config, weights.provenance)
+        )
+    return BundledFamily(own.family, parts, stored)
 
 
 def _file(family: str, part: str) -> str:
@@ -219,15 +244,11 @@ def _file(family: str, part: str) -> str:
 
 def _write(folder: Path, contents: Mapping[str, bytes]) -> None:
     """All files, or none where one cannot be written."""
-    try:
+    with translated(OutputError, "cannot be made into a folder", folder, hint="Choose a writable place."):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        what = f"cannot be made into a folder: {reason(error)}"
-        raise OutputError(what, path=folder, hint="Choose a writable place.") from error
     taken = next((folder / name for name in contents if (folder / name).is_dir()), None)
-    if (
-        taken is not None
-    ):  # found out by the rename, it would leave some files of this bundle and some of an earlier one
+    # If the rename found it out, some files of this bundle and some of an earlier one would be left.
+    if taken is not None:
         raise OutputError("is a folder", path=taken, hint="Move it elsewhere.")
     with ExitStack() as stack:
         # Their blocks end, and the files take their names, in the reverse of this order.

@@ -1,4 +1,4 @@
-"""RUN/NAME.checkpoint: an unfinished run as one safetensors file, from which it goes on as if it had not stopped.
+"""RUN/NAME.checkpoint: an unfinished run as one safetensors file, from which it continues as if it had not stopped.
 
 Written whole or not at all, beside the last good one until then.
 """
@@ -16,23 +16,25 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from adacode_cli.atomic import reason, write_bytes
+from adacode_cli.atomic import write_bytes
 from adacode_cli.checkpoints.format import Provenance
 from adacode_cli.checkpoints.strict_json import read_json
-from adacode_cli.errors import TrainingError
+from adacode_cli.errors import TrainingError, reason
 
 SUFFIX = ".checkpoint"
 _KEY = "adacode-checkpoint"
 _FORMAT = 1
-_HINT = "Take another copy of it, or begin anew with --overwrite."
+_HINT = "Take another copy of it, or start again with --overwrite."
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """A run after `steps` steps and `seconds` of training, with the recipe's dictionary that it follows.
 
-    tensors, counters: as `Optimisation.state` gives them; a slim one has no counters. data: what tells the shards apart
-    that it learns from. said: what its file of weights is going to say of itself, None in the first files.
+    tensors, counters: as `Optimisation.state` gives them. A slim one holds averaged weights alone, no counters; a run
+        continues from it, but not as if it had not stopped.
+    data: the digest of the shards that it learns from (`Data.identity`).
+    stated: what its file of weights is going to state, None in files of the first version.
     """
 
     steps: int
@@ -41,12 +43,7 @@ class Checkpoint:
     tensors: dict[str, Tensor]
     counters: dict[str, int] = field(default_factory=dict)
     data: str = ""
-    said: Provenance | None = None
-
-    @property
-    def slim(self) -> bool:
-        """Holds averaged weights alone; a run goes on from it, but not as if it had not stopped."""
-        return not self.counters
+    stated: Provenance | None = None
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -58,7 +55,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "recipe": checkpoint.recipe,
         "counters": checkpoint.counters,
         "data": checkpoint.data,
-        "provenance": None if checkpoint.said is None else asdict(checkpoint.said),
+        "provenance": None if checkpoint.stated is None else asdict(checkpoint.stated),
     }
     tensors = {k: v.detach().cpu().contiguous() for k, v in checkpoint.tensors.items()}
     write_bytes(path, save(_untied(tensors), {_KEY: json.dumps(header, sort_keys=True)}))
@@ -74,7 +71,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         if header["format"] > _FORMAT:
             raise TrainingError("is of a newer version", path=path, hint="Update adacode.")
         _require_kinds(header)
-        said = header.get("provenance")
+        stated = header.get("provenance")
         return Checkpoint(
             header["steps"],
             header["seconds"],
@@ -82,7 +79,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             tensors,
             header["counters"],
             header["data"],
-            None if said is None else Provenance(**said),
+            None if stated is None else Provenance(**stated),
         )
     except OSError as error:
         raise TrainingError(f"cannot be read: {reason(error)}", path=path, hint=_HINT) from error
@@ -100,7 +97,7 @@ def _require_kinds(header: dict[str, Any]) -> None:
     if not (isinstance(seconds, int | float) and math.isfinite(seconds) and isinstance(header["recipe"], dict)):
         raise TypeError("its times or its recipe are something else")
     if not isinstance(header["data"], str):
-        raise TypeError("what tells its data apart is no text")
+        raise TypeError("the digest of its data is no text")
 
 
 def _untied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -18,17 +18,14 @@ from torch import Tensor
 
 from adacode_cli.errors import TrainingError
 from adacode_cli.model.config import NetworkConfig
-from adacode_cli.training.shards import Crop, Shards, Split, read_crop
+from adacode_cli.training.shards import PREPARE_AGAIN, Crop, Pixels, Shards, Split, read_crop
 
-Pixels = npt.NDArray[np.uint8]
-
-MOST_SHRINK = 0.5
+MIN_SHRINK = 0.5
 # What also looks at halved pictures learns from smaller ones.
-COARSE_SHRINK = 0.25
+MIN_COARSE_SHRINK = 0.25
 # Levels: contours alone, however strong, are not much to learn from.
 _STRONG = 40
 _HINT = "Cut larger crops with `adacode train prepare --crop`, or choose a smaller --patch."
-_AGAIN = "Write the shards again: `adacode train prepare PHOTOS -o FOLDER --overwrite`."
 
 
 @dataclass(frozen=True)
@@ -45,16 +42,18 @@ class Window:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is drawn for a sample: windows that give side×side pixels, of one category, or of a random one if None.
+    """What is drawn for a sample.
 
-    shrink: the least factor that a window is shrunk by, in a share `shrunk` of the draws. candidates: so many are
-    drawn, and the one of most detail is used. A third of an average photograph is sky or wall, of which there is little
-    to learn.
+    side: pixels a side that a window gives.
+    category: the only one; None for a random one.
+    shrink: smallest factor that a window is shrunk by, in a share `shrunk` of the draws.
+    candidates: number of windows that are drawn; the one of most detail is used. A third of an average photograph is
+        sky or wall, of which there is little to learn.
     """
 
     side: int
     category: str | None = None
-    shrink: float = MOST_SHRINK
+    shrink: float = MIN_SHRINK
     candidates: int = 1
     shrunk: float = 0.5
 
@@ -70,6 +69,11 @@ class Contents:
             for c in self.categories
         }
 
+    @property
+    def decoded_bytes(self) -> int:
+        """Size of all crops once they are decoded."""
+        return len(self.crops) * self.crop_px**2 * 3
+
     def numbers(self, category: str) -> npt.NDArray[np.int64]:
         """Numbers of a category's crops; there may be none."""
         return self._of[category]
@@ -80,7 +84,7 @@ class Contents:
         if pixels.shape[:2] != (self.crop_px, self.crop_px):
             h, w = pixels.shape[:2]
             what = f"holds a crop of {w}×{h} px ({crop.key}) where the manifest says {self.crop_px}"
-            raise TrainingError(what, path=crop.shard, hint=_AGAIN)
+            raise TrainingError(what, path=crop.shard, hint=PREPARE_AGAIN)
         return pixels
 
     def require(self, side: int) -> None:
@@ -90,7 +94,7 @@ class Contents:
             raise TrainingError(what, path=self.folder, hint=_HINT)
         empty = [name for name in self.categories if not len(self._of[name])]
         if empty:
-            raise TrainingError(f"the category {empty[0]} has no crops", path=self.folder, hint=_AGAIN)
+            raise TrainingError(f"the category {empty[0]} has no crops", path=self.folder, hint=PREPARE_AGAIN)
 
     def draw(self, rng: np.random.Generator, wanted: Wanted) -> list[Window]:
         """Random windows of one category, as many as there are candidates; nothing is ever enlarged."""
@@ -100,16 +104,16 @@ class Contents:
     def _window(self, rng: np.random.Generator, numbers: npt.NDArray[np.int64], wanted: Wanted) -> Window:
         side = wanted.side
         crop = int(numbers[rng.integers(len(numbers))])
-        least = max(wanted.shrink, side / self.crop_px)
-        shrink = rng.uniform(least, 1.0) if rng.random() < wanted.shrunk else 1.0
+        min_shrink = max(wanted.shrink, side / self.crop_px)
+        shrink = rng.uniform(min_shrink, 1.0) if rng.random() < wanted.shrunk else 1.0
         span = min(round(side / shrink), self.crop_px)
         y, x = (int(v) for v in rng.integers(0, self.crop_px - span + 1, 2))
         return Window(crop, y, x, span, int(rng.integers(4)), bool(rng.random() < 0.5))
 
 
-def shrink_for(config: NetworkConfig, wanted: float = MOST_SHRINK) -> float:
+def shrink_for(config: NetworkConfig, wanted: float = MIN_SHRINK) -> float:
     """The least factor for the windows that a network learns from, where a recipe wants `wanted`."""
-    return min(wanted, COARSE_SHRINK) if config.coarse_passes else wanted
+    return min(wanted, MIN_COARSE_SHRINK) if config.coarse_passes else wanted
 
 
 class HostCrops:
@@ -219,8 +223,3 @@ def turned(squares_BCHW: Tensor, ways: Sequence[tuple[int, bool]]) -> Tensor:
         part = torch.rot90(squares_BCHW[chosen], turns, (2, 3))
         result[chosen] = part.flip(3) if mirrored else part
     return result
-
-
-def corpus_bytes(contents: Contents) -> int:
-    """Size of all crops of a split once they are decoded."""
-    return len(contents.crops) * contents.crop_px**2 * 3

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from hashlib import sha256
+from itertools import islice, zip_longest
 from typing import Literal
+
+import numpy as np
 
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.training.batches import (
@@ -12,36 +14,32 @@ from adacode_cli.training.batches import (
     BatchMaker,
     Order,
     SampleMaker,
+    batch_of,
     clean_samples,
     degraded_samples,
-    degraded_side,
+    device_batches,
     holed_samples,
     host_batches,
+    sample_side,
+    training_input,
 )
-from adacode_cli.training.crops import Contents, DeviceCrops, HostCrops, Wanted, corpus_bytes, shrink_for
-from adacode_cli.training.device_batches import device_batches
+from adacode_cli.training.crops import (
+    Contents,
+    DeviceCrops,
+    HostCrops,
+    Wanted,
+    Window,
+    shrink_for,
+)
 from adacode_cli.training.processes import Processes
 from adacode_cli.training.recipe import Recipe, StageRecipe
 from adacode_cli.training.shards import Shards
-from adacode_cli.training.validation import validation_batches
 
 Cache = Literal["auto", "none", "memory", "device"]
 # Parts of the free memory that decoded crops may take where nobody chose.
 _HOST_SHARE, _DEVICE_SHARE = 0.5, 0.25
 _VALIDATION_PX = 256
-
-
-@dataclass(frozen=True)
-class Task:
-    """What a network is to learn: its configuration tells the task and scale; category: the only one, or None."""
-
-    config: NetworkConfig
-    category: str | None = None
-
-    @property
-    def scale(self) -> int:
-        """1 where the input has the output's size."""
-        return self.config.scale
+NUM_VALIDATION_CROPS = 16
 
 
 class Data:
@@ -64,7 +62,7 @@ class Data:
         self.shards, self.processes, self.workers = shards, processes, workers
         self.train, self.held_out = Contents(shards, "train"), Contents(shards, "validation")
         if cache == "auto":
-            wanted = corpus_bytes(self.train)
+            wanted = self.train.decoded_bytes
             cache = "memory" if wanted * processes.world < _HOST_SHARE * host_bytes else "none"
             cache = "device" if wanted < _DEVICE_SHARE * device_bytes else cache
         self.cache = cache
@@ -79,39 +77,51 @@ class Data:
         """The same for the same shards, wherever they are."""
         return sha256("".join(s["sha256"] for s in self.shards.manifest["shards"]).encode()).hexdigest()
 
-    def batches(self, task: Task, recipe: Recipe, stage: StageRecipe, seed: int) -> BatchMaker:
-        """Batches for this process. Raises TrainingError where crops are too small or a category is empty."""
+    def batches(
+        self, config: NetworkConfig, recipe: Recipe, stage: StageRecipe, seed: int, category: str | None = None
+    ) -> BatchMaker:
+        """This process's batches for a network to learn from, of crops of one category, or of all if None.
+
+        Raises TrainingError where crops are too small or a category is empty.
+        """
         order = Order(seed, stage.batch, self.processes.rank, self.processes.world)
         if self.cache == "device":
-            crops, only = self._device_crops, task.category
-            return device_batches(crops, order, task.config, stage, category=only, recipe=recipe)
-        shrink, side = shrink_for(task.config, stage.shrink), _side(stage.patch, task.scale)
-        wanted = Wanted(side, task.category, shrink, stage.candidates, stage.shrunk)
-        samples, masks = _samples(task, recipe), task.config.mask_channel
-        return host_batches(self._host_crops, samples, order, wanted, mask_channel=masks)
+            return device_batches(self._device_crops, order, config, stage, category=category, recipe=recipe)
+        side, shrink = sample_side(config, stage.patch), shrink_for(config, stage.shrink)
+        wanted = Wanted(side, category, shrink, stage.candidates, stage.shrunk)
+        samples = _samples(config, recipe)
+        return host_batches(self._host_crops, samples, order, wanted, mask_channel=config.mask_channel)
 
-    def validation(self, task: Task, recipe: Recipe) -> list[Batch]:
-        """Held-out crops for a task, batches of one; none where the shards hold none back."""
-        multiple = task.config.pad_multiple * task.scale
-        room = min(_VALIDATION_PX, _patch_within(self.held_out.crop_px, task.scale))
-        patch = max(multiple, room // multiple * multiple)
-        if _side(patch, task.scale) > self.held_out.crop_px:
+    def validation(self, config: NetworkConfig, recipe: Recipe, category: str | None = None) -> list[Batch]:
+        """Held-out crops for a network, batches of one; none where the shards hold none back."""
+        multiple, crop_px = config.pad_multiple * config.scale, self.held_out.crop_px
+        room = min(_VALIDATION_PX, crop_px - sample_side(config, 0))
+        side = sample_side(config, max(multiple, room // multiple * multiple))
+        if side > crop_px:
             return []
-        samples, side = _samples(task, recipe), _side(patch, task.scale)
-        return validation_batches(self.held_out, samples, side, task.category, mask_channel=task.config.mask_channel)
+        samples = _samples(config, recipe)
+        return validation_batches(self.held_out, samples, side, category, mask_channel=config.mask_channel)
 
 
-def _samples(task: Task, recipe: Recipe) -> SampleMaker:
-    if task.config.task == "sr":
-        return degraded_samples(task.scale, recipe.degradation)
-    if task.config.task == "inpaint":
-        return holed_samples(recipe.holes)
-    return clean_samples()
+def validation_batches(
+    contents: Contents, sample: SampleMaker, side: int, category: str | None, *, mask_channel: bool
+) -> list[Batch]:
+    """Batches of one: the middle of the first crops of the category, or of all in turn. There may be none."""
+    names = [category] if category else contents.categories
+    in_turn = zip_longest(*(contents.numbers(name) for name in names))
+    numbers = [int(n) for group in in_turn for n in group if n is not None]
+    corner = (contents.crop_px - side) // 2
+    crops = HostCrops(contents, keep=False, workers=1)
+    batches = []
+    for i, number in enumerate(islice(numbers, NUM_VALIDATION_CROPS)):
+        rng = np.random.Generator(np.random.PCG64(i))
+        pixels = crops.cut(Window(number, corner, corner, side, 0, mirrored=False), side)
+        batches.append(batch_of([sample(rng, pixels)], None, mask_channel=mask_channel))
+    return batches
 
 
-def _side(patch: int, scale: int) -> int:
-    return patch if scale == 1 else degraded_side(patch, scale)
-
-
-def _patch_within(crop_px: int, scale: int) -> int:
-    return crop_px if scale == 1 else crop_px - degraded_side(0, scale)
+def _samples(config: NetworkConfig, recipe: Recipe) -> SampleMaker:
+    shown = training_input(config)
+    if shown == "degraded":
+        return degraded_samples(config.scale, recipe.degradation)
+    return holed_samples(recipe.holes) if shown == "holed" else clean_samples()

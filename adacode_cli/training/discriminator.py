@@ -1,4 +1,4 @@
-"""What tells photographs from the network's pictures, pixel by pixel, and the hinge losses of the two.
+"""The discriminator, which tells photographs from the network's pictures pixel by pixel, and the hinge losses of both.
 
 Real-ESRGAN's U-Net discriminator (Wang et al. 2021, arXiv:2107.10833, section 3.2) after Schönfeld et al. 2020
 (arXiv:2002.12655). Equal weights, buffers and inputs give equal logits: `state_dict` holds all there is, the estimates
@@ -19,7 +19,7 @@ class UNetDiscriminator(nn.Module):
     """B×3×H×W float RGB in [0, 1] → B×1×H×W logits, above 0 for "photograph"; sides of at least 8 px.
 
     channels: width of the first level; each of three levels below doubles it. 64 (published) makes 4.38 million
-    parameters, 32 (the `compact` presets) 1.09 million. All convolutions but the first and the last are divided by
+    parameters, 32 (the `compact` presets) 1.09 million. All convolutions except the first and the last are divided by
     their largest singular value (Miyato et al. 2018, arXiv:1802.05957); every forward pass in training mode improves
     the estimate of it by one power iteration, in evaluation mode none does.
     """

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from adacode_cli.errors import UsageError, WeightsError
-from adacode_cli.model.config import Base, NetworkConfig, Norm, Skip, Stem, SwinConfig, Task, TrunkConfig
+from adacode_cli.model.config import Base, NetworkConfig, Norm, Skip, Stem, SwinConfig, TrunkConfig
+from adacode_cli.tasks import TASKS
 
 PAPER_CODES = (512, 256, 512, 256, 256)
 
@@ -14,11 +16,13 @@ PAPER_CODES = (512, 256, 512, 256, 256)
 class Family:
     """Sizes and choices of all networks of a family; names as in `NetworkConfig`. Raises UsageError.
 
-    codes: number of codes of each basis, over again where there are more categories than numbers. code_dim: length
-    of a code. clean_depth, restore_depth: `encoder_depth` of stages I and II, and of stage III. add_base: restored =
-    interpolated input + network's output. mask_channel: a fourth input channel tells where holes are.
-    coarse_passes: for inpainting, which learns to go on from its own coarser results. trunk: of super-resolution, in
-    place of stem blocks, skips and the interpolated base.
+    codes: number of codes of each basis, over again where there are more categories than numbers.
+    code_dim: length of a code.
+    clean_depth, restore_depth: `encoder_depth` of stages I and II, and of stage III.
+    add_base: restored = interpolated input + network's output.
+    mask_channel: a fourth input channel says where holes are.
+    coarse_passes: of tasks that fill holes, which learn to continue from their own coarser results.
+    trunk: of tasks that enlarge, in place of stem blocks, skips and the interpolated base.
     """
 
     channels: tuple[int, ...] = (64, 128, 256, 256)
@@ -50,10 +54,9 @@ class Family:
             raise UsageError("codes and code_dim: a codebook has at least one code of at least one number")
         if self.trunk and self.trunk.shuffle not in (None, self.grid):
             raise UsageError(f"trunk.shuffle: stage III learns from maps of stage II's grid, {self.grid}; leave it out")
-        tasks: tuple[Task, ...] = ("sr", "inpaint")  # with a trunk, the two have other parts
-        try:
-            for task in tasks:
-                self.restoring(task, 1, self.clean(("one",)))
+        try:  # tasks differ in their parts
+            for task in TASKS.values():
+                self.restoring(task.name, 1, self.clean(("one",)))
         except WeightsError as error:
             raise UsageError(error.message) from error
 
@@ -85,33 +88,24 @@ class Family:
             uniform=self.uniform,
         )
 
-    def restoring(self, task: Task, scale: int, clean: NetworkConfig) -> NetworkConfig:
+    def restoring(self, task: str, scale: int, clean: NetworkConfig) -> NetworkConfig:
         """Stage III's network for one task, over the codebooks and decoder of the network `clean`."""
-        if task == "sr" and self.trunk is not None:
-            return replace(
-                clean,
-                task=task,
-                scale=scale,
-                stem_depth=0,
-                encoder_depth=self.restore_depth,
-                trunk=self.trunk,
-                base="nearest",
-                encoder_swin=self.encoder_swin,
-            )
+        of_task: dict[str, Any] = {"task": task, "scale": scale, "encoder_depth": self.restore_depth}
+        of_task["encoder_swin"] = self.encoder_swin
+        if TASKS[task].enlarges and self.trunk is not None:
+            return replace(clean, **of_task, stem_depth=0, trunk=self.trunk, base="nearest")
+        filled = TASKS[task].fills_hole
         base: Base = "none"
         if self.add_base:
-            base = "filled" if task == "inpaint" else "upsampled"
+            base = "filled" if filled else "upsampled"
         return replace(
             clean,
-            task=task,
-            scale=scale,
-            encoder_depth=self.restore_depth,
+            **of_task,
             up_depth=self.up_depth,
             fuse_depth=self.fuse_depth,
             skip=self.skip,
             num_skips=self.num_skips,
             base=base,
-            mask_channel=self.mask_channel and task == "inpaint",
+            mask_channel=self.mask_channel and filled,
             coarse_passes=self.coarse_passes if base == "filled" else 0,
-            encoder_swin=self.encoder_swin,
         )

@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from adacode_cli.errors import UsageError
+from adacode_cli.training.degradation.settings import refuse
 
 Mask = npt.NDArray[np.uint8]
 
-MOST = 0.6
+MAX_HOLE_SHARE = 0.6
 KINDS = ("stroke", "scratch", "dust", "rectangle", "corner")
 
 
@@ -20,12 +20,16 @@ KINDS = ("stroke", "scratch", "dust", "rectangle", "corner")
 class HoleSettings:
     """Ranges of the random holes; the defaults are `MIXED`. Raises UsageError for impossible ones.
 
-    shares: how often a hole is of each of `KINDS`, together 1. holes: least and greatest number of them in a picture.
-    Strokes: vertices: their least and greatest number; width: of the brush, as parts of the picture's side; step: least
-    and greatest way to the next vertex, as parts of the side; turn: greatest change of direction there, in radians;
-    turn_back: at the picture's edge, rather than run along it. scratch_px: least and greatest width of a scratch in
-    pixels. redraws: how often the holes are drawn again when they leave too little of the picture (less than
-    1 - `MOST`), before a single scratch takes their place.
+    shares: how often a hole is of each of `KINDS`, together 1.
+    holes: smallest and largest number of them in a picture.
+    vertices: smallest and largest number of a stroke's vertices.
+    width: of a stroke's brush, as parts of the picture's side.
+    step: smallest and largest way to a stroke's next vertex, as parts of the side.
+    turn: largest change of direction there, in radians.
+    turn_back: strokes turn back at the picture's edge, rather than run along it.
+    scratch_px: smallest and largest width of a scratch in pixels.
+    redraws: how often the holes are drawn again when they leave too little of the picture (less than
+        1 - `MAX_HOLE_SHARE`), before a single scratch takes their place.
     """
 
     shares: tuple[float, float, float, float, float] = (0.62, 0.14, 0.08, 0.1, 0.06)
@@ -41,17 +45,15 @@ class HoleSettings:
     def __post_init__(self) -> None:
         shares, counts = self.shares, (self.holes, self.vertices, self.scratch_px)
         unfit = len(shares) != len(KINDS) or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6
-        checks = [
+        refuse(
+            "these holes are",
             (unfit, f"shares are {len(KINDS)}, of {', '.join(KINDS)}, together 1"),
             (any(not 1 <= low <= high for low, high in counts), "holes, vertices and scratch_px are ranges from 1"),
             (not 0 < self.width[0] <= self.width[1] <= 1, "width is a range of parts of the side, above 0, up to 1"),
             (not 0 < self.step[0] <= self.step[1] <= 1, "step is a range of parts of the side, above 0, up to 1"),
             (not 0 <= self.turn <= np.pi, "turn is from 0 to pi"),
             (self.redraws < 0, "redraws are 0 or more"),
-        ]
-        problems = [text for wrong, text in checks if wrong]
-        if problems:
-            raise UsageError(f"these holes are impossible: {'; '.join(problems)}")
+        )
 
 
 MIXED = HoleSettings()
@@ -67,13 +69,13 @@ It states neither the length nor the turns of their segments; these are those of
 
 
 def random_hole(side: int, rng: np.random.Generator, settings: HoleSettings = MIXED) -> npt.NDArray[np.bool_]:
-    """side×side bool, True = hole: between one pixel and `MOST` of the picture (side: 32 px or more)."""
+    """side×side bool, True = hole: between one pixel and `MAX_HOLE_SHARE` of the picture (side: 32 px or more)."""
     mask = np.zeros((side, side), np.uint8)
     for _ in range(1 + settings.redraws):
         mask[:] = 0
         for _ in range(int(rng.integers(*settings.holes, endpoint=True))):
             _draw(KINDS[int(rng.choice(len(KINDS), p=settings.shares))], mask, rng, settings)
-        if mask.any() and mask.mean() <= MOST:
+        if mask.any() and mask.mean() <= MAX_HOLE_SHARE:
             return mask.astype(bool)
     mask[:] = 0
     _draw("scratch", mask, rng, MIXED)

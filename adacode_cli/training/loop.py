@@ -1,6 +1,6 @@
-"""The training loop: one stage and its batches, until its steps, its time or somebody's patience end.
+"""The training loop: one stage and its batches, until its steps or its time end, or somebody stops it.
 
-Whatever ends it, the run can go on: a checkpoint is written at the end and every so often, never one of a run that
+Whatever ends it, the run can continue: a checkpoint is written at the end and every so often, never one of a run that
 has stopped making sense.
 """
 
@@ -21,8 +21,8 @@ from adacode_cli.training.batches import Batch
 from adacode_cli.training.optimisation import Optimisation, learning_rate
 from adacode_cli.training.processes import Processes
 from adacode_cli.training.recipe import StageRecipe
+from adacode_cli.training.run_names import LogLine
 
-LogLine = dict[str, float]
 Now = Callable[[], float]
 # Several processes agree on when to stop; on a GPU each time costs a wait for it.
 AGREE_EVERY = 10
@@ -30,7 +30,7 @@ AGREE_EVERY = 10
 
 @dataclass(frozen=True)
 class Pace:
-    """How often a run does what does not change its result. seconds between checkpoints, steps between the others."""
+    """How often a run does what does not change its result: seconds between checkpoints, steps between the others."""
 
     log_every: int = 50
     validate_every: int = 500
@@ -49,7 +49,7 @@ _START = Point()
 
 
 class Watcher(Protocol):
-    """What the loop tells others; all calls come after a step that made sense."""
+    """What the loop reports to; all calls come after a step with finite losses."""
 
     def log(self, line: LogLine) -> None:
         """A line of the log: `step` and means since the line before."""
@@ -84,7 +84,7 @@ class Clock:
         return min(done, 1.0)
 
 
-class Window:
+class LogInterval:
     """The steps since the last line of the log: their losses, and where the time went."""
 
     def __init__(self, now: Now, images_a_step: int) -> None:
@@ -132,11 +132,11 @@ def run_loop(
     """
     recipe, processes = optimisation.recipe, optimisation.stage.processes
     clock, device = Clock(recipe, now, point.seconds), optimisation.stage.device
-    window, kept, steps = Window(now, recipe.batch), now(), point.steps
+    interval, kept, steps = LogInterval(now, recipe.batch), now(), point.steps
     progress, stopped = clock.progress(steps) if steps else 0.0, False
     while progress < 1 and not stopped:
-        values = optimisation.step(window.waiting(batches).to(device), steps, progress)
-        window.add(values)
+        values = optimisation.step(interval.waiting(batches).to(device), steps, progress)
+        interval.add(values)
         rate = learning_rate(recipe.optimiser, steps, progress)
         steps += 1
         if device.type == "cpu":  # where it does not wait for a device, nonsense is found at once
@@ -146,7 +146,7 @@ def run_loop(
         last = progress >= 1 or stopped
         judged = steps % pace.validate_every == 0 or progress >= 1
         if steps % pace.log_every == 0 or judged or last or due:
-            line = window.line(steps) | {"learning_rate": rate, "seconds": clock.seconds}
+            line = interval.line(steps) | {"learning_rate": rate, "seconds": clock.seconds}
             line |= {"memory_mb": memory_mb(device)} | optimisation.stage.report()
             if judged:
                 line |= watcher.validate(steps)
@@ -170,7 +170,7 @@ def require_finite(values: LogLine, step: int) -> None:
             norms = {"gradient": "the gradient's norm", "discriminator_gradient": "the discriminator's gradient norm"}
             what = norms.get(name, f"the loss {name!r}")
             hint = (
-                "Lower --learning-rate, or choose --precision fp32, and go on from the last checkpoint with --resume."
+                "Lower --learning-rate or choose --precision fp32, and continue with --resume from the last checkpoint."
             )
             raise TrainingError(f"{what} is {value} at step {step}", hint=hint)
 

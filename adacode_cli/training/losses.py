@@ -1,14 +1,14 @@
 """Loss terms that compare pictures or features. Each takes tensors of any float type and returns a float32 scalar.
 
-Every term is a mean over images of a value that depends on that image alone: the loss of a batch is the mean of the
-losses of its equal parts, so processes that share a batch train as one would.
+Every term except the contrastive one is a mean over images of a value that depends on that image alone: the loss of a
+batch is the mean of the losses of its equal parts, so processes that share a batch train as one would.
 """
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 # Only keeps 0/0 from being NaN: far below the power of any feature.
 _TINY = 1e-24
@@ -94,3 +94,54 @@ def _relative_mse(x: Tensor, target: Tensor) -> Tensor:
     x, target = x.float().flatten(1), target.detach().float().flatten(1)
     unit = torch.maximum(target.square().mean(1), x.detach().square().mean(1))
     return (x - target).square().mean(1) / unit.clamp(min=_TINY)
+
+
+class SemanticHead(nn.Module):
+    """1×1 convolution and ReLU from code vectors to features of a perceptual network, for `semantic_loss` (stage I).
+
+    B×in_channels×H×W → B×out_channels×H×W, at least 0, as the features are. Thrown away after training.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, 1)
+
+    def forward(self, codes_BCHW: Tensor) -> Tensor:
+        features: Tensor = F.relu(self.conv(codes_BCHW))
+        return features
+
+
+def semantic_loss(predicted_BCHW: Tensor, target_BCHW: Tensor) -> Tensor:
+    """MSE of a `SemanticHead`'s output to a perceptual network's features of the clean picture (stage I).
+
+    Published: relu4_4 of VGG-19, 512 channels at 1/8 of the picture's sides. Channels must agree; where grids differ,
+    the target is resampled to the prediction's, by area averages when no side grows and bilinearly otherwise. No
+    gradient reaches the target.
+    """
+    target, grid = target_BCHW.detach().float(), predicted_BCHW.shape[-2:]
+    if target.shape[-2:] != grid:
+        if all(have >= want for have, want in zip(target.shape[-2:], grid, strict=True)):
+            target = F.interpolate(target, grid, mode="area")
+        else:
+            target = F.interpolate(target, grid, mode="bilinear", align_corners=False)
+    return F.mse_loss(predicted_BCHW.float(), target)
+
+
+def contrastive_loss(restored_BC: Tensor, clean_BC: Tensor, temperature: float = 0.5) -> Tensor:
+    """NT-Xent between restored and clean pictures (SimCLR: Chen et al. 2020, arXiv:2002.05709, equation 1).
+
+    restored_BC, clean_BC: B×C of any float type, the features before quantisation of degraded and clean pictures,
+    averaged over cells. Row i of one is the positive of row i of the other, the remaining 2B − 2 vectors its negatives;
+    similarity is the cosine. float32 scalar, from 0 to 2/temperature + log(2B − 1). A single pair has no negatives:
+    the loss is 0 and so is its gradient. Gradients reach both arguments.
+
+    This is no mean over images of values of their own: with fewer negatives the loss is lower. Processes that share a
+    batch gather their rows first.
+    """
+    with torch.autocast(restored_BC.device.type, enabled=False):
+        pair = torch.cat((restored_BC, clean_BC)).float()
+        unit = F.normalize(pair, dim=1, eps=1e-6)
+        itself = torch.eye(len(unit), dtype=torch.bool, device=unit.device)
+        similarity = (unit @ unit.T / temperature).masked_fill(itself, -torch.inf)
+        positive = torch.arange(len(unit), device=unit.device).roll(len(restored_BC))
+        return F.cross_entropy(similarity, positive)

@@ -7,14 +7,15 @@ unknown or not measured. The same run and files give the same text, to the byte.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from adacode_cli.checkpoints.base_models import notice_of, stated_licence
 from adacode_cli.checkpoints.format import Provenance
 from adacode_cli.model.config import NetworkConfig
-from adacode_cli.training.markdown_table import table
-from adacode_cli.training.run_facts import RunFacts, mapping, number
+from adacode_cli.tasks import TASKS, Task
+from adacode_cli.training.run_names import BASIS, FUSED, START
+from adacode_cli.training.run_record import RunRecord, figure, mapping
 from adacode_cli.version import __version__
 
 _UNKNOWN = "unknown"
@@ -22,11 +23,6 @@ _NOT_MEASURED = "not measured"
 _HOLDS = {
     "basis": "the codebooks; shared by all tasks",
     "fused": "what turns codes into pictures; shared by all tasks",
-}
-_COMMANDS = {
-    "sr": "adacode sr photos --weights DIR/{file}",
-    "inpaint": "adacode inpaint photos --mask-dir masks --weights DIR/{file}",
-    "reconstruct": "adacode reconstruct photos --weights DIR/{file}",
 }
 _BASES = """\
 These files were not trained from nothing: training began with the weights of a base model, and changed them. Which data
@@ -36,17 +32,19 @@ table names a notice of its authors, it lies beside this card: copy it with the 
 _LIMITS = """\
 * What is restored is plausible, not evidence: detail that a photograph does not show is made up from codes that were
   learnt from other photographs. Faces, writing and number plates may come out as those of something else.
-* Photographs unlike the training data (drawings, screenshots, medical or satellite pictures, other categories) and wear
-  unlike what was trained on are restored less well. Nobody has tested for that here.
+* Photographs unlike the training data (drawings, screenshots, medical or satellite pictures, other categories) and
+  degradations unlike those of the training are restored less well. This has not been tested.
 * Whatever is over- or under-represented in the training data is so in the results.
-* Validation figures come from crops of the same collection, made worse (but for reconstruction) as in training. They
-  compare runs; how well photographs that time has worn are restored they do not say. `adacode eval` measures on test
-  sets of your own.
+* Validation figures come from crops of the same collection, degraded (except for reconstruction) as in training. They
+  compare runs; they do not say how well photographs that time has degraded are restored. `adacode eval` measures on
+  test sets of your own.
 """
+# What CommonMark and GitHub's tables give a meaning to inside a line.
+_MARKUP = re.compile(r"([\\`*_\[\]<>|&~#])")
 
 
 @dataclass(frozen=True)
-class Part:
+class BundledFile:
     """One file of the family: which part it is ("sr-x4"), its name, size in bytes, and more.
 
     parameters: of the network that runs; faithful: how many of them the file has a second time, for `--denoise`.
@@ -62,27 +60,27 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Family:
+class BundledFamily:
     """What a card is about. `parts` begin with basis and fused; `dtype` is as in --dtype."""
 
     name: str
-    parts: Sequence[Part]
+    parts: Sequence[BundledFile]
     dtype: str
 
     @property
-    def tasks(self) -> Sequence[Part]:
+    def tasks(self) -> Sequence[BundledFile]:
         """The parts that a person can run."""
         return self.parts[2:]
 
     @property
-    def with_base(self) -> Sequence[Part]:
+    def with_base(self) -> Sequence[BundledFile]:
         """The parts that start from weights of others."""
         return [part for part in self.parts if part.provenance.base_model]
 
 
-def model_card(family: Family, record: RunFacts) -> str:
+def model_card(family: BundledFamily, record: RunRecord) -> str:
     """The card as Markdown with tables, ending in a line break."""
-    tasks = ", ".join(_title(part.config) for part in family.tasks)
+    tasks = ", ".join(_title(part) for part in family.tasks)
     sections = (
         f"# The `{family.name}` weights\n\nAdaCode networks (image-adaptive codebooks) for {tasks}.\n"
         "`adacode weights bundle` wrote this card from what the training run recorded; the rest is called unknown.\n",
@@ -106,7 +104,7 @@ def model_card(family: Family, record: RunFacts) -> str:
     return "\n".join(sections)
 
 
-def _summary(family: Family, record: RunFacts) -> Iterable[Sequence[str]]:
+def _summary(family: BundledFamily, record: RunRecord) -> Iterable[Sequence[str]]:
     recipe = mapping(record.recipe)
     yield "licence", _each(family, lambda said: said.whole_licence or "not stated")
     yield "stored as", f"safetensors, {family.dtype}"
@@ -117,11 +115,11 @@ def _summary(family: Family, record: RunFacts) -> Iterable[Sequence[str]]:
     yield "preset", _text(recipe.get("preset"))
     yield "seed", _text(recipe.get("seed"))
     yield "precision", _text(recipe.get("precision"))
-    # A file's folder is nobody's business.
+    # The folder of a file is private.
     yield "perceptual network in training", re.split(r"[/\\]", _text(recipe.get("perceptual")))[-1]
 
 
-def _each(family: Family, statement: Callable[[Provenance], str]) -> str:
+def _each(family: BundledFamily, statement: Callable[[Provenance], str]) -> str:
     """What all files state; where they differ, each statement with the files that make it."""
     files: dict[str, list[str]] = {}
     for part in family.parts:
@@ -129,9 +127,9 @@ def _each(family: Family, statement: Callable[[Provenance], str]) -> str:
     return "; ".join(files) if len(files) == 1 else "; ".join(f"{', '.join(f)}: {said}" for said, f in files.items())
 
 
-def _files(family: Family) -> Iterable[Sequence[str]]:
+def _files(family: BundledFamily) -> Iterable[Sequence[str]]:
     for part in family.parts:
-        holds = _HOLDS.get(part.name, f"{_title(part.config)}: what this task has of its own")
+        holds = _HOLDS.get(part.name, f"{_title(part)}: what this task has of its own")
         parameters = f"{part.parameters:,}"
         if part.faithful:
             holds += "; for --denoise below 1 also values that keep noise"
@@ -139,13 +137,14 @@ def _files(family: Family) -> Iterable[Sequence[str]]:
         yield part.file, holds, parameters, f"{part.bytes:,}"
 
 
-def _usage(family: Family) -> str:
-    commands = [f"    {_COMMANDS[part.config.task].format(file=part.file)}" for part in family.tasks]
+def _usage(family: BundledFamily) -> str:
+    masks = {part.file: " --mask-dir masks" if _task(part).fills_hole else "" for part in family.tasks}
+    commands = [f"    adacode {_task(p).name} photos{masks[p.file]} --weights DIR/{p.file}" for p in family.tasks]
     beside = " and ".join(f"`{part.file}`" for part in family.parts[:2])
     return "\n".join((*commands, "", f"DIR is the folder of this card; {beside} must lie beside a task's file.\n"))
 
 
-def _base_models(family: Family) -> Sequence[str]:
+def _base_models(family: BundledFamily) -> Sequence[str]:
     """A section on the files that start from weights of others; nothing where there are none."""
     if not family.with_base:
         return ()
@@ -154,13 +153,13 @@ def _base_models(family: Family) -> Sequence[str]:
     return "## Base models\n", table(("file", "starts from", "its licence", "notice of its authors"), rows), _BASES
 
 
-def _data(family: Family, record: RunFacts) -> str:
+def _data(family: BundledFamily, record: RunRecord) -> str:
     files = ", ".join(f"`{part.file}`" for part in family.with_base)
     own = f"Of this family's own training; the base models of {files} were trained before, on other data.\n\n"
     own = own if files else ""
-    if record.manifest is None:
+    if record.shards is None:
         return f"{own}Unknown: the run kept no manifest of its photographs.\n"
-    manifest, crops = record.manifest, mapping(record.manifest.get("crops"))
+    manifest, crops = record.shards, mapping(record.shards.get("crops"))
     train, held_out = mapping(crops.get("train")), mapping(crops.get("validation"))
     about = (
         ("photographs", _count(manifest.get("photographs"))),
@@ -176,40 +175,35 @@ def _data(family: Family, record: RunFacts) -> str:
     return f"{own}{table(('', ''), about)}" + (f"\n{each}" if rows else "")
 
 
-def _left_out(record: RunFacts) -> str:
-    counts = mapping(mapping(mapping(record.manifest).get("left_out")).get("counts"))
+def _left_out(record: RunRecord) -> str:
+    counts = mapping(mapping(mapping(record.shards).get("left_out")).get("counts"))
     return ", ".join(f"{_count(num)} {reason}" for reason, num in sorted(counts.items())) or _UNKNOWN
 
 
-def _runs(family: Family, record: RunFacts) -> Iterable[Sequence[str]]:
-    start = ["basis-start"] if "basis-start" in record.logs else []
-    basis = [f"basis-{name}" for name in family.parts[0].config.names()]
-    runs = [(name, "basis") for name in (*start, *basis)] + [("fused", "fuse")]
-    runs += [(part.name, "restore") for part in family.tasks if part.name != "reconstruct"]
+def _runs(family: BundledFamily, record: RunRecord) -> Iterable[Sequence[str]]:
+    start = [f"{BASIS}{START}"] if record.lines(f"{BASIS}{START}") else []
+    basis = [f"{BASIS}{name}" for name in family.parts[0].config.names()]
+    runs = [(name, "basis") for name in (*start, *basis)] + [(FUSED, "fuse")]
+    runs += [(part.name, "restore") for part in family.tasks if not _task(part).from_codes]
     for name, stage in runs:
         steps, seconds = record.last(name, "step"), record.last(name, "seconds")
         minutes = _UNKNOWN if seconds is None else f"{seconds / 60:.1f}"
-        sizes = (_count(record.setting(name, stage, key)) for key in ("batch", "patch"))
-        yield name, _count(steps), minutes, *sizes, _losses(record, name, stage)
+        settings = record.settings(name, stage)
+        sizes = (_count(settings.get(key)) for key in ("batch", "patch"))
+        yield name, _count(steps), minutes, *sizes, _losses(record, name, mapping(settings.get("loss")))
 
 
-def _losses(record: RunFacts, name: str, stage: str) -> str:
+def _losses(record: RunRecord, name: str, weights: Mapping[str, object]) -> str:
     """Weights of the terms that the log has: a recipe also has weights for losses that a stage goes without."""
-    weights = {term: number(weight) for term, weight in mapping(record.setting(name, stage, "loss")).items()}
     if not weights:
         return _UNKNOWN
-    shown = [f"{term} {weight:g}" for term, weight in weights.items() if weight and _took_part(record, name, term)]
-    return ", ".join(shown) or "none"
+    terms = {term: "codebook" if term == "commitment" else term for term in weights}
+    used = {term: figure(weights[term]) for term, key in terms.items() if record.last(name, key) is not None}
+    return ", ".join(f"{term} {weight:g}" for term, weight in used.items() if weight) or "none"
 
 
-def _took_part(record: RunFacts, name: str, term: str) -> bool:
-    return record.last(name, "codebook" if term == "commitment" else term) is not None
-
-
-def _validation(family: Family, record: RunFacts) -> str:
-    held_out = [
-        number(num) for num in mapping(mapping(mapping(record.manifest).get("crops")).get("validation")).values()
-    ]
+def _validation(family: BundledFamily, record: RunRecord) -> str:
+    held_out = [figure(num) for num in mapping(mapping(mapping(record.shards).get("crops")).get("validation")).values()]
     total = sum(num for num in held_out if num is not None)
     said = f"The shards hold {total:,} crops back for it" if total else "How many crops were held back is unknown"
     header = ("task", "PSNR (dB)", "SSIM", "LPIPS", "crops", "after step")
@@ -219,21 +213,21 @@ def _validation(family: Family, record: RunFacts) -> str:
     )
 
 
-def _figures(family: Family, record: RunFacts) -> Iterable[Sequence[str]]:
+def _figures(family: BundledFamily, record: RunRecord) -> Iterable[Sequence[str]]:
     for part in family.tasks:
-        line = record.validation("fused" if part.name == "reconstruct" else part.name)
-        figures = [number(line.get(f"validation/{key}")) for key in ("psnr", "ssim", "lpips")]
+        line = record.validation(FUSED if _task(part).from_codes else part.name)
+        figures = [figure(line.get(f"validation/{key}")) for key in ("psnr", "ssim", "lpips")]
         shown = [
             _NOT_MEASURED if value is None else format(value, form)
             for value, form in zip(figures, (".2f", ".4f", ".4f"), strict=True)
         ]
-        yield _title(part.config), *shown, _count(line.get("validation/crops")), _count(line.get("step"))
+        yield _title(part), *shown, _count(line.get("validation/crops")), _count(line.get("step"))
 
 
-def _codes(family: Family, record: RunFacts) -> Iterable[Sequence[str]]:
+def _codes(family: BundledFamily, record: RunRecord) -> Iterable[Sequence[str]]:
     config = family.parts[0].config
     for name, (num, _) in zip(config.names(), config.codebooks, strict=True):
-        used, perplexity = (record.last("fused", f"{key}/{name}") for key in ("used", "perplexity"))
+        used, perplexity = (record.last(FUSED, f"{key}/{name}") for key in ("used", "perplexity"))
         yield (
             name,
             f"{num:,}",
@@ -242,15 +236,29 @@ def _codes(family: Family, record: RunFacts) -> Iterable[Sequence[str]]:
         )
 
 
-def _title(config: NetworkConfig) -> str:
-    names = {"sr": f"super-resolution ×{config.scale}", "inpaint": "inpainting", "reconstruct": "reconstruction"}
-    return names[config.task]
+def _task(part: BundledFile) -> Task:
+    return TASKS[part.config.task]
+
+
+def _title(part: BundledFile) -> str:
+    return _task(part).words(part.config.scale)
 
 
 def _count(value: object) -> str:
-    found = number(value)
+    found = figure(value)
     return _UNKNOWN if found is None else f"{round(found):,}"
 
 
 def _text(value: object) -> str:
     return _UNKNOWN if value is None or value == "" else str(value)
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """The table, a line each for header, rule and row, each ending in a line break. The header is Markdown as it is."""
+    lines = [header, ["---"] * len(header), *([_cell(cell) for cell in row] for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _cell(text: str) -> str:
+    printable = "".join(char if char.isprintable() else " " for char in text)
+    return _MARKUP.sub(r"\\\1", " ".join(printable.split()))

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from adacode_cli.errors import TrainingError
-from adacode_cli.training.adversary import Adversary
-from adacode_cli.training.average import Average
 from adacode_cli.training.batches import Batch
+from adacode_cli.training.discriminator import fresh_discriminator, hinge_discriminator, hinge_generator
+from adacode_cli.training.processes import Processes
 from adacode_cli.training.recipe import Optimiser, StageRecipe
 from adacode_cli.training.stages import Stage
 
-_SAME = "Go on with the shards and weights that it was begun with, or begin anew with --overwrite."
+_SAME = "Continue with the shards and weights that it began with, or start again with --overwrite."
 _TRUNK = "trunk.body."
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 Counters = dict[str, int]
@@ -35,7 +35,7 @@ def learning_rate(settings: Optimiser, step: int, progress: float) -> float:
 
 
 def step_seed(seed: int, step: int) -> int:
-    """A seed for one step of a run, unlike those of other steps and runs."""
+    """A random seed for one step of a run, unlike those of other steps and runs."""
     return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
@@ -52,6 +52,57 @@ def _groups(parameters: Mapping[str, nn.Parameter], settings: Optimiser) -> list
     trunk = {name: p for name, p in parameters.items() if name.startswith(_TRUNK)}
     rest = {name: p for name, p in parameters.items() if name not in trunk}
     return [group for group in (_Group(1.0, rest), _Group(settings.trunk_share, trunk)) if group.parameters]
+
+
+def descend(adam: torch.optim.Adam, loss: Tensor, clip: float, processes: Processes) -> Tensor:
+    """One step of an optimiser on gradients of all processes; returns the gradient's norm before clipping to `clip`."""
+    parameters = [parameter for group in adam.param_groups for parameter in group["params"]]
+    adam.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    processes.average_gradients(parameters)
+    norm = torch.nn.utils.clip_grad_norm_(parameters, clip)
+    adam.step()
+    return norm
+
+
+class Average:
+    """Averages of named tensors; young averages forget faster, so that first values leave no trace."""
+
+    def __init__(self, values: Mapping[str, Tensor], decay: float) -> None:
+        self.values = {name: v.detach().clone() for name, v in values.items()}
+        self.decay, self.updates = decay, 0
+
+    @torch.no_grad()
+    def update(self, values: Mapping[str, Tensor]) -> None:
+        """Moves the average towards `values`."""
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        torch._foreach_lerp_([*self.values.values()], [values[name] for name in self.values], 1 - decay)
+
+
+class Adversary:
+    """A U-Net discriminator and its Adam, at a constant rate (paper's published settings)."""
+
+    def __init__(self, recipe: StageRecipe, seed: int, processes: Processes) -> None:
+        self.network = fresh_discriminator(recipe.discriminator_channels, seed).to(processes.device).train()
+        settings = recipe.optimiser
+        self.optimiser = torch.optim.Adam(self.network.parameters(), settings.discriminator_rate, settings.betas)
+        self._clip, self._processes = settings.clip, processes
+
+    def verdict(self, picture_BCHW: Tensor) -> Tensor:
+        """The generator's loss: how far the picture is from being taken for real. Leaves the discriminator alone."""
+        self.network.requires_grad_(False)
+        loss = hinge_generator(self.network(picture_BCHW))
+        self.network.requires_grad_(True)
+        return loss
+
+    def losses(self, real_BCHW: Tensor, restored_BCHW: Tensor) -> Tensor:
+        """The discriminator's own loss."""
+        return hinge_discriminator(self.network(real_BCHW), self.network(restored_BCHW.detach()))
+
+    def learn(self, loss: Tensor) -> Tensor:
+        """One step of the discriminator; returns its gradient's norm before clipping."""
+        return descend(self.optimiser, loss, self._clip, self._processes)
 
 
 class Optimisation:
@@ -91,7 +142,7 @@ class Optimisation:
             if opponent is not None:
                 terms["adversarial"] = opponent.verdict(picture)
             total = self.stage.total(terms)
-        norm = self._learn(total)
+        norm = descend(self.optimiser, total, self.recipe.optimiser.clip, self.stage.processes)
         values = {"total": total.detach(), **{k: v.detach() for k, v in terms.items()}, "gradient": norm}
         if opponent is not None:
             with self._autocast():
@@ -123,7 +174,7 @@ class Optimisation:
         return tensors, counters
 
     def load(self, tensors: Mapping[str, Tensor], counters: Counters) -> None:
-        """Takes over what `state` gave. From a slim state: weights alone, everything else begins anew.
+        """Takes over what `state` gave. From a slim state: weights alone, everything else starts again.
 
         Raises TrainingError where that was a state of another network.
         """
@@ -150,15 +201,6 @@ class Optimisation:
             names = [name for name, _ in self.adversary.network.named_parameters()]
             moments = _without(tensors, "discriminator_adam")
             _restore_moments(self.adversary.optimiser, names, moments, counters["discriminator_adam"])
-
-    def _learn(self, total: Tensor) -> Tensor:
-        parameters = [*self._trained.values()]
-        self.optimiser.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
-        self.stage.processes.average_gradients(parameters)
-        norm = torch.nn.utils.clip_grad_norm_(parameters, self.recipe.optimiser.clip)
-        self.optimiser.step()
-        return norm
 
     def _of_all(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
         # Every process has seen its own part of the batch.

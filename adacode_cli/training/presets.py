@@ -1,7 +1,7 @@
 """Recipes by name: `compact`, the family that ships with the tool, and `published`, the paper's sizes and settings.
 
 Why `compact` looks as it does (measured numbers in docs/compact.md): all convolutions run on grids of 1/4 and 1/8
-of the output, a pixel shuffle makes the last step, nothing is normalised but the tokens of the Swin blocks, and a
+of the output, a pixel shuffle makes the last step, nothing is normalised except the tokens of the Swin blocks, and a
 restored picture is an interpolated one plus what the network knows better.
 """
 
@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from adacode_cli.errors import UsageError
-from adacode_cli.model.config import PAPER_CATEGORIES, NetworkConfig, SwinConfig, Task, TrunkConfig
+from adacode_cli.model.config import PAPER_CATEGORIES, NetworkConfig, SwinConfig, TrunkConfig
+from adacode_cli.tasks import TASKS
 from adacode_cli.training.degradation import PUBLISHED as PUBLISHED_DEGRADATION
 from adacode_cli.training.family import PAPER_CODES, Family
 from adacode_cli.training.holes import PUBLISHED_STROKES
@@ -78,10 +79,10 @@ def named_recipe(name: str) -> Recipe:
     return RECIPES[name]
 
 
-def family_network(name: str, task: Task, scale: int = 1) -> NetworkConfig:
+def family_network(name: str, task: str, scale: int = 1) -> NetworkConfig:
     """One task's network of a preset's family, over the paper's categories. Raises UsageError for an unknown one."""
     family = named_recipe(name).network
     if task == "basis":
         return family.basis()
     clean = family.clean(PAPER_CATEGORIES)
-    return clean if task == "reconstruct" else family.restoring(task, scale, clean)
+    return clean if TASKS[task].from_codes else family.restoring(task, scale, clean)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import torch
 import torch.distributed as dist
@@ -23,34 +23,13 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 
-class Processes(Protocol):
-    """rank: number of this process, from 0; world: how many there are; device: where this one computes."""
-
-    rank: int
-    world: int
-    device: torch.device
-
-    def average_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Replaces gradients by their means over all processes."""
-
-    def gather(self, rows: Tensor) -> Tensor:
-        """N×… of every process → (world·N)×…, in the order of ranks; gradients pass."""
-
-    def sum(self, values: Tensor) -> Tensor:
-        """Sum over all processes, without a gradient."""
-
-    def share_state(self, module: nn.Module) -> None:
-        """Gives every process the first one's parameters and buffers."""
-
-    def any(self, flag: bool) -> bool:
-        """Whether the flag is set in any process. All must ask at the same step."""
-
-    def close(self) -> None:
-        """To be called when all work is done, in every process."""
-
-
 class OneProcess:
-    """A process by itself: there is nobody to share with."""
+    """A process by itself; its methods say what several processes would share.
+
+    rank: number of this process, from 0.
+    world: how many there are.
+    device: where this one computes.
+    """
 
     rank, world = 0, 1
 
@@ -58,25 +37,25 @@ class OneProcess:
         self.device = device
 
     def average_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Nothing to do."""
+        """Replaces gradients by their means over all processes."""
 
     def gather(self, rows: Tensor) -> Tensor:
-        """The rows themselves."""
+        """N×… of every process → (world·N)×…, in the order of ranks; gradients pass."""
         return rows
 
     def sum(self, values: Tensor) -> Tensor:
-        """The values themselves."""
+        """Sum over all processes, without a gradient."""
         return values
 
     def share_state(self, module: nn.Module) -> None:
-        """Nothing to do."""
+        """Gives every process the first one's parameters and buffers."""
 
     def any(self, flag: bool) -> bool:
-        """The flag itself."""
+        """Whether the flag is set in any process. All must ask at the same step."""
         return flag
 
     def close(self) -> None:
-        """Nothing to do."""
+        """To be called when all work is done, in every process."""
 
 
 class _Gather(torch.autograd.Function):
@@ -97,7 +76,7 @@ class _Gather(torch.autograd.Function):
 
 
 class ManyProcesses:
-    """Processes that Accelerate has joined."""
+    """One of several processes that Accelerate has joined; methods as in `OneProcess`."""
 
     def __init__(self, accelerator: Accelerator) -> None:
         self._accelerator = accelerator
@@ -113,29 +92,32 @@ class ManyProcesses:
             gradient.copy_(mean.view_as(gradient))
 
     def gather(self, rows: Tensor) -> Tensor:
-        """As the protocol says; a process's gradient is the sum of what all make of its rows."""
+        """As in `OneProcess`; a process's gradient is the sum of what all make of its rows."""
         if not rows.requires_grad:
             return cast(Tensor, self._accelerator.gather(rows))
         gathered: Tensor = _Gather.apply(rows, self.rank, self.world)  # type: ignore[no-untyped-call]
         return gathered
 
     def sum(self, values: Tensor) -> Tensor:
-        """As the protocol says."""
+        """As in `OneProcess`."""
         return cast(Tensor, self._accelerator.reduce(values, "sum"))
 
     def share_state(self, module: nn.Module) -> None:
-        """As the protocol says."""
+        """As in `OneProcess`."""
         with torch.no_grad():
             for tensor in module.state_dict().values():
                 dist.broadcast(tensor, 0)
 
     def any(self, flag: bool) -> bool:
-        """As the protocol says."""
+        """As in `OneProcess`."""
         return bool(self.sum(torch.tensor([int(flag)], device=self.device)))
 
     def close(self) -> None:
         """Leaves the group of processes."""
         dist.destroy_process_group()
+
+
+Processes: TypeAlias = OneProcess | ManyProcesses
 
 
 def joined(device: torch.device) -> Processes:

@@ -12,16 +12,18 @@ from typing import Any, Literal
 
 from adacode_cli.errors import UsageError
 from adacode_cli.training.degradation import DegradationSettings
+from adacode_cli.training.degradation.settings import refuse
 from adacode_cli.training.family import Family
 from adacode_cli.training.holes import HoleSettings
 
 # Windows of attention are 8 latent cells of 8 output pixels a side in both families.
 WINDOW_PX = 64
-# Each is cut and looked at.
-MOST_CANDIDATES = 16
+# Each is cut and measured.
+MAX_CANDIDATES = 16
 # Each stage adds 32 bits of its own, and generators take 64.
-MOST_SEEDS = 2**32
+NUM_SEEDS = 2**32
 StageName = Literal["basis", "fuse", "restore"]
+_WHAT = "these training settings are"
 Learns = Literal["all", "trunk", "codes"]
 STAGES: tuple[StageName, ...] = ("basis", "fuse", "restore")
 
@@ -30,10 +32,17 @@ STAGES: tuple[StageName, ...] = ("basis", "fuse", "restore")
 class LossWeights:
     """Factors of the loss terms; 0 switches a term off. Paper, section 3 and its published settings.
 
-    pixel: L1. perceptual: LPIPS. adversarial: hinge GAN. codebook: codes and features drawn to one another, of which
-    `commitment` is the features' part. semantic: codes tell a perceptual network's features (stage I). feature: the
-    clean picture's feature before the decoder; contrastive: restored and clean features (stage III). grid: a pattern
-    that repeats itself with the cells of the pixel shuffle.
+    Raises UsageError for negative or infinite ones.
+
+    pixel: L1.
+    perceptual: LPIPS.
+    adversarial: hinge GAN.
+    codebook: codes and features are drawn to one another.
+    commitment: the features' part of `codebook`.
+    semantic: a perceptual network's features are predicted from the codes (stage I).
+    feature: the clean picture's feature before the decoder (stage III).
+    contrastive: restored and clean features (stage III).
+    grid: a pattern that repeats itself with the cells of the pixel shuffle.
     """
 
     pixel: float = 1.0
@@ -54,12 +63,14 @@ class LossWeights:
 
 @dataclass(frozen=True)
 class Optimiser:
-    """Adam, for the network and for the discriminator.
+    """Adam, for the network and for the discriminator. Raises UsageError for impossible values.
 
     rate: learning rate; it rises over `warmup` steps, then falls on a cosine to `final_share` of itself (1: constant).
     trunk_share: the rate of a trunk's weights, in units of `rate`; 0: they stay as they are.
-    discriminator_rate: constant. clip: largest norm of a gradient. ema: decay a step of the averaged weights, which
-    are the result.
+    discriminator_rate: learning rate of the discriminator, constant.
+    betas: Adam's decay rates, of the network and of the discriminator.
+    clip: largest norm of a gradient.
+    ema: decay a step of the averaged weights, which are the result.
     """
 
     rate: float = 5e-4
@@ -72,7 +83,8 @@ class Optimiser:
     ema: float = 0.999
 
     def __post_init__(self) -> None:
-        _refuse(
+        refuse(
+            _WHAT,
             (
                 not 0 < self.rate < math.inf or not 0 < self.discriminator_rate < math.inf,
                 "rate, discriminator_rate: more than 0",
@@ -90,14 +102,18 @@ class Optimiser:
 class StageRecipe:
     """One stage. Raises UsageError for values that no run can have.
 
-    batch: crops a step, of all processes together; patch: output pixels a side of a crop; candidates: crops drawn for
-    each that is used, which is the one of most detail; shrunk: how often a crop is cut larger and shrunk, by a factor
-    from `shrink` to 1, since photographs are rarely sharp at full size. learns: all that the stage trains, or of stage
-    III the trunk alone (a branch of codes that does not add anything yet is not computed then), or all but the trunk.
+    steps, minutes: the run ends after `steps`, or after `minutes` where they are not 0, whichever comes first.
+    batch: crops a step, of all processes together.
+    patch: output pixels a side of a crop.
+    candidates: crops drawn for each that is used, which is the one of most detail.
+    shrunk: how often a crop is cut larger and shrunk, since photographs are rarely sharp at full size.
+    shrink: smallest factor of that, up to 1.
+    learns: "all" that the stage trains; of stage III also the "trunk" alone (a branch of codes that does not add
+        anything yet is not computed then), or the "codes": all except the trunk.
     magnified: how often the parts that perception compares are magnified, so that it sees what lies between the pixels
-    that it steps on. The run ends after `steps`, or after `minutes` where they are not 0, whichever comes first.
-    adversarial_from: part of the run, 0 to 1, after which the discriminator joins; discriminator_channels: its
-    narrowest layer.
+        that it steps on.
+    adversarial_from: part of the run, 0 to 1, after which the discriminator joins.
+    discriminator_channels: width of its narrowest layer.
     """
 
     steps: int = 10_000
@@ -115,10 +131,11 @@ class StageRecipe:
     loss: LossWeights = field(default_factory=LossWeights)
 
     def __post_init__(self) -> None:
-        _refuse(
+        refuse(
+            _WHAT,
             (self.patch < 1 or self.patch % WINDOW_PX != 0, f"patch {self.patch} is not a multiple of {WINDOW_PX}"),
             (self.steps < 1 or self.batch < 1, "steps and batch are at least 1"),
-            (not 1 <= self.candidates <= MOST_CANDIDATES, f"candidates are from 1 to {MOST_CANDIDATES}"),
+            (not 1 <= self.candidates <= MAX_CANDIDATES, f"candidates are from 1 to {MAX_CANDIDATES}"),
             (not 0 <= self.minutes < math.inf, "minutes are 0 or more"),
             (not 0 <= self.adversarial_from <= 1, "adversarial_from is from 0 to 1"),
             (not 0 <= self.magnified <= 1, "magnified is from 0 to 1"),
@@ -133,9 +150,13 @@ class StageRecipe:
 class Recipe:
     """The whole training. Raises UsageError for values that no run can have.
 
-    preset: where it comes from. network: the family's shape. degradation, holes: how pictures are worn for stage III.
+    preset: the recipe that this one comes from.
+    network: the family's shape.
+    degradation, holes: how the inputs of stage III are made.
     start_share: part of stage I that goes to an autoencoder on all categories, from which each one's own starts.
-    perceptual: name or file of the perceptual network, none if empty. precision: "bf16" or "fp32".
+    perceptual: name or file of the perceptual network, none if empty.
+    precision: "bf16" or "fp32".
+    seed: random seed of everything that is drawn.
     """
 
     preset: str
@@ -151,9 +172,10 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _refuse(
+        refuse(
+            _WHAT,
             (not 0 <= self.start_share < 1, "start_share is from 0 to below 1"),
-            (not 0 <= self.seed < MOST_SEEDS, f"seed is from 0 to below {MOST_SEEDS}"),
+            (not 0 <= self.seed < NUM_SEEDS, f"seed is from 0 to below {NUM_SEEDS}"),
         )
 
     def stage(self, name: StageName) -> StageRecipe:
@@ -183,9 +205,3 @@ def without_effect(recipe: Recipe, name: StageName) -> list[str]:
     unused += ["codebook", "feature", "contrastive"] if name == "restore" and stage.learns == "trunk" else []
     found = [f"{name}.loss.{term}" for term in dict.fromkeys(unused) if getattr(stage.loss, term)]
     return found + ([f"{name}.learns"] if name != "restore" and stage.learns != "all" else [])
-
-
-def _refuse(*checks: tuple[bool, str]) -> None:
-    problems = [text for wrong, text in checks if wrong]
-    if problems:
-        raise UsageError(f"these training settings are impossible: {'; '.join(problems)}")

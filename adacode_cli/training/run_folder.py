@@ -1,9 +1,9 @@
 """A run folder: what each stage leaves there, and what it finds there of an earlier session.
 
-NAME is basis-<category>, basis-start, fused, sr-x4, sr-x2 or inpaint.
+NAME is basis-<category>, basis-start, fused, or a task's label: sr-x4, sr-x2, inpaint.
 
 - NAME.safetensors: averaged weights, whole, once the stage has ended well
-- NAME.checkpoint: an unfinished stage, to go on from
+- NAME.checkpoint: an unfinished stage, to continue from
 - NAME.jsonl: its log; samples/NAME/000500.png: input | output | target on held-out crops; tensorboard/NAME
 - recipe.json: the settings of all stages; shards.json: the manifest of what it learnt from
 """
@@ -16,28 +16,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from adacode_cli.atomic import reason, write_bytes
-from adacode_cli.errors import OutputError, TrainingError
-from adacode_cli.model.config import Task
+from adacode_cli.atomic import write_bytes
+from adacode_cli.errors import OutputError, TrainingError, translated
 from adacode_cli.training.checkpoint import SUFFIX, Checkpoint, read_checkpoint
 from adacode_cli.training.overrides import differences
 from adacode_cli.training.recipe import STAGES, Recipe, StageName
+from adacode_cli.training.run_names import RECIPE, SHARDS, LogLine
 
-BASIS = "basis-"
-START = "start"
-FUSED = "fused"
-RECIPE = "recipe.json"
-SHARDS = "shards.json"
-# What may change while a run goes on: how long it is.
+# What may change while a run continues: how long it is.
 _LENGTH = ("steps", "minutes")
-# What may change as well, with a note: a run whose loss has become infinite could not go on otherwise.
+# What may change as well, with a note: a run whose loss has become infinite could not continue otherwise.
 _MAY_CHANGE = ("optimiser.rate", "optimiser.clip", "precision")
 State = Literal["absent", "unfinished", "finished"]
-
-
-def task_name(task: Task, scale: int) -> str:
-    """Name of a task's files: sr-x4, sr-x2, inpaint, reconstruct."""
-    return f"sr-x{scale}" if task == "sr" else task
 
 
 @dataclass(frozen=True)
@@ -51,16 +41,13 @@ class RunFolder:
     resume: bool = False
     overwrite: bool = False
     slim: bool = False
-    # What this command will train, all of which is to be gone before any of it is begun anew.
+    # What this command will train, all of which is to be gone before any of it is started again.
     _claimed: list[str] = field(default_factory=list, repr=False, compare=False)
 
     def make(self) -> None:
         """Raises OutputError where the folder cannot be made."""
-        try:
+        with translated(OutputError, "cannot be made", self.path, hint="Choose another -o."):
             self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            what = f"cannot be made: {reason(error)}"
-            raise OutputError(what, path=self.path, hint="Choose another -o.") from error
 
     def weights(self, name: str) -> Path:
         """Where the weights of that name are, or will be."""
@@ -96,11 +83,11 @@ class RunFolder:
             state = self.state(name)
             if state != "absent":
                 path = self.weights(name) if state == "finished" else self.checkpoint(name)
-                hint = "Add --resume to go on, --overwrite to begin anew, or choose another -o."
-                raise OutputError(f"is there already ({name} is {state})", path=path, hint=hint)
+                hint = "Add --resume to continue, --overwrite to start again, or choose another -o."
+                raise OutputError(f"exists already ({name} is {state})", path=path, hint=hint)
         self._claimed.extend(names)
 
-    def begin_anew(self, name: str) -> None:
+    def start_again(self, name: str) -> None:
         """Removes what is to be replaced: of that stage, and of all that `require_free` has let through.
 
         Otherwise a later session would take an old result for one of this run. Raises OutputError where it cannot.
@@ -108,16 +95,14 @@ class RunFolder:
         for each in {name, *self._claimed} if self.overwrite else ():
             drawn = [*self.samples(each).glob("*.png"), *self.tensorboard(each).glob("events.*")]
             for path in (self.weights(each), self.checkpoint(each), self.log(each), *drawn):
-                try:
+                with translated(OutputError, "cannot be removed", path):
                     path.unlink(missing_ok=True)
-                except OSError as error:
-                    raise OutputError(f"cannot be removed: {reason(error)}", path=path) from error
         self._claimed.clear()
 
     def read_checkpoint(
         self, name: str, stage: StageName, recipe: Recipe, data: str = ""
     ) -> tuple[Checkpoint | None, list[str]]:
-        """Where an unfinished stage is to go on, if it is, and which of the settings that may change have changed.
+        """Where an unfinished stage is to continue, if it is, and which of the settings that may change have changed.
 
         Raises TrainingError where any other setting, or the shards, were others.
         """
@@ -129,11 +114,11 @@ class RunFolder:
         free = [text for text in changed if text.split(":")[0].removeprefix(f"{stage}.") in _MAY_CHANGE]
         fixed = [text for text in changed if text not in free]
         if fixed:
-            hint = "Give the same settings as then, or begin anew with --overwrite."
-            raise TrainingError(f"was begun with other settings: {'; '.join(fixed)}", path=path, hint=hint)
+            hint = "Give the same settings as then, or start again with --overwrite."
+            raise TrainingError(f"began with other settings: {'; '.join(fixed)}", path=path, hint=hint)
         if found.data != data:
-            hint = "Give the shards that it learnt from, or begin anew with --overwrite."
-            raise TrainingError("was begun with other shards", path=path, hint=hint)
+            hint = "Give the shards that it learnt from, or start again with --overwrite."
+            raise TrainingError("began with other shards", path=path, hint=hint)
         return found, free
 
     def describe(self, recipe: Recipe, stage: StageName, manifest: Mapping[str, Any]) -> None:
@@ -162,17 +147,15 @@ class RunFolder:
             if sample.stem.isdecimal() and int(sample.stem) > steps:
                 sample.unlink()
 
-    def append_log(self, name: str, line: dict[str, float]) -> None:
+    def append_log(self, name: str, line: LogLine) -> None:
         """Raises OutputError where the disk refuses."""
         path = self.log(name)
-        try:
-            with path.open("a", encoding="utf-8") as log:
-                log.write(json.dumps(line) + "\n")
-        except OSError as error:
-            raise OutputError(f"cannot be written: {reason(error)}", path=path, hint="Make room for it.") from error
+        refused = translated(OutputError, "cannot be written", path, hint="Make room for it.")
+        with refused, path.open("a", encoding="utf-8") as log:
+            log.write(json.dumps(line) + "\n")
 
 
 def _relevant(recipe: dict[str, Any], stage: StageName) -> dict[str, Any]:
-    """Of a recipe's dictionary, what one stage's numbers depend on, but for its length."""
+    """Of a recipe's dictionary, what one stage's numbers depend on, except its length."""
     own = {k: v for k, v in recipe.get(stage, {}).items() if k not in _LENGTH}
     return {k: v for k, v in recipe.items() if k not in (*STAGES, "preset")} | {stage: own}

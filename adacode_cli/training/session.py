@@ -1,4 +1,4 @@
-"""One sitting of training: stages one after another, each begun, gone on with or found finished, until told to stop."""
+"""One session of training: stages one after another, each begun, continued or found finished, until one must stop."""
 
 from __future__ import annotations
 
@@ -14,34 +14,93 @@ from adacode_cli.checkpoints.format import Provenance, Weights, read_weights, wr
 from adacode_cli.errors import UsageError
 from adacode_cli.evaluation.perceptual import PerceptualNetwork
 from adacode_cli.training.batches import BEGINNING, BatchMaker, ordered
-from adacode_cli.training.codebook_training import health_warning
-from adacode_cli.training.data import Data, Task
-from adacode_cli.training.loop import LogLine, Pace, Point, run_loop
+from adacode_cli.training.checkpoint import Checkpoint, write_checkpoint
+from adacode_cli.training.codebooks import health_warning
+from adacode_cli.training.data import Data
+from adacode_cli.training.loop import Pace, Point, Watcher, run_loop
 from adacode_cli.training.optimisation import Optimisation, step_seed
 from adacode_cli.training.processes import Processes
 from adacode_cli.training.recipe import Recipe, StageName, StageRecipe
 from adacode_cli.training.run_folder import RunFolder
-from adacode_cli.training.stages import Ground, Stage
+from adacode_cli.training.run_names import LogLine
+from adacode_cli.training.stages import Stage, StageContext
 from adacode_cli.training.tensorboard import TensorBoard
-from adacode_cli.training.validation import Validation
-from adacode_cli.training.watch import Silence, Watch
+from adacode_cli.training.validation import Validation, sample_sheet, write_sample_sheet
 
 
 @dataclass(frozen=True)
-class Telling:
-    """Whom to tell of lines of the log (with the stage's name) and of notes; whether somebody wants it to stop."""
+class Listeners:
+    """Who follows a session.
+
+    on_log: gets the stage's name and each line of its log.
+    on_note: gets notes for the user.
+    stop: says whether somebody wants the session to stop.
+    """
 
     on_log: Callable[[str, LogLine], None] = lambda _name, _line: None
     on_note: Callable[[str], None] = lambda _: None
     stop: Callable[[], bool] = lambda: False
 
 
+class SilentWatcher:
+    """For all processes except the first: they do the same steps and write nothing."""
+
+    def log(self, line: LogLine) -> None:
+        """Nothing."""
+
+    def validate(self, steps: int) -> LogLine:
+        """No scores."""
+        del steps
+        return {}
+
+    def keep(self, point: Point) -> None:
+        """Nothing."""
+
+
+@dataclass(frozen=True)
+class FolderWatcher:
+    """Keeps one stage's progress in a run folder. Raises OutputError where the disk refuses."""
+
+    session: TrainingSession
+    name: str
+    optimisation: Optimisation
+    validation: Validation | None
+
+    def log(self, line: LogLine) -> None:
+        """Appends to NAME.jsonl and TensorBoard, and hands the line to the listeners."""
+        self.session.folder.append_log(self.name, line)
+        if self.session.tensorboard is not None:
+            self.session.tensorboard.log(self.name, line)
+        self.session.listeners.on_log(self.name, line)
+
+    def validate(self, steps: int) -> LogLine:
+        """Scores on held-out crops; writes samples/NAME/<steps>.png."""
+        if self.validation is None:
+            return {}
+        scores, rows = self.validation.measure(self.optimisation.network, self.optimisation.result())
+        sheet = sample_sheet(rows)
+        write_sample_sheet(self.session.folder.samples(self.name) / f"{steps:06d}.png", sheet)
+        if self.session.tensorboard is not None:
+            self.session.tensorboard.samples(self.name, steps, sheet)
+        return scores
+
+    def keep(self, point: Point) -> None:
+        """Writes NAME.checkpoint."""
+        session, recipe = self.session, self.session.recipe.to_dict()
+        tensors, counters = self.optimisation.state(slim=session.folder.slim)
+        shards, stated = session.data.identity, session.stated
+        checkpoint = Checkpoint(point.steps, point.seconds, recipe, tensors, counters, shards, stated)
+        write_checkpoint(session.folder.checkpoint(self.name), checkpoint)
+
+
 @dataclass
-class Session:
+class TrainingSession:
     """What all stages of one command share.
 
-    provenance: what files say that nothing earlier went into; said: what the next stage's file says. written: weights
-    that this session finished, in their order. stopped: the stage that was left unfinished, if any.
+    provenance: what files state that did not start from earlier weights.
+    stated: what the next stage's file states.
+    written: names of the weights that this session finished, in their order.
+    stopped: the stage that was left unfinished, if any.
     """
 
     folder: RunFolder
@@ -51,22 +110,22 @@ class Session:
     perceptual: PerceptualNetwork | None
     provenance: Provenance
     pace: Pace = field(default_factory=Pace)
-    telling: Telling = field(default_factory=Telling)
+    listeners: Listeners = field(default_factory=Listeners)
     tensorboard: TensorBoard | None = None
     written: list[str] = field(default_factory=list)
     stopped: str | None = None
-    said: Provenance = field(default_factory=Provenance)
+    stated: Provenance = field(default_factory=Provenance)
 
     def __post_init__(self) -> None:
-        self.said = self.provenance
+        self.stated = self.provenance
 
-    def ground(self, stage: StageName) -> Ground:
+    def context(self, stage: StageName) -> StageContext:
         """What a stage of that kind works with."""
         recipe = self.recipe.stage(stage)
-        return Ground(recipe.loss, self.perceptual, self.processes, recipe.magnified)
+        return StageContext(recipe.loss, self.perceptual, self.processes, recipe.magnified)
 
     def seed(self, name: str) -> int:
-        """A seed for the stage of that name alone."""
+        """A random seed for the stage of that name alone."""
         return step_seed(self.recipe.seed, crc32(name.encode()))
 
     def finished(self, name: str) -> Weights | None:
@@ -76,70 +135,74 @@ class Session:
         return read_weights(self.folder.weights(name))
 
     def train(
-        self, name: str, kind: StageName, stage: Stage, task: Task, length: StageRecipe | None = None
+        self,
+        name: str,
+        kind: StageName,
+        stage: Stage,
+        *,
+        category: str | None = None,
+        length: StageRecipe | None = None,
     ) -> dict[str, Tensor] | None:
         """Trains a stage to its end and writes its weights, or to where it must stop and writes a checkpoint.
 
-        length: this stage's settings where it has but a part of the recipe's steps. Returns the resulting state dict,
-        None where it was stopped. Raises TrainingError, and OutputError where the disk refuses.
+        category: the only one whose crops it sees; None for all.
+        length: this stage's settings where it has only a part of the recipe's steps.
+        Returns the resulting state dict, None where it was stopped. Raises TrainingError, and OutputError where the
+        disk refuses.
         """
         settings = length or self.recipe.stage(kind)
         _require_divisible(settings, self.processes)
         optimisation = Optimisation(stage, settings, self.seed(name), self.recipe.precision)
-        batches = self.data.batches(task, self.recipe, settings, self.seed(name))
-        found, changed = self.folder.read_checkpoint(name, kind, self.recipe, self.data.identity)
-        self.processes.any(False)  # all have read it before anybody writes
-        for change in changed:
-            self.telling.on_note(f"{name} goes on with another setting: {change}")
-        steps = 0 if found is None else found.steps
-        if found is not None and found.said is not None:  # whatever the command that goes on names
-            self.said = found.said
-        if self._leads:
-            self.folder.make()
-            if found is None:
-                self.folder.begin_anew(name)
-            self.folder.describe(self.recipe, kind, self.data.shards.manifest)
-            self.folder.begin_log(name, steps)
+        batches = self.data.batches(stage.network.config, self.recipe, settings, self.seed(name), category)
+        found = self._begin(name, kind)
         if found is None:
+            point = Point()
             optimisation.begin(lambda i: batches(i, BEGINNING).to(stage.device))
         else:
+            point = Point(found.steps, found.seconds)
             optimisation.load(found.tensors, found.counters)
-        before = 0.0 if found is None else found.seconds
-        ended = self._run(name, optimisation, batches, task, Point(steps, before))
-        if ended:
+        if self._run(name, optimisation, batches, category, point):
             return self._finish(name, stage, optimisation.result())
         self.processes.any(False)  # a launcher ends all others when one leaves, so wait until the checkpoint is written
         self.stopped = name
         return None
 
-    def _run(self, name: str, optimisation: Optimisation, make: BatchMaker, task: Task, point: Point) -> bool:
-        watcher = self._watch(name, optimisation, task) if self._leads else Silence()
+    def _begin(self, name: str, kind: StageName) -> Checkpoint | None:
+        """Makes the run folder ready for a stage; returns the checkpoint that it is to continue from, if any."""
+        found, changed = self.folder.read_checkpoint(name, kind, self.recipe, self.data.identity)
+        self.processes.any(False)  # all have read it before anybody writes
+        for change in changed:
+            self.listeners.on_note(f"{name} continues with another setting: {change}")
+        if found is not None and found.stated is not None:  # not what the present command names
+            self.stated = found.stated
+        if self._leads:
+            self.folder.make()
+            if found is None:
+                self.folder.start_again(name)
+            self.folder.describe(self.recipe, kind, self.data.shards.manifest)
+            self.folder.begin_log(name, 0 if found is None else found.steps)
+        return found
+
+    def _run(self, name: str, optimisation: Optimisation, make: BatchMaker, category: str | None, point: Point) -> bool:
+        watcher: Watcher = SilentWatcher()
+        if self._leads:
+            held_out = self.data.validation(optimisation.network.config, self.recipe, category)
+            bf16 = self.recipe.precision == "bf16"
+            validation = Validation(held_out, self.perceptual, bf16) if held_out else None
+            watcher = FolderWatcher(self, name, optimisation, validation)
         # On a device one thread queues batches while this one queues steps.
         workers = 1 if self.data.cache == "device" else self.data.workers
         with closing(ordered(make, point.steps, workers)) as batches:
-            return run_loop(optimisation, batches, watcher, self.pace, point=point, stop=self.telling.stop)
-
-    def _watch(self, name: str, optimisation: Optimisation, task: Task) -> Watch:
-        return Watch(
-            name=name,
-            folder=self.folder,
-            optimisation=optimisation,
-            recipe=self.recipe,
-            provenance=self.said,
-            data=self.data.identity,
-            validation=self._validation(task),
-            tensorboard=self.tensorboard,
-            on_log=self.telling.on_log,
-        )
+            return run_loop(optimisation, batches, watcher, self.pace, point=point, stop=self.listeners.stop)
 
     def _finish(self, name: str, stage: Stage, state: dict[str, Tensor]) -> dict[str, Tensor]:
         if self._leads:
-            provenance = replace(self.said, recipe=json.dumps(self.recipe.to_dict(), sort_keys=True))
+            provenance = replace(self.stated, recipe=json.dumps(self.recipe.to_dict(), sort_keys=True))
             write_weights(self.folder.weights(name), Weights("whole", stage.network.config, provenance, state))
             self.folder.checkpoint(name).unlink(missing_ok=True)
             self.written.append(name)
             self._warn_of_idle_codes(name, stage)
-        self.processes.any(False)  # none goes on before the file is there, which the next stage may read
+        self.processes.any(False)  # none continues before the file is there, which the next stage may read
         return state
 
     def _warn_of_idle_codes(self, name: str, stage: Stage) -> None:
@@ -149,11 +212,7 @@ class Session:
         for basis, usage in zip(stage.network.config.names(), stage.usage, strict=True):
             warning = health_warning(name if single else basis, usage.used, len(usage.share))
             if warning:
-                self.telling.on_note(f"warning: {warning}")
-
-    def _validation(self, task: Task) -> Validation | None:
-        batches = self.data.validation(task, self.recipe)
-        return Validation(batches, self.perceptual, self.recipe.precision == "bf16") if batches else None
+                self.listeners.on_note(f"warning: {warning}")
 
     @property
     def _leads(self) -> bool:

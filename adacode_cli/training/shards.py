@@ -19,9 +19,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from adacode_cli import atomic
-from adacode_cli.checkpoints.digest import sha256_of
-from adacode_cli.errors import TrainingError
+from adacode_cli.errors import TrainingError, reason, translated
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -29,8 +27,9 @@ SPLITS = ("train", "validation")
 SUFFIXES = {"jpeg": ".jpg", "webp": ".webp"}
 """Encoding → the suffix of its members."""
 
+Pixels = npt.NDArray[np.uint8]
 Split = Literal["train", "validation"]
-_AGAIN = "Write the shards again: `adacode train prepare PHOTOS -o FOLDER --overwrite`."
+PREPARE_AGAIN = "Write the shards again: `adacode train prepare PHOTOS -o FOLDER --overwrite`."
 _KEYS = ("crop_px", "encoding", "licence", "source", "categories", "photographs", "megapixels", "shards", "crops")
 _JPEG_END = b"\xff\xd9"
 
@@ -75,14 +74,6 @@ class Shards:
         origin = f"; source: {m['source']}" if m["source"] else ""
         return f"{what} ({names}){origin}; licence of the photographs: {m['licence'] or 'not stated'}."
 
-    def verify(self) -> None:
-        """Compares every shard's SHA-256 with the manifest, which reads all bytes. Raises TrainingError."""
-        for shard in self.manifest["shards"]:
-            path = self.folder / shard["file"]
-            _check_size(path, shard["bytes"])
-            if sha256_of(path) != shard["sha256"]:
-                _damaged(path, "is damaged: its SHA-256 is not the manifest's")
-
     def _indexed(self, shard: Mapping[str, Any]) -> Iterator[Crop]:
         path = self.folder / shard["file"]
         _check_size(path, shard["bytes"])
@@ -90,7 +81,9 @@ class Shards:
         try:
             found = _members(path, suffix)
         except (tarfile.TarError, OSError, ValueError, KeyError, TypeError) as error:
-            raise TrainingError(f"is damaged and cannot be read as a tar ({error})", path=path, hint=_AGAIN) from error
+            raise TrainingError(
+                f"is damaged and cannot be read as a tar ({error})", path=path, hint=PREPARE_AGAIN
+            ) from error
         if len(found) != shard["crops"]:
             _damaged(path, f"holds {len(found)} crops where the manifest lists {shard['crops']}")
         for crop in found:
@@ -99,15 +92,13 @@ class Shards:
         yield from found
 
 
-def read_crop(crop: Crop) -> npt.NDArray[np.uint8]:
+def read_crop(crop: Crop) -> Pixels:
     """The crop's pixels, H×W×3 uint8 RGB. Safe to call from many threads. Raises TrainingError on damage."""
-    try:
-        # A handle of its own for each call: threads would move each other's position in a shared one.
-        with crop.shard.open("rb", buffering=0) as file:
-            file.seek(crop.offset)
-            data = file.read(crop.size)
-    except OSError as error:
-        raise TrainingError(f"cannot be read: {atomic.reason(error)}", path=crop.shard, hint=_AGAIN) from error
+    unreadable = translated(TrainingError, "cannot be read", crop.shard, hint=PREPARE_AGAIN)
+    # A handle of its own for each call: threads would move each other's position in a shared one.
+    with unreadable, crop.shard.open("rb", buffering=0) as file:
+        file.seek(crop.offset)
+        data = file.read(crop.size)
     # OpenCV fills what is missing of a JPEG with grey instead of refusing it.
     whole = len(data) == crop.size and (not data.startswith(b"\xff\xd8") or data.endswith(_JPEG_END))
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if whole and data else None
@@ -142,8 +133,8 @@ def _manifest(path: Path) -> dict[str, Any]:
         hint = "Make shards of your photographs first: `adacode train prepare PHOTOS -o FOLDER`."
         raise TrainingError("is missing: this is no finished folder of shards", path=path, hint=hint) from error
     except (OSError, ValueError) as error:
-        what = atomic.reason(error) if isinstance(error, OSError) else f"not valid JSON ({error})"
-        raise TrainingError(f"cannot be read: {what}", path=path, hint=_AGAIN) from error
+        what = reason(error) if isinstance(error, OSError) else f"not valid JSON ({error})"
+        raise TrainingError(f"cannot be read: {what}", path=path, hint=PREPARE_AGAIN) from error
     if not isinstance(manifest, dict) or "format" not in manifest:
         _damaged(path, "is not the manifest of a folder of shards")
     if manifest["format"] != FORMAT:
@@ -168,13 +159,11 @@ def _check_entry(path: Path, shard: object) -> None:
 
 
 def _check_size(path: Path, wanted: int) -> None:
-    try:
+    with translated(TrainingError, "cannot be read", path, hint=PREPARE_AGAIN):
         found = path.stat().st_size
-    except OSError as error:
-        raise TrainingError(f"cannot be read: {atomic.reason(error)}", path=path, hint=_AGAIN) from error
     if found != wanted:
         _damaged(path, f"is damaged: {found} bytes where the manifest says {wanted}")
 
 
 def _damaged(path: Path, what: str) -> NoReturn:
-    raise TrainingError(what, path=path, hint=_AGAIN)
+    raise TrainingError(what, path=path, hint=PREPARE_AGAIN)

@@ -1,7 +1,7 @@
-"""Stages I and II as the loop sees them: a network, what of it learns, and the losses of a batch (paper, section 3).
+"""The three stages as the loop sees them: a network, what of it learns, and the losses of a batch (paper, section 3).
 
-Stage III is in `restore_stage`. Random choices within a step come from torch's global generator, which the loop seeds
-anew for every step: all processes choose alike, and so does a resumed run.
+Random choices within a step come from torch's global generator, which the loop seeds again for every step: all
+processes choose alike, and so does a resumed run.
 """
 
 from __future__ import annotations
@@ -16,36 +16,44 @@ from torch import Tensor, nn
 from adacode_cli.evaluation.perceptual import PerceptualNetwork
 from adacode_cli.model.codebook import Codebook
 from adacode_cli.model.input import base_picture, prepare_input
-from adacode_cli.model.network import AdaCode
+from adacode_cli.model.network import AdaCode, Trunk
 from adacode_cli.training.batches import Batch
-from adacode_cli.training.codebook_training import (
+from adacode_cli.training.codebooks import (
     CodeUsage,
     codebook_loss,
     count_codes,
+    kmeans_codes,
     quantise,
     straight_through,
 )
-from adacode_cli.training.kmeans import kmeans_codes
-from adacode_cli.training.losses import grid_loss, hole_pixel_loss, pixel_loss
+from adacode_cli.training.losses import (
+    SemanticHead,
+    code_loss,
+    contrastive_loss,
+    feature_loss,
+    grid_loss,
+    hole_pixel_loss,
+    pixel_loss,
+    semantic_loss,
+)
 from adacode_cli.training.processes import Processes
-from adacode_cli.training.recipe import LossWeights
-from adacode_cli.training.semantic import SemanticHead, semantic_loss
+from adacode_cli.training.recipe import Learns, LossWeights
 
 # How much smaller than a crop the part is that is compared by perception: there are at least as many places for it.
 PHASES = 8
 # By how much that part is magnified at most.
-MOST_ZOOM = 2.0
+MAX_ZOOM = 2.0
 RESEED_EVERY = 100
 # Later the averaged weights would keep a moved code somewhere between its old place and its new one.
 RESEED_UNTIL = 0.8
 # k-means looks at this many features a code, from at most so many batches.
 CELLS_A_CODE = 32
-MOST_FIRST_BATCHES = 24
+MAX_FIRST_BATCHES = 24
 _COARSE_SHARE = 0.5
 
 
 @dataclass(frozen=True)
-class Ground:
+class StageContext:
     """What every stage works with: loss weights, perceptual network (or None), the processes it is shared over.
 
     magnified: as in `recipe.StageRecipe`.
@@ -58,7 +66,7 @@ class Ground:
 
 
 @dataclass(frozen=True)
-class Passed:
+class ForwardPass:
     """One forward pass. features, vectors, codes: one a basis. mixed: the decoder's input. image: the result."""
 
     latent_BCHW: Tensor
@@ -76,11 +84,11 @@ class Stage:
 
     frozen: tuple[str, ...] = ()
 
-    def __init__(self, network: AdaCode, ground: Ground) -> None:
-        self.device = ground.processes.device
+    def __init__(self, network: AdaCode, context: StageContext) -> None:
+        self.device = context.processes.device
         self.network = network.to(self.device)
-        self.loss, self.perceptual, self.processes = ground.loss, ground.perceptual, ground.processes
-        self._magnified = ground.magnified
+        self.loss, self.perceptual, self.processes = context.loss, context.perceptual, context.processes
+        self._magnified = context.magnified
         self.usage = [CodeUsage(n, device=self.device) for n, _ in network.config.codebooks]
         self.extra = nn.ModuleDict()
         for name, parameter in network.named_parameters():
@@ -100,7 +108,7 @@ class Stage:
         terms = self.picture_terms(passed.image_BCHW, picture, batch) | self.code_terms(passed, batch)
         return terms, picture
 
-    def _run(self, batch: Batch) -> Passed:
+    def _run(self, batch: Batch) -> ForwardPass:
         net, config = self.network, self.network.config
         prepared = self._prepared(batch.input_BCHW)
         encoded = net.encode(prepared)
@@ -111,7 +119,7 @@ class Stage:
         image = net.render(mixed, encoded.skips).float()
         base = base_picture(prepared, config.base, config.scale)
         image = image if base is None else image + base
-        return Passed(encoded.latent_BCHW, features, vectors, mixed, image)
+        return ForwardPass(encoded.latent_BCHW, features, vectors, mixed, image)
 
     def _prepared(self, image_BCHW: Tensor) -> Tensor:
         """Half of the time with holes filled by this network at half the size, where it is to be used so.
@@ -150,7 +158,7 @@ class Stage:
         assert self.perceptual is not None
         # One size whatever the place: oneDNN keeps fewer convolutions ready than many sizes would need.
         size = output.shape[-1] - PHASES
-        zoom = float(torch.empty(()).uniform_(1, MOST_ZOOM)) if bool(torch.rand(()) < self._magnified) else 1.0
+        zoom = float(torch.empty(()).uniform_(1, MAX_ZOOM)) if bool(torch.rand(()) < self._magnified) else 1.0
         side = round(size / zoom)
         y, x = (int(v) for v in torch.randint(output.shape[-1] - side + 1, (2,)))
         pair = torch.cat((output, target))[..., y : y + side, x : x + side]
@@ -159,7 +167,7 @@ class Stage:
         distances: Tensor = self.perceptual(*pair.chunk(2))
         return distances.mean()
 
-    def code_terms(self, passed: Passed, batch: Batch) -> dict[str, Tensor]:
+    def code_terms(self, passed: ForwardPass, batch: Batch) -> dict[str, Tensor]:
         """Codebook terms."""
         del batch
         pairs = zip(passed.features, passed.vectors, strict=True)
@@ -210,13 +218,13 @@ class Stage:
 class BasisStage(Stage):
     """Stage I: an autoencoder over one codebook, for one category."""
 
-    def __init__(self, network: AdaCode, ground: Ground) -> None:
-        super().__init__(network, ground)
+    def __init__(self, network: AdaCode, context: StageContext) -> None:
+        super().__init__(network, context)
         if self.loss.semantic and self.perceptual is not None:
             dim = network.config.codebooks[0][1]
             self.extra["semantic"] = SemanticHead(dim, self.perceptual.semantic_channels).to(self.device)
 
-    def code_terms(self, passed: Passed, batch: Batch) -> dict[str, Tensor]:
+    def code_terms(self, passed: ForwardPass, batch: Batch) -> dict[str, Tensor]:
         """Codebook term, and whether the codes tell what the picture shows."""
         terms = super().code_terms(passed, batch)
         if "semantic" in self.extra:
@@ -232,7 +240,7 @@ class BasisStage(Stage):
         """k-means over the first features, so that every code starts where features are."""
         wanted = CELLS_A_CODE * len(self._book(0).embedding.weight)
         cells: list[Tensor] = []
-        while sum(map(len, cells)) < wanted and len(cells) < MOST_FIRST_BATCHES:
+        while sum(map(len, cells)) < wanted and len(cells) < MAX_FIRST_BATCHES:
             cells.append(self._cells(draw(len(cells)), 0))
         self._place_codes(0, torch.cat(cells))
 
@@ -247,3 +255,101 @@ class FuseStage(Stage):
     """Stage II: encoder, predictor and decoder over the K frozen codebooks, on clean pictures of all categories."""
 
     frozen = ("codebook.books.",)
+
+
+class JointStage(Stage):
+    """Stages I and II at once: every codebook learns too, but only pictures of its own category move its codes."""
+
+    def _counted(self, k: int, codes_BHW: Tensor, batch: Batch) -> Tensor:
+        assert batch.category_B is not None
+        return count_codes(codes_BHW, len(self.usage[k].share), batch.category_B == k)
+
+    def code_terms(self, passed: ForwardPass, batch: Batch) -> dict[str, Tensor]:
+        """Codebook terms, each basis for its category."""
+        assert batch.category_B is not None
+        pairs = enumerate(zip(passed.features, passed.vectors, strict=True))
+        own = [codebook_loss(f, v, self.loss.commitment, batch.category_B == k) for k, (f, v) in pairs]
+        return {"codebook": torch.stack(own).mean()}
+
+    @torch.no_grad()
+    def begin(self, draw: Callable[[int], Batch]) -> None:
+        """k-means for every basis over features of its category."""
+        found: list[list[Tensor]] = [[] for _ in self.usage]
+        for i in range(MAX_FIRST_BATCHES):
+            batch = draw(i)
+            for k, cells in enumerate(found):
+                cells.append(self._own(batch, k))
+        for k, cells in enumerate(found):
+            self._place_codes(k, torch.cat(cells))
+
+    @torch.no_grad()
+    def after_step(self, step: int, progress: float, batch: Batch) -> None:
+        """As in stage I, for every basis."""
+        if step % RESEED_EVERY == 0 and progress < RESEED_UNTIL:
+            for k in range(len(self.usage)):
+                self._move_dead_codes(k, self._own(batch, k))
+
+    def _own(self, batch: Batch, k: int) -> Tensor:
+        assert batch.category_B is not None
+        return self._cells(batch, k, batch.category_B == k)
+
+
+class RestoreStage(Stage):
+    """One task's network over stage II's codebooks and decoder, which are frozen.
+
+    `teacher` is the stage-II network; what it makes of the clean picture is the target of codes and features.
+    """
+
+    frozen: tuple[str, ...] = ("codebook.books.", "codebook.after.", "decoder.")
+
+    def __init__(self, network: AdaCode, context: StageContext, teacher: AdaCode, learns: Learns = "all") -> None:
+        self._trunk = network.trunk if learns == "trunk" else None
+        if self._trunk is not None:
+            self.frozen = ("codebook.", "decoder.", "encoder.", "skips.", "trunk.join.")
+        elif learns == "codes":
+            self.frozen = (*self.frozen, "trunk.body.")
+        super().__init__(network, context)
+        self._codes_added: bool | None = None
+        self.teacher = teacher.eval().requires_grad_(False).to(self.device)
+
+    def losses(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
+        """As of every stage; where the trunk alone learns, those of the picture alone."""
+        if self._trunk is None:
+            return super().losses(batch)
+        prepared = prepare_input(batch.input_BCHW, self.network.config.base)
+        picture = self._detail(self._trunk, prepared).float()
+        base = base_picture(prepared, self.network.config.base, self.network.config.scale)
+        picture = picture if base is None else picture + base
+        return self.picture_terms(picture, picture, batch), picture
+
+    def _detail(self, trunk: Trunk, prepared_BCHW: Tensor) -> Tensor:
+        """What is added to the base. Codes that add nothing yet are not computed: half of the time of a step."""
+        if not self._codes_add(trunk):
+            return trunk.finish(trunk.begin(prepared_BCHW), None)
+        return self.network.detail(prepared_BCHW).image_BCHW
+
+    def _codes_add(self, trunk: Trunk) -> bool:
+        """Asked once, as every answer waits for the device: where the trunk alone learns, the join is frozen."""
+        if self._codes_added is None:
+            self._codes_added = any(bool(parameter.any()) for parameter in trunk.join.parameters())
+        return self._codes_added
+
+    def report(self) -> dict[str, float]:
+        """The use of codes, where they are chosen."""
+        return super().report() if self._trunk is None else {}
+
+    def code_terms(self, passed: ForwardPass, batch: Batch) -> dict[str, Tensor]:
+        """Features are drawn to the clean picture's codes, their mixture to its feature before the decoder."""
+        with torch.no_grad():
+            latent = self.teacher.encode(batch.target_BCHW).latent_BCHW
+            mixture = self.teacher.codebook(latent)
+            books = self.teacher.codebook.books
+            targets = [book.look_up(c) for book, c in zip(books, mixture.codes, strict=True)]  # type: ignore[operator]
+        pairs = zip(passed.features, targets, strict=True)
+        code = torch.stack([code_loss(f, t, self.loss.commitment) for f, t in pairs]).mean()
+        terms = {"codebook": code, "feature": feature_loss(passed.mixed_BCHW, mixture.latent_BCHW)}
+        if self.loss.contrastive:
+            restored, clean = (x.float().mean((2, 3)) for x in (passed.latent_BCHW, latent))
+            gather = self.processes.gather  # a picture is told apart from those of all processes
+            terms["contrastive"] = contrastive_loss(gather(restored), gather(clean))
+        return terms

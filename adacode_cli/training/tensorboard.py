@@ -6,17 +6,16 @@ TensorBoard is optional; nothing here imports it before a writer is wanted.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from adacode_cli.atomic import reason
-from adacode_cli.errors import OutputError, UsageError
-from adacode_cli.training.log_keys import STEP, group_of
+from adacode_cli.errors import OutputError, UsageError, translated
+from adacode_cli.training.run_names import STEP, group_of
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -39,7 +38,7 @@ class TensorBoard:
     """Writes log lines and samples below `folder`, those of NAME into folder/NAME. Close it when training ends.
 
     What an earlier run wrote under a name at or after the first step of this one is hidden from then on, so that a
-    run that went on from a checkpoint has each step once. Raises UsageError where tensorboard is not installed,
+    run that continued from a checkpoint has each step once. Raises UsageError where tensorboard is not installed,
     OutputError where the disk refuses.
     """
 
@@ -52,7 +51,7 @@ class TensorBoard:
     def log(self, name: str, line: Mapping[str, float]) -> None:
         """Writes every value of a log line but "step" as a scalar at that step; see `tag_of` for their names."""
         step = int(line[STEP])
-        with self._telling_refusals():
+        with self._writing():
             writer = self._writer(name, step)
             for key, value in line.items():
                 if key != STEP:
@@ -61,7 +60,7 @@ class TensorBoard:
 
     def samples(self, name: str, step: int, picture: NDArray[np.uint8]) -> None:
         """Writes an H×W×3 uint8 RGB picture, such as a sample sheet, after so many steps."""
-        with self._telling_refusals():
+        with self._writing():
             writer = self._writer(name, step)
             writer.add_image(SAMPLES_TAG, picture, step, dataformats="HWC")
             writer.flush()
@@ -69,7 +68,7 @@ class TensorBoard:
     def close(self) -> None:
         """Writes what is waiting and ends all event files. More may be logged afterwards, into new files."""
         writers, self._writers = self._writers, {}
-        with self._telling_refusals():
+        with self._writing():
             for writer in writers.values():
                 writer.close()
 
@@ -80,10 +79,6 @@ class TensorBoard:
             self._writers[name] = SummaryWriter(self._folder / name, purge_step=step)
         return self._writers[name]
 
-    @contextmanager
-    def _telling_refusals(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            hint = "Make room for it, or train without TensorBoard."
-            raise OutputError(f"cannot be written: {reason(error)}", path=self._folder, hint=hint) from error
+    def _writing(self) -> AbstractContextManager[None]:
+        hint = "Make room for it, or train without TensorBoard."
+        return translated(OutputError, "cannot be written", self._folder, hint=hint)

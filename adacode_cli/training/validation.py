@@ -1,50 +1,53 @@
-"""How the averaged weights of a run do on photographs that it never learns from, measured as `adacode eval` does."""
+"""How the averaged weights of a run do on photographs that it never learns from: scores, and sheets of samples.
+
+Scores are measured as `adacode eval` does."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from dataclasses import dataclass
-from itertools import islice, zip_longest
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from statistics import fmean
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from adacode_cli.atomic import write_bytes
+from adacode_cli.errors import OutputError, translated
 from adacode_cli.evaluation.metrics import perceptual_distance, psnr_in_hole, psnr_luma, ssim_luma
 from adacode_cli.evaluation.perceptual import PerceptualNetwork
 from adacode_cli.model.network import AdaCode
-from adacode_cli.training.batches import Batch, SampleMaker, painted
-from adacode_cli.training.crops import Contents, HostCrops, Window
+from adacode_cli.training.batches import Batch
+from adacode_cli.training.shards import Pixels
 
-Picture = npt.NDArray[np.uint8]
-NUM_CROPS = 16
+# What a network got, what it made of it, and what it should be: H×W×3 uint8 RGB each.
+SampleRow = tuple[Pixels, Pixels, Pixels]
+
+MAX_ROWS = 6
+LINE_PX = 2
 _PREFIX = "validation/"
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """What one validation saw and made: H×W×3 uint8 RGB each, in the same order."""
-
-    inputs: list[Picture]
-    outputs: list[Picture]
-    targets: list[Picture]
+_WHITE = 255
 
 
 class Validation:
-    """A fixed choice of held-out crops, worn as the task's training pictures are, always in the same way."""
+    """A fixed choice of held-out crops, degraded as the task's training pictures are, always in the same way."""
 
     def __init__(self, batches: list[Batch], perceptual: PerceptualNetwork | None, bf16: bool) -> None:
         self._batches, self._perceptual, self._bf16 = batches, perceptual, bf16
 
-    def measure(self, network: AdaCode, weights: Mapping[str, Tensor]) -> tuple[dict[str, float], Pictures]:
-        """Means of PSNR in dB (luma, or inside holes), SSIM and LPIPS of a network like `network` with `weights`."""
+    def measure(self, network: AdaCode, weights: Mapping[str, Tensor]) -> tuple[dict[str, float], list[SampleRow]]:
+        """Scores of a network like `network` with `weights`, and a row of pictures for each crop.
+
+        Scores are means of PSNR in dB (luma, or inside holes), SSIM and LPIPS, by their keys in the log.
+        """
         judged = copy.deepcopy(network).eval()
         judged.load_state_dict(dict(weights))
         device = next(judged.parameters()).device
-        shown, scores = Pictures([], [], []), []
+        rows: list[SampleRow] = []
+        scores = []
         for batch in self._batches:
             with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=self._bf16):
                 image = judged(batch.input_BCHW.to(device)).image_BCHW
@@ -54,13 +57,11 @@ class Validation:
                 inside = hole[0, 0].numpy() > 0
                 output = np.where(inside[..., None], output, target)
             scores.append(self._scores(output, target, None if hole is None else inside))
-            shown.inputs.append(_picture(batch.input_BCHW[:, :3]))
-            shown.outputs.append(output)
-            shown.targets.append(target)
+            rows.append((_picture(batch.input_BCHW[:, :3]), output, target))
         means = {_PREFIX + name: fmean(s[name] for s in scores) for name in scores[0]}
-        return means | {_PREFIX + "crops": float(len(scores))}, shown
+        return means | {_PREFIX + "crops": float(len(scores))}, rows
 
-    def _scores(self, output: Picture, target: Picture, hole: npt.NDArray[np.bool_] | None) -> dict[str, float]:
+    def _scores(self, output: Pixels, target: Pixels, hole: npt.NDArray[np.bool_] | None) -> dict[str, float]:
         psnr = psnr_luma(output, target) if hole is None else psnr_in_hole(output, target, hole)
         scores = {"psnr": psnr, "ssim": ssim_luma(output, target)}
         if self._perceptual is not None:
@@ -68,33 +69,58 @@ class Validation:
         return scores
 
 
-def validation_batches(
-    contents: Contents, sample: SampleMaker, side: int, category: str | None, *, mask_channel: bool
-) -> list[Batch]:
-    """Batches of one: the middle of the first crops of the category, or of all in turn. There may be none."""
-    names = [category] if category else contents.categories
-    in_turn = zip_longest(*(contents.numbers(name) for name in names))
-    numbers = [int(n) for group in in_turn for n in group if n is not None]
-    corner = (contents.crop_px - side) // 2
-    crops = HostCrops(contents, keep=False, workers=1)
-    batches = []
-    for i, number in enumerate(islice(numbers, NUM_CROPS)):
-        rng = np.random.Generator(np.random.PCG64(i))
-        pixels = crops.cut(Window(number, corner, corner, side, 0, mirrored=False), side)
-        worn, target, hole = sample(rng, pixels)
-        goal = _tensor(target)
-        if hole is None:
-            batches.append(Batch(_tensor(worn), goal))
-        else:
-            mask = torch.from_numpy(hole)[None, None].float()
-            batches.append(Batch(painted(goal, mask, mask_channel=mask_channel), goal, mask))
-    return batches
-
-
-def _tensor(picture: Picture) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].float() / 255
-
-
-def _picture(image_1CHW: Tensor) -> Picture:
+def _picture(image_1CHW: Tensor) -> Pixels:
     pixels = (image_1CHW[0].float().clamp(0, 1) * 255).round().permute(1, 2, 0).cpu().numpy()
     return np.ascontiguousarray(pixels.astype(np.uint8))
+
+
+def sample_sheet(rows: Sequence[SampleRow]) -> Pixels:
+    """H×W×3 uint8 RGB: input | output | target of each of the first 6 rows, white lines of 2 px between.
+
+    A picture that is smaller than its target is enlarged to it by nearest neighbour, so that its own pixels can be
+    seen; rows narrower than the widest are filled with white at their right. Raises ValueError for no rows, for
+    another dtype or shape, and for a picture that is higher or wider than its target.
+    """
+    if not rows:
+        raise ValueError("no rows make no sheet")
+    drawn = [_beside([_enlarged(picture, row[2]) for picture in row]) for row in rows[:MAX_ROWS]]
+    width = max(row.shape[1] for row in drawn)
+    widened = [np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0)), constant_values=_WHITE) for row in drawn]
+    line = np.full((LINE_PX, width, 3), _WHITE, np.uint8)
+    return np.concatenate(_between(widened, line), axis=0)
+
+
+def write_sample_sheet(path: Path, sheet: Pixels) -> None:
+    """Writes a sheet as a PNG file; its directory is made. The file appears whole or not at all.
+
+    Raises OutputError where the disk refuses.
+    """
+    encoded, data = cv2.imencode(".png", np.ascontiguousarray(sheet[..., ::-1]))
+    if not encoded:
+        raise OutputError(
+            f"a PNG cannot hold {sheet.shape[0]}×{sheet.shape[1]} pixels", path=path, hint="Use smaller crops."
+        )
+    with translated(OutputError, "cannot be made", path.parent, hint="Choose a run folder that can be written to."):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, data.tobytes())
+
+
+def _enlarged(picture: Pixels, target: Pixels) -> Pixels:
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
+        raise ValueError(f"a picture of {picture.dtype} {picture.shape} is not H×W×3 uint8")
+    (height, width), (full_height, full_width) = picture.shape[:2], target.shape[:2]
+    if height > full_height or width > full_width:
+        raise ValueError(f"a picture of {height}×{width} is larger than its target of {full_height}×{full_width}")
+    rows, columns = np.arange(full_height) * height // full_height, np.arange(full_width) * width // full_width
+    enlarged: Pixels = picture[rows][:, columns]
+    return enlarged
+
+
+def _beside(pictures: list[Pixels]) -> Pixels:
+    line = np.full((pictures[0].shape[0], LINE_PX, 3), _WHITE, np.uint8)
+    return np.concatenate(_between(pictures, line), axis=1)
+
+
+def _between(pictures: list[Pixels], line: Pixels) -> list[Pixels]:
+    """The pictures with a line after each except the last."""
+    return [part for picture in pictures for part in (picture, line)][:-1]

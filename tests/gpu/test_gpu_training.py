@@ -25,12 +25,11 @@ from adacode_cli.training.loop import Pace
 from adacode_cli.training.optimisation import Optimisation
 from adacode_cli.training.processes import OneProcess
 from adacode_cli.training.recipe import LossWeights, Optimiser, StageRecipe
-from adacode_cli.training.restore_stage import RestoreStage
 from adacode_cli.training.run_folder import RunFolder
 from adacode_cli.training.runs import run_joint
-from adacode_cli.training.session import Session, Telling
+from adacode_cli.training.session import Listeners, TrainingSession
 from adacode_cli.training.shards import Shards
-from adacode_cli.training.stages import FuseStage, Ground
+from adacode_cli.training.stages import FuseStage, RestoreStage, StageContext
 
 pytestmark = pytest.mark.cuda
 
@@ -45,7 +44,7 @@ def shards(tmp_path_factory):
 def optimisation(family, task, scale, device, precision="fp32") -> Optimisation:
     """Stage II or III with first values that are the same everywhere."""
     recipe = StageRecipe(steps=10, batch=2, patch=64, loss=LOSS, optimiser=Optimiser(rate=1e-3, warmup=1))
-    ground = Ground(LOSS, None, OneProcess(device))
+    ground = StageContext(LOSS, None, OneProcess(device))
     fused = fresh_network(FAMILIES[family]("reconstruct"), 1)
     if task == "reconstruct":
         return Optimisation(FuseStage(fused, ground), recipe, 0, precision)
@@ -101,11 +100,11 @@ def test_steps_in_bf16_go_the_same_way(task, device):
     assert totals[1] == pytest.approx(totals[0], rel=0.1)
 
 
-def session(shards, folder, device, recipe, stop=lambda: False) -> Session:
+def session(shards, folder, device, recipe, stop=lambda: False) -> TrainingSession:
     processes = OneProcess(device)
     data = Data(Shards(shards), processes, "device", 2)
-    return Session(
-        folder, data, recipe, processes, None, PROVENANCE, Pace(log_every=1, validate_every=4), Telling(stop=stop)
+    return TrainingSession(
+        folder, data, recipe, processes, None, PROVENANCE, Pace(log_every=1, validate_every=4), Listeners(stop=stop)
     )
 
 

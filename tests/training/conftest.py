@@ -11,7 +11,7 @@ from tiny_sessions import NAMES, TASKS, tiny_session
 from tiny_shards import save_shards
 
 from adacode_cli.training.loop import Pace
-from adacode_cli.training.whole import run_all
+from adacode_cli.training.runs import run_all
 
 
 @pytest.fixture(autouse=True, scope="session")

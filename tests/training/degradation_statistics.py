@@ -1,4 +1,4 @@
-"""What worn pictures look like in numbers, and whether two ways of making them differ in it."""
+"""What degraded pictures look like in numbers, and whether two ways of making them differ in it."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def measures(low: np.ndarray, clean: np.ndarray) -> np.ndarray:
 
 
 def draw_single(settings: DegradationSettings, scale: int, draws: int, seed: int = 0) -> np.ndarray:
-    """draws×figures of the same pictures in turn, worn one by one."""
+    """draws×figures of the same pictures in turn, degraded one by one."""
     patches, clean = _pictures(scale)
     rng = np.random.default_rng(seed)
     return np.array(
@@ -72,7 +72,7 @@ def draw_single(settings: DegradationSettings, scale: int, draws: int, seed: int
 
 @lru_cache(maxsize=8)
 def draw_batched(settings: DegradationSettings, scale: int, draws: int, seed: int = 0) -> np.ndarray:
-    """(draws / GROUP)×figures of the same pictures, worn in batches: means of groups, which share their chains."""
+    """(draws / GROUP)×figures of the same pictures, degraded in batches: means of groups, which share their chains."""
     patches, clean = _pictures(scale)
     generator = torch.Generator().manual_seed(seed)
     found = []

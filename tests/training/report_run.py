@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from adacode_cli.training.sample_sheet import write_sample_sheet
+from adacode_cli.training.validation import sample_sheet, write_sample_sheet
 
 UNFRIENDLY = "<b>$x$ & \"sea\" 'y'"
 """A category whose name is markup in HTML and a formula in matplotlib."""
@@ -28,8 +28,8 @@ def save_run(folder: Path) -> Path:
     for name in ("fused", *(f"basis-{category}" for category in CATEGORIES)):
         (folder / f"{name}.safetensors").touch()
     for step in (100, 150, 200):
-        sheet_pictures = [[_picture(16, step)], [_picture(64, step + 1)], [_picture(64, step + 2)]]
-        write_sample_sheet(folder / "samples" / "sr-x4" / f"{step:06d}.png", *sheet_pictures)
+        sheet = sample_sheet([(_picture(16, step), _picture(64, step + 1), _picture(64, step + 2))])
+        write_sample_sheet(folder / "samples" / "sr-x4" / f"{step:06d}.png", sheet)
     recipe = {
         "preset": "compact",
         "seed": 0,

@@ -121,7 +121,7 @@ def test_a_time_limit_stops_with_a_checkpoint_and_resuming_ends_it(shards, tmp_p
     adacode(*command, "--resume", "--learning-rate", "1e-5")
     out, err = printed(capfd)
     assert out == ["basis-ground.safetensors", "basis-sky.safetensors"]
-    assert "basis-ground goes on with another setting: basis.optimiser.rate: 0.0005 → 1e-05" in err
+    assert "basis-ground continues with another setting: basis.optimiser.rate: 0.0005 → 1e-05" in err
     assert not list(tmp_path.glob("*.checkpoint"))
 
 

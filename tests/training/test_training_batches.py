@@ -23,10 +23,12 @@ from adacode_cli.training.batches import (
     HOLES,
     TRAINING,
     Batch,
+    HoleStock,
     Order,
     clean_samples,
     degraded_samples,
     degraded_side,
+    device_batches,
     holed_samples,
     host_batches,
     ordered,
@@ -34,7 +36,6 @@ from adacode_cli.training.batches import (
 )
 from adacode_cli.training.crops import Contents, DeviceCrops, HostCrops, Wanted
 from adacode_cli.training.degradation import MODERATE, PUBLISHED
-from adacode_cli.training.device_batches import HoleStock, device_batches
 from adacode_cli.training.holes import MIXED, PUBLISHED_STROKES, random_hole
 from adacode_cli.training.presets import named_recipe
 from adacode_cli.training.recipe import StageRecipe
@@ -165,7 +166,7 @@ def correlation(low: np.ndarray, small: np.ndarray) -> float:
 @pytest.mark.parametrize("on", ["host", "device"])
 @pytest.mark.parametrize("settings", [MODERATE, PUBLISHED], ids=["moderate", "published"])
 @pytest.mark.parametrize("scale", [2, 4])
-def test_a_worn_picture_lies_upon_its_original(contents, crops, scale, settings, on):
+def test_a_degraded_picture_lies_upon_its_original(contents, crops, scale, settings, on):
     order, kind = Order(0, 24), f"sr {scale}"
     if on == "host":
         make = maker(crops, kind, order, settings)
@@ -180,10 +181,10 @@ def test_a_worn_picture_lies_upon_its_original(contents, crops, scale, settings,
     for low, high in zip(batch.input_BCHW, batch.target_BCHW, strict=True):
         shape = (PATCH // scale, PATCH // scale)
         small = cv2.resize(high.permute(1, 2, 0).numpy(), shape, interpolation=cv2.INTER_AREA)
-        worn = low.permute(1, 2, 0).numpy()
-        assert not np.array_equal(worn, small)
+        degraded = low.permute(1, 2, 0).numpy()
+        assert not np.array_equal(degraded, small)
         for place in places:
-            agreement[place].append(correlation(np.roll(worn, place, (0, 1)), small))
+            agreement[place].append(correlation(np.roll(degraded, place, (0, 1)), small))
     means = {place: np.mean(values) for place, values in agreement.items()}
     assert means[0, 0] > (0.9 if settings is MODERATE else 0.75)
     assert means[0, 0] == max(means.values())

@@ -16,10 +16,10 @@ from tiny_families import packed, picture
 from adacode_cli.errors import UsageError
 from adacode_cli.training.batches import TRAINING
 from adacode_cli.training.crops import Contents, DeviceCrops, HostCrops, Wanted
-from adacode_cli.training.data import Data, Task
+from adacode_cli.training.data import Data
 from adacode_cli.training.presets import named_recipe
 from adacode_cli.training.processes import OneProcess
-from adacode_cli.training.recipe import MOST_CANDIDATES, StageRecipe
+from adacode_cli.training.recipe import MAX_CANDIDATES, StageRecipe
 from adacode_cli.training.shards import Crop, Shards
 
 CPU = torch.device("cpu")
@@ -128,7 +128,7 @@ def test_fine_texture_is_more_than_a_hard_contour(on):
     texture = np.full((64, 64, 3), 120, np.uint8)
     texture[::2, ::2] += 6
     both = Drawn([contour, texture], "aa")
-    found = drawn(on, both, Wanted(64, None, 1.0, MOST_CANDIDATES), range(20))
+    found = drawn(on, both, Wanted(64, None, 1.0, MAX_CANDIDATES), range(20))
     assert all(int(pixels.max()) == 126 for pixels in found)
     assert np.abs(np.diff(cv2.cvtColor(contour, cv2.COLOR_RGB2GRAY).astype(float))).mean() > 3.0
 
@@ -165,19 +165,19 @@ def test_one_candidate_is_the_window_of_before(side, category, most_shrink, expe
 @pytest.mark.parametrize("cache", ["none", "memory", "device"])
 @pytest.mark.parametrize("config", [packed("reconstruct"), packed("sr", 2), packed("inpaint")], ids=lambda c: c.task)
 def test_a_recipe_asks_for_candidates(shards, cache, config):
-    data, recipe, task = Data(Shards(shards), OneProcess(CPU), cache, 1), named_recipe("compact"), Task(config)
+    data, recipe = Data(Shards(shards), OneProcess(CPU), cache, 1), named_recipe("compact")
 
     def mean_detail(candidates: int) -> float:
         stage = StageRecipe(batch=12, patch=64, candidates=candidates)
-        batch = data.batches(task, recipe, stage, 7)(0, TRAINING)
+        batch = data.batches(config, recipe, stage, 7)(0, TRAINING)
         assert batch.target_BCHW.shape == (12, 3, 64, 64)
-        assert torch.equal(batch.target_BCHW, data.batches(task, recipe, stage, 7)(0, TRAINING).target_BCHW)
+        assert torch.equal(batch.target_BCHW, data.batches(config, recipe, stage, 7)(0, TRAINING).target_BCHW)
         return float(np.mean([detail(image) for image in pixels_of(batch.target_BCHW)]))
 
     assert mean_detail(8) > 1.1 * mean_detail(1)
 
 
-@pytest.mark.parametrize("wrong", [0, -1, MOST_CANDIDATES + 1])
+@pytest.mark.parametrize("wrong", [0, -1, MAX_CANDIDATES + 1])
 def test_impossible_numbers_of_candidates_are_told(wrong):
     with pytest.raises(UsageError, match="candidates are from 1 to"):
         StageRecipe(candidates=wrong)

@@ -17,14 +17,13 @@ from tiny_shards import save_shards
 
 from adacode_cli.errors import TrainingError
 from adacode_cli.training.crops import (
-    COARSE_SHRINK,
-    MOST_SHRINK,
+    MIN_COARSE_SHRINK,
+    MIN_SHRINK,
     Contents,
     DeviceCrops,
     HostCrops,
     Wanted,
     Window,
-    corpus_bytes,
     shrink_for,
 )
 from adacode_cli.training.shards import Crop, Shards, read_crop
@@ -62,7 +61,7 @@ def test_windows_lie_inside_their_crop_and_are_never_enlarged(contents, seed, si
     (window,) = contents.draw(np.random.default_rng(seed), Wanted(side, category))
     assert 0 <= window.y <= window.y + window.span <= 160
     assert 0 <= window.x <= window.x + window.span <= 160
-    assert side <= window.span <= round(side / MOST_SHRINK)
+    assert side <= window.span <= round(side / MIN_SHRINK)
     assert (window.turns in range(4), window.mirrored in (True, False)) == (True, True)
     assert category in (None, contents.crops[window.crop].category)
     assert [window] == contents.draw(np.random.default_rng(seed), Wanted(side, category))
@@ -73,7 +72,7 @@ def test_networks_that_look_at_halved_pictures_learn_from_smaller_windows(conten
     plain, coarse = packed("inpaint"), replace(packed("inpaint"), coarse_passes=1)
     both = (Wanted(side, shrink=shrink_for(config)) for config in (plain, coarse))
     usual, spans = ([contents.draw(rng, wanted)[0].span for _ in range(400)] for wanted in both)
-    assert max(usual) <= side / MOST_SHRINK < max(spans) <= side / COARSE_SHRINK
+    assert max(usual) <= side / MIN_SHRINK < max(spans) <= side / MIN_COARSE_SHRINK
     assert min(spans) == side
 
 
@@ -203,7 +202,7 @@ def test_a_split_without_crops_is_refused_and_has_no_numbers(tmp_path):
     folder = save_shards(tmp_path / "shards", 64, 1, 0)
     held_out = Contents(Shards(folder), "validation")
     assert [list(held_out.numbers(name)) for name in held_out.categories] == [[], []]
-    assert corpus_bytes(held_out) == 0
+    assert held_out.decoded_bytes == 0
     with pytest.raises(TrainingError, match="the category ground has no crops"):
         held_out.require(64)
 
@@ -234,4 +233,4 @@ def test_a_damaged_crop_is_named(tmp_path):
 
 
 def test_the_size_of_a_corpus_counts_its_decoded_bytes(contents, on_device):
-    assert corpus_bytes(contents) == 6 * 160 * 160 * 3 == on_device._pixels.numel()
+    assert contents.decoded_bytes == 6 * 160 * 160 * 3 == on_device._pixels.numel()

@@ -1,4 +1,4 @@
-"""Whole batches on a device are worn as single pictures are: the same steps, the same statistics."""
+"""Whole batches on a device are degraded as single pictures are: the same steps, the same statistics."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from adacode_cli.errors import UsageError
 from adacode_cli.training.degradation import MARGIN, MODERATE, PUBLISHED
 from adacode_cli.training.degradation.chain import Jpeg, Noise, Resize, draw_chain
 from adacode_cli.training.degradation.device_jpeg import jpeg_batch, quantisation_tables
-from adacode_cli.training.degradation.device_resize import resize_batch
 from adacode_cli.training.degradation.on_cpu import apply, jpeg
 from adacode_cli.training.degradation.on_device import (
     GROUP,
@@ -22,6 +21,7 @@ from adacode_cli.training.degradation.on_device import (
     degrade_batch_with_margin,
     group_of,
     host_generator,
+    resize_batch,
 )
 
 PRESETS = pytest.mark.parametrize("preset", [MODERATE, PUBLISHED], ids=["moderate", "published"])
@@ -161,10 +161,10 @@ def test_batches_depend_on_the_generator_alone(preset):
 
 
 @PRESETS
-def test_pictures_of_a_batch_are_worn_each_in_its_way(preset):
+def test_pictures_of_a_batch_are_degraded_each_in_its_way(preset):
     images = as_tensor(np.stack([textured(1, 64)] * (2 * GROUP)))
-    worn = degrade_batch(images, 2, seeded(1), preset)
-    assert len({image.numpy().tobytes() for image in worn}) == 2 * GROUP
+    degraded = degrade_batch(images, 2, seeded(1), preset)
+    assert len({image.numpy().tobytes() for image in degraded}) == 2 * GROUP
 
 
 def test_the_host_reads_the_state_and_moves_it_on():
@@ -208,6 +208,6 @@ def test_a_large_batch_has_four_chains(monkeypatch):
         return draw_chain(*args)
 
     monkeypatch.setattr("adacode_cli.training.degradation.on_device.draw_chain", drawing)
-    worn = degrade_batch(torch.rand(40, 3, 64, 64), 4, seeded(0), MODERATE)
-    assert worn.shape == (40, 3, 16, 16)
+    degraded = degrade_batch(torch.rand(40, 3, 64, 64), 4, seeded(0), MODERATE)
+    assert degraded.shape == (40, 3, 16, 16)
     assert len(drawn) == 4

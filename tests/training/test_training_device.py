@@ -16,10 +16,9 @@ from adacode_cli.training.loop import Pace
 from adacode_cli.training.processes import OneProcess
 from adacode_cli.training.recipe import LossWeights
 from adacode_cli.training.run_folder import RunFolder
-from adacode_cli.training.runs import run_joint
-from adacode_cli.training.session import Session, Telling
+from adacode_cli.training.runs import run_all, run_joint
+from adacode_cli.training.session import Listeners, TrainingSession
 from adacode_cli.training.shards import Shards
-from adacode_cli.training.whole import run_all
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 DEVICES = ["cpu", pytest.param("cuda", marks=needs_cuda)]
@@ -27,11 +26,11 @@ TASKS = (("sr", 2), ("sr", 4), ("inpaint", 1))
 EVERY_LOSS = LossWeights(adversarial=0.1, feature=1.0, contrastive=1.0)
 
 
-def session(shards, folder, device: str, recipe, *, stop=lambda: False) -> Session:
+def session(shards, folder, device: str, recipe, *, stop=lambda: False) -> TrainingSession:
     processes = OneProcess(torch.device(device))
     data = Data(Shards(shards), processes, "device", 2)
     pace = Pace(log_every=1, validate_every=3)
-    return Session(folder, data, recipe, processes, None, PROVENANCE, pace, Telling(stop=stop))
+    return TrainingSession(folder, data, recipe, processes, None, PROVENANCE, pace, Listeners(stop=stop))
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -78,18 +78,18 @@ def flat(level: float, side: int = 128) -> np.ndarray:
     st.sampled_from([HeavySettings(share=1.0), replace(HeavySettings(share=1.0), between=(0.5, 8.0)), EXTREME]),
 )
 def test_any_size_comes_out_right_and_in_range_and_again(seed, scale, h, w, heavy):
-    worn = replace(MODERATE, heavy=heavy)
+    settings = replace(MODERATE, heavy=heavy)
     patch = picture(seed % 5, h * scale, w * scale)
-    low = degrade(patch, scale, rng(seed), worn)
+    low = degrade(patch, scale, rng(seed), settings)
     assert (low.shape, low.dtype) == ((h, w, 3), np.uint8)
-    assert np.array_equal(low, degrade(patch, scale, rng(seed), worn))
+    assert np.array_equal(low, degrade(patch, scale, rng(seed), settings))
     batch = as_tensor(np.stack([patch, patch[::-1]]))
-    lows = degrade_batch(batch, scale, seeded(seed), worn)
+    lows = degrade_batch(batch, scale, seeded(seed), settings)
     assert (lows.shape, lows.dtype) == ((2, 3, h, w), torch.float32)
     assert torch.isfinite(lows).all()
     assert 0 <= float(lows.min()) <= float(lows.max()) <= 1
     torch.testing.assert_close(lows * 255, (lows * 255).round(), rtol=0, atol=1e-4)
-    assert torch.equal(lows, degrade_batch(batch, scale, seeded(seed), worn))
+    assert torch.equal(lows, degrade_batch(batch, scale, seeded(seed), settings))
 
 
 @pytest.mark.parametrize("scale", [2, 4])
@@ -151,9 +151,9 @@ def test_each_step_does_the_same_to_the_same_picture_on_a_device(scale):
             image = after
 
 
-@pytest.mark.parametrize(("worn", "scale", "draws"), [(HEAVY, 2, DRAWS), (HEAVY, 4, 256), (MIXED, 2, 256)])
-def test_batches_have_the_statistics_of_single_pictures(worn, scale, draws):
-    apart = differences(draw_single(worn, scale, draws), draw_batched(worn, scale, draws))
+@pytest.mark.parametrize(("settings", "scale", "draws"), [(HEAVY, 2, DRAWS), (HEAVY, 4, 256), (MIXED, 2, 256)])
+def test_batches_have_the_statistics_of_single_pictures(settings, scale, draws):
+    apart = differences(draw_single(settings, scale, draws), draw_batched(settings, scale, draws))
     assert np.abs(apart).max() < MOST_ERRORS, dict(zip(NAMES, apart.round(1), strict=True))
 
 
@@ -165,7 +165,7 @@ def test_these_statistics_tell_other_ranges_apart(other):
 
 
 def test_it_is_heavier_than_the_moderate_one():
-    errors = [draw_single(worn, 2, 128)[:, NAMES.index("absolute error")].mean() for worn in (MODERATE, HEAVY)]
+    errors = [draw_single(settings, 2, 128)[:, NAMES.index("absolute error")].mean() for settings in (MODERATE, HEAVY)]
     assert errors[1] > 1.1 * errors[0]
 
 
@@ -325,7 +325,7 @@ LOOKS = {
     "moderate": ((132.59, 52.0), (143.4, 54.64), (127.62, 62.89), (128.87, 64.6), (120.41, 75.17), (105.27, 65.68)),
     "published": ((133.09, 43.13), (142.7, 48.04), (127.19, 60.36), (129.02, 57.17), (120.26, 68.12), (105.42, 54.29)),
 }
-# Means of six pictures of 32×32 px at half the size, worn as a batch.
+# Means of six pictures of 32×32 px at half the size, degraded as a batch.
 BATCH_LOOKS = {
     "moderate": (102.9, 147.59, 140.34, 132.32, 117.35, 101.72),
     "published": (103.7, 147.91, 141.03, 132.1, 117.03, 102.93),
@@ -338,5 +338,5 @@ def test_without_a_share_of_it_pictures_look_as_before(preset: DegradationSettin
     lows = [degrade(picture(i, 64, 64), 2, rng(i), preset) for i in range(6)]
     assert [(low.mean(), low.std()) for low in lows] == [pytest.approx(look, abs=0.05) for look in LOOKS[name]]
     images = as_tensor(np.stack([picture(i, 32, 32) for i in range(6)]))
-    worn = as_images(degrade_batch(images, 2, seeded(2), preset))
-    assert worn.mean((1, 2, 3)) == pytest.approx(BATCH_LOOKS[name], abs=0.05)
+    degraded = as_images(degrade_batch(images, 2, seeded(2), preset))
+    assert degraded.mean((1, 2, 3)) == pytest.approx(BATCH_LOOKS[name], abs=0.05)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adacode_cli.errors import UsageError
-from adacode_cli.training.holes import KINDS, MIXED, MOST, PUBLISHED_STROKES, HoleSettings, random_hole
+from adacode_cli.training.holes import KINDS, MAX_HOLE_SHARE, MIXED, PUBLISHED_STROKES, HoleSettings, random_hole
 
 PRESETS = [MIXED, PUBLISHED_STROKES]
 
@@ -31,7 +31,7 @@ def only(kind: str, **more: object) -> HoleSettings:
 def test_holes_are_between_a_pixel_and_the_most_of_the_picture(seed, side, preset):
     hole = random_hole(side, rng(seed), preset)
     assert (hole.shape, hole.dtype) == ((side, side), np.bool_)
-    assert 1 <= hole.sum() <= MOST * side**2
+    assert 1 <= hole.sum() <= MAX_HOLE_SHARE * side**2
     assert np.array_equal(hole, random_hole(side, rng(seed), preset))
 
 

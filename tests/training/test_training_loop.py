@@ -16,7 +16,7 @@ from tiny_families import clean_batch, repeated
 from tiny_recipes import after, tiny_optimisation, tiny_recipe, tiny_restoring
 
 from adacode_cli.training.batches import Batch
-from adacode_cli.training.loop import Clock, LogLine, Pace, Point, Window, run_loop
+from adacode_cli.training.loop import Clock, LogInterval, LogLine, Pace, Point, run_loop
 from adacode_cli.training.optimisation import Optimisation, learning_rate
 from adacode_cli.training.recipe import StageRecipe
 
@@ -165,7 +165,7 @@ def test_the_rate_that_is_told_is_the_one_that_was_learnt_at():
 @given(st.lists(st.floats(-9, 9, width=32), min_size=1, max_size=9), st.integers(0, 8))
 def test_a_line_is_the_mean_of_its_window_and_of_late_terms_since_they_are_there(totals, late):
     now = [0.0]
-    window = Window(lambda: now[0], images_a_step=4)
+    window = LogInterval(lambda: now[0], images_a_step=4)
     steps = [
         {"total": torch.tensor(v)} | ({"late": torch.tensor(2 * v)} if i >= late else {}) for i, v in enumerate(totals)
     ]

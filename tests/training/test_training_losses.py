@@ -11,11 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from adacode_cli.training.codebook_training import codebook_loss
-from adacode_cli.training.contrast import contrastive_loss
+from adacode_cli.training.codebooks import codebook_loss
 from adacode_cli.training.discriminator import hinge_discriminator, hinge_generator
-from adacode_cli.training.losses import code_loss, feature_loss, gram, grid_loss, hole_pixel_loss, pixel_loss
-from adacode_cli.training.semantic import SemanticHead, semantic_loss
+from adacode_cli.training.losses import (
+    SemanticHead,
+    code_loss,
+    contrastive_loss,
+    feature_loss,
+    gram,
+    grid_loss,
+    hole_pixel_loss,
+    pixel_loss,
+    semantic_loss,
+)
 
 Loss = Callable[..., Tensor]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from finished_run import LOGS, MANIFEST, PROVENANCE, RECIPE, network_of, save_record
@@ -13,8 +14,8 @@ from markdown_it import MarkdownIt
 
 from adacode_cli.checkpoints.format import Weights, write_weights
 from adacode_cli.errors import TrainingError
-from adacode_cli.training.model_card import Family, Part, model_card
-from adacode_cli.training.run_facts import RunFacts, mapping, number, read_run_facts
+from adacode_cli.training.model_card import BundledFamily, BundledFile, model_card
+from adacode_cli.training.run_record import RunRecord, StageRecord, figure, mapping, read_run
 from adacode_cli.version import __version__
 
 HEADINGS = [
@@ -27,13 +28,14 @@ HEADINGS = [
     "Use of the codes",
     "Limits",
 ]
-NOTHING = RunFacts(None, None, {})
-WHOLE = RunFacts(RECIPE, MANIFEST, {name: tuple(lines) for name, lines in LOGS.items()})
+ELSEWHERE = Path("nowhere")
+NOTHING = RunRecord(ELSEWHERE)
+WHOLE = RunRecord(ELSEWHERE, tuple(StageRecord(name, tuple(lines)) for name, lines in LOGS.items()), RECIPE, MANIFEST)
 PARTS = {"basis": "fused", "fused": "fused", "reconstruct": "fused", "sr-x2": "sr-x2", "sr-x4": "sr-x4"}
-FAMILY = Family(
+FAMILY = BundledFamily(
     "mine",
     [
-        Part(name, f"mine-{name}.safetensors", 1000 + i, 2000000 + i, 0, network_of(source).config, PROVENANCE)
+        BundledFile(name, f"mine-{name}.safetensors", 1000 + i, 2000000 + i, 0, network_of(source).config, PROVENANCE)
         for i, (name, source) in enumerate(PARTS.items())
     ],
     "fp16",
@@ -41,7 +43,7 @@ FAMILY = Family(
 BASE = "realesr-general-x4v3 (BSD-3-Clause, xinntao/Real-ESRGAN)"
 
 
-def stating(family: Family, *names: str, **provenance: str) -> Family:
+def stating(family: BundledFamily, *names: str, **provenance: str) -> BundledFamily:
     """The family, of which the parts called `names` (or all) state something else."""
     parts = [
         replace(p, provenance=replace(p.provenance, **provenance)) if not names or p.name in names else p
@@ -69,7 +71,7 @@ def parsed(card: str) -> tuple[list[str], list[list[list[str]]]]:
     return headings, tables
 
 
-def tables_of(record: RunFacts, family: Family = FAMILY) -> list[list[list[str]]]:
+def tables_of(record: RunRecord, family: BundledFamily = FAMILY) -> list[list[list[str]]]:
     headings, tables = parsed(model_card(family, record))
     assert headings == HEADINGS
     for table in tables:
@@ -135,7 +137,7 @@ def test_settings_are_those_that_a_file_carries_not_those_of_the_last_command(tm
     network = network_of("sr-x4")
     carried = replace(PROVENANCE, recipe=json.dumps(own))
     write_weights(tmp_path / "sr-x4.safetensors", Weights("whole", network.config, carried, network.state_dict()))
-    runs = tables_of(read_run_facts(tmp_path))[4]
+    runs = tables_of(read_run(tmp_path))[4]
     assert runs[-2:] == [
         ["sr-x2", "50", "1.0", "6", "192", "feature 0.125"],
         ["sr-x4", "250", "6.1", "9", "192", "feature 0.5"],
@@ -189,7 +191,7 @@ def test_files_that_learnt_from_different_photographs_each_keep_their_statement(
 
 def test_the_number_of_validation_crops_is_the_logs():
     line = {"step": 3, "validation/psnr": 20, "validation/crops": 64}
-    assert tables_of(RunFacts(None, None, {"sr-x2": (line,)}))[3][2] == [
+    assert tables_of(RunRecord(ELSEWHERE, (StageRecord("sr-x2", (line,)),)))[3][2] == [
         "super-resolution ×2",
         "20.00",
         "not measured",
@@ -204,11 +206,11 @@ def test_the_number_of_validation_crops_is_the_logs():
 @example("<b>*a* _b_ `c` [d](e) &amp; ~~f~~ \\| http://g.h")
 def test_any_text_stays_text_in_its_cell(text):
     manifest = MANIFEST | {"source": text, "crops": {"train": {text: 4}, "validation": {}}}
-    _, _, data, crops, *_ = tables_of(RunFacts(RECIPE, manifest, {}))
+    _, _, data, crops, *_ = tables_of(RunRecord(ELSEWHERE, (), RECIPE, manifest))
     shown = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     assert dict(data[1:])["source"] == (shown or ("" if text else "unknown"))
     assert crops[1] == [shown, "4", "0"]
-    model_card(FAMILY, RunFacts(RECIPE, manifest, {})).encode()
+    model_card(FAMILY, RunRecord(ELSEWHERE, (), RECIPE, manifest)).encode()
 
 
 json_values = st.recursive(
@@ -230,7 +232,9 @@ def objects(*keys: str) -> st.SearchStrategy[dict]:
     line=objects("step", "seconds", "validation/psnr", "validation/crops", "used/sky", "perplexity/ground"),
 )
 def test_a_strange_record_makes_a_card_all_the_same(recipe, stage, manifest, crops, line):
-    record = RunFacts(recipe | {"fuse": stage}, manifest | {"crops": crops}, {"fused": (line,)})
+    record = RunRecord(
+        ELSEWHERE, (StageRecord("fused", (line,)),), recipe | {"fuse": stage}, manifest | {"crops": crops}
+    )
     card = model_card(FAMILY, record)
     assert parsed(card)[0] == HEADINGS
     assert model_card(FAMILY, record) == card
@@ -239,11 +243,15 @@ def test_a_strange_record_makes_a_card_all_the_same(recipe, stage, manifest, cro
 def test_a_record_is_read_from_a_folder_and_half_a_line_passed_over(tmp_path):
     save_record(tmp_path)
     (tmp_path / "inpaint.jsonl").write_bytes(b'\xff\n[1]\n3\n\n{"step": 2, "seconds": NaN}\n')
-    record = read_run_facts(tmp_path)
+    record = read_run(tmp_path)
     assert model_card(FAMILY, record) == model_card(FAMILY, WHOLE)
     assert (record.last("inpaint", "step"), record.last("inpaint", "seconds")) == (2, None)
-    assert len(record.logs["sr-x4"]) == len(LOGS["sr-x4"])
-    assert read_run_facts(tmp_path / "nowhere") == NOTHING
+    assert len(record.lines("sr-x4")) == len(LOGS["sr-x4"])
+    record.require_undamaged()
+    (tmp_path / "empty").mkdir()
+    empty = read_run(tmp_path / "empty")
+    empty.require_undamaged()
+    assert replace(empty, folder=ELSEWHERE) == NOTHING
 
 
 @pytest.mark.parametrize("name", ["recipe.json", "shards.json"])
@@ -251,8 +259,9 @@ def test_a_record_is_read_from_a_folder_and_half_a_line_passed_over(tmp_path):
 def test_a_damaged_record_is_named(tmp_path, name, data):
     save_record(tmp_path)
     (tmp_path / name).write_bytes(data)
+    record = read_run(tmp_path)
     with pytest.raises(TrainingError, match="JSON") as caught:
-        read_run_facts(tmp_path)
+        record.require_undamaged()
     assert caught.value.path == tmp_path / name
     assert caught.value.hint
 
@@ -261,8 +270,8 @@ def test_a_damaged_record_is_named(tmp_path, name, data):
 def test_numbers_and_objects_are_told_from_all_else(value):
     again = json.loads(json.dumps(value))
     assert mapping(again) == (again if isinstance(again, dict) else {})
-    found = number(again)
+    found = figure(again)
     assert found is None or (f"{found / 60:.1f}" and f"{round(found):,}")
-    assert number(True) is None
-    assert number(float("inf")) is number(float("nan")) is number(10**400) is None
-    assert number(0) == 0
+    assert figure(True) is None
+    assert figure(float("inf")) is figure(float("nan")) is figure(10**400) is None
+    assert figure(0) == 0

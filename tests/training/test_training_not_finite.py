@@ -14,8 +14,9 @@ from tiny_recipes import after, tiny_optimisation, tiny_recipe
 from adacode_cli.errors import TrainingError
 from adacode_cli.training.batches import Batch
 from adacode_cli.training.checkpoint import Checkpoint, write_checkpoint
-from adacode_cli.training.loop import LogLine, Pace, Point, Window, run_loop
+from adacode_cli.training.loop import LogInterval, Pace, Point, run_loop
 from adacode_cli.training.optimisation import Optimisation
+from adacode_cli.training.run_names import LogLine
 
 BATCH = clean_batch(0, num=1)
 RECIPE = replace(tiny_recipe().basis, steps=9, batch=1)
@@ -61,7 +62,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_nothing_of_it(every, 
 
 
 def test_where_the_device_is_not_waited_for_nonsense_is_named_at_the_next_line():
-    window = Window(lambda: 0.0, 1)
+    window = LogInterval(lambda: 0.0, 1)
     for step in range(1, 5):
         window.add({"total": torch.tensor(1.0), "pixel": torch.tensor(math.inf if step == 3 else 1.0)})
     with pytest.raises(TrainingError, match="the loss 'pixel' is inf at step 23"):

@@ -13,15 +13,14 @@ from tiny_families import clean_batch, packed
 from tiny_recipes import CPU, tiny_optimisation, tiny_recipe, tiny_restoring
 
 from adacode_cli.errors import TrainingError
-from adacode_cli.training.average import Average
 from adacode_cli.training.batches import Batch
 from adacode_cli.training.initialise import fresh_network
-from adacode_cli.training.optimisation import Optimisation, learning_rate, step_seed
+from adacode_cli.training.optimisation import Average, Optimisation, learning_rate, step_seed
 from adacode_cli.training.recipe import Optimiser
-from adacode_cli.training.stages import FuseStage, Ground
+from adacode_cli.training.stages import FuseStage, StageContext
 
 
-def worn_pair(seed: int) -> Batch:
+def degraded_pair(seed: int) -> Batch:
     clean = clean_batch(seed).target_BCHW
     return Batch(torch.nn.functional.avg_pool2d(clean, 2), clean)
 
@@ -67,7 +66,7 @@ def test_what_a_stage_does_not_train_is_in_its_result_bit_for_bit():
     run = tiny_restoring()
     before = copy.deepcopy(run.network.state_dict())
     for step in range(3):
-        run.step(worn_pair(step), step, 0.5)
+        run.step(degraded_pair(step), step, 0.5)
     result, last = run.result(), run.network.state_dict()
     assert result.keys() == before.keys()
     frozen = [k for k in before if k.startswith(run.stage.frozen)]
@@ -89,7 +88,7 @@ def test_the_average_begins_with_the_codes_that_k_means_found():
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("make", [tiny_optimisation, tiny_restoring])
 def test_a_state_is_all_that_the_next_step_depends_on(make, precision):
-    draw = worn_pair if make is tiny_restoring else clean_batch
+    draw = degraded_pair if make is tiny_restoring else clean_batch
     run, other = make(precision=precision), make(precision=precision)
     run.begin(draw)
     for step in range(3):
@@ -122,10 +121,10 @@ def test_losses_are_weighted_into_a_total_and_the_adversary_joins_when_it_is_tim
     run = tiny_restoring(adversarial=0.25)
     run.recipe = replace(run.recipe, adversarial_from=0.5)
     discriminator = copy.deepcopy(run.adversary.network.state_dict())
-    early = run.step(worn_pair(0), 0, 0.49)
+    early = run.step(degraded_pair(0), 0, 0.49)
     assert not {"adversarial", "discriminator"} & early.keys()
     assert all(torch.equal(v, discriminator[k]) for k, v in run.adversary.network.state_dict().items())
-    late = run.step(worn_pair(1), 1, 0.5)
+    late = run.step(degraded_pair(1), 1, 0.5)
     assert late.keys() - early.keys() >= {"adversarial", "discriminator"}
     for values in (early, late):
         terms = {k: float(v) for k, v in values.items() if hasattr(run.stage.loss, k)}
@@ -181,7 +180,7 @@ def test_a_slim_state_is_the_result_and_everything_else_begins_anew():
 @pytest.mark.parametrize("slim", [False, True])
 def test_a_state_of_another_network_is_an_error_and_changes_nothing(slim):
     recipe = tiny_recipe().fuse
-    stage = FuseStage(fresh_network(packed("reconstruct"), 0), Ground(recipe.loss, None, CPU))
+    stage = FuseStage(fresh_network(packed("reconstruct"), 0), StageContext(recipe.loss, None, CPU))
     tensors, counters = Optimisation(stage, recipe, 0, "fp32").state(slim=slim)
     run = tiny_optimisation()
     before = copy.deepcopy(run.network.state_dict())
@@ -189,3 +188,38 @@ def test_a_state_of_another_network_is_an_error_and_changes_nothing(slim):
         run.load(tensors, counters)
     assert "--overwrite" in found.value.hint
     assert all(torch.equal(v, before[k]) for k, v in run.network.state_dict().items())
+
+
+def test_an_average_follows_slowly_and_keeps_what_does_not_change():
+    fixed = torch.randn(1000, generator=torch.Generator().manual_seed(0))
+    average = Average({"moving": torch.zeros(1), "fixed": fixed}, decay=0.9)
+    seen = []
+    for _ in range(200):
+        average.update({"fixed": fixed, "moving": torch.ones(1), "of no interest": torch.ones(3)})
+        seen.append(float(average.values["moving"]))
+    assert seen[0] == pytest.approx(1 - 2 / 11)  # a young average forgets its first value faster
+    assert seen[-1] == pytest.approx(1, abs=1e-6)
+    assert seen == sorted(seen)
+    assert torch.equal(average.values["fixed"], fixed)
+    assert average.values["fixed"] is not fixed
+    assert average.updates == 200
+
+
+def test_an_old_average_moves_by_its_decay():
+    average = Average({"x": torch.zeros(1)}, decay=0.9)
+    average.updates = 10_000
+    average.update({"x": torch.ones(1)})
+    assert float(average.values["x"]) == pytest.approx(0.1)
+
+
+def test_an_average_is_no_part_of_the_graph_nor_of_what_it_averages():
+    weight = torch.nn.Parameter(torch.zeros(2))
+    average = Average({"w": weight}, decay=0.5)
+    average.update({"w": weight})
+    with torch.no_grad():
+        weight += 1
+    assert average.values["w"].tolist() == [0, 0]
+    assert not average.values["w"].requires_grad
+    average.update({"w": weight})
+    assert average.values["w"].tolist() == pytest.approx([0.75, 0.75])  # 1 - 3/12
+    assert weight.tolist() == [1, 1]

@@ -11,13 +11,11 @@ from prepared_photos import save_network
 from tiny_families import picture
 
 from adacode_cli.errors import UsageError, WeightsError
-from adacode_cli.training.prepare.clusters import directions, k_means, standardised
-from adacode_cli.training.prepare.cutting import encode, starts
-from adacode_cli.training.prepare.features import load_describer
-from adacode_cli.training.prepare.packing import TAR_END, Member, packed
+from adacode_cli.training.prepare.categories import directions, k_means, load_describer, standardised
+from adacode_cli.training.prepare.examine import encoded_crop, starts
+from adacode_cli.training.prepare.packing import TAR_END, Member, SpooledCrop, packed
 from adacode_cli.training.prepare.selection import by_turns, fair_level, validation_photos, within
 from adacode_cli.training.prepare.settings import Limits, PrepareSettings
-from adacode_cli.training.prepare.spool import SpooledCrop
 
 ZERO = np.zeros(3)
 
@@ -45,11 +43,11 @@ def test_jpeg_keeps_fine_colour_and_webp_keeps_everything():
     image = np.zeros((64, 64, 3), np.uint8)
     image[:, ::2, 0] = image[:, 1::2, 2] = 200
     for encoding, most in (("jpeg", 25), ("webp", 0)):
-        data = np.frombuffer(encode(image, encoding), np.uint8)
+        data = np.frombuffer(encoded_crop(image, encoding), np.uint8)
         back = cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1]
         assert np.abs(back.astype(int) - image).mean() <= most
     random = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-    assert np.array_equal(cv2.imdecode(np.frombuffer(encode(random, "webp"), np.uint8), 1)[..., ::-1], random)
+    assert np.array_equal(cv2.imdecode(np.frombuffer(encoded_crop(random, "webp"), np.uint8), 1)[..., ::-1], random)
 
 
 def crop(file, i, size=1000):

@@ -11,8 +11,7 @@ from PIL import Image
 from tiny_families import picture
 
 from adacode_cli.training.prepare import measures
-from adacode_cli.training.prepare.duplicates import duplicates
-from adacode_cli.training.prepare.examine import Examined
+from adacode_cli.training.prepare.examine import Examined, duplicates
 from adacode_cli.training.prepare.settings import Limits
 
 LIMITS = Limits()

@@ -12,8 +12,8 @@ from report_run import CATEGORIES, save_run
 
 from adacode_cli.errors import UsageError
 from adacode_cli.training.report import curves
-from adacode_cli.training.report.panels import Line, Panel, panels, sections
-from adacode_cli.training.report.read import Series, read_run
+from adacode_cli.training.report.panels import Curve, Panel, panels, sections
+from adacode_cli.training.run_record import Series, read_run
 
 needs_matplotlib = pytest.mark.skipif(
     importlib.util.find_spec("matplotlib") is None, reason="matplotlib is not installed"
@@ -36,13 +36,13 @@ def count(picture, colour) -> int:
 def test_thinning_keeps_means_and_extremes(values, base):
     long = Series(tuple(float(base + n) for n in range(len(values))), tuple(values))
     steps, means, lowest, highest = curves.thinned(long)
-    assert len(steps) == min(len(values), curves.MOST_POINTS)
+    assert len(steps) == min(len(values), curves.MAX_POINTS)
     assert (np.diff(steps) > 0).all()
     assert lowest.min() == min(values)
     assert highest.max() == max(values)
     slack = 1e-9 * (1 + np.abs(values).max())
     assert ((lowest <= means + slack) & (means <= highest + slack)).all()
-    if len(values) <= curves.MOST_POINTS:
+    if len(values) <= curves.MAX_POINTS:
         np.testing.assert_array_equal(means, values)
 
 
@@ -58,7 +58,7 @@ def test_thinning_keeps_means_and_extremes(values, base):
 @example(labels=["山水" * 20, "\x1f" * 30, "\U0001dc00"] * 3, title="山" * 60, log=True, values=[-6, 6])
 def test_nothing_is_cut_at_an_edge(labels, title, log, values):
     drawn = series([10**value for value in values] if log else values)
-    lines = [Line(label, drawn, look) for look, label in enumerate(labels)]
+    lines = [Curve(label, drawn, look) for look, label in enumerate(labels)]
     picture = curves.pixels(Panel(title, tuple(lines), log=log), 60)
     assert picture.shape[1] == 300
     edge = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
@@ -68,10 +68,10 @@ def test_nothing_is_cut_at_an_edge(labels, title, log, values):
 @needs_matplotlib
 def test_lines_have_the_colour_of_their_look_wherever_they_are_drawn():
     falls, rises = series([3, 2, 1]), series([1, 2, 3])
-    both = curves.pixels(Panel("a", (Line("x", falls, 0), Line("y", rises, 1))), 100)
+    both = curves.pixels(Panel("a", (Curve("x", falls, 0), Curve("y", rises, 1))), 100)
     assert count(both, BLUE) > 50
     assert count(both, ORANGE) > 50
-    second = curves.pixels(Panel("a", (Line("y", rises, 1),)), 100)
+    second = curves.pixels(Panel("a", (Curve("y", rises, 1),)), 100)
     assert count(second, BLUE) == 0
     assert count(second, ORANGE) > 50
 
@@ -81,8 +81,8 @@ def test_lines_have_the_colour_of_their_look_wherever_they_are_drawn():
 def test_every_label_is_in_the_legend_as_it_stands(label):
     """The legend adds the same row whatever the label; a formula or a hidden label would not be drawn in it."""
     line = series([1, 2])
-    without = curves.pixels(Panel("t", (Line("", line),)), 100)
-    panel = curves.pixels(Panel("t", (Line(label, line),)), 100)
+    without = curves.pixels(Panel("t", (Curve("", line),)), 100)
+    panel = curves.pixels(Panel("t", (Curve(label, line),)), 100)
     assert panel.shape[0] == without.shape[0] + 20
     legend = panel[-22:]
     assert count(legend, BLUE) > 5
@@ -95,7 +95,7 @@ def test_every_label_is_in_the_legend_as_it_stands(label):
 @settings(max_examples=40, deadline=None)
 def test_ticks_say_where_they_are(low, span, from_zero):
     values = [abs(low), abs(low) + span] if from_zero else [low, low + span]
-    (axes,) = curves.drawing(Panel("t", (Line("", series(values)),), from_zero=from_zero)).axes
+    (axes,) = curves.drawing(Panel("t", (Curve("", series(values)),), from_zero=from_zero)).axes
     for axis in (axes.yaxis, axes.xaxis):
         ticks = axis.get_majorticklocs()
         factors = {"k": 1e3, "M": 1e6, "%": 0.01}
@@ -107,13 +107,13 @@ def test_ticks_say_where_they_are(low, span, from_zero):
 @needs_matplotlib
 def test_a_long_log_makes_no_larger_drawing():
     rng = np.random.default_rng(0)
-    short, long = (len(curves.svg(Panel("t", (Line("x", series(rng.random(n))),)))) for n in (1_000, 40_000))
+    short, long = (len(curves.svg(Panel("t", (Curve("x", series(rng.random(n))),)))) for n in (1_000, 40_000))
     assert long < 1.2 * short
 
 
 @needs_matplotlib
 def test_the_share_that_is_too_small_is_marked():
-    line = (Line("sky", series([0.1, 0.2, 0.3])),)
+    line = (Curve("sky", series([0.1, 0.2, 0.3])),)
     plain, marked = (
         curves.pixels(Panel("t", line, share=True, from_zero=True, limit=limit), 100) for limit in (None, 0.5)
     )

@@ -18,8 +18,8 @@ from report_run import CATEGORIES, UNFRIENDLY, save_run
 from adacode_cli.training.report.overview import overview_png
 from adacode_cli.training.report.page import page_html
 from adacode_cli.training.report.panels import panels, sections
-from adacode_cli.training.report.read import read_run
-from adacode_cli.training.report.text import duration, escaped, flattened, setting
+from adacode_cli.training.report.tables import duration, escaped, flattened, setting
+from adacode_cli.training.run_record import read_run
 
 if importlib.util.find_spec("matplotlib") is None:
     pytest.skip("matplotlib is not installed", allow_module_level=True)

@@ -14,17 +14,16 @@ from tiny_recipes import CPU, after, tiny_recipe, tiny_session
 
 from adacode_cli.model.config import PAPER_CATEGORIES
 from adacode_cli.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from adacode_cli.training.codebook_training import CodeUsage
+from adacode_cli.training.codebooks import CodeUsage
 from adacode_cli.training.initialise import fresh_network
 from adacode_cli.training.loop import Pace
 from adacode_cli.training.optimisation import Optimisation
 from adacode_cli.training.presets import named_recipe
 from adacode_cli.training.recipe import Recipe
-from adacode_cli.training.restore_stage import RestoreStage
 from adacode_cli.training.run_folder import RunFolder
 from adacode_cli.training.runs import run_basis, run_fuse, run_joint, run_restore
-from adacode_cli.training.session import Session
-from adacode_cli.training.stages import BasisStage, Ground
+from adacode_cli.training.session import TrainingSession
+from adacode_cli.training.stages import BasisStage, RestoreStage, StageContext
 
 STEPS, HALF = 20, 10
 # What a session measures of itself, and not of what it learns.
@@ -53,7 +52,7 @@ def fused(shards, tmp_path_factory) -> Path:
     return folder
 
 
-def begun(kind: str, session: Session, fused: Path) -> bool:
+def begun(kind: str, session: TrainingSession, fused: Path) -> bool:
     match kind:
         case "basis":
             return run_basis(session)
@@ -116,7 +115,7 @@ def test_dead_codes_move_on_the_other_side_of_a_stop_as_they_would_have(shards, 
 def test_a_window_of_the_log_that_a_stop_cuts_is_told_in_two(shards, fused, tmp_path):
     recipe = tiny_recipe(steps=8)
 
-    def session(folder: RunFolder, **more) -> Session:
+    def session(folder: RunFolder, **more) -> TrainingSession:
         made = tiny_session(shards, folder, recipe, **more)
         made.pace = Pace(log_every=3, validate_every=10**6)
         return made
@@ -152,8 +151,8 @@ def test_a_slim_checkpoint_is_the_averaged_weights_and_learning_goes_on(shards, 
         assert not run_fuse(tiny_session(shards, folder, recipe, after(HALF)), fused)
     kept, state = (read_checkpoint(folder / "fused.checkpoint") for folder in (slim, full))
     averages = {k.removeprefix("average."): v for k, v in state.tensors.items() if k.startswith("average.")}
-    assert kept.slim
-    assert not state.slim
+    assert not kept.counters
+    assert state.counters
     assert all(torch.equal(kept.tensors[f"network.{k}"], v) for k, v in averages.items())
     assert all(k.startswith("network.") for k in kept.tensors)
     assert run_fuse(tiny_session(shards, RunFolder(slim, resume=True, slim=True), recipe), fused)
@@ -171,7 +170,7 @@ def compact(kind: str) -> tuple[Recipe, Optimisation]:
     recipe = named_recipe("compact")
     part = recipe.stage("basis" if kind == "basis" else "restore")
     part = replace(part, loss=replace(part.loss, adversarial=0.1), discriminator_channels=32)
-    ground = Ground(part.loss, None, CPU)
+    ground = StageContext(part.loss, None, CPU)
     if kind == "basis":
         stage = BasisStage(fresh_network(recipe.network.basis(), 0), ground)
     else:

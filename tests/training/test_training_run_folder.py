@@ -14,9 +14,8 @@ from tiny_recipes import after, tiny_recipe, tiny_session
 from adacode_cli.errors import OutputError, TrainingError, UsageError
 from adacode_cli.training.checkpoint import Checkpoint, write_checkpoint
 from adacode_cli.training.recipe import Recipe
-from adacode_cli.training.run_folder import RunFolder, task_name
-from adacode_cli.training.runs import run_basis, run_fuse, run_joint
-from adacode_cli.training.whole import run_all
+from adacode_cli.training.run_folder import RunFolder
+from adacode_cli.training.runs import run_all, run_basis, run_fuse, run_joint
 
 MANIFEST = {"categories": ["ground", "sky"], "licence": "CC0-1.0", "source": "gezeichnet für einen Test"}
 
@@ -31,10 +30,6 @@ def leave(folder: Path, *, finished: tuple[str, ...] = (), unfinished: tuple[str
 
 def checkpoint_of(recipe: Recipe) -> Checkpoint:
     return Checkpoint(3, 1.0, recipe.to_dict(), {"network.x": torch.zeros(1)}, {"adam": 3})
-
-
-def test_names_of_tasks():
-    assert [task_name(*task) for task in (("sr", 4), ("sr", 2), ("inpaint", 1))] == ["sr-x4", "sr-x2", "inpaint"]
 
 
 def test_what_a_stage_finds_of_itself(tmp_path):
@@ -71,7 +66,7 @@ def test_a_checkpoint_is_read_only_to_go_on(tmp_path):
     found, changed = resumed.read_checkpoint("fused", "fuse", tiny_recipe())
     assert (found.steps, changed) == (3, [])
     assert resumed.read_checkpoint("other", "fuse", tiny_recipe()) == (None, [])
-    with pytest.raises(TrainingError, match="begun with other shards"):
+    with pytest.raises(TrainingError, match="began with other shards"):
         resumed.read_checkpoint("fused", "fuse", tiny_recipe(), "another digest")
 
 
@@ -84,7 +79,7 @@ def test_settings_that_changed_are_named_each(tmp_path):
         "seed": "0 → 5",
     }
     values = {name.replace(".", "__"): text.split(" → ")[1].strip('"') for name, text in changed.items()}
-    with pytest.raises(TrainingError, match="begun with other settings") as found:
+    with pytest.raises(TrainingError, match="began with other settings") as found:
         RunFolder(tmp_path, resume=True).read_checkpoint("fused", "fuse", tiny_recipe(**values))
     told = str(found.value).partition("settings: ")[2].split("; ")
     assert sorted(told) == sorted(f"{name}: {text}" for name, text in changed.items())

@@ -21,9 +21,8 @@ from adacode_cli.errors import OutputError, TrainingError
 from adacode_cli.training.family import Family
 from adacode_cli.training.overrides import recipe_from
 from adacode_cli.training.run_folder import RunFolder
-from adacode_cli.training.runs import run_basis, run_fuse, run_joint, run_restore
-from adacode_cli.training.session import Telling
-from adacode_cli.training.whole import run_all, shared_out
+from adacode_cli.training.runs import run_all, run_basis, run_fuse, run_joint, run_restore, shared_out
+from adacode_cli.training.session import Listeners
 
 OTHER = replace(TINY, network=Family(channels=(32, 32, 32, 64), codes=(16,), code_dim=8))
 
@@ -113,7 +112,7 @@ def test_a_whole_training_that_is_stopped_everywhere_ends_in_the_same_weights(fi
     folder, sessions = RunFolder(tmp_path / "run", resume=True), 0
     while True:
         asked = iter([False, True])  # two steps, then over
-        session = tiny_session(shards, folder, telling=Telling(stop=lambda asked=asked: next(asked, True)))
+        session = tiny_session(shards, folder, listeners=Listeners(stop=lambda asked=asked: next(asked, True)))
         sessions += 1
         if run_all(session, TASKS):
             break
@@ -139,7 +138,7 @@ def test_joint_training_needs_no_stage_one(shards, tmp_path):
 def test_idle_codes_are_warned_of(shards, tmp_path):
     notes: list[str] = []
     recipe = replace(TINY, network=replace(TINY.network, codes=(2000,)), start_share=0.0)
-    run_basis(tiny_session(shards, tmp_path / "run", recipe, telling=Telling(on_note=notes.append)))
+    run_basis(tiny_session(shards, tmp_path / "run", recipe, listeners=Listeners(on_note=notes.append)))
     assert len(notes) == 2
     assert all("of its 2000 codes" in note and "--codes" in note for note in notes)
 
@@ -196,7 +195,7 @@ def test_a_run_folder_that_cannot_be_made_is_an_output_error(tmp_path, shards):
 def test_a_stage_goes_on_only_over_what_it_was_begun_over(copied, shards, tmp_path):
     task = {"task": "sr", "scale": 4}
     folder = RunFolder(tmp_path / "new", resume=True)
-    session = tiny_session(shards, folder, telling=Telling(stop=lambda: True))
+    session = tiny_session(shards, folder, listeners=Listeners(stop=lambda: True))
     assert not run_restore(session, copied / "fused.safetensors", **task)
     other = read_weights(copied / "fused.safetensors")
     other.tensors["decoder.head.conv.bias"] += 1
@@ -204,7 +203,7 @@ def test_a_stage_goes_on_only_over_what_it_was_begun_over(copied, shards, tmp_pa
     with pytest.raises(TrainingError, match="other codebooks or another decoder"):
         run_restore(tiny_session(shards, folder), copied / "fused.safetensors", **task)
     elsewhere = tiny_session(save_shards(tmp_path / "shards", each=2), folder)
-    with pytest.raises(TrainingError, match="begun with other shards"):
+    with pytest.raises(TrainingError, match="began with other shards"):
         run_restore(elsewhere, copied / "fused.safetensors", **task)
 
 

@@ -7,6 +7,7 @@ import shutil
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from hashlib import sha256
 
 import cv2
 import numpy as np
@@ -44,7 +45,8 @@ def test_the_index_is_the_manifest(whole):
         assert counts == shards.manifest["crops"][split]
         assert len({crop.key for crop in crops}) == len(crops)
     assert len({crop.shard for crop in shards.crops("train")}) > 1
-    shards.verify()
+    for shard in shards.manifest["shards"]:
+        assert sha256((whole / shard["file"]).read_bytes()).hexdigest() == shard["sha256"]
 
 
 def test_the_same_bytes_as_any_tar_reader_finds(whole):
@@ -107,15 +109,6 @@ def test_a_damaged_shard_is_named(damage, folder):
         path.write_bytes(bytes(len(data)))
     with pytest.raises(TrainingError, match=r"train-000001\.tar"):
         Shards(folder)
-
-
-def test_a_changed_byte_is_found_by_verify(folder):
-    crop = Shards(folder).crops("train")[0]
-    data = bytearray(crop.shard.read_bytes())
-    data[crop.offset + crop.size // 2] ^= 1
-    crop.shard.write_bytes(data)
-    with pytest.raises(TrainingError, match="SHA-256"):
-        Shards(folder).verify()
 
 
 @pytest.mark.parametrize("damage", ["start", "end", "gone"])

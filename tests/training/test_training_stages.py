@@ -17,12 +17,18 @@ from adacode_cli.training.batches import Batch, painted
 from adacode_cli.training.degradation import DegradationSettings, degrade
 from adacode_cli.training.holes import random_hole
 from adacode_cli.training.initialise import adopt_fused, fresh_network
-from adacode_cli.training.joint_stage import JointStage
 from adacode_cli.training.optimisation import Optimisation
 from adacode_cli.training.processes import OneProcess
 from adacode_cli.training.recipe import LossWeights, Optimiser, StageRecipe
-from adacode_cli.training.restore_stage import RestoreStage
-from adacode_cli.training.stages import RESEED_EVERY, BasisStage, FuseStage, Ground, Stage
+from adacode_cli.training.stages import (
+    RESEED_EVERY,
+    BasisStage,
+    FuseStage,
+    JointStage,
+    RestoreStage,
+    Stage,
+    StageContext,
+)
 
 STEPS = {"packed": 16, "plain": 10}
 STAGES = ("basis", "fuse", "joint", "sr-2", "sr-4", "inpaint")
@@ -36,11 +42,11 @@ def recipe(**values) -> StageRecipe:
     return StageRecipe(**({"batch": 2, "patch": 64, "optimiser": fast, "adversarial_from": 0.0} | values))
 
 
-def ground(loss: LossWeights = LossWeights(), perceptual=None) -> Ground:  # noqa: B008 - frozen
-    return Ground(loss, perceptual, OneProcess(torch.device("cpu")))
+def ground(loss: LossWeights = LossWeights(), perceptual=None) -> StageContext:  # noqa: B008 - frozen
+    return StageContext(loss, perceptual, OneProcess(torch.device("cpu")))
 
 
-def make_stage(name: str, family: str, on: Ground | None = None) -> Stage:
+def make_stage(name: str, family: str, on: StageContext | None = None) -> Stage:
     config, on = FAMILIES[family], on or ground()
     if name == "basis":
         return BasisStage(fresh_network(config("basis", 1), 0), on)
@@ -58,8 +64,8 @@ def make_batch(name: str, network: AdaCode) -> Batch:
     target = clean.target_BCHW
     if name.startswith("sr"):
         scale, rng = int(name[-1]), np.random.default_rng(0)
-        worn = [degrade(picture(i, 64, 64), scale, rng, DegradationSettings()) for i in range(2)]
-        return Batch(torch.from_numpy(np.stack(worn)).permute(0, 3, 1, 2).float() / 255, target)
+        degraded = [degrade(picture(i, 64, 64), scale, rng, DegradationSettings()) for i in range(2)]
+        return Batch(torch.from_numpy(np.stack(degraded)).permute(0, 3, 1, 2).float() / 255, target)
     if name == "inpaint":
         rng = np.random.default_rng(0)
         hole = torch.from_numpy(np.stack([random_hole(64, rng) for _ in range(2)]))[:, None].float()

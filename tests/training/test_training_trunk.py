@@ -20,10 +20,9 @@ from adacode_cli.training.checkpoint import read_checkpoint
 from adacode_cli.training.initialise import adopt_fused, fresh_network
 from adacode_cli.training.optimisation import Optimisation
 from adacode_cli.training.recipe import LossWeights, Optimiser, StageRecipe
-from adacode_cli.training.restore_stage import RestoreStage
 from adacode_cli.training.run_folder import RunFolder
 from adacode_cli.training.runs import run_joint, run_restore
-from adacode_cli.training.stages import Ground
+from adacode_cli.training.stages import RestoreStage, StageContext
 
 BODY = "trunk.body."
 FROZEN = ("codebook.books.", "codebook.after.", "decoder.")
@@ -33,7 +32,7 @@ STEPS, HALF = 8, 3
 MEASURED = ("images_per_s", "waiting", "memory_mb", "seconds")
 
 
-def worn_pair(seed: int, scale: int = 2) -> Batch:
+def degraded_pair(seed: int, scale: int = 2) -> Batch:
     clean = clean_batch(seed).target_BCHW
     return Batch(torch.nn.functional.avg_pool2d(clean, scale), clean)
 
@@ -46,7 +45,7 @@ def make_stage(learns: str = "all", scale: int = 2, join: float = 0.0, loss: Los
         generator = torch.Generator().manual_seed(3)
         shape = network.trunk.join.weight.shape
         network.trunk.join.weight.copy_(join * (2 * torch.rand(shape, generator=generator) - 1))
-    return RestoreStage(network, Ground(loss, None, CPU), fused, learns)
+    return RestoreStage(network, StageContext(loss, None, CPU), fused, learns)
 
 
 def optimised(stage: RestoreStage, precision: str = "fp32", **settings) -> Optimisation:
@@ -56,7 +55,7 @@ def optimised(stage: RestoreStage, precision: str = "fp32", **settings) -> Optim
 
 
 def stepped(run: Optimisation, steps: int, scale: int = 2) -> list[dict[str, float]]:
-    return [{k: float(v) for k, v in run.step(worn_pair(i, scale), i, i / STEPS).items()} for i in range(steps)]
+    return [{k: float(v) for k, v in run.step(degraded_pair(i, scale), i, i / STEPS).items()} for i in range(steps)]
 
 
 def state(run: Optimisation) -> dict[str, torch.Tensor]:
@@ -96,7 +95,7 @@ def test_codes_that_learn_alone_leave_the_trunk_and_what_tasks_share_bit_for_bit
 
 def test_a_trunk_that_learns_alone_learns():
     run = optimised(make_stage("trunk", loss=LossWeights()), rate=3e-3)
-    batch = worn_pair(0)
+    batch = degraded_pair(0)
     losses = [float(run.step(batch, i, i / 30)["pixel"]) for i in range(30)]
     assert losses[-1] < 0.8 * losses[0]
 
@@ -108,7 +107,7 @@ def test_a_silent_branch_is_left_out_and_changes_no_loss(scale):
     seen: list[int] = []
     for number, stage in enumerate((silent, faint)):
         stage.network.encoder.register_forward_hook(lambda *_, number=number: seen.append(number))
-    batch, gradients = worn_pair(0, scale), []
+    batch, gradients = degraded_pair(0, scale), []
     found = []
     for stage in (silent, faint):
         terms, picture = stage.losses(batch)
@@ -133,7 +132,7 @@ def test_a_silent_branch_is_left_out_and_changes_no_loss(scale):
 def test_the_picture_that_is_compared_is_the_one_that_the_network_returns(scale, learns, join, bias):
     stage = make_stage(learns, scale, join)
     torch.nn.init.constant_(stage.network.trunk.join.bias, bias)
-    batch = worn_pair(0, scale)
+    batch = degraded_pair(0, scale)
     _, compared = stage.losses(batch)
     with torch.inference_mode():
         returned = stage.network.eval()(batch.input_BCHW).image_BCHW
@@ -182,7 +181,7 @@ def test_a_share_counts_at_every_step_of_the_schedule():
     run = optimised(make_stage(), trunk_share=0.125, warmup=3, final_share=0.1)
     rates = []
     for step in range(6):
-        run.step(worn_pair(step), step, step / 6)
+        run.step(degraded_pair(step), step, step / 6)
         rates.append([group["lr"] for group in run.optimiser.param_groups])
     assert [trunk / rest for rest, trunk in rates] == pytest.approx([0.125] * 6)
     assert len({rest for rest, _ in rates}) > 3
@@ -190,7 +189,7 @@ def test_a_share_counts_at_every_step_of_the_schedule():
 
 def test_without_a_trunk_there_is_one_rate():
     fused, network = fresh_network(packed("reconstruct"), 1), fresh_network(packed("sr", 2), 2)
-    stage = RestoreStage(network, Ground(LOSS, None, CPU), fused)
+    stage = RestoreStage(network, StageContext(LOSS, None, CPU), fused)
     run = optimised(stage, trunk_share=0.0)
     before = state(run)
     stepped(run, 2)

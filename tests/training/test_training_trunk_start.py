@@ -26,7 +26,7 @@ from adacode_cli.model.config import TrunkConfig
 from adacode_cli.model.network import AdaCode
 from adacode_cli.training.run_folder import RunFolder
 from adacode_cli.training.runs import run_joint, run_restore
-from adacode_cli.training.session import Telling
+from adacode_cli.training.session import Listeners
 
 STILL = with_steps(1, replace(TINY, network=TRUNKED), optimiser=replace(TINY.restore.optimiser, rate=1e-9))
 FULL = TrunkConfig()  # what a recipe takes over that knows of none
@@ -173,7 +173,7 @@ def test_a_stopped_run_goes_on_with_the_trunk_that_it_began_with(shards, fused, 
     recipe = with_steps(4, STILL)
     task = {"task": "sr", "scale": 4}
     for name, again in (("same", {"trunk": file}), ("without", {})):
-        session = tiny_session(shards, tmp_path / name, recipe, telling=Telling(stop=lambda: True))
+        session = tiny_session(shards, tmp_path / name, recipe, listeners=Listeners(stop=lambda: True))
         assert not run_restore(session, fused, **task, trunk=file)
         session = tiny_session(shards, RunFolder(tmp_path / name, resume=True), recipe)
         assert run_restore(session, fused, **task, **again)

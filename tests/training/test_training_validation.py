@@ -1,24 +1,29 @@
-"""Scores on crops held back: always the same crops, worn the same way, never those that are learnt from."""
+"""Scores and samples of held-out crops: always the same crops, degraded the same way; sheets show their very pixels."""
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from tiny_families import packed, plain
 from tiny_shards import save_shards
 from torch import nn
 
+from adacode_cli.errors import OutputError
 from adacode_cli.evaluation.metrics import perceptual_distance, psnr_in_hole, psnr_luma, ssim_luma
 from adacode_cli.model.network import Restoration
 from adacode_cli.training import crops as crops_module
 from adacode_cli.training.batches import Batch, clean_samples, degraded_samples, degraded_side, holed_samples, painted
 from adacode_cli.training.crops import Contents
+from adacode_cli.training.data import NUM_VALIDATION_CROPS, validation_batches
 from adacode_cli.training.degradation import MODERATE
 from adacode_cli.training.holes import MIXED
 from adacode_cli.training.initialise import fresh_network
 from adacode_cli.training.shards import Shards, read_crop
-from adacode_cli.training.validation import NUM_CROPS, Validation, validation_batches
+from adacode_cli.training.validation import LINE_PX, MAX_ROWS, Validation, sample_sheet, write_sample_sheet
 
 EQUAL_DB = 148.13  # PSNR of equal pictures
 KINDS = ["clean", "sr", "mask", "white"]
@@ -79,9 +84,9 @@ def test_the_chosen_crops_are_the_middles_of_each_category_in_turn(tmp_path):
 
 
 def test_there_is_a_most_of_crops_and_all_categories_are_among_them(tmp_path):
-    folder = save_shards(tmp_path / "shards", 64, 1, NUM_CROPS)
-    assert len(chosen(folder)) == NUM_CROPS
-    assert len(chosen(folder, category="sky")) == NUM_CROPS
+    folder = save_shards(tmp_path / "shards", 64, 1, NUM_VALIDATION_CROPS)
+    assert len(chosen(folder)) == NUM_VALIDATION_CROPS
+    assert len(chosen(folder, category="sky")) == NUM_VALIDATION_CROPS
 
 
 @pytest.mark.parametrize("category", [None, "sky"])
@@ -120,13 +125,13 @@ def test_crops_to_train_on_are_never_read(shards, monkeypatch):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_perfect_network_has_the_best_scores_and_a_worse_one_lower_ones(shards, kind):
     batches = chosen(shards, kind)
-    best, pictures = measured(batches, perceptual=Difference())
+    best, rows = measured(batches, perceptual=Difference())
     assert best["validation/psnr"] == pytest.approx(EQUAL_DB, abs=0.01)
     assert best["validation/ssim"] == pytest.approx(1)
     assert best["validation/lpips"] == 0
     assert best["validation/crops"] == 2
-    assert len(pictures.inputs) == len(pictures.outputs) == len(pictures.targets) == 2
-    assert all(np.array_equal(a, b) for a, b in zip(pictures.outputs, pictures.targets, strict=True))
+    assert len(rows) == 2
+    assert all(np.array_equal(output, target) for _, output, target in rows)
     worse, _ = measured(batches, 0.1, Difference())
     assert worse["validation/psnr"] < 30
     assert worse["validation/ssim"] < 1
@@ -136,22 +141,22 @@ def test_a_perfect_network_has_the_best_scores_and_a_worse_one_lower_ones(shards
 
 def test_scores_are_the_means_of_what_eval_measures(shards):
     batches = chosen(shards, "sr")
-    scores, p = measured(batches, 0.05, Difference())
-    pairs = list(zip(p.outputs, p.targets, strict=True))
+    scores, rows = measured(batches, 0.05, Difference())
+    pairs = [(output, target) for _, output, target in rows]
     assert scores["validation/psnr"] == np.mean([psnr_luma(a, b) for a, b in pairs])
     assert scores["validation/ssim"] == np.mean([ssim_luma(a, b) for a, b in pairs])
     assert scores["validation/lpips"] == np.mean([perceptual_distance(Difference(), a, b) for a, b in pairs])
-    assert all(picture.dtype == np.uint8 for picture in (*p.inputs, *p.outputs, *p.targets))
+    assert all(picture.dtype == np.uint8 for row in rows for picture in row)
 
 
 def test_outside_of_holes_the_picture_is_the_photograph(shards):
     batches = chosen(shards, "mask")
-    scores, p = measured(batches, 0.2)
+    scores, rows = measured(batches, 0.2)
     holes = [b.hole_B1HW[0, 0].numpy() > 0 for b in batches]
     assert scores["validation/psnr"] == np.mean(
-        [psnr_in_hole(a, b, hole) for a, b, hole in zip(p.outputs, p.targets, holes, strict=True)]
+        [psnr_in_hole(output, target, hole) for (_, output, target), hole in zip(rows, holes, strict=True)]
     )
-    for seen, output, target, hole in zip(p.inputs, p.outputs, p.targets, holes, strict=True):
+    for (seen, output, target), hole in zip(rows, holes, strict=True):
         assert np.array_equal(output[~hole], target[~hole])
         assert not np.array_equal(output[hole], target[hole])
         assert np.array_equal(seen[~hole], target[~hole])
@@ -170,3 +175,80 @@ def test_a_network_is_scored_with_the_given_weights_and_left_as_it_is(shards, co
     assert scores != validation.measure(network, network.state_dict())[0]
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert network.training
+
+
+def noise(rng, height: int, width: int):
+    return rng.integers(0, 256, (height, width, 3), np.uint8)
+
+
+@given(
+    rows=st.integers(1, 9),
+    side=st.integers(1, 12),
+    factor=st.sampled_from([1, 2, 4]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_every_picture_is_where_it_belongs(rows, side, factor, seed):
+    rng = np.random.default_rng(seed)
+    full = side * factor
+    inputs = [noise(rng, side, side) for _ in range(rows)]
+    outputs, targets = ([noise(rng, full, full) for _ in range(rows)] for _ in range(2))
+    sheet = sample_sheet(list(zip(inputs, outputs, targets, strict=True)))
+    shown = min(rows, MAX_ROWS)
+    step = full + LINE_PX
+    assert sheet.dtype == np.uint8
+    assert sheet.shape == (shown * step - LINE_PX, 3 * step - LINE_PX, 3)
+    covered = np.zeros(sheet.shape[:2], bool)
+    for row in range(shown):
+        enlarged = np.kron(inputs[row], np.ones((factor, factor, 1), np.uint8))
+        for column, picture in enumerate((enlarged, outputs[row], targets[row])):
+            place = np.s_[row * step : row * step + full, column * step : column * step + full]
+            np.testing.assert_array_equal(sheet[place], picture)
+            covered[place] = True
+    assert (sheet[~covered] == 255).all()
+
+
+def test_a_factor_that_is_no_whole_number_keeps_all_pixels_in_their_order():
+    ramp = np.repeat(np.arange(3, dtype=np.uint8)[None, :, None], 2, axis=0).repeat(3, axis=2)
+    target = np.zeros((5, 7, 3), np.uint8)
+    shown = sample_sheet([(ramp, target, target)])[:, :7, 0]
+    assert [sorted(set(row)) for row in shown.tolist()] == [[0, 1, 2]] * 5
+    assert (np.diff(shown.astype(int), axis=1) >= 0).all()
+
+
+def test_rows_of_different_widths_are_filled_with_white():
+    black = [np.zeros((4, width, 3), np.uint8) for width in (4, 8)]
+    sheet = sample_sheet([(picture, picture, picture) for picture in black])
+    assert sheet.shape == (8 + LINE_PX, 24 + 2 * LINE_PX, 3)
+    assert (sheet[:4, 12 + 2 * LINE_PX :] == 255).all()
+
+
+@pytest.mark.parametrize("which", ["none", "float", "grey", "larger", "empty"])
+def test_what_makes_no_sheet_is_refused(which):
+    good = np.zeros((8, 8, 3), np.uint8)
+    inputs = {
+        "none": [],
+        "float": [good.astype(np.float32)],
+        "grey": [good[..., 0]],
+        "larger": [np.zeros((9, 8, 3), np.uint8)],
+        "empty": [good[:0]],
+    }[which]
+    with pytest.raises(ValueError, match=r"make no sheet|not H×W×3|larger than"):
+        sample_sheet([(given, good, good) for given in inputs])
+
+
+def test_the_file_holds_the_sheet_and_nothing_is_left_beside_it(tmp_path):
+    rng = np.random.default_rng(0)
+    sheet = sample_sheet([(noise(rng, 16, 16), noise(rng, 32, 32), noise(rng, 32, 32))])
+    path = tmp_path / "samples" / "sr-x2" / "000100.png"
+    write_sample_sheet(path, sheet)
+    write_sample_sheet(path, sheet)
+    stored = cv2.imread(str(path), cv2.IMREAD_COLOR)[..., ::-1]
+    np.testing.assert_array_equal(stored, sheet)
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_place_that_cannot_be_written_to_is_told(tmp_path):
+    (tmp_path / "samples").write_text("a file")
+    sheet = np.zeros((4, 4, 3), np.uint8)
+    with pytest.raises(OutputError, match="cannot be made"):
+        write_sample_sheet(tmp_path / "samples" / "fused" / "000001.png", sheet)

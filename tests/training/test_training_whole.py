@@ -21,7 +21,7 @@ from adacode_cli.training.bundle import bundle
 from adacode_cli.training.initialise import fresh_network
 from adacode_cli.training.loop import Pace
 from adacode_cli.training.recipe import LossWeights
-from adacode_cli.training.whole import run_all
+from adacode_cli.training.runs import run_all
 
 STEPS = 120
 TASKS = (("sr", 2), ("sr", 4), ("inpaint", 1))

@@ -19,11 +19,10 @@ from adacode_cli.training.optimisation import Optimisation
 from adacode_cli.training.overrides import overridden
 from adacode_cli.training.processes import OneProcess
 from adacode_cli.training.recipe import LossWeights, Optimiser, Recipe, StageRecipe
-from adacode_cli.training.restore_stage import RestoreStage
 from adacode_cli.training.run_folder import RunFolder
-from adacode_cli.training.session import Session, Telling
+from adacode_cli.training.session import Listeners, TrainingSession
 from adacode_cli.training.shards import Shards
-from adacode_cli.training.stages import BasisStage, Ground
+from adacode_cli.training.stages import BasisStage, RestoreStage, StageContext
 
 _SWIN = SwinConfig(groups=1, blocks=2, heads=2)
 FAMILY = Family(
@@ -62,7 +61,7 @@ def tiny_recipe(**overrides: object) -> Recipe:
 
 def tiny_optimisation(recipe: StageRecipe = _STAGE, seed: int = 0, precision: str = "fp32") -> Optimisation:
     """Stage I of the packed family, without shards."""
-    stage = BasisStage(fresh_network(packed("basis"), seed), Ground(recipe.loss, None, CPU))
+    stage = BasisStage(fresh_network(packed("basis"), seed), StageContext(recipe.loss, None, CPU))
     return Optimisation(stage, recipe, seed, precision)
 
 
@@ -71,14 +70,16 @@ def tiny_restoring(adversarial: float = 0.1, precision: str = "fp32") -> Optimis
     loss = LossWeights(adversarial=adversarial, contrastive=1.0)
     recipe = replace(_STAGE, loss=loss, adversarial_from=0.0)
     fused, network = fresh_network(packed("reconstruct"), 1), fresh_network(packed("sr", 2), 2)
-    return Optimisation(RestoreStage(network, Ground(loss, None, CPU), fused), recipe, 0, precision)
+    return Optimisation(RestoreStage(network, StageContext(loss, None, CPU), fused), recipe, 0, precision)
 
 
-def tiny_session(shards: Path, folder: RunFolder, recipe: Recipe, stop: Callable[[], bool] = lambda: False) -> Session:
+def tiny_session(
+    shards: Path, folder: RunFolder, recipe: Recipe, stop: Callable[[], bool] = lambda: False
+) -> TrainingSession:
     """A session of one process that logs every step and scores at the end alone."""
     data = Data(Shards(shards), CPU, "memory", 1)
     pace = Pace(log_every=1, validate_every=10**6)
-    return Session(folder, data, recipe, CPU, None, PROVENANCE, pace, Telling(stop=stop))
+    return TrainingSession(folder, data, recipe, CPU, None, PROVENANCE, pace, Listeners(stop=stop))
 
 
 def after(steps: int) -> Callable[[], bool]:

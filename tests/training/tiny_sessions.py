@@ -11,7 +11,7 @@ from adacode_cli.training.data import Data
 from adacode_cli.training.loop import Pace
 from adacode_cli.training.recipe import Optimiser, Recipe, StageRecipe
 from adacode_cli.training.run_folder import RunFolder
-from adacode_cli.training.session import Session, Telling
+from adacode_cli.training.session import Listeners, TrainingSession
 from adacode_cli.training.shards import Shards
 
 _STAGE = StageRecipe(
@@ -29,10 +29,10 @@ def with_steps(steps: int, recipe: Recipe = TINY, **changes) -> Recipe:
     return recipe
 
 
-def tiny_session(shards: Path, folder: Path | RunFolder, recipe: Recipe = TINY, **changes) -> Session:
+def tiny_session(shards: Path, folder: Path | RunFolder, recipe: Recipe = TINY, **changes) -> TrainingSession:
     """A session in this process, on the CPU, that logs every second step."""
     run = folder if isinstance(folder, RunFolder) else RunFolder(folder)
     data = Data(Shards(shards), CPU, "memory", 2)
     pace = changes.pop("pace", Pace(log_every=2, validate_every=10**6))
-    telling = changes.pop("telling", Telling())
-    return Session(run, data, recipe, CPU, None, PROVENANCE, pace, telling, **changes)
+    listeners = changes.pop("listeners", Listeners())
+    return TrainingSession(run, data, recipe, CPU, None, PROVENANCE, pace, listeners, **changes)

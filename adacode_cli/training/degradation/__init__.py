@@ -6,7 +6,7 @@ batch on any device of torch. Both give the same statistics.
 
 from __future__ import annotations
 
-from adacode_cli.training.degradation.kernels import gaussian_kernel
+from adacode_cli.training.degradation.chain import gaussian_kernel
 from adacode_cli.training.degradation.on_cpu import degrade, degrade_with_margin
 from adacode_cli.training.degradation.on_device import degrade_batch, degrade_batch_with_margin
 from adacode_cli.training.degradation.settings import MARGIN, MODERATE, PUBLISHED, DegradationSettings

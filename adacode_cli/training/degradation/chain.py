@@ -14,14 +14,32 @@ import numpy as np
 import numpy.typing as npt
 
 from adacode_cli.errors import UsageError
-from adacode_cli.training.degradation.kernels import Kernel, gaussian_kernel
 from adacode_cli.training.degradation.settings import DegradationSettings, HeavySettings
 
+Kernel = npt.NDArray[np.float32]
 Size = tuple[int, int]
-_LEAST_BLUR_PX = 0.15
+_MIN_BLUR_PX = 0.15
 # Kinds that are sound at any ratio; the others leave out pixels.
 _SMOOTH = ("bilinear", "bicubic", "area")
 _CLEAN_QUALITY = (90, 100)
+
+
+def gaussian_kernel(
+    sigma_x: float, sigma_y: float, angle: float, half: int | None = None, shift: float = 0.0
+) -> Kernel:
+    """Kernel of an anisotropic Gaussian turned by `angle` radians: (2·half+1)² float32, sum 1.
+
+    sigma_x, sigma_y: deviations in pixels along its own axes, more than 0. half: pixels from the middle to the edge,
+    by default 3 deviations. shift: pixels by which its centre lies to the lower right of the middle.
+    """
+    if half is None:
+        half = max(1, int(np.ceil(3 * max(sigma_x, sigma_y))))
+    r = np.arange(-half, half + 1, dtype=np.float64) - shift
+    y, x = np.meshgrid(r, r, indexing="ij")
+    u, v = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+    exponent = -0.5 * ((u / sigma_x) ** 2 + (v / sigma_y) ** 2)
+    kernel = np.exp(exponent - exponent.max())
+    return np.asarray(kernel / kernel.sum(), np.float32)
 
 
 @dataclass(frozen=True)
@@ -141,6 +159,16 @@ class Jpeg:
 Step: TypeAlias = Blur | Resize | Noise | Halftone | Jpeg
 
 
+def nearest_pixels(side: int, count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Two pixels of `side` for each of `count` new ones ("nearest"): the same one twice, or both neighbours.
+
+    A new centre that lies between two pixels becomes their mean, so that the picture does not move.
+    """
+    doubled = (2 * np.arange(count) + 1) * side  # the centres, in units of 1 / (2 · count) pixels
+    after = np.minimum(doubled // (2 * count), side - 1)
+    return np.where(doubled % (2 * count), after, after - 1).clip(0), after
+
+
 def draw_chain(rng: np.random.Generator, size: Size, scale: int, settings: DegradationSettings) -> tuple[Step, ...]:
     """All steps from a picture of `size` (height, width) to one of 1/scale of it; the last one is a JPEG.
 
@@ -193,7 +221,7 @@ def _heavy_rounds(rng: np.random.Generator, size: Size, scale: int, settings: De
 
 
 def _heavy_blur(most: float, here: Size) -> Blur:
-    return Blur("either", (_LEAST_BLUR_PX, max(most, _LEAST_BLUR_PX)), min(here) - 1)
+    return Blur("either", (_MIN_BLUR_PX, max(most, _MIN_BLUR_PX)), min(here) - 1)
 
 
 def _heavy_noise(rng: np.random.Generator, most: float, here: Size, settings: DegradationSettings) -> Noise:
@@ -236,7 +264,7 @@ def _blur(second: bool, here: Size, high: Size, scale: int, settings: Degradatio
     if settings.kernels == "low":
         strength = settings.second_blur_strength if second else 1.0
         most = strength * settings.blur_px * scale * here[1] / high[1]
-        return Blur("either", (_LEAST_BLUR_PX, max(most, _LEAST_BLUR_PX)), room)
+        return Blur("either", (_MIN_BLUR_PX, max(most, _MIN_BLUR_PX)), room)
     smallest, largest = settings.kernel_px
     least, most, more = settings.anisotropic if second else settings.isotropic
     return Blur(

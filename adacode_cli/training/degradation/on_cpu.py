@@ -6,8 +6,16 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from adacode_cli.training.degradation.chain import Blur, Halftone, Noise, Resize, Step, draw_chain
-from adacode_cli.training.degradation.kernels import Kernel
+from adacode_cli.training.degradation.chain import (
+    Blur,
+    Halftone,
+    Kernel,
+    Noise,
+    Resize,
+    Step,
+    draw_chain,
+    nearest_pixels,
+)
 from adacode_cli.training.degradation.settings import MARGIN, DegradationSettings
 
 Pixels = npt.NDArray[np.uint8]
@@ -84,11 +92,7 @@ def _resize(step: Resize, image: Image, rng: np.random.Generator) -> Image:
 
 
 def _nearest(image: Image, count: int, axis: int) -> Image:
-    """The pixel under each new centre; the mean of both where it lies between two, lest the picture move."""
-    side = image.shape[axis]
-    doubled = (2 * np.arange(count) + 1) * side  # the centres, in units of 1 / (2 · count) pixels
-    after = np.minimum(doubled // (2 * count), side - 1)
-    before = np.where(doubled % (2 * count), after, after - 1).clip(0)
+    before, after = nearest_pixels(image.shape[axis], count)
     return np.asarray((image.take(before, axis) + image.take(after, axis)) / 2, np.float32)
 
 

@@ -1,33 +1,44 @@
 """Whole batches with torch, on the device where they lie; the same statistics as one picture at a time (`on_cpu`).
 
 Chains, kernels, noise matrices and qualities are few numbers. They are drawn on the host, by the same code as for
-`on_cpu`, and sent; only the noise itself is drawn on the device. Nothing waits for the device.
+`on_cpu`, and sent; only the noise itself is drawn on the device. Nothing waits for the device. Sizes change as in
+OpenCV, in float32.
 """
 
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from adacode_cli.errors import UsageError
-from adacode_cli.training.degradation.chain import Blur, Halftone, Noise, Resize, Step, draw_chain
+from adacode_cli.training.degradation.chain import (
+    Blur,
+    Halftone,
+    Kernel,
+    Noise,
+    Resize,
+    Step,
+    draw_chain,
+    nearest_pixels,
+)
 from adacode_cli.training.degradation.device_jpeg import jpeg_batch, to_levels
-from adacode_cli.training.degradation.device_resize import resize_batch
-from adacode_cli.training.degradation.kernels import Kernel
 from adacode_cli.training.degradation.settings import MARGIN, DegradationSettings
 
 # Pictures that share kinds, order and sizes of steps: at least so many, and so many that a batch has few groups. A GPU
 # takes about as long for a step of a small group as for one of a large group.
-GROUP, _MOST_GROUPS = 4, 4
+GROUP, _MAX_GROUPS = 4, 4
+Taps = tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]
 
 
 def group_of(batch: int) -> int:
     """How many pictures of a batch share one chain, by default: 4 of 16, 32 of 128."""
-    return max(GROUP, -(-batch // _MOST_GROUPS))
+    return max(GROUP, -(-batch // _MAX_GROUPS))
 
 
 @torch.no_grad()
@@ -128,3 +139,51 @@ def _filter(images_BCHW: Tensor, kernels: list[Kernel], stride: int) -> Tensor:
     flat = around[:, :, first:, first:].reshape(1, b * c, h + 2 * half - first, w + 2 * half - first)
     filtered = functional.conv2d(flat, weight[:, None].repeat_interleave(c, 0), stride=stride, groups=b * c)
     return filtered.view(b, c, filtered.shape[2], filtered.shape[3])
+
+
+def resize_batch(images_BCHW: Tensor, size: tuple[int, int], kind: str) -> Tensor:
+    """B×C×H×W float32 → B×C×`size`; "nearest" (ties: mean of both), "bilinear", "bicubic" or "area", none antialiased.
+
+    "area" is "bilinear" where the picture grows.
+    """
+    h, w = images_BCHW.shape[2:]
+    if kind == "area" and (size[0] > h or size[1] > w):
+        kind = "bilinear"
+    if kind in ("bilinear", "bicubic"):
+        return functional.interpolate(images_BCHW, size, mode=kind, align_corners=False)
+    if kind == "area" and h % size[0] == 0 and w % size[1] == 0:
+        return functional.avg_pool2d(images_BCHW, (h // size[0], w // size[1]))
+    return _weighted(_weighted(images_BCHW, size[0], 2, kind), size[1], 3, kind)
+
+
+def _weighted(images_BCHW: Tensor, count: int, axis: int, kind: str) -> Tensor:
+    """Sums of few pixels along an axis. Not a matrix product: GPUs may compute those with 10 bits."""
+    side = images_BCHW.shape[axis]
+    indices, weights = area_taps(side, count) if kind == "area" else nearest_taps(side, count)
+    device = images_BCHW.device
+    result: Tensor | None = None
+    for index, weight in zip(indices.T, weights.T, strict=True):
+        pixels = images_BCHW.index_select(axis, torch.from_numpy(index.copy()).to(device, non_blocking=True))
+        factor = torch.from_numpy(weight.copy()).to(device, non_blocking=True)
+        pixels = pixels * (factor[:, None] if axis == 2 else factor)
+        result = pixels if result is None else result + pixels
+    assert result is not None, "there is at least one tap"
+    return result
+
+
+@lru_cache(maxsize=256)
+def area_taps(side: int, count: int) -> Taps:
+    """Pixels and weights (count×taps each, rows add up to 1) of the mean over each new pixel's area; count <= side."""
+    edges = np.arange(count + 1) * (side / count)
+    first = np.floor(edges[:-1] + 1e-6).astype(np.int64)
+    index = first[:, None] + np.arange(int(np.ceil(side / count)) + 1)
+    weight = np.minimum(index + 1, edges[1:, None]) - np.maximum(index, edges[:-1, None])
+    weight = weight.clip(0)
+    weight /= weight.sum(1, keepdims=True)
+    return index.clip(0, side - 1), weight.astype(np.float32)
+
+
+@lru_cache(maxsize=256)
+def nearest_taps(side: int, count: int) -> Taps:
+    """As `area_taps`, of the pixel under each new centre, or both where it lies between two."""
+    return np.stack(nearest_pixels(side, count), 1), np.full((count, 2), 0.5, np.float32)

@@ -14,6 +14,7 @@ from adacode_cli.errors import UsageError
 MARGIN = 4
 RESIZES = ("nearest", "bilinear", "bicubic", "area", "gaussian")
 KERNELS = ("low", "here")
+_WHAT = "this degradation is"
 
 
 @dataclass(frozen=True)
@@ -23,14 +24,18 @@ class HeavySettings:
     Each round blurs, resizes, adds noise and compresses; the first one ends at a size between that of the picture and
     half of the final one, the second at the final size. Raises UsageError for impossible values.
 
-    share: how often a picture is damaged so, in place of the other degradation. blur_px, second_blur_px: greatest
-    deviation of the Gaussian of each round, in pixels of the final size; second_blur_share: how often there is the
-    second. between: least and greatest size after the first round, in units of the final size. noise, second_noise:
-    greatest deviation of each round, of 255; noise_share: how often each has any. shot_share: how often noise grows
-    with the square root of the brightness, as that of photons does. grain_share: how often it is blurred to clumps, as
-    the grain of film is; grain_px: least and greatest deviation of that blur. halftone_share: how often the picture
-    was printed in between, as a screen of dots. quality: least and greatest of both JPEGs, whose grids of blocks lie
-    anywhere; jpeg_share: how often there is the first one.
+    share: how often a picture is damaged so, in place of the other degradation.
+    blur_px, second_blur_px: largest deviation of the Gaussian of each round, in pixels of the final size.
+    second_blur_share: how often there is the second blur.
+    between: smallest and largest size after the first round, in units of the final size.
+    noise, second_noise: largest deviation of each round, of 255.
+    noise_share: how often each round has noise.
+    shot_share: how often noise grows with the square root of the brightness, as that of photons does.
+    grain_share: how often noise is blurred to clumps, as the grain of film is.
+    grain_px: smallest and largest deviation of that blur.
+    halftone_share: how often the picture was printed in between, as a screen of dots.
+    quality: lowest and highest of both JPEGs, whose grids of blocks lie anywhere.
+    jpeg_share: how often there is the first JPEG.
     """
 
     share: float = 0.0
@@ -51,7 +56,8 @@ class HeavySettings:
     def __post_init__(self) -> None:
         shares = [name for name in asdict(self) if name.endswith("share") and not 0 <= getattr(self, name) <= 1]
         low, high = self.quality
-        _refuse(
+        refuse(
+            _WHAT,
             *((True, f"heavy.{name} is a share from 0 to 1") for name in shares),
             *(
                 (not 0 <= getattr(self, name) < math.inf, f"heavy.{name} is 0 or more")
@@ -71,27 +77,39 @@ class HeavySettings:
 class DegradationSettings:
     """Ranges of the random degradation; the defaults are `MODERATE`. Raises UsageError for impossible ones.
 
-    Blur. kernels: "low": a Gaussian, isotropic or not, of deviations up to `blur_px` low-resolution pixels wherever
-    it falls in the chain; "here": as in the paper, an isotropic blur and an anisotropic one, in pixels of the picture
-    as it is at that point. isotropic (of "here"): least deviation, greatest one, and what is added to that for
-    each unit of scale, in pixels. anisotropic (of "here"): the same for the variances along both axes, in square
-    pixels. kernel_px (of "here"): least and greatest side of a kernel, both odd. second_blur_share: how often there is
-    the second blur. second_blur_strength (of "low"): what its `blur_px` is multiplied by.
+    Blur:
+    kernels: "low": a Gaussian, isotropic or not, of deviations up to `blur_px` low-resolution pixels wherever it falls
+        in the chain; "here": as in the paper, an isotropic blur and an anisotropic one, in pixels of the picture as it
+        is at that point.
+    blur_px (of "low"): largest deviation.
+    isotropic (of "here"): smallest deviation, largest one, and what is added to that for each unit of scale, in pixels.
+    anisotropic (of "here"): the same for the variances along both axes, in square pixels.
+    kernel_px (of "here"): smallest and largest side of a kernel, both odd.
+    second_blur_share: how often there is the second blur.
+    second_blur_strength (of "low"): what its `blur_px` is multiplied by.
 
-    Downsampling. resizes: kinds, equally likely, out of `RESIZES`; "gaussian" is a blur, then every scale-th pixel.
-    two_step_share: how often it goes over a size in between (bilinear, bicubic or area alone), which is uniform from
-    the larger one of first_step[0] of the high-resolution side and first_step[1] of the low-resolution side, up to
-    the former. steps_apart: other steps may come between the two. halving_share: how often, at a scale of 4 or more,
-    the picture is halved beforehand and then treated as at half the scale. subsample_blur: least deviation of
-    "gaussian" in pixels, and the greatest for each unit of scale.
+    Downsampling:
+    resizes: kinds, equally likely, out of `RESIZES`; "gaussian" is a blur, then every scale-th pixel.
+    two_step_share: how often it goes over a size in between (bilinear, bicubic or area alone).
+    first_step: that size is uniform from the larger one of first_step[0] of the high-resolution side and first_step[1]
+        of the low-resolution side, up to the high-resolution side.
+    steps_apart: other steps may come between the two.
+    halving_share: how often, at a scale of 4 or more, it is halved first and then treated as at half the scale.
+    subsample_blur: smallest deviation of "gaussian" in pixels, and the largest for each unit of scale.
 
-    Noise, of 255. noise_least, noise: least and greatest deviation. noise_share: how often there is any. noise_kinds:
-    shares of grey, colour, and correlated across channels. noise_shuffled: anywhere in the chain, not near its end.
+    Noise, of 255:
+    noise_least, noise: smallest and largest deviation.
+    noise_share: how often there is any.
+    noise_kinds: shares of grey, colour, and correlated across channels.
+    noise_shuffled: it comes anywhere in the chain, not near its end.
 
-    JPEG. quality: least and greatest. jpeg_share: how often there is one before the last one, which there always is.
+    JPEG:
+    quality: lowest and highest.
+    jpeg_share: how often there is one before the last one, which there always is.
 
-    heavy: how often there is heavy damage instead, and its ranges. clean_share: how often the picture is only made
-    smaller and compressed at a quality of 90 or more, lest a network smooth or sharpen what is good.
+    heavy: how often there is heavy damage instead, and its ranges.
+    clean_share: how often the picture is only made smaller and compressed at a quality of 90 or more, so that a network
+        does not learn to smooth or sharpen what is good.
     """
 
     kernels: str = "low"
@@ -118,7 +136,7 @@ class DegradationSettings:
     clean_share: float = 0.0
 
     def __post_init__(self) -> None:
-        _refuse(*self._shares(), *self._blurs(), *self._sizes(), *self._noises())
+        refuse(_WHAT, *self._shares(), *self._blurs(), *self._sizes(), *self._noises())
 
     def _shares(self) -> list[tuple[bool, str]]:
         names = [name for name in self.__dataclass_fields__ if name.endswith("_share")]
@@ -164,10 +182,11 @@ class DegradationSettings:
         ]
 
 
-def _refuse(*checks: tuple[bool, str]) -> None:
+def refuse(what: str, *checks: tuple[bool, str]) -> None:
+    """Raises UsageError where any of the checks (wrong, what is right) found something wrong: "WHAT impossible: …"."""
     problems = [text for wrong, text in checks if wrong]
     if problems:
-        raise UsageError(f"this degradation is impossible: {'; '.join(problems)}")
+        raise UsageError(f"{what} impossible: {'; '.join(problems)}")
 
 
 MODERATE = DegradationSettings()

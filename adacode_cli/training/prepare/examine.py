@@ -1,25 +1,42 @@
-"""One file → its crops and what is known of it, or why it is left out. Runs in many threads; keeps no pixels."""
+"""One file → its crops and what is known of it, or why it is left out; and which photographs repeat others.
+
+`examine` runs in many threads and keeps no pixels.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from adacode_cli.errors import InputError
+from adacode_cli.errors import InputError, TrainingError
 from adacode_cli.training.prepare import measures
-from adacode_cli.training.prepare.cutting import encode, places
-from adacode_cli.training.prepare.photos import Photo, Pixels, read_photo
-from adacode_cli.training.prepare.settings import Limits, PrepareSettings
+from adacode_cli.training.prepare.photos import Photo, read_photo
+from adacode_cli.training.prepare.settings import Encoding, Limits, PrepareSettings
+from adacode_cli.training.shards import Pixels
+
+# Below this many crop sides two crops would share more than half of their pixels: one, in the middle, it is.
+_TWO_FROM = 1.5
+_JPEG = (
+    cv2.IMWRITE_JPEG_QUALITY,
+    95,
+    cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+    cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+    cv2.IMWRITE_JPEG_OPTIMIZE,
+    1,
+)
+# OpenCV's word for lossless.
+_WEBP = (cv2.IMWRITE_WEBP_QUALITY, 101)
+# Cut-outs are no photographs, but an odd pixel of an alpha channel is an accident.
+_MAX_TRANSPARENT = 0.01
+
 
 Describe = Callable[[Pixels], npt.NDArray[np.float32]]
-
-# Cut-outs are no photographs, but an odd pixel of an alpha channel is an accident.
-_MOST_TRANSPARENT = 0.01
 
 
 @dataclass(frozen=True)
@@ -90,12 +107,12 @@ def examine(folder: Path, file: str, settings: PrepareSettings, describe: Descri
 
 
 def _unfit(file: str, photo: Photo, settings: PrepareSettings) -> LeftOut | None:
-    """What can be told before anything is measured."""
-    least = min(photo.pixels.shape[:2])
-    if photo.transparent > _MOST_TRANSPARENT:
-        return LeftOut(file, "transparent", photo.transparent, _MOST_TRANSPARENT)
-    if least < settings.crop_px:
-        return LeftOut(file, "tiny", least, settings.crop_px)
+    """Why a photograph cannot be used, as far as that shows before anything is measured."""
+    side = min(photo.pixels.shape[:2])
+    if photo.transparent > _MAX_TRANSPARENT:
+        return LeftOut(file, "transparent", photo.transparent, _MAX_TRANSPARENT)
+    if side < settings.crop_px:
+        return LeftOut(file, "tiny", side, settings.crop_px)
     if photo.quality is not None and photo.quality < settings.limits.jpeg_quality:
         return LeftOut(file, "compressed", photo.quality, settings.limits.jpeg_quality)
     return None
@@ -115,4 +132,55 @@ def _poor(file: str, luma: measures.Luma, detail: float, limits: Limits) -> Left
 def _cut(pixels: Pixels, y: int, x: int, settings: PrepareSettings) -> EncodedCrop:
     crop = np.ascontiguousarray(pixels)
     mean, std = (np.asarray(values, np.float64).ravel() for values in cv2.meanStdDev(crop))
-    return EncodedCrop(y, x, encode(crop, settings.encoding), mean, std)
+    return EncodedCrop(y, x, encoded_crop(crop, settings.encoding), mean, std)
+
+
+def places(height: int, width: int, side: int) -> list[tuple[int, int]]:
+    """(y, x) of all crops of a photograph, row by row."""
+    return [(y, x) for y in starts(height, side) for x in starts(width, side)]
+
+
+def starts(length: int, side: int) -> list[int]:
+    """Where crops of `side` px begin on an axis of `length` ≥ `side` px: the fewest that cover it, evenly spaced.
+
+    Neighbours overlap by half at most; for that, up to a quarter of a side at both ends of an axis shorter than 1.5
+    sides is left out.
+    """
+    if length < _TWO_FROM * side:
+        return [(length - side) // 2]
+    count = ceil(length / side)
+    return [i * (length - side) // (count - 1) for i in range(count)]
+
+
+def encoded_crop(pixels: Pixels, encoding: Encoding) -> bytes:
+    """H×W×3 uint8 RGB → JPEG of quality 95 without chroma subsampling, or lossless WebP. Raises TrainingError."""
+    suffix, parameters = (".jpg", _JPEG) if encoding == "jpeg" else (".webp", _WEBP)
+    done, data = cv2.imencode(suffix, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), parameters)
+    if not done:
+        hint = "Reinstall opencv-python-headless, or choose the other --encoding."
+        raise TrainingError(f"OpenCV cannot encode {suffix} files", hint=hint)
+    return np.asarray(data).tobytes()
+
+
+def duplicates(photos: Sequence[Examined], max_bits: int) -> dict[str, tuple[str, int]]:
+    """file → (the larger file that it repeats, bits that differ), for hashes at most `max_bits` of 64 apart.
+
+    Larger photographs are looked at first, equally large ones by name, each against those that stay so far; the answer
+    does not depend on the order of `photos`. N photographs cost N²/2 comparisons of 8 bytes: seconds for 100 000.
+    """
+    ranked = sorted(photos, key=lambda photo: (-photo.height * photo.width, photo.file))
+    kept_hashes = np.empty((len(ranked), 8), np.uint8)
+    kept: list[str] = []
+    found: dict[str, tuple[str, int]] = {}
+    for photo in ranked:
+        own = np.frombuffer(photo.hash.to_bytes(8, "big"), np.uint8)
+        if kept and max_bits >= 0:
+            bits, nearest = cv2.batchDistance(
+                own[None], kept_hashes[: len(kept)], dtype=cv2.CV_32S, normType=cv2.NORM_HAMMING, K=1
+            )
+            if bits[0, 0] <= max_bits:
+                found[photo.file] = (kept[nearest[0, 0]], int(bits[0, 0]))
+                continue
+        kept_hashes[len(kept)] = own
+        kept.append(photo.file)
+    return found

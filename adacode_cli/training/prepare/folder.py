@@ -1,21 +1,30 @@
 """The output folder: refused when it is in use, never left looking complete, and nothing of others' removed.
 
-A manifest is written last and removed first. Which files a run writes is noted beforehand in a hidden file, so that
+Its manifest is written last and removed first. Which files a run writes is noted beforehand in a hidden file, so that
 what a killed run leaves can be told from what others put there.
 """
 
 from __future__ import annotations
 
 import json
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
+
 from adacode_cli import atomic
-from adacode_cli.errors import OutputError
-from adacode_cli.training.shards import MANIFEST
+from adacode_cli.errors import OutputError, translated
+from adacode_cli.training.prepare.examine import LeftOut
+from adacode_cli.training.prepare.packing import Member, ShardEntry
+from adacode_cli.training.prepare.settings import PrepareSettings
+from adacode_cli.training.shards import FORMAT, MANIFEST, SPLITS
 
 SPOOL = ".prepare-crops.adacode-part"
 _PLAN = ".prepare-files.adacode-part"
+_DIGITS = 6
 
 
 class OutputFolder:
@@ -23,22 +32,29 @@ class OutputFolder:
 
     def __init__(self, path: Path, *, overwrite: bool) -> None:
         self.path = path
-        try:
+        with translated(OutputError, "cannot be used", path, hint="Choose a writable directory (-o)."):
             path.mkdir(parents=True, exist_ok=True)
-            present = [name for name in _names(path) if name not in (SPOOL, _PLAN)]
-        except OSError as error:
-            what = f"cannot be used: {atomic.reason(error)}"
-            raise OutputError(what, path=path, hint="Choose a writable directory (-o).") from error
+            present = sorted(entry.name for entry in path.iterdir() if entry.name not in (SPOOL, _PLAN))
         if present and not overwrite:
             hint = "Choose another -o, or --overwrite to replace the shards in it; other files stay."
             raise OutputError(f"is not empty: it holds {present[0]!r}", path=path, hint=hint)
 
-    def begin(self, names: list[str]) -> None:
-        """Removes what earlier runs wrote here, manifest first, and notes that `names` are to be written now."""
+    @contextmanager
+    def writing(self, names: list[str]) -> Iterator[None]:
+        """Within the block, the shards `names` are written. Removes what earlier runs wrote here, manifest first.
+
+        Where the block fails, what this run wrote is removed as far as the file system lets it.
+        """
         earlier = [*_noted(self.path / MANIFEST), *_noted(self.path / _PLAN)]
         self._remove([MANIFEST, *earlier])
         plan = {"shards": [{"file": name} for name in names]}
         atomic.write_bytes(self.path / _PLAN, json.dumps(plan).encode())
+        try:
+            yield
+        except BaseException:
+            with suppress(OutputError):
+                self._remove([MANIFEST, *names, _PLAN])
+            raise
 
     def finish(self, manifest: dict[str, object]) -> Path:
         """Writes the manifest, which makes the folder complete; returns its path."""
@@ -47,22 +63,10 @@ class OutputFolder:
         self._remove([_PLAN])
         return target
 
-    def give_up(self, names: list[str]) -> None:
-        """Removes what this run wrote, as far as the file system lets it."""
-        with suppress(OutputError):
-            self._remove([MANIFEST, *names, _PLAN])
-
     def _remove(self, names: list[str]) -> None:
         for name in names:
-            try:
+            with translated(OutputError, "cannot be removed", self.path / name, hint="Choose another -o."):
                 (self.path / name).unlink(missing_ok=True)
-            except OSError as error:
-                what = f"cannot be removed: {atomic.reason(error)}"
-                raise OutputError(what, path=self.path / name, hint="Choose another -o.") from error
-
-
-def _names(path: Path) -> list[str]:
-    return sorted(entry.name for entry in path.iterdir())
 
 
 def _noted(path: Path) -> list[str]:
@@ -73,3 +77,60 @@ def _noted(path: Path) -> list[str]:
     except (OSError, ValueError, KeyError, TypeError):
         return []
     return [name for name in names if Path(name).name == name and name.endswith(".tar")]
+
+
+def manifest_of(
+    settings: PrepareSettings,
+    *,
+    members: Mapping[str, Sequence[Member]],
+    shards: Sequence[ShardEntry],
+    areas: Mapping[str, int],
+    left_out: Sequence[LeftOut],
+    left_out_crops: Mapping[str, int],
+) -> dict[str, object]:
+    """The manifest. members: split → crops; areas: photograph → pixels; left_out_crops: reason → number.
+
+    It names no path of this machine and no time, so that the same input gives the same bytes.
+    """
+    every = [member for split in SPLITS for member in members[split]]
+    categories = sorted({member.category for member in every})
+    photos = sorted({member.crop.file for member in every})
+    counts = {split: Counter(member.category for member in members[split]) for split in SPLITS}
+    return {
+        "format": FORMAT,
+        "crop_px": settings.crop_px,
+        "encoding": settings.encoding,
+        "seed": settings.seed,
+        "licence": settings.licence,
+        "source": settings.source,
+        "categories": categories,
+        "categories_found": settings.categories is not None,
+        "measures": {"min_side_px": settings.crop_px, **asdict(settings.limits)},
+        "validation": settings.validation,
+        "photographs": len(photos),
+        "megapixels": round(sum(areas[file] for file in photos) / 1e6, 3),
+        "shards": [asdict(shard) for shard in shards],
+        "crops": {split: {c: counts[split][c] for c in categories} for split in SPLITS},
+        "statistics": _statistics(members["train"]),
+        "left_out": {
+            "counts": dict(sorted(Counter(one.reason for one in left_out).items())),
+            "crops": dict(left_out_crops),
+            "files": [_left_out(one) for one in sorted(left_out, key=lambda one: one.file)],
+        },
+    }
+
+
+def _statistics(members: Sequence[Member]) -> dict[str, object]:
+    """Mean and standard deviation of the training crops' RGB, in [0, 1]."""
+    means = np.stack([member.crop.mean for member in members]) / 255
+    squares = (np.stack([member.crop.std for member in members]) / 255) ** 2 + means**2
+    mean = means.mean(axis=0)
+    std = np.sqrt(np.maximum(squares.mean(axis=0) - mean**2, 0))
+    return {"mean_rgb": [round(float(v), _DIGITS) for v in mean], "std_rgb": [round(float(v), _DIGITS) for v in std]}
+
+
+def _left_out(one: LeftOut) -> dict[str, object]:
+    entry: dict[str, object] = {"file": one.file, "reason": one.reason, "value": one.value, "limit": one.limit}
+    if isinstance(one.value, float):
+        entry["value"] = round(one.value, _DIGITS)
+    return entry | ({"detail": one.detail} if one.detail else {})

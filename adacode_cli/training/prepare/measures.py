@@ -1,6 +1,6 @@
 """What tells a good photograph from one to leave out, each measure a number with a unit that a person can picture.
 
-All take H×W float32 luma in levels (0 to 255) and are exact functions of it: no random numbers, no threads.
+All measures take H×W float32 luma in levels (0 to 255) and are exact functions of it: no random numbers, no threads.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 Luma = npt.NDArray[np.float32]
-
 # Widths (σ, px) of the two Gaussians whose gradients are compared.
 _FINE, _COARSE = 1.0, 2.0
 # An edge has at least this slope (levels a pixel) at the fine width; sensor noise of σ = 10 levels stays below.
@@ -20,19 +19,15 @@ _EDGE_SLOPE = 4.0
 # The sharpest quarter of the edges counts: backgrounds may be out of focus.
 _SHARPEST = 0.75
 # With fewer edge pixels than this share there is nothing to judge sharpness by.
-_FEWEST_EDGES = 1e-4
-_WIDEST_BLUR = 10.0
+_MIN_EDGES = 1e-4
+_MAX_BLUR = 10.0
 _ACROSS, _DOWN = np.ones((1, 3), np.uint8), np.ones((3, 1), np.uint8)
-
 _BLOCK = 16
 _DETAILED_QUARTER = 0.75
-
 _HASH_SIDE, _HASH_LOW = 32, 8
-
 _JPEG_BLOCK = 8
 # Differences above this are content, whatever lies there; block edges that show are weaker.
-_STRONGEST_BLOCK_EDGE = 12.0
-
+_MAX_BLOCK_EDGE = 12.0
 # Luminance quantisation of quality 50, ITU-T T.81 annex K.1.
 _STANDARD_TABLE_SUM = 3688
 
@@ -52,17 +47,17 @@ def blur_px(luma: Luma) -> float:
     """
     fine, coarse = _slope(luma, _FINE), _slope(luma, _COARSE)
     edges = fine >= _EDGE_SLOPE
-    if np.count_nonzero(edges) < _FEWEST_EDGES * luma.size:
-        return _WIDEST_BLUR
+    if np.count_nonzero(edges) < _MIN_EDGES * luma.size:
+        return _MAX_BLUR
     # Beside an edge both slopes fall off and say nothing of its width: only crests count.
     edges &= (fine >= cv2.dilate(fine, _ACROSS)) | (fine >= cv2.dilate(fine, _DOWN))
     ratio = float(np.quantile(fine[edges] / np.maximum(coarse[edges], 1e-6), _SHARPEST))
     if ratio >= _COARSE / _FINE:
         return 0.0
     if ratio <= 1.0:
-        return _WIDEST_BLUR
+        return _MAX_BLUR
     variance = (_COARSE**2 - ratio**2 * _FINE**2) / (ratio**2 - 1)
-    return min(float(np.sqrt(max(variance, 0.0))), _WIDEST_BLUR)
+    return min(float(np.sqrt(max(variance, 0.0))), _MAX_BLUR)
 
 
 def detail(luma: Luma) -> float:
@@ -122,7 +117,7 @@ def _excess(luma: Luma) -> float:
     step = np.diff(luma, axis=1)
     # A step that its neighbours share is a slope; what a block's edge adds stands out of both.
     alone = np.abs(step[:, 1:-1]) - (np.abs(step[:, :-2]) + np.abs(step[:, 2:])) / 2
-    mean = np.clip(alone, 0.0, _STRONGEST_BLOCK_EDGE).mean(axis=0, dtype=np.float64)
+    mean = np.clip(alone, 0.0, _MAX_BLOCK_EDGE).mean(axis=0, dtype=np.float64)
     usable = len(mean) // _JPEG_BLOCK * _JPEG_BLOCK
     phases = mean[:usable].reshape(-1, _JPEG_BLOCK).mean(axis=0)
     strongest = int(np.argmax(phases))

@@ -1,20 +1,94 @@
-"""Chosen crops → tar shards in the WebDataset convention, the same bytes on every machine."""
+"""Encoded crops on disk: first in one file until all photographs are known, then in tar shards.
+
+Memory holds the places of crops only. Shards follow the WebDataset convention, the same bytes on every machine.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import tarfile
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
-from adacode_cli import atomic
-from adacode_cli.training.prepare.spool import Spool, SpooledCrop
+import numpy as np
+import numpy.typing as npt
 
+from adacode_cli import atomic
+from adacode_cli.errors import OutputError, translated
+from adacode_cli.training.prepare.examine import EncodedCrop
+
+TAR_BLOCK = 512
+_HINT = "Shards need twice their size on disk while they are made: free some space, or choose another -o."
 # Where a tar ends, Python fills up to a whole record of 20 blocks; the end itself takes two.
 TAR_END = tarfile.RECORDSIZE + 2 * tarfile.BLOCKSIZE
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SpooledCrop:
+    """The crop at (y, x) of the photograph `file`: `size` bytes at `offset` of the spool. mean, std: RGB, levels."""
+
+    file: str
+    y: int
+    x: int
+    offset: int
+    size: int
+    mean: npt.NDArray[np.float64]
+    std: npt.NDArray[np.float64]
+
+    def described(self, category: str) -> bytes:
+        """The crop's .json member."""
+        return json.dumps({"category": category, "photo": self.file, "x": self.x, "y": self.y}).encode()
+
+    def footprint(self, category: str) -> int:
+        """Bytes that its two members take in a tar file."""
+        sizes = (self.size, len(self.described(category)))
+        return sum(TAR_BLOCK - (-size // TAR_BLOCK) * TAR_BLOCK for size in sizes)
+
+
+class Spool:
+    """Crops in order of arrival. Raises OutputError where the disk refuses."""
+
+    def __init__(self, file: BinaryIO, path: Path) -> None:
+        self._file = file
+        self._path = path
+        self._end = 0
+
+    def add(self, file: str, crops: Iterable[EncodedCrop]) -> list[SpooledCrop]:
+        """Appends a photograph's crops."""
+        added = []
+        for crop in crops:
+            with _storing(self._path):
+                self._file.write(crop.data)
+            added.append(SpooledCrop(file, crop.y, crop.x, self._end, len(crop.data), crop.mean, crop.std))
+            self._end += len(crop.data)
+        return added
+
+    def read(self, crop: SpooledCrop) -> bytes:
+        """The encoded bytes of a crop that `add` returned."""
+        with _storing(self._path):
+            self._file.seek(crop.offset)
+            return self._file.read(crop.size)
+
+
+@contextmanager
+def spooling(path: Path) -> Iterator[Spool]:
+    """An empty spool at `path`, in place of one that a killed run left there; removed in the end."""
+    with _storing(path):
+        file = path.open("w+b")
+    try:
+        with file:
+            yield Spool(file, path)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _storing(path: Path) -> AbstractContextManager[None]:
+    return translated(OutputError, "cannot be written", path, hint=_HINT)
 
 
 @dataclass(frozen=True)
@@ -35,20 +109,16 @@ class ShardEntry:
     bytes: int
     sha256: str
 
-    def to_json(self) -> dict[str, object]:
-        """The entry's fields."""
-        return asdict(self)
 
-
-def packed(members: Iterable[Member], most_bytes: int) -> list[list[Member]]:
-    """Consecutive groups, each a shard of at most `most_bytes` (or a single crop that is larger)."""
+def packed(members: Iterable[Member], max_bytes: int) -> list[list[Member]]:
+    """Consecutive groups, each a shard of at most `max_bytes` (or a single crop that is larger)."""
     groups: list[list[Member]] = []
     room = 0
     for member in members:
         size = member.crop.footprint(member.category)
         if not groups or size > room:
             groups.append([])
-            room = most_bytes - TAR_END
+            room = max_bytes - TAR_END
         groups[-1].append(member)
         room -= size
     return groups
@@ -65,7 +135,7 @@ def write_shard(path: Path, members: list[Member], *, split: str, first: int, sp
         hashed = _Hashed(file)
         with tarfile.open(fileobj=hashed, mode="w", format=tarfile.USTAR_FORMAT) as tar:  # type: ignore[call-overload]
             for name, data in _files(members, f"{split}-", first, spool, suffix):
-                info = tarfile.TarInfo(name)  # no owner, no time: those of this machine are nobody's business
+                info = tarfile.TarInfo(name)  # no owner, no time: those of this machine are private
                 info.size = len(data)
                 tar.addfile(info, BytesIO(data))
     return ShardEntry(path.name, split, len(members), hashed.position, hashed.digest.hexdigest())

@@ -12,18 +12,15 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from PIL.JpegImagePlugin import JpegImageFile
 
-from adacode_cli import atomic
-from adacode_cli.errors import InputError
+from adacode_cli.errors import InputError, reason
 from adacode_cli.imaging.decode import EXTENSIONS, decode
 from adacode_cli.imaging.files import file_bytes
 from adacode_cli.imaging.image import Decoded
 from adacode_cli.imaging.samples import on_white, to_depth
 from adacode_cli.training.prepare.measures import jpeg_quality
-
-Pixels = npt.NDArray[np.uint8]
+from adacode_cli.training.shards import Pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +60,7 @@ def find_photos(folder: Path) -> list[str]:
 
 
 def _refuse(error: OSError) -> None:
-    what = f"cannot be read: {atomic.reason(error)}"
+    what = f"cannot be read: {reason(error)}"
     raise InputError(what, path=error.filename, hint="Check its permissions, or leave it out of the folder.") from error
 
 

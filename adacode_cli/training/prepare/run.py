@@ -7,27 +7,29 @@ the same bytes, for any number of workers and any order in which the file system
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from adacode_cli.errors import TrainingError, UsageError
-from adacode_cli.training.prepare.clusters import directions, k_means, standardised
-from adacode_cli.training.prepare.duplicates import duplicates
-from adacode_cli.training.prepare.examine import Describe, Examined, LeftOut, examine
-from adacode_cli.training.prepare.folder import SPOOL, OutputFolder
-from adacode_cli.training.prepare.manifest import manifest_of
-from adacode_cli.training.prepare.ordering import rank
-from adacode_cli.training.prepare.packing import TAR_END, Member, packed, shard_name, write_shard
+from adacode_cli.training.prepare.examine import Describe, Examined, LeftOut, duplicates, examine
+from adacode_cli.training.prepare.folder import SPOOL, OutputFolder, manifest_of
+from adacode_cli.training.prepare.packing import (
+    TAR_END,
+    Member,
+    Spool,
+    SpooledCrop,
+    packed,
+    shard_name,
+    spooling,
+    write_shard,
+)
 from adacode_cli.training.prepare.photos import category_of, find_photos
-from adacode_cli.training.prepare.selection import SplitCrops, validation_photos, within
+from adacode_cli.training.prepare.selection import SplitCrops, rank, validation_photos, within
 from adacode_cli.training.prepare.settings import PrepareSettings
-from adacode_cli.training.prepare.spool import Spool, SpooledCrop, spooling
 from adacode_cli.training.shards import SPLITS, SUFFIXES
 
 OnPhoto = Callable[[int, int, str], None]
@@ -87,7 +89,7 @@ def prepare(photos: Path, output: Path, settings: PrepareSettings, on_photo: OnP
 def _describer(settings: PrepareSettings) -> Describe | None:
     if settings.categories is None:
         return None
-    from adacode_cli.training.prepare.features import load_describer  # torch takes seconds to import
+    from adacode_cli.training.prepare.categories import load_describer  # torch takes seconds to import
 
     return load_describer(settings.features)
 
@@ -106,7 +108,7 @@ def _examined(
     for file in sorted(set(files) - set(usable)):
         pool.left_out.append(LeftOut(file, "uncategorised", detail="lies in no sub-folder"))
     tasks = (lambda file=file: examine(folder, file, settings, describe) for file in usable)
-    # Closed even where an interruption is on its way up: no thread works on for nobody.
+    # Closed also where an interruption ends the loop, so that no thread works on for a result that is not wanted.
     with closing(_in_order(tasks, settings.workers)) as results:
         for done, (file, result) in enumerate(zip(usable, results, strict=True), 1):
             if isinstance(result, LeftOut):
@@ -134,9 +136,9 @@ def _in_order(tasks: Iterable[Callable[[], Examined | LeftOut]], workers: int) -
         executor.shutdown(cancel_futures=True)
 
 
-def _drop_duplicates(pool: _Pool, most_bits: int) -> None:
-    found = duplicates(pool.photos, most_bits)
-    pool.drop(LeftOut(file, "duplicate", bits, most_bits, f"of {other}") for file, (other, bits) in found.items())
+def _drop_duplicates(pool: _Pool, max_bits: int) -> None:
+    found = duplicates(pool.photos, max_bits)
+    pool.drop(LeftOut(file, "duplicate", bits, max_bits, f"of {other}") for file, (other, bits) in found.items())
 
 
 def _categories(pool: _Pool, folder: Path, settings: PrepareSettings, files: list[str]) -> dict[str, str]:
@@ -155,8 +157,9 @@ def _found(pool: _Pool, folder: Path, count: int, seed: int) -> dict[str, str]:
     if len(pool.photos) < count:
         what = f"holds {len(pool.photos)} usable photographs, too few for {count} categories"
         raise TrainingError(what, path=folder, hint=f"Ask for fewer --categories. {_LOOSER}")
-    rows = np.stack([photo.features for photo in pool.photos if photo.features is not None])
-    labels = k_means(directions(standardised(rows)), count, seed)
+    from adacode_cli.training.prepare.categories import clustered
+
+    labels = clustered([photo.features for photo in pool.photos if photo.features is not None], count, seed)
     # As many digits as it takes to sort by name.
     digits = len(str(count))
     return {photo.file: f"category-{label + 1:0{digits}d}" for photo, label in zip(pool.photos, labels, strict=True)}
@@ -192,8 +195,8 @@ def _room(max_mb: float, shard_mb: float) -> int:
 
 
 def _require_fit(categories: dict[str, SplitCrops], room: int, max_mb: float) -> None:
-    least = sum(crop.footprint(c) for c, splits in categories.items() for crops in splits.values() for crop in crops)
-    if least > room:
+    needed = sum(crop.footprint(c) for c, splits in categories.items() for crops in splits.values() for crop in crops)
+    if needed > room:
         what = f"--max-mb {max_mb:g} has no room for one crop of each category and split"
         raise UsageError(what, hint="Allow more megabytes, or choose smaller --shard-mb or --crop.")
 
@@ -212,12 +215,12 @@ def _written(
     num_beyond: int,
     spool: Spool,
 ) -> Prepared:
-    most = int(settings.shard_mb * _MB)
-    plan = [(split, i, group) for split in SPLITS for i, group in enumerate(packed(members[split], most))]
+    max_bytes = int(settings.shard_mb * _MB)
+    plan = [(split, i, group) for split in SPLITS for i, group in enumerate(packed(members[split], max_bytes))]
     names = [shard_name(split, i) for split, i, _ in plan]
     firsts = dict.fromkeys(SPLITS, 0)
     shards = []
-    with _all_or_nothing(folder, names):
+    with folder.writing(names):
         for name, (split, _, group) in zip(names, plan, strict=True):
             suffix = SUFFIXES[settings.encoding]
             entry = write_shard(folder.path / name, group, split=split, first=firsts[split], spool=spool, suffix=suffix)
@@ -229,13 +232,3 @@ def _written(
             settings, members=members, shards=shards, areas=areas, left_out=pool.left_out, left_out_crops=dropped
         )
         return Prepared(folder.finish(manifest), manifest)
-
-
-@contextmanager
-def _all_or_nothing(folder: OutputFolder, names: list[str]) -> Iterator[None]:
-    folder.begin(names)
-    try:
-        yield
-    except BaseException:
-        folder.give_up(names)
-        raise

@@ -6,12 +6,18 @@ Every choice follows from the seed and the photographs' names and sizes alone.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from hashlib import blake2b
 
-from adacode_cli.training.prepare.ordering import rank
-from adacode_cli.training.prepare.spool import SpooledCrop
+from adacode_cli.training.prepare.packing import SpooledCrop
 
 SplitCrops = dict[str, list[SpooledCrop]]
 """Split ("train", "validation") → crops."""
+
+
+def rank(seed: int, purpose: str, *names: str | int) -> bytes:
+    """16 bytes to sort by; `purpose` keeps orders for different uses independent of each other."""
+    text = "\0".join(str(part) for part in (seed, purpose, *names))
+    return blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).digest()
 
 
 def validation_photos(files: Sequence[str], share: float, seed: int) -> frozenset[str]:
@@ -72,11 +78,11 @@ def _cut_down(splits: SplitCrops, category: str, level: int, size: int, seed: in
     return kept
 
 
-def _beginning(crops: list[SpooledCrop], category: str, most: int) -> list[SpooledCrop]:
+def _beginning(crops: list[SpooledCrop], category: str, max_bytes: int) -> list[SpooledCrop]:
     used = 0
     for i, crop in enumerate(crops):
         used += crop.footprint(category)
-        if used > most and i > 0:
+        if used > max_bytes and i > 0:
             return crops[:i]
     return crops
 

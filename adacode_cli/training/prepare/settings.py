@@ -10,17 +10,19 @@ from adacode_cli.errors import UsageError
 
 Encoding = Literal["jpeg", "webp"]
 
-_LEAST_CROP = 32
+_MIN_CROP_PX = 32
 
 
 @dataclass(frozen=True)
 class Limits:
-    """A photograph beyond one of these is left out; `measures` says what each number is.
+    """A photograph beyond one of these is left out; `measures` says what each number is. Raises UsageError.
 
-    blur_px: most width of the sharpest edges, σ in px. detail: least contrast of the more detailed quarter, levels of
-    255; counts for each crop, and for a photograph whose crops are all below it. duplicate_bits: most different bits of
-    64 between two photographs taken for one; -1 keeps duplicates. jpeg_quality: least libjpeg quality, 1 to 100, 0
-    keeps all. blockiness: most strength of an 8×8 grid, levels.
+    blur_px: largest width of the sharpest edges, σ in px.
+    detail: smallest contrast of the more detailed quarter, levels of 255. It counts for each crop, and for a photograph
+        whose crops are all below it.
+    duplicate_bits: largest Hamming distance, of 64 bits, between two photographs taken for one; -1 keeps duplicates.
+    jpeg_quality: lowest libjpeg quality, 1 to 100; 0 keeps all.
+    blockiness: largest strength of an 8×8 grid, levels.
     """
 
     blur_px: float = 1.2
@@ -38,12 +40,20 @@ class Limits:
 
 @dataclass(frozen=True)
 class PrepareSettings:
-    """How photographs become shards.
+    """How photographs become shards. Raises UsageError for impossible values.
 
-    crop_px: side of a crop and least side of a photograph. categories: how many to find; None takes the names of the
-    sub-folders. features: weights file of the network that describes photographs when categories are to be found; None
-    is the bundled one. validation: share of a category's photographs kept from training. shard_mb, max_mb: megabytes
-    (10⁶ bytes) of a shard and of all of them; None is no bound. workers: threads that decode; changes no byte.
+    crop_px: side of a crop, and smallest side of a photograph.
+    categories: how many to find; None takes the names of the sub-folders.
+    features: weights file of the network that describes photographs when categories are to be found; None is the
+        bundled one.
+    limits: which photographs are left out.
+    encoding: of crops.
+    validation: share of a category's photographs kept from training.
+    shard_mb, max_mb: megabytes (10⁶ bytes) of a shard and of all of them; None is no bound.
+    seed: random seed of every choice.
+    licence, source: of the photographs, for the manifest.
+    overwrite: shards that the output folder holds are replaced.
+    workers: threads that decode; changes no byte.
     """
 
     crop_px: int = 512
@@ -61,7 +71,7 @@ class PrepareSettings:
     workers: int = 1
 
     def __post_init__(self) -> None:
-        _require(self.crop_px >= _LEAST_CROP, f"crops have at least {_LEAST_CROP} px a side")
+        _require(self.crop_px >= _MIN_CROP_PX, f"crops have at least {_MIN_CROP_PX} px a side")
         _require(self.categories is None or self.categories >= 1, "at least one category can be found")
         _require(
             self.features is None or self.categories is not None, "--features describes photographs to --categories"

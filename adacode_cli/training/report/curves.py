@@ -1,7 +1,7 @@
 """Panels → drawings: one small figure each, as SVG for a page or as pixels for an overview.
 
 Drawings are the same for the same log. Long logs are drawn as means over short stretches of steps, with the range
-of the values behind them, so that a drawing stays small however long training went on. matplotlib is optional; it is
+of the values behind them, so that a drawing stays small however long training lasted. matplotlib is optional; it is
 imported inside the functions and never touches a display.
 """
 
@@ -19,14 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adacode_cli.errors import UsageError
-from adacode_cli.training.report.panels import Line, Panel
-from adacode_cli.training.report.read import Series
+from adacode_cli.training.report.panels import Curve, Panel
+from adacode_cli.training.run_record import Series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST_POINTS = 200
+MAX_POINTS = 200
 """A series of more points is drawn as so many means."""
 
 WIDTH_INCHES = 5.0
@@ -84,9 +84,9 @@ def title_pixels(text: str, width: int, dpi: int, *, points: float = 16) -> NDAr
 
 
 def thinned(series: Series) -> tuple[NDArray[np.float64], ...]:
-    """Steps, means, lowest and highest values of at most `MOST_POINTS` stretches with (nearly) as many points each."""
+    """Steps, means, lowest and highest values of at most `MAX_POINTS` stretches with (nearly) as many points each."""
     steps, values = np.asarray(series.steps), np.asarray(series.values)
-    stretches = min(MOST_POINTS, len(steps))
+    stretches = min(MAX_POINTS, len(steps))
     starts = np.arange(stretches) * len(steps) // stretches
     counts = np.diff([*starts, len(steps)])
     means = [np.add.reduceat(points, starts) / counts for points in (steps, values)]
@@ -149,10 +149,10 @@ def drawing(panel: Panel) -> Figure:
     return figure
 
 
-def _draw(axes: Axes, line: Line) -> Any:  # noqa: ANN401 - matplotlib's Line2D, not imported here
+def _draw(axes: Axes, line: Curve) -> Any:  # noqa: ANN401 - matplotlib's Line2D, not imported here
     colour, dashes = _COLOURS[line.look % len(_COLOURS)], _DASHES[line.look // len(_COLOURS) % len(_DASHES)]
     steps, means, lowest, highest = thinned(line.series)
-    if len(line.series.steps) > MOST_POINTS:
+    if len(line.series.steps) > MAX_POINTS:
         axes.fill_between(steps, lowest, highest, color=colour, alpha=0.15, linewidth=0)
     marker = "o" if len(steps) <= _MARKED_POINTS else ""
     return axes.plot(steps, means, color=colour, linestyle=dashes, linewidth=1.4, marker=marker, markersize=2.6)[0]
@@ -176,7 +176,7 @@ def _scale(axes: Axes, panel: Panel) -> None:
         axes.axhline(panel.limit, color=_GREY, linewidth=0.9, linestyle=(0, (5, 4)))
 
 
-def _logarithmic(axes: Axes, lines: Sequence[Line]) -> None:
+def _logarithmic(axes: Axes, lines: Sequence[Curve]) -> None:
     from matplotlib.ticker import LogLocator, NullFormatter
 
     values = [value for line in lines for value in line.series.values if value > 0]
@@ -237,7 +237,12 @@ def _inches(plain: str, points: float) -> float:
 
 def _plain(text: str) -> str:
     """Text that matplotlib draws as it stands: $ begins no formula, and what cannot be printed is made visible."""
-    shown = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    visible = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in shown)
+    shown = visible(text)
     # matplotlib leaves labels that begin with an underscore out of legends; a space before it keeps them.
-    return f"{' ' * visible.startswith('_')}{visible}".replace("$", r"\$")
+    return f"{' ' * shown.startswith('_')}{shown}".replace("$", r"\$")
+
+
+def visible(text: str) -> str:
+    """The text with undecodable bytes and characters that cannot be printed written out."""
+    shown = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in shown)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from adacode_cli.errors import OutputError
 from adacode_cli.training.report import curves
 from adacode_cli.training.report.panels import Section, panels, sections
-from adacode_cli.training.report.read import RunRecord, StageRecord
+from adacode_cli.training.run_record import RunRecord, StageRecord
 
 _DPI = 96
 _ACROSS = 4

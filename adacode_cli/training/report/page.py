@@ -1,7 +1,6 @@
 """A run as one HTML page that needs nothing else: no network, no script, no other file.
 
-Whatever comes from a run folder (names, settings, licences) is escaped. The same folder gives the same page.
-"""
+Whatever comes from a run folder (names, settings, licences) is escaped. The same folder gives the same page."""
 
 from __future__ import annotations
 
@@ -14,17 +13,15 @@ import numpy as np
 
 from adacode_cli.training.report import curves
 from adacode_cli.training.report.overview import read_picture
-from adacode_cli.training.report.page_style import STYLE
 from adacode_cli.training.report.panels import Section, panels, sections
-from adacode_cli.training.report.read import RunRecord, Sample, StageRecord
 from adacode_cli.training.report.summary import summary
-from adacode_cli.training.report.tables import codes_table, photographs_table, settings_tables, stages_table
-from adacode_cli.training.report.text import escaped
+from adacode_cli.training.report.tables import codes_table, escaped, photographs_table, settings_tables, stages_table
+from adacode_cli.training.run_record import RunRecord, SampleFile, StageRecord
 
 _EARLIER_SAMPLES = 3
 _EARLIER_WIDTH_PX = 480
 _JPEG_QUALITY = 90
-_LARGEST_PNG_BYTES = 4_000_000
+_MAX_PNG_BYTES = 4_000_000
 
 
 def page_html(record: RunRecord) -> bytes:
@@ -36,12 +33,12 @@ def page_html(record: RunRecord) -> bytes:
     body += [_contents(parts), stages_table(record.stages)]
     for number, section in enumerate(parts, 1):
         body += _section(section, number)
-    body += ['<h2 id="photographs">Photographs</h2>', photographs_table(record.shards)]
-    body += ['<h2 id="settings">Settings</h2>', settings_tables(record.recipe)]
+    body += ['<h2 id="photographs">Photographs</h2>', photographs_table(record.shards or {})]
+    body += ['<h2 id="settings">Settings</h2>', settings_tables(record.recipe or {})]
     lines = "\n".join(body)
     head = (
         '<meta charset="utf-8">\n<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>Training run {name}</title>\n<style>{STYLE}</style>"
+        f"<title>Training run {name}</title>\n<style>{_STYLE}</style>"
     )
     text = f'<!DOCTYPE html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n{lines}\n</body>\n</html>\n'
     return text.encode("utf-8")
@@ -95,19 +92,19 @@ def _samples(stage: StageRecord) -> Iterator[str]:
     yield "</div>"
 
 
-def _whole(sample: Sample, name: str) -> str:
+def _whole(sample: SampleFile, name: str) -> str:
     """Every pixel as it is; a very large sheet as JPEG, so that the page can still be sent."""
     picture = read_picture(sample.path)
     if picture is None:
         return "<p>The sample is damaged.</p>"
     bgr = np.ascontiguousarray(picture[..., ::-1])
     kind, data = "image/png", cv2.imencode(".png", bgr)[1].tobytes()
-    if len(data) > _LARGEST_PNG_BYTES:
+    if len(data) > _MAX_PNG_BYTES:
         kind, data = "image/jpeg", _jpeg(bgr)
     return _picture(kind, data, f"Samples of {name} after {sample.step} steps", picture.shape)
 
 
-def _small(sample: Sample, name: str) -> str:
+def _small(sample: SampleFile, name: str) -> str:
     picture = read_picture(sample.path)
     if picture is None:
         return "<p>The sample is damaged.</p>"
@@ -125,3 +122,53 @@ def _picture(kind: str, data: bytes, text: str, shape: Sequence[int] | None = No
     size = f' width="{shape[1]}" height="{shape[0]}"' if shape else ""
     content = base64.b64encode(data).decode("ascii")
     return f'<img alt="{escaped(text)}"{size} src="data:{kind};base64,{content}">'
+
+
+# One column on a phone, several on a screen, dark where the reader asks for it.
+_STYLE = """
+:root { color-scheme: light dark; --edge: #8884; --soft: #8881; --warn: #e69f0033; }
+* { box-sizing: border-box; }
+body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 90rem; padding: 1rem; }
+h1 { font-size: 1.5rem; margin: 0 0 .25rem; overflow-wrap: anywhere; }
+h2 { font-size: 1.25rem; margin: 2rem 0 .5rem; padding-top: .5rem; border-top: 1px solid var(--edge); }
+h3 { font-size: 1rem; margin: 1rem 0 .25rem; overflow-wrap: anywhere; }
+nav ul { list-style: none; padding: 0; display: flex; flex-wrap: wrap; gap: .25rem 1.25rem; }
+a { color: inherit; }
+.curves, .tables { display: grid; align-items: start; }
+.curves { grid-template-columns: repeat(auto-fill, minmax(min(100%, 24rem), 1fr)); gap: .75rem; }
+.tables { grid-template-columns: repeat(auto-fill, minmax(min(100%, 20rem), 1fr)); gap: .25rem 2rem; }
+.curves img { width: 100%; height: auto; display: block; background: #fff; }
+.curves img { border: 1px solid var(--edge); border-radius: .4rem; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-size: .9rem; }
+caption { text-align: left; font-weight: 600; padding: .5rem 0 .25rem; overflow-wrap: anywhere; }
+th, td { text-align: left; vertical-align: top; padding: .2rem .75rem .2rem 0; overflow-wrap: break-word; }
+th, td { border-bottom: 1px solid var(--edge); }
+thead th { font-weight: 600; white-space: nowrap; }
+tbody th { font-weight: 400; }
+.stages th, .stages td { overflow-wrap: normal; }
+.stages tbody th { font-weight: 600; min-width: 8rem; overflow-wrap: anywhere; }
+.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.warning, .note { padding: .4rem .75rem; border-radius: .4rem; margin: .4rem 0; overflow-wrap: anywhere; }
+.note { background: var(--soft); }
+.warning { background: var(--warn); }
+figure { margin: .5rem 0; }
+figcaption { font-size: .9rem; overflow-wrap: anywhere; }
+.sheet img { max-width: 100%; height: auto; display: block; }
+.earlier { display: flex; flex-wrap: wrap; gap: .75rem; align-items: flex-start; }
+.earlier figure { flex: 0 1 15rem; min-width: 8rem; }
+.earlier img { width: 100%; height: auto; display: block; }
+@media print {
+  body { max-width: none; padding: 0; font-size: 10pt; }
+  .curves { grid-template-columns: 1fr 1fr; }
+  .curves img, figure, tr, .warning { break-inside: avoid; }
+  h2, h3, caption { break-after: avoid; }
+  .sheet img { max-height: 22cm; }
+  .earlier figure { flex: 0 1 30%; }
+  .scroll { overflow: visible; }
+  .stages { font-size: 7pt; }
+  .stages th, .stages td { white-space: normal; padding-right: .3rem; }
+  .stages tbody th { min-width: 2cm; }
+  nav { display: none; }
+}
+"""

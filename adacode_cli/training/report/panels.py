@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from adacode_cli.training.log_keys import (
+from adacode_cli.training.report.summary import MIN_USED
+from adacode_cli.training.run_names import (
+    BASIS,
+    FUSED,
     IMAGES_PER_S,
     MEMORY_MB,
     NUM_VALIDATED,
@@ -15,10 +18,9 @@ from adacode_cli.training.log_keys import (
     Group,
     group_of,
 )
-from adacode_cli.training.report.read import BASIS, RunRecord, Series, StageRecord
-from adacode_cli.training.report.summary import LEAST_USED
+from adacode_cli.training.run_record import RunRecord, Series, StageRecord
 
-_LEAST_LOG_RATIO = 5.0
+_MIN_LOG_RATIO = 5.0
 _VALIDATION_TITLES = {"psnr": "Validation PSNR (dB)", "ssim": "Validation SSIM", "lpips": "Validation LPIPS"}
 _SPEED_TITLES = {
     IMAGES_PER_S: "Images per second",
@@ -28,7 +30,7 @@ _SPEED_TITLES = {
 
 
 @dataclass(frozen=True)
-class Line:
+class Curve:
     """A series and what the legend calls it; "" where the panel's title says it.
 
     Lines with the same `look` are drawn alike: a stage has one look in all panels of its section.
@@ -41,14 +43,16 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """Lines that share axes.
+    """Curves that share axes.
 
-    `log` asks for a logarithmic axis, `share` for percentages (of values in [0, 1]), `from_zero` for an axis that
-    begins at 0; `limit` is a share to mark, on an axis that then ends at 100 %.
+    log: asks for a logarithmic axis.
+    share: asks for percentages (of values in [0, 1]).
+    from_zero: asks for an axis that begins at 0.
+    limit: a share to mark, on an axis that then ends at 100 %.
     """
 
     title: str
-    lines: tuple[Line, ...]
+    lines: tuple[Curve, ...]
     log: bool = False
     share: bool = False
     from_zero: bool = False
@@ -78,20 +82,18 @@ def panels(section: Section) -> tuple[Panel, ...]:
             *_losses(section.stages),
             *_validation(section.stages),
             _over_bases(section.stages, Group.PERPLEXITY, "Perplexity of the codes"),
-            _over_bases(section.stages, Group.USED, "Codes in use", share=True, limit=LEAST_USED),
-            *_each(section.stages, lambda key: group_of(key)[0] == Group.RATE, _rate_title, from_zero=True),
-            *_each(section.stages, lambda key: group_of(key)[0] == Group.GRADIENT, _gradient_title),
-            *_each(section.stages, _is_speed, _speed_title, from_zero=True),
-            *_each(section.stages, lambda key: group_of(key)[0] == Group.OTHER, str),
+            _over_bases(section.stages, Group.USED, "Codes in use", share=True, limit=MIN_USED),
+            *_each(section.stages, Group.RATE, lambda key: key.replace("_", " ").capitalize(), from_zero=True),
+            *_each(section.stages, Group.GRADIENT, lambda key: f"Gradient norm: {group_of(key)[1]}"),
+            *_each(section.stages, Group.SPEED, lambda key: _SPEED_TITLES.get(key, key), from_zero=True),
+            *_each(section.stages, Group.OTHER, str),
         )
         if panel.lines
     )
 
 
 def _title(name: str) -> str:
-    if name == "fused":
-        return "Stage II: fused"
-    return f"Stage III: {name}"
+    return "Stage II: fused" if name == FUSED else f"Stage III: {name}"
 
 
 def _short(stage: StageRecord) -> str:
@@ -106,7 +108,7 @@ def _losses(stages: Sequence[StageRecord]) -> Iterator[Panel]:
             yield Panel(f"Loss: {group_of(key)[1]}", lines, log=_spans_decades(lines))
         return
     keys = sorted(_keys(stages, Group.LOSS), key=lambda key: group_of(key)[1] != TOTAL)
-    terms = [Line(group_of(key)[1], stages[0].series(key), look) for look, key in enumerate(keys)]
+    terms = [Curve(group_of(key)[1], stages[0].series(key), look) for look, key in enumerate(keys)]
     shown = [line for line in terms if line.series.values]
     positive = tuple(line for line in shown if min(line.series.values) >= 0)
     yield Panel("Losses", positive, log=_spans_decades(positive))
@@ -131,50 +133,32 @@ def _over_bases(
             basis = group_of(key)[1]
             names = [_short(stage) if len(stages) > 1 else "", basis if len(stages) == 1 or len(keys) > 1 else ""]
             look = number if len(stages) > 1 else place
-            lines.append(Line(" ".join(filter(None, names)), stage.series(key), look))
+            lines.append(Curve(" ".join(filter(None, names)), stage.series(key), look))
     shown = tuple(line for line in lines if line.series.values)
     return Panel(title, shown, share=share, from_zero=True, limit=limit)
 
 
 def _each(
-    stages: Sequence[StageRecord],
-    chosen: Callable[[str], bool],
-    title: Callable[[str], str],
-    *,
-    from_zero: bool = False,
+    stages: Sequence[StageRecord], group: Group, title: Callable[[str], str], *, from_zero: bool = False
 ) -> Iterator[Panel]:
-    for key in dict.fromkeys(key for stage in stages for key in stage.logged() if chosen(key)):
+    for key in _keys(stages, group):
         yield Panel(title(key), _lines_of(stages, key), share=key == WAITING, from_zero=from_zero)
 
 
-def _rate_title(key: str) -> str:
-    return key.replace("_", " ").capitalize()
-
-
-def _gradient_title(key: str) -> str:
-    return f"Gradient norm: {group_of(key)[1]}"
-
-
-def _is_speed(key: str) -> bool:
-    return group_of(key)[0] == Group.SPEED and key != SECONDS
-
-
-def _speed_title(key: str) -> str:
-    return _SPEED_TITLES.get(key, key)
-
-
 def _keys(stages: Sequence[StageRecord], group: Group) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(key for stage in stages for key in stage.logged() if group_of(key)[0] == group))
+    """Keys of a group in the stages' logs, except the run's time, which is no curve."""
+    logged = dict.fromkeys(key for stage in stages for key in stage.logged() if group_of(key)[0] == group)
+    return tuple(key for key in logged if key != SECONDS)
 
 
-def _lines_of(stages: Sequence[StageRecord], key: str) -> tuple[Line, ...]:
+def _lines_of(stages: Sequence[StageRecord], key: str) -> tuple[Curve, ...]:
     several = len(stages) > 1
-    lines = (Line(_short(stage) if several else "", stage.series(key), look) for look, stage in enumerate(stages))
+    lines = (Curve(_short(stage) if several else "", stage.series(key), look) for look, stage in enumerate(stages))
     return tuple(line for line in lines if line.series.values)
 
 
-def _spans_decades(lines: Sequence[Line]) -> bool:
+def _spans_decades(lines: Sequence[Curve]) -> bool:
     """Whether a logarithmic axis shows more: nothing negative, and values that differ by a large factor."""
     values = [value for line in lines for value in line.series.values]
     positive = [value for value in values if value > 0]
-    return bool(positive) and min(values) >= 0 and max(positive) / min(positive) >= _LEAST_LOG_RATIO
+    return bool(positive) and min(values) >= 0 and max(positive) / min(positive) >= _MIN_LOG_RATIO

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from statistics import fmean, median
 
-from adacode_cli.training.log_keys import IMAGES_PER_S, MEMORY_MB, NUM_VALIDATED, WAITING, Group, group_of
-from adacode_cli.training.report.read import StageRecord
+from adacode_cli.training.run_names import IMAGES_PER_S, MEMORY_MB, NUM_VALIDATED, WAITING, Group, group_of
+from adacode_cli.training.run_record import StageRecord
 
-LEAST_USED = 0.5
+MIN_USED = 0.5
 """A basis that uses a smaller share of its codes gets a warning."""
 
-MOST_WAITING = 0.2
+MAX_WAITING = 0.2
 """A stage that waits a larger share of its time for data gets a warning."""
 
 _LOWER_IS_BETTER = frozenset({"lpips"})
@@ -38,7 +38,7 @@ class CodeUse:
     @property
     def too_few(self) -> bool:
         """Whether fewer than half of the codes are used."""
-        return self.used is not None and self.used < LEAST_USED
+        return self.used is not None and self.used < MIN_USED
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Summary:
             for use in self.codes
             if use.too_few
         ]
-        if self.waiting is not None and self.waiting > MOST_WAITING:
+        if self.waiting is not None and self.waiting > MAX_WAITING:
             share = f"{self.waiting:.0%}"
             found.append(f"waited for data in {share} of its time: try more --workers, or --cache memory.")
         return tuple(found)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping, Sequence
 
-from adacode_cli.training.report.read import StageRecord
+from adacode_cli.training.report import curves
 from adacode_cli.training.report.summary import Measure, Summary, summary
-from adacode_cli.training.report.text import duration, escaped, flattened, number, setting
+from adacode_cli.training.run_record import StageRecord
 
 _UNITS = {"psnr": "PSNR (dB)", "ssim": "SSIM", "lpips": "LPIPS"}
 _DIGITS = {"psnr": 2, "ssim": 4, "lpips": 4}
@@ -160,3 +161,45 @@ def _table(
     named = f' class="{kind}"' if kind else ""
     table = f"<table{named}><caption>{escaped(caption)}</caption>\n{top}<tbody>\n{body}</tbody></table>"
     return f'<div class="scroll">{table}</div>\n'
+
+
+def number(value: float) -> str:
+    """Four digits that count: 0.03122, 108.2, 12345."""
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def duration(seconds: float) -> str:
+    """A time span as people say it: 45 s, 12 min 5 s, 3 h 20 min, 2 d 4 h."""
+    whole = round(seconds)
+    units = ((whole // 86400, "d"), (whole // 3600 % 24, "h"), (whole // 60 % 60, "min"), (whole % 60, "s"))
+    first = next((place for place, (count, _) in enumerate(units) if count), len(units) - 1)
+    return " ".join(f"{count} {unit}" for count, unit in units[first : first + 2] if count or unit == "s")
+
+
+def setting(value: object) -> str:
+    """A value of a settings file: yes and no, lists with commas, nothing as a dash."""
+    if value is None or value in ([], {}, ""):
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(setting, value))
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {setting(inner)}" for key, inner in value.items())
+    return str(value)
+
+
+def flattened(settings: Mapping[str, object], prefix: str = "") -> list[tuple[str, object]]:
+    """Nested settings as rows: {"loss": {"pixel": 1}} is [("loss.pixel", 1)]."""
+    rows: list[tuple[str, object]] = []
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            rows += flattened(value, f"{prefix}{key}.")
+        else:
+            rows.append((f"{prefix}{key}", value))
+    return rows
+
+
+def escaped(text: str) -> str:
+    """`text` for HTML content or a quoted attribute; undecodable bytes and control characters are written out."""
+    return html.escape(curves.visible(text))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adacode_cli.errors import TrainingError
-from adacode_cli.training.report.read import read_run
 from adacode_cli.training.report.summary import summary
+from adacode_cli.training.run_record import read_run
 
 
 def write_log(folder: Path, name: str, lines: list[dict]) -> Path:
@@ -36,7 +37,7 @@ def test_a_folder_without_a_log_is_told_with_what_to_do(tmp_path, make):
     if make == "weights only":
         (run / "fused.safetensors").touch()
     with pytest.raises(TrainingError) as told:
-        read_run(run)
+        read_run(run).require_lines()
     assert told.value.exit_code == 8
     assert told.value.path == run
     assert "adacode train" in told.value.hint
@@ -45,9 +46,10 @@ def test_a_folder_without_a_log_is_told_with_what_to_do(tmp_path, make):
 def test_logs_without_a_line_are_no_run_yet(tmp_path):
     (tmp_path / "fused.jsonl").touch()
     with pytest.raises(TrainingError, match="no line yet"):
-        read_run(tmp_path)
+        read_run(tmp_path).require_lines()
     write_log(tmp_path, "basis-sky", [{"step": 50, "pixel": 1.0}])
     record = read_run(tmp_path)
+    record.require_lines()
     assert [stage.name for stage in record.stages] == ["basis-sky"]
     assert record.notes == ("fused.jsonl holds no line yet.",)
 
@@ -111,13 +113,14 @@ def test_series_rise_and_are_finite_whatever_was_logged(tmp_path_factory, points
 
 def test_settings_and_photographs_may_be_missing_or_damaged(tmp_path):
     write_log(tmp_path, "fused", [{"step": 1}])
-    assert (read_run(tmp_path).recipe, read_run(tmp_path).notes) == ({}, ())
+    assert read_run(tmp_path) == replace(read_run(tmp_path), recipe=None, shards=None, notes=(), damage=())
     (tmp_path / "recipe.json").write_text('{"seed": 3}')
     (tmp_path / "shards.json").write_text('{"licence": "CC')
     record = read_run(tmp_path)
     assert record.recipe == {"seed": 3}
-    assert record.shards == {}
+    assert record.shards is None
     assert record.notes == ("shards.json is damaged: left out.",)
+    assert [error.path for error in record.damage] == [tmp_path / "shards.json"]
 
 
 def test_samples_are_found_in_the_order_of_steps(tmp_path):

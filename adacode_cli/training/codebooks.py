@@ -1,4 +1,4 @@
-"""What training does with codebooks and the network itself need not know: gradients, usage, dead codes."""
+"""What training does with codebooks and the network need not know: first values, gradients, usage, dead codes."""
 
 from __future__ import annotations
 
@@ -8,23 +8,87 @@ from torch import Tensor
 
 from adacode_cli.errors import TrainingError
 from adacode_cli.model.codebook import AdaptiveCodebook, Codebook
-from adacode_cli.training.kmeans import kmeans_codes
-
-__all__ = [
-    "CodeUsage",
-    "codebook_loss",
-    "count_codes",
-    "health_warning",
-    "kmeans_codes",
-    "quantise",
-    "straight_through",
-]
 
 # A code is dead when it is chosen this much less often than an even spread would, and in use from the other on.
 DEAD_SHARE = 0.02
 USED_SHARE = 0.05
 # Below this part of its codes in use, a basis is larger than what it has learnt.
 HEALTHY_USE = 0.5
+# More cells a code cost time and hardly move a centre.
+CELLS_PER_CODE = 64
+_FEATURES_HINT = "Every category needs photographs: prepare more of those that have none."
+# Rows of a distance table that exist at a time: 8 MB for 512 codes.
+_CHUNK = 4096
+
+
+@torch.no_grad()
+def kmeans_codes(cells_NC: Tensor, num_codes: int, generator: torch.Generator, rounds: int = 10) -> Tensor:
+    """num_codes×C float32 centres of cells, on their device.
+
+    cells_NC: N×C, any float type and device; of several batches, so that codes fit more than one.
+    At most CELLS_PER_CODE times num_codes of them are looked at, picked at random. generator: of the CPU; equal cells
+    and generator states give equal codes. A centre that no cell is nearest to moves onto the cell that is
+    farthest from all others, so no two codes are equal unless there are fewer distinct cells than codes.
+    Raises TrainingError without any cell, and for cells that are not finite.
+    """
+    if len(cells_NC) == 0:
+        raise TrainingError("there are no features to begin a codebook from", hint=_FEATURES_HINT)
+    picks = torch.randperm(len(cells_NC), generator=generator)[: CELLS_PER_CODE * num_codes]
+    cells = cells_NC[picks.to(cells_NC.device)].float().cpu().contiguous()
+    if not bool(cells.isfinite().all()):
+        raise TrainingError("the features that a codebook begins from are not finite", hint="Use precision fp32.")
+    codes = _seeds(cells, num_codes, generator)
+    for _ in range(rounds):
+        nearest = _nearest(cells, codes)
+        count = torch.bincount(nearest, minlength=num_codes).unsqueeze(1)
+        total = torch.zeros_like(codes).index_add_(0, nearest, cells)
+        codes = torch.where(count > 0, total / count.clamp(min=1), codes)
+        _refill(codes, cells, count.squeeze(1) == 0)
+    return codes.to(cells_NC.device)
+
+
+def _seeds(cells: Tensor, num_codes: int, generator: torch.Generator) -> Tensor:
+    """k-means++: every next centre is a cell, drawn in proportion to its square distance from those there are."""
+    codes = cells.new_empty(num_codes, cells.shape[1])
+    codes[0] = cells[0]
+    apart = _square_distance(cells, codes[0])
+    for i in range(1, num_codes):
+        # With no distinct cell left, any will do.
+        chance = apart if bool(apart.any()) else torch.ones_like(apart)
+        codes[i] = cells[torch.multinomial(chance, 1, generator=generator)[0]]
+        apart = torch.minimum(apart, _square_distance(cells, codes[i]))
+    return codes
+
+
+def _refill(codes: Tensor, cells: Tensor, empty: Tensor) -> None:
+    """Moves the `empty` codes, one after another, onto the cell that is then farthest from all codes."""
+    if not bool(empty.any()):
+        return
+    living = codes[~empty]
+    apart = (cells - living[_nearest(cells, living)]).square().sum(1)
+    for i in empty.nonzero().flatten():
+        codes[i] = cells[apart.argmax()]
+        apart = torch.minimum(apart, _square_distance(cells, codes[i]))
+
+
+def _nearest(cells: Tensor, codes: Tensor) -> Tensor:
+    norms = codes.square().sum(1)
+    return torch.cat([torch.addmm(norms, part, codes.T, alpha=-2).argmin(1) for part in torch.split(cells, _CHUNK)])
+
+
+def _square_distance(cells: Tensor, code: Tensor) -> Tensor:
+    """N distances without cancellation: 0 for equal cells and for them alone, so that none is picked twice."""
+    exact = "donot_use_mm_for_euclid_dist"
+    return torch.cdist(cells, code.unsqueeze(0), compute_mode=exact).squeeze(1).square()
+
+
+def quantise(codebook: AdaptiveCodebook, latent: Tensor) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    """latent B×C×H×W → for each basis: projected features, vectors of their nearest codes, codes B×H×W."""
+    features = [before(latent).float() for before in codebook.before]
+    with torch.no_grad():
+        codes = [book.nearest(f) for book, f in zip(codebook.books, features, strict=True)]  # type: ignore[operator]
+    vectors = [book.look_up(c) for book, c in zip(codebook.books, codes, strict=True)]  # type: ignore[operator]
+    return features, vectors, codes
 
 
 def straight_through(feature: Tensor, vector: Tensor) -> Tensor:
@@ -44,15 +108,6 @@ def codebook_loss(feature: Tensor, vector: Tensor, commitment: float, own_B: Ten
     if own_B is not None:
         moving = moving * own_B.float()
     return commitment * F.mse_loss(feature, vector.detach()) + moving.mean()
-
-
-def quantise(codebook: AdaptiveCodebook, latent: Tensor) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-    """latent B×C×H×W → for each basis: projected features, vectors of their nearest codes, codes B×H×W."""
-    features = [before(latent).float() for before in codebook.before]
-    with torch.no_grad():
-        codes = [book.nearest(f) for book, f in zip(codebook.books, features, strict=True)]  # type: ignore[operator]
-    vectors = [book.look_up(c) for book, c in zip(codebook.books, codes, strict=True)]  # type: ignore[operator]
-    return features, vectors, codes
 
 
 def count_codes(codes: Tensor, num_codes: int, own_B: Tensor | None = None) -> Tensor:
@@ -81,10 +136,6 @@ class CodeUsage:
         self.decay = decay
         self._read: Tensor | None = None
 
-    def update(self, codes: Tensor) -> None:
-        """Counts one batch's codes (integers, any shape)."""
-        self.update_counts(count_codes(codes, len(self.share)))
-
     def update_counts(self, counts: Tensor) -> None:
         """Takes in how often each code was chosen in a step: num_codes numbers. Counts of 0 throughout are no step."""
         counts = counts.to(self.share)
@@ -96,7 +147,7 @@ class CodeUsage:
         self._read = None
 
     def state(self) -> Tensor:
-        """All that `load` needs to go on from here: num_codes + 1 float32 numbers on the CPU, a copy."""
+        """All that `load` needs to continue from here: num_codes + 1 float32 numbers on the CPU, a copy."""
         return torch.cat((self.share, self.updates.unsqueeze(0))).cpu().clone()
 
     def load(self, state: Tensor) -> None:

@@ -1,12 +1,22 @@
-"""What the keys of a training log are about, in one place for everything that draws a log.
+"""Names in a run folder: of its files, and of the quantities in its logs, for all that writes, reads or draws them.
 
-A log line maps names to numbers: "pixel", "learning_rate", "perplexity/nature", "validation/psnr", … A key that
-nobody here knows is a loss term if it has no slash, and `OTHER` if it has one.
+A log line maps names to numbers: "pixel", "learning_rate", "perplexity/nature", "validation/psnr", … An unknown key
+is a loss term if it has no slash, and `OTHER` if it has one.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
+
+LogLine = dict[str, float]
+
+# Stages' names: basis-start and basis-<category> (stage I), fused (stage II), and those of the tasks (stage III).
+BASIS = "basis-"
+START = "start"
+FUSED = "fused"
+# Files beside those of the stages: the settings, and the manifest of the shards.
+RECIPE = "recipe.json"
+SHARDS = "shards.json"
 
 STEP = "step"
 SECONDS = "seconds"
@@ -45,8 +55,10 @@ _WHOLE = (
     # A stage with one codebook may leave its name out.
     | {"perplexity": (Group.PERPLEXITY, ""), "used": (Group.USED, "")}
 )
-# How many pictures a validation is of: no curve, but a fact that a model card tells.
-NUM_VALIDATED = "validation/crops"
+# Scores on held-out crops.
+VALIDATION = "validation/"
+# How many pictures a validation is of: no curve, but a fact that a model card states.
+NUM_VALIDATED = f"{VALIDATION}crops"
 
 
 def group_of(key: str) -> tuple[Group, str]:
