@@ -14,13 +14,14 @@ from torch import Tensor
 
 from adacode_cli.engine.canvas import BasePicture, Canvas, RawCanvas
 from adacode_cli.engine.device import rounded, unfolds
-from adacode_cli.engine.halves import Halves, halves_of, run_decoder, run_encoder
+from adacode_cli.engine.halves import Coded, Halves, coded, halves_of, run_decoder, run_encoder
 from adacode_cli.engine.maps import Grid, Map, Patch
 from adacode_cli.engine.memory import free_bytes, is_out_of_memory, release
+from adacode_cli.engine.pictures import Pixels
 from adacode_cli.engine.plan import SHARE, Costs, Memory, RunOptions, TilePlan, plan_tiles, require_room
 from adacode_cli.engine.program import CODES, WEIGHTS
 from adacode_cli.engine.tiled import Finiteness, TakeDetail, Tiler
-from adacode_cli.engine.transfer import Outbox
+from adacode_cli.engine.transfer import Outbox, network_input
 from adacode_cli.errors import DeviceError
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.input import fill_from, halve, pad_mirrored, padded_size, prepare_input
@@ -85,9 +86,34 @@ class Passage:
     def through(self, group: Group[C], attempt: Attempt) -> tuple[Sequence[C], dict[str, Map], tuple[str, ...]]:
         """Canvases, once all is queued that will be on them; codes and mixing weights; and notes."""
         own = replace(attempt, kind=replace(attempt.kind, grid=group.grid))
-        return self.where_it_fits(own.kind, group.size, attempt.slots, lambda plan: self._planned(group, plan, own))
+        return self._where_it_fits(own.kind, group.size, attempt.slots, lambda plan: self._planned(group, plan, own))
 
-    def where_it_fits(self, kind: Kind, size: tuple[int, int], slots: int, planned: Callable[[TilePlan], T]) -> T:
+    def code(self, image: Pixels, attempt: Attempt) -> Coded:
+        """The encoder's half alone, of one picture as `check_picture` has it, without alpha."""
+        config, (h, w), dtype = self.config, image.shape[:2], attempt.kind.dtype
+
+        def planned(plan: TilePlan) -> Coded:
+            tiler = self._tiler(plan, attempt, None)
+            x = network_input(image, None, mask_channel=config.mask_channel, device=tiler.home)
+            prepared = self._prepared([x], attempt, config.coarse_passes)
+            half = self._halves_in(dtype).encoder
+            maps = run_encoder(self._network_in(dtype), half, tiler, plan.encoder, prepared)
+            return coded(maps, h * config.scale, w * config.scale)
+
+        return self._where_it_fits(attempt.kind, (h, w), 1, planned)
+
+    def draw(self, code: Coded, canvas: Canvas, attempt: Attempt) -> None:
+        """The decoder's half alone: the picture of codes and mixing weights onto a canvas."""
+        dtype = attempt.kind.dtype
+
+        def planned(plan: TilePlan) -> None:
+            tiler = self._tiler(plan, attempt, lambda detail: canvas.put(detail, None))
+            maps = code.maps(dtype, tiler.home)
+            run_decoder(self._halves_in(dtype).from_codes, tiler, plan.decoder, maps)
+
+        self._where_it_fits(attempt.kind, (code.height, code.width), 1, planned)
+
+    def _where_it_fits(self, kind: Kind, size: tuple[int, int], slots: int, planned: Callable[[TilePlan], T]) -> T:
         """What `planned` makes by a plan. Maps that did not fit the device after all lie in host memory for a second
         try. Raises DeviceError before any work where a picture of that size clearly does not fit.
         """
@@ -108,20 +134,20 @@ class Passage:
         self, group: Group[C], plan: TilePlan, attempt: Attempt
     ) -> tuple[Sequence[C], dict[str, Map], tuple[str, ...]]:
         home, dtype = self._home(plan), attempt.kind.dtype
-        prepared, canvases = self.prepared(group.load(home), attempt, group.passes), group.blank(home)
+        prepared, canvases = self._prepared(group.load(home), attempt, group.passes), group.blank(home)
         bases = [BasePicture(prepared[i : i + 1], self.config) for i in range(len(canvases))]
 
         def take(detail: Patch) -> None:
             for i, (canvas, base) in enumerate(zip(canvases, bases, strict=True)):
                 canvas.put(detail.of_picture(i), base)
 
-        tiler, halves = self.tiler(plan, attempt, take), self.halves_in(dtype)
-        maps = run_encoder(self.network_in(dtype), halves.encoder, tiler, plan.encoder, prepared)
+        tiler, halves = self._tiler(plan, attempt, take), self._halves_in(dtype)
+        maps = run_encoder(self._network_in(dtype), halves.encoder, tiler, plan.encoder, prepared)
         found = {name: maps[name] for name in (CODES, WEIGHTS)}
         run_decoder(halves.decoder, tiler, plan.decoder, maps)
         return canvases, found, (_SAMPLED,) if plan.sampled and self.options.tiling == "exact" else ()
 
-    def prepared(self, images: Sequence[Tensor], attempt: Attempt, passes: int) -> Tensor:
+    def _prepared(self, images: Sequence[Tensor], attempt: Attempt, passes: int) -> Tensor:
         """The padded inputs, one a slot, their holes filled as `AdaCode.prepared` does: each coarse pass is a run of
         its own.
         """
@@ -148,7 +174,7 @@ class Passage:
     def plan(self, kind: Kind, slots: int = 1, *, resident: bool = True) -> TilePlan:
         """How `slots` pictures of one kind would be cut with the memory that is free now."""
         costs = Costs(
-            self.halves_in(kind.dtype),
+            self._halves_in(kind.dtype),
             self.config,
             kind.grid,
             kind.dtype,
@@ -159,23 +185,20 @@ class Passage:
         room = Memory(*(int(SHARE * free_bytes(device)) for device in (torch.device("cpu"), self.device)))
         return plan_tiles(costs, self.options, self.device, room, resident=resident)
 
-    def network_in(self, dtype: torch.dtype) -> AdaCode:
-        """The network that computes in `dtype`; made once."""
+    def _network_in(self, dtype: torch.dtype) -> AdaCode:
         if dtype not in self._rounded:
             self._rounded[dtype] = rounded(self.network, dtype)
         return self._rounded[dtype]
 
-    def halves_in(self, dtype: torch.dtype) -> Halves:
-        """Its halves, likewise."""
+    def _halves_in(self, dtype: torch.dtype) -> Halves:
         if dtype not in self._halves:
-            self._halves[dtype] = halves_of(self.network_in(dtype), dtype, unfolds=unfolds(dtype, self.device))
+            self._halves[dtype] = halves_of(self._network_in(dtype), dtype, unfolds=unfolds(dtype, self.device))
         return self._halves[dtype]
 
     def _home(self, plan: TilePlan) -> torch.device:
         return self.device if plan.resident else torch.device("cpu")
 
-    def tiler(self, plan: TilePlan, attempt: Attempt, take_detail: TakeDetail | None) -> Tiler:
-        """What runs a half by the tiles of a plan."""
+    def _tiler(self, plan: TilePlan, attempt: Attempt, take_detail: TakeDetail | None) -> Tiler:
         return Tiler(
             attempt.kind.grid,
             self.device,

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from adacode_cli.engine.canvas import RawCanvas, SampleCanvas
 from adacode_cli.engine.device import choose_precision, exact_arithmetic
-from adacode_cli.engine.halves import Coded, coded, run_decoder, run_encoder
+from adacode_cli.engine.halves import Coded
 from adacode_cli.engine.maps import Grid, Map
 from adacode_cli.engine.passage import Attempt, Group, Kind, Passage
 from adacode_cli.engine.pictures import Pixels
@@ -134,30 +134,12 @@ class Runner:
 
         Raises as `restore` does.
         """
-        config, (h, w) = self.config, image.shape[:2]
-        grid = Grid.of(config, h, w)
+        grid, deep = Grid.of(self.config, *image.shape[:2]), image.dtype != np.uint8
 
-        def begin(attempt: Attempt) -> Coded:
-            """Queues the first half, and waits for it."""
-            dtype = attempt.kind.dtype
+        def attempt(dtype: torch.dtype) -> tuple[Coded, bool]:
+            return self._alone(Kind(dtype, image.itemsize, grid), lambda begun: self._passage.code(image, begun))
 
-            def planned(plan: TilePlan) -> Coded:
-                tiler = self._passage.tiler(plan, attempt, None)
-                x = network_input(image, None, mask_channel=config.mask_channel, device=tiler.home)
-                prepared = self._passage.prepared([x], attempt, config.coarse_passes)
-                maps = run_encoder(
-                    self._passage.network_in(dtype),
-                    self._passage.halves_in(dtype).encoder,
-                    tiler,
-                    plan.encoder,
-                    prepared,
-                )
-                return coded(maps, h * config.scale, w * config.scale)
-
-            return self._passage.where_it_fits(attempt.kind, (h, w), 1, planned)
-
-        deep = image.dtype != np.uint8
-        return self._finite(deep, lambda dtype: self._alone(Kind(dtype, image.itemsize, grid), begin))
+        return self._finite(deep, attempt)
 
     def decode(self, code: Coded, *, dtype: npt.DTypeLike, grey: bool) -> tuple[Pixels, tuple[str, ...]]:
         """What codes and mixing weights alone say: height×width×3 pixels of `dtype`, or height×width; and notes.
@@ -170,16 +152,9 @@ class Runner:
 
         def begin(attempt: Attempt) -> SampleCanvas:
             """Queues the second half; its picture is on the canvas when the attempt has been waited for."""
-            computed = attempt.kind.dtype
             canvas = SampleCanvas(code.height, code.width, 1, attempt.outbox, dtype=sample, grey=grey)
-
-            def planned(plan: TilePlan) -> SampleCanvas:
-                tiler = self._passage.tiler(plan, attempt, lambda detail: canvas.put(detail, None))
-                maps = code.maps(computed, tiler.home)
-                run_decoder(self._passage.halves_in(computed).from_codes, tiler, plan.decoder, maps)
-                return canvas
-
-            return self._passage.where_it_fits(attempt.kind, (code.height, code.width), 1, planned)
+            self._passage.draw(code, canvas, attempt)
+            return canvas
 
         deep = sample != np.uint8
         canvas, notes = self._finite(deep, lambda d: self._alone(Kind(d, sample.itemsize, grid), begin))

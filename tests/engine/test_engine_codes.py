@@ -110,7 +110,7 @@ def test_networks_that_see_more_than_codes_are_refused():
 
 def test_what_is_no_picture_is_refused():
     with pytest.raises(InputError):
-        coder().encode(np.zeros((3, 3, 2), np.uint8))
+        coder().encode(np.zeros((3, 3, 5), np.uint8))
 
 
 def test_numbers_that_overflow_are_computed_again_in_float32():

@@ -162,7 +162,7 @@ def test_codes_too_have_a_second_try_in_host_memory(monkeypatch, half):
     plain = Runner(network(LOCAL), CPU, RunOptions("fp32"))
     code, _ = plain.encode(image)
     wanted, _ = plain.decode(code, dtype=np.uint8, grey=False)
-    whole = getattr(runner_module, half)
+    whole = getattr(passage_module, half)
 
     def planned(*args, resident=True):
         asked.append(resident)
@@ -174,7 +174,7 @@ def test_codes_too_have_a_second_try_in_host_memory(monkeypatch, half):
         return whole(*args)
 
     monkeypatch.setattr(passage_module, "plan_tiles", planned)
-    monkeypatch.setattr(runner_module, half, scarce)
+    monkeypatch.setattr(passage_module, half, scarce)
     again, _ = plain.encode(image)
     assert all(torch.equal(a, b) for a, b in zip(code.codes, again.codes, strict=True))
     np.testing.assert_array_equal(plain.decode(code, dtype=np.uint8, grey=False)[0], wanted)
