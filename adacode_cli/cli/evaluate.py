@@ -1,4 +1,4 @@
-"""`adacode eval`: how close restored test pictures come to their originals, beside a simple method."""
+"""`adacode eval`: how close restored test pictures come to their originals, beside a baseline."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def _measure(context: typer.Context, options: EvalOptions, task: str, scale: int
 def _findings(options: EvalOptions, task: str, scale: int, denoise: float) -> Findings:
     from adacode_cli.evaluation.testset import load_testset
 
-    # Whatever can be wrong is told before anybody waits: for torch, or for hours of restoring.
+    # Whatever can be wrong is reported before anybody waits: for torch, or for hours of restoring.
     examples = load_testset(options.data, task, scale)
     if options.worst is not None:
         _check_sheet(options.worst, options.data, examples)

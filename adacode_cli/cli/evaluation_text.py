@@ -38,7 +38,7 @@ class Findings:
 
     @property
     def means(self) -> tuple[Scores, Scores | None]:
-        """Of the restored pictures, and of the simple method's, if there is one."""
+        """Of the restored pictures, and of the baseline's, if there is one."""
         from adacode_cli.evaluation.score import mean_scores
 
         simple = [row.simple for row in self.rows if row.simple]

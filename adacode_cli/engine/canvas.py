@@ -133,7 +133,7 @@ class SampleCanvas(Canvas):
             self._outbox.send(means.permute(1, 2, 0).contiguous(), self._shrunk[small.slices])
 
 
-def strips(height: int, width: int, most_px: int = STRIP_PX) -> Iterator[slice]:
-    """Rows 0 … height-1 in order, at most `most_px` pixels at a time, and at least one row."""
-    step = max(1, most_px // width)
+def strips(height: int, width: int, max_px: int = STRIP_PX) -> Iterator[slice]:
+    """Rows 0 … height-1 in order, at most `max_px` pixels at a time, and at least one row."""
+    step = max(1, max_px // width)
     return (slice(top, min(top + step, height)) for top in range(0, height, step))

@@ -181,7 +181,7 @@ _DECODER_PX = {"cpu": {"one": 1024, "steps": 512}, "gpu": {"one": 4096, "steps":
 # Output pixels that it takes to keep a GPU busy for as long as the launches of one picture take, and the most pictures
 # that make them up.
 _BATCH_PX = {"one": 1 << 24, "steps": 1 << 21}
-_MOST_TOGETHER = 16
+_MAX_TOGETHER = 16
 # Half of the free memory that a run may take; the rest is for codecs, other pictures and other programs.
 SHARE = 0.7
 # A picture is refused where its plan is so many times what could be had at all, and so many bytes more. Of a plan,
@@ -294,7 +294,7 @@ def pictures_together(grid: Grid, device: torch.device, *, normalise: bool) -> i
     if device.type != "cuda":
         return 1
     fitting = _BATCH_PX["steps" if normalise else "one"] // (grid.num_cells * grid.cell_px**2)
-    return 1 << (max(1, min(_MOST_TOGETHER, fitting)).bit_length() - 1)  # batches are powers of two
+    return 1 << (max(1, min(_MAX_TOGETHER, fitting)).bit_length() - 1)  # batches are powers of two
 
 
 def _sides(costs: Costs, tile: str | int, device: torch.device) -> list[int]:

@@ -208,7 +208,7 @@ class Restorer:
         with self._loading:
             if self._coder is None:
                 name = self._source.name
-                # Of a file, not the folders: they are nobody's business who gets the codes.
+                # Of a file, not its folders: whoever gets the codes should not see them.
                 shown = name if name.startswith(HUB_PREFIX) else Path(name).name
                 self._coder = Coder(self._runner(TASKS["reconstruct"], 1), shown)
             return self._coder

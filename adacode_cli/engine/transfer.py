@@ -19,7 +19,7 @@ from adacode_cli.engine.pictures import TOPS, Pixels
 
 # Copies that are under way at once, each with a pinned buffer of its own: a picture of 80 megapixels, so that the host
 # waits in the middle of larger ones alone.
-_MOST_BYTES_WAITING = 256 << 20
+_MAX_BYTES_WAITING = 256 << 20
 
 
 def upload(array: npt.NDArray[Any], device: torch.device) -> Tensor:
@@ -86,7 +86,7 @@ class Outbox:
 
     def _under_way(self, copied: Copied, staged: Tensor, target: Tensor) -> None:
         self._waiting.append((copied, staged, target))
-        while sum(staged.nbytes for _, staged, _ in self._waiting) > _MOST_BYTES_WAITING:
+        while sum(staged.nbytes for _, staged, _ in self._waiting) > _MAX_BYTES_WAITING:
             self._arrive()
 
     @torch.inference_mode()  # the targets were made so, and are closed to anything else

@@ -25,7 +25,7 @@ DEFAULT_STRENGTH = 0.5
 _GRID_CELLS = 5
 _BATCH = 32
 # A code alone may mean a darker black than there is, as others always add to it; its texture is then still shown.
-_LEAST_LUMA = 0.12
+_MIN_LUMA = 0.12
 _GREY_CHROMA = 0.06
 _NUM_HUES = 12
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
@@ -37,7 +37,7 @@ _BAR_PX = 5
 _MARGIN_PX = 20
 _HEADER_PX = 34
 _TITLE_PX = 64
-_LEAST_WIDTH_PX = 1000
+_MIN_WIDTH_PX = 1000
 _PAPER, _INK, _FAINT = (255, 255, 255), (25, 25, 25), (215, 215, 215)
 _USED, _DEAD = (40, 110, 180), (200, 60, 40)
 
@@ -67,7 +67,7 @@ def decoded_codes(network: AdaCode, basis: int, strength: float, device: torch.d
 def _within_range(patches_NCHW: Patches) -> Patches:
     """Patches too dark or too bright to be seen, made as much lighter or darker as it takes."""
     luma = np.tensordot(patches_NCHW.mean((2, 3)), _LUMA, 1)
-    shift = np.clip(luma, _LEAST_LUMA, 1 - _LEAST_LUMA) - luma
+    shift = np.clip(luma, _MIN_LUMA, 1 - _MIN_LUMA) - luma
     return np.asarray(np.clip(patches_NCHW + shift[:, None, None, None], 0, 1), np.float32)
 
 
@@ -148,7 +148,7 @@ def draw_atlas(title: str, legend: str, panels: Sequence[BasisPanel], patch_px: 
     more often it was chosen (logarithmic); codes that were never chosen are crossed out.
     """
     columns = min(_COLUMNS, max(len(panel.order) for panel in panels))
-    width = max(_LEAST_WIDTH_PX, 2 * _MARGIN_PX + columns * (patch_px + _GAP_PX))
+    width = max(_MIN_WIDTH_PX, 2 * _MARGIN_PX + columns * (patch_px + _GAP_PX))
     height = _TITLE_PX + 2 * _MARGIN_PX + sum(_HEADER_PX + p.height_px(patch_px) + _MARGIN_PX for p in panels)
     sheet = Image.new("RGB", (width, height), _PAPER)
     pen = ImageDraw.Draw(sheet)

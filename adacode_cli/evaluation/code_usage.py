@@ -23,7 +23,7 @@ from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.input import pad_mirrored, padded_size, prepare_input
 from adacode_cli.model.network import AdaCode
 
-_MOST_PX = 1024
+_MAX_PX = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,8 +102,8 @@ def _patch_side(cell_px: int) -> int:
 
 
 def _middle(image_BCHW: Tensor) -> Tensor:
-    top, left = (max(0, side - _MOST_PX) // 2 for side in image_BCHW.shape[-2:])
-    return image_BCHW[..., top : top + _MOST_PX, left : left + _MOST_PX]
+    top, left = (max(0, side - _MAX_PX) // 2 for side in image_BCHW.shape[-2:])
+    return image_BCHW[..., top : top + _MAX_PX, left : left + _MAX_PX]
 
 
 def _network_input(image_BCHW: Tensor, config: NetworkConfig) -> Tensor:

@@ -17,7 +17,7 @@ from adacode_cli.evaluation.score import Mask, Pictures, Row, Scores
 from adacode_cli.tasks import TASKS
 
 CROP_PX = 192
-MOST = 5
+MAX_WORST = 5
 # The error is looked for on a grid of this many pixels, and weighed by a bell about as wide as a third of a crop.
 _GRID_PX = 8
 _BELL_CELLS = CROP_PX / 6 / _GRID_PX
@@ -55,11 +55,11 @@ class Poor:
 
 @dataclass
 class Worst:
-    """Collects the `most` worst pictures: of greatest perceptual distance, or of least PSNR where none is measured."""
+    """Collects the `max_found` worst pictures: of greatest perceptual distance, or without one of least PSNR."""
 
     task: str
     scale: int = 1
-    most: int = MOST
+    max_found: int = MAX_WORST
     num_seen: int = 0
     found: list[Poor] = field(default_factory=list)
 
@@ -68,11 +68,11 @@ class Worst:
         self.num_seen += 1
         scores = row.restored
         badness = -scores.psnr if scores.perceptual is None else scores.perceptual
-        if len(self.found) == self.most and badness <= self.found[-1].badness:
+        if len(self.found) == self.max_found and badness <= self.found[-1].badness:
             return
         x, y = worst_corner(pictures.restored, pictures.original)
         poor = Poor(row.name, badness, x, y, self._cells(row, pictures, x, y))
-        self.found = sorted([*self.found, poor], key=lambda one: -one.badness)[: self.most]
+        self.found = sorted([*self.found, poor], key=lambda one: -one.badness)[: self.max_found]
 
     def _cells(self, row: Row, pictures: Pictures, x: int, y: int) -> tuple[Cell, ...]:
         def cut(picture: Picture) -> Picture:

@@ -20,7 +20,7 @@ Skip = Literal["none", "add", "fuse"]
 Base = Literal["none", "upsampled", "nearest", "filled"]
 
 # Attention has a table of every pair of cells in a window, and pictures are padded to whole latent cells.
-_MOST_WINDOW, _MOST_STRIDE = 32, 4096
+_MAX_WINDOW, _MAX_STRIDE = 32, 4096
 PAPER_CATEGORIES = ("architecture", "indoor", "nature", "street", "portrait")
 
 
@@ -149,8 +149,8 @@ class NetworkConfig:
         num_levels, latent = len(self.channels), self.channels[-1]
         unmatched = bool(self.categories) and len(self.categories) != len(self.codebooks)
         return [
-            (any(swin.window > _MOST_WINDOW for swin in self.swins), f"a window of more than {_MOST_WINDOW} cells"),
-            (num_levels > _MOST_STRIDE or self.latent_stride > _MOST_STRIDE, f"cells of over {_MOST_STRIDE} pixels"),
+            (any(swin.window > _MAX_WINDOW for swin in self.swins), f"a window of more than {_MAX_WINDOW} cells"),
+            (num_levels > _MAX_STRIDE or self.latent_stride > _MAX_STRIDE, f"cells of over {_MAX_STRIDE} pixels"),
             (self.task == BASIS.name and len(self.codebooks) != 1, "a basis network has exactly one codebook"),
             (unmatched, "categories do not match codebooks"),
             (self.uniform and (self.softmax or self.predictor_swin is not None), "uniform weights are not predicted"),

@@ -43,7 +43,7 @@ class Late(Outbox):
 
 
 def test_everything_arrives_in_order_and_few_bytes_are_under_way_at_once(monkeypatch):
-    monkeypatch.setattr(transfer, "_MOST_BYTES_WAITING", 3 * 16)
+    monkeypatch.setattr(transfer, "_MAX_BYTES_WAITING", 3 * 16)
     outbox, target = Late(CPU), torch.zeros(10, 4)
     for row in range(10):
         outbox.send(torch.full((4,), float(row)), target[row])
