@@ -19,14 +19,13 @@ import torch
 
 from adacode_cli.checkpoints.format import Provenance
 from adacode_cli.checkpoints.load import WeightsSource
-from adacode_cli.engine.options import RunOptions
+from adacode_cli.engine.plan import RunOptions
 from adacode_cli.engine.restorer import Restorer
 from adacode_cli.evaluation.perceptual import load_perceptual
 from adacode_cli.evaluation.score import Row, Scores, evaluate, mean_scores
 from adacode_cli.evaluation.testset import Example, load_testset
 from adacode_cli.imaging.decode import read_image
 from adacode_cli.imaging.mask import read_mask
-from adacode_cli.model.config import Task
 from adacode_cli.model.network import AdaCode
 
 
@@ -37,7 +36,7 @@ class WithPasses(WeightsSource):
         super().__init__(name, None)
         self.coarse_passes = coarse_passes
 
-    def network(self, task: Task, scale: int) -> tuple[AdaCode, Provenance]:
+    def network(self, task: str, scale: int) -> tuple[AdaCode, Provenance]:
         """As `WeightsSource.network`."""
         network, provenance = super().network(task, scale)
         network.config = replace(network.config, coarse_passes=self.coarse_passes)

@@ -18,8 +18,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from adacode_cli.benchmark.speed import yardstick
 from adacode_cli.benchmark.timing import seconds
 from adacode_cli.engine.device import computes_bf16
-from adacode_cli.model.halving import halved
 from adacode_cli.model.network import AdaCode
+from adacode_cli.model.rescaling import halved
 from adacode_cli.training.initialise import initialise
 from adacode_cli.training.presets import family_network
 

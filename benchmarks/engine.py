@@ -21,11 +21,11 @@ from adacode_cli.benchmark.picture import cut
 from adacode_cli.benchmark.speed import MEGAPIXELS, ceiling, growth, passes, yardstick_seconds
 from adacode_cli.checkpoints.load import WeightsSource
 from adacode_cli.cli import machine
-from adacode_cli.engine.arrays import to_tensor
 from adacode_cli.engine.device import PRECISIONS, choose_device, computes_bf16
-from adacode_cli.engine.options import RunOptions
+from adacode_cli.engine.plan import RunOptions
 from adacode_cli.engine.restorer import Restorer
 from adacode_cli.engine.runner import Runner
+from adacode_cli.engine.transfer import to_tensor
 from adacode_cli.imaging.decode import read_image
 from adacode_cli.model.network import AdaCode
 from adacode_cli.training.initialise import initialise

@@ -23,11 +23,9 @@ from torch import Tensor, nn
 from adacode_cli.benchmark.picture import made_up
 from adacode_cli.benchmark.timing import seconds, steady_seconds
 from adacode_cli.checkpoints.load import WeightsSource
-from adacode_cli.engine.device import PRECISIONS, choose_device, exact_arithmetic
-from adacode_cli.engine.grid import Grid
-from adacode_cli.engine.options import RunOptions
-from adacode_cli.engine.plan import pictures_together
-from adacode_cli.engine.rounded import rounded
+from adacode_cli.engine.device import PRECISIONS, choose_device, exact_arithmetic, rounded
+from adacode_cli.engine.maps import Grid
+from adacode_cli.engine.plan import RunOptions, pictures_together
 from adacode_cli.engine.runner import Runner
 from adacode_cli.model.blocks import SUMMED_AT_ONCE_GPU, GroupNorm, Sums, _sums_in_pieces, scale_and_shift
 from adacode_cli.model.network import AdaCode

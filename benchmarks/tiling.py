@@ -19,14 +19,12 @@ import numpy as np
 import torch
 
 from adacode_cli.checkpoints.load import WeightsSource
-from adacode_cli.engine.arrays import to_tensor
-from adacode_cli.engine.costs import Costs, Memory
-from adacode_cli.engine.grid import Grid
-from adacode_cli.engine.options import RunOptions
-from adacode_cli.engine.parts import parts_of
-from adacode_cli.engine.plan import make_plan
-from adacode_cli.engine.rounded import rounded
+from adacode_cli.engine.device import rounded
+from adacode_cli.engine.halves import halves_of
+from adacode_cli.engine.maps import Grid
+from adacode_cli.engine.plan import Costs, Memory, RunOptions, make_plan
 from adacode_cli.engine.runner import Runner
+from adacode_cli.engine.transfer import to_tensor
 from adacode_cli.imaging.decode import read_image
 from adacode_cli.model.network import AdaCode
 from adacode_cli.training.presets import family_network
@@ -63,7 +61,7 @@ def planned(family: str, row: Row, device: torch.device, megapixels: float, tili
     """What a run of sr ×4 to so many megapixels would take, with memory to spare."""
     dtype, config = PRECISIONS[row.precision], family_network(family, "sr", 4)
     network = untrained(family)
-    parts = parts_of(network if dtype == torch.float32 else rounded(network, dtype), dtype, unfolds=row.unfolds)
+    parts = halves_of(network if dtype == torch.float32 else rounded(network, dtype), dtype, unfolds=row.unfolds)
     side = round((megapixels * 1e6) ** 0.5 / config.scale)
     costs = Costs(parts, config, Grid.of(config, side, side), dtype, on_host=device == CPU)
     return make_plan(costs, RunOptions(tiling=tiling), device, Memory(1 << 60, 1 << 60)).memory

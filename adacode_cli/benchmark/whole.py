@@ -14,12 +14,12 @@ from adacode_cli.benchmark.picture import cut
 from adacode_cli.benchmark.profile import FirstPicture, Profile, first_picture, profile
 from adacode_cli.benchmark.speed import Ceiling, Growth, Pass, ceiling, growth, passes, yardstick_seconds
 from adacode_cli.checkpoints.load import WeightsSource
-from adacode_cli.engine.arrays import to_tensor
 from adacode_cli.engine.device import PRECISIONS, choose_device, choose_precision
 from adacode_cli.engine.memory import is_out_of_memory
-from adacode_cli.engine.options import RunOptions
+from adacode_cli.engine.plan import RunOptions
 from adacode_cli.engine.restorer import Restorer
 from adacode_cli.engine.runner import Runner
+from adacode_cli.engine.transfer import to_tensor
 from adacode_cli.errors import DeviceError
 
 

@@ -15,8 +15,8 @@ from adacode_cli.checkpoints.published import PICKLED, read_published
 from adacode_cli.checkpoints.soundness import key_problems, listing, require_finite, require_plausible, without_memory
 from adacode_cli.errors import WeightsError
 from adacode_cli.model.config import NetworkConfig
-from adacode_cli.model.halving import can_halve, halved
 from adacode_cli.model.network import AdaCode
+from adacode_cli.model.rescaling import can_halve, halved
 from adacode_cli.tasks import TASKS
 
 PUBLISHED_LICENCE = "its authors' (published AdaCode weights; may be non-commercial)"
@@ -40,7 +40,7 @@ class WeightsSource:
         """The network for a task, a name of `tasks.TASKS`; `scale` is one of its scales, `denoise` from 0 to 1.
 
         A family without that scale, and a single file or entry of ×4, serve ×2 by the same network, halved
-        (`model.halving`), or where that cannot be, as they are: then their own scale counts. Raises UsageError for
+        (`model.rescaling`), or where that cannot be, as they are: then their own scale counts. Raises UsageError for
         another `denoise`, WeightsError, also where the weights have no strengths of noise removal to choose from.
         """
         check_denoise(denoise)

@@ -1,7 +1,7 @@
 """Real-ESRGAN's small networks (Wang et al. 2021, arXiv:2107.10833) as a start for a trunk: their keys and shapes.
 
-Their layout is a row `body.0`, `body.1`, …: 3×3 convolutions with PReLU slopes in between, as `model.trunk` has it.
-What is not such a row, or has another shape than the trunk wanted, is refused by name.
+Their layout is a row `body.0`, `body.1`, …: 3×3 convolutions with PReLU slopes in between, as `model.network.Trunk` has
+it. What is not such a row, or has another shape than the trunk wanted, is refused by name.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from adacode_cli.checkpoints.published import PICKLED, read_params
 from adacode_cli.checkpoints.soundness import key_problems, require_finite
 from adacode_cli.errors import WeightsError
 from adacode_cli.model.config import NetworkConfig
-from adacode_cli.model.packing import repacked
-from adacode_cli.model.trunk import Trunk
+from adacode_cli.model.network import Trunk
+from adacode_cli.model.rescaling import repacked
 
 _BODY, _TRUNK, _FIRST = "body.", "trunk.", "body.0.weight"
 _KEY = re.compile(r"body\.\d+\.(weight|bias)")

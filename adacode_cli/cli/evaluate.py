@@ -1,4 +1,4 @@
-"""`adacode eval`: how close restored test pictures come to their originals, beside a baseline method."""
+"""`adacode eval`: how close restored test pictures come to their originals, beside a baseline."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from adacode_cli.cli.options import AsJson, Device, Precision, Verbose, Weights,
 from adacode_cli.cli.restore_options import Denoise
 from adacode_cli.cli.streams import printable, stderr_console, write_line
 from adacode_cli.errors import UsageError
+from adacode_cli.tasks import TASKS
 
 if TYPE_CHECKING:
     from adacode_cli.evaluation.score import Row, Scores
-    from adacode_cli.evaluation.testset import Example, Task
+    from adacode_cli.evaluation.testset import Example
     from adacode_cli.evaluation.worst import Worst
 
 
@@ -104,7 +105,7 @@ def reconstruct(context: typer.Context, options: EvalOptions) -> None:
     _measure(context, options, "reconstruct", 1)
 
 
-def _measure(context: typer.Context, options: EvalOptions, task: Task, scale: int, denoise: float = 1.0) -> None:
+def _measure(context: typer.Context, options: EvalOptions, task: str, scale: int, denoise: float = 1.0) -> None:
 
     session = session_of(context)
     session.json, session.verbose = options.json, options.verbose
@@ -117,10 +118,10 @@ def _measure(context: typer.Context, options: EvalOptions, task: Task, scale: in
         write_line(line)
 
 
-def _findings(options: EvalOptions, task: Task, scale: int, denoise: float) -> Evaluation:
+def _findings(options: EvalOptions, task: str, scale: int, denoise: float) -> Evaluation:
     from adacode_cli.evaluation.testset import load_testset
 
-    # Whatever can be wrong is told before anybody waits: for torch, or for hours of restoring.
+    # Whatever can be wrong is reported before anybody waits: for torch, or for hours of restoring.
     examples = load_testset(options.data, task, scale)
     if options.worst is not None:
         _check_sheet(options.worst, options.data, examples)
@@ -166,7 +167,7 @@ def _check_sheet(path: Path, data: Path, examples: tuple[Example, ...]) -> None:
 
 def _write_sheet(path: Path, worst: Worst, found: Evaluation) -> None:
     from adacode_cli import atomic
-    from adacode_cli.evaluation.sheet import draw_sheet
+    from adacode_cli.evaluation.worst import draw_sheet
 
     measure = found.distance if found.perceptual else "PSNR"
     title = f"adacode {found.step}, {found.weights}: the worst {len(worst.found)} of {worst.num_seen} by {measure}"
@@ -183,7 +184,7 @@ _FORMS = (("psnr", "PSNR", ".2f"), ("ssim", "SSIM", ".4f"), ("perceptual", "LPIP
 class Evaluation:
     """What was measured, of what, and with which weights and perceptual network (a name, or None)."""
 
-    task: Task
+    task: str
     scale: int
     denoise: float
     weights: str
@@ -202,22 +203,20 @@ class Evaluation:
     @property
     def step(self) -> str:
         """What was measured, in words."""
-        task = f"sr x{self.scale}" if self.task == "sr" else self.task
+        task = f"{self.task} x{self.scale}" if TASKS[self.task].enlarges else self.task
         return task if self.denoise == 1 else f"{task}, denoise {self.denoise:g}"
 
     @property
     def simple_method(self) -> str | None:
         """What the simple method is called."""
-        from adacode_cli.evaluation.score import SIMPLE_METHODS
-
-        return SIMPLE_METHODS.get(self.task)
+        return TASKS[self.task].baseline
 
     @property
     def border_px(self) -> int:
         """How much of each border PSNR and SSIM leave out."""
         from adacode_cli.evaluation.metrics import BORDER_PX
 
-        return 0 if self.task == "inpaint" else BORDER_PX
+        return 0 if TASKS[self.task].fills_hole else BORDER_PX
 
     @property
     def distance(self) -> str:
@@ -270,7 +269,7 @@ def _cells(kinds: list[tuple[str, str, str]], *scores: Scores | None) -> list[st
 
 
 def _notes(found: Evaluation) -> list[str]:
-    if found.task == "inpaint":
+    if TASKS[found.task].fills_hole:
         what = "PSNR in dB, of RGB inside the holes."
     else:
         what = f"PSNR in dB and SSIM, of luma without a border of {found.border_px} px."

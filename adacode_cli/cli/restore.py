@@ -25,6 +25,7 @@ from adacode_cli.cli.restore_plan import Request, foresight_of, keeping_of, plan
 from adacode_cli.cli.signals import interruptible
 from adacode_cli.errors import EXIT_INTERRUPTED, UsageError
 from adacode_cli.limits import DECODING_LIMIT_S
+from adacode_cli.tasks import TASKS
 
 if TYPE_CHECKING:
     from adacode_cli.batch.mask_pairs import MaskPairs
@@ -147,7 +148,7 @@ def sr(
 
     Originals are never written to. One bad file does not stop the others; the summary names it.
     """
-    restore(context, inputs, options, Request("sr", f"sr-x{scale:g}", scale=scale, denoise=denoise))
+    restore(context, inputs, options, Request("sr", TASKS["sr"].label(scale), scale=scale, denoise=denoise))
 
 
 def _color(value: str | None) -> str | None:

@@ -72,7 +72,7 @@ class Request:
     """What to do with each image. `holes` are built late, as that imports pixels, of what `mask_dir` was paired to.
 
     `mask_paths` are no inputs. `mask_kind` says where holes come from, for the journal. `save_codes` and `from_codes`
-    are for "reconstruct" alone.
+    are for tasks whose pictures are made from codes.
     """
 
     task: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal
 
 import typer
 from rich.text import Text
@@ -15,8 +15,7 @@ from adacode_cli.cli.streams import printable, stderr_console, write_line
 from adacode_cli.cli.train_options import Output, Shards, TrainOptions
 from adacode_cli.cli.train_session import earlier_recipe, training
 from adacode_cli.errors import OutputError, UsageError
-
-Task = tuple[Literal["sr", "inpaint"], int]
+from adacode_cli.tasks import TASKS, by_label
 
 app = typer.Typer(help="Train weights of your own, in three stages.", no_args_is_help=True)
 
@@ -131,7 +130,7 @@ def restore(
     session_of(context).verbose = options.verbose
     from adacode_cli.training.runs import run_restore
 
-    if trunk is not None and task != "sr":
+    if trunk is not None and not TASKS[task].enlarges:
         raise UsageError("--trunk is for --task sr", hint="Leave it out: other networks have no trunk.")
     factor, file = _factor(task, scale), _fused_file(fused)
     with training(shards, output, options, ("restore",), earlier_recipe(file)) as session:
@@ -203,20 +202,20 @@ def report(
 
 
 def _factor(task: str, scale: int | None) -> int:
-    if task == "inpaint":
-        if scale is not None:
-            raise UsageError("--scale is for --task sr", hint="Leave it out: holes are filled at the image's own size.")
-        return 1
-    if scale not in (None, 2, 4):
-        raise UsageError(f"--scale {scale} is not 2 or 4", hint="Other factors are made from these two.")
-    return scale or 4
+    scales = TASKS[task].scales
+    if scale is not None and not TASKS[task].enlarges:
+        raise UsageError("--scale is for --task sr", hint="Leave it out: holes are filled at the image's own size.")
+    if scale not in (None, *scales):
+        known = " or ".join(str(one) for one in sorted(scales))
+        raise UsageError(f"--scale {scale} is not {known}", hint="Other factors are made from these.")
+    return scale or max(scales)
 
 
-def _task(name: str) -> Task:
-    known = {"sr-x4": ("sr", 4), "sr-x2": ("sr", 2), "inpaint": ("inpaint", 1)}
-    if name not in known:
-        raise UsageError(f"unknown task {name!r}", hint=f"Choose among {', '.join(known)}.")
-    return cast(Task, known[name])
+def _task(label: str) -> tuple[str, int]:
+    known = {one: (task.name, scale) for one, (task, scale) in by_label().items() if not task.from_codes}
+    if label not in known:
+        raise UsageError(f"unknown task {label!r}", hint=f"Choose among {', '.join(known)}.")
+    return known[label]
 
 
 def _fused_file(given: Path) -> Path:

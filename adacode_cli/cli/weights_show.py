@@ -101,7 +101,7 @@ def show(
         network, _ = WeightsSource(name, hub_repo).own_network()
         found = _usage(network, usage, chosen) if usage else None
         if output is not None:
-            from adacode_cli.evaluation.atlas_sheet import atlas_of
+            from adacode_cli.evaluation.atlas import atlas_of
 
             _draw(output, atlas_of(network, printable(name), found, chosen, patch), quality)
     rows = _rows(network, found)

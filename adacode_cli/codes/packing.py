@@ -20,7 +20,7 @@ Bytes = npt.NDArray[np.uint8]
 
 
 # The longest match of LZMA is 273 bytes and costs a third of a bit or more; zeros are packed 6,830 times smaller.
-_MOST_TIMES_SMALLER = 8000
+_MAX_TIMES_SMALLER = 8000
 _BYTES_BESIDE = 1 << 16
 
 
@@ -30,7 +30,7 @@ class PackingError(Exception):
 
 def check_ratio(data: bytes, size: int) -> None:
     """Raises PackingError where no packed data of this length unpack to `size` bytes."""
-    if size > len(data) * _MOST_TIMES_SMALLER + _BYTES_BESIDE:
+    if size > len(data) * _MAX_TIMES_SMALLER + _BYTES_BESIDE:
         raise PackingError(f"{len(data)} packed bytes are claimed to hold {size}")
 
 

@@ -7,6 +7,7 @@ place is made of its own tile alone, so tiles may come in any order, and a secon
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -14,19 +15,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from adacode_cli.engine.arrays import STRIP_PX, strips
-from adacode_cli.engine.patch import Patch
+from adacode_cli.engine.maps import Patch
 from adacode_cli.engine.pictures import TOPS, Pixels
 from adacode_cli.engine.transfer import Outbox
 from adacode_cli.geometry import Box
-from adacode_cli.model.base import base_picture
 from adacode_cli.model.config import NetworkConfig
+from adacode_cli.model.input import base_picture
 
 # Input pixels that bicubic interpolation looks at beyond the ones it makes: two are enough for whole factors.
 _CONTEXT = 2
+# Pixels of a strip: 48 MB as three float32 channels.
+STRIP_PX = 1 << 22
 
 
-class Base:
+class BasePicture:
     """The base picture of a prepared input (1×C×H×W float32), part by part."""
 
     def __init__(self, prepared_BCHW: Tensor, config: NetworkConfig) -> None:
@@ -52,7 +54,7 @@ class Canvas(ABC):
         self.height, self.width, self.scale = height, width, scale
         self._strip_px = strip_px
 
-    def put(self, detail: Patch, base: Base | None) -> None:
+    def put(self, detail: Patch, base: BasePicture | None) -> None:
         """Takes 1×3×h×w detail (any float dtype, may be overwritten) to its place; what lies in the padding is cut off.
 
         base: what it is added to.
@@ -129,3 +131,9 @@ class SampleCanvas(Canvas):
             means = F.avg_pool2d(values[None], self.scale)[0].div_(self._top)
             small = box.scaled(1, self.scale)
             self._outbox.send(means.permute(1, 2, 0).contiguous(), self._shrunk[small.slices])
+
+
+def strips(height: int, width: int, max_px: int = STRIP_PX) -> Iterator[slice]:
+    """Rows 0 … height-1 in order, at most `max_px` pixels at a time, and at least one row."""
+    step = max(1, max_px // width)
+    return (slice(top, min(top + step, height)) for top in range(0, height, step))

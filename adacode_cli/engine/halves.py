@@ -1,25 +1,110 @@
 """The two halves of a run: a padded picture → codes and mixing weights, and those → pixels, each by tiles.
 
-Between them everything lies on the latent grid, which has 1/64 of the pixels, and is computed for the whole picture at
-once: attention looks across all of it.
+A network is cut where the whole picture comes together. Between its halves everything lies on the latent grid, which
+has 1/64 of the pixels, and is computed for the whole picture at once: attention looks across all of it.
+
+Where whole maps do not fit memory, normalisation goes by sums that are gathered norm after norm, with nothing but sums
+kept between. A tile knows the map before a norm exactly once the sums of all norms on the way there are known. So the
+first norm's sums are gathered, then with those the second's, and so on; each norm costs a pass through all that comes
+before it, which is what the memory is paid with. The encoder's are gathered over the whole picture, since codes depend
+on them and a code is a discrete decision; the decoder's over a sample of tiles.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from adacode_cli.engine.maps import Grid, Map, MapShape
 from adacode_cli.engine.memory import trim_heap
-from adacode_cli.engine.parts import latent_maps
-from adacode_cli.engine.program import CODES, FEATURE, IMAGE, LATENT, WEIGHTS
-from adacode_cli.engine.sampling import measure, sample
-from adacode_cli.engine.segments import Part
-from adacode_cli.engine.tiled import Map, Tiler
+from adacode_cli.engine.program import (
+    CODES,
+    DETAIL,
+    FEATURE,
+    IMAGE,
+    LATENT,
+    WEIGHTS,
+    Steps,
+    decoder_steps,
+    encoder_steps,
+)
+from adacode_cli.engine.segments import Half, trace
+from adacode_cli.engine.tiled import Tiler
 from adacode_cli.geometry import Box
+from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.network import AdaCode
+
+# Side of a sample's tile in output pixels: the smaller, the more evenly spread, and the more of the work is halo.
+SAMPLE_TILE_PX = 128
+# Of so many tiles in a row or a column one is in the sample; two make a chessboard.
+SAMPLE_EVERY = 2
+
+
+@dataclass(frozen=True)
+class Halves:
+    """encoder: IMAGE → FEATURE and what the decoder reads of the way there. decoder: CODES, WEIGHTS, LATENT and those →
+    DETAIL. from_codes: CODES and WEIGHTS alone → DETAIL. unfolds: whether a convolution first copies the neighbourhood
+    of every position.
+    """
+
+    encoder: Half
+    decoder: Half
+    from_codes: Half
+    unfolds: bool = False
+
+    @property
+    def normalise(self) -> bool:
+        return self.encoder.normalises or self.decoder.normalises
+
+
+def halves_of(network: AdaCode, dtype: torch.dtype, *, unfolds: bool = False) -> Halves:
+    """The halves of a network that runs in `dtype`. unfolds: whether a convolution in it first copies the neighbourhood
+    of every position, as `device.unfolds` says of a device.
+    """
+    decoder, given = decoder_steps(network, skips=True), _given(network.config, dtype)
+    encoder = trace(encoder_steps(network), given, {FEATURE, *_read_first(decoder) - given.keys()}, unfolds=unfolds)
+    return Halves(
+        encoder,
+        trace(decoder, encoder.shapes, {DETAIL}, unfolds=unfolds),
+        trace(decoder_steps(network, skips=False), given, {DETAIL}, unfolds=unfolds),
+        unfolds,
+    )
+
+
+@dataclass(frozen=True)
+class LatentMaps:
+    """What the latent parts make of a feature map: latent_BCHW, codes (one B×h×w int64 a basis), weights_BKHW."""
+
+    latent_BCHW: Tensor
+    codes: tuple[Tensor, ...]
+    weights_BKHW: Tensor
+
+
+def latent_maps(network: AdaCode, feature_BCHW: Tensor) -> LatentMaps:
+    """Attention, mixing weights and codes of a whole picture's latent map."""
+    latent = network.encoder.swin(feature_BCHW)
+    return LatentMaps(latent, network.codebook.nearest(latent), network.codebook.weights(latent))
+
+
+def _given(config: NetworkConfig, dtype: torch.dtype) -> dict[str, MapShape]:
+    return {
+        IMAGE: MapShape(config.in_channels, config.latent_stride // config.scale, dtype),
+        LATENT: MapShape(config.channels[-1], 1, dtype),
+        CODES: MapShape(config.num_bases, 1, torch.int64),
+        WEIGHTS: MapShape(config.num_bases, 1, dtype),
+    }
+
+
+def _read_first(steps: Steps) -> set[str]:
+    """Maps that the steps read and do not make."""
+    made, read = set[str](), set[str]()
+    for step in steps:
+        read |= set(step.reads) - made
+        made.add(step.writes)
+    return read
 
 
 @dataclass(frozen=True)
@@ -41,8 +126,10 @@ class Coded:
         return {CODES: Map(codes[None], 1), WEIGHTS: Map(weights[None], 1)}
 
 
-def encode(network: AdaCode, part: Part, tiler: Tiler, boxes: Sequence[Box], prepared_BCHW: Tensor) -> dict[str, Map]:
-    """prepared: B×C×H×W padded inputs on the tiler's home → the maps that `decode` starts from, with the encoder's
+def run_encoder(
+    network: AdaCode, half: Half, tiler: Tiler, boxes: Sequence[Box], prepared_BCHW: Tensor
+) -> dict[str, Map]:
+    """prepared: B×C×H×W padded inputs on the tiler's home → the maps that `run_decoder` starts from, with the encoder's
     skips.
 
     A tiler with known sums goes by sums gathered beforehand: here, over the whole picture. Raises DeviceError when not
@@ -50,8 +137,8 @@ def encode(network: AdaCode, part: Part, tiler: Tiler, boxes: Sequence[Box], pre
     """
     maps = {IMAGE: Map(prepared_BCHW, tiler.grid.input_cell_px)}
     if tiler.known_sums is not None:
-        measure(part, tiler, maps, boxes)
-    tiler.run(part, maps, boxes)
+        measure(half, tiler, maps, boxes)
+    tiler.run(half, maps, boxes)
     _tidy(tiler)
     made = latent_maps(network, maps.pop(FEATURE).data_BCHW.to(tiler.device))
     tiler.finiteness.look_at(made.weights_BKHW)
@@ -67,18 +154,34 @@ def coded(maps: dict[str, Map], height: int, width: int) -> Coded:
     return Coded(codes.unbind(0), weights.float(), height, width)
 
 
-def decode(part: Part, tiler: Tiler, boxes: Sequence[Box], maps: dict[str, Map]) -> None:
+def run_decoder(half: Half, tiler: Tiler, boxes: Sequence[Box], maps: dict[str, Map]) -> None:
     """Maps, which are used up → the DETAIL that the network adds to the base picture, handed to the tiler's
     `take_detail`, padding included.
 
-    A tiler with known sums goes by a sample of the picture here. Raises as `encode` does.
+    A tiler with known sums goes by a sample of the picture here. Raises as `run_encoder` does.
     """
     _tidy(tiler)
     if tiler.known_sums is not None:
-        measure(part, tiler, maps, sample(tiler.grid))
-    tiler.run(part, maps, boxes)
+        measure(half, tiler, maps, sample(tiler.grid))
+    tiler.run(half, maps, boxes)
 
 
 def _tidy(tiler: Tiler) -> None:
     if tiler.home.type == "cpu":
         trim_heap()
+
+
+def sample(grid: Grid) -> tuple[Box, ...]:
+    """Evenly spread tiles of a picture, each row of tiles shifted against the one before."""
+    boxes = grid.boxes(grid.tile(SAMPLE_TILE_PX))
+    tops, lefts = (sorted({getattr(box, side) for box in boxes}) for side in ("top", "left"))
+    return tuple(b for b in boxes if (tops.index(b.top) + lefts.index(b.left)) % SAMPLE_EVERY == 0)
+
+
+def measure(half: Half, tiler: Tiler, maps: dict[str, Map], boxes: Sequence[Box]) -> None:
+    """Adds what `boxes` tell about every norm of the half to the tiler's `known_sums`."""
+    assert tiler.known_sums is not None
+    for i, step in enumerate(half.whole.steps):
+        if step.norm is not None:
+            before = replace(half.whole, steps=half.whole.steps[:i])
+            tiler.known_sums[step.norm] = tiler.sums_of(step.reads[0], before, maps, boxes)

@@ -1,20 +1,174 @@
-"""How a picture is cut for the network, and the memory that it will take: decided before any work."""
+"""How a picture is cut for the network, and the memory that it will take: decided before any work.
+
+`RunOptions` says how a person wants the engine to run, `Costs` what memory a run in given tiles takes, and `plan_tiles`
+chooses tiles whose planned memory fits what is free. Costs are arithmetic: sizes of maps and of what a tile holds come
+from `engine.segments`, which counts them. What is estimated here, and held against measured peaks by the tests, is what
+the counting cannot see: scratch space of the convolutions, copies of the picture around the network, and what the
+allocator does not give back.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 
-from adacode_cli.engine.costs import Costs, Memory, Tile
-from adacode_cli.engine.device import unfolds
-from adacode_cli.engine.grid import Grid
+from adacode_cli.engine.canvas import STRIP_PX
+from adacode_cli.engine.device import check_precision, unfolds
+from adacode_cli.engine.halves import Halves
+from adacode_cli.engine.maps import Grid
 from adacode_cli.engine.memory import obtainable_bytes
-from adacode_cli.engine.options import RunOptions
-from adacode_cli.errors import DeviceError
+from adacode_cli.engine.segments import Half, Segment
+from adacode_cli.errors import DeviceError, UsageError
 from adacode_cli.geometry import Box
+from adacode_cli.limits import MIN_TILE_PX
+from adacode_cli.model.blocks import SUMMED_AT_ONCE_GPU
+from adacode_cli.model.config import NetworkConfig
+from adacode_cli.model.swin import band_cells
+
+TILINGS = ("exact", "sampled")
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """precision: auto, fp32, bf16 or fp16. tile: "auto", "none" or a side in output pixels.
+
+    tiling: "exact", or "sampled": normalisation by what a sample of the picture tells. Raises UsageError.
+    """
+
+    precision: str = "auto"
+    tile: str | int = "auto"
+    tiling: str = "exact"
+
+    def __post_init__(self) -> None:
+        check_precision(self.precision)
+        if self.tile not in ("auto", "none") and not _is_side(self.tile):
+            raise UsageError(
+                f"tile {self.tile!r} is not auto, none or a whole number of at least {MIN_TILE_PX}",
+                hint="The number is the side of a tile in output pixels, for example --tile 512.",
+            )
+        if self.tiling not in TILINGS:
+            raise UsageError(f"unknown tiling {self.tiling!r}", hint="Choose exact or sampled.")
+
+
+def _is_side(tile: object) -> bool:
+    """Whether it is written in decimal digits alone and large enough; what NumPy counts in is fine too."""
+    return str(tile).isascii() and str(tile).isdecimal() and int(str(tile)) >= MIN_TILE_PX
+
+
+# Latent maps at once inside a Swin stack: its input, a group's, a block's, and what the block makes.
+_SWIN_MAPS = 4
+# A band at once: queries, keys and values twice, the hidden layer of the perceptron before and after its activation.
+_BAND_MAPS = 14
+# At the end of each group of blocks a 3×3 convolution sees the whole latent map, with the same maps alive.
+_SWIN_KERNEL = 3 * 3
+# Of a strip of a tile that is being finished: its detail and the base in float32, and what rounding and means take.
+_STRIP_BYTES_PER_PX = 40
+_FLOAT_BYTES = 4
+# What convolutions keep whatever the picture (compiled kernels, reordered weights): 35 to 55 MB were measured.
+_FIXED_BYTES = 48 << 20
+# The C library's heap goes to pieces where tiles of many shapes follow one another (corners, edges, the middle): what
+# one tile freed does not fit what the next one asks for. With up to four, which mirror one another, that was not seen;
+# with nine and more the heap held about as much again as the largest tile needs.
+_TILES_ALIKE, _IN_PIECES = 4, 2
+# Copies of the input in float32 that are alive together: as given, and padded; where holes are filled, the pyramid too.
+_INPUT_COPIES = {"none": 2.0, "upsampled": 2.0, "nearest": 2.0, "filled": 5.0}
+# The piece of a map that is summed in one go on a GPU, in float64.
+_SUM_BYTES = 8 * SUMMED_AT_ONCE_GPU
+
+Tile = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes beyond what the process has now, at the worst moment: host memory, and the device's where it is another."""
+
+    host_bytes: int
+    device_bytes: int = 0
+
+    def fits(self, room: Memory) -> bool:
+        return self.host_bytes <= room.host_bytes and self.device_bytes <= room.device_bytes
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What the parts of a network cost on one grid. on_host: the device that computes uses the host's memory.
+
+    sample_bytes: of a sample of the finished picture. pictures: of this size that run together.
+    """
+
+    halves: Halves
+    config: NetworkConfig
+    grid: Grid
+    dtype: torch.dtype
+    on_host: bool
+    sample_bytes: int = 1
+    pictures: int = 1
+
+    def of(self, encoder: Tile, decoder: Tile, *, sampled: bool, resident: bool = False) -> Memory:
+        """Memory of a run in tiles of so many rows and columns of cells; with `sampled` no maps wait for their sums,
+        with `resident` whole maps and the input lie on the device.
+        """
+        first = self._phase(self.halves.encoder, encoder, sampled=sampled)
+        maps, busy = self._phase(self.halves.decoder, decoder, sampled=sampled)
+        carried = sum(self.halves.encoder.shapes[name].bytes_per_cell for name in self.halves.encoder.kept)
+        between = carried * self.grid.num_cells * self.pictures, self._latent_bytes()
+        # The picture's memory is asked for at the start, and taken by the system when it is written to.
+        picture, last = self._picture_bytes(), (maps, busy + self._strip_bytes(decoder))
+        if resident:
+            most = max(sum(phase) for phase in (first, between, last))
+            return Memory(_FIXED_BYTES + picture, self._input_bytes() + most)
+        phases = (first, between, (last[0] + picture, last[1]))
+        always = _FIXED_BYTES + self._input_bytes()
+        if self.on_host:
+            return Memory(always + max(sum(phase) for phase in phases))
+        return Memory(always + max(maps for maps, _ in phases), max(busy for _, busy in phases))
+
+    @property
+    def _size(self) -> Tile:
+        return self.grid.height, self.grid.width
+
+    def _phase(self, half: Half, tile: Tile, *, sampled: bool) -> tuple[int, int]:
+        """Bytes of whole maps, and of the largest tile at work."""
+        one_tile = tile == self._size
+        segments = (half.whole,) if sampled or one_tile or not half.normalises else half.separate
+        maps = half.map_bytes_per_cell(segments) * self.grid.num_cells * self.pictures
+        num_tiles = math.prod(-(-length // side) for length, side in zip(self._size, tile, strict=True))
+        heap = _IN_PIECES if self.on_host and num_tiles > _TILES_ALIKE else 1
+        return maps, heap * max(self._tile_bytes(segment, tile) for segment in segments)
+
+    def _tile_bytes(self, segment: Segment, tile: Tile) -> int:
+        rows, columns = (min(side, length + 2 * segment.halo) for side, length in zip(self._size, tile, strict=True))
+        inputs = 0 if self.on_host else segment.input_bytes_per_cell
+        sums = _SUM_BYTES if not self.on_host and self.halves.normalise else 0
+        return sums + int((segment.bytes_per_cell + inputs) * rows * columns * self.pictures)
+
+    def _latent_bytes(self) -> int:
+        channels, swins = self.config.channels[-1], (self.config.encoder_swin, self.config.predictor_swin)
+        maps = _SWIN_MAPS if any(swins) else 2
+        cells = self.grid.num_cells * self.pictures
+        at_once = max(band_cells(on_cpu=self.on_host), 8 * self.grid.width * self.pictures)
+        band = _BAND_MAPS * min(cells, at_once) if any(swins) else 0
+        copies = _SWIN_KERNEL * cells if any(swins) and self.halves.unfolds else 0
+        return int((maps * cells + max(band, copies)) * channels * self.dtype.itemsize)
+
+    def _input_bytes(self) -> int:
+        pixels = self.grid.num_cells * self.grid.input_cell_px**2 * self.pictures
+        return int(_INPUT_COPIES[self.config.base] * self.config.in_channels * _FLOAT_BYTES * pixels)
+
+    def _picture_bytes(self) -> int:
+        """The finished picture, and its means over the pixels of the input."""
+        pixels, inputs = (
+            self.grid.num_cells * self.pictures * side**2 for side in (self.grid.cell_px, self.grid.input_cell_px)
+        )
+        return int(3 * self.sample_bytes * pixels + (3 * _FLOAT_BYTES * inputs if self.config.scale > 1 else 0))
+
+    def _strip_bytes(self, tile: Tile) -> int:
+        return int(_STRIP_BYTES_PER_PX * min(math.prod(tile) * self.grid.cell_px**2, STRIP_PX))
+
 
 # Sides of tiles in output pixels, on a CPU and on a GPU, for parts that are one pass and for those whose steps are
 # passes of their own, as normalisation makes them. The encoder's follow neither the wish for a tile size nor the
@@ -28,8 +182,8 @@ _DECODER_PX = {"cpu": {"one": 1024, "steps": 512}, "gpu": {"one": 4096, "steps":
 # Output pixels that it takes to keep a GPU busy for as long as the launches of one picture take, and the most pictures
 # that make them up.
 _BATCH_PX = {"one": 1 << 24, "steps": 1 << 21}
-_MOST_TOGETHER = 16
-# Part of the free memory that a run may take; the rest is for codecs, other pictures and other programs.
+_MAX_TOGETHER = 16
+# Half of the free memory that a run may take; the rest is for codecs, other pictures and other programs.
 SHARE = 0.7
 # A picture is refused where its plan is so many times what could be had at all, and so many bytes more. Of a plan,
 # networks of real size took 0.84 at least; what convolutions keep, the second picture finds in place.
@@ -39,7 +193,7 @@ _LARGE_TILE_PX = 256
 
 
 @dataclass(frozen=True)
-class Plan:
+class TilePlan:
     """encoder_tile, decoder_tile: most rows and columns of cells of the tiles that part the picture on `grid`.
 
     sampled: normalisation goes by a sample of the picture (`engine.sampling`). resident: whole maps lie on a device
@@ -66,7 +220,9 @@ class Plan:
         return self.grid.boxes(self.decoder_tile)
 
 
-def make_plan(costs: Costs, options: RunOptions, device: torch.device, room: Memory, *, resident: bool = True) -> Plan:
+def plan_tiles(
+    costs: Costs, options: RunOptions, device: torch.device, room: Memory, *, resident: bool = True
+) -> TilePlan:
     """The plan for one picture with `room` to spare.
 
     A tile that was asked for is taken; "auto" is the fastest that fits, or the smallest there is. Whole maps lie on the
@@ -82,7 +238,7 @@ def make_plan(costs: Costs, options: RunOptions, device: torch.device, room: Mem
     places = (False,) if costs.on_host or not resident else (True, False)
     smallest = (*sides, grid.smallest_tile * grid.cell_px)
     exact_fits = any(memory(side, sampled=False, resident=r).fits(room) for r in places for side in smallest)
-    sampled = costs.parts.normalise and (options.tiling == "sampled" or not exact_fits)
+    sampled = costs.halves.normalise and (options.tiling == "sampled" or not exact_fits)
     tried = [(side, r, memory(side, sampled=sampled, resident=r)) for r in places for side in sides]
     # Where nothing fits, what takes no more than the least does: tiles of the decoder do not make an encoder smaller.
     least = tried[-1][2]
@@ -96,10 +252,10 @@ def make_plan(costs: Costs, options: RunOptions, device: torch.device, room: Mem
         smallest_tile = grid.tile(grid.smallest_tile * grid.cell_px)
         on_device = costs.of(smallest_tile, smallest_tile, sampled=sampled, resident=False).device_bytes
         lacks = Memory(takes.host_bytes, min(on_device, takes.device_bytes))
-    return Plan(grid, encoder, grid.tile(side), sampled, kept_there, takes, lacks)
+    return TilePlan(grid, encoder, grid.tile(side), sampled, kept_there, takes, lacks)
 
 
-def require_room(plan: Plan, size: tuple[int, int], options: RunOptions, device: torch.device) -> None:
+def require_room(plan: TilePlan, size: tuple[int, int], options: RunOptions, device: torch.device) -> None:
     """Raises DeviceError, with the figures, for a picture of size (height, width) that clearly cannot be had.
 
     Where the plan is a little larger than what is free, or nobody knows what is, it is tried.
@@ -139,7 +295,7 @@ def pictures_together(grid: Grid, device: torch.device, *, normalise: bool) -> i
     if device.type != "cuda":
         return 1
     fitting = _BATCH_PX["steps" if normalise else "one"] // (grid.num_cells * grid.cell_px**2)
-    return 1 << (max(1, min(_MOST_TOGETHER, fitting)).bit_length() - 1)  # batches are powers of two
+    return 1 << (max(1, min(_MAX_TOGETHER, fitting)).bit_length() - 1)  # batches are powers of two
 
 
 def _sides(costs: Costs, tile: str | int, device: torch.device) -> list[int]:
@@ -158,9 +314,9 @@ def _sides(costs: Costs, tile: str | int, device: torch.device) -> list[int]:
 def _encoder_px(costs: Costs, device: torch.device) -> int:
     """On a GPU the side for steps is in input pixels: the finest maps of such an encoder have as many places."""
     side = _side_px(_ENCODER_PX, costs, device)
-    return side if device.type == "cpu" or not costs.parts.normalise else side * costs.config.scale
+    return side if device.type == "cpu" or not costs.halves.normalise else side * costs.config.scale
 
 
 def _side_px(table: Mapping[str, Mapping[str, int]], costs: Costs, device: torch.device) -> int:
     kind = "cpu" if device.type == "cpu" else "gpu"
-    return table[kind]["steps" if costs.parts.normalise else "one"]
+    return table[kind]["steps" if costs.halves.normalise else "one"]

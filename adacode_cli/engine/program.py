@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adacode_cli.engine.patch import (
+from adacode_cli.engine.maps import (
     Patch,
     add,
     add_to,
@@ -29,10 +29,7 @@ from adacode_cli.engine.patch import (
 )
 from adacode_cli.model.blocks import DownBlock, GroupNorm, ResBlock, UpBlock, enlarging_weight
 from adacode_cli.model.codebook import AdaptiveCodebook
-from adacode_cli.model.decoder import Fusion
-from adacode_cli.model.encoder import Stem
-from adacode_cli.model.network import AdaCode
-from adacode_cli.model.trunk import Trunk
+from adacode_cli.model.network import AdaCode, Fusion, Stem, Trunk
 
 # Names of the maps that cross between the lists, the latent parts and the caller.
 IMAGE, FEATURE, LATENT, CODES, WEIGHTS, DETAIL = "image", "feature", "latent", "codes", "weights", "detail"
@@ -176,7 +173,7 @@ def _residual(conv: nn.Conv2d, y: Patch, x: Patch) -> Patch:
 
 def _mix(codebook: AdaptiveCodebook, codes: Patch, weights: Patch) -> Patch:
     def decode(both: Tensor) -> Tensor:
-        return codebook.decode(both.unbind(1), weights.data_BCHW)
+        return codebook.mixed(both.unbind(1), weights.data_BCHW)
 
     assert codes.box == weights.box, "codes and weights come together"
     mixed = convolve(cast(nn.Conv2d, codebook.after[0]), codes, decode)

@@ -8,6 +8,8 @@ clean = restorer.reconstruct(image)
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -24,13 +26,13 @@ from adacode_cli.checkpoints.location import HUB_PREFIX
 from adacode_cli.codes.picture import Codes
 from adacode_cli.engine.codes import Coder
 from adacode_cli.engine.device import choose_device, choose_precision
-from adacode_cli.engine.identity import network_digest
 from adacode_cli.engine.memory import is_device_failure, is_out_of_memory
-from adacode_cli.engine.options import RunOptions
 from adacode_cli.engine.pictures import Pixels, apart, check_picture, composite, covered, joined, opaque_in, resize
+from adacode_cli.engine.plan import RunOptions
 from adacode_cli.engine.runner import Runner
 from adacode_cli.errors import DeviceError, InputError, UsageError
 from adacode_cli.geometry import Hole, enlarged
+from adacode_cli.model.network import AdaCode
 from adacode_cli.tasks import TASKS, Task
 
 _LANES = 16
@@ -206,7 +208,7 @@ class Restorer:
         with self._loading:
             if self._coder is None:
                 name = self._source.name
-                # Of a file, not the folders: they are nobody's business who gets the codes.
+                # Of a file, not its folders: whoever gets the codes should not see them.
                 shown = name if name.startswith(HUB_PREFIX) else Path(name).name
                 self._coder = Coder(self._runner(TASKS["reconstruct"], 1), shown)
             return self._coder
@@ -223,6 +225,18 @@ class Restorer:
                 runner = Runner(network, self._device, self._options)
                 self._runners[task.name, factor] = denoise, runner  # of one strength alone: memory would grow with each
             return runner
+
+
+def network_digest(network: AdaCode) -> str:
+    """SHA-256, in hexadecimal, of a network's configuration and of all its values as little-endian float32.
+
+    Weights are known by what they hold, not by their file: converted, renamed or downloaded, they are the same.
+    """
+    digest = hashlib.sha256(json.dumps(network.config.to_dict(), sort_keys=True).encode())
+    for key, value in sorted(network.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(value.detach().cpu().float().contiguous().numpy().astype("<f4").tobytes())
+    return digest.hexdigest()
 
 
 def lanes_of(device: torch.device) -> int:

@@ -9,17 +9,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from adacode_cli.engine.grid import Grid
+from adacode_cli.engine.maps import Grid, Map, Patch
 from adacode_cli.engine.memory import is_out_of_memory, release
-from adacode_cli.engine.patch import Patch
 from adacode_cli.engine.program import DETAIL, FEATURE, Step
-from adacode_cli.engine.segments import Part, Segment, live_after, run_steps
+from adacode_cli.engine.segments import Half, Segment, live_after, run_steps
 from adacode_cli.errors import DeviceError
 from adacode_cli.geometry import Box
 from adacode_cli.model.blocks import GroupNorm, Sums
@@ -47,31 +45,13 @@ class Finiteness:
         self.all_finite = finite if self.all_finite is None else self.all_finite & finite
 
 
-@dataclass
-class Map:
-    """A whole map of one or more pictures: its values, its cells along a side of a latent cell, and its sums where
-    gathered.
-    """
-
-    data_BCHW: Tensor
-    per_cell: int
-    sums: Sums | None = None
-
-    def patch(self, cells: Box, device: torch.device) -> Patch:
-        """The part of the map in a box of latent cells, on `device`."""
-        height, width = self.data_BCHW.shape[2:]
-        box = cells.scaled(self.per_cell).grown(0, height, width)
-        data = self.data_BCHW[(..., *box.slices)].to(device)
-        return Patch(data, box, height, width, self.per_cell)
-
-
 T = TypeVar("T")
 TakeDetail = Callable[[Patch], None]
-"""What a part's DETAIL is for: it is given each tile of it, in any order, and some tiles twice."""
+"""What a half's DETAIL is for: it is given each tile of it, in any order, and some tiles twice."""
 
 
 class Tiler:
-    """Runs parts of a network over tiles of one picture.
+    """Runs halves of a network over tiles of one picture.
 
     home: the device that whole maps lie on; default: the CPU. known_sums: None, or sums that were gathered before; then
     maps are normalised by those and not by their own. finiteness: of all that was made here.
@@ -92,23 +72,23 @@ class Tiler:
         self.take_detail = take_detail
         self.finiteness = finiteness or Finiteness(device)
 
-    def run(self, part: Part, maps: dict[str, Map], tiles: Iterable[Box]) -> None:
-        """Adds the maps that the part makes to `maps` and drops those that nobody needs any longer.
+    def run(self, half: Half, maps: dict[str, Map], tiles: Iterable[Box]) -> None:
+        """Adds the maps that the half makes to `maps` and drops those that nobody needs any longer.
 
         tiles: boxes of latent cells that part the picture. DETAIL is handed to `take_detail` where there is one.
         Raises DeviceError when not even the smallest tile fits, NonFiniteError as `Finiteness` does.
         """
         boxes = list(tiles)
-        alone = not part.normalises or self.known_sums is not None
+        alone = not half.normalises or self.known_sums is not None
         if not alone and len(boxes) == 1:
-            said = self._tile(part.whole, maps, part.kept, boxes[0], frozenset())
+            said = self._tile(half.whole, maps, half.kept, boxes[0], frozenset())
             if said is None:
-                _drop(maps, part.kept)
+                _drop(maps, half.kept)
                 return
             boxes = self._halved(boxes[0], deque(), said)
-        segments = (part.whole,) if alone else part.separate
-        for segment, needed in zip(segments, live_after(segments, part.kept), strict=True):
-            boxes = self._segment(segment, maps, needed, boxes, frozenset() if alone else part.normalised)
+        segments = (half.whole,) if alone else half.separate
+        for segment, needed in zip(segments, live_after(segments, half.kept), strict=True):
+            boxes = self._segment(segment, maps, needed, boxes, frozenset() if alone else half.normalised)
             _drop(maps, needed)
 
     def sums_of(self, name: str, segment: Segment, maps: Mapping[str, Map], tiles: Iterable[Box]) -> Sums:

@@ -44,7 +44,7 @@ class _Begun(Generic[A]):
             return self._answers[index]
 
 
-class _Request(Generic[Q, A]):
+class _Question(Generic[Q, A]):
     def __init__(self, question: Q) -> None:
         self.question = question
         self.begun: _Begun[A] | None = None
@@ -66,61 +66,61 @@ class Together(Generic[K, Q, A]):
     def __init__(self, turn: AbstractContextManager[Any], begin: Callable[[K, Sequence[Q]], Wait[A]]) -> None:
         self._turn, self._begin = turn, begin
         self._lock = Lock()
-        self._waiting: dict[K, deque[_Request[Q, A]]] = defaultdict(deque)
+        self._waiting: dict[K, deque[_Question[Q, A]]] = defaultdict(deque)
 
     def ask(self, kind: K, question: Q, most: int) -> A:
         """The answer, begun with at most `most` - 1 other questions of the same kind. Raises what `begin` raises."""
-        request = _Request[Q, A](question)
+        asked = _Question[Q, A](question)
         with self._lock:
-            self._waiting[kind].append(request)
+            self._waiting[kind].append(asked)
         try:
             with self._turn:
-                while not request.is_settled:  # the oldest come first, so ours may be in a later batch
+                while not asked.is_settled:  # the oldest come first, so ours may be in a later batch
                     self._begin_next(kind, most)
         finally:
-            self._withdraw(kind, request)
-        error, request.error = request.error, None
+            self._withdraw(kind, asked)
+        error, asked.error = asked.error, None
         if error is not None:
             try:
                 raise error
             finally:
                 del error  # a frame that holds the error that holds the frame would keep everything in it alive
-        assert request.begun is not None, "settled without an error"
-        return request.begun.answer(request.index)
+        assert asked.begun is not None, "settled without an error"
+        return asked.begun.answer(asked.index)
 
-    def _withdraw(self, kind: K, request: _Request[Q, A]) -> None:
+    def _withdraw(self, kind: K, asked: _Question[Q, A]) -> None:
         """Of use where the turn never came, as in an interruption."""
         with self._lock:
             waiting = self._waiting.get(kind)
-            if waiting is not None and request in waiting:
-                waiting.remove(request)
+            if waiting is not None and asked in waiting:
+                waiting.remove(asked)
             if not waiting:
                 self._waiting.pop(kind, None)
 
     def _begin_next(self, kind: K, most: int) -> None:
-        batch: list[_Request[Q, A]] = []
+        batch: list[_Question[Q, A]] = []
         try:
             with self._lock:
                 waiting = self._waiting[kind]
                 batch += [waiting.popleft() for _ in range(min(most, len(waiting)))]
             assert batch, "who asks is waiting, or settled"
             if not self._settled(kind, batch):
-                for request in batch:
-                    self._settled(kind, [request])
+                for asked in batch:
+                    self._settled(kind, [asked])
         finally:
-            for request in batch:
-                if not request.is_settled:  # nobody is left waiting for a batch that an interruption ended
-                    request.error = RuntimeError("the batch that this was part of was interrupted")
+            for asked in batch:
+                if not asked.is_settled:  # nobody is left waiting for a batch that an interruption ended
+                    asked.error = RuntimeError("the batch that this was part of was interrupted")
 
-    def _settled(self, kind: K, batch: Sequence[_Request[Q, A]]) -> bool:
+    def _settled(self, kind: K, batch: Sequence[_Question[Q, A]]) -> bool:
         """False where `begin` raised for several; its error, and what that holds, is gone then."""
         try:
-            begun = _Begun(self._begin(kind, [request.question for request in batch]))
+            begun = _Begun(self._begin(kind, [asked.question for asked in batch]))
         except Exception as error:  # noqa: BLE001  each thread gets its own
             if len(batch) > 1:
                 return False
             batch[0].error = error
             return True
-        for index, request in enumerate(batch):
-            request.index, request.begun = index, begun
+        for index, asked in enumerate(batch):
+            asked.index, asked.begun = index, begun
         return True

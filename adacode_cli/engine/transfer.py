@@ -1,4 +1,5 @@
-"""Samples on their way to the device and back: pinned memory and a stream of their own where the device is a GPU.
+"""Samples on their way to the device and back, exactly: every integer value survives the way there and, by
+`engine.canvas`, the way back. They become float32 where they are computed with.
 
 A copy from ordinary memory to a CUDA device, or back, waits for all that was queued before it. Through pinned memory
 the calling thread goes on at once, and on a second stream results travel while the next tile is computed.
@@ -14,15 +15,40 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from adacode_cli.engine.pictures import TOPS, Pixels
+
 # Copies that are under way at once, each with a pinned buffer of its own: a picture of 80 megapixels, so that the host
 # waits in the middle of larger ones alone.
-_MOST_BYTES_WAITING = 256 << 20
+_MAX_BYTES_WAITING = 256 << 20
 
 
 def upload(array: npt.NDArray[Any], device: torch.device) -> Tensor:
     """An array of any shape and dtype that torch has → the same on `device`; on a CPU it may share the memory."""
     values = torch.from_numpy(np.require(array, requirements=("C", "W")))
     return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
+
+
+def to_tensor(image: Pixels, device: torch.device | None = None) -> Tensor:
+    """H×W or H×W×3 picture → 1×3×H×W float32 in [0, 1] of its own, on `device` (default: the CPU); grey is repeated.
+
+    Samples travel as they are, and become float32 on the device.
+    """
+    device = device or torch.device("cpu")
+    samples = image.astype(np.float32) if device.type == "mps" else image  # which has no uint16
+    x = upload(samples, device).to(torch.float32, copy=True).div_(TOPS[image.dtype])
+    x = x.expand(3, *x.shape) if x.ndim == 2 else x.permute(2, 0, 1)
+    return x[None].contiguous()
+
+
+def network_input(
+    image: Pixels, hole: npt.NDArray[np.bool_] | None, *, mask_channel: bool, device: torch.device
+) -> Tensor:
+    """`to_tensor` of a picture with its H×W hole as networks know it: zeros and a fourth channel, or white paint."""
+    x = to_tensor(image, device)
+    if hole is None:
+        return x
+    hole_B1HW = upload(hole, device)[None, None].to(torch.float32)
+    return torch.cat((x * (1 - hole_B1HW), hole_B1HW), 1) if mask_channel else torch.maximum(x, hole_B1HW)
 
 
 class Copied(Protocol):
@@ -60,7 +86,7 @@ class Outbox:
 
     def _under_way(self, copied: Copied, staged: Tensor, target: Tensor) -> None:
         self._waiting.append((copied, staged, target))
-        while sum(staged.nbytes for _, staged, _ in self._waiting) > _MOST_BYTES_WAITING:
+        while sum(staged.nbytes for _, staged, _ in self._waiting) > _MAX_BYTES_WAITING:
             self._arrive()
 
     @torch.inference_mode()  # the targets were made so, and are closed to anything else

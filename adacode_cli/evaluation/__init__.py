@@ -1,1 +1,1 @@
-"""How good restored pictures are: test sets, metrics, and their means beside a simple method's."""
+"""How good restored pictures are: test sets, metrics, and their means beside a baseline's."""

@@ -17,15 +17,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adacode_cli import formats
-from adacode_cli.engine.arrays import to_tensor
+from adacode_cli.engine.transfer import to_tensor
 from adacode_cli.errors import InputError
 from adacode_cli.imaging.decode import read_image
-from adacode_cli.model.base import prepare_input
 from adacode_cli.model.config import NetworkConfig
+from adacode_cli.model.input import pad_mirrored, padded_size, prepare_input
 from adacode_cli.model.network import AdaCode
-from adacode_cli.model.padding import pad_mirrored, padded_size
 
-_MOST_PX = 1024
+_MAX_PX = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +92,7 @@ def measure_usage(
         strength += float(weights.sum())
         num_cells += rows * columns
         patches = _patches(image[..., : rows * cell_px, : columns * cell_px], cell_px)
-        for codes, total, count in zip(network.codebook.encode(latent), sums, counts, strict=True):
+        for codes, total, count in zip(network.codebook.nearest(latent), sums, counts, strict=True):
             chosen = codes[0, :rows, :columns].reshape(-1)
             total.index_add_(0, chosen, patches)
             count.add_(torch.bincount(chosen, minlength=len(count)))
@@ -106,8 +105,8 @@ def _patch_side(cell_px: int) -> int:
 
 
 def _middle(image_BCHW: Tensor) -> Tensor:
-    top, left = (max(0, side - _MOST_PX) // 2 for side in image_BCHW.shape[-2:])
-    return image_BCHW[..., top : top + _MOST_PX, left : left + _MOST_PX]
+    top, left = (max(0, side - _MAX_PX) // 2 for side in image_BCHW.shape[-2:])
+    return image_BCHW[..., top : top + _MAX_PX, left : left + _MAX_PX]
 
 
 def _network_input(image_BCHW: Tensor, config: NetworkConfig) -> Tensor:

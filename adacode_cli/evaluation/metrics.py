@@ -31,7 +31,7 @@ _LUMA_FOOT = 16.0
 # Wang et al. 2004: an 11×11 Gaussian window, and the constants that keep quotients of flat areas finite.
 _WINDOW, _SIGMA = 11, 1.5
 _C1, _C2 = (0.01 * _PEAK) ** 2, (0.03 * _PEAK) ** 2
-_LEAST_ERROR = 1e-10
+_MIN_ERROR = 1e-10
 
 
 def luma(picture: Picture) -> Plane:
@@ -43,7 +43,7 @@ def luma(picture: Picture) -> Plane:
 def psnr(a: npt.NDArray[np.generic], b: npt.NDArray[np.generic]) -> float:
     """Peak signal-to-noise ratio in dB of arrays of one shape on the scale 0 to 255; equal ones have 148.13."""
     error = float(np.square(a.astype(np.float64) - b.astype(np.float64)).mean())
-    return float(10 * np.log10(_PEAK**2 / max(error, _LEAST_ERROR)))
+    return float(10 * np.log10(_PEAK**2 / max(error, _MIN_ERROR)))
 
 
 def psnr_luma(restored: Picture, original: Picture) -> float:

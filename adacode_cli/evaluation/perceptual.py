@@ -36,7 +36,7 @@ CHOICES = f"a SqueezeNet LPIPS file (.safetensors), {', '.join(_SLICES)}, or {_P
 class PerceptualNetwork(Protocol):
     """Called with x, y (B×3×H×W float RGB in [0, 1]) it gives B distances; 0 for equal pictures, lower is better.
 
-    Frozen and in evaluation mode. Differentiable in both pictures, but for pyiqa's metrics, which only measure: they
+    Frozen and in evaluation mode. Differentiable in both pictures, except pyiqa's metrics, which only measure: they
     have no `semantic` map (UsageError), and 0 `semantic_channels`.
     """
 

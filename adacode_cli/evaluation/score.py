@@ -1,4 +1,4 @@
-"""A task's restored pictures against their originals, beside a simple method that anybody has at hand."""
+"""A task's restored pictures against their originals, beside a baseline: a method that anybody has at hand."""
 
 from __future__ import annotations
 
@@ -22,15 +22,14 @@ from adacode_cli.evaluation.metrics import (
     psnr_luma,
     ssim_luma,
 )
-from adacode_cli.evaluation.testset import Example, Task
+from adacode_cli.evaluation.testset import Example
 from adacode_cli.imaging.decode import read_image
 from adacode_cli.imaging.mask import read_mask
 from adacode_cli.imaging.samples import to_depth
+from adacode_cli.tasks import TASKS, Baseline
 
 Mask = npt.NDArray[np.bool_]
 TELEA_RADIUS_PX = 5
-# What each task is compared with; reconstruction has nothing but itself.
-SIMPLE_METHODS: dict[Task, str] = {"sr": "bicubic", "inpaint": "Telea"}
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class Row:
-    """One picture: `restored` by the network, `simple` by the simple method, if the task has one."""
+    """One picture: `restored` by the network, `simple` by the task's baseline, if it has one."""
 
     name: str
     restored: Scores
@@ -56,7 +55,7 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """What a row was measured on: H×W×3 uint8 RGB of the original's size, `input` smaller by the scale for "sr"."""
+    """What a row was measured on: H×W×3 uint8 RGB of the original's size, `input` smaller by the scale."""
 
     input: Picture
     hole: Mask | None
@@ -68,7 +67,7 @@ class Pictures:
 def evaluate(
     restorer: Restorer,
     examples: Iterable[Example],
-    task: Task,
+    task: str,
     scale: int = 1,
     *,
     denoise: float = 1.0,
@@ -78,9 +77,9 @@ def evaluate(
 ) -> list[Row]:
     """Restores and scores every example, one after the other.
 
-    `denoise` is for "sr". `on_example` is told which comes next, `on_row` what became of it. All pictures are read
-    once before the first is restored: a damaged one is told at once. Raises InputError for pictures that cannot be
-    read or do not fit one another, and what the restorer raises.
+    `denoise` is for tasks that have strengths of it. `on_example` is called with the one that comes next, `on_row` with
+    what became of it. All pictures are read once before the first is restored: a damaged one is reported at once.
+    Raises InputError for pictures that cannot be read or do not fit one another, and what the restorer raises.
     """
     examples = tuple(examples)
     for example in examples:
@@ -109,15 +108,12 @@ def mean_scores(scores: Iterable[Scores]) -> Scores:
     )
 
 
-def _pictures(restorer: Restorer, example: Example, task: Task, scale: int, denoise: float) -> Pictures:
-    original, worn, hole = _read(example, scale)
-    if task == "sr":
-        restored, simple = restorer.sr(worn, scale, denoise=denoise), _enlarged(worn, original)
-    elif hole is not None:
-        restored, simple = restorer.inpaint(worn, hole), _telea(worn, hole)
-    else:
-        restored, simple = restorer.reconstruct(worn), None
-    return Pictures(worn, hole, simple, np.asarray(restored, np.uint8), original)
+def _pictures(restorer: Restorer, example: Example, task: str, scale: int, denoise: float) -> Pictures:
+    original, degraded, hole = _read(example, scale)
+    restored = restorer.restore(task, degraded, scale=scale, denoise=denoise, mask=hole).image
+    baseline = TASKS[task].baseline
+    simple = None if baseline is None else _by_baseline(baseline, degraded, original, hole)
+    return Pictures(degraded, hole, simple, np.asarray(restored, np.uint8), original)
 
 
 def _scores(picture: Picture, pictures: Pictures, perceptual: Perceptual | None) -> Scores:
@@ -133,14 +129,14 @@ def _read(example: Example, scale: int) -> tuple[Picture, Picture, Mask | None]:
     height, width = original.shape[:2]
     if min(height, width) < MIN_SIDE:
         raise InputError(f"is smaller than {MIN_SIDE} px", path=example.original, hint="Use larger test pictures.")
-    worn = original if example.input == example.original else _picture(example.input)
-    if (worn.shape[0] * scale, worn.shape[1] * scale) != (height, width):
-        what = f"has {worn.shape[1]}×{worn.shape[0]} pixels, its original {width}×{height}"
+    degraded = original if example.input == example.original else _picture(example.input)
+    if (degraded.shape[0] * scale, degraded.shape[1] * scale) != (height, width):
+        what = f"has {degraded.shape[1]}×{degraded.shape[0]} pixels, its original {width}×{height}"
         raise InputError(what, path=example.input, hint=f"It must be exactly 1/{scale} of the original's size.")
     hole = None if example.mask is None else read_mask(example.mask, size=(height, width))
     if hole is not None and not hole.any():
         raise InputError("has no hole", path=example.mask, hint="Paint the holes white.")
-    return original, worn, hole
+    return original, degraded, hole
 
 
 def _picture(path: Path) -> Picture:
@@ -148,10 +144,9 @@ def _picture(path: Path) -> Picture:
     return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, 2)
 
 
-def _enlarged(worn: Picture, original: Picture) -> Picture:
-    size = (original.shape[1], original.shape[0])
-    return np.asarray(cv2.resize(worn, size, interpolation=cv2.INTER_CUBIC), np.uint8)
-
-
-def _telea(picture: Picture, hole: Mask) -> Picture:
-    return np.asarray(cv2.inpaint(picture, hole.astype(np.uint8), TELEA_RADIUS_PX, cv2.INPAINT_TELEA), np.uint8)
+def _by_baseline(baseline: Baseline, degraded: Picture, original: Picture, hole: Mask | None) -> Picture:
+    if baseline == "bicubic":
+        size = (original.shape[1], original.shape[0])
+        return np.asarray(cv2.resize(degraded, size, interpolation=cv2.INTER_CUBIC), np.uint8)
+    assert hole is not None, "the other one fills holes"
+    return np.asarray(cv2.inpaint(degraded, hole.astype(np.uint8), TELEA_RADIUS_PX, cv2.INPAINT_TELEA), np.uint8)

@@ -1,4 +1,4 @@
-"""A test set is a folder: `hr` holds the originals, `lr_x4` or `lr_x2` worn small copies, `mask` holes (white).
+"""A test set is a folder: `hr` holds the originals, `lr_x4` or `lr_x2` degraded small copies, `mask` holes (white).
 
 Files belong together by their stem, whatever their format. Every original must have its counterpart: a mean over
 some other selection of pictures would not be comparable.
@@ -8,18 +8,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from adacode_cli import formats
 from adacode_cli.errors import InputError, UsageError
+from adacode_cli.tasks import TASKS
 
-Task = Literal["sr", "inpaint", "reconstruct"]
-_ORIGINALS = "hr"
+_ORIGINALS, _MASKS = "hr", "mask"
 
 
 @dataclass(frozen=True)
 class Example:
-    """original: the picture to come close to. input: what is restored. mask: where its holes are, for "inpaint"."""
+    """original: the picture to come close to. input: what is restored. mask: of its holes, for tasks that fill them."""
 
     name: str
     original: Path
@@ -27,18 +26,16 @@ class Example:
     mask: Path | None = None
 
 
-def load_testset(folder: Path, task: Task, scale: int = 1) -> tuple[Example, ...]:
+def load_testset(folder: Path, task: str, scale: int = 1) -> tuple[Example, ...]:
     """The examples of a folder, by name. Raises InputError for missing or ambiguous files, UsageError for the scale."""
-    originals = _by_stem(folder / _ORIGINALS)
-    if task == "reconstruct":
-        return tuple(Example(name, path, path) for name, path in originals.items())
-    if task == "inpaint":
-        masks = _counterparts(originals, folder / "mask")
-        return tuple(Example(name, path, path, masks[name]) for name, path in originals.items())
-    if scale not in (2, 4):
-        raise UsageError(f"scale {scale} is not 2 or 4", hint="There are test pictures for these two.")
-    inputs = _counterparts(originals, folder / f"lr_x{scale}")
-    return tuple(Example(name, path, inputs[name]) for name, path in originals.items())
+    originals, asked = _by_stem(folder / _ORIGINALS), TASKS[task]
+    if scale not in asked.scales:
+        known = " or ".join(str(one) for one in sorted(asked.scales))
+        raise UsageError(f"scale {scale} is not {known}", hint="There are test pictures for these alone.")
+    place = asked.test_inputs.format(scale=scale)
+    inputs = originals if place == _ORIGINALS else _counterparts(originals, folder / place)
+    masks = _counterparts(originals, folder / _MASKS) if asked.fills_hole else {}
+    return tuple(Example(name, path, inputs[name], masks.get(name)) for name, path in originals.items())
 
 
 def _counterparts(originals: dict[str, Path], folder: Path) -> dict[str, Path]:

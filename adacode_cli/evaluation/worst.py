@@ -1,4 +1,4 @@
-"""The pictures that came out worst, cut out where the error is greatest: what a mean does not tell.
+"""The pictures that came out worst, cut out where the error is greatest and drawn on one sheet: what a mean hides.
 
 Only crops are kept, so that a test set may be as large as it likes.
 """
@@ -6,22 +6,31 @@ Only crops are kept, so that a test set may be as large as it likes.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from io import BytesIO
 
 import cv2
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 from adacode_cli.evaluation.metrics import Picture
-from adacode_cli.evaluation.score import SIMPLE_METHODS, Mask, Pictures, Row, Scores
-from adacode_cli.evaluation.testset import Task
+from adacode_cli.evaluation.score import Mask, Pictures, Row, Scores
+from adacode_cli.tasks import TASKS
 
 CROP_PX = 192
-MOST = 5
+MAX_WORST = 5
 # The error is looked for on a grid of this many pixels, and weighed by a bell about as wide as a third of a crop.
 _GRID_PX = 8
 _BELL_CELLS = CROP_PX / 6 / _GRID_PX
 # A hole is shown as image editors show what is not there.
 _CHECKER_PX = 8
 _CHECKER_GREYS = (110, 150)
+# Of the sheet: crops are enlarged so that single pixels can be seen.
+_ZOOM = 2
+_CELL_PX = CROP_PX * _ZOOM
+_GAP_PX = 12
+_LINE_PX = 24
+_TEXT_PX, _TITLE_PX = 16, 20
+_PAPER, _INK, _FAINT = (24, 24, 24), (240, 240, 240), (170, 170, 170)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,11 +55,11 @@ class Poor:
 
 @dataclass
 class Worst:
-    """Collects the `most` worst pictures: of greatest perceptual distance, or of least PSNR where none is measured."""
+    """Collects the `max_found` worst pictures: of greatest perceptual distance, or without one of least PSNR."""
 
-    task: Task
+    task: str
     scale: int = 1
-    most: int = MOST
+    max_found: int = MAX_WORST
     num_seen: int = 0
     found: list[Poor] = field(default_factory=list)
 
@@ -59,23 +68,24 @@ class Worst:
         self.num_seen += 1
         scores = row.restored
         badness = -scores.psnr if scores.perceptual is None else scores.perceptual
-        if len(self.found) == self.most and badness <= self.found[-1].badness:
+        if len(self.found) == self.max_found and badness <= self.found[-1].badness:
             return
         x, y = worst_corner(pictures.restored, pictures.original)
         poor = Poor(row.name, badness, x, y, self._cells(row, pictures, x, y))
-        self.found = sorted([*self.found, poor], key=lambda one: -one.badness)[: self.most]
+        self.found = sorted([*self.found, poor], key=lambda one: -one.badness)[: self.max_found]
 
     def _cells(self, row: Row, pictures: Pictures, x: int, y: int) -> tuple[Cell, ...]:
         def cut(picture: Picture) -> Picture:
             return picture[y : y + CROP_PX, x : x + CROP_PX].copy()
 
         cells = []
-        if self.task == "sr":
+        if TASKS[self.task].enlarges:
             cells.append(Cell(f"input, x{self.scale} by nearest", cut(_nearest(pictures.input, self.scale))))
         elif pictures.hole is not None:
             cells.append(Cell("input, holes checkered", cut(_checkered(pictures.input, pictures.hole))))
-        if pictures.simple is not None:
-            cells.append(Cell(SIMPLE_METHODS[self.task], cut(pictures.simple), row.simple))
+        baseline = TASKS[self.task].baseline
+        if pictures.simple is not None and baseline is not None:
+            cells.append(Cell(baseline, cut(pictures.simple), row.simple))
         ours, original = Cell("adacode", cut(pictures.restored), row.restored), Cell("original", cut(pictures.original))
         return (*cells, ours, original)
 
@@ -103,3 +113,60 @@ def _checkered(picture: Picture, hole: Mask) -> Picture:
     odd = (rows[:, None] + columns[None, :]) % 2
     board = np.asarray(_CHECKER_GREYS, np.uint8)[odd]
     return np.where(hole[..., None], board[..., None], picture).astype(np.uint8)
+
+
+def draw_sheet(worst: Worst, title: str, distance: str) -> bytes:
+    """A PNG with `title` at its top; `distance` is what the perceptual scores are called.
+
+    A row for each picture found: its name, then crops at twice their size (pixels repeated), with titles and scores.
+    """
+    num_columns = max((len(poor.cells) for poor in worst.found), default=1)
+    row_height = 2 * _LINE_PX + _CELL_PX + 2 * _GAP_PX
+    width = _GAP_PX + num_columns * (_CELL_PX + _GAP_PX)
+    sheet = Image.new("RGB", (width, 2 * _LINE_PX + len(worst.found) * row_height + _GAP_PX), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    _write(draw, (_GAP_PX, _GAP_PX), title, room_px=width - 2 * _GAP_PX, ink=_INK, size_px=_TITLE_PX)
+    for i, poor in enumerate(worst.found):
+        _draw_row(sheet, poor, 2 * _LINE_PX + i * row_height, heading=f"{i + 1}.  {poor.name}", distance=distance)
+    file = BytesIO()
+    sheet.save(file, "PNG")
+    return file.getvalue()
+
+
+def _draw_row(sheet: Image.Image, poor: Poor, top: int, *, heading: str, distance: str) -> None:
+    draw, room = ImageDraw.Draw(sheet), sheet.width - 2 * _GAP_PX
+    _write(draw, (_GAP_PX, top + _GAP_PX), f"{heading},  crop at x {poor.x}, y {poor.y}", room_px=room, ink=_INK)
+    for i, cell in enumerate(poor.cells):
+        left = _GAP_PX + i * (_CELL_PX + _GAP_PX)
+        label = cell.title if cell.scores is None else f"{cell.title}:  {_scores_text(cell.scores, distance)}"
+        _write(draw, (left, top + _GAP_PX + _LINE_PX), label, room_px=_CELL_PX, ink=_FAINT)
+        enlarged = np.ascontiguousarray(cell.crop.repeat(_ZOOM, 0).repeat(_ZOOM, 1))
+        sheet.paste(Image.fromarray(enlarged), (left, top + _GAP_PX + 2 * _LINE_PX))
+
+
+def _scores_text(scores: Scores, distance: str) -> str:
+    parts = [f"{scores.psnr:.2f} dB"]
+    if scores.ssim is not None:
+        parts.append(f"SSIM {scores.ssim:.3f}")
+    if scores.perceptual is not None:
+        parts.append(f"{distance} {scores.perceptual:.3f}")
+    return ",  ".join(parts)
+
+
+def _write(
+    draw: ImageDraw.ImageDraw,
+    place: tuple[int, int],
+    text: str,
+    *,
+    room_px: int,
+    ink: tuple[int, int, int],
+    size_px: int = _TEXT_PX,
+) -> None:
+    """One line, shortened to the room there is."""
+    font = ImageFont.load_default(size_px)
+    shown = text.encode("ascii", "replace").decode()  # all that Pillow's own font has
+    if draw.textlength(shown, font) > room_px:
+        while shown and draw.textlength(f"{shown}...", font) > room_px:
+            shown = shown[:-1]
+        shown += "..."
+    draw.text(place, shown, ink, font)

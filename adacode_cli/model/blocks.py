@@ -1,6 +1,6 @@
 """Convolutional building blocks shared by encoder and decoder.
 
-What a block makes of a place depends on that place's surroundings alone, but for `GroupNorm`, which looks at the whole
+What a block makes of a place depends on that place's surroundings alone, except `GroupNorm`, which looks at the whole
 map; its sums can be gathered part by part.
 """
 

@@ -96,7 +96,7 @@ class AdaptiveCodebook(nn.Module):
         predicted: Tensor = self.predictor(latent_BCHW)
         return predicted
 
-    def encode(self, latent_BCHW: Tensor) -> tuple[Tensor, ...]:
+    def nearest(self, latent_BCHW: Tensor) -> tuple[Tensor, ...]:
         """The nearest codes of every basis, each B×H×W."""
         return tuple(
             book.nearest(before(latent_BCHW))  # type: ignore[operator]
@@ -111,12 +111,12 @@ class AdaptiveCodebook(nn.Module):
         weights = weights_BKHW.unsqueeze(2).unbind(1)
         return torch.stack([w * p for w, p in zip(weights, parts, strict=True)]).sum(0)
 
-    def decode(self, codes: tuple[Tensor, ...], weights_BKHW: Tensor) -> Tensor:
+    def mixed(self, codes: tuple[Tensor, ...], weights_BKHW: Tensor) -> Tensor:
         """Codes and weights alone → the decoder's input (what a compressed picture holds)."""
         vectors = [book.look_up(c) for book, c in zip(self.books, codes, strict=True)]  # type: ignore[operator]
         return self.mix([v.to(weights_BKHW.dtype) for v in vectors], weights_BKHW)
 
     def forward(self, latent_BCHW: Tensor) -> Mixture:
         weights = self.weights(latent_BCHW)
-        codes = self.encode(latent_BCHW)
-        return Mixture(self.decode(codes, weights), codes, weights)
+        codes = self.nearest(latent_BCHW)
+        return Mixture(self.mixed(codes, weights), codes, weights)

@@ -12,17 +12,15 @@ from reprlib import repr as shown  # of a file's values, which may be long
 from typing import Any, Literal, get_args
 
 from adacode_cli.errors import WeightsError
-from adacode_cli.tasks import BASIS, TASKS
-from adacode_cli.tasks import Task as Purpose
+from adacode_cli.tasks import BASIS, TASKS, Task
 
-Task = str
 Stem = Literal["conv4", "shuffle"]
 Norm = Literal["group", "none"]
 Skip = Literal["none", "add", "fuse"]
 Base = Literal["none", "upsampled", "nearest", "filled"]
 
 # Attention has a table of every pair of cells in a window, and pictures are padded to whole latent cells.
-_MOST_WINDOW, _MOST_STRIDE = 32, 4096
+_MAX_WINDOW, _MAX_STRIDE = 32, 4096
 PAPER_CATEGORIES = ("architecture", "indoor", "nature", "street", "portrait")
 
 
@@ -39,7 +37,7 @@ class SwinConfig:
 
 @dataclass(frozen=True)
 class TrunkConfig:
-    """A row of 3×3 convolutions on the finest grid, beside which the codes are a branch (`model.trunk`).
+    """A row of 3×3 convolutions on the finest grid, beside which the codes are a branch (`model.network.Trunk`).
 
     depth: number of convolutions. tap: after how many of them the branch begins; join: after how many its map is
     added. The defaults are the shape of realesr-general-x4v3 (Wang et al. 2021, arXiv:2107.10833). shuffle: output
@@ -151,8 +149,8 @@ class NetworkConfig:
         num_levels, latent = len(self.channels), self.channels[-1]
         unmatched = bool(self.categories) and len(self.categories) != len(self.codebooks)
         return [
-            (any(swin.window > _MOST_WINDOW for swin in self.swins), f"a window of more than {_MOST_WINDOW} cells"),
-            (num_levels > _MOST_STRIDE or self.latent_stride > _MOST_STRIDE, f"cells of over {_MOST_STRIDE} pixels"),
+            (any(swin.window > _MAX_WINDOW for swin in self.swins), f"a window of more than {_MAX_WINDOW} cells"),
+            (num_levels > _MAX_STRIDE or self.latent_stride > _MAX_STRIDE, f"cells of over {_MAX_STRIDE} pixels"),
             (self.task == BASIS.name and len(self.codebooks) != 1, "a basis network has exactly one codebook"),
             (unmatched, "categories do not match codebooks"),
             (self.uniform and (self.softmax or self.predictor_swin is not None), "uniform weights are not predicted"),
@@ -184,7 +182,7 @@ class NetworkConfig:
         ]
 
     @property
-    def purpose(self) -> Purpose:
+    def purpose(self) -> Task:
         """What the network is for."""
         return TASKS.get(self.task, BASIS)
 

@@ -1,18 +1,214 @@
-"""The whole network: encoder → adaptive codes → decoder → picture. One class serves every size and task."""
+"""The whole network: encoder → adaptive codes → decoder → picture. One class serves every size and task.
+
+In the order of a picture's way: the encoder (input pixels → latent map), the decoder (codes → picture), the trunk that
+may stand in place of the encoder's stem and of the decoder's head, and `AdaCode`, which puts them together.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adacode_cli.model.base import base_picture, fill_from, halve, prepare_input
+from adacode_cli.model.blocks import DownBlock, UpBlock, conv3, res_blocks
 from adacode_cli.model.codebook import AdaptiveCodebook
 from adacode_cli.model.config import NetworkConfig
-from adacode_cli.model.decoder import Decoder, Skips
-from adacode_cli.model.encoder import Encoded, Encoder
-from adacode_cli.model.padding import pad_mirrored, padded_size
-from adacode_cli.model.trunk import Trunk
+from adacode_cli.model.input import base_picture, fill_from, halve, pad_mirrored, padded_size, prepare_input
+from adacode_cli.model.swin import SwinStack
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """latent_BCHW: map to be quantised. skips: one map for each of the first decoder stages, coarse to fine; with a
+    trunk, its map where the branch begins alone.
+    """
+
+    latent_BCHW: Tensor
+    skips: tuple[Tensor, ...]
+
+
+class Stem(nn.Module):
+    """Input convolution, onto the grid of `config.input_level`.
+
+    B×Cin×H×W → B×C×h×w; "conv4" loses one row and one column, "shuffle" first packs blocks of
+    (grid/scale)×(grid/scale) input pixels into channels.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        channels = config.channels[config.input_level]
+        if config.stem == "conv4":
+            self.pack = 1
+            self.conv = nn.Conv2d(config.in_channels, channels, 4, 1, 1)
+        else:
+            self.pack = config.grid // config.scale
+            self.conv = conv3(config.in_channels * self.pack**2, channels)
+        self.body = res_blocks(channels, config.stem_depth, config.norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.pack > 1:
+            x = F.pixel_unshuffle(x, self.pack)
+        y: Tensor = self.body(self.conv(x.to(self.conv.weight.dtype)))
+        return y
+
+
+class Encoder(nn.Module):
+    """Stem, down blocks to the latent grid, an optional Swin stack, and up blocks where the decoder takes skips."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        ch, first, last = config.channels, config.input_level, len(config.channels) - 1
+        # A trunk's map takes the place of the stem's.
+        self.stem = Stem(config) if config.trunk is None else nn.Identity()
+        self.down = nn.ModuleList(
+            DownBlock(ch[i], ch[i + 1], config.encoder_depth, config.norm) for i in range(first, last)
+        )
+        self.swin = SwinStack(ch[-1], config.encoder_swin) if config.encoder_swin else nn.Identity()
+        self.up = nn.ModuleList(
+            UpBlock(ch[last - i], ch[last - i - 1], config.up_depth, config.norm) for i in range(config.num_skips)
+        )
+        # Fine detail need not pass the latent grid: a fused skip starts from the down path's map of its grid as well.
+        self.long_skips = config.skip == "fuse"
+        # The published stem's map lacks a row and a column, so it cannot be added to one of a whole grid.
+        self.first_long = 1 if config.stem == "conv4" else 0
+
+    def forward(self, image_BCHW: Tensor) -> Encoded:
+        """B×Cin×H×W, sides multiples of `config.pad_multiple` → latent map B×C×h×w and the skips.
+
+        Of a network with a trunk: the trunk's map where the branch begins, in place of the picture.
+        """
+        maps = [self.stem(image_BCHW)]
+        for block in self.down:
+            maps.append(block(maps[-1]))
+        latent = self.swin(maps[-1])
+        skips: list[Tensor] = []
+        x = latent
+        for i, block in enumerate(self.up):
+            x = block(x)
+            same_grid = len(maps) - 2 - i
+            if self.long_skips and same_grid >= self.first_long:
+                x = x + maps[same_grid]
+            skips.append(x)
+        return Encoded(latent, tuple(skips))
+
+
+class Fusion(nn.Module):
+    """Learnt replacement of the sum: both maps, residual blocks, a convolution. 2 × B×C×H×W → B×C×H×W.
+
+    The decoder's weights are frozen in stage III; this block belongs to the task and may drop what the codes got
+    wrong where the input shows better.
+    """
+
+    def __init__(self, channels: int, config: NetworkConfig) -> None:
+        super().__init__()
+        self.join = conv3(2 * channels, channels)
+        self.body = res_blocks(channels, config.fuse_depth, config.norm)
+        self.out = conv3(channels, channels)
+
+    def forward(self, decoded: Tensor, encoded: Tensor) -> Tensor:
+        joined: Tensor = self.join(torch.cat((decoded, encoded), 1))
+        out: Tensor = self.out(F.silu(self.body(joined)))
+        return out
+
+
+class Head(nn.Module):
+    """Finest map → RGB: residual blocks, one convolution, and a pixel shuffle where a cell holds several pixels."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.grid = config.grid
+        self.body = res_blocks(config.channels[0], config.head_depth, config.norm)
+        self.conv = conv3(config.channels[0], 3 * config.grid**2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(self.body(x))
+        return F.pixel_shuffle(x, self.grid) if self.grid > 1 else x
+
+
+class Decoder(nn.Module):
+    """Up blocks from the latent grid to the finest grid. Shared by all tasks of a family."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        ch = config.channels
+        self.stages = nn.ModuleList(
+            UpBlock(ch[i], ch[i - 1], config.decoder_depth, config.norm) for i in range(len(ch) - 1, 0, -1)
+        )
+        self.head = Head(config)
+
+
+class Skips(nn.Module):
+    """How a task's encoder maps join the decoder: nothing, the sum, or a `Fusion` a stage."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        last = len(config.channels) - 1
+        num_fusions = config.num_skips if config.skip == "fuse" else 0
+        self.fusions = nn.ModuleList(Fusion(config.channels[last - i - 1], config) for i in range(num_fusions))
+
+    def forward(self, stage: int, decoded: Tensor, skips: tuple[Tensor, ...]) -> Tensor:
+        if stage >= len(skips):
+            return decoded
+        if len(self.fusions):
+            fused: Tensor = self.fusions[stage](decoded, skips[stage])
+            return fused
+        return decoded + skips[stage]
+
+
+class Trunk(nn.Module):
+    """Convolutions in a row on the finest grid that restore a picture by themselves, and where codes join them.
+
+    The shape is that of Real-ESRGAN's small general network (Wang et al. 2021, arXiv:2107.10833; realesr-general-x4v3),
+    so that its weights can be a start. The codes are a branch of it: it begins at the map after `tap` convolutions and
+    its decoded map is added after `join` of them. The convolution in between begins at zero, so a network begins as its
+    trunk. `begin`: input picture → map where the branch begins; `finish`: that map and the decoded codes → picture.
+
+    `body` alternates convolutions and PReLU (a slope a channel) and ends with a convolution. With cells of c×c output
+    pixels (`NetworkConfig.cell_px`) the input is packed in blocks of (c/scale)×(c/scale) pixels; the output is
+    unpacked from cells. `pack`: another side of the input's blocks.
+    """
+
+    def __init__(self, config: NetworkConfig, pack: int | None = None) -> None:
+        super().__init__()
+        assert config.trunk is not None, "only a configuration with a trunk has one"
+        channels, depth = config.channels[0], config.trunk.depth
+        self.tap, self.joined_at = config.trunk.tap, config.trunk.join
+        self.pack, self.shuffle = pack or config.cell_px // config.scale, config.cell_px
+        widths = [config.in_channels * self.pack**2, *[channels] * (depth - 1), 3 * self.shuffle**2]
+        layers: list[nn.Module] = []
+        for i in range(depth):
+            layers += [conv3(widths[i], widths[i + 1]), nn.PReLU(channels)]
+        self.body = nn.Sequential(*layers[:-1])
+        self.join = conv3(channels, channels)
+        nn.init.zeros_(self.join.weight)
+        assert self.join.bias is not None, "every convolution here has a bias"
+        nn.init.zeros_(self.join.bias)
+
+    def layer(self, i: int) -> tuple[nn.Conv2d, nn.PReLU | None]:
+        """The i-th convolution, from 0, and the activation after it; the last one has none."""
+        conv = cast(nn.Conv2d, self.body[2 * i])
+        return conv, cast(nn.PReLU, self.body[2 * i + 1]) if 2 * i + 1 < len(self.body) else None
+
+    def begin(self, image_BCHW: Tensor) -> Tensor:
+        """B×Cin×H×W → B×C×h×w on the finest grid, after `tap` convolutions."""
+        x = F.pixel_unshuffle(image_BCHW, self.pack) if self.pack > 1 else image_BCHW
+        conv, _ = self.layer(0)
+        return self._run(x.to(conv.weight.dtype), 0, self.tap)
+
+    def finish(self, tapped_BCHW: Tensor, decoded_BCHW: Tensor | None) -> Tensor:
+        """The map of `begin` and the decoder's finest map (None: no codes) → B×3×H×W, to be added to the base."""
+        x = self._run(tapped_BCHW, self.tap, self.joined_at)
+        if decoded_BCHW is not None:
+            x = x + self.join(decoded_BCHW)
+        return F.pixel_shuffle(self._run(x, self.joined_at, len(self.body)), self.shuffle)
+
+    def _run(self, x: Tensor, first: int, end: int) -> Tensor:
+        for module in list(self.body)[2 * first : 2 * end]:
+            x = module(x)
+        return x
 
 
 @dataclass(frozen=True)
@@ -32,7 +228,7 @@ class AdaCode(nn.Module):
     """AdaCode network of one task (arXiv:2306.06513, section 3; see `NetworkConfig` for what can vary).
 
     `forward` takes B×C×H×W, RGB float in [0, 1] (C = 4 with `mask_channel`: 1 = hole), of any size, pads it as
-    `padding` says and crops the result to (H·scale)×(W·scale).
+    `input.padded_size` says and crops the result to (H·scale)×(W·scale).
     """
 
     def __init__(self, config: NetworkConfig) -> None:

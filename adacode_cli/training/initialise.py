@@ -18,10 +18,8 @@ from adacode_cli.checkpoints.load import load_network
 from adacode_cli.errors import TrainingError
 from adacode_cli.model.blocks import ResBlock
 from adacode_cli.model.config import NetworkConfig
-from adacode_cli.model.decoder import Fusion
-from adacode_cli.model.network import AdaCode
-from adacode_cli.model.packing import repacked
-from adacode_cli.model.trunk import Trunk
+from adacode_cli.model.network import AdaCode, Fusion, Trunk
+from adacode_cli.model.rescaling import repacked
 from adacode_cli.tasks import TASKS
 
 # Residual branches start small, so that a deep network without normalisation starts close to the identity.

@@ -14,10 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adacode_cli.evaluation.perceptual import PerceptualNetwork
-from adacode_cli.model.base import base_picture, prepare_input
 from adacode_cli.model.codebook import Codebook
-from adacode_cli.model.network import AdaCode
-from adacode_cli.model.trunk import Trunk
+from adacode_cli.model.input import base_picture, prepare_input
+from adacode_cli.model.network import AdaCode, Trunk
 from adacode_cli.training.batches import Batch
 from adacode_cli.training.codebooks import (
     CodeUsage,

@@ -16,9 +16,9 @@ from adacode_cli.benchmark.files import files
 from adacode_cli.benchmark.picture import cut, made_up
 from adacode_cli.benchmark.speed import ceiling, growth, operations, passes, psnr, yardstick
 from adacode_cli.benchmark.timing import in_lanes, seconds, steady_seconds
-from adacode_cli.engine.arrays import to_tensor
-from adacode_cli.engine.options import RunOptions
+from adacode_cli.engine.plan import RunOptions
 from adacode_cli.engine.runner import Runner
+from adacode_cli.engine.transfer import to_tensor
 from adacode_cli.errors import QualityError
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.network import AdaCode

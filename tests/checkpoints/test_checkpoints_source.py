@@ -22,7 +22,7 @@ from small_checkpoints import (
 from adacode_cli.checkpoints import catalogue_file, store
 from adacode_cli.checkpoints.load import WeightsSource, convert_published, load_network
 from adacode_cli.errors import WeightsError
-from adacode_cli.model.halving import halved
+from adacode_cli.model.rescaling import halved
 
 SHARED = [f"{FAMILY}-basis.safetensors", f"{FAMILY}-fused.safetensors"]
 TASKS = {"tiny-sr-x2": ("sr", 2), "tiny-sr-x4": ("sr", 4), "tiny-inpaint": ("inpaint", 1)}

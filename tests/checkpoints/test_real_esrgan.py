@@ -13,7 +13,7 @@ from small_checkpoints import save_pth, start_tensors, tiny_network, trunk_netwo
 from adacode_cli.checkpoints.base_models import notice_of
 from adacode_cli.checkpoints.real_esrgan import as_trunk, is_start, read_trunk
 from adacode_cli.errors import WeightsError
-from adacode_cli.model.trunk import Trunk
+from adacode_cli.model.network import Trunk
 
 CONFIG = trunk_network().config
 BASE = "realesr-general-x4v3 (BSD-3-Clause, xinntao/Real-ESRGAN)"

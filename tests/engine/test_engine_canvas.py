@@ -9,11 +9,11 @@ import torch
 from test_engine_exact import cut
 from tiny_networks import CPU, LOCAL, for_task, tensor
 
-from adacode_cli.engine.canvas import Base, RawCanvas, SampleCanvas
-from adacode_cli.engine.patch import Patch
+from adacode_cli.engine.canvas import BasePicture, RawCanvas, SampleCanvas
+from adacode_cli.engine.maps import Patch
 from adacode_cli.engine.transfer import Outbox
 from adacode_cli.geometry import Box
-from adacode_cli.model.base import base_picture
+from adacode_cli.model.input import base_picture
 
 TASKS = pytest.mark.parametrize(("task", "scale"), [("sr", 2), ("sr", 4), ("inpaint", 1), ("reconstruct", 1)])
 HEIGHT, WIDTH, CELL = 33, 21, 8
@@ -44,7 +44,7 @@ def test_the_base_added_in_parts_is_the_base(task, scale, strip_px):
     boxes, size = tiles(scale)
     detail = torch.randn(3, *size)
     canvas = RawCanvas(HEIGHT * scale, WIDTH * scale, scale, CPU, strip_px)
-    put_all(canvas, detail, boxes, Base(x, config))
+    put_all(canvas, detail, boxes, BasePicture(x, config))
     wanted, base = detail[:, : canvas.height, : canvas.width], base_picture(x, config.base, scale)
     if base is not None:
         wanted = wanted + base[0, :, : canvas.height, : canvas.width]

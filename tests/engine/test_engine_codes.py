@@ -11,7 +11,7 @@ from tiny_networks import ATTENTIVE, CPU, LOCAL, PUBLISHED, TinyWeights, for_tas
 
 from adacode_cli.codes.file import MAGIC, from_bytes, to_bytes
 from adacode_cli.engine.codes import Coder, decoder_digest
-from adacode_cli.engine.options import RunOptions
+from adacode_cli.engine.plan import RunOptions
 from adacode_cli.engine.restorer import Restorer
 from adacode_cli.engine.runner import Runner
 from adacode_cli.errors import InputError, WeightsError
@@ -74,7 +74,7 @@ def test_a_picture_of_several_decoder_tiles_has_no_seams():
     books = tuple(torch.from_numpy(book.astype(np.int64))[None] for book in codes.codes_KHW)
     net = network(LOCAL)
     with torch.inference_mode():
-        whole = net.render(net.codebook.decode(books, torch.from_numpy(codes.mixing)[None]))
+        whole = net.render(net.codebook.mixed(books, torch.from_numpy(codes.mixing)[None]))
     whole = whole[0, :, :1000, :800].permute(1, 2, 0).clamp(0, 1).numpy()
     np.testing.assert_allclose(one.decode(codes).image, whole, atol=1e-5)
 
@@ -110,7 +110,7 @@ def test_networks_that_see_more_than_codes_are_refused():
 
 def test_what_is_no_picture_is_refused():
     with pytest.raises(InputError):
-        coder().encode(np.zeros((3, 3, 2), np.uint8))
+        coder().encode(np.zeros((3, 3, 5), np.uint8))
 
 
 def test_numbers_that_overflow_are_computed_again_in_float32():

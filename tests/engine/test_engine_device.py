@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from adacode_cli.engine.device import PRECISIONS, choose_device, choose_precision, computes_bf16
-from adacode_cli.engine.options import RunOptions
+from adacode_cli.engine.plan import RunOptions
 from adacode_cli.engine.restorer import Restorer
 from adacode_cli.errors import DeviceError, UsageError
 from adacode_cli.limits import MIN_TILE_PX

@@ -15,10 +15,10 @@ from tiny_networks import LAYOUTS, photograph
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from adacode_cli.engine import passage as passage_module
 from adacode_cli.engine import runner as runner_module
-from adacode_cli.engine.grid import Grid
-from adacode_cli.engine.options import RunOptions
-from adacode_cli.engine.plan import pictures_together
+from adacode_cli.engine.maps import Grid
+from adacode_cli.engine.plan import RunOptions, pictures_together
 from adacode_cli.engine.runner import Runner
 from adacode_cli.engine.transfer import Outbox
 
@@ -57,7 +57,7 @@ def elsewhere(monkeypatch):
     def made(layout, tile="auto", precision="fp32"):
         return Runner(copy.deepcopy(NETWORKS[layout]), META, RunOptions(precision, tile))
 
-    monkeypatch.setattr(runner_module, "free_bytes", lambda _: 8 << 30)
+    monkeypatch.setattr(passage_module, "free_bytes", lambda _: 8 << 30)
     monkeypatch.setattr(runner_module, "Outbox", Sent)
     monkeypatch.setattr(Sent, "sent", [])
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())  # which meta has not

@@ -11,16 +11,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny_networks import ATTENTIVE, CPU, LAYOUTS, detail_canvas, for_task, lively, photograph, psnr, tensor, whole
 
-from adacode_cli.engine.grid import Grid
-from adacode_cli.engine.halves import coded, decode, encode
-from adacode_cli.engine.options import RunOptions
-from adacode_cli.engine.parts import parts_of
+from adacode_cli.engine.halves import coded, halves_of, run_decoder, run_encoder
+from adacode_cli.engine.maps import Grid
+from adacode_cli.engine.plan import RunOptions
 from adacode_cli.engine.runner import Runner
 from adacode_cli.engine.tiled import Map, Tiler
 from adacode_cli.geometry import Box
-from adacode_cli.model.base import prepare_input
 from adacode_cli.model.blocks import Sums
-from adacode_cli.model.padding import pad_mirrored, padded_size
+from adacode_cli.model.input import pad_mirrored, padded_size, prepare_input
 
 every_layout = pytest.mark.parametrize("layout", LAYOUTS)
 NETWORKS = {name: lively(config) for name, config in LAYOUTS.items()}
@@ -45,13 +43,13 @@ def by_tiles(net, x, encoder=None, decoder=None):
     """Detail, codes and weights of a picture, cut into boxes; None for one tile."""
     config = net.config
     prepared = prepare_input(pad_mirrored(x, *padded_size(config, *x.shape[-2:])), config.base)
-    grid, parts = Grid.of(config, *x.shape[-2:]), parts_of(net, torch.float32)
+    grid, parts = Grid.of(config, *x.shape[-2:]), halves_of(net, torch.float32)
     boxes = [Box(0, 0, grid.height, grid.width)]
     canvas, take_detail = detail_canvas(grid)
     tiler = Tiler(grid, CPU, take_detail=take_detail)
-    maps = encode(net, parts.encoder, tiler, encoder or boxes, prepared)
+    maps = run_encoder(net, parts.encoder, tiler, encoder or boxes, prepared)
     code = coded(maps, 0, 0)
-    decode(parts.decoder, tiler, decoder or boxes, maps)
+    run_decoder(parts.decoder, tiler, decoder or boxes, maps)
     return canvas.image_CHW, code, prepared
 
 
@@ -96,7 +94,7 @@ def test_any_cut_of_either_half_in_any_order_gives_what_the_whole_gives(layout, 
 def test_no_halo_is_wider_than_it_must_be(layout):
     """With a cell less on each side, a tile in the middle lacks a part of what it should make."""
     net = NETWORKS[layout]
-    part = parts_of(net, torch.float32).decoder
+    part = halves_of(net, torch.float32).decoder
     side = 4 * part.whole.halo + 9
     grid = Grid(side, side, net.config.latent_stride, 1, 1)
     middle = side // 2
@@ -146,6 +144,6 @@ def test_the_halves_make_the_whole(task):
     assert decoded.shape == (90, 70, 3)
     assert np.array_equal(decoded, runner.restore(image).pixels) == (task == "reconstruct")
     with torch.inference_mode():
-        latent = net.codebook.decode(tuple(c[None] for c in code.codes), code.weights_KHW[None])
+        latent = net.codebook.mixed(tuple(c[None] for c in code.codes), code.weights_KHW[None])
         rendered = net.render(latent)[0, :, :90, :70].permute(1, 2, 0).clamp(0, 1)
         np.testing.assert_allclose(decoded, rendered, atol=1e-5)

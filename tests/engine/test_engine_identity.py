@@ -3,7 +3,7 @@
 import torch
 from tiny_networks import LOCAL
 
-from adacode_cli.engine.identity import network_digest
+from adacode_cli.engine.restorer import network_digest
 from adacode_cli.model.network import AdaCode
 
 

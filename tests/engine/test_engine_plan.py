@@ -15,16 +15,14 @@ from hypothesis import strategies as st
 from tiny_networks import CPU, LAYOUTS, network
 
 from adacode_cli.engine import plan as plan_module
-from adacode_cli.engine.costs import Costs, Memory
-from adacode_cli.engine.grid import Grid
-from adacode_cli.engine.options import RunOptions
-from adacode_cli.engine.parts import parts_of
-from adacode_cli.engine.plan import make_plan, require_room
-from adacode_cli.engine.rounded import rounded
+from adacode_cli.engine.device import rounded
+from adacode_cli.engine.halves import halves_of
+from adacode_cli.engine.maps import Grid
+from adacode_cli.engine.plan import Costs, Memory, RunOptions, plan_tiles, require_room
 from adacode_cli.errors import DeviceError
 
 DEVICES = [CPU, torch.device("cuda")]
-PARTS = {name: parts_of(network(config), torch.float32) for name, config in LAYOUTS.items()}
+PARTS = {name: halves_of(network(config), torch.float32) for name, config in LAYOUTS.items()}
 PLENTY = Memory(1 << 60, 1 << 60)
 layouts, tile_choices = st.sampled_from(list(LAYOUTS)), st.sampled_from(["auto", "none", 64, "100", 128, 1000])
 
@@ -33,7 +31,7 @@ def plan(layout, height, width, *, room=PLENTY, device=CPU, **options):
     config = LAYOUTS[layout]
     grid = Grid.of(config, height, width)
     costs = Costs(PARTS[layout], config, grid, torch.float32, on_host=device == CPU)
-    return make_plan(costs, RunOptions(**options), device, room), grid
+    return plan_tiles(costs, RunOptions(**options), device, room), grid
 
 
 @settings(deadline=None, max_examples=40)
@@ -121,7 +119,7 @@ def test_more_memory_is_planned_for_maps_that_wait_for_normalisation():
 def test_a_processor_that_lacks_the_precision_copies_neighbourhoods():
     """Torch's own convolution for a CPU lays out k² values for each input channel and output position."""
     net = rounded(network(LAYOUTS["compact sr ×4"]), torch.bfloat16)
-    plain, unfolded = (parts_of(net, torch.bfloat16, unfolds=how).encoder for how in (False, True))
+    plain, unfolded = (halves_of(net, torch.bfloat16, unfolds=how).encoder for how in (False, True))
     stem = net.encoder.stem.conv
     side = plain.shapes[plain.separate[0].steps[0].writes].per_cell
     beside = unfolded.separate[0].bytes_per_cell - plain.separate[0].bytes_per_cell
@@ -195,7 +193,9 @@ PEAK = """
     import torch
 
     from adacode_cli.checkpoints.load import WeightsSource
-    from adacode_cli.engine.options import RunOptions
+    from adacode_cli.engine.plan import RunOptions
+    from adacode_cli.checkpoints.load import WeightsSource
+    from adacode_cli.engine.plan import RunOptions
     from adacode_cli.engine.runner import Runner
     from adacode_cli.training.presets import family_network
     from tiny_networks import CPU, LAYOUTS, network

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tiny_networks import ATTENTIVE, CPU, LOCAL, PUBLISHED, TinyWeights, photograph, psnr, restorer
 
 import adacode_cli
-from adacode_cli.engine.options import RunOptions
 from adacode_cli.engine.pictures import resize
+from adacode_cli.engine.plan import RunOptions
 from adacode_cli.engine.restorer import Restored, Restorer
 from adacode_cli.engine.runner import Runner
 from adacode_cli.errors import DeviceError

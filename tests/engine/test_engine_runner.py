@@ -9,10 +9,10 @@ import pytest
 import torch
 from tiny_networks import ATTENTIVE, CPU, LOCAL, PUBLISHED, for_task, network, photograph, psnr, tensor
 
+from adacode_cli.engine import passage as passage_module
 from adacode_cli.engine import runner as runner_module
-from adacode_cli.engine.halves import encode
-from adacode_cli.engine.options import RunOptions
-from adacode_cli.engine.plan import make_plan
+from adacode_cli.engine.halves import run_encoder
+from adacode_cli.engine.plan import RunOptions, plan_tiles
 from adacode_cli.engine.runner import Runner
 from adacode_cli.engine.tiled import Finiteness
 from adacode_cli.errors import DeviceError, InputError
@@ -156,13 +156,13 @@ def test_a_device_that_is_asked_once_a_picture_has_it_computed_again_too(monkeyp
         Runner(net, CPU, RunOptions("fp32", tile)).restore(image)
 
 
-@pytest.mark.parametrize("half", ["encode", "decode"])
+@pytest.mark.parametrize("half", ["run_encoder", "run_decoder"])
 def test_codes_too_have_a_second_try_in_host_memory(monkeypatch, half):
-    image, asked, plan = photograph(90, 70), [], make_plan
+    image, asked, plan = photograph(90, 70), [], plan_tiles
     plain = Runner(network(LOCAL), CPU, RunOptions("fp32"))
     code, _ = plain.encode(image)
     wanted, _ = plain.decode(code, dtype=np.uint8, grey=False)
-    whole = getattr(runner_module, half)
+    whole = getattr(passage_module, half)
 
     def planned(*args, resident=True):
         asked.append(resident)
@@ -173,12 +173,12 @@ def test_codes_too_have_a_second_try_in_host_memory(monkeypatch, half):
             raise torch.OutOfMemoryError("no room")
         return whole(*args)
 
-    monkeypatch.setattr(runner_module, "make_plan", planned)
-    monkeypatch.setattr(runner_module, half, scarce)
+    monkeypatch.setattr(passage_module, "plan_tiles", planned)
+    monkeypatch.setattr(passage_module, half, scarce)
     again, _ = plain.encode(image)
     assert all(torch.equal(a, b) for a, b in zip(code.codes, again.codes, strict=True))
     np.testing.assert_array_equal(plain.decode(code, dtype=np.uint8, grey=False)[0], wanted)
-    assert asked == ([True, False, True] if half == "encode" else [True, True, False])
+    assert asked == ([True, False, True] if half == "run_encoder" else [True, True, False])
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("no room"), DeviceError("the smallest tile")])
@@ -187,7 +187,7 @@ def test_maps_that_do_not_fit_the_device_after_all_lie_in_host_memory(monkeypatc
     config = replace(for_task(LOCAL, "inpaint"), coarse_passes=passes)
     image, hole = photograph(90, 70), np.zeros((90, 70), bool)
     hole[20:40, 30:50] = True
-    wanted, asked, plan = Runner(network(config), CPU, RunOptions("fp32")).restore(image, hole), [], make_plan
+    wanted, asked, plan = Runner(network(config), CPU, RunOptions("fp32")).restore(image, hole), [], plan_tiles
 
     def planned(*args, resident=True):
         asked.append(resident)
@@ -196,14 +196,14 @@ def test_maps_that_do_not_fit_the_device_after_all_lie_in_host_memory(monkeypatc
     def encoded(*args):
         if asked[-1]:
             raise type(error)(*error.args)
-        return encode(*args)
+        return run_encoder(*args)
 
-    monkeypatch.setattr(runner_module, "make_plan", planned)
-    monkeypatch.setattr(runner_module, "encode", encoded)
+    monkeypatch.setattr(passage_module, "plan_tiles", planned)
+    monkeypatch.setattr(passage_module, "run_encoder", encoded)
     found = Runner(network(config), CPU, RunOptions("fp32")).restore(image, hole)
     np.testing.assert_array_equal(found.pixels, wanted.pixels)
     assert asked == ([True, False] if passes == 0 else [True, True, False, True, False][: len(asked)])
-    monkeypatch.setattr(runner_module, "encode", lambda *_: (_ for _ in ()).throw(RuntimeError("a bug")))
+    monkeypatch.setattr(passage_module, "run_encoder", lambda *_: (_ for _ in ()).throw(RuntimeError("a bug")))
     with pytest.raises(RuntimeError, match="a bug"):
         Runner(network(config), CPU, RunOptions("fp32")).restore(image, hole)
 

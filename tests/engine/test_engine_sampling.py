@@ -7,11 +7,11 @@ import torch
 from test_engine_exact import NETWORKS
 from tiny_networks import CPU, LAYOUTS, PUBLISHED, lively, psnr, tensor, varied
 
-from adacode_cli.engine import runner as runner_module
-from adacode_cli.engine.grid import Grid
-from adacode_cli.engine.options import RunOptions
+from adacode_cli.engine import passage as passage_module
+from adacode_cli.engine.halves import sample
+from adacode_cli.engine.maps import Grid
+from adacode_cli.engine.plan import RunOptions
 from adacode_cli.engine.runner import Runner
-from adacode_cli.engine.sampling import sample
 
 LARGE = varied(PUBLISHED, task="sr", scale=4, skip="add", num_skips=2, up_depth=1, decoder_depth=2)
 
@@ -51,11 +51,11 @@ def test_it_is_chosen_by_itself_only_where_maps_do_not_fit_and_said(monkeypatch)
     x = tensor(LARGE, 50, 60)
     plan = Runner(net, CPU, RunOptions("fp32", 128)).plan(50, 60, deep=False)
     assert not plan.sampled
-    free = 0.9 * plan.memory.host_bytes / runner_module.SHARE
-    monkeypatch.setattr(runner_module, "free_bytes", lambda _: free)
+    free = 0.9 * plan.memory.host_bytes / passage_module.SHARE
+    monkeypatch.setattr(passage_module, "free_bytes", lambda _: free)
     result = run(net, x, "exact", 128)
     assert any("sample" in note and "--tiling sampled" in note for note in result.notes)
     assert torch.equal(result.image_CHW, run(net, x, "sampled", 128).image_CHW)
     unnormalised = replace(NETWORKS["compact sr ×4"].config)
-    monkeypatch.setattr(runner_module, "free_bytes", lambda _: 1)
+    monkeypatch.setattr(passage_module, "free_bytes", lambda _: 1)
     assert run(NETWORKS["compact sr ×4"], tensor(unnormalised, 20, 20), "exact").notes == ()

@@ -9,14 +9,12 @@ import torch
 from test_engine_exact import NETWORKS
 from tiny_networks import CPU, detail_canvas, tensor
 
-from adacode_cli.engine.grid import Grid
-from adacode_cli.engine.halves import decode, encode
-from adacode_cli.engine.parts import parts_of
+from adacode_cli.engine.halves import halves_of, run_decoder, run_encoder
+from adacode_cli.engine.maps import Grid
 from adacode_cli.engine.tiled import Map, Tiler
 from adacode_cli.errors import DeviceError
 from adacode_cli.geometry import Box
-from adacode_cli.model.base import prepare_input
-from adacode_cli.model.padding import pad_mirrored, padded_size
+from adacode_cli.model.input import pad_mirrored, padded_size, prepare_input
 
 LAYOUTS = ["compact sr ×4", "published inpaint", "published sr ×4", "norm everywhere", "trunk sr ×4"]
 
@@ -61,12 +59,12 @@ def run(net, scarce, boxes, size=(40, 28), *, smallest_px=0):
     config = net.config
     x = tensor(config, *(max(1, side // config.scale) for side in size))
     prepared = prepare_input(pad_mirrored(x, *padded_size(config, *x.shape[-2:])), config.base)
-    grid, parts = Grid.of(config, *x.shape[-2:]), parts_of(net, torch.float32)
+    grid, parts = Grid.of(config, *x.shape[-2:]), halves_of(net, torch.float32)
     canvas, take_detail = detail_canvas(grid)
     tiler = Tiler(Cells(**vars(grid), smallest_px=smallest_px), CPU, take_detail=take_detail)
     tiles = grid.boxes(grid.tile(boxes)) if boxes else (Box(0, 0, grid.height, grid.width),)
-    maps = encode(net, scarce.wrap(parts.encoder), tiler, tiles, prepared)
-    decode(scarce.wrap(parts.decoder), tiler, tiles, maps)
+    maps = run_encoder(net, scarce.wrap(parts.encoder), tiler, tiles, prepared)
+    run_decoder(scarce.wrap(parts.decoder), tiler, tiles, maps)
     return canvas.image_CHW
 
 
@@ -120,7 +118,7 @@ def test_what_is_finished_is_not_computed_again(layout):
     run(net, whole, 16)
     late = Scarce({whole.num_calls - 1})
     np.testing.assert_allclose(run(net, late, 16), wanted, rtol=0, atol=1e-5)
-    per_tile = max(len(p.whole.steps) for p in (parts_of(net, torch.float32).decoder,))
+    per_tile = max(len(p.whole.steps) for p in (halves_of(net, torch.float32).decoder,))
     assert late.num_calls <= whole.num_calls + 2 * per_tile
 
 
@@ -129,7 +127,7 @@ def test_a_fixed_amount_of_memory_is_found_in_few_attempts(layout):
     """Later tiles and later steps are not tried in vain at a size that has failed."""
     net = NETWORKS[layout]
     wanted = run(net, Scarce(), None)
-    segments = parts_of(net, torch.float32).decoder
+    segments = halves_of(net, torch.float32).decoder
     halo = max(segments.whole.halo if not segments.normalises else s.halo for s in segments.separate)
     scarce = Scarce(most_area=(2 * halo + 6) ** 2)
     np.testing.assert_allclose(run(net, scarce, None), wanted, rtol=0, atol=1e-4)
@@ -184,7 +182,7 @@ def test_a_failed_attempt_holds_no_memory():
 
 def test_inputs_are_not_written_to():
     net = NETWORKS["published inpaint"]
-    grid, parts = Grid.of(net.config, 40, 40), parts_of(net, torch.float32)
+    grid, parts = Grid.of(net.config, 40, 40), halves_of(net, torch.float32)
     image = torch.rand(3, grid.height * 4, grid.width * 4)
     kept = image.clone()
     tiler = Tiler(grid, CPU)

@@ -13,7 +13,7 @@ import torch
 from tiny_networks import CPU, LAYOUTS, LOCAL, for_task, lively, network, photograph
 
 from adacode_cli.engine import runner as runner_module
-from adacode_cli.engine.options import RunOptions
+from adacode_cli.engine.plan import RunOptions
 from adacode_cli.engine.runner import Runner
 from adacode_cli.engine.tiled import Finiteness
 from adacode_cli.engine.together import Together, _Begun

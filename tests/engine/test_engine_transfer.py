@@ -9,7 +9,7 @@ from tiny_networks import ATTENTIVE, CPU, LOCAL, for_task, network, photograph
 
 from adacode_cli.engine import runner as runner_module
 from adacode_cli.engine import transfer
-from adacode_cli.engine.options import RunOptions
+from adacode_cli.engine.plan import RunOptions
 from adacode_cli.engine.runner import Runner
 from adacode_cli.engine.transfer import Outbox, upload
 
@@ -43,7 +43,7 @@ class Late(Outbox):
 
 
 def test_everything_arrives_in_order_and_few_bytes_are_under_way_at_once(monkeypatch):
-    monkeypatch.setattr(transfer, "_MOST_BYTES_WAITING", 3 * 16)
+    monkeypatch.setattr(transfer, "_MAX_BYTES_WAITING", 3 * 16)
     outbox, target = Late(CPU), torch.zeros(10, 4)
     for row in range(10):
         outbox.send(torch.full((4,), float(row)), target[row])

@@ -12,11 +12,10 @@ from test_engine_exact import by_tiles
 from tiny_networks import CPU, LAYOUTS, TinyWeights, lively, network, photograph, psnr, tensor, varied, whole
 
 from adacode_cli.engine.codes import Coder
-from adacode_cli.engine.identity import network_digest
-from adacode_cli.engine.options import RunOptions
-from adacode_cli.engine.parts import parts_of
+from adacode_cli.engine.halves import halves_of
+from adacode_cli.engine.plan import RunOptions
 from adacode_cli.engine.program import decoder_steps, encoder_steps
-from adacode_cli.engine.restorer import Restorer
+from adacode_cli.engine.restorer import Restorer, network_digest
 from adacode_cli.engine.runner import Runner
 from adacode_cli.errors import WeightsError
 from adacode_cli.model.config import TrunkConfig
@@ -86,7 +85,7 @@ def test_steps_are_as_many_as_convolutions(layout):
 def test_one_map_waits_between_the_halves(layout):
     """The trunk's where the branch begins; all that is made on the way is let go."""
     net = network(LAYOUTS[layout])
-    parts, tap = parts_of(net, torch.float32), f"trunk{net.config.trunk.tap}"
+    parts, tap = halves_of(net, torch.float32), f"trunk{net.config.trunk.tap}"
     assert parts.encoder.kept == {"feature", tap}
     assert not parts.normalise
     shape = parts.encoder.shapes[tap]
@@ -105,7 +104,7 @@ def test_the_halves_make_the_codes_and_the_decoder_alone_a_picture(layout):
     assert all(torch.equal(a[:rows, :columns], b) for a, b in zip(code.codes, run.codes, strict=True))
     decoded, _ = runner.decode(code, dtype=np.float32, grey=False)
     with torch.inference_mode():
-        latent = net.codebook.decode(tuple(c[None] for c in code.codes), code.weights_KHW[None])
+        latent = net.codebook.mixed(tuple(c[None] for c in code.codes), code.weights_KHW[None])
         wanted = net.render(latent)[0, :, : code.height, : code.width].permute(1, 2, 0).clamp(0, 1)
     np.testing.assert_allclose(decoded, wanted, atol=1e-5)
     with pytest.raises(WeightsError, match="more than codes"):

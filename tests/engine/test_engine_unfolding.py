@@ -10,11 +10,11 @@ from tiny_networks import CPU, network
 from torch import nn
 from torch.profiler import profile
 
-from adacode_cli.engine.blank import Blank, Ledger
-from adacode_cli.engine.costs import Costs
 from adacode_cli.engine.device import unfolds
-from adacode_cli.engine.grid import Grid
-from adacode_cli.engine.parts import latent_maps, parts_of
+from adacode_cli.engine.halves import halves_of, latent_maps
+from adacode_cli.engine.maps import Grid
+from adacode_cli.engine.plan import Costs
+from adacode_cli.engine.segments import Blank, Ledger
 from adacode_cli.training.presets import family_network
 
 CONVOLUTIONS = {
@@ -74,7 +74,7 @@ def test_the_latent_parts_are_counted_with_their_copies():
     feature = torch.rand(1, config.channels[-1], grid.height, grid.width)
     taken = allocated(lambda: latent_maps(net, feature)) + feature.nbytes
     plain, unfolded = (
-        Costs(parts_of(net, torch.float32, unfolds=how), config, grid, torch.float32, on_host=True)._latent_bytes()
+        Costs(halves_of(net, torch.float32, unfolds=how), config, grid, torch.float32, on_host=True)._latent_bytes()
         for how in (False, True)
     )
     assert plain < 0.9 * taken

@@ -7,9 +7,9 @@ import torch
 from skimage import data
 
 from adacode_cli.engine.canvas import RawCanvas
-from adacode_cli.engine.options import RunOptions
+from adacode_cli.engine.device import rounded
+from adacode_cli.engine.plan import RunOptions
 from adacode_cli.engine.restorer import Restorer
-from adacode_cli.engine.rounded import rounded
 from adacode_cli.model.config import NetworkConfig, SwinConfig, TrunkConfig
 from adacode_cli.model.network import AdaCode
 

@@ -23,8 +23,7 @@ from tiny_networks import CPU, LAYOUTS, LOCAL, PUBLISHED, for_task, network
 
 from adacode_cli.checkpoints.format import Provenance, Weights, write_weights
 from adacode_cli.errors import InputError
-from adacode_cli.evaluation.atlas import decoded_codes, order_by_colour, order_by_use
-from adacode_cli.evaluation.atlas_sheet import BasisPanel, draw_atlas
+from adacode_cli.evaluation.atlas import BasisPanel, decoded_codes, draw_atlas, order_by_colour, order_by_use
 from adacode_cli.evaluation.code_usage import BasisUsage, measure_usage, photographs_in
 
 NETWORKS = {
@@ -102,7 +101,7 @@ def test_every_code_is_decoded_to_the_patch_that_the_decoder_makes(name):
     weights = torch.zeros(1, 2, 5, 5)
     weights[:, 1] = 0.5
     with torch.inference_mode():
-        whole = net.render(net.codebook.decode((torch.zeros_like(grid), grid), weights))
+        whole = net.render(net.codebook.mixed((torch.zeros_like(grid), grid), weights))
     stride = net.config.decoded_stride
     middle = whole[0, :, 2 * stride - stride // 2 :][:, :side, 2 * stride - stride // 2 :][..., :side].numpy()
     # Equal but for the shift that brings very dark and very bright patches into the range.

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from adacode_cli.evaluation.score import Pictures, Row, Scores
-from adacode_cli.evaluation.sheet import draw_sheet
-from adacode_cli.evaluation.worst import CROP_PX, Worst, worst_corner
+from adacode_cli.evaluation.worst import CROP_PX, Worst, draw_sheet, worst_corner
 
 
 def noise(height: int, width: int, seed: int = 0) -> np.ndarray:

@@ -9,7 +9,7 @@ from published_reference import LAYOUTS, golden, published_state
 
 from adacode_cli.checkpoints.load import build
 from adacode_cli.checkpoints.published import PublishedLayout
-from adacode_cli.engine.options import RunOptions
+from adacode_cli.engine.plan import RunOptions
 from adacode_cli.engine.runner import Runner
 
 pytestmark = pytest.mark.cuda

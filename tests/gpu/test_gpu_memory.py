@@ -13,7 +13,7 @@ import torch
 from adacode_process import environment
 from gpu_networks import made
 
-from adacode_cli.engine.options import RunOptions
+from adacode_cli.engine.plan import RunOptions
 from adacode_cli.engine.runner import Runner
 from adacode_cli.model.network import AdaCode
 from adacode_cli.training.initialise import initialise
@@ -32,7 +32,9 @@ LIMITED = """
     import torch
 
     from adacode_cli.checkpoints.load import WeightsSource
-    from adacode_cli.engine.options import RunOptions
+    from adacode_cli.engine.plan import RunOptions
+    from adacode_cli.checkpoints.load import WeightsSource
+    from adacode_cli.engine.plan import RunOptions
     from adacode_cli.engine.runner import Runner
     from adacode_cli.errors import DeviceError
 

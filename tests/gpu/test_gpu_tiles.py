@@ -10,7 +10,7 @@ import torch
 from gpu_networks import CPU, CUDA, NETWORKS, PRECISIONS, SHORT, TASKS, cells_apart, made, picture, run, same_codes
 from tiny_networks import psnr
 
-from adacode_cli.engine.options import RunOptions
+from adacode_cli.engine.plan import RunOptions
 from adacode_cli.engine.runner import Runner
 
 pytestmark = pytest.mark.cuda

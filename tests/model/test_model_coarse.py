@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from small_networks import network, picture
 
 from adacode_cli.errors import WeightsError
-from adacode_cli.model.base import fill_from, halve, prepare_input
 from adacode_cli.model.config import NetworkConfig
+from adacode_cli.model.input import fill_from, halve, prepare_input
 
 CONFIG = NetworkConfig(
     "inpaint",

@@ -106,7 +106,7 @@ def test_codes_and_weights_alone_give_the_mixture(config):
     latent = torch.randn(2, config.channels[-1], 12, 12)
     mixture = adaptive(latent)
     assert mixture.weights_BKHW.shape == (2, config.num_bases, 12, 12)
-    assert torch.equal(adaptive.decode(mixture.codes, mixture.weights_BKHW), mixture.latent_BCHW)
+    assert torch.equal(adaptive.mixed(mixture.codes, mixture.weights_BKHW), mixture.latent_BCHW)
 
     expected = torch.zeros_like(latent)
     for k, (before, book, after) in enumerate(zip(adaptive.before, adaptive.books, adaptive.after, strict=True)):

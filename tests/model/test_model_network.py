@@ -9,10 +9,9 @@ from small_networks import SMALL_CONFIGS, TRUNK_CONFIGS, network, picture
 from adacode_cli.checkpoints.format import Provenance, Weights, write_weights
 from adacode_cli.checkpoints.load import load_network
 from adacode_cli.geometry import Box
-from adacode_cli.model.base import base_picture, prepare_input
 from adacode_cli.model.config import NetworkConfig, SwinConfig
+from adacode_cli.model.input import base_picture, padded_size, prepare_input
 from adacode_cli.model.network import AdaCode
-from adacode_cli.model.padding import padded_size
 
 VARIANTS = dict(enumerate(SMALL_CONFIGS)) | {f"trunk {n}": config for n, config in enumerate(TRUNK_CONFIGS)}
 every_variant = pytest.mark.parametrize("config", VARIANTS.values(), ids=map(str, VARIANTS))

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adacode_cli.model.config import NetworkConfig, SwinConfig
-from adacode_cli.model.padding import lean_size, mirror_index, pad_mirrored, padded_size, reference_size
+from adacode_cli.model.input import lean_size, mirror_index, pad_mirrored, padded_size, reference_size
 
 SIDE = st.integers(1, 40)
 

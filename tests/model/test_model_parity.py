@@ -11,11 +11,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from adacode_cli.checkpoints.load import build
 from adacode_cli.checkpoints.published import PublishedLayout
-from adacode_cli.engine.options import RunOptions
+from adacode_cli.engine.plan import RunOptions
 from adacode_cli.engine.runner import Runner
-from adacode_cli.model.halving import halved
+from adacode_cli.model.input import padded_size
 from adacode_cli.model.network import AdaCode
-from adacode_cli.model.padding import padded_size
+from adacode_cli.model.rescaling import halved
 from adacode_cli.training.presets import family_network
 
 TOLERANCE = 1e-5

@@ -12,10 +12,9 @@ from torch import nn
 
 from adacode_cli.checkpoints.format import Provenance, Weights, write_weights
 from adacode_cli.checkpoints.load import load_network
-from adacode_cli.engine.rounded import rounded
+from adacode_cli.engine.device import rounded
 from adacode_cli.model.config import TrunkConfig
-from adacode_cli.model.network import AdaCode
-from adacode_cli.model.trunk import Trunk
+from adacode_cli.model.network import AdaCode, Trunk
 from adacode_cli.training.initialise import fresh_network
 from adacode_cli.training.presets import family_network
 

@@ -13,10 +13,10 @@ import pytest
 import torch
 from tiny_families import CATEGORIES, packed, plain
 
-from adacode_cli.engine.arrays import network_input
-from adacode_cli.engine.options import RunOptions
+from adacode_cli.engine.plan import RunOptions
 from adacode_cli.engine.restorer import Restorer
 from adacode_cli.engine.runner import Finished
+from adacode_cli.engine.transfer import network_input
 from adacode_cli.errors import TrainingError
 from adacode_cli.training.batches import (
     BEGINNING,

@@ -11,7 +11,7 @@ from perceptual_fixture import save_perceptual
 from tiny_families import CATEGORIES, FAMILIES, clean_batch, packed, picture
 
 from adacode_cli.evaluation.perceptual import load_perceptual
-from adacode_cli.model.base import prepare_input
+from adacode_cli.model.input import prepare_input
 from adacode_cli.model.network import AdaCode
 from adacode_cli.training.batches import Batch, painted
 from adacode_cli.training.degradation import DegradationSettings, degrade

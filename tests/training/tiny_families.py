@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import torch
 
-from adacode_cli.model.config import NetworkConfig, SwinConfig, Task
+from adacode_cli.model.config import NetworkConfig, SwinConfig
 from adacode_cli.training.batches import Batch
 
 CODES = ((16, 8), (24, 8))
@@ -18,7 +18,7 @@ CATEGORIES = ("ground", "sky")
 _SWIN = SwinConfig(groups=1, blocks=2, heads=2)
 
 
-def packed(task: Task, scale: int = 1) -> NetworkConfig:
+def packed(task: str, scale: int = 1) -> NetworkConfig:
     """As `compact`: pixel shuffles at both ends, no normalisation, a base picture, learnt fusions."""
     clean = NetworkConfig(
         task="reconstruct",
@@ -43,7 +43,7 @@ def packed(task: Task, scale: int = 1) -> NetworkConfig:
     return replace(clean, task=task, scale=scale, base=base, mask_channel=task == "inpaint", **more)
 
 
-def plain(task: Task, scale: int = 1) -> NetworkConfig:
+def plain(task: str, scale: int = 1) -> NetworkConfig:
     """As `published`: full resolution at both ends, GroupNorm, skips that are added."""
     clean = NetworkConfig(
         task="reconstruct",

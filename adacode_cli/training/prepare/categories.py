@@ -14,9 +14,8 @@ import numpy.typing as npt
 import torch
 
 from adacode_cli.checkpoints.load import WeightsSource, load_network
-from adacode_cli.model.base import prepare_input
+from adacode_cli.model.input import pad_mirrored, padded_size, prepare_input
 from adacode_cli.model.network import AdaCode
-from adacode_cli.model.padding import pad_mirrored, padded_size
 from adacode_cli.training.shards import Pixels
 
 BUNDLED = "compact-reconstruct"

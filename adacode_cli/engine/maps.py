@@ -1,8 +1,10 @@
-"""Parts of maps that stay exact: what an inner edge has spoilt is cut off as soon as it is made.
+"""Maps of a network, on the latent grid of one padded picture, and parts of them that stay exact.
 
-A convolution pads with zeros. At the border of the map that is what the whole map would see; at the inner edge of a
-part it is not, and the results that saw such zeros are dropped at once. So every value of a `Patch` is the whole map's
-value, and nobody needs to know how far a chain of layers looks: a patch of its input comes out smaller by just that.
+Tiles begin and end on the latent grid, so that strides and enlargements stay aligned. What an inner edge of a part has
+spoilt is cut off as soon as it is made: a convolution pads with zeros. At the border of the map that is what the whole
+map would see; at the inner edge of a part it is not, and the results that saw such zeros are dropped at once. So every
+value of a `Patch` is the whole map's value, and nobody needs to know how far a chain of layers looks: a patch of its
+input comes out smaller by just that.
 """
 
 from __future__ import annotations
@@ -14,8 +16,66 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adacode_cli.geometry import Box
-from adacode_cli.model.blocks import enlarge
+from adacode_cli.geometry import Box, tiles
+from adacode_cli.limits import MIN_TILE_PX
+from adacode_cli.model.blocks import Sums, enlarge
+from adacode_cli.model.config import NetworkConfig
+from adacode_cli.model.input import padded_size
+
+
+@dataclass(frozen=True)
+class Grid:
+    """height, width: latent cells of the padded picture, multiples of `multiple`. cell_px, input_cell_px: a cell's side
+    in output and in input pixels.
+    """
+
+    height: int
+    width: int
+    cell_px: int
+    input_cell_px: int
+    multiple: int
+
+    @classmethod
+    def of(cls, config: NetworkConfig, height: int, width: int) -> Grid:
+        """The grid of an image of height × width input pixels, which is padded first."""
+        per_cell = config.latent_stride // config.scale
+        h, w = (side // per_cell for side in padded_size(config, height, width))
+        return cls(h, w, config.latent_stride, per_cell, config.pad_multiple // per_cell)
+
+    @property
+    def num_cells(self) -> int:
+        return self.height * self.width
+
+    @property
+    def smallest_tile(self) -> int:
+        """Side in cells below which a tile is not halved."""
+        return max(1, MIN_TILE_PX // self.cell_px)
+
+    def tile(self, side_px: int) -> tuple[int, int]:
+        """Most rows and columns of cells of a tile: no side longer than `side_px` output pixels (or one cell), and all
+        tiles of about the same size.
+        """
+        most = max(1, side_px // self.cell_px)
+        rows, columns = (-(-side // -(-side // most)) for side in (self.height, self.width))
+        return rows, columns
+
+    def boxes(self, tile: tuple[int, int]) -> tuple[Box, ...]:
+        """The tiles that part the picture."""
+        return tuple(tiles(self.height, self.width, *tile))
+
+
+@dataclass(frozen=True)
+class MapShape:
+    """channels and dtype of a map, and its cells along a side of a latent cell."""
+
+    channels: int
+    per_cell: int
+    dtype: torch.dtype
+
+    @property
+    def bytes_per_cell(self) -> int:
+        """Bytes of the map for each latent cell."""
+        return int(self.channels * self.per_cell**2 * self.dtype.itemsize)
 
 
 @dataclass(frozen=True)
@@ -61,6 +121,24 @@ class Patch:
     @property
     def is_whole(self) -> bool:
         return self.box == Box(0, 0, self.height, self.width)
+
+
+@dataclass
+class Map:
+    """A whole map of one or more pictures: its values, its cells along a side of a latent cell, and its sums where
+    gathered.
+    """
+
+    data_BCHW: Tensor
+    per_cell: int
+    sums: Sums | None = None
+
+    def patch(self, cells: Box, device: torch.device) -> Patch:
+        """The part of the map in a box of latent cells, on `device`."""
+        height, width = self.data_BCHW.shape[2:]
+        box = cells.scaled(self.per_cell).grown(0, height, width)
+        data = self.data_BCHW[(..., *box.slices)].to(device)
+        return Patch(data, box, height, width, self.per_cell)
 
 
 def together(function: Callable[[Tensor, Tensor], Tensor], a: Patch, b: Patch) -> Patch:

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_networks import network, picture
 
-from adacode_cli.model.base import base_picture, fill_holes, prepare_input
 from adacode_cli.model.config import NetworkConfig
+from adacode_cli.model.input import base_picture, fill_holes, prepare_input
 
 CONFIG = NetworkConfig("sr", 2, channels=(8, 8), grid=2, stem="shuffle", norm="none", base="upsampled")
 

@@ -9,11 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from adacode_cli.engine.arrays import STRIP_PX, strips, to_tensor
-from adacode_cli.engine.canvas import SampleCanvas
-from adacode_cli.engine.patch import Patch
+from adacode_cli.engine.canvas import STRIP_PX, SampleCanvas, strips
+from adacode_cli.engine.maps import Patch
 from adacode_cli.engine.pictures import check_picture
-from adacode_cli.engine.transfer import Outbox
+from adacode_cli.engine.transfer import Outbox, to_tensor
 from adacode_cli.errors import InputError
 from adacode_cli.geometry import Box
 

@@ -6,17 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from adacode_cli.engine.blank import Blank, Ledger
-from adacode_cli.engine.patch import (
-    Patch,
-    add,
-    add_to,
-    concatenate,
-    convolve,
-    pack,
-    unpack,
-    upsample_convolve,
-)
+from adacode_cli.engine.maps import Patch, add, add_to, concatenate, convolve, pack, unpack, upsample_convolve
+from adacode_cli.engine.segments import Blank, Ledger
 from adacode_cli.geometry import Box
 from adacode_cli.model.blocks import enlarging_weight
 

@@ -12,12 +12,11 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adacode_cli.engine.options import RunOptions
+from adacode_cli.engine.plan import RunOptions
 from adacode_cli.engine.runner import Runner
 from adacode_cli.errors import WeightsError
 from adacode_cli.model.config import NetworkConfig, TrunkConfig
-from adacode_cli.model.halving import can_halve, halved
-from adacode_cli.model.packing import averaged_shuffle
+from adacode_cli.model.rescaling import averaged_shuffle, can_halve, halved
 
 sys.path.append(str(Path(__file__).parents[1] / "engine"))
 from tiny_networks import CPU, LAYOUTS, lively

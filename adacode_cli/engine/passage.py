@@ -1,0 +1,209 @@
+"""One passage through a network: padding, the whole-image parts, both halves by tiles, and what is tried again smaller.
+
+On a GPU all of a picture is queued at once, from the upload of its samples to the copy of the result; who calls waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+from adacode_cli.engine.canvas import BasePicture, Canvas, RawCanvas
+from adacode_cli.engine.device import rounded, unfolds
+from adacode_cli.engine.halves import Coded, Halves, coded, halves_of, run_decoder, run_encoder
+from adacode_cli.engine.maps import Grid, Map, Patch
+from adacode_cli.engine.memory import free_bytes, is_out_of_memory, release
+from adacode_cli.engine.pictures import Pixels
+from adacode_cli.engine.plan import SHARE, Costs, Memory, RunOptions, TilePlan, plan_tiles, require_room
+from adacode_cli.engine.program import CODES, WEIGHTS
+from adacode_cli.engine.tiled import Finiteness, TakeDetail, Tiler
+from adacode_cli.engine.transfer import Outbox, network_input
+from adacode_cli.errors import DeviceError
+from adacode_cli.model.config import NetworkConfig
+from adacode_cli.model.input import fill_from, halve, pad_mirrored, padded_size, prepare_input
+from adacode_cli.model.network import AdaCode
+
+_SAMPLED = "memory is too small for exact tiling of this picture: it was normalised by a sample (--tiling sampled)"
+
+C = TypeVar("C", bound=Canvas)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What pictures have in common that can run together: precision, bytes a sample, and their padded grid."""
+
+    dtype: torch.dtype
+    sample_bytes: int
+    grid: Grid
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try at pictures of one kind: what is queued on the device, and what will come back of it.
+
+    slots: how many run together; where there are fewer, the rest is left black.
+    """
+
+    kind: Kind
+    slots: int
+    outbox: Outbox
+    finiteness: Finiteness
+
+
+@dataclass(frozen=True)
+class Group(Generic[C]):
+    """Pictures of one padded size that run together.
+
+    load: the device that whole maps lie on → pictures of one padded size, as the network takes them (1×C×H×W each).
+    blank: the same → a canvas for each of them. passes: how many coarser ones fill their holes first. size: height and
+    width of the largest of the pictures.
+    """
+
+    grid: Grid
+    size: tuple[int, int]
+    load: Callable[[torch.device], Sequence[Tensor]]
+    blank: Callable[[torch.device], Sequence[C]]
+    passes: int
+
+
+class Passage:
+    """A network on its device, in every precision that was asked for. Whoever calls has the device's turn."""
+
+    def __init__(self, network: AdaCode, device: torch.device, options: RunOptions) -> None:
+        self.network, self.device, self.options = network, device, options
+        self._rounded: dict[torch.dtype, AdaCode] = {torch.float32: network}
+        self._halves: dict[torch.dtype, Halves] = {}
+
+    @property
+    def config(self) -> NetworkConfig:
+        return self.network.config
+
+    def through(self, group: Group[C], attempt: Attempt) -> tuple[Sequence[C], dict[str, Map], tuple[str, ...]]:
+        """Canvases, once all is queued that will be on them; codes and mixing weights; and notes."""
+        own = replace(attempt, kind=replace(attempt.kind, grid=group.grid))
+        return self._where_it_fits(own.kind, group.size, attempt.slots, lambda plan: self._planned(group, plan, own))
+
+    def code(self, image: Pixels, attempt: Attempt) -> Coded:
+        """The encoder's half alone, of one picture as `check_picture` has it, without alpha."""
+        config, (h, w), dtype = self.config, image.shape[:2], attempt.kind.dtype
+
+        def planned(plan: TilePlan) -> Coded:
+            tiler = self._tiler(plan, attempt, None)
+            x = network_input(image, None, mask_channel=config.mask_channel, device=tiler.home)
+            prepared = self._prepared([x], attempt, config.coarse_passes)
+            half = self._halves_in(dtype).encoder
+            maps = run_encoder(self._network_in(dtype), half, tiler, plan.encoder, prepared)
+            return coded(maps, h * config.scale, w * config.scale)
+
+        return self._where_it_fits(attempt.kind, (h, w), 1, planned)
+
+    def draw(self, code: Coded, canvas: Canvas, attempt: Attempt) -> None:
+        """The decoder's half alone: the picture of codes and mixing weights onto a canvas."""
+        dtype = attempt.kind.dtype
+
+        def planned(plan: TilePlan) -> None:
+            tiler = self._tiler(plan, attempt, lambda detail: canvas.put(detail, None))
+            maps = code.maps(dtype, tiler.home)
+            run_decoder(self._halves_in(dtype).from_codes, tiler, plan.decoder, maps)
+
+        self._where_it_fits(attempt.kind, (code.height, code.width), 1, planned)
+
+    def _where_it_fits(self, kind: Kind, size: tuple[int, int], slots: int, planned: Callable[[TilePlan], T]) -> T:
+        """What `planned` makes by a plan. Maps that did not fit the device after all lie in host memory for a second
+        try. Raises DeviceError before any work where a picture of that size clearly does not fit.
+        """
+        plan = self.plan(kind, slots)
+        require_room(plan, size, self.options, self.device)
+        if plan.resident:
+            try:
+                return planned(plan)
+            except (DeviceError, RuntimeError, MemoryError) as error:
+                if not (isinstance(error, DeviceError) or is_out_of_memory(error)):
+                    raise
+            release(self.device)
+            plan = self.plan(kind, slots, resident=False)
+            require_room(plan, size, self.options, self.device)
+        return planned(plan)
+
+    def _planned(
+        self, group: Group[C], plan: TilePlan, attempt: Attempt
+    ) -> tuple[Sequence[C], dict[str, Map], tuple[str, ...]]:
+        home, dtype = self._home(plan), attempt.kind.dtype
+        prepared, canvases = self._prepared(group.load(home), attempt, group.passes), group.blank(home)
+        bases = [BasePicture(prepared[i : i + 1], self.config) for i in range(len(canvases))]
+
+        def take(detail: Patch) -> None:
+            for i, (canvas, base) in enumerate(zip(canvases, bases, strict=True)):
+                canvas.put(detail.of_picture(i), base)
+
+        tiler, halves = self._tiler(plan, attempt, take), self._halves_in(dtype)
+        maps = run_encoder(self._network_in(dtype), halves.encoder, tiler, plan.encoder, prepared)
+        found = {name: maps[name] for name in (CODES, WEIGHTS)}
+        run_decoder(halves.decoder, tiler, plan.decoder, maps)
+        return canvases, found, (_SAMPLED,) if plan.sampled and self.options.tiling == "exact" else ()
+
+    def _prepared(self, images: Sequence[Tensor], attempt: Attempt, passes: int) -> Tensor:
+        """The padded inputs, one a slot, their holes filled as `AdaCode.prepared` does: each coarse pass is a run of
+        its own.
+        """
+        config, slots = self.config, attempt.slots
+        size = padded_size(config, *images[0].shape[-2:])
+        every = [pad_mirrored(x, *size) for x in images]
+        padded = every[0] if len(every) == 1 else torch.cat(every)
+        if len(padded) < slots:
+            padded = torch.cat((padded, padded.new_zeros((slots - len(padded), *padded.shape[1:]))))
+        if not passes or min(size) <= config.pad_multiple:
+            return prepare_input(padded, config.base)
+        half = halve(padded)
+        h, w = half.shape[-2:]
+        group = Group(
+            Grid.of(config, h, w),
+            (h, w),
+            lambda home: [half.to(home)],
+            lambda home: [RawCanvas(h, w, 1, home) for _ in range(slots)],
+            passes - 1,
+        )
+        coarse, _, _ = self.through(group, attempt)
+        return fill_from(padded, torch.stack([canvas.image_CHW for canvas in coarse]).to(padded.device))
+
+    def plan(self, kind: Kind, slots: int = 1, *, resident: bool = True) -> TilePlan:
+        """How `slots` pictures of one kind would be cut with the memory that is free now."""
+        costs = Costs(
+            self._halves_in(kind.dtype),
+            self.config,
+            kind.grid,
+            kind.dtype,
+            on_host=self.device.type == "cpu",
+            sample_bytes=kind.sample_bytes,
+            pictures=slots,
+        )
+        room = Memory(*(int(SHARE * free_bytes(device)) for device in (torch.device("cpu"), self.device)))
+        return plan_tiles(costs, self.options, self.device, room, resident=resident)
+
+    def _network_in(self, dtype: torch.dtype) -> AdaCode:
+        if dtype not in self._rounded:
+            self._rounded[dtype] = rounded(self.network, dtype)
+        return self._rounded[dtype]
+
+    def _halves_in(self, dtype: torch.dtype) -> Halves:
+        if dtype not in self._halves:
+            self._halves[dtype] = halves_of(self._network_in(dtype), dtype, unfolds=unfolds(dtype, self.device))
+        return self._halves[dtype]
+
+    def _home(self, plan: TilePlan) -> torch.device:
+        return self.device if plan.resident else torch.device("cpu")
+
+    def _tiler(self, plan: TilePlan, attempt: Attempt, take_detail: TakeDetail | None) -> Tiler:
+        return Tiler(
+            attempt.kind.grid,
+            self.device,
+            home=self._home(plan),
+            known_sums={} if plan.sampled else None,
+            take_detail=take_detail,
+            finiteness=attempt.finiteness,
+        )
