@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from adacode_cli.cli.boundary import ended_by_interruption, session_of
+from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
+from adacode_cli.cli.options import AsJson, DeviceName, HubRepo, Verbose, flag
 from adacode_cli.cli.streams import printable, stderr_console, write_line
 from adacode_cli.errors import OutputError, UsageError
 
@@ -51,18 +52,7 @@ Patch = Annotated[
     int, typer.Option(min=8, max=128, metavar="PIXELS", help="Side of a patch in the picture; 64 lie in a row.")
 ]
 Quality = Annotated[int, typer.Option(min=1, max=100, metavar="Q", help="Of a JPEG or WebP picture.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", metavar="", help="Draw the picture again.")]
-HubRepo = Annotated[
-    str | None,
-    typer.Option(
-        metavar="OWNER/REPO",
-        envvar="ADACODE_HUB_REPO",
-        help="Where on the Hugging Face Hub to look for weights that are not bundled.",
-    ),
-]
-DeviceName = Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps.")]
-AsJson = Annotated[bool, typer.Option("--json", metavar="", help="One JSON object on standard output.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", metavar="", help="Tracebacks of errors.")]
+Overwrite = Annotated[bool, flag("--overwrite", help="Draw the picture again.")]
 
 
 def show(
@@ -80,8 +70,7 @@ def show(
     verbose: Verbose = False,
 ) -> None:
     """Show the basis codebooks: sizes, use by photographs, and an atlas picture."""
-    session = session_of(context)
-    session.json, session.verbose = as_json, verbose
+    invocation_of(context, json=as_json, verbose=verbose)
     if output is not None:
         _check_output(output, usage, overwrite=overwrite)
     with ended_by_interruption():
