@@ -33,7 +33,7 @@ _ACTIVITIES = {
 _SILENT = "99"
 # Runtime and driver both; their names on AMD's devices begin with "hip". A graph is one launch of many kernels.
 _LAUNCH = re.compile(r"(cuda|cu|hip)\w*(LaunchKernel|LaunchCooperativeKernel|GraphLaunch)")
-_WAIT = re.compile(r"(cuda|cu|hip)(Stream|Device|Ctx|TraceEvent)Synchronize|(cuda|hip)Memcpy(?!\w*Async)")
+_WAIT = re.compile(r"(cuda|cu|hip)(Stream|Device|Ctx|Event)Synchronize|(cuda|hip)Memcpy(?!\w*Async)")
 _TO_DEVICE, _FROM_DEVICE = re.compile(r"Memcpy HtoD\b|CopyHostToDevice"), re.compile(r"Memcpy DtoH\b|CopyDeviceToHost")
 
 

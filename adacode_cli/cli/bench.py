@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from adacode_cli.cli.boundary import ended_by_interruption, session_of
-from adacode_cli.cli.options import AsJson, Device, Precision, Verbose, Weights, with_option_groups
+from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
+from adacode_cli.cli.options import AsJson, DeviceName, Precision, Verbose, Weights, flag, with_option_groups
 from adacode_cli.cli.streams import printable, stderr_console, write_line
 from adacode_cli.errors import UsageError
 
@@ -57,14 +57,10 @@ class BenchOptions:
     side: Annotated[int, typer.Option(metavar="PX", help="Side of the part of it that is enlarged.")] = 256
     files: Annotated[int, typer.Option(metavar="N", help="JPEGs of the timed run; 0: no run.")] = 4
     megapixels: Annotated[float, typer.Option(metavar="MP", help="Size of each of them.")] = 0.25
-    growth: Annotated[
-        bool, typer.Option("--growth", metavar="", help="Also time outputs of 1, 4, 16 and 64 megapixels.")
-    ] = False
-    profile: Annotated[bool, typer.Option("--profile", metavar="", help="Also say where the time of a run goes.")] = (
-        False
-    )
+    growth: Annotated[bool, flag("--growth", help="Also time outputs of 1, 4, 16 and 64 megapixels.")] = False
+    profile: Annotated[bool, flag("--profile", help="Also say where the time of a run goes.")] = False
     repeats: Annotated[int, typer.Option(metavar="N", help="Timed calls of each pass; their median counts.")] = 3
-    device: Device = "auto"
+    device: DeviceName = "auto"
     precision: Precision = "auto"
     json: AsJson = False
     verbose: Verbose = False
@@ -76,8 +72,7 @@ def bench(context: typer.Context, options: BenchOptions) -> None:
 
     Super-resolution with the given weights. Close other programs first.
     """
-    session = session_of(context)
-    session.json, session.verbose = options.json, options.verbose
+    invocation_of(context, json=options.json, verbose=options.verbose)
     _check(options)
     with ended_by_interruption():
         settings = _settings(options)

@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from adacode_cli.cli import machine
-from adacode_cli.cli.boundary import session_of
+from adacode_cli.cli.boundary import invocation_of
 from adacode_cli.cli.machine import Facts
+from adacode_cli.cli.options import flag
 from adacode_cli.cli.streams import write_line
 from adacode_cli.errors import WeightsError
 
@@ -19,7 +20,7 @@ _YES_NO = {True: "yes", False: "no", None: "unknown"}
 
 def doctor(
     context: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", metavar="", help="A JSON object on standard output.")] = False,
+    as_json: Annotated[bool, flag("--json", help="A JSON object on standard output.")] = False,
     hub_repo: Annotated[
         str | None,
         typer.Option(metavar="OWNER/REPO", envvar="ADACODE_HUB_REPO", help="The Hub repository to report on."),
@@ -29,7 +30,7 @@ def doctor(
 
     Ends with exit code 4 if bundled weights are missing or damaged.
     """
-    session_of(context).json = as_json
+    invocation_of(context, json=as_json)
     facts: Facts = {
         "versions": machine.versions(),
         "formats": machine.picture_formats(),

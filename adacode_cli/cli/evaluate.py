@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from adacode_cli.cli.boundary import ended_by_interruption, session_of
-from adacode_cli.cli.options import AsJson, Device, Precision, Verbose, Weights, with_option_groups
+from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
+from adacode_cli.cli.options import AsJson, DeviceName, Precision, Verbose, Weights, with_option_groups
 from adacode_cli.cli.restore_options import Denoise
 from adacode_cli.cli.streams import printable, stderr_console, write_line
 from adacode_cli.errors import UsageError
@@ -62,7 +62,7 @@ class EvalOptions:
         Path | None,
         typer.Option(metavar="FILE.png", help="Write a sheet of the five worst pictures; replaced if it exists."),
     ] = None
-    device: Device = "auto"
+    device: DeviceName = "auto"
     precision: Precision = "auto"
     json: AsJson = False
     verbose: Verbose = False
@@ -107,8 +107,7 @@ def reconstruct(context: typer.Context, options: EvalOptions) -> None:
 
 def _measure(context: typer.Context, options: EvalOptions, task: str, scale: int, denoise: float = 1.0) -> None:
 
-    session = session_of(context)
-    session.json, session.verbose = options.json, options.verbose
+    invocation_of(context, json=options.json, verbose=options.verbose)
     with ended_by_interruption():
         found = _findings(options, task, scale, denoise)
     if options.json:

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from adacode_cli.cli import bench, doctor, evaluate, process, restore, train, weights
-from adacode_cli.cli.boundary import Session, guarded
+from adacode_cli.cli.boundary import Invocation, guarded
 from adacode_cli.cli.signals import end_at_a_signal
 from adacode_cli.cli.streams import heard_only_if, write_line
 from adacode_cli.errors import EXIT_DONE
@@ -88,8 +88,8 @@ def main() -> None:
     sys.exit(guarded(_run))
 
 
-def _run(session: Session) -> None:
-    heard_only_if(lambda: session.verbose)
-    ended_with = typer.main.get_command(app)(prog_name=PROGRAM, obj=session, standalone_mode=False)
+def _run(invocation: Invocation) -> None:
+    heard_only_if(lambda: invocation.verbose)
+    ended_with = typer.main.get_command(app)(prog_name=PROGRAM, obj=invocation, standalone_mode=False)
     if isinstance(ended_with, int) and ended_with != EXIT_DONE:  # a command that raised typer.Exit
-        session.exit_code = ended_with
+        invocation.exit_code = ended_with

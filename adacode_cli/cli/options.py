@@ -1,7 +1,8 @@
-"""Options that several commands share are written once: as a type of a parameter, or as a field of a dataclass.
+"""How options are declared: each once, as a type of a parameter or as a field of a dataclass that commands share.
 
 Typer reads a command's options from its signature. `with_option_groups` gives a function whose parameter is annotated
-with such a dataclass the signature in which that parameter is replaced by the dataclass's fields.
+with such a dataclass the signature in which that parameter is replaced by the dataclass's fields. What an option means
+for the journal stands in its `Annotated` too: `NoEffectOnResult`.
 """
 
 from __future__ import annotations
@@ -9,10 +10,56 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import MISSING, fields, is_dataclass
-from typing import Annotated, Any, Literal, get_type_hints
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+
+def flag(*names: str, help: str, panel: str | None = None) -> Any:  # noqa: ANN401 (as typer.Option)
+    """An option that is given or not: it takes no value, and has no opposite."""
+    return typer.Option(*names, metavar="", rich_help_panel=panel, help=help)
+
+
+Weights = Annotated[
+    str,
+    typer.Option(
+        "--weights", "-w", metavar="NAME", help="A name from 'adacode weights list', a file, or hub:OWNER/REPO/FILE."
+    ),
+]
+HubRepo = Annotated[
+    str | None,
+    typer.Option(
+        metavar="OWNER/REPO",
+        envvar="ADACODE_HUB_REPO",
+        help="Where on the Hugging Face Hub to look for weights that are not bundled.",
+    ),
+]
+DeviceName = Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps.")]
+Precision = Annotated[
+    Literal["auto", "fp32", "bf16", "fp16"], typer.Option(metavar="TYPE", help="auto, fp32, bf16 or fp16.")
+]
+AsJson = Annotated[bool, flag("--json", help="One JSON object on standard output.")]
+Verbose = Annotated[bool, flag("--verbose", "-v", help="Tracebacks of errors.")]
+
+
+@dataclass(frozen=True)
+class NoEffectOnResult:
+    """In the `Annotated` of a field: the same files are written whatever its value is. `because` says why."""
+
+    because: str
+
+
+def effective(options: DataclassInstance) -> dict[str, object]:
+    """Names and values of all fields that can change what is written: of all that are not `NoEffectOnResult`."""
+    hints = get_type_hints(type(options), include_extras=True)
+    marks = {name: getattr(hint, "__metadata__", ()) for name, hint in hints.items()}
+    names = [field.name for field in fields(options)]
+    without_effect = {name for name in names if any(isinstance(mark, NoEffectOnResult) for mark in marks[name])}
+    return {name: getattr(options, name) for name in names if name not in without_effect}
 
 
 def with_option_groups(function: Callable[..., None]) -> Callable[..., None]:
@@ -49,17 +96,3 @@ def _parameters_of(group: type[Any]) -> list[inspect.Parameter]:
         )
         for field in fields(group)
     ]
-
-
-Weights = Annotated[
-    str,
-    typer.Option(
-        "--weights", "-w", metavar="NAME", help="A name from 'adacode weights list', a file, or hub:OWNER/REPO/FILE."
-    ),
-]
-Device = Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps.")]
-Precision = Annotated[
-    Literal["auto", "fp32", "bf16", "fp16"], typer.Option(metavar="TYPE", help="auto, fp32, bf16 or fp16.")
-]
-AsJson = Annotated[bool, typer.Option("--json", metavar="", help="One JSON object on standard output.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", metavar="", help="Tracebacks of errors.")]

@@ -9,8 +9,8 @@ import typer
 from rich.text import Text
 
 from adacode_cli.cli import train_prepare
-from adacode_cli.cli.boundary import ended_by_interruption, session_of
-from adacode_cli.cli.options import with_option_groups
+from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
+from adacode_cli.cli.options import Verbose, flag, with_option_groups
 from adacode_cli.cli.streams import printable, stderr_console, write_line
 from adacode_cli.cli.train_options import Output, Shards, TrainOptions
 from adacode_cli.cli.train_session import earlier_recipe, training
@@ -56,7 +56,7 @@ app.command("prepare", epilog=train_prepare.EPILOG, no_args_is_help=True)(train_
 @with_option_groups
 def basis(context: typer.Context, shards: Shards, output: Output, options: TrainOptions) -> None:
     """Stage I: one codebook for each category of photographs."""
-    session_of(context).verbose = options.verbose
+    invocation_of(context, verbose=options.verbose)
     from adacode_cli.training.runs import run_basis
 
     with training(shards, output, options, ("basis",)) as session:
@@ -72,16 +72,14 @@ def fuse(
     options: TrainOptions,
     *,
     basis: Annotated[Path | None, typer.Option(metavar="RUN", help="The directory that 'train basis' wrote.")] = None,
-    joint: Annotated[
-        bool, typer.Option("--joint", metavar="", help="Instead of --basis: learn the codebooks here as well.")
-    ] = False,
+    joint: Annotated[bool, flag("--joint", help="Instead of --basis: learn the codebooks here as well.")] = False,
     start: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="An earlier stage-II result to go on from; alone: over its codebooks."),
     ] = None,
 ) -> None:
     """Stage II: one network over all codebooks, which reconstructs photographs of every category."""
-    session_of(context).verbose = options.verbose
+    invocation_of(context, verbose=options.verbose)
     from adacode_cli.training.runs import basis_files, run_fuse, run_fuse_again, run_joint
 
     if joint == (basis is not None or start is not None):
@@ -127,7 +125,7 @@ def restore(
     ] = None,
 ) -> None:
     """Stage III: a network for one task, over stage II's codebooks and decoder."""
-    session_of(context).verbose = options.verbose
+    invocation_of(context, verbose=options.verbose)
     from adacode_cli.training.runs import run_restore
 
     if trunk is not None and not TASKS[task].enlarges:
@@ -152,7 +150,7 @@ def all_stages(
 
     What ended in an earlier session is taken over with --resume, and what was stopped goes on.
     """
-    session_of(context).verbose = options.verbose
+    invocation_of(context, verbose=options.verbose)
     from adacode_cli.training.runs import run_all, shared_out
 
     wanted = [_task(name.strip()) for name in tasks.split(",")]
@@ -172,8 +170,8 @@ def report(
             "--output", "-o", metavar="FILE", help="A .html page or a .png picture. Default: both, as RUN/report.*"
         ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", metavar="", help="Write FILE if it exists.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", metavar="", help="Tracebacks of errors.")] = False,
+    overwrite: Annotated[bool, flag("--overwrite", help="Write FILE if it exists.")] = False,
+    verbose: Verbose = False,
 ) -> None:
     """Draw the curves, samples, settings and photographs of a run.
 
@@ -181,7 +179,7 @@ def report(
     RUN/report.html and RUN/report.png are written anew each time.
     Needs matplotlib, which comes with the extra "train" of adacode-cli.
     """
-    session_of(context).verbose = verbose
+    invocation_of(context, verbose=verbose)
     targets = _targets(run, output, overwrite=overwrite)
     with ended_by_interruption():
         from adacode_cli.atomic import write_bytes

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from adacode_cli.cli.options import flag
 from adacode_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -121,16 +122,12 @@ class TrainOptions:
     ] = None
     resume: Annotated[
         bool,
-        typer.Option("--resume", metavar="", rich_help_panel=_SESSION, help="Go on with what is in RUN."),
+        flag("--resume", panel=_SESSION, help="Go on with what is in RUN."),
     ] = False
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", metavar="", rich_help_panel=_SESSION, help="Begin anew over what is in RUN.")
-    ] = False
+    overwrite: Annotated[bool, flag("--overwrite", panel=_SESSION, help="Begin anew over what is in RUN.")] = False
     slim: Annotated[
         bool,
-        typer.Option(
-            "--slim", metavar="", rich_help_panel=_SESSION, help="Checkpoints of weights alone: smaller, less exact."
-        ),
+        flag("--slim", panel=_SESSION, help="Checkpoints of weights alone: smaller, less exact."),
     ] = False
     cache: Annotated[
         Literal["auto", "none", "memory", "device"],
@@ -164,12 +161,8 @@ class TrainOptions:
     checkpoint_every: Annotated[
         str, typer.Option(metavar="TIME", rich_help_panel=_SESSION, help="Time between checkpoints.")
     ] = "5m"
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", metavar="", rich_help_panel=_CONSOLE, help="No log lines, only errors.")
-    ] = False
-    verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", metavar="", rich_help_panel=_CONSOLE, help="Tracebacks of errors.")
-    ] = False
+    quiet: Annotated[bool, flag("--quiet", "-q", panel=_CONSOLE, help="No log lines, only errors.")] = False
+    verbose: Annotated[bool, flag("--verbose", "-v", panel=_CONSOLE, help="Tracebacks of errors.")] = False
 
     def recipe(self, stages: tuple[StageName, ...], device: torch.device, earlier: Recipe | None = None) -> Recipe:
         """What these stages are to follow; `earlier`, where nothing else was chosen. Raises UsageError."""

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from adacode_cli.cli import weights_make, weights_show
-from adacode_cli.cli.boundary import ended_by_interruption, session_of
+from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
+from adacode_cli.cli.options import HubRepo, Verbose, flag
 from adacode_cli.cli.streams import printable, stderr_console, write_line
 from adacode_cli.errors import OutputError, UsageError
 
@@ -43,27 +44,17 @@ _CONVERT_EPILOG = """[bold]Example[/bold]
 # Columns of the table, and of its last column where names are very long.
 _WIDTH, _LEAST_LICENCE = 80, 16
 
-HubRepo = Annotated[
-    str | None,
-    typer.Option(
-        metavar="OWNER/REPO",
-        envvar="ADACODE_HUB_REPO",
-        help="Where on the Hugging Face Hub to look for weights that are not bundled.",
-    ),
-]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", metavar="", help="Tracebacks of errors.")]
-
 
 @app.command("list", epilog=_LIST_EPILOG)
 def list_weights(
     context: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", metavar="", help="A JSON array on standard output.")] = False,
+    as_json: Annotated[bool, flag("--json", help="A JSON array on standard output.")] = False,
     hub_repo: HubRepo = None,
 ) -> None:
     """List every set of weights by name, and where its files are."""
     from adacode_cli.checkpoints import catalogue_file, store
 
-    session_of(context).json = as_json
+    invocation_of(context, json=as_json)
     catalogue = catalogue_file.load()
     rows = [_row(entry, catalogue, store.state(entry, catalogue, hub_repo=hub_repo)) for entry in catalogue.entries]
     if as_json:
@@ -86,7 +77,7 @@ def pull(
     """Fetch weights that are not bundled, and verify them."""
     from adacode_cli.checkpoints import catalogue_file, hub, location
 
-    session_of(context).verbose = verbose
+    invocation_of(context, verbose=verbose)
     catalogue = catalogue_file.load()
     wanted = [location.parse(name, catalogue) for name in names]
     with ended_by_interruption():
@@ -109,11 +100,11 @@ def convert(
     context: typer.Context,
     source: Annotated[Path, typer.Argument(metavar="FILE.pth", help="A published AdaCode checkpoint.")],
     target: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="The file to write.")],
-    overwrite: Annotated[bool, typer.Option("--overwrite", metavar="", help="Write OUT again if it exists.")] = False,
+    overwrite: Annotated[bool, flag("--overwrite", help="Write OUT again if it exists.")] = False,
     verbose: Verbose = False,
 ) -> None:
     """Convert a published checkpoint into a file for --weights."""
-    session_of(context).verbose = verbose
+    invocation_of(context, verbose=verbose)
     if target.suffix.lower() != ".safetensors":
         raise UsageError(f"{target} does not end in .safetensors", hint="Name the output OUT.safetensors.")
     if target.exists() and not overwrite:

@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 import typer
 from rich.text import Text
 
-from adacode_cli.cli.boundary import ended_by_interruption, session_of
+from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
+from adacode_cli.cli.options import Verbose, flag
 from adacode_cli.cli.streams import printable, stderr_console, write_line
 
 AVERAGE_EPILOG = """[bold]Examples[/bold]
@@ -22,8 +23,7 @@ The file's path is printed on standard output."""
 
 # Those of `weights pair` too.
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="The .safetensors file to write.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", metavar="", help="Write OUT again if it exists.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", metavar="", help="Tracebacks of errors.")]
+Overwrite = Annotated[bool, flag("--overwrite", help="Write OUT again if it exists.")]
 
 
 def average(
@@ -50,7 +50,7 @@ def average(
     Both are of the same network. What the tasks of a family share must be the same in both.
     A network of Real-ESRGAN's layout is averaged with the trunk of a super-resolution network.
     """
-    session_of(context).verbose = verbose
+    invocation_of(context, verbose=verbose)
     with ended_by_interruption():
         from adacode_cli.checkpoints import average as averages
         from adacode_cli.checkpoints.format import DTYPES
@@ -112,7 +112,7 @@ def pair(
     Strengths in between use weights in between. Of a file that is a pair already, CLEAN takes the values for 1 and
     FAITHFUL those for 0.
     """
-    session_of(context).verbose = verbose
+    invocation_of(context, verbose=verbose)
     with ended_by_interruption():
         from adacode_cli.checkpoints import average as averages
         from adacode_cli.checkpoints.format import DTYPES
@@ -148,17 +148,15 @@ def bundle(
     dtype: Annotated[
         Literal["fp16", "bf16", "fp32"], typer.Option(metavar="TYPE", help="How values are stored: fp16, bf16 or fp32.")
     ] = "fp16",
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", metavar="", help="Write files that exist again, the model card too.")
-    ] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", metavar="", help="Tracebacks of errors.")] = False,
+    overwrite: Annotated[bool, flag("--overwrite", help="Write files that exist again, the model card too.")] = False,
+    verbose: Verbose = False,
 ) -> None:
     """Make a training run's weights into files for --weights.
 
     What tasks share is stored once. A catalogue.json and a model card are written beside, and the notice of the authors
     of a base model where training started from one.
     """
-    session_of(context).verbose = verbose
+    invocation_of(context, verbose=verbose)
 
     def tell(note: str) -> None:
         stderr_console().print(Text(printable(note), style="dim"))

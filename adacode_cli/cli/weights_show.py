@@ -11,7 +11,8 @@ import typer
 from rich.text import Text
 
 from adacode_cli import formats
-from adacode_cli.cli.boundary import ended_by_interruption, session_of
+from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
+from adacode_cli.cli.options import AsJson, DeviceName, HubRepo, Verbose, flag
 from adacode_cli.cli.streams import printable, stderr_console, write_line
 from adacode_cli.errors import OutputError, UsageError
 
@@ -60,18 +61,7 @@ Quality = Annotated[
         min=1, max=100, metavar="Q", help=f"Of {formats.listed(each for each in formats.every() if each.lossy)}."
     ),
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", metavar="", help="Draw the picture again.")]
-HubRepo = Annotated[
-    str | None,
-    typer.Option(
-        metavar="OWNER/REPO",
-        envvar="ADACODE_HUB_REPO",
-        help="Where on the Hugging Face Hub to look for weights that are not bundled.",
-    ),
-]
-DeviceName = Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps.")]
-AsJson = Annotated[bool, typer.Option("--json", metavar="", help="One JSON object on standard output.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", metavar="", help="Tracebacks of errors.")]
+Overwrite = Annotated[bool, flag("--overwrite", help="Draw the picture again.")]
 
 
 def show(
@@ -89,8 +79,7 @@ def show(
     verbose: Verbose = False,
 ) -> None:
     """Show the basis codebooks: sizes, use by photographs, and an atlas picture."""
-    session = session_of(context)
-    session.json, session.verbose = as_json, verbose
+    invocation_of(context, json=as_json, verbose=verbose)
     if output is not None:
         _check_output(output, usage, overwrite=overwrite)
     with ended_by_interruption():
