@@ -31,6 +31,13 @@ def _format_name(value: str | None) -> str | None:
     return found.name
 
 
+def _other_format(value: str) -> str:
+    choices = [*(format.name for format in formats.every() if format.replaces_others), "fail"]
+    if value not in choices:
+        raise typer.BadParameter(f"{value!r} is not one of {', '.join(choices)}.")
+    return value
+
+
 def _tile(value: str) -> str:
     if value in ("auto", "none") or (value.isascii() and value.isdigit() and int(value) >= MIN_TILE_PX):
         return value
@@ -113,10 +120,11 @@ class RestoreOptions(LongRunOptions, KeepingOptions):
         ),
     ] = False
     if_too_large: Annotated[
-        Literal["png", "tiff", "fail"],
+        str,
         typer.Option(
             "--if-too-large",
             metavar="FORMAT",
+            callback=_other_format,
             rich_help_panel=_OUTPUT,
             help=f"{formats.large()}: what a result becomes that is too large for its format, a.webp -> a.png; fail.",
         ),
