@@ -232,7 +232,7 @@ class NotSupported(Exception):  # noqa: N818 (the reason of an InputError)
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
+class Jp2Picture:
     """H×W or H×W×3 pixels, or H×W×4 inks, and H×W alpha, uint8 or uint16. `bits`: of a sample as stored.
 
     `lost`: for a person.
@@ -249,7 +249,7 @@ class Picture:
         return self.pixels.ndim == 3 and self.pixels.shape[2] == 4
 
 
-def picture_of(planes: list[npt.NDArray[Any]], header: Jp2Header, *, inks_in_profile: bool = False) -> Picture:
+def picture_of(planes: list[npt.NDArray[Any]], header: Jp2Header, *, inks_in_profile: bool = False) -> Jp2Picture:
     """The picture of H×W components, their samples whole numbers from 0 as stored. Raises NotSupported, ValueError.
 
     `inks_in_profile`: that only the profile of the file says that it has four inks.
@@ -268,7 +268,7 @@ def picture_of(planes: list[npt.NDArray[Any]], header: Jp2Header, *, inks_in_pro
         pixels = unpremultiplied(pixels, alpha)
     left = len(channels) - len(used)
     lost = (f"{left} of {len(channels)} channels",) if left else ()
-    return Picture(_as_rgb(pixels, header, used[0][1]), alpha, bits, lost)
+    return Jp2Picture(_as_rgb(pixels, header, used[0][1]), alpha, bits, lost)
 
 
 def _channels(planes: list[npt.NDArray[Any]], header: Jp2Header) -> list[tuple[npt.NDArray[Any], int]]:
