@@ -13,32 +13,18 @@ import re
 import secrets
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
-from adacode_cli import locks
-from adacode_cli.errors import OutputError
+from adacode_cli import errors, locks
+from adacode_cli.errors import OutputError, translated
 
 TEMPORARY_SUFFIX = ".adacode-part"
 _NAME_BYTES = 200
 
-_REASONS = {
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EFBIG: "the file is larger than the system allows",
-    errno.EACCES: "permission denied",
-    errno.EPERM: "permission denied",
-    errno.EROFS: "the file system is read-only",
-    errno.ENOENT: "there is no such file or directory",
-    errno.EEXIST: "a file is in the way",
-    errno.EMFILE: "too many files are open (ulimit -n)",
-    errno.EISDIR: "it is a directory",
-    errno.ENOTDIR: "a file is where a directory should be",
-    errno.ELOOP: "links lead around in a circle",
-    errno.ENAMETOOLONG: "the file name is too long",
-}
+reason = errors.reason
 _HINT = "Choose a writable place with enough room (-o) and run the same command again."
 
 
@@ -61,22 +47,20 @@ def replacing(target: Path) -> Iterator[BinaryIO]:
     under `target` before stays as it was.
     """
     temporary, file = _opened_sibling(target)
-    try:
-        with file:
-            yield file
-            file.flush()
-            sync(file.fileno())
-            if os.name == "posix":  # while it is locked: nobody can take it for a leftover in between
+    with _writing(target):
+        try:
+            with file:
+                yield file
+                file.flush()
+                sync(file.fileno())
+                if os.name == "posix":  # while it is locked: nobody can take it for a leftover in between
+                    temporary.replace(target)
+            if os.name != "posix":  # Windows renames no open file
                 temporary.replace(target)
-        if os.name != "posix":  # Windows renames no open file
-            temporary.replace(target)
-        sync_directory(target.parent)
-    except OSError as error:
-        _discard(temporary)
-        raise _refused(target, error) from error
-    except BaseException:
-        _discard(temporary)
-        raise
+            sync_directory(target.parent)
+        except BaseException:
+            _discard(temporary)
+            raise
 
 
 def write_bytes(target: Path, data: bytes, *, times_ns: tuple[int, int] | None = None) -> None:
@@ -98,17 +82,16 @@ def write_under_free_name(target: Path, data: bytes) -> Path:
     Raises OutputError.
     """
     temporary, file = _opened_sibling(target)
-    try:
-        with file:
-            file.write(data)
-            file.flush()
-            sync(file.fileno())
-        path = next(path for path in _numbered(target) if _has(path, data) or _takes_name(temporary, path))
-        sync_directory(target.parent)
-    except OSError as error:
-        raise _refused(target, error) from error
-    finally:
-        _discard(temporary)
+    with _writing(target):
+        try:
+            with file:
+                file.write(data)
+                file.flush()
+                sync(file.fileno())
+            path = next(path for path in _numbered(target) if _has(path, data) or _takes_name(temporary, path))
+            sync_directory(target.parent)
+        finally:
+            _discard(temporary)
     return path
 
 
@@ -181,11 +164,9 @@ def check_writable(target: Path) -> None:
     if target.is_dir():
         raise OutputError("cannot be written: it is a directory", path=target, hint="Name a file.")
     temporary = sibling(target)
-    try:
+    with _writing(target):
         temporary.open("xb").close()
         temporary.unlink()
-    except OSError as error:
-        raise _refused(target, error) from error
 
 
 def _opened_sibling(target: Path) -> tuple[Path, BinaryIO]:
@@ -195,22 +176,15 @@ def _opened_sibling(target: Path) -> tuple[Path, BinaryIO]:
     """
     while True:
         temporary = sibling(target)
-        try:
+        with _writing(target):
             file = temporary.open("xb")
-        except OSError as error:
-            raise _refused(target, error) from error
         if locks.lock(file.fileno(), wait=False) and locks.is_at(file.fileno(), temporary):
             return temporary, file
         file.close()
 
 
-def reason(error: OSError) -> str:
-    """What went wrong, in a person's words."""
-    return _REASONS.get(error.errno or 0, error.strerror or str(error))
-
-
-def _refused(target: Path, error: OSError) -> OutputError:
-    return OutputError(f"cannot be written: {reason(error)}", path=target, hint=_HINT)
+def _writing(target: Path) -> AbstractContextManager[None]:
+    return translated(OutputError, "cannot be written", target, hint=_HINT)
 
 
 def _discard(temporary: Path) -> None:

@@ -1,11 +1,15 @@
 """Every failure a person can cause or meet, each class bound to one documented exit code.
 
 A message says what failed, on which file, and what to do next. The command line turns these into text and an
-exit status in one place (`adacode_cli.cli.boundary`); library users catch `AdaCodeError`.
+exit status in one place (`adacode_cli.cli.boundary`); library users catch `AdaCodeError`. `translated` makes these of
+the errors of the operating system.
 """
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
@@ -133,3 +137,36 @@ class PartialFailure(AdaCodeError):  # noqa: N818 (a run that came through is no
 
     exit_code = 9
     kind = "partial"
+
+
+_REASONS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the file is larger than the system allows",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "permission denied",
+    errno.EROFS: "the file system is read-only",
+    errno.ENOENT: "there is no such file or directory",
+    errno.EEXIST: "a file is in the way",
+    errno.EMFILE: "too many files are open (ulimit -n)",
+    errno.EISDIR: "it is a directory",
+    errno.ENOTDIR: "a file is where a directory should be",
+    errno.ELOOP: "links lead around in a circle",
+    errno.ENAMETOOLONG: "the file name is too long",
+}
+
+
+@contextmanager
+def translated(
+    kind: type[AdaCodeError], what: str, path: Path | str | None = None, *, hint: str = ""
+) -> Iterator[None]:
+    """Within the block, an OSError becomes an error of `kind` about `path`, with the message "WHAT: REASON"."""
+    try:
+        yield
+    except OSError as error:
+        raise kind(f"{what}: {reason(error)}", path=path, hint=hint) from error
+
+
+def reason(error: OSError) -> str:
+    """What went wrong, in a person's words."""
+    return _REASONS.get(error.errno or 0, error.strerror or str(error))

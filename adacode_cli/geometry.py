@@ -1,4 +1,4 @@
-"""Boxes and tiles, which part an image without gaps or overlaps; sides of enlarged images; mask edges.
+"""Boxes and tiles, which part an image without gaps or overlaps; sides of enlarged images; holes and their edges.
 
 Positions of boxes are whole cells of one grid, so that a tile of an image lines up with the grid of the whole.
 Masks are grown and feathered by Euclidean distance, so that "beyond N pixels, nothing changes" is exact.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -81,6 +82,49 @@ def tiles(height: int, width: int, most_rows: int, most_columns: int) -> Iterato
     for top in range(0, height, most_rows):
         for left in range(0, width, most_columns):
             yield Box(top, left, min(top + most_rows, height), min(left + most_columns, width))
+
+
+@dataclass(frozen=True, eq=False)
+class Hole:
+    """A hole of one picture and its edge. What follows from the mask is computed when it is first asked for, once.
+
+    mask: bool H×W, True in the hole as it was given.
+    grow_px: by how many pixels the hole that is filled is larger on every side.
+    feather_px: over how many pixels beyond that the filling blends into the picture.
+    opaque: the hole was given as transparency, and what fills it is opaque.
+
+    One value is made for each picture, and engine, guard and colour fix all take it:
+
+        hole = Hole(mask, grow_px=2, feather_px=4)
+        restorer.restore("inpaint", pixels, mask=hole)
+        weight[hole.touched] = 0  # of what must look like the input
+
+    Raises UsageError for negative numbers of pixels.
+    """
+
+    mask: npt.NDArray[np.bool_]
+    grow_px: int = 0
+    feather_px: int = 0
+    opaque: bool = False
+
+    def __post_init__(self) -> None:
+        _check_px(self.grow_px, "grow")
+        _check_px(self.feather_px, "feather")
+
+    @cached_property
+    def grown(self) -> npt.NDArray[np.bool_]:
+        """bool H×W: what is filled."""
+        return grow_mask(self.mask, self.grow_px)
+
+    @cached_property
+    def weights(self) -> npt.NDArray[np.float32]:
+        """float32 H×W in [0, 1]: the share of the filling in each pixel, 1 in the grown hole and 0 beyond its edge."""
+        return feather_mask(self.grown, self.feather_px)
+
+    @cached_property
+    def touched(self) -> npt.NDArray[np.bool_]:
+        """bool H×W: the pixels that filling may change; all others stay bit for bit."""
+        return self.weights > 0
 
 
 def grow_mask(mask: npt.NDArray[np.bool_], px: int) -> npt.NDArray[np.bool_]:

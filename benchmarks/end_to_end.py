@@ -34,10 +34,11 @@ from adacode_cli.benchmark.picture import made_up_jpeg
 from adacode_cli.benchmark.timing import in_lanes
 from adacode_cli.engine.device import choose_device
 from adacode_cli.engine.memory import release
-from adacode_cli.engine.restorer import MAX_SCALE, Restorer
+from adacode_cli.engine.restorer import Restorer
 from adacode_cli.imaging.decode import read_image
 from adacode_cli.imaging.encode import encode
 from adacode_cli.imaging.image import Decoded
+from adacode_cli.tasks import TASKS
 
 Pixels = NDArray[Any]
 # Different pictures among the photographs; the others are copies of them.
@@ -205,8 +206,8 @@ def main() -> None:
     for name, least in (("photos", 1), ("jobs", 1), ("megapixels", 0.001), ("scale", 1)):
         if not getattr(given, name) >= least:
             parser.error(f"--{name} {getattr(given, name):g} is less than {least:g}")
-    if given.scale > MAX_SCALE:
-        parser.error(f"--scale {given.scale:g} is more than {MAX_SCALE}")
+    if given.scale > max(TASKS["sr"].scales):
+        parser.error(f"--scale {given.scale:g} is more than {max(TASKS['sr'].scales)}")
     found = measure(given)
     if given.json:
         print(json.dumps(asdict(found)))

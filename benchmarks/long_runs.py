@@ -24,6 +24,7 @@ began = time.process_time()
 from pathlib import Path
 from adacode_cli.batch.discover import Selection
 from adacode_cli.batch.events import FileFinished
+from adacode_cli.batch.local import LocalExecutor
 from adacode_cli.batch.naming import Naming
 from adacode_cli.batch.plan import OnExisting, make_plan
 from adacode_cli.batch.run import run
@@ -40,7 +41,7 @@ plan = make_plan([Path(sys.argv[1])], Naming("sr-x4"), Selection(), OnExisting.R
 trees.begin(plan.roots)
 trees.with_weights("", plan.jobs)
 try:
-    run(plan, Stages(None), on_event=on_event, trees=trees)
+    run(plan, LocalExecutor(Stages(None)), on_event=on_event, trees=trees)
 except KeyboardInterrupt:
     started = time.process_time()
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -54,6 +55,7 @@ import cv2, numpy as np
 from adacode_cli.batch.discover import Selection
 from adacode_cli.batch.events import FileFinished
 from adacode_cli.batch.guard import Guarded
+from adacode_cli.batch.local import LocalExecutor
 from adacode_cli.batch.naming import Naming
 from adacode_cli.batch.plan import OnExisting, make_plan
 from adacode_cli.batch.restoring import Restoring
@@ -61,7 +63,7 @@ from adacode_cli.batch.run import run
 from adacode_cli.batch.stages import Stages
 
 class Restored:
-    mixing_weights, categories, notes = np.zeros((1, 1, 1), np.float32), ("all",), ()
+    mixing_weights, categories, notes, alpha = np.zeros((1, 1, 1), np.float32), ("all",), (), None
     def __init__(self, image): self.image = image
 
 class Enlarging:
@@ -82,7 +84,7 @@ def on_event(event):
 
 plan = make_plan([Path(sys.argv[1])], Naming("sr-x4", Path(sys.argv[2])), Selection(), OnExisting.REFUSE)
 restoring = Restoring(restorer(), "sr", 4.0)
-report = run(plan, Stages(Guarded(restoring, lambda: restoring)), on_event=on_event)
+report = run(plan, LocalExecutor(Stages(Guarded(restoring, lambda: restoring))), on_event=on_event)
 assert report.done == len(sizes), report.failed
 print(json.dumps(sizes))
 """

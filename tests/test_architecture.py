@@ -13,7 +13,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 NAME = "adacode_cli"
 
 # What the modules of a folder may import besides their own folder and what everybody may.
-FOUNDATION = frozenset({"errors", "formats", "geometry", "limits", "atomic", "locks", "version"})
+FOUNDATION = frozenset({"errors", "formats", "geometry", "limits", "atomic", "locks", "tasks", "version"})
 MAY_IMPORT = {
     "cli": {"batch", "engine", "model", "imaging", "training", "evaluation", "checkpoints", "codes", "benchmark"},
     "batch": {"engine", "imaging", "codes"},
@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "geometry": set(),
     "atomic": set(),
     "locks": set(),
+    "tasks": set(),
     "version": set(),
     "formats": set(),
     "limits": set(),

@@ -1,5 +1,6 @@
 """Exit codes are the documented ones: scripts depend on them."""
 
+import errno
 import inspect
 import re
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from adacode_cli import errors
-from adacode_cli.errors import EXIT_BUG, EXIT_DONE, EXIT_INTERRUPTED, AdaCodeError
+from adacode_cli.errors import EXIT_BUG, EXIT_DONE, EXIT_INTERRUPTED, AdaCodeError, InputError, translated
 
 CODES = {
     "UsageError": 2,
@@ -69,3 +70,25 @@ def test_the_documented_table():
         pytest.skip("there is no README.md in this checkout")
     rows = {int(code) for code in re.findall(r"^\|\s*`?(\d+)`?\s*\|", readme.read_text(encoding="utf-8"), re.M)}
     assert rows >= {*CODES.values(), EXIT_DONE, EXIT_BUG, EXIT_INTERRUPTED}
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "cannot be read: the disk is full"),
+        (OSError(errno.EIO, "Input/output error"), "cannot be read: Input/output error"),
+        (OSError("cannot identify image file"), "cannot be read: cannot identify image file"),
+    ],
+)
+def test_an_error_of_the_system_is_translated(error, said):
+    with pytest.raises(InputError) as caught, translated(InputError, "cannot be read", "a.png", hint="Look."):
+        raise error
+    told = caught.value
+    assert (told.message, told.path, told.hint, told.__cause__) == (said, "a.png", "Look.", error)
+
+
+def test_other_errors_are_not_translated():
+    with pytest.raises(ValueError, match="a bug"), translated(InputError, "cannot be read", "a.png"):
+        raise ValueError("a bug")
+    with pytest.raises(InputError, match="ours"), translated(InputError, "cannot be read", "a.png"):
+        raise InputError("ours")

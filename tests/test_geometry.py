@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from adacode_cli.errors import UsageError
-from adacode_cli.geometry import Box, tiles
+from adacode_cli.geometry import Box, Hole, tiles
 from adacode_cli.geometry import feather_mask as feather
 from adacode_cli.geometry import grow_mask as grow
 
@@ -64,6 +64,29 @@ def test_feather_falls_with_distance(mask, px):
 @given(masks)
 def test_feather_of_nothing_is_the_hard_mask(mask):
     np.testing.assert_array_equal(feather(mask, 0), mask.astype(np.float32))
+
+
+@settings(deadline=None)
+@given(masks, radii, radii)
+def test_a_hole_has_the_edge_of_its_grown_mask(mask, px, feather_px):
+    hole = Hole(mask, px, feather_px)
+    np.testing.assert_array_equal(hole.grown, grow(mask, px))
+    # OpenCV's distances differ in the last bits with the place in memory where the mask lies.
+    np.testing.assert_allclose(hole.weights, feather(grow(mask, px), feather_px), atol=1e-6)
+    np.testing.assert_array_equal(hole.touched, feather(grow(mask, px), feather_px) > 0)
+
+
+def test_what_follows_from_a_mask_is_computed_once():
+    hole = Hole(np.eye(9, dtype=np.bool_), 2, 3)
+    assert hole.grown is hole.grown
+    assert hole.weights is hole.weights
+    assert hole.touched is hole.touched
+
+
+@pytest.mark.parametrize("edge", [{"grow_px": -1}, {"feather_px": -1}])
+def test_a_hole_with_an_impossible_edge_is_refused(edge):
+    with pytest.raises(UsageError, match="by -1 pixels"):
+        Hole(np.zeros((2, 2), np.bool_), **edge)
 
 
 def test_feather_is_smooth():

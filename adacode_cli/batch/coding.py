@@ -14,23 +14,23 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from adacode_cli import formats
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.restoring import Restored
-from adacode_cli.batch.stages import Stages, Work
+from adacode_cli.batch.stages import Inferred, Read, Stages
 from adacode_cli.codes.file import SUFFIX, check_start, from_bytes, to_bytes
 from adacode_cli.codes.picture import Codes
 from adacode_cli.errors import OutputError, UsageError
 from adacode_cli.imaging import colours
 from adacode_cli.imaging.exif_editing import resolution_of, with_resolution
-from adacode_cli.imaging.hidden_colors import covered
 from adacode_cli.imaging.image import Decoded, lost_beside_first
 
 
 class Coder(Protocol):
     """The part of `adacode_cli.engine.restorer.Restorer` that codes need."""
 
-    def encode(self, image: NDArray[Any]) -> Codes:
-        """H×W or H×W×3 picture → its codes."""
+    def encode(self, image: NDArray[Any], alpha: NDArray[Any] | None) -> Codes:
+        """H×W or H×W×3 picture, and its alpha if it has one → its codes and the alpha."""
         ...
 
     def decode(self, codes: Codes) -> Restored:
@@ -69,42 +69,36 @@ class SavingStages(Stages):
     coder: Coder
     codes_path: Callable[[Job], Path]
 
-    def take_in(self, work: Work, data: bytes, mask_data: bytes | None = None) -> None:
+    def take_in(self, job: Job, data: bytes, mask_data: bytes | None = None) -> Read:
         """As `Stages` has it. Of pages beyond the first and of colours in numbers a file of codes holds nothing.
 
         The output is to be what comes out of that file.
         """
-        super().take_in(work, data, mask_data)
-        assert work.image is not None, "it was taken in"
-        said = work.image.metadata
-        kept = colours.placed(said, None, grey=work.image.pixels.ndim == 2)
-        lost = (*work.image.lost, *lost_beside_first(len(work.image.pages), "page"), *colours.lost(said, kept))
-        work.image = replace(work.image, lost=lost, more_pages=(), icc=kept.icc, cicp=kept.cicp)
+        read = super().take_in(job, data, mask_data)
+        image = read.image
+        kept = colours.placed(image.metadata, None, grey=image.pixels.ndim == 2)
+        lost = (*image.lost, *lost_beside_first(len(image.pages), "page"), *colours.lost(image.metadata, kept))
+        return replace(read, image=replace(image, lost=lost, more_pages=(), icc=kept.icc, cicp=kept.cicp))
 
-    def infer(self, work: Work) -> Work:
+    def infer(self, job: Job, read: Read) -> Inferred:
         """As `Stages` has it."""
-        assert work.image is not None, "read comes before infer"
-        with work.watch.running():
-            image = work.image
-            codes, block = (
-                self.coder.encode(covered(image.pixels, image.alpha)),
-                with_resolution(image.exif, image.resolution),
-            )
-            codes = replace(codes, alpha=image.alpha, icc=image.icc, exif=block, xmp=image.xmp, iptc=image.iptc)
-            work.codes = codes
-            decoded, work.restored = _decoded(self.coder, work.codes, image.format, image.notes)
-            work.image = replace(decoded, bits=image.bits, lost=image.lost, stated=image.stated)
-        return work
+        del job
+        image = read.image
+        codes = self.coder.encode(image.pixels, image.alpha)
+        block = with_resolution(image.exif, image.resolution)
+        codes = replace(codes, icc=image.icc, exif=block, xmp=image.xmp, iptc=image.iptc)
+        inferred = _decoded(self.coder, codes, image.format, image.notes)
+        return replace(inferred, image=replace(inferred.image, bits=image.bits, lost=image.lost, stated=image.stated))
 
     def paths(self, job: Job) -> tuple[Path, ...]:
         """The codes too."""
         return (*super().paths(job), self.codes_path(job))
 
-    def besides(self, work: Work) -> Iterator[tuple[Path, bytes]]:
+    def besides(self, job: Job, inferred: Inferred) -> Iterator[tuple[Path, bytes]]:
         """The codes too."""
-        assert work.codes is not None, "infer comes before write"
-        yield self.codes_path(work.job), to_bytes(work.codes)
-        yield from super().besides(work)
+        assert inferred.codes is not None, "`infer` makes them"
+        yield self.codes_path(job), to_bytes(inferred.codes)
+        yield from super().besides(job, inferred)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,34 +111,27 @@ class FromCodesStages(Stages):
         """Raises InputError unless it is a file of codes."""
         check_start(head, name)
 
-    def take_in(self, work: Work, data: bytes, mask_data: bytes | None = None) -> None:
+    def take_in(self, job: Job, data: bytes, mask_data: bytes | None = None) -> Read:
         """As `Stages` has it; there are no masks."""
         del mask_data
-        work.codes = from_bytes(data, name=str(work.job.source), max_pixels=self.keeping.max_pixels)
-
-    def foresee(self, work: Work, format_name: str) -> None:
-        """As `Stages` has it, for a picture that is not there yet."""
-        assert work.codes is not None, "they were taken in"
-        codes = work.codes
+        codes = from_bytes(data, name=str(job.source), max_pixels=self.keeping.max_pixels)
         shape = (codes.height, codes.width) if codes.grey else (codes.height, codes.width, 3)
         stand_in = np.broadcast_to(np.zeros((), codes.dtype), shape)
-        image = Decoded(stand_in, codes.alpha, "png", codes.icc, codes.exif, (), codes.xmp, codes.iptc)
-        self.foresight.check(image, (), format_name, self.keeping)
+        image = Decoded(stand_in, codes.alpha, formats.FALLBACK, codes.icc, codes.exif, (), codes.xmp, codes.iptc)
+        return Read(image, codes=codes)
 
-    def infer(self, work: Work) -> Work:
+    def infer(self, job: Job, read: Read) -> Inferred:
         """As `Stages` has it."""
-        assert work.codes is not None, "read comes before infer"
-        with work.watch.running():
-            work.image, work.restored = _decoded(self.coder, work.codes, "png", ())
-        return work
+        del job
+        assert read.codes is not None, "`take_in` reads them"
+        return replace(_decoded(self.coder, read.codes, formats.FALLBACK, ()), codes=None)
 
 
-def _decoded(coder: Coder, codes: Codes, format_name: str, notes: tuple[str, ...]) -> tuple[Decoded, Restored]:
+def _decoded(coder: Coder, codes: Codes, format_name: str, notes: tuple[str, ...]) -> Inferred:
     """The picture of `codes`, with all that passes by the network."""
     restored = coder.decode(replace(codes, alpha=None))
     pixels = np.ascontiguousarray(restored.image)
-    said = (*notes, *restored.notes)
+    every = (*notes, *restored.notes)
     found = resolution_of(codes.exif) if codes.exif is not None else None
-    return Decoded(
-        pixels, codes.alpha, format_name, codes.icc, codes.exif, said, codes.xmp, codes.iptc, found
-    ), restored
+    image = Decoded(pixels, codes.alpha, format_name, codes.icc, codes.exif, every, codes.xmp, codes.iptc, found)
+    return Inferred(image, restored, codes)

@@ -6,25 +6,24 @@ say nothing about colours and are left as they are.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from adacode_cli.batch.comparison import Edge, counted, grown, local_mean, shrunk, unit
+from adacode_cli.batch.comparison import counted, grown, local_mean, shrunk, unit
 from adacode_cli.batch.restoring import Restore, Restored
+from adacode_cli.geometry import Hole
 from adacode_cli.imaging.image import Decoded
 
 WINDOW_PX = 31
 """Of the input: what changes within fewer pixels is the network's business."""
 
 
-def with_low_frequencies(
-    before: Decoded, after: Decoded, mask: NDArray[np.bool_] | None = None, edge: Edge | None = None
-) -> Decoded:
+def with_low_frequencies(before: Decoded, after: Decoded, hole: Hole | None = None) -> Decoded:
     """`after` with the low frequencies of `before` wherever both must look alike; same size, depth and layout."""
-    weight = counted(before, mask, edge or Edge())
+    weight = counted(before, hole)
     result = unit(after.pixels)
     means, _ = local_mean(unit(before.pixels) - shrunk(result, before.size), weight, WINDOW_PX)
     correction = means * weight[..., None]
@@ -36,12 +35,11 @@ class ColorFixed:
     """A `Restore` whose results get their inputs' low frequencies."""
 
     restore: Restore
-    edge: Edge = field(default_factory=Edge)
 
-    def __call__(self, image: Decoded, mask: NDArray[np.bool_] | None) -> tuple[Decoded, Restored]:
+    def __call__(self, image: Decoded, hole: Hole | None) -> tuple[Decoded, Restored]:
         """The restored image, fixed."""
-        after, restored = self.restore(image, mask)
-        return with_low_frequencies(image, after, mask, self.edge), restored
+        after, restored = self.restore(image, hole)
+        return with_low_frequencies(image, after, hole), restored
 
 
 def _as(values: NDArray[np.float32], like: NDArray[Any]) -> NDArray[Any]:

@@ -6,34 +6,25 @@ feathered edge.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from adacode_cli.geometry import feather_mask, grow_mask
+from adacode_cli.geometry import Hole
 from adacode_cli.imaging.image import Decoded
 
 Plane = NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class Edge:
-    """How far beyond the hole a picture may change, in pixels."""
-
-    grow_px: int = 0
-    feather_px: int = 0
-
-
-def counted(image: Decoded, mask: NDArray[np.bool_] | None, edge: Edge) -> Plane:
+def counted(image: Decoded, hole: Hole | None) -> Plane:
     """H×W: 1 where a result must look like `image`, 0 where it need not."""
     weight = np.ones(image.size, np.float32)
     if image.alpha is not None:
         weight[image.alpha == 0] = 0
-    if mask is not None:
-        weight[feather_mask(grow_mask(mask, edge.grow_px), edge.feather_px) > 0] = 0
+    if hole is not None:
+        weight[hole.touched] = 0
     return weight
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from adacode_cli import formats
 from adacode_cli.batch.keeping import Keeping
@@ -22,7 +21,7 @@ from adacode_cli.batch.naming import Naming
 from adacode_cli.batch.plan import Job
 from adacode_cli.codes.file import check_start, layout_in
 from adacode_cli.errors import InputError, OutputError
-from adacode_cli.geometry import enlarged
+from adacode_cli.geometry import Hole, enlarged
 from adacode_cli.imaging.codec import Header
 from adacode_cli.imaging.decode import check_kind
 from adacode_cli.imaging.encode import check_writable, format_of
@@ -34,14 +33,13 @@ from adacode_cli.limits import HEAD_BYTES
 
 @dataclass(frozen=True)
 class Foresight:
-    """What a task does to a picture: its sides become `scale` times as long, and the hole opaque if `opaque_hole`.
+    """What a task does to a picture: its sides become `scale` times as long.
 
     `from_codes`: sources are files of codes. `hint` says what to do about a result that is too large for its format.
     None: choose a format that holds more.
     """
 
     scale: float = 1.0
-    opaque_hole: bool = False
     from_codes: bool = False
     hint: str | None = None
 
@@ -49,15 +47,11 @@ class Foresight:
         """(height, width) of the result."""
         return enlarged(height, self.scale), enlarged(width, self.scale)
 
-    def check(self, image: Decoded, masks: Sequence[NDArray[np.bool_]], format: str, keeping: Keeping) -> None:
-        """Raises OutputError where the result of a decoded picture will be refused; `masks` are those of its pages."""
+    def check(self, image: Decoded, holes: Sequence[Hole], format: str, keeping: Keeping) -> None:
+        """Raises OutputError where the result of a decoded picture will be refused; `holes` are those of its pages."""
         check_writable(self.size(*image.size), image.colors, format, hint=self.hint)
         if keeping.strict:
-            keeping.judge(self._filled(image, masks) if self.opaque_hole else image, format)
-
-    def _filled(self, image: Decoded, masks: Sequence[NDArray[np.bool_]]) -> Decoded:
-        pages = [_opaque_in(page, mask) for page, mask in zip(image.pages, masks, strict=True)]
-        return replace(pages[0], more_pages=tuple(pages[1:]))
+            keeping.judge(_filled(image, holes) if holes else image, format)
 
     def refusal(self, job: Job, keeping: Keeping) -> InputError | OutputError | None:
         """Why a job will surely fail, by its source's size and header and its output's name; None if nothing does."""
@@ -123,11 +117,16 @@ def _of_codes(file: BinaryIO) -> Header | None:
     return Header(width, height, 1 if grey else 3, dtype.itemsize * 8, dtype.kind == "f")
 
 
-def _opaque_in(page: Decoded, mask: NDArray[np.bool_]) -> Decoded:
-    if page.alpha is None:
+def _filled(image: Decoded, holes: Sequence[Hole]) -> Decoded:
+    pages = [_opaque_in(page, hole) for page, hole in zip(image.pages, holes, strict=True)]
+    return replace(pages[0], more_pages=tuple(pages[1:]))
+
+
+def _opaque_in(page: Decoded, hole: Hole) -> Decoded:
+    if page.alpha is None or not hole.opaque:
         return page
     full = 1 if page.alpha.dtype == np.float32 else np.iinfo(page.alpha.dtype).max
-    return replace(page, alpha=np.where(mask, page.alpha.dtype.type(full), page.alpha), more_pages=())
+    return replace(page, alpha=np.where(hole.mask, page.alpha.dtype.type(full), page.alpha), more_pages=())
 
 
 def _stand_in(header: Header, format: str) -> Decoded:

@@ -9,14 +9,15 @@ malfunction reaches them. Reconstruction is not judged: how far it is from its i
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from adacode_cli.batch.comparison import Edge, counted, local_mean, shrunk, unit
+from adacode_cli.batch.comparison import counted, local_mean, shrunk, unit
 from adacode_cli.batch.restoring import Restore, Restored
 from adacode_cli.errors import QualityError
+from adacode_cli.geometry import Hole
 from adacode_cli.imaging.image import Decoded
 
 MOST_DRIFT = 0.08
@@ -34,8 +35,7 @@ _ROUNDING = 1e-3
 def doubt(
     before: Decoded,
     after: Decoded,
-    mask: NDArray[np.bool_] | None,
-    edge: Edge,
+    hole: Hole | None = None,
     means: NDArray[np.float32] | None = None,
 ) -> str | None:
     """What is wrong with a result, in a few words; None if it looks like its input wherever it must.
@@ -47,7 +47,7 @@ def doubt(
     small = shrunk(unit(after.pixels), before.size) if means is None else means
     if not np.isfinite(small).all():  # one value that is no number spreads to the mean that it is in
         return "it holds values that are no numbers"
-    weight = counted(before, mask, edge)
+    weight = counted(before, hole)
     if not weight.any():
         return None
     source = unit(before.pixels)
@@ -81,16 +81,15 @@ class Guarded:
 
     restore: Restore
     careful: Callable[[], Restore]
-    edge: Edge = field(default_factory=Edge)
 
-    def __call__(self, image: Decoded, mask: NDArray[np.bool_] | None) -> tuple[Decoded, Restored]:
+    def __call__(self, image: Decoded, hole: Hole | None) -> tuple[Decoded, Restored]:
         """The restored image; computed again in float32, with a note, where it is in doubt. Raises QualityError."""
-        after, restored = self.restore(image, mask)
-        why = doubt(image, after, mask, self.edge, restored.shrunk)
+        after, restored = self.restore(image, hole)
+        why = doubt(image, after, hole, restored.shrunk)
         if why is None:
             return after, restored
-        after, restored = self.careful()(image, mask)
-        still = doubt(image, after, mask, self.edge, restored.shrunk)
+        after, restored = self.careful()(image, hole)
+        still = doubt(image, after, hole, restored.shrunk)
         if still is not None:
             hint = "Look at it with --quarantine DIR; --no-guard takes results as they are."
             raise QualityError(f"the result is not like the input: {still}", hint=hint, picture=after)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adacode_cli.batch.mask_pairs import MaskPairs
+from adacode_cli.geometry import Hole
 from adacode_cli.imaging.image import Decoded
 from adacode_cli.imaging.mask import mask_from_alpha, mask_from_color, mask_from_picture
 
@@ -23,11 +23,23 @@ class MaskFile:
     picture: Decoded
 
 
-class MaskSource(Protocol):
-    """Gives each image its hole."""
+@dataclass(frozen=True)
+class Edge:
+    """How far beyond its mask a hole is filled and blended, in pixels."""
 
-    def __call__(self, image: Decoded, file: MaskFile | None) -> NDArray[np.bool_]:
-        """(one page of an image, what `file_for` named) → bool H×W, True inside the hole. Raises InputError."""
+    grow_px: int = 0
+    feather_px: int = 0
+
+    def hole(self, mask: NDArray[np.bool_], *, opaque: bool = False) -> Hole:
+        """The hole of a mask, bool H×W."""
+        return Hole(mask, self.grow_px, self.feather_px, opaque)
+
+
+class HoleSource(Protocol):
+    """Gives each image its hole. Values of it can be pickled."""
+
+    def __call__(self, image: Decoded, file: MaskFile | None) -> Hole:
+        """(one page of an image, what `file_for` named) → its hole. Raises InputError."""
         ...
 
     def file_for(self, source: Path) -> Path | None:
@@ -36,45 +48,71 @@ class MaskSource(Protocol):
 
 
 @dataclass(frozen=True)
-class _FromFiles:
-    file_of: Callable[[Path], Path]
+class OneFile:
+    """One mask file for every image; each image must have its size."""
 
-    def __call__(self, image: Decoded, file: MaskFile | None) -> NDArray[np.bool_]:
-        assert file is not None, "a file is named for every image"
-        return mask_from_picture(file.picture, file.path, size=image.size, page=image.page)
+    path: Path
+    edge: Edge = Edge()
 
-    def file_for(self, source: Path) -> Path | None:
-        return self.file_of(source)
+    def __call__(self, image: Decoded, file: MaskFile | None) -> Hole:
+        """As `HoleSource`."""
+        return _hole_in(file, image, self.edge)
+
+    def file_for(self, source: Path) -> Path:
+        """As `HoleSource.file_for`."""
+        del source
+        return self.path
 
 
 @dataclass(frozen=True)
-class _FromImage:
-    mask_of: Callable[[Decoded], NDArray[np.bool_]]
-
-    def __call__(self, image: Decoded, file: MaskFile | None) -> NDArray[np.bool_]:
-        del file
-        return self.mask_of(image)
-
-    def file_for(self, source: Path) -> Path | None:
-        del source
-        return None
-
-
-def from_file(path: Path) -> MaskSource:
-    """One mask file for every image; each image must have its size."""
-    return _FromFiles(lambda _source: path)
-
-
-def from_pairs(pairs: MaskPairs) -> MaskSource:
+class PairedFiles:
     """A mask per image, as a folder of them was paired with the images."""
-    return _FromFiles(pairs.for_image)
+
+    pairs: MaskPairs
+    edge: Edge = Edge()
+
+    def __call__(self, image: Decoded, file: MaskFile | None) -> Hole:
+        """As `HoleSource`."""
+        return _hole_in(file, image, self.edge)
+
+    def file_for(self, source: Path) -> Path:
+        """As `HoleSource.file_for`."""
+        return self.pairs.for_image(source)
 
 
-def from_alpha() -> MaskSource:
-    """The transparent part of the image itself."""
-    return _FromImage(mask_from_alpha)
+@dataclass(frozen=True)
+class Transparency:
+    """The transparent part of the image itself, which is opaque when it is filled."""
+
+    edge: Edge = Edge()
+
+    def __call__(self, image: Decoded, file: MaskFile | None) -> Hole:
+        """As `HoleSource`."""
+        del file
+        return self.edge.hole(mask_from_alpha(image), opaque=True)
+
+    def file_for(self, source: Path) -> None:
+        """As `HoleSource.file_for`."""
+        del source
 
 
-def from_color(color: str) -> MaskSource:
+@dataclass(frozen=True)
+class OneColor:
     """The pixels of the image that have exactly this colour, '#rrggbb'."""
-    return _FromImage(lambda image: mask_from_color(image, color))
+
+    color: str
+    edge: Edge = Edge()
+
+    def __call__(self, image: Decoded, file: MaskFile | None) -> Hole:
+        """As `HoleSource`."""
+        del file
+        return self.edge.hole(mask_from_color(image, self.color))
+
+    def file_for(self, source: Path) -> None:
+        """As `HoleSource.file_for`."""
+        del source
+
+
+def _hole_in(file: MaskFile | None, image: Decoded, edge: Edge) -> Hole:
+    assert file is not None, "a file is named for every image"
+    return edge.hole(mask_from_picture(file.picture, file.path, size=image.size, page=image.page))

@@ -94,7 +94,7 @@ def failure_of(error: Exception, source: Path) -> Failure:
     return Failure("bug", EXIT_BUG, f"{type(error).__name__}: {error}", hint, trace)
 
 
-def failed_job(job: Job, error: AdaCodeError) -> Outcome:
+def failed_job(job: Job, error: Exception) -> Outcome:
     """The end of a job that fails before anything of it is read."""
     return Outcome(Result.FAILED, job.source, job.target, failure=failure_of(error, job.source))
 

@@ -1,94 +1,117 @@
-"""The three stages of one file (read, restore, write), each safe to run in a thread of its own.
+"""What is done with one file: it is fetched, read, restored and written, each step safe to run in a thread of its own.
 
-They are kept apart from the order in which a run calls them, so that one image on a pipe and ten thousand on a disk
-are treated by the same code.
+    path ─ fetch → Fetched ─ take_in → Read ─ infer → Inferred ─ write → Written
+
+Each step takes what the one before handed on and changes nothing else. They are kept apart from the order in which a
+run calls them, so that one image on a pipe and ten thousand on a disk are treated by the same code.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from adacode_cli import atomic, formats
 from adacode_cli.batch import weights_map
-from adacode_cli.batch.claims import Claim
-from adacode_cli.batch.contents import Content, content_of, read_whole
+from adacode_cli.batch.contents import content_of, read_whole
 from adacode_cli.batch.foresight import Foresight
 from adacode_cli.batch.keeping import Keeping, TimesNs
-from adacode_cli.batch.masks import MaskFile, MaskSource
-from adacode_cli.batch.outcome import Made, Outcome, OutputState, Result
+from adacode_cli.batch.masks import HoleSource, MaskFile
+from adacode_cli.batch.outcome import Made, OutputState
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.restoring import Restore, Restored
 from adacode_cli.batch.state_files import STATE, holds_files
 from adacode_cli.codes.picture import Codes
 from adacode_cli.errors import InputError, OutputError, QualityError
+from adacode_cli.geometry import Hole
 from adacode_cli.imaging.decode import Decode, check_kind, decode
 from adacode_cli.imaging.encode import beyond, encode, format_of
 from adacode_cli.imaging.files import Look
 from adacode_cli.imaging.image import Decoded
 
-
-@dataclass
-class Stopwatch:
-    """Adds up the seconds spent inside its `running` blocks, whichever thread they run in."""
-
-    seconds: float = 0.0
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds += time.perf_counter() - began
-
-
-Find = Callable[[Job, Content, str | None], OutputState]
-"""(job, content of its source, SHA-256 of its mask's file) → what lies where its output goes."""
+StateOf = Callable[[Job, Made], OutputState]
+"""(job, its source and its mask) → what lies where its output goes."""
 # Of an output beside its input, at most: both sides are four times as long.
-_MOST_PIXELS_TIMES = 16
+_MAX_PIXELS_TIMES = 16
 _SHORTEST_PICTURE = 12  # bytes, of any format
 
 
-@dataclass
-class Work:
-    """One job on its way through the stages, and the time spent on it.
+@dataclass(frozen=True)
+class Fetched:
+    """The bytes of a job's files.
 
-    `output` is what reading found to be there already; the source was decoded if it is to be made. `more_masks` are
-    those of pages beyond the first.
+    made: what they are, for the journal.
+    output: what lies where the output goes; only what is to be made is taken in.
+    data: the whole source.
+    mask_data: the whole file of its mask, if a file holds it.
+    times_ns: what the output's times are to be, if they are to be the source's.
     """
 
-    job: Job
-    claim: Claim | None = None
-    made: Made | None = None
-    output: OutputState = OutputState.TO_MAKE
-    watch: Stopwatch = field(default_factory=Stopwatch)
-    image: Decoded | None = None
-    mask: NDArray[np.bool_] | None = None
-    more_masks: tuple[NDArray[np.bool_], ...] = ()
-    restored: Restored | None = None
+    made: Made
+    output: OutputState
+    data: bytes
+    mask_data: bytes | None
+    times_ns: TimesNs | None
+
+
+@dataclass(frozen=True)
+class Read:
+    """What the network is given.
+
+    image: the picture; of codes, a stand-in of the same size, layout and metadata, without values.
+    holes: that of each page; none where nothing is to be filled.
+    codes: where the source holds codes in place of a picture.
+    """
+
+    image: Decoded
+    holes: tuple[Hole, ...] = ()
     codes: Codes | None = None
-    times_ns: TimesNs | None = None
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """What the network made.
+
+    image: the restored picture with all that passes by the network.
+    restored: what the engine reported of the first page.
+    codes: those that the picture was made of, where they are to be written too.
+    """
+
+    image: Decoded
+    restored: Restored
+    codes: Codes | None = None
+
+
+@dataclass(frozen=True)
+class Written:
+    """An output that has its final name: its size in bytes and SHA-256, and what a person should know of it."""
+
+    made: Made
+    num_bytes: int
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Stages:
-    """What to do with each file. `maps_dir` receives the pictures of the mixing weights, mirroring the output tree.
+    """What to do with each file.
 
-    `quarantine` receives results that the guard refused, likewise, and none is replaced there. `decoder` is what meets
-    the bytes of sources. `lanes`: how many threads may call `infer` at once; one is called where signals arrive.
-    `foresight` tells what will be refused once it is computed.
+    restore: what makes the restored picture of a decoded one.
+    holes: where its hole is, for a task that fills holes.
+    quality: of the encoder, where the format has one.
+    maps_dir: receives the pictures of the mixing weights, mirroring the output tree.
+    quarantine: receives results that the guard refused, likewise; none is replaced there.
+    decoder: what meets the bytes of sources.
+    lanes: how many threads may call `infer` at once; one is called where signals arrive.
+    foresight: says what will be refused once it is computed.
     """
 
     restore: Restore
-    mask_for: MaskSource | None = None
+    holes: HoleSource | None = None
     quality: int | None = None
     maps_dir: Path | None = None
     quarantine: Path | None = None
@@ -97,25 +120,20 @@ class Stages:
     lanes: int = 1
     foresight: Foresight = field(default_factory=Foresight)
 
-    def read(self, work: Work, find: Find | None = None) -> Work:
-        """Decodes the source and reads its mask, unless `find` says that nothing is to be made of it.
+    def fetch(self, job: Job, state_of: StateOf | None = None) -> Fetched:
+        """Reads the bytes of the source and of its mask; `state_of` says whether anything is to be made of them.
 
-        Raises InputError, OutputError for what could not be written, and what `find` does.
+        Raises InputError, and what `state_of` does.
         """
-        with work.watch.running():
-            work.times_ns = self.keeping.times_of(work.job.source)
-            data = self._bytes_of(work.job.source, self.check_kind)
-            mask_path = self.mask_for.file_for(work.job.source) if self.mask_for else None
-            mask_data = self._bytes_of(mask_path, check_kind) if mask_path else None
-            mask = content_of(mask_data).sha256 if mask_data is not None else None
-            work.made = Made(content_of(data), mask)
-            work.output = find(work.job, work.made.source, mask) if find else OutputState.TO_MAKE
-            if work.output is OutputState.CHANGED and self._is_torn(work.job.target):
-                work.output = OutputState.TO_MAKE
-            if work.output is OutputState.TO_MAKE:
-                self.take_in(work, data, mask_data)
-                self.foresee(work, _format_of(work.job))
-        return work
+        times_ns = self.keeping.times_of(job.source)
+        data = self._bytes_of(job.source, self.check_kind)
+        mask_path = self.holes.file_for(job.source) if self.holes else None
+        mask_data = self._bytes_of(mask_path, check_kind) if mask_path else None
+        made = Made(content_of(data), content_of(mask_data).sha256 if mask_data is not None else None)
+        output = state_of(job, made) if state_of else OutputState.TO_MAKE
+        if output is OutputState.CHANGED and self._is_torn(job.target):
+            output = OutputState.TO_MAKE
+        return Fetched(made, output, data, mask_data, times_ns)
 
     def check_kind(self, head: bytes, name: str) -> None:
         """Raises InputError unless a file that begins with `head` is of a kind that can be a source."""
@@ -131,7 +149,7 @@ class Stages:
         """
         keeping = self.keeping
         try:
-            data = read_whole(path, max_bytes=_MOST_PIXELS_TIMES * keeping.max_file_bytes)
+            data = read_whole(path, max_bytes=_MAX_PIXELS_TIMES * keeping.max_file_bytes)
         except InputError:
             return False
         if len(data) < _SHORTEST_PICTURE or not any(data):
@@ -139,30 +157,21 @@ class Stages:
         if formats.of_bytes(data) is not formats.of_suffix(path.suffix):
             return False
         try:
-            self.decoder(data, name=str(path), max_pixels=_MOST_PIXELS_TIMES * keeping.max_pixels)
+            self.decoder(data, name=str(path), max_pixels=_MAX_PIXELS_TIMES * keeping.max_pixels)
         except InputError as error:
             return bool(error.damage)  # what is only not supported may be whole
         return False
 
-    def take_in(self, work: Work, data: bytes, mask_data: bytes | None = None) -> None:
-        """What `read` does with the bytes of the source, wherever they come from. Raises InputError.
-
-        `mask_data` are those of its mask's file, which is read if they are not given.
-        """
+    def take_in(self, job: Job, data: bytes, mask_data: bytes | None = None) -> Read:
+        """Decodes the source and its mask. A mask's file is read here where `mask_data` is None. Raises InputError."""
         keeping = self.keeping
-        work.image = self.decoder(
-            data, name=str(work.job.source), max_pixels=keeping.max_pixels, accept_damaged=keeping.accept_damaged
+        image = self.decoder(
+            data, name=str(job.source), max_pixels=keeping.max_pixels, accept_damaged=keeping.accept_damaged
         )
-        if self.mask_for:
-            mask_file = self._mask_file(self.mask_for.file_for(work.job.source), mask_data)
-            work.mask, *others = (self.mask_for(page, mask_file) for page in work.image.pages)
-            work.more_masks = tuple(others)
-
-    def foresee(self, work: Work, format_name: str) -> None:
-        """Raises OutputError where what is made of a picture that was taken in will surely not be written."""
-        assert work.image is not None, "it was taken in"
-        masks = () if work.mask is None else (work.mask, *work.more_masks)
-        self.foresight.check(work.image, masks, format_name, self.keeping)
+        if self.holes is None:
+            return Read(image)
+        file = self._mask_file(self.holes.file_for(job.source), mask_data)
+        return Read(image, tuple(self.holes(page, file) for page in image.pages))
 
     def _mask_file(self, path: Path | None, data: bytes | None) -> MaskFile | None:
         if path is None:
@@ -170,84 +179,85 @@ class Stages:
         data = self._bytes_of(path, check_kind) if data is None else data
         return MaskFile(path, self.decoder(data, name=str(path), max_pixels=self.keeping.max_pixels))
 
-    def infer(self, work: Work) -> Work:
+    def foresee(self, read: Read, format_name: str) -> None:
+        """Raises OutputError where what is made of a picture will surely not be written in this format."""
+        self.foresight.check(read.image, read.holes, format_name, self.keeping)
+
+    def infer(self, job: Job, read: Read) -> Inferred:
         """Runs the network. Raises DeviceError, WeightsError, QualityError."""
-        assert work.image is not None, "read comes before infer"
-        with work.watch.running():
-            try:
-                work.image, work.restored = self._restored(work.image, work)
-            except QualityError as error:
-                if self.quarantine is not None:
-                    error.message += f"; it is kept as {self._kept_apart(work.job, error.picture)}"
-                raise
-        return work
+        try:
+            return self._inferred(read)
+        except QualityError as error:
+            if self.quarantine is not None:
+                error.message += f"; it is kept as {self._kept_apart(self.quarantine, job, error.picture)}"
+            raise
 
-    def _restored(self, image: Decoded, work: Work) -> tuple[Decoded, Restored]:
-        """Every page, and what the engine said of the first."""
-        first, said = self.restore(image, work.mask)
-        masks = work.more_masks or (None,) * len(image.more_pages)
-        more = [self.restore(page, mask)[0] for page, mask in zip(image.more_pages, masks, strict=True)]
+    def _inferred(self, read: Read) -> Inferred:
+        """Every page, and what the engine reported of the first."""
+        pages = read.image.pages
+        holes = read.holes or (None,) * len(pages)
+        first, restored = self.restore(pages[0], holes[0])
+        more = [self.restore(page, hole)[0] for page, hole in zip(pages[1:], holes[1:], strict=True)]
         notes = dict.fromkeys(note for page in (first, *more) for note in page.notes)
-        return replace(first, more_pages=tuple(more), notes=tuple(notes)), said
+        return Inferred(replace(first, more_pages=tuple(more), notes=tuple(notes)), restored)
 
-    def _kept_apart(self, job: Job, picture: object) -> Path:
-        assert self.quarantine is not None, "asked before"
+    def _kept_apart(self, quarantine: Path, job: Job, picture: object) -> Path:
         assert isinstance(picture, Decoded), "the guard hands over what it refused"
-        path = refused_path(self.quarantine, job)
-        format_name = format_of(path)
-        assert format_name is not None, "targets are named with a known suffix"
-        data = encode(picture, format=format_name, quality=self.quality)
-        mark_as_ours(self.quarantine)
+        path = refused_path(quarantine, job)
+        data = encode(picture, format=output_format(path), quality=self.quality)
+        mark_as_ours(quarantine)
         make_directory(path.parent)
         return atomic.write_under_free_name(path, data)
 
     def paths(self, job: Job) -> tuple[Path, ...]:
-        """Every file that may be written for a job."""
-        maps = (map_path(self.maps_dir, job),) if self.maps_dir else ()
-        refused = (refused_path(self.quarantine, job),) if self.quarantine else ()
-        return (job.target, *maps, *refused)
+        """Every file that may be written for a job, its output first."""
+        return paths_for(job, self.maps_dir, self.quarantine)
 
-    def besides(self, work: Work) -> Iterator[tuple[Path, bytes]]:
+    def besides(self, job: Job, inferred: Inferred) -> Iterator[tuple[Path, bytes]]:
         """The files that are written beside the output, each with its content."""
         if self.maps_dir:
-            assert work.image is not None, "infer comes before write"
-            assert work.restored is not None, "infer comes before write"
             mark_as_ours(self.maps_dir)
-            yield map_path(self.maps_dir, work.job), map_png(work.image, work.restored)
+            yield map_path(self.maps_dir, job), map_png(inferred.image, inferred.restored)
 
-    def write(self, work: Work) -> Outcome:
-        """Encodes and writes the output, whole or not at all. Raises OutputError."""
-        assert work.image is not None, "infer comes before write"
-        assert work.made is not None, "read comes before write"
-        job, besides = work.job, []
-        with work.watch.running():
-            data, notes = self.keeping.encoded(work.image, _format_of(job), self.quality)
-            if job.instead_of:
-                notes += (f"written in another format: {beyond(work.image.size, job.instead_of)}",)
-            for path, content in self.besides(work):
-                write_new(path, content)
-                besides.append((str(path.absolute()), content_of(content)))
-                work.made = replace(work.made, besides=tuple(besides))  # the journal knows of it, whatever comes next
-            made = replace(work.made, output=content_of(data))
-            write_new(job.target, data, work.times_ns)  # last: under its final name it means that the whole job is done
-        return Outcome(Result.DONE, job.source, job.target, work.watch.seconds, len(data), notes, made=made)
+    def write(self, job: Job, inferred: Inferred, made: Made, times_ns: TimesNs | None = None) -> Written:
+        """Encodes and writes the output, whole or not at all; `made` with what it is. Raises OutputError."""
+        data, notes = self.keeping.encoded(inferred.image, output_format(job.target), self.quality)
+        if job.instead_of:
+            notes += (f"written in another format: {beyond(inferred.image.size, job.instead_of)}",)
+        write_new(job.target, data, times_ns)
+        return Written(replace(made, output=content_of(data)), len(data), notes)
 
 
-def out_of_memory(work: Work) -> InputError:
-    """The refusal of a job for which the memory did not suffice, here and not in its decoder or in the engine."""
-    path, hint = work.job.source, "Close other programs, use a smaller --jobs, or make the picture smaller first."
-    if work.image is None:
-        return InputError("needs more memory than is free to be read", path=path, hint=hint, over_limit=True)
-    pixels = sum(page.size[0] * page.size[1] for page in work.image.pages)
-    held = sum(page.pixels.nbytes for page in work.image.pages)
-    message = f"needs more memory than is free: the {pixels:,} pixels at hand alone take {held / 1e6:.3g} MB"
-    return InputError(message, path=path, hint=hint, over_limit=True)
-
-
-def _format_of(job: Job) -> str:
-    format_name = format_of(job.target)
+def output_format(target: Path) -> str:
+    """The format of an output, by its name."""
+    format_name = format_of(target)
     assert format_name is not None, "targets are named with a known suffix"
     return format_name
+
+
+def size_of(image: Decoded) -> tuple[int, int]:
+    """How many pixels all pages have, and how many bytes their samples take."""
+    return sum(page.size[0] * page.size[1] for page in image.pages), sum(page.pixels.nbytes for page in image.pages)
+
+
+def out_of_memory(source: Path, size: tuple[int, int] | None) -> InputError:
+    """The refusal of a job for which the memory did not suffice, here and not in its decoder or in the engine.
+
+    size: pixels and bytes of the picture at hand; None where it was not decoded yet.
+    """
+    hint = "Close other programs, use a smaller --jobs, or make the picture smaller first."
+    message = "needs more memory than is free to be read"
+    if size:
+        held = f"the {size[0]:,} pixels at hand alone take {size[1] / 1e6:.3g} MB"
+        message = f"needs more memory than is free: {held}"
+    return InputError(message, path=source, hint=hint, over_limit=True)
+
+
+def paths_for(job: Job, maps_dir: Path | None, quarantine: Path | None) -> tuple[Path, ...]:
+    """A job's output, the picture of its mixing weights, and its result where the guard refuses it."""
+    maps = (map_path(maps_dir, job),) if maps_dir else ()
+    refused = (refused_path(quarantine, job),) if quarantine else ()
+    return (job.target, *maps, *refused)
 
 
 def map_path(maps_dir: Path, job: Job) -> Path:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from adacode_cli import atomic, formats
+from adacode_cli import atomic
 from adacode_cli.batch.discover import Found
 from adacode_cli.batch.plan import Job
-from adacode_cli.batch.stages import Stages, Work, out_of_memory, write_new
+from adacode_cli.batch.stages import Stages, out_of_memory, size_of, write_new
 from adacode_cli.errors import InputError, OutputError
 
 STDIN = "<stdin>"
@@ -23,25 +23,23 @@ def restore_bytes(data: bytes, stages: Stages, format_name: str | None) -> tuple
     """
     if not data:
         raise InputError("nothing came in", path=STDIN, hint="Pipe an image in: cat a.jpg | adacode sr - > b.png")
-    work = Work(STREAM)
+    size = None
     try:
-        stages.take_in(work, data)
-        stages.foresee(work, format_name or _own_format(work))
-        stages.infer(work)
-        assert work.image is not None, "infer leaves an image"
+        read = stages.take_in(STREAM, data)
+        size, own = size_of(read.image), read.image.format
+        format_name = format_name or own
+        stages.foresee(read, format_name)
+        inferred = stages.infer(STREAM, read)
+        del read  # its samples are not needed any more
+        size = size_of(inferred.image)
         for path in stages.paths(STREAM)[1:]:
             atomic.remove_leftovers(path)
-        for path, content in stages.besides(work):
+        for path, content in stages.besides(STREAM, inferred):
             write_new(path, content)
-        return stages.keeping.encoded(work.image, format_name or _own_format(work), stages.quality)
+        return stages.keeping.encoded(inferred.image, format_name, stages.quality)
     except MemoryError as error:
-        raise out_of_memory(work) from error
+        raise out_of_memory(STREAM.source, size) from error
     except (InputError, OutputError) as error:
         # Most of what refuses a picture does not know where it came from; a run over files adds that for each job.
         error.path = STDIN if error.path is None else error.path
         raise
-
-
-def _own_format(work: Work) -> str:
-    """What the picture came in; codes come in none."""
-    return work.image.format if work.image is not None else formats.FALLBACK

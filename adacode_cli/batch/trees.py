@@ -21,7 +21,7 @@ from adacode_cli.batch.claims import Claim, Claims, Holder, claimed, folder_of
 from adacode_cli.batch.contents import Content, holds
 from adacode_cli.batch.journal import JOURNAL, Journal
 from adacode_cli.batch.kept import identity
-from adacode_cli.batch.outcome import Outcome, OutputState
+from adacode_cli.batch.outcome import Made, Outcome, OutputState
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.record import Record, Settings, absolute_text, line_of
 from adacode_cli.batch.report import Report
@@ -37,6 +37,49 @@ class Standing(StrEnum):
     OTHER_INPUT = "other input"
     IN_FLIGHT = "in flight"
     UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of one output, so that it can be judged wherever its job is carried out.
+
+    settings: those of this run.
+    replace, overwrite: as in `Trees`.
+    counted: the journal's record by which it may count as done.
+    last: the last record of all.
+    new: the last one since this run was planned.
+    """
+
+    settings: Settings
+    replace: bool
+    overwrite: bool
+    counted: Record | None
+    last: Record | None
+    new: Record | None
+
+    def state_of(self, job: Job, made: Made) -> OutputState:
+        """What the output is: there, intact, and what this run would make of the source and mask that `made` names;
+        changed by somebody; or to make.
+
+        Raises OutputError where another run has made it otherwise, and this one was not asked to replace it.
+        """
+        record = self.counted
+        if record is None:
+            earlier = None if self.overwrite else self.last
+            is_changed = earlier is not None and job.is_made() and not holds(job.target, earlier.output)
+            return OutputState.CHANGED if is_changed else OutputState.TO_MAKE
+        if self.overwrite and job.is_made():
+            _refuse_what_is_new(job, made.source, self.new)
+        if not self.overwrite and job.is_made() and record.source != made.source and not _is_of(job, record):
+            raise _made_of_another(job, record)
+        if record.settings != self.settings:
+            if not self.replace and job.is_made():
+                raise made_otherwise(job.target, "options or weights")
+            return OutputState.TO_MAKE
+        if not self.overwrite and job.is_made() and not holds(job.target, record.output):
+            return OutputState.CHANGED
+        is_same = (record.source, record.mask) == (made.source, made.mask) and _intact(job, record)
+        return OutputState.DONE if is_same else OutputState.TO_MAKE
 
 
 @dataclass
@@ -85,7 +128,7 @@ class Trees:
         """
         standing = self.standing(job)
         if standing is Standing.OTHER_INPUT and not self.overwrite:
-            raise self._made_of_another(job)
+            raise _made_of_another(job, self._tree(job.root).journal.done(job.name))
         if standing is Standing.OTHER_OPTIONS and not self.replace:
             raise made_otherwise(job.target, "options")
         return standing is not Standing.UNKNOWN
@@ -130,41 +173,11 @@ class Trees:
         """Who has the claim on a job's output, as far as it says so."""
         return self._tree(job.root).claims.holder(job.name)
 
-    def found(self, job: Job, source: Content, mask: str | None) -> OutputState:
-        """What the output is: there, intact, and what this run would make of `source`; changed by somebody; or to make.
-
-        Raises OutputError where another run has made it otherwise, and this one was not asked to replace it.
-        """
+    def known(self, job: Job) -> Known:
+        """What the journal says of a job's output at this moment. Raises JournalError."""
         journal = self._tree(job.root).journal
-        record = journal.done(job.name, only_new=not self.resume)
-        if record is None:
-            earlier = None if self.overwrite else journal.done(job.name)
-            is_changed = earlier is not None and job.is_made() and not holds(job.target, earlier.output)
-            return OutputState.CHANGED if is_changed else OutputState.TO_MAKE
-        if self.overwrite and job.is_made():
-            self._refuse_what_is_new(job, source, journal.done(job.name, only_new=True))
-        if not self.overwrite and job.is_made() and record.source != source and not _is_of(job, record):
-            raise self._made_of_another(job)
-        if record.settings != self.settings:
-            if not self.replace and job.is_made():
-                raise made_otherwise(job.target, "options or weights")
-            return OutputState.TO_MAKE
-        if not self.overwrite and job.is_made() and not holds(job.target, record.output):
-            return OutputState.CHANGED
-        is_same = (record.source, record.mask) == (source, mask) and _intact(job, record)
-        return OutputState.DONE if is_same else OutputState.TO_MAKE
-
-    def _refuse_what_is_new(self, job: Job, source: Content, new: Record | None) -> None:
-        """An output of this run itself, or of one beside it: `--overwrite` was not said about that."""
-        if new is not None and new.source != source and not _is_of(job, new):
-            hint = "Choose another directory with -o for one of the two."
-            raise OutputError(f"was made of another input meanwhile: {new.path}", path=job.target, hint=hint)
-
-    def _made_of_another(self, job: Job) -> OutputError:
-        record = self._tree(job.root).journal.done(job.name)
-        assert record is not None, "asked before"
-        hint = "Choose another directory with -o, or add --overwrite to replace it, or --skip-existing to leave it."
-        return OutputError(f"exists already, made of another input: {record.path}", path=job.target, hint=hint)
+        record, new = journal.done(job.name), journal.done(job.name, only_new=True)
+        return Known(self.settings, self.replace, self.overwrite, record if self.resume else new, record, new)
 
     def note(self, job: Job, outcome: Outcome) -> None:
         """Adds the journal's line. Raises JournalError."""
@@ -216,6 +229,19 @@ def made_otherwise(target: Path, what: str) -> OutputError:
     """The error for an output of an earlier run with other options or weights."""
     hint = "Add --overwrite to make it again, --skip-existing to leave it, or choose another directory with -o."
     return OutputError(f"exists already, made with other {what}", path=target, hint=hint)
+
+
+def _made_of_another(job: Job, record: Record | None) -> OutputError:
+    assert record is not None, "asked before"
+    hint = "Choose another directory with -o, or add --overwrite to replace it, or --skip-existing to leave it."
+    return OutputError(f"exists already, made of another input: {record.path}", path=job.target, hint=hint)
+
+
+def _refuse_what_is_new(job: Job, source: Content, new: Record | None) -> None:
+    """An output of this run itself, or of one beside it: `--overwrite` was not said about that."""
+    if new is not None and new.source != source and not _is_of(job, new):
+        hint = "Choose another directory with -o for one of the two."
+        raise OutputError(f"was made of another input meanwhile: {new.path}", path=job.target, hint=hint)
 
 
 def _is_of(job: Job, record: Record) -> bool:

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from adacode_cli import atomic
 from adacode_cli.batch.discover import Selection
 from adacode_cli.batch.guard import Guarded
+from adacode_cli.batch.local import LocalExecutor
 from adacode_cli.batch.naming import Naming
 from adacode_cli.batch.plan import OnExisting, make_plan
 from adacode_cli.batch.restoring import Restoring
@@ -21,7 +21,7 @@ from adacode_cli.batch.stages import Stages
 from adacode_cli.benchmark.picture import made_up_jpeg
 from adacode_cli.benchmark.timing import in_lanes
 from adacode_cli.engine.restorer import Restorer
-from adacode_cli.errors import OutputError, QualityError
+from adacode_cli.errors import OutputError, QualityError, translated
 from adacode_cli.imaging.decode import read_image
 from adacode_cli.imaging.decoder_pool import decoding
 
@@ -80,7 +80,7 @@ def run_over(
     def whole_run() -> None:
         with decoding(isolated=True) as decoder:
             stages = make_stages(Guarded(restoring, lambda: restoring), decoder=decoder, lanes=restorer.lanes)
-            report = run(plan, stages, on_event=lambda _: None)
+            report = run(plan, LocalExecutor(stages), on_event=lambda _: None)
         for outcome in report.failed:
             assert outcome.failure is not None, "what failed has a failure"
             raise QualityError(f"the run that was timed failed: {outcome.failure.message}", hint=outcome.failure.hint)
@@ -89,14 +89,11 @@ def run_over(
 
 
 def _write(folder: Path, side: int, count: int) -> None:
-    try:
+    hint = "Set TMPDIR to a folder with more room, or leave the run out with --files 0."
+    with translated(OutputError, "cannot be written", folder, hint=hint):
         folder.mkdir()
         for index in range(count):
-            name = f"{index:04}.jpg"
-            (folder / name).write_bytes(made_up_jpeg(side, index))
-    except OSError as error:
-        hint = "Set TMPDIR to a folder with more room, or leave the run out with --files 0."
-        raise OutputError(f"cannot be written: {atomic.reason(error)}", path=folder, hint=hint) from error
+            (folder / f"{index:04}.jpg").write_bytes(made_up_jpeg(side, index))
 
 
 def _engine_seconds(restorer: Restorer, scale: float, source: Path) -> float:

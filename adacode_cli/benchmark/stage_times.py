@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 
 from torch.profiler import record_function
 
-from adacode_cli.batch.outcome import Outcome
-from adacode_cli.batch.stages import Find, Stages, Work
+from adacode_cli.batch.keeping import TimesNs
+from adacode_cli.batch.outcome import Made
+from adacode_cli.batch.plan import Job
+from adacode_cli.batch.stages import Fetched, Inferred, Read, Stages, StateOf, Written
 from adacode_cli.benchmark.intervals import Interval, common, length, overlaps
 
 INFER = "adacode infer"
@@ -51,20 +53,25 @@ class WatchedStages(Stages):
 
     times: StageTimes = field(default_factory=StageTimes)
 
-    def read(self, work: Work, find: Find | None = None) -> Work:
-        """As `Stages.read`."""
+    def fetch(self, job: Job, state_of: StateOf | None = None) -> Fetched:
+        """As `Stages.fetch`."""
         with self.times.during("read"):
-            return super().read(work, find)
+            return super().fetch(job, state_of)
 
-    def infer(self, work: Work) -> Work:
+    def take_in(self, job: Job, data: bytes, mask_data: bytes | None = None) -> Read:
+        """As `Stages.take_in`."""
+        with self.times.during("read"):
+            return super().take_in(job, data, mask_data)
+
+    def infer(self, job: Job, read: Read) -> Inferred:
         """As `Stages.infer`, annotated for a profiler."""
         with self.times.during("infer"), record_function(INFER):
-            return super().infer(work)
+            return super().infer(job, read)
 
-    def write(self, work: Work) -> Outcome:
+    def write(self, job: Job, inferred: Inferred, made: Made, times_ns: TimesNs | None = None) -> Written:
         """As `Stages.write`."""
         with self.times.during("write"):
-            return super().write(work)
+            return super().write(job, inferred, made, times_ns)
 
 
 @dataclass(frozen=True)

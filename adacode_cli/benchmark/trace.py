@@ -17,9 +17,8 @@ from typing import Any, NamedTuple
 import torch
 from torch.profiler import ProfilerActivity
 
-from adacode_cli import atomic
 from adacode_cli.benchmark.intervals import Interval
-from adacode_cli.errors import OutputError
+from adacode_cli.errors import OutputError, translated
 
 WORK = "adacode work"
 """Name of the annotation around all that is traced."""
@@ -90,13 +89,14 @@ def traced(work: Callable[[], object], device: torch.device) -> Trace | None:
 
 def read_trace(path: Path) -> Trace:
     """The events within the annotation `WORK`. Raises OutputError if the file is not whole."""
+    what = "the trace of the profiler cannot be read"
+    hint = "Set TMPDIR to a folder with more room, or ask for fewer --files."
     try:
-        told = json.loads(path.read_text(encoding="utf-8", errors="replace"), strict=False)["traceEvents"]
+        with translated(OutputError, what, path, hint=hint):
+            told = json.loads(path.read_text(encoding="utf-8", errors="replace"), strict=False)["traceEvents"]
         (around,) = (one for one in told if one.get("name") == WORK and one.get("cat") == "user_annotation")
-    except (OSError, ValueError, KeyError) as error:
-        why = atomic.reason(error) if isinstance(error, OSError) else "it is not whole"
-        hint = "Set TMPDIR to a folder with more room, or ask for fewer --files."
-        raise OutputError(f"the trace of the profiler cannot be read: {why}", path=path, hint=hint) from error
+    except (ValueError, KeyError) as error:
+        raise OutputError(f"{what}: it is not whole", path=path, hint=hint) from error
     return Trace(around["dur"] / 1e6, _thread(around), tuple(_within(told, around["ts"], around["dur"])))
 
 

@@ -18,7 +18,6 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from adacode_cli.atomic import reason
 from adacode_cli.checkpoints.base_models import joined_licences, joined_models, stated_licence
 from adacode_cli.checkpoints.format import (
     METADATA_KEY,
@@ -35,7 +34,7 @@ from adacode_cli.checkpoints.load import shared_parts_beside
 from adacode_cli.checkpoints.real_esrgan import TrunkStart, as_trunk, is_start, read_tensors, require_size, start_of
 from adacode_cli.checkpoints.shared_parts import differing
 from adacode_cli.checkpoints.soundness import require_plausible, without_memory
-from adacode_cli.errors import OutputError, UsageError, WeightsError
+from adacode_cli.errors import OutputError, UsageError, WeightsError, translated
 from adacode_cli.model.config import NetworkConfig
 
 _HINT = (
@@ -108,17 +107,17 @@ def pair(
 ) -> tuple[int, int]:
     """Writes a file whose `Weights.denoising` goes from `faithful` at 0 to `clean` at 1, both rounded to `dtype`.
 
-    `clean` is a file of ours for "sr". `faithful` is one of the same network that keeps noise (of a file that `pair`
-    made, its values at 0), or a network of Real-ESRGAN's layout whose values the trunk then takes. Returns how many
-    tensors differ between the two, and how many do not. Raises what `average` raises; WeightsError also where both are
-    the same or for another task, or `clean` is a network of Real-ESRGAN's.
+    `clean` is a file of ours for a task that has strengths of noise removal. `faithful` is one of the same network that
+    keeps noise (of a file that `pair` made, its values at 0), or a network of Real-ESRGAN's layout whose values the
+    trunk then takes. Returns how many tensors differ between the two, and how many do not. Raises what `average`
+    raises; WeightsError also where both are the same or for another task, or `clean` is a network of Real-ESRGAN's.
     """
     _require_room(clean, faithful, target, overwrite=overwrite)
     a, b = _read(clean, 0), _read(faithful, 1)
     if not isinstance(a.content, Weights):
         what = "is a network of Real-ESRGAN's layout, which has no room for a second set of values"
         raise WeightsError(what, path=clean, hint="Name a file of adacode first.")
-    if a.content.config.task != "sr":
+    if not a.content.config.purpose.denoises:
         what = f"is for {a.content.config.task}, which has no strength of noise removal"
         raise WeightsError(what, path=clean, hint="Pair weights of super-resolution.")
     stored = dtype or a.dtype
@@ -137,10 +136,8 @@ def pair(
 
 
 def _require_room(first: Path, second: Path, target: Path, *, overwrite: bool) -> None:
-    try:
+    with translated(OutputError, "cannot be written", target, hint="Choose another name."):
         _require_place(first, second, target, overwrite=overwrite)
-    except OSError as error:
-        raise OutputError(f"cannot be written: {reason(error)}", path=target, hint="Choose another name.") from error
 
 
 def _require_place(first: Path, second: Path, target: Path, *, overwrite: bool) -> None:

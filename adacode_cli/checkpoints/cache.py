@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from adacode_cli import atomic
-from adacode_cli.errors import OutputError, WeightsError
+from adacode_cli.errors import OutputError, WeightsError, translated
 
 CACHE_VARIABLE = "ADACODE_CACHE"
 _HINT = f"Free some space, or set {CACHE_VARIABLE} to a writable folder, and run the same command again."
@@ -42,12 +41,11 @@ def _chosen_dir() -> Path:
 @contextmanager
 def storing(path: Path) -> Iterator[None]:
     """File operations for `path` in the cache: what the file system refuses becomes an OutputError with a hint."""
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(f"cannot be stored: {atomic.reason(error)}", path=path, hint=_HINT) from error
-    except OutputError as error:
-        raise OutputError(error.message, path=error.path, hint=_HINT) from error
+    with translated(OutputError, "cannot be stored", path, hint=_HINT):
+        try:
+            yield
+        except OutputError as error:
+            raise OutputError(error.message, path=error.path, hint=_HINT) from error
 
 
 @contextmanager

@@ -15,11 +15,10 @@ from typing import Literal, get_args
 
 from adacode_cli.checkpoints.digest import is_sha256
 from adacode_cli.errors import WeightsError
+from adacode_cli.tasks import TASKS
 
-Task = Literal["sr", "inpaint", "reconstruct"]
 Kind = Literal["bundled", "hub", "release"]
 
-TASKS: tuple[str, ...] = get_args(Task)
 KINDS: tuple[str, ...] = get_args(Kind)
 LIST_HINT = "`adacode weights list` shows every name."
 
@@ -58,7 +57,7 @@ class Entry:
 
     name: str
     family: str
-    task: Task
+    task: str
     scale: int
     files: tuple[str, ...]
     licence: str
@@ -72,8 +71,9 @@ class Entry:
             _require(is_name(text), f"bad name {text!r}: lower-case letters, digits and single hyphens")
         _require(self.task in TASKS, f"{self.name}: unknown task {self.task!r}; one of {', '.join(TASKS)}")
         _require(self.kind in KINDS, f"{self.name}: unknown kind {self.kind!r}; one of {', '.join(KINDS)}")
-        _require(self.scale in (2, 4) if self.task == "sr" else self.scale == 1, f"{self.name}: bad scale {self.scale}")
-        _require(self.task == "sr" or not self.denoise, f"{self.name}: only super-resolution has strengths of denoise")
+        task = TASKS[self.task]
+        _require(self.scale in task.scales, f"{self.name}: bad scale {self.scale}")
+        _require(task.denoises or not self.denoise, f"{self.name}: {task.title} has no strengths of denoise")
         _require(self.files, f"{self.name}: no files")
         _require(len(set(self.files)) == len(self.files), f"{self.name}: a file is named twice")
         _require(self.kind != "release" or len(self.files) == 1, f"{self.name}: a release entry is one file")
@@ -151,14 +151,13 @@ class Catalogue:
         serving = [entry for entry in members if entry.task == task and entry.scale >= scale]
         if serving:
             return min(serving, key=lambda entry: entry.scale)
-        wanted = f"{task} ×{scale}" if task == "sr" else task
+        wanted = f"{task} ×{scale}" if scale > 1 else task
         names = ", ".join(entry.name for entry in members)
         raise WeightsError(f"the family {family!r} has no weights for {wanted}; it has {names}", hint=LIST_HINT)
 
     def scales_of(self, entry: Entry) -> tuple[int, ...]:
         """The scales that an entry serves in its family, the largest first; (1,) where nothing is enlarged."""
-        scales = (4, 2) if entry.task == "sr" else (1,)
-        fitting = (scale for scale in scales if scale <= entry.scale)
+        fitting = (scale for scale in TASKS[entry.task].scales if scale <= entry.scale)
         return tuple(scale for scale in fitting if self.for_task(entry.family, entry.task, scale) is entry)
 
     def unknown(self, name: str) -> WeightsError:

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from adacode_cli import atomic
-from adacode_cli.checkpoints.catalogue import Catalogue, Entry, Kind, Task, WeightsFile
+from adacode_cli.checkpoints.catalogue import Catalogue, Entry, Kind, WeightsFile
 from adacode_cli.checkpoints.digest import sha256_of
 from adacode_cli.checkpoints.strict_json import read_json
-from adacode_cli.errors import WeightsError
+from adacode_cli.errors import WeightsError, translated
 
 VERSION = 1
 FILE_NAME = "catalogue.json"
@@ -102,9 +102,8 @@ def _in_order(
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        data = read_json(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise WeightsError(f"cannot be read: {atomic.reason(error)}", path=path, hint=_REINSTALL) from error
+        with translated(WeightsError, "cannot be read", path, hint=_REINSTALL):
+            data = read_json(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:  # both broken JSON and broken UTF-8
         raise WeightsError(f"is not valid JSON: {error}", path=path, hint=_REINSTALL) from error
     if not isinstance(data, dict):
@@ -131,8 +130,8 @@ def _entry(item: object, where: str) -> Entry:
     if not all(isinstance(name, str) for name in fields["files"]):
         raise WeightsError(f"{where}: 'files' must hold names")
     # Entry itself refuses a task or kind that is not one of the known words.
-    task, kind = cast(Task, fields.pop("task")), cast(Kind, fields.pop("kind"))
-    return Entry(**{**fields, "files": tuple(fields["files"])}, task=task, kind=kind)
+    kind = cast(Kind, fields.pop("kind"))
+    return Entry(**{**fields, "files": tuple(fields["files"])}, kind=kind)
 
 
 def _check(

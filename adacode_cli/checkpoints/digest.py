@@ -10,8 +10,7 @@ import hashlib
 import re
 from pathlib import Path
 
-from adacode_cli import atomic
-from adacode_cli.errors import WeightsError
+from adacode_cli.errors import WeightsError, translated
 
 _PATTERN = re.compile(r"[0-9a-f]{64}")
 
@@ -26,11 +25,8 @@ def sha256_of(path: Path) -> str:
 
     Raises WeightsError when the file cannot be read.
     """
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise WeightsError(f"cannot be read: {atomic.reason(error)}", path=path) from error
+    with translated(WeightsError, "cannot be read", path), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def verify(path: Path, expected: str, *, hint: str) -> None:

@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from adacode_cli.atomic import reason, write_bytes
+from adacode_cli.atomic import write_bytes
 from adacode_cli.checkpoints.base_models import (
     NOT_STATED,
     joined_licences,
@@ -32,7 +32,7 @@ from adacode_cli.checkpoints.base_models import (
 )
 from adacode_cli.checkpoints.soundness import require_finite
 from adacode_cli.checkpoints.strict_json import read_json
-from adacode_cli.errors import DeviceError, OutputError, UsageError, WeightsError
+from adacode_cli.errors import DeviceError, OutputError, UsageError, WeightsError, reason, translated
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.version import __version__
 
@@ -142,11 +142,8 @@ def write_weights(path: Path, weights: Weights, dtype: torch.dtype = torch.float
 
 def write_file(path: Path, data: bytes) -> None:
     """Writes a file of weights atomically, and makes its folder. Raises OutputError where that fails."""
-    try:
+    with translated(OutputError, "cannot be made into a folder", path.parent, hint="Choose a writable place."):
         path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        what = f"cannot be made into a folder: {reason(error)}"
-        raise OutputError(what, path=path.parent, hint="Choose a writable place.") from error
     write_bytes(path, data)
 
 

@@ -12,10 +12,9 @@ import errno
 import os
 from pathlib import Path
 
-from adacode_cli import atomic
 from adacode_cli.checkpoints import digest
 from adacode_cli.checkpoints.location import HubFile, HubRepo, parse_hub_repo
-from adacode_cli.errors import AdaCodeError, OutputError, WeightsError
+from adacode_cli.errors import AdaCodeError, OutputError, WeightsError, reason
 from adacode_cli.version import __version__
 
 REPO_VARIABLE = "ADACODE_HUB_REPO"
@@ -112,7 +111,7 @@ def _explained(error: Exception, wanted: HubFile, endpoint: str, cache: Path) ->
             return _not_cached(error, name, endpoint, cache, offline=constants.is_offline_mode())
         case OSError() if error.errno in _DISK:
             hint = "Free some space, or set HF_HOME to a writable folder."
-            return OutputError(f"{name} cannot be stored: {atomic.reason(error)}", path=cache, hint=hint)
+            return OutputError(f"{name} cannot be stored: {reason(error)}", path=cache, hint=hint)
         case _:
             hint = "Run the same command again. Behind a proxy or a mirror, check HTTPS_PROXY and HF_ENDPOINT."
             return WeightsError(f"the transfer of {name} from {endpoint} broke off: {_first_line(error)}", hint=hint)

@@ -38,9 +38,9 @@ def load_network(paths: tuple[Path, ...], denoise: float = 1.0) -> tuple[AdaCode
     """The network that a task's files make together, in evaluation mode; the last file holds the task.
 
     The file of a task alone takes its family's shared parts from its own folder. `denoise` is as in
-    `format.Weights.denoising`, of the task's file, and only counts for super-resolution. Raises WeightsError for files
-    that do not belong together, are damaged or incomplete or have no such strength, UsageError for a strength that is
-    not from 0 to 1.
+    `format.Weights.denoising`, of the task's file, and only counts for tasks that have a choice of it. Raises
+    WeightsError for files that do not belong together, are damaged or incomplete or have no such strength, UsageError
+    for a strength that is not from 0 to 1.
     """
     parts = [(path, read_any(path)) for path in paths]
     task_path, task = parts[-1]
@@ -60,7 +60,7 @@ def load_network(paths: tuple[Path, ...], denoise: float = 1.0) -> tuple[AdaCode
                 f"repeats tensors of another part: {listing(twice)}", path=path, hint="Give each part once."
             )
         tensors |= weights.tensors
-    tensors |= _denoising(task, denoise, task_path) if task.config.task == "sr" else task.tensors
+    tensors |= _denoising(task, denoise, task_path) if task.config.purpose.denoises else task.tensors
     return build(task.config, tensors, task_path), task.provenance
 
 

@@ -18,11 +18,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from adacode_cli.atomic import reason
 from adacode_cli.checkpoints.keys import key_problems
 from adacode_cli.checkpoints.soundness import require_finite, require_stored, without_memory
-from adacode_cli.errors import WeightsError
-from adacode_cli.model.config import PAPER_CATEGORIES, NetworkConfig, SwinConfig, Task
+from adacode_cli.errors import WeightsError, reason
+from adacode_cli.model.config import PAPER_CATEGORIES, NetworkConfig, SwinConfig
 
 PICKLED = (".pth", ".pt", ".ckpt")
 """Suffixes of files of tensors as training code pickles them, in lower case."""
@@ -153,7 +152,7 @@ class PublishedLayout:
             categories=PAPER_CATEGORIES if num_bases == len(PAPER_CATEGORIES) else (),
         )
 
-    def _task(self, scale: int, *, restoring: bool) -> Task:
+    def _task(self, scale: int, *, restoring: bool) -> str:
         if not any(k.startswith("weight_predictor.") for k in self.state):
             return "basis"
         if scale > 1:

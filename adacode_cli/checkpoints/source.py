@@ -10,9 +10,9 @@ from adacode_cli.checkpoints.format import Provenance, check_denoise
 from adacode_cli.checkpoints.load import convert_published, load_network
 from adacode_cli.checkpoints.location import EntryName, FamilyName, HubFile, LocalFile, parse
 from adacode_cli.errors import WeightsError
-from adacode_cli.model.config import Task
 from adacode_cli.model.halving import can_halve, halved
 from adacode_cli.model.network import AdaCode
+from adacode_cli.tasks import TASKS
 
 
 class WeightsSource:
@@ -29,10 +29,10 @@ class WeightsSource:
         self.catalogue: Catalogue = catalogue_file.load(folder)
         self.location = parse(name, self.catalogue)
 
-    def network(self, task: Task, scale: int, denoise: float = 1.0) -> tuple[AdaCode, Provenance]:
-        """The network for a task; `scale` is 2 or 4 for "sr" and 1 otherwise, `denoise` from 0 to 1.
+    def network(self, task: str, scale: int, denoise: float = 1.0) -> tuple[AdaCode, Provenance]:
+        """The network for a task, a name of `tasks.TASKS`; `scale` is one of its scales, `denoise` from 0 to 1.
 
-        For "sr", a family without that scale, and a single file or entry of ×4, serve ×2 by the same network, halved
+        A family without that scale, and a single file or entry of ×4, serve ×2 by the same network, halved
         (`model.halving`), or where that cannot be, as they are: then their own scale counts. Raises UsageError for
         another `denoise`, WeightsError, also where the weights have no strengths of noise removal to choose from.
         """
@@ -55,7 +55,7 @@ class WeightsSource:
             raise WeightsError(
                 f"{self.name} enlarges ×{config.scale} at most", hint=f"Use --scale {config.scale}, or other weights."
             )
-        if config.scale == 2 * scale and task == "sr" and can_halve(config):
+        if config.scale == 2 * scale and can_halve(config):
             return halved(found[0]), found[1]
         return found
 
@@ -67,7 +67,7 @@ class WeightsSource:
         match self.location:
             case FamilyName(family):
                 entries = [entry for entry in self.catalogue.entries if entry.family == family]
-                chosen = next((entry for entry in entries if entry.task == "reconstruct"), entries[0])
+                chosen = next((entry for entry in entries if TASKS[entry.task].from_codes), entries[0])
                 return self._entry(chosen.name)
             case EntryName(name):
                 return self._entry(name)

@@ -14,7 +14,7 @@ from pathlib import Path
 from adacode_cli import atomic
 from adacode_cli.checkpoints.cache import exclusive, storing
 from adacode_cli.checkpoints.digest import is_sha256
-from adacode_cli.errors import WeightsError
+from adacode_cli.errors import WeightsError, reason
 
 FILE_NAME = "digests.json"
 _VERSION = 1
@@ -59,7 +59,7 @@ class KnownDigests:
         except FileNotFoundError:
             return {}
         except OSError as error:
-            raise WeightsError(f"cannot be read: {atomic.reason(error)}", path=self.path) from error
+            raise WeightsError(f"cannot be read: {reason(error)}", path=self.path) from error
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise self._damaged() from error
         if data.get("version") != _VERSION or not all(_is_valid(seen) for seen in records.values()):

@@ -15,11 +15,19 @@ from typing import Any
 
 import typer
 
-from adacode_cli import atomic
 from adacode_cli.cli import json_events
 from adacode_cli.cli.stderr import error_text, show_trace, stderr_console
 from adacode_cli.cli.stdout import StdoutClosedError, write_line
-from adacode_cli.errors import EXIT_BUG, EXIT_DONE, EXIT_INTERRUPTED, AdaCodeError, InputError, OutputError, UsageError
+from adacode_cli.errors import (
+    EXIT_BUG,
+    EXIT_DONE,
+    EXIT_INTERRUPTED,
+    AdaCodeError,
+    InputError,
+    OutputError,
+    UsageError,
+    reason,
+)
 
 # The base of what the command-line library raises. Its class is not Typer's own, and which one it is depends on Typer.
 _ClickException = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
@@ -85,11 +93,11 @@ def _of_the_system(error: OSError | MemoryError) -> AdaCodeError | None:
     if isinstance(error, MemoryError):
         return InputError("there is not enough memory", hint="Close other programs, or give it less to do at once.")
     if error.filename is not None:
-        return InputError(atomic.reason(error), path=os.fsdecode(error.filename), hint="Check the path and its disk.")
+        return InputError(reason(error), path=os.fsdecode(error.filename), hint="Check the path and its disk.")
     if error.errno == errno.ENOENT:
         return InputError("the working directory is no longer there", hint="Change to one that exists.")
     if error.errno in _NO_WRITING:
-        return OutputError(f"cannot be written: {atomic.reason(error)}", hint="Check where standard output leads to.")
+        return OutputError(f"cannot be written: {reason(error)}", hint="Check where standard output leads to.")
     return None
 
 

@@ -18,7 +18,7 @@ from adacode_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from adacode_cli.batch.mask_pairs import MaskPairs
-    from adacode_cli.batch.masks import MaskSource
+    from adacode_cli.batch.masks import HoleSource
 
 EPILOG = """[bold]Examples[/bold]
 
@@ -91,8 +91,8 @@ class HoleOptions:
         """Files and directories that hold masks, not images."""
         return tuple(path for path in (self.mask, self.mask_dir) if path is not None)
 
-    def source(self) -> Callable[[MaskPairs | None], MaskSource]:
-        """What builds the chosen mask source. Raises UsageError unless exactly one is chosen."""
+    def source(self) -> Callable[[MaskPairs | None], HoleSource]:
+        """What builds the chosen source of holes. Raises UsageError unless exactly one is chosen."""
         chosen = [self.mask is not None, self.mask_dir is not None, self.mask_alpha, self.mask_color is not None]
         if sum(chosen) != 1:
             problem = "no hole is given" if not any(chosen) else "more than one hole is given"
@@ -105,16 +105,17 @@ class HoleOptions:
             return self.mask_color.lower()
         return "alpha" if self.mask_alpha else "file"
 
-    def _build(self, pairs: MaskPairs | None) -> MaskSource:
+    def _build(self, pairs: MaskPairs | None) -> HoleSource:
         from adacode_cli.batch import masks
 
+        edge = masks.Edge(self.grow, self.feather)
         if self.mask is not None:
-            return masks.from_file(self.mask)
+            return masks.OneFile(self.mask, edge)
         if pairs is not None:
-            return masks.from_pairs(pairs)
+            return masks.PairedFiles(pairs, edge)
         if self.mask_color is not None:
-            return masks.from_color(self.mask_color)
-        return masks.from_alpha()
+            return masks.OneColor(self.mask_color, edge)
+        return masks.Transparency(edge)
 
 
 @with_option_groups
@@ -131,7 +132,7 @@ def inpaint(context: typer.Context, hole: HoleOptions, options: RestoreOptions, 
     request = Request(
         "inpaint",
         "inpaint",
-        mask_source=source,
+        holes=source,
         mask_dir=hole.mask_dir,
         mask_kind=hole.kind(),
         mask_paths=hole.paths(),

@@ -17,10 +17,9 @@ from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adacode_cli import atomic
 from adacode_cli.cli.run_text import awaited_line, failed_line, finished_lines, outcome_line
 from adacode_cli.cli.stderr import printable, printable_trace
-from adacode_cli.errors import AdaCodeError, OutputError
+from adacode_cli.errors import AdaCodeError, OutputError, reason
 
 if TYPE_CHECKING:
     from adacode_cli.batch.events import Event
@@ -82,7 +81,7 @@ class Log:
 
     def _missed(self, error: OSError) -> None:
         self._num_missing += 1
-        self._reason = atomic.reason(error)
+        self._reason = reason(error)
 
     def _texts(self, event: Event) -> Iterator[str]:
         from adacode_cli.batch import events
@@ -91,8 +90,8 @@ class Log:
             case events.RunStarted(num_files, roots):
                 self._total, self._roots = num_files, roots
                 yield f"started: {num_files} files"
-            case events.EntryPassedOver(path, reason):
-                yield printable(f"left out: {path}: {reason}")
+            case events.EntryPassedOver(path, why):
+                yield printable(f"left out: {path}: {why}")
             case events.FileAwaited(job, holder):
                 yield awaited_line(job.source, holder).plain
             case events.FileFinished(outcome):
@@ -126,8 +125,8 @@ def logged(path: Path | None, on_event: OnEvent) -> Iterator[Log]:
         file = None if path is None else _opened(path)
     except OSError as error:
         hint = "Choose another --log-file; the same command does the rest."
-        reason = "nobody reads this pipe" if error.errno == errno.ENXIO else atomic.reason(error)
-        raise OutputError(f"cannot be written: {reason}", path=path, hint=hint) from error
+        why = "nobody reads this pipe" if error.errno == errno.ENXIO else reason(error)
+        raise OutputError(f"cannot be written: {why}", path=path, hint=hint) from error
     log = Log(on_event, path, file)
     try:
         yield log

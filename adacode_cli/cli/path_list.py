@@ -13,8 +13,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
-from adacode_cli import atomic
-from adacode_cli.errors import InputError, UsageError
+from adacode_cli.errors import InputError, UsageError, translated
 
 _STDIN = "-"
 _ANEW = "Write the list anew, in UTF-8."
@@ -88,11 +87,8 @@ def _stdin() -> bytes:
 
 
 def _file(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return _list_bytes(file, str(path))
-    except OSError as error:
-        raise InputError(f"cannot be read: {atomic.reason(error)}", path=path, hint="Check the name.") from error
+    with translated(InputError, "cannot be read", path, hint="Check the name."), path.open("rb") as file:
+        return _list_bytes(file, str(path))
 
 
 def _list_bytes(file: BinaryIO, name: str) -> bytes:

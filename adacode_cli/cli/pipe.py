@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adacode_cli.cli import stdout
 from adacode_cli.cli.console import console_for
+from adacode_cli.cli.loading import description_of
 from adacode_cli.cli.restore_options import RestoreOptions
 from adacode_cli.cli.restore_plan import Request, writes_of
 from adacode_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from adacode_cli.batch.stages import Stages
     from adacode_cli.batch.writes import Writes
-    from adacode_cli.imaging.decode import Decode
 
 _STDIN_NUMBER = 0
 
 
-def restore_pipe(options: RestoreOptions, request: Request, stages: Callable[[Decode], Stages]) -> int:
-    """Restores standard input; `stages` is called when everything else has been checked. Raises AdaCodeError."""
+def restore_pipe(options: RestoreOptions, request: Request) -> int:
+    """Restores standard input. Raises AdaCodeError."""
     from adacode_cli import atomic
     from adacode_cli.batch.stages import write_new
     from adacode_cli.batch.stream import STDIN, STREAM, restore_bytes
@@ -43,7 +41,8 @@ def restore_pipe(options: RestoreOptions, request: Request, stages: Callable[[De
     isolation = decoding(isolated=options.isolate, limit_s=options.decode_timeout)
     with console.waiting("restoring standard input"), quiet_libraries(), isolation as decoder:
         came = stream_bytes(sys.stdin.buffer, STDIN, max_bytes=options.max_file_bytes, look=look)
-        data, notes = restore_bytes(came, stages(decoder), format_name)
+        stages, _ = description_of(options, request, is_pipe=True).stages(decoder)
+        data, notes = restore_bytes(came, stages, format_name)
     for note in notes:
         console.note(STDIN, note)
     if target is None:

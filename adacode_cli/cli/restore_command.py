@@ -13,7 +13,7 @@ import typer
 from adacode_cli.cli.boundary import session_of
 from adacode_cli.cli.console import console_for
 from adacode_cli.cli.dry_run import show_plan
-from adacode_cli.cli.loading import loaded
+from adacode_cli.cli.loading import description_of
 from adacode_cli.cli.log_file import logged
 from adacode_cli.cli.pipe import restore_pipe
 from adacode_cli.cli.restore_options import RestoreOptions, is_stdin
@@ -40,7 +40,7 @@ def restore(context: typer.Context, inputs: list[str] | None, options: RestoreOp
 
 def _restored(inputs: list[str], options: RestoreOptions, request: Request) -> int:
     if options.from_file is None and is_stdin(inputs):
-        return restore_pipe(options, request, lambda decoder: loaded(options, request, decoder, is_pipe=True)[0])
+        return restore_pipe(options, request)
     return _files(inputs, options, request)
 
 
@@ -70,6 +70,7 @@ def _texts(inputs: list[str] | None, options: RestoreOptions) -> list[str]:
 
 
 def _files(inputs: list[str], options: RestoreOptions, request: Request) -> int:
+    from adacode_cli.batch.local import LocalExecutor
     from adacode_cli.batch.run import run
     from adacode_cli.cli.path_list import read_paths
     from adacode_cli.imaging.decoder_pool import decoding
@@ -84,9 +85,10 @@ def _files(inputs: list[str], options: RestoreOptions, request: Request) -> int:
         return show_plan(plan, console, trees, foresight_of(options, request), keeping_of(options))
     with console, decoding(isolated=options.isolate, limit_s=options.decode_timeout) as decoder:
         with console.waiting(f"loading {options.weights}"):
-            stages, weights = loaded(options, request, decoder, plan.masks)
+            stages, weights = description_of(options, request, plan.masks).stages(decoder)
         if plan.has_tree:
             trees.with_weights(weights, plan.jobs)
         with logged(options.log_file, console.on_event) as log:
-            report = run(plan, stages, jobs=options.jobs, on_event=log.on_event, trees=trees, log_error=log.error)
+            executor = LocalExecutor(stages, jobs=options.jobs)
+            report = run(plan, executor, on_event=log.on_event, trees=trees, log_error=log.error)
         return report.exit_code

@@ -10,24 +10,24 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from adacode_cli import formats
 from adacode_cli.cli.restore_options import RestoreOptions
 from adacode_cli.cli.run_options import shard_of
 from adacode_cli.errors import UsageError
 from adacode_cli.limits import DEFAULT_QUALITY
+from adacode_cli.tasks import TASKS
 
 if TYPE_CHECKING:
     from adacode_cli.batch.foresight import Foresight
     from adacode_cli.batch.keeping import Keeping
     from adacode_cli.batch.mask_pairs import MaskPairs
-    from adacode_cli.batch.masks import MaskSource
+    from adacode_cli.batch.masks import HoleSource
     from adacode_cli.batch.naming import Naming
     from adacode_cli.batch.plan import Plan
     from adacode_cli.batch.trees import Trees
     from adacode_cli.batch.writes import Writes
-    from adacode_cli.imaging.provenance import HistoryEntry
 
 # Whatever is not named here is part of the digest of a run's options: a new option is taken to change outputs.
 # What is whole of a damaged file is the same each time, so a run that accepts it goes on where one that did not ended.
@@ -67,17 +67,17 @@ _WITHOUT_EFFECT = frozenset(
 
 @dataclass(frozen=True)
 class Request:
-    """What to do with each image. `mask_source` is built late, as it imports pixels, of what `mask_dir` was paired to.
+    """What to do with each image. `holes` are built late, as that imports pixels, of what `mask_dir` was paired to.
 
     `mask_paths` are no inputs. `mask_kind` says where holes come from, for the journal. `save_codes` and `from_codes`
     are for "reconstruct" alone.
     """
 
-    task: Literal["sr", "inpaint", "reconstruct"]
+    task: str
     label: str
     scale: float = 4.0
     denoise: float = 1.0
-    mask_source: Callable[[MaskPairs | None], MaskSource] | None = None
+    holes: Callable[[MaskPairs | None], HoleSource] | None = None
     mask_dir: Path | None = None
     mask_kind: str = ""
     mask_paths: tuple[Path, ...] = ()
@@ -185,15 +185,15 @@ def foresight_of(options: RestoreOptions, request: Request, *, is_pipe: bool = F
         hint = f"Choose a name for -o that ends in {endings}."
     elif options.if_too_large == "fail" and not is_pipe:
         hint = f"Choose --format {formats.large()}, or add --if-too-large {formats.FALLBACK}."
-    return Foresight(request.scale if request.task == "sr" else 1.0, request.opaque_hole, request.from_codes, hint)
+    return Foresight(request.scale if TASKS[request.task].enlarges else 1.0, request.from_codes, hint)
 
 
-def keeping_of(options: RestoreOptions, history: HistoryEntry | None = None) -> Keeping:
-    """What of inputs must survive and how large they may be; `history` is what outputs say of how they were made."""
+def keeping_of(options: RestoreOptions) -> Keeping:
+    """What of inputs must survive and how large they may be."""
     from adacode_cli.batch.keeping import Keeping
 
     limits = options.max_pixels, options.max_file_bytes
-    return Keeping(history, options.strict, options.preserve_times, *limits, options.accept_damaged)
+    return Keeping(None, options.strict, options.preserve_times, *limits, options.accept_damaged)
 
 
 def writes_of(inputs: list[Path], options: RestoreOptions, request: Request, *, one_file: bool) -> Writes:

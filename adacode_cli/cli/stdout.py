@@ -12,9 +12,8 @@ import os
 import re
 import sys
 
-from adacode_cli import atomic
 from adacode_cli.cli.stderr import escaped, printable
-from adacode_cli.errors import OutputError
+from adacode_cli.errors import OutputError, reason
 
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -36,7 +35,7 @@ def write_bytes(data: bytes) -> None:
         raise StdoutClosedError from error
     except OSError as error:
         _point_at_nothing()
-        message = f"cannot be written: {atomic.reason(error)}"
+        message = f"cannot be written: {reason(error)}"
         raise OutputError(message, path="<stdout>", hint="Redirect it to a place with enough room.") from error
 
 

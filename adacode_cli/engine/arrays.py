@@ -5,37 +5,17 @@ the way back. Samples become float32 where they are computed with.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from adacode_cli.engine.pictures import TOPS, Pixels
 from adacode_cli.engine.transfer import upload
-from adacode_cli.errors import InputError
 
-TOPS = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535, np.dtype(np.float32): 1}
 # Pixels of a strip: 48 MB as three float32 channels.
 STRIP_PX = 1 << 22
-Pixels = npt.NDArray[Any]
-
-
-def check_picture(image: Pixels) -> None:
-    """Raises InputError unless `image` is H×W, H×W×3 or H×W×4 (no side 0) of uint8, uint16 or finite float32."""
-    shape_fits = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4))
-    if not shape_fits or image.size == 0 or image.dtype not in TOPS:
-        raise InputError(
-            f"an array of shape {image.shape} and type {image.dtype} is not a picture",
-            hint="Pictures are H×W, H×W×3 or H×W×4 arrays of uint8, uint16 or float32 (0 to 1).",
-        )
-    if image.dtype == np.float32 and not np.isfinite(image).all():
-        # One such sample would spread over every pixel that sees it, and where it ends nobody could tell.
-        count = image.size - np.count_nonzero(np.isfinite(image))
-        raise InputError(
-            f"{count} of the picture's {image.size} samples are not finite",
-            hint="Replace NaN and infinity by numbers from 0 to 1; where they mark holes, inpaint them with a mask.",
-        )
 
 
 def to_tensor(image: Pixels, device: torch.device | None = None) -> Tensor:

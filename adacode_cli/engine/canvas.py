@@ -14,8 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from adacode_cli.engine.arrays import STRIP_PX, TOPS, Pixels, strips
+from adacode_cli.engine.arrays import STRIP_PX, strips
 from adacode_cli.engine.patch import Patch
+from adacode_cli.engine.pictures import TOPS, Pixels
 from adacode_cli.engine.transfer import Outbox
 from adacode_cli.geometry import Box
 from adacode_cli.model.base import base_picture

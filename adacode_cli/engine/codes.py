@@ -15,8 +15,8 @@ import torch
 
 from adacode_cli.checkpoints.format import SHARED_PARTS
 from adacode_cli.codes.picture import Codes, DecoderIdentity, in_steps
-from adacode_cli.engine.arrays import Pixels
 from adacode_cli.engine.halves import Coded
+from adacode_cli.engine.pictures import Pixels
 from adacode_cli.engine.runner import Runner
 from adacode_cli.errors import DeviceError, WeightsError
 from adacode_cli.model.config import NetworkConfig
@@ -125,7 +125,7 @@ def decoder_digest(network: AdaCode) -> bytes:
 
 
 def _check_rebuilds_from_codes(config: NetworkConfig, name: str) -> None:
-    if config.task != "reconstruct" or config.scale != 1 or config.num_skips or config.base != "none":
+    if not config.purpose.from_codes or config.scale != 1 or config.num_skips or config.base != "none":
         raise WeightsError(
             f"{name} makes its pictures from more than codes", hint="Use weights for reconstruct, such as compact."
         )

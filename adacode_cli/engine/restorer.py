@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import RLock
-from typing import Literal, get_args
 
 import cv2
 import numpy as np
@@ -23,19 +22,17 @@ import torch
 from adacode_cli.checkpoints.location import HUB_PREFIX
 from adacode_cli.checkpoints.source import WeightsSource
 from adacode_cli.codes.picture import Codes
-from adacode_cli.engine.arrays import Pixels, check_picture
 from adacode_cli.engine.codes import Coder
-from adacode_cli.engine.composite import composite
 from adacode_cli.engine.device import choose_device, choose_precision
 from adacode_cli.engine.identity import network_digest
 from adacode_cli.engine.memory import is_device_failure, is_out_of_memory
 from adacode_cli.engine.options import RunOptions
-from adacode_cli.engine.runner import Finished, Runner
+from adacode_cli.engine.pictures import Pixels, apart, check_picture, composite, covered, joined, opaque_in, resize
+from adacode_cli.engine.runner import Runner
 from adacode_cli.errors import DeviceError, InputError, UsageError
-from adacode_cli.geometry import enlarged, feather_mask, grow_mask
+from adacode_cli.geometry import Hole, enlarged
+from adacode_cli.tasks import TASKS, Task
 
-Task = Literal["sr", "inpaint", "reconstruct"]
-MAX_SCALE = 4
 _LANES = 16
 
 
@@ -45,6 +42,7 @@ class Restored:
 
     categories: the K names of the bases. notes: what a person should know about this image. shrunk: the means of the
     image's colours over each pixel of the input, H×W×3 or H×W×1 float32 in [0, 1], where the engine had them at hand.
+    alpha: of the image, H×W, where the input's alpha was given beside its colours; otherwise the image has its own.
     """
 
     image: Pixels
@@ -52,19 +50,23 @@ class Restored:
     categories: tuple[str, ...]
     notes: tuple[str, ...]
     shrunk: npt.NDArray[np.float32] | None = None
+    alpha: Pixels | None = None
 
 
 class Restorer:
     """Restores pictures with one family of weights, or with one file.
 
     Networks are loaded when their task is first asked for, then kept; of each, the one for the last `denoise`.
-    Pictures: H×W (grey), H×W×3 (RGB) or H×W×4 (RGBA) of uint8, uint16 or float32 in [0, 1]; results have their layout
-    and dtype. Calls from several threads take turns on the device; on a GPU the next one is queued while it works.
+    Pictures: H×W (grey), H×W×2 (grey and alpha), H×W×3 (RGB) or H×W×4 (RGBA) of uint8, uint16 or float32 in [0, 1];
+    results have their layout and dtype. Alpha is not premultiplied. It passes by the network: it is enlarged beside
+    the picture, and colours that full transparency hides take visible ones first, except where a hole is filled: there
+    they stay bit for bit. Calls from several threads take turns on the device; on a GPU the next one is queued while
+    it works.
     """
 
     def __init__(self, source: WeightsSource, device: torch.device, options: RunOptions) -> None:
         self._source, self._device, self._options = source, device, options
-        self._runners: dict[tuple[Task, int], tuple[float, Runner]] = {}
+        self._runners: dict[tuple[str, int], tuple[float, Runner]] = {}
         self._coder: Coder | None = None
         self._loading = RLock()
 
@@ -110,16 +112,18 @@ class Restorer:
         """The picture as the codebooks see it: rebuilt from codes alone."""
         return self.restore("reconstruct", image).image
 
-    def encode(self, image: Pixels) -> Codes:
-        """The picture as codes and mixing weights; `codes.file` makes bytes of them. An alpha channel is kept beside.
+    def encode(self, image: Pixels, alpha: Pixels | None = None) -> Codes:
+        """The picture as codes and mixing weights; `codes.file` makes bytes of them. Alpha, in the image or beside it,
+        is kept as it is.
 
         Raises InputError for what is no picture, WeightsError for a network that sees more than codes, DeviceError.
         """
-        check_picture(image)
-        color = image[..., :3] if image.shape[2:] == (4,) else image
+        check_picture(image, alpha)
+        color, inside = apart(image)
+        coverage = inside if alpha is None else alpha
         with _working(*image.shape[:2]):
-            codes = self._codes().encode(color)
-        return codes if color is image else replace(codes, alpha=np.ascontiguousarray(image[..., 3]))
+            codes = self._codes().encode(covered(color, coverage))
+        return replace(codes, alpha=coverage)
 
     def decode(self, codes: Codes) -> Restored:
         """The picture that codes hold, in the layout and dtype that they were made from; grey with alpha comes as RGBA.
@@ -133,69 +137,70 @@ class Restorer:
             if codes.alpha is not None:
                 image = np.dstack((image, image, image)) if codes.grey else image
                 image = np.dstack((image, codes.alpha))
-        names = self._runner("reconstruct", 1).config.names()
+        names = self._runner(TASKS["reconstruct"], 1).config.names()
         return Restored(image, codes.touched_mixing, names, (*codes.notes, *decoded.notes))
 
-    def prepare(self, task: Task, scale: float = 4, denoise: float = 1.0) -> str:
+    def prepare(self, task: str, scale: float = 4, denoise: float = 1.0) -> str:
         """Loads what `restore` will need, before a long run; its digest (`network_digest`). Raises WeightsError."""
-        runner = self._runner("sr", _network_scale(scale), denoise) if task == "sr" else self._runner(task, 1)
-        return network_digest(runner.network)
+        return network_digest(self._runner(_known(task), scale, denoise).network)
 
     def restore(
         self,
-        task: Task,
+        task: str,
         image: Pixels,
         *,
+        alpha: Pixels | None = None,
         scale: float = 4,
         denoise: float = 1.0,
-        mask: npt.NDArray[np.bool_] | None = None,
+        mask: npt.NDArray[np.bool_] | Hole | None = None,
         grow: int = 0,
         feather: int = 0,
     ) -> Restored:
-        """One picture through one task, with the mixing weights; `scale` and `denoise` are for "sr", the rest for
-        "inpaint".
+        """One picture through one task, with the mixing weights.
 
-        An alpha channel passes by the network: enlarged for "sr", unchanged otherwise. Raises UsageError for
-        impossible values, InputError for what is no picture or no mask of it, WeightsError, and DeviceError when
-        there is not enough memory.
+        task: a name of `tasks.TASKS`.
+        image: as the class says. alpha: its alpha, H×W, where that is not its last channel; the result's comes back as
+            `Restored.alpha`.
+        scale, denoise: for tasks that have a choice of them, as `sr` does.
+        mask, grow, feather: for tasks that fill holes: the mask (bool H×W, True in the hole), how far it grows and how
+            far it blends beyond that, in pixels; or the whole `Hole`, whose `opaque` makes alpha full in the hole.
+
+        Raises UsageError for impossible values, InputError for what is no picture or no mask of it, WeightsError, and
+        DeviceError when there is not enough memory.
         """
-        if task not in get_args(Task):
-            raise UsageError(f"unknown task {task!r}", hint=f"Choose one of: {', '.join(get_args(Task))}.")
-        check_picture(image)
-        color = image[..., :3] if image.shape[2:] == (4,) else image
+        known = _known(task)
+        check_picture(image, alpha)
+        color, inside = apart(image)
+        hole = None
+        if known.fills_hole:
+            hole = mask if isinstance(mask, Hole) or mask is None else Hole(mask, grow, feather)
+            _check_hole(hole, image)
+        elif known.enlarges:
+            _check_scale(known, scale)
+        coverage = inside if alpha is None else alpha
         with _working(*image.shape[:2]):
-            if task == "sr":
-                restored = self._enlarge(color, scale, denoise)
-            elif task == "inpaint":
-                restored = self._fill(color, mask, grow, feather)
-            else:
-                runner = self._runner("reconstruct", 1)
-                restored = _finished(runner, runner.restore(color))
-            if color is image:
-                return restored
-            alpha = resize(np.ascontiguousarray(image[..., 3]), *restored.image.shape[:2])
-            return replace(restored, image=np.dstack((restored.image, alpha)))
+            # What a filled hole leaves alone must stay bit for bit, hidden colours too; all else is seen through alpha.
+            seen = color if hole is not None else covered(color, coverage)
+            restored = self._restored(known, seen, hole, scale, denoise)
+            if coverage is not None:
+                coverage = resize(coverage, *restored.image.shape[:2])
+                coverage = opaque_in(coverage, hole.mask) if hole is not None and hole.opaque else coverage
+            if inside is None:
+                return replace(restored, alpha=coverage)
+            return replace(restored, image=joined(restored.image, coverage))
 
-    def _enlarge(self, image: Pixels, scale: float, denoise: float) -> Restored:
-        if not 1 <= scale <= MAX_SCALE:
-            raise UsageError(f"scale {scale:g} is not between 1 and {MAX_SCALE}", hint="Enlarge twice for more.")
-        runner = self._runner("sr", _network_scale(scale), denoise)
-        restored = _finished(runner, runner.restore(image))
-        h, w = (enlarged(side, scale) for side in image.shape[:2])
-        if restored.image.shape[:2] == (h, w):
-            return restored
-        return replace(restored, image=resize(restored.image, h, w), shrunk=None)
-
-    def _fill(self, image: Pixels, mask: npt.NDArray[np.bool_] | None, grow: int, feather: int) -> Restored:
-        if mask is None or mask.shape != image.shape[:2] or mask.dtype != np.bool_:
-            found = "no mask" if mask is None else f"a {mask.dtype} mask of shape {mask.shape}"
-            raise InputError(
-                f"{found} for an image of {image.shape[:2]}", hint="Give a boolean mask, True in the holes."
-            )
-        hole = grow_mask(mask, grow)
-        runner = self._runner("inpaint", 1)
-        restored = _finished(runner, runner.restore(image, hole))
-        return replace(restored, image=composite(image, restored.image, feather_mask(hole, feather)))
+    def _restored(self, task: Task, color: Pixels, hole: Hole | None, scale: float, denoise: float) -> Restored:
+        """Colours through a task's network, in the size that was asked for and with the hole put in its place."""
+        runner = self._runner(task, scale, denoise)
+        result = runner.restore(color, None if hole is None else hole.grown)
+        image, shrunk = result.pixels, result.shrunk
+        if task.enlarges:
+            height, width = (enlarged(side, scale) for side in color.shape[:2])
+            if image.shape[:2] != (height, width):
+                image, shrunk = resize(image, height, width), None
+        if hole is not None:
+            image = composite(color, image, hole.weights)
+        return Restored(image, result.mixing_KHW.numpy(), runner.config.names(), result.notes, shrunk)
 
     def _codes(self) -> Coder:
         with self._loading:
@@ -203,17 +208,20 @@ class Restorer:
                 name = self._source.name
                 # Of a file, not the folders: they are nobody's business who gets the codes.
                 shown = name if name.startswith(HUB_PREFIX) else Path(name).name
-                self._coder = Coder(self._runner("reconstruct", 1), shown)
+                self._coder = Coder(self._runner(TASKS["reconstruct"], 1), shown)
             return self._coder
 
-    def _runner(self, task: Task, scale: int, denoise: float = 1.0) -> Runner:
+    def _runner(self, task: Task, scale: float, denoise: float = 1.0) -> Runner:
+        """The network for a task: of the smallest of its scales that is at least `scale`."""
+        factor = min((s for s in task.scales if s >= scale), default=max(task.scales))
+        denoise = denoise if task.denoises else 1.0
         with self._loading:
-            earlier, runner = self._runners.get((task, scale), (None, None))
+            earlier, runner = self._runners.get((task.name, factor), (None, None))
             if runner is None or earlier != denoise:
                 with _loading():
-                    network, _ = self._source.network(task, scale, denoise)
+                    network, _ = self._source.network(task.name, factor, denoise)
                 runner = Runner(network, self._device, self._options)
-                self._runners[task, scale] = denoise, runner  # of one strength alone: memory would grow with each
+                self._runners[task.name, factor] = denoise, runner  # of one strength alone: memory would grow with each
             return runner
 
 
@@ -224,13 +232,22 @@ def lanes_of(device: torch.device) -> int:
     return _LANES if device.type == "cuda" else 1
 
 
-def resize(image: Pixels, height: int, width: int) -> Pixels:
-    """Area interpolation where it shrinks, cubic where it grows; same dtype, clipped."""
-    if image.shape[:2] == (height, width):
-        return image
-    shrinks = height <= image.shape[0] and width <= image.shape[1]
-    resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
-    return np.asarray(np.clip(resized, 0, 1) if image.dtype == np.float32 else resized, image.dtype)
+def _known(name: str) -> Task:
+    if name not in TASKS:
+        raise UsageError(f"unknown task {name!r}", hint=f"Choose one of: {', '.join(TASKS)}.")
+    return TASKS[name]
+
+
+def _check_scale(task: Task, scale: float) -> None:
+    most = max(task.scales)
+    if not 1 <= scale <= most:
+        raise UsageError(f"scale {scale:g} is not between 1 and {most}", hint="Enlarge twice for more.")
+
+
+def _check_hole(hole: Hole | None, image: Pixels) -> None:
+    if hole is None or hole.mask.shape != image.shape[:2] or hole.mask.dtype != np.bool_:
+        found = "no mask" if hole is None else f"a {hole.mask.dtype} mask of shape {hole.mask.shape}"
+        raise InputError(f"{found} for an image of {image.shape[:2]}", hint="Give a boolean mask, True in the holes.")
 
 
 @contextmanager
@@ -264,12 +281,3 @@ def _loading() -> Iterator[None]:
             raise
         hint = "Close other programs, or use smaller weights."
         raise DeviceError("out of memory while the weights were loaded", hint=hint) from error
-
-
-def _finished(runner: Runner, result: Finished) -> Restored:
-    mixing = result.mixing_KHW.numpy()
-    return Restored(result.pixels, mixing, runner.config.names(), result.notes, result.shrunk)
-
-
-def _network_scale(scale: float) -> int:
-    return 2 if scale <= 2 else 4

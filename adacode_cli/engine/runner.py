@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from adacode_cli.engine.arrays import Pixels, network_input
+from adacode_cli.engine.arrays import network_input
 from adacode_cli.engine.canvas import Base, Canvas, RawCanvas, SampleCanvas
 from adacode_cli.engine.costs import Costs, Memory
 from adacode_cli.engine.device import choose_precision, exact_arithmetic, unfolds
@@ -28,6 +28,7 @@ from adacode_cli.engine.memory import free_bytes, is_out_of_memory, release
 from adacode_cli.engine.options import RunOptions
 from adacode_cli.engine.parts import Parts, parts_of
 from adacode_cli.engine.patch import Patch
+from adacode_cli.engine.pictures import Pixels
 from adacode_cli.engine.plan import SHARE, Plan, make_plan, pictures_together, require_room
 from adacode_cli.engine.program import CODES, WEIGHTS
 from adacode_cli.engine.rounded import rounded

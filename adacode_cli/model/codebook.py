@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from adacode_cli.model.blocks import conv3
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.swin import SwinStack
+from adacode_cli.tasks import BASIS
 
 # Distances are formed for this many cells at a time, which bounds the table at 32 MB for 512 codes.
 SEARCH_CHUNK = 16384
@@ -76,7 +77,7 @@ class WeightPredictor(nn.Module):
 class AdaptiveCodebook(nn.Module):
     """K basis codebooks with their projections, and the weight predictor that mixes them.
 
-    A stage-I network (`task == "basis"`) has one codebook and no predictor; `uniform` weights have none either.
+    A stage-I network (task BASIS) has one codebook and no predictor; `uniform` weights have none either.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -85,7 +86,7 @@ class AdaptiveCodebook(nn.Module):
         self.before = nn.ModuleList(nn.Conv2d(channels, dim, 1) for _, dim in config.codebooks)
         self.books = nn.ModuleList(Codebook(n, dim) for n, dim in config.codebooks)
         self.after = nn.ModuleList(conv3(dim, channels) for _, dim in config.codebooks)
-        self.predictor = None if config.task == "basis" or config.uniform else WeightPredictor(config)
+        self.predictor = None if config.task == BASIS.name or config.uniform else WeightPredictor(config)
 
     def weights(self, latent_BCHW: Tensor) -> Tensor:
         """B×K×H×W mixing weights of a latent map."""

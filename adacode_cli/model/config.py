@@ -12,8 +12,10 @@ from reprlib import repr as shown  # of a file's values, which may be long
 from typing import Any, Literal, get_args
 
 from adacode_cli.errors import WeightsError
+from adacode_cli.tasks import BASIS, TASKS
+from adacode_cli.tasks import Task as Purpose
 
-Task = Literal["basis", "reconstruct", "sr", "inpaint"]
+Task = str
 Stem = Literal["conv4", "shuffle"]
 Norm = Literal["group", "none"]
 Skip = Literal["none", "add", "fuse"]
@@ -54,6 +56,8 @@ class TrunkConfig:
 class NetworkConfig:
     """Shape of one AdaCode network. Levels run from the finest feature grid (0) to the latent grid (last).
 
+    task: a name of `tasks.TASKS`, or that of BASIS.
+    scale: factor between input and output sides.
     channels: feature channels of each level; level l has cells of `cell_px * 2**l` output pixels a side.
     grid: output pixels a side of a finest cell of the decoder's head, which ends in a pixel shuffle where that is more
         than 1 (published: 1). What a trunk makes of the same cell can be another size: `cell_px`.
@@ -77,7 +81,7 @@ class NetworkConfig:
     uniform: every basis weighs the same everywhere and nothing is predicted, to measure what prediction is worth.
     """
 
-    task: Task
+    task: str
     scale: int = 1
     channels: tuple[int, ...] = (64, 128, 256, 256)
     grid: int = 1
@@ -116,8 +120,9 @@ class NetworkConfig:
         if self.trunk:
             own, shuffle = (self.trunk.depth, self.trunk.tap, self.trunk.join), self.trunk.shuffle
             sizes += own if shuffle is None else (*own, shuffle)
-        choices = {"task": Task, "stem": Stem, "norm": Norm, "skip": Skip, "base": Base}
+        choices = {"stem": Stem, "norm": Norm, "skip": Skip, "base": Base}
         return [
+            (self.task not in (BASIS.name, *TASKS), f"unknown task {shown(self.task)}"),
             *(
                 (getattr(self, name) not in get_args(known), f"unknown {name} {shown(getattr(self, name))}")
                 for name, known in choices.items()
@@ -148,7 +153,7 @@ class NetworkConfig:
         return [
             (any(swin.window > _MOST_WINDOW for swin in self.swins), f"a window of more than {_MOST_WINDOW} cells"),
             (num_levels > _MOST_STRIDE or self.latent_stride > _MOST_STRIDE, f"cells of over {_MOST_STRIDE} pixels"),
-            (self.task == "basis" and len(self.codebooks) != 1, "a basis network has exactly one codebook"),
+            (self.task == BASIS.name and len(self.codebooks) != 1, "a basis network has exactly one codebook"),
             (unmatched, "categories do not match codebooks"),
             (self.uniform and (self.softmax or self.predictor_swin is not None), "uniform weights are not predicted"),
             (self.num_skips >= num_levels, "more skips than decoder stages"),
@@ -174,9 +179,14 @@ class NetworkConfig:
             (not t.tap <= t.join < t.depth, "a trunk's branch begins, then joins it, then a convolution follows"),
             (self.stem != "shuffle" or self.norm != "none", "a trunk needs a shuffle stem and no normalisation"),
             (self.num_skips > 0 or self.stem_depth > 0, "a trunk is in place of the stem's blocks and of skips"),
-            (self.task != "sr" or self.mask_channel, "a trunk is for super-resolution"),
+            (not self.purpose.enlarges or self.mask_channel, "a trunk is for super-resolution"),
             (self.cell_px not in (1, 2, 4, 8), f"shuffle {self.cell_px} is not a power of two up to 8"),
         ]
+
+    @property
+    def purpose(self) -> Purpose:
+        """What the network is for."""
+        return TASKS.get(self.task, BASIS)
 
     @property
     def swins(self) -> list[SwinConfig]:

@@ -25,7 +25,6 @@ from adacode_cli.atomic import reason, replacing
 from adacode_cli.checkpoints import catalogue_file
 from adacode_cli.checkpoints.base_models import notice_of
 from adacode_cli.checkpoints.catalogue import Catalogue, Entry, WeightsFile, is_name
-from adacode_cli.checkpoints.catalogue import Task as Runnable
 from adacode_cli.checkpoints.format import DTYPES, Weights, read_weights, split, to_bytes
 from adacode_cli.checkpoints.shared_parts import differing
 from adacode_cli.errors import OutputError, TrainingError, UsageError, WeightsError
@@ -36,8 +35,8 @@ OnNote = Callable[[str], None]
 
 _FUSED = "fused"
 _SHARED = ("basis", _FUSED)
-_RESTORING: Mapping[str, tuple[Runnable, int]] = {"sr-x2": ("sr", 2), "sr-x4": ("sr", 4), "inpaint": ("inpaint", 1)}
-_TASKS: Mapping[str, tuple[Runnable, int]] = {"reconstruct": ("reconstruct", 1), **_RESTORING}
+_RESTORING: Mapping[str, tuple[str, int]] = {"sr-x2": ("sr", 2), "sr-x4": ("sr", 4), "inpaint": ("inpaint", 1)}
+_TASKS: Mapping[str, tuple[str, int]] = {"reconstruct": ("reconstruct", 1), **_RESTORING}
 
 
 def bundle(

@@ -16,16 +16,22 @@ class NearestRestored:
     categories: tuple[str, ...] = CATEGORIES
     notes: tuple[str, ...] = ()
     shrunk: np.ndarray | None = None
+    alpha: np.ndarray | None = None
 
 
 class NearestRestorer:
     """Does what `adacode_cli.engine.restorer.Restorer.restore` promises, in the simplest way there is."""
 
-    def restore(self, task, image, *, scale=4.0, denoise=1.0, mask=None, grow=0, feather=0):
+    def restore(self, task, image, *, alpha=None, scale=4.0, denoise=1.0, mask=None):
         out = {"sr": lambda: _enlarged(image, scale), "inpaint": lambda: _filled(image, mask)}.get(task, image.copy)()
+        if alpha is not None and task == "sr":
+            alpha = _enlarged(alpha, scale)
+        if alpha is not None and mask is not None and mask.opaque:
+            alpha = np.where(mask.mask, alpha.dtype.type(_opaque(alpha)), alpha)
         height, width = (max(1, side // 8) for side in image.shape[:2])
         ramp = np.linspace(0, 1, width, dtype=np.float32)[None, :].repeat(height, axis=0)
-        return NearestRestored(out, np.stack([ramp, 1 - ramp, np.full_like(ramp, 0.3)]))
+        weights = np.stack([ramp, 1 - ramp, np.full_like(ramp, 0.3)])
+        return NearestRestored(out, weights, alpha=alpha)
 
 
 def _enlarged(image, scale):
@@ -35,7 +41,11 @@ def _enlarged(image, scale):
     return np.ascontiguousarray(image[rows][:, columns])
 
 
-def _filled(image, mask):
+def _filled(image, hole):
     out = image.copy()
-    out[mask] = 128
+    out[hole.mask] = 128
     return out
+
+
+def _opaque(alpha):
+    return 1 if alpha.dtype == np.float32 else np.iinfo(alpha.dtype).max

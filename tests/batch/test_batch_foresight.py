@@ -15,6 +15,7 @@ from adacode_cli.batch import foresight, masks
 from adacode_cli.batch.discover import Selection
 from adacode_cli.batch.foresight import Foresight
 from adacode_cli.batch.keeping import Keeping
+from adacode_cli.batch.local import LocalExecutor
 from adacode_cli.batch.naming import Naming
 from adacode_cli.batch.plan import OnExisting, make_plan
 from adacode_cli.batch.restoring import Restoring
@@ -48,7 +49,7 @@ def plan_of(source: Path, format: str):
 
 def failure_of(source: Path, format: str, stages: Stages) -> str | None:
     plan = plan_of(source, format)
-    report = run(plan, stages, on_event=lambda _event: None)
+    report = run(plan, LocalExecutor(stages), on_event=lambda _event: None)
     assert not list((source.parent / "out").glob("a.*"))
     return report.failed[0].failure.message if report.failed else None
 
@@ -75,13 +76,13 @@ def test_a_result_too_large_for_its_format_is_not_computed(tmp_path, format, wid
 
 def test_sides_and_bytes_that_formats_hold():
     largest = {"jpeg": 65500, "webp": 16383, "avif": 65535, "heic": 16384}
-    for format in formats.names():
-        side = largest.get(format, 70000)
-        assert encode.fits((1, side), 3, format)
-        assert encode.fits((side, 1), 3, format)
-        assert encode.fits((1, side + 1), 3, format) == (format not in largest)
-    assert encode.fits((65000, 65000), 1, "bmp")
-    assert not encode.fits((65000, 65000), 3, "bmp")
+    for format in formats.every():
+        side = largest.get(format.name, 70000)
+        assert format.fits((1, side), 3)
+        assert format.fits((side, 1), 3)
+        assert format.fits((1, side + 1), 3) == (format.name not in largest)
+    assert formats.named("bmp").fits((65000, 65000), 1)
+    assert not formats.named("bmp").fits((65000, 65000), 3)
 
 
 LOSSES = {
@@ -112,13 +113,12 @@ def test_what_strict_refuses_is_not_computed(tmp_path, kind):
 def test_a_hole_that_is_filled_is_no_alpha_that_is_lost(tmp_path):
     image = Decoded(np.full((4, 6, 3), 90, np.uint8), np.where(np.eye(4, 6), 0, 255).astype(np.uint8))
     data = encode.encode(image, format="png")
-    restore = Restoring(NearestRestorer(), "inpaint", opaque_hole=True)
-    filling = Foresight(opaque_hole=True)
-    stages = Stages(restore, masks.from_alpha(), keeping=Keeping(strict=True), foresight=filling)
+    restore = Restoring(NearestRestorer(), "inpaint")
+    stages = Stages(restore, masks.Transparency(), keeping=Keeping(strict=True))
     out, _ = restore_bytes(data, stages, "jpeg")
     assert decode(out, name="x").alpha is None
     half = dataclasses.replace(image, alpha=np.full((4, 6), 200, np.uint8))
-    other = dataclasses.replace(stages, mask_for=masks.from_color("#ffffff"), restore=never)
+    other = dataclasses.replace(stages, holes=masks.OneColor("#ffffff"), restore=never)
     with pytest.raises(OutputError, match=r"^<stdin>: cannot be kept in jpeg: .*alpha"):
         restore_bytes(encode.encode(half, format="png"), other, "jpeg")
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from nearest import NearestRestored, NearestRestorer
+from nearest import NearestRestorer
 from PIL import Image
 
 from adacode_cli.batch import masks
@@ -34,7 +33,7 @@ class Recording:
     def restore(self, task, image, **options):
         self.calls.append((task, image, options))
         restored = NearestRestorer().restore(task, image, **options)
-        return NearestRestored(restored.image, restored.mixing_weights, notes=("repeated in fp32",))
+        return replace(restored, notes=("repeated in fp32",))
 
 
 def decoded(dtype=np.uint8, alpha=True, grey=False) -> Decoded:
@@ -47,18 +46,17 @@ def decoded(dtype=np.uint8, alpha=True, grey=False) -> Decoded:
 
 @pytest.mark.parametrize("dtype", list(TOPS))
 @pytest.mark.parametrize("grey", [False, True])
-def test_alpha_is_enlarged_beside_the_network(dtype, grey):
-    engine = Recording()
-    image, _ = Restoring(engine, "sr", 3.0)(decoded(dtype, grey=grey), None)
-    (task, seen, options) = engine.calls[0]
-    assert (task, options) == ("sr", {"scale": 3.0, "denoise": 1.0})
-    assert seen.ndim == (2 if grey else 3)
+def test_alpha_goes_to_the_engine_beside_the_colours_and_comes_from_it(dtype, grey):
+    engine, given = Recording(), decoded(dtype, grey=grey)
+    image, _ = Restoring(engine, "sr", 3.0, 0.5)(given, None)
+    ((task, seen, options),) = engine.calls
+    assert (task, options["scale"], options["denoise"], options["mask"]) == ("sr", 3.0, 0.5, None)
+    assert seen is given.pixels
+    assert options["alpha"] is given.alpha
     assert image.pixels.shape[:2] == image.alpha.shape == (12, 18)
     assert image.pixels.dtype == image.alpha.dtype == dtype
-    assert image.alpha.min() == 0
-    assert image.alpha.max() == TOPS[dtype]
-    assert (image.alpha[:, :6] == 0).all()
-    assert (image.alpha[:, -6:] == TOPS[dtype]).all()
+    assert (image.alpha[:, :9] == 0).all()
+    assert (image.alpha[:, 9:] == TOPS[dtype]).all()
 
 
 def test_metadata_and_notes_go_through():
@@ -67,24 +65,13 @@ def test_metadata_and_notes_go_through():
     assert image.notes == ("a note", "repeated in fp32")
 
 
-@settings(deadline=None)
-@given(scale=st.floats(1, 4), height=st.integers(1, 9), width=st.integers(1, 9))
-def test_alpha_always_has_the_size_of_the_pixels(scale, height, width):
-    rng = np.random.default_rng(0)
-    image = Decoded(rng.random((height, width), np.float32), rng.random((height, width), np.float32))
-    out, _ = Restoring(NearestRestorer(), "sr", scale)(image, None)
-    assert out.alpha.shape == out.pixels.shape
-    assert out.alpha.min() >= 0
-    assert out.alpha.max() <= 1
-
-
 def test_a_mask_that_marks_nothing_is_named():
     """Such as a colour that a JPEG has changed: the picture would pass for a mended one."""
     mask, image = np.zeros((4, 6), bool), decoded()
-    made, _ = Restoring(Recording(), "inpaint")(image, mask)
+    made, _ = Restoring(Recording(), "inpaint")(image, masks.Edge().hole(mask))
     assert made.notes[-1] == "nothing was filled: no pixel of this picture is in its mask"
     mask[1, 1] = True
-    made, _ = Restoring(Recording(), "inpaint")(image, mask)
+    made, _ = Restoring(Recording(), "inpaint")(image, masks.Edge().hole(mask))
     assert made.notes == ("a note", "repeated in fp32")
 
 
@@ -92,25 +79,23 @@ def test_a_mask_that_marks_nearly_all_is_named():
     """Such as one that is black where the hole is."""
     mask, image = np.ones((4, 6), bool), decoded()
     mask[0, 0] = False
-    made, _ = Restoring(Recording(), "inpaint")(image, mask)
+    made, _ = Restoring(Recording(), "inpaint")(image, masks.Edge().hole(mask))
     assert made.notes[-1] == "nearly all of this picture was filled: its mask covers 95.8 %"
     mask[0, 1] = False
-    made, _ = Restoring(Recording(), "inpaint")(image, mask)
+    made, _ = Restoring(Recording(), "inpaint")(image, masks.Edge().hole(mask))
     assert made.notes == ("a note", "repeated in fp32")
 
 
-def test_inpainting_keeps_alpha_unless_the_hole_came_from_it():
-    image, hole = decoded(), masks.from_alpha()(decoded(), None)
-    assert hole[:, :3].all()
-    assert not hole[:, 3:].any()
-    engine = Recording()
-    kept, _ = Restoring(engine, "inpaint", grow_px=2, feather_px=3)(image, hole)
-    np.testing.assert_array_equal(kept.alpha, image.alpha)
-    assert engine.calls[0][2]["grow"] == 2
-    assert engine.calls[0][2]["feather"] == 3
-    filled, _ = Restoring(NearestRestorer(), "inpaint", opaque_hole=True)(image, hole)
+def test_a_hole_that_was_transparency_is_opaque_and_has_its_edge():
+    image = decoded()
+    hole = masks.Transparency(masks.Edge(2, 3))(image, None)
+    assert hole.mask[:, :3].all()
+    assert not hole.mask[:, 3:].any()
+    assert (hole.grow_px, hole.feather_px, hole.opaque) == (2, 3, True)
+    filled, _ = Restoring(NearestRestorer(), "inpaint")(image, hole)
     assert (filled.alpha == 255).all()
-    assert filled.alpha.dtype == np.uint8
+    kept, _ = Restoring(NearestRestorer(), "inpaint")(image, masks.Edge().hole(hole.mask))
+    np.testing.assert_array_equal(kept.alpha, image.alpha)
 
 
 def save_mask(path: Path, size: tuple[int, int], hole: slice) -> Path:
@@ -124,7 +109,7 @@ def save_mask(path: Path, size: tuple[int, int], hole: slice) -> Path:
 def hole(source, name, image):
     """The mask of the picture `name`, as a run finds it."""
     path = source.file_for(Path(name))
-    return source(image, masks.MaskFile(path, read_image(path)) if path else None)
+    return source(image, masks.MaskFile(path, read_image(path)) if path else None).mask
 
 
 def test_masks_by_file_folder_and_color(tmp_path):
@@ -132,23 +117,23 @@ def test_masks_by_file_folder_and_color(tmp_path):
     image.pixels[1] = (255, 0, 255)
     one = save_mask(tmp_path / "m" / "a.png", (6, 4), slice(2))
     wrong = save_mask(tmp_path / "m" / "b.png", (5, 4), slice(2))
-    by_file = hole(masks.from_file(one), "photos/a.jpg", image)
+    by_file = hole(masks.OneFile(one), "photos/a.jpg", image)
     names = [Path("photos", name) for name in ("a.jpg", "b.jpg", "c.jpg")]
     pairs = MaskFolder(tmp_path / "m", Selection()).pair([Found(name, name.name, in_tree=False) for name in names])
-    by_folder = masks.from_pairs(pairs)
+    by_folder = masks.PairedFiles(pairs)
     np.testing.assert_array_equal(by_file, hole(by_folder, "photos/a.jpg", image))
     assert by_file[:2].all()
     assert not by_file[2:].any()
-    by_color = hole(masks.from_color("#FF00ff"), "a.jpg", image)
+    by_color = hole(masks.OneColor("#FF00ff"), "a.jpg", image)
     assert by_color[1].all()
     assert by_color.sum() == 6
     for name in ("photos/b.jpg", "photos/c.jpg"):
         with pytest.raises(InputError):
             hole(by_folder, name, image)
     with pytest.raises(InputError):
-        hole(masks.from_file(wrong), "a.jpg", image)
+        hole(masks.OneFile(wrong), "a.jpg", image)
     with pytest.raises(InputError):
-        hole(masks.from_alpha(), "a.jpg", image)
+        hole(masks.Transparency(), "a.jpg", image)
 
 
 def png(pixels: np.ndarray | bytes) -> bytes:

@@ -17,6 +17,7 @@ from adacode_cli.batch.claims import CLAIMS
 from adacode_cli.batch.discover import Selection
 from adacode_cli.batch.events import FileFinished
 from adacode_cli.batch.journal import JOURNAL
+from adacode_cli.batch.local import LocalExecutor
 from adacode_cli.batch.naming import Naming
 from adacode_cli.batch.plan import OnExisting, make_plan
 from adacode_cli.batch.record import Settings
@@ -48,7 +49,7 @@ class Runs:
             return Restoring(NearestRestorer(), "sr", 2.0)(image, mask)
 
         log = []
-        self.report = run(plan, Stages(restore, **stages), on_event=log.append, trees=trees)
+        self.report = run(plan, LocalExecutor(Stages(restore, **stages)), on_event=log.append, trees=trees)
         self.outcomes = [event.outcome for event in log if isinstance(event, FileFinished)]
         return computed
 
@@ -135,7 +136,8 @@ def test_another_process_with_another_roll_fails_the_file_alone(go, picture, tmp
     trees.begin(plan.roots)
     trees.with_weights("w", plan.jobs)
     go()
-    report = run(plan, Stages(Restoring(NearestRestorer(), "sr", 2.0)), on_event=lambda _: None, trees=trees)
+    stages = Stages(Restoring(NearestRestorer(), "sr", 2.0))
+    report = run(plan, LocalExecutor(stages), on_event=lambda _: None, trees=trees)
     assert [outcome.failure.exit_code for outcome in report.failed] == [6]
     assert "made of another input" in report.failed[0].failure.message
 
@@ -219,12 +221,12 @@ def test_a_changed_mask_counts_as_a_changed_input(go, tmp_path):
 
     for name in ("21.png", "22.png", "23.png"):
         (go.inputs / name).unlink()
-    source = masks.from_file(tmp_path / "mask.png")
+    source = masks.OneFile(tmp_path / "mask.png")
     save(3)
-    assert go(mask_for=source) == [20]
-    assert go(mask_for=source) == []
+    assert go(holes=source) == [20]
+    assert go(holes=source) == []
     save(4)
-    assert go(mask_for=source) == [20]
+    assert go(holes=source) == [20]
 
 
 def test_a_lost_picture_of_the_weights_is_made_again(go, tmp_path):
@@ -278,4 +280,4 @@ def test_what_another_process_did_meanwhile_is_not_done_twice_even_when_starting
     ours.with_weights("w", plan.jobs)
     assert go() == [20, 21, 22, 23]
     stages = Stages(lambda image, mask: pytest.fail("computed twice"))
-    assert run(plan, stages, on_event=lambda _event: None, trees=ours).skipped == 4
+    assert run(plan, LocalExecutor(stages), on_event=lambda _event: None, trees=ours).skipped == 4

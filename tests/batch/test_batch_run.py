@@ -15,10 +15,10 @@ from nearest import NearestRestorer
 from PIL import Image
 
 from adacode_cli import atomic
-from adacode_cli.batch import events
-from adacode_cli.batch import run as run_module
+from adacode_cli.batch import events, local
 from adacode_cli.batch.discover import Selection
 from adacode_cli.batch.journal import JOURNAL
+from adacode_cli.batch.local import LocalExecutor
 from adacode_cli.batch.naming import Naming
 from adacode_cli.batch.outcome import Result
 from adacode_cli.batch.plan import OnExisting, make_plan
@@ -36,9 +36,9 @@ def stages(restore=None, **options) -> Stages:
     return Stages(restore or Restoring(NearestRestorer(), "sr", 2.0), **options)
 
 
-def carry_out(plan, stages, **options):
+def carry_out(plan, stages, *, jobs=None):
     log = []
-    return run(plan, stages, on_event=log.append, **options), log
+    return run(plan, LocalExecutor(stages, jobs=jobs), on_event=log.append), log
 
 
 def fill(folder: Path, picture, count: int) -> None:
@@ -129,7 +129,7 @@ def test_what_fails_every_file_alike_stops_the_run(picture, tmp_path, error, lan
     log = []
     failing = replace(stages(Failing(error, 33)), lanes=lanes)
     with pytest.raises(type(error)):
-        run(plan_for(tmp_path / "p", tmp_path / "out"), failing, on_event=log.append)
+        run(plan_for(tmp_path / "p", tmp_path / "out"), LocalExecutor(failing), on_event=log.append)
     written = sorted(path.name for path in (tmp_path / "out").glob("*.png"))
     assert written == ["0.png", "1.png", "2.png"]
     report = log[-1].report
@@ -159,11 +159,11 @@ def test_a_picture_for_which_results_leave_no_room_waits_until_they_are_written(
             return Restoring(NearestRestorer(), "sr", 2.0)(image, mask)
 
     class Slow(Stages):
-        def write(self, work):
+        def write(self, job, *made):
             assert refused.wait(30)
-            outcome = super().write(work)
-            written.append(work.job.target.name)
-            return outcome
+            done = super().write(job, *made)
+            written.append(job.target.name)
+            return done
 
     tight = Slow(Tight(DeviceError("out of memory", only_this_picture=True), 33))
     report, _ = carry_out(plan_for(tmp_path / "p", tmp_path / "out"), tight)
@@ -177,16 +177,16 @@ def test_a_full_disk_stops_the_run_with_the_rest_untouched(picture, tmp_path):
     log = []
 
     class FullAtThird(Stages):
-        def write(self, work):
-            if work.job.source.name == "002.png":
+        def write(self, job, *made):
+            if job.source.name == "002.png":
                 try:
                     Path("/dev/full").write_bytes(b"x")
                 except OSError as error:
-                    raise OutputError(atomic.reason(error), path=work.job.target) from error
-            return super().write(work)
+                    raise OutputError(atomic.reason(error), path=job.target) from error
+            return super().write(job, *made)
 
     with pytest.raises(OutputError, match="the disk is full"):
-        run(plan_for(tmp_path / "p", out), FullAtThird(stages().restore), jobs=1, on_event=log.append)
+        run(plan_for(tmp_path / "p", out), LocalExecutor(FullAtThird(stages().restore), jobs=1), on_event=log.append)
     report = log[-1].report
     assert report.exit_code == 6
     assert report.done >= 2
@@ -263,8 +263,9 @@ def test_interruption_keeps_what_was_restored_and_drops_the_rest(picture, tmp_pa
     for index in range(10):
         picture(f"p/{index}.png", (33 if index == 4 else 24, 16))
     log = []
+    interrupted = LocalExecutor(stages(Failing(KeyboardInterrupt(), 33)))
     with pytest.raises(KeyboardInterrupt):
-        run(plan_for(tmp_path / "p", tmp_path / "out"), stages(Failing(KeyboardInterrupt(), 33)), on_event=log.append)
+        run(plan_for(tmp_path / "p", tmp_path / "out"), interrupted, on_event=log.append)
     report = log[-1].report
     written = sorted(path.name for path in (tmp_path / "out").glob("*.png"))
     assert report.exit_code == 130
@@ -283,9 +284,9 @@ def test_reading_runs_ahead_but_not_far(picture, tmp_path):
     most_ahead = []
 
     class Watched(Stages):
-        def read(self, work, find=None):
-            read.append(work.job.source.name)
-            return super().read(work, find)
+        def fetch(self, job, state_of=None):
+            read.append(job.source.name)
+            return super().fetch(job, state_of)
 
     def restore(image, mask):
         most_ahead.append(len(read) - len(most_ahead))
@@ -303,17 +304,17 @@ def test_reading_and_writing_run_beside_inference(picture, tmp_path):
     count = 0
 
     class Watched(Stages):
-        def read(self, work, find=None):
-            work = super().read(work, find)
-            if work.job.source.name == "002.png":
+        def take_in(self, job, *data):
+            read = super().take_in(job, *data)
+            if job.source.name == "002.png":
                 third_read.set()
-            return work
+            return read
 
-        def write(self, work):
-            outcome = super().write(work)
-            if work.job.source.name == "000.png":
+        def write(self, job, *made):
+            done = super().write(job, *made)
+            if job.source.name == "000.png":
                 first_written.set()
-            return outcome
+            return done
 
     def restore(image, mask):
         nonlocal count
@@ -354,7 +355,7 @@ def test_several_lanes_restore_at_once_and_outcomes_keep_the_order_of_the_files(
 
 
 def test_what_the_lanes_have_restored_when_interrupted_is_written(picture, tmp_path, monkeypatch):
-    monkeypatch.setattr(run_module, "_GRACE_S", 60)  # no machine is too slow for this
+    monkeypatch.setattr(local, "_GRACE_S", 60)  # no machine is too slow for this
     fill(tmp_path / "p", picture, 8)
     log, begun = [], []
 
@@ -370,8 +371,9 @@ def test_what_the_lanes_have_restored_when_interrupted_is_written(picture, tmp_p
         time.sleep(0.1)
         return Restoring(NearestRestorer(), "sr", 2.0)(image, mask)
 
+    in_lanes = LocalExecutor(replace(stages(slowly), lanes=4))
     with pytest.raises(KeyboardInterrupt):
-        run(plan_for(tmp_path / "p", tmp_path / "out"), replace(stages(slowly), lanes=4), on_event=note)
+        run(plan_for(tmp_path / "p", tmp_path / "out"), in_lanes, on_event=note)
     written = sorted(path.name for path in (tmp_path / "out").glob("*.png"))
     assert written == [f"{index:03}.png" for index in range(5)]
     assert log[-1].report.done == 5
@@ -381,17 +383,17 @@ def test_what_the_lanes_have_restored_when_interrupted_is_written(picture, tmp_p
 def test_large_results_wait_for_one_another(picture, tmp_path, monkeypatch):
     """However many jobs write, results that are too many bytes together are not kept at once."""
     fill(tmp_path / "p", picture, 6)
-    monkeypatch.setattr(run_module, "_MOST_WAITING_BYTES", 1)
+    monkeypatch.setattr(local, "_MAX_WAITING_BYTES", 1)
     writing, most = [], []
 
     class Watched(Stages):
-        def write(self, work):
-            writing.append(work)
+        def write(self, job, *made):
+            writing.append(job)
             most.append(len(writing))
             time.sleep(0.02)
-            outcome = super().write(work)
-            writing.remove(work)
-            return outcome
+            done = super().write(job, *made)
+            writing.remove(job)
+            return done
 
     report, _ = carry_out(plan_for(tmp_path / "p", tmp_path / "out"), Watched(stages().restore), jobs=5)
     assert report.done == 6

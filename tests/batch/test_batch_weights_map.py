@@ -11,6 +11,7 @@ from PIL import Image
 
 from adacode_cli.batch import weights_map
 from adacode_cli.batch.discover import Selection
+from adacode_cli.batch.local import LocalExecutor
 from adacode_cli.batch.naming import Naming
 from adacode_cli.batch.plan import OnExisting, make_plan
 from adacode_cli.batch.restoring import Restoring
@@ -73,7 +74,7 @@ def test_maps_mirror_the_output_tree(picture, tmp_path):
     picture("p/sub/a.jpg")
     plan = make_plan([tmp_path / "p"], Naming("sr-x2"), Selection(), OnExisting.REFUSE)
     stages = Stages(Restoring(NearestRestorer(), "sr", 2.0), maps_dir=tmp_path / "maps")
-    assert run(plan, stages, on_event=lambda event: None).exit_code == 0
+    assert run(plan, LocalExecutor(stages), on_event=lambda event: None).exit_code == 0
     made = sorted(path.relative_to(tmp_path / "maps").as_posix() for path in (tmp_path / "maps").rglob("*.png"))
     assert made == ["sub/a.jpg.weights.png", "sub/a.png.weights.png"]
     with Image.open(tmp_path / "maps" / made[0]) as sheet:

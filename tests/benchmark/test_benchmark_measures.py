@@ -129,7 +129,7 @@ class Recording:
         self.alone.append(image)
         return image.repeat(scale, 0).repeat(scale, 1)
 
-    def restore(self, task, image, *, scale, denoise=1.0):
+    def restore(self, task, image, *, scale, **others):
         from adacode_cli.engine.restorer import Restored
 
         assert task == "sr"

@@ -116,7 +116,7 @@ def test_fields_arrive_as_written(tmp_path):
         (("entries", 0, "base_model"), None, "'base_model' has the wrong type"),
         (("entries", 0, "base_modle"), "theirs", "unknown 'base_modle'"),
         (("entries", 0, "denoise"), 1, "'denoise' has the wrong type"),
-        (("entries", 1, "denoise"), True, "only super-resolution has strengths"),
+        (("entries", 1, "denoise"), True, "reconstruction has no strengths"),
         (("release",), None, "'release' is not set"),
     ],
 )

@@ -11,9 +11,9 @@ from skimage import data
 
 from adacode_cli.batch.coding import SavingStages
 from adacode_cli.batch.discover import Found
+from adacode_cli.batch.executor import Assignment, Passage
 from adacode_cli.batch.keeping import Keeping
 from adacode_cli.batch.plan import Job
-from adacode_cli.batch.stages import Work
 from adacode_cli.codes.picture import Codes, DecoderIdentity
 from adacode_cli.errors import OutputError
 from adacode_cli.imaging.cicp import Cicp
@@ -167,10 +167,11 @@ class Repeating:
 
 
 def strictly_read(path):
-    """The stages of `--save-codes --strict`, and a file that they have read."""
+    """The stages of `--save-codes --strict`, a job, and what they have read of it."""
     coder, keeping = Repeating(), Keeping(strict=True)
     stages = SavingStages(restore=coder, coder=coder, codes_path=lambda _: path.with_name("codes"), keeping=keeping)
-    return stages, stages.read(Work(Job(Found(path.parent, path.name, in_tree=True), path.parent / "out", path.name)))
+    job = Job(Found(path.parent, path.name, in_tree=True), path.parent / "out", path.name)
+    return stages, job, Passage(stages, job).read(Assignment(job))
 
 
 def test_strict_knows_what_codes_lose_before_anything_is_computed(tmp_path):
@@ -184,9 +185,9 @@ def test_strict_knows_what_codes_lose_before_anything_is_computed(tmp_path):
 def test_a_picture_of_twelve_bits_loses_nothing_by_way_of_codes(tmp_path):
     path = tmp_path / "deep.avif"
     path.write_bytes(encode(Decoded(data.astronaut()[:24, :24].astype(np.uint16) * 257), format="avif"))
-    stages, work = strictly_read(path)
-    assert work.image.bits == 12
-    assert losses(stages.infer(work).image, "avif") == ()
+    stages, job, read = strictly_read(path)
+    assert read.image.bits == 12
+    assert losses(stages.infer(job, read).image, "avif") == ()
 
 
 def test_a_name_that_is_too_long_with_the_codes_suffix_fails_alone(reconstruct, tmp_path):

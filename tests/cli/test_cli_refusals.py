@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from adacode_cli.batch.discover import Selection
+from adacode_cli.batch.local import LocalExecutor
 from adacode_cli.batch.naming import Naming
 from adacode_cli.batch.plan import OnExisting, make_plan
 from adacode_cli.batch.run import run
@@ -129,7 +130,8 @@ def test_many_failures_are_listed_where_the_summary_says(tmp_path):
         for suffix in ("jpg", "tif"):
             (tmp_path / "p" / f"{number}.{suffix}").write_bytes(b"x")
     plan = make_plan([tmp_path / "p"], Naming("sr", tmp_path / "out", "png"), Selection(), OnExisting.REFUSE)
-    report = run(plan, Stages(lambda *_: pytest.fail("it is no picture")), on_event=lambda _event: None, trees=Trees())
+    stages = Stages(lambda *_: pytest.fail("it is no picture"))
+    report = run(plan, LocalExecutor(stages), on_event=lambda _event: None, trees=Trees())
     assert (
         f"… and 31 more; .adacode/report.json in {tmp_path / 'out'} names them all"
         in finished_lines(report, plan.roots).plain
@@ -141,7 +143,7 @@ def test_many_failures_are_listed_where_the_summary_says(tmp_path):
 def test_a_pipe_has_one_name():
     chosen = RestoreOptions(if_too_large="tiff")
     with pytest.raises(UsageError, match="--if-too-large cannot be used with '-'"):
-        restore_pipe(chosen, Request("sr", "sr-x4"), lambda _decoder: pytest.fail("weights were loaded"))
+        restore_pipe(chosen, Request("sr", "sr-x4"))
 
 
 def test_options_about_names_leave_earlier_outputs_valid():

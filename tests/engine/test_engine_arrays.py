@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from adacode_cli.engine.arrays import STRIP_PX, check_picture, strips, to_tensor
+from adacode_cli.engine.arrays import STRIP_PX, strips, to_tensor
 from adacode_cli.engine.canvas import SampleCanvas
 from adacode_cli.engine.patch import Patch
+from adacode_cli.engine.pictures import check_picture
 from adacode_cli.engine.transfer import Outbox
 from adacode_cli.errors import InputError
 from adacode_cli.geometry import Box
@@ -97,7 +98,7 @@ def test_strips_are_the_rows_in_order(height, width, most_px):
     assert all((part.stop - part.start) * width <= most_px or part.stop - part.start == 1 for part in rows)
 
 
-@pytest.mark.parametrize("shape", [(), (4,), (0, 4), (4, 0), (4, 4, 1), (4, 4, 2), (4, 4, 5), (1, 4, 4, 3)])
+@pytest.mark.parametrize("shape", [(), (4,), (0, 4), (4, 0), (4, 4, 0), (4, 4, 1), (4, 4, 5), (1, 4, 4, 3)])
 def test_shapes_that_are_no_pictures(shape):
     with pytest.raises(InputError, match="not a picture") as caught:
         check_picture(np.zeros(shape, np.uint8))

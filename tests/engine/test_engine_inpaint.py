@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from tiny_networks import LOCAL, PUBLISHED, photograph, restorer
 
-from adacode_cli.engine.composite import composite
-from adacode_cli.geometry import feather_mask, grow_mask
+from adacode_cli.engine.pictures import composite
+from adacode_cli.geometry import Hole, feather_mask, grow_mask
 
 DEPTHS = [np.uint8, np.uint16, np.float32]
 FAMILIES = {name: restorer(config) for name, config in (("local", LOCAL), ("published", PUBLISHED))}
@@ -47,6 +47,17 @@ def test_outside_of_the_edge_nothing_changes(mask, grow, feather, dtype, channel
     np.testing.assert_array_equal(filled[untouched], image[untouched])
     if channels == 4:
         np.testing.assert_array_equal(filled[..., 3], image[..., 3])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_hole_given_as_one_value_is_the_mask_with_its_edge(family):
+    image, mask = photograph(24, 30), np.zeros((24, 30), np.bool_)
+    mask[4:9, 10:20] = True
+    wanted = FAMILIES[family].inpaint(image, mask, grow=2, feather=3).astype(int)
+    found = FAMILIES[family].restore("inpaint", image, mask=Hole(mask, 2, 3)).image
+    assert np.abs(found - wanted).max() <= 1
+    np.testing.assert_array_equal(found[grow_mask(mask, 2)], wanted[grow_mask(mask, 2)])
+    assert (found != image).any()
 
 
 @settings(deadline=None)

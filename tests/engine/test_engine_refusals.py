@@ -36,7 +36,7 @@ def test_impossible_tasks():
 def test_what_is_no_picture(task):
     bad = photograph(4, 4, np.float32)
     bad[0, 0, 0] = np.nan
-    for image in (np.zeros((4, 4, 2), np.uint8), np.zeros((4, 4), np.int64), np.zeros((0, 4), np.uint8), bad):
+    for image in (np.zeros((4, 4, 5), np.uint8), np.zeros((4, 4), np.int64), np.zeros((0, 4), np.uint8), bad):
         with pytest.raises(InputError):
             LOCAL_RESTORER.restore(task, image, mask=np.zeros(image.shape[:2], np.bool_))
 

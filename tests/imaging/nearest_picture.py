@@ -6,16 +6,18 @@ from adacode_cli.batch.restoring import Restoring
 class Repeated:
     """What the engine returns, made by repetition."""
 
-    def __init__(self, image):
-        self.image = image
+    def __init__(self, image, alpha=None):
+        self.image, self.alpha = image, alpha
         self.mixing_weights, self.categories, self.notes, self.shrunk = None, (), (), None
 
 
 class RepeatingRestorer:
     """Does what `adacode_cli.engine.restorer.Restorer.restore` promises for whole scales."""
 
-    def restore(self, task, image, *, scale=1, denoise=1, mask=None, grow=0, feather=0):
-        return Repeated(image.repeat(int(scale), 0).repeat(int(scale), 1))
+    def restore(self, task, image, *, alpha=None, scale=1, denoise=1, mask=None):
+        times = int(scale) if task == "sr" else 1
+        large = None if alpha is None else alpha.repeat(times, 0).repeat(times, 1)
+        return Repeated(image.repeat(times, 0).repeat(times, 1), large)
 
 
 def enlarged(image, scale):

@@ -13,7 +13,7 @@ from PIL import Image
 from adacode_cli.batch import masks
 from adacode_cli.batch.keeping import Keeping
 from adacode_cli.batch.restoring import Restoring
-from adacode_cli.batch.stages import Stages, Work
+from adacode_cli.batch.stages import Stages
 from adacode_cli.batch.stream import STREAM
 from adacode_cli.errors import InputError, OutputError
 from adacode_cli.imaging.decode import decode, read_image
@@ -53,10 +53,8 @@ def test_each_page_keeps_what_it_is(options):
 
 def staged(data, stages, target="tiff"):
     """(bytes, notes) of what a run writes for these bytes."""
-    work = Work(STREAM)
-    stages.take_in(work, data)
-    stages.infer(work)
-    return stages.keeping.encoded(work.image, target, None)
+    inferred = stages.infer(STREAM, stages.take_in(STREAM, data))
+    return stages.keeping.encoded(inferred.image, target, None)
 
 
 def test_a_run_restores_every_page():
@@ -121,19 +119,19 @@ def test_masks_of_one_page_serve_all_and_of_several_their_own(tmp_path):
     holes(two, 2)
     files = {path: masks.MaskFile(path, read_image(path)) for path in (one, two, three)}
     for page in image.pages:
-        np.testing.assert_array_equal(masks.from_file(one)(page, files[one]), only)
-        np.testing.assert_array_equal(masks.from_file(three)(page, files[three]), each[page.page])
+        np.testing.assert_array_equal(masks.OneFile(one)(page, files[one]).mask, only)
+        np.testing.assert_array_equal(masks.OneFile(three)(page, files[three]).mask, each[page.page])
     with pytest.raises(InputError, match="2 pages"):
-        masks.from_file(two)(image.pages[2], files[two])
+        masks.OneFile(two)(image.pages[2], files[two])
 
 
 def test_each_page_is_restored_with_its_own_mask(tmp_path):
     class Painting(RepeatingRestorer):
         def restore(self, task, image, *, mask=None, **options):
-            return super().restore(task, np.where(mask[..., None], 7, image).astype(image.dtype), scale=1)
+            return super().restore(task, np.where(mask.mask[..., None], 7, image).astype(image.dtype))
 
     each = holes(tmp_path / "m.tif", 3)
-    stages = Stages(Restoring(Painting(), "inpaint"), masks.from_file(tmp_path / "m.tif"))
+    stages = Stages(Restoring(Painting(), "inpaint"), masks.OneFile(tmp_path / "m.tif"))
     data, _ = staged(document(PAGES[:1] * 3), stages)
     for page, mask in zip(decode(data, name="x").pages, each, strict=True):
         assert (page.pixels[mask] == 7).all()

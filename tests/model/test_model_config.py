@@ -18,9 +18,9 @@ from adacode_cli.model.config import (
     Skip,
     Stem,
     SwinConfig,
-    Task,
     TrunkConfig,
 )
+from adacode_cli.tasks import BASIS, TASKS
 from adacode_cli.training.presets import family_network
 
 GOOD = NetworkConfig("sr", 4, norm="none", channels=(8, 8, 8, 8), codebooks=((4, 4),) * 2)
@@ -28,7 +28,8 @@ TRUNK = NetworkConfig("sr", 4, norm="none", grid=4, stem="shuffle", channels=(32
 
 
 def test_the_small_networks_use_every_choice():
-    for name, known in {"task": Task, "stem": Stem, "norm": Norm, "skip": Skip, "base": Base}.items():
+    assert {config.task for config in SMALL_CONFIGS} == {BASIS.name, *TASKS}
+    for name, known in {"stem": Stem, "norm": Norm, "skip": Skip, "base": Base}.items():
         assert {getattr(c, name) for c in SMALL_CONFIGS} == set(get_args(known))
     assert {c.num_bases for c in SMALL_CONFIGS} == set(range(1, 7))
     assert {c.softmax for c in SMALL_CONFIGS} == {c.mask_channel for c in SMALL_CONFIGS} == {True, False}

@@ -1,0 +1,140 @@
+"""What a run does to each file, as a value: enough to load the same network and the same stages again anywhere.
+
+It holds names, numbers and paths and can be pickled, so that worker processes and other machines get it instead of a
+loaded network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from adacode_cli.batch.coding import CodesPlace, FromCodesStages, SavingStages
+from adacode_cli.batch.color_fix import ColorFixed
+from adacode_cli.batch.foresight import Foresight
+from adacode_cli.batch.guard import Guarded
+from adacode_cli.batch.keeping import Keeping
+from adacode_cli.batch.masks import HoleSource
+from adacode_cli.batch.plan import Job
+from adacode_cli.batch.restoring import Restore, Restoring
+from adacode_cli.batch.stages import Stages, paths_for
+from adacode_cli.imaging.decode import Decode
+from adacode_cli.imaging.provenance import HistoryEntry
+
+if TYPE_CHECKING:
+    from adacode_cli.engine.restorer import Restorer
+
+
+@dataclass(frozen=True)
+class NetworkDescription:
+    """A network and how it computes; the fields are those of `Restorer.from_pretrained`."""
+
+    weights: str = "compact"
+    device: str = "auto"
+    precision: str = "auto"
+    tile: str | int = "auto"
+    tiling: str = "exact"
+    hub_repo: str | None = None
+
+    @property
+    def shown(self) -> str:
+        """The weights' name; of a file not its folders, which are nobody's business who gets the picture."""
+        return self.weights if self.weights.startswith("hub:") else Path(self.weights).name
+
+    def restorer(self) -> Restorer:
+        """Raises UsageError, WeightsError, DeviceError."""
+        from adacode_cli.engine.restorer import Restorer
+
+        return Restorer.from_pretrained(
+            self.weights,
+            device=self.device,
+            precision=self.precision,
+            tile=self.tile,
+            tiling=self.tiling,
+            hub_repo=self.hub_repo,
+        )
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a run does to each file.
+
+    task: a name of `tasks.TASKS`.
+    scale, denoise: as `Restorer.restore` has them.
+    step: what is done, in the words of a picture's history; "" leaves no history.
+    guarded: results are compared with their inputs.
+    color_fixed: results get the low frequencies of their inputs.
+    save_codes: where codes are written beside results.
+    from_codes: the sources are files of codes.
+    The other fields are those of `Stages`.
+    """
+
+    network: NetworkDescription
+    task: str
+    scale: float = 1.0
+    denoise: float = 1.0
+    step: str = ""
+    holes: HoleSource | None = None
+    quality: int | None = None
+    maps_dir: Path | None = None
+    quarantine: Path | None = None
+    keeping: Keeping = field(default_factory=Keeping)
+    foresight: Foresight = field(default_factory=Foresight)
+    guarded: bool = True
+    color_fixed: bool = False
+    save_codes: CodesPlace | None = None
+    from_codes: bool = False
+
+    def paths(self, job: Job) -> tuple[Path, ...]:
+        """Every file that may be written for a job, its output first; as `Stages.paths`, without a network."""
+        codes = (self.save_codes.path(job),) if self.save_codes else ()
+        return (*paths_for(job, self.maps_dir, self.quarantine), *codes)
+
+    def stages(self, decoder: Decode) -> tuple[Stages, str]:
+        """Loads the network: the stages of every file, which `decoder` decodes, and the digest of the weights.
+
+        Raises UsageError, WeightsError, DeviceError.
+        """
+        restorer, digest = self._loaded(self.network)
+        history = HistoryEntry(self.step, self.network.shown, digest) if self.step else None
+        common = (
+            self._watched(self._restoring(restorer)),
+            self.holes,
+            self.quality,
+            self.maps_dir,
+            self.quarantine,
+            replace(self.keeping, history=history),
+            decoder,
+            restorer.lanes,
+            self.foresight,
+        )
+        if self.save_codes:
+            return SavingStages(*common, coder=restorer, codes_path=self.save_codes.path), digest
+        return FromCodesStages(*common, coder=restorer) if self.from_codes else Stages(*common), digest
+
+    def _loaded(self, network: NetworkDescription) -> tuple[Restorer, str]:
+        restorer = network.restorer()
+        return restorer, restorer.prepare(self.task, self.scale, self.denoise)
+
+    def _restoring(self, restorer: Restorer) -> Restore:
+        return Restoring(restorer, self.task, self.scale, self.denoise)
+
+    def _watched(self, restore: Restore) -> Restore:
+        """`restore` with the guard and the colour fix that were asked for; the guard sees what the network made."""
+
+        @cache
+        def in_float32() -> Restore:
+            return self._restoring(self._loaded(replace(self.network, precision="fp32"))[0])
+
+        loading = Lock()
+
+        def careful() -> Restore:
+            with loading:  # several threads may have a doubt at once
+                return in_float32()
+
+        if self.guarded:
+            restore = Guarded(restore, careful)
+        return ColorFixed(restore) if self.color_fixed else restore

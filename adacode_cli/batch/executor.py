@@ -1,0 +1,164 @@
+"""The seam between what orders the work of a run and what carries it out.
+
+A coordinator knows the plan, the journal, the claims and who listens to events. An executor knows where computing
+happens: in this process (`batch.local`), or in others. It takes each job from the coordinator, carries it through the
+stages, and hands its outcome back:
+
+    take(job) → Assignment ─ Passage: fetch, take_in, infer, write → Outcome → ended(job, outcome) → finished(outcome)
+
+Jobs, assignments and outcomes can be pickled, and `batch.description` loads the same stages in another process.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from adacode_cli.batch.contents import content_of
+from adacode_cli.batch.keeping import TimesNs
+from adacode_cli.batch.outcome import Made, Outcome, OutputState, Result, ends_the_run, failure_of
+from adacode_cli.batch.plan import Job
+from adacode_cli.batch.stages import Inferred, Read, Stages, out_of_memory, output_format, size_of, write_new
+from adacode_cli.batch.trees import Known
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A job that this run has claimed, and what is known of its output; None where there is no output tree."""
+
+    job: Job
+    known: Known | None = None
+
+
+class Coordinator(Protocol):
+    """What an executor asks and reports to. The first two methods may be called in any thread."""
+
+    def take(self, job: Job) -> Assignment | None:
+        """Claims a job. None while another process is at work on it: then the executor leaves it out.
+
+        Raises OutputError where nothing can be claimed there, and JournalError.
+        """
+        ...
+
+    def ended(self, job: Job, outcome: Outcome | None) -> None:
+        """Adds the journal's line and gives up the claim. None: nothing became of the job. Raises JournalError."""
+        ...
+
+    def started(self, job: Job) -> None:
+        """Reports that a job's computing begins. Called where `execute` was called, as `finished` is."""
+        ...
+
+    def finished(self, outcome: Outcome) -> None:
+        """Reports an outcome: outputs in the order of the jobs, failures as soon as they are known."""
+        ...
+
+
+class Executor(Protocol):
+    """Carries out jobs."""
+
+    def paths(self, job: Job) -> tuple[Path, ...]:
+        """Every file that may be written for a job, its output first."""
+        ...
+
+    def execute(self, jobs: Iterable[Job], coordinator: Coordinator) -> None:
+        """Carries out all jobs; what fails one file is its outcome.
+
+        Raises what would fail every file alike, and KeyboardInterrupt. However it ends, the coordinator has been told
+        of every file that was written.
+        """
+        ...
+
+
+class Passage:
+    """One job on its way through the stages.
+
+    made: what the journal will say of it, whatever comes next.
+    seconds: how long it was worked on, in whichever threads.
+    """
+
+    def __init__(self, stages: Stages, job: Job) -> None:
+        self.job = job
+        self.made: Made | None = None
+        self.seconds = 0.0
+        self._stages = stages
+        self._times_ns: TimesNs | None = None
+        self._size: tuple[int, int] | None = None
+
+    @property
+    def num_bytes(self) -> int:
+        """How many bytes the samples take that it holds at the moment."""
+        return self._size[1] if self._size else 0
+
+    def carried(self, assignment: Assignment) -> Outcome:
+        """All stages one after another. Raises what would fail every file alike."""
+        try:
+            read = self.read(assignment)
+            return read if isinstance(read, Outcome) else self.write(self.infer(read))
+        except Exception as error:  # a file that breaks us must not stop the ten thousand others
+            if ends_the_run(error):
+                raise
+            return self.failed(error)
+
+    def read(self, assignment: Assignment) -> Read | Outcome:
+        """The source and its mask, decoded; or the outcome where nothing is to be made. Raises AdaCodeError."""
+        job, known = self.job, assignment.known
+        with self._running():
+            fetched = self._stages.fetch(job, known.state_of if known else None)
+            self.made = fetched.made
+            if fetched.output is not OutputState.TO_MAKE:
+                return self._skipped(fetched.output)
+            self._times_ns = fetched.times_ns
+            read = self._stages.take_in(job, fetched.data, fetched.mask_data)
+            self._size = size_of(read.image)
+            self._stages.foresee(read, output_format(job.target))
+            return read
+
+    def infer(self, read: Read) -> Inferred:
+        """The restored picture. Raises AdaCodeError."""
+        with self._running():
+            inferred = self._stages.infer(self.job, read)
+            self._size = size_of(inferred.image)
+            return inferred
+
+    def write(self, inferred: Inferred) -> Outcome:
+        """What is written beside the output, and the output last: it means that the whole job is done.
+
+        Raises OutputError.
+        """
+        assert self.made is not None, "`read` comes before"
+        job, besides = self.job, []
+        with self._running():
+            for path, content in self._stages.besides(job, inferred):
+                write_new(path, content)
+                besides.append((str(path.absolute()), content_of(content)))
+                self.made = replace(self.made, besides=tuple(besides))
+            written = self._stages.write(job, inferred, self.made, self._times_ns)
+        made, num_bytes, notes = written.made, written.num_bytes, written.notes
+        return Outcome(Result.DONE, job.source, job.target, self.seconds, num_bytes, notes, made=made)
+
+    def failed(self, error: Exception) -> Outcome:
+        """The outcome of a job of which a stage raised `error`."""
+        job = self.job
+        if isinstance(error, MemoryError):
+            refused = out_of_memory(job.source, self._size)
+            refused.__cause__, error = error, refused
+        failure = failure_of(error, job.source)
+        return Outcome(Result.FAILED, job.source, job.target, self.seconds, failure=failure, made=self.made)
+
+    def _skipped(self, output: OutputState) -> Outcome:
+        job, why = self.job, str(output)
+        # What is done already is no news; what somebody has changed is, also where a live line shows nothing else.
+        notes = (why,) if output is OutputState.CHANGED else ()
+        return Outcome(Result.SKIPPED, job.source, job.target, self.seconds, 0, notes, reason=why)
+
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds += time.perf_counter() - began
