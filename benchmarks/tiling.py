@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from adacode_cli.checkpoints.source import WeightsSource
+from adacode_cli.checkpoints.load import WeightsSource
 from adacode_cli.engine.arrays import to_tensor
 from adacode_cli.engine.costs import Costs, Memory
 from adacode_cli.engine.grid import Grid

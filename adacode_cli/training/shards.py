@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adacode_cli import atomic
-from adacode_cli.checkpoints.digest import sha256_of
+from adacode_cli.checkpoints.integrity import sha256_of
 from adacode_cli.errors import TrainingError
 
 MANIFEST = "manifest.json"

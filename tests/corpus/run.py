@@ -42,7 +42,7 @@ from corpus_compare import (
 )
 
 from adacode_cli import formats
-from adacode_cli.cli.stderr import printable
+from adacode_cli.cli.streams import printable
 from adacode_cli.errors import InputError
 from adacode_cli.imaging.decode import Decode
 from adacode_cli.imaging.decoder_pool import DecodingBug, decoding

@@ -11,7 +11,7 @@ import pytest
 import typer
 
 from adacode_cli.cli.boundary import Session, guarded
-from adacode_cli.cli.train_report import EPILOG, report
+from adacode_cli.cli.train import EPILOG, report
 
 if importlib.util.find_spec("matplotlib") is None:
     pytest.skip("matplotlib is not installed", allow_module_level=True)

@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from adacode_cli.checkpoints.load import load_network
-from adacode_cli.checkpoints.source import WeightsSource
+from adacode_cli.checkpoints.load import WeightsSource, load_network
 from adacode_cli.model.base import prepare_input
 from adacode_cli.model.network import AdaCode
 from adacode_cli.model.padding import pad_mirrored, padded_size
