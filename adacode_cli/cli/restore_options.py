@@ -60,6 +60,13 @@ def _format_name(value: str | None) -> str | None:
     return found.name
 
 
+def _other_format(value: str) -> str:
+    choices = [*(format.name for format in formats.every() if format.replaces_others), "fail"]
+    if value not in choices:
+        raise typer.BadParameter(f"{value!r} is not one of {', '.join(choices)}.")
+    return value
+
+
 def _tile(value: str) -> str:
     if value in ("auto", "none") or (value.isascii() and value.isdigit() and int(value) >= MIN_TILE_PX):
         return value
@@ -262,11 +269,12 @@ class RestoreOptions:
         _WHERE,
     ] = False
     if_too_large: Annotated[
-        Literal["png", "tiff", "fail"],
+        str,
         _output(
             "--if-too-large",
             metavar="FORMAT",
-            help="png or tiff: what a result becomes that is too large for its format, a.webp -> a.png; fail.",
+            callback=_other_format,
+            help=f"{formats.large()}: what a result becomes that is too large for its format, a.webp -> a.png; fail.",
         ),
         NoEffectOnResult("It decides about names, and what lies under a name is the same."),
     ] = "fail"

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from adacode_cli.imaging.cicp import Cicp
 
-_SEQUENCE_HEADER, _MOST_UNITS = 1, 16
+_SEQUENCE_HEADER, _MAX_UNITS = 1, 16
 _SELECTED_PER_FRAME = 2
-_MOST_BITS_OF_UVLC = 32
+_MAX_BITS_OF_UVLC = 32
 
 
 class _Bits:
@@ -36,15 +36,15 @@ class _Bits:
     def uvlc(self) -> int:
         """A number that says itself how long it is."""
         zeros = 0
-        while zeros < _MOST_BITS_OF_UVLC and not self():
+        while zeros < _MAX_BITS_OF_UVLC and not self():
             zeros += 1
-        return self(zeros) if zeros < _MOST_BITS_OF_UVLC else 0
+        return self(zeros) if zeros < _MAX_BITS_OF_UVLC else 0
 
 
 def cicp_of(units: bytes) -> Cicp | None:
     """What the sequence header among the first units of a picture says; None for none, or where it says nothing."""
     at = 0
-    for _ in range(_MOST_UNITS):
+    for _ in range(_MAX_UNITS):
         if at >= len(units) or not units[at] & 2:  # without its size no unit behind it can be found
             return None
         kind, at = units[at] >> 3 & 15, at + (2 if units[at] & 4 else 1)

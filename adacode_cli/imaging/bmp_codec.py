@@ -9,7 +9,7 @@ from io import BytesIO
 
 from PIL.BmpImagePlugin import BmpImageFile
 
-from adacode_cli.imaging import damaged, pillow
+from adacode_cli.imaging import pillow
 from adacode_cli.imaging.codec import Codec, Header, Page
 from adacode_cli.imaging.image import Item, Raster
 from adacode_cli.imaging.inventory import COLOR_PROFILE, behind
@@ -22,6 +22,7 @@ _FILE_HEADER, _FIRST_WITH_ALPHA, _WITH_PROFILE = 14, 56, 124
 _EMBEDDED, _BIT_FIELDS, _ALPHA_MASK_AT = b"DEBM", (3, 6), 52
 _INCHES_A_METRE = 39.3701  # with as many digits as Pillow's own conversion has
 _RESOLUTION_AT = 38
+_PIXELS_AT, _MIN_HEADER = 10, 40
 _MAX_I32 = 2**31 - 1
 
 
@@ -102,6 +103,22 @@ def write(pages: Sequence[Page], _quality: int) -> bytes:
     return bytes(data)
 
 
+def _completed(data: bytes, max_pixels: int, name: str) -> tuple[bytes, str]:
+    """A BMP without packing, with zeros behind it."""
+    header_bytes, width, height, _, bits, packing = struct.unpack_from("<IiiHHI", data, _FILE_HEADER)
+    if header_bytes < _MIN_HEADER:
+        raise ValueError("a header of an old kind")
+    check_size(abs(width), abs(height), max_pixels, name=name)
+    (start,) = struct.unpack_from("<I", data, _PIXELS_AT)
+    size = start + (abs(width) * bits + 31) // 32 * 4 * abs(height)
+    if packing not in (0, 3) or not start < len(data) < size:
+        raise ValueError("nothing of its pixels is there")
+    share = (len(data) - start) * 100 // (size - start)
+    if not share:
+        raise ValueError("nothing of its pixels is there")
+    return data + bytes(size - len(data)), f"{share} % of it were read, what is missing is black"
+
+
 def _metadata_in(file: bytes) -> list[Metadata]:
     return pillow.metadata_in(BmpImageFile, file, Metadata(icc=_profile_in(file)), _resolution_in)
 
@@ -125,4 +142,4 @@ def _items(file: bytes) -> tuple[Iterator[Item], ...]:
     return (_listed(file),)
 
 
-CODEC = Codec(read, write, _metadata_in, header, _items, complete=damaged.complete_bmp)
+CODEC = Codec(read, write, _metadata_in, header, _items, complete=_completed)

@@ -24,7 +24,7 @@ _ADOBE_INDEX = b"R03"
 # Of the names that the rule for cameras' files (DCF) gives, those of pictures in Adobe RGB.
 _ADOBE_NAME = re.compile(r"_[A-Za-z0-9_]{3}\d{4}\.\w+")
 _SRGB_GAMMA = 1 / 2.2
-_LEAST_GAMMA, _MOST_GAMMA = 0.1, 10.0
+_MIN_GAMMA, _MAX_GAMMA = 0.1, 10.0
 
 
 def chosen(found: Metadata, format: Format, *, name: str, grey: bool) -> tuple[Metadata, tuple[str, ...]]:
@@ -92,7 +92,7 @@ def by_gamma(found: Metadata, gamma: float | None, primaries: Chromaticities | N
     stated = (*(primaries or SRGB_PRIMARIES), _SRGB_GAMMA if gamma is None else gamma)
     if all(abs(a - b) < 0.002 for a, b in zip(stated, (*SRGB_PRIMARIES, _SRGB_GAMMA), strict=True)):
         return replace(found, cicp=SRGB)
-    if gamma is not None and not _LEAST_GAMMA <= gamma <= _MOST_GAMMA:
+    if gamma is not None and not _MIN_GAMMA <= gamma <= _MAX_GAMMA:
         return None
     curve = Curve(1 / gamma) if gamma is not None else icc_profile.SRGB_CURVE
     made = icc_profile.profile("PNG gamma and primaries", primaries or SRGB_PRIMARIES, curve, grey=grey)

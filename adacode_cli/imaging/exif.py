@@ -41,7 +41,7 @@ SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12:
 _SWAP_SIZES = {3: 2, 4: 4, 5: 4, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 _MAX_BYTES = 1 << 24  # Overlapping values could otherwise unfold a small file into gigabytes.
-_MOST_TAGS = 4096  # of a directory; none that is not made to do harm has a tenth of it
+_MAX_TAGS = 4096  # of a directory; none that is not made to do harm has a tenth of it
 # Here, in `exif_editing` and in `geotiff`.
 _EDITED = frozenset({ORIENTATION, 256, 257, 282, 283, 33550, 33922, 34264, 40962, 40963, 41486, 41487})
 
@@ -252,7 +252,7 @@ def directory(block: bytes, at: int, layout: Layout) -> tuple[list[Entry], int, 
     budget = _MAX_BYTES
     try:
         (count,) = struct.unpack_from(layout.count, block, at)
-        if count > _MOST_TAGS:
+        if count > _MAX_TAGS:
             raise DamagedExif(f"a directory of {count} tags")
         cursor = at + struct.calcsize(layout.count)
         for _ in range(count):

@@ -15,7 +15,7 @@ from adacode_cli.imaging import exif
 from adacode_cli.imaging.resolution import INCH, Resolution, rational, resolution
 
 SOFTWARE = 305
-_LONGEST_NAME = 1000  # bytes of a program's name that are looked at
+_MAX_NAME = 1000  # bytes of a program's name that are looked at
 _ACROSS, _DOWN, _UNIT = 282, 283, 296
 _WIDTHS, _HEIGHTS = (256, 40962), (257, 40963)
 _PLANE_ACROSS, _PLANE_DOWN = 41486, 41487  # of the sensor: more pixels on the same piece of silicon
@@ -55,7 +55,7 @@ def software_of(block: bytes) -> str | None:
     """What the Software tag says, or None."""
     for entry in _entries(block):
         if entry.code == SOFTWARE and entry.dtype == _ASCII:
-            return entry.data[:_LONGEST_NAME].partition(b"\0")[0].decode("utf-8", "replace").strip() or None
+            return entry.data[:_MAX_NAME].partition(b"\0")[0].decode("utf-8", "replace").strip() or None
     return None
 
 

@@ -13,7 +13,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
-from adacode_cli.errors import InputError, reason
+from adacode_cli.errors import InputError, translated
 from adacode_cli.imaging.refusals import too_little_memory, too_many_bytes
 from adacode_cli.limits import HEAD_BYTES, MAX_FILE_BYTES
 
@@ -28,17 +28,15 @@ def file_bytes(path: Path, *, max_bytes: int = MAX_FILE_BYTES, look: Look | None
 
     Of a file that grows meanwhile a byte more than it had is read.
     """
-    try:
-        with path.open("rb") as file:
-            return _read(file, path, max_bytes, look)
-    except FileNotFoundError as error:
-        raise InputError("there is no such file", path=path, hint="Check the name and the directory.") from error
-    except IsADirectoryError as error:
-        raise InputError("is a directory, not a picture", path=path, hint="Name a file in it.") from error
-    except OSError as error:
-        raise InputError(
-            f"cannot be read: {reason(error)}", path=path, hint="Check its permissions and the disk it is on."
-        ) from error
+    with translated(InputError, "cannot be read", path, hint="Check its permissions and the disk it is on."):
+        try:
+            with path.open("rb") as file:
+                data = _read(file, path, max_bytes, look)
+        except FileNotFoundError as error:
+            raise InputError("there is no such file", path=path, hint="Check the name and the directory.") from error
+        except IsADirectoryError as error:
+            raise InputError("is a directory, not a picture", path=path, hint="Name a file in it.") from error
+    return data
 
 
 def stream_bytes(stream: BinaryIO, name: str, *, max_bytes: int = MAX_FILE_BYTES, look: Look | None = None) -> bytes:

@@ -66,7 +66,7 @@ _MAX_OWNERS_BYTES = 1 << 20  # of the list of who has which property; a picture 
 _PROFILES = (b"prof", b"rICC")
 _IN_FILE, _IN_BOX = 0, 1  # where the bytes of an item lie: construction methods
 
-Place = tuple[bytes, int, int]
+BoxPlace = tuple[bytes, int, int]
 """(kind, begin, end) of a box."""
 
 
@@ -124,7 +124,7 @@ class Meta:
         return found
 
     @cached_property
-    def properties(self) -> list[Place]:
+    def properties(self) -> list[BoxPlace]:
         """The list of properties."""
         lists = (placed(self._file, start, stop) for start, stop in self._all(b"iprp"))
         return [
@@ -154,7 +154,7 @@ class Meta:
             _note_places(bytes(self._file[start:stop]), data_at, found)
         return found
 
-    def properties_of(self, item: int) -> list[Place]:
+    def properties_of(self, item: int) -> list[BoxPlace]:
         """Those that an item has."""
         known = self.properties
         return [known[number - 1] for number in self.owned.get(item, ()) if 0 < number <= len(known)]

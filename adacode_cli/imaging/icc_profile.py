@@ -23,7 +23,7 @@ _VERSION = 0x04200000
 _DATE = struct.pack(">6H", 2000, 1, 1, 0, 0, 0)
 _D50 = (0.9642, 1.0, 0.8249)
 _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
-_LEAST_Y, _LEAST_AREA = 1e-4, 1e-4  # of chromaticities from which no number in a profile would overflow
+_MIN_Y, _MIN_AREA = 1e-4, 1e-4  # of chromaticities from which no number in a profile would overflow
 _POWER_ALONE, _POWER_AND_LINE = 0, 3  # kinds of parametric curves
 
 
@@ -77,7 +77,7 @@ def adobe_rgb(*, grey: bool = False) -> bytes:
 
 def _xyz(x: float, y: float) -> npt.NDArray[np.float64] | None:
     """X, Y and Z of the luminance 1; None for no chromaticity."""
-    if not (_LEAST_Y <= y <= 1 and -1 <= x <= 1):
+    if not (_MIN_Y <= y <= 1 and -1 <= x <= 1):
         return None
     return np.array([x / y, 1.0, (1 - x - y) / y])
 
@@ -87,7 +87,7 @@ def _columns(primaries: Chromaticities) -> npt.NDArray[np.float64] | None:
     white = _xyz(*primaries[:2])
     # A primary may have no luminance at all (some measured with wide filters), so these are x, y and z.
     ends = np.array([[x, y, 1 - x - y] for x, y in zip(primaries[2::2], primaries[3::2], strict=True)]).T
-    if white is None or abs(np.linalg.det(ends)) < _LEAST_AREA:
+    if white is None or abs(np.linalg.det(ends)) < _MIN_AREA:
         return None
     shares = np.linalg.solve(ends, white)
     return ends * shares if shares.min() > 0 else None

@@ -37,9 +37,9 @@ _MAPS = (
     (DEPTH_MAP, re.compile(rb"aux(?:iliary|id)?:(?:depth|disparity|2\Z)")),
 )
 
-_MOST_ITEMS = 2000  # of a page; no file that is not made to do harm has a tenth of them
-_MOST_NAMES = 5  # that a person is told
-_LONGEST_NAME = 40
+_MAX_ITEMS = 2000  # of a page; no file that is not made to do harm has a tenth of them
+_MAX_NAMES = 5  # that a person is told
+_MAX_NAME = 40
 
 _DAMAGE = (struct.error, LookupError, ValueError, OverflowError)
 """What the lists raise where a file breaks off or contradicts itself; what they have found before that counts."""
@@ -79,7 +79,7 @@ def _listed(items: Iterator[Item]) -> tuple[Item, ...]:
     try:
         for group, name in items:
             found[group, _shown(name)] = None
-            if len(found) >= _MOST_ITEMS:
+            if len(found) >= _MAX_ITEMS:
                 break
     except _DAMAGE:
         pass
@@ -119,13 +119,13 @@ def _is_known(group: str, known: Sequence[str]) -> bool:
 
 def _in_words(group: str, names: list[str]) -> str:
     told = [name for name in names if name]
-    more = f" and {len(told) - _MOST_NAMES} more" if len(told) > _MOST_NAMES else ""
-    return f"{group} ({', '.join(told[:_MOST_NAMES])}{more})" if told else group
+    more = f" and {len(told) - _MAX_NAMES} more" if len(told) > _MAX_NAMES else ""
+    return f"{group} ({', '.join(told[:_MAX_NAMES])}{more})" if told else group
 
 
 def _shown(name: str) -> str:
     """A name that comes from a file, as a line of a report can hold it."""
-    return "".join(letter if letter.isprintable() else "?" for letter in name[:_LONGEST_NAME])
+    return "".join(letter if letter.isprintable() else "?" for letter in name[:_MAX_NAME])
 
 
 def behind(data: bytes, at: int) -> Iterator[Item]:

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator
 from typing import Protocol, TypeVar
 
-Blob = TypeVar("Blob", bytes, memoryview)
+BytesLike = TypeVar("BytesLike", bytes, memoryview)
 
 _MAX_BOXES = 10_000  # in one box
 
@@ -23,7 +23,7 @@ class Bytes(Protocol):
         ...
 
 
-def boxes(data: Blob) -> Iterator[tuple[bytes, Blob]]:
+def boxes(data: BytesLike) -> Iterator[tuple[bytes, BytesLike]]:
     """(four letters, content) of each box, up to one that is damaged; of a memoryview nothing is copied."""
     for kind, start, end in placed(data, 0, len(data)):
         yield kind, data[start:end]

@@ -1,6 +1,6 @@
 """JPEG 2000: what comes out of its codestream, and files without loss of 8 and 16 bits.
 
-Components are read as they are stored: what its boxes make of them is for `jp2_header` and `jp2_colors`, so that no
+Components are read as they are stored: what its boxes make of them is for `jp2_samples`, so that no
 library interprets them a second time. `jp2_boxes` are the metadata.
 """
 
@@ -20,19 +20,19 @@ from PIL import Image
 from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 
 from adacode_cli.errors import OutputError
-from adacode_cli.imaging import codec, conversions, jp2_boxes, jp2_colors, jp2_header, pillow
+from adacode_cli.imaging import conversions, jp2_boxes, jp2_samples, pillow
 from adacode_cli.imaging.cicp import SRGB
-from adacode_cli.imaging.codec import Codec, Page
+from adacode_cli.imaging.codec import Codec, Header, Page
 from adacode_cli.imaging.image import PALETTE_NOTE, Item, Raster, Samples, lost_beside_first
 from adacode_cli.imaging.iso_boxes import Bytes, placed
-from adacode_cli.imaging.jp2_header import Component, Header
+from adacode_cli.imaging.jp2_samples import Component, Jp2Header
 from adacode_cli.imaging.metadata import Metadata
 from adacode_cli.imaging.refusals import check_sizes, not_supported, parsing
 from adacode_cli.imaging.samples import grey_alpha_as_rgb
 
-_LEAST_SIDE = 32  # OpenCV halves the picture five times.
+_MIN_SIDE = 32  # OpenCV halves the picture five times.
 _DECODED_BYTES = 4  # of a sample of any depth, inside the library
-_MOST_BITS, _BITS_OF_PILLOW, _MOST_COMPONENTS = 16, 8, 16
+_MAX_BITS, _BITS_OF_PILLOW, _MAX_COMPONENTS = 16, 8, 16
 _ITS_OWN_PROGRAM = "opj_decompress -i a.jp2 -o a.png"
 _LOSSLESS = [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000]
 
@@ -40,8 +40,8 @@ _LOSSLESS = [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000]
 def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
     """The picture of a JP2 or JPX file, or of a bare codestream. Raises InputError."""
     with parsing("jp2", name=name):
-        codestream = jp2_header.codestream_of(data)
-        header = jp2_header.header_of(data, codestream)
+        codestream = jp2_samples.codestream_of(data)
+        header = jp2_samples.header_of(data, codestream)
     sample_bytes = _DECODED_BYTES * len(header.components)
     check_sizes([(header.width, header.height)], max_pixels, name=name, pixel_bytes=[sample_bytes])
     with parsing("jp2", name=name):
@@ -49,8 +49,8 @@ def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
             planes, header = _planes(codestream, header)
             said = jp2_boxes.metadata_in(data)
             in_profile = header.space is None and said.icc is not None and said.icc[16:20] == b"CMYK"
-            found = jp2_colors.picture_of(planes, header, inks_in_profile=in_profile)
-        except jp2_colors.NotSupported as error:
+            found = jp2_samples.picture_of(planes, header, inks_in_profile=in_profile)
+        except jp2_samples.NotSupported as error:
             raise not_supported(f"a JPEG 2000 with {error}", name=name, program=_ITS_OWN_PROGRAM) from error
     lost = lost_beside_first(header.num_streams, "picture") + found.lost
     pixels = found.pixels
@@ -78,8 +78,8 @@ def _by_pillow(samples: Samples) -> bytes:
 
 
 def _by_opencv(samples: Samples) -> bytes:
-    if min(samples.shape[:2]) < _LEAST_SIDE:
-        problem = f"a 16-bit JPEG 2000 in colour must have {_LEAST_SIDE} pixels a side"
+    if min(samples.shape[:2]) < _MIN_SIDE:
+        problem = f"a 16-bit JPEG 2000 in colour must have {_MIN_SIDE} pixels a side"
         raise OutputError(problem, hint="Choose png or tiff.")
     done, data = cv2.imencode(".jp2", np.ascontiguousarray(samples[..., [2, 1, 0, 3][: samples.shape[2]]]), _LOSSLESS)
     if not done:
@@ -87,25 +87,25 @@ def _by_opencv(samples: Samples) -> bytes:
     return bytes(data)
 
 
-def _planes(codestream: bytes, header: Header) -> tuple[list[npt.NDArray[Any]], Header]:
+def _planes(codestream: bytes, header: Jp2Header) -> tuple[list[npt.NDArray[Any]], Jp2Header]:
     """(H×W samples of each component, as whole numbers from 0; what is still to be made of them).
 
     Raises NotSupported, and what the libraries raise.
     """
     parts = header.components
-    if len(parts) > _MOST_COMPONENTS:
-        raise jp2_colors.NotSupported(f"{len(parts)} components")
-    if max(part.bits for part in parts) > _MOST_BITS:
-        raise jp2_colors.NotSupported(f"{max(part.bits for part in parts)} bits a sample")
+    if len(parts) > _MAX_COMPONENTS:
+        raise jp2_samples.NotSupported(f"{len(parts)} components")
+    if max(part.bits for part in parts) > _MAX_BITS:
+        raise jp2_samples.NotSupported(f"{max(part.bits for part in parts)} bits a sample")
     if all(part == parts[0] for part in parts) and (parts[0].across, parts[0].down) == (1, 1):
         return [_from_zero(plane, parts[0]) for plane in _decoded(codestream, header)], header
-    if jp2_header.is_coarse_chroma(parts):
+    if jp2_samples.is_coarse_chroma(parts):
         # The library enlarges chroma only where it makes RGB of it as well, in the order that the file names.
-        planes = _decoded(jp2_header.as_ycc_file(codestream, header), header)
-        return planes, jp2_header.made_rgb(header)
+        planes = _decoded(jp2_samples.as_ycc_file(codestream, header), header)
+        return planes, jp2_samples.made_rgb(header)
     whole_grid = all((part.across, part.down) == (1, 1) for part in parts)
     if not whole_grid or len(parts) not in (3, 4) or max(part.bits for part in parts) > _BITS_OF_PILLOW:
-        raise jp2_colors.NotSupported("components that differ in size or depth")
+        raise jp2_samples.NotSupported("components that differ in size or depth")
     # Pillow brings components of several depths to one, of 8 bits.
     picture = pillow.opened(Jpeg2KImageFile, codestream)
     if picture.size != (header.width, header.height):
@@ -115,7 +115,7 @@ def _planes(codestream: bytes, header: Header) -> tuple[list[npt.NDArray[Any]], 
     return [samples[..., index] >> (_BITS_OF_PILLOW - part.bits) for index, part in enumerate(parts)], header
 
 
-def _decoded(file: bytes, header: Header) -> list[npt.NDArray[Any]]:
+def _decoded(file: bytes, header: Jp2Header) -> list[npt.NDArray[Any]]:
     samples = imagecodecs.jpeg2k_decode(file)
     if samples.shape[:2] != (header.height, header.width):
         raise ValueError("header and data differ in size")
@@ -130,7 +130,7 @@ def _less_than_whole(bits: int) -> int | None:
     return bits if 8 < bits < 16 else None
 
 
-def header(file: Bytes) -> codec.Header | None:
+def header(file: Bytes) -> Header | None:
     """Of the codestream, in its box or alone."""
     at = 0
     if file[:4] != jp2_boxes.CODESTREAM:
@@ -138,7 +138,7 @@ def header(file: Bytes) -> codec.Header | None:
     stream = file[at : at + 43]
     right, bottom, left, top = struct.unpack(">4I", stream[8:24])
     bits = (stream[42] & 0x7F) + 1
-    return codec.Header(right - left, bottom - top, 1 if int.from_bytes(stream[40:42], "big") < 3 else 3, bits)
+    return Header(right - left, bottom - top, 1 if int.from_bytes(stream[40:42], "big") < 3 else 3, bits)
 
 
 def _metadata_in(file: bytes) -> list[Metadata]:

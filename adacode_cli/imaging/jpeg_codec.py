@@ -17,7 +17,7 @@ import imagecodecs
 import numpy.typing as npt
 from PIL.JpegImagePlugin import JpegImageFile
 
-from adacode_cli.imaging import damaged, jpeg_segments, photoshop, pillow, xmp_editing
+from adacode_cli.imaging import jpeg_segments, photoshop, pillow, xmp_editing
 from adacode_cli.imaging.codec import Codec, Header, Page
 from adacode_cli.imaging.image import Item, Raster, Samples
 from adacode_cli.imaging.iso_boxes import Bytes
@@ -25,6 +25,7 @@ from adacode_cli.imaging.metadata import Metadata
 from adacode_cli.imaging.refusals import check_size, not_supported, parsing
 from adacode_cli.imaging.resolution import CENTIMETRE, INCH, NO_UNIT, Resolution, resolution, whole
 from adacode_cli.imaging.samples import over_whole_range
+from adacode_cli.limits import MAX_SCANS
 
 _LOSSLESS, _LS = 0xC3, 0xF7
 _READ = frozenset({0xC0, 0xC1, 0xC2, _LOSSLESS, 0xC9, 0xCA, _LS})
@@ -36,6 +37,7 @@ _ADOBE = 0xEE
 _HEAD_BYTES = 10
 _MAX_SEGMENTS = 10_000  # that are passed by on the way to the header of the picture
 _END = b"\xff\xd9"
+_MIN_SCAN_BYTES = 64  # Of fewer a decoder makes a few blocks, the first of which may be noise.
 _RGB_NOTE = "its colours were taken for RGB, as those of lossless JPEGs are"
 _UNITS = {0: NO_UNIT, 1: INCH, 2: CENTIMETRE}
 _FULL_COLOR_QUALITY = 90  # From here on a person asks for detail, and JPEG keeps colour at full resolution.
@@ -208,6 +210,21 @@ def fitting(said: Metadata) -> Metadata:
     )
 
 
+def _completed(data: bytes, _max_pixels: int, _name: str) -> tuple[bytes, str]:
+    """A JPEG, cut in front of a segment that is not whole, with an end: the decoder fills what it does not find."""
+    scans, end, pixels_at = 0, len(data), len(data)
+    for kind, at, segment_end in jpeg_segments.markers(data):
+        if segment_end > len(data):
+            end = at
+            break
+        if kind == jpeg_segments.SCAN:
+            scans, pixels_at = scans + 1, min(pixels_at, segment_end)
+    if not 0 < scans <= MAX_SCANS or end - pixels_at < _MIN_SCAN_BYTES:
+        raise ValueError("nothing of its pixels is there")
+    whole = data[:end].rstrip(b"\xff")
+    return whole + (b"" if whole.endswith(_END) else _END), "what is missing is grey or coarse"
+
+
 def _metadata_in(file: bytes) -> list[Metadata]:
     _, beside, _ = jpeg_segments.taken_apart(file)
     return pillow.metadata_in(JpegImageFile, file, beside, _resolution_in)
@@ -217,4 +234,4 @@ def _items(file: bytes) -> tuple[Iterator[Item], ...]:
     return (jpeg_segments.items(file),)
 
 
-CODEC = Codec(read, write, _metadata_in, header, _items, fitting, complete=damaged.complete_jpeg)
+CODEC = Codec(read, write, _metadata_in, header, _items, fitting, complete=_completed)

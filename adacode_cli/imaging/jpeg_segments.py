@@ -60,7 +60,7 @@ _PIECE_BYTES = 256
 _HEAD_BYTES = 64  # of a segment, enough to know what it is
 _END_OF_PICTURE = b"\xff\xd9"
 _BOX, _FIRST_PART = b"JP", struct.pack(">I", 1)
-_LONGEST_NAME = 16
+_MAX_NAME = 16
 _SPIFF = (b"SPIFF\0", b"\0\0\0\1")  # its header, and the end of what may follow it
 _DUCKY_TEXTS = {2: "Ducky comment", 3: "Ducky copyright"}
 
@@ -68,7 +68,7 @@ _DUCKY_TEXTS = {2: "Ducky comment", 3: "Ducky copyright"}
 _ENTRIES, _ENTRY = 0xB002, "IIIHH"
 _KIND = 0xFFFFFF
 _LARGE_THUMBNAIL, _GAIN_MAP = 0x01, 0x05  # its high byte
-_MOST_PICTURES = 1000
+_MAX_PICTURES = 1000
 _PICTURE = b"\xff\xd8\xff"
 
 
@@ -266,7 +266,7 @@ def _of_ducky(body: bytes) -> Iterator[Item]:
 
 def _first_word(body: bytes) -> str:
     word = bytearray()
-    for byte in body[:_LONGEST_NAME]:
+    for byte in body[:_MAX_NAME]:
         if not 0x21 <= byte < 0x7F:
             break
         word.append(byte)
@@ -281,7 +281,7 @@ def _indexed(file: bytes, at: int) -> list[tuple[int, int, int]]:
         code, _, length, inline = struct.unpack_from(layout.entry, file, at + first + 2 + 12 * number)
         if code == _ENTRIES:
             (where,) = struct.unpack(layout.number, inline)
-            entries = file[at + where : at + where + min(length, 16 * _MOST_PICTURES)]
+            entries = file[at + where : at + where + min(length, 16 * _MAX_PICTURES)]
             found = list(struct.iter_unpack(layout.order + _ENTRY, entries[: len(entries) // 16 * 16]))
             named = [(kind & _KIND, at + offset, size) for kind, size, offset, *_ in found[1:] if offset]
             return [picture for picture in named if file.startswith(_PICTURE, picture[1])]

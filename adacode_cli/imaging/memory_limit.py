@@ -17,7 +17,7 @@ from adacode_cli.limits import MEMORY_BESIDE_BYTES, MEMORY_FILE_COPIES, MEMORY_P
 if sys.platform == "linux":
     import resource
 
-_LEAST_STACK_BYTES = 16 << 20
+_MIN_STACK_BYTES = 16 << 20
 _DATA_FIELD = 5  # in statm: pages of data and stack
 
 
@@ -81,7 +81,7 @@ def _thread_bytes() -> int:
         return 0
     stack, _ = resource.getrlimit(resource.RLIMIT_STACK)
     # The C library takes less than the least for what has no limit.
-    size = _LEAST_STACK_BYTES if stack == resource.RLIM_INFINITY else max(_LEAST_STACK_BYTES, stack)
+    size = _MIN_STACK_BYTES if stack == resource.RLIM_INFINITY else max(_MIN_STACK_BYTES, stack)
     # A process that may use some of the cores alone still has libraries that count them all.
     return size * max(1, os.sysconf("SC_NPROCESSORS_ONLN"))
 

@@ -51,7 +51,7 @@ _RAW_PROFILES = {
     **dict.fromkeys((_RAW_PROFILE + b"iptc", _RAW_PROFILE + b"8bim"), IPTC),
     _RAW_PROFILE + b"xmp": XMP,
 }
-_LONGEST_KEYWORD = 79
+_MAX_KEYWORD = 79
 _RGB = 0  # in cICP: samples are no luminance with differences of colour
 LIGHT_LEVEL_CHUNKS = (b"cLLI", b"mDCV", b"cLLi", b"mDCv")
 """The kinds of the chunks that say how bright a picture, or the display of its author, is."""
@@ -199,7 +199,7 @@ def _sorted_out(file: bytes) -> tuple[list[bytes], dict[bytes, bytes], dict[byte
 def _text(kind: bytes, body: bytes) -> tuple[bytes, _Text] | None:
     """(keyword, text); None for what is damaged, or says nothing."""
     keyword, _, said = body.partition(b"\0")
-    if not 0 < len(keyword) <= _LONGEST_KEYWORD:
+    if not 0 < len(keyword) <= _MAX_KEYWORD:
         return None
     if kind == b"tEXt":
         return keyword, _Text(said, is_packed=False)
@@ -285,7 +285,7 @@ def items(file: bytes) -> Iterator[Item]:
             break
         has_alpha = has_alpha or kind == b"tRNS"
         if kind in _TEXTS:
-            keyword = file[at + 8 : end - 4][: _LONGEST_KEYWORD + 1].partition(b"\0")[0]
+            keyword = file[at + 8 : end - 4][: _MAX_KEYWORD + 1].partition(b"\0")[0]
             packets += keyword == _XMP_KEYWORD
             yield from _items_of_text(keyword)
         elif kind == b"eXIf":
@@ -310,5 +310,5 @@ def _items_of_text(keyword: bytes) -> Iterator[Item]:
         yield XMP, ""
     elif keyword in _RAW_PROFILES:
         yield _RAW_PROFILES[keyword], ""
-    elif 0 < len(keyword) <= _LONGEST_KEYWORD and keyword not in _TIMES:
+    elif 0 < len(keyword) <= _MAX_KEYWORD and keyword not in _TIMES:
         yield "texts", keyword.decode("latin-1")

@@ -1,6 +1,6 @@
 """TIFF at any depth: its pages, as tifffile finds and writes them, and what they say beside their pixels.
 
-Of a page that is read, `tiff_strips` has the samples (`tiff_old` those of old compressions), and `tiff_colors` what
+Of a page that is read, `tiff_strips` has the samples, and `tiff_colors` what
 they mean. Files are written without loss: deflate, depth and channels as they are, ICC and EXIF where TIFF readers look
 for them. tifffile writes no EXIF directories; those are appended and linked afterwards.
 """
@@ -21,7 +21,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from tifffile import TiffFile, TiffPage
 
 from adacode_cli.errors import InputError
-from adacode_cli.imaging import exif, exif_editing, photoshop, tiff_colors, tiff_old, tiff_strips, tiff_tags
+from adacode_cli.imaging import exif, exif_editing, photoshop, tiff_colors, tiff_strips, tiff_tags
 from adacode_cli.imaging.codec import Codec, Page
 from adacode_cli.imaging.image import Raster, Samples
 from adacode_cli.imaging.metadata import EXIF_DAMAGED, Allowance, Metadata, first_orientation, too_much
@@ -57,7 +57,7 @@ def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
         _refuse_raw(pages[0], data, name=name)
         sizes = [(page.imagewidth, page.imagelength) for page in pages]
         check_sizes(sizes, max_pixels, name=name, pixel_bytes=[_pixel_bytes(page) for page in pages])
-        old = tiff_old.Rereadable(data, file.byteorder, is_big=file.is_bigtiff)
+        old = tiff_strips.Rereadable(data, file.byteorder, is_big=file.is_bigtiff)
         # Blocks that lie in the file one by one are no more than the file; pages can name the same bytes, too.
         allowance = Allowance(max(MAX_SUM_OF_METADATA_BYTES, len(data)))
         rasters = [_page(page, data, old, allowance, name=name) for page in pages]
@@ -116,10 +116,10 @@ def _pixel_bytes(page: TiffPage) -> int:
     return page.samplesperpixel * (-(-max(bits) // 8) if isinstance(bits, tuple) else max(1, -(-bits // 8)))
 
 
-def _page(page: TiffPage, data: bytes, old: tiff_old.Rereadable, allowance: Allowance, *, name: str) -> Raster:
+def _page(page: TiffPage, data: bytes, old: tiff_strips.Rereadable, allowance: Allowance, *, name: str) -> Raster:
     _check_tags(page, data)
     said, lost = metadata_of_page(page, data, allowance)
-    is_old = page.compression in tiff_old.KINDS
+    is_old = page.compression in tiff_strips.OF_PILLOW
     stored = old.samples(page, name=name) if is_old else tiff_strips.samples(page, name=name)
     raster = tiff_colors.raster(page, stored, said, name=name)
     # The EXIF block of a page is made of its tags, and has no orientation of its own.

@@ -19,7 +19,7 @@ from adacode_cli.imaging.tiff_strips import GREY, INKS, OTHER_PROGRAM, RGB, YCBC
 
 _WHITE_IS_ZERO, _PALETTE, _LAB, _ICC_LAB = 0, 3, 8, 9
 _COLORS = {_WHITE_IS_ZERO: 1, GREY: 1, RGB: 3, _PALETTE: 1, INKS: 4, YCBCR: 3, _LAB: 3, _ICC_LAB: 3}
-_MOST_BITS = {_PALETTE: (16,), YCBCR: (8, 16), _LAB: (8, 16), _ICC_LAB: (8, 16)}
+_MAX_BITS = {_PALETTE: (16,), YCBCR: (8, 16), _LAB: (8, 16), _ICC_LAB: (8, 16)}
 _PHOTOMETRIC, _COLOR_MAP, _INK_SET, _LUMA_WEIGHTS, _BLACK_WHITE = 262, 320, 332, 529, 532
 _OTHER_INKS = 2
 _RATIONAL = 5
@@ -62,7 +62,7 @@ def _num_colors(page: TiffPage, stored: Samples, *, name: str) -> int:
     """Of the samples of a pixel. Raises InputError."""
     kind, bits, count = int(page.photometric), int(page.bitspersample), stored.shape[2]
     colors = 1 if kind == YCBCR and count == 1 else _COLORS.get(kind, count + 1)
-    known_bits = _MOST_BITS.get(kind)
+    known_bits = _MAX_BITS.get(kind)
     fits = known_bits is None or (stored.dtype.kind == "u" and (bits in known_bits or bits <= known_bits[0]))
     if count > 2 and _PHOTOMETRIC not in page.tags and page.compression != COMPRESSION.OJPEG:
         raise not_supported("a TIFF with colours of unstated kind", name=name)

@@ -2,23 +2,30 @@
 
 A strip of a few hundred kilobytes may be gigabytes when it is unpacked, or hold a JPEG of other sizes than its page, so
 each is unpacked no further than the picture needs it.
+
+libtiff, through Pillow, decodes best what is old: fax, old-style JPEG, Thunderscan. The strips of old-style JPEG do not
+say enough, nobody else knows Thunderscan, and damaged lines of a fax come out as in other programs.
 """
 
 from __future__ import annotations
 
 import lzma
+import struct
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from itertools import product
 from typing import Any
 
 import imagecodecs
 import numpy as np
 from imagecodecs import DeflateError
+from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 from tifffile import COMPRESSION, TiffPage
 
-from adacode_cli.imaging import jp2_header, jpeg_segments
+from adacode_cli.imaging import exif, jp2_samples, jpeg_segments
 from adacode_cli.imaging.image import Samples
 from adacode_cli.imaging.refusals import not_supported
 
@@ -277,7 +284,7 @@ def _image_decoder(page: TiffPage, *, name: str) -> Decoder:
             # A picture that is opaque as a whole may be stored without its alpha.
             options = {"hasalpha": out.shape[-1] == 4}
         if codec == "jpeg2k":
-            stored = jp2_header.header_of(data, jp2_header.codestream_of(data))
+            stored = jp2_samples.header_of(data, jp2_samples.codestream_of(data))
             if (stored.height, stored.width) != out.shape[:2]:
                 raise ValueError("another size")  # The library decodes before it looks at the size.
         return np.asarray(decode(data, out=out, **options))
@@ -346,3 +353,56 @@ _IMAGES = {
     50002: "jpegxl",
     52546: "jpegxl",
 }
+
+# (samples of a pixel, bits of each) that may be packed so
+_OF_PILLOW: dict[int, tuple[tuple[int, int], ...]] = {
+    COMPRESSION.CCITTRLE: ((1, 1),),
+    COMPRESSION.CCITT_T4: ((1, 1),),
+    COMPRESSION.CCITT_T6: ((1, 1),),
+    COMPRESSION.OJPEG: ((1, 8), (3, 8)),
+    COMPRESSION.THUNDERSCAN: ((1, 4),),
+}
+OF_PILLOW = frozenset(_OF_PILLOW)
+"""Compressions of pages that are for `Rereadable`."""
+
+
+class Rereadable:
+    """A file, and a copy of it whose header names any page as the first: Pillow cannot pass by what it cannot read."""
+
+    def __init__(self, data: bytes, byteorder: str, *, is_big: bool) -> None:
+        self._stream = BytesIO(data)  # copied when it is first written to
+        self._order = byteorder
+        self._first_at, self._number = (8, byteorder + "Q") if is_big else (4, byteorder + "I")
+
+    def samples(self, page: TiffPage, *, name: str) -> Samples:
+        """H×W×C uint8: indices of a palette as stored, everything else as grey or RGB, which `page` says afterwards.
+
+        Raises InputError, and what libraries raise for damaged data.
+        """
+        kind = page.samplesperpixel, checked(page, name=name)
+        if kind not in _OF_PILLOW[page.compression]:
+            what = f"a TIFF with {kind[0]} samples of {kind[1]} bits as {COMPRESSION(page.compression).name}"
+            raise not_supported(what, name=name, program=OTHER_PROGRAM)
+        with TiffImageFile(self._beginning_at(page)) as picture:
+            # Given an image to fill, Pillow does not ask its process-wide pixel limit.
+            picture.im = Image.new(picture.mode, picture.size, None).im
+            picture.info.pop("xmp", None)  # Pillow would turn the picture as that says, where no tag does.
+            picture.load()
+            if picture.mode == "P":
+                return np.array(picture)[..., None]
+            is_grey = picture.mode in ("1", "L")
+            page.photometric, page.bitspersample = GREY if is_grey else RGB, 8
+            found = np.array(picture.convert("L" if is_grey else "RGB"))
+        return found[..., None] if is_grey else found
+
+    def _beginning_at(self, page: TiffPage) -> BytesIO:
+        self._write(self._first_at, struct.pack(self._number, page.offset))
+        tag = page.tags.get(exif.ORIENTATION)
+        if tag is not None and isinstance(tag.value, int):
+            self._write(tag.valueoffset, struct.pack(self._order + "H", 1))  # Pillow would turn the picture.
+        self._stream.seek(0)
+        return self._stream
+
+    def _write(self, at: int, value: bytes) -> None:
+        self._stream.seek(at)
+        self._stream.write(value)

@@ -63,7 +63,7 @@ _HEADER_BYTES = 16
 _ENTRY_BYTES = 12  # the least that a tag, or a resource of Photoshop, takes
 _UNREAD: Item = ("tags of further pages", "")
 
-Tag = tuple[int, int, int, int]
+TagPlace = tuple[int, int, int, int]
 """(code, type, number of values, where they lie)."""
 
 
@@ -90,7 +90,7 @@ class _Structure:
         self.left -= tags
         return self.left >= 0
 
-    def directory(self, at: int) -> tuple[list[Tag], int]:
+    def directory(self, at: int) -> tuple[list[TagPlace], int]:
         """As `_directory`. Raises DamagedExif, also where there is no room."""
         if self.left < 0:
             raise DamagedExif("its directories share their bytes")
@@ -99,12 +99,12 @@ class _Structure:
             raise DamagedExif("its directories share their bytes")
         return found, following
 
-    def number(self, tags: list[Tag], code: int) -> int | None:
+    def number(self, tags: list[TagPlace], code: int) -> int | None:
         """The first value of a tag that holds unsigned integers."""
         found = self.numbers(tags, code)
         return found[0] if found else None
 
-    def numbers(self, tags: list[Tag], code: int) -> list[int]:
+    def numbers(self, tags: list[TagPlace], code: int) -> list[int]:
         """The values of a tag that holds unsigned integers, at most `_MAX_NUMBERS` of them."""
         for found, dtype, count, at in tags:
             kind = exif.INTEGERS.get(dtype)
@@ -161,7 +161,7 @@ def header(file: Bytes) -> Header | None:
     return first and replace(first, pages=pages)
 
 
-def _header_of_page(structure: _Structure, tags: list[Tag]) -> Header:
+def _header_of_page(structure: _Structure, tags: list[TagPlace]) -> Header:
     numbers = {code: structure.number(tags, code) for code in (_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT)}
     said = frozenset(_METADATA[code] for code, *_ in tags if code in _METADATA)
     return Header(
@@ -174,7 +174,7 @@ def _header_of_page(structure: _Structure, tags: list[Tag]) -> Header:
     )
 
 
-def _kind(structure: _Structure, tags: list[Tag]) -> int:
+def _kind(structure: _Structure, tags: list[TagPlace]) -> int:
     """The bits of NewSubfileType, 0 where it is missing; where they say nothing, SubfileType may: it came before it."""
     kind, old_kind = structure.number(tags, _SUBFILE) or 0, structure.number(tags, _OLD_SUBFILE) or 0
     return kind or (_REDUCED if old_kind == _OLD_REDUCED else 0)
@@ -187,7 +187,7 @@ def name_of(code: int, names: dict[int, str] | None = None) -> str:
     return names.get(code, f"tag {code}")
 
 
-def _page(structure: _Structure, tags: list[Tag]) -> Iterator[Item]:
+def _page(structure: _Structure, tags: list[TagPlace]) -> Iterator[Item]:
     for code, _, count, at in tags:
         if code in _SPOKEN_ABOUT_ELSEWHERE:
             yield _SPOKEN_ABOUT_ELSEWHERE[code], ""
@@ -204,9 +204,9 @@ def _page(structure: _Structure, tags: list[Tag]) -> Iterator[Item]:
         yield _UNREAD
 
 
-def _inner(structure: _Structure, tags: list[Tag]) -> Iterator[Item]:
+def _inner(structure: _Structure, tags: list[TagPlace]) -> Iterator[Item]:
     """The items of the directories for EXIF, GPS and interoperability."""
-    found: dict[int, list[Tag]] = {}
+    found: dict[int, list[TagPlace]] = {}
     for code in (EXIF_DIRECTORY, GPS_DIRECTORY):
         at = structure.number(tags, code)
         try:
@@ -229,7 +229,7 @@ def _inner(structure: _Structure, tags: list[Tag]) -> Iterator[Item]:
             yield ADOBE_RGB, ""
 
 
-def _beside(structure: _Structure, tags: list[Tag]) -> Iterator[Item]:
+def _beside(structure: _Structure, tags: list[TagPlace]) -> Iterator[Item]:
     """Channels beyond colours and alpha, and pictures in subdirectories that are no smaller copies."""
     colors = _COLORS.get(structure.number(tags, _PHOTOMETRIC) or 0)
     extra = (structure.number(tags, _SAMPLES) or 1) - colors if colors is not None else 0
@@ -247,7 +247,7 @@ def _beside(structure: _Structure, tags: list[Tag]) -> Iterator[Item]:
             yield "pictures in subdirectories", ""
 
 
-def _directory(block: Bytes, at: int, layout: Layout) -> tuple[list[Tag], int]:
+def _directory(block: Bytes, at: int, layout: Layout) -> tuple[list[TagPlace], int]:
     """(the tags whose values lie in the block, offset of the next directory or 0). Raises DamagedExif."""
     room, size, block_bytes = struct.calcsize(layout.number), struct.calcsize(layout.entry), len(block)
     start = at + struct.calcsize(layout.count)
@@ -258,7 +258,7 @@ def _directory(block: Bytes, at: int, layout: Layout) -> tuple[list[Tag], int]:
     if count > _MAX_TAGS:
         raise DamagedExif(f"a directory of {count} tags")
     whole = min(count, max(0, block_bytes - start) // size)
-    found: list[Tag] = []
+    found: list[TagPlace] = []
     for number, (code, dtype, items, inline) in enumerate(
         struct.iter_unpack(layout.entry, block[start : start + whole * size])
     ):

@@ -61,7 +61,7 @@ _BESIDE_THE_PICTURE = frozenset(
 )
 _FRACTION = re.compile(r"(\d{1,12})/(\d{1,12})|(\d{1,12}(?:\.\d{1,12})?)")
 _PLAIN_ORIENTATION = re.compile(rb"(tiff:Orientation(?:[ \t\r\n]?=[ \t\r\n]?[\"']|>))[2-8]")
-_LONGEST_FRACTION = 100  # A longer text is none, and could be copied to many places.
+_MAX_FRACTION = 100  # A longer text is none, and could be copied to many places.
 _NO_XML = re.compile(r"[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _TRAILER = b"<?xpacket end"
 _BLANKS = b" \t\n\r\v\f"
@@ -85,7 +85,7 @@ def upright(packet: bytes, *, on_its_side: bool) -> bytes:
     changes = set_value(packet, rdf, _ORIENTATION, "1")
     changes += removed(packet, rdf, _BESIDE_THE_PICTURE | {_THUMBNAILS})
     across, down = value_of(rdf, _ACROSS), value_of(rdf, _DOWN)
-    if on_its_side and across and down and max(len(across), len(down)) <= _LONGEST_FRACTION:
+    if on_its_side and across and down and max(len(across), len(down)) <= _MAX_FRACTION:
         changes += set_value(packet, rdf, _ACROSS, _quoted(down))
         changes += set_value(packet, rdf, _DOWN, _quoted(across))
     return applied(packet, changes)

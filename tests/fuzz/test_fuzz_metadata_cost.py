@@ -16,6 +16,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from adacode_cli import formats
 from adacode_cli.errors import InputError
 from adacode_cli.imaging import exif, exif_editing, inventory, xmp_editing
 from adacode_cli.imaging.decode import decode
@@ -201,8 +202,8 @@ def interwoven(count):
 
 
 def test_pages_that_share_their_tags():
-    assert inventory.stated(interwoven(20), "tiff")[0] == (("TIFF tags", "tag 65000"),)
-    check(lambda file: inventory.stated(file, "tiff"), interwoven, 500)
+    assert inventory.stated(interwoven(20), formats.named("tiff"))[0] == (("TIFF tags", "tag 65000"),)
+    check(lambda file: inventory.stated(file, formats.named("tiff")), interwoven, 500)
 
 
 def sharing(count, code, block, values):
@@ -225,18 +226,18 @@ def sharing_tags(count):
 
 @pytest.mark.parametrize("make", [sharing_resources, sharing_tags])
 def test_pages_that_share_what_lies_behind_a_tag(make):
-    few = inventory.stated(make(2), "tiff")
+    few = inventory.stated(make(2), formats.named("tiff"))
     assert len(few) == 2
     assert few[0] == few[1] != ()
-    assert ("tags of further pages", "") in inventory.stated(make(400), "tiff")[-1]
-    check(lambda file: inventory.stated(file, "tiff"), make, 60)
+    assert ("tags of further pages", "") in inventory.stated(make(400), formats.named("tiff"))[-1]
+    check(lambda file: inventory.stated(file, formats.named("tiff")), make, 60)
 
 
 def test_filling_is_passed_at_once():
     """It is no more than a search; a step for each byte takes a hundred times as long."""
     file = b"\xff\xd8" + b"\xff" * 8_000_000 + picture("JPEG", comment=b"x")[3:]
-    assert seconds(lambda file: inventory.stated(file, "jpeg"), file) < 1
-    assert inventory.stated(file, "jpeg") == ((("its comment", ""),),)
+    assert seconds(lambda file: inventory.stated(file, formats.named("jpeg")), file) < 1
+    assert inventory.stated(file, formats.named("jpeg")) == ((("its comment", ""),),)
 
 
 BLOCKS = {

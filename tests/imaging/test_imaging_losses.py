@@ -15,6 +15,7 @@ from other_programs import exiftool, needs_exiftool, needs_imagemagick, tagged
 from picture_fixtures import png_chunk, saved, smooth, srgb_profile
 from PIL import Image
 
+from adacode_cli import formats
 from adacode_cli.batch.keeping import Keeping
 from adacode_cli.errors import OutputError
 from adacode_cli.imaging import inventory
@@ -350,7 +351,7 @@ def test_a_map_that_lies_on_its_side_or_goes_elsewhere_is_none():
         written, notes = Keeping(ENTRY).encoded(decode(data, name="x"), format, None)
         (note,) = notes
         assert note.startswith(f"not kept in {format}: GeoTIFF tags (")
-        assert not any(group == "GeoTIFF tags" for group, _ in inventory.stated(written, format)[0])
+        assert not any(group == "GeoTIFF tags" for group, _ in inventory.stated(written, formats.named(format))[0])
 
 
 @needs_exiftool
@@ -397,5 +398,5 @@ def test_damage_does_not_fail_an_inventory():
             damaged = bytearray(data)
             for _ in range(pick.randint(1, 9)):
                 damaged[pick.randrange(pick.choice((64, 400, len(data))) % len(data) or 1)] = pick.choice((0, 255, 7))
-            found = inventory.stated(bytes(damaged[: pick.choice((None, len(data) // 2))]), format)
+            found = inventory.stated(bytes(damaged[: pick.choice((None, len(data) // 2))]), formats.named(format))
             assert all(len(page) <= 2000 for page in found)

@@ -1,19 +1,24 @@
-"""What a JPEG 2000 file says of its samples: its components, and what its boxes make of them.
+"""What a JPEG 2000 file says of its samples, and the picture that they make: palette, order of channels, colours.
 
 A codestream holds components, numbered and without a meaning. The boxes of a file around it say which of them go
-through a palette, which is coverage, in which order colours stand, and what the colours are.
+through a palette, which is coverage, in which order colours stand, and what the colours are. Channels and ranges mean
+what the standard says (ISO 15444-1 and -2, annexes on colour).
 """
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from adacode_cli.imaging import conversions
+from adacode_cli.imaging.image import Samples
 from adacode_cli.imaging.iso_boxes import box, boxes
 from adacode_cli.imaging.jp2_boxes import CODESTREAM, SIGNATURE
+from adacode_cli.imaging.samples import over_whole_range, unpremultiplied
 
 SRGB, GREY, SYCC, ESYCC, CIELAB, CMYK = 16, 17, 18, 24, 14, 12
 """Colour spaces, by the numbers of the standard."""
@@ -21,14 +26,16 @@ SRGB, GREY, SYCC, ESYCC, CIELAB, CMYK = 16, 17, 18, 24, 14, 12
 COLOUR, COVERAGE, PREMULTIPLIED = 0, 1, 2
 """What a channel is."""
 
-_MOST_PRECINCTS = 1 << 20
+_MAX_PRECINCTS = 1 << 20
 _FIRST_TILE_PART, _STYLE, _STYLE_OF_COMPONENT = 0xFF90, 0xFF52, 0xFF53
 _STYLES = {_STYLE: 5, _STYLE_OF_COMPONENT: 2}  # marker → where the number of levels stands behind its length
-_MOST_OF_ONE_BYTE = 256  # components, of which the number has one byte
+_MAX_OF_ONE_BYTE = 256  # components, of which the number has one byte
 _SIZE_AT, _COMPONENTS_AT = 8, 40  # in a codestream: behind SOC, SIZ and two lengths; the number of components
-_LARGEST_PALETTE = 1024
+_MAX_PALETTE = 1024
 _BITS, _SIGNED = 0x7F, 0x80
-_LARGEST_GRID = 2**31 - 1
+_MAX_GRID = 2**31 - 1
+_COLOURS_OF = {GREY: 1, SRGB: 3, SYCC: 3, ESYCC: 3, CIELAB: 3, CMYK: 4}
+_LAB_DETAILS = 28  # bytes: six numbers, and the light
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,7 @@ class Palette:
 
 
 @dataclass(frozen=True)
-class Header:
+class Jp2Header:
     """`definitions`: channel → (what it is, which colour from 1, or 0 for all of them). `space` is None where nothing
     says it. `details`: what follows the number of the colour space. `num_streams`: pictures in the file.
     """
@@ -76,7 +83,7 @@ def codestream_of(file: bytes) -> bytes:
     return file[file.index(CODESTREAM) :]  # in a box that breaks off: what decodes it will say so
 
 
-def header_of(file: bytes, codestream: bytes) -> Header:
+def header_of(file: bytes, codestream: bytes) -> Jp2Header:
     """What a file says of the samples in its `codestream`.
 
     Raises ValueError or struct.error for a damaged one, and for one that would cost much more than its pixels.
@@ -85,7 +92,7 @@ def header_of(file: bytes, codestream: bytes) -> Header:
         raise ValueError("no codestream in it")
     right, bottom, left, top = struct.unpack_from(">4I", codestream, _SIZE_AT)
     (count,) = struct.unpack_from(">H", codestream, _COMPONENTS_AT)
-    if max(right, bottom) > _LARGEST_GRID or not count:
+    if max(right, bottom) > _MAX_GRID or not count:
         raise ValueError("its header makes no sense")
     described = struct.iter_unpack(">3B", codestream[_COMPONENTS_AT + 2 : _COMPONENTS_AT + 2 + 3 * count])
     components = tuple(
@@ -100,7 +107,7 @@ def header_of(file: bytes, codestream: bytes) -> Header:
             inner.setdefault(name, content)
     space, details = _colour_space(inner.get(b"colr", b""))
     streams = sum(kind == b"jp2c" for kind, _ in found)
-    header = Header(
+    header = Jp2Header(
         right - left,
         bottom - top,
         components,
@@ -114,7 +121,7 @@ def header_of(file: bytes, codestream: bytes) -> Header:
     return header
 
 
-def _check_precincts(codestream: bytes, header: Header) -> None:
+def _check_precincts(codestream: bytes, header: Jp2Header) -> None:
     """Raises ValueError where the picture is cut into so many precincts that their list alone is a burden.
 
     The library makes that list before it looks at any data, of some hundred bytes for each of them.
@@ -126,15 +133,15 @@ def _check_precincts(codestream: bytes, header: Header) -> None:
             return
         body = codestream[at + 4 : at + 2 + length]
         if marker in _STYLES:
-            is_wide = len(header.components) > _MOST_OF_ONE_BYTE
+            is_wide = len(header.components) > _MAX_OF_ONE_BYTE
             begins = _STYLES[marker] + is_wide if marker == _STYLE_OF_COMPONENT else _STYLES[marker]
             count += _num_precincts(body, begins, header) * (len(header.components) if marker == _STYLE else 1)
-        if count > _MOST_PRECINCTS:
+        if count > _MAX_PRECINCTS:
             raise ValueError("it is cut into too many precincts")
         at += 2 + max(2, length)
 
 
-def _num_precincts(style: bytes, begins: int, header: Header) -> int:
+def _num_precincts(style: bytes, begins: int, header: Jp2Header) -> int:
     """Of one component, with the sizes that a style segment has from `begins` on; 0 where it has none."""
     has_sizes = bool(style[0 if begins == _STYLES[_STYLE] else begins - 1] & 1)
     if not has_sizes or len(style) <= begins + 5:
@@ -156,7 +163,7 @@ def is_coarse_chroma(parts: tuple[Component, ...]) -> bool:
     return grids[0] == grids[-1 if len(grids) == 4 else 0] == (1, 1) and grids[1] == grids[2] in ((2, 1), (2, 2))
 
 
-def as_ycc_file(codestream: bytes, header: Header) -> bytes:
+def as_ycc_file(codestream: bytes, header: Jp2Header) -> bytes:
     """A JP2 file of luma and chroma, in the order that the file of `header` names."""
     first = header.components[0]
     depth = first.bits - 1 | (_SIGNED if first.signed else 0)
@@ -169,7 +176,7 @@ def as_ycc_file(codestream: bytes, header: Header) -> bytes:
     return start + box(b"jp2h", inner) + box(b"jp2c", codestream)
 
 
-def made_rgb(header: Header) -> Header:
+def made_rgb(header: Jp2Header) -> Jp2Header:
     """The header of a file whose luma and chroma were made RGB, in that order."""
     definitions = {channel: said for channel, said in header.definitions.items() if said[0] != COLOUR}
     whole = replace(header.components[0], signed=False)
@@ -193,7 +200,7 @@ def _palette(inner: dict[bytes, bytes], num_components: int) -> Palette | None:
     body = inner[b"pclr"]
     count, columns = struct.unpack_from(">HB", body)
     depths = body[3 : 3 + columns]
-    if not 0 < count <= _LARGEST_PALETTE or len(depths) != columns or not columns or any(d & _SIGNED for d in depths):
+    if not 0 < count <= _MAX_PALETTE or len(depths) != columns or not columns or any(d & _SIGNED for d in depths):
         raise ValueError("its palette makes no sense")
     widths = [(depth & _BITS) // 8 + 1 for depth in depths]
     at, entries = 3 + columns, np.zeros((count, columns), np.int64)
@@ -218,3 +225,120 @@ def _palette(inner: dict[bytes, bytes], num_components: int) -> Palette | None:
 def _whole(body: bytes, start: int, size: int) -> int:
     """Where the last whole record of `size` bytes ends, the first one beginning at `start`."""
     return start + max(0, len(body) - start) // size * size
+
+
+class NotSupported(Exception):  # noqa: N818 (the reason of an InputError)
+    """Colours that this program does not know; the message says what the file has."""
+
+
+@dataclass(frozen=True, eq=False)
+class Jp2Picture:
+    """H×W or H×W×3 pixels, or H×W×4 inks, and H×W alpha, uint8 or uint16. `bits`: of a sample as stored.
+
+    `lost`: for a person.
+    """
+
+    pixels: Samples
+    alpha: Samples | None
+    bits: int
+    lost: tuple[str, ...] = ()
+
+    @property
+    def is_inks(self) -> bool:
+        """Whether the pixels are cyan, magenta, yellow and black (0 = no ink)."""
+        return self.pixels.ndim == 3 and self.pixels.shape[2] == 4
+
+
+def picture_of(planes: list[npt.NDArray[Any]], header: Jp2Header, *, inks_in_profile: bool = False) -> Jp2Picture:
+    """The picture of H×W components, their samples whole numbers from 0 as stored. Raises NotSupported, ValueError.
+
+    `inks_in_profile`: that only the profile of the file says that it has four inks.
+    """
+    channels = _channels(planes, header)
+    colours, alpha_at, is_multiplied = _ordered(header, len(channels), 4 if inks_in_profile else None)
+    used = [channels[index] for index in (*colours, *([] if alpha_at is None else [alpha_at]))]
+    bits = max(depth for _, depth in used)
+    if bits > 16:
+        raise NotSupported(f"{bits} bits a sample")
+    deepest = np.uint16 if bits > 8 else np.uint8
+    fitted = [over_whole_range(plane, depth, deepest) for plane, depth in used]
+    pixels = fitted[0] if len(colours) == 1 else np.dstack(fitted[: len(colours)])
+    alpha = fitted[-1] if alpha_at is not None else None
+    if alpha is not None and is_multiplied:
+        pixels = unpremultiplied(pixels, alpha)
+    left = len(channels) - len(used)
+    lost = (f"{left} of {len(channels)} channels",) if left else ()
+    return Jp2Picture(_as_rgb(pixels, header, used[0][1]), alpha, bits, lost)
+
+
+def _channels(planes: list[npt.NDArray[Any]], header: Jp2Header) -> list[tuple[npt.NDArray[Any], int]]:
+    """(samples, bits) of each channel."""
+    if header.palette is None:
+        return [(plane, part.bits) for plane, part in zip(planes, header.components, strict=True)]
+    found = []
+    for component, column in header.palette.sources:
+        plane = planes[component]
+        if column is None:
+            found.append((plane, header.components[component].bits))
+            continue
+        bits, entries = header.palette.bits[column], header.palette.entries[:, column]
+        table = entries.astype(np.uint8 if bits <= 8 else np.uint16 if bits <= 16 else np.int64)
+        found.append((table[np.minimum(plane, len(table) - 1)], bits))
+    return found
+
+
+def _ordered(header: Jp2Header, count: int, inks: int | None) -> tuple[list[int], int | None, bool]:
+    """(the channels of the colours in their order, that of the alpha, whether colours are multiplied by it)."""
+    said = header.definitions
+    num_colours = inks or _COLOURS_OF.get(header.space if header.space is not None else -1)
+    if num_colours is None and header.space is not None:
+        raise NotSupported(f"colours in space {header.space}")
+    if num_colours is None:
+        num_colours = sum(kind == COLOUR for kind, _ in said.values()) if said else 3
+    if num_colours == 3 and count < 3:
+        num_colours = 1  # grey that calls itself RGB, or says nothing
+    by_colour = {colour: channel for channel, (kind, colour) in said.items() if kind == COLOUR and channel < count}
+    colours = [by_colour[colour] for colour in range(1, num_colours + 1) if colour in by_colour]
+    if len(colours) < num_colours:
+        # Nothing useful is said: colours stand first, as they do in a codestream alone.
+        colours = list(range(min(count, num_colours)))
+    if len(colours) not in (1, 3, 4) or len(colours) < num_colours:
+        raise NotSupported(f"{count} channels whose colours are not known")
+    covering = [
+        channel
+        for channel, (kind, colour) in said.items()
+        if kind in (COVERAGE, PREMULTIPLIED) and colour == 0 and channel < count
+    ]
+    if covering:
+        return colours, covering[0], said[covering[0]][0] == PREMULTIPLIED
+    # Many writers do not say that a channel behind the colours is coverage.
+    is_alpha = count == len(colours) + 1 and count - 1 not in colours and count - 1 not in said and inks is None
+    return colours, count - 1 if is_alpha else None, False
+
+
+def _as_rgb(pixels: Samples, header: Jp2Header, bits: int) -> Samples:
+    if pixels.ndim == 2 or pixels.shape[2] != 3:
+        return pixels
+    if header.space in (SYCC, ESYCC):
+        return conversions.rgb_from_ycc(pixels, bits)
+    if header.space != CIELAB:
+        return pixels
+    return conversions.rgb_from_ranged_lab(pixels, _lab_ranges(header.details, bits), _light(header))
+
+
+def _lab_ranges(details: bytes, bits: int) -> tuple[tuple[float, float], ...]:
+    """(smallest value, range) of L*, a* and b*."""
+    top = (1 << bits) - 1
+    given = [100, 0, 170, 1 << (bits - 1), 200, (1 << (bits - 2)) + (1 << (bits - 3))]
+    if len(details) >= _LAB_DETAILS:
+        given = list(struct.unpack_from(">6I", details))
+    pairs = zip(given[::2], given[1::2], strict=True)
+    return tuple((-extent * offset / top, float(extent)) for extent, offset in pairs)
+
+
+def _light(header: Jp2Header) -> bytes:
+    """The light that CIELab is meant under. Raises NotSupported."""
+    light = header.details[24:_LAB_DETAILS] if len(header.details) >= _LAB_DETAILS else b"\0D50"
+    if light not in conversions.LIGHTS:
+        raise NotSupported("CIELab under another light than D50 and D65")
+    return light
