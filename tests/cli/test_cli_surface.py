@@ -95,7 +95,11 @@ def test_version(real_adacode):
 
 @pytest.mark.parametrize(
     ("option", "value", "said"),
-    [("--scale", "5", "it must be less than or equal to 4"), ("--if-too-large", "gif", "'gif' is not one of 'png'")],
+    [
+        ("--scale", "5", "it must be less than or equal to 4"),
+        ("--tiling", "gif", "'gif' is not one of 'exact'"),
+        ("--if-too-large", "gif", "'gif' is not one of png, tiff, fail"),
+    ],
 )
 def test_what_is_wrong_with_a_value_is_said_in_words_of_ours(real_adacode, option, value, said):
     assert f": {said}" in real_adacode("sr", "a.png", option, value).stderr.decode()
