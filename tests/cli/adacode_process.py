@@ -21,7 +21,6 @@ def environment(**more: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ADACODE_", "HF_"))}
     for name in ("FORCE_COLOR", "NO_COLOR", "PYTEST_CURRENT_TEST", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
         kept.pop(name, None)
-    kept.pop("PYTHONDONTWRITEBYTECODE", None)  # or each of some thousand processes would compile all of our modules
     paths = os.pathsep.join(filter(None, [str(ROOT), kept.get("PYTHONPATH")]))
     fixed = {"COLUMNS": "100", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": paths, "TERM": "dumb"}
     return kept | fixed | more
