@@ -36,6 +36,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         function._hypothesis_internal_use_settings = settings(own, max_examples=THOROUGH * own.max_examples)
 
 
+# Far more than any test takes, on a slow machine that others use too.
+DEADLINE_S = 1200
+
 _SIGNALS = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGTSTP", "SIGPIPE") if hasattr(signal, name)
 ]
@@ -68,6 +71,23 @@ def _process_as_it_was():
         and (name in before or name.startswith(tuple(f"the variable {start}" for start in _NAMES)))
     ]
     assert not wrong, "the test leaves changed: " + ", ".join(wrong)
+
+
+@pytest.fixture(autouse=True)
+def _deadline():
+    """Every wait in a test ends: for a file, for a line of a process, for a thread."""
+    if not hasattr(signal, "setitimer"):  # on Windows
+        yield
+        return
+
+    def end(_number: int, _frame: object) -> None:
+        raise TimeoutError(f"the test has not ended within {DEADLINE_S} seconds")
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.setitimer(signal.ITIMER_REAL, DEADLINE_S)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture
