@@ -1,7 +1,93 @@
-"""Fixtures that tests of more than one module share."""
+"""How all tests run (threads, properties), what none of them may leave changed, and a fixture for several."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
 
 import pytest
 from atomic_target import OLD
+from hypothesis import is_hypothesis_test, settings
+
+# Before torch is imported, for this process and those that tests start: threads that share two cores take longer than
+# one thread does, and sums of several threads have other last bits.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Some thousand processes are started; without it each of them would compile all modules of the package.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+# No test asserts a time, so no example has a deadline. `--hypothesis-profile thorough` or HYPOTHESIS_PROFILE=thorough
+# tries ten times the examples of each test.
+THOROUGH = 10
+settings.register_profile("ci", deadline=None)
+settings.register_profile("thorough", deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Multiplies the examples of each property: a number in its decorator has precedence over that of a profile."""
+    if settings.get_current_profile_name() != "thorough":
+        return
+    functions = {getattr(item, "function", None) for item in items}
+    for function in filter(is_hypothesis_test, functions):
+        own = function._hypothesis_internal_use_settings
+        function._hypothesis_internal_use_settings = settings(own, max_examples=THOROUGH * own.max_examples)
+
+
+# Far more than any test takes, on a slow machine that others use too.
+DEADLINE_S = 1200
+
+_SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGTSTP", "SIGPIPE") if hasattr(signal, name)
+]
+# Libraries add variables of their own when they are imported; of these names none may appear either.
+_NAMES = ("ADACODE_", "COLUMNS", "HF_", "OMP_", "PYTHON")
+
+
+def _state() -> dict[str, object]:
+    """What belongs to the process and not to a test."""
+    torch = sys.modules.get("torch")
+    return {
+        "the working directory": Path.cwd(),
+        **({"the threads of torch": torch.get_num_threads()} if torch else {}),
+        **{f"the handler of {number.name}": signal.getsignal(number) for number in _SIGNALS},
+        **{f"the variable {name}": value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"},
+    }
+
+
+@pytest.fixture(autouse=True)
+def _process_as_it_was():
+    """A test that leaves a setting of the process changed fails, because it would change what later tests do."""
+    before = _state()
+    yield
+    after = _state()
+    missing = "is missing"
+    wrong = [
+        f"{name}: {before.get(name, missing)} → {after.get(name, missing)}"
+        for name in before | after
+        if before.get(name, missing) != after.get(name, missing)
+        and (name in before or name.startswith(tuple(f"the variable {start}" for start in _NAMES)))
+    ]
+    assert not wrong, "the test leaves changed: " + ", ".join(wrong)
+
+
+@pytest.fixture(autouse=True)
+def _deadline():
+    """Every wait in a test ends: for a file, for a line of a process, for a thread."""
+    if not hasattr(signal, "setitimer"):  # on Windows
+        yield
+        return
+
+    def end(_number: int, _frame: object) -> None:
+        raise TimeoutError(f"the test has not ended within {DEADLINE_S} seconds")
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.setitimer(signal.ITIMER_REAL, DEADLINE_S)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture

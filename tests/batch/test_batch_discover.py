@@ -10,17 +10,11 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from touched import touch_below
 
 from adacode_cli.batch.discover import Found, PassedOver, Selection, discover, place_of
 from adacode_cli.batch.globs import Globs
 from adacode_cli.errors import InputError
-
-
-def touch(root: Path, *names: str) -> None:
-    for name in names:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"x")
 
 
 def found(*inputs: Path, selection: Selection | None = None) -> list[str]:
@@ -32,14 +26,14 @@ def passed_over(*inputs: Path) -> dict[str, PassedOver]:
 
 
 def test_tree_is_walked_in_name_order_and_only_images_count(tmp_path):
-    touch(
+    touch_below(
         tmp_path, "b.jpg", "a/z.PNG", "a/b/c.tiff", "c.txt", "noext", "jpg", ".hidden.jpg", ".adacode/x.png", "z.webp"
     )
     assert found(tmp_path) == ["a/b/c.tiff", "a/z.PNG", "b.jpg", "z.webp"]
 
 
 def test_paths_come_out_as_they_were_given(tmp_path, monkeypatch):
-    touch(tmp_path, "photos/a.jpg", "photos/sub/b.jpg")
+    touch_below(tmp_path, "photos/a.jpg", "photos/sub/b.jpg")
     monkeypatch.chdir(tmp_path)
     paths = [str(e.path) for e in discover([Path("photos")], Selection()) if isinstance(e, Found)]
     assert paths == ["photos/a.jpg", "photos/sub/b.jpg"]
@@ -48,12 +42,12 @@ def test_paths_come_out_as_they_were_given(tmp_path, monkeypatch):
 
 
 def test_a_file_named_outright_is_taken_whatever_its_name(tmp_path):
-    touch(tmp_path, "scan", ".hidden.jpg")
+    touch_below(tmp_path, "scan", ".hidden.jpg")
     assert found(tmp_path / "scan", tmp_path / ".hidden.jpg") == ["scan", ".hidden.jpg"]
 
 
 def test_globs_prune_directories_and_filter_named_files_too(tmp_path):
-    touch(tmp_path, "a.jpg", "thumbs/b.jpg", "sub/thumbs/c.jpg", "sub/d.png")
+    touch_below(tmp_path, "a.jpg", "thumbs/b.jpg", "sub/thumbs/c.jpg", "sub/d.png")
     no_thumbs = Selection(Globs(exclude=("thumbs",)))
     assert found(tmp_path, selection=no_thumbs) == ["a.jpg", "sub/d.png"]
     assert found(tmp_path, selection=Selection(Globs(include=("sub/**",)))) == ["sub/d.png", "sub/thumbs/c.jpg"]
@@ -61,7 +55,7 @@ def test_globs_prune_directories_and_filter_named_files_too(tmp_path):
 
 
 def test_avoided_places_are_left_out_however_they_are_spelt(tmp_path, monkeypatch):
-    touch(tmp_path, "a.jpg", "out/b.jpg", "masks/c.png", "mask.png", "sub/mask.png")
+    touch_below(tmp_path, "a.jpg", "out/b.jpg", "masks/c.png", "mask.png", "sub/mask.png")
     monkeypatch.chdir(tmp_path)
     avoid = (Path("sub/../out"), tmp_path / "masks", Path("mask.png"))
     assert found(tmp_path, selection=Selection(avoid=avoid)) == ["a.jpg", "sub/mask.png"]
@@ -71,21 +65,21 @@ def test_avoided_places_are_left_out_however_they_are_spelt(tmp_path, monkeypatc
 
 @pytest.mark.parametrize("target", ["..", ".", "../tree"])
 def test_links_that_loop_end(tmp_path, target):
-    touch(tmp_path, "tree/a.jpg", "tree/sub/b.jpg")
+    touch_below(tmp_path, "tree/a.jpg", "tree/sub/b.jpg")
     (tmp_path / "tree" / "loop").symlink_to(target)
     assert found(tmp_path / "tree") == ["a.jpg", "sub/b.jpg"]
     assert "visited anyway" in passed_over(tmp_path / "tree")["loop"].reason
 
 
 def test_a_link_to_itself_is_a_failure_and_not_an_exception(tmp_path):
-    touch(tmp_path, "a.jpg")
+    touch_below(tmp_path, "a.jpg")
     (tmp_path / "self.jpg").symlink_to("self.jpg")
     assert found(tmp_path) == ["a.jpg"]
     assert passed_over(tmp_path)["self.jpg"].failed
 
 
 def test_directories_outside_are_followed_once(tmp_path):
-    touch(tmp_path, "tree/a.jpg", "elsewhere/b.jpg", "elsewhere/sub/c.jpg")
+    touch_below(tmp_path, "tree/a.jpg", "elsewhere/b.jpg", "elsewhere/sub/c.jpg")
     (tmp_path / "tree" / "link1").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "tree" / "link2").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "tree")
@@ -95,7 +89,7 @@ def test_directories_outside_are_followed_once(tmp_path):
 
 
 def test_linked_files_are_images_like_others(tmp_path):
-    touch(tmp_path, "elsewhere/b.jpg", "tree/a.jpg")
+    touch_below(tmp_path, "elsewhere/b.jpg", "tree/a.jpg")
     (tmp_path / "tree" / "c.jpg").symlink_to(tmp_path / "elsewhere" / "b.jpg")
     (tmp_path / "tree" / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
     assert found(tmp_path / "tree") == ["a.jpg", "c.jpg"]
@@ -103,7 +97,7 @@ def test_linked_files_are_images_like_others(tmp_path):
 
 
 def test_pipes_and_directories_with_image_names(tmp_path):
-    touch(tmp_path, "a.jpg", "folder.jpg/b.jpg")
+    touch_below(tmp_path, "a.jpg", "folder.jpg/b.jpg")
     os.mkfifo(tmp_path / "pipe.jpg")
     assert found(tmp_path) == ["a.jpg", "folder.jpg/b.jpg"]
     entry = passed_over(tmp_path)["pipe.jpg"]
@@ -112,7 +106,7 @@ def test_pipes_and_directories_with_image_names(tmp_path):
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_unreadable_directory_is_a_failure_beside_the_others(tmp_path):
-    touch(tmp_path, "a.jpg", "locked/b.jpg")
+    touch_below(tmp_path, "a.jpg", "locked/b.jpg")
     (tmp_path / "locked").chmod(0)
     try:
         assert found(tmp_path) == ["a.jpg"]
@@ -122,7 +116,7 @@ def test_unreadable_directory_is_a_failure_beside_the_others(tmp_path):
 
 
 def test_directory_that_vanishes_during_the_walk(tmp_path):
-    touch(tmp_path, "a.jpg", "b/c.jpg", "d.jpg")
+    touch_below(tmp_path, "a.jpg", "b/c.jpg", "d.jpg")
     stream = discover([tmp_path], Selection())
     first = next(stream)
     (tmp_path / "b" / "c.jpg").unlink()
@@ -134,7 +128,7 @@ def test_directory_that_vanishes_during_the_walk(tmp_path):
 
 
 def test_inputs_that_cannot_be_are_refused_before_anything(tmp_path):
-    touch(tmp_path, "a.jpg")
+    touch_below(tmp_path, "a.jpg")
     os.mkfifo(tmp_path / "pipe")
     for bad in ("missing.jpg", "pipe", "a.jpg/x.jpg"):
         with pytest.raises(InputError) as caught:
@@ -172,7 +166,7 @@ def test_deep_trees_do_not_exhaust_the_stack(tmp_path):
         deep = deep / "d"
         made.append(deep)
     deep.mkdir(parents=True)
-    touch(deep, "a.jpg")
+    touch_below(deep, "a.jpg")
     assert len(found(tmp_path)) == 1
 
 

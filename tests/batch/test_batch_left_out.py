@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from touched import touch_below
 
 from adacode_cli.batch.discover import Found, Selection, discover
 from adacode_cli.batch.globs import Globs
@@ -13,13 +14,6 @@ from adacode_cli.batch.left_out import LeftOut
 from adacode_cli.batch.naming import Naming
 from adacode_cli.batch.plan import OnExisting, make_plan
 from adacode_cli.errors import InputError
-
-
-def touch(root: Path, *names: str) -> None:
-    for name in names:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"x")
 
 
 def counted(*inputs: Path, selection: Selection | None = None) -> tuple[list[str], LeftOut]:
@@ -30,11 +24,15 @@ def counted(*inputs: Path, selection: Selection | None = None) -> tuple[list[str
 
 
 def test_files_are_counted_by_kind_and_folders_of_attributes_by_name(tmp_path):
-    touch(tmp_path, "a.jpg", "a.XMP", "sub/b.xmp", "clip.mov", "README", "Mr. Smith, 1931", "x.", "letter.jpg_original")
-    touch(tmp_path, "raw/1.CR2", "raw/2.nef", "raw/3.nef", "anim.gif")
-    touch(tmp_path, "._a.jpg", ".DS_Store", "sub/.DS_Store", "Thumbs.db", ".hidden.jpg", ".adacode/journal.jsonl")
-    touch(tmp_path, "@eaDir/a.jpg/SYNOPHOTO_THUMB_M.jpg", "sub/@eaDir/b.jpg", "__MACOSX/a.jpg", ".thumbnails/a.png")
-    touch(tmp_path, ".AppleDouble/a.jpg", ".git/picture.png", ".cache/x.png")
+    touch_below(
+        tmp_path, "a.jpg", "a.XMP", "sub/b.xmp", "clip.mov", "README", "Mr. Smith, 1931", "x.", "letter.jpg_original"
+    )
+    touch_below(tmp_path, "raw/1.CR2", "raw/2.nef", "raw/3.nef", "anim.gif")
+    touch_below(tmp_path, "._a.jpg", ".DS_Store", "sub/.DS_Store", "Thumbs.db", ".hidden.jpg", ".adacode/journal.jsonl")
+    touch_below(
+        tmp_path, "@eaDir/a.jpg/SYNOPHOTO_THUMB_M.jpg", "sub/@eaDir/b.jpg", "__MACOSX/a.jpg", ".thumbnails/a.png"
+    )
+    touch_below(tmp_path, ".AppleDouble/a.jpg", ".git/picture.png", ".cache/x.png")
     places, left_out = counted(tmp_path)
     assert places == ["a.jpg"]
     assert left_out.counts == {
@@ -59,14 +57,14 @@ def test_files_are_counted_by_kind_and_folders_of_attributes_by_name(tmp_path):
 
 
 def test_nothing_left_out_is_nothing_to_say(tmp_path):
-    touch(tmp_path, "a.jpg", ".adacode/claims/x")
+    touch_below(tmp_path, "a.jpg", ".adacode/claims/x")
     _, left_out = counted(tmp_path)
     assert not left_out
     assert left_out.text == ""
 
 
 def test_folders_that_are_left_out_are_not_listed(tmp_path, monkeypatch):
-    touch(tmp_path, "a.jpg", "sub/b.jpg", "@eaDir/x/y.jpg", ".hidden/y.jpg", "sub/__MACOSX/z.jpg")
+    touch_below(tmp_path, "a.jpg", "sub/b.jpg", "@eaDir/x/y.jpg", ".hidden/y.jpg", "sub/__MACOSX/z.jpg")
     listed = []
     scandir = os.scandir
     monkeypatch.setattr(os, "scandir", lambda path: listed.append(str(path)) or scandir(path))
@@ -75,14 +73,14 @@ def test_folders_that_are_left_out_are_not_listed(tmp_path, monkeypatch):
 
 
 def test_what_is_named_is_tried_whatever_its_kind(tmp_path):
-    touch(tmp_path, "@eaDir/a.jpg", "x.cr2", "._b.jpg")
+    touch_below(tmp_path, "@eaDir/a.jpg", "x.cr2", "._b.jpg")
     places, left_out = counted(tmp_path / "@eaDir", tmp_path / "x.cr2", tmp_path / "._b.jpg")
     assert places == ["a.jpg", "x.cr2", "._b.jpg"]
     assert not left_out
 
 
 def test_what_patterns_leave_out_is_not_counted(tmp_path):
-    touch(tmp_path, "a.jpg", "a.xmp", "sub/b.xmp", "sub/.c", ".d/e", "f.mov")
+    touch_below(tmp_path, "a.jpg", "a.xmp", "sub/b.xmp", "sub/.c", ".d/e", "f.mov")
     assert counted(tmp_path, selection=Selection(Globs(include=("*.jpg",))))[1].files == {}
     assert counted(tmp_path, selection=Selection(Globs(exclude=("*.xmp", ".d"))))[1].counts == {
         "unread_pictures": {},
@@ -92,14 +90,14 @@ def test_what_patterns_leave_out_is_not_counted(tmp_path):
 
 
 def test_a_folder_below_two_inputs_is_counted_once(tmp_path):
-    touch(tmp_path, "a.jpg", "a.xmp", "sub/b.jpg", "sub/b.xmp", "sub/@eaDir/x")
+    touch_below(tmp_path, "a.jpg", "a.xmp", "sub/b.jpg", "sub/b.xmp", "sub/@eaDir/x")
     for inputs in ((tmp_path, tmp_path / "sub"), (tmp_path / "sub", tmp_path), (tmp_path, tmp_path)):
         left_out = counted(*inputs)[1]
         assert (left_out.files, left_out.folders) == ({".xmp": 2}, {"@eaDir": 1})
 
 
 def test_what_a_run_has_written_is_not_counted(tmp_path):
-    touch(tmp_path, "a.jpg", "a.xmp", "out/.adacode/journal.jsonl", "out/a.jpg", "out/a.jpg.adacode", "out/b.txt")
+    touch_below(tmp_path, "a.jpg", "a.xmp", "out/.adacode/journal.jsonl", "out/a.jpg", "out/a.jpg.adacode", "out/b.txt")
     selection = Selection(outputs_in=lambda _path: {"a.jpg", "a.jpg.adacode"}.__contains__)
     places, left_out = counted(tmp_path, selection=selection)
     assert places == ["a.jpg"]
@@ -107,7 +105,7 @@ def test_what_a_run_has_written_is_not_counted(tmp_path):
 
 
 def test_links_that_lead_nowhere_or_around_count_as_files(tmp_path):
-    touch(tmp_path, "a.jpg")
+    touch_below(tmp_path, "a.jpg")
     for name, target in ((".#lock", "user@host.1"), (".loop", ".loop"), ("gone.txt", "nowhere")):
         (tmp_path / name).symlink_to(target)
     places, left_out = counted(tmp_path)
@@ -116,7 +114,7 @@ def test_links_that_lead_nowhere_or_around_count_as_files(tmp_path):
 
 
 def test_a_folder_without_images_says_what_it_holds(tmp_path):
-    touch(tmp_path, "a.cr2", "b.cr2", "a.xmp")
+    touch_below(tmp_path, "a.cr2", "b.cr2", "a.xmp")
     with pytest.raises(InputError, match=r"no images found; not read: 2 \.cr2; left out: 1 \.xmp") as caught:
         make_plan([tmp_path], Naming("sr-x4"), Selection(), OnExisting.REFUSE)
     assert "Convert" in caught.value.hint

@@ -9,15 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
+from adacode_process import default_signals
 from PIL import Image
 
 # What stands for the network takes two files at once then.
 IN_LANES = ("--device", "cuda")
-
-
-def default_signals() -> None:
-    """A test run in the background of a script starts with SIGINT ignored, and children inherit that."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_for_lines(journal: Path, count: int) -> None:

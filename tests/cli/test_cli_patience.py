@@ -11,17 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from adacode_process import environment
+from adacode_process import default_signals, environment
 
 from adacode_cli.cli.signals import Patience
 
 PROGRAM = Path(__file__).parent / "patient_program.py"
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
-
-
-def default_signals() -> None:
-    """A test run in the background of a script starts with SIGINT ignored, and children inherit that."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def ignored_signals() -> None:

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from adacode_process import default_signals
 from PIL import Image, ImageCms
 from test_faults_disk import RUN, names, said
-from test_faults_signals import HANGS_AFTER_S, default_signals
+from test_faults_signals import HANGS_AFTER_S
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="files are not decoded in processes of their own there")
 

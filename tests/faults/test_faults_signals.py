@@ -7,16 +7,12 @@ import os
 import signal
 
 import pytest
+from adacode_process import default_signals
 from test_faults_disk import names
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
 
 HANGS_AFTER_S = 30
-
-
-def default_signals() -> None:
-    """A test run in the background of a script starts with SIGINT ignored, and children inherit that."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def at_the_fourth_picture(adacode, photo, weights: str, **env: str):

@@ -5,22 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 from tiny_families import save_photos
 from tiny_sessions import NAMES, TASKS, tiny_session
 from tiny_shards import save_shards
 
 from adacode_cli.training.loop import Pace
 from adacode_cli.training.runs import run_all
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _one_thread():
-    """Tests share a machine, tiny networks gain nothing from more, and sums of several threads have other last bits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")
