@@ -7,7 +7,7 @@ anything is decoded.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from io import BytesIO
 from typing import Any
@@ -22,8 +22,8 @@ from PIL.ImageFile import ImageFile
 from adacode_cli import formats
 from adacode_cli.errors import OutputError
 from adacode_cli.imaging import av1_header, exif, exif_editing, heif_boxes, pillow
-from adacode_cli.imaging.codec import Codec, Page
-from adacode_cli.imaging.image import Item, Raster, Samples, lost_beside_first
+from adacode_cli.imaging.codec import Codec, Page, one_page
+from adacode_cli.imaging.image import Raster, Samples, lost_beside_first
 from adacode_cli.imaging.metadata import EXIF_DAMAGED, Metadata
 from adacode_cli.imaging.refusals import check_size, parsing
 from adacode_cli.imaging.samples import grey_alpha_as_rgb, narrowed, over_whole_range
@@ -148,13 +148,9 @@ def _metadata_in(file: bytes) -> list[Metadata]:
     return [replace(found, cicp=numbers) for found in pillow.metadata_in(AvifImageFile, file)]
 
 
-def _items(file: bytes) -> tuple[Iterator[Item], ...]:
-    return (heif_boxes.items(file),)
-
-
 def _same_exif(said: bytes, back: bytes | None) -> bool:
     """Without an orientation it may be, as `write` says."""
     return back in (said, exif_editing.with_tags(said, (), without={exif.ORIENTATION}))
 
 
-CODEC = Codec(read, write, _metadata_in, heif_boxes.header, _items, same_exif=_same_exif)
+CODEC = Codec(read, write, _metadata_in, heif_boxes.header, one_page(heif_boxes.items), same_exif=_same_exif)

@@ -10,7 +10,7 @@ from io import BytesIO
 from PIL.BmpImagePlugin import BmpImageFile
 
 from adacode_cli.imaging import pillow
-from adacode_cli.imaging.codec import Codec, Header, Page
+from adacode_cli.imaging.codec import Codec, Header, Page, one_page
 from adacode_cli.imaging.image import Item, Raster
 from adacode_cli.imaging.inventory import COLOR_PROFILE, behind
 from adacode_cli.imaging.iso_boxes import Bytes
@@ -138,8 +138,4 @@ def _listed(file: bytes) -> Iterator[Item]:
         yield from behind(file, max(profile_end, rows_end if packing in (0, 3, 6) else file_bytes))
 
 
-def _items(file: bytes) -> tuple[Iterator[Item], ...]:
-    return (_listed(file),)
-
-
-CODEC = Codec(read, write, _metadata_in, header, _items, complete=_completed)
+CODEC = Codec(read, write, _metadata_in, header, one_page(_listed), complete=_completed)

@@ -73,6 +73,11 @@ def _equal(said: bytes, back: bytes | None) -> bool:
     return said == back
 
 
+def one_page(items: Callable[[bytes], Iterator[Item]]) -> Callable[[bytes], tuple[Iterator[Item], ...]]:
+    """`Codec.items` of a format without pages, by a function that lists the items of a file."""
+    return lambda data: (items(data),)
+
+
 @dataclass(frozen=True)
 class Codec:
     """The functions of a format. Those with a default are for what a format may do without.

@@ -6,7 +6,7 @@ are looked at before anything is decoded.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from io import BytesIO
 from typing import Any
@@ -16,8 +16,8 @@ import numpy as np
 from adacode_cli import formats
 from adacode_cli.errors import InputError, OutputError
 from adacode_cli.imaging import heif_boxes, pillow
-from adacode_cli.imaging.codec import Codec, Page, required
-from adacode_cli.imaging.image import Item, Raster, Samples, lost_beside_first
+from adacode_cli.imaging.codec import Codec, Page, one_page, required
+from adacode_cli.imaging.image import Raster, Samples, lost_beside_first
 from adacode_cli.imaging.metadata import Metadata
 from adacode_cli.imaging.refusals import check_size, parsing
 from adacode_cli.imaging.samples import grey_alpha_as_rgb, over_whole_range
@@ -98,8 +98,4 @@ def _metadata_in(file: bytes) -> list[Metadata]:
     return [replace(found, cicp=heif_boxes.cicp_of(heif_boxes.properties(file)))]
 
 
-def _items(file: bytes) -> tuple[Iterator[Item], ...]:
-    return (heif_boxes.items(file),)
-
-
-CODEC = Codec(read, write, _metadata_in, heif_boxes.header, _items)
+CODEC = Codec(read, write, _metadata_in, heif_boxes.header, one_page(heif_boxes.items))

@@ -7,7 +7,7 @@ library interprets them a second time. `jp2_boxes` are the metadata.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from io import BytesIO
 from typing import Any
@@ -22,8 +22,8 @@ from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from adacode_cli.errors import OutputError
 from adacode_cli.imaging import conversions, jp2_boxes, jp2_samples, pillow
 from adacode_cli.imaging.cicp import SRGB
-from adacode_cli.imaging.codec import Codec, Header, Page
-from adacode_cli.imaging.image import PALETTE_NOTE, Item, Raster, Samples, lost_beside_first
+from adacode_cli.imaging.codec import Codec, Header, Page, one_page
+from adacode_cli.imaging.image import PALETTE_NOTE, Raster, Samples, lost_beside_first
 from adacode_cli.imaging.iso_boxes import Bytes, placed
 from adacode_cli.imaging.jp2_samples import Component, Jp2Header
 from adacode_cli.imaging.metadata import Metadata
@@ -149,8 +149,4 @@ def _metadata_in(file: bytes) -> list[Metadata]:
     return [jp2_boxes.metadata_in(file)]
 
 
-def _items(file: bytes) -> tuple[Iterator[Item], ...]:
-    return (jp2_boxes.items(file),)
-
-
-CODEC = Codec(read, write, _metadata_in, header, _items)
+CODEC = Codec(read, write, _metadata_in, header, one_page(jp2_boxes.items))

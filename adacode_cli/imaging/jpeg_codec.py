@@ -7,7 +7,7 @@ not supported, before anything is decoded.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from itertools import islice
@@ -18,8 +18,8 @@ import numpy.typing as npt
 from PIL.JpegImagePlugin import JpegImageFile
 
 from adacode_cli.imaging import jpeg_segments, photoshop, pillow, xmp_editing
-from adacode_cli.imaging.codec import Codec, Header, Page
-from adacode_cli.imaging.image import Item, Raster, Samples
+from adacode_cli.imaging.codec import Codec, Header, Page, one_page
+from adacode_cli.imaging.image import Raster, Samples
 from adacode_cli.imaging.iso_boxes import Bytes
 from adacode_cli.imaging.metadata import Metadata
 from adacode_cli.imaging.refusals import check_size, not_supported, parsing
@@ -230,8 +230,4 @@ def _metadata_in(file: bytes) -> list[Metadata]:
     return pillow.metadata_in(JpegImageFile, file, beside, _resolution_in)
 
 
-def _items(file: bytes) -> tuple[Iterator[Item], ...]:
-    return (jpeg_segments.items(file),)
-
-
-CODEC = Codec(read, write, _metadata_in, header, _items, fitting, complete=_completed)
+CODEC = Codec(read, write, _metadata_in, header, one_page(jpeg_segments.items), fitting, complete=_completed)

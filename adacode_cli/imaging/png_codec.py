@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import imagecodecs
 import numpy as np
@@ -18,8 +18,8 @@ import numpy.typing as npt
 from PIL.PngImagePlugin import PngImageFile
 
 from adacode_cli.imaging import pillow, png_chunks
-from adacode_cli.imaging.codec import Codec, Header, Page
-from adacode_cli.imaging.image import PALETTE_NOTE, Item, Raster, Samples
+from adacode_cli.imaging.codec import Codec, Header, Page, one_page
+from adacode_cli.imaging.image import PALETTE_NOTE, Raster, Samples
 from adacode_cli.imaging.iso_boxes import Bytes
 from adacode_cli.imaging.metadata import Metadata
 from adacode_cli.imaging.png_chunks import chunk, is_sound
@@ -258,8 +258,4 @@ def _metadata_in(file: bytes) -> list[Metadata]:
     return pillow.metadata_in(PngImageFile, file, beside, png_chunks.resolution_in)
 
 
-def _items(file: bytes) -> tuple[Iterator[Item], ...]:
-    return (png_chunks.items(file),)
-
-
-CODEC = Codec(read, write, _metadata_in, header, _items, complete=_completed)
+CODEC = Codec(read, write, _metadata_in, header, one_page(png_chunks.items), complete=_completed)

@@ -13,7 +13,7 @@ from PIL import Image
 from PIL.WebPImagePlugin import WebPImageFile
 
 from adacode_cli.imaging import pillow
-from adacode_cli.imaging.codec import Codec, Header, Page
+from adacode_cli.imaging.codec import Codec, Header, Page, one_page
 from adacode_cli.imaging.image import Item, Raster
 from adacode_cli.imaging.inventory import COLOR_PROFILE, CREDENTIALS, FRAMES, XMP, behind
 from adacode_cli.imaging.iso_boxes import Bytes
@@ -120,8 +120,4 @@ def _listed(file: bytes) -> Iterator[Item]:
     yield from behind(file, end)
 
 
-def _items(file: bytes) -> tuple[Iterator[Item], ...]:
-    return (_listed(file),)
-
-
-CODEC = Codec(read, write, _metadata_in, header, _items)
+CODEC = Codec(read, write, _metadata_in, header, one_page(_listed))
