@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from adacode_cli.cli.boundary import TrainingSession, guarded
+from adacode_cli.cli.boundary import Session, guarded
 from adacode_cli.cli.train_report import EPILOG, report
 
 if importlib.util.find_spec("matplotlib") is None:
@@ -26,7 +26,7 @@ def run_report(*arguments: object) -> int:
     app.command("report", epilog=EPILOG)(report)
     command = typer.main.get_command(app)
 
-    def started(session: TrainingSession) -> object:
+    def started(session: Session) -> object:
         return command([str(argument) for argument in arguments], standalone_mode=False, obj=session)
 
     return guarded(started)
