@@ -30,12 +30,6 @@ def lock(handle: int, *, wait: bool) -> bool:
     return True
 
 
-def unlock(handle: int) -> None:
-    """Gives the lock of an open file back before it is closed."""
-    if sys.platform != "win32":
-        fcntl.flock(handle, fcntl.LOCK_UN)
-
-
 def is_at(handle: int, path: str | os.PathLike[str]) -> bool:
     """Whether the open file is still what `path` names: another process may have removed it before it was locked."""
     try:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from adacode_cli.checkpoints.format import Provenance
-from adacode_cli.checkpoints.source import WeightsSource
+from adacode_cli.checkpoints.load import WeightsSource
 from adacode_cli.engine.plan import RunOptions
 from adacode_cli.engine.restorer import Restorer
 from adacode_cli.evaluation.perceptual import load_perceptual

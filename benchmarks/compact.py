@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from adacode_cli.benchmark.speed import yardstick
 from adacode_cli.benchmark.timing import seconds
-from adacode_cli.benchmark.yardstick import yardstick
 from adacode_cli.engine.device import computes_bf16
 from adacode_cli.model.network import AdaCode
 from adacode_cli.model.rescaling import halved

@@ -16,13 +16,10 @@ from pathlib import Path
 
 import torch
 
-from adacode_cli.benchmark.ceilings import ceiling
 from adacode_cli.benchmark.files import files
-from adacode_cli.benchmark.growth import MEGAPIXELS, growth
-from adacode_cli.benchmark.passes import passes
 from adacode_cli.benchmark.picture import cut
-from adacode_cli.benchmark.yardstick import yardstick_seconds
-from adacode_cli.checkpoints.source import WeightsSource
+from adacode_cli.benchmark.speed import MEGAPIXELS, ceiling, growth, passes, yardstick_seconds
+from adacode_cli.checkpoints.load import WeightsSource
 from adacode_cli.cli import machine
 from adacode_cli.engine.device import PRECISIONS, choose_device, computes_bf16
 from adacode_cli.engine.plan import RunOptions

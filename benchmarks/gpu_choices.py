@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from adacode_cli.benchmark.picture import made_up
 from adacode_cli.benchmark.timing import seconds, steady_seconds
-from adacode_cli.checkpoints.source import WeightsSource
+from adacode_cli.checkpoints.load import WeightsSource
 from adacode_cli.engine.device import PRECISIONS, choose_device, exact_arithmetic, rounded
 from adacode_cli.engine.maps import Grid
 from adacode_cli.engine.plan import RunOptions, pictures_together

@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from adacode_cli.checkpoints.source import WeightsSource
+from adacode_cli.checkpoints.load import WeightsSource
 from adacode_cli.engine.device import rounded
 from adacode_cli.engine.halves import halves_of
 from adacode_cli.engine.maps import Grid
-from adacode_cli.engine.plan import Costs, Memory, RunOptions, make_plan
+from adacode_cli.engine.plan import Costs, Memory, RunOptions, plan_tiles
 from adacode_cli.engine.runner import Runner
 from adacode_cli.engine.transfer import to_tensor
 from adacode_cli.imaging.decode import read_image
@@ -64,7 +64,7 @@ def planned(family: str, row: Row, device: torch.device, megapixels: float, tili
     parts = halves_of(network if dtype == torch.float32 else rounded(network, dtype), dtype, unfolds=row.unfolds)
     side = round((megapixels * 1e6) ** 0.5 / config.scale)
     costs = Costs(parts, config, Grid.of(config, side, side), dtype, on_host=device == CPU)
-    return make_plan(costs, RunOptions(tiling=tiling), device, Memory(1 << 60, 1 << 60)).memory
+    return plan_tiles(costs, RunOptions(tiling=tiling), device, Memory(1 << 60, 1 << 60)).memory
 
 
 def table() -> None:

@@ -1,13 +1,19 @@
 """Writes docs/commands.md, the reference of every command and option, from the program itself.
 
+A command's own options come first. Options that several commands share (fields of a dataclass in the signature of each
+of them) are listed once, at the end, with a link from each command.
+
 python docs/make_commands.py
 """
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import Any, get_type_hints
 
 from typer.main import get_command
 
@@ -15,9 +21,11 @@ from adacode_cli.cli.main import app
 
 TARGET = Path(__file__).with_name("commands.md")
 TITLE = "# Commands and options\n\nWritten by `docs/make_commands.py`; a test compares it with the program.\n"
+Command = Parameter = Any  # the classes of click that Typer carries have no public names
+HEAD = ["| option | default | meaning |", "| --- | --- | --- |"]
 
 
-def commands(command: object, path: str) -> Iterator[tuple[str, object]]:
+def commands(command: Command, path: str) -> Iterator[tuple[str, Command]]:
     """Every leaf command with its full name."""
     inner = getattr(command, "commands", None)
     if inner is None:
@@ -27,22 +35,69 @@ def commands(command: object, path: str) -> Iterator[tuple[str, object]]:
         yield from commands(child, f"{path} {name}")
 
 
-def section(path: str, command: object) -> str:
-    """One command: its first sentences and a table of its parameters."""
-    help_text = plain(getattr(command, "help", "") or "")
-    lines = [f"## {path}\n", f"{help_text}\n", "| option | default | meaning |", "| --- | --- | --- |"]
-    for parameter in command.params:  # type: ignore[attr-defined]
-        is_option = parameter.opts[0].startswith("-")
-        names = (
-            (*parameter.opts, *parameter.secondary_opts)
-            if is_option
-            else [parameter.metavar or parameter.human_readable_name]
-        )
-        default = "" if parameter.default in (None, False, (), "") else f"`{parameter.default}`"
-        lines.append(
-            f"| {', '.join(f'`{n}`' for n in names)} | {default} | {plain(getattr(parameter, 'help', '') or '')} |"
-        )
-    return "\n".join(lines) + "\n"
+def groups_of(command: Command) -> list[type]:
+    """The dataclasses whose fields are options of a command."""
+    hints = get_type_hints(inspect.unwrap(command.callback))
+    return [hint for hint in hints.values() if isinstance(hint, type) and is_dataclass(hint)]
+
+
+def shared_groups(found: dict[str, Command]) -> dict[type, list[str]]:
+    """Every dataclass of options that several commands have, with the names of these commands."""
+    users: dict[type, list[str]] = {}
+    for path, command in found.items():
+        for group in groups_of(command):
+            users.setdefault(group, []).append(path)
+    return {group: names for group, names in users.items() if len(names) > 1}
+
+
+def section(path: str, command: Command, shared: dict[type, list[str]]) -> str:
+    """One command: its first sentences, a table of its own parameters, and links to those that it shares."""
+    groups = [group for group in groups_of(command) if group in shared]
+    elsewhere = {field.name for group in groups for field in fields(group)}
+    own = [parameter for parameter in command.params if parameter.name not in elsewhere]
+    lines = [f"## {path}\n", f"{plain(command.help or '')}\n"]
+    lines += [*HEAD, *map(row, own), ""] if own else []
+    lines += [f"It also has the [{title(shared[group])}](#{anchor(title(shared[group]))}).\n" for group in groups]
+    return "\n".join(lines)
+
+
+def shared_section(group: type, users: list[str], command: Command) -> str:
+    """The options that several commands share, in tables as their help shows them."""
+    names = {field.name for field in fields(group)}
+    lines = [f"## {title(users)[:1].upper()}{title(users)[1:]}\n"]
+    panels: dict[str | None, list[Parameter]] = {}
+    for parameter in command.params:
+        if parameter.name in names:
+            panels.setdefault(parameter.rich_help_panel, []).append(parameter)
+    for panel, parameters in panels.items():
+        lines += [f"### {panel}\n"] if panel else []
+        lines += [*HEAD, *map(row, parameters), ""]
+    return "\n".join(lines)
+
+
+def title(users: list[str]) -> str:
+    """What the options that these commands share are called: "options of adacode eval sr, inpaint and reconstruct"."""
+    first, *others = users
+    prefix = first.rpartition(" ")[0]
+    short = [name.removeprefix(f"{prefix} ") for name in others]
+    return f"options of {', '.join([first, *short[:-1]])} and {short[-1]}"
+
+
+def anchor(heading: str) -> str:
+    """The name that GitHub gives to a heading."""
+    return re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-")
+
+
+def row(parameter: Parameter) -> str:
+    """One parameter as a line of a table."""
+    is_option = parameter.opts[0].startswith("-")
+    names: Iterable[str] = (
+        (*parameter.opts, *parameter.secondary_opts)
+        if is_option
+        else [parameter.metavar or parameter.human_readable_name]
+    )
+    default = "" if parameter.default in (None, False, (), "") else f"`{parameter.default}`"
+    return f"| {', '.join(f'`{n}`' for n in names)} | {default} | {plain(getattr(parameter, 'help', '') or '')} |"
 
 
 def plain(text: str) -> str:
@@ -53,8 +108,11 @@ def plain(text: str) -> str:
 
 def page() -> str:
     """The whole page."""
-    sections = [section(path, command) for path, command in commands(get_command(app), "adacode")]
-    return "\n".join([TITLE, *sections])
+    found = dict(commands(get_command(app), "adacode"))
+    shared = shared_groups(found)
+    sections = [section(path, command, shared) for path, command in found.items()]
+    sections += [shared_section(group, users, found[users[0]]) for group, users in shared.items()]
+    return "\n".join([TITLE, *sections]).rstrip("\n") + "\n"
 
 
 if __name__ == "__main__":

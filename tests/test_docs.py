@@ -29,6 +29,19 @@ def test_the_reference_of_commands_is_current():
     )
 
 
+def test_the_reference_has_every_option_of_every_command_there_or_where_it_links_to():
+    script = load_script(ROOT / "docs" / "make_commands.py")
+    sections = {part.splitlines()[0]: part for part in script.page().split("\n## ")[1:]}
+    anchors = {script.anchor(heading): part for heading, part in sections.items()}
+    for path, command in script.commands(script.get_command(script.app), "adacode"):
+        own = sections[path]
+        linked = [anchors[name] for name in re.findall(r"\]\(#([^)]+)\)", own)]
+        for parameter in command.params:
+            if parameter.opts[0].startswith("-"):
+                listed = [part for part in (own, *linked) if f"`{parameter.opts[0]}`" in part]
+                assert len(listed) == 1, f"{path} {parameter.opts[0]}"
+
+
 def test_the_readme_lists_every_exit_code_once():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     listed = sorted(int(code) for code in re.findall(r"^\| (\d+) \|", readme, re.MULTILINE))

@@ -10,12 +10,10 @@ from functools import partial
 
 import torch
 
-from adacode_cli.benchmark.device_use import DeviceUse, device_use, last_kernel_s
 from adacode_cli.benchmark.files import jpegs, run_over, side_of
-from adacode_cli.benchmark.operator_use import OperatorUse, operator_use
 from adacode_cli.benchmark.picture import made_up
 from adacode_cli.benchmark.stage_times import RUN, Sharing, StageTimes, WatchedStages, sharing
-from adacode_cli.benchmark.trace import Trace, traced
+from adacode_cli.benchmark.trace import DeviceUse, OperatorUse, Trace, device_use, last_kernel_s, operator_use, traced
 from adacode_cli.engine.restorer import Restorer
 
 _LATER = 2

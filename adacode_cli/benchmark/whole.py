@@ -9,14 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from adacode_cli.benchmark.ceilings import Ceiling, ceiling
 from adacode_cli.benchmark.files import Files, files
-from adacode_cli.benchmark.growth import Growth, growth
-from adacode_cli.benchmark.passes import Pass, passes
 from adacode_cli.benchmark.picture import cut
 from adacode_cli.benchmark.profile import FirstPicture, Profile, first_picture, profile
-from adacode_cli.benchmark.yardstick import yardstick_seconds
-from adacode_cli.checkpoints.source import WeightsSource
+from adacode_cli.benchmark.speed import Ceiling, Growth, Pass, ceiling, growth, passes, yardstick_seconds
+from adacode_cli.checkpoints.load import WeightsSource
 from adacode_cli.engine.device import PRECISIONS, choose_device, choose_precision
 from adacode_cli.engine.memory import is_out_of_memory
 from adacode_cli.engine.plan import RunOptions
@@ -27,7 +24,7 @@ from adacode_cli.errors import DeviceError
 
 
 @dataclass(frozen=True)
-class Request:
+class BenchSettings:
     """What to measure: `sr` with `weights`, a side × side part of `photo` (H×W×3 uint8), `num_files` JPEGs of so many
     megapixels (0: none), outputs of the `sizes` in megapixels; `profile` looks where the time of such a run goes, and
     needs files. device, precision: as for `Restorer`.
@@ -47,7 +44,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Findings:
+class Measurements:
     """What came out. device: as torch writes it. yardstick_seconds, passes: for the same part of the photo."""
 
     device: str
@@ -59,14 +56,14 @@ class Findings:
     profile: Profile | None = None
 
 
-def measure(request: Request, on_step: Callable[[str], None]) -> Findings:
+def measure(settings: BenchSettings, on_step: Callable[[str], None]) -> Measurements:
     """Takes all measurements; `on_step` is told what comes next.
 
     Raises what `Restorer` does, before it begins; DeviceError where memory does not suffice, OutputError where no files
     can be written for the run.
     """
     try:
-        return _measured(request, on_step)
+        return _measured(settings, on_step)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
@@ -74,53 +71,53 @@ def measure(request: Request, on_step: Callable[[str], None]) -> Findings:
         raise DeviceError("out of memory: the plain pass holds all of the picture at once", hint=hint) from error
 
 
-def _measured(request: Request, on_step: Callable[[str], None]) -> Findings:
-    device = choose_device(request.device)
-    names = _precisions(request.precision, device)
-    network, _ = WeightsSource(request.weights).network("sr", request.scale)
-    picture, repeats = cut(request.photo, request.side), request.repeats
-    first = _first(request, on_step)
+def _measured(settings: BenchSettings, on_step: Callable[[str], None]) -> Measurements:
+    device = choose_device(settings.device)
+    names = _precisions(settings.precision, device)
+    network, _ = WeightsSource(settings.weights).network("sr", settings.scale)
+    picture, repeats = cut(settings.photo, settings.side), settings.repeats
+    first = _first(settings, on_step)
 
     on_step("what the device does at most")
     ceilings = tuple(ceiling(name, PRECISIONS[name], device, repeats) for name in names)
     on_step("the yardstick")
     usual = yardstick_seconds(to_tensor(picture), device, repeats)
-    on_step(f"{request.weights}, {request.side}×{request.side}")
+    on_step(f"{settings.weights}, {settings.side}×{settings.side}")
     found = tuple(passes(network, picture, device, names, repeats))
-    grown = tuple(_told(growth(Runner(network, device, RunOptions(request.precision)), request.sizes), on_step))
-    run, looked_at = _run(request, device, first, on_step)
-    return Findings(str(device), ceilings, usual, found, grown, run, looked_at)
+    grown = tuple(_told(growth(Runner(network, device, RunOptions(settings.precision)), settings.sizes), on_step))
+    run, looked_at = _run(settings, device, first, on_step)
+    return Measurements(str(device), ceilings, usual, found, grown, run, looked_at)
 
 
-def _restorer(request: Request) -> Restorer:
-    return Restorer.from_pretrained(request.weights, device=request.device, precision=request.precision)
+def _restorer(settings: BenchSettings) -> Restorer:
+    return Restorer.from_pretrained(settings.weights, device=settings.device, precision=settings.precision)
 
 
-def _first(request: Request, on_step: Callable[[str], None]) -> tuple[Restorer, FirstPicture] | None:
+def _first(settings: BenchSettings, on_step: Callable[[str], None]) -> tuple[Restorer, FirstPicture] | None:
     """For a profile, what comes before all other measurements: they would warm the device up."""
-    if not request.profile:
+    if not settings.profile:
         return None
     on_step("the first picture")
-    restorer = _restorer(request)
-    return restorer, first_picture(restorer, request.scale, request.megapixels)
+    restorer = _restorer(settings)
+    return restorer, first_picture(restorer, settings.scale, settings.megapixels)
 
 
 def _run(
-    request: Request,
+    settings: BenchSettings,
     device: torch.device,
     first: tuple[Restorer, FirstPicture] | None,
     on_step: Callable[[str], None],
 ) -> tuple[Files | None, Profile | None]:
     """The timed run, then the one that is looked at: a profiler may slow down all that comes after it."""
-    count, size = request.num_files, request.megapixels
+    count, size = settings.num_files, settings.megapixels
     if not count:
         return None, None
     on_step(f"a run over {count} files")
-    run = files(first[0] if first else _restorer(request), request.scale, count, size)
+    run = files(first[0] if first else _restorer(settings), settings.scale, count, size)
     if first is None:
         return run, None
     on_step("where the time of such a run goes")
-    return run, profile(first[0], request.scale, count, size, device=device, first=first[1])
+    return run, profile(first[0], settings.scale, count, size, device=device, first=first[1])
 
 
 def _precisions(wanted: str, device: torch.device) -> tuple[str, ...]:

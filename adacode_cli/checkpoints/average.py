@@ -24,16 +24,15 @@ from adacode_cli.checkpoints.format import (
     SHARED_PARTS,
     Provenance,
     Weights,
+    differing,
     part_of,
     to_bytes,
     weights_of,
     write_file,
 )
-from adacode_cli.checkpoints.keys import key_problems
 from adacode_cli.checkpoints.load import shared_parts_beside
 from adacode_cli.checkpoints.real_esrgan import TrunkStart, as_trunk, is_start, read_tensors, require_size, start_of
-from adacode_cli.checkpoints.shared_parts import differing
-from adacode_cli.checkpoints.soundness import require_plausible, without_memory
+from adacode_cli.checkpoints.soundness import key_problems, require_plausible, without_memory
 from adacode_cli.errors import OutputError, UsageError, WeightsError, translated
 from adacode_cli.model.config import NetworkConfig
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from adacode_cli.checkpoints.digest import is_sha256
+from adacode_cli.checkpoints.integrity import is_sha256
 from adacode_cli.errors import WeightsError
 from adacode_cli.tasks import TASKS
 

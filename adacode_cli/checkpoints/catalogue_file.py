@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-from adacode_cli import atomic
 from adacode_cli.checkpoints.catalogue import Catalogue, Entry, Kind, WeightsFile
-from adacode_cli.checkpoints.digest import sha256_of
-from adacode_cli.checkpoints.strict_json import read_json
+from adacode_cli.checkpoints.integrity import read_json
 from adacode_cli.errors import WeightsError, translated
 
 VERSION = 1
@@ -63,18 +60,6 @@ def load(folder: Path | None = None) -> Catalogue:
         raise WeightsError(error.message, path=path, hint=_REINSTALL) from error
 
 
-def describe_bundled(folder: Path) -> None:
-    """Write the size and SHA-256 of every bundled file in `folder` into its catalogue.json, in one atomic step.
-
-    Everything else in the catalogue stays as it is. To be run whenever bundled weights were trained anew. Raises
-    WeightsError when a bundled file is missing or the catalogue is wrong, OutputError when it cannot be written.
-    """
-    catalogue = load(folder)
-    bundled = {name for entry in catalogue.entries if entry.kind == "bundled" for name in entry.files}
-    files = tuple(_described(folder / file.name) if file.name in bundled else file for file in catalogue.files)
-    atomic.write_bytes(folder / FILE_NAME, to_bytes(replace(catalogue, files=files)))
-
-
 def to_bytes(catalogue: Catalogue) -> bytes:
     """The content of a catalogue.json that `load` reads back as `catalogue`."""
     data = {
@@ -85,12 +70,6 @@ def to_bytes(catalogue: Catalogue) -> bytes:
         "entries": [_in_order(entry, _ENTRY, _ENTRY_OPTIONAL) for entry in catalogue.entries],
     }
     return (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode()
-
-
-def _described(path: Path) -> WeightsFile:
-    if not path.is_file():
-        raise WeightsError("bundled weights are missing", path=path, hint="Train or copy them there first.")
-    return WeightsFile(path.name, path.stat().st_size, sha256_of(path))
 
 
 def _in_order(

@@ -2,6 +2,8 @@
 
 A task of a family is spread over three files, as its stages were trained: the basis codebooks, the fused part
 (what turns codes into pictures), both shared by all tasks, and the task's own encoder. A "whole" file holds all.
+What all tasks share is compared bit for bit: a task that was trained over other codes would silently show other
+pictures than it was trained for.
 
 A file can hold a second set of values for some of its tensors: those of a network that keeps noise and grain. Values in
 between restore in between (linear interpolation of weights: Wang et al. 2018, arXiv:1811.10515; arXiv:2107.10833).
@@ -30,8 +32,8 @@ from adacode_cli.checkpoints.base_models import (
     stated_licence,
     whole_licence,
 )
+from adacode_cli.checkpoints.integrity import read_json
 from adacode_cli.checkpoints.soundness import require_finite
-from adacode_cli.checkpoints.strict_json import read_json
 from adacode_cli.errors import DeviceError, OutputError, UsageError, WeightsError, reason, translated
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.version import __version__
@@ -249,3 +251,13 @@ def split(whole: Weights) -> dict[Part, Weights]:
     for key, tensor in whole.faithful.items():
         groups[part_of(key)].faithful[key] = tensor
     return groups
+
+
+def differing(state: Mapping[str, Tensor], shared: Mapping[str, Tensor], parts: tuple[Part, ...]) -> list[str]:
+    """Sorted keys of these parts that only one of the two has, or whose float32 tensors are not the same bits."""
+    keys = {key for key in (*state, *shared) if part_of(key) in parts}
+    return sorted(k for k in keys if k not in state or k not in shared or not _same_bits(state[k], shared[k]))
+
+
+def _same_bits(a: Tensor, b: Tensor) -> bool:
+    return a.shape == b.shape and torch.equal(a.view(torch.int32), b.view(torch.int32))

@@ -12,7 +12,7 @@ import errno
 import os
 from pathlib import Path
 
-from adacode_cli.checkpoints import digest
+from adacode_cli.checkpoints import integrity
 from adacode_cli.checkpoints.location import HubFile, HubRepo, parse_hub_repo
 from adacode_cli.errors import AdaCodeError, OutputError, WeightsError, reason
 from adacode_cli.version import __version__
@@ -76,7 +76,7 @@ def cached(wanted: HubFile) -> Path | None:
 
 
 def _compare(path: Path, expected: str, wanted: HubFile, endpoint: str) -> None:
-    found = digest.sha256_of(path)
+    found = integrity.sha256_of(path)
     if found == expected:
         return
     _remove(path)
@@ -84,7 +84,7 @@ def _compare(path: Path, expected: str, wanted: HubFile, endpoint: str) -> None:
         "The file was removed from the cache; run the same command again. If it fails again, the repository holds "
         "another file than the catalogue expects: update adacode-cli, or name another --hub-repo."
     )
-    raise digest.mismatch(f"{_name(wanted)} at {endpoint}", expected=expected, found=found, hint=hint)
+    raise integrity.mismatch(f"{_name(wanted)} at {endpoint}", expected=expected, found=found, hint=hint)
 
 
 def _remove(path: Path) -> None:

@@ -18,8 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from adacode_cli.checkpoints.keys import key_problems
-from adacode_cli.checkpoints.soundness import require_finite, require_stored, without_memory
+from adacode_cli.checkpoints.soundness import key_problems, require_finite, require_stored, without_memory
 from adacode_cli.errors import WeightsError, reason
 from adacode_cli.model.config import PAPER_CATEGORIES, NetworkConfig, SwinConfig
 

@@ -15,9 +15,8 @@ from torch import Tensor
 
 from adacode_cli.checkpoints.base_models import described, licence_in
 from adacode_cli.checkpoints.format import METADATA_KEY, Provenance, read_safetensors, weights_of
-from adacode_cli.checkpoints.keys import key_problems
 from adacode_cli.checkpoints.published import PICKLED, read_params
-from adacode_cli.checkpoints.soundness import require_finite
+from adacode_cli.checkpoints.soundness import key_problems, require_finite
 from adacode_cli.errors import WeightsError
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.network import Trunk

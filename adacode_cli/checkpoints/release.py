@@ -1,34 +1,65 @@
-"""A published release file lies in the cache under its final name only when complete and the same as the first time.
+"""A published release file comes over HTTPS completely or not at all, however often the line breaks on the way.
 
-`transfer` brings the bytes, `trust` remembers the digest, and this module puts the two in an order that survives a
-crash at any point: the digest is recorded before the file takes its name, so no file is ever here without one.
+It lies in the cache under its final name only when it is complete and the same as the first time: the digest is
+recorded before the file takes its name, so no file is ever here without one, whenever a crash comes.
+
+Each new attempt asks only for what is missing (`Range`), on the condition that the remote file is still the same
+(`If-Range`, and a second look at the answer's validator, as some storage servers ignore the condition). Attempts
+stop after several in a row that brought nothing new. httpx2, not urllib, because it reports a body that ends early
+as an error of its own, has separate limits for connecting and for silence, trusts the system's certificates, and
+comes with huggingface_hub anyway, so that proxies and certificates behave alike for both ways of fetching.
 """
 
 from __future__ import annotations
 
+import ipaddress
+import json
 import os
+import re
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from adacode_cli.checkpoints import digest
-from adacode_cli.checkpoints.cache import exclusive
-from adacode_cli.checkpoints.partial import PartialFile
-from adacode_cli.checkpoints.transfer import OnProgress, Patience, require_secure, transfer
-from adacode_cli.checkpoints.trust import KnownDigests, Seen
+from adacode_cli import atomic
+from adacode_cli.checkpoints import integrity
+from adacode_cli.checkpoints.cache import KnownDigests, Seen, exclusive, storing
 from adacode_cli.errors import WeightsError
+from adacode_cli.version import __version__
+
+if TYPE_CHECKING:
+    import httpx2
 
 BASE_VARIABLE = "ADACODE_RELEASE_BASE"
-DEFAULT_PATIENCE = Patience()
+# Called with the bytes that are here and the bytes of the whole file (None while unknown).
+OnProgress = Callable[[int, int | None], None]
+_TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+_OFFLINE = "Check the connection and run it again, or get the file elsewhere and pass --weights FILE.pth."
 
 
-def address(url: str) -> str:
-    """Where to fetch `url` from: itself, or the file of the same name under ADACODE_RELEASE_BASE (a mirror)."""
-    base = os.environ.get(BASE_VARIABLE)
-    return f"{base.rstrip('/')}/{_name(url)}" if base else url
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How long to wait for a server, and how often to try again.
+
+    `attempts` counts those in a row that brought nothing new; the pause before the next doubles from
+    `first_pause_s` up to `longest_pause_s` (also the most that a server's Retry-After can ask for).
+    """
+
+    connect_timeout_s: float = 15.0
+    silence_timeout_s: float = 60.0
+    attempts: int = 5
+    first_pause_s: float = 1.0
+    longest_pause_s: float = 30.0
+
+
+DEFAULT_POLICY = RetryPolicy()
 
 
 def download(
-    url: str, target_dir: Path, *, on_progress: OnProgress | None = None, patience: Patience = DEFAULT_PATIENCE
+    url: str, target_dir: Path, *, on_progress: OnProgress | None = None, policy: RetryPolicy = DEFAULT_POLICY
 ) -> Path:
     """The file of `url` in `target_dir`, downloaded unless it is there; its digest is the one of the first time.
 
@@ -36,8 +67,8 @@ def download(
     called when nothing is downloaded. Raises WeightsError when the address is not safe, the server refuses, the
     line breaks too often (the next call continues) or the digest differs; OutputError when the disk refuses.
     """
-    source = address(url)
-    require_secure(source)
+    source = _address(url)
+    _require_secure(source)
     target = target_dir / _name(url)
     known = KnownDigests(target_dir)
     with exclusive(target):
@@ -46,13 +77,13 @@ def download(
             _reuse(target, url, seen, known)
             return target
         part = PartialFile(target)
-        transfer(source, part, patience=patience, on_progress=on_progress)
-        found = digest.sha256_of(part.path)
+        _transfer(source, part, policy=policy, on_progress=on_progress)
+        found = integrity.sha256_of(part.path)
         if seen is None:
             known.record(url, Seen(found, part.size()))
         elif found != seen.sha256:
             part.discard()
-            raise digest.mismatch(source, expected=seen.sha256, found=found, hint=_changed(url, known.path))
+            raise integrity.mismatch(source, expected=seen.sha256, found=found, hint=_changed(url, known.path))
         part.finish(target)
     return target
 
@@ -60,9 +91,11 @@ def download(
 def _reuse(target: Path, url: str, seen: Seen | None, known: KnownDigests) -> None:
     """A file that is here already: compared, or (copied here by hand) trusted like a first download."""
     if seen is None:
-        known.record(url, Seen(digest.sha256_of(target), target.stat().st_size))
+        known.record(url, Seen(integrity.sha256_of(target), target.stat().st_size))
         return
-    digest.verify(target, seen.sha256, hint=f"It changed since it was downloaded. Remove {target} and pull it again.")
+    integrity.verify(
+        target, seen.sha256, hint=f"It changed since it was downloaded. Remove {target} and pull it again."
+    )
 
 
 def _changed(url: str, record: Path) -> str:
@@ -72,8 +105,222 @@ def _changed(url: str, record: Path) -> str:
     )
 
 
+def _address(url: str) -> str:
+    """Where to fetch `url` from: itself, or the file of the same name under ADACODE_RELEASE_BASE (a mirror)."""
+    base = os.environ.get(BASE_VARIABLE)
+    return f"{base.rstrip('/')}/{_name(url)}" if base else url
+
+
 def _name(url: str) -> str:
     name = PurePosixPath(urlsplit(url).path).name
     if not name or name in (".", "..") or "\\" in name:
         raise WeightsError(f"{url!r} does not end in a file name", hint="Check the address.")
     return name
+
+
+def _require_secure(url: str) -> None:
+    """Return only if `url` is https://, or http:// to this machine itself; else WeightsError.
+
+    The first download's digest is trusted, so nobody on the way may be able to change it.
+    """
+    import httpx2
+
+    try:
+        parsed = httpx2.URL(url)
+    except httpx2.InvalidURL as error:
+        raise WeightsError(f"{url!r} is not an address: {error}", hint="Write https://HOST/FOLDER.") from error
+    if parsed.scheme == "https" and parsed.host:
+        return
+    if parsed.scheme == "http" and _is_loopback(parsed.host):
+        return
+    raise WeightsError(f"{url!r} is not a safe address", hint="Use https://; http:// is only for this machine itself.")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False  # a name, not an address
+
+
+class _BrokenOffError(Exception):
+    """One attempt failed in a way that the next may not."""
+
+    def __init__(self, why: str, pause_s: float = 0.0) -> None:
+        super().__init__(why)
+        self.pause_s = pause_s
+
+
+def _transfer(url: str, part: PartialFile, *, policy: RetryPolicy, on_progress: OnProgress | None = None) -> None:
+    """`part` holds the complete remote file afterwards.
+
+    Raises WeightsError when the server refuses or the attempts are used up (what arrived stays in `part` for the
+    next run), OutputError when the disk refuses.
+    """
+    # Imported here because only a download needs it.
+    import httpx2
+
+    # The hook also sees every redirect, before it is followed.
+    timeout = httpx2.Timeout(policy.silence_timeout_s, connect=policy.connect_timeout_s)
+    hooks = {"request": [lambda request: _require_secure(str(request.url))]}
+    agent = {"User-Agent": f"adacode-cli/{__version__}", "Accept-Encoding": "identity"}
+    furthest, fruitless = 0, 0
+    with httpx2.Client(timeout=timeout, follow_redirects=True, event_hooks=hooks, headers=agent) as client:
+        while True:
+            try:
+                _attempt(client, url, part, on_progress)
+            except _BrokenOffError as error:
+                size = part.size()
+                fruitless = 1 if size > furthest else fruitless + 1
+                furthest = max(furthest, size)
+                if fruitless >= policy.attempts:
+                    raise _given_up(url, error, size) from error
+                pause_s = max(error.pause_s, policy.first_pause_s * 2 ** (fruitless - 1))
+                time.sleep(min(pause_s, policy.longest_pause_s))
+            else:
+                return
+
+
+def _attempt(client: httpx2.Client, url: str, part: PartialFile, on_progress: OnProgress | None) -> None:
+    import httpx2
+
+    known = part.remote(url)
+    if known is not None and part.size() == known.total:
+        return  # complete already; only the last rename did not happen
+    headers = {}
+    if known is not None and known.validator is not None:
+        headers = {"Range": f"bytes={part.size()}-", "If-Range": known.validator}
+    try:
+        with client.stream("GET", url, headers=headers) as response:
+            total = _accept(response, url, known, part)
+            _append(response, part, total, on_progress)
+    except (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError, httpx2.TooManyRedirects) as error:
+        raise WeightsError(f"{url} cannot be fetched: {error}", hint="Check the address.") from error
+    except httpx2.TransportError as error:
+        raise _BrokenOffError(str(error) or type(error).__name__) from error
+    if total is not None and part.size() != total:
+        raise _BrokenOffError(f"{part.size()} of {total} bytes arrived")
+
+
+def _accept(response: httpx2.Response, url: str, known: Remote | None, part: PartialFile) -> int | None:
+    """Make `part` ready for the body that follows; the size of the whole file, if the server tells it."""
+    status = response.status_code
+    if status in _TRANSIENT:
+        pause = response.headers.get("Retry-After", "")
+        raise _BrokenOffError(f"the server answered {status}", float(pause) if pause.isdecimal() else 0.0)
+    if response.headers.get("Content-Encoding", "identity") != "identity" and response.is_success:
+        raise WeightsError(f"{url} arrives compressed, though it was asked for as it is", hint="Use another mirror.")
+    if status == 206 and known is not None:
+        match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        total = int(match[3]) if match and match[3] != "*" else known.total
+        same = _validator(response) in (known.validator, None) and known.total in (total, None)
+        if match and int(match[1]) == part.size() and same:
+            return total
+    if status == 200:
+        length = response.headers.get("Content-Length", "")
+        total = int(length) if length.isdecimal() else None
+        if total is None and response.http_version == "HTTP/1.0":
+            raise WeightsError(f"{url} does not say how long it is", hint="Use another mirror.")
+        part.start(Remote(url, _validator(response), total))
+        return total
+    if status in (206, 416) and known is not None:
+        part.discard()
+        raise _BrokenOffError("the remote file changed; starting over")
+    raise _refused(url, status)
+
+
+def _append(response: httpx2.Response, part: PartialFile, total: int | None, on_progress: OnProgress | None) -> None:
+    done = part.size()
+    with storing(part.path):
+        file = part.path.open("ab")
+    try:
+        # Without a chunk size, every byte that arrived is handed on, also those before a break.
+        for piece in response.iter_raw():
+            with storing(part.path):
+                file.write(piece)
+            done += len(piece)
+            if on_progress is not None:
+                on_progress(done, total)
+    finally:
+        with storing(part.path):
+            file.close()
+
+
+def _validator(response: httpx2.Response) -> str | None:
+    """What If-Range accepts: a strong ETag, or else the date of the last change."""
+    etag: str = response.headers.get("ETag", "")
+    if etag and not etag.startswith("W/"):
+        return etag
+    date: str | None = response.headers.get("Last-Modified")
+    return date
+
+
+def _refused(url: str, status: int) -> WeightsError:
+    hints = {
+        401: "It needs a login, which release files do not; check the address.",
+        403: "It is not public, or this network blocks it.",
+        404: "It is not there (any more): check the address, or get the file elsewhere and pass --weights FILE.pth.",
+        410: "It was removed: get the file elsewhere and pass --weights FILE.pth.",
+    }
+    hint = hints.get(status, "Try again later, or get the file elsewhere and pass --weights FILE.pth.")
+    return WeightsError(f"{url}: the server answered {status}", hint=hint)
+
+
+def _given_up(url: str, error: Exception, size: int) -> WeightsError:
+    kept = f" The {size} bytes that arrived are kept, so that the same command continues there." if size else ""
+    return WeightsError(f"{url} cannot be fetched: {error}", hint=f"{_OFFLINE}{kept}")
+
+
+@dataclass(frozen=True)
+class Remote:
+    """One version of a remote file. `validator` is None when the server names none: then nothing can be resumed."""
+
+    url: str
+    validator: str | None
+    total: int | None
+
+
+class PartialFile:
+    """The bytes that arrived so far for `target`, and which remote file they belong to."""
+
+    def __init__(self, target: Path) -> None:
+        self.path = target.with_name(f"{target.name}.part")
+        self._note = target.with_name(f"{target.name}.part.json")
+
+    def remote(self, url: str) -> Remote | None:
+        """What the bytes here belong to, if they came from `url` and can be continued; else None."""
+        try:
+            remote = Remote(**json.loads(self._note.read_bytes()))
+        except (OSError, ValueError, TypeError, RecursionError):
+            return None  # no note, or a damaged one: start over
+        if not (isinstance(remote.validator, str) and isinstance(remote.total, int | None)):
+            return None
+        return remote if remote.url == url and remote.validator and self.size() else None
+
+    def size(self) -> int:
+        """How many bytes are here."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def start(self, remote: Remote) -> None:
+        """Forget what is here and belong to `remote` from now on."""
+        # In this order: a crash in between must not leave old bytes under a new note.
+        self.discard()
+        with storing(self._note):
+            atomic.write_bytes(self._note, json.dumps(asdict(remote)).encode())
+
+    def discard(self) -> None:
+        """Remove the bytes and the note."""
+        with storing(self.path):
+            self.path.unlink(missing_ok=True)
+            self._note.unlink(missing_ok=True)
+
+    def finish(self, target: Path) -> None:
+        """The bytes are complete: they reach the disk and take the name `target` in one step."""
+        with storing(target):
+            with self.path.open("rb+") as file:
+                os.fsync(file.fileno())
+            # The folder is not synced: a crash that forgets the rename leaves the complete part for the next run.
+            self.path.replace(target)
+            self._note.unlink(missing_ok=True)

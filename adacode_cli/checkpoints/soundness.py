@@ -1,4 +1,4 @@
-"""What is asked of a file of weights before anything is built of it: sizes that belong together, and numbers.
+"""What is asked of a file of weights before anything is built of it: sizes that belong together, keys, and numbers.
 
 A file chooses neither how much memory is taken nor how long somebody waits: what it describes is counted against the
 tensors that it has, first by arithmetic, then shape by shape on a device without memory.
@@ -6,7 +6,7 @@ tensors that it has, first by arithmetic, then shape by shape on a device withou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -104,3 +104,19 @@ class _WithoutInitialisation(TorchFunctionMode):
         if where == torch.nn.init.__name__ or function in (Tensor.uniform_, Tensor.normal_):
             return named["tensor"] if "tensor" in named else args[0]
         return function(*args, **named)
+
+
+def key_problems(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
+    """Every key that is missing, too many, or of another shape than expected; "" where both agree."""
+    kinds = {
+        "missing keys": expected.keys() - found.keys(),
+        "unexpected keys": found.keys() - expected.keys(),
+        "wrong shapes": {key for key in expected.keys() & found.keys() if expected[key].shape != found[key].shape},
+    }
+    return "; ".join(f"{kind}: {listing(keys)}" for kind, keys in kinds.items() if keys)
+
+
+def listing(keys: Collection[str], most: int = 8) -> str:
+    """Names in order, at most `most` of them, the rest counted."""
+    shown = ", ".join(sorted(keys)[:most])
+    return shown if len(keys) <= most else f"{shown} and {len(keys) - most} more"

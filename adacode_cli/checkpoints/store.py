@@ -12,18 +12,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from adacode_cli.checkpoints import digest, hub, release
-from adacode_cli.checkpoints.cache import cache_dir, exclusive, storing
+from adacode_cli.checkpoints import hub, integrity, release
+from adacode_cli.checkpoints.cache import KnownDigests, cache_dir, exclusive, storing
 from adacode_cli.checkpoints.catalogue import Catalogue, Entry, WeightsFile
 from adacode_cli.checkpoints.catalogue_file import weights_folder
 from adacode_cli.checkpoints.location import HubFile
-from adacode_cli.checkpoints.transfer import OnProgress
-from adacode_cli.checkpoints.trust import KnownDigests
+from adacode_cli.checkpoints.release import OnProgress
 from adacode_cli.errors import WeightsError
 
 # Reads the published checkpoint at the first path and writes our format to the second.
 Convert = Callable[[Path, Path], None]
-State = Literal["bundled", "cached", "absent"]
+Availability = Literal["bundled", "cached", "absent"]
 
 
 def resolve(
@@ -50,7 +49,9 @@ def resolve(
     return tuple(_stored(file, entry, catalogue, bundled, hub_repo, allow_download=allow_download) for file in files)
 
 
-def state(entry: Entry, catalogue: Catalogue, *, hub_repo: str | None = None, folder: Path | None = None) -> State:
+def state(
+    entry: Entry, catalogue: Catalogue, *, hub_repo: str | None = None, folder: Path | None = None
+) -> Availability:
     """Where an entry's files are, by their names alone: nothing is read, fetched or compared."""
     if entry.kind == "release":
         with suppress(WeightsError):  # where there is no place to keep it, it is not kept
@@ -70,7 +71,7 @@ def _stored(
     path = bundled / file.name
     if path.is_file():
         if file.sha256 is not None:
-            digest.verify(path, file.sha256, hint="The installation is damaged: reinstall adacode-cli.")
+            integrity.verify(path, file.sha256, hint="The installation is damaged: reinstall adacode-cli.")
         return path
     wanted = _on_hub(file.name, catalogue, hub_repo)
     if wanted is None or file.sha256 is None:
@@ -78,7 +79,7 @@ def _stored(
         raise WeightsError(f"{file.name} (for {entry.name}) did not come with this installation", path=path, hint=hint)
     earlier = hub.cached(wanted)
     # The digest alone decides whether a cached file will do: no network is needed to ask for a newer one.
-    if earlier is not None and digest.sha256_of(earlier) == file.sha256:
+    if earlier is not None and integrity.sha256_of(earlier) == file.sha256:
         return earlier
     if not allow_download:
         raise _not_here(entry)
@@ -113,7 +114,7 @@ def _released(
         try:
             with storing(target):
                 convert(published, temporary)
-                converted = digest.sha256_of(temporary)
+                converted = integrity.sha256_of(temporary)
                 known.record_conversion(url, converted)
                 temporary.replace(target)
         finally:
@@ -126,7 +127,7 @@ def _is_converted(target: Path, url: str, known: KnownDigests) -> bool:
     if not target.is_file():
         return False
     seen = known.get(url)
-    return seen is not None and seen.converted_sha256 == digest.sha256_of(target)
+    return seen is not None and seen.converted_sha256 == integrity.sha256_of(target)
 
 
 def _not_here(entry: Entry) -> WeightsError:

@@ -10,19 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from adacode_cli.cli import stdout
-from adacode_cli.cli.boundary import session_of
-from adacode_cli.cli.interruption import ended_by_interruption
-from adacode_cli.cli.measuring_options import AsJson, Device, Precision, Verbose, Weights
-from adacode_cli.cli.option_group import with_option_groups
-from adacode_cli.cli.stderr import printable, stderr_console
+from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
+from adacode_cli.cli.options import AsJson, DeviceName, Precision, Verbose, Weights, flag, with_option_groups
+from adacode_cli.cli.streams import printable, stderr_console, write_line
 from adacode_cli.errors import UsageError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from adacode_cli.benchmark.whole import Request
+    from adacode_cli.benchmark.whole import BenchSettings
 
 _LEAST_PX, _MOST_PX, _MOST_FILES, _MOST_MEGAPIXELS = 16, 1024, 10_000, 1000.0
 _MOST_PROFILED = 200  # the memory that the profiler gives to its record would not hold more
@@ -60,14 +57,10 @@ class BenchOptions:
     side: Annotated[int, typer.Option(metavar="PX", help="Side of the part of it that is enlarged.")] = 256
     files: Annotated[int, typer.Option(metavar="N", help="JPEGs of the timed run; 0: no run.")] = 4
     megapixels: Annotated[float, typer.Option(metavar="MP", help="Size of each of them.")] = 0.25
-    growth: Annotated[
-        bool, typer.Option("--growth", metavar="", help="Also time outputs of 1, 4, 16 and 64 megapixels.")
-    ] = False
-    profile: Annotated[bool, typer.Option("--profile", metavar="", help="Also say where the time of a run goes.")] = (
-        False
-    )
+    growth: Annotated[bool, flag("--growth", help="Also time outputs of 1, 4, 16 and 64 megapixels.")] = False
+    profile: Annotated[bool, flag("--profile", help="Also say where the time of a run goes.")] = False
     repeats: Annotated[int, typer.Option(metavar="N", help="Timed calls of each pass; their median counts.")] = 3
-    device: Device = "auto"
+    device: DeviceName = "auto"
     precision: Precision = "auto"
     json: AsJson = False
     verbose: Verbose = False
@@ -79,22 +72,21 @@ def bench(context: typer.Context, options: BenchOptions) -> None:
 
     Super-resolution with the given weights. Close other programs first.
     """
-    session = session_of(context)
-    session.json, session.verbose = options.json, options.verbose
+    invocation_of(context, json=options.json, verbose=options.verbose)
     _check(options)
     with ended_by_interruption():
-        request = _request(options)
+        settings = _settings(options)
 
         from adacode_cli.benchmark.whole import measure
         from adacode_cli.cli import bench_text
 
         with stderr_console().status(Text("loading")) as status:
-            found = measure(request, lambda step: status.update(Text(printable(f"measuring {step}"))))
+            found = measure(settings, lambda step: status.update(Text(printable(f"measuring {step}"))))
     if options.json:
-        stdout.write_line(json.dumps(bench_text.json_object(request, found), allow_nan=False))
+        write_line(json.dumps(bench_text.json_object(settings, found), allow_nan=False))
         return
-    for line in bench_text.lines(request, found):
-        stdout.write_line(line)
+    for line in bench_text.lines(settings, found):
+        write_line(line)
 
 
 def _check(options: BenchOptions) -> None:
@@ -126,13 +118,13 @@ def _check_profile(options: BenchOptions) -> None:
         )
 
 
-def _request(options: BenchOptions) -> Request:
+def _settings(options: BenchOptions) -> BenchSettings:
     photo = _photo(options)  # one that cannot be read is told before anybody waits for torch
 
-    from adacode_cli.benchmark.growth import MEGAPIXELS
-    from adacode_cli.benchmark.whole import Request
+    from adacode_cli.benchmark.speed import MEGAPIXELS
+    from adacode_cli.benchmark.whole import BenchSettings
 
-    return Request(
+    return BenchSettings(
         options.weights,
         options.scale,
         photo,

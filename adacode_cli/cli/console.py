@@ -15,10 +15,8 @@ from typing import TYPE_CHECKING, Protocol, Self
 from rich.text import Text
 
 from adacode_cli.cli import json_events
-from adacode_cli.cli.progress import LiveLine
-from adacode_cli.cli.run_text import awaited_line, failed_line, finished_lines, outcome_line
-from adacode_cli.cli.stderr import error_text, printable, printable_trace, stderr_console
-from adacode_cli.cli.stdout import write_line
+from adacode_cli.cli.run_text import LiveLine, awaited_line, failed_line, finished_lines, outcome_line
+from adacode_cli.cli.streams import error_text, printable, printable_trace, stderr_console, write_line
 
 if TYPE_CHECKING:
     from adacode_cli.batch.events import Event

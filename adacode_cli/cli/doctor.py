@@ -8,9 +8,11 @@ from typing import Annotated
 
 import typer
 
-from adacode_cli.cli import machine, stdout
-from adacode_cli.cli.boundary import session_of
+from adacode_cli.cli import machine
+from adacode_cli.cli.boundary import invocation_of
 from adacode_cli.cli.machine import Facts
+from adacode_cli.cli.options import flag
+from adacode_cli.cli.streams import write_line
 from adacode_cli.errors import WeightsError
 
 _YES_NO = {True: "yes", False: "no", None: "unknown"}
@@ -18,7 +20,7 @@ _YES_NO = {True: "yes", False: "no", None: "unknown"}
 
 def doctor(
     context: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", metavar="", help="A JSON object on standard output.")] = False,
+    as_json: Annotated[bool, flag("--json", help="A JSON object on standard output.")] = False,
     hub_repo: Annotated[
         str | None,
         typer.Option(metavar="OWNER/REPO", envvar="ADACODE_HUB_REPO", help="The Hub repository to report on."),
@@ -28,7 +30,7 @@ def doctor(
 
     Ends with exit code 4 if bundled weights are missing or damaged.
     """
-    session_of(context).json = as_json
+    invocation_of(context, json=as_json)
     facts: Facts = {
         "versions": machine.versions(),
         "memory": machine.memory(),
@@ -37,10 +39,10 @@ def doctor(
         "places": machine.places(hub_repo),
     }
     if as_json:
-        stdout.write_line(json.dumps(facts))
+        write_line(json.dumps(facts))
     else:
         for line in _lines(facts):
-            stdout.write_line(line)
+            write_line(line)
     problems = [entry for entry in facts["weights"] if entry["problem"] and entry["kind"] == "bundled"]
     if problems:
         names = ", ".join(entry["name"] for entry in problems)

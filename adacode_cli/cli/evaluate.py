@@ -1,28 +1,31 @@
-"""`adacode eval`: how close restored test pictures come to their originals, beside a baseline."""
+"""`adacode eval`: how close restored test pictures come to their originals, beside a baseline method."""
 
 from __future__ import annotations
 
+import io
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
-from adacode_cli.cli import stdout
-from adacode_cli.cli.boundary import session_of
-from adacode_cli.cli.interruption import ended_by_interruption
-from adacode_cli.cli.measuring_options import AsJson, Device, Precision, Verbose, Weights
-from adacode_cli.cli.option_group import with_option_groups
+from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
+from adacode_cli.cli.options import AsJson, DeviceName, Precision, Verbose, Weights, with_option_groups
 from adacode_cli.cli.restore_options import Denoise
-from adacode_cli.cli.stderr import printable, stderr_console
+from adacode_cli.cli.streams import printable, stderr_console, write_line
 from adacode_cli.errors import UsageError
+from adacode_cli.tasks import TASKS
 
 if TYPE_CHECKING:
-    from adacode_cli.cli.evaluation_text import Findings
+    from adacode_cli.evaluation.score import Row, Scores
     from adacode_cli.evaluation.testset import Example
     from adacode_cli.evaluation.worst import Worst
+
 
 app = typer.Typer(help="Measure restored test pictures against their originals.", no_args_is_help=True)
 
@@ -59,7 +62,7 @@ class EvalOptions:
         Path | None,
         typer.Option(metavar="FILE.png", help="Write a sheet of the five worst pictures; replaced if it exists."),
     ] = None
-    device: Device = "auto"
+    device: DeviceName = "auto"
     precision: Precision = "auto"
     json: AsJson = False
     verbose: Verbose = False
@@ -103,28 +106,25 @@ def reconstruct(context: typer.Context, options: EvalOptions) -> None:
 
 
 def _measure(context: typer.Context, options: EvalOptions, task: str, scale: int, denoise: float = 1.0) -> None:
-    from adacode_cli.cli import evaluation_text
 
-    session = session_of(context)
-    session.json, session.verbose = options.json, options.verbose
+    invocation_of(context, json=options.json, verbose=options.verbose)
     with ended_by_interruption():
         found = _findings(options, task, scale, denoise)
     if options.json:
-        stdout.write_line(json.dumps(evaluation_text.json_object(found)))
+        write_line(json.dumps(json_object(found)))
         return
-    for line in evaluation_text.table_lines(found):
-        stdout.write_line(line)
+    for line in table_lines(found):
+        write_line(line)
 
 
-def _findings(options: EvalOptions, task: str, scale: int, denoise: float) -> Findings:
+def _findings(options: EvalOptions, task: str, scale: int, denoise: float) -> Evaluation:
     from adacode_cli.evaluation.testset import load_testset
 
-    # Whatever can be wrong is reported before anybody waits: for torch, or for hours of restoring.
+    # Whatever can be wrong is told before anybody waits: for torch, or for hours of restoring.
     examples = load_testset(options.data, task, scale)
     if options.worst is not None:
         _check_sheet(options.worst, options.data, examples)
 
-    from adacode_cli.cli.evaluation_text import Findings
     from adacode_cli.engine.device import choose_device
     from adacode_cli.engine.restorer import Restorer
     from adacode_cli.evaluation.perceptual import load_perceptual
@@ -144,7 +144,7 @@ def _findings(options: EvalOptions, task: str, scale: int, denoise: float) -> Fi
         rows = evaluate(
             restorer, examples, task, scale, denoise=denoise, perceptual=perceptual, on_example=show, on_row=keep
         )
-    found = Findings(task, scale, denoise, options.weights, options.perceptual or None, options.worst, rows)
+    found = Evaluation(task, scale, denoise, options.weights, options.perceptual or None, options.worst, rows)
     if options.worst is not None:
         _write_sheet(options.worst, worst, found)
     return found
@@ -164,10 +164,126 @@ def _check_sheet(path: Path, data: Path, examples: tuple[Example, ...]) -> None:
     atomic.check_writable(path)
 
 
-def _write_sheet(path: Path, worst: Worst, found: Findings) -> None:
+def _write_sheet(path: Path, worst: Worst, found: Evaluation) -> None:
     from adacode_cli import atomic
     from adacode_cli.evaluation.worst import draw_sheet
 
     measure = found.distance if found.perceptual else "PSNR"
     title = f"adacode {found.step}, {found.weights}: the worst {len(worst.found)} of {worst.num_seen} by {measure}"
     atomic.write_bytes(path, draw_sheet(worst, title, found.distance))
+
+
+# Tables are no wider than they must be; names of pictures are not cut before this.
+_PAGE_COLUMNS = 200
+_OURS = "adacode"
+_FORMS = (("psnr", "PSNR", ".2f"), ("ssim", "SSIM", ".4f"), ("perceptual", "LPIPS", ".4f"))
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured, of what, and with which weights and perceptual network (a name, or None)."""
+
+    task: str
+    scale: int
+    denoise: float
+    weights: str
+    perceptual: str | None
+    worst: Path | None
+    rows: list[Row]
+
+    @property
+    def means(self) -> tuple[Scores, Scores | None]:
+        """Of the restored pictures, and of the simple method's, if there is one."""
+        from adacode_cli.evaluation.score import mean_scores
+
+        simple = [row.simple for row in self.rows if row.simple]
+        return mean_scores(row.restored for row in self.rows), mean_scores(simple) if simple else None
+
+    @property
+    def step(self) -> str:
+        """What was measured, in words."""
+        task = f"{self.task} x{self.scale}" if TASKS[self.task].enlarges else self.task
+        return task if self.denoise == 1 else f"{task}, denoise {self.denoise:g}"
+
+    @property
+    def simple_method(self) -> str | None:
+        """What the simple method is called."""
+        return TASKS[self.task].baseline
+
+    @property
+    def border_px(self) -> int:
+        """How much of each border PSNR and SSIM leave out."""
+        from adacode_cli.evaluation.metrics import BORDER_PX
+
+        return 0 if TASKS[self.task].fills_hole else BORDER_PX
+
+    @property
+    def distance(self) -> str:
+        """What the perceptual distance is called."""
+        from adacode_cli.evaluation.perceptual import perceptual_title
+
+        return perceptual_title(self.perceptual or "")
+
+
+def json_object(found: Evaluation) -> dict[str, object]:
+    """All figures, unrounded; keys and meanings as docs/json.md has them."""
+    restored, simple = found.means
+    return {
+        "version": 1,
+        "task": found.task,
+        "scale": found.scale,
+        "denoise": found.denoise,
+        "weights": found.weights,
+        "perceptual": found.perceptual,
+        "border_px": found.border_px,
+        "images": len(found.rows),
+        "simple_method": found.simple_method,
+        "restored": asdict(restored),
+        "simple": simple and asdict(simple),
+        "rows": [asdict(row) for row in found.rows],
+        "worst": None if found.worst is None else str(found.worst),
+    }
+
+
+def table_lines(found: Evaluation) -> list[str]:
+    """A line for every picture, the means below them, then what the figures are."""
+    restored, simple = found.means
+    kinds = [kind for kind in _FORMS if getattr(restored, kind[0]) is not None]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("\npicture", no_wrap=True)
+    for method in (_OURS, found.simple_method) if simple else (_OURS,):
+        for key, title, _ in kinds:
+            table.add_column(
+                f"{method}\n{printable(found.distance) if key == 'perceptual' else title}", justify="right"
+            )
+    for row in found.rows:
+        table.add_row(Text(printable(row.name)), *_cells(kinds, row.restored, row.simple))
+    table.add_section()
+    table.add_row(f"mean of {len(found.rows)}", *_cells(kinds, restored, simple))
+    return [*_drawn(table), "", *_notes(found)]
+
+
+def _cells(kinds: list[tuple[str, str, str]], *scores: Scores | None) -> list[str]:
+    return [format(getattr(one, key), form) for one in scores if one is not None for key, _, form in kinds]
+
+
+def _notes(found: Evaluation) -> list[str]:
+    if TASKS[found.task].fills_hole:
+        what = "PSNR in dB, of RGB inside the holes."
+    else:
+        what = f"PSNR in dB and SSIM, of luma without a border of {found.border_px} px."
+    lines = [f"{_OURS}: {found.step}, weights {printable(found.weights)}", f"{what} Higher is better."]
+    if found.perceptual:
+        lines.append(
+            f"{printable(found.distance)}: {printable(found.perceptual)}, of whole RGB pictures. Lower is better."
+        )
+    if found.worst:
+        lines.append(f"worst: {printable(str(found.worst))}")
+    return lines
+
+
+def _drawn(table: Table) -> list[str]:
+    page = io.StringIO()
+    Console(file=page, width=_PAGE_COLUMNS, color_system=None, markup=False, emoji=False).print(table)
+    lines = [line.rstrip() for line in page.getvalue().splitlines()]
+    return "\n".join(lines).strip("\n").split("\n")  # without the empty lines above and below

@@ -36,7 +36,7 @@ def description_of(
         request.scale,
         request.denoise,
         "" if options.no_provenance else request.step,
-        request.holes(pairs) if request.holes else None,
+        request.hole.source(pairs) if request.hole else None,
         options.quality,
         options.save_weights_map,
         options.quarantine,

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adacode_cli.cli.run_text import awaited_line, failed_line, finished_lines, outcome_line
-from adacode_cli.cli.stderr import printable, printable_trace
+from adacode_cli.cli.streams import printable, printable_trace
 from adacode_cli.errors import AdaCodeError, OutputError, reason
 
 if TYPE_CHECKING:

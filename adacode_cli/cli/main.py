@@ -13,10 +13,10 @@ from typing import Annotated
 
 import typer
 
-from adacode_cli.cli import bench, doctor, evaluate, inpaint, process, reconstruct, sr, stdout, train, weights
-from adacode_cli.cli.boundary import Session, guarded
-from adacode_cli.cli.libraries import heard_only_if
+from adacode_cli.cli import bench, doctor, evaluate, process, restore, train, weights
+from adacode_cli.cli.boundary import Invocation, guarded
 from adacode_cli.cli.signals import end_at_a_signal
+from adacode_cli.cli.streams import heard_only_if, write_line
 from adacode_cli.errors import EXIT_DONE
 from adacode_cli.version import __version__
 
@@ -51,7 +51,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        stdout.write_line(f"{PROGRAM} {__version__}")
+        write_line(f"{PROGRAM} {__version__}")
         raise typer.Exit
 
 
@@ -67,10 +67,10 @@ def program(
     """Restore whole folders of photographs: super-resolution, inpainting, reconstruction."""
 
 
-app.command("sr", epilog=sr.EPILOG, rich_help_panel=_RESTORE, no_args_is_help=True)(sr.sr)
-app.command("inpaint", epilog=inpaint.EPILOG, rich_help_panel=_RESTORE, no_args_is_help=True)(inpaint.inpaint)
-app.command("reconstruct", epilog=reconstruct.EPILOG, rich_help_panel=_RESTORE, no_args_is_help=True)(
-    reconstruct.reconstruct
+app.command("sr", epilog=restore.SR_EPILOG, rich_help_panel=_RESTORE, no_args_is_help=True)(restore.sr)
+app.command("inpaint", epilog=restore.INPAINT_EPILOG, rich_help_panel=_RESTORE, no_args_is_help=True)(restore.inpaint)
+app.command("reconstruct", epilog=restore.RECONSTRUCT_EPILOG, rich_help_panel=_RESTORE, no_args_is_help=True)(
+    restore.reconstruct
 )
 app.command("doctor", rich_help_panel=_MANAGE)(doctor.doctor)
 app.command("bench", epilog=bench.EPILOG, rich_help_panel=_MANAGE)(bench.bench)
@@ -88,8 +88,8 @@ def main() -> None:
     sys.exit(guarded(_run))
 
 
-def _run(session: Session) -> None:
-    heard_only_if(lambda: session.verbose)
-    ended_with = typer.main.get_command(app)(prog_name=PROGRAM, obj=session, standalone_mode=False)
+def _run(invocation: Invocation) -> None:
+    heard_only_if(lambda: invocation.verbose)
+    ended_with = typer.main.get_command(app)(prog_name=PROGRAM, obj=invocation, standalone_mode=False)
     if isinstance(ended_with, int) and ended_with != EXIT_DONE:  # a command that raised typer.Exit
-        session.exit_code = ended_with
+        invocation.exit_code = ended_with

@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adacode_cli.cli import stdout
 from adacode_cli.cli.console import console_for
 from adacode_cli.cli.loading import description_of
 from adacode_cli.cli.restore_options import RestoreOptions
 from adacode_cli.cli.restore_plan import Request, writes_of
+from adacode_cli.cli.streams import write_bytes, write_line
 from adacode_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def restore_pipe(options: RestoreOptions, request: Request) -> int:
     target, format_name = _target(options)
     _writes_of(target, options, request).check([STREAM], lambda *_: False, overwrite=options.overwrite, outputs=False)
     if options.dry_run:
-        stdout.write_line(f"{STDIN} -> {target or '<stdout>'}")
+        write_line(f"{STDIN} -> {target or '<stdout>'}")
         return 0
     console = console_for(request.task, quiet=options.quiet, verbose=options.verbose, as_json=False)
     look = check_start if request.from_codes else check_kind
@@ -46,7 +46,7 @@ def restore_pipe(options: RestoreOptions, request: Request) -> int:
     for note in notes:
         console.note(STDIN, note)
     if target is None:
-        stdout.write_bytes(data)
+        write_bytes(data)
     else:
         atomic.remove_leftovers(target)
         write_new(target, data)

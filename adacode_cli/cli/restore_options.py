@@ -1,27 +1,61 @@
-"""The options that `sr`, `inpaint` and `reconstruct` share, each written once."""
+"""The options that `sr`, `inpaint` and `reconstruct` share, each written once.
+
+Every option that is not marked as `NoEffectOnResult` is part of the digest in the journal: a later run with another
+value makes the outputs again.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from adacode_cli.cli.keeping_options import KeepingOptions
-from adacode_cli.cli.run_options import CONSOLE, OUTPUT, SELECTION, LongRunOptions
+from adacode_cli.cli.options import NoEffectOnResult, flag
 from adacode_cli.errors import UsageError
 
-# As in imaging.encode and engine.grid, which load OpenCV and torch and so are not imported here; a test compares.
-SMALLEST_TILE_PX = 64
+# As in imaging.encode, engine.maps, imaging.decoder_pool and imaging.limits, which load OpenCV or torch and so are not
+# imported by a command that only shows its help; a test compares.
 FORMAT_NAMES = ("jpeg", "png", "webp", "tiff", "bmp", "jp2", "avif", "heic")
+SMALLEST_TILE_PX = 64
+DECODING_LIMIT_S = 600.0
+DEFAULT_MAX_MEGAPIXELS = 300
+DEFAULT_MAX_FILE_MB = 2000
+
 _FORMAT_ALIASES = {"jpg": "jpeg", "tif": "tiff"}
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+_SHARD = re.compile(r"([0-9]{1,6})/([0-9]{1,6})")
 _STDIN = "-"
 
-_OUTPUT, _SELECTION, _CONSOLE = OUTPUT, SELECTION, CONSOLE
-_MODEL = "Weights and device"
+_OUTPUT, _SELECTION, _MODEL = "Output", "Which files", "Weights and device"
+_KEPT, _CONSOLE = "What is kept", "What is shown"
+_output, _selection, _model, _kept, _console = (
+    partial(typer.Option, rich_help_panel=panel) for panel in (_OUTPUT, _SELECTION, _MODEL, _KEPT, _CONSOLE)
+)
+
+_WHERE = NoEffectOnResult("It says where outputs lie and what they are called.")
+_WHICH = NoEffectOnResult("It chooses files; each file becomes the same as in any other run.")
+_LIMIT = NoEffectOnResult("A file that a limit refuses has no output.")
+_HOW = NoEffectOnResult("It says how the work is done, and the results are the same.")
+_SHOWN = NoEffectOnResult("It says what is shown or logged.")
+_AGAIN = NoEffectOnResult("It says what becomes of outputs that exist.")
+_WEIGHTS = NoEffectOnResult("The journal has the digest of the weights themselves.")
+
+
+def shard_of(text: str) -> tuple[int, int] | None:
+    """(part, parts) of a text such as "2/4", None for another text."""
+    found = _SHARD.fullmatch(text)
+    part, parts = (int(found[1]), int(found[2])) if found else (0, 0)
+    return (part, parts) if 1 <= part <= parts else None
+
+
+def _shard(value: str | None) -> str | None:
+    if value is None or shard_of(value) is not None:
+        return value
+    raise typer.BadParameter(f"{value!r} is not I/N with I from 1 to N, such as 2/4.")
 
 
 def _format_name(value: str | None) -> str | None:
@@ -69,180 +103,271 @@ Denoise = Annotated[
 
 
 @dataclass(frozen=True)
-class RestoreOptions(LongRunOptions, KeepingOptions):
-    """What a person chose for a run, as Typer hands it over."""
+class RestoreOptions:
+    """What a person chose for a run, as Typer hands it over. docs/formats.md says what each format can hold."""
+
+    strict: Annotated[
+        bool,
+        flag(
+            "--strict",
+            panel=_KEPT,
+            help="An image of which something cannot be kept in the output format fails; nothing is written for it.",
+        ),
+    ] = False
+    preserve_times: Annotated[
+        bool, flag("--preserve-times", panel=_KEPT, help="Outputs get the file times of their inputs.")
+    ] = False
+    no_provenance: Annotated[
+        bool,
+        flag(
+            "--no-provenance",
+            panel=_KEPT,
+            help="Do not note tool, version and weights in the outputs' EXIF and XMP.",
+        ),
+    ] = False
+    accept_damaged: Annotated[
+        bool,
+        flag(
+            "--accept-damaged",
+            panel=_KEPT,
+            help="Restore what is whole of damaged and truncated JPEG, PNG and BMP files, with a note.",
+        ),
+        NoEffectOnResult("What is whole of a damaged file is the same each time, and without it there is no output."),
+    ] = False
+    max_megapixels: Annotated[
+        float,
+        _kept(
+            "--max-megapixels",
+            min=0.0001,
+            max=1e9,
+            metavar="N",
+            help="Refuse larger inputs, all pages together, before they are decoded.",
+        ),
+        _LIMIT,
+    ] = DEFAULT_MAX_MEGAPIXELS
+    max_file_size: Annotated[
+        float,
+        _kept(
+            "--max-file-size",
+            min=0.000001,
+            max=1e9,
+            metavar="MB",
+            help="Refuse files of more megabytes, also masks and standard input, before they are read.",
+        ),
+        _LIMIT,
+    ] = DEFAULT_MAX_FILE_MB
+
+    resume: Annotated[
+        bool | None,
+        _output(
+            "--resume/--no-resume",
+            help="Leave what an earlier run made of the same inputs, options and weights, if it is intact; "
+            "--no-resume starts over. Default: --resume, but --no-resume with --overwrite.",
+            show_default=False,
+        ),
+        _AGAIN,
+    ] = None
+    guard: Annotated[
+        bool,
+        _output(
+            "--guard/--no-guard",
+            help="Compare each result with its input: one that is black, flat or drifts in colour is computed again in "
+            "fp32, and fails if that does not help. Not for reconstruct.",
+        ),
+    ] = True
+    quarantine: Annotated[
+        Path | None,
+        _output(metavar="DIR", help="Keep results that the guard refused there; nothing there is replaced."),
+        NoEffectOnResult("A result that was refused is not an output."),
+    ] = None
+    isolate: Annotated[
+        bool,
+        _selection(
+            "--isolate/--no-isolate",
+            help="Decode files in processes of their own, so that a crash of a codec fails one file only.",
+        ),
+        _HOW,
+    ] = True
+    decode_timeout: Annotated[
+        float,
+        _selection(
+            "--decode-timeout",
+            min=0.1,
+            max=1e6,
+            metavar="SECONDS",
+            help="A file that takes longer to decode fails. Not with --no-isolate.",
+        ),
+        _LIMIT,
+    ] = DECODING_LIMIT_S
+    color_fix: Annotated[
+        Literal["none", "low-frequency"],
+        _output(metavar="KIND", help="low-frequency: put the input's slow changes of colour and light back; none."),
+    ] = "none"
+    from_file: Annotated[
+        str | None,
+        _selection(
+            metavar="LIST",
+            help="Read inputs from this file, or from standard input (-), one a line; with -o the outputs lie as the "
+            "paths are written. UTF-8, or UTF-16 with a byte order mark (PowerShell).",
+        ),
+        _WHICH,
+    ] = None
+    null: Annotated[
+        bool, flag("--null", panel=_SELECTION, help="In LIST, inputs end with a NUL: find … -print0."), _WHICH
+    ] = False
+    shard: Annotated[
+        str | None,
+        _selection(
+            metavar="I/N",
+            callback=_shard,
+            help="Only the I-th of N parts of the files, by their paths: one part for each machine.",
+        ),
+        _WHICH,
+    ] = None
+    log_file: Annotated[
+        Path | None,
+        _console(metavar="FILE", help="Also append a line for each file, with the time, to FILE."),
+        _SHOWN,
+    ] = None
 
     output: Annotated[
         Path | None,
-        typer.Option(
+        _output(
             "--output",
             "-o",
             metavar="PATH",
-            rich_help_panel=_OUTPUT,
             help="Directory for the results, mirroring the inputs' tree; for one image also a file name. "
             "Default: a new directory beside each input.",
         ),
+        _WHERE,
     ] = None
     format: Annotated[
         str | None,
-        typer.Option(
+        _output(
             metavar="FORMAT",
             callback=_format_name,
-            rich_help_panel=_OUTPUT,
             help="jpeg, png, webp, tiff, bmp, jp2, avif or heic. Default: as the input.",
         ),
     ] = None
     quality: Annotated[
-        int | None,
-        typer.Option(
-            min=1, max=100, metavar="Q", rich_help_panel=_OUTPUT, help="Of JPEG, WebP, AVIF and HEIC. Default: 95."
-        ),
+        int | None, _output(min=1, max=100, metavar="Q", help="Of JPEG, WebP, AVIF and HEIC. Default: 95.")
     ] = None
-    suffix: Annotated[
-        str,
-        typer.Option(metavar="TEXT", rich_help_panel=_OUTPUT, help="Put after each name: a.jpg -> aTEXT.jpg."),
-    ] = ""
+    suffix: Annotated[str, _output(metavar="TEXT", help="Put after each name: a.jpg -> aTEXT.jpg."), _WHERE] = ""
     keep_suffix: Annotated[
         bool,
-        typer.Option(
+        flag(
             "--keep-suffix",
-            metavar="",
-            rich_help_panel=_OUTPUT,
+            panel=_OUTPUT,
             help="Keep the input's suffix in the names of outputs of another format: a.tif -> a.tif.png.",
         ),
+        _WHERE,
     ] = False
     if_too_large: Annotated[
         Literal["png", "tiff", "fail"],
-        typer.Option(
+        _output(
             "--if-too-large",
             metavar="FORMAT",
-            rich_help_panel=_OUTPUT,
             help="png or tiff: what a result becomes that is too large for its format, a.webp -> a.png; fail.",
         ),
+        NoEffectOnResult("It decides about names, and what lies under a name is the same."),
     ] = "fail"
     skip_existing: Annotated[
-        bool,
-        typer.Option(
-            "--skip-existing", metavar="", rich_help_panel=_OUTPUT, help="Leave outputs that exist and do the rest."
-        ),
+        bool, flag("--skip-existing", panel=_OUTPUT, help="Leave outputs that exist and do the rest."), _AGAIN
     ] = False
-    overwrite: Annotated[
-        bool,
-        typer.Option("--overwrite", metavar="", rich_help_panel=_OUTPUT, help="Write outputs that exist again."),
-    ] = False
+    overwrite: Annotated[bool, flag("--overwrite", panel=_OUTPUT, help="Write outputs that exist again."), _AGAIN] = (
+        False
+    )
     save_weights_map: Annotated[
         Path | None,
-        typer.Option(
+        _output(
             metavar="DIR",
-            rich_help_panel=_OUTPUT,
             help="Also write there, for each image, a picture of which basis codebook was used where.",
         ),
     ] = None
 
     include: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="GLOB",
-            rich_help_panel=_SELECTION,
-            help="Only files that match, such as '*.jpg' or '2019/**'. May be repeated.",
-        ),
+        _selection(metavar="GLOB", help="Only files that match, such as '*.jpg' or '2019/**'. May be repeated."),
+        _WHICH,
     ] = None
     exclude: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="GLOB",
-            rich_help_panel=_SELECTION,
-            help="Not the files and directories that match, such as 'thumbs'. May be repeated.",
-        ),
+        _selection(metavar="GLOB", help="Not the files and directories that match, such as 'thumbs'. May be repeated."),
+        _WHICH,
     ] = None
     dry_run: Annotated[
         bool,
-        typer.Option(
+        flag(
             "--dry-run",
-            metavar="",
-            rich_help_panel=_SELECTION,
+            panel=_SELECTION,
             help="Print what would be written and what is known to fail, and do nothing.",
         ),
+        NoEffectOnResult("Nothing is written."),
     ] = False
 
     weights: Annotated[
         str,
-        typer.Option(
+        _model(
             "--weights",
             "-w",
             metavar="NAME",
-            rich_help_panel=_MODEL,
             help="A name from 'adacode weights list', a .safetensors or published .pth file, or hub:OWNER/REPO/FILE.",
         ),
+        _WEIGHTS,
     ] = "compact"
     device: Annotated[
         str,
-        typer.Option(
-            metavar="DEVICE", callback=_device, rich_help_panel=_MODEL, help="auto, cpu, cuda, cuda:N or mps."
-        ),
+        _model(metavar="DEVICE", callback=_device, help="auto, cpu, cuda, cuda:N or mps."),
+        NoEffectOnResult("A run may be continued on another device."),
     ] = "auto"
     precision: Annotated[
-        Literal["auto", "fp32", "bf16", "fp16"],
-        typer.Option(metavar="TYPE", rich_help_panel=_MODEL, help="auto, fp32, bf16 or fp16."),
+        Literal["auto", "fp32", "bf16", "fp16"], _model(metavar="TYPE", help="auto, fp32, bf16 or fp16.")
     ] = "auto"
     tile: Annotated[
         str,
-        typer.Option(
+        _model(
             metavar="SIZE",
             callback=_tile,
-            rich_help_panel=_MODEL,
             help="Side of a tile in output pixels, 64 or more; auto fits the free memory, none takes each image whole.",
         ),
+        NoEffectOnResult("Exact tiling leaves no trace; with sampled tiling the digest has the tile nevertheless."),
     ] = "auto"
     tiling: Annotated[
         Literal["exact", "sampled"],
-        typer.Option(
+        _model(
             metavar="KIND",
-            rich_help_panel=_MODEL,
             help="exact: as if not tiled; sampled: less memory for the published networks, close to it.",
         ),
     ] = "exact"
     jobs: Annotated[
         int | None,
-        typer.Option(
+        _model(
             "--jobs",
             "-j",
             min=1,
             max=64,
             metavar="N",
-            rich_help_panel=_MODEL,
             help="Threads that read, and as many that write. Default: 2; on a GPU one a core, at most 8.",
             show_default=False,
         ),
+        _HOW,
     ] = None
     hub_repo: Annotated[
         str | None,
-        typer.Option(
+        _model(
             metavar="OWNER/REPO",
             envvar="ADACODE_HUB_REPO",
-            rich_help_panel=_MODEL,
             help="Where on the Hugging Face Hub to look for weights that are not bundled.",
         ),
+        _WEIGHTS,
     ] = None
 
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", metavar="", rich_help_panel=_CONSOLE, help="Only failures and errors.")
-    ] = False
+    quiet: Annotated[bool, flag("--quiet", "-q", panel=_CONSOLE, help="Only failures and errors."), _SHOWN] = False
     verbose: Annotated[
-        bool,
-        typer.Option(
-            "--verbose",
-            "-v",
-            metavar="",
-            rich_help_panel=_CONSOLE,
-            help="Every file, every note, tracebacks of errors.",
-        ),
+        bool, flag("--verbose", "-v", panel=_CONSOLE, help="Every file, every note, tracebacks of errors."), _SHOWN
     ] = False
     json: Annotated[
-        bool,
-        typer.Option(
-            "--json", metavar="", rich_help_panel=_CONSOLE, help="One JSON object per event on standard output."
-        ),
+        bool, flag("--json", panel=_CONSOLE, help="One JSON object per event on standard output."), _SHOWN
     ] = False
 
     @property
@@ -251,6 +376,16 @@ class RestoreOptions(LongRunOptions, KeepingOptions):
         if self.tile == "auto":
             return "auto"
         return "none" if self.tile == "none" else int(self.tile)
+
+    @property
+    def max_pixels(self) -> int:
+        """`max_megapixels` as readers want it."""
+        return int(self.max_megapixels * 1_000_000)
+
+    @property
+    def max_file_bytes(self) -> int:
+        """`max_file_size` as readers want it."""
+        return int(self.max_file_size * 1_000_000)
 
 
 def is_stdin(inputs: list[str] | None) -> bool:

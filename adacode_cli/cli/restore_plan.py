@@ -1,115 +1,93 @@
 """From options to the plan of a run: which files, where to, and what an earlier run has done of it.
 
-Nothing here needs the weights, so a mistake in a path is told before anybody waits for them.
+Nothing here needs the weights, so a mistake in a path is reported before anybody waits for them. A dry run shows the
+plan and ends.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adacode_cli.cli.restore_options import RestoreOptions
-from adacode_cli.cli.run_options import shard_of
-from adacode_cli.errors import UsageError
+from adacode_cli.cli.console import Console
+from adacode_cli.cli.hole_options import HoleOptions
+from adacode_cli.cli.options import effective
+from adacode_cli.cli.restore_options import RestoreOptions, shard_of
+from adacode_cli.errors import InputError, UsageError
 from adacode_cli.tasks import TASKS
 
 if TYPE_CHECKING:
     from adacode_cli.batch.foresight import Foresight
     from adacode_cli.batch.keeping import Keeping
-    from adacode_cli.batch.mask_pairs import MaskPairs
-    from adacode_cli.batch.masks import HoleSource
     from adacode_cli.batch.naming import Naming
-    from adacode_cli.batch.plan import Plan
+    from adacode_cli.batch.outcome import Outcome
+    from adacode_cli.batch.plan import Job, Plan
     from adacode_cli.batch.trees import Trees
     from adacode_cli.batch.writes import Writes
-
-# Whatever is not named here is part of the digest of a run's options: a new option is taken to change outputs.
-# What is whole of a damaged file is the same each time, so a run that accepts it goes on where one that did not ended.
-_WITHOUT_EFFECT = frozenset(
-    {
-        "accept_damaged",
-        "decode_timeout",
-        "device",
-        "dry_run",
-        "exclude",
-        "from_file",
-        "hub_repo",
-        "if_too_large",  # names alone: what lies under a name is the same
-        "include",
-        "isolate",
-        "jobs",
-        "json",
-        "keep_suffix",
-        "log_file",
-        "max_file_size",
-        "max_megapixels",
-        "null",
-        "output",
-        "overwrite",
-        "quarantine",
-        "quiet",
-        "resume",
-        "shard",
-        "skip_existing",
-        "suffix",
-        "tile",
-        "verbose",
-        "weights",
-    }
-)
 
 
 @dataclass(frozen=True)
 class Request:
-    """What to do with each image. `holes` are built late, as that imports pixels, of what `mask_dir` was paired to.
+    """What to do with each image: `task` is a name of `tasks.TASKS`.
 
-    `mask_paths` are no inputs. `mask_kind` says where holes come from, for the journal. `save_codes` and `from_codes`
-    are for tasks whose pictures are made from codes.
+    `hole` is for tasks that fill holes; `save_codes` and `from_codes` are for "reconstruct" alone.
     """
 
     task: str
-    label: str
     scale: float = 4.0
     denoise: float = 1.0
-    holes: Callable[[MaskPairs | None], HoleSource] | None = None
-    mask_dir: Path | None = None
-    mask_kind: str = ""
-    mask_paths: tuple[Path, ...] = ()
-    grow_px: int = 0
-    feather_px: int = 0
-    opaque_hole: bool = False
+    hole: HoleOptions | None = None
     save_codes: Path | None = None
     from_codes: bool = False
+
+    @property
+    def label(self) -> str:
+        """The task with its scale, as in the names of folders of results: "sr-x4"."""
+        return TASKS[self.task].label(self.scale)
 
     @property
     def step(self) -> str:
         """What was done, in the words of a picture's history."""
         return self.label if self.denoise == 1 else f"{self.label}, denoise {self.denoise:g}"
 
+    @property
+    def mask_paths(self) -> tuple[Path, ...]:
+        """Files and directories that hold masks, and so are not inputs."""
+        return self.hole.paths() if self.hole else ()
+
 
 def options_digest(options: RestoreOptions, request: Request) -> str:
-    """The digest of all options that change what is written. Exact tiling leaves no trace, so tiles are not in it.
+    """The digest of all options that change what is written: of every field that is not `NoEffectOnResult`.
 
-    The default quality is the same whether it is spelt out or not.
+    The default quality is the same whether it is spelt out or not. Exact tiling leaves no trace, other tiling does.
     """
     from adacode_cli.batch.record import digest_of
     from adacode_cli.imaging.encode import DEFAULT_QUALITY
     from adacode_cli.version import __version__
 
-    chosen = {f.name: getattr(options, f.name) for f in fields(options) if f.name not in _WITHOUT_EFFECT}
+    chosen = effective(options)
     if options.tiling == "sampled":
         chosen["tile"] = options.tile
     if options.quality == DEFAULT_QUALITY:
         chosen["quality"] = None
-    hole = (request.mask_kind, request.grow_px, request.feather_px, request.opaque_hole)
-    codes = (request.save_codes, request.from_codes)
-    # The label shows six digits of the scale, and one more digit can be one more pixel.
-    own = {"label": request.label, "scale": request.scale, "denoise": request.denoise, "hole": hole, "codes": codes}
-    return digest_of(chosen | own | {"tool": __version__})
+    return digest_of(chosen | _request_values(request) | {"tool": __version__})
+
+
+def _request_values(request: Request) -> dict[str, object]:
+    """All of a request that changes what is written, named and grouped as journals have had it since the first one."""
+    chosen, hole = effective(request), request.hole
+    chosen |= effective(hole) if hole else {}
+    # The label shows six digits of the scale, and one more digit can be one more pixel: the scale itself counts too.
+    grouped: dict[str, object] = {
+        "label": request.label,
+        "hole": (hole.kind(), hole.grow, hole.feather, hole.mask_alpha) if hole else ("", 0, 0, False),
+        "codes": (request.save_codes, request.from_codes),
+    }
+    known = {"task", "mask_alpha", "mask_color", "grow", "feather", "save_codes", "from_codes"}
+    return {name: value for name, value in chosen.items() if name not in known} | grouped
 
 
 def trees_of(options: RestoreOptions, request: Request) -> Trees:
@@ -146,7 +124,8 @@ def plan_of(inputs: list[Path], options: RestoreOptions, request: Request, trees
     avoid = (*request.mask_paths, *writes.folders)
     selection = Selection(globs, avoid, suffixes, listed=options.from_file is not None, outputs_in=outputs_in)
     shard = shard_of(options.shard) if options.shard else None
-    masks = MaskFolder(request.mask_dir, Selection(outputs_in=outputs_in)) if request.mask_dir is not None else None
+    mask_dir = request.hole.mask_dir if request.hole else None
+    masks = MaskFolder(mask_dir, Selection(outputs_in=outputs_in)) if mask_dir is not None else None
     refit = None
     if options.if_too_large != "fail":
         other = replace(naming, format=options.if_too_large)
@@ -226,3 +205,48 @@ def writes_of(inputs: list[Path], options: RestoreOptions, request: Request, *, 
         place.check(inputs)
         beside.append(Beside("--save-codes", "the codes", place.path))
     return Writes(Kept(tuple(files), tuple(folders), tuple(parents)), tuple(beside), options.log_file)
+
+
+def show_plan(plan: Plan, console: Console, trees: Trees, foresight: Foresight, keeping: Keeping) -> int:
+    """Shows the plan. Returns the exit code that the run would have for the failures that are known."""
+    from adacode_cli.batch.outcome import failed_entry, failed_job
+    from adacode_cli.batch.report import Tally
+    from adacode_cli.batch.trees import Standing
+
+    tally = Tally(plan.num_files)
+
+    def fails(outcome: Outcome) -> None:
+        tally.add(outcome)
+        console.would_fail(outcome)
+
+    for job in plan.jobs:
+        if lacking := _without_mask(plan, job):
+            fails(failed_job(job, lacking))
+        elif trees.resume and plan.has_tree and job.is_made() and trees.standing(job) is Standing.SAME_OPTIONS:
+            console.left_out(job.source, job.target, "done already, if nothing has changed")
+        elif error := foresight.refusal(job, keeping):
+            fails(failed_job(job, error))
+        else:
+            console.planned(job)
+    for refused in plan.refused:
+        fails(failed_job(refused.job, refused.error))
+    for job in plan.to_skip:
+        console.left_out(job.source, job.target, "the output exists")
+    for entry in plan.passed_over:
+        if entry.failed:
+            fails(failed_entry(entry))
+        else:
+            console.left_out(entry.path, None, entry.reason)
+    if plan.left_out:
+        console.others_left_out(plan.left_out)
+    return tally.report().exit_code
+
+
+def _without_mask(plan: Plan, job: Job) -> InputError | None:
+    """Why a job fails, done already or not, because the folder of masks, if there is one, holds none for it."""
+    try:
+        if plan.masks:
+            plan.masks.for_image(job.source)
+    except InputError as error:
+        return error
+    return None

@@ -1,4 +1,4 @@
-"""`adacode train`: from folders of photographs to weights, in three stages that can be stopped and gone on with."""
+"""`adacode train`: from folders of photographs to weights, in three stages that can be stopped and continued."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from rich.text import Text
 
-from adacode_cli.cli import train_prepare, train_report
-from adacode_cli.cli.boundary import session_of
-from adacode_cli.cli.option_group import with_option_groups
+from adacode_cli.cli import train_prepare
+from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
+from adacode_cli.cli.options import Verbose, flag, with_option_groups
+from adacode_cli.cli.streams import printable, stderr_console, write_line
 from adacode_cli.cli.train_options import Output, Shards, TrainOptions
 from adacode_cli.cli.train_session import earlier_recipe, training
-from adacode_cli.errors import UsageError
+from adacode_cli.errors import OutputError, UsageError
 from adacode_cli.tasks import TASKS, by_label
 
 app = typer.Typer(help="Train weights of your own, in three stages.", no_args_is_help=True)
@@ -37,6 +39,13 @@ _ALL_EPILOG = """[bold]Examples[/bold]
 
   adacode train all shards -o run --minutes 600
   adacode weights bundle run -o mine --family mine"""
+_REPORT_EPILOG = """[bold]Examples[/bold]
+
+  adacode train report run                    run/report.html, run/report.png
+  adacode train report run -o ~/compact.html  the page alone"""
+
+_PAGE = ".html"
+_PICTURE = ".png"
 # ×2 is served by the network of ×4, halved, which is better than one of its own that learns as long.
 _TASKS = "sr-x4,inpaint"
 
@@ -47,7 +56,7 @@ app.command("prepare", epilog=train_prepare.EPILOG, no_args_is_help=True)(train_
 @with_option_groups
 def basis(context: typer.Context, shards: Shards, output: Output, options: TrainOptions) -> None:
     """Stage I: one codebook for each category of photographs."""
-    session_of(context).verbose = options.verbose
+    invocation_of(context, verbose=options.verbose)
     from adacode_cli.training.runs import run_basis
 
     with training(shards, output, options, ("basis",)) as session:
@@ -63,16 +72,14 @@ def fuse(
     options: TrainOptions,
     *,
     basis: Annotated[Path | None, typer.Option(metavar="RUN", help="The directory that 'train basis' wrote.")] = None,
-    joint: Annotated[
-        bool, typer.Option("--joint", metavar="", help="Instead of --basis: learn the codebooks here as well.")
-    ] = False,
+    joint: Annotated[bool, flag("--joint", help="Instead of --basis: learn the codebooks here as well.")] = False,
     start: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="An earlier stage-II result to go on from; alone: over its codebooks."),
     ] = None,
 ) -> None:
     """Stage II: one network over all codebooks, which reconstructs photographs of every category."""
-    session_of(context).verbose = options.verbose
+    invocation_of(context, verbose=options.verbose)
     from adacode_cli.training.runs import basis_files, run_fuse, run_fuse_again, run_joint
 
     if joint == (basis is not None or start is not None):
@@ -118,7 +125,7 @@ def restore(
     ] = None,
 ) -> None:
     """Stage III: a network for one task, over stage II's codebooks and decoder."""
-    session_of(context).verbose = options.verbose
+    invocation_of(context, verbose=options.verbose)
     from adacode_cli.training.runs import run_restore
 
     if trunk is not None and not TASKS[task].enlarges:
@@ -143,7 +150,7 @@ def all_stages(
 
     What ended in an earlier session is taken over with --resume, and what was stopped goes on.
     """
-    session_of(context).verbose = options.verbose
+    invocation_of(context, verbose=options.verbose)
     from adacode_cli.training.runs import run_all, shared_out
 
     wanted = [_task(name.strip()) for name in tasks.split(",")]
@@ -152,7 +159,44 @@ def all_stages(
         run_all(session, wanted)
 
 
-app.command("report", epilog=train_report.EPILOG, no_args_is_help=True)(train_report.report)
+@app.command("report", epilog=_REPORT_EPILOG, no_args_is_help=True)
+def report(
+    context: typer.Context,
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's directory, also while training goes on.")],
+    *,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="A .html page or a .png picture. Default: both, as RUN/report.*"
+        ),
+    ] = None,
+    overwrite: Annotated[bool, flag("--overwrite", help="Write FILE if it exists.")] = False,
+    verbose: Verbose = False,
+) -> None:
+    """Draw the curves, samples, settings and photographs of a run.
+
+    The page holds everything in itself and needs no network.
+    RUN/report.html and RUN/report.png are written anew each time.
+    Needs matplotlib, which comes with the extra "train" of adacode-cli.
+    """
+    invocation_of(context, verbose=verbose)
+    targets = _targets(run, output, overwrite=overwrite)
+    with ended_by_interruption():
+        from adacode_cli.atomic import write_bytes
+        from adacode_cli.training.report import curves
+        from adacode_cli.training.report.overview import overview_png
+        from adacode_cli.training.report.page import page_html
+        from adacode_cli.training.run_record import read_run
+
+        curves.check_available()
+        record = read_run(run)
+        record.require_lines()
+        for note in record.notes:
+            stderr_console().print(Text(printable(note), style="dim"))
+        for target in targets:
+            draw = page_html if target.suffix.lower() == _PAGE else overview_png
+            write_bytes(target, draw(record))
+            write_line(str(target))
 
 
 def _factor(task: str, scale: int | None) -> int:
@@ -174,3 +218,16 @@ def _task(label: str) -> tuple[str, int]:
 
 def _fused_file(given: Path) -> Path:
     return given / "fused.safetensors" if given.is_dir() else given
+
+
+def _targets(run: Path, output: Path | None, *, overwrite: bool) -> list[Path]:
+    """Where to write. Raises UsageError for another kind of file, OutputError for one that exists."""
+    if output is None:
+        return [run / f"report{_PAGE}", run / f"report{_PICTURE}"]
+    if output.suffix.lower() not in (_PAGE, _PICTURE):
+        raise UsageError(f"-o {output} is neither .html nor .png", hint="The name of FILE says what is written.")
+    if output.is_dir():
+        raise OutputError("is a directory", path=output, hint="Name a file in it.")
+    if output.exists() and not overwrite:
+        raise OutputError("exists already", path=output, hint="Choose another name, or add --overwrite.")
+    return [output]

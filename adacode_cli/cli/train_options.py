@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+from adacode_cli.cli.options import flag
+from adacode_cli.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -117,16 +122,12 @@ class TrainOptions:
     ] = None
     resume: Annotated[
         bool,
-        typer.Option("--resume", metavar="", rich_help_panel=_SESSION, help="Go on with what is in RUN."),
+        flag("--resume", panel=_SESSION, help="Go on with what is in RUN."),
     ] = False
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", metavar="", rich_help_panel=_SESSION, help="Begin anew over what is in RUN.")
-    ] = False
+    overwrite: Annotated[bool, flag("--overwrite", panel=_SESSION, help="Begin anew over what is in RUN.")] = False
     slim: Annotated[
         bool,
-        typer.Option(
-            "--slim", metavar="", rich_help_panel=_SESSION, help="Checkpoints of weights alone: smaller, less exact."
-        ),
+        flag("--slim", panel=_SESSION, help="Checkpoints of weights alone: smaller, less exact."),
     ] = False
     cache: Annotated[
         Literal["auto", "none", "memory", "device"],
@@ -160,12 +161,8 @@ class TrainOptions:
     checkpoint_every: Annotated[
         str, typer.Option(metavar="TIME", rich_help_panel=_SESSION, help="Time between checkpoints.")
     ] = "5m"
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", metavar="", rich_help_panel=_CONSOLE, help="No log lines, only errors.")
-    ] = False
-    verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", metavar="", rich_help_panel=_CONSOLE, help="Tracebacks of errors.")
-    ] = False
+    quiet: Annotated[bool, flag("--quiet", "-q", panel=_CONSOLE, help="No log lines, only errors.")] = False
+    verbose: Annotated[bool, flag("--verbose", "-v", panel=_CONSOLE, help="Tracebacks of errors.")] = False
 
     def recipe(self, stages: tuple[StageName, ...], device: torch.device, earlier: Recipe | None = None) -> Recipe:
         """What these stages are to follow; `earlier`, where nothing else was chosen. Raises UsageError."""
@@ -207,3 +204,18 @@ class TrainOptions:
             loss = replace(loss, perceptual=self.perceptual_weight)
         batch, patch = self.batch or stage.batch, stage.patch if self.patch is None else self.patch
         return replace(stage, batch=batch, patch=patch, optimiser=optimiser, loss=loss)
+
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_PART = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
+
+
+def seconds_of(text: str) -> float:
+    """Seconds of a length of time; a number alone counts seconds. Raises UsageError for anything else, and for 0."""
+    plain = text.strip().lower()
+    if re.fullmatch(r"\d+(\.\d+)?", plain):
+        plain += "s"
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(plain))
+    if _PART.sub("", plain) or not 0 < seconds < math.inf:
+        raise UsageError(f"{text!r} is no length of time", hint="Write 90s, 9m, 1.5h or 1h30m.")
+    return seconds

@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.text import Text
 
-from adacode_cli.cli import stdout
-from adacode_cli.cli.boundary import session_of
-from adacode_cli.cli.interruption import ended_by_interruption
-from adacode_cli.cli.option_group import with_option_groups
-from adacode_cli.cli.stderr import printable, stderr_console
+from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
+from adacode_cli.cli.options import flag, with_option_groups
+from adacode_cli.cli.streams import printable, stderr_console, write_line
 
 if TYPE_CHECKING:
     from adacode_cli.training.prepare.settings import PrepareSettings
@@ -130,19 +128,15 @@ class PrepareOptions:
     ] = ""
     overwrite: Annotated[
         bool,
-        typer.Option("--overwrite", metavar="", rich_help_panel=_CUTTING, help="Replace the shards that are there."),
+        flag("--overwrite", panel=_CUTTING, help="Replace the shards that are there."),
     ] = False
     workers: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Photographs at a time. Default: as many as cores.")
     ] = None
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", metavar="", rich_help_panel=_CONSOLE, help="No summary, only errors.")
-    ] = False
+    quiet: Annotated[bool, flag("--quiet", "-q", panel=_CONSOLE, help="No summary, only errors.")] = False
     verbose: Annotated[
         bool,
-        typer.Option(
-            "--verbose", "-v", metavar="", rich_help_panel=_CONSOLE, help="Each file left out; tracebacks of errors."
-        ),
+        flag("--verbose", "-v", panel=_CONSOLE, help="Each file left out; tracebacks of errors."),
     ] = False
 
     def settings(self, limits: LimitOptions) -> PrepareSettings:
@@ -188,7 +182,7 @@ def prepare(
 
     All other stages of training read shards. The same photographs and options give the same bytes.
     """
-    session_of(context).verbose = options.verbose
+    invocation_of(context, verbose=options.verbose)
     with ended_by_interruption():
         import cv2
 
@@ -206,7 +200,7 @@ def prepare(
     if not options.quiet:
         for line in _summary(prepared.manifest, verbose=options.verbose):
             stderr_console().print(Text(printable(line)))
-    stdout.write_line(str(prepared.path))
+    write_line(str(prepared.path))
 
 
 def _summary(manifest: dict[str, Any], *, verbose: bool) -> list[str]:

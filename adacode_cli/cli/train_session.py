@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING
 import typer
 from rich.text import Text
 
-from adacode_cli.cli import stdout
-from adacode_cli.cli.duration import seconds_of
-from adacode_cli.cli.patience import Patience
-from adacode_cli.cli.stderr import printable, stderr_console
-from adacode_cli.cli.train_options import TrainOptions
+from adacode_cli.cli.signals import Patience
+from adacode_cli.cli.streams import printable, stderr_console, write_line
+from adacode_cli.cli.train_options import TrainOptions, seconds_of
 from adacode_cli.errors import EXIT_INTERRUPTED, DeviceError, TrainingError, UsageError
 
 if TYPE_CHECKING:
@@ -62,7 +60,7 @@ def training(
             if session.tensorboard is not None:
                 session.tensorboard.close()
             for name in session.written:
-                stdout.write_line(str(session.folder.weights(name)))
+                write_line(str(session.folder.weights(name)))
     session.processes.close()
     if session.stopped and session.processes.rank == 0:
         _note(f"stopped: {session.folder.checkpoint(session.stopped)}; the same command goes on with --resume")

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from adacode_cli.cli import stdout, weights_average, weights_bundle, weights_pair, weights_show
-from adacode_cli.cli.boundary import session_of
-from adacode_cli.cli.interruption import ended_by_interruption
-from adacode_cli.cli.stderr import printable, stderr_console
+from adacode_cli.cli import weights_make, weights_show
+from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
+from adacode_cli.cli.options import HubRepo, Verbose, flag
+from adacode_cli.cli.streams import printable, stderr_console, write_line
 from adacode_cli.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from adacode_cli.checkpoints.catalogue import Catalogue, Entry
-    from adacode_cli.checkpoints.transfer import OnProgress
+    from adacode_cli.checkpoints.release import OnProgress
 
 app = typer.Typer(help="List, fetch, convert, average, pair, bundle and look at weights.", no_args_is_help=True)
 
@@ -44,34 +44,24 @@ _CONVERT_EPILOG = """[bold]Example[/bold]
 # Columns of the table, and of its last column where names are very long.
 _WIDTH, _LEAST_LICENCE = 80, 16
 
-HubRepo = Annotated[
-    str | None,
-    typer.Option(
-        metavar="OWNER/REPO",
-        envvar="ADACODE_HUB_REPO",
-        help="Where on the Hugging Face Hub to look for weights that are not bundled.",
-    ),
-]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", metavar="", help="Tracebacks of errors.")]
-
 
 @app.command("list", epilog=_LIST_EPILOG)
 def list_weights(
     context: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", metavar="", help="A JSON array on standard output.")] = False,
+    as_json: Annotated[bool, flag("--json", help="A JSON array on standard output.")] = False,
     hub_repo: HubRepo = None,
 ) -> None:
     """List every set of weights by name, and where its files are."""
     from adacode_cli.checkpoints import catalogue_file, store
 
-    session_of(context).json = as_json
+    invocation_of(context, json=as_json)
     catalogue = catalogue_file.load()
     rows = [_row(entry, catalogue, store.state(entry, catalogue, hub_repo=hub_repo)) for entry in catalogue.entries]
     if as_json:
-        stdout.write_line(json.dumps(rows))
+        write_line(json.dumps(rows))
         return
     for line in _table(rows):
-        stdout.write_line(line)
+        write_line(line)
 
 
 @app.command("pull", epilog=_PULL_EPILOG, no_args_is_help=True)
@@ -87,14 +77,14 @@ def pull(
     """Fetch weights that are not bundled, and verify them."""
     from adacode_cli.checkpoints import catalogue_file, hub, location
 
-    session_of(context).verbose = verbose
+    invocation_of(context, verbose=verbose)
     catalogue = catalogue_file.load()
     wanted = [location.parse(name, catalogue) for name in names]
     with ended_by_interruption():
         for name, place in zip(names, wanted, strict=True):
             match place:
                 case location.HubFile():
-                    stdout.write_line(str(hub.fetch(place)))
+                    write_line(str(hub.fetch(place)))
                 case location.LocalFile():
                     raise UsageError(f"{name} is a file on this machine already", hint="Give it to --weights.")
                 case location.EntryName():
@@ -110,11 +100,11 @@ def convert(
     context: typer.Context,
     source: Annotated[Path, typer.Argument(metavar="FILE.pth", help="A published AdaCode checkpoint.")],
     target: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="The file to write.")],
-    overwrite: Annotated[bool, typer.Option("--overwrite", metavar="", help="Write OUT again if it exists.")] = False,
+    overwrite: Annotated[bool, flag("--overwrite", help="Write OUT again if it exists.")] = False,
     verbose: Verbose = False,
 ) -> None:
     """Convert a published checkpoint into a file for --weights."""
-    session_of(context).verbose = verbose
+    invocation_of(context, verbose=verbose)
     if target.suffix.lower() != ".safetensors":
         raise UsageError(f"{target} does not end in .safetensors", hint="Name the output OUT.safetensors.")
     if target.exists() and not overwrite:
@@ -128,9 +118,9 @@ def convert(
     stderr_console().print(printable(f"{source} -> {target}"))
 
 
-app.command("average", epilog=weights_average.EPILOG, no_args_is_help=True)(weights_average.average)
-app.command("pair", epilog=weights_pair.EPILOG, no_args_is_help=True)(weights_pair.pair)
-app.command("bundle", epilog=weights_bundle.EPILOG, no_args_is_help=True)(weights_bundle.bundle)
+app.command("average", epilog=weights_make.AVERAGE_EPILOG, no_args_is_help=True)(weights_make.average)
+app.command("pair", epilog=weights_make.PAIR_EPILOG, no_args_is_help=True)(weights_make.pair)
+app.command("bundle", epilog=weights_make.BUNDLE_EPILOG, no_args_is_help=True)(weights_make.bundle)
 app.command("show", epilog=weights_show.EPILOG, no_args_is_help=True)(weights_show.show)
 
 
@@ -147,7 +137,7 @@ def _pull_entry(entry: Entry, catalogue: Catalogue, hub_repo: str | None) -> Non
             entry, catalogue, convert=convert_late, allow_download=True, hub_repo=hub_repo, on_progress=on_progress
         )
     for path in paths:
-        stdout.write_line(str(path))
+        write_line(str(path))
 
 
 @contextmanager

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from adacode_cli.cli import stdout
-from adacode_cli.cli.boundary import session_of
-from adacode_cli.cli.interruption import ended_by_interruption
-from adacode_cli.cli.stderr import printable, stderr_console
+from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
+from adacode_cli.cli.options import AsJson, DeviceName, HubRepo, Verbose, flag
+from adacode_cli.cli.streams import printable, stderr_console, write_line
 from adacode_cli.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -53,18 +52,7 @@ Patch = Annotated[
     int, typer.Option(min=8, max=128, metavar="PIXELS", help="Side of a patch in the picture; 64 lie in a row.")
 ]
 Quality = Annotated[int, typer.Option(min=1, max=100, metavar="Q", help="Of a JPEG or WebP picture.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", metavar="", help="Draw the picture again.")]
-HubRepo = Annotated[
-    str | None,
-    typer.Option(
-        metavar="OWNER/REPO",
-        envvar="ADACODE_HUB_REPO",
-        help="Where on the Hugging Face Hub to look for weights that are not bundled.",
-    ),
-]
-DeviceName = Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps.")]
-AsJson = Annotated[bool, typer.Option("--json", metavar="", help="One JSON object on standard output.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", metavar="", help="Tracebacks of errors.")]
+Overwrite = Annotated[bool, flag("--overwrite", help="Draw the picture again.")]
 
 
 def show(
@@ -82,12 +70,11 @@ def show(
     verbose: Verbose = False,
 ) -> None:
     """Show the basis codebooks: sizes, use by photographs, and an atlas picture."""
-    session = session_of(context)
-    session.json, session.verbose = as_json, verbose
+    invocation_of(context, json=as_json, verbose=verbose)
     if output is not None:
         _check_output(output, usage, overwrite=overwrite)
     with ended_by_interruption():
-        from adacode_cli.checkpoints.source import WeightsSource
+        from adacode_cli.checkpoints.load import WeightsSource
         from adacode_cli.engine.device import choose_device
 
         chosen = choose_device(device)
@@ -99,10 +86,10 @@ def show(
             _draw(output, atlas_of(network, printable(name), found, chosen, patch), quality)
     rows = _rows(network, found)
     if as_json:
-        stdout.write_line(json.dumps(_json_object(name, rows, found, output)))
+        write_line(json.dumps(_json_object(name, rows, found, output)))
         return
     for line in _table(rows):
-        stdout.write_line(line)
+        write_line(line)
 
 
 def _check_output(path: Path, photographs: Path | None, *, overwrite: bool) -> None:

@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from adacode_cli.checkpoints.load import WeightsSource
 from adacode_cli.checkpoints.location import HUB_PREFIX
-from adacode_cli.checkpoints.source import WeightsSource
 from adacode_cli.codes.picture import Codes
 from adacode_cli.engine.codes import Coder
 from adacode_cli.engine.device import choose_device, choose_precision

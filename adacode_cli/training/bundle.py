@@ -26,8 +26,7 @@ from adacode_cli.atomic import replacing
 from adacode_cli.checkpoints import catalogue_file
 from adacode_cli.checkpoints.base_models import notice_of
 from adacode_cli.checkpoints.catalogue import Catalogue, Entry, WeightsFile, is_name
-from adacode_cli.checkpoints.format import DTYPES, Weights, read_weights, split, to_bytes
-from adacode_cli.checkpoints.shared_parts import differing
+from adacode_cli.checkpoints.format import DTYPES, Weights, differing, read_weights, split, to_bytes
 from adacode_cli.errors import OutputError, TrainingError, UsageError, WeightsError, reason, translated
 from adacode_cli.tasks import TASKS, Task
 from adacode_cli.training.model_card import BundledFamily, BundledFile, model_card

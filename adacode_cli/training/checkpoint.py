@@ -18,7 +18,7 @@ from torch import Tensor
 
 from adacode_cli.atomic import write_bytes
 from adacode_cli.checkpoints.format import Provenance
-from adacode_cli.checkpoints.strict_json import read_json
+from adacode_cli.checkpoints.integrity import read_json
 from adacode_cli.errors import TrainingError, reason
 
 SUFFIX = ".checkpoint"

@@ -13,10 +13,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from adacode_cli.checkpoints.format import Part, Weights, part_of, read_weights
+from adacode_cli.checkpoints.format import Part, Weights, differing, part_of, read_weights
 from adacode_cli.checkpoints.load import read_any
 from adacode_cli.checkpoints.real_esrgan import as_trunk, read_trunk
-from adacode_cli.checkpoints.shared_parts import differing
 from adacode_cli.errors import TrainingError
 from adacode_cli.model.config import TrunkConfig
 from adacode_cli.model.network import AdaCode

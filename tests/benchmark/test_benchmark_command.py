@@ -13,7 +13,7 @@ import typer
 from PIL import Image
 
 from adacode_cli.benchmark.files import Files
-from adacode_cli.benchmark.whole import Findings, Request
+from adacode_cli.benchmark.whole import BenchSettings, Measurements
 from adacode_cli.cli.bench_text import lines
 from adacode_cli.cli.main import app
 from adacode_cli.errors import DeviceError, InputError, OutputError, UsageError, WeightsError
@@ -34,7 +34,7 @@ def few(weights: Path) -> tuple[object, ...]:
 
 
 def test_json_has_what_its_page_says(weights, capfd, monkeypatch):
-    monkeypatch.setattr("adacode_cli.benchmark.growth.MEGAPIXELS", (1,))
+    monkeypatch.setattr("adacode_cli.benchmark.speed.MEGAPIXELS", (1,))
     out = bench(capfd, *few(weights), "--files", 2, "--growth", "--precision", "bf16", "--json")
     assert out.count("\n") == 1
     found = json.loads(out)
@@ -66,13 +66,13 @@ def test_a_person_gets_lines(weights, capfd):
 
 def test_a_run_that_is_long_enough_says_what_an_archive_takes():
     files = Files(10, 0.5, 90.0, 100.0, 1.11)
-    request = Request("w", 2, np.zeros((1, 1, 3), np.uint8), 16, 10, 0.5, (), 1)
-    *_, last = lines(request, Findings("cpu", (), 1.0, (), (), files))
+    settings = BenchSettings("w", 2, np.zeros((1, 1, 3), np.uint8), 16, 10, 0.5, (), 1)
+    *_, last = lines(settings, Measurements("cpu", (), 1.0, (), (), files))
     assert last == "at this speed 10000 photographs of 1 MP, ×2, take 55.6 hours"
 
 
 def test_equal_pictures_are_json_too(weights, capfd, monkeypatch):
-    monkeypatch.setattr("adacode_cli.benchmark.passes.psnr", lambda *_: float("inf"))
+    monkeypatch.setattr("adacode_cli.benchmark.speed.psnr", lambda *_: float("inf"))
     out = bench(capfd, *few(weights), "--files", 0, "--precision", "fp32", "--json")
     assert [one["psnr_db"] for one in json.loads(out, parse_constant=pytest.fail)["passes"]] == [None, None]
 

@@ -11,15 +11,11 @@ import pytest
 import torch
 
 from adacode_cli.benchmark import files as files_module
-from adacode_cli.benchmark import growth as growth_module
-from adacode_cli.benchmark import timing
-from adacode_cli.benchmark.ceilings import ceiling
+from adacode_cli.benchmark import speed, timing
 from adacode_cli.benchmark.files import files
-from adacode_cli.benchmark.growth import growth
-from adacode_cli.benchmark.passes import operations, passes, psnr
 from adacode_cli.benchmark.picture import cut, made_up
+from adacode_cli.benchmark.speed import ceiling, growth, operations, passes, psnr, yardstick
 from adacode_cli.benchmark.timing import in_lanes, seconds, steady_seconds
-from adacode_cli.benchmark.yardstick import yardstick
 from adacode_cli.engine.plan import RunOptions
 from adacode_cli.engine.runner import Runner
 from adacode_cli.engine.transfer import to_tensor
@@ -66,7 +62,7 @@ def test_steady_seconds_are_of_one_call_among_as_many_as_run_at_once(monkeypatch
 
 
 def test_rates_follow_from_the_time_of_a_product(monkeypatch):
-    monkeypatch.setattr("adacode_cli.benchmark.ceilings.seconds", lambda run, *_: (run(), 0.5)[1])
+    monkeypatch.setattr("adacode_cli.benchmark.speed.seconds", lambda run, *_: (run(), 0.5)[1])
     found = ceiling("bf16", torch.bfloat16, CPU, 1)
     assert found.matrices == pytest.approx(2 * 2048**3 / 0.5 / 1e9)
     assert found.convolutions == pytest.approx(2 * 9 * 256 * 256 * 128 * 128 / 0.5 / 1e9)
@@ -107,7 +103,7 @@ def test_psnr_is_of_clipped_pictures():
 
 def test_growth_is_told_against_the_first_size(network, monkeypatch):
     clock = iter((0.0, 2.0, 10.0, 26.0))
-    monkeypatch.setattr(growth_module.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: next(clock))
     sizes, restore = [], Runner.restore
     monkeypatch.setattr(Runner, "restore", lambda self, x: (sizes.append(x.shape[1]), restore(self, x))[1])
     small, large = growth(Runner(network, CPU, RunOptions("fp32")), (0.01, 0.04))

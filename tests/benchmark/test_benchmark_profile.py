@@ -17,11 +17,11 @@ import typer
 from adacode_cli.benchmark import files as files_module
 from adacode_cli.benchmark import profile as profile_module
 from adacode_cli.benchmark import stage_times
-from adacode_cli.benchmark.ceilings import Ceiling
 from adacode_cli.benchmark.profile import FirstPicture, Profile, first_picture, profile
+from adacode_cli.benchmark.speed import Ceiling
 from adacode_cli.benchmark.stage_times import RUN, STAGES, StageTimes, WatchedStages, sharing
-from adacode_cli.benchmark.trace import Event, Trace
-from adacode_cli.cli.bench_profile_text import lines, short
+from adacode_cli.benchmark.trace import Trace, TraceEvent
+from adacode_cli.cli.bench_text import profile_lines, short
 from adacode_cli.cli.main import app
 from adacode_cli.engine.restorer import Restorer
 from adacode_cli.errors import UsageError
@@ -41,8 +41,8 @@ def few(weights: Path) -> tuple[object, ...]:
     return ("-w", weights, "-s", 2, "--side", 24, "--repeats", 1, "--device", "cpu", "--megapixels", 0.002)
 
 
-def kernel(start: float, end: float, name: str = "void at::native::conv<float>(int)") -> Event:
-    return Event(name, "kernel", STREAM, start, end)
+def kernel(start: float, end: float, name: str = "void at::native::conv<float>(int)") -> TraceEvent:
+    return TraceEvent(name, "kernel", STREAM, start, end)
 
 
 # However slow the machine is, no picture begins after this one, so that the record counts as whole.
@@ -56,7 +56,7 @@ def quick(monkeypatch) -> None:
     monkeypatch.setattr("adacode_cli.benchmark.whole.yardstick_seconds", lambda *_: 1.0)
 
 
-def looked_at(weights: Path, device: str, monkeypatch, *events: Event) -> Profile:
+def looked_at(weights: Path, device: str, monkeypatch, *events: TraceEvent) -> Profile:
     """A real run of two files, and these events as what the profiler saw in seconds of it."""
 
     def traced(work, _):
@@ -108,12 +108,12 @@ def test_keys_are_those_of_the_page(weights, monkeypatch):
             return set(value).union(*map(keys_of, value.values()))
         return set().union(*map(keys_of, value)) if isinstance(value, list | tuple) else set()
 
-    from adacode_cli.cli.bench_profile_text import json_object
+    from adacode_cli.cli.bench_text import profile_object
 
-    on_cuda = json_object(found)
+    on_cuda = profile_object(found)
     monkeypatch.undo()
     restorer = Restorer.from_pretrained(str(weights), device="cpu")
-    on_cpu = json_object(profile(restorer, 2, 1, 0.002, device=torch.device("cpu"), first=FIRST))
+    on_cpu = profile_object(profile(restorer, 2, 1, 0.002, device=torch.device("cpu"), first=FIRST))
     assert keys_of(on_cuda) | keys_of(on_cpu) == named
 
 
@@ -136,13 +136,13 @@ def test_a_person_gets_lines_that_fit_a_narrow_terminal(weights, capfd, quick):
 
 
 def test_a_cuda_device_is_told_of(weights, monkeypatch):
-    copy = Event("Memcpy DtoH (Device -> Pinned)", "gpu_memcpy", STREAM, 0.4, 0.7)
-    launch = Event("cudaLaunchKernel", "cuda_runtime", HOST, 0.0, 0.1)
-    wait = Event("cudaStreamSynchronize", "cuda_runtime", HOST, 0.4, 0.8)
+    copy = TraceEvent("Memcpy DtoH (Device -> Pinned)", "gpu_memcpy", STREAM, 0.4, 0.7)
+    launch = TraceEvent("cudaLaunchKernel", "cuda_runtime", HOST, 0.0, 0.1)
+    wait = TraceEvent("cudaStreamSynchronize", "cuda_runtime", HOST, 0.4, 0.8)
     kernels = kernel(0.1, 0.2), kernel(0.2, 0.5), kernel(0.8, 0.99), AT_THE_END
     found = looked_at(weights, "cuda", monkeypatch, *kernels, copy, launch, wait)
     assert found.operators is None
-    told = list(lines(found))
+    told = list(profile_lines(found))
     assert max(map(len, told)) <= 60
     text = " ".join(" ".join(told).split())
     for piece in (
@@ -159,7 +159,7 @@ def test_a_record_that_ends_early_is_told(weights, monkeypatch):
     assert looked_at(weights, "cuda", monkeypatch, AT_THE_END).note is None
     found = looked_at(weights, "cuda", monkeypatch, kernel(0.0, 0.001))
     assert "ends before the run does" in found.note
-    text = "\n".join(lines(found))
+    text = "\n".join(profile_lines(found))
     assert f"note: {found.note}" in " ".join(text.split())
     assert max(map(len, text.splitlines())) <= 60
 

@@ -7,10 +7,19 @@ import json
 import pytest
 import torch
 
-from adacode_cli.benchmark.device_use import device_use, last_kernel_s
-from adacode_cli.benchmark.operator_use import operator_use
 from adacode_cli.benchmark.stage_times import INFER
-from adacode_cli.benchmark.trace import WORK, Event, Trace, nested, ranked, read_trace, traced
+from adacode_cli.benchmark.trace import (
+    WORK,
+    Trace,
+    TraceEvent,
+    device_use,
+    last_kernel_s,
+    nested,
+    operator_use,
+    ranked,
+    read_trace,
+    traced,
+)
 from adacode_cli.errors import OutputError
 
 BEGAN_US = 5_025_546_625_000  # microseconds since whenever, as traces have them
@@ -151,9 +160,9 @@ def test_operators_of_other_threads_alone_are_none(tmp_path):
 
 def test_seconds_within_belong_to_what_lies_deepest():
     thread = (0, 0)
-    outer, inner = Event("outer", "", thread, 0.0, 10.0), Event("inner", "", thread, 2.0, 6.0)
-    deepest, beside = Event("deepest", "", thread, 3.0, 4.0), Event("beside", "", thread, 6.0, 7.0)
-    elsewhere = Event("elsewhere", "", (0, 1), 1.0, 9.0)
+    outer, inner = TraceEvent("outer", "", thread, 0.0, 10.0), TraceEvent("inner", "", thread, 2.0, 6.0)
+    deepest, beside = TraceEvent("deepest", "", thread, 3.0, 4.0), TraceEvent("beside", "", thread, 6.0, 7.0)
+    elsewhere = TraceEvent("elsewhere", "", (0, 1), 1.0, 9.0)
     found = {event.name: (depth, own) for event, depth, own in nested([deepest, beside, elsewhere, inner, outer])}
     assert found == {
         "outer": (0, 5.0),

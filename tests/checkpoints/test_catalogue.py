@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from adacode_cli.checkpoints import catalogue_file, digest
+from adacode_cli.checkpoints import catalogue_file, integrity
 from adacode_cli.checkpoints.format import read_weights
 from adacode_cli.errors import WeightsError
 
@@ -73,7 +73,7 @@ def test_the_digests_that_ship_are_those_of_the_files_beside_them():
     for name in sorted(bundled):
         path, file = folder / name, catalogue.file(name)
         if path.exists():
-            assert (file.bytes, file.sha256) == (path.stat().st_size, digest.sha256_of(path)), name
+            assert (file.bytes, file.sha256) == (path.stat().st_size, integrity.sha256_of(path)), name
     for entry in catalogue.entries:
         if (folder / entry.files[-1]).exists():
             assert entry.denoise == bool(read_weights(folder / entry.files[-1]).faithful), entry.name
@@ -173,31 +173,9 @@ def test_lookups_that_fail_say_what_there_is(tmp_path):
         catalogue.for_task("tyni", "sr", 4)
 
 
-def test_describing_fills_in_bundled_files_and_nothing_else(tmp_path):
-    write(tmp_path, SMALL)
-    (tmp_path / "tiny-shared.safetensors").write_bytes(b"shared")
-    (tmp_path / "tiny-sr-x4.safetensors").write_bytes(b"trained anew")
-    catalogue_file.describe_bundled(tmp_path)
-    data = json.loads((tmp_path / "catalogue.json").read_text(encoding="utf-8"))
-    expected = copy.deepcopy(SMALL)
-    expected["files"][0] |= {"bytes": 6, "sha256": digest.sha256_of(tmp_path / "tiny-shared.safetensors")}
-    expected["files"][1] |= {"bytes": 12, "sha256": digest.sha256_of(tmp_path / "tiny-sr-x4.safetensors")}
-    assert data == expected
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "catalogue.json",
-        "tiny-shared.safetensors",
-        "tiny-sr-x4.safetensors",
-    ]
-
-
-def test_describing_with_a_file_missing_changes_nothing(tmp_path):
-    write(tmp_path, SMALL)
-    before = (tmp_path / "catalogue.json").read_bytes()
-    (tmp_path / "tiny-shared.safetensors").write_bytes(b"shared")
-    with pytest.raises(WeightsError, match="missing") as caught:
-        catalogue_file.describe_bundled(tmp_path)
-    assert caught.value.path == tmp_path / "tiny-sr-x4.safetensors"
-    assert (tmp_path / "catalogue.json").read_bytes() == before
+def test_what_is_written_is_what_was_read(tmp_path):
+    written = catalogue_file.to_bytes(catalogue_file.load(write(tmp_path, SMALL)))
+    assert json.loads(written) == SMALL
 
 
 PROBE = """
@@ -226,9 +204,9 @@ def test_a_digest_that_differs_names_both(tmp_path):
     path = tmp_path / "w.safetensors"
     path.write_bytes(b"abc")
     abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    digest.verify(path, abc, hint="")
+    integrity.verify(path, abc, hint="")
     with pytest.raises(WeightsError, match=f"expected {'1' * 64}, found {abc}") as caught:
-        digest.verify(path, "1" * 64, hint="reinstall")
+        integrity.verify(path, "1" * 64, hint="reinstall")
     assert (caught.value.exit_code, caught.value.path, caught.value.hint) == (4, path, "reinstall")
     with pytest.raises(WeightsError, match="cannot be read"):
-        digest.verify(tmp_path / "gone", abc, hint="")
+        integrity.verify(tmp_path / "gone", abc, hint="")

@@ -11,8 +11,8 @@ from small_checkpoints import FAMILY, same_network, tiny_network, trunk_network,
 
 from adacode_cli.checkpoints.average import average
 from adacode_cli.checkpoints.format import Provenance, Weights, read_weights, split, write_weights
-from adacode_cli.checkpoints.keys import key_problems, listing
 from adacode_cli.checkpoints.load import build, load_network
+from adacode_cli.checkpoints.soundness import key_problems, listing
 from adacode_cli.errors import WeightsError
 from adacode_cli.model.config import SwinConfig, TrunkConfig
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import pytest
@@ -19,14 +20,24 @@ from small_checkpoints import (
 )
 
 from adacode_cli.checkpoints import catalogue_file, store
-from adacode_cli.checkpoints.load import convert_published, load_network
-from adacode_cli.checkpoints.source import WeightsSource
+from adacode_cli.checkpoints.load import WeightsSource, convert_published, load_network
 from adacode_cli.errors import WeightsError
 from adacode_cli.model.rescaling import halved
 
 SHARED = [f"{FAMILY}-basis.safetensors", f"{FAMILY}-fused.safetensors"]
 TASKS = {"tiny-sr-x2": ("sr", 2), "tiny-sr-x4": ("sr", 4), "tiny-inpaint": ("inpaint", 1)}
 ABOUT = {"licence": "CC0", "source": "tests"}
+
+
+def describe(folder):
+    """Writes sizes and digests of the bundled files into the catalogue of a folder."""
+    path = folder / "catalogue.json"
+    data = json.loads(path.read_text(encoding="utf-8"))
+    for file in data["files"]:
+        if (stored := folder / file["name"]).exists():
+            content = stored.read_bytes()
+            file |= {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    path.write_text(json.dumps(data), encoding="utf-8")
 
 
 @pytest.fixture
@@ -58,7 +69,7 @@ def folder(networks, tmp_path, monkeypatch):
         "entries": [{**entry, **ABOUT} for entry in entries],
     }
     (folder / "catalogue.json").write_text(json.dumps(catalogue), encoding="utf-8")
-    catalogue_file.describe_bundled(folder)
+    describe(folder)
     return folder
 
 
@@ -97,7 +108,7 @@ def test_without_a_network_of_two_that_of_four_serves(folder, tmp_path):
     shared = WeightsSource(FAMILY, folder=folder).network("sr", 4)[0].state_dict()
     network = trunk_network(4, shared, 3)
     write_parts(folder, network, "tiny-sr-x4")
-    catalogue_file.describe_bundled(folder)
+    describe(folder)
     whole = write_whole(tmp_path / "mine.safetensors", network)
     for name in (FAMILY, "tiny-sr-x4", str(whole)):
         source = WeightsSource(name, folder=folder)

@@ -12,8 +12,7 @@ from small_checkpoints import same_network, start_tensors, tiny_network, trunk_n
 
 from adacode_cli.checkpoints.average import average, pair
 from adacode_cli.checkpoints.format import read_weights, split, write_weights
-from adacode_cli.checkpoints.load import load_network
-from adacode_cli.checkpoints.source import WeightsSource
+from adacode_cli.checkpoints.load import WeightsSource, load_network
 from adacode_cli.errors import OutputError, UsageError, WeightsError
 
 SHARED = trunk_network().state_dict()

@@ -22,11 +22,10 @@ from hypothesis import strategies as st
 from loopback import FileServer, Reply
 
 from adacode_cli.checkpoints import release
-from adacode_cli.checkpoints.release import download
-from adacode_cli.checkpoints.transfer import Patience
+from adacode_cli.checkpoints.release import RetryPolicy, download
 from adacode_cli.errors import OutputError, WeightsError
 
-QUICK = Patience(connect_timeout_s=5, silence_timeout_s=5, attempts=3, first_pause_s=0.01, longest_pause_s=0.05)
+QUICK = RetryPolicy(connect_timeout_s=5, silence_timeout_s=5, attempts=3, first_pause_s=0.01, longest_pause_s=0.05)
 BODY = hashlib.shake_256(b"release").digest(200_000)
 OTHER = hashlib.shake_256(b"another").digest(200_000)
 SOURCES = Path(release.__file__).resolve().parents[2]
@@ -70,7 +69,7 @@ def assert_nothing_final(folder: Path) -> None:
 
 def test_a_file_arrives_with_progress_and_its_digest_is_recorded(server, folder):
     seen = []
-    path = download(url(server), folder, on_progress=lambda done, total: seen.append((done, total)), patience=QUICK)
+    path = download(url(server), folder, on_progress=lambda done, total: seen.append((done, total)), policy=QUICK)
     assert path == folder / "model.pth"
     assert path.read_bytes() == BODY
     assert seen[-1] == (len(BODY), len(BODY))
@@ -82,9 +81,9 @@ def test_a_file_arrives_with_progress_and_its_digest_is_recorded(server, folder)
 
 
 def test_the_second_time_nothing_is_asked(server, folder):
-    download(url(server), folder, patience=QUICK)
+    download(url(server), folder, policy=QUICK)
     server.stop()
-    assert download(url(server), folder, patience=QUICK).read_bytes() == BODY
+    assert download(url(server), folder, policy=QUICK).read_bytes() == BODY
     assert len(server.requests) == 1
 
 
@@ -92,7 +91,7 @@ def test_the_second_time_nothing_is_asked(server, folder):
 def test_a_broken_transfer_continues(server, folder, reset):
     # A reset may drop bytes on their way, so what has arrived is asked of the next request, not of the cut.
     server.faults["/v0/model.pth"] = [cut(120_000, reset=reset)]
-    assert download(url(server), folder, patience=QUICK).read_bytes() == BODY
+    assert download(url(server), folder, policy=QUICK).read_bytes() == BODY
     first, second = server.gets()
     if not reset:
         assert second.headers["range"] == "bytes=120000-"
@@ -103,12 +102,12 @@ def test_a_broken_transfer_continues(server, folder, reset):
 def test_a_transfer_given_up_leaves_no_final_file_and_the_next_call_continues(server, folder):
     server.faults["/v0/model.pth"] = [cut(70_000), cut(30_000), cut(0), cut(0), cut(0)]
     with pytest.raises(WeightsError, match="cannot be fetched") as caught:
-        download(url(server), folder, patience=QUICK)
+        download(url(server), folder, policy=QUICK)
     assert "100000 bytes that arrived are kept" in caught.value.hint
     assert_nothing_final(folder)
     server.faults.clear()
     server.requests.clear()
-    assert download(url(server), folder, patience=QUICK).read_bytes() == BODY
+    assert download(url(server), folder, policy=QUICK).read_bytes() == BODY
     assert ranges(server) == ["bytes=100000-"]
 
 
@@ -119,7 +118,7 @@ def test_wherever_it_breaks_the_file_is_the_same(cuts):
         server.files["/v0/model.pth"], server.etags["/v0/model.pth"] = BODY, '"one"'
         server.faults["/v0/model.pth"] = [cut(after) for after in cuts]
         patience = replace(QUICK, first_pause_s=0.0)
-        assert download(url(server), Path(name), patience=patience).read_bytes() == BODY
+        assert download(url(server), Path(name), policy=patience).read_bytes() == BODY
         arrived = [0]
         for after in cuts:
             if arrived[-1] + after >= len(BODY):
@@ -133,16 +132,16 @@ def test_a_file_that_changed_in_between_starts_over(server, folder, honours):
     server.honours_if_range = honours
     server.faults["/v0/model.pth"] = [cut(50_000), cut(0), cut(0), cut(0)]
     with pytest.raises(WeightsError):
-        download(url(server), folder, patience=QUICK)
+        download(url(server), folder, policy=QUICK)
     server.faults.clear()
     server.files["/v0/model.pth"], server.etags["/v0/model.pth"] = OTHER, '"two"'
-    assert download(url(server), folder, patience=QUICK).read_bytes() == OTHER
+    assert download(url(server), folder, policy=QUICK).read_bytes() == OTHER
 
 
 def test_a_server_that_ignores_range_sends_everything_again(server, folder):
     server.knows_range = False
     server.faults["/v0/model.pth"] = [cut(50_000)]
-    assert download(url(server), folder, patience=QUICK).read_bytes() == BODY
+    assert download(url(server), folder, policy=QUICK).read_bytes() == BODY
     assert ranges(server) == [None, "bytes=50000-"]
 
 
@@ -150,7 +149,7 @@ def test_a_server_that_ignores_range_and_always_breaks_is_given_up(server, folde
     server.knows_range = False
     server.faults["/v0/model.pth"] = [cut(50_000)] * 20
     with pytest.raises(WeightsError, match="cannot be fetched"):
-        download(url(server), folder, patience=QUICK)
+        download(url(server), folder, policy=QUICK)
     assert len(server.requests) == QUICK.attempts
 
 
@@ -158,24 +157,24 @@ def test_a_server_that_ignores_range_and_always_breaks_is_given_up(server, folde
 def test_without_a_strong_validator_nothing_is_continued(server, folder, etag):
     server.etags["/v0/model.pth"] = etag
     server.faults["/v0/model.pth"] = [cut(50_000)]
-    assert download(url(server), folder, patience=QUICK).read_bytes() == BODY
+    assert download(url(server), folder, policy=QUICK).read_bytes() == BODY
     assert ranges(server) == [None, None]
 
 
 def test_a_wrong_range_in_the_answer_starts_over(server, folder):
     lie = Reply(206, {"ETag": '"one"', "Content-Range": f"bytes 0-199999/{len(BODY)}"}, BODY)
     server.faults["/v0/model.pth"] = [cut(50_000), lie]
-    assert download(url(server), folder, patience=QUICK).read_bytes() == BODY
+    assert download(url(server), folder, policy=QUICK).read_bytes() == BODY
     assert ranges(server) == [None, "bytes=50000-", None]
 
 
 def test_a_part_longer_than_the_remote_file_starts_over(server, folder):
     server.faults["/v0/model.pth"] = [cut(50_000), cut(0), cut(0), cut(0)]
     with pytest.raises(WeightsError):
-        download(url(server), folder, patience=QUICK)
+        download(url(server), folder, policy=QUICK)
     server.faults.clear()
     server.files["/v0/model.pth"] = BODY[:40_000]
-    assert download(url(server), folder, patience=QUICK).read_bytes() == BODY[:40_000]
+    assert download(url(server), folder, policy=QUICK).read_bytes() == BODY[:40_000]
 
 
 def test_a_short_body_is_not_a_file(server, folder):
@@ -183,7 +182,7 @@ def test_a_short_body_is_not_a_file(server, folder):
     short = {"ETag": '"one"', "Content-Range": f"bytes 50000-199999/{len(BODY)}"}
     lie = Reply(206, short, BODY[50_000:60_000])
     server.faults["/v0/model.pth"] = [cut(50_000), lie]
-    assert download(url(server), folder, patience=QUICK).read_bytes() == BODY
+    assert download(url(server), folder, policy=QUICK).read_bytes() == BODY
     assert ranges(server) == [None, "bytes=50000-", "bytes=60000-"]
 
 
@@ -192,18 +191,18 @@ def test_chunked_bodies_without_a_length(server, folder):
     whole = Reply(200, {"Transfer-Encoding": "chunked", "ETag": '"one"'}, chunked)
     server.faults["/v0/model.pth"] = [replace(whole, cut_after=60_000), whole]
     server.honours_if_range = False
-    assert download(url(server), folder, patience=QUICK).read_bytes() == BODY
+    assert download(url(server), folder, policy=QUICK).read_bytes() == BODY
 
 
 def test_errors_that_pass_are_waited_for(server, folder):
     server.faults["/v0/model.pth"] = [Reply(500), Reply(429, {"Retry-After": "86400"})]
-    assert download(url(server), folder, patience=QUICK).read_bytes() == BODY
+    assert download(url(server), folder, policy=QUICK).read_bytes() == BODY
 
 
 def test_errors_that_stay_are_given_up(server, folder):
     server.faults["/v0/model.pth"] = [Reply(503)] * 20
     with pytest.raises(WeightsError, match="answered 503"):
-        download(url(server), folder, patience=QUICK)
+        download(url(server), folder, policy=QUICK)
     assert len(server.requests) == QUICK.attempts
     assert_nothing_final(folder)
 
@@ -212,7 +211,7 @@ def test_errors_that_stay_are_given_up(server, folder):
 def test_refusals_are_not_repeated(server, folder, status):
     server.faults["/v0/model.pth"] = [Reply(status)] * 2
     with pytest.raises(WeightsError, match=f"answered {status}") as caught:
-        download(url(server), folder, patience=QUICK)
+        download(url(server), folder, policy=QUICK)
     assert (caught.value.exit_code, len(server.requests)) == (4, 1)
     assert caught.value.hint
     assert_nothing_final(folder)
@@ -221,23 +220,23 @@ def test_refusals_are_not_repeated(server, folder, status):
 def test_a_server_that_is_not_there(server, folder):
     server.stop()
     with pytest.raises(WeightsError, match="refused"):
-        download(url(server), folder, patience=QUICK)
+        download(url(server), folder, policy=QUICK)
     assert_nothing_final(folder)
 
 
 def test_a_compressed_body_is_refused(server, folder):
     server.faults["/v0/model.pth"] = [Reply(200, {"Content-Encoding": "gzip"}, BODY)]
     with pytest.raises(WeightsError, match="compressed"):
-        download(url(server), folder, patience=QUICK)
+        download(url(server), folder, policy=QUICK)
 
 
 def test_a_changed_digest_is_refused_and_the_record_stays(server, folder):
-    path = download(url(server), folder, patience=QUICK)
+    path = download(url(server), folder, policy=QUICK)
     record = (folder / "digests.json").read_bytes()
     path.unlink()
     server.files["/v0/model.pth"], server.etags["/v0/model.pth"] = OTHER, '"two"'
     with pytest.raises(WeightsError) as caught:
-        download(url(server), folder, patience=QUICK)
+        download(url(server), folder, policy=QUICK)
     first, now = hashlib.sha256(BODY).hexdigest(), hashlib.sha256(OTHER).hexdigest()
     assert f"expected {first}, found {now}" in caught.value.message
     assert str(folder / "digests.json") in caught.value.hint
@@ -247,10 +246,10 @@ def test_a_changed_digest_is_refused_and_the_record_stays(server, folder):
 
 
 def test_a_file_changed_on_disk_is_refused(server, folder):
-    path = download(url(server), folder, patience=QUICK)
+    path = download(url(server), folder, policy=QUICK)
     path.write_bytes(BODY[:-1])
     with pytest.raises(WeightsError, match="wrong SHA-256") as caught:
-        download(url(server), folder, patience=QUICK)
+        download(url(server), folder, policy=QUICK)
     assert "Remove" in caught.value.hint
     assert len(server.requests) == 1
 
@@ -258,11 +257,11 @@ def test_a_file_changed_on_disk_is_refused(server, folder):
 def test_a_file_put_there_by_hand_is_trusted_once(server, folder):
     folder.mkdir()
     (folder / "model.pth").write_bytes(BODY)
-    download(url(server), folder, patience=QUICK)
+    download(url(server), folder, policy=QUICK)
     assert server.requests == []
     (folder / "model.pth").write_bytes(OTHER)
     with pytest.raises(WeightsError, match="wrong SHA-256"):
-        download(url(server), folder, patience=QUICK)
+        download(url(server), folder, policy=QUICK)
 
 
 @pytest.mark.parametrize(
@@ -272,7 +271,7 @@ def test_a_damaged_record_is_not_silently_trusted_again(server, folder, text):
     folder.mkdir()
     (folder / "digests.json").write_text(text)
     with pytest.raises(WeightsError, match="damaged") as caught:
-        download(url(server), folder, patience=QUICK)
+        download(url(server), folder, policy=QUICK)
     assert "Remove it" in caught.value.hint
     assert (folder / "digests.json").read_text() == text
 
@@ -280,7 +279,7 @@ def test_a_damaged_record_is_not_silently_trusted_again(server, folder, text):
 def test_a_mirror_delivers_under_the_official_address(server, folder, monkeypatch):
     monkeypatch.setenv("ADACODE_RELEASE_BASE", f"{server.url}/v0/")
     official = "https://example.org/releases/model.pth"
-    assert download(official, folder, patience=QUICK).read_bytes() == BODY
+    assert download(official, folder, policy=QUICK).read_bytes() == BODY
     assert list(json.loads((folder / "digests.json").read_text())["downloads"]) == [official]
 
 
@@ -290,29 +289,29 @@ def test_a_mirror_delivers_under_the_official_address(server, folder, monkeypatc
 )
 def test_unsafe_addresses_are_refused(folder, bad):
     with pytest.raises(WeightsError, match="not a safe address"):
-        download(bad, folder, patience=QUICK)
+        download(bad, folder, policy=QUICK)
     assert not folder.exists()
 
 
 def test_a_redirect_is_followed_but_not_to_an_unsafe_address(server, folder):
     server.files["/elsewhere"] = BODY
     server.faults["/v0/model.pth"] = [Reply(302, {"Location": "/elsewhere"})]
-    assert download(url(server), folder, patience=QUICK).read_bytes() == BODY
+    assert download(url(server), folder, policy=QUICK).read_bytes() == BODY
     server.faults["/v0/model.pth"] = [Reply(302, {"Location": "http://192.0.2.1/model.pth"})]
     with pytest.raises(WeightsError, match=r"192\.0\.2\.1.* not a safe address"):
-        download(url(server), folder / "second", patience=QUICK)
+        download(url(server), folder / "second", policy=QUICK)
 
 
 def test_a_redirect_loop_ends(server, folder):
     server.faults["/v0/model.pth"] = [Reply(302, {"Location": "/v0/model.pth"})] * 100
     with pytest.raises(WeightsError, match="cannot be fetched"):
-        download(url(server), folder, patience=QUICK)
+        download(url(server), folder, policy=QUICK)
 
 
 def test_a_folder_that_cannot_be_made(server, tmp_path):
     (tmp_path / "file").write_bytes(b"in the way")
     with pytest.raises(OutputError, match="cannot be stored") as caught:
-        download(url(server), tmp_path / "file" / "cache", patience=QUICK)
+        download(url(server), tmp_path / "file" / "cache", policy=QUICK)
     assert "ADACODE_CACHE" in caught.value.hint
 
 
@@ -336,14 +335,14 @@ except AdaCodeError as error:
     assert "cannot be stored" in done.stdout
     assert "ADACODE_CACHE" in done.stdout
     assert_nothing_final(folder)
-    assert download(url(server), folder, patience=QUICK).read_bytes() == BODY
+    assert download(url(server), folder, policy=QUICK).read_bytes() == BODY
     assert ranges(server)[-1] == "bytes=100000-"
 
 
 def test_two_at_once_download_once(server, folder):
     results = []
     threads = [
-        threading.Thread(target=lambda: results.append(download(url(server), folder, patience=QUICK))) for _ in range(3)
+        threading.Thread(target=lambda: results.append(download(url(server), folder, policy=QUICK))) for _ in range(3)
     ]
     for thread in threads:
         thread.start()
@@ -370,17 +369,17 @@ def test_a_killed_process_leaves_what_the_next_one_continues(server, folder):
     let_go.set()
     assert_nothing_final(folder)
     here = part.stat().st_size
-    assert download(url(server), folder, patience=QUICK).read_bytes() == BODY
+    assert download(url(server), folder, policy=QUICK).read_bytes() == BODY
     assert ranges(server) == [None, f"bytes={here}-"]
 
 
 def test_a_crash_just_before_the_rename_needs_no_network(server, folder):
     server.faults["/v0/model.pth"] = [cut(50_000)] + [cut(0)] * 3
     with contextlib.suppress(WeightsError):
-        download(url(server), folder, patience=QUICK)
+        download(url(server), folder, policy=QUICK)
     (folder / "model.pth.part").write_bytes(BODY)
     server.stop()
-    assert download(url(server), folder, patience=QUICK).read_bytes() == BODY
+    assert download(url(server), folder, policy=QUICK).read_bytes() == BODY
 
 
 def _environment() -> dict[str, str]:

@@ -25,8 +25,8 @@ import typer
 from fake_program import Restorer
 from PIL import Image
 
-from adacode_cli.cli import libraries, process
-from adacode_cli.cli.boundary import Session, guarded
+from adacode_cli.cli import process, streams
+from adacode_cli.cli.boundary import Invocation, guarded
 from adacode_cli.cli.main import app
 
 FORGED = "finished: 9 restored in 0.1 s"
@@ -97,7 +97,7 @@ def run(root, words: list[str]) -> tuple[int, str, str]:
     streams = [io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace") for _ in before]
     sys.stdout, sys.stderr = streams
     try:
-        code = guarded(lambda session: code_of(root, words, session))
+        code = guarded(lambda invocation: code_of(root, words, invocation))
     finally:
         sys.stdout, sys.stderr = before
     for stream in streams:
@@ -105,9 +105,9 @@ def run(root, words: list[str]) -> tuple[int, str, str]:
     return code, *(stream.buffer.getvalue().decode("utf-8", "surrogateescape") for stream in streams)
 
 
-def code_of(root, words: list[str], session: Session) -> None:
-    ended_with = root.main(args=words, prog_name="adacode", obj=session, standalone_mode=False)
-    session.exit_code = ended_with if isinstance(ended_with, int) else session.exit_code
+def code_of(root, words: list[str], invocation: Invocation) -> None:
+    ended_with = root.main(args=words, prog_name="adacode", obj=invocation, standalone_mode=False)
+    invocation.exit_code = ended_with if isinstance(ended_with, int) else invocation.exit_code
 
 
 def fault(code: int, out: str, err: str) -> str | None:
@@ -125,7 +125,7 @@ def fault(code: int, out: str, err: str) -> str | None:
 
 def main() -> None:
     process.prepare()
-    libraries.heard_only_if(lambda: False)
+    streams.heard_only_if(lambda: False)
     Path("p").mkdir()
     Image.new("RGBA", (24, 16)).save("p/a.png")
     num_runs, faults, root = 0, [], typer.main.get_command(app)

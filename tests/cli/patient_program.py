@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 import time
 
-from adacode_cli.cli.patience import Patience
+from adacode_cli.cli.signals import Patience
 
 
 def say(text: str) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adacode_cli.cli.duration import seconds_of
+from adacode_cli.cli.train_options import seconds_of
 from adacode_cli.errors import UsageError
 
 

@@ -13,7 +13,7 @@ import pytest
 from adacode_process import environment
 from PIL import Image
 
-from adacode_cli.cli.stderr import printable
+from adacode_cli.cli.streams import printable
 
 posix = pytest.mark.skipif(os.name != "posix", reason="names and terminals as POSIX has them")
 

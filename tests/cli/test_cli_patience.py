@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from adacode_process import environment
 
-from adacode_cli.cli.patience import Patience
+from adacode_cli.cli.signals import Patience
 
 PROGRAM = Path(__file__).parent / "patient_program.py"
 SIGNALS = [signal.SIGINT, signal.SIGTERM]

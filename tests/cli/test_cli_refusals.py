@@ -96,7 +96,7 @@ def test_a_name_that_is_given_is_taken(photo, output, options, message):
     source = photo("a.webp")
     chosen = RestoreOptions(output=source.with_name(output), **options)
     with pytest.raises(UsageError, match=message):
-        plan_of([source], chosen, Request("sr", "sr-x4"), Trees())
+        plan_of([source], chosen, Request("sr"), Trees())
 
 
 def test_a_dry_run_knows_the_limits(adacode, photo):
@@ -120,7 +120,7 @@ def test_a_dry_run_knows_the_limits(adacode, photo):
     ],
 )
 def test_what_to_do_about_a_result_that_is_too_large_can_be_done(options, is_pipe, hint):
-    assert foresight_of(RestoreOptions(**options), Request("sr", "sr-x4"), is_pipe=is_pipe).hint == hint
+    assert foresight_of(RestoreOptions(**options), Request("sr"), is_pipe=is_pipe).hint == hint
 
 
 def test_many_failures_are_listed_where_the_summary_says(tmp_path):
@@ -143,10 +143,10 @@ def test_many_failures_are_listed_where_the_summary_says(tmp_path):
 def test_a_pipe_has_one_name():
     chosen = RestoreOptions(if_too_large="tiff")
     with pytest.raises(UsageError, match="--if-too-large cannot be used with '-'"):
-        restore_pipe(chosen, Request("sr", "sr-x4"))
+        restore_pipe(chosen, Request("sr"))
 
 
 def test_options_about_names_leave_earlier_outputs_valid():
-    plain, request = RestoreOptions(), Request("sr", "sr-x4")
+    plain, request = RestoreOptions(), Request("sr")
     named = replace(plain, keep_suffix=True, if_too_large="tiff")
     assert options_digest(named, request) == options_digest(plain, request)

@@ -97,19 +97,23 @@ def test_help_fits_a_terminal_of_80_columns_without_breaking_examples(real_adaco
 
 
 def test_limits_of_the_options_are_those_of_the_modules_that_set_them():
-    from adacode_cli.cli import run_options
-    from adacode_cli.cli.keeping_options import DEFAULT_MAX_FILE_MB, DEFAULT_MAX_MEGAPIXELS
-    from adacode_cli.cli.restore_options import FORMAT_NAMES, SMALLEST_TILE_PX
-    from adacode_cli.engine import grid
+    from adacode_cli.cli.restore_options import (
+        DECODING_LIMIT_S,
+        DEFAULT_MAX_FILE_MB,
+        DEFAULT_MAX_MEGAPIXELS,
+        FORMAT_NAMES,
+        SMALLEST_TILE_PX,
+    )
+    from adacode_cli.engine import maps
     from adacode_cli.imaging import decoder_pool
     from adacode_cli.imaging.encode import DEFAULT_QUALITY, FORMATS
     from adacode_cli.imaging.limits import MAX_FILE_BYTES, MAX_PIXELS
 
     assert set(FORMAT_NAMES) == set(FORMATS)
-    assert grid.SMALLEST_TILE_PX == SMALLEST_TILE_PX
+    assert maps.SMALLEST_TILE_PX == SMALLEST_TILE_PX
     assert MAX_PIXELS == DEFAULT_MAX_MEGAPIXELS * 1_000_000
     assert MAX_FILE_BYTES == DEFAULT_MAX_FILE_MB * 1_000_000
-    assert run_options.DECODING_LIMIT_S == decoder_pool.DECODING_LIMIT_S
+    assert DECODING_LIMIT_S == decoder_pool.DECODING_LIMIT_S
     assert DEFAULT_QUALITY == 95  # the help of --quality says so
 
 

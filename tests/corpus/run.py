@@ -41,7 +41,7 @@ from corpus_compare import (
     facts_of,
 )
 
-from adacode_cli.cli.stderr import printable
+from adacode_cli.cli.streams import printable
 from adacode_cli.errors import InputError
 from adacode_cli.imaging.decode import EXTENSIONS, Decode
 from adacode_cli.imaging.decoder_pool import DecodingBug, decoding

@@ -192,7 +192,7 @@ PEAK = """
     import numpy as np
     import torch
 
-    from adacode_cli.checkpoints.source import WeightsSource
+    from adacode_cli.checkpoints.load import WeightsSource
     from adacode_cli.engine.plan import RunOptions
     from adacode_cli.engine.runner import Runner
     from adacode_cli.training.presets import family_network

@@ -37,6 +37,6 @@ def test_what_is_promised_of_every_format_is_so(found):
 
 
 def test_the_default_limit_in_the_document_is_the_program_s():
-    from adacode_cli.cli.keeping_options import DEFAULT_MAX_MEGAPIXELS
+    from adacode_cli.cli.restore_options import DEFAULT_MAX_MEGAPIXELS
 
     assert f"`--max-megapixels` (default {DEFAULT_MAX_MEGAPIXELS})" in format_table.DOCUMENT.read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny_networks import LAYOUTS, lively, tensor
 
-from adacode_cli.checkpoints.source import WeightsSource
+from adacode_cli.checkpoints.load import WeightsSource
 from adacode_cli.engine.plan import RunOptions
 from adacode_cli.engine.runner import Runner, RunResult
 from adacode_cli.model.network import AdaCode

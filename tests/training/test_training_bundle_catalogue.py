@@ -14,7 +14,7 @@ from finished_run import PROVENANCE, content, save_run
 from adacode_cli.checkpoints import catalogue_file
 from adacode_cli.checkpoints.average import pair
 from adacode_cli.checkpoints.format import read_weights, write_weights
-from adacode_cli.checkpoints.source import WeightsSource
+from adacode_cli.checkpoints.load import WeightsSource
 from adacode_cli.errors import UsageError, WeightsError
 from adacode_cli.training.bundle import bundle
 
@@ -43,9 +43,7 @@ def test_the_folder_is_a_catalogue(finished, tmp_path):
         assert (entry.licence, entry.kind, entry.base_model) == (PROVENANCE.licence, "bundled", "")
         network, _ = WeightsSource("mine", folder=tmp_path).network(entry.task, entry.scale)
         assert (network.config.task, network.config.scale) == (entry.task, entry.scale)
-    described = (tmp_path / "catalogue.json").read_bytes()
-    catalogue_file.describe_bundled(tmp_path)
-    assert (tmp_path / "catalogue.json").read_bytes() == described
+    assert catalogue_file.to_bytes(catalogue) == (tmp_path / "catalogue.json").read_bytes()
 
 
 def test_a_catalogue_keeps_other_families_and_the_places_of_all(finished, copied, tmp_path):

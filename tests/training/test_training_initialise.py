@@ -7,8 +7,7 @@ import torch
 import torch.nn.functional as F
 from tiny_families import FAMILIES, packed, plain
 
-from adacode_cli.checkpoints.format import part_of
-from adacode_cli.checkpoints.shared_parts import differing
+from adacode_cli.checkpoints.format import differing, part_of
 from adacode_cli.model.network import AdaCode
 from adacode_cli.training.initialise import adopt, adopt_first, adopt_fused, fresh_network
 

@@ -13,8 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from adacode_cli.checkpoints.load import load_network
-from adacode_cli.checkpoints.source import WeightsSource
+from adacode_cli.checkpoints.load import WeightsSource, load_network
 from adacode_cli.model.input import pad_mirrored, padded_size, prepare_input
 from adacode_cli.model.network import AdaCode
 from adacode_cli.training.shards import Pixels

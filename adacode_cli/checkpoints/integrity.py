@@ -1,4 +1,4 @@
-"""A file's SHA-256 is compared before its content is used.
+"""What a file says is checked before it is used: its SHA-256, and JSON that can be understood in one way only.
 
 Weights are read by the network and, for published files, by an unpickler. A file that was cut short, damaged on
 disk or replaced is therefore stopped here, with both digests named, instead of failing later with a strange image.
@@ -7,8 +7,10 @@ disk or replaced is therefore stopped here, with both digests named, instead of 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from pathlib import Path
+from typing import Any
 
 from adacode_cli.errors import WeightsError, translated
 
@@ -42,3 +44,22 @@ def verify(path: Path, expected: str, *, hint: str) -> None:
 def mismatch(path: Path | str, *, expected: str, found: str, hint: str) -> WeightsError:
     """The error for a file whose content is not the expected one."""
     return WeightsError(f"has the wrong SHA-256: expected {expected}, found {found}", path=path, hint=hint)
+
+
+def read_json(text: str) -> object:
+    """A JSON text, in which no name stands twice and every number is one.
+
+    Raises ValueError or RecursionError for any other text.
+    """
+    return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name stands twice in an object")
+    return found
+
+
+def _no_number(word: str) -> object:
+    raise ValueError(f"{word} is no number")

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adacode_cli.benchmark.intervals import common, length, overlaps
+from adacode_cli.benchmark.stage_times import common, length, overlaps
 
 CELLS = 24
 edge = st.integers(0, CELLS)

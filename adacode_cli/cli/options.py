@@ -1,0 +1,98 @@
+"""How options are declared: each once, as a type of a parameter or as a field of a dataclass that commands share.
+
+Typer reads a command's options from its signature. `with_option_groups` gives a function whose parameter is annotated
+with such a dataclass the signature in which that parameter is replaced by the dataclass's fields. What an option means
+for the journal stands in its `Annotated` too: `NoEffectOnResult`.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+
+import typer
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+
+def flag(*names: str, help: str, panel: str | None = None) -> Any:  # noqa: ANN401 (as typer.Option)
+    """An option that is given or not: it takes no value, and has no opposite."""
+    return typer.Option(*names, metavar="", rich_help_panel=panel, help=help)
+
+
+Weights = Annotated[
+    str,
+    typer.Option(
+        "--weights", "-w", metavar="NAME", help="A name from 'adacode weights list', a file, or hub:OWNER/REPO/FILE."
+    ),
+]
+HubRepo = Annotated[
+    str | None,
+    typer.Option(
+        metavar="OWNER/REPO",
+        envvar="ADACODE_HUB_REPO",
+        help="Where on the Hugging Face Hub to look for weights that are not bundled.",
+    ),
+]
+DeviceName = Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps.")]
+Precision = Annotated[
+    Literal["auto", "fp32", "bf16", "fp16"], typer.Option(metavar="TYPE", help="auto, fp32, bf16 or fp16.")
+]
+AsJson = Annotated[bool, flag("--json", help="One JSON object on standard output.")]
+Verbose = Annotated[bool, flag("--verbose", "-v", help="Tracebacks of errors.")]
+
+
+@dataclass(frozen=True)
+class NoEffectOnResult:
+    """In the `Annotated` of a field: the same files are written whatever its value is. `because` says why."""
+
+    because: str
+
+
+def effective(options: DataclassInstance) -> dict[str, object]:
+    """Names and values of all fields that can change what is written: of all that are not `NoEffectOnResult`."""
+    hints = get_type_hints(type(options), include_extras=True)
+    marks = {name: getattr(hint, "__metadata__", ()) for name, hint in hints.items()}
+    names = [field.name for field in fields(options)]
+    without_effect = {name for name in names if any(isinstance(mark, NoEffectOnResult) for mark in marks[name])}
+    return {name: getattr(options, name) for name in names if name not in without_effect}
+
+
+def with_option_groups(function: Callable[..., None]) -> Callable[..., None]:
+    """`function` as Typer should see it; every parameter whose annotation is a dataclass is spread into its fields."""
+    hints = get_type_hints(function, include_extras=True)
+    groups = {name: hint for name, hint in hints.items() if isinstance(hint, type) and is_dataclass(hint)}
+
+    @functools.wraps(function)
+    def spread(**values: Any) -> None:  # noqa: ANN401 - whatever Typer parsed
+        for name, group in groups.items():
+            values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
+        function(**values)
+
+    parameters: list[inspect.Parameter] = []
+    for name, parameter in inspect.signature(function).parameters.items():
+        if name in groups:
+            parameters.extend(_parameters_of(groups[name]))
+        else:
+            keyword = inspect.Parameter.KEYWORD_ONLY
+            parameters.append(parameter.replace(annotation=hints[name], kind=keyword))
+    spread.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    spread.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return spread
+
+
+def _parameters_of(group: type[Any]) -> list[inspect.Parameter]:
+    hints = get_type_hints(group, include_extras=True)
+    return [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if field.default is MISSING else field.default,
+            annotation=hints[field.name],
+        )
+        for field in fields(group)
+    ]

@@ -1,0 +1,187 @@
+"""`adacode sr`, `adacode inpaint` and `adacode reconstruct`: the commands, and how all three become a finished run.
+
+The order is: check the options, plan, (a dry run ends here,) load the weights, run. So a mistake in a path is reported
+before anybody waits for a download or for torch to be imported.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from adacode_cli.cli.boundary import invocation_of
+from adacode_cli.cli.console import console_for
+from adacode_cli.cli.hole_options import HoleOptions
+from adacode_cli.cli.loading import description_of
+from adacode_cli.cli.log_file import logged
+from adacode_cli.cli.options import flag, with_option_groups
+from adacode_cli.cli.pipe import restore_pipe
+from adacode_cli.cli.restore_options import DECODING_LIMIT_S, Denoise, Inputs, RestoreOptions, is_stdin
+from adacode_cli.cli.restore_plan import Request, foresight_of, keeping_of, plan_of, show_plan, trees_of
+from adacode_cli.cli.signals import interruptible
+from adacode_cli.errors import EXIT_INTERRUPTED, UsageError
+
+if TYPE_CHECKING:
+    pass
+
+# A run has this long to write what it has and to say how it ended; then the process ends in whatever it is doing.
+_STOPS_WITHIN_S = 1.7
+_CODES = "Codes"
+
+SR_EPILOG = """[bold]Examples[/bold]
+
+  adacode sr photos                        a whole tree -> photos-sr-x4/
+  adacode sr photos -o out --format png    the same tree in out/, as PNG
+  adacode sr a.jpg -o b.png --scale 2      one image, twice as large
+  adacode sr a.jpg -o b.png --denoise 0.5  leaves some of the grain
+  cat a.jpg | adacode sr - > b.jpg         a pipe; as the input, or as --format
+  find photos -name '*.jpg' -print0 | adacode sr --from-file - --null -o out
+  adacode sr photos                        again: goes on after an interruption"""
+INPAINT_EPILOG = """[bold]Examples[/bold]
+
+  adacode inpaint a.png --mask hole.png      fill what is white in hole.png
+  adacode inpaint scans --mask-dir masks     one mask per image, by name
+  adacode inpaint logo.png --mask-alpha      fill what is transparent
+  adacode inpaint a.png --mask-color '#ff00ff' --grow 2 --feather 4"""
+RECONSTRUCT_EPILOG = """[bold]Examples[/bold]
+
+  adacode reconstruct photos                     -> photos-reconstruct/
+  adacode reconstruct photos --save-codes codes  also codes/….adacode
+  adacode reconstruct --from-codes codes         -> codes-reconstruct/
+  adacode reconstruct --from-codes a.adacode -o a.png
+  adacode reconstruct a.png -o b.png --save-weights-map maps"""
+
+Scale = Annotated[
+    float,
+    typer.Option(
+        "--scale",
+        "-s",
+        min=1.0,
+        max=4.0,
+        metavar="FACTOR",
+        help="How much larger, from 1 to 4; fractions too.",
+    ),
+]
+
+
+@with_option_groups
+def sr(
+    context: typer.Context, options: RestoreOptions, inputs: Inputs = None, scale: Scale = 4.0, denoise: Denoise = 1.0
+) -> None:
+    """Make images larger (super-resolution) and clean them.
+
+    Originals are never written to. One bad file does not stop the others; the summary names it.
+    """
+    _restore(context, inputs, options, Request("sr", scale=scale, denoise=denoise))
+
+
+@with_option_groups
+def inpaint(context: typer.Context, hole: HoleOptions, options: RestoreOptions, inputs: Inputs = None) -> None:
+    """Fill holes in images; what lies outside stays bit-identical.
+
+    The hole comes from a mask file, a directory of masks, transparency or a colour. JPEG and WebP files are encoded
+    anew, which moves every pixel a little: for results that are exact on disk, choose --format png or tiff.
+    """
+    hole.check()
+    if hole.mask_dir is not None and is_stdin(inputs):
+        raise UsageError("--mask-dir needs file names to pair, and standard input has none", hint="Use --mask FILE.")
+    _restore(context, inputs, options, Request("inpaint", hole=hole))
+
+
+@with_option_groups
+def reconstruct(
+    context: typer.Context,
+    options: RestoreOptions,
+    inputs: Inputs = None,
+    save_codes: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            rich_help_panel=_CODES,
+            help="Also write each image's codes and mixing weights: into this directory, or, for one image, into this "
+            "file (.adacode). The image that is written is then the one that --from-codes gives, bit for bit.",
+        ),
+    ] = None,
+    from_codes: Annotated[
+        bool,
+        flag("--from-codes", panel=_CODES, help="The inputs are .adacode files, or directories with such files."),
+    ] = False,
+) -> None:
+    """Rebuild images at their own size from the codebooks alone.
+
+    Shows what the codebooks can express: the quality that every other task starts from. The codes are a compressed
+    form of the image, which can be kept in a file.
+    """
+    if save_codes and from_codes:
+        raise UsageError("--save-codes and --from-codes contradict one another", hint="Drop one of the two.")
+    request = Request("reconstruct", save_codes=save_codes, from_codes=from_codes)
+    _restore(context, inputs, options, request)
+
+
+def _restore(context: typer.Context, inputs: list[str] | None, options: RestoreOptions, request: Request) -> None:
+    """Carries out a command and leaves its exit code in the invocation. Raises AdaCodeError."""
+    invocation = invocation_of(context, json=options.json, verbose=options.verbose)
+    _check(options)
+    with interruptible(limit_s=_STOPS_WITHIN_S):
+        try:
+            invocation.exit_code = _restored(_texts(inputs, options), options, request)
+        except KeyboardInterrupt:
+            invocation.exit_code = EXIT_INTERRUPTED
+
+
+def _restored(inputs: list[str], options: RestoreOptions, request: Request) -> int:
+    if options.from_file is None and is_stdin(inputs):
+        return restore_pipe(options, request)
+    return _files(inputs, options, request)
+
+
+def _check(options: RestoreOptions) -> None:
+    if options.skip_existing and options.overwrite:
+        raise UsageError("--skip-existing and --overwrite contradict one another", hint="Drop one of the two.")
+    if options.quiet and options.verbose:
+        raise UsageError("--quiet and --verbose contradict one another", hint="Drop one of the two.")
+    if not options.isolate and options.decode_timeout != DECODING_LIMIT_S:
+        hint = "Drop one of the two: what is decoded in the run itself cannot be stopped."
+        raise UsageError("--decode-timeout has no effect with --no-isolate", hint=hint)
+    if options.null and options.from_file is None:
+        raise UsageError("--null is about --from-file, which is not given", hint="Add --from-file LIST or drop it.")
+
+
+def _texts(inputs: list[str] | None, options: RestoreOptions) -> list[str]:
+    if options.from_file is None:
+        if not inputs:
+            raise UsageError("no input is given", hint="Name images or directories, or give --from-file a list.")
+        if "" in inputs:
+            hint = "A variable in a script may be empty; '.' is the working directory."
+            raise UsageError("an input has an empty name", hint=hint)
+        return inputs
+    if inputs:
+        raise UsageError("--from-file and inputs on the command line are both given", hint="Put all into the list.")
+    return []
+
+
+def _files(inputs: list[str], options: RestoreOptions, request: Request) -> int:
+    from adacode_cli.batch.local import LocalExecutor
+    from adacode_cli.batch.run import run
+    from adacode_cli.cli.path_list import read_paths
+    from adacode_cli.imaging.decoder_pool import decoding
+
+    paths = [Path(text) for text in inputs]
+    if options.from_file is not None:
+        paths = read_paths(options.from_file, null=options.null)
+    trees = trees_of(options, request)
+    plan = plan_of(paths, options, request, trees)
+    console = console_for(request.task, quiet=options.quiet, verbose=options.verbose, as_json=options.json)
+    if options.dry_run:
+        return show_plan(plan, console, trees, foresight_of(options, request), keeping_of(options))
+    with console, decoding(isolated=options.isolate, limit_s=options.decode_timeout) as decoder:
+        with console.waiting(f"loading {options.weights}"):
+            stages, weights = description_of(options, request, plan.masks).stages(decoder)
+        if plan.has_tree:
+            trees.with_weights(weights, plan.jobs)
+        with logged(options.log_file, console.on_event) as log:
+            executor = LocalExecutor(stages, jobs=options.jobs)
+            report = run(plan, executor, on_event=log.on_event, trees=trees, log_error=log.error)
+        return report.exit_code

@@ -1,0 +1,170 @@
+"""`adacode weights average`, `pair` and `bundle`: files of weights made of other ones, or of a training run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.text import Text
+
+from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
+from adacode_cli.cli.options import Verbose, flag
+from adacode_cli.cli.streams import printable, stderr_console, write_line
+
+AVERAGE_EPILOG = """[bold]Examples[/bold]
+
+  adacode weights average tuned.safetensors start.safetensors --share 0.7 \\
+      -o mean.safetensors
+  adacode weights average run/sr-x4.safetensors realesr-general-x4v3.pth \\
+      --share 0.8 -o mean.safetensors
+
+The file's path is printed on standard output."""
+
+# Those of `weights pair` too.
+Output = Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="The .safetensors file to write.")]
+Overwrite = Annotated[bool, flag("--overwrite", help="Write OUT again if it exists.")]
+
+
+def average(
+    context: typer.Context,
+    first: Annotated[
+        Path,
+        typer.Argument(metavar="FIRST", help="A file of weights, or a network of Real-ESRGAN's compact layout."),
+    ],
+    second: Annotated[Path, typer.Argument(metavar="SECOND", help="Another one that is alike.")],
+    *,
+    share: Annotated[
+        float, typer.Option(metavar="S", help="The share of FIRST in the mean, from 0 to 1; SECOND has the rest.")
+    ],
+    output: Output,
+    dtype: Annotated[
+        Literal["fp16", "bf16", "fp32"] | None,
+        typer.Option(metavar="TYPE", help="How values are stored: fp16, bf16 or fp32. Default: as in FIRST."),
+    ] = None,
+    overwrite: Overwrite = False,
+    verbose: Verbose = False,
+) -> None:
+    """Average two files of weights, such as a tuned network and the one that it started from.
+
+    Both are of the same network. What the tasks of a family share must be the same in both.
+    A network of Real-ESRGAN's layout is averaged with the trunk of a super-resolution network.
+    """
+    invocation_of(context, verbose=verbose)
+    with ended_by_interruption():
+        from adacode_cli.checkpoints import average as averages
+        from adacode_cli.checkpoints.format import DTYPES
+
+        stored = DTYPES[dtype] if dtype else None
+        num_means, num_kept = averages.average(first, second, share, output, stored, overwrite=overwrite)
+    if num_kept:
+        note = f"{num_means} tensors of the trunk are means; the other {num_kept} are as they were"
+        stderr_console().print(Text(printable(note), style="dim"))
+    note_missing_parts(output)
+    write_line(str(output))
+
+
+def note_missing_parts(output: Path) -> None:
+    """A line about the files that a task's file of weights needs beside it, where they are not there."""
+    from adacode_cli.checkpoints.format import METADATA_KEY, read_safetensors, weights_of
+    from adacode_cli.checkpoints.load import missing_beside
+
+    tensors, said = read_safetensors(output, "")
+    weights = weights_of(tensors, said, output) if METADATA_KEY in said else None
+    if weights is not None and weights.part == "task":
+        missing = missing_beside(output, weights.provenance.family)
+        if missing:
+            note = f"note: it is one part of a family; before it is used, put {' and '.join(missing)} beside it"
+            stderr_console().print(Text(printable(note), style="dim"))
+
+
+PAIR_EPILOG = """[bold]Example[/bold]
+
+  adacode weights pair clean/sr-x4.safetensors faithful/sr-x4.safetensors \\
+      -o pair.safetensors
+  adacode sr photos --weights pair.safetensors --denoise 0.3
+
+The file's path is printed on standard output."""
+
+
+def pair(
+    context: typer.Context,
+    clean: Annotated[Path, typer.Argument(metavar="CLEAN", help="A file of weights that remove noise.")],
+    faithful: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FAITHFUL",
+            help="One of the same network that keeps noise, or a network of Real-ESRGAN's compact layout.",
+        ),
+    ],
+    *,
+    output: Output,
+    dtype: Annotated[
+        Literal["fp16", "bf16", "fp32"] | None,
+        typer.Option(metavar="TYPE", help="How values are stored: fp16, bf16 or fp32. Default: as in CLEAN."),
+    ] = None,
+    overwrite: Overwrite = False,
+    verbose: Verbose = False,
+) -> None:
+    """Pair weights that remove noise with weights that keep it, for --denoise.
+
+    With the file that is written, adacode sr --denoise 1 restores as CLEAN does, and --denoise 0 as FAITHFUL does.
+    Strengths in between use weights in between. Of a file that is a pair already, CLEAN takes the values for 1 and
+    FAITHFUL those for 0.
+    """
+    invocation_of(context, verbose=verbose)
+    with ended_by_interruption():
+        from adacode_cli.checkpoints import average as averages
+        from adacode_cli.checkpoints.format import DTYPES
+
+        stored = DTYPES[dtype] if dtype else None
+        num_differing, num_alike = averages.pair(clean, faithful, output, stored, overwrite=overwrite)
+    note = f"{num_differing} tensors have two sets of values; the other {num_alike} are the same in both"
+    stderr_console().print(Text(printable(note), style="dim"))
+    note_missing_parts(output)
+    write_line(str(output))
+
+
+BUNDLE_EPILOG = """[bold]Example[/bold]
+
+  adacode weights bundle run -o mine --family mine
+  adacode sr photos --weights mine/mine-sr-x4.safetensors
+
+The files' paths are printed on standard output."""
+
+
+def bundle(
+    context: typer.Context,
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A directory that 'train fuse' has finished.")],
+    *,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The directory to write to.")],
+    family: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What the files are called. Default: the networks' family.")
+    ] = None,
+    licence: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="What the files say of their licence. Default: what their shards said."),
+    ] = None,
+    dtype: Annotated[
+        Literal["fp16", "bf16", "fp32"], typer.Option(metavar="TYPE", help="How values are stored: fp16, bf16 or fp32.")
+    ] = "fp16",
+    overwrite: Annotated[bool, flag("--overwrite", help="Write files that exist again, the model card too.")] = False,
+    verbose: Verbose = False,
+) -> None:
+    """Make a training run's weights into files for --weights.
+
+    What tasks share is stored once. A catalogue.json and a model card are written beside, and the notice of the authors
+    of a base model where training started from one.
+    """
+    invocation_of(context, verbose=verbose)
+
+    def tell(note: str) -> None:
+        stderr_console().print(Text(printable(note), style="dim"))
+
+    with ended_by_interruption():
+        from adacode_cli.checkpoints.format import DTYPES
+        from adacode_cli.training import bundle as bundling
+
+        paths = bundling.bundle(run, family, output, DTYPES[dtype], licence=licence, overwrite=overwrite, on_note=tell)
+    for path in paths:
+        write_line(str(path))

@@ -1,0 +1,116 @@
+"""The journal's digest of options: every option is in it by itself, except those that say that they have no effect."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+
+from adacode_cli.cli.hole_options import HoleOptions
+from adacode_cli.cli.options import NoEffectOnResult, effective, flag
+from adacode_cli.cli.restore_options import RestoreOptions
+from adacode_cli.cli.restore_plan import Request, options_digest
+
+SR = Request("sr")
+MANY = RestoreOptions(
+    quality=80,
+    tiling="sampled",
+    tile="128",
+    format="png",
+    guard=False,
+    color_fix="low-frequency",
+    strict=True,
+    preserve_times=True,
+    no_provenance=True,
+    precision="bf16",
+    save_weights_map=Path("maps"),
+)
+WITHOUT_EFFECT = RestoreOptions(quality=95, device="cuda", jobs=3, suffix="x", output=Path("o"), json=True, tile="128")
+# As version 0.1.0 wrote them into journals, before options said for themselves whether they have an effect.
+GOLDEN = [
+    (RestoreOptions(), SR, "60147aa6ef53ed2f79b8507c0736b05587120b90faa0c65af18815b92bf88dd8"),
+    (WITHOUT_EFFECT, SR, "60147aa6ef53ed2f79b8507c0736b05587120b90faa0c65af18815b92bf88dd8"),
+    (
+        MANY,
+        Request("sr", scale=2.5, denoise=0.5),
+        "d05476e20119c698a392b7ef2e3c555ac9eb427ae3d2888846813a136c8e801f",
+    ),
+    (
+        RestoreOptions(),
+        Request("inpaint", hole=HoleOptions(mask_alpha=True, grow=2, feather=3)),
+        "d932e5e8b9f1988d8d83eb8672f3768b6fe2538218e00e33a180dfded3e0f878",
+    ),
+    (
+        RestoreOptions(),
+        Request("inpaint", hole=HoleOptions(mask_dir=Path("m"))),
+        "a078fd8c6451b7eac07ca11ac3e69cc21884d8b8e282d6fc08cee8909ccfb040",
+    ),
+    (
+        RestoreOptions(),
+        Request("inpaint", hole=HoleOptions(mask_color="#FF00ff", grow=1)),
+        "fc07654c6b23f9c7086bb4b81a8f84b2c8623358f3d4a7328523d090f4fde045",
+    ),
+    (
+        RestoreOptions(),
+        Request("reconstruct", save_codes=Path("codes")),
+        "1abacca7eb0ecbae88082c8c28cb734293363491043e2ba136e2f6b670924894",
+    ),
+    (
+        RestoreOptions(),
+        Request("reconstruct", from_codes=True),
+        "c11a158a9ec33458b8378addf154efc7110268cd04ac9ce4730b9c004bbe3024",
+    ),
+]
+
+
+@pytest.mark.parametrize(("options", "request_", "digest"), GOLDEN)
+def test_journals_of_earlier_versions_keep_their_digests(options, request_, digest, monkeypatch):
+    monkeypatch.setattr("adacode_cli.version.__version__", "0.1.0")
+    assert options_digest(options, request_) == digest
+
+
+@dataclass(frozen=True)
+class MadeUpOptions(RestoreOptions):
+    """With an option that nobody has told the digest of, and one that says that it has no effect."""
+
+    sharpen: Annotated[float, flag("--sharpen", help="…")] = 0.0
+    colour: Annotated[bool, flag("--colour", help="…"), NoEffectOnResult("It colours the log.")] = False
+
+
+@dataclass(frozen=True)
+class MadeUpHole(HoleOptions):
+    """With an option that nobody has told the digest of."""
+
+    round_corners: Annotated[bool, flag("--round-corners", help="…")] = False
+
+
+@dataclass(frozen=True)
+class MadeUpRequest(Request):
+    """With a value of one command that nobody has told the digest of."""
+
+    film: str = ""
+
+
+def test_a_new_option_changes_the_digest_by_itself():
+    plain = options_digest(MadeUpOptions(), SR)
+    assert plain != options_digest(RestoreOptions(), SR)
+    assert options_digest(MadeUpOptions(sharpen=0.5), SR) != plain
+    assert options_digest(MadeUpOptions(colour=True), SR) == plain
+
+
+def test_a_new_value_of_one_command_changes_the_digest_by_itself():
+    options = RestoreOptions()
+    assert options_digest(options, MadeUpRequest("sr", film="grainy")) != options_digest(options, MadeUpRequest("sr"))
+    square, round_ = (Request("inpaint", hole=MadeUpHole(mask_alpha=True, round_corners=r)) for r in (False, True))
+    assert options_digest(options, square) != options_digest(options, round_)
+
+
+def test_what_says_where_and_how_is_not_in_it():
+    marked = {field.name for field in fields(RestoreOptions)} - effective(RestoreOptions()).keys()
+    assert {"device", "jobs", "output", "tile", "weights"} <= marked
+    assert not {"format", "guard", "precision", "quality", "strict", "tiling"} & marked
+    assert options_digest(replace(RestoreOptions(), tiling="sampled", tile="64"), SR) != options_digest(
+        replace(RestoreOptions(), tiling="sampled", tile="128"), SR
+    )
