@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -29,6 +30,7 @@ from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.network import AdaCode
 from adacode_cli.tasks import TASKS, Task
 from adacode_cli.training.initialise import initialise
+from adacode_cli.training.presets import family_network
 
 TOY = Task("toy", "toying", scales=(2,), training_input="degraded", baseline="bicubic", test_inputs="toys_x{scale}")
 FILLING = Task("toyfill", "toy filling", fills_hole=True, training_input="holed", baseline="Telea")
@@ -136,6 +138,15 @@ def test_its_holes_are_measured_beside_its_baseline(toyfill, tmp_path):
     (row,) = evaluate(restorer(toyfill), load_testset(tmp_path, "toyfill"), "toyfill")
     assert row.restored.ssim is None
     assert row.simple.psnr > 0
+
+
+@pytest.mark.parametrize("name", ["compact", "published"])
+def test_training_has_a_network_for_it(name):
+    toy, fill = family_network(name, "toy", 2), family_network(name, "toyfill")
+    assert (toy.purpose, toy.scale) == (TOY, 2)
+    assert fill.purpose == FILLING
+    assert toy == replace(family_network(name, "sr", 2), task="toy")
+    assert fill == replace(family_network(name, "inpaint"), task="toyfill")
 
 
 def test_without_its_entry_its_weights_are_refused_by_name(toy, monkeypatch):

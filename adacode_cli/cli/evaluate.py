@@ -120,7 +120,7 @@ def _measure(context: typer.Context, options: EvalOptions, task: str, scale: int
 def _findings(options: EvalOptions, task: str, scale: int, denoise: float) -> Evaluation:
     from adacode_cli.evaluation.testset import load_testset
 
-    # Whatever can be wrong is reported before anybody waits: for torch, or for hours of restoring.
+    # Whatever can be wrong is told before anybody waits: for torch, or for hours of restoring.
     examples = load_testset(options.data, task, scale)
     if options.worst is not None:
         _check_sheet(options.worst, options.data, examples)

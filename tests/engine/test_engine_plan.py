@@ -194,8 +194,6 @@ PEAK = """
 
     from adacode_cli.checkpoints.load import WeightsSource
     from adacode_cli.engine.plan import RunOptions
-    from adacode_cli.checkpoints.load import WeightsSource
-    from adacode_cli.engine.plan import RunOptions
     from adacode_cli.engine.runner import Runner
     from adacode_cli.training.presets import family_network
     from tiny_networks import CPU, LAYOUTS, network

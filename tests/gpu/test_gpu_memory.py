@@ -33,8 +33,6 @@ LIMITED = """
 
     from adacode_cli.checkpoints.load import WeightsSource
     from adacode_cli.engine.plan import RunOptions
-    from adacode_cli.checkpoints.load import WeightsSource
-    from adacode_cli.engine.plan import RunOptions
     from adacode_cli.engine.runner import Runner
     from adacode_cli.errors import DeviceError
 
