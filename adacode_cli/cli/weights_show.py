@@ -51,7 +51,7 @@ UsageDir = Annotated[
 Patch = Annotated[
     int, typer.Option(min=8, max=128, metavar="PIXELS", help="Side of a patch in the picture; 64 lie in a row.")
 ]
-Quality = Annotated[int, typer.Option(min=1, max=100, metavar="Q", help="Of a JPEG or WebP picture.")]
+Quality = Annotated[int, typer.Option(min=1, max=100, metavar="Q", help="Quality of a JPEG or WebP picture.")]
 Overwrite = Annotated[bool, flag("--overwrite", help="Draw the picture again.")]
 
 
