@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import typer
 
-from adacode_cli.cli.boundary import Session, guarded
-from adacode_cli.cli.train import EPILOG, report
+from adacode_cli.cli.boundary import Invocation, guarded
+from adacode_cli.cli.train import report
 
 if importlib.util.find_spec("matplotlib") is None:
     pytest.skip("matplotlib is not installed", allow_module_level=True)
@@ -23,11 +23,11 @@ ROOT = Path(__file__).parents[2]
 def run_report(*arguments: object) -> int:
     """The command behind the boundary that all commands run behind; its exit code."""
     app = typer.Typer()
-    app.command("report", epilog=EPILOG)(report)
+    app.command("report")(report)
     command = typer.main.get_command(app)
 
-    def started(session: Session) -> object:
-        return command([str(argument) for argument in arguments], standalone_mode=False, obj=session)
+    def started(invocation: Invocation) -> object:
+        return command([str(argument) for argument in arguments], standalone_mode=False, obj=invocation)
 
     return guarded(started)
 
