@@ -92,7 +92,7 @@ def read_trace(path: Path) -> Trace:
             told = json.loads(path.read_text(encoding="utf-8", errors="replace"), strict=False)["traceEvents"]
         (around,) = (one for one in told if one.get("name") == WORK and one.get("cat") == "user_annotation")
     except (ValueError, KeyError) as error:
-        raise OutputError(f"{what}: it is not whole", path=path, hint=hint) from error
+        raise OutputError(f"{what}: it is incomplete", path=path, hint=hint) from error
     return Trace(around["dur"] / 1e6, _thread(around), tuple(_within(told, around["ts"], around["dur"])))
 
 

@@ -68,7 +68,7 @@ def measure(settings: BenchSettings, on_step: Callable[[str], None]) -> Measurem
         if not is_out_of_memory(error):
             raise
         hint = "Use a smaller --side, or close other programs."
-        raise DeviceError("out of memory: the plain pass holds all of the picture at once", hint=hint) from error
+        raise DeviceError("out of memory: the plain pass needs memory for the whole picture", hint=hint) from error
 
 
 def _measured(settings: BenchSettings, on_step: Callable[[str], None]) -> Measurements:
@@ -78,7 +78,7 @@ def _measured(settings: BenchSettings, on_step: Callable[[str], None]) -> Measur
     picture, repeats = cut(settings.photo, settings.side), settings.repeats
     first = _first(settings, on_step)
 
-    on_step("what the device does at most")
+    on_step("the limits of the device")
     ceilings = tuple(ceiling(name, PRECISIONS[name], device, repeats) for name in names)
     on_step("the yardstick")
     usual = yardstick_seconds(to_tensor(picture), device, repeats)

@@ -114,7 +114,7 @@ def pair(
     _require_room(clean, faithful, target, overwrite=overwrite)
     a, b = _read(clean, 0), _read(faithful, 1)
     if not isinstance(a.content, Weights):
-        what = "is a network of Real-ESRGAN's layout, which has no room for a second set of values"
+        what = "is a network of Real-ESRGAN's layout, which cannot hold a second set of values"
         raise WeightsError(what, path=clean, hint="Name a file of adacode first.")
     if not a.content.config.purpose.denoises:
         what = f"is for {a.content.config.task}, which has no strength of noise removal"

@@ -216,7 +216,7 @@ def weights_of(tensors: dict[str, Tensor], metadata: Mapping[str, str], path: Pa
 
 def _described(header: dict[str, Any], tensors: dict[str, Tensor]) -> Weights:
     if not isinstance(header["format"], int) or isinstance(header["format"], bool):
-        raise TypeError("its format is no number")
+        raise TypeError("its format is not a number")
     if header["format"] > FORMAT_VERSION:
         found = f"has format {shown(header['format'])}, this version reads {FORMAT_VERSION}"
         raise WeightsError(found, hint="Update adacode.")
@@ -227,7 +227,7 @@ def _described(header: dict[str, Any], tensors: dict[str, Tensor]) -> Weights:
     provenance = {name: value for name, value in dict(header["provenance"]).items() if name in known}
     for name, value in provenance.items():
         if not isinstance(value, str):
-            raise TypeError(f"{name} of the provenance is no text")
+            raise TypeError(f"{name} of the provenance is not a text")
         value.encode()  # half a character is a ValueError
         if len(value) > (_MOST_TEXT if name in _LONG else _MOST_BASE):
             raise ValueError(f"{name} of the provenance is too long")

@@ -180,7 +180,7 @@ def shared_parts_beside(path: Path, family: str) -> list[tuple[Path, Weights]]:
     missing = missing_beside(path, family)
     if missing:
         raise WeightsError(
-            f"is one part of a family; {' and '.join(missing)} must lie beside it",
+            f"is one part of a family; {' and '.join(missing)} must be in the same folder",
             path=path,
             hint="Copy them there from where the file was made.",
         )

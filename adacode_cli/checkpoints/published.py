@@ -209,7 +209,7 @@ def _require_no_bomb(path: Path) -> None:
         with zipfile.ZipFile(file) as archive:
             unpacked = sum(part.file_size for part in archive.infolist())
     if unpacked > path.stat().st_size:
-        what = f"is an archive that becomes {unpacked} bytes when it is unpacked, which none of weights does"
+        what = f"is an archive that becomes {unpacked} bytes when it is unpacked, which no file of weights does"
         raise WeightsError(what, path=path, hint="Save it again with torch.save, or download it again.")
 
 

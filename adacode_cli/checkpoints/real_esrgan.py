@@ -100,4 +100,4 @@ def require_size(start: TrunkStart, config: NetworkConfig, path: Path) -> None:
     wanted = {key: t for key, t in Trunk(config, pack=1).state_dict().items() if key.startswith(_BODY)}
     problems = key_problems(wanted, start.tensors)
     if problems:
-        raise WeightsError(f"is no trunk of this size: {problems}", path=path, hint=_HINT)
+        raise WeightsError(f"is not a trunk of this size: {problems}", path=path, hint=_HINT)

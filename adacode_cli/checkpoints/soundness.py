@@ -60,7 +60,7 @@ def require_stored(tensors: Mapping[str, Tensor], num_bytes: int, path: Path) ->
     for key, tensor in tensors.items():
         plain = type(tensor) in (Tensor, torch.nn.Parameter) and tensor.layout == torch.strided
         if not plain or tensor.device.type != "cpu" or tensor.is_quantized or tensor.is_nested:
-            raise WeightsError(f"{key} is no plain tensor", path=path, hint=_DAMAGED)
+            raise WeightsError(f"{key} is not a plain tensor", path=path, hint=_DAMAGED)
     claimed = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
     if claimed > _TIED * num_bytes:
         what = f"describes {claimed} bytes of tensors in a file of {num_bytes} bytes"

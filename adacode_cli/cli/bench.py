@@ -58,7 +58,7 @@ class BenchOptions:
     files: Annotated[int, typer.Option(metavar="N", help="JPEGs of the timed run; 0: no run.")] = 4
     megapixels: Annotated[float, typer.Option(metavar="MP", help="Size of each of them.")] = 0.25
     growth: Annotated[bool, flag("--growth", help="Also time outputs of 1, 4, 16 and 64 megapixels.")] = False
-    profile: Annotated[bool, flag("--profile", help="Also say where the time of a run goes.")] = False
+    profile: Annotated[bool, flag("--profile", help="Also report where the time of a run goes.")] = False
     repeats: Annotated[int, typer.Option(metavar="N", help="Timed calls of each pass; their median counts.")] = 3
     device: DeviceName = "auto"
     precision: Precision = "auto"
@@ -93,7 +93,7 @@ def _check(options: BenchOptions) -> None:
     if options.scale not in (2, 4):
         raise UsageError(f"--scale {options.scale} is not 2 or 4", hint="There are networks for these two.")
     if not _LEAST_PX <= options.side <= _MOST_PX:
-        raise UsageError(f"--side {options.side} is not from {_LEAST_PX} to {_MOST_PX}", hint="256 tells enough.")
+        raise UsageError(f"--side {options.side} is not from {_LEAST_PX} to {_MOST_PX}", hint="256 is enough.")
     if not 0 <= options.files <= _MOST_FILES:
         raise UsageError(f"--files {options.files} is not from 0 to {_MOST_FILES}", hint="0 leaves the run out.")
     if not options.megapixels >= 0.001 or options.files * options.megapixels > _MOST_MEGAPIXELS:

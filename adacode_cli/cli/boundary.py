@@ -98,7 +98,7 @@ def _of_the_system(error: OSError | MemoryError) -> AdaCodeError | None:
     if error.filename is not None:
         return InputError(reason(error), path=os.fsdecode(error.filename), hint="Check the path and its disk.")
     if error.errno == errno.ENOENT:
-        return InputError("the working directory is no longer there", hint="Change to one that exists.")
+        return InputError("the working directory does not exist any more", hint="Change to one that exists.")
     if error.errno in _NO_WRITING:
         return OutputError(f"cannot be written: {reason(error)}", hint="Check where standard output leads to.")
     return None

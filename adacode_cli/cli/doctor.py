@@ -20,7 +20,7 @@ _YES_NO = {True: "yes", False: "no", None: "unknown"}
 
 def doctor(
     context: typer.Context,
-    as_json: Annotated[bool, flag("--json", help="A JSON object on standard output.")] = False,
+    as_json: Annotated[bool, flag("--json", help="Write a JSON object to standard output.")] = False,
     hub_repo: Annotated[
         str | None,
         typer.Option(metavar="OWNER/REPO", envvar="ADACODE_HUB_REPO", help="The Hub repository to report on."),

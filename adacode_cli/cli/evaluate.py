@@ -31,7 +31,7 @@ app = typer.Typer(help="Measure restored test pictures against their originals."
 
 _EPILOG = """[bold]Test sets[/bold]
 
-  DIR/hr holds the originals; DIR/lr_x4 and DIR/lr_x2 small worn copies,
+  DIR/hr holds the originals; DIR/lr_x4 and DIR/lr_x2 small degraded copies,
   DIR/mask holes (white). Files belong together by name.
 
 [bold]Perceptual networks[/bold]

@@ -53,19 +53,20 @@ class HoleOptions:
     ] = None
     mask_alpha: Annotated[
         bool,
-        flag("--mask-alpha", panel=_PLACE, help="What is transparent; it is opaque afterwards."),
+        flag("--mask-alpha", panel=_PLACE, help="The hole is what is transparent; it is opaque afterwards."),
     ] = False
     mask_color: Annotated[
-        str | None, _place(metavar="COLOR", callback=_color, help="What has exactly this colour: '#rrggbb'.")
+        str | None,
+        _place(metavar="COLOR", callback=_color, help="The hole is what has exactly this colour: '#rrggbb'."),
     ] = None
-    grow: Annotated[int, _edge(min=0, max=1024, metavar="PIXELS", help="Make the hole larger by so much.")] = 0
+    grow: Annotated[int, _edge(min=0, max=1024, metavar="PIXELS", help="Make the hole larger by so many pixels.")] = 0
     feather: Annotated[
         int,
         _edge(
             min=0,
             max=1024,
             metavar="PIXELS",
-            help="Blend over so much outside the hole. Everything beyond stays bit-identical.",
+            help="Blend over so many pixels outside the hole. All other pixels stay bit-identical.",
         ),
     ] = 0
 

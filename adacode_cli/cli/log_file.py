@@ -125,7 +125,7 @@ def logged(path: Path | None, on_event: OnEvent) -> Iterator[Log]:
         file = None if path is None else _opened(path)
     except OSError as error:
         hint = "Choose another --log-file; the same command does the rest."
-        why = "nobody reads this pipe" if error.errno == errno.ENXIO else reason(error)
+        why = "no program reads from this pipe" if error.errno == errno.ENXIO else reason(error)
         raise OutputError(f"cannot be written: {why}", path=path, hint=hint) from error
     log = Log(on_event, path, file)
     try:

@@ -42,8 +42,8 @@ DeviceName = Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda
 Precision = Annotated[
     Literal["auto", "fp32", "bf16", "fp16"], typer.Option(metavar="TYPE", help="auto, fp32, bf16 or fp16.")
 ]
-AsJson = Annotated[bool, flag("--json", help="One JSON object on standard output.")]
-Verbose = Annotated[bool, flag("--verbose", "-v", help="Tracebacks of errors.")]
+AsJson = Annotated[bool, flag("--json", help="Write one JSON object to standard output.")]
+Verbose = Annotated[bool, flag("--verbose", "-v", help="Show tracebacks of errors.")]
 
 
 @dataclass(frozen=True)

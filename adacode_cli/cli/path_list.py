@@ -16,7 +16,7 @@ from typing import BinaryIO
 from adacode_cli.errors import InputError, UsageError, translated
 
 _STDIN = "-"
-_ANEW = "Write the list anew, in UTF-8."
+_ANEW = "Write the list again, in UTF-8."
 _MAX_BYTES = 200_000_000
 """Of a list: two million paths of a hundred bytes."""
 _PIECE_BYTES = 1 << 20

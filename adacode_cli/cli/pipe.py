@@ -70,7 +70,7 @@ def _target(options: RestoreOptions) -> tuple[Path | None, str | None]:
     from adacode_cli.imaging.encode import format_of
 
     if options.if_too_large != "fail":
-        hint = f"Choose it at once: --format {options.if_too_large}."
+        hint = f"Choose the format now: --format {options.if_too_large}."
         raise UsageError("--if-too-large cannot be used with '-', whose result has one name", hint=hint)
     if options.json:
         raise UsageError("--json cannot be used with '-'", hint="Restore a file, or leave out --json.")
@@ -85,5 +85,5 @@ def _target(options: RestoreOptions) -> tuple[Path | None, str | None]:
     if named_format is None or options.output.is_dir():
         raise UsageError(f"-o {options.output} names no image file", hint="With '-', give a name such as -o b.png.")
     if options.format not in (None, named_format):
-        raise UsageError(f"-o {options.output} contradicts --format {options.format}", hint="Drop one of the two.")
+        raise UsageError(f"-o {options.output} contradicts --format {options.format}", hint="Leave out one of the two.")
     return options.output, named_format

@@ -59,7 +59,7 @@ Scale = Annotated[
         min=1.0,
         max=4.0,
         metavar="FACTOR",
-        help="How much larger, from 1 to 4; fractions too.",
+        help="How much larger the results are: from 1 to 4, also fractions.",
     ),
 ]
 
@@ -114,7 +114,7 @@ def reconstruct(
     form of the image, which can be kept in a file.
     """
     if save_codes and from_codes:
-        raise UsageError("--save-codes and --from-codes contradict one another", hint="Drop one of the two.")
+        raise UsageError("--save-codes and --from-codes contradict one another", hint="Leave out one of the two.")
     request = Request("reconstruct", save_codes=save_codes, from_codes=from_codes)
     _restore(context, inputs, options, request)
 
@@ -138,14 +138,16 @@ def _restored(inputs: list[str], options: RestoreOptions, request: Request) -> i
 
 def _check(options: RestoreOptions) -> None:
     if options.skip_existing and options.overwrite:
-        raise UsageError("--skip-existing and --overwrite contradict one another", hint="Drop one of the two.")
+        raise UsageError("--skip-existing and --overwrite contradict one another", hint="Leave out one of the two.")
     if options.quiet and options.verbose:
-        raise UsageError("--quiet and --verbose contradict one another", hint="Drop one of the two.")
+        raise UsageError("--quiet and --verbose contradict one another", hint="Leave out one of the two.")
     if not options.isolate and options.decode_timeout != DECODING_LIMIT_S:
-        hint = "Drop one of the two: what is decoded in the run itself cannot be stopped."
+        hint = "Leave out one of the two: what is decoded in the run itself cannot be stopped."
         raise UsageError("--decode-timeout has no effect with --no-isolate", hint=hint)
     if options.null and options.from_file is None:
-        raise UsageError("--null is about --from-file, which is not given", hint="Add --from-file LIST or drop it.")
+        raise UsageError(
+            "--null is about --from-file, which is not given", hint="Add --from-file LIST, or leave out --null."
+        )
 
 
 def _texts(inputs: list[str] | None, options: RestoreOptions) -> list[str]:

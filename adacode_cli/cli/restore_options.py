@@ -121,7 +121,7 @@ class RestoreOptions:
         flag(
             "--no-provenance",
             panel=_KEPT,
-            help="Do not note tool, version and weights in the outputs' EXIF and XMP.",
+            help="Do not record the tool, its version and the weights in the outputs' EXIF and XMP.",
         ),
     ] = False
     accept_damaged: Annotated[
@@ -129,7 +129,7 @@ class RestoreOptions:
         flag(
             "--accept-damaged",
             panel=_KEPT,
-            help="Restore what is whole of damaged and truncated "
+            help="Restore the intact part of damaged and truncated "
             f"{formats.listed(each for each in formats.every() if each.salvageable)} files, with a note.",
         ),
         NoEffectOnResult("What is whole of a damaged file is the same each time, and without it there is no output."),
@@ -220,7 +220,7 @@ class RestoreOptions:
         _selection(
             metavar="I/N",
             callback=_shard,
-            help="Only the I-th of N parts of the files, by their paths: one part for each machine.",
+            help="Restore only the I-th of N parts of the files, by their paths: one part for each machine.",
         ),
         _WHICH,
     ] = None
@@ -255,10 +255,11 @@ class RestoreOptions:
             min=1,
             max=100,
             metavar="Q",
-            help=f"Of {formats.listed(each for each in formats.every() if each.lossy)}. Default: {DEFAULT_QUALITY}.",
+            help=f"Quality of {formats.listed(each for each in formats.every() if each.lossy)} files. "
+            f"Default: {DEFAULT_QUALITY}.",
         ),
     ] = None
-    suffix: Annotated[str, _output(metavar="TEXT", help="Put after each name: a.jpg -> aTEXT.jpg."), _WHERE] = ""
+    suffix: Annotated[str, _output(metavar="TEXT", help="Text to add to each name: a.jpg -> aTEXT.jpg."), _WHERE] = ""
     keep_suffix: Annotated[
         bool,
         flag(
@@ -294,12 +295,16 @@ class RestoreOptions:
 
     include: Annotated[
         list[str] | None,
-        _selection(metavar="GLOB", help="Only files that match, such as '*.jpg' or '2019/**'. May be repeated."),
+        _selection(
+            metavar="GLOB", help="Restore only files that match, such as '*.jpg' or '2019/**'. May be repeated."
+        ),
         _WHICH,
     ] = None
     exclude: Annotated[
         list[str] | None,
-        _selection(metavar="GLOB", help="Not the files and directories that match, such as 'thumbs'. May be repeated."),
+        _selection(
+            metavar="GLOB", help="Leave out files and directories that match, such as 'thumbs'. May be repeated."
+        ),
         _WHICH,
     ] = None
     dry_run: Annotated[
@@ -343,7 +348,8 @@ class RestoreOptions:
         Literal["exact", "sampled"],
         _model(
             metavar="KIND",
-            help="exact: as if not tiled; sampled: less memory for the published networks, close to it.",
+            help="exact: the same result as without tiles; sampled: close to it, with less memory for the published "
+            "networks.",
         ),
     ] = "exact"
     jobs: Annotated[
@@ -369,12 +375,14 @@ class RestoreOptions:
         _WEIGHTS,
     ] = None
 
-    quiet: Annotated[bool, flag("--quiet", "-q", panel=_CONSOLE, help="Only failures and errors."), _SHOWN] = False
+    quiet: Annotated[bool, flag("--quiet", "-q", panel=_CONSOLE, help="Show only failures and errors."), _SHOWN] = False
     verbose: Annotated[
-        bool, flag("--verbose", "-v", panel=_CONSOLE, help="Every file, every note, tracebacks of errors."), _SHOWN
+        bool,
+        flag("--verbose", "-v", panel=_CONSOLE, help="Show every file, every note and the tracebacks of errors."),
+        _SHOWN,
     ] = False
     json: Annotated[
-        bool, flag("--json", panel=_CONSOLE, help="One JSON object per event on standard output."), _SHOWN
+        bool, flag("--json", panel=_CONSOLE, help="Write one JSON object per event to standard output."), _SHOWN
     ] = False
 
     @property

@@ -118,7 +118,7 @@ def plan_of(inputs: list[Path], options: RestoreOptions, request: Request, trees
     globs = Globs(tuple(options.include or ()), tuple(options.exclude or ()))
     naming = _naming_of(options, request)
     if options.if_too_large != "fail" and naming.names_one_file():
-        raise UsageError("--if-too-large has no effect when -o names the file", hint="Drop one of the two.")
+        raise UsageError("--if-too-large has no effect when -o names the file", hint="Leave out one of the two.")
     writes = writes_of(inputs, options, request, one_file=naming.names_one_file())
     writes.check_folders()
     avoid = (*request.mask_paths, *writes.folders)

@@ -75,7 +75,7 @@ def fuse(
     joint: Annotated[bool, flag("--joint", help="Instead of --basis: learn the codebooks here as well.")] = False,
     start: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="An earlier stage-II result to go on from; alone: over its codebooks."),
+        typer.Option(metavar="FILE", help="An earlier stage-II result to continue from; alone: over its codebooks."),
     ] = None,
 ) -> None:
     """Stage II: one network over all codebooks, which reconstructs photographs of every category."""
@@ -113,7 +113,7 @@ def restore(
     scale: Annotated[int | None, typer.Option(metavar="N", help="2 or 4, for sr. Default: 4.")] = None,
     start: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="An earlier result of the same task to go on from; sr: of either scale."),
+        typer.Option(metavar="FILE", help="An earlier result of the same task to continue from; sr: of either scale."),
     ] = None,
     trunk: Annotated[
         Path | None,

@@ -57,7 +57,7 @@ class TrainOptions:
         typer.Option(
             metavar="TIME",
             rich_help_panel=_LENGTH,
-            help="Stop after so long (9m, 1.5h) with a checkpoint, to go on with --resume.",
+            help="Stop after this time (9m, 1.5h) with a checkpoint; --resume continues.",
         ),
     ] = None
     config: Annotated[
@@ -85,7 +85,10 @@ class TrainOptions:
         ),
     ] = None
     batch: Annotated[
-        int | None, typer.Option(min=1, metavar="N", rich_help_panel=_LEARNING, help="Crops a step, of all processes.")
+        int | None,
+        typer.Option(
+            min=1, metavar="N", rich_help_panel=_LEARNING, help="Crops in each step, of all processes together."
+        ),
     ] = None
     patch: Annotated[
         int | None,
@@ -93,24 +96,38 @@ class TrainOptions:
     ] = None
     learning_rate: Annotated[
         float | None,
-        typer.Option(metavar="R", rich_help_panel=_LEARNING, help="The highest one; compact's falls on a cosine."),
+        typer.Option(
+            metavar="R",
+            rich_help_panel=_LEARNING,
+            help="The highest learning rate; in compact it falls along a cosine.",
+        ),
     ] = None
     perceptual: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
             rich_help_panel=_LEARNING,
-            help="What compares pictures as people do: a SqueezeNet LPIPS file (.safetensors), or lpips-vgg, "
+            help="The network of the perceptual loss: a SqueezeNet LPIPS file (.safetensors), or lpips-vgg, "
             "lpips-alex or lpips-squeeze through the package lpips. Default: the recipe's; compact: pixels alone.",
         ),
     ] = None
     perceptual_weight: Annotated[
         float | None,
-        typer.Option(min=0, metavar="W", rich_help_panel=_LEARNING, help="Weight of that comparison; pixels weigh 1."),
+        typer.Option(
+            min=0,
+            metavar="W",
+            rich_help_panel=_LEARNING,
+            help="Weight of the perceptual loss; the weight of the pixels is 1.",
+        ),
     ] = None
     seed: Annotated[
         int | None,
-        typer.Option(min=0, metavar="N", rich_help_panel=_LEARNING, help="Of first values, crops and degradations."),
+        typer.Option(
+            min=0,
+            metavar="N",
+            rich_help_panel=_LEARNING,
+            help="The random seed of initial values, crops and degradations.",
+        ),
     ] = None
     precision: Annotated[
         Literal["auto", "bf16", "fp32"] | None,
@@ -122,12 +139,14 @@ class TrainOptions:
     ] = None
     resume: Annotated[
         bool,
-        flag("--resume", panel=_SESSION, help="Go on with what is in RUN."),
+        flag("--resume", panel=_SESSION, help="Continue the run in RUN."),
     ] = False
-    overwrite: Annotated[bool, flag("--overwrite", panel=_SESSION, help="Begin anew over what is in RUN.")] = False
+    overwrite: Annotated[bool, flag("--overwrite", panel=_SESSION, help="Start over and replace the run in RUN.")] = (
+        False
+    )
     slim: Annotated[
         bool,
-        flag("--slim", panel=_SESSION, help="Checkpoints of weights alone: smaller, less exact."),
+        flag("--slim", panel=_SESSION, help="Write checkpoints of the weights alone: smaller, less exact."),
     ] = False
     cache: Annotated[
         Literal["auto", "none", "memory", "device"],
@@ -161,8 +180,8 @@ class TrainOptions:
     checkpoint_every: Annotated[
         str, typer.Option(metavar="TIME", rich_help_panel=_SESSION, help="Time between checkpoints.")
     ] = "5m"
-    quiet: Annotated[bool, flag("--quiet", "-q", panel=_CONSOLE, help="No log lines, only errors.")] = False
-    verbose: Annotated[bool, flag("--verbose", "-v", panel=_CONSOLE, help="Tracebacks of errors.")] = False
+    quiet: Annotated[bool, flag("--quiet", "-q", panel=_CONSOLE, help="Show no log lines, only errors.")] = False
+    verbose: Annotated[bool, flag("--verbose", "-v", panel=_CONSOLE, help="Show tracebacks of errors.")] = False
 
     def recipe(self, stages: tuple[StageName, ...], device: torch.device, earlier: Recipe | None = None) -> Recipe:
         """What these stages are to follow; `earlier`, where nothing else was chosen. Raises UsageError."""
@@ -217,5 +236,5 @@ def seconds_of(text: str) -> float:
         plain += "s"
     seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(plain))
     if _PART.sub("", plain) or not 0 < seconds < math.inf:
-        raise UsageError(f"{text!r} is no length of time", hint="Write 90s, 9m, 1.5h or 1h30m.")
+        raise UsageError(f"{text!r} is not a length of time", hint="Write 90s, 9m, 1.5h or 1h30m.")
     return seconds

@@ -37,7 +37,10 @@ class LimitOptions:
     max_blur: Annotated[
         float,
         typer.Option(
-            min=0, metavar="PX", rich_help_panel=_LIMITS, help="Most width (σ) of the sharpest edges; 10 keeps all."
+            min=0,
+            metavar="PX",
+            rich_help_panel=_LIMITS,
+            help="The largest width (σ) of the sharpest edges; 10 keeps all.",
         ),
     ] = 1.2
     min_detail: Annotated[
@@ -46,7 +49,7 @@ class LimitOptions:
             min=0,
             metavar="LEVELS",
             rich_help_panel=_LIMITS,
-            help="Least contrast, of 255 levels, in the more detailed quarter of a crop; 0 keeps all.",
+            help="The lowest contrast, of 255 levels, in the more detailed quarter of a crop; 0 keeps all.",
         ),
     ] = 2.0
     duplicate_bits: Annotated[
@@ -56,11 +59,14 @@ class LimitOptions:
             max=32,
             metavar="N",
             rich_help_panel=_LIMITS,
-            help="Most bits of 64 that duplicates differ in; -1 keeps all.",
+            help="The largest Hamming distance of duplicates, of 64 bits; -1 keeps all.",
         ),
     ] = 2
     min_jpeg_quality: Annotated[
-        float, typer.Option(min=0, max=100, metavar="Q", rich_help_panel=_LIMITS, help="Of JPEG files; 0 keeps all.")
+        float,
+        typer.Option(
+            min=0, max=100, metavar="Q", rich_help_panel=_LIMITS, help="The lowest quality of JPEG files; 0 keeps all."
+        ),
     ] = 75.0
     max_blockiness: Annotated[
         float,
@@ -68,7 +74,7 @@ class LimitOptions:
             min=0,
             metavar="LEVELS",
             rich_help_panel=_LIMITS,
-            help="Most strength of an 8×8 grid, in any file; 255 keeps all.",
+            help="The greatest strength of an 8×8 grid, in any file; 255 keeps all.",
         ),
     ] = 1.2
 
@@ -79,11 +85,13 @@ class PrepareOptions:
 
     categories: Annotated[
         int | None,
-        typer.Option(min=1, metavar="K", help="Find K categories of alike photographs. Default: the sub-folders."),
+        typer.Option(min=1, metavar="K", help="Find K categories of similar photographs. Default: the sub-folders."),
     ] = None
     features: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Weights that say what is alike. Default: compact-reconstruct."),
+        typer.Option(
+            metavar="FILE", help="Weights that measure which photographs are alike. Default: compact-reconstruct."
+        ),
     ] = None
     crop: Annotated[
         int,
@@ -105,23 +113,31 @@ class PrepareOptions:
             max=0.5,
             metavar="SHARE",
             rich_help_panel=_CUTTING,
-            help="Of each category's photographs, kept from training.",
+            help="Share of each category's photographs that training does not use.",
         ),
     ] = 0.02
     shard_mb: Annotated[
-        float, typer.Option(metavar="N", rich_help_panel=_CUTTING, help="Megabytes of a shard, at most.")
+        float, typer.Option(metavar="N", rich_help_panel=_CUTTING, help="The largest size of a shard in megabytes.")
     ] = 64.0
     max_mb: Annotated[
         float | None,
         typer.Option(
-            metavar="N", rich_help_panel=_CUTTING, help="Megabytes of all shards; large categories lose crops."
+            metavar="N",
+            rich_help_panel=_CUTTING,
+            help="The largest size of all shards together in megabytes; large categories lose crops.",
         ),
     ] = None
     seed: Annotated[
-        int, typer.Option(min=0, metavar="N", rich_help_panel=_CUTTING, help="Of the order and all choices.")
+        int,
+        typer.Option(
+            min=0, metavar="N", rich_help_panel=_CUTTING, help="The random seed of the order and of all choices."
+        ),
     ] = 0
     licence: Annotated[
-        str, typer.Option(metavar="TEXT", rich_help_panel=_CUTTING, help="Of the photographs; model cards repeat it.")
+        str,
+        typer.Option(
+            metavar="TEXT", rich_help_panel=_CUTTING, help="Licence of the photographs; model cards repeat it."
+        ),
     ] = ""
     source: Annotated[
         str, typer.Option(metavar="TEXT", rich_help_panel=_CUTTING, help="Where the photographs are from.")
@@ -131,12 +147,15 @@ class PrepareOptions:
         flag("--overwrite", panel=_CUTTING, help="Replace the shards that are there."),
     ] = False
     workers: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Photographs at a time. Default: as many as cores.")
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="How many photographs are measured at a time. Default: as many as cores."
+        ),
     ] = None
-    quiet: Annotated[bool, flag("--quiet", "-q", panel=_CONSOLE, help="No summary, only errors.")] = False
+    quiet: Annotated[bool, flag("--quiet", "-q", panel=_CONSOLE, help="Show no summary, only errors.")] = False
     verbose: Annotated[
         bool,
-        flag("--verbose", "-v", panel=_CONSOLE, help="Each file left out; tracebacks of errors."),
+        flag("--verbose", "-v", panel=_CONSOLE, help="Show each file that is left out, and tracebacks of errors."),
     ] = False
 
     def settings(self, limits: LimitOptions) -> PrepareSettings:

@@ -42,7 +42,7 @@ def training(
     ran out of time ends well and says how to go on. Raises what opening shards and choosing settings raises.
     """
     if options.resume and options.overwrite:
-        raise UsageError("--resume and --overwrite contradict each other", hint="Go on, or begin anew.")
+        raise UsageError("--resume and --overwrite contradict each other", hint="Continue the run, or start over.")
     limit = None if options.time_limit is None else seconds_of(options.time_limit)
     patience = Patience(limit, _STOPPING)
     session = None
@@ -63,7 +63,7 @@ def training(
                 write_line(str(session.folder.weights(name)))
     session.processes.close()
     if session.stopped and session.processes.rank == 0:
-        _note(f"stopped: {session.folder.checkpoint(session.stopped)}; the same command goes on with --resume")
+        _note(f"stopped: {session.folder.checkpoint(session.stopped)}; the same command with --resume continues")
     if session.stopped and patience.interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
 
@@ -146,8 +146,8 @@ def _perceptual(options: TrainOptions, recipe: Recipe, device: torch.device) -> 
 
     named = options.perceptual if options.perceptual is not None else recipe.perceptual
     if options.perceptual is None and " sha256:" in named:
-        what = f"the recipe compares pictures by {named.split(' ')[0]}, and does not know where that lies"
-        raise UsageError(what, hint="Give the file with --perceptual FILE, or --perceptual '' for pixels alone.")
+        what = f"the recipe compares pictures by {named.split(' ')[0]}, and does not say where that file is"
+        raise UsageError(what, hint="Give the file with --perceptual FILE, or --perceptual '' to compare pixels only.")
     return load_perceptual(named, device, for_training=True)
 
 
@@ -155,7 +155,7 @@ def _require_memory(error: BaseException) -> None:
     from adacode_cli.engine.memory import is_out_of_memory
 
     if is_out_of_memory(error):
-        hint = "Lower --batch or --patch, or choose --cache memory; --resume goes on from the last checkpoint."
+        hint = "Lower --batch or --patch, or choose --cache memory; --resume continues from the last checkpoint."
         raise DeviceError("out of memory while training", hint=hint) from error
 
 

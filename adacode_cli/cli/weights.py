@@ -48,7 +48,7 @@ _WIDTH, _LEAST_LICENCE = 80, 16
 @app.command("list", epilog=_LIST_EPILOG)
 def list_weights(
     context: typer.Context,
-    as_json: Annotated[bool, flag("--json", help="A JSON array on standard output.")] = False,
+    as_json: Annotated[bool, flag("--json", help="Write a JSON array to standard output.")] = False,
     hub_repo: HubRepo = None,
 ) -> None:
     """List every set of weights by name, and where its files are."""

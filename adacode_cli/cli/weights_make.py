@@ -139,11 +139,11 @@ def bundle(
     *,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The directory to write to.")],
     family: Annotated[
-        str | None, typer.Option(metavar="NAME", help="What the files are called. Default: the networks' family.")
+        str | None, typer.Option(metavar="NAME", help="Name of the files. Default: the networks' family.")
     ] = None,
     licence: Annotated[
         str | None,
-        typer.Option(metavar="TEXT", help="What the files say of their licence. Default: what their shards said."),
+        typer.Option(metavar="TEXT", help="The licence that is written into the files. Default: that of their shards."),
     ] = None,
     dtype: Annotated[
         Literal["fp16", "bf16", "fp32"], typer.Option(metavar="TYPE", help="How values are stored: fp16, bf16 or fp32.")

@@ -55,12 +55,8 @@ UsageDir = Annotated[
 Patch = Annotated[
     int, typer.Option(min=8, max=128, metavar="PIXELS", help="Side of a patch in the picture; 64 lie in a row.")
 ]
-Quality = Annotated[
-    int,
-    typer.Option(
-        min=1, max=100, metavar="Q", help=f"Of {formats.listed(each for each in formats.every() if each.lossy)}."
-    ),
-]
+_LOSSY = formats.listed(each for each in formats.every() if each.lossy)
+Quality = Annotated[int, typer.Option(min=1, max=100, metavar="Q", help=f"Quality of {_LOSSY} files.")]
 Overwrite = Annotated[bool, flag("--overwrite", help="Draw the picture again.")]
 
 

@@ -211,7 +211,7 @@ def test_files_of_a_task_are_averaged_where_what_lies_beside_them_is_the_same(tm
     load_network((tmp_path / "one" / "mean.safetensors",))
     refused(a, other, tmp_path, "has other shared parts than")
     (tmp_path / "two" / "tiny-fused.safetensors").unlink()
-    refused(a, b, tmp_path, "tiny-fused.safetensors must lie beside it")
+    refused(a, b, tmp_path, "tiny-fused.safetensors must be in the same folder")
     refused(a, tmp_path / "one" / "tiny-basis.safetensors", tmp_path, "holds the part 'basis'")
 
 
@@ -261,7 +261,7 @@ def test_other_networks_and_damaged_files_are_named(two, tmp_path):
     refused(b, start, tmp_path, "has no trunk", about=b)
     refused(save_start(tmp_path / "s.safetensors", 5), b, tmp_path, "has no trunk")
     save_file(start_tensors(1) | {"body.6.bias": torch.zeros(3)}, start, SAID)
-    refused(a, start, tmp_path, r"no trunk of this size: wrong shapes: body\.6\.bias")
+    refused(a, start, tmp_path, r"not a trunk of this size: wrong shapes: body\.6\.bias")
     refused(
         save_start(tmp_path / "s.safetensors", 5), start, tmp_path, r"another network .* wrong shapes: body\.6\.bias"
     )

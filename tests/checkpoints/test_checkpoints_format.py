@@ -167,8 +167,8 @@ def test_the_first_files_with_a_base_model_have_no_field_for_its_licence(written
 @pytest.mark.parametrize(
     ("base", "words"),
     [
-        (3, "base_model of the provenance is no text"),
-        (["a"], "is no text"),
+        (3, "base_model of the provenance is not a text"),
+        (["a"], "is not a text"),
         ("a and " * 10_000, "base_model of the provenance is too long"),
     ],
     ids=["number", "list", "long"],

@@ -315,7 +315,7 @@ def test_a_pickle_that_describes_more_than_it_holds(tmp_path):
 )
 def test_tensors_of_another_kind_in_a_pickle(make, tmp_path):
     message = refused(read_params, saved(tmp_path / "kind.pth", make()))
-    assert message in ("a is no plain tensor", "cannot be read as a checkpoint of tensors")
+    assert message in ("a is not a plain tensor", "cannot be read as a checkpoint of tensors")
 
 
 def test_an_archive_that_grows_is_not_unpacked(tmp_path):

@@ -54,10 +54,10 @@ def test_shared_parts_that_are_missing_are_named(paths):
     error = refused(paths[-1])
     assert (error.path, error.message) == (
         paths[-1],
-        f"is one part of a family; {FAMILY}-basis.safetensors must lie beside it",
+        f"is one part of a family; {FAMILY}-basis.safetensors must be in the same folder",
     )
     paths[1].unlink()
-    assert f"{FAMILY}-basis.safetensors and {FAMILY}-fused.safetensors must lie" in refused(paths[-1]).message
+    assert f"{FAMILY}-basis.safetensors and {FAMILY}-fused.safetensors must be in" in refused(paths[-1]).message
 
 
 @pytest.mark.parametrize("family", ["", "../elsewhere", "/etc/tiny", "a\0b", "."])
@@ -67,7 +67,7 @@ def test_a_familys_name_does_not_lead_out_of_the_folder(family, network, paths):
     if family == "../elsewhere":
         for path in paths[:2]:
             shutil.copy(path, path.parent.parent / path.name.replace(FAMILY, "elsewhere"))
-    assert "must lie beside it" in refused(paths[-1]).message
+    assert "must be in the same folder" in refused(paths[-1]).message
 
 
 @pytest.mark.parametrize("n", [0, 1])

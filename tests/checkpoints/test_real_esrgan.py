@@ -78,7 +78,7 @@ def test_what_is_no_such_network_or_of_another_size_is_named(tmp_path):
     assert is_start(tensors)
     del tensors["body.6.bias"]
     save_file(tensors, path)
-    with pytest.raises(WeightsError, match=r"no trunk of this size: missing keys: body\.6\.bias") as caught:
+    with pytest.raises(WeightsError, match=r"not a trunk of this size: missing keys: body\.6\.bias") as caught:
         read_trunk(path, CONFIG)
     assert caught.value.path == path
     save_file(start_tensors(1) | {"body.6.bias": torch.zeros(3)}, path)
@@ -88,7 +88,7 @@ def test_what_is_no_such_network_or_of_another_size_is_named(tmp_path):
     assert not is_start(state)
     assert not is_start({})
     save_file(state, path)
-    with pytest.raises(WeightsError, match="no trunk of this size"):
+    with pytest.raises(WeightsError, match="not a trunk of this size"):
         read_trunk(path, CONFIG)
     path.write_bytes(b"text")
     with pytest.raises(WeightsError, match="not a safetensors file"):

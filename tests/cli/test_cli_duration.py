@@ -59,14 +59,14 @@ def test_parts_add_up_in_any_order(parts):
     ],
 )
 def test_anything_else_is_refused_with_examples(text):
-    with pytest.raises(UsageError, match="is no length of time") as found:
+    with pytest.raises(UsageError, match="is not a length of time") as found:
         seconds_of(text)
     assert repr(text) in str(found.value)
     assert "1h30m" in found.value.hint
 
 
 def test_more_than_can_be_counted_is_refused():
-    with pytest.raises(UsageError, match="is no length of time"):
+    with pytest.raises(UsageError, match="is not a length of time"):
         seconds_of("9" * 400 + "d")
 
 

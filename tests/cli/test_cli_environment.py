@@ -54,7 +54,7 @@ def test_a_working_directory_that_is_gone(adacode, tmp_path):
     process = adacode.start("sr", "p", "--weights", "nearest", preexec_fn=gone.rmdir)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 3
-    assert stderr.decode().startswith("error: the working directory is no longer there\n")
+    assert stderr.decode().startswith("error: the working directory does not exist any more\n")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")

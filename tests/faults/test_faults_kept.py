@@ -169,7 +169,7 @@ def test_logs_go_on_and_pipes_are_not_waited_for(adacode, photo, tmp_path):
         assert (tmp_path / "run.log").read_text().count("started:") == count
     os.mkfifo(tmp_path / "pipe.log")
     result = adacode("sr", "p", "-o", "out", "--log-file", "pipe.log", *W)
-    assert (result.returncode, "nobody reads this pipe" in result.stderr.decode()) == (6, True)
+    assert (result.returncode, "no program reads from this pipe" in result.stderr.decode()) == (6, True)
     (tmp_path / "loop.png").symlink_to("loop.png")
     assert adacode("sr", "loop.png", "-o", "out", *W).returncode == 3
     (tmp_path / "list").write_text(f"p/a.png\n{'x' * 300}.png\n")

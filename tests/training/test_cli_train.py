@@ -52,7 +52,7 @@ def test_options_arrive_and_progress_is_told(shards, tmp_path, capfd):
     digest = hashlib.sha256(perceptual.read_bytes()).hexdigest()
     assert (written["seed"], written["precision"]) == (5, "fp32")
     assert written["perceptual"] == f"lpips.safetensors sha256:{digest}", "where it lies is nobody else's business"
-    with pytest.raises(UsageError, match=r"by lpips\.safetensors, and does not know where that lies"):
+    with pytest.raises(UsageError, match=r"by lpips\.safetensors, and does not say where that file is"):
         adacode("train", "fuse", shards, "--basis", run, "-o", run, *QUICK)
     adacode("train", "fuse", shards, "--basis", run, "-o", run, *QUICK, "--perceptual", perceptual, "--quiet")
     assert (written["basis"]["optimiser"]["rate"], written["network"]["codes"]) == (0.001, [16, 24])
@@ -112,7 +112,7 @@ def test_a_time_limit_stops_with_a_checkpoint_and_resuming_ends_it(shards, tmp_p
     adacode(*command, "--time-limit", "0.01s")
     out, err = printed(capfd)
     assert out == []
-    assert err[-1] == f"stopped: {tmp_path / 'basis-ground.checkpoint'}; the same command goes on with --resume"
+    assert err[-1] == f"stopped: {tmp_path / 'basis-ground.checkpoint'}; the same command with --resume continues"
     with pytest.raises(OutputError, match="basis-ground is unfinished"):
         adacode(*command)
     with pytest.raises(TrainingError, match=r"basis\.batch: 1 → 2"):
@@ -139,7 +139,7 @@ def test_minutes_alone_end_a_run(shards, tmp_path):
         (["basis", "SHARDS", "-o", "RUN", "-c", "huge"], UsageError, "unknown preset 'huge'"),
         (["basis", "SHARDS", "-o", "RUN", "-c", "NONE.json"], UsageError, "cannot be read as a recipe"),
         (["basis", "SHARDS", "-o", "RUN", "--set", "loss.pixle=1"], UsageError, "pixle"),
-        (["basis", "SHARDS", "-o", "RUN", "--time-limit", "soon"], UsageError, "'soon' is no length of time"),
+        (["basis", "SHARDS", "-o", "RUN", "--time-limit", "soon"], UsageError, "'soon' is not a length of time"),
         (["basis", "SHARDS", "-o", "RUN", "--resume", "--overwrite"], UsageError, "contradict"),
         (["basis", "SHARDS", "-o", "RUN", "--perceptual", "NONE"], WeightsError, "NONE"),
         (["basis", "SHARDS", "-o", "RUN", "--patch", "192"], TrainingError, "192 px are wanted from crops of 160 px"),
@@ -189,7 +189,7 @@ def test_an_interrupted_run_leaves_a_checkpoint_and_goes_on(tmp_path):
     code, out, err = ended(process)
     assert (code, out) == (130, "")
     assert "Traceback" not in err
-    assert "goes on with --resume" in err
+    assert "with --resume continues" in err
     assert not list((tmp_path / "run").glob("*.safetensors"))
     done = [json.loads(line)["step"] for line in (tmp_path / "run" / "basis-ground.jsonl").read_text().splitlines()]
     code, out, err = ended(started(*command, "--resume", "--steps", done[-1] + 1))

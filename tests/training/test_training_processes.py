@@ -172,7 +172,7 @@ def test_two_processes_stop_together_and_go_on_from_one_checkpoint(shards, tmp_p
     threads = (tmp_path / "told" / "threads.txt").read_text().split()
     assert threads.count("exit") == 2
     assert not [name for name in threads if "gloo" in name], "a thread would run on into the interpreter's end"
-    assert "goes on with --resume" in ended[0][2]
+    assert "with --resume continues" in ended[0][2]
     assert "--resume" not in ended[1][2]
     assert [line["step"] for line in lines(two, "fused")] == [1], "on a CPU they agree after every step"
     assert (two / "fused.checkpoint").is_file()

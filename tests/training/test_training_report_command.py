@@ -26,8 +26,8 @@ def run_report(*arguments: object) -> int:
     app.command("report")(report)
     command = typer.main.get_command(app)
 
-    def started(session: Invocation) -> object:
-        return command([str(argument) for argument in arguments], standalone_mode=False, obj=session)
+    def started(invocation: Invocation) -> object:
+        return command([str(argument) for argument in arguments], standalone_mode=False, obj=invocation)
 
     return guarded(started)
 
