@@ -63,7 +63,7 @@ def _format_name(value: str | None) -> str | None:
 def _other_format(value: str) -> str:
     choices = [*(format.name for format in formats.every() if format.replaces_others), "fail"]
     if value not in choices:
-        raise typer.BadParameter(f"{value!r} is not one of {', '.join(choices)}.")
+        raise typer.BadParameter(f"{value!r} is not one of {', '.join(map(repr, choices))}.")
     return value
 
 
