@@ -98,7 +98,7 @@ def test_version(real_adacode):
     [
         ("--scale", "5", "it must be less than or equal to 4"),
         ("--tiling", "gif", "'gif' is not one of 'exact'"),
-        ("--if-too-large", "gif", "'gif' is not one of png, tiff, fail"),
+        ("--if-too-large", "gif", "'gif' is not one of 'png', 'tiff', 'fail'"),
     ],
 )
 def test_what_is_wrong_with_a_value_is_said_in_words_of_ours(real_adacode, option, value, said):
