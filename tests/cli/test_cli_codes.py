@@ -156,7 +156,7 @@ class Repeating:
 
     mixing_weights, categories, notes, shrunk = np.ones((1, 1, 1), np.float32), ("a",), (), None
 
-    def encode(self, image):
+    def encode(self, image, alpha):
         self.image = image
         cells = np.zeros((1, 1, 1))
         layout = image.shape[0], image.shape[1], image.ndim == 2, image.dtype, max(image.shape), (1,)
