@@ -45,7 +45,8 @@ def picture_formats() -> list[Facts]:
         {
             "name": format.name,
             "title": format.title,
-            "suffixes": [*format.suffixes, *format.input_suffixes],
+            "suffixes": list(format.suffixes),
+            "input_suffixes": list(format.input_suffixes),
             "missing": format.package if format.package and not _is_installed(format.package) else None,
             "install": format.install or None,
         }

@@ -79,9 +79,9 @@ def sr(
 def inpaint(context: typer.Context, hole: HoleOptions, options: RestoreOptions, inputs: Inputs = None) -> None:
     """Fill holes in images; what lies outside stays bit-identical.
 
-    The hole comes from a mask file, a directory of masks, transparency or a colour. Files of lossy formats, such as
-    JPEG, are encoded anew, which moves every pixel a little: for results that are exact on disk, choose --format png or
-    tiff.
+    The hole comes from a mask file, a directory of masks, transparency or a
+    colour. JPEG and other lossy formats move every pixel a little: for results
+    that are exact on disk, choose --format png or tiff.
     """
     hole.check()
     if hole.mask_dir is not None and is_stdin(inputs):
@@ -110,8 +110,9 @@ def reconstruct(
 ) -> None:
     """Rebuild images at their own size from the codebooks alone.
 
-    Shows what the codebooks can express: the quality that every other task starts from. The codes are a compressed
-    form of the image, which can be kept in a file.
+    Shows what the codebooks can express: the quality that every other task
+    starts from. The codes are a compressed form of the image, which can be kept
+    in a file.
     """
     if save_codes and from_codes:
         raise UsageError("--save-codes and --from-codes contradict one another", hint="Leave out one of the two.")

@@ -137,7 +137,8 @@ def test_the_program_names_it_in_hints_and_in_doctor(tmp_path):
     assert listed[-1] == {
         "name": "toy",
         "title": "Toy",
-        "suffixes": [".toy", ".toy1"],
+        "suffixes": [".toy"],
+        "input_suffixes": [".toy1"],
         "missing": None,
         "install": "pip install numpy",
     }
