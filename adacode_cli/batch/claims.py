@@ -28,7 +28,7 @@ CLAIMS = STATE / "in-flight"
 _ATTEMPTS = 3
 _NAME_LENGTH = 32
 _NAME = re.compile(rf"[0-9a-f]{{{_NAME_LENGTH}}}\.json")
-_MOST_BYTES = 1 << 20
+_MAX_BYTES = 1 << 20
 _LONGEST_HOST = 255
 
 
@@ -187,7 +187,7 @@ def _written(handle: int) -> list[Path]:
 
 def _read(handle: int) -> dict[str, object]:
     os.lseek(handle, 0, os.SEEK_SET)
-    return object_of(os.read(handle, min(os.fstat(handle).st_size, _MOST_BYTES))) or {}
+    return object_of(os.read(handle, min(os.fstat(handle).st_size, _MAX_BYTES))) or {}
 
 
 def _rewrite(handle: int, content: bytes) -> None:

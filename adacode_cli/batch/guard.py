@@ -20,9 +20,9 @@ from adacode_cli.errors import QualityError
 from adacode_cli.geometry import Hole
 from adacode_cli.imaging.image import Decoded
 
-MOST_DRIFT = 0.08
+MAX_DRIFT = 0.08
 """How far the mean of a channel may move, full scale being 1."""
-MOST_LOCAL_DRIFT = 0.2
+MAX_LOCAL_DRIFT = 0.2
 """How far the mean of a window may move."""
 _WINDOW_PX = 16
 _SMALLEST_SHARE = 0.5  # of a window that must count for it to be judged
@@ -57,12 +57,12 @@ def doubt(
         return "it is black" if small[kept].max() < _LIVELY else "it is flat"
     difference = small - source
     drift = float(np.abs(difference[kept].mean(axis=0)).max())
-    if drift > MOST_DRIFT:
-        return f"its colours drift by {drift:.2f} (at most {MOST_DRIFT:g})"
+    if drift > MAX_DRIFT:
+        return f"its colours drift by {drift:.2f} (at most {MAX_DRIFT:g})"
     windows, share = local_mean(difference, weight, _WINDOW_PX)
     judged = share >= _SMALLEST_SHARE
     worst = float(np.abs(windows[judged]).max(initial=0.0))
-    return f"a part of it differs by {worst:.2f} (at most {MOST_LOCAL_DRIFT:g})" if worst > MOST_LOCAL_DRIFT else None
+    return f"a part of it differs by {worst:.2f} (at most {MAX_LOCAL_DRIFT:g})" if worst > MAX_LOCAL_DRIFT else None
 
 
 def _are_means_of(means: NDArray[np.float32], after: Decoded) -> bool:

@@ -26,7 +26,7 @@ from adacode_cli.errors import JournalError, reason
 JOURNAL = STATE / "journal.jsonl"
 _BLOCK_BYTES = 65536
 # Paths have 4096 bytes at most, six times as many in JSON; a longer line is none of ours.
-_MOST_LINE_BYTES = 1 << 20
+_MAX_LINE_BYTES = 1 << 20
 _BEGINNING = b'{"version":'
 # Others hold the lock for as long as a flush to the disk takes.
 _LOCK_LIMIT_S = 60.0
@@ -162,10 +162,10 @@ def _lines(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
     A last line without its end is left out: another process is writing it, or it is torn.
     """
     while True:
-        line = piece = file.readline(_MOST_LINE_BYTES)
+        line = piece = file.readline(_MAX_LINE_BYTES)
         num_bytes = len(piece)
         while piece and not piece.endswith(b"\n"):
-            line, piece = b"", file.readline(_MOST_LINE_BYTES)
+            line, piece = b"", file.readline(_MAX_LINE_BYTES)
             num_bytes += len(piece)
         if not piece:
             return
@@ -207,7 +207,7 @@ def _repair(file: FileIO) -> None:
     if start == end:
         return
     file.seek(start)
-    torn = file.read(end - start) if end - start <= _MOST_LINE_BYTES else b""
+    torn = file.read(end - start) if end - start <= _MAX_LINE_BYTES else b""
     if object_of(torn) is None:
         file.truncate(start)
     else:

@@ -24,7 +24,7 @@ _CAMERA_RAW = (
 )
 _OTHER_PICTURE = "dds|djvu|exr|gif|hdr|jxl|jxr|kra|ora|pam|pbm|pcx|pgm|pnm|ppm|psb|psd|qoi|tga|xcf"
 _UNREAD_PICTURE = re.compile(rf"\.({_CAMERA_RAW}|{_OTHER_PICTURE})")
-_MOST_KINDS_SHOWN = 6
+_MAX_KINDS_SHOWN = 6
 
 
 @dataclass
@@ -101,10 +101,10 @@ def _sorted(kinds: Mapping[str, int]) -> list[tuple[str, int]]:
 def _shown(kinds: Mapping[str, int]) -> list[tuple[str, int]]:
     """The most frequent kinds, and the sum of the others."""
     every = _sorted(kinds)
-    if len(every) <= _MOST_KINDS_SHOWN + 1:
+    if len(every) <= _MAX_KINDS_SHOWN + 1:
         return every
-    rest = every[_MOST_KINDS_SHOWN:]
-    return [*every[:_MOST_KINDS_SHOWN], ("of other kinds", sum(count for _, count in rest))]
+    rest = every[_MAX_KINDS_SHOWN:]
+    return [*every[:_MAX_KINDS_SHOWN], ("of other kinds", sum(count for _, count in rest))]
 
 
 def _folder_text(kind: str, count: int) -> str:

@@ -35,7 +35,7 @@ from adacode_cli.errors import InputError, reason
 
 _MARK = "_mask"
 _RULE = "A mask is found by its picture's path without the suffix, then by NAME_mask, then by a name that is unique."
-_MOST_NAMED = 3
+_MAX_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -186,8 +186,8 @@ class _Pairing:
 
     def _too_many(self, path: str, masks: Sequence[str]) -> InputError:
         """There may be thousands of masks; the first few show what is meant."""
-        named = ", ".join(heapq.nsmallest(_MOST_NAMED, masks))
-        more = f" and {len(masks) - _MOST_NAMED} more" if len(masks) > _MOST_NAMED else ""
+        named = ", ".join(heapq.nsmallest(_MAX_NAMED, masks))
+        more = f" and {len(masks) - _MAX_NAMED} more" if len(masks) > _MAX_NAMED else ""
         message = f"has {len(masks)} masks in {self._folder}: {named}{more}"
         return InputError(message, path=Path(path), hint=f"Keep one of them. {_RULE}")
 

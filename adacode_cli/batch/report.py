@@ -26,7 +26,7 @@ from adacode_cli.version import __version__
 REPORT = STATE / "report.json"
 SCHEMA_VERSION = 1
 # The journal has the notes of all.
-_MOST_NOTED = 1000
+_MAX_NOTED = 1000
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Tally:
     def _add_notes(self, outcome: Outcome) -> None:
         if outcome.notes:
             self.num_noted += 1
-            if len(self.noted) < _MOST_NOTED:
+            if len(self.noted) < _MAX_NOTED:
                 self.noted.append(outcome)
 
     def report(self, stopped_by: AdaCodeError | KeyboardInterrupt | None = None) -> Report:

@@ -24,7 +24,7 @@ from adacode_cli.errors import OutputError, translated
 
 WORK = "adacode work"
 """Name of the annotation around all that is traced."""
-MOST_NAMED = 10
+MAX_NAMED = 10
 _ACTIVITIES = {
     "cpu": [ProfilerActivity.CPU],
     "cuda": [ProfilerActivity.CPU, ProfilerActivity.CUDA],  # annotations are among those of the CPU
@@ -129,8 +129,8 @@ def ranked(seconds_of: Iterable[tuple[str, float]]) -> tuple[tuple[Cost, ...], f
         total[name] += seconds
     every = sum(total.values()) or 1.0
     names = sorted(total, key=lambda name: (-total[name], name))
-    costs = tuple(Cost(name, calls[name], total[name], total[name] / every) for name in names[:MOST_NAMED])
-    return costs, sum(total[name] for name in names[MOST_NAMED:]) / every
+    costs = tuple(Cost(name, calls[name], total[name], total[name] / every) for name in names[:MAX_NAMED])
+    return costs, sum(total[name] for name in names[MAX_NAMED:]) / every
 
 
 def nested(events: Iterable[TraceEvent]) -> Iterator[tuple[TraceEvent, int, float]]:

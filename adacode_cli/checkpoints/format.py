@@ -51,7 +51,7 @@ SHARED_PARTS: dict[str, tuple[str, ...]] = {
 # Keys in a file of the values of a network that keeps noise.
 _FAITHFUL = "faithful."
 # Characters of texts; what reads names and licences apart takes longer than in proportion.
-_MOST_BASE, _MOST_TEXT = 20_000, 1_000_000
+_MAX_BASE, _MAX_TEXT = 20_000, 1_000_000
 _LONG = ("recipe", "source", "trained_on")
 _HINT = "Use a file written by adacode (or convert a published .pth: adacode weights convert FILE.pth OUT.safetensors)."
 
@@ -229,7 +229,7 @@ def _described(header: dict[str, Any], tensors: dict[str, Tensor]) -> Weights:
         if not isinstance(value, str):
             raise TypeError(f"{name} of the provenance is not a text")
         value.encode()  # half a character is a ValueError
-        if len(value) > (_MOST_TEXT if name in _LONG else _MOST_BASE):
+        if len(value) > (_MAX_TEXT if name in _LONG else _MAX_BASE):
             raise ValueError(f"{name} of the provenance is too long")
     # The first files with a base model had no field for its licence.
     provenance["base_licence"] = provenance.get("base_licence") or licence_in(provenance.get("base_model", ""))

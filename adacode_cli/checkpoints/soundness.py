@@ -19,7 +19,7 @@ from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.network import AdaCode
 
 # Of a network of which only a part is in a file: sizes and layers that no network comes near.
-_MOST_SIZE, _MOST_LAYERS = 1 << 16, 1 << 10
+_MAX_SIZE, _MAX_LAYERS = 1 << 16, 1 << 10
 # So many names can tensors of a file have on the average: layers may share theirs.
 _TIED = 2
 _WHOLE = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes of a value
@@ -81,7 +81,7 @@ def without_memory(config: NetworkConfig, path: Path | None = None) -> AdaCode:
     """A network that has shapes and no values. Raises WeightsError for sizes that no network comes near."""
     sizes = [*config.channels, *(n for book in config.codebooks for n in book)]
     sizes += [n for swin in config.swins for n in (swin.heads, swin.mlp_ratio)]
-    if config.least_layers > _MOST_LAYERS or max(sizes) > _MOST_SIZE:
+    if config.least_layers > _MAX_LAYERS or max(sizes) > _MAX_SIZE:
         raise WeightsError("describes a network larger than any that there is", path=path, hint=_DAMAGED)
     with torch.device("meta"), _WithoutInitialisation():
         return AdaCode(config)

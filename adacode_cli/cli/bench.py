@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from adacode_cli.benchmark.whole import BenchSettings
 
-_LEAST_PX, _MOST_PX, _MOST_FILES, _MOST_MEGAPIXELS = 16, 1024, 10_000, 1000.0
-_MOST_PROFILED = 200  # the memory that the profiler gives to its record would not hold more
+_MIN_PX, _MAX_PX, _MAX_FILES, _MAX_MEGAPIXELS = 16, 1024, 10_000, 1000.0
+_MAX_PROFILED = 200  # the memory that the profiler gives to its record would not hold more
 
 EPILOG = """[bold]What the figures are[/bold]
 
@@ -92,13 +92,13 @@ def bench(context: typer.Context, options: BenchOptions) -> None:
 def _check(options: BenchOptions) -> None:
     if options.scale not in (2, 4):
         raise UsageError(f"--scale {options.scale} is not 2 or 4", hint="There are networks for these two.")
-    if not _LEAST_PX <= options.side <= _MOST_PX:
-        raise UsageError(f"--side {options.side} is not from {_LEAST_PX} to {_MOST_PX}", hint="256 is enough.")
-    if not 0 <= options.files <= _MOST_FILES:
-        raise UsageError(f"--files {options.files} is not from 0 to {_MOST_FILES}", hint="0 leaves the run out.")
-    if not options.megapixels >= 0.001 or options.files * options.megapixels > _MOST_MEGAPIXELS:
+    if not _MIN_PX <= options.side <= _MAX_PX:
+        raise UsageError(f"--side {options.side} is not from {_MIN_PX} to {_MAX_PX}", hint="256 is enough.")
+    if not 0 <= options.files <= _MAX_FILES:
+        raise UsageError(f"--files {options.files} is not from 0 to {_MAX_FILES}", hint="0 leaves the run out.")
+    if not options.megapixels >= 0.001 or options.files * options.megapixels > _MAX_MEGAPIXELS:
         raise UsageError(
-            f"--megapixels {options.megapixels:g} is less than 0.001, or more than {_MOST_MEGAPIXELS:g} for all files",
+            f"--megapixels {options.megapixels:g} is less than 0.001, or more than {_MAX_MEGAPIXELS:g} for all files",
             hint="Try 1.",
         )
     if options.profile:
@@ -111,10 +111,10 @@ def _check_profile(options: BenchOptions) -> None:
     if not options.files:
         hint = "Leave --files out, or ask for 1 or more."
         raise UsageError("--profile looks at a run over files, and --files 0 leaves the run out", hint=hint)
-    if options.files > _MOST_PROFILED:
+    if options.files > _MAX_PROFILED:
         raise UsageError(
-            f"--profile cannot record a run over {options.files} files: {_MOST_PROFILED} are the most",
-            hint=f"Use --files {_MOST_PROFILED}, or fewer.",
+            f"--profile cannot record a run over {options.files} files: {_MAX_PROFILED} are the most",
+            hint=f"Use --files {_MAX_PROFILED}, or fewer.",
         )
 
 

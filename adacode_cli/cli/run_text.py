@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from adacode_cli.batch.outcome import Outcome
     from adacode_cli.batch.report import Report
 
-_MOST_FAILURES_LISTED = 20
+_MAX_FAILURES_LISTED = 20
 
 
 def outcome_line(outcome: Outcome, count: int, total: int) -> Text:
@@ -75,9 +75,9 @@ def _places(roots: tuple[Path, ...]) -> str:
 
 def _failed_list(report: Report, roots: tuple[Path, ...]) -> Text:
     text = Text()
-    for outcome in report.failed[:_MOST_FAILURES_LISTED]:
+    for outcome in report.failed[:_MAX_FAILURES_LISTED]:
         text.append(f"\n  {printable(str(outcome.source))}", style="red")
-    more = len(report.failed) - _MOST_FAILURES_LISTED
+    more = len(report.failed) - _MAX_FAILURES_LISTED
     if more > 0:
         where = f" in {printable(str(roots[0]))}" if roots else ""
         text.append(f"\n  … and {more} more; .adacode/report.json{where} names them all", style="red")

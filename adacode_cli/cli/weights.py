@@ -42,7 +42,7 @@ _CONVERT_EPILOG = """[bold]Example[/bold]
   adacode sr photos --weights mine.safetensors"""
 
 # Columns of the table, and of its last column where names are very long.
-_WIDTH, _LEAST_LICENCE = 80, 16
+_WIDTH, _MIN_LICENCE = 80, 16
 
 
 @app.command("list", epilog=_LIST_EPILOG)
@@ -184,7 +184,7 @@ def _table(rows: list[dict[str, object]]) -> Iterator[str]:
     widths = [max(len(line[column]) for line in cells) for column in range(len(header) - 1)]
     for *short, licence in cells:
         first = "".join(f"{cell.ljust(width)}  " for cell, width in zip(short, widths, strict=True))
-        width = max(_WIDTH, len(first) + _LEAST_LICENCE)
+        width = max(_WIDTH, len(first) + _MIN_LICENCE)
         yield from wrap(licence, width, initial_indent=first, subsequent_indent=" " * len(first))
     for base in dict.fromkeys(str(row["base_model"]) for row in rows if row["base_model"]):
         yield from _remark(f"Made from {base}, whose licence and notice go with them:", rows, "base_model", base)

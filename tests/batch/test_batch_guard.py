@@ -13,7 +13,7 @@ from nearest import NearestRestorer
 
 from adacode_cli.batch.color_fix import WINDOW_PX, with_low_frequencies
 from adacode_cli.batch.comparison import unit
-from adacode_cli.batch.guard import MOST_DRIFT, Guarded, doubt
+from adacode_cli.batch.guard import MAX_DRIFT, Guarded, doubt
 from adacode_cli.batch.restoring import Restoring
 from adacode_cli.errors import QualityError
 from adacode_cli.geometry import Hole
@@ -170,5 +170,5 @@ def test_colours_are_not_fixed_inside_holes_or_where_nothing_is_seen():
 
 def test_the_bound_is_the_documented_one():
     pixels = np.full((40, 40, 3), 100, np.uint8)
-    for step, doubted in ((round(255 * MOST_DRIFT) - 1, False), (round(255 * MOST_DRIFT) + 2, True)):
+    for step, doubted in ((round(255 * MAX_DRIFT) - 1, False), (round(255 * MAX_DRIFT) + 2, True)):
         assert (doubt(Decoded(pixels), Decoded(pixels + np.uint8(step))) is not None) == doubted

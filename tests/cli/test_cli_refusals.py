@@ -6,10 +6,12 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from adacode_cli.batch.discover import Selection
+from adacode_cli.batch.keeping import Keeping
 from adacode_cli.batch.local import LocalExecutor
 from adacode_cli.batch.naming import Naming
 from adacode_cli.batch.plan import OnExisting, make_plan
@@ -20,7 +22,8 @@ from adacode_cli.cli.pipe import restore_pipe
 from adacode_cli.cli.restore_options import RestoreOptions
 from adacode_cli.cli.restore_plan import Request, foresight_of, options_digest, plan_of
 from adacode_cli.cli.run_text import finished_lines
-from adacode_cli.errors import UsageError
+from adacode_cli.errors import OutputError, UsageError
+from adacode_cli.imaging.image import Decoded
 
 W = ("--weights", "nearest")
 TOO_WIDE = "p/wide.webp: a WebP cannot hold 16388×16 pixels"
@@ -120,7 +123,10 @@ def test_a_dry_run_knows_the_limits(adacode, photo):
     ],
 )
 def test_what_to_do_about_a_result_that_is_too_large_can_be_done(options, is_pipe, hint):
-    assert foresight_of(RestoreOptions(**options), Request("sr"), is_pipe=is_pipe).hint == hint
+    foresight = foresight_of(RestoreOptions(**options), Request("sr"), is_pipe=is_pipe)
+    with pytest.raises(OutputError, match="a WebP cannot hold 40000×4 pixels") as refused:
+        foresight.check(Decoded(np.zeros((1, 10000), np.uint8)), (), "webp", Keeping())
+    assert refused.value.hint == hint
 
 
 def test_many_failures_are_listed_where_the_summary_says(tmp_path):
