@@ -40,7 +40,7 @@ def _start(target: Path) -> str:
 
 @contextmanager
 def replacing(target: Path) -> Iterator[BinaryIO]:
-    """A binary file that takes the name `target` when the block ends without an error.
+    """A binary file, to be read too, that takes the name `target` when the block ends without an error.
 
     Raises OutputError where the file system refuses; the temporary sibling is removed then, and whatever was
     under `target` before stays as it was.
@@ -69,9 +69,14 @@ def write_bytes(target: Path, data: bytes, *, times_ns: tuple[int, int] | None =
     """
     with replacing(target) as file:
         file.write(data)
-        if times_ns is not None:
-            file.flush()  # What is written later would set the times anew.
-            os.utime(file.fileno() if os.utime in os.supports_fd else file.name, ns=times_ns)
+        set_times(file, times_ns)
+
+
+def set_times(file: BinaryIO, times_ns: tuple[int, int] | None) -> None:
+    """Gives a file that is whole the times of last access and last change, in nanoseconds; None: leaves them."""
+    if times_ns is not None:
+        file.flush()  # What is written later would set the times anew.
+        os.utime(file.fileno() if os.utime in os.supports_fd else file.name, ns=times_ns)
 
 
 def write_under_free_name(target: Path, data: bytes) -> Path:
@@ -176,7 +181,7 @@ def _opened_sibling(target: Path) -> tuple[Path, BinaryIO]:
     while True:
         temporary = sibling(target)
         with _writing(target):
-            file = temporary.open("xb")
+            file = temporary.open("x+b")
         if locks.lock(file.fileno(), wait=False) and locks.is_at(file.fileno(), temporary):
             return temporary, file
         file.close()

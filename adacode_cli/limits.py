@@ -21,6 +21,9 @@ COUNTED_PIXEL_BYTES = 16
 MAX_PAGES = 10_000
 """Pages of a TIFF."""
 
+WINDOW_PIXELS = 64_000_000
+"""Of the pages of a document that are decoded together; a larger page is decoded alone."""
+
 MAX_SCANS = 100
 """Scans of a JPEG: programs write up to some twenty, and each costs the time of a whole picture."""
 

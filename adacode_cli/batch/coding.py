@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from adacode_cli import formats
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.restoring import Restored
-from adacode_cli.batch.stages import Inferred, Read, Stages
+from adacode_cli.batch.stages import Inferred, OnPage, Read, Stages, no_listener
 from adacode_cli.codes.file import SUFFIX, check_start, from_bytes, to_bytes
 from adacode_cli.codes.picture import Codes
 from adacode_cli.errors import OutputError, UsageError
@@ -77,12 +77,13 @@ class SavingStages(Stages):
         read = super().take_in(job, data, mask_data)
         image = read.image
         kept = colours.placed(image.metadata, None, grey=image.pixels.ndim == 2)
-        lost = (*image.lost, *lost_beside_first(len(image.pages), "page"), *colours.lost(image.metadata, kept))
-        return replace(read, image=replace(image, lost=lost, more_pages=(), icc=kept.icc, cicp=kept.cicp))
+        lost = (*image.lost, *lost_beside_first(image.num_pages, "page"), *colours.lost(image.metadata, kept))
+        first = replace(image, lost=lost, more_pages=(), behind=(), icc=kept.icc, cicp=kept.cicp)
+        return replace(read, image=first, further=None)
 
-    def infer(self, job: Job, read: Read) -> Inferred:
+    def infer(self, job: Job, read: Read, on_page: OnPage = no_listener) -> Inferred:
         """As `Stages` has it."""
-        del job
+        del job, on_page
         image = read.image
         codes = self.coder.encode(image.pixels, image.alpha)
         block = with_resolution(image.exif, image.resolution)
@@ -120,9 +121,9 @@ class FromCodesStages(Stages):
         image = Decoded(stand_in, codes.alpha, formats.FALLBACK, codes.icc, codes.exif, (), codes.xmp, codes.iptc)
         return Read(image, codes=codes)
 
-    def infer(self, job: Job, read: Read) -> Inferred:
+    def infer(self, job: Job, read: Read, on_page: OnPage = no_listener) -> Inferred:
         """As `Stages` has it."""
-        del job
+        del job, on_page
         assert read.codes is not None, "`take_in` reads them"
         return replace(_decoded(self.coder, read.codes, formats.FALLBACK, ()), codes=None)
 

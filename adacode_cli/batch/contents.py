@@ -10,10 +10,13 @@ import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from adacode_cli.errors import InputError
 from adacode_cli.imaging.files import Look, file_bytes
 from adacode_cli.limits import MAX_FILE_BYTES
+
+_PART_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,14 @@ class Content:
 def content_of(data: bytes) -> Content:
     """The content of a file with these bytes."""
     return Content(len(data), hashlib.sha256(data).hexdigest())
+
+
+def content_of_file(file: BinaryIO) -> Content:
+    """The content of an open file from where it stands."""
+    digest = hashlib.sha256()
+    while part := file.read(_PART_BYTES):
+        digest.update(part)
+    return Content(file.tell(), digest.hexdigest())
 
 
 def holds(path: Path, content: Content) -> bool:

@@ -46,12 +46,10 @@ class Keeping:
         Raises OutputError, where `strict` also for what `format_name` cannot keep of the input.
         """
         lost = self.judge(image, format_name)
-        data, damaged = encoded(self._told(image, format_name), format=format_name, quality=quality)
+        data, damaged = encoded(self.told(image, format_name), format=format_name, quality=quality)
         lost = tuple(dict.fromkeys((*lost, *damaged)))
         lost += unsaid(image, data, format_name, lost)
-        self._judge(lost, format_name)
-        lost_note = (f"not kept in {format_name}: {', '.join(lost)}",) if lost else ()
-        return data, (*image.notes, *lost_note)
+        return data, (*image.notes, *self.lost_note(lost, format_name))
 
     def judge(self, image: Decoded, format_name: str) -> tuple[str, ...]:
         """What `format_name` cannot keep of the input. Raises OutputError for it where `strict`."""
@@ -59,12 +57,17 @@ class Keeping:
         self._judge(lost, format_name)
         return lost
 
+    def lost_note(self, lost: tuple[str, ...], format_name: str) -> tuple[str, ...]:
+        """The note on what is lost, if anything is. Raises OutputError for it where `strict`."""
+        self._judge(lost, format_name)
+        return (f"not kept in {format_name}: {', '.join(lost)}",) if lost else ()
+
     def _judge(self, lost: tuple[str, ...], format_name: str) -> None:
         if lost and self.strict:
             hint = "Choose another --format (docs/formats.md says what each keeps), or leave out --strict."
             raise OutputError(f"cannot be kept in {format_name}: {', '.join(lost)}", hint=hint)
 
-    def _told(self, image: Decoded, format_name: str) -> Decoded:
+    def told(self, image: Decoded, format_name: str) -> Decoded:
         """With the history, except where a block would grow beyond what the format holds by it."""
         if self.history is None:
             return image

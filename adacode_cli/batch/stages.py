@@ -8,9 +8,13 @@ run calls them, so that one image on a pipe and ten thousand on a disk are treat
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,22 +27,31 @@ from adacode_cli.batch.foresight import Foresight
 from adacode_cli.batch.keeping import Keeping, TimesNs
 from adacode_cli.batch.masks import HoleSource, MaskFile
 from adacode_cli.batch.outcome import Made, OutputState
+from adacode_cli.batch.pages import Sink
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.restoring import Restore, Restored
 from adacode_cli.batch.state_files import STATE, holds_files
 from adacode_cli.codes.picture import Codes
 from adacode_cli.errors import InputError, OutputError, QualityError, translated
 from adacode_cli.geometry import Hole
-from adacode_cli.imaging.decode import Decode, check_kind, decode
+from adacode_cli.imaging.codec import codec_of
+from adacode_cli.imaging.decode import Decode, check_kind, decode, further_windows
 from adacode_cli.imaging.encode import beyond, encode, format_of
 from adacode_cli.imaging.files import Look
 from adacode_cli.imaging.image import Decoded
+from adacode_cli.imaging.refusals import too_many_pixels
 
 StateOf = Callable[[Job, Made], OutputState]
 """(job, its source and its mask) → what lies where its output goes."""
+OnPage = Callable[[int, int], None]
+"""(the number of a page that was restored, from 1; how many there are). Not called for a picture of one page."""
 # Of an output beside its input, at most: both sides are four times as long.
 _MAX_PIXELS_TIMES = 16
 _SHORTEST_PICTURE = 12  # bytes, of any format
+
+
+def no_listener(_page: int, _num_pages: int) -> None:
+    """The `OnPage` for nobody."""
 
 
 @dataclass(frozen=True)
@@ -66,25 +79,36 @@ class Read:
     image: the picture; of codes, a stand-in of the same size, layout and metadata, without values.
     holes: that of each page; none where nothing is to be filled.
     codes: where the source holds codes in place of a picture.
+    further: decodes the pages that follow those of `image`, a few at a time; None where there are none. It can be
+        called again.
     """
 
     image: Decoded
     holes: tuple[Hole, ...] = ()
     codes: Codes | None = None
+    further: Callable[[], Iterator[Read]] | None = None
+
+    @property
+    def pages(self) -> Iterator[tuple[Decoded, Hole | None]]:
+        """Each page that is decoded, with its hole."""
+        pages = self.image.pages
+        return zip(pages, self.holes or (None,) * len(pages), strict=True)
 
 
 @dataclass(frozen=True)
 class Inferred:
     """What the network made.
 
-    image: the restored picture with all that passes by the network.
+    image: the restored picture with all that passes by the network; of a document in `sink`, the first page.
     restored: what the engine reported of the first page.
     codes: those that the picture was made of, where they are to be written too.
+    sink: holds all pages of a long document, which are on the disk already.
     """
 
     image: Decoded
     restored: Restored
     codes: Codes | None = None
+    sink: Sink | None = None
 
 
 @dataclass(frozen=True)
@@ -156,50 +180,121 @@ class Stages:
             return True
         if formats.of_bytes(data) is not formats.of_suffix(path.suffix):
             return False
+        decode_from = partial(
+            self._decoded, data, path, max_pixels=_MAX_PIXELS_TIMES * keeping.max_pixels, accept_damaged=False
+        )
         try:
-            self.decoder(data, name=str(path), max_pixels=_MAX_PIXELS_TIMES * keeping.max_pixels)
+            deque(further_windows(decode_from(0), decode_from), maxlen=0)
         except InputError as error:
             return bool(error.damage)  # what is only not supported may be whole
         return False
 
     def take_in(self, job: Job, data: bytes, mask_data: bytes | None = None) -> Read:
         """Decodes the source and its mask. A mask's file is read here where `mask_data` is None. Raises InputError."""
-        keeping = self.keeping
-        image = self.decoder(
-            data, name=str(job.source), max_pixels=keeping.max_pixels, accept_damaged=keeping.accept_damaged
+        decode_from = partial(
+            self._decoded,
+            data,
+            job.source,
+            max_pixels=self.keeping.max_pixels,
+            accept_damaged=self.keeping.accept_damaged,
         )
-        if self.holes is None:
-            return Read(image)
-        file = self._mask_file(self.holes.file_for(job.source), mask_data)
-        return Read(image, tuple(self.holes(page, file) for page in image.pages))
+        image = decode_from(0)
+        file = self._mask_file(self.holes.file_for(job.source), mask_data) if self.holes else None
+
+        def further() -> Iterator[Read]:
+            return (Read(window, self._holes_of(window, file)) for window in further_windows(image, decode_from))
+
+        return Read(image, self._holes_of(image, file), further=further if image.behind else None)
+
+    def _decoded(self, data: bytes, path: Path, first_page: int, *, max_pixels: int, accept_damaged: bool) -> Decoded:
+        """The pages from `first_page` on that are decoded together."""
+        later = {"first_page": first_page} if first_page else {}
+        return self.decoder(data, name=str(path), max_pixels=max_pixels, accept_damaged=accept_damaged, **later)
+
+    def _holes_of(self, window: Decoded, file: MaskFile | None) -> tuple[Hole, ...]:
+        return tuple(self.holes(page, file) for page in window.pages) if self.holes else ()
 
     def _mask_file(self, path: Path | None, data: bytes | None) -> MaskFile | None:
         if path is None:
             return None
         data = self._bytes_of(path, check_kind) if data is None else data
-        return MaskFile(path, self.decoder(data, name=str(path), max_pixels=self.keeping.max_pixels))
+        decode_from = partial(self._decoded, data, path, max_pixels=self.keeping.max_pixels, accept_damaged=False)
+        return MaskFile(path, decode_from)
+
+    def gathered(self, job: Job, read: Read, format_name: str) -> Read:
+        """All pages at once where a format holds them, for a file that is written at once; else those at hand.
+
+        Raises InputError for pages of more than `max_pixels` together.
+        """
+        if not formats.named(format_name).pages:
+            return replace(read, further=None)
+        image, most = read.image, self.keeping.max_pixels
+        num_pixels = size_of(image)[0] + sum(height * width for height, width, _ in image.behind)
+        if num_pixels > most:
+            claim = f"{num_pixels / 1e6:g} megapixels in {image.num_pages} pages"
+            raise too_many_pixels(claim, most, name=str(job.source))
+        windows = [read, *(read.further() if read.further else ())]
+        pages = [page for window in windows for page in window.image.pages]
+        holes = tuple(hole for window in windows for hole in window.holes)
+        return replace(read, image=replace(image, more_pages=tuple(pages[1:]), behind=()), holes=holes, further=None)
 
     def foresee(self, read: Read, format_name: str) -> None:
         """Raises OutputError where what is made of a picture will surely not be written in this format."""
         self.foresight.check(read.image, read.holes, format_name, self.keeping)
 
-    def infer(self, job: Job, read: Read) -> Inferred:
-        """Runs the network. Raises DeviceError, WeightsError, QualityError."""
+    def infer(self, job: Job, read: Read, on_page: OnPage = no_listener) -> Inferred:
+        """Runs the network, and writes a long document as far as its pages are restored.
+
+        Raises DeviceError, WeightsError, QualityError, and for a long document InputError and OutputError.
+        """
         try:
-            return self._inferred(read)
+            if read.further is None:
+                return self._inferred(read, on_page)
+            format = formats.named(output_format(job.target))
+            if codec_of(format).write_pages is None:
+                return self._inferred(self.gathered(job, read, format.name), on_page)
+            return self._streamed(job, read, format.name, on_page)
         except QualityError as error:
             if self.quarantine is not None:
                 error.message += f"; it is kept as {self._kept_apart(self.quarantine, job, error.picture)}"
             raise
 
-    def _inferred(self, read: Read) -> Inferred:
+    def _inferred(self, read: Read, on_page: OnPage) -> Inferred:
         """Every page, and what the engine reported of the first."""
-        pages = read.image.pages
-        holes = read.holes or (None,) * len(pages)
-        first, restored = self.restore(pages[0], holes[0])
-        more = [self.restore(page, hole)[0] for page, hole in zip(pages[1:], holes[1:], strict=True)]
-        notes = dict.fromkeys(note for page in (first, *more) for note in page.notes)
-        return Inferred(replace(first, more_pages=tuple(more), notes=tuple(notes)), restored)
+        pages: list[Decoded] = []
+        first: tuple[Decoded, Restored] | None = None
+        for page, hole in read.pages:
+            image, restored = self.restore(page, hole)
+            pages.append(image)
+            first = first or (image, restored)
+            if len(read.image.pages) > 1:
+                on_page(len(pages), len(read.image.pages))
+        assert first is not None, "there is a page"
+        notes = dict.fromkeys(note for page in pages for note in page.notes)
+        return Inferred(replace(first[0], more_pages=tuple(pages[1:]), notes=tuple(notes)), first[1])
+
+    def _streamed(self, job: Job, read: Read, format_name: str, on_page: OnPage) -> Inferred:
+        """Every page in the sink, and the first by itself with what the engine reported of it."""
+        assert read.further is not None, "there are more pages than are at hand"
+        make_directory(job.target.parent)
+        sink = Sink(job.target, format_name, self.keeping, self._most_bytes(read.image))
+        first: tuple[Decoded, Restored] | None = None
+        with sink.filling():
+            for window in chain([read], read.further()):
+                if window is not read:
+                    self.foresee(window, format_name)
+                for page, hole in window.pages:
+                    image, restored = self.restore(replace(page, more_pages=(), behind=()), hole)
+                    sink.add(image)
+                    first = first or (image, restored)
+                    on_page(page.page + 1, read.image.num_pages)
+        assert first is not None, "there is a page"
+        return Inferred(*first, sink=sink)
+
+    def _most_bytes(self, image: Decoded) -> int:
+        """What the restored samples of all pages of a document take, at most: each page may have colours and alpha."""
+        sizes = [(*page.size, page.pixels.itemsize) for page in image.pages] + list(image.behind)
+        return sum(4 * math.prod(self.foresight.size(height, width)) * depth for height, width, depth in sizes)
 
     def _kept_apart(self, quarantine: Path, job: Job, picture: object) -> Path:
         assert isinstance(picture, Decoded), "the guard hands over what it refused"
@@ -221,11 +316,15 @@ class Stages:
 
     def write(self, job: Job, inferred: Inferred, made: Made, times_ns: TimesNs | None = None) -> Written:
         """Encodes and writes the output, whole or not at all; `made` with what it is. Raises OutputError."""
-        data, notes = self.keeping.encoded(inferred.image, output_format(job.target), self.quality)
+        if inferred.sink is not None:
+            content, notes = inferred.sink.finish(times_ns)
+        else:
+            data, notes = self.keeping.encoded(inferred.image, output_format(job.target), self.quality)
+            write_new(job.target, data, times_ns)
+            content = content_of(data)
         if job.instead_of:
             notes += (f"written in another format: {beyond(inferred.image.size, job.instead_of)}",)
-        write_new(job.target, data, times_ns)
-        return Written(replace(made, output=content_of(data)), len(data), notes)
+        return Written(replace(made, output=content), content.num_bytes, notes)
 
 
 def output_format(target: Path) -> str:

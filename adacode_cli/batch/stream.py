@@ -29,6 +29,8 @@ def restore_bytes(data: bytes, stages: Stages, format_name: str | None) -> tuple
         size = size_of(read.image)
         format_name = format_name or read.image.format
         stages.foresee(read, format_name)
+        read = stages.gathered(STREAM, read, format_name)
+        size = size_of(read.image)
         inferred = stages.infer(STREAM, read)
         del read  # its samples are not needed any more
         size = size_of(inferred.image)

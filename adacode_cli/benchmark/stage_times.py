@@ -16,7 +16,7 @@ from torch.profiler import record_function
 from adacode_cli.batch.keeping import TimesNs
 from adacode_cli.batch.outcome import Made
 from adacode_cli.batch.plan import Job
-from adacode_cli.batch.stages import Fetched, Inferred, Read, Stages, StateOf, Written
+from adacode_cli.batch.stages import Fetched, Inferred, OnPage, Read, Stages, StateOf, Written, no_listener
 
 INFER = "adacode infer"
 """Name of the annotation around the network's stage, for the trace of a profiler."""
@@ -95,10 +95,10 @@ class WatchedStages(Stages):
         with self.times.during("read"):
             return super().take_in(job, data, mask_data)
 
-    def infer(self, job: Job, read: Read) -> Inferred:
+    def infer(self, job: Job, read: Read, on_page: OnPage = no_listener) -> Inferred:
         """As `Stages.infer`, annotated for a profiler."""
         with self.times.during("infer"), record_function(INFER):
-            return super().infer(job, read)
+            return super().infer(job, read, on_page)
 
     def write(self, job: Job, inferred: Inferred, made: Made, times_ns: TimesNs | None = None) -> Written:
         """As `Stages.write`."""

@@ -141,7 +141,7 @@ class RestoreOptions:
             min=0.0001,
             max=1e9,
             metavar="N",
-            help="Refuse larger inputs, all pages together, before they are decoded.",
+            help="Refuse larger inputs before they are decoded; each page counts alone.",
         ),
         _LIMIT,
     ] = MAX_PIXELS // 1_000_000

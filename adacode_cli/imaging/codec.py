@@ -10,12 +10,12 @@ import importlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from adacode_cli import formats
 from adacode_cli.errors import AdaCodeError
 from adacode_cli.formats import Format
-from adacode_cli.imaging.image import Item, Raster, Samples
+from adacode_cli.imaging.image import FurtherPage, Item, Raster, Samples
 from adacode_cli.imaging.iso_boxes import Bytes
 from adacode_cli.imaging.metadata import Metadata
 
@@ -38,6 +38,37 @@ class Read(Protocol):
         claims more than `max_pixels`; `refusals.parsing` makes it of what libraries raise.
         """
         ...
+
+
+class ReadPages(Protocol):
+    """A function that reads some pages of a file of many."""
+
+    def __call__(
+        self, data: bytes, max_pixels: int, first_page: int, *, name: str
+    ) -> tuple[list[Raster], tuple[FurtherPage, ...]]:
+        """(the pages from `first_page` on, as many as are decoded together and at least one, those that follow them).
+
+        All else as `Read`; `max_pixels` holds for each page of the file by itself. What pages bring together is limited
+        as if all were read at once.
+        """
+        ...
+
+
+class PageWriter(Protocol):
+    """What writes the pages of a file one by one."""
+
+    def add(self, page: Page) -> None:
+        """Writes the next page. Raises OutputError and OSError."""
+        ...
+
+    def finish(self) -> None:
+        """Makes the file whole."""
+        ...
+
+
+WritePages = Callable[[BinaryIO, int], PageWriter]
+"""(an empty file, to be read too, the most bytes that the samples of all pages take) → what writes its pages: the bytes
+that `Codec.write` gives of all pages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +122,8 @@ class Codec:
     fitting: what of the metadata of a page has room in a file.
     same_exif: whether the second block, None for none, is what a file may make of the first.
     complete: see `Complete`; None where no part of a damaged file can be read.
+    pages: see `ReadPages`; None where `read` gives all pages at once. A codec that has it has no `complete`.
+    write_pages: see `WritePages`; None where a file is written at once.
     """
 
     read: Read
@@ -101,6 +134,8 @@ class Codec:
     fitting: Callable[[Metadata], Metadata] = _all_of_it
     same_exif: Callable[[bytes, bytes | None], bool] = _equal
     complete: Complete | None = None
+    pages: ReadPages | None = None
+    write_pages: WritePages | None = None
 
 
 def codec_of(format: Format) -> Codec:

@@ -5,6 +5,7 @@ What a file is, its first bytes say; its name may lie. Nothing here changes a se
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -15,7 +16,7 @@ from adacode_cli.formats import Format
 from adacode_cli.imaging import colours, geotiff, inventory
 from adacode_cli.imaging.codec import Complete, codec_of
 from adacode_cli.imaging.files import file_bytes
-from adacode_cli.imaging.image import Decoded, Raster
+from adacode_cli.imaging.image import Decoded, FurtherPage, Raster
 from adacode_cli.imaging.metadata import Allowance, upright
 from adacode_cli.imaging.refusals import parsing
 from adacode_cli.imaging.samples import turned
@@ -32,7 +33,13 @@ class Decode(Protocol):
     """`decode`, or what does the same in another process."""
 
     def __call__(
-        self, data: bytes, *, name: str, max_pixels: int = MAX_PIXELS, accept_damaged: bool = False
+        self,
+        data: bytes,
+        *,
+        name: str,
+        max_pixels: int = MAX_PIXELS,
+        accept_damaged: bool = False,
+        first_page: int = 0,
     ) -> Decoded:
         """As `decode` has it. Raises InputError."""
         ...
@@ -49,17 +56,20 @@ def check_kind(head: bytes, name: str) -> None:
     _sniffed(head, name=name)
 
 
-def decode(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS, accept_damaged: bool = False) -> Decoded:
-    """The picture in `data`, upright, with all pages of a TIFF; `name` says in errors whose bytes they are.
+def decode(
+    data: bytes, *, name: str, max_pixels: int = MAX_PIXELS, accept_damaged: bool = False, first_page: int = 0
+) -> Decoded:
+    """The picture in `data`, upright; `name` says in errors whose bytes they are.
 
-    With `accept_damaged` what is whole of a damaged file is taken, where its format allows it (`Format.salvageable`),
-    with a note that names the damage. Raises InputError for bytes that are empty, of no readable kind, damaged,
-    truncated, or claim over `max_pixels`, which is found out before anything is decoded. The other limits are in
-    `limits`.
+    Of a TIFF, it holds the pages from `first_page` on (the first is 0), as many as `limits.WINDOW_PIXELS` allows and at
+    least one; `further_windows` gives the rest. With `accept_damaged` what is whole of a damaged file is taken, where
+    its format allows it (`Format.salvageable`), with a note that names the damage. Raises InputError for bytes that are
+    empty, of no readable kind, damaged, truncated, or of which a page claims over `max_pixels`, which is found out
+    before anything is decoded. The other limits are in `limits`.
     """
     format = _sniffed(data, name=name)
     try:
-        return _with_items(_decoded(data, format, max_pixels, name=name), data, format)
+        return _with_items(_decoded(data, format, max_pixels, first_page, name=name), data, format)
     except InputError as error:
         complete = codec_of(format).complete
         if not error.damage or complete is None:
@@ -68,6 +78,17 @@ def decode(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS, accept_damag
             error.hint += f" {_ACCEPT_HINT}"
             raise
         return _with_items(_partly(data, format, complete, max_pixels, error, name=name), data, format)
+
+
+def further_windows(first: Decoded, decode_from: Callable[[int], Decoded]) -> Iterator[Decoded]:
+    """What follows the first pages of a document, each time as many pages as are decoded together.
+
+    `decode_from` decodes from the page with the given number on.
+    """
+    window = first
+    while window.behind:
+        window = decode_from(window.page + len(window.pages))
+        yield window
 
 
 def _partly(data: bytes, format: Format, complete: Complete, max_pixels: int, why: InputError, *, name: str) -> Decoded:
@@ -86,22 +107,27 @@ def _partly(data: bytes, format: Format, complete: Complete, max_pixels: int, wh
 
 def _with_items(image: Decoded, data: bytes, format: Format) -> Decoded:
     """The picture with what `data`, which it was, says beside its pixels, page by page."""
-    items = inventory.stated(data, format)
+    items = inventory.stated(data, format, image.page, len(image.pages))
     pages = [replace(page, stated=found) for page, found in zip(image.pages, items, strict=False)]
     return replace(pages[0], more_pages=(*pages[1:], *image.pages[len(pages) :])) if pages else image
 
 
-def _decoded(data: bytes, format: Format, max_pixels: int, *, name: str) -> Decoded:
-    first, *others = codec_of(format).read(data, max_pixels, name=name)
+def _decoded(data: bytes, format: Format, max_pixels: int, first_page: int = 0, *, name: str) -> Decoded:
+    codec = codec_of(format)
+    behind: tuple[FurtherPage, ...] = ()
+    if codec.pages is not None:
+        (first, *others), behind = codec.pages(data, max_pixels, first_page, name=name)
+    else:
+        first, *others = codec.read(data, max_pixels, name=name)
     # Blocks that lie in the file one by one are no more than the file; pages can name the same bytes, too.
     allowance = Allowance(max(MAX_SUM_OF_METADATA_BYTES, len(data)))
-    picture = _upright(first, format, allowance, name=name)
+    picture = _upright(first, format, allowance, first_page, name=name)
     shared: dict[bytes, bytes] = {}
-    pages = (_upright(raster, format, allowance, page, name=name) for page, raster in enumerate(others, 1))
-    return replace(picture, more_pages=tuple(_sharing(page, shared) for page in pages))
+    pages = (_upright(raster, format, allowance, page, name=name) for page, raster in enumerate(others, first_page + 1))
+    return replace(picture, more_pages=tuple(_sharing(page, shared) for page in pages), behind=behind)
 
 
-def _upright(raster: Raster, format: Format, allowance: Allowance, page: int = 0, *, name: str) -> Decoded:
+def _upright(raster: Raster, format: Format, allowance: Allowance, page: int, *, name: str) -> Decoded:
     said, beyond_limit = allowance.granted(raster.metadata)
     described, notes = colours.chosen(said, format, name=name, grey=raster.pixels.ndim == 2)
     found = upright(described, raster.orientation)

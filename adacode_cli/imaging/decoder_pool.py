@@ -64,14 +64,25 @@ class DecoderPool:
         self._closed = False
 
     def __call__(
-        self, data: bytes, *, name: str, max_pixels: int = MAX_PIXELS, accept_damaged: bool = False
+        self,
+        data: bytes,
+        *,
+        name: str,
+        max_pixels: int = MAX_PIXELS,
+        accept_damaged: bool = False,
+        first_page: int = 0,
     ) -> Decoded:
         """As `decode` does it. Raises InputError as it does, and for a file whose decoder crashes or takes too long.
 
         What the system has no room to decode elsewhere is decoded here.
         """
-        wanted = {"max_pixels": max_pixels, "accept_damaged": accept_damaged}
-        facts = {"name": name, "limit_s": self._limit_s, **wanted}
+        facts = {
+            "name": name,
+            "max_pixels": max_pixels,
+            "accept_damaged": accept_damaged,
+            "first_page": first_page,
+            "limit_s": self._limit_s,
+        }
         try:
             process = self._given(facts, data)
             with self._forgotten_on_error(process):
@@ -85,7 +96,7 @@ class DecoderPool:
             with self._lock:
                 self._idle.append(process)
         if "no_room" in answer:
-            return decode(data, name=name, max_pixels=max_pixels, accept_damaged=accept_damaged)
+            return decode(data, name=name, max_pixels=max_pixels, accept_damaged=accept_damaged, first_page=first_page)
         if "image" not in answer:
             _raise_as_told(answer)
         image: Decoded = unpacked(answer["image"], blobs)

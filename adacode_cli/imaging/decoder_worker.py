@@ -89,7 +89,7 @@ def _answer(facts: Facts, data: memoryview) -> tuple[Facts, list[Blob]]:
     memory_limit.begin(len(data))
     try:
         blobs = Blobs()
-        wanted = {key: facts[key] for key in ("name", "max_pixels", "accept_damaged")}
+        wanted = {key: facts[key] for key in ("name", "max_pixels", "accept_damaged", "first_page")}
         return {"image": packed(decode(bytes(data), **wanted), blobs)}, blobs
     except InputError as error:
         return _refusal(error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -38,7 +38,7 @@ def losses(image: Decoded, format: str) -> tuple[str, ...]:
     wanted = _known(format)
     if wanted.pages:
         return tuple(dict.fromkeys(what for page in image.pages for what in _losses_of_page(page, wanted)))
-    return (*lost_beside_first(len(image.pages), "page"), *_losses_of_page(image, wanted))
+    return (*lost_beside_first(image.num_pages, "page"), *_losses_of_page(image, wanted))
 
 
 def _losses_of_page(image: Decoded, format: Format) -> tuple[str, ...]:
@@ -87,6 +87,52 @@ def _depth_lost(image: Decoded, format: Format) -> str | None:
     return f"{name} depth (saved as {_DEPTH_NAMES[depth]})" if depth != dtype else None
 
 
+class Document:
+    """A file of many pages that is written page by page, and the same file as `encoded` makes of all of them.
+
+    The metadata of a page are read back out of a small picture that holds them, as the file is not whole yet.
+
+    file: empty, to be read too.
+    format: of which the codec has `write_pages`.
+    max_bytes: what the samples of all pages take, at most.
+    """
+
+    def __init__(self, file: BinaryIO, format: str, max_bytes: int) -> None:
+        self._format = _known(format)
+        write_pages = codec_of(self._format).write_pages
+        assert write_pages is not None, "the format is written at once"
+        self._pages = write_pages(file, max_bytes)
+        self._damaged: set[str] = set()
+        self._items: list[tuple[tuple[Item, ...], tuple[Item, ...]]] = []
+
+    @property
+    def damaged(self) -> tuple[str, ...]:
+        """The metadata of pages that `losses` did not know to be lost, as `encoded` gives them."""
+        return tuple(title for name, title in TITLES.items() if name in self._damaged)
+
+    def add(self, page: Decoded, told: Decoded) -> None:
+        """Writes the next page: `told`, which is `page` with what is added to its metadata. Raises OutputError."""
+        format, write = self._format, codec_of(self._format).write
+        samples, said = _fitted(told, format), _carried(told, format)
+
+        def write_small(samples: Sequence[Samples], metadata: Sequence[Metadata]) -> bytes:
+            return write(list(zip(samples, metadata, strict=True)), DEFAULT_QUALITY)
+
+        small, (kept,) = read_back.lasting(write_small, format, [read_back.small_like(samples)], [said])
+        self._damaged |= _changed(said, kept)
+        self._items += zip([_expected(page, format)], inventory.stated(small, format), strict=False)
+        self._pages.add((samples, kept))
+
+    def finish(self) -> None:
+        """Makes the file whole."""
+        self._pages.finish()
+
+    def unsaid(self, known: Sequence[str]) -> tuple[str, ...]:
+        """What else is lost of all pages, as `unsaid` gives it."""
+        found = (inventory.missing(before, after, known) for before, after in self._items)
+        return tuple(dict.fromkeys(what for of_page in found for what in of_page))
+
+
 def encode(image: Decoded, *, format: str, quality: int | None = None) -> bytes:
     """The bytes of a `format` file: of all pages where the format holds several, else of the first.
 
@@ -114,13 +160,13 @@ def encoded(image: Decoded, *, format: str, quality: int | None = None) -> tuple
         return codec_of(wanted).write(pages, DEFAULT_QUALITY if quality is None else quality)
 
     file, kept = read_back.lasting(write, wanted, [_fitted(page, wanted) for page in pages], said)
-    names = {
-        name
-        for before, after in zip(said, kept, strict=True)
-        for name in TITLES
-        if getattr(before, name) != getattr(after, name)
-    }
+    names = {name for before, after in zip(said, kept, strict=True) for name in _changed(before, after)}
     return file, tuple(title for name, title in TITLES.items() if name in names)
+
+
+def _changed(before: Metadata, after: Metadata) -> set[str]:
+    """The names of the fields that differ."""
+    return {name for name in TITLES if getattr(before, name) != getattr(after, name)}
 
 
 def _known(format: str) -> Format:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from mmap import mmap
 
 import numpy as np
 
@@ -172,7 +173,7 @@ def sections(block: bytes, at: int | None = None) -> Sections:
     return Sections(main, *(found.get(code, ()) for code in (EXIF_DIRECTORY, GPS_DIRECTORY, _INTEROPERABILITY)))
 
 
-def value_places(file: bytes) -> list[dict[int, int]]:
+def value_places(file: bytes | mmap) -> list[dict[int, int]]:
     """Tag → offset of its value, for each page of a whole TIFF file. Raises DamagedExif."""
     layout, at = header(file)
     places = []
@@ -204,9 +205,10 @@ def exif_directory(parts: Sections, *, at: int, big: bool = False) -> bytes:
     """`packed` of the EXIF directory, with the third level of directories behind it."""
     if not parts.interoperability:
         return packed(parts.exif, at=at, big=big)
-    pointer = Entry(_INTEROPERABILITY, 4, bytes(4))
+    form, dtype = ("<Q", 16) if big else ("<I", 4)
+    pointer = Entry(_INTEROPERABILITY, dtype, bytes(struct.calcsize(form)))
     third_at = at + len(packed((*parts.exif, pointer), at=at, big=big))
-    pointer = replace(pointer, data=struct.pack("<I", third_at))
+    pointer = replace(pointer, data=struct.pack(form, third_at))
     return packed((*parts.exif, pointer), at=at, big=big) + packed(parts.interoperability, at=third_at, big=big)
 
 
@@ -227,7 +229,7 @@ def packed(entries: list[Entry] | tuple[Entry, ...], *, at: int, big: bool = Fal
     return b"".join([*head, struct.pack(layout.number, 0), bytes(values)])
 
 
-def header(block: bytes) -> tuple[Layout, int]:
+def header(block: bytes | mmap) -> tuple[Layout, int]:
     """(how the block counts, offset of its first directory). Raises DamagedExif."""
     order = {b"II": "<", b"MM": ">"}.get(block[:2])
     try:
@@ -241,7 +243,7 @@ def header(block: bytes) -> tuple[Layout, int]:
     raise DamagedExif("no TIFF header")
 
 
-def directory(block: bytes, at: int, layout: Layout) -> tuple[list[Entry], int, int]:
+def directory(block: bytes | mmap, at: int, layout: Layout) -> tuple[list[Entry], int, int]:
     """(entries, offset of the next directory or 0, where that offset is written); unreadable values are left out.
 
     An offset beyond the block is taken for 0. Raises DamagedExif where there is no directory, or one of more tags than

@@ -25,6 +25,9 @@ Item = tuple[str, str]
 The group is what a person calls such things, the name which of them it is.
 """
 
+FurtherPage = tuple[int, int, int]
+"""(height, width, bytes of a decoded sample at most) of a page that was not decoded, as stored."""
+
 PALETTE_NOTE = "palette converted to RGB"
 INKS_LOST = "CMYK inks (converted to RGB)"
 INKS_PROFILE_LOST = "CMYK inks (converted to sRGB through their colour profile)"
@@ -43,7 +46,7 @@ class Decoded:
     each in a few words. `notes` are for a person. The first of several pages holds the others in `more_pages`; each
     knows by `page` which it is, from 0. `bits`: of a sample as stored, where they are fewer than the dtype's (10, 12).
     `cicp` describes the colours in numbers; a profile beside it is for formats that cannot hold it. `stated`: the items
-    that `inventory` finds in the file.
+    that `inventory` finds in the file. `behind`: the pages of the file that follow `pages` and were not decoded.
 
     Raises ValueError for arrays of another kind: that is a bug of the caller.
     """
@@ -63,6 +66,7 @@ class Decoded:
     more_pages: tuple[Decoded, ...] = ()
     cicp: Cicp | None = None
     stated: tuple[Item, ...] = ()
+    behind: tuple[FurtherPage, ...] = ()
 
     def __post_init__(self) -> None:
         shape = self.pixels.shape
@@ -85,8 +89,13 @@ class Decoded:
 
     @property
     def pages(self) -> tuple[Decoded, ...]:
-        """All pages of the file, this one first."""
+        """All pages that were decoded, this one first."""
         return (self, *self.more_pages)
+
+    @property
+    def num_pages(self) -> int:
+        """How many pages the file has, asked of the first page that was decoded with others."""
+        return self.page + len(self.pages) + len(self.behind)
 
     @property
     def metadata(self) -> Metadata:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
 from adacode_cli.formats import Format
 from adacode_cli.imaging.codec import codec_of
@@ -66,12 +67,15 @@ _OTHER_WORDS = {
 _WHOLLY_LOST = ("metadata of", "metadata (")
 
 
-def stated(data: bytes, format: Format) -> tuple[tuple[Item, ...], ...]:
+def stated(
+    data: bytes, format: Format, first_page: int = 0, num_pages: int | None = None
+) -> tuple[tuple[Item, ...], ...]:
     """The items of each page of a file of a format, in the order in which they were found, each once.
 
-    A damaged file has the items that come before the damage.
+    Of `num_pages` from `first_page` on; None: of all. A damaged file has the items that come before the damage.
     """
-    return tuple(_listed(page) for page in codec_of(format).items(data))
+    end = None if num_pages is None else first_page + num_pages
+    return tuple(_listed(page) for page in islice(codec_of(format).items(data), first_page, end))
 
 
 def _listed(items: Iterator[Item]) -> tuple[Item, ...]:

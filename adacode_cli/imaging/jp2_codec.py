@@ -27,7 +27,7 @@ from adacode_cli.imaging.image import PALETTE_NOTE, Raster, Samples, lost_beside
 from adacode_cli.imaging.iso_boxes import Bytes, placed
 from adacode_cli.imaging.jp2_samples import Component, Jp2Header
 from adacode_cli.imaging.metadata import Metadata
-from adacode_cli.imaging.refusals import check_sizes, not_supported, parsing
+from adacode_cli.imaging.refusals import check_size, not_supported, parsing
 from adacode_cli.imaging.samples import grey_alpha_as_rgb
 
 _MIN_SIDE = 32  # OpenCV halves the picture five times.
@@ -43,7 +43,7 @@ def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
         codestream = jp2_samples.codestream_of(data)
         header = jp2_samples.header_of(data, codestream)
     sample_bytes = _DECODED_BYTES * len(header.components)
-    check_sizes([(header.width, header.height)], max_pixels, name=name, pixel_bytes=[sample_bytes])
+    check_size(header.width, header.height, max_pixels, name=name, pixel_bytes=sample_bytes)
     with parsing("jp2", name=name):
         try:
             planes, header = _planes(codestream, header)

@@ -35,19 +35,13 @@ def read_mask(path: Path, *, size: tuple[int, int]) -> Mask:
     return mask_from_picture(read_image(path, max_pixels=max(MAX_PIXELS, size[0] * size[1])), path, size=size)
 
 
-def mask_from_picture(image: Decoded, path: Path, *, size: tuple[int, int], page: int = 0) -> Mask:
-    """The mask file `path`, decoded, for a picture of `size` (H, W): bool H×W, True inside the hole.
+def mask_from_picture(image: Decoded, path: Path, *, size: tuple[int, int]) -> Mask:
+    """A page of the mask file `path`, decoded, for a picture of `size` (H, W): bool H×W, True inside the hole.
 
     Any readable picture is a mask. The hole is where its encoded luma times its alpha is more than half of white; where
-    that is nowhere, and at most half of its pixels are more than half opaque, these are the hole. A mask of one page
-    serves every `page` of a picture, one of several pages each page its own. Raises InputError where sizes differ or a
-    page is missing.
+    that is nowhere, and at most half of its pixels are more than half opaque, these are the hole. Raises InputError
+    where sizes differ.
     """
-    pages = image.pages
-    if len(pages) > 1 and page >= len(pages):
-        hint = "Give it a page for each page of the picture, or one page that serves them all."
-        raise InputError(f"the mask has {len(pages)} pages, the picture more", path=path, hint=hint)
-    image = pages[page] if len(pages) > 1 else image
     if image.size != size:
         raise InputError(
             f"the mask has {image.size[1]}×{image.size[0]} pixels, the picture {size[1]}×{size[0]}",

@@ -46,9 +46,14 @@ def lasting(
     return file, kept
 
 
+def small_like(page: Samples) -> Samples:
+    """A small picture, H×W×C, of the same kind as the samples of a page."""
+    return np.zeros((_SIDE, _SIDE, page.shape[2]), page.dtype)
+
+
 def _survivors(write: Write, format: Format, page: Samples, said: Metadata) -> Metadata:
     """What of it can be written beside a small picture of the same kind and be read again, block by block."""
-    small = [np.zeros((_SIDE, _SIDE, page.shape[2]), page.dtype)]
+    small = [small_like(page)]
     kept = Metadata()
     for name in TITLES:
         with_it = replace(kept, **{name: getattr(said, name)})

@@ -11,7 +11,7 @@ from __future__ import annotations
 import lzma
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import cv2
@@ -83,40 +83,30 @@ def not_supported(what: str, *, name: str, program: str | None = None) -> InputE
     return InputError(f"is not supported: it is {what}", path=name, hint=hint)
 
 
-def check_sizes(
-    sizes: Sequence[tuple[int, int]], max_pixels: int, *, name: str, pixel_bytes: Sequence[int] = ()
-) -> None:
-    """`check_size` of (width, height) of each page, and of all of them together. Raises InputError.
+def check_size(width: int, height: int, max_pixels: int, *, name: str, pixel_bytes: int = 0) -> None:
+    """Refuses impossible and absurd dimensions before anything is allocated for them; others are permitted the memory.
 
-    `pixel_bytes`: of a stored pixel of each page, where that may be more than COUNTED_PIXEL_BYTES.
+    `pixel_bytes`: of a stored pixel, where that may be more than COUNTED_PIXEL_BYTES. Raises InputError.
     """
-    for width, height in sizes:
-        _check_claim(width, height, max_pixels, name=name)
-    pixels = sum(width * height for width, height in sizes)
-    if pixels > max_pixels:
-        raise too_many_pixels(f"{pixels / 1e6:g} megapixels in {len(sizes)} pages", max_pixels, name=name)
-    counted = sum(
-        width * height * max(1, num_bytes / COUNTED_PIXEL_BYTES)
-        for (width, height), num_bytes in zip(sizes, pixel_bytes, strict=False)
-    )
+    memory_limit.permit(counted_pixels(width, height, max_pixels, name=name, pixel_bytes=pixel_bytes))
+
+
+def counted_pixels(width: int, height: int, max_pixels: int, *, name: str, pixel_bytes: int = 0) -> int:
+    """As how many pixels a page of this size counts: as more than it has where its pixels are large.
+
+    Raises InputError as `check_size`.
+    """
+    if width < 1 or height < 1:
+        raise InputError(f"claims a size of {width}×{height} pixels", path=name, hint=_DAMAGED_HINT)
+    if width * height > max_pixels:
+        raise too_many_pixels(f"{width}×{height} pixels", max_pixels, name=name)
+    counted = width * height * max(1, pixel_bytes / COUNTED_PIXEL_BYTES)
     if counted > max_pixels:
         claim = (
             f"{counted * COUNTED_PIXEL_BYTES / 1e6:,.1f} MB of samples, as much as {counted / 1e6:g} megapixels have"
         )
         raise too_many_pixels(claim, max_pixels, name=name)
-    memory_limit.permit(round(max(pixels, counted)))
-
-
-def check_size(width: int, height: int, max_pixels: int, *, name: str) -> None:
-    """Refuses impossible and absurd dimensions before anything is allocated for them. Raises InputError."""
-    check_sizes([(width, height)], max_pixels, name=name)
-
-
-def _check_claim(width: int, height: int, max_pixels: int, *, name: str) -> None:
-    if width < 1 or height < 1:
-        raise InputError(f"claims a size of {width}×{height} pixels", path=name, hint=_DAMAGED_HINT)
-    if width * height > max_pixels:
-        raise too_many_pixels(f"{width}×{height} pixels", max_pixels, name=name)
+    return round(counted)
 
 
 def too_many_pixels(what: str, max_pixels: int, *, name: str) -> InputError:

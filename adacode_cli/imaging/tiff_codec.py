@@ -7,13 +7,15 @@ for them. tifffile writes no EXIF directories; those are appended and linked aft
 
 from __future__ import annotations
 
+import mmap
+import os
 import struct
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from io import BytesIO
-from itertools import islice
-from typing import Any
+from itertools import accumulate, islice, takewhile
+from typing import Any, BinaryIO
 
 import numpy as np
 import tifffile
@@ -21,24 +23,25 @@ from PIL.TiffImagePlugin import TiffImageFile
 from tifffile import TiffFile, TiffPage
 
 from adacode_cli.errors import InputError
-from adacode_cli.imaging import exif, exif_editing, photoshop, tiff_colors, tiff_strips, tiff_tags
+from adacode_cli.imaging import exif, exif_editing, memory_limit, photoshop, tiff_colors, tiff_strips, tiff_tags
 from adacode_cli.imaging.codec import Codec, Page
-from adacode_cli.imaging.image import Raster, Samples
+from adacode_cli.imaging.image import FurtherPage, Raster, Samples
 from adacode_cli.imaging.metadata import EXIF_DAMAGED, Allowance, Metadata, first_orientation, too_much
-from adacode_cli.imaging.refusals import check_sizes, parsing, too_many_pages
+from adacode_cli.imaging.refusals import counted_pixels, parsing, too_many_pages
 from adacode_cli.imaging.resolution import Resolution, rational
-from adacode_cli.limits import MAX_METADATA_BYTES, MAX_PAGES, MAX_SUM_OF_METADATA_BYTES
+from adacode_cli.limits import MAX_METADATA_BYTES, MAX_PAGES, MAX_SUM_OF_METADATA_BYTES, WINDOW_PIXELS
 
 _RAW_PHOTOMETRIC = (32803, 34892)
 _DNG_VERSION = 50706
 _BLOCKS = {"icc": 34675, "xmp": 700, "iptc": 33723}
 _PHOTOSHOP = 34377
+_PALETTE, _UNSIGNED = 3, 1  # of PhotometricInterpretation, of SampleFormat
 # Without one of these that is there, tifffile takes what a TIFF without it means, and the picture is another one.
 _DECISIVE = frozenset(
     {256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 317, 320, 322, 323, 324, 325, 338, 339, 347, 530}
 )
 _POINTERS = {exif.EXIF_DIRECTORY: "ExifTag", exif.GPS_DIRECTORY: "GPSTag"}
-_BYTE, _ASCII, _SHORT, _LONG = 1, 2, 3, 4
+_BYTE, _ASCII, _SHORT, _LONG, _LONG8 = 1, 2, 3, 4, 16
 _FRACTIONS = {5: "I", 10: "i"}
 _XMP, _IPTC = 700, 33723
 _PAGE = 2  # NewSubfileType: a page of a document
@@ -47,22 +50,52 @@ _MAX_BYTES_WITHOUT_BIG = 2**32 - 2**25  # Offsets of 32 bits must reach the dire
 
 
 def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
-    """The pages of a TIFF or BigTIFF, small copies and masks of pages left out.
+    """The first pages, as `read_pages` has them."""
+    return read_pages(data, max_pixels, 0, name=name)[0]
 
-    Raises InputError, also for camera raw files, which are TIFFs inside, for more than `max_pixels` in all pages, and
-    for more pages or metadata than `limits` has.
+
+def read_pages(
+    data: bytes, max_pixels: int, first_page: int, *, name: str
+) -> tuple[list[Raster], tuple[FurtherPage, ...]]:
+    """Pages of a TIFF or BigTIFF as `ReadPages` has it, small copies and masks of pages left out.
+
+    Raises InputError, also for camera raw files, which are TIFFs inside, for a page of more than `max_pixels`, and for
+    more pages or metadata than `limits` has.
     """
     with parsing("tiff", name=name), TiffFile(BytesIO(data)) as file:
         pages, lost = _pages(file, _num_directories(file, data, name=name))
         _refuse_raw(pages[0], data, name=name)
-        sizes = [(page.imagewidth, page.imagelength) for page in pages]
-        check_sizes(sizes, max_pixels, name=name, pixel_bytes=[_pixel_bytes(page) for page in pages])
+        counts = [
+            counted_pixels(page.imagewidth, page.imagelength, max_pixels, name=name, pixel_bytes=_pixel_bytes(page))
+            for page in pages
+        ]
+        end = first_page + _num_together(counts[first_page:])
+        memory_limit.permit(sum(counts[first_page:end]))
         old = tiff_strips.Rereadable(data, file.byteorder, is_big=file.is_bigtiff)
         # Blocks that lie in the file one by one are no more than the file; pages can name the same bytes, too.
         allowance = Allowance(max(MAX_SUM_OF_METADATA_BYTES, len(data)))
-        rasters = [_page(page, data, old, allowance, name=name) for page in pages]
-    rasters[0] = replace(rasters[0], lost=lost + rasters[0].lost)
-    return rasters
+        for page in pages[:first_page]:
+            metadata_of_page(page, data, allowance)
+        rasters = [_page(page, data, old, allowance, name=name) for page in pages[first_page:end]]
+        behind = tuple((page.imagelength, page.imagewidth, _sample_bytes(page)) for page in pages[end:])
+    if first_page == 0:
+        rasters[0] = replace(rasters[0], lost=lost + rasters[0].lost)
+    return rasters, behind
+
+
+def _num_together(counts: Sequence[int]) -> int:
+    """How many of the pages that count as so many pixels are decoded together: at least one."""
+    together = takewhile(lambda pixels: pixels <= WINDOW_PIXELS, accumulate(counts))
+    return max(1, sum(1 for _ in together))
+
+
+def _sample_bytes(page: TiffPage) -> int:
+    """Of a sample as it is decoded, at most: the colours of a palette have 16 bits."""
+    bits = page.bitspersample
+    most = max(bits) if isinstance(bits, tuple) else bits
+    if most <= 8 and page.photometric != _PALETTE:
+        return 1
+    return 2 if most <= 16 and page.sampleformat == _UNSIGNED else 4
 
 
 def _num_directories(file: TiffFile, data: bytes, *, name: str) -> int:
@@ -193,16 +226,74 @@ def write(pages: Sequence[Page], _quality: int = 0) -> bytes:
     `readable` says so beforehand.
     """
     buffer = BytesIO()
-    big = sum(samples.nbytes for samples, _ in pages) > _MAX_BYTES_WITHOUT_BIG
-    found = [readable(said.exif) or _NOTHING for _, said in pages]
-    with tifffile.TiffWriter(buffer, bigtiff=big, byteorder="<") as writer:
-        for (samples, said), parts in zip(pages, found, strict=True):
-            _write_page(writer, samples, said, parts, one_of_many=len(pages) > 1)
-    return _with_directories(buffer.getvalue(), found) if any(p.exif or p.gps for p in found) else buffer.getvalue()
+    document = _Document(buffer, sum(samples.nbytes for samples, _ in pages), one_of_many=len(pages) > 1)
+    for page in pages:
+        document.add(page)
+    document.finish()
+    return buffer.getvalue()
+
+
+class _Document:
+    """A `PageWriter`. `file` stays open."""
+
+    def __init__(self, file: BinaryIO, max_bytes: int, *, one_of_many: bool = True) -> None:
+        self._file = file
+        self._one_of_many = one_of_many
+        self._is_big = max_bytes > _MAX_BYTES_WITHOUT_BIG
+        self._writer = tifffile.TiffWriter(file, bigtiff=self._is_big, byteorder="<")
+        self._directories: list[exif.Sections] = []
+
+    def add(self, page: Page) -> None:
+        """As `PageWriter.add`."""
+        samples, said = page
+        parts = readable(said.exif) or _NOTHING
+        _write_page(self._writer, samples, said, parts, one_of_many=self._one_of_many, is_big=self._is_big)
+        self._directories.append(replace(parts, main=()))
+
+    def finish(self) -> None:
+        """As `PageWriter.finish`: the directories of all pages go to the end, where their pointers find them."""
+        self._writer.close()
+        if any(parts.exif or parts.gps for parts in self._directories):
+            self._file.flush()
+            _append_directories(self._file, _places(self._file), self._directories, is_big=self._is_big)
+
+
+def _places(file: BinaryIO) -> list[dict[int, int]]:
+    """`exif.value_places` of an open TIFF file."""
+    if isinstance(file, BytesIO):
+        return exif.value_places(file.getvalue())
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return exif.value_places(content)
+
+
+def _append_directories(
+    file: BinaryIO, places: Sequence[dict[int, int]], pages: Sequence[exif.Sections], *, is_big: bool
+) -> None:
+    """Appends each page's directories and turns its pointers, zero so far, to them."""
+    end = file.seek(0, os.SEEK_END)
+    pointers = []
+    for of_page, parts in zip(places, pages, strict=True):
+        for code, entries in ((exif.EXIF_DIRECTORY, parts.exif), (exif.GPS_DIRECTORY, parts.gps)):
+            if entries:
+                end += file.write(bytes(end % 2))
+                pointers.append((of_page[code], end))
+                if code == exif.EXIF_DIRECTORY:
+                    end += file.write(exif.exif_directory(parts, at=end, big=is_big))
+                else:
+                    end += file.write(exif.packed(entries, at=end, big=is_big))
+    for place, at in pointers:
+        file.seek(place)
+        file.write(struct.pack("<Q" if is_big else "<I", at))
 
 
 def _write_page(
-    writer: tifffile.TiffWriter, samples: Samples, said: Metadata, parts: exif.Sections, *, one_of_many: bool
+    writer: tifffile.TiffWriter,
+    samples: Samples,
+    said: Metadata,
+    parts: exif.Sections,
+    *,
+    one_of_many: bool,
+    is_big: bool,
 ) -> None:
     channels, value = samples.shape[2], said.resolution
     writer.write(
@@ -219,7 +310,7 @@ def _write_page(
         iccprofile=said.icc,
         resolution=(rational(value.across), rational(value.down)) if value is not None else None,
         resolutionunit=value.unit if value is not None else None,
-        extratags=_extra_tags(parts, said),
+        extratags=_extra_tags(parts, said, _LONG8 if is_big else _LONG),
         maxworkers=1,
     )
 
@@ -232,15 +323,15 @@ def readable(block: bytes | None) -> exif.Sections | None:
         return None
 
 
-def _extra_tags(parts: exif.Sections, said: Metadata) -> list[tuple[Any, int, int, Any, bool]]:
+def _extra_tags(parts: exif.Sections, said: Metadata, pointer: int) -> list[tuple[Any, int, int, Any, bool]]:
     tags = [_extra_tag(entry) for entry in parts.main if entry.code not in exif.RESOLUTION]
     tags += [(_XMP, _BYTE, 0, said.xmp, True)] if said.xmp is not None else []
     tags += [(_IPTC, _LONG, 0, photoshop.in_whole_words(said.iptc), True)] if said.iptc is not None else []
     if parts != _NOTHING:
         tags.append((exif.ORIENTATION, _SHORT, 1, 1, True))
     # tifffile accepts the two pointers by name only.
-    tags += [(_POINTERS[exif.EXIF_DIRECTORY], _LONG, 1, 0, True)] if parts.exif else []
-    tags += [(_POINTERS[exif.GPS_DIRECTORY], _LONG, 1, 0, True)] if parts.gps else []
+    tags += [(_POINTERS[exif.EXIF_DIRECTORY], pointer, 1, 0, True)] if parts.exif else []
+    tags += [(_POINTERS[exif.GPS_DIRECTORY], pointer, 1, 0, True)] if parts.gps else []
     return tags
 
 
@@ -250,21 +341,6 @@ def _extra_tag(entry: exif.Entry) -> tuple[Any, int, int, Any, bool]:
     # Of bytes, tifffile would count each fraction as two.
     numbers = struct.unpack(f"<{len(entry.data) // 4}{_FRACTIONS[entry.dtype]}", entry.data)
     return entry.code, entry.dtype, len(numbers) // 2, numbers, True
-
-
-def _with_directories(data: bytes, pages: Sequence[exif.Sections]) -> bytes:
-    """`data` with each page's directories behind it and its pointers, zero so far, turned to them."""
-    file, big = bytearray(data), data[2] == 43
-    for places, parts in zip(exif.value_places(data), pages, strict=True):
-        for code, entries in ((exif.EXIF_DIRECTORY, parts.exif), (exif.GPS_DIRECTORY, parts.gps)):
-            if entries:
-                file += bytes(len(file) % 2)
-                struct.pack_into("<I", file, places[code], len(file))
-                if code == exif.EXIF_DIRECTORY:
-                    file += exif.exif_directory(parts, at=len(file), big=big)
-                else:
-                    file += exif.packed(entries, at=len(file), big=big)
-    return bytes(file)
 
 
 def fitting(said: Metadata) -> Metadata:
@@ -297,4 +373,14 @@ def _tag(entry: exif.Entry) -> tuple[int, int, bytes]:
     return entry.code, entry.dtype, entry.data.rstrip(b"\0") if entry.dtype == _ASCII else entry.data
 
 
-CODEC = Codec(read, write, _metadata_in, tiff_tags.header, tiff_tags.pages, fitting, _same_exif)
+CODEC = Codec(
+    read,
+    write,
+    _metadata_in,
+    tiff_tags.header,
+    tiff_tags.pages,
+    fitting,
+    _same_exif,
+    pages=read_pages,
+    write_pages=_Document,
+)

@@ -109,7 +109,7 @@ def save_mask(path: Path, size: tuple[int, int], hole: slice) -> Path:
 def hole(source, name, image):
     """The mask of the picture `name`, as a run finds it."""
     path = source.file_for(Path(name))
-    return source(image, masks.MaskFile(path, read_image(path)) if path else None).mask
+    return source(image, masks.MaskFile(path, lambda _first: read_image(path)) if path else None).mask
 
 
 def test_masks_by_file_folder_and_color(tmp_path):

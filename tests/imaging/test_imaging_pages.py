@@ -1,6 +1,10 @@
 """Every page of a TIFF is restored and written with its own depth, alpha, orientation and metadata."""
 
+import sys
+from dataclasses import replace
+from functools import partial
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,13 +14,19 @@ from other_programs import identify, needs_imagemagick
 from picture_fixtures import noise, saved
 from PIL import Image
 
+sys.path.insert(0, str(Path(__file__).parent.parent / "faults"))
+
+import bombs
+
 from adacode_cli.batch import masks
 from adacode_cli.batch.keeping import Keeping
 from adacode_cli.batch.restoring import Restoring
 from adacode_cli.batch.stages import Stages
 from adacode_cli.batch.stream import STREAM
 from adacode_cli.errors import InputError, OutputError
-from adacode_cli.imaging.decode import decode, read_image
+from adacode_cli.imaging import tiff_codec
+from adacode_cli.imaging.decode import decode, further_windows
+from adacode_cli.imaging.decoder_pool import decoding
 from adacode_cli.imaging.encode import encode, losses
 from adacode_cli.imaging.provenance import HistoryEntry
 
@@ -94,11 +104,70 @@ def test_small_copies_and_masks_of_pages_are_no_pages():
     assert decode(document([PAGES[0], mask]), name="x").lost == ("1 mask(s) of pages",)
 
 
-def test_all_pages_count_towards_the_limit():
-    data = document(PAGES[:1] * 5)
-    assert len(decode(data, name="x", max_pixels=5 * 9 * 12).pages) == 5
-    with pytest.raises(InputError, match="in 5 pages"):
-        decode(data, name="x", max_pixels=5 * 9 * 12 - 1)
+def test_each_page_counts_alone_towards_the_limit():
+    data = document([PAGES[1], *PAGES[:1] * 5])
+    assert len(decode(data, name="x", max_pixels=9 * 12).pages) == 6
+    with pytest.raises(InputError, match="12×9 pixels"):
+        decode(data, name="x", max_pixels=9 * 12 - 1)
+
+
+def one_after_the_other(data, **options):
+    first = decode(data, name="x", **options)
+    decode_from = partial(decode_at, data, **options)
+    return [first, *further_windows(first, decode_from)]
+
+
+def decode_at(data, page, **options):
+    return decode(data, name="x", first_page=page, **options)
+
+
+@pytest.mark.parametrize("limit", [1, 150, 200, 10_000])
+@pytest.mark.parametrize("options", [{}, {"bigtiff": True}, {"byteorder": ">"}])
+def test_windows_hold_the_pages_that_one_call_gives(monkeypatch, limit, options):
+    """108, 35, 24 and 40 pixels: each alone, and together with some of the others."""
+    data = document(**options)
+    whole = decode(data, name="x").pages
+    monkeypatch.setattr(tiff_codec, "WINDOW_PIXELS", limit)
+    windows = one_after_the_other(data)
+    numbers = [[page.page for page in window.pages] for window in windows]
+    expected = {1: [[0], [1], [2], [3]], 150: [[0, 1], [2, 3]], 200: [[0, 1, 2], [3]], 10_000: [[0, 1, 2, 3]]}
+    assert numbers == expected[limit]
+    for window in windows:
+        assert window.num_pages == 4
+        assert [page[:2] for page in window.behind] == [(9, 12), (5, 7), (6, 4), (8, 5)][window.pages[-1].page + 1 :]
+        depths = [page[2] for page in window.behind]
+        assert depths == [1, 4, 2, 1][window.pages[-1].page + 1 :]
+    for page, other in zip(whole, (page for window in windows for page in window.pages), strict=True):
+        np.testing.assert_array_equal(page.pixels, other.pixels)
+        assert (page.alpha is None) == (other.alpha is None)
+        assert page.metadata == other.metadata
+        assert (page.notes, page.lost, page.bits, page.stated) == (other.notes, other.lost, other.bits, other.stated)
+
+
+def test_what_is_lost_of_a_document_is_reported_with_its_first_window(monkeypatch):
+    mask = (noise((9, 12), np.uint8) > 99, {"photometric": 4, "subfiletype": 4})
+    monkeypatch.setattr(tiff_codec, "WINDOW_PIXELS", 1)
+    windows = one_after_the_other(document([PAGES[0], mask, PAGES[1]]))
+    assert [window.lost for window in windows] == [("1 mask(s) of pages",), ()]
+
+
+def test_metadata_of_all_windows_count_together(monkeypatch):
+    data = bombs.pages_sharing_metadata(6, 300_000)
+    monkeypatch.setattr(tiff_codec, "MAX_SUM_OF_METADATA_BYTES", 1_000_000)
+    whole = decode(data, name="x").pages
+    assert len({page.lost for page in whole}) > 1, "the limit is reached within the document"
+    monkeypatch.setattr(tiff_codec, "WINDOW_PIXELS", 2)
+    windows = one_after_the_other(data)
+    assert len(windows) == 3
+    assert [page.lost for window in windows for page in window.pages] == [page.lost for page in whole]
+
+
+def test_decoding_processes_decode_later_pages_too():
+    data = document()
+    with decoding(isolated=True) as elsewhere:
+        window = elsewhere(data, name="x", first_page=2)
+    assert [page.page for page in window.pages] == [2, 3]
+    np.testing.assert_array_equal(window.pixels, PAGES[2][0][..., :3])
 
 
 def holes(path, count, shape=(9, 12)):
@@ -117,12 +186,29 @@ def test_masks_of_one_page_serve_all_and_of_several_their_own(tmp_path):
     (only,) = holes(one, 1)
     each = holes(three, 3)
     holes(two, 2)
-    files = {path: masks.MaskFile(path, read_image(path)) for path in (one, two, three)}
+    files = {path: masks.MaskFile(path, partial(decode_at, path.read_bytes())) for path in (one, two, three)}
     for page in image.pages:
         np.testing.assert_array_equal(masks.OneFile(one)(page, files[one]).mask, only)
         np.testing.assert_array_equal(masks.OneFile(three)(page, files[three]).mask, each[page.page])
     with pytest.raises(InputError, match="2 pages"):
         masks.OneFile(two)(image.pages[2], files[two])
+
+
+def test_masks_are_decoded_window_by_window_in_any_order(monkeypatch, tmp_path):
+    each = holes(tmp_path / "m.tif", 5)
+    decoded = []
+
+    def decode_from(page):
+        decoded.append(page)
+        return decode_at((tmp_path / "m.tif").read_bytes(), page)
+
+    monkeypatch.setattr(tiff_codec, "WINDOW_PIXELS", 2 * 9 * 12)
+    file = masks.MaskFile(tmp_path / "m.tif", decode_from)
+    image = decode(document(PAGES[:1]), name="x")
+    for page in (0, 1, 2, 3, 4, 1, 3):
+        hole = masks.OneFile(tmp_path / "m.tif")(replace(image, page=page), file)
+        np.testing.assert_array_equal(hole.mask, each[page])
+    assert decoded == [0, 2, 4, 0, 2]
 
 
 def test_each_page_is_restored_with_its_own_mask(tmp_path):

@@ -1,0 +1,65 @@
+"""Where the pages of a long document go: each is written when it is restored, before the next needs memory.
+
+window of pages ─ restored one by one ─ Sink.add … Sink.add ─ Sink.finish → the output has its name
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from adacode_cli import atomic
+from adacode_cli.batch.contents import Content, content_of_file
+from adacode_cli.batch.keeping import Keeping, TimesNs
+from adacode_cli.imaging.encode import Document
+from adacode_cli.imaging.image import Decoded
+
+
+class Sink:
+    """A document under a temporary name beside `target`, until it is finished.
+
+    One that is dropped, for example because the run was interrupted, removes its file; what a killed run leaves is
+    removed by the next one (`atomic`).
+
+    format_name: of a format whose codec has `write_pages`.
+    max_bytes: what the samples of all pages take, at most.
+
+    Raises OutputError, as all methods do.
+    """
+
+    def __init__(self, target: Path, format_name: str, keeping: Keeping, max_bytes: int) -> None:
+        self._format_name = format_name
+        self._keeping = keeping
+        self._notes: dict[str, None] = {}
+        self._lost: dict[str, None] = {}
+        self._open = ExitStack()
+        self._file = self._open.enter_context(atomic.replacing(target))
+        self._document = Document(self._file, format_name, max_bytes)
+
+    @contextmanager
+    def filling(self) -> Iterator[None]:
+        """Within the block pages are added; an error in it removes the file."""
+        with ExitStack() as on_error:
+            on_error.push(self._open)
+            yield
+            on_error.pop_all()
+
+    def add(self, page: Decoded) -> None:
+        """Writes a restored page. Raises OutputError, where the run is strict also for what cannot be kept of it."""
+        self._notes.update(dict.fromkeys(page.notes))
+        self._lost.update(dict.fromkeys(self._keeping.judge(page, self._format_name)))
+        self._document.add(page, self._keeping.told(page, self._format_name))
+
+    def finish(self, times_ns: TimesNs | None) -> tuple[Content, tuple[str, ...]]:
+        """Gives the document its name. (what it holds, everything a person should know about it)."""
+        with self._open:
+            self._document.finish()
+            lost = tuple(dict.fromkeys((*self._lost, *self._document.damaged)))
+            lost += self._document.unsaid(lost)
+            notes = (*self._notes, *self._keeping.lost_note(lost, self._format_name))
+            self._file.flush()
+            self._file.seek(0)
+            content = content_of_file(self._file)
+            atomic.set_times(self._file, times_ns)
+        return content, notes

@@ -1,0 +1,368 @@
+"""Long documents are written page by page: the same bytes as at once, with no file before the last page is there."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import replace
+from io import BytesIO
+
+import numpy as np
+import pytest
+import tifffile
+from nearest import NearestRestorer
+from PIL import Image, ImageCms
+
+from adacode_cli.batch import events, masks
+from adacode_cli.batch.discover import Found, Selection
+from adacode_cli.batch.journal import JOURNAL
+from adacode_cli.batch.keeping import Keeping
+from adacode_cli.batch.local import LocalExecutor
+from adacode_cli.batch.naming import Naming
+from adacode_cli.batch.plan import Job, OnExisting, make_plan
+from adacode_cli.batch.record import Settings
+from adacode_cli.batch.restoring import Restoring
+from adacode_cli.batch.run import run
+from adacode_cli.batch.stages import Stages
+from adacode_cli.batch.stream import restore_bytes
+from adacode_cli.batch.trees import Trees
+from adacode_cli.errors import DeviceError, InputError, OutputError, QualityError
+from adacode_cli.imaging import read_back, tiff_codec
+from adacode_cli.imaging.decode import decode
+from adacode_cli.imaging.image import Decoded
+from adacode_cli.imaging.provenance import HistoryEntry
+
+HISTORY = HistoryEntry("sr-x2", "w", "0" * 64)
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def noise(shape, dtype, seed):
+    values = np.random.default_rng(seed).random(shape)
+    return values.astype(dtype) if dtype == np.float32 else (values * np.iinfo(dtype).max).astype(dtype)
+
+
+def described(page: int) -> bytes:
+    """An EXIF block with three directories."""
+    block = Image.Exif()
+    block[270] = f"page {page}"
+    block[306] = "2024:01:02 03:04:05"
+    block.get_ifd(0x8769)[36867] = f"2024:01:02 03:04:{page:02}"
+    block.get_ifd(0x8769)[37500] = bytes([page]) * (11 + page)
+    block.get_ifd(0x8825)[1] = "N"
+    return block.tobytes().removeprefix(b"Exif\0\0")
+
+
+def documents() -> dict[str, bytes]:
+    """TIFF files of several pages."""
+    plain = BytesIO()
+    with tifffile.TiffWriter(plain) as writer:
+        for page, shape in enumerate([(9, 12, 3), (5, 7), (6, 4), (8, 5)]):
+            kind = "rgb" if len(shape) == 3 else "minisblack"
+            tags = [(65000, 3, 1, page, True), (274, 3, 1, 6 if page == 3 else 1, True)]
+            samples = noise(shape, (np.uint8, np.float32, np.uint16)[page % 3], page)
+            writer.write(samples, photometric=kind, metadata=None, extratags=tags, resolution=(72 + page, 72))
+    pages = []
+    for page in range(7):
+        channels = page % 3 != 1
+        pixels = noise((10 + page, 12, 3)[: 2 + channels], (np.uint8, np.uint16)[page % 2], page)
+        alpha = noise(pixels.shape[:2], pixels.dtype, 99) if page in (2, 3) else None
+        icc = SRGB if channels else None
+        xmp = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'/>" if page == 4 else None
+        pages.append(Decoded(pixels, alpha, "tiff", icc, described(page) if page != 5 else None, xmp=xmp, page=page))
+    carried = tiff_codec.write(
+        [(np.dstack([page.pixels] + ([page.alpha] if page.alpha is not None else [])), page.metadata) for page in pages]
+    )
+    same = BytesIO()
+    with tifffile.TiffWriter(same, bigtiff=True) as writer:
+        for page in range(5):
+            writer.write(noise((9, 12, 3), np.uint8, page), photometric="rgb", metadata=None)
+    return {"plain.tif": plain.getvalue(), "carried.tif": carried, "same.tiff": same.getvalue()}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "p").mkdir()
+    for name, data in documents().items():
+        (tmp_path / "p" / name).write_bytes(data)
+    return tmp_path / "p"
+
+
+def carry_out(source, out, stages, *, suffix=None, listener=lambda _event: None, jobs=None):
+    """(the report of a run, every file under a final name, the journal's lines without times)."""
+    trees = Trees(Settings("o", "w"), resume=True, replace=False)
+    naming = Naming("sr-x2", out, format=suffix)
+    plan = make_plan([source], naming, Selection(), OnExisting.REFUSE, may_go_on=trees.may_go_on)
+    trees.begin(plan.roots)
+    report = run(plan, LocalExecutor(stages, jobs=jobs), on_event=listener, trees=trees)
+    assert leftovers(out) == []
+    return report, files(out), journal(out)
+
+
+def files(out):
+    return {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
+
+
+def leftovers(out):
+    return list(out.rglob("*.adacode-part"))
+
+
+def journal(out):
+    lines = map(json.loads, (out / JOURNAL).read_text().splitlines())
+    dropped = {"time", "seconds", "peak_memory_bytes"}
+    return sorted(({k: v for k, v in line.items() if k not in dropped} for line in lines), key=str)
+
+
+def stages(restore=None, **options) -> Stages:
+    return Stages(restore or Restoring(NearestRestorer(), "sr", 2.0), **options)
+
+
+def notes(log):
+    return {one.outcome.source.name: one.outcome.notes for one in log if isinstance(one, events.FileFinished)}
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+@pytest.mark.parametrize("limit", [1, 200, 300])
+def test_a_document_is_the_same_in_one_window_and_in_several(monkeypatch, folder, tmp_path, limit, lanes):
+    """Bytes, notes, and what the journal says."""
+    several = stages(keeping=Keeping(HISTORY), lanes=lanes)
+    at_once, in_windows = [], []
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    monkeypatch.chdir(tmp_path / "a")
+    _, whole, lines = carry_out(folder, tmp_path / "a" / "out", several, listener=at_once.append)
+    assert len(whole) == 3
+    monkeypatch.setattr(tiff_codec, "WINDOW_PIXELS", limit)
+    _, found, others = carry_out(folder, tmp_path / "b" / "out", several, listener=in_windows.append)
+    assert found == whole
+    assert others == lines
+    assert notes(in_windows) == notes(at_once)
+    assert notes(at_once)["plain.tif"], "something is lost, which is reported"
+    assert b"page 6" in whole["carried.tif"]
+
+
+def test_a_large_document_is_a_big_tiff_with_its_directories(monkeypatch, folder, tmp_path):
+    monkeypatch.setattr(tiff_codec, "_MAX_BYTES_WITHOUT_BIG", 0)
+    _, whole, _ = carry_out(folder, tmp_path / "a", stages())
+    monkeypatch.setattr(tiff_codec, "WINDOW_PIXELS", 1)
+    _, found, _ = carry_out(folder, tmp_path / "b", stages())
+    assert found == whole
+    assert {data[2] for data in found.values()} == {43}
+    with tifffile.TiffFile(BytesIO(found["carried.tif"])) as file:
+        assert file.pages[6].tags["ExifTag"].value["DateTimeOriginal"] == "2024:01:02 03:04:06"
+        assert file.pages[6].tags["GPSTag"].value["GPSLatitudeRef"] == "N"
+    pages = decode(found["carried.tif"], name="x", max_pixels=10**6)
+    assert b"03:04:00" in pages.exif
+
+
+def test_whether_a_document_is_large_counts_all_its_pages(monkeypatch, folder, tmp_path):
+    monkeypatch.setattr(tiff_codec, "WINDOW_PIXELS", 1)
+    bound = 5 * 4 * (18 * 24)
+    monkeypatch.setattr(tiff_codec, "_MAX_BYTES_WITHOUT_BIG", bound)
+    scaled = stages(foresight=replace(stages().foresight, scale=2.0))
+    _, found, _ = carry_out(folder / "same.tiff", tmp_path / "a", scaled)
+    assert found["same.tiff"][2] == 42
+    monkeypatch.setattr(tiff_codec, "_MAX_BYTES_WITHOUT_BIG", bound - 1)
+    _, found, _ = carry_out(folder / "same.tiff", tmp_path / "b", scaled)
+    assert found["same.tiff"][2] == 43
+
+
+def test_a_block_that_cannot_be_read_back_is_lost_in_both_ways(monkeypatch, folder, tmp_path):
+    """The page with XMP is the fifth; what a library makes of it is replaced here."""
+    honest = read_back.missing
+
+    def forgetful(file, format, written):
+        return [
+            lost | ({"xmp"} if page.xmp is not None else set())
+            for lost, page in zip(honest(file, format, written), written, strict=True)
+        ]
+
+    monkeypatch.setattr(read_back, "missing", forgetful)
+    log, again = [], []
+    _, whole, _ = carry_out(folder / "carried.tif", tmp_path / "a", stages(), listener=log.append)
+    monkeypatch.setattr(tiff_codec, "WINDOW_PIXELS", 1)
+    _, found, _ = carry_out(folder / "carried.tif", tmp_path / "b", stages(), listener=again.append)
+    assert found == whole
+    assert notes(again) == notes(log)
+    assert notes(log)["carried.tif"][-1] == "not kept in tiff: XMP"
+
+
+def test_masks_follow_their_pages(monkeypatch, folder, tmp_path):
+    each = [np.zeros((9, 12), np.uint8) for _ in range(5)]
+    for row, mask in enumerate(each):
+        mask[row] = 255
+    tifffile.imwrite(tmp_path / "m.tif", np.stack(each), photometric="minisblack", metadata=None)
+    fills = Stages(Restoring(NearestRestorer(), "inpaint"), masks.OneFile(tmp_path / "m.tif"))
+    _, whole, _ = carry_out(folder / "same.tiff", tmp_path / "a", fills)
+    monkeypatch.setattr(tiff_codec, "WINDOW_PIXELS", 2 * 9 * 12)
+    _, found, _ = carry_out(folder / "same.tiff", tmp_path / "b", fills)
+    assert found == whole
+    assert (decode(found["same.tiff"], name="x", first_page=4).pixels[4] == 128).all()
+
+
+def test_other_formats_need_the_first_pages_only(monkeypatch, folder, tmp_path):
+    decoded = []
+
+    def counting(data, **options):
+        image = decode(data, **options)
+        decoded.extend(page.page for page in image.pages)
+        return image
+
+    monkeypatch.setattr(tiff_codec, "WINDOW_PIXELS", 2 * 9 * 12)
+    log = []
+    carry_out(folder / "same.tiff", tmp_path / "a", stages(decoder=counting), suffix="png", listener=log.append)
+    assert decoded == [0, 1]
+    assert notes(log) == {"same.tiff": ("not kept in png: 4 of 5 pages",)}
+
+
+def test_a_pipe_gives_the_same_document(monkeypatch, folder):
+    data = (folder / "carried.tif").read_bytes()
+    whole = restore_bytes(data, stages(), None)
+    monkeypatch.setattr(tiff_codec, "WINDOW_PIXELS", 1)
+    assert restore_bytes(data, stages(), None) == whole
+    with pytest.raises(InputError, match="in 7 pages"):
+        restore_bytes(data, stages(keeping=Keeping(max_pixels=1000)), None)
+    monkeypatch.undo()
+    with pytest.raises(InputError, match="in 7 pages"):
+        restore_bytes(data, stages(keeping=Keeping(max_pixels=1000)), None)
+    assert restore_bytes(data, stages(keeping=Keeping(max_pixels=1000)), "png")
+
+
+class FailingAt:
+    """Raises `error` at the page with a number, as often as is asked for."""
+
+    def __init__(self, page, error, times=1):
+        self.page, self.error, self.times, self.calls = page, error, times, []
+
+    def __call__(self, image, hole):
+        self.calls.append(image.page)
+        if image.page == self.page and self.times:
+            self.times -= 1
+            raise self.error
+        return Restoring(NearestRestorer(), "sr", 2.0)(image, hole)
+
+
+@pytest.mark.parametrize("page", [0, 2, 4])
+def test_a_page_that_fails_leaves_no_file(monkeypatch, folder, tmp_path, page):
+    monkeypatch.setattr(tiff_codec, "WINDOW_PIXELS", 2 * 9 * 12)
+    failing = FailingAt(page, DeviceError("out of memory", only_this_picture=True))
+    report, found, _ = carry_out(folder / "same.tiff", tmp_path / "a", stages(failing))
+    assert (len(report.failed), found) == (1, {})
+
+
+def test_a_damaged_page_leaves_no_file(monkeypatch, folder, tmp_path):
+    monkeypatch.setattr(tiff_codec, "WINDOW_PIXELS", 1)
+    compressed = BytesIO()
+    with tifffile.TiffWriter(compressed) as writer:
+        for page in range(4):
+            writer.write(noise((9, 12, 3), np.uint8, page), photometric="rgb", metadata=None, compression="zlib")
+    compressed.seek(0)
+    with tifffile.TiffFile(compressed) as file:
+        at = file.pages[3].dataoffsets[0]
+    compressed.getbuffer()[at + 2 : at + 40] = bytes(38)
+    (folder / "same.tiff").write_bytes(compressed.getvalue())
+    failing = FailingAt(None, None)
+    report, found, _ = carry_out(folder / "same.tiff", tmp_path / "a", stages(failing))
+    assert failing.calls == [0, 1, 2]
+    assert [outcome.failure.kind for outcome in report.failed] == ["input"]
+    assert found == {}
+
+
+def test_what_strict_forbids_is_found_before_that_page_is_restored(monkeypatch, tmp_path):
+    document = BytesIO()
+    with tifffile.TiffWriter(document) as writer:
+        for page in range(3):
+            tags = [(65000, 3, 1, 7, True)] if page == 2 else []
+            writer.write(noise((9, 12), np.uint8, page), photometric="minisblack", metadata=None, extratags=tags)
+    (tmp_path / "a.tif").write_bytes(document.getvalue())
+    monkeypatch.setattr(tiff_codec, "WINDOW_PIXELS", 1)
+    failing = FailingAt(None, None)
+    strict = stages(failing, keeping=Keeping(strict=True))
+    report, found, _ = carry_out(tmp_path / "a.tif", tmp_path / "out", strict)
+    assert "tag 65000" in report.failed[0].failure.message
+    assert failing.calls == [0, 1]
+    assert found == {}
+
+
+def test_a_page_that_the_guard_refuses_is_kept_apart(monkeypatch, folder, tmp_path):
+    monkeypatch.setattr(tiff_codec, "WINDOW_PIXELS", 1)
+    refused = decode((folder / "same.tiff").read_bytes(), name="x", first_page=3)
+    error = QualityError("worse than its input", picture=replace(refused, behind=()))
+    guarded = stages(FailingAt(3, error), quarantine=tmp_path / "refused")
+    report, found, _ = carry_out(folder / "same.tiff", tmp_path / "a", guarded)
+    assert len(report.failed) == 1
+    assert found == {}
+    np.testing.assert_array_equal(
+        decode((tmp_path / "refused" / "same.tiff").read_bytes(), name="x").pixels, refused.pixels
+    )
+
+
+def test_a_page_that_finds_no_memory_while_others_wait_begins_the_document_again(monkeypatch, folder, tmp_path):
+    monkeypatch.setattr(tiff_codec, "WINDOW_PIXELS", 1)
+    (folder / "plain.tif").unlink()
+    _, whole, _ = carry_out(folder, tmp_path / "a", stages())
+    refused = threading.Event()
+
+    class Tight(FailingAt):
+        def __call__(self, image, hole):
+            if image.size == (9, 12) and image.page == 4 and not refused.is_set():
+                refused.set()
+                raise self.error
+            return super().__call__(image, hole)
+
+    class Slow(Stages):
+        def write(self, job, *made):
+            assert refused.wait(30)
+            return super().write(job, *made)
+
+    tight = Tight(None, DeviceError("out of memory", only_this_picture=True))
+    report, found, _ = carry_out(folder, tmp_path / "b", Slow(tight))
+    assert found == whole
+    assert report.done == 2
+    assert tight.calls == [*range(7), *range(4), *range(5)]
+
+
+def job_for(source, target):
+    return Job(Found(source, source.name, in_tree=False), target.parent, target.name)
+
+
+def test_a_result_that_is_dropped_leaves_nothing(monkeypatch, folder, tmp_path):
+    monkeypatch.setattr(tiff_codec, "WINDOW_PIXELS", 1)
+    (tmp_path / "out").mkdir()
+    job, here = job_for(folder / "same.tiff", tmp_path / "out" / "same.tiff"), stages()
+    inferred = here.infer(job, here.take_in(job, (folder / "same.tiff").read_bytes()))
+    assert len(leftovers(tmp_path)) == 1
+    assert not job.target.exists()
+    del inferred
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_disk_that_becomes_full_leaves_nothing(monkeypatch, folder, tmp_path):
+    monkeypatch.setattr(tiff_codec, "WINDOW_PIXELS", 1)
+    (tmp_path / "out").mkdir()
+    job, here = job_for(folder / "same.tiff", tmp_path / "out" / "same.tiff"), stages()
+
+    class Full(FailingAt):
+        def __call__(self, image, hole):
+            if image.page == 3:
+                raise OSError(28, "No space left on device")
+            return super().__call__(image, hole)
+
+    read = here.take_in(job, (folder / "same.tiff").read_bytes())
+    with pytest.raises(OutputError, match="full"):
+        replace(here, restore=Full(None, None)).infer(job, read)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_torn_document_is_found_on_any_page(monkeypatch, folder, tmp_path):
+    """An output of which a later page was torn by a crash is made again."""
+    monkeypatch.setattr(tiff_codec, "WINDOW_PIXELS", 1)
+    _, whole, _ = carry_out(folder / "same.tiff", tmp_path / "a", stages())
+    target = tmp_path / "a" / "same.tiff"
+    with tifffile.TiffFile(target) as file:
+        at = file.pages[4].dataoffsets[0]
+    torn = bytearray(whole["same.tiff"])
+    torn[at : at + 60] = bytes(60)
+    target.write_bytes(torn)
+    report, found, _ = carry_out(folder / "same.tiff", tmp_path / "a", stages())
+    assert report.done == 1
+    assert found == whole
