@@ -43,6 +43,15 @@ class FileStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class PageFinished:
+    """A page of a document is restored: `page` (from 1) of `num_pages`. Pictures of one page have no such event."""
+
+    job: Job
+    page: int
+    num_pages: int
+
+
+@dataclass(frozen=True, slots=True)
 class FileAwaited:
     """Nothing is left to do but this file, and another process has been at work on it for some seconds."""
 
@@ -64,4 +73,6 @@ class RunFinished:
     report: Report
 
 
-Event = RunStarted | EntryPassedOver | OthersLeftOut | FileStarted | FileAwaited | FileFinished | RunFinished
+Event = (
+    RunStarted | EntryPassedOver | OthersLeftOut | FileStarted | PageFinished | FileAwaited | FileFinished | RunFinished
+)

@@ -22,7 +22,17 @@ from adacode_cli.batch.contents import content_of
 from adacode_cli.batch.keeping import TimesNs
 from adacode_cli.batch.outcome import Made, Outcome, OutputState, Result, ends_the_run, failure_of
 from adacode_cli.batch.plan import Job
-from adacode_cli.batch.stages import Inferred, Read, Stages, out_of_memory, output_format, size_of, write_new
+from adacode_cli.batch.stages import (
+    Inferred,
+    OnPage,
+    Read,
+    Stages,
+    no_listener,
+    out_of_memory,
+    output_format,
+    size_of,
+    write_new,
+)
 from adacode_cli.batch.trees import Known
 
 
@@ -52,6 +62,13 @@ class Coordinator(Protocol):
         """Reports that a job's computing begins. Called where `execute` was called, as `finished` is."""
         ...
 
+    def page_finished(self, job: Job, page: int, num_pages: int) -> None:
+        """Reports that a page of a document is restored, from 1. Called where `execute` was called, as `finished` is.
+
+        An executor to which no page is known does without.
+        """
+        ...
+
     def finished(self, outcome: Outcome) -> None:
         """Reports an outcome: outputs in the order of the jobs, failures as soon as they are known."""
         ...
@@ -78,10 +95,12 @@ class Passage:
 
     made: what the journal will say of it, whatever comes next.
     seconds: how long it was worked on, in whichever threads.
+    on_page: called where `infer` is, after each page of a document.
     """
 
-    def __init__(self, stages: Stages, job: Job) -> None:
+    def __init__(self, stages: Stages, job: Job, on_page: OnPage = no_listener) -> None:
         self.job = job
+        self._on_page = on_page
         self.made: Made | None = None
         self.seconds = 0.0
         self._stages = stages
@@ -120,7 +139,7 @@ class Passage:
     def infer(self, read: Read) -> Inferred:
         """The restored picture. Raises AdaCodeError."""
         with self._running():
-            inferred = self._stages.infer(self.job, read)
+            inferred = self._stages.infer(self.job, read, self._on_page)
             self._size = size_of(inferred.image)
             return inferred
 

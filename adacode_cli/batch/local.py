@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -29,6 +30,7 @@ from adacode_cli.errors import DeviceError
 _GRACE_S = 1.0
 # Results that wait for the disk; large ones wait for one another rather than for more memory.
 _MAX_WAITING_BYTES = 4 << 30
+_PAGES_EVERY_S = 0.2
 _FEW_JOBS, _MANY_JOBS = 2, 8
 # Images with the network, and results of those that wait for an earlier one: of large images two keep it busy, and
 # results are many times their size.
@@ -70,6 +72,10 @@ class _Writing:
     future: Future[Outcome | None]
 
 
+class _NotWanted(Exception):  # noqa: N818 (nobody sees it)
+    """The run was interrupted while a lane was at work on a document."""
+
+
 class _Execution:
     """One call of `execute`. A passage that is in none of the queues has been given up or handed back."""
 
@@ -84,6 +90,8 @@ class _Execution:
         self._at_hand: tuple[Passage, Future[Any]] | None = None
         self._inferring: deque[_Inferring] = deque()
         self._writing: deque[_Writing] = deque()
+        self._thread = threading.current_thread()
+        self._pages: deque[tuple[Job, int, int]] = deque()  # restored and not reported yet
         self._write_until = math.inf
 
     def run(self, jobs: Iterable[Job]) -> None:
@@ -104,7 +112,7 @@ class _Execution:
     def _read_ahead(self, jobs: Iterable[Job]) -> Iterator[Passage]:
         """The jobs in order, each at hand with its reading under way, and that of a few of the following ones too."""
         for job in jobs:
-            passage = Passage(self._stages, job)
+            passage = Passage(self._stages, job, partial(self._page_restored, job))
             self._ahead.append((passage, self._readers.submit(self._read, passage)))
             if len(self._ahead) > self._jobs:
                 self._at_hand = self._ahead.popleft()
@@ -143,10 +151,26 @@ class _Execution:
 
     def _next_inference(self) -> None:
         """Waits for the network to finish the oldest file that it was given."""
-        wait_for([self._inferring[0].future])  # an interruption finds it among the others
+        while not wait_for(
+            [self._inferring[0].future], _PAGES_EVERY_S
+        ).done:  # an interruption finds it among the others
+            self._report_pages()
+        self._report_pages()
         oldest = self._inferring.popleft()
         self._at_hand = oldest.passage, oldest.future
         self._write_what_comes_of(oldest.passage, oldest.read, oldest.future.result)
+
+    def _page_restored(self, job: Job, page: int, num_pages: int) -> None:
+        """Called where the network runs. A document of which nobody wants the end any more ends in a lane here."""
+        if self._write_until != math.inf:
+            raise _NotWanted
+        self._pages.append((job, page, num_pages))
+        if threading.current_thread() is self._thread:
+            self._report_pages()
+
+    def _report_pages(self) -> None:
+        while self._pages:
+            self._coordinator.page_finished(*self._pages.popleft())
 
     def _write_what_comes_of(self, passage: Passage, read: Read, infer: Callable[[], Inferred]) -> None:
         """Hands a result to the writers, when there is one."""

@@ -23,6 +23,7 @@ from adacode_cli.batch.events import (
     FileFinished,
     FileStarted,
     OthersLeftOut,
+    PageFinished,
     RunFinished,
     RunStarted,
 )
@@ -136,6 +137,10 @@ class _Run:
     def started(self, job: Job) -> None:
         """As `Coordinator.started`."""
         self._on_event(FileStarted(job))
+
+    def page_finished(self, job: Job, page: int, num_pages: int) -> None:
+        """As `Coordinator.page_finished`."""
+        self._on_event(PageFinished(job, page, num_pages))
 
     def finished(self, outcome: Outcome) -> None:
         """As `Coordinator.finished`."""

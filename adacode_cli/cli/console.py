@@ -19,7 +19,7 @@ from adacode_cli.cli.run_text import LiveLine, awaited_line, failed_line, finish
 from adacode_cli.cli.streams import error_text, printable, printable_trace, stderr_console, write_line
 
 if TYPE_CHECKING:
-    from adacode_cli.batch.events import Event
+    from adacode_cli.batch.events import Event, FileStarted, PageFinished
     from adacode_cli.batch.left_out import LeftOut
     from adacode_cli.batch.outcome import Outcome
     from adacode_cli.batch.plan import Job
@@ -134,9 +134,8 @@ class HumanConsole:
                 self._say(Text(printable(f"left out: {path}: {reason}"), style="dim"))
             case events.OthersLeftOut():
                 return  # the summary says it
-            case events.FileStarted(job):
-                if self._live:
-                    self._live.at(str(job.source))
+            case events.FileStarted() | events.PageFinished():
+                self._show_place(event)
             case events.FileAwaited(job, holder):
                 self._say(awaited_line(job.source, holder))
             case events.FileFinished(outcome):
@@ -149,6 +148,14 @@ class HumanConsole:
                     self._print(finished_lines(report, self._roots))
                 if report.log_error:
                     self._print(error_text(report.log_error))
+
+    def _show_place(self, event: FileStarted | PageFinished) -> None:
+        """Names the file at hand, and how many of its pages are restored, on the live line."""
+        from adacode_cli.batch import events
+
+        if self._live:
+            pages = f" ({event.page}/{event.num_pages} pages)" if isinstance(event, events.PageFinished) else ""
+            self._live.at(f"{event.job.source}{pages}")
 
     def planned(self, job: Job) -> None:
         write_line(f"{job.source} -> {job.target}")

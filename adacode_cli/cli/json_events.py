@@ -8,6 +8,8 @@ known to fail, and nothing is started or finished. `error` (error) is why a comm
 exit_code, message, path or null, and hint. An entry of a tree that is left out is `file-skipped` with target null;
 `others-left-out` (unread_pictures, files, folders, each an object of counts by kind) counts what lies beside images.
 `file-awaited` (source, target, pid or null, host or null) says once that only another process's file is left.
+`page-finished` (source, target, page, pages) says that a page of a document of several pages is restored; `page` counts
+from 1, and the last page comes before the file's own event.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import TYPE_CHECKING
 from adacode_cli.errors import EXIT_BUG, AdaCodeError
 
 if TYPE_CHECKING:
-    from adacode_cli.batch.events import EntryPassedOver, Event, OthersLeftOut
+    from adacode_cli.batch.events import EntryPassedOver, Event, FileAwaited, OthersLeftOut, PageFinished
     from adacode_cli.batch.left_out import LeftOut
     from adacode_cli.batch.outcome import Outcome
     from adacode_cli.batch.plan import Job
@@ -38,15 +40,23 @@ def line_of(event: Event, task: str) -> str | None:
             return _line("run-started", **fields)
         case events.EntryPassedOver() | events.OthersLeftOut():
             return _left_out(event)
-        case events.FileAwaited(job, holder):
-            paths = {"source": str(job.source), "target": str(job.target)}
-            return _line("file-awaited", **paths, pid=holder.pid, host=holder.host)
+        case events.FileAwaited() | events.PageFinished():
+            return _of_job(event)
         case events.FileFinished(outcome):
             return _outcome(outcome)
         case events.RunFinished(report):
             return _report(report)
         case events.FileStarted():
             return None
+
+
+def _of_job(event: FileAwaited | PageFinished) -> str:
+    from adacode_cli.batch import events
+
+    paths = {"source": str(event.job.source), "target": str(event.job.target)}
+    if isinstance(event, events.PageFinished):
+        return _line("page-finished", **paths, page=event.page, pages=event.num_pages)
+    return _line("file-awaited", **paths, pid=event.holder.pid, host=event.holder.host)
 
 
 def planned(job: Job) -> str:

@@ -105,7 +105,9 @@ class Log:
                 if isinstance(report.stopped_by, AdaCodeError):
                     yield printable(f"error: {report.stopped_by}")
                 yield finished_lines(report, self._roots).plain
-            case events.FileStarted() | events.OthersLeftOut():  # the summary says what was left out
+            case (
+                events.FileStarted() | events.PageFinished() | events.OthersLeftOut()
+            ):  # the summary says what was left out
                 return
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from dataclasses import replace
 from io import BytesIO
 
@@ -319,6 +320,64 @@ def test_a_page_that_finds_no_memory_while_others_wait_begins_the_document_again
     assert found == whole
     assert report.done == 2
     assert tight.calls == [*range(7), *range(4), *range(5)]
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+@pytest.mark.parametrize("limit", [1, 10**6])
+def test_pages_are_reported_in_order_and_before_their_file(monkeypatch, folder, tmp_path, limit, lanes):
+    """All in the thread of the run, whatever thread the network works in."""
+    monkeypatch.setattr(tiff_codec, "WINDOW_PIXELS", limit)
+    Image.new("L", (9, 9)).save(folder / "one.png")
+    log, threads = [], set()
+
+    def listener(event):
+        threads.add(threading.get_ident())
+        log.append(event)
+
+    carry_out(folder, tmp_path / "a", stages(lanes=lanes), listener=listener)
+    assert threads == {threading.get_ident()}
+    for name, num_pages in {"plain.tif": 4, "carried.tif": 7, "same.tiff": 5, "one.png": 0}.items():
+        of_file = [event for event in log if source_of(event).endswith(name)]
+        assert isinstance(of_file[0], events.FileStarted)
+        assert isinstance(of_file[-1], events.FileFinished)
+        pages = [(event.page, event.num_pages) for event in of_file[1:-1]]
+        assert pages == [(page + 1, num_pages) for page in range(num_pages)]
+
+
+def source_of(event) -> str:
+    match event:
+        case events.FileStarted(job) | events.PageFinished(job):
+            return str(job.source)
+        case events.FileFinished(outcome):
+            return str(outcome.source)
+    return ""
+
+
+def test_a_document_whose_end_nobody_wants_ends_at_the_next_page(monkeypatch, folder, tmp_path):
+    """A lane that is at work when a run is interrupted."""
+    monkeypatch.setattr(tiff_codec, "WINDOW_PIXELS", 1)
+    calls, interrupted = [], threading.Event()
+
+    def restore(image, hole):
+        calls.append(image.page)
+        if image.page:
+            assert interrupted.wait(30)
+            time.sleep(0.05)
+        return Restoring(NearestRestorer(), "sr", 2.0)(image, hole)
+
+    def listener(event):
+        if isinstance(event, events.PageFinished):
+            interrupted.set()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(folder / "same.tiff", tmp_path / "a", stages(restore, lanes=2), listener=listener)
+    for thread in threading.enumerate():
+        if thread.name.startswith("infer"):
+            thread.join(30)
+    assert 0 < len(calls) < 5
+    assert files(tmp_path / "a") == {}
+    assert leftovers(tmp_path / "a") == []
 
 
 def job_for(source, target):

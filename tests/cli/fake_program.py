@@ -5,7 +5,8 @@ takes its time, `warns` warns as a library does, `unknown` and `other-task` cann
 in the file that COUNTED names; at images 33 pixels wide `wait` blocks until it is interrupted, `deaf` for ever, `stuck`
 where no signal is heard, `no-device`, `bug` and `hungry` (for memory) fail, `black` makes black pictures, `overflows`
 does except in fp32,
-`vanish` removes what VANISH names, and `pause` waits until the file PAUSE is there.
+`vanish` removes what VANISH names, and `pause` waits until the file PAUSE is there. WINDOW_PIXELS replaces the limit of
+that name in this process.
 """
 
 from __future__ import annotations
@@ -128,6 +129,10 @@ def note(image) -> None:
 
 
 def main() -> None:
+    if "WINDOW_PIXELS" in os.environ:
+        from adacode_cli import limits
+
+        limits.WINDOW_PIXELS = int(os.environ["WINDOW_PIXELS"])
     engine = ModuleType("adacode_cli.engine.restorer")
     engine.Restorer = Restorer
     sys.modules["adacode_cli.engine.restorer"] = engine

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from jsonschema import Draft202012Validator
+from PIL import Image
 
 DOCS = Path(__file__).parents[2] / "docs"
 W = ("--weights", "nearest")
@@ -33,6 +34,8 @@ def checked(result, schema) -> list[dict]:
 def test_every_kind_of_event_and_the_report(adacode, photo, tmp_path, event_schema):
     photo("p/a.jpg")
     photo("p/wide.png", (33, 16))
+    pages = [Image.new("L", (8, 6), value) for value in (1, 2, 3)]
+    pages[0].save(tmp_path / "p" / "pages.tif", save_all=True, append_images=pages[1:])
     (tmp_path / "p" / "text.jpg").write_text("no picture")
     (tmp_path / "p" / "gone.png").symlink_to("nowhere")
     photo("p/@eaDir/a.jpg")
@@ -59,7 +62,7 @@ def test_every_kind_of_event_and_the_report(adacode, photo, tmp_path, event_sche
     for tree in ("p-sr-x4", "other", "third"):
         reports[tree] = json.loads((tmp_path / tree / ".adacode" / "report.json").read_text(encoding="ascii"))
         report_schema.validate(reports[tree])
-    assert [reports["p-sr-x4"][key] for key in ("files", "done", "skipped", "failed", "exit_code")] == [4, 0, 2, 2, 9]
+    assert [reports["p-sr-x4"][key] for key in ("files", "done", "skipped", "failed", "exit_code")] == [5, 0, 3, 2, 9]
     assert {Path(entry["source"]).name for entry in reports["p-sr-x4"]["failures"]} == {"text.jpg", "gone.png"}
     for tree in reports.values():
         assert tree["left_out"] == {"unread_pictures": {".cr2": 2}, "files": {".xmp": 1}, "folders": {"@eaDir": 1}}
