@@ -90,7 +90,7 @@ def _depth_lost(image: Decoded, format: Format) -> str | None:
 def encode(image: Decoded, *, format: str, quality: int | None = None) -> bytes:
     """The bytes of a `format` file: of all pages where the format holds several, else of the first.
 
-    `quality` (1–100, default 95) matters to lossy formats; the others keep samples as far as their depths reach. Formats
+    `quality` (1–100, default 95) matters to lossy formats; others keep samples as far as their depths reach. Formats
     without alpha show a transparent picture on white. Raises OutputError for an unknown format or a picture too large
     for it, UsageError for an impossible quality.
     """
