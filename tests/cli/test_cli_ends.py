@@ -1,4 +1,4 @@
-"""Runs in interpreters of their own, from their start to their end: most tests fork one that has the libraries already."""
+"""Runs in interpreters of their own, from start to end: most tests fork one that has imported the libraries."""
 
 from __future__ import annotations
 
