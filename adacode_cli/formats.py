@@ -322,11 +322,15 @@ def register(format: Format) -> None:
     """Adds a format that is defined outside of the package. Its codec must be found on Python's search path.
 
     It must be added before a run begins and before the commands are imported, whose help texts name all formats; the
-    processes in which a run decodes are then given it. Raises ValueError where its name or a suffix is taken.
+    processes in which a run decodes are then given it. Raises ValueError where its name, a suffix or the beginning of
+    its files is taken.
     """
     suffixes = {*format.suffixes, *format.input_suffixes}
     if format.name in _TABLE or not suffixes.isdisjoint(input_suffixes()):
         raise ValueError(f"the name or a suffix of {format.name!r} is taken")
+    beginnings = (dict(signature).get(0, b"") for signature in format.signatures)
+    if any(start and of_bytes(start) for start in beginnings):
+        raise ValueError(f"files of another format begin like those of {format.name!r}")
     _TABLE[format.name] = format
     _BY_SUFFIX.update(dict.fromkeys(format.suffixes, format))
     _BY_INPUT_SUFFIX.update(dict.fromkeys(format.input_suffixes, format))

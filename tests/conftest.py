@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import sys
@@ -13,7 +14,7 @@ from hypothesis import is_hypothesis_test, settings
 
 # Before torch is imported, for this process and those that tests start: threads that share two cores take longer than
 # one thread does, and sums of several threads have other last bits.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["OMP_NUM_THREADS"] = "1"
 # Some thousand processes are started; without it each of them would compile all modules of the package.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
@@ -40,7 +41,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 DEADLINE_S = 1200
 
 _SIGNALS = [
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGTSTP", "SIGPIPE") if hasattr(signal, name)
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGTSTP", "SIGPIPE", "SIGALRM")
+    if hasattr(signal, name)
 ]
 # Libraries add variables of their own when they are imported; of these names none may appear either.
 _NAMES = ("ADACODE_", "COLUMNS", "HF_", "OMP_", "PYTHON")
@@ -51,7 +54,7 @@ def _state() -> dict[str, object]:
     torch = sys.modules.get("torch")
     return {
         "the working directory": Path.cwd(),
-        **({"the threads of torch": torch.get_num_threads()} if torch else {}),
+        "the threads of torch": torch.get_num_threads() if torch else 1,
         **{f"the handler of {number.name}": signal.getsignal(number) for number in _SIGNALS},
         **{f"the variable {name}": value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"},
     }
@@ -75,19 +78,10 @@ def _process_as_it_was():
 
 @pytest.fixture(autouse=True)
 def _deadline():
-    """Every wait in a test ends: for a file, for a line of a process, for a thread."""
-    if not hasattr(signal, "setitimer"):  # on Windows
-        yield
-        return
-
-    def end(_number: int, _frame: object) -> None:
-        raise TimeoutError(f"the test has not ended within {DEADLINE_S} seconds")
-
-    before = signal.signal(signal.SIGALRM, end)
-    signal.setitimer(signal.ITIMER_REAL, DEADLINE_S)
+    """A test that does not end ends its process and shows its threads: an exception might be caught by the test."""
+    faulthandler.dump_traceback_later(DEADLINE_S, exit=True)
     yield
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, before)
+    faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.fixture

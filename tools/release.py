@@ -96,14 +96,17 @@ def check(wheel: Path, version: str) -> None:
 def release(version: str) -> None:
     """Everything, in order."""
     require_ready(version)
+    before = run("git", "rev-parse", "HEAD").strip()
     try:
         write_version(version)
         check(build(), version)
         run("git", "commit", "--quiet", "-m", f"Version {version}", VERSION_FILE, CHANGELOG)
+        run("git", "tag", "--annotate", f"v{version}", "-m", f"Version {version}")
     except BaseException:
-        run("git", "checkout", "--quiet", "HEAD", "--", VERSION_FILE, CHANGELOG)
+        run("git", "reset", "--quiet", "--soft", before)
+        run("git", "reset", "--quiet", "--", VERSION_FILE, CHANGELOG)
+        run("git", "checkout", "--quiet", before, "--", VERSION_FILE, CHANGELOG)
         raise
-    run("git", "tag", "--annotate", f"v{version}", "-m", f"Version {version}")
     print(f"v{version} is committed and tagged, and dist/ has its files. To publish it:")
     print(f"  git push origin HEAD v{version}")
     print("  python -m twine upload dist/*")

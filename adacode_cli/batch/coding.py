@@ -89,7 +89,8 @@ class SavingStages(Stages):
         block = with_resolution(image.exif, image.resolution)
         codes = replace(codes, icc=image.icc, exif=block, xmp=image.xmp, iptc=image.iptc)
         inferred = _decoded(self.coder, codes, image.format, image.notes)
-        return replace(inferred, image=replace(inferred.image, bits=image.bits, lost=image.lost, stated=image.stated))
+        decoded = replace(inferred.image, bits=image.bits, lost=image.lost, stated=image.stated)
+        return Inferred(decoded, inferred.restored, codes)
 
     def paths(self, job: Job) -> tuple[Path, ...]:
         """The codes too."""
@@ -125,7 +126,7 @@ class FromCodesStages(Stages):
         """As `Stages` has it."""
         del job, on_page
         assert read.codes is not None, "`take_in` reads them"
-        return replace(_decoded(self.coder, read.codes, formats.FALLBACK, ()), codes=None)
+        return _decoded(self.coder, read.codes, formats.FALLBACK, ())
 
 
 def _decoded(coder: Coder, codes: Codes, format_name: str, notes: tuple[str, ...]) -> Inferred:
@@ -135,4 +136,4 @@ def _decoded(coder: Coder, codes: Codes, format_name: str, notes: tuple[str, ...
     every = (*notes, *restored.notes)
     found = resolution_of(codes.exif) if codes.exif is not None else None
     image = Decoded(pixels, codes.alpha, format_name, codes.icc, codes.exif, every, codes.xmp, codes.iptc, found)
-    return Inferred(image, restored, codes)
+    return Inferred(image, restored)

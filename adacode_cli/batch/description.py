@@ -69,7 +69,7 @@ class Description:
     color_fixed: results get the low frequencies of their inputs.
     save_codes: where codes are written beside results.
     from_codes: the sources are files of codes.
-    The other fields are those of `Stages`.
+    The other fields are those of `Stages`. `keeping` has no history: the digest of the weights is part of that.
     """
 
     network: NetworkDescription

@@ -4,7 +4,7 @@ A coordinator knows the plan, the journal, the claims and who listens to events.
 happens: in this process (`batch.local`), or in others. It takes each job from the coordinator, carries it through the
 stages, and hands its outcome back:
 
-    take(job) → Assignment ─ Passage: fetch, take_in, infer, write → Outcome → ended(job, outcome) → finished(outcome)
+    take(job) → Assignment ─ JobPassage: fetch, take_in, infer, write ─ Outcome → ended(job, outcome), finished(outcome)
 
 Jobs, assignments and outcomes can be pickled, and `batch.description` loads the same stages in another process.
 """
@@ -90,7 +90,7 @@ class Executor(Protocol):
         ...
 
 
-class Passage:
+class JobPassage:
     """One job on its way through the stages.
 
     made: what the journal will say of it, whatever comes next.
@@ -113,7 +113,7 @@ class Passage:
         return self._size[1] if self._size else 0
 
     def carried(self, assignment: Assignment) -> Outcome:
-        """All stages one after another. Raises what would fail every file alike."""
+        """All stages one after another, as executors elsewhere want them. Raises what would fail every file alike."""
         try:
             read = self.read(assignment)
             return read if isinstance(read, Outcome) else self.write(self.infer(read))
@@ -126,13 +126,13 @@ class Passage:
         """The source and its mask, decoded; or the outcome where nothing is to be made. Raises AdaCodeError."""
         job, known = self.job, assignment.known
         with self._running():
-            fetched = self._stages.fetch(job, known.state_of if known else None)
-            self.made = fetched.made
-            if fetched.output is not OutputState.TO_MAKE:
-                return self._skipped(fetched.output)
-            self._times_ns = fetched.times_ns
+            fetched = self._stages.fetch(job)
+            self.made, self._times_ns = fetched.made, fetched.times_ns
+            output = self._stages.output_state(job, fetched.made, known.state_of) if known else OutputState.TO_MAKE
+            if output is not OutputState.TO_MAKE:
+                return self._skipped(output)
             read = self._stages.take_in(job, fetched.data, fetched.mask_data)
-            self._size = size_of(read.image)
+            self._size = size_of(read.image) if read.codes is None else None
             self._stages.foresee(read, output_format(job.target))
             return read
 

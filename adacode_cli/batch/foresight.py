@@ -28,6 +28,7 @@ from adacode_cli.imaging.encode import check_writable, format_of
 from adacode_cli.imaging.headers import read_header
 from adacode_cli.imaging.image import Decoded
 from adacode_cli.imaging.refusals import too_many_bytes, too_many_pixels
+from adacode_cli.imaging.samples import top_of
 from adacode_cli.limits import HEAD_BYTES
 
 
@@ -51,7 +52,7 @@ class Foresight:
         """Raises OutputError where the result of a decoded picture will be refused; `holes` are those of its pages."""
         check_writable(self.size(*image.size), image.colors, format, hint=self.hint)
         if keeping.strict:
-            keeping.judge(_filled(image, holes) if holes else image, format)
+            keeping.judge(_filled(image, holes) if any(hole.opaque for hole in holes) else image, format)
 
     def refusal(self, job: Job, keeping: Keeping) -> InputError | OutputError | None:
         """Why a job will surely fail, by its source's size and header and its output's name; None if nothing does."""
@@ -125,8 +126,8 @@ def _filled(image: Decoded, holes: Sequence[Hole]) -> Decoded:
 def _opaque_in(page: Decoded, hole: Hole) -> Decoded:
     if page.alpha is None or not hole.opaque:
         return page
-    full = 1 if page.alpha.dtype == np.float32 else np.iinfo(page.alpha.dtype).max
-    return replace(page, alpha=np.where(hole.mask, page.alpha.dtype.type(full), page.alpha), more_pages=())
+    full = page.alpha.dtype.type(top_of(page.alpha.dtype))
+    return replace(page, alpha=np.where(hole.mask, full, page.alpha), more_pages=())
 
 
 def _stand_in(header: Header, format: str) -> Decoded:

@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from adacode_cli.batch.executor import Coordinator, Passage
+from adacode_cli.batch.executor import Coordinator, JobPassage
 from adacode_cli.batch.outcome import Outcome, ends_the_run
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.stages import Inferred, Read, Stages
@@ -60,15 +60,22 @@ class LocalExecutor:
 
 
 @dataclass(frozen=True)
-class _Inferring:
-    passage: Passage
+class _NoRoom:
+    """The memory did not suffice for what was read; it may when results that wait for the disk are gone."""
+
+    error: DeviceError
     read: Read
-    future: Future[Inferred]
+
+
+@dataclass(frozen=True)
+class _Inferring:
+    passage: JobPassage
+    future: Future[Inferred | _NoRoom]
 
 
 @dataclass(frozen=True)
 class _Writing:
-    passage: Passage
+    passage: JobPassage
     future: Future[Outcome | None]
 
 
@@ -86,8 +93,8 @@ class _Execution:
         self._readers = ThreadPoolExecutor(jobs, thread_name_prefix="read")
         self._writers = ThreadPoolExecutor(jobs, thread_name_prefix="write")
         self._lanes = ThreadPoolExecutor(stages.lanes, thread_name_prefix="infer") if stages.lanes > 1 else None
-        self._ahead: deque[tuple[Passage, Reading]] = deque()
-        self._at_hand: tuple[Passage, Future[Any]] | None = None
+        self._ahead: deque[tuple[JobPassage, Reading]] = deque()
+        self._at_hand: tuple[JobPassage, Future[Any]] | None = None
         self._inferring: deque[_Inferring] = deque()
         self._writing: deque[_Writing] = deque()
         self._thread = threading.current_thread()
@@ -109,10 +116,10 @@ class _Execution:
         finally:
             self._wind_up()
 
-    def _read_ahead(self, jobs: Iterable[Job]) -> Iterator[Passage]:
+    def _read_ahead(self, jobs: Iterable[Job]) -> Iterator[JobPassage]:
         """The jobs in order, each at hand with its reading under way, and that of a few of the following ones too."""
         for job in jobs:
-            passage = Passage(self._stages, job, partial(self._page_restored, job))
+            passage = JobPassage(self._stages, job, partial(self._page_restored, job))
             self._ahead.append((passage, self._readers.submit(self._read, passage)))
             if len(self._ahead) > self._jobs:
                 self._at_hand = self._ahead.popleft()
@@ -121,11 +128,11 @@ class _Execution:
             self._at_hand = self._ahead.popleft()
             yield self._at_hand[0]
 
-    def _read(self, passage: Passage) -> Read | Outcome | None:
+    def _read(self, passage: JobPassage) -> Read | Outcome | None:
         assignment = self._coordinator.take(passage.job)
         return passage.read(assignment) if assignment else None
 
-    def _infer(self, passage: Passage) -> None:
+    def _infer(self, passage: JobPassage) -> None:
         """Restores what is at hand. Nothing refers to what was read once it is restored: it may be large."""
         assert self._at_hand is not None, "it has been read"
         reading: Reading = self._at_hand[1]
@@ -137,10 +144,11 @@ class _Execution:
         elif read is not None:
             self._coordinator.started(passage.job)
             if self._lanes is None:
-                self._write_what_comes_of(passage, read, partial(passage.infer, read))
+                self._write_what_comes_of(passage, partial(_inferred, passage, read))
                 return
-            self._inferring.append(_Inferring(passage, read, self._lanes.submit(passage.infer, read)))
+            self._inferring.append(_Inferring(passage, self._lanes.submit(_inferred, passage, read)))
             self._at_hand = None
+            del reading, read
             while self._lanes_are_full():
                 self._next_inference()
 
@@ -151,14 +159,13 @@ class _Execution:
 
     def _next_inference(self) -> None:
         """Waits for the network to finish the oldest file that it was given."""
-        while not wait_for(
-            [self._inferring[0].future], _PAGES_EVERY_S
-        ).done:  # an interruption finds it among the others
+        # Until then it stays among the others, where an interruption finds it.
+        while not wait_for([self._inferring[0].future], _PAGES_EVERY_S).done:
             self._report_pages()
         self._report_pages()
         oldest = self._inferring.popleft()
         self._at_hand = oldest.passage, oldest.future
-        self._write_what_comes_of(oldest.passage, oldest.read, oldest.future.result)
+        self._write_what_comes_of(oldest.passage, oldest.future.result)
 
     def _page_restored(self, job: Job, page: int, num_pages: int) -> None:
         """Called where the network runs. A document of which nobody wants the end any more ends in a lane here."""
@@ -172,24 +179,23 @@ class _Execution:
         while self._pages:
             self._coordinator.page_finished(*self._pages.popleft())
 
-    def _write_what_comes_of(self, passage: Passage, read: Read, infer: Callable[[], Inferred]) -> None:
+    def _write_what_comes_of(self, passage: JobPassage, infer: Callable[[], Inferred | _NoRoom]) -> None:
         """Hands a result to the writers, when there is one."""
         results: list[Inferred] = []
-        if not self._fails(passage, lambda: results.append(self._with_room(passage, read, infer))):
+        if not self._fails(passage, lambda: results.append(self._with_room(passage, infer()))):
             self._at_hand = None  # from here on the writer gives up the claim
             self._writing.append(_Writing(passage, self._writers.submit(self._write, passage, results.pop())))
 
-    def _with_room(self, passage: Passage, read: Read, infer: Callable[[], Inferred]) -> Inferred:
-        """Infers, and once more where the memory did not suffice while results were waiting for the disk."""
-        try:
-            return infer()
-        except DeviceError as error:
-            if not (error.only_this_picture and self._writing):
-                raise
-            self._collect(max_waiting=0)
-            return passage.infer(read)
+    def _with_room(self, passage: JobPassage, found: Inferred | _NoRoom) -> Inferred:
+        """The result, computed once more where the memory did not suffice while results were waiting for the disk."""
+        if isinstance(found, Inferred):
+            return found
+        if not self._writing:
+            raise found.error
+        self._collect(max_waiting=0)
+        return passage.infer(found.read)
 
-    def _write(self, passage: Passage, inferred: Inferred) -> Outcome | None:
+    def _write(self, passage: JobPassage, inferred: Inferred) -> Outcome | None:
         if time.monotonic() > self._write_until:
             return None
         outcome = passage.write(inferred)
@@ -210,7 +216,7 @@ class _Execution:
             if outcome:
                 self._coordinator.finished(outcome)
 
-    def _fails(self, passage: Passage, step: Callable[[], object]) -> bool:
+    def _fails(self, passage: JobPassage, step: Callable[[], object]) -> bool:
         """Whether `step` failed, and the file with it. Raises what would fail every file alike."""
         try:
             step()
@@ -234,13 +240,13 @@ class _Execution:
         wait_for([one.future for one in self._inferring if not one.future.cancelled()], _GRACE_S / 2)
         left: deque[_Inferring] = deque()
         for one in self._inferring:
-            if _is_there(one.future):
-                future = self._writers.submit(self._write, one.passage, one.future.result())
-                self._writing.append(_Writing(one.passage, future))
+            if _is_there(one.future) and isinstance(inferred := one.future.result(), Inferred):
+                self._writing.append(_Writing(one.passage, self._writers.submit(self._write, one.passage, inferred)))
             else:
                 left.append(one)
         self._inferring = left
         under_way: list[Future[Any]] = [reading for _, reading in self._ahead]
+        under_way += [self._at_hand[1]] if self._at_hand else []
         under_way += [writing.future for writing in self._writing]
         # One that was cancelled never counts as done for those who wait.
         wait_for([f for f in under_way if not f.cancelled()], max(0.0, self._write_until - time.monotonic()))
@@ -258,11 +264,20 @@ class _Execution:
             outcome = future.result() if _is_there(future) else None
             if outcome:
                 self._coordinator.finished(outcome)
-        left: list[tuple[Passage, Future[Any]]] = [(one.passage, one.future) for one in self._inferring]
+        left: list[tuple[JobPassage, Future[Any]]] = [(one.passage, one.future) for one in self._inferring]
         left += [*self._ahead, *([self._at_hand] if self._at_hand else [])]
         for passage, under_way in left:
             if under_way.done():
                 self._coordinator.ended(passage.job, None)
+
+
+def _inferred(passage: JobPassage, read: Read) -> Inferred | _NoRoom:
+    try:
+        return passage.infer(read)
+    except DeviceError as error:
+        if not error.only_this_picture:
+            raise
+        return _NoRoom(error, read)
 
 
 def _is_there(future: Future[Any]) -> bool:

@@ -88,10 +88,10 @@ class _Run:
         self._executor = executor
         self._on_event = on_event
         self._trees = trees
-        # Of jobs that are under way; dictionaries and lists can be changed by several threads.
+        # Of jobs that are under way; dictionaries and sets can be changed by several threads.
         self._claims: dict[Job, Claim] = {}
         self._taken: dict[Job, Assignment] = {}
-        self._claimed_elsewhere: list[Job] = []
+        self._claimed_elsewhere: set[Job] = set()
         self.tally = Tally(plan.num_files, left_out=plan.left_out)
 
     def announce_what_is_left_out(self) -> None:
@@ -116,7 +116,7 @@ class _Run:
         self._clean()
         self._executor.execute(self._plan.jobs, self)
         # One at a time and with no other claim in hand, so that two processes never wait for one another.
-        for job in tuple(self._claimed_elsewhere):
+        for job in [job for job in self._plan.jobs if job in self._claimed_elsewhere]:
             if self._comes_free(job):
                 self._executor.execute((job,), self)
 
@@ -124,7 +124,7 @@ class _Run:
         """As `Coordinator.take`."""
         assignment = self._taken.pop(job, None) or self._claimed(job)
         if assignment is None:
-            self._claimed_elsewhere.append(job)
+            self._claimed_elsewhere.add(job)
         return assignment
 
     def ended(self, job: Job, outcome: Outcome | None) -> None:

@@ -59,14 +59,12 @@ class Fetched:
     """The bytes of a job's files.
 
     made: what they are, for the journal.
-    output: what lies where the output goes; only what is to be made is taken in.
     data: the whole source.
     mask_data: the whole file of its mask, if a file holds it.
     times_ns: what the output's times are to be, if they are to be the source's.
     """
 
     made: Made
-    output: OutputState
     data: bytes
     mask_data: bytes | None
     times_ns: TimesNs | None
@@ -90,9 +88,10 @@ class Read:
 
     @property
     def pages(self) -> Iterator[tuple[Decoded, Hole | None]]:
-        """Each page that is decoded, with its hole."""
+        """Each page that is decoded, with its hole: a copy, as a hole keeps what was computed of it."""
         pages = self.image.pages
-        return zip(pages, self.holes or (None,) * len(pages), strict=True)
+        holes = (hole and replace(hole) for hole in self.holes or (None,) * len(pages))
+        return zip(pages, holes, strict=True)
 
 
 @dataclass(frozen=True)
@@ -144,20 +143,21 @@ class Stages:
     lanes: int = 1
     foresight: Foresight = field(default_factory=Foresight)
 
-    def fetch(self, job: Job, state_of: StateOf | None = None) -> Fetched:
-        """Reads the bytes of the source and of its mask; `state_of` says whether anything is to be made of them.
-
-        Raises InputError, and what `state_of` does.
-        """
+    def fetch(self, job: Job) -> Fetched:
+        """Reads the bytes of the source and of its mask. Raises InputError."""
         times_ns = self.keeping.times_of(job.source)
         data = self._bytes_of(job.source, self.check_kind)
         mask_path = self.holes.file_for(job.source) if self.holes else None
         mask_data = self._bytes_of(mask_path, check_kind) if mask_path else None
         made = Made(content_of(data), content_of(mask_data).sha256 if mask_data is not None else None)
-        output = state_of(job, made) if state_of else OutputState.TO_MAKE
+        return Fetched(made, data, mask_data, times_ns)
+
+    def output_state(self, job: Job, made: Made, state_of: StateOf) -> OutputState:
+        """What lies where the output goes. A file that is torn is made again. Raises what `state_of` does."""
+        output = state_of(job, made)
         if output is OutputState.CHANGED and self._is_torn(job.target):
-            output = OutputState.TO_MAKE
-        return Fetched(made, output, data, mask_data, times_ns)
+            return OutputState.TO_MAKE
+        return output
 
     def check_kind(self, head: bytes, name: str) -> None:
         """Raises InputError unless a file that begins with `head` is of a kind that can be a source."""

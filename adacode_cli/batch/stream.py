@@ -26,11 +26,11 @@ def restore_bytes(data: bytes, stages: Stages, format_name: str | None) -> tuple
     size = None
     try:
         read = stages.take_in(STREAM, data)
-        size = size_of(read.image)
+        size = size_of(read.image) if read.codes is None else None
         format_name = format_name or read.image.format
         stages.foresee(read, format_name)
         read = stages.gathered(STREAM, read, format_name)
-        size = size_of(read.image)
+        size = size_of(read.image) if read.codes is None else None
         inferred = stages.infer(STREAM, read)
         del read  # its samples are not needed any more
         size = size_of(inferred.image)

@@ -16,7 +16,7 @@ from torch.profiler import record_function
 from adacode_cli.batch.keeping import TimesNs
 from adacode_cli.batch.outcome import Made
 from adacode_cli.batch.plan import Job
-from adacode_cli.batch.stages import Fetched, Inferred, OnPage, Read, Stages, StateOf, Written, no_listener
+from adacode_cli.batch.stages import Fetched, Inferred, OnPage, Read, Stages, Written, no_listener
 
 INFER = "adacode infer"
 """Name of the annotation around the network's stage, for the trace of a profiler."""
@@ -85,10 +85,10 @@ class WatchedStages(Stages):
 
     times: StageTimes = field(default_factory=StageTimes)
 
-    def fetch(self, job: Job, state_of: StateOf | None = None) -> Fetched:
+    def fetch(self, job: Job) -> Fetched:
         """As `Stages.fetch`."""
         with self.times.during("read"):
-            return super().fetch(job, state_of)
+            return super().fetch(job)
 
     def take_in(self, job: Job, data: bytes, mask_data: bytes | None = None) -> Read:
         """As `Stages.take_in`."""

@@ -196,7 +196,7 @@ _LARGE_TILE_PX = 256
 class TilePlan:
     """encoder_tile, decoder_tile: most rows and columns of cells of the tiles that part the picture on `grid`.
 
-    sampled: normalisation goes by a sample of the picture (`engine.sampling`). resident: whole maps lie on a device
+    sampled: normalisation goes by a sample of the picture (`engine.halves`). resident: whole maps lie on a device
     that has memory of its own. memory: what it will take. lacks: None where that fits, or else the least that has to be
     there: host memory as planned, and memory of the device for the smallest tiles.
     """

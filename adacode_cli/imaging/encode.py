@@ -136,9 +136,9 @@ class Document:
 def encode(image: Decoded, *, format: str, quality: int | None = None) -> bytes:
     """The bytes of a `format` file: of all pages where the format holds several, else of the first.
 
-    `quality` (1–100, default 95) matters to lossy formats; the others keep every sample. Formats without alpha show a
-    transparent picture on white. Raises OutputError for an unknown format or a picture too large for it, UsageError for
-    an impossible quality.
+    `quality` (1–100, default 95) matters to lossy formats; others keep samples as far as their depths reach. Formats
+    without alpha show a transparent picture on white. Raises OutputError for an unknown format or a picture too large
+    for it, UsageError for an impossible quality.
     """
     return encoded(image, format=format, quality=quality)[0]
 

@@ -1,8 +1,8 @@
 """What a picture file says of itself before its pixels: size, layout, depth, pages, and which metadata it holds.
 
 No library is asked and no pixel decoded, so ten thousand files take a second, and bytes of unknown origin meet Python
-only. What is found is a forecast: `decode` alone says what a file holds. A file that is damaged, or of a kind that says
-it elsewhere, has no header here and is not refused for that. Of any file a bounded number of small pieces is read.
+only. What is found is a forecast: `decode` alone says what a file holds. A file whose beginning is damaged, or that
+says it elsewhere, has no header here and is not refused for that. Of any file a bounded number of small pieces is read.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ from adacode_cli.imaging.metadata import Metadata
 from adacode_cli.imaging.resolution import Resolution
 from adacode_cli.limits import MAX_METADATA_BYTES
 
+_NAMES = {"jp2": "JPEG2000"}  # Pillow's, where it is not ours in capitals
 _GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B")
 # Some writers put the JPEG prefix into PNG and WebP too, and some put it twice.
 _PREFIXES = re.compile(rb"(?:Exif\0\0)*+")
@@ -138,7 +139,7 @@ def saved(picture: Image.Image, format: str, options: dict[str, Any]) -> bytes:
     title = formats.named(format).title
     buffer = BytesIO()
     try:
-        picture.save(buffer, title.upper().replace(" ", ""), **options)
+        picture.save(buffer, _NAMES.get(format, format.upper()), **options)
     except (OSError, ValueError) as error:
         raise OutputError(f"cannot be written as {title}: {error}", hint="Choose another format.") from error
     return buffer.getvalue()

@@ -58,6 +58,9 @@ _FLOAT = 3
 _GREY = (0, 1)
 _METADATA = {34675: "icc", 34665: "exif", 700: "xmp", 33723: "iptc"}
 _MAX_TAGS = 4096  # of a directory
+_MAX_TAGS_FOR_HEADER = (
+    200_000  # of all directories; a plan looks at thousands of files that nobody has looked at before
+)
 _MAX_NUMBERS = 64
 _HEADER_BYTES = 16
 _ENTRY_BYTES = 12  # the least that a tag, or a resource of Photoshop, takes
@@ -150,6 +153,7 @@ def pages(file: bytes) -> Iterator[Iterator[Item]]:
 def header(file: Bytes) -> Header | None:
     """Of the first page; the others are counted."""
     structure, at = _Structure.of(file)
+    structure.left = min(structure.left, _MAX_TAGS_FOR_HEADER)
     seen: set[int] = set()
     first: Header | None = None
     pages = 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import threading
 from pathlib import Path
@@ -271,6 +273,23 @@ def test_what_another_process_has_claimed_is_left_to_it_and_looked_at_again(go):
         claim.release()  # without having done it: it failed there
         runner.join(60)
     assert computed == [21, 22, 23, 20]
+
+
+def test_the_journal_says_what_a_refused_replacement_would_have_been_made_of(go, tmp_path, picture):
+    """Its line is written after this run was planned, and it was made of another picture."""
+    source = picture("q/20.png", (35, 16), seed=3)
+    trees = Trees(Settings("o"), resume=True, replace=False)
+    plan = make_plan([tmp_path / "q"], Naming("sr-x2", go.out), Selection(), OnExisting.REFUSE,
+                     may_go_on=trees.may_go_on)  # fmt: skip
+    trees.begin(plan.roots)
+    trees.with_weights("w", plan.jobs)
+    go()
+    executor = LocalExecutor(Stages(Restoring(NearestRestorer(), "sr", 2.0)))
+    assert len(run(plan, executor, on_event=lambda _: None, trees=trees).failed) == 1
+    line = json.loads((go.out / JOURNAL).read_text().splitlines()[-1])
+    assert (line["outcome"], line["path"]) == ("failed", str(source))
+    assert line["source_sha256"] == hashlib.sha256(source.read_bytes()).hexdigest()
+    assert line["source_bytes"] == source.stat().st_size
 
 
 def test_what_another_process_did_meanwhile_is_not_done_twice_even_when_starting_over(go):

@@ -283,9 +283,9 @@ def test_reading_runs_ahead_but_not_far(picture, tmp_path):
     most_ahead = []
 
     class Watched(Stages):
-        def fetch(self, job, state_of=None):
+        def fetch(self, job):
             read.append(job.source.name)
-            return super().fetch(job, state_of)
+            return super().fetch(job)
 
     def restore(image, mask):
         most_ahead.append(len(read) - len(most_ahead))
@@ -417,6 +417,30 @@ def test_images_are_let_go_once_they_are_written(picture, tmp_path):
     carry_out(plan_for(tmp_path / "p", tmp_path / "out"), stages(restore), jobs=1)
     assert len(images) == 12
     assert most <= 4
+
+
+def test_lanes_hold_no_source_of_a_result_that_waits_for_an_earlier_one(picture, tmp_path):
+    """The first of four restorations ends when the sources of the three others are gone."""
+    import gc
+    import weakref
+
+    fill(tmp_path / "p", picture, 4)
+    sources, lock = [], threading.Lock()
+
+    def restore(image, mask):
+        with lock:
+            sources.append(weakref.ref(image))
+            is_first = len(sources) == 1
+        until = time.monotonic() + 30
+        while is_first and (len(sources) < 4 or any(ref() for ref in sources[1:])) and time.monotonic() < until:
+            gc.collect()
+            time.sleep(0.01)
+        if is_first:
+            assert not any(ref() for ref in sources[1:])
+        return Restoring(NearestRestorer(), "sr", 2.0)(image, mask)
+
+    report, _ = carry_out(plan_for(tmp_path / "p", tmp_path / "out"), replace(stages(restore), lanes=4), jobs=4)
+    assert (report.done, report.exit_code) == (4, 0)
 
 
 def test_unwritable_problems_of_discovery_are_failures(picture, tmp_path):

@@ -9,7 +9,7 @@ from contextlib import suppress
 from multiprocessing.connection import wait
 
 from adacode_cli import atomic
-from adacode_cli.batch.executor import Passage
+from adacode_cli.batch.executor import JobPassage
 from adacode_cli.batch.outcome import failed_job
 from adacode_cli.errors import AdaCodeError, DeviceError
 from adacode_cli.imaging.decode import decode
@@ -24,7 +24,7 @@ def work(description, connection) -> None:
     connection.send(None)
     while (assignment := connection.recv()) is not None:
         try:
-            connection.send(Passage(stages, assignment.job).carried(assignment))
+            connection.send(JobPassage(stages, assignment.job).carried(assignment))
         except AdaCodeError as error:
             connection.send(error)
 

@@ -113,7 +113,9 @@ def test_names_and_messages_in_a_locale_that_is_not_utf_8(adacode, tmp_path, req
     assert adacode("sr", "--help", **env, PYTHONIOENCODING="ascii").returncode == 0
 
 
-@pytest.mark.skipif(shutil.which("setpriv") is None or os.name != "posix" or os.getuid() != 0, reason="needs root")
+@pytest.mark.skipif(
+    shutil.which("setpriv") is None or not hasattr(os, "getuid") or os.getuid() != 0, reason="needs root"
+)
 def test_a_user_that_nothing_is_known_of_and_no_home(adacode, monkeypatch):
     for variable in ("HOME", "XDG_CACHE_HOME", "ADACODE_CACHE"):
         monkeypatch.delenv(variable, raising=False)

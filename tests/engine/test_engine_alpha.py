@@ -89,6 +89,15 @@ def test_alpha_is_enlarged_by_cubic_interpolation(dtype, scale):
     assert (found.min(), found.max()) == (0, top_of(dtype))
 
 
+@given(scale=st.floats(1, 4), height=st.integers(1, 9), width=st.integers(1, 9))
+def test_alpha_always_has_the_size_of_the_pixels(scale, height, width):
+    color, alpha = np.random.default_rng(0).random((2, height, width), np.float32)
+    made = BY.restore("sr", color, alpha=alpha, scale=scale)
+    assert made.alpha.shape == made.image.shape
+    assert made.alpha.min() >= 0
+    assert made.alpha.max() <= 1
+
+
 @pytest.mark.parametrize("dtype", DEPTHS)
 def test_filling_a_hole_leaves_hidden_colours_alone(dtype):
     color, alpha = disc(dtype)

@@ -145,9 +145,11 @@ def test_the_program_names_it_in_hints_and_in_doctor(tmp_path):
     assert "numpy" in versions
 
 
-@pytest.mark.parametrize("taken", ["name", "suffix"])
+@pytest.mark.parametrize("taken", ["name", "suffix", "beginning"])
 def test_what_is_taken_is_refused(tmp_path, taken):
-    changed = {"name": "jpeg"} if taken == "name" else {"suffixes": (".hif",)}
+    changes = {"name": {"name": "jpeg"}, "suffix": {"suffixes": (".hif",)}}
+    changed = changes.get(taken, {"signatures": (((0, b"BM toy"),),)})
     script = "import dataclasses, toy_codec; from adacode_cli import formats; formats.register("
     script += f"dataclasses.replace(toy_codec.FORMAT, **{changed!r}))"
-    assert "is taken" in run("-c", script, cwd=tmp_path, code=1)
+    wanted = "files of another format begin like" if taken == "beginning" else "is taken"
+    assert wanted in run("-c", script, cwd=tmp_path, code=1)

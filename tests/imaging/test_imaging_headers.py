@@ -168,3 +168,18 @@ def test_little_of_a_large_file_is_read(tmp_path, monkeypatch):
     )
     assert read_header(path) is not None
     assert 0 < sum(map(len, read)) < 100
+
+
+def test_a_tiff_of_very_many_tags_has_no_header(tmp_path):
+    """A plan reads headers of files that nobody has looked at; each of 60 directories has 4,000 tags."""
+    tags, directories = 4000, 60
+    tag = struct.pack("<HHII", 65000, 3, 1, 0)
+    size = 2 + tags * 12 + 4
+    file = struct.pack("<2sHI", b"II", 42, 8)
+    for number in range(directories):
+        following = 8 + (number + 1) * size if number + 1 < directories else 0
+        file += struct.pack("<H", tags) + tag * tags + struct.pack("<I", following)
+    (tmp_path / "a.tif").write_bytes(file)
+    assert read_header(tmp_path / "a.tif") is None
+    Image.new("L", (5, 4)).save(tmp_path / "b.tif")
+    assert read_header(tmp_path / "b.tif").width == 5
