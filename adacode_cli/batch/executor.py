@@ -112,19 +112,22 @@ class JobPassage:
         """How many bytes the samples take that it holds at the moment."""
         return self._size[1] if self._size else 0
 
-    def carried(self, assignment: Assignment) -> Outcome:
+    def carried(self, known: Known | None = None) -> Outcome:
         """All stages one after another, as executors elsewhere want them. Raises what would fail every file alike."""
         try:
-            read = self.read(assignment)
+            read = self.read(known)
             return read if isinstance(read, Outcome) else self.write(self.infer(read))
         except Exception as error:  # a file that breaks us must not stop the ten thousand others
             if ends_the_run(error):
                 raise
             return self.failed(error)
 
-    def read(self, assignment: Assignment) -> Read | Outcome:
-        """The source and its mask, decoded; or the outcome where nothing is to be made. Raises AdaCodeError."""
-        job, known = self.job, assignment.known
+    def read(self, known: Known | None = None) -> Read | Outcome:
+        """The source and its mask, decoded; or the outcome where nothing is to be made. Raises AdaCodeError.
+
+        known: what is known of the output, where there is an output tree.
+        """
+        job = self.job
         with self._running():
             fetched = self._stages.fetch(job)
             self.made, self._times_ns = fetched.made, fetched.times_ns

@@ -30,7 +30,7 @@ from adacode_cli.errors import DeviceError
 _GRACE_S = 1.0
 # Results that wait for the disk; large ones wait for one another rather than for more memory.
 _MAX_WAITING_BYTES = 4 << 30
-_PAGES_EVERY_S = 0.2
+_PAGES_EVERY_S = 0.2  # how often pages that lanes have restored are reported
 _FEW_JOBS, _MANY_JOBS = 2, 8
 # Images with the network, and results of those that wait for an earlier one: of large images two keep it busy, and
 # results are many times their size.
@@ -130,7 +130,7 @@ class _Execution:
 
     def _read(self, passage: JobPassage) -> Read | Outcome | None:
         assignment = self._coordinator.take(passage.job)
-        return passage.read(assignment) if assignment else None
+        return passage.read(assignment.known) if assignment else None
 
     def _infer(self, passage: JobPassage) -> None:
         """Restores what is at hand. Nothing refers to what was read once it is restored: it may be large."""

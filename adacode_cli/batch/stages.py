@@ -208,8 +208,9 @@ class Stages:
 
     def _decoded(self, data: bytes, path: Path, first_page: int, *, max_pixels: int, accept_damaged: bool) -> Decoded:
         """The pages from `first_page` on that are decoded together."""
-        later = {"first_page": first_page} if first_page else {}
-        return self.decoder(data, name=str(path), max_pixels=max_pixels, accept_damaged=accept_damaged, **later)
+        return self.decoder(
+            data, name=str(path), max_pixels=max_pixels, accept_damaged=accept_damaged, first_page=first_page
+        )
 
     def _holes_of(self, window: Decoded, file: MaskFile | None) -> tuple[Hole, ...]:
         return tuple(self.holes(page, file) for page in window.pages) if self.holes else ()

@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
@@ -50,19 +50,28 @@ def interruptible(limit_s: float | None = None) -> Iterator[None]:
                 signal.signal(number, _second)
         raise_when_imported(frame)
 
-    before = {number: signal.getsignal(number) for number in SIGNALS}
     watch = _Watch(limit_s) if limit_s is not None and os.name == "posix" else None
+    try:
+        with _handled_by(first):
+            yield
+    finally:
+        if watch:
+            watch.end()
+
+
+@contextmanager
+def _handled_by(chosen: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Within the block signals go to `chosen`, except those that the parent process chose to ignore."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     for number, handler in before.items():
         if handler is not signal.SIG_IGN:
-            signal.signal(number, first)
+            signal.signal(number, chosen)
     try:
         yield
     finally:
         stop_waiting_for_imports()
         for number, handler in before.items():
             signal.signal(number, handler)
-        if watch:
-            watch.end()
 
 
 class _Watch:
@@ -168,16 +177,8 @@ class Patience:
 
         A signal that the parent process chose to ignore stays ignored.
         """
-        before = {number: signal.getsignal(number) for number in SIGNALS}
-        for number, handler in before.items():
-            if handler is not signal.SIG_IGN:
-                signal.signal(number, self._signalled)
-        try:
+        with _handled_by(self._signalled):
             yield
-        finally:
-            stop_waiting_for_imports()
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     def _signalled(self, number: int, frame: FrameType | None) -> None:
         if self.interrupted:

@@ -129,17 +129,20 @@ def test_an_input_found_by_another_name_is_the_same(go, tmp_path):
     assert [job.name for job in plan.jobs] == ["20.png"]
 
 
-def test_another_process_with_another_roll_fails_the_file_alone(go, picture, tmp_path):
-    """Its line is written after this run was planned."""
-    picture("q/20.png", (35, 16), seed=3)
+def another_roll(go, source):
+    """The report of a run over another roll, of which the same output is made by `go` after it was planned."""
     trees = Trees(Settings("o"), resume=True, replace=False)
-    plan = make_plan([tmp_path / "q"], Naming("sr-x2", go.out), Selection(), OnExisting.REFUSE,
+    plan = make_plan([source.parent], Naming("sr-x2", go.out), Selection(), OnExisting.REFUSE,
                      may_go_on=trees.may_go_on)  # fmt: skip
     trees.begin(plan.roots)
     trees.with_weights("w", plan.jobs)
     go()
     stages = Stages(Restoring(NearestRestorer(), "sr", 2.0))
-    report = run(plan, LocalExecutor(stages), on_event=lambda _: None, trees=trees)
+    return run(plan, LocalExecutor(stages), on_event=lambda _: None, trees=trees)
+
+
+def test_another_process_with_another_roll_fails_the_file_alone(go, picture):
+    report = another_roll(go, picture("q/20.png", (35, 16), seed=3))
     assert [outcome.failure.exit_code for outcome in report.failed] == [6]
     assert "made of another input" in report.failed[0].failure.message
 
@@ -275,17 +278,9 @@ def test_what_another_process_has_claimed_is_left_to_it_and_looked_at_again(go):
     assert computed == [21, 22, 23, 20]
 
 
-def test_the_journal_says_what_a_refused_replacement_would_have_been_made_of(go, tmp_path, picture):
-    """Its line is written after this run was planned, and it was made of another picture."""
+def test_the_journal_says_what_a_refused_replacement_would_have_been_made_of(go, picture):
     source = picture("q/20.png", (35, 16), seed=3)
-    trees = Trees(Settings("o"), resume=True, replace=False)
-    plan = make_plan([tmp_path / "q"], Naming("sr-x2", go.out), Selection(), OnExisting.REFUSE,
-                     may_go_on=trees.may_go_on)  # fmt: skip
-    trees.begin(plan.roots)
-    trees.with_weights("w", plan.jobs)
-    go()
-    executor = LocalExecutor(Stages(Restoring(NearestRestorer(), "sr", 2.0)))
-    assert len(run(plan, executor, on_event=lambda _: None, trees=trees).failed) == 1
+    assert len(another_roll(go, source).failed) == 1
     line = json.loads((go.out / JOURNAL).read_text().splitlines()[-1])
     assert (line["outcome"], line["path"]) == ("failed", str(source))
     assert line["source_sha256"] == hashlib.sha256(source.read_bytes()).hexdigest()

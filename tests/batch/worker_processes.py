@@ -24,7 +24,7 @@ def work(description, connection) -> None:
     connection.send(None)
     while (assignment := connection.recv()) is not None:
         try:
-            connection.send(JobPassage(stages, assignment.job).carried(assignment))
+            connection.send(JobPassage(stages, assignment.job).carried(assignment.known))
         except AdaCodeError as error:
             connection.send(error)
 

@@ -11,7 +11,7 @@ from skimage import data
 
 from adacode_cli.batch.coding import SavingStages
 from adacode_cli.batch.discover import Found
-from adacode_cli.batch.executor import Assignment, JobPassage
+from adacode_cli.batch.executor import JobPassage
 from adacode_cli.batch.keeping import Keeping
 from adacode_cli.batch.plan import Job
 from adacode_cli.codes.picture import Codes, DecoderIdentity
@@ -171,7 +171,7 @@ def strictly_read(path):
     coder, keeping = Repeating(), Keeping(strict=True)
     stages = SavingStages(restore=coder, coder=coder, codes_path=lambda _: path.with_name("codes"), keeping=keeping)
     job = Job(Found(path.parent, path.name, in_tree=True), path.parent / "out", path.name)
-    return stages, job, JobPassage(stages, job).read(Assignment(job))
+    return stages, job, JobPassage(stages, job).read()
 
 
 def test_strict_knows_what_codes_lose_before_anything_is_computed(tmp_path):

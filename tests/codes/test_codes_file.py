@@ -13,7 +13,7 @@ from made_codes import DEPTHS, assert_equal, made_alpha, made_codes
 
 from adacode_cli.batch.coding import FromCodesStages
 from adacode_cli.batch.discover import Found
-from adacode_cli.batch.executor import Assignment, JobPassage
+from adacode_cli.batch.executor import JobPassage
 from adacode_cli.batch.foresight import Foresight
 from adacode_cli.batch.keeping import Keeping
 from adacode_cli.batch.naming import Naming
@@ -55,14 +55,14 @@ def test_the_result_of_codes_is_refused_by_their_header_and_when_they_are_read(t
     message = "a WebP cannot hold 16384×1 pixels"
     assert foresight.refusal(job, Keeping()).message == message
     with pytest.raises(OutputError, match=message):
-        JobPassage(stages, job).read(Assignment(job))
+        JobPassage(stages, job).read()
     (other,) = foresight.refitted([job], Naming("x", format="png"))
     assert (other.name, other.instead_of) == ("a.png", "webp")
-    JobPassage(stages, other).read(Assignment(other))
+    JobPassage(stages, other).read()
     strict = replace(stages, keeping=Keeping(strict=True))
     named = replace(job, name="a.bmp")
     with pytest.raises(OutputError, match="cannot be kept in bmp: alpha"):
-        JobPassage(strict, named).read(Assignment(named))
+        JobPassage(strict, named).read()
     for beginning in (b"", to_bytes(codes)[:30], b"x" * 64):
         assert layout_in(beginning) is None
 

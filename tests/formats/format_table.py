@@ -30,7 +30,7 @@ from PIL import Image
 
 from adacode_cli import formats
 from adacode_cli.batch.discover import Found
-from adacode_cli.batch.executor import Assignment, JobPassage
+from adacode_cli.batch.executor import JobPassage
 from adacode_cli.batch.keeping import Keeping
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.restoring import Restoring
@@ -74,7 +74,7 @@ def run(source: Path, target: Path) -> tuple[str, ...]:
     keeping = Keeping(HistoryEntry("sr-x2", "compact", "0" * 64), preserve_times=True)
     stages = Stages(Restoring(RepeatingRestorer(), "sr", 2), keeping=keeping)
     job = Job(Found(source, source.name, in_tree=False), target.parent, target.name)
-    return JobPassage(stages, job).carried(Assignment(job)).notes
+    return JobPassage(stages, job).carried().notes
 
 
 def made(path: Path, samples: np.ndarray, format: str, **options: object) -> Path:
