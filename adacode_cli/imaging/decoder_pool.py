@@ -35,6 +35,7 @@ _START = (
     "from adacode_cli.imaging.decoder_worker import main\n"
     "main(int(sys.argv[1]), bytes.fromhex(sys.argv[2]))"
 )
+_CLOSED = "was not read, as the run ends"
 _OPEN_ELSEWHERE = "Open it in another program; if that can show it, save it there under a new name."
 
 
@@ -88,9 +89,11 @@ class DecoderPool:
             with self._forgotten_on_error(process):
                 answer, blobs = process.answer(self._limit_s)
         except _Ended as ended:
+            self._refuse_if_closed(name)  # it ended because it was ended: no fault of the file
             late = isinstance(ended, _Late)
             raise InputError(ended.message, path=name, hint=ended.hint, over_limit=late) from ended.__cause__
         except _Unable:
+            self._refuse_if_closed(name)
             answer = {"no_room": True}
         else:
             with self._lock:
@@ -111,12 +114,16 @@ class DecoderPool:
         for process in every:
             self._forget(process)
 
+    def _refuse_if_closed(self, name: str) -> None:
+        if self._closed:
+            raise InputError(_CLOSED, path=name)
+
     def _given(self, facts: Facts, data: bytes) -> _Process:
         """A process that has taken `data`. What an idle one died of is not this file's fault, so the next gets it."""
         while True:
             with self._lock:
                 if self._closed:
-                    raise _Ended("was not read, as the run ends")
+                    raise _Ended(_CLOSED)
                 idle = self._idle.pop() if self._idle else None
             process = idle or self._new_one()
             try:
@@ -131,7 +138,7 @@ class DecoderPool:
     def _new_one(self) -> _Process:
         with self._lock:
             if self._closed:
-                raise _Ended("was not read, as the run ends")
+                raise _Ended(_CLOSED)
             process = _Process()
             self._all.add(process)
         with self._forgotten_on_error(process):
