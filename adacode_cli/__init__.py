@@ -14,7 +14,7 @@ from adacode_cli.errors import AdaCodeError
 from adacode_cli.version import __version__
 
 if TYPE_CHECKING:
-    from adacode_cli.codes.picture import Codes
+    from adacode_cli.codes.image import Codes
     from adacode_cli.engine.restorer import Restored, Restorer
 
 __all__ = ["AdaCodeError", "Codes", "Restored", "Restorer", "__version__"]
@@ -22,7 +22,7 @@ __all__ = ["AdaCodeError", "Codes", "Restored", "Restorer", "__version__"]
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 (a module's attributes have no common type)
     if name == "Codes":
-        from adacode_cli.codes.picture import Codes
+        from adacode_cli.codes.image import Codes
 
         return Codes
     if name in ("Restored", "Restorer"):

@@ -72,33 +72,33 @@ class InputError(AdaCodeError):
 class WeightsError(AdaCodeError):
     """Weights are unknown, cannot be fetched, have the wrong digest or the wrong layout.
 
-    `only_this_picture` says that one file of codes was made with other weights: a run goes on with the others.
+    `only_this_image` says that one file of codes was made with other weights: a run goes on with the others.
     """
 
     exit_code = 4
     kind = "weights"
 
     def __init__(
-        self, message: str, *, path: Path | str | None = None, hint: str = "", only_this_picture: bool = False
+        self, message: str, *, path: Path | str | None = None, hint: str = "", only_this_image: bool = False
     ) -> None:
         super().__init__(message, path=path, hint=hint)
-        self.only_this_picture = only_this_picture
+        self.only_this_image = only_this_image
 
 
 class DeviceError(AdaCodeError):
     """The device is unavailable, or out of memory at the smallest tile.
 
-    `only_this_picture` says that the picture was too large: others may well fit, and a run goes on with them.
+    `only_this_image` says that the image was too large: others may well fit, and a run goes on with them.
     """
 
     exit_code = 5
     kind = "device"
 
     def __init__(
-        self, message: str, *, path: Path | str | None = None, hint: str = "", only_this_picture: bool = False
+        self, message: str, *, path: Path | str | None = None, hint: str = "", only_this_image: bool = False
     ) -> None:
         super().__init__(message, path=path, hint=hint)
-        self.only_this_picture = only_this_picture
+        self.only_this_image = only_this_image
 
 
 class OutputError(AdaCodeError):
@@ -109,13 +109,13 @@ class OutputError(AdaCodeError):
 
 
 class QualityError(OutputError):
-    """The result is not like its input, in float32 too. `picture` is that result, a decoded picture."""
+    """The result is not like its input, in float32 too. `image` is that result, a decoded image."""
 
     kind = "quality"
 
-    def __init__(self, message: str, *, path: Path | str | None = None, hint: str = "", picture: object = None) -> None:
+    def __init__(self, message: str, *, path: Path | str | None = None, hint: str = "", image: object = None) -> None:
         super().__init__(message, path=path, hint=hint)
-        self.picture = picture
+        self.image = image
 
 
 class JournalError(AdaCodeError):

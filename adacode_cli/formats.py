@@ -1,4 +1,4 @@
-"""The picture formats, one value each: all that readers, writers, options, hints and documents ask of a format.
+"""The image formats, one value each: all that readers, writers, options, hints and documents ask of a format.
 
 This is pure data and imports nothing of the package, so that the command line can ask it before NumPy is loaded. The
 module that reads and writes a format is named by its import path, and `imaging.codec.codec_of` imports it when it is
@@ -18,7 +18,7 @@ Depth = Literal["uint8", "uint16", "float32"]
 """Of a sample in memory, by NumPy's name for it."""
 
 CODES_SIGNATURE = b"\x89ADC\r\n\x1a\n"
-"""With which a file of codes begins, which is no picture (`codes.file`)."""
+"""With which a file of codes begins, which is no image (`codes.file`)."""
 
 FALLBACK = "png"
 """What an output becomes whose name does not tell a format: a format without loss, in which all programs read it."""
@@ -30,7 +30,7 @@ _EVERYTHING = frozenset({"icc", "exif", "xmp", "iptc", "resolution"})
 
 @dataclass(frozen=True)
 class Format:
-    """One picture format. All names are in lower case.
+    """One image format. All names are in lower case.
 
     name: as `--format`, the journal and the JSON events have it.
     title: for people: "JPEG 2000".
@@ -44,9 +44,9 @@ class Format:
     depths: in which samples are stored, the deepest first.
     deep_bits: bits of a stored sample of what has more than 8 bits in memory.
     lossy: whether `--quality` matters to it.
-    grey: whether grey pictures are stored as grey.
-    grey_alpha: whether grey pictures with alpha are stored as grey.
-    alpha: whether it holds alpha; other formats show a transparent picture on white.
+    grey: whether grey images are stored as grey.
+    grey_alpha: whether grey images with alpha are stored as grey.
+    alpha: whether it holds alpha; other formats show a transparent image on white.
     pages: whether it holds several.
     metadata: the fields of `imaging.metadata.Metadata` for which it has a place.
     cicp: whether it holds colours in numbers: not at all, instead of a profile, for HDR also beside a profile, or
@@ -94,7 +94,7 @@ class Format:
 
     @property
     def is_limited(self) -> bool:
-        """Whether there are pictures that this program may make and that are too large for it."""
+        """Whether there are images that this program may make and that are too large for it."""
         return self.max_side < _MAX_SIDE or self.max_bytes is not None
 
     def kept_metadata(self) -> frozenset[str]:
@@ -102,7 +102,7 @@ class Format:
         return self.metadata if self.cicp == "no" else self.metadata | {"cicp"}
 
     def fits(self, size: tuple[int, int], colors: int) -> bool:
-        """Whether a file can hold a picture of `size` (height, width) with one colour or three."""
+        """Whether a file can hold an image of `size` (height, width) with one colour or three."""
         num_bytes = size[0] * size[1] * (4 if colors > 1 else 1)
         return max(size) <= self.max_side and (self.max_bytes is None or num_bytes <= self.max_bytes)
 
@@ -228,7 +228,7 @@ UNREADABLE: tuple[tuple[Signature, str], ...] = (
     (((0, b"\0\0\0\x0cJXL "),), "a JPEG XL"),
     (((4, b"ftypcrx "),), "a Canon raw file"),
 )
-"""Kinds of files that people take for pictures, and that are not read."""
+"""Kinds of files that people take for images, and that are not read."""
 
 
 def every() -> tuple[Format, ...]:
@@ -263,12 +263,12 @@ def of_input_suffix(suffix: str) -> Format | None:
 
 
 def of_any_suffix(suffix: str) -> Format | None:
-    """The format of the outputs of files with this suffix, in any letter case; None for files that are no pictures."""
+    """The format of the outputs of files with this suffix, in any letter case; None for files that are no images."""
     return of_suffix(suffix) or of_input_suffix(suffix)
 
 
 def input_suffixes() -> frozenset[str]:
-    """All suffixes, in lower case and with their dot, of the files that are taken for pictures in folders."""
+    """All suffixes, in lower case and with their dot, of the files that are taken for images in folders."""
     return frozenset({*_BY_SUFFIX, *_BY_INPUT_SUFFIX})
 
 

@@ -73,27 +73,27 @@ class Box:
 
 
 def enlarged(side: int, scale: float) -> int:
-    """The side of a picture, in pixels, that is `scale` times as large: rounded, half up, and not 0."""
+    """The side of an image, in pixels, that is `scale` times as large: rounded, half up, and not 0."""
     return max(1, math.floor(side * scale + 0.5))
 
 
-def tiles(height: int, width: int, most_rows: int, most_columns: int) -> Iterator[Box]:
-    """Boxes of at most most_rows × most_columns, in row order, that together cover height × width exactly once."""
-    for top in range(0, height, most_rows):
-        for left in range(0, width, most_columns):
-            yield Box(top, left, min(top + most_rows, height), min(left + most_columns, width))
+def tiles(height: int, width: int, max_rows: int, max_columns: int) -> Iterator[Box]:
+    """Boxes of at most max_rows × max_columns, in row order, that together cover height × width exactly once."""
+    for top in range(0, height, max_rows):
+        for left in range(0, width, max_columns):
+            yield Box(top, left, min(top + max_rows, height), min(left + max_columns, width))
 
 
 @dataclass(frozen=True, eq=False)
 class Hole:
-    """A hole of one picture and its edge. What follows from the mask is computed when it is first asked for, once.
+    """A hole of one image and its edge. What follows from the mask is computed when it is first asked for, once.
 
     mask: bool H×W, True in the hole as it was given.
     grow_px: by how many pixels the hole that is filled is larger on every side.
-    feather_px: over how many pixels beyond that the filling blends into the picture.
+    feather_px: over how many pixels beyond that the filling blends into the image.
     opaque: the hole was given as transparency, and what fills it is opaque.
 
-    One value is made for each picture, and engine, guard and colour fix all take it:
+    One value is made for each image, and engine, guard and colour fix all take it:
 
         hole = Hole(mask, grow_px=2, feather_px=4)
         restorer.restore("inpaint", pixels, mask=hole)

@@ -10,7 +10,7 @@ from __future__ import annotations
 MIB = 1 << 20
 
 MAX_PIXELS = 300_000_000
-"""Larger pictures are refused unless a caller says otherwise: few are meant, and 100 bytes can claim to be one."""
+"""Larger images are refused unless a caller says otherwise: few are meant, and 100 bytes can claim to be one."""
 
 MAX_FILE_BYTES = 2_000_000_000
 """Larger files are refused unless a caller says otherwise: 300 megapixels of 16 bits and three colours are 1.8 GB."""
@@ -25,7 +25,7 @@ WINDOW_PIXELS = 64_000_000
 """Of the pages of a document that are decoded together; a larger page is decoded alone."""
 
 MAX_SCANS = 100
-"""Scans of a JPEG: programs write up to some twenty, and each costs the time of a whole picture."""
+"""Scans of a JPEG: programs write up to some twenty, and each costs the time of a whole image."""
 
 HEAD_BYTES = 4096
 """So much of a file is looked at before the rest is read."""
@@ -34,7 +34,7 @@ DECODING_LIMIT_S = 600.0
 """Seconds that one file may take: the largest that are accepted take a tenth of it on a slow machine."""
 
 MAX_METADATA_BYTES = {"icc": 16 * MIB, "exif": 16 * MIB, "xmp": 4 * MIB, "iptc": 1 * MIB}
-"""Of each block of one picture, unpacked. All work on metadata takes time in proportion to its size."""
+"""Of each block of one image, unpacked. All work on metadata takes time in proportion to its size."""
 
 MAX_SUM_OF_METADATA_BYTES = 64 * MIB
 """Of all blocks of all pages of a file, or as many as the file has: pages can name the same bytes."""

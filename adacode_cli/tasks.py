@@ -22,7 +22,7 @@ class Task:
     scales: factors between input and output sides that networks of the task have, the largest first.
     fills_hole: it takes a mask and fills what is in the mask; outside, every pixel stays bit for bit, also colours that
         full transparency hides. Other tasks cover hidden colours first, so that these do not bleed into what is seen.
-    from_codes: its pictures are made of codes and mixing weights alone, so they can be kept as codes. The network is
+    from_codes: its images are made of codes and mixing weights alone, so they can be kept as codes. The network is
         that of training's stage II.
     denoises: its weights may have a choice of how much noise is removed (`--denoise`).
     keeps_colors: a result must have the colours of its input (outside of a hole), and the guard judges whether it has.

@@ -2,7 +2,7 @@
 
     python benchmarks/coarse.py TESTSET [--weights compact] [--most 4] [--perceptual FILE]
 
-Prints mean PSNR inside the holes and perceptual distance of whole pictures for each number of passes, apart for holes
+Prints mean PSNR inside the holes and perceptual distance of whole images for each number of passes, apart for holes
 that are narrow and wide, and OpenCV's Telea beside them. A hole's width is twice the greatest distance to its edge.
 """
 
@@ -52,7 +52,7 @@ def hole_width(example: Example) -> float:
 
 
 def told(name: str, scores: Sequence[Scores], widths: Sequence[float]) -> str:
-    """One line: all pictures, then the halves."""
+    """One line: all images, then the halves."""
     middle = float(np.median(widths))
     sides = [[s for s, width in zip(scores, widths, strict=True) if (width > middle) == wide] for wide in (False, True)]
     parts = [mean_scores(part) for part in (scores, *sides)]
@@ -72,13 +72,13 @@ def main() -> None:
     examples = load_testset(given.testset, "inpaint")
     perceptual = load_perceptual(given.perceptual)
     widths = [hole_width(example) for example in examples]
-    print(f"{len(examples)} pictures; holes narrower and wider than {np.median(widths):.0f} px apart")
+    print(f"{len(examples)} images; holes narrower and wider than {np.median(widths):.0f} px apart")
     rows: list[Row] = []
     for passes in range(given.most + 1):
         restorer = Restorer(WithPasses(given.weights, passes), cpu, RunOptions())
         rows = evaluate(restorer, examples, "inpaint", perceptual=perceptual)
         print(told(f"coarse passes: {passes}", [row.restored for row in rows], widths), flush=True)
-    print(told("Telea", [row.simple for row in rows if row.simple is not None], widths))
+    print(told("Telea", [row.baseline for row in rows if row.baseline is not None], widths))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Codes as a compressed picture: bits a pixel beside those that JPEG and WebP need for the same perceptual distance.
+"""Codes as a compressed image: bits a pixel beside those that JPEG and WebP need for the same perceptual distance.
 
     python benchmarks/codes.py PHOTOS --perceptual FILE [--weights compact] [--every 1]
 
 For each photograph the lowest quality is searched (by bisection, 1 to 100) at which JPEG (4:2:0, optimised tables) and
-WebP (lossy, method 6) are at least as near to the original as the picture decoded from our codes; a codec whose lowest
+WebP (lossy, method 6) are at least as near to the original as the image decoded from our codes; a codec whose lowest
 quality is nearer still is counted, and takes part with that quality. Sizes are of files without metadata. The second
-table has what the quantised mixing weights change: PSNR between decoded pictures, in float, clipped.
+table has what the quantised mixing weights change: PSNR between decoded images, in float, clipped.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ WEBP = {"format": "WEBP", "method": 6}
 
 @dataclass(frozen=True)
 class Point:
-    """One picture coded one way. quality: of the codec; lowest: even quality 1 was nearer than asked for."""
+    """One image coded one way. quality: of the codec; lowest: even quality 1 was nearer than asked for."""
 
     bits_per_px: float
     distance: float
@@ -46,7 +46,7 @@ class Point:
 
 
 def photographs(folder: Path, every: int) -> Iterator[tuple[str, Picture]]:
-    """The folder's pictures as 8-bit RGB, every n-th."""
+    """The folder's images as 8-bit RGB, every n-th."""
     for path in sorted(p for p in folder.iterdir() if formats.of_any_suffix(p.suffix))[::every]:
         pixels = to_depth(read_image(path).pixels, np.uint8)
         yield path.stem, np.ascontiguousarray(np.dstack([pixels] * 3) if pixels.ndim == 2 else pixels)
@@ -60,14 +60,14 @@ def coded_by_us(restorer: Restorer, original: Picture, network: Perceptual) -> P
 
 
 def point(decoded: Picture, original: Picture, num_bytes: int, network: Perceptual, quality: int = 0) -> Point:
-    """What became of a picture, and at what cost."""
+    """What became of an image, and at what cost."""
     bits = num_bytes * 8 / (original.shape[0] * original.shape[1])
     distance = perceptual_distance(network, decoded, original)
     return Point(bits, distance, psnr_luma(decoded, original), quality)
 
 
 def codec_at(original: Picture, codec: dict[str, object], network: Perceptual) -> Callable[[int], Point]:
-    """quality → the picture through the codec."""
+    """quality → the image through the codec."""
 
     def at(quality: int) -> Point:
         buffer = BytesIO()
@@ -79,7 +79,7 @@ def codec_at(original: Picture, codec: dict[str, object], network: Perceptual) -
     return at
 
 
-def least_quality(at: Callable[[int], Point], distance: float) -> Point:
+def min_quality(at: Callable[[int], Point], distance: float) -> Point:
     """The point of the lowest quality from which on `distance` is kept, as far as bisection can tell."""
     low, high = 1, 100
     best = at(low)
@@ -97,7 +97,7 @@ def least_quality(at: Callable[[int], Point], distance: float) -> Point:
 
 
 def quantisation_psnr(restorer: Restorer, original: Picture) -> float:
-    """dB between the picture of the codes and that of `reconstruct`, whose mixing weights are not quantised."""
+    """dB between the image of the codes and that of `reconstruct`, whose mixing weights are not quantised."""
     deep = original.astype(np.float32) / 255
     error = np.square(restorer.decode(restorer.encode(deep)).image - restorer.reconstruct(deep)).mean()
     return float(-10 * np.log10(max(error, 1e-12)))
@@ -128,7 +128,7 @@ def main() -> None:
         ours = coded_by_us(restorer, original, network)
         found["codes"].append(ours)
         for title, codec in (("JPEG", JPEG), ("WebP", WEBP)):
-            found[title].append(least_quality(codec_at(original, codec, network), ours.distance))
+            found[title].append(min_quality(codec_at(original, codec, network), ours.distance))
         quantised.append(quantisation_psnr(restorer, original))
         last = " ".join(f"{title} {points[-1].bits_per_px:.3f}" for title, points in found.items())
         print(f"{name}: bits a pixel: {last}; LPIPS {ours.distance:.4f}", flush=True)

@@ -4,7 +4,7 @@
     python benchmarks/end_to_end.py --photos 8 --megapixels 0.05 --device cpu
 
 A run reads, restores and writes side by side, so the slower of engine and codecs is the most that it can reach: the
-limit. The engine is measured in this process, for the same pictures, as many at once as in a run. The codecs are
+limit. The engine is measured in this process, for the same images, as many at once as in a run. The codecs are
 measured by reading the same files and writing the engine's results, in as many threads as the run has. The run is a
 process of its own. Its images a second are counted from its first finished file on, without the start of the program;
 those "with start-up" are of the whole process. With --seconds the run is stopped in time, and the files that it has
@@ -30,7 +30,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from adacode_cli.benchmark.files import side_of
-from adacode_cli.benchmark.picture import made_up_jpeg
+from adacode_cli.benchmark.image import made_up_jpeg
 from adacode_cli.benchmark.timing import in_lanes
 from adacode_cli.engine.device import choose_device
 from adacode_cli.engine.memory import release
@@ -41,9 +41,9 @@ from adacode_cli.imaging.image import Decoded
 from adacode_cli.tasks import TASKS
 
 Pixels = NDArray[Any]
-# Different pictures among the photographs; the others are copies of them.
+# Different images among the photographs; the others are copies of them.
 _DIFFERENT = 24
-# Pictures that the engine is measured on at most, and how many of its results are kept for the codecs.
+# Images that the engine is measured on at most, and how many of its results are kept for the codecs.
 _ENGINE_PHOTOS, _RESULTS = 16, 4
 
 
@@ -97,20 +97,20 @@ def write_photos(folder: Path, count: int, megapixels: float) -> list[Path]:
 
 def engine(restorer: Restorer, scale: float, paths: list[Path]) -> tuple[float, list[Pixels]]:
     """Images a second of the engine alone, and some of its results."""
-    pictures = [
+    images = [
         read_image(path).pixels for path in paths[: _ENGINE_PHOTOS if restorer.lanes == 1 else 4 * restorer.lanes]
     ]
     results: list[Pixels] = []
 
-    def restore(picture: Pixels) -> None:
-        result = restorer.sr(picture, scale)
+    def restore(image: Pixels) -> None:
+        result = restorer.sr(image, scale)
         if len(results) < _RESULTS:
             results.append(result)
 
-    in_lanes(restore, pictures[: restorer.lanes], restorer.lanes)  # the first of all takes longer
+    in_lanes(restore, images[: restorer.lanes], restorer.lanes)  # the first of all takes longer
     start = time.perf_counter()
-    in_lanes(restore, pictures, restorer.lanes)
-    return len(pictures) / (time.perf_counter() - start), results
+    in_lanes(restore, images, restorer.lanes)
+    return len(images) / (time.perf_counter() - start), results
 
 
 def codecs(paths: list[Path], results: list[Pixels], jobs: int, folder: Path) -> float:

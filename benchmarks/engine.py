@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from adacode_cli.benchmark.files import files
-from adacode_cli.benchmark.picture import cut
+from adacode_cli.benchmark.image import cut
 from adacode_cli.benchmark.speed import MEGAPIXELS, ceiling, growth, passes, yardstick_seconds
 from adacode_cli.checkpoints.load import WeightsSource
 from adacode_cli.cli import machine
@@ -46,11 +46,11 @@ def network(family: str) -> AdaCode:
 
 
 def compare(family: str, side: int, device: torch.device, precisions: list[str], repeats: int) -> None:
-    """Plain pass against the engine for one picture of side × side."""
-    net, picture = network(family), cut(read_image(PHOTO).pixels, side)
-    seconds = yardstick_seconds(to_tensor(picture), device, repeats) if side == YARDSTICK_SIDE else None
+    """Plain pass against the engine for one image of side × side."""
+    net, image = network(family), cut(read_image(PHOTO).pixels, side)
+    seconds = yardstick_seconds(to_tensor(image), device, repeats) if side == YARDSTICK_SIDE else None
     usual = "" if seconds is None else f", yardstick {seconds:.3f} s"
-    for one in passes(net, picture, device, precisions, repeats):
+    for one in passes(net, image, device, precisions, repeats):
         if one.psnr_db is None:  # the plain one
             gflop = one.gflop_per_s * one.seconds
             print(f"{family}, {side}×{side} → {4 * side}×{4 * side}, {gflop:.0f} GFLOP as defined{usual}")
@@ -63,7 +63,7 @@ def main() -> None:
     """Runs what the arguments ask for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--side", type=int, default=256, metavar="PX", help="of the picture that both networks enlarge")
+    parser.add_argument("--side", type=int, default=256, metavar="PX", help="of the image that both networks enlarge")
     parser.add_argument("--families", default="compact,published", metavar="LIST", help="which of the two, by commas")
     parser.add_argument("--growth", action="store_true")
     parser.add_argument("--most", type=int, default=64, metavar="MP")

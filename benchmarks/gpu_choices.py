@@ -20,12 +20,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adacode_cli.benchmark.picture import made_up
+from adacode_cli.benchmark.image import made_up
 from adacode_cli.benchmark.timing import seconds, steady_seconds
 from adacode_cli.checkpoints.load import WeightsSource
 from adacode_cli.engine.device import PRECISIONS, choose_device, exact_arithmetic, rounded
 from adacode_cli.engine.maps import Grid
-from adacode_cli.engine.plan import RunOptions, pictures_together
+from adacode_cli.engine.plan import RunOptions, images_together
 from adacode_cli.engine.runner import Runner
 from adacode_cli.model.blocks import SUMMED_AT_ONCE_GPU, GroupNorm, Sums, _sums_in_pieces, scale_and_shift
 from adacode_cli.model.network import AdaCode
@@ -50,13 +50,13 @@ Make = Callable[[], Callable[[], object]]
 
 @dataclass(frozen=True)
 class Setting:
-    """Where and how large: `sides` of maps at 64 and at 256 channels, and of pictures."""
+    """Where and how large: `sides` of maps at 64 and at 256 channels, and of images."""
 
     device: torch.device
     dtype: torch.dtype
     repeats: int
     map_sides: tuple[int, int]
-    picture_sides: tuple[int, ...]
+    image_sides: tuple[int, ...]
 
     def map(self, channels: int, side: int) -> Tensor:
         x = torch.randn(1, channels, side, side, device=self.device, dtype=self.dtype)
@@ -192,7 +192,7 @@ def trunk(setting: Setting) -> None:
     whole = rounded(_network().to(setting.device), setting.dtype)
     assert whole.trunk is not None, "the bundled sr ×4 has a trunk"
     body = whole.trunk.body.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    for side in setting.picture_sides:
+    for side in setting.image_sides:
         x = setting.map(next(iter(body.parameters())).shape[1], side)
         compare(
             f"the trunk of sr ×4, {side}×{side}",
@@ -206,25 +206,25 @@ def trunk(setting: Setting) -> None:
 
 
 def tiles(setting: Setting) -> None:
-    """Sides of the decoder's tiles, for the largest picture."""
-    side = setting.picture_sides[-1]
-    picture = made_up(side, side)
+    """Sides of the decoder's tiles, for the largest image."""
+    side = setting.image_sides[-1]
+    image = made_up(side, side)
     choices: tuple[str | int, ...] = ("auto", 512, 1024, 2048, 4096, "none")
     alternatives: dict[str, Make] = {}
     for tile in choices:
-        alternatives[f"--tile {tile}"] = lambda tile=tile: partial(_runner(setting, tile).restore, picture)  # type: ignore[misc]
-    compare(f"the engine, sr ×4 of {side}×{side}, one picture after the other", setting, alternatives)
+        alternatives[f"--tile {tile}"] = lambda tile=tile: partial(_runner(setting, tile).restore, image)  # type: ignore[misc]
+    compare(f"the engine, sr ×4 of {side}×{side}, one image after the other", setting, alternatives)
 
 
 def lanes(setting: Setting) -> None:
-    """Threads that restore at once, for small and large pictures."""
-    for side in setting.picture_sides:
-        picture, runner = made_up(side, side), _runner(setting, "auto")
-        batch = pictures_together(Grid.of(runner.config, side, side), setting.device, normalise=False)
-        print(f"\nthe engine, sr ×4 of {side}×{side}, at most {batch} pictures a batch", flush=True)
+    """Threads that restore at once, for small and large images."""
+    for side in setting.image_sides:
+        image, runner = made_up(side, side), _runner(setting, "auto")
+        batch = images_together(Grid.of(runner.config, side, side), setting.device, normalise=False)
+        print(f"\nthe engine, sr ×4 of {side}×{side}, at most {batch} images a batch", flush=True)
         first = None
         for count in (1, 2, 4, 8, 16):
-            took = steady_seconds(partial(runner.restore, picture), setting.repeats, setting.device, count)
+            took = steady_seconds(partial(runner.restore, image), setting.repeats, setting.device, count)
             first = first or took
             rate = (4 * side) ** 2 / 1e6 / took
             print(

@@ -49,9 +49,9 @@ def main(repeats: int) -> None:
     print(f"start of a process: {1000 * seconds(lambda: pool(tiny, name='tiny')):.0f} ms\n")
     print("| file | here | in a process | difference | ratio |\n| --- | --- | --- | --- | --- |")
     for side in SIDES:
-        picture = photograph(side)
+        image = photograph(side)
         for format in FORMATS:
-            data = encode(picture, format=format)
+            data = encode(image, format=format)
             here, there = [], []
             for _ in range(repeats):
                 here.append(1000 * seconds(lambda: decode(data, name="here")))  # noqa: B023 (called at once)

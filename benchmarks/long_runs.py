@@ -2,7 +2,7 @@
 
 python benchmarks/long_runs.py [--names N] [--images N] [--real]
 
-A tree of 100,000 names is planned in a process of its own, which ends with its first file; 1,000 pictures of 16 to 40
+A tree of 100,000 names is planned in a process of its own, which ends with its first file; 1,000 images of 16 to 40
 pixels pass through every stage, with an enlargement without a network in its place, or with `--real` the bundled
 network (two minutes, or seven on a busy machine).
 """
@@ -111,7 +111,7 @@ def starting(folder: Path, num_names: int) -> None:
 
 
 def running(folder: Path, num_images: int, restorer: str) -> None:
-    """Pictures of many sizes, and the resident size after each."""
+    """Images of many sizes, and the resident size after each."""
     import numpy as np
     from PIL import Image
 
@@ -123,8 +123,8 @@ def running(folder: Path, num_images: int, restorer: str) -> None:
         Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC).save(folder / f"{index:05}.png")
     sizes = child(RUN, folder, folder.with_name("out"), restorer)
     early, late = sizes[99] / 1e6, sizes[-1] / 1e6
-    print(f"| resident after 100 pictures | {early:.0f} MB |")
-    print(f"| resident after {num_images:,} pictures | {late:.0f} MB ({late / early - 1:+.1%}) |")
+    print(f"| resident after 100 images | {early:.0f} MB |")
+    print(f"| resident after {num_images:,} images | {late:.0f} MB ({late / early - 1:+.1%}) |")
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ from gpu_run.processes import Interruption
 from gpu_run.summary import Row
 
 ROOT = Path(__file__).resolve().parents[1]
-MOST_FILES = 8
+MAX_FILES = 8
 # Kept back at the end: a part that is told to end has its grace, and the summary is written.
 _RESERVE_S = processes.GRACE_S + 2
 # With less it is not worth starting a part.
@@ -102,8 +102,8 @@ def _check(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
     if wrong := [text for text in given.limit if not _LIMIT.fullmatch(text)]:
         parser.error(f"--limit {wrong[0]!r} is not PART=SECONDS")
     files = 1 + sum(1 + parts.FILES_BESIDE.get(name, 0) for name in given.only) + len(given.also)
-    if files > MOST_FILES:
-        parser.error(f"{files} files would be written, more than {MOST_FILES}; leave parts out with --only")
+    if files > MAX_FILES:
+        parser.error(f"{files} files would be written, more than {MAX_FILES}; leave parts out with --only")
     _check_values(parser, given)
     if given.out.exists() and not given.out.is_dir():
         parser.error(f"{given.out} is not a directory")

@@ -1,8 +1,8 @@
-"""What tiling costs and keeps: planned memory by size of picture, measured peaks, and pictures cut differently.
+"""What tiling costs and keeps: planned memory by size of image, measured peaks, and images cut differently.
 
 python benchmarks/tiling.py                    the table of planned memory
-python benchmarks/tiling.py --measure SIDE     peak of sr ×4 of a SIDE×SIDE picture beside its plan, in both precisions
-python benchmarks/tiling.py --compare PICTURE  largest difference between tile sizes, with the bundled weights
+python benchmarks/tiling.py --measure SIDE     peak of sr ×4 of a SIDE×SIDE image beside its plan, in both precisions
+python benchmarks/tiling.py --compare IMAGE  largest difference between tile sizes, with the bundled weights
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def measure(families: list[str], precisions: list[str], side: int) -> None:
 
 
 def compare(path: Path) -> None:
-    """The picture through each bundled network in tiles of several sizes, against one pass over all of it."""
+    """The image through each bundled network in tiles of several sizes, against one pass over all of it."""
     image = np.ascontiguousarray(read_image(path).pixels[..., :3])
     for task, scale in (("sr", 4), ("sr", 2), ("reconstruct", 1)):
         network, _ = WeightsSource("compact", None).network(task, scale)

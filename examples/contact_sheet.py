@@ -1,4 +1,4 @@
-"""Before and after, side by side: one PNG for each picture that `make demo` restored.
+"""Before and after, side by side: one PNG for each image that `make demo` restored.
 
     python examples/contact_sheet.py demo     # reads demo/sr-x4 and demo/inpaint, writes demo/sheets
 
@@ -19,14 +19,14 @@ GAP = 8
 
 
 def beside(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Two H×W×3 pictures with a white gap; the left one is enlarged to the size of the right one."""
+    """Two H×W×3 images with a white gap; the left one is enlarged to the size of the right one."""
     if left.shape != right.shape:
         left = cv2.resize(left, (right.shape[1], right.shape[0]), interpolation=cv2.INTER_CUBIC)
     return np.hstack((left, np.full((len(right), GAP, 3), 255, np.uint8), right))
 
 
 def main(folder: Path) -> None:
-    """Writes a sheet for every restored picture whose input is in examples/."""
+    """Writes a sheet for every restored image whose input is in examples/."""
     sheets = folder / "sheets"
     sheets.mkdir(parents=True, exist_ok=True)
     for inputs, task in ((HERE / "photos", "sr-x4"), (HERE / "scratched", "inpaint"), (HERE / "photos", "reconstruct")):

@@ -1,8 +1,8 @@
-"""Makes the example photographs from three free pictures that scikit-image ships.
+"""Makes the example photographs from three free images that scikit-image ships.
 
     python examples/make_photos.py          # writes examples/photos, examples/scratched and examples/masks
 
-photos: small, slightly worn copies, as an old web page would hold them. scratched: two pictures with scratches and
+photos: small, slightly degraded copies, as an old web page would hold them. scratched: two images with scratches and
 tears painted white; masks: where they are. The same bytes come out every time.
 """
 
@@ -20,7 +20,7 @@ PHOTOS = {"astronaut": 3, "coffee": 3, "chelsea": 2}
 JPEG_QUALITY = 82
 
 
-def worn(image: np.ndarray, factor: int, rng: np.random.Generator) -> np.ndarray:
+def degraded(image: np.ndarray, factor: int, rng: np.random.Generator) -> np.ndarray:
     """A copy of 1/factor the size with a little blur and noise, as float [0, 255]."""
     h, w = image.shape[0] // factor, image.shape[1] // factor
     small = cv2.resize(image, (w, h), interpolation=cv2.INTER_AREA).astype(np.float32)
@@ -49,7 +49,7 @@ def scratches(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def write(path: Path, rgb: np.ndarray) -> None:
-    """Writes an RGB or grey picture, format by suffix."""
+    """Writes an RGB or grey image, format by suffix."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.clip(rgb, 0, 255).round().astype(np.uint8)
     options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if path.suffix == ".jpg" else []
@@ -58,11 +58,11 @@ def write(path: Path, rgb: np.ndarray) -> None:
 
 
 def main() -> None:
-    """Writes all example pictures."""
+    """Writes all example images."""
     rng = np.random.default_rng(2023)
     for name, factor in PHOTOS.items():
         image = getattr(data, name)()
-        write(HERE / "photos" / f"{name}.jpg", worn(image, factor, rng))
+        write(HERE / "photos" / f"{name}.jpg", degraded(image, factor, rng))
         if name == "astronaut":
             continue
         mask = scratches(*image.shape[:2], rng)

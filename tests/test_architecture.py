@@ -42,7 +42,7 @@ FOUNDATION_IMPORTS = frozenset({"errors", "locks"})
 HEAVY = ("torch", "numpy", "cv2")
 # Libraries of others that one folder's task alone has a use for.
 ONLY_IN = {"typer": {"cli"}, "rich": {"cli"}, "huggingface_hub": {"checkpoints", "cli"}}
-MOST_LINES = 450
+MAX_LINES = 450
 
 
 @cache
@@ -234,7 +234,7 @@ def test_importing_pulls_in_nothing_heavy(module):
 
 def large_or_without_words(path):
     lines = len(path.read_text(encoding="utf-8").splitlines())
-    if lines > MOST_LINES:
+    if lines > MAX_LINES:
         yield f"{lines} lines"
     yield from {"utils", "helpers", "common", "misc"} & set(path.with_suffix("").relative_to(PACKAGE).parts)
     if not ast.get_docstring(parsed(path)) and path.name != "version.py":
@@ -265,9 +265,7 @@ def test_each_check_of_a_module_lists_all_that_is_wrong(tmp_path, monkeypatch):
     """The checks above find nothing; here each one finds what it should, in two modules at once."""
     lines = ["import torch", "from adacode_cli.batch import plan", "import typer", "print(1)", "for x in (): pass"]
     modules = [tmp_path / NAME / "imaging" / "utils.py", tmp_path / NAME / "cli" / "long.py"]
-    for path, text in zip(
-        modules, ["\n".join(lines), '"""Said."""\nif 1: print(1)\n' + "\n" * MOST_LINES], strict=True
-    ):
+    for path, text in zip(modules, ["\n".join(lines), '"""Said."""\nif 1: print(1)\n' + "\n" * MAX_LINES], strict=True):
         path.parent.mkdir(parents=True)
         path.write_text(text)
     monkeypatch.setitem(globals(), "PACKAGE", tmp_path / NAME)
@@ -276,7 +274,7 @@ def test_each_check_of_a_module_lists_all_that_is_wrong(tmp_path, monkeypatch):
     assert misplaced_libraries(first) == ["typer"]
     assert heavy_at_the_top(first) == ["torch"]
     assert list(large_or_without_words(first)) == ["utils", "no module docstring"]
-    assert list(large_or_without_words(second)) == [f"{MOST_LINES + 2} lines"]
+    assert list(large_or_without_words(second)) == [f"{MAX_LINES + 2} lines"]
     assert list(effects_at_import(first)) == ["line 4: print", "line 5: For"]
     with pytest.raises(AssertionError) as raised:
         assert_each_module(large_or_without_words, modules)

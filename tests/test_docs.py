@@ -51,7 +51,7 @@ def test_the_readme_lists_every_exit_code_once():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_links_and_pictures_of_a_page_exist(page):
+def test_links_and_images_of_a_page_exist(page):
     targets = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
     local = [t for t in targets if not t.startswith(("http://", "https://"))]
     missing = [t for t in local if not (page.parent / t).exists()]

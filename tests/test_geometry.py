@@ -125,11 +125,11 @@ def coverage(boxes, height, width):
 
 @settings(deadline=None)
 @given(sides, sides, st.integers(1, 70), st.integers(1, 70))
-def test_tiles_part_the_image(height, width, most_rows, most_columns):
-    boxes = list(tiles(height, width, most_rows, most_columns))
+def test_tiles_part_the_image(height, width, max_rows, max_columns):
+    boxes = list(tiles(height, width, max_rows, max_columns))
     assert (coverage(boxes, height, width) == 1).all()
-    assert max(b.height for b in boxes) <= most_rows
-    assert max(b.width for b in boxes) <= most_columns
+    assert max(b.height for b in boxes) <= max_rows
+    assert max(b.width for b in boxes) <= max_columns
     assert sum(b.area for b in boxes) == height * width
     assert boxes == sorted(boxes, key=lambda b: (b.top, b.left))
 

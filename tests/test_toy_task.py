@@ -44,7 +44,7 @@ def registered(monkeypatch):
 
 
 def weights_of(folder: Path, **config) -> Path:
-    """A tiny network with random values that adds little to its base picture, as a file."""
+    """A tiny network with random values that adds little to its base image, as a file."""
     config = NetworkConfig(**config, channels=(8, 16), grid=4, stem="shuffle", norm="none", codebooks=((8, 4),))
     torch.manual_seed(0)
     network = AdaCode(config)
@@ -117,13 +117,13 @@ def test_its_default_folder_has_its_label(tmp_path):
 
 def test_it_is_measured_beside_its_baseline(toy, tmp_path):
     small = cv2.resize(PHOTO, (64, 48), interpolation=cv2.INTER_AREA)
-    for folder, picture in (("hr", PHOTO), ("toys_x2", small)):
+    for folder, image in (("hr", PHOTO), ("toys_x2", small)):
         (tmp_path / folder).mkdir()
-        Image.fromarray(picture).save(tmp_path / folder / "a.png")
+        Image.fromarray(image).save(tmp_path / folder / "a.png")
     by, worst = restorer(toy), Worst("toy", 2)
     (row,) = evaluate(by, load_testset(tmp_path, "toy", 2), "toy", 2, on_row=worst.add)
     assert row.restored.psnr == psnr_luma(by.restore("toy", small, scale=2).image, PHOTO)
-    assert row.simple.psnr == psnr_luma(cv2.resize(small, (128, 96), interpolation=cv2.INTER_CUBIC), PHOTO)
+    assert row.baseline.psnr == psnr_luma(cv2.resize(small, (128, 96), interpolation=cv2.INTER_CUBIC), PHOTO)
     assert [cell.title for cell in worst.found[0].cells] == ["input, x2 by nearest", "bicubic", "adacode", "original"]
     with pytest.raises(UsageError, match="scale 4 is not 2"):
         load_testset(tmp_path, "toy", 4)
@@ -132,12 +132,12 @@ def test_it_is_measured_beside_its_baseline(toy, tmp_path):
 def test_its_holes_are_measured_beside_its_baseline(toyfill, tmp_path):
     hole = np.zeros(PHOTO.shape[:2], np.uint8)
     hole[20:40, 30:60] = 255
-    for folder, picture in (("hr", PHOTO), ("mask", hole)):
+    for folder, image in (("hr", PHOTO), ("mask", hole)):
         (tmp_path / folder).mkdir()
-        Image.fromarray(picture).save(tmp_path / folder / "a.png")
+        Image.fromarray(image).save(tmp_path / folder / "a.png")
     (row,) = evaluate(restorer(toyfill), load_testset(tmp_path, "toyfill"), "toyfill")
     assert row.restored.ssim is None
-    assert row.simple.psnr > 0
+    assert row.baseline.psnr > 0
 
 
 @pytest.mark.parametrize("name", ["compact", "published"])

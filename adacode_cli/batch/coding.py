@@ -1,6 +1,6 @@
-"""Runs that write codes beside their pictures, and runs that make pictures of codes.
+"""Runs that write codes beside their images, and runs that make images of codes.
 
-Both make the picture of the same `Codes` by the same call, so a picture that is decoded from a file is the one that
+Both make the image of the same `Codes` by the same call, so an image that is decoded from a file is the one that
 was written when the file was made, bit for bit.
 """
 
@@ -19,7 +19,7 @@ from adacode_cli.batch.plan import Job
 from adacode_cli.batch.restoring import Restored
 from adacode_cli.batch.stages import Inferred, OnPage, Read, Stages, no_listener
 from adacode_cli.codes.file import SUFFIX, check_start, from_bytes, to_bytes
-from adacode_cli.codes.picture import Codes
+from adacode_cli.codes.image import Codes
 from adacode_cli.errors import OutputError, UsageError
 from adacode_cli.imaging import colours
 from adacode_cli.imaging.exif_editing import resolution_of, with_resolution
@@ -30,11 +30,11 @@ class Coder(Protocol):
     """The part of `adacode_cli.engine.restorer.Restorer` that codes need."""
 
     def encode(self, image: NDArray[Any], alpha: NDArray[Any] | None) -> Codes:
-        """H×W or H×W×3 picture, and its alpha if it has one → its codes and the alpha."""
+        """H×W or H×W×3 image, and its alpha if it has one → its codes and the alpha."""
         ...
 
     def decode(self, codes: Codes) -> Restored:
-        """The picture that codes hold. Raises WeightsError for codes of other weights."""
+        """The image that codes hold. Raises WeightsError for codes of other weights."""
         ...
 
 
@@ -53,7 +53,7 @@ class CodesPlace:
         return self.given if self.names_one_file else self.given / f"{job.name}{SUFFIX}"
 
     def check(self, inputs: Sequence[Path]) -> None:
-        """Raises UsageError where one file is named for several pictures, OutputError where a file is in the way."""
+        """Raises UsageError where one file is named for several images, OutputError where a file is in the way."""
         if self.names_one_file and (len(inputs) != 1 or inputs[0].is_dir()):
             hint = "With a directory or several inputs, --save-codes names a directory."
             raise UsageError(f"--save-codes {self.given} is the name of one file", hint=hint)
@@ -64,7 +64,7 @@ class CodesPlace:
 
 @dataclass(frozen=True, kw_only=True)
 class SavingStages(Stages):
-    """Decodes each picture from its own codes, and writes these to `codes_path(job)`."""
+    """Decodes each image from its own codes, and writes these to `codes_path(job)`."""
 
     coder: Coder
     codes_path: Callable[[Job], Path]
@@ -105,7 +105,7 @@ class SavingStages(Stages):
 
 @dataclass(frozen=True, kw_only=True)
 class FromCodesStages(Stages):
-    """Reads files of codes instead of pictures."""
+    """Reads files of codes instead of images."""
 
     coder: Coder
 
@@ -130,7 +130,7 @@ class FromCodesStages(Stages):
 
 
 def _decoded(coder: Coder, codes: Codes, format_name: str, notes: tuple[str, ...]) -> Inferred:
-    """The picture of `codes`, with all that passes by the network."""
+    """The image of `codes`, with all that passes by the network."""
     restored = coder.decode(replace(codes, alpha=None))
     pixels = np.ascontiguousarray(restored.image)
     every = (*notes, *restored.notes)

@@ -1,6 +1,6 @@
 """`--color-fix low-frequency`: the input's slow changes of colour and light replace those of the result.
 
-A network may tint a picture a little; what it is for lies in the high frequencies. Fully transparent pixels and holes
+A network may tint an image a little; what it is for lies in the high frequencies. Fully transparent pixels and holes
 say nothing about colours and are left as they are.
 """
 

@@ -41,7 +41,7 @@ class NetworkDescription:
 
     @property
     def shown(self) -> str:
-        """The weights' name; of a file not its folders, which are nobody's business who gets the picture."""
+        """The weights' name; of a file not its folders, which are nobody's business who gets the image."""
         return self.weights if self.weights.startswith("hub:") else Path(self.weights).name
 
     def restorer(self) -> Restorer:
@@ -64,7 +64,7 @@ class Description:
 
     task: a name of `tasks.TASKS`.
     scale, denoise: as `Restorer.restore` has them.
-    step: what is done, in the words of a picture's history; "" leaves no history.
+    step: what is done, in the words of an image's history; "" leaves no history.
     guarded: results are compared with their inputs.
     color_fixed: results get the low frequencies of their inputs.
     save_codes: where codes are written beside results.

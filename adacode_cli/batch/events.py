@@ -44,7 +44,7 @@ class FileStarted:
 
 @dataclass(frozen=True, slots=True)
 class PageFinished:
-    """A page of a document is restored: `page` (from 1) of `num_pages`. Pictures of one page have no such event."""
+    """A page of a document is restored: `page` (from 1) of `num_pages`. Images of one page have no such event."""
 
     job: Job
     page: int

@@ -140,7 +140,7 @@ class JobPassage:
             return read
 
     def infer(self, read: Read) -> Inferred:
-        """The restored picture. Raises AdaCodeError."""
+        """The restored image. Raises AdaCodeError."""
         with self._running():
             inferred = self._stages.infer(self.job, read, self._on_page)
             self._size = size_of(inferred.image)

@@ -1,6 +1,6 @@
 """What will be refused when a result is written is refused before it is computed, as far as that is known by then.
 
-A picture that has been read tells the result's size and, with `--strict`, what its format cannot keep. Headers tell
+An image that has been read tells the result's size and, with `--strict`, what its format cannot keep. Headers tell
 most of it before a run begins, to a dry run and to `--if-too-large`; the rest is found when the file is read.
 """
 
@@ -34,7 +34,7 @@ from adacode_cli.limits import HEAD_BYTES
 
 @dataclass(frozen=True)
 class Foresight:
-    """What a task does to a picture: its sides become `scale` times as long.
+    """What a task does to an image: its sides become `scale` times as long.
 
     `from_codes`: sources are files of codes. `hint` says what to do about a result that is too large for its format.
     None: choose a format that holds more.
@@ -49,7 +49,7 @@ class Foresight:
         return enlarged(height, self.scale), enlarged(width, self.scale)
 
     def check(self, image: Decoded, holes: Sequence[Hole], format: str, keeping: Keeping) -> None:
-        """Raises OutputError where the result of a decoded picture will be refused; `holes` are those of its pages."""
+        """Raises OutputError where the result of a decoded image will be refused; `holes` are those of its pages."""
         check_writable(self.size(*image.size), image.colors, format, hint=self.hint)
         if keeping.strict:
             keeping.judge(_filled(image, holes) if any(hole.opaque for hole in holes) else image, format)
@@ -110,7 +110,7 @@ def _check_pixels(header: Header, most: int, source: Path) -> None:
 
 
 def _of_codes(file: BinaryIO) -> Header | None:
-    """Of the picture that a file of codes holds."""
+    """Of the image that a file of codes holds."""
     layout = layout_in(file.read(HEAD_BYTES))
     if layout is None:
         return None
@@ -131,7 +131,7 @@ def _opaque_in(page: Decoded, hole: Hole) -> Decoded:
 
 
 def _stand_in(header: Header, format: str) -> Decoded:
-    """A picture of one pixel a page that loses in `format` what one with this header surely loses.
+    """An image of one pixel a page that loses in `format` what one with this header surely loses.
 
     Whether there is alpha that matters, and whether a block of metadata is whole, a header does not say.
     """

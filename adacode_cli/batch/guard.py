@@ -1,7 +1,7 @@
 """No result leaves unlooked at: shrunk back to its input's size, it must be the input but for small things.
 
 A network that overflowed in a half-wide type, weights that were damaged or a driver with a bug give black, flat or
-wrongly coloured pictures without any error. The bounds are several times what the bundled weights do to any picture
+wrongly coloured images without any error. The bounds are several times what the bundled weights do to any image
 (colours of the whole drift by 0.024 at most, windows of 16 pixels by 0.027, both on drawn lines), so that nothing but a
 malfunction reaches them. Reconstruction is not judged: how far it is from its input is what it shows.
 """
@@ -26,7 +26,7 @@ MAX_LOCAL_DRIFT = 0.2
 """How far the mean of a window may move."""
 _WINDOW_PX = 16
 _SMALLEST_SHARE = 0.5  # of a window that must count for it to be judged
-_LIVELY = 0.02  # standard deviation of a picture that is not flat itself
+_LIVELY = 0.02  # standard deviation of an image that is not flat itself
 _FLAT_SHARE = 0.1  # of the input's standard deviation
 _COMPARED_ROWS = 16
 _ROUNDING = 1e-3
@@ -66,7 +66,7 @@ def doubt(
 
 
 def _are_means_of(means: NDArray[np.float32], after: Decoded) -> bool:
-    """Whether rows from all over the picture have the means that were computed beside it, on the device."""
+    """Whether rows from all over the image have the means that were computed beside it, on the device."""
     height, scale = means.shape[0], after.size[0] // means.shape[0]
     for row in np.unique(np.linspace(0, height - 1, _COMPARED_ROWS, dtype=int)):
         there = shrunk(unit(after.pixels[row * scale : (row + 1) * scale]), (1, means.shape[1]))
@@ -92,5 +92,5 @@ class Guarded:
         still = doubt(image, after, hole, restored.shrunk)
         if still is not None:
             hint = "Look at it with --quarantine DIR; --no-guard takes results as they are."
-            raise QualityError(f"the result is not like the input: {still}", hint=hint, picture=after)
+            raise QualityError(f"the result is not like the input: {still}", hint=hint, image=after)
         return replace(after, notes=(*after.notes, f"computed again in float32: {why}")), restored

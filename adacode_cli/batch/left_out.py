@@ -1,7 +1,7 @@
-"""What folders hold beside the pictures that a run takes up: counted by kind, so that nothing is left out in silence.
+"""What folders hold beside the images that a run takes up: counted by kind, so that nothing is left out in silence.
 
 A kind is a suffix in lower case, with its dot; "" for names without one, and for what stands behind a dot and is none.
-Files that systems leave beside pictures have kinds of their own: "._*", ".DS_Store" and "Thumbs.db"; other hidden files
+Files that systems leave beside images have kinds of their own: "._*", ".DS_Store" and "Thumbs.db"; other hidden files
 and folders are ".*". Folders of such files (`SIDE_FOLDERS`, and all hidden ones) are counted and never listed.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 SIDE_FOLDERS = frozenset({"@eaDir", "__MACOSX", ".AppleDouble", ".thumbnails"})
-"""Folders in which a Synology, macOS or a desktop keeps small copies and attributes of the pictures beside them."""
+"""Folders in which a Synology, macOS or a desktop keeps small copies and attributes of the images beside them."""
 
 HIDDEN = ".*"
 _SYSTEM_FILES = frozenset({".DS_Store", "Thumbs.db"})
@@ -22,8 +22,8 @@ _LONGEST_SUFFIX = 16
 _CAMERA_RAW = (
     "3fr|arw|cr2|cr3|crw|dcr|dng|erf|fff|iiq|k25|kdc|mef|mos|mrw|nef|nrw|orf|pef|raf|raw|rw2|rwl|sr2|srf|srw|x3f"
 )
-_OTHER_PICTURE = "dds|djvu|exr|gif|hdr|jxl|jxr|kra|ora|pam|pbm|pcx|pgm|pnm|ppm|psb|psd|qoi|tga|xcf"
-_UNREAD_PICTURE = re.compile(rf"\.({_CAMERA_RAW}|{_OTHER_PICTURE})")
+_OTHER_IMAGE = "dds|djvu|exr|gif|hdr|jxl|jxr|kra|ora|pam|pbm|pcx|pgm|pnm|ppm|psb|psd|qoi|tga|xcf"
+_UNREAD_IMAGE = re.compile(rf"\.({_CAMERA_RAW}|{_OTHER_IMAGE})")
 _MAX_KINDS_SHOWN = 6
 
 
@@ -46,28 +46,28 @@ class LeftOut:
         return bool(self.files or self.folders)
 
     @property
-    def unread_pictures(self) -> dict[str, int]:
-        """Of the files: camera raws and other pictures of kinds that are not read."""
-        return {kind: count for kind, count in self.files.items() if _is_picture(kind)}
+    def unread_images(self) -> dict[str, int]:
+        """Of the files: camera raws and other images of kinds that are not read."""
+        return {kind: count for kind, count in self.files.items() if _is_image(kind)}
 
     @property
     def other_files(self) -> dict[str, int]:
-        """Of the files: all that are no pictures."""
-        return {kind: count for kind, count in self.files.items() if not _is_picture(kind)}
+        """Of the files: all that are no images."""
+        return {kind: count for kind, count in self.files.items() if not _is_image(kind)}
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
         """All counts, for programs, the most frequent kind first."""
-        named = {"unread_pictures": self.unread_pictures, "files": self.other_files, "folders": self.folders}
+        named = {"unread_images": self.unread_images, "files": self.other_files, "folders": self.folders}
         return {name: dict(_sorted(kinds)) for name, kinds in named.items()}
 
     @property
     def text(self) -> str:
         """All in a line: "not read: 4 .cr2; left out: 12 .xmp, 3 without a suffix"; "" where nothing was left out."""
-        pictures = [f"{count} {kind}" for kind, count in _shown(self.unread_pictures)]
+        images = [f"{count} {kind}" for kind, count in _shown(self.unread_images)]
         others = [f"{count} {_FILES.get(kind, kind)}" for kind, count in _shown(self.other_files)]
         others += [_folder_text(kind, count) for kind, count in _shown(self.folders)]
-        said = {"not read": pictures, "left out": others}
+        said = {"not read": images, "left out": others}
         return "; ".join(f"{what}: {', '.join(kinds)}" for what, kinds in said.items() if kinds)
 
 
@@ -90,8 +90,8 @@ def _special_kind_of(name: str) -> str:
     return HIDDEN if name.startswith(".") else ""
 
 
-def _is_picture(kind: str) -> bool:
-    return _UNREAD_PICTURE.fullmatch(kind) is not None
+def _is_image(kind: str) -> bool:
+    return _UNREAD_IMAGE.fullmatch(kind) is not None
 
 
 def _sorted(kinds: Mapping[str, int]) -> list[tuple[str, int]]:

@@ -275,7 +275,7 @@ def _inferred(passage: JobPassage, read: Read) -> Inferred | _NoRoom:
     try:
         return passage.infer(read)
     except DeviceError as error:
-        if not error.only_this_picture:
+        if not error.only_this_image:
             raise
         return _NoRoom(error, read)
 

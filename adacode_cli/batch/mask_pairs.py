@@ -1,17 +1,17 @@
-"""Which file of `--mask-dir` is the mask of which picture: decided by paths alone, for all pictures of a run together.
+"""Which file of `--mask-dir` is the mask of which image: decided by paths alone, for all images of a run together.
 
 Paths are compared without suffixes. The mask of `photos/1931/p1.jpg`, found below the input `photos`, is the first of
 
-1. what lies at the picture's path below its input: `masks/1931/p1.png`;
+1. what lies at the image's path below its input: `masks/1931/p1.png`;
 2. what lies there with `_mask` behind its name: `masks/1931/p1_mask.png`;
 3. the same with more of the path in front, which tells several inputs apart: `masks/photos/1931/p1.png`;
-4. what is called `p1` or `p1_mask` in whatever folder, where no other picture has that name, and no other mask that is
+4. what is called `p1` or `p1_mask` in whatever folder, where no other image has that name, and no other mask that is
    left.
 
-Of a picture that is named itself, or in a list, it is what lies at the longest end of its path, down to its name.
+Of an image that is named itself, or in a list, it is what lies at the longest end of its path, down to its name.
 
-Where that leaves one mask to two pictures, or two masks to one picture, the run is refused: a hole in the wrong place
-is a wrong picture without a word. Pictures in one folder that differ in their suffix alone may share a mask.
+Where that leaves one mask to two images, or two masks to one image, the run is refused: a hole in the wrong place
+is a wrong image without a word. Images in one folder that differ in their suffix alone may share a mask.
 """
 
 from __future__ import annotations
@@ -34,37 +34,37 @@ from adacode_cli.batch.kept import identity
 from adacode_cli.errors import InputError, reason
 
 _MARK = "_mask"
-_RULE = "A mask is found by its picture's path without the suffix, then by NAME_mask, then by a name that is unique."
+_RULE = "A mask is found by its image's path without the suffix, then by NAME_mask, then by a name that is unique."
 _MAX_NAMED = 3
 
 
 @dataclass(frozen=True)
 class MaskPairs:
-    """The masks of a run's pictures. `masks` are files among its inputs that are masks of others; they are no pictures.
+    """The masks of a run's images. `masks` are files among its inputs that are masks of others; they are no images.
 
-    `holds_pictures`: some of the pictures lie in the folder of masks.
+    `holds_images`: some of the images lie in the folder of masks.
     """
 
     folder: Path
     masks: frozenset[str]
-    holds_pictures: bool
+    holds_images: bool
     _places: dict[str, str] = field(repr=False)
     _advised: AdvisedPlaces = field(repr=False)
 
     def for_image(self, path: Path) -> Path:
-        """The mask of the picture `path`. Raises InputError where there is none."""
+        """The mask of the image `path`. Raises InputError where there is none."""
         place = self._places.get(str(path))
         if place is None:
             raise self._without_mask(path, self._hint(path))
         mask = self.folder / place
         if _are_one_file(mask, path):
-            raise self._without_mask(path, f"{mask} is this picture itself. Put its mask there instead.")
+            raise self._without_mask(path, f"{mask} is this image itself. Put its mask there instead.")
         return mask
 
     def _hint(self, path: Path) -> str:
-        if self.holds_pictures:
+        if self.holds_images:
             place = self.folder / self._advised.of(str(path), f"{_MARK}.png")
-            return f"Name its mask {place}; other pictures of this run are not taken for masks."
+            return f"Name its mask {place}; other images of this run are not taken for masks."
         return f"Put its mask (white where the holes are) at {self.folder / self._advised.of(str(path), '.png')}."
 
     def _without_mask(self, path: Path, hint: str) -> InputError:
@@ -72,7 +72,7 @@ class MaskPairs:
 
 
 class MaskFolder:
-    """The picture files in `folder` and below, by their places there; `selection` says what is an output of a run.
+    """The image files in `folder` and below, by their places there; `selection` says what is an output of a run.
 
     Raises InputError where the folder, or one below it, cannot be listed.
     """
@@ -82,13 +82,13 @@ class MaskFolder:
         _check_is_directory(folder)
         self._places = list(_places_in(folder, selection))
 
-    def pair(self, pictures: Sequence[Found]) -> MaskPairs:
-        """The mask of each picture, where there is one. Raises InputError where that is not clear."""
-        own = self._own_places(pictures)
+    def pair(self, images: Sequence[Found]) -> MaskPairs:
+        """The mask of each image, where there is one. Raises InputError where that is not clear."""
+        own = self._own_places(images)
         masks = _masks_among(own)
         places = (place for place in self._places if place not in own or own[place] in masks)
         wanted: dict[str, int] = {}
-        for found in pictures:
+        for found in images:
             path = found.path_text
             if path not in masks:
                 wanted[path] = max(wanted.get(path, 0), _num_parts(found))
@@ -96,13 +96,13 @@ class MaskFolder:
         paired = _Pairing(self._folder, places, advised).of(wanted)
         return MaskPairs(self._folder, masks, len(own) > len(masks), paired, advised)
 
-    def _own_places(self, pictures: Sequence[Found]) -> dict[str, str]:
-        """The place in this folder of each picture of the run that lies there, with its path."""
+    def _own_places(self, images: Sequence[Found]) -> dict[str, str]:
+        """The place in this folder of each image of the run that lies there, with its path."""
         real = os.path.realpath(self._folder).rstrip(os.sep) + os.sep
-        if not any(_may_lie_in(real, given) for given in {found.given for found in pictures}):
+        if not any(_may_lie_in(real, given) for given in {found.given for found in images}):
             return {}
         known, own = set(self._places), {}
-        for found in pictures:
+        for found in images:
             path = os.path.realpath(found.path_text)
             place = path.removeprefix(real).replace(os.sep, "/")
             if path.startswith(real) and place in known:
@@ -111,7 +111,7 @@ class MaskFolder:
 
 
 class _Pairing:
-    """Pairs pictures with the masks at `places` of `folder`, counts what is not clear, and keeps the first of it."""
+    """Pairs images with the masks at `places` of `folder`, counts what is not clear, and keeps the first of it."""
 
     def __init__(self, folder: Path, places: Iterable[str], advised: AdvisedPlaces) -> None:
         self._folder = folder
@@ -126,7 +126,7 @@ class _Pairing:
         self._first_unclear: InputError | None = None
 
     def of(self, wanted: dict[str, int]) -> dict[str, str]:
-        """{path of a picture: how many parts of it lie below an input, 0 for a file that is named} → {path: place of
+        """{path of an image: how many parts of it lie below an input, 0 for a file that is named} → {path: place of
         its mask}. Raises InputError.
         """
         left = []
@@ -151,14 +151,14 @@ class _Pairing:
                 return found
         return []
 
-    def _pair_by_name(self, left: Iterable[str], pictures: Iterable[str]) -> None:
+    def _pair_by_name(self, left: Iterable[str], images: Iterable[str]) -> None:
         masks: defaultdict[str, list[str]] = defaultdict(list)
         for key, places in self._by_key.items():
             free = [place for place in places if place not in self._user]
             for called in {_name(key), _name(key).removesuffix(_MARK)}:
                 masks[called] += free
         first_two: defaultdict[str, dict[str, str]] = defaultdict(dict)  # of each name, with different folders
-        for path in pictures:
+        for path in images:
             key = key_of(path)
             named = first_two[_name(key)]
             if len(named) < 2:
@@ -170,7 +170,7 @@ class _Pairing:
                 self._take(path, masks[name], next(others, None))
 
     def _take(self, path: str, masks: Sequence[str], other: str | None = None) -> None:
-        """Notes the one mask of a picture, unless there is another picture that could have it too."""
+        """Notes the one mask of an image, unless there is another image that could have it too."""
         if len(masks) > 1:
             self._num_unclear += 1
             self._first_unclear = self._first_unclear or self._too_many(path, masks)
@@ -194,7 +194,7 @@ class _Pairing:
     def _shared(self, place: str, path: str, other: str) -> InputError:
         """`path` has no other mask; `other` may have one of its own."""
         example = self._folder / self._advised.of(path, Path(place).suffix)
-        hint = f"If it is the mask of {path}, put it at {example}. A mask for all pictures is given with --mask."
+        hint = f"If it is the mask of {path}, put it at {example}. A mask for all images is given with --mask."
         first, second = sorted((other, path))
         message = f"could be the mask of {first} and of {second}"
         return InputError(message, path=self._folder / place, hint=hint)
@@ -212,7 +212,7 @@ def _check_is_directory(folder: Path) -> None:
 
 
 def _places_in(folder: Path, selection: Selection) -> Iterable[str]:
-    """Places of all files with the suffix of a picture; one that cannot be read fails its own picture, later."""
+    """Places of all files with the suffix of an image; one that cannot be read fails its own image, later."""
     for entry in discover([folder], selection):
         if isinstance(entry, Found):
             yield entry.place
@@ -242,14 +242,14 @@ def _may_lie_in(real: str, given: Path) -> bool:
 
 
 def _masks_among(own: dict[str, str]) -> frozenset[str]:
-    """The paths of those pictures in the folder of masks that have the name of another one, and `_mask` behind it."""
+    """The paths of those images in the folder of masks that have the name of another one, and `_mask` behind it."""
     keys = {key_of(place): path for place, path in own.items()}
     marked = {key: path for key, path in keys.items() if key.endswith(_MARK) and key.removesuffix(_MARK) in keys}
     return frozenset(marked.values())
 
 
 def _num_parts(found: Found) -> int:
-    """How many parts of a picture's path lie below its input; 0 for a file that is named."""
+    """How many parts of an image's path lie below its input; 0 for a file that is named."""
     return found.place.count("/") + 1 if found.in_tree else 0
 
 
@@ -266,17 +266,17 @@ def _differ_in_suffix(first: str, second: str) -> bool:
 
 
 class AdvisedPlaces:
-    """The places for the masks of a run's pictures: {path: how many parts of it lie below an input, 0 if it is named}.
+    """The places for the masks of a run's images: {path: how many parts of it lie below an input, 0 if it is named}.
 
-    A tree may hold thousands of pictures without masks, which all want to know theirs: nothing is made before the first
-    one asks, and no picture is compared with all others.
+    A tree may hold thousands of images without masks, which all want to know theirs: nothing is made before the first
+    one asks, and no image is compared with all others.
     """
 
-    def __init__(self, pictures: Mapping[str, int]) -> None:
-        self._pictures = pictures
+    def __init__(self, images: Mapping[str, int]) -> None:
+        self._pictures = images
 
     def of(self, path: str, ending: str) -> str:
-        """The end of a picture's path that is below its input and of no other picture, with `ending` for its suffix.
+        """The end of an image's path that is below its input and of no other image, with `ending` for its suffix.
 
         With forward slashes. Where the whole path is also the end of another one, it is that.
         """
@@ -288,11 +288,11 @@ class AdvisedPlaces:
 
     @cached_property
     def _ends(self) -> list[tuple[str, ...]]:
-        """The parts of each picture's key from its name upwards, sorted: those with like ends lie side by side."""
+        """The parts of each image's key from its name upwards, sorted: those with like ends lie side by side."""
         return sorted({_from_the_name(path) for path in self._pictures})
 
     def _num_shared(self, path: str) -> int:
-        """How many parts at the end of a picture's path another picture has too."""
+        """How many parts at the end of an image's path another image has too."""
         own = _from_the_name(path)
         start = bisect.bisect_left(self._ends, own)
         beside = (end for end in self._ends[max(0, start - 1) : start + 2] if end != own)

@@ -14,7 +14,7 @@ from adacode_cli.batch.mask_pairs import MaskPairs
 from adacode_cli.errors import InputError
 from adacode_cli.geometry import Hole
 from adacode_cli.imaging.image import Decoded
-from adacode_cli.imaging.mask import mask_from_alpha, mask_from_color, mask_from_picture
+from adacode_cli.imaging.mask import mask_from_alpha, mask_from_color, mask_from_image
 
 
 class MaskFile:
@@ -30,15 +30,15 @@ class MaskFile:
         self._num_pages = self._window.num_pages
 
     def page(self, number: int) -> Decoded:
-        """The mask of a page: one page serves every page of a picture, several serve each its own.
+        """The mask of a page: one page serves every page of an image, several serve each its own.
 
         Raises InputError where the page is missing or cannot be read.
         """
         if self._num_pages == 1:
             return self._window
         if number >= self._num_pages:
-            hint = "Give it a page for each page of the picture, or one page that serves them all."
-            raise InputError(f"the mask has {self._num_pages} pages, the picture more", path=self.path, hint=hint)
+            hint = "Give it a page for each page of the image, or one page that serves them all."
+            raise InputError(f"the mask has {self._num_pages} pages, the image more", path=self.path, hint=hint)
         while not 0 <= number - self._window.page < len(self._window.pages):
             following = self._window.page + len(self._window.pages)
             self._window = self._decode(following if number >= following else 0)
@@ -137,4 +137,4 @@ class OneColor:
 
 def _hole_in(file: MaskFile | None, image: Decoded, edge: Edge) -> Hole:
     assert file is not None, "a file is named for every image"
-    return edge.hole(mask_from_picture(file.page(image.page), file.path, size=image.size))
+    return edge.hole(mask_from_image(file.page(image.page), file.path, size=image.size))

@@ -105,7 +105,7 @@ def _split(place: str) -> tuple[str, str]:
 
 
 def _without_codes_suffix(name: str) -> str:
-    """`a.jpg.adacode` was made from `a.jpg`; `1.May.adacode` from a picture whose format its name does not tell."""
+    """`a.jpg.adacode` was made from `a.jpg`; `1.May.adacode` from an image whose format its name does not tell."""
     stem, extension = _split(name)
     if extension.lower() != SUFFIX:
         return name

@@ -111,5 +111,5 @@ def ends_the_run(error: Exception) -> bool:
         cause = error.__cause__
         return isinstance(cause, OSError) and cause.errno in _DISK_IS_DONE
     if isinstance(error, DeviceError | WeightsError):
-        return not error.only_this_picture
+        return not error.only_this_image
     return isinstance(error, UsageError | JournalError)

@@ -253,8 +253,8 @@ def _nothing_to_do(inputs: Sequence[Path], passed_over: Sequence[PassedOver], le
         return InputError(problem.reason, path=problem.path, hint="No image was found that can be read.")
     where = inputs[0] if len(inputs) == 1 else None
     hint = "Check --include and --exclude; hidden files and files without an image suffix are left out of directories."
-    if left_out.unread_pictures:
-        hint = "Convert pictures of other kinds to TIFF or PNG first."
+    if left_out.unread_images:
+        hint = "Convert images of other kinds to TIFF or PNG first."
     return InputError("; ".join(filter(None, ("no images found", left_out.text))), path=where, hint=hint)
 
 

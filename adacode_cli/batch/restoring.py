@@ -46,14 +46,14 @@ class Restorer(Protocol):
         denoise: float = ...,
         mask: Hole | None = ...,
     ) -> Restored:
-        """One picture through one task; H×W or H×W×3 in, the same layout and dtype out. Raises AdaCodeError."""
+        """One image through one task; H×W or H×W×3 in, the same layout and dtype out. Raises AdaCodeError."""
         ...
 
 
 # Colours of a drawn mask that a JPEG has changed, or a mask file that is black, would pass as a success otherwise; so
 # would a mask that is black where the hole is.
-_NO_HOLE = "nothing was filled: no pixel of this picture is in its mask"
-_NEARLY_ALL = "nearly all of this picture was filled: its mask covers {:.3g} %"
+_NO_HOLE = "nothing was filled: no pixel of this image is in its mask"
+_NEARLY_ALL = "nearly all of this image was filled: its mask covers {:.3g} %"
 _NEARLY_ALL_SHARE = 0.95
 Restore = Callable[[Decoded, Hole | None], tuple[Decoded, Restored]]
 """(the image, its hole or None) → (the restored image, what the engine reported)."""

@@ -31,7 +31,7 @@ from adacode_cli.batch.pages import Sink
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.restoring import Restore, Restored
 from adacode_cli.batch.state_files import STATE, holds_files
-from adacode_cli.codes.picture import Codes
+from adacode_cli.codes.image import Codes
 from adacode_cli.errors import InputError, OutputError, QualityError, translated
 from adacode_cli.geometry import Hole
 from adacode_cli.imaging.codec import codec_of
@@ -44,10 +44,10 @@ from adacode_cli.imaging.refusals import too_many_pixels
 StateOf = Callable[[Job, Made], OutputState]
 """(job, its source and its mask) → what lies where its output goes."""
 OnPage = Callable[[int, int], None]
-"""(the number of a page that was restored, from 1; how many there are). Not called for a picture of one page."""
+"""(the number of a page that was restored, from 1; how many there are). Not called for an image of one page."""
 # Of an output beside its input, at most: both sides are four times as long.
 _MAX_PIXELS_TIMES = 16
-_SHORTEST_PICTURE = 12  # bytes, of any format
+_SHORTEST_IMAGE = 12  # bytes, of any format
 
 
 def no_listener(_page: int, _num_pages: int) -> None:
@@ -74,9 +74,9 @@ class Fetched:
 class Read:
     """What the network is given.
 
-    image: the picture; of codes, a stand-in of the same size, layout and metadata, without values.
+    image: the image; of codes, a stand-in of the same size, layout and metadata, without values.
     holes: that of each page; none where nothing is to be filled.
-    codes: where the source holds codes in place of a picture.
+    codes: where the source holds codes in place of an image.
     further: decodes the pages that follow those of `image`, a few at a time; None where there are none. It can be
         called again.
     """
@@ -98,9 +98,9 @@ class Read:
 class Inferred:
     """What the network made.
 
-    image: the restored picture with all that passes by the network; of a document in `sink`, the first page.
+    image: the restored image with all that passes by the network; of a document in `sink`, the first page.
     restored: what the engine reported of the first page.
-    codes: those that the picture was made of, where they are to be written too.
+    codes: those that the image was made of, where they are to be written too.
     sink: holds all pages of a long document, which are on the disk already.
     """
 
@@ -123,10 +123,10 @@ class Written:
 class Stages:
     """What to do with each file.
 
-    restore: what makes the restored picture of a decoded one.
+    restore: what makes the restored image of a decoded one.
     holes: where its hole is, for a task that fills holes.
     quality: of the encoder, where the format has one.
-    maps_dir: receives the pictures of the mixing weights, mirroring the output tree.
+    maps_dir: receives the images of the mixing weights, mirroring the output tree.
     quarantine: receives results that the guard refused, likewise; none is replaced there.
     decoder: what meets the bytes of sources.
     lanes: how many threads may call `infer` at once; one is called where signals arrive.
@@ -167,7 +167,7 @@ class Stages:
         return read_whole(path, max_bytes=self.keeping.max_file_bytes, look=look)
 
     def _is_torn(self, path: Path) -> bool:
-        """Whether a file under an output's name is what a crash or a bad disk left of it, and nobody's picture.
+        """Whether a file under an output's name is what a crash or a bad disk left of it, and nobody's image.
 
         What is of another kind than its name says, or cannot be read at all, is somebody else's.
         """
@@ -176,7 +176,7 @@ class Stages:
             data = read_whole(path, max_bytes=_MAX_PIXELS_TIMES * keeping.max_file_bytes)
         except InputError:
             return False
-        if len(data) < _SHORTEST_PICTURE or not any(data):
+        if len(data) < _SHORTEST_IMAGE or not any(data):
             return True
         if formats.of_bytes(data) is not formats.of_suffix(path.suffix):
             return False
@@ -240,7 +240,7 @@ class Stages:
         return replace(read, image=replace(image, more_pages=tuple(pages[1:]), behind=()), holes=holes, further=None)
 
     def foresee(self, read: Read, format_name: str) -> None:
-        """Raises OutputError where what is made of a picture will surely not be written in this format."""
+        """Raises OutputError where what is made of an image will surely not be written in this format."""
         self.foresight.check(read.image, read.holes, format_name, self.keeping)
 
     def infer(self, job: Job, read: Read, on_page: OnPage = no_listener) -> Inferred:
@@ -257,7 +257,7 @@ class Stages:
             return self._streamed(job, read, format.name, on_page)
         except QualityError as error:
             if self.quarantine is not None:
-                error.message += f"; it is kept as {self._kept_apart(self.quarantine, job, error.picture)}"
+                error.message += f"; it is kept as {self._kept_apart(self.quarantine, job, error.image)}"
             raise
 
     def _inferred(self, read: Read, on_page: OnPage) -> Inferred:
@@ -297,10 +297,10 @@ class Stages:
         sizes = [(*page.size, page.pixels.itemsize) for page in image.pages] + list(image.behind)
         return sum(4 * math.prod(self.foresight.size(height, width)) * depth for height, width, depth in sizes)
 
-    def _kept_apart(self, quarantine: Path, job: Job, picture: object) -> Path:
-        assert isinstance(picture, Decoded), "the guard hands over what it refused"
+    def _kept_apart(self, quarantine: Path, job: Job, image: object) -> Path:
+        assert isinstance(image, Decoded), "the guard hands over what it refused"
         path = refused_path(quarantine, job)
-        data = encode(picture, format=output_format(path), quality=self.quality)
+        data = encode(image, format=output_format(path), quality=self.quality)
         mark_as_ours(quarantine)
         make_directory(path.parent)
         return atomic.write_under_free_name(path, data)
@@ -343,9 +343,9 @@ def size_of(image: Decoded) -> tuple[int, int]:
 def out_of_memory(source: Path, size: tuple[int, int] | None) -> InputError:
     """The refusal of a job for which the memory did not suffice, here and not in its decoder or in the engine.
 
-    size: pixels and bytes of the picture at hand; None where it was not decoded yet.
+    size: pixels and bytes of the image at hand; None where it was not decoded yet.
     """
-    hint = "Close other programs, use a smaller --jobs, or make the picture smaller first."
+    hint = "Close other programs, use a smaller --jobs, or make the image smaller first."
     message = "needs more memory than is free to be read"
     if size:
         held = f"the {size[0]:,} pixels at hand alone take {size[1] / 1e6:.3g} MB"
@@ -354,14 +354,14 @@ def out_of_memory(source: Path, size: tuple[int, int] | None) -> InputError:
 
 
 def paths_for(job: Job, maps_dir: Path | None, quarantine: Path | None) -> tuple[Path, ...]:
-    """A job's output, the picture of its mixing weights, and its result where the guard refuses it."""
+    """A job's output, the image of its mixing weights, and its result where the guard refuses it."""
     maps = (map_path(maps_dir, job),) if maps_dir else ()
     refused = (refused_path(quarantine, job),) if quarantine else ()
     return (job.target, *maps, *refused)
 
 
 def map_path(maps_dir: Path, job: Job) -> Path:
-    """Where the picture of a job's mixing weights goes; the output's full name keeps `a.jpg` and `a.png` apart."""
+    """Where the image of a job's mixing weights goes; the output's full name keeps `a.jpg` and `a.png` apart."""
     return maps_dir / f"{job.name}.weights.png"
 
 
@@ -372,7 +372,7 @@ def refused_path(quarantine: Path, job: Job) -> Path:
 
 
 def map_png(image: Decoded, restored: Restored) -> bytes:
-    """The picture of an image's mixing weights, as a PNG file."""
+    """The image of an image's mixing weights, as a PNG file."""
     picture: NDArray[Any] = weights_map.draw(image.pixels, restored.mixing_weights, restored.categories)
     drawn = Decoded(pixels=picture, alpha=None, format="png", icc=None, exif=None, notes=())
     return encode(drawn, format="png")

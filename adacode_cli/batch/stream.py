@@ -18,7 +18,7 @@ STREAM = Job(Found(Path(STDIN), STDIN, in_tree=False), Path(), "stdin")
 def restore_bytes(data: bytes, stages: Stages, format_name: str | None) -> tuple[bytes, tuple[str, ...]]:
     """The restored image as bytes of the format `format_name`, or its own for None, and the notes about it.
 
-    The picture of the mixing weights, where one is asked for, is called `stdin.weights.png`. Raises InputError for
+    The image of the mixing weights, where one is asked for, is called `stdin.weights.png`. Raises InputError for
     no bytes or bytes that are no image, and what `Stages` raises.
     """
     if not data:
@@ -42,6 +42,6 @@ def restore_bytes(data: bytes, stages: Stages, format_name: str | None) -> tuple
     except MemoryError as error:
         raise out_of_memory(STREAM.source, size) from error
     except (InputError, OutputError) as error:
-        # Most of what refuses a picture does not know where it came from; a run over files adds that for each job.
+        # Most of what refuses an image does not know where it came from; a run over files adds that for each job.
         error.path = STDIN if error.path is None else error.path
         raise

@@ -1,6 +1,6 @@
-"""The mixing weights of one image as a picture that explains itself: where which basis codebook was used, and how much.
+"""The mixing weights of one image as an image that explains itself: where which basis codebook was used, and how much.
 
-One panel per basis, named by its category, all on one colour scale so that panels can be compared; beside the picture
+One panel per basis, named by its category, all on one colour scale so that panels can be compared; beside the image
 itself an overlay colours each place by the basis that weighs most there.
 """
 
@@ -43,15 +43,15 @@ class _Panel:
     swatch: tuple[int, int, int] | None = None
 
 
-def draw(picture: NDArray[Any], mixing_weights: NDArray[np.float32], categories: Sequence[str]) -> Pixels:
+def draw(image: NDArray[Any], mixing_weights: NDArray[np.float32], categories: Sequence[str]) -> Pixels:
     """A sheet of panels, H×W×3 uint8 RGB.
 
     `picture` is H×W or H×W×3 of any image dtype (float in [0, 1]), `mixing_weights` K×h×w (any finite values),
     `categories` their K names.
     """
     assert len(categories) == len(mixing_weights), "one name per basis"
-    height, width = _panel_size(picture.shape)
-    shown = _resize(_as_rgb8(picture), height, width)
+    height, width = _panel_size(image.shape)
+    shown = _resize(_as_rgb8(image), height, width)
     dominant = np.argmax(mixing_weights, axis=0)
     low, high = _scale(mixing_weights)
     panels = [
@@ -68,7 +68,7 @@ def draw(picture: NDArray[Any], mixing_weights: NDArray[np.float32], categories:
 
 
 def _panel_size(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Panels keep the picture's proportions within bounds in which a caption still fits."""
+    """Panels keep the image's proportions within bounds in which a caption still fits."""
     scale = _PANEL_LONG_SIDE_PX / max(shape[:2])
     height, width = (max(round(side * scale), _PANEL_SHORT_SIDE_PX) for side in shape[:2])
     return height, width
@@ -79,9 +79,9 @@ def _scale(mixing_weights: NDArray[np.float32]) -> tuple[float, float]:
     return low, high if high > low else low + 1.0
 
 
-def _as_rgb8(picture: NDArray[Any]) -> Pixels:
-    peak = 1.0 if np.issubdtype(picture.dtype, np.floating) else float(np.iinfo(picture.dtype).max)
-    grey_or_rgb = np.rint(np.clip(picture / peak, 0.0, 1.0) * 255.0).astype(np.uint8)
+def _as_rgb8(image: NDArray[Any]) -> Pixels:
+    peak = 1.0 if np.issubdtype(image.dtype, np.floating) else float(np.iinfo(image.dtype).max)
+    grey_or_rgb = np.rint(np.clip(image / peak, 0.0, 1.0) * 255.0).astype(np.uint8)
     return np.repeat(grey_or_rgb[..., None], 3, axis=2) if grey_or_rgb.ndim == 2 else grey_or_rgb
 
 

@@ -1,6 +1,6 @@
 """Who writes what and where: each file that a run writes is compared with all others, and with what is kept.
 
-Outputs are planned in `batch.plan`; what options ask for beside them (pictures of the weights, codes, refused results,
+Outputs are planned in `batch.plan`; what options ask for beside them (images of the weights, codes, refused results,
 a log) is here. All of it is compared before anything is computed: with `batch.kept`, so that no option replaces an
 original, with files that are there already, and with one another.
 """
@@ -31,7 +31,7 @@ Wrote = Callable[[Job, Path], bool]
 class Beside:
     """A kind of file that is written for each job beside its output, where `option` says.
 
-    `what` is its name in messages. `folder`: pictures lie there that must not be taken for originals later, None for
+    `what` is its name in messages. `folder`: images lie there that must not be taken for originals later, None for
     other files. `replaces`: a file of an earlier run is written again; otherwise a free name is taken.
     """
 
@@ -52,11 +52,11 @@ class Writes:
 
     @property
     def folders(self) -> tuple[Path, ...]:
-        """Where pictures are written that are no outputs; nothing is looked for there."""
+        """Where images are written that are no outputs; nothing is looked for there."""
         return tuple(kind.folder for kind in self.beside if kind.folder is not None)
 
     def check_folders(self) -> None:
-        """Raises OutputError for a folder of pictures that is one of originals, or has come to hold some."""
+        """Raises OutputError for a folder of images that is one of originals, or has come to hold some."""
         for kind in self.beside:
             if kind.folder is None or (kept := self.kept.folder_of(kind.folder)) is None:
                 continue
@@ -99,7 +99,7 @@ class Writes:
             other = first.setdefault(folded(absolute(target)), (what, source))
             if other != (what, source):
                 twice = f"would be written twice: as {_of(*other)} and as {_of(what, source)}"
-                hint = "Give each kind of file a directory of its own, or leave one picture out with --exclude."
+                hint = "Give each kind of file a directory of its own, or leave one image out with --exclude."
                 raise OutputError(twice, path=target, hint=hint)
 
     def _all(self, jobs: Sequence[Job], *, outputs: bool) -> Iterator[tuple[str, Path, Path]]:
@@ -117,7 +117,7 @@ class Writes:
         hint = "Choose another file with --log-file, such as run.log."
         self.kept.refuse(sources, [path], "--log-file")
         if format_of(path) is not None:
-            raise OutputError("has the name of a picture, and is to be a log", path=path, hint=hint)
+            raise OutputError("has the name of an image, and is to be a log", path=path, hint=hint)
         if path.parent.name == STATE.name and (path.parent / CLAIMS.name).exists():
             raise OutputError(f"lies in {STATE.name}, where only a run's own files are", path=path, hint=hint)
         if path.is_file() and not _LOG_BEGINS.match(_beginning(path)):

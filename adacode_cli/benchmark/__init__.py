@@ -1,1 +1,1 @@
-"""How fast this machine restores pictures, as ratios measured in one run; `adacode bench` shows it."""
+"""How fast this machine restores images, as ratios measured in one run; `adacode bench` shows it."""

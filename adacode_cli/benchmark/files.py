@@ -1,4 +1,4 @@
-"""What reading and writing cost beside the engine: a folder of JPEGs through a whole run, and their pictures alone."""
+"""What reading and writing cost beside the engine: a folder of JPEGs through a whole run, and their images alone."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from adacode_cli.batch.plan import OnExisting, make_plan
 from adacode_cli.batch.restoring import Restoring
 from adacode_cli.batch.run import run
 from adacode_cli.batch.stages import Stages
-from adacode_cli.benchmark.picture import made_up_jpeg
+from adacode_cli.benchmark.image import made_up_jpeg
 from adacode_cli.benchmark.timing import in_lanes
 from adacode_cli.engine.restorer import Restorer
 from adacode_cli.errors import OutputError, QualityError, translated
 from adacode_cli.imaging.decode import read_image
 from adacode_cli.imaging.decoder_pool import decoding
 
-# Pictures that are decoded beforehand for each measurement of the engine.
+# Images that are decoded beforehand for each measurement of the engine.
 _AT_ONCE = 32
 
 
 @dataclass(frozen=True)
 class Files:
-    """count files of `megapixels` each: seconds of the engine for their pictures, seconds of the run, and the ratio."""
+    """count files of `megapixels` each: seconds of the engine for their images, seconds of the run, and the ratio."""
 
     count: int
     megapixels: float
@@ -53,7 +53,7 @@ def files(restorer: Restorer, scale: float, count: int, megapixels: float) -> Fi
 
 
 def side_of(megapixels: float) -> int:
-    """The side in pixels of a square picture of that size."""
+    """The side in pixels of a square image of that size."""
     return max(1, round(math.sqrt(megapixels * 1e6)))
 
 
@@ -97,12 +97,12 @@ def _write(folder: Path, side: int, count: int) -> None:
 
 
 def _engine_seconds(restorer: Restorer, scale: float, source: Path) -> float:
-    """As many pictures at once as a run gives it, decoded beforehand."""
+    """As many images at once as a run gives it, decoded beforehand."""
     total, paths = 0.0, sorted(source.iterdir())
     for first in range(0, len(paths), _AT_ONCE):
-        pictures = [read_image(path).pixels for path in paths[first : first + _AT_ONCE]]
+        images = [read_image(path).pixels for path in paths[first : first + _AT_ONCE]]
         start = time.perf_counter()
-        in_lanes(lambda pixels: restorer.sr(pixels, scale), pictures, restorer.lanes)
+        in_lanes(lambda pixels: restorer.sr(pixels, scale), images, restorer.lanes)
         total += time.perf_counter() - start
     return total
 

@@ -11,7 +11,7 @@ from functools import partial
 import torch
 
 from adacode_cli.benchmark.files import jpegs, run_over, side_of
-from adacode_cli.benchmark.picture import made_up
+from adacode_cli.benchmark.image import made_up
 from adacode_cli.benchmark.stage_times import RUN, Sharing, StageTimes, WatchedStages, sharing
 from adacode_cli.benchmark.trace import DeviceUse, OperatorUse, Trace, device_use, last_kernel_s, operator_use, traced
 from adacode_cli.engine.restorer import Restorer
@@ -20,8 +20,8 @@ _LATER = 2
 
 
 @dataclass(frozen=True)
-class FirstPicture:
-    """Seconds of the engine for the first picture of a process, weights being loaded, and for each later one."""
+class FirstImage:
+    """Seconds of the engine for the first image of a process, weights being loaded, and for each later one."""
 
     seconds: float
     later_seconds: float
@@ -37,15 +37,15 @@ class Profile:
     count: int
     megapixels: float
     seconds: float
-    first: FirstPicture
+    first: FirstImage
     sharing: Sharing
     device: DeviceUse | None
     operators: OperatorUse | None
     note: str | None
 
 
-def first_picture(restorer: Restorer, scale: float, megapixels: float) -> FirstPicture:
-    """Restores a made-up picture a few times. To be called before anything else has used the device.
+def first_image(restorer: Restorer, scale: float, megapixels: float) -> FirstImage:
+    """Restores a made-up image a few times. To be called before anything else has used the device.
 
     Raises WeightsError and DeviceError.
     """
@@ -56,11 +56,11 @@ def first_picture(restorer: Restorer, scale: float, megapixels: float) -> FirstP
         start = time.perf_counter()
         restorer.sr(pixels, scale)
         took.append(time.perf_counter() - start)
-    return FirstPicture(took[0], statistics.median(took[1:]))
+    return FirstImage(took[0], statistics.median(took[1:]))
 
 
 def profile(
-    restorer: Restorer, scale: float, count: int, megapixels: float, *, device: torch.device, first: FirstPicture
+    restorer: Restorer, scale: float, count: int, megapixels: float, *, device: torch.device, first: FirstImage
 ) -> Profile:
     """Restores made-up JPEGs as `files` does, and looks on. The restorer should have restored such files before.
 

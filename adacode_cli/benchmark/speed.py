@@ -1,5 +1,5 @@
 """How fast a network runs: in the engine and plainly, beside what the device can do at most and a usual network, and
-whether time grows as the picture does."""
+whether time grows as the image does."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from adacode_cli.benchmark.picture import cut, made_up
+from adacode_cli.benchmark.image import cut, made_up
 from adacode_cli.benchmark.timing import seconds, steady_seconds
 from adacode_cli.engine.device import exact_arithmetic
 from adacode_cli.engine.plan import RunOptions
@@ -60,7 +60,7 @@ def yardstick() -> nn.Sequential:
 
 @torch.inference_mode()
 def yardstick_seconds(x_BCHW: Tensor, device: torch.device, repeats: int) -> float:
-    """Time of the yardstick in float32 for a picture 1×3×H×W, channels last."""
+    """Time of the yardstick in float32 for an image 1×3×H×W, channels last."""
     network = yardstick().eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     x = x_BCHW.to(device).contiguous(memory_format=torch.channels_last)
     return seconds(lambda: network(x), repeats, device)
@@ -80,13 +80,13 @@ class Pass:
 
 
 def passes(
-    network: AdaCode, picture: NDArray[np.uint8], device: torch.device, precisions: Sequence[str], repeats: int
+    network: AdaCode, image: NDArray[np.uint8], device: torch.device, precisions: Sequence[str], repeats: int
 ) -> Iterator[Pass]:
-    """ "plain" is `network(x)` in float32, channels first, the whole picture at once, without TF32; then the engine in
-    each precision, from samples to samples, by as many threads as a run has for it. picture: H×W×3. The network is left
+    """ "plain" is `network(x)` in float32, channels first, the whole image at once, without TF32; then the engine in
+    each precision, from samples to samples, by as many threads as a run has for it. image: H×W×3. The network is left
     on the device, channels last.
     """
-    x_BCHW, lanes = to_tensor(picture), lanes_of(device)
+    x_BCHW, lanes = to_tensor(image), lanes_of(device)
     network, x = network.to(device), x_BCHW.to(device)
     gflop = operations(network, x)
     with torch.inference_mode(), exact_arithmetic(device):
@@ -95,20 +95,20 @@ def passes(
     yield Pass("plain", plain, 1.0, gflop / plain, None)
     for precision in precisions:
         runner = Runner(network, device, RunOptions(precision))
-        took = steady_seconds(lambda runner=runner: runner.restore(picture), repeats, device, lanes)  # type: ignore[misc]
+        took = steady_seconds(lambda runner=runner: runner.restore(image), repeats, device, lanes)  # type: ignore[misc]
         found = runner.run(x_BCHW, deep=False).image_CHW
         yield Pass(precision, took, plain / took, gflop / took, psnr(found, wanted))
 
 
 def operations(network: AdaCode, x_BCHW: Tensor) -> float:
-    """GFLOP of a network as defined, for a picture 1×C×H×W on its device; a product and a sum are two."""
+    """GFLOP of a network as defined, for an image 1×C×H×W on its device; a product and a sum are two."""
     with torch.enable_grad(), FlopCounterMode(display=False) as counter:  # without gradients it has shorter ways
         network(x_BCHW)
     return float(counter.get_total_flops()) / 1e9
 
 
 def psnr(a: Tensor, b: Tensor) -> float:
-    """dB between pictures in [0, 1]; infinite for equal ones."""
+    """dB between images in [0, 1]; infinite for equal ones."""
     return float(-10 * torch.log10((a.clamp(0, 1) - b.clamp(0, 1)).double().square().mean()))
 
 
@@ -129,9 +129,9 @@ def growth(runner: Runner, sizes: Sequence[int] = MEGAPIXELS) -> Iterator[Growth
     runner.restore(cut(photo, 64))
     for megapixels in sizes:
         side = round((megapixels * 1e6) ** 0.5 / scale)
-        picture = cut(photo, side)
+        image = cut(photo, side)
         start = time.perf_counter()
-        runner.restore(picture)
+        runner.restore(image)
         took = time.perf_counter() - start
         rate = took / ((side * scale) ** 2 / 1e6)
         first = first or rate

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from adacode_cli.benchmark.files import Files, files
-from adacode_cli.benchmark.picture import cut
-from adacode_cli.benchmark.profile import FirstPicture, Profile, first_picture, profile
+from adacode_cli.benchmark.image import cut
+from adacode_cli.benchmark.profile import FirstImage, Profile, first_image, profile
 from adacode_cli.benchmark.speed import Ceiling, Growth, Pass, ceiling, growth, passes, yardstick_seconds
 from adacode_cli.checkpoints.load import WeightsSource
 from adacode_cli.engine.device import PRECISIONS, choose_device, choose_precision
@@ -68,22 +68,22 @@ def measure(settings: BenchSettings, on_step: Callable[[str], None]) -> Measurem
         if not is_out_of_memory(error):
             raise
         hint = "Use a smaller --side, or close other programs."
-        raise DeviceError("out of memory: the plain pass needs memory for the whole picture", hint=hint) from error
+        raise DeviceError("out of memory: the plain pass needs memory for the whole image", hint=hint) from error
 
 
 def _measured(settings: BenchSettings, on_step: Callable[[str], None]) -> Measurements:
     device = choose_device(settings.device)
     names = _precisions(settings.precision, device)
     network, _ = WeightsSource(settings.weights).network("sr", settings.scale)
-    picture, repeats = cut(settings.photo, settings.side), settings.repeats
+    image, repeats = cut(settings.photo, settings.side), settings.repeats
     first = _first(settings, on_step)
 
     on_step("the limits of the device")
     ceilings = tuple(ceiling(name, PRECISIONS[name], device, repeats) for name in names)
     on_step("the yardstick")
-    usual = yardstick_seconds(to_tensor(picture), device, repeats)
+    usual = yardstick_seconds(to_tensor(image), device, repeats)
     on_step(f"{settings.weights}, {settings.side}×{settings.side}")
-    found = tuple(passes(network, picture, device, names, repeats))
+    found = tuple(passes(network, image, device, names, repeats))
     grown = tuple(_told(growth(Runner(network, device, RunOptions(settings.precision)), settings.sizes), on_step))
     run, looked_at = _run(settings, device, first, on_step)
     return Measurements(str(device), ceilings, usual, found, grown, run, looked_at)
@@ -93,19 +93,19 @@ def _restorer(settings: BenchSettings) -> Restorer:
     return Restorer.from_pretrained(settings.weights, device=settings.device, precision=settings.precision)
 
 
-def _first(settings: BenchSettings, on_step: Callable[[str], None]) -> tuple[Restorer, FirstPicture] | None:
+def _first(settings: BenchSettings, on_step: Callable[[str], None]) -> tuple[Restorer, FirstImage] | None:
     """For a profile, what comes before all other measurements: they would warm the device up."""
     if not settings.profile:
         return None
-    on_step("the first picture")
+    on_step("the first image")
     restorer = _restorer(settings)
-    return restorer, first_picture(restorer, settings.scale, settings.megapixels)
+    return restorer, first_image(restorer, settings.scale, settings.megapixels)
 
 
 def _run(
     settings: BenchSettings,
     device: torch.device,
-    first: tuple[Restorer, FirstPicture] | None,
+    first: tuple[Restorer, FirstImage] | None,
     on_step: Callable[[str], None],
 ) -> tuple[Files | None, Profile | None]:
     """The timed run, then the one that is looked at: a profiler may slow down all that comes after it."""
@@ -128,5 +128,5 @@ def _precisions(wanted: str, device: torch.device) -> tuple[str, ...]:
 
 def _told(lines: Iterator[Growth], on_step: Callable[[str], None]) -> Iterator[Growth]:
     for line in lines:
-        on_step(f"larger pictures, {line.megapixels} MP done")
+        on_step(f"larger images, {line.megapixels} MP done")
         yield line

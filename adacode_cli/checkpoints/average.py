@@ -1,4 +1,4 @@
-"""The weighted mean of two files of weights, tensor by tensor; now, or when a picture is restored (`pair`).
+"""The weighted mean of two files of weights, tensor by tensor; now, or when an image is restored (`pair`).
 
 A fine-tuned network averaged with the one that it started from keeps what the start knew (Wortsman et al. 2021,
 arXiv:2109.01903). Only files of one shape have a mean. What the tasks of a family share has to be the same bits in

@@ -1,9 +1,9 @@
 """Our file of weights: safetensors, with the network's configuration and its provenance in the metadata.
 
 A task of a family is spread over three files, as its stages were trained: the basis codebooks, the fused part
-(what turns codes into pictures), both shared by all tasks, and the task's own encoder. A "whole" file holds all.
+(what turns codes into images), both shared by all tasks, and the task's own encoder. A "whole" file holds all.
 What all tasks share is compared bit for bit: a task that was trained over other codes would silently show other
-pictures than it was trained for.
+images than it was trained for.
 
 A file can hold a second set of values for some of its tensors: those of a network that keeps noise and grain. Values in
 between restore in between (linear interpolation of weights: Wang et al. 2018, arXiv:1811.10515; arXiv:2107.10833).

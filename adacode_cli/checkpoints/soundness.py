@@ -73,7 +73,7 @@ def require_plausible(config: NetworkConfig, tensors: Mapping[str, Tensor], path
     values = [max(config.channels) ** 2, *(size * dim for size, dim in config.codebooks)]
     values += [n for swin in config.swins for n in (swin.window**2 * swin.heads, config.channels[-1] * swin.mlp_ratio)]
     num_values = sum(tensor.numel() for tensor in tensors.values())
-    if config.least_layers > len(tensors) or max(values) > num_values:
+    if config.min_layers > len(tensors) or max(values) > num_values:
         raise WeightsError("holds fewer values than the network that it describes", path=path, hint=_DAMAGED)
 
 
@@ -81,7 +81,7 @@ def without_memory(config: NetworkConfig, path: Path | None = None) -> AdaCode:
     """A network that has shapes and no values. Raises WeightsError for sizes that no network comes near."""
     sizes = [*config.channels, *(n for book in config.codebooks for n in book)]
     sizes += [n for swin in config.swins for n in (swin.heads, swin.mlp_ratio)]
-    if config.least_layers > _MAX_LAYERS or max(sizes) > _MAX_SIZE:
+    if config.min_layers > _MAX_LAYERS or max(sizes) > _MAX_SIZE:
         raise WeightsError("describes a network larger than any that there is", path=path, hint=_DAMAGED)
     with torch.device("meta"), _WithoutInitialisation():
         return AdaCode(config)

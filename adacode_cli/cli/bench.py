@@ -1,4 +1,4 @@
-"""`adacode bench`: how fast this machine restores pictures, and what of it the engine leaves unused."""
+"""`adacode bench`: how fast this machine restores images, and what of it the engine leaves unused."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MAX_PROFILED = 200  # the memory that the profiler gives to its record would no
 EPILOG = """[bold]What the figures are[/bold]
 
   plain      the network as any program would run it: float32, the whole
-             picture in one pass
+             image in one pass
   ratio      how many times as fast as that
   GFLOP/s    of the network as defined; "at most" is what large matrix
              products and convolutions reach
@@ -41,7 +41,7 @@ EPILOG = """[bold]What the figures are[/bold]
 
   adacode bench                              about a minute
   adacode bench --files 60 --megapixels 1    an archive in small
-  adacode bench --growth                     does time grow as pictures do?
+  adacode bench --growth                     does time grow as images do?
   adacode bench --device cuda --profile      is the device idle at times?"""
 
 
@@ -52,7 +52,7 @@ class BenchOptions:
     weights: Weights = "compact"
     scale: Annotated[int, typer.Option("--scale", "-s", metavar="N", help="2 or 4.")] = 4
     photo: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The picture to enlarge. Default: a made-up one.")
+        Path | None, typer.Option(metavar="FILE", help="The image to enlarge. Default: a made-up one.")
     ] = None
     side: Annotated[int, typer.Option(metavar="PX", help="Side of the part of it that is enlarged.")] = 256
     files: Annotated[int, typer.Option(metavar="N", help="JPEGs of the timed run; 0: no run.")] = 4
@@ -142,7 +142,7 @@ def _settings(options: BenchOptions) -> BenchSettings:
 def _photo(options: BenchOptions) -> NDArray[np.uint8]:
     import numpy as np
 
-    from adacode_cli.benchmark.picture import made_up
+    from adacode_cli.benchmark.image import made_up
     from adacode_cli.imaging.decode import read_image
 
     if options.photo is None:

@@ -127,7 +127,7 @@ def profile_object(profile: Profile) -> dict[str, object]:
 def profile_lines(profile: Profile) -> Iterator[str]:
     """The run, its stages, and the device or the operators; shares in percent of the run, or of what a title names."""
     yield f"where the time of such a run goes: {profile.seconds:.1f} s with the profiler"
-    yield f"  first picture: {profile.first.seconds:.3f} s, later: {profile.first.later_seconds:.3f} s each"
+    yield f"  first image: {profile.first.seconds:.3f} s, later: {profile.first.later_seconds:.3f} s each"
     yield from _stages(profile.sharing)
     if profile.device:
         yield from _device(profile.device)
@@ -160,7 +160,7 @@ def _device(use: DeviceUse) -> Iterator[str]:
     for name, share in rows.items():
         yield f"  {name:<30}{_percent(share):>12}"
     counts = f"{use.kernels_per_file:.0f} kernels, {use.launches_per_file:.0f} launches"
-    yield f"  each picture: {counts}, {use.waits_per_file:.1f} waits of the host"
+    yield f"  each image: {counts}, {use.waits_per_file:.1f} waits of the host"
     yield ""
     yield from _costs("kernels", use.kernels, use.rest_share)
 

@@ -85,7 +85,7 @@ def _told_other(error: Exception, invocation: Invocation) -> int:
 
 def _usage_error(error: Any) -> UsageError:  # noqa: ANN401 (a class that cannot be named, see above)
     message = str(error.format_message()).rstrip(".")
-    # What checks the values calls them "input", which is a picture here.
+    # What checks the values calls them "input", which is an image here.
     message = message.replace(": Value error, ", ": ").replace(": Input should be ", ": it must be ")
     command = error.ctx.command_path if getattr(error, "ctx", None) else "adacode"
     return UsageError(message[:1].lower() + message[1:], hint=f"'{command} --help' shows what there is.")

@@ -26,14 +26,14 @@ def doctor(
         typer.Option(metavar="OWNER/REPO", envvar="ADACODE_HUB_REPO", help="The Hub repository to report on."),
     ] = None,
 ) -> None:
-    """Show versions, picture formats, devices, precision support, weights and caches.
+    """Show versions, image formats, devices, precision support, weights and caches.
 
     Ends with exit code 4 if bundled weights are missing or damaged.
     """
     invocation_of(context, json=as_json)
     facts: Facts = {
         "versions": machine.versions(),
-        "formats": machine.picture_formats(),
+        "formats": machine.image_formats(),
         "memory": machine.memory(),
         "devices": machine.devices(),
         "weights": machine.weights(hub_repo),

@@ -1,4 +1,4 @@
-"""`adacode eval`: how close restored test pictures come to their originals, beside a baseline."""
+"""`adacode eval`: how close restored test images come to their originals, beside a baseline."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from adacode_cli.evaluation.worst import Worst
 
 
-app = typer.Typer(help="Measure restored test pictures against their originals.", no_args_is_help=True)
+app = typer.Typer(help="Measure restored test images against their originals.", no_args_is_help=True)
 
 _EPILOG = """[bold]Test sets[/bold]
 
@@ -60,7 +60,7 @@ class EvalOptions:
     ] = None
     worst: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.png", help="Write a sheet of the five worst pictures; replaced if it exists."),
+        typer.Option(metavar="FILE.png", help="Write a sheet of the five worst images; replaced if it exists."),
     ] = None
     device: DeviceName = "auto"
     precision: Precision = "auto"
@@ -81,7 +81,7 @@ def sr(
     PSNR (dB) and SSIM on luma without a border of 4 pixels, LPIPS on RGB.
     """
     if scale not in (2, 4):
-        raise UsageError(f"--scale {scale} is not 2 or 4", hint="There are test pictures for these two.")
+        raise UsageError(f"--scale {scale} is not 2 or 4", hint="There are test images for these two.")
     _measure(context, options, "sr", scale, denoise)
 
 
@@ -90,7 +90,7 @@ def sr(
 def inpaint(context: typer.Context, options: EvalOptions) -> None:
     """Measure the filling of holes, beside Telea's method in OpenCV.
 
-    PSNR (dB) of RGB inside the holes, LPIPS of whole pictures.
+    PSNR (dB) of RGB inside the holes, LPIPS of whole images.
     """
     _measure(context, options, "inpaint", 1)
 
@@ -173,7 +173,7 @@ def _write_sheet(path: Path, worst: Worst, found: Evaluation) -> None:
     atomic.write_bytes(path, draw_sheet(worst, title, found.distance))
 
 
-# Tables are no wider than they must be; names of pictures are not cut before this.
+# Tables are no wider than they must be; names of images are not cut before this.
 _PAGE_COLUMNS = 200
 _OURS = "adacode"
 _FORMS = (("psnr", "PSNR", ".2f"), ("ssim", "SSIM", ".4f"), ("perceptual", "LPIPS", ".4f"))
@@ -193,11 +193,11 @@ class Evaluation:
 
     @property
     def means(self) -> tuple[Scores, Scores | None]:
-        """Of the restored pictures, and of the simple method's, if there is one."""
+        """Of the restored images, and of the baseline's, if there is one."""
         from adacode_cli.evaluation.score import mean_scores
 
-        simple = [row.simple for row in self.rows if row.simple]
-        return mean_scores(row.restored for row in self.rows), mean_scores(simple) if simple else None
+        baseline = [row.baseline for row in self.rows if row.baseline]
+        return mean_scores(row.restored for row in self.rows), mean_scores(baseline) if baseline else None
 
     @property
     def step(self) -> str:
@@ -206,8 +206,8 @@ class Evaluation:
         return task if self.denoise == 1 else f"{task}, denoise {self.denoise:g}"
 
     @property
-    def simple_method(self) -> str | None:
-        """What the simple method is called."""
+    def baseline_method(self) -> str | None:
+        """What the baseline is called."""
         return TASKS[self.task].baseline
 
     @property
@@ -227,7 +227,7 @@ class Evaluation:
 
 def json_object(found: Evaluation) -> dict[str, object]:
     """All figures, unrounded; keys and meanings as docs/json.md has them."""
-    restored, simple = found.means
+    restored, baseline = found.means
     return {
         "version": 1,
         "task": found.task,
@@ -237,29 +237,29 @@ def json_object(found: Evaluation) -> dict[str, object]:
         "perceptual": found.perceptual,
         "border_px": found.border_px,
         "images": len(found.rows),
-        "simple_method": found.simple_method,
+        "baseline_method": found.baseline_method,
         "restored": asdict(restored),
-        "simple": simple and asdict(simple),
+        "baseline": baseline and asdict(baseline),
         "rows": [asdict(row) for row in found.rows],
         "worst": None if found.worst is None else str(found.worst),
     }
 
 
 def table_lines(found: Evaluation) -> list[str]:
-    """A line for every picture, the means below them, then what the figures are."""
-    restored, simple = found.means
+    """A line for every image, the means below them, then what the figures are."""
+    restored, baseline = found.means
     kinds = [kind for kind in _FORMS if getattr(restored, kind[0]) is not None]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("\npicture", no_wrap=True)
-    for method in (_OURS, found.simple_method) if simple else (_OURS,):
+    table.add_column("\nimage", no_wrap=True)
+    for method in (_OURS, found.baseline_method) if baseline else (_OURS,):
         for key, title, _ in kinds:
             table.add_column(
                 f"{method}\n{printable(found.distance) if key == 'perceptual' else title}", justify="right"
             )
     for row in found.rows:
-        table.add_row(Text(printable(row.name)), *_cells(kinds, row.restored, row.simple))
+        table.add_row(Text(printable(row.name)), *_cells(kinds, row.restored, row.baseline))
     table.add_section()
-    table.add_row(f"mean of {len(found.rows)}", *_cells(kinds, restored, simple))
+    table.add_row(f"mean of {len(found.rows)}", *_cells(kinds, restored, baseline))
     return [*_drawn(table), "", *_notes(found)]
 
 
@@ -275,7 +275,7 @@ def _notes(found: Evaluation) -> list[str]:
     lines = [f"{_OURS}: {found.step}, weights {printable(found.weights)}", f"{what} Higher is better."]
     if found.perceptual:
         lines.append(
-            f"{printable(found.distance)}: {printable(found.perceptual)}, of whole RGB pictures. Lower is better."
+            f"{printable(found.distance)}: {printable(found.perceptual)}, of whole RGB images. Lower is better."
         )
     if found.worst:
         lines.append(f"worst: {printable(str(found.worst))}")

@@ -37,7 +37,7 @@ class HoleOptions:
         Path | None,
         _place(
             metavar="FILE",
-            help="A picture of the image's size, white where the hole is, or with strokes on a transparent layer; used "
+            help="An image of the image's size, white where the hole is, or with strokes on a transparent layer; used "
             "for all inputs.",
         ),
         _MASKS,

@@ -6,7 +6,7 @@ target or null, error), then `run-finished` (files, done, skipped, failed, untou
 null). With `--dry-run` there is one of `file-planned` (source, target), `file-skipped`, and `file-failed` for what is
 known to fail, and nothing is started or finished. `error` (error) is why a command ended early; an error is kind,
 exit_code, message, path or null, and hint. An entry of a tree that is left out is `file-skipped` with target null;
-`others-left-out` (unread_pictures, files, folders, each an object of counts by kind) counts what lies beside images.
+`others-left-out` (unread_images, files, folders, each an object of counts by kind) counts what lies beside images.
 `file-awaited` (source, target, pid or null, host or null) says once that only another process's file is left.
 `page-finished` (source, target, page, pages) says that a page of a document of several pages is restored; `page` counts
 from 1, and the last page comes before the file's own event.

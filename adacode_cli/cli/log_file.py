@@ -1,7 +1,7 @@
 """`--log-file`: what a run does, a line for each file with the time, appended to a file beside whatever is shown.
 
 The tracebacks of failures are in it always, because a run of a night cannot be asked again with -v. Their lines are
-indented; all others begin with the time, whatever names say. A log that cannot be written to any more stops no picture:
+indented; all others begin with the time, whatever names say. A log that cannot be written to any more stops no image:
 the run goes on, counts what is missing, and ends with exit code 6.
 """
 
@@ -55,7 +55,7 @@ class Log:
         if not self._num_missing:
             return None
         entries = "1 entry" if self._num_missing == 1 else f"{self._num_missing} entries"
-        hint = "No picture depends on it. Make room for the next log, or choose another --log-file."
+        hint = "No image depends on it. Make room for the next log, or choose another --log-file."
         message = f"{entries} of the log could not be written: {self._reason}"
         return OutputError(message, path=self._path, hint=hint)
 

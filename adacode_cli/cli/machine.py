@@ -39,8 +39,8 @@ def versions() -> Facts:
     return found
 
 
-def picture_formats() -> list[Facts]:
-    """Every picture format, and which optional package it needs that is not installed, None where it needs none."""
+def image_formats() -> list[Facts]:
+    """Every image format, and which optional package it needs that is not installed, None where it needs none."""
     return [
         {
             "name": format.name,

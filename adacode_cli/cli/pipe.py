@@ -61,7 +61,7 @@ def _writes_of(target: Path | None, options: RestoreOptions, request: Request) -
     writes = writes_of([STREAM.source], options, request, one_file=True)
     writes.check_folders()
     output = () if target is None else (Beside("-o", "the output", lambda _job: target),)
-    files = (*writes.kept.files, ("the picture on standard input", _STDIN_NUMBER))
+    files = (*writes.kept.files, ("the image on standard input", _STDIN_NUMBER))
     return replace(writes, beside=(*output, *writes.beside), kept=replace(writes.kept, files=files))
 
 

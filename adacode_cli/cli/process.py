@@ -26,7 +26,7 @@ def prepare() -> None:
 
 
 def _occupy_closed_streams() -> None:
-    """A file that is opened gets the lowest free number: without this a picture could take that of standard error."""
+    """A file that is opened gets the lowest free number: without this an image could take that of standard error."""
     for number in _STANDARD_STREAMS:
         try:
             os.fstat(number)

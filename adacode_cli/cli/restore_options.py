@@ -289,7 +289,7 @@ class RestoreOptions:
         Path | None,
         _output(
             metavar="DIR",
-            help="Also write there, for each image, a picture of which basis codebook was used where.",
+            help="Also write there, for each image, an image of which basis codebook was used where.",
         ),
     ] = None
 

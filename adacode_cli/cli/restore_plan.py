@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 class Request:
     """What to do with each image: `task` is a name of `tasks.TASKS`.
 
-    `hole` is for tasks that fill holes; `save_codes` and `from_codes` are for tasks whose pictures are made from codes.
+    `hole` is for tasks that fill holes; `save_codes` and `from_codes` are for tasks whose images are made from codes.
     """
 
     task: str
@@ -52,7 +52,7 @@ class Request:
 
     @property
     def step(self) -> str:
-        """What was done, in the words of a picture's history."""
+        """What was done, in the words of an image's history."""
         return self.label if self.denoise == 1 else f"{self.label}, denoise {self.denoise:g}"
 
     @property
@@ -196,7 +196,7 @@ def writes_of(inputs: list[Path], options: RestoreOptions, request: Request, *, 
     beside = []
     if (maps_dir := options.save_weights_map) is not None:
         path = partial(map_path, maps_dir)
-        beside.append(Beside("--save-weights-map", "the picture of the mixing weights", path, maps_dir))
+        beside.append(Beside("--save-weights-map", "the image of the mixing weights", path, maps_dir))
     if (quarantine := options.quarantine) is not None:
         path = partial(refused_path, quarantine)
         beside.append(Beside("--quarantine", "the refused result", path, quarantine, replaces=False))

@@ -45,7 +45,7 @@ _REPORT_EPILOG = """[bold]Examples[/bold]
   adacode train report run -o ~/compact.html  the page alone"""
 
 _PAGE = ".html"
-_PICTURE = ".png"
+_IMAGE = ".png"
 # ×2 is served by the network of ×4, halved, which is better than one of its own that learns as long.
 _TASKS = "sr-x4,inpaint"
 
@@ -167,7 +167,7 @@ def report(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="FILE", help="A .html page or a .png picture. Default: both, as RUN/report.*"
+            "--output", "-o", metavar="FILE", help="A .html page or a .png image. Default: both, as RUN/report.*"
         ),
     ] = None,
     overwrite: Annotated[bool, flag("--overwrite", help="Write FILE if it exists.")] = False,
@@ -223,8 +223,8 @@ def _fused_file(given: Path) -> Path:
 def _targets(run: Path, output: Path | None, *, overwrite: bool) -> list[Path]:
     """Where to write. Raises UsageError for another kind of file, OutputError for one that exists."""
     if output is None:
-        return [run / f"report{_PAGE}", run / f"report{_PICTURE}"]
-    if output.suffix.lower() not in (_PAGE, _PICTURE):
+        return [run / f"report{_PAGE}", run / f"report{_IMAGE}"]
+    if output.suffix.lower() not in (_PAGE, _IMAGE):
         raise UsageError(f"-o {output} is neither .html nor .png", hint="The name of FILE says what is written.")
     if output.is_dir():
         raise OutputError("is a directory", path=output, hint="Name a file in it.")

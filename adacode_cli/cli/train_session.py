@@ -146,7 +146,7 @@ def _perceptual(options: TrainOptions, recipe: Recipe, device: torch.device) -> 
 
     named = options.perceptual if options.perceptual is not None else recipe.perceptual
     if options.perceptual is None and " sha256:" in named:
-        what = f"the recipe compares pictures by {named.split(' ')[0]}, and does not say where that file is"
+        what = f"the recipe compares images by {named.split(' ')[0]}, and does not say where that file is"
         raise UsageError(what, hint="Give the file with --perceptual FILE, or --perceptual '' to compare pixels only.")
     return load_perceptual(named, device, for_training=True)
 

@@ -42,7 +42,7 @@ Output = Annotated[
         "--output",
         "-o",
         metavar="FILE",
-        help="Draw every code as a patch of this picture, in the format of its suffix.",
+        help="Draw every code as a patch of this image, in the format of its suffix.",
     ),
 ]
 UsageDir = Annotated[
@@ -53,11 +53,11 @@ UsageDir = Annotated[
     ),
 ]
 Patch = Annotated[
-    int, typer.Option(min=8, max=128, metavar="PIXELS", help="Side of a patch in the picture; 64 lie in a row.")
+    int, typer.Option(min=8, max=128, metavar="PIXELS", help="Side of a patch in the image; 64 lie in a row.")
 ]
 _LOSSY = formats.listed(each for each in formats.every() if each.lossy)
 Quality = Annotated[int, typer.Option(min=1, max=100, metavar="Q", help=f"Quality of {_LOSSY} files.")]
-Overwrite = Annotated[bool, flag("--overwrite", help="Draw the picture again.")]
+Overwrite = Annotated[bool, flag("--overwrite", help="Draw the image again.")]
 
 
 def show(
@@ -74,7 +74,7 @@ def show(
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
-    """Show the basis codebooks: sizes, use by photographs, and an atlas picture."""
+    """Show the basis codebooks: sizes, use by photographs, and an atlas image."""
     invocation_of(context, json=as_json, verbose=verbose)
     if output is not None:
         _check_output(output, usage, overwrite=overwrite)
@@ -104,7 +104,7 @@ def _check_output(path: Path, photographs: Path | None, *, overwrite: bool) -> N
     from adacode_cli.imaging.encode import format_of
 
     if format_of(path) is None:
-        raise UsageError(f"-o {path} names no picture", hint="Give it a name such as atlas.png or atlas.jpg.")
+        raise UsageError(f"-o {path} names no image", hint="Give it a name such as atlas.png or atlas.jpg.")
     if path.exists() and not overwrite:
         raise OutputError("exists already", path=path, hint="Add --overwrite, or choose another name.")
     if path.exists() and photographs is not None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from adacode_cli.codes import packing
-from adacode_cli.codes.picture import MAX_BASES, MAX_CODES, Codes, DecoderIdentity
+from adacode_cli.codes.image import MAX_BASES, MAX_CODES, Codes, DecoderIdentity
 from adacode_cli.errors import InputError
 from adacode_cli.formats import CODES_SIGNATURE as MAGIC
 from adacode_cli.limits import MAX_PIXELS
@@ -27,7 +27,7 @@ VERSION = 2
 # One code and one mixing weight for each: the bundled networks have 5 for 64 pixels, and those of padding.
 _PIXELS_A_CODE = 8
 _CODES_BESIDE = 1_000_000
-# A grid is at most this much larger than its picture: padding to whole windows, which have 8 cells in the bundled
+# A grid is at most this much larger than its image: padding to whole windows, which have 8 cells in the bundled
 # networks and in the published ones.
 _MAX_PADDING_CELLS = 64
 
@@ -80,7 +80,7 @@ def check_start(head: bytes, name: str) -> None:
 
 
 def layout_in(head: bytes) -> tuple[int, int, bool, np.dtype[Any]] | None:
-    """(height, width, grey, dtype) of the picture, by the beginning of a file of codes; None where it does not say."""
+    """(height, width, grey, dtype) of the image, by the beginning of a file of codes; None where it does not say."""
     try:
         magic, _, _ = _START.unpack_from(head)
         bits, flags, height, width, *_ = _HEADER.unpack_from(head, _START.size)
@@ -211,7 +211,7 @@ def _read_header(reader: _Reader, max_pixels: int) -> _Header:
     ]
     for is_wrong, what in wrong:
         if is_wrong:
-            raise InputError(f"claims {what}: no picture is like that", hint=_DAMAGED)
+            raise InputError(f"claims {what}: no image is like that", hint=_DAMAGED)
     if height * width > max_pixels:
         message = f"claims {width}×{height} pixels, more than {max_pixels / 1e6:g} megapixels"
         raise InputError(message, hint=_TOO_LARGE, over_limit=True)
@@ -220,6 +220,6 @@ def _read_header(reader: _Reader, max_pixels: int) -> _Header:
 
 
 def _covers(cells: int, pixels: int, stride: int) -> bool:
-    """Whether a grid's side belongs to a picture's: it covers it, and is no more than padded."""
+    """Whether a grid's side belongs to an image's: it covers it, and is no more than padded."""
     touched = ceil(pixels / max(1, stride))
     return touched <= cells <= touched + _MAX_PADDING_CELLS

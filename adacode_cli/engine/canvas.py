@@ -1,6 +1,6 @@
-"""The finished picture, made tile by tile on the device: base picture, clipping, rounding, and its means for the guard.
+"""The finished image, made tile by tile on the device: base image, clipping, rounding, and its means for the guard.
 
-Done there, three bytes a pixel go back to the host and not twelve, and the picture is never whole in float32. Every
+Done there, three bytes a pixel go back to the host and not twelve, and the image is never whole in float32. Every
 place is made of its own tile alone, so tiles may come in any order, and a second time.
 """
 
@@ -15,12 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from adacode_cli.engine.images import TOPS, Pixels
 from adacode_cli.engine.maps import Patch
-from adacode_cli.engine.pictures import TOPS, Pixels
 from adacode_cli.engine.transfer import Outbox
 from adacode_cli.geometry import Box
 from adacode_cli.model.config import NetworkConfig
-from adacode_cli.model.input import base_picture
+from adacode_cli.model.input import base_image
 
 # Input pixels that bicubic interpolation looks at beyond the ones it makes: two are enough for whole factors.
 _CONTEXT = 2
@@ -28,8 +28,8 @@ _CONTEXT = 2
 STRIP_PX = 1 << 22
 
 
-class BasePicture:
-    """The base picture of a prepared input (1×C×H×W float32), part by part."""
+class BaseImage:
+    """The base image of a prepared input (1×C×H×W float32), part by part."""
 
     def __init__(self, prepared_BCHW: Tensor, config: NetworkConfig) -> None:
         self._prepared, self._kind, self._scale = prepared_BCHW, config.base, config.scale
@@ -41,20 +41,20 @@ class BasePicture:
         inner = box.scaled(1, self._scale)
         read = inner.grown(_CONTEXT, *self._prepared.shape[-2:])
         around = self._prepared[(..., *read.slices)].to(detail_CHW.device, non_blocking=True)
-        base = base_picture(around, self._kind, self._scale)
+        base = base_image(around, self._kind, self._scale)
         assert base is not None, "only `none` has no base"
         top, left = (s * self._scale for s in (inner.top - read.top, inner.left - read.left))
         detail_CHW.add_(base[0, :, top : top + box.height, left : left + box.width])
 
 
 class Canvas(ABC):
-    """A picture of height × width output pixels that tiles are put on. strip_px: pixels that are finished at once."""
+    """An image of height × width output pixels that tiles are put on. strip_px: pixels that are finished at once."""
 
     def __init__(self, height: int, width: int, scale: int, strip_px: int = STRIP_PX) -> None:
         self.height, self.width, self.scale = height, width, scale
         self._strip_px = strip_px
 
-    def put(self, detail: Patch, base: BasePicture | None) -> None:
+    def put(self, detail: Patch, base: BaseImage | None) -> None:
         """Takes 1×3×h×w detail (any float dtype, may be overwritten) to its place; what lies in the padding is cut off.
 
         base: what it is added to.

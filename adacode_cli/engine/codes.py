@@ -1,6 +1,6 @@
-"""A picture to its codes and back through one network, the same way every time.
+"""An image to its codes and back through one network, the same way every time.
 
-Tiles leave no trace, so the same picture gives the same codes, and the same codes the same pixels, bit for bit on one
+Tiles leave no trace, so the same image gives the same codes, and the same codes the same pixels, bit for bit on one
 machine, device and precision. What would depend on the memory that happens to be free is refused.
 """
 
@@ -14,15 +14,15 @@ import numpy as np
 import torch
 
 from adacode_cli.checkpoints.format import SHARED_PARTS
-from adacode_cli.codes.picture import Codes, DecoderIdentity, in_steps
+from adacode_cli.codes.image import Codes, DecoderIdentity, in_steps
 from adacode_cli.engine.halves import Coded
-from adacode_cli.engine.pictures import Pixels
+from adacode_cli.engine.images import Pixels
 from adacode_cli.engine.runner import Runner
 from adacode_cli.errors import DeviceError, WeightsError
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.network import AdaCode
 
-# Cells of the padding that are kept: without them pictures whose sides are not whole windows come out differently at
+# Cells of the padding that are kept: without them images whose sides are not whole windows come out differently at
 # the bottom and the right (35 dB to the unpadded whole; one cell 45 dB, two 57 dB).
 _MARGIN_CELLS = 2
 _DIGEST_BYTES = 16
@@ -30,7 +30,7 @@ _DIGEST_BYTES = 16
 
 @dataclass(frozen=True)
 class DecodedCodes:
-    """pixels: height×width×3, or height×width for grey, in the dtype of the codes' picture. notes: what a person should
+    """pixels: height×width×3, or height×width for grey, in the dtype of the codes' image. notes: what a person should
     know.
     """
 
@@ -50,7 +50,7 @@ class Coder:
         self.identity = DecoderIdentity(name, decoder_digest(runner.network))
 
     def encode(self, image: Pixels) -> Codes:
-        """H×W or H×W×3 picture → its codes. Raises InputError where results are not finite, DeviceError."""
+        """H×W or H×W×3 image → its codes. Raises InputError where results are not finite, DeviceError."""
         config, (h, w) = self._runner.config, image.shape[:2]
         deep = image.dtype != np.uint8
         self._check_room(h, w, deep=deep)
@@ -70,7 +70,7 @@ class Coder:
         )
 
     def decode(self, codes: Codes) -> DecodedCodes:
-        """The picture that codes hold. Raises WeightsError for codes of another network, InputError, DeviceError."""
+        """The image that codes hold. Raises WeightsError for codes of another network, InputError, DeviceError."""
         self._check_belong(codes)
         deep = codes.dtype != np.uint8
         self._check_room(codes.height, codes.width, deep=deep)
@@ -79,7 +79,7 @@ class Coder:
         return DecodedCodes(*self._runner.decode(coded, dtype=codes.dtype, grey=codes.grey))
 
     def _kept(self, height: int, width: int, rows: int, columns: int) -> tuple[int, int]:
-        """Of a padded grid, the cells that matter to the picture; with GroupNorm all do."""
+        """Of a padded grid, the cells that matter to the image; with GroupNorm all do."""
         config = self._runner.config
         if config.norm == "group":
             return rows, columns
@@ -92,8 +92,8 @@ class Coder:
         if self._runner.plan(height, width, deep=deep).sampled and self._runner.options.tiling == "exact":
             raise DeviceError(
                 f"not enough memory for the codes of {width}×{height} pixels, which these weights normalise as a whole",
-                hint="Use the bundled weights, --tiling sampled, a smaller picture, or close other programs.",
-                only_this_picture=True,
+                hint="Use the bundled weights, --tiling sampled, a smaller image, or close other programs.",
+                only_this_image=True,
             )
 
     def _check_belong(self, codes: Codes) -> None:
@@ -108,7 +108,7 @@ class Coder:
             f"and {self.identity.name!r} are others (decoder {self.identity.digest.hex()[:12]})",
             hint=f"Use --weights {name} after `adacode weights pull {name}`; if that is what you use, "
             "they have been trained anew since: install the adacode that wrote the codes.",
-            only_this_picture=True,
+            only_this_image=True,
         )
 
 
@@ -127,5 +127,5 @@ def decoder_digest(network: AdaCode) -> bytes:
 def _check_rebuilds_from_codes(config: NetworkConfig, name: str) -> None:
     if not config.purpose.from_codes or config.scale != 1 or config.num_skips or config.base != "none":
         raise WeightsError(
-            f"{name} makes its pictures from more than codes", hint="Use weights for reconstruct, such as compact."
+            f"{name} makes its images from more than codes", hint="Use weights for reconstruct, such as compact."
         )

@@ -71,8 +71,8 @@ def check_precision(name: str) -> None:
 def choose_precision(name: str, device: torch.device, *, deep: bool) -> torch.dtype:
     """`auto`, `fp32`, `bf16`, `fp16` → a dtype that the device computes. Raises DeviceError, UsageError.
 
-    `auto` is bf16 where that is native and the picture has 8 bits a channel, float32 otherwise; `deep` says that
-    the picture has more, whose last bits bf16 would not keep.
+    `auto` is bf16 where that is native and the image has 8 bits a channel, float32 otherwise; `deep` says that
+    the image has more, whose last bits bf16 would not keep.
     """
     check_precision(name)
     if name == "auto":
@@ -83,7 +83,7 @@ def choose_precision(name: str, device: torch.device, *, deep: bool) -> torch.dt
 
 
 def rounded(network: AdaCode, dtype: torch.dtype) -> AdaCode:
-    """A copy that computes in `dtype`; its input and its picture stay float32.
+    """A copy that computes in `dtype`; its input and its image stay float32.
 
     Its weights have the short precision once and for all. Autocast would round every weight again at every call, for
     every tile, and take each LayerNorm to float32 and back: a fifth of the time of a published network on a CPU.

@@ -1,12 +1,12 @@
-"""The two halves of a run: a padded picture → codes and mixing weights, and those → pixels, each by tiles.
+"""The two halves of a run: a padded image → codes and mixing weights, and those → pixels, each by tiles.
 
-A network is cut where the whole picture comes together. Between its halves everything lies on the latent grid, which
-has 1/64 of the pixels, and is computed for the whole picture at once: attention looks across all of it.
+A network is cut where the whole image comes together. Between its halves everything lies on the latent grid, which
+has 1/64 of the pixels, and is computed for the whole image at once: attention looks across all of it.
 
 Where whole maps do not fit memory, normalisation goes by sums that are gathered norm after norm, with nothing but sums
 kept between. A tile knows the map before a norm exactly once the sums of all norms on the way there are known. So the
 first norm's sums are gathered, then with those the second's, and so on; each norm costs a pass through all that comes
-before it, which is what the memory is paid with. The encoder's are gathered over the whole picture, since codes depend
+before it, which is what the memory is paid with. The encoder's are gathered over the whole image, since codes depend
 on them and a code is a discrete decision; the decoder's over a sample of tiles.
 """
 
@@ -84,7 +84,7 @@ class LatentMaps:
 
 
 def latent_maps(network: AdaCode, feature_BCHW: Tensor) -> LatentMaps:
-    """Attention, mixing weights and codes of a whole picture's latent map."""
+    """Attention, mixing weights and codes of a whole image's latent map."""
     latent = network.encoder.swin(feature_BCHW)
     return LatentMaps(latent, network.codebook.nearest(latent), network.codebook.weights(latent))
 
@@ -109,10 +109,10 @@ def _read_first(steps: Steps) -> set[str]:
 
 @dataclass(frozen=True)
 class Coded:
-    """A picture as codes: what `Runner.decode` needs.
+    """An image as codes: what `Runner.decode` needs.
 
     codes: an h×w int64 tensor a basis. weights_KHW: float32 mixing weights. Both of the whole padded latent grid, on
-    the CPU. height, width: sides of the picture in output pixels, without the padding.
+    the CPU. height, width: sides of the image in output pixels, without the padding.
     """
 
     codes: tuple[Tensor, ...]
@@ -132,7 +132,7 @@ def run_encoder(
     """prepared: B×C×H×W padded inputs on the tiler's home → the maps that `run_decoder` starts from, with the encoder's
     skips.
 
-    A tiler with known sums goes by sums gathered beforehand: here, over the whole picture. Raises DeviceError when not
+    A tiler with known sums goes by sums gathered beforehand: here, over the whole image. Raises DeviceError when not
     even the smallest tile fits, NonFiniteError as `Finiteness` does.
     """
     maps = {IMAGE: Map(prepared_BCHW, tiler.grid.input_cell_px)}
@@ -149,16 +149,16 @@ def run_encoder(
 
 
 def coded(maps: dict[str, Map], height: int, width: int) -> Coded:
-    """Codes and weights among the maps of one picture, of height × width output pixels."""
+    """Codes and weights among the maps of one image, of height × width output pixels."""
     codes, weights = (maps[name].data_BCHW[0].cpu() for name in (CODES, WEIGHTS))
     return Coded(codes.unbind(0), weights.float(), height, width)
 
 
 def run_decoder(half: Half, tiler: Tiler, boxes: Sequence[Box], maps: dict[str, Map]) -> None:
-    """Maps, which are used up → the DETAIL that the network adds to the base picture, handed to the tiler's
+    """Maps, which are used up → the DETAIL that the network adds to the base image, handed to the tiler's
     `take_detail`, padding included.
 
-    A tiler with known sums goes by a sample of the picture here. Raises as `run_encoder` does.
+    A tiler with known sums goes by a sample of the image here. Raises as `run_encoder` does.
     """
     _tidy(tiler)
     if tiler.known_sums is not None:
@@ -172,7 +172,7 @@ def _tidy(tiler: Tiler) -> None:
 
 
 def sample(grid: Grid) -> tuple[Box, ...]:
-    """Evenly spread tiles of a picture, each row of tiles shifted against the one before."""
+    """Evenly spread tiles of an image, each row of tiles shifted against the one before."""
     boxes = grid.boxes(grid.tile(SAMPLE_TILE_PX))
     tops, lefts = (sorted({getattr(box, side) for box in boxes}) for side in ("top", "left"))
     return tuple(b for b in boxes if (tops.index(b.top) + lefts.index(b.left)) % SAMPLE_EVERY == 0)

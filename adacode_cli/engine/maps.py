@@ -1,4 +1,4 @@
-"""Maps of a network, on the latent grid of one padded picture, and parts of them that stay exact.
+"""Maps of a network, on the latent grid of one padded image, and parts of them that stay exact.
 
 Tiles begin and end on the latent grid, so that strides and enlargements stay aligned. What an inner edge of a part has
 spoilt is cut off as soon as it is made: a convolution pads with zeros. At the border of the map that is what the whole
@@ -25,7 +25,7 @@ from adacode_cli.model.input import padded_size
 
 @dataclass(frozen=True)
 class Grid:
-    """height, width: latent cells of the padded picture, multiples of `multiple`. cell_px, input_cell_px: a cell's side
+    """height, width: latent cells of the padded image, multiples of `multiple`. cell_px, input_cell_px: a cell's side
     in output and in input pixels.
     """
 
@@ -60,7 +60,7 @@ class Grid:
         return rows, columns
 
     def boxes(self, tile: tuple[int, int]) -> tuple[Box, ...]:
-        """The tiles that part the picture."""
+        """The tiles that part the image."""
         return tuple(tiles(self.height, self.width, *tile))
 
 
@@ -114,8 +114,8 @@ class Patch:
         """The map's part of a box of latent cells. The map of a 4×4 stem lacks its last row and column."""
         return cells.scaled(self.per_cell).grown(0, self.height, self.width)
 
-    def of_picture(self, index: int) -> Patch:
-        """The same part of one of the pictures, as a patch of one."""
+    def of_image(self, index: int) -> Patch:
+        """The same part of one of the images, as a patch of one."""
         return replace(self, data_BCHW=self.data_BCHW[index : index + 1])
 
     @property
@@ -125,7 +125,7 @@ class Patch:
 
 @dataclass
 class Map:
-    """A whole map of one or more pictures: its values, its cells along a side of a latent cell, and its sums where
+    """A whole map of one or more images: its values, its cells along a side of a latent cell, and its sums where
     gathered.
     """
 

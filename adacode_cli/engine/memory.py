@@ -124,7 +124,7 @@ def release(device: torch.device) -> None:
 def trim_heap() -> None:
     """Hands free blocks of the C library back; between two maps in host memory.
 
-    glibc keeps what was freed between two blocks in use: 200 MB after the encoder of a picture of 8 megapixels.
+    glibc keeps what was freed between two blocks in use: 200 MB after the encoder of an image of 8 megapixels.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform.startswith("linux") else None
     if trim is not None:

@@ -1,6 +1,6 @@
 """One passage through a network: padding, the whole-image parts, both halves by tiles, and what is tried again smaller.
 
-On a GPU all of a picture is queued at once, from the upload of its samples to the copy of the result; who calls waits.
+On a GPU all of an image is queued at once, from the upload of its samples to the copy of the result; who calls waits.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-from adacode_cli.engine.canvas import BasePicture, Canvas, RawCanvas
+from adacode_cli.engine.canvas import BaseImage, Canvas, RawCanvas
 from adacode_cli.engine.device import rounded, unfolds
 from adacode_cli.engine.halves import Coded, Halves, coded, halves_of, run_decoder, run_encoder
+from adacode_cli.engine.images import Pixels
 from adacode_cli.engine.maps import Grid, Map, Patch
 from adacode_cli.engine.memory import free_bytes, is_out_of_memory, release
-from adacode_cli.engine.pictures import Pixels
 from adacode_cli.engine.plan import SHARE, Costs, Memory, RunOptions, TilePlan, plan_tiles, require_room
 from adacode_cli.engine.program import CODES, WEIGHTS
 from adacode_cli.engine.tiled import Finiteness, TakeDetail, Tiler
@@ -27,7 +27,7 @@ from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.input import fill_from, halve, pad_mirrored, padded_size, prepare_input
 from adacode_cli.model.network import AdaCode
 
-_SAMPLED = "memory is too small for exact tiling of this picture: it was normalised by a sample (--tiling sampled)"
+_SAMPLED = "memory is too small for exact tiling of this image: it was normalised by a sample (--tiling sampled)"
 
 C = TypeVar("C", bound=Canvas)
 T = TypeVar("T")
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Kind:
-    """What pictures have in common that can run together: precision, bytes a sample, and their padded grid."""
+    """What images have in common that can run together: precision, bytes a sample, and their padded grid."""
 
     dtype: torch.dtype
     sample_bytes: int
@@ -44,7 +44,7 @@ class Kind:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One try at pictures of one kind: what is queued on the device, and what will come back of it.
+    """One try at images of one kind: what is queued on the device, and what will come back of it.
 
     slots: how many run together; where there are fewer, the rest is left black.
     """
@@ -57,11 +57,11 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Group(Generic[C]):
-    """Pictures of one padded size that run together.
+    """Images of one padded size that run together.
 
-    load: the device that whole maps lie on → pictures of one padded size, as the network takes them (1×C×H×W each).
+    load: the device that whole maps lie on → images of one padded size, as the network takes them (1×C×H×W each).
     blank: the same → a canvas for each of them. passes: how many coarser ones fill their holes first. size: height and
-    width of the largest of the pictures.
+    width of the largest of the images.
     """
 
     grid: Grid
@@ -89,7 +89,7 @@ class Passage:
         return self._where_it_fits(own.kind, group.size, attempt.slots, lambda plan: self._planned(group, plan, own))
 
     def code(self, image: Pixels, attempt: Attempt) -> Coded:
-        """The encoder's half alone, of one picture as `check_picture` has it, without alpha."""
+        """The encoder's half alone, of one image as `check_image` has it, without alpha."""
         config, (h, w), dtype = self.config, image.shape[:2], attempt.kind.dtype
 
         def planned(plan: TilePlan) -> Coded:
@@ -103,7 +103,7 @@ class Passage:
         return self._where_it_fits(attempt.kind, (h, w), 1, planned)
 
     def draw(self, code: Coded, canvas: Canvas, attempt: Attempt) -> None:
-        """The decoder's half alone: the picture of codes and mixing weights onto a canvas."""
+        """The decoder's half alone: the image of codes and mixing weights onto a canvas."""
         dtype = attempt.kind.dtype
 
         def planned(plan: TilePlan) -> None:
@@ -115,7 +115,7 @@ class Passage:
 
     def _where_it_fits(self, kind: Kind, size: tuple[int, int], slots: int, planned: Callable[[TilePlan], T]) -> T:
         """What `planned` makes by a plan. Maps that did not fit the device after all lie in host memory for a second
-        try. Raises DeviceError before any work where a picture of that size clearly does not fit.
+        try. Raises DeviceError before any work where an image of that size clearly does not fit.
         """
         plan = self.plan(kind, slots)
         require_room(plan, size, self.options, self.device)
@@ -135,11 +135,11 @@ class Passage:
     ) -> tuple[Sequence[C], dict[str, Map], tuple[str, ...]]:
         home, dtype = self._home(plan), attempt.kind.dtype
         prepared, canvases = self._prepared(group.load(home), attempt, group.passes), group.blank(home)
-        bases = [BasePicture(prepared[i : i + 1], self.config) for i in range(len(canvases))]
+        bases = [BaseImage(prepared[i : i + 1], self.config) for i in range(len(canvases))]
 
         def take(detail: Patch) -> None:
             for i, (canvas, base) in enumerate(zip(canvases, bases, strict=True)):
-                canvas.put(detail.of_picture(i), base)
+                canvas.put(detail.of_image(i), base)
 
         tiler, halves = self._tiler(plan, attempt, take), self._halves_in(dtype)
         maps = run_encoder(self._network_in(dtype), halves.encoder, tiler, plan.encoder, prepared)
@@ -172,7 +172,7 @@ class Passage:
         return fill_from(padded, torch.stack([canvas.image_CHW for canvas in coarse]).to(padded.device))
 
     def plan(self, kind: Kind, slots: int = 1, *, resident: bool = True) -> TilePlan:
-        """How `slots` pictures of one kind would be cut with the memory that is free now."""
+        """How `slots` images of one kind would be cut with the memory that is free now."""
         costs = Costs(
             self._halves_in(kind.dtype),
             self.config,

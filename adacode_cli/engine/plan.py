@@ -1,9 +1,9 @@
-"""How a picture is cut for the network, and the memory that it will take: decided before any work.
+"""How an image is cut for the network, and the memory that it will take: decided before any work.
 
 `RunOptions` says how a person wants the engine to run, `Costs` what memory a run in given tiles takes, and `plan_tiles`
 chooses tiles whose planned memory fits what is free. Costs are arithmetic: sizes of maps and of what a tile holds come
 from `engine.segments`, which counts them. What is estimated here, and held against measured peaks by the tests, is what
-the counting cannot see: scratch space of the convolutions, copies of the picture around the network, and what the
+the counting cannot see: scratch space of the convolutions, copies of the image around the network, and what the
 allocator does not give back.
 """
 
@@ -36,7 +36,7 @@ TILINGS = ("exact", "sampled")
 class RunOptions:
     """precision: auto, fp32, bf16 or fp16. tile: "auto", "none" or a side in output pixels.
 
-    tiling: "exact", or "sampled": normalisation by what a sample of the picture tells. Raises UsageError.
+    tiling: "exact", or "sampled": normalisation by what a sample of the image tells. Raises UsageError.
     """
 
     precision: str = "auto"
@@ -68,7 +68,7 @@ _SWIN_KERNEL = 3 * 3
 # Of a strip of a tile that is being finished: its detail and the base in float32, and what rounding and means take.
 _STRIP_BYTES_PER_PX = 40
 _FLOAT_BYTES = 4
-# What convolutions keep whatever the picture (compiled kernels, reordered weights): 35 to 55 MB were measured.
+# What convolutions keep whatever the image (compiled kernels, reordered weights): 35 to 55 MB were measured.
 _FIXED_BYTES = 48 << 20
 # The C library's heap goes to pieces where tiles of many shapes follow one another (corners, edges, the middle): what
 # one tile freed does not fit what the next one asks for. With up to four, which mirror one another, that was not seen;
@@ -97,7 +97,7 @@ class Memory:
 class Costs:
     """What the parts of a network cost on one grid. on_host: the device that computes uses the host's memory.
 
-    sample_bytes: of a sample of the finished picture. pictures: of this size that run together.
+    sample_bytes: of a sample of the finished image. images: of this size that run together.
     """
 
     halves: Halves
@@ -116,12 +116,12 @@ class Costs:
         maps, busy = self._phase(self.halves.decoder, decoder, sampled=sampled)
         carried = sum(self.halves.encoder.shapes[name].bytes_per_cell for name in self.halves.encoder.kept)
         between = carried * self.grid.num_cells * self.pictures, self._latent_bytes()
-        # The picture's memory is asked for at the start, and taken by the system when it is written to.
-        picture, last = self._picture_bytes(), (maps, busy + self._strip_bytes(decoder))
+        # The image's memory is asked for at the start, and taken by the system when it is written to.
+        image, last = self._image_bytes(), (maps, busy + self._strip_bytes(decoder))
         if resident:
             most = max(sum(phase) for phase in (first, between, last))
-            return Memory(_FIXED_BYTES + picture, self._input_bytes() + most)
-        phases = (first, between, (last[0] + picture, last[1]))
+            return Memory(_FIXED_BYTES + image, self._input_bytes() + most)
+        phases = (first, between, (last[0] + image, last[1]))
         always = _FIXED_BYTES + self._input_bytes()
         if self.on_host:
             return Memory(always + max(sum(phase) for phase in phases))
@@ -159,8 +159,8 @@ class Costs:
         pixels = self.grid.num_cells * self.grid.input_cell_px**2 * self.pictures
         return int(_INPUT_COPIES[self.config.base] * self.config.in_channels * _FLOAT_BYTES * pixels)
 
-    def _picture_bytes(self) -> int:
-        """The finished picture, and its means over the pixels of the input."""
+    def _image_bytes(self) -> int:
+        """The finished image, and its means over the pixels of the input."""
         pixels, inputs = (
             self.grid.num_cells * self.pictures * side**2 for side in (self.grid.cell_px, self.grid.input_cell_px)
         )
@@ -176,17 +176,17 @@ class Costs:
 # devices, and a feature half-way between two codes may then take the other one.
 _ENCODER_PX = {"cpu": {"one": 512, "steps": 512}, "gpu": {"one": 4096, "steps": 1024}}
 # Larger tiles are hardly faster on a CPU, whose caches they leave, and where each step is a pass of its own, the halo
-# is narrow and smaller ones do. A GPU needs large ones to be busy while the next launches are prepared, and a picture
+# is narrow and smaller ones do. A GPU needs large ones to be busy while the next launches are prepared, and an image
 # that is a single tile is not copied from tile to map at each step.
 _DECODER_PX = {"cpu": {"one": 1024, "steps": 512}, "gpu": {"one": 4096, "steps": 4096}}
-# Output pixels that it takes to keep a GPU busy for as long as the launches of one picture take, and the most pictures
+# Output pixels that it takes to keep a GPU busy for as long as the launches of one image take, and the most images
 # that make them up.
 _BATCH_PX = {"one": 1 << 24, "steps": 1 << 21}
 _MAX_TOGETHER = 16
-# Half of the free memory that a run may take; the rest is for codecs, other pictures and other programs.
+# Half of the free memory that a run may take; the rest is for codecs, other images and other programs.
 SHARE = 0.7
-# A picture is refused where its plan is so many times what could be had at all, and so many bytes more. Of a plan,
-# networks of real size took 0.84 at least; what convolutions keep, the second picture finds in place.
+# An image is refused where its plan is so many times what could be had at all, and so many bytes more. Of a plan,
+# networks of real size took 0.84 at least; what convolutions keep, the second image finds in place.
 _CLEARLY, _CLEARLY_BYTES = 1.25, 64 << 20
 # Side of a tile that was asked for, beyond which a smaller one would be of help.
 _LARGE_TILE_PX = 256
@@ -194,9 +194,9 @@ _LARGE_TILE_PX = 256
 
 @dataclass(frozen=True)
 class TilePlan:
-    """encoder_tile, decoder_tile: most rows and columns of cells of the tiles that part the picture on `grid`.
+    """encoder_tile, decoder_tile: most rows and columns of cells of the tiles that part the image on `grid`.
 
-    sampled: normalisation goes by a sample of the picture (`engine.halves`). resident: whole maps lie on a device
+    sampled: normalisation goes by a sample of the image (`engine.halves`). resident: whole maps lie on a device
     that has memory of its own. memory: what it will take. lacks: None where that fits, or else the least that has to be
     there: host memory as planned, and memory of the device for the smallest tiles.
     """
@@ -211,7 +211,7 @@ class TilePlan:
 
     @cached_property
     def encoder(self) -> tuple[Box, ...]:
-        """The encoder's tiles, boxes of latent cells. There can be a million of them, so no refused picture has any."""
+        """The encoder's tiles, boxes of latent cells. There can be a million of them, so no refused image has any."""
         return self.grid.boxes(self.encoder_tile)
 
     @cached_property
@@ -223,7 +223,7 @@ class TilePlan:
 def plan_tiles(
     costs: Costs, options: RunOptions, device: torch.device, room: Memory, *, resident: bool = True
 ) -> TilePlan:
-    """The plan for one picture with `room` to spare.
+    """The plan for one image with `room` to spare.
 
     A tile that was asked for is taken; "auto" is the fastest that fits, or the smallest there is. Whole maps lie on the
     device if that is a GPU and they fit there, unless `resident` is False. Where they are kept for normalisation and
@@ -256,7 +256,7 @@ def plan_tiles(
 
 
 def require_room(plan: TilePlan, size: tuple[int, int], options: RunOptions, device: torch.device) -> None:
-    """Raises DeviceError, with the figures, for a picture of size (height, width) that clearly cannot be had.
+    """Raises DeviceError, with the figures, for an image of size (height, width) that clearly cannot be had.
 
     Where the plan is a little larger than what is free, or nobody knows what is, it is tried.
     """
@@ -267,10 +267,10 @@ def require_room(plan: TilePlan, size: tuple[int, int], options: RunOptions, dev
         if there is not None and needed > _CLEARLY * there + _CLEARLY_BYTES:
             where = "" if on.type == "cpu" else f" on {on}"
             raise DeviceError(
-                f"a picture of {size[1]}×{size[0]} pixels needs about {_in_words(needed)} of memory{where}, "
+                f"an image of {size[1]}×{size[0]} pixels needs about {_in_words(needed)} of memory{where}, "
                 f"and {_in_words(there)} are free",
                 hint=_way_out(options, device),
-                only_this_picture=True,
+                only_this_image=True,
             )
 
 
@@ -279,7 +279,7 @@ def _way_out(options: RunOptions, device: torch.device) -> str:
     ways = ["leave out --tile"] if large else []
     if options.precision in ("auto", "fp32") and not unfolds(torch.bfloat16, device):
         ways.append("use --precision bf16")
-    ways += ["cut the picture", "choose a smaller --scale", "close other programs", "use another device"]
+    ways += ["cut the image", "choose a smaller --scale", "close other programs", "use another device"]
     text = f"{', '.join(ways[:-1])} or {ways[-1]}."
     return text[0].upper() + text[1:]
 
@@ -288,8 +288,8 @@ def _in_words(num_bytes: int) -> str:
     return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.0f} MB"
 
 
-def pictures_together(grid: Grid, device: torch.device, *, normalise: bool) -> int:
-    """How many pictures of this padded size run as one batch at most: several small ones on a CUDA device, one
+def images_together(grid: Grid, device: torch.device, *, normalise: bool) -> int:
+    """How many images of this padded size run as one batch at most: several small ones on a CUDA device, one
     otherwise. normalise: whether the network has steps that normalise.
     """
     if device.type != "cuda":

@@ -1,7 +1,7 @@
 """The network's pixel-grid parts as a list of steps: each one makes one named map from others.
 
 A step looks no farther than one convolution, so it can run on parts of its maps. The parts on the latent grid that look
-across the whole picture (attention, codes, weight predictor) lie between the two lists and are the network's own.
+across the whole image (attention, codes, weight predictor) lie between the two lists and are the network's own.
 `AdaCode.forward` says the same in fewer words; tests hold the two together. A faster way to compute a step is another
 `run` with the same result.
 """
@@ -98,7 +98,7 @@ def _decoder(network: AdaCode, num_skips: int, trunk: Trunk | None) -> Iterator[
 
 
 def _finished_trunk(trunk: Trunk, decoded: str) -> Iterator[Step]:
-    """The trunk from where the codes' branch began, with the decoded codes, to the picture."""
+    """The trunk from where the codes' branch began, with the decoded codes, to the image."""
     yield from _trunk(trunk, _after(trunk.tap), trunk.tap, trunk.joined_at)
     yield Step((decoded, _after(trunk.joined_at)), "joined", lambda x, t: add_to(convolve(trunk.join, x), t))
     last = len(trunk.body) // 2

@@ -1,4 +1,4 @@
-"""The tool as a Python object: pictures in, restored pictures out. The command line is built on it.
+"""The tool as a Python object: images in, restored images out. The command line is built on it.
 
 restorer = Restorer.from_pretrained("compact")
 large = restorer.sr(image, scale=4)                # H×W×3 uint8 → 4H×4W×3 uint8
@@ -23,11 +23,11 @@ import torch
 
 from adacode_cli.checkpoints.load import WeightsSource
 from adacode_cli.checkpoints.location import HUB_PREFIX
-from adacode_cli.codes.picture import Codes
+from adacode_cli.codes.image import Codes
 from adacode_cli.engine.codes import Coder
 from adacode_cli.engine.device import choose_device, choose_precision
+from adacode_cli.engine.images import Pixels, apart, check_image, composite, covered, joined, opaque_in, resize
 from adacode_cli.engine.memory import is_device_failure, is_out_of_memory
-from adacode_cli.engine.pictures import Pixels, apart, check_picture, composite, covered, joined, opaque_in, resize
 from adacode_cli.engine.plan import RunOptions
 from adacode_cli.engine.runner import Runner
 from adacode_cli.errors import DeviceError, InputError, UsageError
@@ -56,12 +56,12 @@ class Restored:
 
 
 class Restorer:
-    """Restores pictures with one family of weights, or with one file.
+    """Restores images with one family of weights, or with one file.
 
     Networks are loaded when their task is first asked for, then kept; of each, the one for the last `denoise`.
-    Pictures: H×W (grey), H×W×2 (grey and alpha), H×W×3 (RGB) or H×W×4 (RGBA) of uint8, uint16 or float32 in [0, 1];
+    Images: H×W (grey), H×W×2 (grey and alpha), H×W×3 (RGB) or H×W×4 (RGBA) of uint8, uint16 or float32 in [0, 1];
     results have their layout and dtype. Alpha is not premultiplied. It passes by the network: it is enlarged beside
-    the picture, and colours that full transparency hides take visible ones first, except where a hole is filled: there
+    the image, and colours that full transparency hides take visible ones first, except where a hole is filled: there
     they stay bit for bit. Calls from several threads take turns on the device; on a GPU the next one is queued while
     it works.
     """
@@ -111,16 +111,16 @@ class Restorer:
         return self.restore("inpaint", image, mask=mask, grow=grow, feather=feather).image
 
     def reconstruct(self, image: Pixels) -> Pixels:
-        """The picture as the codebooks see it: rebuilt from codes alone."""
+        """The image as the codebooks see it: rebuilt from codes alone."""
         return self.restore("reconstruct", image).image
 
     def encode(self, image: Pixels, alpha: Pixels | None = None) -> Codes:
-        """The picture as codes and mixing weights; `codes.file` makes bytes of them. Alpha, in the image or beside it,
+        """The image as codes and mixing weights; `codes.file` makes bytes of them. Alpha, in the image or beside it,
         is kept as it is.
 
-        Raises InputError for what is no picture, WeightsError for a network that sees more than codes, DeviceError.
+        Raises InputError for what is no image, WeightsError for a network that sees more than codes, DeviceError.
         """
-        check_picture(image, alpha)
+        check_image(image, alpha)
         color, inside = apart(image)
         coverage = inside if alpha is None else alpha
         with _working(*image.shape[:2]):
@@ -128,7 +128,7 @@ class Restorer:
         return replace(codes, alpha=coverage)
 
     def decode(self, codes: Codes) -> Restored:
-        """The picture that codes hold, in the layout and dtype that they were made from; grey with alpha comes as RGBA.
+        """The image that codes hold, in the layout and dtype that they were made from; grey with alpha comes as RGBA.
 
         The same bits each time, on one machine, device and precision. Raises WeightsError for codes that were made
         with other weights, InputError, DeviceError.
@@ -158,7 +158,7 @@ class Restorer:
         grow: int = 0,
         feather: int = 0,
     ) -> Restored:
-        """One picture through one task, with the mixing weights.
+        """One image through one task, with the mixing weights.
 
         task: a name of `tasks.TASKS`.
         image: as the class says. alpha: its alpha, H×W, where that is not its last channel; the result's comes back as
@@ -167,11 +167,11 @@ class Restorer:
         mask, grow, feather: for tasks that fill holes: the mask (bool H×W, True in the hole), how far it grows and how
             far it blends beyond that, in pixels; or the whole `Hole`, whose `opaque` makes alpha full in the hole.
 
-        Raises UsageError for impossible values, InputError for what is no picture or no mask of it, WeightsError, and
+        Raises UsageError for impossible values, InputError for what is no image or no mask of it, WeightsError, and
         DeviceError when there is not enough memory.
         """
         known = _known(task)
-        check_picture(image, alpha)
+        check_image(image, alpha)
         color, inside = apart(image)
         hole = None
         if known.fills_hole:
@@ -240,7 +240,7 @@ def network_digest(network: AdaCode) -> str:
 
 
 def lanes_of(device: torch.device) -> int:
-    """How many threads keep a device busy: on a GPU others queue pictures while the first one waits, and small pictures
+    """How many threads keep a device busy: on a GPU others queue images while the first one waits, and small images
     of theirs run together.
     """
     return _LANES if device.type == "cuda" else 1
@@ -266,7 +266,7 @@ def _check_hole(hole: Hole | None, image: Pixels) -> None:
 
 @contextmanager
 def _working(height: int, width: int) -> Iterator[None]:
-    """Says in a person's words that there is no room for the whole picture, or that the device has stopped working;
+    """Says in a person's words that there is no room for the whole image, or that the device has stopped working;
     room for tiles is `tiled`'s business.
     """
     try:
@@ -279,9 +279,9 @@ def _working(height: int, width: int) -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         raise DeviceError(
-            f"out of memory for a picture of {width}×{height} pixels, however small its tiles",
-            hint="Cut the picture, choose a smaller --scale, or close other programs.",
-            only_this_picture=True,
+            f"out of memory for an image of {width}×{height} pixels, however small its tiles",
+            hint="Cut the image, choose a smaller --scale, or close other programs.",
+            only_this_image=True,
         ) from error
 
 

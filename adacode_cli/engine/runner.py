@@ -1,7 +1,7 @@
-"""What may be asked of one network on one device: pictures restored, coded and decoded, each in its turn and precision.
+"""What may be asked of one network on one device: images restored, coded and decoded, each in its turn and precision.
 
-On a GPU all of a picture is queued at once, from the upload of its samples to the copy of the result: the host waits a
-single time, at the end, and by then another thread may have queued the next picture.
+On a GPU all of an image is queued at once, from the upload of its samples to the copy of the result: the host waits a
+single time, at the end, and by then another thread may have queued the next image.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from torch import Tensor
 from adacode_cli.engine.canvas import RawCanvas, SampleCanvas
 from adacode_cli.engine.device import choose_precision, exact_arithmetic
 from adacode_cli.engine.halves import Coded
+from adacode_cli.engine.images import Pixels
 from adacode_cli.engine.maps import Grid, Map
 from adacode_cli.engine.passage import Attempt, Group, Kind, Passage
-from adacode_cli.engine.pictures import Pixels
-from adacode_cli.engine.plan import RunOptions, TilePlan, pictures_together
+from adacode_cli.engine.plan import RunOptions, TilePlan, images_together
 from adacode_cli.engine.program import CODES, WEIGHTS
 from adacode_cli.engine.tiled import Finiteness, NonFiniteError
 from adacode_cli.engine.together import Together
@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class RunResult:
-    """image_CHW: 3×(H·s)×(W·s) float32 on the CPU, unclipped. mixing_KHW: float32, the latent cells that the picture
+    """image_CHW: 3×(H·s)×(W·s) float32 on the CPU, unclipped. mixing_KHW: float32, the latent cells that the image
     touches; codes: an h×w int64 tensor a basis, of the same cells. notes: what a person should know.
     """
 
@@ -51,7 +51,7 @@ class RunResult:
 
 @dataclass(frozen=True)
 class Finished:
-    """A restored picture. pixels: in the dtype and layout of its input, s times its size. shrunk: the means of the
+    """A restored image. pixels: in the dtype and layout of its input, s times its size. shrunk: the means of the
     pixels over each pixel of the input, C last, float32 in [0, 1]; None where s is 1. mixing_KHW, notes: as in
     `RunResult`.
     """
@@ -63,7 +63,7 @@ class Finished:
 
 
 @dataclass(frozen=True)
-class _Picture:
+class _Image:
     """What `Runner.restore` was given."""
 
     image: Pixels
@@ -71,9 +71,9 @@ class _Picture:
 
 
 class Runner:
-    """A network on its device. Calls from several threads take turns on it, and small pictures share a turn.
+    """A network on its device. Calls from several threads take turns on it, and small images share a turn.
 
-    What was queued on a GPU is waited for without the turn, so that the next picture is queued meanwhile. All networks
+    What was queued on a GPU is waited for without the turn, so that the next image is queued meanwhile. All networks
     on CUDA devices share one turn.
     """
 
@@ -82,7 +82,7 @@ class Runner:
         network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network = network
         self._turn = _CUDA_TURN if device.type == "cuda" else Lock()
-        self._together = Together[Kind, _Picture, tuple[Finished, bool]](self._turn, self._begin)
+        self._together = Together[Kind, _Image, tuple[Finished, bool]](self._turn, self._begin)
         self._passage = Passage(network, device, options)
 
     @property
@@ -90,7 +90,7 @@ class Runner:
         return self.network.config
 
     def restore(self, image: Pixels, hole: npt.NDArray[np.bool_] | None = None) -> Finished:
-        """image: a picture as `check_picture` has it, without alpha; hole: H×W, for a network that fills holes.
+        """image: an image as `check_image` has it, without alpha; hole: H×W, for a network that fills holes.
 
         A result that is not finite is computed again in float32, with a note. Raises InputError where it stays so,
         and DeviceError when the smallest tile does not fit the device.
@@ -98,21 +98,21 @@ class Runner:
         grid = Grid.of(self.config, *image.shape[:2])
 
         def attempt(dtype: torch.dtype) -> tuple[Finished, bool]:
-            most = pictures_together(grid, self.device, normalise=self.config.norm == "group")
-            return self._together.ask(Kind(dtype, image.itemsize, grid), _Picture(image, hole), most)
+            most = images_together(grid, self.device, normalise=self.config.norm == "group")
+            return self._together.ask(Kind(dtype, image.itemsize, grid), _Image(image, hole), most)
 
         finished, notes = self._finite(image.dtype != np.uint8, attempt)
         return replace(finished, notes=(*notes, *finished.notes))
 
     def run(self, image_BCHW: Tensor, *, deep: bool) -> RunResult:
-        """The network's own result for 1×C×H×W float32 in [0, 1] (C as the network's); `deep`: the picture has more
+        """The network's own result for 1×C×H×W float32 in [0, 1] (C as the network's); `deep`: the image has more
         than 8 bits a channel. Raises as `restore` does.
         """
         config, (h, w), s = self.config, image_BCHW.shape[-2:], self.config.scale
         grid = Grid.of(config, h, w)
 
         def begin(attempt: Attempt) -> RunResult:
-            """Queues all of the picture, and waits for it."""
+            """Queues all of the image, and waits for it."""
             canvas, maps, notes = self._passage.through(
                 Group(
                     grid,
@@ -144,14 +144,14 @@ class Runner:
     def decode(self, code: Coded, *, dtype: npt.DTypeLike, grey: bool) -> tuple[Pixels, tuple[str, ...]]:
         """What codes and mixing weights alone say: height×width×3 pixels of `dtype`, or height×width; and notes.
 
-        It is `restore`'s picture for a network without encoder skips, trunk and base picture. Raises as it does.
+        It is `restore`'s image for a network without encoder skips, trunk and base image. Raises as it does.
         """
         height, width = code.weights_KHW.shape[1:]
         grid = replace(Grid.of(self.config, 1, 1), height=height, width=width)
         sample = np.dtype(dtype)
 
         def begin(attempt: Attempt) -> SampleCanvas:
-            """Queues the second half; its picture is on the canvas when the attempt has been waited for."""
+            """Queues the second half; its image is on the canvas when the attempt has been waited for."""
             canvas = SampleCanvas(code.height, code.width, 1, attempt.outbox, dtype=sample, grey=grey)
             self._passage.draw(code, canvas, attempt)
             return canvas
@@ -178,8 +178,8 @@ class Runner:
                 note = f"{str(dtype).removeprefix('torch.')} overflowed: the image was computed again in float32"
                 return result, () if chosen is dtype else (note,)
         raise InputError(
-            "the network's result for this picture is not finite, not even in float32",
-            hint="Look for extreme values in the picture (samples are 0 to 1), or use other weights.",
+            "the network's result for this image is not finite, not even in float32",
+            hint="Look for extreme values in the image (samples are 0 to 1), or use other weights.",
         )
 
     def _alone(self, kind: Kind, begin: Callable[[Attempt], T]) -> tuple[T, bool]:
@@ -188,11 +188,11 @@ class Runner:
         result, finite = wait()
         return result, finite[0]
 
-    def _begin(self, kind: Kind, pictures: Sequence[_Picture]) -> Callable[[], Sequence[tuple[Finished, bool]]]:
+    def _begin(self, kind: Kind, images: Sequence[_Image]) -> Callable[[], Sequence[tuple[Finished, bool]]]:
         # By powers of two, so that there are few shapes that kernels have to be chosen for.
-        slots = 1 << (len(pictures) - 1).bit_length()
-        wait = self._queued(kind, slots, lambda attempt: self._restored(pictures, attempt))
-        return lambda: list(zip(*wait(), strict=False))  # slots beyond the pictures answer nobody
+        slots = 1 << (len(images) - 1).bit_length()
+        wait = self._queued(kind, slots, lambda attempt: self._restored(images, attempt))
+        return lambda: list(zip(*wait(), strict=False))  # slots beyond the images answer nobody
 
     def _queued(self, kind: Kind, slots: int, begin: Callable[[Attempt], T]) -> Callable[[], tuple[T, list[bool]]]:
         """Has `begin` queue its work; what waits until that has come back, and says which slots' results are finite.
@@ -212,7 +212,7 @@ class Runner:
 
         return wait
 
-    def _restored(self, pictures: Sequence[_Picture], attempt: Attempt) -> list[Finished]:
+    def _restored(self, pictures: Sequence[_Image], attempt: Attempt) -> list[Finished]:
         config, s, outbox = self.config, self.config.scale, attempt.outbox
         sizes = [picture.image.shape[:2] for picture in pictures]
 
@@ -238,7 +238,7 @@ class Runner:
         return finished
 
 
-def _touched(whole: Map, picture: int, grid: Grid, height: int, width: int) -> Tensor:
-    """Of a latent map, the cells that a picture of height × width input pixels touches: channels first."""
+def _touched(whole: Map, image: int, grid: Grid, height: int, width: int) -> Tensor:
+    """Of a latent map, the cells that an image of height × width input pixels touches: channels first."""
     rows, columns = (-(-side // grid.input_cell_px) for side in (height, width))
-    return whole.data_BCHW[picture, :, :rows, :columns]
+    return whole.data_BCHW[image, :, :rows, :columns]

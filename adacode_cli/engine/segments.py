@@ -124,7 +124,7 @@ def trace(steps: Steps, shapes: Mapping[str, MapShape], kept: Collection[str], *
 def _traced(
     steps: Steps, shapes: Mapping[str, MapShape], kept: frozenset[str], *, unfolds: bool
 ) -> tuple[Segment, dict[str, MapShape]]:
-    # A part in the middle of a picture: all of its edges are inner ones.
+    # A part in the middle of an image: all of its edges are inner ones.
     side, cells, ledger = 3 * _TRACED, Box(_TRACED, _TRACED, 2 * _TRACED, 2 * _TRACED), Ledger(unfolds)
     given = {name: _blank_patch(shapes[name], cells, side) for step in steps for name in step.reads if name in shapes}
     loaded: set[str] = set()

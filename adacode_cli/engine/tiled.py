@@ -28,9 +28,9 @@ class NonFiniteError(Exception):
 
 
 class Finiteness:
-    """Whether all results that were looked at are finite, picture by picture.
+    """Whether all results that were looked at are finite, image by image.
 
-    A CPU tells at once, and NonFiniteError is raised for a picture that runs alone. On a GPU each answer would wait for
+    A CPU tells at once, and NonFiniteError is raised for an image that runs alone. On a GPU each answer would wait for
     all that is queued: there it is gathered in `all_finite`, B bools on the device, and None before the first look.
     """
 
@@ -51,7 +51,7 @@ TakeDetail = Callable[[Patch], None]
 
 
 class Tiler:
-    """Runs halves of a network over tiles of one picture.
+    """Runs halves of a network over tiles of one image.
 
     home: the device that whole maps lie on; default: the CPU. known_sums: None, or sums that were gathered before; then
     maps are normalised by those and not by their own. finiteness: of all that was made here.
@@ -75,7 +75,7 @@ class Tiler:
     def run(self, half: Half, maps: dict[str, Map], tiles: Iterable[Box]) -> None:
         """Adds the maps that the half makes to `maps` and drops those that nobody needs any longer.
 
-        tiles: boxes of latent cells that part the picture. DETAIL is handed to `take_detail` where there is one.
+        tiles: boxes of latent cells that part the image. DETAIL is handed to `take_detail` where there is one.
         Raises DeviceError when not even the smallest tile fits, NonFiniteError as `Finiteness` does.
         """
         boxes = list(tiles)
@@ -192,8 +192,8 @@ class Tiler:
 
     def _blank(self, patch: Patch) -> Tensor:
         """An empty map, its channels last as the network reads it."""
-        pictures, channels = patch.data_BCHW.shape[:2]
-        shape = pictures, patch.height, patch.width, channels
+        images, channels = patch.data_BCHW.shape[:2]
+        shape = images, patch.height, patch.width, channels
         return torch.empty(shape, dtype=patch.data_BCHW.dtype, device=self.home).permute(0, 3, 1, 2)
 
     def _normalised(self, step: Step, patch: Patch, maps: Mapping[str, Map]) -> Patch:
@@ -215,7 +215,7 @@ class Tiler:
             raise DeviceError(
                 f"out of memory at the smallest tile ({failed.height}×{failed.width} latent cells and halo): {said}",
                 hint="Use --precision bf16 or --device cpu, or close other programs.",
-                only_this_picture=True,
+                only_this_image=True,
             )
         boxes: list[Box] = []
         for box in (failed, *waiting):

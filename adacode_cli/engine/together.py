@@ -1,6 +1,6 @@
-"""What several threads ask for while one of them has the turn is begun together: how small pictures become batches.
+"""What several threads ask for while one of them has the turn is begun together: how small images become batches.
 
-A small picture keeps a GPU busy for less time than it takes to queue its work. Nobody waits for companions: whoever
+A small image keeps a GPU busy for less time than it takes to queue its work. Nobody waits for companions: whoever
 gets the turn takes along what others asked for in the meantime, so batches form exactly when the device is the limit.
 """
 

@@ -15,9 +15,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from adacode_cli.engine.pictures import TOPS, Pixels
+from adacode_cli.engine.images import TOPS, Pixels
 
-# Copies that are under way at once, each with a pinned buffer of its own: a picture of 80 megapixels, so that the host
+# Copies that are under way at once, each with a pinned buffer of its own: an image of 80 megapixels, so that the host
 # waits in the middle of larger ones alone.
 _MAX_BYTES_WAITING = 256 << 20
 
@@ -29,7 +29,7 @@ def upload(array: npt.NDArray[Any], device: torch.device) -> Tensor:
 
 
 def to_tensor(image: Pixels, device: torch.device | None = None) -> Tensor:
-    """H×W or H×W×3 picture → 1×3×H×W float32 in [0, 1] of its own, on `device` (default: the CPU); grey is repeated.
+    """H×W or H×W×3 image → 1×3×H×W float32 in [0, 1] of its own, on `device` (default: the CPU); grey is repeated.
 
     Samples travel as they are, and become float32 on the device.
     """
@@ -43,7 +43,7 @@ def to_tensor(image: Pixels, device: torch.device | None = None) -> Tensor:
 def network_input(
     image: Pixels, hole: npt.NDArray[np.bool_] | None, *, mask_channel: bool, device: torch.device
 ) -> Tensor:
-    """`to_tensor` of a picture with its H×W hole as networks know it: zeros and a fourth channel, or white paint."""
+    """`to_tensor` of an image with its H×W hole as networks know it: zeros and a fourth channel, or white paint."""
     x = to_tensor(image, device)
     if hole is None:
         return x

@@ -1,1 +1,1 @@
-"""How good restored pictures are: test sets, metrics, and their means beside a baseline's."""
+"""How good restored images are: test sets, metrics, and their means beside a baseline's."""

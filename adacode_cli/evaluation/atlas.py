@@ -59,8 +59,8 @@ def decoded_codes(network: AdaCode, basis: int, strength: float, device: torch.d
     for some in torch.split(torch.arange(config.codebooks[basis][0], device=device), _BATCH):
         grid = some[:, None, None].expand(-1, _GRID_CELLS, _GRID_CELLS)
         latent = codebook.after[basis](codebook.books[basis].look_up(grid))  # type: ignore[operator]
-        picture = network.render(latent * strength if weighs else latent)
-        parts.append(picture[..., inside, inside].float().cpu())
+        image = network.render(latent * strength if weighs else latent)
+        parts.append(image[..., inside, inside].float().cpu())
     return _within_range(torch.cat(parts).numpy())
 
 

@@ -60,7 +60,7 @@ class Usage:
 
 
 def photographs_in(folder: Path) -> list[Path]:
-    """The pictures below a folder, by name. Raises InputError where there are none."""
+    """The images below a folder, by name. Raises InputError where there are none."""
     found = sorted(p for p in folder.rglob("*") if formats.of_any_suffix(p.suffix) and p.is_file())
     if not found:
         raise InputError(

@@ -1,6 +1,6 @@
-"""Distances between a restored picture and its original, defined once so that figures can be compared.
+"""Distances between a restored image and its original, defined once so that figures can be compared.
 
-All take H×W×3 uint8 RGB pictures of one size. Luma is BT.601's in its studio range (16 to 235), unrounded, and four
+All take H×W×3 uint8 RGB images of one size. Luma is BT.601's in its studio range (16 to 235), unrounded, and four
 pixels at each border are left out, as is usual for super-resolution.
 """
 
@@ -34,9 +34,9 @@ _C1, _C2 = (0.01 * _PEAK) ** 2, (0.03 * _PEAK) ** 2
 _MIN_ERROR = 1e-10
 
 
-def luma(picture: Picture) -> Plane:
+def luma(image: Picture) -> Plane:
     """H×W×3 uint8 RGB → H×W float64 in [16, 235], its borders cut by BORDER_PX."""
-    inner = picture[BORDER_PX:-BORDER_PX, BORDER_PX:-BORDER_PX]
+    inner = image[BORDER_PX:-BORDER_PX, BORDER_PX:-BORDER_PX]
     return np.asarray(inner.astype(np.float64) @ _LUMA_RGB + _LUMA_FOOT)
 
 
@@ -71,7 +71,7 @@ def psnr_in_hole(restored: Picture, original: Picture, hole: npt.NDArray[np.bool
 def perceptual_distance(network: Perceptual, restored: Picture, original: Picture) -> float:
     """LPIPS or another distance by the given network, on the device where it is; lower is better.
 
-    Raises DeviceError for pictures that are too large for that device's memory.
+    Raises DeviceError for images that are too large for that device's memory.
     """
     device = _device_of(network)
     try:
@@ -79,7 +79,7 @@ def perceptual_distance(network: Perceptual, restored: Picture, original: Pictur
             return float(network(_tensor(restored).to(device), _tensor(original).to(device)))
     except torch.OutOfMemoryError as error:
         size = f"{original.shape[1]}×{original.shape[0]}"
-        what = f"not enough memory on {device} to compare pictures of {size} px"
+        what = f"not enough memory on {device} to compare images of {size} px"
         raise DeviceError(what, hint="Choose --device cpu, or leave out --perceptual.") from error
 
 
@@ -97,5 +97,5 @@ def _window_mean(plane: Plane) -> Plane:
     return np.asarray(blurred[edge:-edge, edge:-edge], np.float64)
 
 
-def _tensor(picture: Picture) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].float() / _PEAK
+def _tensor(image: Picture) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() / _PEAK

@@ -1,4 +1,4 @@
-"""Distances of pictures as people see them: LPIPS from a file, the `lpips` package's networks, `pyiqa`'s metrics.
+"""Distances of images as people see them: LPIPS from a file, the `lpips` package's networks, `pyiqa`'s metrics.
 
 One name chooses among them, for losses and for measuring alike. What the two packages print when they load goes to
 standard error: standard output belongs to the data.
@@ -34,9 +34,9 @@ CHOICES = f"a SqueezeNet LPIPS file (.safetensors), {', '.join(_SLICES)}, or {_P
 
 
 class PerceptualNetwork(Protocol):
-    """Called with x, y (B×3×H×W float RGB in [0, 1]) it gives B distances; 0 for equal pictures, lower is better.
+    """Called with x, y (B×3×H×W float RGB in [0, 1]) it gives B distances; 0 for equal images, lower is better.
 
-    Frozen and in evaluation mode. Differentiable in both pictures, except pyiqa's metrics, which only measure: they
+    Frozen and in evaluation mode. Differentiable in both images, except pyiqa's metrics, which only measure: they
     have no `semantic` map (UsageError), and 0 `semantic_channels`.
     """
 
@@ -49,7 +49,7 @@ class PerceptualNetwork(Protocol):
         """B×3×H×W → B×semantic_channels×h×w, about H/8×W/8, not negative, mean square 1 over each one's channels."""
 
     def to(self, device: Device, /) -> Self:
-        """Moves the network; pictures must then be on that device."""
+        """Moves the network; images must then be on that device."""
 
 
 def load_perceptual(
@@ -58,7 +58,7 @@ def load_perceptual(
     """The network on `device` that a name of CHOICES means; None for None and for an empty name.
 
     `for_training` admits only those with a gradient. Raises UsageError for a missing package and for a metric that is
-    no distance of two pictures, WeightsError for a file that is none of ours or weights that cannot be fetched.
+    no distance of two images, WeightsError for a file that is none of ours or weights that cannot be fetched.
     """
     if name is None or name == "":
         return None
@@ -129,7 +129,7 @@ class PyiqaDistance:
         self._metric, self._name, self.device = metric, name, torch.device(device)
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
-        """As PerceptualNetwork has it; x is the restored picture, y the original, for metrics that tell them apart."""
+        """As PerceptualNetwork has it; x is the restored image, y the original, for metrics that tell them apart."""
         scores: Tensor = self._metric(x, y)
         return scores.flatten()
 
@@ -171,7 +171,7 @@ def _pyiqa_metric(name: str, device: Device) -> Any:  # noqa: ANN401 - the packa
     with _loading(name):
         metric = pyiqa.create_metric(metric_name, device=torch.device(device))
     if not metric.lower_better:
-        what = f"{name} is higher for better pictures: it is no distance"
+        what = f"{name} is higher for better images: it is no distance"
         raise UsageError(what, hint=f"Choose a distance, such as {_PYIQA}lpips or {_PYIQA}dists.")
     return metric
 

@@ -1,4 +1,4 @@
-"""A task's restored pictures against their originals, beside a baseline: a method that anybody has at hand."""
+"""A task's restored images against their originals, beside a baseline: a method that anybody has at hand."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ class Scores:
 
 @dataclass(frozen=True)
 class Row:
-    """One picture: `restored` by the network, `simple` by the task's baseline, if it has one."""
+    """One image: `restored` by the network, `baseline` by the task's baseline, if it has one."""
 
     name: str
     restored: Scores
-    simple: Scores | None
+    baseline: Scores | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +59,7 @@ class Pictures:
 
     input: Picture
     hole: Mask | None
-    simple: Picture | None
+    baseline: Picture | None
     restored: Picture
     original: Picture
 
@@ -78,8 +78,8 @@ def evaluate(
     """Restores and scores every example, one after the other.
 
     `denoise` is for tasks that have strengths of it. `on_example` is called with the one that comes next, `on_row` with
-    what became of it. All pictures are read once before the first is restored: a damaged one is reported at once.
-    Raises InputError for pictures that cannot be read or do not fit one another, and what the restorer raises.
+    what became of it. All images are read once before the first is restored: a damaged one is reported at once.
+    Raises InputError for images that cannot be read or do not fit one another, and what the restorer raises.
     """
     examples = tuple(examples)
     for example in examples:
@@ -87,16 +87,16 @@ def evaluate(
     rows = []
     for example in examples:
         on_example(example)
-        pictures = _pictures(restorer, example, task, scale, denoise)
-        simple = None if pictures.simple is None else _scores(pictures.simple, pictures, perceptual)
-        row = Row(example.name, _scores(pictures.restored, pictures, perceptual), simple)
-        on_row(row, pictures)
+        images = _pictures(restorer, example, task, scale, denoise)
+        baseline = None if images.baseline is None else _scores(images.baseline, images, perceptual)
+        row = Row(example.name, _scores(images.restored, images, perceptual), baseline)
+        on_row(row, images)
         rows.append(row)
     return rows
 
 
 def mean_scores(scores: Iterable[Scores]) -> Scores:
-    """Means over at least one picture; None where a picture has none."""
+    """Means over at least one image; None where an image has none."""
     all_scores = list(scores)
     ssim = [s.ssim for s in all_scores if s.ssim is not None]
     perceptual = [s.perceptual for s in all_scores if s.perceptual is not None]
@@ -111,24 +111,24 @@ def mean_scores(scores: Iterable[Scores]) -> Scores:
 def _pictures(restorer: Restorer, example: Example, task: str, scale: int, denoise: float) -> Pictures:
     original, degraded, hole = _read(example, scale)
     restored = restorer.restore(task, degraded, scale=scale, denoise=denoise, mask=hole).image
-    baseline = TASKS[task].baseline
-    simple = None if baseline is None else _by_baseline(baseline, degraded, original, hole)
-    return Pictures(degraded, hole, simple, np.asarray(restored, np.uint8), original)
+    method = TASKS[task].baseline
+    baseline = None if method is None else _by_baseline(method, degraded, original, hole)
+    return Pictures(degraded, hole, baseline, np.asarray(restored, np.uint8), original)
 
 
-def _scores(picture: Picture, pictures: Pictures, perceptual: Perceptual | None) -> Scores:
-    original, hole = pictures.original, pictures.hole
-    distance = None if perceptual is None else perceptual_distance(perceptual, picture, original)
+def _scores(image: Picture, images: Pictures, perceptual: Perceptual | None) -> Scores:
+    original, hole = images.original, images.hole
+    distance = None if perceptual is None else perceptual_distance(perceptual, image, original)
     if hole is not None:
-        return Scores(psnr_in_hole(picture, original, hole), None, distance)
-    return Scores(psnr_luma(picture, original), ssim_luma(picture, original), distance)
+        return Scores(psnr_in_hole(image, original, hole), None, distance)
+    return Scores(psnr_luma(image, original), ssim_luma(image, original), distance)
 
 
 def _read(example: Example, scale: int) -> tuple[Picture, Picture, Mask | None]:
     original = _picture(example.original)
     height, width = original.shape[:2]
     if min(height, width) < MIN_SIDE:
-        raise InputError(f"is smaller than {MIN_SIDE} px", path=example.original, hint="Use larger test pictures.")
+        raise InputError(f"is smaller than {MIN_SIDE} px", path=example.original, hint="Use larger test images.")
     degraded = original if example.input == example.original else _picture(example.input)
     if (degraded.shape[0] * scale, degraded.shape[1] * scale) != (height, width):
         what = f"has {degraded.shape[1]}×{degraded.shape[0]} pixels, its original {width}×{height}"
@@ -144,8 +144,8 @@ def _picture(path: Path) -> Picture:
     return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, 2)
 
 
-def _by_baseline(baseline: Baseline, degraded: Picture, original: Picture, hole: Mask | None) -> Picture:
-    if baseline == "bicubic":
+def _by_baseline(method: Baseline, degraded: Picture, original: Picture, hole: Mask | None) -> Picture:
+    if method == "bicubic":
         size = (original.shape[1], original.shape[0])
         return np.asarray(cv2.resize(degraded, size, interpolation=cv2.INTER_CUBIC), np.uint8)
     assert hole is not None, "the other one fills holes"

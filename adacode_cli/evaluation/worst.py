@@ -1,4 +1,4 @@
-"""The pictures that came out worst, cut out where the error is greatest and drawn on one sheet: what a mean hides.
+"""The images that came out worst, cut out where the error is greatest and drawn on one sheet: what a mean hides.
 
 Only crops are kept, so that a test set may be as large as it likes.
 """
@@ -35,7 +35,7 @@ _PAPER, _INK, _FAINT = (24, 24, 24), (240, 240, 240), (170, 170, 170)
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """One crop, uint8 RGB, what it shows, and its picture's scores where it has any."""
+    """One crop, uint8 RGB, what it shows, and its image's scores where it has any."""
 
     title: str
     crop: Picture
@@ -44,7 +44,7 @@ class Cell:
 
 @dataclass(frozen=True, eq=False)
 class Poor:
-    """One of the worst pictures: its cells from left to right; x, y: where the crops were cut, in pixels."""
+    """One of the worst images: its cells from left to right; x, y: where the crops were cut, in pixels."""
 
     name: str
     badness: float
@@ -55,7 +55,7 @@ class Poor:
 
 @dataclass
 class Worst:
-    """Collects the `max_found` worst pictures: of greatest perceptual distance, or without one of least PSNR."""
+    """Collects the `max_found` worst images: of greatest perceptual distance, or without one of least PSNR."""
 
     task: str
     scale: int = 1
@@ -63,40 +63,40 @@ class Worst:
     num_seen: int = 0
     found: list[Poor] = field(default_factory=list)
 
-    def add(self, row: Row, pictures: Pictures) -> None:
-        """Keeps crops of a picture if it is among the worst so far; `found` is sorted, the worst first."""
+    def add(self, row: Row, images: Pictures) -> None:
+        """Keeps crops of an image if it is among the worst so far; `found` is sorted, the worst first."""
         self.num_seen += 1
         scores = row.restored
         badness = -scores.psnr if scores.perceptual is None else scores.perceptual
         if len(self.found) == self.max_found and badness <= self.found[-1].badness:
             return
-        x, y = worst_corner(pictures.restored, pictures.original)
-        poor = Poor(row.name, badness, x, y, self._cells(row, pictures, x, y))
+        x, y = worst_corner(images.restored, images.original)
+        poor = Poor(row.name, badness, x, y, self._cells(row, images, x, y))
         self.found = sorted([*self.found, poor], key=lambda one: -one.badness)[: self.max_found]
 
-    def _cells(self, row: Row, pictures: Pictures, x: int, y: int) -> tuple[Cell, ...]:
-        def cut(picture: Picture) -> Picture:
-            return picture[y : y + CROP_PX, x : x + CROP_PX].copy()
+    def _cells(self, row: Row, images: Pictures, x: int, y: int) -> tuple[Cell, ...]:
+        def cut(image: Picture) -> Picture:
+            return image[y : y + CROP_PX, x : x + CROP_PX].copy()
 
         cells = []
         if TASKS[self.task].enlarges:
-            cells.append(Cell(f"input, x{self.scale} by nearest", cut(_nearest(pictures.input, self.scale))))
-        elif pictures.hole is not None:
-            cells.append(Cell("input, holes checkered", cut(_checkered(pictures.input, pictures.hole))))
-        baseline = TASKS[self.task].baseline
-        if pictures.simple is not None and baseline is not None:
-            cells.append(Cell(baseline, cut(pictures.simple), row.simple))
-        ours, original = Cell("adacode", cut(pictures.restored), row.restored), Cell("original", cut(pictures.original))
+            cells.append(Cell(f"input, x{self.scale} by nearest", cut(_nearest(images.input, self.scale))))
+        elif images.hole is not None:
+            cells.append(Cell("input, holes checkered", cut(_checkered(images.input, images.hole))))
+        method = TASKS[self.task].baseline
+        if images.baseline is not None and method is not None:
+            cells.append(Cell(method, cut(images.baseline), row.baseline))
+        ours, original = Cell("adacode", cut(images.restored), row.restored), Cell("original", cut(images.original))
         return (*cells, ours, original)
 
 
 def worst_corner(restored: Picture, original: Picture, crop_px: int = CROP_PX) -> tuple[int, int]:
-    """x, y of the upper left corner of the crop, inside the picture, around the region of greatest squared error."""
+    """x, y of the upper left corner of the crop, inside the image, around the region of greatest squared error."""
     height, width = original.shape[:2]
     error = np.square(restored.astype(np.float32) - original.astype(np.float32)).mean(2)
     grid = (max(1, width // _GRID_PX), max(1, height // _GRID_PX))
     coarse = cv2.resize(error, grid, interpolation=cv2.INTER_AREA)
-    # Beyond the picture there is no error: a spot at the edge counts for what of it a crop can show.
+    # Beyond the image there is no error: a spot at the edge counts for what of it a crop can show.
     spread = cv2.GaussianBlur(coarse, (0, 0), _BELL_CELLS, borderType=cv2.BORDER_CONSTANT)
     row, column = np.unravel_index(int(spread.argmax()), spread.shape)
     x = round((int(column) + 0.5) * width / grid[0] - crop_px / 2)
@@ -104,21 +104,21 @@ def worst_corner(restored: Picture, original: Picture, crop_px: int = CROP_PX) -
     return max(0, min(x, width - crop_px)), max(0, min(y, height - crop_px))
 
 
-def _nearest(picture: Picture, scale: int) -> Picture:
-    return picture.repeat(scale, 0).repeat(scale, 1)
+def _nearest(image: Picture, scale: int) -> Picture:
+    return image.repeat(scale, 0).repeat(scale, 1)
 
 
-def _checkered(picture: Picture, hole: Mask) -> Picture:
+def _checkered(image: Picture, hole: Mask) -> Picture:
     rows, columns = (np.arange(side) // _CHECKER_PX for side in hole.shape)
     odd = (rows[:, None] + columns[None, :]) % 2
     board = np.asarray(_CHECKER_GREYS, np.uint8)[odd]
-    return np.where(hole[..., None], board[..., None], picture).astype(np.uint8)
+    return np.where(hole[..., None], board[..., None], image).astype(np.uint8)
 
 
 def draw_sheet(worst: Worst, title: str, distance: str) -> bytes:
     """A PNG with `title` at its top; `distance` is what the perceptual scores are called.
 
-    A row for each picture found: its name, then crops at twice their size (pixels repeated), with titles and scores.
+    A row for each image found: its name, then crops at twice their size (pixels repeated), with titles and scores.
     """
     num_columns = max((len(poor.cells) for poor in worst.found), default=1)
     row_height = 2 * _LINE_PX + _CELL_PX + 2 * _GAP_PX

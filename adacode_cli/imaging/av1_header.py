@@ -1,4 +1,4 @@
-"""What the first header of an AV1 picture says of its colours, for AVIF files whose boxes say nothing of them.
+"""What the first header of an AV1 image says of its colours, for AVIF files whose boxes say nothing of them.
 
 Names and order of the fields are those of the AV1 specification, sections 5.5.1 to 5.5.5.
 """
@@ -42,7 +42,7 @@ class _Bits:
 
 
 def cicp_of(units: bytes) -> Cicp | None:
-    """What the sequence header among the first units of a picture says; None for none, or where it says nothing."""
+    """What the sequence header among the first units of an image says; None for none, or where it says nothing."""
     at = 0
     for _ in range(_MAX_UNITS):
         if at >= len(units) or not units[at] & 2:  # without its size no unit behind it can be found

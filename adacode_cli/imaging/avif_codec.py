@@ -1,4 +1,4 @@
-"""AVIF: 8 bits through Pillow, deeper pictures are read by imagecodecs and written by OpenCV.
+"""AVIF: 8 bits through Pillow, deeper images are read by imagecodecs and written by OpenCV.
 
 It holds 8, 10 or 12 bits; deeper pixels are held here as 16 bits, and come out with 12. Sizes are looked at before
 anything is decoded.
@@ -34,26 +34,26 @@ _MODES = ("L", "LA", "RGB", "RGBA")
 
 
 def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
-    """The first picture of an AVIF file. Raises InputError."""
+    """The first image of an AVIF file. Raises InputError."""
     with parsing("avif", name=name):
-        picture, damage = _opened(data)
-    check_size(*picture.size, max_pixels, name=name)
+        image, damage = _opened(data)
+    check_size(*image.size, max_pixels, name=name)
     with parsing("avif", name=name):
-        said, lost = pillow.metadata_of(picture)
-        num_frames = getattr(picture, "n_frames", 1)
+        said, lost = pillow.metadata_of(image)
+        num_frames = getattr(image, "n_frames", 1)
         lost += damage + lost_beside_first(num_frames)
         found = heif_boxes.properties(data)
         numbers = heif_boxes.cicp_of(found) or av1_header.cicp_of(heif_boxes.beginning_of_primary(data))
         said, lost = replace(said, cicp=numbers), lost + heif_boxes.lost_of(found)
-        orientation = _orientation(picture)
+        orientation = _orientation(image)
         bits = heif_boxes.avif_bits(data, found)
         if bits > 8:
             if num_frames > 1:
                 _check_still(data, max_pixels, name=name)
             pixels, alpha = _deep(data, bits)
         else:
-            picture.load()
-            pixels, alpha = pillow.planes(picture.convert("RGB") if picture.mode not in _MODES else picture)
+            image.load()
+            pixels, alpha = pillow.planes(image.convert("RGB") if image.mode not in _MODES else image)
     if bits > 8 or num_frames == 1:  # else it is a frame, of which nothing is said there
         seen = heif_boxes.crop_of(found, pixels.shape[1], pixels.shape[0])
         pixels = np.ascontiguousarray(pixels[seen])
@@ -61,15 +61,15 @@ def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
     return [Raster(pixels, alpha, said, orientation=orientation, lost=lost, bits=bits if bits > 8 else None)]
 
 
-def _orientation(picture: ImageFile) -> int:
-    """How the container turns the picture, which Pillow puts into EXIF, whatever that said before."""
+def _orientation(image: ImageFile) -> int:
+    """How the container turns the image, which Pillow puts into EXIF, whatever that said before."""
     block = Image.Exif()
-    block.load(picture.info.get("exif") or b"")
+    block.load(image.info.get("exif") or b"")
     return int(block.get(exif.ORIENTATION, 1))
 
 
 def _check_still(data: bytes, max_pixels: int, *, name: str) -> None:
-    """Of an animation the picture beside its frames is read, which may have another size. Raises InputError."""
+    """Of an animation the image beside its frames is read, which may have another size. Raises InputError."""
     still, _ = _opened(heif_boxes.without_frames(data))
     check_size(*still.size, max_pixels, name=name)
 
@@ -92,7 +92,7 @@ def _without_exif(file: bytes) -> bytes:
 
 def _deep(file: bytes, bits: int) -> tuple[Samples, Samples | None]:
     """(H×W or H×W×3, alpha or None) uint16 of an AVIF of 10 or 12 bits. Raises ValueError."""
-    # OpenCV takes limited range for full in grey pictures, and cannot read deep ones that have alpha. Of a file with
+    # OpenCV takes limited range for full in grey images, and cannot read deep ones that have alpha. Of a file with
     # frames imagecodecs would write all of them into the room for one.
     samples: Samples = imagecodecs.avif_decode(heif_boxes.without_frames(file), numthreads=1)
     if samples.dtype != np.uint16:

@@ -27,18 +27,18 @@ _MAX_I32 = 2**31 - 1
 
 
 def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
-    """The picture of a BMP. Raises InputError."""
+    """The image of a BMP. Raises InputError."""
     try:
         with parsing("bmp", name=name):
             beside = Metadata(icc=_profile_in(data))
-            picture = _opened(data)
+            image = _opened(data)
     except _OfAnotherKind as error:
         raise not_supported(str(error), name=name) from error
-    check_size(*picture.size, max_pixels, name=name)
+    check_size(*image.size, max_pixels, name=name)
     with parsing("bmp", name=name):
-        picture.load()
-        said, lost = pillow.metadata_of(picture, beside, _resolution_in)
-        return [pillow.loaded(picture, said, lost + _alpha_lost(data, picture.mode))]
+        image.load()
+        said, lost = pillow.metadata_of(image, beside, _resolution_in)
+        return [pillow.loaded(image, said, lost + _alpha_lost(data, image.mode))]
 
 
 class _OfAnotherKind(Exception):  # noqa: N818 (the reason of an InputError)
@@ -98,7 +98,7 @@ def write(pages: Sequence[Page], _quality: int) -> bytes:
     samples, said = pages[0]
     by_centimetre = said.resolution.per(CENTIMETRE) if said.resolution is not None else None
     by_metre = [whole(n * 100, _MAX_I32) for n in by_centimetre] if by_centimetre is not None else [0, 0]
-    data = bytearray(pillow.saved(pillow.picture_of(samples), "bmp", {}))
+    data = bytearray(pillow.saved(pillow.image_of(samples), "bmp", {}))
     struct.pack_into("<2i", data, _RESOLUTION_AT, *by_metre)  # Pillow would write 96 dpi where nobody has said so.
     return bytes(data)
 

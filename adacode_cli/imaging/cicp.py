@@ -12,7 +12,7 @@ from adacode_cli.imaging import icc_profile
 from adacode_cli.imaging.icc_profile import BT709_CURVE, SRGB_CURVE, SRGB_PRIMARIES, Chromaticities, Curve
 
 LIGHT_LEVELS = "its HDR light levels"
-"""What is lost of a file that states how bright its picture, or the display of its author, is."""
+"""What is lost of a file that states how bright its image, or the display of its author, is."""
 
 _UNSPECIFIED, _SRGB, _PQ, _HLG = 2, 13, 16, 18
 _BT709 = 1
@@ -72,7 +72,7 @@ class Cicp:
 
     @property
     def says_srgb(self) -> bool:
-        """Whether it says no more than what is assumed of a picture without any description."""
+        """Whether it says no more than what is assumed of an image without any description."""
         return self.full_range and self.primaries in (_BT709, _UNSPECIFIED) and self.transfer in (_SRGB, _UNSPECIFIED)
 
     @property

@@ -73,7 +73,7 @@ that `Codec.write` gives of all pages."""
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Of one picture: `width` × `height` pixels as stored, `colors` 1 (grey) or 3, `bits` of a sample as stored.
+    """Of one image: `width` × `height` pixels as stored, `colors` 1 (grey) or 3, `bits` of a sample as stored.
 
     `pages` are those that `decode` reads. `metadata` are the names of fields of `imaging.metadata.Metadata` that are
     surely there; others may be.

@@ -1,6 +1,6 @@
-"""By what the colours of a picture are described: an ICC profile, numbers (CICP), or its camera's word.
+"""By what the colours of an image are described: an ICC profile, numbers (CICP), or its camera's word.
 
-Pixels are never converted. When a picture is read, one description is chosen of those that its file has; when it is
+Pixels are never converted. When an image is read, one description is chosen of those that its file has; when it is
 written, the numbers become a profile where the format has no place for them and a profile can say the same.
 """
 
@@ -21,7 +21,7 @@ ADOBE_RGB_NOTE = "its EXIF says that its colours are Adobe RGB: a profile that s
 _COLOR_SPACE, _INTEROPERABILITY_INDEX = 40961, 1
 _SRGB_SPACE, _ADOBE_SPACE, _UNCALIBRATED = 1, 2, 65535
 _ADOBE_INDEX = b"R03"
-# Of the names that the rule for cameras' files (DCF) gives, those of pictures in Adobe RGB.
+# Of the names that the rule for cameras' files (DCF) gives, those of images in Adobe RGB.
 _ADOBE_NAME = re.compile(r"_[A-Za-z0-9_]{3}\d{4}\.\w+")
 _SRGB_GAMMA = 1 / 2.2
 _MIN_GAMMA, _MAX_GAMMA = 0.1, 10.0
@@ -32,7 +32,7 @@ def chosen(found: Metadata, format: Format, *, name: str, grey: bool) -> tuple[M
 
     Numbers overrule a profile in PNG, and a profile numbers in the others, but for HDR, which no profile here can say.
     Both of them overrule the camera, which is asked last. Numbers that say sRGB are left out, as that is
-    assumed of pictures without a description.
+    assumed of images without a description.
     """
     numbers = found.cicp
     if numbers is None and found.icc is None and says_adobe_rgb(found.exif, name):
@@ -69,7 +69,7 @@ def lost(said: Metadata, kept: Metadata) -> tuple[str, ...]:
 
 
 def says_adobe_rgb(block: bytes | None, name: str) -> bool:
-    """Whether an EXIF block says so of the picture in the file `name`, in one of the ways in which cameras do."""
+    """Whether an EXIF block says so of the image in the file `name`, in one of the ways in which cameras do."""
     if block is None:
         return False
     try:

@@ -1,4 +1,4 @@
-"""Bytes of a picture file → upright pixels with their metadata, or an InputError that says what is wrong with them.
+"""Bytes of an image file → upright pixels with their metadata, or an InputError that says what is wrong with them.
 
 What a file is, its first bytes say; its name may lie. Nothing here changes a setting of the libraries underneath.
 """
@@ -24,9 +24,9 @@ from adacode_cli.limits import MAX_PIXELS, MAX_SUM_OF_METADATA_BYTES
 
 _ACCEPT_HINT = "With --accept-damaged, sr, inpaint and reconstruct restore what is whole of it, unless it is a mask."
 _ONE_COLOUR_HINT = (
-    "--accept-damaged does not take it: what can be read of it has one colour, as what is missing from a picture has."
+    "--accept-damaged does not take it: what can be read of it has one colour, as what is missing from an image has."
 )
-_WHOLE_SIGNATURE_BYTES = 12  # A shorter file may be the beginning of a picture.
+_WHOLE_SIGNATURE_BYTES = 12  # A shorter file may be the beginning of an image.
 
 
 class Decode(Protocol):
@@ -46,7 +46,7 @@ class Decode(Protocol):
 
 
 def read_image(path: Path, *, max_pixels: int = MAX_PIXELS, accept_damaged: bool = False) -> Decoded:
-    """The picture in the file `path`, as `decode` gives it. Raises InputError, also where the file cannot be read."""
+    """The image in the file `path`, as `decode` gives it. Raises InputError, also where the file cannot be read."""
     data = file_bytes(path, look=check_kind)
     return decode(data, name=str(path), max_pixels=max_pixels, accept_damaged=accept_damaged)
 
@@ -59,7 +59,7 @@ def check_kind(head: bytes, name: str) -> None:
 def decode(
     data: bytes, *, name: str, max_pixels: int = MAX_PIXELS, accept_damaged: bool = False, first_page: int = 0
 ) -> Decoded:
-    """The picture in `data`, upright; `name` says in errors whose bytes they are.
+    """The image in `data`, upright; `name` says in errors whose bytes they are.
 
     Of a TIFF, it holds the pages from `first_page` on (the first is 0), as many as `limits.WINDOW_PIXELS` allows and at
     least one; `further_windows` gives the rest. With `accept_damaged` what is whole of a damaged file is taken, where
@@ -106,7 +106,7 @@ def _partly(data: bytes, format: Format, complete: Complete, max_pixels: int, wh
 
 
 def _with_items(image: Decoded, data: bytes, format: Format) -> Decoded:
-    """The picture with what `data`, which it was, says beside its pixels, page by page."""
+    """The image with what `data`, which it was, says beside its pixels, page by page."""
     items = inventory.stated(data, format, image.page, len(image.pages))
     pages = [replace(page, stated=found) for page, found in zip(image.pages, items, strict=False)]
     return replace(pages[0], more_pages=(*pages[1:], *image.pages[len(pages) :])) if pages else image
@@ -121,10 +121,10 @@ def _decoded(data: bytes, format: Format, max_pixels: int, first_page: int = 0, 
         first, *others = codec.read(data, max_pixels, name=name)
     # Blocks that lie in the file one by one are no more than the file; pages can name the same bytes, too.
     allowance = Allowance(max(MAX_SUM_OF_METADATA_BYTES, len(data)))
-    picture = _upright(first, format, allowance, first_page, name=name)
+    image = _upright(first, format, allowance, first_page, name=name)
     shared: dict[bytes, bytes] = {}
     pages = (_upright(raster, format, allowance, page, name=name) for page, raster in enumerate(others, first_page + 1))
-    return replace(picture, more_pages=tuple(_sharing(page, shared) for page in pages), behind=behind)
+    return replace(image, more_pages=tuple(_sharing(page, shared) for page in pages), behind=behind)
 
 
 def _upright(raster: Raster, format: Format, allowance: Allowance, page: int, *, name: str) -> Decoded:
@@ -169,7 +169,7 @@ def _sniffed(data: bytes, *, name: str) -> Format:
     if found is not None:
         return found
     if data.startswith(formats.CODES_SIGNATURE):
-        raise InputError("holds codes, not a picture", path=name, hint="Use adacode reconstruct --from-codes.")
+        raise InputError("holds codes, not an image", path=name, hint="Use adacode reconstruct --from-codes.")
     for signature, title in formats.UNREADABLE:
         if formats.begins(data, signature):
             hint = f"Convert it first: {formats.readable()}"
@@ -179,8 +179,8 @@ def _sniffed(data: bytes, *, name: str) -> Format:
         if begins and len(data) < _WHOLE_SIGNATURE_BYTES:
             message = f"is truncated: only the first {len(data)} bytes of a {format.title} are there"
             raise InputError(message, path=name, hint="Copy or download it again.")
-    kind = "text" if _looks_like_text(data[:512]) else "not a picture of a known kind"
-    raise InputError(f"holds no picture: its content is {kind}", path=name, hint=formats.readable())
+    kind = "text" if _looks_like_text(data[:512]) else "not an image of a known kind"
+    raise InputError(f"holds no image: its content is {kind}", path=name, hint=formats.readable())
 
 
 def _looks_like_text(start: bytes) -> bool:

@@ -2,7 +2,7 @@
 
 A message is an anonymous file in memory that holds everything, and one byte on a socket that carries its descriptor.
 The file has no name, so nothing of it can be left behind, however either side ends; its memory is freed with the last
-array that lies in it. It is read as JSON and raw blobs and not unpickled: a damaged picture must not get to run code.
+array that lies in it. It is read as JSON and raw blobs and not unpickled: a damaged image must not get to run code.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def packed(value: object, blobs: Blobs) -> Any:  # noqa: ANN401 (what JSON can h
         case Decoded() | Cicp():
             parts = {field.name: packed(getattr(value, field.name), blobs) for field in fields(value)}
             return {"structure": type(value).__name__, "parts": parts}
-    raise AssertionError(f"a picture holds a {type(value).__name__}, for which messages have no form")
+    raise AssertionError(f"an image holds a {type(value).__name__}, for which messages have no form")
 
 
 def unpacked(form: Any, blobs: Sequence[memoryview]) -> Any:  # noqa: ANN401 (what was packed)

@@ -1,4 +1,4 @@
-"""Pixels with their metadata → bytes of a picture file; what a format cannot hold is known before, never silent."""
+"""Pixels with their metadata → bytes of an image file; what a format cannot hold is known before, never silent."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _depth_lost(image: Decoded, format: Format) -> str | None:
 class Document:
     """A file of many pages that is written page by page, and the same file as `encoded` makes of all of them.
 
-    The metadata of a page are read back out of a small picture that holds them, as the file is not whole yet.
+    The metadata of a page are read back out of a small image that holds them, as the file is not whole yet.
 
     file: empty, to be read too.
     format: of which the codec has `write_pages`.
@@ -137,7 +137,7 @@ def encode(image: Decoded, *, format: str, quality: int | None = None) -> bytes:
     """The bytes of a `format` file: of all pages where the format holds several, else of the first.
 
     `quality` (1–100, default 95) matters to lossy formats; others keep samples as far as their depths reach. Formats
-    without alpha show a transparent picture on white. Raises OutputError for an unknown format or a picture too large
+    without alpha show a transparent image on white. Raises OutputError for an unknown format or an image too large
     for it, UsageError for an impossible quality.
     """
     return encoded(image, format=format, quality=quality)[0]
@@ -175,13 +175,13 @@ def _known(format: str) -> Format:
         return formats.named(format)
     except KeyError:
         hint = f"Choose one of {', '.join(formats.names())}."
-        raise OutputError(f"unknown picture format {format!r}", hint=hint) from None
+        raise OutputError(f"unknown image format {format!r}", hint=hint) from None
 
 
 def check_writable(size: tuple[int, int], colors: int, format: str, *, hint: str | None = None) -> None:
-    """Raises OutputError where no `format` file of a picture of `size` (height, width) can be written.
+    """Raises OutputError where no `format` file of an image of `size` (height, width) can be written.
 
-    `hint` says what to do where it is too large; None: choose a format that holds larger pictures.
+    `hint` says what to do where it is too large; None: choose a format that holds larger images.
     """
     wanted = _known(format)
     if not wanted.fits(size, colors):
@@ -191,7 +191,7 @@ def check_writable(size: tuple[int, int], colors: int, format: str, *, hint: str
 
 
 def beyond(size: tuple[int, int], format: str) -> str:
-    """That a `format` file cannot hold a picture of `size` (height, width), in words."""
+    """That a `format` file cannot hold an image of `size` (height, width), in words."""
     title = formats.named(format).title
     article = "an" if title.startswith("A") else "a"
     return f"{article} {title} cannot hold {size[1]}×{size[0]} pixels"

@@ -21,7 +21,7 @@ DATE_AND_ORIGIN = frozenset(
     {
         *(269, 270, 271, 272, 285, 305, 306, 315, 316, 18246, 18249, *range(40091, 40096), 33432),
         *(11, 286, 287, 297, 318, 319, 337, 32781, 50341),  # place on paper, page, colours, printer, numbers
-        *(37393, 37394, 37395, 50898, 50899),  # number, security and history of the picture, its title
+        *(37393, 37394, 37395, 50898, 50899),  # number, security and history of the image, its title
         # Some programs put here what belongs into the EXIF directory.
         *(33434, 33437, 34850, 34855, *range(34864, 34870), 36867, 36868, *range(37377, 37387), 41495),
         *(*range(41985, 41997), 42016, *range(42032, 42038), 42240),
@@ -104,7 +104,7 @@ class Sections:
 def upright(block: bytes) -> tuple[bytes, int | None]:
     """(the block with Orientation 1 and without its thumbnail, the number that it had, or None).
 
-    The thumbnail goes because it shows the old picture: turned as it was, and with what inpainting was to remove.
+    The thumbnail goes because it shows the old image: turned as it was, and with what inpainting was to remove.
     Raises DamagedExif, also where that would overwrite what tells tags apart, and where a later edit would.
     """
     layout, first = header(block)

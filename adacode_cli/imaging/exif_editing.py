@@ -1,4 +1,4 @@
-"""What an EXIF block says of its picture's size can be changed, and tags be added, without anything else moving.
+"""What an EXIF block says of its image's size can be changed, and tags be added, without anything else moving.
 
 Numbers are overwritten in place. Where there is no place, the first directory is written anew behind the block: values
 and the other directories stay where they are, because maker notes hold offsets that nobody documents.
@@ -98,7 +98,7 @@ def turned(block: bytes) -> bytes:
 
 
 def resized(block: bytes, *, across: Fraction, down: Fraction, size: tuple[int, int]) -> bytes:
-    """For a picture that became `across` times as wide and `down` times as high, now `size` (H, W) pixels."""
+    """For an image that became `across` times as wide and `down` times as high, now `size` (H, W) pixels."""
     patched = bytearray(block)
     order = exif.header(block)[0].order
     factors = {_ACROSS: across, _PLANE_ACROSS: across, _DOWN: down, _PLANE_DOWN: down}

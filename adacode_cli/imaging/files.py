@@ -1,6 +1,6 @@
 """The bytes of files and streams: the first ones are looked at before the rest is read, and there is an end to it.
 
-So what is no picture costs a page of memory, whatever its size, and a stream that does not end costs no more than a
+So what is no image costs a page of memory, whatever its size, and a stream that does not end costs no more than a
 file of the largest size that is allowed.
 """
 
@@ -35,7 +35,7 @@ def file_bytes(path: Path, *, max_bytes: int = MAX_FILE_BYTES, look: Look | None
         except FileNotFoundError as error:
             raise InputError("there is no such file", path=path, hint="Check the name and the directory.") from error
         except IsADirectoryError as error:
-            raise InputError("is a directory, not a picture", path=path, hint="Name a file in it.") from error
+            raise InputError("is a directory, not an image", path=path, hint="Name a file in it.") from error
     return data
 
 

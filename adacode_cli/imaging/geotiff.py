@@ -1,7 +1,7 @@
-"""Where on the earth the pixels of a map lie (GeoTIFF 1.1) follows the picture when it is enlarged.
+"""Where on the earth the pixels of a map lie (GeoTIFF 1.1) follows the image when it is enlarged.
 
 Pixels are counted by their outer corners, or, where the keys say that each stands for a point, by their centres: these
-move by a part of a pixel when it is cut into several. Only TIFF holds these tags, and only for a picture that was
+move by a part of a pixel when it is cut into several. Only TIFF holds these tags, and only for an image that was
 stored upright: other programs take rows and columns as they are stored.
 """
 
@@ -35,7 +35,7 @@ def without(block: bytes) -> bytes:
 
 
 def resized(block: bytes, *, across: Fraction, down: Fraction) -> bytes:
-    """The EXIF block of a picture that became `across` times as wide and `down` times as high. Raises DamagedExif."""
+    """The EXIF block of an image that became `across` times as wide and `down` times as high. Raises DamagedExif."""
     layout, first = exif.header(block)
     entries, _, _ = exif.directory(block, first, layout)
     found = {entry.code: entry for entry in entries if entry.code in exif.GEOGRAPHY}
@@ -64,7 +64,7 @@ def _scale(values: list[float], moves: Moves) -> list[float]:
 
 
 def _tie_points(values: list[float], moves: Moves) -> list[float]:
-    """For each point: column, row, height in the picture, and three numbers on the map."""
+    """For each point: column, row, height in the image, and three numbers on the map."""
     for at in range(0, len(values) - 5, 6):
         for axis, (start, factor) in enumerate(moves):
             values[at + axis] = values[at + axis] * float(factor) + float(start)

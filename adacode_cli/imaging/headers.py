@@ -1,4 +1,4 @@
-"""What a picture file says of itself before its pixels: size, layout, depth, pages, and which metadata it holds.
+"""What an image file says of itself before its pixels: size, layout, depth, pages, and which metadata it holds.
 
 No library is asked and no pixel decoded, so ten thousand files take a second, and bytes of unknown origin meet Python
 only. What is found is a forecast: `decode` alone says what a file holds. A file whose beginning is damaged, or that
@@ -29,7 +29,7 @@ Parse = Callable[[BinaryIO], Header | None]
 def read_header(path: Path, parse: Parse | None = None) -> Header | None:
     """What the file `path` says, or None where that cannot be read from it. Pipes and devices are not waited for.
 
-    `parse` is for files of another kind than pictures.
+    `parse` is for files of another kind than images.
     """
     try:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))

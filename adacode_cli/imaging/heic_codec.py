@@ -24,20 +24,20 @@ from adacode_cli.imaging.samples import grey_alpha_as_rgb, over_whole_range
 
 
 def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
-    """The primary picture of a HEIC file, which its reader turns by itself. Raises InputError."""
+    """The primary image of a HEIC file, which its reader turns by itself. Raises InputError."""
     with parsing("heic", name=name):
         file = _opened(data, name=name)
-        picture = file[file.primary_index]
-        bits, (width, height) = int(picture.info["bit_depth"]), picture.size
+        image = file[file.primary_index]
+        bits, (width, height) = int(image.info["bit_depth"]), image.size
     check_size(width, height, max_pixels, name=name)
     with parsing("heic", name=name):
-        said, lost = pillow.metadata_of(picture)
+        said, lost = pillow.metadata_of(image)
         found = heif_boxes.properties(data)
         said, lost = replace(said, cicp=heif_boxes.cicp_of(found)), lost + heif_boxes.lost_of(found)
         lost += lost_beside_first(len(file), "picture")
-        if picture.info.get("depth_images") or picture.info.get("aux"):
+        if image.info.get("depth_images") or image.info.get("aux"):
             lost += ("its depth, brightness or other auxiliary maps",)
-        samples = np.asarray(picture)
+        samples = np.asarray(image)
     planes = samples if samples.ndim == 3 else samples[..., None]
     colors = 3 if planes.shape[2] > 2 else 1
     alpha = np.ascontiguousarray(planes[..., colors]) if planes.shape[2] > colors else None
@@ -77,16 +77,16 @@ def write(pages: Sequence[Page], quality: int) -> bytes:
     samples = grey_alpha_as_rgb(samples)  # The library takes no grey with alpha.
     try:
         kind = {1: "L", 3: "RGB", 4: "RGBA"}[samples.shape[2]] + (";16" if samples.dtype == np.uint16 else "")
-        picture = module.from_bytes(kind, samples.shape[1::-1], samples.tobytes())
+        image = module.from_bytes(kind, samples.shape[1::-1], samples.tobytes())
         options: dict[str, Any] = {"quality": quality, "chroma": 444}
         if said.exif is not None:
             options["exif"] = b"Exif\0\0" + said.exif
         if said.xmp is not None:
             options["xmp"] = said.xmp
         if said.icc is not None:
-            picture.info["icc_profile"], picture.info["icc_profile_type"] = said.icc, "prof"
+            image.info["icc_profile"], image.info["icc_profile_type"] = said.icc, "prof"
         buffer = BytesIO()
-        picture.save(buffer, **options)
+        image.save(buffer, **options)
         return heif_boxes.described(buffer.getvalue(), said.cicp)
     except (OSError, ValueError, RuntimeError) as error:
         raise OutputError(f"cannot be written as HEIC: {error}", hint="Choose another format.") from error

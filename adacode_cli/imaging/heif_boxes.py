@@ -1,9 +1,9 @@
-"""The boxes of an AVIF or HEIC file: what they say of its pictures beyond what libraries pass on, and of metadata.
+"""The boxes of an AVIF or HEIC file: what they say of its images beyond what libraries pass on, and of metadata.
 
-A file holds items (pictures, tiles of a picture, EXIF) and a list of properties, and says which item has which of them.
+A file holds items (images, tiles of an image, EXIF) and a list of properties, and says which item has which of them.
 
-What follows the picture, and is no item of the inventory: properties that say how pixels are stored (sizes, colours,
-turns, decoders, tiles) and when; parts of a picture that is put together; thumbnails; and alpha, whose loss is named
+What follows the image, and is no item of the inventory: properties that say how pixels are stored (sizes, colours,
+turns, decoders, tiles) and when; parts of an image that is put together; thumbnails; and alpha, whose loss is named
 where it is one.
 """
 
@@ -33,9 +33,9 @@ from adacode_cli.imaging.iso_boxes import Bytes, boxes, placed
 from adacode_cli.imaging.tiff_tags import items_of_exif
 
 LIGHT_LEVEL_BOXES = (b"clli", b"mdcv", b"cclv", b"amve", b"ndwt")
-"""The kinds of the properties that say how bright a picture, or the display of its author, is."""
+"""The kinds of the properties that say how bright an image, or the display of its author, is."""
 
-BOXES, PROPERTIES, METADATA_ITEMS = "boxes", "picture properties", "metadata items"
+BOXES, PROPERTIES, METADATA_ITEMS = "boxes", "image properties", "metadata items"
 _STORAGE = frozenset({b"ftyp", b"meta", b"mdat", b"idat", b"free", b"skip", b"wide", b"pdin", b"moof", b"sidx"})
 _STORAGE_PROPERTIES = frozenset(
     {
@@ -44,7 +44,7 @@ _STORAGE_PROPERTIES = frozenset(
         *(b"tols", b"oinf", b"rref", b"crtt", b"mdft", b"free", b"skip", b"subs"),
     }
 )
-_PICTURE_KINDS = frozenset(
+_IMAGE_KINDS = frozenset(
     {
         *(b"av01", b"hvc1", b"hev1", b"lhv1", b"avc1", b"vvc1", b"evc1", b"jpeg", b"j2k1", b"unci"),
         *(b"grid", b"iovl", b"iden"),
@@ -62,7 +62,7 @@ _RANGE_AT = 10  # behind "nclx" and three numbers of 16 bits
 _ANIMATION, _STILL = b"avis", b"avif"
 _NUMBERS = b"nclx"
 _PLACE_OF_NUMBERS = b"colr" + _NUMBERS
-_MAX_OWNERS_BYTES = 1 << 20  # of the list of who has which property; a picture of ten thousand tiles has a tenth of it
+_MAX_OWNERS_BYTES = 1 << 20  # of the list of who has which property; an image of ten thousand tiles has a tenth of it
 _PROFILES = (b"prof", b"rICC")
 _IN_FILE, _IN_BOX = 0, 1  # where the bytes of an item lie: construction methods
 
@@ -96,7 +96,7 @@ class Meta:
 
     @cached_property
     def primary(self) -> int:
-        """The number of the item that is the picture to be shown; 0 where nothing says it."""
+        """The number of the item that is the image to be shown; 0 where nothing says it."""
         found = 0
         for start, _ in self._all(b"pitm"):
             found = self._number(start + 4, 4 if self._byte(start) else 2)
@@ -233,7 +233,7 @@ def _note_places(content: bytes, data_at: int, found: dict[int, tuple[int, int, 
 
 
 def properties(file: bytes) -> list[tuple[bytes, bytes]]:
-    """(kind, content) of the primary picture's properties, behind them those of its first tile.
+    """(kind, content) of the primary image's properties, behind them those of its first tile.
 
     Nothing where there is no such list, or it is damaged.
     """
@@ -266,7 +266,7 @@ def cicp_of(found: list[tuple[bytes, bytes]]) -> Cicp | None:
 
 
 def beginning_of_primary(file: bytes) -> bytes:
-    """The first bytes of the primary picture as it is coded, or of its first tile; none where that cannot be found."""
+    """The first bytes of the primary image as it is coded, or of its first tile; none where that cannot be found."""
     try:
         meta = Meta.of(file)
         if meta is None or not meta.has(b"pitm", b"iloc"):
@@ -287,9 +287,9 @@ def is_limited(found: list[tuple[bytes, bytes]]) -> bool:
 
 
 def crop_of(found: list[tuple[bytes, bytes]], width: int, height: int) -> tuple[slice, slice]:
-    """The rows and columns of the stored picture that are to be seen, as `properties` say.
+    """The rows and columns of the stored image that are to be seen, as `properties` say.
 
-    All of them where nothing is said, or a part that is not within the picture or begins between two pixels.
+    All of them where nothing is said, or a part that is not within the image or begins between two pixels.
     """
     content = next((content for kind, content in found if kind == b"clap" and len(content) >= _CLAP.size), None)
     seen = [slice(0, width), slice(0, height)]
@@ -312,7 +312,7 @@ def lost_of(found: list[tuple[bytes, bytes]]) -> tuple[str, ...]:
 
 
 def without_frames(file: bytes) -> bytes:
-    """An AVIF file as one that is no animation: readers take the primary picture then, whatever frames there are."""
+    """An AVIF file as one that is no animation: readers take the primary image then, whatever frames there are."""
     head = next(boxes(file), None)
     if head is None or head[0] != b"ftyp" or _ANIMATION not in head[1]:
         return file
@@ -338,7 +338,7 @@ def described(file: bytes, said: Cicp | None) -> bytes:
 
 
 def header(file: Bytes) -> Header | None:
-    """Of the primary picture, by the properties that it is given."""
+    """Of the primary image, by the properties that it is given."""
     meta = Meta.of(file)
     if meta is None:
         return None
@@ -377,7 +377,7 @@ def items(file: bytes) -> Iterator[Item]:
 
 def _of_meta(file: bytes, meta: Meta) -> Iterator[Item]:
     packets = 0
-    # What describes another picture goes with it.
+    # What describes another image goes with it.
     described = {item: targets for kind, item, targets in meta.links if kind == b"cdsc"}
     own = {item: kind for item, kind in meta.kinds.items() if meta.primary in described.get(item, (meta.primary,))}
     exif = next((item for item, (kind, _) in own.items() if kind == _EXIF), 0)
@@ -393,7 +393,7 @@ def _of_meta(file: bytes, meta: Meta) -> Iterator[Item]:
             yield METADATA_ITEMS, _text(which)
         elif kind == _TONE_MAP:
             yield GAIN_MAP, ""
-        elif kind != _EXIF and kind not in _PICTURE_KINDS:
+        elif kind != _EXIF and kind not in _IMAGE_KINDS:
             yield METADATA_ITEMS, _text(kind)
     if packets > 1:
         yield FURTHER_PACKET, ""
@@ -408,8 +408,8 @@ def _of_meta(file: bytes, meta: Meta) -> Iterator[Item]:
 
 
 def _pictures(file: bytes, meta: Meta) -> Iterator[Item]:
-    """What is a picture beside the primary one, and neither a part of another one nor its thumbnail."""
-    beside = {item for item, (kind, _) in meta.kinds.items() if kind in _PICTURE_KINDS} - {meta.primary}
+    """What is an image beside the primary one, and neither a part of another one nor its thumbnail."""
+    beside = {item for item, (kind, _) in meta.kinds.items() if kind in _IMAGE_KINDS} - {meta.primary}
     shown = beside - meta.hidden
     for kind, item, targets in meta.links:
         if kind == b"dimg":

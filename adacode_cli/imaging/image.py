@@ -1,4 +1,4 @@
-"""What a picture is: as a codec reads it (`Raster`), and upright, as the rest of the program has it (`Decoded`).
+"""What an image is: as a codec reads it (`Raster`), and upright, as the rest of the program has it (`Decoded`).
 
 Everything downstream sees upright, full-depth samples in one of six layouts (grey or RGB, three depths) and never
 has to ask what kind of file they came from.
@@ -17,7 +17,7 @@ from adacode_cli.imaging.metadata import Metadata, resized
 from adacode_cli.imaging.resolution import Resolution
 
 Samples = npt.NDArray[Any]
-"""Samples of a picture: uint8, uint16 or float32, the last in [0, 1]."""
+"""Samples of an image: uint8, uint16 or float32, the last in [0, 1]."""
 
 Item = tuple[str, str]
 """What a file says beside its pixels (`imaging.inventory`): (group, name), "" where there is no more to say.
@@ -37,7 +37,7 @@ _DTYPES = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32))
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """One picture, upright, with what must survive into the output.
+    """One image, upright, with what must survive into the output.
 
     `pixels` is H×W (grey) or H×W×3 (RGB), uint8, uint16 or float32 in [0, 1], C-contiguous; `alpha` is H×W of the
     same dtype, not premultiplied. `exif` is the TIFF-structured block without the `Exif\\0\\0` prefix; its
@@ -130,5 +130,5 @@ class Raster:
 
 
 def lost_beside_first(count: int, unit: str = "frame") -> tuple[str, ...]:
-    """What is lost of an animation, or of pages, where the first picture alone is kept."""
+    """What is lost of an animation, or of pages, where the first image alone is kept."""
     return (f"{count - 1} of {count} {unit}s",) if count > 1 else ()

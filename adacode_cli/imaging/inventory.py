@@ -2,7 +2,7 @@
 
 `stated` lists the items of a file of any format. What the input states and the output does not is lost, whatever it is:
 nobody has to foresee it. What describes the stored pixels or the old file itself (sizes, compression, orientation,
-thumbnails, times of writing, states of a program) follows the picture and is no item: the module that lists the
+thumbnails, times of writing, states of a program) follows the image and is no item: the module that lists the
 items of a format says what that is. Nothing here decodes a pixel, and the work grows with the bytes of a file at most.
 """
 
@@ -23,11 +23,11 @@ ADOBE_RGB = "Adobe RGB (InteropIndex R03)"
 GEOGRAPHY = "GeoTIFF tags"
 TIFF_TAGS = "TIFF tags"
 COMMENT = "its comment"
-GAIN_MAP, DEPTH_MAP, AUXILIARY = "its gain map", "its depth map", "its other auxiliary pictures"
+GAIN_MAP, DEPTH_MAP, AUXILIARY = "its gain map", "its depth map", "its other auxiliary images"
 CREDENTIALS = "its content credentials (C2PA)"
 VIDEO = "its video"
 CHANNELS = "extra channels"
-FRAMES, PICTURES = "further frames", "further pictures"
+FRAMES, PICTURES = "further frames", "further images"
 
 _PADDING = re.compile(rb"[\0\s\xff]*+\Z")
 _VIDEO = re.compile(rb"ftyp(?:mp4|iso|avc|qt  |MSNV|M4V|hvc)|mpvd")
@@ -133,7 +133,7 @@ def _shown(name: str) -> str:
 
 
 def behind(data: bytes, at: int) -> Iterator[Item]:
-    """The items in the bytes of a file behind its picture, from `at`: filling says nothing."""
+    """The items in the bytes of a file behind its image, from `at`: filling says nothing."""
     if at >= len(data) or _PADDING.match(data, at) is not None:
         return
     if _VIDEO.search(data, at) is not None:
@@ -143,11 +143,11 @@ def behind(data: bytes, at: int) -> Iterator[Item]:
 
 
 def map_at(file: bytes, at: int) -> str | None:
-    """The group of the picture at `at` of a file, if its head says that it is a map that belongs to another one."""
+    """The group of the image at `at` of a file, if its head says that it is a map that belongs to another one."""
     head = file[at : at + _HEAD_BYTES]
     return next((group for group, words in _MAPS if words.search(head) is not None), None)
 
 
 def kind_of_map(name: str) -> str:
-    """The group of an auxiliary picture whose kind has the formal name `name`."""
+    """The group of an auxiliary image whose kind has the formal name `name`."""
     return next((group for group, words in _MAPS if words.search(name.encode()) is not None), AUXILIARY)

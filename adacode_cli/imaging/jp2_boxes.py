@@ -3,7 +3,7 @@
 Profile and resolution belong into the header box; EXIF, XMP and IPTC lie in boxes of their own, each known by an
 identifier that exiftool and others look for.
 
-What follows the picture, and is no item of the inventory: boxes that say how the pixels are stored (sizes, depth,
+What follows the image, and is no item of the inventory: boxes that say how the pixels are stored (sizes, depth,
 colours, palettes), how large they are printed, or what a reader must be able to do; and comments that name the program
 which wrote them.
 """
@@ -132,7 +132,7 @@ def items(file: bytes) -> Iterator[Item]:
         end = file.rfind(_END)
         yield from behind(file, end + len(_END)) if end >= 0 else ()
         return
-    packets, pictures, end = 0, 0, 0
+    packets, images, end = 0, 0, 0
     for kind, start, end in placed(file, 0, len(file)):
         if kind == b"uuid":
             packets += file.startswith(_IDENTIFIERS["xmp"], start)
@@ -144,14 +144,14 @@ def items(file: bytes) -> Iterator[Item]:
                 elif inner not in _STORAGE_IN_HEADER:
                     yield _BOXES_OF_JP2, _name(inner)
         elif kind == b"jp2c":
-            pictures += 1
+            images += 1
             yield from _of_codestream(file, start, end)
         elif kind not in _STORAGE_OF_JP2:
             yield _BOXES_OF_JP2, _name(kind)
     if packets > 1:
         yield FURTHER_PACKET, ""
-    if pictures > 1:
-        yield PICTURES, str(pictures - 1)
+    if images > 1:
+        yield PICTURES, str(images - 1)
     yield from behind(file, end)
 
 

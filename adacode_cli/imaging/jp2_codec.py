@@ -30,7 +30,7 @@ from adacode_cli.imaging.metadata import Metadata
 from adacode_cli.imaging.refusals import check_size, not_supported, parsing
 from adacode_cli.imaging.samples import grey_alpha_as_rgb
 
-_MIN_SIDE = 32  # OpenCV halves the picture five times.
+_MIN_SIDE = 32  # OpenCV halves the image five times.
 _DECODED_BYTES = 4  # of a sample of any depth, inside the library
 _MAX_BITS, _BITS_OF_PILLOW, _MAX_COMPONENTS = 16, 8, 16
 _ITS_OWN_PROGRAM = "opj_decompress -i a.jp2 -o a.png"
@@ -38,7 +38,7 @@ _LOSSLESS = [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000]
 
 
 def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
-    """The picture of a JP2 or JPX file, or of a bare codestream. Raises InputError."""
+    """The image of a JP2 or JPX file, or of a bare codestream. Raises InputError."""
     with parsing("jp2", name=name):
         codestream = jp2_samples.codestream_of(data)
         header = jp2_samples.header_of(data, codestream)
@@ -49,7 +49,7 @@ def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
             planes, header = _planes(codestream, header)
             said = jp2_boxes.metadata_in(data)
             in_profile = header.space is None and said.icc is not None and said.icc[16:20] == b"CMYK"
-            found = jp2_samples.picture_of(planes, header, inks_in_profile=in_profile)
+            found = jp2_samples.image_of(planes, header, inks_in_profile=in_profile)
         except jp2_samples.NotSupported as error:
             raise not_supported(f"a JPEG 2000 with {error}", name=name, program=_ITS_OWN_PROGRAM) from error
     lost = lost_beside_first(header.num_streams, "picture") + found.lost
@@ -74,7 +74,7 @@ def write(pages: Sequence[Page], _quality: int) -> bytes:
 
 
 def _by_pillow(samples: Samples) -> bytes:
-    return pillow.saved(pillow.picture_of(samples), "jp2", {"mct": int(samples.shape[2] > 2)})
+    return pillow.saved(pillow.image_of(samples), "jp2", {"mct": int(samples.shape[2] > 2)})
 
 
 def _by_opencv(samples: Samples) -> bytes:
@@ -107,11 +107,11 @@ def _planes(codestream: bytes, header: Jp2Header) -> tuple[list[npt.NDArray[Any]
     if not whole_grid or len(parts) not in (3, 4) or max(part.bits for part in parts) > _BITS_OF_PILLOW:
         raise jp2_samples.NotSupported("components that differ in size or depth")
     # Pillow brings components of several depths to one, of 8 bits.
-    picture = pillow.opened(Jpeg2KImageFile, codestream)
-    if picture.size != (header.width, header.height):
+    image = pillow.opened(Jpeg2KImageFile, codestream)
+    if image.size != (header.width, header.height):
         raise ValueError("header and data differ in size")
-    picture.load()
-    samples = np.asarray(picture)
+    image.load()
+    samples = np.asarray(image)
     return [samples[..., index] >> (_BITS_OF_PILLOW - part.bits) for index, part in enumerate(parts)], header
 
 

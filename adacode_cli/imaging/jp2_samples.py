@@ -1,4 +1,4 @@
-"""What a JPEG 2000 file says of its samples, and the picture that they make: palette, order of channels, colours.
+"""What a JPEG 2000 file says of its samples, and the image that they make: palette, order of channels, colours.
 
 A codestream holds components, numbered and without a meaning. The boxes of a file around it say which of them go
 through a palette, which is coverage, in which order colours stand, and what the colours are. Channels and ranges mean
@@ -60,7 +60,7 @@ class Palette:
 @dataclass(frozen=True)
 class Jp2Header:
     """`definitions`: channel → (what it is, which colour from 1, or 0 for all of them). `space` is None where nothing
-    says it. `details`: what follows the number of the colour space. `num_streams`: pictures in the file.
+    says it. `details`: what follows the number of the colour space. `num_streams`: images in the file.
     """
 
     width: int
@@ -122,7 +122,7 @@ def header_of(file: bytes, codestream: bytes) -> Jp2Header:
 
 
 def _check_precincts(codestream: bytes, header: Jp2Header) -> None:
-    """Raises ValueError where the picture is cut into so many precincts that their list alone is a burden.
+    """Raises ValueError where the image is cut into so many precincts that their list alone is a burden.
 
     The library makes that list before it looks at any data, of some hundred bytes for each of them.
     """
@@ -232,7 +232,7 @@ class NotSupported(Exception):  # noqa: N818 (the reason of an InputError)
 
 
 @dataclass(frozen=True, eq=False)
-class Jp2Picture:
+class Jp2Image:
     """H×W or H×W×3 pixels, or H×W×4 inks, and H×W alpha, uint8 or uint16. `bits`: of a sample as stored.
 
     `lost`: for a person.
@@ -249,8 +249,8 @@ class Jp2Picture:
         return self.pixels.ndim == 3 and self.pixels.shape[2] == 4
 
 
-def picture_of(planes: list[npt.NDArray[Any]], header: Jp2Header, *, inks_in_profile: bool = False) -> Jp2Picture:
-    """The picture of H×W components, their samples whole numbers from 0 as stored. Raises NotSupported, ValueError.
+def image_of(planes: list[npt.NDArray[Any]], header: Jp2Header, *, inks_in_profile: bool = False) -> Jp2Image:
+    """The image of H×W components, their samples whole numbers from 0 as stored. Raises NotSupported, ValueError.
 
     `inks_in_profile`: that only the profile of the file says that it has four inks.
     """
@@ -268,7 +268,7 @@ def picture_of(planes: list[npt.NDArray[Any]], header: Jp2Header, *, inks_in_pro
         pixels = unpremultiplied(pixels, alpha)
     left = len(channels) - len(used)
     lost = (f"{left} of {len(channels)} channels",) if left else ()
-    return Jp2Picture(_as_rgb(pixels, header, used[0][1]), alpha, bits, lost)
+    return Jp2Image(_as_rgb(pixels, header, used[0][1]), alpha, bits, lost)
 
 
 def _channels(planes: list[npt.NDArray[Any]], header: Jp2Header) -> list[tuple[npt.NDArray[Any], int]]:

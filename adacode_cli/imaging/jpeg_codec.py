@@ -35,7 +35,7 @@ _KINDS |= dict.fromkeys((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF), "hierarchical JPEG
 _KINDS |= dict.fromkeys((0xC9, 0xCA), "arithmetic-coded JPEG")
 _ADOBE = 0xEE
 _HEAD_BYTES = 10
-_MAX_SEGMENTS = 10_000  # that are passed by on the way to the header of the picture
+_MAX_SEGMENTS = 10_000  # that are passed by on the way to the header of the image
 _END = b"\xff\xd9"
 _MIN_SCAN_BYTES = 64  # Of fewer a decoder makes a few blocks, the first of which may be noise.
 _RGB_NOTE = "its colours were taken for RGB, as those of lossless JPEGs are"
@@ -50,24 +50,24 @@ _MAX_U16 = 65535
 
 
 def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
-    """The first picture of a JPEG. Raises InputError."""
+    """The first image of a JPEG. Raises InputError."""
     jpeg_segments.check_scans(data, name=name)
     frame = frame_of(data)
     if frame is not None and not frame.is_for_pillow:
         return [_read_unusual(data, frame, max_pixels, name=name)]
     with parsing("jpeg", name=name):
         data, beside, lost = jpeg_segments.taken_apart(data)
-        picture = pillow.opened(JpegImageFile, data)
-    check_size(*picture.size, max_pixels, name=name)
+        image = pillow.opened(JpegImageFile, data)
+    check_size(*image.size, max_pixels, name=name)
     with parsing("jpeg", name=name):
-        picture.load()
-        said, lost_of_metadata = pillow.metadata_of(picture, beside, _resolution_in)
-        return [pillow.loaded(picture, said, lost + lost_of_metadata)]
+        image.load()
+        said, lost_of_metadata = pillow.metadata_of(image, beside, _resolution_in)
+        return [pillow.loaded(image, said, lost + lost_of_metadata)]
 
 
 @dataclass(frozen=True)
 class Frame:
-    """The header of the picture: the marker `kind` at `at`, and how many `components` have samples of `bits`.
+    """The header of the image: the marker `kind` at `at`, and how many `components` have samples of `bits`.
 
     `has_adobe`: whether Adobe's segment says before it what the colours are.
     """
@@ -94,7 +94,7 @@ class Frame:
 
 
 def frame_of(data: bytes) -> Frame | None:
-    """The frame of the first picture; None where none is found in front of the pixels."""
+    """The frame of the first image; None where none is found in front of the pixels."""
     has_adobe = False
     for kind, at, end in jpeg_segments.markers(data):
         has_adobe |= kind == _ADOBE
@@ -107,7 +107,7 @@ def frame_of(data: bytes) -> Frame | None:
 
 
 def _read_unusual(data: bytes, frame: Frame, max_pixels: int, *, name: str) -> Raster:
-    """The picture of a JPEG that is not for Pillow. Raises InputError."""
+    """The image of a JPEG that is not for Pillow. Raises InputError."""
     check_size(frame.width, frame.height, max_pixels, name=name)
     if frame.kind not in _READ or frame.components not in (1, 3) or not 2 <= frame.bits <= 16:
         raise not_supported(frame.title, name=name)
@@ -181,7 +181,7 @@ def write(pages: Sequence[Page], quality: int) -> bytes:
     if said.iptc is not None:
         body = photoshop.SIGNATURE + photoshop.wrapped(said.iptc)
         options["extra"] = b"\xff\xed" + struct.pack(">H", len(body) + 2) + body
-    data = pillow.saved(pillow.picture_of(samples), "jpeg", options)
+    data = pillow.saved(pillow.image_of(samples), "jpeg", options)
     return _with_density(data, said.resolution) if said.resolution is not None else data
 
 

@@ -1,10 +1,10 @@
 """The segments of a JPEG: metadata, which are taken out before Pillow sees the file, scans, and what else a file says.
 
 Pillow puts EXIF segments together by copying all the former ones for each, reads EXIF values that overlap, and refuses
-a picture for a block that it cannot read. Here each segment is looked at once.
+an image for a block that it cannot read. Here each segment is looked at once.
 
-What follows the picture, and is no item of the inventory: JFIF, SPIFF and Adobe segments, which say how pixels are
-stored; thumbnails, also the large ones in an MPF index; the quality in Photoshop's "Ducky" segment. Behind the picture
+What follows the image, and is no item of the inventory: JFIF, SPIFF and Adobe segments, which say how pixels are
+stored; thumbnails, also the large ones in an MPF index; the quality in Photoshop's "Ducky" segment. Behind the image
 may lie gain maps, videos and further views.
 """
 
@@ -38,7 +38,7 @@ XMP_HEAD = b"http://ns.adobe.com/xap/1.0/\0"
 """With which an APP1 segment begins that holds XMP."""
 
 SCAN, END = 0xDA, 0xD9
-"""The markers with which a scan begins, and with which the picture ends."""
+"""The markers with which a scan begins, and with which the image ends."""
 
 SEGMENTS = "JPEG segments"
 _EXIF, _ICC, _INDEX, _DUCKY = b"Exif\0\0", b"ICC_PROFILE\0", b"MPF\0", b"Ducky"
@@ -58,18 +58,18 @@ _ALONE = frozenset({0x01, *range(0xD0, 0xDA)})  # markers without a length
 _MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]", re.DOTALL)
 _PIECE_BYTES = 256
 _HEAD_BYTES = 64  # of a segment, enough to know what it is
-_END_OF_PICTURE = b"\xff\xd9"
+_END_OF_IMAGE = b"\xff\xd9"
 _BOX, _FIRST_PART = b"JP", struct.pack(">I", 1)
 _MAX_NAME = 16
 _SPIFF = (b"SPIFF\0", b"\0\0\0\1")  # its header, and the end of what may follow it
 _DUCKY_TEXTS = {2: "Ducky comment", 3: "Ducky copyright"}
 
-# Of an MPF index: 16 bytes for each picture, the kind in the low 24 bits of the first number.
+# Of an MPF index: 16 bytes for each image, the kind in the low 24 bits of the first number.
 _ENTRIES, _ENTRY = 0xB002, "IIIHH"
 _KIND = 0xFFFFFF
 _LARGE_THUMBNAIL, _GAIN_MAP = 0x01, 0x05  # its high byte
-_MAX_PICTURES = 1000
-_PICTURE = b"\xff\xd8\xff"
+_MAX_IMAGES = 1000
+_IMAGE = b"\xff\xd8\xff"
 
 
 def taken_apart(file: bytes) -> tuple[bytes, Metadata, tuple[str, ...]]:
@@ -125,7 +125,7 @@ def _next_marker(file: Bytes, at: int) -> tuple[int, int, int] | None:
 
 
 def markers(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """(kind, where it begins, where its segment ends) of each marker of the first picture, that of its end included.
+    """(kind, where it begins, where its segment ends) of each marker of the first image, that of its end included.
 
     Those within and behind the data of scans are found too. What merely looks like one within a profile or a thumbnail
     is passed by. A segment may end behind the file.
@@ -141,14 +141,14 @@ def markers(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def is_whole(data: bytes) -> bool:
-    """Whether the first picture has an end."""
+    """Whether the first image has an end."""
     return any(kind == END for kind, _, _ in markers(data))
 
 
 def check_scans(data: bytes, *, name: str) -> None:
     """Raises InputError for a JPEG with more than MAX_SCANS scans; damage is left to the decoder.
 
-    Each scan may go over the whole picture, and a few bytes make one.
+    Each scan may go over the whole image, and a few bytes make one.
     """
     if data.count(b"\xff\xda") <= MAX_SCANS:
         return
@@ -207,15 +207,15 @@ def items(file: bytes) -> Iterator[Item]:
     yield from items_of_exif(b"".join(found.blocks))
     if len(found.packets) > 1:
         yield FURTHER_PACKET, ""
-    end = file.find(_END_OF_PICTURE, scan_at)
-    pictures_end = 0
+    end = file.find(_END_OF_IMAGE, scan_at)
+    images_end = 0
     if index_at is not None:
-        pictures = _indexed(file, index_at)
-        yield from _further(file, pictures)
-        pictures_end = max((start + length for _, start, length in pictures), default=0)
+        images = _indexed(file, index_at)
+        yield from _further(file, images)
+        images_end = max((start + length for _, start, length in images), default=0)
     if end >= 0:
-        end = max(end + len(_END_OF_PICTURE), min(pictures_end, len(file)))
-        if not pictures_end and file.startswith(_PICTURE, end):
+        end = max(end + len(_END_OF_IMAGE), min(images_end, len(file)))
+        if not images_end and file.startswith(_IMAGE, end):
             yield map_at(file, end) or PICTURES, ""
         else:
             yield from behind(file, end)
@@ -274,24 +274,24 @@ def _first_word(body: bytes) -> str:
 
 
 def _indexed(file: bytes, at: int) -> list[tuple[int, int, int]]:
-    """[(kind, begin, length)] of the pictures beside the first that an MPF index, a TIFF structure at `at`, names."""
+    """[(kind, begin, length)] of the images beside the first that an MPF index, a TIFF structure at `at`, names."""
     layout, first = exif.header(file[at : at + 16])
     (count,) = struct.unpack_from(layout.count, file, at + first)
     for number in range(min(count, 64)):
         code, _, length, inline = struct.unpack_from(layout.entry, file, at + first + 2 + 12 * number)
         if code == _ENTRIES:
             (where,) = struct.unpack(layout.number, inline)
-            entries = file[at + where : at + where + min(length, 16 * _MAX_PICTURES)]
+            entries = file[at + where : at + where + min(length, 16 * _MAX_IMAGES)]
             found = list(struct.iter_unpack(layout.order + _ENTRY, entries[: len(entries) // 16 * 16]))
             named = [(kind & _KIND, at + offset, size) for kind, size, offset, *_ in found[1:] if offset]
-            return [picture for picture in named if file.startswith(_PICTURE, picture[1])]
+            return [image for image in named if file.startswith(_IMAGE, image[1])]
     return []
 
 
-def _further(file: bytes, pictures: list[tuple[int, int, int]]) -> Iterator[Item]:
+def _further(file: bytes, images: list[tuple[int, int, int]]) -> Iterator[Item]:
     """Names for what an MPF index lists, large thumbnails left out."""
     views = 0
-    for kind, at, _ in pictures:
+    for kind, at, _ in images:
         if kind >> 16 != _LARGE_THUMBNAIL:
             found = GAIN_MAP if kind >> 16 == _GAIN_MAP else map_at(file, at)
             views += found is None

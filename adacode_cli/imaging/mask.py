@@ -1,8 +1,8 @@
-"""Masks are boolean pictures, True where the picture has a hole: from a file, from transparency, from a colour.
+"""Masks are boolean images, True where the image has a hole: from a file, from transparency, from a colour.
 
 A mask file is white where the hole is, or has strokes on a transparent layer, as painting programs write them: what is
 transparent counts as black, whatever colour lies under it. Strokes of dark colours alone would then mark nothing; so
-where nothing is white, and no more than half of the picture is painted, what is painted is the hole.
+where nothing is white, and no more than half of the image is painted, what is painted is the hole.
 
 How masks grow and feather is geometry (`adacode_cli.geometry`).
 """
@@ -30,32 +30,32 @@ _COLOR = re.compile(r"#?([0-9a-fA-F]{6})")
 
 
 def read_mask(path: Path, *, size: tuple[int, int]) -> Mask:
-    """The mask file for a picture of `size` (H, W): bool H×W, as `mask_from_picture` makes it. Raises InputError."""
-    # A mask of another size is refused in any case, and one as large as a picture that was read is no bomb.
-    return mask_from_picture(read_image(path, max_pixels=max(MAX_PIXELS, size[0] * size[1])), path, size=size)
+    """The mask file for an image of `size` (H, W): bool H×W, as `mask_from_image` makes it. Raises InputError."""
+    # A mask of another size is refused in any case, and one as large as an image that was read is no bomb.
+    return mask_from_image(read_image(path, max_pixels=max(MAX_PIXELS, size[0] * size[1])), path, size=size)
 
 
-def mask_from_picture(image: Decoded, path: Path, *, size: tuple[int, int]) -> Mask:
-    """A page of the mask file `path`, decoded, for a picture of `size` (H, W): bool H×W, True inside the hole.
+def mask_from_image(image: Decoded, path: Path, *, size: tuple[int, int]) -> Mask:
+    """A page of the mask file `path`, decoded, for an image of `size` (H, W): bool H×W, True inside the hole.
 
-    Any readable picture is a mask. The hole is where its encoded luma times its alpha is more than half of white; where
+    Any readable image is a mask. The hole is where its encoded luma times its alpha is more than half of white; where
     that is nowhere, and at most half of its pixels are more than half opaque, these are the hole. Raises InputError
     where sizes differ.
     """
     if image.size != size:
         raise InputError(
-            f"the mask has {image.size[1]}×{image.size[0]} pixels, the picture {size[1]}×{size[0]}",
+            f"the mask has {image.size[1]}×{image.size[0]} pixels, the image {size[1]}×{size[0]}",
             path=path,
-            hint="Make the mask exactly as large as the picture (after its EXIF rotation), white where it has holes.",
+            hint="Make the mask exactly as large as the image (after its EXIF rotation), white where it has holes.",
         )
     return _marked(image)
 
 
 def mask_from_alpha(image: Decoded) -> Mask:
-    """bool H×W, True where the picture is more than half transparent. Raises InputError for one without alpha."""
+    """bool H×W, True where the image is more than half transparent. Raises InputError for one without alpha."""
     if image.alpha is None:
         hint = "Give the holes as a mask file, a mask directory or a mask colour."
-        raise InputError("the picture has no alpha channel to take the mask from", hint=hint)
+        raise InputError("the image has no alpha channel to take the mask from", hint=hint)
     return np.asarray(image.alpha < top_of(image.alpha.dtype) / 2)
 
 
@@ -72,7 +72,7 @@ def mask_from_color(image: Decoded, color: str) -> Mask:
 
 
 def _marked(image: Decoded) -> Mask:
-    """What a mask's picture marks, as `mask_from_picture` says."""
+    """What a mask's image marks, as `mask_from_image` says."""
     luma, top = _luma(image.pixels), top_of(image.pixels.dtype)
     if image.alpha is None or bool((image.alpha == top).all()):
         return np.asarray(luma > top / 2)

@@ -1,4 +1,4 @@
-"""Metadata of a picture: one value for all of it, how much of it a file may bring, and how it follows the pixels.
+"""Metadata of an image: one value for all of it, how much of it a file may bring, and how it follows the pixels.
 
 Pixels are turned upright once and may become more; everything that speaks of them (orientation, resolution, sizes,
 thumbnails) follows, wherever it is said twice or thrice. All else is carried as it is.
@@ -53,7 +53,7 @@ class Metadata:
 
 @dataclass(frozen=True)
 class Upright:
-    """Metadata of a picture that is turned by `orientation` (1–8) afterwards; `lost`, `notes`: for a person."""
+    """Metadata of an image that is turned by `orientation` (1–8) afterwards; `lost`, `notes`: for a person."""
 
     metadata: Metadata
     orientation: int
@@ -66,7 +66,7 @@ def upright(found: Metadata, orientation: int | None) -> Upright:
 
     What EXIF says, XMP does not overrule.
 
-    Resolution changes its axes with the picture, and is taken from EXIF where the container has none.
+    Resolution changes its axes with the image, and is taken from EXIF where the container has none.
     """
     lost: tuple[str, ...] = ()
     block, by_exif = found.exif, None
@@ -106,7 +106,7 @@ def first_orientation(numbers: Iterable[int | None], packet: bytes | None) -> in
 
 
 def resized(found: Metadata, old: tuple[int, int], new: tuple[int, int]) -> Metadata:
-    """Metadata of a picture of `old` (H, W) for the picture of `new`: the same print, with more pixels an inch."""
+    """Metadata of an image of `old` (H, W) for the image of `new`: the same print, with more pixels an inch."""
     down, across = (Fraction(after, before) for before, after in zip(old, new, strict=True))
     block, packet = found.exif, found.xmp
     if block is not None:

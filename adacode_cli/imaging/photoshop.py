@@ -1,8 +1,8 @@
 """Photoshop's image resources: IPTC records lie in one of them, in JPEG and PNG; what else they say are items.
 
-Only the records are carried. The other resources describe the old picture (its thumbnail, its resolution, a digest of
+Only the records are carried. The other resources describe the old image (its thumbnail, its resolution, a digest of
 the records), or how Photoshop showed it, or what no output holds (paths, guides, layers), which is named as lost.
-Resources that follow the picture, and are no items of the inventory: those in `_FOLLOWING`. They are the old file's
+Resources that follow the image, and are no items of the inventory: those in `_FOLLOWING`. They are the old file's
 thumbnails and digests, or say how large it was printed and shown, how strongly it was compressed, and which layer was
 worked on.
 """
@@ -27,7 +27,7 @@ _FOLLOWING = frozenset(
         *range(1010, 1025),  # background, printing, halftones, transfer functions, state of layers
         *(1026, 1028, 1030),  # groups of layers, IPTC (which is an item of its own), quality of JPEG
         *(1033, 1036),  # thumbnails
-        *(1037, 1041, 1042, 1043, 1044, 1046, 1047, 1049),  # light, an untagged picture, effects, numbers of layers
+        *(1037, 1041, 1042, 1043, 1044, 1046, 1047, 1049),  # light, an untagged image, effects, numbers of layers
         *(1050, 1053, 1057, 1058, 1059, 1060, 1061),  # slices, numbers of channels, version, EXIF, XMP, a digest
         *(1062, 1064, 1066, 1069, 1071, 1072, 1076, 1077),  # printing, shape of pixels, duotone, layers, display
         *(1082, 1083, 1084, 1085, 1086, 1087, 1088, 3000, 10000),  # printing, places of saving, paths chosen

@@ -40,37 +40,37 @@ def opened(plugin: type[ImageFile], data: bytes) -> ImageFile:
     return plugin(BytesIO(data))
 
 
-def loaded(picture: ImageFile, said: Metadata, lost: tuple[str, ...] = (), *, depth: int = 8) -> Raster:
-    """The first picture of a file that is read as a whole, with what of its metadata `said` still fits it."""
-    lost += lost_beside_first(getattr(picture, "n_frames", 1))
-    raster = from_pillow(picture, said, depth)
+def loaded(image: ImageFile, said: Metadata, lost: tuple[str, ...] = (), *, depth: int = 8) -> Raster:
+    """The first image of a file that is read as a whole, with what of its metadata `said` still fits it."""
+    lost += lost_beside_first(getattr(image, "n_frames", 1))
+    raster = from_pillow(image, said, depth)
     return replace(raster, lost=lost + raster.lost)
 
 
-def from_pillow(picture: Image.Image, said: Metadata, depth: int = 8) -> Raster:
-    """A loaded 8-bit picture in any of Pillow's modes, with what of its metadata `said` still fits it.
+def from_pillow(image: Image.Image, said: Metadata, depth: int = 8) -> Raster:
+    """A loaded 8-bit image in any of Pillow's modes, with what of its metadata `said` still fits it.
 
     `depth` is the stored number of bits, which a PNG's transparent grey is written in.
     """
-    key = picture.info.get("transparency")
-    if picture.mode in ("P", "PA"):
-        found = planes(picture.convert("RGBA" if picture.has_transparency_data else "RGB"))
+    key = image.info.get("transparency")
+    if image.mode in ("P", "PA"):
+        found = planes(image.convert("RGBA" if image.has_transparency_data else "RGB"))
         return Raster(*found, said, notes=(PALETTE_NOTE,))
-    if picture.mode == "CMYK":
-        pixels, lost = conversions.rgb_from_inks(np.asarray(picture), said.icc)
+    if image.mode == "CMYK":
+        pixels, lost = conversions.rgb_from_inks(np.asarray(image), said.icc)
         return Raster(pixels, None, replace(said, icc=None, cicp=SRGB), lost=(lost,))
     target = {"1": "L", "La": "LA", "RGBa": "RGBA", "L": "L", "LA": "LA", "RGB": "RGB", "RGBA": "RGBA"}
-    pixels, alpha = planes(picture.convert(target.get(picture.mode, "RGB")))
+    pixels, alpha = planes(image.convert(target.get(image.mode, "RGB")))
     if key is not None and alpha is None:
-        alpha = _keyed_alpha(pixels, key if picture.mode != "1" else bool(key), depth)
+        alpha = _keyed_alpha(pixels, key if image.mode != "1" else bool(key), depth)
     return Raster(pixels, alpha, said)
 
 
-def planes(picture: Image.Image) -> tuple[Samples, Samples | None]:
-    """(H×W or H×W×3, alpha or None) of a loaded picture in mode L, LA, RGB or RGBA."""
-    samples = np.array(picture)
-    if picture.mode in ("LA", "RGBA"):
-        pixels = samples[..., 0] if picture.mode == "LA" else samples[..., :3]
+def planes(image: Image.Image) -> tuple[Samples, Samples | None]:
+    """(H×W or H×W×3, alpha or None) of a loaded image in mode L, LA, RGB or RGBA."""
+    samples = np.array(image)
+    if image.mode in ("LA", "RGBA"):
+        pixels = samples[..., 0] if image.mode == "LA" else samples[..., :3]
         return np.ascontiguousarray(pixels), np.ascontiguousarray(samples[..., -1])
     return samples, None
 
@@ -83,7 +83,7 @@ def _keyed_alpha(pixels: Samples, key: int | tuple[int, ...], depth: int) -> Sam
 
 
 def metadata_of(
-    picture: Image.Image,
+    image: Image.Image,
     beside: Metadata | None = None,
     resolution_in: Callable[[Info], Resolution | None] = lambda _: None,
 ) -> tuple[Metadata, tuple[str, ...]]:
@@ -91,9 +91,9 @@ def metadata_of(
 
     beside: what Pillow has not seen of it. resolution_in: what a format's own field of it says.
     """
-    info = picture.info
+    info = image.info
     said = beside or Metadata(info.get("icc_profile") or None, info.get("exif") or None, info.get("xmp") or None)
-    said, lost = _described(picture, said)
+    said, lost = _described(image, said)
     if said.xmp is not None and len(said.xmp) <= MAX_METADATA_BYTES["xmp"]:
         with suppress(xmp_editing.DamagedXmp):  # It is kept as it is, and `metadata.upright` says so.
             lost += ("the extended part of its XMP",) if xmp_editing.is_extended(said.xmp) else ()
@@ -103,14 +103,14 @@ def metadata_of(
     return replace(said, resolution=resolution_in(info)), lost
 
 
-def _described(picture: Image.Image, said: Metadata) -> tuple[Metadata, tuple[str, ...]]:
+def _described(image: Image.Image, said: Metadata) -> tuple[Metadata, tuple[str, ...]]:
     """(metadata with what a PNG says of its colours by gAMA, cHRM and sRGB, what of that is lost)."""
-    info = picture.info
+    info = image.info
     if said.icc is not None or said.cicp is not None:
         return said, ()
     if "srgb" in info:
         return replace(said, cicp=SRGB), ()
-    grey = picture.mode in _GREY_MODES
+    grey = image.mode in _GREY_MODES
     found = colours.by_gamma(said, info.get("gamma"), info.get("chromaticity"), grey=grey)
     return (said, ("gamma and primaries (they make no sense)",)) if found is None else (found, ())
 
@@ -123,23 +123,23 @@ def metadata_in(
 ) -> list[Metadata]:
     """What Pillow finds in a file that was written; nothing where it opens no file that is so large."""
     try:
-        picture = plugin(BytesIO(file))
+        image = plugin(BytesIO(file))
     except Image.DecompressionBombError:
         return []
-    return [metadata_of(picture, beside, resolution_in)[0]]
+    return [metadata_of(image, beside, resolution_in)[0]]
 
 
-def picture_of(samples: Samples) -> Image.Image:
-    """H×W×C uint8 samples, C = 1 to 4, as a picture of Pillow's."""
+def image_of(samples: Samples) -> Image.Image:
+    """H×W×C uint8 samples, C = 1 to 4, as an image of Pillow's."""
     return Image.fromarray(samples if samples.shape[2] > 1 else samples[..., 0])
 
 
-def saved(picture: Image.Image, format: str, options: dict[str, Any]) -> bytes:
+def saved(image: Image.Image, format: str, options: dict[str, Any]) -> bytes:
     """A file in a format that Pillow writes, with its options for that format. Raises OutputError."""
     title = formats.named(format).title
     buffer = BytesIO()
     try:
-        picture.save(buffer, _NAMES.get(format, format.upper()), **options)
+        image.save(buffer, _NAMES.get(format, format.upper()), **options)
     except (OSError, ValueError) as error:
         raise OutputError(f"cannot be written as {title}: {error}", hint="Choose another format.") from error
     return buffer.getvalue()

@@ -4,11 +4,11 @@ Pillow writes 8-bit PNG files and `png_codec` deeper ones; neither takes all tha
 chunk of its own: it goes where ImageMagick puts it and exiftool looks for it, into text in hexadecimal.
 
 Before a library reads a file, its metadata are taken out: a few bytes can unpack to a gigabyte, Pillow and OpenCV
-refuse a picture for a text that they do not like, and OpenCV's library complains of profiles to the terminal.
+refuse an image for a text that they do not like, and OpenCV's library complains of profiles to the terminal.
 
-What follows the picture, and is no item of the inventory: the chunks in `_FOLLOWING`, which say how the stored pixels
+What follows the image, and is no item of the inventory: the chunks in `_FOLLOWING`, which say how the stored pixels
 lie, what their colours are (the readers see to these), and when they were last changed; the texts in which ImageMagick
-notes times of the old file; and the background of a picture without alpha, which nobody sees.
+notes times of the old file; and the background of an image without alpha, which nobody sees.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _RAW_PROFILES = {
 _MAX_KEYWORD = 79
 _RGB = 0  # in cICP: samples are no luminance with differences of colour
 LIGHT_LEVEL_CHUNKS = (b"cLLI", b"mDCV", b"cLLi", b"mDCv")
-"""The kinds of the chunks that say how bright a picture, or the display of its author, is."""
+"""The kinds of the chunks that say how bright an image, or the display of its author, is."""
 
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 # All that says something of the pixels; other chunks with a small first letter may be left out.

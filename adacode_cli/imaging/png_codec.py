@@ -1,6 +1,6 @@
 """PNG of any depth is read by libpng (imagecodecs); Pillow writes 8 bits a channel, and 16 bits are written here.
 
-Pillow cannot hold more than 8 bits, beyond grey, and reads a picture whose data end too early; OpenCV cannot write grey
+Pillow cannot hold more than 8 bits, beyond grey, and reads an image whose data end too early; OpenCV cannot write grey
 with alpha. The writer is short enough to be our own. Of a file that is read, Pillow says what stands beside the pixels.
 
 Of a damaged file the packed rows are unpacked as far as they can be, within the size that the header claims.
@@ -48,22 +48,22 @@ _LEVEL = 4  # Level 6 costs a third more time and saves nothing on photographs.
 
 
 def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
-    """The picture of a PNG. Raises InputError."""
+    """The image of a PNG. Raises InputError."""
     with parsing("png", name=name):
         data, beside, lost = png_chunks.taken_apart(data)
-        picture = pillow.opened(PngImageFile, data)
-    check_size(*picture.size, max_pixels, name=name)
-    is_for_libpng = max(picture.size) <= MAX_SIDE
+        image = pillow.opened(PngImageFile, data)
+    check_size(*image.size, max_pixels, name=name)
+    is_for_libpng = max(image.size) <= MAX_SIDE
     if not is_for_libpng and data[_DEPTH_AT] > 8:
         raise not_supported(f"a PNG of 16 bits with more than {MAX_SIDE:,} pixels a side", name=name)
     with parsing("png", name=name):
         if not is_for_libpng:
-            picture.load()
-        said, lost_of_metadata = pillow.metadata_of(picture, beside, png_chunks.resolution_in)
+            image.load()
+        said, lost_of_metadata = pillow.metadata_of(image, beside, png_chunks.resolution_in)
         lost += lost_of_metadata
         if not is_for_libpng:
-            return [pillow.loaded(picture, said, lost, depth=data[_DEPTH_AT])]
-        notes = (PALETTE_NOTE,) if picture.mode in ("P", "PA") else ()
+            return [pillow.loaded(image, said, lost, depth=data[_DEPTH_AT])]
+        notes = (PALETTE_NOTE,) if image.mode in ("P", "PA") else ()
         return [Raster(*decoded(data), said, notes=notes, lost=lost)]
 
 
@@ -108,7 +108,7 @@ def write(pages: Sequence[Page], _quality: int) -> bytes:
     """A PNG file of H×W×C samples, uint8 or uint16, C = 1 to 4, with all of its metadata. Raises OutputError."""
     samples, said = pages[0]
     is_deep = samples.dtype == np.uint16
-    bare = encoded(samples) if is_deep else pillow.saved(pillow.picture_of(samples), "png", {})
+    bare = encoded(samples) if is_deep else pillow.saved(pillow.image_of(samples), "png", {})
     return png_chunks.inserted(bare, said)
 
 

@@ -2,7 +2,7 @@
 
 It is said twice. EXIF's Software tag is what viewers and catalogues show, and by its definition names the program that
 made the file. XMP's xmpMM:History is a list that every program adds to: there the weights and their digest stand, and
-the value that Software had before. xmp:CreatorTool is left alone, as it names the first tool of a picture's life. No
+the value that Software had before. xmp:CreatorTool is left alone, as it names the first tool of an image's life. No
 time is noted, because equal inputs are to give equal files.
 """
 
@@ -38,7 +38,7 @@ class HistoryEntry:
 
 
 def attributed(image: Decoded, entry: HistoryEntry) -> Decoded:
-    """The picture with both entries, on every page. A damaged XMP packet stays as it is."""
+    """The image with both entries, on every page. A damaged XMP packet stays as it is."""
     before, block, packet = None, image.exif, image.xmp
     with suppress(exif.DamagedExif):
         before = exif_editing.software_of(block) if block is not None else None

@@ -1,7 +1,7 @@
 """What was written into a file is read out of it again before it counts: its header, by the readers, not its pixels.
 
 Blocks come from files of unknown origin and go through libraries that do not look at them. One that nobody could read,
-or that would keep others from reading the picture, is left out by `encode` and named as lost.
+or that would keep others from reading the image, is left out by `encode` and named as lost.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ def lasting(
 
 
 def small_like(page: Samples) -> Samples:
-    """A small picture, H×W×C, of the same kind as the samples of a page."""
+    """A small image, H×W×C, of the same kind as the samples of a page."""
     return np.zeros((_SIDE, _SIDE, page.shape[2]), page.dtype)
 
 
 def _survivors(write: Write, format: Format, page: Samples, said: Metadata) -> Metadata:
-    """What of it can be written beside a small picture of the same kind and be read again, block by block."""
+    """What of it can be written beside a small image of the same kind and be read again, block by block."""
     small = [small_like(page)]
     kept = Metadata()
     for name in TITLES:

@@ -125,7 +125,7 @@ def too_many_bytes(num_bytes: int | None, max_bytes: int, *, name: str) -> Input
     return InputError(
         f"{found} the {max_bytes / 1e6:g} MB that a file may have",
         path=name,
-        hint="If it really is a picture of that size, raise --max-file-size.",
+        hint="If it really is an image of that size, raise --max-file-size.",
         over_limit=True,
     )
 
@@ -146,7 +146,7 @@ def too_many_scans(num_scans: int, name: str) -> InputError:
 def too_little_memory(name: str, limit: int | None) -> InputError:
     """The refusal of a file that needs more memory than is free, or than the `limit` in bytes of its process."""
     if limit is None:
-        hint = "Close other programs, or make the picture smaller first."
+        hint = "Close other programs, or make the image smaller first."
         return InputError("needs more memory than is free", path=name, hint=hint, over_limit=True)
     hint = "If other programs can show it, save it there under a new name, or add --no-isolate, which sets no limit."
     message = f"needs more memory to be decoded than the {limit / 1e6:,.0f} MB that a file of its size may take"

@@ -30,7 +30,7 @@ class Resolution:
         return Resolution(self.across * across, self.down * down, self.unit)
 
     def turned(self) -> Resolution:
-        """Of the picture with rows and columns changed over."""
+        """Of the image with rows and columns changed over."""
         return Resolution(self.down, self.across, self.unit)
 
     def per(self, unit: int) -> tuple[Fraction, Fraction] | None:

@@ -1,6 +1,6 @@
 """Samples turned upright, and arithmetic on them that loses no more than it must: it rounds to nearest and clips.
 
-Pictures reach a gigapixel, so the float work goes band by band and never makes a second full-size float copy.
+Images reach a gigapixel, so the float work goes band by band and never makes a second full-size float copy.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def turned(samples: Samples, orientation: int) -> Samples:
 
 
 def to_depth(samples: Samples, dtype: npt.DTypeLike) -> Samples:
-    """The same picture (any shape) in another of the three depths: uint8, uint16, float32 in [0, 1].
+    """The same image (any shape) in another of the three depths: uint8, uint16, float32 in [0, 1].
 
     Widening 8 to 16 bits and back is the identity; narrowing rounds to nearest.
     """

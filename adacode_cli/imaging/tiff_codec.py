@@ -36,7 +36,7 @@ _DNG_VERSION = 50706
 _BLOCKS = {"icc": 34675, "xmp": 700, "iptc": 33723}
 _PHOTOSHOP = 34377
 _PALETTE, _UNSIGNED = 3, 1  # of PhotometricInterpretation, of SampleFormat
-# Without one of these that is there, tifffile takes what a TIFF without it means, and the picture is another one.
+# Without one of these that is there, tifffile takes what a TIFF without it means, and the image is another one.
 _DECISIVE = frozenset(
     {256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 317, 320, 322, 323, 324, 325, 338, 339, 347, 530}
 )
@@ -119,7 +119,7 @@ def _num_directories(file: TiffFile, data: bytes, *, name: str) -> int:
 
 
 def _pages(file: TiffFile, most: int) -> tuple[list[TiffPage], tuple[str, ...]]:
-    """(pages, what is lost). The first picture is a page whatever it calls itself."""
+    """(pages, what is lost). The first image is a page whatever it calls itself."""
     pages: list[TiffPage] = []
     masks = 0
     # Where the links lead around in a circle, tifffile may follow them for ever.
@@ -161,10 +161,10 @@ def _page(page: TiffPage, data: bytes, old: tiff_strips.Rereadable, allowance: A
 
 def _refuse_raw(page: TiffPage, data: bytes, *, name: str) -> None:
     raw = page.photometric in _RAW_PHOTOMETRIC or _DNG_VERSION in page.tags or data[8:10] == b"CR"
-    # NEF and ARW begin with a preview; the picture itself lies in a subdirectory.
+    # NEF and ARW begin with a preview; the image itself lies in a subdirectory.
     if raw or (page.is_reduced and page.subifds):
         raise InputError(
-            "is a camera raw file, not a finished picture", path=name, hint="Develop it to 16-bit TIFF first."
+            "is a camera raw file, not a finished image", path=name, hint="Develop it to 16-bit TIFF first."
         )
 
 

@@ -27,7 +27,7 @@ _LAB_LOST = "L*a*b* colours (converted to sRGB)"
 
 
 def raster(page: TiffPage, stored: Samples, said: Metadata, *, name: str) -> Raster:
-    """The picture of a page whose H×W×C samples are `stored`, with what of its metadata `said` still fits it.
+    """The image of a page whose H×W×C samples are `stored`, with what of its metadata `said` still fits it.
 
     Raises InputError for colours that are not supported, and ValueError or LookupError for damaged tags.
     """

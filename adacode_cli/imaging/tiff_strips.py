@@ -1,7 +1,7 @@
 """Samples of a TIFF page as stored: tifffile says where strips and tiles lie, imagecodecs unpacks them.
 
 A strip of a few hundred kilobytes may be gigabytes when it is unpacked, or hold a JPEG of other sizes than its page, so
-each is unpacked no further than the picture needs it.
+each is unpacked no further than the image needs it.
 
 libtiff, through Pillow, decodes best what is old: fax, old-style JPEG, Thunderscan. The strips of old-style JPEG do not
 say enough, nobody else knows Thunderscan, and damaged lines of a fax come out as in other programs.
@@ -50,7 +50,7 @@ Decoder = Callable[..., Samples]
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a strip or tile lies in the picture, and its size, which may go over the picture's edge."""
+    """Where a strip or tile lies in the image, and its size, which may go over the image's edge."""
 
     plane: int
     top: int
@@ -109,7 +109,7 @@ def _places(page: TiffPage) -> Iterator[_Place]:
     if page.is_tiled:
         down, across = page.tilelength, page.tilewidth
         if down * across > height * width + _LARGE_TILE:
-            raise ValueError("tiles that are far larger than the picture")
+            raise ValueError("tiles that are far larger than the image")
     else:
         down, across = page.rowsperstrip, width
     for plane, top, left in product(range(planes), range(0, height, down), range(0, width, across)):
@@ -120,7 +120,7 @@ def _segments(page: TiffPage, bits: int) -> Iterator[bytes]:
     """The bytes of each strip or tile."""
     offsets, counts, file = page.dataoffsets, page.databytecounts, page.parent.filehandle
     num = int(np.prod(page.chunked))
-    # Where the list of strips is too short, the rest of the picture would be black.
+    # Where the list of strips is too short, the rest of the image would be black.
     if len(offsets) < num:
         raise ValueError("strips or tiles are missing")
     if page.compression == COMPRESSION.NONE:
@@ -166,7 +166,7 @@ def _unpacker(page: TiffPage, bits: int, *, name: str) -> Callable[[bytes, _Plac
     kind, dtype = page.compression, _dtype(page)
     if kind in _IMAGES or kind == COMPRESSION.JPEG:
         decode = _jpeg(page, name=name) if kind == COMPRESSION.JPEG else _image_decoder(page, name=name)
-        return lambda data, place: _pictured(data, decode, page, place)
+        return lambda data, place: _imaged(data, decode, page, place)
     if kind not in _UNPACK:
         title = getattr(kind, "name", None)
         raise not_supported(f"a TIFF with data of compression {title or kind}", name=name, program=OTHER_PROGRAM)
@@ -224,8 +224,8 @@ def _chroma_repeated(data: bytes, subsampling: tuple[int, int], place: _Place) -
     return np.dstack([luma.reshape(chroma.shape[:2]), chroma])[: place.height, : place.width]
 
 
-def _pictured(data: bytes, decode: Decoder, page: TiffPage, place: _Place) -> Samples:
-    """A strip or tile that is a picture itself, which may stop at the edge, or go over it."""
+def _imaged(data: bytes, decode: Decoder, page: TiffPage, place: _Place) -> Samples:
+    """A strip or tile that is an image itself, which may stop at the edge, or go over it."""
     _, _, height, width, count = page.shaped
     least = min(place.height, height - place.top)
     heights = dict.fromkeys((place.height, least, page.rowsperstrip or place.height))
@@ -239,7 +239,7 @@ def _pictured(data: bytes, decode: Decoder, page: TiffPage, place: _Place) -> Sa
             refused = refused or error
         else:
             return found.reshape(*size, count)[: place.height]
-    raise ValueError("a strip or tile has another size or depth than the picture") from refused
+    raise ValueError("a strip or tile has another size or depth than the image") from refused
 
 
 def _jpeg(page: TiffPage, *, name: str) -> Decoder:
@@ -278,10 +278,10 @@ def _image_decoder(page: TiffPage, *, name: str) -> Decoder:
     decode = getattr(imagecodecs, f"{codec}_decode")
 
     def decoded(data: bytes, out: Samples) -> Samples:
-        """The samples of a strip that is a picture of its own, in `out`. Raises ValueError for one of another size."""
+        """The samples of a strip that is an image of its own, in `out`. Raises ValueError for one of another size."""
         options: dict[str, Any] = {"numthreads": 1} if codec in ("jpeg2k", "jpegxl") else {}
         if codec == "webp":
-            # A picture that is opaque as a whole may be stored without its alpha.
+            # An image that is opaque as a whole may be stored without its alpha.
             options = {"hasalpha": out.shape[-1] == 4}
         if codec == "jpeg2k":
             stored = jp2_samples.header_of(data, jp2_samples.codestream_of(data))
@@ -297,14 +297,14 @@ def _decoded(codec: str, data: bytes, size: int) -> bytes:
     try:
         return bytes(decode(data, out=size))
     except RuntimeError:
-        return bytes(decode(data, out=size + _BYTES_BESIDE))  # There may be a little more than the picture needs.
+        return bytes(decode(data, out=size + _BYTES_BESIDE))  # There may be a little more than the image needs.
 
 
 def _inflated(data: bytes, size: int) -> bytes:
     try:
         return bytes(imagecodecs.deflate_decode(data, out=size))
     except DeflateError:
-        pass  # zlib says what is wrong, and takes a little more than the picture needs.
+        pass  # zlib says what is wrong, and takes a little more than the image needs.
     reader = zlib.decompressobj()
     found = reader.decompress(data, size)
     if not reader.eof:
@@ -322,7 +322,7 @@ def _unlzma(data: bytes, size: int) -> bytes:
 
 def _complete(found: bytes, *, eof: bool, stopped: bool) -> bytes:
     if stopped:
-        raise OSError("a strip or tile unpacks to more than the picture has")
+        raise OSError("a strip or tile unpacks to more than the image has")
     if not eof:
         raise EOFError("a strip or tile is truncated")
     return found
@@ -383,23 +383,23 @@ class Rereadable:
         if kind not in _OF_PILLOW[page.compression]:
             what = f"a TIFF with {kind[0]} samples of {kind[1]} bits as {COMPRESSION(page.compression).name}"
             raise not_supported(what, name=name, program=OTHER_PROGRAM)
-        with TiffImageFile(self._beginning_at(page)) as picture:
+        with TiffImageFile(self._beginning_at(page)) as image:
             # Given an image to fill, Pillow does not ask its process-wide pixel limit.
-            picture.im = Image.new(picture.mode, picture.size, None).im
-            picture.info.pop("xmp", None)  # Pillow would turn the picture as that says, where no tag does.
-            picture.load()
-            if picture.mode == "P":
-                return np.array(picture)[..., None]
-            is_grey = picture.mode in ("1", "L")
+            image.im = Image.new(image.mode, image.size, None).im
+            image.info.pop("xmp", None)  # Pillow would turn the image as that says, where no tag does.
+            image.load()
+            if image.mode == "P":
+                return np.array(image)[..., None]
+            is_grey = image.mode in ("1", "L")
             page.photometric, page.bitspersample = GREY if is_grey else RGB, 8
-            found = np.array(picture.convert("L" if is_grey else "RGB"))
+            found = np.array(image.convert("L" if is_grey else "RGB"))
         return found[..., None] if is_grey else found
 
     def _beginning_at(self, page: TiffPage) -> BytesIO:
         self._write(self._first_at, struct.pack(self._number, page.offset))
         tag = page.tags.get(exif.ORIENTATION)
         if tag is not None and isinstance(tag.value, int):
-            self._write(tag.valueoffset, struct.pack(self._order + "H", 1))  # Pillow would turn the picture.
+            self._write(tag.valueoffset, struct.pack(self._order + "H", 1))  # Pillow would turn the image.
         self._stream.seek(0)
         return self._stream
 

@@ -1,7 +1,7 @@
 """The tags of EXIF blocks and of TIFF pages: what they say of the pixels (`header`), and what else they say, as items.
 
 Values are looked at only where they decide whether a tag is an item.
-Tags that follow the picture, and are no items: those in `_STORAGE` (sizes, depth, layout, compression, orientation,
+Tags that follow the image, and are no items: those in `_STORAGE` (sizes, depth, layout, compression, orientation,
 resolution, places of strips and tiles), the pointers to other directories, the program that wrote the file, which is
 named anew, and the directory behind the first one of an EXIF block, which shows a thumbnail.
 """
@@ -85,7 +85,7 @@ class _Structure:
     def of(cls, block: Bytes) -> tuple[_Structure, int]:
         """(the structure of a block, where its first directory begins). Raises DamagedExif."""
         layout, first = exif.header(bytes(block[:_HEADER_BYTES]))
-        # Small pictures may well share a directory: one more than fits is read.
+        # Small images may well share a directory: one more than fits is read.
         return cls(block, layout, len(block) // _ENTRY_BYTES + _MAX_TAGS), first
 
     def take(self, tags: int) -> bool:
@@ -234,7 +234,7 @@ def _inner(structure: _Structure, tags: list[TagPlace]) -> Iterator[Item]:
 
 
 def _beside(structure: _Structure, tags: list[TagPlace]) -> Iterator[Item]:
-    """Channels beyond colours and alpha, and pictures in subdirectories that are no smaller copies."""
+    """Channels beyond colours and alpha, and images in subdirectories that are no smaller copies."""
     colors = _COLORS.get(structure.number(tags, _PHOTOMETRIC) or 0)
     extra = (structure.number(tags, _SAMPLES) or 1) - colors if colors is not None else 0
     if extra > 0:
@@ -248,7 +248,7 @@ def _beside(structure: _Structure, tags: list[TagPlace]) -> Iterator[Item]:
         except DamagedExif:
             continue
         if not _kind(structure, inner) & _REDUCED:
-            yield "pictures in subdirectories", ""
+            yield "images in subdirectories", ""
 
 
 def _directory(block: Bytes, at: int, layout: Layout) -> tuple[list[TagPlace], int]:

@@ -1,4 +1,4 @@
-"""WebP through Pillow; a picture beyond Pillow's own limit through OpenCV."""
+"""WebP through Pillow; an image beyond Pillow's own limit through OpenCV."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ _PIXELS = frozenset({b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM"})
 
 
 def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
-    """The first picture of a WebP. Raises InputError."""
+    """The first image of a WebP. Raises InputError."""
     try:
         with parsing("webp", name=name):
-            picture = _opened(data)
+            image = _opened(data)
     except _BeyondPillow as error:
         if error.num_pixels > max_pixels:
             raise too_many_pixels(f"{error.num_pixels} pixels", max_pixels, name=name) from error
         return [_by_opencv(data, name=name)]
-    check_size(*picture.size, max_pixels, name=name)
+    check_size(*image.size, max_pixels, name=name)
     with parsing("webp", name=name):
-        picture.load()
-        return [pillow.loaded(picture, *pillow.metadata_of(picture))]
+        image.load()
+        return [pillow.loaded(image, *pillow.metadata_of(image))]
 
 
 class _BeyondPillow(Exception):  # noqa: N818 (a branch, not a failure)
@@ -62,7 +62,7 @@ def _by_opencv(data: bytes, *, name: str) -> Raster:
     with parsing("webp", name=name):
         samples = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
         if samples is None:
-            raise ValueError("no picture in it")
+            raise ValueError("no image in it")
     alpha = np.ascontiguousarray(samples[..., 3]) if samples.shape[2] == 4 else None
     lost = ("metadata (not read: it exceeds the pixel limit set in Pillow)",)
     return Raster(np.ascontiguousarray(samples[..., 2::-1]), alpha, lost=lost)
@@ -90,8 +90,8 @@ def write(pages: Sequence[Page], quality: int) -> bytes:
     samples, said = pages[0]
     # exact: colours under full transparency stay, as in the other formats that have alpha.
     options = {"quality": quality, "method": 4, "exact": True} | pillow.options_for(said)
-    picture = pillow.picture_of(samples)
-    return pillow.saved(picture.convert("RGBA" if picture.mode in ("LA", "RGBA") else "RGB"), "webp", options)
+    image = pillow.image_of(samples)
+    return pillow.saved(image.convert("RGBA" if image.mode in ("LA", "RGBA") else "RGB"), "webp", options)
 
 
 def _metadata_in(file: bytes) -> list[Metadata]:

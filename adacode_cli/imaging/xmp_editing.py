@@ -1,4 +1,4 @@
-"""What an XMP packet says of its picture's pixels follows the picture, and a line is added to its history.
+"""What an XMP packet says of its image's pixels follows the image, and a line is added to its history.
 
 Every other byte stays. A packet that cannot be read is not changed at all: `DamagedXmp`.
 """
@@ -45,11 +45,11 @@ _WIDTHS = ((_TIFF, "ImageWidth"), (_EXIF, "PixelXDimension"))
 _HEIGHTS = ((_TIFF, "ImageLength"), (_EXIF, "PixelYDimension"))
 _ORIENTATION, _THUMBNAILS, _HISTORY = (_TIFF, "Orientation"), (_XMP, "Thumbnails"), (_MM, "History")
 _CREATOR_TOOL, _EXTENDED = (_XMP, "CreatorTool"), (_NOTE, "HasExtendedXMP")
-# What a file holds beside its picture, and no output does: a viewer would look for it in vain.
+# What a file holds beside its image, and no output does: a viewer would look for it in vain.
 _GAIN_MAP, _APPLE_GAIN_MAP = "http://ns.adobe.com/hdr-gain-map/1.0/", "http://ns.apple.com/HDRGainMap/1.0/"
 _CONTAINERS = ("http://ns.google.com/photos/1.0/container/", "http://ns.google.com/photos/dd/1.0/container/")
 _CAMERA = "http://ns.google.com/photos/1.0/camera/"
-_BESIDE_THE_PICTURE = frozenset(
+_BESIDE_THE_IMAGE = frozenset(
     {
         *((_GAIN_MAP, name) for name in ("Version", "BaseRenditionIsHDR", "GainMapMin", "GainMapMax", "Gamma")),
         *((_GAIN_MAP, name) for name in ("OffsetSDR", "OffsetHDR", "HDRCapacityMin", "HDRCapacityMax")),
@@ -67,7 +67,7 @@ _TRAILER = b"<?xpacket end"
 _BLANKS = b" \t\n\r\v\f"
 _WANTED = frozenset(
     {_ORIENTATION, _THUMBNAILS, _HISTORY, _CREATOR_TOOL, _EXTENDED, _ACROSS, _DOWN, *_WIDTHS, *_HEIGHTS}
-    | _BESIDE_THE_PICTURE
+    | _BESIDE_THE_IMAGE
 )
 _NEW_PACKET = (
     '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n'
@@ -79,11 +79,11 @@ _NEW_PACKET = (
 def upright(packet: bytes, *, on_its_side: bool) -> bytes:
     """With tiff:Orientation 1, without thumbnails and pointers to gain maps and videos.
 
-    Resolutions change over for a picture that lay `on_its_side`. Raises DamagedXmp.
+    Resolutions change over for an image that lay `on_its_side`. Raises DamagedXmp.
     """
     rdf = scanned(packet, _WANTED)
     changes = set_value(packet, rdf, _ORIENTATION, "1")
-    changes += removed(packet, rdf, _BESIDE_THE_PICTURE | {_THUMBNAILS})
+    changes += removed(packet, rdf, _BESIDE_THE_IMAGE | {_THUMBNAILS})
     across, down = value_of(rdf, _ACROSS), value_of(rdf, _DOWN)
     if on_its_side and across and down and max(len(across), len(down)) <= _MAX_FRACTION:
         changes += set_value(packet, rdf, _ACROSS, _quoted(down))
@@ -92,15 +92,15 @@ def upright(packet: bytes, *, on_its_side: bool) -> bytes:
 
 
 def without_orientation(packet: bytes) -> bytes:
-    """A packet that cannot be read, made to say that the picture is upright where it says otherwise in plain bytes.
+    """A packet that cannot be read, made to say that the image is upright where it says otherwise in plain bytes.
 
-    Programs that look for these bytes and do not read the packet would turn a picture that is upright already.
+    Programs that look for these bytes and do not read the packet would turn an image that is upright already.
     """
     return _PLAIN_ORIENTATION.sub(rb"\g<1>1", packet)
 
 
 def resized(packet: bytes, *, across: Fraction, down: Fraction, size: tuple[int, int]) -> bytes:
-    """For a picture with so many times as many pixels a row and a column, now `size` (H, W). Raises DamagedXmp."""
+    """For an image with so many times as many pixels a row and a column, now `size` (H, W). Raises DamagedXmp."""
     rdf = scanned(packet, _WANTED)
     changes = []
     for name, factor in ((_ACROSS, across), (_DOWN, down)):

@@ -108,11 +108,11 @@ def scale_and_shift(x_BCHW: Tensor, factor_BC11: Tensor, shift_BC11: Tensor) -> 
     x_BCHW = x_BCHW.contiguous(memory_format=torch.channels_last)
     dtype = torch.promote_types(x_BCHW.dtype, torch.float32)
     zero, one = (torch.full(x_BCHW.shape[1:2], value, dtype=dtype, device=x_BCHW.device) for value in (0.0, 1.0))
-    pictures = [
+    images = [
         F.batch_norm(x, zero, one, factor.flatten().to(dtype), shift.flatten().to(dtype), training=False, eps=0.0)
         for x, factor, shift in zip(torch.split(x_BCHW, 1), factor_BC11, shift_BC11, strict=True)
     ]
-    return pictures[0] if len(pictures) == 1 else torch.cat(pictures)
+    return images[0] if len(images) == 1 else torch.cat(images)
 
 
 def make_norm(kind: Norm, channels: int) -> nn.Module:

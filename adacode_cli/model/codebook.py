@@ -1,7 +1,7 @@
 """Adaptive codes: the nearest code of every basis, mixed by predicted weights (paper, section 3.2).
 
 The search is exact and in float32 whatever the precision around it, since a code is a discrete decision: a
-rounding error there changes the picture, not its last bit. Ties go to the lowest index.
+rounding error there changes the image, not its last bit. Ties go to the lowest index.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class AdaptiveCodebook(nn.Module):
         return torch.stack([w * p for w, p in zip(weights, parts, strict=True)]).sum(0)
 
     def mixed(self, codes: tuple[Tensor, ...], weights_BKHW: Tensor) -> Tensor:
-        """Codes and weights alone → the decoder's input (what a compressed picture holds)."""
+        """Codes and weights alone → the decoder's input (what a compressed image holds)."""
         vectors = [book.look_up(c) for book, c in zip(self.books, codes, strict=True)]  # type: ignore[operator]
         return self.mix([v.to(weights_BKHW.dtype) for v in vectors], weights_BKHW)
 

@@ -19,7 +19,7 @@ Norm = Literal["group", "none"]
 Skip = Literal["none", "add", "fuse"]
 Base = Literal["none", "upsampled", "nearest", "filled"]
 
-# Attention has a table of every pair of cells in a window, and pictures are padded to whole latent cells.
+# Attention has a table of every pair of cells in a window, and images are padded to whole latent cells.
 _MAX_WINDOW, _MAX_STRIDE = 32, 4096
 PAPER_CATEGORIES = ("architecture", "indoor", "nature", "street", "portrait")
 
@@ -67,12 +67,12 @@ class NetworkConfig:
         what the whole image would.
     skip: what the first `num_skips` decoder stages hand on: their own map ("none"), its sum with the encoder's map
         ("add", published stage III), or a learnt fusion of the two ("fuse").
-    trunk: convolutions that restore the picture themselves, with the codes as a branch; in place of the stem.
-    base: picture that the network's output is added to: nothing, the input enlarged by bicubic interpolation
+    trunk: convolutions that restore the image themselves, with the codes as a branch; in place of the stem.
+    base: image that the network's output is added to: nothing, the input enlarged by bicubic interpolation
         ("upsampled") or by repetition ("nearest"), or the input with its holes interpolated (which needs the mask
         channel).
     mask_channel: the hole mask is a fourth input channel.
-    coarse_passes: how often the picture is halved before holes are filled, each result filling those of the next
+    coarse_passes: how often the image is halved before holes are filled, each result filling those of the next
         larger size; 0: holes are filled smoothly, from what is around them.
     codebooks: (number of codes, code dimension) of each basis; categories: its names.
     softmax: mixing weights sum to one (an option of the paper, section 3.2); the published models use raw values.
@@ -196,7 +196,7 @@ class NetworkConfig:
         return len(self.codebooks)
 
     @property
-    def least_layers(self) -> int:
+    def min_layers(self) -> int:
         """No more layers than such a network has, each with a tensor at least: residual blocks, attention blocks, the
         trunk's convolutions, and one convolution a level and a codebook.
         """
@@ -221,7 +221,7 @@ class NetworkConfig:
 
     @property
     def decoded_stride(self) -> int:
-        """Pixels a side of one latent cell in the picture that the decoder and its head make of codes alone."""
+        """Pixels a side of one latent cell in the image that the decoder and its head make of codes alone."""
         return int(self.grid * 2 ** (len(self.channels) - 1))
 
     @property

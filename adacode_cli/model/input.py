@@ -1,4 +1,4 @@
-"""Around the network: the input padded to whole windows, its holes filled, and the base picture that the output is
+"""Around the network: the input padded to whole windows, its holes filled, and the base image that the output is
 added to, so that the network's weights are spent on what interpolation lacks.
 """
 
@@ -48,7 +48,7 @@ def pad_mirrored(image_BCHW: Tensor, height: int, width: int) -> Tensor:
 def fill_holes(image_BCHW: Tensor, hole_B1HW: Tensor) -> Tensor:
     """Holes filled smoothly from their surroundings by a pull-push pyramid (Gortler et al. 1996, "The Lumigraph").
 
-    image: float, any range; hole: 1 inside the hole, 0 outside. Known pixels come back unchanged. A picture that
+    image: float, any range; hole: 1 inside the hole, 0 outside. Known pixels come back unchanged. An image that
     is all hole comes back as zeros.
     """
     known = 1 - hole_B1HW
@@ -79,7 +79,7 @@ def prepare_input(image_BCHW: Tensor, kind: Base) -> Tensor:
 def halve(image_BCHW: Tensor) -> Tensor:
     """B×4×H×W (fourth channel: 1 = hole) → B×4×⌈H/2⌉×⌈W/2⌉: means of what is known of four pixels.
 
-    Where all four are in the hole (or outside the picture) there is still a hole, and the picture is zero.
+    Where all four are in the hole (or outside the image) there is still a hole, and the image is zero.
     """
     h, w = image_BCHW.shape[-2:]
     known = F.pad(1 - image_BCHW[:, 3:], (0, w % 2, 0, h % 2))
@@ -90,15 +90,15 @@ def halve(image_BCHW: Tensor) -> Tensor:
 
 
 def fill_from(image_BCHW: Tensor, half_BCHW: Tensor) -> Tensor:
-    """`prepare_input` with the holes filled from a B×3×⌈H/2⌉×⌈W/2⌉ picture, enlarged; known pixels as they are."""
+    """`prepare_input` with the holes filled from a B×3×⌈H/2⌉×⌈W/2⌉ image, enlarged; known pixels as they are."""
     image, hole = image_BCHW[:, :3], image_BCHW[:, 3:]
     up = F.interpolate(half_BCHW, scale_factor=2, mode="bilinear", align_corners=False)
     h, w = image.shape[-2:]
     return torch.cat((image * (1 - hole) + up[..., :h, :w] * hole, hole), 1)
 
 
-def base_picture(prepared_BCHW: Tensor, kind: Base, scale: int) -> Tensor | None:
-    """B×3×(H·scale)×(W·scale) picture to add the network's output to, or None."""
+def base_image(prepared_BCHW: Tensor, kind: Base, scale: int) -> Tensor | None:
+    """B×3×(H·scale)×(W·scale) image to add the network's output to, or None."""
     if kind == "none":
         return None
     image = prepared_BCHW[:, :3]

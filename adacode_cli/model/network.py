@@ -1,6 +1,6 @@
-"""The whole network: encoder → adaptive codes → decoder → picture. One class serves every size and task.
+"""The whole network: encoder → adaptive codes → decoder → image. One class serves every size and task.
 
-In the order of a picture's way: the encoder (input pixels → latent map), the decoder (codes → picture), the trunk that
+In the order of an image's way: the encoder (input pixels → latent map), the decoder (codes → image), the trunk that
 may stand in place of the encoder's stem and of the decoder's head, and `AdaCode`, which puts them together.
 """
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from adacode_cli.model.blocks import DownBlock, UpBlock, conv3, res_blocks
 from adacode_cli.model.codebook import AdaptiveCodebook
 from adacode_cli.model.config import NetworkConfig
-from adacode_cli.model.input import base_picture, fill_from, halve, pad_mirrored, padded_size, prepare_input
+from adacode_cli.model.input import base_image, fill_from, halve, pad_mirrored, padded_size, prepare_input
 from adacode_cli.model.swin import SwinStack
 
 
@@ -78,7 +78,7 @@ class Encoder(nn.Module):
     def forward(self, image_BCHW: Tensor) -> Encoded:
         """B×Cin×H×W, sides multiples of `config.pad_multiple` → latent map B×C×h×w and the skips.
 
-        Of a network with a trunk: the trunk's map where the branch begins, in place of the picture.
+        Of a network with a trunk: the trunk's map where the branch begins, in place of the image.
         """
         maps = [self.stem(image_BCHW)]
         for block in self.down:
@@ -159,12 +159,12 @@ class Skips(nn.Module):
 
 
 class Trunk(nn.Module):
-    """Convolutions in a row on the finest grid that restore a picture by themselves, and where codes join them.
+    """Convolutions in a row on the finest grid that restore an image by themselves, and where codes join them.
 
     The shape is that of Real-ESRGAN's small general network (Wang et al. 2021, arXiv:2107.10833; realesr-general-x4v3),
     so that its weights can be a start. The codes are a branch of it: it begins at the map after `tap` convolutions and
     its decoded map is added after `join` of them. The convolution in between begins at zero, so a network begins as its
-    trunk. `begin`: input picture → map where the branch begins; `finish`: that map and the decoded codes → picture.
+    trunk. `begin`: input image → map where the branch begins; `finish`: that map and the decoded codes → image.
 
     `body` alternates convolutions and PReLU (a slope a channel) and ends with a convolution. With cells of c×c output
     pixels (`NetworkConfig.cell_px`) the input is packed in blocks of (c/scale)×(c/scale) pixels; the output is
@@ -249,7 +249,7 @@ class AdaCode(nn.Module):
         return Encoded(self.encoder(tapped).latent_BCHW, (tapped,))
 
     def render(self, latent_BCHW: Tensor, skips: tuple[Tensor, ...] = ()) -> Tensor:
-        """Decoder's input and the maps of `encode` → B×3×H×W, without the base picture; no maps: the decoder alone."""
+        """Decoder's input and the maps of `encode` → B×3×H×W, without the base image; no maps: the decoder alone."""
         x = latent_BCHW
         if self.trunk is not None and skips:
             for stage in self.decoder.stages:
@@ -261,7 +261,7 @@ class AdaCode(nn.Module):
         return out
 
     def detail(self, prepared_BCHW: Tensor) -> Restoration:
-        """What the network adds to the base picture, for an input that `prepare_input` made and that needs no padding.
+        """What the network adds to the base image, for an input that `prepare_input` made and that needs no padding.
 
         A tile of a larger image passes here: what concerns the whole image (filled holes, base) is done outside.
         """
@@ -273,7 +273,7 @@ class AdaCode(nn.Module):
     def prepared(self, image_BCHW: Tensor, coarse_passes: int) -> Tensor:
         """What the encoder sees of an input: its holes filled at half the size, by this network, where that is wanted.
 
-        Each pass sees twice as far as the next finer one, so a large hole is filled by what is around it. Pictures of
+        Each pass sees twice as far as the next finer one, so a large hole is filled by what is around it. Images of
         at most one attention window's side are not halved.
         """
         if coarse_passes and min(image_BCHW.shape[-2:]) > self.config.pad_multiple:
@@ -286,6 +286,6 @@ class AdaCode(nn.Module):
         coarse_passes = config.coarse_passes if coarse_passes is None else coarse_passes
         prepared = self.prepared(pad_mirrored(image_BCHW, *padded_size(config, h, w)), coarse_passes)
         r = self.detail(prepared)
-        base = base_picture(prepared, config.base, config.scale)
+        base = base_image(prepared, config.base, config.scale)
         image = r.image_BCHW if base is None else r.image_BCHW + base
         return Restoration(image[..., : h * config.scale, : w * config.scale], r.codes, r.weights_BKHW)

@@ -1,4 +1,4 @@
-"""LPIPS (Zhang et al. 2018, arXiv:1801.03924) on SqueezeNet 1.1 features: a distance of two pictures as people see it.
+"""LPIPS (Zhang et al. 2018, arXiv:1801.03924) on SqueezeNet 1.1 features: a distance of two images as people see it.
 
 Pure network; the caller brings the tensors: weights "NAME_w" and biases "NAME_b" of `conv1` and, for i from 2 to 9, of
 `fire{i}_squeeze1x1`, `fire{i}_expand1x1` and `fire{i}_expand3x3`; and one linear head a tap, `head_0` … `head_6`.
@@ -20,7 +20,7 @@ from adacode_cli.errors import WeightsError
 MEAN_BGR = (103.939, 116.779, 123.68)
 _POOL_BEFORE = (2, 4, 6)
 _TAPPED_FIRES = (3, 5, 6, 7, 8, 9)
-# The map after the second pooling's fires: its grid is the nearest to 1/8 of the picture's.
+# The map after the second pooling's fires: its grid is the nearest to 1/8 of the image's.
 _SEMANTIC_TAP = 2
 _CONVS = ("conv1", *(f"fire{i}_{conv}" for i in range(2, 10) for conv in ("squeeze1x1", "expand1x1", "expand3x3")))
 _TENSORS = (*(f"{conv}_{kind}" for conv in _CONVS for kind in "wb"), *(f"head_{i}" for i in range(7)))

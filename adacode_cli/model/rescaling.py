@@ -1,7 +1,7 @@
 """How a network changes its scale: convolutions over blocks of pixels, made to fit blocks of another size.
 
-A network of ×4 becomes one of ×2 whose picture is that of ×4, each side halved by means of 2×2 pixels, without making
-the whole of it. What a trunk ends with is linear: a convolution, a pixel shuffle and the sum with the base picture. So
+A network of ×4 becomes one of ×2 whose image is that of ×4, each side halved by means of 2×2 pixels, without making
+the whole of it. What a trunk ends with is linear: a convolution, a pixel shuffle and the sum with the base image. So
 the means are taken of the last convolution's weights, and the network computes all else as it did. That costs as much
 for each pixel of the input as ×4 does, four times as much for each pixel of the output.
 """

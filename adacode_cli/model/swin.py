@@ -42,7 +42,7 @@ def relative_position_index(window: int, device: torch.device = _CPU) -> Tensor:
     return dy * (2 * window - 1) + dx
 
 
-# A band's mask takes 2 MB, on a GPU 16 MB; the pictures of one archive mostly come in a few sizes.
+# A band's mask takes 2 MB, on a GPU 16 MB; the images of one archive mostly come in a few sizes.
 @lru_cache(maxsize=8)
 @torch.inference_mode(mode=False)
 def shift_mask(
@@ -175,7 +175,7 @@ class SwinGroup(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.conv(self.blocks(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
-        # In place where that loses nothing: another map of the latent grid counts in a large picture.
+        # In place where that loses nothing: another map of the latent grid counts in a large image.
         return y.add_(x) if y.dtype == x.dtype else x + y
 
 

@@ -84,7 +84,7 @@ SampleMaker = Callable[[np.random.Generator, Pixels], Sample]
 
 
 def training_input(config: NetworkConfig) -> TrainingInput:
-    """What a network is shown: stages I and II see the clean picture, stage III what its task says."""
+    """What a network is shown: stages I and II see the clean image, stage III what its task says."""
     return TASKS[config.task].training_input if config.task in TASKS else "clean"
 
 
@@ -164,7 +164,7 @@ def batch_of(samples: list[Sample], category_B: Tensor | None, *, mask_channel: 
 
 
 def painted(image_BCHW: Tensor, hole_B1HW: Tensor, *, mask_channel: bool) -> Tensor:
-    """Pictures with their holes painted over as the engine paints them.
+    """Images with their holes painted over as the engine paints them.
 
     With `mask_channel` they are zero and the hole mask is a fourth channel, without it they are white.
     """

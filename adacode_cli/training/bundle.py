@@ -181,7 +181,7 @@ def _require_room(
     for part in (*_SHARED, *_networks()):
         path = target / _file(family, part)
         if path.exists() and part not in found:
-            # It would be read with the new shared parts, and silently show other pictures than it was trained for.
+            # It would be read with the new shared parts, and silently show other images than it was trained for.
             hint = "Move it elsewhere, or bundle into another folder or as another --family."
             raise OutputError("is of another bundle of this family; this run has no such task", path=path, hint=hint)
         if path.exists() and not overwrite:

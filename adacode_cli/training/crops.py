@@ -1,6 +1,6 @@
 """Crops of photographs for training, and the random windows of them that one step sees.
 
-The same draws serve both stores: `HostCrops` keeps or reads pictures in main memory and cuts them one by one,
+The same draws serve both stores: `HostCrops` keeps or reads images in main memory and cuts them one by one,
 `DeviceCrops` keeps the whole corpus as bytes in the device's memory and cuts a batch there.
 """
 
@@ -21,7 +21,7 @@ from adacode_cli.model.config import NetworkConfig
 from adacode_cli.training.shards import PREPARE_AGAIN, Crop, Pixels, Shards, Split, read_crop
 
 MIN_SHRINK = 0.5
-# What also looks at halved pictures learns from smaller ones.
+# What also looks at halved images learns from smaller ones.
 MIN_COARSE_SHRINK = 0.25
 # Levels: contours alone, however strong, are not much to learn from.
 _STRONG = 40

@@ -1,4 +1,4 @@
-"""The discriminator, which tells photographs from the network's pictures pixel by pixel, and the hinge losses of both.
+"""The discriminator, which tells photographs from the network's images pixel by pixel, and the hinge losses of both.
 
 Real-ESRGAN's U-Net discriminator (Wang et al. 2021, arXiv:2107.10833, section 3.2) after Schönfeld et al. 2020
 (arXiv:2002.12655). Equal weights, buffers and inputs give equal logits: `state_dict` holds all there is, the estimates
@@ -85,11 +85,11 @@ def fresh_discriminator(channels: int, seed: int) -> UNetDiscriminator:
 def hinge_discriminator(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     """mean max(0, 1 − real) + mean max(0, 1 + fake), float32 scalar (Lim & Ye 2017, arXiv:1705.02894).
 
-    What made the fake pictures must be detached by the caller. 2 when all logits are 0.
+    What made the fake images must be detached by the caller. 2 when all logits are 0.
     """
     return F.relu(1 - real_logits.float()).mean() + F.relu(1 + fake_logits.float()).mean()
 
 
 def hinge_generator(fake_logits: Tensor) -> Tensor:
-    """−mean of the logits of the network's pictures, float32 scalar; unbounded on both sides."""
+    """−mean of the logits of the network's images, float32 scalar; unbounded on both sides."""
     return -fake_logits.float().mean()

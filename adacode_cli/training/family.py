@@ -70,7 +70,7 @@ class Family:
         return replace(one, task="basis", codebooks=(self.codebooks(k + 1)[k],), categories=(), predictor_swin=None)
 
     def clean(self, categories: tuple[str, ...], codebooks: tuple[tuple[int, int], ...] | None = None) -> NetworkConfig:
-        """Stage II's network, which reconstructs clean pictures over a codebook for each category."""
+        """Stage II's network, which reconstructs clean images over a codebook for each category."""
         return NetworkConfig(
             task="reconstruct",
             channels=self.channels,

@@ -21,14 +21,14 @@ class HoleSettings:
     """Ranges of the random holes; the defaults are `MIXED`. Raises UsageError for impossible ones.
 
     shares: how often a hole is of each of `KINDS`, together 1.
-    holes: smallest and largest number of them in a picture.
+    holes: smallest and largest number of them in an image.
     vertices: smallest and largest number of a stroke's vertices.
-    width: of a stroke's brush, as parts of the picture's side.
+    width: of a stroke's brush, as parts of the image's side.
     step: smallest and largest way to a stroke's next vertex, as parts of the side.
     turn: largest change of direction there, in radians.
-    turn_back: strokes turn back at the picture's edge, rather than run along it.
+    turn_back: strokes turn back at the image's edge, rather than run along it.
     scratch_px: smallest and largest width of a scratch in pixels.
-    redraws: how often the holes are drawn again when they leave too little of the picture (less than
+    redraws: how often the holes are drawn again when they leave too little of the image (less than
         1 - `MAX_HOLE_SHARE`), before a single scratch takes their place.
     """
 
@@ -69,7 +69,7 @@ It states neither the length nor the turns of their segments; these are those of
 
 
 def random_hole(side: int, rng: np.random.Generator, settings: HoleSettings = MIXED) -> npt.NDArray[np.bool_]:
-    """side×side bool, True = hole: between one pixel and `MAX_HOLE_SHARE` of the picture (side: 32 px or more)."""
+    """side×side bool, True = hole: between one pixel and `MAX_HOLE_SHARE` of the image (side: 32 px or more)."""
     mask = np.zeros((side, side), np.uint8)
     for _ in range(1 + settings.redraws):
         mask[:] = 0

@@ -1,4 +1,4 @@
-"""Loss terms that compare pictures or features. Each takes tensors of any float type and returns a float32 scalar.
+"""Loss terms that compare images or features. Each takes tensors of any float type and returns a float32 scalar.
 
 Every term except the contrastive one is a mean over images of a value that depends on that image alone: the loss of a
 batch is the mean of the losses of its equal parts, so processes that share a batch train as one would.
@@ -36,12 +36,12 @@ def hole_pixel_loss(output: Tensor, target: Tensor, hole: Tensor, outside: float
 
 
 def grid_loss(output: Tensor, target: Tensor, period: int) -> Tensor:
-    """Mean absolute strength of a pattern of `period` pixels in the difference of two B×C×H×W pictures.
+    """Mean absolute strength of a pattern of `period` pixels in the difference of two B×C×H×W images.
 
     In areas of `_REGION` periods a side the difference is averaged over all places of the same phase; what is left
     beside its mean over phases repeats itself from cell to cell, as a pixel shuffle does it and no photograph. It is
     too faint for the pixel loss and too fine for perceptual networks, which step over it; people see it on even
-    surfaces. A picture of less than one period has none: 0.
+    surfaces. An image of less than one period has none: 0.
     """
     b, c, h, w = output.shape
     region = min(_REGION, h // period, w // period)
@@ -73,7 +73,7 @@ def feature_loss(feature: Tensor, target: Tensor) -> Tensor:
 
 
 def code_loss(feature: Tensor, target_code_vectors: Tensor, commitment: float) -> Tensor:
-    """commitment·MSE + Gram MSE to the codes of the clean picture: the codebook loss of stage III.
+    """commitment·MSE + Gram MSE to the codes of the clean image: the codebook loss of stage III.
 
     feature: B×C×H×W before quantisation; target_code_vectors: B×C×H×W, no gradient reaches them. The first part is
     plain, as the commitment part of `codebook_loss`, since distances to codes are what decides. The second is relative
@@ -112,9 +112,9 @@ class SemanticHead(nn.Module):
 
 
 def semantic_loss(predicted_BCHW: Tensor, target_BCHW: Tensor) -> Tensor:
-    """MSE of a `SemanticHead`'s output to a perceptual network's features of the clean picture (stage I).
+    """MSE of a `SemanticHead`'s output to a perceptual network's features of the clean image (stage I).
 
-    Published: relu4_4 of VGG-19, 512 channels at 1/8 of the picture's sides. Channels must agree; where grids differ,
+    Published: relu4_4 of VGG-19, 512 channels at 1/8 of the image's sides. Channels must agree; where grids differ,
     the target is resampled to the prediction's, by area averages when no side grows and bilinearly otherwise. No
     gradient reaches the target.
     """
@@ -128,9 +128,9 @@ def semantic_loss(predicted_BCHW: Tensor, target_BCHW: Tensor) -> Tensor:
 
 
 def contrastive_loss(restored_BC: Tensor, clean_BC: Tensor, temperature: float = 0.5) -> Tensor:
-    """NT-Xent between restored and clean pictures (SimCLR: Chen et al. 2020, arXiv:2002.05709, equation 1).
+    """NT-Xent between restored and clean images (SimCLR: Chen et al. 2020, arXiv:2002.05709, equation 1).
 
-    restored_BC, clean_BC: B×C of any float type, the features before quantisation of degraded and clean pictures,
+    restored_BC, clean_BC: B×C of any float type, the features before quantisation of degraded and clean images,
     averaged over cells. Row i of one is the positive of row i of the other, the remaining 2B − 2 vectors its negatives;
     similarity is the cosine. float32 scalar, from 0 to 2/temperature + log(2B − 1). A single pair has no negatives:
     the loss is 0 and so is its gradient. Gradients reach both arguments.

@@ -22,7 +22,7 @@ _UNKNOWN = "unknown"
 _NOT_MEASURED = "not measured"
 _HOLDS = {
     "basis": "the codebooks; shared by all tasks",
-    "fused": "what turns codes into pictures; shared by all tasks",
+    "fused": "what turns codes into images; shared by all tasks",
 }
 _BASES = """\
 These files were not trained from nothing: training began with the weights of a base model, and changed them. Which data
@@ -32,7 +32,7 @@ table names a notice of its authors, it lies beside this card: copy it with the 
 _LIMITS = """\
 * What is restored is plausible, not evidence: detail that a photograph does not show is made up from codes that were
   learnt from other photographs. Faces, writing and number plates may come out as those of something else.
-* Photographs unlike the training data (drawings, screenshots, medical or satellite pictures, other categories) and
+* Photographs unlike the training data (drawings, screenshots, medical or satellite images, other categories) and
   degradations unlike those of the training are restored less well. This has not been tested.
 * Whatever is over- or under-represented in the training data is so in the results.
 * Validation figures come from crops of the same collection, degraded (except for reconstruction) as in training. They

@@ -89,10 +89,10 @@ class Adversary:
         self.optimiser = torch.optim.Adam(self.network.parameters(), settings.discriminator_rate, settings.betas)
         self._clip, self._processes = settings.clip, processes
 
-    def verdict(self, picture_BCHW: Tensor) -> Tensor:
-        """The generator's loss: how far the picture is from being taken for real. Leaves the discriminator alone."""
+    def verdict(self, image_BCHW: Tensor) -> Tensor:
+        """The generator's loss: how far the image is from being taken for real. Leaves the discriminator alone."""
         self.network.requires_grad_(False)
-        loss = hinge_generator(self.network(picture_BCHW))
+        loss = hinge_generator(self.network(image_BCHW))
         self.network.requires_grad_(True)
         return loss
 
@@ -138,15 +138,15 @@ class Optimisation:
             group["lr"] = rate * share
         opponent = self.adversary if progress >= self.recipe.adversarial_from else None
         with self._autocast():
-            terms, picture = self.stage.losses(batch)
+            terms, image = self.stage.losses(batch)
             if opponent is not None:
-                terms["adversarial"] = opponent.verdict(picture)
+                terms["adversarial"] = opponent.verdict(image)
             total = self.stage.total(terms)
         norm = descend(self.optimiser, total, self.recipe.optimiser.clip, self.stage.processes)
         values = {"total": total.detach(), **{k: v.detach() for k, v in terms.items()}, "gradient": norm}
         if opponent is not None:
             with self._autocast():
-                loss = opponent.losses(batch.target_BCHW, picture)
+                loss = opponent.losses(batch.target_BCHW, image)
             values |= {"discriminator": loss.detach(), "discriminator_gradient": opponent.learn(loss)}
         with self._autocast():
             self.stage.after_step(step + 1, progress, batch)

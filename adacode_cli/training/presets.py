@@ -2,7 +2,7 @@
 
 Why `compact` looks as it does (measured numbers in docs/compact.md): all convolutions run on grids of 1/4 and 1/8
 of the output, a pixel shuffle makes the last step, nothing is normalised except the tokens of the Swin blocks, and a
-restored picture is an interpolated one plus what the network knows better.
+restored image is an interpolated one plus what the network knows better.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ class LossWeights:
     codebook: codes and features are drawn to one another.
     commitment: the features' part of `codebook`.
     semantic: a perceptual network's features are predicted from the codes (stage I).
-    feature: the clean picture's feature before the decoder (stage III).
+    feature: the clean image's feature before the decoder (stage III).
     contrastive: restored and clean features (stage III).
     grid: a pattern that repeats itself with the cells of the pixel shuffle.
     """

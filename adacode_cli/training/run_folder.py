@@ -62,7 +62,7 @@ class RunFolder:
         return self.path / f"{name}.jsonl"
 
     def samples(self, name: str) -> Path:
-        """Where pictures of held-out crops are."""
+        """Where images of held-out crops are."""
         return self.path / "samples" / name
 
     def tensorboard(self, name: str) -> Path:

@@ -57,7 +57,7 @@ _WHOLE = (
 )
 # Scores on held-out crops.
 VALIDATION = "validation/"
-# How many pictures a validation is of: no curve, but a fact that a model card states.
+# How many images a validation is of: no curve, but a fact that a model card states.
 NUM_VALIDATED = f"{VALIDATION}crops"
 
 

@@ -33,7 +33,7 @@ class Series:
 
 @dataclass(frozen=True)
 class SampleFile:
-    """A picture file of rows input | output | target, and after how many steps it was made."""
+    """An image file of rows input | output | target, and after how many steps it was made."""
 
     step: int
     path: Path

@@ -122,7 +122,7 @@ def _members(path: Path, suffix: str) -> list[Crop]:
                 assert file is not None, "a regular member has content"
                 categories[key] = str(json.loads(file.read())["category"])
     if places.keys() != categories.keys():
-        raise ValueError("pictures and their .json files do not pair up")
+        raise ValueError("images and their .json files do not pair up")
     return [Crop(path, offset, size, categories[key], key) for key, (offset, size) in places.items()]
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from adacode_cli.evaluation.perceptual import PerceptualNetwork
 from adacode_cli.model.codebook import Codebook
-from adacode_cli.model.input import base_picture, prepare_input
+from adacode_cli.model.input import base_image, prepare_input
 from adacode_cli.model.network import AdaCode, Trunk
 from adacode_cli.training.batches import Batch
 from adacode_cli.training.codebooks import (
@@ -100,13 +100,13 @@ class Stage:
         return {name: p for name, p in both if p.requires_grad}
 
     def losses(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
-        """Unweighted loss terms of a batch, by the names of `LossWeights`, and the picture that was compared."""
+        """Unweighted loss terms of a batch, by the names of `LossWeights`, and the image that was compared."""
         passed = self._run(batch)
-        picture = passed.image_BCHW
+        image = passed.image_BCHW
         if batch.hole_B1HW is not None:  # around a hole, the pixels are the known ones
-            picture = picture * batch.hole_B1HW + batch.target_BCHW * (1 - batch.hole_B1HW)
-        terms = self.picture_terms(passed.image_BCHW, picture, batch) | self.code_terms(passed, batch)
-        return terms, picture
+            image = image * batch.hole_B1HW + batch.target_BCHW * (1 - batch.hole_B1HW)
+        terms = self.image_terms(passed.image_BCHW, image, batch) | self.code_terms(passed, batch)
+        return terms, image
 
     def _run(self, batch: Batch) -> ForwardPass:
         net, config = self.network, self.network.config
@@ -117,14 +117,14 @@ class Stage:
         through = [straight_through(f, v) for f, v in zip(features, vectors, strict=True)]
         mixed = net.codebook.mix(through, net.codebook.weights(encoded.latent_BCHW))
         image = net.render(mixed, encoded.skips).float()
-        base = base_picture(prepared, config.base, config.scale)
+        base = base_image(prepared, config.base, config.scale)
         image = image if base is None else image + base
         return ForwardPass(encoded.latent_BCHW, features, vectors, mixed, image)
 
     def _prepared(self, image_BCHW: Tensor) -> Tensor:
         """Half of the time with holes filled by this network at half the size, where it is to be used so.
 
-        Otherwise smoothly: the coarsest pass, and small pictures, begin with that.
+        Otherwise smoothly: the coarsest pass, and small images, begin with that.
         """
         config = self.network.config
         if config.coarse_passes and bool(torch.rand(()) < _COARSE_SHARE):
@@ -142,7 +142,7 @@ class Stage:
         for usage, count in zip(self.usage, torch.split(together, [len(c) for c in counts]), strict=True):
             usage.update_counts(count)
 
-    def picture_terms(self, image: Tensor, picture: Tensor, batch: Batch) -> dict[str, Tensor]:
+    def image_terms(self, image: Tensor, picture: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Pixel and perceptual terms; `picture` is the image with all known pixels in place."""
         target, hole = batch.target_BCHW, batch.hole_B1HW
         terms = {"pixel": pixel_loss(image, target) if hole is None else hole_pixel_loss(image, target, hole)}
@@ -198,7 +198,7 @@ class Stage:
         return book
 
     def _cells(self, batch: Batch, k: int, rows_B: Tensor | None = None) -> Tensor:
-        """N×dim features of all processes' pictures (of those in `rows_B`), before the k-th codebook."""
+        """N×dim features of all processes' images (of those in `rows_B`), before the k-th codebook."""
         latent = self.network.encode(batch.input_BCHW).latent_BCHW
         features = self.network.codebook.before[k](latent).float().permute(0, 2, 3, 1).contiguous()
         features = self.processes.gather(features)
@@ -225,7 +225,7 @@ class BasisStage(Stage):
             self.extra["semantic"] = SemanticHead(dim, self.perceptual.semantic_channels).to(self.device)
 
     def code_terms(self, passed: ForwardPass, batch: Batch) -> dict[str, Tensor]:
-        """Codebook term, and whether the codes tell what the picture shows."""
+        """Codebook term, and whether the codes tell what the image shows."""
         terms = super().code_terms(passed, batch)
         if "semantic" in self.extra:
             assert self.perceptual is not None
@@ -252,13 +252,13 @@ class BasisStage(Stage):
 
 
 class FuseStage(Stage):
-    """Stage II: encoder, predictor and decoder over the K frozen codebooks, on clean pictures of all categories."""
+    """Stage II: encoder, predictor and decoder over the K frozen codebooks, on clean images of all categories."""
 
     frozen = ("codebook.books.",)
 
 
 class JointStage(Stage):
-    """Stages I and II at once: every codebook learns too, but only pictures of its own category move its codes."""
+    """Stages I and II at once: every codebook learns too, but only images of its own category move its codes."""
 
     def _counted(self, k: int, codes_BHW: Tensor, batch: Batch) -> Tensor:
         assert batch.category_B is not None
@@ -297,7 +297,7 @@ class JointStage(Stage):
 class RestoreStage(Stage):
     """One task's network over stage II's codebooks and decoder, which are frozen.
 
-    `teacher` is the stage-II network; what it makes of the clean picture is the target of codes and features.
+    `teacher` is the stage-II network; what it makes of the clean image is the target of codes and features.
     """
 
     frozen: tuple[str, ...] = ("codebook.books.", "codebook.after.", "decoder.")
@@ -313,14 +313,14 @@ class RestoreStage(Stage):
         self.teacher = teacher.eval().requires_grad_(False).to(self.device)
 
     def losses(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
-        """As of every stage; where the trunk alone learns, those of the picture alone."""
+        """As of every stage; where the trunk alone learns, those of the image alone."""
         if self._trunk is None:
             return super().losses(batch)
         prepared = prepare_input(batch.input_BCHW, self.network.config.base)
-        picture = self._detail(self._trunk, prepared).float()
-        base = base_picture(prepared, self.network.config.base, self.network.config.scale)
-        picture = picture if base is None else picture + base
-        return self.picture_terms(picture, picture, batch), picture
+        image = self._detail(self._trunk, prepared).float()
+        base = base_image(prepared, self.network.config.base, self.network.config.scale)
+        image = image if base is None else image + base
+        return self.image_terms(image, image, batch), image
 
     def _detail(self, trunk: Trunk, prepared_BCHW: Tensor) -> Tensor:
         """What is added to the base. Codes that add nothing yet are not computed: half of the time of a step."""
@@ -339,7 +339,7 @@ class RestoreStage(Stage):
         return super().report() if self._trunk is None else {}
 
     def code_terms(self, passed: ForwardPass, batch: Batch) -> dict[str, Tensor]:
-        """Features are drawn to the clean picture's codes, their mixture to its feature before the decoder."""
+        """Features are drawn to the clean image's codes, their mixture to its feature before the decoder."""
         with torch.no_grad():
             latent = self.teacher.encode(batch.target_BCHW).latent_BCHW
             mixture = self.teacher.codebook(latent)
@@ -350,6 +350,6 @@ class RestoreStage(Stage):
         terms = {"codebook": code, "feature": feature_loss(passed.mixed_BCHW, mixture.latent_BCHW)}
         if self.loss.contrastive:
             restored, clean = (x.float().mean((2, 3)) for x in (passed.latent_BCHW, latent))
-            gather = self.processes.gather  # a picture is told apart from those of all processes
+            gather = self.processes.gather  # an image is told apart from those of all processes
             terms["contrastive"] = contrastive_loss(gather(restored), gather(clean))
         return terms

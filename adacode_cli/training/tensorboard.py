@@ -58,11 +58,11 @@ class TensorBoard:
                     writer.add_scalar(tag_of(key), value, step)
             writer.flush()
 
-    def samples(self, name: str, step: int, picture: NDArray[np.uint8]) -> None:
-        """Writes an H×W×3 uint8 RGB picture, such as a sample sheet, after so many steps."""
+    def samples(self, name: str, step: int, image: NDArray[np.uint8]) -> None:
+        """Writes an H×W×3 uint8 RGB image, such as a sample sheet, after so many steps."""
         with self._writing():
             writer = self._writer(name, step)
-            writer.add_image(SAMPLES_TAG, picture, step, dataformats="HWC")
+            writer.add_image(SAMPLES_TAG, image, step, dataformats="HWC")
             writer.flush()
 
     def close(self) -> None:

@@ -33,13 +33,13 @@ _WHITE = 255
 
 
 class Validation:
-    """A fixed choice of held-out crops, degraded as the task's training pictures are, always in the same way."""
+    """A fixed choice of held-out crops, degraded as the task's training images are, always in the same way."""
 
     def __init__(self, batches: list[Batch], perceptual: PerceptualNetwork | None, bf16: bool) -> None:
         self._batches, self._perceptual, self._bf16 = batches, perceptual, bf16
 
     def measure(self, network: AdaCode, weights: Mapping[str, Tensor]) -> tuple[dict[str, float], list[SampleRow]]:
-        """Scores of a network like `network` with `weights`, and a row of pictures for each crop.
+        """Scores of a network like `network` with `weights`, and a row of images for each crop.
 
         Scores are means of PSNR in dB (luma, or inside holes), SSIM and LPIPS, by their keys in the log.
         """
@@ -77,13 +77,13 @@ def _picture(image_1CHW: Tensor) -> Pixels:
 def sample_sheet(rows: Sequence[SampleRow]) -> Pixels:
     """H×W×3 uint8 RGB: input | output | target of each of the first 6 rows, white lines of 2 px between.
 
-    A picture that is smaller than its target is enlarged to it by nearest neighbour, so that its own pixels can be
+    An image that is smaller than its target is enlarged to it by nearest neighbour, so that its own pixels can be
     seen; rows narrower than the widest are filled with white at their right. Raises ValueError for no rows, for
-    another dtype or shape, and for a picture that is higher or wider than its target.
+    another dtype or shape, and for an image that is higher or wider than its target.
     """
     if not rows:
         raise ValueError("no rows make no sheet")
-    drawn = [_beside([_enlarged(picture, row[2]) for picture in row]) for row in rows[:MAX_ROWS]]
+    drawn = [_beside([_enlarged(image, row[2]) for image in row]) for row in rows[:MAX_ROWS]]
     width = max(row.shape[1] for row in drawn)
     widened = [np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0)), constant_values=_WHITE) for row in drawn]
     line = np.full((LINE_PX, width, 3), _WHITE, np.uint8)
@@ -105,22 +105,22 @@ def write_sample_sheet(path: Path, sheet: Pixels) -> None:
     write_bytes(path, data.tobytes())
 
 
-def _enlarged(picture: Pixels, target: Pixels) -> Pixels:
-    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
-        raise ValueError(f"a picture of {picture.dtype} {picture.shape} is not H×W×3 uint8")
-    (height, width), (full_height, full_width) = picture.shape[:2], target.shape[:2]
+def _enlarged(image: Pixels, target: Pixels) -> Pixels:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise ValueError(f"an image of {image.dtype} {image.shape} is not H×W×3 uint8")
+    (height, width), (full_height, full_width) = image.shape[:2], target.shape[:2]
     if height > full_height or width > full_width:
-        raise ValueError(f"a picture of {height}×{width} is larger than its target of {full_height}×{full_width}")
+        raise ValueError(f"an image of {height}×{width} is larger than its target of {full_height}×{full_width}")
     rows, columns = np.arange(full_height) * height // full_height, np.arange(full_width) * width // full_width
-    enlarged: Pixels = picture[rows][:, columns]
+    enlarged: Pixels = image[rows][:, columns]
     return enlarged
 
 
-def _beside(pictures: list[Pixels]) -> Pixels:
-    line = np.full((pictures[0].shape[0], LINE_PX, 3), _WHITE, np.uint8)
-    return np.concatenate(_between(pictures, line), axis=1)
+def _beside(images: list[Pixels]) -> Pixels:
+    line = np.full((images[0].shape[0], LINE_PX, 3), _WHITE, np.uint8)
+    return np.concatenate(_between(images, line), axis=1)
 
 
-def _between(pictures: list[Pixels], line: Pixels) -> list[Pixels]:
-    """The pictures with a line after each except the last."""
-    return [part for picture in pictures for part in (picture, line)][:-1]
+def _between(images: list[Pixels], line: Pixels) -> list[Pixels]:
+    """The images with a line after each except the last."""
+    return [part for image in images for part in (image, line)][:-1]

@@ -12,7 +12,7 @@ Found = dict[str, Any]
 _PYTEST_END = re.compile(r"=+ (?P<said>.*\b(?:passed|failed|error|errors|skipped|no tests ran)\b.*) in [\d.]+s.* =+")
 _ENGINE_HEAD = re.compile(r"(?P<family>\w+), (?P<side>\d+)×\d+ → ")
 _ENGINE_PASS = re.compile(r"  (?P<name>\w+) +(?P<seconds>[\d.]+) s  ratio +(?P<ratio>[\d.]+) +(?P<rest>.*)")
-_MOST_FAILURES = 8
+_MAX_FAILURES = 8
 
 
 def objects(text: str, key: str) -> list[Found]:
@@ -45,10 +45,10 @@ def tests(text: str) -> list[str]:
     """pytest's last line, and which tests failed."""
     ends = [match["said"] for match in map(_PYTEST_END.match, text.splitlines()) if match]
     failed = [line.split(" - ")[0] for line in text.splitlines() if line.startswith(("FAILED ", "ERROR "))]
-    more = [f"and {len(failed) - _MOST_FAILURES} more"] if len(failed) > _MOST_FAILURES else []
+    more = [f"and {len(failed) - _MAX_FAILURES} more"] if len(failed) > _MAX_FAILURES else []
     if not ends:  # stopped on the way
         ends = [f"{len(re.findall(rf' {word}', text))} {word.lower()}" for word in ("PASSED", "FAILED")]
-    return [*ends, *failed[:_MOST_FAILURES], *more]
+    return [*ends, *failed[:_MAX_FAILURES], *more]
 
 
 def engine(text: str) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from adacode_cli.benchmark.picture import made_up_jpeg
+from adacode_cli.benchmark.image import made_up_jpeg
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from typing import Literal
 # From the polite signal to the one that nobody can refuse. Training writes its checkpoint in that time.
 GRACE_S = 5.0
 _LOOK_EVERY_S = 0.1
-_MOST_LOG_BYTES = 4 << 20
+_MAX_LOG_BYTES = 4 << 20
 _NOT_STARTED = 127
 
 
@@ -116,9 +116,9 @@ def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
 def shorten(log: Path) -> None:
     """Takes the middle out of a file that is too long to be sent home."""
     size = log.stat().st_size if log.is_file() else 0
-    if size <= _MOST_LOG_BYTES:
+    if size <= _MAX_LOG_BYTES:
         return
-    half = _MOST_LOG_BYTES // 2
+    half = _MAX_LOG_BYTES // 2
     with log.open("rb") as file:
         first = file.read(half)
         file.seek(size - half)

@@ -11,12 +11,12 @@ from pathlib import Path
 from gpu_run import figures
 
 # What is sent home has to be smaller.
-MOST_BYTES = 16 << 20
+MAX_BYTES = 16 << 20
 # Start-up, the last scores and the last checkpoint: not for steps.
 _AROUND_S = {"tiny": 8.0, "full": 30.0}
 _MAKE_UP = Path(__file__).with_name("made_up_photos.py")
 _ADACODE = (sys.executable, "-m", "adacode_cli", "train")
-# Pictures that are made up have no sharp edges and little detail.
+# Images that are made up have no sharp edges and little detail.
 _KEEP_ALL = ("--max-blur", "10", "--min-detail", "0", "--duplicate-bits", "-1", "--max-blockiness", "255")
 _STARTS = {"sr": "compact-sr-x4", "inpaint": "compact-inpaint"}
 # The trunk of the bundled network knows more than these photographs can teach it in a few minutes: small steps.
@@ -91,7 +91,7 @@ class Training:
                     continue
                 self._copied[path.name] = changed
                 self._too_large.pop(path.name, None)
-                if size >= MOST_BYTES:
+                if size >= MAX_BYTES:
                     self._too_large[path.name] = size
                 else:
                     shutil.copyfile(path, self.temporary / "copied")

@@ -1,4 +1,4 @@
-"""Pictures made here, by Pillow rather than by our own encoder, and a folder with everything that goes wrong."""
+"""Images made here, by Pillow rather than by our own encoder, and a folder with everything that goes wrong."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 
-def save_picture(path: Path, size: tuple[int, int] = (24, 16), mode: str = "RGB", seed: int = 0, **options) -> Path:
+def save_image(path: Path, size: tuple[int, int] = (24, 16), mode: str = "RGB", seed: int = 0, **options) -> Path:
     """A noisy gradient of (width, height) in `mode`, in the format that the suffix names."""
     width, height = size
     noise = np.random.default_rng(seed).integers(0, 60, (height, width, len(mode)))
@@ -31,33 +31,33 @@ def here(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def picture(tmp_path):
-    """Writes a picture below the test's own directory: picture("a/b.png", (width, height), ...)."""
+    """Writes an image below the test's own directory: image("a/b.png", (width, height), ...)."""
 
     def write(name: str, size: tuple[int, int] = (24, 16), mode: str = "RGB", **options) -> Path:
-        return save_picture(tmp_path / name, size, mode, **options)
+        return save_image(tmp_path / name, size, mode, **options)
 
     return write
 
 
 def save_mixed_folder(folder: Path) -> dict[str, str]:
-    """Twelve pictures of every kind and two files that are none. Returns the reason why each bad one is bad."""
-    save_picture(folder / "a.jpg")
-    save_picture(folder / "b.PNG", seed=1)
-    save_picture(folder / "c.webp", seed=2)
-    save_picture(folder / "d.tiff", seed=3)
-    save_picture(folder / "e.bmp", seed=4)
-    save_picture(folder / "grey.png", mode="L")
-    save_picture(folder / "alpha.png", mode="RGBA")
-    save_picture(folder / "one.png", size=(1, 1))
-    save_picture(folder / "Größe 北京.jpg", seed=5)
-    save_picture(folder / "cmyk.jpg", mode="CMYK")
+    """Twelve images of every kind and two files that are none. Returns the reason why each bad one is bad."""
+    save_image(folder / "a.jpg")
+    save_image(folder / "b.PNG", seed=1)
+    save_image(folder / "c.webp", seed=2)
+    save_image(folder / "d.tiff", seed=3)
+    save_image(folder / "e.bmp", seed=4)
+    save_image(folder / "grey.png", mode="L")
+    save_image(folder / "alpha.png", mode="RGBA")
+    save_image(folder / "one.png", size=(1, 1))
+    save_image(folder / "Größe 北京.jpg", seed=5)
+    save_image(folder / "cmyk.jpg", mode="CMYK")
     exif = Image.Exif()
     exif[0x0112] = 6
-    save_picture(folder / "sub" / "rotated.jpg", size=(30, 10), exif=exif)
-    save_picture(folder / "sub" / "deeper" / "f.jpeg", seed=6)
-    whole = save_picture(folder / "truncated.jpg", size=(64, 64)).read_bytes()
+    save_image(folder / "sub" / "rotated.jpg", size=(30, 10), exif=exif)
+    save_image(folder / "sub" / "deeper" / "f.jpeg", seed=6)
+    whole = save_image(folder / "truncated.jpg", size=(64, 64)).read_bytes()
     (folder / "truncated.jpg").write_bytes(whole[: len(whole) // 2])
-    (folder / "text.jpg").write_text("This is not a picture.\n")
+    (folder / "text.jpg").write_text("This is not an image.\n")
     (folder / "notes.txt").write_text("not offered for restoring\n")
     return {"truncated.jpg": "truncated", "text.jpg": "text"}
 

@@ -86,9 +86,9 @@ def test_both_executors_make_the_same_tree(local, workers, mixed_folder, tmp_pat
     assert (again.skipped, again.done, len(again.failed)) == (12, 0, 2)
 
 
-def test_a_worker_that_is_killed_costs_no_file(local, workers, picture, tmp_path):
+def test_a_worker_that_is_killed_costs_no_file(local, workers, image, tmp_path):
     for index in range(4):
-        picture(f"p/{index}.png", seed=index)
+        image(f"p/{index}.png", seed=index)
 
     def kill(event):
         if isinstance(event, FileStarted) and event.job.name == "2.png":
@@ -101,9 +101,9 @@ def test_a_worker_that_is_killed_costs_no_file(local, workers, picture, tmp_path
     assert tree(tmp_path / "a") == tree(tmp_path / "b")
 
 
-def test_an_interrupted_run_has_a_line_for_each_file_and_goes_on(local, workers, picture, tmp_path):
+def test_an_interrupted_run_has_a_line_for_each_file_and_goes_on(local, workers, image, tmp_path):
     for index in range(6):
-        picture(f"p/{index}.png", seed=index)
+        image(f"p/{index}.png", seed=index)
     log, interrupted = [], []
 
     def interrupt(event):
@@ -126,8 +126,8 @@ def test_an_interrupted_run_has_a_line_for_each_file_and_goes_on(local, workers,
     assert tree(tmp_path / "a") == tree(tmp_path / "b")
 
 
-def test_descriptions_of_every_kind_can_be_pickled(picture, tmp_path):
-    picture("p/a.png")
+def test_descriptions_of_every_kind_can_be_pickled(image, tmp_path):
+    image("p/a.png")
     Image.new("L", (24, 16)).save(tmp_path / "m.png")
     edge = masks.Edge(1, 2)
     holes = (masks.OneFile(tmp_path / "m.png", edge), masks.Transparency(edge), masks.OneColor("#ffffff"), None)

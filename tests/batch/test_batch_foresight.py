@@ -175,9 +175,9 @@ def test_limits_that_a_run_would_refuse_are_foreseen(tmp_path, format):
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b"", "is empty (0 bytes)"), (b"no picture at all", "holds no picture"), (b"GIF89a" + bytes(9), "is a GIF")],
+    [(b"", "is empty (0 bytes)"), (b"no picture at all", "holds no image"), (b"GIF89a" + bytes(9), "is a GIF")],
 )
-def test_files_whose_first_bytes_are_no_pictures_are_known_to_fail(tmp_path, content, said):
+def test_files_whose_first_bytes_are_no_images_are_known_to_fail(tmp_path, content, said):
     source = tmp_path / "a.png"
     source.write_bytes(content)
     [job] = plan_of(source, "png").jobs

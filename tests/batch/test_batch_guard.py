@@ -73,7 +73,7 @@ def test_a_small_black_tile_is_a_part_that_differs():
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("grey", [False, True])
 def test_pixels_that_are_not_what_the_device_made_are_told(dtype, grey):
-    """Its means are of what it made; a part that did not arrive is another picture."""
+    """Its means are of what it made; a part that did not arrive is another image."""
     pixels = scene(dtype, grey, size=(160, 200))
     after = pixels.repeat(2, 0).repeat(2, 1)
     means = unit(pixels)
@@ -90,7 +90,7 @@ def test_numbers_that_are_none():
 
 
 @pytest.mark.parametrize("value", [0, 128, 255])
-def test_a_picture_that_is_flat_itself_may_stay_so(value):
+def test_a_image_that_is_flat_itself_may_stay_so(value):
     flat = np.full((8, 8, 3), value, np.uint8)
     assert doubt(Decoded(flat), Decoded(enlarged(flat))) is None
 
@@ -118,7 +118,7 @@ def test_holes_and_what_cannot_be_seen_do_not_count():
 
 
 class Half:
-    """Makes black pictures, as a half-wide type that overflows does."""
+    """Makes black images, as a half-wide type that overflows does."""
 
     def __call__(self, image, mask):
         return Restoring(NearestRestorer(), "sr", 2.0)(Decoded(image.pixels * 0), mask)
@@ -132,7 +132,7 @@ def test_doubtful_results_are_computed_again_and_refused_if_that_does_not_help()
     assert any("again in float32: it is black" in note for note in after.notes)
     with pytest.raises(QualityError, match="it is black") as caught:
         Guarded(Half(), Half)(image, None)
-    assert (caught.value.exit_code, caught.value.picture.pixels.max()) == (6, 0)
+    assert (caught.value.exit_code, caught.value.image.pixels.max()) == (6, 0)
     after, _ = Guarded(whole, lambda: pytest.fail("nothing was wrong"))(image, None)
     assert after.notes == ()
 

@@ -1,4 +1,4 @@
-"""What folders hold beside pictures is counted by kind, once, and what the walk stays out of is not listed for it."""
+"""What folders hold beside images is counted by kind, once, and what the walk stays out of is not listed for it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_files_are_counted_by_kind_and_folders_of_attributes_by_name(tmp_path):
     places, left_out = counted(tmp_path)
     assert places == ["a.jpg"]
     assert left_out.counts == {
-        "unread_pictures": {".nef": 2, ".cr2": 1, ".gif": 1},
+        "unread_images": {".nef": 2, ".cr2": 1, ".gif": 1},
         "files": {
             "": 3,
             ".DS_Store": 2,
@@ -83,7 +83,7 @@ def test_what_patterns_leave_out_is_not_counted(tmp_path):
     touch_below(tmp_path, "a.jpg", "a.xmp", "sub/b.xmp", "sub/.c", ".d/e", "f.mov")
     assert counted(tmp_path, selection=Selection(Globs(include=("*.jpg",))))[1].files == {}
     assert counted(tmp_path, selection=Selection(Globs(exclude=("*.xmp", ".d"))))[1].counts == {
-        "unread_pictures": {},
+        "unread_images": {},
         "files": {".*": 1, ".mov": 1},
         "folders": {},
     }

@@ -1,4 +1,4 @@
-"""A mask goes to the picture at whose path it lies, then by name; what is not clear is refused before any work."""
+"""A mask goes to the image at whose path it lies, then by name; what is not clear is refused before any work."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def pairs_of(*inputs: str, masks: str = "masks", selection: Selection | None = N
 
 
 def paired(*inputs: str, masks: str = "masks", selection: Selection | None = None) -> dict[str, str | None]:
-    """{picture: its mask below the folder of masks, or None}."""
+    """{image: its mask below the folder of masks, or None}."""
     pairs = pairs_of(*inputs, masks=masks, selection=selection)
     found = discover([Path(name) for name in inputs], selection or Selection(avoid=(Path(masks),)))
     told: dict[str, str | None] = {}
@@ -75,7 +75,7 @@ def test_the_path_counts_before_the_name_with_mask_and_that_before_the_name():
     assert list(paired("photos").values()) == ["1931/p1.png", "1931/p2_mask.png", "p3.png", "other/p4_mask.png"]
 
 
-def test_a_name_that_two_pictures_have_is_refused():
+def test_a_name_that_two_images_have_is_refused():
     touch("photos/1931/p1.jpg", "photos/1932/p1.jpg", "masks/p1.png")
     error = refused("photos")
     assert error.message == "could be the mask of photos/1931/p1.jpg and of photos/1932/p1.jpg; and 1 more like it"
@@ -91,21 +91,21 @@ def test_a_name_that_two_pictures_have_is_refused():
 @pytest.mark.parametrize(
     "names", [("a.png", "a.tif"), ("a_mask.png", "a_mask.bmp"), ("s/a.png", "t/a.png"), ("s/a.png", "t/a_mask.png")]
 )
-def test_two_masks_for_one_picture_are_refused(names):
+def test_two_masks_for_one_image_are_refused(names):
     touch("photos/a.jpg", *(f"masks/{name}" for name in names))
     error = refused("photos")
     assert error.path == Path("photos/a.jpg")
     assert error.message == f"has 2 masks in masks: {', '.join(sorted(names))}"
 
 
-def test_pictures_that_differ_in_their_suffix_share_a_mask():
+def test_images_that_differ_in_their_suffix_share_a_mask():
     touch("photos/1931/a.jpg", "photos/1931/a.tif", "masks/a.png")
     assert set(paired("photos").values()) == {"a.png"}
     touch("masks/1931/a.png")
     assert set(paired("photos").values()) == {"1931/a.png"}
 
 
-def test_of_many_masks_for_one_picture_three_are_named():
+def test_of_many_masks_for_one_image_three_are_named():
     touch("photos/a.jpg", *(f"masks/{index}/a.png" for index in range(5)))
     assert refused("photos").message == "has 5 masks in masks: 0/a.png, 1/a.png, 2/a.png and 2 more"
 
@@ -122,20 +122,20 @@ def test_of_many_masks_for_one_picture_three_are_named():
         (["../1.jpg", "1.jpg"], ["../1.jpg", "1.jpg"], ["2.png"], "../1.jpg", "1.png"),
     ],
 )
-def test_the_place_that_a_picture_without_a_mask_is_told_is_its_own(
-    here, monkeypatch, inputs, pictures, masks, lacks, place
+def test_the_place_that_a_image_without_a_mask_is_told_is_its_own(
+    here, monkeypatch, inputs, images, masks, lacks, place
 ):
-    """Whoever puts a mask there has paired it with this picture, and the run goes on."""
+    """Whoever puts a mask there has paired it with this image, and the run goes on."""
     (here / "work").mkdir()
     monkeypatch.chdir(here / "work")
-    touch(*pictures, *(f"masks/{mask}" for mask in masks))
+    touch(*images, *(f"masks/{mask}" for mask in masks))
     with pytest.raises(InputError) as caught:
         pairs_of(*inputs).for_image(Path(lacks))
     assert f"at masks/{place}." in caught.value.hint
     if lacks != "../1.jpg":  # its path ends another's, so no place is its own
         before = paired(*inputs)
         touch(f"masks/{place}")
-        twins = {path for path in pictures if Path(path).with_suffix("") == Path(lacks).with_suffix("")}
+        twins = {path for path in images if Path(path).with_suffix("") == Path(lacks).with_suffix("")}
         assert paired(*inputs) == {**before, **dict.fromkeys(twins, place)}
 
 
@@ -180,7 +180,7 @@ def test_files_that_are_named_pair_by_the_longest_end_of_their_paths(here):
     assert paired(named[1]) == {named[1]: "p1.png"}
 
 
-def test_two_inputs_that_lead_to_one_picture():
+def test_two_inputs_that_lead_to_one_image():
     touch("photos/1931/p1.jpg", "photos/1931/p2.jpg", "masks/1931/p1.png", "masks/p2.png")
     for inputs in (("photos", "photos/1931"), ("photos/1931", "photos"), ("photos", "photos/1931/p1.jpg")):
         assert paired(*inputs) == {"photos/1931/p1.jpg": "1931/p1.png", "photos/1931/p2.jpg": "p2.png"}
@@ -200,7 +200,7 @@ def test_hidden_files_and_other_kinds_are_no_masks():
     assert "at masks/a.png." in caught.value.hint
 
 
-def test_masks_beside_their_pictures_are_no_pictures():
+def test_masks_beside_their_images_are_no_images():
     touch("both/a.jpg", "both/a_mask.png", "both/sub/b.jpg", "both/sub/b_mask.png", "both/c.jpg", "both/d_mask.png")
     touch("both/e.jpg", "both/e.png")
     everything = Selection()
@@ -233,18 +233,18 @@ def test_masks_beside_their_pictures_are_no_pictures():
     }
 
 
-def test_pictures_below_the_folder_of_masks_are_no_masks():
+def test_images_below_the_folder_of_masks_are_no_masks():
     touch("all/photos/a.jpg", "all/photos/b.jpg", "all/a.png")
     assert paired("all/photos", masks="all") == {"all/photos/a.jpg": "a.png", "all/photos/b.jpg": None}
 
 
-def test_a_link_to_the_picture_itself_is_not_its_mask():
+def test_a_link_to_the_image_itself_is_not_its_mask():
     touch("photos/a.jpg")
     Path("masks").mkdir()
     Path("masks/a.jpg").symlink_to(Path("photos/a.jpg").absolute())
     with pytest.raises(InputError, match="has no mask") as caught:
         pairs_of("photos").for_image(Path("photos/a.jpg"))
-    assert "masks/a.jpg is this picture itself" in caught.value.hint
+    assert "masks/a.jpg is this image itself" in caught.value.hint
 
 
 def test_disks_that_do_not_tell_files_apart_have_masks_too(monkeypatch):
@@ -277,7 +277,7 @@ def test_what_is_no_folder():
 
 
 def test_a_mask_that_cannot_be_read_is_not_replaced_by_another_of_its_name(monkeypatch):
-    """It fails its own picture; a folder that cannot be listed may hold any."""
+    """It fails its own image; a folder that cannot be listed may hold any."""
     touch("photos/1931/a.jpg", "photos/1931/b.jpg", "masks/a.png", "masks/b.png", "masks/1931/c.png")
     Path("masks/1931/a.png").symlink_to("nowhere.png")
     os.mkfifo("masks/1931/b.png")
@@ -299,11 +299,11 @@ def test_thousands_of_folders_with_the_same_names_take_time_in_proportion():
     """All are without a mask at their path, and may be meant by one. Eight times as many may take 24 times as long."""
 
     def seconds(count: int) -> float:
-        pictures = [Found(Path("photos"), f"{index}/scan.jpg", in_tree=True) for index in range(count)]
+        images = [Found(Path("photos"), f"{index}/scan.jpg", in_tree=True) for index in range(count)]
         folder = MaskFolder(Path("masks"), Selection())
         began = time.process_time()
         with pytest.raises(InputError, match=f"{count - 1} more like it"):
-            folder.pair(pictures)
+            folder.pair(images)
         return time.process_time() - began
 
     touch("masks/scan.png", "masks/1/a.png")
@@ -311,22 +311,22 @@ def test_thousands_of_folders_with_the_same_names_take_time_in_proportion():
     assert seconds(4000) < 24 * max(seconds(500), 0.01)
 
 
-def test_thousands_of_masks_with_the_name_of_as_many_pictures_take_time_in_proportion():
+def test_thousands_of_masks_with_the_name_of_as_many_images_take_time_in_proportion():
     """Eight times as many of both may take 24 times as long, to pair and to say what lacks a mask."""
     Path("masks").mkdir()
     folder = MaskFolder(Path("masks"), Selection())
 
     def seconds(count: int) -> float:
-        pictures = [Found(Path("photos"), f"{index}/scan.jpg", in_tree=True) for index in range(count)]
+        images = [Found(Path("photos"), f"{index}/scan.jpg", in_tree=True) for index in range(count)]
         folder._places = []
         began = time.process_time()
-        pairs = folder.pair(pictures)
-        for found in pictures:
+        pairs = folder.pair(images)
+        for found in images:
             with pytest.raises(InputError, match="has no mask"):
                 pairs.for_image(found.path)
         folder._places = [f"m{index}/scan.png" for index in range(count)]
         with pytest.raises(InputError, match=f"{count} masks in masks: .*; and {count - 1} more like it"):
-            folder.pair(pictures)
+            folder.pair(images)
         return time.process_time() - began
 
     seconds(100)

@@ -245,7 +245,7 @@ class FailingAt:
 @pytest.mark.parametrize("page", [0, 2, 4])
 def test_a_page_that_fails_leaves_no_file(monkeypatch, folder, tmp_path, page):
     monkeypatch.setattr(tiff_codec, "WINDOW_PIXELS", 2 * 9 * 12)
-    failing = FailingAt(page, DeviceError("out of memory", only_this_picture=True))
+    failing = FailingAt(page, DeviceError("out of memory", only_this_image=True))
     report, found, _ = carry_out(folder / "same.tiff", tmp_path / "a", stages(failing))
     assert (len(report.failed), found) == (1, {})
 
@@ -287,7 +287,7 @@ def test_what_strict_forbids_is_found_before_that_page_is_restored(monkeypatch, 
 def test_a_page_that_the_guard_refuses_is_kept_apart(monkeypatch, folder, tmp_path):
     monkeypatch.setattr(tiff_codec, "WINDOW_PIXELS", 1)
     refused = decode((folder / "same.tiff").read_bytes(), name="x", first_page=3)
-    error = QualityError("worse than its input", picture=replace(refused, behind=()))
+    error = QualityError("worse than its input", image=replace(refused, behind=()))
     guarded = stages(FailingAt(3, error), quarantine=tmp_path / "refused")
     report, found, _ = carry_out(folder / "same.tiff", tmp_path / "a", guarded)
     assert len(report.failed) == 1
@@ -315,7 +315,7 @@ def test_a_page_that_finds_no_memory_while_others_wait_begins_the_document_again
             assert refused.wait(30)
             return super().write(job, *made)
 
-    tight = Tight(None, DeviceError("out of memory", only_this_picture=True))
+    tight = Tight(None, DeviceError("out of memory", only_this_image=True))
     report, found, _ = carry_out(folder, tmp_path / "b", Slow(tight))
     assert found == whole
     assert report.done == 2

@@ -66,10 +66,10 @@ def test_metadata_and_notes_go_through():
 
 
 def test_a_mask_that_marks_nothing_is_named():
-    """Such as a colour that a JPEG has changed: the picture would pass for a mended one."""
+    """Such as a colour that a JPEG has changed: the image would pass for a mended one."""
     mask, image = np.zeros((4, 6), bool), decoded()
     made, _ = Restoring(Recording(), "inpaint")(image, masks.Edge().hole(mask))
-    assert made.notes[-1] == "nothing was filled: no pixel of this picture is in its mask"
+    assert made.notes[-1] == "nothing was filled: no pixel of this image is in its mask"
     mask[1, 1] = True
     made, _ = Restoring(Recording(), "inpaint")(image, masks.Edge().hole(mask))
     assert made.notes == ("a note", "repeated in fp32")
@@ -80,7 +80,7 @@ def test_a_mask_that_marks_nearly_all_is_named():
     mask, image = np.ones((4, 6), bool), decoded()
     mask[0, 0] = False
     made, _ = Restoring(Recording(), "inpaint")(image, masks.Edge().hole(mask))
-    assert made.notes[-1] == "nearly all of this picture was filled: its mask covers 95.8 %"
+    assert made.notes[-1] == "nearly all of this image was filled: its mask covers 95.8 %"
     mask[0, 1] = False
     made, _ = Restoring(Recording(), "inpaint")(image, masks.Edge().hole(mask))
     assert made.notes == ("a note", "repeated in fp32")
@@ -107,7 +107,7 @@ def save_mask(path: Path, size: tuple[int, int], hole: slice) -> Path:
 
 
 def hole(source, name, image):
-    """The mask of the picture `name`, as a run finds it."""
+    """The mask of the image `name`, as a run finds it."""
     path = source.file_for(Path(name))
     return source(image, masks.MaskFile(path, lambda _first: read_image(path)) if path else None).mask
 

@@ -47,7 +47,7 @@ class Runs:
         computed = []
 
         def restore(image, mask):
-            computed.append(image.pixels.shape[1])  # each picture of a test has its own width
+            computed.append(image.pixels.shape[1])  # each image of a test has its own width
             return Restoring(NearestRestorer(), "sr", 2.0)(image, mask)
 
         log = []
@@ -57,9 +57,9 @@ class Runs:
 
 
 @pytest.fixture
-def go(tmp_path, picture):
+def go(tmp_path, image):
     for width in (20, 21, 22, 23):
-        picture(f"p/{width}.png", (width, 16))
+        image(f"p/{width}.png", (width, 16))
     return Runs(tmp_path)
 
 
@@ -73,9 +73,9 @@ def test_the_second_run_computes_nothing(go):
     assert not list((go.out / CLAIMS).iterdir())
 
 
-def test_new_missing_damaged_and_changed_files_are_done_again(go, picture):
+def test_new_missing_damaged_and_changed_files_are_done_again(go, image):
     go()
-    picture("p/30.png", (30, 16))
+    image("p/30.png", (30, 16))
     (go.out / "20.png").unlink()
     damaged = bytearray((go.out / "21.png").read_bytes())
     damaged[len(damaged) // 2] ^= 1
@@ -94,11 +94,11 @@ def elsewhere(go, name):
     return go
 
 
-def test_another_roll_with_the_same_names_is_refused(go, picture, tmp_path):
+def test_another_roll_with_the_same_names_is_refused(go, image, tmp_path):
     go()
     kept = {path.name: path.read_bytes() for path in go.out.glob("*.png")}
-    picture("q/21.png", (33, 16), seed=9)
-    picture("q/50.png", (50, 16))
+    image("q/21.png", (33, 16), seed=9)
+    image("q/50.png", (50, 16))
     with pytest.raises(OutputError, match=r"made of another input: .*/p/21\.png") as caught:
         elsewhere(go, "q")()
     assert caught.value.exit_code == 6
@@ -141,8 +141,8 @@ def another_roll(go, source):
     return run(plan, LocalExecutor(stages), on_event=lambda _: None, trees=trees)
 
 
-def test_another_process_with_another_roll_fails_the_file_alone(go, picture):
-    report = another_roll(go, picture("q/20.png", (35, 16), seed=3))
+def test_another_process_with_another_roll_fails_the_file_alone(go, image):
+    report = another_roll(go, image("q/20.png", (35, 16), seed=3))
     assert [outcome.failure.exit_code for outcome in report.failed] == [6]
     assert "made of another input" in report.failed[0].failure.message
 
@@ -210,9 +210,9 @@ def test_skipping_looks_at_nothing_but_existence(go):
     assert (go.out / "20.png").read_bytes() == b"precious"
 
 
-def test_a_file_that_is_not_ours_is_refused_beside_those_that_are(go, picture):
+def test_a_file_that_is_not_ours_is_refused_beside_those_that_are(go, image):
     go()
-    picture("p/40.png", (40, 16))
+    image("p/40.png", (40, 16))
     (go.out / "40.png").write_bytes(b"precious")
     with pytest.raises(OutputError, match=r"exists? already, the first is .*40\.png"):
         go()
@@ -234,7 +234,7 @@ def test_a_changed_mask_counts_as_a_changed_input(go, tmp_path):
     assert go(holes=source) == [20]
 
 
-def test_a_lost_picture_of_the_weights_is_made_again(go, tmp_path):
+def test_a_lost_image_of_the_weights_is_made_again(go, tmp_path):
     assert go(maps_dir=tmp_path / "maps") == [20, 21, 22, 23]
     (tmp_path / "maps" / "22.png.weights.png").unlink()
     assert go(maps_dir=tmp_path / "maps") == [22]
@@ -278,8 +278,8 @@ def test_what_another_process_has_claimed_is_left_to_it_and_looked_at_again(go):
     assert computed == [21, 22, 23, 20]
 
 
-def test_the_journal_says_what_a_refused_replacement_would_have_been_made_of(go, picture):
-    source = picture("q/20.png", (35, 16), seed=3)
+def test_the_journal_says_what_a_refused_replacement_would_have_been_made_of(go, image):
+    source = image("q/20.png", (35, 16), seed=3)
     assert len(another_roll(go, source).failed) == 1
     line = json.loads((go.out / JOURNAL).read_text().splitlines()[-1])
     assert (line["outcome"], line["path"]) == ("failed", str(source))

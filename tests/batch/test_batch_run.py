@@ -40,9 +40,9 @@ def carry_out(plan, stages, *, jobs=None):
     return run(plan, LocalExecutor(stages, jobs=jobs), on_event=log.append), log
 
 
-def fill(folder: Path, picture, count: int) -> None:
+def fill(folder: Path, image, count: int) -> None:
     for index in range(count):
-        picture(f"{folder.name}/{index:03}.png", seed=index)
+        image(f"{folder.name}/{index:03}.png", seed=index)
 
 
 class Failing:
@@ -91,8 +91,8 @@ def test_outputs_have_the_size_layout_and_metadata_of_their_inputs(mixed_folder,
     assert len(sizes) == 12
 
 
-def test_pixels_arrive(picture, tmp_path):
-    source = picture("p/a.png")
+def test_pixels_arrive(image, tmp_path):
+    source = image("p/a.png")
     carry_out(plan_for(tmp_path / "p", tmp_path / "out"), stages())
     with Image.open(source) as before, Image.open(tmp_path / "out" / "a.png") as after:
         np.testing.assert_array_equal(np.asarray(after)[::2, ::2], np.asarray(before))
@@ -108,10 +108,10 @@ def test_the_only_file_gives_its_own_exit_code(tmp_path):
     assert not (tmp_path / "adacode-sr-x2" / "bad.jpg").exists()
 
 
-def test_a_bug_in_one_file_does_not_stop_the_others(picture, tmp_path):
-    picture("p/a.png")
-    picture("p/b.png", (33, 20))
-    picture("p/c.png")
+def test_a_bug_in_one_file_does_not_stop_the_others(image, tmp_path):
+    image("p/a.png")
+    image("p/b.png", (33, 20))
+    image("p/c.png")
     report, _ = carry_out(plan_for(tmp_path / "p", tmp_path / "out"), stages(Failing(ZeroDivisionError("oh"), 33)))
     assert (report.done, len(report.failed), report.exit_code) == (2, 1, 9)
     failure = report.failed[0].failure
@@ -122,9 +122,9 @@ def test_a_bug_in_one_file_does_not_stop_the_others(picture, tmp_path):
 
 @pytest.mark.parametrize("lanes", [1, 2])
 @pytest.mark.parametrize("error", [DeviceError("gone"), WeightsError("bad"), UsageError("no")])
-def test_what_fails_every_file_alike_stops_the_run(picture, tmp_path, error, lanes):
+def test_what_fails_every_file_alike_stops_the_run(image, tmp_path, error, lanes):
     for index in range(8):
-        picture(f"p/{index}.png", (33 if index == 3 else 24, 16))
+        image(f"p/{index}.png", (33 if index == 3 else 24, 16))
     log = []
     failing = replace(stages(Failing(error, 33)), lanes=lanes)
     with pytest.raises(type(error)):
@@ -135,17 +135,17 @@ def test_what_fails_every_file_alike_stops_the_run(picture, tmp_path, error, lan
     assert (report.done, report.untouched, report.exit_code) == (3, 5, error.exit_code)
 
 
-def test_a_picture_too_large_for_the_memory_does_not_stop_the_others(picture, tmp_path):
-    picture("p/a.png")
-    picture("p/b.png", (33, 20))
-    picture("p/c.png")
-    error = DeviceError("out of memory", only_this_picture=True)
+def test_a_image_too_large_for_the_memory_does_not_stop_the_others(image, tmp_path):
+    image("p/a.png")
+    image("p/b.png", (33, 20))
+    image("p/c.png")
+    error = DeviceError("out of memory", only_this_image=True)
     report, _ = carry_out(plan_for(tmp_path / "p", tmp_path / "out"), stages(Failing(error, 33)))
     assert (report.done, len(report.failed), report.exit_code) == (2, 1, 9)
     assert report.failed[0].failure.exit_code == 5
 
 
-def test_a_picture_for_which_results_leave_no_room_waits_until_they_are_written(picture, tmp_path):
+def test_a_image_for_which_results_leave_no_room_waits_until_they_are_written(picture, tmp_path):
     picture("p/a.png")
     picture("p/b.png", (33, 20))
     refused, written = threading.Event(), []
@@ -164,14 +164,14 @@ def test_a_picture_for_which_results_leave_no_room_waits_until_they_are_written(
             written.append(job.target.name)
             return done
 
-    tight = Slow(Tight(DeviceError("out of memory", only_this_picture=True), 33))
+    tight = Slow(Tight(DeviceError("out of memory", only_this_image=True), 33))
     report, _ = carry_out(plan_for(tmp_path / "p", tmp_path / "out"), tight)
     assert (report.done, report.exit_code, written) == (2, 0, ["a.png", "b.png"])
 
 
-def test_a_full_disk_stops_the_run_with_the_rest_untouched(picture, tmp_path):
+def test_a_full_disk_stops_the_run_with_the_rest_untouched(image, tmp_path):
     """The disk is really refused: a file-size limit would kill the test itself, /dev/full refuses like a full disk."""
-    fill(tmp_path / "p", picture, 6)
+    fill(tmp_path / "p", image, 6)
     out = tmp_path / "out"
     log = []
 
@@ -193,10 +193,10 @@ def test_a_full_disk_stops_the_run_with_the_rest_untouched(picture, tmp_path):
     assert not (out / "005.png").exists()
 
 
-def test_a_target_that_cannot_be_written_fails_its_own_file_only(picture, tmp_path):
-    picture("p/a.png")
-    picture("p/blocked/b.png")
-    picture("p/c.png")
+def test_a_target_that_cannot_be_written_fails_its_own_file_only(image, tmp_path):
+    image("p/a.png")
+    image("p/blocked/b.png")
+    image("p/c.png")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "blocked").write_text("a file where a directory should be")
     report, _ = carry_out(plan_for(tmp_path / "p", tmp_path / "out"), stages())
@@ -204,8 +204,8 @@ def test_a_target_that_cannot_be_written_fails_its_own_file_only(picture, tmp_pa
     assert [(o.source.name, o.failure.exit_code) for o in report.failed] == [("b.png", 6)]
 
 
-def test_source_that_vanishes_after_planning(picture, tmp_path):
-    fill(tmp_path / "p", picture, 3)
+def test_source_that_vanishes_after_planning(image, tmp_path):
+    fill(tmp_path / "p", image, 3)
     plan = plan_for(tmp_path / "p", tmp_path / "out")
     (tmp_path / "p" / "001.png").unlink()
     report, _ = carry_out(plan, stages())
@@ -231,8 +231,8 @@ def test_journal_has_a_line_for_every_file_done_or_failed(mixed_folder, tmp_path
     assert "text" in by_target["text.jpg"]["error"]
 
 
-def test_journal_that_cannot_be_written_stops_the_run(picture, tmp_path):
-    fill(tmp_path / "p", picture, 4)
+def test_journal_that_cannot_be_written_stops_the_run(image, tmp_path):
+    fill(tmp_path / "p", image, 4)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / ".adacode").write_text("in the way")
     with pytest.raises(JournalError) as caught:
@@ -240,16 +240,16 @@ def test_journal_that_cannot_be_written_stops_the_run(picture, tmp_path):
     assert caught.value.exit_code == 7
 
 
-def test_a_named_output_file_leaves_no_journal_beside_it(picture, tmp_path):
-    source = picture("a.png")
+def test_a_named_output_file_leaves_no_journal_beside_it(image, tmp_path):
+    source = image("a.png")
     plan = make_plan([source], Naming("sr-x2", tmp_path / "b.png"), Selection(), OnExisting.REFUSE)
     report, _ = carry_out(plan, stages())
     assert report.done == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png"]
 
 
-def test_skipped_files_are_counted_and_not_read(picture, tmp_path):
-    fill(tmp_path / "p", picture, 3)
+def test_skipped_files_are_counted_and_not_read(image, tmp_path):
+    fill(tmp_path / "p", image, 3)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "001.png").write_bytes(b"precious")
     plan = make_plan([tmp_path / "p"], Naming("sr-x2", tmp_path / "out"), Selection(), OnExisting.SKIP)
@@ -258,9 +258,9 @@ def test_skipped_files_are_counted_and_not_read(picture, tmp_path):
     assert (tmp_path / "out" / "001.png").read_bytes() == b"precious"
 
 
-def test_interruption_keeps_what_was_restored_and_drops_the_rest(picture, tmp_path):
+def test_interruption_keeps_what_was_restored_and_drops_the_rest(image, tmp_path):
     for index in range(10):
-        picture(f"p/{index}.png", (33 if index == 4 else 24, 16))
+        image(f"p/{index}.png", (33 if index == 4 else 24, 16))
     log = []
     interrupted = LocalExecutor(stages(Failing(KeyboardInterrupt(), 33)))
     with pytest.raises(KeyboardInterrupt):
@@ -280,7 +280,7 @@ def test_reading_runs_ahead_but_not_far(picture, tmp_path):
     """While the network has the first image, at most jobs + 1 further ones have been read."""
     fill(tmp_path / "p", picture, 12)
     read: list[str] = []
-    most_ahead = []
+    max_ahead = []
 
     class Watched(Stages):
         def fetch(self, job):
@@ -288,12 +288,12 @@ def test_reading_runs_ahead_but_not_far(picture, tmp_path):
             return super().fetch(job)
 
     def restore(image, mask):
-        most_ahead.append(len(read) - len(most_ahead))
+        max_ahead.append(len(read) - len(max_ahead))
         return Restoring(NearestRestorer(), "sr", 2.0)(image, mask)
 
     report, _ = carry_out(plan_for(tmp_path / "p", tmp_path / "out"), Watched(restore), jobs=2)
     assert report.done == 12
-    assert max(most_ahead) <= 3
+    assert max(max_ahead) <= 3
 
 
 def test_reading_and_writing_run_beside_inference(picture, tmp_path):
@@ -379,9 +379,9 @@ def test_what_the_lanes_have_restored_when_interrupted_is_written(picture, tmp_p
     assert len((tmp_path / "out" / JOURNAL).read_text().splitlines()) == 5
 
 
-def test_large_results_wait_for_one_another(picture, tmp_path, monkeypatch):
+def test_large_results_wait_for_one_another(image, tmp_path, monkeypatch):
     """However many jobs write, results that are too many bytes together are not kept at once."""
-    fill(tmp_path / "p", picture, 6)
+    fill(tmp_path / "p", image, 6)
     monkeypatch.setattr(local, "_MAX_WAITING_BYTES", 1)
     writing, most = [], []
 
@@ -443,17 +443,17 @@ def test_lanes_hold_no_source_of_a_result_that_waits_for_an_earlier_one(picture,
     assert (report.done, report.exit_code) == (4, 0)
 
 
-def test_unwritable_problems_of_discovery_are_failures(picture, tmp_path):
-    picture("p/a.png")
+def test_unwritable_problems_of_discovery_are_failures(image, tmp_path):
+    image("p/a.png")
     (tmp_path / "p" / "gone.png").symlink_to("nowhere.png")
     report, _ = carry_out(plan_for(tmp_path / "p", tmp_path / "out"), stages())
     assert (report.done, report.exit_code) == (1, 9)
     assert report.failed[0].source.name == "gone.png"
 
 
-def test_losses_and_conversions_are_noted(picture, tmp_path):
-    picture("p/cmyk.jpg", mode="CMYK")
-    picture("p/alpha.png", mode="RGBA")
+def test_losses_and_conversions_are_noted(image, tmp_path):
+    image("p/cmyk.jpg", mode="CMYK")
+    image("p/alpha.png", mode="RGBA")
     _, log = carry_out(plan_for(tmp_path / "p", tmp_path / "out", format="jpeg"), stages())
     notes = {e.outcome.source.name: " ".join(e.outcome.notes) for e in log if isinstance(e, events.FileFinished)}
     assert "CMYK" in notes["cmyk.jpg"]

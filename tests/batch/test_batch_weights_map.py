@@ -1,4 +1,4 @@
-"""The picture of the mixing weights shows what the numbers say."""
+"""The image of the mixing weights shows what the numbers say."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ def test_overlay_colors_the_dominant_basis():
 def test_names_are_written():
     """Different names give different sheets; the same ones the same."""
     weights = np.zeros((2, 2, 2), np.float32)
-    picture = np.zeros((64, 64, 3), np.uint8)
-    one = weights_map.draw(picture, weights, ("nature", "faces"))
-    np.testing.assert_array_equal(one, weights_map.draw(picture, weights, ("nature", "faces")))
-    assert (one != weights_map.draw(picture, weights, ("nature", "streets"))).any()
+    image = np.zeros((64, 64, 3), np.uint8)
+    one = weights_map.draw(image, weights, ("nature", "faces"))
+    np.testing.assert_array_equal(one, weights_map.draw(image, weights, ("nature", "faces")))
+    assert (one != weights_map.draw(image, weights, ("nature", "streets"))).any()
 
 
 @settings(max_examples=25, deadline=None)
@@ -69,9 +69,9 @@ def test_any_image_and_any_weights_can_be_drawn(height, width, count, dtype, spr
     assert max(sheet.shape) < 6000
 
 
-def test_maps_mirror_the_output_tree(picture, tmp_path):
-    picture("p/sub/a.png")
-    picture("p/sub/a.jpg")
+def test_maps_mirror_the_output_tree(image, tmp_path):
+    image("p/sub/a.png")
+    image("p/sub/a.jpg")
     plan = make_plan([tmp_path / "p"], Naming("sr-x2"), Selection(), OnExisting.REFUSE)
     stages = Stages(Restoring(NearestRestorer(), "sr", 2.0), maps_dir=tmp_path / "maps")
     assert run(plan, LocalExecutor(stages), on_event=lambda event: None).exit_code == 0

@@ -77,7 +77,7 @@ class WorkerProcesses:
                     died.add(job)
                     worker.connection.send(worker.assignment)
                     return
-                outcome = failed_job(job, DeviceError("the worker has died twice", only_this_picture=True))
+                outcome = failed_job(job, DeviceError("the worker has died twice", only_this_image=True))
             if isinstance(outcome, AdaCodeError):
                 raise outcome
             worker.assignment = None

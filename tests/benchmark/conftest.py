@@ -17,7 +17,7 @@ from adacode_cli.training.initialise import initialise
 
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory) -> Path:
-    """A tiny sr ×2 network of random values; its base picture makes its results pass the guard."""
+    """A tiny sr ×2 network of random values; its base image makes its results pass the guard."""
     config = NetworkConfig(
         channels=(8, 16), grid=4, stem="shuffle", norm="none", base="upsampled", codebooks=((8, 4),), task="sr", scale=2
     )

@@ -71,7 +71,7 @@ def test_a_run_that_is_long_enough_says_what_an_archive_takes():
     assert last == "at this speed 10000 photographs of 1 MP, ×2, take 55.6 hours"
 
 
-def test_equal_pictures_are_json_too(weights, capfd, monkeypatch):
+def test_equal_images_are_json_too(weights, capfd, monkeypatch):
     monkeypatch.setattr("adacode_cli.benchmark.speed.psnr", lambda *_: float("inf"))
     out = bench(capfd, *few(weights), "--files", 0, "--precision", "fp32", "--json")
     assert [one["psnr_db"] for one in json.loads(out, parse_constant=pytest.fail)["passes"]] == [None, None]

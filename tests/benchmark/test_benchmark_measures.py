@@ -13,7 +13,7 @@ import torch
 from adacode_cli.benchmark import files as files_module
 from adacode_cli.benchmark import speed, timing
 from adacode_cli.benchmark.files import files
-from adacode_cli.benchmark.picture import cut, made_up
+from adacode_cli.benchmark.image import cut, made_up
 from adacode_cli.benchmark.speed import ceiling, growth, operations, passes, psnr, yardstick
 from adacode_cli.benchmark.timing import in_lanes, seconds, steady_seconds
 from adacode_cli.engine.plan import RunOptions
@@ -85,9 +85,9 @@ def test_operations_are_those_of_the_definition(network):
 
 
 def test_passes_are_compared_with_the_plain_one(network):
-    picture = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
-    x = to_tensor(picture)
-    plain, fp32, bf16 = passes(network, picture, CPU, ("fp32", "bf16"), 1)
+    image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    x = to_tensor(image)
+    plain, fp32, bf16 = passes(network, image, CPU, ("fp32", "bf16"), 1)
     assert (plain.name, plain.ratio, plain.psnr_db) == ("plain", 1.0, None)
     gflop = operations(network, x)
     for one in (plain, fp32, bf16):
@@ -96,7 +96,7 @@ def test_passes_are_compared_with_the_plain_one(network):
     assert fp32.psnr_db > 80 > bf16.psnr_db > 20
 
 
-def test_psnr_is_of_clipped_pictures():
+def test_psnr_is_of_clipped_images():
     a, b = torch.full((3, 4, 4), 0.5), torch.full((3, 4, 4), 0.6)
     assert psnr(a, b) == pytest.approx(20, abs=1e-4)
     assert psnr(a + 7, b + 9) == float("inf")
@@ -150,7 +150,7 @@ def test_a_run_sees_the_same_files_as_the_engine_alone(monkeypatch, tmp_path):
 
 
 def test_engine_seconds_leave_reading_out(monkeypatch):
-    """What the run is held against is the network's time alone: here of four pictures, timed together."""
+    """What the run is held against is the network's time alone: here of four images, timed together."""
     clock, read = itertools.count(), files_module.read_image
     monkeypatch.setattr(files_module.time, "perf_counter", lambda: float(next(clock)))
     monkeypatch.setattr(files_module, "read_image", lambda path: (next(clock), read(path))[1])
@@ -162,20 +162,20 @@ def test_a_run_that_fails_is_no_figure():
         files(Recording(black=True), 2, 1, 0.01)
 
 
-def test_made_up_pictures_are_like_photographs():
-    picture = made_up(256, 256)
-    np.testing.assert_array_equal(picture, made_up(256, 256))
-    assert (picture.dtype, picture.shape) == (np.uint8, (256, 256, 3))
-    assert not np.array_equal(picture, made_up(256, 256, 1))
-    power = np.abs(np.fft.fft2(picture[..., 1] - picture[..., 1].mean())) ** 2
+def test_made_up_images_are_like_photographs():
+    image = made_up(256, 256)
+    np.testing.assert_array_equal(image, made_up(256, 256))
+    assert (image.dtype, image.shape) == (np.uint8, (256, 256, 3))
+    assert not np.array_equal(image, made_up(256, 256, 1))
+    power = np.abs(np.fft.fft2(image[..., 1] - image[..., 1].mean())) ** 2
     bands = [power[low:high, low:high].mean() for low, high in ((2, 4), (8, 16), (32, 64))]
     assert bands[0] > 3 * bands[1] > 9 * bands[2] > 0
 
 
-def test_a_picture_that_is_too_small_is_repeated():
-    picture = made_up(10, 7)
-    square = cut(picture, 16)
-    np.testing.assert_array_equal(square[:10, :7], picture)
-    np.testing.assert_array_equal(square[10:, 7:14], picture[:6])
+def test_a_image_that_is_too_small_is_repeated():
+    image = made_up(10, 7)
+    square = cut(image, 16)
+    np.testing.assert_array_equal(square[:10, :7], image)
+    np.testing.assert_array_equal(square[10:, 7:14], image[:6])
     assert square.shape == (16, 16, 3)
     assert square.flags.c_contiguous

@@ -17,7 +17,7 @@ import typer
 from adacode_cli.benchmark import files as files_module
 from adacode_cli.benchmark import profile as profile_module
 from adacode_cli.benchmark import stage_times
-from adacode_cli.benchmark.profile import FirstPicture, Profile, first_picture, profile
+from adacode_cli.benchmark.profile import FirstImage, Profile, first_image, profile
 from adacode_cli.benchmark.speed import Ceiling
 from adacode_cli.benchmark.stage_times import RUN, STAGES, StageTimes, WatchedStages, sharing
 from adacode_cli.benchmark.trace import Trace, TraceEvent
@@ -30,7 +30,7 @@ from adacode_cli.imaging.image import Decoded
 
 PAGE = Path(__file__).parents[2] / "docs" / "json.md"
 HOST, STREAM = (1, 1), (0, 7)
-FIRST = FirstPicture(2.0, 0.5)
+FIRST = FirstImage(2.0, 0.5)
 
 
 def bench(*arguments: object) -> None:
@@ -45,7 +45,7 @@ def kernel(start: float, end: float, name: str = "void at::native::conv<float>(i
     return TraceEvent(name, "kernel", STREAM, start, end)
 
 
-# However slow the machine is, no picture begins after this one, so that the record counts as whole.
+# However slow the machine is, no image begins after this one, so that the record counts as whole.
 AT_THE_END = kernel(1.0, 1.0)
 
 
@@ -128,7 +128,7 @@ def test_a_person_gets_lines_that_fit_a_narrow_terminal(weights, capfd, quick):
     assert err == ""
     told = out.split("\nwhere the time of such a run goes: ", 1)[1]
     assert all(len(line) <= 60 for line in told.splitlines())
-    assert re.search(r"^  first picture: [\d.]+ s, later: [\d.]+ s each$", told, re.MULTILINE)
+    assert re.search(r"^  first image: [\d.]+ s, later: [\d.]+ s each$", told, re.MULTILINE)
     for row in ("reading, decoding", "network", "encoding, writing", "two or more at once", "outside operators"):
         assert re.search(rf"^  {row} .*\d%$", told, re.MULTILINE)
     assert re.search(r"^  aten::\w*conv\w* +\d+ +[\d.]+ +[\d.]+%$", told, re.MULTILINE)
@@ -148,8 +148,8 @@ def test_a_cuda_device_is_told_of(weights, monkeypatch):
     for piece in (
         "kernels 59.0% copies 30.0% to the device 0.0% from the device 30.0% hidden behind kernels 10.0% idle 21.0%",
         "host waits for the device 40.0%",
-        "each picture: 2 kernels, 0 launches, 0.5 waits of the host",
-        "first picture: 2.000 s, later: 0.500 s each",
+        "each image: 2 kernels, 0 launches, 0.5 waits of the host",
+        "first image: 2.000 s, later: 0.500 s each",
     ):
         assert piece in text
     assert re.search(r"conv<float> +4 +[\d.]+ +100\.0%", "\n".join(told))
@@ -178,26 +178,26 @@ def test_on_mps_there_are_stages_alone(weights):
     assert all(one.seconds > 0 for one in found.sharing.stages)
 
 
-def test_the_first_picture_is_told_apart(weights, monkeypatch):
+def test_the_first_image_is_told_apart(weights, monkeypatch):
     clock = iter((0.0, 7.0, 10.0, 11.0, 20.0, 23.0))
     monkeypatch.setattr(profile_module.time, "perf_counter", lambda: next(clock))
     prepared, restore = [], Restorer.sr
     restorer = Restorer.from_pretrained(str(weights), device="cpu")
     monkeypatch.setattr(restorer, "prepare", lambda *args: prepared.append(args))
     monkeypatch.setattr(Restorer, "sr", lambda self, image, scale: restore(self, image[:8, :8], scale))
-    assert first_picture(restorer, 2, 0.001) == FirstPicture(7.0, 2.0)
+    assert first_image(restorer, 2, 0.001) == FirstImage(7.0, 2.0)
     assert prepared == [("sr", 2)]
 
 
-def test_the_first_picture_comes_before_all_else_and_the_profiler_after(weights, capfd, quick, monkeypatch):
+def test_the_first_image_comes_before_all_else_and_the_profiler_after(weights, capfd, quick, monkeypatch):
     order = []
-    for module, name in (("whole", "first_picture"), ("whole", "ceiling"), ("whole", "files"), ("whole", "profile")):
+    for module, name in (("whole", "first_image"), ("whole", "ceiling"), ("whole", "files"), ("whole", "profile")):
         path = f"adacode_cli.benchmark.{module}.{name}"
         real = getattr(__import__(f"adacode_cli.benchmark.{module}", fromlist=[name]), name)
         seen = lambda *a, real=real, name=name, **k: (order.append((name, a[0])), real(*a, **k))[1]  # noqa: E731
         monkeypatch.setattr(path, seen)
     bench(*few(weights), "--files", 1, "--precision", "fp32", "--profile", "--json")
-    assert [name for name, _ in order] == ["first_picture", "ceiling", "files", "profile"]
+    assert [name for name, _ in order] == ["first_image", "ceiling", "files", "profile"]
     assert order[0][1] is order[2][1] is order[3][1]  # one engine, so that the run is warm
 
 
@@ -289,7 +289,7 @@ def test_a_name_that_is_too_long_keeps_its_ends():
 
 @pytest.mark.parametrize(("files", "match"), [(0, "--files 0"), (201, "200 are the most")])
 def test_mistakes_are_told_before_anything_is_measured(monkeypatch, files, match):
-    monkeypatch.setattr("adacode_cli.benchmark.whole.first_picture", None)
+    monkeypatch.setattr("adacode_cli.benchmark.whole.first_image", None)
     with pytest.raises(UsageError, match=match) as raised:
         bench("--profile", "--files", files)
     assert raised.value.exit_code == 2

@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "benchmarks" / "on_gpu.py"
-MOST_FILES, MOST_BYTES = 8, 16 << 20
+MAX_FILES, MAX_BYTES = 8, 16 << 20
 HANGS = 'python -c \'import subprocess, sys, time; subprocess.Popen(["sleep", "987"]); print(1); time.sleep(987)\''
 
 
@@ -99,10 +99,10 @@ def test_what_comes_back_is_small_flat_and_whole(rehearsal):
 
     out, _ = rehearsal
     files = sorted(out.rglob("*"))
-    assert len(files) <= MOST_FILES
+    assert len(files) <= MAX_FILES
     assert all(path.is_file() and path.parent == out for path in files)
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+", path.name) for path in files)
-    assert all(0 < path.stat().st_size < MOST_BYTES for path in files)
+    assert all(0 < path.stat().st_size < MAX_BYTES for path in files)
     logs = [f"{number}-{name}.log" for number, name in enumerate(("preparation", "tests", "engine", "end-to-end"))]
     names = {path.name for path in files}
     assert {*logs, "4-training.log", "summary.md", "sr-x4.jsonl", "sr-x4.safetensors"} == names
@@ -180,7 +180,7 @@ def test_a_log_that_is_too_long_loses_its_middle(tmp_path):
     options = ("--only", "", "--also", """long=python -c 'print("a" * (20 << 20)); print("end")'""")
     on_gpu("--out", tmp_path / "out", *options)
     log = tmp_path / "out" / "5-long.log"
-    assert log.stat().st_size < MOST_BYTES
+    assert log.stat().st_size < MAX_BYTES
     assert "end" in log.read_text().splitlines()
 
 

@@ -32,7 +32,7 @@ from adacode_cli.training.initialise import adopt
 
 SAID = {"name": "realesr-general-x4v3", "source": "xinntao/Real-ESRGAN", "licence": "BSD-3-Clause", "architecture": "a"}
 BASE = "realesr-general-x4v3 (BSD-3-Clause, xinntao/Real-ESRGAN)"
-PROVENANCE = Provenance("tiny", "4 pictures", "Apache-2.0", "adacode train", "0.1.0", recipe='{"seed": 7}')
+PROVENANCE = Provenance("tiny", "4 images", "Apache-2.0", "adacode train", "0.1.0", recipe='{"seed": 7}')
 SHARED = trunk_network().state_dict()
 
 
@@ -124,7 +124,7 @@ def test_the_mean_says_what_it_is(two, tmp_path):
     average(a, b, 0.7, out)
     assert read_weights(out).provenance == replace(
         PROVENANCE,
-        trained_on="4 pictures; 9",
+        trained_on="4 images; 9",
         source="mean of 0.7 of a.safetensors (adacode train) and 0.3 of b.safetensors (me)",
         base_model=BASE,
         base_licence="BSD-3-Clause",
@@ -177,7 +177,7 @@ def test_a_start_with_the_whole_share_is_what_training_begins_with(tmp_path, sca
 
 
 def test_two_starts_make_a_start(tmp_path):
-    a = save_start(tmp_path / "a.safetensors", 1, base=BASE, tuned_on="4 pictures", figures="30 dB")
+    a = save_start(tmp_path / "a.safetensors", 1, base=BASE, tuned_on="4 images", figures="30 dB")
     b, out = save_start(tmp_path / "b.safetensors", 2), tmp_path / "out.safetensors"
     assert average(a, b, 0.75, out) == (len(start_tensors(1)), 0)
     one, other, mean = (stored(path) for path in (a, b, out))
@@ -187,7 +187,7 @@ def test_two_starts_make_a_start(tmp_path):
     with safe_open(out, "pt") as file:
         assert file.metadata() == {
             "architecture": "a",
-            "tuned_on": "4 pictures",
+            "tuned_on": "4 images",
             "base": BASE,
             "licence": "BSD-3-Clause",
             "mean": "mean of 0.75 of a.safetensors and 0.25 of b.safetensors",

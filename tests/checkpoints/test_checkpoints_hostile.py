@@ -154,13 +154,13 @@ def test_a_small_file_of_many_empty_tensors_does_not_grow(tmp_path):
 
 @pytest.mark.parametrize("network", [tiny_network("reconstruct"), tiny_network("sr", 2), trunk_network()], ids=str)
 def test_no_network_has_fewer_tensors_than_its_layers(network):
-    assert network.config.least_layers <= len(network.state_dict())
+    assert network.config.min_layers <= len(network.state_dict())
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_nor_has_a_published_one(name):
     layout = PublishedLayout(small_published(name))
-    assert layout.config.least_layers <= len(layout.translated())
+    assert layout.config.min_layers <= len(layout.translated())
 
 
 @pytest.mark.parametrize(

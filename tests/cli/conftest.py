@@ -24,7 +24,7 @@ def real_adacode(tmp_path) -> Program:
 
 @pytest.fixture
 def photo(tmp_path):
-    """Writes a noisy picture below `tmp_path`: photo("a/b.jpg", (width, height), mode)."""
+    """Writes a noisy image below `tmp_path`: photo("a/b.jpg", (width, height), mode)."""
 
     def write(name: str, size: tuple[int, int] = (24, 16), mode: str = "RGB") -> Path:
         path = tmp_path / name

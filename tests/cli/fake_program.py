@@ -3,7 +3,7 @@
 Run as a process by the tests. What `--weights` names decides how the restorer behaves: `nearest` enlarges, `slow`
 takes its time, `warns` warns as a library does, `unknown` and `other-task` cannot be loaded, `counted` notes each image
 in the file that COUNTED names; at images 33 pixels wide `wait` blocks until it is interrupted, `deaf` for ever, `stuck`
-where no signal is heard, `no-device`, `bug` and `hungry` (for memory) fail, `black` makes black pictures, `overflows`
+where no signal is heard, `no-device`, `bug` and `hungry` (for memory) fail, `black` makes black images, `overflows`
 does except in fp32,
 `vanish` removes what VANISH names, and `pause` waits until the file PAUSE is there. WINDOW_PIXELS replaces the limit of
 that name in this process.
@@ -104,7 +104,7 @@ def stuck_in_a_library() -> None:
 
 
 def vanish(path: Path) -> None:
-    """Removes a file, or a directory as soon as its journal says that two pictures are done."""
+    """Removes a file, or a directory as soon as its journal says that two images are done."""
     if path.is_dir():
         while (path / ".adacode" / "journal.jsonl").read_bytes().count(b"\n") < 2:
             time.sleep(0.01)

@@ -14,7 +14,7 @@ from adacode_cli.batch.discover import Found
 from adacode_cli.batch.executor import JobPassage
 from adacode_cli.batch.keeping import Keeping
 from adacode_cli.batch.plan import Job
-from adacode_cli.codes.picture import Codes, DecoderIdentity
+from adacode_cli.codes.image import Codes, DecoderIdentity
 from adacode_cli.errors import OutputError
 from adacode_cli.imaging.cicp import Cicp
 from adacode_cli.imaging.encode import encode, losses
@@ -60,7 +60,7 @@ def reconstruct(real_adacode, tmp_path):
 
 
 def save_photos(folder) -> None:
-    """One picture of each kind that must come back whole."""
+    """One image of each kind that must come back whole."""
     (folder / "sub").mkdir(parents=True)
     rgb = data.astronaut()[20:70, 100:190]
     exif = Image.Exif()
@@ -152,7 +152,7 @@ def test_what_is_refused_before_anything_is_computed(reconstruct, tmp_path, argu
 
 
 class Repeating:
-    """Codes of nothing, of which the picture comes out that went in."""
+    """Codes of nothing, of which the image comes out that went in."""
 
     mixing_weights, categories, notes, shrunk = np.ones((1, 1, 1), np.float32), ("a",), (), None
 
@@ -182,7 +182,7 @@ def test_strict_knows_what_codes_lose_before_anything_is_computed(tmp_path):
     assert str(raised.value).count("HDR") == 1
 
 
-def test_a_picture_of_twelve_bits_loses_nothing_by_way_of_codes(tmp_path):
+def test_a_image_of_twelve_bits_loses_nothing_by_way_of_codes(tmp_path):
     path = tmp_path / "deep.avif"
     path.write_bytes(encode(Decoded(data.astronaut()[:24, :24].astype(np.uint16) * 257), format="avif"))
     stages, job, read = strictly_read(path)
@@ -199,7 +199,7 @@ def test_a_name_that_is_too_long_with_the_codes_suffix_fails_alone(reconstruct, 
     assert set(contents(tmp_path / "codes")) == {"a.png.adacode"}
 
 
-def test_pictures_named_by_codes():
+def test_images_named_by_codes():
     from pathlib import Path
 
     from adacode_cli.batch.naming import Naming

@@ -9,7 +9,7 @@ W = ("--weights", "nearest")
 
 
 def folder_of(tmp_path):
-    """A whole picture, a JPEG that was cut, and one of which nothing is left."""
+    """A whole image, a JPEG that was cut, and one of which nothing is left."""
     (tmp_path / "p").mkdir()
     pixels = np.random.default_rng(0).integers(0, 256, (64, 48, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "p" / "whole.png")
@@ -34,8 +34,8 @@ def test_a_run_that_accepts_damage_does_what_one_that_did_not_has_left(adacode, 
     assert by_source["p/whole.png"]["event"] == "file-skipped"
     assert by_source["p/cut.jpg"]["notes"][0] == "is truncated: what is missing is grey or coarse"
     assert by_source["p/gone.jpg"]["event"] == "file-failed"
-    with Image.open(tmp_path / "out" / "cut.jpg") as picture:
-        assert picture.size == (192, 256)
+    with Image.open(tmp_path / "out" / "cut.jpg") as image:
+        assert image.size == (192, 256)
 
 
 def test_damage_on_a_pipe(adacode, tmp_path):
@@ -49,20 +49,20 @@ def test_damage_on_a_pipe(adacode, tmp_path):
 def test_files_of_kinds_that_are_only_read_get_outputs_of_their_usual_kind(adacode, tmp_path):
     folder = tmp_path / "p"
     folder.mkdir()
-    pictures = [Image.fromarray(np.full((8, 8, 3), shade, np.uint8)) for shade in (90, 180)]
-    pictures[0].save(folder / "stereo.MPO", "MPO", save_all=True, append_images=pictures[1:])
-    pictures[0].save(folder / "moving.apng", "PNG", save_all=True, append_images=pictures[1:])
+    images = [Image.fromarray(np.full((8, 8, 3), shade, np.uint8)) for shade in (90, 180)]
+    images[0].save(folder / "stereo.MPO", "MPO", save_all=True, append_images=images[1:])
+    images[0].save(folder / "moving.apng", "PNG", save_all=True, append_images=images[1:])
     for suffix in ("j2k", "j2c", "jpc"):
-        pictures[0].save(folder / f"{suffix}.{suffix}", "JPEG2000", no_jp2=True)
+        images[0].save(folder / f"{suffix}.{suffix}", "JPEG2000", no_jp2=True)
     for suffix in ("jpx", "jpf"):
-        pictures[0].save(folder / f"{suffix}.{suffix}", "JPEG2000")
-    pictures[1].save(folder / "stereo.JPG")
-    pictures[1].save(folder / "jpx.jp2", "JPEG2000")
+        images[0].save(folder / f"{suffix}.{suffix}", "JPEG2000")
+    images[1].save(folder / "stereo.JPG")
+    images[1].save(folder / "jpx.jp2", "JPEG2000")
     result = adacode("sr", "p", "-o", "out", *W)
     assert result.returncode == 0, result.stderr
     made = sorted(path.name for path in (tmp_path / "out").iterdir() if path.name != ".adacode")
     same = ["j2c.j2c.jp2", "j2k.j2k.jp2", "jpc.jpc.jp2", "jpf.jpf.jp2", "jpx.jpx.jp2", "moving.apng.png"]
     assert made == sorted([*same, "stereo.MPO.jpg", "jpx.jp2", "stereo.JPG"])
     for name in [*same, "stereo.MPO.jpg"]:
-        with Image.open(tmp_path / "out" / name) as picture:
-            assert abs(picture.convert("RGB").getpixel((5, 5))[0] - 90) < 4
+        with Image.open(tmp_path / "out" / name) as image:
+            assert abs(image.convert("RGB").getpixel((5, 5))[0] - 90) < 4

@@ -19,7 +19,7 @@ PAIR = ("--weights", "pair.safetensors")
 
 @pytest.fixture
 def pictures(real_adacode, photo, tmp_path):
-    """A folder of two pictures and the files clean, faithful and, paired by the command, pair."""
+    """A folder of two images and the files clean, faithful and, paired by the command, pair."""
     for seed, name in enumerate(("clean", "faithful"), 1):
         write_whole(tmp_path / f"{name}.safetensors", trunk_network(4, SHARED, seed), family="tiny")
     paired = real_adacode("weights", "pair", "clean.safetensors", "faithful.safetensors", "-o", "pair.safetensors")

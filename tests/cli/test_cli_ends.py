@@ -24,7 +24,7 @@ def test_a_whole_process_ends_with_its_code_and_says_no_more(tmp_path, arguments
     pixels = np.random.default_rng(0).integers(0, 255, (24, 32, 3), np.uint8)
     pixels[8:12, 8:12] = 255
     Image.fromarray(pixels).save(tmp_path / "p" / "a.png")
-    (tmp_path / "text.png").write_text("This is not a picture.")
+    (tmp_path / "text.png").write_text("This is not an image.")
     done = subprocess.run(
         [sys.executable, "-m", "adacode_cli", *arguments, "--device", "cpu"],
         cwd=tmp_path,

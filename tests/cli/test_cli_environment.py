@@ -159,7 +159,7 @@ def test_every_command_in_a_working_directory_that_is_gone(tmp_path):
 
 
 def test_what_libraries_say_is_for_v_alone(adacode, photo, tmp_path):
-    """A warning and a log record of a library, while a picture is restored."""
+    """A warning and a log record of a library, while an image is restored."""
     photo("p/a.png")
     quiet = adacode("sr", "p", "-o", "out", "--weights", "warns")
     assert (quiet.returncode, quiet.stderr.count(b"\n")) == (0, 2)

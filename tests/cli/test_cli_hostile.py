@@ -65,7 +65,7 @@ def test_hostile_texts_for_every_option_of_every_command(tmp_path):
 
 @pytest.fixture
 def hostile_tree(tmp_path) -> Path:
-    """A picture under each of the names; and one that cannot be read, the last."""
+    """An image under each of the names; and one that cannot be read, the last."""
     tree = tmp_path / "p"
     tree.mkdir()
     for name in NAMES:
@@ -130,7 +130,7 @@ def test_hostile_names_on_a_terminal(adacode, words):
 
 
 @posix
-def test_hostile_names_of_test_pictures_in_a_table(real_adacode, tmp_path):
+def test_hostile_names_of_test_images_in_a_table(real_adacode, tmp_path):
     (tmp_path / "set" / "hr").mkdir(parents=True)
     for name in NAMES[:4]:
         Image.new("RGB", (32, 32)).save(tmp_path / "set" / "hr" / name)

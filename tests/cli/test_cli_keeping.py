@@ -53,14 +53,14 @@ def test_outputs_name_their_weights_unless_told_not_to(adacode, tmp_path, silent
     described(tmp_path / "p")
     result = adacode("sr", "p/whole.png", "-o", "out.tif", *(["--no-provenance"] if silent else []), *W)
     assert result.returncode == 0, result.stderr
-    with Image.open(tmp_path / "out.tif") as picture:
-        software = picture.getexif().get(305)
-        history = picture.tag_v2.get(700)
+    with Image.open(tmp_path / "out.tif") as image:
+        software = image.getexif().get(305)
+        history = image.tag_v2.get(700)
     assert software == (None if silent else "adacode 0.1.0 (nearest)")
     assert (history is None) if silent else (b"sr-x4; weights nearest; SHA-256" in history)
 
 
-def test_larger_pictures_than_allowed_are_refused(adacode, tmp_path):
+def test_larger_images_than_allowed_are_refused(adacode, tmp_path):
     described(tmp_path / "p")
     result = adacode("sr", "p/whole.png", "-o", "out.png", "--max-megapixels", "0.0001", *W)
     assert result.returncode == 0

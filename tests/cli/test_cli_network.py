@@ -124,7 +124,7 @@ def mixed_folder(folder) -> dict[str, tuple[int, ...]]:
     put("palette.png", Image.fromarray(rgb).quantize(16))
     whole = (folder / "turned.jpg").read_bytes()
     (folder / "truncated.jpg").write_bytes(whole[: len(whole) // 2])
-    (folder / "text.jpg").write_text("no picture")
+    (folder / "text.jpg").write_text("no image")
     return shapes
 
 

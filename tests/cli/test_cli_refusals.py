@@ -35,7 +35,7 @@ def lines(result):
 
 @pytest.fixture
 def mixed(photo):
-    """A picture that is too wide for WebP when it is enlarged, two that would have one name as PNG, and another."""
+    """An image that is too wide for WebP when it is enlarged, two that would have one name as PNG, and another."""
     Image.new("RGB", (4097, 4)).save(photo("p/wide.webp"), lossless=True)
     for name in ("p/a.jpg", "p/a.tif", "p/b.webp"):
         photo(name)
@@ -136,7 +136,7 @@ def test_many_failures_are_listed_where_the_summary_says(tmp_path):
         for suffix in ("jpg", "tif"):
             (tmp_path / "p" / f"{number}.{suffix}").write_bytes(b"x")
     plan = make_plan([tmp_path / "p"], Naming("sr", tmp_path / "out", "png"), Selection(), OnExisting.REFUSE)
-    stages = Stages(lambda *_: pytest.fail("it is no picture"))
+    stages = Stages(lambda *_: pytest.fail("it is no image"))
     report = run(plan, LocalExecutor(stages), on_event=lambda _event: None, trees=Trees())
     assert (
         f"… and 31 more; .adacode/report.json in {tmp_path / 'out'} names them all"

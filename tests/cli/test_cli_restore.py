@@ -23,12 +23,12 @@ def test_folder_with_bad_files(adacode, photo, tmp_path):
     photo("photos/a.jpg")
     photo("photos/sub/Größe 北京.png")
     photo("photos/one.png", (1, 1))
-    (tmp_path / "photos" / "text.jpg").write_text("no picture")
+    (tmp_path / "photos" / "text.jpg").write_text("no image")
     result = adacode("sr", "photos", *W)
     stderr = result.stderr.decode()
     assert result.returncode == 9
     assert result.stdout == b""
-    assert "photos/text.jpg: holds no picture" in stderr
+    assert "photos/text.jpg: holds no image" in stderr
     assert "3 restored, 1 failed" in stderr
     with Image.open(tmp_path / "photos-sr-x4" / "sub" / "Größe 北京.png") as image:
         assert image.size == (96, 64)
@@ -39,7 +39,7 @@ def test_folder_with_bad_files(adacode, photo, tmp_path):
 def test_json_events_and_nothing_else(adacode, photo, tmp_path):
     photo("p/a.jpg")
     photo("p/b.png")
-    (tmp_path / "p" / "bad.jpg").write_text("no picture")
+    (tmp_path / "p" / "bad.jpg").write_text("no image")
     os.mkfifo(tmp_path / "p" / "pipe.png")
     photo("p-sr-x2/b.png")
     result = adacode("sr", "p", "--scale", "2", "--skip-existing", "--json", *W)
@@ -291,7 +291,7 @@ def test_transparency_as_the_hole_is_opaque_afterwards(adacode, tmp_path):
     assert (after[5:, :, :3] == 255).all()
 
 
-def test_masks_of_a_mirrored_tree_and_one_that_two_pictures_could_have(adacode, photo, tmp_path):
+def test_masks_of_a_mirrored_tree_and_one_that_two_images_could_have(adacode, photo, tmp_path):
     for folder, rows in (("1931", 2), ("1932", 6)):
         photo(f"p/{folder}/a.png")
         save_mask(tmp_path / "m" / folder / "a.png", (24, 16), rows)
@@ -316,8 +316,8 @@ def test_a_mask_that_marks_nothing_or_nearly_all_is_named_everywhere(adacode, ph
         save_mask(tmp_path / "m" / f"{name}.png", (24, 16), rows)
     result = adacode("inpaint", "p", "--mask-dir", "m", "-o", "out", "--log-file", "run.log", *W)
     assert result.returncode == 0
-    said = {"none": ["nothing was filled: no pixel of this picture is in its mask"], "some": []}
-    said["all"] = ["nearly all of this picture was filled: its mask covers 100 %"]
+    said = {"none": ["nothing was filled: no pixel of this image is in its mask"], "some": []}
+    said["all"] = ["nearly all of this image was filled: its mask covers 100 %"]
     for text in (result.stderr.decode(), (tmp_path / "run.log").read_text()):
         assert all(note in text for notes in said.values() for note in notes)
     state = tmp_path / "out" / ".adacode"

@@ -36,7 +36,7 @@ def test_every_kind_of_event_and_the_report(adacode, photo, tmp_path, event_sche
     photo("p/wide.png", (33, 16))
     pages = [Image.new("L", (8, 6), value) for value in (1, 2, 3)]
     pages[0].save(tmp_path / "p" / "pages.tif", save_all=True, append_images=pages[1:])
-    (tmp_path / "p" / "text.jpg").write_text("no picture")
+    (tmp_path / "p" / "text.jpg").write_text("no image")
     (tmp_path / "p" / "gone.png").symlink_to("nowhere")
     photo("p/@eaDir/a.jpg")
     for name in ("a.xmp", "a.cr2", "b.CR2"):
@@ -65,7 +65,7 @@ def test_every_kind_of_event_and_the_report(adacode, photo, tmp_path, event_sche
     assert [reports["p-sr-x4"][key] for key in ("files", "done", "skipped", "failed", "exit_code")] == [5, 0, 3, 2, 9]
     assert {Path(entry["source"]).name for entry in reports["p-sr-x4"]["failures"]} == {"text.jpg", "gone.png"}
     for tree in reports.values():
-        assert tree["left_out"] == {"unread_pictures": {".cr2": 2}, "files": {".xmp": 1}, "folders": {"@eaDir": 1}}
+        assert tree["left_out"] == {"unread_images": {".cr2": 2}, "files": {".xmp": 1}, "folders": {"@eaDir": 1}}
     assert reports["other"]["stopped_by"]["kind"] == "device"
     assert "bug" in {entry["error"]["kind"] for entry in reports["third"]["failures"]}
 
@@ -79,7 +79,7 @@ def test_the_schemas_refuse_what_is_not_promised(event_schema):
 
 def test_a_log_file_keeps_every_file_and_the_traceback_of_failures(adacode, photo, tmp_path):
     photo("p/a.jpg")
-    (tmp_path / "p" / "text.jpg").write_text("no picture")
+    (tmp_path / "p" / "text.jpg").write_text("no image")
     (tmp_path / "p" / "a.nef").write_text("raw")
     for _ in range(2):
         assert adacode("sr", "p", "--log-file", "run.log", "--quiet", *W).returncode == 9
@@ -87,12 +87,12 @@ def test_a_log_file_keeps_every_file_and_the_traceback_of_failures(adacode, phot
     assert text.count("started: 2 files") == 2
     assert text.count("p/a.jpg -> p-sr-x4/a.jpg") == 1
     assert text.count("p/a.jpg: skipped, done already") == 1
-    assert text.count("failed: p/text.jpg: holds no picture") == 2
+    assert text.count("failed: p/text.jpg: holds no image") == 2
     assert "Traceback" in text
     assert text.count("\n  not read: 1 .nef\n") == 2
     planned = adacode("sr", "p", "--dry-run", "--no-resume", *W)
     would_fail, others = planned.stderr.decode().splitlines()
-    assert would_fail.startswith("would fail: p/text.jpg: holds no picture")
+    assert would_fail.startswith("would fail: p/text.jpg: holds no image")
     assert others == "not read: 1 .nef"
     refused = adacode("sr", "p", "--log-file", "nowhere/run.log", *W)
     assert (refused.returncode, b"nowhere/run.log: cannot be written" in refused.stderr) == (6, True)

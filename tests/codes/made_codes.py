@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from adacode_cli.codes.picture import Codes, DecoderIdentity
+from adacode_cli.codes.image import Codes, DecoderIdentity
 
 DEPTHS = (np.uint8, np.uint16, np.float32)
 
 
 def made_codes(height=37, width=50, *, books=(300, 6), stride=8, dtype=np.uint8, padding=1, seed=0, **others):
-    """A picture whose grid is `padding` cells larger than it must be."""
+    """An image whose grid is `padding` cells larger than it must be."""
     rng = np.random.default_rng(seed)
     rows, columns = (-(-side // stride) + padding for side in (height, width))
     codes = np.stack([rng.integers(0, size, (rows, columns)) for size in books]).astype(np.uint16)

@@ -20,7 +20,7 @@ from adacode_cli.batch.naming import Naming
 from adacode_cli.batch.plan import Job
 from adacode_cli.codes import packing
 from adacode_cli.codes.file import MAGIC, from_bytes, layout_in, to_bytes
-from adacode_cli.codes.picture import in_steps
+from adacode_cli.codes.image import in_steps
 from adacode_cli.errors import InputError, OutputError
 
 BOOKS = st.lists(st.sampled_from([1, 2, 255, 256, 257, 512, 65536]), min_size=1, max_size=9).map(tuple)

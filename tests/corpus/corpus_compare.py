@@ -35,7 +35,7 @@ OUTCOMES = (
 )
 
 LARGEST_PIXELS = 64_000_000
-# A part of the picture (of 8 × 8) may differ by so many times more than the whole: edges where chroma is enlarged.
+# A part of the image (of 8 × 8) may differ by so many times more than the whole: edges where chroma is enlarged.
 _PART_ALLOWANCE = 6.0
 _PARTS = 8
 _SMALLEST_PART = 16

@@ -1,4 +1,4 @@
-"""How other programs read a picture: ImageMagick, vips and others that are installed.
+"""How other programs read an image: ImageMagick, vips and others that are installed.
 
 Each runs as a process of its own with limits on time and memory, over a copy of the file under a plain name, so that
 neither what is in a file nor how it is called can do more than make one reading fail.
@@ -53,7 +53,7 @@ _LINEAR = ("RGB", "LinearGray", "LinearGRAY", "scRGB")
 _ERROR = re.compile(r"@ error/|\berror\b", re.IGNORECASE)
 _TIME = re.compile(r"\(vips:\d+\): |\d\d:\d\d:\d\d\.\d+: ")
 _LONGEST_COMPLAINT = 300
-# What ImageMagick says of pictures that it reads in full.
+# What ImageMagick says of images that it reads in full.
 _HARMLESS = (
     "unknown image property",
     "Unknown field with tag",
@@ -124,7 +124,7 @@ def readings(copy: Copy) -> Iterator[Reading]:
             except _Refused as refused:
                 reading = Reading(program, complaint=str(refused))
             if reading.pixels is not None and reading.pixels.size == 0:
-                reading = Reading(program, complaint="made a picture of no pixels of it")
+                reading = Reading(program, complaint="made an image of no pixels of it")
             _remove_what_was_written(copy)
             yield reading
 
@@ -152,7 +152,7 @@ def _converted(command: str, copy: Copy, colours: tuple[str, ...]) -> tuple[Read
         width, height, depth, alpha, space = facts.read_text().splitlines()[0].split()
         every = np.fromfile(raw, "<u2").reshape(int(height), int(width), 4)
     except (OSError, ValueError, IndexError):
-        return Reading("ImageMagick", complaint=complaint or "made no picture of it"), ""
+        return Reading("ImageMagick", complaint=complaint or "made no image of it"), ""
     opaque = alpha in ("False", "Undefined", "Off", "None")
     return Reading("ImageMagick", every[..., :3], None if opaque else every[..., 3], int(depth), complaint), space
 
@@ -173,7 +173,7 @@ def _vips(copy: Copy) -> Reading:
         every = np.fromfile(raw, _VIPS_DTYPES[dtype], width * height * bands, offset=_VIPS_HEADER_BYTES)
         every = every.reshape(height, width, bands)
     except (OSError, ValueError, IndexError):
-        return Reading("vips", complaint=complaint or "made no picture of it")
+        return Reading("vips", complaint=complaint or "made no image of it")
     # vips gives all integers that are no bytes as 16 bits, whatever the file stores, so it says nothing of the depth.
     return _split("vips", every, complaint)
 
@@ -187,9 +187,9 @@ def _tiff2rgba(copy: Copy) -> Reading:
     try:
         every = tifffile.imread(made, key=0)
     except (OSError, ValueError, IndexError, tifffile.TiffFileError):
-        return Reading("tiff2rgba", complaint=complaint or "made no picture of it")
+        return Reading("tiff2rgba", complaint=complaint or "made no image of it")
     if every.ndim != 3 or every.shape[2] != 4 or every.size == 0:
-        return Reading("tiff2rgba", complaint=complaint or "made no picture of it")
+        return Reading("tiff2rgba", complaint=complaint or "made no image of it")
     alpha = every[..., 3]
     if alpha.min() == 255:
         return Reading("tiff2rgba", every[..., :3], None, None, complaint)
@@ -214,10 +214,10 @@ def _through_png(reader: str, command: list[str], copy: Copy) -> Reading:
     """The reading of a program that writes a PNG, whose name comes last; how deep the file itself is stays unknown."""
     made = copy.path.parent / "made.png"
     complaint = _run([*command, made.name], copy.path.parent)
-    stored = next(iter(sorted(copy.path.parent.glob("made*.png"))), None)  # of several pictures each gets a number
+    stored = next(iter(sorted(copy.path.parent.glob("made*.png"))), None)  # of several images each gets a number
     every = None if stored is None else cv2.imread(str(stored), cv2.IMREAD_UNCHANGED)
     if every is None:
-        return Reading(reader, complaint=complaint or "made no picture of it")
+        return Reading(reader, complaint=complaint or "made no image of it")
     if every.ndim == 3:
         every = every[..., [2, 1, 0, *range(3, every.shape[2])]]
     return _split(reader, every.reshape(*every.shape[:2], -1), complaint)
@@ -253,7 +253,7 @@ def _remove_what_was_written(copy: Copy) -> None:
 def _run(command: list[str], folder: Path) -> str:
     """Runs a program in `folder`, and returns what it has against the file: "" where all went well.
 
-    Raises _Refused where it ends with an error: what it has written by then is a part of the picture, or none.
+    Raises _Refused where it ends with an error: what it has written by then is a part of the image, or none.
     """
     environment = {**os.environ, **_ENVIRONMENT, "TMPDIR": str(folder), "MAGICK_TEMPORARY_PATH": str(folder)}
     with (folder / "said.txt").open("w+b") as said:

@@ -1,9 +1,9 @@
-"""Reads every picture below a folder with this program and with others, and prints where they disagree.
+"""Reads every image below a folder with this program and with others, and prints where they disagree.
 
     python tests/corpus/run.py DIR [--only GLOB] [--limit N] [--tolerance MEAN] [--json FILE]
 
 README.md beside it says what is compared, what the outcomes mean, and which public collections are worth a run. The
-exit code is 1 where pictures differ or a decoder of ours crashed, 2 for a wrong call, 130 after Ctrl-C, else 0.
+exit code is 1 where images differ or a decoder of ours crashed, 2 for a wrong call, 130 after Ctrl-C, else 0.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def _call() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", metavar="DIR", type=Path)
     parser.add_argument("--only", metavar="GLOB", help="files whose name, or path below DIR, is like this")
-    parser.add_argument("--limit", metavar="N", type=int, help="the first N pictures alone")
+    parser.add_argument("--limit", metavar="N", type=int, help="the first N images alone")
     parser.add_argument("--tolerance", metavar="MEAN", type=float, default=0.005, help="of 0 to 1, default 0.005")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write all that was found, file by file")
     call = parser.parse_args()
@@ -114,14 +114,14 @@ def _new(paths: Iterator[Path], others: Counter[str]) -> Iterator[tuple[Path, by
             continue
         digest = hashlib.sha256(data).digest()
         if digest in seen:
-            others["pictures that were there before"] += 1
+            others["images that were there before"] += 1
             continue
         seen.add(digest)
         yield path, data
 
 
 def _pictures(folder: Path, only: str | None, others: Counter[str]) -> Iterator[Path]:
-    """Files that are pictures by their suffix, or by their first bytes if they have none; counts all others by kind."""
+    """Files that are images by their suffix, or by their first bytes if they have none; counts all others by kind."""
     for parent, names, files in os.walk(folder):
         names.sort()
         for name in sorted(files):
@@ -137,7 +137,7 @@ def _pictures(folder: Path, only: str | None, others: Counter[str]) -> Iterator[
 
 
 def _kind_of_other(path: Path) -> str:
-    """What a file that is no picture is counted as, or "" for a picture."""
+    """What a file that is no image is counted as, or "" for an image."""
     try:
         mode = path.lstat().st_mode
         if stat.S_ISLNK(mode):
@@ -181,7 +181,7 @@ def _copied(path: Path, data: bytes, decoded: Decoded | None, folder: Path) -> c
     if kind is None:  # what a damaged file was meant to be
         plain = path.suffix.lower().lstrip(".") if path.suffix.lower() in _PICTURES else "png"
         kind = ("unknown", plain, {"jpe": "jpeg", "jfif": "jpeg", "tif": "tiff"}.get(plain, plain))
-    place = folder / f"picture.{kind[1]}"
+    place = folder / f"image.{kind[1]}"
     place.write_bytes(data)
     lost = decoded.lost if decoded else ()
     inks = "profile" if INKS_PROFILE_LOST in lost else "formula" if INKS_LOST in lost else ""
@@ -226,7 +226,7 @@ def _name(path: Path, folder: Path) -> str:
 
 def _progress(count: int) -> None:
     if sys.stderr.isatty():
-        print(f"\r{count} pictures", end="", file=sys.stderr, flush=True)
+        print(f"\r{count} images", end="", file=sys.stderr, flush=True)
 
 
 def _print_table(verdicts: dict[str, Verdict], others: Counter[str]) -> None:
@@ -235,7 +235,7 @@ def _print_table(verdicts: dict[str, Verdict], others: Counter[str]) -> None:
         print("\r\033[K", end="", file=sys.stderr, flush=True)
     for outcome in OUTCOMES:
         print(f"{counts[outcome]:7d}  {outcome}")
-    print(f"{len(verdicts):7d}  pictures")
+    print(f"{len(verdicts):7d}  images")
     kinds = ", ".join(f"{count} {printable(kind)}" for kind, count in others.most_common())
     print(f"{others.total():7d}  other files{': ' + kinds if kinds else ''}")
 
@@ -268,7 +268,7 @@ def _complaint(text: str) -> str:
 
 def _write_json(path: Path, verdicts: dict[str, Verdict], others: Counter[str]) -> None:
     files = [{"file": printable(name), **asdict(verdict)} for name, verdict in verdicts.items()]
-    text = json.dumps({"files": files, "no_pictures": dict(others)}, ensure_ascii=False, indent=1)
+    text = json.dumps({"files": files, "no_images": dict(others)}, ensure_ascii=False, indent=1)
     path.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 
 

@@ -37,7 +37,7 @@ def corpus_run():
 
 @pytest.fixture
 def collection(tmp_path):
-    """A folder with three sound pictures, a truncated one, one that is not read, and things that are no pictures."""
+    """A folder with three sound images, a truncated one, one that is not read, and things that are no images."""
     random = np.random.default_rng(3)
     folder = tmp_path / "collection"
     (folder / "below").mkdir(parents=True)
@@ -48,8 +48,8 @@ def collection(tmp_path):
     (folder / "cut.png").write_bytes((folder / "alpha.png").read_bytes()[:700])
     Image.fromarray(colours[..., 0]).save(folder / "moves.png", "gif")
     (folder / "twice.png").write_bytes((folder / "alpha.png").read_bytes())
-    (folder / "notes.txt").write_text("no picture")
-    (folder / "README").write_text("no picture either")
+    (folder / "notes.txt").write_text("no image")
+    (folder / "README").write_text("no image either")
     (folder / "gone.png").symlink_to("nowhere")
     os.mkfifo(folder / "pipe.png")
     return folder
@@ -73,9 +73,9 @@ def test_a_run_over_a_folder_of_all_kinds_of_things(collection, tmp_path):
     assert run.returncode == 0, run.stdout + run.stderr
     lines = run.stdout.splitlines()
     assert "      3  same" in lines
-    assert "      5  pictures" in lines
+    assert "      5  images" in lines
     others = next(line for line in lines if "other files" in line)
-    for kind in ("1 .txt", "1 without a suffix", "1 links", "1 pipes", "1 pictures that were there before"):
+    for kind in ("1 .txt", "1 without a suffix", "1 links", "1 pipes", "1 images that were there before"):
         assert kind in others
     files = {entry["file"]: entry for entry in json.loads(found.read_text())["files"]}
     assert files["alpha.png"]["ours"]["channels"] == "RGB and alpha"
@@ -85,7 +85,7 @@ def test_a_run_over_a_folder_of_all_kinds_of_things(collection, tmp_path):
     assert "is a GIF" in files["moves.png"]["ours"]["refused"]
 
 
-def test_a_picture_that_is_read_wrongly_is_named_with_figures(collection, corpus_run, monkeypatch, capsys):
+def test_a_image_that_is_read_wrongly_is_named_with_figures(collection, corpus_run, monkeypatch, capsys):
     def wrong(data, *, name):
         decoded = decode(data, name=name)
         if name != "deep.tif":

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_networks import LOCAL, photograph, restorer
 
-from adacode_cli.engine.pictures import apart, covered, joined, resize
+from adacode_cli.engine.images import apart, covered, joined, resize
 from adacode_cli.errors import InputError
 from adacode_cli.geometry import Hole
 
@@ -38,7 +38,7 @@ def restore(task, image, **options):
 @pytest.mark.parametrize("dtype", DEPTHS)
 @pytest.mark.parametrize("grey", [False, True])
 @pytest.mark.parametrize(("task", "scale"), [("sr", 4), ("sr", 2.5), ("inpaint", 1), ("reconstruct", 1)])
-def test_alpha_in_the_picture_and_beside_it_are_the_same(dtype, grey, task, scale):
+def test_alpha_in_the_image_and_beside_it_are_the_same(dtype, grey, task, scale):
     color, alpha = disc(dtype, grey=grey)
     inside = restore(task, joined(color, alpha), scale=scale)
     beside = restore(task, color, alpha=alpha, scale=scale)
@@ -143,10 +143,10 @@ def test_alpha_that_does_not_fit_is_refused():
         (joined(color, alpha), alpha),
         (color, color),
     ):
-        with pytest.raises(InputError, match="is not the alpha of a picture"):
+        with pytest.raises(InputError, match="is not the alpha of an image"):
             restore("reconstruct", image, alpha=beside)
     bad = np.full((8, 8), np.nan, np.float32)
-    with pytest.raises(InputError, match="64 of the picture's 64 samples are not finite"):
+    with pytest.raises(InputError, match="64 of the image's 64 samples are not finite"):
         restore("reconstruct", photograph(8, 8, np.float32), alpha=bad)
 
 

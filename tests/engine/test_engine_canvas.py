@@ -1,4 +1,4 @@
-"""A picture that is finished tile by tile is the one that was finished whole: base, padding, rounding, means."""
+"""An image that is finished tile by tile is the one that was finished whole: base, padding, rounding, means."""
 
 import random
 
@@ -9,11 +9,11 @@ import torch
 from test_engine_exact import cut
 from tiny_networks import CPU, LOCAL, for_task, tensor
 
-from adacode_cli.engine.canvas import BasePicture, RawCanvas, SampleCanvas
+from adacode_cli.engine.canvas import BaseImage, RawCanvas, SampleCanvas
 from adacode_cli.engine.maps import Patch
 from adacode_cli.engine.transfer import Outbox
 from adacode_cli.geometry import Box
-from adacode_cli.model.input import base_picture
+from adacode_cli.model.input import base_image
 
 TASKS = pytest.mark.parametrize(("task", "scale"), [("sr", 2), ("sr", 4), ("inpaint", 1), ("reconstruct", 1)])
 HEIGHT, WIDTH, CELL = 33, 21, 8
@@ -21,7 +21,7 @@ LAYOUTS = [(np.uint8, False), (np.uint16, False), (np.float32, False), (np.uint8
 
 
 def tiles(scale, seed=0):
-    """The cells of a padded picture, cut at random, some boxes twice, in any order; in output pixels."""
+    """The cells of a padded image, cut at random, some boxes twice, in any order; in output pixels."""
     rng, cells = random.Random(seed), [-(-side * scale // CELL) + 1 for side in (HEIGHT, WIDTH)]
     boxes = cut(rng, Box(0, 0, *cells), 3)
     boxes += rng.sample(boxes, 2)
@@ -44,8 +44,8 @@ def test_the_base_added_in_parts_is_the_base(task, scale, strip_px):
     boxes, size = tiles(scale)
     detail = torch.randn(3, *size)
     canvas = RawCanvas(HEIGHT * scale, WIDTH * scale, scale, CPU, strip_px)
-    put_all(canvas, detail, boxes, BasePicture(x, config))
-    wanted, base = detail[:, : canvas.height, : canvas.width], base_picture(x, config.base, scale)
+    put_all(canvas, detail, boxes, BaseImage(x, config))
+    wanted, base = detail[:, : canvas.height, : canvas.width], base_image(x, config.base, scale)
     if base is not None:
         wanted = wanted + base[0, :, : canvas.height, : canvas.width]
     assert torch.equal(canvas.image_CHW, wanted)

@@ -1,4 +1,4 @@
-"""Codes hold the whole picture: encoded, kept as bytes and decoded it is the same picture, bit for bit."""
+"""Codes hold the whole image: encoded, kept as bytes and decoded it is the same image, bit for bit."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ from adacode_cli.engine.plan import RunOptions
 from adacode_cli.engine.restorer import Restorer
 from adacode_cli.engine.runner import Runner
 from adacode_cli.errors import InputError, WeightsError
-from adacode_cli.imaging.decode import decode as decode_picture
+from adacode_cli.imaging.decode import decode as decode_image
 
 DTYPES = (np.uint8, np.uint16, np.float32)
 
@@ -37,7 +37,7 @@ def coder(config=LOCAL, seed=0, name="tiny", **options):
 
 @given(st.integers(1, 90), st.integers(1, 90), st.sampled_from([1, 3, 4]), st.sampled_from(DTYPES))
 @settings(max_examples=15, deadline=None)
-def test_a_picture_from_a_file_is_the_picture_of_its_codes(height, width, channels, dtype):
+def test_a_image_from_a_file_is_the_image_of_its_codes(height, width, channels, dtype):
     image, one = photograph(height, width, dtype, channels), coder()
     codes = one.encode(image)
     again = coder().decode(from_bytes(to_bytes(codes), name="x"))
@@ -58,7 +58,7 @@ def test_codes_give_what_reconstruct_gives_but_for_the_quantised_weights(config)
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("config", [LOCAL, ATTENTIVE, PUBLISHED], ids=["local", "attentive", "published"])
-def test_tiles_and_whole_pictures_have_the_same_codes(config, precision):
+def test_tiles_and_whole_images_have_the_same_codes(config, precision):
     image = photograph(200, 330)
     whole = coder(config, tile="none", precision=precision).encode(image)
     tiled = coder(config, tile=64, precision=precision).encode(image)
@@ -66,7 +66,7 @@ def test_tiles_and_whole_pictures_have_the_same_codes(config, precision):
     np.testing.assert_array_equal(whole.steps_KHW, tiled.steps_KHW)
 
 
-def test_a_picture_of_several_decoder_tiles_has_no_seams():
+def test_a_image_of_several_decoder_tiles_has_no_seams():
     """The whole grid at once through the network itself, where the coder takes tiles of 8 cells."""
     one, image = coder(tile=64), photograph(500, 800, np.float32)
     image = np.concatenate([image, image[::-1]])
@@ -96,7 +96,7 @@ def test_codes_of_other_weights_are_refused_by_name():
     assert codes.decoder.name == "mine.safetensors"
     with pytest.raises(WeightsError, match=r"'mine\.safetensors'.*'tiny'") as caught:
         coder(seed=1).decode(codes)
-    assert caught.value.only_this_picture
+    assert caught.value.only_this_image
     assert "adacode weights pull mine.safetensors" in caught.value.hint
     with pytest.raises(WeightsError):
         coder(replace(LOCAL, codebooks=((9, 4), (6, 4)))).decode(codes)
@@ -108,7 +108,7 @@ def test_networks_that_see_more_than_codes_are_refused():
         Coder(runner, "tiny")
 
 
-def test_what_is_no_picture_is_refused():
+def test_what_is_no_image_is_refused():
     with pytest.raises(InputError):
         coder().encode(np.zeros((3, 3, 5), np.uint8))
 
@@ -127,9 +127,9 @@ def test_numbers_that_overflow_are_computed_again_in_float32():
     np.testing.assert_array_equal(one.decode(codes).image, decoded.image)
 
 
-def test_a_file_of_codes_among_pictures_says_what_reads_it():
+def test_a_file_of_codes_among_images_says_what_reads_it():
     with pytest.raises(InputError, match="holds codes") as caught:
-        decode_picture(MAGIC + b"more", name="a.png")
+        decode_image(MAGIC + b"more", name="a.png")
     assert "--from-codes" in caught.value.hint
 
 

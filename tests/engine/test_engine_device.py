@@ -56,7 +56,7 @@ def test_precision_by_name():
         assert "bf16" in caught.value.hint
 
 
-def test_precision_by_itself_is_never_short_of_the_picture():
+def test_precision_by_itself_is_never_short_of_the_image():
     assert choose_precision("auto", CPU, deep=True) == torch.float32
     native = computes_bf16(CPU)
     assert choose_precision("auto", CPU, deep=False) == (torch.bfloat16 if native else torch.float32)

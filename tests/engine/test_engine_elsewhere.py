@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 from adacode_cli.engine import passage as passage_module
 from adacode_cli.engine import runner as runner_module
 from adacode_cli.engine.maps import Grid
-from adacode_cli.engine.plan import RunOptions, pictures_together
+from adacode_cli.engine.plan import RunOptions, images_together
 from adacode_cli.engine.runner import Runner
 from adacode_cli.engine.transfer import Outbox
 
@@ -38,7 +38,7 @@ class OneDevice(TorchDispatchMode):
 
 
 class Sent(Outbox):
-    """Remembers what was sent; a picture without values is never complete, so all of it counts as finite."""
+    """Remembers what was sent; an image without values is never complete, so all of it counts as finite."""
 
     sent: list = []  # noqa: RUF012
 
@@ -66,7 +66,7 @@ def elsewhere(monkeypatch):
 
 @pytest.mark.parametrize(("tile", "precision"), [("auto", "fp32"), (64, "bf16")])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_picture_is_queued_whole(elsewhere, layout, tile, precision):
+def test_a_image_is_queued_whole(elsewhere, layout, tile, precision):
     runner = elsewhere(layout, tile, precision)
     assert runner.plan(90, 70, deep=False).resident
     image = photograph(90, 70)
@@ -78,21 +78,21 @@ def test_a_picture_is_queued_whole(elsewhere, layout, tile, precision):
     assert found.pixels.all(), "every place was sent"
     assert (found.shrunk is None) == (scale == 1)
     assert tuple(found.mixing_KHW.shape) in Sent.sent
-    assert (1,) in Sent.sent, "the answer to whether all is finite comes with the picture"
+    assert (1,) in Sent.sent, "the answer to whether all is finite comes with the image"
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.float32])
-def test_deep_and_grey_pictures_too(elsewhere, dtype):
+def test_deep_and_grey_images_too(elsewhere, dtype):
     found = elsewhere("trunk sr ×4").restore(photograph(40, 50, dtype, channels=1))
     assert (found.pixels.shape, found.pixels.dtype) == ((160, 200), dtype)
 
 
-def test_small_pictures_share_a_batch_on_a_gpu():
+def test_small_images_share_a_batch_on_a_gpu():
     config, cuda = LAYOUTS["trunk sr ×4"], torch.device("cuda")
     small, middle, large = (Grid.of(config, side, side) for side in (64, 256, 1024))
     for normalise, wanted in ((False, [16, 16, 1]), (True, [16, 2, 1])):
-        assert [pictures_together(grid, cuda, normalise=normalise) for grid in (small, middle, large)] == wanted
-    assert {pictures_together(small, torch.device(name), normalise=False) for name in ("cpu", "mps")} == {1}
+        assert [images_together(grid, cuda, normalise=normalise) for grid in (small, middle, large)] == wanted
+    assert {images_together(small, torch.device(name), normalise=False) for name in ("cpu", "mps")} == {1}
 
 
 def test_asking_for_a_value_would_have_been_seen(elsewhere):

@@ -1,4 +1,4 @@
-"""The result does not depend on how a picture was cut: against one plain pass over all of it."""
+"""The result does not depend on how an image was cut: against one plain pass over all of it."""
 
 import math
 import random
@@ -40,7 +40,7 @@ def cut(rng, box, times):
 
 @torch.inference_mode()
 def by_tiles(net, x, encoder=None, decoder=None):
-    """Detail, codes and weights of a picture, cut into boxes; None for one tile."""
+    """Detail, codes and weights of an image, cut into boxes; None for one tile."""
     config = net.config
     prepared = prepare_input(pad_mirrored(x, *padded_size(config, *x.shape[-2:])), config.base)
     grid, parts = Grid.of(config, *x.shape[-2:]), halves_of(net, torch.float32)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from tiny_networks import LOCAL, PUBLISHED, photograph, restorer
 
-from adacode_cli.engine.pictures import composite
+from adacode_cli.engine.images import composite
 from adacode_cli.geometry import Hole, feather_mask, grow_mask
 
 DEPTHS = [np.uint8, np.uint16, np.float32]

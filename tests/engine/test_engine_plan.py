@@ -1,4 +1,4 @@
-"""Plans part the picture on the latent grid, keep to the memory that there is, and say what a run really takes."""
+"""Plans part the image on the latent grid, keep to the memory that there is, and say what a run really takes."""
 
 import os
 import subprocess
@@ -61,7 +61,7 @@ def test_what_fits_is_chosen_if_anything_does(layout, height, width, share, devi
     assert not made.sampled or PARTS[layout].normalise
 
 
-def test_tiles_of_a_picture_are_about_the_same_size():
+def test_tiles_of_a_image_are_about_the_same_size():
     made, _ = plan("compact reconstruct", 1030, 64 * 40)
     heights = {box.height for box in made.decoder}
     assert max(heights) - min(heights) <= 1
@@ -143,10 +143,10 @@ def test_what_clearly_does_not_fit_is_refused_with_the_figures(there):
     need = tight.lacks.host_bytes
     assert need == tight.memory.host_bytes > 400_000_000
     there(210_000_000)
-    said = r"picture of 3000×4000 pixels needs about [\d.]+ (GB|MB) of memory, and 210 MB are free"
+    said = r"image of 3000×4000 pixels needs about [\d.]+ (GB|MB) of memory, and 210 MB are free"
     with pytest.raises(DeviceError, match=said) as refused:
         require_room(tight, (4000, 3000), RunOptions(), CPU)
-    assert refused.value.only_this_picture
+    assert refused.value.only_this_image
     assert "--tile" not in refused.value.hint
     for enough in (need, int(0.81 * need), None):  # a plan may be wrong, and swapping a little is not as bad
         there(enough)
@@ -176,7 +176,7 @@ def test_a_device_that_says_when_memory_runs_out_needs_room_for_the_smallest_til
         require_room(whole, (1000, 1000), RunOptions(tile="none"), cuda)
 
 
-def test_a_picture_that_is_refused_is_not_cut_into_a_million_tiles(there):
+def test_a_image_that_is_refused_is_not_cut_into_a_million_tiles(there):
     tight, _ = plan("compact sr ×4", 16383, 16383, room=Memory(1 << 30), tile=64)
     there(1 << 30)
     with pytest.raises(DeviceError, match="16383×16383"):

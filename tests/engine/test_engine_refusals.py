@@ -1,4 +1,4 @@
-"""Every impossible request to the Python API is refused in words, and so is a picture too large for memory."""
+"""Every impossible request to the Python API is refused in words, and so is an image too large for memory."""
 
 import math
 import os
@@ -33,7 +33,7 @@ def test_impossible_tasks():
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_what_is_no_picture(task):
+def test_what_is_no_image(task):
     bad = photograph(4, 4, np.float32)
     bad[0, 0, 0] = np.nan
     for image in (np.zeros((4, 4, 5), np.uint8), np.zeros((4, 4), np.int64), np.zeros((0, 4), np.uint8), bad):
@@ -70,7 +70,7 @@ def test_weights_that_there_are_not():
         Restorer.from_pretrained("no-such-weights", device="cpu")
 
 
-PICTURE_UNDER_A_LIMIT = """
+IMAGE_UNDER_A_LIMIT = """
     import resource, sys
     from pathlib import Path
 
@@ -95,14 +95,14 @@ PICTURE_UNDER_A_LIMIT = """
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits address space as Linux does")
-def test_a_picture_that_does_not_fit_memory_is_told_and_the_next_one_works():
+def test_a_image_that_does_not_fit_memory_is_told_and_the_next_one_works():
     here = Path(__file__).parent
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here), str(here.parents[1])])}
-    command = [sys.executable, "-c", textwrap.dedent(PICTURE_UNDER_A_LIMIT)]
+    command = [sys.executable, "-c", textwrap.dedent(IMAGE_UNDER_A_LIMIT)]
     run = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert run.returncode == 0, run.stderr
     told, shape = run.stdout.splitlines()
-    assert re.match(
-        r"5 a picture of 1500×1500 pixels needs about \d+ MB of memory, and \d+ MB are free \| Cut", told
-    ), told
+    assert re.match(r"5 an image of 1500×1500 pixels needs about \d+ MB of memory, and \d+ MB are free \| Cut", told), (
+        told
+    )
     assert shape == "(64, 64, 3)"

@@ -1,4 +1,4 @@
-"""The Python API: any picture in, any size and factor, and the same layout and depth out."""
+"""The Python API: any image in, any size and factor, and the same layout and depth out."""
 
 import math
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tiny_networks import ATTENTIVE, CPU, LOCAL, PUBLISHED, TinyWeights, photograph, psnr, restorer
 
 import adacode_cli
-from adacode_cli.engine.pictures import resize
+from adacode_cli.engine.images import resize
 from adacode_cli.engine.plan import RunOptions
 from adacode_cli.engine.restorer import Restored, Restorer
 from adacode_cli.engine.runner import Runner
@@ -59,7 +59,7 @@ def test_any_size(family, task, size):
 
 @pytest.mark.parametrize("dtype", DEPTHS)
 def test_depths_agree(dtype):
-    """The same picture in more bits gives the same result, to the 8 bits that they share."""
+    """The same image in more bits gives the same result, to the 8 bits that they share."""
     coarse = photograph(20, 20)
     fine = {np.uint8: coarse, np.uint16: coarse * np.uint16(257), np.float32: coarse.astype(np.float32) / 255}[dtype]
     top = 1 if dtype == np.float32 else np.iinfo(dtype).max
@@ -137,7 +137,7 @@ def test_shrinking_averages_areas(dtype, channels):
     np.testing.assert_array_equal(resize(constant, 5, 4), np.full((5, 4), image.max()))
 
 
-def test_long_pictures_are_resized_too():
+def test_long_images_are_resized_too():
     assert resize(np.zeros((2, 70_000, 3), np.uint8), 1, 50_000).shape == (1, 50_000, 3)
 
 
@@ -159,7 +159,7 @@ def test_tiles_through_the_api(options):
 
 
 def test_sixteen_bits_and_floats_are_not_computed_in_short_precision():
-    """`auto` may compute 8-bit pictures in bf16, whose 8 significant bits would show in deeper ones."""
+    """`auto` may compute 8-bit images in bf16, whose 8 significant bits would show in deeper ones."""
     auto, exact = restorer(ATTENTIVE, precision="auto"), restorer(ATTENTIVE)
     for dtype in (np.uint16, np.float32):
         image = photograph(20, 20, dtype)
@@ -174,7 +174,7 @@ def test_the_package_offers_it():
 @pytest.mark.parametrize("in_a_batch", [False, True])
 @pytest.mark.parametrize("said", ["CUDA error: unspecified launch failure\nmore", "cuDNN error: CUDNN_STATUS_BAD"])
 def test_a_device_that_stops_working_ends_the_run(monkeypatch, said, in_a_batch):
-    """Every other picture would fail alike."""
+    """Every other image would fail alike."""
 
     def fails(*_args):
         if in_a_batch:
@@ -184,6 +184,6 @@ def test_a_device_that_stops_working_ends_the_run(monkeypatch, said, in_a_batch)
     monkeypatch.setattr(Runner, "restore", fails)
     with pytest.raises(DeviceError, match=r"the device has stopped working: (CUDA|cuDNN) error") as caught:
         restorer().reconstruct(photograph(20, 20))
-    assert not caught.value.only_this_picture
+    assert not caught.value.only_this_image
     assert "--device cpu" in caught.value.hint
     assert "more" not in str(caught.value)

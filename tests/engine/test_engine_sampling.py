@@ -1,4 +1,4 @@
-"""Normalisation by a sample: the codes of the exact run, nearly its picture, and no whole maps in memory."""
+"""Normalisation by a sample: the codes of the exact run, nearly its image, and no whole maps in memory."""
 
 from dataclasses import replace
 
@@ -21,7 +21,7 @@ def run(net, x, tiling, tile="auto"):
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_a_sampled_picture_is_close_to_the_exact_one_and_its_codes_are_the_same(seed):
+def test_a_sampled_image_is_close_to_the_exact_one_and_its_codes_are_the_same(seed):
     net = lively(LARGE, seed)
     x = tensor(LARGE, 80, 96, seed)
     exact, sampled = run(net, x, "exact"), run(net, x, "sampled", 128)
@@ -37,7 +37,7 @@ def test_without_normalisation_there_is_nothing_to_sample(layout):
     assert torch.equal(run(net, x, "sampled", 64).image_CHW, run(net, x, "exact", 64).image_CHW)
 
 
-def test_a_sample_is_spread_over_all_of_the_picture():
+def test_a_sample_is_spread_over_all_of_the_image():
     grid = Grid(128, 200, 8, 8, 8)
     boxes = sample(grid)
     assert sum(box.area for box in boxes) == pytest.approx(grid.num_cells / 2, rel=0.1)

@@ -21,7 +21,7 @@ LAYOUTS = ["compact sr ×4", "published inpaint", "published sr ×4", "norm ever
 
 @dataclass(frozen=True)
 class Cells(Grid):
-    """A grid whose tiles may be halved to fewer pixels than is sensible, so that small pictures have many."""
+    """A grid whose tiles may be halved to fewer pixels than is sensible, so that small images have many."""
 
     smallest_px: int = 0
 
@@ -33,8 +33,8 @@ class Cells(Grid):
 class Scarce:
     """Memory that runs out at chosen calls of steps, and a record of what each step was asked for and finished."""
 
-    def __init__(self, fails_at=(), most_area=None, error=None):
-        self.fails_at, self.most_area = frozenset(fails_at), most_area
+    def __init__(self, fails_at=(), max_area=None, error=None):
+        self.fails_at, self.max_area = frozenset(fails_at), max_area
         self.error = error or torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB.")
         self.num_calls, self.failed = 0, 0
 
@@ -46,7 +46,7 @@ class Scarce:
         def run(*patches):
             call, self.num_calls = self.num_calls, self.num_calls + 1
             area = patches[0].box.area / patches[0].per_cell ** 2
-            if call in self.fails_at or (self.most_area is not None and area > self.most_area):
+            if call in self.fails_at or (self.max_area is not None and area > self.max_area):
                 self.failed += 1
                 raise type(self.error)(*self.error.args)  # a new one, as a kept one would keep its traceback
             return step.run(*patches)
@@ -129,7 +129,7 @@ def test_a_fixed_amount_of_memory_is_found_in_few_attempts(layout):
     wanted = run(net, Scarce(), None)
     segments = halves_of(net, torch.float32).decoder
     halo = max(segments.whole.halo if not segments.normalises else s.halo for s in segments.separate)
-    scarce = Scarce(most_area=(2 * halo + 6) ** 2)
+    scarce = Scarce(max_area=(2 * halo + 6) ** 2)
     np.testing.assert_allclose(run(net, scarce, None), wanted, rtol=0, atol=1e-4)
     assert scarce.failed <= 12
 
@@ -137,11 +137,11 @@ def test_a_fixed_amount_of_memory_is_found_in_few_attempts(layout):
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("no\nroom"), MemoryError("no"), RuntimeError("bad_alloc no")])
 def test_out_of_memory_at_the_smallest_tile(layout, error):
-    scarce = Scarce(most_area=0, error=error)
+    scarce = Scarce(max_area=0, error=error)
     with pytest.raises(DeviceError, match=r"smallest tile.*no$") as caught:
         run(NETWORKS[layout], scarce, None, smallest_px=32)
     assert caught.value.exit_code == 5
-    assert caught.value.only_this_picture
+    assert caught.value.only_this_image
     assert "--precision bf16" in caught.value.hint
     assert scarce.num_calls <= 8
 

@@ -136,7 +136,7 @@ def test_an_interruption_leaves_nobody_waiting(refuses_batches):
 
 
 def test_a_wait_that_was_given_up_is_given_up_for_all():
-    """Half of a picture may have arrived then."""
+    """Half of an image may have arrived then."""
 
     def begin(_kind, questions):
         def wait():
@@ -176,12 +176,12 @@ def test_an_error_that_was_raised_keeps_nothing_alive():
 
 
 def runner_of(net, slots, monkeypatch, precision="fp32", tile="auto"):
-    monkeypatch.setattr(runner_module, "pictures_together", lambda *_, **__: slots)
+    monkeypatch.setattr(runner_module, "images_together", lambda *_, **__: slots)
     return Runner(net, CPU, RunOptions(precision, tile))
 
 
 def restored_together(runner, images, holes):
-    """All pictures in as few batches as there can be."""
+    """All images in as few batches as there can be."""
     answers, begun = [None] * len(images), threading.Barrier(len(images) + 1)
 
     def restore(index):
@@ -202,7 +202,7 @@ def restored_together(runner, images, holes):
 
 @pytest.mark.parametrize("layout", [name for name in LAYOUTS if name not in ("basis", "uniform")])
 @pytest.mark.parametrize("tile", ["auto", 64])
-def test_pictures_in_one_batch_are_what_they_are_alone(monkeypatch, layout, tile):
+def test_images_in_one_batch_are_what_they_are_alone(monkeypatch, layout, tile):
     """Of one padded size, but not of one size or layout; one slot of four stays empty."""
     net = lively(LAYOUTS[layout])
     side = 64 // net.config.scale
@@ -238,8 +238,8 @@ def test_holes_are_filled_in_coarse_passes_in_batches_too(monkeypatch):
         assert np.abs(one.pixels.astype(int) - other.pixels).max() <= 1
 
 
-def test_one_picture_that_is_not_finite_is_computed_again_alone(monkeypatch):
-    """A picture of large values overflows; its companions keep their precision and get no note."""
+def test_one_image_that_is_not_finite_is_computed_again_alone(monkeypatch):
+    """An image of large values overflows; its companions keep their precision and get no note."""
     net = network(for_task(LOCAL, "sr", 2))
     gain, precision = net.decoder.head.conv, "fp16"
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Parts of a picture that arrive late, as from a GPU, are in their places when the picture is handed out."""
+"""Parts of an image that arrive late, as from a GPU, are in their places when the image is handed out."""
 
 import threading
 
@@ -68,7 +68,7 @@ def test_another_thread_may_wait_for_what_was_sent_in_inference_mode():
 
 @pytest.mark.parametrize("tile", ["auto", 64])
 @pytest.mark.parametrize(("dtype", "channels"), [(np.uint8, 3), (np.uint8, 1), (np.uint16, 3), (np.float32, 3)])
-def test_a_picture_that_arrives_late_is_the_same(monkeypatch, tile, dtype, channels):
+def test_a_image_that_arrives_late_is_the_same(monkeypatch, tile, dtype, channels):
     net, image = network(for_task(ATTENTIVE, "sr", 2)), photograph(70, 90, dtype, channels)
     wanted = Runner(net, CPU, RunOptions("fp32", tile)).restore(image)
     monkeypatch.setattr(runner_module, "Outbox", Late)
@@ -78,7 +78,7 @@ def test_a_picture_that_arrives_late_is_the_same(monkeypatch, tile, dtype, chann
     assert torch.equal(found.mixing_KHW, wanted.mixing_KHW)
 
 
-def test_codes_and_their_pictures_arrive_late_too(monkeypatch):
+def test_codes_and_their_images_arrive_late_too(monkeypatch):
     net, image = network(LOCAL), photograph(70, 90)
     plain = Runner(net, CPU, RunOptions("fp32"))
     code, _ = plain.encode(image)
@@ -91,7 +91,7 @@ def test_codes_and_their_pictures_arrive_late_too(monkeypatch):
 
 
 def test_what_lies_in_host_memory_already_is_there_at_once():
-    """As the mixing weights of a picture whose maps did not fit the device."""
+    """As the mixing weights of an image whose maps did not fit the device."""
     outbox, target = Outbox(CPU), torch.zeros(3)
     outbox._stream = object()  # of a GPU, which would refuse it
     outbox.send(torch.ones(3), target)

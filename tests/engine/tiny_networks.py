@@ -46,7 +46,7 @@ PUBLISHED = NetworkConfig(
 
 
 def varied(config, **changes):
-    """The same with other windows and a finer grid, so that a picture of many tiles is small."""
+    """The same with other windows and a finer grid, so that an image of many tiles is small."""
     return replace(config, encoder_swin=SwinConfig(1, 2, 2, 2, 1), predictor_swin=SwinConfig(1, 1, 1, 2, 1), **changes)
 
 
@@ -98,7 +98,7 @@ def network(config, seed=0):
 
 
 def lively(config, seed=0):
-    """A network as after training: biases and norms are not at rest, and what it makes is as large as a picture."""
+    """A network as after training: biases and norms are not at rest, and what it makes is as large as an image."""
     net, generator = network(config, seed), torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in net.parameters():
@@ -112,7 +112,7 @@ def lively(config, seed=0):
 
 @torch.inference_mode()
 def whole(net, x, precision="fp32"):
-    """What the plain forward pass makes of a picture."""
+    """What the plain forward pass makes of an image."""
     net = net if precision == "fp32" else rounded(net, torch.bfloat16)
     return net(x.contiguous(memory_format=torch.channels_last))
 

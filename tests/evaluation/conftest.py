@@ -18,12 +18,12 @@ from adacode_cli.training.initialise import initialise
 @pytest.fixture(scope="session")
 def testset(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("testset")
-    for name, picture in ORIGINALS.items():
-        save(folder / "hr" / f"{name}.png", picture)
+    for name, image in ORIGINALS.items():
+        save(folder / "hr" / f"{name}.png", image)
         save(folder / "lr_x2" / f"{name}.bmp", small(name, 2))
         save(folder / "lr_x4" / f"{name}.png", small(name, 4))
         save(folder / "mask" / f"{name}.png", hole_of(name).astype(np.uint8) * 255)
-    (folder / "hr" / "readme.txt").write_text("not a picture")
+    (folder / "hr" / "readme.txt").write_text("not an image")
     return folder
 
 

@@ -1,4 +1,4 @@
-"""Two small pictures, their small copies and their holes."""
+"""Two small images, their small copies and their holes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ NAMES = ("astronaut", "coffee")
 ORIGINALS = {"astronaut": skimage.data.astronaut()[:96, 200:328], "coffee": skimage.data.coffee()[100:164, 200:264]}
 
 
-def save(path: Path, picture: np.ndarray) -> None:
+def save(path: Path, image: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), picture[..., ::-1] if picture.ndim == 3 else picture)
+    cv2.imwrite(str(path), image[..., ::-1] if image.ndim == 3 else image)
 
 
 def hole_of(name: str) -> np.ndarray:

@@ -48,22 +48,22 @@ def keys_documented() -> set[str]:
     return {key.strip("`") for key in rows}
 
 
-def test_json_has_the_means_and_every_picture(testset, weights, perceptual, capfd):
+def test_json_has_the_means_and_every_image(testset, weights, perceptual, capfd):
     arguments = ("--data", testset, "--weights", weights["sr-2"], "--perceptual", perceptual, "--device", "cpu")
     out = run_eval(capfd, "sr", *arguments, "--scale", 2, "--json")
     assert out.count("\n") == 1
     found = json.loads(out)
     restorer, network = Restorer.from_pretrained(str(weights["sr-2"]), device="cpu"), load_perceptual(perceptual)
     rows = evaluate(restorer, load_testset(testset, "sr", 2), "sr", 2, perceptual=network)
-    assert (found["task"], found["scale"], found["images"], found["simple_method"]) == ("sr", 2, 2, "bicubic")
+    assert (found["task"], found["scale"], found["images"], found["baseline_method"]) == ("sr", 2, 2, "bicubic")
     assert (found["weights"], found["perceptual"]) == (str(weights["sr-2"]), str(perceptual))
     assert (found["border_px"], found["worst"]) == (4, None)
-    assert found["simple"]["psnr"] == pytest.approx(np.mean([row.simple.psnr for row in rows]))
+    assert found["baseline"]["psnr"] == pytest.approx(np.mean([row.baseline.psnr for row in rows]))
     assert found["restored"]["ssim"] == pytest.approx(np.mean([row.restored.ssim for row in rows]), abs=1e-3)
     assert [row["name"] for row in found["rows"]] == list(NAMES)
     bicubic = cv2.resize(small("coffee", 2), ORIGINALS["coffee"].shape[1::-1], interpolation=cv2.INTER_CUBIC)
     expected = perceptual_distance(network, bicubic, ORIGINALS["coffee"])
-    assert found["rows"][1]["simple"]["perceptual"] == pytest.approx(expected, rel=1e-4)
+    assert found["rows"][1]["baseline"]["perceptual"] == pytest.approx(expected, rel=1e-4)
     assert keys_documented() == {*found, *found["restored"]}
 
 
@@ -73,11 +73,11 @@ def test_json_of_holes_has_no_border_and_no_ssim(testset, weights, capfd):
     assert found["restored"]["ssim"] is None
     assert found["restored"]["perceptual"] is None
     found = json.loads(run_eval(capfd, "reconstruct", "--data", testset, "-w", weights["reconstruct"], "--json"))
-    assert (found["border_px"], found["simple"], found["simple_method"]) == (4, None, None)
-    assert found["rows"][0]["simple"] is None
+    assert (found["border_px"], found["baseline"], found["baseline_method"]) == (4, None, None)
+    assert found["rows"][0]["baseline"] is None
 
 
-def test_a_table_has_every_picture_then_the_means_then_what_they_are(testset, weights, perceptual, capfd):
+def test_a_table_has_every_image_then_the_means_then_what_they_are(testset, weights, perceptual, capfd):
     out = run_eval(capfd, "inpaint", "--data", testset, "-w", weights["inpaint"], "--perceptual", perceptual)
     lines = [line.split() for line in out.splitlines() if line.strip()]
     assert lines[0] == ["adacode", "adacode", "Telea", "Telea"]
@@ -109,8 +109,8 @@ def test_the_worst_are_drawn_and_an_older_sheet_is_replaced(testset, weights, tm
     sheet.write_bytes(b"older")
     arguments = ("sr", "--data", testset, "-w", weights["sr-4"], "--worst", sheet)
     assert f"worst: {sheet}" in run_eval(capfd, *arguments)
-    picture = np.asarray(Image.open(sheet))
-    assert picture.shape[1] > 4 * 384
+    image = np.asarray(Image.open(sheet))
+    assert image.shape[1] > 4 * 384
     assert list(tmp_path.iterdir()) == [sheet]
     assert json.loads(run_eval(capfd, *arguments, "--json"))["worst"] == str(sheet)
 
@@ -163,7 +163,7 @@ def test_a_sheet_that_cannot_be_written_is_told_before_the_weights_are_read(test
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.png"]
 
 
-def test_a_damaged_picture_is_named(testset, weights, tmp_path, capfd):
+def test_a_damaged_image_is_named(testset, weights, tmp_path, capfd):
     folder = Path(shutil.copytree(testset, tmp_path / "set"))
     (folder / "hr" / "coffee.png").write_bytes(b"no picture")
     with pytest.raises(InputError) as found:

@@ -30,9 +30,9 @@ SCORER = SHARED / "eval" / "score.py"
 PERCEPTUAL = SHARED / "perceptual" / "squeezenet_lpips.safetensors"
 
 
-def worn(picture: np.ndarray, seed: int, strength: float = 12) -> np.ndarray:
-    noise = np.random.default_rng(seed).normal(0, strength, picture.shape)
-    return np.clip(cv2.GaussianBlur(picture, (0, 0), 1.2) + noise, 0, 255).astype(np.uint8)
+def degraded(image: np.ndarray, seed: int, strength: float = 12) -> np.ndarray:
+    noise = np.random.default_rng(seed).normal(0, strength, image.shape)
+    return np.clip(cv2.GaussianBlur(image, (0, 0), 1.2) + noise, 0, 255).astype(np.uint8)
 
 
 PICTURES = [skimage.data.astronaut()[:200, 100:333], skimage.data.coffee()[100:260, 200:301]]
@@ -54,14 +54,14 @@ def test_the_border_does_not_count():
     assert psnr_luma(framed, original) < 100
 
 
-def test_equal_pictures_have_the_highest_figures():
+def test_equal_images_have_the_highest_figures():
     assert psnr_luma(PICTURES[0], PICTURES[0]) == pytest.approx(10 * math.log10(255**2 / 1e-10))
     assert ssim_luma(PICTURES[0], PICTURES[0]) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("original", PICTURES)
 def test_figures_agree_with_another_implementation(original):
-    restored = worn(original, 0)
+    restored = degraded(original, 0)
     x, y = luma(original), luma(restored)
     assert psnr_luma(restored, original) == pytest.approx(peak_signal_noise_ratio(x, y, data_range=255), abs=1e-9)
     _, similarity = structural_similarity(
@@ -95,7 +95,7 @@ def test_figures_are_those_of_the_scorer_beside_the_repository(original):
     spec = importlib.util.spec_from_file_location("score", SCORER)
     scorer = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(scorer)
-    restored = worn(original, 1)
+    restored = degraded(original, 1)
     cut_a, cut_b = scorer.luma(original)[4:-4, 4:-4], scorer.luma(restored)[4:-4, 4:-4]
     assert psnr_luma(restored, original) == pytest.approx(scorer.psnr(cut_a, cut_b), abs=1e-9)
     assert ssim_luma(restored, original) == pytest.approx(scorer.ssim(cut_a, cut_b), abs=1e-9)

@@ -1,4 +1,4 @@
-"""The worst pictures are found, cut where they are worst, and drawn so that one can read it."""
+"""The worst images are found, cut where they are worst, and drawn so that one can read it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(40, 420), st.integers(40, 420), st.data())
-def test_the_crop_lies_in_the_picture_and_holds_the_spot_that_is_wrong(height, width, data):
+def test_the_crop_lies_in_the_image_and_holds_the_spot_that_is_wrong(height, width, data):
     y, x = data.draw(st.integers(0, height - 20)), data.draw(st.integers(0, width - 20))
     original = noise(height, width)
     restored = original.copy()
@@ -44,13 +44,13 @@ def test_of_two_spots_the_greater_error_counts():
     assert y <= 200 < y + CROP_PX
 
 
-def pictures_of(seed: int, *, scale: int = 4, hole: bool = False, simple: bool = True) -> Pictures:
+def images_of(seed: int, *, scale: int = 4, hole: bool = False, baseline: bool = True) -> Pictures:
     original = noise(240, 260, seed)
     restored = 255 - original
     small = original[::scale, ::scale]
     where = np.zeros((240, 260), np.bool_)
     where[100:150, 100:180] = True
-    return Pictures(small, where if hole else None, original // 2 if simple else None, restored, original)
+    return Pictures(small, where if hole else None, original // 2 if baseline else None, restored, original)
 
 
 def scored(name: str, psnr: float, perceptual: float | None = None) -> Row:
@@ -61,48 +61,48 @@ def scored(name: str, psnr: float, perceptual: float | None = None) -> Row:
 @given(order=st.permutations(range(9)))
 @settings(max_examples=10, deadline=None)
 def test_the_five_worst_are_kept_the_worst_first(measured, order):
-    worst, pictures = Worst("sr", 4), pictures_of(0)
+    worst, images = Worst("sr", 4), images_of(0)
     for i in order:
         # Where a distance is measured it decides, and here says the opposite of PSNR.
-        worst.add(scored(str(i), 20 + i, i / 10 if measured else None), pictures)
+        worst.add(scored(str(i), 20 + i, i / 10 if measured else None), images)
     assert [poor.name for poor in worst.found] == (list("87654") if measured else list("01234"))
     assert worst.num_seen == 9
 
 
-def test_cells_are_the_same_place_of_every_picture():
-    pictures, worst = pictures_of(1), Worst("sr", 4)
-    worst.add(scored("a", 20), pictures)
+def test_cells_are_the_same_place_of_every_image():
+    images, worst = images_of(1), Worst("sr", 4)
+    worst.add(scored("a", 20), images)
     (poor,) = worst.found
     place = (slice(poor.y, poor.y + CROP_PX), slice(poor.x, poor.x + CROP_PX))
-    given_, simple, ours, original = (cell.crop for cell in poor.cells)
-    np.testing.assert_array_equal(given_, np.kron(pictures.input, np.ones((4, 4, 1), np.uint8))[place])
-    np.testing.assert_array_equal(simple, pictures.simple[place])
-    np.testing.assert_array_equal(ours, pictures.restored[place])
-    np.testing.assert_array_equal(original, pictures.original[place])
+    given_, baseline, ours, original = (cell.crop for cell in poor.cells)
+    np.testing.assert_array_equal(given_, np.kron(images.input, np.ones((4, 4, 1), np.uint8))[place])
+    np.testing.assert_array_equal(baseline, images.baseline[place])
+    np.testing.assert_array_equal(ours, images.restored[place])
+    np.testing.assert_array_equal(original, images.original[place])
     assert [cell.scores and cell.scores.psnr for cell in poor.cells] == [None, 21, 20, None]
     assert [cell.title.split(",")[0] for cell in poor.cells] == ["input", "bicubic", "adacode", "original"]
 
 
 def test_holes_are_shown_as_holes():
-    pictures, worst = pictures_of(2, scale=1, hole=True), Worst("inpaint")
-    worst.add(scored("a", 20), pictures)
+    images, worst = images_of(2, scale=1, hole=True), Worst("inpaint")
+    worst.add(scored("a", 20), images)
     (poor,) = worst.found
-    crop, where = poor.cells[0].crop, pictures.hole[poor.y : poor.y + CROP_PX, poor.x : poor.x + CROP_PX]
+    crop, where = poor.cells[0].crop, images.hole[poor.y : poor.y + CROP_PX, poor.x : poor.x + CROP_PX]
     assert len(np.unique(crop[where])) == 2
-    outside = pictures.original[poor.y : poor.y + CROP_PX, poor.x : poor.x + CROP_PX]
+    outside = images.original[poor.y : poor.y + CROP_PX, poor.x : poor.x + CROP_PX]
     np.testing.assert_array_equal(crop[~where], outside[~where])
 
 
 def test_what_is_reconstructed_has_two_columns():
     worst = Worst("reconstruct")
-    worst.add(scored("a", 20), pictures_of(3, scale=1, simple=False))
+    worst.add(scored("a", 20), images_of(3, scale=1, baseline=False))
     assert [cell.title for cell in worst.found[0].cells] == ["adacode", "original"]
 
 
 def sheet_of(names: list[str]) -> np.ndarray:
     worst = Worst("sr", 4)
     for i, name in enumerate(names):
-        worst.add(scored(name, 20 + i, 0.5 - i / 100), pictures_of(i))
+        worst.add(scored(name, 20 + i, 0.5 - i / 100), images_of(i))
     data = draw_sheet(worst, "title", "LPIPS")
     assert data.startswith(b"\x89PNG")
     return np.asarray(Image.open(BytesIO(data)))
@@ -112,7 +112,7 @@ def test_the_sheet_holds_every_crop_pixel_by_pixel():
     sheet = sheet_of(["a", "b"])
     worst = Worst("sr", 4)
     for i, name in enumerate("ab"):
-        worst.add(scored(name, 20 + i, 0.5 - i / 100), pictures_of(i))
+        worst.add(scored(name, 20 + i, 0.5 - i / 100), images_of(i))
     for poor in worst.found:
         for cell in poor.cells:
             twice = np.kron(cell.crop, np.ones((2, 2, 1), np.uint8))
@@ -133,7 +133,7 @@ def test_names_are_written_and_long_or_foreign_ones_do_no_harm():
     assert all((line[:, -12:] == line[0, 0]).all() for line in heading)  # nothing runs over the edge
 
 
-def test_small_pictures_fit_in():
+def test_small_images_fit_in():
     worst, original = Worst("reconstruct"), noise(40, 50)
     worst.add(scored("a", 20), Pictures(original, None, None, 255 - original, original))
     assert (worst.found[0].x, worst.found[0].y) == (0, 0)

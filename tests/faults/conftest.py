@@ -1,4 +1,4 @@
-"""The program in a directory of its own, pictures for it, and the table of faults that the tests write and compare."""
+"""The program in a directory of its own, images for it, and the table of faults that the tests write and compare."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def adacode(tmp_path) -> Program:
 
 @pytest.fixture
 def photo(tmp_path):
-    """Writes a noisy picture below `tmp_path`: photo("a/b.jpg", (width, height))."""
+    """Writes a noisy image below `tmp_path`: photo("a/b.jpg", (width, height))."""
 
     def write(name: str, size: tuple[int, int] = (24, 16)) -> Path:
         path = tmp_path / name

@@ -16,7 +16,7 @@ LONGEST_S = 1.0
 SUFFIXES = (".png", ".jpg", ".tif", ".webp", ".bmp")
 
 
-def most_in_flight(jobs: int) -> int:
+def max_in_flight(jobs: int) -> int:
     """Read ahead, at the network, waiting for the disk, being written."""
     return 2 * jobs + 2
 
@@ -41,12 +41,12 @@ def journalled(tree: Path) -> set[str]:
 
 
 def counted(path: Path) -> Counter[str]:
-    """How often each picture was computed, by its width."""
+    """How often each image was computed, by its width."""
     return Counter(path.read_text().split()) if path.exists() else Counter()
 
 
 class Run:
-    """The command over the pictures `p` in `folder`; each picture's width tells which it is."""
+    """The command over the images `p` in `folder`; each image's width tells which it is."""
 
     def __init__(self, adacode: Program, folder: Path, jobs: int = 2) -> None:
         self.adacode, self.counted, self.jobs = adacode, folder / "counted.txt", jobs
@@ -82,7 +82,7 @@ def killed_some_times(run: Run, out: Path, whole: dict[str, bytes], widths: dict
         computed = counted(run.counted) - computed_before
         assert not [name for name in done_before if computed[widths[name]]], "done and computed again"
         unfinished = [name for name in widths if computed[widths[name]] and name not in journalled(out)]
-        assert len(unfinished) <= most_in_flight(run.jobs), "more in flight than there may be"
+        assert len(unfinished) <= max_in_flight(run.jobs), "more in flight than there may be"
         assert outputs(out).items() <= whole.items(), "a file that is not whole"
     done_before, computed_before = journalled(out), counted(run.counted)
     run.to_the_end()

@@ -1,4 +1,4 @@
-"""Small files that claim much, large ones that are no pictures, streams without end: each fails alone and cheaply."""
+"""Small files that claim much, large ones that are no images, streams without end: each fails alone and cheaply."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="measures proces
 linux = pytest.mark.skipif(sys.platform != "linux", reason="memory of decoding processes is limited there only")
 
 W = ("--weights", "nearest", "--jobs", "1")
-MOST_BYTES = 700 << 20
+MAX_BYTES = 700 << 20
 """Of any process of a run: the stand-in for the network holds 80 MB of it."""
 ADDRESS_SPACE = 12 << 30
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -71,11 +71,11 @@ BOMBS = {
     "pages.tif": (lambda: bombs.many_pages(10_001), "a TIFF of 10,001 pages"),
     "deflate.tif": (
         lambda: bombs.tiff_strip(bombs.deflated_zeros(1 << 30), 8),
-        "a deflated strip of 1 GB in a picture of 16 pixels a side",
+        "a deflated strip of 1 GB in an image of 16 pixels a side",
     ),
     "lzma.tif": (
         lambda: bombs.tiff_strip(bombs.xz_zeros(3 << 30), 34925),
-        "an LZMA strip of 3 GB in a picture of 16 pixels a side",
+        "an LZMA strip of 3 GB in an image of 16 pixels a side",
     ),
     "scans.jpg": (lambda: bombs.jpeg_scans(20_000, (200, 100)), "a JPEG of 20,000 scans"),
     "one.webp": (bombs.webp_of_bytes, "a WebP of 34 bytes and 268 megapixels, with --max-megapixels 20"),
@@ -93,9 +93,9 @@ def test_small_files_that_claim_much_fail_alone(measured, photo, tmp_path, table
     sparse(tmp_path / "p" / "sparse.tif", 40_000_000_000, b"II*\0")
     result, peak = measured("sr", "p", "-o", "out", *W, "--max-megapixels", "20")
     assert (result.returncode, names(tmp_path / "out")) == (9, {"a.png", "exif.tif"}), result.stderr.decode()
-    assert peak < MOST_BYTES
+    assert peak < MAX_BYTES
     assert b"bug" not in result.stderr
-    # The pictures are kept, and of what their pages share as much as a file may bring.
+    # The images are kept, and of what their pages share as much as a file may bring.
     assert b"metadata of further pages" in result.stderr
     assert (tmp_path / "out" / "exif.tif").stat().st_size < 80_000_000
     rows = {name: fault for name, (_, fault) in BOMBS.items()}
@@ -112,7 +112,7 @@ def test_hundreds_of_pages_are_no_copies_of_the_file(measured, tmp_path):
     (tmp_path / "p" / "a.tif").write_bytes(bombs.many_pages(500) + bytes(100_000_000))
     result, peak = measured("sr", "p", "-o", "out", *W, "--decode-timeout", "20")
     assert result.returncode == 0, result.stderr.decode()
-    assert peak < MOST_BYTES
+    assert peak < MAX_BYTES
 
 
 def test_a_mask_has_the_same_limits(measured, photo, tmp_path, table):
@@ -124,7 +124,7 @@ def test_a_mask_has_the_same_limits(measured, photo, tmp_path, table):
     sparse(tmp_path / "m" / "c.png", 3_000_000_000, PNG)
     result, peak = measured("inpaint", "p", "--mask-dir", "m", "-o", "out", *W, "--max-megapixels", "20")
     assert (result.returncode, names(tmp_path / "out")) == (9, {"a.png"}), result.stderr.decode()
-    assert peak < MOST_BYTES
+    assert peak < MAX_BYTES
     assert "more than 20 megapixels" in said(result, "failed: p/b.png")
     table.row("a mask of 3 GB", 9, said(result, "failed: p/c.png"), "is done")
 
@@ -136,18 +136,18 @@ def test_codes_are_looked_at_before_anything_is_unpacked(measured, tmp_path, tab
     sparse(tmp_path / "c" / "zeros.adacode", 1_000_000_000)
     run = ("reconstruct", "--from-codes", "c", "-o", "out", *W)
     result, peak = measured(*run, "--max-megapixels", "20")
-    assert (result.returncode, peak < MOST_BYTES) == (9, True)
+    assert (result.returncode, peak < MAX_BYTES) == (9, True)
     fault = "a file of codes of 136 kB and 196 megapixels, with --max-megapixels 20"
     table.row(fault, 9, said(result, "failed: c/much.adacode"), "is done")
     assert "holds no codes" in said(result, "failed: c/zeros.adacode")
     (tmp_path / "c" / "much.adacode").unlink()
     result, peak = measured(*run)
-    assert (result.returncode, peak < MOST_BYTES) == (9, True)
+    assert (result.returncode, peak < MAX_BYTES) == (9, True)
     table.row("a file of codes that claims more than its bytes hold", 9, said(result, "failed: c/lies"), "is done")
 
 
 @linux
-def test_a_library_that_takes_more_memory_than_the_picture_needs(measured, photo, tmp_path, table):
+def test_a_library_that_takes_more_memory_than_the_image_needs(measured, photo, tmp_path, table):
     photo("p/a.png")
     photo("p/c.png")
     (tmp_path / "p" / "b.heic").write_bytes(b"\0\0\0\x0cftypheicgrow")
@@ -157,13 +157,13 @@ def test_a_library_that_takes_more_memory_than_the_picture_needs(measured, photo
     table.row("a codec takes all the memory it can get", 9, said(result, "failed: p/b.heic"), "is done")
 
 
-def test_a_run_that_lacks_memory_for_one_picture_restores_the_others(measured, photo, tmp_path, table):
+def test_a_run_that_lacks_memory_for_one_image_restores_the_others(measured, photo, tmp_path, table):
     photo("p/a.png")
     photo("p/b.png", (33, 16))
     photo("p/c.png")
     result, _ = measured("sr", "p", "-o", "out", "--jobs", "1", "--weights", "hungry")
     assert (result.returncode, names(tmp_path / "out")) == (9, {"a.png", "c.png"})
-    table.row("memory does not suffice for a picture", 9, said(result, "failed: p/b.png"), "is done")
+    table.row("memory does not suffice for an image", 9, said(result, "failed: p/b.png"), "is done")
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_streams_without_end(measured, table, start, command, fault):
     os.close(reading)
     source.join()
     assert result.returncode == 3
-    assert peak < MOST_BYTES
+    assert peak < MAX_BYTES
     table.row(fault, 3, said(result, "error: "), "nothing is done")
 
 

@@ -26,7 +26,7 @@ SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 @pytest.fixture
 def tree(photo, tmp_path):
-    """Three pictures, and between them a file that makes its decoder do what `word` says: tree("crash")."""
+    """Three images, and between them a file that makes its decoder do what `word` says: tree("crash")."""
 
     def make(word: str) -> None:
         for name in ("a", "c", "d"):
@@ -80,7 +80,7 @@ def test_without_isolation_the_run_dies(adacode, tree, tmp_path):
     assert "c.png" not in names(tmp_path / "out")
 
 
-def test_a_crash_in_a_mask_fails_its_picture_only(adacode, photo, tmp_path):
+def test_a_crash_in_a_mask_fails_its_image_only(adacode, photo, tmp_path):
     for name in ("a", "b"):
         photo(f"p/{name}.png")
     photo("m/a.png")
@@ -92,7 +92,7 @@ def test_a_crash_in_a_mask_fails_its_picture_only(adacode, photo, tmp_path):
 
 
 def mixed(folder: Path) -> None:
-    """A picture of every kind that is decoded differently, and files that cannot be."""
+    """An image of every kind that is decoded differently, and files that cannot be."""
     noise = np.random.default_rng(0).integers(0, 256, (15, 22, 4), np.uint8)
     exif = Image.Exif()
     exif[0x0112], exif[0x010E] = 6, "by the sea"
@@ -112,7 +112,7 @@ def mixed(folder: Path) -> None:
             file.write(page, photometric="rgb", metadata=None)
     whole = (folder / "alpha.png").read_bytes()
     (folder / "broken.png").write_bytes(whole[: len(whole) // 2])
-    (folder / "text.jpg").write_text("not a picture")
+    (folder / "text.jpg").write_text("not an image")
 
 
 def test_a_tree_is_the_same_with_processes_and_without(adacode, tmp_path):

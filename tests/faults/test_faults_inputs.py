@@ -1,4 +1,4 @@
-"""Things in a tree that are no pictures, or are not the same from one moment to the next."""
+"""Things in a tree that are no images, or are not the same from one moment to the next."""
 
 from __future__ import annotations
 
@@ -157,14 +157,14 @@ def test_names_that_are_one_elsewhere(adacode, photo, tmp_path, table, first, se
     table.row(fault, 9, said(result, "failed: "), "is done, the first of the two too")
 
 
-def test_what_only_looks_like_a_picture(adacode, photo, tmp_path, table):
+def test_what_only_looks_like_a_image(adacode, photo, tmp_path, table):
     whole = photo("p/a.jpg", (64, 64)).read_bytes()
     (tmp_path / "p" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "p" / "empty.png").write_bytes(b"")
     (tmp_path / "p" / "text.tif").write_text("Dear diary,\n")
     result = adacode(*RUN)
     assert (result.returncode, names(tmp_path / "out")) == (9, {"a.jpg"})
-    for name, fault in (("cut.jpg", "a truncated picture"), ("empty.png", "an empty file"), ("text.tif", "a text")):
+    for name, fault in (("cut.jpg", "a truncated image"), ("empty.png", "an empty file"), ("text.tif", "a text")):
         table.row(fault, 9, said(result, f"failed: p/{name}"), "is done")
     with Image.open(tmp_path / "out" / "a.jpg") as image:
         assert image.size == (256, 256)

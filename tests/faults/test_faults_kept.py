@@ -50,7 +50,7 @@ def originals(photo, tmp_path) -> dict[Path, bytes]:
         (("sr", "p", "-o", "out", "--save-weights-map", "p"), "p: holds what the run reads"),
         (("sr", "p", "-o", "out", "--log-file", "p/a.png"), "p/a.png: would overwrite the input p/a.png"),
         (("sr", "p/a.png", "p/b.png", "-o", "out", "--log-file", "hard.log"), "hard.log: would overwrite the input"),
-        (("sr", "p", "-o", "out", "--log-file", "m/a.png"), "m/a.png: has the name of a picture"),
+        (("sr", "p", "-o", "out", "--log-file", "m/a.png"), "m/a.png: has the name of an image"),
         (("sr", "p", "-o", "out", "--log-file", "p/a.xmp"), "p/a.xmp: exists already, and is not a log of adacode"),
         (("sr", "p", "-o", "out", "--log-file", "raw.cr2"), "raw.cr2: exists already, and is not a log of adacode"),
         (("sr", "p", "-o", "out", "--log-file", "other.log"), "other.log: exists already, and is not a log of adacode"),
@@ -212,7 +212,7 @@ def test_weights_maps_replace_only_what_runs_have_written(adacode, originals, tm
         b"mine",
         {"p", "m", "list.txt", "w.safetensors", "maps"},
     )
-    table.row("a file lies where a picture of the weights should be", 6, said(result, "error: "), "nothing is done")
+    table.row("a file lies where an image of the weights should be", 6, said(result, "error: "), "nothing is done")
     foreign.unlink()
     assert adacode(*run).returncode == 0
     drawn = contents(tmp_path / "maps")
@@ -251,7 +251,7 @@ def test_a_pipe_writes_to_nothing_that_is_kept(adacode, originals, photo, tmp_pa
     data = (tmp_path / "p" / "a.png").read_bytes()
     with (tmp_path / "p" / "a.png").open("rb") as file:
         process = adacode.start("sr", "-", "-o", "p/a.png", "--overwrite", *W, stdin=file)
-        assert process.communicate()[1].decode().startswith("error: p/a.png: would overwrite the picture on standard")
+        assert process.communicate()[1].decode().startswith("error: p/a.png: would overwrite the image on standard")
     assert process.returncode == 6
     (tmp_path / "maps").mkdir()
     (tmp_path / "maps" / "stdin.weights.png").write_bytes(b"mine")

@@ -12,7 +12,7 @@ import signal
 import time
 
 import pytest
-from killed_runs import SUFFIXES, Run, counted, journalled, killed_some_times, leftovers, most_in_flight, outputs
+from killed_runs import SUFFIXES, Run, counted, journalled, killed_some_times, leftovers, max_in_flight, outputs
 
 NUM_FILES = 40
 NUM_KILLS = int(os.environ.get("ADACODE_KILLS", "8"))
@@ -53,7 +53,7 @@ def test_two_processes_share_a_tree_and_one_is_killed(adacode, photo, tmp_path):
     assert leftovers(out) == []
     times = counted(run.counted)
     assert len(times) == NUM_FILES
-    assert sum(times.values()) <= NUM_FILES + most_in_flight(run.jobs)
+    assert sum(times.values()) <= NUM_FILES + max_in_flight(run.jobs)
     lines = [json.loads(line) for line in (out / ".adacode" / "journal.jsonl").read_bytes().splitlines()]
     assert len(lines) == len({line["target"] for line in lines}) == NUM_FILES
 

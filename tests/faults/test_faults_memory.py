@@ -1,4 +1,4 @@
-"""Pictures and weights that want more memory than there is, or more than they have a right to."""
+"""Images and weights that want more memory than there is, or more than they have a right to."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ LITTLE_IS_LEFT = """
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits address space as Linux does")
-def test_a_picture_that_does_not_fit_the_memory_fails_alone_before_it_is_computed(photo, tmp_path, table):
+def test_a_image_that_does_not_fit_the_memory_fails_alone_before_it_is_computed(photo, tmp_path, table):
     photo("p/a.png", (24, 16))
     photo("p/large.png", (1500, 1500))
     photo("p/z.png", (16, 24))
@@ -58,7 +58,7 @@ def test_a_picture_that_does_not_fit_the_memory_fails_alone_before_it_is_compute
     assert 1 < float(figures[1]) < 5
     assert int(figures[2]) < 400
     masked = re.sub(r"about [\d.]+ GB(.*?)\d+ MB", r"about … GB\1… MB", line)
-    table.row("a picture needs more memory than there is", 9, masked, "is done")
+    table.row("an image needs more memory than there is", 9, masked, "is done")
 
 
 def hostile(path: Path, change) -> Path:

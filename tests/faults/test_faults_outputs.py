@@ -18,7 +18,7 @@ def test_another_folder_with_the_same_names(adacode, photo, tmp_path, table):
         assert (result.returncode, names(tmp_path / "out")) == (6, {"a.png"})
         assert (tmp_path / "out" / "a.png").read_bytes() == kept
     text = said(adacode(*second), "error: ").replace(f"{tmp_path}/", "")
-    table.row("an output was made of another folder's picture", 6, text, "nothing is done")
+    table.row("an output was made of another folder's image", 6, text, "nothing is done")
     assert adacode(*second, "--skip-existing").returncode == 0
     assert (names(tmp_path / "out"), (tmp_path / "out" / "a.png").read_bytes()) == ({"a.png", "b.png"}, kept)
     assert adacode(*second, "--overwrite").returncode == 0

@@ -15,8 +15,8 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has
 HANGS_AFTER_S = 30
 
 
-def at_the_fourth_picture(adacode, photo, weights: str, **env: str):
-    """A run over six pictures that stands at the fourth, when three are done."""
+def at_the_fourth_image(adacode, photo, weights: str, **env: str):
+    """A run over six images that stands at the fourth, when three are done."""
     for index in range(6):
         photo(f"p/{index}.png", (33 if index == 3 else 24, 16))
     arguments = ("sr", "p", "-o", "out", "--weights", weights)
@@ -35,7 +35,7 @@ def at_the_fourth_picture(adacode, photo, weights: str, **env: str):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("weights", ["wait", "stuck"])
 def test_one_signal_ends_the_run_wherever_it_stands(adacode, photo, tmp_path, table, number, weights):
-    process, before = at_the_fourth_picture(adacode, photo, weights)
+    process, before = at_the_fourth_image(adacode, photo, weights)
     process.send_signal(number)
     _, stderr = process.communicate(timeout=HANGS_AFTER_S)
     assert process.returncode == 130
@@ -57,7 +57,7 @@ def test_one_signal_ends_the_run_wherever_it_stands(adacode, photo, tmp_path, ta
 
 
 def test_a_second_signal_ends_at_once(adacode, photo, table):
-    process, _ = at_the_fourth_picture(adacode, photo, "deaf")
+    process, _ = at_the_fourth_image(adacode, photo, "deaf")
     process.send_signal(signal.SIGINT)
     assert process.stderr.readline() == b"waiting\n"  # the first one was not heeded
     process.send_signal(signal.SIGINT)
@@ -67,7 +67,7 @@ def test_a_second_signal_ends_at_once(adacode, photo, table):
 
 def test_a_signal_while_another_process_has_the_last_file(adacode, photo, tmp_path):
     """Waiting for somebody else is given up as easily as anything."""
-    holder, _ = at_the_fourth_picture(adacode, photo, "pause", PAUSE=str(tmp_path / "go"))
+    holder, _ = at_the_fourth_image(adacode, photo, "pause", PAUSE=str(tmp_path / "go"))
     waiter = adacode.start("sr", "p", "-o", "out", "--weights", "nearest", preexec_fn=default_signals)
     while waiter.poll() is None and b"skipped" not in waiter.stderr.readline():
         pass

@@ -1,4 +1,4 @@
-"""Standard streams and logs that go away, before a run and in the middle of it: no picture depends on them."""
+"""Standard streams and logs that go away, before a run and in the middle of it: no image depends on them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def report(tmp_path: Path) -> dict:
 
 
 def on_a_terminal(adacode, weights: str, prepare=lambda: None, **env: str) -> tuple[subprocess.Popen[bytes], int]:
-    """A run as the leader of a session on a terminal of its own, which stands at the fourth picture; and our end."""
+    """A run as the leader of a session on a terminal of its own, which stands at the fourth image; and our end."""
     import fcntl
     import pty
     import termios
@@ -54,7 +54,7 @@ def on_a_terminal(adacode, weights: str, prepare=lambda: None, **env: str) -> tu
 
 @pytest.fixture
 def six(photo):
-    """Six pictures, of which the fourth is the one that a restorer waits at."""
+    """Six images, of which the fourth is the one that a restorer waits at."""
     for index in range(6):
         photo(f"p/{index}.png", (33 if index == 3 else 24, 16))
 
@@ -130,7 +130,7 @@ def test_streams_that_are_closed_from_the_start(adacode, tmp_path):
 
 @full
 @pytest.mark.usefixtures("six")
-def test_a_log_on_a_full_disk_stops_no_picture(adacode, tmp_path, table):
+def test_a_log_on_a_full_disk_stops_no_image(adacode, tmp_path, table):
     result = adacode(*RUN, "--log-file", "/dev/full")
     assert result.returncode == 6
     assert names(tmp_path / "out") == {f"{index}.png" for index in range(6)}
@@ -147,7 +147,7 @@ def test_a_log_on_a_full_disk_stops_no_picture(adacode, tmp_path, table):
 
 @linux
 def test_a_log_whose_disk_gets_full_in_the_middle_and_has_room_again(photo, tmp_path):
-    """What there was room for is whole, and the first picture after that has a line of its own."""
+    """What there was room for is whole, and the first image after that has a line of its own."""
     for index in range(8):
         photo(f"p/{index}.png", (33 if index == 5 else 24, 16))
     (tmp_path / "log").mkdir()

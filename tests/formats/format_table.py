@@ -4,7 +4,7 @@ The table of the formats themselves is what the program knows of them (`adacode_
 
     python tests/formats/format_table.py        writes the tables anew (after a wanted change)
 
-Sources are made by Pillow, tifffile, pillow-heif and exiftool, but for a PNG with numbers of colours, which none of
+Sources are made by Pillow, tifffile, pillow-heif and exiftool, except a PNG with numbers of colours, which none of
 these writes; a run's own stages restore them, with pixels repeated in place of a network; exiftool and ImageMagick look
 at what was written. A property that a format does not keep must have been announced by the run: a silent loss is an
 error here.
@@ -23,9 +23,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "imaging"))
 import numpy as np
 import pillow_heif
 import tifffile
-from nearest_picture import RepeatingRestorer
+from image_fixtures import smooth, srgb_profile
+from nearest_image import RepeatingRestorer
 from other_programs import exiftool, identify, tagged
-from picture_fixtures import smooth, srgb_profile
 from PIL import Image
 
 from adacode_cli import formats
@@ -52,7 +52,7 @@ _OWN_TAGS = {
 }
 _WRITES_IPTC = ("jpeg", "png", "tiff", "jp2")
 _PILLOW_NAMES = {"jpeg": "JPEG", "png": "PNG", "webp": "WEBP", "tiff": "TIFF", "bmp": "BMP", "jp2": "JPEG2000"}
-# Found by exiftool in dots per inch across and down, of a picture that had 300 × 150 and lay on its side.
+# Found by exiftool in dots per inch across and down, of an image that had 300 × 150 and lay on its side.
 _RESOLUTION_FIELDS = {
     "jpeg": ("JFIF:XResolution", "JFIF:YResolution", 1),
     "png": ("PNG-pHYs:PixelsPerUnitX", "PNG-pHYs:PixelsPerUnitY", 0.0254),
@@ -81,9 +81,9 @@ def made(path: Path, samples: np.ndarray, format: str, **options: object) -> Pat
     """A file of `format` by another program's writer, of H×W(×C) uint8 samples."""
     if format == "heic":
         buffer = BytesIO()
-        picture = Image.fromarray(samples)
-        picture.info |= options
-        pillow_heif.from_pillow(picture).save(buffer, quality=90)
+        image = Image.fromarray(samples)
+        image.info |= options
+        pillow_heif.from_pillow(image).save(buffer, quality=90)
         path.write_bytes(buffer.getvalue())
     else:
         Image.fromarray(samples).save(path, _PILLOW_NAMES.get(format, "AVIF"), **options)

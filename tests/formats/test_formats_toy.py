@@ -132,7 +132,7 @@ def test_the_program_names_it_in_hints_and_in_doctor(tmp_path):
     told = toy_adacode("sr", "a.toy", "--scale", "2", "--weights", "nearest", "--dry-run", cwd=tmp_path, code=6)
     assert "a Toy cannot hold 800×800 pixels" in " ".join(told.split()), "its header is read"
     script = "import json, toy_program; from adacode_cli.cli import doctor, machine; print(json.dumps("
-    script += "[machine.picture_formats(), machine.versions()]))"
+    script += "[machine.image_formats(), machine.versions()]))"
     listed, versions = json.loads(run("-c", script, cwd=tmp_path))
     assert listed[-1] == {
         "name": "toy",

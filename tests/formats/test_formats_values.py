@@ -1,4 +1,4 @@
-"""Each row of `formats` says what its codec does: pictures are written and read for what it claims."""
+"""Each row of `formats` says what its codec does: images are written and read for what it claims."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A picture format that is defined outside of the package: plain samples behind a line of text that says how many.
+"""An image format that is defined outside of the package: plain samples behind a line of text that says how many.
 
 A file is `TOY HEIGHT WIDTH CHANNELS XMP-BYTES`, a line end, the packet of XMP, and the samples of 8 bits.
 """
@@ -37,7 +37,7 @@ def _parts(data: bytes) -> tuple[tuple[int, int, int], bytes, bytes]:
 
 
 def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
-    """The picture of a toy file. Raises InputError."""
+    """The image of a toy file. Raises InputError."""
     with parsing("toy", name=name):
         shape, packet, samples = _parts(data)
     check_size(shape[1], shape[0], max_pixels, name=name)

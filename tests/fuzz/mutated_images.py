@@ -2,7 +2,7 @@
 
     python tests/fuzz/mutated_images.py [--files N] [--seed S] [--only FORMAT]
 
-Whatever the bytes are, the answer must be a picture or an InputError: no other exception, no crash, no hang, no memory
+Whatever the bytes are, the answer must be an image or an InputError: no other exception, no crash, no hang, no memory
 beyond what the limit on pixels allows. The files are decoded in processes of their own, a few hundred each, with a
 limit on their address space and a deadline, so that a crash or a hang is found and its seed is printed. A seed gives
 the same bytes on every machine with the same libraries; `--keep DIR` writes the bytes that broke something.
@@ -65,24 +65,24 @@ def seeds() -> dict[str, bytes]:
 
 
 def _by_pillow(rgb: np.ndarray) -> dict[str, bytes]:
-    picture = Image.fromarray(rgb)
+    image = Image.fromarray(rgb)
     exif = Image.Exif()
     exif[274] = 6
     exif[34665] = {36867: "2021:03:04 05:06:07"}
     exif[34853] = {1: "N", 2: (48.0, 51.0, 30.5)}
     block = exif.tobytes()
     variants = {
-        "jpeg-progressive": (picture, "JPEG", {"progressive": True, "exif": block}),
-        "jpeg-cmyk": (picture.convert("CMYK"), "JPEG", {}),
-        "png-palette": (picture.quantize(16), "PNG", {"transparency": 3}),
-        "png-frames": (picture, "PNG", {"save_all": True, "append_images": [picture.rotate(90)]}),
-        "webp-lossless": (picture, "WEBP", {"lossless": True, "exif": block}),
-        "webp-frames": (picture, "WEBP", {"save_all": True, "append_images": [picture.rotate(90)]}),
-        "bmp-palette": (picture.quantize(16), "BMP", {}),
-        "tiff-lzw": (picture, "TIFF", {"compression": "tiff_lzw"}),
-        "tiff-jpeg": (picture, "TIFF", {"compression": "jpeg"}),
-        "tiff-fax": (picture.convert("1"), "TIFF", {"compression": "group4"}),
-        "jp2-bare": (picture, "JPEG2000", {"no_jp2": True}),
+        "jpeg-progressive": (image, "JPEG", {"progressive": True, "exif": block}),
+        "jpeg-cmyk": (image.convert("CMYK"), "JPEG", {}),
+        "png-palette": (image.quantize(16), "PNG", {"transparency": 3}),
+        "png-frames": (image, "PNG", {"save_all": True, "append_images": [image.rotate(90)]}),
+        "webp-lossless": (image, "WEBP", {"lossless": True, "exif": block}),
+        "webp-frames": (image, "WEBP", {"save_all": True, "append_images": [image.rotate(90)]}),
+        "bmp-palette": (image.quantize(16), "BMP", {}),
+        "tiff-lzw": (image, "TIFF", {"compression": "tiff_lzw"}),
+        "tiff-jpeg": (image, "TIFF", {"compression": "jpeg"}),
+        "tiff-fax": (image.convert("1"), "TIFF", {"compression": "group4"}),
+        "jp2-bare": (image, "JPEG2000", {"no_jp2": True}),
     }
     found = {}
     for name, (variant, format, options) in variants.items():
@@ -157,7 +157,7 @@ def damaged(whole: bytes, files: list[bytes], dice: random.Random) -> bytes:
 
 
 def decoded(data: bytes) -> str:
-    """ "picture" or "refused"; whatever else `decode` raises passes through."""
+    """ "image" or "refused"; whatever else `decode` raises passes through."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -185,7 +185,7 @@ def run_batch(first: int, count: int, seed: int, only: str) -> None:
 
 
 def watched(first: int, count: int, seed: int, only: str) -> tuple[dict[str, int], list[str]]:
-    """(how many pictures and refusals, what broke) of a batch, going on behind a file that ended its process."""
+    """(how many images and refusals, what broke) of a batch, going on behind a file that ended its process."""
     tally, broken = {"picture": 0, "refused": 0}, []
     end = first + count
     while first < end:
@@ -243,7 +243,7 @@ def main() -> int:
         broken += bad
         for line in bad:
             print(line, flush=True)
-    print(f"{chosen.files} files: {tally['picture']} pictures, {tally['refused']} refused, {len(broken)} broken")
+    print(f"{chosen.files} files: {tally['picture']} images, {tally['refused']} refused, {len(broken)} broken")
     if chosen.keep:
         chosen.keep.mkdir(parents=True, exist_ok=True)
         files = [data for name, data in seeds().items() if name.startswith(chosen.only)]

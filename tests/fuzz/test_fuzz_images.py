@@ -11,7 +11,7 @@ SCRIPT = Path(mutated_images.__file__)
 FORMATS = sorted({name.split("-")[0] for name in mutated_images.seeds()})
 
 
-def test_there_is_a_seed_of_every_format_and_each_is_a_picture():
+def test_there_is_a_seed_of_every_format_and_each_is_a_image():
 
     from adacode_cli import formats
 
@@ -21,14 +21,14 @@ def test_there_is_a_seed_of_every_format_and_each_is_a_picture():
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_damaged_files_are_pictures_or_refusals(format):
+def test_damaged_files_are_images_or_refusals(format):
     command = [sys.executable, str(SCRIPT), "--files", "150", "--seed", "1", "--only", format]
     run = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
     assert run.stdout.startswith("150 files: ")
     assert run.stdout.endswith(", 0 broken\n")
-    pictures = int(run.stdout.split()[2])
-    assert 0 < pictures < 150
+    images = int(run.stdout.split()[2])
+    assert 0 < images < 150
 
 
 def test_the_fuzzer_would_notice(monkeypatch):

@@ -44,7 +44,7 @@ def made_config(name: str):
 
 
 def run(name: str, device: torch.device, x: torch.Tensor, *, precision: str = "fp32", tile="none") -> RunResult:
-    """One picture through a network in a Runner of its own."""
+    """One image through a network in a Runner of its own."""
     return Runner(made(name), device, RunOptions(precision, tile)).run(x, deep=False)
 
 
@@ -55,9 +55,9 @@ def same_codes(a: RunResult, b: RunResult) -> float:
 
 
 def cells_apart(a: RunResult, b: RunResult, scale_px: int) -> torch.Tensor:
-    """H×W bool of the pictures: within reach of a cell in which two results chose other codes.
+    """H×W bool of the images: within reach of a cell in which two results chose other codes.
 
-    A code is a discrete decision. Where two are equally near, a last bit decides, and the picture around that cell is
+    A code is a discrete decision. Where two are equally near, a last bit decides, and the image around that cell is
     another one; it says nothing about how exact the rest is.
     """
     differs = torch.stack([p != q for p, q in zip(a.codes, b.codes, strict=True)]).any(0).float()[None, None]

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.cuda
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_encoding_and_decoding_twice_gives_the_same_bits(precision, device):
     image = photograph(70, 100)
-    pictures, files = [], []
+    images, files = [], []
     for tile in ("none", 64):  # in two objects, so that nothing is remembered
         restorer = Restorer.from_pretrained("compact", device=device.type, precision=precision, tile=tile)
         codes = restorer.encode(image)
@@ -26,10 +26,10 @@ def test_encoding_and_decoding_twice_gives_the_same_bits(precision, device):
         assert again == files[-1]
         first, second = (restorer.decode(from_bytes(files[0], name="x")).image for _ in range(2))
         np.testing.assert_array_equal(first, second)
-        pictures.append(first)
+        images.append(first)
     one, other = (from_bytes(data, name="x") for data in files)
     np.testing.assert_array_equal(one.codes_KHW, other.codes_KHW)
-    assert np.abs(pictures[0].astype(int) - pictures[1]).max() <= 1
+    assert np.abs(images[0].astype(int) - images[1]).max() <= 1
 
 
 def test_the_device_finds_the_codes_that_the_cpu_finds(device):
@@ -38,7 +38,7 @@ def test_the_device_finds_the_codes_that_the_cpu_finds(device):
     ours, theirs = here.encode(image), there.encode(image)
     assert np.mean(ours.codes_KHW == theirs.codes_KHW) > 0.99
     assert np.abs(ours.steps_KHW.astype(int) - theirs.steps_KHW).max() <= 1
-    # Whichever made them, either makes a picture of them.
+    # Whichever made them, either makes an image of them.
     assert psnr(here.decode(theirs).image / 255, there.decode(theirs).image / 255) > 50
     assert ours.decoder.digest == theirs.decoder.digest
 

@@ -1,4 +1,4 @@
-"""The published networks on a GPU: recorded codes, mixing weights and pictures of five full-size checkpoints."""
+"""The published networks on a GPU: recorded codes, mixing weights and images of five full-size checkpoints."""
 
 from __future__ import annotations
 

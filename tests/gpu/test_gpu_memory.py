@@ -21,7 +21,7 @@ from adacode_cli.training.presets import family_network
 
 pytestmark = pytest.mark.cuda
 
-MOST_BYTES = 4 << 30
+MAX_BYTES = 4 << 30
 # Beside a plan: scratch space of convolutions, which is the library's choice.
 SLACK_BYTES = 128 << 20
 
@@ -60,7 +60,7 @@ LIMITED = """
     try:
         np.save(path, restored(side).pixels)
     except DeviceError as error:
-        said = {"error": str(error), "only_this_picture": error.only_this_picture}
+        said = {"error": str(error), "only_this_image": error.only_this_image}
     said |= {"limit": limit, "peak": torch.cuda.max_memory_allocated() - before}
     torch.cuda.set_per_process_memory_fraction(1.0)
     said["finite"] = bool(np.isfinite(restored(few).mixing_KHW).all())  # as good as before
@@ -81,7 +81,7 @@ def in_a_process(how, tile, path, task="sr", share=0.35):
 
 @pytest.mark.parametrize("task", ["sr", "inpaint"])
 @pytest.mark.parametrize("tile", ["none", "2800"])
-def test_tiles_that_do_not_fit_are_halved_and_the_picture_is_the_same(cuda, tmp_path, tile, task):
+def test_tiles_that_do_not_fit_are_halved_and_the_image_is_the_same(cuda, tmp_path, tile, task):
     free = in_a_process("free", tile, tmp_path / "free.npy", task)
     tight = in_a_process("limited", tile, tmp_path / "tight.npy", task)
     assert free["peak"] > tight["limit"], "the first tile would have fitted"
@@ -90,11 +90,11 @@ def test_tiles_that_do_not_fit_are_halved_and_the_picture_is_the_same(cuda, tmp_
     assert np.abs(one - other).max() <= 1
 
 
-def test_no_room_for_the_smallest_tile_is_that_pictures_error(cuda, tmp_path):
+def test_no_room_for_the_smallest_tile_is_that_images_error(cuda, tmp_path):
     said = in_a_process("limited", "64", tmp_path / "none.npy", share=0.0)
     assert said["error"] is not None
     assert "memory" in said["error"]
-    assert said["only_this_picture"]
+    assert said["only_this_image"]
 
 
 def published() -> AdaCode:
@@ -116,7 +116,7 @@ def peak(runner: Runner, height: int, width: int) -> tuple[int, int]:
 
 
 def ready(which: str, cuda: torch.device) -> Runner:
-    """A runner in bf16 that has restored a small picture: kernels, and what the libraries keep, are there."""
+    """A runner in bf16 that has restored a small image: kernels, and what the libraries keep, are there."""
     runner = Runner(published() if which == "published" else made(which), cuda, RunOptions("bf16"))
     peak(runner, 16, 16)
     return runner
@@ -136,17 +136,17 @@ def test_one_megapixel_of_the_published_network_fits_four_gigabytes_and_is_plann
     """Where a device has more, whole maps lie on it; with this limit the plan must find another way."""
     runner = ready("published", cuda)
     total = torch.cuda.get_device_properties(cuda).total_memory
-    torch.cuda.set_per_process_memory_fraction(MOST_BYTES / total)
+    torch.cuda.set_per_process_memory_fraction(MAX_BYTES / total)
     try:
         planned = runner.plan(1000, 1000, deep=False).memory.device_bytes
         taken, in_all = peak(runner, 1000, 1000)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-    assert in_all <= MOST_BYTES
+    assert in_all <= MAX_BYTES
     assert taken == pytest.approx(planned, rel=0.25)
 
 
-def test_memory_does_not_grow_from_picture_to_picture(cuda):
+def test_memory_does_not_grow_from_image_to_image(cuda):
     runner = ready("sr-x4", cuda)
     held = []
     for index in range(6):
@@ -160,5 +160,5 @@ def test_a_plan_for_the_device_of_these_tests_can_be_made(device):
     runner = Runner(made("sr-x4"), device, RunOptions("bf16" if device.type == "cuda" else "fp32"))
     small, large = (runner.plan(side, side, deep=False).memory for side in (64, 512))
     assert small.host_bytes <= large.host_bytes
-    assert small.device_bytes <= large.device_bytes <= MOST_BYTES
+    assert small.device_bytes <= large.device_bytes <= MAX_BYTES
     assert (large.device_bytes > 0) == (device.type == "cuda")

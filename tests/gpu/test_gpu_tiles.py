@@ -15,7 +15,7 @@ from adacode_cli.engine.runner import Runner
 
 pytestmark = pytest.mark.cuda
 
-# Against the whole picture in float32. Weights that were trained keep their codes when the latent is rounded; those of
+# Against the whole image in float32. Weights that were trained keep their codes when the latent is rounded; those of
 # the small networks are random and lie near one another, so some cells take another code.
 BUNDLED_DB = {"bf16": 40.0, "fp16": 50.0}
 RANDOM_DB = {"bf16": 20.0, "fp16": 35.0}
@@ -71,7 +71,7 @@ def test_the_device_gives_what_the_cpu_gives(name, device):
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("name", TASKS)
-def test_pictures_of_many_sizes_in_turn(name, precision, device):
+def test_images_of_many_sizes_in_turn(name, precision, device):
     """One runner, so what is kept between runs must not depend on the size that came before."""
     runner = Runner(made(name), device, RunOptions(precision, 128))
     sizes = [(64, 130), (1, 1), (33, 47), (140, 40), (64, 130)]

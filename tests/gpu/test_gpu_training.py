@@ -64,8 +64,8 @@ def batch(family, task, scale, device) -> Batch:
     hole = torch.zeros(2, 1, 64, 64)
     hole[:, :, 20:40, 10:30] = 1
     masks = FAMILIES[family](task, scale).mask_channel
-    worn = torch.cat((target * (1 - hole), hole), 1) if masks else torch.maximum(target, hole)
-    return Batch(worn, target, hole, categories).to(device)
+    degraded = torch.cat((target * (1 - hole), hole), 1) if masks else torch.maximum(target, hole)
+    return Batch(degraded, target, hole, categories).to(device)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -52,10 +52,10 @@ def identify(path, form):
     return run.stdout.decode().splitlines()
 
 
-def avifenc(path, *pictures_and_options):
+def avifenc(path, *images_and_options):
     """Lets libavif's program write the AVIF file `path` of PNG files: nearly without loss, and fast."""
     fine = ["-s", "9", "--min", "0", "--max", "2", "--minalpha", "0", "--maxalpha", "2"]
-    _succeeding(["avifenc", *fine, *pictures_and_options, "-o", path])
+    _succeeding(["avifenc", *fine, *images_and_options, "-o", path])
     return path
 
 

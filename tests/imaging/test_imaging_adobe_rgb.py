@@ -6,9 +6,9 @@ from io import BytesIO
 import imagecodecs
 import numpy as np
 import pytest
-from nearest_picture import enlarged
+from image_fixtures import png_chunk, png_file, saved, smooth, srgb_profile
+from nearest_image import enlarged
 from other_programs import exiftool_of_all, needs_exiftool, tagged
-from picture_fixtures import png_chunk, png_file, saved, smooth, srgb_profile
 from PIL import Image, ImageCms
 
 from adacode_cli.imaging import exif as exif_blocks
@@ -91,9 +91,9 @@ def test_a_description_in_the_file_itself_overrules_the_camera():
 
 
 def test_inks_that_became_srgb_are_not_called_adobe_rgb():
-    picture = Image.fromarray(PIXELS).convert("CMYK")
-    assert decode(saved(picture, "JPEG", exif=exif_of()), name="x").icc is None
-    assert decode(saved(picture, "TIFF", exif=exif_of()), name="x").icc is None
+    image = Image.fromarray(PIXELS).convert("CMYK")
+    assert decode(saved(image, "JPEG", exif=exif_of()), name="x").icc is None
+    assert decode(saved(image, "TIFF", exif=exif_of()), name="x").icc is None
 
 
 def test_grey_gets_a_profile_of_grey():
@@ -143,9 +143,9 @@ def test_a_pointer_into_nothing_costs_no_other_tag():
 def test_littlecms_sees_adobe_rgb_in_the_profile():
     profile = ImageCms.ImageCmsProfile(BytesIO(icc_profile.adobe_rgb()))
     reference = ImageCms.ImageCmsProfile(BytesIO(imagecodecs.cms_profile("adobergb")))
-    picture, lab = Image.fromarray(PIXELS), ImageCms.createProfile("LAB")
+    image, lab = Image.fromarray(PIXELS), ImageCms.createProfile("LAB")
     ours, theirs = (
-        np.asarray(ImageCms.profileToProfile(picture, found, lab, 1, "LAB")).astype(np.int8).astype(int)
+        np.asarray(ImageCms.profileToProfile(image, found, lab, 1, "LAB")).astype(np.int8).astype(int)
         for found in (profile, reference)
     )
     assert np.abs(ours - theirs).max() <= 1

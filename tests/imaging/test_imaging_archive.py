@@ -1,9 +1,9 @@
-"""XMP, IPTC, resolution, GPS and history come out of one program's files into another's, and follow the picture."""
+"""XMP, IPTC, resolution, GPS and history come out of one program's files into another's, and follow the image."""
 
 import pytest
-from nearest_picture import enlarged
+from image_fixtures import noise, saved, smooth, srgb_profile
+from nearest_image import enlarged
 from other_programs import exiftool, needs_exiftool, tagged, warnings_of
-from picture_fixtures import noise, saved, smooth, srgb_profile
 from PIL import Image, PngImagePlugin
 
 from adacode_cli import formats
@@ -122,7 +122,7 @@ def test_history_is_said_where_nothing_was_said_before(tmp_path, target):
 def test_old_thumbnails_go_from_xmp_too(tmp_path):
     path = tmp_path / "a.jpg"
     path.write_bytes(saved(smooth(24, 32), "JPEG"))
-    tagged(path, "-XMP-xmp:ThumbnailImage=old picture", "-XMP-dc:Title=x")
+    tagged(path, "-XMP-xmp:ThumbnailImage=old image", "-XMP-dc:Title=x")
     assert b"xmpGImg" in path.read_bytes()
     image = read_image(path)
     assert b"xmpGImg:image" not in image.xmp
@@ -153,8 +153,8 @@ def test_strict_names_what_would_be_lost_and_gives_no_bytes():
 
 
 def test_strict_counts_what_reading_has_lost():
-    pictures = [Image.fromarray(noise((5, 6, 3), "uint8", seed)) for seed in range(3)]
-    animated = saved(pictures[0], "PNG", save_all=True, append_images=pictures[1:])
+    images = [Image.fromarray(noise((5, 6, 3), "uint8", seed)) for seed in range(3)]
+    animated = saved(images[0], "PNG", save_all=True, append_images=images[1:])
     image = decode(animated, name="x")
     assert losses(image, "png") == ("2 of 3 frames",)
     with pytest.raises(OutputError, match="frames"):

@@ -4,8 +4,8 @@ import struct
 
 import numpy as np
 import pytest
+from image_fixtures import saved, smooth
 from other_programs import avifdec, avifenc, heif_convert, needs_libavif, needs_libheif
-from picture_fixtures import saved, smooth
 
 from adacode_cli.errors import InputError
 from adacode_cli.imaging import av1_header, heif_boxes, png_codec
@@ -131,14 +131,14 @@ def test_the_containers_turns_are_applied(tmp_path, turn):
 
 
 @pytest.mark.parametrize("bits", [8, 10])
-def test_the_first_picture_of_an_animation_is_read(tmp_path, bits):
+def test_the_first_image_of_an_animation_is_read(tmp_path, bits):
     first, second = png(tmp_path / "a.png", COLOUR), png(tmp_path / "b.png", COLOUR[::-1].copy())
     image = read_image(avifenc(tmp_path / "a.avif", first, second, "-d", bits, "-y", "444"))
     assert np.abs(whole(image)[..., :3].astype(int) - COLOUR).mean() < 2 * 65536 / 2**bits
     assert "1 of 2 frames" in image.lost
 
 
-def test_an_animation_without_a_picture_beside_it_is_refused(tmp_path):
+def test_an_animation_without_a_image_beside_it_is_refused(tmp_path):
     first, second = png(tmp_path / "a.png", COLOUR), png(tmp_path / "b.png", COLOUR[::-1].copy())
     data = avifenc(tmp_path / "a.avif", first, second, "-d", 10, "-y", "444").read_bytes()
     with pytest.raises(InputError, match="AVIF"):

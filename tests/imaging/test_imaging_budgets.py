@@ -14,7 +14,7 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
-from picture_fixtures import noise, saved, smooth
+from image_fixtures import noise, saved, smooth
 from tiff_files import tiff
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "faults"))
@@ -40,14 +40,14 @@ def test_scans_within_a_profile_do_not_count():
     assert decode(data, name="x").icc == profile
 
 
-def test_scans_of_a_picture_behind_the_first_do_not_count():
+def test_scans_of_a_image_behind_the_first_do_not_count():
     data = saved(smooth(16, 16), "JPEG")
     assert decode(data + data * limits.MAX_SCANS, name="x").size == (16, 16)
 
 
 @pytest.mark.parametrize("num_scans", [limits.MAX_SCANS - 10, limits.MAX_SCANS])
 def test_as_many_scans_as_are_allowed(num_scans):
-    """The picture has some itself, and those that are added change nothing."""
+    """The image has some itself, and those that are added change nothing."""
     plain = decode(bombs.jpeg_scans(0, (40, 30)), name="x")
     data = bombs.jpeg_scans(num_scans, (40, 30))
     if num_scans < limits.MAX_SCANS:
@@ -114,26 +114,26 @@ def test_a_jpeg_strip_has_as_many_scans_as_a_jpeg():
         decode(tiff([strip], (30, 40), {259: 7}), name="x")
 
 
-def test_a_tile_is_not_far_larger_than_the_picture():
+def test_a_tile_is_not_far_larger_than_the_image():
     strip = imagecodecs.zstd_encode(bytes(1 << 20))
     tags = {259: 50000, 322: 16384, 323: 16384, 324: 8, 325: len(strip)}
-    with pytest.raises(InputError, match="far larger than the picture"):
+    with pytest.raises(InputError, match="far larger than the image"):
         decode(tiff([strip], (16, 16), tags, leave_out=(273, 278, 279)), name="x")
 
 
 @pytest.mark.parametrize("cut", [1, 4, 30])
-def test_a_strip_that_is_cut_short_is_no_picture(cut):
+def test_a_strip_that_is_cut_short_is_no_image(cut):
     stream = zlib.compress(np.arange(256, dtype=np.uint16).tobytes())
     assert decode(bombs.tiff_strip(stream, 8), name="x").size == (16, 16)
     with pytest.raises(InputError, match="truncated"):
         decode(bombs.tiff_strip(stream[:-cut], 8), name="x")
 
 
-def test_a_file_that_is_no_picture_is_not_read_on(tmp_path):
+def test_a_file_that_is_no_image_is_not_read_on(tmp_path):
     path = tmp_path / "x.png"
     with path.open("wb") as file:
         file.truncate(1 << 40)
-    with pytest.raises(InputError, match="not a picture of a known kind"):
+    with pytest.raises(InputError, match="not an image of a known kind"):
         file_bytes(path, look=check_kind)
     with pytest.raises(InputError, match=r"has 1,099,511.6 MB, more than the 2000 MB") as caught:
         file_bytes(path)

@@ -7,9 +7,9 @@ from io import BytesIO
 import imagecodecs
 import numpy as np
 import pytest
-from nearest_picture import enlarged
+from image_fixtures import png_chunk, png_file, reopened, saved, smooth, srgb_profile
+from nearest_image import enlarged
 from other_programs import avifenc, converted, exiftool_of_all, needs_exiftool, needs_imagemagick, needs_libavif
-from picture_fixtures import png_chunk, png_file, reopened, saved, smooth, srgb_profile
 from PIL import Image, ImageCms
 
 from adacode_cli.imaging import icc_profile, png_codec
@@ -37,9 +37,9 @@ def png_saying(*numbers, extra=b"", color_type=2):
 
 def in_lab(pixel, profile):
     """L*, a*, b* of an RGB pixel by a profile, as LittleCMS says."""
-    picture = Image.fromarray(np.uint8([[pixel]]))
+    image = Image.fromarray(np.uint8([[pixel]]))
     lab = ImageCms.profileToProfile(
-        picture, ImageCms.ImageCmsProfile(BytesIO(profile)), ImageCms.createProfile("LAB"), 1, "LAB"
+        image, ImageCms.ImageCmsProfile(BytesIO(profile)), ImageCms.createProfile("LAB"), 1, "LAB"
     )
     return np.asarray(lab)[0, 0].astype(np.int8).astype(float)
 
@@ -60,7 +60,7 @@ def test_numbers_are_written_where_the_format_has_them(tmp_path):
 
 @pytest.mark.parametrize("format", HOLDING)
 @pytest.mark.parametrize("pixels", [PIXELS[..., 0].copy(), PIXELS.astype(np.uint16) * 257], ids=["grey", "deep"])
-def test_grey_and_deep_pictures_have_numbers_too(format, pixels):
+def test_grey_and_deep_images_have_numbers_too(format, pixels):
     again = decode(encode(Decoded(pixels, cicp=PQ), format=format), name="x")
     assert again.cicp == PQ
     assert again.pixels.shape == pixels.shape

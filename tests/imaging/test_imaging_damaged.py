@@ -7,7 +7,7 @@ import zlib
 import imagecodecs
 import numpy as np
 import pytest
-from picture_fixtures import noise, png_chunk, png_file, reopened, saved, smooth
+from image_fixtures import noise, png_chunk, png_file, reopened, saved, smooth
 
 from adacode_cli.errors import InputError
 from adacode_cli.imaging.decode import decode, read_image
@@ -148,8 +148,8 @@ def test_of_which_nothing_is_left_is_refused(format):
         refused(file[:end], accept_damaged=True)
 
 
-def test_a_damaged_picture_of_one_colour_is_refused_with_the_reason():
-    """Nothing tells it from a picture of which all is missing."""
+def test_a_damaged_image_of_one_colour_is_refused_with_the_reason():
+    """Nothing tells it from an image of which all is missing."""
     error = refused(with_wrong_sum(saved(np.full((40, 33), 255, np.uint8), "PNG")), accept_damaged=True)
     assert "check sum of its chunk IDAT is wrong" in error.message
     assert "one colour" in error.hint
@@ -168,7 +168,7 @@ def test_limits_hold_for_damaged_files_too():
     file = with_wrong_sum(PNGS["rgb"][0])
     with pytest.raises(InputError, match="megapixels"):
         decode(file, name="x", max_pixels=40 * 33 - 1, accept_damaged=True)
-    # A stream that unpacks to more than the picture takes is not unpacked further.
+    # A stream that unpacks to more than the image takes is not unpacked further.
     header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", 33, 40, 8, 2, 0, 0, 0))
     bomb = b"\x89PNG\r\n\x1a\n" + header + png_chunk(b"IDAT", zlib.compress(bytes(range(5)) * 1_000_000))
     image = decode(with_wrong_sum(bomb), name="x", accept_damaged=True)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from picture_fixtures import noise, png_chunk, png_file, red_cyan_profile, saved, smooth
+from image_fixtures import noise, png_chunk, png_file, red_cyan_profile, saved, smooth
 from PIL import Image
 
 from adacode_cli import formats
@@ -80,7 +80,7 @@ def test_empty_and_text():
     assert "empty" in refusal(b"").message
     assert "text" in refusal(b"Dear diary,\ntoday I renamed a file.\n").message
     assert "text" in refusal("Grüße aus Köln".encode()).message
-    assert "no picture" in refusal(bytes(range(256))).message
+    assert "no image" in refusal(bytes(range(256))).message
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_formats_that_are_not_read_are_named(start, title):
     kind=st.sampled_from(sorted(SEEDS)),
     changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=5),
 )
-def test_damage_is_an_input_error_or_a_picture(kind, changes):
+def test_damage_is_an_input_error_or_a_image(kind, changes):
     data = bytearray(SEEDS[kind])
     for place, value in changes:
         data[int(place * len(data))] = value
@@ -278,9 +278,9 @@ def test_bmp_with_alpha():
 
 @pytest.mark.parametrize(("format", "word"), [("WEBP", "frames"), ("PNG", "frames")])
 def test_only_the_first_of_several_is_read(format, word):
-    pictures = [Image.fromarray(np.full((10, 12, 3), value, np.uint8)) for value in (200, 100, 0)]
+    images = [Image.fromarray(np.full((10, 12, 3), value, np.uint8)) for value in (200, 100, 0)]
     options = {"lossless": True} if format == "WEBP" else {}
-    data = saved(pictures[0], format, save_all=True, append_images=pictures[1:], **options)
+    data = saved(images[0], format, save_all=True, append_images=images[1:], **options)
     image = decode(data, name="x")
     assert image.lost == (f"2 of 3 {word}",)
     assert (image.pixels == 200).all()

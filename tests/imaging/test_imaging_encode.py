@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from picture_fixtures import DEPTHS, noise, reopened, smooth
+from image_fixtures import DEPTHS, noise, reopened, smooth
 from PIL import Image, JpegImagePlugin
 
 from adacode_cli import formats
@@ -30,8 +30,8 @@ def test_default_suffixes_lead_back_to_their_format():
 
 @pytest.mark.parametrize(("quality", "full"), [(None, True), (100, True), (90, True), (89, False), (50, False)])
 def test_jpeg_keeps_colour_resolution_from_quality_ninety(quality, full):
-    picture = Image.open(BytesIO(encode(Decoded(smooth(32, 32)), format="jpeg", quality=quality)))
-    assert (JpegImagePlugin.get_sampling(picture) == FULL_COLOR) == full
+    image = Image.open(BytesIO(encode(Decoded(smooth(32, 32)), format="jpeg", quality=quality)))
+    assert (JpegImagePlugin.get_sampling(image) == FULL_COLOR) == full
 
 
 @pytest.mark.parametrize("format", ["jpeg", "webp"])

@@ -12,8 +12,8 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
+from image_fixtures import noise, png_chunk, png_file, saved, srgb_profile
 from other_programs import identify, needs_imagemagick
-from picture_fixtures import noise, png_chunk, png_file, saved, srgb_profile
 from PIL import Image
 
 from adacode_cli import formats
@@ -95,7 +95,7 @@ def test_of_a_tiff_whose_pages_lead_around_in_a_circle():
     assert header_in(BytesIO(data)).pages == 1
 
 
-def test_a_tiff_of_more_tags_than_pictures_have_has_no_header():
+def test_a_tiff_of_more_tags_than_images_have_has_no_header():
     directory = struct.pack("<H", 60_000) + bytes(12 * 60_000)
     at, pieces = 8, [b"II*\0\x08\0\0\0"]
     for _ in range(6):

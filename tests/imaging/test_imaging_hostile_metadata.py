@@ -1,4 +1,4 @@
-"""Metadata made to do harm are left out and named; the picture beside them is read."""
+"""Metadata made to do harm are left out and named; the image beside them is read."""
 
 import struct
 import warnings
@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from picture_fixtures import png_chunk, reopened, saved, smooth, srgb_profile
+from image_fixtures import png_chunk, reopened, saved, smooth, srgb_profile
 from PIL import UnidentifiedImageError
 
 from adacode_cli.errors import InputError
@@ -23,8 +23,8 @@ PICTURE = smooth(16, 24)
 PACKET = xmp_editing.with_event(None, tool="a", parameters="b")
 
 
-def png_with(kind, body, picture=PICTURE):
-    file = saved(picture, "PNG")
+def png_with(kind, body, image=PICTURE):
+    file = saved(image, "PNG")
     return file[:33] + png_chunk(kind, body) + file[33:]
 
 
@@ -197,7 +197,7 @@ def test_a_thumbnail_over_the_first_directory_is_damage(start, length):
 
 
 def without_links(order, *, numerator, first=True):
-    """Each directory lacks its link, and the value that lies there instead is one that is changed with the picture."""
+    """Each directory lacks its link, and the value that lies there instead is one that is changed with the image."""
     exif_at, after = 8 + 2 + 24 + 8, 2 + 12
     link = b"" if first else bytes(4)
     exif_at += len(link)

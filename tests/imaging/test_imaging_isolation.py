@@ -1,4 +1,4 @@
-"""A picture is the same whichever process decoded it, and so is an error; nothing of either is left behind."""
+"""An image is the same whichever process decoded it, and so is an error; nothing of either is left behind."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from picture_fixtures import noise, saved, smooth, srgb_profile
+from image_fixtures import noise, saved, smooth, srgb_profile
 
 from adacode_cli import formats
 from adacode_cli.errors import InputError
@@ -52,7 +52,7 @@ def assert_same(one: Decoded, other: Decoded) -> None:
 
 
 def full(dtype, *, grey=False, pages=()) -> Decoded:
-    """A picture with all that may be in one."""
+    """An image with all that may be in one."""
     from PIL import Image
 
     exif = Image.Exif()
@@ -71,7 +71,7 @@ def full(dtype, *, grey=False, pages=()) -> Decoded:
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 @pytest.mark.parametrize("grey", [False, True])
 @pytest.mark.parametrize("format", formats.names())
-def test_a_picture_is_the_same(pool, format, grey, dtype):
+def test_a_image_is_the_same(pool, format, grey, dtype):
     if format == "heic":
         pytest.importorskip("pillow_heif")
     data = encode(full(dtype, grey=grey), format=format)
@@ -105,7 +105,7 @@ def test_a_bug_stays_a_bug(pool):
         pool(saved(smooth(9, 9), "PNG"), name="x", max_pixels="many")
 
 
-def test_many_threads_get_their_own_pictures(pool):
+def test_many_threads_get_their_own_images(pool):
     files = [saved(noise((40 + index, 30, 3), np.uint8, index), "PNG") for index in range(24)]
     with ThreadPoolExecutor(4) as threads:
         for data, image in zip(files, threads.map(lambda data: pool(data, name="x"), files), strict=True):

@@ -10,7 +10,7 @@ import subprocess
 import imagecodecs
 import numpy as np
 import pytest
-from picture_fixtures import red_cyan_profile, saved, smooth, srgb_profile
+from image_fixtures import red_cyan_profile, saved, smooth, srgb_profile
 from PIL import Image
 
 from adacode_cli.errors import InputError
@@ -51,12 +51,12 @@ def jp2(stream, inner, components, depth=8):
 
 
 def by_openjpeg(file, folder):
-    """The picture as OpenJPEG's program writes it."""
+    """The image as OpenJPEG's program writes it."""
     (folder / "a.jp2").write_bytes(file)
     command = ["opj_decompress", "-i", folder / "a.jp2", "-o", folder / "a.png"]
     subprocess.run(command, check=True, capture_output=True, timeout=60)
-    with Image.open(folder / "a.png") as picture:
-        return np.asarray(picture)
+    with Image.open(folder / "a.png") as image:
+        return np.asarray(image)
 
 
 def ycc_of(rgb):
@@ -212,12 +212,12 @@ def test_unknown_colours_are_not_supported_and_not_called_damaged():
     assert not caught.value.damage
 
 
-def test_several_pictures_in_a_file_are_reported():
+def test_several_images_in_a_file_are_reported():
     stream = codestream(PICTURE)
     file = jp2(stream, colours(SRGB), 3) + box(b"jp2c", stream)
     image = decode(file, name="x")
     np.testing.assert_array_equal(image.pixels, PICTURE)
-    assert image.lost == ("1 of 2 pictures",)
+    assert image.lost == ("1 of 2 images",)
 
 
 def empty_codestream(*, size=(8000, 8000), components=1, grid=1, precincts=b""):

@@ -5,7 +5,7 @@ import struct
 import imagecodecs
 import numpy as np
 import pytest
-from picture_fixtures import noise, smooth, srgb_profile
+from image_fixtures import noise, smooth, srgb_profile
 
 from adacode_cli.errors import InputError
 from adacode_cli.imaging.decode import decode
@@ -14,10 +14,10 @@ from adacode_cli.imaging.resolution import INCH
 
 
 def deep(bits, channels=3):
-    """A smooth picture over the whole range of `bits`."""
-    picture = smooth(40, 56).astype(np.uint32) * ((1 << bits) - 1) // 255
+    """A smooth image over the whole range of `bits`."""
+    image = smooth(40, 56).astype(np.uint32) * ((1 << bits) - 1) // 255
     return np.ascontiguousarray(
-        picture.astype(np.uint16 if bits > 8 else np.uint8)[..., 0 if channels == 1 else slice(3)]
+        image.astype(np.uint16 if bits > 8 else np.uint8)[..., 0 if channels == 1 else slice(3)]
     )
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import pillow_heif
 import pytest
 import tifffile
-from nearest_picture import enlarged
+from image_fixtures import png_chunk, saved, smooth, srgb_profile
+from nearest_image import enlarged
 from other_programs import exiftool, needs_exiftool, needs_imagemagick, tagged
-from picture_fixtures import png_chunk, saved, smooth, srgb_profile
 from PIL import Image
 
 from adacode_cli import formats
@@ -47,13 +47,13 @@ def segment(marker, body):
 
 
 def jpeg(*segments, behind=b"", pixels=PIXELS, **options):
-    """A JPEG with further segments, and bytes behind its picture."""
+    """A JPEG with further segments, and bytes behind its image."""
     file = saved(pixels, "JPEG", **options)
     return file[:2] + b"".join(segments) + file[2:] + behind
 
 
 def with_index(kind, second, **options):
-    """A JPEG whose MPF index, which lies behind the first two bytes, names a second picture of a kind."""
+    """A JPEG whose MPF index, which lies behind the first two bytes, names a second image of a kind."""
     body_at = 2 + 4 + len(b"MPF\0")
 
     def index(offset):
@@ -83,7 +83,7 @@ def tiff(pixels=PIXELS, tags=(), **options):
     return buffer.getvalue()
 
 
-def tiff_with_picture_inside():
+def tiff_with_image_inside():
     buffer = BytesIO()
     with tifffile.TiffWriter(buffer) as writer:
         writer.write(PIXELS, photometric="rgb", subifds=1, metadata=None, software=False)
@@ -104,7 +104,7 @@ def jp2(kind, body):
 
 
 def heif(format, which):
-    """An AVIF or HEIC whose second picture, its alpha, is called something else."""
+    """An AVIF or HEIC whose second image, its alpha, is called something else."""
     buffer = BytesIO()
     if format == "heic":
         pillow_heif.from_pillow(Image.fromarray(CLEAR)).save(buffer, quality=90)
@@ -141,7 +141,7 @@ LOSSES = {
     "gain map of a JPEG": (lambda: with_index(0, gain_map()), "its gain map"),
     "gain map that only follows": (lambda: jpeg(behind=gain_map()), "its gain map"),
     "gain map by its ISO kind": (lambda: with_index(0x050000, jpeg()), "its gain map"),
-    "second view of a JPEG": (lambda: with_index(0x020002, jpeg()), "further pictures (1)"),
+    "second view of a JPEG": (lambda: with_index(0x020002, jpeg()), "further images (1)"),
     "motion photo": (lambda: jpeg(behind=MP4), "its video"),
     "anything behind a JPEG": (lambda: jpeg(behind=b"something"), "bytes behind its end (9)"),
     **{
@@ -177,7 +177,7 @@ LOSSES = {
     ),
     "private tag of a TIFF": (lambda: tiff(tags=[(65000, 2, 3, "ab", True)]), "TIFF tags (tag 65000)"),
     "layers of a TIFF": (lambda: tiff(tags=[(37724, 7, 4, b"8BIM", True)]), "TIFF tags (ImageSourceData)"),
-    "pictures inside a TIFF": (tiff_with_picture_inside, "pictures in subdirectories"),
+    "images inside a TIFF": (tiff_with_image_inside, "images in subdirectories"),
 }
 
 
@@ -315,7 +315,7 @@ KNOWN = {
 
 
 @pytest.mark.parametrize("kind", KNOWN)
-def test_a_loss_is_known_before_a_picture_is_restored(kind):
+def test_a_loss_is_known_before_a_image_is_restored(kind):
     """So that --strict refuses it before; and it is named once."""
     make, format, expected = KNOWN[kind]
     image = decode(make(), name="x")

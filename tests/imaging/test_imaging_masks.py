@@ -4,13 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from image_fixtures import DEPTHS, saved
 from other_programs import convert, needs_imagemagick
-from picture_fixtures import DEPTHS, saved
 from PIL import Image
 
 from adacode_cli.errors import InputError, UsageError
 from adacode_cli.imaging.image import Decoded
-from adacode_cli.imaging.mask import mask_from_alpha, mask_from_color, mask_from_picture, read_mask
+from adacode_cli.imaging.mask import mask_from_alpha, mask_from_color, mask_from_image, read_mask
 
 
 def test_more_than_half_white_is_a_hole(tmp_path):
@@ -57,7 +57,7 @@ def test_a_mask_is_composed_over_black(dtype, grey):
     values, alpha = np.array([[1, 0, 1, 1, 0.7, 0.7, 1]]) * top, np.array([[1, 1, 0, 0.6, 0.6, 1, 0.4]]) * top
     values, alpha = values.astype(dtype), alpha.astype(dtype)
     image = Decoded(values if grey else np.dstack([values] * 3), alpha)
-    mask = mask_from_picture(image, Path("m.png"), size=(1, 7))
+    mask = mask_from_image(image, Path("m.png"), size=(1, 7))
     np.testing.assert_array_equal(mask, [[True, False, False, True, False, True, False]])
 
 
@@ -73,7 +73,7 @@ def test_what_marks_nothing_stays_without_a_hole():
         Decoded(black + 115),
         Decoded(black + 115, corner),
     ):
-        assert not mask_from_picture(image, Path("m.png"), size=(10, 10)).any()
+        assert not mask_from_image(image, Path("m.png"), size=(10, 10)).any()
 
 
 def test_mask_of_another_size(tmp_path):
@@ -85,7 +85,7 @@ def test_mask_of_another_size(tmp_path):
     assert caught.value.hint
 
 
-def test_mask_that_is_no_picture(tmp_path):
+def test_mask_that_is_no_image(tmp_path):
     path = tmp_path / "m.png"
     path.write_text("white, mostly")
     with pytest.raises(InputError):
@@ -117,7 +117,7 @@ def test_colour_matches_after_rounding_to_eight_bits(dtype):
     np.testing.assert_array_equal(mask, [[True, True, False]])
 
 
-def test_colour_in_grey_pictures():
+def test_colour_in_grey_images():
     image = Decoded(np.array([[0, 128, 255]], np.uint8))
     np.testing.assert_array_equal(mask_from_color(image, "#808080"), [[False, True, False]])
     np.testing.assert_array_equal(mask_from_color(image, "FFFFFF"), [[False, False, True]])

@@ -8,7 +8,7 @@ import pytest
 import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from picture_fixtures import noise, reopened, saved, smooth, srgb_profile
+from image_fixtures import noise, reopened, saved, smooth, srgb_profile
 from PIL import Image
 
 from adacode_cli.imaging import exif as exif_blocks
@@ -96,7 +96,7 @@ def test_bmp_says_that_it_drops_both():
     assert losses(image, "bmp") == ("ICC profile", "EXIF")
 
 
-def test_exif_too_long_for_jpeg_is_reported_and_the_picture_still_written():
+def test_exif_too_long_for_jpeg_is_reported_and_the_image_still_written():
     exif = camera_exif()
     exif[34665] = {37500: bytes(70_000)}
     image = decode(saved(PIXELS, "PNG", exif=exif), name="x")

@@ -7,9 +7,9 @@ from fractions import Fraction
 import cv2
 import numpy as np
 import pytest
-from nearest_picture import enlarged
+from image_fixtures import saved, smooth, srgb_profile
+from nearest_image import enlarged
 from other_programs import exiftool, identify, needs_exiftool, needs_imagemagick, tagged
-from picture_fixtures import saved, smooth, srgb_profile
 from PIL import Image
 
 from adacode_cli.errors import InputError

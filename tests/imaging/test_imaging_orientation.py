@@ -5,14 +5,14 @@ from io import BytesIO
 import numpy as np
 import pytest
 import tifffile
-from picture_fixtures import noise, png_chunk, png_file, reopened, saved, smooth
+from image_fixtures import noise, png_chunk, png_file, reopened, saved, smooth
 from PIL import Image, ImageOps
 
 from adacode_cli.imaging.decode import decode
 from adacode_cli.imaging.encode import encode
 
 H, W = 6, 9
-# EXIF 2.32, tag 274: where row 0 and column 0 of the stored picture lie in the scene.
+# EXIF 2.32, tag 274: where row 0 and column 0 of the stored image lie in the scene.
 SCENE_OF_STORED = {
     1: lambda r, c: (r, c),
     2: lambda r, c: (r, W - 1 - c),

@@ -1,12 +1,12 @@
-"""Which of container, EXIF and XMP says how a picture lies: the first that does, once, and 1 everywhere after."""
+"""Which of container, EXIF and XMP says how an image lies: the first that does, once, and 1 everywhere after."""
 
 from io import BytesIO
 
 import numpy as np
 import pytest
 import tifffile
+from image_fixtures import saved, smooth
 from other_programs import avifenc, exiftool, needs_exiftool, needs_libavif, tagged
-from picture_fixtures import saved, smooth
 from PIL import Image, ImageOps
 
 from adacode_cli.imaging import exif as exif_blocks

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from nearest_picture import RepeatingRestorer
+from image_fixtures import noise, saved
+from nearest_image import RepeatingRestorer
 from other_programs import identify, needs_imagemagick
-from picture_fixtures import noise, saved
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "faults"))

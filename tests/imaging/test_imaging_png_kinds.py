@@ -6,8 +6,8 @@ import zlib
 
 import numpy as np
 import pytest
+from image_fixtures import noise, png_chunk, png_file, saved, smooth
 from other_programs import needs_imagemagick
-from picture_fixtures import noise, png_chunk, png_file, saved, smooth
 from PIL import Image
 
 from adacode_cli.errors import InputError
@@ -24,7 +24,7 @@ def frame_header(number, height=20, width=30):
 
 
 def animated(default, frames, *, is_frame):
-    """An animated PNG of 16 bits: the `default` picture, which is a frame itself or is not, and more frames."""
+    """An animated PNG of 16 bits: the `default` image, which is a frame itself or is not, and more frames."""
     file = encode(Decoded(default), format="png")
     start = file.index(b"IDAT") - 4
     count = len(frames) + is_frame
@@ -54,12 +54,12 @@ def test_of_a_deep_animation_the_default_image_is_taken(tmp_path, is_frame):
 
 @pytest.mark.parametrize("first_is_frame", [False, True])
 def test_of_an_animation_of_eight_bits_too(first_is_frame):
-    pictures = [Image.fromarray(noise((20, 30, 3), np.uint8, seed=seed)) for seed in range(3)]
+    images = [Image.fromarray(noise((20, 30, 3), np.uint8, seed=seed)) for seed in range(3)]
     file = saved(
-        pictures[0], "PNG", save_all=True, append_images=pictures[1:], default_image=not first_is_frame, duration=10
+        images[0], "PNG", save_all=True, append_images=images[1:], default_image=not first_is_frame, duration=10
     )
     image = decode(file, name="x")
-    np.testing.assert_array_equal(image.pixels, np.asarray(pictures[0]))
+    np.testing.assert_array_equal(image.pixels, np.asarray(images[0]))
     assert image.lost == ("2 of 3 frames",)
 
 
@@ -80,7 +80,7 @@ def test_texts_and_profiles_that_unpack_to_more_than_a_megabyte_are_read(deep, b
 
 
 @pytest.mark.parametrize("interlaced", [False, True])
-def test_pixels_that_end_before_the_picture_does_are_missing(interlaced):
+def test_pixels_that_end_before_the_image_does_are_missing(interlaced):
     """The stream is whole as a stream, so that no check sum is wrong."""
     header = struct.pack(">IIBBBBB", 30, 20, 8, 2, 0, 0, int(interlaced))
     rows = bytes(91 * 10)

@@ -1,4 +1,4 @@
-"""Damaged metadata never spoil a picture: what is written can be opened, and what could not be read again is named."""
+"""Damaged metadata never spoil an image: what is written can be opened, and what could not be read again is named."""
 
 import random
 import shutil
@@ -11,8 +11,8 @@ from io import BytesIO
 
 import numpy as np
 import pytest
+from image_fixtures import srgb_profile
 from other_programs import needs_exiftool
-from picture_fixtures import srgb_profile
 from PIL import Image
 
 from adacode_cli import formats
@@ -31,8 +31,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # of Pillow, abo
 ENTRY = HistoryEntry("sr x2", "a", "0" * 64)
 DPI = Resolution(Fraction(300), Fraction(300), INCH)
 PIXELS = np.random.default_rng(0).integers(0, 256, (33, 37, 3)).astype(np.uint8)
-MOST_EXIF_IN_A_JPEG = 65527
-A_FORMAT = 12  # damaged pictures of each
+MAX_EXIF_IN_A_JPEG = 65527
+A_FORMAT = 12  # damaged images of each
 
 
 def exif_block():
@@ -67,7 +67,7 @@ def damaged(block, dice):
     return bytes(found) or None
 
 
-def damaged_picture(number):
+def damaged_image(number):
     """What a reader would hand on: its blocks upright or dropped."""
     dice = random.Random(number)
     blocks = {name: damaged(block, dice) if dice.random() < 0.6 else block for name, block in BLOCKS.items()}
@@ -79,17 +79,17 @@ def damaged_picture(number):
 def opened_by_pillow(file):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        picture = Image.open(BytesIO(file))
-        picture.load()
-        picture.getexif().get_ifd(34665)
-    return picture
+        image = Image.open(BytesIO(file))
+        image.load()
+        image.getexif().get_ifd(34665)
+    return image
 
 
 @pytest.mark.parametrize("format", formats.names())
 def test_damaged_blocks_come_back_or_are_named(format):
     named = 0
     for number in range(A_FORMAT):
-        image = damaged_picture(f"{format}{number}")
+        image = damaged_image(f"{format}{number}")
         file, beyond = encoded(image, format=format)
         lost = " ".join((*losses(image, format), *beyond))
         back = decode(file, name="x")
@@ -109,12 +109,12 @@ def test_other_programs_open_all_of_them(tmp_path):
     for format, suffix in ((each.name, each.suffix) for each in formats.every()):
         for number in range(3):
             (tmp_path / f"{format}{number}{suffix}").write_bytes(
-                encoded(damaged_picture(f"{format}{number}"), format=format)[0]
+                encoded(damaged_image(f"{format}{number}"), format=format)[0]
             )
     sizes = ["exiftool", "-T", "-FileName", "-ImageWidth", "-ImageHeight", str(tmp_path)]
     found = subprocess.run(sizes, check=True, capture_output=True, timeout=120, text=True).stdout.splitlines()
     assert len(found) == 3 * len(formats.names())
-    # exiftool says of HEIC how large the coded picture is.
+    # exiftool says of HEIC how large the coded image is.
     assert all(line.endswith(("\t37\t33", ".heic\t64\t64")) for line in found), found
     readable = [str(path) for path in tmp_path.iterdir() if path.suffix in (".jpg", ".png", ".webp", ".tif", ".bmp")]
     run = subprocess.run(["identify", "-format", "%wx%h\n", *readable], check=False, capture_output=True, timeout=120)
@@ -204,7 +204,7 @@ def test_a_lack_of_memory_is_no_fault_of_the_metadata(fails, monkeypatch):
 
 def test_a_history_that_does_not_fit_costs_no_metadata():
     block = exif_editing.with_tags(None, [exif_editing.Tag(270, 2, "x" * 65400)])
-    block += bytes(MOST_EXIF_IN_A_JPEG - len(block))
+    block += bytes(MAX_EXIF_IN_A_JPEG - len(block))
     data, notes = Keeping(history=ENTRY).encoded(Decoded(PIXELS, exif=block), "jpeg", None)
     assert notes == ()
     assert decode(data, name="x").exif == block

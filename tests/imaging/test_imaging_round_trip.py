@@ -1,4 +1,4 @@
-"""Written and read again, a picture keeps every sample where the format can hold it, and is near where it cannot."""
+"""Written and read again, an image keeps every sample where the format can hold it, and is near where it cannot."""
 
 from io import BytesIO
 
@@ -7,7 +7,7 @@ import pytest
 import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from picture_fixtures import DEPTHS, noise, reopened, smooth
+from image_fixtures import DEPTHS, noise, reopened, smooth
 
 from adacode_cli import formats
 from adacode_cli.errors import OutputError

@@ -1,4 +1,4 @@
-"""The many ways in which a TIFF may store a picture all give the same pixels, or a refusal that says why."""
+"""The many ways in which a TIFF may store an image all give the same pixels, or a refusal that says why."""
 
 from io import BytesIO
 
@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
-from picture_fixtures import noise, saved
+from image_fixtures import noise, saved
 from PIL import Image
 
 from adacode_cli.errors import InputError
@@ -137,7 +137,7 @@ def test_camera_raw_is_refused():
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("compression", [None, "zlib"])
-def test_a_picture_taller_than_its_strips_is_damage_not_a_black_bar(dtype, compression):
+def test_a_image_taller_than_its_strips_is_damage_not_a_black_bar(dtype, compression):
     data = bytearray(written(noise((40, 30), dtype), rowsperstrip=10, compression=compression))
     with tifffile.TiffFile(BytesIO(bytes(data))) as file:
         at = file.pages[0].tags[257].valueoffset

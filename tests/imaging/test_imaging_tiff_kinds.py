@@ -8,7 +8,7 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
-from picture_fixtures import noise, red_cyan_profile, saved, smooth
+from image_fixtures import noise, red_cyan_profile, saved, smooth
 from PIL import Image
 from tiff_files import by_tifffile, tiff
 
@@ -68,10 +68,10 @@ def test_lab_becomes_srgb(kind, white, dtype):
     assert any("L*a*b*" in what for what in image.lost)
 
 
-def subsampled(picture, across, down):
-    """Blocks of the luma of an H×W×3 YCbCr picture whose chroma is that of the first pixel of each."""
-    height, width = picture.shape[:2]
-    padded = np.pad(picture, ((0, -height % down), (0, -width % across), (0, 0)), mode="edge")
+def subsampled(image, across, down):
+    """Blocks of the luma of an H×W×3 YCbCr image whose chroma is that of the first pixel of each."""
+    height, width = image.shape[:2]
+    padded = np.pad(image, ((0, -height % down), (0, -width % across), (0, 0)), mode="edge")
     rows = []
     for top in range(0, padded.shape[0], down):
         for left in range(0, padded.shape[1], across):

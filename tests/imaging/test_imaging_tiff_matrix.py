@@ -7,8 +7,8 @@ from itertools import cycle, product
 import imagecodecs
 import numpy as np
 import pytest
+from image_fixtures import noise
 from other_programs import needs_imagemagick
-from picture_fixtures import noise
 from tiff_files import by_tifffile, packed, tiff
 
 from adacode_cli.errors import InputError
@@ -51,7 +51,7 @@ def shown(samples, kind):
 
 
 def differs(data, samples, kind):
-    """What is wrong with the picture that is read, or None."""
+    """What is wrong with the image that is read, or None."""
     pixels, alpha = shown(samples, kind)
     try:
         image = decode(data, name="x")
@@ -96,7 +96,7 @@ def test_what_tifffile_writes_is_read_to_the_bit():
     assert not wrong, wrong[:10]
 
 
-def test_strips_that_are_pictures_themselves_are_read_to_the_bit():
+def test_strips_that_are_images_themselves_are_read_to_the_bit():
     wrong = []
     for (packing, dtypes), (kind, count) in product(PICTURES.items(), (("grey", 1), ("rgb", 3), ("rgb and alpha", 4))):
         if packing == "webp" and count == 1:

@@ -5,8 +5,8 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from nearest_picture import enlarged
-from picture_fixtures import reopened, saved, smooth, srgb_profile
+from image_fixtures import reopened, saved, smooth, srgb_profile
+from nearest_image import enlarged
 from PIL import Image, ImageCms
 
 from adacode_cli.imaging.decode import decode
@@ -32,19 +32,19 @@ def display_p3():
     return bytes(profile)
 
 
-def in_lab(picture, profile):
-    """L*, a*, b* of an RGB picture by its profile, as LittleCMS says."""
+def in_lab(image, profile):
+    """L*, a*, b* of an RGB image by its profile, as LittleCMS says."""
     profiles = ImageCms.ImageCmsProfile(BytesIO(profile)), ImageCms.createProfile("LAB")
-    lab = ImageCms.profileToProfile(picture, *profiles, outputMode="LAB", renderingIntent=1)
+    lab = ImageCms.profileToProfile(image, *profiles, outputMode="LAB", renderingIntent=1)
     planes = np.asarray(lab).astype(float)
     return np.dstack([planes[..., 0] / 2.55, planes[..., 1:] - 256 * (planes[..., 1:] > 127)])
 
 
 def vivid():
-    """The smooth picture with a corner of the purest red and one of the purest green that P3 has."""
-    picture = smooth(40, 48)
-    picture[:16, :16], picture[-16:, -16:] = (255, 0, 0), (0, 255, 0)
-    return picture
+    """The smooth image with a corner of the purest red and one of the purest green that P3 has."""
+    image = smooth(40, 48)
+    image[:16, :16], image[-16:, -16:] = (255, 0, 0), (0, 255, 0)
+    return image
 
 
 @pytest.mark.parametrize("format", KEEPING)
@@ -65,10 +65,10 @@ def test_wide_colours_come_out_as_they_went_in(format):
 
 def test_a_way_through_srgb_would_have_lost_them():
     """Why pixels are kept in place: this is what the other choice costs."""
-    profile, picture = display_p3(), Image.fromarray(vivid())
+    profile, image = display_p3(), Image.fromarray(vivid())
     p3, srgb = ImageCms.ImageCmsProfile(BytesIO(profile)), ImageCms.createProfile("sRGB")
-    there = ImageCms.profileToProfile(picture, p3, srgb, renderingIntent=1)
+    there = ImageCms.profileToProfile(image, p3, srgb, renderingIntent=1)
     back = ImageCms.profileToProfile(there, srgb, p3, renderingIntent=1)
-    difference = np.sqrt(((in_lab(back, profile) - in_lab(picture, profile)) ** 2).sum(2))
+    difference = np.sqrt(((in_lab(back, profile) - in_lab(image, profile)) ** 2).sum(2))
     assert difference[:12, :12].mean() > 5
     assert difference[-12:, -12:].mean() > 5

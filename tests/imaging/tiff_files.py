@@ -17,7 +17,7 @@ def by_tifffile(samples, **options):
 
 
 def tiff(strips, size, tags, order="<", leave_out=()):
-    """Chunky strips of a (height, width) picture; `tags`: {code: number or numbers}, which replace those from here."""
+    """Chunky strips of a (height, width) image; `tags`: {code: number or numbers}, which replace those from here."""
     height, width = size
     offsets, data = [], b""
     for strip in strips:

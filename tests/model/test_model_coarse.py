@@ -52,7 +52,7 @@ def test_half_the_size_is_the_mean_of_what_is_known(height, width, share, seed):
 
 @given(height=st.integers(1, 19), width=st.integers(1, 19), seed=st.integers(0, 2**31))
 @settings(deadline=None, max_examples=40)
-def test_only_holes_are_filled_from_the_coarse_picture(height, width, seed):
+def test_only_holes_are_filled_from_the_coarse_image(height, width, seed):
     given_ = holed(height, width, 0.4, seed)
     coarse = torch.full((2, 3, -(-height // 2), -(-width // 2)), 0.25)
     filled = fill_from(given_, coarse)
@@ -76,7 +76,7 @@ def test_each_pass_goes_on_from_the_coarser_one():
 
 
 @torch.inference_mode()
-def test_a_picture_of_one_window_is_not_halved():
+def test_a_image_of_one_window_is_not_halved():
     net, image = network(CONFIG), holed(CONFIG.pad_multiple, 2 * CONFIG.pad_multiple, 0.5, 1)
     assert torch.equal(net.prepared(image, 2), prepare_input(image, "filled"))
     assert torch.isfinite(net(holed(1, 1, 1.0, 1)).image_BCHW).all()

@@ -1,4 +1,4 @@
-"""The picture below the network's own: filled holes and interpolation."""
+"""The image below the network's own: filled holes and interpolation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from small_networks import network, picture
 
 from adacode_cli.model.config import NetworkConfig
-from adacode_cli.model.input import base_picture, fill_holes, prepare_input
+from adacode_cli.model.input import base_image, fill_holes, prepare_input
 
 CONFIG = NetworkConfig("sr", 2, channels=(8, 8), grid=2, stem="shuffle", norm="none", base="upsampled")
 
@@ -123,14 +123,14 @@ def test_only_the_filled_kind_changes_the_input():
 
 def test_the_base_is_the_input_or_its_enlargement():
     image = picture(CONFIG, 5, 9)
-    assert base_picture(image, "none", 2) is None
-    assert torch.equal(base_picture(image, "upsampled", 1), image)
-    enlarged = base_picture(torch.full((1, 4, 5, 9), 0.5), "filled", 2)
+    assert base_image(image, "none", 2) is None
+    assert torch.equal(base_image(image, "upsampled", 1), image)
+    enlarged = base_image(torch.full((1, 4, 5, 9), 0.5), "filled", 2)
     torch.testing.assert_close(enlarged, torch.full((1, 3, 10, 18), 0.5))
-    assert torch.equal(base_picture(image, "nearest", 1), image)
+    assert torch.equal(base_image(image, "nearest", 1), image)
     for scale in (2, 4):
         repeated = image.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
-        assert torch.equal(base_picture(image, "nearest", scale), repeated)
+        assert torch.equal(base_image(image, "nearest", scale), repeated)
 
 
 @torch.inference_mode()

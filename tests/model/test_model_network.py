@@ -10,7 +10,7 @@ from adacode_cli.checkpoints.format import Provenance, Weights, write_weights
 from adacode_cli.checkpoints.load import load_network
 from adacode_cli.geometry import Box
 from adacode_cli.model.config import NetworkConfig, SwinConfig
-from adacode_cli.model.input import base_picture, padded_size, prepare_input
+from adacode_cli.model.input import base_image, padded_size, prepare_input
 from adacode_cli.model.network import AdaCode
 
 VARIANTS = dict(enumerate(SMALL_CONFIGS)) | {f"trunk {n}": config for n, config in enumerate(TRUNK_CONFIGS)}
@@ -53,7 +53,7 @@ def test_the_whole_is_the_detail_on_the_base(config):
     height, width = (2 * config.pad_multiple,) * 2
     image = picture(config, height - 1, width - 1)
     prepared = prepare_input(torch.nn.functional.pad(image, (0, 1, 0, 1), mode="replicate"), config.base)
-    base = base_picture(prepared, config.base, config.scale)
+    base = base_image(prepared, config.base, config.scale)
     expected = net.detail(prepared).image_BCHW + (0 if base is None else base)
     s = config.scale
     assert torch.equal(net(image).image_BCHW, expected[..., : (height - 1) * s, : (width - 1) * s])

@@ -1,4 +1,4 @@
-"""Our network is the published one: recorded codes, mixing weights and pictures of five full-size checkpoints."""
+"""Our network is the published one: recorded codes, mixing weights and images of five full-size checkpoints."""
 
 from __future__ import annotations
 

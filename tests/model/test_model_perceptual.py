@@ -66,7 +66,7 @@ def blurred(image, sigma):
 
 
 @torch.inference_mode()
-def test_a_picture_has_no_distance_from_itself(lpips, photo):
+def test_a_image_has_no_distance_from_itself(lpips, photo):
     assert lpips(photo, photo).tolist() == [0.0]
 
 
@@ -96,7 +96,7 @@ def test_the_distance_has_a_gradient_that_lessens_it(lpips, photo):
 
 
 @torch.inference_mode()
-def test_the_smallest_pictures_have_a_distance(lpips):
+def test_the_smallest_images_have_a_distance(lpips):
     torch.manual_seed(0)
     assert lpips(torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32)).item() > 0
 

@@ -28,7 +28,7 @@ HALF = halved(NETWORK)
 @settings(deadline=None, max_examples=20)
 @given(st.integers(1, 40), st.integers(1, 40))
 @torch.inference_mode()
-def test_its_picture_is_the_mean_of_four_pixels(height, width):
+def test_its_image_is_the_mean_of_four_pixels(height, width):
     x = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(height * 99 + width))
     large, small = NETWORK(x), HALF(x)
     assert small.image_BCHW.shape == (1, 3, 2 * height, 2 * width)

@@ -83,7 +83,7 @@ def test_windows_of_a_batch_share_the_masks_of_their_image():
 @given(data=st.data(), window=st.integers(2, 5), rows=st.integers(1, 3), columns=st.integers(1, 3))
 @settings(deadline=None, max_examples=30)
 def test_shift_mask_parts_cells_that_only_the_shift_brought_together(data, window, rows, columns):
-    """Two cells of a rolled window may see one another iff they are as far apart in the picture as in the window."""
+    """Two cells of a rolled window may see one another iff they are as far apart in the image as in the window."""
     shift = data.draw(st.integers(1, window - 1))
     height, width = rows * window, columns * window
     mask = shift_mask(height, width, window, shift)

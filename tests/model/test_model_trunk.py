@@ -1,4 +1,4 @@
-"""A trunk is a plain row of convolutions while its codes are silent, and codes change its picture when they are not."""
+"""A trunk is a plain row of convolutions while its codes are silent, and codes change its image when they are not."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def without_codes(net: AdaCode) -> AdaCode:
 
 
 def whole_windows(config, height: int, width: int) -> torch.Tensor:
-    """A picture that needs no padding."""
+    """An image that needs no padding."""
     return picture(config, height * config.pad_multiple, width * config.pad_multiple, seed=5)
 
 
@@ -130,7 +130,7 @@ def test_only_super_resolution_of_the_preset_has_one():
 
 @every_trunk
 def test_codes_that_are_silent_learn_from_the_first_step(config):
-    """A join of zeros hides the codes from the picture, but its own gradient is there, so a second step has theirs."""
+    """A join of zeros hides the codes from the image, but its own gradient is there, so a second step has theirs."""
     net = without_codes(network(config)).requires_grad_(requires_grad=True)
     encoded = net.encode(whole_windows(config, 1, 1))
     net.render(encoded.latent_BCHW, encoded.skips).square().sum().backward()
@@ -157,7 +157,7 @@ def test_a_file_brings_it_back(config, tmp_path):
 @every_trunk
 @torch.inference_mode()
 def test_short_precision_is_close(config):
-    """In what the network adds to the base picture, which is float32 either way."""
+    """In what the network adds to the base image, which is float32 either way."""
     net, image = fresh_network(config, seed=1), whole_windows(config, 1, 1)
     nn.init.normal_(net.trunk.join.weight, std=0.02)
     short = rounded(net, torch.bfloat16)

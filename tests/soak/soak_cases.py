@@ -55,7 +55,7 @@ _TEXTS = (
 
 @dataclass(frozen=True)
 class Case:
-    """One mutated file: `kind` is a format of pictures or "codes", `of` what it was made from."""
+    """One mutated file: `kind` is a format of images or "codes", `of` what it was made from."""
 
     number: int
     kind: str
@@ -250,19 +250,19 @@ def _with_packed_text(data: bytes, dice: random.Random) -> bytes:
 
 
 def _full_of_metadata() -> dict[str, bytes]:
-    """A picture with every kind of metadata in every format, as far as each holds it."""
+    """An image with every kind of metadata in every format, as far as each holds it."""
     rng = np.random.default_rng(1)
     rgb = rng.integers(0, 256, (20, 24, 3)).astype(np.uint8) // 4 + 90
     icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     resolution = Resolution(Fraction(300), Fraction(240), INCH)
     found = {}
     for order in "<>":
-        picture = Decoded(
+        image = Decoded(
             rgb, icc=icc, exif=_exif(order), xmp=_XMP, iptc=b"\x1c\x01Z\0\3\x1b%G" + b"\x1c\x02\x19\0\4\xc3\xa9ab",
             resolution=resolution,
         )  # fmt: skip
         for format in formats.names():
-            found[f"{format}-full{order}"] = encode(picture, format=format)
+            found[f"{format}-full{order}"] = encode(image, format=format)
     grey = attributed(Decoded(rgb[..., 0].copy(), rgb[..., 1].copy(), exif=_exif("<"), xmp=_XMP), ENTRY)
     for format in ("png", "tiff", "jp2", "webp", "heic", "avif"):
         found[f"{format}-greyfull"] = encode(grey, format=format)

@@ -24,7 +24,7 @@ ROUNDS_OF_ONE_TREE = 3
 def kill_round(seed: int, number: int, folder: Path, stopped: Callable[[], bool] = bool) -> tuple[int, str]:
     """Round `number`: how many kills there were, and what did not hold, or "".
 
-    The pictures and the moments are a function of `seed` and `number`; where a run is at a moment is not. What a round
+    The images and the moments are a function of `seed` and `number`; where a run is at a moment is not. What a round
     that went wrong has left stays in a folder of its own. Where `stopped` says so, the rest of the round is left out.
     """
     dice = random.Random(f"kills/{seed}/{number}")
@@ -50,7 +50,7 @@ def kill_round(seed: int, number: int, folder: Path, stopped: Callable[[], bool]
 
 
 def _pictures(folder: Path, dice: random.Random) -> dict[str, str]:
-    """Between 6 and 40 pictures, and their widths by name; each has its own."""
+    """Between 6 and 40 images, and their widths by name; each has its own."""
     widths = {}
     for index in range(dice.randint(6, 40)):
         name = f"{'sub/' * dice.randrange(3)}{index:02}{dice.choice(SUFFIXES)}"

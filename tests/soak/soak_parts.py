@@ -10,7 +10,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 
-MOST_PARTS = 400
+MAX_PARTS = 400
 _CONTAINERS = frozenset((b"meta", b"iprp", b"ipco", b"jp2h", b"iinf", b"dinf", b"moov", b"trak", b"res ", b"asoc"))
 _FULL = {b"meta": 4, b"iinf": 6}  # what stands before the boxes inside
 _TIFF_STARTS = (b"II*\0", b"MM\0*")
@@ -31,7 +31,7 @@ class Part:
 def parts_of(data: bytes, format: str) -> list[Part]:
     """The parts of a file of this format, entries of TIFF blocks inside it too."""
     found = _READERS[format](data) if format in _READERS else []
-    return [*found, *_tiff_entries(data)][:MOST_PARTS]
+    return [*found, *_tiff_entries(data)][:MAX_PARTS]
 
 
 def repaired(data: bytes, format: str) -> bytes:
@@ -97,7 +97,7 @@ def _webp(data: bytes) -> list[Part]:
 def _boxes(data: bytes, at: int = 0, end: int | None = None, depth: int = 0) -> list[Part]:
     found: list[Part] = []
     end = len(data) if end is None else end
-    while at + 8 <= end and len(found) < MOST_PARTS:
+    while at + 8 <= end and len(found) < MAX_PARTS:
         length = struct.unpack_from(">I", data, at)[0]
         stop = end if length == 0 else min(end, at + max(8, length))
         found.append(Part(at, stop, at, 4))
@@ -111,7 +111,7 @@ def _boxes(data: bytes, at: int = 0, end: int | None = None, depth: int = 0) -> 
 def _jp2(data: bytes) -> list[Part]:
     found = _boxes(data) if data[:4] == b"\0\0\0\x0c" else []
     at = data.find(b"\xff\x4f\xff\x51") + 2
-    while at >= 2 and at + 4 <= len(data) and data[at] == 0xFF and len(found) < MOST_PARTS:
+    while at >= 2 and at + 4 <= len(data) and data[at] == 0xFF and len(found) < MAX_PARTS:
         stop = min(len(data), at + 2 + struct.unpack_from(">H", data, at + 2)[0])
         if stop <= at + 2:
             break
@@ -143,7 +143,7 @@ def _tiff_entries(data: bytes) -> list[Part]:
     for start in _TIFF_STARTS:
         order = "<" if start[:1] == b"I" else ">"
         at = data.find(start)
-        while at >= 0 and len(found) < MOST_PARTS:
+        while at >= 0 and len(found) < MAX_PARTS:
             found += _directories(data, at, order)
             at = data.find(start, at + 1)
     return found

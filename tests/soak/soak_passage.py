@@ -2,7 +2,7 @@
 
     python tests/soak/soak_passage.py SEED FIRST COUNT
 
-Pictures are decoded by the real `DecoderPool`; of one that can be read, a corner is enlarged, and it is attributed,
+Images are decoded by the real `DecoderPool`; of one that can be read, a corner is enlarged, and it is attributed,
 encoded in its own format and decoded again. Files of codes are read, written and read again. Each case gives two lines
 of JSON, before and after, so that whoever watches knows at which one this process ended.
 """
@@ -49,7 +49,7 @@ class Usage:
 def outcome_of(found: Case, pool: DecoderPool) -> str:
     """What became of a case: "restored", "refused", "crashed", "late", or the words of a fault of ours."""
     try:
-        (_pass_codes if found.kind == "codes" else _pass_picture)(found, pool)
+        (_pass_codes if found.kind == "codes" else _pass_image)(found, pool)
     except InputError as error:
         return _refusal(error)
     except _Fault as fault:
@@ -63,9 +63,9 @@ class _Fault(Exception):  # noqa: N818 (a finding)
     pass
 
 
-def _pass_picture(found: Case, pool: DecoderPool) -> None:
-    picture = pool(found.data, name="x", max_pixels=MAX_PIXELS)
-    pages = tuple(_enlarged(page) for page in picture.pages[:3])
+def _pass_image(found: Case, pool: DecoderPool) -> None:
+    image = pool(found.data, name="x", max_pixels=MAX_PIXELS)
+    pages = tuple(_enlarged(page) for page in image.pages[:3])
     restored = replace(pages[0], more_pages=pages[1:])
     try:
         data, _ = _KEEPING.encoded(restored, found.kind, None)
@@ -114,9 +114,9 @@ def _pass_codes(found: Case, _: DecoderPool) -> None:
     if codes.height * codes.width > MAX_PIXELS:
         return
     pixels = np.zeros(shape, codes.dtype)
-    picture = Decoded(pixels, codes.alpha, "png", codes.icc, codes.exif, (), codes.xmp, codes.iptc)
+    image = Decoded(pixels, codes.alpha, "png", codes.icc, codes.exif, (), codes.xmp, codes.iptc)
     try:
-        _KEEPING.encoded(_enlarged(picture), "png", None)
+        _KEEPING.encoded(_enlarged(image), "png", None)
     except OutputError as error:
         raise _Fault(f"not written: {error}") from error
 

@@ -15,7 +15,7 @@ from adacode_cli.training.runs import run_all
 
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory) -> Path:
-    """A directory with two categories of two pictures of 176×160 pixels."""
+    """A directory with two categories of two images of 176×160 pixels."""
     return save_photos(tmp_path_factory.mktemp("photos"))
 
 

@@ -1,4 +1,4 @@
-"""What degraded pictures look like in numbers, and whether two ways of making them differ in it."""
+"""What degraded images look like in numbers, and whether two ways of making them differ in it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def as_images(images_BCHW: Tensor) -> np.ndarray:
 
 
 def measures(low: np.ndarray, clean: np.ndarray) -> np.ndarray:
-    """Of one picture in levels of 255, its figures in the order of `NAMES`."""
+    """Of one image in levels of 255, its figures in the order of `NAMES`."""
     error = low.astype(np.float64) - clean
     centred = error - error.mean((0, 1))
     deviation = centred.std((0, 1)) + 1e-6
@@ -62,7 +62,7 @@ def measures(low: np.ndarray, clean: np.ndarray) -> np.ndarray:
 
 
 def draw_single(settings: DegradationSettings, scale: int, draws: int, seed: int = 0) -> np.ndarray:
-    """draws×figures of the same pictures in turn, degraded one by one."""
+    """draws×figures of the same images in turn, degraded one by one."""
     patches, clean = _pictures(scale)
     rng = np.random.default_rng(seed)
     return np.array(
@@ -72,7 +72,7 @@ def draw_single(settings: DegradationSettings, scale: int, draws: int, seed: int
 
 @lru_cache(maxsize=8)
 def draw_batched(settings: DegradationSettings, scale: int, draws: int, seed: int = 0) -> np.ndarray:
-    """(draws / GROUP)×figures of the same pictures, degraded in batches: means of groups, which share their chains."""
+    """(draws / GROUP)×figures of the same images, degraded in batches: means of groups, which share their chains."""
     patches, clean = _pictures(scale)
     generator = torch.Generator().manual_seed(seed)
     found = []
@@ -95,7 +95,7 @@ def differences(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def shift(low: np.ndarray, still: np.ndarray) -> np.ndarray:
-    """By how many pixels (y, x) a smooth picture has moved against one that has not: least squares on the slopes."""
+    """By how many pixels (y, x) a smooth image has moved against one that has not: least squares on the slopes."""
     inner = (slice(4, -4), slice(4, -4))
     slopes = [slope[inner].ravel() for slope in np.gradient(still.astype(np.float64), axis=(0, 1))]
     moved = (low.astype(np.float64) - still)[inner].ravel()

@@ -14,7 +14,7 @@ from adacode_cli.model.network import AdaCode
 
 CATEGORIES = ("ground", "sky")
 PROVENANCE = Provenance(
-    family="tiny", trained_on="4 pictures", licence="Apache-2.0", source="a test", version="0.1.0", recipe='{"seed": 7}'
+    family="tiny", trained_on="4 images", licence="Apache-2.0", source="a test", version="0.1.0", recipe='{"seed": 7}'
 )
 TASKS = {"sr-x2": ("sr", 2), "sr-x4": ("sr", 4), "inpaint": ("inpaint", 1)}
 RECIPE = {

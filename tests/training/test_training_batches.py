@@ -166,7 +166,7 @@ def correlation(low: np.ndarray, small: np.ndarray) -> float:
 @pytest.mark.parametrize("on", ["host", "device"])
 @pytest.mark.parametrize("settings", [MODERATE, PUBLISHED], ids=["moderate", "published"])
 @pytest.mark.parametrize("scale", [2, 4])
-def test_a_degraded_picture_lies_upon_its_original(contents, crops, scale, settings, on):
+def test_a_degraded_image_lies_upon_its_original(contents, crops, scale, settings, on):
     order, kind = Order(0, 24), f"sr {scale}"
     if on == "host":
         make = maker(crops, kind, order, settings)
@@ -209,8 +209,8 @@ def test_holes_are_painted_as_the_engine_paints_them(crops, kind):
     batch = maker(crops, kind)(0, TRAINING)
     assert set(batch.hole_B1HW.unique().tolist()) == {0.0, 1.0}
     for seen, target, hole in zip(batch.input_BCHW, batch.target_BCHW, batch.hole_B1HW, strict=True):
-        picture = (target * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
-        engine.inpaint(np.ascontiguousarray(picture), hole[0].numpy() > 0)
+        image = (target * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+        engine.inpaint(np.ascontiguousarray(image), hole[0].numpy() > 0)
         assert torch.equal(seen, recorder.seen[0])
     again = painted(batch.target_BCHW, batch.hole_B1HW, mask_channel=kind == "mask")
     assert torch.equal(again, batch.input_BCHW)

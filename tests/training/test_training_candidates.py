@@ -29,9 +29,9 @@ STORES = pytest.mark.parametrize("on", ["host", "device"])
 class Drawn(Contents):
     """Crops that a test draws, each the only one of its file: the categories are those given."""
 
-    def __init__(self, pictures: list[np.ndarray], categories: str) -> None:
-        self.pictures = pictures
-        super().__init__(Folder(pictures[0].shape[0], categories), "train")
+    def __init__(self, images: list[np.ndarray], categories: str) -> None:
+        self.pictures = images
+        super().__init__(Folder(images[0].shape[0], categories), "train")
 
     def read(self, crop: Crop) -> np.ndarray:
         return self.pictures[crop.offset]
@@ -76,10 +76,10 @@ def uneven() -> Drawn:
 
 
 @STORES
-@pytest.mark.parametrize("most_shrink", [1.0, 0.5])
-def test_more_candidates_have_more_detail(uneven, on, most_shrink):
+@pytest.mark.parametrize("max_shrink", [1.0, 0.5])
+def test_more_candidates_have_more_detail(uneven, on, max_shrink):
     means = [
-        np.mean([detail(x) for x in drawn(on, uneven, Wanted(32, None, most_shrink, count), range(120))])
+        np.mean([detail(x) for x in drawn(on, uneven, Wanted(32, None, max_shrink, count), range(120))])
         for count in (1, 2, 8)
     ]
     assert means[1] > 1.1 * means[0]
@@ -147,17 +147,17 @@ def test_all_candidates_are_of_one_category_and_every_category_is_as_likely(unev
 
 
 @pytest.mark.parametrize(
-    ("side", "category", "most_shrink", "expected"),
+    ("side", "category", "max_shrink", "expected"),
     [
         (48, None, 0.5, "154522058c6fb784"),
         (20, "b", 0.5, "d37bc231db496d8c"),
         (20, None, 0.25, "226b8a52e2ec430a"),
     ],
 )
-def test_one_candidate_is_the_window_of_before(side, category, most_shrink, expected):
+def test_one_candidate_is_the_window_of_before(side, category, max_shrink, expected):
     """Digests recorded with the version that knew of no candidates."""
     both, rng = Drawn([picture(i, 64, 64) for i in range(4)], "babb"), np.random.default_rng(side)
-    windows = [both.draw(rng, Wanted(side, category, most_shrink))[0] for _ in range(200)]
+    windows = [both.draw(rng, Wanted(side, category, max_shrink))[0] for _ in range(200)]
     values = [[w.crop, w.y, w.x, w.span, w.turns, w.mirrored] for w in windows]
     assert hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16] == expected
 

@@ -35,7 +35,7 @@ def a_checkpoint(**more) -> Checkpoint:
 
 
 def test_what_is_written_comes_back(tmp_path):
-    stated = Provenance(trained_on="4 pictures", base_model="another's (MIT, nowhere)", base_licence="MIT")
+    stated = Provenance(trained_on="4 images", base_model="another's (MIT, nowhere)", base_licence="MIT")
     written = a_checkpoint(stated=stated)
     write_checkpoint(tmp_path / "a.checkpoint", written)
     read = read_checkpoint(tmp_path / "a.checkpoint")

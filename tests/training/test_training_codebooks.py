@@ -83,7 +83,7 @@ def test_cells_are_the_vectors_of_a_map():
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=6), st.integers(0, 10**6))
-def test_only_pictures_of_its_own_category_move_a_basis_and_all_are_committed_to_it(own, seed):
+def test_only_images_of_its_own_category_move_a_basis_and_all_are_committed_to_it(own, seed):
     shape = (len(own), 3, 2, 2)
     feature = torch.randn(shape, generator=seeded(seed)).requires_grad_()
     vector = torch.randn(shape, generator=seeded(seed + 1)).requires_grad_()

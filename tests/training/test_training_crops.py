@@ -67,7 +67,7 @@ def test_windows_lie_inside_their_crop_and_are_never_enlarged(contents, seed, si
     assert [window] == contents.draw(np.random.default_rng(seed), Wanted(side, category))
 
 
-def test_networks_that_look_at_halved_pictures_learn_from_smaller_windows(contents):
+def test_networks_that_look_at_halved_images_learn_from_smaller_windows(contents):
     rng, side = np.random.default_rng(0), 40
     plain, coarse = packed("inpaint"), replace(packed("inpaint"), coarse_passes=1)
     both = (Wanted(side, shrink=shrink_for(config)) for config in (plain, coarse))

@@ -1,4 +1,4 @@
-"""Worn pictures, one at a time: shapes, ranges, registration, the same for the same seed."""
+"""Degraded images, one at a time: shapes, ranges, registration, the same for the same seed."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def rng(seed: int) -> np.random.Generator:
     st.integers(8, 20),
     st.sampled_from([MODERATE, PUBLISHED]),
 )
-def test_degraded_pictures_have_the_size_and_depend_on_the_seed_alone(seed, scale, h, w, preset):
+def test_degraded_images_have_the_size_and_depend_on_the_seed_alone(seed, scale, h, w, preset):
     patch = picture(1, h * scale, w * scale)
     low = degrade(patch, scale, rng(seed), preset)
     assert (low.shape, low.dtype) == ((h, w, 3), np.uint8)
@@ -52,7 +52,7 @@ def test_degraded_pictures_have_the_size_and_depend_on_the_seed_alone(seed, scal
 
 
 @pytest.mark.parametrize("scale", [2, 4])
-def test_degradations_differ_and_still_show_the_picture(scale):
+def test_degradations_differ_and_still_show_the_image(scale):
     patch = picture(2, 128, 128)
     small = cv2.resize(patch, (128 // scale,) * 2, interpolation=cv2.INTER_AREA).astype(float)
     lows = [degrade(patch, scale, rng(seed), DegradationSettings()) for seed in range(30)]
@@ -62,7 +62,7 @@ def test_degradations_differ_and_still_show_the_picture(scale):
     assert len({low.tobytes() for low in lows}) == 30
 
 
-def test_almost_no_degradation_of_a_grey_picture_is_almost_a_plain_shrink():
+def test_almost_no_degradation_of_a_grey_image_is_almost_a_plain_shrink():
     grey = np.repeat(picture(3, 128, 128)[..., 1:2], 3, 2)
     small = cv2.resize(grey, (32, 32), interpolation=cv2.INTER_AREA).astype(float)
     errors = [np.abs(degrade(grey, 4, rng(seed), GENTLE) - small).mean() for seed in range(20)]
@@ -84,7 +84,7 @@ def test_jpeg_sees_colours_in_the_right_order():
 
 @settings(max_examples=40)
 @given(st.integers(0, 2**32), st.sampled_from([2, 4]))
-def test_margin_is_cut_from_both_pictures_at_the_same_place(seed, scale):
+def test_margin_is_cut_from_both_images_at_the_same_place(seed, scale):
     n = 16
     patch = picture(5, (n + 2 * MARGIN) * scale, (n + 2 * MARGIN) * scale)
     low, high = degrade_with_margin(patch, scale, rng(seed), GENTLE)
@@ -210,7 +210,7 @@ def test_published_ranges_are_those_of_the_paper():
 
 @pytest.mark.parametrize("kind", RESIZES)
 @pytest.mark.parametrize("scale", [2, 3, 4])
-def test_no_kind_of_downsampling_moves_the_picture(kind, scale):
+def test_no_kind_of_downsampling_moves_the_image(kind, scale):
     smooth = cv2.GaussianBlur(picture(7, 48 * scale, 48 * scale), (0, 0), 2.5 * scale).astype(np.float32)
     still = cv2.resize(smooth, (48, 48), interpolation=cv2.INTER_AREA)
     step = Resize(kind, (48, 48), scale, (0.1, 0.6 * scale), room=40)
@@ -221,8 +221,8 @@ def test_no_kind_of_downsampling_moves_the_picture(kind, scale):
 
 @PRESETS
 @pytest.mark.parametrize("scale", [2, 4])
-def test_whole_chains_do_not_move_pictures(preset, scale):
-    """On average over pictures: JPEG flattens each one in its own way, which looks like a small move."""
+def test_whole_chains_do_not_move_images(preset, scale):
+    """On average over images: JPEG flattens each one in its own way, which looks like a small move."""
     moved = []
     for seed in range(80):
         smooth = cv2.GaussianBlur(picture(seed, 48 * scale, 48 * scale), (0, 0), 2 * scale)

@@ -1,4 +1,4 @@
-"""Whole batches on a device are degraded as single pictures are: the same steps, the same statistics."""
+"""Whole batches on a device are degraded as single images are: the same steps, the same statistics."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from adacode_cli.training.degradation.on_device import (
 
 PRESETS = pytest.mark.parametrize("preset", [MODERATE, PUBLISHED], ids=["moderate", "published"])
 # Standard errors by which means may differ: by chance alone one comparison in 16,000 does.
-MOST_ERRORS = 4.0
+MAX_ERRORS = 4.0
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -40,7 +40,7 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
 
 @PRESETS
 @pytest.mark.parametrize("scale", [1, 2, 4])
-def test_each_step_does_the_same_to_the_same_picture(preset, scale):
+def test_each_step_does_the_same_to_the_same_image(preset, scale):
     """Except for noise, which nobody can draw alike; a JPEG may round a few coefficients another way."""
     for seed in range(25):
         image = textured(seed, 96).astype(np.float32) / 255
@@ -58,22 +58,20 @@ def test_each_step_does_the_same_to_the_same_picture(preset, scale):
 @pytest.mark.parametrize("size", [(24, 24), (48, 48), (37, 37), (61, 75), (96, 96), (130, 121)])
 @pytest.mark.parametrize("kind", ["nearest", "bilinear", "bicubic", "area"])
 def test_sizes_change_as_with_opencv(kind, size):
-    picture = textured(1, 96)
-    single = apply(Resize(kind, size), picture.astype(np.float32) / 255, np.random.default_rng(0))
-    np.testing.assert_allclose(
-        resize_batch(as_tensor(picture[None]), size, kind)[0].permute(1, 2, 0), single, atol=1e-5
-    )
+    image = textured(1, 96)
+    single = apply(Resize(kind, size), image.astype(np.float32) / 255, np.random.default_rng(0))
+    np.testing.assert_allclose(resize_batch(as_tensor(image[None]), size, kind)[0].permute(1, 2, 0), single, atol=1e-5)
 
 
 @pytest.mark.parametrize("side", [9, 48, 57, 64])
 def test_jpeg_is_that_of_the_codec(side):
-    """Each picture of a batch at its own quality."""
+    """Each image of a batch at its own quality."""
     qualities = [10, 30, 50, 75, 90, 95, 100]
-    pictures = np.stack([textured(i, side) for i in range(len(qualities))])
-    batch = as_images(jpeg_batch(as_tensor(pictures), qualities))
-    for picture, quality, coded in zip(pictures, qualities, batch, strict=True):
-        codec = jpeg(picture.astype(np.float32) / 255, quality) * 255.0
-        assert psnr(coded, codec) > psnr(codec, picture.astype(float)) + 8
+    images = np.stack([textured(i, side) for i in range(len(qualities))])
+    batch = as_images(jpeg_batch(as_tensor(images), qualities))
+    for image, quality, coded in zip(images, qualities, batch, strict=True):
+        codec = jpeg(image.astype(np.float32) / 255, quality) * 255.0
+        assert psnr(coded, codec) > psnr(codec, image.astype(float)) + 8
         assert abs((coded - codec).mean()) < 0.5
 
 
@@ -86,10 +84,10 @@ def test_jpeg_of_flat_greys_is_exactly_that_of_the_codec(quality):
 
 
 def test_jpeg_does_not_shift_brightness_or_colours():
-    pictures = np.stack([textured(i, 64) for i in range(16)])
+    images = np.stack([textured(i, 64) for i in range(16)])
     for quality in (30, 60, 95):
-        codec = np.stack([jpeg(picture.astype(np.float32) / 255, quality) for picture in pictures]) * 255.0
-        bias = (as_images(jpeg_batch(as_tensor(pictures), [quality] * 16)) - codec).mean((0, 1, 2))
+        codec = np.stack([jpeg(image.astype(np.float32) / 255, quality) for image in images]) * 255.0
+        bias = (as_images(jpeg_batch(as_tensor(images), [quality] * 16)) - codec).mean((0, 1, 2))
         assert np.abs(bias).max() < 0.05
 
 
@@ -100,7 +98,7 @@ def test_tables_are_those_of_the_standard_scaled():
     assert all((table == 255).all() for table in quantisation_tables(1))
 
 
-def test_noise_has_the_covariance_of_each_picture():
+def test_noise_has_the_covariance_of_each_image():
     step = Noise((0.02, 0.1), 1.0, (0.3, 0.3, 0.4))
     grey = torch.full((12, 3, 128, 128), 0.5)
     noise = (apply_batch(step, grey, np.random.default_rng(3), seeded(3)) - 0.5).double()
@@ -131,10 +129,10 @@ DRAWS = 1_024
 
 @PRESETS
 @pytest.mark.parametrize("scale", [2, 4])
-def test_batches_have_the_statistics_of_single_pictures(preset, scale):
+def test_batches_have_the_statistics_of_single_images(preset, scale):
     draws = DRAWS
     apart = differences(draw_single(preset, scale, draws), draw_batched(preset, scale, draws))
-    assert np.abs(apart).max() < MOST_ERRORS, dict(zip(NAMES, apart.round(1), strict=True))
+    assert np.abs(apart).max() < MAX_ERRORS, dict(zip(NAMES, apart.round(1), strict=True))
 
 
 @pytest.mark.parametrize(
@@ -143,7 +141,7 @@ def test_batches_have_the_statistics_of_single_pictures(preset, scale):
 def test_these_statistics_tell_other_ranges_apart(other):
     draws = DRAWS
     apart = differences(draw_single(replace(MODERATE, **other), 2, draws), draw_batched(MODERATE, 2, draws))
-    assert np.abs(apart).max() > MOST_ERRORS
+    assert np.abs(apart).max() > MAX_ERRORS
 
 
 @PRESETS
@@ -161,7 +159,7 @@ def test_batches_depend_on_the_generator_alone(preset):
 
 
 @PRESETS
-def test_pictures_of_a_batch_are_degraded_each_in_its_way(preset):
+def test_images_of_a_batch_are_degraded_each_in_its_way(preset):
     images = as_tensor(np.stack([textured(1, 64)] * (2 * GROUP)))
     degraded = degrade_batch(images, 2, seeded(1), preset)
     assert len({image.numpy().tobytes() for image in degraded}) == 2 * GROUP
@@ -188,7 +186,7 @@ def test_margin_is_cut_from_both_batches_at_the_same_places(scale):
         (low[:, :, 1:] - small[:, :, :-1]).abs().mean((1, 2, 3)), (low[..., 1:] - small[..., :-1]).abs().mean((1, 2, 3))
     )
     assert (here < shifted).all()
-    assert len({picture.numpy().tobytes() for picture in high}) > count // 2
+    assert len({image.numpy().tobytes() for image in high}) > count // 2
 
 
 def test_what_cannot_be_done_is_told():

@@ -42,7 +42,7 @@ def test_it_judges_every_pixel_whatever_the_sides(height, width):
 
 
 def reach(network: UNetDiscriminator) -> int:
-    """How many rows of the picture the verdict on one pixel depends on."""
+    """How many rows of the image the verdict on one pixel depends on."""
     image = pictures(0, 1, 96, 96).requires_grad_()
     network(image)[0, 0, 48, 48].backward()
     assert float(image.grad[0, :, 48, 48].abs().sum()) > 0
@@ -127,7 +127,7 @@ def test_a_seed_makes_one_discriminator_and_leaves_the_global_one_alone():
     assert weight.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_it_learns_to_tell_noise_from_smooth_pictures_and_says_which_way_to_go():
+def test_it_learns_to_tell_noise_from_smooth_images_and_says_which_way_to_go():
     network = fresh_discriminator(8, 0)
     optimiser = torch.optim.Adam(network.parameters(), 3e-3, (0.9, 0.99))
 

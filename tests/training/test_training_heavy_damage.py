@@ -44,7 +44,7 @@ EXTREME = HeavySettings(
     jpeg_share=1.0,
 )
 # As in test_training_degradation_batched.
-MOST_ERRORS, DRAWS = 4.0, 512
+MAX_ERRORS, DRAWS = 4.0, 512
 STORES = pytest.mark.parametrize("on", ["host", "device"])
 COLOUR = (0.0, 1.0, 0.0)
 
@@ -127,7 +127,7 @@ def test_each_kind_of_damage_has_its_share():
 
 
 @pytest.mark.parametrize("scale", [2, 4])
-def test_a_clean_picture_is_only_smaller_and_hardly_compressed(scale):
+def test_a_clean_image_is_only_smaller_and_hardly_compressed(scale):
     clean = replace(MODERATE, clean_share=1.0)
     for seed in range(8):
         smooth = cv2.GaussianBlur(picture(seed, 64 * scale, 64 * scale), (0, 0), 1.5 * scale)
@@ -136,7 +136,7 @@ def test_a_clean_picture_is_only_smaller_and_hardly_compressed(scale):
 
 
 @pytest.mark.parametrize("scale", [1, 2, 4])
-def test_each_step_does_the_same_to_the_same_picture_on_a_device(scale):
+def test_each_step_does_the_same_to_the_same_image_on_a_device(scale):
     """Except for noise, which nobody can draw alike; a JPEG may round a few coefficients another way."""
     always = replace(MODERATE, heavy=replace(HEAVY.heavy, halftone_share=1.0))
     for seed in range(12):
@@ -152,16 +152,16 @@ def test_each_step_does_the_same_to_the_same_picture_on_a_device(scale):
 
 
 @pytest.mark.parametrize(("settings", "scale", "draws"), [(HEAVY, 2, DRAWS), (HEAVY, 4, 256), (MIXED, 2, 256)])
-def test_batches_have_the_statistics_of_single_pictures(settings, scale, draws):
+def test_batches_have_the_statistics_of_single_images(settings, scale, draws):
     apart = differences(draw_single(settings, scale, draws), draw_batched(settings, scale, draws))
-    assert np.abs(apart).max() < MOST_ERRORS, dict(zip(NAMES, apart.round(1), strict=True))
+    assert np.abs(apart).max() < MAX_ERRORS, dict(zip(NAMES, apart.round(1), strict=True))
 
 
 @pytest.mark.parametrize("other", [{"noise": 60.0}, {"quality": (10, 40)}, {"blur_px": 1.6}, {"between": (0.5, 0.6)}])
 def test_these_statistics_tell_other_ranges_apart(other):
     changed = replace(HEAVY, heavy=replace(HEAVY.heavy, **other))
     apart = differences(draw_single(changed, 2, DRAWS // 2), draw_batched(HEAVY, 2, DRAWS))
-    assert np.abs(apart).max() > MOST_ERRORS
+    assert np.abs(apart).max() > MAX_ERRORS
 
 
 def test_it_is_heavier_than_the_moderate_one():
@@ -210,7 +210,7 @@ def test_noise_of_photons_grows_with_the_root_of_the_brightness(on):
     assert found == pytest.approx([0.02 * level**0.5 for level in levels], rel=0.03)
     assert [applied(on, plain, flat(level)).std() for level in levels] == pytest.approx([0.02] * 4, rel=0.03)
     assert float(applied(on, shot, flat(0.0)).max()) == 0
-    halves = np.concatenate((flat(0.1), flat(0.6)), 1)  # of one picture
+    halves = np.concatenate((flat(0.1), flat(0.6)), 1)  # of one image
     dark, bright = (applied(on, shot, halves)[:, part].std() for part in (slice(128), slice(128, None)))
     assert bright / dark == pytest.approx(6**0.5, rel=0.05)
 
@@ -320,12 +320,12 @@ def test_without_a_share_of_it_every_draw_is_the_one_of_before(preset, single, b
     assert digest(states) == batches
 
 
-# Mean and deviation of six pictures of 64×64 px at half the size, with the version before.
+# Mean and deviation of six images of 64×64 px at half the size, with the version before.
 LOOKS = {
     "moderate": ((132.59, 52.0), (143.4, 54.64), (127.62, 62.89), (128.87, 64.6), (120.41, 75.17), (105.27, 65.68)),
     "published": ((133.09, 43.13), (142.7, 48.04), (127.19, 60.36), (129.02, 57.17), (120.26, 68.12), (105.42, 54.29)),
 }
-# Means of six pictures of 32×32 px at half the size, degraded as a batch.
+# Means of six images of 32×32 px at half the size, degraded as a batch.
 BATCH_LOOKS = {
     "moderate": (102.9, 147.59, 140.34, 132.32, 117.35, 101.72),
     "published": (103.7, 147.91, 141.03, 132.1, 117.03, 102.93),
@@ -333,7 +333,7 @@ BATCH_LOOKS = {
 
 
 @pytest.mark.parametrize(("preset", "name"), [(MODERATE, "moderate"), (PUBLISHED, "published")])
-def test_without_a_share_of_it_pictures_look_as_before(preset: DegradationSettings, name: str):
+def test_without_a_share_of_it_images_look_as_before(preset: DegradationSettings, name: str):
     """Within what another version of a codec or of OpenCV may round another way."""
     lows = [degrade(picture(i, 64, 64), 2, rng(i), preset) for i in range(6)]
     assert [(low.mean(), low.std()) for low in lows] == [pytest.approx(look, abs=0.05) for look in LOOKS[name]]

@@ -28,7 +28,7 @@ def only(kind: str, **more: object) -> HoleSettings:
 
 @settings(max_examples=300)
 @given(st.integers(0, 2**32), st.sampled_from([32, 64, 128]), st.sampled_from(PRESETS))
-def test_holes_are_between_a_pixel_and_the_most_of_the_picture(seed, side, preset):
+def test_holes_are_between_a_pixel_and_the_most_of_the_image(seed, side, preset):
     hole = random_hole(side, rng(seed), preset)
     assert (hole.shape, hole.dtype) == ((side, side), np.bool_)
     assert 1 <= hole.sum() <= MAX_HOLE_SHARE * side**2

@@ -30,7 +30,7 @@ def test_mixing_weights_start_even():
 
 
 @pytest.mark.parametrize("scale", [1, 2, 4])
-def test_a_stem_for_smaller_blocks_answers_as_the_old_one_on_the_repeated_picture(scale):
+def test_a_stem_for_smaller_blocks_answers_as_the_old_one_on_the_repeated_image(scale):
     task = "inpaint" if scale == 1 else "sr"
     old, new = fresh_network(packed("reconstruct"), 0), fresh_network(packed(task, scale), 1)
     adopt_first(new, old.encoder.stem.conv.weight, old.config)
@@ -47,7 +47,7 @@ def test_a_stem_for_smaller_blocks_answers_as_the_old_one_on_the_repeated_pictur
     assert torch.allclose(found, wanted, atol=1e-4)
 
 
-def test_a_stem_for_larger_blocks_answers_as_the_old_one_on_the_averaged_picture():
+def test_a_stem_for_larger_blocks_answers_as_the_old_one_on_the_averaged_image():
     old, new = fresh_network(packed("sr", 4), 0), fresh_network(packed("sr", 2), 1)
     adopt_first(new, old.encoder.stem.conv.weight, old.config)
     image = torch.rand(2, 3, 32, 48)

@@ -21,7 +21,7 @@ from adacode_cli.training.optimisation import Optimisation, learning_rate
 from adacode_cli.training.recipe import StageRecipe
 
 BATCH = clean_batch(0, num=1)
-WORN = Batch(torch.nn.functional.avg_pool2d(BATCH.target_BCHW, 2), BATCH.target_BCHW)
+DEGRADED = Batch(torch.nn.functional.avg_pool2d(BATCH.target_BCHW, 2), BATCH.target_BCHW)
 
 
 def stage_recipe(**values) -> StageRecipe:
@@ -195,7 +195,7 @@ def test_the_adversary_joins_in_the_middle_of_a_window():
     run.recipe = replace(run.recipe, steps=4, adversarial_from=0.5)
     told, step = [], run.step
     run.step = lambda *a: told.append(step(*a)) or told[-1]
-    _, seen = watched(run, Pace(log_every=4), repeated(WORN))
+    _, seen = watched(run, Pace(log_every=4), repeated(DEGRADED))
     late = [float(values["adversarial"]) for values in told if "adversarial" in values]
     assert len(late) == 2
     assert seen.lines[0]["adversarial"] == pytest.approx(fmean(late))

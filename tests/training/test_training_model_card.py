@@ -84,7 +84,7 @@ def test_everything_that_was_recorded_is_told():
     assert dict(summary[1:]) == {
         "licence": "Apache-2.0",
         "stored as": "safetensors, fp16",
-        "trained on": "4 pictures",
+        "trained on": "4 images",
         "made by": "a test",
         "trained with": "adacode 0.1.0",
         "bundled with": f"adacode {__version__}",
@@ -185,7 +185,7 @@ def test_files_that_learnt_from_different_photographs_each_keep_their_statement(
     family = stating(FAMILY, "sr-x4", trained_on="9 others", source="mean of 0.7 of a and 0.3 of b")
     summary = dict(tables_of(WHOLE, family)[0][1:])
     rest = ", ".join(f"mine-{name}.safetensors" for name in PARTS if name != "sr-x4")
-    assert summary["trained on"] == f"{rest}: 4 pictures; mine-sr-x4.safetensors: 9 others"
+    assert summary["trained on"] == f"{rest}: 4 images; mine-sr-x4.safetensors: 9 others"
     assert summary["made by"] == f"{rest}: a test; mine-sr-x4.safetensors: mean of 0.7 of a and 0.3 of b"
 
 

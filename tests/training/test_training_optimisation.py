@@ -135,7 +135,7 @@ def test_losses_are_weighted_into_a_total_and_the_adversary_joins_when_it_is_tim
     assert idle in ([], ["last.bias"]), "real and restored pull at the last bias alike as long as logits are small"
 
 
-def test_the_adversary_learns_to_tell_pictures_apart_and_its_verdict_teaches_the_picture_alone():
+def test_the_adversary_learns_to_tell_images_apart_and_its_verdict_teaches_the_image_alone():
     run = tiny_restoring()
     real, fake = clean_batch(0).target_BCHW, (clean_batch(0).target_BCHW * 0.3).requires_grad_()
     told = []

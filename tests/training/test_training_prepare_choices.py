@@ -156,7 +156,7 @@ def test_a_lone_odd_row_is_no_category_of_its_own():
     assert np.array_equal(directions(np.zeros((2, 3))), np.zeros((2, 3)))
 
 
-def test_features_tell_kinds_of_pictures_apart(tmp_path):
+def test_features_tell_kinds_of_images_apart(tmp_path):
     describe = load_describer(save_network(tmp_path / "tiny.safetensors"))
     rng = np.random.default_rng(0)
     rough = [rng.integers(0, 256, (96, 120, 3), np.uint8) for _ in range(4)]

@@ -1,4 +1,4 @@
-"""Each measure on pictures that it must and must not object to."""
+"""Each measure on images that it must and must not object to."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_the_width_of_an_edge_is_found_whatever_its_contrast(width, contrast):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_sharp_pictures_pass_and_blurred_ones_do_not(seed):
+def test_sharp_images_pass_and_blurred_ones_do_not(seed):
     image = picture(seed, 256, 256)
     assert measures.blur_px(luma(image)) < LIMITS.blur_px / 2
     assert measures.blur_px(luma(cv2.GaussianBlur(image, (0, 0), 2.5))) > LIMITS.blur_px
@@ -55,7 +55,7 @@ def test_a_sharp_subject_before_a_blurred_ground_is_sharp(seed):
     assert measures.blur_px(luma(image)) < LIMITS.blur_px
 
 
-def test_noise_makes_no_blurred_picture_sharp():
+def test_noise_makes_no_blurred_image_sharp():
     image = cv2.GaussianBlur(picture(0, 256, 256), (0, 0), 4).astype(np.float32)
     noise = np.random.default_rng(0).normal(0, 4, image.shape)
     assert measures.blur_px(luma(np.clip(image + noise, 0, 255).astype(np.uint8))) > LIMITS.blur_px
@@ -65,7 +65,7 @@ def test_without_edges_nothing_is_sharp():
     assert measures.blur_px(np.full((64, 64), 100, np.float32)) == 10
 
 
-def test_plain_and_noisy_walls_are_flat_and_pictures_are_not():
+def test_plain_and_noisy_walls_are_flat_and_images_are_not():
     noise = np.random.default_rng(0).normal(128, 4, (128, 128)).astype(np.float32)
     slope = np.tile(np.linspace(90, 130, 512, dtype=np.float32), (512, 1))
     for flat in (np.full((128, 128), 200, np.float32), noise, slope):
@@ -124,7 +124,7 @@ def test_the_hash_outlasts_shrinking_and_compression(seed):
         assert bits(own, measures.perceptual_hash(luma(small))) <= LIMITS.duplicate_bits
 
 
-def test_hashes_of_different_pictures_are_far_apart():
+def test_hashes_of_different_images_are_far_apart():
     hashes = [measures.perceptual_hash(luma(picture(seed))) for seed in range(30)]
     assert min(bits(a, b) for i, a in enumerate(hashes) for b in hashes[:i]) > 4 * LIMITS.duplicate_bits
 

@@ -67,7 +67,7 @@ def test_poor_photographs_are_left_out_with_reason_value_and_limit(photos, tmp_p
     (photos / "sky/bad/empty.png").touch()
     Image.fromarray(np.dstack((picture(55), np.full((160, 176), 100, np.uint8)))).save(photos / "sky/bad/glass.png")
     save(photos / "stray.png", picture(56))
-    (photos / "sky/notes.txt").write_text("no picture")
+    (photos / "sky/notes.txt").write_text("no image")
     manifest = made(photos, tmp_path / "out")
     assert reasons(manifest) == {
         "ground/again.jpg": "duplicate",
@@ -109,7 +109,7 @@ def test_flat_crops_of_a_good_photograph_are_left_out(photos, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["grey", "deep", "turned", "inks", "opaque"])
-def test_every_kind_of_picture_becomes_upright_rgb(kind, photos, tmp_path):
+def test_every_kind_of_image_becomes_upright_rgb(kind, photos, tmp_path):
     image = picture(70, 64, 96)
     path = photos / "sky/odd.png"
     if kind == "grey":

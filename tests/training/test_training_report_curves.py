@@ -25,8 +25,8 @@ def series(values, every: int = 50) -> Series:
     return Series(tuple(float(every * n) for n in range(1, len(values) + 1)), tuple(map(float, values)))
 
 
-def count(picture, colour) -> int:
-    return int((picture == np.array(colour, np.uint8)).all(axis=2).sum())
+def count(image, colour) -> int:
+    return int((image == np.array(colour, np.uint8)).all(axis=2).sum())
 
 
 @given(
@@ -59,9 +59,9 @@ def test_thinning_keeps_means_and_extremes(values, base):
 def test_nothing_is_cut_at_an_edge(labels, title, log, values):
     drawn = series([10**value for value in values] if log else values)
     lines = [Curve(label, drawn, look) for look, label in enumerate(labels)]
-    picture = curves.pixels(Panel(title, tuple(lines), log=log), 60)
-    assert picture.shape[1] == 300
-    edge = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
+    image = curves.pixels(Panel(title, tuple(lines), log=log), 60)
+    assert image.shape[1] == 300
+    edge = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
     assert (edge == 255).all()
 
 

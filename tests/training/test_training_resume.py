@@ -189,10 +189,10 @@ def compact(kind: str) -> tuple[Recipe, Optimisation]:
 @pytest.mark.parametrize("kind", ["basis", "sr-x4"])
 def test_files_of_the_compact_family_are_small(kind, tmp_path):
     recipe, optimisation = compact(kind)
-    for slim, most_mb in ((True, 25), (False, 100)):
+    for slim, max_mb in ((True, 25), (False, 100)):
         path = tmp_path / f"{slim}.checkpoint"
         tensors, counters = optimisation.state(slim=slim)
         write_checkpoint(path, Checkpoint(1, 1.0, recipe.to_dict(), tensors, counters))
-        assert 0 < path.stat().st_size <= most_mb * 1e6
+        assert 0 < path.stat().st_size <= max_mb * 1e6
         assert read_checkpoint(path).tensors.keys() == tensors.keys()
     assert counters == {"average": 0, "adam": 1, "discriminator_adam": 1}

@@ -112,7 +112,7 @@ def test_a_damaged_shard_is_named(damage, folder):
 
 
 @pytest.mark.parametrize("damage", ["start", "end", "gone"])
-def test_a_crop_that_cannot_be_decoded_is_no_picture(damage, folder):
+def test_a_crop_that_cannot_be_decoded_is_no_image(damage, folder):
     crop = Shards(folder).crops("train")[0]
     data = bytearray(crop.shard.read_bytes())
     if damage == "start":

@@ -137,7 +137,7 @@ def test_a_discriminator_joins_when_its_time_has_come():
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("name", STAGES)
-def test_the_picture_that_is_compared_is_the_one_that_the_network_returns(name, family):
+def test_the_image_that_is_compared_is_the_one_that_the_network_returns(name, family):
     stage = make_stage(name, family)
     batch = make_batch(name, stage.network)
     _, compared = stage.losses(batch)
@@ -172,7 +172,7 @@ def test_a_perceptual_network_takes_part(tmp_path, precision):
     first_rows, shares = set(), []
     for _ in range(24):
         output = (batch.target_BCHW * 0.5).requires_grad_()
-        stage.picture_terms(output, output, batch)["perceptual"].backward()
+        stage.image_terms(output, output, batch)["perceptual"].backward()
         seen = (output.grad != 0).any(1)
         shares.append(float(seen.float().mean()))
         first_rows.add(int(seen.any(2).float().argmax()))

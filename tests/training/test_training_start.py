@@ -45,7 +45,7 @@ def test_another_scale_and_other_codebooks_leave_what_is_the_tasks_own(finished,
     for key, tensor in result.items():
         if key.startswith(SHARED):
             assert torch.equal(tensor, other[key]), key
-        elif key == "encoder.stem.conv.weight":  # 2×2 pixels of the one picture are a pixel of the other
+        elif key == "encoder.stem.conv.weight":  # 2×2 pixels of the one image are a pixel of the other
             sums = earlier[key].unflatten(1, (3, 4)).sum(2)
             assert torch.allclose(tensor, sums, atol=1e-6)
         else:

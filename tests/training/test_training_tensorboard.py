@@ -85,15 +85,15 @@ def test_lines_are_there_before_training_ends(tmp_path):
 
 @needs_tensorboard
 def test_samples_keep_every_pixel(tmp_path):
-    picture = np.random.default_rng(0).integers(0, 256, (12, 20, 3), np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (12, 20, 3), np.uint8)
     board = TensorBoard(tmp_path)
     board.log("fused", {"step": 100, "pixel": 1.0})
-    board.samples("fused", 100, picture)
+    board.samples("fused", 100, image)
     board.close()
     (stored,) = events(tmp_path / "fused").Images(SAMPLES_TAG)
     decoded = cv2.imdecode(np.frombuffer(stored.encoded_image_string, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
     assert stored.step == 100
-    np.testing.assert_array_equal(decoded, picture)
+    np.testing.assert_array_equal(decoded, image)
 
 
 @needs_tensorboard

@@ -110,16 +110,16 @@ def test_a_silent_branch_is_left_out_and_changes_no_loss(scale):
     batch, gradients = degraded_pair(0, scale), []
     found = []
     for stage in (silent, faint):
-        terms, picture = stage.losses(batch)
+        terms, image = stage.losses(batch)
         stage.total(terms).backward()
         gradients.append({k: p.grad for k, p in stage.named_parameters().items()})
-        found.append((terms, picture))
+        found.append((terms, image))
     assert seen == [1], "only the branch that adds something is computed"
-    (terms, picture), (others, other) = found
+    (terms, image), (others, other) = found
     assert terms.keys() == others.keys()
     for key, value in terms.items():
         torch.testing.assert_close(value, others[key], rtol=1e-5, atol=1e-7)
-    torch.testing.assert_close(picture, other, rtol=0, atol=1e-5)
+    torch.testing.assert_close(image, other, rtol=0, atol=1e-5)
     assert gradients[0].keys() == gradients[1].keys()
     for key, gradient in gradients[0].items():
         torch.testing.assert_close(gradient, gradients[1][key], rtol=1e-3, atol=1e-6)
@@ -129,7 +129,7 @@ def test_a_silent_branch_is_left_out_and_changes_no_loss(scale):
 @pytest.mark.parametrize("join", [0.0, 0.05])
 @pytest.mark.parametrize("learns", ["all", "trunk"])
 @pytest.mark.parametrize("scale", [2, 4])
-def test_the_picture_that_is_compared_is_the_one_that_the_network_returns(scale, learns, join, bias):
+def test_the_image_that_is_compared_is_the_one_that_the_network_returns(scale, learns, join, bias):
     stage = make_stage(learns, scale, join)
     torch.nn.init.constant_(stage.network.trunk.join.bias, bias)
     batch = degraded_pair(0, scale)

@@ -95,7 +95,7 @@ def test_at_first_the_network_is_the_one_that_it_starts_from(shards, fused, tmp_
 
 
 def detail(body: torch.nn.Sequential, image_BCHW: torch.Tensor) -> torch.Tensor:
-    """What the network of others adds to the enlarged picture."""
+    """What the network of others adds to the enlarged image."""
     return F.pixel_shuffle(body(image_BCHW), 4)
 
 
@@ -218,7 +218,7 @@ def of_words_as_pth(path: Path) -> Path:
 def test_what_a_start_was_trained_on_and_under_which_licence_holds_for_the_result(shards, fused, from_trunk, tmp_path):
     earlier = tmp_path / "earlier.safetensors"
     weights = read_weights(from_trunk)
-    said = replace(weights.provenance, trained_on="99 old pictures", licence="CC-BY-4.0")
+    said = replace(weights.provenance, trained_on="99 old images", licence="CC-BY-4.0")
     write_weights(earlier, replace(weights, provenance=said))
     unknown = save_trunk(tmp_path / "unknown.safetensors", trunk_state(plain_trunk(FULL.depth)))
     alone = read_weights(from_trunk).provenance
@@ -226,7 +226,7 @@ def test_what_a_start_was_trained_on_and_under_which_licence_holds_for_the_resul
         run = tmp_path / str(n)
         restore("sr", fused, shards, run, "--scale", 4, *more)
         made = read_weights(run / "sr-x4.safetensors").provenance
-        assert made.trained_on == f"{alone.trained_on}; 99 old pictures"
+        assert made.trained_on == f"{alone.trained_on}; 99 old images"
         assert made.licence == "CC0-1.0 AND CC-BY-4.0"
         both = (f"{BASE[0]} and unknown", f"{BASE[1]} AND LicenseRef-not-stated")
         assert base_of(made) == (both if n == 2 else BASE)

@@ -25,7 +25,7 @@ from adacode_cli.training.initialise import fresh_network
 from adacode_cli.training.shards import Shards, read_crop
 from adacode_cli.training.validation import LINE_PX, MAX_ROWS, Validation, sample_sheet, write_sample_sheet
 
-EQUAL_DB = 148.13  # PSNR of equal pictures
+EQUAL_DB = 148.13  # PSNR of equal images
 KINDS = ["clean", "sr", "mask", "white"]
 
 
@@ -53,7 +53,7 @@ class Answer(nn.Module):
         for seen, target in self.known:
             if torch.equal(seen, image_BCHW):
                 return Restoration(target + self.offset, (), torch.zeros(1))
-        raise AssertionError("a picture that is not one of the chosen ones")
+        raise AssertionError("an image that is not one of the chosen ones")
 
 
 class Difference:
@@ -95,7 +95,7 @@ def test_there_are_none_where_none_were_held_back(tmp_path, category):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_choice_and_its_wear_are_fixed_and_one_picture_a_batch(shards, kind):
+def test_the_choice_and_its_wear_are_fixed_and_one_image_a_batch(shards, kind):
     batches, again = chosen(shards, kind), chosen(shards, kind)
     assert len(batches) == 2
     for a, b in zip(batches, again, strict=True):
@@ -146,10 +146,10 @@ def test_scores_are_the_means_of_what_eval_measures(shards):
     assert scores["validation/psnr"] == np.mean([psnr_luma(a, b) for a, b in pairs])
     assert scores["validation/ssim"] == np.mean([ssim_luma(a, b) for a, b in pairs])
     assert scores["validation/lpips"] == np.mean([perceptual_distance(Difference(), a, b) for a, b in pairs])
-    assert all(picture.dtype == np.uint8 for row in rows for picture in row)
+    assert all(image.dtype == np.uint8 for row in rows for image in row)
 
 
-def test_outside_of_holes_the_picture_is_the_photograph(shards):
+def test_outside_of_holes_the_image_is_the_photograph(shards):
     batches = chosen(shards, "mask")
     scores, rows = measured(batches, 0.2)
     holes = [b.hole_B1HW[0, 0].numpy() > 0 for b in batches]
@@ -187,7 +187,7 @@ def noise(rng, height: int, width: int):
     factor=st.sampled_from([1, 2, 4]),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_every_picture_is_where_it_belongs(rows, side, factor, seed):
+def test_every_image_is_where_it_belongs(rows, side, factor, seed):
     rng = np.random.default_rng(seed)
     full = side * factor
     inputs = [noise(rng, side, side) for _ in range(rows)]
@@ -200,9 +200,9 @@ def test_every_picture_is_where_it_belongs(rows, side, factor, seed):
     covered = np.zeros(sheet.shape[:2], bool)
     for row in range(shown):
         enlarged = np.kron(inputs[row], np.ones((factor, factor, 1), np.uint8))
-        for column, picture in enumerate((enlarged, outputs[row], targets[row])):
+        for column, image in enumerate((enlarged, outputs[row], targets[row])):
             place = np.s_[row * step : row * step + full, column * step : column * step + full]
-            np.testing.assert_array_equal(sheet[place], picture)
+            np.testing.assert_array_equal(sheet[place], image)
             covered[place] = True
     assert (sheet[~covered] == 255).all()
 
@@ -217,7 +217,7 @@ def test_a_factor_that_is_no_whole_number_keeps_all_pixels_in_their_order():
 
 def test_rows_of_different_widths_are_filled_with_white():
     black = [np.zeros((4, width, 3), np.uint8) for width in (4, 8)]
-    sheet = sample_sheet([(picture, picture, picture) for picture in black])
+    sheet = sample_sheet([(image, image, image) for image in black])
     assert sheet.shape == (8 + LINE_PX, 24 + 2 * LINE_PX, 3)
     assert (sheet[:4, 12 + 2 * LINE_PX :] == 255).all()
 

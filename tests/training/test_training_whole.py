@@ -1,4 +1,4 @@
-"""From shards through all three stages to restored pictures: every loss falls, every weight learns, files serve."""
+"""From shards through all three stages to restored images: every loss falls, every weight learns, files serve."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_every_loss_falls_that_can(run, name):
 
 
 @pytest.mark.parametrize("name", STAGES[3:])
-def test_averaged_weights_get_better_on_held_out_pictures(run, name):
+def test_averaged_weights_get_better_on_held_out_images(run, name):
     lines = [json.loads(line) for line in (run / f"{name}.jsonl").read_text().splitlines()]
     halfway, end = (line["validation/psnr"] for line in lines if "validation/psnr" in line)
     assert end > halfway
@@ -85,7 +85,7 @@ def test_every_weight_that_a_task_trains_has_moved(run, name):
             assert not tensor.equal(fused.get(key, fresh[key])), key
 
 
-def test_the_bundle_restores_pictures(run, tmp_path):
+def test_the_bundle_restores_images(run, tmp_path):
     bundle(run, "mine", tmp_path)
     image, hole = picture(5, 40, 56), np.zeros((40, 56), np.bool_)
     hole[8:20, 10:30] = True

@@ -1,4 +1,4 @@
-"""Networks small enough for tests, in both arrangements that families have; and pictures to train them on."""
+"""Networks small enough for tests, in both arrangements that families have; and images to train them on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SWIN = SwinConfig(groups=1, blocks=2, heads=2)
 
 
 def packed(task: str, scale: int = 1) -> NetworkConfig:
-    """As `compact`: pixel shuffles at both ends, no normalisation, a base picture, learnt fusions."""
+    """As `compact`: pixel shuffles at both ends, no normalisation, a base image, learnt fusions."""
     clean = NetworkConfig(
         task="reconstruct",
         channels=(16, 24),
@@ -80,7 +80,7 @@ def picture(seed: int, height: int = 160, width: int = 176) -> np.ndarray:
 
 
 def save_photos(folder: Path, categories: tuple[str, ...] = CATEGORIES, each: int = 2) -> Path:
-    """`each` pictures a category as PNG files; returns the folder."""
+    """`each` images a category as PNG files; returns the folder."""
     for c, category in enumerate(categories):
         (folder / category).mkdir(parents=True)
         for i in range(each):

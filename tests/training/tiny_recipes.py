@@ -49,7 +49,7 @@ FAMILY = Family(
 _STAGE = StageRecipe(
     steps=4, batch=2, patch=64, discriminator_channels=4, optimiser=Optimiser(rate=1e-3, warmup=2, ema=0.9)
 )
-PROVENANCE = Provenance(family="tiny", trained_on="drawn pictures", licence="CC0-1.0", source="a test")
+PROVENANCE = Provenance(family="tiny", trained_on="drawn images", licence="CC0-1.0", source="a test")
 CPU = OneProcess(torch.device("cpu"))
 
 

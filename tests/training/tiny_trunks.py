@@ -24,7 +24,7 @@ def trunked(scale: int) -> NetworkConfig:
 
 
 def plain_trunk(depth: int = TRUNK.depth, width: int = 16, seed: int = 0) -> nn.Sequential:
-    """Convolutions with PReLU in between, of random values: from a picture to 48 numbers for each of its pixels."""
+    """Convolutions with PReLU in between, of random values: from an image to 48 numbers for each of its pixels."""
     generator = torch.Generator().manual_seed(seed)
     widths = [3, *[width] * (depth - 1), 48]
     layers: list[nn.Module] = []
@@ -39,7 +39,7 @@ def plain_trunk(depth: int = TRUNK.depth, width: int = 16, seed: int = 0) -> nn.
 
 
 def enlarged(body: nn.Sequential, image_BCHW: Tensor) -> Tensor:
-    """What Real-ESRGAN's network makes of a picture, at four times the size."""
+    """What Real-ESRGAN's network makes of an image, at four times the size."""
     return F.pixel_shuffle(body(image_BCHW), 4) + F.interpolate(image_BCHW, scale_factor=4, mode="nearest")
 
 

@@ -81,7 +81,7 @@ def _digest(path: Path) -> str:
 
 
 def make_inputs(folder: Path) -> None:
-    """Pictures of every format, depth and layout in `in/`, under names that differ, and a mask of each in `masks/`."""
+    """Images of every format, depth and layout in `in/`, under names that differ, and a mask of each in `masks/`."""
     with Image.open(PHOTO) as photo:
         rgb = np.asarray(photo.convert("RGB"))[60:132, 140:236].copy()
     rgb[30:40, 20:60] = (255, 0, 255)
@@ -98,23 +98,23 @@ def make_inputs(folder: Path) -> None:
 
 def _save_with_pillow(folder: Path, rgb: NDArray[np.uint8]) -> None:
     pillow_heif.register_heif_opener()
-    picture, alpha = Image.fromarray(rgb), Image.fromarray(_alpha(rgb))
+    image, alpha = Image.fromarray(rgb), Image.fromarray(_alpha(rgb))
     exif = Image.Exif()
     exif[0x010F], exif[0x0112] = "A camera", 6
     dated = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     profile = dated[:24] + bytes(12) + dated[36:]  # without the time at which it was made
-    picture.save(folder / "jpeg-rgb.jpg", quality=92, exif=exif, dpi=(300, 300))
-    picture.convert("L").save(folder / "jpeg-grey.jpg", quality=92)
-    picture.convert("CMYK").save(folder / "jpeg-cmyk.jpg", quality=92)
-    picture.save(folder / "png-rgb.png", icc_profile=profile, dpi=(72, 72))
-    picture.convert("L").save(folder / "png-grey.png")
-    picture.convert("P", palette=Image.Palette.ADAPTIVE).save(folder / "png-palette.png")
-    rgba = picture.copy()
+    image.save(folder / "jpeg-rgb.jpg", quality=92, exif=exif, dpi=(300, 300))
+    image.convert("L").save(folder / "jpeg-grey.jpg", quality=92)
+    image.convert("CMYK").save(folder / "jpeg-cmyk.jpg", quality=92)
+    image.save(folder / "png-rgb.png", icc_profile=profile, dpi=(72, 72))
+    image.convert("L").save(folder / "png-grey.png")
+    image.convert("P", palette=Image.Palette.ADAPTIVE).save(folder / "png-palette.png")
+    rgba = image.copy()
     rgba.putalpha(alpha)
     for suffix in ("png", "webp", "tif", "jp2", "avif"):
         rgba.save(folder / f"{suffix}-rgba.{suffix}", **({"lossless": True} if suffix == "webp" else {}))
     for suffix in ("webp", "bmp", "jp2", "avif", "heic"):
-        picture.save(folder / f"{suffix}-rgb.{suffix}")
+        image.save(folder / f"{suffix}-rgb.{suffix}")
 
 
 def _save_tiffs(folder: Path, rgb: NDArray[np.uint8]) -> None:

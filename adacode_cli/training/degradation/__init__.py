@@ -1,6 +1,6 @@
-"""Worn photographs made from good ones: BSRGAN (Zhang et al., ICCV 2021, arXiv:2103.14006), one by one or in batches.
+"""Degraded copies of photographs: BSRGAN (Zhang et al., ICCV 2021, arXiv:2103.14006), one by one or in batches.
 
-`chain` draws what is done in which order, for both; `on_cpu` does it to one picture with OpenCV, `on_device` to a
+`chain` draws what is done in which order, for both; `on_cpu` does it to one image with OpenCV, `on_device` to a
 batch on any device of torch. Both give the same statistics.
 """
 

@@ -1,7 +1,7 @@
-"""What is done to a picture, in which order, and the random values of each step: the same for both implementations.
+"""What is done to an image, in which order, and the random values of each step: the same for both implementations.
 
-`draw_chain` draws kinds, order and sizes; each step then draws its values for one picture (a kernel, a noise
-matrix, a quality), so that pictures that share a chain still differ in all of these.
+`draw_chain` draws kinds, order and sizes; each step then draws its values for one image (a kernel, a noise
+matrix, a quality), so that images that share a chain still differ in all of these.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Blur:
     """A Gaussian blur, "isotropic", "anisotropic" or "either" (each one half of the time).
 
     span: least and greatest deviation in pixels, or, with `of_variance`, variance along an axis. halves: least and
-    greatest half side of the kernel, None for 3 deviations. room: the greatest half side that the picture has room for.
+    greatest half side of the kernel, None for 3 deviations. room: the greatest half side that the image has room for.
     """
 
     form: str
@@ -57,7 +57,7 @@ class Blur:
     of_variance: bool = False
 
     def kernel(self, rng: np.random.Generator) -> Kernel:
-        """A kernel for one picture."""
+        """A kernel for one image."""
         x = y = self._deviation(rng)
         if self.form == "anisotropic" or (self.form == "either" and rng.random() < 0.5):
             y = self._deviation(rng)
@@ -84,7 +84,7 @@ class Resize:
     room: int = 0
 
     def kernel(self, rng: np.random.Generator) -> Kernel:
-        """The blur of one picture before every stride-th pixel, from stride // 2 on, is taken ("gaussian").
+        """The blur of one image before every stride-th pixel, from stride // 2 on, is taken ("gaussian").
 
         An even number of pixels has no middle one. The kernel therefore lies half a pixel off, and the
         result nowhere: the paper, section 3.2, moves its kernels for the same reason.
@@ -96,10 +96,10 @@ class Resize:
 
 @dataclass(frozen=True)
 class Noise:
-    """Gaussian noise: span of deviations (of 1), share of pictures that have it, shares of the kinds.
+    """Gaussian noise: span of deviations (of 1), share of images that have it, shares of the kinds.
 
     shot: it grows with the square root of the brightness. grain_px: deviation of a blur that makes clumps of it, 0:
-    none; its strength stays. room: the greatest half side of that blur's kernel that the picture has room for.
+    none; its strength stays. room: the greatest half side of that blur's kernel that the image has room for.
     """
 
     span: tuple[float, float]
@@ -110,7 +110,7 @@ class Noise:
     room: int = 1 << 30
 
     def mixing(self, rng: np.random.Generator) -> npt.NDArray[np.float32]:
-        """3×3 matrix that turns three independent standard deviates into the noise of one picture's R, G and B."""
+        """3×3 matrix that turns three independent standard deviates into the noise of one image's R, G and B."""
         there, level = rng.random() < self.share, rng.uniform(*self.span)
         kind = int(rng.choice(3, p=self.kinds))
         if kind == 0:
@@ -131,7 +131,7 @@ class Noise:
 
 @dataclass(frozen=True)
 class Halftone:
-    """A screen of dots as in print: darker where the picture is darker. period: of dots, in pixels; angle: of rows."""
+    """A screen of dots as in print: darker where the image is darker. period: of dots, in pixels; angle: of rows."""
 
     period: float
     angle: float
@@ -152,7 +152,7 @@ class Jpeg:
     shift: tuple[int, int] = (0, 0)
 
     def quality(self, rng: np.random.Generator) -> int:
-        """The quality for one picture, as libjpeg counts it."""
+        """The quality for one image, as libjpeg counts it."""
         return int(rng.integers(*self.span, endpoint=True))
 
 
@@ -162,7 +162,7 @@ Step: TypeAlias = Blur | Resize | Noise | Halftone | Jpeg
 def nearest_pixels(side: int, count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Two pixels of `side` for each of `count` new ones ("nearest"): the same one twice, or both neighbours.
 
-    A new centre that lies between two pixels becomes their mean, so that the picture does not move.
+    A new centre that lies between two pixels becomes their mean, so that the image does not move.
     """
     doubled = (2 * np.arange(count) + 1) * side  # the centres, in units of 1 / (2 · count) pixels
     after = np.minimum(doubled // (2 * count), side - 1)
@@ -170,7 +170,7 @@ def nearest_pixels(side: int, count: int) -> tuple[npt.NDArray[np.int64], npt.ND
 
 
 def draw_chain(rng: np.random.Generator, size: Size, scale: int, settings: DegradationSettings) -> tuple[Step, ...]:
-    """All steps from a picture of `size` (height, width) to one of 1/scale of it; the last one is a JPEG.
+    """All steps from an image of `size` (height, width) to one of 1/scale of it; the last one is a JPEG.
 
     Raises UsageError where the sides are no multiples of the scale.
     """

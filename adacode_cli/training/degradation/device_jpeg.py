@@ -1,4 +1,4 @@
-"""JPEG and back for whole batches, each picture at its own quality: as libjpeg computes it, less the lossless coding.
+"""JPEG and back for whole batches, each image at its own quality: as libjpeg computes it, less the lossless coding.
 
 ITU T.81 with the tables of its annex K, scaled by quality as the Independent JPEG Group does; JFIF colours; chroma at
 half the resolution, enlarged with the triangle filter of libjpeg. Within a level or so of OpenCV's codec.
@@ -35,7 +35,7 @@ def to_levels(images_BCHW: Tensor) -> Tensor:
 
 
 def jpeg_batch(images_BCHW: Tensor, qualities: list[int]) -> Tensor:
-    """B×3×H×W float32 RGB in [0, 1] → the same after 8-bit JPEG; qualities: 1 to 100, one for each picture."""
+    """B×3×H×W float32 RGB in [0, 1] → the same after 8-bit JPEG; qualities: 1 to 100, one for each image."""
     h, w = images_BCHW.shape[2:]
     tables = np.stack([np.stack(quantisation_tables(quality)) for quality in qualities])
     table_B2V = torch.from_numpy(tables).to(images_BCHW.device, non_blocking=True).view(len(qualities), 2, -1)

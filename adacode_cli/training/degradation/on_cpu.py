@@ -1,4 +1,4 @@
-"""One picture at a time, with NumPy and OpenCV. The same generator state gives the same picture."""
+"""One image at a time, with NumPy and OpenCV. The same generator state gives the same image."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _resize(step: Resize, image: Image, rng: np.random.Generator) -> Image:
         return _nearest(_nearest(image, h, 0), w, 1)
     kind = _INTERPOLATIONS[step.kind]
     if step.kind == "area" and (h > image.shape[0] or w > image.shape[1]):
-        kind = cv2.INTER_LINEAR  # a larger picture has no areas to average
+        kind = cv2.INTER_LINEAR  # a larger image has no areas to average
     return np.asarray(cv2.resize(image, (w, h), interpolation=kind), np.float32)
 
 

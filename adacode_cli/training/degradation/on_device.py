@@ -1,4 +1,4 @@
-"""Whole batches with torch, on the device where they lie; the same statistics as one picture at a time (`on_cpu`).
+"""Whole batches with torch, on the device where they lie; the same statistics as one image at a time (`on_cpu`).
 
 Chains, kernels, noise matrices and qualities are few numbers. They are drawn on the host, by the same code as for
 `on_cpu`, and sent; only the noise itself is drawn on the device. Nothing waits for the device. Sizes change as in
@@ -30,14 +30,14 @@ from adacode_cli.training.degradation.chain import (
 from adacode_cli.training.degradation.device_jpeg import jpeg_batch, to_levels
 from adacode_cli.training.degradation.settings import MARGIN, DegradationSettings
 
-# Pictures that share kinds, order and sizes of steps: at least so many, and so many that a batch has few groups. A GPU
+# Images that share kinds, order and sizes of steps: at least so many, and so many that a batch has few groups. A GPU
 # takes about as long for a step of a small group as for one of a large group.
 GROUP, _MAX_GROUPS = 4, 4
 Taps = tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]
 
 
 def group_of(batch: int) -> int:
-    """How many pictures of a batch share one chain, by default: 4 of 16, 32 of 128."""
+    """How many images of a batch share one chain, by default: 4 of 16, 32 of 128."""
     return max(GROUP, -(-batch // _MAX_GROUPS))
 
 
@@ -47,8 +47,8 @@ def degrade_batch(
 ) -> Tensor:
     """B×3×H×W float RGB in [0, 1] → B×3×(H/scale)×(W/scale) float32 in the levels k/255.
 
-    Each run of `group` pictures (None: as `group_of` says) shares one chain (which steps, in which order, over which
-    sizes); kernels, noise and qualities are each picture's own. For any one picture the distribution is therefore that
+    Each run of `group` images (None: as `group_of` says) shares one chain (which steps, in which order, over which
+    sizes); kernels, noise and qualities are each image's own. For any one image the distribution is therefore that
     of `degrade`, and only neighbours in a batch are more alike; with `group` 1 they are independent, at more and
     smaller steps. generator: on the device of the images; its state alone decides, and it moves on. Raises UsageError
     for sides that are no multiples of `scale`.
@@ -64,19 +64,19 @@ def degrade_batch_with_margin(
 ) -> tuple[Tensor, Tensor]:
     """B×3×S×S with S = (n + 2·MARGIN)·scale → (low B×3×n×n, high B×3×(n·scale)×(n·scale)), float32.
 
-    Each picture is cut at a random place of its own. Otherwise as `degrade_batch`.
+    Each image is cut at a random place of its own. Otherwise as `degrade_batch`.
     """
     low = degrade_batch(images_BCHW, scale, generator, settings, group)
     h, w = low.shape[2] - 2 * MARGIN, low.shape[3] - 2 * MARGIN
     if min(h, w) < 1:
-        raise UsageError(f"pictures of {images_BCHW.shape[3]}×{images_BCHW.shape[2]} leave nothing beside the margin")
+        raise UsageError(f"images of {images_BCHW.shape[3]}×{images_BCHW.shape[2]} leave nothing beside the margin")
     places = host_generator(generator).integers(0, 2 * MARGIN + 1, (2, len(low)))
     y_B, x_B = torch.from_numpy(places).to(low.device, non_blocking=True)
     return _cut(low, y_B, x_B, (h, w)), _cut(images_BCHW.float(), y_B * scale, x_B * scale, (h * scale, w * scale))
 
 
 def _cut(images_BCHW: Tensor, y_B: Tensor, x_B: Tensor, size: tuple[int, int]) -> Tensor:
-    """A part of each picture, from a place of its own on, in one gather."""
+    """A part of each image, from a place of its own on, in one gather."""
     device = images_BCHW.device
     each = torch.arange(len(images_BCHW), device=device)[:, None, None, None]
     channels = torch.arange(images_BCHW.shape[1], device=device)[:, None, None]
@@ -129,7 +129,7 @@ def _degrade_group(
 
 
 def _filter(images_BCHW: Tensor, kernels: list[Kernel], stride: int) -> Tensor:
-    """Each picture with its own kernel; at a stride, every stride-th pixel from stride // 2 on."""
+    """Each image with its own kernel; at a stride, every stride-th pixel from stride // 2 on."""
     b, c, h, w = images_BCHW.shape
     half = max(len(kernel) // 2 for kernel in kernels)
     padded = [np.pad(kernel, half - len(kernel) // 2) for kernel in kernels]
@@ -144,7 +144,7 @@ def _filter(images_BCHW: Tensor, kernels: list[Kernel], stride: int) -> Tensor:
 def resize_batch(images_BCHW: Tensor, size: tuple[int, int], kind: str) -> Tensor:
     """B×C×H×W float32 → B×C×`size`; "nearest" (ties: mean of both), "bilinear", "bicubic" or "area", none antialiased.
 
-    "area" is "bilinear" where the picture grows.
+    "area" is "bilinear" where the image grows.
     """
     h, w = images_BCHW.shape[2:]
     if kind == "area" and (size[0] > h or size[1] > w):

@@ -21,10 +21,10 @@ _WHAT = "this degradation is"
 class HeavySettings:
     """Heavy damage, two rounds of it (second-order degradation: Wang et al. 2021, arXiv:2107.10833, section 3.2).
 
-    Each round blurs, resizes, adds noise and compresses; the first one ends at a size between that of the picture and
+    Each round blurs, resizes, adds noise and compresses; the first one ends at a size between that of the image and
     half of the final one, the second at the final size. Raises UsageError for impossible values.
 
-    share: how often a picture is damaged so, in place of the other degradation.
+    share: how often an image is damaged so, in place of the other degradation.
     blur_px, second_blur_px: largest deviation of the Gaussian of each round, in pixels of the final size.
     second_blur_share: how often there is the second blur.
     between: smallest and largest size after the first round, in units of the final size.
@@ -33,7 +33,7 @@ class HeavySettings:
     shot_share: how often noise grows with the square root of the brightness, as that of photons does.
     grain_share: how often noise is blurred to clumps, as the grain of film is.
     grain_px: smallest and largest deviation of that blur.
-    halftone_share: how often the picture was printed in between, as a screen of dots.
+    halftone_share: how often the image was printed in between, as a screen of dots.
     quality: lowest and highest of both JPEGs, whose grids of blocks lie anywhere.
     jpeg_share: how often there is the first JPEG.
     """
@@ -79,7 +79,7 @@ class DegradationSettings:
 
     Blur:
     kernels: "low": a Gaussian, isotropic or not, of deviations up to `blur_px` low-resolution pixels wherever it falls
-        in the chain; "here": as in the paper, an isotropic blur and an anisotropic one, in pixels of the picture as it
+        in the chain; "here": as in the paper, an isotropic blur and an anisotropic one, in pixels of the image as it
         is at that point.
     blur_px (of "low"): largest deviation.
     isotropic (of "here"): smallest deviation, largest one, and what is added to that for each unit of scale, in pixels.
@@ -108,7 +108,7 @@ class DegradationSettings:
     jpeg_share: how often there is one before the last one, which there always is.
 
     heavy: how often there is heavy damage instead, and its ranges.
-    clean_share: how often the picture is only made smaller and compressed at a quality of 90 or more, so that a network
+    clean_share: how often the image is only made smaller and compressed at a quality of 90 or more, so that a network
         does not learn to smooth or sharpen what is good.
     """
 

@@ -42,7 +42,7 @@ class PhotoDescriber:
 
     @torch.inference_mode()
     def __call__(self, pixels: Pixels) -> npt.NDArray[np.float32]:
-        """H×W×3 uint8 RGB → 2·C float32. One picture at a time, on one thread, so that nothing else changes a bit."""
+        """H×W×3 uint8 RGB → 2·C float32. One image at a time, on one thread, so that nothing else changes a bit."""
         torch.set_num_threads(1)
         config = self._network.config
         small = _shrunk(pixels)

@@ -1,4 +1,4 @@
-"""What tells a good photograph from one to leave out, each measure a number with a unit that a person can picture.
+"""What tells a good photograph from one to leave out, each measure a number with a unit that a person can image.
 
 All measures take H×W float32 luma in levels (0 to 255) and are exact functions of it: no random numbers, no threads.
 """
@@ -72,10 +72,10 @@ def detail(luma: Luma) -> float:
 
 
 def perceptual_hash(luma: Luma) -> int:
-    """64 bits: signs, about their median, of the lowest 8×8 frequencies of the picture shrunk to 32×32.
+    """64 bits: signs, about their median, of the lowest 8×8 frequencies of the image shrunk to 32×32.
 
     The DCT hash of Zauner 2010 ("Implementation and benchmarking of perceptual image hash functions"). Resizing and
-    compression change a few bits, another picture about half of them.
+    compression change a few bits, another image about half of them.
     """
     small = cv2.resize(luma, (_HASH_SIDE, _HASH_SIDE), interpolation=cv2.INTER_AREA)
     low = cv2.dct(small)[:_HASH_LOW, :_HASH_LOW].ravel()
@@ -88,7 +88,7 @@ def blockiness(luma: Luma) -> float:
     """How much stronger, in levels, steps are on the lines of an 8×8 grid than off them; about 0 without a grid.
 
     A step counts for what it exceeds its neighbours by, after Wang, Sheikh and Bovik 2002 ("No-reference perceptual
-    quality assessment of JPEG compressed images"); all eight positions of the grid are tried, because a picture
+    quality assessment of JPEG compressed images"); all eight positions of the grid are tried, because an image
     may have been cropped since. The weaker direction counts: real scenes have stripes, but seldom grids.
     """
     return min(_excess(luma), _excess(np.ascontiguousarray(luma.T)))

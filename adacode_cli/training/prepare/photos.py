@@ -1,7 +1,7 @@
 """Files below a folder → photographs as training sees them: upright, three channels of 8 bits, opaque.
 
 Files come in the order of their relative paths, whatever the file system returns, and nothing but regular files with a
-picture's suffix is opened. Names that begin with a dot are passed over.
+image's suffix is opened. Names that begin with a dot are passed over.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Photo:
 
 
 def find_photos(folder: Path) -> list[str]:
-    """Relative paths ("nature/a.jpg") of all picture files below `folder`, sorted. Raises InputError without any.
+    """Relative paths ("nature/a.jpg") of all image files below `folder`, sorted. Raises InputError without any.
 
     Links to directories are followed, each directory once.
     """
@@ -55,7 +55,7 @@ def find_photos(folder: Path) -> list[str]:
         paths = (Path(base, name) for name in files if not name.startswith("."))
         found += (p.relative_to(folder).as_posix() for p in paths if formats.of_any_suffix(p.suffix) and p.is_file())
     if not found:
-        hint = f"Pictures are recognised by their suffix: {', '.join(sorted(formats.input_suffixes()))}."
+        hint = f"Images are recognised by their suffix: {', '.join(sorted(formats.input_suffixes()))}."
         raise InputError("holds no photographs", path=folder, hint=hint)
     return sorted(found)
 

@@ -60,7 +60,7 @@ def check_available() -> None:
 
 
 def svg(panel: Panel) -> bytes:
-    """A panel as an SVG picture on white, 5 inches wide, its letters drawn as paths."""
+    """A panel as an SVG image on white, 5 inches wide, its letters drawn as paths."""
     with _style():
         figure, buffer = drawing(panel), io.BytesIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None})

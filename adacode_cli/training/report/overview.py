@@ -1,4 +1,4 @@
-"""A run in one picture: for each section its panels in rows, and under them the latest samples of its stages."""
+"""A run in one image: for each section its panels in rows, and under them the latest samples of its stages."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _WHITE = 255
 def overview_png(record: RunRecord) -> bytes:
     """All curves and latest samples of a run as a PNG file, about 1950 pixels wide.
 
-    Raises UsageError where matplotlib is missing, OutputError where the picture is too large for a PNG.
+    Raises UsageError where matplotlib is missing, OutputError where the image is too large for a PNG.
     """
     curves.check_available()
     parts: list[NDArray[np.uint8]] = [_title(f"Training run {record.folder.resolve().name}", points=20)]
@@ -40,13 +40,13 @@ def overview_png(record: RunRecord) -> bytes:
 
 
 def read_picture(path: Path) -> NDArray[np.uint8] | None:
-    """A picture file as H×W×3 uint8 RGB, or None where it is gone or damaged."""
+    """An image file as H×W×3 uint8 RGB, or None where it is gone or damaged."""
     try:
         data = path.read_bytes()
     except OSError:
         return None
-    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-    return None if picture is None else np.ascontiguousarray(picture[..., ::-1], np.uint8)
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    return None if image is None else np.ascontiguousarray(image[..., ::-1], np.uint8)
 
 
 def _section(section: Section) -> list[NDArray[np.uint8]]:

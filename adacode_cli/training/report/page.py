@@ -94,23 +94,23 @@ def _samples(stage: StageRecord) -> Iterator[str]:
 
 def _whole(sample: SampleFile, name: str) -> str:
     """Every pixel as it is; a very large sheet as JPEG, so that the page can still be sent."""
-    picture = read_picture(sample.path)
-    if picture is None:
+    image = read_picture(sample.path)
+    if image is None:
         return "<p>The sample is damaged.</p>"
-    bgr = np.ascontiguousarray(picture[..., ::-1])
+    bgr = np.ascontiguousarray(image[..., ::-1])
     kind, data = "image/png", cv2.imencode(".png", bgr)[1].tobytes()
     if len(data) > _MAX_PNG_BYTES:
         kind, data = "image/jpeg", _jpeg(bgr)
-    return _picture(kind, data, f"Samples of {name} after {sample.step} steps", picture.shape)
+    return _picture(kind, data, f"Samples of {name} after {sample.step} steps", image.shape)
 
 
 def _small(sample: SampleFile, name: str) -> str:
-    picture = read_picture(sample.path)
-    if picture is None:
+    image = read_picture(sample.path)
+    if image is None:
         return "<p>The sample is damaged.</p>"
-    factor = min(1.0, _EARLIER_WIDTH_PX / picture.shape[1])
-    size = (max(1, round(picture.shape[1] * factor)), max(1, round(picture.shape[0] * factor)))
-    small = cv2.resize(np.ascontiguousarray(picture[..., ::-1]), size, interpolation=cv2.INTER_AREA)
+    factor = min(1.0, _EARLIER_WIDTH_PX / image.shape[1])
+    size = (max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor)))
+    small = cv2.resize(np.ascontiguousarray(image[..., ::-1]), size, interpolation=cv2.INTER_AREA)
     return _picture("image/jpeg", _jpeg(small), f"Samples of {name} after {sample.step} steps", small.shape)
 
 

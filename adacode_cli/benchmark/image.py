@@ -1,4 +1,4 @@
-"""Pictures to measure with, for time does not depend on what is on them."""
+"""Images to measure with, for time does not depend on what is on them."""
 
 from __future__ import annotations
 
@@ -29,6 +29,6 @@ def made_up_jpeg(side: int, seed: int = 0) -> bytes:
 
 
 def cut(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """The upper left side × side of an H×W×3 picture, repeated where it is too small."""
+    """The upper left side × side of an H×W×3 image, repeated where it is too small."""
     rows, columns = (-(-side // length) for length in pixels.shape[:2])
     return np.ascontiguousarray(np.tile(pixels, (rows, columns, 1))[:side, :side])

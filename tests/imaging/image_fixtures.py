@@ -1,4 +1,4 @@
-"""Pictures and files that the imaging tests are made of, none of them written by the code under test."""
+"""Images and files that the imaging tests are made of, none of them written by the code under test."""
 
 import struct
 import zlib
@@ -23,26 +23,26 @@ def noise(shape, dtype, seed=0):
 
 
 def smooth(height, width):
-    """A colourful uint8 RGB picture without hard edges, which lossy formats keep well."""
+    """A colourful uint8 RGB image without hard edges, which lossy formats keep well."""
     y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
     planes = [0.5 + 0.5 * np.sin(3 * x + 1), 0.5 + 0.5 * np.cos(2 * y + x), 0.2 + 0.7 * x * y]
     return np.rint(255 * np.stack(planes, axis=-1)).clip(0, 255).astype(np.uint8)
 
 
-def saved(picture, format, **options):
+def saved(image, format, **options):
     """The bytes that Pillow writes for an array or a Pillow image."""
     buffer = BytesIO()
-    if isinstance(picture, np.ndarray):
-        picture = Image.fromarray(picture)
-    picture.save(buffer, format, **options)
+    if isinstance(image, np.ndarray):
+        image = Image.fromarray(image)
+    image.save(buffer, format, **options)
     return buffer.getvalue()
 
 
 def reopened(data):
     """The file as Pillow sees it, loaded."""
-    picture = Image.open(BytesIO(data))
-    picture.load()
-    return picture
+    image = Image.open(BytesIO(data))
+    image.load()
+    return image
 
 
 def srgb_profile():

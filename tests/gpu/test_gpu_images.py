@@ -1,4 +1,4 @@
-"""Pictures of every kind through `Restorer` on a GPU, and a folder of them through the program."""
+"""Images of every kind through `Restorer` on a GPU, and a folder of them through the program."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def both(restorers, task, image, **how):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_kinds_of_pictures_are_what_they_are_on_the_cpu(restorers, dtype, channels):
+def test_kinds_of_images_are_what_they_are_on_the_cpu(restorers, dtype, channels):
     image = photograph(20, 30, dtype, channels)
     there, here = both(restorers, "sr", image, scale=4)
     assert there.image.shape == (80, 120, *image.shape[2:])
@@ -69,7 +69,7 @@ def test_noise_that_is_to_stay(restorers, denoise):
 
 @pytest.mark.parametrize("value", [0, 255])
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_flat_pictures_stay_flat_and_finite(device, value, precision):
+def test_flat_images_stay_flat_and_finite(device, value, precision):
     image = np.full((32, 40, 3), value, np.uint8)
     large = Restorer.from_pretrained("compact", device=device.type, precision=precision).sr(image, 4)
     assert np.abs(large.astype(int) - value).max() < 40

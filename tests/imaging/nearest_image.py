@@ -1,4 +1,4 @@
-"""A run's way through one decoded picture, with every pixel repeated in place of a network."""
+"""A run's way through one decoded image, with every pixel repeated in place of a network."""
 
 from adacode_cli.batch.restoring import Restoring
 
@@ -21,5 +21,5 @@ class RepeatingRestorer:
 
 
 def enlarged(image, scale):
-    """The picture as `adacode sr` would hand it to the encoder."""
+    """The image as `adacode sr` would hand it to the encoder."""
     return Restoring(RepeatingRestorer(), "sr", scale)(image, None)[0]

@@ -1,6 +1,6 @@
-"""One picture as the codebooks see it: all that a decoder needs, and what passes by the network.
+"""One image as the codebooks see it: all that a decoder needs, and what passes by the network.
 
-The mixing weights are whole steps, not floats, from the moment they leave the network. So a picture that is decoded
+The mixing weights are whole steps, not floats, from the moment they leave the network. So an image that is decoded
 at once and one that is decoded years later from a file come from the very same numbers.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 STEPS_PER_UNIT = 128
-"""Mixing weights are multiples of 1/128: pictures keep about 50 dB to those of exact weights (benchmarks/codes.py)."""
+"""Mixing weights are multiples of 1/128: images keep about 50 dB to those of exact weights (benchmarks/codes.py)."""
 
 MAX_BASES = 32
 MAX_CODES = 65536
@@ -22,7 +22,7 @@ _DTYPES = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32))
 
 @dataclass(frozen=True)
 class DecoderIdentity:
-    """Which weights decode a picture. name: what a person calls them; digest: 16 bytes that tell them from others."""
+    """Which weights decode an image. name: what a person calls them; digest: 16 bytes that tell them from others."""
 
     name: str
     digest: bytes
@@ -30,12 +30,12 @@ class DecoderIdentity:
 
 @dataclass(frozen=True, eq=False)
 class Codes:
-    """A picture of height × width pixels as codes.
+    """An image of height × width pixels as codes.
 
     codes_KHW: K×h×w uint16, the code of each basis in each latent cell, below the basis's entry of `book_sizes`.
     steps_KHW: K×h×w int16, mixing weights in units of 1/`steps_per_unit`. stride: output pixels a side of a cell; the
-    grid of h×w cells covers the picture. grey, dtype: the picture's layout (uint8, uint16 or float32 in [0, 1]).
-    alpha: height×width of that dtype, or None; icc, exif, xmp, iptc: as in a picture file, the orientation being 1.
+    grid of h×w cells covers the image. grey, dtype: the image's layout (uint8, uint16 or float32 in [0, 1]).
+    alpha: height×width of that dtype, or None; icc, exif, xmp, iptc: as in an image file, the orientation being 1.
     notes: what a person should know of how they were made; a file does not keep them.
     Raises ValueError for arrays that do not fit: that is a bug of the caller.
     """
@@ -75,7 +75,7 @@ class Codes:
 
     @property
     def touched_mixing(self) -> npt.NDArray[np.float32]:
-        """The mixing weights of the cells that hold pixels of the picture; the rest of the grid is its padding."""
+        """The mixing weights of the cells that hold pixels of the image; the rest of the grid is its padding."""
         rows, columns = (-(-side // self.stride) for side in (self.height, self.width))
         return self.mixing[:, :rows, :columns]
 

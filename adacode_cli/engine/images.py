@@ -1,4 +1,4 @@
-"""Pictures as arrays, and what happens to them around the network: alpha, other sizes, holes that are filled again.
+"""Images as arrays, and what happens to them around the network: alpha, other sizes, holes that are filled again.
 
 The network sees grey or RGB alone. An alpha channel is resized beside it, because a network trained on photographs
 would invent texture in a map of coverage.
@@ -20,22 +20,22 @@ TOPS = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535, np.dtype(np.float32
 Pixels = npt.NDArray[Any]
 
 
-def check_picture(image: Pixels, alpha: Pixels | None = None) -> None:
+def check_image(image: Pixels, alpha: Pixels | None = None) -> None:
     """Raises InputError unless `image` is H×W, or H×W×C with C from 2 to 4, of uint8, uint16 or finite float32 samples.
 
-    No side is 0. With C 2 and 4 the last channel is alpha; a separate `alpha` is H×W of the same type, of a picture
+    No side is 0. With C 2 and 4 the last channel is alpha; a separate `alpha` is H×W of the same type, of an image
     that has none inside.
     """
     shape_fits = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (2, 3, 4))
     if not shape_fits or image.size == 0 or image.dtype not in TOPS:
         raise InputError(
-            f"an array of shape {image.shape} and type {image.dtype} is not a picture",
-            hint="Pictures are H×W, H×W×2 (grey, alpha), H×W×3 or H×W×4 arrays of uint8, uint16 or float32 (0 to 1).",
+            f"an array of shape {image.shape} and type {image.dtype} is not an image",
+            hint="Images are H×W, H×W×2 (grey, alpha), H×W×3 or H×W×4 arrays of uint8, uint16 or float32 (0 to 1).",
         )
     if alpha is not None and (_has_alpha(image) or alpha.shape != image.shape[:2] or alpha.dtype != image.dtype):
         raise InputError(
-            f"an array of shape {alpha.shape} and type {alpha.dtype} is not the alpha of a picture of {image.shape}",
-            hint="Alpha is H×W, of the picture's type; or it is the last channel of the picture.",
+            f"an array of shape {alpha.shape} and type {alpha.dtype} is not the alpha of an image of {image.shape}",
+            hint="Alpha is H×W, of the image's type; or it is the last channel of the image.",
         )
     _check_finite(image)
     if alpha is not None:
@@ -47,13 +47,13 @@ def _check_finite(samples: Pixels) -> None:
         # One such sample would spread over every pixel that sees it, and where it ends nobody could tell.
         count = samples.size - np.count_nonzero(np.isfinite(samples))
         raise InputError(
-            f"{count} of the picture's {samples.size} samples are not finite",
+            f"{count} of the image's {samples.size} samples are not finite",
             hint="Replace NaN and infinity by numbers from 0 to 1; where they mark holes, inpaint them with a mask.",
         )
 
 
 def apart(image: Pixels) -> tuple[Pixels, Pixels | None]:
-    """H×W or H×W×C picture → H×W or H×W×3 colours, and the H×W alpha where the last channel is one (C 2 or 4)."""
+    """H×W or H×W×C image → H×W or H×W×3 colours, and the H×W alpha where the last channel is one (C 2 or 4)."""
     if not _has_alpha(image):
         return image, None
     color = image[..., 0] if image.shape[2] == 2 else image[..., :3]
