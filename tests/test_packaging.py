@@ -39,7 +39,7 @@ def test_the_source_archive_holds_weights_tests_and_docs(built):
     assert {"tests/test_packaging.py", "docs/architecture.md", "README.md", "SECURITY.md", "LICENSE"} <= names
 
 
-def test_the_unpacked_wheel_restores_a_image_from_another_folder(built, tmp_path):
+def test_the_unpacked_wheel_restores_an_image_from_another_folder(built, tmp_path):
     if "compact-sr-x4.safetensors" not in WEIGHTS:
         pytest.skip("the bundled weights are absent")
     with zipfile.ZipFile(next(built.glob("*.whl"))) as wheel:

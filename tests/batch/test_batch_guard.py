@@ -90,7 +90,7 @@ def test_numbers_that_are_none():
 
 
 @pytest.mark.parametrize("value", [0, 128, 255])
-def test_a_image_that_is_flat_itself_may_stay_so(value):
+def test_an_image_that_is_flat_itself_may_stay_so(value):
     flat = np.full((8, 8, 3), value, np.uint8)
     assert doubt(Decoded(flat), Decoded(enlarged(flat))) is None
 

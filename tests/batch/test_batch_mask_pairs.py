@@ -122,7 +122,7 @@ def test_of_many_masks_for_one_image_three_are_named():
         (["../1.jpg", "1.jpg"], ["../1.jpg", "1.jpg"], ["2.png"], "../1.jpg", "1.png"),
     ],
 )
-def test_the_place_that_a_image_without_a_mask_is_told_is_its_own(
+def test_the_place_that_an_image_without_a_mask_is_told_is_its_own(
     here, monkeypatch, inputs, images, masks, lacks, place
 ):
     """Whoever puts a mask there has paired it with this image, and the run goes on."""

@@ -135,7 +135,7 @@ def test_what_fails_every_file_alike_stops_the_run(image, tmp_path, error, lanes
     assert (report.done, report.untouched, report.exit_code) == (3, 5, error.exit_code)
 
 
-def test_a_image_too_large_for_the_memory_does_not_stop_the_others(image, tmp_path):
+def test_an_image_too_large_for_the_memory_does_not_stop_the_others(image, tmp_path):
     image("p/a.png")
     image("p/b.png", (33, 20))
     image("p/c.png")
@@ -145,7 +145,7 @@ def test_a_image_too_large_for_the_memory_does_not_stop_the_others(image, tmp_pa
     assert report.failed[0].failure.exit_code == 5
 
 
-def test_a_image_for_which_results_leave_no_room_waits_until_they_are_written(picture, tmp_path):
+def test_an_image_for_which_results_leave_no_room_waits_until_they_are_written(picture, tmp_path):
     picture("p/a.png")
     picture("p/b.png", (33, 20))
     refused, written = threading.Event(), []

@@ -172,7 +172,7 @@ def test_made_up_images_are_like_photographs():
     assert bands[0] > 3 * bands[1] > 9 * bands[2] > 0
 
 
-def test_a_image_that_is_too_small_is_repeated():
+def test_an_image_that_is_too_small_is_repeated():
     image = made_up(10, 7)
     square = cut(image, 16)
     np.testing.assert_array_equal(square[:10, :7], image)

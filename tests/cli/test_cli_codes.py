@@ -182,7 +182,7 @@ def test_strict_knows_what_codes_lose_before_anything_is_computed(tmp_path):
     assert str(raised.value).count("HDR") == 1
 
 
-def test_a_image_of_twelve_bits_loses_nothing_by_way_of_codes(tmp_path):
+def test_an_image_of_twelve_bits_loses_nothing_by_way_of_codes(tmp_path):
     path = tmp_path / "deep.avif"
     path.write_bytes(encode(Decoded(data.astronaut()[:24, :24].astype(np.uint16) * 257), format="avif"))
     stages, job, read = strictly_read(path)

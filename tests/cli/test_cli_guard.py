@@ -48,7 +48,7 @@ def test_without_the_guard_results_are_taken_as_they_are(adacode, photo, tmp_pat
     assert adacode("sr", "p", "--weights", "black").returncode == 6  # an option that changes outputs
 
 
-def test_the_colour_fix_of_a_image_that_needs_none(adacode, photo, tmp_path):
+def test_the_colour_fix_of_an_image_that_needs_none(adacode, photo, tmp_path):
     before = np.asarray(Image.open(photo("a.png")))
     assert adacode("sr", "a.png", "-o", "b.png", "--weights", "nearest", "--color-fix", "low-frequency").returncode == 0
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "b.png"))[::4, ::4], before)

@@ -29,7 +29,7 @@ def files(tmp_path) -> None:
     (tmp_path / "folder").mkdir()
 
 
-def test_a_mean_restores_a_image(real_adacode, files, photo, tmp_path):
+def test_a_mean_restores_an_image(real_adacode, files, photo, tmp_path):
     options = ("--share", "0.75", "-o", "mean.safetensors", "--dtype", "bf16")
     result = real_adacode("weights", "average", "a.safetensors", "start.safetensors", *options)
     assert result.returncode == 0, result.stderr.decode()

@@ -85,7 +85,7 @@ def test_a_run_over_a_folder_of_all_kinds_of_things(collection, tmp_path):
     assert "is a GIF" in files["moves.png"]["ours"]["refused"]
 
 
-def test_a_image_that_is_read_wrongly_is_named_with_figures(collection, corpus_run, monkeypatch, capsys):
+def test_an_image_that_is_read_wrongly_is_named_with_figures(collection, corpus_run, monkeypatch, capsys):
     def wrong(data, *, name):
         decoded = decode(data, name=name)
         if name != "deep.tif":

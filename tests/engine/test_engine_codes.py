@@ -37,7 +37,7 @@ def coder(config=LOCAL, seed=0, name="tiny", **options):
 
 @given(st.integers(1, 90), st.integers(1, 90), st.sampled_from([1, 3, 4]), st.sampled_from(DTYPES))
 @settings(max_examples=15, deadline=None)
-def test_a_image_from_a_file_is_the_image_of_its_codes(height, width, channels, dtype):
+def test_an_image_from_a_file_is_the_image_of_its_codes(height, width, channels, dtype):
     image, one = photograph(height, width, dtype, channels), coder()
     codes = one.encode(image)
     again = coder().decode(from_bytes(to_bytes(codes), name="x"))
@@ -66,7 +66,7 @@ def test_tiles_and_whole_images_have_the_same_codes(config, precision):
     np.testing.assert_array_equal(whole.steps_KHW, tiled.steps_KHW)
 
 
-def test_a_image_of_several_decoder_tiles_has_no_seams():
+def test_an_image_of_several_decoder_tiles_has_no_seams():
     """The whole grid at once through the network itself, where the coder takes tiles of 8 cells."""
     one, image = coder(tile=64), photograph(500, 800, np.float32)
     image = np.concatenate([image, image[::-1]])

@@ -66,7 +66,7 @@ def elsewhere(monkeypatch):
 
 @pytest.mark.parametrize(("tile", "precision"), [("auto", "fp32"), (64, "bf16")])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_image_is_queued_whole(elsewhere, layout, tile, precision):
+def test_an_image_is_queued_whole(elsewhere, layout, tile, precision):
     runner = elsewhere(layout, tile, precision)
     assert runner.plan(90, 70, deep=False).resident
     image = photograph(90, 70)

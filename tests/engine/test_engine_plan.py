@@ -61,7 +61,7 @@ def test_what_fits_is_chosen_if_anything_does(layout, height, width, share, devi
     assert not made.sampled or PARTS[layout].normalise
 
 
-def test_tiles_of_a_image_are_about_the_same_size():
+def test_tiles_of_an_image_are_about_the_same_size():
     made, _ = plan("compact reconstruct", 1030, 64 * 40)
     heights = {box.height for box in made.decoder}
     assert max(heights) - min(heights) <= 1
@@ -176,7 +176,7 @@ def test_a_device_that_says_when_memory_runs_out_needs_room_for_the_smallest_til
         require_room(whole, (1000, 1000), RunOptions(tile="none"), cuda)
 
 
-def test_a_image_that_is_refused_is_not_cut_into_a_million_tiles(there):
+def test_an_image_that_is_refused_is_not_cut_into_a_million_tiles(there):
     tight, _ = plan("compact sr ×4", 16383, 16383, room=Memory(1 << 30), tile=64)
     there(1 << 30)
     with pytest.raises(DeviceError, match="16383×16383"):

@@ -140,7 +140,7 @@ def test_holes_are_filled_in_the_networks_coarse_passes(tile):
 
 
 @pytest.mark.parametrize("tile", ["none", 64])
-def test_a_device_that_is_asked_once_a_image_has_it_computed_again_too(monkeypatch, tile):
+def test_a_device_that_is_asked_once_an_image_has_it_computed_again_too(monkeypatch, tile):
     """As on a GPU, where each question would wait for all that is queued."""
     image = photograph(50, 70)
     wanted = Runner(overflowing("bf16"), CPU, RunOptions("bf16", tile)).restore(image)

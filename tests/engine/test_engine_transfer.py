@@ -68,7 +68,7 @@ def test_another_thread_may_wait_for_what_was_sent_in_inference_mode():
 
 @pytest.mark.parametrize("tile", ["auto", 64])
 @pytest.mark.parametrize(("dtype", "channels"), [(np.uint8, 3), (np.uint8, 1), (np.uint16, 3), (np.float32, 3)])
-def test_a_image_that_arrives_late_is_the_same(monkeypatch, tile, dtype, channels):
+def test_an_image_that_arrives_late_is_the_same(monkeypatch, tile, dtype, channels):
     net, image = network(for_task(ATTENTIVE, "sr", 2)), photograph(70, 90, dtype, channels)
     wanted = Runner(net, CPU, RunOptions("fp32", tile)).restore(image)
     monkeypatch.setattr(runner_module, "Outbox", Late)

@@ -48,7 +48,7 @@ def test_the_steps_are_the_forward_pass(trunk):
 
 @settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
 @given(shapes, scales, st.integers(1, 200), st.integers(1, 200), st.sampled_from([64, 72, 100, 128, "none"]))
-def test_a_image_of_any_size_in_tiles_of_any_size(trunk, scale, height, width, tile):
+def test_an_image_of_any_size_in_tiles_of_any_size(trunk, scale, height, width, tile):
     net = made(trunk, scale)
     x = tensor(net.config, -(-height // scale), -(-width // scale))
     wanted, found = whole(net, x), Runner(net, CPU, RunOptions("fp32", tile)).run(x, deep=False)
@@ -93,7 +93,7 @@ def test_one_map_waits_between_the_halves(layout):
 
 
 @every_trunk
-def test_the_halves_make_the_codes_and_the_decoder_alone_a_image(layout):
+def test_the_halves_make_the_codes_and_the_decoder_alone_an_image(layout):
     net = lively(LAYOUTS[layout])
     image = photograph(90 // net.config.scale, 70 // net.config.scale, np.float32)
     runner = Runner(net, CPU, RunOptions("fp32", 64))

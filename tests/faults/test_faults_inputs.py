@@ -157,7 +157,7 @@ def test_names_that_are_one_elsewhere(adacode, photo, tmp_path, table, first, se
     table.row(fault, 9, said(result, "failed: "), "is done, the first of the two too")
 
 
-def test_what_only_looks_like_a_image(adacode, photo, tmp_path, table):
+def test_what_only_looks_like_an_image(adacode, photo, tmp_path, table):
     whole = photo("p/a.jpg", (64, 64)).read_bytes()
     (tmp_path / "p" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "p" / "empty.png").write_bytes(b"")

@@ -38,7 +38,7 @@ LITTLE_IS_LEFT = """
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits address space as Linux does")
-def test_a_image_that_does_not_fit_the_memory_fails_alone_before_it_is_computed(photo, tmp_path, table):
+def test_an_image_that_does_not_fit_the_memory_fails_alone_before_it_is_computed(photo, tmp_path, table):
     photo("p/a.png", (24, 16))
     photo("p/large.png", (1500, 1500))
     photo("p/z.png", (16, 24))

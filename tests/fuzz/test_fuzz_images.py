@@ -11,7 +11,7 @@ SCRIPT = Path(mutated_images.__file__)
 FORMATS = sorted({name.split("-")[0] for name in mutated_images.seeds()})
 
 
-def test_there_is_a_seed_of_every_format_and_each_is_a_image():
+def test_there_is_a_seed_of_every_format_and_each_is_an_image():
 
     from adacode_cli import formats
 

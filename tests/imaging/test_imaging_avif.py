@@ -138,7 +138,7 @@ def test_the_first_image_of_an_animation_is_read(tmp_path, bits):
     assert "1 of 2 frames" in image.lost
 
 
-def test_an_animation_without_a_image_beside_it_is_refused(tmp_path):
+def test_an_animation_without_an_image_beside_it_is_refused(tmp_path):
     first, second = png(tmp_path / "a.png", COLOUR), png(tmp_path / "b.png", COLOUR[::-1].copy())
     data = avifenc(tmp_path / "a.avif", first, second, "-d", 10, "-y", "444").read_bytes()
     with pytest.raises(InputError, match="AVIF"):

@@ -40,7 +40,7 @@ def test_scans_within_a_profile_do_not_count():
     assert decode(data, name="x").icc == profile
 
 
-def test_scans_of_a_image_behind_the_first_do_not_count():
+def test_scans_of_an_image_behind_the_first_do_not_count():
     data = saved(smooth(16, 16), "JPEG")
     assert decode(data + data * limits.MAX_SCANS, name="x").size == (16, 16)
 

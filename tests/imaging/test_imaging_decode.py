@@ -98,7 +98,7 @@ def test_formats_that_are_not_read_are_named(start, title):
     kind=st.sampled_from(sorted(SEEDS)),
     changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=5),
 )
-def test_damage_is_an_input_error_or_a_image(kind, changes):
+def test_damage_is_an_input_error_or_an_image(kind, changes):
     data = bytearray(SEEDS[kind])
     for place, value in changes:
         data[int(place * len(data))] = value

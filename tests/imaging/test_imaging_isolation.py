@@ -71,7 +71,7 @@ def full(dtype, *, grey=False, pages=()) -> Decoded:
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 @pytest.mark.parametrize("grey", [False, True])
 @pytest.mark.parametrize("format", formats.names())
-def test_a_image_is_the_same(pool, format, grey, dtype):
+def test_an_image_is_the_same(pool, format, grey, dtype):
     if format == "heic":
         pytest.importorskip("pillow_heif")
     data = encode(full(dtype, grey=grey), format=format)

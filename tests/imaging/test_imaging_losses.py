@@ -315,7 +315,7 @@ KNOWN = {
 
 
 @pytest.mark.parametrize("kind", KNOWN)
-def test_a_loss_is_known_before_a_image_is_restored(kind):
+def test_a_loss_is_known_before_an_image_is_restored(kind):
     """So that --strict refuses it before; and it is named once."""
     make, format, expected = KNOWN[kind]
     image = decode(make(), name="x")

@@ -137,7 +137,7 @@ def test_camera_raw_is_refused():
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("compression", [None, "zlib"])
-def test_a_image_taller_than_its_strips_is_damage_not_a_black_bar(dtype, compression):
+def test_an_image_taller_than_its_strips_is_damage_not_a_black_bar(dtype, compression):
     data = bytearray(written(noise((40, 30), dtype), rowsperstrip=10, compression=compression))
     with tifffile.TiffFile(BytesIO(bytes(data))) as file:
         at = file.pages[0].tags[257].valueoffset

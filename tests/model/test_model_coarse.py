@@ -76,7 +76,7 @@ def test_each_pass_goes_on_from_the_coarser_one():
 
 
 @torch.inference_mode()
-def test_a_image_of_one_window_is_not_halved():
+def test_an_image_of_one_window_is_not_halved():
     net, image = network(CONFIG), holed(CONFIG.pad_multiple, 2 * CONFIG.pad_multiple, 0.5, 1)
     assert torch.equal(net.prepared(image, 2), prepare_input(image, "filled"))
     assert torch.isfinite(net(holed(1, 1, 1.0, 1)).image_BCHW).all()

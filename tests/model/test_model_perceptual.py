@@ -66,7 +66,7 @@ def blurred(image, sigma):
 
 
 @torch.inference_mode()
-def test_a_image_has_no_distance_from_itself(lpips, photo):
+def test_an_image_has_no_distance_from_itself(lpips, photo):
     assert lpips(photo, photo).tolist() == [0.0]
 
 

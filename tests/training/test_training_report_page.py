@@ -169,7 +169,7 @@ def test_the_same_folder_gives_the_same_page(record):
     assert page_html(shorter) == page_html(shorter)
 
 
-def test_a_run_with_one_line_and_nothing_else_has_a_page_and_a_image(tmp_path):
+def test_a_run_with_one_line_and_nothing_else_has_a_page_and_an_image(tmp_path):
     (tmp_path / "fused.jsonl").write_text('{"step": 0, "total": 0.0, "used/a": 0, "future/key": 1e300}\n')
     samples = tmp_path / "samples" / "fused"
     samples.mkdir(parents=True)

@@ -44,7 +44,7 @@ def run(tmp_path_factory) -> Path:
     }
     for name, loss in losses.items():
         recipe = recipe.with_stage(name, replace(recipe.stage(name), loss=loss))
-    session = tiny_session(shards, folder / "run", recipe, pace=Pace(log_every=1, validate_every=STEPS // 2))
+    session = tiny_session(shards, folder / "run", recipe, pace=Pace(log_every=1, validate_every=STEPS // 6))
     session.perceptual = load_perceptual(save_perceptual(folder / "lpips.safetensors"), for_training=True)
     assert run_all(session, TASKS)
     return folder / "run"
@@ -67,8 +67,8 @@ def test_every_loss_falls_that_can(run, name):
 @pytest.mark.parametrize("name", STAGES[3:])
 def test_averaged_weights_get_better_on_held_out_images(run, name):
     lines = [json.loads(line) for line in (run / f"{name}.jsonl").read_text().splitlines()]
-    halfway, end = (line["validation/psnr"] for line in lines if "validation/psnr" in line)
-    assert end > halfway
+    first, *_, end = (line["validation/psnr"] for line in lines if "validation/psnr" in line)
+    assert end > first
 
 
 @pytest.mark.parametrize("name", STAGES[4:])
