@@ -55,7 +55,7 @@ def draw(image: NDArray[Any], mixing_weights: NDArray[np.float32], categories: S
     dominant = np.argmax(mixing_weights, axis=0)
     low, high = _scale(mixing_weights)
     panels = [
-        _Panel("picture", "as restored", shown),
+        _Panel("image", "as restored", shown),
         _Panel("overlay", "the basis that weighs most", _overlay(shown, dominant)),
     ]
     for index, category in enumerate(categories):

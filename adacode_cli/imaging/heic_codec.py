@@ -34,7 +34,7 @@ def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
         said, lost = pillow.metadata_of(image)
         found = heif_boxes.properties(data)
         said, lost = replace(said, cicp=heif_boxes.cicp_of(found)), lost + heif_boxes.lost_of(found)
-        lost += lost_beside_first(len(file), "picture")
+        lost += lost_beside_first(len(file), "image")
         if image.info.get("depth_images") or image.info.get("aux"):
             lost += ("its depth, brightness or other auxiliary maps",)
         samples = np.asarray(image)
