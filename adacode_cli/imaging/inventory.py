@@ -62,7 +62,7 @@ _OTHER_WORDS = {
     AUXILIARY: ("auxiliary",),
     CHANNELS: ("extra channel",),
     FRAMES: ("frame",),
-    IMAGES: (r"\d images", "frame", "page"),
+    IMAGES: (r"(\d|further) images", "frame", "page"),
 }
 _WHOLLY_LOST = ("metadata of", "metadata (")
 
