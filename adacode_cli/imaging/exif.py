@@ -2,7 +2,8 @@
 
 A block is patched in place (Orientation becomes 1, the old thumbnail goes), because rewriting one moves the maker
 notes, whose inner offsets nobody documents. Only from and into TIFF, where EXIF is spread over the file's own
-directories, are tags copied; their bytes are copied raw, so that a UTF-8 name in an ASCII tag stays what it was.
+directories, are tags copied; their bytes are copied raw, so that a UTF-8 name in an ASCII tag stays what it was. There
+the maker note keeps its distance from the header where it can (`maker_note`), as many of its offsets count from there.
 """
 
 from __future__ import annotations
@@ -38,9 +39,13 @@ ALPHA = (PREMULTIPLIED, PLAIN_ALPHA, ALPHA_BY_COREL)
 _DESCRIBING = DATE_AND_ORIGIN | GEOGRAPHY | RESOLUTION
 _INTEROPERABILITY = 40965  # A third level of directories, which says that this follows DCF, and which colours it has.
 _THUMBNAIL_START, _THUMBNAIL_LENGTH = 513, 514
+_MAKER_NOTE = 37500
+_MAX_NOTE_AT = 1 << 13  # What is in front of it is copied to another place, and its old place stays empty.
+_MAX_BLOCK = 65_000  # bytes, which JPEG can hold
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _SWAP_SIZES = {3: 2, 4: 4, 5: 4, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
+_HEADER_BYTES = 8  # of a block
 _MAX_BYTES = 1 << 24  # Overlapping values could otherwise unfold a small file into gigabytes.
 _MAX_TAGS = 4096  # of a directory; none that is not made to do harm has a tenth of it
 # Here, in `exif_editing` and in `geotiff`.
@@ -183,37 +188,62 @@ def value_places(file: bytes | mmap) -> list[dict[int, int]]:
     return places
 
 
+def maker_note(parts: Sections, *, header_bytes: int) -> Entry | None:
+    """The maker note, if it can have its place (`Entry.at`) in a file that begins with a header of `header_bytes`.
+
+    None where there is none, or where its place is too far behind the header.
+    """
+    note = next((entry for entry in parts.exif if entry.code == _MAKER_NOTE), None)
+    is_alone = note is not None and len(note.data) > struct.calcsize("Q")  # Shorter values lie in the directory.
+    return note if note is not None and is_alone and header_bytes <= note.at <= _MAX_NOTE_AT else None
+
+
 def block_of(parts: Sections) -> bytes | None:
     """A self-contained little-endian block, or None where there is nothing to say."""
     if not (parts.main or parts.exif or parts.gps):
         return None
+    note = maker_note(parts, header_bytes=_HEADER_BYTES)
+    block = _block(parts, note)
+    return block if note is None or len(block) <= _MAX_BLOCK else _block(parts, None)
+
+
+def _block(parts: Sections, note: Entry | None) -> bytes:
+    """The block of `parts`, in which the maker note `note` has its place."""
     pointers = [
         Entry(code, 4, bytes(4)) for code, inner in ((EXIF_DIRECTORY, parts.exif), (GPS_DIRECTORY, parts.gps)) if inner
     ]
     main = [*parts.main, Entry(ORIENTATION, 3, struct.pack("<H", 1)), *pointers]
-    start = 8
+    in_front = b"" if note is None else bytes(note.at - _HEADER_BYTES) + note.data
+    in_front += bytes(len(in_front) % 2)
+    start = _HEADER_BYTES + len(in_front)
     exif_at = start + len(packed(main, at=start))
-    inner = [exif_directory(parts, at=exif_at)] if parts.exif else []
+    inner = [exif_directory(parts, at=exif_at, placed=note)] if parts.exif else []
     gps_at = exif_at + sum(map(len, inner))
     where = {EXIF_DIRECTORY: struct.pack("<I", exif_at), GPS_DIRECTORY: struct.pack("<I", gps_at)}
     main = [replace(entry, data=where.get(entry.code, entry.data)) for entry in main]
     inner += [packed(parts.gps, at=gps_at)] if parts.gps else []
-    return b"".join([struct.pack("<2sHI", b"II", 42, start), packed(main, at=start), *inner])
+    return b"".join([struct.pack("<2sHI", b"II", 42, start), in_front, packed(main, at=start), *inner])
 
 
-def exif_directory(parts: Sections, *, at: int, big: bool = False) -> bytes:
+def exif_directory(parts: Sections, *, at: int, big: bool = False, placed: Entry | None = None) -> bytes:
     """`packed` of the EXIF directory, with the third level of directories behind it."""
     if not parts.interoperability:
-        return packed(parts.exif, at=at, big=big)
+        return packed(parts.exif, at=at, big=big, placed=placed)
     form, dtype = ("<Q", 16) if big else ("<I", 4)
     pointer = Entry(_INTEROPERABILITY, dtype, bytes(struct.calcsize(form)))
-    third_at = at + len(packed((*parts.exif, pointer), at=at, big=big))
+    third_at = at + len(packed((*parts.exif, pointer), at=at, big=big, placed=placed))
     pointer = replace(pointer, data=struct.pack(form, third_at))
-    return packed((*parts.exif, pointer), at=at, big=big) + packed(parts.interoperability, at=third_at, big=big)
+    inner = packed((*parts.exif, pointer), at=at, big=big, placed=placed)
+    return inner + packed(parts.interoperability, at=third_at, big=big)
 
 
-def packed(entries: list[Entry] | tuple[Entry, ...], *, at: int, big: bool = False) -> bytes:
-    """A little-endian directory that will lie at the even offset `at`, values behind it, without a successor."""
+def packed(
+    entries: list[Entry] | tuple[Entry, ...], *, at: int, big: bool = False, placed: Entry | None = None
+) -> bytes:
+    """A little-endian directory that will lie at the even offset `at`, values behind it, without a successor.
+
+    The value of the entry `placed` lies at its place already.
+    """
     layout = Layout("<", big)
     ordered = sorted(entries, key=lambda entry: entry.code)
     room = struct.calcsize(layout.number)
@@ -222,7 +252,9 @@ def packed(entries: list[Entry] | tuple[Entry, ...], *, at: int, big: bool = Fal
     for entry in ordered:
         count = len(entry.data) // SIZES[entry.dtype]
         inline = entry.data
-        if len(entry.data) > room:
+        if entry is placed:
+            inline = struct.pack(layout.number, entry.at)
+        elif len(entry.data) > room:
             inline = struct.pack(layout.number, values_at + len(values))
             values += entry.data + bytes(len(entry.data) % 2)
         head.append(struct.pack(layout.entry, entry.code, entry.dtype, count, inline))

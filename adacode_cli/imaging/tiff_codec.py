@@ -242,20 +242,31 @@ class _Document:
         self._is_big = max_bytes > _MAX_BYTES_WITHOUT_BIG
         self._writer = tifffile.TiffWriter(file, bigtiff=self._is_big, byteorder="<")
         self._directories: list[exif.Sections] = []
+        self._note: exif.Entry | None = None
 
     def add(self, page: Page) -> None:
         """As `PageWriter.add`."""
         samples, said = page
         parts = readable(said.exif) or _NOTHING
+        if not self._directories:
+            self._place_maker_note(parts)
         _write_page(self._writer, samples, said, parts, one_of_many=self._one_of_many, is_big=self._is_big)
         self._directories.append(replace(parts, main=()))
+
+    def _place_maker_note(self, parts: exif.Sections) -> None:
+        """Writes the maker note of the first page at its place, in front of all pages, where it can have it."""
+        header_bytes = self._file.seek(0, os.SEEK_END)
+        self._note = exif.maker_note(parts, header_bytes=header_bytes)
+        if self._note is not None:
+            self._file.write(bytes(self._note.at - header_bytes) + self._note.data)
 
     def finish(self) -> None:
         """As `PageWriter.finish`: the directories of all pages go to the end, where their pointers find them."""
         self._writer.close()
         if any(parts.exif or parts.gps for parts in self._directories):
             self._file.flush()
-            _append_directories(self._file, _places(self._file), self._directories, is_big=self._is_big)
+            places = _places(self._file)
+            _append_directories(self._file, places, self._directories, self._note, is_big=self._is_big)
 
 
 def _places(file: BinaryIO) -> list[dict[int, int]]:
@@ -267,9 +278,14 @@ def _places(file: BinaryIO) -> list[dict[int, int]]:
 
 
 def _append_directories(
-    file: BinaryIO, places: Sequence[dict[int, int]], pages: Sequence[exif.Sections], *, is_big: bool
+    file: BinaryIO,
+    places: Sequence[dict[int, int]],
+    pages: Sequence[exif.Sections],
+    note: exif.Entry | None,
+    *,
+    is_big: bool,
 ) -> None:
-    """Appends each page's directories and turns its pointers, zero so far, to them."""
+    """Appends each page's directories and turns its pointers, zero so far, to them; the maker note `note` is there."""
     end = file.seek(0, os.SEEK_END)
     pointers = []
     for of_page, parts in zip(places, pages, strict=True):
@@ -278,7 +294,7 @@ def _append_directories(
                 end += file.write(bytes(end % 2))
                 pointers.append((of_page[code], end))
                 if code == exif.EXIF_DIRECTORY:
-                    end += file.write(exif.exif_directory(parts, at=end, big=is_big))
+                    end += file.write(exif.exif_directory(parts, at=end, big=is_big, placed=note))
                 else:
                     end += file.write(exif.packed(entries, at=end, big=is_big))
     for place, at in pointers:
