@@ -1,7 +1,8 @@
 """What will be refused when a result is written is refused before it is computed, as far as that is known by then.
 
 An image that has been read tells the result's size and, with `--strict`, what its format cannot keep. Headers tell
-most of it before a run begins, to a dry run and to `--if-too-large`; the rest is found when the file is read.
+most of it before a run begins, to a dry run and to `--if-too-large`; with `--strict`, a dry run also lists what each
+file says beside its pixels. The rest is found when the file is read.
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ from adacode_cli.batch.plan import Job
 from adacode_cli.codes.file import check_start, layout_in
 from adacode_cli.errors import InputError, OutputError
 from adacode_cli.geometry import Hole, enlarged
+from adacode_cli.imaging import inventory
 from adacode_cli.imaging.codec import Header
 from adacode_cli.imaging.decode import check_kind
 from adacode_cli.imaging.encode import check_writable, format_of
 from adacode_cli.imaging.headers import read_header
-from adacode_cli.imaging.image import Decoded
+from adacode_cli.imaging.image import Decoded, Item
 from adacode_cli.imaging.refusals import too_many_bytes, too_many_pixels
 from adacode_cli.imaging.samples import top_of
 from adacode_cli.limits import HEAD_BYTES
@@ -66,7 +68,8 @@ class Foresight:
             _check_pixels(header, keeping.max_pixels, job.source)
             check_writable(self.size(header.height, header.width), header.colors, format, hint=self.hint)
             if keeping.strict:
-                keeping.judge(_stand_in(header, format), format)
+                stated = () if self.from_codes else _stated(job.source, format)
+                keeping.judge(_stand_in(header, format, stated), format)
         except (InputError, OutputError) as error:
             return error
         return None
@@ -130,10 +133,23 @@ def _opaque_in(page: Decoded, hole: Hole) -> Decoded:
     return replace(page, alpha=np.where(hole.mask, full, page.alpha), more_pages=())
 
 
-def _stand_in(header: Header, format: str) -> Decoded:
+def _stated(source: Path, format: str) -> tuple[tuple[Item, ...], ...]:
+    """What each page of the file `source` says beside its pixels, except what a `format` file may keep."""
+    wanted = formats.named(format)
+    with suppress(OSError):
+        data = source.read_bytes()
+        if (kind := formats.of_bytes(data)) is not None:
+            pages = inventory.stated(data, kind, num_pages=None if wanted.pages else 1)
+            is_kept = {inventory.GEOGRAPHY} if wanted.geography else set()
+            return tuple(tuple(item for item in page if item[0] not in is_kept) for page in pages)
+    return ()
+
+
+def _stand_in(header: Header, format: str, stated: Sequence[tuple[Item, ...]]) -> Decoded:
     """An image of one pixel a page that loses in `format` what one with this header surely loses.
 
-    Whether there is alpha that matters, and whether a block of metadata is whole, a header does not say.
+    `stated` are the items of its pages. Whether there is alpha that matters, and whether a block of metadata is whole,
+    nothing here says.
     """
     dtype = np.float32 if header.is_float or header.bits > 16 else np.uint16 if header.bits > 8 else np.uint8
     pixels = np.zeros((1, 1) if header.colors == 1 else (1, 1, 3), dtype)
@@ -141,4 +157,6 @@ def _stand_in(header: Header, format: str) -> Decoded:
     bits = header.bits if 8 < header.bits < 16 else None
     icc, exif, xmp, iptc = (b"-" if kind in lost else None for kind in ("icc", "exif", "xmp", "iptc"))
     page = Decoded(pixels, bits=bits, icc=icc, exif=exif, xmp=xmp, iptc=iptc)
-    return replace(page, more_pages=(page,) * (header.pages - 1))
+    first, *others = [replace(page, stated=items) for items in stated] or [page]
+    others += [page] * (header.pages - 1 - len(others))
+    return replace(first, more_pages=tuple(others))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from nearest import NearestRestorer
 from PIL import Image
 
@@ -108,6 +111,39 @@ def test_what_strict_refuses_is_not_computed(tmp_path, kind):
     assert TWICE.refusal(job, Keeping()) is None
     (kept,) = plan_of(source, format).jobs
     assert TWICE.refusal(kept, strict) is None
+
+
+def test_a_dry_run_knows_what_strict_refuses_of_what_a_file_says(tmp_path):
+    """Where the tags lie, and what is behind the image, no header tells."""
+    strict = Keeping(strict=True)
+    jpeg = encode.encode(grey(4, 4), format="jpeg")
+    png = encode.encode(grey(4, 4), format="png")
+    text = b"tEXtAuthor\0x"
+    chunk = struct.pack(">I", len(text) - 4) + text + struct.pack(">I", zlib.crc32(text))
+    comment = b"\xff\xfe\0\x07by me"
+    cases = {
+        "comment.jpg": (jpeg[:2] + comment + jpeg[2:], "its comment"),
+        "behind.jpg": (jpeg + b"something", "bytes behind its end (9)"),
+        "text.png": (png[:33] + chunk + png[33:], "texts (Author)"),
+        "whole.jpg": (jpeg, None),
+    }
+    for name, (data, lost) in cases.items():
+        (tmp_path / name).write_bytes(data)
+        (job,) = plan_of(tmp_path / name, "tiff").jobs
+        error = TWICE.refusal(job, strict)
+        assert (error and error.message) == (lost and f"cannot be kept in tiff: {lost}")
+        assert TWICE.refusal(job, Keeping()) is None
+        if lost:
+            assert failure_of(tmp_path / name, "tiff", Stages(never, keeping=strict, foresight=TWICE)) == error.message
+
+
+def test_a_map_that_a_tiff_may_keep_is_not_foreseen_as_lost(tmp_path):
+    scale = [(33550, "d", 3, (1.0, 1.0, 0.0), True), (65000, "s", 2, "x", True)]
+    for tags, lost in ((scale[:1], None), (scale, "TIFF tags (tag 65000)")):
+        tifffile.imwrite(tmp_path / "a.tif", np.zeros((4, 4), np.uint8), extratags=tags, metadata=None, software=False)
+        (job,) = plan_of(tmp_path / "a.tif", "tiff").jobs
+        error = TWICE.refusal(job, Keeping(strict=True))
+        assert (error and error.message) == (lost and f"cannot be kept in tiff: {lost}")
 
 
 def test_a_hole_that_is_filled_is_no_alpha_that_is_lost(tmp_path):
