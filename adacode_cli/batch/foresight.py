@@ -156,7 +156,7 @@ def _stand_in(header: Header, format: str, stated: Sequence[tuple[Item, ...]]) -
     lost = header.metadata - formats.named(format).kept_metadata()
     bits = header.bits if 8 < header.bits < 16 else None
     icc, exif, xmp, iptc = (b"-" if kind in lost else None for kind in ("icc", "exif", "xmp", "iptc"))
-    page = Decoded(pixels, bits=bits, icc=icc, exif=exif, xmp=xmp, iptc=iptc)
+    page = Decoded(pixels, bits=bits, icc=icc, exif=exif, xmp=xmp, iptc=iptc, cicp=header.cicp)
     first, *others = [replace(page, stated=items) for items in stated] or [page]
     others += [page] * (header.pages - 1 - len(others))
     return replace(first, more_pages=tuple(others))

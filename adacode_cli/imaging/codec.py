@@ -15,6 +15,7 @@ from typing import BinaryIO, Protocol
 from adacode_cli import formats
 from adacode_cli.errors import AdaCodeError
 from adacode_cli.formats import Format
+from adacode_cli.imaging.cicp import Cicp
 from adacode_cli.imaging.image import FurtherPage, Item, Raster, Samples
 from adacode_cli.imaging.iso_boxes import Bytes
 from adacode_cli.imaging.metadata import Metadata
@@ -76,7 +77,7 @@ class Header:
     """Of one image: `width` × `height` pixels as stored, `colors` 1 (grey) or 3, `bits` of a sample as stored.
 
     `pages` are those that `decode` reads. `metadata` are the names of fields of `imaging.metadata.Metadata` that are
-    surely there; others may be.
+    surely there; others may be. `cicp`: the numbers that describe its colours, where it has such.
     """
 
     width: int
@@ -86,6 +87,7 @@ class Header:
     is_float: bool = False
     pages: int = 1
     metadata: frozenset[str] = frozenset()
+    cicp: Cicp | None = None
 
 
 def _no_header(_file: Bytes) -> Header | None:

@@ -342,14 +342,18 @@ def header(file: Bytes) -> Header | None:
     meta = Meta.of(file)
     if meta is None:
         return None
-    own = {kind: bytes(file[start : min(end, start + 64)]) for kind, start, end in meta.properties_of(meta.primary)}
+    places = meta.properties_of(meta.primary)
+    found = [(kind, bytes(file[start : min(end, start + 64)])) for kind, start, end in places]
+    own, numbers = dict(found), cicp_of(found)
     width, height = struct.unpack_from(">II", own[b"ispe"], 4)
     if b"clap" in own:
         across, across_under, down, down_under = struct.unpack_from(">4I", own[b"clap"])
         width, height = across // across_under, down // down_under
     count, *bits = own.get(b"pixi", bytes([0, 0, 0, 0, 3, 8]))[4:]
-    said = frozenset({"icc"} if own.get(b"colr", b"")[:4] in _PROFILES else ())
-    return Header(width, height, 1 if count < 3 else 3, bits[0], metadata=said)
+    has_profile = any(kind == b"colr" and content[:4] in _PROFILES for kind, content in found)
+    said = frozenset({"icc"} if has_profile else ())
+    counts = numbers is not None and (numbers.is_hdr or not has_profile)
+    return Header(width, height, 1 if count < 3 else 3, bits[0], metadata=said, cicp=numbers if counts else None)
 
 
 def items(file: bytes) -> Iterator[Item]:

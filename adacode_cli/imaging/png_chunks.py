@@ -151,14 +151,14 @@ def taken_apart(file: bytes) -> tuple[bytes, Metadata, tuple[str, ...]]:
         exif, packet = _of_app1(profiles, exif, packet, lost)
     records = _raw_profile(profiles, "iptc", lost, "iptc", "8bim")
     lost += [LIGHT_LEVELS] if not bodies.keys().isdisjoint(LIGHT_LEVEL_CHUNKS) else []
-    numbers = _numbers(bodies.get(b"cICP"))
+    numbers = numbers_in(bodies.get(b"cICP"))
     lost += ["a cICP colour description that makes no sense"] if b"cICP" in bodies and numbers is None else []
     records = photoshop.unwrapped(records) if records is not None else None
     found = Metadata(icc or None, exif or None, packet or None, records, cicp=numbers)
     return b"".join(kept), found, tuple(lost)
 
 
-def _numbers(body: bytes | None) -> Cicp | None:
+def numbers_in(body: bytes | None) -> Cicp | None:
     """What a cICP chunk says; None for none, or for one of another length or kind of samples than any PNG has."""
     if body is None or len(body) != 4 or body[2] != _RGB or body[3] > 1:
         return None

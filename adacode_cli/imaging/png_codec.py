@@ -92,16 +92,20 @@ def header(file: Bytes) -> Header | None:
     """Of the first chunk, and of those in front of the pixels."""
     width, height, bits, kind = struct.unpack(">IIBB", file[16:26])
     said: set[str] = set()
-    for chunk_kind, at, _ in png_chunks.chunks(file):
+    numbers = None
+    for chunk_kind, at, end in png_chunks.chunks(file):
         if chunk_kind in (b"IDAT", b"IEND"):
             break
         if chunk_kind in _HEADER_CHUNKS:
             said.add(_HEADER_CHUNKS[chunk_kind])
+        elif chunk_kind == b"cICP":
+            numbers = png_chunks.numbers_in(bytes(file[at + 8 : end - 4]))
         elif chunk_kind == b"iTXt" and file[at + 8 : at + 8 + len(_XMP)] == _XMP:
             said.add("xmp")
     else:
         return None
-    return Header(width, height, 1 if kind in _GREY_TYPES else 3, max(bits, 8), metadata=frozenset(said))
+    colors = 1 if kind in _GREY_TYPES else 3
+    return Header(width, height, colors, max(bits, 8), metadata=frozenset(said), cicp=numbers)
 
 
 def write(pages: Sequence[Page], _quality: int) -> bytes:

@@ -27,6 +27,7 @@ from adacode_cli.batch.stages import Stages
 from adacode_cli.batch.stream import restore_bytes
 from adacode_cli.errors import OutputError
 from adacode_cli.imaging import encode
+from adacode_cli.imaging.cicp import Cicp
 from adacode_cli.imaging.decode import decode
 from adacode_cli.imaging.image import Decoded
 
@@ -93,6 +94,8 @@ LOSSES = {
     "depth": (grey(4, dtype=np.uint16), "png", "webp", "16-bit depth (saved as 8-bit)"),
     "float": (grey(4, dtype=np.float32), "tiff", "png", "32-bit float depth (saved as 16-bit)"),
     "pages": (grey(4, more_pages=(grey(3, page=1), grey(2, page=2))), "tiff", "png", "2 of 3 pages"),
+    "colours": (grey(4, cicp=Cicp(12, 17)), "png", "tiff", "CICP colour description (Display P3, SMPTE ST 428-1)"),
+    "HDR": (grey(4, dtype=np.uint16, cicp=Cicp(9, 16)), "png", "tiff", "HDR colour description (BT.2020, PQ)"),
     "metadata": (grey(4, iptc=b"\x1c\x02\x05\x00\x05title"), "jpeg", "webp", "IPTC"),
 }
 

@@ -18,6 +18,7 @@ from PIL import Image
 
 from adacode_cli import formats
 from adacode_cli.imaging import headers, photoshop
+from adacode_cli.imaging.cicp import Cicp
 from adacode_cli.imaging.decode import decode
 from adacode_cli.imaging.encode import encode
 from adacode_cli.imaging.headers import header_in, read_header
@@ -36,6 +37,7 @@ def check(data):
     assert (header.height, header.width, header.pages) == (*decoded.size, len(decoded.pages))
     assert (header.colors, depth(header)) == (decoded.colors, str(decoded.pixels.dtype))
     assert all(getattr(decoded.metadata, kind) is not None for kind in header.metadata)
+    assert header.cicp in (None, decoded.cicp) or header.cicp.says_srgb
     return header
 
 
@@ -55,6 +57,14 @@ def test_of_what_this_program_writes(format):
         "tiff": {"icc", "xmp", "iptc"},
     }
     assert header.metadata >= told.get(format, set())
+
+
+@pytest.mark.parametrize("format", ["png", "avif", "heic"])
+@pytest.mark.parametrize("icc", [None, srgb_profile()])
+def test_of_colours_in_numbers(format, icc):
+    for numbers, counts in ((Cicp(9, 16), True), (Cicp(12, 13), icc is None or format == "png")):
+        header = check(encode(Decoded(noise((35, 50, 3), np.uint16), icc=icc, cicp=numbers), format=format))
+        assert header.cicp in ((numbers,) if counts else (None, numbers))
 
 
 @needs_imagemagick
