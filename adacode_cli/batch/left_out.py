@@ -12,8 +12,14 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-SIDE_FOLDERS = frozenset({"@eaDir", "__MACOSX", ".AppleDouble", ".thumbnails"})
-"""Folders in which a Synology, macOS or a desktop keeps small copies and attributes of the images beside them."""
+SIDE_FOLDERS = frozenset(
+    {
+        *("@eaDir", "__MACOSX", ".AppleDouble", ".thumbnails"),
+        *("#recycle", "@Recycle", "$RECYCLE.BIN", "#snapshot"),
+    }
+)
+"""Folders in which a Synology, a QNAP, macOS, Windows or a desktop keeps small copies and attributes of the images
+beside them, what was deleted, and earlier states of the whole disk."""
 
 HIDDEN = ".*"
 _SYSTEM_FILES = frozenset({".DS_Store", "Thumbs.db"})
@@ -22,7 +28,9 @@ _LONGEST_SUFFIX = 16
 _CAMERA_RAW = (
     "3fr|arw|cr2|cr3|crw|dcr|dng|erf|fff|iiq|k25|kdc|mef|mos|mrw|nef|nrw|orf|pef|raf|raw|rw2|rwl|sr2|srf|srw|x3f"
 )
-_OTHER_IMAGE = "dds|djvu|exr|gif|hdr|jxl|jxr|kra|ora|pam|pbm|pcx|pgm|pnm|ppm|psb|psd|qoi|tga|xcf"
+_OTHER_IMAGE = (
+    "avifs|dds|dib|djvu|exr|gif|hdp|hdr|heics|heifs|jph|jxl|jxr|kra|ora|pam|pbm|pcx|pgm|pnm|ppm|psb|psd|qoi|tga|wdp|xcf"
+)
 _UNREAD_IMAGE = re.compile(rf"\.({_CAMERA_RAW}|{_OTHER_IMAGE})")
 _MAX_KINDS_SHOWN = 6
 

@@ -56,6 +56,15 @@ def test_files_are_counted_by_kind_and_folders_of_attributes_by_name(tmp_path):
     )
 
 
+def test_what_was_deleted_is_left_out_and_counted_unless_it_is_named(tmp_path):
+    folders = ("#recycle", "@Recycle", "$RECYCLE.BIN", "#snapshot")
+    touch_below(tmp_path, "a.jpg", *(f"{folder}/b.jpg" for folder in folders))
+    places, left_out = counted(tmp_path)
+    assert places == ["a.jpg"]
+    assert left_out.folders == dict.fromkeys(folders, 1)
+    assert counted(tmp_path / "#recycle")[0] == ["b.jpg"]
+
+
 def test_nothing_left_out_is_nothing_to_say(tmp_path):
     touch_below(tmp_path, "a.jpg", ".adacode/claims/x")
     _, left_out = counted(tmp_path)
