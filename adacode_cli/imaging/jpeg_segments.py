@@ -61,7 +61,9 @@ _HEAD_BYTES = 64  # of a segment, enough to know what it is
 _END_OF_IMAGE = b"\xff\xd9"
 _BOX, _FIRST_PART = b"JP", struct.pack(">I", 1)
 _MAX_NAME = 16
-_SPIFF = (b"SPIFF\0", b"\0\0\0\1")  # its header, and the end of what may follow it
+_TIFF_HEADS = (b"II*\0", b"MM\0*")
+# Segments that say how pixels are stored: of JFIF and MJPEG, of SPIFF (header and end of what may follow it), of Adobe.
+_OF_PIXELS = {_APP0: (b"JFIF\0", b"JFXX\0", b"AVI1"), _APP8: (b"SPIFF\0", b"\0\0\0\1"), _APP14: (b"Adobe",)}
 _DUCKY_TEXTS = {2: "Ducky comment", 3: "Ducky copyright"}
 
 # Of an MPF index: 16 bytes for each image, the kind in the low 24 bits of the first number.
@@ -82,9 +84,10 @@ def taken_apart(file: bytes) -> tuple[bytes, Metadata, tuple[str, ...]]:
     block = b"".join(body[len(_EXIF) :] for body in found[_APP1] if body.startswith(_EXIF))
     packets = [body for body in found[_APP1] if body.startswith(XMP_HEAD)]
     packet = bytes(packets[-1][len(XMP_HEAD) :]) if packets else None
-    records = next((said for body in reversed(found[_APP13]) if (said := photoshop.unwrapped(bytes(body)))), None)
+    records = [said for body in photoshop.joined(found[_APP13]) if (said := photoshop.unwrapped(body))]
+    lost += ["further IPTC records"] if len(set(records)) > 1 else []
     bare = b"".join([file[:2], *kept, file[scan_at:]]) if any(found.values()) or scan_at > 2 else file
-    return bare, Metadata(profile, block or None, packet or None, records), tuple(lost)
+    return bare, Metadata(profile, block or None, packet or None, records[-1] if records else None), tuple(lost)
 
 
 def segments(file: Bytes) -> Iterator[tuple[int, int, int]]:
@@ -205,6 +208,8 @@ def items(file: bytes) -> Iterator[Item]:
         elif marker in _APPS or marker == _COMMENT:
             yield from found.items(marker, file[at + 3 : end])
     yield from items_of_exif(b"".join(found.blocks))
+    for resources in photoshop.joined(found.resources):
+        yield from photoshop.items(resources)
     if len(found.packets) > 1:
         yield FURTHER_PACKET, ""
     end = file.find(_END_OF_IMAGE, scan_at)
@@ -223,9 +228,10 @@ def items(file: bytes) -> Iterator[Item]:
 
 @dataclass
 class _Found:
-    """What counts only when all segments are known: parts of the EXIF block, and the XMP packets that differ."""
+    """What counts only when all segments are known: parts of EXIF and of Photoshop's blocks, XMP packets that differ."""
 
     blocks: list[bytes] = field(default_factory=list)
+    resources: list[bytes] = field(default_factory=list)
     packets: set[bytes] = field(default_factory=set)
 
     def items(self, marker: int, body: bytes) -> Iterator[Item]:
@@ -233,7 +239,10 @@ class _Found:
         if marker == _COMMENT and body:
             yield COMMENT, ""
         elif marker == _APP1 and body.startswith(_EXIF):
-            self.blocks.append(body[len(_EXIF) :])
+            block = body[len(_EXIF) :]
+            if self.blocks and block.startswith(_TIFF_HEADS) and block not in self.blocks:
+                yield SEGMENTS, "further EXIF"
+            self.blocks.append(block)
         elif marker == _APP1 and body.startswith((XMP_HEAD, _EXTENDED_XMP)):
             yield XMP, ""
             if body.startswith(XMP_HEAD):
@@ -243,13 +252,13 @@ class _Found:
         elif marker == _APP2 and body.startswith(_GAIN_MAP_VERSION):
             yield GAIN_MAP, ""
         elif marker == _APP13 and body.startswith(photoshop.SIGNATURE):
-            yield from photoshop.items(body)
+            self.resources.append(body)
         elif marker == _APP12 and body.startswith(_DUCKY):
             yield from _of_ducky(body)
         elif marker == _APP11 and body.startswith(_BOX):
             if body[4:8] == _FIRST_PART:
                 yield (CREDENTIALS, "") if b"c2pa" in body else (SEGMENTS, "JUMBF")
-        elif marker not in (_COMMENT, _APP0, _APP14) and not (marker == _APP8 and body.startswith(_SPIFF)):
+        elif marker != _COMMENT and not body.startswith(_OF_PIXELS.get(marker, ())):
             yield SEGMENTS, f"APP{marker - _APP0} {_first_word(body)}".rstrip()
 
 

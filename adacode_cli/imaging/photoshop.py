@@ -10,13 +10,14 @@ worked on.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from adacode_cli.imaging.image import Item
 from adacode_cli.imaging.inventory import IPTC
 
 SIGNATURE = b"Photoshop 3.0\0"
 RECORDS = 0x0404
+_RECORD = b"\x1c"  # with which each IPTC record begins
 _HEAD = struct.Struct(">4sH")
 _PHOTOSHOP = b"8BIM"
 _PROGRAMS = (_PHOTOSHOP, b"MeSa", b"PHUT", b"AgHg", b"DCSR")  # whose resources may stand side by side
@@ -64,10 +65,22 @@ def wrapped(records: bytes) -> bytes:
     )
 
 
+def joined(segments: Iterable[bytes]) -> list[bytes]:
+    """Blocks of image resources: a JPEG has one in each segment, and those that are too large for it in several."""
+    blocks: list[list[bytes]] = []
+    for segment in segments:
+        block = segment.removeprefix(SIGNATURE)
+        if blocks and not block.startswith((*_PROGRAMS, _RECORD)):
+            blocks[-1].append(block)
+        else:
+            blocks.append([block])
+    return [b"".join(parts) for parts in blocks]
+
+
 def unwrapped(block: bytes) -> bytes | None:
     """The IPTC records in an image resource block, or bytes that are records already; None where there are none."""
     block = block.removeprefix(SIGNATURE)
-    if block.startswith(b"\x1c"):
+    if block.startswith(_RECORD):
         return block
     for program, kind, begin, end in _resources(block):
         if program != _PHOTOSHOP:
@@ -85,7 +98,7 @@ def in_whole_words(records: bytes) -> bytes:
 def without_padding(records: bytes) -> bytes | None:
     """As far as IPTC records follow one another; None where there is none. All of it where a length is a long one."""
     at = 0
-    while records[at : at + 1] == b"\x1c" and at + 5 <= len(records):
+    while records[at : at + 1] == _RECORD and at + 5 <= len(records):
         (length,) = struct.unpack_from(">H", records, at + 3)
         if length >= 0x8000:
             return records

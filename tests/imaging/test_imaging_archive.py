@@ -168,3 +168,19 @@ def test_comments_and_texts_are_lost_and_named():
     image = decode(saved(smooth(5, 6), "PNG", pnginfo=texts), name="x")
     assert losses(image, "png") == ("texts (Author, Title)",)
     assert losses(decode(saved(smooth(5, 6), "JPEG", comment=b"by hand"), name="x"), "png") == ("its comment",)
+
+
+@needs_exiftool
+@pytest.mark.parametrize("format", ["png", "tiff"])
+def test_iptc_that_a_jpeg_has_in_several_segments_is_kept_whole(tmp_path, format):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(saved(smooth(16, 24), "JPEG"))
+    words = [f"keyword {number:04d} " + "x" * 50 for number in range(1500)]
+    list_of_words = tmp_path / "a.args"
+    list_of_words.write_text("\n".join(f"-IPTC:Keywords={word}" for word in words))
+    tagged(path, "-@", str(list_of_words))
+    assert path.read_bytes().count(b"Photoshop 3.0\0") == 2
+    data, notes = Keeping(strict=True).encoded(decode(path.read_bytes(), name="x"), format, None)
+    assert notes == ()
+    (tmp_path / f"b.{format}").write_bytes(data)
+    assert exiftool(tmp_path / f"b.{format}")["IPTC:Keywords"] == words

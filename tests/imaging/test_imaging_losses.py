@@ -131,6 +131,16 @@ def resources(*kinds):
     return b"Photoshop 3.0\0" + b"".join(parts)
 
 
+def saved_exif(maker):
+    exif = Image.Exif()
+    exif[271] = maker
+    return exif.tobytes().removeprefix(b"Exif\0\0")
+
+
+# In front of the path is a state of Photoshop that does not fit into a segment.
+CUT = resources((1082, bytes(70_000)), (2000, b"x" * 26))
+
+
 def credentials():
     return b"JP\0\1" + struct.pack(">II4sI4s", 1, 60, b"jumb", 40, b"jumd") + b"c2pa" + bytes(40)
 
@@ -149,6 +159,20 @@ LOSSES = {
         for format in ("BMP", "JPEG2000", "AVIF")
     },
     "a video behind an AVIF": (lambda: saved(PIXELS, "AVIF") + MP4, "its video"),
+    "an APP0 that is not JFIF's": (lambda: jpeg(segment(0xE0, b"CIFF\0")), "JPEG segments (APP0 CIFF)"),
+    "an APP14 that is not Adobe's": (lambda: jpeg(segment(0xEE, b"Other\0")), "JPEG segments (APP14 Other)"),
+    "a second EXIF block": (
+        lambda: jpeg(*(segment(0xE1, b"Exif\0\0" + saved_exif(maker)) for maker in ("a", "b"))),
+        "JPEG segments (further EXIF)",
+    ),
+    "a second IPTC block": (
+        lambda: jpeg(*(segment(0xED, resources((0x404, b"\x1c\x02\x05\0\x01" + title))) for title in (b"a", b"b"))),
+        "further IPTC records",
+    ),
+    "a path behind a segment's end": (
+        lambda: jpeg(segment(0xED, CUT[:60_000]), segment(0xED, b"Photoshop 3.0\0" + CUT[60_000:])),
+        "Photoshop resources (paths)",
+    ),
     "FlashPix": (lambda: jpeg(segment(0xE2, b"FPXR\0\0")), "JPEG segments (APP2 FPXR)"),
     "content credentials": (lambda: jpeg(segment(0xEB, credentials())), "its content credentials (C2PA)"),
     "path in a JPEG": (
