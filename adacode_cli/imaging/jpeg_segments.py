@@ -228,7 +228,7 @@ def items(file: bytes) -> Iterator[Item]:
 
 @dataclass
 class _Found:
-    """What counts only when all segments are known: parts of EXIF and of Photoshop's blocks, XMP packets that differ."""
+    """What counts only when all segments are known: parts of EXIF and of Photoshop blocks, XMP packets that differ."""
 
     blocks: list[bytes] = field(default_factory=list)
     resources: list[bytes] = field(default_factory=list)
