@@ -6,12 +6,13 @@ Paths are compared without suffixes. The mask of `photos/1931/p1.jpg`, found bel
 2. what lies there with `_mask` behind its name: `masks/1931/p1_mask.png`;
 3. the same with more of the path in front, which tells several inputs apart: `masks/photos/1931/p1.png`;
 4. what is called `p1` or `p1_mask` in whatever folder, where no other image has that name, and no other mask that is
-   left.
+   left. `masks/1932/p1.png` is not meant where there is an image `photos/1932/p1`, in this run or not.
 
 Of an image that is named itself, or in a list, it is what lies at the longest end of its path, down to its name.
 
 Where that leaves one mask to two images, or two masks to one image, the run is refused: a hole in the wrong place
-is a wrong image without a word. Images in one folder that differ in their suffix alone may share a mask.
+is a wrong image without a word. So is one in which an image has a mask by 1 or 2 and another by 3, unless that one is
+the mask of another image by 1. Images in one folder that differ in their suffix alone may share a mask.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import stat
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import takewhile
@@ -121,6 +123,8 @@ class _Pairing:
             self._by_key[key_of(place)].append(place)
         self._most_parts = max((key.count("/") + 1 for key in self._by_key), default=0)
         self._user: dict[str, str] = {}
+        self._listed: dict[str, frozenset[str]] = {}
+        self._own_ends: set[str] = set()  # paths of images below their inputs
         self._paired: dict[str, str] = {}
         self._num_unclear = 0
         self._first_unclear: InputError | None = None
@@ -130,6 +134,7 @@ class _Pairing:
         its mask}. Raises InputError.
         """
         left = []
+        self._own_ends = {_end(path, num_parts) for path, num_parts in wanted.items() if num_parts}
         for path, num_parts in wanted.items():
             if masks := self._by_path(path, num_parts):
                 self._take(path, masks)
@@ -143,13 +148,17 @@ class _Pairing:
         return self._paired
 
     def _by_path(self, path: str, num_parts: int) -> list[str]:
-        parts = [part for part in key_of(path).split("/") if part]
-        longest = min(self._most_parts, len(parts))
-        for length in range(num_parts, longest + 1) if num_parts else range(longest, 0, -1):
-            end = "/".join(parts[-length:])
-            if found := self._by_key.get(end) or self._by_key.get(f"{end}{_MARK}"):
-                return found
-        return []
+        """The masks at the end of a path that counts, and those at a longer end of it that is the path of no image."""
+        longest = min(self._most_parts, len(_parts(path)))
+        lengths = range(num_parts, longest + 1) if num_parts else range(longest, 0, -1)
+        ends = (_end(path, length) for length in lengths)
+        found = ((end, masks) for end in ends if (masks := self._at(end)))
+        _, first = next(found, ("", []))
+        also = next((masks for end, masks in found if end not in self._own_ends), []) if num_parts else []
+        return first + also
+
+    def _at(self, end: str) -> list[str]:
+        return self._by_key.get(end) or self._by_key.get(f"{end}{_MARK}") or []
 
     def _pair_by_name(self, left: Iterable[str], images: Iterable[str]) -> None:
         masks: defaultdict[str, list[str]] = defaultdict(list)
@@ -165,9 +174,39 @@ class _Pairing:
                 named.setdefault(key, path)
         for path in left:
             name = _name(key_of(path))
-            if masks[name]:
-                others = (other for other in first_two[name].values() if not _differ_in_suffix(other, path))
-                self._take(path, masks[name], next(others, None))
+            meant = masks[name]
+            if len(meant) <= _MAX_NAMED:  # More are refused in any case.
+                meant = [place for place in meant if not self._is_of_another(place, path)]
+            if not meant:
+                continue
+            others = (other for other in first_two[name].values() if not _differ_in_suffix(other, path))
+            self._take(path, meant, next(others, None))
+
+    def _is_of_another(self, place: str, path: str) -> bool:
+        """Whether the mask at `place` mirrors the place of another image than `path`, which need not be in this run."""
+        folder, _, name = place.rpartition("/")
+        above = Path(path).absolute().parents
+        depth = folder.count("/") + 1
+        if not folder or depth >= len(above):
+            return False
+        mirrored = os.path.realpath(above[depth] / folder)
+        name = _name(key_of(name))
+        if mirrored == os.path.realpath(self._folder / folder):
+            # Masks and images lie in one tree.
+            return not name.endswith(_MARK) or name.removesuffix(_MARK) in self._names_in(mirrored)
+        is_own_folder = mirrored == os.path.realpath(above[0])
+        return not is_own_folder and not self._names_in(mirrored).isdisjoint((name, name.removesuffix(_MARK)))
+
+    def _names_in(self, folder: str) -> frozenset[str]:
+        """The names, without suffixes, of the images in a folder; none where it cannot be listed."""
+        if folder not in self._listed:
+            names = []
+            with suppress(OSError):
+                names = [
+                    entry.name for entry in Path(folder).iterdir() if formats.of_any_suffix(entry.suffix) is not None
+                ]
+            self._listed[folder] = frozenset(map(key_of, names))
+        return self._listed[folder]
 
     def _take(self, path: str, masks: Sequence[str], other: str | None = None) -> None:
         """Notes the one mask of an image, unless there is another image that could have it too."""
@@ -251,6 +290,15 @@ def _masks_among(own: dict[str, str]) -> frozenset[str]:
 def _num_parts(found: Found) -> int:
     """How many parts of an image's path lie below its input; 0 for a file that is named."""
     return found.place.count("/") + 1 if found.in_tree else 0
+
+
+def _parts(path: str) -> list[str]:
+    return [part for part in key_of(path).split("/") if part]
+
+
+def _end(path: str, num_parts: int) -> str:
+    """The last parts of an image's path, without its suffix."""
+    return "/".join(_parts(path)[-num_parts:])
 
 
 def _name(key: str) -> str:

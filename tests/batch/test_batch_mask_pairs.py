@@ -68,6 +68,33 @@ def test_a_mask_of_one_folder_is_not_taken_for_another():
     assert paired("photos") == {"photos/1931/p1.jpg": "1931/p1.png", "photos/1932/p1.jpg": None}
 
 
+@pytest.mark.parametrize("mask", ["masks/1931/p1.png", "masks/1931/p1_mask.png"])
+def test_a_mask_of_an_image_that_is_not_in_the_run_is_not_taken_for_another(mask):
+    touch("photos/1931/p1.jpg", "photos/1932/p1.jpg", mask)
+    assert paired("photos/1932") == {"photos/1932/p1.jpg": None}
+    assert paired("photos/1932/p1.jpg") == {"photos/1932/p1.jpg": None}
+    chosen = Selection(Globs(include=("1932/*",)), avoid=(Path("masks"),))
+    assert paired("photos", selection=chosen) == {"photos/1932/p1.jpg": None}
+    Path("photos/1931/p1.jpg").unlink()
+    assert paired("photos/1932") == {"photos/1932/p1.jpg": Path(mask).relative_to("masks").as_posix()}
+
+
+def test_an_image_of_another_folder_is_no_mask_where_masks_lie_among_images():
+    touch("photos/1931/p1.jpg", "photos/1932/p1.jpg", "photos/1931/p2_mask.png", "photos/1932/p2.jpg")
+    for image in ("photos/1932/p1.jpg", "photos/1932/p2.jpg"):
+        mask = "1931/p2_mask.png" if image.endswith("p2.jpg") else None
+        assert paired(image, masks="photos", selection=Selection()) == {image: mask}
+    touch("photos/1931/p2.jpg")
+    assert paired("photos/1932/p2.jpg", masks="photos", selection=Selection()) == {"photos/1932/p2.jpg": None}
+
+
+def test_a_mask_at_the_path_and_one_at_a_longer_path_are_two():
+    """Whether the folder of masks mirrors the input or the folder above it, nobody can tell."""
+    touch("photos/p1.jpg", "photos/1932/p1.jpg", "masks/p1.png", "masks/1932/p1.png")
+    assert "has 2 masks in masks: 1932/p1.png, p1.png" in refused("photos/1932").message
+    assert paired("photos") == {"photos/1932/p1.jpg": "1932/p1.png", "photos/p1.jpg": "p1.png"}
+
+
 def test_the_path_counts_before_the_name_with_mask_and_that_before_the_name():
     touch("photos/1931/p1.jpg", "photos/1931/p2.jpg", "photos/1931/p3.jpg", "photos/1931/p4.jpg")
     touch("masks/1931/p1.png", "masks/1931/p1_mask.png", "masks/p1.png")
@@ -111,7 +138,7 @@ def test_of_many_masks_for_one_image_three_are_named():
 
 
 @pytest.mark.parametrize(
-    ("inputs", "pictures", "masks", "lacks", "place"),
+    ("inputs", "images", "masks", "lacks", "place"),
     [
         (["p"], ["p/a/1.jpg", "p/b/1.jpg"], ["a/1.png"], "p/b/1.jpg", "b/1.png"),
         (["p", "q"], ["p/1.jpg", "q/1.jpg"], ["p/1.png"], "q/1.jpg", "q/1.png"),
