@@ -40,7 +40,7 @@ MAX_SUM_OF_METADATA_BYTES = 64 * MIB
 """Of all blocks of all pages of a file, or as many as the file has: pages can name the same bytes."""
 
 # Of a decoding process, beyond what it holds before the file comes: see `imaging.memory_limit`.
-MEMORY_BESIDE_BYTES = 512 * MIB
+MEMORY_FIXED_BYTES = 512 * MIB
 MEMORY_FILE_COPIES = 4
 MEMORY_PIXEL_BYTES = 80
 

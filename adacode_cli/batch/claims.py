@@ -29,7 +29,7 @@ _ATTEMPTS = 3
 _NAME_LENGTH = 32
 _NAME = re.compile(rf"[0-9a-f]{{{_NAME_LENGTH}}}\.json")
 _MAX_BYTES = 1 << 20
-_LONGEST_HOST = 255
+_MAX_HOST_LENGTH = 255
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Claims:
             pid, host = said.get("pid"), said.get("host")
             return Holder(
                 pid if type(pid) is int and 0 < pid < 1 << 31 else None,
-                host if isinstance(host, str) and 0 < len(host) <= _LONGEST_HOST else None,
+                host if isinstance(host, str) and 0 < len(host) <= _MAX_HOST_LENGTH else None,
             )
         return Holder()
 

@@ -23,7 +23,7 @@ from adacode_cli.codes.image import Codes
 from adacode_cli.errors import OutputError, UsageError
 from adacode_cli.imaging import colours
 from adacode_cli.imaging.exif_editing import resolution_of, with_resolution
-from adacode_cli.imaging.image import Decoded, lost_beside_first
+from adacode_cli.imaging.image import Decoded, lost_after_first
 
 
 class Coder(Protocol):
@@ -77,7 +77,7 @@ class SavingStages(Stages):
         read = super().take_in(job, data, mask_data)
         image = read.image
         kept = colours.placed(image.metadata, None, grey=image.pixels.ndim == 2)
-        lost = (*image.lost, *lost_beside_first(image.num_pages, "page"), *colours.lost(image.metadata, kept))
+        lost = (*image.lost, *lost_after_first(image.num_pages, "page"), *colours.lost(image.metadata, kept))
         first = replace(image, lost=lost, more_pages=(), behind=(), icc=kept.icc, cicp=kept.cicp)
         return replace(read, image=first, further=None)
 

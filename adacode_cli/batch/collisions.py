@@ -33,7 +33,7 @@ def absolute(path: Path) -> str:
     return os.path.abspath(path)  # noqa: PTH100 (Path.absolute leaves dots)
 
 
-def may_meet(targets: Iterable[str]) -> bool:
+def may_collide(targets: Iterable[str]) -> bool:
     """False where surely no two targets meet on any file system; in eight bytes a name, for trees of any size.
 
     Targets are absolute paths without dots.
@@ -64,20 +64,20 @@ def refusals(wanted: Sequence[Wanted]) -> list[OutputError | None]:
     same: dict[str, _Rivals] = {}
     for one in wanted:
         same.setdefault(absolute(one.target), _Rivals()).add(one)
-    apart = _kept_apart(wanted)
+    apart = _quarantined(wanted)
     errors: list[OutputError | None] = [None] * len(wanted)
     first: dict[str, int] = {}
     for index in sorted(range(len(wanted)), key=lambda index: wanted[index].gives_way):
         one = wanted[index]
         target = absolute(one.target)
         if others := same[target].of(one):
-            errors[index] = _taken(one, *others, suffix_helps=apart[index])
+            errors[index] = _same_name_error(one, *others, suffix_helps=apart[index])
         elif (earlier := first.setdefault(folded(target), index)) != index:
-            errors[index] = _meets(one, wanted[earlier], suffix_helps=apart[index])
+            errors[index] = _collision_error(one, wanted[earlier], suffix_helps=apart[index])
     return errors
 
 
-def _kept_apart(wanted: Sequence[Wanted]) -> list[bool]:
+def _quarantined(wanted: Sequence[Wanted]) -> list[bool]:
     """For each file whether no other one would have its name, on any file system, with --keep-suffix."""
     names = [None if one.with_suffix is None else folded(absolute(one.with_suffix)) for one in wanted]
     counts = Counter(names)
@@ -102,7 +102,7 @@ class _Rivals:
         return next(((other, len(rivals) - 1) for other in rivals if other is not one), None)
 
 
-def _taken(one: Wanted, other: Wanted, count: int, *, suffix_helps: bool) -> OutputError:
+def _same_name_error(one: Wanted, other: Wanted, count: int, *, suffix_helps: bool) -> OutputError:
     hint = "Rename one of them, leave one out with --exclude, or restore them into different directories."
     if suffix_helps:
         hint = f"{_KEEP_SUFFIX} {hint}"
@@ -113,7 +113,7 @@ def _taken(one: Wanted, other: Wanted, count: int, *, suffix_helps: bool) -> Out
     return OutputError(message, path=one.source, hint=hint)
 
 
-def _meets(one: Wanted, other: Wanted, *, suffix_helps: bool) -> OutputError:
+def _collision_error(one: Wanted, other: Wanted, *, suffix_helps: bool) -> OutputError:
     reason = "its output would have the name of {}'s where letter case and Unicode composition are ignored"
     hint = "Rename one of the two, or restore them into different places."
     if suffix_helps:

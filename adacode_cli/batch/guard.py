@@ -25,9 +25,9 @@ MAX_DRIFT = 0.08
 MAX_LOCAL_DRIFT = 0.2
 """How far the mean of a window may move."""
 _WINDOW_PX = 16
-_SMALLEST_SHARE = 0.5  # of a window that must count for it to be judged
-_LIVELY = 0.02  # standard deviation of an image that is not flat itself
-_FLAT_SHARE = 0.1  # of the input's standard deviation
+_MIN_SHARE = 0.5  # of a window that must count for it to be judged
+_MIN_SPREAD = 0.02  # standard deviation of an image that is not flat itself
+_MIN_SPREAD_RATIO = 0.1  # of the input's standard deviation
 _COMPARED_ROWS = 16
 _ROUNDING = 1e-3
 
@@ -53,14 +53,14 @@ def doubt(
     source = unit(before.pixels)
     kept = weight > 0
     spread, left = float(source[kept].std()), float(small[kept].std())
-    if spread > _LIVELY and left < _FLAT_SHARE * spread:
-        return "it is black" if small[kept].max() < _LIVELY else "it is flat"
+    if spread > _MIN_SPREAD and left < _MIN_SPREAD_RATIO * spread:
+        return "it is black" if small[kept].max() < _MIN_SPREAD else "it is flat"
     difference = small - source
     drift = float(np.abs(difference[kept].mean(axis=0)).max())
     if drift > MAX_DRIFT:
         return f"its colours drift by {drift:.2f} (at most {MAX_DRIFT:g})"
     windows, share = local_mean(difference, weight, _WINDOW_PX)
-    judged = share >= _SMALLEST_SHARE
+    judged = share >= _MIN_SHARE
     worst = float(np.abs(windows[judged]).max(initial=0.0))
     return f"a part of it differs by {worst:.2f} (at most {MAX_LOCAL_DRIFT:g})" if worst > MAX_LOCAL_DRIFT else None
 

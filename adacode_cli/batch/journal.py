@@ -30,7 +30,7 @@ _MAX_LINE_BYTES = 1 << 20
 _BEGINNING = b'{"version":'
 # Others hold the lock for as long as a flush to the disk takes.
 _LOCK_LIMIT_S = 60.0
-_LONGEST_PAUSE_S = 0.05
+_MAX_PAUSE_S = 0.05
 
 
 class Journal:
@@ -60,7 +60,7 @@ class Journal:
                 handle = opened(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
                 with os.fdopen(handle, "a+b", buffering=0) as file:
                     _wait_for_lock(file, self._path)
-                    self._look_again(file)
+                    self._read_new_lines(file)
                     _repair(file)
                     _append(file, line)
                 if is_new:
@@ -90,7 +90,7 @@ class Journal:
             self._follow()
             return self._new.get(target) or (None if only_new else self._earlier.get(target))
 
-    def made_with_other(self, weights: str) -> frozenset[str]:
+    def targets_with_other_weights(self, weights: str) -> frozenset[str]:
         """The targets that were last done with other weights than these. Raises JournalError as `done` does."""
         return frozenset(target for target, record in self.records().items() if record.settings.weights != weights)
 
@@ -106,7 +106,7 @@ class Journal:
             self._follow()
             return self._besides.get(target, ())
 
-    def all_besides(self) -> Besides:
+    def all_side_files(self) -> Besides:
         """The same of every target. Raises JournalError as `done` does."""
         with self._lock:
             self._follow()
@@ -120,7 +120,7 @@ class Journal:
             if status.st_ino == self._inode and (status.st_size, status.st_mtime_ns) == self._seen:
                 return
             with os.fdopen(opened(self._path, os.O_RDONLY), "rb") as file:
-                self._look_again(file)
+                self._read_new_lines(file)
         except (FileNotFoundError, NotADirectoryError):
             self._forget(0)
         except ForeignFileError as error:
@@ -129,7 +129,7 @@ class Journal:
             hint = "Check its permissions, or choose another output directory (-o)."
             raise JournalError(f"cannot be read: {reason(error)}", path=self._path, hint=hint) from error
 
-    def _look_again(self, file: BinaryIO | FileIO) -> None:
+    def _read_new_lines(self, file: BinaryIO | FileIO) -> None:
         """Reads what was added. Raises JournalError where no line and no torn one is of ours."""
         status = os.fstat(file.fileno())
         if status.st_ino != self._inode or status.st_size < self._read_to:
@@ -190,7 +190,7 @@ def _wait_for_lock(file: FileIO, path: Path) -> None:
             message = f"has been locked by another process for {_LOCK_LIMIT_S:g} seconds"
             raise JournalError(message, path=path, hint=hint)
         time.sleep(pause)
-        pause = min(2 * pause, _LONGEST_PAUSE_S)
+        pause = min(2 * pause, _MAX_PAUSE_S)
 
 
 def _append(file: FileIO, data: bytes) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from adacode_cli.errors import OutputError
-from adacode_cli.imaging.encode import carried, encoded, losses, unsaid
+from adacode_cli.imaging.encode import carried, encoded, losses, unreported_losses
 from adacode_cli.imaging.image import Decoded
 from adacode_cli.imaging.provenance import HistoryEntry, attributed
 from adacode_cli.limits import MAX_FILE_BYTES, MAX_PIXELS
@@ -48,7 +48,7 @@ class Keeping:
         lost = self.judge(image, format_name)
         data, damaged = encoded(self.told(image, format_name), format=format_name, quality=quality)
         lost = tuple(dict.fromkeys((*lost, *damaged)))
-        lost += unsaid(image, data, format_name, lost)
+        lost += unreported_losses(image, data, format_name, lost)
         return data, (*image.notes, *self.lost_note(lost, format_name))
 
     def judge(self, image: Decoded, format_name: str) -> tuple[str, ...]:

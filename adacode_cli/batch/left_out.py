@@ -18,7 +18,7 @@ SIDE_FOLDERS = frozenset({"@eaDir", "__MACOSX", ".AppleDouble", ".thumbnails"})
 HIDDEN = ".*"
 _SYSTEM_FILES = frozenset({".DS_Store", "Thumbs.db"})
 _APPLE_DOUBLE = "._"
-_LONGEST_SUFFIX = 16
+_MAX_SUFFIX_LENGTH = 16
 _CAMERA_RAW = (
     "3fr|arw|cr2|cr3|crw|dcr|dng|erf|fff|iiq|k25|kdc|mef|mos|mrw|nef|nrw|orf|pef|raf|raw|rw2|rwl|sr2|srf|srw|x3f"
 )
@@ -79,7 +79,7 @@ def _kind_of(name: str) -> str:
     if dot <= 0 or name in _SYSTEM_FILES or name[0] == ".":
         return _special_kind_of(name)
     suffix = name[dot:]
-    return suffix.lower() if 1 < len(suffix) <= _LONGEST_SUFFIX and " " not in suffix else ""
+    return suffix.lower() if 1 < len(suffix) <= _MAX_SUFFIX_LENGTH and " " not in suffix else ""
 
 
 def _special_kind_of(name: str) -> str:

@@ -30,7 +30,7 @@ from adacode_cli.errors import DeviceError
 _GRACE_S = 1.0
 # Results that wait for the disk; large ones wait for one another rather than for more memory.
 _MAX_WAITING_BYTES = 4 << 30
-_PAGES_EVERY_S = 0.2  # how often pages that lanes have restored are reported
+_REPORT_PAGES_EVERY_S = 0.2  # how often pages that lanes have restored are reported
 _FEW_JOBS, _MANY_JOBS = 2, 8
 # Images with the network, and results of those that wait for an earlier one: of large images two keep it busy, and
 # results are many times their size.
@@ -60,7 +60,7 @@ class LocalExecutor:
 
 
 @dataclass(frozen=True)
-class _NoRoom:
+class _OutOfMemory:
     """The memory did not suffice for what was read; it may when results that wait for the disk are gone."""
 
     error: DeviceError
@@ -70,7 +70,7 @@ class _NoRoom:
 @dataclass(frozen=True)
 class _Inferring:
     passage: JobPassage
-    future: Future[Inferred | _NoRoom]
+    future: Future[Inferred | _OutOfMemory]
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class _Writing:
     future: Future[Outcome | None]
 
 
-class _NotWanted(Exception):  # noqa: N818 (nobody sees it)
+class _Cancelled(Exception):  # noqa: N818 (nobody sees it)
     """The run was interrupted while a lane was at work on a document."""
 
 
@@ -114,7 +114,7 @@ class _Execution:
             self._interrupted()
             raise
         finally:
-            self._wind_up()
+            self._shut_down()
 
     def _read_ahead(self, jobs: Iterable[Job]) -> Iterator[JobPassage]:
         """The jobs in order, each at hand with its reading under way, and that of a few of the following ones too."""
@@ -144,7 +144,7 @@ class _Execution:
         elif read is not None:
             self._coordinator.started(passage.job)
             if self._lanes is None:
-                self._write_what_comes_of(passage, partial(_inferred, passage, read))
+                self._submit_result(passage, partial(_inferred, passage, read))
                 return
             self._inferring.append(_Inferring(passage, self._lanes.submit(_inferred, passage, read)))
             self._at_hand = None
@@ -160,17 +160,17 @@ class _Execution:
     def _next_inference(self) -> None:
         """Waits for the network to finish the oldest file that it was given."""
         # Until then it stays among the others, where an interruption finds it.
-        while not wait_for([self._inferring[0].future], _PAGES_EVERY_S).done:
+        while not wait_for([self._inferring[0].future], _REPORT_PAGES_EVERY_S).done:
             self._report_pages()
         self._report_pages()
         oldest = self._inferring.popleft()
         self._at_hand = oldest.passage, oldest.future
-        self._write_what_comes_of(oldest.passage, oldest.future.result)
+        self._submit_result(oldest.passage, oldest.future.result)
 
     def _page_restored(self, job: Job, page: int, num_pages: int) -> None:
         """Called where the network runs. A document of which nobody wants the end any more ends in a lane here."""
         if self._write_until != math.inf:
-            raise _NotWanted
+            raise _Cancelled
         self._pages.append((job, page, num_pages))
         if threading.current_thread() is self._thread:
             self._report_pages()
@@ -179,14 +179,14 @@ class _Execution:
         while self._pages:
             self._coordinator.page_finished(*self._pages.popleft())
 
-    def _write_what_comes_of(self, passage: JobPassage, infer: Callable[[], Inferred | _NoRoom]) -> None:
+    def _submit_result(self, passage: JobPassage, infer: Callable[[], Inferred | _OutOfMemory]) -> None:
         """Hands a result to the writers, when there is one."""
         results: list[Inferred] = []
-        if not self._fails(passage, lambda: results.append(self._with_room(passage, infer()))):
+        if not self._fails(passage, lambda: results.append(self._retried(passage, infer()))):
             self._at_hand = None  # from here on the writer gives up the claim
             self._writing.append(_Writing(passage, self._writers.submit(self._write, passage, results.pop())))
 
-    def _with_room(self, passage: JobPassage, found: Inferred | _NoRoom) -> Inferred:
+    def _retried(self, passage: JobPassage, found: Inferred | _OutOfMemory) -> Inferred:
         """The result, computed once more where the memory did not suffice while results were waiting for the disk."""
         if isinstance(found, Inferred):
             return found
@@ -240,7 +240,7 @@ class _Execution:
         wait_for([one.future for one in self._inferring if not one.future.cancelled()], _GRACE_S / 2)
         left: deque[_Inferring] = deque()
         for one in self._inferring:
-            if _is_there(one.future) and isinstance(inferred := one.future.result(), Inferred):
+            if _has_result(one.future) and isinstance(inferred := one.future.result(), Inferred):
                 self._writing.append(_Writing(one.passage, self._writers.submit(self._write, one.passage, inferred)))
             else:
                 left.append(one)
@@ -252,7 +252,7 @@ class _Execution:
         wait_for([f for f in under_way if not f.cancelled()], max(0.0, self._write_until - time.monotonic()))
         self._writers.shutdown(wait=False, cancel_futures=True)
 
-    def _wind_up(self) -> None:
+    def _shut_down(self) -> None:
         """After a stop: outputs that got their names still count; what failed on the way out is not looked at."""
         if self._write_until == math.inf:
             self._readers.shutdown(cancel_futures=True)
@@ -261,7 +261,7 @@ class _Execution:
             self._writers.shutdown()
         while self._writing:
             future = self._writing.popleft().future
-            outcome = future.result() if _is_there(future) else None
+            outcome = future.result() if _has_result(future) else None
             if outcome:
                 self._coordinator.finished(outcome)
         left: list[tuple[JobPassage, Future[Any]]] = [(one.passage, one.future) for one in self._inferring]
@@ -271,15 +271,15 @@ class _Execution:
                 self._coordinator.ended(passage.job, None)
 
 
-def _inferred(passage: JobPassage, read: Read) -> Inferred | _NoRoom:
+def _inferred(passage: JobPassage, read: Read) -> Inferred | _OutOfMemory:
     try:
         return passage.infer(read)
     except DeviceError as error:
         if not error.only_this_image:
             raise
-        return _NoRoom(error, read)
+        return _OutOfMemory(error, read)
 
 
-def _is_there(future: Future[Any]) -> bool:
+def _has_result(future: Future[Any]) -> bool:
     """Whether there is a result."""
     return future.done() and not future.cancelled() and not future.exception()

@@ -119,7 +119,7 @@ class _Pairing:
         self._by_key: defaultdict[str, list[str]] = defaultdict(list)
         for place in places:
             self._by_key[key_of(place)].append(place)
-        self._most_parts = max((key.count("/") + 1 for key in self._by_key), default=0)
+        self._max_parts = max((key.count("/") + 1 for key in self._by_key), default=0)
         self._user: dict[str, str] = {}
         self._paired: dict[str, str] = {}
         self._num_unclear = 0
@@ -144,7 +144,7 @@ class _Pairing:
 
     def _by_path(self, path: str, num_parts: int) -> list[str]:
         parts = [part for part in key_of(path).split("/") if part]
-        longest = min(self._most_parts, len(parts))
+        longest = min(self._max_parts, len(parts))
         for length in range(num_parts, longest + 1) if num_parts else range(longest, 0, -1):
             end = "/".join(parts[-length:])
             if found := self._by_key.get(end) or self._by_key.get(f"{end}{_MARK}"):
@@ -273,7 +273,7 @@ class AdvisedPlaces:
     """
 
     def __init__(self, images: Mapping[str, int]) -> None:
-        self._pictures = images
+        self._images = images
 
     def of(self, path: str, ending: str) -> str:
         """The end of an image's path that is below its input and of no other image, with `ending` for its suffix.
@@ -283,13 +283,13 @@ class AdvisedPlaces:
         inside = Path(path)
         parts = inside.relative_to(inside.anchor).parts
         most = sum(1 for _ in takewhile(lambda part: part != os.pardir, reversed(parts)))
-        length = min(most, max(self._pictures.get(path, 0), self._num_shared(path) + 1))
+        length = min(most, max(self._images.get(path, 0), self._num_shared(path) + 1))
         return "/".join((*parts[-length:-1], f"{inside.stem}{ending}"))
 
     @cached_property
     def _ends(self) -> list[tuple[str, ...]]:
         """The parts of each image's key from its name upwards, sorted: those with like ends lie side by side."""
-        return sorted({_from_the_name(path) for path in self._pictures})
+        return sorted({_from_the_name(path) for path in self._images})
 
     def _num_shared(self, path: str) -> int:
         """How many parts at the end of an image's path another image has too."""

@@ -22,7 +22,7 @@ from adacode_cli.errors import (
     WeightsError,
 )
 
-_DISK_IS_DONE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+_DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 
 class Result(StrEnum):
@@ -109,7 +109,7 @@ def ends_the_run(error: Exception) -> bool:
     """Whether every other file would fail alike: the disk is full, the device is gone, the options are impossible."""
     if isinstance(error, OutputError):
         cause = error.__cause__
-        return isinstance(cause, OSError) and cause.errno in _DISK_IS_DONE
+        return isinstance(cause, OSError) and cause.errno in _DISK_ERRORS
     if isinstance(error, DeviceError | WeightsError):
         return not error.only_this_image
     return isinstance(error, UsageError | JournalError)

@@ -56,7 +56,7 @@ class Sink:
         with self._open:
             self._document.finish()
             lost = tuple(dict.fromkeys((*self._lost, *self._document.damaged)))
-            lost += self._document.unsaid(lost)
+            lost += self._document.unreported_losses(lost)
             notes = (*self._notes, *self._keeping.lost_note(lost, self._format_name))
             self._file.flush()
             self._file.seek(0)

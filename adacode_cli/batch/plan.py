@@ -15,7 +15,7 @@ from functools import cached_property
 from itertools import compress
 from pathlib import Path
 
-from adacode_cli.batch.collisions import Wanted, absolute, may_meet, refusals
+from adacode_cli.batch.collisions import Wanted, absolute, may_collide, refusals
 from adacode_cli.batch.discover import Found, PassedOver, Selection, discover, joined
 from adacode_cli.batch.kept import Kept
 from adacode_cli.batch.left_out import LeftOut
@@ -141,7 +141,7 @@ def make_plan(
         jobs = _without_masks(jobs, pairs.masks, passed_over)
     if not jobs:
         raise _nothing_to_do(inputs, passed_over, left_out)
-    jobs, refused = _without_clashes(refit(jobs) if refit else jobs, naming)
+    jobs, refused = _without_collisions(refit(jobs) if refit else jobs, naming)
     if not jobs:
         raise refused[0].error
     every = [*jobs, *(one.job for one in refused)]
@@ -190,10 +190,10 @@ def in_shard(place: str, shard: tuple[int, int]) -> bool:
     return int.from_bytes(digest[:8]) % parts == part - 1
 
 
-def _without_clashes(jobs: list[Job], naming: Naming) -> tuple[list[Job], list[Refused]]:
+def _without_collisions(jobs: list[Job], naming: Naming) -> tuple[list[Job], list[Refused]]:
     """The jobs except those whose outputs would meet others', and these with the reasons."""
     roots = {root: absolute(root).rstrip(os.sep).replace(os.sep, "/") for root in {job.root for job in jobs}}
-    if not may_meet(f"{roots[job.root]}/{job.name}" for job in jobs):  # as in nearly every tree
+    if not may_collide(f"{roots[job.root]}/{job.name}" for job in jobs):  # as in nearly every tree
         return jobs, []
     errors = refusals([_wanted(job, naming) for job in jobs])
     refused = [Refused(job, error) for job, error in zip(jobs, errors, strict=True) if error]

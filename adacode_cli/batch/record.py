@@ -29,7 +29,7 @@ if sys.platform != "win32":
 
 FORMAT_VERSION = 2
 _NO_VERSION_YET = 1000
-_LARGEST_FILE = 1 << 63
+_MAX_FILE_BYTES = 1 << 63
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 
@@ -146,7 +146,7 @@ def _besides(fields: dict[str, Any]) -> Besides:
 
 
 def _content(num_bytes: object, sha256: object) -> Content:
-    if type(num_bytes) is not int or not 0 <= num_bytes < _LARGEST_FILE:
+    if type(num_bytes) is not int or not 0 <= num_bytes < _MAX_FILE_BYTES:
         raise ValueError("no size of a file")
     if not _SHA256.fullmatch(_text(sha256)):
         raise ValueError("no SHA-256")

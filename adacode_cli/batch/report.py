@@ -130,8 +130,8 @@ def write_report(root: Path, report: Report, settings: Settings, began: datetime
         "seconds": round(report.seconds, 3),
         "peak_memory_bytes": peak_memory_bytes(),
         "exit_code": report.exit_code,
-        "stopped_by": _told(report.stopped_by),
-        "log_error": _told(report.log_error),
+        "stopped_by": _error_or_none(report.stopped_by),
+        "log_error": _error_or_none(report.log_error),
         "failures": [_failure(outcome) for outcome in report.failed],
         "left_out": report.left_out.counts,
         "noted": report.num_noted,
@@ -140,7 +140,7 @@ def write_report(root: Path, report: Report, settings: Settings, began: datetime
     atomic.write_bytes(root / REPORT, json.dumps(fields, indent=1).encode("ascii") + b"\n")
 
 
-def _told(error: AdaCodeError | KeyboardInterrupt | None) -> dict[str, object] | None:
+def _error_or_none(error: AdaCodeError | KeyboardInterrupt | None) -> dict[str, object] | None:
     if isinstance(error, AdaCodeError):
         path = None if error.path is None else str(error.path)
         return _error(error.kind, error.exit_code, error.message, error.hint, path)

@@ -34,9 +34,9 @@ from adacode_cli.batch.report import Report, Tally
 from adacode_cli.batch.trees import Trees
 from adacode_cli.errors import AdaCodeError
 
-_LOOK_AGAIN_S = 0.1
+_POLL_INTERVAL_S = 0.1
 # Another process may well need as long for one file; whoever waits for longer wants to know for whom.
-_SAY_AFTER_S = 3.0
+_REPORT_AFTER_S = 3.0
 
 OnEvent = Callable[[Event], None]
 
@@ -72,7 +72,7 @@ def run(
 
     on_event(RunStarted(plan.num_files, plan.roots))
     try:
-        running.announce_what_is_left_out()
+        running.report_left_out()
         running.execute()
     except (AdaCodeError, KeyboardInterrupt) as error:
         ended(error)
@@ -90,11 +90,11 @@ class _Run:
         self._trees = trees
         # Of jobs that are under way; dictionaries and sets can be changed by several threads.
         self._claims: dict[Job, Claim] = {}
-        self._taken: dict[Job, Assignment] = {}
+        self._assignments: dict[Job, Assignment] = {}
         self._claimed_elsewhere: set[Job] = set()
         self.tally = Tally(plan.num_files, left_out=plan.left_out)
 
-    def announce_what_is_left_out(self) -> None:
+    def report_left_out(self) -> None:
         """Events and outcomes for what the plan does not restore: unreadable entries count as failed files."""
         if self._plan.left_out:
             self._on_event(OthersLeftOut(self._plan.left_out))
@@ -117,12 +117,12 @@ class _Run:
         self._executor.execute(self._plan.jobs, self)
         # One at a time and with no other claim in hand, so that two processes never wait for one another.
         for job in [job for job in self._plan.jobs if job in self._claimed_elsewhere]:
-            if self._comes_free(job):
+            if self._wait_for_claim(job):
                 self._executor.execute((job,), self)
 
     def take(self, job: Job) -> Assignment | None:
         """As `Coordinator.take`."""
-        assignment = self._taken.pop(job, None) or self._claimed(job)
+        assignment = self._assignments.pop(job, None) or self._claimed(job)
         if assignment is None:
             self._claimed_elsewhere.add(job)
         return assignment
@@ -165,15 +165,15 @@ class _Run:
             for path in self._executor.paths(job):
                 atomic.remove_leftovers(path)
 
-    def _comes_free(self, job: Job) -> bool:
+    def _wait_for_claim(self, job: Job) -> bool:
         """Waits until another process has given up its claim on a job; False where the job has failed meanwhile."""
         began, said = time.monotonic(), False
         try:
             while (assignment := self._claimed(job)) is None:
-                if self._trees and not said and time.monotonic() - began >= _SAY_AFTER_S:
+                if self._trees and not said and time.monotonic() - began >= _REPORT_AFTER_S:
                     said = True
                     self._on_event(FileAwaited(job, self._trees.holder(job)))
-                time.sleep(_LOOK_AGAIN_S)
+                time.sleep(_POLL_INTERVAL_S)
         except Exception as error:  # as in any stage of a file
             if ends_the_run(error):
                 raise
@@ -181,5 +181,5 @@ class _Run:
             self.ended(job, outcome)
             self.finished(outcome)
             return False
-        self._taken[job] = assignment
+        self._assignments[job] = assignment
         return True

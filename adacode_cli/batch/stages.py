@@ -46,8 +46,8 @@ StateOf = Callable[[Job, Made], OutputState]
 OnPage = Callable[[int, int], None]
 """(the number of a page that was restored, from 1; how many there are). Not called for an image of one page."""
 # Of an output beside its input, at most: both sides are four times as long.
-_MAX_PIXELS_TIMES = 16
-_SHORTEST_IMAGE = 12  # bytes, of any format
+_MAX_GROWTH = 16
+_MIN_IMAGE_BYTES = 12  # bytes, of any format
 
 
 def no_listener(_page: int, _num_pages: int) -> None:
@@ -173,15 +173,15 @@ class Stages:
         """
         keeping = self.keeping
         try:
-            data = read_whole(path, max_bytes=_MAX_PIXELS_TIMES * keeping.max_file_bytes)
+            data = read_whole(path, max_bytes=_MAX_GROWTH * keeping.max_file_bytes)
         except InputError:
             return False
-        if len(data) < _SHORTEST_IMAGE or not any(data):
+        if len(data) < _MIN_IMAGE_BYTES or not any(data):
             return True
         if formats.of_bytes(data) is not formats.of_suffix(path.suffix):
             return False
         decode_from = partial(
-            self._decoded, data, path, max_pixels=_MAX_PIXELS_TIMES * keeping.max_pixels, accept_damaged=False
+            self._decoded, data, path, max_pixels=_MAX_GROWTH * keeping.max_pixels, accept_damaged=False
         )
         try:
             deque(further_windows(decode_from(0), decode_from), maxlen=0)
@@ -257,7 +257,7 @@ class Stages:
             return self._streamed(job, read, format.name, on_page)
         except QualityError as error:
             if self.quarantine is not None:
-                error.message += f"; it is kept as {self._kept_apart(self.quarantine, job, error.image)}"
+                error.message += f"; it is kept as {self._quarantined(self.quarantine, job, error.image)}"
             raise
 
     def _inferred(self, read: Read, on_page: OnPage) -> Inferred:
@@ -278,7 +278,7 @@ class Stages:
         """Every page in the sink, and the first by itself with what the engine reported of it."""
         assert read.further is not None, "there are more pages than are at hand"
         make_directory(job.target.parent)
-        sink = Sink(job.target, format_name, self.keeping, self._most_bytes(read.image))
+        sink = Sink(job.target, format_name, self.keeping, self._max_sample_bytes(read.image))
         first: tuple[Decoded, Restored] | None = None
         with sink.filling():
             for window in chain([read], read.further()):
@@ -292,16 +292,16 @@ class Stages:
         assert first is not None, "there is a page"
         return Inferred(*first, sink=sink)
 
-    def _most_bytes(self, image: Decoded) -> int:
+    def _max_sample_bytes(self, image: Decoded) -> int:
         """What the restored samples of all pages of a document take, at most: each page may have colours and alpha."""
         sizes = [(*page.size, page.pixels.itemsize) for page in image.pages] + list(image.behind)
         return sum(4 * math.prod(self.foresight.size(height, width)) * depth for height, width, depth in sizes)
 
-    def _kept_apart(self, quarantine: Path, job: Job, image: object) -> Path:
+    def _quarantined(self, quarantine: Path, job: Job, image: object) -> Path:
         assert isinstance(image, Decoded), "the guard hands over what it refused"
         path = refused_path(quarantine, job)
         data = encode(image, format=output_format(path), quality=self.quality)
-        mark_as_ours(quarantine)
+        mark_as_output_folder(quarantine)
         make_directory(path.parent)
         return atomic.write_under_free_name(path, data)
 
@@ -312,7 +312,7 @@ class Stages:
     def besides(self, job: Job, inferred: Inferred) -> Iterator[tuple[Path, bytes]]:
         """The files that are written beside the output, each with its content."""
         if self.maps_dir:
-            mark_as_ours(self.maps_dir)
+            mark_as_output_folder(self.maps_dir)
             yield map_path(self.maps_dir, job), map_png(inferred.image, inferred.restored)
 
     def write(self, job: Job, inferred: Inferred, made: Made, times_ns: TimesNs | None = None) -> Written:
@@ -390,7 +390,7 @@ def write_new(target: Path, data: bytes, times_ns: TimesNs | None = None) -> Non
         atomic.write_bytes(target, data, times_ns=times_ns)
 
 
-def mark_as_ours(folder: Path) -> None:
+def mark_as_output_folder(folder: Path) -> None:
     """Puts the directory of a run's state into a folder that is new or empty: no originals are there."""
     with suppress(OSError):
         if holds_files(folder):

@@ -68,12 +68,12 @@ class Known:
             is_changed = earlier is not None and job.is_made() and not holds(job.target, earlier.output)
             return OutputState.CHANGED if is_changed else OutputState.TO_MAKE
         if self.overwrite and job.is_made():
-            _refuse_what_is_new(job, made.source, self.new)
+            _refuse_new_output(job, made.source, self.new)
         if not self.overwrite and job.is_made() and record.source != made.source and not _is_of(job, record):
-            raise _made_of_another(job, record)
+            raise _made_from_other_input(job, record)
         if record.settings != self.settings:
             if not self.replace and job.is_made():
-                raise made_otherwise(job.target, "options or weights")
+                raise made_with_other_settings(job.target, "options or weights")
             return OutputState.TO_MAKE
         if not self.overwrite and job.is_made() and not holds(job.target, record.output):
             return OutputState.CHANGED
@@ -127,9 +127,9 @@ class Trees:
         """
         standing = self.standing(job)
         if standing is Standing.OTHER_INPUT and not self.overwrite:
-            raise _made_of_another(job, self._tree(job.root).journal.done(job.name))
+            raise _made_from_other_input(job, self._tree(job.root).journal.done(job.name))
         if standing is Standing.OTHER_OPTIONS and not self.replace:
-            raise made_otherwise(job.target, "options")
+            raise made_with_other_settings(job.target, "options")
         return standing is not Standing.UNKNOWN
 
     def wrote(self, job: Job, path: Path) -> bool:
@@ -147,10 +147,12 @@ class Trees:
         self.settings = Settings(self.settings.options, weights)
         if self.replace:
             return
-        others = {root: self._tree(root).journal.made_with_other(weights) for root in {job.root for job in jobs}}
+        others = {
+            root: self._tree(root).journal.targets_with_other_weights(weights) for root in {job.root for job in jobs}
+        }
         for job in jobs:
             if job.name in others[job.root] and job.is_made():
-                raise made_otherwise(job.target, "weights")
+                raise made_with_other_settings(job.target, "weights")
 
     def clean(self, jobs: Sequence[Job], paths: Callable[[Job], Sequence[Path]]) -> None:
         """Removes the temporary files that killed runs left in the trees of `jobs`, and where these write `paths`."""
@@ -195,7 +197,7 @@ class Trees:
         if root not in self._trees:
             found = identity(root)  # two names of one tree, such as a link and what it leads to, have one
             tree = self._by_identity.get(found) if found else None
-            self._trees[root] = tree or _begun(root)
+            self._trees[root] = tree or _opened_tree(root)
             if found:
                 self._by_identity[found] = self._trees[root]
         return self._trees[root]
@@ -210,12 +212,12 @@ def outputs_in(root: Path) -> Callable[[str], bool] | None:
         return None
     in_flight, journal, top = Claims(root).names(), Journal(root), root.absolute()
     records = journal.records()
-    besides = (Path(path) for path, _ in journal.all_besides())
+    besides = (Path(path) for path, _ in journal.all_side_files())
     others = {path.relative_to(top).as_posix() for path in besides if path.is_relative_to(top)}
     return lambda name: name in records or name in others or claimed(name, in_flight)
 
 
-def _begun(root: Path) -> _Tree:
+def _opened_tree(root: Path) -> _Tree:
     # Claims before the journal: whoever gives a claim up in between has written the line before.
     claims = Claims(root)
     names = claims.names()
@@ -224,19 +226,19 @@ def _begun(root: Path) -> _Tree:
     return _Tree(journal, claims, names)
 
 
-def made_otherwise(target: Path, what: str) -> OutputError:
+def made_with_other_settings(target: Path, what: str) -> OutputError:
     """The error for an output of an earlier run with other options or weights."""
     hint = "Add --overwrite to make it again, --skip-existing to leave it, or choose another directory with -o."
     return OutputError(f"exists already, made with other {what}", path=target, hint=hint)
 
 
-def _made_of_another(job: Job, record: Record | None) -> OutputError:
+def _made_from_other_input(job: Job, record: Record | None) -> OutputError:
     assert record is not None, "asked before"
     hint = "Choose another directory with -o, or add --overwrite to replace it, or --skip-existing to leave it."
     return OutputError(f"exists already, made of another input: {record.path}", path=job.target, hint=hint)
 
 
-def _refuse_what_is_new(job: Job, source: Content, new: Record | None) -> None:
+def _refuse_new_output(job: Job, source: Content, new: Record | None) -> None:
     """An output of this run itself, or of one beside it: `--overwrite` was not said about that."""
     if new is not None and new.source != source and not _is_of(job, new):
         hint = "Choose another directory with -o for one of the two."

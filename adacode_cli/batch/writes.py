@@ -74,7 +74,7 @@ class Writes:
         `outputs`: these are files too, as they are not on a pipe.
         """
         if self.beside or self.log_file is not None:
-            self._refuse_meeting(jobs, outputs=outputs)
+            self._refuse_collisions(jobs, outputs=outputs)
         for kind in self.beside:
             if kind.replaces:
                 self._check_existing(kind, jobs, wrote, overwrite=overwrite)
@@ -93,7 +93,7 @@ class Writes:
                 raise OutputError("exists already", path=path, hint=hint)
             self.kept.refuse_original(path, kind.option)
 
-    def _refuse_meeting(self, jobs: Sequence[Job], *, outputs: bool) -> None:
+    def _refuse_collisions(self, jobs: Sequence[Job], *, outputs: bool) -> None:
         first: dict[str, tuple[str, Path]] = {}
         for what, source, target in self._all(jobs, outputs=outputs):
             other = first.setdefault(folded(absolute(target)), (what, source))

@@ -25,8 +25,8 @@ VERSION = 2
 """What is read; files without XMP and IPTC are still written as version 1, which they are, byte for byte."""
 
 # One code and one mixing weight for each: the bundled networks have 5 for 64 pixels, and those of padding.
-_PIXELS_A_CODE = 8
-_CODES_BESIDE = 1_000_000
+_PIXELS_PER_CODE = 8
+_EXTRA_CODES = 1_000_000
 # A grid is at most this much larger than its image: padding to whole windows, which have 8 cells in the bundled
 # networks and in the published ones.
 _MAX_PADDING_CELLS = 64
@@ -35,7 +35,7 @@ _START = struct.Struct("<8sHI")
 _HEADER = struct.Struct("<BBIIIIBBH16sB")
 _LENGTH = struct.Struct("<I")
 _GREY, _ALPHA, _ICC, _EXIF, _XMP, _IPTC = 1, 2, 4, 8, 16, 32
-_FIRST_FLAG_BEYOND = {1: _XMP, 2: 2 * _IPTC}
+_FIRST_UNKNOWN_FLAG = {1: _XMP, 2: 2 * _IPTC}
 _DEPTHS: dict[int, np.dtype[Any]] = {8: np.dtype(np.uint8), 16: np.dtype(np.uint16), 32: np.dtype(np.float32)}
 _TOO_LARGE = "If it really is that large, raise --max-megapixels; if not, the file is made to do harm."
 _DAMAGED = "Copy or download it again, or save the codes again with --save-codes."
@@ -64,7 +64,7 @@ def to_bytes(codes: Codes) -> bytes:
     sections += [block for block in (codes.icc, codes.exif, codes.xmp, codes.iptc) if block is not None]
     body = header + name + struct.pack(f"<{len(codes.book_sizes)}I", *codes.book_sizes)
     body += b"".join(_LENGTH.pack(len(section)) + section for section in sections)
-    version = 2 if flags >= _FIRST_FLAG_BEYOND[1] else 1
+    version = 2 if flags >= _FIRST_UNKNOWN_FLAG[1] else 1
     data = _START.pack(MAGIC, version, _START.size + len(body) + _LENGTH.size) + body
     return data + _LENGTH.pack(zlib.crc32(data))
 
@@ -148,7 +148,7 @@ def _check_whole(data: bytes) -> None:
     if len(data) < _START.size:
         raise InputError(f"is truncated: only {len(data)} bytes of a file of codes are there", hint=_DAMAGED)
     _, version, length = _START.unpack_from(data)
-    if version not in _FIRST_FLAG_BEYOND:
+    if version not in _FIRST_UNKNOWN_FLAG:
         found = f"is a file of codes of version {version}; this adacode reads versions 1 to {VERSION}"
         raise InputError(found, hint="Update adacode, or save the codes again.")
     if len(data) < length:
@@ -198,12 +198,12 @@ def _read_header(reader: _Reader, max_pixels: int) -> _Header:
     book_sizes = struct.unpack(f"<{num}I", reader.take(4 * num))
     wrong = [
         (depth not in _DEPTHS, f"{depth} bits a sample"),
-        (flags >= _FIRST_FLAG_BEYOND[_START.unpack_from(reader.data)[1]], f"flags {flags}"),
+        (flags >= _FIRST_UNKNOWN_FLAG[_START.unpack_from(reader.data)[1]], f"flags {flags}"),
         (0 in (height, width, rows, columns, stride, num, unit), "a size of 0"),
         (not name.isprintable(), "weights of an unprintable name"),
         (num > MAX_BASES, f"{num} bases"),
         (
-            rows * columns * num > height * width // _PIXELS_A_CODE + _CODES_BESIDE,
+            rows * columns * num > height * width // _PIXELS_PER_CODE + _EXTRA_CODES,
             f"{num} times {columns}×{rows} codes for {width}×{height} pixels",
         ),
         (not all(1 <= size <= MAX_CODES for size in book_sizes), "an impossible codebook"),

@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-_LONGEST_RECORD = 16
+_MAX_RECORD_BYTES = 16
 _DICTIONARY_BYTES = 1 << 22
 
 Bytes = npt.NDArray[np.uint8]
 
 
 # The longest match of LZMA is 273 bytes and costs a third of a bit or more; zeros are packed 6,830 times smaller.
-_MAX_TIMES_SMALLER = 8000
-_BYTES_BESIDE = 1 << 16
+_MAX_RATIO = 8000
+_EXTRA_BYTES = 1 << 16
 
 
 class PackingError(Exception):
@@ -30,15 +30,15 @@ class PackingError(Exception):
 
 def check_ratio(data: bytes, size: int) -> None:
     """Raises PackingError where no packed data of this length unpack to `size` bytes."""
-    if size > len(data) * _MAX_TIMES_SMALLER + _BYTES_BESIDE:
+    if size > len(data) * _MAX_RATIO + _EXTRA_BYTES:
         raise PackingError(f"{len(data)} packed bytes are claimed to hold {size}")
 
 
 def record_bytes(book_sizes: tuple[int, ...]) -> int:
     """Bytes of a cell's record: one a basis, a second one for those of more than 256 codes, filled up."""
     needed = len(book_sizes) + sum(size > 256 for size in book_sizes)
-    if needed > _LONGEST_RECORD:
-        return -(-needed // _LONGEST_RECORD) * _LONGEST_RECORD
+    if needed > _MAX_RECORD_BYTES:
+        return -(-needed // _MAX_RECORD_BYTES) * _MAX_RECORD_BYTES
     return 1 << (needed - 1).bit_length()
 
 
@@ -114,7 +114,7 @@ _PLANE_FILTER = {"id": lzma.FILTER_LZMA2, "preset": 9, "dict_size": _DICTIONARY_
 
 
 def _record_filter(book_sizes: tuple[int, ...]) -> dict[str, int]:
-    place_bits = min(record_bytes(book_sizes), _LONGEST_RECORD).bit_length() - 1
+    place_bits = min(record_bytes(book_sizes), _MAX_RECORD_BYTES).bit_length() - 1
     return _PLANE_FILTER | {"lc": 0, "lp": place_bits, "pb": place_bits}
 
 

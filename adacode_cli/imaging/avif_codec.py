@@ -23,10 +23,10 @@ from adacode_cli import formats
 from adacode_cli.errors import OutputError
 from adacode_cli.imaging import av1_header, exif, exif_editing, heif_boxes, pillow
 from adacode_cli.imaging.codec import Codec, Page, one_page
-from adacode_cli.imaging.image import Raster, Samples, lost_beside_first
+from adacode_cli.imaging.image import Raster, Samples, lost_after_first
 from adacode_cli.imaging.metadata import EXIF_DAMAGED, Metadata
 from adacode_cli.imaging.refusals import check_size, parsing
-from adacode_cli.imaging.samples import grey_alpha_as_rgb, narrowed, over_whole_range
+from adacode_cli.imaging.samples import grey_alpha_as_rgb, narrowed, to_full_range
 
 # The entry of an item in the list of items: its version, flags, number (16 or 32 bits), protection, and kind.
 _EXIF_ITEM = re.compile(rb"(infe(?:\x02.{3}.{2}|\x03.{3}.{4}).{2})Exif", re.DOTALL)
@@ -41,7 +41,7 @@ def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
     with parsing("avif", name=name):
         said, lost = pillow.metadata_of(image)
         num_frames = getattr(image, "n_frames", 1)
-        lost += damage + lost_beside_first(num_frames)
+        lost += damage + lost_after_first(num_frames)
         found = heif_boxes.properties(data)
         numbers = heif_boxes.cicp_of(found) or av1_header.cicp_of(heif_boxes.beginning_of_primary(data))
         said, lost = replace(said, cicp=numbers), lost + heif_boxes.lost_of(found)
@@ -99,8 +99,8 @@ def _deep(file: bytes, bits: int) -> tuple[Samples, Samples | None]:
         raise ValueError("no deep pixels in it")
     planes = samples if samples.ndim == 3 else samples[..., None]
     colors = 3 if planes.shape[2] > 2 else 1
-    alpha = over_whole_range(planes[..., colors], bits) if planes.shape[2] > colors else None
-    return over_whole_range(planes[..., :3] if colors == 3 else planes[..., 0], bits), alpha
+    alpha = to_full_range(planes[..., colors], bits) if planes.shape[2] > colors else None
+    return to_full_range(planes[..., :3] if colors == 3 else planes[..., 0], bits), alpha
 
 
 def write(pages: Sequence[Page], quality: int) -> bytes:

@@ -20,7 +20,7 @@ from adacode_cli.imaging.resolution import CENTIMETRE, Resolution, resolution, w
 
 _FILE_HEADER, _FIRST_WITH_ALPHA, _WITH_PROFILE = 14, 56, 124
 _EMBEDDED, _BIT_FIELDS, _ALPHA_MASK_AT = b"DEBM", (3, 6), 52
-_INCHES_A_METRE = 39.3701  # with as many digits as Pillow's own conversion has
+_INCHES_PER_METRE = 39.3701  # with as many digits as Pillow's own conversion has
 _RESOLUTION_AT = 38
 _PIXELS_AT, _MIN_HEADER = 10, 40
 _MAX_I32 = 2**31 - 1
@@ -82,7 +82,7 @@ def _header_bytes(file: bytes) -> int:
 def _resolution_in(info: pillow.Info) -> Resolution | None:
     if "dpi" not in info:
         return None
-    return resolution([Fraction(round(value * _INCHES_A_METRE), 100) for value in info["dpi"]], CENTIMETRE)
+    return resolution([Fraction(round(value * _INCHES_PER_METRE), 100) for value in info["dpi"]], CENTIMETRE)
 
 
 def header(file: Bytes) -> Header | None:

@@ -71,7 +71,7 @@ class Cicp:
         return self.transfer in (_PQ, _HLG)
 
     @property
-    def says_srgb(self) -> bool:
+    def is_srgb(self) -> bool:
         """Whether it says no more than what is assumed of an image without any description."""
         return self.full_range and self.primaries in (_BT709, _UNSPECIFIED) and self.transfer in (_SRGB, _UNSPECIFIED)
 
@@ -87,7 +87,7 @@ class Cicp:
         if not self.full_range or primaries is None or transfer is None or transfer[1] is None:
             return None
         name = primaries[0] if transfer[1] == SRGB_CURVE else f"{primaries[0]}, {transfer[0]}"
-        return icc_profile.profile("sRGB" if self.says_srgb else name, primaries[1], transfer[1], grey=grey)
+        return icc_profile.profile("sRGB" if self.is_srgb else name, primaries[1], transfer[1], grey=grey)
 
 
 SRGB = Cicp(_BT709, _SRGB)

@@ -35,11 +35,11 @@ def chosen(found: Metadata, format: Format, *, name: str, grey: bool) -> tuple[M
     assumed of images without a description.
     """
     numbers = found.cicp
-    if numbers is None and found.icc is None and says_adobe_rgb(found.exif, name):
+    if numbers is None and found.icc is None and states_adobe_rgb(found.exif, name):
         return replace(found, icc=icc_profile.adobe_rgb(grey=grey)), (ADOBE_RGB_NOTE,)
     if numbers is None or numbers.is_hdr or (format.cicp == "beside" and found.icc is not None):
         return found, ()
-    return (replace(found, cicp=None) if numbers.says_srgb or found.icc is not None else found), ()
+    return (replace(found, cicp=None) if numbers.is_srgb or found.icc is not None else found), ()
 
 
 def placed(said: Metadata, format: Format | None, *, grey: bool) -> Metadata:
@@ -62,13 +62,13 @@ def lost(said: Metadata, kept: Metadata) -> tuple[str, ...]:
     """What of the description is in neither field of what is `kept`; sRGB needs none."""
     neither = kept.icc is None and kept.cicp is None
     profile = (TITLES["icc"],) if said.icc is not None and neither else ()
-    if said.cicp is None or said.cicp.says_srgb:
+    if said.cicp is None or said.cicp.is_srgb:
         return profile
     replaced = kept.icc is not None and said.cicp.profile(grey=False) is not None
     return () if kept.cicp is not None or replaced else (said.cicp.title, *profile)
 
 
-def says_adobe_rgb(block: bytes | None, name: str) -> bool:
+def states_adobe_rgb(block: bytes | None, name: str) -> bool:
     """Whether an EXIF block says so of the image in the file `name`, in one of the ways in which cameras do."""
     if block is None:
         return False
@@ -85,7 +85,9 @@ def says_adobe_rgb(block: bytes | None, name: str) -> bool:
     return space == _UNCALIBRATED and _ADOBE_NAME.fullmatch(Path(name).name) is not None
 
 
-def by_gamma(found: Metadata, gamma: float | None, primaries: Chromaticities | None, *, grey: bool) -> Metadata | None:
+def from_gamma(
+    found: Metadata, gamma: float | None, primaries: Chromaticities | None, *, grey: bool
+) -> Metadata | None:
     """With what a PNG says by gAMA and cHRM, as a profile or as sRGB; None where that makes no sense."""
     if gamma is None and primaries is None:
         return found

@@ -23,7 +23,7 @@ from adacode_cli.imaging.samples import by_bands, quantise, to_depth, top_of
 
 _Floats = npt.NDArray[np.float64]
 
-LIGHTS = {
+ILLUMINANTS = {
     b"\0D50": (
         np.array([0.9642, 1.0, 0.8249]),
         np.array(
@@ -50,7 +50,7 @@ LIGHTS = {
 _LAB_WHITE = {False: 65535, True: 65280}  # of 16 bits, in the two ways in which a TIFF may store L*a*b*
 
 
-def rgb_from_inks(inks: Samples, icc: bytes | None) -> tuple[Samples, str]:
+def rgb_from_cmyk(inks: Samples, icc: bytes | None) -> tuple[Samples, str]:
     """(H×W×3, what is lost) of H×W×4 inks, dtype kept: by the profile where it works, else by the plain formula."""
     is_shallow = inks.dtype == np.uint8
     if icc is not None:
@@ -61,12 +61,12 @@ def rgb_from_inks(inks: Samples, icc: bytes | None) -> tuple[Samples, str]:
         else:
             return found, INKS_PROFILE_LOST
     # Both are one formula, and Pillow is faster.
-    return np.array(_picture("CMYK", inks).convert("RGB")) if is_shallow else _by_ink_formula(inks), INKS_LOST
+    return np.array(_pillow_image("CMYK", inks).convert("RGB")) if is_shallow else _by_cmyk_formula(inks), INKS_LOST
 
 
 def _by_profile_of_8_bits(inks: Samples, icc: bytes) -> Samples:
     found = ImageCms.profileToProfile(
-        _picture("CMYK", inks),
+        _pillow_image("CMYK", inks),
         ImageCms.ImageCmsProfile(BytesIO(icc)),
         ImageCms.createProfile("sRGB"),
         renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
@@ -95,7 +95,9 @@ def rgb_from_lab(lab: Samples, *, is_offset: bool) -> Samples:
     a and b are in two's complement or, where `is_offset`, have their zero in the middle, as ICC profiles have them.
     """
     if lab.dtype == np.uint8:
-        return np.array(_picture("LAB", lab ^ np.array([0, 128, 128], np.uint8) if is_offset else lab).convert("RGB"))
+        return np.array(
+            _pillow_image("LAB", lab ^ np.array([0, 128, 128], np.uint8) if is_offset else lab).convert("RGB")
+        )
     chroma = lab[..., 1:] ^ np.uint16(0x8000) if is_offset else lab[..., 1:]
     values = np.empty(lab.shape, np.float32)
     values[..., 0] = lab[..., 0] * np.float32(100 / _LAB_WHITE[is_offset])
@@ -106,7 +108,7 @@ def rgb_from_lab(lab: Samples, *, is_offset: bool) -> Samples:
     return quantise(found * np.float32(top_of(lab.dtype)), lab.dtype)
 
 
-def _by_ink_formula(inks: Samples) -> Samples:
+def _by_cmyk_formula(inks: Samples) -> Samples:
     """H×W×4 cyan, magenta, yellow, black (0 = no ink) → H×W×3 RGB, same dtype, without a profile."""
     top = top_of(inks.dtype)
 
@@ -122,7 +124,7 @@ def rgb_from_ranged_lab(lab: Samples, ranges: tuple[tuple[float, float], ...], l
 
     ranges: (smallest value, range) of L*, a* and b*. light: one of LIGHTS, under which the colours are meant.
     """
-    white, matrix = LIGHTS[light]
+    white, matrix = ILLUMINANTS[light]
 
     def convert(band: _Floats) -> _Floats:
         lightness, a, b = (low + extent * band[..., index] for index, (low, extent) in enumerate(ranges))
@@ -193,7 +195,7 @@ def rgb_from_luma(samples: Samples, scale: LumaScale, dtype: npt.DTypeLike) -> S
     return by_bands(samples.shape, dtype, convert)
 
 
-def _picture(mode: str, packed: Samples) -> Image.Image:
+def _pillow_image(mode: str, packed: Samples) -> Image.Image:
     size = (packed.shape[1], packed.shape[0])
     return Image.frombuffer(mode, size, np.ascontiguousarray(packed), "raw", mode, 0, 1)
 

@@ -27,8 +27,8 @@ from adacode_cli.imaging.quiet import quiet_libraries
 from adacode_cli.limits import DECODING_LIMIT_S, MAX_PIXELS
 
 # A process that lives does either at once; only a machine that hardly moves takes so long.
-_STARTS_WITHIN_S = 120.0
-_DIES_WITHIN_S = 10.0
+_START_TIMEOUT_S = 120.0
+_EXIT_TIMEOUT_S = 10.0
 # The run's own search path, and -P: a folder of photographs that holds a numpy.py is not looked into.
 _START = (
     "import sys; sys.path[:] = sys.argv[3:]\n"
@@ -36,7 +36,7 @@ _START = (
     "main(int(sys.argv[1]), bytes.fromhex(sys.argv[2]))"
 )
 _CLOSED = "was not read, as the run ends"
-_OPEN_ELSEWHERE = "Open it in another program; if that can show it, save it there under a new name."
+_OTHER_PROGRAM_HINT = "Open it in another program; if that can show it, save it there under a new name."
 
 
 @contextmanager
@@ -86,13 +86,13 @@ class DecoderPool:
         }
         try:
             process = self._given(facts, data)
-            with self._forgotten_on_error(process):
+            with self._removed_on_error(process):
                 answer, blobs = process.answer(self._limit_s)
         except _Ended as ended:
             self._refuse_if_closed(name)  # it ended because it was ended: no fault of the file
-            late = isinstance(ended, _Late)
+            late = isinstance(ended, _TimedOut)
             raise InputError(ended.message, path=name, hint=ended.hint, over_limit=late) from ended.__cause__
-        except _Unable:
+        except _NoResources:
             self._refuse_if_closed(name)
             answer = {"no_room": True}
         else:
@@ -101,7 +101,7 @@ class DecoderPool:
         if "no_room" in answer:
             return decode(data, name=name, max_pixels=max_pixels, accept_damaged=accept_damaged, first_page=first_page)
         if "image" not in answer:
-            _raise_as_told(answer)
+            _raise_worker_error(answer)
         image: Decoded = unpacked(answer["image"], blobs)
         return image
 
@@ -125,9 +125,9 @@ class DecoderPool:
                 if self._closed:
                     raise _Ended(_CLOSED)
                 idle = self._idle.pop() if self._idle else None
-            process = idle or self._new_one()
+            process = idle or self._new_process()
             try:
-                with self._forgotten_on_error(process):
+                with self._removed_on_error(process):
                     process.give(facts, data)
             except _Crashed:
                 if not idle:
@@ -135,18 +135,18 @@ class DecoderPool:
             else:
                 return process
 
-    def _new_one(self) -> _Process:
+    def _new_process(self) -> _Process:
         with self._lock:
             if self._closed:
                 raise _Ended(_CLOSED)
             process = _Process()
             self._all.add(process)
-        with self._forgotten_on_error(process):
+        with self._removed_on_error(process):
             process.wait_until_ready()
         return process
 
     @contextmanager
-    def _forgotten_on_error(self, process: _Process) -> Iterator[None]:
+    def _removed_on_error(self, process: _Process) -> Iterator[None]:
         try:
             yield
         except BaseException:  # KeyboardInterrupt too: the answer is not wanted any more
@@ -165,11 +165,11 @@ class _Ended(Exception):  # noqa: N818 (turned into the InputError of a file)
         self.message, self.hint = message, hint
 
 
-class _Late(_Ended):
+class _TimedOut(_Ended):
     """It took longer than a file may."""
 
 
-class _Unable(Exception):  # noqa: N818 (never seen outside)
+class _NoResources(Exception):  # noqa: N818 (never seen outside)
     """The system has no room for a process or a message: a limit on files, descriptors, processes or memory."""
 
 
@@ -184,7 +184,7 @@ class _Process:
         try:
             self._channel, theirs = socket.socketpair()
         except OSError as error:
-            raise _Unable from error
+            raise _NoResources from error
         # Formats that were registered are passed on; this process has made what is pickled here.
         further_formats = pickle.dumps(formats.registered()).hex()
         command = [sys.executable, "-P", "-c", _START, str(theirs.fileno()), further_formats, *sys.path]
@@ -200,29 +200,29 @@ class _Process:
                 )
             except OSError as error:
                 self._channel.close()
-                raise _Unable from error
+                raise _NoResources from error
 
     def wait_until_ready(self) -> None:
-        """Raises _Unable where Python does not start; no file is at fault then."""
-        if self._next(_STARTS_WITHIN_S, _Unable()) is None:
-            raise _Unable
+        """Raises _NoResources where Python does not start; no file is at fault then."""
+        if self._next(_START_TIMEOUT_S, _NoResources()) is None:
+            raise _NoResources
 
     def give(self, facts: Facts, data: bytes) -> None:
-        """Returns when the process has `data`. Raises _Crashed if it is gone, and _Unable."""
+        """Returns when the process has `data`. Raises _Crashed if it is gone, and _NoResources."""
         try:
-            self._channel.settimeout(_STARTS_WITHIN_S)
+            self._channel.settimeout(_START_TIMEOUT_S)
             send(self._channel, facts, [data])
         except ConnectionError:
             raise _crash(self._status()) from None
         except OSError as error:
-            raise _Unable from error
-        if self._next(_STARTS_WITHIN_S, _Unable()) is None:
+            raise _NoResources from error
+        if self._next(_START_TIMEOUT_S, _NoResources()) is None:
             raise _crash(self._status())
 
     def answer(self, limit_s: float) -> tuple[Facts, list[memoryview]]:
-        """What came of it. Raises _Crashed if the process ends, _Late after `limit_s`, and _Unable."""
-        hint = f"{_OPEN_ELSEWHERE} If it only is slow, raise --decode-timeout."
-        answer = self._next(limit_s, _Late(f"its decoder did not come to an end within {limit_s:g} seconds", hint))
+        """What came of it. Raises _Crashed if the process ends, _TimedOut after `limit_s`, and _NoResources."""
+        hint = f"{_OTHER_PROGRAM_HINT} If it only is slow, raise --decode-timeout."
+        answer = self._next(limit_s, _TimedOut(f"its decoder did not come to an end within {limit_s:g} seconds", hint))
         if answer is None:
             raise _crash(self._status())
         return answer
@@ -235,11 +235,11 @@ class _Process:
         except TimeoutError:
             raise late from None
         except OSError as error:
-            raise _Unable from error
+            raise _NoResources from error
 
     def _status(self) -> int:
         try:
-            return self._process.wait(_DIES_WITHIN_S)
+            return self._process.wait(_EXIT_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             return self._process.wait()
@@ -253,15 +253,15 @@ class _Process:
 
 def _crash(status: int) -> _Crashed:
     if status >= 0:
-        return _Crashed(f"its decoder ended its process (exit status {status})", _OPEN_ELSEWHERE)
+        return _Crashed(f"its decoder ended its process (exit status {status})", _OTHER_PROGRAM_HINT)
     number = -status
     name = signal.Signals(number).name if number in {*signal.Signals} else "unknown"
     if number == signal.SIGKILL:  # as the system does where memory runs out
         return _Crashed(f"its decoder was killed (signal {number}, {name})", MEMORY_HINT)
-    return _Crashed(f"its decoder crashed (signal {number}, {name})", _OPEN_ELSEWHERE)
+    return _Crashed(f"its decoder crashed (signal {number}, {name})", _OTHER_PROGRAM_HINT)
 
 
-class _ToldElsewhere(Exception):  # noqa: N818 (the cause of an error, for the traceback of -v)
+class _WorkerTraceback(Exception):  # noqa: N818 (the cause of an error, for the traceback of -v)
     """The traceback in the decoding process."""
 
 
@@ -269,8 +269,8 @@ class DecodingBug(Exception):  # noqa: N818 (no mistake of a person's)
     """Decoding failed in a way that is a bug of this program."""
 
 
-def _raise_as_told(answer: Facts) -> NoReturn:
-    cause = _ToldElsewhere(f"in the decoding process:\n{answer['trace']}")
+def _raise_worker_error(answer: Facts) -> NoReturn:
+    cause = _WorkerTraceback(f"in the decoding process:\n{answer['trace']}")
     if "refused" in answer:
         raise InputError(**answer["refused"]) from cause
     raise DecodingBug(answer["bug"]) from cause

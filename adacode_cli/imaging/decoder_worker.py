@@ -26,8 +26,8 @@ from adacode_cli.imaging.refusals import too_little_memory
 
 # A library that hangs and does not let Python's other threads run is ended by the system itself, so much later than the
 # run would have done it.
-_RUN_IS_LATE_S = 5.0
-_LOOKS_EVERY_MS = 1000
+_TIMER_MARGIN_S = 5.0
+_POLL_INTERVAL_MS = 1000
 _STANDARD_ERROR = 2
 
 
@@ -38,17 +38,17 @@ def main(descriptor: int, further_formats: bytes) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     channel = socket.socket(fileno=descriptor)
-    threading.Thread(target=_end_with, args=(channel, os.getppid()), daemon=True, name="run").start()
+    threading.Thread(target=_exit_with_parent, args=(channel, os.getppid()), daemon=True, name="run").start()
     for format in pickle.loads(further_formats):
         formats.register(format)
     load_all()  # before there is a limit on memory
     send(channel, {"ready": True})
-    _part_with_standard_error()
+    _redirect_standard_error()
     with quiet_libraries():
         _answer_all(channel)
 
 
-def _part_with_standard_error() -> None:
+def _redirect_standard_error() -> None:
     """What libraries in C write there, past all settings, would stand between the lines of the run.
 
     What Python has to say (an error in this file) still goes where it went.
@@ -66,7 +66,7 @@ def _part_with_standard_error() -> None:
 def _answer_all(channel: socket.socket) -> None:
     while (request := receive(channel)) is not None:
         facts, (data,) = request
-        signal.setitimer(signal.ITIMER_REAL, facts["limit_s"] + _RUN_IS_LATE_S)
+        signal.setitimer(signal.ITIMER_REAL, facts["limit_s"] + _TIMER_MARGIN_S)
         send(channel, {"taken": True})  # from here on, an end of this process is this file's fault
         answer = _answer(facts, data)
         try:
@@ -76,11 +76,11 @@ def _answer_all(channel: socket.socket) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _end_with(channel: socket.socket, run: int) -> None:
+def _exit_with_parent(channel: socket.socket, run: int) -> None:
     hung_up = select.poll()
     hung_up.register(channel, 0)
     # Not every system says that the other side hung up; a process whose parent is gone gets another one everywhere.
-    while not hung_up.poll(_LOOKS_EVERY_MS) and os.getppid() == run:
+    while not hung_up.poll(_POLL_INTERVAL_MS) and os.getppid() == run:
         pass
     os._exit(0)
 

@@ -15,7 +15,7 @@ from adacode_cli.formats import Format
 from adacode_cli.imaging import colours, geotiff, inventory, read_back
 from adacode_cli.imaging.codec import codec_of, required
 from adacode_cli.imaging.exif_editing import resolution_of, with_resolution
-from adacode_cli.imaging.image import Decoded, Item, Samples, lost_beside_first
+from adacode_cli.imaging.image import Decoded, Item, Samples, lost_after_first
 from adacode_cli.imaging.inventory import COLOR_PROFILE
 from adacode_cli.imaging.metadata import TITLES, Metadata
 from adacode_cli.imaging.samples import on_white, to_depth
@@ -38,7 +38,7 @@ def losses(image: Decoded, format: str) -> tuple[str, ...]:
     wanted = _known(format)
     if wanted.pages:
         return tuple(dict.fromkeys(what for page in image.pages for what in _losses_of_page(page, wanted)))
-    return (*lost_beside_first(image.num_pages, "page"), *_losses_of_page(image, wanted))
+    return (*lost_after_first(image.num_pages, "page"), *_losses_of_page(image, wanted))
 
 
 def _losses_of_page(image: Decoded, format: Format) -> tuple[str, ...]:
@@ -56,7 +56,7 @@ def _losses_of_page(image: Decoded, format: Format) -> tuple[str, ...]:
     return (*found, *inventory.certain(image.stated, found, with_geography=is_a_map))
 
 
-def unsaid(image: Decoded, file: bytes, format: str, known: Sequence[str]) -> tuple[str, ...]:
+def unreported_losses(image: Decoded, file: bytes, format: str, known: Sequence[str]) -> tuple[str, ...]:
     """What else the file that `image` was says and the `format` file written of it does not, in a few words each.
 
     `known`: the losses that have been named already, by `losses` and by `encoded`.
@@ -118,7 +118,7 @@ class Document:
         def write_small(samples: Sequence[Samples], metadata: Sequence[Metadata]) -> bytes:
             return write(list(zip(samples, metadata, strict=True)), DEFAULT_QUALITY)
 
-        small, (kept,) = read_back.lasting(write_small, format, [read_back.small_like(samples)], [said])
+        small, (kept,) = read_back.written_and_verified(write_small, format, [read_back.small_like(samples)], [said])
         self._damaged |= _changed(said, kept)
         self._items += zip([_expected(page, format)], inventory.stated(small, format), strict=False)
         self._pages.add((samples, kept))
@@ -127,8 +127,8 @@ class Document:
         """Makes the file whole."""
         self._pages.finish()
 
-    def unsaid(self, known: Sequence[str]) -> tuple[str, ...]:
-        """What else is lost of all pages, as `unsaid` gives it."""
+    def unreported_losses(self, known: Sequence[str]) -> tuple[str, ...]:
+        """What else is lost of all pages, as `unreported_losses` gives it."""
         found = (inventory.missing(before, after, known) for before, after in self._items)
         return tuple(dict.fromkeys(what for of_page in found for what in of_page))
 
@@ -159,7 +159,7 @@ def encoded(image: Decoded, *, format: str, quality: int | None = None) -> tuple
         pages = list(zip(samples, metadata, strict=True))
         return codec_of(wanted).write(pages, DEFAULT_QUALITY if quality is None else quality)
 
-    file, kept = read_back.lasting(write, wanted, [_fitted(page, wanted) for page in pages], said)
+    file, kept = read_back.written_and_verified(write, wanted, [_fitted(page, wanted) for page in pages], said)
     names = {name for before, after in zip(said, kept, strict=True) for name in _changed(before, after)}
     return file, tuple(title for name, title in TITLES.items() if name in names)
 

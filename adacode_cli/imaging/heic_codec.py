@@ -17,10 +17,10 @@ from adacode_cli import formats
 from adacode_cli.errors import InputError, OutputError
 from adacode_cli.imaging import heif_boxes, pillow
 from adacode_cli.imaging.codec import Codec, Page, one_page, required
-from adacode_cli.imaging.image import Raster, Samples, lost_beside_first
+from adacode_cli.imaging.image import Raster, Samples, lost_after_first
 from adacode_cli.imaging.metadata import Metadata
 from adacode_cli.imaging.refusals import check_size, parsing
-from adacode_cli.imaging.samples import grey_alpha_as_rgb, over_whole_range
+from adacode_cli.imaging.samples import grey_alpha_as_rgb, to_full_range
 
 
 def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
@@ -34,7 +34,7 @@ def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
         said, lost = pillow.metadata_of(image)
         found = heif_boxes.properties(data)
         said, lost = replace(said, cicp=heif_boxes.cicp_of(found)), lost + heif_boxes.lost_of(found)
-        lost += lost_beside_first(len(file), "picture")
+        lost += lost_after_first(len(file), "picture")
         if image.info.get("depth_images") or image.info.get("aux"):
             lost += ("its depth, brightness or other auxiliary maps",)
         samples = np.asarray(image)
@@ -43,10 +43,10 @@ def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
     alpha = np.ascontiguousarray(planes[..., colors]) if planes.shape[2] > colors else None
     pixels = np.ascontiguousarray(planes[..., :3] if colors == 3 else planes[..., 0])
     if colors == 1 and heif_boxes.is_limited(found):
-        pixels = _of_whole_range(pixels, bits)
+        pixels = _from_limited_range(pixels, bits)
     if bits > 8:
-        pixels = over_whole_range(pixels, bits)
-        alpha = over_whole_range(alpha, bits) if alpha is not None else None
+        pixels = to_full_range(pixels, bits)
+        alpha = to_full_range(alpha, bits) if alpha is not None else None
     return [Raster(pixels, alpha, said, orientation=1, lost=lost, bits=bits if bits > 8 else None)]
 
 
@@ -57,7 +57,7 @@ def _opened(file: bytes, *, name: str) -> Any:  # noqa: ANN401 (a class of an op
     return module.open_heif(BytesIO(file), convert_hdr_to_8bit=False, hdr_to_16bit=False)
 
 
-def _of_whole_range(samples: Samples, bits: int) -> Samples:
+def _from_limited_range(samples: Samples, bits: int) -> Samples:
     """Grey samples of limited range, which libheif passes on as they are stored, over the whole range of `bits` bits.
 
     Samples beyond that range say that it is not limited, whatever the file says: libheif writes such files.

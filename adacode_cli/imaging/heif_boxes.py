@@ -61,8 +61,10 @@ _MAX_ITEMS, _BEGINNING_BYTES = 10_000, 256
 _RANGE_AT = 10  # behind "nclx" and three numbers of 16 bits
 _ANIMATION, _STILL = b"avis", b"avif"
 _NUMBERS = b"nclx"
-_PLACE_OF_NUMBERS = b"colr" + _NUMBERS
-_MAX_OWNERS_BYTES = 1 << 20  # of the list of who has which property; an image of ten thousand tiles has a tenth of it
+_NCLX_PREFIX = b"colr" + _NUMBERS
+_MAX_ASSOCIATIONS_BYTES = (
+    1 << 20
+)  # of the list of who has which property; an image of ten thousand tiles has a tenth of it
 _PROFILES = (b"prof", b"rICC")
 _IN_FILE, _IN_BOX = 0, 1  # where the bytes of an item lie: construction methods
 
@@ -141,8 +143,8 @@ class Meta:
         found: dict[int, list[int]] = {}
         for start, stop in self._all(b"iprp"):
             for kind, begin, end in placed(self._file, start, stop):
-                if kind == b"ipma" and end - begin <= _MAX_OWNERS_BYTES:
-                    _note_owners(bytes(self._file[begin:end]), found)
+                if kind == b"ipma" and end - begin <= _MAX_ASSOCIATIONS_BYTES:
+                    _add_associations(bytes(self._file[begin:end]), found)
         return found
 
     @cached_property
@@ -151,7 +153,7 @@ class Meta:
         data_at = max((start for start, _ in self._all(b"idat")), default=0)
         found: dict[int, tuple[int, int, int, int]] = {}
         for start, stop in self._all(b"iloc"):
-            _note_places(bytes(self._file[start:stop]), data_at, found)
+            _add_places(bytes(self._file[start:stop]), data_at, found)
         return found
 
     def properties_of(self, item: int) -> list[BoxPlace]:
@@ -199,7 +201,7 @@ def _number(data: Bytes, at: int, width: int) -> int:
     return int.from_bytes(found, "big")
 
 
-def _note_owners(content: bytes, owned: dict[int, list[int]]) -> None:
+def _add_associations(content: bytes, owned: dict[int, list[int]]) -> None:
     """Adds, for each item, the places of its properties in their list, from 1. Raises struct.error."""
     wide, long_numbers = content[3] & 1, content[:1] != b"\0"
     at = 8
@@ -212,7 +214,7 @@ def _note_owners(content: bytes, owned: dict[int, list[int]]) -> None:
         owned.setdefault(item, []).extend(place & (0x7FFF if wide else 0x7F) for place in places)
 
 
-def _note_places(content: bytes, data_at: int, found: dict[int, tuple[int, int, int, int]]) -> None:
+def _add_places(content: bytes, data_at: int, found: dict[int, tuple[int, int, int, int]]) -> None:
     """Adds, for each item, where it lies (`Meta.places`). Raises LookupError."""
     version, widths = _number(content, 0, 1), _number(content, 4, 2)
     offset, length, base, index = widths >> 12, widths >> 8 & 15, widths >> 4 & 15, widths & 15 if version else 0
@@ -330,10 +332,10 @@ def described(file: bytes, said: Cicp | None) -> bytes:
     """
     if said is None:
         return file
-    at, end = file.find(_PLACE_OF_NUMBERS), file.find(b"mdat")
+    at, end = file.find(_NCLX_PREFIX), file.find(b"mdat")
     if not 0 < at < end:
         raise ValueError("its encoder has not described the colours")
-    at += len(_PLACE_OF_NUMBERS)
+    at += len(_NCLX_PREFIX)
     return file[:at] + struct.pack(">2H", said.primaries, said.transfer) + file[at + 4 :]
 
 
@@ -362,7 +364,7 @@ def items(file: bytes) -> Iterator[Item]:
             meta.read_all()
             yield from _of_meta(file, meta)
         elif kind == b"moov":
-            if _most_samples(file, start, end) > 1:
+            if _max_samples(file, start, end) > 1:
                 yield FRAMES, ""
         elif kind == b"mpvd":
             yield VIDEO, ""
@@ -397,7 +399,7 @@ def _of_meta(file: bytes, meta: Meta) -> Iterator[Item]:
             yield METADATA_ITEMS, _text(kind)
     if packets > 1:
         yield FURTHER_PACKET, ""
-    yield from _pictures(file, meta)
+    yield from _images(file, meta)
     for kind, start, _ in meta.properties_of(meta.primary):
         if kind == b"colr" and file[start : start + 4] in _PROFILES:
             yield COLOR_PROFILE, ""
@@ -407,7 +409,7 @@ def _of_meta(file: bytes, meta: Meta) -> Iterator[Item]:
             yield PROPERTIES, _text(kind)
 
 
-def _pictures(file: bytes, meta: Meta) -> Iterator[Item]:
+def _images(file: bytes, meta: Meta) -> Iterator[Item]:
     """What is an image beside the primary one, and neither a part of another one nor its thumbnail."""
     beside = {item for item, (kind, _) in meta.kinds.items() if kind in _IMAGE_KINDS} - {meta.primary}
     shown = beside - meta.hidden
@@ -427,7 +429,7 @@ def _pictures(file: bytes, meta: Meta) -> Iterator[Item]:
         yield PICTURES, str(len(shown))
 
 
-def _most_samples(file: bytes, at: int, end: int) -> int:
+def _max_samples(file: bytes, at: int, end: int) -> int:
     """The largest number of samples, which are frames, of a track in the box of a sequence."""
     most = 0
     waiting = [(at, end)]

@@ -129,6 +129,6 @@ class Raster:
     bits: int | None = None
 
 
-def lost_beside_first(count: int, unit: str = "frame") -> tuple[str, ...]:
+def lost_after_first(count: int, unit: str = "frame") -> tuple[str, ...]:
     """What is lost of an animation, or of pages, where the first image alone is kept."""
     return (f"{count - 1} of {count} {unit}s",) if count > 1 else ()

@@ -23,7 +23,7 @@ from adacode_cli.errors import OutputError
 from adacode_cli.imaging import conversions, jp2_boxes, jp2_samples, pillow
 from adacode_cli.imaging.cicp import SRGB
 from adacode_cli.imaging.codec import Codec, Header, Page, one_page
-from adacode_cli.imaging.image import PALETTE_NOTE, Raster, Samples, lost_beside_first
+from adacode_cli.imaging.image import PALETTE_NOTE, Raster, Samples, lost_after_first
 from adacode_cli.imaging.iso_boxes import Bytes, placed
 from adacode_cli.imaging.jp2_samples import Component, Jp2Header
 from adacode_cli.imaging.metadata import Metadata
@@ -52,10 +52,10 @@ def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
             found = jp2_samples.image_of(planes, header, inks_in_profile=in_profile)
         except jp2_samples.NotSupported as error:
             raise not_supported(f"a JPEG 2000 with {error}", name=name, program=_ITS_OWN_PROGRAM) from error
-    lost = lost_beside_first(header.num_streams, "picture") + found.lost
+    lost = lost_after_first(header.num_streams, "picture") + found.lost
     pixels = found.pixels
     if found.is_inks:
-        pixels, conversion = conversions.rgb_from_inks(pixels, said.icc)
+        pixels, conversion = conversions.rgb_from_cmyk(pixels, said.icc)
         lost, said = (*lost, conversion), replace(said, icc=None, cicp=SRGB)
     notes = (PALETTE_NOTE,) if header.palette is not None else ()
     return [Raster(pixels, found.alpha, said, notes=notes, lost=lost, bits=_less_than_whole(found.bits))]
@@ -102,7 +102,7 @@ def _planes(codestream: bytes, header: Jp2Header) -> tuple[list[npt.NDArray[Any]
     if jp2_samples.is_coarse_chroma(parts):
         # The library enlarges chroma only where it makes RGB of it as well, in the order that the file names.
         planes = _decoded(jp2_samples.as_ycc_file(codestream, header), header)
-        return planes, jp2_samples.made_rgb(header)
+        return planes, jp2_samples.as_rgb_header(header)
     whole_grid = all((part.across, part.down) == (1, 1) for part in parts)
     if not whole_grid or len(parts) not in (3, 4) or max(part.bits for part in parts) > _BITS_OF_PILLOW:
         raise jp2_samples.NotSupported("components that differ in size or depth")

@@ -18,7 +18,7 @@ from adacode_cli.imaging import conversions
 from adacode_cli.imaging.image import Samples
 from adacode_cli.imaging.iso_boxes import box, boxes
 from adacode_cli.imaging.jp2_boxes import CODESTREAM, SIGNATURE
-from adacode_cli.imaging.samples import over_whole_range, unpremultiplied
+from adacode_cli.imaging.samples import to_full_range, unpremultiplied
 
 SRGB, GREY, SYCC, ESYCC, CIELAB, CMYK = 16, 17, 18, 24, 14, 12
 """Colour spaces, by the numbers of the standard."""
@@ -176,7 +176,7 @@ def as_ycc_file(codestream: bytes, header: Jp2Header) -> bytes:
     return start + box(b"jp2h", inner) + box(b"jp2c", codestream)
 
 
-def made_rgb(header: Jp2Header) -> Jp2Header:
+def as_rgb_header(header: Jp2Header) -> Jp2Header:
     """The header of a file whose luma and chroma were made RGB, in that order."""
     definitions = {channel: said for channel, said in header.definitions.items() if said[0] != COLOUR}
     whole = replace(header.components[0], signed=False)
@@ -261,7 +261,7 @@ def image_of(planes: list[npt.NDArray[Any]], header: Jp2Header, *, inks_in_profi
     if bits > 16:
         raise NotSupported(f"{bits} bits a sample")
     deepest = np.uint16 if bits > 8 else np.uint8
-    fitted = [over_whole_range(plane, depth, deepest) for plane, depth in used]
+    fitted = [to_full_range(plane, depth, deepest) for plane, depth in used]
     pixels = fitted[0] if len(colours) == 1 else np.dstack(fitted[: len(colours)])
     alpha = fitted[-1] if alpha_at is not None else None
     if alpha is not None and is_multiplied:
@@ -323,7 +323,7 @@ def _as_rgb(pixels: Samples, header: Jp2Header, bits: int) -> Samples:
         return conversions.rgb_from_ycc(pixels, bits)
     if header.space != CIELAB:
         return pixels
-    return conversions.rgb_from_ranged_lab(pixels, _lab_ranges(header.details, bits), _light(header))
+    return conversions.rgb_from_ranged_lab(pixels, _lab_ranges(header.details, bits), _illuminant(header))
 
 
 def _lab_ranges(details: bytes, bits: int) -> tuple[tuple[float, float], ...]:
@@ -336,9 +336,9 @@ def _lab_ranges(details: bytes, bits: int) -> tuple[tuple[float, float], ...]:
     return tuple((-extent * offset / top, float(extent)) for extent, offset in pairs)
 
 
-def _light(header: Jp2Header) -> bytes:
+def _illuminant(header: Jp2Header) -> bytes:
     """The light that CIELab is meant under. Raises NotSupported."""
     light = header.details[24:_LAB_DETAILS] if len(header.details) >= _LAB_DETAILS else b"\0D50"
-    if light not in conversions.LIGHTS:
+    if light not in conversions.ILLUMINANTS:
         raise NotSupported("CIELab under another light than D50 and D65")
     return light

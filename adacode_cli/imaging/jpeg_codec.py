@@ -24,7 +24,7 @@ from adacode_cli.imaging.iso_boxes import Bytes
 from adacode_cli.imaging.metadata import Metadata
 from adacode_cli.imaging.refusals import check_size, not_supported, parsing
 from adacode_cli.imaging.resolution import CENTIMETRE, INCH, NO_UNIT, Resolution, resolution, whole
-from adacode_cli.imaging.samples import over_whole_range
+from adacode_cli.imaging.samples import to_full_range
 from adacode_cli.limits import MAX_SCANS
 
 _LOSSLESS, _LS = 0xC3, 0xF7
@@ -123,7 +123,7 @@ def _read_unusual(data: bytes, frame: Frame, max_pixels: int, *, name: str) -> R
             raise ValueError("header and data differ in size")
     if samples is None:
         raise not_supported(f"{frame.title} in colours that are not converted", name=name)
-    pixels: Samples = over_whole_range(samples, frame.bits)
+    pixels: Samples = to_full_range(samples, frame.bits)
     bits = frame.bits if 8 < frame.bits < 16 else None
     return Raster(pixels, None, said, notes=notes, lost=lost + lost_of_head, bits=bits)
 
@@ -168,7 +168,7 @@ def header(file: Bytes) -> Header | None:
         if marker in _FRAMES:
             bits, height, width, components = struct.unpack(">BHHB", file[at + 3 : at + 9])
             return Header(width, height, 1 if components == 1 else 3, bits, metadata=frozenset(said))
-        if (found := jpeg_segments.said_in(file, marker, at, end)) is not None:
+        if (found := jpeg_segments.metadata_field(file, marker, at, end)) is not None:
             said.add(found)
     return None
 

@@ -157,7 +157,7 @@ def check_scans(data: bytes, *, name: str) -> None:
         raise too_many_scans(found, name)
 
 
-def said_in(file: Bytes, marker: int, at: int, end: int) -> str | None:
+def metadata_field(file: Bytes, marker: int, at: int, end: int) -> str | None:
     """The name of the field of `Metadata` that a segment fills, or None."""
     begin, is_photoshop = at + 3, marker == _APP13
     body = bytes(file[begin : end if is_photoshop else min(end, begin + _HEAD_BYTES)])

@@ -12,7 +12,7 @@ import os
 import sys
 from pathlib import Path
 
-from adacode_cli.limits import MEMORY_BESIDE_BYTES, MEMORY_FILE_COPIES, MEMORY_PIXEL_BYTES
+from adacode_cli.limits import MEMORY_FILE_COPIES, MEMORY_FIXED_BYTES, MEMORY_PIXEL_BYTES
 
 if sys.platform == "linux":
     import resource
@@ -40,7 +40,7 @@ def begin(file_bytes: int) -> None:
     held = _held_bytes()
     if held is None:
         return
-    _limit.beside = MEMORY_BESIDE_BYTES + MEMORY_FILE_COPIES * file_bytes
+    _limit.beside = MEMORY_FIXED_BYTES + MEMORY_FILE_COPIES * file_bytes
     if _limit.num_bytes is None:
         _limit.before, _ = resource.getrlimit(resource.RLIMIT_DATA)
     _set(held + _thread_bytes() + _limit.beside)

@@ -76,16 +76,16 @@ def upright(found: Metadata, orientation: int | None) -> Upright:
         except exif_blocks.DamagedExif:
             block, lost = None, (EXIF_DAMAGED,)
     turn = first_orientation((orientation, by_exif), found.xmp)
-    on_its_side = turn in (5, 6, 7, 8)
+    swaps_axes = turn in (5, 6, 7, 8)
     resolution = found.resolution or (exif_editing.resolution_of(block) if block is not None else None)
-    if on_its_side:
+    if swaps_axes:
         block = exif_editing.turned(block) if block is not None else None
         resolution = resolution.turned() if resolution is not None else None
     packet = found.xmp
     notes: tuple[str, ...] = ()
     if packet is not None:
         try:
-            packet = xmp_editing.upright(packet, on_its_side=on_its_side)
+            packet = xmp_editing.upright(packet, swaps_axes=swaps_axes)
         except xmp_editing.DamagedXmp:
             kept = xmp_editing.without_orientation(packet)
             notes = (XMP_DAMAGED_NOTE if kept == packet else f"{XMP_DAMAGED_NOTE}, except for its orientation",)
@@ -120,7 +120,7 @@ def resized(found: Metadata, old: tuple[int, int], new: tuple[int, int]) -> Meta
     return replace(found, exif=block, xmp=packet, resolution=resolution)
 
 
-def too_much(name: str) -> str:
+def over_limit_text(name: str) -> str:
     """What is said of a block of kind `name` ("exif") that is over its limit."""
     return f"{TITLES[name]} of more than {MAX_METADATA_BYTES[name] // MIB} MiB"
 
@@ -144,7 +144,7 @@ class Allowance:
             if block is None:
                 continue
             if len(block) > limit:
-                lost.append(too_much(name))
+                lost.append(over_limit_text(name))
             elif len(block) > self._left:
                 # What comes behind it does not get in either: which blocks are kept must not depend on their sizes.
                 self._left = 0

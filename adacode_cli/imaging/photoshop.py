@@ -77,7 +77,7 @@ def unwrapped(block: bytes) -> bytes | None:
     return None
 
 
-def in_whole_words(records: bytes) -> bytes:
+def padded_to_words(records: bytes) -> bytes:
     """IPTC records padded for TIFF, which counts them in words of four bytes."""
     return records + bytes(-len(records) % 4)
 

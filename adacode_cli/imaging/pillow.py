@@ -21,7 +21,7 @@ from adacode_cli import formats
 from adacode_cli.errors import OutputError
 from adacode_cli.imaging import colours, conversions, xmp_editing
 from adacode_cli.imaging.cicp import SRGB
-from adacode_cli.imaging.image import PALETTE_NOTE, Raster, Samples, lost_beside_first
+from adacode_cli.imaging.image import PALETTE_NOTE, Raster, Samples, lost_after_first
 from adacode_cli.imaging.metadata import Metadata
 from adacode_cli.imaging.resolution import Resolution
 from adacode_cli.limits import MAX_METADATA_BYTES
@@ -42,7 +42,7 @@ def opened(plugin: type[ImageFile], data: bytes) -> ImageFile:
 
 def loaded(image: ImageFile, said: Metadata, lost: tuple[str, ...] = (), *, depth: int = 8) -> Raster:
     """The first image of a file that is read as a whole, with what of its metadata `said` still fits it."""
-    lost += lost_beside_first(getattr(image, "n_frames", 1))
+    lost += lost_after_first(getattr(image, "n_frames", 1))
     raster = from_pillow(image, said, depth)
     return replace(raster, lost=lost + raster.lost)
 
@@ -57,7 +57,7 @@ def from_pillow(image: Image.Image, said: Metadata, depth: int = 8) -> Raster:
         found = planes(image.convert("RGBA" if image.has_transparency_data else "RGB"))
         return Raster(*found, said, notes=(PALETTE_NOTE,))
     if image.mode == "CMYK":
-        pixels, lost = conversions.rgb_from_inks(np.asarray(image), said.icc)
+        pixels, lost = conversions.rgb_from_cmyk(np.asarray(image), said.icc)
         return Raster(pixels, None, replace(said, icc=None, cicp=SRGB), lost=(lost,))
     target = {"1": "L", "La": "LA", "RGBa": "RGBA", "L": "L", "LA": "LA", "RGB": "RGB", "RGBA": "RGBA"}
     pixels, alpha = planes(image.convert(target.get(image.mode, "RGB")))
@@ -111,7 +111,7 @@ def _described(image: Image.Image, said: Metadata) -> tuple[Metadata, tuple[str,
     if "srgb" in info:
         return replace(said, cicp=SRGB), ()
     grey = image.mode in _GREY_MODES
-    found = colours.by_gamma(said, info.get("gamma"), info.get("chromaticity"), grey=grey)
+    found = colours.from_gamma(said, info.get("gamma"), info.get("chromaticity"), grey=grey)
     return (said, ("gamma and primaries (they make no sense)",)) if found is None else (found, ())
 
 

@@ -23,7 +23,7 @@ import imagecodecs
 
 from adacode_cli.imaging import jpeg_segments, photoshop
 from adacode_cli.imaging.cicp import LIGHT_LEVELS, Cicp
-from adacode_cli.imaging.image import Item, lost_beside_first
+from adacode_cli.imaging.image import Item, lost_after_first
 from adacode_cli.imaging.inventory import (
     COLOR_PROFILE,
     CREDENTIALS,
@@ -35,7 +35,7 @@ from adacode_cli.imaging.inventory import (
     behind,
 )
 from adacode_cli.imaging.iso_boxes import Bytes
-from adacode_cli.imaging.metadata import ICC_DAMAGED, TITLES, Metadata, too_much
+from adacode_cli.imaging.metadata import ICC_DAMAGED, TITLES, Metadata, over_limit_text
 from adacode_cli.imaging.resolution import CENTIMETRE, NO_UNIT, Resolution, resolution, whole
 from adacode_cli.imaging.tiff_tags import items_of_exif
 from adacode_cli.limits import MAX_METADATA_BYTES
@@ -134,12 +134,12 @@ def taken_apart(file: bytes) -> tuple[bytes, Metadata, tuple[str, ...]]:
     """
     kept, bodies, texts, num_frames = _sorted_out(file)
     profile, block = bodies.get(b"iCCP"), bodies.get(b"eXIf")
-    lost = [*lost_beside_first(num_frames)]
+    lost = [*lost_after_first(num_frames)]
     icc, exif, packet, records = None, block, None, None
     if profile is not None:
         icc = _unpacked(profile.partition(b"\0")[2][1:], MAX_METADATA_BYTES["icc"]) or None
         if icc is None or len(icc) > MAX_METADATA_BYTES["icc"]:
-            lost.append(ICC_DAMAGED if icc is None else too_much("icc"))
+            lost.append(ICC_DAMAGED if icc is None else over_limit_text("icc"))
             icc = None
     if (text := texts.pop(_XMP_KEYWORD, None)) is not None:
         packet = _said(text, MAX_METADATA_BYTES["xmp"], "xmp", lost)
@@ -214,7 +214,7 @@ def _said(text: _Text, limit: int, name: str, lost: list[str]) -> bytes | None:
     found = _unpacked(text.body, limit) if text.is_packed else text.body
     if found is not None and len(found) <= limit:
         return found
-    lost.append(f"damaged {TITLES[name]}" if found is None else too_much(name))
+    lost.append(f"damaged {TITLES[name]}" if found is None else over_limit_text(name))
     return None
 
 
@@ -244,7 +244,7 @@ def _raw_profile(texts: dict[bytes, _Text], name: str, lost: list[str], *kinds: 
                 continue
             if len(found) <= MAX_METADATA_BYTES[name]:
                 return found
-            lost.append(too_much(name))
+            lost.append(over_limit_text(name))
     return None
 
 
@@ -257,7 +257,7 @@ def _of_app1(
         return exif or body, packet
     found = body[len(jpeg_segments.XMP_HEAD) :]
     if not packet and len(found) > MAX_METADATA_BYTES["xmp"]:
-        lost.append(too_much("xmp"))
+        lost.append(over_limit_text("xmp"))
         found = b""
     return exif, packet or found
 

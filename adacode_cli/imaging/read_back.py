@@ -25,17 +25,17 @@ Write = Callable[[Sequence[Samples], Sequence[Metadata]], bytes]
 """(H×W×C samples of each page, its metadata) → a file."""
 
 
-def lasting(
+def written_and_verified(
     write: Write, format: Format, samples: Sequence[Samples], said: Sequence[Metadata]
 ) -> tuple[bytes, Sequence[Metadata]]:
     """(a file of the pages, what of `said` can be read out of it).
 
     Raises what `write` does for the samples, and OutputError for a file that cannot be read.
     """
-    file = _without_complaint(write, samples, said)
+    file = _written_or_none(write, samples, said)
     if file is not None and not any(missing(file, format, said)):
         return file, said
-    kept = [_survivors(write, format, page, all_of_it) for page, all_of_it in zip(samples, said, strict=True)]
+    kept = [_readable_blocks(write, format, page, all_of_it) for page, all_of_it in zip(samples, said, strict=True)]
     file = write(samples, kept)
     lost = missing(file, format, kept)
     if any(lost):
@@ -51,19 +51,19 @@ def small_like(page: Samples) -> Samples:
     return np.zeros((_SIDE, _SIDE, page.shape[2]), page.dtype)
 
 
-def _survivors(write: Write, format: Format, page: Samples, said: Metadata) -> Metadata:
+def _readable_blocks(write: Write, format: Format, page: Samples, said: Metadata) -> Metadata:
     """What of it can be written beside a small image of the same kind and be read again, block by block."""
     small = [small_like(page)]
     kept = Metadata()
     for name in TITLES:
         with_it = replace(kept, **{name: getattr(said, name)})
-        file = _without_complaint(write, small, [with_it])
+        file = _written_or_none(write, small, [with_it])
         if file is not None and not any(missing(file, format, [with_it])):
             kept = with_it
     return kept
 
 
-def _without_complaint(write: Write, samples: Sequence[Samples], said: Sequence[Metadata]) -> bytes | None:
+def _written_or_none(write: Write, samples: Sequence[Samples], said: Sequence[Metadata]) -> bytes | None:
     try:
         return write(samples, said)
     except MemoryError:
@@ -80,7 +80,7 @@ def missing(file: bytes, format: Format, written: Sequence[Metadata]) -> list[fr
     try:
         found = codec_of(format).metadata_in(file) or written
         return [
-            frozenset(name for name in TITLES if not _came_back(name, said, back, format))
+            frozenset(name for name in TITLES if not _is_preserved(name, said, back, format))
             for said, back in zip(written, found, strict=True)
         ]
     except MemoryError:
@@ -100,7 +100,7 @@ def is_readable(file: bytes, format: Format) -> bool:
     return True
 
 
-def _came_back(name: str, written: Metadata, found: Metadata, format: Format) -> bool:
+def _is_preserved(name: str, written: Metadata, found: Metadata, format: Format) -> bool:
     said, back = getattr(written, name), getattr(found, name)
     if said is None:
         return True

@@ -24,8 +24,8 @@ from adacode_cli.imaging import memory_limit
 from adacode_cli.limits import COUNTED_PIXEL_BYTES, MAX_PAGES, MAX_SCANS
 
 _DAMAGED_HINT = "Open it in a viewer; if it looks broken there too, copy or download it again."
-_HARM = "if not, the file is damaged or made to do harm."
-_SAVED_ANEW = "Convert it with the program that made it, to a PNG, or to a TIFF of 8 or 16 bits a sample."
+_HARMFUL_HINT = "if not, the file is damaged or made to do harm."
+_CONVERT_HINT = "Convert it with the program that made it, to a PNG, or to a TIFF of 8 or 16 bits a sample."
 _LIBRARY_ERRORS = (
     OSError,
     SyntaxError,
@@ -45,7 +45,7 @@ _LIBRARY_ERRORS = (
     Image.DecompressionBombError,
 )
 
-_TELLING_ERRORS = (
+_ERRORS_ABOUT_FILES = (
     OSError,
     SyntaxError,
     ValueError,
@@ -71,7 +71,7 @@ def parsing(format: str, *, name: str) -> Iterator[None]:
         if "truncated" in text.lower():
             message = f"is truncated: the {title} data end too early"
             raise InputError(message, path=name, hint=_DAMAGED_HINT, damage="is truncated") from error
-        reason = f" ({text.splitlines()[0]})" if text and isinstance(error, _TELLING_ERRORS) else ""
+        reason = f" ({text.splitlines()[0]})" if text and isinstance(error, _ERRORS_ABOUT_FILES) else ""
         message = f"is damaged or truncated and cannot be read as {title}{reason}"
         raise InputError(message, path=name, hint=_DAMAGED_HINT, damage=f"is damaged{reason}") from error
 
@@ -79,7 +79,7 @@ def parsing(format: str, *, name: str) -> Iterator[None]:
 def not_supported(what: str, *, name: str, program: str | None = None) -> InputError:
     """The refusal of a file that is whole, and `what` is not read; `program`: a command that may convert it, if any."""
     remedy = f"Convert it with a program that reads it, for example: {program}"
-    hint = f"The file may well be whole. {remedy if program else _SAVED_ANEW}"
+    hint = f"The file may well be whole. {remedy if program else _CONVERT_HINT}"
     return InputError(f"is not supported: it is {what}", path=name, hint=hint)
 
 
@@ -114,7 +114,7 @@ def too_many_pixels(what: str, max_pixels: int, *, name: str) -> InputError:
     return InputError(
         f"claims {what}, more than {max_pixels / 1e6:g} megapixels",
         path=name,
-        hint=f"If it really is that large, raise --max-megapixels; {_HARM}",
+        hint=f"If it really is that large, raise --max-megapixels; {_HARMFUL_HINT}",
         over_limit=True,
     )
 

@@ -56,7 +56,7 @@ def quantise(values: npt.NDArray[np.floating], dtype: npt.DTypeLike) -> Samples:
     return np.asarray(clipped if target == np.float32 else np.rint(clipped)).astype(target)
 
 
-def over_whole_range(samples: Samples, bits: int, dtype: npt.DTypeLike | None = None) -> Samples:
+def to_full_range(samples: Samples, bits: int, dtype: npt.DTypeLike | None = None) -> Samples:
     """Whole numbers of `bits` bits, of any shape, over the whole range of uint8 or uint16: 0 stays 0.
 
     `dtype` is uint8 for up to 8 bits and uint16 for more, unless given. Numbers of more bits count as the highest.

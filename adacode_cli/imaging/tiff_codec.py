@@ -26,7 +26,7 @@ from adacode_cli.errors import InputError
 from adacode_cli.imaging import exif, exif_editing, memory_limit, photoshop, tiff_colors, tiff_strips, tiff_tags
 from adacode_cli.imaging.codec import Codec, Page
 from adacode_cli.imaging.image import FurtherPage, Raster, Samples
-from adacode_cli.imaging.metadata import EXIF_DAMAGED, Allowance, Metadata, first_orientation, too_much
+from adacode_cli.imaging.metadata import EXIF_DAMAGED, Allowance, Metadata, first_orientation, over_limit_text
 from adacode_cli.imaging.refusals import counted_pixels, parsing, too_many_pages
 from adacode_cli.imaging.resolution import Resolution, rational
 from adacode_cli.limits import MAX_METADATA_BYTES, MAX_PAGES, MAX_SUM_OF_METADATA_BYTES, WINDOW_PIXELS
@@ -71,7 +71,7 @@ def read_pages(
         ]
         end = first_page + _num_together(counts[first_page:])
         memory_limit.permit(sum(counts[first_page:end]))
-        old = tiff_strips.Rereadable(data, file.byteorder, is_big=file.is_bigtiff)
+        old = tiff_strips.PillowReader(data, file.byteorder, is_big=file.is_bigtiff)
         # Blocks that lie in the file one by one are no more than the file; pages can name the same bytes, too.
         allowance = Allowance(max(MAX_SUM_OF_METADATA_BYTES, len(data)))
         for page in pages[:first_page]:
@@ -149,10 +149,10 @@ def _pixel_bytes(page: TiffPage) -> int:
     return page.samplesperpixel * (-(-max(bits) // 8) if isinstance(bits, tuple) else max(1, -(-bits // 8)))
 
 
-def _page(page: TiffPage, data: bytes, old: tiff_strips.Rereadable, allowance: Allowance, *, name: str) -> Raster:
+def _page(page: TiffPage, data: bytes, old: tiff_strips.PillowReader, allowance: Allowance, *, name: str) -> Raster:
     _check_tags(page, data)
     said, lost = metadata_of_page(page, data, allowance)
-    is_old = page.compression in tiff_strips.OF_PILLOW
+    is_old = page.compression in tiff_strips.PILLOW_COMPRESSIONS
     stored = old.samples(page, name=name) if is_old else tiff_strips.samples(page, name=name)
     raster = tiff_colors.raster(page, stored, said, name=name)
     # The EXIF block of a page is made of its tags, and has no orientation of its own.
@@ -198,7 +198,7 @@ def metadata_of_page(page: TiffPage, data: bytes, allowance: Allowance) -> tuple
     for name, code in _BLOCKS.items():
         tag = page.tags.get(code)
         if tag is not None and tag.valuebytecount > MAX_METADATA_BYTES[name]:
-            lost.append(too_much(name))
+            lost.append(over_limit_text(name))
         else:
             found[name] = _bytes(page, code)
     resources = _bytes(page, _PHOTOSHOP) if found.get("iptc") is None else None
@@ -326,7 +326,7 @@ def readable(block: bytes | None) -> exif.Sections | None:
 def _extra_tags(parts: exif.Sections, said: Metadata, pointer: int) -> list[tuple[Any, int, int, Any, bool]]:
     tags = [_extra_tag(entry) for entry in parts.main if entry.code not in exif.RESOLUTION]
     tags += [(_XMP, _BYTE, 0, said.xmp, True)] if said.xmp is not None else []
-    tags += [(_IPTC, _LONG, 0, photoshop.in_whole_words(said.iptc), True)] if said.iptc is not None else []
+    tags += [(_IPTC, _LONG, 0, photoshop.padded_to_words(said.iptc), True)] if said.iptc is not None else []
     if parts != _NOTHING:
         tags.append((exif.ORIENTATION, _SHORT, 1, 1, True))
     # tifffile accepts the two pointers by name only.

@@ -14,7 +14,7 @@ from adacode_cli.imaging.exif import ALPHA, PLAIN_ALPHA, PREMULTIPLIED
 from adacode_cli.imaging.image import PALETTE_NOTE, Raster, Samples
 from adacode_cli.imaging.metadata import Metadata
 from adacode_cli.imaging.refusals import not_supported
-from adacode_cli.imaging.samples import over_whole_range, to_depth, top_of, unpremultiplied
+from adacode_cli.imaging.samples import to_depth, to_full_range, top_of, unpremultiplied
 from adacode_cli.imaging.tiff_strips import GREY, INKS, OTHER_PROGRAM, RGB, YCBCR
 
 _WHITE_IS_ZERO, _PALETTE, _LAB, _ICC_LAB = 0, 3, 8, 9
@@ -48,7 +48,7 @@ def raster(page: TiffPage, stored: Samples, said: Metadata, *, name: str) -> Ras
     elif kind == INKS:
         if alpha is not None and is_premultiplied:
             pixels, is_premultiplied = unpremultiplied(pixels, alpha), False
-        pixels, conversion = conversions.rgb_from_inks(pixels, said.icc)
+        pixels, conversion = conversions.rgb_from_cmyk(pixels, said.icc)
         lost, said = (*lost, conversion), replace(said, icc=None, cicp=SRGB)
     pixels = np.ascontiguousarray(pixels[..., 0] if colors == 1 and kind != _PALETTE else pixels)
     if alpha is not None:
@@ -79,7 +79,7 @@ def _in_our_depth(samples: Samples, bits: int) -> tuple[Samples, tuple[str, ...]
     """uint8, uint16 or float32 in [0, 1], each over its whole range, and what is lost on the way."""
     if samples.dtype.kind == "u":
         if bits <= 16:
-            return over_whole_range(samples, bits), ()
+            return to_full_range(samples, bits), ()
         top = np.float64(2**bits - 1)
         return (samples / top).astype(np.float32), (f"{bits}-bit integers (read as 32-bit float)",)
     lost: tuple[str, ...] = ("64-bit float (read as 32-bit float)",) if samples.dtype == np.float64 else ()

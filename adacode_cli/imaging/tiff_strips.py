@@ -41,7 +41,7 @@ _COUNTS = (325, 279)  # of the bytes of tiles, of strips
 _LERC_PARAMETERS = 50674  # version, what else packs the data
 _OTHER_CHROMA = "subsampled chroma of another kind than 8 bits in one plane"
 _MAX_CHANNELS = 16
-_BYTES_BESIDE = 1 << 20
+_EXTRA_BYTES = 1 << 20
 _LARGE_TILE = 1 << 24  # pixels; programs write tiles of up to 4096 pixels a side
 
 Decoder = Callable[..., Samples]
@@ -297,7 +297,7 @@ def _decoded(codec: str, data: bytes, size: int) -> bytes:
     try:
         return bytes(decode(data, out=size))
     except RuntimeError:
-        return bytes(decode(data, out=size + _BYTES_BESIDE))  # There may be a little more than the image needs.
+        return bytes(decode(data, out=size + _EXTRA_BYTES))  # There may be a little more than the image needs.
 
 
 def _inflated(data: bytes, size: int) -> bytes:
@@ -308,7 +308,7 @@ def _inflated(data: bytes, size: int) -> bytes:
     reader = zlib.decompressobj()
     found = reader.decompress(data, size)
     if not reader.eof:
-        reader.decompress(reader.unconsumed_tail, size + _BYTES_BESIDE)
+        reader.decompress(reader.unconsumed_tail, size + _EXTRA_BYTES)
     return _complete(found, eof=reader.eof, stopped=bool(reader.unconsumed_tail))
 
 
@@ -316,7 +316,7 @@ def _unlzma(data: bytes, size: int) -> bytes:
     reader = lzma.LZMADecompressor()
     found = reader.decompress(data, size)
     if not reader.eof and not reader.needs_input:
-        reader.decompress(b"", size + _BYTES_BESIDE)
+        reader.decompress(b"", size + _EXTRA_BYTES)
     return _complete(found, eof=reader.eof, stopped=not reader.eof and not reader.needs_input)
 
 
@@ -355,18 +355,18 @@ _IMAGES = {
 }
 
 # (samples of a pixel, bits of each) that may be packed so
-_OF_PILLOW: dict[int, tuple[tuple[int, int], ...]] = {
+_PILLOW_SAMPLES: dict[int, tuple[tuple[int, int], ...]] = {
     COMPRESSION.CCITTRLE: ((1, 1),),
     COMPRESSION.CCITT_T4: ((1, 1),),
     COMPRESSION.CCITT_T6: ((1, 1),),
     COMPRESSION.OJPEG: ((1, 8), (3, 8)),
     COMPRESSION.THUNDERSCAN: ((1, 4),),
 }
-OF_PILLOW = frozenset(_OF_PILLOW)
-"""Compressions of pages that are for `Rereadable`."""
+PILLOW_COMPRESSIONS = frozenset(_PILLOW_SAMPLES)
+"""Compressions of pages that are for `PillowReader`."""
 
 
-class Rereadable:
+class PillowReader:
     """A file, and a copy of it whose header names any page as the first: Pillow cannot pass by what it cannot read."""
 
     def __init__(self, data: bytes, byteorder: str, *, is_big: bool) -> None:
@@ -380,7 +380,7 @@ class Rereadable:
         Raises InputError, and what libraries raise for damaged data.
         """
         kind = page.samplesperpixel, checked(page, name=name)
-        if kind not in _OF_PILLOW[page.compression]:
+        if kind not in _PILLOW_SAMPLES[page.compression]:
             what = f"a TIFF with {kind[0]} samples of {kind[1]} bits as {COMPRESSION(page.compression).name}"
             raise not_supported(what, name=name, program=OTHER_PROGRAM)
         with TiffImageFile(self._beginning_at(page)) as image:

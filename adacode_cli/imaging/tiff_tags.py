@@ -47,7 +47,7 @@ _STORAGE = frozenset(
     }
 )
 _SOFTWARE = 305
-_SPOKEN_ABOUT_ELSEWHERE = {700: XMP, 33723: IPTC, 34675: COLOR_PROFILE}
+_LISTED_AS = {700: XMP, 33723: IPTC, 34675: COLOR_PROFILE}
 _PHOTOSHOP = 34377
 _INTEROPERABILITY, _INDEX, _ADOBE_RGB = 40965, 1, b"R03\0"
 _SUBFILE, _OLD_SUBFILE, _PHOTOMETRIC, _SAMPLES, _EXTRA, _SUBDIRECTORIES = 254, 255, 262, 277, 338, 330
@@ -193,8 +193,8 @@ def name_of(code: int, names: dict[int, str] | None = None) -> str:
 
 def _page(structure: _Structure, tags: list[TagPlace]) -> Iterator[Item]:
     for code, _, count, at in tags:
-        if code in _SPOKEN_ABOUT_ELSEWHERE:
-            yield _SPOKEN_ABOUT_ELSEWHERE[code], ""
+        if code in _LISTED_AS:
+            yield _LISTED_AS[code], ""
         elif code == _PHOTOSHOP:
             if structure.take(count // _ENTRY_BYTES):
                 yield from photoshop.items(bytes(structure.block[at : at + count]))

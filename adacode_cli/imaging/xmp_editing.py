@@ -49,7 +49,7 @@ _CREATOR_TOOL, _EXTENDED = (_XMP, "CreatorTool"), (_NOTE, "HasExtendedXMP")
 _GAIN_MAP, _APPLE_GAIN_MAP = "http://ns.adobe.com/hdr-gain-map/1.0/", "http://ns.apple.com/HDRGainMap/1.0/"
 _CONTAINERS = ("http://ns.google.com/photos/1.0/container/", "http://ns.google.com/photos/dd/1.0/container/")
 _CAMERA = "http://ns.google.com/photos/1.0/camera/"
-_BESIDE_THE_IMAGE = frozenset(
+_ATTACHMENTS = frozenset(
     {
         *((_GAIN_MAP, name) for name in ("Version", "BaseRenditionIsHDR", "GainMapMin", "GainMapMax", "Gamma")),
         *((_GAIN_MAP, name) for name in ("OffsetSDR", "OffsetHDR", "HDRCapacityMin", "HDRCapacityMax")),
@@ -66,8 +66,7 @@ _NO_XML = re.compile(r"[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _TRAILER = b"<?xpacket end"
 _BLANKS = b" \t\n\r\v\f"
 _WANTED = frozenset(
-    {_ORIENTATION, _THUMBNAILS, _HISTORY, _CREATOR_TOOL, _EXTENDED, _ACROSS, _DOWN, *_WIDTHS, *_HEIGHTS}
-    | _BESIDE_THE_IMAGE
+    {_ORIENTATION, _THUMBNAILS, _HISTORY, _CREATOR_TOOL, _EXTENDED, _ACROSS, _DOWN, *_WIDTHS, *_HEIGHTS} | _ATTACHMENTS
 )
 _NEW_PACKET = (
     '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n'
@@ -76,16 +75,16 @@ _NEW_PACKET = (
 ).encode()
 
 
-def upright(packet: bytes, *, on_its_side: bool) -> bytes:
+def upright(packet: bytes, *, swaps_axes: bool) -> bytes:
     """With tiff:Orientation 1, without thumbnails and pointers to gain maps and videos.
 
-    Resolutions change over for an image that lay `on_its_side`. Raises DamagedXmp.
+    Resolutions change over for an image that lay `swaps_axes`. Raises DamagedXmp.
     """
     rdf = scanned(packet, _WANTED)
     changes = set_value(packet, rdf, _ORIENTATION, "1")
-    changes += removed(packet, rdf, _BESIDE_THE_IMAGE | {_THUMBNAILS})
+    changes += removed(packet, rdf, _ATTACHMENTS | {_THUMBNAILS})
     across, down = value_of(rdf, _ACROSS), value_of(rdf, _DOWN)
-    if on_its_side and across and down and max(len(across), len(down)) <= _MAX_FRACTION:
+    if swaps_axes and across and down and max(len(across), len(down)) <= _MAX_FRACTION:
         changes += set_value(packet, rdf, _ACROSS, _quoted(down))
         changes += set_value(packet, rdf, _DOWN, _quoted(across))
     return applied(packet, changes)
