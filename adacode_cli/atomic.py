@@ -130,10 +130,10 @@ def remove_leftovers(target: Path) -> int:
     ours = re.compile(rf"\.{re.escape(_start(target))}\.[0-9a-f]{{8}}{re.escape(TEMPORARY_SUFFIX)}")
     try:
         with os.scandir(target.parent) as entries:
-            found = [Path(entry.path) for entry in entries if ours.fullmatch(entry.name)]
+            leftovers = [Path(entry.path) for entry in entries if ours.fullmatch(entry.name)]
     except OSError:  # no such directory, nothing in it
         return 0
-    return sum(_removed_if_abandoned(path) for path in found)
+    return sum(_removed_if_abandoned(path) for path in leftovers)
 
 
 def _removed_if_abandoned(path: Path) -> bool:

@@ -287,8 +287,8 @@ def of_bytes(start: bytes) -> Format | None:
         lambda format: not others.isdisjoint(format.brands),
         lambda format: major in format.weak_brands,
     ):
-        if (found := next(filter(has_brand, _TABLE.values()), None)) is not None:
-            return found
+        if (branded := next(filter(has_brand, _TABLE.values()), None)) is not None:
+            return branded
     return None
 
 

@@ -79,7 +79,7 @@ class Claims:
             return None
         claim = Claim(path, handle)
         try:
-            self._remove_leftovers(_written(handle), lambda: {folder_of(p) for p in paths})
+            self._remove_leftovers(_recorded_paths(handle), lambda: {folder_of(p) for p in paths})
             places = [str(p.absolute()) for p in paths]
             content = json.dumps({"target": target, "paths": places, "pid": os.getpid(), "host": _host()})
             _rewrite(handle, content.encode("ascii"))
@@ -101,10 +101,10 @@ class Claims:
         with suppress(OSError):
             handle = opened(self._folder / _name(target), os.O_RDONLY)
             try:
-                said = _read(handle)
+                content = _read(handle)
             finally:
                 os.close(handle)
-            pid, host = said.get("pid"), said.get("host")
+            pid, host = content.get("pid"), content.get("host")
             return Holder(
                 pid if type(pid) is int and 0 < pid < 1 << 31 else None,
                 host if isinstance(host, str) and 0 < len(host) <= _MAX_HOST_LENGTH else None,
@@ -121,17 +121,17 @@ class Claims:
                 handle = opened(self._folder / name, os.O_RDWR)
                 try:
                     if locks.lock(handle, wait=False):
-                        self._remove_leftovers(_written(handle), folders)
+                        self._remove_leftovers(_recorded_paths(handle), folders)
                 finally:
                     os.close(handle)
 
     def _remove_leftovers(self, paths: Sequence[Path], folders: Callable[[], Collection[str]]) -> None:
         if not paths:
             return
-        tree, ours = os.path.join(os.path.realpath(self._root), ""), folders()  # noqa: PTH118 (ends in a slash)
+        tree, written = os.path.join(os.path.realpath(self._root), ""), folders()  # noqa: PTH118 (ends in a slash)
         for path in paths:
             folder = folder_of(path)
-            if folder in ours or os.path.join(folder, "").startswith(tree):  # noqa: PTH118
+            if folder in written or os.path.join(folder, "").startswith(tree):  # noqa: PTH118
                 atomic.remove_leftovers(path)
 
 
@@ -179,7 +179,7 @@ def _opened(path: Path) -> int:
     return opened(path, os.O_RDWR | os.O_CREAT)
 
 
-def _written(handle: int) -> list[Path]:
+def _recorded_paths(handle: int) -> list[Path]:
     """What the last owner of a claim meant to write."""
     paths = _read(handle).get("paths")
     return [Path(path) for path in paths if is_path(path)] if isinstance(paths, list) else []

@@ -76,9 +76,9 @@ class SavingStages(Stages):
         """
         read = super().take_in(job, data, mask_data)
         image = read.image
-        kept = colours.placed(image.metadata, None, grey=image.pixels.ndim == 2)
-        lost = (*image.lost, *lost_after_first(image.num_pages, "page"), *colours.lost(image.metadata, kept))
-        first = replace(image, lost=lost, more_pages=(), behind=(), icc=kept.icc, cicp=kept.cicp)
+        placed = colours.placed(image.metadata, None, grey=image.pixels.ndim == 2)
+        lost = (*image.lost, *lost_after_first(image.num_pages, "page"), *colours.lost(image.metadata, placed))
+        first = replace(image, lost=lost, more_pages=(), behind=(), icc=placed.icc, cicp=placed.cicp)
         return replace(read, image=first, further=None)
 
     def infer(self, job: Job, read: Read, on_page: OnPage = no_listener) -> Inferred:
@@ -133,7 +133,9 @@ def _decoded(coder: Coder, codes: Codes, format_name: str, notes: tuple[str, ...
     """The image of `codes`, with all that passes by the network."""
     restored = coder.decode(replace(codes, alpha=None))
     pixels = np.ascontiguousarray(restored.image)
-    every = (*notes, *restored.notes)
-    found = resolution_of(codes.exif) if codes.exif is not None else None
-    image = Decoded(pixels, codes.alpha, format_name, codes.icc, codes.exif, every, codes.xmp, codes.iptc, found)
+    all_notes = (*notes, *restored.notes)
+    resolution = resolution_of(codes.exif) if codes.exif is not None else None
+    image = Decoded(
+        pixels, codes.alpha, format_name, codes.icc, codes.exif, all_notes, codes.xmp, codes.iptc, resolution
+    )
     return Inferred(image, restored)

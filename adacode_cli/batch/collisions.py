@@ -18,7 +18,7 @@ import numpy as np
 
 from adacode_cli.errors import OutputError
 
-_KEEP_SUFFIX = "Add --keep-suffix to tell them apart."
+_KEEP_SUFFIX_HINT = "Add --keep-suffix to tell them apart."
 
 
 def folded(name: str) -> str:
@@ -43,7 +43,7 @@ def may_collide(targets: Iterable[str]) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class PlannedFile:
     """A file that is to be made: from `source`, as `target`. One that gives way does so to one that does not.
 
     `with_suffix` is its target with --keep-suffix, None where that cannot be added.
@@ -55,31 +55,31 @@ class Wanted:
     with_suffix: Path | None = None
 
 
-def refusals(wanted: Sequence[Wanted]) -> list[OutputError | None]:
+def refusals(planned: Sequence[PlannedFile]) -> list[OutputError | None]:
     """For each file that is to be made, why it cannot be, or None.
 
     Of several with one name here, none can be made; those that give way leave it to the only one that does not. Of
     those whose names meet on forgiving file systems only, the first that does not give way can be made.
     """
     same: dict[str, _Rivals] = {}
-    for one in wanted:
+    for one in planned:
         same.setdefault(absolute(one.target), _Rivals()).add(one)
-    apart = _quarantined(wanted)
-    errors: list[OutputError | None] = [None] * len(wanted)
+    apart = _names_with_suffix_are_unique(planned)
+    errors: list[OutputError | None] = [None] * len(planned)
     first: dict[str, int] = {}
-    for index in sorted(range(len(wanted)), key=lambda index: wanted[index].gives_way):
-        one = wanted[index]
+    for index in sorted(range(len(planned)), key=lambda index: planned[index].gives_way):
+        one = planned[index]
         target = absolute(one.target)
         if others := same[target].of(one):
             errors[index] = _same_name_error(one, *others, suffix_helps=apart[index])
         elif (earlier := first.setdefault(folded(target), index)) != index:
-            errors[index] = _collision_error(one, wanted[earlier], suffix_helps=apart[index])
+            errors[index] = _collision_error(one, planned[earlier], suffix_helps=apart[index])
     return errors
 
 
-def _quarantined(wanted: Sequence[Wanted]) -> list[bool]:
+def _names_with_suffix_are_unique(planned: Sequence[PlannedFile]) -> list[bool]:
     """For each file whether no other one would have its name, on any file system, with --keep-suffix."""
-    names = [None if one.with_suffix is None else folded(absolute(one.with_suffix)) for one in wanted]
+    names = [None if one.with_suffix is None else folded(absolute(one.with_suffix)) for one in planned]
     counts = Counter(names)
     return [name is not None and counts[name] == 1 for name in names]
 
@@ -88,13 +88,13 @@ def _quarantined(wanted: Sequence[Wanted]) -> list[bool]:
 class _Rivals:
     """Those that are to be made under one name: `firm` ones, and those that give way."""
 
-    firm: list[Wanted] = field(default_factory=list)
-    yielding: list[Wanted] = field(default_factory=list)
+    firm: list[PlannedFile] = field(default_factory=list)
+    yielding: list[PlannedFile] = field(default_factory=list)
 
-    def add(self, one: Wanted) -> None:
+    def add(self, one: PlannedFile) -> None:
         (self.yielding if one.gives_way else self.firm).append(one)
 
-    def of(self, one: Wanted) -> tuple[Wanted, int] | None:
+    def of(self, one: PlannedFile) -> tuple[PlannedFile, int] | None:
         """One that keeps `one` from its name, and how many do; None if it can have it."""
         if one.gives_way and self.firm:
             return self.firm[0], len(self.firm)
@@ -102,10 +102,10 @@ class _Rivals:
         return next(((other, len(rivals) - 1) for other in rivals if other is not one), None)
 
 
-def _same_name_error(one: Wanted, other: Wanted, count: int, *, suffix_helps: bool) -> OutputError:
+def _same_name_error(one: PlannedFile, other: PlannedFile, count: int, *, suffix_helps: bool) -> OutputError:
     hint = "Rename one of them, leave one out with --exclude, or restore them into different directories."
     if suffix_helps:
-        hint = f"{_KEEP_SUFFIX} {hint}"
+        hint = f"{_KEEP_SUFFIX_HINT} {hint}"
     whose = f"{other.source}'s" if count == 1 else f"those of {other.source} and {count - 1} more"
     message = f"its output would have the name of {whose}: {one.target}"
     if one.gives_way:
@@ -113,9 +113,9 @@ def _same_name_error(one: Wanted, other: Wanted, count: int, *, suffix_helps: bo
     return OutputError(message, path=one.source, hint=hint)
 
 
-def _collision_error(one: Wanted, other: Wanted, *, suffix_helps: bool) -> OutputError:
+def _collision_error(one: PlannedFile, other: PlannedFile, *, suffix_helps: bool) -> OutputError:
     reason = "its output would have the name of {}'s where letter case and Unicode composition are ignored"
     hint = "Rename one of the two, or restore them into different places."
     if suffix_helps:
-        hint = f"{_KEEP_SUFFIX} {hint}"
+        hint = f"{_KEEP_SUFFIX_HINT} {hint}"
     return OutputError(reason.format(other.source), path=one.source, hint=hint)

@@ -95,18 +95,18 @@ class Foresight:
         return replace(job, name=other.name_of(job.found), instead_of=format.name, header=header)
 
 
-def _check_bytes(source: Path, most: int) -> None:
-    """Raises InputError for a file of more than `most` bytes."""
+def _check_bytes(source: Path, max_bytes: int) -> None:
+    """Raises InputError for a file of more than `max_bytes` bytes."""
     with suppress(OSError, ValueError):  # it has vanished, or no file can have its name
         status = source.stat()
-        if stat.S_ISREG(status.st_mode) and status.st_size > most:
-            raise too_many_bytes(status.st_size, most, name=str(source))
+        if stat.S_ISREG(status.st_mode) and status.st_size > max_bytes:
+            raise too_many_bytes(status.st_size, max_bytes, name=str(source))
 
 
-def _check_pixels(header: Header, most: int, source: Path) -> None:
-    """Raises InputError where the first page alone has more than `most` pixels."""
-    if header.width * header.height > most:
-        raise too_many_pixels(f"{header.width}×{header.height} pixels", most, name=str(source))
+def _check_pixels(header: Header, max_pixels: int, source: Path) -> None:
+    """Raises InputError where the first page alone has more than `max_pixels` pixels."""
+    if header.width * header.height > max_pixels:
+        raise too_many_pixels(f"{header.width}×{header.height} pixels", max_pixels, name=str(source))
 
 
 def _of_codes(file: BinaryIO) -> Header | None:

@@ -51,12 +51,12 @@ def doubt(
     if not weight.any():
         return None
     source = unit(before.pixels)
-    kept = weight > 0
-    spread, left = float(source[kept].std()), float(small[kept].std())
-    if spread > _MIN_SPREAD and left < _MIN_SPREAD_RATIO * spread:
-        return "it is black" if small[kept].max() < _MIN_SPREAD else "it is flat"
+    compared = weight > 0
+    spread, result_spread = float(source[compared].std()), float(small[compared].std())
+    if spread > _MIN_SPREAD and result_spread < _MIN_SPREAD_RATIO * spread:
+        return "it is black" if small[compared].max() < _MIN_SPREAD else "it is flat"
     difference = small - source
-    drift = float(np.abs(difference[kept].mean(axis=0)).max())
+    drift = float(np.abs(difference[compared].mean(axis=0)).max())
     if drift > MAX_DRIFT:
         return f"its colours drift by {drift:.2f} (at most {MAX_DRIFT:g})"
     windows, share = local_mean(difference, weight, _WINDOW_PX)
@@ -85,12 +85,12 @@ class Guarded:
     def __call__(self, image: Decoded, hole: Hole | None) -> tuple[Decoded, Restored]:
         """The restored image; computed again in float32, with a note, where it is in doubt. Raises QualityError."""
         after, restored = self.restore(image, hole)
-        why = doubt(image, after, hole, restored.shrunk)
-        if why is None:
+        problem = doubt(image, after, hole, restored.shrunk)
+        if problem is None:
             return after, restored
         after, restored = self.careful()(image, hole)
-        still = doubt(image, after, hole, restored.shrunk)
-        if still is not None:
+        remaining = doubt(image, after, hole, restored.shrunk)
+        if remaining is not None:
             hint = "Look at it with --quarantine DIR; --no-guard takes results as they are."
-            raise QualityError(f"the result is not like the input: {still}", hint=hint, image=after)
-        return replace(after, notes=(*after.notes, f"computed again in float32: {why}")), restored
+            raise QualityError(f"the result is not like the input: {remaining}", hint=hint, image=after)
+        return replace(after, notes=(*after.notes, f"computed again in float32: {problem}")), restored

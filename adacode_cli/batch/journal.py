@@ -39,17 +39,17 @@ class Journal:
     def __init__(self, root: Path) -> None:
         self._path = root / JOURNAL
         self._lock = threading.Lock()
-        self._forget(0)
+        self._reset(0)
 
-    def _forget(self, inode: int) -> None:
+    def _reset(self, inode: int) -> None:
         """What is there from now on is another file."""
         self._earlier: dict[str, Record] = {}
         self._new: dict[str, Record] = {}
         self._besides: dict[str, Besides] = {}
         self._read_to = 0
         self._inode = inode
-        self._seen = (0, 0)
-        self._is_ours = False
+        self._last_status = (0, 0)
+        self._is_journal = False
 
     def add(self, line: bytes) -> None:
         """Appends one line, on the disk when this returns. Raises JournalError where it cannot be written."""
@@ -77,7 +77,7 @@ class Journal:
         Raises JournalError where the journal cannot be read, or is something else.
         """
         with self._lock:
-            self._follow()
+            self._update()
             self._earlier |= self._new
             self._new = {}
 
@@ -87,7 +87,7 @@ class Journal:
         Raises JournalError where the journal is there and cannot be read.
         """
         with self._lock:
-            self._follow()
+            self._update()
             return self._new.get(target) or (None if only_new else self._earlier.get(target))
 
     def targets_with_other_weights(self, weights: str) -> frozenset[str]:
@@ -97,32 +97,32 @@ class Journal:
     def records(self) -> dict[str, Record]:
         """What the last line about each done target says. Raises JournalError as `done` does."""
         with self._lock:
-            self._follow()
+            self._update()
             return self._earlier | self._new
 
     def besides(self, target: str) -> Besides:
         """What all lines together say of files written beside `target`. Raises JournalError as `done` does."""
         with self._lock:
-            self._follow()
+            self._update()
             return self._besides.get(target, ())
 
     def all_side_files(self) -> Besides:
         """The same of every target. Raises JournalError as `done` does."""
         with self._lock:
-            self._follow()
+            self._update()
             return tuple(one for known in self._besides.values() for one in known)
 
-    def _follow(self) -> None:
+    def _update(self) -> None:
         """Reads whole lines that were added since the last look; a journal that is another file is read anew."""
         try:
             check_folder(self._path.parent)
             status = os.lstat(self._path)
-            if status.st_ino == self._inode and (status.st_size, status.st_mtime_ns) == self._seen:
+            if status.st_ino == self._inode and (status.st_size, status.st_mtime_ns) == self._last_status:
                 return
             with os.fdopen(opened(self._path, os.O_RDONLY), "rb") as file:
                 self._read_new_lines(file)
         except (FileNotFoundError, NotADirectoryError):
-            self._forget(0)
+            self._reset(0)
         except ForeignFileError as error:
             raise _foreign(self._path, error) from error
         except OSError as error:
@@ -133,22 +133,22 @@ class Journal:
         """Reads what was added. Raises JournalError where no line and no torn one is of ours."""
         status = os.fstat(file.fileno())
         if status.st_ino != self._inode or status.st_size < self._read_to:
-            self._forget(status.st_ino)
+            self._reset(status.st_ino)
         with os.fdopen(os.dup(file.fileno()), "rb") as reader:
             reader.seek(self._read_to)
             for line, num_bytes in _lines(reader):
                 self._read_to += num_bytes
-                self._is_ours |= line.startswith(_BEGINNING)
-                found = line_from(line, self._path)
-                if found and found.record:
-                    self._new[found.target] = found.record
-                if found and found.besides:
-                    self._besides[found.target] = (*self._besides.get(found.target, ()), *found.besides)
-            self._is_ours |= self._read_to == status.st_size == 0 or _is_torn_line(reader, self._read_to)
-        if not self._is_ours:
+                self._is_journal |= line.startswith(_BEGINNING)
+                entry = line_from(line, self._path)
+                if entry and entry.record:
+                    self._new[entry.target] = entry.record
+                if entry and entry.besides:
+                    self._besides[entry.target] = (*self._besides.get(entry.target, ()), *entry.besides)
+            self._is_journal |= self._read_to == status.st_size == 0 or _is_torn_line(reader, self._read_to)
+        if not self._is_journal:
             hint = "Move it to another place, or choose another output directory (-o)."
             raise JournalError("is not a journal of adacode, and is left as it is", path=self._path, hint=hint)
-        self._seen = (status.st_size, status.st_mtime_ns)
+        self._last_status = (status.st_size, status.st_mtime_ns)
 
 
 def _foreign(path: Path, error: ForeignFileError) -> JournalError:

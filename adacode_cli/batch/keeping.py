@@ -46,7 +46,7 @@ class Keeping:
         Raises OutputError, where `strict` also for what `format_name` cannot keep of the input.
         """
         lost = self.judge(image, format_name)
-        data, damaged = encoded(self.told(image, format_name), format=format_name, quality=quality)
+        data, damaged = encoded(self.with_history(image, format_name), format=format_name, quality=quality)
         lost = tuple(dict.fromkeys((*lost, *damaged)))
         lost += unreported_losses(image, data, format_name, lost)
         return data, (*image.notes, *self.lost_note(lost, format_name))
@@ -67,14 +67,14 @@ class Keeping:
             hint = "Choose another --format (docs/formats.md says what each keeps), or leave out --strict."
             raise OutputError(f"cannot be kept in {format_name}: {', '.join(lost)}", hint=hint)
 
-    def told(self, image: Decoded, format_name: str) -> Decoded:
-        """With the history, except where a block would grow beyond what the format holds by it."""
+    def with_history(self, image: Decoded, format_name: str) -> Decoded:
+        """The image with the history, except where a block would grow beyond what the format holds by it."""
         if self.history is None:
             return image
-        told = attributed(image, self.history)
-        before, after = carried(image, format_name), carried(told, format_name)
+        result = attributed(image, self.history)
+        before, after = carried(image, format_name), carried(result, format_name)
         if before.exif is not None and after.exif is None:
-            told = replace(told, exif=image.exif)
+            result = replace(result, exif=image.exif)
         if before.xmp is not None and after.xmp is None:
-            told = replace(told, xmp=image.xmp)
-        return told
+            result = replace(result, xmp=image.xmp)
+        return result

@@ -28,17 +28,17 @@ class Kept:
 
     def refuse(self, sources: Iterable[Path | str], targets: Iterable[Path | str], option: str = "-o") -> None:
         """Raises OutputError where one of `targets`, by any name, is one of the inputs `sources` or of the files."""
-        existing = {found: target for target in targets if (found := identity(target)) is not None}
+        existing = {file: target for target in targets if (file := identity(target)) is not None}
         if not existing:
             return
         for what, path in _chained(self.files, sources):
-            found = identity(path)
-            if found in existing:
+            file = identity(path)
+            if file in existing:
                 hint = f"Originals are never written to: choose another place with {option}."
                 if option == "-o":
                     hint = "Originals are never written to: choose another directory with -o, or add --suffix."
-                named = what if isinstance(path, int) else f"{what} {path}"
-                raise OutputError(f"would overwrite {named}", path=Path(existing[found]), hint=hint)
+                description = what if isinstance(path, int) else f"{what} {path}"
+                raise OutputError(f"would overwrite {description}", path=Path(existing[file]), hint=hint)
 
     def refuse_original(self, target: Path, option: str = "-o") -> None:
         """Raises OutputError for an existing file below one of the folders; the caller knows that no run wrote it."""
@@ -53,16 +53,16 @@ class Kept:
         """Which of the folders `directory` is, or lies in, or which of the parents it is; links are resolved."""
         real = os.path.realpath(directory)
         if real not in self._folder_of:
-            self._folder_of[real] = self._found(real)
+            self._folder_of[real] = self._enclosing_folder(real)
         return self._folder_of[real]
 
-    def _found(self, real: str) -> Path | None:
-        parents = {found: folder for folder in self.parents if (found := identity(folder)) is not None}
+    def _enclosing_folder(self, real: str) -> Path | None:
+        parents = {file: folder for folder in self.parents if (file := identity(folder)) is not None}
         if (itself := identity(real)) in parents:
             return parents[itself]
-        named = {found: folder for folder in self.folders if (found := identity(folder)) is not None}
+        named = {file: folder for folder in self.folders if (file := identity(folder)) is not None}
         above = (identity(path) for path in (Path(real), *Path(real).parents))
-        return next((named[found] for found in above if found in named), None)
+        return next((named[file] for file in above if file in named), None)
 
 
 def _chained(

@@ -67,8 +67,8 @@ class LeftOut:
         images = [f"{count} {kind}" for kind, count in _shown(self.unread_images)]
         others = [f"{count} {_FILES.get(kind, kind)}" for kind, count in _shown(self.other_files)]
         others += [_folder_text(kind, count) for kind, count in _shown(self.folders)]
-        said = {"not read": images, "left out": others}
-        return "; ".join(f"{what}: {', '.join(kinds)}" for what, kinds in said.items() if kinds)
+        groups = {"not read": images, "left out": others}
+        return "; ".join(f"{what}: {', '.join(kinds)}" for what, kinds in groups.items() if kinds)
 
 
 _FILES = {"": "without a suffix", HIDDEN: "hidden"}

@@ -94,7 +94,7 @@ class _Execution:
         self._writers = ThreadPoolExecutor(jobs, thread_name_prefix="write")
         self._lanes = ThreadPoolExecutor(stages.lanes, thread_name_prefix="infer") if stages.lanes > 1 else None
         self._ahead: deque[tuple[JobPassage, Reading]] = deque()
-        self._at_hand: tuple[JobPassage, Future[Any]] | None = None
+        self._current: tuple[JobPassage, Future[Any]] | None = None
         self._inferring: deque[_Inferring] = deque()
         self._writing: deque[_Writing] = deque()
         self._thread = threading.current_thread()
@@ -122,11 +122,11 @@ class _Execution:
             passage = JobPassage(self._stages, job, partial(self._page_restored, job))
             self._ahead.append((passage, self._readers.submit(self._read, passage)))
             if len(self._ahead) > self._jobs:
-                self._at_hand = self._ahead.popleft()
-                yield self._at_hand[0]
+                self._current = self._ahead.popleft()
+                yield self._current[0]
         while self._ahead:
-            self._at_hand = self._ahead.popleft()
-            yield self._at_hand[0]
+            self._current = self._ahead.popleft()
+            yield self._current[0]
 
     def _read(self, passage: JobPassage) -> Read | Outcome | None:
         assignment = self._coordinator.take(passage.job)
@@ -134,8 +134,8 @@ class _Execution:
 
     def _infer(self, passage: JobPassage) -> None:
         """Restores what is at hand. Nothing refers to what was read once it is restored: it may be large."""
-        assert self._at_hand is not None, "it has been read"
-        reading: Reading = self._at_hand[1]
+        assert self._current is not None, "it has been read"
+        reading: Reading = self._current[1]
         if self._fails(passage, reading.result):
             return
         read = reading.result()
@@ -147,7 +147,7 @@ class _Execution:
                 self._submit_result(passage, partial(_inferred, passage, read))
                 return
             self._inferring.append(_Inferring(passage, self._lanes.submit(_inferred, passage, read)))
-            self._at_hand = None
+            self._current = None
             del reading, read
             while self._lanes_are_full():
                 self._next_inference()
@@ -164,7 +164,7 @@ class _Execution:
             self._report_pages()
         self._report_pages()
         oldest = self._inferring.popleft()
-        self._at_hand = oldest.passage, oldest.future
+        self._current = oldest.passage, oldest.future
         self._submit_result(oldest.passage, oldest.future.result)
 
     def _page_restored(self, job: Job, page: int, num_pages: int) -> None:
@@ -183,17 +183,17 @@ class _Execution:
         """Hands a result to the writers, when there is one."""
         results: list[Inferred] = []
         if not self._fails(passage, lambda: results.append(self._retried(passage, infer()))):
-            self._at_hand = None  # from here on the writer gives up the claim
+            self._current = None  # from here on the writer gives up the claim
             self._writing.append(_Writing(passage, self._writers.submit(self._write, passage, results.pop())))
 
-    def _retried(self, passage: JobPassage, found: Inferred | _OutOfMemory) -> Inferred:
+    def _retried(self, passage: JobPassage, result: Inferred | _OutOfMemory) -> Inferred:
         """The result, computed once more where the memory did not suffice while results were waiting for the disk."""
-        if isinstance(found, Inferred):
-            return found
+        if isinstance(result, Inferred):
+            return result
         if not self._writing:
-            raise found.error
+            raise result.error
         self._collect(max_waiting=0)
-        return passage.infer(found.read)
+        return passage.infer(result.read)
 
     def _write(self, passage: JobPassage, inferred: Inferred) -> Outcome | None:
         if time.monotonic() > self._write_until:
@@ -246,7 +246,7 @@ class _Execution:
                 left.append(one)
         self._inferring = left
         under_way: list[Future[Any]] = [reading for _, reading in self._ahead]
-        under_way += [self._at_hand[1]] if self._at_hand else []
+        under_way += [self._current[1]] if self._current else []
         under_way += [writing.future for writing in self._writing]
         # One that was cancelled never counts as done for those who wait.
         wait_for([f for f in under_way if not f.cancelled()], max(0.0, self._write_until - time.monotonic()))
@@ -265,7 +265,7 @@ class _Execution:
             if outcome:
                 self._coordinator.finished(outcome)
         left: list[tuple[JobPassage, Future[Any]]] = [(one.passage, one.future) for one in self._inferring]
-        left += [*self._ahead, *([self._at_hand] if self._at_hand else [])]
+        left += [*self._ahead, *([self._current] if self._current else [])]
         for passage, under_way in left:
             if under_way.done():
                 self._coordinator.ended(passage.job, None)

@@ -87,13 +87,13 @@ class MaskFolder:
         own = self._own_places(images)
         masks = _masks_among(own)
         places = (place for place in self._places if place not in own or own[place] in masks)
-        wanted: dict[str, int] = {}
+        num_parts: dict[str, int] = {}
         for found in images:
             path = found.path_text
             if path not in masks:
-                wanted[path] = max(wanted.get(path, 0), _num_parts(found))
-        advised = AdvisedPlaces(wanted)
-        paired = _Pairing(self._folder, places, advised).of(wanted)
+                num_parts[path] = max(num_parts.get(path, 0), _num_parts(found))
+        advised = AdvisedPlaces(num_parts)
+        paired = _Pairing(self._folder, places, advised).of(num_parts)
         return MaskPairs(self._folder, masks, len(own) > len(masks), paired, advised)
 
     def _own_places(self, images: Sequence[Found]) -> dict[str, str]:
@@ -120,23 +120,23 @@ class _Pairing:
         for place in places:
             self._by_key[key_of(place)].append(place)
         self._max_parts = max((key.count("/") + 1 for key in self._by_key), default=0)
-        self._user: dict[str, str] = {}
+        self._image_of_mask: dict[str, str] = {}
         self._paired: dict[str, str] = {}
         self._num_unclear = 0
         self._first_unclear: InputError | None = None
 
-    def of(self, wanted: dict[str, int]) -> dict[str, str]:
+    def of(self, images: dict[str, int]) -> dict[str, str]:
         """{path of an image: how many parts of it lie below an input, 0 for a file that is named} → {path: place of
         its mask}. Raises InputError.
         """
         left = []
-        for path, num_parts in wanted.items():
+        for path, num_parts in images.items():
             if masks := self._by_path(path, num_parts):
-                self._take(path, masks)
+                self._assign(path, masks)
             else:
                 left.append(path)
         if left:
-            self._pair_by_name(left, wanted)
+            self._pair_by_name(left, images)
         if (unclear := self._first_unclear) is not None:
             unclear.message += f"; and {self._num_unclear - 1} more like it" if self._num_unclear > 1 else ""
             raise unclear
@@ -147,16 +147,16 @@ class _Pairing:
         longest = min(self._max_parts, len(parts))
         for length in range(num_parts, longest + 1) if num_parts else range(longest, 0, -1):
             end = "/".join(parts[-length:])
-            if found := self._by_key.get(end) or self._by_key.get(f"{end}{_MARK}"):
-                return found
+            if masks := self._by_key.get(end) or self._by_key.get(f"{end}{_MARK}"):
+                return masks
         return []
 
     def _pair_by_name(self, left: Iterable[str], images: Iterable[str]) -> None:
         masks: defaultdict[str, list[str]] = defaultdict(list)
         for key, places in self._by_key.items():
-            free = [place for place in places if place not in self._user]
-            for called in {_name(key), _name(key).removesuffix(_MARK)}:
-                masks[called] += free
+            free = [place for place in places if place not in self._image_of_mask]
+            for name in {_name(key), _name(key).removesuffix(_MARK)}:
+                masks[name] += free
         first_two: defaultdict[str, dict[str, str]] = defaultdict(dict)  # of each name, with different folders
         for path in images:
             key = key_of(path)
@@ -167,16 +167,16 @@ class _Pairing:
             name = _name(key_of(path))
             if masks[name]:
                 others = (other for other in first_two[name].values() if not _differ_in_suffix(other, path))
-                self._take(path, masks[name], next(others, None))
+                self._assign(path, masks[name], next(others, None))
 
-    def _take(self, path: str, masks: Sequence[str], other: str | None = None) -> None:
+    def _assign(self, path: str, masks: Sequence[str], other: str | None = None) -> None:
         """Notes the one mask of an image, unless there is another image that could have it too."""
         if len(masks) > 1:
             self._num_unclear += 1
             self._first_unclear = self._first_unclear or self._too_many(path, masks)
             return
         place = masks[0]
-        user = self._user.setdefault(place, path)
+        user = self._image_of_mask.setdefault(place, path)
         if other is None and not _differ_in_suffix(user, path):
             other = user
         if other is not None:
@@ -280,11 +280,11 @@ class AdvisedPlaces:
 
         With forward slashes. Where the whole path is also the end of another one, it is that.
         """
-        inside = Path(path)
-        parts = inside.relative_to(inside.anchor).parts
-        most = sum(1 for _ in takewhile(lambda part: part != os.pardir, reversed(parts)))
-        length = min(most, max(self._images.get(path, 0), self._num_shared(path) + 1))
-        return "/".join((*parts[-length:-1], f"{inside.stem}{ending}"))
+        image = Path(path)
+        parts = image.relative_to(image.anchor).parts
+        max_parts = sum(1 for _ in takewhile(lambda part: part != os.pardir, reversed(parts)))
+        length = min(max_parts, max(self._images.get(path, 0), self._num_shared(path) + 1))
+        return "/".join((*parts[-length:-1], f"{image.stem}{ending}"))
 
     @cached_property
     def _ends(self) -> list[tuple[str, ...]]:
@@ -295,8 +295,8 @@ class AdvisedPlaces:
         """How many parts at the end of an image's path another image has too."""
         own = _from_the_name(path)
         start = bisect.bisect_left(self._ends, own)
-        beside = (end for end in self._ends[max(0, start - 1) : start + 2] if end != own)
-        return max((_num_common(own, end) for end in beside), default=0)
+        neighbours = (end for end in self._ends[max(0, start - 1) : start + 2] if end != own)
+        return max((_num_common(own, end) for end in neighbours), default=0)
 
 
 def key_of(path: str) -> str:

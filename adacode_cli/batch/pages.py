@@ -49,7 +49,7 @@ class Sink:
         """Writes a restored page. Raises OutputError, where the run is strict also for what cannot be kept of it."""
         self._notes.update(dict.fromkeys(page.notes))
         self._lost.update(dict.fromkeys(self._keeping.judge(page, self._format_name)))
-        self._document.add(page, self._keeping.told(page, self._format_name))
+        self._document.add(page, self._keeping.with_history(page, self._format_name))
 
     def finish(self, times_ns: TimesNs | None) -> tuple[Content, tuple[str, ...]]:
         """Gives the document its name. (what it holds, everything a person should know about it)."""

@@ -15,7 +15,7 @@ from functools import cached_property
 from itertools import compress
 from pathlib import Path
 
-from adacode_cli.batch.collisions import Wanted, absolute, may_collide, refusals
+from adacode_cli.batch.collisions import PlannedFile, absolute, may_collide, refusals
 from adacode_cli.batch.discover import Found, PassedOver, Selection, discover, joined
 from adacode_cli.batch.kept import Kept
 from adacode_cli.batch.left_out import LeftOut
@@ -195,17 +195,17 @@ def _without_collisions(jobs: list[Job], naming: Naming) -> tuple[list[Job], lis
     roots = {root: absolute(root).rstrip(os.sep).replace(os.sep, "/") for root in {job.root for job in jobs}}
     if not may_collide(f"{roots[job.root]}/{job.name}" for job in jobs):  # as in nearly every tree
         return jobs, []
-    errors = refusals([_wanted(job, naming) for job in jobs])
+    errors = refusals([_planned_file(job, naming) for job in jobs])
     refused = [Refused(job, error) for job, error in zip(jobs, errors, strict=True) if error]
     return [job for job, error in zip(jobs, errors, strict=True) if not error], refused
 
 
-def _wanted(job: Job, naming: Naming) -> Wanted:
+def _planned_file(job: Job, naming: Naming) -> PlannedFile:
     with_suffix = None
     if not naming.keep_suffix and not naming.names_one_file():
         format = format_of(job.target) if job.instead_of else naming.format
         with_suffix = job.root / replace(naming, format=format, keep_suffix=True).name_of(job.found)
-    return Wanted(job.source, job.target, bool(job.instead_of), with_suffix)
+    return PlannedFile(job.source, job.target, bool(job.instead_of), with_suffix)
 
 
 def _outside_inputs(roots: dict[Path, Path]) -> tuple[Path, ...]:
@@ -220,7 +220,7 @@ def _jobs(
 ) -> tuple[list[Job], list[PassedOver]]:
     jobs: list[Job] = []
     passed_over: list[PassedOver] = []
-    seen: set[tuple[str, str]] = set()
+    known: set[tuple[str, str]] = set()
     for entry in stream:
         if isinstance(entry, PassedOver):
             passed_over.append(entry)
@@ -233,9 +233,9 @@ def _jobs(
         # The same input named twice is one job; one input holds no file twice, and a large tree needs no such list.
         if not is_only:
             pair = (os.path.normcase(entry.path_text), os.path.normcase(job.target_text))
-            if pair in seen:
+            if pair in known:
                 continue
-            seen.add(pair)
+            known.add(pair)
         jobs.append(job)
     return jobs, passed_over
 

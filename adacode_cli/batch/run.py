@@ -55,19 +55,19 @@ def run(
     Raises UsageError, WeightsError, DeviceError, OutputError or JournalError when the run had to stop, and
     KeyboardInterrupt when it was told to, each after a last `RunFinished` event.
     """
-    kept = (trees or Trees()) if plan.has_tree else None
-    running, began = _Run(plan, executor, on_event, kept), datetime.now(UTC)
+    used_trees = (trees or Trees()) if plan.has_tree else None
+    running, began = _Run(plan, executor, on_event, used_trees), datetime.now(UTC)
 
     def ended(stopped_by: AdaCodeError | KeyboardInterrupt | None) -> Report:
         """Writes the report, says that the run has ended, and writes the report anew where the log lacks something."""
         report = running.tally.report(stopped_by)
-        if kept:
-            kept.report(plan.roots, report, began)
+        if used_trees:
+            used_trees.report(plan.roots, report, began)
         on_event(RunFinished(report))
-        if (lacking := log_error()) is not None:  # perhaps only since the event of the end
-            report = replace(report, log_error=lacking)
-            if kept:
-                kept.report(plan.roots, report, began)
+        if (missing := log_error()) is not None:  # perhaps only since the event of the end
+            report = replace(report, log_error=missing)
+            if used_trees:
+                used_trees.report(plan.roots, report, began)
         return report
 
     on_event(RunStarted(plan.num_files, plan.roots))
@@ -167,11 +167,11 @@ class _Run:
 
     def _wait_for_claim(self, job: Job) -> bool:
         """Waits until another process has given up its claim on a job; False where the job has failed meanwhile."""
-        began, said = time.monotonic(), False
+        began, reported = time.monotonic(), False
         try:
             while (assignment := self._claimed(job)) is None:
-                if self._trees and not said and time.monotonic() - began >= _REPORT_AFTER_S:
-                    said = True
+                if self._trees and not reported and time.monotonic() - began >= _REPORT_AFTER_S:
+                    reported = True
                     self._on_event(FileAwaited(job, self._trees.holder(job)))
                 time.sleep(_POLL_INTERVAL_S)
         except Exception as error:  # as in any stage of a file

@@ -229,11 +229,11 @@ class Stages:
         """
         if not formats.named(format_name).pages:
             return replace(read, further=None)
-        image, most = read.image, self.keeping.max_pixels
+        image, max_pixels = read.image, self.keeping.max_pixels
         num_pixels = size_of(image)[0] + sum(height * width for height, width, _ in image.behind)
-        if num_pixels > most:
+        if num_pixels > max_pixels:
             claim = f"{num_pixels / 1e6:g} megapixels in {image.num_pages} pages"
-            raise too_many_pixels(claim, most, name=str(job.source))
+            raise too_many_pixels(claim, max_pixels, name=str(job.source))
         windows = [read, *(read.further() if read.further else ())]
         pages = [page for window in windows for page in window.image.pages]
         holes = tuple(hole for window in windows for hole in window.holes)

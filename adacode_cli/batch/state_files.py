@@ -21,7 +21,7 @@ STATE = Path(".adacode")
 _OF_FILE_MANAGERS = frozenset({"thumbs.db", "desktop.ini"})
 
 # Windows has neither; there, and against a link that is made in between, only the look before helps.
-_NEVER_WAIT = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+_OPEN_FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 class ForeignFileError(OSError):
@@ -41,7 +41,7 @@ def opened(path: Path, flags: int) -> int:
         if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):  # opening a device may do something
             raise _foreign("it is not a regular file", path)
     try:
-        handle = os.open(path, flags | _NEVER_WAIT, 0o666)
+        handle = os.open(path, flags | _OPEN_FLAGS, 0o666)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENXIO):  # it became a link since; a pipe without a reader, or a socket
             raise _foreign("it is not a regular file", path) from error
@@ -70,10 +70,10 @@ def holds_files(folder: Path) -> bool:
 def object_of(data: bytes) -> dict[str, Any] | None:
     """The JSON object that a line or a small file holds; None for everything else, and for numbers without a value."""
     try:
-        found = _DECODER.decode(data.decode("utf-8"))
+        value = _DECODER.decode(data.decode("utf-8"))
     except (ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) else None
+    return value if isinstance(value, dict) else None
 
 
 def is_path(text: object) -> bool:
@@ -91,8 +91,8 @@ def _foreign(what: str, path: Path) -> ForeignFileError:
     return ForeignFileError(errno.EINVAL, what, str(path))
 
 
-def _refused(constant: str) -> None:
+def _refuse_constant(constant: str) -> None:
     raise ValueError(f"{constant} is not JSON")
 
 
-_DECODER = json.JSONDecoder(parse_constant=_refused)
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)

@@ -195,11 +195,11 @@ class Trees:
 
     def _tree(self, root: Path) -> _Tree:
         if root not in self._trees:
-            found = identity(root)  # two names of one tree, such as a link and what it leads to, have one
-            tree = self._by_identity.get(found) if found else None
+            file = identity(root)  # two names of one tree, such as a link and what it leads to, have one
+            tree = self._by_identity.get(file) if file else None
             self._trees[root] = tree or _opened_tree(root)
-            if found:
-                self._by_identity[found] = self._trees[root]
+            if file:
+                self._by_identity[file] = self._trees[root]
         return self._trees[root]
 
 

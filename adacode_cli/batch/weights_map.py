@@ -46,7 +46,7 @@ class _Panel:
 def draw(image: NDArray[Any], mixing_weights: NDArray[np.float32], categories: Sequence[str]) -> Pixels:
     """A sheet of panels, H×W×3 uint8 RGB.
 
-    `picture` is H×W or H×W×3 of any image dtype (float in [0, 1]), `mixing_weights` K×h×w (any finite values),
+    `image` is H×W or H×W×3 of any image dtype (float in [0, 1]), `mixing_weights` K×h×w (any finite values),
     `categories` their K names.
     """
     assert len(categories) == len(mixing_weights), "one name per basis"
@@ -55,7 +55,7 @@ def draw(image: NDArray[Any], mixing_weights: NDArray[np.float32], categories: S
     dominant = np.argmax(mixing_weights, axis=0)
     low, high = _scale(mixing_weights)
     panels = [
-        _Panel("picture", "as restored", shown),
+        _Panel("image", "as restored", shown),
         _Panel("overlay", "the basis that weighs most", _overlay(shown, dominant)),
     ]
     for index, category in enumerate(categories):

@@ -106,7 +106,7 @@ def from_bytes(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> Codes
 
 
 def _read(data: bytes, max_pixels: int) -> Codes:
-    _check_whole(data)
+    _check_complete(data)
     reader = _Reader(data, _START.size, len(data) - _LENGTH.size)
     header = _read_header(reader, max_pixels)
     packed_codes, packed_steps = reader.section(), reader.section()
@@ -144,13 +144,13 @@ def _read(data: bytes, max_pixels: int) -> Codes:
     )
 
 
-def _check_whole(data: bytes) -> None:
+def _check_complete(data: bytes) -> None:
     if len(data) < _START.size:
         raise InputError(f"is truncated: only {len(data)} bytes of a file of codes are there", hint=_DAMAGED)
     _, version, length = _START.unpack_from(data)
     if version not in _FIRST_UNKNOWN_FLAG:
-        found = f"is a file of codes of version {version}; this adacode reads versions 1 to {VERSION}"
-        raise InputError(found, hint="Update adacode, or save the codes again.")
+        message = f"is a file of codes of version {version}; this adacode reads versions 1 to {VERSION}"
+        raise InputError(message, hint="Update adacode, or save the codes again.")
     if len(data) < length:
         raise InputError(f"is truncated: {len(data)} of {length} bytes are there", hint=_DAMAGED)
     if len(data) > length or length < _START.size + _LENGTH.size:

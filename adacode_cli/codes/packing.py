@@ -49,14 +49,14 @@ def pack_codes(codes_KHW: npt.NDArray[np.uint16], book_sizes: tuple[int, ...]) -
     records = np.zeros((cells.shape[1], record_bytes(book_sizes)), np.uint8)
     records[:, : len(cells)] = (cells & 255).T
     records[:, len(cells) : len(cells) + len(large)] = (cells[large] >> 8).T
-    return _squeezed(records, _record_filter(book_sizes))
+    return _compressed(records, _record_filter(book_sizes))
 
 
 def unpack_codes(data: bytes, book_sizes: tuple[int, ...], rows: int, columns: int) -> npt.NDArray[np.uint16]:
     """Inverse of `pack_codes`. Raises PackingError, also for codes that their basis does not have."""
     num, large = len(book_sizes), [k for k, size in enumerate(book_sizes) if size > 256]
     length = record_bytes(book_sizes)
-    flat = _expanded(data, rows * columns * length, _record_filter(book_sizes))
+    flat = _decompressed(data, rows * columns * length, _record_filter(book_sizes))
     records = flat.reshape(rows * columns, length)
     cells = records[:, :num].T.astype(np.uint16)
     cells[large] |= records[:, num : num + len(large)].T.astype(np.uint16) << 8
@@ -69,14 +69,14 @@ def unpack_codes(data: bytes, book_sizes: tuple[int, ...], rows: int, columns: i
 
 def pack_planes(values: npt.NDArray[Any]) -> bytes:
     """An array of unsigned whole numbers → bytes: all lowest bytes, then the next, then the highest."""
-    return _squeezed(_byte_planes(values), _PLANE_FILTER)
+    return _compressed(_byte_planes(values), _PLANE_FILTER)
 
 
 def unpack_planes(data: bytes, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     """Inverse of `pack_planes`. Raises PackingError."""
     kind = np.dtype(dtype)
     count = int(np.prod(shape))
-    planes = _expanded(data, count * kind.itemsize, _PLANE_FILTER).reshape(kind.itemsize, count)
+    planes = _decompressed(data, count * kind.itemsize, _PLANE_FILTER).reshape(kind.itemsize, count)
     return np.ascontiguousarray(planes.T).view(kind.newbyteorder("<")).astype(kind, copy=False).reshape(shape)
 
 
@@ -123,19 +123,19 @@ def _byte_planes(values: npt.NDArray[Any]) -> Bytes:
     return little.view(np.uint8).reshape(-1, values.dtype.itemsize).T
 
 
-def _squeezed(values: Bytes, chain: dict[str, int]) -> bytes:
+def _compressed(values: Bytes, chain: dict[str, int]) -> bytes:
     return lzma.compress(np.ascontiguousarray(values).tobytes(), lzma.FORMAT_RAW, filters=[chain])
 
 
-def _expanded(data: bytes, size: int, chain: dict[str, int]) -> Bytes:
+def _decompressed(data: bytes, size: int, chain: dict[str, int]) -> Bytes:
     """Exactly `size` bytes, and never more than that in memory."""
     reader = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[chain])
     try:
-        found = reader.decompress(data, max_length=size)
+        unpacked = reader.decompress(data, max_length=size)
         # What ends the stream may still wait behind the last byte.
         extra = b"" if reader.eof else reader.decompress(b"", max_length=1)
     except (lzma.LZMAError, EOFError) as error:
         raise PackingError(str(error)) from error
-    if len(found) != size or extra or not reader.eof or reader.unused_data:
+    if len(unpacked) != size or extra or not reader.eof or reader.unused_data:
         raise PackingError("the packed data have another length")
-    return np.frombuffer(found, np.uint8)
+    return np.frombuffer(unpacked, np.uint8)

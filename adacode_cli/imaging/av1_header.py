@@ -84,8 +84,8 @@ def _of_sequence_header(bits: _Bits) -> Cicp | None:
         bits()
     if profile != 1:
         bits()  # mono_chrome
-    found = Cicp(bits(8), bits(8)) if bits() else None
-    return None if bits.is_beyond_end else found
+    cicp = Cicp(bits(8), bits(8)) if bits() else None
+    return None if bits.is_beyond_end else cicp
 
 
 def _pass_operating_points(bits: _Bits) -> None:

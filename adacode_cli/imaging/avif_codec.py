@@ -39,14 +39,14 @@ def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
         image, damage = _opened(data)
     check_size(*image.size, max_pixels, name=name)
     with parsing("avif", name=name):
-        said, lost = pillow.metadata_of(image)
+        metadata, lost = pillow.metadata_of(image)
         num_frames = getattr(image, "n_frames", 1)
         lost += damage + lost_after_first(num_frames)
-        found = heif_boxes.properties(data)
-        numbers = heif_boxes.cicp_of(found) or av1_header.cicp_of(heif_boxes.beginning_of_primary(data))
-        said, lost = replace(said, cicp=numbers), lost + heif_boxes.lost_of(found)
+        properties = heif_boxes.properties(data)
+        cicp = heif_boxes.cicp_of(properties) or av1_header.cicp_of(heif_boxes.beginning_of_primary(data))
+        metadata, lost = replace(metadata, cicp=cicp), lost + heif_boxes.lost_of(properties)
         orientation = _orientation(image)
-        bits = heif_boxes.avif_bits(data, found)
+        bits = heif_boxes.avif_bits(data, properties)
         if bits > 8:
             if num_frames > 1:
                 _check_still(data, max_pixels, name=name)
@@ -55,10 +55,10 @@ def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
             image.load()
             pixels, alpha = pillow.planes(image.convert("RGB") if image.mode not in _MODES else image)
     if bits > 8 or num_frames == 1:  # else it is a frame, of which nothing is said there
-        seen = heif_boxes.crop_of(found, pixels.shape[1], pixels.shape[0])
-        pixels = np.ascontiguousarray(pixels[seen])
-        alpha = np.ascontiguousarray(alpha[seen]) if alpha is not None else None
-    return [Raster(pixels, alpha, said, orientation=orientation, lost=lost, bits=bits if bits > 8 else None)]
+        crop = heif_boxes.crop_of(properties, pixels.shape[1], pixels.shape[0])
+        pixels = np.ascontiguousarray(pixels[crop])
+        alpha = np.ascontiguousarray(alpha[crop]) if alpha is not None else None
+    return [Raster(pixels, alpha, metadata, orientation=orientation, lost=lost, bits=bits if bits > 8 else None)]
 
 
 def _orientation(image: ImageFile) -> int:
@@ -105,36 +105,40 @@ def _deep(file: bytes, bits: int) -> tuple[Samples, Samples | None]:
 
 def write(pages: Sequence[Page], quality: int) -> bytes:
     """An AVIF file of H×W×C samples, uint8 or uint16, C = 1 to 4. Raises OutputError."""
-    samples, said = pages[0]
+    samples, metadata = pages[0]
     samples = grey_alpha_as_rgb(samples)  # None of the libraries takes grey with alpha.
     try:
-        file = (_written_deep if samples.dtype == np.uint16 else _written)(samples, quality, said)
-        return heif_boxes.described(file, said.cicp)
+        file = (_written_deep if samples.dtype == np.uint16 else _written)(samples, quality, metadata)
+        return heif_boxes.with_cicp(file, metadata.cicp)
     except (OSError, ValueError, RuntimeError, cv2.error) as error:
         raise OutputError(f"cannot be written as AVIF: {error}", hint="Choose another format.") from error
 
 
-def _written(samples: Samples, quality: int, said: Metadata) -> bytes:
+def _written(samples: Samples, quality: int, metadata: Metadata) -> bytes:
     buffer = BytesIO()
     options: dict[str, Any] = {"quality": quality, "max_threads": 1}
     if samples.shape[2] > 1:
         options["subsampling"] = "4:4:4"
-    if said.icc is not None:
-        options["icc_profile"] = said.icc
-    if said.exif is not None:
+    if metadata.icc is not None:
+        options["icc_profile"] = metadata.icc
+    if metadata.exif is not None:
         # Pillow would write a block with an Orientation anew, which moves maker notes; without one it is upright too.
-        options["exif"] = b"Exif\0\0" + exif_editing.with_tags(said.exif, (), without={exif.ORIENTATION})
-    if said.xmp is not None:
-        options["xmp"] = said.xmp
+        options["exif"] = b"Exif\0\0" + exif_editing.with_tags(metadata.exif, (), without={exif.ORIENTATION})
+    if metadata.xmp is not None:
+        options["xmp"] = metadata.xmp
     Image.fromarray(samples if samples.shape[2] > 1 else samples[..., 0]).save(buffer, "AVIF", **options)
     return buffer.getvalue()
 
 
-def _written_deep(samples: Samples, quality: int, said: Metadata) -> bytes:
+def _written_deep(samples: Samples, quality: int, metadata: Metadata) -> bytes:
     bits = formats.named("avif").deep_bits
     stored = narrowed(samples, bits)
     ordered = np.ascontiguousarray(stored[..., [2, 1, 0, 3][: stored.shape[2]]] if stored.shape[2] > 1 else stored)
-    kinds = {cv2.IMAGE_METADATA_EXIF: said.exif, cv2.IMAGE_METADATA_XMP: said.xmp, cv2.IMAGE_METADATA_ICCP: said.icc}
+    kinds = {
+        cv2.IMAGE_METADATA_EXIF: metadata.exif,
+        cv2.IMAGE_METADATA_XMP: metadata.xmp,
+        cv2.IMAGE_METADATA_ICCP: metadata.icc,
+    }
     present = {kind: np.frombuffer(data, np.uint8) for kind, data in kinds.items() if data is not None}
     options = [cv2.IMWRITE_AVIF_QUALITY, quality, cv2.IMWRITE_AVIF_DEPTH, bits, cv2.IMWRITE_AVIF_SPEED, 6]
     done, data = cv2.imencodeWithMetadata(".avif", ordered, list(present), list(present.values()), options)
@@ -144,13 +148,13 @@ def _written_deep(samples: Samples, quality: int, said: Metadata) -> bytes:
 
 
 def _metadata_in(file: bytes) -> list[Metadata]:
-    numbers = heif_boxes.cicp_of(heif_boxes.properties(file))
-    return [replace(found, cicp=numbers) for found in pillow.metadata_in(AvifImageFile, file)]
+    cicp = heif_boxes.cicp_of(heif_boxes.properties(file))
+    return [replace(metadata, cicp=cicp) for metadata in pillow.metadata_in(AvifImageFile, file)]
 
 
-def _same_exif(said: bytes, back: bytes | None) -> bool:
+def _same_exif(written: bytes, found: bytes | None) -> bool:
     """Without an orientation it may be, as `write` says."""
-    return back in (said, exif_editing.with_tags(said, (), without={exif.ORIENTATION}))
+    return found in (written, exif_editing.with_tags(written, (), without={exif.ORIENTATION}))
 
 
 CODEC = Codec(read, write, _metadata_in, heif_boxes.header, one_page(heif_boxes.items), same_exif=_same_exif)

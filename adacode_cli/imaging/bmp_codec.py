@@ -30,15 +30,15 @@ def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
     """The image of a BMP. Raises InputError."""
     try:
         with parsing("bmp", name=name):
-            beside = Metadata(icc=_profile_in(data))
+            extracted = Metadata(icc=_profile_in(data))
             image = _opened(data)
     except _OfAnotherKind as error:
         raise not_supported(str(error), name=name) from error
     check_size(*image.size, max_pixels, name=name)
     with parsing("bmp", name=name):
         image.load()
-        said, lost = pillow.metadata_of(image, beside, _resolution_in)
-        return [pillow.loaded(image, said, lost + _alpha_lost(data, image.mode))]
+        metadata, lost = pillow.metadata_of(image, extracted, _resolution_in)
+        return [pillow.loaded(image, metadata, lost + _alpha_lost(data, image.mode))]
 
 
 class _OfAnotherKind(Exception):  # noqa: N818 (the reason of an InputError)
@@ -95,8 +95,8 @@ def header(file: Bytes) -> Header | None:
 
 def write(pages: Sequence[Page], _quality: int) -> bytes:
     """A BMP file of H×W×C uint8 samples, C = 1 or 3, with their resolution. Raises OutputError."""
-    samples, said = pages[0]
-    by_centimetre = said.resolution.per(CENTIMETRE) if said.resolution is not None else None
+    samples, metadata = pages[0]
+    by_centimetre = metadata.resolution.per(CENTIMETRE) if metadata.resolution is not None else None
     by_metre = [whole(n * 100, _MAX_I32) for n in by_centimetre] if by_centimetre is not None else [0, 0]
     data = bytearray(pillow.saved(pillow.image_of(samples), "bmp", {}))
     struct.pack_into("<2i", data, _RESOLUTION_AT, *by_metre)  # Pillow would write 96 dpi where nobody has said so.

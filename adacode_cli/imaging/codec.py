@@ -96,12 +96,12 @@ def _no_items(_data: bytes) -> tuple[Iterator[Item], ...]:
     return ()
 
 
-def _all_of_it(said: Metadata) -> Metadata:
-    return said
+def _unchanged(metadata: Metadata) -> Metadata:
+    return metadata
 
 
-def _equal(said: bytes, back: bytes | None) -> bool:
-    return said == back
+def _equal(written: bytes, found: bytes | None) -> bool:
+    return written == found
 
 
 def one_page(items: Callable[[bytes], Iterator[Item]]) -> Callable[[bytes], tuple[Iterator[Item], ...]]:
@@ -131,7 +131,7 @@ class Codec:
     metadata_in: Callable[[bytes], Sequence[Metadata]]
     header: Callable[[Bytes], Header | None] = _no_header
     items: Callable[[bytes], Iterable[Iterator[Item]]] = _no_items
-    fitting: Callable[[Metadata], Metadata] = _all_of_it
+    fitting: Callable[[Metadata], Metadata] = _unchanged
     same_exif: Callable[[bytes, bytes | None], bool] = _equal
     complete: Complete | None = None
     pages: ReadPages | None = None

@@ -27,45 +27,45 @@ _SRGB_GAMMA = 1 / 2.2
 _MIN_GAMMA, _MAX_GAMMA = 0.1, 10.0
 
 
-def chosen(found: Metadata, format: Format, *, name: str, grey: bool) -> tuple[Metadata, tuple[str, ...]]:
+def chosen(metadata: Metadata, format: Format, *, name: str, grey: bool) -> tuple[Metadata, tuple[str, ...]]:
     """(the metadata with one description of colours, notes) of a file of `format` that is called `name`.
 
     Numbers overrule a profile in PNG, and a profile numbers in the others, but for HDR, which no profile here can say.
     Both of them overrule the camera, which is asked last. Numbers that say sRGB are left out, as that is
     assumed of images without a description.
     """
-    numbers = found.cicp
-    if numbers is None and found.icc is None and states_adobe_rgb(found.exif, name):
-        return replace(found, icc=icc_profile.adobe_rgb(grey=grey)), (ADOBE_RGB_NOTE,)
-    if numbers is None or numbers.is_hdr or (format.cicp == "beside" and found.icc is not None):
-        return found, ()
-    return (replace(found, cicp=None) if numbers.is_srgb or found.icc is not None else found), ()
+    cicp = metadata.cicp
+    if cicp is None and metadata.icc is None and states_adobe_rgb(metadata.exif, name):
+        return replace(metadata, icc=icc_profile.adobe_rgb(grey=grey)), (ADOBE_RGB_NOTE,)
+    if cicp is None or cicp.is_hdr or (format.cicp == "beside" and metadata.icc is not None):
+        return metadata, ()
+    return (replace(metadata, cicp=None) if cicp.is_srgb or metadata.icc is not None else metadata), ()
 
 
-def placed(said: Metadata, format: Format | None, *, grey: bool) -> Metadata:
+def placed(metadata: Metadata, format: Format | None, *, grey: bool) -> Metadata:
     """With that description of the colours for which `format` has a place, or neither; `grey`: as it is written.
 
     `format` is None for a file of codes, which has a place for a profile alone.
     """
-    numbers = said.cicp
-    if numbers is None:
-        return said
+    cicp = metadata.cicp
+    if cicp is None:
+        return metadata
     holds = format.cicp if format is not None else "no"
-    if holds != "no" and (numbers.full_range or holds == "beside"):
+    if holds != "no" and (cicp.full_range or holds == "beside"):
         # Readers of AVIF and HEIC would follow the profile; the writer of HEIC takes one of the two.
-        both = holds == "beside" or (holds == "hdr" and numbers.is_hdr)
-        return said if both else replace(said, icc=None)
-    return replace(said, cicp=None, icc=numbers.profile(grey=grey) or said.icc)
+        keeps_profile = holds == "beside" or (holds == "hdr" and cicp.is_hdr)
+        return metadata if keeps_profile else replace(metadata, icc=None)
+    return replace(metadata, cicp=None, icc=cicp.profile(grey=grey) or metadata.icc)
 
 
-def lost(said: Metadata, kept: Metadata) -> tuple[str, ...]:
+def lost(metadata: Metadata, kept: Metadata) -> tuple[str, ...]:
     """What of the description is in neither field of what is `kept`; sRGB needs none."""
     neither = kept.icc is None and kept.cicp is None
-    profile = (TITLES["icc"],) if said.icc is not None and neither else ()
-    if said.cicp is None or said.cicp.is_srgb:
+    profile = (TITLES["icc"],) if metadata.icc is not None and neither else ()
+    if metadata.cicp is None or metadata.cicp.is_srgb:
         return profile
-    replaced = kept.icc is not None and said.cicp.profile(grey=False) is not None
-    return () if kept.cicp is not None or replaced else (said.cicp.title, *profile)
+    replaced = kept.icc is not None and metadata.cicp.profile(grey=False) is not None
+    return () if kept.cicp is not None or replaced else (metadata.cicp.title, *profile)
 
 
 def states_adobe_rgb(block: bytes | None, name: str) -> bool:
@@ -86,16 +86,16 @@ def states_adobe_rgb(block: bytes | None, name: str) -> bool:
 
 
 def from_gamma(
-    found: Metadata, gamma: float | None, primaries: Chromaticities | None, *, grey: bool
+    metadata: Metadata, gamma: float | None, primaries: Chromaticities | None, *, grey: bool
 ) -> Metadata | None:
     """With what a PNG says by gAMA and cHRM, as a profile or as sRGB; None where that makes no sense."""
     if gamma is None and primaries is None:
-        return found
+        return metadata
     stated = (*(primaries or SRGB_PRIMARIES), _SRGB_GAMMA if gamma is None else gamma)
     if all(abs(a - b) < 0.002 for a, b in zip(stated, (*SRGB_PRIMARIES, _SRGB_GAMMA), strict=True)):
-        return replace(found, cicp=SRGB)
+        return replace(metadata, cicp=SRGB)
     if gamma is not None and not _MIN_GAMMA <= gamma <= _MAX_GAMMA:
         return None
     curve = Curve(1 / gamma) if gamma is not None else icc_profile.SRGB_CURVE
-    made = icc_profile.profile("PNG gamma and primaries", primaries or SRGB_PRIMARIES, curve, grey=grey)
-    return replace(found, icc=made) if made is not None else None
+    profile = icc_profile.profile("PNG gamma and primaries", primaries or SRGB_PRIMARIES, curve, grey=grey)
+    return replace(metadata, icc=profile) if profile is not None else None

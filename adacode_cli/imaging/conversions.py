@@ -55,17 +55,17 @@ def rgb_from_cmyk(inks: Samples, icc: bytes | None) -> tuple[Samples, str]:
     is_shallow = inks.dtype == np.uint8
     if icc is not None:
         try:
-            found = _by_profile_of_8_bits(inks, icc) if is_shallow else _by_profile(inks, icc)
+            pixels = _by_profile_of_8_bits(inks, icc) if is_shallow else _by_profile(inks, icc)
         except (ImageCms.PyCMSError, OSError, ImportError, imagecodecs.CmsError, ValueError):
             pass  # a damaged profile, one for other colours, or a Pillow built without LittleCMS
         else:
-            return found, INKS_PROFILE_LOST
+            return pixels, INKS_PROFILE_LOST
     # Both are one formula, and Pillow is faster.
     return np.array(_pillow_image("CMYK", inks).convert("RGB")) if is_shallow else _by_cmyk_formula(inks), INKS_LOST
 
 
 def _by_profile_of_8_bits(inks: Samples, icc: bytes) -> Samples:
-    found = ImageCms.profileToProfile(
+    converted = ImageCms.profileToProfile(
         _pillow_image("CMYK", inks),
         ImageCms.ImageCmsProfile(BytesIO(icc)),
         ImageCms.createProfile("sRGB"),
@@ -73,11 +73,11 @@ def _by_profile_of_8_bits(inks: Samples, icc: bytes) -> Samples:
         outputMode="RGB",
         flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
     )
-    return np.array(found)
+    return np.array(converted)
 
 
 def _by_profile(inks: Samples, icc: bytes) -> Samples:
-    found = imagecodecs.cms_transform(
+    converted = imagecodecs.cms_transform(
         np.ascontiguousarray(to_depth(inks, np.uint16)),
         icc,
         _profile("sRGB"),
@@ -86,7 +86,7 @@ def _by_profile(inks: Samples, icc: bytes) -> Samples:
         intent=imagecodecs.CMS.INTENT.RELATIVE_COLORIMETRIC,
         flags=imagecodecs.CMS.FLAGS.BLACKPOINTCOMPENSATION,
     )
-    return to_depth(np.asarray(found), inks.dtype)
+    return to_depth(np.asarray(converted), inks.dtype)
 
 
 def rgb_from_lab(lab: Samples, *, is_offset: bool) -> Samples:
@@ -102,10 +102,10 @@ def rgb_from_lab(lab: Samples, *, is_offset: bool) -> Samples:
     values = np.empty(lab.shape, np.float32)
     values[..., 0] = lab[..., 0] * np.float32(100 / _LAB_WHITE[is_offset])
     values[..., 1:] = chroma.astype(np.int16) / np.float32(256)
-    found = imagecodecs.cms_transform(
+    rgb = imagecodecs.cms_transform(
         values, _profile("LAB"), _profile("sRGB"), colorspace="lab", outcolorspace="rgb", outdtype=np.float32
     )
-    return quantise(found * np.float32(top_of(lab.dtype)), lab.dtype)
+    return quantise(rgb * np.float32(top_of(lab.dtype)), lab.dtype)
 
 
 def _by_cmyk_formula(inks: Samples) -> Samples:
@@ -119,12 +119,12 @@ def _by_cmyk_formula(inks: Samples) -> Samples:
     return by_bands((*inks.shape[:2], 3), inks.dtype, convert)
 
 
-def rgb_from_ranged_lab(lab: Samples, ranges: tuple[tuple[float, float], ...], light: bytes) -> Samples:
+def rgb_from_ranged_lab(lab: Samples, ranges: tuple[tuple[float, float], ...], illuminant: bytes) -> Samples:
     """H×W×3 sRGB of L*a*b* as JPEG 2000 stores it, dtype kept.
 
     ranges: (smallest value, range) of L*, a* and b*. light: one of LIGHTS, under which the colours are meant.
     """
-    white, matrix = ILLUMINANTS[light]
+    white, matrix = ILLUMINANTS[illuminant]
 
     def convert(band: _Floats) -> _Floats:
         lightness, a, b = (low + extent * band[..., index] for index, (low, extent) in enumerate(ranges))
@@ -180,15 +180,15 @@ class LumaScale:
 def rgb_from_luma(samples: Samples, scale: LumaScale, dtype: npt.DTypeLike) -> Samples:
     """H×W×3 luma, blue and red difference as stored → H×W×3 RGB of `dtype`."""
     red, green, blue = scale.weights
-    least, most = np.array(scale.ranges[::2]), np.array(scale.ranges[1::2])
-    if min(red, green, blue) <= 0 or (most == least).any():
+    low, high = np.array(scale.ranges[::2]), np.array(scale.ranges[1::2])
+    if min(red, green, blue) <= 0 or (high == low).any():
         raise ValueError("impossible weights or ranges of luma and chroma")
     # The highest chroma lies one step less above the middle than the lowest lies below it.
     half = ((1 << (scale.bits - 1)) - 1) / ((1 << scale.bits) - 1)
     top = top_of(dtype)
 
     def convert(rows: slice) -> Samples:
-        luma, to_blue, to_red = np.moveaxis((samples[rows] - least) / (most - least) * (1, half, half), -1, 0)
+        luma, to_blue, to_red = np.moveaxis((samples[rows] - low) / (high - low) * (1, half, half), -1, 0)
         r, b = luma + (2 - 2 * red) * to_red, luma + (2 - 2 * blue) * to_blue
         return quantise(np.stack([r, (luma - red * r - blue * b) / green, b], -1) * top, dtype)
 

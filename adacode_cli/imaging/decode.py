@@ -91,24 +91,26 @@ def further_windows(first: Decoded, decode_from: Callable[[int], Decoded]) -> It
         yield window
 
 
-def _partly(data: bytes, format: Format, complete: Complete, max_pixels: int, why: InputError, *, name: str) -> Decoded:
-    """What is whole of a damaged file. Raises `why` where that is nothing, and InputError for what is over a limit."""
+def _partly(
+    data: bytes, format: Format, complete: Complete, max_pixels: int, refusal: InputError, *, name: str
+) -> Decoded:
+    """The readable part of a damaged file. Raises `refusal` if there is none, and InputError if a limit is exceeded."""
     try:
         with parsing(format.name, name=name):
-            whole, become = complete(data, max_pixels, name)
-        image = _decoded(whole, format, max_pixels, name=name)
+            completed, effect = complete(data, max_pixels, name)
+        image = _decoded(completed, format, max_pixels, name=name)
     except InputError as error:
-        raise (why if error.damage else error) from None
+        raise (refusal if error.damage else error) from None
     if image.pixels.min() == image.pixels.max():
-        why.hint += f" {_ONE_COLOUR_HINT}"
-        raise why
-    return replace(image, notes=(f"{why.damage}: {become}", *image.notes))
+        refusal.hint += f" {_ONE_COLOUR_HINT}"
+        raise refusal
+    return replace(image, notes=(f"{refusal.damage}: {effect}", *image.notes))
 
 
 def _with_items(image: Decoded, data: bytes, format: Format) -> Decoded:
     """The image with what `data`, which it was, says beside its pixels, page by page."""
     items = inventory.stated(data, format, image.page, len(image.pages))
-    pages = [replace(page, stated=found) for page, found in zip(image.pages, items, strict=False)]
+    pages = [replace(page, stated=page_items) for page, page_items in zip(image.pages, items, strict=False)]
     return replace(pages[0], more_pages=(*pages[1:], *image.pages[len(pages) :])) if pages else image
 
 
@@ -128,27 +130,28 @@ def _decoded(data: bytes, format: Format, max_pixels: int, first_page: int = 0, 
 
 
 def _upright(raster: Raster, format: Format, allowance: Allowance, page: int, *, name: str) -> Decoded:
-    said, beyond_limit = allowance.granted(raster.metadata)
-    described, notes = colours.chosen(said, format, name=name, grey=raster.pixels.ndim == 2)
-    found = upright(described, raster.orientation)
-    alpha = turned(raster.alpha, found.orientation) if raster.alpha is not None else None
-    said = found.metadata
-    if found.orientation != 1 and said.exif is not None:
-        said = replace(said, exif=geotiff.without(said.exif))  # which speaks of rows and columns as they were stored
+    metadata, beyond_limit = allowance.granted(raster.metadata)
+    described, notes = colours.chosen(metadata, format, name=name, grey=raster.pixels.ndim == 2)
+    oriented = upright(described, raster.orientation)
+    alpha = turned(raster.alpha, oriented.orientation) if raster.alpha is not None else None
+    metadata = oriented.metadata
+    if oriented.orientation != 1 and metadata.exif is not None:
+        # GeoTIFF tags refer to rows and columns as they were stored.
+        metadata = replace(metadata, exif=geotiff.without(metadata.exif))
     return Decoded(
-        turned(raster.pixels, found.orientation),
+        turned(raster.pixels, oriented.orientation),
         alpha,
         format.name,
-        said.icc,
-        said.exif,
-        (*raster.notes, *notes, *found.notes),
-        said.xmp,
-        said.iptc,
-        said.resolution,
-        (*raster.lost, *beyond_limit, *found.lost),
+        metadata.icc,
+        metadata.exif,
+        (*raster.notes, *notes, *oriented.notes),
+        metadata.xmp,
+        metadata.iptc,
+        metadata.resolution,
+        (*raster.lost, *beyond_limit, *oriented.lost),
         page,
         raster.bits,
-        cicp=said.cicp,
+        cicp=metadata.cicp,
     )
 
 
@@ -165,9 +168,9 @@ def _sniffed(data: bytes, *, name: str) -> Format:
     """The format that `data` begins like. Raises InputError where it is none that is read."""
     if not data:
         raise InputError("is empty (0 bytes)", path=name, hint="Copy or download it again.")
-    found = formats.of_bytes(data)
-    if found is not None:
-        return found
+    format = formats.of_bytes(data)
+    if format is not None:
+        return format
     if data.startswith(formats.CODES_SIGNATURE):
         raise InputError("holds codes, not an image", path=name, hint="Use adacode reconstruct --from-codes.")
     for signature, title in formats.UNREADABLE:

@@ -61,7 +61,7 @@ class DecoderPool:
         self._limit_s = limit_s
         self._lock = threading.Lock()
         self._idle: list[_Process] = []
-        self._all: set[_Process] = set()
+        self._processes: set[_Process] = set()
         self._closed = False
 
     def __call__(
@@ -85,13 +85,13 @@ class DecoderPool:
             "limit_s": self._limit_s,
         }
         try:
-            process = self._given(facts, data)
+            process = self._process_with(facts, data)
             with self._removed_on_error(process):
                 answer, blobs = process.answer(self._limit_s)
-        except _Ended as ended:
+        except _ProcessFailed as failure:
             self._refuse_if_closed(name)  # it ended because it was ended: no fault of the file
-            late = isinstance(ended, _TimedOut)
-            raise InputError(ended.message, path=name, hint=ended.hint, over_limit=late) from ended.__cause__
+            timed_out = isinstance(failure, _TimedOut)
+            raise InputError(failure.message, path=name, hint=failure.hint, over_limit=timed_out) from failure.__cause__
         except _NoResources:
             self._refuse_if_closed(name)
             answer = {"no_room": True}
@@ -110,20 +110,20 @@ class DecoderPool:
         with self._lock:
             self._closed = True
             self._idle.clear()
-            every = list(self._all)
-        for process in every:
-            self._forget(process)
+            processes = list(self._processes)
+        for process in processes:
+            self._remove(process)
 
     def _refuse_if_closed(self, name: str) -> None:
         if self._closed:
             raise InputError(_CLOSED, path=name)
 
-    def _given(self, facts: Facts, data: bytes) -> _Process:
+    def _process_with(self, facts: Facts, data: bytes) -> _Process:
         """A process that has taken `data`. What an idle one died of is not this file's fault, so the next gets it."""
         while True:
             with self._lock:
                 if self._closed:
-                    raise _Ended(_CLOSED)
+                    raise _ProcessFailed(_CLOSED)
                 idle = self._idle.pop() if self._idle else None
             process = idle or self._new_process()
             try:
@@ -138,9 +138,9 @@ class DecoderPool:
     def _new_process(self) -> _Process:
         with self._lock:
             if self._closed:
-                raise _Ended(_CLOSED)
+                raise _ProcessFailed(_CLOSED)
             process = _Process()
-            self._all.add(process)
+            self._processes.add(process)
         with self._removed_on_error(process):
             process.wait_until_ready()
         return process
@@ -150,22 +150,22 @@ class DecoderPool:
         try:
             yield
         except BaseException:  # KeyboardInterrupt too: the answer is not wanted any more
-            self._forget(process)
+            self._remove(process)
             raise
 
-    def _forget(self, process: _Process) -> None:
+    def _remove(self, process: _Process) -> None:
         process.end()
         with self._lock:
-            self._all.discard(process)
+            self._processes.discard(process)
 
 
-class _Ended(Exception):  # noqa: N818 (turned into the InputError of a file)
+class _ProcessFailed(Exception):  # noqa: N818 (turned into the InputError of a file)
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.message, self.hint = message, hint
 
 
-class _TimedOut(_Ended):
+class _TimedOut(_ProcessFailed):
     """It took longer than a file may."""
 
 
@@ -173,7 +173,7 @@ class _NoResources(Exception):  # noqa: N818 (never seen outside)
     """The system has no room for a process or a message: a limit on files, descriptors, processes or memory."""
 
 
-class _Crashed(_Ended):
+class _Crashed(_ProcessFailed):
     """Its process ended by itself, or was killed."""
 
 
@@ -182,20 +182,20 @@ class _Process:
 
     def __init__(self) -> None:
         try:
-            self._channel, theirs = socket.socketpair()
+            self._channel, worker_channel = socket.socketpair()
         except OSError as error:
             raise _NoResources from error
         # Formats that were registered are passed on; this process has made what is pickled here.
         further_formats = pickle.dumps(formats.registered()).hex()
-        command = [sys.executable, "-P", "-c", _START, str(theirs.fileno()), further_formats, *sys.path]
+        command = [sys.executable, "-P", "-c", _START, str(worker_channel.fileno()), further_formats, *sys.path]
         # A group of its own, which the terminal's Ctrl-C and Ctrl-Z do not reach: the run decides what they mean.
-        with theirs:
+        with worker_channel:
             try:
                 self._process = subprocess.Popen(
                     command,
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
-                    pass_fds=[theirs.fileno()],
+                    pass_fds=[worker_channel.fileno()],
                     process_group=0,
                 )
             except OSError as error:
@@ -227,13 +227,13 @@ class _Process:
             raise _crash(self._status())
         return answer
 
-    def _next(self, limit_s: float, late: Exception) -> tuple[Facts, list[memoryview]] | None:
-        """What it says next, or None if it is gone. Raises `late` where that takes longer than `limit_s`."""
+    def _next(self, limit_s: float, on_timeout: Exception) -> tuple[Facts, list[memoryview]] | None:
+        """What it says next, or None if it is gone. Raises `on_timeout` where that takes longer than `limit_s`."""
         try:
             self._channel.settimeout(limit_s)
             return receive(self._channel)
         except TimeoutError:
-            raise late from None
+            raise on_timeout from None
         except OSError as error:
             raise _NoResources from error
 

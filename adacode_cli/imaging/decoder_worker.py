@@ -54,13 +54,13 @@ def _redirect_standard_error() -> None:
     What Python has to say (an error in this file) still goes where it went.
     """
     try:
-        kept = os.dup(_STANDARD_ERROR)
+        copy = os.dup(_STANDARD_ERROR)
     except OSError:  # it is closed
         return
-    sys.stderr = os.fdopen(kept, "w", buffering=1, encoding="utf-8", errors="backslashreplace")
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, _STANDARD_ERROR)
-    os.close(nowhere)
+    sys.stderr = os.fdopen(copy, "w", buffering=1, encoding="utf-8", errors="backslashreplace")
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, _STANDARD_ERROR)
+    os.close(null)
 
 
 def _answer_all(channel: socket.socket) -> None:
@@ -89,8 +89,8 @@ def _answer(facts: Facts, data: memoryview) -> tuple[Facts, list[Blob]]:
     memory_limit.begin(len(data))
     try:
         blobs = Blobs()
-        wanted = {key: facts[key] for key in ("name", "max_pixels", "accept_damaged", "first_page")}
-        return {"image": packed(decode(bytes(data), **wanted), blobs)}, blobs
+        options = {key: facts[key] for key in ("name", "max_pixels", "accept_damaged", "first_page")}
+        return {"image": packed(decode(bytes(data), **options), blobs)}, blobs
     except InputError as error:
         return _refusal(error)
     except MemoryError:

@@ -159,18 +159,20 @@ def sections(block: bytes, at: int | None = None) -> Sections:
     """
     layout, first = header(block)
     entries, _, _ = directory(block, first if at is None else at, layout)
-    found: dict[int, tuple[Entry, ...]] = {}
+    directories: dict[int, tuple[Entry, ...]] = {}
     for entry in entries:
         pointer = entry.number(layout.order)
         if entry.code in (EXIF_DIRECTORY, GPS_DIRECTORY) and pointer:
             inner, _, _ = directory(block, pointer, layout)
-            found[entry.code] = tuple(_little(e, layout) for e in inner if e.code != _INTEROPERABILITY)
+            directories[entry.code] = tuple(_little(e, layout) for e in inner if e.code != _INTEROPERABILITY)
             third = next((e.number(layout.order) for e in inner if e.code == _INTEROPERABILITY), None)
             with suppress(DamagedExif):  # It says next to nothing; the tags around it are worth more.
                 if third and entry.code == EXIF_DIRECTORY:
-                    found[_INTEROPERABILITY] = tuple(_little(e, layout) for e in directory(block, third, layout)[0])
+                    directories[_INTEROPERABILITY] = tuple(
+                        _little(e, layout) for e in directory(block, third, layout)[0]
+                    )
     main = tuple(_little(e, layout) for e in entries if e.code in _DESCRIBING)
-    return Sections(main, *(found.get(code, ()) for code in (EXIF_DIRECTORY, GPS_DIRECTORY, _INTEROPERABILITY)))
+    return Sections(main, *(directories.get(code, ()) for code in (EXIF_DIRECTORY, GPS_DIRECTORY, _INTEROPERABILITY)))
 
 
 def value_places(file: bytes | mmap) -> list[dict[int, int]]:

@@ -73,13 +73,13 @@ def resolution_of(block: bytes) -> Resolution | None:
     """What the block says in dots per inch or centimetre, or as the shape of a pixel; None where it says nothing."""
     try:
         order = exif.header(block)[0].order
-        found = {entry.code: entry for entry in _entries(block)}
+        tags = {entry.code: entry for entry in _entries(block)}
     except exif.DamagedExif:
         return None
-    pairs = [_fraction(found.get(code), order) for code in (_ACROSS, _DOWN)]
+    pairs = [_fraction(tags.get(code), order) for code in (_ACROSS, _DOWN)]
     if pairs[0] is None or pairs[1] is None:
         return None
-    unit = found[_UNIT].number(order) if _UNIT in found else INCH
+    unit = tags[_UNIT].number(order) if _UNIT in tags else INCH
     return resolution((pairs[0], pairs[1]), unit or INCH)
 
 
@@ -87,9 +87,9 @@ def turned(block: bytes) -> bytes:
     """With what it says of rows and of columns changed over."""
     patched = bytearray(block)
     order = exif.header(block)[0].order
-    found = {entry.code: entry for entry in _all_entries(block)}
+    tags = {entry.code: entry for entry in _all_entries(block)}
     for one, other in ((_ACROSS, _DOWN), (_PLANE_ACROSS, _PLANE_DOWN)):
-        first, second = found.get(one), found.get(other)
+        first, second = tags.get(one), tags.get(other)
         if _fraction(first, order) is not None and _fraction(second, order) is not None:
             assert first is not None, "a fraction was read from it"
             assert second is not None, "a fraction was read from it"
@@ -129,13 +129,13 @@ def with_tags(block: bytes | None, tags: Iterable[Tag], without: Set[int] = froz
     at = len(block) + len(block) % 2
     codes = sorted({entry.code for entry in old} | new.keys())
     values_at = at + 2 + 12 * len(codes) + 4
-    kept = {entry.code: _record(entry.code, entry.dtype, entry.data, entry.at, layout) for entry in old}
+    records = {entry.code: _record(entry.code, entry.dtype, entry.data, entry.at, layout) for entry in old}
     values = bytearray()
     for tag in new.values():
         data = tag.data(layout.order)
-        kept[tag.code] = _record(tag.code, tag.dtype, data, values_at + len(values), layout)
+        records[tag.code] = _record(tag.code, tag.dtype, data, values_at + len(values), layout)
         values += (data + bytes(len(data) % 2)) if len(data) > 4 else b""
-    head = struct.pack(f"{layout.order}H", len(codes)) + b"".join(kept[code] for code in codes)
+    head = struct.pack(f"{layout.order}H", len(codes)) + b"".join(records[code] for code in codes)
     patched = bytearray(block.ljust(at, b"\0"))
     struct.pack_into(f"{layout.order}I", patched, 4, at)
     return bytes(patched) + head + struct.pack(f"{layout.order}I", following) + bytes(values)

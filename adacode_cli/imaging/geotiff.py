@@ -38,15 +38,15 @@ def resized(block: bytes, *, across: Fraction, down: Fraction) -> bytes:
     """The EXIF block of an image that became `across` times as wide and `down` times as high. Raises DamagedExif."""
     layout, first = exif.header(block)
     entries, _, _ = exif.directory(block, first, layout)
-    found = {entry.code: entry for entry in entries if entry.code in exif.GEOGRAPHY}
-    if not found or across == down == 1:
+    tags = {entry.code: entry for entry in entries if entry.code in exif.GEOGRAPHY}
+    if not tags or across == down == 1:
         return block
     patched = bytearray(block)
     # A centre at 0 lies half a pixel from the corner, before and after.
-    centre = _HALF if _is_point(found.get(_KEYS), layout) else Fraction(0)
+    centre = _HALF if _is_point(tags.get(_KEYS), layout) else Fraction(0)
     moves = [(centre * factor - centre, factor) for factor in (across, down)]
     for code, changed in ((_SCALE, _scale), (_TIE_POINTS, _tie_points), (_TRANSFORMATION, _transformation)):
-        entry = found.get(code)
+        entry = tags.get(code)
         if entry is not None and entry.dtype == _DOUBLE:
             form = f"{layout.order}{len(entry.data) // 8}d"
             values = changed(list(struct.unpack(form, entry.data)), moves)

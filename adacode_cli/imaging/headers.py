@@ -43,8 +43,8 @@ def header_in(file: BinaryIO) -> Header | None:
     """As `read_header` gives it, of an open file that can be sought in."""
     format = formats.of_bytes(file.read(_START_BYTES))
     with suppress(OSError, ValueError, ArithmeticError, LookupError, struct.error):
-        found = codec_of(format).header(Opened(file)) if format else None
-        return found if found and found.width > 0 and found.height > 0 else None
+        header = codec_of(format).header(Opened(file)) if format else None
+        return header if header and header.width > 0 and header.height > 0 else None
     return None
 
 

@@ -31,10 +31,10 @@ def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
         bits, (width, height) = int(image.info["bit_depth"]), image.size
     check_size(width, height, max_pixels, name=name)
     with parsing("heic", name=name):
-        said, lost = pillow.metadata_of(image)
-        found = heif_boxes.properties(data)
-        said, lost = replace(said, cicp=heif_boxes.cicp_of(found)), lost + heif_boxes.lost_of(found)
-        lost += lost_after_first(len(file), "picture")
+        metadata, lost = pillow.metadata_of(image)
+        properties = heif_boxes.properties(data)
+        metadata, lost = replace(metadata, cicp=heif_boxes.cicp_of(properties)), lost + heif_boxes.lost_of(properties)
+        lost += lost_after_first(len(file), "image")
         if image.info.get("depth_images") or image.info.get("aux"):
             lost += ("its depth, brightness or other auxiliary maps",)
         samples = np.asarray(image)
@@ -42,12 +42,12 @@ def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
     colors = 3 if planes.shape[2] > 2 else 1
     alpha = np.ascontiguousarray(planes[..., colors]) if planes.shape[2] > colors else None
     pixels = np.ascontiguousarray(planes[..., :3] if colors == 3 else planes[..., 0])
-    if colors == 1 and heif_boxes.is_limited(found):
+    if colors == 1 and heif_boxes.is_limited(properties):
         pixels = _from_limited_range(pixels, bits)
     if bits > 8:
         pixels = to_full_range(pixels, bits)
         alpha = to_full_range(alpha, bits) if alpha is not None else None
-    return [Raster(pixels, alpha, said, orientation=1, lost=lost, bits=bits if bits > 8 else None)]
+    return [Raster(pixels, alpha, metadata, orientation=1, lost=lost, bits=bits if bits > 8 else None)]
 
 
 def _opened(file: bytes, *, name: str) -> Any:  # noqa: ANN401 (a class of an optional package)
@@ -71,7 +71,7 @@ def _from_limited_range(samples: Samples, bits: int) -> Samples:
 
 def write(pages: Sequence[Page], quality: int) -> bytes:
     """A HEIC file of H×W×C samples, uint8 or uint16, C = 1 to 4. Raises OutputError."""
-    samples, said = pages[0]
+    samples, metadata = pages[0]
     module = required(formats.named("heic"), OutputError)
     assert module is not None, "HEIC has an optional package"
     samples = grey_alpha_as_rgb(samples)  # The library takes no grey with alpha.
@@ -79,23 +79,23 @@ def write(pages: Sequence[Page], quality: int) -> bytes:
         kind = {1: "L", 3: "RGB", 4: "RGBA"}[samples.shape[2]] + (";16" if samples.dtype == np.uint16 else "")
         image = module.from_bytes(kind, samples.shape[1::-1], samples.tobytes())
         options: dict[str, Any] = {"quality": quality, "chroma": 444}
-        if said.exif is not None:
-            options["exif"] = b"Exif\0\0" + said.exif
-        if said.xmp is not None:
-            options["xmp"] = said.xmp
-        if said.icc is not None:
-            image.info["icc_profile"], image.info["icc_profile_type"] = said.icc, "prof"
+        if metadata.exif is not None:
+            options["exif"] = b"Exif\0\0" + metadata.exif
+        if metadata.xmp is not None:
+            options["xmp"] = metadata.xmp
+        if metadata.icc is not None:
+            image.info["icc_profile"], image.info["icc_profile_type"] = metadata.icc, "prof"
         buffer = BytesIO()
         image.save(buffer, **options)
-        return heif_boxes.described(buffer.getvalue(), said.cicp)
+        return heif_boxes.with_cicp(buffer.getvalue(), metadata.cicp)
     except (OSError, ValueError, RuntimeError) as error:
         raise OutputError(f"cannot be written as HEIC: {error}", hint="Choose another format.") from error
 
 
 def _metadata_in(file: bytes) -> list[Metadata]:
     container = _opened(file, name="")
-    found, _ = pillow.metadata_of(container[container.primary_index])
-    return [replace(found, cicp=heif_boxes.cicp_of(heif_boxes.properties(file)))]
+    metadata, _ = pillow.metadata_of(container[container.primary_index])
+    return [replace(metadata, cicp=heif_boxes.cicp_of(heif_boxes.properties(file)))]
 
 
 CODEC = Codec(read, write, _metadata_in, heif_boxes.header, one_page(heif_boxes.items))

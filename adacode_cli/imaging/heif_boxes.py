@@ -60,8 +60,8 @@ _CLAP = struct.Struct(">IIIIiIiI")  # fractions: width, height, and how far its 
 _MAX_ITEMS, _BEGINNING_BYTES = 10_000, 256
 _RANGE_AT = 10  # behind "nclx" and three numbers of 16 bits
 _ANIMATION, _STILL = b"avis", b"avif"
-_NUMBERS = b"nclx"
-_NCLX_PREFIX = b"colr" + _NUMBERS
+_NCLX = b"nclx"
+_NCLX_PREFIX = b"colr" + _NCLX
 _MAX_ASSOCIATIONS_BYTES = (
     1 << 20
 )  # of the list of who has which property; an image of ten thousand tiles has a tenth of it
@@ -90,7 +90,7 @@ class Meta:
 
     def read_all(self) -> None:
         """Reads every part now."""
-        _ = self.primary, self.kinds, self.links, self.properties, self.owned, self.places
+        _ = self.primary, self.kinds, self.links, self.properties, self.associations, self.places
 
     def has(self, *kinds: bytes) -> bool:
         """Whether all of these parts are there."""
@@ -138,7 +138,7 @@ class Meta:
         ]
 
     @cached_property
-    def owned(self) -> dict[int, list[int]]:
+    def associations(self) -> dict[int, list[int]]:
         """Item → which of the properties, from 1."""
         found: dict[int, list[int]] = {}
         for start, stop in self._all(b"iprp"):
@@ -159,7 +159,7 @@ class Meta:
     def properties_of(self, item: int) -> list[BoxPlace]:
         """Those that an item has."""
         known = self.properties
-        return [known[number - 1] for number in self.owned.get(item, ()) if 0 < number <= len(known)]
+        return [known[number - 1] for number in self.associations.get(item, ()) if 0 < number <= len(known)]
 
     def first_tile(self, item: int) -> int | None:
         """The first of the items of which `item` is put together, if it is."""
@@ -201,7 +201,7 @@ def _number(data: Bytes, at: int, width: int) -> int:
     return int.from_bytes(found, "big")
 
 
-def _add_associations(content: bytes, owned: dict[int, list[int]]) -> None:
+def _add_associations(content: bytes, associations: dict[int, list[int]]) -> None:
     """Adds, for each item, the places of its properties in their list, from 1. Raises struct.error."""
     wide, long_numbers = content[3] & 1, content[:1] != b"\0"
     at = 8
@@ -211,7 +211,7 @@ def _add_associations(content: bytes, owned: dict[int, list[int]]) -> None:
         places = struct.unpack_from(f">{count}{'H' if wide else 'B'}", content, at)
         at += count * (2 if wide else 1)
         # The highest bit says whether a reader must know the property.
-        owned.setdefault(item, []).extend(place & (0x7FFF if wide else 0x7F) for place in places)
+        associations.setdefault(item, []).extend(place & (0x7FFF if wide else 0x7F) for place in places)
 
 
 def _add_places(content: bytes, data_at: int, found: dict[int, tuple[int, int, int, int]]) -> None:
@@ -250,19 +250,19 @@ def properties(file: bytes) -> list[tuple[bytes, bytes]]:
         return []
 
 
-def avif_bits(file: bytes, found: list[tuple[bytes, bytes]]) -> int:
+def avif_bits(file: bytes, properties: list[tuple[bytes, bytes]]) -> int:
     """8, 10 or 12, as the configuration of the coder says: in `properties`, or first in a file that has none."""
     at = file.find(_CONFIGURATION)
     first = file[at + 4 : at + 8] if at >= 0 else b""
-    content = next((content for kind, content in found if kind == _CONFIGURATION), first)
+    content = next((content for kind, content in properties if kind == _CONFIGURATION), first)
     flags = content[2] if len(content) > 2 else 0
     return 8 if not flags & 0x40 else 12 if flags & 0x20 else 10
 
 
-def cicp_of(found: list[tuple[bytes, bytes]]) -> Cicp | None:
+def cicp_of(properties: list[tuple[bytes, bytes]]) -> Cicp | None:
     """How `properties` describe the colours in numbers, or None."""
-    for kind, content in found:
-        if kind == b"colr" and content[:4] == _NUMBERS and len(content) >= 8:
+    for kind, content in properties:
+        if kind == b"colr" and content[:4] == _NCLX and len(content) >= 8:
             return Cicp(*struct.unpack_from(">2H", content, 4))
     return None
 
@@ -280,37 +280,37 @@ def beginning_of_primary(file: bytes) -> bytes:
     return file[begin : begin + _BEGINNING_BYTES] if method == _IN_FILE else b""
 
 
-def is_limited(found: list[tuple[bytes, bytes]]) -> bool:
+def is_limited(properties: list[tuple[bytes, bytes]]) -> bool:
     """Whether samples use the limited range of video, as `properties` say."""
     return any(
-        kind == b"colr" and content[:4] == _NUMBERS and len(content) > _RANGE_AT and not content[_RANGE_AT] & 0x80
-        for kind, content in found
+        kind == b"colr" and content[:4] == _NCLX and len(content) > _RANGE_AT and not content[_RANGE_AT] & 0x80
+        for kind, content in properties
     )
 
 
-def crop_of(found: list[tuple[bytes, bytes]], width: int, height: int) -> tuple[slice, slice]:
+def crop_of(properties: list[tuple[bytes, bytes]], width: int, height: int) -> tuple[slice, slice]:
     """The rows and columns of the stored image that are to be seen, as `properties` say.
 
     All of them where nothing is said, or a part that is not within the image or begins between two pixels.
     """
-    content = next((content for kind, content in found if kind == b"clap" and len(content) >= _CLAP.size), None)
-    seen = [slice(0, width), slice(0, height)]
+    content = next((content for kind, content in properties if kind == b"clap" and len(content) >= _CLAP.size), None)
+    crop = [slice(0, width), slice(0, height)]
     if content is not None:
         numbers = _CLAP.unpack_from(content)
         if 0 in numbers[1::2]:
-            return seen[1], seen[0]
+            return crop[1], crop[0]
         wide, high, right, below = (Fraction(n, d) for n, d in zip(numbers[::2], numbers[1::2], strict=True))
         for axis, (whole, part, shift) in enumerate(((width, wide, right), (height, high, below))):
             start = (whole - part) / 2 + shift
             if max(start.denominator, part.denominator) > 1 or start < 0 or part < 1 or start + part > whole:
                 return slice(0, height), slice(0, width)
-            seen[axis] = slice(int(start), int(start + part))
-    return seen[1], seen[0]
+            crop[axis] = slice(int(start), int(start + part))
+    return crop[1], crop[0]
 
 
-def lost_of(found: list[tuple[bytes, bytes]]) -> tuple[str, ...]:
+def lost_of(properties: list[tuple[bytes, bytes]]) -> tuple[str, ...]:
     """What `properties` say that is not kept."""
-    return (LIGHT_LEVELS,) if any(kind in LIGHT_LEVEL_BOXES for kind, _ in found) else ()
+    return (LIGHT_LEVELS,) if any(kind in LIGHT_LEVEL_BOXES for kind, _ in properties) else ()
 
 
 def without_frames(file: bytes) -> bytes:
@@ -324,19 +324,19 @@ def without_frames(file: bytes) -> bytes:
     return file.replace(head[1], brands, 1)
 
 
-def described(file: bytes, said: Cicp | None) -> bytes:
+def with_cicp(file: bytes, cicp: Cicp | None) -> bytes:
     """A file that one of our encoders has written, with these numbers in its description of colours.
 
     None of the encoders that are used here can be given other colours than sRGB. Raises ValueError where the
     description is missing.
     """
-    if said is None:
+    if cicp is None:
         return file
     at, end = file.find(_NCLX_PREFIX), file.find(b"mdat")
     if not 0 < at < end:
         raise ValueError("its encoder has not described the colours")
     at += len(_NCLX_PREFIX)
-    return file[:at] + struct.pack(">2H", said.primaries, said.transfer) + file[at + 4 :]
+    return file[:at] + struct.pack(">2H", cicp.primaries, cicp.transfer) + file[at + 4 :]
 
 
 def header(file: Bytes) -> Header | None:
@@ -350,8 +350,8 @@ def header(file: Bytes) -> Header | None:
         across, across_under, down, down_under = struct.unpack_from(">4I", own[b"clap"])
         width, height = across // across_under, down // down_under
     count, *bits = own.get(b"pixi", bytes([0, 0, 0, 0, 3, 8]))[4:]
-    said = frozenset({"icc"} if own.get(b"colr", b"")[:4] in _PROFILES else ())
-    return Header(width, height, 1 if count < 3 else 3, bits[0], metadata=said)
+    metadata = frozenset({"icc"} if own.get(b"colr", b"")[:4] in _PROFILES else ())
+    return Header(width, height, 1 if count < 3 else 3, bits[0], metadata=metadata)
 
 
 def items(file: bytes) -> Iterator[Item]:
@@ -411,15 +411,15 @@ def _of_meta(file: bytes, meta: Meta) -> Iterator[Item]:
 
 def _images(file: bytes, meta: Meta) -> Iterator[Item]:
     """What is an image beside the primary one, and neither a part of another one nor its thumbnail."""
-    beside = {item for item, (kind, _) in meta.kinds.items() if kind in _IMAGE_KINDS} - {meta.primary}
-    shown = beside - meta.hidden
+    others = {item for item, (kind, _) in meta.kinds.items() if kind in _IMAGE_KINDS} - {meta.primary}
+    shown = others - meta.hidden
     for kind, item, targets in meta.links:
         if kind == b"dimg":
             shown -= set(targets)
         elif kind == b"thmb":
             shown.discard(item)
-        elif kind == b"auxl" and item in beside:
-            beside.discard(item)
+        elif kind == b"auxl" and item in others:
+            others.discard(item)
             shown.discard(item)
             for named, start, end in meta.properties_of(item):
                 which = file[start + 4 : min(end, start + 4 + _MAX_TEXT)].partition(b"\0")[0].decode("latin-1")
@@ -431,16 +431,16 @@ def _images(file: bytes, meta: Meta) -> Iterator[Item]:
 
 def _max_samples(file: bytes, at: int, end: int) -> int:
     """The largest number of samples, which are frames, of a track in the box of a sequence."""
-    most = 0
+    maximum = 0
     waiting = [(at, end)]
     while waiting:
         for kind, start, stop in placed(file, *waiting.pop()):
             if kind in (b"trak", b"mdia", b"minf", b"stbl"):
                 waiting.append((start, stop))
             elif kind == b"stsz":
-                most = max(most, _number(file, start + 8, 4))
-    return most
+                maximum = max(maximum, _number(file, start + 8, 4))
+    return maximum
 
 
-def _text(said: bytes) -> str:
-    return said.decode("latin-1").strip()
+def _text(data: bytes) -> str:
+    return data.decode("latin-1").strip()

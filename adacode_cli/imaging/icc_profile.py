@@ -70,9 +70,9 @@ def profile(name: str, primaries: Chromaticities, curve: Curve, *, grey: bool = 
 
 def adobe_rgb(*, grey: bool = False) -> bytes:
     """For colours that the camera says are Adobe RGB. The name is one that other programs give to such profiles."""
-    made = profile("Compatible with Adobe RGB (1998)", ADOBE_RGB_PRIMARIES, ADOBE_RGB_CURVE, grey=grey)
-    assert made is not None, "these are primaries of screens"
-    return made
+    data = profile("Compatible with Adobe RGB (1998)", ADOBE_RGB_PRIMARIES, ADOBE_RGB_CURVE, grey=grey)
+    assert data is not None, "these are primaries of screens"
+    return data
 
 
 def _xyz(x: float, y: float) -> npt.NDArray[np.float64] | None:
@@ -114,8 +114,8 @@ def _file(space: bytes, tags: list[tuple[bytes, bytes]]) -> bytes:
     return head.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + bytes(values)
 
 
-def _text(said: str) -> bytes:
-    data = said.encode("utf-16-be")
+def _text(text: str) -> bytes:
+    data = text.encode("utf-16-be")
     return struct.pack(">4s3I4s2I", b"mluc", 0, 1, 12, b"enUS", len(data), 28) + data
 
 

@@ -104,9 +104,15 @@ class Decoded:
 
     def restored(self, pixels: Samples, alpha: Samples | None, notes: tuple[str, ...]) -> Decoded:
         """The same photograph with other pixels, perhaps more of them: resolution and sizes follow."""
-        said = resized(self.metadata, self.size, (int(pixels.shape[0]), int(pixels.shape[1])))
+        metadata = resized(self.metadata, self.size, (int(pixels.shape[0]), int(pixels.shape[1])))
         return replace(
-            self, pixels=pixels, alpha=alpha, exif=said.exif, xmp=said.xmp, resolution=said.resolution, notes=notes
+            self,
+            pixels=pixels,
+            alpha=alpha,
+            exif=metadata.exif,
+            xmp=metadata.xmp,
+            resolution=metadata.resolution,
+            notes=notes,
         )
 
 

@@ -62,7 +62,7 @@ _OTHER_WORDS = {
     AUXILIARY: ("auxiliary",),
     CHANNELS: ("extra channel",),
     FRAMES: ("frame",),
-    PICTURES: ("picture", "frame", "page"),
+    PICTURES: (" images", "frame", "page"),
 }
 _WHOLLY_LOST = ("metadata of", "metadata (")
 
@@ -79,31 +79,31 @@ def stated(
 
 
 def _listed(items: Iterator[Item]) -> tuple[Item, ...]:
-    found: dict[Item, None] = {}
+    unique: dict[Item, None] = {}
     try:
         for group, name in items:
-            found[group, _shown(name)] = None
-            if len(found) >= _MAX_ITEMS:
+            unique[group, _shown(name)] = None
+            if len(unique) >= _MAX_ITEMS:
                 break
     except _DAMAGE:
         pass
-    return tuple(found)
+    return tuple(unique)
 
 
 def missing(before: Iterable[Item], after: Iterable[Item], known: Sequence[str]) -> tuple[str, ...]:
     """What a file of the items `before` has lost in one of `after`, in words; without what `known` says already."""
-    there: dict[str, set[str]] = {}
+    remaining: dict[str, set[str]] = {}
     for group, name in after:
-        there.setdefault(group, set()).add(name)
-    gone: dict[str, list[str]] = {}
+        remaining.setdefault(group, set()).add(name)
+    lost: dict[str, list[str]] = {}
     for group, name in before:
-        left = there.get(group, set())
+        left = remaining.get(group, set())
         if name not in left and (name or not left):
-            gone.setdefault(group, []).append(name)
+            lost.setdefault(group, []).append(name)
     return tuple(
         _in_words(group, names)
-        for group, names in gone.items()
-        if not _is_known(group, known) and _INSTEAD.get(group) not in there
+        for group, names in lost.items()
+        if not _is_known(group, known) and _INSTEAD.get(group) not in remaining
     )
 
 
@@ -122,9 +122,9 @@ def _is_known(group: str, known: Sequence[str]) -> bool:
 
 
 def _in_words(group: str, names: list[str]) -> str:
-    told = [name for name in names if name]
-    more = f" and {len(told) - _MAX_NAMES} more" if len(told) > _MAX_NAMES else ""
-    return f"{group} ({', '.join(told[:_MAX_NAMES])}{more})" if told else group
+    shown = [name for name in names if name]
+    more = f" and {len(shown) - _MAX_NAMES} more" if len(shown) > _MAX_NAMES else ""
+    return f"{group} ({', '.join(shown[:_MAX_NAMES])}{more})" if shown else group
 
 
 def _shown(name: str) -> str:

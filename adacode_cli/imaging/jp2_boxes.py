@@ -59,48 +59,50 @@ _PROGRAMS = (b"Created by", b"Creator", b"Kakadu", b"Kdu-", b"LEAD", b"ER Mapper
 
 def metadata_in(file: bytes) -> Metadata:
     """What the boxes of a file say; nothing for a bare codestream or damaged boxes."""
-    found: dict[str, bytes] = {}
+    blocks: dict[str, bytes] = {}
     icc: bytes | None = None
     value: Resolution | None = None
     for kind, body in boxes(file):
         if kind == b"uuid":
             for name, identifier in _IDENTIFIERS.items():
                 if body.startswith(identifier) and len(body) > len(identifier):
-                    found.setdefault(name, body[len(identifier) :])
+                    blocks.setdefault(name, body[len(identifier) :])
         elif kind == b"jp2h":
             for inner, content in boxes(body):
                 if inner == b"colr" and content[:1] in (b"\2", b"\3") and icc is None:
                     icc = content[3:] or None
                 elif inner == b"res ":
                     value = _resolution(content)
-    return Metadata(icc, found.get("exif"), found.get("xmp"), found.get("iptc"), value)
+    return Metadata(icc, blocks.get("exif"), blocks.get("xmp"), blocks.get("iptc"), value)
 
 
-def described(file: bytes, said: Metadata, *, channels: int) -> bytes:
-    """A JP2 file without metadata, given all of `said`; of an even number of channels the last one is coverage."""
+def with_metadata(file: bytes, metadata: Metadata, *, channels: int) -> bytes:
+    """A JP2 file without metadata, given all of `metadata`; of an even number of channels the last one is coverage."""
     parts = []
     for kind, body in boxes(file):
         if kind == b"jp2c":
-            parts += [box(b"uuid", _IDENTIFIERS[name] + data) for name in _IDENTIFIERS if (data := getattr(said, name))]
-        parts.append(box(kind, _header(body, said, channels) if kind == b"jp2h" else body))
+            parts += [
+                box(b"uuid", _IDENTIFIERS[name] + data) for name in _IDENTIFIERS if (data := getattr(metadata, name))
+            ]
+        parts.append(box(kind, _header(body, metadata, channels) if kind == b"jp2h" else body))
     return b"".join(parts)
 
 
-def _header(body: bytes, said: Metadata, channels: int) -> bytes:
-    kept = [(kind, content) for kind, content in boxes(body) if kind not in (b"res ", b"cdef")]
-    if said.icc is not None:
-        kept = [(kind, content) for kind, content in kept if kind != b"colr"]
+def _header(body: bytes, metadata: Metadata, channels: int) -> bytes:
+    parts = [(kind, content) for kind, content in boxes(body) if kind not in (b"res ", b"cdef")]
+    if metadata.icc is not None:
+        parts = [(kind, content) for kind, content in parts if kind != b"colr"]
         # Baseline readers know matrix and curve profiles; others are allowed in the extended format alone.
-        method = _ANY_PROFILE if b"A2B0" in said.icc[:1024] else _RESTRICTED_PROFILE
-        kept.append((b"colr", bytes([method, 0, 0]) + said.icc))
+        method = _ANY_PROFILE if b"A2B0" in metadata.icc[:1024] else _RESTRICTED_PROFILE
+        parts.append((b"colr", bytes([method, 0, 0]) + metadata.icc))
     if channels % 2 == 0:
         # (channel, 0 colour or 1 coverage, which colour or the whole)
         kinds = [(channel, 0, channel + 1) for channel in range(channels - 1)] + [(channels - 1, 1, 0)]
-        kept.append((b"cdef", struct.pack(f">{3 * channels + 1}H", channels, *(n for kind in kinds for n in kind))))
-    if said.resolution is not None and (by_centimetre := said.resolution.per(CENTIMETRE)) is not None:
+        parts.append((b"cdef", struct.pack(f">{3 * channels + 1}H", channels, *(n for kind in kinds for n in kind))))
+    if metadata.resolution is not None and (by_centimetre := metadata.resolution.per(CENTIMETRE)) is not None:
         across, down = (_sixteen_bits(value * 100) for value in by_centimetre)
-        kept.append((b"res ", box(b"resc", struct.pack(">4H2b", *down[:2], *across[:2], down[2], across[2]))))
-    return b"".join(box(kind, content) for kind, content in kept)
+        parts.append((b"res ", box(b"resc", struct.pack(">4H2b", *down[:2], *across[:2], down[2], across[2]))))
+    return b"".join(box(kind, content) for kind, content in parts)
 
 
 def _resolution(content: bytes) -> Resolution | None:
@@ -174,8 +176,8 @@ def _of_codestream(file: bytes, at: int, end: int) -> Iterator[Item]:
         marker, length, kind = struct.unpack_from(">3H", file, at)
         if marker == _TILE or marker < 0xFF00 or length < 2:
             return
-        said = file[at + 6 : at + 2 + length]
-        if marker == _COMMENT_MARKER and (kind != 1 or not said.startswith(_PROGRAMS)) and said.strip(b"\0 "):
+        text = file[at + 6 : at + 2 + length]
+        if marker == _COMMENT_MARKER and (kind != 1 or not text.startswith(_PROGRAMS)) and text.strip(b"\0 "):
             yield COMMENT, ""
         at += 2 + length
 

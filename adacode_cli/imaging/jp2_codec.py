@@ -52,7 +52,7 @@ def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
             found = jp2_samples.image_of(planes, header, inks_in_profile=in_profile)
         except jp2_samples.NotSupported as error:
             raise not_supported(f"a JPEG 2000 with {error}", name=name, program=_ITS_OWN_PROGRAM) from error
-    lost = lost_after_first(header.num_streams, "picture") + found.lost
+    lost = lost_after_first(header.num_streams, "image") + found.lost
     pixels = found.pixels
     if found.is_inks:
         pixels, conversion = conversions.rgb_from_cmyk(pixels, said.icc)
@@ -70,7 +70,7 @@ def write(pages: Sequence[Page], _quality: int) -> bytes:
     deep = samples.dtype == np.uint16
     samples = grey_alpha_as_rgb(samples) if deep else samples
     data = _by_opencv(samples) if deep and samples.shape[2] > 1 else _by_pillow(samples)
-    return jp2_boxes.described(data, said, channels=samples.shape[2])
+    return jp2_boxes.with_metadata(data, said, channels=samples.shape[2])
 
 
 def _by_pillow(samples: Samples) -> bytes:

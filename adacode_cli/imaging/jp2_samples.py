@@ -100,13 +100,13 @@ def header_of(file: bytes, codestream: bytes) -> Jp2Header:
     )
     if len(components) != count or not all(part.across and part.down for part in components):
         raise ValueError("its header makes no sense")
-    found = [(kind, body) for kind, body in boxes(file) if kind in (b"jp2h", b"jp2c")]
+    outer = [(kind, body) for kind, body in boxes(file) if kind in (b"jp2h", b"jp2c")]
     inner: dict[bytes, bytes] = {}
-    for kind, body in found:
+    for kind, body in outer:
         for name, content in boxes(body) if kind == b"jp2h" else ():
             inner.setdefault(name, content)
     space, details = _colour_space(inner.get(b"colr", b""))
-    streams = sum(kind == b"jp2c" for kind, _ in found)
+    streams = sum(kind == b"jp2c" for kind, _ in outer)
     header = Jp2Header(
         right - left,
         bottom - top,
@@ -178,9 +178,9 @@ def as_ycc_file(codestream: bytes, header: Jp2Header) -> bytes:
 
 def as_rgb_header(header: Jp2Header) -> Jp2Header:
     """The header of a file whose luma and chroma were made RGB, in that order."""
-    definitions = {channel: said for channel, said in header.definitions.items() if said[0] != COLOUR}
-    whole = replace(header.components[0], signed=False)
-    components = tuple(whole for _ in header.components)
+    definitions = {channel: definition for channel, definition in header.definitions.items() if definition[0] != COLOUR}
+    component = replace(header.components[0], signed=False)
+    components = tuple(component for _ in header.components)
     return replace(header, components=components, definitions=definitions, space=SRGB, details=b"")
 
 
@@ -190,7 +190,8 @@ def _colour_space(body: bytes) -> tuple[int | None, bytes]:
 
 def _definitions(body: bytes) -> dict[int, tuple[int, int]]:
     return {
-        channel: (kind, colour) for channel, kind, colour in struct.iter_unpack(">3H", body[2 : _whole(body, 2, 6)])
+        channel: (kind, colour)
+        for channel, kind, colour in struct.iter_unpack(">3H", body[2 : _end_of_records(body, 2, 6)])
     }
 
 
@@ -213,7 +214,7 @@ def _palette(inner: dict[bytes, bytes], num_components: int) -> Palette | None:
     mapped = inner.get(b"cmap", b"")
     sources = tuple(
         (component, column if through else None)
-        for component, through, column in struct.iter_unpack(">HBB", mapped[: _whole(mapped, 0, 4)])
+        for component, through, column in struct.iter_unpack(">HBB", mapped[: _end_of_records(mapped, 0, 4)])
     )
     # What has no map of channels goes through the palette column by column.
     sources = sources or tuple((0, column) for column in range(columns))
@@ -222,7 +223,7 @@ def _palette(inner: dict[bytes, bytes], num_components: int) -> Palette | None:
     return Palette(entries, tuple((depth & _BITS) + 1 for depth in depths), sources)
 
 
-def _whole(body: bytes, start: int, size: int) -> int:
+def _end_of_records(body: bytes, start: int, size: int) -> int:
     """Where the last whole record of `size` bytes ends, the first one beginning at `start`."""
     return start + max(0, len(body) - start) // size * size
 
@@ -255,7 +256,7 @@ def image_of(planes: list[npt.NDArray[Any]], header: Jp2Header, *, inks_in_profi
     `inks_in_profile`: that only the profile of the file says that it has four inks.
     """
     channels = _channels(planes, header)
-    colours, alpha_at, is_multiplied = _ordered(header, len(channels), 4 if inks_in_profile else None)
+    colours, alpha_at, is_multiplied = _channel_roles(header, len(channels), 4 if inks_in_profile else None)
     used = [channels[index] for index in (*colours, *([] if alpha_at is None else [alpha_at]))]
     bits = max(depth for _, depth in used)
     if bits > 16:
@@ -275,44 +276,46 @@ def _channels(planes: list[npt.NDArray[Any]], header: Jp2Header) -> list[tuple[n
     """(samples, bits) of each channel."""
     if header.palette is None:
         return [(plane, part.bits) for plane, part in zip(planes, header.components, strict=True)]
-    found = []
+    channels = []
     for component, column in header.palette.sources:
         plane = planes[component]
         if column is None:
-            found.append((plane, header.components[component].bits))
+            channels.append((plane, header.components[component].bits))
             continue
         bits, entries = header.palette.bits[column], header.palette.entries[:, column]
         table = entries.astype(np.uint8 if bits <= 8 else np.uint16 if bits <= 16 else np.int64)
-        found.append((table[np.minimum(plane, len(table) - 1)], bits))
-    return found
+        channels.append((table[np.minimum(plane, len(table) - 1)], bits))
+    return channels
 
 
-def _ordered(header: Jp2Header, count: int, inks: int | None) -> tuple[list[int], int | None, bool]:
+def _channel_roles(header: Jp2Header, count: int, inks: int | None) -> tuple[list[int], int | None, bool]:
     """(the channels of the colours in their order, that of the alpha, whether colours are multiplied by it)."""
-    said = header.definitions
+    definitions = header.definitions
     num_colours = inks or _COLOURS_OF.get(header.space if header.space is not None else -1)
     if num_colours is None and header.space is not None:
         raise NotSupported(f"colours in space {header.space}")
     if num_colours is None:
-        num_colours = sum(kind == COLOUR for kind, _ in said.values()) if said else 3
+        num_colours = sum(kind == COLOUR for kind, _ in definitions.values()) if definitions else 3
     if num_colours == 3 and count < 3:
         num_colours = 1  # grey that calls itself RGB, or says nothing
-    by_colour = {colour: channel for channel, (kind, colour) in said.items() if kind == COLOUR and channel < count}
+    by_colour = {
+        colour: channel for channel, (kind, colour) in definitions.items() if kind == COLOUR and channel < count
+    }
     colours = [by_colour[colour] for colour in range(1, num_colours + 1) if colour in by_colour]
     if len(colours) < num_colours:
         # Nothing useful is said: colours stand first, as they do in a codestream alone.
         colours = list(range(min(count, num_colours)))
     if len(colours) not in (1, 3, 4) or len(colours) < num_colours:
         raise NotSupported(f"{count} channels whose colours are not known")
-    covering = [
+    alphas = [
         channel
-        for channel, (kind, colour) in said.items()
+        for channel, (kind, colour) in definitions.items()
         if kind in (COVERAGE, PREMULTIPLIED) and colour == 0 and channel < count
     ]
-    if covering:
-        return colours, covering[0], said[covering[0]][0] == PREMULTIPLIED
+    if alphas:
+        return colours, alphas[0], definitions[alphas[0]][0] == PREMULTIPLIED
     # Many writers do not say that a channel behind the colours is coverage.
-    is_alpha = count == len(colours) + 1 and count - 1 not in colours and count - 1 not in said and inks is None
+    is_alpha = count == len(colours) + 1 and count - 1 not in colours and count - 1 not in definitions and inks is None
     return colours, count - 1 if is_alpha else None, False
 
 
@@ -329,16 +332,16 @@ def _as_rgb(pixels: Samples, header: Jp2Header, bits: int) -> Samples:
 def _lab_ranges(details: bytes, bits: int) -> tuple[tuple[float, float], ...]:
     """(smallest value, range) of L*, a* and b*."""
     top = (1 << bits) - 1
-    given = [100, 0, 170, 1 << (bits - 1), 200, (1 << (bits - 2)) + (1 << (bits - 3))]
+    numbers = [100, 0, 170, 1 << (bits - 1), 200, (1 << (bits - 2)) + (1 << (bits - 3))]
     if len(details) >= _LAB_DETAILS:
-        given = list(struct.unpack_from(">6I", details))
-    pairs = zip(given[::2], given[1::2], strict=True)
+        numbers = list(struct.unpack_from(">6I", details))
+    pairs = zip(numbers[::2], numbers[1::2], strict=True)
     return tuple((-extent * offset / top, float(extent)) for extent, offset in pairs)
 
 
 def _illuminant(header: Jp2Header) -> bytes:
     """The light that CIELab is meant under. Raises NotSupported."""
-    light = header.details[24:_LAB_DETAILS] if len(header.details) >= _LAB_DETAILS else b"\0D50"
-    if light not in conversions.ILLUMINANTS:
+    illuminant = header.details[24:_LAB_DETAILS] if len(header.details) >= _LAB_DETAILS else b"\0D50"
+    if illuminant not in conversions.ILLUMINANTS:
         raise NotSupported("CIELab under another light than D50 and D65")
-    return light
+    return illuminant

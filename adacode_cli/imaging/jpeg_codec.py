@@ -56,13 +56,13 @@ def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
     if frame is not None and not frame.is_for_pillow:
         return [_read_unusual(data, frame, max_pixels, name=name)]
     with parsing("jpeg", name=name):
-        data, beside, lost = jpeg_segments.taken_apart(data)
+        data, extracted, lost = jpeg_segments.taken_apart(data)
         image = pillow.opened(JpegImageFile, data)
     check_size(*image.size, max_pixels, name=name)
     with parsing("jpeg", name=name):
         image.load()
-        said, lost_of_metadata = pillow.metadata_of(image, beside, _resolution_in)
-        return [pillow.loaded(image, said, lost + lost_of_metadata)]
+        metadata, lost_of_metadata = pillow.metadata_of(image, extracted, _resolution_in)
+        return [pillow.loaded(image, metadata, lost + lost_of_metadata)]
 
 
 @dataclass(frozen=True)
@@ -116,8 +116,8 @@ def _read_unusual(data: bytes, frame: Frame, max_pixels: int, *, name: str) -> R
         end = data.rfind(_END, frame.at)
         if end < 0 or (frame.kind != _LS and not jpeg_segments.is_whole(data)):
             raise EOFError("truncated")
-        head, beside, lost = jpeg_segments.taken_apart(_as_baseline(data, frame))
-        said, lost_of_head = pillow.metadata_of(JpegImageFile(BytesIO(head)), beside, _resolution_in)
+        head, extracted, lost = jpeg_segments.taken_apart(_as_baseline(data, frame))
+        metadata, lost_of_head = pillow.metadata_of(JpegImageFile(BytesIO(head)), extracted, _resolution_in)
         samples, notes = _decoded(data[: end + len(_END)], frame)
         if samples is not None and samples.shape[:2] != (frame.height, frame.width):
             raise ValueError("header and data differ in size")
@@ -125,7 +125,7 @@ def _read_unusual(data: bytes, frame: Frame, max_pixels: int, *, name: str) -> R
         raise not_supported(f"{frame.title} in colours that are not converted", name=name)
     pixels: Samples = to_full_range(samples, frame.bits)
     bits = frame.bits if 8 < frame.bits < 16 else None
-    return Raster(pixels, None, said, notes=notes, lost=lost + lost_of_head, bits=bits)
+    return Raster(pixels, None, metadata, notes=notes, lost=lost + lost_of_head, bits=bits)
 
 
 def _decoded(data: bytes, frame: Frame) -> tuple[npt.NDArray[Any] | None, tuple[str, ...]]:
@@ -163,26 +163,27 @@ def _resolution_in(info: pillow.Info) -> Resolution | None:
 
 def header(file: Bytes) -> Header | None:
     """Of the first frame."""
-    said: set[str] = set()
+    metadata: set[str] = set()
     for marker, at, end in islice(jpeg_segments.segments(file), _MAX_SEGMENTS):
         if marker in _FRAMES:
             bits, height, width, components = struct.unpack(">BHHB", file[at + 3 : at + 9])
-            return Header(width, height, 1 if components == 1 else 3, bits, metadata=frozenset(said))
-        if (found := jpeg_segments.metadata_field(file, marker, at, end)) is not None:
-            said.add(found)
+            return Header(width, height, 1 if components == 1 else 3, bits, metadata=frozenset(metadata))
+        if (name := jpeg_segments.metadata_field(file, marker, at, end)) is not None:
+            metadata.add(name)
     return None
 
 
 def write(pages: Sequence[Page], quality: int) -> bytes:
     """A JPEG file of H×W×C uint8 samples, C = 1 or 3, with all of its metadata, which fit. Raises OutputError."""
-    samples, said = pages[0]
+    samples, metadata = pages[0]
     # Not optimize=True: Pillow then needs the whole file in one buffer, and its guess is too small for noise.
-    options = {"quality": quality, "subsampling": 0 if quality >= _FULL_COLOR_QUALITY else 2} | pillow.options_for(said)
-    if said.iptc is not None:
-        body = photoshop.SIGNATURE + photoshop.wrapped(said.iptc)
+    options = pillow.options_for(metadata)
+    options |= {"quality": quality, "subsampling": 0 if quality >= _FULL_COLOR_QUALITY else 2}
+    if metadata.iptc is not None:
+        body = photoshop.SIGNATURE + photoshop.wrapped(metadata.iptc)
         options["extra"] = b"\xff\xed" + struct.pack(">H", len(body) + 2) + body
     data = pillow.saved(pillow.image_of(samples), "jpeg", options)
-    return _with_density(data, said.resolution) if said.resolution is not None else data
+    return _with_density(data, metadata.resolution) if metadata.resolution is not None else data
 
 
 def _with_density(data: bytes, value: Resolution) -> bytes:
@@ -197,16 +198,16 @@ def _with_density(data: bytes, value: Resolution) -> bytes:
     return data[:_DENSITY_AT] + body + data[_DENSITY_AT + len(body) :]
 
 
-def fitting(said: Metadata) -> Metadata:
+def fitting(metadata: Metadata) -> Metadata:
     """What fits into JPEG's segments of 64 kB each; XMP's blanks for editing in place give way first."""
-    packet = said.xmp
+    packet = metadata.xmp
     if packet is not None and len(packet) > _MAX_XMP:
         packet = xmp_editing.compacted(packet)
     return replace(
-        said,
-        exif=said.exif if said.exif is None or len(said.exif) <= _MAX_EXIF else None,
+        metadata,
+        exif=metadata.exif if metadata.exif is None or len(metadata.exif) <= _MAX_EXIF else None,
         xmp=packet if packet is None or len(packet) <= _MAX_XMP else None,
-        iptc=said.iptc if said.iptc is None or len(said.iptc) <= _MAX_IPTC else None,
+        iptc=metadata.iptc if metadata.iptc is None or len(metadata.iptc) <= _MAX_IPTC else None,
     )
 
 
@@ -221,13 +222,13 @@ def _completed(data: bytes, _max_pixels: int, _name: str) -> tuple[bytes, str]:
             scans, pixels_at = scans + 1, min(pixels_at, segment_end)
     if not 0 < scans <= MAX_SCANS or end - pixels_at < _MIN_SCAN_BYTES:
         raise ValueError("nothing of its pixels is there")
-    whole = data[:end].rstrip(b"\xff")
-    return whole + (b"" if whole.endswith(_END) else _END), "what is missing is grey or coarse"
+    kept = data[:end].rstrip(b"\xff")
+    return kept + (b"" if kept.endswith(_END) else _END), "what is missing is grey or coarse"
 
 
 def _metadata_in(file: bytes) -> list[Metadata]:
-    _, beside, _ = jpeg_segments.taken_apart(file)
-    return pillow.metadata_in(JpegImageFile, file, beside, _resolution_in)
+    _, extracted, _ = jpeg_segments.taken_apart(file)
+    return pillow.metadata_in(JpegImageFile, file, extracted, _resolution_in)
 
 
 CODEC = Codec(read, write, _metadata_in, header, one_page(jpeg_segments.items), fitting, complete=_completed)

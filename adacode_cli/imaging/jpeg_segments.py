@@ -82,7 +82,8 @@ def taken_apart(file: bytes) -> tuple[bytes, Metadata, tuple[str, ...]]:
     block = b"".join(body[len(_EXIF) :] for body in found[_APP1] if body.startswith(_EXIF))
     packets = [body for body in found[_APP1] if body.startswith(XMP_HEAD)]
     packet = bytes(packets[-1][len(XMP_HEAD) :]) if packets else None
-    records = next((said for body in reversed(found[_APP13]) if (said := photoshop.unwrapped(bytes(body)))), None)
+    resources = (photoshop.unwrapped(bytes(body)) for body in reversed(found[_APP13]))
+    records = next(filter(None, resources), None)
     bare = b"".join([file[:2], *kept, file[scan_at:]]) if any(found.values()) or scan_at > 2 else file
     return bare, Metadata(profile, block or None, packet or None, records), tuple(lost)
 
@@ -152,9 +153,9 @@ def check_scans(data: bytes, *, name: str) -> None:
     """
     if data.count(b"\xff\xda") <= MAX_SCANS:
         return
-    found = sum(kind == SCAN for kind, _, _ in markers(data))
-    if found > MAX_SCANS:
-        raise too_many_scans(found, name)
+    num_scans = sum(kind == SCAN for kind, _, _ in markers(data))
+    if num_scans > MAX_SCANS:
+        raise too_many_scans(num_scans, name)
 
 
 def metadata_field(file: Bytes, marker: int, at: int, end: int) -> str | None:
@@ -195,7 +196,7 @@ def _profile(parts: list[bytes]) -> bytes | None:
 
 def items(file: bytes) -> Iterator[Item]:
     """The items of a JPEG file. Raises struct.error or LookupError where it breaks off."""
-    found = _Found()
+    collected = _Collected()
     index_at, scan_at = None, len(file)
     for marker, at, end in segments(file):
         if marker == SCAN:
@@ -203,9 +204,9 @@ def items(file: bytes) -> Iterator[Item]:
         elif marker == _APP2 and file.startswith(_INDEX, at + 3):
             index_at = at + 3 + len(_INDEX)
         elif marker in _APPS or marker == _COMMENT:
-            yield from found.items(marker, file[at + 3 : end])
-    yield from items_of_exif(b"".join(found.blocks))
-    if len(found.packets) > 1:
+            yield from collected.items(marker, file[at + 3 : end])
+    yield from items_of_exif(b"".join(collected.blocks))
+    if len(collected.packets) > 1:
         yield FURTHER_PACKET, ""
     end = file.find(_END_OF_IMAGE, scan_at)
     images_end = 0
@@ -222,7 +223,7 @@ def items(file: bytes) -> Iterator[Item]:
 
 
 @dataclass
-class _Found:
+class _Collected:
     """What counts only when all segments are known: parts of the EXIF block, and the XMP packets that differ."""
 
     blocks: list[bytes] = field(default_factory=list)
@@ -282,8 +283,8 @@ def _indexed(file: bytes, at: int) -> list[tuple[int, int, int]]:
         if code == _ENTRIES:
             (where,) = struct.unpack(layout.number, inline)
             entries = file[at + where : at + where + min(length, 16 * _MAX_IMAGES)]
-            found = list(struct.iter_unpack(layout.order + _ENTRY, entries[: len(entries) // 16 * 16]))
-            named = [(kind & _KIND, at + offset, size) for kind, size, offset, *_ in found[1:] if offset]
+            records = list(struct.iter_unpack(layout.order + _ENTRY, entries[: len(entries) // 16 * 16]))
+            named = [(kind & _KIND, at + offset, size) for kind, size, offset, *_ in records[1:] if offset]
             return [image for image in named if file.startswith(_IMAGE, image[1])]
     return []
 
@@ -293,9 +294,9 @@ def _further(file: bytes, images: list[tuple[int, int, int]]) -> Iterator[Item]:
     views = 0
     for kind, at, _ in images:
         if kind >> 16 != _LARGE_THUMBNAIL:
-            found = GAIN_MAP if kind >> 16 == _GAIN_MAP else map_at(file, at)
-            views += found is None
-            if found is not None:
-                yield found, ""
+            map_kind = GAIN_MAP if kind >> 16 == _GAIN_MAP else map_at(file, at)
+            views += map_kind is None
+            if map_kind is not None:
+                yield map_kind, ""
     if views:
         yield PICTURES, str(views)

@@ -64,11 +64,11 @@ def mask_from_color(image: Decoded, color: str) -> Mask:
     match = _COLOR.fullmatch(color.strip())
     if match is None:
         raise UsageError(f"{color!r} is not a colour", hint="Write it as '#rrggbb', for example '#ffffff' for white.")
-    wanted = np.frombuffer(bytes.fromhex(match[1]), np.uint8)
+    rgb = np.frombuffer(bytes.fromhex(match[1]), np.uint8)
     pixels = to_depth(image.pixels, np.uint8)
     if pixels.ndim == 2:
-        return np.asarray(pixels == wanted[0]) if len(set(wanted.tolist())) == 1 else np.zeros(image.size, np.bool_)
-    return np.asarray((pixels == wanted).all(axis=2))
+        return np.asarray(pixels == rgb[0]) if len(set(rgb.tolist())) == 1 else np.zeros(image.size, np.bool_)
+    return np.asarray((pixels == rgb).all(axis=2))
 
 
 def _marked(image: Decoded) -> Mask:

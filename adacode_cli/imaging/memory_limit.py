@@ -26,7 +26,7 @@ class _Limit:
 
     def __init__(self) -> None:
         self.num_bytes: int | None = None
-        self.beside = 0
+        self.allowed = 0
         self.before = 0
 
 
@@ -40,17 +40,17 @@ def begin(file_bytes: int) -> None:
     held = _held_bytes()
     if held is None:
         return
-    _limit.beside = MEMORY_FIXED_BYTES + MEMORY_FILE_COPIES * file_bytes
+    _limit.allowed = MEMORY_FIXED_BYTES + MEMORY_FILE_COPIES * file_bytes
     if _limit.num_bytes is None:
         _limit.before, _ = resource.getrlimit(resource.RLIMIT_DATA)
-    _set(held + _thread_bytes() + _limit.beside)
+    _set(held + _thread_bytes() + _limit.allowed)
 
 
 def permit(num_pixels: int) -> None:
     """And what decoding `num_pixels` needs: their number is checked. No effect where `begin` was not called."""
     if _limit.num_bytes is not None:
         _set(_limit.num_bytes + MEMORY_PIXEL_BYTES * num_pixels)
-        _limit.beside += MEMORY_PIXEL_BYTES * num_pixels
+        _limit.allowed += MEMORY_PIXEL_BYTES * num_pixels
 
 
 def end() -> None:
@@ -63,7 +63,7 @@ def end() -> None:
 
 def in_force() -> int | None:
     """Bytes that the file at hand may take beside what the process held before; None where there is no limit."""
-    return _limit.beside if _limit.num_bytes is not None else None
+    return _limit.allowed if _limit.num_bytes is not None else None
 
 
 def _set(num_bytes: int) -> None:

@@ -61,7 +61,7 @@ class Upright:
     notes: tuple[str, ...] = ()
 
 
-def upright(found: Metadata, orientation: int | None) -> Upright:
+def upright(metadata: Metadata, orientation: int | None) -> Upright:
     """Orientation 1 everywhere. `orientation` is what the container says itself, which EXIF does not overrule.
 
     What EXIF says, XMP does not overrule.
@@ -69,35 +69,35 @@ def upright(found: Metadata, orientation: int | None) -> Upright:
     Resolution changes its axes with the image, and is taken from EXIF where the container has none.
     """
     lost: tuple[str, ...] = ()
-    block, by_exif = found.exif, None
+    block, by_exif = metadata.exif, None
     if block is not None:
         try:
             block, by_exif = exif_blocks.upright(block)
         except exif_blocks.DamagedExif:
             block, lost = None, (EXIF_DAMAGED,)
-    turn = first_orientation((orientation, by_exif), found.xmp)
+    turn = first_orientation((orientation, by_exif), metadata.xmp)
     swaps_axes = turn in (5, 6, 7, 8)
-    resolution = found.resolution or (exif_editing.resolution_of(block) if block is not None else None)
+    resolution = metadata.resolution or (exif_editing.resolution_of(block) if block is not None else None)
     if swaps_axes:
         block = exif_editing.turned(block) if block is not None else None
         resolution = resolution.turned() if resolution is not None else None
-    packet = found.xmp
+    packet = metadata.xmp
     notes: tuple[str, ...] = ()
     if packet is not None:
         try:
             packet = xmp_editing.upright(packet, swaps_axes=swaps_axes)
         except xmp_editing.DamagedXmp:
-            kept = xmp_editing.without_orientation(packet)
-            notes = (XMP_DAMAGED_NOTE if kept == packet else f"{XMP_DAMAGED_NOTE}, except for its orientation",)
-            packet = kept
-    return Upright(replace(found, exif=block, xmp=packet, resolution=resolution), turn, lost, notes)
+            patched = xmp_editing.without_orientation(packet)
+            notes = (XMP_DAMAGED_NOTE if patched == packet else f"{XMP_DAMAGED_NOTE}, except for its orientation",)
+            packet = patched
+    return Upright(replace(metadata, exif=block, xmp=packet, resolution=resolution), turn, lost, notes)
 
 
 def first_orientation(numbers: Iterable[int | None], packet: bytes | None) -> int:
     """The first of `numbers` that stands for an orientation, else what an XMP packet says, else 1."""
-    for said in numbers:
-        if said in _ORIENTATIONS:
-            return said
+    for number in numbers:
+        if number in _ORIENTATIONS:
+            return number
     by_xmp = None
     if packet is not None:
         with suppress(xmp_editing.DamagedXmp):
@@ -105,10 +105,10 @@ def first_orientation(numbers: Iterable[int | None], packet: bytes | None) -> in
     return by_xmp if by_xmp in _ORIENTATIONS else 1
 
 
-def resized(found: Metadata, old: tuple[int, int], new: tuple[int, int]) -> Metadata:
+def resized(metadata: Metadata, old: tuple[int, int], new: tuple[int, int]) -> Metadata:
     """Metadata of an image of `old` (H, W) for the image of `new`: the same print, with more pixels an inch."""
     down, across = (Fraction(after, before) for before, after in zip(old, new, strict=True))
-    block, packet = found.exif, found.xmp
+    block, packet = metadata.exif, metadata.xmp
     if block is not None:
         with suppress(exif_blocks.DamagedExif):  # Only a caller who made the block himself can have such a one.
             block = exif_editing.resized(block, across=across, down=down, size=new)
@@ -116,8 +116,8 @@ def resized(found: Metadata, old: tuple[int, int], new: tuple[int, int]) -> Meta
     if packet is not None:
         with suppress(xmp_editing.DamagedXmp):  # A note has been made of it when it was read.
             packet = xmp_editing.resized(packet, across=across, down=down, size=new)
-    resolution = found.resolution.scaled(across, down) if found.resolution is not None else None
-    return replace(found, exif=block, xmp=packet, resolution=resolution)
+    resolution = metadata.resolution.scaled(across, down) if metadata.resolution is not None else None
+    return replace(metadata, exif=block, xmp=packet, resolution=resolution)
 
 
 def over_limit_text(name: str) -> str:
@@ -136,11 +136,11 @@ class Allowance:
         """Whether not even a small block fits."""
         return self._left <= 0
 
-    def granted(self, found: Metadata) -> tuple[Metadata, tuple[str, ...]]:
-        """(what of `found` is within the limits, what is lost)."""
+    def granted(self, metadata: Metadata) -> tuple[Metadata, tuple[str, ...]]:
+        """(what of `metadata` is within the limits, what is lost)."""
         lost = []
         for name, limit in MAX_METADATA_BYTES.items():
-            block: bytes | None = getattr(found, name)
+            block: bytes | None = getattr(metadata, name)
             if block is None:
                 continue
             if len(block) > limit:
@@ -152,5 +152,5 @@ class Allowance:
             else:
                 self._left -= len(block)
                 continue
-            found = replace(found, **{name: None})
-        return found, tuple(lost)
+            metadata = replace(metadata, **{name: None})
+        return metadata, tuple(lost)

@@ -99,8 +99,8 @@ def items(block: bytes) -> Iterator[Item]:
         yield IPTC, ""
     block = block.removeprefix(SIGNATURE)
     for _, kind, begin, end in _resources(block):
-        said = block[begin : min(end, begin + _HEAD_BYTES)]
-        is_empty = not any(said[_COUNTS.get(kind, slice(None))]) if kind in _COUNTS else not said
+        content = block[begin : min(end, begin + _HEAD_BYTES)]
+        is_empty = not any(content[_COUNTS.get(kind, slice(None))]) if kind in _COUNTS else not content
         if kind not in _FOLLOWING and not is_empty:
             yield RESOURCES, "paths" if kind in _PATHS else _NAMES.get(kind, f"number {kind}")
 

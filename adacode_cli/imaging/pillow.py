@@ -40,30 +40,30 @@ def opened(plugin: type[ImageFile], data: bytes) -> ImageFile:
     return plugin(BytesIO(data))
 
 
-def loaded(image: ImageFile, said: Metadata, lost: tuple[str, ...] = (), *, depth: int = 8) -> Raster:
-    """The first image of a file that is read as a whole, with what of its metadata `said` still fits it."""
+def loaded(image: ImageFile, metadata: Metadata, lost: tuple[str, ...] = (), *, depth: int = 8) -> Raster:
+    """The first image of a file that is read as a whole, with those of its `metadata` that still fit it."""
     lost += lost_after_first(getattr(image, "n_frames", 1))
-    raster = from_pillow(image, said, depth)
+    raster = from_pillow(image, metadata, depth)
     return replace(raster, lost=lost + raster.lost)
 
 
-def from_pillow(image: Image.Image, said: Metadata, depth: int = 8) -> Raster:
-    """A loaded 8-bit image in any of Pillow's modes, with what of its metadata `said` still fits it.
+def from_pillow(image: Image.Image, metadata: Metadata, depth: int = 8) -> Raster:
+    """A loaded 8-bit image in any of Pillow's modes, with those of its `metadata` that still fit it.
 
     `depth` is the stored number of bits, which a PNG's transparent grey is written in.
     """
     key = image.info.get("transparency")
     if image.mode in ("P", "PA"):
-        found = planes(image.convert("RGBA" if image.has_transparency_data else "RGB"))
-        return Raster(*found, said, notes=(PALETTE_NOTE,))
+        samples = planes(image.convert("RGBA" if image.has_transparency_data else "RGB"))
+        return Raster(*samples, metadata, notes=(PALETTE_NOTE,))
     if image.mode == "CMYK":
-        pixels, lost = conversions.rgb_from_cmyk(np.asarray(image), said.icc)
-        return Raster(pixels, None, replace(said, icc=None, cicp=SRGB), lost=(lost,))
+        pixels, lost = conversions.rgb_from_cmyk(np.asarray(image), metadata.icc)
+        return Raster(pixels, None, replace(metadata, icc=None, cicp=SRGB), lost=(lost,))
     target = {"1": "L", "La": "LA", "RGBa": "RGBA", "L": "L", "LA": "LA", "RGB": "RGB", "RGBA": "RGBA"}
     pixels, alpha = planes(image.convert(target.get(image.mode, "RGB")))
     if key is not None and alpha is None:
         alpha = _keyed_alpha(pixels, key if image.mode != "1" else bool(key), depth)
-    return Raster(pixels, alpha, said)
+    return Raster(pixels, alpha, metadata)
 
 
 def planes(image: Image.Image) -> tuple[Samples, Samples | None]:
@@ -84,7 +84,7 @@ def _keyed_alpha(pixels: Samples, key: int | tuple[int, ...], depth: int) -> Sam
 
 def metadata_of(
     image: Image.Image,
-    beside: Metadata | None = None,
+    extracted: Metadata | None = None,
     resolution_in: Callable[[Info], Resolution | None] = lambda _: None,
 ) -> tuple[Metadata, tuple[str, ...]]:
     """(the metadata of an opened file, what of it is lost).
@@ -92,33 +92,33 @@ def metadata_of(
     beside: what Pillow has not seen of it. resolution_in: what a format's own field of it says.
     """
     info = image.info
-    said = beside or Metadata(info.get("icc_profile") or None, info.get("exif") or None, info.get("xmp") or None)
-    said, lost = _described(image, said)
-    if said.xmp is not None and len(said.xmp) <= MAX_METADATA_BYTES["xmp"]:
+    metadata = extracted or Metadata(info.get("icc_profile") or None, info.get("exif") or None, info.get("xmp") or None)
+    metadata, lost = _described(image, metadata)
+    if metadata.xmp is not None and len(metadata.xmp) <= MAX_METADATA_BYTES["xmp"]:
         with suppress(xmp_editing.DamagedXmp):  # It is kept as it is, and `metadata.upright` says so.
-            lost += ("the extended part of its XMP",) if xmp_editing.is_extended(said.xmp) else ()
-    if said.exif is not None:
-        prefixes = _PREFIXES.match(said.exif)
-        said = replace(said, exif=said.exif[prefixes.end() if prefixes is not None else 0 :] or None)
-    return replace(said, resolution=resolution_in(info)), lost
+            lost += ("the extended part of its XMP",) if xmp_editing.is_extended(metadata.xmp) else ()
+    if metadata.exif is not None:
+        prefixes = _PREFIXES.match(metadata.exif)
+        metadata = replace(metadata, exif=metadata.exif[prefixes.end() if prefixes is not None else 0 :] or None)
+    return replace(metadata, resolution=resolution_in(info)), lost
 
 
-def _described(image: Image.Image, said: Metadata) -> tuple[Metadata, tuple[str, ...]]:
+def _described(image: Image.Image, metadata: Metadata) -> tuple[Metadata, tuple[str, ...]]:
     """(metadata with what a PNG says of its colours by gAMA, cHRM and sRGB, what of that is lost)."""
     info = image.info
-    if said.icc is not None or said.cicp is not None:
-        return said, ()
+    if metadata.icc is not None or metadata.cicp is not None:
+        return metadata, ()
     if "srgb" in info:
-        return replace(said, cicp=SRGB), ()
+        return replace(metadata, cicp=SRGB), ()
     grey = image.mode in _GREY_MODES
-    found = colours.from_gamma(said, info.get("gamma"), info.get("chromaticity"), grey=grey)
-    return (said, ("gamma and primaries (they make no sense)",)) if found is None else (found, ())
+    described = colours.from_gamma(metadata, info.get("gamma"), info.get("chromaticity"), grey=grey)
+    return (metadata, ("gamma and primaries (they make no sense)",)) if described is None else (described, ())
 
 
 def metadata_in(
     plugin: type[ImageFile],
     file: bytes,
-    beside: Metadata | None = None,
+    extracted: Metadata | None = None,
     resolution_in: Callable[[Info], Resolution | None] = lambda _: None,
 ) -> list[Metadata]:
     """What Pillow finds in a file that was written; nothing where it opens no file that is so large."""
@@ -126,7 +126,7 @@ def metadata_in(
         image = plugin(BytesIO(file))
     except Image.DecompressionBombError:
         return []
-    return [metadata_of(image, beside, resolution_in)[0]]
+    return [metadata_of(image, extracted, resolution_in)[0]]
 
 
 def image_of(samples: Samples) -> Image.Image:
@@ -145,11 +145,11 @@ def saved(image: Image.Image, format: str, options: dict[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
-def options_for(said: Metadata) -> dict[str, Any]:
+def options_for(metadata: Metadata) -> dict[str, Any]:
     """Pillow's options for the profile, EXIF and XMP."""
     blocks = {
-        "icc_profile": said.icc,
-        "exif": b"Exif\0\0" + said.exif if said.exif is not None else None,
-        "xmp": said.xmp,
+        "icc_profile": metadata.icc,
+        "exif": b"Exif\0\0" + metadata.exif if metadata.exif is not None else None,
+        "xmp": metadata.xmp,
     }
     return {name: block for name, block in blocks.items() if block is not None}

@@ -96,8 +96,8 @@ def inserted(png: bytes, metadata: Metadata) -> bytes:
     """The PNG file with chunks for all of `metadata`; it has none of them yet."""
     parts = [png[:_HEADER_END]]
     if metadata.cicp is not None:
-        said = metadata.cicp
-        parts.append(chunk(b"cICP", bytes([said.primaries, said.transfer, _RGB, said.full_range])))
+        cicp = metadata.cicp
+        parts.append(chunk(b"cICP", bytes([cicp.primaries, cicp.transfer, _RGB, cicp.full_range])))
     if metadata.icc is not None:
         parts.append(chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(metadata.icc)))
     if metadata.resolution is not None:
@@ -142,7 +142,7 @@ def taken_apart(file: bytes) -> tuple[bytes, Metadata, tuple[str, ...]]:
             lost.append(ICC_DAMAGED if icc is None else over_limit_text("icc"))
             icc = None
     if (text := texts.pop(_XMP_KEYWORD, None)) is not None:
-        packet = _said(text, MAX_METADATA_BYTES["xmp"], "xmp", lost)
+        packet = _text_content(text, MAX_METADATA_BYTES["xmp"], "xmp", lost)
     profiles = {key: texts.pop(key) for key in list(texts) if key in _RAW_PROFILES}
     icc = _raw_profile(profiles, "icc", lost, "icc", "icm") if profile is None else icc
     exif = exif or _raw_profile(profiles, "exif", lost, "exif")
@@ -151,11 +151,11 @@ def taken_apart(file: bytes) -> tuple[bytes, Metadata, tuple[str, ...]]:
         exif, packet = _of_app1(profiles, exif, packet, lost)
     records = _raw_profile(profiles, "iptc", lost, "iptc", "8bim")
     lost += [LIGHT_LEVELS] if not bodies.keys().isdisjoint(LIGHT_LEVEL_CHUNKS) else []
-    numbers = _numbers(bodies.get(b"cICP"))
-    lost += ["a cICP colour description that makes no sense"] if b"cICP" in bodies and numbers is None else []
+    cicp = _numbers(bodies.get(b"cICP"))
+    lost += ["a cICP colour description that makes no sense"] if b"cICP" in bodies and cicp is None else []
     records = photoshop.unwrapped(records) if records is not None else None
-    found = Metadata(icc or None, exif or None, packet or None, records, cicp=numbers)
-    return b"".join(kept), found, tuple(lost)
+    metadata = Metadata(icc or None, exif or None, packet or None, records, cicp=cicp)
+    return b"".join(kept), metadata, tuple(lost)
 
 
 def _numbers(body: bytes | None) -> Cicp | None:
@@ -209,7 +209,7 @@ def _text(kind: bytes, body: bytes) -> tuple[bytes, _Text] | None:
     return (keyword, _Text(parts[2], is_packed=said[0] != 0)) if len(parts) == 3 else None
 
 
-def _said(text: _Text, limit: int, name: str, lost: list[str]) -> bytes | None:
+def _text_content(text: _Text, limit: int, name: str, lost: list[str]) -> bytes | None:
     """The text, or None, which is noted as a loss of kind `name`, for one that is damaged or over `limit` bytes."""
     found = _unpacked(text.body, limit) if text.is_packed else text.body
     if found is not None and len(found) <= limit:
@@ -234,16 +234,16 @@ def _raw_profile(texts: dict[bytes, _Text], name: str, lost: list[str], *kinds: 
         text = texts.get(_RAW_PROFILE + kind.encode())
         # Two digits a byte, and no more line ends than one for 32 digits; with what stands in front of them.
         limit = 2 * MAX_METADATA_BYTES[name] + MAX_METADATA_BYTES[name] // 16 + 1024
-        said = _said(text, limit, name, lost) if text is not None else None
-        if said is not None:
-            lines = said.split(b"\n", 3)  # an empty one, the kind, the length, and the digits
+        content = _text_content(text, limit, name, lost) if text is not None else None
+        if content is not None:
+            lines = content.split(b"\n", 3)  # an empty one, the kind, the length, and the digits
             try:
-                found = bytes.fromhex(b"".join(lines[3:]).decode("ascii"))
+                block = bytes.fromhex(b"".join(lines[3:]).decode("ascii"))
             except ValueError:
                 lost.append(f"damaged {TITLES[name]}")
                 continue
-            if len(found) <= MAX_METADATA_BYTES[name]:
-                return found
+            if len(block) <= MAX_METADATA_BYTES[name]:
+                return block
             lost.append(over_limit_text(name))
     return None
 
@@ -255,11 +255,11 @@ def _of_app1(
     body = _raw_profile(texts, "exif", lost, "APP1")
     if body is None or not body.startswith(jpeg_segments.XMP_HEAD):
         return exif or body, packet
-    found = body[len(jpeg_segments.XMP_HEAD) :]
-    if not packet and len(found) > MAX_METADATA_BYTES["xmp"]:
+    xmp = body[len(jpeg_segments.XMP_HEAD) :]
+    if not packet and len(xmp) > MAX_METADATA_BYTES["xmp"]:
         lost.append(over_limit_text("xmp"))
-        found = b""
-    return exif, packet or found
+        xmp = b""
+    return exif, packet or xmp
 
 
 def _physical(value: Resolution) -> bytes:

@@ -50,7 +50,7 @@ _LEVEL = 4  # Level 6 costs a third more time and saves nothing on photographs.
 def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
     """The image of a PNG. Raises InputError."""
     with parsing("png", name=name):
-        data, beside, lost = png_chunks.taken_apart(data)
+        data, extracted, lost = png_chunks.taken_apart(data)
         image = pillow.opened(PngImageFile, data)
     check_size(*image.size, max_pixels, name=name)
     is_for_libpng = max(image.size) <= MAX_SIDE
@@ -59,12 +59,12 @@ def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
     with parsing("png", name=name):
         if not is_for_libpng:
             image.load()
-        said, lost_of_metadata = pillow.metadata_of(image, beside, png_chunks.resolution_in)
+        metadata, lost_of_metadata = pillow.metadata_of(image, extracted, png_chunks.resolution_in)
         lost += lost_of_metadata
         if not is_for_libpng:
-            return [pillow.loaded(image, said, lost, depth=data[_DEPTH_AT])]
+            return [pillow.loaded(image, metadata, lost, depth=data[_DEPTH_AT])]
         notes = (PALETTE_NOTE,) if image.mode in ("P", "PA") else ()
-        return [Raster(*decoded(data), said, notes=notes, lost=lost)]
+        return [Raster(*decoded(data), metadata, notes=notes, lost=lost)]
 
 
 def decoded(data: bytes) -> tuple[Samples, Samples | None]:
@@ -91,25 +91,25 @@ def decoded(data: bytes) -> tuple[Samples, Samples | None]:
 def header(file: Bytes) -> Header | None:
     """Of the first chunk, and of those in front of the pixels."""
     width, height, bits, kind = struct.unpack(">IIBB", file[16:26])
-    said: set[str] = set()
+    metadata: set[str] = set()
     for chunk_kind, at, _ in png_chunks.chunks(file):
         if chunk_kind in (b"IDAT", b"IEND"):
             break
         if chunk_kind in _HEADER_CHUNKS:
-            said.add(_HEADER_CHUNKS[chunk_kind])
+            metadata.add(_HEADER_CHUNKS[chunk_kind])
         elif chunk_kind == b"iTXt" and file[at + 8 : at + 8 + len(_XMP)] == _XMP:
-            said.add("xmp")
+            metadata.add("xmp")
     else:
         return None
-    return Header(width, height, 1 if kind in _GREY_TYPES else 3, max(bits, 8), metadata=frozenset(said))
+    return Header(width, height, 1 if kind in _GREY_TYPES else 3, max(bits, 8), metadata=frozenset(metadata))
 
 
 def write(pages: Sequence[Page], _quality: int) -> bytes:
     """A PNG file of H×W×C samples, uint8 or uint16, C = 1 to 4, with all of its metadata. Raises OutputError."""
-    samples, said = pages[0]
+    samples, metadata = pages[0]
     is_deep = samples.dtype == np.uint16
     bare = encoded(samples) if is_deep else pillow.saved(pillow.image_of(samples), "png", {})
-    return png_chunks.inserted(bare, said)
+    return png_chunks.inserted(bare, metadata)
 
 
 def encoded(samples: Samples) -> bytes:
@@ -174,30 +174,30 @@ def _completed(data: bytes, max_pixels: int, name: str) -> tuple[bytes, str]:
         raise ValueError("its header makes no sense")
     passes = _passes(width, height, depth * _SAMPLES[colours], interlaced=bool(interlaced))
     expected = sum(num_rows * row_bytes for num_rows, row_bytes in passes)
-    found = _unpacked(packed, expected)
-    rows, start, whole = np.zeros(expected, np.uint8), 0, 0
+    unpacked = _unpacked(packed, expected)
+    rows, start, num_read = np.zeros(expected, np.uint8), 0, 0
     for num_rows, row_bytes in passes:
-        read = min(num_rows, max(0, len(found) - start) // row_bytes)
-        stored = np.frombuffer(found, np.uint8, read * row_bytes, min(start, len(found))).reshape(read, row_bytes)
+        read = min(num_rows, max(0, len(unpacked) - start) // row_bytes)
+        stored = np.frombuffer(unpacked, np.uint8, read * row_bytes, min(start, len(unpacked))).reshape(read, row_bytes)
         part = rows[start : start + stored.size].reshape(read, row_bytes)
         part[:] = stored
         part[:, 0][stored[:, 0] > _MAX_FILTER] = 0
-        start, whole = start + num_rows * row_bytes, whole + read
-    if not whole:
+        start, num_read = start + num_rows * row_bytes, num_read + read
+    if not num_read:
         raise ValueError("nothing of its pixels can be unpacked")
     num_rows = sum(count for count, _ in passes)
-    become = "all of its rows were read, some may be wrong"
-    if whole < num_rows:
-        share = f"{whole * 100 // num_rows} %" if interlaced else f"{whole} of {height} rows"
-        become = f"{share} of it were read, what is missing is black"
-    return b"".join([*before, chunk(b"IDAT", zlib.compress(rows.data, 1)), chunk(b"IEND", b"")]), become
+    effect = "all of its rows were read, some may be wrong"
+    if num_read < num_rows:
+        share = f"{num_read * 100 // num_rows} %" if interlaced else f"{num_read} of {height} rows"
+        effect = f"{share} of it were read, what is missing is black"
+    return b"".join([*before, chunk(b"IDAT", zlib.compress(rows.data, 1)), chunk(b"IEND", b"")]), effect
 
 
 def _sound_chunks(data: bytes) -> tuple[list[bytes], bytes]:
     """(the file without its pixels and what is damaged beside them, the packed pixels)."""
     if data[12:16] != b"IHDR" or len(data) < _HEADER_END:
         raise ValueError("its header is missing")
-    beside, packed = [data[:_SIGNATURE_BYTES]], []
+    others, packed = [data[:_SIGNATURE_BYTES]], []
     at = _SIGNATURE_BYTES
     while at + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)
@@ -208,54 +208,54 @@ def _sound_chunks(data: bytes) -> tuple[list[bytes], bytes]:
         if kind == b"IDAT":
             packed.append(body)
         elif kind not in _OF_ANIMATIONS and (kind in _NEEDED or is_sound(data, at, end)):
-            beside.append(chunk(kind, body))
+            others.append(chunk(kind, body))
         at = end
-    return beside, b"".join(packed)
+    return others, b"".join(packed)
 
 
 def _passes(width: int, height: int, pixel_bits: int, *, interlaced: bool) -> list[tuple[int, int]]:
     """(rows, bytes of each, with that of its filter) in the order in which they are stored."""
-    found = []
+    passes = []
     for left, top, across, down in _ADAM7 if interlaced else ((0, 0, 1, 1),):
         columns, rows = -(-(width - left) // across), -(-(height - top) // down)
         if columns > 0 and rows > 0:
-            found.append((rows, 1 + (columns * pixel_bits + 7) // 8))
-    return found
+            passes.append((rows, 1 + (columns * pixel_bits + 7) // 8))
+    return passes
 
 
 def _unpacked(packed: bytes, expected: int) -> bytes:
     """What can be unpacked, `expected` bytes at the most."""
-    unpacking, found, size = zlib.decompressobj(), [], 0
+    unpacking, parts, size = zlib.decompressobj(), [], 0
     pieces = [packed[at : at + _PIECE_BYTES] for at in range(0, len(packed), _PIECE_BYTES)]
     for piece in pieces:
         before = unpacking.copy()
         try:
-            found.append(unpacking.decompress(piece, expected - size))
+            parts.append(unpacking.decompress(piece, expected - size))
         except zlib.error:
-            found.append(_first_of(before, piece, expected - size))
+            parts.append(_first_of(before, piece, expected - size))
             break
-        size += len(found[-1])
+        size += len(parts[-1])
         if unpacking.eof or size >= expected:
             break
-    return b"".join(found)[:expected]
+    return b"".join(parts)[:expected]
 
 
 def _first_of(unpacking: zlib._Decompress, piece: bytes, room: int) -> bytes:
     """What a piece gives in front of the byte at which it cannot be unpacked any more."""
-    found = b""
+    unpacked = b""
     for at in range(len(piece)):
-        if len(found) >= room:
+        if len(unpacked) >= room:
             break
         try:
-            found += unpacking.decompress(piece[at : at + 1], room - len(found))
+            unpacked += unpacking.decompress(piece[at : at + 1], room - len(unpacked))
         except zlib.error:
             break
-    return found
+    return unpacked
 
 
 def _metadata_in(file: bytes) -> list[Metadata]:
-    _, beside, _ = png_chunks.taken_apart(file)
-    return pillow.metadata_in(PngImageFile, file, beside, png_chunks.resolution_in)
+    _, extracted, _ = png_chunks.taken_apart(file)
+    return pillow.metadata_in(PngImageFile, file, extracted, png_chunks.resolution_in)
 
 
 CODEC = Codec(read, write, _metadata_in, header, one_page(png_chunks.items), complete=_completed)

@@ -26,16 +26,19 @@ Write = Callable[[Sequence[Samples], Sequence[Metadata]], bytes]
 
 
 def written_and_verified(
-    write: Write, format: Format, samples: Sequence[Samples], said: Sequence[Metadata]
+    write: Write, format: Format, samples: Sequence[Samples], metadata: Sequence[Metadata]
 ) -> tuple[bytes, Sequence[Metadata]]:
-    """(a file of the pages, what of `said` can be read out of it).
+    """(a file of the pages, what of `metadata` can be read out of it).
 
     Raises what `write` does for the samples, and OutputError for a file that cannot be read.
     """
-    file = _written_or_none(write, samples, said)
-    if file is not None and not any(missing(file, format, said)):
-        return file, said
-    kept = [_readable_blocks(write, format, page, all_of_it) for page, all_of_it in zip(samples, said, strict=True)]
+    file = _written_or_none(write, samples, metadata)
+    if file is not None and not any(missing(file, format, metadata)):
+        return file, metadata
+    kept = [
+        _readable_blocks(write, format, page, page_metadata)
+        for page, page_metadata in zip(samples, metadata, strict=True)
+    ]
     file = write(samples, kept)
     lost = missing(file, format, kept)
     if any(lost):
@@ -51,21 +54,21 @@ def small_like(page: Samples) -> Samples:
     return np.zeros((_SIDE, _SIDE, page.shape[2]), page.dtype)
 
 
-def _readable_blocks(write: Write, format: Format, page: Samples, said: Metadata) -> Metadata:
+def _readable_blocks(write: Write, format: Format, page: Samples, metadata: Metadata) -> Metadata:
     """What of it can be written beside a small image of the same kind and be read again, block by block."""
     small = [small_like(page)]
     kept = Metadata()
     for name in TITLES:
-        with_it = replace(kept, **{name: getattr(said, name)})
+        with_it = replace(kept, **{name: getattr(metadata, name)})
         file = _written_or_none(write, small, [with_it])
         if file is not None and not any(missing(file, format, [with_it])):
             kept = with_it
     return kept
 
 
-def _written_or_none(write: Write, samples: Sequence[Samples], said: Sequence[Metadata]) -> bytes | None:
+def _written_or_none(write: Write, samples: Sequence[Samples], metadata: Sequence[Metadata]) -> bytes | None:
     try:
-        return write(samples, said)
+        return write(samples, metadata)
     except MemoryError:
         raise  # that says nothing of the blocks
     except Exception:  # noqa: BLE001 (libraries say in many ways that they do not like a block)
@@ -80,13 +83,13 @@ def missing(file: bytes, format: Format, written: Sequence[Metadata]) -> list[fr
     try:
         found = codec_of(format).metadata_in(file) or written
         return [
-            frozenset(name for name in TITLES if not _is_preserved(name, said, back, format))
-            for said, back in zip(written, found, strict=True)
+            frozenset(name for name in TITLES if not _is_preserved(name, expected, read, format))
+            for expected, read in zip(written, found, strict=True)
         ]
     except MemoryError:
         raise
     except Exception:  # noqa: BLE001 (whatever a reader raises, other programs will meet it too)
-        return [frozenset(name for name in TITLES if getattr(said, name) is not None) for said in written]
+        return [frozenset(name for name in TITLES if getattr(expected, name) is not None) for expected in written]
 
 
 def is_readable(file: bytes, format: Format) -> bool:
@@ -101,20 +104,20 @@ def is_readable(file: bytes, format: Format) -> bool:
 
 
 def _is_preserved(name: str, written: Metadata, found: Metadata, format: Format) -> bool:
-    said, back = getattr(written, name), getattr(found, name)
-    if said is None:
+    expected, read = getattr(written, name), getattr(found, name)
+    if expected is None:
         return True
     if name == "resolution":
         # What has no field for it holds it in EXIF; each of the others rounds it in its own way.
-        return back is not None or format.resolution_in_exif
+        return read is not None or format.resolution_in_exif
     if name == "exif":
-        if back is not None:
-            _check_readable(back)
-        return codec_of(format).same_exif(said, back)
-    if name == "iptc" and back is not None:
-        records = photoshop.without_padding(said)
-        return records is not None and records == photoshop.without_padding(back)
-    return bool(said == back)
+        if read is not None:
+            _check_readable(read)
+        return codec_of(format).same_exif(expected, read)
+    if name == "iptc" and read is not None:
+        records = photoshop.without_padding(expected)
+        return records is not None and records == photoshop.without_padding(read)
+    return bool(expected == read)
 
 
 def _check_readable(block: bytes) -> None:

@@ -92,10 +92,10 @@ def _num_together(counts: Sequence[int]) -> int:
 def _sample_bytes(page: TiffPage) -> int:
     """Of a sample as it is decoded, at most: the colours of a palette have 16 bits."""
     bits = page.bitspersample
-    most = max(bits) if isinstance(bits, tuple) else bits
-    if most <= 8 and page.photometric != _PALETTE:
+    max_bits = max(bits) if isinstance(bits, tuple) else bits
+    if max_bits <= 8 and page.photometric != _PALETTE:
         return 1
-    return 2 if most <= 16 and page.sampleformat == _UNSIGNED else 4
+    return 2 if max_bits <= 16 and page.sampleformat == _UNSIGNED else 4
 
 
 def _num_directories(file: TiffFile, data: bytes, *, name: str) -> int:
@@ -118,12 +118,12 @@ def _num_directories(file: TiffFile, data: bytes, *, name: str) -> int:
     raise too_many_pages(name)
 
 
-def _pages(file: TiffFile, most: int) -> tuple[list[TiffPage], tuple[str, ...]]:
+def _pages(file: TiffFile, max_pages: int) -> tuple[list[TiffPage], tuple[str, ...]]:
     """(pages, what is lost). The first image is a page whatever it calls itself."""
     pages: list[TiffPage] = []
     masks = 0
     # Where the links lead around in a circle, tifffile may follow them for ever.
-    for index, page in enumerate(islice(file.pages, most)):
+    for index, page in enumerate(islice(file.pages, max_pages)):
         if not isinstance(page, TiffPage):
             raise TypeError("a page without tags of its own")
         masks += bool(index and page.is_mask)
@@ -151,12 +151,12 @@ def _pixel_bytes(page: TiffPage) -> int:
 
 def _page(page: TiffPage, data: bytes, old: tiff_strips.PillowReader, allowance: Allowance, *, name: str) -> Raster:
     _check_tags(page, data)
-    said, lost = metadata_of_page(page, data, allowance)
+    metadata, lost = metadata_of_page(page, data, allowance)
     is_old = page.compression in tiff_strips.PILLOW_COMPRESSIONS
     stored = old.samples(page, name=name) if is_old else tiff_strips.samples(page, name=name)
-    raster = tiff_colors.raster(page, stored, said, name=name)
+    raster = tiff_colors.raster(page, stored, metadata, name=name)
     # The EXIF block of a page is made of its tags, and has no orientation of its own.
-    return replace(raster, lost=lost + raster.lost, orientation=first_orientation((_orientation(page),), said.xmp))
+    return replace(raster, lost=lost + raster.lost, orientation=first_orientation((_orientation(page),), metadata.xmp))
 
 
 def _refuse_raw(page: TiffPage, data: bytes, *, name: str) -> None:
@@ -177,10 +177,10 @@ def _exif_and_resolution(page: TiffPage, data: bytes) -> tuple[bytes | None, Res
     """Raises DamagedExif."""
     parts = exif.sections(data, page.offset)
     block = exif.block_of(parts)
-    found = exif_editing.resolution_of(block) if block is not None else None
+    resolution = exif_editing.resolution_of(block) if block is not None else None
     # Every TIFF has tags of resolution, most of them empty phrases: alone they are no EXIF.
-    says_more = parts.exif or parts.gps or any(entry.code not in exif.RESOLUTION for entry in parts.main)
-    return block if says_more else None, found
+    has_more = parts.exif or parts.gps or any(entry.code not in exif.RESOLUTION for entry in parts.main)
+    return block if has_more else None, resolution
 
 
 def metadata_of_page(page: TiffPage, data: bytes, allowance: Allowance) -> tuple[Metadata, tuple[str, ...]]:
@@ -289,13 +289,13 @@ def _append_directories(
 def _write_page(
     writer: tifffile.TiffWriter,
     samples: Samples,
-    said: Metadata,
+    metadata: Metadata,
     parts: exif.Sections,
     *,
     one_of_many: bool,
     is_big: bool,
 ) -> None:
-    channels, value = samples.shape[2], said.resolution
+    channels, value = samples.shape[2], metadata.resolution
     writer.write(
         samples if channels > 1 else samples[..., 0],
         subfiletype=_PAGE if one_of_many else None,
@@ -307,10 +307,10 @@ def _write_page(
         predictor=samples.dtype != np.float32,
         metadata=None,
         software=False,
-        iccprofile=said.icc,
+        iccprofile=metadata.icc,
         resolution=(rational(value.across), rational(value.down)) if value is not None else None,
         resolutionunit=value.unit if value is not None else None,
-        extratags=_extra_tags(parts, said, _LONG8 if is_big else _LONG),
+        extratags=_extra_tags(parts, metadata, _LONG8 if is_big else _LONG),
         maxworkers=1,
     )
 
@@ -323,10 +323,10 @@ def readable(block: bytes | None) -> exif.Sections | None:
         return None
 
 
-def _extra_tags(parts: exif.Sections, said: Metadata, pointer: int) -> list[tuple[Any, int, int, Any, bool]]:
+def _extra_tags(parts: exif.Sections, metadata: Metadata, pointer: int) -> list[tuple[Any, int, int, Any, bool]]:
     tags = [_extra_tag(entry) for entry in parts.main if entry.code not in exif.RESOLUTION]
-    tags += [(_XMP, _BYTE, 0, said.xmp, True)] if said.xmp is not None else []
-    tags += [(_IPTC, _LONG, 0, photoshop.padded_to_words(said.iptc), True)] if said.iptc is not None else []
+    tags += [(_XMP, _BYTE, 0, metadata.xmp, True)] if metadata.xmp is not None else []
+    tags += [(_IPTC, _LONG, 0, photoshop.padded_to_words(metadata.iptc), True)] if metadata.iptc is not None else []
     if parts != _NOTHING:
         tags.append((exif.ORIENTATION, _SHORT, 1, 1, True))
     # tifffile accepts the two pointers by name only.
@@ -343,9 +343,9 @@ def _extra_tag(entry: exif.Entry) -> tuple[Any, int, int, Any, bool]:
     return entry.code, entry.dtype, len(numbers) // 2, numbers, True
 
 
-def fitting(said: Metadata) -> Metadata:
+def fitting(metadata: Metadata) -> Metadata:
     """Without an EXIF block that cannot be read."""
-    return said if said.exif is None or readable(said.exif) is not None else replace(said, exif=None)
+    return metadata if metadata.exif is None or readable(metadata.exif) is not None else replace(metadata, exif=None)
 
 
 def _metadata_in(file: bytes) -> list[Metadata]:
@@ -357,12 +357,12 @@ def _metadata_in(file: bytes) -> list[Metadata]:
         return [metadata_of_page(page, file, allowance)[0] for page in pages]
 
 
-def _same_exif(said: bytes, back: bytes | None) -> bool:
+def _same_exif(written: bytes, found: bytes | None) -> bool:
     """Of the tags: they are copied. TIFF has no field for EXIF that says nothing."""
-    return _described(said) == (_described(back) if back is not None else (set(), set(), set(), set()))
+    return _describing_tags(written) == (_describing_tags(found) if found is not None else (set(), set(), set(), set()))
 
 
-def _described(block: bytes) -> tuple[set[tuple[int, int, bytes]], ...]:
+def _describing_tags(block: bytes) -> tuple[set[tuple[int, int, bytes]], ...]:
     parts = exif.sections(block)
     main = [entry for entry in parts.main if entry.code not in exif.RESOLUTION]
     return tuple({_tag(entry) for entry in part} for part in (main, parts.exif, parts.gps, parts.interoperability))

@@ -26,15 +26,15 @@ _RATIONAL = 5
 _LAB_LOST = "L*a*b* colours (converted to sRGB)"
 
 
-def raster(page: TiffPage, stored: Samples, said: Metadata, *, name: str) -> Raster:
-    """The image of a page whose H×W×C samples are `stored`, with what of its metadata `said` still fits it.
+def raster(page: TiffPage, stored: Samples, metadata: Metadata, *, name: str) -> Raster:
+    """The image of a page whose H×W×C samples are `stored`, with those of its `metadata` that still fit it.
 
     Raises InputError for colours that are not supported, and ValueError or LookupError for damaged tags.
     """
     kind, bits = int(page.photometric), int(page.bitspersample)
     colors = _num_colors(page, stored, name=name)
     plain, lost = _in_our_depth(stored, bits)
-    alpha, is_premultiplied, dropped = _alpha(page, plain, colors)
+    alpha, is_premultiplied, lost_channels = _alpha(page, plain, colors)
     pixels, notes = plain[..., :colors], (PALETTE_NOTE,) if kind == _PALETTE else ()
     if kind == _WHITE_IS_ZERO:
         pixels = np.asarray(top_of(pixels.dtype), pixels.dtype) - pixels
@@ -44,18 +44,18 @@ def raster(page: TiffPage, stored: Samples, said: Metadata, *, name: str) -> Ras
         pixels = conversions.rgb_from_luma(stored[..., :colors], _luma_scale(page, bits), pixels.dtype)
     elif kind in (_LAB, _ICC_LAB):
         pixels = conversions.rgb_from_lab(pixels, is_offset=kind == _ICC_LAB)
-        lost, said = (*lost, _LAB_LOST), replace(said, icc=None, cicp=SRGB)
+        lost, metadata = (*lost, _LAB_LOST), replace(metadata, icc=None, cicp=SRGB)
     elif kind == INKS:
         if alpha is not None and is_premultiplied:
             pixels, is_premultiplied = unpremultiplied(pixels, alpha), False
-        pixels, conversion = conversions.rgb_from_cmyk(pixels, said.icc)
-        lost, said = (*lost, conversion), replace(said, icc=None, cicp=SRGB)
+        pixels, conversion = conversions.rgb_from_cmyk(pixels, metadata.icc)
+        lost, metadata = (*lost, conversion), replace(metadata, icc=None, cicp=SRGB)
     pixels = np.ascontiguousarray(pixels[..., 0] if colors == 1 and kind != _PALETTE else pixels)
     if alpha is not None:
         alpha = to_depth(alpha, pixels.dtype)
         pixels = unpremultiplied(pixels, alpha) if is_premultiplied else pixels
     shallow = bits if pixels.dtype == np.uint16 and bits < 16 else None
-    return Raster(pixels, alpha, said, notes=notes, lost=(*lost, *dropped), bits=shallow)
+    return Raster(pixels, alpha, metadata, notes=notes, lost=(*lost, *lost_channels), bits=shallow)
 
 
 def _num_colors(page: TiffPage, stored: Samples, *, name: str) -> int:

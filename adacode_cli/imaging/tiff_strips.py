@@ -166,7 +166,7 @@ def _unpacker(page: TiffPage, bits: int, *, name: str) -> Callable[[bytes, _Plac
     kind, dtype = page.compression, _dtype(page)
     if kind in _IMAGES or kind == COMPRESSION.JPEG:
         decode = _jpeg(page, name=name) if kind == COMPRESSION.JPEG else _image_decoder(page, name=name)
-        return lambda data, place: _imaged(data, decode, page, place)
+        return lambda data, place: _decoded_image(data, decode, page, place)
     if kind not in _UNPACK:
         title = getattr(kind, "name", None)
         raise not_supported(f"a TIFF with data of compression {title or kind}", name=name, program=OTHER_PROGRAM)
@@ -224,11 +224,11 @@ def _chroma_repeated(data: bytes, subsampling: tuple[int, int], place: _Place) -
     return np.dstack([luma.reshape(chroma.shape[:2]), chroma])[: place.height, : place.width]
 
 
-def _imaged(data: bytes, decode: Decoder, page: TiffPage, place: _Place) -> Samples:
+def _decoded_image(data: bytes, decode: Decoder, page: TiffPage, place: _Place) -> Samples:
     """A strip or tile that is an image itself, which may stop at the edge, or go over it."""
     _, _, height, width, count = page.shaped
-    least = min(place.height, height - place.top)
-    heights = dict.fromkeys((place.height, least, page.rowsperstrip or place.height))
+    stored_height = min(place.height, height - place.top)
+    heights = dict.fromkeys((place.height, stored_height, page.rowsperstrip or place.height))
     widths = dict.fromkeys((place.width, min(place.width, width - place.left)))
     refused: ValueError | None = None
     for size in product(heights, widths):
@@ -245,12 +245,12 @@ def _imaged(data: bytes, decode: Decoder, page: TiffPage, place: _Place) -> Samp
 def _jpeg(page: TiffPage, *, name: str) -> Decoder:
     if is_subsampled(page) and page.planarconfig != _CONTIGUOUS:
         raise not_supported("a TIFF with subsampled chroma in a plane of its own", name=name, program=OTHER_PROGRAM)
-    stored = wanted = "unknown"
+    stored = output = "unknown"
     if page.planarconfig == _CONTIGUOUS and page.samplesperpixel == 3:
-        wanted = "rgb"
+        output = "rgb"
         stored = "ycbcr" if page.photometric == YCBCR else "rgb"
         if page.photometric not in (RGB, YCBCR):
-            stored = wanted = "unknown"
+            stored = output = "unknown"
 
     def decode(data: bytes, out: Samples) -> Samples:
         """The samples of a JPEG strip, in `out` where they fit. Raises InputError for too many scans."""
@@ -260,7 +260,7 @@ def _jpeg(page: TiffPage, *, name: str) -> Decoder:
                 data,
                 tables=page.jpegtables,
                 colorspace=stored,
-                outcolorspace=wanted,
+                outcolorspace=output,
                 bitspersample=page.bitspersample,
                 out=out,
             )

@@ -167,14 +167,14 @@ def header(file: Bytes) -> Header | None:
 
 def _header_of_page(structure: _Structure, tags: list[TagPlace]) -> Header:
     numbers = {code: structure.number(tags, code) for code in (_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT)}
-    said = frozenset(_METADATA[code] for code, *_ in tags if code in _METADATA)
+    metadata = frozenset(_METADATA[code] for code, *_ in tags if code in _METADATA)
     return Header(
         numbers[_WIDTH] or 0,
         numbers[_HEIGHT] or 0,
         1 if numbers[_PHOTOMETRIC] in _GREY else 3,
         max(numbers[_BITS] or 1, 8),
         numbers[_SAMPLE_FORMAT] == _FLOAT,
-        metadata=said,
+        metadata=metadata,
     )
 
 
@@ -203,7 +203,7 @@ def _page(structure: _Structure, tags: list[TagPlace]) -> Iterator[Item]:
         elif code not in _STORAGE and code != _SOFTWARE:
             yield EXIF if code in exif.DATE_AND_ORIGIN else TIFF_TAGS, name_of(code)
     yield from _inner(structure, tags)
-    yield from _beside(structure, tags)
+    yield from _extra_images(structure, tags)
     if structure.left < 0:
         yield _UNREAD
 
@@ -233,7 +233,7 @@ def _inner(structure: _Structure, tags: list[TagPlace]) -> Iterator[Item]:
             yield ADOBE_RGB, ""
 
 
-def _beside(structure: _Structure, tags: list[TagPlace]) -> Iterator[Item]:
+def _extra_images(structure: _Structure, tags: list[TagPlace]) -> Iterator[Item]:
     """Channels beyond colours and alpha, and images in subdirectories that are no smaller copies."""
     colors = _COLORS.get(structure.number(tags, _PHOTOMETRIC) or 0)
     extra = (structure.number(tags, _SAMPLES) or 1) - colors if colors is not None else 0

@@ -73,9 +73,9 @@ def header(file: Bytes) -> Header | None:
     head = bytes(file[12:30])
     kind, body = head[:4], head[8:]
     if kind == b"VP8X":
-        said = frozenset(name for flag, name in _FLAGS.items() if body[0] & flag)
+        metadata = frozenset(name for flag, name in _FLAGS.items() if body[0] & flag)
         width, height = (int.from_bytes(body[at : at + 3], "little") + 1 for at in (4, 7))
-        return Header(width, height, metadata=said)
+        return Header(width, height, metadata=metadata)
     if kind == b"VP8L" and body[0] == 0x2F:
         packed = int.from_bytes(body[1:5], "little")
         return Header((packed & 0x3FFF) + 1, (packed >> 14 & 0x3FFF) + 1)
@@ -87,9 +87,9 @@ def header(file: Bytes) -> Header | None:
 
 def write(pages: Sequence[Page], quality: int) -> bytes:
     """A WebP file of H×W×C uint8 samples, C = 1 to 4, with the metadata that it has a place for. Raises OutputError."""
-    samples, said = pages[0]
+    samples, metadata = pages[0]
     # exact: colours under full transparency stay, as in the other formats that have alpha.
-    options = {"quality": quality, "method": 4, "exact": True} | pillow.options_for(said)
+    options = {"quality": quality, "method": 4, "exact": True} | pillow.options_for(metadata)
     image = pillow.image_of(samples)
     return pillow.saved(image.convert("RGBA" if image.mode in ("LA", "RGBA") else "RGB"), "webp", options)
 

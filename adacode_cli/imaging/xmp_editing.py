@@ -65,7 +65,7 @@ _MAX_FRACTION = 100  # A longer text is none, and could be copied to many places
 _NO_XML = re.compile(r"[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _TRAILER = b"<?xpacket end"
 _BLANKS = b" \t\n\r\v\f"
-_WANTED = frozenset(
+_PROPERTIES = frozenset(
     {_ORIENTATION, _THUMBNAILS, _HISTORY, _CREATOR_TOOL, _EXTENDED, _ACROSS, _DOWN, *_WIDTHS, *_HEIGHTS} | _ATTACHMENTS
 )
 _NEW_PACKET = (
@@ -80,7 +80,7 @@ def upright(packet: bytes, *, swaps_axes: bool) -> bytes:
 
     Resolutions change over for an image that lay `swaps_axes`. Raises DamagedXmp.
     """
-    rdf = scanned(packet, _WANTED)
+    rdf = scanned(packet, _PROPERTIES)
     changes = set_value(packet, rdf, _ORIENTATION, "1")
     changes += removed(packet, rdf, _ATTACHMENTS | {_THUMBNAILS})
     across, down = value_of(rdf, _ACROSS), value_of(rdf, _DOWN)
@@ -100,7 +100,7 @@ def without_orientation(packet: bytes) -> bytes:
 
 def resized(packet: bytes, *, across: Fraction, down: Fraction, size: tuple[int, int]) -> bytes:
     """For an image with so many times as many pixels a row and a column, now `size` (H, W). Raises DamagedXmp."""
-    rdf = scanned(packet, _WANTED)
+    rdf = scanned(packet, _PROPERTIES)
     changes = []
     for name, factor in ((_ACROSS, across), (_DOWN, down)):
         old = _fraction(value_of(rdf, name))
@@ -119,7 +119,7 @@ def with_event(packet: bytes | None, *, tool: str, parameters: str) -> bytes:
     Characters of `tool` and `parameters` that XML cannot hold are replaced.
     """
     packet = _NEW_PACKET if packet is None else packet
-    rdf = scanned(packet, _WANTED)
+    rdf = scanned(packet, _PROPERTIES)
     event = (
         f'<rdf:li xmlns:rdf="{RDF}" xmlns:stEvt="{_EVENT}" rdf:parseType="Resource">'
         f"<stEvt:action>edited</stEvt:action><stEvt:softwareAgent>{_text(tool)}</stEvt:softwareAgent>"
@@ -137,18 +137,18 @@ def with_event(packet: bytes | None, *, tool: str, parameters: str) -> bytes:
 
 def orientation(packet: bytes) -> int | None:
     """tiff:Orientation, or None where it is not there or no number. Raises DamagedXmp."""
-    said = value_of(scanned(packet, _WANTED), _ORIENTATION) or ""
-    return int(said) if said.isdecimal() and len(said) == 1 else None
+    text = value_of(scanned(packet, _PROPERTIES), _ORIENTATION) or ""
+    return int(text) if text.isdecimal() and len(text) == 1 else None
 
 
 def creator_tool(packet: bytes) -> str | None:
     """xmp:CreatorTool, or None. Raises DamagedXmp."""
-    return value_of(scanned(packet, _WANTED), _CREATOR_TOOL) or None
+    return value_of(scanned(packet, _PROPERTIES), _CREATOR_TOOL) or None
 
 
 def is_extended(packet: bytes) -> bool:
     """Whether the packet names a second one, as JPEG cuts long ones up. Raises DamagedXmp."""
-    return value_of(scanned(packet, _WANTED), _EXTENDED) is not None
+    return value_of(scanned(packet, _PROPERTIES), _EXTENDED) is not None
 
 
 def compacted(packet: bytes) -> bytes:
@@ -168,9 +168,9 @@ def _new_description(rdf: Element, content: str) -> Change:
     return Change(rdf.close, rdf.close, part.encode())
 
 
-def _text(said: str) -> str:
+def _text(text: str) -> str:
     """As the text of an element; what is no character of XML (control characters, halves of pairs) is replaced."""
-    return html.escape(_NO_XML.sub("\ufffd", said), quote=False)
+    return html.escape(_NO_XML.sub("\ufffd", text), quote=False)
 
 
 def _quoted(value: str) -> str:

@@ -64,16 +64,16 @@ class Change:
     new: bytes
 
 
-def scanned(packet: bytes, wanted: Set[Name]) -> Element:
-    """The rdf:RDF element of a packet, with the `wanted` properties and attributes in it. Raises DamagedXmp."""
+def scanned(packet: bytes, names: Set[Name]) -> Element:
+    """The rdf:RDF element of a packet, with the `names` properties and attributes in it. Raises DamagedXmp."""
     parser = expat.ParserCreate(encoding="utf-8")
     parser.buffer_text = True
     parser.ordered_attributes = True
-    scan = _Scan(packet, wanted)
+    scan = _Scan(packet, names)
     parser.StartElementHandler = lambda name, attributes: scan.started(name, attributes, parser.CurrentByteIndex)
     parser.EndElementHandler = lambda _name: scan.ended(parser.CurrentByteIndex)
-    parser.CharacterDataHandler = scan.said
-    parser.StartDoctypeDeclHandler = scan.refused  # Entities could unfold without end, and XMP has none.
+    parser.CharacterDataHandler = scan.add_text
+    parser.StartDoctypeDeclHandler = scan.refuse_doctype  # Entities could unfold without end, and XMP has none.
     try:
         parser.Parse(packet.rstrip(b"\0"), True)
     except (expat.ExpatError, ValueError, AttributeError) as error:
@@ -155,10 +155,10 @@ def _attributes(packet: bytes, element: Element) -> Iterator[re.Match[bytes]]:
 class _Scan:
     """What is open while expat reads, and the first rdf:RDF."""
 
-    def __init__(self, packet: bytes, wanted: Set[Name]) -> None:
+    def __init__(self, packet: bytes, names: Set[Name]) -> None:
         self._packet = packet
-        self._wanted = wanted
-        self._attributes = wanted | {_ABOUT}
+        self._names = names
+        self._attributes = names | {_ABOUT}
         self._open: list[Element | None] = []  # None: not remembered
         self._declared: list[tuple[str, ...]] = []  # the prefixes that each open element declares
         self._namespaces: dict[str, list[str]] = {"": [""], "xml": ["http://www.w3.org/XML/1998/namespace"]}
@@ -176,7 +176,7 @@ class _Scan:
         if parent is not None:
             parent.has_children = True
         remembered = None
-        if self._is_of_use(name, parent):
+        if self._is_remembered(name, parent):
             self._remembered += 1
             tag = _TAG.match(self._packet, at)
             if tag is None or self._remembered > _MAX_REMEMBERED:
@@ -201,23 +201,23 @@ class _Scan:
         tag = _TAG.match(self._packet, at)
         element.close, element.end = at, tag.end() if tag is not None else at
 
-    def said(self, text: str) -> None:
+    def add_text(self, text: str) -> None:
         element = self._open[-1]
-        if element is not None and element.name in self._wanted and not element.has_children:
+        if element is not None and element.name in self._names and not element.has_children:
             element.texts.append(text)
 
-    def refused(self, *_: object) -> None:
+    def refuse_doctype(self, *_: object) -> None:
         raise DamagedXmp("a document type in it")
 
-    def _is_of_use(self, name: Name, parent: Element | None) -> bool:
+    def _is_remembered(self, name: Name, parent: Element | None) -> bool:
         """The first rdf:RDF, descriptions in it, wanted properties in these, and rdf:Seq in those."""
         if self.rdf is None:
             return name == (RDF, "RDF")
         if parent is self.rdf:
             return name == (RDF, "Description")
         if parent is not None and parent.name == (RDF, "Description"):
-            return name in self._wanted
-        return parent is not None and parent.name in self._wanted and name == (RDF, "Seq")
+            return name in self._names
+        return parent is not None and parent.name in self._names and name == (RDF, "Seq")
 
     def _declare(self, attributes: list[str]) -> tuple[str, ...]:
         prefixes = []
