@@ -1,8 +1,8 @@
-"""No run writes one file twice.
+"""Checks that no run writes one file twice.
 
-Inputs whose outputs would have one name fail before anything is done, each naming the others, and all other files are
-restored. Names that differ only in letter case or Unicode composition are two files here and one elsewhere, and a tree
-restored on Linux is copied to macOS and Windows disks: the second of them fails.
+Inputs whose outputs would have the same name fail before the run begins, with the names of the others; all other files
+are restored. Names that differ only in letter case or Unicode composition are two files on Linux and one on macOS and
+Windows, to which a tree may be copied: of such outputs, the second one fails.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _KEEP_SUFFIX_HINT = "Add --keep-suffix to tell them apart."
 
 
 def folded(name: str) -> str:
-    """What two absolute paths without dots have in common that meet where case and Unicode composition are ignored."""
+    """A key that is equal for absolute paths (without dots) that differ only in letter case or Unicode composition."""
     if name.isascii():
         return name.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
@@ -34,9 +34,9 @@ def absolute(path: Path) -> str:
 
 
 def may_collide(targets: Iterable[str]) -> bool:
-    """False where surely no two targets meet on any file system; in eight bytes a name, for trees of any size.
+    """Whether two targets may collide on some file system; eight bytes for each name, for trees of any size.
 
-    Targets are absolute paths without dots.
+    False is certain, True is not. Targets are absolute paths without dots.
     """
     hashes = np.fromiter((hash(folded(target)) for target in targets), np.int64)
     return len(np.unique(hashes)) < len(hashes)
@@ -44,9 +44,10 @@ def may_collide(targets: Iterable[str]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class PlannedFile:
-    """A file that is to be made: from `source`, as `target`. One that gives way does so to one that does not.
+    """A file that will be written: from `source`, as `target`.
 
-    `with_suffix` is its target with --keep-suffix, None where that cannot be added.
+    gives_way: of two files with one name, it is refused if the other one does not give way.
+    with_suffix: its target with --keep-suffix; None if this option cannot be added.
     """
 
     source: Path
@@ -56,10 +57,10 @@ class PlannedFile:
 
 
 def refusals(planned: Sequence[PlannedFile]) -> list[OutputError | None]:
-    """For each file that is to be made, why it cannot be, or None.
+    """For each planned file, why it cannot be written, or None.
 
-    Of several with one name here, none can be made; those that give way leave it to the only one that does not. Of
-    those whose names meet on forgiving file systems only, the first that does not give way can be made.
+    Of several files with exactly the same name none can be written, except a single one that does not give way. Of
+    files whose names are equal on some file systems only, the first one that does not give way can be written.
     """
     same: dict[str, _Rivals] = {}
     for one in planned:
@@ -78,7 +79,7 @@ def refusals(planned: Sequence[PlannedFile]) -> list[OutputError | None]:
 
 
 def _names_with_suffix_are_unique(planned: Sequence[PlannedFile]) -> list[bool]:
-    """For each file whether no other one would have its name, on any file system, with --keep-suffix."""
+    """For each file, whether its name with --keep-suffix would be unique on every file system."""
     names = [None if one.with_suffix is None else folded(absolute(one.with_suffix)) for one in planned]
     counts = Counter(names)
     return [name is not None and counts[name] == 1 for name in names]
@@ -86,7 +87,7 @@ def _names_with_suffix_are_unique(planned: Sequence[PlannedFile]) -> list[bool]:
 
 @dataclass
 class _Rivals:
-    """Those that are to be made under one name: `firm` ones, and those that give way."""
+    """The planned files with one name: `firm` ones, and `yielding` ones, which give way."""
 
     firm: list[PlannedFile] = field(default_factory=list)
     yielding: list[PlannedFile] = field(default_factory=list)
@@ -95,7 +96,7 @@ class _Rivals:
         (self.yielding if one.gives_way else self.firm).append(one)
 
     def of(self, one: PlannedFile) -> tuple[PlannedFile, int] | None:
-        """One that keeps `one` from its name, and how many do; None if it can have it."""
+        """(a file that conflicts with `one`, how many there are); None if `one` can have the name."""
         if one.gives_way and self.firm:
             return self.firm[0], len(self.firm)
         rivals = self.yielding if one.gives_way else self.firm
@@ -106,16 +107,16 @@ def _same_name_error(one: PlannedFile, other: PlannedFile, count: int, *, suffix
     hint = "Rename one of them, leave one out with --exclude, or restore them into different directories."
     if suffix_helps:
         hint = f"{_KEEP_SUFFIX_HINT} {hint}"
-    whose = f"{other.source}'s" if count == 1 else f"those of {other.source} and {count - 1} more"
-    message = f"its output would have the name of {whose}: {one.target}"
+    owner = f"the output of {other.source}" if count == 1 else f"the outputs of {other.source} and {count - 1} more"
+    message = f"its output would have the same name as {owner}: {one.target}"
     if one.gives_way:
-        message = f"its result is too large for its format, and in another one {message}"
+        message = f"its result is too large for its format, and in another format {message}"
     return OutputError(message, path=one.source, hint=hint)
 
 
 def _collision_error(one: PlannedFile, other: PlannedFile, *, suffix_helps: bool) -> OutputError:
-    reason = "its output would have the name of {}'s where letter case and Unicode composition are ignored"
-    hint = "Rename one of the two, or restore them into different places."
+    reason = "its output would have the same name as that of {} where letter case and Unicode composition are ignored"
+    hint = "Rename one of them, or restore them into different directories."
     if suffix_helps:
         hint = f"{_KEEP_SUFFIX_HINT} {hint}"
     return OutputError(reason.format(other.source), path=one.source, hint=hint)

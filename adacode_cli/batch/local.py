@@ -1,8 +1,8 @@
-"""Jobs carried out in this process, with reading and writing beside inference.
+"""The executor of this process: files are read and written in threads while the network computes.
 
-Inference stays in the calling thread, where signals arrive and where events are emitted, unless it takes more than one
-thread to keep the device busy; decoding and encoding run in small pools. At most `jobs` + 1 decoded images wait for the
-network and as many results for the disk, so memory does not depend on the length of the run.
+Inference runs in the calling thread, which receives signals and emits events, unless several threads are needed to keep
+the device busy; decoding and encoding run in small pools. At most `jobs` + 1 decoded images wait for the
+network and as many results for the disk, so the memory does not depend on the length of the run.
 """
 
 from __future__ import annotations
@@ -26,23 +26,25 @@ from adacode_cli.batch.plan import Job
 from adacode_cli.batch.stages import Inferred, Read, Stages
 from adacode_cli.errors import DeviceError
 
-# After an interruption: what the network has finished is worth writing, but nobody waits long for Ctrl-C.
+# After an interruption, finished results are still written, but only for this long.
 _GRACE_S = 1.0
-# Results that wait for the disk; large ones wait for one another rather than for more memory.
+# Results that wait for the disk; with more, the next image is not computed until one is written.
 _MAX_WAITING_BYTES = 4 << 30
-_REPORT_PAGES_EVERY_S = 0.2  # how often pages that lanes have restored are reported
+_REPORT_PAGES_EVERY_S = 0.2  # interval at which pages restored by lanes are reported
 _FEW_JOBS, _MANY_JOBS = 2, 8
-# Images with the network, and results of those that wait for an earlier one: of large images two keep it busy, and
-# results are many times their size.
+# Images that are computed or whose results wait for an earlier one. Two large images keep the network busy, and
+# results are many times as large.
 _MAX_INFERRING_BYTES = 64 << 20
 
 Reading = Future[Read | Outcome | None]
-"""What comes of reading a job: None where another process is at work on it."""
+"""The result of reading a job: None if another process works on it."""
 
 
 class LocalExecutor:
-    """The executor of this process. `jobs` threads read and as many write; None: two, or where the network takes
-    several files at once, one a core up to eight.
+    """The executor of this process.
+
+    jobs: the number of reading and of writing threads. None: two, or, if the network computes several files at once,
+        one for each core, at most eight.
     """
 
     def __init__(self, stages: Stages, *, jobs: int | None = None) -> None:
@@ -55,13 +57,13 @@ class LocalExecutor:
         return self._stages.paths(job)
 
     def execute(self, jobs: Iterable[Job], coordinator: Coordinator) -> None:
-        """As `Executor.execute`. After an interruption, what was restored until then is written if that is quick."""
+        """As `Executor.execute`. After an interruption, finished results are written if this takes little time."""
         _Execution(self._stages, self._jobs, coordinator).run(jobs)
 
 
 @dataclass(frozen=True)
 class _OutOfMemory:
-    """The memory did not suffice for what was read; it may when results that wait for the disk are gone."""
+    """The memory was insufficient for this image; it may be sufficient when waiting results are written."""
 
     error: DeviceError
     read: Read
@@ -79,12 +81,12 @@ class _Writing:
     future: Future[Outcome | None]
 
 
-class _Cancelled(Exception):  # noqa: N818 (nobody sees it)
-    """The run was interrupted while a lane was at work on a document."""
+class _Cancelled(Exception):  # noqa: N818 (it stays in this module)
+    """The run was interrupted while a lane computed a document."""
 
 
 class _Execution:
-    """One call of `execute`. A passage that is in none of the queues has been given up or handed back."""
+    """One call of `execute`. A passage that is in none of the queues is finished or cancelled."""
 
     def __init__(self, stages: Stages, jobs: int, coordinator: Coordinator) -> None:
         self._stages = stages
@@ -98,11 +100,11 @@ class _Execution:
         self._inferring: deque[_Inferring] = deque()
         self._writing: deque[_Writing] = deque()
         self._thread = threading.current_thread()
-        self._pages: deque[tuple[Job, int, int]] = deque()  # restored and not reported yet
+        self._pages: deque[tuple[Job, int, int]] = deque()  # restored but not reported yet
         self._write_until = math.inf
 
     def run(self, jobs: Iterable[Job]) -> None:
-        """Reads ahead, infers and writes until no job is left. Raises what ends a run, and KeyboardInterrupt."""
+        """Reads, infers and writes until no job is left. Raises errors that end a run, and KeyboardInterrupt."""
         try:
             for passage in self._read_ahead(jobs):
                 self._infer(passage)
@@ -117,7 +119,7 @@ class _Execution:
             self._shut_down()
 
     def _read_ahead(self, jobs: Iterable[Job]) -> Iterator[JobPassage]:
-        """The jobs in order, each at hand with its reading under way, and that of a few of the following ones too."""
+        """Yields the jobs in order, while each and a few of the following ones are being read."""
         for job in jobs:
             passage = JobPassage(self._stages, job, partial(self._page_restored, job))
             self._ahead.append((passage, self._readers.submit(self._read, passage)))
@@ -133,7 +135,7 @@ class _Execution:
         return passage.read(assignment.known) if assignment else None
 
     def _infer(self, passage: JobPassage) -> None:
-        """Restores what is at hand. Nothing refers to what was read once it is restored: it may be large."""
+        """Restores the current image. Afterwards nothing refers to the decoded input, which may be large."""
         assert self._current is not None, "it has been read"
         reading: Reading = self._current[1]
         if self._fails(passage, reading.result):
@@ -158,8 +160,8 @@ class _Execution:
         return len(self._inferring) >= limit
 
     def _next_inference(self) -> None:
-        """Waits for the network to finish the oldest file that it was given."""
-        # Until then it stays among the others, where an interruption finds it.
+        """Waits until the network has finished the oldest file."""
+        # It stays in the queue until then, where an interruption handles it.
         while not wait_for([self._inferring[0].future], _REPORT_PAGES_EVERY_S).done:
             self._report_pages()
         self._report_pages()
@@ -168,7 +170,7 @@ class _Execution:
         self._submit_result(oldest.passage, oldest.future.result)
 
     def _page_restored(self, job: Job, page: int, num_pages: int) -> None:
-        """Called where the network runs. A document of which nobody wants the end any more ends in a lane here."""
+        """Called in the thread of the network. After an interruption, it cancels a document in a lane."""
         if self._write_until != math.inf:
             raise _Cancelled
         self._pages.append((job, page, num_pages))
@@ -180,14 +182,14 @@ class _Execution:
             self._coordinator.page_finished(*self._pages.popleft())
 
     def _submit_result(self, passage: JobPassage, infer: Callable[[], Inferred | _OutOfMemory]) -> None:
-        """Hands a result to the writers, when there is one."""
+        """Passes a result to the writers, if there is one."""
         results: list[Inferred] = []
         if not self._fails(passage, lambda: results.append(self._retried(passage, infer()))):
-            self._current = None  # from here on the writer gives up the claim
+            self._current = None  # From here on the writer releases the claim.
             self._writing.append(_Writing(passage, self._writers.submit(self._write, passage, results.pop())))
 
     def _retried(self, passage: JobPassage, result: Inferred | _OutOfMemory) -> Inferred:
-        """The result, computed once more where the memory did not suffice while results were waiting for the disk."""
+        """The result; if the memory was insufficient while results waited for the disk, it is computed again."""
         if isinstance(result, Inferred):
             return result
         if not self._writing:
@@ -203,7 +205,7 @@ class _Execution:
         return outcome
 
     def _collect(self, *, max_waiting: int) -> None:
-        """Accounts for finished writes in order, waiting for the oldest while too many are under way."""
+        """Reports finished writes in order, and waits for the oldest one while there are too many."""
         while self._writing:
             writing = self._writing[0]
             num_bytes = sum(one.passage.num_bytes for one in self._writing)
@@ -217,10 +219,10 @@ class _Execution:
                 self._coordinator.finished(outcome)
 
     def _fails(self, passage: JobPassage, step: Callable[[], object]) -> bool:
-        """Whether `step` failed, and the file with it. Raises what would fail every file alike."""
+        """Runs `step`; an error fails the file, and True is returned. Raises errors that every file would meet."""
         try:
             step()
-        except Exception as error:  # a file that breaks us must not stop the ten thousand others
+        except Exception as error:  # One file must not stop all others.
             if ends_the_run(error):
                 raise
             self._end(passage.job, passage.failed(error))
@@ -232,7 +234,7 @@ class _Execution:
         self._coordinator.finished(outcome)
 
     def _interrupted(self) -> None:
-        """What the lanes finish soon goes the way that it would have gone, and what is written soon counts."""
+        """Results that the lanes finish soon are still written, and writes that end soon are reported."""
         self._write_until = time.monotonic() + _GRACE_S
         self._readers.shutdown(wait=False, cancel_futures=True)
         if self._lanes:
@@ -248,12 +250,12 @@ class _Execution:
         under_way: list[Future[Any]] = [reading for _, reading in self._ahead]
         under_way += [self._current[1]] if self._current else []
         under_way += [writing.future for writing in self._writing]
-        # One that was cancelled never counts as done for those who wait.
+        # `wait` never reports a cancelled future as done.
         wait_for([f for f in under_way if not f.cancelled()], max(0.0, self._write_until - time.monotonic()))
         self._writers.shutdown(wait=False, cancel_futures=True)
 
     def _shut_down(self) -> None:
-        """After a stop: outputs that got their names still count; what failed on the way out is not looked at."""
+        """Ends the threads. After a stop, finished outputs are still reported; later errors are ignored."""
         if self._write_until == math.inf:
             self._readers.shutdown(cancel_futures=True)
             if self._lanes:
@@ -281,5 +283,5 @@ def _inferred(passage: JobPassage, read: Read) -> Inferred | _OutOfMemory:
 
 
 def _has_result(future: Future[Any]) -> bool:
-    """Whether there is a result."""
+    """Whether the future has a result."""
     return future.done() and not future.cancelled() and not future.exception()

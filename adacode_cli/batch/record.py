@@ -1,7 +1,7 @@
-"""One line of the journal: what an output was made of, with what, and what it is. docs/journal.md has the fields.
+"""One line of the journal: source, settings and content of an output. docs/journal.md describes the fields.
 
-Times, places and memory are for people; what a later run relies on is `Record`, and nothing of a line that lacks any
-part of it is believed.
+Times, paths and memory are for information; later runs use the fields of `Record` only, and ignore a line in which one
+of them is missing.
 """
 
 from __future__ import annotations
@@ -43,8 +43,10 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A file that was done. `besides` are the other files that were written for it, by absolute path. `path` is where
-    its source was, absolute; None in lines that do not say.
+    """A restored file.
+
+    besides: the other files that were written for it, by absolute path.
+    path: the absolute path of its source; None in lines without it.
     """
 
     source: Content
@@ -61,7 +63,7 @@ def absolute_text(job: Job) -> str:
 
 
 def digest_of(values: Mapping[str, object]) -> str:
-    """The SHA-256 of named values, whatever their order; what is neither number nor text counts by its text."""
+    """The SHA-256 of named values in any order; values other than numbers and text are converted to text."""
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -100,7 +102,7 @@ Besides = tuple[tuple[str, Content], ...]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What a line says of the output `target` in its tree: `record` where it was done, and what was written beside."""
+    """A line on the output `target` in its tree: its `record` if it was restored, and the files beside it."""
 
     target: str
     record: Record | None
@@ -108,10 +110,10 @@ class Line:
 
 
 def line_from(line: bytes, path: Path) -> Line | None:
-    """What a line of the journal `path` proves.
+    """The content of a line of the journal `path`.
 
-    None for lines that prove nothing: damaged or forged ones, and those of version 1, which knew no contents. Raises
-    JournalError for lines of a version after this one: what they mean is not known here.
+    None for damaged or forged lines, and for those of version 1, which have no digests of contents. Raises
+    JournalError for lines of a later version, whose meaning is unknown.
     """
     fields = object_of(line)
     version = fields.get("version") if fields else None
@@ -119,7 +121,7 @@ def line_from(line: bytes, path: Path) -> Line | None:
         return None
     if FORMAT_VERSION < version < _NO_VERSION_YET:
         hint = "Use that version of adacode, or another output directory (-o)."
-        raise JournalError(f"was written by a later adacode (format {version})", path=path, hint=hint)
+        raise JournalError(f"was written by a later version of adacode (format {version})", path=path, hint=hint)
     if version != FORMAT_VERSION or fields.get("outcome") not in (Result.DONE, Result.FAILED):
         return None
     try:
@@ -130,7 +132,7 @@ def line_from(line: bytes, path: Path) -> Line | None:
 
 
 def _record(fields: dict[str, Any]) -> Record:
-    """Raises ValueError, KeyError or TypeError for what no run writes."""
+    """The record of a line. Raises ValueError, KeyError or TypeError for fields that no run writes."""
     return Record(
         _content(fields["source_bytes"], fields["source_sha256"]),
         None if fields["mask_sha256"] is None else _text(fields["mask_sha256"]),
@@ -166,7 +168,7 @@ def _path(value: object) -> str:
 
 
 def _shared(options: str, weights: str) -> Settings:
-    # A hundred thousand lines repeat a handful of digests.
+    # A hundred thousand lines repeat a few digests.
     return Settings(sys.intern(options), sys.intern(weights))
 
 

@@ -1,8 +1,8 @@
-"""Arrays of codes, mixing weights and alpha ↔ few bytes, without loss; a stream can claim no more than its arrays hold.
+"""Lossless compression of codes, mixing weights and alpha; decompression never exceeds the size of the array.
 
-LZMA2 from the standard library does the coding; what helps is how the bytes lie. The codes of one cell say much about
-one another, so they stand together in a record whose length is a power of two, which lets LZMA keep statistics for
-each place in it. Mixing weights of one basis resemble their neighbours', so each basis is a plane.
+LZMA2 from the standard library compresses the bytes; their order makes this effective. The codes of one cell are
+correlated, so they are stored together in a record whose length is a power of two, which lets LZMA keep statistics for
+each position in it. Mixing weights of one basis are similar to their neighbours, so each basis is stored as a plane.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _DICTIONARY_BYTES = 1 << 22
 Bytes = npt.NDArray[np.uint8]
 
 
-# The longest match of LZMA is 273 bytes and costs a third of a bit or more; zeros are packed 6,830 times smaller.
+# The longest match of LZMA is 273 bytes and takes at least a third of a bit; zeros are compressed by 6,830.
 _MAX_RATIO = 8000
 _EXTRA_BYTES = 1 << 16
 
@@ -29,13 +29,13 @@ class PackingError(Exception):
 
 
 def check_ratio(data: bytes, size: int) -> None:
-    """Raises PackingError where no packed data of this length unpack to `size` bytes."""
+    """Raises PackingError if compressed data of this length cannot decompress to `size` bytes."""
     if size > len(data) * _MAX_RATIO + _EXTRA_BYTES:
-        raise PackingError(f"{len(data)} packed bytes are claimed to hold {size}")
+        raise PackingError(f"{len(data)} compressed bytes are claimed to hold {size}")
 
 
 def record_bytes(book_sizes: tuple[int, ...]) -> int:
-    """Bytes of a cell's record: one a basis, a second one for those of more than 256 codes, filled up."""
+    """Bytes of a cell's record: one for each basis, a second one for bases of more than 256 codes, and padding."""
     needed = len(book_sizes) + sum(size > 256 for size in book_sizes)
     if needed > _MAX_RECORD_BYTES:
         return -(-needed // _MAX_RECORD_BYTES) * _MAX_RECORD_BYTES
@@ -63,7 +63,7 @@ def unpack_codes(data: bytes, book_sizes: tuple[int, ...], rows: int, columns: i
     if (cells.max(1, initial=0) >= np.array(book_sizes)).any():
         raise PackingError("a code is beyond its codebook")
     if records[:, num + len(large) :].any():
-        raise PackingError("a record does not end in zeros")
+        raise PackingError("the padding of a record is not zero")
     return cells.reshape(num, rows, columns)
 
 
@@ -81,7 +81,7 @@ def unpack_planes(data: bytes, shape: tuple[int, ...], dtype: npt.DTypeLike) -> 
 
 
 def pack_steps(steps_KHW: npt.NDArray[np.int16]) -> bytes:
-    """K×h×w mixing weights → bytes; small numbers of either sign have a high byte of zero."""
+    """K×h×w mixing weights → bytes; small numbers of either sign get a high byte of zero."""
     signed = steps_KHW.astype(np.int32)
     return pack_planes(((signed << 1) ^ (signed >> 31)).astype(np.uint16))
 
@@ -93,7 +93,7 @@ def unpack_steps(data: bytes, shape: tuple[int, int, int]) -> npt.NDArray[np.int
 
 
 def pack_alpha(alpha_HW: npt.NDArray[Any]) -> bytes:
-    """Coverage of any of the three sample types → bytes: differences along each row, bit for bit."""
+    """Alpha of any of the three sample types → bytes, without loss: differences along each row."""
     bits = alpha_HW.view(f"u{alpha_HW.dtype.itemsize}")
     return pack_planes(np.diff(bits, axis=1, prepend=bits.dtype.type(0)))
 
@@ -102,11 +102,11 @@ def unpack_alpha(data: bytes, shape: tuple[int, int], dtype: npt.DTypeLike) -> n
     """Inverse of `pack_alpha`. Raises PackingError, also for values outside of a float sample's range."""
     kind = np.dtype(dtype)
     differences = unpack_planes(data, shape, f"u{kind.itemsize}")
-    if not differences.flags.writeable:  # of one plane: the unpacked bytes themselves
+    if not differences.flags.writeable:  # With one plane they are the decompressed bytes themselves.
         differences = differences.copy()
     alpha = np.cumsum(differences, axis=1, dtype=differences.dtype, out=differences).view(kind)
     if kind == np.float32 and not ((alpha >= 0) & (alpha <= 1)).all():
-        raise PackingError("coverage is not between 0 and 1")
+        raise PackingError("alpha is not between 0 and 1")
     return alpha
 
 
@@ -132,10 +132,10 @@ def _decompressed(data: bytes, size: int, chain: dict[str, int]) -> Bytes:
     reader = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[chain])
     try:
         unpacked = reader.decompress(data, max_length=size)
-        # What ends the stream may still wait behind the last byte.
+        # The end marker of the stream may follow the last byte.
         extra = b"" if reader.eof else reader.decompress(b"", max_length=1)
     except (lzma.LZMAError, EOFError) as error:
         raise PackingError(str(error)) from error
     if len(unpacked) != size or extra or not reader.eof or reader.unused_data:
-        raise PackingError("the packed data have another length")
+        raise PackingError("the compressed data have the wrong length")
     return np.frombuffer(unpacked, np.uint8)

@@ -1,6 +1,6 @@
 """AVIF: 8 bits through Pillow, deeper images are read by imagecodecs and written by OpenCV.
 
-It holds 8, 10 or 12 bits; deeper pixels are held here as 16 bits, and come out with 12. Sizes are looked at before
+It has 8, 10 or 12 bits; deeper images have 16 bits in memory and are written with 12. Sizes are checked before
 anything is decoded.
 """
 
@@ -28,7 +28,7 @@ from adacode_cli.imaging.metadata import EXIF_DAMAGED, Metadata
 from adacode_cli.imaging.refusals import check_size, parsing
 from adacode_cli.imaging.samples import grey_alpha_as_rgb, narrowed, to_full_range
 
-# The entry of an item in the list of items: its version, flags, number (16 or 32 bits), protection, and kind.
+# The entry of an item in the list of items: version, flags, number (16 or 32 bits), protection, and kind.
 _EXIF_ITEM = re.compile(rb"(infe(?:\x02.{3}.{2}|\x03.{3}.{4}).{2})Exif", re.DOTALL)
 _MODES = ("L", "LA", "RGB", "RGBA")
 
@@ -54,7 +54,7 @@ def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
         else:
             image.load()
             pixels, alpha = pillow.planes(image.convert("RGB") if image.mode not in _MODES else image)
-    if bits > 8 or num_frames == 1:  # else it is a frame, of which nothing is said there
+    if bits > 8 or num_frames == 1:  # Otherwise it is a frame, to which the properties do not apply.
         crop = heif_boxes.crop_of(properties, pixels.shape[1], pixels.shape[0])
         pixels = np.ascontiguousarray(pixels[crop])
         alpha = np.ascontiguousarray(alpha[crop]) if alpha is not None else None
@@ -62,23 +62,23 @@ def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
 
 
 def _orientation(image: ImageFile) -> int:
-    """How the container turns the image, which Pillow puts into EXIF, whatever that said before."""
+    """The orientation in the container, which Pillow writes into EXIF in place of the value there."""
     block = Image.Exif()
     block.load(image.info.get("exif") or b"")
     return int(block.get(exif.ORIENTATION, 1))
 
 
 def _check_still(data: bytes, max_pixels: int, *, name: str) -> None:
-    """Of an animation the image beside its frames is read, which may have another size. Raises InputError."""
+    """Checks the size of the still image of an animation, which is read. Raises InputError."""
     still, _ = _opened(heif_boxes.without_frames(data))
     check_size(*still.size, max_pixels, name=name)
 
 
 def _opened(data: bytes) -> tuple[ImageFile, tuple[str, ...]]:
-    """(the file, what is lost): Pillow refuses one for EXIF that it cannot read, so it gets it without then."""
+    """(the opened file, losses). If Pillow refuses a file because of its EXIF, it is opened without it."""
     try:
         return pillow.opened(AvifImageFile, data), ()
-    except Exception:  # it does not say what it raises
+    except Exception:  # Pillow does not document its exceptions here.
         bare = _without_exif(data)
         if bare == data:
             raise
@@ -86,17 +86,17 @@ def _opened(data: bytes) -> tuple[ImageFile, tuple[str, ...]]:
 
 
 def _without_exif(file: bytes) -> bytes:
-    """The file with its EXIF called something that nobody looks for; as it is where it has none."""
+    """The file with another kind for its EXIF item, so that readers ignore it; unchanged if it has none."""
     return _EXIF_ITEM.sub(rb"\1none", file, count=1)
 
 
 def _deep(file: bytes, bits: int) -> tuple[Samples, Samples | None]:
     """(H×W or H×W×3, alpha or None) uint16 of an AVIF of 10 or 12 bits. Raises ValueError."""
-    # OpenCV takes limited range for full in grey images, and cannot read deep ones that have alpha. Of a file with
-    # frames imagecodecs would write all of them into the room for one.
+    # OpenCV reads limited range as full range in grey images, and cannot read deep ones that have alpha. With an
+    # animation, imagecodecs would write all frames into the memory of one.
     samples: Samples = imagecodecs.avif_decode(heif_boxes.without_frames(file), numthreads=1)
     if samples.dtype != np.uint16:
-        raise ValueError("no deep pixels in it")
+        raise ValueError("it contains no pixels of more than 8 bits")
     planes = samples if samples.ndim == 3 else samples[..., None]
     colors = 3 if planes.shape[2] > 2 else 1
     alpha = to_full_range(planes[..., colors], bits) if planes.shape[2] > colors else None
@@ -122,7 +122,7 @@ def _written(samples: Samples, quality: int, metadata: Metadata) -> bytes:
     if metadata.icc is not None:
         options["icc_profile"] = metadata.icc
     if metadata.exif is not None:
-        # Pillow would write a block with an Orientation anew, which moves maker notes; without one it is upright too.
+        # Pillow rewrites a block with an Orientation, which moves maker notes; without the tag it is upright too.
         options["exif"] = b"Exif\0\0" + exif_editing.with_tags(metadata.exif, (), without={exif.ORIENTATION})
     if metadata.xmp is not None:
         options["xmp"] = metadata.xmp
@@ -153,7 +153,7 @@ def _metadata_in(file: bytes) -> list[Metadata]:
 
 
 def _same_exif(written: bytes, found: bytes | None) -> bool:
-    """Without an orientation it may be, as `write` says."""
+    """Whether `found` is `written`, possibly without its orientation, which `write` removes."""
     return found in (written, exif_editing.with_tags(written, (), without={exif.ORIENTATION}))
 
 

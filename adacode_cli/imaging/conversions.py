@@ -1,8 +1,8 @@
-"""Inks, L*a*b*, and luma with chroma → RGB, band by band where a formula does it.
+"""Conversions of CMYK, L*a*b*, and luma with chroma to RGB; formulas are computed band by band.
 
-Profiles go through LittleCMS: Pillow has it for 8 bits, imagecodecs for all that is deeper. TIFF and JPEG 2000 store
-L*a*b* and chroma in different ranges, so each has its own function; those of JPEG 2000 are the standard's formulas (ISO
-15444-1 and -2, annexes on colour) for whole numbers over the full range.
+Profiles are applied by LittleCMS: through Pillow for 8 bits, through imagecodecs for deeper samples. TIFF and JPEG 2000
+store L*a*b* and chroma in different ranges, so each has its own function; those of JPEG 2000 are the formulas of the
+standard (ISO 15444-1 and -2, annexes on colour) for integers of full range.
 """
 
 from __future__ import annotations
@@ -45,22 +45,22 @@ ILLUMINANTS = {
         ),
     ),
 }
-"""Light, by its name in the standard → (its white, XYZ under it → linear sRGB; D50 is adapted after Bradford)."""
+"""Name of an illuminant in the standard → (white point, matrix from XYZ to linear sRGB; D50: Bradford adaptation)."""
 
-_LAB_WHITE = {False: 65535, True: 65280}  # of 16 bits, in the two ways in which a TIFF may store L*a*b*
+_LAB_WHITE = {False: 65535, True: 65280}  # of 16 bits, for the two encodings of L*a*b* in TIFF
 
 
 def rgb_from_cmyk(inks: Samples, icc: bytes | None) -> tuple[Samples, str]:
-    """(H×W×3, what is lost) of H×W×4 inks, dtype kept: by the profile where it works, else by the plain formula."""
+    """(H×W×3 RGB, the loss) of H×W×4 CMYK, same dtype: with the profile if it is usable, else by a simple formula."""
     is_shallow = inks.dtype == np.uint8
     if icc is not None:
         try:
             pixels = _by_profile_of_8_bits(inks, icc) if is_shallow else _by_profile(inks, icc)
         except (ImageCms.PyCMSError, OSError, ImportError, imagecodecs.CmsError, ValueError):
-            pass  # a damaged profile, one for other colours, or a Pillow built without LittleCMS
+            pass  # The profile is damaged or for other colours, or Pillow was built without LittleCMS.
         else:
             return pixels, INKS_PROFILE_LOST
-    # Both are one formula, and Pillow is faster.
+    # Both use the same formula; Pillow is faster.
     return np.array(_pillow_image("CMYK", inks).convert("RGB")) if is_shallow else _by_cmyk_formula(inks), INKS_LOST
 
 
@@ -92,7 +92,7 @@ def _by_profile(inks: Samples, icc: bytes) -> Samples:
 def rgb_from_lab(lab: Samples, *, is_offset: bool) -> Samples:
     """H×W×3 sRGB of L*a*b* (D50) as uint8 or uint16, dtype kept.
 
-    a and b are in two's complement or, where `is_offset`, have their zero in the middle, as ICC profiles have them.
+    a and b are in two's complement or, with `is_offset`, have their zero in the middle, as in ICC profiles.
     """
     if lab.dtype == np.uint8:
         return np.array(
@@ -120,9 +120,9 @@ def _by_cmyk_formula(inks: Samples) -> Samples:
 
 
 def rgb_from_ranged_lab(lab: Samples, ranges: tuple[tuple[float, float], ...], illuminant: bytes) -> Samples:
-    """H×W×3 sRGB of L*a*b* as JPEG 2000 stores it, dtype kept.
+    """H×W×3 sRGB of L*a*b* as stored in JPEG 2000, same dtype.
 
-    ranges: (smallest value, range) of L*, a* and b*. light: one of LIGHTS, under which the colours are meant.
+    ranges: (smallest value, range) of L*, a* and b*. illuminant: a key of ILLUMINANTS.
     """
     white, matrix = ILLUMINANTS[illuminant]
 
@@ -138,8 +138,8 @@ def rgb_from_ranged_lab(lab: Samples, ranges: tuple[tuple[float, float], ...], i
 
 
 def rgb_from_ycc(pixels: Samples, bits: int) -> Samples:
-    """H×W×3 RGB of luma, blue and red difference as JPEG 2000 stores them with `bits` bits, dtype kept."""
-    # Chroma of grey is half of the number of values and not half of the largest: 128 of 255.
+    """H×W×3 RGB of luma, blue and red difference as stored in JPEG 2000 with `bits` bits, same dtype."""
+    # Neutral chroma is half of the number of values, not half of the largest value: 128 of 255.
     middle = (1 << (bits - 1)) / ((1 << bits) - 1)
 
     def convert(band: _Floats) -> _Floats:
@@ -150,7 +150,7 @@ def rgb_from_ycc(pixels: Samples, bits: int) -> Samples:
 
 
 def _of_unit_range(pixels: Samples, convert: Callable[[_Floats], _Floats]) -> Samples:
-    """`convert` of all pixels, which are 0 to 1 there, dtype kept."""
+    """Applies `convert` to all pixels, scaled to [0, 1]; same dtype."""
     top = top_of(pixels.dtype)
 
     def band(rows: slice) -> Samples:
@@ -161,9 +161,10 @@ def _of_unit_range(pixels: Samples, convert: Callable[[_Floats], _Floats]) -> Sa
 
 @dataclass(frozen=True)
 class LumaScale:
-    """How luma and chroma of `bits` bits stand for colours.
+    """How luma and chroma of `bits` bits encode colours.
 
-    `weights` of red, green and blue in luma; `ranges`: black, white, and for each chroma none and most.
+    weights: of red, green and blue in luma.
+    ranges: black and white, and for each chroma the neutral and the largest value.
     """
 
     weights: tuple[float, ...]
@@ -172,7 +173,7 @@ class LumaScale:
 
     @classmethod
     def of_bits(cls, bits: int) -> LumaScale:
-        """That of JPEG files: ITU-R BT.601 over the whole range."""
+        """The scale of JPEG files: ITU-R BT.601, full range."""
         top, middle = (1 << bits) - 1, 1 << (bits - 1)
         return cls((0.299, 0.587, 0.114), (0, top, middle, top, middle, top), bits)
 
@@ -183,7 +184,7 @@ def rgb_from_luma(samples: Samples, scale: LumaScale, dtype: npt.DTypeLike) -> S
     low, high = np.array(scale.ranges[::2]), np.array(scale.ranges[1::2])
     if min(red, green, blue) <= 0 or (high == low).any():
         raise ValueError("impossible weights or ranges of luma and chroma")
-    # The highest chroma lies one step less above the middle than the lowest lies below it.
+    # The range of chroma above the middle is one step smaller than the range below it.
     half = ((1 << (scale.bits - 1)) - 1) / ((1 << scale.bits) - 1)
     top = top_of(dtype)
 

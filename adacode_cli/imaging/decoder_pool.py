@@ -1,9 +1,9 @@
-"""Decoding apart from the run: a file that crashes or hangs its decoder fails alone, and the run goes on.
+"""Decodes files in other processes: a file that crashes or blocks its decoder fails alone, and the run continues.
 
-Libraries written in C meet bytes of unknown origin here, and a fault in one ends its process. So there is a process for
-each thread that reads, started when it is first needed, by executing Python anew: forking a process in which torch has
-threads is not safe. It imports no torch, and is replaced when it dies. An error inside is the error that decoding
-in the run's own process would have raised, and the pixels are the same.
+Libraries written in C process untrusted data here, and a fault in one ends its process. Therefore each reading thread
+has its own process, which is started on first use by executing Python: forking a process in which torch has
+threads is not safe. It does not import torch, and is replaced when it ends. Errors and pixels are the same as from
+decoding in the process of the run.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from adacode_cli.imaging.image import Decoded
 from adacode_cli.imaging.quiet import quiet_libraries
 from adacode_cli.limits import DECODING_LIMIT_S, MAX_PIXELS
 
-# A process that lives does either at once; only a machine that hardly moves takes so long.
+# A process usually needs much less; only an overloaded machine takes this long.
 _START_TIMEOUT_S = 120.0
 _EXIT_TIMEOUT_S = 10.0
-# The run's own search path, and -P: a folder of photographs that holds a numpy.py is not looked into.
+# The search path of the run, and -P, so that a numpy.py in a folder of photographs is not imported.
 _START = (
     "import sys; sys.path[:] = sys.argv[3:]\n"
     "from adacode_cli.imaging.decoder_worker import main\n"
     "main(int(sys.argv[1]), bytes.fromhex(sys.argv[2]))"
 )
-_CLOSED = "was not read, as the run ends"
-_OTHER_PROGRAM_HINT = "Open it in another program; if that can show it, save it there under a new name."
+_CLOSED = "was not read because the run is ending"
+_OTHER_PROGRAM_HINT = "Open it in another program. If that program shows it, save it there under a new name."
 
 
 @contextmanager
 def decoding(*, isolated: bool, limit_s: float = DECODING_LIMIT_S) -> Iterator[Decode]:
-    """What decodes files within the block: processes of its own if `isolated` and the system can, else this process."""
-    with quiet_libraries():  # here too: masks and outputs are read again in the run's own process
-        # Windows passes no descriptors through sockets, and a frozen program has no interpreter to start.
+    """Within the block, the decoder: other processes if `isolated` and the system supports them, else this process."""
+    with quiet_libraries():  # Masks and outputs are read in this process.
+        # Windows cannot pass descriptors through sockets, and a frozen program has no interpreter to start.
         if not isolated or sys.platform == "win32" or getattr(sys, "frozen", False):
             yield decode
             return
@@ -55,7 +55,7 @@ def decoding(*, isolated: bool, limit_s: float = DECODING_LIMIT_S) -> Iterator[D
 
 
 class DecoderPool:
-    """`imaging.decode.decode` in other processes, to be called by any number of threads at once: each gets its own."""
+    """`imaging.decode.decode` in other processes; each calling thread uses its own process."""
 
     def __init__(self, limit_s: float = DECODING_LIMIT_S) -> None:
         self._limit_s = limit_s
@@ -73,9 +73,9 @@ class DecoderPool:
         accept_damaged: bool = False,
         first_page: int = 0,
     ) -> Decoded:
-        """As `decode` does it. Raises InputError as it does, and for a file whose decoder crashes or takes too long.
+        """As `decode`. Raises InputError, also for a file whose decoder crashes or takes too long.
 
-        What the system has no room to decode elsewhere is decoded here.
+        If the system has no resources for another process, the file is decoded in this one.
         """
         facts = {
             "name": name,
@@ -89,7 +89,7 @@ class DecoderPool:
             with self._removed_on_error(process):
                 answer, blobs = process.answer(self._limit_s)
         except _ProcessFailed as failure:
-            self._refuse_if_closed(name)  # it ended because it was ended: no fault of the file
+            self._refuse_if_closed(name)  # The process was ended by `close`, so the file is not the cause.
             timed_out = isinstance(failure, _TimedOut)
             raise InputError(failure.message, path=name, hint=failure.hint, over_limit=timed_out) from failure.__cause__
         except _NoResources:
@@ -106,7 +106,7 @@ class DecoderPool:
         return image
 
     def close(self) -> None:
-        """Ends all processes, those at work too; none is left when this returns."""
+        """Ends all processes, also busy ones, and waits for their end."""
         with self._lock:
             self._closed = True
             self._idle.clear()
@@ -119,7 +119,7 @@ class DecoderPool:
             raise InputError(_CLOSED, path=name)
 
     def _process_with(self, facts: Facts, data: bytes) -> _Process:
-        """A process that has taken `data`. What an idle one died of is not this file's fault, so the next gets it."""
+        """A process that has received `data`. If an idle process has died, the file is not the cause: try the next."""
         while True:
             with self._lock:
                 if self._closed:
@@ -149,7 +149,7 @@ class DecoderPool:
     def _removed_on_error(self, process: _Process) -> Iterator[None]:
         try:
             yield
-        except BaseException:  # KeyboardInterrupt too: the answer is not wanted any more
+        except BaseException:  # Also KeyboardInterrupt: the answer is no longer needed.
             self._remove(process)
             raise
 
@@ -166,15 +166,15 @@ class _ProcessFailed(Exception):  # noqa: N818 (turned into the InputError of a 
 
 
 class _TimedOut(_ProcessFailed):
-    """It took longer than a file may."""
+    """The file took too long."""
 
 
-class _NoResources(Exception):  # noqa: N818 (never seen outside)
-    """The system has no room for a process or a message: a limit on files, descriptors, processes or memory."""
+class _NoResources(Exception):  # noqa: N818 (it stays in this module)
+    """The system has no resources for a process or a message: files, descriptors, processes or memory."""
 
 
 class _Crashed(_ProcessFailed):
-    """Its process ended by itself, or was killed."""
+    """The process ended by itself, or was killed."""
 
 
 class _Process:
@@ -185,10 +185,10 @@ class _Process:
             self._channel, worker_channel = socket.socketpair()
         except OSError as error:
             raise _NoResources from error
-        # Formats that were registered are passed on; this process has made what is pickled here.
+        # Registered formats are passed on; the data are pickled by this process, so unpickling them is safe.
         further_formats = pickle.dumps(formats.registered()).hex()
         command = [sys.executable, "-P", "-c", _START, str(worker_channel.fileno()), further_formats, *sys.path]
-        # A group of its own, which the terminal's Ctrl-C and Ctrl-Z do not reach: the run decides what they mean.
+        # It has its own process group, so that Ctrl-C and Ctrl-Z reach only the run, which handles them.
         with worker_channel:
             try:
                 self._process = subprocess.Popen(
@@ -203,12 +203,12 @@ class _Process:
                 raise _NoResources from error
 
     def wait_until_ready(self) -> None:
-        """Raises _NoResources where Python does not start; no file is at fault then."""
+        """Raises _NoResources if Python does not start."""
         if self._next(_START_TIMEOUT_S, _NoResources()) is None:
             raise _NoResources
 
     def give(self, facts: Facts, data: bytes) -> None:
-        """Returns when the process has `data`. Raises _Crashed if it is gone, and _NoResources."""
+        """Sends `data`, and returns when it has arrived. Raises _Crashed if the process has ended, and _NoResources."""
         try:
             self._channel.settimeout(_START_TIMEOUT_S)
             send(self._channel, facts, [data])
@@ -220,15 +220,15 @@ class _Process:
             raise _crash(self._status())
 
     def answer(self, limit_s: float) -> tuple[Facts, list[memoryview]]:
-        """What came of it. Raises _Crashed if the process ends, _TimedOut after `limit_s`, and _NoResources."""
-        hint = f"{_OTHER_PROGRAM_HINT} If it only is slow, raise --decode-timeout."
-        answer = self._next(limit_s, _TimedOut(f"its decoder did not come to an end within {limit_s:g} seconds", hint))
+        """The answer. Raises _Crashed if the process ends, _TimedOut after `limit_s`, and _NoResources."""
+        hint = f"{_OTHER_PROGRAM_HINT} If decoding is only slow, raise --decode-timeout."
+        answer = self._next(limit_s, _TimedOut(f"its decoder did not finish within {limit_s:g} seconds", hint))
         if answer is None:
             raise _crash(self._status())
         return answer
 
     def _next(self, limit_s: float, on_timeout: Exception) -> tuple[Facts, list[memoryview]] | None:
-        """What it says next, or None if it is gone. Raises `on_timeout` where that takes longer than `limit_s`."""
+        """The next message, or None if the process has ended. Raises `on_timeout` after `limit_s`."""
         try:
             self._channel.settimeout(limit_s)
             return receive(self._channel)
@@ -245,7 +245,7 @@ class _Process:
             return self._process.wait()
 
     def end(self) -> None:
-        """At once: it holds nothing that could be lost. May be called again, and by another thread."""
+        """Kills the process, which has no data to save. May be called repeatedly and by any thread."""
         self._process.kill()
         self._process.wait()
         self._channel.close()
@@ -256,7 +256,7 @@ def _crash(status: int) -> _Crashed:
         return _Crashed(f"its decoder ended its process (exit status {status})", _OTHER_PROGRAM_HINT)
     number = -status
     name = signal.Signals(number).name if number in {*signal.Signals} else "unknown"
-    if number == signal.SIGKILL:  # as the system does where memory runs out
+    if number == signal.SIGKILL:  # as the system does when memory runs out
         return _Crashed(f"its decoder was killed (signal {number}, {name})", MEMORY_HINT)
     return _Crashed(f"its decoder crashed (signal {number}, {name})", _OTHER_PROGRAM_HINT)
 
@@ -265,8 +265,8 @@ class _WorkerTraceback(Exception):  # noqa: N818 (the cause of an error, for the
     """The traceback in the decoding process."""
 
 
-class DecodingBug(Exception):  # noqa: N818 (no mistake of a person's)
-    """Decoding failed in a way that is a bug of this program."""
+class DecodingBug(Exception):  # noqa: N818 (not an error of the user)
+    """Decoding failed because of a bug in this program."""
 
 
 def _raise_worker_error(answer: Facts) -> NoReturn:

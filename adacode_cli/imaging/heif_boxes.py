@@ -334,7 +334,7 @@ def with_cicp(file: bytes, cicp: Cicp | None) -> bytes:
         return file
     at, end = file.find(_NCLX_PREFIX), file.find(b"mdat")
     if not 0 < at < end:
-        raise ValueError("its encoder has not described the colours")
+        raise ValueError("the encoder wrote no description of the colours")
     at += len(_NCLX_PREFIX)
     return file[:at] + struct.pack(">2H", cicp.primaries, cicp.transfer) + file[at + 4 :]
 

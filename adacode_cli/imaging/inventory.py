@@ -139,7 +139,7 @@ def behind(data: bytes, at: int) -> Iterator[Item]:
     if _VIDEO.search(data, at) is not None:
         yield VIDEO, ""
     else:
-        yield "bytes behind its end", str(len(data) - at)
+        yield "bytes after its end", str(len(data) - at)
 
 
 def map_at(file: bytes, at: int) -> str | None:

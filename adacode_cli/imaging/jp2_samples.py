@@ -89,17 +89,17 @@ def header_of(file: bytes, codestream: bytes) -> Jp2Header:
     Raises ValueError or struct.error for a damaged one, and for one that would cost much more than its pixels.
     """
     if not codestream.startswith(CODESTREAM):
-        raise ValueError("no codestream in it")
+        raise ValueError("it contains no codestream")
     right, bottom, left, top = struct.unpack_from(">4I", codestream, _SIZE_AT)
     (count,) = struct.unpack_from(">H", codestream, _COMPONENTS_AT)
     if max(right, bottom) > _MAX_GRID or not count:
-        raise ValueError("its header makes no sense")
+        raise ValueError("its header is invalid")
     described = struct.iter_unpack(">3B", codestream[_COMPONENTS_AT + 2 : _COMPONENTS_AT + 2 + 3 * count])
     components = tuple(
         Component((depth & _BITS) + 1, bool(depth & _SIGNED), across, down) for depth, across, down in described
     )
     if len(components) != count or not all(part.across and part.down for part in components):
-        raise ValueError("its header makes no sense")
+        raise ValueError("its header is invalid")
     outer = [(kind, body) for kind, body in boxes(file) if kind in (b"jp2h", b"jp2c")]
     inner: dict[bytes, bytes] = {}
     for kind, body in outer:
@@ -137,7 +137,7 @@ def _check_precincts(codestream: bytes, header: Jp2Header) -> None:
             begins = _STYLES[marker] + is_wide if marker == _STYLE_OF_COMPONENT else _STYLES[marker]
             count += _num_precincts(body, begins, header) * (len(header.components) if marker == _STYLE else 1)
         if count > _MAX_PRECINCTS:
-            raise ValueError("it is cut into too many precincts")
+            raise ValueError("it has too many precincts")
         at += 2 + max(2, length)
 
 
@@ -202,7 +202,7 @@ def _palette(inner: dict[bytes, bytes], num_components: int) -> Palette | None:
     count, columns = struct.unpack_from(">HB", body)
     depths = body[3 : 3 + columns]
     if not 0 < count <= _MAX_PALETTE or len(depths) != columns or not columns or any(d & _SIGNED for d in depths):
-        raise ValueError("its palette makes no sense")
+        raise ValueError("its palette is invalid")
     widths = [(depth & _BITS) // 8 + 1 for depth in depths]
     at, entries = 3 + columns, np.zeros((count, columns), np.int64)
     if max(widths) > 4 or len(body) < at + count * sum(widths):
@@ -219,7 +219,7 @@ def _palette(inner: dict[bytes, bytes], num_components: int) -> Palette | None:
     # What has no map of channels goes through the palette column by column.
     sources = sources or tuple((0, column) for column in range(columns))
     if any(source >= num_components or (column or 0) >= columns for source, column in sources):
-        raise ValueError("its palette makes no sense")
+        raise ValueError("its palette is invalid")
     return Palette(entries, tuple((depth & _BITS) + 1 for depth in depths), sources)
 
 
@@ -343,5 +343,5 @@ def _illuminant(header: Jp2Header) -> bytes:
     """The light that CIELab is meant under. Raises NotSupported."""
     illuminant = header.details[24:_LAB_DETAILS] if len(header.details) >= _LAB_DETAILS else b"\0D50"
     if illuminant not in conversions.ILLUMINANTS:
-        raise NotSupported("CIELab under another light than D50 and D65")
+        raise NotSupported("CIELab with an illuminant other than D50 and D65")
     return illuminant

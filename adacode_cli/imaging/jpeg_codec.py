@@ -38,7 +38,7 @@ _HEAD_BYTES = 10
 _MAX_SEGMENTS = 10_000  # that are passed by on the way to the header of the image
 _END = b"\xff\xd9"
 _MIN_SCAN_BYTES = 64  # Of fewer a decoder makes a few blocks, the first of which may be noise.
-_RGB_NOTE = "its colours were taken for RGB, as those of lossless JPEGs are"
+_RGB_NOTE = "its colours were read as RGB, as is usual for lossless JPEG"
 _UNITS = {0: NO_UNIT, 1: INCH, 2: CENTIMETRE}
 _FULL_COLOR_QUALITY = 90  # From here on a person asks for detail, and JPEG keeps colour at full resolution.
 _MAX_SEGMENT = 65533  # of JPEG: the length field counts itself
@@ -221,9 +221,9 @@ def _completed(data: bytes, _max_pixels: int, _name: str) -> tuple[bytes, str]:
         if kind == jpeg_segments.SCAN:
             scans, pixels_at = scans + 1, min(pixels_at, segment_end)
     if not 0 < scans <= MAX_SCANS or end - pixels_at < _MIN_SCAN_BYTES:
-        raise ValueError("nothing of its pixels is there")
+        raise ValueError("none of its pixels are present")
     kept = data[:end].rstrip(b"\xff")
-    return kept + (b"" if kept.endswith(_END) else _END), "what is missing is grey or coarse"
+    return kept + (b"" if kept.endswith(_END) else _END), "the missing part is grey or coarse"
 
 
 def _metadata_in(file: bytes) -> list[Metadata]:

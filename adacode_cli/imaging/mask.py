@@ -46,7 +46,7 @@ def mask_from_image(image: Decoded, path: Path, *, size: tuple[int, int]) -> Mas
         raise InputError(
             f"the mask has {image.size[1]}×{image.size[0]} pixels, the image {size[1]}×{size[0]}",
             path=path,
-            hint="Make the mask exactly as large as the image (after its EXIF rotation), white where it has holes.",
+            hint="Make the mask as large as the image (after its EXIF rotation), and white where the holes are.",
         )
     return _marked(image)
 

@@ -33,7 +33,7 @@ TITLES = {
 EXIF_DAMAGED = "damaged EXIF"
 ICC_DAMAGED = "damaged ICC profile"
 _ORIENTATIONS = (1, 2, 3, 4, 5, 6, 7, 8)
-XMP_DAMAGED_NOTE = "its XMP is damaged and was kept as it is"
+XMP_DAMAGED_NOTE = "its XMP is damaged and was kept unchanged"
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class Allowance:
             elif len(block) > self._left:
                 # What comes behind it does not get in either: which blocks are kept must not depend on their sizes.
                 self._left = 0
-                lost.append(f"{TITLES[name]} (all metadata are more than {self._limit // MIB} MiB)")
+                lost.append(f"{TITLES[name]} (all metadata together have more than {self._limit // MIB} MiB)")
             else:
                 self._left -= len(block)
                 continue

@@ -112,7 +112,7 @@ def _described(image: Image.Image, metadata: Metadata) -> tuple[Metadata, tuple[
         return replace(metadata, cicp=SRGB), ()
     grey = image.mode in _GREY_MODES
     described = colours.from_gamma(metadata, info.get("gamma"), info.get("chromaticity"), grey=grey)
-    return (metadata, ("gamma and primaries (they make no sense)",)) if described is None else (described, ())
+    return (metadata, ("gamma and primaries (invalid values)",)) if described is None else (described, ())
 
 
 def metadata_in(

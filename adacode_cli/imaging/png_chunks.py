@@ -152,7 +152,7 @@ def taken_apart(file: bytes) -> tuple[bytes, Metadata, tuple[str, ...]]:
     records = _raw_profile(profiles, "iptc", lost, "iptc", "8bim")
     lost += [LIGHT_LEVELS] if not bodies.keys().isdisjoint(LIGHT_LEVEL_CHUNKS) else []
     cicp = _numbers(bodies.get(b"cICP"))
-    lost += ["a cICP colour description that makes no sense"] if b"cICP" in bodies and cicp is None else []
+    lost += ["an invalid cICP colour description"] if b"cICP" in bodies and cicp is None else []
     records = photoshop.unwrapped(records) if records is not None else None
     metadata = Metadata(icc or None, exif or None, packet or None, records, cicp=cicp)
     return b"".join(kept), metadata, tuple(lost)

@@ -171,7 +171,7 @@ def _completed(data: bytes, max_pixels: int, name: str) -> tuple[bytes, str]:
     width, height, depth, colours, *_, interlaced = struct.unpack(">IIBBBBB", data[16 : _HEADER_END - 4])
     check_size(width, height, max_pixels, name=name)
     if colours not in _SAMPLES or depth not in _DEPTHS or interlaced > 1:
-        raise ValueError("its header makes no sense")
+        raise ValueError("its header is invalid")
     passes = _passes(width, height, depth * _SAMPLES[colours], interlaced=bool(interlaced))
     expected = sum(num_rows * row_bytes for num_rows, row_bytes in passes)
     unpacked = _unpacked(packed, expected)
@@ -184,12 +184,12 @@ def _completed(data: bytes, max_pixels: int, name: str) -> tuple[bytes, str]:
         part[:, 0][stored[:, 0] > _MAX_FILTER] = 0
         start, num_read = start + num_rows * row_bytes, num_read + read
     if not num_read:
-        raise ValueError("nothing of its pixels can be unpacked")
+        raise ValueError("none of its pixels can be decompressed")
     num_rows = sum(count for count, _ in passes)
-    effect = "all of its rows were read, some may be wrong"
+    effect = "all of its rows were read, but some may be wrong"
     if num_read < num_rows:
         share = f"{num_read * 100 // num_rows} %" if interlaced else f"{num_read} of {height} rows"
-        effect = f"{share} of it were read, what is missing is black"
+        effect = f"{share} of it were read, the missing part is black"
     return b"".join([*before, chunk(b"IDAT", zlib.compress(rows.data, 1)), chunk(b"IEND", b"")]), effect
 
 

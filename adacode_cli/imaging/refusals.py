@@ -23,9 +23,9 @@ from adacode_cli.errors import InputError
 from adacode_cli.imaging import memory_limit
 from adacode_cli.limits import COUNTED_PIXEL_BYTES, MAX_PAGES, MAX_SCANS
 
-_DAMAGED_HINT = "Open it in a viewer; if it looks broken there too, copy or download it again."
-_HARMFUL_HINT = "if not, the file is damaged or made to do harm."
-_CONVERT_HINT = "Convert it with the program that made it, to a PNG, or to a TIFF of 8 or 16 bits a sample."
+_DAMAGED_HINT = "Open it in an image viewer. If it is damaged there too, copy or download it again."
+_HARMFUL_HINT = "otherwise the file is damaged or malicious."
+_CONVERT_HINT = "Convert it with the program that made it, to PNG, or to TIFF with 8 or 16 bits per sample."
 _LIBRARY_ERRORS = (
     OSError,
     SyntaxError,
@@ -79,7 +79,7 @@ def parsing(format: str, *, name: str) -> Iterator[None]:
 def not_supported(what: str, *, name: str, program: str | None = None) -> InputError:
     """The refusal of a file that is whole, and `what` is not read; `program`: a command that may convert it, if any."""
     remedy = f"Convert it with a program that reads it, for example: {program}"
-    hint = f"The file may well be whole. {remedy if program else _CONVERT_HINT}"
+    hint = f"The file is probably not damaged. {remedy if program else _CONVERT_HINT}"
     return InputError(f"is not supported: it is {what}", path=name, hint=hint)
 
 
@@ -114,7 +114,7 @@ def too_many_pixels(what: str, max_pixels: int, *, name: str) -> InputError:
     return InputError(
         f"claims {what}, more than {max_pixels / 1e6:g} megapixels",
         path=name,
-        hint=f"If it really is that large, raise --max-megapixels; {_HARMFUL_HINT}",
+        hint=f"If the image really is that large, raise --max-megapixels; {_HARMFUL_HINT}",
         over_limit=True,
     )
 
@@ -138,16 +138,16 @@ def too_many_pages(name: str) -> InputError:
 
 def too_many_scans(num_scans: int, name: str) -> InputError:
     """The refusal of a JPEG with `num_scans` scans."""
-    hint = "If other programs can show it, save it there under a new name; if not, the file is made to do harm."
+    hint = "If another program shows it, save it there under a new name; otherwise the file is malicious."
     message = f"has {num_scans} scans, more than the {MAX_SCANS} that are read"
     return InputError(message, path=name, hint=hint, over_limit=True)
 
 
 def too_little_memory(name: str, limit: int | None) -> InputError:
-    """The refusal of a file that needs more memory than is free, or than the `limit` in bytes of its process."""
+    """The refusal of a file that needs more memory than is available, or than the `limit` in bytes of its process."""
     if limit is None:
         hint = "Close other programs, or make the image smaller first."
-        return InputError("needs more memory than is free", path=name, hint=hint, over_limit=True)
-    hint = "If other programs can show it, save it there under a new name, or add --no-isolate, which sets no limit."
+        return InputError("needs more memory than is available", path=name, hint=hint, over_limit=True)
+    hint = "If another program shows it, save it there under a new name, or add --no-isolate, which sets no limit."
     message = f"needs more memory to be decoded than the {limit / 1e6:,.0f} MB that a file of its size may take"
     return InputError(message, path=name, hint=hint, over_limit=True)

@@ -122,7 +122,7 @@ def _pages(file: TiffFile, max_pages: int) -> tuple[list[TiffPage], tuple[str, .
     """(pages, what is lost). The first image is a page whatever it calls itself."""
     pages: list[TiffPage] = []
     masks = 0
-    # Where the links lead around in a circle, tifffile may follow them for ever.
+    # Where the the symbolic links form a loop, tifffile may follow them for ever.
     for index, page in enumerate(islice(file.pages, max_pages)):
         if not isinstance(page, TiffPage):
             raise TypeError("a page without tags of its own")

@@ -65,7 +65,7 @@ def _num_colors(page: TiffPage, stored: Samples, *, name: str) -> int:
     known_bits = _MAX_BITS.get(kind)
     fits = known_bits is None or (stored.dtype.kind == "u" and (bits in known_bits or bits <= known_bits[0]))
     if count > 2 and _PHOTOMETRIC not in page.tags and page.compression != COMPRESSION.OJPEG:
-        raise not_supported("a TIFF with colours of unstated kind", name=name)
+        raise not_supported("a TIFF that does not state its kind of colours", name=name)
     if kind == INKS and page.tags.valueof(_INK_SET) == _OTHER_INKS:
         raise not_supported("a TIFF with other inks than CMYK", name=name, program=OTHER_PROGRAM)
     if colors > count or not fits:
@@ -84,7 +84,7 @@ def _in_our_depth(samples: Samples, bits: int) -> tuple[Samples, tuple[str, ...]
         return (samples / top).astype(np.float32), (f"{bits}-bit integers (read as 32-bit float)",)
     lost: tuple[str, ...] = ("64-bit float (read as 32-bit float)",) if samples.dtype == np.float64 else ()
     if not np.isfinite(samples).all():
-        samples, lost = np.nan_to_num(samples, nan=0.0), (*lost, "values that are no numbers (set to 0)")
+        samples, lost = np.nan_to_num(samples, nan=0.0), (*lost, "values that are not numbers (set to 0)")
     if samples.min() < 0 or samples.max() > 1:
         samples, lost = np.clip(samples, 0, 1), (*lost, "values outside 0 to 1 (clipped)")
     return samples.astype(np.float32, copy=False), lost
@@ -133,6 +133,6 @@ def _alpha(page: TiffPage, stored: Samples, colors: int) -> tuple[Samples | None
         kinds = [PLAIN_ALPHA]
     at = next((i for i, kind in enumerate(kinds) if kind in ALPHA), None)
     if at is None:
-        return None, False, (f"{count} extra channel(s) of unstated meaning",) if count else ()
+        return None, False, (f"{count} extra channel(s) of unknown meaning",) if count else ()
     lost = (f"{count - 1} extra channel(s) beyond alpha",) if count > 1 else ()
     return np.ascontiguousarray(stored[..., colors + at]), kinds[at] == PREMULTIPLIED, lost

@@ -322,7 +322,7 @@ def _unlzma(data: bytes, size: int) -> bytes:
 
 def _complete(found: bytes, *, eof: bool, stopped: bool) -> bytes:
     if stopped:
-        raise OSError("a strip or tile unpacks to more than the image has")
+        raise OSError("a strip or tile decompresses to more data than the image has")
     if not eof:
         raise EOFError("a strip or tile is truncated")
     return found

@@ -62,7 +62,7 @@ def _by_opencv(data: bytes, *, name: str) -> Raster:
     with parsing("webp", name=name):
         samples = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
         if samples is None:
-            raise ValueError("no image in it")
+            raise ValueError("it contains no image")
     alpha = np.ascontiguousarray(samples[..., 3]) if samples.shape[2] == 4 else None
     lost = ("metadata (not read: it exceeds the pixel limit set in Pillow)",)
     return Raster(np.ascontiguousarray(samples[..., 2::-1]), alpha, lost=lost)

@@ -79,7 +79,7 @@ def scanned(packet: bytes, names: Set[Name]) -> Element:
     except (expat.ExpatError, ValueError, AttributeError) as error:
         raise DamagedXmp(str(error)) from error
     if scan.rdf is None:
-        raise DamagedXmp("no rdf:RDF in it")
+        raise DamagedXmp("it contains no rdf:RDF")
     return scan.rdf
 
 
@@ -180,7 +180,7 @@ class _Scan:
             self._remembered += 1
             tag = _TAG.match(self._packet, at)
             if tag is None or self._remembered > _MAX_REMEMBERED:
-                raise DamagedXmp("a tag is not where it was read" if tag is None else "it repeats itself too often")
+                raise DamagedXmp("a tag is not where it was read" if tag is None else "too many elements are repeated")
             remembered = Element(name, at, tag.end(), named)
             if parent is not None:
                 parent.children.append(remembered)
@@ -207,7 +207,7 @@ class _Scan:
             element.texts.append(text)
 
     def refuse_doctype(self, *_: object) -> None:
-        raise DamagedXmp("a document type in it")
+        raise DamagedXmp("it contains a document type declaration")
 
     def _is_remembered(self, name: Name, parent: Element | None) -> bool:
         """The first rdf:RDF, descriptions in it, wanted properties in these, and rdf:Seq in those."""
@@ -243,5 +243,5 @@ class _Scan:
             return default, written
         namespaces = self._namespaces.get(prefix)
         if not namespaces or not local or ":" in local:
-            raise DamagedXmp("a prefix stands for no namespace")
+            raise DamagedXmp("a prefix is not declared")
         return namespaces[-1], local

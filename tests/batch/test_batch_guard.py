@@ -86,7 +86,7 @@ def test_numbers_that_are_none():
     pixels = scene(np.float32)
     after = np.clip(enlarged(pixels), 0, 1)
     after[3, 4, 1] = np.nan
-    assert "no numbers" in doubt(Decoded(pixels), Decoded(after))
+    assert "not finite numbers" in doubt(Decoded(pixels), Decoded(after))
 
 
 @pytest.mark.parametrize("value", [0, 128, 255])

@@ -302,7 +302,7 @@ def test_originals_beside_outputs_are_found_from_above(adacode, originals, photo
     (tmp_path / "all" / "p" / ".adacode" / "journal.jsonl").write_text('{"version":99}\n')
     unknown = adacode("sr", "all", "-o", "out2", *W)
     assert unknown.returncode == 9
-    assert "failed: all/p: its outputs cannot be told from originals" in unknown.stderr.decode()
+    assert "failed: all/p: its outputs cannot be distinguished from originals" in unknown.stderr.decode()
 
 
 def test_half_files_of_single_outputs_go_with_the_next_run(adacode, photo, tmp_path):

@@ -182,7 +182,7 @@ def test_gamma_and_primaries_that_say_srgb_need_no_profile():
 def test_gamma_and_primaries_that_make_no_sense_are_lost(extra):
     image = decode(png_saying(extra=extra), name="x")
     assert image.icc is None
-    assert image.lost == ("gamma and primaries (they make no sense)",)
+    assert image.lost == ("gamma and primaries (invalid values)",)
 
 
 @pytest.mark.parametrize("grey", [False, True])

@@ -55,7 +55,7 @@ def test_a_wrong_check_sum_of_the_pixels_is_damage_in_every_depth(kind):
     image = decode(with_wrong_sum(file), name="x", accept_damaged=True)
     np.testing.assert_array_equal(image.pixels, pixels)
     assert image.notes == (
-        "is damaged (the check sum of its chunk IDAT is wrong): all of its rows were read, some may be wrong",
+        "is damaged (the check sum of its chunk IDAT is wrong): all of its rows were read, but some may be wrong",
     )
 
 
@@ -117,7 +117,7 @@ def test_what_is_there_of_a_cut_jpeg_is_read(progressive):
     assert "--accept-damaged" in refused(cut).hint
     image = decode(cut, name="x", accept_damaged=True)
     assert image.size == (160, 120)
-    assert image.notes == ("is truncated: what is missing is grey or coarse",)
+    assert image.notes == ("is truncated: the missing part is grey or coarse",)
     whole = np.asarray(reopened(file))
     if progressive:
         assert np.abs(image.pixels.astype(int) - whole).mean() < 45 < np.abs(128 - whole.astype(int)).mean()
@@ -138,7 +138,7 @@ def test_a_cut_bmp_is_read():
     refused(file[:2000])
     image = decode(file[:2000], name="x", accept_damaged=True)
     np.testing.assert_array_equal(image.pixels[-18:], PICTURE[-18:])  # it is stored from the bottom
-    assert image.notes == ("is truncated: 48 % of it were read, what is missing is black",)
+    assert image.notes == ("is truncated: 48 % of it were read, the missing part is black",)
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "BMP"])
@@ -224,7 +224,7 @@ def test_layouts_of_bmp_that_are_not_read_are_not_called_damaged():
     with_alpha = bmp_with_masks(16, (0x7C00, 0x3E0, 0x1F, 0x8000), struct.pack("<2H", 0xFC00, 0x7FFF))
     image = decode(with_alpha, name="x")
     assert image.pixels.tolist() == [[[255, 0, 0], [255, 255, 255]]]
-    assert (image.alpha, image.lost) == (None, ("alpha (its layout is not read)",))
+    assert (image.alpha, image.lost) == (None, ("alpha (its layout is not supported)",))
     with pytest.raises(InputError, match="not supported: it is a BMP of another bitfields layout") as caught:
         decode(bmp_with_masks(16, (0xF00, 0xF0, 0xF, 0xF000), bytes(4)), name="x", accept_damaged=True)
     assert not caught.value.damage

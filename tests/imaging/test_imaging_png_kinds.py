@@ -116,7 +116,7 @@ def test_more_pixels_a_side_than_libpng_reads_are_read():
 def test_colours_in_numbers_that_make_no_sense_are_named_as_lost(body):
     file = saved(noise((9, 12, 3), np.uint8), "PNG")
     image = decode(file[:33] + png_chunk(b"cICP", body) + file[33:], name="x")
-    assert (image.cicp, image.lost) == (None, ("a cICP colour description that makes no sense",))
+    assert (image.cicp, image.lost) == (None, ("an invalid cICP colour description",))
 
 
 def test_deep_pixels_that_the_library_cannot_hold_are_refused_and_not_narrowed():
