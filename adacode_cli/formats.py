@@ -178,7 +178,6 @@ _FORMATS = (
         input_suffixes=(".j2k", ".j2c", ".jpc", ".jpx", ".jpf"),
         signatures=(((0, b"\0\0\0\x0cjP  \r\n\x87\n"),), ((0, b"\xff\x4f\xff\x51"),)),
         depths=("uint16", "uint8"),
-        grey_alpha=False,
         metadata=_EVERYTHING,
     ),
     Format(

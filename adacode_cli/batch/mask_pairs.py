@@ -138,7 +138,8 @@ class _Pairing:
         if left:
             self._pair_by_name(left, images)
         if (unclear := self._first_unclear) is not None:
-            unclear.message += f"; and {self._num_unclear - 1} more cases like this" if self._num_unclear > 1 else ""
+            more = self._num_unclear - 1
+            unclear.message += f"; and {more} more case{'s' * (more != 1)} like this" if more else ""
             raise unclear
         return self._paired
 

@@ -23,7 +23,7 @@ from adacode_cli.imaging.inventory import (
     FRAMES,
     FURTHER_PACKET,
     GAIN_MAP,
-    PICTURES,
+    IMAGES,
     VIDEO,
     XMP,
     behind,
@@ -426,7 +426,7 @@ def _images(file: bytes, meta: Meta) -> Iterator[Item]:
                 if named == b"auxC" and not which.endswith(_ALPHA):
                     yield kind_of_map(which), ""
     if shown:
-        yield PICTURES, str(len(shown))
+        yield IMAGES, str(len(shown))
 
 
 def _max_samples(file: bytes, at: int, end: int) -> int:

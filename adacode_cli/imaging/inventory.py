@@ -27,7 +27,7 @@ GAIN_MAP, DEPTH_MAP, AUXILIARY = "its gain map", "its depth map", "its other aux
 CREDENTIALS = "its content credentials (C2PA)"
 VIDEO = "its video"
 CHANNELS = "extra channels"
-FRAMES, PICTURES = "further frames", "further images"
+FRAMES, IMAGES = "further frames", "further images"
 
 _PADDING = re.compile(rb"[\0\s\xff]*+\Z")
 _VIDEO = re.compile(rb"ftyp(?:mp4|iso|avc|qt  |MSNV|M4V|hvc)|mpvd")
@@ -62,7 +62,7 @@ _OTHER_WORDS = {
     AUXILIARY: ("auxiliary",),
     CHANNELS: ("extra channel",),
     FRAMES: ("frame",),
-    PICTURES: (" images", "frame", "page"),
+    IMAGES: (r"(\d|further) images", "frame", "page"),
 }
 _WHOLLY_LOST = ("metadata of", "metadata (")
 
@@ -117,8 +117,8 @@ def certain(before: Iterable[Item], known: Sequence[str], *, with_geography: boo
 
 
 def _is_known(group: str, known: Sequence[str]) -> bool:
-    words = _OTHER_WORDS.get(group, (group,))
-    return any(what.startswith(_WHOLLY_LOST) or any(word in what for word in words) for what in known)
+    words = _OTHER_WORDS.get(group, (re.escape(group),))
+    return any(what.startswith(_WHOLLY_LOST) or any(re.search(word, what) for word in words) for what in known)
 
 
 def _in_words(group: str, names: list[str]) -> str:

@@ -22,8 +22,8 @@ from adacode_cli.imaging.inventory import (
     CREDENTIALS,
     FURTHER_PACKET,
     GEOGRAPHY,
+    IMAGES,
     IPTC,
-    PICTURES,
     XMP,
     behind,
 )
@@ -153,7 +153,7 @@ def items(file: bytes) -> Iterator[Item]:
     if packets > 1:
         yield FURTHER_PACKET, ""
     if images > 1:
-        yield PICTURES, str(images - 1)
+        yield IMAGES, str(images - 1)
     yield from behind(file, end)
 
 

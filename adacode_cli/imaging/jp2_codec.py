@@ -12,7 +12,6 @@ from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
-import cv2
 import imagecodecs
 import numpy as np
 import numpy.typing as npt
@@ -28,13 +27,10 @@ from adacode_cli.imaging.iso_boxes import Bytes, placed
 from adacode_cli.imaging.jp2_samples import Component, Jp2Header
 from adacode_cli.imaging.metadata import Metadata
 from adacode_cli.imaging.refusals import check_size, not_supported, parsing
-from adacode_cli.imaging.samples import grey_alpha_as_rgb
 
-_MIN_SIDE = 32  # OpenCV halves the image five times.
 _DECODED_BYTES = 4  # of a sample of any depth, inside the library
 _MAX_BITS, _BITS_OF_PILLOW, _MAX_COMPONENTS = 16, 8, 16
-_ITS_OWN_PROGRAM = "opj_decompress -i a.jp2 -o a.png"
-_LOSSLESS = [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000]
+_CONVERTER = "opj_decompress -i a.jp2 -o a.png"
 
 
 def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
@@ -47,44 +43,41 @@ def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
     with parsing("jp2", name=name):
         try:
             planes, header = _planes(codestream, header)
-            said = jp2_boxes.metadata_in(data)
-            in_profile = header.space is None and said.icc is not None and said.icc[16:20] == b"CMYK"
-            found = jp2_samples.image_of(planes, header, inks_in_profile=in_profile)
+            metadata = jp2_boxes.metadata_in(data)
+            in_profile = header.space is None and metadata.icc is not None and metadata.icc[16:20] == b"CMYK"
+            image = jp2_samples.image_of(planes, header, inks_in_profile=in_profile)
         except jp2_samples.NotSupported as error:
-            raise not_supported(f"a JPEG 2000 with {error}", name=name, program=_ITS_OWN_PROGRAM) from error
-    lost = lost_after_first(header.num_streams, "image") + found.lost
-    pixels = found.pixels
-    if found.is_inks:
-        pixels, conversion = conversions.rgb_from_cmyk(pixels, said.icc)
-        lost, said = (*lost, conversion), replace(said, icc=None, cicp=SRGB)
+            raise not_supported(f"a JPEG 2000 with {error}", name=name, program=_CONVERTER) from error
+    lost = lost_after_first(header.num_streams, "image") + image.lost
+    pixels = image.pixels
+    if image.is_inks:
+        pixels, conversion = conversions.rgb_from_cmyk(pixels, metadata.icc)
+        lost, metadata = (*lost, conversion), replace(metadata, icc=None, cicp=SRGB)
     notes = (PALETTE_NOTE,) if header.palette is not None else ()
-    return [Raster(pixels, found.alpha, said, notes=notes, lost=lost, bits=_less_than_whole(found.bits))]
+    return [Raster(pixels, image.alpha, metadata, notes=notes, lost=lost, bits=_partial_depth(image.bits))]
 
 
 def write(pages: Sequence[Page], _quality: int) -> bytes:
-    """A JP2 file of H×W×C samples, uint8 or uint16, C = 1 to 4; 16-bit grey with alpha becomes RGB.
-
-    Raises OutputError, also for 16-bit colour of fewer than 32 pixels a side, which OpenCV cannot write.
-    """
-    samples, said = pages[0]
-    deep = samples.dtype == np.uint16
-    samples = grey_alpha_as_rgb(samples) if deep else samples
-    data = _by_opencv(samples) if deep and samples.shape[2] > 1 else _by_pillow(samples)
-    return jp2_boxes.with_metadata(data, said, channels=samples.shape[2])
+    """A JP2 file of H×W×C samples, uint8 or uint16, C = 1 to 4, without loss. Raises OutputError."""
+    samples, metadata = pages[0]
+    data = _by_imagecodecs(samples) if samples.dtype == np.uint16 else _by_pillow(samples)
+    return jp2_boxes.with_metadata(data, metadata, channels=samples.shape[2])
 
 
 def _by_pillow(samples: Samples) -> bytes:
     return pillow.saved(pillow.image_of(samples), "jp2", {"mct": int(samples.shape[2] > 2)})
 
 
-def _by_opencv(samples: Samples) -> bytes:
-    if min(samples.shape[:2]) < _MIN_SIDE:
-        problem = f"a 16-bit JPEG 2000 in colour must have {_MIN_SIDE} pixels a side"
-        raise OutputError(problem, hint="Choose png or tiff.")
-    done, data = cv2.imencode(".jp2", np.ascontiguousarray(samples[..., [2, 1, 0, 3][: samples.shape[2]]]), _LOSSLESS)
-    if not done:
-        raise OutputError("cannot be written as JPEG 2000", hint="Choose another format.")
-    return bytes(data)
+def _by_imagecodecs(samples: Samples) -> bytes:
+    """For 16 bits, of which Pillow writes grey alone."""
+    try:
+        return bytes(
+            imagecodecs.jpeg2k_encode(
+                np.ascontiguousarray(samples), level=0, codecformat="jp2", reversible=True, mct=samples.shape[2] > 2
+            )
+        )
+    except (RuntimeError, ValueError) as error:
+        raise OutputError("cannot be written as JPEG 2000", hint="Choose another format.") from error
 
 
 def _planes(codestream: bytes, header: Jp2Header) -> tuple[list[npt.NDArray[Any]], Jp2Header]:
@@ -126,7 +119,7 @@ def _from_zero(plane: npt.NDArray[Any], part: Component) -> npt.NDArray[Any]:
     return (plane.astype(np.int32) + (1 << (part.bits - 1))).astype(np.uint16) if part.signed else plane
 
 
-def _less_than_whole(bits: int) -> int | None:
+def _partial_depth(bits: int) -> int | None:
     return bits if 8 < bits < 16 else None
 
 

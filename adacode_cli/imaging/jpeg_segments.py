@@ -23,7 +23,7 @@ from adacode_cli.imaging.inventory import (
     CREDENTIALS,
     FURTHER_PACKET,
     GAIN_MAP,
-    PICTURES,
+    IMAGES,
     XMP,
     behind,
     map_at,
@@ -217,7 +217,7 @@ def items(file: bytes) -> Iterator[Item]:
     if end >= 0:
         end = max(end + len(_END_OF_IMAGE), min(images_end, len(file)))
         if not images_end and file.startswith(_IMAGE, end):
-            yield map_at(file, end) or PICTURES, ""
+            yield map_at(file, end) or IMAGES, ""
         else:
             yield from behind(file, end)
 
@@ -299,4 +299,4 @@ def _further(file: bytes, images: list[tuple[int, int, int]]) -> Iterator[Item]:
             if map_kind is not None:
                 yield map_kind, ""
     if views:
-        yield PICTURES, str(views)
+        yield IMAGES, str(views)

@@ -79,7 +79,7 @@ def test_a_name_that_two_images_have_is_refused():
     touch("photos/1931/p1.jpg", "photos/1932/p1.jpg", "masks/p1.png")
     error = refused("photos")
     assert (
-        error.message == "could be the mask of photos/1931/p1.jpg and of photos/1932/p1.jpg; and 1 more cases like this"
+        error.message == "could be the mask of photos/1931/p1.jpg and of photos/1932/p1.jpg; and 1 more case like this"
     )
     assert (error.path, error.exit_code) == (Path("masks/p1.png"), 3)
     assert "put it at masks/1931/p1.png" in error.hint

@@ -10,11 +10,14 @@ import subprocess
 import imagecodecs
 import numpy as np
 import pytest
+import tifffile
 from image_fixtures import red_cyan_profile, saved, smooth, srgb_profile
 from PIL import Image
 
 from adacode_cli.errors import InputError
 from adacode_cli.imaging.decode import decode
+from adacode_cli.imaging.encode import encode
+from adacode_cli.imaging.image import Decoded
 
 needs_openjpeg = pytest.mark.skipif(shutil.which("opj_decompress") is None, reason="OpenJPEG is not installed")
 PICTURE = smooth(24, 33)
@@ -240,3 +243,16 @@ def empty_codestream(*, size=(8000, 8000), components=1, grid=1, precincts=b""):
 def test_small_files_that_cost_much_or_come_out_wrong_are_refused(options, said):
     with pytest.raises(InputError, match=said):
         decode(empty_codestream(**options), name="x")
+
+
+@needs_openjpeg
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("size", [(1, 1), (5, 3), (40, 33)])
+def test_16_bits_of_any_size_and_layout_are_what_openjpeg_reads(tmp_path, size, channels):
+    samples = np.random.default_rng(channels).integers(0, 65536, (*size, channels)).astype(np.uint16)
+    pixels, alpha = (samples[..., :-1], samples[..., -1]) if channels % 2 == 0 else (samples, None)
+    image = Decoded(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels), alpha)
+    (tmp_path / "a.jp2").write_bytes(encode(image, format="jp2"))
+    command = ["opj_decompress", "-i", tmp_path / "a.jp2", "-o", tmp_path / "a.tif"]
+    subprocess.run(command, check=True, capture_output=True)
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "a.tif").reshape(samples.shape), samples)

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from image_fixtures import DEPTHS, noise, reopened, smooth
 
 from adacode_cli import formats
-from adacode_cli.errors import OutputError
 from adacode_cli.imaging.decode import decode
 from adacode_cli.imaging.encode import encode, losses
 from adacode_cli.imaging.image import Decoded
@@ -60,10 +59,6 @@ def test_one_pixel_goes_through_every_format(format, dtype, grey, alpha):
     image = picture((1, 1), dtype, grey=grey, alpha=False)
     if alpha:  # Not opaque: libwebp leaves an alpha out that says nothing.
         image = Decoded(image.pixels, image.pixels.reshape(1, -1)[:, :1] // 2)
-    if format == "jp2" and dtype != np.uint8 and (alpha or not grey):
-        with pytest.raises(OutputError, match="32 pixels"):
-            encode(image, format=format)
-        return
     again = decode(encode(image, format=format), name="x")
     assert again.size == (1, 1)
     assert (again.pixels.ndim == 2) == (grey and format != "webp" and not (alpha and format in ("avif", "heic")))
