@@ -1,7 +1,7 @@
-"""HEIC through pillow-heif, an optional package, because it brings a video encoder under a copyleft licence.
+"""HEIC, with pillow-heif, which is optional because it contains a video encoder under a copyleft licence.
 
-It holds 8, 10 or 12 bits; deeper pixels are held here as 16 bits, and come out with 10, as few readers know 12. Sizes
-are looked at before anything is decoded.
+It has 8, 10 or 12 bits; deeper images have 16 bits in memory and are written with 10, because few readers support 12.
+Sizes are checked before anything is decoded.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from adacode_cli.imaging.samples import grey_alpha_as_rgb, to_full_range
 
 
 def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
-    """The primary image of a HEIC file, which its reader turns by itself. Raises InputError."""
+    """The primary image of a HEIC file, which the library makes upright. Raises InputError."""
     with parsing("heic", name=name):
         file = _opened(data, name=name)
         image = file[file.primary_index]
@@ -51,16 +51,16 @@ def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
 
 
 def _opened(file: bytes, *, name: str) -> Any:  # noqa: ANN401 (a class of an optional package)
-    """The opened HEIC file, its deep pixels not reduced; nothing is decoded yet. Raises InputError, ValueError."""
+    """The opened HEIC file, with the depth as stored; nothing is decoded yet. Raises InputError, ValueError."""
     module = required(formats.named("heic"), InputError, name)
     assert module is not None, "HEIC has an optional package"
     return module.open_heif(BytesIO(file), convert_hdr_to_8bit=False, hdr_to_16bit=False)
 
 
 def _from_limited_range(samples: Samples, bits: int) -> Samples:
-    """Grey samples of limited range, which libheif passes on as they are stored, over the whole range of `bits` bits.
+    """Grey samples of limited range, which libheif returns as stored, in the full range of `bits` bits.
 
-    Samples beyond that range say that it is not limited, whatever the file says: libheif writes such files.
+    If samples exceed the limited range, they are of full range despite their description: libheif writes such files.
     """
     black, white = 16 << (bits - 8), 235 << (bits - 8)
     if samples.size == 0 or samples.min() < black or samples.max() > white:
@@ -74,7 +74,7 @@ def write(pages: Sequence[Page], quality: int) -> bytes:
     samples, metadata = pages[0]
     module = required(formats.named("heic"), OutputError)
     assert module is not None, "HEIC has an optional package"
-    samples = grey_alpha_as_rgb(samples)  # The library takes no grey with alpha.
+    samples = grey_alpha_as_rgb(samples)  # The library does not support grey with alpha.
     try:
         kind = {1: "L", 3: "RGB", 4: "RGBA"}[samples.shape[2]] + (";16" if samples.dtype == np.uint16 else "")
         image = module.from_bytes(kind, samples.shape[1::-1], samples.tobytes())
