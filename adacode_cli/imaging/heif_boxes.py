@@ -1,6 +1,6 @@
 """Reads the boxes of an AVIF or HEIC file: properties and metadata that libraries do not provide.
 
-A file contains items (images, tiles of an image, EXIF), a list of properties, and associations of items with properties.
+A file contains items (images, tiles of an image, EXIF), a list of properties, and the association of both.
 
 The inventory leaves out: properties on the storage of pixels (sizes, colours, rotation, decoders, tiles) and on times;
 tiles of an image; thumbnails; and alpha, whose loss is reported elsewhere.
@@ -61,9 +61,7 @@ _RANGE_AT = 10  # after "nclx" and three numbers of 16 bits
 _ANIMATION, _STILL = b"avis", b"avif"
 _NCLX = b"nclx"
 _NCLX_PREFIX = b"colr" + _NCLX
-_MAX_ASSOCIATIONS_BYTES = (
-    1 << 20
-)  # of the list of associations; an image of ten thousand tiles has a tenth of it
+_MAX_ASSOCIATIONS_BYTES = 1 << 20  # of the list of associations; an image of ten thousand tiles has a tenth of it
 _PROFILES = (b"prof", b"rICC")
 _IN_FILE, _IN_BOX = 0, 1  # construction methods: where the bytes of an item are
 
