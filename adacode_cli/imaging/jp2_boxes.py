@@ -1,11 +1,10 @@
-"""Metadata in a JPEG 2000 file: libraries read and write its codestream and leave the boxes around it to us.
+"""Metadata in a JPEG 2000 file: libraries read and write its codestream, and this module the boxes around it.
 
-Profile and resolution belong into the header box; EXIF, XMP and IPTC lie in boxes of their own, each known by an
-identifier that exiftool and others look for.
+Profile and resolution are in the header box; EXIF, XMP and IPTC are in boxes of their own, with identifiers that
+exiftool and other programs know.
 
-What follows the image, and is no item of the inventory: boxes that say how the pixels are stored (sizes, depth,
-colours, palettes), how large they are printed, or what a reader must be able to do; and comments that name the program
-which wrote them.
+The inventory leaves out: boxes on the storage of pixels (sizes, depth, colours, palettes), on the size of prints and on
+requirements for readers; and comments with the name of the program that wrote them.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ _PROGRAMS = (b"Created by", b"Creator", b"Kakadu", b"Kdu-", b"LEAD", b"ER Mapper
 
 
 def metadata_in(file: bytes) -> Metadata:
-    """What the boxes of a file say; nothing for a bare codestream or damaged boxes."""
+    """The metadata in the boxes of a file; empty for a bare codestream or damaged boxes."""
     blocks: dict[str, bytes] = {}
     icc: bytes | None = None
     value: Resolution | None = None
@@ -77,7 +76,7 @@ def metadata_in(file: bytes) -> Metadata:
 
 
 def with_metadata(file: bytes, metadata: Metadata, *, channels: int) -> bytes:
-    """A JP2 file without metadata, given all of `metadata`; of an even number of channels the last one is coverage."""
+    """A JP2 file without metadata, with `metadata` added. With an even number of channels, the last one is alpha."""
     parts = []
     for kind, body in boxes(file):
         if kind == b"jp2c":
@@ -92,11 +91,11 @@ def _header(body: bytes, metadata: Metadata, channels: int) -> bytes:
     parts = [(kind, content) for kind, content in boxes(body) if kind not in (b"res ", b"cdef")]
     if metadata.icc is not None:
         parts = [(kind, content) for kind, content in parts if kind != b"colr"]
-        # Baseline readers know matrix and curve profiles; others are allowed in the extended format alone.
+        # Baseline readers support matrix and curve profiles; others are only allowed in the extended format.
         method = _ANY_PROFILE if b"A2B0" in metadata.icc[:1024] else _RESTRICTED_PROFILE
         parts.append((b"colr", bytes([method, 0, 0]) + metadata.icc))
     if channels % 2 == 0:
-        # (channel, 0 colour or 1 coverage, which colour or the whole)
+        # (channel, 0 for colour or 1 for alpha, number of the colour or 0 for all)
         kinds = [(channel, 0, channel + 1) for channel in range(channels - 1)] + [(channels - 1, 1, 0)]
         parts.append((b"cdef", struct.pack(f">{3 * channels + 1}H", channels, *(n for kind in kinds for n in kind))))
     if metadata.resolution is not None and (by_centimetre := metadata.resolution.per(CENTIMETRE)) is not None:
@@ -128,7 +127,7 @@ def _sixteen_bits(value: Fraction) -> tuple[int, int, int]:
 
 
 def items(file: bytes) -> Iterator[Item]:
-    """The items of a JPEG 2000 file or bare codestream. Raises struct.error where it breaks off."""
+    """The items of a JPEG 2000 file or bare codestream. Raises struct.error if it is truncated."""
     if file.startswith(CODESTREAM):
         yield from _of_codestream(file, 0, len(file))
         end = file.rfind(_END)
@@ -170,7 +169,7 @@ def _of_uuid(file: bytes, start: int, end: int) -> Iterator[Item]:
 
 
 def _of_codestream(file: bytes, at: int, end: int) -> Iterator[Item]:
-    """Comments in its main header, except for names of programs."""
+    """The comments in the main header, except names of programs."""
     at += 2
     while at + 6 <= end:
         marker, length, kind = struct.unpack_from(">3H", file, at)

@@ -1,7 +1,7 @@
-"""JPEG 2000: what comes out of its codestream, and files without loss of 8 and 16 bits.
+"""JPEG 2000: decodes codestreams, and writes lossless files of 8 and 16 bits.
 
-Components are read as they are stored: what its boxes make of them is for `jp2_samples`, so that no
-library interprets them a second time. `jp2_boxes` are the metadata.
+Components are read as they are stored, and `jp2_samples` interprets them according to the boxes, so that no library
+interprets them twice. `jp2_boxes` handles the metadata.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def _by_imagecodecs(samples: Samples) -> bytes:
 
 
 def _planes(codestream: bytes, header: Jp2Header) -> tuple[list[npt.NDArray[Any]], Jp2Header]:
-    """(H×W samples of each component, as whole numbers from 0; what is still to be made of them).
+    """(H×W samples of each component, as unsigned integers; the header for their interpretation).
 
     Raises NotSupported, and what the libraries raise.
     """
@@ -93,13 +93,13 @@ def _planes(codestream: bytes, header: Jp2Header) -> tuple[list[npt.NDArray[Any]
     if all(part == parts[0] for part in parts) and (parts[0].across, parts[0].down) == (1, 1):
         return [_from_zero(plane, parts[0]) for plane in _decoded(codestream, header)], header
     if jp2_samples.is_coarse_chroma(parts):
-        # The library enlarges chroma only where it makes RGB of it as well, in the order that the file names.
+        # The library upsamples chroma only if it also converts to RGB, in the order of the file.
         planes = _decoded(jp2_samples.as_ycc_file(codestream, header), header)
         return planes, jp2_samples.as_rgb_header(header)
     whole_grid = all((part.across, part.down) == (1, 1) for part in parts)
     if not whole_grid or len(parts) not in (3, 4) or max(part.bits for part in parts) > _BITS_OF_PILLOW:
         raise jp2_samples.NotSupported("components that differ in size or depth")
-    # Pillow brings components of several depths to one, of 8 bits.
+    # Pillow converts components of different depths to 8 bits.
     image = pillow.opened(Jpeg2KImageFile, codestream)
     if image.size != (header.width, header.height):
         raise ValueError("header and data differ in size")
@@ -124,7 +124,7 @@ def _partial_depth(bits: int) -> int | None:
 
 
 def header(file: Bytes) -> Header | None:
-    """Of the codestream, in its box or alone."""
+    """The header of the codestream, in its box or alone."""
     at = 0
     if file[:4] != jp2_boxes.CODESTREAM:
         at = next((start for kind, start, _ in placed(file, 0, len(file)) if kind == b"jp2c"), len(file))
@@ -136,7 +136,7 @@ def header(file: Bytes) -> Header | None:
 
 def _metadata_in(file: bytes) -> list[Metadata]:
     try:
-        Jpeg2KImageFile(BytesIO(file))  # whether other programs can read it
+        Jpeg2KImageFile(BytesIO(file))  # This checks whether other programs can read it.
     except Image.DecompressionBombError:
         return []
     return [jp2_boxes.metadata_in(file)]

@@ -1,8 +1,8 @@
-"""What a JPEG 2000 file says of its samples, and the image that they make: palette, order of channels, colours.
+"""Interprets the samples of a JPEG 2000 file: palette, order of channels, colours.
 
-A codestream holds components, numbered and without a meaning. The boxes of a file around it say which of them go
-through a palette, which is coverage, in which order colours stand, and what the colours are. Channels and ranges mean
-what the standard says (ISO 15444-1 and -2, annexes on colour).
+A codestream contains numbered components without a meaning. The boxes of the file define which components are indices
+of a palette, which one is alpha, the order of the colours, and the colour space. Channels and ranges follow the
+standard (ISO 15444-1 and -2, annexes on colour).
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from adacode_cli.imaging.jp2_boxes import CODESTREAM, SIGNATURE
 from adacode_cli.imaging.samples import to_full_range, unpremultiplied
 
 SRGB, GREY, SYCC, ESYCC, CIELAB, CMYK = 16, 17, 18, 24, 14, 12
-"""Colour spaces, by the numbers of the standard."""
+"""Colour spaces, with their numbers in the standard."""
 
 COLOUR, COVERAGE, PREMULTIPLIED = 0, 1, 2
-"""What a channel is."""
+"""Kinds of channels."""
 
 _MAX_PRECINCTS = 1 << 20
 _FIRST_TILE_PART, _STYLE, _STYLE_OF_COMPONENT = 0xFF90, 0xFF52, 0xFF53
-_STYLES = {_STYLE: 5, _STYLE_OF_COMPONENT: 2}  # marker → where the number of levels stands behind its length
-_MAX_OF_ONE_BYTE = 256  # components, of which the number has one byte
-_SIZE_AT, _COMPONENTS_AT = 8, 40  # in a codestream: behind SOC, SIZ and two lengths; the number of components
+_STYLES = {_STYLE: 5, _STYLE_OF_COMPONENT: 2}  # marker → offset of the number of levels after its length
+_MAX_OF_ONE_BYTE = 256  # components whose number has one byte
+_SIZE_AT, _COMPONENTS_AT = 8, 40  # in a codestream: after SOC, SIZ and two lengths; the number of components
 _MAX_PALETTE = 1024
 _BITS, _SIGNED = 0x7F, 0x80
 _MAX_GRID = 2**31 - 1
 _COLOURS_OF = {GREY: 1, SRGB: 3, SYCC: 3, ESYCC: 3, CIELAB: 3, CMYK: 4}
-_LAB_DETAILS = 28  # bytes: six numbers, and the light
+_LAB_DETAILS = 28  # bytes: six numbers, and the illuminant
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,12 @@ class Palette:
 
 @dataclass(frozen=True)
 class Jp2Header:
-    """`definitions`: channel → (what it is, which colour from 1, or 0 for all of them). `space` is None where nothing
-    says it. `details`: what follows the number of the colour space. `num_streams`: images in the file.
+    """The description of the samples.
+
+    definitions: channel → (its kind, the number of its colour from 1, or 0 for all colours).
+    space: the colour space, or None if it is not stated.
+    details: the data after the number of the colour space.
+    num_streams: the number of images in the file.
     """
 
     width: int
@@ -74,19 +78,19 @@ class Jp2Header:
 
 
 def codestream_of(file: bytes) -> bytes:
-    """The (first) codestream of a file or, as it is, one that stands alone. Raises ValueError where there is none."""
+    """The first codestream of a file, or a bare codestream itself. Raises ValueError if there is none."""
     if file.startswith(CODESTREAM):
         return file
     for kind, body in boxes(file):
         if kind == b"jp2c":
             return body
-    return file[file.index(CODESTREAM) :]  # in a box that breaks off: what decodes it will say so
+    return file[file.index(CODESTREAM) :]  # It is in a truncated box; the decoder will report this.
 
 
 def header_of(file: bytes, codestream: bytes) -> Jp2Header:
-    """What a file says of the samples in its `codestream`.
+    """The description of the samples in the `codestream` of a file.
 
-    Raises ValueError or struct.error for a damaged one, and for one that would cost much more than its pixels.
+    Raises ValueError or struct.error for a damaged file, and for one that needs much more memory than its pixels.
     """
     if not codestream.startswith(CODESTREAM):
         raise ValueError("it contains no codestream")
@@ -122,9 +126,9 @@ def header_of(file: bytes, codestream: bytes) -> Jp2Header:
 
 
 def _check_precincts(codestream: bytes, header: Jp2Header) -> None:
-    """Raises ValueError where the image is cut into so many precincts that their list alone is a burden.
+    """Raises ValueError if the image has so many precincts that their list needs too much memory.
 
-    The library makes that list before it looks at any data, of some hundred bytes for each of them.
+    The library makes this list before it reads any data, with about a hundred bytes for each precinct.
     """
     at, count = len(CODESTREAM) - 2, 0
     while at + 4 <= len(codestream):
@@ -142,7 +146,7 @@ def _check_precincts(codestream: bytes, header: Jp2Header) -> None:
 
 
 def _num_precincts(style: bytes, begins: int, header: Jp2Header) -> int:
-    """Of one component, with the sizes that a style segment has from `begins` on; 0 where it has none."""
+    """The precincts of one component, with the sizes in a style segment from `begins` on; 0 if there are none."""
     has_sizes = bool(style[0 if begins == _STYLES[_STYLE] else begins - 1] & 1)
     if not has_sizes or len(style) <= begins + 5:
         return 0
@@ -156,7 +160,7 @@ def _num_precincts(style: bytes, begins: int, header: Jp2Header) -> int:
 
 
 def is_coarse_chroma(parts: tuple[Component, ...]) -> bool:
-    """Whether the second and third component are half as fine as the first, which a luma and its chroma may be."""
+    """Whether the second and third component have half the resolution of the first, like subsampled chroma."""
     if len(parts) not in (3, 4) or len({(part.bits, part.signed) for part in parts}) > 1:
         return False
     grids = [(part.across, part.down) for part in parts]
@@ -164,7 +168,7 @@ def is_coarse_chroma(parts: tuple[Component, ...]) -> bool:
 
 
 def as_ycc_file(codestream: bytes, header: Jp2Header) -> bytes:
-    """A JP2 file of luma and chroma, in the order that the file of `header` names."""
+    """A JP2 file of luma and chroma, in the order that `header` defines."""
     first = header.components[0]
     depth = first.bits - 1 | (_SIGNED if first.signed else 0)
     inner = box(b"ihdr", struct.pack(">IIH4B", header.height, header.width, len(header.components), depth, 7, 0, 0))
@@ -177,7 +181,7 @@ def as_ycc_file(codestream: bytes, header: Jp2Header) -> bytes:
 
 
 def as_rgb_header(header: Jp2Header) -> Jp2Header:
-    """The header of a file whose luma and chroma were made RGB, in that order."""
+    """The header of a file whose luma and chroma were converted to RGB."""
     definitions = {channel: definition for channel, definition in header.definitions.items() if definition[0] != COLOUR}
     component = replace(header.components[0], signed=False)
     components = tuple(component for _ in header.components)
@@ -216,7 +220,7 @@ def _palette(inner: dict[bytes, bytes], num_components: int) -> Palette | None:
         (component, column if through else None)
         for component, through, column in struct.iter_unpack(">HBB", mapped[: _end_of_records(mapped, 0, 4)])
     )
-    # What has no map of channels goes through the palette column by column.
+    # Without a map of channels, each column of the palette is a channel.
     sources = sources or tuple((0, column) for column in range(columns))
     if any(source >= num_components or (column or 0) >= columns for source, column in sources):
         raise ValueError("its palette is invalid")
@@ -224,19 +228,19 @@ def _palette(inner: dict[bytes, bytes], num_components: int) -> Palette | None:
 
 
 def _end_of_records(body: bytes, start: int, size: int) -> int:
-    """Where the last whole record of `size` bytes ends, the first one beginning at `start`."""
+    """The end of the last complete record of `size` bytes; the first one begins at `start`."""
     return start + max(0, len(body) - start) // size * size
 
 
 class NotSupported(Exception):  # noqa: N818 (the reason of an InputError)
-    """Colours that this program does not know; the message says what the file has."""
+    """The colours are not supported; the message describes them."""
 
 
 @dataclass(frozen=True, eq=False)
 class Jp2Image:
-    """H×W or H×W×3 pixels, or H×W×4 inks, and H×W alpha, uint8 or uint16. `bits`: of a sample as stored.
+    """H×W or H×W×3 pixels, or H×W×4 CMYK, and H×W alpha, uint8 or uint16. `bits`: of a stored sample.
 
-    `lost`: for a person.
+    `lost`: losses, for messages.
     """
 
     pixels: Samples
@@ -251,9 +255,9 @@ class Jp2Image:
 
 
 def image_of(planes: list[npt.NDArray[Any]], header: Jp2Header, *, inks_in_profile: bool = False) -> Jp2Image:
-    """The image of H×W components, their samples whole numbers from 0 as stored. Raises NotSupported, ValueError.
+    """The image of H×W components of unsigned integers. Raises NotSupported, ValueError.
 
-    `inks_in_profile`: that only the profile of the file says that it has four inks.
+    inks_in_profile: the file is CMYK, which only its profile states.
     """
     channels = _channels(planes, header)
     colours, alpha_at, is_multiplied = _channel_roles(header, len(channels), 4 if inks_in_profile else None)
@@ -289,7 +293,7 @@ def _channels(planes: list[npt.NDArray[Any]], header: Jp2Header) -> list[tuple[n
 
 
 def _channel_roles(header: Jp2Header, count: int, inks: int | None) -> tuple[list[int], int | None, bool]:
-    """(the channels of the colours in their order, that of the alpha, whether colours are multiplied by it)."""
+    """(the channels of the colours in order, the channel of alpha or None, whether colours are premultiplied)."""
     definitions = header.definitions
     num_colours = inks or _COLOURS_OF.get(header.space if header.space is not None else -1)
     if num_colours is None and header.space is not None:
@@ -297,13 +301,13 @@ def _channel_roles(header: Jp2Header, count: int, inks: int | None) -> tuple[lis
     if num_colours is None:
         num_colours = sum(kind == COLOUR for kind, _ in definitions.values()) if definitions else 3
     if num_colours == 3 and count < 3:
-        num_colours = 1  # grey that calls itself RGB, or says nothing
+        num_colours = 1  # It is grey that is declared as RGB or has no colour space.
     by_colour = {
         colour: channel for channel, (kind, colour) in definitions.items() if kind == COLOUR and channel < count
     }
     colours = [by_colour[colour] for colour in range(1, num_colours + 1) if colour in by_colour]
     if len(colours) < num_colours:
-        # Nothing useful is said: colours stand first, as they do in a codestream alone.
+        # Without usable definitions, colours are the first channels, as in a bare codestream.
         colours = list(range(min(count, num_colours)))
     if len(colours) not in (1, 3, 4) or len(colours) < num_colours:
         raise NotSupported(f"{count} channels whose colours are not known")
@@ -314,7 +318,7 @@ def _channel_roles(header: Jp2Header, count: int, inks: int | None) -> tuple[lis
     ]
     if alphas:
         return colours, alphas[0], definitions[alphas[0]][0] == PREMULTIPLIED
-    # Many writers do not say that a channel behind the colours is coverage.
+    # Many writers do not declare that the channel after the colours is alpha.
     is_alpha = count == len(colours) + 1 and count - 1 not in colours and count - 1 not in definitions and inks is None
     return colours, count - 1 if is_alpha else None, False
 
@@ -340,7 +344,7 @@ def _lab_ranges(details: bytes, bits: int) -> tuple[tuple[float, float], ...]:
 
 
 def _illuminant(header: Jp2Header) -> bytes:
-    """The light that CIELab is meant under. Raises NotSupported."""
+    """The illuminant of CIELab. Raises NotSupported."""
     illuminant = header.details[24:_LAB_DETAILS] if len(header.details) >= _LAB_DETAILS else b"\0D50"
     if illuminant not in conversions.ILLUMINANTS:
         raise NotSupported("CIELab with an illuminant other than D50 and D65")

@@ -1,10 +1,10 @@
-"""Masks are boolean images, True where the image has a hole: from a file, from transparency, from a colour.
+"""Makes masks, boolean images that are True in the hole, from a file, from transparency or from a colour.
 
-A mask file is white where the hole is, or has strokes on a transparent layer, as painting programs write them: what is
-transparent counts as black, whatever colour lies under it. Strokes of dark colours alone would then mark nothing; so
-where nothing is white, and no more than half of the image is painted, what is painted is the hole.
+A mask file is white in the hole, or has strokes on a transparent layer, as painting programs write it: transparent
+pixels count as black, whatever their hidden colour. With strokes of dark colours only, no pixel would be white; so if
+no pixel is white, and at most half of the image is painted, the painted part is the hole.
 
-How masks grow and feather is geometry (`adacode_cli.geometry`).
+`adacode_cli.geometry` grows and feathers masks.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ _COLOR = re.compile(r"#?([0-9a-fA-F]{6})")
 
 def read_mask(path: Path, *, size: tuple[int, int]) -> Mask:
     """The mask file for an image of `size` (H, W): bool H×W, as `mask_from_image` makes it. Raises InputError."""
-    # A mask of another size is refused in any case, and one as large as an image that was read is no bomb.
+    # A mask of another size is refused anyway, and a mask of the size of a decoded image is not too large.
     return mask_from_image(read_image(path, max_pixels=max(MAX_PIXELS, size[0] * size[1])), path, size=size)
 
 
 def mask_from_image(image: Decoded, path: Path, *, size: tuple[int, int]) -> Mask:
     """A page of the mask file `path`, decoded, for an image of `size` (H, W): bool H×W, True inside the hole.
 
-    Any readable image is a mask. The hole is where its encoded luma times its alpha is more than half of white; where
-    that is nowhere, and at most half of its pixels are more than half opaque, these are the hole. Raises InputError
-    where sizes differ.
+    Any readable image can be a mask. The hole consists of the pixels whose encoded luma times alpha is more than half of
+    white. If there are none, and at most half of the pixels are more than half opaque, these are the hole. Raises
+    InputError if the sizes differ.
     """
     if image.size != size:
         raise InputError(
@@ -72,7 +72,7 @@ def mask_from_color(image: Decoded, color: str) -> Mask:
 
 
 def _marked(image: Decoded) -> Mask:
-    """What a mask's image marks, as `mask_from_image` says."""
+    """The hole in the image of a mask, as described in `mask_from_image`."""
     luma, top = _luma(image.pixels), top_of(image.pixels.dtype)
     if image.alpha is None or bool((image.alpha == top).all()):
         return np.asarray(luma > top / 2)

@@ -1,7 +1,7 @@
-"""What the codecs that use Pillow have in common: opening a file, its modes, its metadata, and saving one.
+"""Shared functions of codecs that use Pillow: opening a file, its modes and metadata, and saving.
 
-The plugin classes are called directly: `Image.open` would apply the global pixel limit, a setting that belongs to
-the program that imports us.
+The plugin classes are called directly, because `Image.open` applies the global pixel limit, a setting that belongs to
+the program that imports this package.
 """
 
 from __future__ import annotations
@@ -26,31 +26,31 @@ from adacode_cli.imaging.metadata import Metadata
 from adacode_cli.imaging.resolution import Resolution
 from adacode_cli.limits import MAX_METADATA_BYTES
 
-_NAMES = {"jp2": "JPEG2000"}  # Pillow's, where it is not ours in capitals
+_NAMES = {"jp2": "JPEG2000"}  # the names in Pillow that differ from ours in capitals
 _GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B")
-# Some writers put the JPEG prefix into PNG and WebP too, and some put it twice.
+# Some writers add the JPEG prefix in PNG and WebP too, and some add it twice.
 _PREFIXES = re.compile(rb"(?:Exif\0\0)*+")
 
 Info = dict[Any, Any]
-"""What Pillow says of a file beside its pixels."""
+"""The `info` of an image in Pillow."""
 
 
 def opened(plugin: type[ImageFile], data: bytes) -> ImageFile:
-    """The file, its header read, by a plugin of Pillow's."""
+    """The file, opened by a plugin of Pillow, which reads its header."""
     return plugin(BytesIO(data))
 
 
 def loaded(image: ImageFile, metadata: Metadata, lost: tuple[str, ...] = (), *, depth: int = 8) -> Raster:
-    """The first image of a file that is read as a whole, with those of its `metadata` that still fit it."""
+    """The first image of a loaded file, with its `metadata` (without a profile that no longer applies)."""
     lost += lost_after_first(getattr(image, "n_frames", 1))
     raster = from_pillow(image, metadata, depth)
     return replace(raster, lost=lost + raster.lost)
 
 
 def from_pillow(image: Image.Image, metadata: Metadata, depth: int = 8) -> Raster:
-    """A loaded 8-bit image in any of Pillow's modes, with those of its `metadata` that still fit it.
+    """A loaded 8-bit image in any mode of Pillow, with its `metadata` (without a profile that no longer applies).
 
-    `depth` is the stored number of bits, which a PNG's transparent grey is written in.
+    depth: the stored number of bits, to which the transparent grey of a PNG refers.
     """
     key = image.info.get("transparency")
     if image.mode in ("P", "PA"):
@@ -76,7 +76,7 @@ def planes(image: Image.Image) -> tuple[Samples, Samples | None]:
 
 
 def _keyed_alpha(pixels: Samples, key: int | tuple[int, ...], depth: int) -> Samples:
-    # Pillow leaves the key on the stored scale (2 of 0..15), the pixels are on ours.
+    # Pillow returns the key on the stored scale (2 of 0..15), and the pixels scaled to 8 bits.
     scale = 255 // ((1 << min(depth, 8)) - 1)
     transparent = pixels == np.asarray(key) * scale
     return np.where(transparent.all(axis=2) if pixels.ndim == 3 else transparent, 0, 255).astype(np.uint8)
@@ -87,15 +87,16 @@ def metadata_of(
     extracted: Metadata | None = None,
     resolution_in: Callable[[Info], Resolution | None] = lambda _: None,
 ) -> tuple[Metadata, tuple[str, ...]]:
-    """(the metadata of an opened file, what of it is lost).
+    """(the metadata of an opened file, the losses).
 
-    beside: what Pillow has not seen of it. resolution_in: what a format's own field of it says.
+    extracted: metadata that were removed from the file before Pillow opened it; None: they are read by Pillow.
+    resolution_in: reads the format's own field for the resolution.
     """
     info = image.info
     metadata = extracted or Metadata(info.get("icc_profile") or None, info.get("exif") or None, info.get("xmp") or None)
     metadata, lost = _described(image, metadata)
     if metadata.xmp is not None and len(metadata.xmp) <= MAX_METADATA_BYTES["xmp"]:
-        with suppress(xmp_editing.DamagedXmp):  # It is kept as it is, and `metadata.upright` says so.
+        with suppress(xmp_editing.DamagedXmp):  # It is kept unchanged, and `metadata.upright` adds a note.
             lost += ("the extended part of its XMP",) if xmp_editing.is_extended(metadata.xmp) else ()
     if metadata.exif is not None:
         prefixes = _PREFIXES.match(metadata.exif)
@@ -104,7 +105,7 @@ def metadata_of(
 
 
 def _described(image: Image.Image, metadata: Metadata) -> tuple[Metadata, tuple[str, ...]]:
-    """(metadata with what a PNG says of its colours by gAMA, cHRM and sRGB, what of that is lost)."""
+    """(metadata with the colours that a PNG describes by gAMA, cHRM and sRGB, the losses)."""
     info = image.info
     if metadata.icc is not None or metadata.cicp is not None:
         return metadata, ()
@@ -121,7 +122,7 @@ def metadata_in(
     extracted: Metadata | None = None,
     resolution_in: Callable[[Info], Resolution | None] = lambda _: None,
 ) -> list[Metadata]:
-    """What Pillow finds in a file that was written; nothing where it opens no file that is so large."""
+    """The metadata that Pillow finds in a written file; empty if the file is too large for Pillow."""
     try:
         image = plugin(BytesIO(file))
     except Image.DecompressionBombError:
@@ -130,7 +131,7 @@ def metadata_in(
 
 
 def image_of(samples: Samples) -> Image.Image:
-    """H×W×C uint8 samples, C = 1 to 4, as an image of Pillow's."""
+    """H×W×C uint8 samples, C = 1 to 4, as an image of Pillow."""
     return Image.fromarray(samples if samples.shape[2] > 1 else samples[..., 0])
 
 
@@ -146,7 +147,7 @@ def saved(image: Image.Image, format: str, options: dict[str, Any]) -> bytes:
 
 
 def options_for(metadata: Metadata) -> dict[str, Any]:
-    """Pillow's options for the profile, EXIF and XMP."""
+    """The options of Pillow for profile, EXIF and XMP."""
     blocks = {
         "icc_profile": metadata.icc,
         "exif": b"Exif\0\0" + metadata.exif if metadata.exif is not None else None,

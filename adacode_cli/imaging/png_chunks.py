@@ -198,23 +198,23 @@ def _sorted_out(file: bytes) -> tuple[list[bytes], dict[bytes, bytes], dict[byte
 
 def _text(kind: bytes, body: bytes) -> tuple[bytes, _Text] | None:
     """(keyword, text); None for what is damaged, or says nothing."""
-    keyword, _, said = body.partition(b"\0")
+    keyword, _, content = body.partition(b"\0")
     if not 0 < len(keyword) <= _MAX_KEYWORD:
         return None
     if kind == b"tEXt":
-        return keyword, _Text(said, is_packed=False)
+        return keyword, _Text(content, is_packed=False)
     if kind == b"zTXt":
-        return keyword, _Text(said[1:], is_packed=True)
-    parts = said[2:].split(b"\0", 2)  # language, keyword in it, text
-    return (keyword, _Text(parts[2], is_packed=said[0] != 0)) if len(parts) == 3 else None
+        return keyword, _Text(content[1:], is_packed=True)
+    parts = content[2:].split(b"\0", 2)  # language, keyword in it, text
+    return (keyword, _Text(parts[2], is_packed=content[0] != 0)) if len(parts) == 3 else None
 
 
 def _text_content(text: _Text, limit: int, name: str, lost: list[str]) -> bytes | None:
     """The text, or None, which is noted as a loss of kind `name`, for one that is damaged or over `limit` bytes."""
-    found = _unpacked(text.body, limit) if text.is_packed else text.body
-    if found is not None and len(found) <= limit:
-        return found
-    lost.append(f"damaged {TITLES[name]}" if found is None else over_limit_text(name))
+    content = _unpacked(text.body, limit) if text.is_packed else text.body
+    if content is not None and len(content) <= limit:
+        return content
+    lost.append(f"damaged {TITLES[name]}" if content is None else over_limit_text(name))
     return None
 
 
@@ -222,10 +222,10 @@ def _unpacked(packed: bytes, limit: int) -> bytes | None:
     """At most one byte more than `limit`; None for what is not packed in the way of zlib, or breaks off."""
     unpacking = zlib.decompressobj()
     try:
-        found = unpacking.decompress(packed, limit + 1)
+        data = unpacking.decompress(packed, limit + 1)
     except zlib.error:
         return None
-    return found if unpacking.eof or len(found) > limit else None
+    return data if unpacking.eof or len(data) > limit else None
 
 
 def _raw_profile(texts: dict[bytes, _Text], name: str, lost: list[str], *kinds: str) -> bytes | None:

@@ -194,18 +194,20 @@ def metadata_of_page(page: TiffPage, data: bytes, allowance: Allowance) -> tuple
         # The pixels are readable, and the tags beside them are not worth refusing those.
         block, resolution = None, None
         lost.append(EXIF_DAMAGED)
-    found: dict[str, bytes | None] = {}
+    blocks: dict[str, bytes | None] = {}
     for name, code in _BLOCKS.items():
         tag = page.tags.get(code)
         if tag is not None and tag.valuebytecount > MAX_METADATA_BYTES[name]:
             lost.append(over_limit_text(name))
         else:
-            found[name] = _bytes(page, code)
-    resources = _bytes(page, _PHOTOSHOP) if found.get("iptc") is None else None
-    records = photoshop.unwrapped(resources) if resources is not None else found.get("iptc")
-    found["iptc"] = photoshop.without_padding(records) if records is not None else None
-    said, beyond = allowance.granted(Metadata(found.get("icc"), block, found.get("xmp"), found["iptc"], resolution))
-    return said, (*lost, *beyond)
+            blocks[name] = _bytes(page, code)
+    resources = _bytes(page, _PHOTOSHOP) if blocks.get("iptc") is None else None
+    records = photoshop.unwrapped(resources) if resources is not None else blocks.get("iptc")
+    blocks["iptc"] = photoshop.without_padding(records) if records is not None else None
+    metadata, beyond_limit = allowance.granted(
+        Metadata(blocks.get("icc"), block, blocks.get("xmp"), blocks["iptc"], resolution)
+    )
+    return metadata, (*lost, *beyond_limit)
 
 
 def _bytes(page: TiffPage, code: int) -> bytes | None:
@@ -215,8 +217,8 @@ def _bytes(page: TiffPage, code: int) -> bytes | None:
         return None
     handle = page.parent.filehandle
     handle.seek(tag.valueoffset)
-    found: bytes = handle.read(tag.valuebytecount)
-    return found or None
+    data: bytes = handle.read(tag.valuebytecount)
+    return data or None
 
 
 def write(pages: Sequence[Page], _quality: int = 0) -> bytes:
@@ -245,9 +247,9 @@ class _Document:
 
     def add(self, page: Page) -> None:
         """As `PageWriter.add`."""
-        samples, said = page
-        parts = readable(said.exif) or _NOTHING
-        _write_page(self._writer, samples, said, parts, one_of_many=self._one_of_many, is_big=self._is_big)
+        samples, metadata = page
+        parts = readable(metadata.exif) or _NOTHING
+        _write_page(self._writer, samples, metadata, parts, one_of_many=self._one_of_many, is_big=self._is_big)
         self._directories.append(replace(parts, main=()))
 
     def finish(self) -> None:
