@@ -137,7 +137,7 @@ def _decoded(data: bytes, frame: Frame) -> tuple[npt.NDArray[Any] | None, tuple[
     except imagecodecs.Jpeg8Error as error:
         if "color conversion" not in str(error):
             raise
-    # By default the library assumes luma and chroma; lossless files have these only with Adobe's segment.
+    # By default the library assumes luma and chroma, which lossless files have only with Adobe's segment.
     if frame.has_adobe:
         return None, ()
     return imagecodecs.jpeg8_decode(data, colorspace="RGB", outcolorspace="RGB"), (_RGB_NOTE,)
@@ -174,7 +174,7 @@ def header(file: Bytes) -> Header | None:
 
 
 def write(pages: Sequence[Page], quality: int) -> bytes:
-    """A JPEG file of H×W×C uint8 samples, C = 1 or 3, with its metadata, which must fit (`fitting`). Raises OutputError."""
+    """A JPEG file of H×W×C uint8 samples, C = 1 or 3, with metadata that must fit (`fitting`). Raises OutputError."""
     samples, metadata = pages[0]
     # Not optimize=True: Pillow then needs a buffer for the whole file, and its estimate is too small for noise.
     options = pillow.options_for(metadata)
@@ -191,10 +191,8 @@ def _with_density(data: bytes, value: Resolution) -> bytes:
     pair = value.per(value.unit) or (value.across, value.down)
     unit = {NO_UNIT: 0, INCH: 1, CENTIMETRE: 2}[value.unit]
     if unit == 2 and max(n.denominator for n in pair) > 1:
-        pair, unit = (
-            value.per(INCH) or pair,
-            1,
-        )  # 118.11 per centimetre are 300 per inch, but 118 per centimetre are not.
+        # 118.11 per centimetre are 300 per inch, but 118 per centimetre are not.
+        pair, unit = value.per(INCH) or pair, 1
     if unit == 0 and max(n.denominator for n in pair) > 1:
         pair = (pair[0] * 1000 / max(pair), pair[1] * 1000 / max(pair))
     body = struct.pack(">B2H", unit, *(whole(n, _MAX_U16) for n in pair))

@@ -38,7 +38,7 @@ def read_mask(path: Path, *, size: tuple[int, int]) -> Mask:
 def mask_from_image(image: Decoded, path: Path, *, size: tuple[int, int]) -> Mask:
     """A page of the mask file `path`, decoded, for an image of `size` (H, W): bool H×W, True inside the hole.
 
-    Any readable image can be a mask. The hole consists of the pixels whose encoded luma times alpha is more than half of
+    Any readable image can be a mask. The hole consists of the pixels whose encoded luma times alpha exceeds half of
     white. If there are none, and at most half of the pixels are more than half opaque, these are the hole. Raises
     InputError if the sizes differ.
     """

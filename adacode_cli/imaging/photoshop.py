@@ -1,7 +1,7 @@
 """Photoshop's image resources in JPEG and PNG: one of them has the IPTC records; others are items of the inventory.
 
 Only the records are kept. The other resources describe the old image (its thumbnail, its resolution, a digest of
-the records), its display in Photoshop, or data that no output holds (paths, guides, layers), which are reported as lost.
+the records), its display in Photoshop, or data that no output holds (paths, guides, layers), which are reported lost.
 The inventory leaves out the resources in `_FOLLOWING`: thumbnails and digests of the old file, sizes of prints and
 displays, compression settings, and the state of layers.
 """

@@ -1,14 +1,14 @@
-"""Metadata as PNG chunks, put right behind the header, where every reader still expects colour and resolution.
+"""Metadata in PNG chunks, written directly after the header, where all readers expect colour and resolution.
 
-Pillow writes 8-bit PNG files and `png_codec` deeper ones; neither takes all that a photograph may bring. IPTC has no
-chunk of its own: it goes where ImageMagick puts it and exiftool looks for it, into text in hexadecimal.
+Pillow writes 8-bit PNG files and `png_codec` deeper ones; neither supports all metadata of photographs. IPTC has no
+chunk of its own: it is written as hexadecimal text, as by ImageMagick and as exiftool expects it.
 
-Before a library reads a file, its metadata are taken out: a few bytes can unpack to a gigabyte, Pillow and OpenCV
-refuse an image for a text that they do not like, and OpenCV's library complains of profiles to the terminal.
+Metadata are removed before a library reads a file: a few bytes can decompress to a gigabyte, Pillow and OpenCV
+refuse images because of invalid texts, and OpenCV's library writes warnings on profiles to the terminal.
 
-What follows the image, and is no item of the inventory: the chunks in `_FOLLOWING`, which say how the stored pixels
-lie, what their colours are (the readers see to these), and when they were last changed; the texts in which ImageMagick
-notes times of the old file; and the background of an image without alpha, which nobody sees.
+The inventory leaves out: the chunks in `_FOLLOWING`, which describe the storage and colours of pixels (the readers
+handle these) and the time of the last change; texts in which ImageMagick stores times of the old file; and the
+background of an image without alpha, which is not visible.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ _RAW_PROFILES = {
     _RAW_PROFILE + b"xmp": XMP,
 }
 _MAX_KEYWORD = 79
-_RGB = 0  # in cICP: samples are no luminance with differences of colour
+_RGB = 0  # in cICP: the samples are RGB, not luma and chroma
 LIGHT_LEVEL_CHUNKS = (b"cLLI", b"mDCV", b"cLLi", b"mDCv")
-"""The kinds of the chunks that say how bright an image, or the display of its author, is."""
+"""The kinds of chunks on the brightness of an image or of the display on which it was made."""
 
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
-# All that says something of the pixels; other chunks with a small first letter may be left out.
+# Chunks that describe the pixels; other ancillary chunks (with a small first letter) are removed.
 _KEPT = frozenset({b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"pHYs"})
 _ANIMATION, _FRAME = b"acTL", b"fcTL"
 _FOLLOWING = frozenset(
@@ -72,12 +72,12 @@ _MAX_U31 = 2**31 - 1
 
 
 def chunk(kind: bytes, body: bytes) -> bytes:
-    """One chunk with its length and check sum."""
+    """One chunk with its length and checksum."""
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))
 
 
 def chunks(file: Bytes) -> Iterator[tuple[bytes, int, int]]:
-    """(kind, where it begins, where it ends) of each chunk; the last one may end behind the file."""
+    """(kind, begin, end) of each chunk; the last one may end after the end of the file."""
     at, size = _SIGNATURE_BYTES, len(file)
     while at + 12 <= size:
         length, kind = struct.unpack(">I4s", file[at : at + 8])
@@ -86,14 +86,14 @@ def chunks(file: Bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def is_sound(file: bytes, start: int, end: int) -> bool:
-    """Whether the check sum of the chunk in `file[start:end]` is right. A few milliseconds for 18 MB."""
-    # The library takes a part of a file too, though its annotations do not say so.
+    """Whether the checksum of the chunk in `file[start:end]` is correct. Takes a few milliseconds for 18 MB."""
+    # The library accepts a memoryview too, although its annotations do not include it.
     covered: Any = memoryview(file)[start + 4 : end - 4]
     return bool(imagecodecs.deflate_crc32(covered) == int.from_bytes(file[end - 4 : end], "big"))
 
 
 def inserted(png: bytes, metadata: Metadata) -> bytes:
-    """The PNG file with chunks for all of `metadata`; it has none of them yet."""
+    """A PNG file without metadata, with chunks for all of `metadata` added."""
     parts = [png[:_HEADER_END]]
     if metadata.cicp is not None:
         cicp = metadata.cicp
@@ -114,23 +114,23 @@ def inserted(png: bytes, metadata: Metadata) -> bytes:
 
 
 def resolution_in(info: dict[Any, Any]) -> Resolution | None:
-    """From what Pillow says of a PNG file's pHYs."""
+    """The resolution in the pHYs chunk, from the `info` of Pillow."""
     if "dpi" in info:
         return resolution([Fraction(round(value / 0.0254), 100) for value in info["dpi"]], CENTIMETRE)
     return resolution(info["aspect"], NO_UNIT) if "aspect" in info else None
 
 
 class _Text(NamedTuple):
-    """A text as stored, and its place among the chunks."""
+    """The content of a text chunk, and whether it is compressed."""
 
     body: bytes
     is_packed: bool
 
 
 def taken_apart(file: bytes) -> tuple[bytes, Metadata, tuple[str, ...]]:
-    """(the file without chunks that do not matter to its pixels, what they said, what is lost).
+    """(the file without chunks that do not affect its pixels, their metadata, the losses).
 
-    Raises ValueError for pixels, or a chunk before them, whose check sum is wrong.
+    Raises ValueError if the checksum of the pixels, or of a chunk before them, is wrong.
     """
     kept, bodies, texts, num_frames = _sorted_out(file)
     profile, block = bodies.get(b"iCCP"), bodies.get(b"eXIf")
@@ -159,14 +159,14 @@ def taken_apart(file: bytes) -> tuple[bytes, Metadata, tuple[str, ...]]:
 
 
 def _numbers(body: bytes | None) -> Cicp | None:
-    """What a cICP chunk says; None for none, or for one of another length or kind of samples than any PNG has."""
+    """The CICP in a cICP chunk; None if there is none or it is invalid."""
     if body is None or len(body) != 4 or body[2] != _RGB or body[3] > 1:
         return None
     return Cicp(body[0], body[1], body[3] == 1)
 
 
 def _sorted_out(file: bytes) -> tuple[list[bytes], dict[bytes, bytes], dict[bytes, _Text], int]:
-    """(pieces of the file to keep, contents of chunks by their kind, texts by keyword, frames), the last of each."""
+    """(parts of the file to keep, last content of each kind of chunk, last text of each keyword, number of frames)."""
     kept, bodies = [file[:_SIGNATURE_BYTES]], dict[bytes, bytes]()
     is_animated, num_frames, beside = False, 0, 1
     texts: dict[bytes, _Text] = {}
@@ -179,16 +179,16 @@ def _sorted_out(file: bytes) -> tuple[list[bytes], dict[bytes, bytes], dict[byte
             kept.append(file[at:end])
             pixels = pixels or kind == b"IDAT"
             if kind == b"IDAT" and not is_sound(file, at, end):  # Pillow looks at those of the other chunks
-                raise ValueError("the check sum of its chunk IDAT is wrong")
+                raise ValueError("the checksum of its chunk IDAT is wrong")
         elif kind == _ANIMATION:
             is_animated = is_animated or not pixels
         elif kind == _FRAME:
             num_frames += 1
-            beside = beside if pixels else 0  # In front of the pixels it says that they are a frame themselves.
+            beside = beside if pixels else 0  # Before the pixels, it declares that they are a frame themselves.
         elif kind in (b"cICP", b"iCCP", b"eXIf", *LIGHT_LEVEL_CHUNKS, *_TEXTS):
             body = file[at + 8 : end - 4]
             if not pixels and not is_sound(file, at, end):
-                raise ValueError(f"the check sum of its chunk {kind.decode()} is wrong")
+                raise ValueError(f"the checksum of its chunk {kind.decode()} is wrong")
             if kind not in _TEXTS:
                 bodies[kind] = body
             elif (named := _text(kind, body)) is not None:
@@ -197,7 +197,7 @@ def _sorted_out(file: bytes) -> tuple[list[bytes], dict[bytes, bytes], dict[byte
 
 
 def _text(kind: bytes, body: bytes) -> tuple[bytes, _Text] | None:
-    """(keyword, text); None for what is damaged, or says nothing."""
+    """(keyword, text); None for a damaged or empty one."""
     keyword, _, content = body.partition(b"\0")
     if not 0 < len(keyword) <= _MAX_KEYWORD:
         return None
@@ -210,7 +210,7 @@ def _text(kind: bytes, body: bytes) -> tuple[bytes, _Text] | None:
 
 
 def _text_content(text: _Text, limit: int, name: str, lost: list[str]) -> bytes | None:
-    """The text, or None, which is noted as a loss of kind `name`, for one that is damaged or over `limit` bytes."""
+    """The text; None, with a loss of the field `name`, if it is damaged or longer than `limit` bytes."""
     content = _unpacked(text.body, limit) if text.is_packed else text.body
     if content is not None and len(content) <= limit:
         return content
@@ -219,7 +219,7 @@ def _text_content(text: _Text, limit: int, name: str, lost: list[str]) -> bytes 
 
 
 def _unpacked(packed: bytes, limit: int) -> bytes | None:
-    """At most one byte more than `limit`; None for what is not packed in the way of zlib, or breaks off."""
+    """The decompressed data, at most `limit` + 1 bytes; None for data that are not valid zlib or truncated."""
     unpacking = zlib.decompressobj()
     try:
         data = unpacking.decompress(packed, limit + 1)
@@ -229,10 +229,10 @@ def _unpacked(packed: bytes, limit: int) -> bytes | None:
 
 
 def _raw_profile(texts: dict[bytes, _Text], name: str, lost: list[str], *kinds: str) -> bytes | None:
-    """What other programs have written in hexadecimal under "Raw profile type …", for the first of `kinds` there."""
+    """The hexadecimal data of "Raw profile type …" that other programs write, for the first of `kinds`."""
     for kind in kinds:
         text = texts.get(_RAW_PROFILE + kind.encode())
-        # Two digits a byte, and no more line ends than one for 32 digits; with what stands in front of them.
+        # Two digits for each byte, at most one line end for 32 digits, and the lines before them.
         limit = 2 * MAX_METADATA_BYTES[name] + MAX_METADATA_BYTES[name] // 16 + 1024
         content = _text_content(text, limit, name, lost) if text is not None else None
         if content is not None:
@@ -251,7 +251,7 @@ def _raw_profile(texts: dict[bytes, _Text], name: str, lost: list[str], *kinds: 
 def _of_app1(
     texts: dict[bytes, _Text], exif: bytes | None, packet: bytes | None, lost: list[str]
 ) -> tuple[bytes | None, bytes | None]:
-    """(EXIF, XMP) with what a text holds of a JPEG's APP1 segment, which may be either, where there is none so far."""
+    """(EXIF, XMP), each from the text with a JPEG's APP1 segment if there is none yet."""
     body = _raw_profile(texts, "exif", lost, "APP1")
     if body is None or not body.startswith(jpeg_segments.XMP_HEAD):
         return exif or body, packet
@@ -266,7 +266,7 @@ def _physical(value: Resolution) -> bytes:
     by_centimetre = value.per(CENTIMETRE)
     pair = (value.across, value.down) if by_centimetre is None else (by_centimetre[0] * 100, by_centimetre[1] * 100)
     if by_centimetre is None and max(n.denominator for n in pair) > 1:
-        pair = (pair[0] * 1000, pair[1] * 1000)  # Of a shape only the ratio counts.
+        pair = (pair[0] * 1000, pair[1] * 1000)  # Without a unit, only the ratio is significant.
     return struct.pack(">2IB", *(whole(n, _MAX_U31) for n in pair), by_centimetre is not None)
 
 
@@ -277,7 +277,7 @@ def _in_hexadecimal(block: bytes) -> bytes:
 
 
 def items(file: bytes) -> Iterator[Item]:
-    """The items of a PNG file. Raises struct.error where it breaks off."""
+    """The items of a PNG file. Raises struct.error if it is truncated."""
     end, packets = _SIGNATURE_BYTES, 0
     has_alpha = bool(file[_COLOR_TYPE_AT] & 4)
     for kind, at, end in chunks(file):

@@ -1,4 +1,4 @@
-"""What the samples of a TIFF page mean: depth, colours, palette, inks, chroma and extra samples → pixels and alpha."""
+"""Interprets the samples of a TIFF page (depth, colours, palette, CMYK, chroma, extra samples) as pixels and alpha."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LAB_LOST = "L*a*b* colours (converted to sRGB)"
 
 
 def raster(page: TiffPage, stored: Samples, metadata: Metadata, *, name: str) -> Raster:
-    """The image of a page whose H×W×C samples are `stored`, with those of its `metadata` that still fit it.
+    """The image of a page with the H×W×C samples `stored`, and its `metadata` (without an inapplicable profile).
 
     Raises InputError for colours that are not supported, and ValueError or LookupError for damaged tags.
     """
@@ -59,7 +59,7 @@ def raster(page: TiffPage, stored: Samples, metadata: Metadata, *, name: str) ->
 
 
 def _num_colors(page: TiffPage, stored: Samples, *, name: str) -> int:
-    """Of the samples of a pixel. Raises InputError."""
+    """The number of colour samples of a pixel. Raises InputError for unsupported colours."""
     kind, bits, count = int(page.photometric), int(page.bitspersample), stored.shape[2]
     colors = 1 if kind == YCBCR and count == 1 else _COLORS.get(kind, count + 1)
     known_bits = _MAX_BITS.get(kind)
@@ -76,7 +76,7 @@ def _num_colors(page: TiffPage, stored: Samples, *, name: str) -> int:
 
 
 def _in_our_depth(samples: Samples, bits: int) -> tuple[Samples, tuple[str, ...]]:
-    """uint8, uint16 or float32 in [0, 1], each over its whole range, and what is lost on the way."""
+    """(the samples as uint8, uint16 or float32 in [0, 1], each of full range; the losses)."""
     if samples.dtype.kind == "u":
         if bits <= 16:
             return to_full_range(samples, bits), ()
@@ -91,17 +91,17 @@ def _in_our_depth(samples: Samples, bits: int) -> tuple[Samples, tuple[str, ...]
 
 
 def _looked_up(page: TiffPage, indices: Samples) -> Samples:
-    """H×W×3 of palette indices: uint16 where these have more than 8 bits, unless the palette itself has no more."""
+    """H×W×3 of palette indices: uint16 if these have more than 8 bits and the palette has too, else uint8."""
     tag = page.tags.get(_COLOR_MAP)
     if tag is None:
         raise ValueError("no palette")
     table = np.asarray(tag.value, np.uint16).reshape(3, -1).T
-    # Some programs write entries of 8 bits where the format has 16.
+    # Some programs write entries of 8 bits although the format has 16.
     if table.max() <= 255:
         table = table.astype(np.uint8)
     elif indices.dtype == np.uint8:
         table = (table // 256).astype(np.uint8)
-    return np.take(table, indices, axis=0)  # a third of the time of table[indices]
+    return np.take(table, indices, axis=0)  # takes a third of the time of table[indices]
 
 
 def _luma_scale(page: TiffPage, bits: int) -> LumaScale:
@@ -113,7 +113,7 @@ def _luma_scale(page: TiffPage, bits: int) -> LumaScale:
 
 
 def _numbers(page: TiffPage, code: int) -> tuple[float, ...]:
-    """Of a tag of fractions or whole numbers, none where it is missing."""
+    """The values of a tag of fractions or integers; empty if it is missing."""
     tag = page.tags.get(code)
     if tag is None:
         return ()
@@ -123,9 +123,9 @@ def _numbers(page: TiffPage, code: int) -> tuple[float, ...]:
 
 
 def _alpha(page: TiffPage, stored: Samples, colors: int) -> tuple[Samples | None, bool, tuple[str, ...]]:
-    """(alpha, whether the colours are multiplied by it, what is lost).
+    """(alpha, whether the colours are premultiplied, the losses).
 
-    One sample beside grey or RGB without a word on it means alpha.
+    A single undeclared extra sample beside grey or RGB is alpha.
     """
     count = stored.shape[2] - colors
     kinds = [int(kind) for kind in page.extrasamples][:count]

@@ -1,4 +1,4 @@
-"""WebP through Pillow; an image beyond Pillow's own limit through OpenCV."""
+"""WebP, with Pillow; images that exceed the pixel limit of Pillow are read with OpenCV."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
 
 
 class _BeyondPillow(Exception):  # noqa: N818 (a branch, not a failure)
-    """Pillow's WebP reader enforces its global pixel limit by itself, and says only in words how many there are."""
+    """The WebP reader of Pillow enforces its global pixel limit, and gives the number of pixels only in a message."""
 
     def __init__(self, error: Image.DecompressionBombError) -> None:
         super().__init__(str(error))
@@ -69,7 +69,7 @@ def _by_opencv(data: bytes, *, name: str) -> Raster:
 
 
 def header(file: Bytes) -> Header | None:
-    """Of the first chunk, in each of the three kinds of files."""
+    """The header, from the first chunk, in each of the three kinds of files."""
     head = bytes(file[12:30])
     kind, body = head[:4], head[8:]
     if kind == b"VP8X":
@@ -86,9 +86,9 @@ def header(file: Bytes) -> Header | None:
 
 
 def write(pages: Sequence[Page], quality: int) -> bytes:
-    """A WebP file of H×W×C uint8 samples, C = 1 to 4, with the metadata that it has a place for. Raises OutputError."""
+    """A WebP file of H×W×C uint8 samples, C = 1 to 4, with the metadata that it can hold. Raises OutputError."""
     samples, metadata = pages[0]
-    # exact: colours under full transparency stay, as in the other formats that have alpha.
+    # exact: colours of fully transparent pixels are kept, as in the other formats with alpha.
     options = {"quality": quality, "method": 4, "exact": True} | pillow.options_for(metadata)
     image = pillow.image_of(samples)
     return pillow.saved(image.convert("RGBA" if image.mode in ("LA", "RGBA") else "RGB"), "webp", options)
@@ -99,7 +99,7 @@ def _metadata_in(file: bytes) -> list[Metadata]:
 
 
 def _listed(file: bytes) -> Iterator[Item]:
-    """The items of a WebP file. Raises struct.error where it breaks off."""
+    """The items of a WebP file. Raises struct.error if it is truncated."""
     end = min(len(file), 8 + struct.unpack_from("<I", file, 4)[0])
     at, frames = 12, 0
     while at + 8 <= end:

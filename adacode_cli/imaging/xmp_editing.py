@@ -1,6 +1,6 @@
-"""What an XMP packet says of its image's pixels follows the image, and a line is added to its history.
+"""Edits XMP packets: properties of the pixels are adapted, and an entry is added to the history.
 
-Every other byte stays. A packet that cannot be read is not changed at all: `DamagedXmp`.
+All other bytes are kept. A packet that cannot be read is not changed: `DamagedXmp`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _WIDTHS = ((_TIFF, "ImageWidth"), (_EXIF, "PixelXDimension"))
 _HEIGHTS = ((_TIFF, "ImageLength"), (_EXIF, "PixelYDimension"))
 _ORIENTATION, _THUMBNAILS, _HISTORY = (_TIFF, "Orientation"), (_XMP, "Thumbnails"), (_MM, "History")
 _CREATOR_TOOL, _EXTENDED = (_XMP, "CreatorTool"), (_NOTE, "HasExtendedXMP")
-# What a file holds beside its image, and no output does: a viewer would look for it in vain.
+# Properties of gain maps, videos and other attachments, which no output has; viewers would not find them.
 _GAIN_MAP, _APPLE_GAIN_MAP = "http://ns.adobe.com/hdr-gain-map/1.0/", "http://ns.apple.com/HDRGainMap/1.0/"
 _CONTAINERS = ("http://ns.google.com/photos/1.0/container/", "http://ns.google.com/photos/dd/1.0/container/")
 _CAMERA = "http://ns.google.com/photos/1.0/camera/"
@@ -61,7 +61,7 @@ _ATTACHMENTS = frozenset(
 )
 _FRACTION = re.compile(r"(\d{1,12})/(\d{1,12})|(\d{1,12}(?:\.\d{1,12})?)")
 _PLAIN_ORIENTATION = re.compile(rb"(tiff:Orientation(?:[ \t\r\n]?=[ \t\r\n]?[\"']|>))[2-8]")
-_MAX_FRACTION = 100  # A longer text is none, and could be copied to many places.
+_MAX_FRACTION = 100  # A longer text is not a fraction, and could be copied to many places.
 _NO_XML = re.compile(r"[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _TRAILER = b"<?xpacket end"
 _BLANKS = b" \t\n\r\v\f"
@@ -76,9 +76,9 @@ _NEW_PACKET = (
 
 
 def upright(packet: bytes, *, swaps_axes: bool) -> bytes:
-    """With tiff:Orientation 1, without thumbnails and pointers to gain maps and videos.
+    """The packet with tiff:Orientation 1, without thumbnails and references to gain maps and videos.
 
-    Resolutions change over for an image that lay `swaps_axes`. Raises DamagedXmp.
+    With `swaps_axes`, horizontal and vertical resolution are exchanged. Raises DamagedXmp.
     """
     rdf = scanned(packet, _PROPERTIES)
     changes = set_value(packet, rdf, _ORIENTATION, "1")
@@ -91,15 +91,15 @@ def upright(packet: bytes, *, swaps_axes: bool) -> bytes:
 
 
 def without_orientation(packet: bytes) -> bytes:
-    """A packet that cannot be read, made to say that the image is upright where it says otherwise in plain bytes.
+    """A damaged packet in which orientations in plain bytes are replaced by 1.
 
-    Programs that look for these bytes and do not read the packet would turn an image that is upright already.
+    Programs that search for these bytes without parsing the packet would otherwise rotate the upright image.
     """
     return _PLAIN_ORIENTATION.sub(rb"\g<1>1", packet)
 
 
 def resized(packet: bytes, *, across: Fraction, down: Fraction, size: tuple[int, int]) -> bytes:
-    """For an image with so many times as many pixels a row and a column, now `size` (H, W). Raises DamagedXmp."""
+    """The packet for an image resized by the factors `across` and `down` to `size` (H, W). Raises DamagedXmp."""
     rdf = scanned(packet, _PROPERTIES)
     changes = []
     for name, factor in ((_ACROSS, across), (_DOWN, down)):
@@ -114,7 +114,7 @@ def resized(packet: bytes, *, across: Fraction, down: Fraction, size: tuple[int,
 
 
 def with_event(packet: bytes | None, *, tool: str, parameters: str) -> bytes:
-    """With an event at the end of xmpMM:History, in a new packet where there is none. Raises DamagedXmp.
+    """The packet (None: a new one) with an event at the end of xmpMM:History. Raises DamagedXmp.
 
     Characters of `tool` and `parameters` that XML cannot hold are replaced.
     """
@@ -136,7 +136,7 @@ def with_event(packet: bytes | None, *, tool: str, parameters: str) -> bytes:
 
 
 def orientation(packet: bytes) -> int | None:
-    """tiff:Orientation, or None where it is not there or no number. Raises DamagedXmp."""
+    """tiff:Orientation, or None if it is missing or not a number. Raises DamagedXmp."""
     text = value_of(scanned(packet, _PROPERTIES), _ORIENTATION) or ""
     return int(text) if text.isdecimal() and len(text) == 1 else None
 
@@ -147,12 +147,12 @@ def creator_tool(packet: bytes) -> str | None:
 
 
 def is_extended(packet: bytes) -> bool:
-    """Whether the packet names a second one, as JPEG cuts long ones up. Raises DamagedXmp."""
+    """Whether the packet refers to an extended packet, as in JPEG files with long XMP. Raises DamagedXmp."""
     return value_of(scanned(packet, _PROPERTIES), _EXTENDED) is not None
 
 
 def compacted(packet: bytes) -> bytes:
-    """Without the blanks that are kept for programs which edit in place."""
+    """The packet without the padding for programs that edit in place."""
     content, trailer, rest = packet.rpartition(_TRAILER)
     return content.rstrip(_BLANKS) + b"\n" + trailer + rest if trailer else packet
 
@@ -169,17 +169,17 @@ def _new_description(rdf: Element, content: str) -> Change:
 
 
 def _text(text: str) -> str:
-    """As the text of an element; what is no character of XML (control characters, halves of pairs) is replaced."""
+    """Text for an element; invalid XML characters (control characters, lone surrogates) are replaced."""
     return html.escape(_NO_XML.sub("\ufffd", text), quote=False)
 
 
 def _quoted(value: str) -> str:
-    """As the text of an element or between quotes of either kind."""
+    """Text for an element or between quotes of either kind."""
     return html.escape(value, quote=False).replace('"', "&quot;").replace("'", "&apos;")
 
 
 def _attribute(value: str) -> str:
-    """As the value of an attribute, with its quotes."""
+    """The value of an attribute, with quotes."""
     text = html.escape(value, quote=False)
     for blank, reference in (("\n", "&#10;"), ("\r", "&#13;"), ("\t", "&#9;")):
         text = text.replace(blank, reference)

@@ -144,7 +144,7 @@ def test_a_file_that_is_no_image_is_not_read_on(tmp_path):
 def test_a_stream_is_read_to_its_end_or_to_the_limit():
     data = bytes(range(256)) * 100
     assert stream_bytes(io.BytesIO(data), "x", max_bytes=len(data)) == data
-    with pytest.raises(InputError, match=r"does not end after the 0\.0255"):
+    with pytest.raises(InputError, match=r"has more than the 0\.0255"):
         stream_bytes(io.BytesIO(data), "x", max_bytes=len(data) - 100)
 
 
