@@ -78,7 +78,7 @@ class SavingStages(Stages):
         image = read.image
         placed = colours.placed(image.metadata, None, grey=image.pixels.ndim == 2)
         lost = (*image.lost, *lost_after_first(image.num_pages, "page"), *colours.lost(image.metadata, placed))
-        first = replace(image, lost=lost, more_pages=(), behind=(), icc=placed.icc, cicp=placed.cicp)
+        first = replace(image, lost=lost, more_pages=(), following=(), icc=placed.icc, cicp=placed.cicp)
         return replace(read, image=first, further=None)
 
     def infer(self, job: Job, read: Read, on_page: OnPage = no_listener) -> Inferred:
@@ -96,11 +96,11 @@ class SavingStages(Stages):
         """As in `Stages`, with the file of codes."""
         return (*super().paths(job), self.codes_path(job))
 
-    def besides(self, job: Job, inferred: Inferred) -> Iterator[tuple[Path, bytes]]:
+    def side_files(self, job: Job, inferred: Inferred) -> Iterator[tuple[Path, bytes]]:
         """As in `Stages`, with the file of codes."""
         assert inferred.codes is not None, "`infer` makes them"
         yield self.codes_path(job), to_bytes(inferred.codes)
-        yield from super().besides(job, inferred)
+        yield from super().side_files(job, inferred)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,21 +46,21 @@ def may_collide(targets: Iterable[str]) -> bool:
 class PlannedFile:
     """A file that will be written: from `source`, as `target`.
 
-    gives_way: of two files with one name, it is refused if the other one does not give way.
+    has_low_priority: of two files with one name, it is refused if the priority of the other one is not low.
     with_suffix: its target with --keep-suffix; None if this option cannot be added.
     """
 
     source: Path
     target: Path
-    gives_way: bool = False
+    has_low_priority: bool = False
     with_suffix: Path | None = None
 
 
 def refusals(planned: Sequence[PlannedFile]) -> list[OutputError | None]:
     """For each planned file, why it cannot be written, or None.
 
-    Of several files with exactly the same name none can be written, except a single one that does not give way. Of
-    files whose names are equal on some file systems only, the first one that does not give way can be written.
+    Of several files with exactly the same name none can be written, except a single one without low priority. Of
+    files whose names are equal on some file systems only, the first one without low priority can be written.
     """
     same: dict[str, _Rivals] = {}
     for one in planned:
@@ -68,7 +68,7 @@ def refusals(planned: Sequence[PlannedFile]) -> list[OutputError | None]:
     apart = _names_with_suffix_are_unique(planned)
     errors: list[OutputError | None] = [None] * len(planned)
     first: dict[str, int] = {}
-    for index in sorted(range(len(planned)), key=lambda index: planned[index].gives_way):
+    for index in sorted(range(len(planned)), key=lambda index: planned[index].has_low_priority):
         one = planned[index]
         target = absolute(one.target)
         if others := same[target].of(one):
@@ -87,19 +87,19 @@ def _names_with_suffix_are_unique(planned: Sequence[PlannedFile]) -> list[bool]:
 
 @dataclass
 class _Rivals:
-    """The planned files with one name: `firm` ones, and `yielding` ones, which give way."""
+    """The planned files with one name: `firm` ones, and `yielding` ones, which have low priority."""
 
     firm: list[PlannedFile] = field(default_factory=list)
     yielding: list[PlannedFile] = field(default_factory=list)
 
     def add(self, one: PlannedFile) -> None:
-        (self.yielding if one.gives_way else self.firm).append(one)
+        (self.yielding if one.has_low_priority else self.firm).append(one)
 
     def of(self, one: PlannedFile) -> tuple[PlannedFile, int] | None:
         """(a file that conflicts with `one`, how many there are); None if `one` can have the name."""
-        if one.gives_way and self.firm:
+        if one.has_low_priority and self.firm:
             return self.firm[0], len(self.firm)
-        rivals = self.yielding if one.gives_way else self.firm
+        rivals = self.yielding if one.has_low_priority else self.firm
         return next(((other, len(rivals) - 1) for other in rivals if other is not one), None)
 
 
@@ -109,7 +109,7 @@ def _same_name_error(one: PlannedFile, other: PlannedFile, count: int, *, suffix
         hint = f"{_KEEP_SUFFIX_HINT} {hint}"
     owner = f"the output of {other.source}" if count == 1 else f"the outputs of {other.source} and {count - 1} more"
     message = f"its output would have the same name as {owner}: {one.target}"
-    if one.gives_way:
+    if one.has_low_priority:
         message = f"its result is too large for its format, and in another format {message}"
     return OutputError(message, path=one.source, hint=hint)
 

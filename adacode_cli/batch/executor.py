@@ -152,12 +152,12 @@ class JobPassage:
         Raises OutputError.
         """
         assert self.made is not None, "`read` comes before"
-        job, besides = self.job, []
+        job, side_files = self.job, []
         with self._running():
-            for path, content in self._stages.besides(job, inferred):
+            for path, content in self._stages.side_files(job, inferred):
                 write_new(path, content)
-                besides.append((str(path.absolute()), content_of(content)))
-                self.made = replace(self.made, besides=tuple(besides))
+                side_files.append((str(path.absolute()), content_of(content)))
+                self.made = replace(self.made, side_files=tuple(side_files))
             written = self._stages.write(job, inferred, self.made, self._times_ns)
         made, num_bytes, notes = written.made, written.num_bytes, written.notes
         return Outcome(Result.DONE, job.source, job.target, self.seconds, num_bytes, notes, made=made)

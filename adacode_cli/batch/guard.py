@@ -32,7 +32,7 @@ _COMPARED_ROWS = 16
 _ROUNDING = 1e-3
 
 
-def doubt(
+def defect(
     before: Decoded,
     after: Decoded,
     hole: Hole | None = None,
@@ -85,11 +85,11 @@ class Guarded:
     def __call__(self, image: Decoded, hole: Hole | None) -> tuple[Decoded, Restored]:
         """The restored image; if it fails the check, computed again in float32, with a note. Raises QualityError."""
         after, restored = self.restore(image, hole)
-        problem = doubt(image, after, hole, restored.shrunk)
+        problem = defect(image, after, hole, restored.shrunk)
         if problem is None:
             return after, restored
         after, restored = self.careful()(image, hole)
-        remaining = doubt(image, after, hole, restored.shrunk)
+        remaining = defect(image, after, hole, restored.shrunk)
         if remaining is not None:
             hint = "Inspect it with --quarantine DIR. With --no-guard, results are not compared with inputs."
             raise QualityError(f"the result differs too much from the input: {remaining}", hint=hint, image=after)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from adacode_cli import atomic, locks
-from adacode_cli.batch.record import Besides, Record, line_from
+from adacode_cli.batch.record import Record, SideFiles, line_from
 from adacode_cli.batch.state_files import STATE, ForeignFileError, check_folder, object_of, opened
 from adacode_cli.errors import JournalError, reason
 
@@ -46,7 +46,7 @@ class Journal:
         """Discards all that was read, because the file is another one."""
         self._earlier: dict[str, Record] = {}
         self._new: dict[str, Record] = {}
-        self._besides: dict[str, Besides] = {}
+        self._side_files: dict[str, SideFiles] = {}
         self._read_to = 0
         self._inode = inode
         self._last_status = (0, 0)
@@ -101,17 +101,17 @@ class Journal:
             self._update()
             return self._earlier | self._new
 
-    def besides(self, target: str) -> Besides:
+    def side_files(self, target: str) -> SideFiles:
         """The files written beside `target`, from all lines. Raises JournalError as `done` does."""
         with self._lock:
             self._update()
-            return self._besides.get(target, ())
+            return self._side_files.get(target, ())
 
-    def all_side_files(self) -> Besides:
+    def all_side_files(self) -> SideFiles:
         """The files written beside all targets. Raises JournalError as `done` does."""
         with self._lock:
             self._update()
-            return tuple(one for known in self._besides.values() for one in known)
+            return tuple(one for known in self._side_files.values() for one in known)
 
     def _update(self) -> None:
         """Reads complete lines that were added since the last call; if the journal is another file now, all lines."""
@@ -143,8 +143,8 @@ class Journal:
                 entry = line_from(line, self._path)
                 if entry and entry.record:
                     self._new[entry.target] = entry.record
-                if entry and entry.besides:
-                    self._besides[entry.target] = (*self._besides.get(entry.target, ()), *entry.besides)
+                if entry and entry.side_files:
+                    self._side_files[entry.target] = (*self._side_files.get(entry.target, ()), *entry.side_files)
             self._is_journal |= self._read_to == status.st_size == 0 or _is_torn_line(reader, self._read_to)
         if not self._is_journal:
             hint = "Move it to another place, or choose another output directory (-o)."

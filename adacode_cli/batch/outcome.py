@@ -56,13 +56,13 @@ class Failure:
 class Made:
     """The contents of source and output, as the journal stores them.
 
-    `mask` is the SHA-256 of the mask's file; `besides` are files written beside the output, by absolute path.
+    `mask` is the SHA-256 of the mask's file; `side_files` are files written beside the output, by absolute path.
     """
 
     source: Content
     mask: str | None
     output: Content | None = None
-    besides: tuple[tuple[str, Content], ...] = ()
+    side_files: tuple[tuple[str, Content], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

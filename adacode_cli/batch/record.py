@@ -53,7 +53,7 @@ class Record:
     mask: str | None
     settings: Settings
     output: Content
-    besides: tuple[tuple[str, Content], ...] = ()
+    side_files: tuple[tuple[str, Content], ...] = ()
     path: str | None = None
 
 
@@ -89,14 +89,16 @@ def line_of(job: Job, outcome: Outcome, settings: Settings) -> bytes:
         "peak_memory_bytes": peak_memory_bytes(),
         "bytes": output.num_bytes if output else None,
         "sha256": output.sha256 if output else None,
-        "besides": [{"path": p, "bytes": c.num_bytes, "sha256": c.sha256} for p, c in (made.besides if made else ())],
+        "besides": [
+            {"path": p, "bytes": c.num_bytes, "sha256": c.sha256} for p, c in (made.side_files if made else ())
+        ],
         "notes": outcome.notes,
         "error": outcome.failure.message if outcome.failure else None,
     }
     return json.dumps(fields, separators=(",", ":")).encode("ascii") + b"\n"
 
 
-Besides = tuple[tuple[str, Content], ...]
+SideFiles = tuple[tuple[str, Content], ...]
 """Files that were written beside an output, by absolute path."""
 
 
@@ -106,7 +108,7 @@ class Line:
 
     target: str
     record: Record | None
-    besides: Besides
+    side_files: SideFiles
 
 
 def line_from(line: bytes, path: Path) -> Line | None:
@@ -126,7 +128,7 @@ def line_from(line: bytes, path: Path) -> Line | None:
         return None
     try:
         record = _record(fields) if fields["outcome"] == Result.DONE else None
-        return Line(_path(fields["target"]), record, record.besides if record else _besides(fields))
+        return Line(_path(fields["target"]), record, record.side_files if record else _side_files(fields))
     except (ValueError, KeyError, TypeError):
         return None
 
@@ -138,12 +140,12 @@ def _record(fields: dict[str, Any]) -> Record:
         None if fields["mask_sha256"] is None else _text(fields["mask_sha256"]),
         _shared(_text(fields["options_sha256"]), _text(fields["weights_sha256"])),
         _content(fields["bytes"], fields["sha256"]),
-        _besides(fields),
+        _side_files(fields),
         None if fields.get("path") is None else _path(fields["path"]),
     )
 
 
-def _besides(fields: dict[str, Any]) -> Besides:
+def _side_files(fields: dict[str, Any]) -> SideFiles:
     return tuple((_path(b["path"]), _content(b["bytes"], b["sha256"])) for b in fields["besides"])
 
 

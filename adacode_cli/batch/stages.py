@@ -205,7 +205,7 @@ class Stages:
         def further() -> Iterator[Read]:
             return (Read(window, self._holes_of(window, file)) for window in further_windows(image, decode_from))
 
-        return Read(image, self._holes_of(image, file), further=further if image.behind else None)
+        return Read(image, self._holes_of(image, file), further=further if image.following else None)
 
     def _decoded(self, data: bytes, path: Path, first_page: int, *, max_pixels: int, accept_damaged: bool) -> Decoded:
         """The pages that are decoded together, beginning with `first_page`."""
@@ -231,14 +231,14 @@ class Stages:
         if not formats.named(format_name).pages:
             return replace(read, further=None)
         image, max_pixels = read.image, self.keeping.max_pixels
-        num_pixels = size_of(image)[0] + sum(height * width for height, width, _ in image.behind)
+        num_pixels = size_of(image)[0] + sum(height * width for height, width, _ in image.following)
         if num_pixels > max_pixels:
             claim = f"{num_pixels / 1e6:g} megapixels in {image.num_pages} pages"
             raise too_many_pixels(claim, max_pixels, name=str(job.source))
         windows = [read, *(read.further() if read.further else ())]
         pages = [page for window in windows for page in window.image.pages]
         holes = tuple(hole for window in windows for hole in window.holes)
-        return replace(read, image=replace(image, more_pages=tuple(pages[1:]), behind=()), holes=holes, further=None)
+        return replace(read, image=replace(image, more_pages=tuple(pages[1:]), following=()), holes=holes, further=None)
 
     def foresee(self, read: Read, format_name: str) -> None:
         """Raises OutputError if the result of an image certainly cannot be written in this format."""
@@ -286,7 +286,7 @@ class Stages:
                 if window is not read:
                     self.foresee(window, format_name)
                 for page, hole in window.pages:
-                    image, restored = self.restore(replace(page, more_pages=(), behind=()), hole)
+                    image, restored = self.restore(replace(page, more_pages=(), following=()), hole)
                     sink.add(image)
                     first = first or (image, restored)
                     on_page(page.page + 1, read.image.num_pages)
@@ -295,7 +295,7 @@ class Stages:
 
     def _max_sample_bytes(self, image: Decoded) -> int:
         """An upper bound for the bytes of the restored samples of all pages, each with colours and alpha."""
-        sizes = [(*page.size, page.pixels.itemsize) for page in image.pages] + list(image.behind)
+        sizes = [(*page.size, page.pixels.itemsize) for page in image.pages] + list(image.following)
         return sum(4 * math.prod(self.foresight.size(height, width)) * depth for height, width, depth in sizes)
 
     def _quarantined(self, quarantine: Path, job: Job, image: object) -> Path:
@@ -310,7 +310,7 @@ class Stages:
         """Every file that may be written for a job, its output first."""
         return paths_for(job, self.maps_dir, self.quarantine)
 
-    def besides(self, job: Job, inferred: Inferred) -> Iterator[tuple[Path, bytes]]:
+    def side_files(self, job: Job, inferred: Inferred) -> Iterator[tuple[Path, bytes]]:
         """The files that are written beside the output, each with its content."""
         if self.maps_dir:
             mark_as_output_folder(self.maps_dir)

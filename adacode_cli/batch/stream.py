@@ -37,7 +37,7 @@ def restore_bytes(data: bytes, stages: Stages, format_name: str | None) -> tuple
         size = size_of(inferred.image)
         for path in stages.paths(STREAM)[1:]:
             atomic.remove_leftovers(path)
-        for path, content in stages.besides(STREAM, inferred):
+        for path, content in stages.side_files(STREAM, inferred):
             write_new(path, content)
         return stages.keeping.encoded(inferred.image, format_name, stages.quality)
     except MemoryError as error:

@@ -135,12 +135,12 @@ class Trees:
     def wrote(self, job: Job, path: Path) -> bool:
         """Whether a run wrote `path` beside the output of `job`, or may have been writing it."""
         tree = self._tree(job.root)
-        if any(_is_file(path, *known) for known in tree.journal.besides(job.name)):
+        if any(_is_file(path, *known) for known in tree.journal.side_files(job.name)):
             return True
         # Claims are read again, and before the journal: a process writes its line before it releases its claim.
         if claimed(job.name, tree.claims.names()) or claimed(job.name, tree.claim_names):
             return True
-        return any(_is_file(path, *known) for known in tree.journal.besides(job.name))
+        return any(_is_file(path, *known) for known in tree.journal.side_files(job.name))
 
     def with_weights(self, weights: str, jobs: Sequence[Job]) -> None:
         """Sets the digest of the weights. Raises OutputError for outputs of other weights that must not be replaced."""
@@ -212,8 +212,8 @@ def outputs_in(root: Path) -> Callable[[str], bool] | None:
         return None
     in_flight, journal, top = Claims(root).names(), Journal(root), root.absolute()
     records = journal.records()
-    besides = (Path(path) for path, _ in journal.all_side_files())
-    others = {path.relative_to(top).as_posix() for path in besides if path.is_relative_to(top)}
+    side_files = (Path(path) for path, _ in journal.all_side_files())
+    others = {path.relative_to(top).as_posix() for path in side_files if path.is_relative_to(top)}
     return lambda name: name in records or name in others or claimed(name, in_flight)
 
 
@@ -264,4 +264,4 @@ def _is_file(path: Path, recorded: str, content: Content) -> bool:
 
 
 def _intact(job: Job, record: Record) -> bool:
-    return holds(job.target, record.output) and all(holds(Path(path), content) for path, content in record.besides)
+    return holds(job.target, record.output) and all(holds(Path(path), content) for path, content in record.side_files)

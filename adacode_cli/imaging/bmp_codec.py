@@ -12,7 +12,7 @@ from PIL.BmpImagePlugin import BmpImageFile
 from adacode_cli.imaging import pillow
 from adacode_cli.imaging.codec import Codec, Header, Page, one_page
 from adacode_cli.imaging.image import Item, Raster
-from adacode_cli.imaging.inventory import COLOR_PROFILE, behind
+from adacode_cli.imaging.inventory import COLOR_PROFILE, trailing_items
 from adacode_cli.imaging.iso_boxes import Bytes
 from adacode_cli.imaging.metadata import Metadata
 from adacode_cli.imaging.refusals import check_size, not_supported, parsing
@@ -135,7 +135,7 @@ def _listed(file: bytes) -> Iterator[Item]:
         width, height, _, bits, packing = struct.unpack_from("<iiHHI", file, 18)
         rows_end = pixels_at + (abs(width) * bits + 31) // 32 * 4 * abs(height)
         # The file size in the header may be wrong, so it is used only for compressed rows.
-        yield from behind(file, max(profile_end, rows_end if packing in (0, 3, 6) else file_bytes))
+        yield from trailing_items(file, max(profile_end, rows_end if packing in (0, 3, 6) else file_bytes))
 
 
 CODEC = Codec(read, write, _metadata_in, header, one_page(_listed), complete=_completed)

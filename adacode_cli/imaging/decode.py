@@ -86,7 +86,7 @@ def further_windows(first: Decoded, decode_from: Callable[[int], Decoded]) -> It
     decode_from: decodes pages from a page number on.
     """
     window = first
-    while window.behind:
+    while window.following:
         window = decode_from(window.page + len(window.pages))
         yield window
 
@@ -116,9 +116,9 @@ def _with_items(image: Decoded, data: bytes, format: Format) -> Decoded:
 
 def _decoded(data: bytes, format: Format, max_pixels: int, first_page: int = 0, *, name: str) -> Decoded:
     codec = codec_of(format)
-    behind: tuple[FurtherPage, ...] = ()
+    following: tuple[FurtherPage, ...] = ()
     if codec.pages is not None:
-        (first, *others), behind = codec.pages(data, max_pixels, first_page, name=name)
+        (first, *others), following = codec.pages(data, max_pixels, first_page, name=name)
     else:
         first, *others = codec.read(data, max_pixels, name=name)
     # Separate blocks are together not larger than the file, but pages can share the same bytes.
@@ -126,7 +126,7 @@ def _decoded(data: bytes, format: Format, max_pixels: int, first_page: int = 0, 
     image = _upright(first, format, allowance, first_page, name=name)
     shared: dict[bytes, bytes] = {}
     pages = (_upright(raster, format, allowance, page, name=name) for page, raster in enumerate(others, first_page + 1))
-    return replace(image, more_pages=tuple(_sharing(page, shared) for page in pages), behind=behind)
+    return replace(image, more_pages=tuple(_sharing(page, shared) for page in pages), following=following)
 
 
 def _upright(raster: Raster, format: Format, allowance: Allowance, page: int, *, name: str) -> Decoded:

@@ -25,8 +25,8 @@ from adacode_cli.imaging.inventory import (
     IMAGES,
     VIDEO,
     XMP,
-    behind,
     kind_of_map,
+    trailing_items,
 )
 from adacode_cli.imaging.iso_boxes import Bytes, boxes, placed
 from adacode_cli.imaging.tiff_tags import items_of_exif
@@ -370,7 +370,7 @@ def items(file: bytes) -> Iterator[Item]:
             yield BOXES, _text(kind)
     if kinds > 1:  # Another file follows.
         yield VIDEO, ""
-    yield from behind(file, end)
+    yield from trailing_items(file, end)
 
 
 def _of_meta(file: bytes, meta: Meta) -> Iterator[Item]:

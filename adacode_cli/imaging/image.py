@@ -53,7 +53,7 @@ class Decoded:
     more_pages: of the first of several pages, the other ones.
     cicp: describes the colours; a profile beside it is for formats that cannot hold it.
     stated: the items that `inventory` finds in the file.
-    behind: the pages of the file that follow `pages` and were not decoded.
+    following: the pages of the file that follow `pages` and were not decoded.
 
     Raises ValueError for other arrays, which is a bug of the caller.
     """
@@ -73,7 +73,7 @@ class Decoded:
     more_pages: tuple[Decoded, ...] = ()
     cicp: Cicp | None = None
     stated: tuple[Item, ...] = ()
-    behind: tuple[FurtherPage, ...] = ()
+    following: tuple[FurtherPage, ...] = ()
 
     def __post_init__(self) -> None:
         shape = self.pixels.shape
@@ -102,7 +102,7 @@ class Decoded:
     @property
     def num_pages(self) -> int:
         """The number of pages of the file; valid for the first of the pages that were decoded together."""
-        return self.page + len(self.pages) + len(self.behind)
+        return self.page + len(self.pages) + len(self.following)
 
     @property
     def metadata(self) -> Metadata:

@@ -132,7 +132,7 @@ def _shown(name: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in name[:_MAX_NAME])
 
 
-def behind(data: bytes, at: int) -> Iterator[Item]:
+def trailing_items(data: bytes, at: int) -> Iterator[Item]:
     """The items in the bytes that follow the image in a file, from `at`; padding is not an item."""
     if at >= len(data) or _PADDING.match(data, at) is not None:
         return

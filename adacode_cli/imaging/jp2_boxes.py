@@ -24,7 +24,7 @@ from adacode_cli.imaging.inventory import (
     IMAGES,
     IPTC,
     XMP,
-    behind,
+    trailing_items,
 )
 from adacode_cli.imaging.iso_boxes import box, boxes, placed
 from adacode_cli.imaging.metadata import Metadata
@@ -131,7 +131,7 @@ def items(file: bytes) -> Iterator[Item]:
     if file.startswith(CODESTREAM):
         yield from _of_codestream(file, 0, len(file))
         end = file.rfind(_END)
-        yield from behind(file, end + len(_END)) if end >= 0 else ()
+        yield from trailing_items(file, end + len(_END)) if end >= 0 else ()
         return
     packets, images, end = 0, 0, 0
     for kind, start, end in placed(file, 0, len(file)):
@@ -153,7 +153,7 @@ def items(file: bytes) -> Iterator[Item]:
         yield FURTHER_PACKET, ""
     if images > 1:
         yield IMAGES, str(images - 1)
-    yield from behind(file, end)
+    yield from trailing_items(file, end)
 
 
 def _of_uuid(file: bytes, start: int, end: int) -> Iterator[Item]:

@@ -25,8 +25,8 @@ from adacode_cli.imaging.inventory import (
     GAIN_MAP,
     IMAGES,
     XMP,
-    behind,
     map_at,
+    trailing_items,
 )
 from adacode_cli.imaging.iso_boxes import Bytes
 from adacode_cli.imaging.metadata import ICC_DAMAGED, Metadata
@@ -219,7 +219,7 @@ def items(file: bytes) -> Iterator[Item]:
         if not images_end and file.startswith(_IMAGE, end):
             yield map_at(file, end) or IMAGES, ""
         else:
-            yield from behind(file, end)
+            yield from trailing_items(file, end)
 
 
 @dataclass

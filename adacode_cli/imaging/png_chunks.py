@@ -32,7 +32,7 @@ from adacode_cli.imaging.inventory import (
     FURTHER_PACKET,
     IPTC,
     XMP,
-    behind,
+    trailing_items,
 )
 from adacode_cli.imaging.iso_boxes import Bytes
 from adacode_cli.imaging.metadata import ICC_DAMAGED, TITLES, Metadata, over_limit_text
@@ -302,7 +302,7 @@ def items(file: bytes) -> Iterator[Item]:
             yield "PNG chunks", kind.decode("latin-1")
     if packets > 1:
         yield FURTHER_PACKET, ""
-    yield from behind(file, end)
+    yield from trailing_items(file, end)
 
 
 def _items_of_text(keyword: bytes) -> Iterator[Item]:

@@ -77,10 +77,10 @@ def read_pages(
         for page in pages[:first_page]:
             metadata_of_page(page, data, allowance)
         rasters = [_page(page, data, old, allowance, name=name) for page in pages[first_page:end]]
-        behind = tuple((page.imagelength, page.imagewidth, _sample_bytes(page)) for page in pages[end:])
+        following = tuple((page.imagelength, page.imagewidth, _sample_bytes(page)) for page in pages[end:])
     if first_page == 0:
         rasters[0] = replace(rasters[0], lost=lost + rasters[0].lost)
-    return rasters, behind
+    return rasters, following
 
 
 def _num_together(counts: Sequence[int]) -> int:

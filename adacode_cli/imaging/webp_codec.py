@@ -15,7 +15,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from adacode_cli.imaging import pillow
 from adacode_cli.imaging.codec import Codec, Header, Page, one_page
 from adacode_cli.imaging.image import Item, Raster
-from adacode_cli.imaging.inventory import COLOR_PROFILE, CREDENTIALS, FRAMES, XMP, behind
+from adacode_cli.imaging.inventory import COLOR_PROFILE, CREDENTIALS, FRAMES, XMP, trailing_items
 from adacode_cli.imaging.iso_boxes import Bytes
 from adacode_cli.imaging.metadata import Metadata
 from adacode_cli.imaging.refusals import check_size, parsing, too_many_pixels
@@ -117,7 +117,7 @@ def _listed(file: bytes) -> Iterator[Item]:
             yield "WebP chunks", kind.decode("latin-1").rstrip()
     if frames > 1:
         yield FRAMES, ""
-    yield from behind(file, end)
+    yield from trailing_items(file, end)
 
 
 CODEC = Codec(read, write, _metadata_in, header, one_page(_listed))
