@@ -65,7 +65,7 @@ def _num_colors(page: TiffPage, stored: Samples, *, name: str) -> int:
     known_bits = _MAX_BITS.get(kind)
     fits = known_bits is None or (stored.dtype.kind == "u" and (bits in known_bits or bits <= known_bits[0]))
     if count > 2 and _PHOTOMETRIC not in page.tags and page.compression != COMPRESSION.OJPEG:
-        raise not_supported("a TIFF that does not state its kind of colours", name=name)
+        raise not_supported("a TIFF with colours of an unstated kind", name=name)
     if kind == INKS and page.tags.valueof(_INK_SET) == _OTHER_INKS:
         raise not_supported("a TIFF with other inks than CMYK", name=name, program=OTHER_PROGRAM)
     if colors > count or not fits:

@@ -40,14 +40,14 @@ def originals(photo, tmp_path) -> dict[Path, bytes]:
 @pytest.mark.parametrize(
     ("options", "said_of"),
     [
-        (("sr", "p", "-o", "out", "--quarantine", "p"), "p: holds what the run reads"),
+        (("sr", "p", "-o", "out", "--quarantine", "p"), "p: holds the inputs of the run"),
         (("sr", "p", "-o", "out", "--quarantine", "p/sub"), "p/sub: lies in p and holds files"),
         (
             ("sr", "p", "-o", "out", "--quarantine", "out"),
             "would be written twice: as the output of p/a.png and as the",
         ),
-        (("sr", "p", "-o", "out", "--quarantine", "link"), "link: holds what the run reads"),
-        (("sr", "p", "-o", "out", "--save-weights-map", "p"), "p: holds what the run reads"),
+        (("sr", "p", "-o", "out", "--quarantine", "link"), "link: holds the inputs of the run"),
+        (("sr", "p", "-o", "out", "--save-weights-map", "p"), "p: holds the inputs of the run"),
         (("sr", "p", "-o", "out", "--log-file", "p/a.png"), "p/a.png: would overwrite the input p/a.png"),
         (("sr", "p/a.png", "p/b.png", "-o", "out", "--log-file", "hard.log"), "hard.log: would overwrite the input"),
         (("sr", "p", "-o", "out", "--log-file", "m/a.png"), "m/a.png: has the name of an image"),

@@ -166,7 +166,7 @@ def test_a_closed_pool_reads_nothing(used):
     if used:
         pool(data, name="x")
     pool.close()
-    with pytest.raises(InputError, match="the run ends"):
+    with pytest.raises(InputError, match="the run is ending"):
         pool(data, name="x")
 
 

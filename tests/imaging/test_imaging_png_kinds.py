@@ -81,7 +81,7 @@ def test_texts_and_profiles_that_unpack_to_more_than_a_megabyte_are_read(deep, b
 
 @pytest.mark.parametrize("interlaced", [False, True])
 def test_pixels_that_end_before_the_image_does_are_missing(interlaced):
-    """The stream is whole as a stream, so that no check sum is wrong."""
+    """The stream is whole as a stream, so that no checksum is wrong."""
     header = struct.pack(">IIBBBBB", 30, 20, 8, 2, 0, 0, int(interlaced))
     rows = bytes(91 * 10)
     start = b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header)
@@ -108,7 +108,7 @@ def test_more_pixels_a_side_than_libpng_reads_are_read():
     np.testing.assert_array_equal(decode(file, name="x").pixels, wide)
     wrong = bytearray(file)
     wrong[file.index(b"IEND") - 8] ^= 1
-    with pytest.raises(InputError, match="check sum"):
+    with pytest.raises(InputError, match="checksum"):
         decode(bytes(wrong), name="x")
 
 
