@@ -152,7 +152,7 @@ def test_a_damaged_image_of_one_colour_is_refused_with_the_reason():
     """Nothing tells it from an image of which all is missing."""
     error = refused(with_wrong_sum(saved(np.full((40, 33), 255, np.uint8), "PNG")), accept_damaged=True)
     assert "checksum of its chunk IDAT is wrong" in error.message
-    assert "one colour" in error.hint
+    assert "single colour" in error.hint
     # Where nothing at all can be read, that is not the reason.
     assert "one colour" not in refused(saved(PICTURE, "PNG")[:12], accept_damaged=True).hint
 
