@@ -154,7 +154,7 @@ def test_a_damaged_image_of_one_colour_is_refused_with_the_reason():
     assert "checksum of its chunk IDAT is wrong" in error.message
     assert "single colour" in error.hint
     # Where nothing at all can be read, that is not the reason.
-    assert "one colour" not in refused(saved(PICTURE, "PNG")[:12], accept_damaged=True).hint
+    assert "single colour" not in refused(saved(PICTURE, "PNG")[:12], accept_damaged=True).hint
 
 
 @pytest.mark.parametrize("format", ["TIFF", "WEBP", "JPEG2000"])
