@@ -134,7 +134,7 @@ def test_damaged_files_fail_alone_and_other_weights_are_named(reconstruct, tmp_p
     ("arguments", "code", "said"),
     [
         (("p", "--save-codes", "c", "--from-codes"), 2, "contradict"),
-        (("p", "--save-codes", "c.adacode"), 2, "name of one file"),
+        (("p", "--save-codes", "c.adacode"), 2, "names a single file"),
         (("p/a.png", "--save-codes", "p/a.png"), 6, "not a directory"),
         (("p/a.png", "--save-codes", "old.adacode"), 6, "--overwrite"),
         (("p", "--from-codes"), 3, "no images found"),

@@ -270,7 +270,7 @@ def _run(command: list[str], folder: Path) -> str:
             _limit(process.pid)
             status = process.wait(TIME_LIMIT_S)
         except subprocess.TimeoutExpired:
-            raise _Refused(f"did not come to an end within {TIME_LIMIT_S:g} seconds") from None
+            raise _Refused(f"did not finish within {TIME_LIMIT_S:g} seconds") from None
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)

@@ -89,7 +89,7 @@ class Pool:
         (InputError("is damaged", hint="Copy it."), "refused"),
         (InputError("is damaged"), "refused without a reason or a remedy: is damaged"),
         (InputError("its decoder crashed (signal 11)", hint="x"), "crashed: its decoder crashed (signal 11)"),
-        (InputError("its decoder did not come to an end within 10 seconds", hint="x"), "late"),
+        (InputError("its decoder did not finish within 10 seconds", hint="x"), "late"),
         (ZeroDivisionError("by zero"), "bug: ZeroDivisionError: by zero"),
     ],
 )  # fmt: skip
