@@ -116,7 +116,7 @@ def _run(
     run = files(first[0] if first else _restorer(settings), settings.scale, count, size)
     if first is None:
         return run, None
-    on_step("where the time of such a run goes")
+    on_step("how such a run spends its time")
     return run, profile(first[0], settings.scale, count, size, device=device, first=first[1])
 
 

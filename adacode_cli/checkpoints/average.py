@@ -143,7 +143,7 @@ def _require_place(first: Path, second: Path, target: Path, *, overwrite: bool) 
     if target.is_dir():
         raise OutputError("is a folder", path=target, hint="Name a file.")
     if target.suffix.lower() != ".safetensors":
-        raise UsageError(f"{target} does not end in .safetensors", hint="Name the output OUT.safetensors.")
+        raise UsageError(f"{target} does not end in .safetensors", hint="Choose a name that ends in .safetensors.")
     if any(target.exists() and path.exists() and target.samefile(path) for path in (first, second)):
         raise OutputError("is one of the files to read", path=target, hint="Choose another name for the output.")
     if target.exists() and not overwrite:

@@ -126,13 +126,13 @@ def test_a_person_gets_lines_that_fit_a_narrow_terminal(weights, capfd, quick):
     bench(*few(weights), "--files", 2, "--profile")
     out, err = capfd.readouterr()
     assert err == ""
-    told = out.split("\nwhere the time of such a run goes: ", 1)[1]
-    assert all(len(line) <= 60 for line in told.splitlines())
-    assert re.search(r"^  first image: [\d.]+ s, later: [\d.]+ s each$", told, re.MULTILINE)
+    profile = out.split("\nhow such a run spends its time: ", 1)[1]
+    assert all(len(line) <= 60 for line in profile.splitlines())
+    assert re.search(r"^  first image: [\d.]+ s, later: [\d.]+ s each$", profile, re.MULTILINE)
     for row in ("reading, decoding", "network", "encoding, writing", "two or more at once", "outside operators"):
-        assert re.search(rf"^  {row} .*\d%$", told, re.MULTILINE)
-    assert re.search(r"^  aten::\w*conv\w* +\d+ +[\d.]+ +[\d.]+%$", told, re.MULTILINE)
-    assert "kernels" not in told
+        assert re.search(rf"^  {row} .*\d%$", profile, re.MULTILINE)
+    assert re.search(r"^  aten::\w*conv\w* +\d+ +[\d.]+ +[\d.]+%$", profile, re.MULTILINE)
+    assert "kernels" not in profile
 
 
 def test_a_cuda_device_is_told_of(weights, monkeypatch):
@@ -287,7 +287,7 @@ def test_a_name_that_is_too_long_keeps_its_ends():
         assert name.endswith(tail)
 
 
-@pytest.mark.parametrize(("files", "match"), [(0, "--files 0"), (201, "200 are the most")])
+@pytest.mark.parametrize(("files", "match"), [(0, "--files 0"), (201, "the limit is 200")])
 def test_mistakes_are_told_before_anything_is_measured(monkeypatch, files, match):
     monkeypatch.setattr("adacode_cli.benchmark.whole.first_image", None)
     with pytest.raises(UsageError, match=match) as raised:

@@ -125,7 +125,7 @@ def fault(code: int, out: str, err: str) -> str | None:
 
 def main() -> None:
     process.prepare()
-    streams.heard_only_if(lambda: False)
+    streams.show_warnings_only_if(lambda: False)
     Path("p").mkdir()
     Image.new("RGBA", (24, 16)).save("p/a.png")
     num_runs, faults, root = 0, [], typer.main.get_command(app)

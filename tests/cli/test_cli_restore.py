@@ -190,7 +190,7 @@ def test_a_device_that_is_gone_stops_the_run_and_says_how_to_go_on(adacode, phot
     result = adacode("sr", "p", "--weights", "no-device")
     assert result.returncode == 5
     assert "stopped: 2 restored, 4 not done" in result.stderr.decode()
-    assert "The same command does the rest" in result.stderr.decode()
+    assert "The same command restores the rest" in result.stderr.decode()
     assert "error: the device is gone\n  Use --device cpu." in result.stderr.decode()
 
 
@@ -247,7 +247,7 @@ def test_terminals_get_no_images_and_are_not_waited_for(adacode, photo):
     assert (process.returncode, b"Redirect it" in stderr) == (2, True)
     with adacode.start("sr", "-", *W, stdin=terminal) as process:
         stdout, stderr = process.communicate(timeout=120)
-    assert (process.returncode, stdout, b"Pipe one in" in stderr) == (2, b"", True)
+    assert (process.returncode, stdout, b"Pipe an image in" in stderr) == (2, b"", True)
     os.close(leader)
     os.close(terminal)
 

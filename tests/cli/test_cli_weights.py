@@ -60,8 +60,8 @@ def test_the_list_tells_who_starts_from_whom_in_80_columns(tmp_path):
     assert max(map(len, table)) <= 80
     told = table[table.index("") + 1 :]
     assert " ".join(" ".join(told).split()) == (
-        f"Made from {BASE}, whose licence and notice go with them: compact-sr-x4, compact-inpaint "
-        "With strengths of noise removal (--denoise): compact-sr-x4, published-sr-x4"
+        f"Made from {BASE}, whose licence and notice apply to them: compact-sr-x4, compact-inpaint "
+        "With selectable noise removal (--denoise): compact-sr-x4, published-sr-x4"
     )
     assert [row["name"] for row in json.loads(listed("--json")) if row["denoise"]] == [
         "compact-sr-x4",

@@ -35,7 +35,7 @@ def test_a_mean_restores_an_image(real_adacode, files, photo, tmp_path):
     assert result.returncode == 0, result.stderr.decode()
     assert result.stdout.decode() == "mean.safetensors\n"
     num, kept = len(start_tensors(5)), len(SHARED) - len(start_tensors(5))
-    said = f"{num} tensors of the trunk are means; the other {kept} are as they were\n"
+    said = f"{num} tensors of the trunk are means; the other {kept} are unchanged\n"
     assert result.stderr.decode() == said
     one, mean = (load_file(tmp_path / f"{name}.safetensors") for name in ("a", "mean"))
     key = "trunk.body.0.weight"

@@ -178,7 +178,7 @@ def test_a_device_that_stops_working_ends_the_run(monkeypatch, said, in_a_batch)
 
     def fails(*_args):
         if in_a_batch:
-            raise RuntimeError("the batch that this was part of was given up") from RuntimeError(said)
+            raise RuntimeError("the batch that contained this image was given up") from RuntimeError(said)
         raise RuntimeError(said)
 
     monkeypatch.setattr(Runner, "restore", fails)

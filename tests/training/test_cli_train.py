@@ -52,7 +52,7 @@ def test_options_arrive_and_progress_is_told(shards, tmp_path, capfd):
     digest = hashlib.sha256(perceptual.read_bytes()).hexdigest()
     assert (written["seed"], written["precision"]) == (5, "fp32")
     assert written["perceptual"] == f"lpips.safetensors sha256:{digest}", "where it lies is nobody else's business"
-    with pytest.raises(UsageError, match=r"by lpips\.safetensors, and does not say where that file is"):
+    with pytest.raises(UsageError, match=r"with the file lpips\.safetensors, whose path"):
         adacode("train", "fuse", shards, "--basis", run, "-o", run, *QUICK)
     adacode("train", "fuse", shards, "--basis", run, "-o", run, *QUICK, "--perceptual", perceptual, "--quiet")
     assert (written["basis"]["optimiser"]["rate"], written["network"]["codes"]) == (0.001, [16, 24])
