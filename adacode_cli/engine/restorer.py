@@ -168,8 +168,8 @@ class Restorer:
         mask, grow, feather: for tasks that fill holes: the mask (bool H×W, True in the hole), how far it grows and how
             far it blends beyond that, in pixels; or the whole `Hole`, whose `opaque` makes alpha full in the hole.
 
-        Raises UsageError for impossible values, InputError for an array that is not an image or not its mask, WeightsError, and
-        DeviceError when there is not enough memory.
+        Raises UsageError for impossible values, InputError for an array that is not an image or not its mask,
+        WeightsError, and DeviceError when there is not enough memory.
         """
         known = _known(task)
         check_image(image, alpha)

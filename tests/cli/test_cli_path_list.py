@@ -50,7 +50,7 @@ def test_what_its_mark_does_not_say_is_refused_with_the_place(tmp_path):
     torn = marked("a.png\n", "utf-16-le")[:-1]
     half_a_pair = codecs.BOM_UTF16_LE + b"a\0\x00\xd8b\0"
     for data, place in ((torn, 12), (half_a_pair, 4)):
-        with pytest.raises(InputError, match=f"list in UTF-16.*byte {place} ") as caught:
+        with pytest.raises(InputError, match=f"byte order mark of UTF-16, but byte {place} ") as caught:
             listed(tmp_path, data)
         assert "UTF-8" in caught.value.hint
 

@@ -133,7 +133,7 @@ def test_an_impossible_network_is_refused_in_words(changes, message):
     assert message in caught.value.message.split(": ", 1)[1].split("; ")
 
 
-ORDER = "a trunk's branch begins, then joins it, then a convolution follows"
+ORDER = "a trunk needs tap <= join < depth"
 SIZE = "a size is not a positive whole number"
 
 
@@ -152,9 +152,9 @@ SIZE = "a size is not a positive whole number"
         ({"trunk": TrunkConfig(6, 2, 4, "2")}, SIZE),
         ({"stem": "conv4", "grid": 1, "channels": (8,) * 4}, "a trunk needs a shuffle stem and no normalisation"),
         ({"norm": "group"}, "a trunk needs a shuffle stem and no normalisation"),
-        ({"skip": "add", "num_skips": 1}, "a trunk is in place of the stem's blocks and of skips"),
-        ({"skip": "fuse", "num_skips": 1}, "a trunk is in place of the stem's blocks and of skips"),
-        ({"stem_depth": 1}, "a trunk is in place of the stem's blocks and of skips"),
+        ({"skip": "add", "num_skips": 1}, "a trunk replaces the stem's blocks and the skips"),
+        ({"skip": "fuse", "num_skips": 1}, "a trunk replaces the stem's blocks and the skips"),
+        ({"stem_depth": 1}, "a trunk replaces the stem's blocks and the skips"),
         ({"mask_channel": True}, "a trunk is for super-resolution"),
         ({"task": "inpaint", "scale": 1}, "a trunk is for super-resolution"),
         ({"task": "reconstruct", "scale": 1}, "a trunk is for super-resolution"),
