@@ -25,7 +25,7 @@ from PIL import Image
 from adacode_cli import formats
 from adacode_cli.codes.file import from_bytes, to_bytes
 from adacode_cli.engine.restorer import Restorer
-from adacode_cli.evaluation.metrics import Perceptual, Picture, perceptual_distance, psnr_luma
+from adacode_cli.evaluation.metrics import Perceptual, RgbImage, perceptual_distance, psnr_luma
 from adacode_cli.evaluation.perceptual import load_perceptual
 from adacode_cli.imaging.decode import read_image
 from adacode_cli.imaging.samples import to_depth
@@ -45,28 +45,28 @@ class Point:
     lowest: bool = False
 
 
-def photographs(folder: Path, every: int) -> Iterator[tuple[str, Picture]]:
+def photographs(folder: Path, every: int) -> Iterator[tuple[str, RgbImage]]:
     """The folder's images as 8-bit RGB, every n-th."""
     for path in sorted(p for p in folder.iterdir() if formats.of_any_suffix(p.suffix))[::every]:
         pixels = to_depth(read_image(path).pixels, np.uint8)
         yield path.stem, np.ascontiguousarray(np.dstack([pixels] * 3) if pixels.ndim == 2 else pixels)
 
 
-def coded_by_us(restorer: Restorer, original: Picture, network: Perceptual) -> Point:
+def coded_by_us(restorer: Restorer, original: RgbImage, network: Perceptual) -> Point:
     """Through a file's bytes and back."""
     data = to_bytes(restorer.encode(original))
     decoded = restorer.decode(from_bytes(data, name="codes")).image
     return point(decoded, original, len(data), network)
 
 
-def point(decoded: Picture, original: Picture, num_bytes: int, network: Perceptual, quality: int = 0) -> Point:
+def point(decoded: RgbImage, original: RgbImage, num_bytes: int, network: Perceptual, quality: int = 0) -> Point:
     """What became of an image, and at what cost."""
     bits = num_bytes * 8 / (original.shape[0] * original.shape[1])
     distance = perceptual_distance(network, decoded, original)
     return Point(bits, distance, psnr_luma(decoded, original), quality)
 
 
-def codec_at(original: Picture, codec: dict[str, object], network: Perceptual) -> Callable[[int], Point]:
+def codec_at(original: RgbImage, codec: dict[str, object], network: Perceptual) -> Callable[[int], Point]:
     """quality → the image through the codec."""
 
     def at(quality: int) -> Point:
@@ -96,7 +96,7 @@ def min_quality(at: Callable[[int], Point], distance: float) -> Point:
     return best
 
 
-def quantisation_psnr(restorer: Restorer, original: Picture) -> float:
+def quantisation_psnr(restorer: Restorer, original: RgbImage) -> float:
     """dB between the image of the codes and that of `reconstruct`, whose mixing weights are not quantised."""
     deep = original.astype(np.float32) / 255
     error = np.square(restorer.decode(restorer.encode(deep)).image - restorer.reconstruct(deep)).mean()

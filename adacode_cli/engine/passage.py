@@ -183,7 +183,7 @@ class Passage:
             kind.dtype,
             on_host=self.device.type == "cpu",
             sample_bytes=kind.sample_bytes,
-            pictures=slots,
+            images=slots,
         )
         room = Memory(*(int(SHARE * free_bytes(device)) for device in (torch.device("cpu"), self.device)))
         return plan_tiles(costs, self.options, self.device, room, resident=resident)

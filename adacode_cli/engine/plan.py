@@ -106,7 +106,7 @@ class Costs:
     dtype: torch.dtype
     on_host: bool
     sample_bytes: int = 1
-    pictures: int = 1
+    images: int = 1
 
     def of(self, encoder: Tile, decoder: Tile, *, sampled: bool, resident: bool = False) -> Memory:
         """Memory of a run in tiles of so many rows and columns of cells; with `sampled` no maps wait for their sums,
@@ -115,7 +115,7 @@ class Costs:
         first = self._phase(self.halves.encoder, encoder, sampled=sampled)
         maps, busy = self._phase(self.halves.decoder, decoder, sampled=sampled)
         carried = sum(self.halves.encoder.shapes[name].bytes_per_cell for name in self.halves.encoder.kept)
-        between = carried * self.grid.num_cells * self.pictures, self._latent_bytes()
+        between = carried * self.grid.num_cells * self.images, self._latent_bytes()
         # The image's memory is asked for at the start, and taken by the system when it is written to.
         image, last = self._image_bytes(), (maps, busy + self._strip_bytes(decoder))
         if resident:
@@ -135,7 +135,7 @@ class Costs:
         """Bytes of whole maps, and of the largest tile at work."""
         one_tile = tile == self._size
         segments = (half.whole,) if sampled or one_tile or not half.normalises else half.separate
-        maps = half.map_bytes_per_cell(segments) * self.grid.num_cells * self.pictures
+        maps = half.map_bytes_per_cell(segments) * self.grid.num_cells * self.images
         num_tiles = math.prod(-(-length // side) for length, side in zip(self._size, tile, strict=True))
         heap = _IN_PIECES if self.on_host and num_tiles > _TILES_ALIKE else 1
         return maps, heap * max(self._tile_bytes(segment, tile) for segment in segments)
@@ -144,25 +144,25 @@ class Costs:
         rows, columns = (min(side, length + 2 * segment.halo) for side, length in zip(self._size, tile, strict=True))
         inputs = 0 if self.on_host else segment.input_bytes_per_cell
         sums = _SUM_BYTES if not self.on_host and self.halves.normalise else 0
-        return sums + int((segment.bytes_per_cell + inputs) * rows * columns * self.pictures)
+        return sums + int((segment.bytes_per_cell + inputs) * rows * columns * self.images)
 
     def _latent_bytes(self) -> int:
         channels, swins = self.config.channels[-1], (self.config.encoder_swin, self.config.predictor_swin)
         maps = _SWIN_MAPS if any(swins) else 2
-        cells = self.grid.num_cells * self.pictures
-        at_once = max(band_cells(on_cpu=self.on_host), 8 * self.grid.width * self.pictures)
+        cells = self.grid.num_cells * self.images
+        at_once = max(band_cells(on_cpu=self.on_host), 8 * self.grid.width * self.images)
         band = _BAND_MAPS * min(cells, at_once) if any(swins) else 0
         copies = _SWIN_KERNEL * cells if any(swins) and self.halves.unfolds else 0
         return int((maps * cells + max(band, copies)) * channels * self.dtype.itemsize)
 
     def _input_bytes(self) -> int:
-        pixels = self.grid.num_cells * self.grid.input_cell_px**2 * self.pictures
+        pixels = self.grid.num_cells * self.grid.input_cell_px**2 * self.images
         return int(_INPUT_COPIES[self.config.base] * self.config.in_channels * _FLOAT_BYTES * pixels)
 
     def _image_bytes(self) -> int:
         """The finished image, and its means over the pixels of the input."""
         pixels, inputs = (
-            self.grid.num_cells * self.pictures * side**2 for side in (self.grid.cell_px, self.grid.input_cell_px)
+            self.grid.num_cells * self.images * side**2 for side in (self.grid.cell_px, self.grid.input_cell_px)
         )
         return int(3 * self.sample_bytes * pixels + (3 * _FLOAT_BYTES * inputs if self.config.scale > 1 else 0))
 

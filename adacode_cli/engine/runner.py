@@ -213,16 +213,16 @@ class Runner:
 
         return wait
 
-    def _restored(self, pictures: Sequence[_Image], attempt: Attempt) -> list[Finished]:
+    def _restored(self, requests: Sequence[_Image], attempt: Attempt) -> list[Finished]:
         config, s, outbox = self.config, self.config.scale, attempt.outbox
-        sizes = [picture.image.shape[:2] for picture in pictures]
+        sizes = [request.image.shape[:2] for request in requests]
 
         def load(home: torch.device) -> list[Tensor]:
             channel = config.mask_channel
-            return [network_input(p.image, p.hole, mask_channel=channel, device=home) for p in pictures]
+            return [network_input(one.image, one.hole, mask_channel=channel, device=home) for one in requests]
 
         def blank(_: torch.device) -> list[SampleCanvas]:
-            images = [picture.image for picture in pictures]
+            images = [request.image for request in requests]
             return [
                 SampleCanvas(h * s, w * s, s, outbox, dtype=image.dtype, grey=image.ndim == 2)
                 for image, (h, w) in zip(images, sizes, strict=True)

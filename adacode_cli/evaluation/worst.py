@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from adacode_cli.evaluation.metrics import Picture
-from adacode_cli.evaluation.score import Mask, Pictures, Row, Scores
+from adacode_cli.evaluation.metrics import RgbImage
+from adacode_cli.evaluation.score import ExampleImages, Mask, Row, Scores
 from adacode_cli.tasks import TASKS
 
 CROP_PX = 192
@@ -38,7 +38,7 @@ class Cell:
     """One crop, uint8 RGB, what it shows, and its image's scores where it has any."""
 
     title: str
-    crop: Picture
+    crop: RgbImage
     scores: Scores | None = None
 
 
@@ -63,7 +63,7 @@ class Worst:
     num_seen: int = 0
     found: list[Poor] = field(default_factory=list)
 
-    def add(self, row: Row, images: Pictures) -> None:
+    def add(self, row: Row, images: ExampleImages) -> None:
         """Keeps crops of an image if it is among the worst so far; `found` is sorted, the worst first."""
         self.num_seen += 1
         scores = row.restored
@@ -74,8 +74,8 @@ class Worst:
         poor = Poor(row.name, badness, x, y, self._cells(row, images, x, y))
         self.found = sorted([*self.found, poor], key=lambda one: -one.badness)[: self.max_found]
 
-    def _cells(self, row: Row, images: Pictures, x: int, y: int) -> tuple[Cell, ...]:
-        def cut(image: Picture) -> Picture:
+    def _cells(self, row: Row, images: ExampleImages, x: int, y: int) -> tuple[Cell, ...]:
+        def cut(image: RgbImage) -> RgbImage:
             return image[y : y + CROP_PX, x : x + CROP_PX].copy()
 
         cells = []
@@ -90,7 +90,7 @@ class Worst:
         return (*cells, ours, original)
 
 
-def worst_corner(restored: Picture, original: Picture, crop_px: int = CROP_PX) -> tuple[int, int]:
+def worst_corner(restored: RgbImage, original: RgbImage, crop_px: int = CROP_PX) -> tuple[int, int]:
     """x, y of the upper left corner of the crop, inside the image, around the region of greatest squared error."""
     height, width = original.shape[:2]
     error = np.square(restored.astype(np.float32) - original.astype(np.float32)).mean(2)
@@ -104,11 +104,11 @@ def worst_corner(restored: Picture, original: Picture, crop_px: int = CROP_PX) -
     return max(0, min(x, width - crop_px)), max(0, min(y, height - crop_px))
 
 
-def _nearest(image: Picture, scale: int) -> Picture:
+def _nearest(image: RgbImage, scale: int) -> RgbImage:
     return image.repeat(scale, 0).repeat(scale, 1)
 
 
-def _checkered(image: Picture, hole: Mask) -> Picture:
+def _checkered(image: RgbImage, hole: Mask) -> RgbImage:
     rows, columns = (np.arange(side) // _CHECKER_PX for side in hole.shape)
     odd = (rows[:, None] + columns[None, :]) % 2
     board = np.asarray(_CHECKER_GREYS, np.uint8)[odd]

@@ -142,14 +142,14 @@ class Stage:
         for usage, count in zip(self.usage, torch.split(together, [len(c) for c in counts]), strict=True):
             usage.update_counts(count)
 
-    def image_terms(self, image: Tensor, picture: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Pixel and perceptual terms; `picture` is the image with all known pixels in place."""
+    def image_terms(self, image: Tensor, completed: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Pixel and perceptual terms; `completed` is the image with all known pixels in place."""
         target, hole = batch.target_BCHW, batch.hole_B1HW
         terms = {"pixel": pixel_loss(image, target) if hole is None else hole_pixel_loss(image, target, hole)}
         if self.perceptual is not None and self.loss.perceptual:
-            terms["perceptual"] = self._perceptual_term(picture, target)
+            terms["perceptual"] = self._perceptual_term(completed, target)
         if self.loss.grid:
-            terms["grid"] = grid_loss(picture, target, self.network.config.cell_px)
+            terms["grid"] = grid_loss(completed, target, self.network.config.cell_px)
         return terms
 
     def _perceptual_term(self, output: Tensor, target: Tensor) -> Tensor:

@@ -52,12 +52,12 @@ class Validation:
             with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=self._bf16):
                 image = judged(batch.input_BCHW.to(device)).image_BCHW
             hole = batch.hole_B1HW
-            output, target = _picture(image), _picture(batch.target_BCHW)
+            output, target = _pixels(image), _pixels(batch.target_BCHW)
             if hole is not None:
                 inside = hole[0, 0].numpy() > 0
                 output = np.where(inside[..., None], output, target)
             scores.append(self._scores(output, target, None if hole is None else inside))
-            rows.append((_picture(batch.input_BCHW[:, :3]), output, target))
+            rows.append((_pixels(batch.input_BCHW[:, :3]), output, target))
         means = {_PREFIX + name: fmean(s[name] for s in scores) for name in scores[0]}
         return means | {_PREFIX + "crops": float(len(scores))}, rows
 
@@ -69,7 +69,7 @@ class Validation:
         return scores
 
 
-def _picture(image_1CHW: Tensor) -> Pixels:
+def _pixels(image_1CHW: Tensor) -> Pixels:
     pixels = (image_1CHW[0].float().clamp(0, 1) * 255).round().permute(1, 2, 0).cpu().numpy()
     return np.ascontiguousarray(pixels.astype(np.uint8))
 

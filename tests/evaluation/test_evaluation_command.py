@@ -81,7 +81,7 @@ def test_a_table_has_every_image_then_the_means_then_what_they_are(testset, weig
     out = run_eval(capfd, "inpaint", "--data", testset, "-w", weights["inpaint"], "--perceptual", perceptual)
     lines = [line.split() for line in out.splitlines() if line.strip()]
     assert lines[0] == ["adacode", "adacode", "Telea", "Telea"]
-    assert lines[1] == ["picture", "PSNR", "LPIPS", "PSNR", "LPIPS"]
+    assert lines[1] == ["image", "PSNR", "LPIPS", "PSNR", "LPIPS"]
     first = [line[0] for line in lines]
     assert first.index(NAMES[0]) < first.index(NAMES[1]) < first.index("mean")
     expected = []

@@ -39,7 +39,7 @@ def overview_png(record: RunRecord) -> bytes:
     return data.tobytes()
 
 
-def read_picture(path: Path) -> NDArray[np.uint8] | None:
+def read_sample(path: Path) -> NDArray[np.uint8] | None:
     """An image file as H×W×3 uint8 RGB, or None where it is gone or damaged."""
     try:
         data = path.read_bytes()
@@ -69,7 +69,7 @@ def _rows(tiles: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
 def _latest(stage: StageRecord) -> list[NDArray[np.uint8]]:
     """The latest sample that can be read, under its caption; nothing where there is none."""
     for sample in reversed(stage.samples):
-        sheet = read_picture(sample.path)
+        sheet = read_sample(sample.path)
         if sheet is not None:
             small = _fitted(sheet)
             caption = f"{stage.name}, step {sample.step}: input | output | target"
