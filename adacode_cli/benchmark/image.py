@@ -1,4 +1,4 @@
-"""Images to measure with, for time does not depend on what is on them."""
+"""Generated images for measurements; the time does not depend on the content of an image."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from adacode_cli.imaging.encode import encode
 from adacode_cli.imaging.image import Decoded
 
-# From large shapes to fine grain; each octave has half the contrast of the one before, as photographs have it.
+# From large shapes to fine grain; each octave has half the contrast of the one before, as in photographs.
 _OCTAVES = (4, 8, 16, 32, 64, 128, 256)
 
 

@@ -23,12 +23,12 @@ Plane = npt.NDArray[np.float64]
 Perceptual = Callable[[Tensor, Tensor], Tensor]
 
 BORDER_PX = 4
-# Smallest side that all metrics can be computed for: LPIPS needs it.
+# Smallest side for which all metrics can be computed: LPIPS needs it.
 MIN_SIDE = 32
 _PEAK = 255.0
 _LUMA_RGB = np.array([65.481, 128.553, 24.966]) / _PEAK
 _LUMA_FOOT = 16.0
-# Wang et al. 2004: an 11×11 Gaussian window, and the constants that keep quotients of flat areas finite.
+# Wang et al. 2004: an 11×11 Gaussian window, and the constants that keep the quotients of flat areas finite.
 _WINDOW, _SIGMA = 11, 1.5
 _C1, _C2 = (0.01 * _PEAK) ** 2, (0.03 * _PEAK) ** 2
 _MIN_ERROR = 1e-10

@@ -1,4 +1,4 @@
-"""A task's restored images against their originals, beside a baseline: a method that anybody has at hand."""
+"""Compares restored images with their originals, and a baseline: a simple method that is available everywhere."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ def evaluate(
     """Restores and scores every example, one after the other.
 
     `denoise` is for tasks that have strengths of it. `on_example` is called with the one that comes next, `on_row` with
-    what became of it. All images are read once before the first is restored: a damaged one is reported at once.
-    Raises InputError for images that cannot be read or do not fit one another, and what the restorer raises.
+    its result. All images are read once before the first is restored: a damaged one is reported at once.
+    Raises InputError for images that cannot be read or do not fit each other, and what the restorer raises.
     """
     examples = tuple(examples)
     for example in examples:
@@ -131,7 +131,7 @@ def _read(example: Example, scale: int) -> tuple[RgbImage, RgbImage, Mask | None
         raise InputError(f"is smaller than {MIN_SIDE} px", path=example.original, hint="Use larger test images.")
     degraded = original if example.input == example.original else _read_rgb(example.input)
     if (degraded.shape[0] * scale, degraded.shape[1] * scale) != (height, width):
-        what = f"has {degraded.shape[1]}×{degraded.shape[0]} pixels, its original {width}×{height}"
+        what = f"has {degraded.shape[1]}×{degraded.shape[0]} pixels, and its original {width}×{height}"
         raise InputError(what, path=example.input, hint=f"It must be exactly 1/{scale} of the original's size.")
     hole = None if example.mask is None else read_mask(example.mask, size=(height, width))
     if hole is not None and not hole.any():
@@ -148,5 +148,5 @@ def _by_baseline(method: Baseline, degraded: RgbImage, original: RgbImage, hole:
     if method == "bicubic":
         size = (original.shape[1], original.shape[0])
         return np.asarray(cv2.resize(degraded, size, interpolation=cv2.INTER_CUBIC), np.uint8)
-    assert hole is not None, "the other one fills holes"
+    assert hole is not None, "the other baseline fills holes"
     return np.asarray(cv2.inpaint(degraded, hole.astype(np.uint8), TELEA_RADIUS_PX, cv2.INPAINT_TELEA), np.uint8)

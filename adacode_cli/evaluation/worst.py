@@ -1,6 +1,6 @@
-"""The images that came out worst, cut out where the error is greatest and drawn on one sheet: what a mean hides.
+"""The worst images, cropped where the error is greatest and drawn on one sheet, because a mean does not show them.
 
-Only crops are kept, so that a test set may be as large as it likes.
+Only crops are kept, so that test sets of any size fit into memory.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from adacode_cli.tasks import TASKS
 
 CROP_PX = 192
 MAX_WORST = 5
-# The error is looked for on a grid of this many pixels, and weighed by a bell about as wide as a third of a crop.
+# The error is evaluated on a grid of this many pixels, smoothed by a Gaussian about as wide as a third of a crop.
 _GRID_PX = 8
 _BELL_CELLS = CROP_PX / 6 / _GRID_PX
-# A hole is shown as image editors show what is not there.
+# A hole is drawn as a checkerboard, as image editors show transparency.
 _CHECKER_PX = 8
 _CHECKER_GREYS = (110, 150)
 # Of the sheet: crops are enlarged so that single pixels can be seen.
@@ -35,7 +35,7 @@ _PAPER, _INK, _FAINT = (24, 24, 24), (240, 240, 240), (170, 170, 170)
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """One crop, uint8 RGB, what it shows, and its image's scores where it has any."""
+    """One crop, uint8 RGB, its title, and the scores of its image if it has any."""
 
     title: str
     crop: RgbImage
@@ -55,7 +55,7 @@ class Poor:
 
 @dataclass
 class Worst:
-    """Collects the `max_found` worst images: of greatest perceptual distance, or without one of least PSNR."""
+    """Collects the `max_found` worst images: those of greatest perceptual distance, or, without one, of least PSNR."""
 
     task: str
     scale: int = 1
@@ -96,7 +96,7 @@ def worst_corner(restored: RgbImage, original: RgbImage, crop_px: int = CROP_PX)
     error = np.square(restored.astype(np.float32) - original.astype(np.float32)).mean(2)
     grid = (max(1, width // _GRID_PX), max(1, height // _GRID_PX))
     coarse = cv2.resize(error, grid, interpolation=cv2.INTER_AREA)
-    # Beyond the image there is no error: a spot at the edge counts for what of it a crop can show.
+    # Outside the image the error is 0, so a region at the edge counts only with its part inside the image.
     spread = cv2.GaussianBlur(coarse, (0, 0), _BELL_CELLS, borderType=cv2.BORDER_CONSTANT)
     row, column = np.unravel_index(int(spread.argmax()), spread.shape)
     x = round((int(column) + 0.5) * width / grid[0] - crop_px / 2)
@@ -162,9 +162,9 @@ def _write(
     ink: tuple[int, int, int],
     size_px: int = _TEXT_PX,
 ) -> None:
-    """One line, shortened to the room there is."""
+    """One line, shortened to the available width."""
     font = ImageFont.load_default(size_px)
-    shown = text.encode("ascii", "replace").decode()  # all that Pillow's own font has
+    shown = text.encode("ascii", "replace").decode()  # Pillow's own font has no other letters
     if draw.textlength(shown, font) > room_px:
         while shown and draw.textlength(f"{shown}...", font) > room_px:
             shown = shown[:-1]
