@@ -36,7 +36,7 @@ SR_EPILOG = """[bold]Examples[/bold]
   adacode sr a.jpg -o b.png --denoise 0.5  keeps some of the grain
   cat a.jpg | adacode sr - > b.jpg         a pipe, in the format of the input
   find photos -name '*.jpg' -print0 | adacode sr --from-file - --null -o out
-  adacode sr photos                        again: continues after an interruption"""
+  adacode sr photos                        again: continues an interrupted run"""
 INPAINT_EPILOG = """[bold]Examples[/bold]
 
   adacode inpaint a.png --mask hole.png      fill what is white in hole.png

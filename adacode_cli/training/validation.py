@@ -1,4 +1,4 @@
-"""How the averaged weights of a run do on photographs that it never learns from: scores, and sheets of samples.
+"""Validation of the averaged weights on photographs that are not used in training: scores, and sheets of samples.
 
 Scores are measured as `adacode eval` does."""
 
@@ -23,7 +23,7 @@ from adacode_cli.model.network import AdaCode
 from adacode_cli.training.batches import Batch
 from adacode_cli.training.shards import Pixels
 
-# What a network got, what it made of it, and what it should be: H×W×3 uint8 RGB each.
+# Input, output and target of a network: H×W×3 uint8 RGB each.
 SampleRow = tuple[Pixels, Pixels, Pixels]
 
 MAX_ROWS = 6
@@ -33,7 +33,7 @@ _WHITE = 255
 
 
 class Validation:
-    """A fixed choice of held-out crops, degraded as the task's training images are, always in the same way."""
+    """A fixed choice of held-out crops, degraded like the task's training images, always in the same way."""
 
     def __init__(self, batches: list[Batch], perceptual: PerceptualNetwork | None, bf16: bool) -> None:
         self._batches, self._perceptual, self._bf16 = batches, perceptual, bf16
@@ -82,7 +82,7 @@ def sample_sheet(rows: Sequence[SampleRow]) -> Pixels:
     another dtype or shape, and for an image that is higher or wider than its target.
     """
     if not rows:
-        raise ValueError("no rows make no sheet")
+        raise ValueError("a sheet needs at least one row")
     drawn = [_beside([_enlarged(image, row[2]) for image in row]) for row in rows[:MAX_ROWS]]
     width = max(row.shape[1] for row in drawn)
     widened = [np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0)), constant_values=_WHITE) for row in drawn]
@@ -91,16 +91,16 @@ def sample_sheet(rows: Sequence[SampleRow]) -> Pixels:
 
 
 def write_sample_sheet(path: Path, sheet: Pixels) -> None:
-    """Writes a sheet as a PNG file; its directory is made. The file appears whole or not at all.
+    """Writes a sheet as a PNG file; its directory is made. It is written completely or not at all.
 
-    Raises OutputError where the disk refuses.
+    Raises OutputError if it cannot be written.
     """
     encoded, data = cv2.imencode(".png", np.ascontiguousarray(sheet[..., ::-1]))
     if not encoded:
         raise OutputError(
             f"a PNG cannot hold {sheet.shape[0]}×{sheet.shape[1]} pixels", path=path, hint="Use smaller crops."
         )
-    with translated(OutputError, "cannot be made", path.parent, hint="Choose a run folder that can be written to."):
+    with translated(OutputError, "cannot be made", path.parent, hint="Choose a writable run folder."):
         path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, data.tobytes())
 

@@ -244,7 +244,7 @@ def test_terminals_get_no_images_and_are_not_waited_for(adacode, photo):
     leader, terminal = os.openpty()
     with adacode.start("sr", "-", *W, stdin=subprocess.PIPE, stdout=terminal) as process:
         _, stderr = process.communicate(data, timeout=120)
-    assert (process.returncode, b"Redirect it" in stderr) == (2, True)
+    assert (process.returncode, b"Redirect standard output" in stderr) == (2, True)
     with adacode.start("sr", "-", *W, stdin=terminal) as process:
         stdout, stderr = process.communicate(timeout=120)
     assert (process.returncode, stdout, b"Pipe an image in" in stderr) == (2, b"", True)

@@ -144,7 +144,7 @@ def test_minutes_alone_end_a_run(shards, tmp_path):
         (["basis", "SHARDS", "-o", "RUN", "--perceptual", "NONE"], WeightsError, "NONE"),
         (["basis", "SHARDS", "-o", "RUN", "--patch", "192"], TrainingError, "192 px are wanted from crops of 160 px"),
         (["basis", "NONE", "-o", "RUN"], TrainingError, "NONE"),
-        (["fuse", "SHARDS", "--basis", "NONE", "-o", "RUN"], TrainingError, "holds no basis-"),
+        (["fuse", "SHARDS", "--basis", "NONE", "-o", "RUN"], TrainingError, "does not hold any basis-"),
         (["fuse", "SHARDS", "-o", "RUN"], UsageError, "--start FILE or from --joint"),
         (["fuse", "SHARDS", "-o", "RUN", "--joint", "--start", "NONE"], UsageError, "--start FILE or from --joint"),
         (["fuse", "SHARDS", "-o", "RUN", "--start", "NONE"], WeightsError, "NONE"),

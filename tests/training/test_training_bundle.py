@@ -149,7 +149,7 @@ def test_tasks_that_are_there_are_taken_and_stage_two_is_needed(copied, tmp_path
     assert notes == [f"left out: {copied / 'inpaint.checkpoint'}: the training of inpaint has not ended"]
     assert [entry.name for entry in catalogue_file.load(tmp_path / "out").entries] == ["mine-reconstruct", "mine-sr-x4"]
     shutil.copy(copied / "sr-x4.safetensors", copied / "sr-x2.safetensors")
-    with pytest.raises(TrainingError, match="no whole network for sr-x2"):
+    with pytest.raises(TrainingError, match="not hold a whole network for sr-x2"):
         bundle(copied, "mine", tmp_path / "other")
     (copied / "fused.safetensors").rename(copied / "fused.checkpoint")
     with pytest.raises(TrainingError, match="is missing"):
@@ -178,7 +178,7 @@ def test_a_card_that_somebody_wrote_is_kept_unless_told(finished, tmp_path):
     written = bundle(finished, "mine", tmp_path, overwrite=False, on_note=notes.append)
     assert [path.name for path in written] == NAMES[:-1]
     assert (tmp_path / "mine.md").read_text() == "by hand"
-    assert notes == [f"{tmp_path / 'mine.md'} is kept as it is; --overwrite writes it again"]
+    assert notes == [f"{tmp_path / 'mine.md'} is kept as it is; --overwrite replaces it"]
     assert [path.name for path in bundle(finished, "mine", tmp_path)] == NAMES
     assert (tmp_path / "mine.md").read_text().startswith("# The `mine` weights\n")
 

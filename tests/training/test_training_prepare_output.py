@@ -109,7 +109,7 @@ def test_a_killed_run_leaves_no_manifest_and_overwriting_clears_its_files(photos
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     left = contents(out)
     assert "train-000001.tar" in left
-    with pytest.raises(TrainingError, match="no finished folder"):
+    with pytest.raises(TrainingError, match="not a complete folder"):
         Shards(out)
     with pytest.raises(OutputError, match="not empty"):
         run.prepare(photos, out, SMALL)

@@ -176,7 +176,7 @@ def test_a_run_with_one_line_and_nothing_else_has_a_page_and_an_image(tmp_path):
     (samples / "000001.png").write_bytes(b"half a p")
     record = read_run(tmp_path)
     page = Page(page_html(record).decode("utf-8"))
-    assert "does not say which photographs" in page.text
+    assert "has no record of its training photographs" in page.text
     assert "no settings" in page.text
     assert "The sample is damaged." in page.text
     assert cv2.imdecode(np.frombuffer(overview_png(record), np.uint8), cv2.IMREAD_COLOR) is not None

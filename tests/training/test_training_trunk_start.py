@@ -236,7 +236,7 @@ def test_a_start_without_a_trunk_cannot_have_another_ones(shards, fused, full_bo
     restore("sr", fused, shards, tmp_path / "plain", "--scale", 4)
     start = tmp_path / "plain" / "sr-x4.safetensors"
     trunk = save_trunk(tmp_path / "tiny.safetensors", trunk_state(full_body), ABOUT)
-    with pytest.raises(TrainingError, match=r"has no trunk that .*tiny\.safetensors could be") as found:
+    with pytest.raises(TrainingError, match=r"has no trunk to start from .*tiny\.safetensors") as found:
         restore("sr", fused, shards, tmp_path / "run", "--scale", 4, "--start", start, "--trunk", trunk)
     assert found.value.path == start
 

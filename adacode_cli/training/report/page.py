@@ -1,6 +1,6 @@
-"""A run as one HTML page that needs nothing else: no network, no script, no other file.
+"""A run as one self-contained HTML page: it needs no network, no script and no other file.
 
-Whatever comes from a run folder (names, settings, licences) is escaped. The same folder gives the same page."""
+Everything from a run folder (names, settings, licences) is escaped. The same folder gives the same page."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _samples(stage: StageRecord) -> Iterator[str]:
 
 
 def _whole(sample: SampleFile, name: str) -> str:
-    """Every pixel as it is; a very large sheet as JPEG, so that the page can still be sent."""
+    """The sheet without loss; a very large sheet as JPEG, so that the page is not too large to send."""
     image = read_sample(sample.path)
     if image is None:
         return "<p>The sample is damaged.</p>"
@@ -124,7 +124,7 @@ def _img(kind: str, data: bytes, text: str, shape: Sequence[int] | None = None) 
     return f'<img alt="{escaped(text)}"{size} src="data:{kind};base64,{content}">'
 
 
-# One column on a phone, several on a screen, dark where the reader asks for it.
+# One column on a phone, several on a screen, dark if the reader's system is.
 _STYLE = """
 :root { color-scheme: light dark; --edge: #8884; --soft: #8881; --warn: #e69f0033; }
 * { box-sizing: border-box; }
