@@ -111,7 +111,7 @@ def test_of_many_masks_for_one_image_three_are_named():
 
 
 @pytest.mark.parametrize(
-    ("inputs", "pictures", "masks", "lacks", "place"),
+    ("inputs", "images", "masks", "lacks", "place"),
     [
         (["p"], ["p/a/1.jpg", "p/b/1.jpg"], ["a/1.png"], "p/b/1.jpg", "b/1.png"),
         (["p", "q"], ["p/1.jpg", "q/1.jpg"], ["p/1.png"], "q/1.jpg", "q/1.png"),
