@@ -28,7 +28,7 @@ PHOTOGRAPH = ROOT / "examples" / "photos" / "astronaut.jpg"
 
 
 def run(*command: str | Path, cwd: Path = ROOT) -> str:
-    """Standard output of a command, which sees no packages outside its own environment.
+    """Standard output of a command that runs without packages from outside its own environment.
 
     Raises:
         SystemExit: The command failed.

@@ -18,7 +18,7 @@ from adacode_cli.batch.plan import OnExisting, make_plan
 from adacode_cli.batch.restoring import Restoring
 from adacode_cli.batch.run import run
 from adacode_cli.batch.stages import Stages
-from adacode_cli.benchmark.image import made_up_jpeg
+from adacode_cli.benchmark.image import synthetic_jpeg
 from adacode_cli.benchmark.timing import in_lanes
 from adacode_cli.engine.restorer import Restorer
 from adacode_cli.errors import OutputError, QualityError, translated
@@ -41,7 +41,7 @@ class Files:
 
 
 def files(restorer: Restorer, scale: float, count: int, megapixels: float) -> Files:
-    """Restores generated JPEGs twice, in a temporary folder.
+    """Restores synthetic JPEGs twice, in a temporary folder.
 
     Raises QualityError if one is refused, DeviceError, and OutputError where they cannot be written.
     """
@@ -59,7 +59,7 @@ def side_of(megapixels: float) -> int:
 
 @contextmanager
 def jpegs(count: int, megapixels: float) -> Iterator[Path]:
-    """A folder of generated JPEGs in a temporary folder, removed at the end of the block. Raises OutputError."""
+    """A folder of synthetic JPEGs in a temporary folder, removed at the end of the block. Raises OutputError."""
     # Threads that still write after an interruption may leave a file after the clean-up; this is not an error.
     with tempfile.TemporaryDirectory(prefix="adacode-bench-", ignore_cleanup_errors=True) as folder:
         source = Path(folder, "photos")
@@ -94,7 +94,7 @@ def _write(folder: Path, side: int, count: int) -> None:
     with translated(OutputError, "cannot be written", folder, hint=hint):
         folder.mkdir()
         for index in range(count):
-            (folder / f"{index:04}.jpg").write_bytes(made_up_jpeg(side, index))
+            (folder / f"{index:04}.jpg").write_bytes(synthetic_jpeg(side, index))
 
 
 def _engine_seconds(restorer: Restorer, scale: float, source: Path) -> float:

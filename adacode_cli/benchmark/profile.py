@@ -11,7 +11,7 @@ from functools import partial
 import torch
 
 from adacode_cli.benchmark.files import jpegs, run_over, side_of
-from adacode_cli.benchmark.image import made_up
+from adacode_cli.benchmark.image import synthetic_image
 from adacode_cli.benchmark.stage_times import RUN, Sharing, StageTimes, WatchedStages, sharing
 from adacode_cli.benchmark.trace import DeviceUse, OperatorUse, Trace, device_use, last_kernel_s, operator_use, traced
 from adacode_cli.engine.restorer import Restorer
@@ -45,14 +45,14 @@ class Profile:
 
 
 def first_image(restorer: Restorer, scale: float, megapixels: float) -> FirstImage:
-    """Restores a generated image a few times. Call it before anything else has used the device.
+    """Restores a synthetic image a few times. Call it before anything else has used the device.
 
     Raises WeightsError and DeviceError.
     """
     side, took = side_of(megapixels), []
     restorer.prepare("sr", scale)
     for seed in range(1 + _LATER):
-        pixels = made_up(side, side, seed)
+        pixels = synthetic_image(side, side, seed)
         start = time.perf_counter()
         restorer.sr(pixels, scale)
         took.append(time.perf_counter() - start)
@@ -62,7 +62,7 @@ def first_image(restorer: Restorer, scale: float, megapixels: float) -> FirstIma
 def profile(
     restorer: Restorer, scale: float, count: int, megapixels: float, *, device: torch.device, first: FirstImage
 ) -> Profile:
-    """Profiles a run over generated JPEGs as in `files`. The restorer should have restored such files before.
+    """Profiles a run over synthetic JPEGs as in `files`. The restorer should have restored such files before.
 
     Raises what `files` does.
     """

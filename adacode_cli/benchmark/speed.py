@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from adacode_cli.benchmark.image import cut, made_up
+from adacode_cli.benchmark.image import cut, synthetic_image
 from adacode_cli.benchmark.timing import seconds, steady_seconds
 from adacode_cli.engine.device import exact_arithmetic
 from adacode_cli.engine.plan import RunOptions
@@ -128,7 +128,7 @@ class Growth:
 def growth(runner: Runner, sizes: Sequence[int] = MEGAPIXELS) -> Iterator[Growth]:
     """A line for each size, of one run each. Raises DeviceError where one does not fit."""
     scale, first = runner.config.scale, None
-    photo = made_up(1024, 1024)
+    photo = synthetic_image(1024, 1024)
     runner.restore(cut(photo, 64))
     for megapixels in sizes:
         side = round((megapixels * 1e6) ** 0.5 / scale)

@@ -53,7 +53,7 @@ class BenchOptions:
     weights: Weights = "compact"
     scale: Annotated[int, typer.Option("--scale", "-s", metavar="N", help="2 or 4.")] = 4
     photo: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The image to enlarge. Default: a generated one.")
+        Path | None, typer.Option(metavar="FILE", help="The image to enlarge. Default: a synthetic one.")
     ] = None
     side: Annotated[int, typer.Option(metavar="PX", help="Side of the square part of it that is enlarged.")] = 256
     files: Annotated[int, typer.Option(metavar="N", help="Number of JPEGs in the timed run; 0: no run.")] = 4
@@ -144,11 +144,11 @@ def _settings(options: BenchOptions) -> BenchSettings:
 def _photo(options: BenchOptions) -> NDArray[np.uint8]:
     import numpy as np
 
-    from adacode_cli.benchmark.image import made_up
+    from adacode_cli.benchmark.image import synthetic_image
     from adacode_cli.imaging.decode import read_image
 
     if options.photo is None:
-        return made_up(options.side, options.side)
+        return synthetic_image(options.side, options.side)
     pixels = read_image(options.photo).pixels
     deepest = 1 if pixels.dtype == np.float32 else np.iinfo(pixels.dtype).max
     eight = (pixels.astype(np.float32) * (255 / deepest)).round().astype(np.uint8)

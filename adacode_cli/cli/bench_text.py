@@ -80,8 +80,8 @@ def _finite(value: float | None) -> float | None:
 
 
 def _pass(one: Pass) -> str:
-    likeness = "" if one.psnr_db is None else f"{one.psnr_db:>8.1f}"
-    return f"  {one.name:<10}{one.seconds:>9.3f}{one.ratio:>8.2f}{one.gflop_per_s:>9.0f}{likeness}"
+    psnr = "" if one.psnr_db is None else f"{one.psnr_db:>8.1f}"
+    return f"  {one.name:<10}{one.seconds:>9.3f}{one.ratio:>8.2f}{one.gflop_per_s:>9.0f}{psnr}"
 
 
 def _files(settings: BenchSettings, found: Measurements) -> Iterator[str]:

@@ -32,7 +32,7 @@ from adacode_cli.errors import (
 
 # The base of what the command-line library raises. Its class is not Typer's own, and which one it is depends on Typer.
 _ClickException = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
-_NO_WRITING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EPIPE})
+_WRITE_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EPIPE})
 _BUG_TEXT = "This is a bug in adacode, not a mistake of yours. Please report it with all of the text above."
 
 
@@ -99,7 +99,7 @@ def _system_error(error: OSError | MemoryError) -> AdaCodeError | None:
         return InputError(reason(error), path=os.fsdecode(error.filename), hint="Check the path and its disk.")
     if error.errno == errno.ENOENT:
         return InputError("the working directory does not exist any more", hint="Change to one that exists.")
-    if error.errno in _NO_WRITING:
+    if error.errno in _WRITE_ERRNOS:
         return OutputError(f"cannot be written: {reason(error)}", hint="Check where standard output is redirected to.")
     return None
 

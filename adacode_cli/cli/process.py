@@ -22,7 +22,7 @@ def prepare() -> None:
     _restart_in_utf8()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # help texts hold more than some encodings do
-    sys.stderr = _lasting(sys.stderr)
+    sys.stderr = _never_failing(sys.stderr)
 
 
 def _occupy_closed_streams() -> None:
@@ -50,16 +50,16 @@ def _restart_in_utf8() -> None:
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
-def _lasting(stream: TextIO | None) -> io.TextIOWrapper:
+def _never_failing(stream: TextIO | None) -> io.TextIOWrapper:
     """Standard error as before, except that writing to it never raises."""
     buffer = getattr(stream, "buffer", None)  # absent if the stream was closed from the start
     raw = getattr(buffer, "raw", buffer) or io.FileIO(2, "wb", closefd=False)
     encoding = getattr(stream, "encoding", None) or "utf-8"
-    writer = io.BufferedWriter(cast(io.RawIOBase, _Lasting(raw)))
+    writer = io.BufferedWriter(cast(io.RawIOBase, _NeverFailing(raw)))
     return io.TextIOWrapper(writer, encoding=encoding, errors="backslashreplace", line_buffering=True)
 
 
-class _Lasting(io.RawIOBase):
+class _NeverFailing(io.RawIOBase):
     """Drops what `raw` cannot write; later lines are tried, as a disk may have room again."""
 
     name = "<stderr>"

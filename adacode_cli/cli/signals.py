@@ -1,7 +1,7 @@
 """Ctrl-C (SIGINT), SIGTERM and SIGHUP (a terminal that is closed) mean the same: stop soon, leave no partial files.
 
 A second signal ends the process at once. A signal that the parent process ignores stays ignored, as `nohup` needs it.
-Work that can be continued later asks a `Patience` whether to stop.
+Work that can be continued later asks a `StopRequest` whether to stop.
 """
 
 from __future__ import annotations
@@ -155,20 +155,21 @@ def _end() -> None:
 _SAME_REQUEST_S = 1.0
 
 
-class Patience:
-    """Tells the work when to stop. Once it has called `over`, signals raise nothing; before that, they end it at once.
+class StopRequest:
+    """Tells the work when to stop. Once it has called `should_stop`, signals raise nothing; before that, they end it at
+    once.
 
     limit_s: seconds from now; None: no limit. answer: a line for standard error at the first signal after that.
     """
 
     def __init__(self, limit_s: float | None, answer: str) -> None:
         self._deadline = None if limit_s is None else time.monotonic() + limit_s
-        self._answer, self._heeded, self._first = answer, False, 0.0
+        self._answer, self._was_asked, self._first = answer, False, 0.0
         self.interrupted = False
 
-    def over(self) -> bool:
+    def should_stop(self) -> bool:
         """Whether to stop. Work that calls this once must keep calling it."""
-        self._heeded = True
+        self._was_asked = True
         return self.interrupted or (self._deadline is not None and time.monotonic() > self._deadline)
 
     @contextmanager
@@ -187,7 +188,7 @@ class Patience:
                 os._exit(EXIT_INTERRUPTED)
             return
         self.interrupted, self._first = True, time.monotonic()
-        if not self._heeded:
+        if not self._was_asked:
             raise_when_imported(frame)
             return
         # Not through a buffered stream, which the signal may have found in the middle of a line.

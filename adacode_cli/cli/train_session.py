@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.text import Text
 
-from adacode_cli.cli.signals import Patience
+from adacode_cli.cli.signals import StopRequest
 from adacode_cli.cli.streams import printable, stderr_console, write_line
 from adacode_cli.cli.train_options import TrainOptions, seconds_of
 from adacode_cli.errors import EXIT_INTERRUPTED, DeviceError, TrainingError, UsageError
@@ -44,11 +44,11 @@ def training(
     if options.resume and options.overwrite:
         raise UsageError("--resume and --overwrite contradict each other", hint="Continue the run, or start over.")
     limit = None if options.time_limit is None else seconds_of(options.time_limit)
-    patience = Patience(limit, _STOPPING)
+    stop_request = StopRequest(limit, _STOPPING)
     session = None
     try:
-        with patience.listening():
-            session = _session(shards, output, options, stages=stages, patience=patience, earlier=earlier)
+        with stop_request.listening():
+            session = _session(shards, output, options, stages=stages, stop_request=stop_request, earlier=earlier)
             yield session
     except KeyboardInterrupt as error:
         raise typer.Exit(EXIT_INTERRUPTED) from error
@@ -64,7 +64,7 @@ def training(
     session.processes.close()
     if session.stopped and session.processes.rank == 0:
         _note(f"stopped: {session.folder.checkpoint(session.stopped)}; the same command with --resume continues")
-    if session.stopped and patience.interrupted:
+    if session.stopped and stop_request.interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
 
 
@@ -74,7 +74,7 @@ def _session(
     options: TrainOptions,
     *,
     stages: tuple[StageName, ...],
-    patience: Patience,
+    stop_request: StopRequest,
     earlier: Recipe | None,
 ) -> TrainingSession:
     import torch
@@ -106,7 +106,7 @@ def _session(
         perceptual,
         Provenance(family=recipe.preset, trained_on=about, licence=licence, source="adacode train"),
         pace,
-        Listeners(_log_printer(options), _note if leads else lambda _: None, patience.over),
+        Listeners(_log_printer(options), _note if leads else lambda _: None, stop_request.should_stop),
         TensorBoard(output / "tensorboard") if leads and available() else None,
     )
 

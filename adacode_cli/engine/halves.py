@@ -141,7 +141,7 @@ def run_encoder(
     tiler.run(half, maps, boxes)
     _tidy(tiler)
     made = latent_maps(network, maps.pop(FEATURE).data_BCHW.to(tiler.device))
-    tiler.finiteness.look_at(made.weights_BKHW)
+    tiler.finiteness.check(made.weights_BKHW)
     maps[LATENT] = Map(made.latent_BCHW.to(tiler.home), 1)
     maps[CODES] = Map(torch.stack(made.codes, 1).to(tiler.home), 1)
     maps[WEIGHTS] = Map(made.weights_BKHW.to(tiler.home), 1)

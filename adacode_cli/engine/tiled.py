@@ -39,7 +39,7 @@ class Finiteness:
         self._at_once = device.type == "cpu"
         self.all_finite: Tensor | None = None
 
-    def look_at(self, values_BCHW: Tensor) -> None:
+    def check(self, values_BCHW: Tensor) -> None:
         finite = torch.isfinite(values_BCHW).all(dim=(1, 2, 3))
         if self._at_once and len(finite) == 1 and not bool(finite):
             raise NonFiniteError
@@ -177,7 +177,7 @@ class Tiler:
         )
         kept = {name: patch.crop(patch.on_map(keep)) for name, patch in made.items()}
         for name in kept.keys() & {DETAIL, FEATURE}:
-            self.finiteness.look_at(kept[name].data_BCHW)
+            self.finiteness.check(kept[name].data_BCHW)
         return {name: (p, Sums.of(p.data_BCHW) if name in summed else None) for name, p in kept.items()}
 
     def _write(self, maps: dict[str, Map], name: str, patch: Patch) -> None:

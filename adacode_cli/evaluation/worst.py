@@ -43,7 +43,7 @@ class Cell:
 
 
 @dataclass(frozen=True, eq=False)
-class Poor:
+class WorstImage:
     """One of the worst images: its cells from left to right; x, y: where the crops were cut, in pixels."""
 
     name: str
@@ -61,7 +61,7 @@ class Worst:
     scale: int = 1
     max_found: int = MAX_WORST
     num_seen: int = 0
-    found: list[Poor] = field(default_factory=list)
+    found: list[WorstImage] = field(default_factory=list)
 
     def add(self, row: Row, images: ExampleImages) -> None:
         """Keeps crops of an image if it is among the worst so far; `found` is sorted, the worst first."""
@@ -71,7 +71,7 @@ class Worst:
         if len(self.found) == self.max_found and badness <= self.found[-1].badness:
             return
         x, y = worst_corner(images.restored, images.original)
-        poor = Poor(row.name, badness, x, y, self._cells(row, images, x, y))
+        poor = WorstImage(row.name, badness, x, y, self._cells(row, images, x, y))
         self.found = sorted([*self.found, poor], key=lambda one: -one.badness)[: self.max_found]
 
     def _cells(self, row: Row, images: ExampleImages, x: int, y: int) -> tuple[Cell, ...]:
@@ -133,7 +133,7 @@ def draw_sheet(worst: Worst, title: str, distance: str) -> bytes:
     return file.getvalue()
 
 
-def _draw_row(sheet: Image.Image, poor: Poor, top: int, *, heading: str, distance: str) -> None:
+def _draw_row(sheet: Image.Image, poor: WorstImage, top: int, *, heading: str, distance: str) -> None:
     draw, room = ImageDraw.Draw(sheet), sheet.width - 2 * _GAP_PX
     _write(draw, (_GAP_PX, top + _GAP_PX), f"{heading},  crop at x {poor.x}, y {poor.y}", room_px=room, ink=_INK)
     for i, cell in enumerate(poor.cells):

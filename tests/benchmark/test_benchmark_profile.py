@@ -142,9 +142,9 @@ def test_a_cuda_device_is_told_of(weights, monkeypatch):
     kernels = kernel(0.1, 0.2), kernel(0.2, 0.5), kernel(0.8, 0.99), AT_THE_END
     found = looked_at(weights, "cuda", monkeypatch, *kernels, copy, launch, wait)
     assert found.operators is None
-    told = list(profile_lines(found))
-    assert max(map(len, told)) <= 60
-    text = " ".join(" ".join(told).split())
+    lines = list(profile_lines(found))
+    assert max(map(len, lines)) <= 60
+    text = " ".join(" ".join(lines).split())
     for piece in (
         "kernels 59.0% copies 30.0% to the device 0.0% from the device 30.0% hidden behind kernels 10.0% idle 21.0%",
         "host waits for the device 40.0%",
@@ -152,7 +152,7 @@ def test_a_cuda_device_is_told_of(weights, monkeypatch):
         "first image: 2.000 s, later: 0.500 s each",
     ):
         assert piece in text
-    assert re.search(r"conv<float> +4 +[\d.]+ +100\.0%", "\n".join(told))
+    assert re.search(r"conv<float> +4 +[\d.]+ +100\.0%", "\n".join(lines))
 
 
 def test_a_record_that_ends_early_is_told(weights, monkeypatch):

@@ -59,8 +59,8 @@ def rows(page: str) -> dict[str, dict[str, str]]:
 def rehearsal(tmp_path_factory):
     """All parts, with time enough for a busy machine; training ends by its steps."""
     folder = tmp_path_factory.mktemp("on-gpu")
-    wheels = wheel(folder / "wheels", "adacode_made_up_module")
-    options = ("--minutes", 60, "--wheels", wheels, "--module", "adacode_made_up_module")
+    wheels = wheel(folder / "wheels", "adacode_invented_module")
+    options = ("--minutes", 60, "--wheels", wheels, "--module", "adacode_invented_module")
     done = on_gpu("--out", folder / "out", *options, "--", "--steps", 2, "--validate-every", 1)
     return folder / "out", done
 
@@ -81,7 +81,7 @@ def test_figures_are_those_of_real_measurements(rehearsal):
     out, _ = rehearsal
     found = {name: row["figures"] for name, row in rows((out / "summary.md").read_text(encoding="utf-8")).items()}
     assert re.search(r"torch \d+\.\d+", found["preparation"])
-    assert "installed: adacode_made_up_module" in found["preparation"]
+    assert "installed: adacode_invented_module" in found["preparation"]
     assert "cannot be imported" not in found["preparation"]
     assert int(re.search(r"(\d+) passed", found["tests"])[1]) > 2
     ratios = [float(text) for text in re.findall(r"compact 24² \w+ [\d.]+ s, ratio ([\d.]+)", found["engine"])]

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from adacode_process import default_signals, environment
 
-from adacode_cli.cli.signals import Patience
+from adacode_cli.cli.signals import StopRequest
 
-PROGRAM = Path(__file__).parent / "patient_program.py"
+PROGRAM = Path(__file__).parent / "stoppable_program.py"
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 
 
@@ -104,13 +104,13 @@ def test_the_work_stops_when_its_time_is_over():
 def test_without_a_limit_the_clock_ends_nothing(monkeypatch):
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    patience, limited = Patience(None, ""), Patience(60.0, "")
-    assert not patience.over()
-    assert not limited.over()
+    stop_request, limited = StopRequest(None, ""), StopRequest(60.0, "")
+    assert not stop_request.should_stop()
+    assert not limited.should_stop()
     now[0] += 60
-    assert not limited.over()
+    assert not limited.should_stop()
     now[0] += 1
-    assert limited.over()
+    assert limited.should_stop()
     assert not limited.interrupted
     now[0] += 10**9
-    assert not patience.over()
+    assert not stop_request.should_stop()
