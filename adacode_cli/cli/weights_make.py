@@ -34,7 +34,9 @@ def average(
     ],
     second: Annotated[Path, typer.Argument(metavar="SECOND", help="A second file for the same network.")],
     *,
-    share: Annotated[float, typer.Option(metavar="S", help="The share of FIRST in the mean, from 0 to 1.")],
+    share: Annotated[
+        float, typer.Option(metavar="S", help="The share of FIRST in the mean, from 0 to 1; the rest is SECOND.")
+    ],
     output: Output,
     dtype: Annotated[
         Literal["fp16", "bf16", "fp32"] | None,

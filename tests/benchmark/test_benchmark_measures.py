@@ -102,7 +102,7 @@ def test_psnr_is_of_clipped_images():
     assert psnr(a + 7, b + 9) == float("inf")
 
 
-def test_growth_is_told_against_the_first_size(network, monkeypatch):
+def test_growth_is_reported_against_the_first_size(network, monkeypatch):
     clock = iter((0.0, 2.0, 10.0, 26.0))
     monkeypatch.setattr(speed.time, "perf_counter", lambda: next(clock))
     sizes, restore = [], Runner.restore

@@ -135,7 +135,7 @@ def test_a_person_gets_lines_that_fit_a_narrow_terminal(weights, capfd, quick):
     assert "kernels" not in profile
 
 
-def test_a_cuda_device_is_told_of(weights, monkeypatch):
+def test_a_cuda_device_is_reported(weights, monkeypatch):
     copy = TraceEvent("Memcpy DtoH (Device -> Pinned)", "gpu_memcpy", STREAM, 0.4, 0.7)
     launch = TraceEvent("cudaLaunchKernel", "cuda_runtime", HOST, 0.0, 0.1)
     wait = TraceEvent("cudaStreamSynchronize", "cuda_runtime", HOST, 0.4, 0.8)
@@ -155,7 +155,7 @@ def test_a_cuda_device_is_told_of(weights, monkeypatch):
     assert re.search(r"conv<float> +4 +[\d.]+ +100\.0%", "\n".join(lines))
 
 
-def test_a_record_that_ends_early_is_told(weights, monkeypatch):
+def test_a_record_that_ends_early_is_reported(weights, monkeypatch):
     assert looked_at(weights, "cuda", monkeypatch, AT_THE_END).note is None
     found = looked_at(weights, "cuda", monkeypatch, kernel(0.0, 0.001))
     assert "ends before the run does" in found.note
@@ -164,7 +164,7 @@ def test_a_record_that_ends_early_is_told(weights, monkeypatch):
     assert max(map(len, text.splitlines())) <= 60
 
 
-def test_a_driver_that_hides_kernels_is_told(weights, monkeypatch):
+def test_a_driver_that_hides_kernels_is_reported(weights, monkeypatch):
     found = looked_at(weights, "cuda", monkeypatch)
     assert found.device is None
     assert "no kernel" in found.note
@@ -178,7 +178,7 @@ def test_on_mps_there_are_stages_alone(weights):
     assert all(one.seconds > 0 for one in found.sharing.stages)
 
 
-def test_the_first_image_is_told_apart(weights, monkeypatch):
+def test_the_first_image_is_distinguished(weights, monkeypatch):
     clock = iter((0.0, 7.0, 10.0, 11.0, 20.0, 23.0))
     monkeypatch.setattr(profile_module.time, "perf_counter", lambda: next(clock))
     prepared, restore = [], Restorer.sr
@@ -212,7 +212,7 @@ def timed(monkeypatch, *intervals):
     return times
 
 
-def test_stages_side_by_side_are_told(monkeypatch):
+def test_stages_side_by_side_are_reported(monkeypatch):
     times = timed(
         monkeypatch,
         ("read", 10.0, 12.0),
@@ -288,7 +288,7 @@ def test_a_name_that_is_too_long_keeps_its_ends():
 
 
 @pytest.mark.parametrize(("files", "match"), [(0, "--files 0"), (201, "the limit is 200")])
-def test_mistakes_are_told_before_anything_is_measured(monkeypatch, files, match):
+def test_mistakes_are_reported_before_anything_is_measured(monkeypatch, files, match):
     monkeypatch.setattr("adacode_cli.benchmark.whole.first_image", None)
     with pytest.raises(UsageError, match=match) as raised:
         bench("--profile", "--files", files)

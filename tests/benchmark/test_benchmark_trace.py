@@ -173,7 +173,7 @@ def test_seconds_within_belong_to_what_lies_deepest():
     }
 
 
-def test_ten_names_are_told_and_the_others_together():
+def test_ten_names_are_reported_and_the_others_together():
     costs, rest = ranked((f"k{index}", float(index)) for index in range(1, 13) for _ in range(2))
     assert [one.name for one in costs] == [f"k{index}" for index in range(12, 2, -1)]
     assert (costs[0].calls, costs[0].seconds, costs[0].share) == (2, 24.0, 24 / 156)
@@ -181,7 +181,7 @@ def test_ten_names_are_told_and_the_others_together():
     assert ranked([]) == ((), 0.0)
 
 
-def test_a_trace_that_is_not_whole_is_told(tmp_path):
+def test_a_trace_that_is_not_whole_is_reported(tmp_path):
     path = tmp_path / "trace.json"
     for content in (None, "", '{"traceEvents": [', '{"traceEvents": []}', "{}"):
         if content is not None:

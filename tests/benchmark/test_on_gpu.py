@@ -201,7 +201,7 @@ def test_a_log_that_is_too_long_loses_its_middle(tmp_path):
     ],
     ids=str,
 )
-def test_mistakes_are_told_before_anything_runs(tmp_path, arguments, match):
+def test_mistakes_are_reported_before_anything_runs(tmp_path, arguments, match):
     done = on_gpu("--out", tmp_path / "out", *arguments)
     assert done.returncode == 2
     assert match in done.stderr

@@ -101,7 +101,7 @@ def test_the_order_of_the_files_does_not_matter(two, tmp_path, share):
     assert same(stored(tmp_path / "one.safetensors"), stored(tmp_path / "other.safetensors"))
 
 
-def test_the_type_is_the_firsts_unless_told(two, tmp_path):
+def test_the_type_is_the_firsts_unless_requested(two, tmp_path):
     half = save(tmp_path / "half.safetensors", trunk_network(4, SHARED, 3), torch.bfloat16)
     out = tmp_path / "out.safetensors"
     shared = [key for key in stored(half) if part_of(key) != "task"]
@@ -283,7 +283,7 @@ def test_other_networks_and_damaged_files_are_named(two, tmp_path):
     refused(tmp_path / "gone.pth", a, tmp_path, "cannot be read", about=tmp_path / "gone.pth")
 
 
-def test_a_mean_that_the_type_cannot_hold_is_told(two, tmp_path):
+def test_a_mean_that_the_type_cannot_hold_is_reported(two, tmp_path):
     weights = read_weights(two[1])
     weights.tensors["trunk.join.bias"][0] = 2e5
     write_weights(two[1], weights)

@@ -101,7 +101,7 @@ def test_version(real_adacode):
         ("--if-too-large", "gif", "'gif' is not one of 'png', 'tiff', 'fail'"),
     ],
 )
-def test_what_is_wrong_with_a_value_is_said_in_words_of_ours(real_adacode, option, value, said):
+def test_what_is_wrong_with_a_value_is_reported_in_words_of_ours(real_adacode, option, value, said):
     assert f": {said}" in real_adacode("sr", "a.png", option, value).stderr.decode()
 
 

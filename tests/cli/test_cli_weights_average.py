@@ -71,7 +71,7 @@ def test_a_mean_restores_an_image(real_adacode, files, photo, tmp_path):
         ("b", "0.5", "mine.safetensors/out.safetensors", 6, "mine.safetensors: cannot be made into a folder"),
     ],
 )
-def test_what_cannot_be_done_is_said(real_adacode, files, tmp_path, second, share, out, code, said):
+def test_what_cannot_be_done_is_reported(real_adacode, files, tmp_path, second, share, out, code, said):
     names = sorted(path.name for path in tmp_path.iterdir())
     given = () if share is None else ("--share", share)
     result = real_adacode("weights", "average", "a.safetensors", f"{second}.safetensors", *given, "-o", out)

@@ -73,7 +73,7 @@ def test_options_arrive_and_notes_go_to_standard_error(real_adacode, finished, t
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-def test_what_cannot_be_done_is_said(real_adacode, finished, tmp_path, arguments, code, said):
+def test_what_cannot_be_done_is_reported(real_adacode, finished, tmp_path, arguments, code, said):
     result = real_adacode("weights", *(a.replace("RUN", str(finished)) for a in arguments))
     assert (result.returncode, result.stdout) == (code, b"")
     assert said in result.stderr.decode()

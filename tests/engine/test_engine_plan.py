@@ -68,7 +68,7 @@ def test_tiles_of_an_image_are_about_the_same_size():
     assert len(made.decoder) == 2 * 3
 
 
-def test_a_heap_in_pieces_is_reckoned_with():
+def test_memory_fragmentation_is_part_of_the_plan():
     """Where more than four tiles follow one another the host holds a tile twice; a device's own memory does not."""
     config = LAYOUTS["compact sr ×4"]
 

@@ -95,7 +95,7 @@ IMAGE_UNDER_A_LIMIT = """
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits address space as Linux does")
-def test_an_image_that_does_not_fit_memory_is_told_and_the_next_one_works():
+def test_an_image_that_does_not_fit_memory_is_reported_and_the_next_one_works():
     here = Path(__file__).parent
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here), str(here.parents[1])])}
     command = [sys.executable, "-c", textwrap.dedent(IMAGE_UNDER_A_LIMIT)]

@@ -179,7 +179,7 @@ def test_codes_may_join_anywhere_from_where_they_left_to_before_the_last_convolu
     assert NetworkConfig.from_dict(replace(TRUNK, trunk=trunk).to_dict()).trunk == trunk
 
 
-def test_all_that_is_wrong_is_said_at_once():
+def test_all_that_is_wrong_is_reported_at_once():
     with pytest.raises(WeightsError, match="unknown task 'x'; scale 9 is not 1, 2 or 4; no codebook"):
         NetworkConfig("x", 9, codebooks=())
 

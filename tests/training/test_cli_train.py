@@ -38,7 +38,7 @@ def finished(shards, tmp_path_factory) -> Path:
     return run
 
 
-def test_options_arrive_and_progress_is_told(shards, tmp_path, capfd):
+def test_options_arrive_and_progress_is_reported(shards, tmp_path, capfd):
     run, perceptual = tmp_path / "run", save_perceptual(tmp_path / "lpips.safetensors")
     more = ["--perceptual", perceptual, "--perceptual-weight", "0.125", "--seed", "5", "--learning-rate", "0.001"]
     adacode("train", "basis", shards, "-o", run, *FIRST, *more, "--set", "loss.semantic=0.1", "--validate-every", "1")
@@ -161,7 +161,7 @@ def test_minutes_alone_end_a_run(shards, tmp_path):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_mistakes_are_told_before_anything_is_written(shards, tmp_path, arguments, error, words):
+def test_mistakes_are_reported_before_anything_is_written(shards, tmp_path, arguments, error, words):
     places = {"SHARDS": shards, "RUN": tmp_path / "run", "NONE": tmp_path / "NONE", "NONE.json": tmp_path / "N.json"}
     with pytest.raises(AdaCodeError) as found:
         adacode("train", *(places.get(a, a) for a in arguments))

@@ -164,7 +164,7 @@ def test_a_run_of_which_only_weights_are_left_is_bundled(tmp_path):
     assert [path.name for path in bundle(tmp_path / "run", "mine", tmp_path / "out")] == NAMES
 
 
-def test_weights_are_written_again_only_when_told(finished, tmp_path):
+def test_weights_are_written_again_only_on_request(finished, tmp_path):
     (tmp_path / "mine-fused.safetensors").write_text("mine")
     with pytest.raises(OutputError, match="exists already"):
         bundle(finished, "mine", tmp_path, overwrite=False)
@@ -172,7 +172,7 @@ def test_weights_are_written_again_only_when_told(finished, tmp_path):
     assert [path.name for path in bundle(finished, "mine", tmp_path)] == NAMES
 
 
-def test_a_card_that_somebody_wrote_is_kept_unless_told(finished, tmp_path):
+def test_a_card_that_somebody_wrote_is_kept_unless_requested(finished, tmp_path):
     notes: list[str] = []
     (tmp_path / "mine.md").write_text("by hand")
     written = bundle(finished, "mine", tmp_path, overwrite=False, on_note=notes.append)
@@ -207,7 +207,7 @@ def test_a_disk_that_refuses_one_file_leaves_all_as_they_were(finished, copied, 
 
 
 @pytest.mark.parametrize("taken", ["mine-inpaint.safetensors", "mine.md"])
-def test_a_folder_under_the_name_of_a_file_is_told_and_nothing_is_written(finished, tmp_path, taken):
+def test_a_folder_under_the_name_of_a_file_is_reported_and_nothing_is_written(finished, tmp_path, taken):
     (tmp_path / taken).mkdir()
     with pytest.raises(OutputError, match="is a folder") as caught:
         bundle(finished, "mine", tmp_path)

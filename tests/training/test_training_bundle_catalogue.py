@@ -105,7 +105,7 @@ def published(data: dict) -> None:
         (published, UsageError, "published family"),
     ],
 )
-def test_a_catalogue_that_does_not_fit_is_told_and_nothing_is_written(finished, tmp_path, change, error, words):
+def test_a_catalogue_that_does_not_fit_is_reported_and_nothing_is_written(finished, tmp_path, change, error, words):
     bundle(finished, "other", tmp_path)
     data = json.loads((tmp_path / "catalogue.json").read_text())
     change(data)

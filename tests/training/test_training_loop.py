@@ -152,7 +152,7 @@ def test_progress_never_falls_and_ends_at_one(step, second, minutes):
     assert clock.progress(step) >= here
 
 
-def test_the_rate_that_is_told_is_the_one_that_was_learnt_at():
+def test_the_rate_that_is_reported_is_the_one_that_was_learnt_at():
     recipe = stage_recipe(steps=6)
     used, run = [], tiny_optimisation(recipe)
     run.optimiser.register_step_pre_hook(lambda adam, *_: used.append(adam.param_groups[0]["lr"]))

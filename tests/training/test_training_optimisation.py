@@ -154,7 +154,7 @@ def test_the_adversary_learns_to_tell_images_apart_and_its_verdict_teaches_the_i
     assert all(p.grad is None and p.requires_grad for p in run.adversary.network.parameters())
 
 
-def test_gradients_are_clipped_and_the_norm_before_is_told():
+def test_gradients_are_clipped_and_the_norm_before_is_reported():
     run = tiny_optimisation(replace(tiny_recipe().basis, optimiser=Optimiser(clip=1e-3, warmup=1)))
     told = [float(run.step(clean_batch(step), step, 0.1)["gradient"]) for step in range(2)]
     assert min(told) > 1e-3

@@ -124,7 +124,7 @@ def program(*arguments):
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_the_command_tells_what_it_did_on_stderr_and_the_manifest_on_stdout(photos, tmp_path):
+def test_the_command_reports_what_it_did_on_stderr_and_the_manifest_on_stdout(photos, tmp_path):
     save(photos / "sky/flat.png", np.full((100, 100, 3), 90, np.uint8))
     out = tmp_path / "out"
     done = program(photos, "-o", out, "--crop", 64, "--licence", "CC0-1.0", "--source", "my camera", "-v")

@@ -183,7 +183,7 @@ def test_two_processes_stop_together_and_go_on_from_one_checkpoint(shards, tmp_p
 
 
 @needs_accelerate
-def test_a_batch_that_two_processes_cannot_share_is_told_before_anything_is_written(shards, tmp_path):
+def test_a_batch_that_two_processes_cannot_share_is_reported_before_anything_is_written(shards, tmp_path):
     recipe, run = saved(tmp_path / "recipe.json", batch=3), tmp_path / "run"
     for code, out, err in in_pair("train", "basis", shards, "-o", run, *options(recipe)):
         assert (code, out) == (2, "")

@@ -159,7 +159,7 @@ def test_few_codes_are_warned_of_and_many_are_not(page):
     assert page.text.count("⚠ fewer than half of the codes") == 1
 
 
-def test_the_unfinished_and_the_damaged_are_told(page):
+def test_the_unfinished_and_the_damaged_are_reported(page):
     assert "Not finished: sr-x4." in page.text
     assert "The last line of sr-x4.jsonl is incomplete" in page.text
 
@@ -211,7 +211,7 @@ def test_durations(seconds, said):
     assert duration(seconds) == said
 
 
-def test_settings_are_said_plainly():
+def test_settings_are_reported_plainly():
     values = [True, None, [], [1, 2.5], "text", {"a": [1]}, 0]
     assert [setting(value) for value in values] == ["yes", "–", "–", "1, 2.5", "text", "a: 1", "0"]
     assert flattened({"a": 1, "b": {"c": {"d": 2}, "e": {}}}) == [("a", 1), ("b.c.d", 2), ("b.e", {})]

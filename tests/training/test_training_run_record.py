@@ -28,7 +28,7 @@ def stage_of(folder: Path, name: str):
 
 
 @pytest.mark.parametrize("make", ["nothing", "file", "empty", "weights only"])
-def test_a_folder_without_a_log_is_told_with_what_to_do(tmp_path, make):
+def test_a_folder_without_a_log_is_reported_with_what_to_do(tmp_path, make):
     run = tmp_path / "run"
     if make == "file":
         run.write_text("no folder")

@@ -111,7 +111,7 @@ def test_a_resumed_run_has_each_step_once(tmp_path):
 
 
 @needs_tensorboard
-def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+def test_a_folder_that_cannot_be_made_is_reported(tmp_path):
     (tmp_path / "board").write_text("a file")
     with pytest.raises(OutputError, match="cannot be written"):
         TensorBoard(tmp_path / "board").log("fused", {"step": 1, "pixel": 1.0})

@@ -308,7 +308,7 @@ WRONG = [
 @pytest.mark.parametrize(
     ("make", "arguments", "code", "words"), WRONG, ids=lambda value: getattr(value, "__name__", "")
 )
-def test_wrong_files_and_options_are_told(make, arguments, code, words, fused, from_trunk, shards, tmp_path):
+def test_wrong_files_and_options_are_reported(make, arguments, code, words, fused, from_trunk, shards, tmp_path):
     file, run = make(tmp_path), tmp_path / "run"
     with pytest.raises(AdaCodeError) as found:
         adacode("train", "restore", shards, "--fused", fused, *arguments, "-o", run, *SLOW, "--trunk", file)

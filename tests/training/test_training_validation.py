@@ -247,7 +247,7 @@ def test_the_file_holds_the_sheet_and_nothing_is_left_beside_it(tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_place_that_cannot_be_written_to_is_told(tmp_path):
+def test_a_place_that_cannot_be_written_to_is_reported(tmp_path):
     (tmp_path / "samples").write_text("a file")
     sheet = np.zeros((4, 4, 3), np.uint8)
     with pytest.raises(OutputError, match="cannot be made"):
