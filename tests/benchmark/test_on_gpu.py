@@ -160,12 +160,12 @@ def test_an_interruption_ends_what_runs_and_the_summary_is_written(tmp_path, num
         time.sleep(0.1)
     assert rows((out / "summary.md").read_text(encoding="utf-8"))["hangs"]["ended"] == "running"
     process.send_signal(number)
-    said, _ = process.communicate()
+    output, _ = process.communicate()
     assert process.returncode == 130
     found = rows((out / "summary.md").read_text(encoding="utf-8"))
     assert found["hangs"]["ended"] == "interrupted: killed by SIGTERM"
     assert found["later"]["ended"] == "not run: interrupted"
-    assert "not run: interrupted" in said.splitlines()[-1]
+    assert "not run: interrupted" in output.splitlines()[-1]
     assert running("sleep 987") == []
 
 

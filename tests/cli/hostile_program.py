@@ -139,8 +139,8 @@ def main() -> None:
         every = runs(root)
     for words, ended in every:
         num_runs += 1
-        if told := fault(*ended):
-            faults.append([words, told, ended[2][-2000:]])
+        if problem := fault(*ended):
+            faults.append([words, problem, ended[2][-2000:]])
     print(json.dumps({"runs": num_runs, "faults": faults}))
 
 

@@ -27,7 +27,7 @@ def forever() -> None:
 
 def main(mode: str, limit: str = "") -> int:
     """Exit status 0 for what was asked to stop, 3 for KeyboardInterrupt."""
-    stop_request = StopRequest(float(limit) if limit else None, "told")
+    stop_request = StopRequest(float(limit) if limit else None, "stopping")
     try:
         with stop_request.listening():
             if mode == "prepare":

@@ -76,9 +76,11 @@ def test_two_that_would_have_one_name_fail_alone_or_keep_their_suffixes(adacode,
     run = ("sr", "p", "-o", "out", "--format", "png", *W)
     result = adacode(*run)
     assert result.returncode == 9
-    said = result.stderr.decode()
+    messages = result.stderr.decode()
     for one, other in (("a.jpg", "a.tif"), ("a.tif", "a.jpg")):
-        assert f"failed: p/{one}: its output would have the name of p/{other}'s: out/a.png (Add --keep-suffix" in said
+        assert (
+            f"failed: p/{one}: its output would have the name of p/{other}'s: out/a.png (Add --keep-suffix" in messages
+        )
     assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == ["b.png", "wide.png"]
     report = json.loads((tmp_path / "out" / ".adacode" / "report.json").read_text())
     assert (report["done"], report["failed"], report["exit_code"]) == (2, 2, 9)

@@ -316,17 +316,17 @@ def test_a_mask_that_marks_nothing_or_nearly_all_is_named_everywhere(adacode, ph
         save_mask(tmp_path / "m" / f"{name}.png", (24, 16), rows)
     result = adacode("inpaint", "p", "--mask-dir", "m", "-o", "out", "--log-file", "run.log", *W)
     assert result.returncode == 0
-    said = {"none": ["nothing was filled: no pixel of this image is in its mask"], "some": []}
-    said["all"] = ["nearly all of this image was filled: its mask covers 100 %"]
+    notes_of = {"none": ["nothing was filled: no pixel of this image is in its mask"], "some": []}
+    notes_of["all"] = ["nearly all of this image was filled: its mask covers 100 %"]
     for text in (result.stderr.decode(), (tmp_path / "run.log").read_text()):
-        assert all(note in text for notes in said.values() for note in notes)
+        assert all(note in text for notes in notes_of.values() for note in notes)
     state = tmp_path / "out" / ".adacode"
     lines = [json.loads(line) for line in (state / "journal.jsonl").read_text().splitlines()]
-    assert {Path(line["source"]).stem: line["notes"] for line in lines} == said
+    assert {Path(line["source"]).stem: line["notes"] for line in lines} == notes_of
     report = json.loads((state / "report.json").read_text())
     assert report["noted"] == 2
     noted = {Path(entry["source"]).stem: entry["notes"] for entry in report["notes"]}
-    assert noted == {name: notes for name, notes in said.items() if notes}
+    assert noted == {name: notes for name, notes in notes_of.items() if notes}
 
 
 def test_masks_inside_the_input_are_no_inputs_and_a_missing_one_fails_its_image(adacode, photo, tmp_path):

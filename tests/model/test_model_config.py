@@ -165,8 +165,8 @@ SIZE = "a size is not a positive whole number"
 def test_an_impossible_trunk_is_refused_in_words(changes, message):
     with pytest.raises(WeightsError) as caught:
         replace(TRUNK, **changes)
-    said = caught.value.message.removeprefix("this network configuration is impossible: ").split("; ")
-    assert message in said
+    messages = caught.value.message.removeprefix("this network configuration is impossible: ").split("; ")
+    assert message in messages
     values = {**TRUNK.to_dict(), **changes}
     if isinstance(values["trunk"], TrunkConfig):
         values["trunk"] = asdict(values["trunk"])

@@ -1,4 +1,4 @@
-"""`adacode train` as people meet it: commands after one another, and mistakes told with their exit codes."""
+"""`adacode train` as people meet it: commands after one another, and mistakes reported with their exit codes."""
 
 from __future__ import annotations
 

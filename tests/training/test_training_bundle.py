@@ -130,8 +130,8 @@ def test_values_beyond_16_bits_are_an_error_and_nothing_is_written(copied, tmp_p
     weights = read_weights(path)
     weights.tensors[key].view(-1)[0] = value
     write_weights(path, weights)
-    said = f"{key} does not fit float16" if value == 7e4 else f"{key} has values that are not finite"
-    with pytest.raises((TrainingError, WeightsError), match=said) as found:
+    message = f"{key} does not fit float16" if value == 7e4 else f"{key} has values that are not finite"
+    with pytest.raises((TrainingError, WeightsError), match=message) as found:
         bundle(copied, "mine", tmp_path / "out")
     assert found.value.path == path
     assert not (tmp_path / "out").exists()
@@ -172,7 +172,7 @@ def test_weights_are_written_again_only_on_request(finished, tmp_path):
     assert [path.name for path in bundle(finished, "mine", tmp_path)] == NAMES
 
 
-def test_a_card_that_somebody_wrote_is_kept_unless_requested(finished, tmp_path):
+def test_a_card_that_somebody_wrote_is_kept_unless_overwrite_is_set(finished, tmp_path):
     notes: list[str] = []
     (tmp_path / "mine.md").write_text("by hand")
     written = bundle(finished, "mine", tmp_path, overwrite=False, on_note=notes.append)

@@ -70,7 +70,7 @@ def test_nobody_elses_notice_is_written_where_nothing_is_theirs(tmp_path):
     assert (entry.licence, entry.base_model) == ("Apache-2.0 AND LicenseRef-not-stated", "some other network")
 
 
-def test_another_text_under_the_name_of_the_notice_stays_unless_requested(run, tmp_path):
+def test_another_text_under_the_name_of_the_notice_stays_unless_overwrite_is_set(run, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / NOTICE).write_text("mine")
     with pytest.raises(OutputError, match="another text") as caught:

@@ -1,4 +1,4 @@
-"""Checkpoint files: what is written comes back; what is no checkpoint is told, with its name."""
+"""Checkpoint files: what is written comes back; a file that is not a checkpoint is reported with its name."""
 
 from __future__ import annotations
 

@@ -83,12 +83,12 @@ def test_a_file_that_exists_is_kept_unless_a_person_says_so(run, tmp_path, capfd
 
 
 @pytest.mark.parametrize(
-    ("name", "code", "said"),
+    ("name", "code", "message"),
     [("page.pdf", 2, ".html nor .png"), ("report", 2, ".html nor .png"), ("missing/page.html", 6, "no such")],
 )
-def test_a_place_that_does_not_serve_is_reported(run, tmp_path, name, code, said, capfd):
+def test_a_place_that_does_not_serve_is_reported(run, tmp_path, name, code, message, capfd):
     assert run_report(run, "-o", tmp_path / name) == code
-    assert said in capfd.readouterr().err
+    assert message in capfd.readouterr().err
 
 
 def test_a_folder_named_like_a_page_is_reported(run, tmp_path, capfd):

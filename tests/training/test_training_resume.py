@@ -134,7 +134,7 @@ def test_a_window_of_the_log_that_a_stop_cuts_is_reported_in_two(shards, fused, 
 
 
 def test_lines_after_the_checkpoint_are_trained_and_reported_again(shards, fused, tmp_path):
-    """A session that died after its checkpoint has told of steps that nobody can go on from."""
+    """A session that died after its checkpoint has logged steps from which no run can continue."""
     recipe = tiny_recipe(steps=4)
     assert not run_fuse(tiny_session(shards, RunFolder(tmp_path), recipe, after(2)), fused)
     with (tmp_path / "fused.jsonl").open("a") as log:

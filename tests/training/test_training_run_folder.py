@@ -81,8 +81,8 @@ def test_settings_that_changed_are_named_each(tmp_path):
     values = {name.replace(".", "__"): text.split(" → ")[1].strip('"') for name, text in changed.items()}
     with pytest.raises(TrainingError, match="began with other settings") as found:
         RunFolder(tmp_path, resume=True).read_checkpoint("fused", "fuse", tiny_recipe(**values))
-    told = str(found.value).partition("settings: ")[2].split("; ")
-    assert sorted(told) == sorted(f"{name}: {text}" for name, text in changed.items())
+    differences = str(found.value).partition("settings: ")[2].split("; ")
+    assert sorted(differences) == sorted(f"{name}: {text}" for name, text in changed.items())
     assert found.value.path == tmp_path / "fused.checkpoint"
 
 

@@ -36,11 +36,11 @@ def test_a_folder_without_a_log_is_reported_with_what_to_do(tmp_path, make):
         run.mkdir()
     if make == "weights only":
         (run / "fused.safetensors").touch()
-    with pytest.raises(TrainingError) as told:
+    with pytest.raises(TrainingError) as raised:
         read_run(run).require_lines()
-    assert told.value.exit_code == 8
-    assert told.value.path == run
-    assert "adacode train" in told.value.hint
+    assert raised.value.exit_code == 8
+    assert raised.value.path == run
+    assert "adacode train" in raised.value.hint
 
 
 def test_logs_without_a_line_are_no_run_yet(tmp_path):

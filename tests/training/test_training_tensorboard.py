@@ -120,9 +120,9 @@ def test_a_folder_that_cannot_be_made_is_reported(tmp_path):
 def test_without_the_package_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert not tensorboard.available()
-    with pytest.raises(UsageError) as told:
+    with pytest.raises(UsageError) as raised:
         TensorBoard(tmp_path)
-    assert "pip install 'adacode-cli[train]'" in told.value.hint
+    assert "pip install 'adacode-cli[train]'" in raised.value.hint
 
 
 def test_importing_it_does_not_load_tensorboard():

@@ -42,7 +42,7 @@ def chosen(folder, kind: str = "clean", category: str | None = None, patch: int 
 
 
 class Answer(nn.Module):
-    """Stands where the network stands: its answer is what it was told for that very input, plus its only weight."""
+    """Takes the place of the network: its output is the value that was set for that input, plus its only weight."""
 
     def __init__(self, batches: list[Batch]) -> None:
         super().__init__()
