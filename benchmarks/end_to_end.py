@@ -137,7 +137,7 @@ def whole_run(source: Path, target: Path, given: argparse.Namespace, limit_s: fl
     command = [sys.executable, "-m", "adacode_cli", "sr", str(source), *options]
     start, finished = time.perf_counter(), list[float]()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None, "it was asked for"
+    assert process.stdout is not None, "stdout is a pipe"
     timer = threading.Timer(limit_s or threading.TIMEOUT_MAX, process.send_signal, (signal.SIGTERM,))
     timer.daemon = True
     timer.start()

@@ -72,7 +72,7 @@ def compare(title: str, setting: Setting, alternatives: dict[str, Make]) -> None
             with torch.inference_mode(), exact_arithmetic(setting.device):
                 run = make()
                 took = seconds(lambda run=run: [run() for _ in range(_CALLS)], setting.repeats, setting.device)  # type: ignore[misc]
-        except Exception as error:  # noqa: BLE001 (the others are worth having)
+        except Exception as error:  # noqa: BLE001 (the others are still useful)
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             print(f"  {name:<34} unavailable: {reason[:90]}", flush=True)
             continue
@@ -290,7 +290,7 @@ def _cudnn(*, benchmark: bool) -> Iterator[None]:
 
 
 def main() -> None:
-    """Runs the groups that were asked for."""
+    """Runs the chosen groups."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--precision", choices=tuple(PRECISIONS), default="bf16")

@@ -153,7 +153,7 @@ class Run:
             self._rows.append(row)
             try:
                 self._part(row, part, self._given.out / f"{number}-{part.name}.log")
-            except Exception as error:  # noqa: BLE001 (whatever went wrong with one part, the others are worth having)
+            except Exception as error:  # noqa: BLE001 (an error of one part must not stop the others)
                 row.note = f"{type(error).__name__}: {error}"
             self.write_summary()
         return self._rows

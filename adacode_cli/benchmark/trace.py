@@ -179,7 +179,7 @@ class DeviceUse:
 
 
 def device_use(trace: Trace, num_files: int) -> DeviceUse | None:
-    """What the trace of a run over so many files shows of the device; None where it shows no kernel."""
+    """The use of the device in the trace of a run over `num_files` files; None if the trace has no kernel."""
     computing, copies = trace.of("kernel"), trace.of("gpu_memcpy")
     if not computing:
         return None

@@ -107,9 +107,9 @@ def pair(
 ) -> tuple[int, int]:
     """Writes a file whose `Weights.denoising` goes from `faithful` at 0 to `clean` at 1, both rounded to `dtype`.
 
-    `clean` is a file of ours for a task that has strengths of noise removal. `faithful` is one of the same network that
-    keeps noise (of a file that `pair` made, its values at 0), or a network of Real-ESRGAN's layout whose values the
-    trunk then takes. Returns how many tensors differ between the two, and how many do not. Raises what `average`
+    `clean` is a file of adacode for a task that has strengths of noise removal. `faithful` is one of the same network
+    that keeps noise (of a file that `pair` made, its values at 0), or a network of Real-ESRGAN's layout whose values
+    the trunk then takes. Returns how many tensors differ between the two, and how many do not. Raises what `average`
     raises; WeightsError also where both are the same or for another task, or `clean` is a network of Real-ESRGAN's.
     """
     _require_room(clean, faithful, target, overwrite=overwrite)

@@ -164,7 +164,7 @@ def to_bytes(weights: Weights, dtype: torch.dtype = torch.float32) -> bytes:
 
 
 def read_weights(path: Path) -> Weights:
-    """Reads a file that `write_weights` wrote, whatever its dtype. Raises WeightsError, naming the file."""
+    """Reads a file that `write_weights` wrote, of any dtype. Raises WeightsError, naming the file."""
     tensors, metadata = read_safetensors(path, _HINT)
     return weights_of({key: tensor.float() for key, tensor in tensors.items()}, metadata, path)
 
@@ -178,7 +178,7 @@ def _is_no_text(path: Path) -> bool:
 
 
 def read_safetensors(path: Path, hint: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors as they are stored, of a file of ours all of them finite numbers, and the metadata.
+    """The stored tensors, which are all finite in a file of adacode, and the metadata.
 
     Raises WeightsError, with `hint` for a file of another kind, and DeviceError if there is not enough memory.
     """

@@ -99,7 +99,7 @@ class WeightsSource:
 
 
 def read_any(path: Path) -> Weights:
-    """A `.pth` in the published layout or a safetensors file of ours. Raises WeightsError."""
+    """A `.pth` in the published layout or a safetensors file of adacode. Raises WeightsError."""
     if path.suffix.lower() in PICKLED:
         config, tensors = read_published(path)
         provenance = Provenance(family="published", licence=PUBLISHED_LICENCE, source=path.name)

@@ -40,8 +40,8 @@ def end_at_a_signal() -> None:
 def interruptible(limit_s: float | None = None) -> Iterator[None]:
     """Within the block the first signal raises KeyboardInterrupt, a second one ends the process with 130.
 
-    With `limit_s` the process ends so many seconds after the first one in any case, and at the second one even inside a
-    call into a library. Use it in the main thread.
+    With `limit_s` the process ends that number of seconds after the first one in any case, and at the second one even
+    inside a call into a library. Use it in the main thread.
     """
 
     def first(_number: int, frame: FrameType | None) -> None:

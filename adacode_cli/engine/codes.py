@@ -22,7 +22,7 @@ from adacode_cli.errors import DeviceError, WeightsError
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.network import AdaCode
 
-# Cells of the padding that are kept: without them images whose sides are not whole windows come out differently at
+# Cells of the padding that are kept: without them images whose sides are not whole windows differ at
 # the bottom and the right (35 dB to the unpadded whole; one cell 45 dB, two 57 dB).
 _MARGIN_CELLS = 2
 _DIGEST_BYTES = 16

@@ -62,7 +62,7 @@ class Halves:
 
 def halves_of(network: AdaCode, dtype: torch.dtype, *, unfolds: bool = False) -> Halves:
     """The halves of a network that runs in `dtype`. unfolds: whether a convolution in it first copies the neighbourhood
-    of every position, as `device.unfolds` says of a device.
+    of every position, see `device.unfolds`.
     """
     decoder, given = decoder_steps(network, skips=True), _given(network.config, dtype)
     encoder = trace(encoder_steps(network), given, {FEATURE, *_read_first(decoder) - given.keys()}, unfolds=unfolds)

@@ -198,7 +198,7 @@ def _machine_room() -> int | None:
 
 
 def arc_room(statistics: Path) -> int:
-    """Bytes that the cache of ZFS gives back when memory is asked for, by its `statistics`; 0 where there is no ZFS.
+    """Bytes that the cache of ZFS releases on demand, from its `statistics`; 0 without ZFS.
 
     Linux counts this cache as used, unlike that of other file systems.
     """

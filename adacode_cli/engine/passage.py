@@ -75,7 +75,7 @@ class Group(Generic[C]):
 
 
 class Passage:
-    """A network on its device, in every precision that was asked for. The caller must hold the device's turn."""
+    """A network on its device, in every precision that was requested. The caller must hold the device's turn."""
 
     def __init__(self, network: AdaCode, device: torch.device, options: RunOptions) -> None:
         self.network, self.device, self.options = network, device, options

@@ -76,7 +76,7 @@ _FIXED_BYTES = 48 << 20
 _TILES_ALIKE, _IN_PIECES = 4, 2
 # Copies of the input in float32 that are alive together: as given, and padded; where holes are filled, the pyramid too.
 _INPUT_COPIES = {"none": 2.0, "upsampled": 2.0, "nearest": 2.0, "filled": 5.0}
-# The piece of a map that is summed in one go on a GPU, in float64.
+# The piece of a map that is summed at once on a GPU, in float64.
 _SUM_BYTES = 8 * SUMMED_AT_ONCE_GPU
 
 Tile = tuple[int, int]
@@ -109,14 +109,14 @@ class Costs:
     images: int = 1
 
     def of(self, encoder: Tile, decoder: Tile, *, sampled: bool, resident: bool = False) -> Memory:
-        """Memory of a run in tiles of so many rows and columns of cells; with `sampled` no maps wait for their sums,
+        """Memory of a run in tiles of the given rows and columns of cells; with `sampled` no maps wait for their sums,
         with `resident` whole maps and the input lie on the device.
         """
         first = self._phase(self.halves.encoder, encoder, sampled=sampled)
         maps, busy = self._phase(self.halves.decoder, decoder, sampled=sampled)
         carried = sum(self.halves.encoder.shapes[name].bytes_per_cell for name in self.halves.encoder.kept)
         between = carried * self.grid.num_cells * self.images, self._latent_bytes()
-        # The image's memory is asked for at the start, and taken by the system when it is written to.
+        # The image's memory is allocated at the start, but the system provides it only when it is written to.
         image, last = self._image_bytes(), (maps, busy + self._strip_bytes(decoder))
         if resident:
             most = max(sum(phase) for phase in (first, between, last))

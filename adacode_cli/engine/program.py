@@ -108,7 +108,7 @@ def _finished_trunk(trunk: Trunk, decoded: str) -> Iterator[Step]:
 
 
 def _trunk(trunk: Trunk, source: str, first: int, end: int) -> Iterator[Step]:
-    """The convolutions from number `first` to before `end`, each into a map of its own."""
+    """The convolutions from number `first` to before `end`, each into its own map."""
     for i in range(first, end):
         conv, activation = trunk.layer(i)
         yield Step((source,), _after(i + 1), partial(_packed, conv, activation, trunk.pack if i == 0 else 1))
@@ -116,7 +116,7 @@ def _trunk(trunk: Trunk, source: str, first: int, end: int) -> Iterator[Step]:
 
 
 def _after(num_layers: int) -> str:
-    """Name of the trunk's map after so many convolutions."""
+    """Name of the trunk's map after `num_layers` convolutions."""
     return f"trunk{num_layers}"
 
 

@@ -194,7 +194,7 @@ class Restorer:
             return replace(restored, image=joined(restored.image, coverage))
 
     def _restored(self, task: Task, color: Pixels, hole: Hole | None, scale: float, denoise: float) -> Restored:
-        """Colours through a task's network, in the size that was asked for and with the hole put in its place."""
+        """Colours through a task's network, in the requested size, with the filled hole composed into the image."""
         runner = self._runner(task, scale, denoise)
         result = runner.restore(color, None if hole is None else hole.grown)
         image, shrunk = result.pixels, result.shrunk

@@ -202,7 +202,7 @@ class Blank:
         return _RULES[func](*args, **(kwargs or {}))
 
     def new(self, shape: Sequence[int], dtype: torch.dtype | None = None) -> Blank:
-        """A tensor of its own."""
+        """A new tensor."""
         return Blank(shape, dtype or self.dtype, self.ledger)
 
     def view(self, *shape: int) -> Blank:

@@ -2,7 +2,7 @@
 `engine.canvas`, on the way back. They become float32 on the device.
 
 A copy from ordinary memory to a CUDA device, or back, waits for all that was queued before it. Through pinned memory
-the calling thread goes on at once, and on a second stream results travel while the next tile is computed.
+the calling thread continues at once, and a second stream copies results while the next tile is computed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def upload(array: npt.NDArray[Any], device: torch.device) -> Tensor:
 
 
 def to_tensor(image: Pixels, device: torch.device | None = None) -> Tensor:
-    """H×W or H×W×3 image → 1×3×H×W float32 in [0, 1] of its own, on `device` (default: the CPU); grey is repeated.
+    """H×W or H×W×3 image → a new 1×3×H×W float32 in [0, 1], on `device` (default: the CPU); grey is repeated.
 
     Samples travel as they are, and become float32 on the device.
     """

@@ -1,6 +1,6 @@
 """A test set is a folder: `hr` holds the originals, `lr_x4` or `lr_x2` degraded small copies, `mask` holes (white).
 
-Files belong together by their stem, whatever their format. Every original must have a counterpart, because means
+Files belong together if they have the same stem, in any format. Every original must have a counterpart, because means
 over different selections of images are not comparable.
 """
 

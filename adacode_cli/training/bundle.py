@@ -1,7 +1,7 @@
 """A run folder → the files of a family, as they are installed: shared parts once, one file a task.
 
 - FAMILY-basis and FAMILY-fused: what all tasks share, from the stage-II network
-- FAMILY-reconstruct, FAMILY-sr-x4, …: what each task has of its own
+- FAMILY-reconstruct, FAMILY-sr-x4, …: the tensors of each task
 - LICENSE.Real-ESRGAN: the notice of its authors, where a file starts from their network
 - catalogue.json: names, sizes and digests, beside those of other families that the folder has already
 - FAMILY.md: the model card

@@ -25,19 +25,19 @@ _HOLDS = {
     "fused": "what turns codes into images; shared by all tasks",
 }
 _BASES = """\
-These files were not trained from nothing: training began with the weights of a base model, and changed them. Which data
-its authors trained it on is not recorded here. Its licence holds for these files beside the family's own. Where the
-table names a notice of its authors, it lies beside this card: copy it with the files.
+These files were not trained from scratch: training began with the weights of a base model, and changed them. The data on
+which its authors trained it are not recorded here. Its licence holds for these files in addition to that of the family. If
+the table names a notice of its authors, it is beside this card: copy it with the files.
 """
 _LIMITS = """\
-* What is restored is plausible, not evidence: detail that a photograph does not show is made up from codes that were
-  learnt from other photographs. Faces, writing and number plates may come out as those of something else.
+* What is restored is plausible, not evidence: detail that a photograph does not show is generated from codes that
+  were learnt from other photographs. Faces, writing and number plates may become those of something else.
 * Photographs unlike the training data (drawings, screenshots, medical or satellite images, other categories) and
   degradations unlike those of the training are restored less well. This has not been tested.
-* Whatever is over- or under-represented in the training data is so in the results.
+* Content that is over- or under-represented in the training data is so in the results, too.
 * Validation figures come from crops of the same collection, degraded (except for reconstruction) as in training. They
-  compare runs; they do not say how well photographs that time has degraded are restored. `adacode eval` measures on
-  test sets of your own.
+  compare runs; they do not show how well old, damaged photographs are restored. `adacode eval` measures on your own
+  test sets.
 """
 # Characters with a meaning inside a line of CommonMark and GitHub's tables.
 _MARKUP = re.compile(r"([\\`*_\[\]<>|&~#])")
@@ -133,7 +133,7 @@ def _each(family: BundledFamily, statement: Callable[[Provenance], str]) -> str:
 
 def _files(family: BundledFamily) -> Iterable[Sequence[str]]:
     for part in family.parts:
-        holds = _HOLDS.get(part.name, f"{_title(part)}: what this task has of its own")
+        holds = _HOLDS.get(part.name, f"{_title(part)}: the tensors of this task only")
         parameters = f"{part.parameters:,}"
         if part.faithful:
             holds += "; for --denoise below 1 also values that keep noise"

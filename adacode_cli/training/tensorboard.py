@@ -59,7 +59,7 @@ class TensorBoard:
             writer.flush()
 
     def samples(self, name: str, step: int, image: NDArray[np.uint8]) -> None:
-        """Writes an H×W×3 uint8 RGB image, such as a sample sheet, after so many steps."""
+        """Writes an H×W×3 uint8 RGB image, such as a sample sheet, at that step."""
         with self._writing():
             writer = self._writer(name, step)
             writer.add_image(SAMPLES_TAG, image, step, dataformats="HWC")

@@ -42,7 +42,7 @@ def blur_px(luma: Luma) -> float:
     edges.
 
     An ideal edge blurred by σ has a slope of A / √(2π(σ² + s²)) after smoothing with width s, so the ratio of its
-    slopes at two widths gives σ whatever the edge's contrast A (Zhuo and Sim 2011, "Defocus map estimation from a
+    slopes at two widths gives σ for any contrast A (Zhuo and Sim 2011, "Defocus map estimation from a
     single image"). Unlike the variance of the Laplacian, it hardly depends on the content; fine lines measure as
     sharper than they are, so that a photograph blurred by 2 px measures about 1.3 and a sharp one below 0.7.
     """
