@@ -25,9 +25,9 @@ _HOLDS = {
     "fused": "what turns codes into images; shared by all tasks",
 }
 _BASES = """\
-These files were not trained from scratch: training began with the weights of a base model, and changed them. The data on
-which its authors trained it are not recorded here. Its licence holds for these files in addition to that of the family. If
-the table names a notice of its authors, it is beside this card: copy it with the files.
+These files were not trained from scratch: training began with the weights of a base model, and changed them. The data
+on which its authors trained it are not recorded here. Its licence holds for these files in addition to that of the
+family. If the table names a notice of its authors, it is beside this card: copy it with the files.
 """
 _LIMITS = """\
 * What is restored is plausible, not evidence: detail that a photograph does not show is generated from codes that
