@@ -84,7 +84,7 @@ def test_another_text_under_the_name_of_the_notice_stays_unless_overwrite_is_set
 def test_an_installation_without_the_notice_is_reported_and_nothing_is_written(run, tmp_path, monkeypatch):
     (tmp_path / "weights").mkdir()
     monkeypatch.setattr(catalogue_file, "weights_folder", lambda: tmp_path / "weights")
-    with pytest.raises(WeightsError, match="has to go with these weights") as caught:
+    with pytest.raises(WeightsError, match="has to be distributed with these weights") as caught:
         bundle(run, "mine", tmp_path / "out")
     assert caught.value.path == tmp_path / "weights" / NOTICE
     assert not (tmp_path / "out").exists()

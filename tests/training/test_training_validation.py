@@ -223,7 +223,7 @@ def test_rows_of_different_widths_are_filled_with_white():
 
 
 @pytest.mark.parametrize("which", ["none", "float", "grey", "larger", "empty"])
-def test_what_makes_no_sheet_is_refused(which):
+def test_rows_that_do_not_fit_are_refused(which):
     good = np.zeros((8, 8, 3), np.uint8)
     inputs = {
         "none": [],
@@ -232,7 +232,7 @@ def test_what_makes_no_sheet_is_refused(which):
         "larger": [np.zeros((9, 8, 3), np.uint8)],
         "empty": [good[:0]],
     }[which]
-    with pytest.raises(ValueError, match=r"make no sheet|not H×W×3|larger than"):
+    with pytest.raises(ValueError, match=r"at least one row|not H×W×3|larger than"):
         sample_sheet([(given, good, good) for given in inputs])
 
 
