@@ -96,7 +96,7 @@ def test_everything_that_was_recorded_is_reported():
     assert [row[0] for row in files[1:]] == [f"mine-{name}.safetensors" for name in PARTS]
     assert files[5] == [
         "mine-sr-x4.safetensors",
-        "super-resolution ×4: what this task has of its own",
+        "super-resolution ×4: the tensors of this task only",
         "2,000,004",
         "1,004",
     ]
