@@ -31,8 +31,9 @@ _HINT = "Take another copy of it, or start again with --overwrite."
 class Checkpoint:
     """A run after `steps` steps and `seconds` of training, with the recipe's dictionary that it follows.
 
-    tensors, counters: as `Optimisation.state` gives them. A slim one holds the averaged weights only, without counters;
-    a run can continue from it, but not exactly. data: the digest of the shards that it is trained on (`Data.identity`).
+    tensors, counters: as `Optimisation.state` gives them. A slim one holds only the averaged weights; a run can
+        continue from it, but not exactly.
+    data: the digest of the shards that it is trained on (`Data.identity`).
     stated: what its file of weights is going to state, None in files of the first version.
     """
 

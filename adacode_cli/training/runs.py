@@ -191,12 +191,14 @@ def run_restore(
 ) -> bool:
     """Stage III for one task, over the stage-II network in the file `fused`, whose shared parts stay as they are.
 
-    fused: may also be a bundled family's file of a task. scale: one of the task's. start: an earlier result of the same
-    task and family to continue from, instead of stage II's encoder. The parts that it shares with other tasks are still
-    taken from `fused`, and another scale is adapted. It may be a bundled file. trunk: a network of Real-ESRGAN's
-    layout, or of adacode, from which super-resolution's trunk starts; `start` may have the rest. Returns False where it
-    was stopped. Raises TrainingError where a file is not of this family or does not fit `restore.learns`, WeightsError
-    where one is broken.
+    fused: may also be a bundled family's file of a task.
+    scale: one of the task's.
+    start: an earlier result of the same task and family to continue from, instead of stage II's encoder. The parts that
+        it shares with other tasks are still taken from `fused`, and another scale is adapted. It may be a bundled file.
+    trunk: a network of Real-ESRGAN's layout, or of adacode, from which super-resolution's trunk starts; `start` may
+        have the rest.
+    Returns False if it was stopped. Raises TrainingError if a file is not of this family or does not fit
+    `restore.learns`, WeightsError if one is damaged.
     """
     name = TASKS[task].label(scale)
     session.folder.require_free([name])
