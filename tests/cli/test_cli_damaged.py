@@ -23,9 +23,9 @@ def test_a_run_that_accepts_damage_does_what_one_that_did_not_has_left(adacode, 
     folder_of(tmp_path)
     first = adacode("sr", "p", "-o", "out", *W)
     assert first.returncode == 9
-    said = first.stderr.decode()
-    assert "p/cut.jpg: is truncated: the JPEG data end too early" in said
-    assert "--accept-damaged" in said
+    messages = first.stderr.decode()
+    assert "p/cut.jpg: is truncated: the JPEG data end too early" in messages
+    assert "--accept-damaged" in messages
     assert [path.name for path in (tmp_path / "out").glob("*.*g")] == ["whole.png"]
     again = adacode("sr", "p", "-o", "out", "--accept-damaged", "--json", *W)
     events = [json.loads(line) for line in again.stdout.decode().splitlines()]

@@ -83,7 +83,7 @@ class Pool:
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "expected"),
     [
         (None, "restored"),
         (InputError("is damaged", hint="Copy it."), "refused"),
@@ -93,9 +93,9 @@ class Pool:
         (ZeroDivisionError("by zero"), "bug: ZeroDivisionError: by zero"),
     ],
 )  # fmt: skip
-def test_outcomes(error, said):
+def test_outcomes(error, expected):
     found = soak_cases.Case(0, "png", "png-rgb", soak_cases.seeds()["png-rgb"])
-    assert soak_passage.outcome_of(found, Pool(error)) == said
+    assert soak_passage.outcome_of(found, Pool(error)) == expected
 
 
 def test_a_wrong_output_would_be_noticed(monkeypatch):
