@@ -3,7 +3,7 @@
     from adacode_cli import Restorer
     enlarged = Restorer.from_pretrained("compact").sr(image, scale=4)
 
-`Restorer` and `Codes` are loaded when they are first asked for: importing this package costs no torch.
+`Restorer` and `Codes` are imported when they are first used, so importing this package does not import torch.
 """
 
 from __future__ import annotations

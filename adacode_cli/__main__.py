@@ -6,7 +6,7 @@ from adacode_cli.cli.signals import end_at_a_signal
 
 
 def main() -> None:
-    """Hears signals before it imports the commands, and runs them."""
+    """Installs the handlers of signals, then imports and runs the commands."""
     end_at_a_signal()
     from adacode_cli.cli.main import main as program
 

@@ -1,8 +1,8 @@
-"""Files appear whole or not at all: write to a unique sibling, fsync, rename.
+"""Atomic writes: a file is written under a temporary name beside its target, synchronised to the disk, and renamed.
 
-A reader, a second process or a crash never sees half a file under its final name. The sibling shares the
-target's directory because a rename is atomic only within one file system. It is locked while it is written, so that a
-later run can tell the leavings of a dead process from the work of a living one.
+No reader, other process or crash sees an incomplete file under its final name. The temporary file is in the target's
+directory because a rename is atomic only within one file system. It is locked while it is written, so that a
+later run can distinguish the files that a killed process left from those that a running process is writing.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from adacode_cli.errors import OutputError, translated
 TEMPORARY_SUFFIX = ".adacode-part"
 _NAME_BYTES = 200
 
-_HINT = "Choose a writable place with enough room (-o) and run the same command again."
+_HINT = "Choose a directory that is writable and has enough free space (-o), and run the same command again."
 
 
 def sibling(target: Path) -> Path:
-    """A fresh name beside `target`, short enough for any file system that accepts the target's own."""
+    """An unused name beside `target`, short enough for any file system that accepts the name of the target."""
     # Limits count bytes (255 on most), and a name in Chinese or emoji has up to four for each character.
     return target.with_name(f".{_start(target)}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
 
@@ -40,10 +40,10 @@ def _start(target: Path) -> str:
 
 @contextmanager
 def replacing(target: Path) -> Iterator[BinaryIO]:
-    """A binary file, to be read too, that takes the name `target` when the block ends without an error.
+    """A binary file, readable too, that gets the name `target` when the block ends without an error.
 
-    Raises OutputError where the file system refuses; the temporary sibling is removed then, and whatever was
-    under `target` before stays as it was.
+    Raises OutputError if the file system refuses. In this case the temporary file is removed, and a file that was
+    under `target` before is unchanged.
     """
     temporary, file = _opened_sibling(target)
     with _writing(target):
@@ -52,9 +52,9 @@ def replacing(target: Path) -> Iterator[BinaryIO]:
                 yield file
                 file.flush()
                 sync(file.fileno())
-                if os.name == "posix":  # while it is locked: nobody can take it for a leftover in between
+                if os.name == "posix":  # While it is locked, no other run removes it as a leftover.
                     temporary.replace(target)
-            if os.name != "posix":  # Windows renames no open file
+            if os.name != "posix":  # Windows cannot rename an open file.
                 temporary.replace(target)
             sync_directory(target.parent)
         except BaseException:
@@ -63,9 +63,9 @@ def replacing(target: Path) -> Iterator[BinaryIO]:
 
 
 def write_bytes(target: Path, data: bytes, *, times_ns: tuple[int, int] | None = None) -> None:
-    """`target` holds exactly `data` afterwards, or is untouched and OutputError is raised.
+    """Writes `data` to `target`. If this fails, `target` is unchanged and OutputError is raised.
 
-    `times_ns`: the times of last access and last change that it is to have, in nanoseconds.
+    `times_ns`: the times of last access and last change that the file gets, in nanoseconds.
     """
     with replacing(target) as file:
         file.write(data)
@@ -73,16 +73,16 @@ def write_bytes(target: Path, data: bytes, *, times_ns: tuple[int, int] | None =
 
 
 def set_times(file: BinaryIO, times_ns: tuple[int, int] | None) -> None:
-    """Gives a file that is whole the times of last access and last change, in nanoseconds; None: leaves them."""
+    """Sets the times of last access and last change of a complete file, in nanoseconds. None: they are not changed."""
     if times_ns is not None:
-        file.flush()  # What is written later would set the times anew.
+        file.flush()  # A later write would change the times.
         os.utime(file.fileno() if os.utime in os.supports_fd else file.name, ns=times_ns)
 
 
 def write_under_free_name(target: Path, data: bytes) -> Path:
-    """Writes `data` without replacing anything, and says where: `target`, or beside it under the first free name.
+    """Writes `data` without replacing a file, and returns the path: `target`, or the first free name beside it.
 
-    A file that holds exactly `data` already is good enough. Beside `a.png` these are `a-2.png`, `a-3.png` and so on.
+    A file with exactly this content is used as it is. The names beside `a.png` are `a-2.png`, `a-3.png` and so on.
     Raises OutputError.
     """
     temporary, file = _opened_sibling(target)
@@ -110,12 +110,12 @@ def _has(path: Path, data: bytes) -> bool:
 
 
 def _takes_name(temporary: Path, path: Path) -> bool:
-    """Gives a file a second name, unless that is taken. Raises OSError."""
+    """Adds the name `path` (a hard link) unless a file of this name exists. Raises OSError."""
     try:
         path.hardlink_to(temporary)
     except FileExistsError:
         return False
-    except OSError:  # FAT and some network file systems have no second names; these have no such exclusive way
+    except OSError:  # FAT and some network file systems have no hard links, and thus no exclusive way to add a name.
         if os.path.lexists(path):
             return False
         temporary.replace(path)
@@ -123,23 +123,23 @@ def _takes_name(temporary: Path, path: Path) -> bool:
 
 
 def remove_leftovers(target: Path) -> int:
-    """Removes the siblings of `target` that a dead process left, and says how many.
+    """Removes the temporary files of `target` that killed processes left, and returns their number.
 
-    Those being written stay, and so does whatever is a link, no regular file, or somebody else's.
+    Files that are being written are kept, and so are links, files that are not regular, and files of other users.
     """
     ours = re.compile(rf"\.{re.escape(_start(target))}\.[0-9a-f]{{8}}{re.escape(TEMPORARY_SUFFIX)}")
     try:
         with os.scandir(target.parent) as entries:
-            found = [Path(entry.path) for entry in entries if ours.fullmatch(entry.name)]
-    except OSError:  # no such directory, nothing in it
+            leftovers = [Path(entry.path) for entry in entries if ours.fullmatch(entry.name)]
+    except OSError:  # The directory does not exist.
         return 0
-    return sum(_removed_if_abandoned(path) for path in found)
+    return sum(_removed_if_abandoned(path) for path in leftovers)
 
 
 def _removed_if_abandoned(path: Path) -> bool:
     try:
         handle = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
-    except OSError:  # its owner has renamed it meanwhile, or it is not ours to open
+    except OSError:  # Its owner has renamed it in the meantime, or permission is denied.
         return False
     try:
         if (
@@ -149,7 +149,7 @@ def _removed_if_abandoned(path: Path) -> bool:
         ):
             return False
         path.unlink()
-    except OSError:  # Windows: somebody has it open
+    except OSError:  # On Windows, another process has it open.
         return False
     finally:
         os.close(handle)
@@ -159,12 +159,12 @@ def _removed_if_abandoned(path: Path) -> bool:
 def _is_ours(status: os.stat_result, directory: Path) -> bool:
     if not stat.S_ISREG(status.st_mode):
         return False
-    # Some file systems give everything one owner (FAT, NFS for root): who owns the directory, owns what we make in it.
+    # On some file systems all files have one owner (FAT, NFS for root): the files made here have the directory's.
     return os.name != "posix" or status.st_uid in (os.geteuid(), directory.stat().st_uid)
 
 
 def check_writable(target: Path) -> None:
-    """For long work, before it: raises OutputError where `write_bytes` would now be refused. Leaves nothing behind."""
+    """Checks before long work that `target` can be written. Raises OutputError if not, and leaves no file."""
     if target.is_dir():
         raise OutputError("cannot be written: it is a directory", path=target, hint="Name a file.")
     temporary = sibling(target)
@@ -174,7 +174,7 @@ def check_writable(target: Path) -> None:
 
 
 def _opened_sibling(target: Path) -> tuple[Path, BinaryIO]:
-    """A fresh sibling, open and locked. A cleaner may come between making and locking it; then another is made.
+    """A new temporary file, open and locked. If another run removes it before it is locked, another one is made.
 
     Raises OutputError.
     """
@@ -192,18 +192,18 @@ def _writing(target: Path) -> AbstractContextManager[None]:
 
 
 def _discard(temporary: Path) -> None:
-    # Where even this fails (the directory is gone, or became read-only), what failed first is what a person must know.
+    # If this fails too (the directory was removed, or is read-only now), the first error is the one to report.
     with suppress(OSError):
         temporary.unlink()
 
 
 def sync_directory(directory: Path) -> None:
-    """Without this a crash may forget the rename itself (ext4, XFS)."""
-    if os.name != "posix":  # Windows cannot open directories
+    """Makes the rename itself survive a crash of the machine (needed on ext4 and XFS)."""
+    if os.name != "posix":  # Windows cannot open directories.
         return
     try:
         handle = os.open(directory, os.O_RDONLY)
-    except PermissionError:  # one may write into a directory that one may not read; the file is there
+    except PermissionError:  # A directory can be writable and not readable; the file is there.
         return
     try:
         sync(handle)
@@ -212,10 +212,10 @@ def sync_directory(directory: Path) -> None:
 
 
 def sync(handle: int) -> None:
-    """What was written to the open file survives a crash of the machine afterwards."""
+    """Writes the data of the open file to the disk, so that they survive a crash of the machine."""
     try:
         os.fsync(handle)
     except OSError as error:
-        # Some network and FUSE file systems have no such operation; they keep what they have written in their own time.
+        # Some network and FUSE file systems do not support this operation.
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):
             raise

@@ -1,8 +1,8 @@
-"""Every failure a person can cause or meet, each class bound to one documented exit code.
+"""Errors that a user can cause or meet; each class has one documented exit code.
 
-A message says what failed, on which file, and what to do next. The command line turns these into text and an
-exit status in one place (`adacode_cli.cli.boundary`); library users catch `AdaCodeError`. `translated` makes these of
-the errors of the operating system.
+An error states what failed, on which file, and what to do next. The command line turns errors into text and an
+exit status in one place (`adacode_cli.cli.boundary`); users of the library catch `AdaCodeError`. `translated` converts
+errors of the operating system.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ EXIT_INTERRUPTED = 130
 
 
 class AdaCodeError(Exception):
-    """Base of all errors that are not bugs of ours.
+    """Base class of all errors that are not bugs of this program.
 
-    `message` says what failed, `path` on which file (or None), `hint` what to do next (or "").
+    message: what failed.
+    path: the file on which it failed, or None.
+    hint: what to do next, or "".
     """
 
     exit_code: ClassVar[int] = EXIT_BUG
@@ -39,7 +41,7 @@ class AdaCodeError(Exception):
 
 
 class UsageError(AdaCodeError):
-    """The options contradict one another or hold impossible values."""
+    """Options contradict one another or have invalid values."""
 
     exit_code = 2
     kind = "usage"
@@ -48,8 +50,8 @@ class UsageError(AdaCodeError):
 class InputError(AdaCodeError):
     """No images, an image that cannot be decoded, or a mask that does not fit.
 
-    `over_limit` says that a limit on sizes, memory or time refused it: the file may well be whole. `damage` says in a
-    few words what is wrong with a file that is damaged or incomplete; it is empty otherwise.
+    over_limit: the file exceeds a limit on size, memory or time, and may be undamaged.
+    damage: in a few words, what is wrong with a damaged or incomplete file; "" otherwise.
     """
 
     exit_code = 3
@@ -72,7 +74,7 @@ class InputError(AdaCodeError):
 class WeightsError(AdaCodeError):
     """Weights are unknown, cannot be fetched, have the wrong digest or the wrong layout.
 
-    `only_this_image` says that one file of codes was made with other weights: a run goes on with the others.
+    only_this_image: one file of codes was made with other weights; a run continues with the other files.
     """
 
     exit_code = 4
@@ -88,7 +90,7 @@ class WeightsError(AdaCodeError):
 class DeviceError(AdaCodeError):
     """The device is unavailable, or out of memory at the smallest tile.
 
-    `only_this_image` says that the image was too large: others may well fit, and a run goes on with them.
+    only_this_image: the image was too large; a run continues with the other images.
     """
 
     exit_code = 5
@@ -109,7 +111,7 @@ class OutputError(AdaCodeError):
 
 
 class QualityError(OutputError):
-    """The result is not like its input, in float32 too. `image` is that result, a decoded image."""
+    """The result differs too much from its input, in float32 too. `image` is that result, a decoded image."""
 
     kind = "quality"
 
@@ -126,14 +128,14 @@ class JournalError(AdaCodeError):
 
 
 class TrainingError(AdaCodeError):
-    """Training stopped: a non-finite loss, unusable data, or a run folder that does not fit."""
+    """Training stopped: a non-finite loss, unusable data, or an unsuitable run folder."""
 
     exit_code = 8
     kind = "training"
 
 
-class PartialFailure(AdaCodeError):  # noqa: N818 (a run that came through is no error of its own)
-    """The run finished, but some files failed; the report names them."""
+class PartialFailure(AdaCodeError):  # noqa: N818 (a finished run is not an error)
+    """The run finished, but some files failed; the report lists them."""
 
     exit_code = 9
     kind = "partial"
@@ -147,11 +149,11 @@ _REASONS = {
     errno.EPERM: "permission denied",
     errno.EROFS: "the file system is read-only",
     errno.ENOENT: "there is no such file or directory",
-    errno.EEXIST: "a file is in the way",
+    errno.EEXIST: "a file of this name exists already",
     errno.EMFILE: "too many files are open (ulimit -n)",
     errno.EISDIR: "it is a directory",
     errno.ENOTDIR: "a file is where a directory should be",
-    errno.ELOOP: "links lead around in a circle",
+    errno.ELOOP: "the symbolic links form a loop",
     errno.ENAMETOOLONG: "the file name is too long",
 }
 
@@ -160,7 +162,7 @@ _REASONS = {
 def translated(
     kind: type[AdaCodeError], what: str, path: Path | str | None = None, *, hint: str = ""
 ) -> Iterator[None]:
-    """Within the block, an OSError becomes an error of `kind` about `path`, with the message "WHAT: REASON"."""
+    """Within the block, an OSError is replaced by an error of `kind` on `path`, with the message "WHAT: REASON"."""
     try:
         yield
     except OSError as error:
@@ -168,5 +170,5 @@ def translated(
 
 
 def reason(error: OSError) -> str:
-    """What went wrong, in a person's words."""
+    """The cause of an OSError, in plain words."""
     return _REASONS.get(error.errno or 0, error.strerror or str(error))

@@ -1,8 +1,8 @@
-"""The image formats, one value each: all that readers, writers, options, hints and documents ask of a format.
+"""The image formats: one value for each, with everything that readers, writers, options and documentation need.
 
-This is pure data and imports nothing of the package, so that the command line can ask it before NumPy is loaded. The
-module that reads and writes a format is named by its import path, and `imaging.codec.codec_of` imports it when it is
-first needed. Code asks these values and never compares names: a further format needs a row here and a codec module.
+This module is pure data and imports nothing from the package, so that the command line can use it before NumPy is
+loaded. `codec` names the module that reads and writes a format; `imaging.codec.codec_of` imports it when it is first
+needed. Code reads these values and never compares names: a new format needs an entry here and a codec module.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 Signature = tuple[tuple[int, bytes], ...]
-"""Pieces of the beginning of a file, each with the place where it stands; all of them must be there."""
+"""Parts of the beginning of a file, each with its offset; a file must have all of them."""
 
 Depth = Literal["uint8", "uint16", "float32"]
-"""Of a sample in memory, by NumPy's name for it."""
+"""The type of a sample in memory, by its name in NumPy."""
 
 CODES_SIGNATURE = b"\x89ADC\r\n\x1a\n"
-"""With which a file of codes begins, which is no image (`codes.file`)."""
+"""The beginning of a file of codes, which is not an image (`codes.file`)."""
 
 FALLBACK = "png"
-"""What an output becomes whose name does not tell a format: a format without loss, in which all programs read it."""
+"""The format of an output whose name does not give one: it is lossless, and all programs read it."""
 
 _MAX_SIDE = 2**31 - 1
-_BRANDS_END = 64  # Of an ISO media file, so many bytes are looked at for its brands.
+_BRANDS_END = 64  # So many bytes of an ISO media file are searched for its brands.
 _EVERYTHING = frozenset({"icc", "exif", "xmp", "iptc", "resolution"})
 
 
@@ -32,33 +32,33 @@ _EVERYTHING = frozenset({"icc", "exif", "xmp", "iptc", "resolution"})
 class Format:
     """One image format. All names are in lower case.
 
-    name: as `--format`, the journal and the JSON events have it.
-    title: for people: "JPEG 2000".
+    name: as in `--format`, the journal and the JSON events.
+    title: for messages: "JPEG 2000".
     codec: import path of the module whose `CODEC` reads and writes it.
     suffixes: of its files, with their dot; outputs get the first one.
-    input_suffixes: of files that are found in folders too and are never written; their outputs have this format, and
-        its suffix stands behind theirs.
-    signatures: beginnings of its files; one of them must be there.
-    brands: of an ISO media file, the kinds that say that it has this format.
-    weak_brands: kinds of ISO media files that have this format unless another brand says otherwise.
-    depths: in which samples are stored, the deepest first.
-    deep_bits: bits of a stored sample of what has more than 8 bits in memory.
-    lossy: whether `--quality` matters to it.
+    input_suffixes: further suffixes of files that are found in folders and never written; their outputs have this
+        format, and its suffix is appended to theirs.
+    signatures: beginnings of its files; a file must have one of them.
+    brands: brands of ISO media files that have this format.
+    weak_brands: brands of ISO media files that have this format unless another brand identifies another format.
+    depths: types in which samples are stored, the deepest first.
+    deep_bits: bits of a stored sample of an image that has more than 8 bits in memory.
+    lossy: whether `--quality` has an effect.
     grey: whether grey images are stored as grey.
     grey_alpha: whether grey images with alpha are stored as grey.
-    alpha: whether it holds alpha; other formats show a transparent image on white.
-    pages: whether it holds several.
-    metadata: the fields of `imaging.metadata.Metadata` for which it has a place.
-    cicp: whether it holds colours in numbers: not at all, instead of a profile, for HDR also beside a profile, or
-        beside any profile, which the numbers overrule, and for samples of narrow range too.
-    resolution_in_exif: whether it holds the resolution in EXIF alone.
+    alpha: whether it holds alpha; in other formats a transparent image is composited on white.
+    pages: whether it holds several pages.
+    metadata: the fields of `imaging.metadata.Metadata` that it can hold.
+    cicp: whether it holds CICP colour descriptions: "no"; "alone", in place of a profile; "hdr", for HDR also beside
+        a profile; "beside", beside any profile, which CICP then overrules, and for samples of narrow range too.
+    resolution_in_exif: whether it holds the resolution in EXIF only.
     geography: whether it holds GeoTIFF tags.
     max_side: pixels of the longer side.
-    max_bytes: of all samples, where there is such a limit: a byte for each pixel of grey, four for each of colour.
-    replaces_others: whether results become this format that are too large for their own (`--if-too-large`).
+    max_bytes: of all samples, if there is such a limit: one byte for each grey pixel, four for each colour pixel.
+    replaces_others: whether results that are too large for their own format can get this one (`--if-too-large`).
     salvageable: whether a part of a damaged file can be read (`--accept-damaged`).
-    package: the optional package without which it is neither read nor written, as it is called on PyPI.
-    install: how a person installs that package.
+    package: the name on PyPI of the optional package that reads and writes it.
+    install: the command that installs this package.
     """
 
     name: str
@@ -89,12 +89,12 @@ class Format:
 
     @property
     def suffix(self) -> str:
-        """What the names of outputs end in."""
+        """The suffix of outputs."""
         return self.suffixes[0]
 
     @property
     def is_limited(self) -> bool:
-        """Whether there are images that this program may make and that are too large for it."""
+        """Whether this program can make images that are too large for the format."""
         return self.max_side < _MAX_SIDE or self.max_bytes is not None
 
     def kept_metadata(self) -> frozenset[str]:
@@ -202,7 +202,7 @@ _FORMATS = (
         suffixes=(".heic", ".heif"),
         input_suffixes=(".hif",),
         brands=(b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"),
-        weak_brands=(b"mif1", b"mif2", b"msf1"),  # They do not say how the pixels are packed.
+        weak_brands=(b"mif1", b"mif2", b"msf1"),  # They do not identify the compression.
         depths=("uint16", "uint8"),
         deep_bits=10,
         lossy=True,
@@ -227,11 +227,11 @@ UNREADABLE: tuple[tuple[Signature, str], ...] = (
     (((0, b"\0\0\0\x0cJXL "),), "a JPEG XL"),
     (((4, b"ftypcrx "),), "a Canon raw file"),
 )
-"""Kinds of files that people take for images, and that are not read."""
+"""Kinds of files that users may pass as images and that are not read."""
 
 
 def every() -> tuple[Format, ...]:
-    """All formats, in the order in which people are shown them."""
+    """All formats, in the order in which they are listed."""
     return tuple(_TABLE.values())
 
 
@@ -246,39 +246,39 @@ def named(name: str) -> Format:
 
 
 def find(text: str) -> Format | None:
-    """The format that a person means by `text`, a name or a suffix in any letter case; None for another text."""
+    """The format that `text` names, by its name or a suffix in any letter case; None for another text."""
     name = text.lower().removeprefix(".")
     return _TABLE.get(name) or _BY_SUFFIX.get(f".{name}")
 
 
 def of_suffix(suffix: str) -> Format | None:
-    """The format that files with this suffix, in any letter case, are written in; None for another suffix."""
+    """The format of files that are written with this suffix, in any letter case; None for another suffix."""
     return _BY_SUFFIX.get(suffix.lower())
 
 
 def of_input_suffix(suffix: str) -> Format | None:
-    """The format of the outputs of files that have a suffix which no output has; None for another suffix."""
+    """The format of the outputs of files with one of the `input_suffixes`; None for another suffix."""
     return _BY_INPUT_SUFFIX.get(suffix.lower())
 
 
 def of_any_suffix(suffix: str) -> Format | None:
-    """The format of the outputs of files with this suffix, in any letter case; None for files that are no images."""
+    """The format of the outputs of files with this suffix, in any letter case; None for other files."""
     return of_suffix(suffix) or of_input_suffix(suffix)
 
 
 def input_suffixes() -> frozenset[str]:
-    """All suffixes, in lower case and with their dot, of the files that are taken for images in folders."""
+    """All suffixes, in lower case and with their dot, of the files that count as images in folders."""
     return frozenset({*_BY_SUFFIX, *_BY_INPUT_SUFFIX})
 
 
 def of_bytes(start: bytes) -> Format | None:
-    """The format of a file that begins with `start`; None where no format begins so."""
+    """The format of a file that begins with `start`; None if it is no known format."""
     for format in _TABLE.values():
         if any(begins(start, signature) for signature in format.signatures):
             return format
     if start[4:8] != b"ftyp":
         return None
-    # The brand of an ISO media file stands behind the length of its first box, and behind it further brands.
+    # The major brand of an ISO media file follows the length and type of its first box; further brands follow it.
     major, end = start[8:12], min(int.from_bytes(start[:4], "big"), _BRANDS_END)
     others = {start[at : at + 4] for at in range(16, end - 3, 4)}
     for has_brand in (
@@ -286,50 +286,49 @@ def of_bytes(start: bytes) -> Format | None:
         lambda format: not others.isdisjoint(format.brands),
         lambda format: major in format.weak_brands,
     ):
-        if (found := next(filter(has_brand, _TABLE.values()), None)) is not None:
-            return found
+        if (branded := next(filter(has_brand, _TABLE.values()), None)) is not None:
+            return branded
     return None
 
 
 def begins(start: bytes, signature: Signature) -> bool:
-    """Whether the pieces of a signature stand at the beginning of a file."""
+    """Whether a file that begins with `start` has all parts of a signature."""
     return all(start[at : at + len(piece)] == piece for at, piece in signature)
 
 
 def listed(chosen: Iterable[Format] | None = None, *, word: str = "and", by_name: bool = False) -> str:
-    """The titles, or the names, of the `chosen` formats (None: all), as a sentence has them: "PNG, TIFF and BMP"."""
+    """The titles, or the names, of the `chosen` formats (None: all) as a list in words: "PNG, TIFF and BMP"."""
     return in_words([format.name if by_name else format.title for format in chosen or every()], word)
 
 
 def in_words(parts: Iterable[str], word: str = "and") -> str:
-    """Several words as a sentence has them, with `word` in front of the last one."""
+    """Several words as a list, with `word` before the last one."""
     *first, last = parts
     return f"{', '.join(first)} {word} {last}" if first else last
 
 
 def readable() -> str:
-    """The sentence that says which formats are read."""
+    """The sentence that lists the formats that are read."""
     return f"{listed()} are read."
 
 
 def large() -> str:
-    """The names of the formats that a result can have which is too large for its own: "png or tiff"."""
+    """The names of the formats for results that are too large for their own: "png or tiff"."""
     return listed((format for format in every() if format.replaces_others), word="or", by_name=True)
 
 
 def register(format: Format) -> None:
-    """Adds a format that is defined outside of the package. Its codec must be found on Python's search path.
+    """Adds a format that is defined outside the package. Its codec must be on Python's search path.
 
-    It must be added before a run begins and before the commands are imported, whose help texts name all formats; the
-    processes in which a run decodes are then given it. Raises ValueError where its name, a suffix or the beginning of
-    its files is taken.
+    It must be added before a run begins and before the commands are imported, because their help texts list all
+    formats; decoding processes receive it. Raises ValueError if its name, a suffix or a signature is already used.
     """
     suffixes = {*format.suffixes, *format.input_suffixes}
     if format.name in _TABLE or not suffixes.isdisjoint(input_suffixes()):
-        raise ValueError(f"the name or a suffix of {format.name!r} is taken")
+        raise ValueError(f"the name or a suffix of {format.name!r} is already used")
     beginnings = (dict(signature).get(0, b"") for signature in format.signatures)
     if any(start and of_bytes(start) for start in beginnings):
-        raise ValueError(f"files of another format begin like those of {format.name!r}")
+        raise ValueError(f"the signature of {format.name!r} is already used by another format")
     _TABLE[format.name] = format
     _BY_SUFFIX.update(dict.fromkeys(format.suffixes, format))
     _BY_INPUT_SUFFIX.update(dict.fromkeys(format.input_suffixes, format))

@@ -1,7 +1,7 @@
-"""Boxes and tiles, which part an image without gaps or overlaps; sides of enlarged images; holes and their edges.
+"""Boxes and tiles that cover an image without gaps or overlaps; sides of enlarged images; holes and their edges.
 
-Positions of boxes are whole cells of one grid, so that a tile of an image lines up with the grid of the whole.
-Masks are grown and feathered by Euclidean distance, so that "beyond N pixels, nothing changes" is exact.
+Positions of boxes are integers on one grid, so that a tile of an image is aligned with the grid of the whole image.
+Masks are grown and feathered by Euclidean distance, so "pixels more than N pixels away do not change" holds exactly.
 """
 
 from __future__ import annotations
@@ -48,19 +48,19 @@ class Box:
         return slice(self.top, self.bottom), slice(self.left, self.right)
 
     def scaled(self, multiply: int, divide: int = 1) -> Box:
-        """The box on a grid `multiply/divide` as fine; sides must stay whole."""
+        """The box on a grid that is `multiply/divide` times as fine; its coordinates there must be integers."""
         values = [self.top * multiply, self.left * multiply, self.bottom * multiply, self.right * multiply]
         assert all(v % divide == 0 for v in values), f"{self} does not lie on the coarser grid"
         return Box(*(v // divide for v in values))
 
     def grown(self, by: int, height: int, width: int) -> Box:
-        """`by` more on each side, clipped to height × width."""
+        """The box enlarged by `by` on each side, clipped to height × width."""
         return Box(
             max(0, self.top - by), max(0, self.left - by), min(height, self.bottom + by), min(width, self.right + by)
         )
 
     def halves(self, step: int) -> tuple[Box, Box] | None:
-        """The box cut across its longer side at a multiple of `step`, or None when it is too small for that."""
+        """The two halves of the box, divided along its longer side at a multiple of `step`; None if it is too small."""
         tall = self.height >= self.width
         middle = (self.height if tall else self.width) // 2 // step * step
         if middle == 0:
@@ -73,7 +73,7 @@ class Box:
 
 
 def enlarged(side: int, scale: float) -> int:
-    """The side of an image, in pixels, that is `scale` times as large: rounded, half up, and not 0."""
+    """The side of an enlarged image in pixels: `scale` times `side`, rounded half up, at least 1."""
     return max(1, math.floor(side * scale + 0.5))
 
 
@@ -86,18 +86,18 @@ def tiles(height: int, width: int, max_rows: int, max_columns: int) -> Iterator[
 
 @dataclass(frozen=True, eq=False)
 class Hole:
-    """A hole of one image and its edge. What follows from the mask is computed when it is first asked for, once.
+    """A hole of one image and its edge. Derived masks are computed once, when they are first used.
 
-    mask: bool H×W, True in the hole as it was given.
-    grow_px: by how many pixels the hole that is filled is larger on every side.
-    feather_px: over how many pixels beyond that the filling blends into the image.
-    opaque: the hole was given as transparency, and what fills it is opaque.
+    mask: bool H×W, True in the hole before it is grown.
+    grow_px: the number of pixels by which the filled hole is larger on every side.
+    feather_px: the number of pixels beyond it over which the filling is blended with the image.
+    opaque: the hole is the transparent part of the image, and its filling is opaque.
 
-    One value is made for each image, and engine, guard and colour fix all take it:
+    One value is made for each image, and engine, guard and colour fix share it:
 
         hole = Hole(mask, grow_px=2, feather_px=4)
         restorer.restore("inpaint", pixels, mask=hole)
-        weight[hole.touched] = 0  # of what must look like the input
+        weight[hole.touched] = 0  # weight of the pixels that must look like the input
 
     Raises UsageError for negative numbers of pixels.
     """
@@ -113,7 +113,7 @@ class Hole:
 
     @cached_property
     def grown(self) -> npt.NDArray[np.bool_]:
-        """bool H×W: what is filled."""
+        """bool H×W: the pixels that are filled."""
         return grow_mask(self.mask, self.grow_px)
 
     @cached_property
@@ -123,12 +123,12 @@ class Hole:
 
     @cached_property
     def touched(self) -> npt.NDArray[np.bool_]:
-        """bool H×W: the pixels that filling may change; all others stay bit for bit."""
+        """bool H×W: the pixels that filling may change; all others keep their exact values."""
         return self.weights > 0
 
 
 def grow_mask(mask: npt.NDArray[np.bool_], px: int) -> npt.NDArray[np.bool_]:
-    """The mask and everything within `px` pixels of it: bool H×W, a round dilation. Raises UsageError for px < 0."""
+    """The mask dilated by a disk of radius `px`: bool H×W. Raises UsageError for px < 0."""
     _check_px(px, "grow")
     return mask.copy() if px == 0 else _distance(mask) <= px + _EQUAL_PX
 
@@ -142,7 +142,7 @@ def feather_mask(mask: npt.NDArray[np.bool_], px: int) -> npt.NDArray[np.float32
     if px == 0:
         return mask.astype(np.float32)
     distance = _distance(mask)
-    # The ramp ends at px + 1, so that the pixel at distance px still has a share of it.
+    # The ramp ends at px + 1, so that a pixel at distance px still has a weight above 0.
     height = np.clip(1.0 - distance / np.float32(px + 1), 0.0, 1.0)
     weight = height * height * (3.0 - 2.0 * height)
     weight[distance > px + _EQUAL_PX] = 0.0

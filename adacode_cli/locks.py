@@ -1,8 +1,8 @@
-"""Locks that die with their owner: whatever ends a process, a kill or a crash, frees what it held.
+"""File locks that end with their owner: if a process is killed or crashes, its locks are released.
 
-The system itself holds them, on open files, so nobody has to guess from numbers of processes who is still alive.
-Windows has no such locks on open files; there every lock is granted, and its own rule that an open file cannot be
-removed protects the rest.
+The operating system holds them on open files, so no code must guess from process numbers which process is still alive.
+Windows has no such locks; there every lock is granted, and files are protected by its rule that an open file cannot be
+removed.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ if sys.platform != "win32":
 
 
 def lock(handle: int, *, wait: bool) -> bool:
-    """Takes the lock of an open file until it is closed. False if another open file of it, anywhere, has it.
+    """Locks an open file until it is closed. Returns False if another handle, in any process, holds the lock.
 
-    With `wait` it comes back when it has the lock. File systems without locks grant every one.
+    With `wait` it returns when it has the lock. On file systems without locks every lock is granted.
     """
     if sys.platform == "win32":
         return True
@@ -25,13 +25,13 @@ def lock(handle: int, *, wait: bool) -> bool:
         fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         return False
-    except OSError:  # ENOLCK, ENOTSUP: some network file systems have none, and refusing to work helps nobody
+    except OSError:  # ENOLCK, ENOTSUP: some network file systems have no locks, and the program shall work there too.
         return True
     return True
 
 
 def is_at(handle: int, path: str | os.PathLike[str]) -> bool:
-    """Whether the open file is still what `path` names: another process may have removed it before it was locked."""
+    """Whether `path` still names the open file: another process may have removed it before it was locked."""
     try:
         return os.path.samestat(os.fstat(handle), os.stat(path))  # noqa: PTH116 (beside fstat)
     except OSError:

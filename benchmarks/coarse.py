@@ -1,9 +1,9 @@
-"""What coarse passes are worth: a test set's holes filled with 0, 1, 2, … of them, by the same inpainting weights.
+"""The effect of coarse passes: a test set's holes filled with 0, 1, 2, … passes, by the same inpainting weights.
 
     python benchmarks/coarse.py TESTSET [--weights compact] [--most 4] [--perceptual FILE]
 
-Prints mean PSNR inside the holes and perceptual distance of whole images for each number of passes, apart for holes
-that are narrow and wide, and OpenCV's Telea beside them. A hole's width is twice the greatest distance to its edge.
+Prints mean PSNR inside the holes and perceptual distance of whole images for each number of passes, separately for
+narrow and wide holes, with OpenCV's Telea as the baseline. A hole's width is twice the greatest distance to its edge.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from adacode_cli.model.network import AdaCode
 
 
 class WithPasses(WeightsSource):
-    """The same weights, whatever number of coarse passes they were made for."""
+    """The same weights with any number of coarse passes."""
 
     def __init__(self, name: str, coarse_passes: int) -> None:
         super().__init__(name, None)
@@ -51,8 +51,8 @@ def hole_width(example: Example) -> float:
     return 2 * float(cv2.distanceTransform(hole.astype(np.uint8), cv2.DIST_L2, 5).max())
 
 
-def told(name: str, scores: Sequence[Scores], widths: Sequence[float]) -> str:
-    """One line: all images, then the halves."""
+def line_of(name: str, scores: Sequence[Scores], widths: Sequence[float]) -> str:
+    """One line: all images, then those with narrow and those with wide holes."""
     middle = float(np.median(widths))
     sides = [[s for s, width in zip(scores, widths, strict=True) if (width > middle) == wide] for wide in (False, True)]
     parts = [mean_scores(part) for part in (scores, *sides)]
@@ -72,13 +72,13 @@ def main() -> None:
     examples = load_testset(given.testset, "inpaint")
     perceptual = load_perceptual(given.perceptual)
     widths = [hole_width(example) for example in examples]
-    print(f"{len(examples)} images; holes narrower and wider than {np.median(widths):.0f} px apart")
+    print(f"{len(examples)} images; holes narrower and wider than {np.median(widths):.0f} px separately")
     rows: list[Row] = []
     for passes in range(given.most + 1):
         restorer = Restorer(WithPasses(given.weights, passes), cpu, RunOptions())
         rows = evaluate(restorer, examples, "inpaint", perceptual=perceptual)
-        print(told(f"coarse passes: {passes}", [row.restored for row in rows], widths), flush=True)
-    print(told("Telea", [row.baseline for row in rows if row.baseline is not None], widths))
+        print(line_of(f"coarse passes: {passes}", [row.restored for row in rows], widths), flush=True)
+    print(line_of("Telea", [row.baseline for row in rows if row.baseline is not None], widths))
 
 
 if __name__ == "__main__":

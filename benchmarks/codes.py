@@ -1,11 +1,11 @@
-"""Codes as a compressed image: bits a pixel beside those that JPEG and WebP need for the same perceptual distance.
+"""Codes as a compressed image: bits per pixel, compared with JPEG and WebP at the same perceptual distance.
 
     python benchmarks/codes.py PHOTOS --perceptual FILE [--weights compact] [--every 1]
 
 For each photograph the lowest quality is searched (by bisection, 1 to 100) at which JPEG (4:2:0, optimised tables) and
 WebP (lossy, method 6) are at least as near to the original as the image decoded from our codes; a codec whose lowest
-quality is nearer still is counted, and takes part with that quality. Sizes are of files without metadata. The second
-table has what the quantised mixing weights change: PSNR between decoded images, in float, clipped.
+quality is still nearer is counted, with that quality. Sizes are of files without metadata. The second
+table has the effect of quantised mixing weights: PSNR between decoded images, in float, clipped.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from PIL import Image
 from adacode_cli import formats
 from adacode_cli.codes.file import from_bytes, to_bytes
 from adacode_cli.engine.restorer import Restorer
-from adacode_cli.evaluation.metrics import Perceptual, Picture, perceptual_distance, psnr_luma
+from adacode_cli.evaluation.metrics import Perceptual, RgbImage, perceptual_distance, psnr_luma
 from adacode_cli.evaluation.perceptual import load_perceptual
 from adacode_cli.imaging.decode import read_image
 from adacode_cli.imaging.samples import to_depth
@@ -36,7 +36,7 @@ WEBP = {"format": "WEBP", "method": 6}
 
 @dataclass(frozen=True)
 class Point:
-    """One image coded one way. quality: of the codec; lowest: even quality 1 was nearer than asked for."""
+    """One image coded one way. quality: of the codec; lowest: even quality 1 was nearer than required."""
 
     bits_per_px: float
     distance: float
@@ -45,28 +45,28 @@ class Point:
     lowest: bool = False
 
 
-def photographs(folder: Path, every: int) -> Iterator[tuple[str, Picture]]:
+def photographs(folder: Path, every: int) -> Iterator[tuple[str, RgbImage]]:
     """The folder's images as 8-bit RGB, every n-th."""
     for path in sorted(p for p in folder.iterdir() if formats.of_any_suffix(p.suffix))[::every]:
         pixels = to_depth(read_image(path).pixels, np.uint8)
         yield path.stem, np.ascontiguousarray(np.dstack([pixels] * 3) if pixels.ndim == 2 else pixels)
 
 
-def coded_by_us(restorer: Restorer, original: Picture, network: Perceptual) -> Point:
+def coded_by_us(restorer: Restorer, original: RgbImage, network: Perceptual) -> Point:
     """Through a file's bytes and back."""
     data = to_bytes(restorer.encode(original))
     decoded = restorer.decode(from_bytes(data, name="codes")).image
     return point(decoded, original, len(data), network)
 
 
-def point(decoded: Picture, original: Picture, num_bytes: int, network: Perceptual, quality: int = 0) -> Point:
-    """What became of an image, and at what cost."""
+def point(decoded: RgbImage, original: RgbImage, num_bytes: int, network: Perceptual, quality: int = 0) -> Point:
+    """The quality of a decoded image, and its size."""
     bits = num_bytes * 8 / (original.shape[0] * original.shape[1])
     distance = perceptual_distance(network, decoded, original)
     return Point(bits, distance, psnr_luma(decoded, original), quality)
 
 
-def codec_at(original: Picture, codec: dict[str, object], network: Perceptual) -> Callable[[int], Point]:
+def codec_at(original: RgbImage, codec: dict[str, object], network: Perceptual) -> Callable[[int], Point]:
     """quality → the image through the codec."""
 
     def at(quality: int) -> Point:
@@ -80,7 +80,7 @@ def codec_at(original: Picture, codec: dict[str, object], network: Perceptual) -
 
 
 def min_quality(at: Callable[[int], Point], distance: float) -> Point:
-    """The point of the lowest quality from which on `distance` is kept, as far as bisection can tell."""
+    """The point of the lowest quality from which `distance` is kept, as found by bisection."""
     low, high = 1, 100
     best = at(low)
     if best.distance <= distance:
@@ -96,7 +96,7 @@ def min_quality(at: Callable[[int], Point], distance: float) -> Point:
     return best
 
 
-def quantisation_psnr(restorer: Restorer, original: Picture) -> float:
+def quantisation_psnr(restorer: Restorer, original: RgbImage) -> float:
     """dB between the image of the codes and that of `reconstruct`, whose mixing weights are not quantised."""
     deep = original.astype(np.float32) / 255
     error = np.square(restorer.decode(restorer.encode(deep)).image - restorer.reconstruct(deep)).mean()
@@ -115,7 +115,7 @@ def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path)
-    parser.add_argument("--perceptual", required=True, help="as adacode eval --perceptual has it")
+    parser.add_argument("--perceptual", required=True, help="as for adacode eval --perceptual")
     parser.add_argument("--weights", default="compact")
     parser.add_argument("--every", type=int, default=1, help="take every n-th photograph")
     options = parser.parse_args()
@@ -131,7 +131,7 @@ def main() -> None:
             found[title].append(min_quality(codec_at(original, codec, network), ours.distance))
         quantised.append(quantisation_psnr(restorer, original))
         last = " ".join(f"{title} {points[-1].bits_per_px:.3f}" for title, points in found.items())
-        print(f"{name}: bits a pixel: {last}; LPIPS {ours.distance:.4f}", flush=True)
+        print(f"{name}: bits per pixel: {last}; LPIPS {ours.distance:.4f}", flush=True)
     print(f"\n{platform.machine()}, torch {torch.__version__}, {len(quantised)} photographs, means")
     print(f"{'':<10} {'bits/px':>9} {'LPIPS':>9} {'PSNR luma':>9} {'quality':>8} {'lowest':>7}")
     print("\n".join(row(title, points) for title, points in found.items()))

@@ -2,7 +2,7 @@
 
     python benchmarks/compact.py [--repeats 5]
 
-The yardstick is a network of the kind that people enlarge photographs with on laptops: 34 convolutions 3×3 of 64
+The yardstick is a usual network for enlarging photographs on laptops: 34 convolutions 3×3 of 64
 channels on the input's grid and a pixel shuffle ×4, 1.2 million parameters. Times are medians for a 512×512 output.
 """
 
@@ -57,7 +57,7 @@ def main() -> None:
         row, reference = measure(yardstick(), torch.rand(1, 3, SIDE // 4, SIDE // 4), repeats, None)
         print(f"{'yardstick x4':<16}{row}")
         for task, scale in TASKS:
-            # ×2 is served by the network of ×4.
+            # ×2 uses the ×4 network.
             network = AdaCode(family_network("compact", task, 4 if task == "sr" else scale))
             initialise(network)
             network = halved(network) if scale == 2 else network

@@ -1,14 +1,13 @@
-"""A folder of JPEGs through `adacode sr`: images a second, beside what the engine and the codecs reach alone.
+"""A folder of JPEGs through `adacode sr`: images per second, compared with the engine and the codecs alone.
 
     python benchmarks/end_to_end.py --photos 500 --device cuda --jobs 16
     python benchmarks/end_to_end.py --photos 8 --megapixels 0.05 --device cpu
 
-A run reads, restores and writes side by side, so the slower of engine and codecs is the most that it can reach: the
-limit. The engine is measured in this process, for the same images, as many at once as in a run. The codecs are
-measured by reading the same files and writing the engine's results, in as many threads as the run has. The run is a
-process of its own. Its images a second are counted from its first finished file on, without the start of the program;
-those "with start-up" are of the whole process. With --seconds the run is stopped in time, and the files that it has
-finished count.
+A run reads, restores and writes in parallel, so the slower of engine and codecs is its upper limit. The engine is
+measured in this process, for the same images, as many at once as in a run. The codecs are measured by reading the same
+files and writing the engine's results, in as many threads as the run has. The run is a separate process. Its images per
+second are counted from its first finished file, without the start of the program; those "with start-up" are of the
+whole process. With --seconds the run is stopped in time, and the files that it has finished count.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from adacode_cli.benchmark.files import side_of
-from adacode_cli.benchmark.image import made_up_jpeg
+from adacode_cli.benchmark.image import synthetic_jpeg
 from adacode_cli.benchmark.timing import in_lanes
 from adacode_cli.engine.device import choose_device
 from adacode_cli.engine.memory import release
@@ -43,7 +42,7 @@ from adacode_cli.tasks import TASKS
 Pixels = NDArray[Any]
 # Different images among the photographs; the others are copies of them.
 _DIFFERENT = 24
-# Images that the engine is measured on at most, and how many of its results are kept for the codecs.
+# The largest number of images for the engine, and how many of its results are kept for the codecs.
 _ENGINE_PHOTOS, _RESULTS = 16, 4
 
 
@@ -87,7 +86,7 @@ def write_photos(folder: Path, count: int, megapixels: float) -> list[Path]:
     folder.mkdir()
     side, paths = side_of(megapixels), []
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        files = list(pool.map(lambda seed: made_up_jpeg(side, seed), range(min(count, _DIFFERENT))))
+        files = list(pool.map(lambda seed: synthetic_jpeg(side, seed), range(min(count, _DIFFERENT))))
     for index in range(count):
         path = folder / f"{index:05}.jpg"
         path.write_bytes(files[index % len(files)])
@@ -107,7 +106,7 @@ def engine(restorer: Restorer, scale: float, paths: list[Path]) -> tuple[float, 
         if len(results) < _RESULTS:
             results.append(result)
 
-    in_lanes(restore, images[: restorer.lanes], restorer.lanes)  # the first of all takes longer
+    in_lanes(restore, images[: restorer.lanes], restorer.lanes)  # the first image takes longer
     start = time.perf_counter()
     in_lanes(restore, images, restorer.lanes)
     return len(images) / (time.perf_counter() - start), results
@@ -132,13 +131,13 @@ def codecs(paths: list[Path], results: list[Pixels], jobs: int, folder: Path) ->
 
 
 def whole_run(source: Path, target: Path, given: argparse.Namespace, limit_s: float | None) -> Ran:
-    """The command as a person would start it. It is stopped after `limit_s` seconds."""
+    """The command as a user would start it. It is stopped after `limit_s` seconds."""
     options = ["--scale", f"{given.scale:g}", "--weights", given.weights, "--device", given.device]
     options += ["--precision", given.precision, "--jobs", str(given.jobs), "--json", "-o", str(target)]
     command = [sys.executable, "-m", "adacode_cli", "sr", str(source), *options]
     start, finished = time.perf_counter(), list[float]()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None, "it was asked for"
+    assert process.stdout is not None, "stdout is a pipe"
     timer = threading.Timer(limit_s or threading.TIMEOUT_MAX, process.send_signal, (signal.SIGTERM,))
     timer.daemon = True
     timer.start()
@@ -154,7 +153,7 @@ def whole_run(source: Path, target: Path, given: argparse.Namespace, limit_s: fl
 
 
 def measure(given: argparse.Namespace) -> EndToEnd:
-    """All three, one after the other. Raises SystemExit where the run finished no file."""
+    """All three in sequence. Raises SystemExit if the run finished no file."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="adacode-end-to-end-", ignore_cleanup_errors=True) as temporary:
         folder = Path(temporary)
@@ -162,7 +161,7 @@ def measure(given: argparse.Namespace) -> EndToEnd:
         restorer = Restorer.from_pretrained(given.weights, device=given.device, precision=given.precision)
         engine_rate, results = engine(restorer, given.scale, paths)
         del restorer
-        release(choose_device(given.device))  # the run is to have all of the memory
+        release(choose_device(given.device))  # free the memory for the run
         codec_rate = codecs(paths, results, given.jobs, folder / "codecs")
         left_s = None if given.seconds is None else max(1.0, given.seconds - (time.monotonic() - began))
         ran = whole_run(folder / "photos", folder / "restored", given, left_s)
@@ -200,7 +199,7 @@ def main() -> None:
     parser.add_argument(
         "--jobs", type=int, default=jobs, metavar="N", help="`adacode sr --jobs` (default: %(default)s)"
     )
-    parser.add_argument("--seconds", type=float, metavar="S", help="stop the run after so long, all included")
+    parser.add_argument("--seconds", type=float, metavar="S", help="stop the run after this time, including the start")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     given = parser.parse_args()
     for name, least in (("photos", 1), ("jobs", 1), ("megapixels", 0.001), ("scale", 1)):

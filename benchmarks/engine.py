@@ -1,12 +1,12 @@
-"""What the engine gains over running the network plainly, and what it leaves of the machine unused; ratios of one run.
+"""The engine compared with a plain pass of the network, and with the limits of the machine; ratios within one run.
 
-python benchmarks/engine.py              plain pass, engine in float32 and by itself, of both families; a yardstick
-python benchmarks/engine.py --growth     seconds a megapixel of output, by megapixels of output
-python benchmarks/engine.py --files 60   so many JPEGs of 1 MP through a run of `compact`, beside the engine alone
+python benchmarks/engine.py              plain pass, and engine in float32 and with auto, of both families; a yardstick
+python benchmarks/engine.py --growth     seconds per megapixel of output, by megapixels of output
+python benchmarks/engine.py --files 60   60 JPEGs of 1 MP through a run of `compact`, and the engine alone
 
-The figures are those of `adacode bench`, and of a published network too. That has random weights, which cost what
-trained ones cost; codes of random weights are nearer to one another, so fewer of them survive rounding, and PSNR is
-lower than it would be. benchmarks/results keeps what was printed, with the machine named.
+The figures are those of `adacode bench`, and also of a published network. That has random weights, which take the same
+time as trained ones; but codes of random weights are nearer to one another, so rounding changes more of them, and PSNR
+is lower. benchmarks/results has the printed results with the name of the machine.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ def compare(family: str, side: int, device: torch.device, precisions: list[str],
         if one.psnr_db is None:  # the plain one
             gflop = one.gflop_per_s * one.seconds
             print(f"{family}, {side}×{side} → {4 * side}×{4 * side}, {gflop:.0f} GFLOP as defined{usual}")
-        likeness = "" if one.psnr_db is None else f"  PSNR {one.psnr_db:.1f} dB"
+        psnr = "" if one.psnr_db is None else f"  PSNR {one.psnr_db:.1f} dB"
         rates = f"ratio {one.ratio:4.2f}  {one.gflop_per_s:6.0f} GFLOP/s"
-        print(f"  {one.name:<10}{one.seconds:8.3f} s  {rates}{likeness}", flush=True)
+        print(f"  {one.name:<10}{one.seconds:8.3f} s  {rates}{psnr}", flush=True)
 
 
 def main() -> None:

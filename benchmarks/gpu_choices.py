@@ -1,11 +1,11 @@
-"""What a GPU's engine could be built of: alternatives beside what it does now, each as a ratio of one run.
+"""Alternatives for the engine on a GPU, compared with what it does now, each as a ratio within one run.
 
 python benchmarks/gpu_choices.py                    all groups, in bf16, on cuda
 python benchmarks/gpu_choices.py --only trunk       one group: activation, normalisation, settings, trunk, tiles, lanes
 python benchmarks/gpu_choices.py --device cpu --tiny --precision fp32    a rehearsal
 
 A ratio above 1 is faster than the first line of its group. An alternative that this machine or this torch does not have
-is named with the reason. `docs/gpu.md` says what was chosen, and by which figures.
+is named with the reason. `docs/gpu.md` documents the choices and their figures.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adacode_cli.benchmark.image import made_up
+from adacode_cli.benchmark.image import synthetic_image
 from adacode_cli.benchmark.timing import seconds, steady_seconds
 from adacode_cli.checkpoints.load import WeightsSource
 from adacode_cli.engine.device import PRECISIONS, choose_device, exact_arithmetic, rounded
@@ -42,10 +42,10 @@ template <typename T> T scale_silu(T x, T factor, T shift) {
     return T(y / (1.0f + expf(-y)));
 }
 """
-# Between two waits for the device, so that the wait itself counts for little.
+# Calls between two waits for the device, so that the wait itself has little effect.
 _CALLS = 5
 Make = Callable[[], Callable[[], object]]
-"""Prepares an alternative; what it gives is timed. What is not there raises an error."""
+"""Prepares an alternative; the returned function is timed. It raises if the alternative is unavailable."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,9 @@ def compare(title: str, setting: Setting, alternatives: dict[str, Make]) -> None
             with torch.inference_mode(), exact_arithmetic(setting.device):
                 run = make()
                 took = seconds(lambda run=run: [run() for _ in range(_CALLS)], setting.repeats, setting.device)  # type: ignore[misc]
-        except Exception as error:  # noqa: BLE001 (the others are worth having)
+        except Exception as error:  # noqa: BLE001 (the others are still useful)
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            print(f"  {name:<34} not there: {reason[:90]}", flush=True)
+            print(f"  {name:<34} unavailable: {reason[:90]}", flush=True)
             continue
         first = first or took
         print(f"  {name:<34}{took / _CALLS * 1e3:10.3f} ms  ratio {first / took:5.2f}", flush=True)
@@ -162,7 +162,7 @@ def normalisation(setting: Setting) -> None:
 
 
 def settings(setting: Setting) -> None:
-    """What the convolution library may choose freely, and the order of channels."""
+    """Free choices of the convolution library, and the order of channels."""
     channels, side = 64, setting.map_sides[0]
     x = setting.map(channels, side)
     conv = nn.Conv2d(channels, channels, 3, padding=1, device=setting.device, dtype=setting.dtype)
@@ -208,7 +208,7 @@ def trunk(setting: Setting) -> None:
 def tiles(setting: Setting) -> None:
     """Sides of the decoder's tiles, for the largest image."""
     side = setting.image_sides[-1]
-    image = made_up(side, side)
+    image = synthetic_image(side, side)
     choices: tuple[str | int, ...] = ("auto", 512, 1024, 2048, 4096, "none")
     alternatives: dict[str, Make] = {}
     for tile in choices:
@@ -219,7 +219,7 @@ def tiles(setting: Setting) -> None:
 def lanes(setting: Setting) -> None:
     """Threads that restore at once, for small and large images."""
     for side in setting.image_sides:
-        image, runner = made_up(side, side), _runner(setting, "auto")
+        image, runner = synthetic_image(side, side), _runner(setting, "auto")
         batch = images_together(Grid.of(runner.config, side, side), setting.device, normalise=False)
         print(f"\nthe engine, sr ×4 of {side}×{side}, at most {batch} images a batch", flush=True)
         first = None
@@ -257,7 +257,7 @@ def _jiterated(code: str) -> Callable[..., Tensor]:
 
 
 def _graph(run: Callable[[], object]) -> Callable[[], object]:
-    """The same work as a CUDA graph, captured after three runs on a stream of its own."""
+    """The same work as a CUDA graph, captured after three runs on a separate stream."""
     side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
@@ -290,7 +290,7 @@ def _cudnn(*, benchmark: bool) -> Iterator[None]:
 
 
 def main() -> None:
-    """Runs the groups that were asked for."""
+    """Runs the chosen groups."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--precision", choices=tuple(PRECISIONS), default="bf16")

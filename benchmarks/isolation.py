@@ -1,9 +1,9 @@
-"""What decoding in processes of their own costs beside decoding in the run's own, as a Markdown table.
+"""The cost of decoding in separate processes, compared with the run's own process, as a Markdown table.
 
 python benchmarks/isolation.py [REPEATS]
 
-Each file is decoded both ways in turn, so that whatever else the machine does hits both; medians. The first line is
-what the start of a process takes, which happens once for each thread that reads.
+Each file is decoded in both ways alternately, so that other work on the machine affects both; the figures are medians.
+The first line is the time to start a process, which happens once for each thread that reads.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def photograph(side: int) -> Decoded:
 
 
 def seconds(step: Callable[[], Decoded]) -> float:
-    """How long a step takes whose pixels are all looked at afterwards, as the network does."""
+    """The time of a step, including a pass over all of its pixels, as the network makes."""
     began = time.perf_counter()
     int(step().pixels.max())
     return time.perf_counter() - began

@@ -1,8 +1,9 @@
-"""What long runs cost before their first file and how their memory grows. Prints a Markdown table and the machine.
+"""The cost of long runs before their first file, and the growth of their memory. Prints a Markdown table and the
+machine.
 
 python benchmarks/long_runs.py [--names N] [--images N] [--real]
 
-A tree of 100,000 names is planned in a process of its own, which ends with its first file; 1,000 images of 16 to 40
+A tree of 100,000 names is planned in a separate process, which ends with its first file; 1,000 images of 16 to 40
 pixels pass through every stage, with an enlargement without a network in its place, or with `--real` the bundled
 network (two minutes, or seven on a busy machine).
 """

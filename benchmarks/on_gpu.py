@@ -1,4 +1,4 @@
-"""Makes a few minutes on a machine with a GPU count: tests, benchmarks and training in one command.
+"""Tests, benchmarks and training in one command, for a few minutes on a machine with a GPU.
 
     python benchmarks/on_gpu.py --minutes 9 --out results
     python benchmarks/on_gpu.py --minutes 9 --out results --wheels wheels --shards shards -- --batch 128
@@ -6,19 +6,19 @@
 
 The machine needs a checkout of this project, Python 3.11 or newer with torch, and no network. Parts:
 
-    preparation   finds which packages are missing and installs them from --wheels, for this run alone
+    preparation   finds which packages are missing and installs them from --wheels, only for this run
     tests         pytest tests/gpu
     engine        adacode bench and benchmarks/engine.py
-    end-to-end    a folder of JPEGs through `adacode sr`, beside the engine alone and the codecs alone
+    end-to-end    a folder of JPEGs through `adacode sr`, the engine alone, the codecs alone
     training      adacode train restore from the bundled weights, in the time that is left
 
-A part that fails, or that is stopped at its limit, does not stop the others. What a part printed is in
-DIR/N-NAME.log; DIR/summary.md has the figures of all parts, and is up to date at every moment. Training copies its
+A part that fails, or that is stopped at its limit, does not stop the others. The output of a part is in
+DIR/N-NAME.log; DIR/summary.md has the figures of all parts, and is always up to date. Training copies its
 weights (or a checkpoint, once a minute) and its log into DIR. There are at most 8 files in DIR, each smaller than
 16 MiB.
 
-Arguments after -- are given to `adacode train restore`, and win over those that this program gives it.
-Exit status: 0 where all parts came to a good end, 1 otherwise, 130 where it was interrupted.
+Arguments after -- are passed to `adacode train restore`, and override those of this program.
+Exit status: 0 if all parts succeeded, 1 otherwise, 130 if it was interrupted.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ from gpu_run.summary import Row
 
 ROOT = Path(__file__).resolve().parents[1]
 MAX_FILES = 8
-# Kept back at the end: a part that is told to end has its grace, and the summary is written.
+# Seconds reserved for the end: a part that is stopped may finish its work, and the summary is written.
 _RESERVE_S = processes.GRACE_S + 2
-# With less it is not worth starting a part.
+# With fewer seconds a part is not started.
 _LEAST_S = 2.0
 _OWN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,40}=.+", re.DOTALL)
 _LIMIT = re.compile(r"[A-Za-z0-9._-]+=[0-9]+(\.[0-9]+)?")
@@ -58,13 +58,13 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     add("--minutes", type=float, default=9.0, metavar="N", help="how long all parts together may take (default: 9)")
     add("--device", default="cuda", metavar="NAME", help="cuda (default), cuda:1 or cpu")
     add("--tiny", action="store_true", help="tiny sizes in all parts: a rehearsal of about a minute")
-    add("--only", metavar="LIST", help=f"only these parts, by commas, or none: {', '.join(parts.NAMES)}")
+    add("--only", metavar="LIST", help=f"only these parts, separated by commas, or none: {', '.join(parts.NAMES)}")
     add("--limit", action="append", default=[], metavar="PART=SECONDS", help="the longest time of a part")
     add("--also", action="append", default=[], metavar="NAME=COMMAND", help="a part of your own, after the others")
     group = parser.add_argument_group("preparation")
     add = group.add_argument
     add("--wheels", type=Path, metavar="DIR", help="wheels of packages that may be missing; torch is never installed")
-    add("--module", action="append", default=[], metavar="NAME", help="one more module that has to be there")
+    add("--module", action="append", default=[], metavar="NAME", help="another module that is required")
     group = parser.add_argument_group("tests and end-to-end")
     add = group.add_argument
     add("--test-processes", type=int, metavar="N", help="default: 4 with pytest-xdist and a GPU, else 1")
@@ -72,9 +72,9 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     add("--jobs", type=int, metavar="N", help="`adacode sr --jobs` (default: one for each core, at most 16)")
     group = parser.add_argument_group("training")
     add = group.add_argument
-    add("--task", choices=("sr", "inpaint"), default="sr", help="which bundled network goes on learning (default: sr)")
+    add("--task", choices=("sr", "inpaint"), default="sr", help="the bundled network to train (default: sr)")
     add("--shards", type=Path, metavar="DIR", help="what `adacode train prepare` wrote")
-    add("--photos-for-training", type=Path, metavar="DIR", help="or photographs, of which shards are made here first")
+    add("--photos-for-training", type=Path, metavar="DIR", help="or photographs, from which shards are made first")
     given, own = (list(arguments), []) if "--" not in arguments else _split(arguments)
     namespace = parser.parse_args(given)
     namespace.training = own
@@ -112,7 +112,7 @@ def _check(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
 
 
 def _check_values(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
-    """A mistake that is found on the machine with the GPU costs some of its minutes."""
+    """Checks values early, because a mistake that is found later costs minutes of the GPU."""
     if not 0 < given.minutes < 1e6:
         parser.error(f"--minutes {given.minutes:g} is not a number above 0")
     names = {*parts.NAMES, *(text.partition("=")[0] for text in given.also)}
@@ -130,7 +130,7 @@ def _check_values(parser: argparse.ArgumentParser, given: argparse.Namespace) ->
 
 
 def _words(command: str) -> list[str]:
-    """The words of a command; none where it cannot be taken apart."""
+    """The words of a command; none if it cannot be parsed."""
     try:
         return shlex.split(command)
     except ValueError:
@@ -147,23 +147,23 @@ class Run:
         self._known_as = {sys.executable: "python", f"{ROOT}/": "", str(temporary): "TEMPORARY"}
 
     def run(self) -> list[Row]:
-        """Every part, or what is left of them after an interruption: each has a row."""
+        """Runs every part, until an interruption; each part has a row."""
         for part in parts.parts_of(self._given, ROOT, self._temporary):
             row, number = Row(part.name), self._number(part)
             self._rows.append(row)
             try:
                 self._part(row, part, self._given.out / f"{number}-{part.name}.log")
-            except Exception as error:  # noqa: BLE001 (whatever went wrong with one part, the others are worth having)
+            except Exception as error:  # noqa: BLE001 (an error of one part must not stop the others)
                 row.note = f"{type(error).__name__}: {error}"
-            self.tell()
+            self.write_summary()
         return self._rows
 
     def table(self) -> str:
-        """What is known until now."""
+        """The results so far."""
         return summary.table(self._rows, self._known_as)
 
-    def tell(self) -> None:
-        """Writes the summary as it is now."""
+    def write_summary(self) -> None:
+        """Writes the current summary."""
         minutes = f"{(time.monotonic() - self._start) / 60:.1f} of {self._given.minutes:g} minutes"
         head = f"{time.strftime('%Y-%m-%d %H:%M')}, {minutes}, `--device {self._given.device}`"
         summary.write(self._given.out / "summary.md", self._rows, head, self._known_as)
@@ -175,7 +175,7 @@ class Run:
             return
         print(f"{part.name}: at most {limit_s:.0f} s", flush=True)
         row.note = "running"
-        self.tell()
+        self.write_summary()
         for command in part.commands:
             left_s = limit_s - (time.monotonic() - start)
             if self._interruption or left_s <= 0:
@@ -200,19 +200,19 @@ class Run:
         return 60 * self._given.minutes - (time.monotonic() - self._start) - _RESERVE_S
 
     def _environment(self) -> Mapping[str, str]:
-        """Ours, with this checkout and what the preparation installs; nothing is looked for on a network."""
+        """The environment of this process, with this checkout and the installed packages, without network access."""
         paths = [str(self._temporary / "site"), str(ROOT), os.environ.get("PYTHONPATH", "")]
         own = {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1"}
         return {**os.environ, **own, "COLUMNS": "120", "TERM": "dumb"}
 
     def _number(self, part: Part) -> int:
-        """A part of our own has always the same number; those of --also come after them."""
+        """The numbers of the built-in parts are fixed; those of --also follow."""
         before = [row.name for row in self._rows if row.name not in parts.NAMES]
         return parts.NAMES.index(part.name) if part.name in parts.NAMES else len(parts.NAMES) + len(before)
 
 
 def main() -> int:
-    """Runs what the arguments ask for, and says at the end what came of it."""
+    """Runs the chosen parts, and prints the summary at the end."""
     given, interruption = parsed(sys.argv[1:]), Interruption()
     interruption.listen()
     given.out.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
-"""What tiling costs and keeps: planned memory by size of image, measured peaks, and images cut differently.
+"""Memory and exactness of tiling: planned memory by size of image, measured peaks, and images in different tiles.
 
 python benchmarks/tiling.py                    the table of planned memory
-python benchmarks/tiling.py --measure SIDE     peak of sr ×4 of a SIDE×SIDE image beside its plan, in both precisions
+python benchmarks/tiling.py --measure SIDE     peak of sr ×4 of a SIDE×SIDE image, and its plan, in both precisions
 python benchmarks/tiling.py --compare IMAGE  largest difference between tile sizes, with the bundled weights
 """
 
@@ -58,7 +58,7 @@ def untrained(family: str) -> AdaCode:
 
 
 def planned(family: str, row: Row, device: torch.device, megapixels: float, tiling: str) -> Memory:
-    """What a run of sr ×4 to so many megapixels would take, with memory to spare."""
+    """The planned memory of sr ×4 to an output of `megapixels`, if there is enough."""
     dtype, config = PRECISIONS[row.precision], family_network(family, "sr", 4)
     network = untrained(family)
     parts = halves_of(network if dtype == torch.float32 else rounded(network, dtype), dtype, unfolds=row.unfolds)
@@ -69,7 +69,7 @@ def planned(family: str, row: Row, device: torch.device, megapixels: float, tili
 
 def table() -> None:
     """One line for each family, precision and kind of tiling."""
-    print("planned GB of sr ×4 beside the process itself (torch and weights), by megapixels of output")
+    print("planned GB of sr ×4 in addition to the process itself (torch and weights), by megapixels of output")
     print("| family | precision | tiling | device | " + " | ".join(f"{m} MP" for m in MEGAPIXELS) + " |")
     print("| --- " * (4 + len(MEGAPIXELS)) + "|")
     for family in ("compact", "published"):
@@ -86,7 +86,7 @@ def table() -> None:
 
 
 def resident(field: str) -> int:
-    """Bytes of a line of /proc/self/status: VmRSS now, VmHWM at most so far."""
+    """Bytes of a line of /proc/self/status: VmRSS is the current size, VmHWM the largest so far."""
     lines = (line.split() for line in STATUS.read_text(encoding="ascii").splitlines())
     return int(next(parts[1] for parts in lines if parts[0] == f"{field}:")) << 10
 
@@ -109,7 +109,7 @@ def one_run(family: str, precision: str, side: int) -> None:
 
 
 def measure(families: list[str], precisions: list[str], side: int) -> None:
-    """Plans beside peaks, each in a process of its own."""
+    """Prints plans and measured peaks, each from a separate process."""
     for family in families:
         for precision in precisions:
             command = [sys.executable, __file__, "--one", family, precision, str(side)]

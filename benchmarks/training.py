@@ -1,9 +1,9 @@
-"""What feeding a training step costs: images a second with data from shards, beside the same steps on one batch.
+"""The cost of data loading in training: images per second with data from shards, and of the same steps on one batch.
 
     python benchmarks/training.py SHARDS [--device cuda] [--cache memory] [--steps 20]
 
-Prints one line a stage: images/s of steps alone (the same batch over and over), images/s of the whole loop (batches
-cut, degraded and waited for), and the second as a share of the first. Both are measured in turns in one run.
+Prints one line for each stage: images/s of steps alone (always the same batch), images/s of the whole loop (cutting and
+degrading batches, and waiting for them), and the ratio of the second to the first. Both are measured alternately.
 """
 
 from __future__ import annotations

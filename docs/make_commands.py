@@ -21,7 +21,7 @@ from adacode_cli.cli.main import app
 
 TARGET = Path(__file__).with_name("commands.md")
 TITLE = "# Commands and options\n\nWritten by `docs/make_commands.py`; a test compares it with the program.\n"
-Command = Parameter = Any  # the classes of click that Typer carries have no public names
+Command = Parameter = Any  # the classes of click that Typer includes have no public names
 HEAD = ["| option | default | meaning |", "| --- | --- | --- |"]
 
 
@@ -76,7 +76,7 @@ def shared_section(group: type, users: list[str], command: Command) -> str:
 
 
 def title(users: list[str]) -> str:
-    """What the options that these commands share are called: "options of adacode eval sr, inpaint and reconstruct"."""
+    """The title of the options that these commands share: "options of adacode eval sr, inpaint and reconstruct"."""
     first, *others = users
     prefix = first.rpartition(" ")[0]
     short = [name.removeprefix(f"{prefix} ") for name in others]

@@ -2,7 +2,7 @@
 
     python examples/contact_sheet.py demo     # reads demo/sr-x4 and demo/inpaint, writes demo/sheets
 
-Left of a super-resolution sheet is the input enlarged by bicubic interpolation, which is what a viewer would show.
+On the left of a super-resolution sheet is the input, enlarged by bicubic interpolation, as a viewer would show it.
 """
 
 from __future__ import annotations

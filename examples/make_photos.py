@@ -2,8 +2,8 @@
 
     python examples/make_photos.py          # writes examples/photos, examples/scratched and examples/masks
 
-photos: small, slightly degraded copies, as an old web page would hold them. scratched: two images with scratches and
-tears painted white; masks: where they are. The same bytes come out every time.
+photos: small, slightly degraded copies, as on an old web page. scratched: two images with scratches and
+tears painted white; masks: their places. The script always writes the same bytes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The Python API: enlarge one image, mend another, both as NumPy arrays.
+"""The Python API: enlarges one image and inpaints another, both as NumPy arrays.
 
 python examples/restore_array.py OUT_FOLDER
 """

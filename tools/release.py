@@ -5,7 +5,7 @@
 CHANGELOG.md must have the heading `## 0.2.0 — unreleased`, and git must report no change in the tree. The wheel is
 installed into a new virtual environment with the versions of constraints.txt; there `adacode` must restore a
 photograph. If a step fails, the two changed files are put back, and there is neither a commit nor a tag. Nothing is
-pushed or uploaded: the last lines of the output say how. dist/ is emptied first. Linux and macOS.
+pushed or uploaded: the last lines of the output show how. dist/ is emptied first. Linux and macOS.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PHOTOGRAPH = ROOT / "examples" / "photos" / "astronaut.jpg"
 
 
 def run(*command: str | Path, cwd: Path = ROOT) -> str:
-    """Standard output of a command, which sees no packages outside its own environment.
+    """Standard output of a command that runs without packages from outside its own environment.
 
     Raises:
         SystemExit: The command failed.

@@ -1,10 +1,10 @@
-"""A file belongs to one process at a time, from before it is read until its journal line is written.
+"""Claims: one process at a time works on a file, from before it is read until its journal line is written.
 
-A claim is a small locked file in the output tree that names what may be written under it, and who does it. It is
-removed when the file is accounted for; one that is there but not locked is what a killed process left. So a later run
-knows which outputs may lack their journal line, and next to which names temporary files may lie, without searching the
-tree. What it says is not trusted further than that: temporary files are removed in the output tree and where this run
-writes, and nowhere else.
+A claim is a small locked file in the output tree that names the files that may be written under it, and the process.
+It is removed when the journal line is written; a claim that is not locked was left by a killed process. Thus a later
+run knows which outputs may lack their journal line, and beside which files temporary files may be, without a search of
+the tree. Claims are not trusted further: temporary files are removed only in the output tree and in folders to which
+this run writes.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _ATTEMPTS = 3
 _NAME_LENGTH = 32
 _NAME = re.compile(rf"[0-9a-f]{{{_NAME_LENGTH}}}\.json")
 _MAX_BYTES = 1 << 20
-_LONGEST_HOST = 255
+_MAX_HOST_LENGTH = 255
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who works on a file, as its claim says: the process and its machine, or None where it does not say."""
+    """The process that works on a file, and its machine, from the claim; None for what is not stated."""
 
     pid: int | None = None
     host: str | None = None
@@ -42,14 +42,14 @@ class Holder:
 
 @dataclass(frozen=True)
 class Claim:
-    """What this process alone may write now."""
+    """The right of this process to write the files of one output."""
 
     path: Path
     handle: int
 
     def release(self) -> None:
-        """Removes the claim while it is still locked. To be called once."""
-        with suppress(OSError):  # the tree vanished, or became read-only; the lock ends all the same
+        """Removes the claim while it is still locked. Must be called once."""
+        with suppress(OSError):  # The tree was removed or is read-only now; the lock is released in any case.
             self.path.unlink()
         with suppress(OSError):
             os.close(self.handle)
@@ -62,16 +62,17 @@ class Claims:
         self._root, self._folder = root, root / CLAIMS
 
     def take(self, target: str, paths: Sequence[Path]) -> Claim | None:
-        """The claim on the output `target`, or None while another process has it. Raises OutputError.
+        """Claims the output `target`. Returns None while another process has the claim. Raises OutputError.
 
-        `paths` are all files that will be written under it. What a dead owner left beside them is removed.
+        paths: all files that will be written under the claim. Temporary files of a killed owner are removed.
         """
         path = self._folder / _name(target)
         try:
             handle = _locked(path)
         except ForeignFileError as error:
             message = f"cannot be used as a claim: {error.strerror}"
-            raise OutputError(message, path=path, hint="Remove it, or choose another -o.") from error
+            hint = "Remove it, or choose another output directory (-o)."
+            raise OutputError(message, path=path, hint=hint) from error
         except OSError as error:
             hint = "Choose a writable directory with -o and run the same command again."
             raise OutputError(f"cannot be written to: {reason(error)}", path=self._root, hint=hint) from error
@@ -79,59 +80,60 @@ class Claims:
             return None
         claim = Claim(path, handle)
         try:
-            self._remove_leftovers(_written(handle), lambda: {folder_of(p) for p in paths})
+            self._remove_leftovers(_recorded_paths(handle), lambda: {folder_of(p) for p in paths})
             places = [str(p.absolute()) for p in paths]
             content = json.dumps({"target": target, "paths": places, "pid": os.getpid(), "host": _host()})
             _rewrite(handle, content.encode("ascii"))
         except OSError as error:
             claim.release()
             message = f"cannot be written to: {reason(error)}"
-            raise OutputError(message, path=self._root, hint="Make room, or choose another -o.") from error
+            hint = "Free some disk space, or choose another output directory (-o)."
+            raise OutputError(message, path=self._root, hint=hint) from error
         return claim
 
     def names(self) -> frozenset[str]:
-        """What `claimed` needs: the claims that are there, of living processes or dead ones."""
+        """The file names of all claims, of running and of killed processes, for `claimed`."""
         try:
-            return frozenset(filter(_NAME.fullmatch, os.listdir(self._folder)))  # noqa: PTH208 (names alone are wanted)
-        except OSError:  # none yet
+            return frozenset(filter(_NAME.fullmatch, os.listdir(self._folder)))  # noqa: PTH208 (only names are needed)
+        except OSError:  # There are no claims yet.
             return frozenset()
 
     def holder(self, target: str) -> Holder:
-        """Who has the claim on the output `target`, as far as it says so."""
+        """The holder of the claim on the output `target`, as far as the claim states it."""
         with suppress(OSError):
             handle = opened(self._folder / _name(target), os.O_RDONLY)
             try:
-                said = _read(handle)
+                content = _read(handle)
             finally:
                 os.close(handle)
-            pid, host = said.get("pid"), said.get("host")
+            pid, host = content.get("pid"), content.get("host")
             return Holder(
                 pid if type(pid) is int and 0 < pid < 1 << 31 else None,
-                host if isinstance(host, str) and 0 < len(host) <= _LONGEST_HOST else None,
+                host if isinstance(host, str) and 0 < len(host) <= _MAX_HOST_LENGTH else None,
             )
         return Holder()
 
     def clean(self, folders: Callable[[], Collection[str]]) -> None:
-        """Removes what dead processes left beside their outputs; the claims themselves say which, and stay.
+        """Removes temporary files that killed processes left beside their outputs; their claims are kept.
 
-        `folders` are those that this run writes to, as `folder_of` gives them; asked for where there are claims.
+        folders: returns the folders to which this run writes (see `folder_of`); called only if there are claims.
         """
         for name in self.names():
             with suppress(OSError):
                 handle = opened(self._folder / name, os.O_RDWR)
                 try:
                     if locks.lock(handle, wait=False):
-                        self._remove_leftovers(_written(handle), folders)
+                        self._remove_leftovers(_recorded_paths(handle), folders)
                 finally:
                     os.close(handle)
 
     def _remove_leftovers(self, paths: Sequence[Path], folders: Callable[[], Collection[str]]) -> None:
         if not paths:
             return
-        tree, ours = os.path.join(os.path.realpath(self._root), ""), folders()  # noqa: PTH118 (ends in a slash)
+        tree, written = os.path.join(os.path.realpath(self._root), ""), folders()  # noqa: PTH118 (ends in a slash)
         for path in paths:
             folder = folder_of(path)
-            if folder in ours or os.path.join(folder, "").startswith(tree):  # noqa: PTH118
+            if folder in written or os.path.join(folder, "").startswith(tree):  # noqa: PTH118
                 atomic.remove_leftovers(path)
 
 
@@ -151,11 +153,11 @@ def _host() -> str:
 
 
 def _name(target: str) -> str:
-    return f"{hashlib.sha256(os.fsencode(target)).hexdigest()[:_NAME_LENGTH]}.json"  # short, whatever the target's
+    return f"{hashlib.sha256(os.fsencode(target)).hexdigest()[:_NAME_LENGTH]}.json"  # short for any target
 
 
 def _locked(path: Path) -> int | None:
-    """The claim's file, made if need be as its folder is, open and locked; None if somebody else has it."""
+    """The claim's file, created if necessary, open and locked; None if another process has locked it."""
     while True:
         handle = _opened(path)
         if not locks.lock(handle, wait=False):
@@ -165,22 +167,22 @@ def _locked(path: Path) -> int | None:
         if is_there and os.fstat(handle).st_nlink <= 1:
             return handle
         try:
-            if is_there:  # it has another name, under which nothing is to be written over
+            if is_there:  # The file has a second name (a hard link), so it must not be overwritten.
                 path.unlink()
         finally:
-            os.close(handle)  # or its owner removed it between the two calls
+            os.close(handle)  # In the other case its owner removed it between the two calls.
 
 
 def _opened(path: Path) -> int:
     for _ in range(_ATTEMPTS):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileNotFoundError):  # the folder vanished between the two calls
+        with suppress(FileNotFoundError):  # The folder was removed between the two calls.
             return opened(path, os.O_RDWR | os.O_CREAT)
     return opened(path, os.O_RDWR | os.O_CREAT)
 
 
-def _written(handle: int) -> list[Path]:
-    """What the last owner of a claim meant to write."""
+def _recorded_paths(handle: int) -> list[Path]:
+    """The files that the last owner of a claim was to write."""
     paths = _read(handle).get("paths")
     return [Path(path) for path in paths if is_path(path)] if isinstance(paths, list) else []
 
@@ -191,7 +193,7 @@ def _read(handle: int) -> dict[str, object]:
 
 
 def _rewrite(handle: int, content: bytes) -> None:
-    # Not emptied first: a claim that a kill finds in between would no longer say what lies beside the outputs.
+    # The file is not truncated first: if the process is killed in between, the claim must still name its files.
     os.lseek(handle, 0, os.SEEK_SET)
     os.write(handle, content)
     os.ftruncate(handle, len(content))

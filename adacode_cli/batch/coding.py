@@ -1,7 +1,7 @@
-"""Runs that write codes beside their images, and runs that make images of codes.
+"""Runs that write codes beside their images, and runs that make images from codes.
 
-Both make the image of the same `Codes` by the same call, so an image that is decoded from a file is the one that
-was written when the file was made, bit for bit.
+Both make the image from the same `Codes` by the same call, so an image that is decoded from a file is identical to the
+image that was written together with the file.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from adacode_cli.codes.image import Codes
 from adacode_cli.errors import OutputError, UsageError
 from adacode_cli.imaging import colours
 from adacode_cli.imaging.exif_editing import resolution_of, with_resolution
-from adacode_cli.imaging.image import Decoded, lost_beside_first
+from adacode_cli.imaging.image import Decoded, lost_after_first
 
 
 class Coder(Protocol):
@@ -34,13 +34,13 @@ class Coder(Protocol):
         ...
 
     def decode(self, codes: Codes) -> Restored:
-        """The image that codes hold. Raises WeightsError for codes of other weights."""
+        """The image of the codes. Raises WeightsError for codes of other weights."""
         ...
 
 
 @dataclass(frozen=True)
 class CodesPlace:
-    """Where `--save-codes` puts files: `given` itself if its name ends in .adacode, else in a tree as the outputs'."""
+    """Where `--save-codes` writes: the file `given` if its name ends in .adacode, else a tree like that of outputs."""
 
     given: Path
 
@@ -49,14 +49,14 @@ class CodesPlace:
         return self.given.suffix.lower() == SUFFIX and not self.given.is_dir()
 
     def path(self, job: Job) -> Path:
-        """The file of codes of a job; the output's full name keeps `a.jpg` and `a.png` apart."""
+        """The file of codes of a job; it contains the output's full name, so `a.jpg` and `a.png` differ."""
         return self.given if self.names_one_file else self.given / f"{job.name}{SUFFIX}"
 
     def check(self, inputs: Sequence[Path]) -> None:
-        """Raises UsageError where one file is named for several images, OutputError where a file is in the way."""
+        """Raises UsageError if one file is named for several images, OutputError if `given` is not a directory."""
         if self.names_one_file and (len(inputs) != 1 or inputs[0].is_dir()):
-            hint = "With a directory or several inputs, --save-codes names a directory."
-            raise UsageError(f"--save-codes {self.given} is the name of one file", hint=hint)
+            hint = "For a directory or several inputs, --save-codes must name a directory."
+            raise UsageError(f"--save-codes {self.given} names a single file", hint=hint)
         if not self.names_one_file and self.given.exists() and not self.given.is_dir():
             hint = f"Give --save-codes a directory, or a file name that ends in {SUFFIX}."
             raise OutputError("exists and is not a directory", path=self.given, hint=hint)
@@ -70,19 +70,19 @@ class SavingStages(Stages):
     codes_path: Callable[[Job], Path]
 
     def take_in(self, job: Job, data: bytes, mask_data: bytes | None = None) -> Read:
-        """As `Stages` has it. Of pages beyond the first and of colours in numbers a file of codes holds nothing.
+        """As in `Stages`, without further pages and CICP colours, because a file of codes cannot hold them.
 
-        The output is to be what comes out of that file.
+        The output must be the image that is decoded from that file.
         """
         read = super().take_in(job, data, mask_data)
         image = read.image
-        kept = colours.placed(image.metadata, None, grey=image.pixels.ndim == 2)
-        lost = (*image.lost, *lost_beside_first(image.num_pages, "page"), *colours.lost(image.metadata, kept))
-        first = replace(image, lost=lost, more_pages=(), behind=(), icc=kept.icc, cicp=kept.cicp)
+        placed = colours.placed(image.metadata, None, grey=image.pixels.ndim == 2)
+        lost = (*image.lost, *lost_after_first(image.num_pages, "page"), *colours.lost(image.metadata, placed))
+        first = replace(image, lost=lost, more_pages=(), following=(), icc=placed.icc, cicp=placed.cicp)
         return replace(read, image=first, further=None)
 
     def infer(self, job: Job, read: Read, on_page: OnPage = no_listener) -> Inferred:
-        """As `Stages` has it."""
+        """As in `Stages`."""
         del job, on_page
         image = read.image
         codes = self.coder.encode(image.pixels, image.alpha)
@@ -93,14 +93,14 @@ class SavingStages(Stages):
         return Inferred(decoded, inferred.restored, codes)
 
     def paths(self, job: Job) -> tuple[Path, ...]:
-        """The codes too."""
+        """As in `Stages`, with the file of codes."""
         return (*super().paths(job), self.codes_path(job))
 
-    def besides(self, job: Job, inferred: Inferred) -> Iterator[tuple[Path, bytes]]:
-        """The codes too."""
+    def side_files(self, job: Job, inferred: Inferred) -> Iterator[tuple[Path, bytes]]:
+        """As in `Stages`, with the file of codes."""
         assert inferred.codes is not None, "`infer` makes them"
         yield self.codes_path(job), to_bytes(inferred.codes)
-        yield from super().besides(job, inferred)
+        yield from super().side_files(job, inferred)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +114,7 @@ class FromCodesStages(Stages):
         check_start(head, name)
 
     def take_in(self, job: Job, data: bytes, mask_data: bytes | None = None) -> Read:
-        """As `Stages` has it; there are no masks."""
+        """As in `Stages`; there are no masks."""
         del mask_data
         codes = from_bytes(data, name=str(job.source), max_pixels=self.keeping.max_pixels)
         shape = (codes.height, codes.width) if codes.grey else (codes.height, codes.width, 3)
@@ -123,17 +123,19 @@ class FromCodesStages(Stages):
         return Read(image, codes=codes)
 
     def infer(self, job: Job, read: Read, on_page: OnPage = no_listener) -> Inferred:
-        """As `Stages` has it."""
+        """As in `Stages`."""
         del job, on_page
         assert read.codes is not None, "`take_in` reads them"
         return _decoded(self.coder, read.codes, formats.FALLBACK, ())
 
 
 def _decoded(coder: Coder, codes: Codes, format_name: str, notes: tuple[str, ...]) -> Inferred:
-    """The image of `codes`, with all that passes by the network."""
+    """The image of `codes`, with alpha and metadata, which do not pass through the network."""
     restored = coder.decode(replace(codes, alpha=None))
     pixels = np.ascontiguousarray(restored.image)
-    every = (*notes, *restored.notes)
-    found = resolution_of(codes.exif) if codes.exif is not None else None
-    image = Decoded(pixels, codes.alpha, format_name, codes.icc, codes.exif, every, codes.xmp, codes.iptc, found)
+    all_notes = (*notes, *restored.notes)
+    resolution = resolution_of(codes.exif) if codes.exif is not None else None
+    image = Decoded(
+        pixels, codes.alpha, format_name, codes.icc, codes.exif, all_notes, codes.xmp, codes.iptc, resolution
+    )
     return Inferred(image, restored)

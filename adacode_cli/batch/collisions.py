@@ -1,8 +1,8 @@
-"""No run writes one file twice.
+"""Checks that no run writes one file twice.
 
-Inputs whose outputs would have one name fail before anything is done, each naming the others, and all other files are
-restored. Names that differ only in letter case or Unicode composition are two files here and one elsewhere, and a tree
-restored on Linux is copied to macOS and Windows disks: the second of them fails.
+Inputs whose outputs would have the same name fail before the run begins, with the names of the others; all other files
+are restored. Names that differ only in letter case or Unicode composition are two files on Linux and one on macOS and
+Windows, to which a tree may be copied: of such outputs, the second one fails.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import numpy as np
 
 from adacode_cli.errors import OutputError
 
-_KEEP_SUFFIX = "Add --keep-suffix to tell them apart."
+_KEEP_SUFFIX_HINT = "Add --keep-suffix to tell them apart."
 
 
 def folded(name: str) -> str:
-    """What two absolute paths without dots have in common that meet where case and Unicode composition are ignored."""
+    """A key that is equal for absolute paths (without dots) that differ only in letter case or Unicode composition."""
     if name.isascii():
         return name.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
@@ -33,89 +33,90 @@ def absolute(path: Path) -> str:
     return os.path.abspath(path)  # noqa: PTH100 (Path.absolute leaves dots)
 
 
-def may_meet(targets: Iterable[str]) -> bool:
-    """False where surely no two targets meet on any file system; in eight bytes a name, for trees of any size.
+def may_collide(targets: Iterable[str]) -> bool:
+    """Whether two targets may collide on some file system; eight bytes for each name, for trees of any size.
 
-    Targets are absolute paths without dots.
+    False is certain, True is not. Targets are absolute paths without dots.
     """
     hashes = np.fromiter((hash(folded(target)) for target in targets), np.int64)
     return len(np.unique(hashes)) < len(hashes)
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """A file that is to be made: from `source`, as `target`. One that gives way does so to one that does not.
+class PlannedFile:
+    """A file that will be written: from `source`, as `target`.
 
-    `with_suffix` is its target with --keep-suffix, None where that cannot be added.
+    has_low_priority: of two files with one name, it is refused if the priority of the other one is not low.
+    with_suffix: its target with --keep-suffix; None if this option cannot be added.
     """
 
     source: Path
     target: Path
-    gives_way: bool = False
+    has_low_priority: bool = False
     with_suffix: Path | None = None
 
 
-def refusals(wanted: Sequence[Wanted]) -> list[OutputError | None]:
-    """For each file that is to be made, why it cannot be, or None.
+def refusals(planned: Sequence[PlannedFile]) -> list[OutputError | None]:
+    """For each planned file, why it cannot be written, or None.
 
-    Of several with one name here, none can be made; those that give way leave it to the only one that does not. Of
-    those whose names meet on forgiving file systems only, the first that does not give way can be made.
+    Of several files with exactly the same name none can be written, except a single one without low priority. Of
+    files whose names are equal on some file systems only, the first one without low priority can be written.
     """
     same: dict[str, _Rivals] = {}
-    for one in wanted:
+    for one in planned:
         same.setdefault(absolute(one.target), _Rivals()).add(one)
-    apart = _kept_apart(wanted)
-    errors: list[OutputError | None] = [None] * len(wanted)
+    apart = _names_with_suffix_are_unique(planned)
+    errors: list[OutputError | None] = [None] * len(planned)
     first: dict[str, int] = {}
-    for index in sorted(range(len(wanted)), key=lambda index: wanted[index].gives_way):
-        one = wanted[index]
+    for index in sorted(range(len(planned)), key=lambda index: planned[index].has_low_priority):
+        one = planned[index]
         target = absolute(one.target)
         if others := same[target].of(one):
-            errors[index] = _taken(one, *others, suffix_helps=apart[index])
+            errors[index] = _same_name_error(one, *others, suffix_helps=apart[index])
         elif (earlier := first.setdefault(folded(target), index)) != index:
-            errors[index] = _meets(one, wanted[earlier], suffix_helps=apart[index])
+            errors[index] = _collision_error(one, planned[earlier], suffix_helps=apart[index])
     return errors
 
 
-def _kept_apart(wanted: Sequence[Wanted]) -> list[bool]:
-    """For each file whether no other one would have its name, on any file system, with --keep-suffix."""
-    names = [None if one.with_suffix is None else folded(absolute(one.with_suffix)) for one in wanted]
+def _names_with_suffix_are_unique(planned: Sequence[PlannedFile]) -> list[bool]:
+    """For each file, whether its name with --keep-suffix would be unique on every file system."""
+    names = [None if one.with_suffix is None else folded(absolute(one.with_suffix)) for one in planned]
     counts = Counter(names)
     return [name is not None and counts[name] == 1 for name in names]
 
 
 @dataclass
 class _Rivals:
-    """Those that are to be made under one name: `firm` ones, and those that give way."""
+    """The planned files with one name: `firm` ones, and `yielding` ones, which have low priority."""
 
-    firm: list[Wanted] = field(default_factory=list)
-    yielding: list[Wanted] = field(default_factory=list)
+    firm: list[PlannedFile] = field(default_factory=list)
+    yielding: list[PlannedFile] = field(default_factory=list)
 
-    def add(self, one: Wanted) -> None:
-        (self.yielding if one.gives_way else self.firm).append(one)
+    def add(self, one: PlannedFile) -> None:
+        (self.yielding if one.has_low_priority else self.firm).append(one)
 
-    def of(self, one: Wanted) -> tuple[Wanted, int] | None:
-        """One that keeps `one` from its name, and how many do; None if it can have it."""
-        if one.gives_way and self.firm:
+    def of(self, one: PlannedFile) -> tuple[PlannedFile, int] | None:
+        """(a file that conflicts with `one`, how many there are); None if `one` can have the name."""
+        if one.has_low_priority and self.firm:
             return self.firm[0], len(self.firm)
-        rivals = self.yielding if one.gives_way else self.firm
+        rivals = self.yielding if one.has_low_priority else self.firm
         return next(((other, len(rivals) - 1) for other in rivals if other is not one), None)
 
 
-def _taken(one: Wanted, other: Wanted, count: int, *, suffix_helps: bool) -> OutputError:
+def _same_name_error(one: PlannedFile, other: PlannedFile, count: int, *, suffix_helps: bool) -> OutputError:
     hint = "Rename one of them, leave one out with --exclude, or restore them into different directories."
     if suffix_helps:
-        hint = f"{_KEEP_SUFFIX} {hint}"
-    whose = f"{other.source}'s" if count == 1 else f"those of {other.source} and {count - 1} more"
-    message = f"its output would have the name of {whose}: {one.target}"
-    if one.gives_way:
-        message = f"its result is too large for its format, and in another one {message}"
+        hint = f"{_KEEP_SUFFIX_HINT} {hint}"
+    owner = f"the output of {other.source}" if count == 1 else f"the outputs of {other.source} and {count - 1} more"
+    message = f"its output would have the same name as {owner}: {one.target}"
+    if one.has_low_priority:
+        message = f"its result is too large for its format, and in another format {message}"
     return OutputError(message, path=one.source, hint=hint)
 
 
-def _meets(one: Wanted, other: Wanted, *, suffix_helps: bool) -> OutputError:
-    reason = "its output would have the name of {}'s where letter case and Unicode composition are ignored"
-    hint = "Rename one of the two, or restore them into different places."
+def _collision_error(one: PlannedFile, other: PlannedFile, *, suffix_helps: bool) -> OutputError:
+    reason = "its output would have the same name as that of {} where letter case and Unicode composition are ignored"
+    hint = "Rename one of them, or restore them into different directories."
     if suffix_helps:
-        hint = f"{_KEEP_SUFFIX} {hint}"
+        hint = f"{_KEEP_SUFFIX_HINT} {hint}"
     return OutputError(reason.format(other.source), path=one.source, hint=hint)

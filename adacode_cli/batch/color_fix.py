@@ -1,7 +1,7 @@
-"""`--color-fix low-frequency`: the input's slow changes of colour and light replace those of the result.
+"""`--color-fix low-frequency`: the low frequencies of the input replace those of the result.
 
-A network may tint an image a little; what it is for lies in the high frequencies. Fully transparent pixels and holes
-say nothing about colours and are left as they are.
+A network may shift the colours of an image slightly; what it restores is in the high frequencies. Fully transparent
+pixels and holes contain no information about colours and are not changed.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from adacode_cli.geometry import Hole
 from adacode_cli.imaging.image import Decoded
 
 WINDOW_PX = 31
-"""Of the input: what changes within fewer pixels is the network's business."""
+"""In pixels of the input: changes within smaller windows are left to the network."""
 
 
 def with_low_frequencies(before: Decoded, after: Decoded, hole: Hole | None = None) -> Decoded:
-    """`after` with the low frequencies of `before` wherever both must look alike; same size, depth and layout."""
+    """`after` with the low frequencies of `before` where both must look alike; same size, depth and layout."""
     weight = counted(before, hole)
     result = unit(after.pixels)
     means, _ = local_mean(unit(before.pixels) - shrunk(result, before.size), weight, WINDOW_PX)
@@ -32,12 +32,12 @@ def with_low_frequencies(before: Decoded, after: Decoded, hole: Hole | None = No
 
 @dataclass(frozen=True)
 class ColorFixed:
-    """A `Restore` whose results get their inputs' low frequencies."""
+    """A `Restore` whose results get the low frequencies of their inputs."""
 
     restore: Restore
 
     def __call__(self, image: Decoded, hole: Hole | None) -> tuple[Decoded, Restored]:
-        """The restored image, fixed."""
+        """The restored image with corrected colours."""
         after, restored = self.restore(image, hole)
         return with_low_frequencies(image, after, hole), restored
 

@@ -1,6 +1,6 @@
-"""A result beside its input, at the input's size: what guarding and colour fixing both look at.
+"""Compares a result with its input at the size of the input, for the guard and the colour fix.
 
-Only what the network was asked to keep counts: not what is fully transparent, and not the hole with its grown and
+Only pixels that the network must keep are compared: not fully transparent ones, and not the hole with its grown and
 feathered edge.
 """
 
@@ -19,7 +19,7 @@ Plane = NDArray[np.float32]
 
 
 def counted(image: Decoded, hole: Hole | None) -> Plane:
-    """H×W: 1 where a result must look like `image`, 0 where it need not."""
+    """H×W: 1 where a result must look like `image`, 0 elsewhere."""
     weight = np.ones(image.size, np.float32)
     if image.alpha is not None:
         weight[image.alpha == 0] = 0
@@ -36,17 +36,17 @@ def unit(pixels: NDArray[Any]) -> Plane:
 
 
 def shrunk(pixels: Plane, size: tuple[int, int]) -> Plane:
-    """H×W×C → size×C: means of areas, in which what a network made up between the input's pixels cancels out."""
+    """H×W×C → size×C: means of areas, which remove details that the network added between the input's pixels."""
     return _resized(pixels, size, cv2.INTER_AREA)
 
 
 def grown(pixels: Plane, size: tuple[int, int]) -> Plane:
-    """H×W×C → size×C, straight lines between samples."""
+    """H×W×C → size×C, by linear interpolation."""
     return _resized(pixels, size, cv2.INTER_LINEAR)
 
 
 def local_mean(values: Plane, weight: Plane, window_px: int) -> tuple[Plane, Plane]:
-    """Means of the counted pixels in a window around each pixel, H×W×C, and the share of them that counted, H×W."""
+    """(means of the counted pixels in a window around each pixel, H×W×C; the share of counted pixels, H×W)."""
     window = (window_px, window_px)
     share = np.asarray(cv2.blur(weight, window, borderType=cv2.BORDER_REFLECT), np.float32)
     total = cv2.blur(values * weight[..., None], window, borderType=cv2.BORDER_REFLECT)

@@ -1,6 +1,6 @@
-"""What a file held, as its size and SHA-256: the only evidence of sameness that cannot be fooled silently.
+"""The content of a file as its size and SHA-256, by which files are compared reliably.
 
-Times and sizes alone can: a scan that was made again has the same size, a copy has whatever time the copier gave it.
+Times and sizes are not reliable: a repeated scan has the same size, and a copy may have any time.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def content_of(data: bytes) -> Content:
 
 
 def content_of_file(file: BinaryIO) -> Content:
-    """The content of an open file from where it stands."""
+    """The content of an open file from its current position."""
     digest = hashlib.sha256()
     while part := file.read(_PART_BYTES):
         digest.update(part)
@@ -41,19 +41,19 @@ def content_of_file(file: BinaryIO) -> Content:
 
 
 def holds(path: Path, content: Content) -> bool:
-    """Whether the regular file `path` is there and holds exactly `content`; of another size, it is not read.
+    """Whether `path` is a regular file with exactly this content. A file of another size is not read.
 
-    A journal that somebody has forged may name anything: a pipe or a device is never waited for.
+    A forged journal may name any file, so the function never waits for a pipe or a device.
     """
     try:
         if not _may_hold(path.stat(), content):
             return False
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with os.fdopen(handle, "rb") as file:
-            if not _may_hold(os.fstat(handle), content):  # it has become something else
+            if not _may_hold(os.fstat(handle), content):  # The file was replaced.
                 return False
             return hashlib.file_digest(file, "sha256").hexdigest() == content.sha256
-    except (OSError, ValueError):  # a name that no file can have
+    except (OSError, ValueError):  # No file can have this name.
         return False
 
 
@@ -62,17 +62,17 @@ def _may_hold(status: os.stat_result, content: Content) -> bool:
 
 
 def read_whole(path: Path, *, max_bytes: int = MAX_FILE_BYTES, look: Look | None = None) -> bytes:
-    """All of a regular file, as it was at one moment. Raises InputError, also where it changed meanwhile.
+    """The bytes of a regular file at one moment. Raises InputError, also if the file changed while it was read.
 
-    It also is raised for more than `max_bytes`, and whatever `look` raises at the file's first bytes.
+    It is also raised for more than `max_bytes`, and by `look` for the first bytes of the file.
     """
     before = _stamp(path)
     if before is not None and not stat.S_ISREG(before.st_mode) and not stat.S_ISDIR(before.st_mode):
-        raise InputError("is not a regular file", path=path, hint="It became something else since the run was planned.")
+        raise InputError("is not a regular file", path=path, hint="It was replaced after the run was planned.")
     data = file_bytes(path, max_bytes=max_bytes, look=look)
     after = _stamp(path)
     changed = before is None or len(data) != before.st_size
-    if after is not None and before is not None:  # a file that vanished after it was read is whole here
+    if after is not None and before is not None:  # A file that was removed after it was read is complete here.
         changed |= (before.st_ino, before.st_size, before.st_mtime_ns) != (
             after.st_ino,
             after.st_size,
@@ -87,5 +87,5 @@ def read_whole(path: Path, *, max_bytes: int = MAX_FILE_BYTES, look: Look | None
 def _stamp(path: Path) -> os.stat_result | None:
     try:
         return path.stat()
-    except OSError:  # file_bytes says why
+    except OSError:  # `file_bytes` reports the reason.
         return None

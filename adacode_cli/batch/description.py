@@ -1,7 +1,7 @@
-"""What a run does to each file, as a value: enough to load the same network and the same stages again anywhere.
+"""What a run does to each file, as a value with which any process can load the same network and stages.
 
-It holds names, numbers and paths and can be pickled, so that worker processes and other machines get it instead of a
-loaded network.
+It contains names, numbers and paths and can be pickled, so that worker processes and other machines receive it instead
+of a loaded network.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ class NetworkDescription:
 
     @property
     def shown(self) -> str:
-        """The weights' name; of a file not its folders, which are nobody's business who gets the image."""
+        """The name of the weights. The folders of a file are left out, because they would be visible in the image."""
         return self.weights if self.weights.startswith("hub:") else Path(self.weights).name
 
     def restorer(self) -> Restorer:
-        """Raises UsageError, WeightsError, DeviceError."""
+        """Loads the network. Raises UsageError, WeightsError, DeviceError."""
         from adacode_cli.engine.restorer import Restorer
 
         return Restorer.from_pretrained(
@@ -63,13 +63,13 @@ class Description:
     """What a run does to each file.
 
     task: a name of `tasks.TASKS`.
-    scale, denoise: as `Restorer.restore` has them.
-    step: what is done, in the words of an image's history; "" leaves no history.
+    scale, denoise: as in `Restorer.restore`.
+    step: what is done, for the history in the metadata of the image; "" writes no history.
     guarded: results are compared with their inputs.
     color_fixed: results get the low frequencies of their inputs.
     save_codes: where codes are written beside results.
     from_codes: the sources are files of codes.
-    The other fields are those of `Stages`. `keeping` has no history: the digest of the weights is part of that.
+    The other fields are those of `Stages`; `keeping` has no history yet, which contains the digest of the weights.
     """
 
     network: NetworkDescription
@@ -89,12 +89,12 @@ class Description:
     from_codes: bool = False
 
     def paths(self, job: Job) -> tuple[Path, ...]:
-        """Every file that may be written for a job, its output first; as `Stages.paths`, without a network."""
+        """Every file that may be written for a job, its output first; as `Stages.paths`, but without a network."""
         codes = (self.save_codes.path(job),) if self.save_codes else ()
         return (*paths_for(job, self.maps_dir, self.quarantine), *codes)
 
     def stages(self, decoder: Decode) -> tuple[Stages, str]:
-        """Loads the network: the stages of every file, which `decoder` decodes, and the digest of the weights.
+        """Loads the network. Returns (the stages, which decode files with `decoder`; the digest of the weights).
 
         Raises UsageError, WeightsError, DeviceError.
         """
@@ -123,7 +123,7 @@ class Description:
         return Restoring(restorer, self.task, self.scale, self.denoise)
 
     def _watched(self, restore: Restore) -> Restore:
-        """`restore` with the guard and the colour fix that were asked for; the guard sees what the network made."""
+        """`restore` with the requested guard and colour fix; the guard checks the output of the network itself."""
 
         @cache
         def in_float32() -> Restore:
@@ -132,7 +132,7 @@ class Description:
         loading = Lock()
 
         def careful() -> Restore:
-            with loading:  # several threads may have a doubt at once
+            with loading:  # Several threads may need it at the same time.
                 return in_float32()
 
         if self.guarded:

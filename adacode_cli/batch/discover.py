@@ -1,8 +1,8 @@
-"""Every image below the inputs is found once, in a stable order, and nothing that is not a regular file is opened.
+"""Finds every image below the inputs once, in a stable order; opens only directories.
 
-Files come out one by one, so that a tree of any size costs the names of one directory per level. Links to
-directories are followed only to places outside the inputs and only once each: a loop cannot happen, and a
-photograph is not restored twice under two names. A problem (an unreadable directory, a pipe named `x.jpg`) is a
+Files are yielded one by one, so a tree of any size needs memory for the names of one directory per level. Links to
+directories are followed only to places outside the inputs, and each only once: there are no loops, and no
+photograph is restored twice under two names. A problem (an unreadable directory, a pipe named `x.jpg`) is a
 value in the same stream, because one bad entry must not hide the rest of the tree.
 """
 
@@ -25,18 +25,18 @@ from adacode_cli.batch.state_files import STATE
 from adacode_cli.errors import InputError, JournalError, reason
 
 IsOutput = Callable[[str], bool]
-"""(path below an output tree, with forward slashes) → whether an earlier run has written that file."""
+"""(path below an output tree, with forward slashes) → whether an earlier run wrote that file."""
 _OUTPUTS = "outputs of an earlier run (name the directory itself to restore them)"
 _SOME_OUTPUTS = f"what its journal names as {_OUTPUTS}"
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An image file, by the input `given` that it was found by.
+    """An image file, and the input `given` by which it was found.
 
-    `place`, with forward slashes, is its path below a directory, the name of a file that is itself the input
-    (`in_tree` is False), or what a list says. It is text, as there may be a hundred thousand: a Path takes five times
-    the memory, and ten times as long to make.
+    place: with forward slashes: its path below a directory; the name of a file that is itself the input (`in_tree` is
+        False); or its path in a list. It is text, because there may be a hundred thousand: a Path takes five times
+        the memory, and ten times as long to make.
     """
 
     given: Path
@@ -45,7 +45,7 @@ class Found:
 
     @property
     def path(self) -> Path:
-        """The file, as the person would write it."""
+        """The path of the file, relative or absolute as the input is."""
         return self.given / self.place if self.in_tree else self.given
 
     @property
@@ -55,16 +55,16 @@ class Found:
 
 
 def joined(folder: Path, name: str) -> str:
-    """`folder / name` as text, at a third of its price, for loops over trees; `name` has forward slashes."""
+    """`folder / name` as text, in a third of the time, for loops over trees; `name` has forward slashes."""
     start = str(folder)
-    if os.sep != "/":  # as str of a path does, so that the two are equal wherever they are looked up
+    if os.sep != "/":  # As `str` of a path does, so that both are equal as keys.
         name = name.replace("/", os.sep)
     return name if start == "." else os.path.join(start, name)  # noqa: PTH118
 
 
 @dataclass(frozen=True, slots=True)
 class PassedOver:
-    """An entry that is not restored, and why; `failed` when the person should not have expected that."""
+    """An entry that is not restored, and why. `failed`: this counts as a failure."""
 
     path: Path
     reason: str
@@ -73,11 +73,14 @@ class PassedOver:
 
 @dataclass(frozen=True)
 class Selection:
-    """What takes part: patterns, places to stay out of (outputs, masks), and the suffixes of what is looked for.
+    """Which files are searched for.
 
-    `listed` inputs come from a list: one that cannot be had is passed over alone, and each keeps its place.
-    `outputs_in` says of a directory below an input that has a run's state what in it are outputs; None: everything.
-    It raises JournalError.
+    globs: the patterns of `--include` and `--exclude`.
+    avoid: directories and files to leave out (outputs, masks).
+    suffixes: of the files that are searched for.
+    listed: the inputs come from a list: one that is unavailable fails alone, and each keeps its path in the list.
+    outputs_in: for a directory below an input that has a run's state, which files in it are outputs; None: all of
+        them. It raises JournalError.
     """
 
     globs: Globs = field(default_factory=Globs)
@@ -92,10 +95,10 @@ def discover(
 ) -> Iterator[Found | PassedOver]:
     """The images named by `inputs` or lying below them, sorted by name within each directory, depth first.
 
-    Files named outright are taken whatever their suffix; inside directories only image suffixes count, and names that
-    begin with a dot and folders of attributes are left out, which `left_out` counts. Raises InputError, before anything
-    is yielded, for an input that does not exist or is neither a file nor a directory; with `selection.listed` that is
-    an entry like others.
+    Files that are inputs themselves are taken whatever their suffix; in directories only image suffixes count. Names
+    that begin with a dot and folders of attributes are left out, and `left_out` counts them. Raises InputError, before
+    anything is yielded, for an input that does not exist or is neither a file nor a directory; with `selection.listed`
+    such an input is a PassedOver.
     """
     if selection.listed:
         return _each_listed(inputs, selection)
@@ -125,20 +128,21 @@ def _each_listed(inputs: Sequence[Path], selection: Selection) -> Iterator[Found
             continue
         place = place_of(os.fspath(path))
         if place is None:
-            yield PassedOver(path, "leads out of the working directory, so it has no place among outputs", failed=True)
+            outside = "lies outside the working directory, so it has no place in the output directory"
+            yield PassedOver(path, outside, failed=True)
         elif is_dir:
-            yield PassedOver(path, "a directory; a list names files", failed=False)
+            yield PassedOver(path, "a directory; a list must name files", failed=False)
         elif not tree.avoids(path) and selection.globs.takes_file(place):
             yield Found(path, place, in_tree=False)
 
 
 def place_of(listed: str, system: ModuleType = os.path) -> str | None:
-    """Where among the outputs a file of a list belongs, with forward slashes and never absolute; None if it leads out.
+    """The relative path of the output of a listed file, with forward slashes; None if it leads out of the tree.
 
-    `system`: `posixpath` or `ntpath`. There a drive or a share is left out, as the root is.
+    `system`: `posixpath` or `ntpath`. The root, and with `ntpath` a drive or a share, is left out.
     """
     inside = system.splitdrive(system.normpath(listed))[1].replace(system.sep, "/").lstrip("/")
-    another_drive = system is ntpath and ":" in inside  # behind the first, or a stream of the file
+    another_drive = system is ntpath and ":" in inside  # A second drive, or a stream of the file.
     return None if another_drive or ".." in inside.split("/") else inside
 
 
@@ -157,11 +161,14 @@ def _is_directory(path: Path) -> bool:
 
 @dataclass
 class _Level:
-    """One open directory on the way down: what is left in it, where it is, and whether a link led here.
+    """One open directory of the walk.
 
-    `place` is what the places of its files begin with, `real` its real path. `trees` are the output trees that it lies
-    in: how long their own places are, and what of a place behind it is an output. `is_counted`: what is left out of it
-    was counted when another input led here.
+    entries: those that were not visited yet.
+    place: the beginning of the places of its files.
+    real: its path with links resolved.
+    linked: whether a link led here.
+    trees: the output trees that contain it: the lengths of their own places, and which places below are outputs.
+    is_counted: whether files that are left out were counted when another input led here.
     """
 
     entries: Iterator[os.DirEntry[str]]
@@ -173,7 +180,7 @@ class _Level:
 
 
 class _Tree:
-    """The walk through one or more directory inputs; remembers where links have led already."""
+    """The walk through one or more input directories; it remembers where links led."""
 
     def __init__(self, selection: Selection, roots: Sequence[str], left_out: LeftOut) -> None:
         self.selection = selection
@@ -185,11 +192,11 @@ class _Tree:
         self._entered_by_link: set[str] = set()
 
     def avoids(self, path: Path | os.DirEntry[str]) -> bool:
-        """True for a place to stay out of, under whatever name."""
+        """Whether `path`, by any of its names, is left out."""
         return path.name in self._avoid_names and os.path.realpath(path) in self._avoid
 
     def walk(self, given: Path) -> Iterator[Found | PassedOver]:
-        """Images below the directory `given`, depth first, and what was passed over, with why. Never raises OSError."""
+        """Images below the directory `given`, depth first, and entries that are passed over. Never raises OSError."""
         levels: list[_Level] = []
         problem = self._open(levels, str(given), "", os.path.realpath(given), linked=False)
         if problem:
@@ -203,13 +210,13 @@ class _Tree:
                     yield Found(given, place, in_tree=True)
                 elif result:
                     yield result
-                if levels[-1] is not level:  # a directory was opened: what lies in it comes first
+                if levels[-1] is not level:  # A directory was opened; its entries come first.
                     break
             else:
                 levels.pop()
 
     def _judge(self, entry: os.DirEntry[str], place: str, levels: list[_Level]) -> PassedOver | bool:
-        """True for an image; False for what is of no interest; directories are opened as a new level."""
+        """True for an image; False for what is left out; directories are opened as a new level."""
         level = levels[-1]
         try:
             if entry.name.startswith(".") or entry.name in SIDE_FOLDERS:
@@ -222,7 +229,7 @@ class _Tree:
             if not is_image:
                 return self._count(entry.name, level)
             return not self.avoids(entry) if entry.is_file() else _not_regular(entry)
-        except OSError as error:  # a link that leads to itself, a directory that vanished
+        except OSError as error:  # For example a link to itself, or a directory that was removed.
             return PassedOver(Path(entry.path), f"cannot be read: {reason(error)}", failed=True)
 
     def _count(self, name: str, level: _Level) -> Literal[False]:
@@ -231,7 +238,7 @@ class _Tree:
         return False
 
     def _leave_out(self, entry: os.DirEntry[str], place: str, level: _Level) -> Literal[False]:
-        """Counts a hidden file or a folder of attributes, unless a pattern leaves it out or a run has written it."""
+        """Counts a hidden file or a folder of attributes, unless a pattern excludes it or a run wrote it."""
         if entry.name == STATE.name:
             return False
         if not entry.is_dir(follow_symlinks=False):
@@ -264,7 +271,7 @@ class _Tree:
         return True
 
     def _was_counted(self, real: str) -> bool:
-        """Whether an input of several has led to this directory before."""
+        """Whether another input led to this directory before."""
         if len(self._roots) < 2:
             return False
         if real in self._counted:
@@ -285,7 +292,7 @@ class _Tree:
         try:
             is_output = self.selection.outputs_in(Path(path))
         except JournalError as error:
-            return PassedOver(Path(path), f"its outputs cannot be told from originals: {error}", failed=True)
+            return PassedOver(Path(path), f"its outputs cannot be distinguished from originals: {error}", failed=True)
         if is_output is None:
             return PassedOver(Path(path), _OUTPUTS, failed=False)
         level.trees = (*level.trees, (len(place), is_output))

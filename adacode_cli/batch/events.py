@@ -1,4 +1,4 @@
-"""What happens in a run, as values, in the order in which it happens; all are emitted from the thread that runs it."""
+"""The events of a run as values, in their order; all are emitted in the thread that runs it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from adacode_cli.batch.report import Report
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """The plan stands and the first file is about to be read; `roots` are the output trees."""
+    """The run is planned and the first file will be read next; `roots` are the output trees."""
 
     num_files: int
     roots: tuple[Path, ...]
@@ -22,7 +22,7 @@ class RunStarted:
 
 @dataclass(frozen=True, slots=True)
 class EntryPassedOver:
-    """An entry of the tree is left out, and why; this is no failure."""
+    """An entry of the tree is left out, for this reason; this is not a failure."""
 
     path: Path
     reason: str
@@ -30,14 +30,14 @@ class EntryPassedOver:
 
 @dataclass(frozen=True, slots=True)
 class OthersLeftOut:
-    """How many files of other kinds lie beside the images, said once where there are any; this is no failure."""
+    """The numbers of other files beside the images; emitted once if there are any. This is not a failure."""
 
     left_out: LeftOut
 
 
 @dataclass(frozen=True, slots=True)
 class FileStarted:
-    """The network begins with this file."""
+    """The network starts to compute this file."""
 
     job: Job
 
@@ -53,7 +53,7 @@ class PageFinished:
 
 @dataclass(frozen=True, slots=True)
 class FileAwaited:
-    """Nothing is left to do but this file, and another process has been at work on it for some seconds."""
+    """Only this file remains, and another process has been working on it for some seconds."""
 
     job: Job
     holder: Holder
@@ -68,7 +68,7 @@ class FileFinished:
 
 @dataclass(frozen=True, slots=True)
 class RunFinished:
-    """Nothing more will happen; also emitted when the run was stopped or interrupted."""
+    """The last event; also emitted when the run was stopped or interrupted."""
 
     report: Report
 

@@ -1,8 +1,8 @@
-"""The seam between what orders the work of a run and what carries it out.
+"""The interface between the coordinator, which orders the work of a run, and executors, which carry it out.
 
-A coordinator knows the plan, the journal, the claims and who listens to events. An executor knows where computing
-happens: in this process (`batch.local`), or in others. It takes each job from the coordinator, carries it through the
-stages, and hands its outcome back:
+A coordinator knows the plan, the journal, the claims and the receiver of events. An executor knows where jobs are
+computed: in this process (`batch.local`), or in others. It takes each job from the coordinator, carries it through the
+stages, and returns its outcome:
 
     take(job) → Assignment ─ JobPassage: fetch, take_in, infer, write ─ Outcome → ended(job, outcome), finished(outcome)
 
@@ -38,34 +38,34 @@ from adacode_cli.batch.trees import Known
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A job that this run has claimed, and what is known of its output; None where there is no output tree."""
+    """A job that this run has claimed. known: what is known of its output; None if there is no output tree."""
 
     job: Job
     known: Known | None = None
 
 
 class Coordinator(Protocol):
-    """What an executor asks and reports to. The first two methods may be called in any thread."""
+    """Gives jobs to an executor and receives reports. The first two methods may be called in any thread."""
 
     def take(self, job: Job) -> Assignment | None:
-        """Claims a job. None while another process is at work on it: then the executor leaves it out.
+        """Claims a job. Returns None while another process works on it; the executor then leaves it out.
 
-        Raises OutputError where nothing can be claimed there, and JournalError.
+        Raises OutputError if no claim can be written, and JournalError.
         """
         ...
 
     def ended(self, job: Job, outcome: Outcome | None) -> None:
-        """Adds the journal's line and gives up the claim. None: nothing became of the job. Raises JournalError."""
+        """Adds the line of the journal and releases the claim. None: the job was not finished. Raises JournalError."""
         ...
 
     def started(self, job: Job) -> None:
-        """Reports that a job's computing begins. Called where `execute` was called, as `finished` is."""
+        """Reports that the computation of a job starts. Called in the thread of `execute`, as `finished` is."""
         ...
 
     def page_finished(self, job: Job, page: int, num_pages: int) -> None:
-        """Reports that a page of a document is restored, from 1. Called where `execute` was called, as `finished` is.
+        """Reports that a page of a document (from 1) is restored. Called in the thread of `execute`, as `finished` is.
 
-        An executor to which no page is known does without.
+        An executor that does not know of pages does not call it.
         """
         ...
 
@@ -82,10 +82,10 @@ class Executor(Protocol):
         ...
 
     def execute(self, jobs: Iterable[Job], coordinator: Coordinator) -> None:
-        """Carries out all jobs; what fails one file is its outcome.
+        """Carries out all jobs. An error that concerns one file becomes the outcome of its job.
 
-        Raises what would fail every file alike, and KeyboardInterrupt. However it ends, the coordinator has been told
-        of every file that was written.
+        Raises errors that every file would meet, and KeyboardInterrupt. In any case, every file that was written has
+        been reported to the coordinator.
         """
         ...
 
@@ -93,9 +93,9 @@ class Executor(Protocol):
 class JobPassage:
     """One job on its way through the stages.
 
-    made: what the journal will say of it, whatever comes next.
-    seconds: how long it was worked on, in whichever threads.
-    on_page: called where `infer` is, after each page of a document.
+    made: what the journal will record, whatever happens next.
+    seconds: the time spent on it, in all threads.
+    on_page: called in the thread of `infer` after each page of a document.
     """
 
     def __init__(self, stages: Stages, job: Job, on_page: OnPage = no_listener) -> None:
@@ -109,23 +109,23 @@ class JobPassage:
 
     @property
     def num_bytes(self) -> int:
-        """How many bytes the samples take that it holds at the moment."""
+        """The bytes of the samples that it currently holds."""
         return self._size[1] if self._size else 0
 
     def carried(self, known: Known | None = None) -> Outcome:
-        """All stages one after another, as executors elsewhere want them. Raises what would fail every file alike."""
+        """Runs all stages, for executors in other processes. Raises errors that every file would meet."""
         try:
             read = self.read(known)
             return read if isinstance(read, Outcome) else self.write(self.infer(read))
-        except Exception as error:  # a file that breaks us must not stop the ten thousand others
+        except Exception as error:  # One file must not stop all others.
             if ends_the_run(error):
                 raise
             return self.failed(error)
 
     def read(self, known: Known | None = None) -> Read | Outcome:
-        """The source and its mask, decoded; or the outcome where nothing is to be made. Raises AdaCodeError.
+        """The source and its mask, decoded; or the outcome if there is nothing to do. Raises AdaCodeError.
 
-        known: what is known of the output, where there is an output tree.
+        known: what is known of the output, if there is an output tree.
         """
         job = self.job
         with self._running():
@@ -147,17 +147,17 @@ class JobPassage:
             return inferred
 
     def write(self, inferred: Inferred) -> Outcome:
-        """What is written beside the output, and the output last: it means that the whole job is done.
+        """Writes the files beside the output, and then the output, which means that the whole job is done.
 
         Raises OutputError.
         """
         assert self.made is not None, "`read` comes before"
-        job, besides = self.job, []
+        job, side_files = self.job, []
         with self._running():
-            for path, content in self._stages.besides(job, inferred):
+            for path, content in self._stages.side_files(job, inferred):
                 write_new(path, content)
-                besides.append((str(path.absolute()), content_of(content)))
-                self.made = replace(self.made, besides=tuple(besides))
+                side_files.append((str(path.absolute()), content_of(content)))
+                self.made = replace(self.made, side_files=tuple(side_files))
             written = self._stages.write(job, inferred, self.made, self._times_ns)
         made, num_bytes, notes = written.made, written.num_bytes, written.notes
         return Outcome(Result.DONE, job.source, job.target, self.seconds, num_bytes, notes, made=made)
@@ -173,7 +173,7 @@ class JobPassage:
 
     def _skipped(self, output: OutputState) -> Outcome:
         job, why = self.job, str(output)
-        # What is done already is no news; what somebody has changed is, also where a live line shows nothing else.
+        # A finished output is not reported; a changed one is, also where a live line shows nothing else.
         notes = (why,) if output is OutputState.CHANGED else ()
         return Outcome(Result.SKIPPED, job.source, job.target, self.seconds, 0, notes, reason=why)
 

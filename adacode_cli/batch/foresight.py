@@ -1,8 +1,8 @@
-"""What will be refused when a result is written is refused before it is computed, as far as that is known by then.
+"""Errors of the write stage are detected before a result is computed, as far as they are known in advance.
 
-An image that has been read tells the result's size and, with `--strict`, what its format cannot keep. Headers tell
-most of it before a run begins, to a dry run and to `--if-too-large`; with `--strict`, a dry run also lists what each
-file says beside its pixels. The rest is found when the file is read.
+A decoded image gives the size of the result and, with `--strict`, what its format cannot keep. Headers give most of
+this before a run begins, for a dry run and for `--if-too-large`; with `--strict`, a dry run also lists what each file
+contains beside its pixels. The rest is known when the file is read.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from adacode_cli.limits import HEAD_BYTES
 
 @dataclass(frozen=True)
 class Foresight:
-    """What a task does to an image: its sides become `scale` times as long.
+    """What is known about results in advance: their sides are `scale` times as long.
 
-    `from_codes`: sources are files of codes. `hint` says what to do about a result that is too large for its format.
-    None: choose a format that holds more.
+    from_codes: sources are files of codes.
+    hint: what to do if a result is too large for its format. None: choose a format that holds larger images.
     """
 
     scale: float = 1.0
@@ -51,13 +51,13 @@ class Foresight:
         return enlarged(height, self.scale), enlarged(width, self.scale)
 
     def check(self, image: Decoded, holes: Sequence[Hole], format: str, keeping: Keeping) -> None:
-        """Raises OutputError where the result of a decoded image will be refused; `holes` are those of its pages."""
+        """Raises OutputError if the result of a decoded image will be refused; `holes` are those of its pages."""
         check_writable(self.size(*image.size), image.colors, format, hint=self.hint)
         if keeping.strict:
             keeping.judge(_filled(image, holes) if any(hole.opaque for hole in holes) else image, format)
 
     def refusal(self, job: Job, keeping: Keeping) -> InputError | OutputError | None:
-        """Why a job will surely fail, by its source's size and header and its output's name; None if nothing does."""
+        """The error that a job will certainly meet, by its source's size and header and its output's name; or None."""
         try:
             _check_bytes(job.source, keeping.max_file_bytes)
             header, format = job.header or self._header(job.source), format_of(job.target)
@@ -75,14 +75,14 @@ class Foresight:
         return None
 
     def refitted(self, jobs: Sequence[Job], other: Naming) -> list[Job]:
-        """The jobs, those whose results will be too large for their formats having the names that `other` gives."""
+        """The jobs. Those whose results will be too large for their formats get the names that `other` gives."""
         return [self._refitted(job, other) for job in jobs]
 
     def _header(self, source: Path) -> Header | None:
         return read_header(source, _of_codes if self.from_codes else None)
 
     def _check_start(self, source: Path) -> None:
-        """Raises InputError for a file of which the first bytes say that it is not what is read."""
+        """Raises InputError if the first bytes of a file show that it cannot be read."""
         with suppress(OSError, ValueError):
             if source.is_file():
                 with source.open("rb") as file:
@@ -98,22 +98,22 @@ class Foresight:
         return replace(job, name=other.name_of(job.found), instead_of=format.name, header=header)
 
 
-def _check_bytes(source: Path, most: int) -> None:
-    """Raises InputError for a file of more than `most` bytes."""
-    with suppress(OSError, ValueError):  # it has vanished, or no file can have its name
+def _check_bytes(source: Path, max_bytes: int) -> None:
+    """Raises InputError for a file of more than `max_bytes` bytes."""
+    with suppress(OSError, ValueError):  # The file was removed, or no file can have its name.
         status = source.stat()
-        if stat.S_ISREG(status.st_mode) and status.st_size > most:
-            raise too_many_bytes(status.st_size, most, name=str(source))
+        if stat.S_ISREG(status.st_mode) and status.st_size > max_bytes:
+            raise too_many_bytes(status.st_size, max_bytes, name=str(source))
 
 
-def _check_pixels(header: Header, most: int, source: Path) -> None:
-    """Raises InputError where the first page alone has more than `most` pixels."""
-    if header.width * header.height > most:
-        raise too_many_pixels(f"{header.width}×{header.height} pixels", most, name=str(source))
+def _check_pixels(header: Header, max_pixels: int, source: Path) -> None:
+    """Raises InputError if the first page has more than `max_pixels` pixels."""
+    if header.width * header.height > max_pixels:
+        raise too_many_pixels(f"{header.width}×{header.height} pixels", max_pixels, name=str(source))
 
 
 def _of_codes(file: BinaryIO) -> Header | None:
-    """Of the image that a file of codes holds."""
+    """The header of the image in a file of codes."""
     layout = layout_in(file.read(HEAD_BYTES))
     if layout is None:
         return None
@@ -134,7 +134,7 @@ def _opaque_in(page: Decoded, hole: Hole) -> Decoded:
 
 
 def _stated(source: Path, format: str) -> tuple[tuple[Item, ...], ...]:
-    """What each page of the file `source` says beside its pixels, except what a `format` file may keep."""
+    """The items of each page of the file `source`, without those that a `format` file may keep."""
     wanted = formats.named(format)
     with suppress(OSError):
         data = source.read_bytes()
@@ -146,10 +146,10 @@ def _stated(source: Path, format: str) -> tuple[tuple[Item, ...], ...]:
 
 
 def _stand_in(header: Header, format: str, stated: Sequence[tuple[Item, ...]]) -> Decoded:
-    """An image of one pixel a page that loses in `format` what one with this header surely loses.
+    """An image of one pixel for each page that loses in `format` what an image with this header certainly loses.
 
-    `stated` are the items of its pages. Whether there is alpha that matters, and whether a block of metadata is whole,
-    nothing here says.
+    `stated` are the items of its pages. Nothing here states whether alpha is transparent anywhere, and whether a block
+    of metadata is undamaged.
     """
     dtype = np.float32 if header.is_float or header.bits > 16 else np.uint16 if header.bits > 8 else np.uint8
     pixels = np.zeros((1, 1) if header.colors == 1 else (1, 1, 3), dtype)

@@ -1,8 +1,8 @@
-"""`--include` and `--exclude` patterns mean the same on every platform and for every depth of tree.
+"""The patterns of `--include` and `--exclude`, which have the same meaning on every platform.
 
-A pattern without a slash is compared with each single name on the way (`*.jpg`, `thumbs`), one with a slash with the
-whole path below the input (`2019/**/*.png`). Letter case is ignored, because cameras write `IMG_1.JPG`. Written here
-because `fnmatch` lets `*` cross slashes and `PurePath.full_match` needs Python 3.13.
+A pattern without a slash is compared with each name of a path (`*.jpg`, `thumbs`), one with a slash with the
+whole path below the input (`2019/**/*.png`). Letter case is ignored, because cameras write `IMG_1.JPG`. This module
+exists because `*` matches slashes in `fnmatch`, and `PurePath.full_match` needs Python 3.13.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from adacode_cli.errors import UsageError
 
 @dataclass(frozen=True)
 class Globs:
-    """Which relative paths (with forward slashes) take part.
+    """Selects relative paths (with forward slashes).
 
-    Raises UsageError for a pattern that holds nothing, an unclosed `[`, or a range that ends before it begins.
+    Raises UsageError for an empty pattern, an unclosed `[`, or a range that ends before it begins.
     """
 
     include: tuple[str, ...] = ()
@@ -30,13 +30,13 @@ class Globs:
         object.__setattr__(self, "_exclude", tuple(_compiled(pattern) for pattern in self.exclude))
 
     def takes_file(self, relative: str) -> bool:
-        """True if the file matches an include pattern (or there is none) and nothing excludes it."""
+        """Whether the file matches an include pattern (or there is none) and no exclude pattern."""
         if self._include and not any(pattern.matches(relative) for pattern in self._include):
             return False
         return not self.excludes(relative)
 
     def excludes(self, relative: str) -> bool:
-        """True if the file or directory itself is excluded; a directory's content goes with it."""
+        """Whether the file or directory itself is excluded; with a directory its content is excluded."""
         return bool(self._exclude) and any(pattern.matches(relative) for pattern in self._exclude)
 
 
@@ -86,7 +86,7 @@ def _next_piece(body: str, at: int) -> tuple[str, int]:
 def _character_class(body: str, at: int) -> tuple[str, int]:
     negated = body.startswith("!", at + 1)
     first = at + 2 if negated else at + 1
-    end = body.find("]", first + 1)  # a "]" in the first place stands for itself
+    end = body.find("]", first + 1)  # A "]" in the first place is a literal character.
     if end < 0:
         raise UsageError(f"the pattern {body!r} has a '[' without a ']'", hint="Write '[[]' for a literal bracket.")
     members = re.sub(r"([\\\[\]^&~|])", r"\\\1", body[first:end])

@@ -1,9 +1,9 @@
-"""No result leaves unlooked at: shrunk back to its input's size, it must be the input but for small things.
+"""The guard compares every result, reduced to the size of its input, with that input.
 
-A network that overflowed in a half-wide type, weights that were damaged or a driver with a bug give black, flat or
-wrongly coloured images without any error. The bounds are several times what the bundled weights do to any image
-(colours of the whole drift by 0.024 at most, windows of 16 pixels by 0.027, both on drawn lines), so that nothing but a
-malfunction reaches them. Reconstruction is not judged: how far it is from its input is what it shows.
+An overflow in half precision, damaged weights or a faulty driver give black, flat or wrongly coloured images without
+any error. The bounds are several times the largest differences that the bundled weights cause in any image (0.024 for
+the mean colour of an image, 0.027 for windows of 16 pixels, both for drawn lines), so that only a malfunction exceeds
+them. Reconstructions are not compared, because they show how well codes represent the input.
 """
 
 from __future__ import annotations
@@ -21,52 +21,52 @@ from adacode_cli.geometry import Hole
 from adacode_cli.imaging.image import Decoded
 
 MAX_DRIFT = 0.08
-"""How far the mean of a channel may move, full scale being 1."""
+"""The largest change of the mean of a channel; the full scale is 1."""
 MAX_LOCAL_DRIFT = 0.2
-"""How far the mean of a window may move."""
+"""The largest change of the mean of a window."""
 _WINDOW_PX = 16
-_SMALLEST_SHARE = 0.5  # of a window that must count for it to be judged
-_LIVELY = 0.02  # standard deviation of an image that is not flat itself
-_FLAT_SHARE = 0.1  # of the input's standard deviation
+_MIN_SHARE = 0.5  # of the pixels of a window that must be comparable
+_MIN_SPREAD = 0.02  # standard deviation of an input that is not flat itself
+_MIN_SPREAD_RATIO = 0.1  # of the input's standard deviation
 _COMPARED_ROWS = 16
 _ROUNDING = 1e-3
 
 
-def doubt(
+def defect(
     before: Decoded,
     after: Decoded,
     hole: Hole | None = None,
     means: NDArray[np.float32] | None = None,
 ) -> str | None:
-    """What is wrong with a result, in a few words; None if it looks like its input wherever it must.
+    """What is wrong with a result, in a few words; None if it agrees with its input.
 
-    means: those of `after` over each pixel of `before`, H×W×C with full scale at 1, where they are at hand.
+    means: of `after` over each pixel of `before`, H×W×C with full scale at 1, if the device computed them.
     """
     if means is not None and not _are_means_of(means, after):
-        return "a part of it was lost on its way from the device"
+        return "a part of it was lost during the transfer from the device"
     small = shrunk(unit(after.pixels), before.size) if means is None else means
-    if not np.isfinite(small).all():  # one value that is no number spreads to the mean that it is in
-        return "it holds values that are no numbers"
+    if not np.isfinite(small).all():  # A mean is not finite if one of its values is not.
+        return "it holds values that are not finite numbers"
     weight = counted(before, hole)
     if not weight.any():
         return None
     source = unit(before.pixels)
-    kept = weight > 0
-    spread, left = float(source[kept].std()), float(small[kept].std())
-    if spread > _LIVELY and left < _FLAT_SHARE * spread:
-        return "it is black" if small[kept].max() < _LIVELY else "it is flat"
+    compared = weight > 0
+    spread, result_spread = float(source[compared].std()), float(small[compared].std())
+    if spread > _MIN_SPREAD and result_spread < _MIN_SPREAD_RATIO * spread:
+        return "it is black" if small[compared].max() < _MIN_SPREAD else "it is flat"
     difference = small - source
-    drift = float(np.abs(difference[kept].mean(axis=0)).max())
+    drift = float(np.abs(difference[compared].mean(axis=0)).max())
     if drift > MAX_DRIFT:
         return f"its colours drift by {drift:.2f} (at most {MAX_DRIFT:g})"
     windows, share = local_mean(difference, weight, _WINDOW_PX)
-    judged = share >= _SMALLEST_SHARE
+    judged = share >= _MIN_SHARE
     worst = float(np.abs(windows[judged]).max(initial=0.0))
     return f"a part of it differs by {worst:.2f} (at most {MAX_LOCAL_DRIFT:g})" if worst > MAX_LOCAL_DRIFT else None
 
 
 def _are_means_of(means: NDArray[np.float32], after: Decoded) -> bool:
-    """Whether rows from all over the image have the means that were computed beside it, on the device."""
+    """Whether sampled rows of the image have the means that the device computed."""
     height, scale = means.shape[0], after.size[0] // means.shape[0]
     for row in np.unique(np.linspace(0, height - 1, _COMPARED_ROWS, dtype=int)):
         there = shrunk(unit(after.pixels[row * scale : (row + 1) * scale]), (1, means.shape[1]))
@@ -77,20 +77,20 @@ def _are_means_of(means: NDArray[np.float32], after: Decoded) -> bool:
 
 @dataclass(frozen=True)
 class Guarded:
-    """A `Restore` whose results are looked at. `careful` makes another one in float32, when it is first needed."""
+    """A `Restore` whose results are checked. `careful` makes one in float32, when it is first needed."""
 
     restore: Restore
     careful: Callable[[], Restore]
 
     def __call__(self, image: Decoded, hole: Hole | None) -> tuple[Decoded, Restored]:
-        """The restored image; computed again in float32, with a note, where it is in doubt. Raises QualityError."""
+        """The restored image; if it fails the check, computed again in float32, with a note. Raises QualityError."""
         after, restored = self.restore(image, hole)
-        why = doubt(image, after, hole, restored.shrunk)
-        if why is None:
+        problem = defect(image, after, hole, restored.shrunk)
+        if problem is None:
             return after, restored
         after, restored = self.careful()(image, hole)
-        still = doubt(image, after, hole, restored.shrunk)
-        if still is not None:
-            hint = "Look at it with --quarantine DIR; --no-guard takes results as they are."
-            raise QualityError(f"the result is not like the input: {still}", hint=hint, image=after)
-        return replace(after, notes=(*after.notes, f"computed again in float32: {why}")), restored
+        remaining = defect(image, after, hole, restored.shrunk)
+        if remaining is not None:
+            hint = "Inspect it with --quarantine DIR. With --no-guard, results are not compared with inputs."
+            raise QualityError(f"the result differs too much from the input: {remaining}", hint=hint, image=after)
+        return replace(after, notes=(*after.notes, f"computed again in float32: {problem}")), restored

@@ -1,11 +1,12 @@
-"""An output tree says of itself what was made in it: one line of JSON for each file that was done or failed.
+"""The journal of an output tree: one line of JSON for each file that was restored or failed.
 
-A line is appended after the output has its final name, whole, and is on the disk before anything relies on it; so it
-never claims a file that is not there. What a crash or a full disk left of a line is repaired before the next one is
-written. Several processes may append to one journal and read what the others add. docs/journal.md has the fields.
+A line is appended after the output has its final name, and is on the disk before anything relies on it, so it
+never names a file that does not exist. An incomplete line, left by a crash or a full disk, is repaired before the next
+one is written. Several processes may append to one journal and read the lines of the others. docs/journal.md describes
+the fields.
 
-What lies under the journal's name may be anything, as somebody may have copied, linked or forged it: only a regular
-file with lines of ours in it is written to, and a line of any length is read in pieces that are small.
+The file under the journal's name is untrusted, because it may be copied, linked or forged: only a regular file with
+lines of adacode is written to, and a line of any length is read in small pieces.
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ from pathlib import Path
 from typing import BinaryIO
 
 from adacode_cli import atomic, locks
-from adacode_cli.batch.record import Besides, Record, line_from
+from adacode_cli.batch.record import Record, SideFiles, line_from
 from adacode_cli.batch.state_files import STATE, ForeignFileError, check_folder, object_of, opened
 from adacode_cli.errors import JournalError, reason
 
 JOURNAL = STATE / "journal.jsonl"
 _BLOCK_BYTES = 65536
-# Paths have 4096 bytes at most, six times as many in JSON; a longer line is none of ours.
+# Paths have at most 4096 bytes, and six times as many in JSON; adacode writes no longer line.
 _MAX_LINE_BYTES = 1 << 20
 _BEGINNING = b'{"version":'
-# Others hold the lock for as long as a flush to the disk takes.
+# Other processes hold the lock while they write a line to the disk.
 _LOCK_LIMIT_S = 60.0
-_LONGEST_PAUSE_S = 0.05
+_MAX_PAUSE_S = 0.05
 
 
 class Journal:
@@ -39,20 +40,20 @@ class Journal:
     def __init__(self, root: Path) -> None:
         self._path = root / JOURNAL
         self._lock = threading.Lock()
-        self._forget(0)
+        self._reset(0)
 
-    def _forget(self, inode: int) -> None:
-        """What is there from now on is another file."""
+    def _reset(self, inode: int) -> None:
+        """Discards all that was read, because the file is another one."""
         self._earlier: dict[str, Record] = {}
         self._new: dict[str, Record] = {}
-        self._besides: dict[str, Besides] = {}
+        self._side_files: dict[str, SideFiles] = {}
         self._read_to = 0
         self._inode = inode
-        self._seen = (0, 0)
-        self._is_ours = False
+        self._last_status = (0, 0)
+        self._is_journal = False
 
     def add(self, line: bytes) -> None:
-        """Appends one line, on the disk when this returns. Raises JournalError where it cannot be written."""
+        """Appends one line and writes it to the disk. Raises JournalError if it cannot be written."""
         try:
             with self._lock:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,7 +61,7 @@ class Journal:
                 handle = opened(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
                 with os.fdopen(handle, "a+b", buffering=0) as file:
                     _wait_for_lock(file, self._path)
-                    self._look_again(file)
+                    self._read_new_lines(file)
                     _repair(file)
                     _append(file, line)
                 if is_new:
@@ -68,87 +69,87 @@ class Journal:
         except ForeignFileError as error:
             raise _foreign(self._path, error) from error
         except OSError as error:
-            hint = "Make room or choose another output directory (-o); files already restored are kept."
+            hint = "Free some disk space, or choose another output directory (-o). Restored files are kept."
             raise JournalError(f"cannot be written: {reason(error)}", path=self._path, hint=hint) from error
 
     def begin(self) -> None:
-        """From here on lines are new: what a later `done` finds was made while this run was under way.
+        """Marks the lines so far as earlier ones; later lines are from the time of this run.
 
-        Raises JournalError where the journal cannot be read, or is something else.
+        Raises JournalError if the journal cannot be read or is another kind of file.
         """
         with self._lock:
-            self._follow()
+            self._update()
             self._earlier |= self._new
             self._new = {}
 
     def done(self, target: str, *, only_new: bool = False) -> Record | None:
-        """What the last line about a done `target` says, lines of other processes up to now included.
+        """The record of the last line on a finished `target`, including the current lines of other processes.
 
-        Raises JournalError where the journal is there and cannot be read.
+        Raises JournalError if the journal exists and cannot be read.
         """
         with self._lock:
-            self._follow()
+            self._update()
             return self._new.get(target) or (None if only_new else self._earlier.get(target))
 
-    def made_with_other(self, weights: str) -> frozenset[str]:
-        """The targets that were last done with other weights than these. Raises JournalError as `done` does."""
+    def targets_with_other_weights(self, weights: str) -> frozenset[str]:
+        """The targets whose last records have other weights than these. Raises JournalError as `done` does."""
         return frozenset(target for target, record in self.records().items() if record.settings.weights != weights)
 
     def records(self) -> dict[str, Record]:
-        """What the last line about each done target says. Raises JournalError as `done` does."""
+        """The last record of each finished target. Raises JournalError as `done` does."""
         with self._lock:
-            self._follow()
+            self._update()
             return self._earlier | self._new
 
-    def besides(self, target: str) -> Besides:
-        """What all lines together say of files written beside `target`. Raises JournalError as `done` does."""
+    def side_files(self, target: str) -> SideFiles:
+        """The files written beside `target`, from all lines. Raises JournalError as `done` does."""
         with self._lock:
-            self._follow()
-            return self._besides.get(target, ())
+            self._update()
+            return self._side_files.get(target, ())
 
-    def all_besides(self) -> Besides:
-        """The same of every target. Raises JournalError as `done` does."""
+    def all_side_files(self) -> SideFiles:
+        """The files written beside all targets. Raises JournalError as `done` does."""
         with self._lock:
-            self._follow()
-            return tuple(one for known in self._besides.values() for one in known)
+            self._update()
+            return tuple(one for known in self._side_files.values() for one in known)
 
-    def _follow(self) -> None:
-        """Reads whole lines that were added since the last look; a journal that is another file is read anew."""
+    def _update(self) -> None:
+        """Reads complete lines that were added since the last call; if the journal is another file now, all lines."""
         try:
             check_folder(self._path.parent)
             status = os.lstat(self._path)
-            if status.st_ino == self._inode and (status.st_size, status.st_mtime_ns) == self._seen:
+            if status.st_ino == self._inode and (status.st_size, status.st_mtime_ns) == self._last_status:
                 return
             with os.fdopen(opened(self._path, os.O_RDONLY), "rb") as file:
-                self._look_again(file)
+                self._read_new_lines(file)
         except (FileNotFoundError, NotADirectoryError):
-            self._forget(0)
+            self._reset(0)
         except ForeignFileError as error:
             raise _foreign(self._path, error) from error
         except OSError as error:
             hint = "Check its permissions, or choose another output directory (-o)."
             raise JournalError(f"cannot be read: {reason(error)}", path=self._path, hint=hint) from error
 
-    def _look_again(self, file: BinaryIO | FileIO) -> None:
-        """Reads what was added. Raises JournalError where no line and no torn one is of ours."""
+    def _read_new_lines(self, file: BinaryIO | FileIO) -> None:
+        """Reads added lines. Raises JournalError if no line, complete or incomplete, is from adacode."""
         status = os.fstat(file.fileno())
         if status.st_ino != self._inode or status.st_size < self._read_to:
-            self._forget(status.st_ino)
+            self._reset(status.st_ino)
         with os.fdopen(os.dup(file.fileno()), "rb") as reader:
             reader.seek(self._read_to)
             for line, num_bytes in _lines(reader):
                 self._read_to += num_bytes
-                self._is_ours |= line.startswith(_BEGINNING)
-                found = line_from(line, self._path)
-                if found and found.record:
-                    self._new[found.target] = found.record
-                if found and found.besides:
-                    self._besides[found.target] = (*self._besides.get(found.target, ()), *found.besides)
-            self._is_ours |= self._read_to == status.st_size == 0 or _is_torn_line(reader, self._read_to)
-        if not self._is_ours:
+                self._is_journal |= line.startswith(_BEGINNING)
+                entry = line_from(line, self._path)
+                if entry and entry.record:
+                    self._new[entry.target] = entry.record
+                if entry and entry.side_files:
+                    self._side_files[entry.target] = (*self._side_files.get(entry.target, ()), *entry.side_files)
+            self._is_journal |= self._read_to == status.st_size == 0 or _is_torn_line(reader, self._read_to)
+        if not self._is_journal:
             hint = "Move it to another place, or choose another output directory (-o)."
-            raise JournalError("is not a journal of adacode, and is left as it is", path=self._path, hint=hint)
-        self._seen = (status.st_size, status.st_mtime_ns)
+            raise JournalError("is not a journal of adacode, and was not changed", path=self._path, hint=hint)
+        self._last_status = (status.st_size, status.st_mtime_ns)
 
 
 def _foreign(path: Path, error: ForeignFileError) -> JournalError:
@@ -157,9 +158,9 @@ def _foreign(path: Path, error: ForeignFileError) -> JournalError:
 
 
 def _lines(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
-    """The whole lines from here on, and their lengths; b"" for those that are too long to be ours.
+    """The complete lines from the current position, and their lengths; b"" for lines that are too long.
 
-    A last line without its end is left out: another process is writing it, or it is torn.
+    A last line without a newline is left out: another process is writing it, or it is incomplete.
     """
     while True:
         line = piece = file.readline(_MAX_LINE_BYTES)
@@ -173,35 +174,35 @@ def _lines(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
 
 
 def _is_torn_line(file: BinaryIO, start: int) -> bool:
-    """Whether the line from `start` to the end may be what a crash left of one of ours."""
+    """Whether the data from `start` to the end may be the incomplete line of an adacode that crashed."""
     file.seek(start)
-    # Where a machine lost its power, some file systems leave zeros.
+    # After a loss of power, some file systems leave zeros.
     found = file.read(_BLOCK_BYTES)
     beginning = found.lstrip(b"\0")[: len(_BEGINNING)]
     return bool(found) and _BEGINNING.startswith(beginning)
 
 
 def _wait_for_lock(file: FileIO, path: Path) -> None:
-    """Takes the journal's lock. Raises JournalError where another process keeps it for far longer than a line takes."""
+    """Locks the journal. Raises JournalError if another process holds the lock much longer than a line needs."""
     until, pause = time.monotonic() + _LOCK_LIMIT_S, 0.001
     while not locks.lock(file.fileno(), wait=False):
         if time.monotonic() > until:
-            hint = "Let the stopped process go on or end it (ps shows it), and run the same command again."
+            hint = "Resume or end the stopped process (ps lists it), and run the same command again."
             message = f"has been locked by another process for {_LOCK_LIMIT_S:g} seconds"
             raise JournalError(message, path=path, hint=hint)
         time.sleep(pause)
-        pause = min(2 * pause, _LONGEST_PAUSE_S)
+        pause = min(2 * pause, _MAX_PAUSE_S)
 
 
 def _append(file: FileIO, data: bytes) -> None:
     written = file.write(data)
-    while written < len(data):  # a disk that fills up takes a part; the next write says why
+    while written < len(data):  # A disk that becomes full writes a part; the next call raises the error.
         written += file.write(data[written:])
     atomic.sync(file.fileno())
 
 
 def _repair(file: FileIO) -> None:
-    """A last line without its end gets it where it is whole, and is cut off where it is torn."""
+    """Completes a last line that lacks only its newline, and removes an incomplete one."""
     end = file.seek(0, os.SEEK_END)
     start = _start_of_last_line(file, end)
     if start == end:
@@ -215,7 +216,7 @@ def _repair(file: FileIO) -> None:
 
 
 def _start_of_last_line(file: FileIO, end: int) -> int:
-    """Where the line begins that has no end; `end` itself where the last one has its end."""
+    """The beginning of the last line if it has no newline; otherwise `end`."""
     at = end
     while at > 0:
         start = max(0, at - _BLOCK_BYTES)

@@ -1,8 +1,8 @@
-"""What a run never writes to: the files that a person gave or keeps, whatever name leads to them.
+"""Files that a run never overwrites: inputs and other files of the user, under any of their names.
 
-Files are compared by device and inode, because links and case-insensitive disks give one file many names. What is kept
-as a whole (the inputs' directories, with what patterns leave out of them, and masks) is found by the directories above
-a file; nothing that lies there is replaced unless a journal says that a run wrote it.
+Files are compared by device and inode, because links and case-insensitive disks give one file several names. Whole
+directories (those of inputs and masks, including files that patterns exclude) are recognised by the parents of a
+file; a file in them is only replaced if a journal records that a run wrote it.
 """
 
 from __future__ import annotations
@@ -17,8 +17,11 @@ from adacode_cli.errors import OutputError
 
 @dataclass(frozen=True)
 class Kept:
-    """What a run never writes to: `files`, each with what a person calls it, everything below `folders`, and what lies
-    directly in one of `parents`. A number among the files is that of an open one.
+    """Files that a run never overwrites.
+
+    files: (name for messages, path, or file descriptor of an open file).
+    folders: directories with everything below them.
+    parents: directories of which only the direct entries count.
     """
 
     files: tuple[tuple[str, Path | int], ...] = ()
@@ -27,42 +30,42 @@ class Kept:
     _folder_of: dict[str, Path | None] = field(default_factory=dict, repr=False, compare=False)
 
     def refuse(self, sources: Iterable[Path | str], targets: Iterable[Path | str], option: str = "-o") -> None:
-        """Raises OutputError where one of `targets`, by any name, is one of the inputs `sources` or of the files."""
-        existing = {found: target for target in targets if (found := identity(target)) is not None}
+        """Raises OutputError if one of `targets` is, under any name, one of the inputs `sources` or of the files."""
+        existing = {file: target for target in targets if (file := identity(target)) is not None}
         if not existing:
             return
         for what, path in _chained(self.files, sources):
-            found = identity(path)
-            if found in existing:
-                hint = f"Originals are never written to: choose another place with {option}."
+            file = identity(path)
+            if file in existing:
+                hint = f"Originals are never overwritten: choose another place with {option}."
                 if option == "-o":
-                    hint = "Originals are never written to: choose another directory with -o, or add --suffix."
-                named = what if isinstance(path, int) else f"{what} {path}"
-                raise OutputError(f"would overwrite {named}", path=Path(existing[found]), hint=hint)
+                    hint = "Originals are never overwritten: choose another directory with -o, or add --suffix."
+                description = what if isinstance(path, int) else f"{what} {path}"
+                raise OutputError(f"would overwrite {description}", path=Path(existing[file]), hint=hint)
 
     def refuse_original(self, target: Path, option: str = "-o") -> None:
-        """Raises OutputError for an existing file below one of the folders; the caller knows that no run wrote it."""
+        """Raises OutputError for a file below one of the folders. The caller has checked that no run wrote it."""
         folder = self.folder_of(target.parent)
         if folder is None:
             return
         message = f"would overwrite a file in {folder} that no journal names as an output"
-        hint = f"Originals are never written to: choose another place with {option}, or move that file away."
+        hint = f"Originals are never overwritten: choose another place with {option}, or move that file away."
         raise OutputError(message, path=target, hint=hint)
 
     def folder_of(self, directory: Path) -> Path | None:
-        """Which of the folders `directory` is, or lies in, or which of the parents it is; links are resolved."""
+        """The kept folder that is or contains `directory`, or the parent that it is; links are resolved."""
         real = os.path.realpath(directory)
         if real not in self._folder_of:
-            self._folder_of[real] = self._found(real)
+            self._folder_of[real] = self._enclosing_folder(real)
         return self._folder_of[real]
 
-    def _found(self, real: str) -> Path | None:
-        parents = {found: folder for folder in self.parents if (found := identity(folder)) is not None}
+    def _enclosing_folder(self, real: str) -> Path | None:
+        parents = {file: folder for folder in self.parents if (file := identity(folder)) is not None}
         if (itself := identity(real)) in parents:
             return parents[itself]
-        named = {found: folder for folder in self.folders if (found := identity(folder)) is not None}
+        named = {file: folder for folder in self.folders if (file := identity(folder)) is not None}
         above = (identity(path) for path in (Path(real), *Path(real).parents))
-        return next((named[found] for found in above if found in named), None)
+        return next((named[file] for file in above if file in named), None)
 
 
 def _chained(
@@ -74,12 +77,12 @@ def _chained(
 
 
 def identity(path: Path | str | int) -> tuple[int, int] | None:
-    """(device, inode) of what `path` names, links resolved, or of an open file by its number.
+    """(device, inode) of a path, with links resolved, or of an open file by its descriptor.
 
-    None where nothing is there, and on disks that do not tell files apart.
+    None if there is no file, and on file systems without inodes.
     """
     try:
-        status = os.stat(path)  # noqa: PTH116 (of a hundred thousand names)
-    except (OSError, ValueError):  # it vanished meanwhile, or no file can have that name: nothing is overwritten
+        status = os.stat(path)  # noqa: PTH116 (called for a hundred thousand names)
+    except (OSError, ValueError):  # It was removed, or no file can have that name; nothing is overwritten.
         return None
     return (status.st_dev, status.st_ino) if status.st_ino else None

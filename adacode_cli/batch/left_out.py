@@ -1,8 +1,9 @@
-"""What folders hold beside the images that a run takes up: counted by kind, so that nothing is left out in silence.
+"""Counts files in input folders that a run does not restore, by kind, so that they can be reported.
 
-A kind is a suffix in lower case, with its dot; "" for names without one, and for what stands behind a dot and is none.
-Files that systems leave beside images have kinds of their own: "._*", ".DS_Store" and "Thumbs.db"; other hidden files
-and folders are ".*". Folders of such files (`SIDE_FOLDERS`, and all hidden ones) are counted and never listed.
+A kind is a suffix in lower case, with its dot; "" for names without a suffix, or with one that is too long or contains
+a space. Files that operating systems write beside images have their own kinds: "._*", ".DS_Store" and "Thumbs.db";
+other hidden files and folders are ".*". Folders of such files (`SIDE_FOLDERS`, and all hidden ones) are counted and not
+searched.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ SIDE_FOLDERS = frozenset(
         *("#recycle", "@Recycle", "$RECYCLE.BIN", "#snapshot"),
     }
 )
-"""Folders in which a Synology, a QNAP, macOS, Windows or a desktop keeps small copies and attributes of the images
-beside them, what was deleted, and earlier states of the whole disk."""
+"""Folders in which Synology, QNAP, macOS, Windows or desktops store thumbnails and attributes of the images beside
+them, deleted files, and snapshots."""
 
 HIDDEN = ".*"
 _SYSTEM_FILES = frozenset({".DS_Store", "Thumbs.db"})
 _APPLE_DOUBLE = "._"
-_LONGEST_SUFFIX = 16
+_MAX_SUFFIX_LENGTH = 16
 _CAMERA_RAW = (
     "3fr|arw|cr2|cr3|crw|dcr|dng|erf|fff|iiq|k25|kdc|mef|mos|mrw|nef|nrw|orf|pef|raf|raw|rw2|rwl|sr2|srf|srw|x3f"
 )
@@ -37,7 +38,7 @@ _MAX_KINDS_SHOWN = 6
 
 @dataclass
 class LeftOut:
-    """How many files of each kind were left out, and how many folders by name."""
+    """The numbers of files left out, by kind, and of folders, by name."""
 
     files: Counter[str] = field(default_factory=Counter)
     folders: Counter[str] = field(default_factory=Counter)
@@ -47,7 +48,7 @@ class LeftOut:
         self.files[_kind_of(name)] += 1
 
     def add_folder(self, name: str) -> None:
-        """Counts a folder that is not looked into, by its name if it is one of `SIDE_FOLDERS`, or else as hidden."""
+        """Counts a folder that is not searched, by its name if it is one of `SIDE_FOLDERS`, or else as hidden."""
         self.folders[name if name in SIDE_FOLDERS else HIDDEN] += 1
 
     def __bool__(self) -> bool:
@@ -55,39 +56,39 @@ class LeftOut:
 
     @property
     def unread_images(self) -> dict[str, int]:
-        """Of the files: camera raws and other images of kinds that are not read."""
+        """Numbers of camera raw files and other images in formats that are not read, by kind."""
         return {kind: count for kind, count in self.files.items() if _is_image(kind)}
 
     @property
     def other_files(self) -> dict[str, int]:
-        """Of the files: all that are no images."""
+        """Numbers of files that are not images, by kind."""
         return {kind: count for kind, count in self.files.items() if not _is_image(kind)}
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
-        """All counts, for programs, the most frequent kind first."""
+        """All counts for JSON, the most frequent kind first."""
         named = {"unread_images": self.unread_images, "files": self.other_files, "folders": self.folders}
         return {name: dict(_sorted(kinds)) for name, kinds in named.items()}
 
     @property
     def text(self) -> str:
-        """All in a line: "not read: 4 .cr2; left out: 12 .xmp, 3 without a suffix"; "" where nothing was left out."""
+        """All counts in one line: "not read: 4 .cr2; left out: 12 .xmp, 3 without a suffix"; "" if there are none."""
         images = [f"{count} {kind}" for kind, count in _shown(self.unread_images)]
         others = [f"{count} {_FILES.get(kind, kind)}" for kind, count in _shown(self.other_files)]
         others += [_folder_text(kind, count) for kind, count in _shown(self.folders)]
-        said = {"not read": images, "left out": others}
-        return "; ".join(f"{what}: {', '.join(kinds)}" for what, kinds in said.items() if kinds)
+        groups = {"not read": images, "left out": others}
+        return "; ".join(f"{what}: {', '.join(kinds)}" for what, kinds in groups.items() if kinds)
 
 
 _FILES = {"": "without a suffix", HIDDEN: "hidden"}
 
 
 def _kind_of(name: str) -> str:
-    dot = name.rfind(".")  # not Path.suffix: this runs for every name of a tree
+    dot = name.rfind(".")  # Not Path.suffix, which is slow for every name of a tree.
     if dot <= 0 or name in _SYSTEM_FILES or name[0] == ".":
         return _special_kind_of(name)
     suffix = name[dot:]
-    return suffix.lower() if 1 < len(suffix) <= _LONGEST_SUFFIX and " " not in suffix else ""
+    return suffix.lower() if 1 < len(suffix) <= _MAX_SUFFIX_LENGTH and " " not in suffix else ""
 
 
 def _special_kind_of(name: str) -> str:

@@ -1,18 +1,19 @@
-"""Which file of `--mask-dir` is the mask of which image: decided by paths alone, for all images of a run together.
+"""Pairs the images of a run with the masks in `--mask-dir`, by their paths alone.
 
 Paths are compared without suffixes. The mask of `photos/1931/p1.jpg`, found below the input `photos`, is the first of
 
-1. what lies at the image's path below its input: `masks/1931/p1.png`;
-2. what lies there with `_mask` behind its name: `masks/1931/p1_mask.png`;
-3. the same with more of the path in front, which tells several inputs apart: `masks/photos/1931/p1.png`;
-4. what is called `p1` or `p1_mask` in whatever folder, where no other image has that name, and no other mask that is
-   left. `masks/1932/p1.png` is not meant where there is an image `photos/1932/p1`, in this run or not.
+1. the file at the image's path below its input: `masks/1931/p1.png`;
+2. the file there with `_mask` after its name: `masks/1931/p1_mask.png`;
+3. the same with more of the path in front, which distinguishes several inputs: `masks/photos/1931/p1.png`;
+4. a file named `p1` or `p1_mask` in any folder, if no other image has that name, and no other remaining mask. A mask
+   `masks/1932/p1.png` is not used if there is an image `photos/1932/p1`, in this run or not.
 
-Of an image that is named itself, or in a list, it is what lies at the longest end of its path, down to its name.
+For an image that is an input itself, or in a list, it is the file at the longest end of its path, down to its name.
 
-Where that leaves one mask to two images, or two masks to one image, the run is refused: a hole in the wrong place
-is a wrong image without a word. So is one in which an image has a mask by 1 or 2 and another by 3, unless that one is
-the mask of another image by 1. Images in one folder that differ in their suffix alone may share a mask.
+If two images would get one mask, or one image two masks, the run is refused, because a hole in the wrong place
+gives a wrong image without an error. The run is also refused if an image has a mask by 1 or 2 and another one by 3,
+except if that is the mask of another image by 1. Images in one folder that differ only in their suffix may share
+a mask.
 """
 
 from __future__ import annotations
@@ -42,9 +43,10 @@ _MAX_NAMED = 3
 
 @dataclass(frozen=True)
 class MaskPairs:
-    """The masks of a run's images. `masks` are files among its inputs that are masks of others; they are no images.
+    """The masks of a run's images.
 
-    `holds_images`: some of the images lie in the folder of masks.
+    masks: files among the inputs that are masks of others, and thus not restored.
+    holds_images: some of the images are in the folder of masks.
     """
 
     folder: Path
@@ -54,7 +56,7 @@ class MaskPairs:
     _advised: AdvisedPlaces = field(repr=False)
 
     def for_image(self, path: Path) -> Path:
-        """The mask of the image `path`. Raises InputError where there is none."""
+        """The mask of the image `path`. Raises InputError if there is none."""
         place = self._places.get(str(path))
         if place is None:
             raise self._without_mask(path, self._hint(path))
@@ -66,7 +68,7 @@ class MaskPairs:
     def _hint(self, path: Path) -> str:
         if self.holds_images:
             place = self.folder / self._advised.of(str(path), f"{_MARK}.png")
-            return f"Name its mask {place}; other images of this run are not taken for masks."
+            return f"Name its mask {place}; other images of this run are not used as masks."
         return f"Put its mask (white where the holes are) at {self.folder / self._advised.of(str(path), '.png')}."
 
     def _without_mask(self, path: Path, hint: str) -> InputError:
@@ -74,9 +76,9 @@ class MaskPairs:
 
 
 class MaskFolder:
-    """The image files in `folder` and below, by their places there; `selection` says what is an output of a run.
+    """The image files in `folder` and below, by their places there; `selection` tells which are outputs of a run.
 
-    Raises InputError where the folder, or one below it, cannot be listed.
+    Raises InputError if the folder, or one below it, cannot be listed.
     """
 
     def __init__(self, folder: Path, selection: Selection) -> None:
@@ -85,21 +87,21 @@ class MaskFolder:
         self._places = list(_places_in(folder, selection))
 
     def pair(self, images: Sequence[Found]) -> MaskPairs:
-        """The mask of each image, where there is one. Raises InputError where that is not clear."""
+        """The mask of each image that has one. Raises InputError if this is ambiguous."""
         own = self._own_places(images)
         masks = _masks_among(own)
         places = (place for place in self._places if place not in own or own[place] in masks)
-        wanted: dict[str, int] = {}
+        num_parts: dict[str, int] = {}
         for found in images:
             path = found.path_text
             if path not in masks:
-                wanted[path] = max(wanted.get(path, 0), _num_parts(found))
-        advised = AdvisedPlaces(wanted)
-        paired = _Pairing(self._folder, places, advised).of(wanted)
+                num_parts[path] = max(num_parts.get(path, 0), _num_parts(found))
+        advised = AdvisedPlaces(num_parts)
+        paired = _Pairing(self._folder, places, advised).of(num_parts)
         return MaskPairs(self._folder, masks, len(own) > len(masks), paired, advised)
 
     def _own_places(self, images: Sequence[Found]) -> dict[str, str]:
-        """The place in this folder of each image of the run that lies there, with its path."""
+        """{place in this folder: path} of each image of the run that is in it."""
         real = os.path.realpath(self._folder).rstrip(os.sep) + os.sep
         if not any(_may_lie_in(real, given) for given in {found.given for found in images}):
             return {}
@@ -113,7 +115,7 @@ class MaskFolder:
 
 
 class _Pairing:
-    """Pairs images with the masks at `places` of `folder`, counts what is not clear, and keeps the first of it."""
+    """Pairs images with the masks at `places` of `folder`; counts ambiguous cases and keeps the first one."""
 
     def __init__(self, folder: Path, places: Iterable[str], advised: AdvisedPlaces) -> None:
         self._folder = folder
@@ -121,35 +123,36 @@ class _Pairing:
         self._by_key: defaultdict[str, list[str]] = defaultdict(list)
         for place in places:
             self._by_key[key_of(place)].append(place)
-        self._most_parts = max((key.count("/") + 1 for key in self._by_key), default=0)
-        self._user: dict[str, str] = {}
+        self._max_parts = max((key.count("/") + 1 for key in self._by_key), default=0)
+        self._image_of_mask: dict[str, str] = {}
         self._listed: dict[str, frozenset[str]] = {}
         self._own_ends: set[str] = set()  # paths of images below their inputs
         self._paired: dict[str, str] = {}
         self._num_unclear = 0
         self._first_unclear: InputError | None = None
 
-    def of(self, wanted: dict[str, int]) -> dict[str, str]:
-        """{path of an image: how many parts of it lie below an input, 0 for a file that is named} → {path: place of
-        its mask}. Raises InputError.
+    def of(self, images: dict[str, int]) -> dict[str, str]:
+        """{path of an image: the number of its parts below an input, 0 for an input itself} → {path: place of its
+        mask}. Raises InputError.
         """
         left = []
-        self._own_ends = {_end(path, num_parts) for path, num_parts in wanted.items() if num_parts}
-        for path, num_parts in wanted.items():
+        self._own_ends = {_end(path, num_parts) for path, num_parts in images.items() if num_parts}
+        for path, num_parts in images.items():
             if masks := self._by_path(path, num_parts):
-                self._take(path, masks)
+                self._assign(path, masks)
             else:
                 left.append(path)
         if left:
-            self._pair_by_name(left, wanted)
+            self._pair_by_name(left, images)
         if (unclear := self._first_unclear) is not None:
-            unclear.message += f"; and {self._num_unclear - 1} more like it" if self._num_unclear > 1 else ""
+            more = self._num_unclear - 1
+            unclear.message += f"; and {more} more case{'s' * (more != 1)} like this" if more else ""
             raise unclear
         return self._paired
 
     def _by_path(self, path: str, num_parts: int) -> list[str]:
-        """The masks at the end of a path that counts, and those at a longer end of it that is the path of no image."""
-        longest = min(self._most_parts, len(_parts(path)))
+        """The masks at the end of a path that counts, and those at a longer end that is the path of no other image."""
+        longest = min(self._max_parts, len(_parts(path)))
         lengths = range(num_parts, longest + 1) if num_parts else range(longest, 0, -1)
         ends = (_end(path, length) for length in lengths)
         found = ((end, masks) for end in ends if (masks := self._at(end)))
@@ -163,10 +166,10 @@ class _Pairing:
     def _pair_by_name(self, left: Iterable[str], images: Iterable[str]) -> None:
         masks: defaultdict[str, list[str]] = defaultdict(list)
         for key, places in self._by_key.items():
-            free = [place for place in places if place not in self._user]
-            for called in {_name(key), _name(key).removesuffix(_MARK)}:
-                masks[called] += free
-        first_two: defaultdict[str, dict[str, str]] = defaultdict(dict)  # of each name, with different folders
+            free = [place for place in places if place not in self._image_of_mask]
+            for name in {_name(key), _name(key).removesuffix(_MARK)}:
+                masks[name] += free
+        first_two: defaultdict[str, dict[str, str]] = defaultdict(dict)  # of each name, in different folders
         for path in images:
             key = key_of(path)
             named = first_two[_name(key)]
@@ -174,13 +177,12 @@ class _Pairing:
                 named.setdefault(key, path)
         for path in left:
             name = _name(key_of(path))
-            meant = masks[name]
-            if len(meant) <= _MAX_NAMED:  # More are refused in any case.
-                meant = [place for place in meant if not self._is_of_another(place, path)]
-            if not meant:
-                continue
-            others = (other for other in first_two[name].values() if not _differ_in_suffix(other, path))
-            self._take(path, meant, next(others, None))
+            candidates = masks[name]
+            if len(candidates) <= _MAX_NAMED:  # A longer list is refused anyway.
+                candidates = [place for place in candidates if not self._is_of_another(place, path)]
+            if candidates:
+                others = (other for other in first_two[name].values() if not _differ_in_suffix(other, path))
+                self._assign(path, candidates, next(others, None))
 
     def _is_of_another(self, place: str, path: str) -> bool:
         """Whether the mask at `place` mirrors the place of another image than `path`, which need not be in this run."""
@@ -192,13 +194,13 @@ class _Pairing:
         mirrored = os.path.realpath(above[depth] / folder)
         name = _name(key_of(name))
         if mirrored == os.path.realpath(self._folder / folder):
-            # Masks and images lie in one tree.
+            # Masks and images are in one tree.
             return not name.endswith(_MARK) or name.removesuffix(_MARK) in self._names_in(mirrored)
         is_own_folder = mirrored == os.path.realpath(above[0])
         return not is_own_folder and not self._names_in(mirrored).isdisjoint((name, name.removesuffix(_MARK)))
 
     def _names_in(self, folder: str) -> frozenset[str]:
-        """The names, without suffixes, of the images in a folder; none where it cannot be listed."""
+        """The names, without suffixes, of the images in a folder; none if it cannot be listed."""
         if folder not in self._listed:
             names = []
             with suppress(OSError):
@@ -208,14 +210,14 @@ class _Pairing:
             self._listed[folder] = frozenset(map(key_of, names))
         return self._listed[folder]
 
-    def _take(self, path: str, masks: Sequence[str], other: str | None = None) -> None:
-        """Notes the one mask of an image, unless there is another image that could have it too."""
+    def _assign(self, path: str, masks: Sequence[str], other: str | None = None) -> None:
+        """Assigns the mask of an image, or records an ambiguity: several masks, or another image with this mask."""
         if len(masks) > 1:
             self._num_unclear += 1
             self._first_unclear = self._first_unclear or self._too_many(path, masks)
             return
         place = masks[0]
-        user = self._user.setdefault(place, path)
+        user = self._image_of_mask.setdefault(place, path)
         if other is None and not _differ_in_suffix(user, path):
             other = user
         if other is not None:
@@ -224,14 +226,14 @@ class _Pairing:
         self._paired[path] = place
 
     def _too_many(self, path: str, masks: Sequence[str]) -> InputError:
-        """There may be thousands of masks; the first few show what is meant."""
+        """The error for several masks of one image, which lists the first few of them."""
         named = ", ".join(heapq.nsmallest(_MAX_NAMED, masks))
         more = f" and {len(masks) - _MAX_NAMED} more" if len(masks) > _MAX_NAMED else ""
         message = f"has {len(masks)} masks in {self._folder}: {named}{more}"
-        return InputError(message, path=Path(path), hint=f"Keep one of them. {_RULE}")
+        return InputError(message, path=Path(path), hint=f"Keep only one of them. {_RULE}")
 
     def _shared(self, place: str, path: str, other: str) -> InputError:
-        """`path` has no other mask; `other` may have one of its own."""
+        """The error for a mask that two images could have. `path` has no other mask."""
         example = self._folder / self._advised.of(path, Path(place).suffix)
         hint = f"If it is the mask of {path}, put it at {example}. A mask for all images is given with --mask."
         first, second = sorted((other, path))
@@ -251,13 +253,13 @@ def _check_is_directory(folder: Path) -> None:
 
 
 def _places_in(folder: Path, selection: Selection) -> Iterable[str]:
-    """Places of all files with the suffix of an image; one that cannot be read fails its own image, later."""
+    """Places of all files with the suffix of an image; a file that cannot be read fails its own image later."""
     for entry in discover([folder], selection):
         if isinstance(entry, Found):
             yield entry.place
         elif not entry.path.is_dir():
             yield from _place_of(entry, folder)
-        elif entry.failed:  # a mask in it would be missed, and another one of its name be taken
+        elif entry.failed:  # A mask in it would be missed, and another one with its name would be used.
             raise _unlisted(entry.path, entry.reason)
 
 
@@ -276,19 +278,19 @@ def _are_one_file(first: Path, second: Path) -> bool:
 
 
 def _may_lie_in(real: str, given: Path) -> bool:
-    """Whether an input is, or lies in, the directory `real`, which ends with a separator."""
+    """Whether an input is, or is in, the directory `real`, which ends with a separator."""
     return f"{os.path.realpath(given)}{os.sep}".startswith(real)
 
 
 def _masks_among(own: dict[str, str]) -> frozenset[str]:
-    """The paths of those images in the folder of masks that have the name of another one, and `_mask` behind it."""
+    """The paths of images in the folder of masks that have the name of another image followed by `_mask`."""
     keys = {key_of(place): path for place, path in own.items()}
     marked = {key: path for key, path in keys.items() if key.endswith(_MARK) and key.removesuffix(_MARK) in keys}
     return frozenset(marked.values())
 
 
 def _num_parts(found: Found) -> int:
-    """How many parts of an image's path lie below its input; 0 for a file that is named."""
+    """The number of parts of an image's path below its input; 0 for an input itself."""
     return found.place.count("/") + 1 if found.in_tree else 0
 
 
@@ -306,7 +308,7 @@ def _name(key: str) -> str:
 
 
 def _differ_in_suffix(first: str, second: str) -> bool:
-    """Whether two paths are of one folder and name, links resolved."""
+    """Whether two paths have the same folder, links resolved, and the same name without suffix."""
     if key_of(first) == key_of(second):
         return True
     folders = {os.path.realpath(Path(path).parent) for path in (first, second)}
@@ -314,37 +316,39 @@ def _differ_in_suffix(first: str, second: str) -> bool:
 
 
 class AdvisedPlaces:
-    """The places for the masks of a run's images: {path: how many parts of it lie below an input, 0 if it is named}.
+    """Suggests places for the masks of a run's images, for hints.
 
-    A tree may hold thousands of images without masks, which all want to know theirs: nothing is made before the first
-    one asks, and no image is compared with all others.
+    images: {path: the number of its parts below an input, 0 for an input itself}.
+
+    A tree may hold thousands of images without masks: nothing is computed before the first call, and no image is
+    compared with all others.
     """
 
     def __init__(self, images: Mapping[str, int]) -> None:
-        self._pictures = images
+        self._images = images
 
     def of(self, path: str, ending: str) -> str:
-        """The end of an image's path that is below its input and of no other image, with `ending` for its suffix.
+        """The end of an image's path, below its input, that no other image has, with `ending` as its suffix.
 
-        With forward slashes. Where the whole path is also the end of another one, it is that.
+        It has forward slashes. If the whole path is also the end of another one, it is the whole path.
         """
-        inside = Path(path)
-        parts = inside.relative_to(inside.anchor).parts
-        most = sum(1 for _ in takewhile(lambda part: part != os.pardir, reversed(parts)))
-        length = min(most, max(self._pictures.get(path, 0), self._num_shared(path) + 1))
-        return "/".join((*parts[-length:-1], f"{inside.stem}{ending}"))
+        image = Path(path)
+        parts = image.relative_to(image.anchor).parts
+        max_parts = sum(1 for _ in takewhile(lambda part: part != os.pardir, reversed(parts)))
+        length = min(max_parts, max(self._images.get(path, 0), self._num_shared(path) + 1))
+        return "/".join((*parts[-length:-1], f"{image.stem}{ending}"))
 
     @cached_property
     def _ends(self) -> list[tuple[str, ...]]:
-        """The parts of each image's key from its name upwards, sorted: those with like ends lie side by side."""
-        return sorted({_from_the_name(path) for path in self._pictures})
+        """The parts of each image's key from its name upwards, sorted, so that similar ends are neighbours."""
+        return sorted({_from_the_name(path) for path in self._images})
 
     def _num_shared(self, path: str) -> int:
-        """How many parts at the end of an image's path another image has too."""
+        """The largest number of parts at the end of an image's path that another image shares."""
         own = _from_the_name(path)
         start = bisect.bisect_left(self._ends, own)
-        beside = (end for end in self._ends[max(0, start - 1) : start + 2] if end != own)
-        return max((_num_common(own, end) for end in beside), default=0)
+        neighbours = (end for end in self._ends[max(0, start - 1) : start + 2] if end != own)
+        return max((_num_common(own, end) for end in neighbours), default=0)
 
 
 def key_of(path: str) -> str:

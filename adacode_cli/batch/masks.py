@@ -1,4 +1,4 @@
-"""Where the hole of an image comes from; a bad mask fails its own image only."""
+"""Sources of the holes of images; an unusable mask fails its own image only."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from adacode_cli.imaging.mask import mask_from_alpha, mask_from_color, mask_from
 
 
 class MaskFile:
-    """A file of masks, of which the pages that were used last are decoded.
+    """A mask file, of which only the pages used last are decoded.
 
-    decode: decodes its pages from the one with the given number on.
+    decode: decodes its pages from a page number on.
     """
 
     def __init__(self, path: Path, decode: Callable[[int], Decoded]) -> None:
@@ -30,15 +30,15 @@ class MaskFile:
         self._num_pages = self._window.num_pages
 
     def page(self, number: int) -> Decoded:
-        """The mask of a page: one page serves every page of an image, several serve each its own.
+        """The mask of a page: a single page is the mask of every page of an image; otherwise each page has its own.
 
-        Raises InputError where the page is missing or cannot be read.
+        Raises InputError if the page is missing or cannot be read.
         """
         if self._num_pages == 1:
             return self._window
         if number >= self._num_pages:
-            hint = "Give it a page for each page of the image, or one page that serves them all."
-            raise InputError(f"the mask has {self._num_pages} pages, the image more", path=self.path, hint=hint)
+            hint = "Use a mask with one page for each page of the image, or with one page for all of them."
+            raise InputError(f"the mask has {self._num_pages} pages, and the image has more", path=self.path, hint=hint)
         while not 0 <= number - self._window.page < len(self._window.pages):
             following = self._window.page + len(self._window.pages)
             self._window = self._decode(following if number >= following else 0)
@@ -58,10 +58,10 @@ class Edge:
 
 
 class HoleSource(Protocol):
-    """Gives each image its hole. Values of it can be pickled."""
+    """Gives the hole of each image. Its values can be pickled."""
 
     def __call__(self, image: Decoded, file: MaskFile | None) -> Hole:
-        """(one page of an image, what `file_for` named) → its hole. Raises InputError."""
+        """(one page of an image, the file from `file_for`) → its hole. Raises InputError."""
         ...
 
     def file_for(self, source: Path) -> Path | None:
@@ -71,7 +71,7 @@ class HoleSource(Protocol):
 
 @dataclass(frozen=True)
 class OneFile:
-    """One mask file for every image; each image must have its size."""
+    """One mask file for all images, which must have its size."""
 
     path: Path
     edge: Edge = Edge()
@@ -88,7 +88,7 @@ class OneFile:
 
 @dataclass(frozen=True)
 class PairedFiles:
-    """A mask per image, as a folder of them was paired with the images."""
+    """One mask file for each image, from a folder of masks."""
 
     pairs: MaskPairs
     edge: Edge = Edge()
@@ -104,7 +104,7 @@ class PairedFiles:
 
 @dataclass(frozen=True)
 class Transparency:
-    """The transparent part of the image itself, which is opaque when it is filled."""
+    """The transparent part of the image itself, whose filling is opaque."""
 
     edge: Edge = Edge()
 

@@ -1,7 +1,7 @@
-"""Where a restored image goes is decided by its name alone, before anything is read.
+"""Names of outputs, which depend only on the names of the inputs.
 
-Without `-o` the outputs lie beside the input in a directory of their own, never among the originals; with `-o` they
-mirror the input's tree there. The format is what the target's name says, so that names never lie.
+Without `-o` the outputs are in a directory of their own beside the input, never among the originals; with `-o` they
+mirror the input's tree in that directory. The suffix of an output always names its format.
 """
 
 from __future__ import annotations
@@ -17,15 +17,18 @@ from adacode_cli.codes.file import SUFFIX
 from adacode_cli.errors import OutputError, UsageError
 from adacode_cli.imaging.encode import format_of
 
+_ONE_OPTION_HINT = "Use only one of the two options."
+
 
 @dataclass(frozen=True)
 class Naming:
     """How outputs are named: `label` (such as "sr-x4") marks default directories, `format` None keeps the input's.
 
-    `keep_suffix`: a name keeps the input's suffix where the format changes, `a.tif` → `a.tif.png`. A suffix that no
-    output can have is always kept: cameras write `b.jpg` and `b.mpo` as a pair, and a name must not depend on what else
-    there is, or later runs would take an output for another input's. Raises UsageError for a suffix that would leave
-    the directory and for an unknown format.
+    keep_suffix: a name keeps the input's suffix if the format changes, `a.tif` → `a.tif.png`. A suffix that no
+        output can have is always kept: cameras write `b.jpg` and `b.mpo` as a pair, and a name must not depend on other
+        files, or later runs would assign an output to another input.
+
+    Raises UsageError for a suffix that contains a path separator and for an unknown format.
     """
 
     label: str
@@ -36,17 +39,17 @@ class Naming:
 
     def __post_init__(self) -> None:
         if "/" in self.suffix or os.sep in self.suffix or "\0" in self.suffix:
-            raise UsageError(f"the suffix {self.suffix!r} holds a path separator", hint="Use -o for a directory.")
+            raise UsageError(f"the suffix {self.suffix!r} contains a path separator", hint="Name a directory with -o.")
         if self.format is not None and self.format not in formats.names():
-            raise UsageError(f"unknown format {self.format!r}", hint=f"Formats: {', '.join(formats.names())}.")
+            raise UsageError(f"unknown format {self.format!r}", hint=f"Choose one of {', '.join(formats.names())}.")
 
     def names_one_file(self) -> bool:
-        """True if `-o` is the name of an image file rather than a directory."""
+        """Whether `-o` names an image file rather than a directory."""
         output = self.output
         return output is not None and format_of(output) is not None and not output.is_dir()
 
     def check(self, inputs: Sequence[Path]) -> None:
-        """Raises UsageError or OutputError where `-o` cannot serve these inputs."""
+        """Raises UsageError or OutputError if `-o` is unsuitable for these inputs."""
         if self.output is None:
             return
         if not self.names_one_file():
@@ -55,14 +58,14 @@ class Naming:
                 raise OutputError("exists and is not a directory", path=self.output, hint=hint)
             return
         if len(inputs) != 1 or inputs[0].is_dir():
-            hint = "With a directory or several inputs, -o names a directory."
-            raise UsageError(f"-o {self.output} is the name of one file", hint=hint)
+            hint = "For a directory or several inputs, -o must name a directory."
+            raise UsageError(f"-o {self.output} names a single file", hint=hint)
         if self.format is not None and self.format != format_of(self.output):
-            raise UsageError(f"-o {self.output} contradicts --format {self.format}", hint="Drop one of the two.")
+            raise UsageError(f"-o {self.output} contradicts --format {self.format}", hint=_ONE_OPTION_HINT)
         if self.suffix:
-            raise UsageError("--suffix has no effect when -o names the file", hint="Drop one of the two.")
+            raise UsageError("--suffix has no effect when -o names the file", hint=_ONE_OPTION_HINT)
         if self.keep_suffix:
-            raise UsageError("--keep-suffix has no effect when -o names the file", hint="Drop one of the two.")
+            raise UsageError("--keep-suffix has no effect when -o names the file", hint=_ONE_OPTION_HINT)
 
     def root_of(self, given: Path) -> Path:
         """The directory that holds all outputs of the input `given`."""
@@ -72,7 +75,8 @@ class Naming:
             return given.parent / f"adacode-{self.label}"
         named = given if given.name not in ("", "..") else Path(os.path.normpath(given.absolute()))
         if not named.name:
-            raise UsageError(f"{given} has no place beside it", hint="Say where the outputs go with -o.")
+            hint = "Choose a directory for the outputs with -o."
+            raise UsageError(f"{given} has no parent directory for its outputs", hint=hint)
         return named.with_name(f"{named.name}-{self.label}")
 
     def name_of(self, found: Found) -> str:
@@ -80,7 +84,7 @@ class Naming:
         if self.output is not None and self.names_one_file():
             return self.output.name
         folder, slash, name = found.place.rpartition("/")
-        if not found.in_tree and self.output is None:  # beside the input, whatever a list says of its place
+        if not found.in_tree and self.output is None:  # The output is beside the input, whatever its path in a list is.
             folder = slash = ""
         stem, extension = _split(_without_codes_suffix(name))
         own, of_outputs = formats.of_suffix(extension), formats.of_input_suffix(extension)
@@ -91,21 +95,21 @@ class Naming:
         return f"{folder}{slash}{stem}{self.suffix}{extension}"
 
     def is_own_output(self, found: Found, root: Path) -> bool:
-        """True if `found` is an output of an earlier run into the input's own tree, to judge by its suffix."""
+        """Whether `found` is, by its suffix, an output that an earlier run wrote into the input's own tree."""
         if not self.suffix or not found.in_tree or not _split(found.place)[0].endswith(self.suffix):
             return False
         return os.path.realpath(root) == os.path.realpath(found.given)
 
 
 def _split(place: str) -> tuple[str, str]:
-    """What stands before the suffix, and the suffix, as pathlib has them; a Path for each name would take too long."""
+    """(the path without its suffix, the suffix) as in pathlib; making a Path for each name would take too long."""
     dot = place.rfind(".")
     name = place.rfind("/") + 1
     return (place[:dot], place[dot:]) if name < dot < len(place) - 1 else (place, "")
 
 
 def _without_codes_suffix(name: str) -> str:
-    """`a.jpg.adacode` was made from `a.jpg`; `1.May.adacode` from an image whose format its name does not tell."""
+    """`a.jpg.adacode` was made from `a.jpg`; `1.May.adacode` from an image without a known suffix."""
     stem, extension = _split(name)
     if extension.lower() != SUFFIX:
         return name

@@ -1,4 +1,4 @@
-"""How one file ended: the value that the console, the journal and the report all read."""
+"""The outcome of one file, which console, journal and report use."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from adacode_cli.errors import (
     WeightsError,
 )
 
-_DISK_IS_DONE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+_DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 
 class Result(StrEnum):
-    """The three ways in which a file can end."""
+    """The three results of a file."""
 
     DONE = "done"
     SKIPPED = "skipped"
@@ -34,7 +34,7 @@ class Result(StrEnum):
 
 
 class OutputState(StrEnum):
-    """What lies where a file's output goes, in the words in which a person is told why nothing is written there."""
+    """The state of a file's output, in the words in which a skipped file is reported."""
 
     TO_MAKE = "to make"
     DONE = "done already"
@@ -43,7 +43,7 @@ class OutputState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a file failed: `kind` and `exit_code` as in `adacode_cli.errors`; `trace` is what -v shows."""
+    """Why a file failed: `kind` and `exit_code` as in `adacode_cli.errors`; -v shows `trace`."""
 
     kind: str
     exit_code: int
@@ -54,22 +54,22 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What went in and what came out, as the journal keeps it.
+    """The contents of source and output, as the journal stores them.
 
-    `mask` is the SHA-256 of the mask's file; `besides` are files written beside the output, by absolute path.
+    `mask` is the SHA-256 of the mask's file; `side_files` are files written beside the output, by absolute path.
     """
 
     source: Content
     mask: str | None
     output: Content | None = None
-    besides: tuple[tuple[str, Content], ...] = ()
+    side_files: tuple[tuple[str, Content], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One file's end. `seconds` counts the work spent on it, not its waiting; `num_bytes` is the output's size.
+    """The outcome of one file. `seconds` is the time of work, without waiting; `num_bytes` is the output's size.
 
-    `reason` says why a file was skipped. `made` is None where not even the source was read.
+    `reason`: why a file was skipped. `made`: None if the source was not read.
     """
 
     result: Result
@@ -84,10 +84,10 @@ class Outcome:
 
 
 def failure_of(error: Exception, source: Path) -> Failure:
-    """The record of what went wrong with `source`; anything that is not an AdaCodeError counts as a bug of ours."""
+    """The failure of `source`; every error that is not an AdaCodeError counts as a bug of this program."""
     trace = "".join(traceback.format_exception(error))
     if isinstance(error, AdaCodeError):
-        about_another = error.path is not None and Path(error.path) != source  # its mask, its output
+        about_another = error.path is not None and Path(error.path) != source  # For example its mask or its output.
         message = str(error) if about_another else error.message
         return Failure(error.kind, error.exit_code, message, error.hint, trace)
     hint = "This is a bug; please report it with the traceback that -v shows."
@@ -95,21 +95,21 @@ def failure_of(error: Exception, source: Path) -> Failure:
 
 
 def failed_job(job: Job, error: Exception) -> Outcome:
-    """The end of a job that fails before anything of it is read."""
+    """The outcome of a job that fails before its source is read."""
     return Outcome(Result.FAILED, job.source, job.target, failure=failure_of(error, job.source))
 
 
 def failed_entry(entry: PassedOver) -> Outcome:
-    """The end of an entry that is passed over and counts as a failure."""
+    """The outcome of an entry that is passed over and counts as a failure."""
     failure = failure_of(InputError(entry.reason, path=entry.path), entry.path)
     return Outcome(Result.FAILED, entry.path, None, failure=failure)
 
 
 def ends_the_run(error: Exception) -> bool:
-    """Whether every other file would fail alike: the disk is full, the device is gone, the options are impossible."""
+    """Whether every other file would meet the same error: a full disk, a lost device, impossible options."""
     if isinstance(error, OutputError):
         cause = error.__cause__
-        return isinstance(cause, OSError) and cause.errno in _DISK_IS_DONE
+        return isinstance(cause, OSError) and cause.errno in _DISK_ERRORS
     if isinstance(error, DeviceError | WeightsError):
         return not error.only_this_image
     return isinstance(error, UsageError | JournalError)

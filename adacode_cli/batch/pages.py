@@ -1,6 +1,6 @@
-"""Where the pages of a long document go: each is written when it is restored, before the next needs memory.
+"""Writes a long document page by page: each page is written before the next one needs memory.
 
-window of pages ─ restored one by one ─ Sink.add … Sink.add ─ Sink.finish → the output has its name
+window of pages ─ restored one by one ─ Sink.add … Sink.add ─ Sink.finish → the output has its final name
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from adacode_cli.imaging.image import Decoded
 class Sink:
     """A document under a temporary name beside `target`, until it is finished.
 
-    One that is dropped, for example because the run was interrupted, removes its file; what a killed run leaves is
-    removed by the next one (`atomic`).
+    If it is not finished, for example because the run was interrupted, the file is removed; the file of a killed run is
+    removed by the next run (`atomic`).
 
-    format_name: of a format whose codec has `write_pages`.
-    max_bytes: what the samples of all pages take, at most.
+    format_name: a format whose codec has `write_pages`.
+    max_bytes: an upper bound for the bytes of the samples of all pages.
 
-    Raises OutputError, as all methods do.
+    The constructor and all methods raise OutputError.
     """
 
     def __init__(self, target: Path, format_name: str, keeping: Keeping, max_bytes: int) -> None:
@@ -39,24 +39,24 @@ class Sink:
 
     @contextmanager
     def filling(self) -> Iterator[None]:
-        """Within the block pages are added; an error in it removes the file."""
+        """The block in which pages are added; an error in it removes the file."""
         with ExitStack() as on_error:
             on_error.push(self._open)
             yield
             on_error.pop_all()
 
     def add(self, page: Decoded) -> None:
-        """Writes a restored page. Raises OutputError, where the run is strict also for what cannot be kept of it."""
+        """Writes a restored page. Raises OutputError; in a strict run, also for losses."""
         self._notes.update(dict.fromkeys(page.notes))
         self._lost.update(dict.fromkeys(self._keeping.judge(page, self._format_name)))
-        self._document.add(page, self._keeping.told(page, self._format_name))
+        self._document.add(page, self._keeping.with_history(page, self._format_name))
 
     def finish(self, times_ns: TimesNs | None) -> tuple[Content, tuple[str, ...]]:
-        """Gives the document its name. (what it holds, everything a person should know about it)."""
+        """Completes the document and gives it its name. Returns (its content, notes for the user)."""
         with self._open:
             self._document.finish()
             lost = tuple(dict.fromkeys((*self._lost, *self._document.damaged)))
-            lost += self._document.unsaid(lost)
+            lost += self._document.unreported_losses(lost)
             notes = (*self._notes, *self._keeping.lost_note(lost, self._format_name))
             self._file.flush()
             self._file.seek(0)

@@ -1,7 +1,7 @@
-"""A run is planned whole before it touches anything: every job's source and target are known and do not collide.
+"""Plans a run completely before it begins: the source and target of every job, without collisions.
 
-Whatever can be refused (outputs that exist, no images at all, two inputs for one output) is refused here, when
-nothing has been computed or written yet.
+Errors that are known in advance (existing outputs, no images, two inputs for one output) are raised here, before
+anything is computed or written.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from functools import cached_property
 from itertools import compress
 from pathlib import Path
 
-from adacode_cli.batch.collisions import Wanted, absolute, may_meet, refusals
+from adacode_cli.batch.collisions import PlannedFile, absolute, may_collide, refusals
 from adacode_cli.batch.discover import Found, PassedOver, Selection, discover, joined
 from adacode_cli.batch.kept import Kept
 from adacode_cli.batch.left_out import LeftOut
@@ -27,7 +27,7 @@ from adacode_cli.imaging.encode import format_of
 
 
 class OnExisting(StrEnum):
-    """What happens to outputs that exist already."""
+    """What to do with outputs that exist already."""
 
     REFUSE = "refuse"
     SKIP = "skip"
@@ -36,11 +36,15 @@ class OnExisting(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One image to restore: read `source`, write `target`, which is called `name` in the output tree `root`.
+    """One image to restore: read `source`, write `target`.
 
-    `name` has forward slashes. `instead_of` is the format that the output would have and is too large for, "" mostly.
-    `header` is that of the source if it has been read already. Paths are made when they are asked for: a plan may hold
-    a hundred thousand jobs.
+    found: the source.
+    root: the output tree.
+    name: the path of the target below `root`, with forward slashes.
+    instead_of: the usual format of the output, if the result is too large for it; otherwise "".
+    header: of the source, if it was read already.
+
+    Paths are made on request, because a plan may hold a hundred thousand jobs.
     """
 
     found: Found
@@ -65,13 +69,13 @@ class Job:
         return joined(self.root, self.name)
 
     def is_made(self) -> bool:
-        """Whether something lies under the output's name; under one that the system refuses, nothing does."""
+        """Whether a file of the output's name exists; False for a name that the system does not allow."""
         return os.path.exists(self.target_text)  # noqa: PTH110 (Path.exists raises for a name that is too long)
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A job that is known to fail, and why."""
+    """A job that will fail, with the error."""
 
     job: Job
     error: OutputError
@@ -79,11 +83,15 @@ class Refused:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run will do. `to_skip` have their outputs already; `passed_over` was found but is not restored,
-    `left_out` are files of other kinds beside them; `refused` fail without being read. `masks` are those of a folder
-    of masks, if there is one.
+    """What a run will do.
 
-    `has_tree` is False when the output is a single named file, which has no tree around it to keep a journal in.
+    jobs: the images to restore, in their order.
+    to_skip: jobs whose outputs exist already.
+    passed_over: entries that were found but are not restored.
+    has_tree: False if the output is a single named file, so that there is no output tree with a journal.
+    left_out: the numbers of files of other kinds.
+    masks: those of a folder of masks, if there is one.
+    refused: jobs that fail without being read.
     """
 
     jobs: tuple[Job, ...]
@@ -96,12 +104,12 @@ class Plan:
 
     @cached_property
     def roots(self) -> tuple[Path, ...]:
-        """The output trees, in the order in which they are first written to."""
+        """The output trees, in the order of their first jobs."""
         return tuple(dict.fromkeys(job.root for job in (*self.jobs, *self.to_skip)))
 
     @property
     def num_files(self) -> int:
-        """How many files the summary will account for."""
+        """The number of files in the summary."""
         failed = len(self.refused) + sum(entry.failed for entry in self.passed_over)
         return len(self.jobs) + len(self.to_skip) + failed
 
@@ -120,14 +128,15 @@ def make_plan(
 ) -> Plan:
     """The jobs for `inputs`, in the order in which they will run.
 
-    `may_go_on` says of jobs whose outputs exist that these are no obstacle, for `OnExisting.REFUSE`. `kept` is never
-    written to; None: the inputs' directories. `shard` (I, N) leaves the I-th of N parts. `masks` are paired with the
-    images; those that lie among the images are left out. `refit` gives jobs other names whose results are too large for
-    their formats.
+    may_go_on: whether the run may continue although the output of a job exists, for `OnExisting.REFUSE`.
+    kept: files that are never overwritten; None: the inputs' directories.
+    shard: (I, N) selects the I-th of N parts.
+    masks: are paired with the images; masks that are among the images are left out.
+    refit: gives other names to jobs whose results are too large for their formats.
 
-    Raises InputError when there is nothing to restore or it is not clear which mask is whose, OutputError where every
-    output would meet another, for an output that is an input, and for existing outputs under `OnExisting.REFUSE`;
-    UsageError where `-o` cannot serve these inputs.
+    Raises InputError if there is nothing to restore or the masks are ambiguous; OutputError if all outputs
+    collide, for an output that is an input, and for existing outputs under `OnExisting.REFUSE`;
+    UsageError if `-o` is unsuitable for these inputs.
     """
     naming.check(inputs)
     has_tree = not naming.names_one_file()
@@ -141,7 +150,7 @@ def make_plan(
         jobs = _without_masks(jobs, pairs.masks, passed_over)
     if not jobs:
         raise _nothing_to_do(inputs, passed_over, left_out)
-    jobs, refused = _without_clashes(refit(jobs) if refit else jobs, naming)
+    jobs, refused = _without_collisions(refit(jobs) if refit else jobs, naming)
     if not jobs:
         raise refused[0].error
     every = [*jobs, *(one.job for one in refused)]
@@ -161,7 +170,7 @@ def make_plan(
 
 
 def _without_masks(jobs: list[Job], masks: Collection[str], passed_over: list[PassedOver]) -> list[Job]:
-    """The jobs except those whose sources are among `masks`, which are added to `passed_over`."""
+    """The jobs without those whose sources are in `masks`; these are added to `passed_over`."""
     are_masks = [job for job in jobs if job.found.path_text in masks]
     passed_over += [PassedOver(job.source, "it is a mask", failed=False) for job in are_masks]
     return [job for job in jobs if job.found.path_text not in masks]
@@ -170,7 +179,7 @@ def _without_masks(jobs: list[Job], masks: Collection[str], passed_over: list[Pa
 def _check_existing(
     existing: Sequence[Job], num_jobs: int, on_existing: OnExisting, kept: Kept, may_go_on: Callable[[Job], bool]
 ) -> None:
-    """Raises OutputError where an output of the `existing` ones may not be replaced."""
+    """Raises OutputError if the output of one of the `existing` jobs must not be replaced."""
     if on_existing is OnExisting.SKIP:
         return
     if on_existing is OnExisting.REFUSE:
@@ -184,33 +193,33 @@ def _check_existing(
 
 
 def in_shard(place: str, shard: tuple[int, int]) -> bool:
-    """Whether a file belongs to part I of N, by its path alone: the same on every machine and for every other file."""
+    """Whether a file belongs to part I of N, by its path alone, independent of the machine and of other files."""
     part, parts = shard
     digest = hashlib.sha256(place.encode("utf-8", "surrogateescape")).digest()
     return int.from_bytes(digest[:8]) % parts == part - 1
 
 
-def _without_clashes(jobs: list[Job], naming: Naming) -> tuple[list[Job], list[Refused]]:
-    """The jobs except those whose outputs would meet others', and these with the reasons."""
+def _without_collisions(jobs: list[Job], naming: Naming) -> tuple[list[Job], list[Refused]]:
+    """(the jobs whose outputs do not collide with others, the other jobs with their errors)."""
     roots = {root: absolute(root).rstrip(os.sep).replace(os.sep, "/") for root in {job.root for job in jobs}}
-    if not may_meet(f"{roots[job.root]}/{job.name}" for job in jobs):  # as in nearly every tree
+    if not may_collide(f"{roots[job.root]}/{job.name}" for job in jobs):  # as in almost every tree
         return jobs, []
-    errors = refusals([_wanted(job, naming) for job in jobs])
+    errors = refusals([_planned_file(job, naming) for job in jobs])
     refused = [Refused(job, error) for job, error in zip(jobs, errors, strict=True) if error]
     return [job for job, error in zip(jobs, errors, strict=True) if not error], refused
 
 
-def _wanted(job: Job, naming: Naming) -> Wanted:
+def _planned_file(job: Job, naming: Naming) -> PlannedFile:
     with_suffix = None
     if not naming.keep_suffix and not naming.names_one_file():
         format = format_of(job.target) if job.instead_of else naming.format
         with_suffix = job.root / replace(naming, format=format, keep_suffix=True).name_of(job.found)
-    return Wanted(job.source, job.target, bool(job.instead_of), with_suffix)
+    return PlannedFile(job.source, job.target, bool(job.instead_of), with_suffix)
 
 
 def _outside_inputs(roots: dict[Path, Path]) -> tuple[Path, ...]:
-    """The output trees that discovery must stay out of; an output tree that is itself an input is walked."""
-    # Not Path.resolve, which raises for links that lead around in a circle.
+    """The output trees that are not searched; an output tree that is itself an input is searched."""
+    # Not Path.resolve, which raises an error for loops of links.
     inputs = {os.path.realpath(given) for given in roots}
     return tuple(root for root in roots.values() if os.path.realpath(root) not in inputs)
 
@@ -220,7 +229,7 @@ def _jobs(
 ) -> tuple[list[Job], list[PassedOver]]:
     jobs: list[Job] = []
     passed_over: list[PassedOver] = []
-    seen: set[tuple[str, str]] = set()
+    known: set[tuple[str, str]] = set()
     for entry in stream:
         if isinstance(entry, PassedOver):
             passed_over.append(entry)
@@ -230,19 +239,19 @@ def _jobs(
             passed_over.append(PassedOver(entry.path, "an output of an earlier run, by its suffix", failed=False))
             continue
         job = Job(entry, root, naming.name_of(entry))
-        # The same input named twice is one job; one input holds no file twice, and a large tree needs no such list.
+        # An input that is given twice is one job. A single input has no file twice and needs no such set.
         if not is_only:
             pair = (os.path.normcase(entry.path_text), os.path.normcase(job.target_text))
-            if pair in seen:
+            if pair in known:
                 continue
-            seen.add(pair)
+            known.add(pair)
         jobs.append(job)
     return jobs, passed_over
 
 
 def _exist(jobs: Sequence[Job]) -> list[bool]:
     """For each job whether its output exists."""
-    # Mostly none, which saves a look per job. A name that is too long is told when the directory is made.
+    # Usually no root exists, so no job is checked. A name that is too long is reported when the directory is made.
     roots = {root for root in {job.root for job in jobs} if os.path.exists(root)}  # noqa: PTH110
     return [job.root in roots and job.is_made() for job in jobs]
 
@@ -259,9 +268,9 @@ def _nothing_to_do(inputs: Sequence[Path], passed_over: Sequence[PassedOver], le
 
 
 def _exist_already(existing: Sequence[Path], num_jobs: int, *, among_originals: bool) -> OutputError:
-    hint = "Add --skip-existing to do only the rest, or --overwrite to do all again."
-    if among_originals:  # where --overwrite would be refused
-        hint = "Add --skip-existing to do only the rest, or choose another directory with -o."
+    hint = "Add --skip-existing to restore only the others, or --overwrite to restore all of them again."
+    if among_originals:  # --overwrite would be refused here.
+        hint = "Add --skip-existing to restore only the others, or choose another directory with -o."
     if num_jobs == 1:
         return OutputError("exists already", path=existing[0], hint=hint)
     exist = "output exists" if len(existing) == 1 else "outputs exist"

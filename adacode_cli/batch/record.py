@@ -1,7 +1,7 @@
-"""One line of the journal: what an output was made of, with what, and what it is. docs/journal.md has the fields.
+"""One line of the journal: source, settings and content of an output. docs/journal.md describes the fields.
 
-Times, places and memory are for people; what a later run relies on is `Record`, and nothing of a line that lacks any
-part of it is believed.
+Times, paths and memory are for information; later runs use the fields of `Record` only, and ignore a line in which one
+of them is missing.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if sys.platform != "win32":
 
 FORMAT_VERSION = 2
 _NO_VERSION_YET = 1000
-_LARGEST_FILE = 1 << 63
+_MAX_FILE_BYTES = 1 << 63
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 
@@ -43,15 +43,17 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A file that was done. `besides` are the other files that were written for it, by absolute path. `path` is where
-    its source was, absolute; None in lines that do not say.
+    """A restored file.
+
+    besides: the other files that were written for it, by absolute path.
+    path: the absolute path of its source; None in lines without it.
     """
 
     source: Content
     mask: str | None
     settings: Settings
     output: Content
-    besides: tuple[tuple[str, Content], ...] = ()
+    side_files: tuple[tuple[str, Content], ...] = ()
     path: str | None = None
 
 
@@ -61,7 +63,7 @@ def absolute_text(job: Job) -> str:
 
 
 def digest_of(values: Mapping[str, object]) -> str:
-    """The SHA-256 of named values, whatever their order; what is neither number nor text counts by its text."""
+    """The SHA-256 of named values in any order; values other than numbers and text are converted to text."""
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -87,31 +89,33 @@ def line_of(job: Job, outcome: Outcome, settings: Settings) -> bytes:
         "peak_memory_bytes": peak_memory_bytes(),
         "bytes": output.num_bytes if output else None,
         "sha256": output.sha256 if output else None,
-        "besides": [{"path": p, "bytes": c.num_bytes, "sha256": c.sha256} for p, c in (made.besides if made else ())],
+        "besides": [
+            {"path": p, "bytes": c.num_bytes, "sha256": c.sha256} for p, c in (made.side_files if made else ())
+        ],
         "notes": outcome.notes,
         "error": outcome.failure.message if outcome.failure else None,
     }
     return json.dumps(fields, separators=(",", ":")).encode("ascii") + b"\n"
 
 
-Besides = tuple[tuple[str, Content], ...]
+SideFiles = tuple[tuple[str, Content], ...]
 """Files that were written beside an output, by absolute path."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What a line says of the output `target` in its tree: `record` where it was done, and what was written beside."""
+    """A line on the output `target` in its tree: its `record` if it was restored, and the files beside it."""
 
     target: str
     record: Record | None
-    besides: Besides
+    side_files: SideFiles
 
 
 def line_from(line: bytes, path: Path) -> Line | None:
-    """What a line of the journal `path` proves.
+    """The content of a line of the journal `path`.
 
-    None for lines that prove nothing: damaged or forged ones, and those of version 1, which knew no contents. Raises
-    JournalError for lines of a version after this one: what they mean is not known here.
+    None for damaged or forged lines, and for those of version 1, which have no digests of contents. Raises
+    JournalError for lines of a later version, whose meaning is unknown.
     """
     fields = object_of(line)
     version = fields.get("version") if fields else None
@@ -119,34 +123,34 @@ def line_from(line: bytes, path: Path) -> Line | None:
         return None
     if FORMAT_VERSION < version < _NO_VERSION_YET:
         hint = "Use that version of adacode, or another output directory (-o)."
-        raise JournalError(f"was written by a later adacode (format {version})", path=path, hint=hint)
+        raise JournalError(f"was written by a later version of adacode (format {version})", path=path, hint=hint)
     if version != FORMAT_VERSION or fields.get("outcome") not in (Result.DONE, Result.FAILED):
         return None
     try:
         record = _record(fields) if fields["outcome"] == Result.DONE else None
-        return Line(_path(fields["target"]), record, record.besides if record else _besides(fields))
+        return Line(_path(fields["target"]), record, record.side_files if record else _side_files(fields))
     except (ValueError, KeyError, TypeError):
         return None
 
 
 def _record(fields: dict[str, Any]) -> Record:
-    """Raises ValueError, KeyError or TypeError for what no run writes."""
+    """The record of a line. Raises ValueError, KeyError or TypeError for fields that no run writes."""
     return Record(
         _content(fields["source_bytes"], fields["source_sha256"]),
         None if fields["mask_sha256"] is None else _text(fields["mask_sha256"]),
         _shared(_text(fields["options_sha256"]), _text(fields["weights_sha256"])),
         _content(fields["bytes"], fields["sha256"]),
-        _besides(fields),
+        _side_files(fields),
         None if fields.get("path") is None else _path(fields["path"]),
     )
 
 
-def _besides(fields: dict[str, Any]) -> Besides:
+def _side_files(fields: dict[str, Any]) -> SideFiles:
     return tuple((_path(b["path"]), _content(b["bytes"], b["sha256"])) for b in fields["besides"])
 
 
 def _content(num_bytes: object, sha256: object) -> Content:
-    if type(num_bytes) is not int or not 0 <= num_bytes < _LARGEST_FILE:
+    if type(num_bytes) is not int or not 0 <= num_bytes < _MAX_FILE_BYTES:
         raise ValueError("no size of a file")
     if not _SHA256.fullmatch(_text(sha256)):
         raise ValueError("no SHA-256")
@@ -166,7 +170,7 @@ def _path(value: object) -> str:
 
 
 def _shared(options: str, weights: str) -> Settings:
-    # A hundred thousand lines repeat a handful of digests.
+    # A hundred thousand lines repeat a few digests.
     return Settings(sys.intern(options), sys.intern(weights))
 
 

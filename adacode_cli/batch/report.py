@@ -1,10 +1,10 @@
-"""What became of every file of a run, and the exit code that says so.
+"""The report of a run: the outcomes of its files, and the exit code.
 
-A run that reached its end exits with 0, or with 9 when some files failed; when the only file failed there is nothing
-partial about it and the exit code is that of its own error. A run that restored all and could not keep its log exits
-with that error's code.
+A run that reached its end exits with 0, or with 9 if some files failed; if there is only one file and it failed, the
+exit code is that of its error. A run that restored all files and could not write its log exits with the code of that
+error.
 
-`.adacode/report.json` says it to programs that come afterwards (docs/report.schema.json).
+`.adacode/report.json` contains the report for other programs (docs/report.schema.json).
 """
 
 from __future__ import annotations
@@ -25,16 +25,18 @@ from adacode_cli.version import __version__
 
 REPORT = STATE / "report.json"
 SCHEMA_VERSION = 1
-# The journal has the notes of all.
+# The journal has all notes.
 _MAX_NOTED = 1000
 
 
 @dataclass(frozen=True)
 class Report:
-    """The counts of a run. `total` is what was planned; a run that was stopped leaves `untouched` files.
+    """The counts of a run.
 
-    `num_noted` files were restored with notes for a person; `noted` are the first of them. `left_out` counts
-    files of other kinds in the inputs' folders. `log_error` says what is missing in the log that was asked for.
+    total: the number of planned files; a run that was stopped leaves `untouched` files.
+    num_noted: the number of files that were restored with notes; `noted` are the first of them.
+    left_out: the numbers of other files in the inputs' folders.
+    log_error: why the requested log is incomplete.
     """
 
     total: int
@@ -50,7 +52,7 @@ class Report:
 
     @property
     def untouched(self) -> int:
-        """Files that the run never came to, or dropped in flight."""
+        """Files that the run did not reach or finish."""
         return self.total - self.done - self.skipped - len(self.failed)
 
     @property
@@ -68,7 +70,7 @@ class Report:
 
 @dataclass
 class Tally:
-    """Counts outcomes as they come; keeps the failed ones and a few, so that its size does not grow with the run."""
+    """Counts outcomes, and keeps only failed ones and the first notes, so that its size stays small."""
 
     total: int
     done: int = 0
@@ -112,9 +114,9 @@ class Tally:
 
 
 def write_report(root: Path, report: Report, settings: Settings, began: datetime) -> None:
-    """Writes the report of a run that `began` then into the tree `root`, if there is one. Raises OutputError."""
+    """Writes the report of a run into the tree `root`, if it exists. Raises OutputError."""
     if not (root / STATE).is_dir() or (root / STATE).is_symlink():
-        return  # nothing was done there, or it is somebody else's folder
+        return  # Nothing was done there, or the folder is not from adacode.
     fields = {
         "version": SCHEMA_VERSION,
         "tool": __version__,
@@ -130,8 +132,8 @@ def write_report(root: Path, report: Report, settings: Settings, began: datetime
         "seconds": round(report.seconds, 3),
         "peak_memory_bytes": peak_memory_bytes(),
         "exit_code": report.exit_code,
-        "stopped_by": _told(report.stopped_by),
-        "log_error": _told(report.log_error),
+        "stopped_by": _error_or_none(report.stopped_by),
+        "log_error": _error_or_none(report.log_error),
         "failures": [_failure(outcome) for outcome in report.failed],
         "left_out": report.left_out.counts,
         "noted": report.num_noted,
@@ -140,7 +142,7 @@ def write_report(root: Path, report: Report, settings: Settings, began: datetime
     atomic.write_bytes(root / REPORT, json.dumps(fields, indent=1).encode("ascii") + b"\n")
 
 
-def _told(error: AdaCodeError | KeyboardInterrupt | None) -> dict[str, object] | None:
+def _error_or_none(error: AdaCodeError | KeyboardInterrupt | None) -> dict[str, object] | None:
     if isinstance(error, AdaCodeError):
         path = None if error.path is None else str(error.path)
         return _error(error.kind, error.exit_code, error.message, error.hint, path)

@@ -1,6 +1,6 @@
-"""A decoded file goes in, a decoded file comes out: what the network does not see (alpha, ICC, EXIF) goes around it.
+"""Restores a decoded file; metadata, which the network does not process, are copied to the result.
 
-Metadata are handed through, those that speak of size and resolution made to fit.
+Metadata on size and resolution are adapted to the result.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from adacode_cli.imaging.image import Decoded
 
 
 class Restored(Protocol):
-    """The part of `adacode_cli.engine.restorer.Restored` that a run needs, which says what it means."""
+    """The part of `adacode_cli.engine.restorer.Restored` that a run needs; its docstring describes the fields."""
 
     @property
     def image(self) -> NDArray[Any]: ...
@@ -50,8 +50,8 @@ class Restorer(Protocol):
         ...
 
 
-# Colours of a drawn mask that a JPEG has changed, or a mask file that is black, would pass as a success otherwise; so
-# would a mask that is black where the hole is.
+# Without these notes, a black mask file, a mask colour that JPEG compression has changed, or an inverted mask would
+# not be noticed.
 _NO_HOLE = "nothing was filled: no pixel of this image is in its mask"
 _NEARLY_ALL = "nearly all of this image was filled: its mask covers {:.3g} %"
 _NEARLY_ALL_SHARE = 0.95
@@ -78,7 +78,7 @@ class Restoring:
 
 
 def _notes_on(hole: Hole | None) -> tuple[str, ...]:
-    """What a person should know of a hole that is hardly meant as it is."""
+    """Notes on a hole that is probably a mistake."""
     if hole is None:
         return ()
     share = np.count_nonzero(hole.mask) / hole.mask.size

@@ -1,9 +1,9 @@
-"""A run carries out every job of a plan; no bad file stops the others, and what became of each is reported.
+"""Runs all jobs of a plan; a file that fails does not stop the others, and every outcome is reported.
 
-This module orders the work: it announces, claims, keeps the journal, and says when the run is over. What carries a job
-from its source to its output is an executor (`batch.executor`). A file is claimed before it is read and given up when
-its journal line is written; what another process has claimed is left to it, and looked at again at the end. Only what
-would fail every file alike ends a run early: impossible options, unusable weights, a device that is gone, a full or
+This module is the coordinator: it emits events, takes claims, writes the journal, and decides when the run ends. An
+executor (`batch.executor`) carries each job from its source to its output. A file is claimed before it is read, and the
+claim is released when its journal line is written; files that another process has claimed are tried again at the end.
+Only errors that every file would meet end a run early: impossible options, unusable weights, a lost device, a full or
 read-only disk, a journal that cannot be written.
 """
 
@@ -34,9 +34,9 @@ from adacode_cli.batch.report import Report, Tally
 from adacode_cli.batch.trees import Trees
 from adacode_cli.errors import AdaCodeError
 
-_LOOK_AGAIN_S = 0.1
-# Another process may well need as long for one file; whoever waits for longer wants to know for whom.
-_SAY_AFTER_S = 3.0
+_POLL_INTERVAL_S = 0.1
+# Another process often needs this long for one file; a longer wait is reported.
+_REPORT_AFTER_S = 3.0
 
 OnEvent = Callable[[Event], None]
 
@@ -49,30 +49,32 @@ def run(
     trees: Trees | None = None,
     log_error: Callable[[], AdaCodeError | None] = lambda: None,
 ) -> Report:
-    """Has `executor` carry out `plan`. `trees` knows what is done in the output trees, `log_error` what a log that
-    hears the events could not keep of them so far.
+    """Carries out `plan` with `executor`.
 
-    Raises UsageError, WeightsError, DeviceError, OutputError or JournalError when the run had to stop, and
-    KeyboardInterrupt when it was told to, each after a last `RunFinished` event.
+    trees: knows what was done in the output trees.
+    log_error: returns the error of a log that receives the events, if it had one so far.
+
+    Raises UsageError, WeightsError, DeviceError, OutputError or JournalError if the run had to stop, and
+    KeyboardInterrupt if it was interrupted, each after a last `RunFinished` event.
     """
-    kept = (trees or Trees()) if plan.has_tree else None
-    running, began = _Run(plan, executor, on_event, kept), datetime.now(UTC)
+    used_trees = (trees or Trees()) if plan.has_tree else None
+    running, began = _Run(plan, executor, on_event, used_trees), datetime.now(UTC)
 
     def ended(stopped_by: AdaCodeError | KeyboardInterrupt | None) -> Report:
-        """Writes the report, says that the run has ended, and writes the report anew where the log lacks something."""
+        """Writes the report, emits the last event, and writes the report again if the log is incomplete."""
         report = running.tally.report(stopped_by)
-        if kept:
-            kept.report(plan.roots, report, began)
+        if used_trees:
+            used_trees.report(plan.roots, report, began)
         on_event(RunFinished(report))
-        if (lacking := log_error()) is not None:  # perhaps only since the event of the end
-            report = replace(report, log_error=lacking)
-            if kept:
-                kept.report(plan.roots, report, began)
+        if (missing := log_error()) is not None:  # The error may come from the last event itself.
+            report = replace(report, log_error=missing)
+            if used_trees:
+                used_trees.report(plan.roots, report, began)
         return report
 
     on_event(RunStarted(plan.num_files, plan.roots))
     try:
-        running.announce_what_is_left_out()
+        running.report_left_out()
         running.execute()
     except (AdaCodeError, KeyboardInterrupt) as error:
         ended(error)
@@ -88,14 +90,14 @@ class _Run:
         self._executor = executor
         self._on_event = on_event
         self._trees = trees
-        # Of jobs that are under way; dictionaries and sets can be changed by several threads.
+        # Of unfinished jobs; several threads change these dictionaries and sets.
         self._claims: dict[Job, Claim] = {}
-        self._taken: dict[Job, Assignment] = {}
+        self._assignments: dict[Job, Assignment] = {}
         self._claimed_elsewhere: set[Job] = set()
         self.tally = Tally(plan.num_files, left_out=plan.left_out)
 
-    def announce_what_is_left_out(self) -> None:
-        """Events and outcomes for what the plan does not restore: unreadable entries count as failed files."""
+    def report_left_out(self) -> None:
+        """Emits events and outcomes for files that are not restored; unreadable entries count as failed files."""
         if self._plan.left_out:
             self._on_event(OthersLeftOut(self._plan.left_out))
         for entry in self._plan.passed_over:
@@ -109,20 +111,20 @@ class _Run:
             self.finished(Outcome(Result.SKIPPED, job.source, job.target, reason="the output exists"))
 
     def execute(self) -> None:
-        """Has every job carried out. Raises what ends a run, and KeyboardInterrupt.
+        """Carries out every job. Raises errors that end a run, and KeyboardInterrupt.
 
-        However it ends, every file that was written has its outcome and its journal line.
+        In any case, every file that was written has its outcome and its journal line.
         """
         self._clean()
         self._executor.execute(self._plan.jobs, self)
-        # One at a time and with no other claim in hand, so that two processes never wait for one another.
+        # One at a time and without other claims, so that two processes never wait for each other.
         for job in [job for job in self._plan.jobs if job in self._claimed_elsewhere]:
-            if self._comes_free(job):
+            if self._wait_for_claim(job):
                 self._executor.execute((job,), self)
 
     def take(self, job: Job) -> Assignment | None:
         """As `Coordinator.take`."""
-        assignment = self._taken.pop(job, None) or self._claimed(job)
+        assignment = self._assignments.pop(job, None) or self._claimed(job)
         if assignment is None:
             self._claimed_elsewhere.add(job)
         return assignment
@@ -157,7 +159,7 @@ class _Run:
         return Assignment(job, self._trees.known(job))
 
     def _clean(self) -> None:
-        """Removes what killed runs left half written: in a tree by its claims, of one file beside its own names."""
+        """Removes temporary files of killed runs: in a tree, those that claims name; else, those of each output."""
         if self._trees:
             self._trees.clean(self._plan.jobs, self._executor.paths)
             return
@@ -165,15 +167,15 @@ class _Run:
             for path in self._executor.paths(job):
                 atomic.remove_leftovers(path)
 
-    def _comes_free(self, job: Job) -> bool:
-        """Waits until another process has given up its claim on a job; False where the job has failed meanwhile."""
-        began, said = time.monotonic(), False
+    def _wait_for_claim(self, job: Job) -> bool:
+        """Waits until another process has released its claim on a job. Returns False if the job failed meanwhile."""
+        began, reported = time.monotonic(), False
         try:
             while (assignment := self._claimed(job)) is None:
-                if self._trees and not said and time.monotonic() - began >= _SAY_AFTER_S:
-                    said = True
+                if self._trees and not reported and time.monotonic() - began >= _REPORT_AFTER_S:
+                    reported = True
                     self._on_event(FileAwaited(job, self._trees.holder(job)))
-                time.sleep(_LOOK_AGAIN_S)
+                time.sleep(_POLL_INTERVAL_S)
         except Exception as error:  # as in any stage of a file
             if ends_the_run(error):
                 raise
@@ -181,5 +183,5 @@ class _Run:
             self.ended(job, outcome)
             self.finished(outcome)
             return False
-        self._taken[job] = assignment
+        self._assignments[job] = assignment
         return True

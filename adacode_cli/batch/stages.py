@@ -1,9 +1,9 @@
-"""What is done with one file: it is fetched, read, restored and written, each step safe to run in a thread of its own.
+"""The stages of one file: it is fetched, decoded, restored and written; each stage may run in its own thread.
 
     path ─ fetch → Fetched ─ take_in → Read ─ infer → Inferred ─ write → Written
 
-Each step takes what the one before handed on and changes nothing else. They are kept apart from the order in which a
-run calls them, so that one image on a pipe and ten thousand on a disk are treated by the same code.
+Each stage takes the result of the previous one and has no other state. The order of calls is defined elsewhere, so that
+one image on a pipe and ten thousand files are processed by the same code.
 """
 
 from __future__ import annotations
@@ -42,26 +42,26 @@ from adacode_cli.imaging.image import Decoded
 from adacode_cli.imaging.refusals import too_many_pixels
 
 StateOf = Callable[[Job, Made], OutputState]
-"""(job, its source and its mask) → what lies where its output goes."""
+"""(job, contents of its source and mask) → the state of its output."""
 OnPage = Callable[[int, int], None]
-"""(the number of a page that was restored, from 1; how many there are). Not called for an image of one page."""
-# Of an output beside its input, at most: both sides are four times as long.
-_MAX_PIXELS_TIMES = 16
-_SHORTEST_IMAGE = 12  # bytes, of any format
+"""(the number of a restored page, from 1; the number of pages). Not called for an image of one page."""
+# The largest ratio of output to input: both sides become four times as long.
+_MAX_GROWTH = 16
+_MIN_IMAGE_BYTES = 12  # bytes, of any format
 
 
 def no_listener(_page: int, _num_pages: int) -> None:
-    """The `OnPage` for nobody."""
+    """An `OnPage` that does nothing."""
 
 
 @dataclass(frozen=True)
 class Fetched:
     """The bytes of a job's files.
 
-    made: what they are, for the journal.
-    data: the whole source.
-    mask_data: the whole file of its mask, if a file holds it.
-    times_ns: what the output's times are to be, if they are to be the source's.
+    made: their contents, for the journal.
+    data: the source.
+    mask_data: the mask file, if there is one.
+    times_ns: the times for the output, if it gets those of the source.
     """
 
     made: Made
@@ -72,13 +72,13 @@ class Fetched:
 
 @dataclass(frozen=True)
 class Read:
-    """What the network is given.
+    """The input of the network.
 
-    image: the image; of codes, a stand-in of the same size, layout and metadata, without values.
-    holes: that of each page; none where nothing is to be filled.
-    codes: where the source holds codes in place of an image.
-    further: decodes the pages that follow those of `image`, a few at a time; None where there are none. It can be
-        called again.
+    image: the image; for codes, an image of the same size, layout and metadata, without values.
+    holes: the hole of each page; empty if nothing is filled.
+    codes: those of the source, if it is a file of codes.
+    further: decodes the pages that follow those of `image`, a few at a time; None if there are none. It can be
+        called repeatedly.
     """
 
     image: Decoded
@@ -88,7 +88,7 @@ class Read:
 
     @property
     def pages(self) -> Iterator[tuple[Decoded, Hole | None]]:
-        """Each page that is decoded, with its hole: a copy, as a hole keeps what was computed of it."""
+        """Each decoded page with a copy of its hole, because a hole caches masks that are computed from it."""
         pages = self.image.pages
         holes = (hole and replace(hole) for hole in self.holes or (None,) * len(pages))
         return zip(pages, holes, strict=True)
@@ -96,11 +96,11 @@ class Read:
 
 @dataclass(frozen=True)
 class Inferred:
-    """What the network made.
+    """The result of the network.
 
-    image: the restored image with all that passes by the network; of a document in `sink`, the first page.
-    restored: what the engine reported of the first page.
-    codes: those that the image was made of, where they are to be written too.
+    image: the restored image with its metadata; for a document in `sink`, the first page.
+    restored: the engine's result for the first page.
+    codes: those from which the image was made, if they are to be written.
     sink: holds all pages of a long document, which are on the disk already.
     """
 
@@ -112,7 +112,7 @@ class Inferred:
 
 @dataclass(frozen=True)
 class Written:
-    """An output that has its final name: its size in bytes and SHA-256, and what a person should know of it."""
+    """An output with its final name: its contents for the journal, its size in bytes, and notes for the user."""
 
     made: Made
     num_bytes: int
@@ -121,16 +121,17 @@ class Written:
 
 @dataclass(frozen=True)
 class Stages:
-    """What to do with each file.
+    """The stages of each file.
 
-    restore: what makes the restored image of a decoded one.
-    holes: where its hole is, for a task that fills holes.
-    quality: of the encoder, where the format has one.
-    maps_dir: receives the images of the mixing weights, mirroring the output tree.
-    quarantine: receives results that the guard refused, likewise; none is replaced there.
-    decoder: what meets the bytes of sources.
-    lanes: how many threads may call `infer` at once; one is called where signals arrive.
-    foresight: says what will be refused once it is computed.
+    restore: makes the restored image from a decoded one.
+    holes: gives the hole of an image, for a task that fills holes.
+    quality: of the encoder, if the format is lossy.
+    maps_dir: receives the weight maps, with the structure of the output tree.
+    quarantine: receives results that the guard refused, with the same structure; no file in it is replaced.
+    keeping: what outputs keep of their inputs.
+    decoder: decodes sources and masks.
+    lanes: how many threads may call `infer` at once; if 1, the thread that receives signals calls it.
+    foresight: finds errors before a result is computed.
     """
 
     restore: Restore
@@ -153,44 +154,44 @@ class Stages:
         return Fetched(made, data, mask_data, times_ns)
 
     def output_state(self, job: Job, made: Made, state_of: StateOf) -> OutputState:
-        """What lies where the output goes. A file that is torn is made again. Raises what `state_of` does."""
+        """The state of the output. An incomplete file is made again. Raises the errors of `state_of`."""
         output = state_of(job, made)
         if output is OutputState.CHANGED and self._is_torn(job.target):
             return OutputState.TO_MAKE
         return output
 
     def check_kind(self, head: bytes, name: str) -> None:
-        """Raises InputError unless a file that begins with `head` is of a kind that can be a source."""
+        """Raises InputError unless a file that begins with `head` can be a source."""
         check_kind(head, name)
 
     def _bytes_of(self, path: Path, look: Look) -> bytes:
         return read_whole(path, max_bytes=self.keeping.max_file_bytes, look=look)
 
     def _is_torn(self, path: Path) -> bool:
-        """Whether a file under an output's name is what a crash or a bad disk left of it, and nobody's image.
+        """Whether a file is an output that a crash or a faulty disk left incomplete.
 
-        What is of another kind than its name says, or cannot be read at all, is somebody else's.
+        A file of another format than its suffix, or one that cannot be read, is treated as a file of the user.
         """
         keeping = self.keeping
         try:
-            data = read_whole(path, max_bytes=_MAX_PIXELS_TIMES * keeping.max_file_bytes)
+            data = read_whole(path, max_bytes=_MAX_GROWTH * keeping.max_file_bytes)
         except InputError:
             return False
-        if len(data) < _SHORTEST_IMAGE or not any(data):
+        if len(data) < _MIN_IMAGE_BYTES or not any(data):
             return True
         if formats.of_bytes(data) is not formats.of_suffix(path.suffix):
             return False
         decode_from = partial(
-            self._decoded, data, path, max_pixels=_MAX_PIXELS_TIMES * keeping.max_pixels, accept_damaged=False
+            self._decoded, data, path, max_pixels=_MAX_GROWTH * keeping.max_pixels, accept_damaged=False
         )
         try:
             deque(further_windows(decode_from(0), decode_from), maxlen=0)
         except InputError as error:
-            return bool(error.damage)  # what is only not supported may be whole
+            return bool(error.damage)  # A file that is merely not supported may be complete.
         return False
 
     def take_in(self, job: Job, data: bytes, mask_data: bytes | None = None) -> Read:
-        """Decodes the source and its mask. A mask's file is read here where `mask_data` is None. Raises InputError."""
+        """Decodes the source and its mask. If `mask_data` is None, the mask file is read here. Raises InputError."""
         decode_from = partial(
             self._decoded,
             data,
@@ -204,10 +205,10 @@ class Stages:
         def further() -> Iterator[Read]:
             return (Read(window, self._holes_of(window, file)) for window in further_windows(image, decode_from))
 
-        return Read(image, self._holes_of(image, file), further=further if image.behind else None)
+        return Read(image, self._holes_of(image, file), further=further if image.following else None)
 
     def _decoded(self, data: bytes, path: Path, first_page: int, *, max_pixels: int, accept_damaged: bool) -> Decoded:
-        """The pages from `first_page` on that are decoded together."""
+        """The pages that are decoded together, beginning with `first_page`."""
         return self.decoder(
             data, name=str(path), max_pixels=max_pixels, accept_damaged=accept_damaged, first_page=first_page
         )
@@ -223,28 +224,28 @@ class Stages:
         return MaskFile(path, decode_from)
 
     def gathered(self, job: Job, read: Read, format_name: str) -> Read:
-        """All pages at once where a format holds them, for a file that is written at once; else those at hand.
+        """Reads all pages if the format holds several, for a file that is written at once; otherwise `read` as it is.
 
         Raises InputError for pages of more than `max_pixels` together.
         """
         if not formats.named(format_name).pages:
             return replace(read, further=None)
-        image, most = read.image, self.keeping.max_pixels
-        num_pixels = size_of(image)[0] + sum(height * width for height, width, _ in image.behind)
-        if num_pixels > most:
+        image, max_pixels = read.image, self.keeping.max_pixels
+        num_pixels = size_of(image)[0] + sum(height * width for height, width, _ in image.following)
+        if num_pixels > max_pixels:
             claim = f"{num_pixels / 1e6:g} megapixels in {image.num_pages} pages"
-            raise too_many_pixels(claim, most, name=str(job.source))
+            raise too_many_pixels(claim, max_pixels, name=str(job.source))
         windows = [read, *(read.further() if read.further else ())]
         pages = [page for window in windows for page in window.image.pages]
         holes = tuple(hole for window in windows for hole in window.holes)
-        return replace(read, image=replace(image, more_pages=tuple(pages[1:]), behind=()), holes=holes, further=None)
+        return replace(read, image=replace(image, more_pages=tuple(pages[1:]), following=()), holes=holes, further=None)
 
     def foresee(self, read: Read, format_name: str) -> None:
-        """Raises OutputError where what is made of an image will surely not be written in this format."""
+        """Raises OutputError if the result of an image certainly cannot be written in this format."""
         self.foresight.check(read.image, read.holes, format_name, self.keeping)
 
     def infer(self, job: Job, read: Read, on_page: OnPage = no_listener) -> Inferred:
-        """Runs the network, and writes a long document as far as its pages are restored.
+        """Runs the network, and writes the pages of a long document as they are restored.
 
         Raises DeviceError, WeightsError, QualityError, and for a long document InputError and OutputError.
         """
@@ -257,11 +258,11 @@ class Stages:
             return self._streamed(job, read, format.name, on_page)
         except QualityError as error:
             if self.quarantine is not None:
-                error.message += f"; it is kept as {self._kept_apart(self.quarantine, job, error.image)}"
+                error.message += f"; it is kept as {self._quarantined(self.quarantine, job, error.image)}"
             raise
 
     def _inferred(self, read: Read, on_page: OnPage) -> Inferred:
-        """Every page, and what the engine reported of the first."""
+        """Restores every page at hand."""
         pages: list[Decoded] = []
         first: tuple[Decoded, Restored] | None = None
         for page, hole in read.pages:
@@ -275,33 +276,33 @@ class Stages:
         return Inferred(replace(first[0], more_pages=tuple(pages[1:]), notes=tuple(notes)), first[1])
 
     def _streamed(self, job: Job, read: Read, format_name: str, on_page: OnPage) -> Inferred:
-        """Every page in the sink, and the first by itself with what the engine reported of it."""
-        assert read.further is not None, "there are more pages than are at hand"
+        """Restores the pages of a long document and writes them to a sink."""
+        assert read.further is not None, "there are more pages than are decoded"
         make_directory(job.target.parent)
-        sink = Sink(job.target, format_name, self.keeping, self._most_bytes(read.image))
+        sink = Sink(job.target, format_name, self.keeping, self._max_sample_bytes(read.image))
         first: tuple[Decoded, Restored] | None = None
         with sink.filling():
             for window in chain([read], read.further()):
                 if window is not read:
                     self.foresee(window, format_name)
                 for page, hole in window.pages:
-                    image, restored = self.restore(replace(page, more_pages=(), behind=()), hole)
+                    image, restored = self.restore(replace(page, more_pages=(), following=()), hole)
                     sink.add(image)
                     first = first or (image, restored)
                     on_page(page.page + 1, read.image.num_pages)
         assert first is not None, "there is a page"
         return Inferred(*first, sink=sink)
 
-    def _most_bytes(self, image: Decoded) -> int:
-        """What the restored samples of all pages of a document take, at most: each page may have colours and alpha."""
-        sizes = [(*page.size, page.pixels.itemsize) for page in image.pages] + list(image.behind)
+    def _max_sample_bytes(self, image: Decoded) -> int:
+        """An upper bound for the bytes of the restored samples of all pages, each with colours and alpha."""
+        sizes = [(*page.size, page.pixels.itemsize) for page in image.pages] + list(image.following)
         return sum(4 * math.prod(self.foresight.size(height, width)) * depth for height, width, depth in sizes)
 
-    def _kept_apart(self, quarantine: Path, job: Job, image: object) -> Path:
-        assert isinstance(image, Decoded), "the guard hands over what it refused"
+    def _quarantined(self, quarantine: Path, job: Job, image: object) -> Path:
+        assert isinstance(image, Decoded), "the guard passes on the image that it refused"
         path = refused_path(quarantine, job)
         data = encode(image, format=output_format(path), quality=self.quality)
-        mark_as_ours(quarantine)
+        mark_as_output_folder(quarantine)
         make_directory(path.parent)
         return atomic.write_under_free_name(path, data)
 
@@ -309,14 +310,14 @@ class Stages:
         """Every file that may be written for a job, its output first."""
         return paths_for(job, self.maps_dir, self.quarantine)
 
-    def besides(self, job: Job, inferred: Inferred) -> Iterator[tuple[Path, bytes]]:
+    def side_files(self, job: Job, inferred: Inferred) -> Iterator[tuple[Path, bytes]]:
         """The files that are written beside the output, each with its content."""
         if self.maps_dir:
-            mark_as_ours(self.maps_dir)
+            mark_as_output_folder(self.maps_dir)
             yield map_path(self.maps_dir, job), map_png(inferred.image, inferred.restored)
 
     def write(self, job: Job, inferred: Inferred, made: Made, times_ns: TimesNs | None = None) -> Written:
-        """Encodes and writes the output, whole or not at all; `made` with what it is. Raises OutputError."""
+        """Encodes and writes the output atomically, and adds its content to `made`. Raises OutputError."""
         if inferred.sink is not None:
             content, notes = inferred.sink.finish(times_ns)
         else:
@@ -336,62 +337,62 @@ def output_format(target: Path) -> str:
 
 
 def size_of(image: Decoded) -> tuple[int, int]:
-    """How many pixels all pages have, and how many bytes their samples take."""
+    """(pixels of all pages, bytes of their samples)."""
     return sum(page.size[0] * page.size[1] for page in image.pages), sum(page.pixels.nbytes for page in image.pages)
 
 
 def out_of_memory(source: Path, size: tuple[int, int] | None) -> InputError:
-    """The refusal of a job for which the memory did not suffice, here and not in its decoder or in the engine.
+    """The error of a job for which the memory was insufficient in this process, outside the engine.
 
-    size: pixels and bytes of the image at hand; None where it was not decoded yet.
+    size: pixels and bytes of the decoded image; None if it was not decoded yet.
     """
     hint = "Close other programs, use a smaller --jobs, or make the image smaller first."
-    message = "needs more memory than is free to be read"
+    message = "needs more memory to be read than is available"
     if size:
-        held = f"the {size[0]:,} pixels at hand alone take {size[1] / 1e6:.3g} MB"
-        message = f"needs more memory than is free: {held}"
+        held = f"the {size[0]:,} decoded pixels alone take {size[1] / 1e6:.3g} MB"
+        message = f"needs more memory than is available: {held}"
     return InputError(message, path=source, hint=hint, over_limit=True)
 
 
 def paths_for(job: Job, maps_dir: Path | None, quarantine: Path | None) -> tuple[Path, ...]:
-    """A job's output, the image of its mixing weights, and its result where the guard refuses it."""
+    """The paths of a job's output, of its weight map, and of its result if the guard refuses it."""
     maps = (map_path(maps_dir, job),) if maps_dir else ()
     refused = (refused_path(quarantine, job),) if quarantine else ()
     return (job.target, *maps, *refused)
 
 
 def map_path(maps_dir: Path, job: Job) -> Path:
-    """Where the image of a job's mixing weights goes; the output's full name keeps `a.jpg` and `a.png` apart."""
+    """The path of a job's weight map; it contains the output's full name, so `a.jpg` and `a.png` differ."""
     return maps_dir / f"{job.name}.weights.png"
 
 
 def refused_path(quarantine: Path, job: Job) -> Path:
-    """Where a result of a job goes that the guard refused; on a pipe, whose jobs have no suffix, a PNG."""
+    """The path of a result that the guard refused; a PNG on a pipe, whose job has no suffix."""
     named = quarantine / job.name
     return named if format_of(named) else named.with_name(f"{named.name}.png")
 
 
 def map_png(image: Decoded, restored: Restored) -> bytes:
-    """The image of an image's mixing weights, as a PNG file."""
+    """The weight map of an image as a PNG file."""
     picture: NDArray[Any] = weights_map.draw(image.pixels, restored.mixing_weights, restored.categories)
     drawn = Decoded(pixels=picture, alpha=None, format="png", icc=None, exif=None, notes=())
     return encode(drawn, format="png")
 
 
 def write_new(target: Path, data: bytes, times_ns: TimesNs | None = None) -> None:
-    """Writes a file whole or not at all, making its directories. Raises OutputError."""
+    """Writes a file atomically, and creates its directories. Raises OutputError."""
     make_directory(target.parent)
     try:
         atomic.write_bytes(target, data, times_ns=times_ns)
     except OutputError as error:
         if not isinstance(error.__cause__, FileNotFoundError):
             raise
-        make_directory(target.parent)  # somebody removed it in between
+        make_directory(target.parent)  # The directory was removed in between.
         atomic.write_bytes(target, data, times_ns=times_ns)
 
 
-def mark_as_ours(folder: Path) -> None:
-    """Puts the directory of a run's state into a folder that is new or empty: no originals are there."""
+def mark_as_output_folder(folder: Path) -> None:
+    """Creates the state directory in a folder that is new or empty, which marks it as one without originals."""
     with suppress(OSError):
         if holds_files(folder):
             return
@@ -399,7 +400,7 @@ def mark_as_ours(folder: Path) -> None:
 
 
 def make_directory(directory: Path) -> None:
-    """Makes a directory and those above it. Raises OutputError."""
+    """Creates a directory and its parents. Raises OutputError."""
     hint = "Choose a writable directory with -o and run the same command again."
-    with translated(OutputError, "the directory cannot be made", directory, hint=hint):
+    with translated(OutputError, "the directory cannot be created", directory, hint=hint):
         directory.mkdir(parents=True, exist_ok=True)

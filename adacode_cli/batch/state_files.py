@@ -1,8 +1,8 @@
-"""The folder `.adacode` of an output tree may hold anything: somebody has copied, linked or forged it.
+"""Safe access to the folder `.adacode` of an output tree, which may have been copied, linked or forged.
 
-Its files are written in place (the journal, claims), so whatever lies under their names is looked at before: a link
-would lead the write to a file of somebody else, and a pipe would hold the run up for ever. Texts in them may hold what
-no file system takes for a name, and are checked before they are used as paths.
+Its files are written in place (the journal, claims), so they are checked before they are opened: a link would lead the
+write to another file, and a pipe would block the run forever. Texts in them may not be valid file names, and are
+checked before they are used as paths.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from pathlib import Path
 from typing import Any
 
 STATE = Path(".adacode")
-"""The directory that a run keeps in each place that it fills, by which such places are known below an input."""
+"""The state directory of a run in each of its output folders, by which these are recognised below an input."""
 
 _OF_FILE_MANAGERS = frozenset({"thumbs.db", "desktop.ini"})
 
-# Windows has neither; there, and against a link that is made in between, only the look before helps.
-_NEVER_WAIT = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+# Windows has neither flag; there only the check before opening protects.
+_OPEN_FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 class ForeignFileError(OSError):
-    """What lies there is a link or no regular file; `strerror` says which."""
+    """The path is a link or not a regular file; `strerror` says which."""
 
 
 def opened(path: Path, flags: int) -> int:
-    """A regular file that is no link, as `os.open` opens it; never waits for the other end of a pipe.
+    """Opens a regular file that is not a link, as `os.open` does; it never waits for a pipe.
 
     Raises ForeignFileError for anything else, and OSError.
     """
@@ -37,13 +37,13 @@ def opened(path: Path, flags: int) -> int:
     with suppress(FileNotFoundError):
         kind = path.lstat().st_mode
         if stat.S_ISLNK(kind):
-            raise _foreign("it is a link, which is not followed here", path)
-        if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):  # opening a device may do something
+            raise _foreign("it is a link, and adacode does not follow links here", path)
+        if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):  # Opening a device may have an effect.
             raise _foreign("it is not a regular file", path)
     try:
-        handle = os.open(path, flags | _NEVER_WAIT, 0o666)
+        handle = os.open(path, flags | _OPEN_FLAGS, 0o666)
     except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENXIO):  # it became a link since; a pipe without a reader, or a socket
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # a new link, pipe or socket
             raise _foreign("it is not a regular file", path) from error
         raise
     if not stat.S_ISREG(os.fstat(handle).st_mode):
@@ -53,36 +53,36 @@ def opened(path: Path, flags: int) -> int:
 
 
 def check_folder(folder: Path) -> None:
-    """Raises ForeignFileError where `.adacode`, or the folder inside it, is a link."""
+    """Raises ForeignFileError if `.adacode`, or the folder in it, is a link."""
     for part in (folder, folder.parent):
         if part.is_symlink():
-            raise _foreign("it is in a folder that is a link, which is not followed here", part)
+            raise _foreign("its folder is a link, and adacode does not follow links here", part)
         if part.name == STATE.name:
             return
 
 
 def holds_files(folder: Path) -> bool:
-    """Whether anything lies in a folder except what file managers put there by themselves. Raises OSError."""
-    names = os.listdir(folder)  # noqa: PTH208 (names are all that is wanted)
+    """Whether a folder contains files other than those of file managers. Raises OSError."""
+    names = os.listdir(folder)  # noqa: PTH208 (only names are needed)
     return any(not name.startswith(".") and name.lower() not in _OF_FILE_MANAGERS for name in names)
 
 
 def object_of(data: bytes) -> dict[str, Any] | None:
-    """The JSON object that a line or a small file holds; None for everything else, and for numbers without a value."""
+    """The JSON object in a line or a small file; None for other data, and for NaN and infinite numbers."""
     try:
-        found = _DECODER.decode(data.decode("utf-8"))
+        value = _DECODER.decode(data.decode("utf-8"))
     except (ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) else None
+    return value if isinstance(value, dict) else None
 
 
 def is_path(text: object) -> bool:
-    """Whether a value can be the path of a file: a text without NUL that the system's encoding can write."""
+    """Whether a value can be the path of a file: text without NUL that the file system's encoding can represent."""
     if not isinstance(text, str) or not text or "\0" in text:
         return False
     try:
         os.fsencode(text)
-    except UnicodeEncodeError:  # half of a surrogate pair
+    except UnicodeEncodeError:  # For example half of a surrogate pair.
         return False
     return True
 
@@ -91,8 +91,8 @@ def _foreign(what: str, path: Path) -> ForeignFileError:
     return ForeignFileError(errno.EINVAL, what, str(path))
 
 
-def _refused(constant: str) -> None:
+def _refuse_constant(constant: str) -> None:
     raise ValueError(f"{constant} is not JSON")
 
 
-_DECODER = json.JSONDecoder(parse_constant=_refused)
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)

@@ -12,17 +12,18 @@ from adacode_cli.errors import InputError, OutputError
 
 STDIN = "<stdin>"
 STREAM = Job(Found(Path(STDIN), STDIN, in_tree=False), Path(), "stdin")
-"""The job of a pipe: what is written beside its output is called `stdin` and a suffix of its kind."""
+"""The job of a pipe: files beside its output are named `stdin` with the suffix of their kind."""
 
 
 def restore_bytes(data: bytes, stages: Stages, format_name: str | None) -> tuple[bytes, tuple[str, ...]]:
-    """The restored image as bytes of the format `format_name`, or its own for None, and the notes about it.
+    """(the restored image as a file of the format `format_name`, or of its own format for None; notes).
 
-    The image of the mixing weights, where one is asked for, is called `stdin.weights.png`. Raises InputError for
-    no bytes or bytes that are no image, and what `Stages` raises.
+    The weight map, if requested, is named `stdin.weights.png`. Raises InputError for no bytes or bytes that are not an
+    image, and the errors of `Stages`.
     """
     if not data:
-        raise InputError("nothing came in", path=STDIN, hint="Pipe an image in: cat a.jpg | adacode sr - > b.png")
+        hint = "Pipe an image into the command: cat a.jpg | adacode sr - > b.png"
+        raise InputError("standard input is empty", path=STDIN, hint=hint)
     size = None
     try:
         read = stages.take_in(STREAM, data)
@@ -32,16 +33,16 @@ def restore_bytes(data: bytes, stages: Stages, format_name: str | None) -> tuple
         read = stages.gathered(STREAM, read, format_name)
         size = size_of(read.image) if read.codes is None else None
         inferred = stages.infer(STREAM, read)
-        del read  # its samples are not needed any more
+        del read  # Its samples are no longer needed.
         size = size_of(inferred.image)
         for path in stages.paths(STREAM)[1:]:
             atomic.remove_leftovers(path)
-        for path, content in stages.besides(STREAM, inferred):
+        for path, content in stages.side_files(STREAM, inferred):
             write_new(path, content)
         return stages.keeping.encoded(inferred.image, format_name, stages.quality)
     except MemoryError as error:
         raise out_of_memory(STREAM.source, size) from error
     except (InputError, OutputError) as error:
-        # Most of what refuses an image does not know where it came from; a run over files adds that for each job.
+        # Many errors have no path; a run over files adds it for each job.
         error.path = STDIN if error.path is None else error.path
         raise

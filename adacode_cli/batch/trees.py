@@ -1,8 +1,8 @@
-"""What a run knows of its output trees: what was done in them, with which settings, and who is at work there now.
+"""What a run knows of its output trees: what was made there, with which settings, and who works there now.
 
-An existing output is one of five things, and only the first may be in nobody's way without being asked for: made of
-this input by the same options, made by others, made of another input, in flight (its line may be missing), or not known
-to be ours at all.
+An existing output has one of five states: made from this input with the same options, made with other options, made
+from another input, in flight (its line in the journal may be missing), or unknown. Only in the first state does a run
+continue without an option that allows it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from adacode_cli.errors import OutputError
 
 
 class Standing(StrEnum):
-    """What an output that exists is, to judge by its tree's journal and claims."""
+    """The state of an existing output according to the journal and the claims of its tree."""
 
     SAME_OPTIONS = "same options"
     OTHER_OPTIONS = "other options"
@@ -40,13 +40,13 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is known of one output, so that it can be judged wherever its job is carried out.
+    """What is known of one output, so that any process can decide what to do with it.
 
     settings: those of this run.
     replace, overwrite: as in `Trees`.
-    counted: the journal's record by which it may count as done.
-    last: the last record of all.
-    new: the last one since this run was planned.
+    counted: the record of the journal by which the output may count as done.
+    last: the last record.
+    new: the last record since this run was planned.
     """
 
     settings: Settings
@@ -57,10 +57,10 @@ class Known:
     new: Record | None
 
     def state_of(self, job: Job, made: Made) -> OutputState:
-        """What the output is: there, intact, and what this run would make of the source and mask that `made` names;
-        changed by somebody; or to make.
+        """The state of the output: done, if it is intact and this run would make the same from source and mask; changed
+        since; or to make.
 
-        Raises OutputError where another run has made it otherwise, and this one was not asked to replace it.
+        Raises OutputError if another run made it in another way and this run must not replace it.
         """
         record = self.counted
         if record is None:
@@ -68,12 +68,12 @@ class Known:
             is_changed = earlier is not None and job.is_made() and not holds(job.target, earlier.output)
             return OutputState.CHANGED if is_changed else OutputState.TO_MAKE
         if self.overwrite and job.is_made():
-            _refuse_what_is_new(job, made.source, self.new)
+            _refuse_new_output(job, made.source, self.new)
         if not self.overwrite and job.is_made() and record.source != made.source and not _is_of(job, record):
-            raise _made_of_another(job, record)
+            raise _made_from_other_input(job, record)
         if record.settings != self.settings:
             if not self.replace and job.is_made():
-                raise made_otherwise(job.target, "options or weights")
+                raise made_with_other_settings(job.target, "options or weights")
             return OutputState.TO_MAKE
         if not self.overwrite and job.is_made() and not holds(job.target, record.output):
             return OutputState.CHANGED
@@ -90,11 +90,11 @@ class _Tree:
 
 @dataclass
 class Trees:
-    """The output trees of one run; what the weights are is told once they are loaded (`with_weights`).
+    """The output trees of one run. The digest of the weights is set when they are loaded (`with_weights`).
 
-    `resume`: what is done already is left alone; without it, only what another process did since this run was planned.
-    `replace`: outputs of earlier runs with other options or weights may be written again. `overwrite`: any output may
-    be, also one that was made of another input or that somebody has changed since.
+    resume: finished outputs are skipped; without it, only those that another process made since this run was planned.
+    replace: outputs of earlier runs with other options or weights may be written again.
+    overwrite: any output may be written again, also one that was made from another input or was changed since.
     """
 
     settings: Settings = field(default_factory=Settings)
@@ -105,12 +105,12 @@ class Trees:
     _by_identity: dict[tuple[int, int], _Tree] = field(default_factory=dict)
 
     def begin(self, roots: Sequence[Path]) -> None:
-        """The run is planned: from here on, what appears in the journals of `roots` is the work of others beside it."""
+        """To be called when the run is planned: later lines in the journals of `roots` are from processes beside it."""
         for root in roots:
             self._tree(root)
 
     def standing(self, job: Job) -> Standing:
-        """What the existing output of `job` is. Raises JournalError."""
+        """The state of the existing output of `job`. Raises JournalError."""
         tree, name = self._tree(job.root), job.name
         record = tree.journal.done(name)
         if record:
@@ -121,43 +121,45 @@ class Trees:
         return Standing.IN_FLIGHT if claimed(name, tree.claim_names) else Standing.UNKNOWN
 
     def may_go_on(self, job: Job) -> bool:
-        """Whether this run may go on from the existing output of `job`, or replace it; False where it is not ours.
+        """Whether this run may keep or replace the existing output of `job`; False if no run is known to have made it.
 
-        Raises OutputError where it was made with other options or of another input, and JournalError.
+        Raises OutputError if it was made with other options or from another input, and JournalError.
         """
         standing = self.standing(job)
         if standing is Standing.OTHER_INPUT and not self.overwrite:
-            raise _made_of_another(job, self._tree(job.root).journal.done(job.name))
+            raise _made_from_other_input(job, self._tree(job.root).journal.done(job.name))
         if standing is Standing.OTHER_OPTIONS and not self.replace:
-            raise made_otherwise(job.target, "options")
+            raise made_with_other_settings(job.target, "options")
         return standing is not Standing.UNKNOWN
 
     def wrote(self, job: Job, path: Path) -> bool:
-        """Whether `path` is known as a file that a run wrote beside the output of `job`, or may have been writing."""
+        """Whether a run wrote `path` beside the output of `job`, or may have been writing it."""
         tree = self._tree(job.root)
-        if any(_is_file(path, *known) for known in tree.journal.besides(job.name)):
+        if any(_is_file(path, *known) for known in tree.journal.side_files(job.name)):
             return True
-        # Claims anew, and before the journal: whoever gives a claim up in between has written the line before.
+        # Claims are read again, and before the journal: a process writes its line before it releases its claim.
         if claimed(job.name, tree.claims.names()) or claimed(job.name, tree.claim_names):
             return True
-        return any(_is_file(path, *known) for known in tree.journal.besides(job.name))
+        return any(_is_file(path, *known) for known in tree.journal.side_files(job.name))
 
     def with_weights(self, weights: str, jobs: Sequence[Job]) -> None:
-        """Tells what the weights are. Raises OutputError for outputs made with others that must not be replaced."""
+        """Sets the digest of the weights. Raises OutputError for outputs of other weights that must not be replaced."""
         self.settings = Settings(self.settings.options, weights)
         if self.replace:
             return
-        others = {root: self._tree(root).journal.made_with_other(weights) for root in {job.root for job in jobs}}
+        others = {
+            root: self._tree(root).journal.targets_with_other_weights(weights) for root in {job.root for job in jobs}
+        }
         for job in jobs:
             if job.name in others[job.root] and job.is_made():
-                raise made_otherwise(job.target, "weights")
+                raise made_with_other_settings(job.target, "weights")
 
     def clean(self, jobs: Sequence[Job], paths: Callable[[Job], Sequence[Path]]) -> None:
-        """Removes the temporary files that killed runs left in the trees of `jobs`, and where these write `paths`."""
+        """Removes temporary files that killed runs left in the trees of `jobs` and in the folders of their `paths`."""
 
         @cache
         def folders() -> Collection[str]:
-            """Every folder that this run writes to; few runs find claims that make them ask."""
+            """All folders to which this run writes; only computed if there are claims."""
             return {folder_of(path) for job in jobs for path in paths(job)}
 
         for root in {job.root for job in jobs}:
@@ -165,15 +167,15 @@ class Trees:
             atomic.remove_leftovers(root / REPORT)
 
     def claim(self, job: Job, paths: Sequence[Path]) -> Claim | None:
-        """The claim on a job's output; None while another process has it. Raises OutputError."""
+        """Claims a job's output; returns None while another process has the claim. Raises OutputError."""
         return self._tree(job.root).claims.take(job.name, paths)
 
     def holder(self, job: Job) -> Holder:
-        """Who has the claim on a job's output, as far as it says so."""
+        """The holder of the claim on a job's output, as far as the claim states it."""
         return self._tree(job.root).claims.holder(job.name)
 
     def known(self, job: Job) -> Known:
-        """What the journal says of a job's output at this moment. Raises JournalError."""
+        """What the journal currently contains on a job's output. Raises JournalError."""
         journal = self._tree(job.root).journal
         record, new = journal.done(job.name), journal.done(job.name, only_new=True)
         return Known(self.settings, self.replace, self.overwrite, record if self.resume else new, record, new)
@@ -183,7 +185,7 @@ class Trees:
         self._tree(job.root).journal.add(line_of(job, outcome, self.settings))
 
     def report(self, roots: Sequence[Path], report: Report, began: datetime) -> None:
-        """Leaves the run's report in its trees. Raises OutputError, unless the run was stopped by worse."""
+        """Writes the report into the trees. Raises OutputError, unless the run was stopped by another error."""
         for root in roots:
             try:
                 write_report(root, report, self.settings, began)
@@ -193,16 +195,16 @@ class Trees:
 
     def _tree(self, root: Path) -> _Tree:
         if root not in self._trees:
-            found = identity(root)  # two names of one tree, such as a link and what it leads to, have one
-            tree = self._by_identity.get(found) if found else None
-            self._trees[root] = tree or _begun(root)
-            if found:
-                self._by_identity[found] = self._trees[root]
+            file = identity(root)  # Two names of one tree, for example a link and its target, share a value.
+            tree = self._by_identity.get(file) if file else None
+            self._trees[root] = tree or _opened_tree(root)
+            if file:
+                self._by_identity[file] = self._trees[root]
         return self._trees[root]
 
 
 def outputs_in(root: Path) -> Callable[[str], bool] | None:
-    """Which files of a directory, by their names in it, a run has written there; None where it keeps no journal.
+    """A test whether a run wrote a file, by its path in the directory `root`; None if there is no journal.
 
     Raises JournalError.
     """
@@ -210,13 +212,13 @@ def outputs_in(root: Path) -> Callable[[str], bool] | None:
         return None
     in_flight, journal, top = Claims(root).names(), Journal(root), root.absolute()
     records = journal.records()
-    besides = (Path(path) for path, _ in journal.all_besides())
-    others = {path.relative_to(top).as_posix() for path in besides if path.is_relative_to(top)}
+    side_files = (Path(path) for path, _ in journal.all_side_files())
+    others = {path.relative_to(top).as_posix() for path in side_files if path.is_relative_to(top)}
     return lambda name: name in records or name in others or claimed(name, in_flight)
 
 
-def _begun(root: Path) -> _Tree:
-    # Claims before the journal: whoever gives a claim up in between has written the line before.
+def _opened_tree(root: Path) -> _Tree:
+    # Claims are read before the journal: a process writes its line before it releases its claim.
     claims = Claims(root)
     names = claims.names()
     journal = Journal(root)
@@ -224,27 +226,27 @@ def _begun(root: Path) -> _Tree:
     return _Tree(journal, claims, names)
 
 
-def made_otherwise(target: Path, what: str) -> OutputError:
+def made_with_other_settings(target: Path, what: str) -> OutputError:
     """The error for an output of an earlier run with other options or weights."""
-    hint = "Add --overwrite to make it again, --skip-existing to leave it, or choose another directory with -o."
-    return OutputError(f"exists already, made with other {what}", path=target, hint=hint)
+    hint = "Add --overwrite to make it again, --skip-existing to keep it, or choose another directory with -o."
+    return OutputError(f"exists already, and was made with other {what}", path=target, hint=hint)
 
 
-def _made_of_another(job: Job, record: Record | None) -> OutputError:
-    assert record is not None, "asked before"
-    hint = "Choose another directory with -o, or add --overwrite to replace it, or --skip-existing to leave it."
-    return OutputError(f"exists already, made of another input: {record.path}", path=job.target, hint=hint)
+def _made_from_other_input(job: Job, record: Record | None) -> OutputError:
+    assert record is not None, "the caller has checked this"
+    hint = "Choose another directory with -o, or add --overwrite to replace it, or --skip-existing to keep it."
+    return OutputError(f"exists already, and was made from another input: {record.path}", path=job.target, hint=hint)
 
 
-def _refuse_what_is_new(job: Job, source: Content, new: Record | None) -> None:
-    """An output of this run itself, or of one beside it: `--overwrite` was not said about that."""
+def _refuse_new_output(job: Job, source: Content, new: Record | None) -> None:
+    """Raises OutputError for an output of this run or of one beside it, to which `--overwrite` does not apply."""
     if new is not None and new.source != source and not _is_of(job, new):
         hint = "Choose another directory with -o for one of the two."
-        raise OutputError(f"was made of another input meanwhile: {new.path}", path=job.target, hint=hint)
+        raise OutputError(f"was made from another input in the meantime: {new.path}", path=job.target, hint=hint)
 
 
 def _is_of(job: Job, record: Record) -> bool:
-    """Whether a record is about this job's source: by its path, or by its content where a folder has moved."""
+    """Whether a record is of this job's source: by its path, or by its content if a folder was moved."""
     here = absolute_text(job)
     if record.path is None or record.path == here:
         return True
@@ -255,11 +257,11 @@ def _is_of(job: Job, record: Record) -> bool:
 
 
 def _is_file(path: Path, recorded: str, content: Content) -> bool:
-    """Whether a file is one that a record names: by its path, or by its content where folders have moved."""
+    """Whether a file is the one that a record names: by its path, or by its content if folders were moved."""
     if Path(recorded) == path.absolute():
         return True
     return Path(recorded).name == path.name and holds(path, content)
 
 
 def _intact(job: Job, record: Record) -> bool:
-    return holds(job.target, record.output) and all(holds(Path(path), content) for path, content in record.besides)
+    return holds(job.target, record.output) and all(holds(Path(path), content) for path, content in record.side_files)

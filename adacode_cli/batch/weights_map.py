@@ -1,7 +1,7 @@
-"""The mixing weights of one image as an image that explains itself: where which basis codebook was used, and how much.
+"""Draws the mixing weights of one image: where each basis codebook was used, and how much.
 
-One panel per basis, named by its category, all on one colour scale so that panels can be compared; beside the image
-itself an overlay colours each place by the basis that weighs most there.
+There is one panel for each basis, named by its category, all with one colour scale so that panels can be compared;
+beside the image itself, an overlay shows the basis with the largest weight at each place.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _PAPER = (255, 255, 255)
 _INK = (30, 30, 30)
 _OVERLAY_SHARE = 0.55
 
-# Okabe and Ito's palette, distinguishable for colour-blind readers too; more bases than colours start again.
+# Okabe and Ito's palette, which colour-blind readers can distinguish; with more bases, colours are repeated.
 _PALETTE = np.array(
     [(230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167)],
     dtype=np.uint8,
@@ -46,7 +46,7 @@ class _Panel:
 def draw(image: NDArray[Any], mixing_weights: NDArray[np.float32], categories: Sequence[str]) -> Pixels:
     """A sheet of panels, H×W×3 uint8 RGB.
 
-    `picture` is H×W or H×W×3 of any image dtype (float in [0, 1]), `mixing_weights` K×h×w (any finite values),
+    `image` is H×W or H×W×3 of any image dtype (float in [0, 1]), `mixing_weights` K×h×w (any finite values),
     `categories` their K names.
     """
     assert len(categories) == len(mixing_weights), "one name per basis"
@@ -68,7 +68,7 @@ def draw(image: NDArray[Any], mixing_weights: NDArray[np.float32], categories: S
 
 
 def _panel_size(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Panels keep the image's proportions within bounds in which a caption still fits."""
+    """(height, width) of a panel: the image's aspect ratio, within bounds in which a caption fits."""
     scale = _PANEL_LONG_SIDE_PX / max(shape[:2])
     height, width = (max(round(side * scale), _PANEL_SHORT_SIDE_PX) for side in shape[:2])
     return height, width

@@ -1,8 +1,8 @@
-"""Who writes what and where: each file that a run writes is compared with all others, and with what is kept.
+"""Checks all files that a run will write against one another and against files that must be kept.
 
-Outputs are planned in `batch.plan`; what options ask for beside them (images of the weights, codes, refused results,
-a log) is here. All of it is compared before anything is computed: with `batch.kept`, so that no option replaces an
-original, with files that are there already, and with one another.
+`batch.plan` plans the outputs; this module has the further files that options request (weight maps, codes, refused
+results, a log). All files are checked before anything is computed: against `batch.kept`, so that no option replaces an
+original, against existing files, and against one another.
 """
 
 from __future__ import annotations
@@ -21,18 +21,21 @@ from adacode_cli.batch.state_files import STATE, holds_files
 from adacode_cli.errors import OutputError, translated
 from adacode_cli.imaging.encode import format_of
 
-# An empty file, or a line of a log: the time, and a word.
+# The beginning of a log: nothing, or the time and a word.
 _LOG_BEGINS = re.compile(rb"$|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\S* [a-z\[]")
 Wrote = Callable[[Job, Path], bool]
-"""(job, file beside its output) → whether a journal says that a run wrote that file."""
+"""(job, file beside its output) → whether a journal records that a run wrote that file."""
 
 
 @dataclass(frozen=True)
 class Beside:
-    """A kind of file that is written for each job beside its output, where `option` says.
+    """A kind of file that is written for each job beside its output.
 
-    `what` is its name in messages. `folder`: images lie there that must not be taken for originals later, None for
-    other files. `replaces`: a file of an earlier run is written again; otherwise a free name is taken.
+    option: the option that requests it and names its place.
+    what: its name in messages.
+    path: its path for a job.
+    folder: the folder of images that later runs must not use as originals; None for other files.
+    replaces: a file of an earlier run is written again; otherwise a free name is used.
     """
 
     option: str
@@ -44,7 +47,7 @@ class Beside:
 
 @dataclass(frozen=True)
 class Writes:
-    """All that a run writes except its outputs, and what neither it nor these may replace."""
+    """All files that a run writes except its outputs, and the files that must not be replaced."""
 
     kept: Kept
     beside: tuple[Beside, ...] = ()
@@ -52,29 +55,29 @@ class Writes:
 
     @property
     def folders(self) -> tuple[Path, ...]:
-        """Where images are written that are no outputs; nothing is looked for there."""
+        """The folders of images that are not outputs; they are not searched for inputs."""
         return tuple(kind.folder for kind in self.beside if kind.folder is not None)
 
     def check_folders(self) -> None:
-        """Raises OutputError for a folder of images that is one of originals, or has come to hold some."""
+        """Raises OutputError for a folder of images that contains, or may contain, originals."""
         for kind in self.beside:
             if kind.folder is None or (kept := self.kept.folder_of(kind.folder)) is None:
                 continue
             hint = f"Choose a directory of its own with {kind.option}."
             if identity(kind.folder) == identity(kept):
-                message = f"holds what the run reads, and would hold {kind.what} too"
+                message = f"holds the inputs of the run, and would also hold {kind.what}"
                 raise OutputError(message, path=kind.folder, hint=hint)
             if _has_files_of_others(kind.folder):
-                message = f"lies in {kept} and holds files that no run has written"
+                message = f"lies in {kept} and holds files that no run wrote"
                 raise OutputError(message, path=kind.folder, hint=hint)
 
     def check(self, jobs: Sequence[Job], wrote: Wrote, *, overwrite: bool, outputs: bool = True) -> None:
-        """Raises OutputError where two files would have one name, or one would replace what it must not.
+        """Raises OutputError if two files would have one name, or one would replace a file that must be kept.
 
-        `outputs`: these are files too, as they are not on a pipe.
+        outputs: whether outputs are files, which they are not on a pipe.
         """
         if self.beside or self.log_file is not None:
-            self._refuse_meeting(jobs, outputs=outputs)
+            self._refuse_collisions(jobs, outputs=outputs)
         for kind in self.beside:
             if kind.replaces:
                 self._check_existing(kind, jobs, wrote, overwrite=overwrite)
@@ -93,7 +96,7 @@ class Writes:
                 raise OutputError("exists already", path=path, hint=hint)
             self.kept.refuse_original(path, kind.option)
 
-    def _refuse_meeting(self, jobs: Sequence[Job], *, outputs: bool) -> None:
+    def _refuse_collisions(self, jobs: Sequence[Job], *, outputs: bool) -> None:
         first: dict[str, tuple[str, Path]] = {}
         for what, source, target in self._all(jobs, outputs=outputs):
             other = first.setdefault(folded(absolute(target)), (what, source))
@@ -103,7 +106,7 @@ class Writes:
                 raise OutputError(twice, path=target, hint=hint)
 
     def _all(self, jobs: Sequence[Job], *, outputs: bool) -> Iterator[tuple[str, Path, Path]]:
-        """(what, of which source, target) of everything that is written, the log first."""
+        """(kind, source, target) of every file that is written, the log first."""
         if self.log_file is not None:
             yield "--log-file", Path(), self.log_file
         for job in jobs:
@@ -113,19 +116,19 @@ class Writes:
                 yield kind.what, job.source, kind.path(job)
 
     def _check_log(self, path: Path, sources: Iterable[str]) -> None:
-        """Lines are added to a log that exists, so it must be one already, and nothing that is kept."""
+        """Checks that an existing log file is a log, because lines are appended to it, and that it may be changed."""
         hint = "Choose another file with --log-file, such as run.log."
         self.kept.refuse(sources, [path], "--log-file")
         if format_of(path) is not None:
-            raise OutputError("has the name of an image, and is to be a log", path=path, hint=hint)
+            raise OutputError("has the name of an image, but a log is to be written", path=path, hint=hint)
         if path.parent.name == STATE.name and (path.parent / CLAIMS.name).exists():
-            raise OutputError(f"lies in {STATE.name}, where only a run's own files are", path=path, hint=hint)
+            raise OutputError(f"lies in {STATE.name}, which is reserved for the files of runs", path=path, hint=hint)
         if path.is_file() and not _LOG_BEGINS.match(_beginning(path)):
             raise OutputError("exists already, and is not a log of adacode", path=path, hint=hint)
 
 
 def _beginning(path: Path) -> bytes:
-    hint = "Choose another --log-file; the same command does the rest."
+    hint = "Choose another --log-file, and run the same command again."
     with translated(OutputError, "cannot be read", path, hint=hint), path.open("rb") as file:
         return file.read(64)
 
@@ -133,7 +136,7 @@ def _beginning(path: Path) -> bytes:
 def _has_files_of_others(folder: Path) -> bool:
     try:
         return holds_files(folder) and not (folder / STATE).is_dir()
-    except OSError:  # not there yet; what cannot be read is reported when it is written to
+    except OSError:  # It does not exist yet; if it cannot be read, the error is reported when it is written to.
         return False
 
 

@@ -1,4 +1,4 @@
-"""What reading and writing cost beside the engine: a folder of JPEGs through a whole run, and their images alone."""
+"""The cost of reading and writing beside the engine: a whole run over a folder of JPEGs, and their images alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from adacode_cli.batch.plan import OnExisting, make_plan
 from adacode_cli.batch.restoring import Restoring
 from adacode_cli.batch.run import run
 from adacode_cli.batch.stages import Stages
-from adacode_cli.benchmark.image import made_up_jpeg
+from adacode_cli.benchmark.image import synthetic_jpeg
 from adacode_cli.benchmark.timing import in_lanes
 from adacode_cli.engine.restorer import Restorer
 from adacode_cli.errors import OutputError, QualityError, translated
@@ -41,7 +41,7 @@ class Files:
 
 
 def files(restorer: Restorer, scale: float, count: int, megapixels: float) -> Files:
-    """Restores made-up JPEGs twice, in a temporary folder.
+    """Restores synthetic JPEGs twice, in a temporary folder.
 
     Raises QualityError if one is refused, DeviceError, and OutputError where they cannot be written.
     """
@@ -59,8 +59,8 @@ def side_of(megapixels: float) -> int:
 
 @contextmanager
 def jpegs(count: int, megapixels: float) -> Iterator[Path]:
-    """A folder of made-up JPEGs, in a temporary folder that goes with them. Raises OutputError."""
-    # What still writes when a run is interrupted may leave a file behind the clean-up; that is no reason to fail.
+    """A folder of synthetic JPEGs in a temporary folder, removed at the end of the block. Raises OutputError."""
+    # Threads that still write after an interruption may leave a file after the clean-up; this is not an error.
     with tempfile.TemporaryDirectory(prefix="adacode-bench-", ignore_cleanup_errors=True) as folder:
         source = Path(folder, "photos")
         _write(source, side_of(megapixels), count)
@@ -70,7 +70,8 @@ def jpegs(count: int, megapixels: float) -> Iterator[Path]:
 def run_over(
     restorer: Restorer, scale: float, source: Path, make_stages: Callable[..., Stages] = Stages
 ) -> Callable[[], None]:
-    """A whole run over a folder, into "out" beside it, ready to be called once. make_stages: as the class `Stages`.
+    """A whole run over a folder, into "out" beside it, as a function to be called once. make_stages: as the class
+    `Stages`.
 
     When called it raises QualityError if a file is refused, DeviceError, and OutputError.
     """
@@ -89,15 +90,15 @@ def run_over(
 
 
 def _write(folder: Path, side: int, count: int) -> None:
-    hint = "Set TMPDIR to a folder with more room, or leave the run out with --files 0."
+    hint = "Set TMPDIR to a folder with more room, or use --files 0 for no run."
     with translated(OutputError, "cannot be written", folder, hint=hint):
         folder.mkdir()
         for index in range(count):
-            (folder / f"{index:04}.jpg").write_bytes(made_up_jpeg(side, index))
+            (folder / f"{index:04}.jpg").write_bytes(synthetic_jpeg(side, index))
 
 
 def _engine_seconds(restorer: Restorer, scale: float, source: Path) -> float:
-    """As many images at once as a run gives it, decoded beforehand."""
+    """Seconds for as many images at once as in a run, decoded beforehand."""
     total, paths = 0.0, sorted(source.iterdir())
     for first in range(0, len(paths), _AT_ONCE):
         images = [read_image(path).pixels for path in paths[first : first + _AT_ONCE]]

@@ -1,4 +1,4 @@
-"""Where the time of a run over files goes: its stages, and what the device or the operators do meanwhile."""
+"""How a run over files spends its time: its stages, and what the device or the operators do in the meantime."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from functools import partial
 import torch
 
 from adacode_cli.benchmark.files import jpegs, run_over, side_of
-from adacode_cli.benchmark.image import made_up
+from adacode_cli.benchmark.image import synthetic_image
 from adacode_cli.benchmark.stage_times import RUN, Sharing, StageTimes, WatchedStages, sharing
 from adacode_cli.benchmark.trace import DeviceUse, OperatorUse, Trace, device_use, last_kernel_s, operator_use, traced
 from adacode_cli.engine.restorer import Restorer
@@ -21,7 +21,7 @@ _LATER = 2
 
 @dataclass(frozen=True)
 class FirstImage:
-    """Seconds of the engine for the first image of a process, weights being loaded, and for each later one."""
+    """Seconds of the engine for the first image of a process, with loaded weights, and for each later one."""
 
     seconds: float
     later_seconds: float
@@ -31,7 +31,7 @@ class FirstImage:
 class Profile:
     """A run over `count` files of `megapixels` each, in `seconds` under the profiler.
 
-    device is for CUDA, operators for a CPU. note: what a person should know of the figures, or None.
+    device is for CUDA, operators for a CPU. note: a remark on the figures for the user, or None.
     """
 
     count: int
@@ -45,14 +45,14 @@ class Profile:
 
 
 def first_image(restorer: Restorer, scale: float, megapixels: float) -> FirstImage:
-    """Restores a made-up image a few times. To be called before anything else has used the device.
+    """Restores a synthetic image a few times. Call it before anything else has used the device.
 
     Raises WeightsError and DeviceError.
     """
     side, took = side_of(megapixels), []
     restorer.prepare("sr", scale)
     for seed in range(1 + _LATER):
-        pixels = made_up(side, side, seed)
+        pixels = synthetic_image(side, side, seed)
         start = time.perf_counter()
         restorer.sr(pixels, scale)
         took.append(time.perf_counter() - start)
@@ -62,7 +62,7 @@ def first_image(restorer: Restorer, scale: float, megapixels: float) -> FirstIma
 def profile(
     restorer: Restorer, scale: float, count: int, megapixels: float, *, device: torch.device, first: FirstImage
 ) -> Profile:
-    """Restores made-up JPEGs as `files` does, and looks on. The restorer should have restored such files before.
+    """Profiles a run over synthetic JPEGs as in `files`. The restorer should have restored such files before.
 
     Raises what `files` does.
     """
@@ -91,13 +91,11 @@ def _note(
     last_infer_s: float,
 ) -> str | None:
     if trace is None:
-        return f"torch's profiler does not see what {device.type} does: there are figures of the stages only"
+        return f"torch's profiler does not record {device.type} devices: only the stages were measured"
     if device.type == "cuda" and on_device is None:
-        return (
-            "the profiler saw no kernel, so that there are figures of the stages only: see whether the driver allows it"
-        )
+        return "the profiler recorded no kernel, so only the stages were measured: check whether the driver allows it"
     if on_device and last_kernel_s(trace) < last_infer_s:
         return "the record of the device ends before the run does: use fewer --files, or a smaller --megapixels"
     if device.type == "cpu" and operators is None:
-        return "the network ran in threads that the profiler does not see: there are figures of the stages only"
+        return "the network ran in threads that the profiler does not record: only the stages were measured"
     return None

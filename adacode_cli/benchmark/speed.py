@@ -1,5 +1,5 @@
-"""How fast a network runs: in the engine and plainly, beside what the device can do at most and a usual network, and
-whether time grows as the image does."""
+"""How fast a network runs, in the engine and without it, compared with the limits of the device and with a usual
+network; and whether time grows in proportion to the image."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from adacode_cli.benchmark.image import cut, made_up
+from adacode_cli.benchmark.image import cut, synthetic_image
 from adacode_cli.benchmark.timing import seconds, steady_seconds
 from adacode_cli.engine.device import exact_arithmetic
 from adacode_cli.engine.plan import RunOptions
@@ -31,7 +31,7 @@ MEGAPIXELS = (1, 4, 16, 64)
 
 @dataclass(frozen=True)
 class Ceiling:
-    """GFLOP/s in one precision ("fp32", "bf16" or "fp16"), a product and a sum being two operations."""
+    """GFLOP/s in one precision ("fp32", "bf16" or "fp16"), where a product and a sum are two operations."""
 
     precision: str
     matrices: float
@@ -102,7 +102,10 @@ def passes(
 
 def operations(network: AdaCode, x_BCHW: Tensor) -> float:
     """GFLOP of a network as defined, for an image 1×C×H×W on its device; a product and a sum are two."""
-    with torch.enable_grad(), FlopCounterMode(display=False) as counter:  # without gradients it has shorter ways
+    with (
+        torch.enable_grad(),
+        FlopCounterMode(display=False) as counter,
+    ):  # without gradients the network takes faster paths
         network(x_BCHW)
     return float(counter.get_total_flops()) / 1e9
 
@@ -114,7 +117,7 @@ def psnr(a: Tensor, b: Tensor) -> float:
 
 @dataclass(frozen=True)
 class Growth:
-    """Seconds for so many megapixels of output, in all and for each, and how that compares with the first size."""
+    """Seconds for an output of `megapixels`, in all and per megapixel, and the ratio to the first size."""
 
     megapixels: int
     seconds: float
@@ -125,7 +128,7 @@ class Growth:
 def growth(runner: Runner, sizes: Sequence[int] = MEGAPIXELS) -> Iterator[Growth]:
     """A line for each size, of one run each. Raises DeviceError where one does not fit."""
     scale, first = runner.config.scale, None
-    photo = made_up(1024, 1024)
+    photo = synthetic_image(1024, 1024)
     runner.restore(cut(photo, 64))
     for megapixels in sizes:
         side = round((megapixels * 1e6) ** 0.5 / scale)

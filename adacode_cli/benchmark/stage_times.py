@@ -1,6 +1,6 @@
-"""When each stage of a run was at work, in whichever threads, and how much of that lies side by side.
+"""When each stage of a run was at work, in any thread, and how much of that time overlaps.
 
-Times are intervals; what is asked of them is where some lie, where several overlap, and how long that is.
+Times are intervals; the functions compute their union, their overlaps, and lengths.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ RUN, STAGES = "run", ("read", "infer", "write")
 
 
 Interval = tuple[float, float]
-"""Start and end, in one unit. Where the end is not after the start, the interval is empty."""
+"""Start and end, in one unit. If the end is not after the start, the interval is empty."""
 
 
 def overlaps(intervals: Iterable[Interval], least: int = 1) -> list[Interval]:
@@ -34,7 +34,7 @@ def overlaps(intervals: Iterable[Interval], least: int = 1) -> list[Interval]:
         if end > start:
             edges += [(start, False), (end, True)]
     found, depth, since = [], 0, 0.0
-    for at, is_end in sorted(edges):  # of equal times the starts come first, so that touching intervals become one
+    for at, is_end in sorted(edges):  # at equal times the starts come first, so that touching intervals become one
         before, depth = depth, depth + (-1 if is_end else 1)
         if before < least <= depth:
             since = at
@@ -81,7 +81,7 @@ class StageTimes:
 
 @dataclass(frozen=True)
 class WatchedStages(Stages):
-    """The stages of a run, which do what they always do and note in `times` when."""
+    """The stages of a run, unchanged, which also record their times in `times`."""
 
     times: StageTimes = field(default_factory=StageTimes)
 

@@ -1,4 +1,4 @@
-"""Seconds of a call, on whatever device."""
+"""Seconds of a call, on any device."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import TypeVar
 import torch
 
 T = TypeVar("T")
-# Of each lane, so that filling the lanes and emptying them counts for little.
+# Calls in each lane, so that filling and emptying the lanes has little effect.
 _ROUNDS = 4
 
 
 def in_lanes(work: Callable[[T], object], tasks: Sequence[T], lanes: int) -> None:
-    """Does all tasks, in so many threads at once; with one, in the calling thread. Results are let go at once."""
+    """Does all tasks in `lanes` threads; with one lane, in the calling thread. Results are freed at once."""
     if lanes == 1:
         for task in tasks:
             work(task)
         return
 
-    def done(task: T) -> None:  # a future would hold what `work` gives
+    def done(task: T) -> None:  # a future would keep the result of `work`
         work(task)
 
     with ThreadPoolExecutor(lanes) as threads:

@@ -1,7 +1,7 @@
-"""What torch's profiler saw of a run: how a CUDA device, or the thread of a network on a CPU, spends its time.
+"""What torch's profiler recorded of a run: how a CUDA device, or a network's thread on a CPU, spends its time.
 
-The events are read from the trace that the profiler writes for Chrome. That file has been the same for years, while
-what the Python interface says of kernels changes with the version.
+The events are read from the trace that the profiler writes for Chrome. The format of that file has been stable for
+years, while the Python interface to kernels changes between versions.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _ACTIVITIES = {
     "cpu": [ProfilerActivity.CPU],
     "cuda": [ProfilerActivity.CPU, ProfilerActivity.CUDA],  # annotations are among those of the CPU
 }
-# The library under the profiler tells its own start and stop on standard error at every level below this one.
+# The library under the profiler logs its start and stop on standard error at every level below this one.
 _SILENT = "99"
 # Runtime and driver both; their names on AMD's devices begin with "hip". A graph is one launch of many kernels.
 _LAUNCH = re.compile(r"(cuda|cu|hip)\w*(LaunchKernel|LaunchCooperativeKernel|GraphLaunch)")
@@ -66,7 +66,7 @@ class Trace:
 
 
 def traced(work: Callable[[], object], device: torch.device) -> Trace | None:
-    """Does the work, and says what happened on the CPU or a CUDA device; None for other devices, where nobody looks.
+    """Does the work and returns its trace on the CPU or a CUDA device; None for devices that are not profiled.
 
     Raises what the work does, and OutputError where the trace cannot be written to the temporary folder.
     """
@@ -74,8 +74,8 @@ def traced(work: Callable[[], object], device: torch.device) -> Trace | None:
         work()
         return None
     os.environ.setdefault("KINETO_LOG_LEVEL", _SILENT)
-    looking = torch.profiler.profile(activities=_ACTIVITIES[device.type], acc_events=True)
-    with looking as profiler, torch.profiler.record_function(WORK):
+    profiling = torch.profiler.profile(activities=_ACTIVITIES[device.type], acc_events=True)
+    with profiling as profiler, torch.profiler.record_function(WORK):
         work()
     with tempfile.TemporaryDirectory(prefix="adacode-bench-") as folder:
         path = Path(folder, "trace.json")
@@ -86,18 +86,18 @@ def traced(work: Callable[[], object], device: torch.device) -> Trace | None:
 def read_trace(path: Path) -> Trace:
     """The events within the annotation `WORK`. Raises OutputError if the file is not whole."""
     what = "the trace of the profiler cannot be read"
-    hint = "Set TMPDIR to a folder with more room, or ask for fewer --files."
+    hint = "Set TMPDIR to a folder with more room, or use fewer --files."
     try:
         with translated(OutputError, what, path, hint=hint):
-            told = json.loads(path.read_text(encoding="utf-8", errors="replace"), strict=False)["traceEvents"]
-        (around,) = (one for one in told if one.get("name") == WORK and one.get("cat") == "user_annotation")
+            trace_events = json.loads(path.read_text(encoding="utf-8", errors="replace"), strict=False)["traceEvents"]
+        (work,) = (one for one in trace_events if one.get("name") == WORK and one.get("cat") == "user_annotation")
     except (ValueError, KeyError) as error:
         raise OutputError(f"{what}: it is incomplete", path=path, hint=hint) from error
-    return Trace(around["dur"] / 1e6, _thread(around), tuple(_within(told, around["ts"], around["dur"])))
+    return Trace(work["dur"] / 1e6, _thread(work), tuple(_within(trace_events, work["ts"], work["dur"])))
 
 
-def _within(told: Iterable[dict[str, Any]], began_us: float, lasted_us: float) -> Iterator[TraceEvent]:
-    for one in told:
+def _within(trace_events: Iterable[dict[str, Any]], began_us: float, lasted_us: float) -> Iterator[TraceEvent]:
+    for one in trace_events:
         if one.get("ph") != "X" or "cat" not in one:
             continue
         start, end = one["ts"] - began_us, one["ts"] - began_us + one.get("dur", 0)
@@ -106,8 +106,8 @@ def _within(told: Iterable[dict[str, Any]], began_us: float, lasted_us: float) -
             yield TraceEvent(str(one["name"]), one["cat"], _thread(one), *cut)
 
 
-def _thread(told: dict[str, Any]) -> tuple[Any, Any]:
-    return told.get("pid"), told.get("tid")
+def _thread(event: dict[str, Any]) -> tuple[Any, Any]:
+    return event.get("pid"), event.get("tid")
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ class DeviceUse:
     """Shares are of the seconds of the run; kernels + copies - hidden + idle are 1.
 
     Kernels: those that compute, and those that fill or copy within the device. Copies: between host and device, in one
-    direction or the other; hidden are those during kernels. A wait is a call in which the host stands still until the
+    direction or the other; those during kernels are hidden. A wait is a call in which the host is blocked until the
     device has finished something. `kernels` are the ten that take most time, with shares of the time of all kernels;
     `rest_share` is that of the others.
     """
@@ -179,7 +179,7 @@ class DeviceUse:
 
 
 def device_use(trace: Trace, num_files: int) -> DeviceUse | None:
-    """What the trace of a run over so many files shows of the device; None where it shows no kernel."""
+    """The use of the device in the trace of a run over `num_files` files; None if the trace has no kernel."""
     computing, copies = trace.of("kernel"), trace.of("gpu_memcpy")
     if not computing:
         return None
@@ -218,7 +218,7 @@ def last_kernel_s(trace: Trace) -> float:
 
 
 def _outermost(calls: list[TraceEvent], pattern: re.Pattern[str]) -> list[TraceEvent]:
-    """A call of the runtime may be recorded as one of the driver too, inside of it; that is one call."""
+    """A call of the runtime may also be recorded as a call of the driver inside it; both count as one."""
     return [event for event, depth, _ in nested(one for one in calls if pattern.match(one.name)) if depth == 0]
 
 

@@ -25,9 +25,9 @@ from adacode_cli.errors import DeviceError
 
 @dataclass(frozen=True)
 class BenchSettings:
-    """What to measure: `sr` with `weights`, a side × side part of `photo` (H×W×3 uint8), `num_files` JPEGs of so many
-    megapixels (0: none), outputs of the `sizes` in megapixels; `profile` looks where the time of such a run goes, and
-    needs files. device, precision: as for `Restorer`.
+    """What to measure: `sr` with `weights`, a side × side part of `photo` (H×W×3 uint8), `num_files` JPEGs (0: none)
+    of `megapixels` each, outputs of the `sizes` in megapixels; with `profile`, also how such a run spends its time,
+    which needs files. device, precision: as for `Restorer`.
     """
 
     weights: str
@@ -45,7 +45,7 @@ class BenchSettings:
 
 @dataclass(frozen=True)
 class Measurements:
-    """What came out. device: as torch writes it. yardstick_seconds, passes: for the same part of the photo."""
+    """All results. device: as torch writes it. yardstick_seconds, passes: for the same part of the photo."""
 
     device: str
     ceilings: tuple[Ceiling, ...]
@@ -57,7 +57,7 @@ class Measurements:
 
 
 def measure(settings: BenchSettings, on_step: Callable[[str], None]) -> Measurements:
-    """Takes all measurements; `on_step` is told what comes next.
+    """Takes all measurements; `on_step` is called with the name of the next one.
 
     Raises what `Restorer` does, before it begins; DeviceError where memory does not suffice, OutputError where no files
     can be written for the run.
@@ -84,9 +84,9 @@ def _measured(settings: BenchSettings, on_step: Callable[[str], None]) -> Measur
     usual = yardstick_seconds(to_tensor(image), device, repeats)
     on_step(f"{settings.weights}, {settings.side}×{settings.side}")
     found = tuple(passes(network, image, device, names, repeats))
-    grown = tuple(_told(growth(Runner(network, device, RunOptions(settings.precision)), settings.sizes), on_step))
-    run, looked_at = _run(settings, device, first, on_step)
-    return Measurements(str(device), ceilings, usual, found, grown, run, looked_at)
+    grown = tuple(_reporting(growth(Runner(network, device, RunOptions(settings.precision)), settings.sizes), on_step))
+    run, profiled = _run(settings, device, first, on_step)
+    return Measurements(str(device), ceilings, usual, found, grown, run, profiled)
 
 
 def _restorer(settings: BenchSettings) -> Restorer:
@@ -94,7 +94,7 @@ def _restorer(settings: BenchSettings) -> Restorer:
 
 
 def _first(settings: BenchSettings, on_step: Callable[[str], None]) -> tuple[Restorer, FirstImage] | None:
-    """For a profile, what comes before all other measurements: they would warm the device up."""
+    """For a profile: the first image, before all other measurements, which would warm up the device."""
     if not settings.profile:
         return None
     on_step("the first image")
@@ -108,7 +108,7 @@ def _run(
     first: tuple[Restorer, FirstImage] | None,
     on_step: Callable[[str], None],
 ) -> tuple[Files | None, Profile | None]:
-    """The timed run, then the one that is looked at: a profiler may slow down all that comes after it."""
+    """The timed run, then the profiled one: a profiler may slow down all that comes after it."""
     count, size = settings.num_files, settings.megapixels
     if not count:
         return None, None
@@ -116,17 +116,17 @@ def _run(
     run = files(first[0] if first else _restorer(settings), settings.scale, count, size)
     if first is None:
         return run, None
-    on_step("where the time of such a run goes")
+    on_step("how such a run spends its time")
     return run, profile(first[0], settings.scale, count, size, device=device, first=first[1])
 
 
 def _precisions(wanted: str, device: torch.device) -> tuple[str, ...]:
-    """fp32, and what is wanted where that is something else."""
+    """fp32, and the wanted precision if it is another one."""
     dtype = choose_precision(wanted, device, deep=False)
     return ("fp32", *(name for name, of_name in PRECISIONS.items() if of_name is dtype and name != "fp32"))
 
 
-def _told(lines: Iterator[Growth], on_step: Callable[[str], None]) -> Iterator[Growth]:
+def _reporting(lines: Iterator[Growth], on_step: Callable[[str], None]) -> Iterator[Growth]:
     for line in lines:
         on_step(f"larger images, {line.megapixels} MP done")
         yield line

@@ -1,10 +1,11 @@
 """The weighted mean of two files of weights, tensor by tensor; now, or when an image is restored (`pair`).
 
-A fine-tuned network averaged with the one that it started from keeps what the start knew (Wortsman et al. 2021,
-arXiv:2109.01903). Only files of one shape have a mean. What the tasks of a family share has to be the same bits in
-both: the codes of other codebooks mean other things, and nobody would see it in the file.
+A fine-tuned network averaged with the one that it started from keeps abilities of the start (Wortsman et al. 2021,
+arXiv:2109.01903). Only networks of the same shape can be averaged. The parts that the tasks of a family share must be
+bit-identical in both: the codes of other codebooks have other meanings, and a mean would not show this.
 
-A network of Real-ESRGAN's layout has a mean with another one of it, and with the trunk of one of our networks.
+A network of Real-ESRGAN's layout can be averaged with another one of this layout, and with the trunk of a network of
+adacode.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ _HINT = (
     "networks of Real-ESRGAN's layout, such as realesr-general-x4v3.pth."
 )
 _ALIKE = "Give two files of the same task and of networks of the same sizes."
-# What the metadata of a network of Real-ESRGAN's layout tell that holds for its mean with another one too.
+# Keys of the metadata of a network of Real-ESRGAN's layout that hold for its mean with another one too.
 _STILL_TRUE = ("architecture", "tuned_on", "recipe")
 
 
@@ -70,14 +71,14 @@ def average(
 ) -> tuple[int, int]:
     """Writes the mean, `share` of `first` and 1 - `share` of `second`, computed in float32, to `target`.
 
-    Where a file was made by `pair` its other values are averaged in the same way, and the mean has such values too.
+    If a file was made by `pair`, its second values are averaged in the same way, and the mean has such values too.
 
     `dtype` is what the tensors are stored as, by default the type that `first` has. Where one of the files is a network
     of Real-ESRGAN's layout and the other one is ours, the mean is ours, and all but its trunk is as in our file. With a
     share of 1 or 0 every tensor of the mean is a copy. Returns how many tensors are means and how many are as in our
     file. Raises UsageError for a share outside 0 to 1 and for a `target` of another kind, OutputError where `target` is
     one of the inputs, exists without `overwrite`, or cannot be written, and WeightsError for a file that is damaged or
-    not alike.
+    of another network.
     """
     if not 0 <= share <= 1:
         raise UsageError(f"a share of {share} is not between 0 and 1", hint="Give --share a number from 0 to 1.")
@@ -87,7 +88,7 @@ def average(
     stored = dtype or a.dtype
     if isinstance(a.content, TrunkStart) and isinstance(b.content, TrunkStart):
         tensors = _fitting(_mean_of_starts(a, b, a.content, b.content), stored)
-        write_file(target, _start_bytes(tensors, _said(a, b, a.content, b.content), stored))
+        write_file(target, _start_bytes(tensors, _start_metadata(a, b, a.content, b.content), stored))
         return len(tensors), 0
     tensors, num_kept = _mean_with_ours(a, b)
     ours = _ours(a, b)
@@ -106,9 +107,9 @@ def pair(
 ) -> tuple[int, int]:
     """Writes a file whose `Weights.denoising` goes from `faithful` at 0 to `clean` at 1, both rounded to `dtype`.
 
-    `clean` is a file of ours for a task that has strengths of noise removal. `faithful` is one of the same network that
-    keeps noise (of a file that `pair` made, its values at 0), or a network of Real-ESRGAN's layout whose values the
-    trunk then takes. Returns how many tensors differ between the two, and how many do not. Raises what `average`
+    `clean` is a file of adacode for a task that has strengths of noise removal. `faithful` is one of the same network
+    that keeps noise (of a file that `pair` made, its values at 0), or a network of Real-ESRGAN's layout whose values
+    the trunk then takes. Returns how many tensors differ between the two, and how many do not. Raises what `average`
     raises; WeightsError also where both are the same or for another task, or `clean` is a network of Real-ESRGAN's.
     """
     _require_room(clean, faithful, target, overwrite=overwrite)
@@ -125,11 +126,11 @@ def pair(
     differs = {key: t for key, t in tensors.items() if not torch.equal(t.to(stored), own[key].to(stored))}
     if not differs:
         raise WeightsError(f"has the same values as {clean}", path=faithful, hint="Give weights that keep noise.")
-    said = replace(
+    provenance = replace(
         _provenance(a.content.provenance, a, b),
         source=f"{_named(clean, a.content)}; with --denoise 0 {_named(faithful, b.content)}",
     )
-    made = replace(a.content, tensors=own, faithful=_fitting(differs, stored), provenance=said)
+    made = replace(a.content, tensors=own, faithful=_fitting(differs, stored), provenance=provenance)
     write_file(target, to_bytes(made, stored))
     return len(differs), len(own) - len(differs)
 
@@ -143,7 +144,7 @@ def _require_place(first: Path, second: Path, target: Path, *, overwrite: bool) 
     if target.is_dir():
         raise OutputError("is a folder", path=target, hint="Name a file.")
     if target.suffix.lower() != ".safetensors":
-        raise UsageError(f"{target} does not end in .safetensors", hint="Name the output OUT.safetensors.")
+        raise UsageError(f"{target} does not end in .safetensors", hint="Choose a name that ends in .safetensors.")
     if any(target.exists() and path.exists() and target.samefile(path) for path in (first, second)):
         raise OutputError("is one of the files to read", path=target, hint="Choose another name for the output.")
     if target.exists() and not overwrite:
@@ -151,16 +152,16 @@ def _require_place(first: Path, second: Path, target: Path, *, overwrite: bool) 
 
 
 def _read(path: Path, share: float) -> _Input:
-    stored, said = read_tensors(path, _HINT)
+    stored, metadata = read_tensors(path, _HINT)
     dtypes = {tensor.dtype for tensor in stored.values()}
     dtype = dtypes.pop() if dtypes in ({torch.float16}, {torch.bfloat16}) else torch.float32
     tensors = {key: tensor.float() for key, tensor in stored.items()}
-    if METADATA_KEY in said:
-        weights = weights_of(tensors, said, path)
+    if METADATA_KEY in metadata:
+        weights = weights_of(tensors, metadata, path)
         _require_complete(weights, path)
         return _Input(path, share, weights, dtype)
     if is_start(tensors):
-        return _Input(path, share, start_of(tensors, said, path), dtype)
+        return _Input(path, share, start_of(tensors, metadata, path), dtype)
     raise WeightsError("is neither a file of adacode nor a network of Real-ESRGAN's layout", path=path, hint=_HINT)
 
 
@@ -230,7 +231,7 @@ def _shared(path: Path, weights: Weights) -> dict[str, Tensor]:
 
 
 def _mean_of_trunks(ours: _Input, start: _Input, weights: Weights, other: TrunkStart) -> tuple[dict[str, Tensor], int]:
-    """All tensors of our file, those of the trunk averaged; and how many are as they were."""
+    """All tensors of our file, those of the trunk averaged; and how many are unchanged."""
     config = weights.config
     if config.trunk is None or weights.part in SHARED_PARTS:
         what = f"has no trunk that could take values of {start.path}"
@@ -265,9 +266,9 @@ def _fitting(tensors: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor
 
 
 def _provenance(own: Provenance, a: _Input, b: _Input) -> Provenance:
-    """What our file says of itself, with all that holds for the other one too."""
+    """The provenance of our file, with that of the other file added."""
     ours = [side.content.provenance for side in (a, b) if isinstance(side.content, Weights)]
-    # Of a start without a share nothing is in the mean.
+    # A start with a share of 0 is not part of the mean.
     starts = [side.content for side in (a, b) if isinstance(side.content, TrunkStart) and side.share]
     made = own.with_sources(ours, [(start.base_model, start.base_licence) for start in starts])
     return replace(made, source=_words(a, b))
@@ -277,10 +278,10 @@ def _words(a: _Input, b: _Input) -> str:
     return f"mean of {a.words} and {b.words}"
 
 
-def _said(a: _Input, b: _Input, one: TrunkStart, other: TrunkStart) -> dict[str, str]:
+def _start_metadata(a: _Input, b: _Input, one: TrunkStart, other: TrunkStart) -> dict[str, str]:
     """The metadata of the mean of two networks of Real-ESRGAN's layout."""
-    kept = {key: one.said.get(key) or other.said.get(key, "") for key in _STILL_TRUE}
-    # Of one without a share nothing is in the mean.
+    kept = {key: one.metadata.get(key) or other.metadata.get(key, "") for key in _STILL_TRUE}
+    # One with a share of 0 is not part of the mean.
     starts = [start for side, start in ((a, one), (b, other)) if side.share]
     own = {
         "base": joined_models(*(start.base_model for start in starts)),
@@ -290,5 +291,5 @@ def _said(a: _Input, b: _Input, one: TrunkStart, other: TrunkStart) -> dict[str,
     return {key: text for key, text in {**kept, **own}.items() if text}
 
 
-def _start_bytes(tensors: Mapping[str, Tensor], said: dict[str, str], dtype: torch.dtype) -> bytes:
-    return bytes(save({key: tensor.to(dtype).contiguous() for key, tensor in sorted(tensors.items())}, said))
+def _start_bytes(tensors: Mapping[str, Tensor], metadata: dict[str, str], dtype: torch.dtype) -> bytes:
+    return bytes(save({key: tensor.to(dtype).contiguous() for key, tensor in sorted(tensors.items())}, metadata))

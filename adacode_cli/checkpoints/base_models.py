@@ -1,15 +1,15 @@
-"""Base models: weights of others that training starts from, how files name them, and whose notice goes with them.
+"""Base models: weights of other authors that training starts from, how files name them, and which notice they need.
 
 A base model is named as "NAME (LICENCE, SOURCE)"; several are joined by " and ". Licences are SPDX expressions where
-their authors have written them so. What the authors of a base model ask for (their licence, their notice) holds for all
-that is made of it, so a file of weights carries both.
+their authors have written them so. The conditions of a base model's authors (their licence, their notice) hold for all
+weights that are made from it, so a file of weights contains both.
 """
 
 from __future__ import annotations
 
 import re
 
-# SPDX has no word for a licence that nobody has stated, but lets one define names of one's own.
+# SPDX has no identifier for a licence that is not stated, but allows LicenseRef- identifiers for such cases.
 NOT_STATED = "LicenseRef-not-stated"
 # A part of the source's name → the file that holds its authors' notice, beside the bundled weights.
 NOTICES = {"Real-ESRGAN": "LICENSE.Real-ESRGAN"}
@@ -22,15 +22,15 @@ _SPDX = re.compile(rf"\((\(*{_ID}\)*(?: (?:AND|OR|WITH) \(*{_ID}\)*)*), .+\)")
 
 
 def described(name: str, licence: str, source: str) -> str:
-    """One base model in words; what is "" is left out."""
+    """One base model as text; parts that are "" are left out."""
     more = ", ".join(word for word in (licence, source) if word)
     return f"{name} ({more})" if more else name
 
 
 def licence_in(base_model: str) -> str:
-    """The licences that the words of `described` state, as an SPDX expression; "" where they state none.
+    """The licences in a text of `described`, as an SPDX expression; "" if it has none.
 
-    Where they do for some of several base models alone, the others count as `NOT_STATED`.
+    If only some of several base models have a licence, the others count as `NOT_STATED`.
     """
     stated = [_SPDX.search(name) for name in _BETWEEN.split(base_model)]
     return joined_licences(*(found[1] if found else NOT_STATED for found in stated)) if any(stated) else ""
@@ -43,7 +43,7 @@ def joined_models(*base_models: str) -> str:
 
 
 def joined_licences(*licences: str) -> str:
-    """An SPDX expression that asks for all of these, each once; those that are "" are left out."""
+    """An SPDX expression that joins these with AND, each once; those that are "" are left out."""
     stated = list(dict.fromkeys(licence for licence in licences if licence))
     parts: list[str] = []
     for licence in stated:
@@ -53,7 +53,7 @@ def joined_licences(*licences: str) -> str:
 
 
 def stated_licence(base_model: str, base_licence: str) -> str:
-    """The licence of a base model in an SPDX expression, also where nobody has stated it; "" where there is none."""
+    """The licence of a base model in an SPDX expression, also if it is not stated; "" where there is none."""
     return base_licence or NOT_STATED if base_model else ""
 
 

@@ -1,9 +1,9 @@
-"""Where fetched weights live between runs, and the digests that their files had at the first download.
+"""The cache folder of downloaded weights, and the digests that their files had at the first download.
 
-Every failure of the cache folder becomes one OutputError that names the folder and the variable that moves it.
+Every failure of the cache folder becomes one OutputError that names the folder and the variable that sets it.
 
-Nobody publishes digests for the release files, so the first download has to be trusted. From then on a changed file
-(a new upload under the old name, a mirror that serves something else, a damaged disk) is noticed. The record is
+No digests are published for the release files, so the first download has to be trusted. From then on a changed file
+(a new upload under the old name, a mirror with another file, a damaged disk) is detected. The record is
 `digests.json` beside the files, keyed by the file's official address even when a mirror delivered it.
 """
 
@@ -22,7 +22,7 @@ from adacode_cli.errors import OutputError, WeightsError, reason, translated
 
 CACHE_VARIABLE = "ADACODE_CACHE"
 _HINT = f"Free some space, or set {CACHE_VARIABLE} to a writable folder, and run the same command again."
-# Longer than a slow line needs for one published checkpoint (about 250 MB).
+# Longer than a slow connection needs for one published checkpoint (about 250 MB).
 _LOCK_TIMEOUT_S = 3600.0
 RECORD_NAME = "digests.json"
 _RECORD_VERSION = 1
@@ -31,13 +31,13 @@ _RECORD_VERSION = 1
 def cache_dir() -> Path:
     """ADACODE_CACHE, or `adacode` in the user's cache folder (XDG_CACHE_HOME, LOCALAPPDATA, ~/.cache). Not created.
 
-    Raises WeightsError where a home folder is meant and there is none.
+    Raises WeightsError if a home folder is needed and there is none.
     """
     try:
         return _chosen_dir()
-    except RuntimeError as error:  # containers run as users that nothing is known of
+    except RuntimeError as error:  # the user of a container may be unknown to the system
         hint = f"Set {CACHE_VARIABLE} to a writable folder."
-        raise WeightsError("there is no home folder in which weights could be kept", hint=hint) from error
+        raise WeightsError("there is no home folder to store weights in", hint=hint) from error
 
 
 def _chosen_dir() -> Path:
@@ -50,7 +50,7 @@ def _chosen_dir() -> Path:
 
 @contextmanager
 def storing(path: Path) -> Iterator[None]:
-    """File operations for `path` in the cache: what the file system refuses becomes an OutputError with a hint."""
+    """File operations for `path` in the cache: errors of the file system become an OutputError with a hint."""
     with translated(OutputError, "cannot be stored", path, hint=_HINT):
         try:
             yield
@@ -60,12 +60,12 @@ def storing(path: Path) -> Iterator[None]:
 
 @contextmanager
 def exclusive(path: Path, *, timeout_s: float = _LOCK_TIMEOUT_S) -> Iterator[None]:
-    """Only one process at a time is in here for the same `path`; its folder is made if need be.
+    """Within the block this process is the only one for `path`; its folder is made if necessary.
 
-    Two processes appending to one partial download would mix their bytes, and the digest of the mixture would then
-    be trusted. Raises WeightsError when another process holds `path` for `timeout_s` seconds.
+    Two processes that append to one partial download would mix their bytes, and the digest of the mixture would be
+    trusted. Raises WeightsError when another process holds `path` for `timeout_s` seconds.
     """
-    # Imported here because only fetching needs it.
+    # Imported here because only downloads need it.
     from filelock import FileLock, Timeout
 
     lock = FileLock(path.with_name(f"{path.name}.lock"), timeout=timeout_s)
@@ -75,7 +75,7 @@ def exclusive(path: Path, *, timeout_s: float = _LOCK_TIMEOUT_S) -> Iterator[Non
         with storing(path):
             lock.acquire()
     except Timeout as error:
-        raise WeightsError("another process is fetching it", path=path, hint="Wait for it to finish.") from error
+        raise WeightsError("another process is downloading it", path=path, hint="Wait for it to finish.") from error
     try:
         yield
     finally:
@@ -129,8 +129,8 @@ class KnownDigests:
         return records
 
     def _damaged(self) -> WeightsError:
-        # Starting over by ourselves would trust whatever the next download brings.
-        hint = "Remove it to trust the files beside it, and the next downloads, once more."
+        # Starting over automatically would trust the next download without a check.
+        hint = "Remove it if you trust the files beside it and the next downloads."
         return WeightsError("is damaged", path=self.path, hint=hint)
 
 

@@ -1,7 +1,7 @@
-"""What the project knows about weights: every name a person may write, and the files behind it.
+"""What the project knows about weights: every name that a user can give, and the files of each.
 
-A catalogue never holds a dangling reference: every entry's files are described, every described file is used, and
-no two names collide. It is plain data without paths; where a file lies on this machine is `store`'s question.
+A catalogue is consistent: the files of every entry are described, every described file is used, and no two names are
+equal. It is plain data without paths; `store` finds the files on this machine.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ class WeightsFile:
 class Entry:
     """One set of weights for one task.
 
-    `scale` is the factor between input and output side length (1 for inpainting and reconstruction). `files` are
-    names of `WeightsFile`s; parts that a family shares come first, the file of the task itself comes last. `base_model`
-    names weights of others that they start from (`base_models.described`), "" where there are none; `licence` is that
+    `scale` is the factor between input and output side length (1 for inpainting and reconstruction). `files` are names
+    of `WeightsFile`s; parts that a family shares come first, the file of the task itself comes last. `base_model` names
+    weights of other authors that they start from (`base_models.described`), "" where there are none; `licence` is that
     of all together. `denoise`: the last file has faithful values too (`format.Weights`), for every strength.
     """
 
@@ -105,14 +105,14 @@ class Catalogue:
         _require(known.keys() <= used, f"files that no entry uses: {', '.join(sorted(known.keys() - used))}")
         for entry in self.entries:
             _require(entry.kind != "release" or self.release, f"{entry.name}: 'release' is not set")
-            # Whoever owns the Hub repository could otherwise change what everybody runs.
+            # Otherwise the owner of the Hub repository could change the weights that all users run.
             unknown = [name for name in entry.files if entry.kind == "hub" and known[name].sha256 is None]
             _require(not unknown, f"{entry.name}: {', '.join(unknown)} comes from the Hub and needs a 'sha256'")
 
     def with_family(self, family: str, entries: Iterable[Entry], files: Iterable[WeightsFile]) -> Catalogue:
-        """This catalogue with `entries` and `files` in the place of all that `family` had; the rest stays.
+        """This catalogue with `entries` and `files` in place of all of `family`; the rest stays.
 
-        Raises WeightsError where a name of theirs is taken by another family.
+        Raises WeightsError if another family uses one of the names.
         """
         kept = [entry for entry in self.entries if entry.family != family]
         used = {name for entry in kept for name in entry.files}

@@ -1,8 +1,8 @@
-"""`weights/catalogue.json` becomes a `Catalogue`, or an error that names the field that is wrong.
+"""Reads `weights/catalogue.json` as a `Catalogue`, or raises an error that names the wrong field.
 
-The reader is strict (unknown keys are refused) because a misspelt optional key would silently switch off a digest
-check. Installed from a wheel, `weights/` lies inside the package; in a checkout or an editable install it lies at
-the repository's top, beside the package.
+The reader is strict (unknown keys are refused), because a misspelt optional key would silently disable a digest check.
+Installed from a wheel, `weights/` lies inside the package; in a checkout or an editable install it lies at the
+repository's top, beside the package.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _ENTRY = {
     "licence": str,
     "source": str,
 }
-# Fields that an entry may lack; where they are empty they are not written, so that earlier versions read the file.
+# Optional fields of an entry; empty ones are not written, so that earlier versions can read the file.
 _ENTRY_OPTIONAL = {"base_model": str, "denoise": bool}
 
 
@@ -108,7 +108,7 @@ def _entry(item: object, where: str) -> Entry:
     fields = _check(item, _ENTRY, where, _ENTRY_OPTIONAL)
     if not all(isinstance(name, str) for name in fields["files"]):
         raise WeightsError(f"{where}: 'files' must hold names")
-    # Entry itself refuses a task or kind that is not one of the known words.
+    # Entry itself refuses an unknown task or kind.
     kind = cast(Kind, fields.pop("kind"))
     return Entry(**{**fields, "files": tuple(fields["files"])}, kind=kind)
 
@@ -125,14 +125,14 @@ def _check(
         detail = [f"missing {name!r}" for name in sorted(missing)] + [f"unknown {name!r}" for name in sorted(extra)]
         raise WeightsError(f"{where}: {', '.join(detail)}")
     for name, value in item.items():
-        # bool is an int to Python, but not to the schema.
+        # bool is an int in Python, but not in the schema.
         if not isinstance(value, known[name]) or (isinstance(value, bool) and known[name] is not bool):
             raise WeightsError(f"{where}: {name!r} has the wrong type ({type(value).__name__})")
         if isinstance(value, str) and not _is_text(value):
-            raise WeightsError(f"{where}: {name!r} has half a character in it")
+            raise WeightsError(f"{where}: {name!r} has an unpaired surrogate in it")
     return dict(item)
 
 
 def _is_text(value: str) -> bool:
-    """Whether it can be written: JSON can hold half of a surrogate pair."""
+    """Whether it can be encoded: JSON can contain an unpaired surrogate."""
     return value.encode(errors="replace").decode() == value

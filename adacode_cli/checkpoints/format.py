@@ -2,11 +2,12 @@
 
 A task of a family is spread over three files, as its stages were trained: the basis codebooks, the fused part
 (what turns codes into images), both shared by all tasks, and the task's own encoder. A "whole" file holds all.
-What all tasks share is compared bit for bit: a task that was trained over other codes would silently show other
-images than it was trained for.
+The shared parts are compared bit for bit: with other codes than in its training, a task would silently make wrong
+images.
 
-A file can hold a second set of values for some of its tensors: those of a network that keeps noise and grain. Values in
-between restore in between (linear interpolation of weights: Wang et al. 2018, arXiv:1811.10515; arXiv:2107.10833).
+A file can hold a second set of values for some of its tensors: those of a network that keeps noise and grain.
+Interpolated values give a strength of noise removal in between (linear interpolation of weights: Wang et al. 2018,
+arXiv:1811.10515; arXiv:2107.10833).
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from adacode_cli.version import __version__
 
 FORMAT_VERSION = 1
 METADATA_KEY = "adacode"
-# How tensors can be stored: the names that options have for it.
+# How tensors can be stored, by the names in options.
 DTYPES: Mapping[str, torch.dtype] = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 Part = Literal["whole", "basis", "fused", "task"]
 # Which keys of a network's state dict each part holds; "task" has the rest.
@@ -48,9 +49,9 @@ SHARED_PARTS: dict[str, tuple[str, ...]] = {
     "basis": ("codebook.books.",),
     "fused": ("codebook.after.", "decoder."),
 }
-# Keys in a file of the values of a network that keeps noise.
+# Prefix of the keys of values that keep noise, in a file.
 _FAITHFUL = "faithful."
-# Characters of texts; what reads names and licences apart takes longer than in proportion.
+# Limit in characters: the time to separate names and licences grows faster than the length of a text.
 _MAX_BASE, _MAX_TEXT = 20_000, 1_000_000
 _LONG = ("recipe", "source", "trained_on")
 _HINT = "Use a file written by adacode (or convert a published .pth: adacode weights convert FILE.pth OUT.safetensors)."
@@ -60,10 +61,10 @@ _HINT = "Use a file written by adacode (or convert a published .pth: adacode wei
 class Provenance:
     """Where weights come from: their family, what they were trained on, under which licence, by which version.
 
-    `base_model` names weights of others that training started from, as `base_models.described` does, "" where there are
-    none; `base_licence` is their licence, "" where it is not stated, and `licence` that of all else.
-    `recipe` is JSON text of the settings they were trained with, "" where unknown. Fields may be added: a file may
-    lack some and hold some of a newer version, which are passed over.
+    `base_model` names weights of other authors that training started from, as `base_models.described` does, "" if there
+    are none; `base_licence` is their licence, "" if it is not stated, and `licence` that of everything else.
+    `recipe` is the JSON text of the settings of their training, "" if unknown. Later versions may add fields: a file
+    may lack some, and may hold some of a newer version, which are ignored.
     """
 
     family: str = ""
@@ -81,16 +82,16 @@ class Provenance:
         return whole_licence(self.licence, self.base_model, self.base_licence)
 
     def with_sources(self, ours: Sequence[Provenance], bases: Sequence[tuple[str, str]] = ()) -> Provenance:
-        """The same for weights made of those that `ours` say this of, and of base models, each with its licence.
+        """This one for weights that are made from other weights (`ours`), and from base models with their licences.
 
-        What the weights of `ours` were trained on, their licences and their base models hold for the new ones as well.
+        The training data, licences and base models of `ours` hold for the new weights too.
         """
-        pairs = [*((said.base_model, said.base_licence) for said in ours), *bases]
-        stated = any(said.licence for said in ours)
+        pairs = [*((one.base_model, one.base_licence) for one in ours), *bases]
+        stated = any(one.licence for one in ours)
         return replace(
             self,
-            trained_on="; ".join(dict.fromkeys(said.trained_on for said in ours if said.trained_on)),
-            licence=joined_licences(*(said.licence or NOT_STATED for said in ours)) if stated else "",
+            trained_on="; ".join(dict.fromkeys(one.trained_on for one in ours if one.trained_on)),
+            licence=joined_licences(*(one.licence or NOT_STATED for one in ours)) if stated else "",
             base_model=joined_models(*(name for name, _ in pairs)),
             base_licence=joined_licences(*(stated_licence(name, licence) for name, licence in pairs)),
         )
@@ -124,7 +125,7 @@ class Weights:
 
 
 def check_denoise(strength: float) -> None:
-    """Raises UsageError for a strength of noise removal that there is not."""
+    """Raises UsageError unless the strength of noise removal is from 0 to 1."""
     if not 0 <= strength <= 1:
         hint = "0 keeps noise and grain, 1 removes them."
         raise UsageError(f"a denoise of {strength} is not between 0 and 1", hint=hint)
@@ -163,7 +164,7 @@ def to_bytes(weights: Weights, dtype: torch.dtype = torch.float32) -> bytes:
 
 
 def read_weights(path: Path) -> Weights:
-    """Reads a file that `write_weights` wrote, whatever its dtype. Raises WeightsError, naming the file."""
+    """Reads a file that `write_weights` wrote, of any dtype. Raises WeightsError, naming the file."""
     tensors, metadata = read_safetensors(path, _HINT)
     return weights_of({key: tensor.float() for key, tensor in tensors.items()}, metadata, path)
 
@@ -177,9 +178,9 @@ def _is_no_text(path: Path) -> bool:
 
 
 def read_safetensors(path: Path, hint: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors as they are stored, of a file of ours all of them finite numbers, and the metadata.
+    """The stored tensors, which are all finite in a file of adacode, and the metadata.
 
-    Raises WeightsError, with `hint` for what is no such file, and DeviceError where the memory does not suffice.
+    Raises WeightsError, with `hint` for a file of another kind, and DeviceError if there is not enough memory.
     """
     if _is_no_text(path):
         raise WeightsError("its path is not UTF-8, so it cannot be opened", path=path, hint="Rename it, or its folder.")
@@ -195,7 +196,7 @@ def read_safetensors(path: Path, hint: str) -> tuple[dict[str, Tensor], dict[str
     except SafetensorError as error:
         raise WeightsError("is not a safetensors file, or is incomplete", path=path, hint=hint) from error
     except OSError as error:
-        # The library's own errors have no number, and its words for a directory are about devices.
+        # The library's own errors have no errno, and its message for a directory is about devices.
         why = reason(error) if path.exists() else "there is no such file"
         what = "is a directory" if path.is_dir() else f"cannot be read: {why}"
         raise WeightsError(what, path=path, hint="Check the path.") from error
@@ -203,7 +204,7 @@ def read_safetensors(path: Path, hint: str) -> tuple[dict[str, Tensor], dict[str
 
 
 def weights_of(tensors: dict[str, Tensor], metadata: Mapping[str, str], path: Path) -> Weights:
-    """What a file of ours at `path` holds. Raises WeightsError where its metadata are not ours, or are damaged."""
+    """The contents of a file of adacode at `path`. Raises WeightsError if its metadata are missing or damaged."""
     if METADATA_KEY not in metadata:
         raise WeightsError("has no adacode metadata", path=path, hint=_HINT)
     try:
@@ -228,7 +229,7 @@ def _described(header: dict[str, Any], tensors: dict[str, Tensor]) -> Weights:
     for name, value in provenance.items():
         if not isinstance(value, str):
             raise TypeError(f"{name} of the provenance is not a text")
-        value.encode()  # half a character is a ValueError
+        value.encode()  # an unpaired surrogate is a ValueError
         if len(value) > (_MAX_TEXT if name in _LONG else _MAX_BASE):
             raise ValueError(f"{name} of the provenance is too long")
     # The first files with a base model had no field for its licence.
@@ -236,7 +237,7 @@ def _described(header: dict[str, Any], tensors: dict[str, Tensor]) -> Weights:
     faithful = {key.removeprefix(_FAITHFUL): tensors[key] for key in tensors if key.startswith(_FAITHFUL)}
     own = {key: tensor for key, tensor in tensors.items() if not key.startswith(_FAITHFUL)}
     for key, tensor in faithful.items():
-        # What tasks share has no second set of values: the file of another task would not know of them.
+        # Shared tensors have no second set of values: the files of other tasks would not have it.
         if key not in own or own[key].shape != tensor.shape or part_of(key) != "task":
             raise WeightsError(f"has values that keep noise of other tensors than its own: {_FAITHFUL}{key}")
     return Weights(header["part"], config, Provenance(**provenance), own, faithful)

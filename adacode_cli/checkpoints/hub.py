@@ -1,9 +1,9 @@
-"""One file of a Hub repository becomes a path on this machine, or a WeightsError that says what to do.
+"""Downloads one file of a Hub repository; errors become a WeightsError with a hint.
 
 The Hub's own client does the work, so its settings hold: HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_HUB_OFFLINE, the
 token, proxies, its progress bar on stderr (HF_HUB_DISABLE_PROGRESS_BARS switches it off). It reads them when it is
-imported; the import therefore stands inside the functions, after the program had its chance to set them, and costs
-nothing to commands that do not need it.
+imported; therefore the import is inside the functions, after the program has set them, and other commands do not need
+it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _STATUS_HINTS = {
 def repository(argument: str | None, default: str | None) -> HubRepo | None:
     """The repository to fetch catalogue files from: `argument` (--hub-repo), ADACODE_HUB_REPO, `default` (catalogue).
 
-    None when none of the three is set; WeightsError when the one that counts is malformed.
+    None if none of the three is set; WeightsError if the first one that is set is malformed.
     """
     chosen = argument or os.environ.get(REPO_VARIABLE) or default
     return parse_hub_repo(chosen) if chosen else None
@@ -42,9 +42,9 @@ def fetch(wanted: HubFile, *, expected_sha256: str | None = None, local_only: bo
 
     The network is used when the file is not cached or a newer one may exist; never with `local_only`. A file with
     the wrong digest is removed from the cache, so that the next call downloads it again. Raises WeightsError when
-    the file cannot be had, OutputError when the cache cannot be written.
+    the file is unavailable, OutputError when the cache cannot be written.
     """
-    # huggingface_hub lets its HTTP client's exceptions through where a transfer breaks.
+    # huggingface_hub passes on exceptions of its HTTP client when a transfer breaks off.
     import httpx2
     from huggingface_hub import constants, hf_hub_download
 
@@ -81,8 +81,8 @@ def _compare(path: Path, expected: str, wanted: HubFile, endpoint: str) -> None:
         return
     _remove(path)
     hint = (
-        "The file was removed from the cache; run the same command again. If it fails again, the repository holds "
-        "another file than the catalogue expects: update adacode-cli, or name another --hub-repo."
+        "The file was removed from the cache; run the same command again. If it fails again, the file in "
+        "the repository differs from that of the catalogue: update adacode-cli, or name another --hub-repo."
     )
     raise integrity.mismatch(f"{_name(wanted)} at {endpoint}", expected=expected, found=found, hint=hint)
 
@@ -98,7 +98,7 @@ def _remove(path: Path) -> None:
 
 
 def _explained(error: Exception, wanted: HubFile, endpoint: str, cache: Path) -> AdaCodeError:
-    """The error of ours for one of the client's; the order matters, its classes inherit from one another."""
+    """The AdaCodeError for an exception of the client; the order matters, its classes inherit from one another."""
     from huggingface_hub import constants, errors
 
     name = _name(wanted)
@@ -127,10 +127,10 @@ def _refused(error: Exception, status: int, wanted: HubFile, endpoint: str) -> W
             hint = f"Accept its terms on {page}, then set HF_TOKEN or run `hf auth login`."
         case errors.RevisionNotFoundError():
             what = f"{wanted.repo} has no revision {wanted.revision or 'main'!r}"
-            hint = f"Check the part after the @; {page} shows the revisions that there are."
+            hint = f"Check the part after the @; {page} lists the existing revisions."
         case errors.RemoteEntryNotFoundError():
             what = f"{wanted.repo} has no file {wanted.file!r}"
-            hint = f"See {page}/tree/{wanted.revision or 'main'} for the files that there are."
+            hint = f"See {page}/tree/{wanted.revision or 'main'} for the existing files."
         case errors.RepositoryNotFoundError():
             what = f"there is no repository {wanted.repo}, or it is private"
             hint = "Check the spelling. For a private repository set HF_TOKEN or run `hf auth login`."
@@ -149,10 +149,10 @@ def _not_cached(error: Exception, name: str, endpoint: str, cache: Path, *, offl
         hint = f"Unset HF_HUB_OFFLINE, copy the file into the cache at {cache}, or pass --weights FILE."
         return WeightsError(f"{name} is not in the cache and HF_HUB_OFFLINE is set", hint=hint)
     if isinstance(error.__cause__, errors.FileMetadataError):
-        message = f"{endpoint} does not answer like a Hub when asked for {name}"
+        message = f"{endpoint} does not answer like a Hub to a request for {name}"
         return WeightsError(message, hint="Check HF_ENDPOINT and the proxy settings.")
     if error.__cause__ is None:
-        return WeightsError(f"{name} is not in the cache at {cache}", hint="`adacode weights pull` fetches it.")
+        return WeightsError(f"{name} is not in the cache at {cache}", hint="`adacode weights pull` downloads it.")
     hint = f"Check the connection and HF_ENDPOINT, or copy the file into the cache at {cache}, or pass --weights FILE."
     return WeightsError(f"{name} cannot be fetched from {endpoint}: {_first_line(error.__cause__)}", hint=hint)
 
@@ -163,6 +163,6 @@ def _name(wanted: HubFile) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    """The client's messages run over many lines; the first that is not empty says what happened."""
+    """The first line that is not empty; the client's messages have many lines, and the first one is the reason."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__

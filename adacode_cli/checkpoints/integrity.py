@@ -1,7 +1,7 @@
-"""What a file says is checked before it is used: its SHA-256, and JSON that can be understood in one way only.
+"""Files are checked before they are used: their SHA-256, and JSON without ambiguities.
 
-Weights are read by the network and, for published files, by an unpickler. A file that was cut short, damaged on
-disk or replaced is therefore stopped here, with both digests named, instead of failing later with a strange image.
+Weights are read by the network and, for published files, by an unpickler. A file that is truncated, damaged on disk or
+replaced is therefore refused here, with both digests in the message, and does not lead to a wrong image later.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def sha256_of(path: Path) -> str:
 def verify(path: Path, expected: str, *, hint: str) -> None:
     """Return only if the content of `path` has the SHA-256 `expected`.
 
-    Raises WeightsError with the expected and the found digest, and with `hint`, which says what to do next.
+    Raises WeightsError with the expected and the found digest, and with `hint`.
     """
     found = sha256_of(path)
     if found != expected:
@@ -47,7 +47,7 @@ def mismatch(path: Path | str, *, expected: str, found: str, hint: str) -> Weigh
 
 
 def read_json(text: str) -> object:
-    """A JSON text, in which no name stands twice and every number is one.
+    """Parses a JSON text in which no name occurs twice in an object and every number is finite.
 
     Raises ValueError or RecursionError for any other text.
     """

@@ -1,4 +1,4 @@
-"""Weights by name, or by their files, become a network ready to run; whatever is wrong with them is found here."""
+"""Weights, given by name or by their files, become a network that is ready to run; all their errors are found here."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PUBLISHED_LICENCE = "its authors' (published AdaCode weights; may be non-commerc
 
 
 class WeightsSource:
-    """A family, an entry, a file or a Hub address. Raises WeightsError at once for what cannot exist.
+    """A family, an entry, a file or a Hub address. Raises WeightsError at once for impossible names.
 
     `hub_repo` overrides where unbundled files come from; `folder` holds the catalogue and the bundled files, by
     default those of this installation.
@@ -40,8 +40,8 @@ class WeightsSource:
         """The network for a task, a name of `tasks.TASKS`; `scale` is one of its scales, `denoise` from 0 to 1.
 
         A family without that scale, and a single file or entry of ×4, serve ×2 by the same network, halved
-        (`model.rescaling`), or where that cannot be, as they are: then their own scale counts. Raises UsageError for
-        another `denoise`, WeightsError, also where the weights have no strengths of noise removal to choose from.
+        (`model.rescaling`), or, if that is impossible, by the network itself: then its own scale counts. Raises
+        UsageError for another `denoise`, WeightsError, also if the weights have no strengths of noise removal.
         """
         check_denoise(denoise)
         match self.location:
@@ -56,7 +56,8 @@ class WeightsSource:
         config = found[0].config
         if config.task != task:
             raise WeightsError(
-                f"{self.name} is for {config.task}, not for {task}", hint="`adacode weights list` shows what there is."
+                f"{self.name} is for {config.task}, not for {task}",
+                hint="`adacode weights list` shows the available weights.",
             )
         if config.scale < scale:
             raise WeightsError(
@@ -67,7 +68,7 @@ class WeightsSource:
         return found
 
     def own_network(self) -> tuple[AdaCode, Provenance]:
-        """The network that the name itself means, whatever its task; of a family its reconstruction, or its first.
+        """The network of any task that the name means; for a family its network for reconstruct, or its first one.
 
         Raises WeightsError.
         """
@@ -84,7 +85,7 @@ class WeightsSource:
                 return load_network((hub.fetch(self.location),))
 
     def _entry(self, name: str, denoise: float = 1.0) -> tuple[AdaCode, Provenance]:
-        # A family that is one download away is fetched when named: that is what naming it asks for.
+        # A family that consists of one download is downloaded when it is named.
         entry = self.catalogue.entry(name)
         paths = store.resolve(
             entry,
@@ -98,7 +99,7 @@ class WeightsSource:
 
 
 def read_any(path: Path) -> Weights:
-    """A `.pth` in the published layout or a safetensors file of ours. Raises WeightsError."""
+    """A `.pth` in the published layout or a safetensors file of adacode. Raises WeightsError."""
     if path.suffix.lower() in PICKLED:
         config, tensors = read_published(path)
         provenance = Provenance(family="published", licence=PUBLISHED_LICENCE, source=path.name)
@@ -148,7 +149,7 @@ def _denoising(task: Weights, strength: float, path: Path) -> dict[str, Tensor]:
         tensors = task.denoising(strength)
     except WeightsError as error:
         raise WeightsError(error.message, path=path, hint=error.hint) from error
-    if strength != 1:  # between the ends of the range of float32 lies infinity
+    if strength != 1:  # interpolation between extreme float32 values can be infinite
         require_finite({key: tensors[key] for key in task.faithful}, path)
     return tensors
 
@@ -162,8 +163,8 @@ def build(config: NetworkConfig, tensors: dict[str, Tensor], path: Path) -> AdaC
     if problems:
         hint = "The parts of a family belong together; update them all, or use one whole file."
         raise WeightsError(problems, path=path, hint=hint)
-    # All that it has is in its state dict. Copies, because a tensor of a file may be the file itself. (`to_empty` would
-    # import SymPy.)
+    # The state dict has all values of the network. They are copied, because a tensor may be mapped to its file.
+    # (`to_empty` would import SymPy.)
     values = {
         key: tensors[key].detach().to(blank.dtype, copy=True, memory_format=torch.contiguous_format)
         for key, blank in own.items()
@@ -173,7 +174,7 @@ def build(config: NetworkConfig, tensors: dict[str, Tensor], path: Path) -> AdaC
 
 
 def shared_parts_beside(path: Path, family: str) -> list[tuple[Path, Weights]]:
-    """What a family's tasks share, looked for in the folder of a task's file by the family's name.
+    """The shared parts of a family, found by the family's name in the folder of a task's file.
 
     Raises WeightsError where one of the files is missing or broken.
     """
@@ -182,14 +183,14 @@ def shared_parts_beside(path: Path, family: str) -> list[tuple[Path, Weights]]:
         raise WeightsError(
             f"is one part of a family; {' and '.join(missing)} must be in the same folder",
             path=path,
-            hint="Copy them there from where the file was made.",
+            hint="Copy them from the folder in which the file was made.",
         )
     return [(path.with_name(name), read_weights(path.with_name(name))) for name in _shared_names(family)]
 
 
 def missing_beside(path: Path, family: str) -> list[str]:
     """Names of the files with a family's shared parts that are not in the folder of a task's file."""
-    # A family's name comes out of the file; it must not lead out of the file's folder.
+    # A family's name is read from the file; it must not lead to another folder.
     return [n for n in _shared_names(family) if Path(n).name != n or not path.with_name(n).is_file()]
 
 

@@ -1,8 +1,8 @@
-"""What a person writes after `--weights` becomes exactly one of four things, or an error that says what is wrong.
+"""Parses the value of `--weights`: one of four kinds, or an error that names what is wrong.
 
 A name from the catalogue, a family's name, a file on this machine, or `hub:OWNER/REPO[@REVISION]/FILE`. Parsing is
 strict: everything that reaches the Hub's client or the cache's folders is checked here, so that a path never
-leaves its repository and a typing mistake never becomes a download of something else.
+leaves its repository and a typing mistake never downloads another file.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SUFFIXES = (".safetensors", ".pth")
 HUB_PREFIX = "hub:"
 
 _GRAMMAR = "Write hub:OWNER/REPO/FILE or hub:OWNER/REPO@REVISION/FILE; a slash inside REVISION is written %2F."
-# The Hub's own rule for both halves of a repository's name, made a little stricter (no names such as "a--b.git").
+# The Hub's rule for both parts of a repository's name, slightly stricter (no names such as "a--b.git").
 _REPO_PART = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?")
 _REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/+-]*")
 
@@ -66,7 +66,7 @@ Location = EntryName | FamilyName | LocalFile | HubFile
 
 
 def parse(text: str, catalogue: Catalogue) -> Location:
-    """What `text` names. Names of the catalogue win over files of the same name; `./NAME` means the file.
+    """What `text` names. Names of the catalogue have priority over files of the same name; `./NAME` means the file.
 
     Raises WeightsError for an unknown name (with the nearest ones), a file that does not exist or has another
     suffix, and a malformed hub: address.
@@ -87,12 +87,12 @@ def parse(text: str, catalogue: Catalogue) -> Location:
 def _expanded(text: str) -> Path:
     try:
         return Path(text).expanduser()
-    except RuntimeError:  # nobody of that name has a home: as it is written, there is no such file
+    except RuntimeError:  # there is no home folder of that user, so there is no such file
         return Path(text)
 
 
 def parse_hub_file(text: str) -> HubFile:
-    """The parts of `hub:OWNER/REPO[@REVISION]/FILE`; WeightsError saying which part is malformed."""
+    """The parts of `hub:OWNER/REPO[@REVISION]/FILE`; WeightsError with the malformed part."""
     parts = text.removeprefix(HUB_PREFIX).split("/", 2)
     if not text.startswith(HUB_PREFIX) or len(parts) < 3:
         raise _malformed(text, "it needs an owner, a repository and a file")
@@ -108,7 +108,7 @@ def parse_hub_repo(text: str) -> HubRepo:
 
 
 def _repository(name: str, text: str) -> HubRepo:
-    """`name` is OWNER/REPO[@REVISION]; `text` is what the person wrote, for the message."""
+    """`name` is OWNER/REPO[@REVISION]; `text` is the user's text, for the message."""
     repo, at, revision = name.partition("@")
     owner, _, short = repo.partition("/")
     for part, what in ((owner, "owner"), (short, "repository")):

@@ -1,7 +1,7 @@
 """The published AdaCode key layout: its configuration from its shapes, and its names for our keys.
 
-A published checkpoint loads completely or not at all: keys that the training code left behind are dropped by name,
-anything else missing, unexpected or of another shape is an error that names it as the file does.
+A published checkpoint loads completely or not at all: keys that only the training code needs are dropped by name.
+All other keys that are missing, unexpected or of another shape are errors, with the names of the file.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from adacode_cli.model.config import PAPER_CATEGORIES, NetworkConfig, SwinConfig
 
 PICKLED = (".pth", ".pt", ".ckpt")
 """Suffixes of files of tensors as training code pickles them, in lower case."""
-# Parts of the published training set-up that are stored beside the network and are not the network's.
+# Parts of the published training set-up that are stored with the network and do not belong to it.
 DROPPED_PREFIXES = (
     "sft_fusion_group.",
     "multiscale_encoder.upsampler.",
@@ -39,7 +39,7 @@ _NEXT_STEP = "Use a generator checkpoint of AdaCode, not a discriminator or anot
 
 _RES_BLOCK = {"norm1": "conv.0.norm", "conv1": "conv.2", "norm2": "conv.3.norm", "conv2": "conv.5"}
 
-# What torch's reader raises for bytes that are no checkpoint, or a damaged one; it promises no class of its own.
+# What torch's reader raises for a damaged checkpoint, or bytes that are none; no class of exception is documented.
 _UNREADABLE = (
     pickle.UnpicklingError,
     zipfile.BadZipFile,
@@ -57,7 +57,7 @@ _UNREADABLE = (
 
 
 class PublishedLayout:
-    """The names of one published state dict; `config` is what its shapes say.
+    """The names of one published state dict; `config` is derived from its shapes.
 
     Raises WeightsError when the keys are not those of an AdaCode generator.
     """
@@ -107,7 +107,7 @@ class PublishedLayout:
 
     def _count(self, pattern: str) -> int:
         """How many different numbers the keys have where `pattern` has its group."""
-        # Not the largest number: a file must not choose how large a network is built before its keys are compared.
+        # Not the largest number: a file must not decide the size of the network before its keys are compared.
         return len({m[1] for k in self.state if (m := re.match(pattern, k))})
 
     def _shape(self, key: str, rank: int) -> tuple[int, ...]:
@@ -135,7 +135,9 @@ class PublishedLayout:
         num_bases = self._count(r"(?:before_quant|quantize|after_quant)_group\.(\d+)\.")
         books = [self._shape(f"quantize_group.{k}.embedding.weight", 2) for k in range(num_bases)]
         if stages < self.num_down:
-            raise WeightsError(f"{self.num_down} down blocks, {stages} decoder stages: no AdaCode", hint=_NEXT_STEP)
+            raise WeightsError(
+                f"{self.num_down} down blocks, {stages} decoder stages: this is not an AdaCode network", hint=_NEXT_STEP
+            )
         scale = 2 ** (stages - self.num_down)
         encoder_swin = self._swin(f"multiscale_encoder.blocks.{self.num_down}.")
         num_ups = self._count(r"multiscale_encoder\.blocks\.(\d+)\.1\.(weight|bias)$")
@@ -183,7 +185,7 @@ def read_params(path: Path) -> dict[str, Tensor]:
         _require_no_bomb(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, *_UNREADABLE) as error:
-        # In an archive that broke off, torch seeks to before the start, which the system calls an invalid argument.
+        # In a truncated archive, torch seeks to a negative position, which is an "invalid argument" for the system.
         if isinstance(error, OSError) and error.errno != errno.EINVAL:
             raise WeightsError(f"cannot be read: {reason(error)}", path=path, hint="Check the path.") from error
         raise WeightsError(
@@ -200,7 +202,7 @@ def read_params(path: Path) -> dict[str, Tensor]:
 
 
 def _require_no_bomb(path: Path) -> None:
-    """Raises WeightsError for an archive whose parts are larger than the file: torch compresses none, and reads all."""
+    """Raises WeightsError for an archive that unpacks to more than its size: torch does not compress, and reads all."""
     if not path.is_file():
         return
     with path.open("rb") as file:
@@ -209,7 +211,7 @@ def _require_no_bomb(path: Path) -> None:
         with zipfile.ZipFile(file) as archive:
             unpacked = sum(part.file_size for part in archive.infolist())
     if unpacked > path.stat().st_size:
-        what = f"is an archive that becomes {unpacked} bytes when it is unpacked, which no file of weights does"
+        what = f"is a compressed archive ({unpacked} bytes when unpacked), and files of weights are not compressed"
         raise WeightsError(what, path=path, hint="Save it again with torch.save, or download it again.")
 
 

@@ -1,7 +1,7 @@
 """Real-ESRGAN's small networks (Wang et al. 2021, arXiv:2107.10833) as a start for a trunk: their keys and shapes.
 
-Their layout is a row `body.0`, `body.1`, …: 3×3 convolutions with PReLU slopes in between, as `model.network.Trunk` has
-it. What is not such a row, or has another shape than the trunk wanted, is refused by name.
+Their layout is a sequence `body.0`, `body.1`, …: 3×3 convolutions with PReLU slopes in between, as in
+`model.network.Trunk`. Other layouts, and other shapes than those of the trunk, are refused, with the keys named.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from adacode_cli.model.rescaling import repacked
 _BODY, _TRUNK, _FIRST = "body.", "trunk.", "body.0.weight"
 _KEY = re.compile(r"body\.\d+\.(weight|bias)")
 _HINT = "Give a network of Real-ESRGAN's compact layout and the trunk's size, such as realesr-general-x4v3."
-# Those that its authors publish as .pth files, which say nothing of themselves but their names.
+# The names of its authors' .pth files, which have no metadata.
 _PUBLISHED = ("realesr-general-x4v3", "realesr-general-wdn-x4v3", "realesr-animevideov3")
 _PUBLISHED_LICENCE, _PUBLISHED_SOURCE = "BSD-3-Clause", "xinntao/Real-ESRGAN"
 _WHOSE = ("base", "name", "licence", "source")
@@ -35,14 +35,14 @@ _WHOSE = ("base", "name", "licence", "source")
 class TrunkStart:
     """A trunk's tensors, `body.N.weight` and `body.N.bias`, float32, and where they come from.
 
-    `base_model` and `base_licence` are as in `format.Provenance`; `said` is all that the file's metadata say. `ours` is
-    what a file of ours says of itself, None of others.
+    `base_model` and `base_licence` are as in `format.Provenance`; `metadata` is that of the file. `ours` is
+    the provenance of a file of adacode, None for other files.
     """
 
     tensors: dict[str, Tensor]
     base_model: str
     base_licence: str
-    said: Mapping[str, str]
+    metadata: Mapping[str, str]
     ours: Provenance | None = None
 
 
@@ -54,11 +54,11 @@ def read_tensors(path: Path, hint: str) -> tuple[dict[str, Tensor], dict[str, st
 def read_trunk(path: Path, config: NetworkConfig) -> TrunkStart:
     """A `.safetensors` or `.pth` of such a network, which packs single pixels.
 
-    Of a file of ours, the trunk. Raises WeightsError, naming the file, where it is unreadable or no trunk of this
-    configuration's size.
+    From a file of adacode it takes the trunk. Raises WeightsError, naming the file, if it cannot be read or has no
+    trunk of this configuration's size.
     """
-    tensors, said = read_tensors(path, _HINT)
-    start = _trunk_of(tensors, said, path) if METADATA_KEY in said else start_of(tensors, said, path)
+    tensors, metadata = read_tensors(path, _HINT)
+    start = _trunk_of(tensors, metadata, path) if METADATA_KEY in metadata else start_of(tensors, metadata, path)
     require_size(start, config, path)
     return start
 
@@ -68,25 +68,25 @@ def is_start(keys: Mapping[str, Tensor]) -> bool:
     return bool(keys) and all(_KEY.fullmatch(key) for key in keys)
 
 
-def start_of(tensors: Mapping[str, Tensor], said: Mapping[str, str], path: Path) -> TrunkStart:
-    """Tensors of a file at `path` and what its metadata say, as a start. Where they do not say whose, its name does.
+def start_of(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Path) -> TrunkStart:
+    """The start from the tensors and metadata of a file at `path`. Without metadata, the file name gives the authors.
 
-    Raises WeightsError where a value is no finite number.
+    Raises WeightsError if a value is not finite.
     """
     require_finite({key: tensor for key, tensor in tensors.items() if _KEY.fullmatch(key)}, path)
-    licence, source = said.get("licence", ""), said.get("source", "")
-    if path.stem in _PUBLISHED and not any(said.get(key) for key in _WHOSE):
+    licence, source = metadata.get("licence", ""), metadata.get("source", "")
+    if path.stem in _PUBLISHED and not any(metadata.get(key) for key in _WHOSE):
         licence, source = _PUBLISHED_LICENCE, _PUBLISHED_SOURCE
-    base = said.get("base") or described(said.get("name") or path.stem, licence, source)
-    return TrunkStart({k: t.float() for k, t in tensors.items()}, base, licence or licence_in(base), said)
+    base = metadata.get("base") or described(metadata.get("name") or path.stem, licence, source)
+    return TrunkStart({k: t.float() for k, t in tensors.items()}, base, licence or licence_in(base), metadata)
 
 
-def _trunk_of(tensors: dict[str, Tensor], said: Mapping[str, str], path: Path) -> TrunkStart:
-    """The trunk of a file of ours, and whose weights that file started from."""
-    weights = weights_of(tensors, said, path)
+def _trunk_of(tensors: dict[str, Tensor], metadata: Mapping[str, str], path: Path) -> TrunkStart:
+    """The trunk of a file of adacode, and the base model of that file."""
+    weights = weights_of(tensors, metadata, path)
     own = {k.removeprefix(_TRUNK): t.float() for k, t in weights.tensors.items() if k.startswith(_TRUNK + _BODY)}
     provenance = weights.provenance
-    return TrunkStart(own, provenance.base_model, provenance.base_licence, said, provenance)
+    return TrunkStart(own, provenance.base_model, provenance.base_licence, metadata, provenance)
 
 
 def as_trunk(start: TrunkStart, config: NetworkConfig) -> dict[str, Tensor]:

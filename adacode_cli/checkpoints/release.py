@@ -1,13 +1,14 @@
-"""A published release file comes over HTTPS completely or not at all, however often the line breaks on the way.
+"""Downloads a published release file over HTTPS, completely or not at all, also if the connection breaks repeatedly.
 
-It lies in the cache under its final name only when it is complete and the same as the first time: the digest is
-recorded before the file takes its name, so no file is ever here without one, whenever a crash comes.
+The file has its final name in the cache only when it is complete and the same as at the first download. Its digest is
+recorded before it is renamed, so after a crash no file is there without a digest.
 
-Each new attempt asks only for what is missing (`Range`), on the condition that the remote file is still the same
-(`If-Range`, and a second look at the answer's validator, as some storage servers ignore the condition). Attempts
-stop after several in a row that brought nothing new. httpx2, not urllib, because it reports a body that ends early
-as an error of its own, has separate limits for connecting and for silence, trusts the system's certificates, and
-comes with huggingface_hub anyway, so that proxies and certificates behave alike for both ways of fetching.
+Each attempt requests only the missing part (`Range`), on the condition that the remote file is still the same
+(`If-Range`, and a check of the answer's validator, because some storage servers ignore the condition). Attempts stop
+after several in sequence without new bytes. httpx2 is used instead of urllib, because it reports a body that ends early
+as a separate error, has separate time limits for connecting and for reading, trusts the system's certificates, and is
+installed with huggingface_hub anyway, so that proxies and certificates work in the same way for both kinds of
+download.
 """
 
 from __future__ import annotations
@@ -33,18 +34,18 @@ if TYPE_CHECKING:
     import httpx2
 
 BASE_VARIABLE = "ADACODE_RELEASE_BASE"
-# Called with the bytes that are here and the bytes of the whole file (None while unknown).
+# Called with the number of bytes that have arrived and that of the whole file (None while unknown).
 OnProgress = Callable[[int, int | None], None]
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
-_OFFLINE = "Check the connection and run it again, or get the file elsewhere and pass --weights FILE.pth."
+_OFFLINE = "Check the connection and run the command again, or get the file elsewhere and pass --weights FILE.pth."
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
     """How long to wait for a server, and how often to try again.
 
-    `attempts` counts those in a row that brought nothing new; the pause before the next doubles from
+    `attempts` counts consecutive ones without new bytes; the pause before the next doubles from
     `first_pause_s` up to `longest_pause_s` (also the most that a server's Retry-After can ask for).
     """
 
@@ -61,11 +62,11 @@ DEFAULT_POLICY = RetryPolicy()
 def download(
     url: str, target_dir: Path, *, on_progress: OnProgress | None = None, policy: RetryPolicy = DEFAULT_POLICY
 ) -> Path:
-    """The file of `url` in `target_dir`, downloaded unless it is there; its digest is the one of the first time.
+    """The file of `url` in `target_dir`, downloaded unless it is there; its digest is that of the first download.
 
-    `on_progress` gets the bytes that are here and the bytes of the whole file (None while unknown), and is not
-    called when nothing is downloaded. Raises WeightsError when the address is not safe, the server refuses, the
-    line breaks too often (the next call continues) or the digest differs; OutputError when the disk refuses.
+    `on_progress` gets the number of bytes that have arrived and that of the whole file (None while unknown), and is not
+    called if nothing is downloaded. Raises WeightsError if the address is not safe, the server refuses, the connection
+    breaks too often (the next call continues) or the digest differs; OutputError if the file cannot be written.
     """
     source = _address(url)
     _require_secure(source)
@@ -89,7 +90,7 @@ def download(
 
 
 def _reuse(target: Path, url: str, seen: Seen | None, known: KnownDigests) -> None:
-    """A file that is here already: compared, or (copied here by hand) trusted like a first download."""
+    """A file that exists already: it is compared or, if a user copied it there, trusted like a first download."""
     if seen is None:
         known.record(url, Seen(integrity.sha256_of(target), target.stat().st_size))
         return
@@ -121,7 +122,7 @@ def _name(url: str) -> str:
 def _require_secure(url: str) -> None:
     """Return only if `url` is https://, or http:// to this machine itself; else WeightsError.
 
-    The first download's digest is trusted, so nobody on the way may be able to change it.
+    The first download's digest is trusted, so no server in between may be able to change it.
     """
     import httpx2
 
@@ -154,10 +155,10 @@ class _BrokenOffError(Exception):
 
 
 def _transfer(url: str, part: PartialFile, *, policy: RetryPolicy, on_progress: OnProgress | None = None) -> None:
-    """`part` holds the complete remote file afterwards.
+    """Afterwards `part` holds the complete remote file.
 
-    Raises WeightsError when the server refuses or the attempts are used up (what arrived stays in `part` for the
-    next run), OutputError when the disk refuses.
+    Raises WeightsError if the server refuses or all attempts fail (the bytes that arrived stay in `part` for the next
+    run), OutputError if the file cannot be written.
     """
     # Imported here because only a download needs it.
     import httpx2
@@ -188,7 +189,7 @@ def _attempt(client: httpx2.Client, url: str, part: PartialFile, on_progress: On
 
     known = part.remote(url)
     if known is not None and part.size() == known.total:
-        return  # complete already; only the last rename did not happen
+        return  # it is complete; only the final rename is missing
     headers = {}
     if known is not None and known.validator is not None:
         headers = {"Range": f"bytes={part.size()}-", "If-Range": known.validator}
@@ -205,13 +206,13 @@ def _attempt(client: httpx2.Client, url: str, part: PartialFile, on_progress: On
 
 
 def _accept(response: httpx2.Response, url: str, known: Remote | None, part: PartialFile) -> int | None:
-    """Make `part` ready for the body that follows; the size of the whole file, if the server tells it."""
+    """Make `part` ready for the body that follows; the size of the whole file, if the server reports it."""
     status = response.status_code
     if status in _TRANSIENT:
         pause = response.headers.get("Retry-After", "")
         raise _BrokenOffError(f"the server answered {status}", float(pause) if pause.isdecimal() else 0.0)
     if response.headers.get("Content-Encoding", "identity") != "identity" and response.is_success:
-        raise WeightsError(f"{url} arrives compressed, though it was asked for as it is", hint="Use another mirror.")
+        raise WeightsError(f"{url} is sent in compressed form, which was not requested", hint="Use another mirror.")
     if status == 206 and known is not None:
         match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
         total = int(match[3]) if match and match[3] != "*" else known.total
@@ -222,7 +223,7 @@ def _accept(response: httpx2.Response, url: str, known: Remote | None, part: Par
         length = response.headers.get("Content-Length", "")
         total = int(length) if length.isdecimal() else None
         if total is None and response.http_version == "HTTP/1.0":
-            raise WeightsError(f"{url} does not say how long it is", hint="Use another mirror.")
+            raise WeightsError(f"{url} does not report its length", hint="Use another mirror.")
         part.start(Remote(url, _validator(response), total))
         return total
     if status in (206, 416) and known is not None:
@@ -236,7 +237,7 @@ def _append(response: httpx2.Response, part: PartialFile, total: int | None, on_
     with storing(part.path):
         file = part.path.open("ab")
     try:
-        # Without a chunk size, every byte that arrived is handed on, also those before a break.
+        # Without a chunk size, every byte that arrived is passed on, also those before an interruption.
         for piece in response.iter_raw():
             with storing(part.path):
                 file.write(piece)
@@ -259,9 +260,9 @@ def _validator(response: httpx2.Response) -> str | None:
 
 def _refused(url: str, status: int) -> WeightsError:
     hints = {
-        401: "It needs a login, which release files do not; check the address.",
+        401: "It needs a login, but release files do not; check the address.",
         403: "It is not public, or this network blocks it.",
-        404: "It is not there (any more): check the address, or get the file elsewhere and pass --weights FILE.pth.",
+        404: "It does not exist: check the address, or get the file elsewhere and pass --weights FILE.pth.",
         410: "It was removed: get the file elsewhere and pass --weights FILE.pth.",
     }
     hint = hints.get(status, "Try again later, or get the file elsewhere and pass --weights FILE.pth.")
@@ -290,21 +291,21 @@ class PartialFile:
         self._note = target.with_name(f"{target.name}.part.json")
 
     def remote(self, url: str) -> Remote | None:
-        """What the bytes here belong to, if they came from `url` and can be continued; else None."""
+        """The remote file of these bytes, if they came from `url` and can be continued; otherwise None."""
         try:
             remote = Remote(**json.loads(self._note.read_bytes()))
         except (OSError, ValueError, TypeError, RecursionError):
-            return None  # no note, or a damaged one: start over
+            return None  # the note is missing or damaged: start over
         if not (isinstance(remote.validator, str) and isinstance(remote.total, int | None)):
             return None
         return remote if remote.url == url and remote.validator and self.size() else None
 
     def size(self) -> int:
-        """How many bytes are here."""
+        """The number of bytes that have arrived."""
         return self.path.stat().st_size if self.path.exists() else 0
 
     def start(self, remote: Remote) -> None:
-        """Forget what is here and belong to `remote` from now on."""
+        """Drops the bytes and begins with `remote`."""
         # In this order: a crash in between must not leave old bytes under a new note.
         self.discard()
         with storing(self._note):
@@ -317,7 +318,7 @@ class PartialFile:
             self._note.unlink(missing_ok=True)
 
     def finish(self, target: Path) -> None:
-        """The bytes are complete: they reach the disk and take the name `target` in one step."""
+        """Syncs the complete bytes to disk and renames the file to `target`."""
         with storing(target):
             with self.path.open("rb+") as file:
                 os.fsync(file.fileno())

@@ -1,7 +1,7 @@
-"""What is asked of a file of weights before anything is built of it: sizes that belong together, keys, and numbers.
+"""Checks of a file of weights before a network is built from it: consistent sizes, keys, and finite values.
 
-A file chooses neither how much memory is taken nor how long somebody waits: what it describes is counted against the
-tensors that it has, first by arithmetic, then shape by shape on a device without memory.
+A file must not decide how much memory or time its reading takes. Therefore the network that it describes is compared
+with the tensors that it has: first by their number of values, then shape by shape on a device without memory.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from adacode_cli.errors import WeightsError
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.network import AdaCode
 
-# Of a network of which only a part is in a file: sizes and layers that no network comes near.
+# Limits for a network of which a file has only a part: far more values and layers than any network has.
 _MAX_SIZE, _MAX_LAYERS = 1 << 16, 1 << 10
-# So many names can tensors of a file have on the average: layers may share theirs.
+# The number of names that a tensor of a file can have on average: layers may share tensors.
 _TIED = 2
 _WHOLE = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes of a value
 _DAMAGED = "The file is damaged. Make it again, or use another one."
@@ -28,16 +28,16 @@ _FAILED = "The file is damaged, or its training failed. Use another one."
 
 
 def require_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Raises WeightsError, naming file and tensor, where a value is NaN or infinite, or a tensor has no such values.
+    """Raises WeightsError, naming file and tensor, where a value is NaN or infinite, or a tensor has another type.
 
-    Nothing is calculated: the largest finite number lies just below infinity, and NaN behind it, if the bits of floats
-    are read as whole numbers. Read without a sign, the negative ones follow in the same order.
+    The bits are compared as integers: as an integer, the largest finite float is just below infinity, and NaN is above
+    it. Read as unsigned integers, negative floats follow in the same order.
     """
     for key, tensor in tensors.items():
         if not tensor.is_floating_point() or tensor.element_size() < torch.float16.itemsize:
             kind = str(tensor.dtype).removeprefix("torch.")
             raise WeightsError(f"{key} has values of the type {kind}", path=path, hint=_DAMAGED)
-        # NumPy, because torch wakes its threads for each tensor, which takes longer than the work.
+        # NumPy, because torch starts its threads for each tensor, which takes longer than the work.
         values = tensor.detach().view(_WHOLE[tensor.element_size()]).numpy()
         unsigned = values.view(f"u{tensor.element_size()}")
         infinity, negative = _infinities(tensor.dtype)
@@ -55,7 +55,7 @@ def _infinities(dtype: torch.dtype) -> tuple[int, int]:
 def require_stored(tensors: Mapping[str, Tensor], num_bytes: int, path: Path) -> None:
     """Raises WeightsError unless these are plain tensors whose values a file of `num_bytes` holds.
 
-    A pickle can describe a view that repeats one value a million million times, and tensors of other kinds.
+    A pickle can describe a view that repeats one value any number of times, and tensors of other kinds.
     """
     for key, tensor in tensors.items():
         plain = type(tensor) in (Tensor, torch.nn.Parameter) and tensor.layout == torch.strided
@@ -78,18 +78,18 @@ def require_plausible(config: NetworkConfig, tensors: Mapping[str, Tensor], path
 
 
 def without_memory(config: NetworkConfig, path: Path | None = None) -> AdaCode:
-    """A network that has shapes and no values. Raises WeightsError for sizes that no network comes near."""
+    """A network with shapes and without values. Raises WeightsError for sizes that are far too large."""
     sizes = [*config.channels, *(n for book in config.codebooks for n in book)]
     sizes += [n for swin in config.swins for n in (swin.heads, swin.mlp_ratio)]
     if config.min_layers > _MAX_LAYERS or max(sizes) > _MAX_SIZE:
-        raise WeightsError("describes a network larger than any that there is", path=path, hint=_DAMAGED)
+        raise WeightsError("describes a network that is larger than any supported one", path=path, hint=_DAMAGED)
     with torch.device("meta"), _WithoutInitialisation():
         return AdaCode(config)
 
 
 class _WithoutInitialisation(TorchFunctionMode):
-    """Leaves out the random first values of layers. Without memory they are none, and for them torch would import
-    SymPy and some 800 other modules, which takes seconds.
+    """Skips the random initialisation of layers. Without memory it has no effect, but torch would import SymPy and some
+    800 other modules for it, which takes seconds.
     """
 
     def __torch_function__(
@@ -100,7 +100,7 @@ class _WithoutInitialisation(TorchFunctionMode):
         kwargs: dict[str, object] | None = None,
     ) -> object:
         named = kwargs or {}
-        where = getattr(function, "__module__", "")  # what asks for an attribute has none
+        where = getattr(function, "__module__", "")  # a function that reads an attribute has none
         if where == torch.nn.init.__name__ or function in (Tensor.uniform_, Tensor.normal_):
             return named["tensor"] if "tensor" in named else args[0]
         return function(*args, **named)

@@ -1,7 +1,7 @@
-"""A catalogue entry becomes paths of files whose digests have been compared.
+"""Finds the files of a catalogue entry and compares their digests.
 
-The order is: bundled with the program, fetched earlier, fetched now (only where the caller allows it). So a run
-never uses the network for what is here, and never uses a file that nobody checked.
+The order is: bundled with the program, downloaded earlier, downloaded now (only if the caller allows it). So a run
+never uses the network for files that are on this machine, and never uses a file that was not checked.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ def resolve(
 def state(
     entry: Entry, catalogue: Catalogue, *, hub_repo: str | None = None, folder: Path | None = None
 ) -> Availability:
-    """Where an entry's files are, by their names alone: nothing is read, fetched or compared."""
+    """Where an entry's files are, by their names only: nothing is read, downloaded or compared."""
     if entry.kind == "release":
-        with suppress(WeightsError):  # where there is no place to keep it, it is not kept
+        with suppress(WeightsError):  # without a cache folder it is not cached
             return "cached" if _converted_path(entry).is_file() else "absent"
         return "absent"
     bundled = weights_folder() if folder is None else folder
@@ -76,9 +76,9 @@ def _stored(
     wanted = _on_hub(file.name, catalogue, hub_repo)
     if wanted is None or file.sha256 is None:
         hint = "Reinstall adacode-cli, or name the Hub repository that has it: --hub-repo OWNER/REPO."
-        raise WeightsError(f"{file.name} (for {entry.name}) did not come with this installation", path=path, hint=hint)
+        raise WeightsError(f"{file.name} (for {entry.name}) is not part of this installation", path=path, hint=hint)
     earlier = hub.cached(wanted)
-    # The digest alone decides whether a cached file will do: no network is needed to ask for a newer one.
+    # The digest decides whether a cached file is used: no request for a newer one is needed.
     if earlier is not None and integrity.sha256_of(earlier) == file.sha256:
         return earlier
     if not allow_download:
@@ -101,7 +101,7 @@ def _released(
     target = _converted_path(entry)
     known = KnownDigests(target.parent)
     url = f"{catalogue.release}/{entry.files[0]}"
-    # Before the lock, so that a cache that is only readable serves what it has.
+    # Before the lock, so that a read-only cache can be used.
     if _is_converted(target, url, known):
         return target
     if not allow_download and not (target.parent / entry.files[0]).is_file():
@@ -123,7 +123,7 @@ def _released(
 
 
 def _is_converted(target: Path, url: str, known: KnownDigests) -> bool:
-    """Whether `target` is our conversion of what was downloaded; a damaged one is made again, not complained about."""
+    """Whether `target` is our conversion of what was downloaded; a damaged one is made again without an error."""
     if not target.is_file():
         return False
     seen = known.get(url)
@@ -131,4 +131,6 @@ def _is_converted(target: Path, url: str, known: KnownDigests) -> bool:
 
 
 def _not_here(entry: Entry) -> WeightsError:
-    return WeightsError(f"{entry.name} is not on this machine", hint=f"`adacode weights pull {entry.name}` fetches it.")
+    return WeightsError(
+        f"{entry.name} is not on this machine", hint=f"`adacode weights pull {entry.name}` downloads it."
+    )

@@ -1,4 +1,4 @@
-"""`adacode bench`: how fast this machine restores images, and what of it the engine leaves unused."""
+"""`adacode bench`: how fast this machine restores images, and how much of its speed the engine does not use."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from adacode_cli.benchmark.whole import BenchSettings
 
 _MIN_PX, _MAX_PX, _MAX_FILES, _MAX_MEGAPIXELS = 16, 1024, 10_000, 1000.0
-_MAX_PROFILED = 200  # the memory that the profiler gives to its record would not hold more
+_MAX_PROFILED = 200  # the profiler reserves too little memory for the record of a longer run
 
 EPILOG = """[bold]What the figures are[/bold]
 
@@ -33,15 +33,16 @@ EPILOG = """[bold]What the figures are[/bold]
              products and convolutions reach
   PSNR       of the result to the plain one, in dB
   yardstick  a usual network, 34 convolutions of 64 channels, in float32
-  files      a whole run, with reading and writing, to the engine alone
-  profile    where the time of such a run goes, under torch's profiler:
+  files      a whole run, with reading and writing, as a multiple of the
+             time of the engine alone
+  profile    how such a run spends its time, under torch's profiler:
              stages, kernels and copies on CUDA, operators on a CPU
 
 [bold]Examples[/bold]
 
-  adacode bench                              about a minute
-  adacode bench --files 60 --megapixels 1    an archive in small
-  adacode bench --growth                     does time grow as images do?
+  adacode bench                              takes about a minute
+  adacode bench --files 60 --megapixels 1    a run over 60 photographs
+  adacode bench --growth                     does time grow with the image?
   adacode bench --device cuda --profile      is the device idle at times?"""
 
 
@@ -52,14 +53,14 @@ class BenchOptions:
     weights: Weights = "compact"
     scale: Annotated[int, typer.Option("--scale", "-s", metavar="N", help="2 or 4.")] = 4
     photo: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The image to enlarge. Default: a made-up one.")
+        Path | None, typer.Option(metavar="FILE", help="The image to enlarge. Default: a synthetic one.")
     ] = None
-    side: Annotated[int, typer.Option(metavar="PX", help="Side of the part of it that is enlarged.")] = 256
-    files: Annotated[int, typer.Option(metavar="N", help="JPEGs of the timed run; 0: no run.")] = 4
-    megapixels: Annotated[float, typer.Option(metavar="MP", help="Size of each of them.")] = 0.25
+    side: Annotated[int, typer.Option(metavar="PX", help="Side of the square part of it that is enlarged.")] = 256
+    files: Annotated[int, typer.Option(metavar="N", help="Number of JPEGs in the timed run; 0: no run.")] = 4
+    megapixels: Annotated[float, typer.Option(metavar="MP", help="Size of each JPEG.")] = 0.25
     growth: Annotated[bool, flag("--growth", help="Also time outputs of 1, 4, 16 and 64 megapixels.")] = False
-    profile: Annotated[bool, flag("--profile", help="Also report where the time of a run goes.")] = False
-    repeats: Annotated[int, typer.Option(metavar="N", help="Timed calls of each pass; their median counts.")] = 3
+    profile: Annotated[bool, flag("--profile", help="Also report how a run spends its time.")] = False
+    repeats: Annotated[int, typer.Option(metavar="N", help="Timed calls of each pass; the median is reported.")] = 3
     device: DeviceName = "auto"
     precision: Precision = "auto"
     json: AsJson = False
@@ -68,9 +69,10 @@ class BenchOptions:
 
 @with_option_groups
 def bench(context: typer.Context, options: BenchOptions) -> None:
-    """Measure how fast this machine restores, as ratios of one run.
+    """Measure how fast this machine restores images, as ratios within one run.
 
-    Super-resolution with the given weights. Close other programs first.
+    The task is super-resolution with the given weights. Close other programs
+    first.
     """
     invocation_of(context, json=options.json, verbose=options.verbose)
     _check(options)
@@ -91,11 +93,11 @@ def bench(context: typer.Context, options: BenchOptions) -> None:
 
 def _check(options: BenchOptions) -> None:
     if options.scale not in (2, 4):
-        raise UsageError(f"--scale {options.scale} is not 2 or 4", hint="There are networks for these two.")
+        raise UsageError(f"--scale {options.scale} is not 2 or 4", hint="Networks exist for these two scales.")
     if not _MIN_PX <= options.side <= _MAX_PX:
         raise UsageError(f"--side {options.side} is not from {_MIN_PX} to {_MAX_PX}", hint="256 is enough.")
     if not 0 <= options.files <= _MAX_FILES:
-        raise UsageError(f"--files {options.files} is not from 0 to {_MAX_FILES}", hint="0 leaves the run out.")
+        raise UsageError(f"--files {options.files} is not from 0 to {_MAX_FILES}", hint="With 0, no run is timed.")
     if not options.megapixels >= 0.001 or options.files * options.megapixels > _MAX_MEGAPIXELS:
         raise UsageError(
             f"--megapixels {options.megapixels:g} is less than 0.001, or more than {_MAX_MEGAPIXELS:g} for all files",
@@ -109,17 +111,17 @@ def _check(options: BenchOptions) -> None:
 
 def _check_profile(options: BenchOptions) -> None:
     if not options.files:
-        hint = "Leave --files out, or ask for 1 or more."
-        raise UsageError("--profile looks at a run over files, and --files 0 leaves the run out", hint=hint)
+        hint = "Leave out --files, or give 1 or more."
+        raise UsageError("--profile needs a run over files, and --files 0 leaves it out", hint=hint)
     if options.files > _MAX_PROFILED:
         raise UsageError(
-            f"--profile cannot record a run over {options.files} files: {_MAX_PROFILED} are the most",
+            f"--profile cannot record a run over {options.files} files; the limit is {_MAX_PROFILED}",
             hint=f"Use --files {_MAX_PROFILED}, or fewer.",
         )
 
 
 def _settings(options: BenchOptions) -> BenchSettings:
-    photo = _photo(options)  # one that cannot be read is told before anybody waits for torch
+    photo = _photo(options)  # a file that cannot be read is reported before torch is imported
 
     from adacode_cli.benchmark.speed import MEGAPIXELS
     from adacode_cli.benchmark.whole import BenchSettings
@@ -142,11 +144,11 @@ def _settings(options: BenchOptions) -> BenchSettings:
 def _photo(options: BenchOptions) -> NDArray[np.uint8]:
     import numpy as np
 
-    from adacode_cli.benchmark.image import made_up
+    from adacode_cli.benchmark.image import synthetic_image
     from adacode_cli.imaging.decode import read_image
 
     if options.photo is None:
-        return made_up(options.side, options.side)
+        return synthetic_image(options.side, options.side)
     pixels = read_image(options.photo).pixels
     deepest = 1 if pixels.dtype == np.float32 else np.iinfo(pixels.dtype).max
     eight = (pixels.astype(np.float32) * (255 / deepest)).round().astype(np.uint8)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from adacode_cli.benchmark.whole import BenchSettings, Measurements
 
 _ARCHIVE = 10_000
-# In a shorter run the start of the decoding processes counts for too much to reckon with.
+# In a shorter run the start of the decoding processes takes too large a part for an estimate.
 _SHORT_S = 5.0
 
 
@@ -80,8 +80,8 @@ def _finite(value: float | None) -> float | None:
 
 
 def _pass(one: Pass) -> str:
-    likeness = "" if one.psnr_db is None else f"{one.psnr_db:>8.1f}"
-    return f"  {one.name:<10}{one.seconds:>9.3f}{one.ratio:>8.2f}{one.gflop_per_s:>9.0f}{likeness}"
+    psnr = "" if one.psnr_db is None else f"{one.psnr_db:>8.1f}"
+    return f"  {one.name:<10}{one.seconds:>9.3f}{one.ratio:>8.2f}{one.gflop_per_s:>9.0f}{psnr}"
 
 
 def _files(settings: BenchSettings, found: Measurements) -> Iterator[str]:
@@ -126,7 +126,7 @@ def profile_object(profile: Profile) -> dict[str, object]:
 
 def profile_lines(profile: Profile) -> Iterator[str]:
     """The run, its stages, and the device or the operators; shares in percent of the run, or of what a title names."""
-    yield f"where the time of such a run goes: {profile.seconds:.1f} s with the profiler"
+    yield f"how such a run spends its time: {profile.seconds:.1f} s with the profiler"
     yield f"  first image: {profile.first.seconds:.3f} s, later: {profile.first.later_seconds:.3f} s each"
     yield from _stages(profile.sharing)
     if profile.device:
@@ -183,7 +183,7 @@ def _costs(kinds: str, costs: Sequence[Cost], rest_share: float) -> Iterator[str
 
 
 def short(name: str, most: int = _NAME_WIDTH) -> str:
-    """An operator's name, or a kernel's without arguments and namespaces; the middle left out of what is too long."""
+    """An operator's name, or a kernel's without arguments and namespaces; of a long name the middle is left out."""
     if not _OPERATOR.fullmatch(name):
         name = name.removeprefix("void ").replace("(anonymous namespace)::", "")
         inner = None

@@ -1,7 +1,7 @@
 """What a run shows: to a person on standard error, to a program as JSON lines on standard output.
 
-A terminal gets a live line with failures above it; a log file gets one plain line per file. `--quiet` leaves
-failures only. Nothing but data ever reaches standard output.
+A terminal shows a live line with failures above it; a file receives one plain line for each image. With `--quiet`
+only failures are shown. Standard output receives data only.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Console(Protocol):
-    """What a command needs in order to tell what it does. Entered for the time of a run."""
+    """Shows what a command does. It is entered for the time of a run."""
 
     def __enter__(self) -> Self: ...
     def __exit__(
@@ -48,11 +48,11 @@ class Console(Protocol):
         """Shows a file of which a dry run knows that it would fail."""
 
     def note(self, name: str, text: str) -> None:
-        """Shows something that a person should know about one file."""
+        """Shows a note about one file."""
 
     @contextmanager
     def waiting(self, what: str) -> Iterator[None]:
-        """Shows that something without events takes its time."""
+        """Shows that a step without events is running."""
 
 
 def console_for(task: str, *, quiet: bool, verbose: bool, as_json: bool) -> Console:
@@ -133,7 +133,7 @@ class HumanConsole:
             case events.EntryPassedOver(path, reason):
                 self._say(Text(printable(f"left out: {path}: {reason}"), style="dim"))
             case events.OthersLeftOut():
-                return  # the summary says it
+                return  # the summary has them
             case events.FileStarted() | events.PageFinished():
                 self._show_place(event)
             case events.FileAwaited(job, holder):
@@ -143,14 +143,14 @@ class HumanConsole:
             case events.RunFinished(report):
                 if self._live:
                     self._live.end()
-                nothing_but_an_error = report.stopped_by is not None and report.untouched == report.total
-                if report.failed or not (self._quiet or nothing_but_an_error):
+                only_an_error = report.stopped_by is not None and report.untouched == report.total
+                if report.failed or not (self._quiet or only_an_error):
                     self._print(finished_lines(report, self._roots))
                 if report.log_error:
                     self._print(error_text(report.log_error))
 
     def _show_place(self, event: FileStarted | PageFinished) -> None:
-        """Names the file at hand, and how many of its pages are restored, on the live line."""
+        """Names the current file, and how many of its pages are restored, on the live line."""
         from adacode_cli.batch import events
 
         if self._live:

@@ -1,4 +1,4 @@
-"""`adacode doctor`: everything that a report of a problem should contain, and whether the bundled weights are whole."""
+"""`adacode doctor`: everything that a bug report should contain, and whether the bundled weights are intact."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class EvalOptions:
     weights: Weights = "compact"
     perceptual: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="A perceptual network to compare with, see below. Default: none."),
+        typer.Option(metavar="NAME", help="A perceptual network that compares images, see below. Default: none."),
     ] = None
     worst: Annotated[
         Path | None,
@@ -76,19 +76,19 @@ def sr(
     scale: Annotated[int, typer.Option("--scale", "-s", metavar="N", help="2 or 4.")] = 4,
     denoise: Denoise = 1.0,
 ) -> None:
-    """Measure super-resolution, beside bicubic interpolation.
+    """Measure super-resolution; the baseline is bicubic interpolation.
 
     PSNR (dB) and SSIM on luma without a border of 4 pixels, LPIPS on RGB.
     """
     if scale not in (2, 4):
-        raise UsageError(f"--scale {scale} is not 2 or 4", hint="There are test images for these two.")
+        raise UsageError(f"--scale {scale} is not 2 or 4", hint="Test images exist for these two scales.")
     _measure(context, options, "sr", scale, denoise)
 
 
 @app.command("inpaint", epilog=_INPAINT_EPILOG, no_args_is_help=True)
 @with_option_groups
 def inpaint(context: typer.Context, options: EvalOptions) -> None:
-    """Measure the filling of holes, beside Telea's method in OpenCV.
+    """Measure inpainting; the baseline is Telea's method in OpenCV.
 
     PSNR (dB) of RGB inside the holes, LPIPS of whole images.
     """
@@ -120,7 +120,7 @@ def _measure(context: typer.Context, options: EvalOptions, task: str, scale: int
 def _findings(options: EvalOptions, task: str, scale: int, denoise: float) -> Evaluation:
     from adacode_cli.evaluation.testset import load_testset
 
-    # Whatever can be wrong is told before anybody waits: for torch, or for hours of restoring.
+    # Mistakes are reported before the slow steps: the import of torch, and hours of restoring.
     examples = load_testset(options.data, task, scale)
     if options.worst is not None:
         _check_sheet(options.worst, options.data, examples)
@@ -155,7 +155,7 @@ def _check_sheet(path: Path, data: Path, examples: tuple[Example, ...]) -> None:
     from adacode_cli.batch.kept import Kept
 
     if path.suffix.lower() != ".png":
-        raise UsageError(f"--worst {path} is not a .png", hint="The sheet is a PNG: give its name that ending.")
+        raise UsageError(f"--worst {path} is not a .png", hint="The sheet is a PNG: choose a name that ends in .png.")
     read = {file for one in examples for file in (one.original, one.input, one.mask) if file is not None}
     kept = Kept(folders=(data,))
     kept.refuse(sorted(read), [path], "--worst")
@@ -173,7 +173,7 @@ def _write_sheet(path: Path, worst: Worst, found: Evaluation) -> None:
     atomic.write_bytes(path, draw_sheet(worst, title, found.distance))
 
 
-# Tables are no wider than they must be; names of images are not cut before this.
+# Tables are as narrow as possible; names of images are cut only at this width.
 _PAGE_COLUMNS = 200
 _OURS = "adacode"
 _FORMS = (("psnr", "PSNR", ".2f"), ("ssim", "SSIM", ".4f"), ("perceptual", "LPIPS", ".4f"))
@@ -212,7 +212,7 @@ class Evaluation:
 
     @property
     def border_px(self) -> int:
-        """How much of each border PSNR and SSIM leave out."""
+        """Width of the border that PSNR and SSIM leave out, in pixels."""
         from adacode_cli.evaluation.metrics import BORDER_PX
 
         return 0 if TASKS[self.task].fills_hole else BORDER_PX
@@ -246,7 +246,7 @@ def json_object(found: Evaluation) -> dict[str, object]:
 
 
 def table_lines(found: Evaluation) -> list[str]:
-    """A line for every image, the means below them, then what the figures are."""
+    """A line for every image, then the means, then what the figures are."""
     restored, baseline = found.means
     kinds = [kind for kind in _FORMS if getattr(restored, kind[0]) is not None]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)

@@ -37,7 +37,7 @@ class HoleOptions:
         Path | None,
         _place(
             metavar="FILE",
-            help="An image of the image's size, white where the hole is, or with strokes on a transparent layer; used "
+            help="A mask of the input's size: white where the hole is, or strokes on a transparent layer. It is used "
             "for all inputs.",
         ),
         _MASKS,
@@ -46,27 +46,29 @@ class HoleOptions:
         Path | None,
         _place(
             metavar="DIR",
-            help="A directory with a mask per image: at the image's path there (1931/p1.png for 1931/p1.jpg), or with "
-            "_mask behind its name, or anywhere under a name that is unique.",
+            help="A directory with a mask for each image: under the image's path (1931/p1.png for 1931/p1.jpg), with "
+            "_mask after its name, or anywhere in it if the name is unique.",
         ),
         _MASKS,
     ] = None
     mask_alpha: Annotated[
         bool,
-        flag("--mask-alpha", panel=_PLACE, help="The hole is what is transparent; it is opaque afterwards."),
+        flag("--mask-alpha", panel=_PLACE, help="The hole is the transparent part; it is opaque afterwards."),
     ] = False
     mask_color: Annotated[
         str | None,
-        _place(metavar="COLOR", callback=_color, help="The hole is what has exactly this colour: '#rrggbb'."),
+        _place(metavar="COLOR", callback=_color, help="The hole is every pixel of exactly this colour: '#rrggbb'."),
     ] = None
-    grow: Annotated[int, _edge(min=0, max=1024, metavar="PIXELS", help="Make the hole larger by so many pixels.")] = 0
+    grow: Annotated[
+        int, _edge(min=0, max=1024, metavar="PIXELS", help="Make the hole larger by this number of pixels.")
+    ] = 0
     feather: Annotated[
         int,
         _edge(
             min=0,
             max=1024,
             metavar="PIXELS",
-            help="Blend over so many pixels outside the hole. All other pixels stay bit-identical.",
+            help="Blend over this number of pixels outside the hole. All other pixels stay bit-identical.",
         ),
     ] = 0
 
@@ -82,7 +84,7 @@ class HoleOptions:
         return tuple(path for path in (self.mask, self.mask_dir) if path is not None)
 
     def kind(self) -> str:
-        """Where the holes come from, in a word; their files' contents are looked at for each image."""
+        """Where the holes come from, in one word, for the digest; mask files are hashed for each image."""
         if self.mask_color is not None:
             return self.mask_color.lower()
         return "alpha" if self.mask_alpha else "file"

@@ -7,9 +7,9 @@ null). With `--dry-run` there is one of `file-planned` (source, target), `file-s
 known to fail, and nothing is started or finished. `error` (error) is why a command ended early; an error is kind,
 exit_code, message, path or null, and hint. An entry of a tree that is left out is `file-skipped` with target null;
 `others-left-out` (unread_images, files, folders, each an object of counts by kind) counts what lies beside images.
-`file-awaited` (source, target, pid or null, host or null) says once that only another process's file is left.
-`page-finished` (source, target, page, pages) says that a page of a document of several pages is restored; `page` counts
-from 1, and the last page comes before the file's own event.
+`file-awaited` (source, target, pid or null, host or null) reports once that only another process's file is left.
+`page-finished` (source, target, page, pages) reports that a page of a document of several pages is restored; `page`
+counts from 1, and the last page comes before the file's own event.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SCHEMA_VERSION = 1
 
 
 def line_of(event: Event, task: str) -> str | None:
-    """The line for an event of a run, or None for those that only a person watches."""
+    """The line for an event of a run, or None for events that only a person sees."""
     from adacode_cli.batch import events
 
     match event:
@@ -80,7 +80,7 @@ def error(failure: AdaCodeError) -> str:
 
 
 def bug(summary: str) -> str:
-    """The line for a bug of ours; its traceback is on standard error."""
+    """The line for a bug in adacode; its traceback is on standard error."""
     return _line("error", error=_error("bug", EXIT_BUG, summary, "Please report it.", None))
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def description_of(
     options: RestoreOptions, request: Request, pairs: MaskPairs | None = None, *, is_pipe: bool = False
 ) -> Description:
-    """What is done to each file. `pairs` are masks of a folder, if there is one. `is_pipe`: the one file comes on
+    """What is done to each file. `pairs` are the masks of a folder, if there is one. `is_pipe`: the only file is
     standard input.
     """
     from adacode_cli.batch.coding import CodesPlace

@@ -1,8 +1,8 @@
-"""`--log-file`: what a run does, a line for each file with the time, appended to a file beside whatever is shown.
+"""`--log-file`: what a run does, one line with the time for each file, appended to a file in addition to the console.
 
-The tracebacks of failures are in it always, because a run of a night cannot be asked again with -v. Their lines are
-indented; all others begin with the time, whatever names say. A log that cannot be written to any more stops no image:
-the run goes on, counts what is missing, and ends with exit code 6.
+It always contains the tracebacks of failures, because a long run is not repeated only to see them with -v. Their lines
+are indented; every other line begins with the time, also if a name contains a line break. If the log cannot be written
+any more, no image is affected: the run goes on, counts the missing entries, and ends with exit code 6.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ OnEvent = Callable[["Event"], None]
 
 
 class Log:
-    """What handles a run's events: `on_event`, and before it the log, if there is one."""
+    """Handles the events of a run: it writes them to the log, if there is one, and passes them to `on_event`."""
 
     def __init__(self, on_event: OnEvent, path: Path | None, file: FileIO | None) -> None:
         self._on_event, self._path, self._file = on_event, path, file
         self._total = self._count = self._num_missing = 0
-        self._torn = False
+        self._incomplete = False
         self._reason = ""
         self._roots: tuple[Path, ...] = ()
 
     def on_event(self, event: Event) -> None:
-        """Appends the event's lines and passes the event on, to which the end of the run adds what the log lacks."""
+        """Appends the lines of the event and passes it on; `RunFinished` receives the error of the log."""
         from adacode_cli.batch import events
 
         if self._file is not None:
@@ -55,12 +55,12 @@ class Log:
         if not self._num_missing:
             return None
         entries = "1 entry" if self._num_missing == 1 else f"{self._num_missing} entries"
-        hint = "No image depends on it. Make room for the next log, or choose another --log-file."
+        hint = "The images are complete. Free some disk space, or choose another --log-file."
         message = f"{entries} of the log could not be written: {self._reason}"
         return OutputError(message, path=self._path, hint=hint)
 
     def close(self) -> None:
-        """Some file systems say only now that there was no room. May be called again."""
+        """Closes the file; some file systems report a full disk only now. It may be called again."""
         if self._file is not None:
             try:
                 self._file.close()
@@ -68,14 +68,14 @@ class Log:
                 self._missed(error)
 
     def _append(self, file: FileIO, data: bytes) -> None:
-        """Each entry is tried, as a disk may have room again; one that is torn gets an end before the next one."""
-        left = memoryview(b"\n" + data if self._torn else data)
+        """Tries to write each entry, as a disk may have room again; an incomplete one is ended before the next one."""
+        left = memoryview(b"\n" + data if self._incomplete else data)
         try:
             while left:
                 written = file.write(left) or 0
-                self._torn = True
+                self._incomplete = True
                 left = left[written:]
-            self._torn = False
+            self._incomplete = False
         except OSError as error:
             self._missed(error)
 
@@ -105,18 +105,16 @@ class Log:
                 if isinstance(report.stopped_by, AdaCodeError):
                     yield printable(f"error: {report.stopped_by}")
                 yield finished_lines(report, self._roots).plain
-            case (
-                events.FileStarted() | events.PageFinished() | events.OthersLeftOut()
-            ):  # the summary says what was left out
+            case events.FileStarted() | events.PageFinished() | events.OthersLeftOut():  # the summary has the last
                 return
 
 
 def _opened(path: Path) -> FileIO:
-    """The file at its end; a pipe is not waited for. Raises OSError."""
+    """The file, opened for appending; a pipe without a reader is an error. Raises OSError."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     file = FileIO(os.open(path, flags, 0o666), "ab")
     if hasattr(os, "set_blocking"):
-        os.set_blocking(file.fileno(), True)  # from here on a full pipe makes the run wait, not lose lines
+        os.set_blocking(file.fileno(), True)  # from now on the run waits for a full pipe, and loses no lines
     return file
 
 
@@ -126,7 +124,7 @@ def logged(path: Path | None, on_event: OnEvent) -> Iterator[Log]:
     try:
         file = None if path is None else _opened(path)
     except OSError as error:
-        hint = "Choose another --log-file; the same command does the rest."
+        hint = "Choose another --log-file and run the command again."
         why = "no program reads from this pipe" if error.errno == errno.ENXIO else reason(error)
         raise OutputError(f"cannot be written: {why}", path=path, hint=hint) from error
     log = Log(on_event, path, file)

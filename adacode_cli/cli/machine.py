@@ -40,7 +40,7 @@ def versions() -> Facts:
 
 
 def image_formats() -> list[Facts]:
-    """Every image format, and which optional package it needs that is not installed, None where it needs none."""
+    """Every image format, and the optional package that it needs and that is not installed, or None."""
     return [
         {
             "name": format.name,
@@ -63,7 +63,7 @@ def _is_installed(package: str) -> bool:
 
 
 def memory() -> Facts:
-    """Main memory in bytes, total and available; empty where the system does not say."""
+    """Main memory in bytes, total and available; empty if the system does not report it."""
     try:
         page, pages = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_PHYS_PAGES")
         return {"total": page * pages, "available": page * os.sysconf("SC_AVPHYS_PAGES")}
@@ -90,7 +90,7 @@ def devices() -> list[Facts]:
 
 
 def device(name: str) -> Facts:
-    """What `devices` knows of one, by torch's name for it ("cuda" is the first), or its name alone."""
+    """The entry of `devices` for torch's name of a device ("cuda" is the first one), or the name alone."""
     known = {facts["device"]: facts for facts in devices()}
     return known.get(name) or known.get(f"{name}:0") or {"device": name, "name": name}
 
@@ -100,7 +100,7 @@ def _cpu() -> Facts:
 
     from adacode_cli.engine.device import computes_bf16
 
-    # Public since torch 2.11 or so; before, only the instruction set's name is known.
+    # Public since about torch 2.11; before that, only the name of the instruction set is known.
     get_capabilities = getattr(torch.cpu, "get_capabilities", None)
     flags: Facts = get_capabilities() if get_capabilities else {}
     return {
@@ -136,7 +136,7 @@ def weights(hub_repo: str | None) -> list[Facts]:
 
 
 def places(hub_repo: str | None) -> Facts:
-    """Where weights are looked for and kept. Whether there is a token is told, never the token."""
+    """Where weights are looked for and kept. It reports whether there is a token, never the token itself."""
     from huggingface_hub import constants
 
     from adacode_cli.checkpoints import catalogue_file, hub
@@ -158,7 +158,7 @@ def _cache() -> str | None:
 
     try:
         return str(cache.cache_dir())
-    except AdaCodeError:  # nobody's home; whoever wants to keep weights is told
+    except AdaCodeError:  # there is no home directory; storing weights reports this as an error
         return None
 
 
@@ -167,7 +167,7 @@ def _has_token() -> bool:
 
     try:
         return get_token() is not None
-    except OSError:  # it may not be read, so it is not used either
+    except OSError:  # the file of the token cannot be read, so the token is not used
         return False
 
 

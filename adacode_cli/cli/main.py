@@ -1,7 +1,7 @@
 """The program `adacode`: its commands, and the one entry point.
 
-Importing this module imports neither torch nor any pixels; commands do that when they run, so that `--help` and
-shell completion answer at once.
+Importing this module imports neither torch nor NumPy nor an image library; commands do this when they run, so that
+`--help` and shell completion are fast.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import typer
 from adacode_cli.cli import bench, doctor, evaluate, process, restore, train, weights
 from adacode_cli.cli.boundary import Invocation, guarded
 from adacode_cli.cli.signals import end_at_a_signal
-from adacode_cli.cli.streams import heard_only_if, write_line
+from adacode_cli.cli.streams import show_warnings_only_if, write_line
 from adacode_cli.errors import EXIT_DONE
 from adacode_cli.version import __version__
 
@@ -84,12 +84,12 @@ def main() -> None:
     end_at_a_signal()
     process.prepare()
     if not _A_WIDTH.fullmatch(os.environ.get("COLUMNS", "80")):
-        del os.environ["COLUMNS"]  # on a terminal of no width nothing would be shown, errors neither
+        del os.environ["COLUMNS"]  # with a width of 0 nothing would be shown, not even errors
     sys.exit(guarded(_run))
 
 
 def _run(invocation: Invocation) -> None:
-    heard_only_if(lambda: invocation.verbose)
+    show_warnings_only_if(lambda: invocation.verbose)
     ended_with = typer.main.get_command(app)(prog_name=PROGRAM, obj=invocation, standalone_mode=False)
     if isinstance(ended_with, int) and ended_with != EXIT_DONE:  # a command that raised typer.Exit
         invocation.exit_code = ended_with

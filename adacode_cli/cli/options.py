@@ -1,8 +1,8 @@
 """How options are declared: each once, as a type of a parameter or as a field of a dataclass that commands share.
 
 Typer reads a command's options from its signature. `with_option_groups` gives a function whose parameter is annotated
-with such a dataclass the signature in which that parameter is replaced by the dataclass's fields. What an option means
-for the journal stands in its `Annotated` too: `NoEffectOnResult`.
+with such a dataclass the signature in which that parameter is replaced by the dataclass's fields. An option whose
+value does not change what is written is marked in its `Annotated` with `NoEffectOnResult`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def flag(*names: str, help: str, panel: str | None = None) -> Any:  # noqa: ANN401 (as typer.Option)
-    """An option that is given or not: it takes no value, and has no opposite."""
+    """An option without a value and without an opposite (`--no-…`)."""
     return typer.Option(*names, metavar="", rich_help_panel=panel, help=help)
 
 
@@ -48,13 +48,13 @@ Verbose = Annotated[bool, flag("--verbose", "-v", help="Show tracebacks of error
 
 @dataclass(frozen=True)
 class NoEffectOnResult:
-    """In the `Annotated` of a field: the same files are written whatever its value is. `because` says why."""
+    """In the `Annotated` of a field: its value does not change the files that are written. `because` is the reason."""
 
     because: str
 
 
 def effective(options: DataclassInstance) -> dict[str, object]:
-    """Names and values of all fields that can change what is written: of all that are not `NoEffectOnResult`."""
+    """Names and values of all fields that can change what is written: those without `NoEffectOnResult`."""
     hints = get_type_hints(type(options), include_extras=True)
     marks = {name: getattr(hint, "__metadata__", ()) for name, hint in hints.items()}
     names = [field.name for field in fields(options)]
@@ -68,7 +68,7 @@ def with_option_groups(function: Callable[..., None]) -> Callable[..., None]:
     groups = {name: hint for name, hint in hints.items() if isinstance(hint, type) and is_dataclass(hint)}
 
     @functools.wraps(function)
-    def spread(**values: Any) -> None:  # noqa: ANN401 - whatever Typer parsed
+    def spread(**values: Any) -> None:  # noqa: ANN401 - the values that Typer parsed
         for name, group in groups.items():
             values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
         function(**values)

@@ -54,7 +54,7 @@ def restore_pipe(options: RestoreOptions, request: Request) -> int:
 
 
 def _writes_of(target: Path | None, options: RestoreOptions, request: Request) -> Writes:
-    """What a pipe writes, its output in a named file too; a file that is redirected into it is kept."""
+    """All that a pipe writes, including its output in a named file. A file redirected into it is never replaced."""
     from adacode_cli.batch.stream import STREAM
     from adacode_cli.batch.writes import Beside
 
@@ -71,15 +71,17 @@ def _target(options: RestoreOptions) -> tuple[Path | None, str | None]:
 
     if options.if_too_large != "fail":
         hint = f"Choose the format now: --format {options.if_too_large}."
-        raise UsageError("--if-too-large cannot be used with '-', whose result has one name", hint=hint)
+        raise UsageError("--if-too-large cannot be used with '-', because the name of the result is fixed", hint=hint)
     if options.json:
         raise UsageError("--json cannot be used with '-'", hint="Restore a file, or leave out --json.")
     if sys.stdin is None or sys.stdin.isatty():
-        hint = "Pipe one in: cat a.jpg | adacode … - > b.jpg"
-        raise UsageError("'-' waits for an image on standard input, and there is none", hint=hint)
+        hint = "Pipe an image in: cat a.jpg | adacode … - > b.jpg"
+        raise UsageError("'-' needs an image on standard input, which is a terminal", hint=hint)
     if options.output is None:
         if sys.stdout.isatty() and not options.dry_run:
-            raise UsageError("an image would be written to the terminal", hint="Redirect it: adacode … - > b.jpg")
+            raise UsageError(
+                "an image would be written to the terminal", hint="Redirect standard output: adacode … - > b.jpg"
+            )
         return None, options.format
     named_format = format_of(options.output)
     if named_format is None or options.output.is_dir():

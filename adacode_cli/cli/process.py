@@ -1,7 +1,7 @@
-"""What the process needs before anything else: standard streams that stay, and file names as UTF-8.
+"""Prepares the process: standard streams that can be used until its end, and file names in UTF-8.
 
-A run of days outlives the terminal that it was started in, and the disk that its standard error goes to may be full.
-So what cannot be written to standard error is dropped, line by line, and stops no work.
+A run of several days may outlive the terminal in which it was started, and the disk of its standard error may be full.
+Therefore a line that cannot be written to standard error is dropped, and the work goes on.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ _STANDARD_STREAMS = (0, 1, 2)
 
 
 def prepare() -> None:
-    """To be called once, as early as possible. May start the program again, in the same process."""
+    """To be called once, as early as possible. It may restart the program in the same process."""
     _occupy_closed_streams()
-    _go_on_in_utf8()
+    _restart_in_utf8()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # help texts hold more than some encodings do
-    sys.stderr = _lasting(sys.stderr)
+    sys.stderr = _never_failing(sys.stderr)
 
 
 def _occupy_closed_streams() -> None:
-    """A file that is opened gets the lowest free number: without this an image could take that of standard error."""
+    """Opens the null device in place of closed streams: an image that is opened would otherwise get their numbers."""
     for number in _STANDARD_STREAMS:
         try:
             os.fstat(number)
@@ -34,32 +34,33 @@ def _occupy_closed_streams() -> None:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
 
-def _go_on_in_utf8() -> None:
-    """Where the locale says that names are ASCII or Latin-1, Python's UTF-8 mode reads and writes their bytes alike.
+def _restart_in_utf8() -> None:
+    """If file names are ASCII or Latin-1 by the locale, restarts the program in Python's UTF-8 mode.
 
-    Otherwise some libraries could not open them, and a journal's names would depend on the locale.
+    It keeps every byte of a name. Otherwise some libraries could not open files with such names, and the names in a
+    journal would depend on the locale.
     """
     if sys.getfilesystemencoding() == "utf-8" or os.name != "posix" or not sys.executable or hasattr(sys, "frozen"):
         return
     encoding = sys.stderr.encoding if sys.stderr else "ascii"
-    if encoding not in ("ascii", "us-ascii"):  # a terminal that is not asked for UTF-8 shows what it can
+    if encoding not in ("ascii", "us-ascii"):  # the terminal keeps its own encoding
         os.environ.setdefault("PYTHONIOENCODING", encoding)
     os.environ["PYTHONUTF8"] = "1"  # for the processes that decode
-    with suppress(OSError):  # then it goes on as it is
+    with suppress(OSError):  # if this fails, the program continues without UTF-8 mode
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
-def _lasting(stream: TextIO | None) -> io.TextIOWrapper:
-    """Standard error as before, except that writing to it never fails."""
-    buffer = getattr(stream, "buffer", None)  # none where the stream was closed from the start
+def _never_failing(stream: TextIO | None) -> io.TextIOWrapper:
+    """Standard error as before, except that writing to it never raises."""
+    buffer = getattr(stream, "buffer", None)  # absent if the stream was closed from the start
     raw = getattr(buffer, "raw", buffer) or io.FileIO(2, "wb", closefd=False)
     encoding = getattr(stream, "encoding", None) or "utf-8"
-    writer = io.BufferedWriter(cast(io.RawIOBase, _Lasting(raw)))
+    writer = io.BufferedWriter(cast(io.RawIOBase, _NeverFailing(raw)))
     return io.TextIOWrapper(writer, encoding=encoding, errors="backslashreplace", line_buffering=True)
 
 
-class _Lasting(io.RawIOBase):
-    """Drops what `raw` refuses; each later line is tried again, as a disk may have room again."""
+class _NeverFailing(io.RawIOBase):
+    """Drops what `raw` cannot write; later lines are tried, as a disk may have room again."""
 
     name = "<stderr>"
 
@@ -77,7 +78,7 @@ class _Lasting(io.RawIOBase):
 
     def write(self, data: bytes | bytearray | memoryview) -> int:  # type: ignore[override]
         try:
-            while (written := self._raw.write(data)) is None:  # whoever shares it made it non-blocking, and it is full
+            while (written := self._raw.write(data)) is None:  # non-blocking, set by another process, and full
                 select.select([], [self._raw], [])
         except OSError:
             return len(data)

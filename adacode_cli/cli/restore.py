@@ -1,7 +1,7 @@
 """`adacode sr`, `adacode inpaint` and `adacode reconstruct`: the commands, and how all three become a finished run.
 
-The order is: check the options, plan, (a dry run ends here,) load the weights, run. So a mistake in a path is reported
-before anybody waits for a download or for torch to be imported.
+The order is: check the options, plan (a dry run ends here), load the weights, run. So a mistake in a path is reported
+before the slow steps: a download, and the import of torch.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from adacode_cli.cli.signals import interruptible
 from adacode_cli.errors import EXIT_INTERRUPTED, UsageError
 from adacode_cli.limits import DECODING_LIMIT_S
 
-# A run has this long to write what it has and to say how it ended; then the process ends in whatever it is doing.
+# After a signal a run has this time to write finished results and its summary; then the process ends in any case.
 _STOPS_WITHIN_S = 1.7
 _CODES = "Codes"
 
@@ -33,10 +33,10 @@ SR_EPILOG = """[bold]Examples[/bold]
   adacode sr photos                        a whole tree -> photos-sr-x4/
   adacode sr photos -o out --format png    the same tree in out/, as PNG
   adacode sr a.jpg -o b.png --scale 2      one image, twice as large
-  adacode sr a.jpg -o b.png --denoise 0.5  leaves some of the grain
-  cat a.jpg | adacode sr - > b.jpg         a pipe; as the input, or as --format
+  adacode sr a.jpg -o b.png --denoise 0.5  keeps some of the grain
+  cat a.jpg | adacode sr - > b.jpg         a pipe, in the format of the input
   find photos -name '*.jpg' -print0 | adacode sr --from-file - --null -o out
-  adacode sr photos                        again: goes on after an interruption"""
+  adacode sr photos                        again: continues an interrupted run"""
 INPAINT_EPILOG = """[bold]Examples[/bold]
 
   adacode inpaint a.png --mask hole.png      fill what is white in hole.png
@@ -59,7 +59,7 @@ Scale = Annotated[
         min=1.0,
         max=4.0,
         metavar="FACTOR",
-        help="How much larger the results are: from 1 to 4, also fractions.",
+        help="By how much images are enlarged: from 1 to 4, fractions too.",
     ),
 ]
 
@@ -70,7 +70,7 @@ def sr(
 ) -> None:
     """Make images larger (super-resolution) and clean them.
 
-    Originals are never written to. One bad file does not stop the others; the summary names it.
+    Originals are never overwritten. A file that fails does not stop the others; the summary names it.
     """
     _restore(context, inputs, options, Request("sr", scale=scale, denoise=denoise))
 
@@ -85,7 +85,9 @@ def inpaint(context: typer.Context, hole: HoleOptions, options: RestoreOptions, 
     """
     hole.check()
     if hole.mask_dir is not None and is_stdin(inputs):
-        raise UsageError("--mask-dir needs file names to pair, and standard input has none", hint="Use --mask FILE.")
+        raise UsageError(
+            "--mask-dir needs file names to find masks, and standard input has none", hint="Use --mask FILE."
+        )
     _restore(context, inputs, options, Request("inpaint", hole=hole))
 
 
@@ -100,7 +102,7 @@ def reconstruct(
             metavar="PATH",
             rich_help_panel=_CODES,
             help="Also write each image's codes and mixing weights: into this directory, or, for one image, into this "
-            "file (.adacode). The image that is written is then the one that --from-codes gives, bit for bit.",
+            "file (.adacode). The image that is written is bit-identical to that of --from-codes.",
         ),
     ] = None,
     from_codes: Annotated[
@@ -110,9 +112,9 @@ def reconstruct(
 ) -> None:
     """Rebuild images at their own size from the codebooks alone.
 
-    Shows what the codebooks can express: the quality that every other task
-    starts from. The codes are a compressed form of the image, which can be kept
-    in a file.
+    It shows what the codebooks can express: the quality from which every other
+    task starts. The codes are a compressed form of the image, which can be
+    stored in a file.
     """
     if save_codes and from_codes:
         raise UsageError("--save-codes and --from-codes contradict one another", hint="Leave out one of the two.")
@@ -143,12 +145,10 @@ def _check(options: RestoreOptions) -> None:
     if options.quiet and options.verbose:
         raise UsageError("--quiet and --verbose contradict one another", hint="Leave out one of the two.")
     if not options.isolate and options.decode_timeout != DECODING_LIMIT_S:
-        hint = "Leave out one of the two: what is decoded in the run itself cannot be stopped."
+        hint = "Leave out one of the two: decoding in the run's own process cannot be stopped."
         raise UsageError("--decode-timeout has no effect with --no-isolate", hint=hint)
     if options.null and options.from_file is None:
-        raise UsageError(
-            "--null is about --from-file, which is not given", hint="Add --from-file LIST, or leave out --null."
-        )
+        raise UsageError("--null has no effect without --from-file", hint="Add --from-file LIST, or leave out --null.")
 
 
 def _texts(inputs: list[str] | None, options: RestoreOptions) -> list[str]:
@@ -156,11 +156,13 @@ def _texts(inputs: list[str] | None, options: RestoreOptions) -> list[str]:
         if not inputs:
             raise UsageError("no input is given", hint="Name images or directories, or give --from-file a list.")
         if "" in inputs:
-            hint = "A variable in a script may be empty; '.' is the working directory."
+            hint = "Check for an empty variable in a script; '.' is the working directory."
             raise UsageError("an input has an empty name", hint=hint)
         return inputs
     if inputs:
-        raise UsageError("--from-file and inputs on the command line are both given", hint="Put all into the list.")
+        raise UsageError(
+            "--from-file and inputs on the command line are both given", hint="Put all inputs into the list."
+        )
     return []
 
 

@@ -29,12 +29,12 @@ _output, _selection, _model, _kept, _console = (
     partial(typer.Option, rich_help_panel=panel) for panel in (_OUTPUT, _SELECTION, _MODEL, _KEPT, _CONSOLE)
 )
 
-_WHERE = NoEffectOnResult("It says where outputs lie and what they are called.")
+_WHERE = NoEffectOnResult("It sets the places and names of outputs.")
 _WHICH = NoEffectOnResult("It chooses files; each file becomes the same as in any other run.")
 _LIMIT = NoEffectOnResult("A file that a limit refuses has no output.")
-_HOW = NoEffectOnResult("It says how the work is done, and the results are the same.")
-_SHOWN = NoEffectOnResult("It says what is shown or logged.")
-_AGAIN = NoEffectOnResult("It says what becomes of outputs that exist.")
+_HOW = NoEffectOnResult("It sets how the work is done; the results are the same.")
+_SHOWN = NoEffectOnResult("It sets what is shown or logged.")
+_AGAIN = NoEffectOnResult("It sets what is done with outputs that exist.")
 _WEIGHTS = NoEffectOnResult("The journal has the digest of the weights themselves.")
 
 
@@ -70,7 +70,7 @@ def _other_format(value: str) -> str:
 def _tile(value: str) -> str:
     if value in ("auto", "none") or (value.isascii() and value.isdigit() and int(value) >= MIN_TILE_PX):
         return value
-    raise typer.BadParameter(f"{value!r} is neither 'auto' nor 'none' nor a number from {MIN_TILE_PX} on.")
+    raise typer.BadParameter(f"{value!r} is not 'auto', 'none' or a number of at least {MIN_TILE_PX}.")
 
 
 def _device(value: str) -> str:
@@ -103,14 +103,14 @@ Denoise = Annotated[
 
 @dataclass(frozen=True)
 class RestoreOptions:
-    """What a person chose for a run, as Typer hands it over. docs/formats.md says what each format can hold."""
+    """The options of a run, as Typer parses them. docs/formats.md lists what each format can hold."""
 
     strict: Annotated[
         bool,
         flag(
             "--strict",
             panel=_KEPT,
-            help="An image of which something cannot be kept in the output format fails; nothing is written for it.",
+            help="An image fails, and nothing is written for it, if its output format cannot keep all that it holds.",
         ),
     ] = False
     preserve_times: Annotated[
@@ -132,7 +132,9 @@ class RestoreOptions:
             help="Restore the intact part of damaged and truncated "
             f"{formats.listed(each for each in formats.every() if each.salvageable)} files, with a note.",
         ),
-        NoEffectOnResult("What is whole of a damaged file is the same each time, and without it there is no output."),
+        NoEffectOnResult(
+            "The readable part of a damaged file is the same each time, and without the option there is no output."
+        ),
     ] = False
     max_megapixels: Annotated[
         float,
@@ -141,7 +143,7 @@ class RestoreOptions:
             min=0.0001,
             max=1e9,
             metavar="N",
-            help="Refuse larger inputs before they are decoded; each page counts alone.",
+            help="Refuse larger inputs before they are decoded; for documents the limit holds for each page.",
         ),
         _LIMIT,
     ] = MAX_PIXELS // 1_000_000
@@ -152,7 +154,7 @@ class RestoreOptions:
             min=0.000001,
             max=1e9,
             metavar="MB",
-            help="Refuse files of more megabytes, also masks and standard input, before they are read.",
+            help="Refuse larger files, including masks and standard input, before they are read.",
         ),
         _LIMIT,
     ] = MAX_FILE_BYTES // 1_000_000
@@ -161,7 +163,7 @@ class RestoreOptions:
         bool | None,
         _output(
             "--resume/--no-resume",
-            help="Leave what an earlier run made of the same inputs, options and weights, if it is intact; "
+            help="Keep intact results that an earlier run made from the same inputs, options and weights; "
             "--no-resume starts over. Default: --resume, but --no-resume with --overwrite.",
             show_default=False,
         ),
@@ -171,20 +173,23 @@ class RestoreOptions:
         bool,
         _output(
             "--guard/--no-guard",
-            help="Compare each result with its input: one that is black, flat or drifts in colour is computed again in "
-            "fp32, and fails if that does not help. Not for reconstruct.",
+            help="Compare each result with its input: a result that is black, flat or off in colour is computed again "
+            "in fp32, and refused if it does not become better. Not for reconstruct.",
         ),
     ] = True
     quarantine: Annotated[
         Path | None,
-        _output(metavar="DIR", help="Keep results that the guard refused there; nothing there is replaced."),
+        _output(
+            metavar="DIR",
+            help="Write results that the guard refused to this directory; files there are never replaced.",
+        ),
         NoEffectOnResult("A result that was refused is not an output."),
     ] = None
     isolate: Annotated[
         bool,
         _selection(
             "--isolate/--no-isolate",
-            help="Decode files in processes of their own, so that a crash of a codec fails one file only.",
+            help="Decode files in separate processes, so that a codec that crashes affects one file only.",
         ),
         _HOW,
     ] = True
@@ -201,26 +206,28 @@ class RestoreOptions:
     ] = DECODING_LIMIT_S
     color_fix: Annotated[
         Literal["none", "low-frequency"],
-        _output(metavar="KIND", help="low-frequency: put the input's slow changes of colour and light back; none."),
+        _output(
+            metavar="KIND", help="low-frequency: restore the input's slow changes of colour and brightness; or none."
+        ),
     ] = "none"
     from_file: Annotated[
         str | None,
         _selection(
             metavar="LIST",
-            help="Read inputs from this file, or from standard input (-), one a line; with -o the outputs lie as the "
-            "paths are written. UTF-8, or UTF-16 with a byte order mark (PowerShell).",
+            help="Read the paths of inputs from this file, or from standard input (-), one on each line; with -o the "
+            "outputs have the same relative paths. UTF-8, or UTF-16 with a byte order mark (PowerShell).",
         ),
         _WHICH,
     ] = None
     null: Annotated[
-        bool, flag("--null", panel=_SELECTION, help="In LIST, inputs end with a NUL: find … -print0."), _WHICH
+        bool, flag("--null", panel=_SELECTION, help="Paths in LIST end with a NUL byte: find … -print0."), _WHICH
     ] = False
     shard: Annotated[
         str | None,
         _selection(
             metavar="I/N",
             callback=_shard,
-            help="Restore only the I-th of N parts of the files, by their paths: one part for each machine.",
+            help="Restore only the I-th of N parts of the files, divided by their paths: one part for each machine.",
         ),
         _WHICH,
     ] = None
@@ -275,21 +282,19 @@ class RestoreOptions:
             "--if-too-large",
             metavar="FORMAT",
             callback=_other_format,
-            help=f"{formats.large()}: what a result becomes that is too large for its format, a.webp -> a.png; fail.",
+            help=f"The format of a result that is too large for its own: {formats.large()} (a.webp -> a.png), or fail.",
         ),
-        NoEffectOnResult("It decides about names, and what lies under a name is the same."),
+        NoEffectOnResult("It sets names; the content under each name is the same."),
     ] = "fail"
     skip_existing: Annotated[
-        bool, flag("--skip-existing", panel=_OUTPUT, help="Leave outputs that exist and do the rest."), _AGAIN
+        bool, flag("--skip-existing", panel=_OUTPUT, help="Keep outputs that exist, and restore the others."), _AGAIN
     ] = False
-    overwrite: Annotated[bool, flag("--overwrite", panel=_OUTPUT, help="Write outputs that exist again."), _AGAIN] = (
-        False
-    )
+    overwrite: Annotated[bool, flag("--overwrite", panel=_OUTPUT, help="Replace outputs that exist."), _AGAIN] = False
     save_weights_map: Annotated[
         Path | None,
         _output(
             metavar="DIR",
-            help="Also write there, for each image, an image of which basis codebook was used where.",
+            help="Also write a map for each image to this directory: which basis codebook was used where.",
         ),
     ] = None
 
@@ -312,7 +317,7 @@ class RestoreOptions:
         flag(
             "--dry-run",
             panel=_SELECTION,
-            help="Print what would be written and what is known to fail, and do nothing.",
+            help="Print what would be written and which files are known to fail; nothing is written.",
         ),
         NoEffectOnResult("Nothing is written."),
     ] = False
@@ -340,16 +345,17 @@ class RestoreOptions:
         _model(
             metavar="SIZE",
             callback=_tile,
-            help="Side of a tile in output pixels, 64 or more; auto fits the free memory, none takes each image whole.",
+            help="Side of a tile in output pixels, 64 or more; auto: as the free memory allows; none: each image in "
+            "one pass.",
         ),
-        NoEffectOnResult("Exact tiling leaves no trace; with sampled tiling the digest has the tile nevertheless."),
+        NoEffectOnResult("Exact tiling leaves no trace; with sampled tiling the digest contains the tile size."),
     ] = "auto"
     tiling: Annotated[
         Literal["exact", "sampled"],
         _model(
             metavar="KIND",
-            help="exact: the same result as without tiles; sampled: close to it, with less memory for the published "
-            "networks.",
+            help="exact: the same result as without tiles; sampled: an approximation that needs less memory with the "
+            "published networks.",
         ),
     ] = "exact"
     jobs: Annotated[
@@ -360,7 +366,8 @@ class RestoreOptions:
             min=1,
             max=64,
             metavar="N",
-            help="Threads that read, and as many that write. Default: 2; on a GPU one a core, at most 8.",
+            help="Number of threads that read, and of threads that write. Default: 2; on a GPU one for each core, at "
+            "most 8.",
             show_default=False,
         ),
         _HOW,
@@ -387,19 +394,19 @@ class RestoreOptions:
 
     @property
     def tile_choice(self) -> Literal["auto", "none"] | int:
-        """`tile` as the engine wants it."""
+        """`tile` in the form that the engine takes."""
         if self.tile == "auto":
             return "auto"
         return "none" if self.tile == "none" else int(self.tile)
 
     @property
     def max_pixels(self) -> int:
-        """`max_megapixels` as readers want it."""
+        """`max_megapixels` in pixels."""
         return int(self.max_megapixels * 1_000_000)
 
     @property
     def max_file_bytes(self) -> int:
-        """`max_file_size` as readers want it."""
+        """`max_file_size` in bytes."""
         return int(self.max_file_size * 1_000_000)
 
 
@@ -408,5 +415,5 @@ def is_stdin(inputs: list[str] | None) -> bool:
     if not inputs or _STDIN not in inputs:
         return False
     if len(inputs) > 1:
-        raise UsageError("'-' cannot be combined with other inputs", hint="It stands for one image on standard input.")
+        raise UsageError("'-' cannot be combined with other inputs", hint="It means one image on standard input.")
     return True

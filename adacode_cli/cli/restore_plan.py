@@ -1,6 +1,6 @@
-"""From options to the plan of a run: which files, where to, and what an earlier run has done of it.
+"""From options to the plan of a run: which files, where to, and what an earlier run has done already.
 
-Nothing here needs the weights, so a mistake in a path is reported before anybody waits for them. A dry run shows the
+Nothing here needs the weights, so a mistake in a path is reported before they are loaded. A dry run shows the
 plan and ends.
 """
 
@@ -52,7 +52,7 @@ class Request:
 
     @property
     def step(self) -> str:
-        """What was done, in the words of an image's history."""
+        """What was done, as it is written into the provenance of the image."""
         return self.label if self.denoise == 1 else f"{self.label}, denoise {self.denoise:g}"
 
     @property
@@ -64,7 +64,7 @@ class Request:
 def options_digest(options: RestoreOptions, request: Request) -> str:
     """The digest of all options that change what is written: of every field that is not `NoEffectOnResult`.
 
-    The default quality is the same whether it is spelt out or not. Exact tiling leaves no trace, other tiling does.
+    The default quality counts the same whether it is given or not. Exact tiling leaves no trace; sampled tiling does.
     """
     from adacode_cli.batch.record import digest_of
     from adacode_cli.version import __version__
@@ -78,10 +78,10 @@ def options_digest(options: RestoreOptions, request: Request) -> str:
 
 
 def _request_values(request: Request) -> dict[str, object]:
-    """All of a request that changes what is written, named and grouped as journals have had it since the first one."""
+    """The values of a request that change what is written, with the names and groups that all journals have used."""
     chosen, hole = effective(request), request.hole
     chosen |= effective(hole) if hole else {}
-    # The label shows six digits of the scale, and one more digit can be one more pixel: the scale itself counts too.
+    # The label has six digits of the scale, but further digits can change the size by a pixel: the scale counts too.
     grouped: dict[str, object] = {
         "label": request.label,
         "hole": (hole.kind(), hole.grow, hole.feather, hole.mask_alpha) if hole else ("", 0, 0, False),
@@ -168,7 +168,7 @@ def foresight_of(options: RestoreOptions, request: Request, *, is_pipe: bool = F
 
 
 def keeping_of(options: RestoreOptions) -> Keeping:
-    """What of inputs must survive and how large they may be."""
+    """What must be kept of inputs, and how large they may be."""
     from adacode_cli.batch.keeping import Keeping
 
     limits = options.max_pixels, options.max_file_bytes
@@ -176,7 +176,7 @@ def keeping_of(options: RestoreOptions) -> Keeping:
 
 
 def writes_of(inputs: list[Path], options: RestoreOptions, request: Request, *, one_file: bool) -> Writes:
-    """All that the options ask to be written beside outputs, and what was given and is kept.
+    """All files that the options add to the outputs, and the given files that are never replaced.
 
     `one_file`: the output is a single file that -o names.
     """
@@ -191,7 +191,7 @@ def writes_of(inputs: list[Path], options: RestoreOptions, request: Request, *, 
     if options.from_file is not None:
         files.append(("the list of inputs", Path(options.from_file)))
     folders = [path for path in (*inputs, *request.mask_paths) if os.path.isdir(path)]  # noqa: PTH112
-    # What -o names as one file is meant; beside a file that was given, a directory of outputs may meet originals.
+    # A file that -o names is chosen by the user; a directory of outputs beside a given file may contain originals.
     parents = {path.parent for path in (*inputs, *masks) if path not in folders} if not one_file else set()
     beside = []
     if (maps_dir := options.save_weights_map) is not None:
@@ -243,7 +243,7 @@ def show_plan(plan: Plan, console: Console, trees: Trees, foresight: Foresight, 
 
 
 def _without_mask(plan: Plan, job: Job) -> InputError | None:
-    """Why a job fails, done already or not, because the folder of masks, if there is one, holds none for it."""
+    """The error of a job for which the folder of masks, if there is one, holds no mask; also if it is done already."""
     try:
         if plan.masks:
             plan.masks.for_image(job.source)

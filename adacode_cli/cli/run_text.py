@@ -29,10 +29,10 @@ def outcome_line(outcome: Outcome, count: int, total: int) -> Text:
 
 
 def awaited_line(source: Path, holder: Holder) -> Text:
-    """A file that another process is working on; `holder` may be known or not."""
-    said = [f"PID {holder.pid}"] if holder.pid is not None else []
-    said += [f"on host {printable(holder.host)}"] if holder.host is not None else []
-    who = f"another process ({' '.join(said)})" if said else "another process"
+    """A file that another process is working on; fields of `holder` that are not known are None."""
+    details = [f"PID {holder.pid}"] if holder.pid is not None else []
+    details += [f"on host {printable(holder.host)}"] if holder.host is not None else []
+    who = f"another process ({' '.join(details)})" if details else "another process"
     return Text(f"waiting for {printable(str(source))}, which {who} is working on")
 
 
@@ -60,7 +60,7 @@ def finished_lines(report: Report, roots: tuple[Path, ...]) -> Text:
     if report.left_out:
         text.append(f"\n  {printable(report.left_out.text)}", style="dim")
     if report.untouched:
-        text.append("\n  The same command does the rest; after --overwrite, add --resume.", style="dim")
+        text.append("\n  The same command restores the rest; after --overwrite, add --resume.", style="dim")
     if report.failed and report.total > 1:
         text.append(_failed_list(report, roots))
     return text
@@ -80,7 +80,7 @@ def _failed_list(report: Report, roots: tuple[Path, ...]) -> Text:
     more = len(report.failed) - _MAX_FAILURES_LISTED
     if more > 0:
         where = f" in {printable(str(roots[0]))}" if roots else ""
-        text.append(f"\n  … and {more} more; .adacode/report.json{where} names them all", style="red")
+        text.append(f"\n  … and {more} more; .adacode/report.json{where} lists all of them", style="red")
     return text
 
 
@@ -111,18 +111,18 @@ class LiveLine:
         self._progress.start()
 
     def at(self, path: str) -> None:
-        """Names the file at hand."""
+        """Shows the path of the current file."""
         if self._task is not None:
             self._progress.update(self._task, path=_tail(printable(path), self._path_width))
 
     def step(self, *, worked: bool) -> None:
-        """Counts one file; `worked` says that it took time, rather than being skipped."""
+        """Counts one file; `worked` is False for a file that was skipped without work."""
         if self._task is not None:
             so_far = self._progress.tasks[0].fields["worked"]
             self._progress.update(self._task, advance=1, worked=so_far + worked)
 
     def end(self) -> None:
-        """Takes the line away; safe to call more than once."""
+        """Removes the line; safe to call more than once."""
         self._progress.stop()
 
 
@@ -132,7 +132,7 @@ class _Count(ProgressColumn):
 
 
 class _Pace(ProgressColumn):
-    """Rate and remaining time from the files that were worked on; those skipped at once would flatter both."""
+    """Rate and remaining time from the files that were worked on; files that are skipped at once would distort both."""
 
     def render(self, task: Task) -> Text:
         elapsed, worked = task.elapsed or 0.0, task.fields["worked"]
@@ -148,7 +148,7 @@ class _CurrentFile(ProgressColumn):
 
 
 def _tail(path: str, width: int) -> str:
-    """The end of a path, where files differ. Wide characters count twice on a terminal; rich crops what is too much."""
+    """The end of a path, where files differ. Wide characters take two columns; rich cuts off what is too long."""
     return path if len(path) <= width else f"…{path[1 - width :]}"
 
 

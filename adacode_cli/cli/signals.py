@@ -1,7 +1,7 @@
-"""Ctrl-C, a polite kill and a terminal that is closed mean the same: stop soon, leave nothing half done.
+"""Ctrl-C (SIGINT), SIGTERM and SIGHUP (a terminal that is closed) mean the same: stop soon, leave no partial files.
 
-Meant twice, they mean now. A signal that the parent process chose to ignore stays ignored, as `nohup` wants it. Work
-that can be continued later asks a `Patience` whether to stop.
+A second signal ends the process at once. A signal that the parent process ignores stays ignored, as `nohup` needs it.
+Work that can be continued later asks a `StopRequest` whether to stop.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _LOOK_AGAIN_S = 0.02
 
 
 def end_at_a_signal() -> None:
-    """From now on a signal ends the process with 130 at once: nothing is half done before a command's work begins.
+    """From now on a signal ends the process with 130 at once, because no files have been begun yet.
 
-    To be used in the main thread, before libraries are imported.
+    Call it in the main thread, before libraries are imported.
     """
-    atexit.register(_hear_no_more)  # the first that is registered is the last that is called
+    atexit.register(_ignore_signals)  # the first that is registered is the last that is called
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _second)
@@ -40,8 +40,8 @@ def end_at_a_signal() -> None:
 def interruptible(limit_s: float | None = None) -> Iterator[None]:
     """Within the block the first signal raises KeyboardInterrupt, a second one ends the process with 130.
 
-    With `limit_s` the process ends so many seconds after the first one in any case, and at the second one even inside a
-    call into a library. To be used in the main thread.
+    With `limit_s` the process ends that number of seconds after the first one in any case, and at the second one even
+    inside a call into a library. Use it in the main thread.
     """
 
     def first(_number: int, frame: FrameType | None) -> None:
@@ -61,7 +61,7 @@ def interruptible(limit_s: float | None = None) -> Iterator[None]:
 
 @contextmanager
 def _handled_by(chosen: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Within the block signals go to `chosen`, except those that the parent process chose to ignore."""
+    """Within the block signals call `chosen`, except those that the parent process ignores."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
     for number, handler in before.items():
         if handler is not signal.SIG_IGN:
@@ -75,7 +75,7 @@ def _handled_by(chosen: Callable[[int, FrameType | None], None]) -> Iterator[Non
 
 
 class _Watch:
-    """A thread that hears signals at once: Python's handlers run only when the main thread is back in Python."""
+    """A thread that receives signals at once: Python's handlers run only when the main thread is in Python code."""
 
     def __init__(self, limit_s: float) -> None:
         self._limit_s, self._heard = limit_s, False
@@ -85,7 +85,7 @@ class _Watch:
         threading.Thread(target=self._listen, daemon=True, name="signals").start()
 
     def end(self) -> None:
-        """Stops listening, unless there was a signal: then the process is about to end, and has its limit for it."""
+        """Stops listening, unless there was a signal: then the process is about to end, within its time limit."""
         if not self._heard:
             signal.set_wakeup_fd(self._before)
             os.close(self._write)
@@ -98,7 +98,7 @@ class _Watch:
         os.close(self._read)
 
     def _hears(self, limit_s: float | None) -> bool:
-        """True at the next signal of ours; False at the end of listening, or when the time is over."""
+        """True at the next signal of `SIGNALS`; False when listening ends, or after `limit_s`."""
         deadline = None if limit_s is None else time.monotonic() + limit_s
         while True:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
@@ -109,23 +109,23 @@ class _Watch:
                 return bool(numbers)
 
 
-def _hear_no_more() -> None:
-    """While the interpreter is taken down it gives signals back to the system, which would end it with another code."""
+def _ignore_signals() -> None:
+    """For the end of the interpreter, which resets signal handlers: a signal would then change the exit code."""
     stop_waiting_for_imports()
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
 def stop_waiting_for_imports() -> None:
-    """What a signal's handler put off is not to be raised any more: the work has ended by itself."""
+    """Cancels a KeyboardInterrupt that a signal handler has postponed: the work has ended by itself."""
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def raise_when_imported(frame: FrameType | None) -> None:
-    """For a signal's handler: raises KeyboardInterrupt, after the end of the import that `frame` may be in.
+    """For a signal handler: raises KeyboardInterrupt, after the end of the import that `frame` may be in.
 
-    Within the start of a library of C++, such as torch, an exception can end the process in a way of its own.
+    While a C++ library such as torch is being loaded, an exception can end the process with another exit code.
     """
     if not _within_an_import(frame) or not hasattr(signal, "setitimer"):
         raise KeyboardInterrupt
@@ -146,50 +146,51 @@ def _second(_number: int, _frame: FrameType | None) -> None:
 
 
 def _end() -> None:
-    with suppress(OSError):  # the terminal may be what is gone
+    with suppress(OSError):  # the terminal may have been closed
         if os.isatty(2):
             os.write(2, _SHOW_CURSOR)  # the progress bar hides it
     os._exit(EXIT_INTERRUPTED)
 
 
-_ONE_WISH_S = 1.0
+_SAME_REQUEST_S = 1.0
 
 
-class Patience:
-    """Asked by the work whether to stop. Raises nothing while the work asks; before that, Ctrl-C ends it at once.
+class StopRequest:
+    """Tells the work when to stop. Once it has called `should_stop`, signals raise nothing; before that, they end it at
+    once.
 
-    limit_s: seconds from now, None for ever. answer: a line for standard error at the first signal that the work heeds.
+    limit_s: seconds from now; None: no limit. answer: a line for standard error at the first signal after that.
     """
 
     def __init__(self, limit_s: float | None, answer: str) -> None:
         self._deadline = None if limit_s is None else time.monotonic() + limit_s
-        self._answer, self._heeded, self._first = answer, False, 0.0
+        self._answer, self._was_asked, self._first = answer, False, 0.0
         self.interrupted = False
 
-    def over(self) -> bool:
-        """Whether to stop. Whoever asks once must go on asking."""
-        self._heeded = True
+    def should_stop(self) -> bool:
+        """Whether to stop. Work that calls this once must keep calling it."""
+        self._was_asked = True
         return self.interrupted or (self._deadline is not None and time.monotonic() > self._deadline)
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Within the block signals ask to stop; a second Ctrl-C, a second later, ends the process. For the main thread.
+        """Within the block a signal asks the work to stop; Ctrl-C more than a second later ends the process at once.
 
-        A signal that the parent process chose to ignore stays ignored.
+        Use it in the main thread. A signal that the parent process ignores stays ignored.
         """
         with _handled_by(self._signalled):
             yield
 
     def _signalled(self, number: int, frame: FrameType | None) -> None:
         if self.interrupted:
-            # Launchers and batch systems pass one wish on as several signals; only a person insists later.
-            if number == signal.SIGINT and time.monotonic() - self._first > _ONE_WISH_S:
+            # Launchers and batch systems may send several signals for one request; a later one is from a person.
+            if number == signal.SIGINT and time.monotonic() - self._first > _SAME_REQUEST_S:
                 os._exit(EXIT_INTERRUPTED)
             return
         self.interrupted, self._first = True, time.monotonic()
-        if not self._heeded:
+        if not self._was_asked:
             raise_when_imported(frame)
             return
         # Not through a buffered stream, which the signal may have found in the middle of a line.
-        with suppress(OSError):  # a closed terminal is one way to ask for an end
+        with suppress(OSError):  # the terminal may have been closed, which is such a signal
             os.write(sys.stderr.fileno(), f"{self._answer}\n".encode())

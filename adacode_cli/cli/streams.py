@@ -1,15 +1,14 @@
-"""What goes to standard error and to standard output, and how texts of others are made fit to be shown there.
+"""Standard error and standard output, and how untrusted texts are made safe to print.
 
-Everything meant for a person goes to standard error, in colour only where a terminal shows it. Names and texts of
-files are the work of others: `printable` is the one place that makes them fit to be shown, on a terminal and in a log,
-so that they are never markup, never control a terminal and never make a line of their own. Warnings and log records of
-libraries are for whoever looks for a fault: they are shown with -v.
+All messages for people go to standard error, in colour only on a terminal. File names and texts from files are not
+trusted: `printable` is the one function that makes them safe to show, on a terminal and in a log. After it, they are
+never markup, cannot control a terminal, and cannot begin a new line. Warnings and log records of libraries are shown
+only with -v.
 
-Standard output is for data only; it is complete, and quiet when the reader has gone away. Text is written as UTF-8 with
-undecodable bytes of file names restored, so that a path that is printed is a path that can be used, whatever the locale
-is. The exceptions are control characters and separators of lines: they are written as escapes, because a line is one
-thing, and a terminal may come at the end of every pipe. On a terminal, text is shown as everything else is. `--json` is
-exact.
+Standard output is for data only. If its reader closes it, no further error is shown. Text is written in UTF-8 with the
+undecodable bytes of file names restored, so a printed path can be used, whatever the locale is. The exceptions are
+control characters and line separators: they are written as escapes, because every entry is one line, and the reader of
+a pipe may show it on a terminal. On a terminal, text is escaped as on standard error. `--json` is exact.
 """
 
 from __future__ import annotations
@@ -43,14 +42,14 @@ def error_text(error: AdaCodeError) -> Text:
 
 
 def printable(text: str) -> str:
-    """`text` in one line: whatever no one can see, or controls how others are shown, is written as an escape.
+    """`text` in one line: invisible characters, and those that change how others are shown, are written as escapes.
 
-    That is control and format characters (those that turn the direction of writing too), separators except the blank,
+    These are control and format characters (also those that change the writing direction), separators except the space,
     undecodable bytes of file names, lone surrogates, and characters that Unicode does not define.
     """
     if text.isascii() and text.isprintable():
         return text
-    # Surrogates that stand for no byte of a file's name come from texts within files.
+    # Surrogates that do not represent a byte of a file's name come from texts within files.
     plain = _OTHER_SURROGATES.sub(lambda found: escaped(found[0]), text)
     shown = plain.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(char if char.isprintable() else escaped(char) for char in shown)
@@ -65,7 +64,7 @@ def escaped(char: str) -> str:
 
 
 def printable_trace(trace: str) -> str:
-    """A traceback, or several, to be shown: each of its lines is indented, so that none passes for one of ours."""
+    """Tracebacks, made safe to print: each line is indented, so that none can look like a message of adacode."""
     return "".join(f"  {printable(line)}\n" for line in trace.rstrip("\n").split("\n"))
 
 
@@ -78,7 +77,7 @@ _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class StdoutClosedError(Exception):
-    """Whoever read standard output closed it; there is nobody to tell."""
+    """The reader of standard output has closed it, so no message can reach it."""
 
 
 def write_bytes(data: bytes) -> None:
@@ -90,36 +89,36 @@ def write_bytes(data: bytes) -> None:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
     except BrokenPipeError as error:
-        _point_at_nothing()
+        _redirect_stdout_to_null()
         raise StdoutClosedError from error
     except OSError as error:
-        _point_at_nothing()
+        _redirect_stdout_to_null()
         message = f"cannot be written: {reason(error)}"
         raise OutputError(message, path="<stdout>", hint="Redirect it to a place with enough room.") from error
 
 
 def write_line(text: str) -> None:
-    """Writes one line of text, also where a name in it holds a line break."""
+    """Writes one line of text, also if a name in it contains a line break."""
     terminal = sys.stdout is not None and sys.stdout.isatty()
     line = printable(text) if terminal else _CONTROLS.sub(lambda found: escaped(found[0]), text)
     write_bytes(f"{line}\n".encode("utf-8", "surrogateescape"))
 
 
-def _point_at_nothing() -> None:
-    # The interpreter flushes stdout once more when it ends and would complain again, with an exit code of its own.
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, sys.stdout.fileno())
-    os.close(nothing)
+def _redirect_stdout_to_null() -> None:
+    # The interpreter flushes stdout when it ends; another error there would change the exit code.
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
 
 
-# Libraries with logs of their own, which they read when they are loaded.
+# Variables that set the log levels of libraries; they are read when the library is imported.
 _QUIET = {"HF_HUB_VERBOSITY": "error", "OPENCV_LOG_LEVEL": "SILENT", "TORCH_CPP_LOG_LEVEL": "ERROR"}
 
 
-def heard_only_if(verbose: Callable[[], bool]) -> None:
-    """From now on warnings and log records reach standard error only where `verbose` says so.
+def show_warnings_only_if(verbose: Callable[[], bool]) -> None:
+    """From now on warnings and log records are shown on standard error only while `verbose()` is true.
 
-    Whoever has set one of their variables, PYTHONWARNINGS too, has asked for them.
+    Variables that the user has set, such as PYTHONWARNINGS, keep their effect.
     """
     for name, level in _QUIET.items():
         os.environ.setdefault(name, level)
@@ -132,7 +131,7 @@ def heard_only_if(verbose: Callable[[], bool]) -> None:
         *_line: Any,  # noqa: ANN401 (as the module `warnings` calls it)
         **_file: Any,  # noqa: ANN401
     ) -> None:
-        """What `warnings` calls for each warning: shows it where `verbose` says so."""
+        """`warnings` calls this for each warning; it shows the warning if `verbose()` is true."""
         if verbose():
             sys.stderr.write(printable_trace(warnings.formatwarning(message, category, filename, lineno)))
 
@@ -142,7 +141,7 @@ def heard_only_if(verbose: Callable[[], bool]) -> None:
 
 
 class _Shown(logging.Handler):
-    """Takes the place of the handler that logging falls back on."""
+    """Replaces the fallback handler of `logging`."""
 
     def __init__(self, verbose: Callable[[], bool]) -> None:
         super().__init__(logging.WARNING)

@@ -46,7 +46,7 @@ _REPORT_EPILOG = """[bold]Examples[/bold]
 
 _PAGE = ".html"
 _IMAGE = ".png"
-# ×2 is served by the network of ×4, halved, which is better than one of its own that learns as long.
+# For ×2 the result of the ×4 network is halved: this is better than a ×2 network that was trained for as long.
 _TASKS = "sr-x4,inpaint"
 
 app.command("prepare", epilog=train_prepare.EPILOG, no_args_is_help=True)(train_prepare.prepare)
@@ -72,10 +72,12 @@ def fuse(
     options: TrainOptions,
     *,
     basis: Annotated[Path | None, typer.Option(metavar="RUN", help="The directory that 'train basis' wrote.")] = None,
-    joint: Annotated[bool, flag("--joint", help="Instead of --basis: learn the codebooks here as well.")] = False,
+    joint: Annotated[bool, flag("--joint", help="Instead of --basis: train the codebooks in this stage too.")] = False,
     start: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="An earlier stage-II result to continue from; alone: over its codebooks."),
+        typer.Option(
+            metavar="FILE", help="An earlier stage-II result to continue from; without --basis, with its codebooks."
+        ),
     ] = None,
 ) -> None:
     """Stage II: one network over all codebooks, which reconstructs photographs of every category."""
@@ -84,8 +86,8 @@ def fuse(
 
     if joint == (basis is not None or start is not None):
         raise UsageError(
-            "codebooks come from --basis RUN, from --start FILE or from --joint",
-            hint="Give --joint alone, or one or both of the others.",
+            "the source of the codebooks is not clear",
+            hint="Give either --joint, or --basis RUN, --start FILE or both.",
         )
     source = basis_files(basis)[0] if basis is not None else start
     earlier = None if source is None else earlier_recipe(source)
@@ -113,23 +115,24 @@ def restore(
     scale: Annotated[int | None, typer.Option(metavar="N", help="2 or 4, for sr. Default: 4.")] = None,
     start: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="An earlier result of the same task to continue from; sr: of either scale."),
+        typer.Option(metavar="FILE", help="An earlier result of the same task to continue from; for sr, of any scale."),
     ] = None,
     trunk: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
             help="For sr: start the trunk from a network of Real-ESRGAN's compact layout, such as "
-            "realesr-general-x4v3, or from that of other ×4 weights. With --start, the rest is from there.",
+            "realesr-general-x4v3, or from the trunk of other ×4 weights. With --start, the other parts are from FILE "
+            "of --start.",
         ),
     ] = None,
 ) -> None:
-    """Stage III: a network for one task, over stage II's codebooks and decoder."""
+    """Stage III: a network for one task, with stage II's codebooks and decoder."""
     invocation_of(context, verbose=options.verbose)
     from adacode_cli.training.runs import run_restore
 
     if trunk is not None and not TASKS[task].enlarges:
-        raise UsageError("--trunk is for --task sr", hint="Leave it out: other networks have no trunk.")
+        raise UsageError("--trunk is for --task sr", hint="Leave it out: networks of other tasks have no trunk.")
     factor, file = _factor(task, scale), _fused_file(fused)
     with training(shards, output, options, ("restore",), earlier_recipe(file)) as session:
         run_restore(session, file, task=task, scale=factor, start=start, trunk=trunk)
@@ -143,12 +146,13 @@ def all_stages(
     output: Output,
     options: TrainOptions,
     tasks: Annotated[
-        str, typer.Option(metavar="LIST", help="What stage III trains: sr-x4, sr-x2, inpaint, by commas.")
+        str, typer.Option(metavar="LIST", help="What stage III trains: sr-x4, sr-x2, inpaint, separated by commas.")
     ] = _TASKS,
 ) -> None:
-    """The three stages in order. --minutes is for all of them; --steps for stage I, stage II and each task.
+    """Run the three stages in order. --minutes is the time for all of them together; --steps holds for stage I,
+    stage II and each task.
 
-    What ended in an earlier session is taken over with --resume, and what was stopped goes on.
+    With --resume, stages that are finished are kept, and the one that was stopped continues.
     """
     invocation_of(context, verbose=options.verbose)
     from adacode_cli.training.runs import run_all, shared_out
@@ -162,7 +166,7 @@ def all_stages(
 @app.command("report", epilog=_REPORT_EPILOG, no_args_is_help=True)
 def report(
     context: typer.Context,
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's directory, also while training goes on.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's directory; training may still be running.")],
     *,
     output: Annotated[
         Path | None,
@@ -175,8 +179,8 @@ def report(
 ) -> None:
     """Draw the curves, samples, settings and photographs of a run.
 
-    The page holds everything in itself and needs no network.
-    RUN/report.html and RUN/report.png are written anew each time.
+    The page is self-contained and needs no network connection.
+    RUN/report.html and RUN/report.png are replaced each time.
     Needs matplotlib, which comes with the extra "train" of adacode-cli.
     """
     invocation_of(context, verbose=verbose)
@@ -202,10 +206,12 @@ def report(
 def _factor(task: str, scale: int | None) -> int:
     scales = TASKS[task].scales
     if scale is not None and not TASKS[task].enlarges:
-        raise UsageError("--scale is for --task sr", hint="Leave it out: holes are filled at the image's own size.")
+        raise UsageError("--scale is for --task sr", hint="Leave it out: inpainting keeps the size of the image.")
     if scale not in (None, *scales):
         known = " or ".join(str(one) for one in sorted(scales))
-        raise UsageError(f"--scale {scale} is not {known}", hint="Other factors are made from these.")
+        raise UsageError(
+            f"--scale {scale} is not {known}", hint="Results of other factors are made with these networks."
+        )
     return scale or max(scales)
 
 
@@ -225,7 +231,9 @@ def _targets(run: Path, output: Path | None, *, overwrite: bool) -> list[Path]:
     if output is None:
         return [run / f"report{_PAGE}", run / f"report{_IMAGE}"]
     if output.suffix.lower() not in (_PAGE, _IMAGE):
-        raise UsageError(f"-o {output} is neither .html nor .png", hint="The name of FILE says what is written.")
+        raise UsageError(
+            f"-o {output} ends in neither .html nor .png", hint="The suffix of FILE chooses what is written."
+        )
     if output.is_dir():
         raise OutputError("is a directory", path=output, hint="Name a file in it.")
     if output.exists() and not overwrite:

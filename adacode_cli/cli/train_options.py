@@ -22,7 +22,7 @@ _LENGTH = "How long"
 _LEARNING = "How it learns"
 _SESSION = "This session"
 _CONSOLE = "What is shown"
-# `steps` of a run that only the clock ends.
+# `steps` of a run whose length is given in minutes.
 _NO_STEP_LIMIT = 10**9
 
 Shards = Annotated[
@@ -35,12 +35,14 @@ Output = Annotated[
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """What a person chose for a stage, as Typer hands it over."""
+    """The options of a stage, as Typer parses them."""
 
     minutes: Annotated[
         float | None,
         typer.Option(
-            metavar="N", rich_help_panel=_LENGTH, help="The schedule's length by the clock; basis: of all categories."
+            metavar="N",
+            rich_help_panel=_LENGTH,
+            help="Length of the schedule in minutes; basis: for all categories together.",
         ),
     ] = None
     steps: Annotated[
@@ -49,7 +51,7 @@ class TrainOptions:
             min=1,
             metavar="N",
             rich_help_panel=_LENGTH,
-            help="The schedule's length in steps; basis: of all categories.",
+            help="Length of the schedule in steps; basis: for all categories together.",
         ),
     ] = None
     time_limit: Annotated[
@@ -67,7 +69,7 @@ class TrainOptions:
             "-c",
             metavar="NAME",
             rich_help_panel=_LEARNING,
-            help="compact, published, or a recipe.json. Default: that of the stage before; at first, compact.",
+            help="compact, published, or a recipe.json. Default: the recipe of the stage before; for stage I, compact.",
         ),
     ] = None
     set: Annotated[
@@ -81,7 +83,9 @@ class TrainOptions:
     codes: Annotated[
         str | None,
         typer.Option(
-            metavar="N,N,…", rich_help_panel=_LEARNING, help="Codes of each basis, over again for more categories."
+            metavar="N,N,…",
+            rich_help_panel=_LEARNING,
+            help="Number of codes of each basis; the list is repeated for more categories.",
         ),
     ] = None
     batch: Annotated[
@@ -99,7 +103,7 @@ class TrainOptions:
         typer.Option(
             metavar="R",
             rich_help_panel=_LEARNING,
-            help="The highest learning rate; in compact it falls along a cosine.",
+            help="The highest learning rate; with compact it decays along a cosine.",
         ),
     ] = None
     perceptual: Annotated[
@@ -108,7 +112,7 @@ class TrainOptions:
             metavar="NAME",
             rich_help_panel=_LEARNING,
             help="The network of the perceptual loss: a SqueezeNet LPIPS file (.safetensors), or lpips-vgg, "
-            "lpips-alex or lpips-squeeze through the package lpips. Default: the recipe's; compact: pixels alone.",
+            "lpips-alex or lpips-squeeze through the package lpips. Default: that of the recipe; compact has none.",
         ),
     ] = None
     perceptual_weight: Annotated[
@@ -117,7 +121,7 @@ class TrainOptions:
             min=0,
             metavar="W",
             rich_help_panel=_LEARNING,
-            help="Weight of the perceptual loss; the weight of the pixels is 1.",
+            help="Weight of the perceptual loss; the pixel loss has the weight 1.",
         ),
     ] = None
     seed: Annotated[
@@ -134,7 +138,8 @@ class TrainOptions:
         typer.Option(
             metavar="TYPE",
             rich_help_panel=_LEARNING,
-            help="bf16, fp32, or auto: bf16 where that is native. Default: as --config's recipe.json says, else auto.",
+            help="bf16, fp32, or auto: bf16 where the device has it. Default: that of the recipe.json of --config, "
+            "otherwise auto.",
         ),
     ] = None
     resume: Annotated[
@@ -146,15 +151,19 @@ class TrainOptions:
     )
     slim: Annotated[
         bool,
-        flag("--slim", panel=_SESSION, help="Write checkpoints of the weights alone: smaller, less exact."),
+        flag(
+            "--slim",
+            panel=_SESSION,
+            help="Write only the weights into checkpoints: smaller, but resuming is less exact.",
+        ),
     ] = False
     cache: Annotated[
         Literal["auto", "none", "memory", "device"],
         typer.Option(
             metavar="PLACE",
             rich_help_panel=_SESSION,
-            help="Where decoded photographs lie: none, memory, device. auto: on a GPU where they fit in a quarter of "
-            "its memory, else in main memory where they fit in half of it.",
+            help="Where decoded crops are kept: none, memory, device. auto: on the GPU if they fit into a quarter of "
+            "its memory, otherwise in main memory if they fit into half of it.",
         ),
     ] = "auto"
     workers: Annotated[
@@ -163,7 +172,7 @@ class TrainOptions:
             min=1,
             metavar="N",
             rich_help_panel=_SESSION,
-            help="Threads that read and make batches. Default: as many as cores, at most 8.",
+            help="Threads that make batches. Default: the number of cores, at most 8.",
         ),
     ] = None
     device: Annotated[
@@ -175,7 +184,7 @@ class TrainOptions:
     ] = None
     validate_every: Annotated[
         int,
-        typer.Option(min=1, metavar="N", rich_help_panel=_SESSION, help="Steps between scores on held-out crops."),
+        typer.Option(min=1, metavar="N", rich_help_panel=_SESSION, help="Steps between validations on held-out crops."),
     ] = 500
     checkpoint_every: Annotated[
         str, typer.Option(metavar="TIME", rich_help_panel=_SESSION, help="Time between checkpoints.")
@@ -184,7 +193,7 @@ class TrainOptions:
     verbose: Annotated[bool, flag("--verbose", "-v", panel=_CONSOLE, help="Show tracebacks of errors.")] = False
 
     def recipe(self, stages: tuple[StageName, ...], device: torch.device, earlier: Recipe | None = None) -> Recipe:
-        """What these stages are to follow; `earlier`, where nothing else was chosen. Raises UsageError."""
+        """The recipe of these stages; `earlier` if no other was chosen. Raises UsageError."""
         from adacode_cli.engine.device import computes_bf16
         from adacode_cli.evaluation.perceptual import perceptual_identity
         from adacode_cli.training.overrides import overridden, read_recipe
@@ -193,12 +202,12 @@ class TrainOptions:
         precision = self.precision
         if self.config is None and earlier is not None:
             recipe = earlier
-            precision = precision or "auto"  # the stage before may have had a processor that computes bf16
+            precision = precision or "auto"  # the stage before may have run on a processor with bf16
         elif self.config is not None and self.config.endswith(".json"):
             recipe = read_recipe(Path(self.config))
         else:
             recipe = named_recipe(self.config or "compact")
-            precision = precision or "auto"  # a preset is for any machine, a recipe says what was computed
+            precision = precision or "auto"  # a preset is for any machine; a recipe records what was computed
         if precision == "auto":
             precision = "bf16" if computes_bf16(device) else "fp32"
         for name in stages:
@@ -230,7 +239,7 @@ _PART = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 
 
 def seconds_of(text: str) -> float:
-    """Seconds of a length of time; a number alone counts seconds. Raises UsageError for anything else, and for 0."""
+    """A length of time in seconds; a number without a unit is seconds. Raises UsageError for other texts, and for 0."""
     plain = text.strip().lower()
     if re.fullmatch(r"\d+(\.\d+)?", plain):
         plain += "s"

@@ -1,4 +1,4 @@
-"""`adacode train prepare`: photographs become shards to train on, and what was left out is told."""
+"""`adacode train prepare`: packs photographs into shards for training, and reports what it left out."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EPILOG = """[bold]Examples[/bold]
                     photos/nature, photos/indoor, … are the categories
   adacode train prepare holiday -o shards --categories 5 --max-mb 2000
 
-SHARDS/manifest.json lists every file left out, with what was measured and the limit."""
+SHARDS/manifest.json lists every file that is left out, with its measured value and the limit."""
 
 _CUTTING = "What is written"
 _LIMITS = "What is left out"
@@ -32,7 +32,7 @@ _CONSOLE = "What is shown"
 
 @dataclass(frozen=True)
 class LimitOptions:
-    """What a photograph must be like, as Typer hands it over."""
+    """The limits for photographs, as Typer parses them."""
 
     max_blur: Annotated[
         float,
@@ -40,7 +40,7 @@ class LimitOptions:
             min=0,
             metavar="PX",
             rich_help_panel=_LIMITS,
-            help="The largest width (σ) of the sharpest edges; 10 keeps all.",
+            help="The largest blur: the width (σ) of the sharpest edges; 10 keeps all.",
         ),
     ] = 1.2
     min_detail: Annotated[
@@ -49,7 +49,7 @@ class LimitOptions:
             min=0,
             metavar="LEVELS",
             rich_help_panel=_LIMITS,
-            help="The lowest contrast, of 255 levels, in the more detailed quarter of a crop; 0 keeps all.",
+            help="The lowest contrast, of 255 levels, in the quarter of a crop with the most detail; 0 keeps all.",
         ),
     ] = 2.0
     duplicate_bits: Annotated[
@@ -59,7 +59,7 @@ class LimitOptions:
             max=32,
             metavar="N",
             rich_help_panel=_LIMITS,
-            help="The largest Hamming distance of duplicates, of 64 bits; -1 keeps all.",
+            help="The largest Hamming distance between duplicates, of 64 bits; -1 keeps all.",
         ),
     ] = 2
     min_jpeg_quality: Annotated[
@@ -74,14 +74,14 @@ class LimitOptions:
             min=0,
             metavar="LEVELS",
             rich_help_panel=_LIMITS,
-            help="The greatest strength of an 8×8 grid, in any file; 255 keeps all.",
+            help="The greatest strength of a JPEG's 8×8 grid, in files of any format; 255 keeps all.",
         ),
     ] = 1.2
 
 
 @dataclass(frozen=True)
 class PrepareOptions:
-    """How shards are made, as Typer hands it over."""
+    """How shards are made, as Typer parses it."""
 
     categories: Annotated[
         int | None,
@@ -89,9 +89,7 @@ class PrepareOptions:
     ] = None
     features: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE", help="Weights that measure which photographs are alike. Default: compact-reconstruct."
-        ),
+        typer.Option(metavar="FILE", help="Weights whose features compare photographs. Default: compact-reconstruct."),
     ] = None
     crop: Annotated[
         int,
@@ -124,19 +122,19 @@ class PrepareOptions:
         typer.Option(
             metavar="N",
             rich_help_panel=_CUTTING,
-            help="The largest size of all shards together in megabytes; large categories lose crops.",
+            help="The largest size of all shards together in megabytes; crops of large categories are left out.",
         ),
     ] = None
     seed: Annotated[
         int,
         typer.Option(
-            min=0, metavar="N", rich_help_panel=_CUTTING, help="The random seed of the order and of all choices."
+            min=0, metavar="N", rich_help_panel=_CUTTING, help="The random seed of the order and of all random choices."
         ),
     ] = 0
     licence: Annotated[
         str,
         typer.Option(
-            metavar="TEXT", rich_help_panel=_CUTTING, help="Licence of the photographs; model cards repeat it."
+            metavar="TEXT", rich_help_panel=_CUTTING, help="Licence of the photographs, which model cards state."
         ),
     ] = ""
     source: Annotated[
@@ -144,12 +142,12 @@ class PrepareOptions:
     ] = ""
     overwrite: Annotated[
         bool,
-        flag("--overwrite", panel=_CUTTING, help="Replace the shards that are there."),
+        flag("--overwrite", panel=_CUTTING, help="Replace shards that exist."),
     ] = False
     workers: Annotated[
         int | None,
         typer.Option(
-            min=1, metavar="N", help="How many photographs are measured at a time. Default: as many as cores."
+            min=1, metavar="N", help="Number of photographs that are measured at a time. Default: the number of cores."
         ),
     ] = None
     quiet: Annotated[bool, flag("--quiet", "-q", panel=_CONSOLE, help="Show no summary, only errors.")] = False
@@ -159,7 +157,7 @@ class PrepareOptions:
     ] = False
 
     def settings(self, limits: LimitOptions) -> PrepareSettings:
-        """As the training package takes them. Raises UsageError."""
+        """The settings in the form that the training package takes. Raises UsageError."""
         from adacode_cli.training.prepare.settings import Limits, PrepareSettings
 
         return PrepareSettings(
@@ -189,7 +187,7 @@ class PrepareOptions:
 def prepare(
     context: typer.Context,
     photos: Annotated[
-        Path, typer.Argument(metavar="PHOTOS", help="A directory of photographs, searched to its depths.")
+        Path, typer.Argument(metavar="PHOTOS", help="A directory of photographs, searched through all levels.")
     ],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="SHARDS", help="The directory for shards and their manifest.")
@@ -197,9 +195,9 @@ def prepare(
     options: PrepareOptions,
     limits: LimitOptions,
 ) -> None:
-    """Cut photographs into crops, without the poor ones, and pack them into shards.
+    """Cut photographs into crops, leave out poor ones, and pack the crops into shards.
 
-    All other stages of training read shards. The same photographs and options give the same bytes.
+    The stages of training read shards. The same photographs and options give the same bytes.
     """
     invocation_of(context, verbose=options.verbose)
     with ended_by_interruption():
@@ -208,7 +206,7 @@ def prepare(
         from adacode_cli.training.prepare.run import prepare as run
 
         settings = options.settings(limits)
-        cv2.setNumThreads(1)  # the photographs are worked on beside each other
+        cv2.setNumThreads(1)  # several photographs are measured at the same time
         with stderr_console().status(Text("reading")) as status:
 
             def show(done: int, total: int, file: str) -> None:
@@ -227,7 +225,7 @@ def _summary(manifest: dict[str, Any], *, verbose: bool) -> list[str]:
     lines = [_left_out_line(entry) for entry in left_out["files"]] if verbose else []
     if left_out["counts"]:
         reasons = ", ".join(f"{count} {reason}" for reason, count in left_out["counts"].items())
-        lines.append(f"left out: {reasons}" + ("" if verbose else " (-v names them, and so does the manifest)"))
+        lines.append(f"left out: {reasons}" + ("" if verbose else " (-v and the manifest list them)"))
     lines += [f"crops left out: {count} {reason}" for reason, count in left_out["crops"].items() if count]
     for category in manifest["categories"]:
         counts = ", ".join(f"{crops[split][category]} crops for {split}" for split in crops)

@@ -1,4 +1,4 @@
-"""From the options of a training command to a session, and from its end to words and an exit code."""
+"""From the options of a training command to a session, and from its end to messages and an exit code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.text import Text
 
-from adacode_cli.cli.signals import Patience
+from adacode_cli.cli.signals import StopRequest
 from adacode_cli.cli.streams import printable, stderr_console, write_line
 from adacode_cli.cli.train_options import TrainOptions, seconds_of
 from adacode_cli.errors import EXIT_INTERRUPTED, DeviceError, TrainingError, UsageError
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from adacode_cli.training.session import TrainingSession
 
 _CODES = ("perplexity/", "used/")
-_STOPPING = "stopping soon, with a checkpoint; press Ctrl-C again to lose what is not kept"
+_STOPPING = "stopping soon, with a checkpoint; press Ctrl-C again to stop now and lose the steps since the last one"
 _SPEED = ("images_per_s", "waiting", "memory_mb")
 _NOT_SHOWN = ("step", "learning_rate", "seconds", "gradient", "discriminator_gradient")
 
@@ -36,19 +36,19 @@ _NOT_SHOWN = ("step", "learning_rate", "seconds", "gradient", "discriminator_gra
 def training(
     shards: Path, output: Path, options: TrainOptions, stages: tuple[StageName, ...], earlier: Recipe | None = None
 ) -> Iterator[TrainingSession]:
-    """A session for these stages. After the block the weights that it finished are written to standard output.
+    """A session for these stages. After the block the paths of the finished weights are written to standard output.
 
-    earlier: the recipe of the stage before. Ends the command with 130 where it was interrupted; a session that
-    ran out of time ends well and says how to go on. Raises what opening shards and choosing settings raises.
+    earlier: the recipe of the stage before. An interrupted command ends with 130; a session that reached its time limit
+    ends with 0 and prints how to continue. Raises what opening shards and choosing settings raises.
     """
     if options.resume and options.overwrite:
         raise UsageError("--resume and --overwrite contradict each other", hint="Continue the run, or start over.")
     limit = None if options.time_limit is None else seconds_of(options.time_limit)
-    patience = Patience(limit, _STOPPING)
+    stop_request = StopRequest(limit, _STOPPING)
     session = None
     try:
-        with patience.listening():
-            session = _session(shards, output, options, stages=stages, patience=patience, earlier=earlier)
+        with stop_request.listening():
+            session = _session(shards, output, options, stages=stages, stop_request=stop_request, earlier=earlier)
             yield session
     except KeyboardInterrupt as error:
         raise typer.Exit(EXIT_INTERRUPTED) from error
@@ -64,7 +64,7 @@ def training(
     session.processes.close()
     if session.stopped and session.processes.rank == 0:
         _note(f"stopped: {session.folder.checkpoint(session.stopped)}; the same command with --resume continues")
-    if session.stopped and patience.interrupted:
+    if session.stopped and stop_request.interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
 
 
@@ -74,7 +74,7 @@ def _session(
     options: TrainOptions,
     *,
     stages: tuple[StageName, ...],
-    patience: Patience,
+    stop_request: StopRequest,
     earlier: Recipe | None,
 ) -> TrainingSession:
     import torch
@@ -96,7 +96,7 @@ def _session(
     data = _data(shards, options, processes)
     leads = processes.rank == 0
     if leads and not options.quiet:
-        _tell_without_effect(recipe, stages)
+        _report_without_effect(recipe, stages)
     licence, about = str(data.shards.manifest.get("licence", "")), data.shards.describe()
     return TrainingSession(
         RunFolder(output, options.resume, options.overwrite, options.slim),
@@ -106,7 +106,7 @@ def _session(
         perceptual,
         Provenance(family=recipe.preset, trained_on=about, licence=licence, source="adacode train"),
         pace,
-        Listeners(_teller(options), _note if leads else lambda _: None, patience.over),
+        Listeners(_log_printer(options), _note if leads else lambda _: None, stop_request.should_stop),
         TensorBoard(output / "tensorboard") if leads and available() else None,
     )
 
@@ -119,7 +119,7 @@ def _data(shards: Path, options: TrainOptions, processes: Processes) -> Data:
     from adacode_cli.training.data import Data
     from adacode_cli.training.shards import Shards
 
-    cv2.setNumThreads(1)  # batches are made in threads of their own
+    cv2.setNumThreads(1)  # batches are made in several threads
     torch.backends.cudnn.benchmark = True  # every step has the same sizes
     workers, device = options.workers or min(8, os.cpu_count() or 1), processes.device
     return Data(
@@ -132,13 +132,13 @@ def _data(shards: Path, options: TrainOptions, processes: Processes) -> Data:
     )
 
 
-def _tell_without_effect(recipe: Recipe, stages: tuple[StageName, ...]) -> None:
+def _report_without_effect(recipe: Recipe, stages: tuple[StageName, ...]) -> None:
     from adacode_cli.training.recipe import without_effect
 
     for name in stages:
         for term in without_effect(recipe, name):
             lacks = not recipe.perceptual and term.endswith((".perceptual", ".semantic"))
-            _note(f"{term} has no effect{'; --perceptual gives what it needs' if lacks else ''}")
+            _note(f"{term} has no effect{'; it needs --perceptual' if lacks else ''}")
 
 
 def _perceptual(options: TrainOptions, recipe: Recipe, device: torch.device) -> PerceptualNetwork | None:
@@ -146,7 +146,7 @@ def _perceptual(options: TrainOptions, recipe: Recipe, device: torch.device) -> 
 
     named = options.perceptual if options.perceptual is not None else recipe.perceptual
     if options.perceptual is None and " sha256:" in named:
-        what = f"the recipe compares images by {named.split(' ')[0]}, and does not say where that file is"
+        what = f"the recipe compares images with the file {named.split(' ')[0]}, whose path it does not contain"
         raise UsageError(what, hint="Give the file with --perceptual FILE, or --perceptual '' to compare pixels only.")
     return load_perceptual(named, device, for_training=True)
 
@@ -160,7 +160,7 @@ def _require_memory(error: BaseException) -> None:
 
 
 def earlier_recipe(path: Path) -> Recipe:
-    """The recipe that a file of weights was trained with, or its family's. Raises TrainingError where there is none."""
+    """The recipe with which a file of weights was trained, or that of its family. Raises TrainingError without one."""
     import json
 
     from adacode_cli.checkpoints.format import read_weights
@@ -171,19 +171,19 @@ def earlier_recipe(path: Path) -> Recipe:
     if provenance.recipe:
         return recipe_from(json.loads(provenance.recipe))
     if provenance.family not in RECIPES:
-        hint = f"Families that can be trained: {', '.join(RECIPES)}."
+        hint = f"The families that can be trained are {', '.join(RECIPES)}."
         raise TrainingError(f"is of the family {provenance.family!r}", path=path, hint=hint)
     return RECIPES[provenance.family]
 
 
-def _teller(options: TrainOptions) -> Callable[[str, LogLine], None]:
+def _log_printer(options: TrainOptions) -> Callable[[str, LogLine], None]:
     console = stderr_console()
 
-    def tell(name: str, line: LogLine) -> None:
+    def print_line(name: str, line: LogLine) -> None:
         if not options.quiet:
             console.print(log_text(name, line))
 
-    return tell
+    return print_line
 
 
 def log_text(name: str, line: LogLine) -> Text:

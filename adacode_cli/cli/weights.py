@@ -1,4 +1,4 @@
-"""`adacode weights`: what there is, fetching it, and turning checkpoints and training runs into files of ours."""
+"""`adacode weights`: lists and downloads weights, and makes files of weights from checkpoints and training runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from adacode_cli.checkpoints.catalogue import Catalogue, Entry
     from adacode_cli.checkpoints.release import OnProgress
 
-app = typer.Typer(help="List, fetch, convert, average, pair, bundle and look at weights.", no_args_is_help=True)
+app = typer.Typer(help="List, download, convert, average, pair, bundle and show weights.", no_args_is_help=True)
 
 _LIST_EPILOG = """[bold]Examples[/bold]
 
@@ -51,7 +51,7 @@ def list_weights(
     as_json: Annotated[bool, flag("--json", help="Write a JSON array to standard output.")] = False,
     hub_repo: HubRepo = None,
 ) -> None:
-    """List every set of weights by name, and where its files are."""
+    """List every set of weights by name, and whether its files are on this machine."""
     from adacode_cli.checkpoints import catalogue_file, store
 
     invocation_of(context, json=as_json)
@@ -74,7 +74,7 @@ def pull(
     hub_repo: HubRepo = None,
     verbose: Verbose = False,
 ) -> None:
-    """Fetch weights that are not bundled, and verify them."""
+    """Download weights that are not bundled, and verify them."""
     from adacode_cli.checkpoints import catalogue_file, hub, location
 
     invocation_of(context, verbose=verbose)
@@ -100,13 +100,13 @@ def convert(
     context: typer.Context,
     source: Annotated[Path, typer.Argument(metavar="FILE.pth", help="A published AdaCode checkpoint.")],
     target: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="The file to write.")],
-    overwrite: Annotated[bool, flag("--overwrite", help="Write OUT again if it exists.")] = False,
+    overwrite: Annotated[bool, flag("--overwrite", help="Replace OUT if it exists.")] = False,
     verbose: Verbose = False,
 ) -> None:
     """Convert a published checkpoint into a file for --weights."""
     invocation_of(context, verbose=verbose)
     if target.suffix.lower() != ".safetensors":
-        raise UsageError(f"{target} does not end in .safetensors", hint="Name the output OUT.safetensors.")
+        raise UsageError(f"{target} does not end in .safetensors", hint="Choose a name that ends in .safetensors.")
     if target.exists() and not overwrite:
         raise OutputError("exists already", path=target, hint="Add --overwrite, or choose another name.")
     with ended_by_interruption():
@@ -142,7 +142,7 @@ def _pull_entry(entry: Entry, catalogue: Catalogue, hub_repo: str | None) -> Non
 
 @contextmanager
 def _download_bar(name: str) -> Iterator[OnProgress]:
-    """A bar on a terminal's standard error, with amount, speed and remaining time; nothing elsewhere."""
+    """A progress bar if standard error is a terminal: amount, speed and remaining time; otherwise nothing."""
     from rich.progress import (
         BarColumn,
         DownloadColumn,
@@ -178,7 +178,7 @@ def _row(entry: Entry, catalogue: Catalogue, state: str) -> dict[str, object]:
 
 
 def _table(rows: list[dict[str, object]]) -> Iterator[str]:
-    """Lines of at most 80 columns: an entry a line (more where its licence is long), then what some have besides."""
+    """Lines of at most 80 columns: one for each entry (more if its licence is long), then remarks on some entries."""
     header = ("NAME", "TASK", "SIZE", "STATE", "LICENCE")
     cells = [header, *(_cells(row) for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(header) - 1)]
@@ -187,9 +187,9 @@ def _table(rows: list[dict[str, object]]) -> Iterator[str]:
         width = max(_WIDTH, len(first) + _MIN_LICENCE)
         yield from wrap(licence, width, initial_indent=first, subsequent_indent=" " * len(first))
     for base in dict.fromkeys(str(row["base_model"]) for row in rows if row["base_model"]):
-        yield from _remark(f"Made from {base}, whose licence and notice go with them:", rows, "base_model", base)
+        yield from _remark(f"Made from {base}, whose licence and notice apply to them:", rows, "base_model", base)
     if any(row["denoise"] for row in rows):
-        yield from _remark("With strengths of noise removal (--denoise):", rows, "denoise", True)
+        yield from _remark("With selectable noise removal (--denoise):", rows, "denoise", True)
 
 
 def _remark(text: str, rows: list[dict[str, object]], key: str, value: object) -> Iterator[str]:

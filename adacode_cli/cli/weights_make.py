@@ -1,4 +1,4 @@
-"""`adacode weights average`, `pair` and `bundle`: files of weights made of other ones, or of a training run."""
+"""`adacode weights average`, `pair` and `bundle`: make files of weights from other files, or from a training run."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ AVERAGE_EPILOG = """[bold]Examples[/bold]
 
 The file's path is printed on standard output."""
 
-# Those of `weights pair` too.
+# `weights pair` uses them too.
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="The .safetensors file to write.")]
-Overwrite = Annotated[bool, flag("--overwrite", help="Write OUT again if it exists.")]
+Overwrite = Annotated[bool, flag("--overwrite", help="Replace OUT if it exists.")]
 
 
 def average(
@@ -32,10 +32,10 @@ def average(
         Path,
         typer.Argument(metavar="FIRST", help="A file of weights, or a network of Real-ESRGAN's compact layout."),
     ],
-    second: Annotated[Path, typer.Argument(metavar="SECOND", help="Another one that is alike.")],
+    second: Annotated[Path, typer.Argument(metavar="SECOND", help="A second file for the same network.")],
     *,
     share: Annotated[
-        float, typer.Option(metavar="S", help="The share of FIRST in the mean, from 0 to 1; SECOND has the rest.")
+        float, typer.Option(metavar="S", help="The share of FIRST in the mean, from 0 to 1; the rest is SECOND.")
     ],
     output: Output,
     dtype: Annotated[
@@ -47,7 +47,7 @@ def average(
 ) -> None:
     """Average two files of weights, such as a tuned network and the one that it started from.
 
-    Both are of the same network. What the tasks of a family share must be the same in both.
+    Both are of the same network. The values that the tasks of a family share must be the same in both.
     A network of Real-ESRGAN's layout is averaged with the trunk of a super-resolution network.
     """
     invocation_of(context, verbose=verbose)
@@ -58,23 +58,23 @@ def average(
         stored = DTYPES[dtype] if dtype else None
         num_means, num_kept = averages.average(first, second, share, output, stored, overwrite=overwrite)
     if num_kept:
-        note = f"{num_means} tensors of the trunk are means; the other {num_kept} are as they were"
+        note = f"{num_means} tensors of the trunk are means; the other {num_kept} are unchanged"
         stderr_console().print(Text(printable(note), style="dim"))
     note_missing_parts(output)
     write_line(str(output))
 
 
 def note_missing_parts(output: Path) -> None:
-    """A line about the files that a task's file of weights needs beside it, where they are not there."""
+    """Prints which files must be put beside a task's file of weights, if any is missing."""
     from adacode_cli.checkpoints.format import METADATA_KEY, read_safetensors, weights_of
     from adacode_cli.checkpoints.load import missing_beside
 
-    tensors, said = read_safetensors(output, "")
-    weights = weights_of(tensors, said, output) if METADATA_KEY in said else None
+    tensors, metadata = read_safetensors(output, "")
+    weights = weights_of(tensors, metadata, output) if METADATA_KEY in metadata else None
     if weights is not None and weights.part == "task":
         missing = missing_beside(output, weights.provenance.family)
         if missing:
-            note = f"note: it is one part of a family; before it is used, put {' and '.join(missing)} beside it"
+            note = f"note: the file is one part of a family; before you use it, put {' and '.join(missing)} beside it"
             stderr_console().print(Text(printable(note), style="dim"))
 
 
@@ -94,7 +94,7 @@ def pair(
         Path,
         typer.Argument(
             metavar="FAITHFUL",
-            help="One of the same network that keeps noise, or a network of Real-ESRGAN's compact layout.",
+            help="A file for the same network that keeps noise, or a network of Real-ESRGAN's compact layout.",
         ),
     ],
     *,
@@ -108,9 +108,9 @@ def pair(
 ) -> None:
     """Pair weights that remove noise with weights that keep it, for --denoise.
 
-    With the file that is written, adacode sr --denoise 1 restores as CLEAN does, and --denoise 0 as FAITHFUL does.
-    Strengths in between use weights in between. Of a file that is a pair already, CLEAN takes the values for 1 and
-    FAITHFUL those for 0.
+    With the new file, adacode sr --denoise 1 restores as CLEAN does, and --denoise 0 as FAITHFUL does. For strengths
+    in between, the weights are interpolated. If a file is a pair already, its values for 1 are used as CLEAN, or those
+    for 0 as FAITHFUL.
     """
     invocation_of(context, verbose=verbose)
     with ended_by_interruption():
@@ -143,28 +143,30 @@ def bundle(
     ] = None,
     licence: Annotated[
         str | None,
-        typer.Option(metavar="TEXT", help="The licence that is written into the files. Default: that of their shards."),
+        typer.Option(metavar="TEXT", help="The licence that is written into the files. Default: that of the shards."),
     ] = None,
     dtype: Annotated[
         Literal["fp16", "bf16", "fp32"], typer.Option(metavar="TYPE", help="How values are stored: fp16, bf16 or fp32.")
     ] = "fp16",
-    overwrite: Annotated[bool, flag("--overwrite", help="Write files that exist again, the model card too.")] = False,
+    overwrite: Annotated[bool, flag("--overwrite", help="Replace files that exist, including the model card.")] = False,
     verbose: Verbose = False,
 ) -> None:
-    """Make a training run's weights into files for --weights.
+    """Make files for --weights from a training run.
 
-    What tasks share is stored once. A catalogue.json and a model card are written beside, and the notice of the authors
-    of a base model where training started from one.
+    Values that tasks share are stored once. A catalogue.json and a model card are written too, and the notice of the
+    authors of a base model if training started from one.
     """
     invocation_of(context, verbose=verbose)
 
-    def tell(note: str) -> None:
+    def print_note(note: str) -> None:
         stderr_console().print(Text(printable(note), style="dim"))
 
     with ended_by_interruption():
         from adacode_cli.checkpoints.format import DTYPES
         from adacode_cli.training import bundle as bundling
 
-        paths = bundling.bundle(run, family, output, DTYPES[dtype], licence=licence, overwrite=overwrite, on_note=tell)
+        paths = bundling.bundle(
+            run, family, output, DTYPES[dtype], licence=licence, overwrite=overwrite, on_note=print_note
+        )
     for path in paths:
         write_line(str(path))

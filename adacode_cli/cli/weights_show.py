@@ -1,4 +1,4 @@
-"""`adacode weights show`: what the codes of each basis look like, and which of them photographs use."""
+"""`adacode weights show`: what the codes of each basis look like, and which codes photographs use."""
 
 from __future__ import annotations
 
@@ -49,15 +49,15 @@ UsageDir = Annotated[
     Path | None,
     typer.Option(
         metavar="DIR",
-        help="Count which codes these photographs choose, and show the mean of the places that chose each.",
+        help="Count which codes these photographs use, and show for each code the mean of the places that use it.",
     ),
 ]
 Patch = Annotated[
-    int, typer.Option(min=8, max=128, metavar="PIXELS", help="Side of a patch in the image; 64 lie in a row.")
+    int, typer.Option(min=8, max=128, metavar="PIXELS", help="Side of a patch in the image; a row has 64 patches.")
 ]
 _LOSSY = formats.listed(each for each in formats.every() if each.lossy)
 Quality = Annotated[int, typer.Option(min=1, max=100, metavar="Q", help=f"Quality of {_LOSSY} files.")]
-Overwrite = Annotated[bool, flag("--overwrite", help="Draw the image again.")]
+Overwrite = Annotated[bool, flag("--overwrite", help="Replace the image if it exists.")]
 
 
 def show(
@@ -98,13 +98,13 @@ def show(
 
 
 def _check_output(path: Path, photographs: Path | None, *, overwrite: bool) -> None:
-    """Whatever can be wrong with the output is told before anybody waits."""
+    """Raises the errors of the output path before the slow steps begin."""
     from adacode_cli import atomic
     from adacode_cli.batch.kept import Kept
     from adacode_cli.imaging.encode import format_of
 
     if format_of(path) is None:
-        raise UsageError(f"-o {path} names no image", hint="Give it a name such as atlas.png or atlas.jpg.")
+        raise UsageError(f"-o {path} names no image", hint="Choose a name such as atlas.png or atlas.jpg.")
     if path.exists() and not overwrite:
         raise OutputError("exists already", path=path, hint="Add --overwrite, or choose another name.")
     if path.exists() and photographs is not None:
@@ -119,10 +119,10 @@ def _usage(network: AdaCode, folder: Path, device: torch.device) -> Usage:
     count = iter(range(1, len(photographs) + 1))
     with stderr_console().status(Text("reading")) as status:
 
-        def tell(path: Path) -> None:
+        def show_progress(path: Path) -> None:
             status.update(Text(printable(f"{next(count)}/{len(photographs)} {path.name}")))
 
-        return measure_usage(network, photographs, device, tell)
+        return measure_usage(network, photographs, device, show_progress)
 
 
 def _draw(path: Path, sheet: NDArray[np.uint8], quality: int) -> None:

@@ -1,4 +1,4 @@
-"""The codes of one image and the file that keeps them: NumPy arrays ↔ bytes, without a network.
+"""The codes of one image and the file that stores them: NumPy arrays ↔ bytes, without a network.
 
-What the arrays mean is the network's business (`engine.codes`); how the bytes lie is documented in docs/codes.md.
+The engine interprets the arrays (`engine.codes`); docs/codes.md documents the layout of the file.
 """

@@ -1,7 +1,7 @@
-"""The `.adacode` file: codes ↔ bytes. A file that is damaged, cut short or made to do harm is refused with a reason.
+"""The `.adacode` file: codes ↔ bytes. A damaged, truncated or malicious file is refused with a reason.
 
-Nothing of the size that a header claims is allocated before the header, the file's length and its checksum agree and
-the size lies within limits. docs/codes.md has the layout, byte by byte.
+No memory of the size that a header claims is allocated before header, file length and checksum agree and
+the size is within the limits. docs/codes.md documents the layout, byte by byte.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from adacode_cli.limits import MAX_PIXELS
 
 SUFFIX = ".adacode"
 VERSION = 2
-"""What is read; files without XMP and IPTC are still written as version 1, which they are, byte for byte."""
+"""The newest version that is read. Files without XMP and IPTC are still written as version 1."""
 
-# One code and one mixing weight for each: the bundled networks have 5 for 64 pixels, and those of padding.
-_PIXELS_A_CODE = 8
-_CODES_BESIDE = 1_000_000
-# A grid is at most this much larger than its image: padding to whole windows, which have 8 cells in the bundled
-# networks and in the published ones.
+# Pixels for each code and mixing weight: the bundled networks have 5 codes for 64 pixels, and those of the padding.
+_PIXELS_PER_CODE = 8
+_EXTRA_CODES = 1_000_000
+# A side of a grid is at most this much larger than its image needs: the image is padded to whole windows, which have
+# 8 cells in the bundled and in the published networks.
 _MAX_PADDING_CELLS = 64
 
 _START = struct.Struct("<8sHI")
 _HEADER = struct.Struct("<BBIIIIBBH16sB")
 _LENGTH = struct.Struct("<I")
 _GREY, _ALPHA, _ICC, _EXIF, _XMP, _IPTC = 1, 2, 4, 8, 16, 32
-_FIRST_FLAG_BEYOND = {1: _XMP, 2: 2 * _IPTC}
+_FIRST_UNKNOWN_FLAG = {1: _XMP, 2: 2 * _IPTC}
 _DEPTHS: dict[int, np.dtype[Any]] = {8: np.dtype(np.uint8), 16: np.dtype(np.uint16), 32: np.dtype(np.float32)}
-_TOO_LARGE = "If it really is that large, raise --max-megapixels; if not, the file is made to do harm."
+_TOO_LARGE = "If the image really is that large, raise --max-megapixels; otherwise the file is malicious."
 _DAMAGED = "Copy or download it again, or save the codes again with --save-codes."
 
 
@@ -64,13 +64,13 @@ def to_bytes(codes: Codes) -> bytes:
     sections += [block for block in (codes.icc, codes.exif, codes.xmp, codes.iptc) if block is not None]
     body = header + name + struct.pack(f"<{len(codes.book_sizes)}I", *codes.book_sizes)
     body += b"".join(_LENGTH.pack(len(section)) + section for section in sections)
-    version = 2 if flags >= _FIRST_FLAG_BEYOND[1] else 1
+    version = 2 if flags >= _FIRST_UNKNOWN_FLAG[1] else 1
     data = _START.pack(MAGIC, version, _START.size + len(body) + _LENGTH.size) + body
     return data + _LENGTH.pack(zlib.crc32(data))
 
 
 def check_start(head: bytes, name: str) -> None:
-    """Raises InputError unless a file that begins with `head`, at least its first 14 bytes, may be one of codes."""
+    """Raises InputError unless a file that begins with `head`, at least its first 14 bytes, may be a file of codes."""
     if not head:
         raise InputError("is empty (0 bytes)", path=name, hint=_DAMAGED)
     if not head.startswith(MAGIC) and not MAGIC.startswith(head):
@@ -80,7 +80,7 @@ def check_start(head: bytes, name: str) -> None:
 
 
 def layout_in(head: bytes) -> tuple[int, int, bool, np.dtype[Any]] | None:
-    """(height, width, grey, dtype) of the image, by the beginning of a file of codes; None where it does not say."""
+    """(height, width, grey, dtype) of the image, from the beginning of a file of codes; None if it is not one."""
     try:
         magic, _, _ = _START.unpack_from(head)
         bits, flags, height, width, *_ = _HEADER.unpack_from(head, _START.size)
@@ -90,23 +90,23 @@ def layout_in(head: bytes) -> tuple[int, int, bool, np.dtype[Any]] | None:
 
 
 def from_bytes(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> Codes:
-    """Inverse of `to_bytes`; `name` says in errors whose bytes they are.
+    """Inverse of `to_bytes`; errors name the file `name`.
 
-    Raises InputError for bytes that are no codes, of another version, cut short, damaged, or beyond the limits: of more
-    than `max_pixels`, or of arrays that no packed bytes of the file's length unpack to.
+    Raises InputError for bytes that are no codes, of another version, truncated, damaged, or beyond the limits: more
+    than `max_pixels`, or arrays that are too large for compressed data of this length.
     """
     check_start(data, name)
     try:
         return _read(data, max_pixels)
     except (struct.error, packing.PackingError, UnicodeDecodeError) as error:
-        # The checksum was right: whoever wrote the file wrote it so.
-        raise InputError(f"holds codes that contradict themselves: {error}", path=name, hint=_DAMAGED) from error
+        # The checksum is right, so the file was written like this.
+        raise InputError(f"holds inconsistent codes: {error}", path=name, hint=_DAMAGED) from error
     except InputError as error:
         raise InputError(error.message, path=name, hint=error.hint, over_limit=error.over_limit) from error
 
 
 def _read(data: bytes, max_pixels: int) -> Codes:
-    _check_whole(data)
+    _check_complete(data)
     reader = _Reader(data, _START.size, len(data) - _LENGTH.size)
     header = _read_header(reader, max_pixels)
     packed_codes, packed_steps = reader.section(), reader.section()
@@ -116,9 +116,9 @@ def _read(data: bytes, max_pixels: int) -> Codes:
     xmp = reader.section() if header.flags & _XMP else None
     iptc = reader.section() if header.flags & _IPTC else None
     if reader.at != reader.end:
-        raise packing.PackingError("more follows than the header says")
+        raise packing.PackingError("it is longer than its header states")
     size, shape = (header.height, header.width), (len(header.book_sizes), *header.grid)
-    # Of no array anything is unpacked before all of them are known to be possible.
+    # All sizes are checked before any array is decompressed.
     packing.check_ratio(packed_codes, header.grid[0] * header.grid[1] * packing.record_bytes(header.book_sizes))
     packing.check_ratio(packed_steps, prod(shape) * np.dtype(np.int16).itemsize)
     if packed_alpha is not None:
@@ -144,15 +144,15 @@ def _read(data: bytes, max_pixels: int) -> Codes:
     )
 
 
-def _check_whole(data: bytes) -> None:
+def _check_complete(data: bytes) -> None:
     if len(data) < _START.size:
-        raise InputError(f"is truncated: only {len(data)} bytes of a file of codes are there", hint=_DAMAGED)
+        raise InputError(f"is truncated: only {len(data)} bytes of a file of codes are present", hint=_DAMAGED)
     _, version, length = _START.unpack_from(data)
-    if version not in _FIRST_FLAG_BEYOND:
-        found = f"is a file of codes of version {version}; this adacode reads versions 1 to {VERSION}"
-        raise InputError(found, hint="Update adacode, or save the codes again.")
+    if version not in _FIRST_UNKNOWN_FLAG:
+        message = f"is a file of codes of version {version}; this adacode reads versions 1 to {VERSION}"
+        raise InputError(message, hint="Update adacode, or save the codes again.")
     if len(data) < length:
-        raise InputError(f"is truncated: {len(data)} of {length} bytes are there", hint=_DAMAGED)
+        raise InputError(f"is truncated: {len(data)} of {length} bytes are present", hint=_DAMAGED)
     if len(data) > length or length < _START.size + _LENGTH.size:
         raise InputError(f"is damaged: it has {len(data)} bytes and claims {length}", hint=_DAMAGED)
     if zlib.crc32(data[: -_LENGTH.size]) != _LENGTH.unpack(data[-_LENGTH.size :])[0]:
@@ -161,7 +161,7 @@ def _check_whole(data: bytes) -> None:
 
 @dataclass
 class _Reader:
-    """The bytes between start and checksum, taken in order; struct.error where there are fewer than wanted."""
+    """Reads the bytes between start and checksum in order. Raises struct.error beyond the end."""
 
     data: bytes
     at: int
@@ -198,12 +198,12 @@ def _read_header(reader: _Reader, max_pixels: int) -> _Header:
     book_sizes = struct.unpack(f"<{num}I", reader.take(4 * num))
     wrong = [
         (depth not in _DEPTHS, f"{depth} bits a sample"),
-        (flags >= _FIRST_FLAG_BEYOND[_START.unpack_from(reader.data)[1]], f"flags {flags}"),
+        (flags >= _FIRST_UNKNOWN_FLAG[_START.unpack_from(reader.data)[1]], f"flags {flags}"),
         (0 in (height, width, rows, columns, stride, num, unit), "a size of 0"),
         (not name.isprintable(), "weights of an unprintable name"),
         (num > MAX_BASES, f"{num} bases"),
         (
-            rows * columns * num > height * width // _PIXELS_A_CODE + _CODES_BESIDE,
+            rows * columns * num > height * width // _PIXELS_PER_CODE + _EXTRA_CODES,
             f"{num} times {columns}×{rows} codes for {width}×{height} pixels",
         ),
         (not all(1 <= size <= MAX_CODES for size in book_sizes), "an impossible codebook"),
@@ -211,7 +211,7 @@ def _read_header(reader: _Reader, max_pixels: int) -> _Header:
     ]
     for is_wrong, what in wrong:
         if is_wrong:
-            raise InputError(f"claims {what}: no image is like that", hint=_DAMAGED)
+            raise InputError(f"claims {what}, which no image has", hint=_DAMAGED)
     if height * width > max_pixels:
         message = f"claims {width}×{height} pixels, more than {max_pixels / 1e6:g} megapixels"
         raise InputError(message, hint=_TOO_LARGE, over_limit=True)
@@ -220,6 +220,6 @@ def _read_header(reader: _Reader, max_pixels: int) -> _Header:
 
 
 def _covers(cells: int, pixels: int, stride: int) -> bool:
-    """Whether a grid's side belongs to an image's: it covers it, and is no more than padded."""
+    """Whether a side of the grid fits a side of the image: it covers it, with at most the padding of a window."""
     touched = ceil(pixels / max(1, stride))
     return touched <= cells <= touched + _MAX_PADDING_CELLS

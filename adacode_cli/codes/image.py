@@ -1,7 +1,7 @@
-"""One image as the codebooks see it: all that a decoder needs, and what passes by the network.
+"""One image as codes: everything that a decoder needs, and what does not pass through the network (alpha, metadata).
 
-The mixing weights are whole steps, not floats, from the moment they leave the network. So an image that is decoded
-at once and one that is decoded years later from a file come from the very same numbers.
+The mixing weights are rounded to integer steps as soon as the network has computed them. Therefore an image that is
+decoded at once and one that is decoded later from a file are made from exactly the same numbers.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 STEPS_PER_UNIT = 128
-"""Mixing weights are multiples of 1/128: images keep about 50 dB to those of exact weights (benchmarks/codes.py)."""
+"""Mixing weights are multiples of 1/128: the PSNR to images of exact weights is about 50 dB (benchmarks/codes.py)."""
 
 MAX_BASES = 32
 MAX_CODES = 65536
@@ -22,7 +22,7 @@ _DTYPES = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32))
 
 @dataclass(frozen=True)
 class DecoderIdentity:
-    """Which weights decode an image. name: what a person calls them; digest: 16 bytes that tell them from others."""
+    """The weights that decode an image. name: as users know them; digest: 16 bytes that identify them."""
 
     name: str
     digest: bytes
@@ -32,12 +32,15 @@ class DecoderIdentity:
 class Codes:
     """An image of height × width pixels as codes.
 
-    codes_KHW: K×h×w uint16, the code of each basis in each latent cell, below the basis's entry of `book_sizes`.
-    steps_KHW: K×h×w int16, mixing weights in units of 1/`steps_per_unit`. stride: output pixels a side of a cell; the
-    grid of h×w cells covers the image. grey, dtype: the image's layout (uint8, uint16 or float32 in [0, 1]).
-    alpha: height×width of that dtype, or None; icc, exif, xmp, iptc: as in an image file, the orientation being 1.
-    notes: what a person should know of how they were made; a file does not keep them.
-    Raises ValueError for arrays that do not fit: that is a bug of the caller.
+    codes_KHW: K×h×w uint16, the code of each basis in each latent cell, less than the basis's entry of `book_sizes`.
+    steps_KHW: K×h×w int16, mixing weights in units of 1/`steps_per_unit`.
+    stride: output pixels along a side of a cell; the grid of h×w cells covers the image.
+    grey, dtype: the image's layout (uint8, uint16 or float32 in [0, 1]).
+    alpha: height×width of that dtype, or None.
+    icc, exif, xmp, iptc: as in an image file, with orientation 1.
+    notes: for the user, on how the codes were made; a file does not contain them.
+
+    Raises ValueError for arrays that do not fit, which is a bug of the caller.
     """
 
     height: int
@@ -62,7 +65,7 @@ class Codes:
         if self.steps_KHW.shape != (k, h, w) or k != len(self.book_sizes):
             raise ValueError(f"codes {self.codes_KHW.shape}, steps {self.steps_KHW.shape}, {self.book_sizes} differ")
         if self.codes_KHW.dtype != np.uint16 or self.steps_KHW.dtype != np.int16 or self.dtype not in _DTYPES:
-            raise ValueError(f"types {self.codes_KHW.dtype}, {self.steps_KHW.dtype}, {self.dtype} are others")
+            raise ValueError(f"types {self.codes_KHW.dtype}, {self.steps_KHW.dtype}, {self.dtype} are not supported")
         if h * self.stride < self.height or w * self.stride < self.width:
             raise ValueError(f"{h}×{w} cells do not cover {self.height}×{self.width} pixels")
         if self.alpha is not None and (self.alpha.shape != (self.height, self.width) or self.alpha.dtype != self.dtype):
@@ -70,18 +73,18 @@ class Codes:
 
     @property
     def mixing(self) -> npt.NDArray[np.float32]:
-        """K×h×w mixing weights, as the decoder takes them."""
+        """K×h×w mixing weights, as the decoder needs them."""
         return self.steps_KHW.astype(np.float32) / np.float32(self.steps_per_unit)
 
     @property
     def touched_mixing(self) -> npt.NDArray[np.float32]:
-        """The mixing weights of the cells that hold pixels of the image; the rest of the grid is its padding."""
+        """The mixing weights of the cells that contain pixels of the image; the other cells are padding."""
         rows, columns = (-(-side // self.stride) for side in (self.height, self.width))
         return self.mixing[:, :rows, :columns]
 
 
 def in_steps(mixing_KHW: npt.NDArray[np.float32], steps_per_unit: int = STEPS_PER_UNIT) -> npt.NDArray[np.int16]:
-    """Finite mixing weights → the nearest steps; beyond ±32767 steps they are clipped."""
+    """Finite mixing weights → the nearest steps, clipped to ±32767."""
     limit = np.iinfo(np.int16).max
     steps = np.clip(np.rint(mixing_KHW * np.float32(steps_per_unit)), -limit, limit)
     return np.asarray(steps, np.int16)

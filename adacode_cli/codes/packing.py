@@ -1,8 +1,8 @@
-"""Arrays of codes, mixing weights and alpha ↔ few bytes, without loss; a stream can claim no more than its arrays hold.
+"""Lossless compression of codes, mixing weights and alpha; decompression never exceeds the size of the array.
 
-LZMA2 from the standard library does the coding; what helps is how the bytes lie. The codes of one cell say much about
-one another, so they stand together in a record whose length is a power of two, which lets LZMA keep statistics for
-each place in it. Mixing weights of one basis resemble their neighbours', so each basis is a plane.
+LZMA2 from the standard library compresses the bytes; their order makes this effective. The codes of one cell are
+correlated, so they are stored together in a record whose length is a power of two, which lets LZMA keep statistics for
+each position in it. Mixing weights of one basis are similar to their neighbours, so each basis is stored as a plane.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-_LONGEST_RECORD = 16
+_MAX_RECORD_BYTES = 16
 _DICTIONARY_BYTES = 1 << 22
 
 Bytes = npt.NDArray[np.uint8]
 
 
-# The longest match of LZMA is 273 bytes and costs a third of a bit or more; zeros are packed 6,830 times smaller.
-_MAX_TIMES_SMALLER = 8000
-_BYTES_BESIDE = 1 << 16
+# The longest match of LZMA is 273 bytes and takes at least a third of a bit; zeros are compressed by 6,830.
+_MAX_RATIO = 8000
+_EXTRA_BYTES = 1 << 16
 
 
 class PackingError(Exception):
@@ -29,16 +29,16 @@ class PackingError(Exception):
 
 
 def check_ratio(data: bytes, size: int) -> None:
-    """Raises PackingError where no packed data of this length unpack to `size` bytes."""
-    if size > len(data) * _MAX_TIMES_SMALLER + _BYTES_BESIDE:
-        raise PackingError(f"{len(data)} packed bytes are claimed to hold {size}")
+    """Raises PackingError if compressed data of this length cannot decompress to `size` bytes."""
+    if size > len(data) * _MAX_RATIO + _EXTRA_BYTES:
+        raise PackingError(f"{len(data)} compressed bytes are claimed to hold {size}")
 
 
 def record_bytes(book_sizes: tuple[int, ...]) -> int:
-    """Bytes of a cell's record: one a basis, a second one for those of more than 256 codes, filled up."""
+    """Bytes of a cell's record: one for each basis, a second one for bases of more than 256 codes, and padding."""
     needed = len(book_sizes) + sum(size > 256 for size in book_sizes)
-    if needed > _LONGEST_RECORD:
-        return -(-needed // _LONGEST_RECORD) * _LONGEST_RECORD
+    if needed > _MAX_RECORD_BYTES:
+        return -(-needed // _MAX_RECORD_BYTES) * _MAX_RECORD_BYTES
     return 1 << (needed - 1).bit_length()
 
 
@@ -49,39 +49,39 @@ def pack_codes(codes_KHW: npt.NDArray[np.uint16], book_sizes: tuple[int, ...]) -
     records = np.zeros((cells.shape[1], record_bytes(book_sizes)), np.uint8)
     records[:, : len(cells)] = (cells & 255).T
     records[:, len(cells) : len(cells) + len(large)] = (cells[large] >> 8).T
-    return _squeezed(records, _record_filter(book_sizes))
+    return _compressed(records, _record_filter(book_sizes))
 
 
 def unpack_codes(data: bytes, book_sizes: tuple[int, ...], rows: int, columns: int) -> npt.NDArray[np.uint16]:
     """Inverse of `pack_codes`. Raises PackingError, also for codes that their basis does not have."""
     num, large = len(book_sizes), [k for k, size in enumerate(book_sizes) if size > 256]
     length = record_bytes(book_sizes)
-    flat = _expanded(data, rows * columns * length, _record_filter(book_sizes))
+    flat = _decompressed(data, rows * columns * length, _record_filter(book_sizes))
     records = flat.reshape(rows * columns, length)
     cells = records[:, :num].T.astype(np.uint16)
     cells[large] |= records[:, num : num + len(large)].T.astype(np.uint16) << 8
     if (cells.max(1, initial=0) >= np.array(book_sizes)).any():
         raise PackingError("a code is beyond its codebook")
     if records[:, num + len(large) :].any():
-        raise PackingError("a record does not end in zeros")
+        raise PackingError("the padding of a record is not zero")
     return cells.reshape(num, rows, columns)
 
 
 def pack_planes(values: npt.NDArray[Any]) -> bytes:
     """An array of unsigned whole numbers → bytes: all lowest bytes, then the next, then the highest."""
-    return _squeezed(_byte_planes(values), _PLANE_FILTER)
+    return _compressed(_byte_planes(values), _PLANE_FILTER)
 
 
 def unpack_planes(data: bytes, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     """Inverse of `pack_planes`. Raises PackingError."""
     kind = np.dtype(dtype)
     count = int(np.prod(shape))
-    planes = _expanded(data, count * kind.itemsize, _PLANE_FILTER).reshape(kind.itemsize, count)
+    planes = _decompressed(data, count * kind.itemsize, _PLANE_FILTER).reshape(kind.itemsize, count)
     return np.ascontiguousarray(planes.T).view(kind.newbyteorder("<")).astype(kind, copy=False).reshape(shape)
 
 
 def pack_steps(steps_KHW: npt.NDArray[np.int16]) -> bytes:
-    """K×h×w mixing weights → bytes; small numbers of either sign have a high byte of zero."""
+    """K×h×w mixing weights → bytes; small numbers of either sign get a high byte of zero."""
     signed = steps_KHW.astype(np.int32)
     return pack_planes(((signed << 1) ^ (signed >> 31)).astype(np.uint16))
 
@@ -93,7 +93,7 @@ def unpack_steps(data: bytes, shape: tuple[int, int, int]) -> npt.NDArray[np.int
 
 
 def pack_alpha(alpha_HW: npt.NDArray[Any]) -> bytes:
-    """Coverage of any of the three sample types → bytes: differences along each row, bit for bit."""
+    """Alpha of any of the three sample types → bytes, without loss: differences along each row."""
     bits = alpha_HW.view(f"u{alpha_HW.dtype.itemsize}")
     return pack_planes(np.diff(bits, axis=1, prepend=bits.dtype.type(0)))
 
@@ -102,11 +102,11 @@ def unpack_alpha(data: bytes, shape: tuple[int, int], dtype: npt.DTypeLike) -> n
     """Inverse of `pack_alpha`. Raises PackingError, also for values outside of a float sample's range."""
     kind = np.dtype(dtype)
     differences = unpack_planes(data, shape, f"u{kind.itemsize}")
-    if not differences.flags.writeable:  # of one plane: the unpacked bytes themselves
+    if not differences.flags.writeable:  # With one plane they are the decompressed bytes themselves.
         differences = differences.copy()
     alpha = np.cumsum(differences, axis=1, dtype=differences.dtype, out=differences).view(kind)
     if kind == np.float32 and not ((alpha >= 0) & (alpha <= 1)).all():
-        raise PackingError("coverage is not between 0 and 1")
+        raise PackingError("alpha is not between 0 and 1")
     return alpha
 
 
@@ -114,7 +114,7 @@ _PLANE_FILTER = {"id": lzma.FILTER_LZMA2, "preset": 9, "dict_size": _DICTIONARY_
 
 
 def _record_filter(book_sizes: tuple[int, ...]) -> dict[str, int]:
-    place_bits = min(record_bytes(book_sizes), _LONGEST_RECORD).bit_length() - 1
+    place_bits = min(record_bytes(book_sizes), _MAX_RECORD_BYTES).bit_length() - 1
     return _PLANE_FILTER | {"lc": 0, "lp": place_bits, "pb": place_bits}
 
 
@@ -123,19 +123,19 @@ def _byte_planes(values: npt.NDArray[Any]) -> Bytes:
     return little.view(np.uint8).reshape(-1, values.dtype.itemsize).T
 
 
-def _squeezed(values: Bytes, chain: dict[str, int]) -> bytes:
+def _compressed(values: Bytes, chain: dict[str, int]) -> bytes:
     return lzma.compress(np.ascontiguousarray(values).tobytes(), lzma.FORMAT_RAW, filters=[chain])
 
 
-def _expanded(data: bytes, size: int, chain: dict[str, int]) -> Bytes:
+def _decompressed(data: bytes, size: int, chain: dict[str, int]) -> Bytes:
     """Exactly `size` bytes, and never more than that in memory."""
     reader = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[chain])
     try:
-        found = reader.decompress(data, max_length=size)
-        # What ends the stream may still wait behind the last byte.
+        unpacked = reader.decompress(data, max_length=size)
+        # The end marker of the stream may follow the last byte.
         extra = b"" if reader.eof else reader.decompress(b"", max_length=1)
     except (lzma.LZMAError, EOFError) as error:
         raise PackingError(str(error)) from error
-    if len(found) != size or extra or not reader.eof or reader.unused_data:
-        raise PackingError("the packed data have another length")
-    return np.frombuffer(found, np.uint8)
+    if len(unpacked) != size or extra or not reader.eof or reader.unused_data:
+        raise PackingError("the compressed data have the wrong length")
+    return np.frombuffer(unpacked, np.uint8)

@@ -1,7 +1,7 @@
 """The finished image, made tile by tile on the device: base image, clipping, rounding, and its means for the guard.
 
-Done there, three bytes a pixel go back to the host and not twelve, and the image is never whole in float32. Every
-place is made of its own tile alone, so tiles may come in any order, and a second time.
+Because this is done on the device, 3 bytes for each pixel return to the host instead of 12, and the image never exists
+as a whole in float32. Every place depends on its own tile only, so tiles may come in any order, and more than once.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from adacode_cli.geometry import Box
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.input import base_image
 
-# Input pixels that bicubic interpolation looks at beyond the ones it makes: two are enough for whole factors.
+# Input pixels that bicubic interpolation reads around the pixels it makes: two are enough for whole factors.
 _CONTEXT = 2
 # Pixels of a strip: 48 MB as three float32 channels.
 STRIP_PX = 1 << 22

@@ -1,7 +1,7 @@
 """An image to its codes and back through one network, the same way every time.
 
 Tiles leave no trace, so the same image gives the same codes, and the same codes the same pixels, bit for bit on one
-machine, device and precision. What would depend on the memory that happens to be free is refused.
+machine, device and precision. An image whose codes would depend on the free memory is refused.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from adacode_cli.errors import DeviceError, WeightsError
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.network import AdaCode
 
-# Cells of the padding that are kept: without them images whose sides are not whole windows come out differently at
+# Cells of the padding that are kept: without them images whose sides are not whole windows differ at
 # the bottom and the right (35 dB to the unpadded whole; one cell 45 dB, two 57 dB).
 _MARGIN_CELLS = 2
 _DIGEST_BYTES = 16
@@ -30,8 +30,8 @@ _DIGEST_BYTES = 16
 
 @dataclass(frozen=True)
 class DecodedCodes:
-    """pixels: height×width×3, or height×width for grey, in the dtype of the codes' image. notes: what a person should
-    know.
+    """pixels: height×width×3, or height×width for grey, in the dtype of the codes' image. notes: messages for
+    the user.
     """
 
     pixels: Pixels
@@ -41,7 +41,7 @@ class DecodedCodes:
 class Coder:
     """Codes by one network. `name` is what files will call its weights. Threads take turns, as with the runner.
 
-    Raises WeightsError for a network that sees more than the codes.
+    Raises WeightsError for a network that needs more than the codes.
     """
 
     def __init__(self, runner: Runner, name: str) -> None:
@@ -88,10 +88,10 @@ class Coder:
         return rows, columns
 
     def _check_room(self, height: int, width: int, *, deep: bool) -> None:
-        """Codes must not depend on the memory that happens to be free, as a sample chosen for lack of it would."""
+        """Raises DeviceError where only a sample would fit the memory: codes must not depend on the free memory."""
         if self._runner.plan(height, width, deep=deep).sampled and self._runner.options.tiling == "exact":
             raise DeviceError(
-                f"not enough memory for the codes of {width}×{height} pixels, which these weights normalise as a whole",
+                f"not enough memory for the codes of {width}×{height} pixels, which these weights normalise at once",
                 hint="Use the bundled weights, --tiling sampled, a smaller image, or close other programs.",
                 only_this_image=True,
             )
@@ -106,14 +106,14 @@ class Coder:
         raise WeightsError(
             f"its codes were made with the weights {name!r} (decoder {made_with.digest.hex()[:12]}), "
             f"and {self.identity.name!r} are others (decoder {self.identity.digest.hex()[:12]})",
-            hint=f"Use --weights {name} after `adacode weights pull {name}`; if that is what you use, "
-            "they have been trained anew since: install the adacode that wrote the codes.",
+            hint=f"Use --weights {name} after `adacode weights pull {name}`; if you use them "
+            "already, they have been trained again since then: install the version of adacode that wrote the codes.",
             only_this_image=True,
         )
 
 
 def decoder_digest(network: AdaCode) -> bytes:
-    """16 bytes that tell decoders apart: of configuration and values of all that turns codes into pixels."""
+    """16 bytes that identify a decoder: a digest of the configuration and values of what turns codes into pixels."""
     state, config = network.state_dict(), network.config.to_dict()
     prefixes = tuple(prefix for part in SHARED_PARTS.values() for prefix in part)
     names = ("channels", "grid", "decoder_depth", "head_depth", "norm", "codebooks")

@@ -1,4 +1,4 @@
-"""Which device runs the network, and in which precision: what is asked for, or the best that is there."""
+"""Which device runs the network, and in which precision: the requested ones, or the best available ones."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ def choose_device(name: str) -> torch.device:
 
 
 def computes_bf16(device: torch.device) -> bool:
-    """Whether the device has bfloat16 arithmetic of its own; emulated bf16 is slower than fp32 and less exact."""
+    """Whether the device computes bfloat16 natively; emulated bf16 is slower than fp32 and less exact."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type == "cpu":
-        # Not public, so a later torch may lack them: then bf16 is merely not chosen by itself.
+        # Not public, so a later torch may lack them: then `auto` does not choose bf16.
         asks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
         return any(ask() for ask in asks if ask is not None)
     return False
@@ -50,20 +50,20 @@ def computes_bf16(device: torch.device) -> bool:
 def unfolds(dtype: torch.dtype, device: torch.device) -> bool:
     """Whether a convolution first copies the neighbourhood of every position, k² times its input.
 
-    Torch's own kernels for a CPU do, which compute what oneDNN has no kernels for on this processor.
+    Torch's own CPU kernels do this; they are used where oneDNN has no kernels for this processor.
     """
     if device.type != "cpu":
         return False
     if dtype == torch.float32:
         return not torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     name = {torch.bfloat16: "_is_mkldnn_bf16_supported", torch.float16: "_is_mkldnn_fp16_supported"}[dtype]
-    # Not public: where a later torch lacks them more memory is planned for, which costs smaller tiles.
+    # Not public: if a later torch lacks them, more memory is planned, and tiles are smaller.
     ask = getattr(torch.ops.mkldnn, name, None)
     return ask is None or not ask()
 
 
 def check_precision(name: str) -> None:
-    """Raises UsageError for a precision that there is not, whatever the device."""
+    """Raises UsageError for the name of a precision that does not exist on any device."""
     if name != "auto" and name not in PRECISIONS:
         raise UsageError(f"unknown precision {name!r}", hint="Choose auto, fp32, bf16 or fp16.")
 
@@ -71,8 +71,8 @@ def check_precision(name: str) -> None:
 def choose_precision(name: str, device: torch.device, *, deep: bool) -> torch.dtype:
     """`auto`, `fp32`, `bf16`, `fp16` → a dtype that the device computes. Raises DeviceError, UsageError.
 
-    `auto` is bf16 where that is native and the image has 8 bits a channel, float32 otherwise; `deep` says that
-    the image has more, whose last bits bf16 would not keep.
+    `auto` is bf16 where that is native and the image has 8 bits per channel, float32 otherwise. `deep`: the image has
+    more bits, and bf16 would lose the last ones.
     """
     check_precision(name)
     if name == "auto":
@@ -85,10 +85,10 @@ def choose_precision(name: str, device: torch.device, *, deep: bool) -> torch.dt
 def rounded(network: AdaCode, dtype: torch.dtype) -> AdaCode:
     """A copy that computes in `dtype`; its input and its image stay float32.
 
-    Its weights have the short precision once and for all. Autocast would round every weight again at every call, for
-    every tile, and take each LayerNorm to float32 and back: a fifth of the time of a published network on a CPU.
-    Codebooks and GroupNorm keep float32 weights: codes are searched in float32, and what a map is normalised by is
-    computed in float64 and applied in float32.
+    Its weights are rounded once. Autocast would round every weight again at every call, for every tile, and convert
+    each LayerNorm to float32 and back: a fifth of the time of a published network on a CPU.
+    Codebooks and GroupNorm keep float32 weights: codes are searched in float32, and the statistics of a normalisation
+    are computed in float64 and applied in float32.
     """
     copy = deepcopy(network).to(dtype)
     for ours, theirs in zip(copy.modules(), network.modules(), strict=True):
@@ -108,7 +108,7 @@ def exact_arithmetic(device: torch.device) -> Iterator[None]:
         return
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     before = cudnn.allow_tf32, matmul.allow_tf32, cudnn.deterministic, cudnn.benchmark
-    # What is measured anew in each process would choose other kernels in another one, and so other last bits.
+    # A benchmark in each process could choose other kernels in another process, and so other last bits.
     cudnn.allow_tf32, matmul.allow_tf32, cudnn.deterministic, cudnn.benchmark = False, False, True, False
     try:
         yield

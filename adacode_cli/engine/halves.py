@@ -3,11 +3,11 @@
 A network is cut where the whole image comes together. Between its halves everything lies on the latent grid, which
 has 1/64 of the pixels, and is computed for the whole image at once: attention looks across all of it.
 
-Where whole maps do not fit memory, normalisation goes by sums that are gathered norm after norm, with nothing but sums
-kept between. A tile knows the map before a norm exactly once the sums of all norms on the way there are known. So the
-first norm's sums are gathered, then with those the second's, and so on; each norm costs a pass through all that comes
-before it, which is what the memory is paid with. The encoder's are gathered over the whole image, since codes depend
-on them and a code is a discrete decision; the decoder's over a sample of tiles.
+Where whole maps do not fit into memory, normalisation uses sums that are gathered for one norm after another, and only
+these sums are kept. A tile can compute the map before a norm exactly once the sums of all earlier norms are known. So
+the first norm's sums are gathered, then with them the second's, and so on. This saves memory and costs time: each norm
+needs a pass through all steps before it. The encoder's sums are gathered over the whole image, because codes depend on
+them and a code is a discrete decision; the decoder's are gathered over a sample of tiles.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ from adacode_cli.geometry import Box
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.network import AdaCode
 
-# Side of a sample's tile in output pixels: the smaller, the more evenly spread, and the more of the work is halo.
+# Side of a sample's tile in output pixels: smaller ones are spread more evenly, but more of the work is halo.
 SAMPLE_TILE_PX = 128
-# Of so many tiles in a row or a column one is in the sample; two make a chessboard.
+# One of this number of tiles in a row or a column is in the sample; 2 gives a chessboard pattern.
 SAMPLE_EVERY = 2
 
 
@@ -62,7 +62,7 @@ class Halves:
 
 def halves_of(network: AdaCode, dtype: torch.dtype, *, unfolds: bool = False) -> Halves:
     """The halves of a network that runs in `dtype`. unfolds: whether a convolution in it first copies the neighbourhood
-    of every position, as `device.unfolds` says of a device.
+    of every position, see `device.unfolds`.
     """
     decoder, given = decoder_steps(network, skips=True), _given(network.config, dtype)
     encoder = trace(encoder_steps(network), given, {FEATURE, *_read_first(decoder) - given.keys()}, unfolds=unfolds)
@@ -132,7 +132,7 @@ def run_encoder(
     """prepared: B×C×H×W padded inputs on the tiler's home → the maps that `run_decoder` starts from, with the encoder's
     skips.
 
-    A tiler with known sums goes by sums gathered beforehand: here, over the whole image. Raises DeviceError when not
+    A tiler with known sums uses sums gathered beforehand, here over the whole image. Raises DeviceError when not
     even the smallest tile fits, NonFiniteError as `Finiteness` does.
     """
     maps = {IMAGE: Map(prepared_BCHW, tiler.grid.input_cell_px)}
@@ -141,7 +141,7 @@ def run_encoder(
     tiler.run(half, maps, boxes)
     _tidy(tiler)
     made = latent_maps(network, maps.pop(FEATURE).data_BCHW.to(tiler.device))
-    tiler.finiteness.look_at(made.weights_BKHW)
+    tiler.finiteness.check(made.weights_BKHW)
     maps[LATENT] = Map(made.latent_BCHW.to(tiler.home), 1)
     maps[CODES] = Map(torch.stack(made.codes, 1).to(tiler.home), 1)
     maps[WEIGHTS] = Map(made.weights_BKHW.to(tiler.home), 1)
@@ -158,7 +158,7 @@ def run_decoder(half: Half, tiler: Tiler, boxes: Sequence[Box], maps: dict[str, 
     """Maps, which are used up → the DETAIL that the network adds to the base image, handed to the tiler's
     `take_detail`, padding included.
 
-    A tiler with known sums goes by a sample of the image here. Raises as `run_encoder` does.
+    A tiler with known sums uses a sample of the image here. Raises as `run_encoder` does.
     """
     _tidy(tiler)
     if tiler.known_sums is not None:
@@ -179,7 +179,7 @@ def sample(grid: Grid) -> tuple[Box, ...]:
 
 
 def measure(half: Half, tiler: Tiler, maps: dict[str, Map], boxes: Sequence[Box]) -> None:
-    """Adds what `boxes` tell about every norm of the half to the tiler's `known_sums`."""
+    """Adds the sums over `boxes`, for every norm of the half, to the tiler's `known_sums`."""
     assert tiler.known_sums is not None
     for i, step in enumerate(half.whole.steps):
         if step.norm is not None:

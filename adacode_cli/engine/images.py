@@ -1,6 +1,6 @@
 """Images as arrays, and what happens to them around the network: alpha, other sizes, holes that are filled again.
 
-The network sees grey or RGB alone. An alpha channel is resized beside it, because a network trained on photographs
+The network sees only grey or RGB. An alpha channel is resized separately, because a network trained on photographs
 would invent texture in a map of coverage.
 """
 
@@ -24,7 +24,7 @@ def check_image(image: Pixels, alpha: Pixels | None = None) -> None:
     """Raises InputError unless `image` is H×W, or H×W×C with C from 2 to 4, of uint8, uint16 or finite float32 samples.
 
     No side is 0. With C 2 and 4 the last channel is alpha; a separate `alpha` is H×W of the same type, of an image
-    that has none inside.
+    without an alpha channel.
     """
     shape_fits = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (2, 3, 4))
     if not shape_fits or image.size == 0 or image.dtype not in TOPS:
@@ -44,11 +44,11 @@ def check_image(image: Pixels, alpha: Pixels | None = None) -> None:
 
 def _check_finite(samples: Pixels) -> None:
     if samples.dtype == np.float32 and not np.isfinite(samples).all():
-        # One such sample would spread over every pixel that sees it, and where it ends nobody could tell.
+        # One such sample would spread over every pixel whose computation reads it.
         count = samples.size - np.count_nonzero(np.isfinite(samples))
         raise InputError(
             f"{count} of the image's {samples.size} samples are not finite",
-            hint="Replace NaN and infinity by numbers from 0 to 1; where they mark holes, inpaint them with a mask.",
+            hint="Replace NaN and infinity by numbers from 0 to 1; if they mark holes, use inpaint with a mask.",
         )
 
 
@@ -70,11 +70,10 @@ def _has_alpha(image: Pixels) -> bool:
 
 
 def covered(color: Pixels, alpha: Pixels | None) -> Pixels:
-    """H×W or H×W×3 colours, those of zero alpha (H×W) painted over; the very array where there are none, or only such.
+    """H×W or H×W×3 colours, those of zero alpha (H×W) replaced; the same array if no pixel or every pixel is hidden.
 
-    Under full transparency a file may hold any colour, often a garish one. A network mixes neighbours, so it would
-    draw that colour as a fringe around the visible part. Each hidden pixel therefore takes the colour of the visible
-    pixel nearest to it.
+    A fully transparent pixel may have any colour, often a bright one. A network mixes neighbours, so that colour would
+    become a fringe around the visible part. Therefore each hidden pixel takes the colour of the nearest visible pixel.
     """
     if alpha is None:
         return color

@@ -1,10 +1,9 @@
 """Maps of a network, on the latent grid of one padded image, and parts of them that stay exact.
 
-Tiles begin and end on the latent grid, so that strides and enlargements stay aligned. What an inner edge of a part has
-spoilt is cut off as soon as it is made: a convolution pads with zeros. At the border of the map that is what the whole
-map would see; at the inner edge of a part it is not, and the results that saw such zeros are dropped at once. So every
-value of a `Patch` is the whole map's value, and nobody needs to know how far a chain of layers looks: a patch of its
-input comes out smaller by just that.
+Tiles begin and end on the latent grid, so that strides and enlargements stay aligned. A convolution pads with zeros. At
+the border of the map this is correct; at an inner edge of a part it is not, and results that depend on such zeros are
+cut off at once. So every value of a `Patch` equals the value of the whole map, and the receptive field of a chain of
+layers need not be known: the result is smaller than the patch of the input by exactly that amount.
 """
 
 from __future__ import annotations
@@ -52,15 +51,15 @@ class Grid:
         return max(1, MIN_TILE_PX // self.cell_px)
 
     def tile(self, side_px: int) -> tuple[int, int]:
-        """Most rows and columns of cells of a tile: no side longer than `side_px` output pixels (or one cell), and all
-        tiles of about the same size.
+        """The largest number of rows and columns of cells of a tile: no side is longer than `side_px` output pixels (or
+        one cell), and all tiles have about the same size.
         """
         most = max(1, side_px // self.cell_px)
         rows, columns = (-(-side // -(-side // most)) for side in (self.height, self.width))
         return rows, columns
 
     def boxes(self, tile: tuple[int, int]) -> tuple[Box, ...]:
-        """The tiles that part the image."""
+        """The tiles that divide the image."""
         return tuple(tiles(self.height, self.width, *tile))
 
 
@@ -93,7 +92,7 @@ class Patch:
     per_cell: int
 
     def apply(self, function: Callable[[Tensor], Tensor]) -> Patch:
-        """The patch after a function of single positions."""
+        """The patch after a pointwise function."""
         return replace(self, data_BCHW=function(self.data_BCHW))
 
     def to(self, dtype: torch.dtype) -> Patch:
@@ -142,7 +141,7 @@ class Map:
 
 
 def together(function: Callable[[Tensor, Tensor], Tensor], a: Patch, b: Patch) -> Patch:
-    """A function of single positions of two maps on one grid, where both are known."""
+    """A pointwise function of two maps on one grid, where both are known."""
     assert (a.height, a.width) == (b.height, b.width), "maps of different grids"
     p, q = a.box, b.box
     box = Box(max(p.top, q.top), max(p.left, q.left), min(p.bottom, q.bottom), min(p.right, q.right))
@@ -210,5 +209,5 @@ def add(a: Patch, b: Patch) -> Patch:
 
 
 def add_to(a: Patch, b: Patch) -> Patch:
-    """The sum, where both are known, written over `a`: for a patch that was made for nothing else."""
+    """The sum, where both are known, written over `a`: for a patch that is not used elsewhere."""
     return together(lambda p, q: p.add_(q), a, b)

@@ -1,6 +1,6 @@
-"""How much memory there is to plan with: what is free on the device, within the limits of container and process.
+"""How much memory can be planned: the free memory of the device, within the limits of container and process.
 
-What is planned here may be wrong, because other programs run too; `engine.tiled` halves a tile that did not fit.
+A plan may turn out to be wrong, because other programs run too; then `engine.tiled` halves a tile that did not fit.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ import torch
 if sys.platform.startswith("linux"):
     import resource
 
-# Fallback where the system does not tell (not Linux).
+# Fallback where the system does not report it (not Linux).
 UNKNOWN_BYTES = 4 << 30
 _CGROUP = Path("/sys/fs/cgroup")
 _OWN_CGROUPS = Path("/proc/self/cgroup")
 _ARC = Path("/proc/spl/kstat/zfs/arcstats")
-# Names of a group's limit, of its use, and of the parts of its use that the kernel gives up when asked. Free memory of
+# Names of a group's limit, of its use, and of the parts of its use that the kernel frees on demand. Free memory of
 # the machine (MemAvailable) counts the same parts.
 _V2 = ("memory.max", "memory.current", r"(?:inactive_file|active_file|slab_reclaimable)")
 _V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", r"total_(?:inactive|active)_file")
 
-# Beside allocators that say so, oneDNN fails without a reason where it finds no room for its scratch space. A
-# primitive *descriptor* that cannot be created is something else: an operation that it does not have.
+# Allocators report a lack of memory; oneDNN fails without a reason if there is no room for its scratch space. A
+# primitive *descriptor* that cannot be created is another error: oneDNN lacks the operation.
 _SIGNS = re.compile(
     r"out of memory|can't allocate memory|not enough memory|bad_alloc|_alloc_failed|"
     r"could not (create|execute) a primitive(?! descriptor)|could not create a memory",
@@ -53,7 +53,7 @@ def free_bytes(device: torch.device) -> int:
     """
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
-        # What the allocator keeps from earlier tiles counts as used there, yet the next tile gets it.
+        # Memory that the allocator keeps from earlier tiles counts as used there, but the next tile can use it.
         free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         limit = _share_allowed(device) * total
         return int(min(free, limit - torch.cuda.memory_allocated(device)))
@@ -66,9 +66,9 @@ def free_bytes(device: torch.device) -> int:
 def obtainable_bytes(device: torch.device) -> int | None:
     """The most that the device could give: what is free once caches were handed back, for the CPU with free swap.
 
-    None where the system does not say. A GPU finishes all its work first.
+    None if the system does not report it. A GPU finishes all its work first.
     """
-    if device.type not in ("cpu", "cuda"):  # others say what they recommend, and can give more
+    if device.type not in ("cpu", "cuda"):  # others report a recommended size, and can give more
         return None
     release(device)
     if device.type == "cuda":
@@ -87,13 +87,13 @@ def obtainable_bytes(device: torch.device) -> int | None:
 
 def _share_allowed(device: torch.device) -> float:
     """The part of a CUDA device that this process may take (`torch.cuda.set_per_process_memory_fraction`)."""
-    ask = getattr(torch.cuda, "get_per_process_memory_fraction", None)  # younger than the oldest torch that is allowed
-    # It wants an index, which plain "cuda" has not.
+    ask = getattr(torch.cuda, "get_per_process_memory_fraction", None)  # newer than the oldest supported torch
+    # It needs an index, which plain "cuda" lacks.
     return 1.0 if ask is None else float(ask(torch.cuda.current_device() if device.index is None else device.index))
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory ran out: on a GPU, in torch's CPU allocator, NumPy, oneDNN or OpenCV."""
+    """Whether an exception means that memory ran out: on a GPU, in torch's CPU allocator, NumPy, oneDNN or OpenCV."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     if isinstance(error, cv2.error):
@@ -102,17 +102,17 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def is_device_failure(error: BaseException | None) -> bool:
-    """Whether an exception says that a GPU has stopped working, for this process at least; not for lack of memory."""
+    """Whether an exception means that a GPU has failed, at least for this process; not for lack of memory."""
     if not isinstance(error, RuntimeError) or is_out_of_memory(error):
         return False
-    kind = getattr(torch, "AcceleratorError", None)  # younger than the oldest torch that is allowed
+    kind = getattr(torch, "AcceleratorError", None)  # newer than the oldest supported torch
     return (kind is not None and isinstance(error, kind)) or _FAILURE.search(str(error)) is not None
 
 
 def release(device: torch.device) -> None:
-    """Hands cached blocks back, of the device and of the C library, so that what comes next finds them.
+    """Frees the cached blocks of the device and of the C library.
 
-    For when memory ran out: a GPU finishes all its work first.
+    Use it after memory ran out: a GPU finishes all its work first.
     """
     trim_heap()
     if device.type == "cuda":
@@ -122,7 +122,7 @@ def release(device: torch.device) -> None:
 
 
 def trim_heap() -> None:
-    """Hands free blocks of the C library back; between two maps in host memory.
+    """Returns free blocks of the C library to the system; used between two maps in host memory.
 
     glibc keeps what was freed between two blocks in use: 200 MB after the encoder of an image of 8 megapixels.
     """
@@ -179,7 +179,7 @@ def _room_of_process() -> int | None:
 
 
 def _freed_in_heap() -> int:
-    """Bytes that the C library's heap has and nobody uses: they count as taken, and the next map may lie there."""
+    """Free bytes in the C library's heap: the system counts them as used, but the next map can use them."""
     ask = getattr(ctypes.CDLL(None), "mallinfo2", None)
     if ask is None:  # not glibc, or older than 2.33
         return 0
@@ -198,7 +198,7 @@ def _machine_room() -> int | None:
 
 
 def arc_room(statistics: Path) -> int:
-    """Bytes that the cache of ZFS gives back when memory is asked for, by its `statistics`; 0 where there is no ZFS.
+    """Bytes that the cache of ZFS releases on demand, from its `statistics`; 0 without ZFS.
 
     Linux counts this cache as used, unlike that of other file systems.
     """

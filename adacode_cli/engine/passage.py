@@ -1,6 +1,7 @@
-"""One passage through a network: padding, the whole-image parts, both halves by tiles, and what is tried again smaller.
+"""One passage through a network: padding, the whole-image parts, both halves by tiles, and what is retried with less
+memory.
 
-On a GPU all of an image is queued at once, from the upload of its samples to the copy of the result; who calls waits.
+On a GPU an image is queued as a whole, from the upload of its samples to the copy of the result; the caller waits.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.input import fill_from, halve, pad_mirrored, padded_size, prepare_input
 from adacode_cli.model.network import AdaCode
 
-_SAMPLED = "memory is too small for exact tiling of this image: it was normalised by a sample (--tiling sampled)"
+_SAMPLED = (
+    "there is too little memory for exact tiling of this image: it was normalised with a sample (--tiling sampled)"
+)
 
 C = TypeVar("C", bound=Canvas)
 T = TypeVar("T")
@@ -46,7 +49,7 @@ class Kind:
 class Attempt:
     """One try at images of one kind: what is queued on the device, and what will come back of it.
 
-    slots: how many run together; where there are fewer, the rest is left black.
+    slots: how many run together; unused slots stay black.
     """
 
     kind: Kind
@@ -72,7 +75,7 @@ class Group(Generic[C]):
 
 
 class Passage:
-    """A network on its device, in every precision that was asked for. Whoever calls has the device's turn."""
+    """A network on its device, in every precision that was requested. The caller must hold the device's turn."""
 
     def __init__(self, network: AdaCode, device: torch.device, options: RunOptions) -> None:
         self.network, self.device, self.options = network, device, options
@@ -114,8 +117,8 @@ class Passage:
         self._where_it_fits(attempt.kind, (code.height, code.width), 1, planned)
 
     def _where_it_fits(self, kind: Kind, size: tuple[int, int], slots: int, planned: Callable[[TilePlan], T]) -> T:
-        """What `planned` makes by a plan. Maps that did not fit the device after all lie in host memory for a second
-        try. Raises DeviceError before any work where an image of that size clearly does not fit.
+        """What `planned` makes by a plan. If maps do not fit the device after all, they lie in host memory in a
+        second try. Raises DeviceError before any work if an image of that size clearly does not fit.
         """
         plan = self.plan(kind, slots)
         require_room(plan, size, self.options, self.device)
@@ -180,7 +183,7 @@ class Passage:
             kind.dtype,
             on_host=self.device.type == "cpu",
             sample_bytes=kind.sample_bytes,
-            pictures=slots,
+            images=slots,
         )
         room = Memory(*(int(SHARE * free_bytes(device)) for device in (torch.device("cpu"), self.device)))
         return plan_tiles(costs, self.options, self.device, room, resident=resident)

@@ -1,10 +1,9 @@
-"""How an image is cut for the network, and the memory that it will take: decided before any work.
+"""How an image is divided into tiles, and the memory that it will take: both are planned before any work.
 
-`RunOptions` says how a person wants the engine to run, `Costs` what memory a run in given tiles takes, and `plan_tiles`
-chooses tiles whose planned memory fits what is free. Costs are arithmetic: sizes of maps and of what a tile holds come
-from `engine.segments`, which counts them. What is estimated here, and held against measured peaks by the tests, is what
-the counting cannot see: scratch space of the convolutions, copies of the image around the network, and what the
-allocator does not give back.
+`RunOptions` holds the user's choices for the engine, `Costs` computes the memory of a run in given tiles, and
+`plan_tiles` chooses tiles whose planned memory fits the free memory. `engine.segments` counts the sizes of maps and of
+what a tile holds. The rest is estimated here, and the tests compare it with measured peaks: scratch space of the
+convolutions, copies of the image around the network, and memory that the allocator does not return.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ TILINGS = ("exact", "sampled")
 class RunOptions:
     """precision: auto, fp32, bf16 or fp16. tile: "auto", "none" or a side in output pixels.
 
-    tiling: "exact", or "sampled": normalisation by what a sample of the image tells. Raises UsageError.
+    tiling: "exact", or "sampled": normalisation by the statistics of a sample of the image. Raises UsageError.
     """
 
     precision: str = "auto"
@@ -55,28 +54,29 @@ class RunOptions:
 
 
 def _is_side(tile: object) -> bool:
-    """Whether it is written in decimal digits alone and large enough; what NumPy counts in is fine too."""
+    """Whether it is a whole number, also of NumPy, or a text of decimal digits, and large enough."""
     return str(tile).isascii() and str(tile).isdecimal() and int(str(tile)) >= MIN_TILE_PX
 
 
-# Latent maps at once inside a Swin stack: its input, a group's, a block's, and what the block makes.
+# Latent maps alive inside a Swin stack: its input, a group's, a block's, and the block's result.
 _SWIN_MAPS = 4
-# A band at once: queries, keys and values twice, the hidden layer of the perceptron before and after its activation.
+# Maps of a band that are alive together: queries, keys and values twice, the hidden layer of the perceptron before and
+# after its activation.
 _BAND_MAPS = 14
 # At the end of each group of blocks a 3×3 convolution sees the whole latent map, with the same maps alive.
 _SWIN_KERNEL = 3 * 3
 # Of a strip of a tile that is being finished: its detail and the base in float32, and what rounding and means take.
 _STRIP_BYTES_PER_PX = 40
 _FLOAT_BYTES = 4
-# What convolutions keep whatever the image (compiled kernels, reordered weights): 35 to 55 MB were measured.
+# Memory that convolutions keep for any image (compiled kernels, reordered weights): 35 to 55 MB were measured.
 _FIXED_BYTES = 48 << 20
-# The C library's heap goes to pieces where tiles of many shapes follow one another (corners, edges, the middle): what
-# one tile freed does not fit what the next one asks for. With up to four, which mirror one another, that was not seen;
-# with nine and more the heap held about as much again as the largest tile needs.
+# The C library's heap is fragmented where tiles of many shapes follow one another (corners, edges, the middle): blocks
+# that one tile freed do not fit the next one. This was not seen with up to four shapes, which mirror one another; with
+# nine and more, the heap took about twice the memory of the largest tile.
 _TILES_ALIKE, _IN_PIECES = 4, 2
 # Copies of the input in float32 that are alive together: as given, and padded; where holes are filled, the pyramid too.
 _INPUT_COPIES = {"none": 2.0, "upsampled": 2.0, "nearest": 2.0, "filled": 5.0}
-# The piece of a map that is summed in one go on a GPU, in float64.
+# The piece of a map that is summed at once on a GPU, in float64.
 _SUM_BYTES = 8 * SUMMED_AT_ONCE_GPU
 
 Tile = tuple[int, int]
@@ -106,17 +106,17 @@ class Costs:
     dtype: torch.dtype
     on_host: bool
     sample_bytes: int = 1
-    pictures: int = 1
+    images: int = 1
 
     def of(self, encoder: Tile, decoder: Tile, *, sampled: bool, resident: bool = False) -> Memory:
-        """Memory of a run in tiles of so many rows and columns of cells; with `sampled` no maps wait for their sums,
+        """Memory of a run in tiles of the given rows and columns of cells; with `sampled` no maps wait for their sums,
         with `resident` whole maps and the input lie on the device.
         """
         first = self._phase(self.halves.encoder, encoder, sampled=sampled)
         maps, busy = self._phase(self.halves.decoder, decoder, sampled=sampled)
         carried = sum(self.halves.encoder.shapes[name].bytes_per_cell for name in self.halves.encoder.kept)
-        between = carried * self.grid.num_cells * self.pictures, self._latent_bytes()
-        # The image's memory is asked for at the start, and taken by the system when it is written to.
+        between = carried * self.grid.num_cells * self.images, self._latent_bytes()
+        # The image's memory is allocated at the start, but the system provides it only when it is written to.
         image, last = self._image_bytes(), (maps, busy + self._strip_bytes(decoder))
         if resident:
             most = max(sum(phase) for phase in (first, between, last))
@@ -135,7 +135,7 @@ class Costs:
         """Bytes of whole maps, and of the largest tile at work."""
         one_tile = tile == self._size
         segments = (half.whole,) if sampled or one_tile or not half.normalises else half.separate
-        maps = half.map_bytes_per_cell(segments) * self.grid.num_cells * self.pictures
+        maps = half.map_bytes_per_cell(segments) * self.grid.num_cells * self.images
         num_tiles = math.prod(-(-length // side) for length, side in zip(self._size, tile, strict=True))
         heap = _IN_PIECES if self.on_host and num_tiles > _TILES_ALIKE else 1
         return maps, heap * max(self._tile_bytes(segment, tile) for segment in segments)
@@ -144,25 +144,25 @@ class Costs:
         rows, columns = (min(side, length + 2 * segment.halo) for side, length in zip(self._size, tile, strict=True))
         inputs = 0 if self.on_host else segment.input_bytes_per_cell
         sums = _SUM_BYTES if not self.on_host and self.halves.normalise else 0
-        return sums + int((segment.bytes_per_cell + inputs) * rows * columns * self.pictures)
+        return sums + int((segment.bytes_per_cell + inputs) * rows * columns * self.images)
 
     def _latent_bytes(self) -> int:
         channels, swins = self.config.channels[-1], (self.config.encoder_swin, self.config.predictor_swin)
         maps = _SWIN_MAPS if any(swins) else 2
-        cells = self.grid.num_cells * self.pictures
-        at_once = max(band_cells(on_cpu=self.on_host), 8 * self.grid.width * self.pictures)
+        cells = self.grid.num_cells * self.images
+        at_once = max(band_cells(on_cpu=self.on_host), 8 * self.grid.width * self.images)
         band = _BAND_MAPS * min(cells, at_once) if any(swins) else 0
         copies = _SWIN_KERNEL * cells if any(swins) and self.halves.unfolds else 0
         return int((maps * cells + max(band, copies)) * channels * self.dtype.itemsize)
 
     def _input_bytes(self) -> int:
-        pixels = self.grid.num_cells * self.grid.input_cell_px**2 * self.pictures
+        pixels = self.grid.num_cells * self.grid.input_cell_px**2 * self.images
         return int(_INPUT_COPIES[self.config.base] * self.config.in_channels * _FLOAT_BYTES * pixels)
 
     def _image_bytes(self) -> int:
         """The finished image, and its means over the pixels of the input."""
         pixels, inputs = (
-            self.grid.num_cells * self.pictures * side**2 for side in (self.grid.cell_px, self.grid.input_cell_px)
+            self.grid.num_cells * self.images * side**2 for side in (self.grid.cell_px, self.grid.input_cell_px)
         )
         return int(3 * self.sample_bytes * pixels + (3 * _FLOAT_BYTES * inputs if self.config.scale > 1 else 0))
 
@@ -170,35 +170,35 @@ class Costs:
         return int(_STRIP_BYTES_PER_PX * min(math.prod(tile) * self.grid.cell_px**2, STRIP_PX))
 
 
-# Sides of tiles in output pixels, on a CPU and on a GPU, for parts that are one pass and for those whose steps are
-# passes of their own, as normalisation makes them. The encoder's follow neither the wish for a tile size nor the
-# memory, so that codes cannot depend on them: convolutions that were cut elsewhere may differ in the last bit on some
-# devices, and a feature half-way between two codes may then take the other one.
+# Sides of tiles in output pixels, on a CPU and on a GPU, for parts that are one pass, and for parts whose steps are
+# separate passes because of normalisation. The encoder's depend neither on --tile nor on the memory, so that codes do
+# not depend on them: on some devices, convolutions of other tiles differ in the last bit, and a feature half-way
+# between two codes may then take the other one.
 _ENCODER_PX = {"cpu": {"one": 512, "steps": 512}, "gpu": {"one": 4096, "steps": 1024}}
-# Larger tiles are hardly faster on a CPU, whose caches they leave, and where each step is a pass of its own, the halo
-# is narrow and smaller ones do. A GPU needs large ones to be busy while the next launches are prepared, and an image
-# that is a single tile is not copied from tile to map at each step.
+# Larger tiles are hardly faster on a CPU, because they exceed its caches; where each step is a separate pass, the halo
+# is narrow and smaller tiles are enough. A GPU needs large ones to be busy while the next launches are prepared, and an
+# image that is a single tile is not copied from tile to map at each step.
 _DECODER_PX = {"cpu": {"one": 1024, "steps": 512}, "gpu": {"one": 4096, "steps": 4096}}
 # Output pixels that it takes to keep a GPU busy for as long as the launches of one image take, and the most images
 # that make them up.
 _BATCH_PX = {"one": 1 << 24, "steps": 1 << 21}
 _MAX_TOGETHER = 16
-# Half of the free memory that a run may take; the rest is for codecs, other images and other programs.
+# The part of the free memory that a run may take; the rest is for codecs, other images and other programs.
 SHARE = 0.7
-# An image is refused where its plan is so many times what could be had at all, and so many bytes more. Of a plan,
-# networks of real size took 0.84 at least; what convolutions keep, the second image finds in place.
+# An image is refused if its plan exceeds the obtainable memory by this factor and by this number of bytes. Networks of
+# real size took at least 0.84 of their plan; memory that convolutions keep is already there for the second image.
 _CLEARLY, _CLEARLY_BYTES = 1.25, 64 << 20
-# Side of a tile that was asked for, beyond which a smaller one would be of help.
+# If the chosen tile is larger than this side, a smaller one would help.
 _LARGE_TILE_PX = 256
 
 
 @dataclass(frozen=True)
 class TilePlan:
-    """encoder_tile, decoder_tile: most rows and columns of cells of the tiles that part the image on `grid`.
+    """encoder_tile, decoder_tile: most rows and columns of cells of the tiles that divide the image on `grid`.
 
-    sampled: normalisation goes by a sample of the image (`engine.halves`). resident: whole maps lie on a device
-    that has memory of its own. memory: what it will take. lacks: None where that fits, or else the least that has to be
-    there: host memory as planned, and memory of the device for the smallest tiles.
+    sampled: normalisation uses a sample of the image (`engine.halves`). resident: whole maps lie on a device
+    that has memory of its own. memory: what it will take. lacks: None if that fits; otherwise the least memory that is
+    needed: host memory as planned, and device memory for the smallest tiles.
     """
 
     grid: Grid
@@ -223,11 +223,11 @@ class TilePlan:
 def plan_tiles(
     costs: Costs, options: RunOptions, device: torch.device, room: Memory, *, resident: bool = True
 ) -> TilePlan:
-    """The plan for one image with `room` to spare.
+    """The plan for one image within the memory `room`.
 
-    A tile that was asked for is taken; "auto" is the fastest that fits, or the smallest there is. Whole maps lie on the
-    device if that is a GPU and they fit there, unless `resident` is False. Where they are kept for normalisation and
-    fit nowhere, not even with the smallest tiles, the plan is sampled.
+    A tile size that the user chose is used; "auto" is the fastest that fits, or the smallest one. Whole maps lie on the
+    device if that is a GPU and they fit there, unless `resident` is False. If maps must be kept for normalisation and
+    do not fit even with the smallest tiles, the plan is sampled.
     """
     grid, sides = costs.grid, _sides(costs, options.tile, device)
     encoder = grid.tile(_encoder_px(costs, device))
@@ -240,14 +240,15 @@ def plan_tiles(
     exact_fits = any(memory(side, sampled=False, resident=r).fits(room) for r in places for side in smallest)
     sampled = costs.halves.normalise and (options.tiling == "sampled" or not exact_fits)
     tried = [(side, r, memory(side, sampled=sampled, resident=r)) for r in places for side in sides]
-    # Where nothing fits, what takes no more than the least does: tiles of the decoder do not make an encoder smaller.
+    # If nothing fits, take the best plan that needs no more than the smallest one: smaller tiles of the decoder do not
+    # reduce what the encoder needs.
     least = tried[-1][2]
     side, kept_there, takes = next(
         (one for one in tried if one[2].fits(room)), next(one for one in tried if one[2].fits(least))
     )
     lacks = None
     if not takes.fits(room):
-        # A device that lacks memory says so, and its tiles are halved. Of the host's memory the system promises more
+        # A device reports a lack of memory, and its tiles are halved. Of the host's memory the system promises more
         # than it has, and ends the process that takes it.
         smallest_tile = grid.tile(grid.smallest_tile * grid.cell_px)
         on_device = costs.of(smallest_tile, smallest_tile, sampled=sampled, resident=False).device_bytes
@@ -256,9 +257,9 @@ def plan_tiles(
 
 
 def require_room(plan: TilePlan, size: tuple[int, int], options: RunOptions, device: torch.device) -> None:
-    """Raises DeviceError, with the figures, for an image of size (height, width) that clearly cannot be had.
+    """Raises DeviceError, with the figures, for an image of size (height, width) that clearly does not fit.
 
-    Where the plan is a little larger than what is free, or nobody knows what is, it is tried.
+    If the plan is only a little larger than the free memory, or that is unknown, the image is tried.
     """
     if plan.lacks is None:
         return

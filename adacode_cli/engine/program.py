@@ -1,8 +1,8 @@
-"""The network's pixel-grid parts as a list of steps: each one makes one named map from others.
+"""The network's parts on pixel grids as lists of steps: each step makes one named map from others.
 
 A step looks no farther than one convolution, so it can run on parts of its maps. The parts on the latent grid that look
 across the whole image (attention, codes, weight predictor) lie between the two lists and are the network's own.
-`AdaCode.forward` says the same in fewer words; tests hold the two together. A faster way to compute a step is another
+`AdaCode.forward` computes the same in a simpler way; tests compare the two. A faster way to compute a step is another
 `run` with the same result.
 """
 
@@ -108,7 +108,7 @@ def _finished_trunk(trunk: Trunk, decoded: str) -> Iterator[Step]:
 
 
 def _trunk(trunk: Trunk, source: str, first: int, end: int) -> Iterator[Step]:
-    """The convolutions from number `first` to before `end`, each into a map of its own."""
+    """The convolutions from number `first` to before `end`, each into its own map."""
     for i in range(first, end):
         conv, activation = trunk.layer(i)
         yield Step((source,), _after(i + 1), partial(_packed, conv, activation, trunk.pack if i == 0 else 1))
@@ -116,7 +116,7 @@ def _trunk(trunk: Trunk, source: str, first: int, end: int) -> Iterator[Step]:
 
 
 def _after(num_layers: int) -> str:
-    """Name of the trunk's map after so many convolutions."""
+    """Name of the trunk's map after `num_layers` convolutions."""
     return f"trunk{num_layers}"
 
 
@@ -153,7 +153,7 @@ def _residuals(name: str, body: nn.Sequential) -> Iterator[Step]:
     for block in cast("list[ResBlock]", list(body)):
         inner = f"{name}.inner"
         norms = _norm(block.norm1), _norm(block.norm2)
-        # What normalisation made is nobody else's, nor is the map between both convolutions where all is one pass.
+        # No other step reads the result of normalisation, nor the map between both convolutions if all is one pass.
         yield Step((name,), inner, partial(_activated, block.conv1, ours=norms[0] is not None), norms[0])
         yield Step((inner, name), name, partial(_residual, block.conv2), norms[1])
 
@@ -163,7 +163,7 @@ def _norm(module: nn.Module) -> GroupNorm | None:
 
 
 def _activated(conv: nn.Conv2d, x: Patch, *, ours: bool = False) -> Patch:
-    """The convolution of SiLU(x); `ours`: nobody reads x again, so it may be overwritten."""
+    """The convolution of SiLU(x); `ours`: no other step reads x, so it may be overwritten."""
     return convolve(conv, x.apply(partial(F.silu, inplace=ours)))
 
 

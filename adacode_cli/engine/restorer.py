@@ -42,8 +42,8 @@ _LANES = 16
 class Restored:
     """image: in the input's layout and dtype. mixing_weights: K×h×w float32, a value for each basis and latent cell.
 
-    categories: the K names of the bases. notes: what a person should know about this image. shrunk: the means of the
-    image's colours over each pixel of the input, H×W×3 or H×W×1 float32 in [0, 1], where the engine had them at hand.
+    categories: the K names of the bases. notes: messages for the user about this image. shrunk: the means of the
+    image's colours over each pixel of the input, H×W×3 or H×W×1 float32 in [0, 1], if the engine has computed them.
     alpha: of the image, H×W, where the input's alpha was given beside its colours; otherwise the image has its own.
     """
 
@@ -58,12 +58,11 @@ class Restored:
 class Restorer:
     """Restores images with one family of weights, or with one file.
 
-    Networks are loaded when their task is first asked for, then kept; of each, the one for the last `denoise`.
+    A network is loaded when its task is first used, and then kept, for the last `denoise` only.
     Images: H×W (grey), H×W×2 (grey and alpha), H×W×3 (RGB) or H×W×4 (RGBA) of uint8, uint16 or float32 in [0, 1];
-    results have their layout and dtype. Alpha is not premultiplied. It passes by the network: it is enlarged beside
-    the image, and colours that full transparency hides take visible ones first, except where a hole is filled: there
-    they stay bit for bit. Calls from several threads take turns on the device; on a GPU the next one is queued while
-    it works.
+    results have their layout and dtype. Alpha is not premultiplied, and does not pass through the network: it is
+    resized separately. Before that, fully transparent pixels take the colours of visible ones; inpainting leaves them
+    bit-identical. Calls from several threads take turns on the device; on a GPU the next one is queued while it works.
     """
 
     def __init__(self, source: WeightsSource, device: torch.device, options: RunOptions) -> None:
@@ -92,7 +91,7 @@ class Restorer:
         "hub:OWNER/REPO[@REVISION]/FILE". `tile`: "auto", "none" or a side in output pixels; `tiling`: "exact" or
         "sampled".
 
-        Raises UsageError for impossible options, DeviceError for a device that is not there or cannot compute in
+        Raises UsageError for impossible options, DeviceError for a device that is unavailable or cannot compute in
         `precision`, WeightsError for unknown weights.
         """
         options, chosen = RunOptions(precision, tile, tiling), choose_device(device)
@@ -102,7 +101,8 @@ class Restorer:
     def sr(self, image: Pixels, scale: float = 4, *, denoise: float = 1.0) -> Pixels:
         """Enlarges by `scale` (1 to 4): the next larger network, then an area resize. Sides are rounded, half up.
 
-        `denoise`: how much noise and grain to remove, from 0 to 1. Weights without that choice have 1 alone.
+        `denoise`: how much noise and grain to remove, from 0 to 1. Weights without strengths of noise removal only have
+        1.
         """
         return self.restore("sr", image, scale=scale, denoise=denoise).image
 
@@ -118,7 +118,8 @@ class Restorer:
         """The image as codes and mixing weights; `codes.file` makes bytes of them. Alpha, in the image or beside it,
         is kept as it is.
 
-        Raises InputError for what is no image, WeightsError for a network that sees more than codes, DeviceError.
+        Raises InputError for an array that is not an image, WeightsError for a network that needs more than codes,
+        DeviceError.
         """
         check_image(image, alpha)
         color, inside = apart(image)
@@ -161,14 +162,14 @@ class Restorer:
         """One image through one task, with the mixing weights.
 
         task: a name of `tasks.TASKS`.
-        image: as the class says. alpha: its alpha, H×W, where that is not its last channel; the result's comes back as
+        image: as in the class. alpha: its alpha, H×W, if that is not its last channel; the alpha of the result is then
             `Restored.alpha`.
         scale, denoise: for tasks that have a choice of them, as `sr` does.
         mask, grow, feather: for tasks that fill holes: the mask (bool H×W, True in the hole), how far it grows and how
             far it blends beyond that, in pixels; or the whole `Hole`, whose `opaque` makes alpha full in the hole.
 
-        Raises UsageError for impossible values, InputError for what is no image or no mask of it, WeightsError, and
-        DeviceError when there is not enough memory.
+        Raises UsageError for impossible values, InputError for an array that is not an image or not its mask,
+        WeightsError, and DeviceError when there is not enough memory.
         """
         known = _known(task)
         check_image(image, alpha)
@@ -181,7 +182,8 @@ class Restorer:
             _check_scale(known, scale)
         coverage = inside if alpha is None else alpha
         with _working(*image.shape[:2]):
-            # What a filled hole leaves alone must stay bit for bit, hidden colours too; all else is seen through alpha.
+            # Outside a filled hole every value stays bit-identical, also hidden colours; for other tasks these are
+            # replaced.
             seen = color if hole is not None else covered(color, coverage)
             restored = self._restored(known, seen, hole, scale, denoise)
             if coverage is not None:
@@ -192,7 +194,7 @@ class Restorer:
             return replace(restored, image=joined(restored.image, coverage))
 
     def _restored(self, task: Task, color: Pixels, hole: Hole | None, scale: float, denoise: float) -> Restored:
-        """Colours through a task's network, in the size that was asked for and with the hole put in its place."""
+        """Colours through a task's network, in the requested size, with the filled hole composed into the image."""
         runner = self._runner(task, scale, denoise)
         result = runner.restore(color, None if hole is None else hole.grown)
         image, shrunk = result.pixels, result.shrunk
@@ -208,7 +210,7 @@ class Restorer:
         with self._loading:
             if self._coder is None:
                 name = self._source.name
-                # Of a file, not its folders: whoever gets the codes should not see them.
+                # The name of a file without its folders, which are private to the user.
                 shown = name if name.startswith(HUB_PREFIX) else Path(name).name
                 self._coder = Coder(self._runner(TASKS["reconstruct"], 1), shown)
             return self._coder
@@ -223,14 +225,14 @@ class Restorer:
                 with _loading():
                     network, _ = self._source.network(task.name, factor, denoise)
                 runner = Runner(network, self._device, self._options)
-                self._runners[task.name, factor] = denoise, runner  # of one strength alone: memory would grow with each
+                self._runners[task.name, factor] = denoise, runner  # for one strength only: each more would take memory
             return runner
 
 
 def network_digest(network: AdaCode) -> str:
     """SHA-256, in hexadecimal, of a network's configuration and of all its values as little-endian float32.
 
-    Weights are known by what they hold, not by their file: converted, renamed or downloaded, they are the same.
+    Weights are identified by their values, not by their file: converted or renamed weights have the same digest.
     """
     digest = hashlib.sha256(json.dumps(network.config.to_dict(), sort_keys=True).encode())
     for key, value in sorted(network.state_dict().items()):
@@ -240,8 +242,8 @@ def network_digest(network: AdaCode) -> str:
 
 
 def lanes_of(device: torch.device) -> int:
-    """How many threads keep a device busy: on a GPU others queue images while the first one waits, and small images
-    of theirs run together.
+    """How many threads keep a device busy: on a GPU others queue images while the first one waits, and their small
+    images run as one batch.
     """
     return _LANES if device.type == "cuda" else 1
 
@@ -255,7 +257,7 @@ def _known(name: str) -> Task:
 def _check_scale(task: Task, scale: float) -> None:
     most = max(task.scales)
     if not 1 <= scale <= most:
-        raise UsageError(f"scale {scale:g} is not between 1 and {most}", hint="Enlarge twice for more.")
+        raise UsageError(f"scale {scale:g} is not between 1 and {most}", hint="For a larger factor, enlarge twice.")
 
 
 def _check_hole(hole: Hole | None, image: Pixels) -> None:
@@ -266,20 +268,20 @@ def _check_hole(hole: Hole | None, image: Pixels) -> None:
 
 @contextmanager
 def _working(height: int, width: int) -> Iterator[None]:
-    """Says in a person's words that there is no room for the whole image, or that the device has stopped working;
-    room for tiles is `tiled`'s business.
+    """Translates exceptions to DeviceError: too little memory for the whole image, or a device that has failed.
+    `tiled` handles a lack of memory for tiles.
     """
     try:
         yield
     except (RuntimeError, MemoryError, cv2.error) as error:
-        if any(is_device_failure(one) for one in (error, error.__cause__)):  # of a batch it is the cause
-            hint = "Start the same command again, which does the rest; if it happens again, use --device cpu."
-            said = str(error.__cause__ or error).splitlines()[0]
-            raise DeviceError(f"the device has stopped working: {said}", hint=hint) from error
+        if any(is_device_failure(one) for one in (error, error.__cause__)):  # in a batch it is the cause
+            hint = "Run the same command again, which restores the rest; if the error returns, use --device cpu."
+            why = str(error.__cause__ or error).splitlines()[0]
+            raise DeviceError(f"the device has stopped working: {why}", hint=hint) from error
         if not is_out_of_memory(error):
             raise
         raise DeviceError(
-            f"out of memory for an image of {width}×{height} pixels, however small its tiles",
+            f"out of memory for an image of {width}×{height} pixels, even with the smallest tiles",
             hint="Cut the image, choose a smaller --scale, or close other programs.",
             only_this_image=True,
         ) from error
@@ -287,7 +289,7 @@ def _working(height: int, width: int) -> Iterator[None]:
 
 @contextmanager
 def _loading() -> Iterator[None]:
-    """Says in a person's words that there is no room for the network itself."""
+    """Translates exceptions to DeviceError: too little memory for the network itself."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:

@@ -1,6 +1,6 @@
-"""What may be asked of one network on one device: images restored, coded and decoded, each in its turn and precision.
+"""One network on one device: it restores, encodes and decodes images, in turns, each in its precision.
 
-On a GPU all of an image is queued at once, from the upload of its samples to the copy of the result: the host waits a
+On a GPU an image is queued as a whole, from the upload of its samples to the copy of the result: the host waits a
 single time, at the end, and by then another thread may have queued the next image.
 """
 
@@ -32,7 +32,7 @@ from adacode_cli.errors import InputError
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.network import AdaCode
 
-# Of all that runs on CUDA devices: how they compute is set for the whole process (`exact_arithmetic`).
+# The turn of all CUDA devices, because `exact_arithmetic` is a setting of the whole process.
 _CUDA_TURN = Lock()
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ T = TypeVar("T")
 @dataclass(frozen=True)
 class RunResult:
     """image_CHW: 3×(H·s)×(W·s) float32 on the CPU, unclipped. mixing_KHW: float32, the latent cells that the image
-    touches; codes: an h×w int64 tensor a basis, of the same cells. notes: what a person should know.
+    touches; codes: an h×w int64 tensor a basis, of the same cells. notes: messages for the user.
     """
 
     image_CHW: Tensor
@@ -64,7 +64,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class _Image:
-    """What `Runner.restore` was given."""
+    """The arguments of `Runner.restore`."""
 
     image: Pixels
     hole: npt.NDArray[np.bool_] | None
@@ -73,8 +73,8 @@ class _Image:
 class Runner:
     """A network on its device. Calls from several threads take turns on it, and small images share a turn.
 
-    What was queued on a GPU is waited for without the turn, so that the next image is queued meanwhile. All networks
-    on CUDA devices share one turn.
+    A thread waits for a GPU without holding the turn, so that the next image can be queued in the meantime. All
+    networks on CUDA devices share one turn.
     """
 
     def __init__(self, network: AdaCode, device: torch.device, options: RunOptions) -> None:
@@ -92,8 +92,8 @@ class Runner:
     def restore(self, image: Pixels, hole: npt.NDArray[np.bool_] | None = None) -> Finished:
         """image: an image as `check_image` has it, without alpha; hole: H×W, for a network that fills holes.
 
-        A result that is not finite is computed again in float32, with a note. Raises InputError where it stays so,
-        and DeviceError when the smallest tile does not fit the device.
+        A result that is not finite is computed again in float32, with a note. Raises InputError if it is still not
+        finite, and DeviceError when the smallest tile does not fit the device.
         """
         grid = Grid.of(self.config, *image.shape[:2])
 
@@ -142,7 +142,7 @@ class Runner:
         return self._finite(deep, attempt)
 
     def decode(self, code: Coded, *, dtype: npt.DTypeLike, grey: bool) -> tuple[Pixels, tuple[str, ...]]:
-        """What codes and mixing weights alone say: height×width×3 pixels of `dtype`, or height×width; and notes.
+        """The image of codes and mixing weights alone: height×width×3 pixels of `dtype`, or height×width; and notes.
 
         It is `restore`'s image for a network without encoder skips, trunk and base image. Raises as it does.
         """
@@ -167,7 +167,7 @@ class Runner:
             return self._passage.plan(Kind(dtype, 4 if deep else 1, Grid.of(self.config, height, width)))
 
     def _finite(self, deep: bool, attempt: Callable[[torch.dtype], tuple[T, bool]]) -> tuple[T, tuple[str, ...]]:
-        """What `attempt` makes in the chosen precision, and notes; in float32 where it says that it is not finite."""
+        """The result of `attempt` in the chosen precision, and notes; computed again in float32 if it is not finite."""
         dtype = choose_precision(self.options.precision, self.device, deep=deep)
         for chosen in dict.fromkeys((dtype, torch.float32)):
             try:
@@ -189,15 +189,16 @@ class Runner:
         return result, finite[0]
 
     def _begin(self, kind: Kind, images: Sequence[_Image]) -> Callable[[], Sequence[tuple[Finished, bool]]]:
-        # By powers of two, so that there are few shapes that kernels have to be chosen for.
+        # Powers of two, so that kernels have to be chosen for few shapes only.
         slots = 1 << (len(images) - 1).bit_length()
         wait = self._queued(kind, slots, lambda attempt: self._restored(images, attempt))
-        return lambda: list(zip(*wait(), strict=False))  # slots beyond the images answer nobody
+        return lambda: list(zip(*wait(), strict=False))  # results of unused slots are dropped
 
     def _queued(self, kind: Kind, slots: int, begin: Callable[[Attempt], T]) -> Callable[[], tuple[T, list[bool]]]:
-        """Has `begin` queue its work; what waits until that has come back, and says which slots' results are finite.
+        """Lets `begin` queue its work. Returns a function that waits for it and returns which slots have finite
+        results.
 
-        For who has the turn; without it one may wait.
+        The caller must hold the turn, but not while it waits.
         """
         attempt = Attempt(kind, slots, Outbox(self.device), Finiteness(self.device))
         finite = torch.empty(slots, dtype=torch.bool)
@@ -212,16 +213,16 @@ class Runner:
 
         return wait
 
-    def _restored(self, pictures: Sequence[_Image], attempt: Attempt) -> list[Finished]:
+    def _restored(self, requests: Sequence[_Image], attempt: Attempt) -> list[Finished]:
         config, s, outbox = self.config, self.config.scale, attempt.outbox
-        sizes = [picture.image.shape[:2] for picture in pictures]
+        sizes = [request.image.shape[:2] for request in requests]
 
         def load(home: torch.device) -> list[Tensor]:
             channel = config.mask_channel
-            return [network_input(p.image, p.hole, mask_channel=channel, device=home) for p in pictures]
+            return [network_input(one.image, one.hole, mask_channel=channel, device=home) for one in requests]
 
         def blank(_: torch.device) -> list[SampleCanvas]:
-            images = [picture.image for picture in pictures]
+            images = [request.image for request in requests]
             return [
                 SampleCanvas(h * s, w * s, s, outbox, dtype=image.dtype, grey=image.ndim == 2)
                 for image, (h, w) in zip(images, sizes, strict=True)

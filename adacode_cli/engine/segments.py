@@ -1,11 +1,11 @@
-"""Runs of steps that one pass over the tiles can compute, and what such a pass costs, found by running it on no data.
+"""Sequences of steps that one pass over the tiles can compute, and the costs of a pass, found by a run without data.
 
 Steps that normalise must wait until the map before them is complete, so with several tiles each step of such a network
-is a pass of its own and whole maps are kept between passes. Without normalisation, or with its sums known beforehand,
+is a separate pass, and whole maps are kept between passes. Without normalisation, or with its sums known beforehand,
 all steps are one pass and only its ends are kept. How far a pass looks beyond its tile (its halo) and how much memory
-it holds are read off a run of the same steps on blanks, which have shapes and no values.
+it holds are found by running the same steps on blanks, which have shapes and no values.
 
-Torch's own meta tensors would do for blanks, but the first of them loads its compiler: 75 MB and a second or two in
+Torch's own meta tensors could serve as blanks, but the first of them loads its compiler: 75 MB and a second or two in
 every process (torch 2.13). The steps need few operations; each has its rule here, and one without a rule is refused.
 """
 
@@ -25,7 +25,7 @@ from adacode_cli.engine.maps import MapShape, Patch
 from adacode_cli.engine.program import DETAIL, IMAGE, Step, Steps
 from adacode_cli.geometry import Box
 
-# Side in latent cells of the part that is run on blanks; twice the widest halo that there can be, and more.
+# Side in latent cells of the part that is run on blanks; more than twice the widest possible halo.
 _TRACED = 256
 
 Load = Callable[[str], Patch]
@@ -35,7 +35,7 @@ Normalise = Callable[[Step, Patch], Patch]
 @dataclass(frozen=True)
 class Segment:
     """One pass over the tiles. halo: latent cells read around a tile. bytes_per_cell: most bytes alive while it runs,
-    for each latent cell read, its inputs not among them; input_bytes_per_cell: those.
+    for each latent cell read, without its inputs; input_bytes_per_cell: the inputs.
     """
 
     steps: Steps
@@ -46,9 +46,9 @@ class Segment:
 
 @dataclass(frozen=True)
 class Half:
-    """A list of steps both ways: as one pass, and with one pass for each step.
+    """A list of steps in two forms: as one pass, and with one pass for each step.
 
-    shapes: of every map. kept: maps that whoever comes next wants. normalises: whether some step does.
+    shapes: of every map. kept: maps that later parts read. normalises: whether a step normalises.
     """
 
     whole: Segment
@@ -93,7 +93,7 @@ def _needed_before(steps: Steps, live: frozenset[str]) -> frozenset[str]:
 
 
 def run_steps(steps: Steps, load: Load, normalise: Normalise, kept: Collection[str]) -> dict[str, Patch]:
-    """Patches of the `kept` maps. `load` brings what no step wrote; what nobody reads again is let go at once."""
+    """Patches of the `kept` maps. `load` reads maps that no step wrote; maps are freed once they are not read again."""
     after = live_after([Segment((step,), 0, 0, 0) for step in steps], kept)
     local: dict[str, Patch] = {}
     for step, needed in zip(steps, after, strict=True):
@@ -137,7 +137,7 @@ def _traced(
 
     made = run_steps(steps, load, _normalised_somehow, kept)
     halo = max(_spoilt(patch, cells) for patch in made.values())
-    assert 2 * halo < _TRACED, "a halo wider than what was traced"
+    assert 2 * halo < _TRACED, "the halo is wider than the traced part"
     inputs = sum(shapes[name].bytes_per_cell for name in loaded)
     found = {name: MapShape(p.data_BCHW.shape[1], p.per_cell, p.data_BCHW.dtype) for name, p in made.items()}
     return Segment(steps, halo, ledger.peak / cells.area, inputs), found
@@ -150,13 +150,13 @@ def _blank_patch(shape: MapShape, cells: Box, side: int) -> Patch:
 
 
 def _normalised_somehow(_: Step, patch: Patch) -> Patch:
-    """Normalisation as far as memory goes: a map of its own."""
+    """Normalisation, as far as memory is concerned: it makes a new map."""
     blank = cast(Blank, patch.data_BCHW)
     return replace(patch, data_BCHW=cast(Tensor, blank.new(blank.shape)))
 
 
 def _spoilt(patch: Patch, cells: Box) -> int:
-    """Latent cells around `cells` that a patch lacks at least a part of, on its worst side."""
+    """How many latent cells around `cells` are missing in a patch, at least in part, on its worst side."""
     wanted, got = cells.scaled(patch.per_cell), patch.box
     lost = (got.top - wanted.top, got.left - wanted.left, wanted.bottom - got.bottom, wanted.right - got.right)
     return -(-max(0, *lost) // patch.per_cell)
@@ -182,7 +182,7 @@ class Ledger:
 
 
 class Blank:
-    """Stands for a tensor of a shape and dtype; a view of another holds that one and no bytes of its own."""
+    """Takes the place of a tensor of a shape and dtype; a view of another blank has no bytes itself."""
 
     def __init__(self, shape: Sequence[int], dtype: torch.dtype, ledger: Ledger, *, of: Blank | None = None) -> None:
         self.shape, self.dtype, self.ledger, self._of = tuple(shape), dtype, ledger, of
@@ -202,14 +202,14 @@ class Blank:
         return _RULES[func](*args, **(kwargs or {}))
 
     def new(self, shape: Sequence[int], dtype: torch.dtype | None = None) -> Blank:
-        """A tensor of its own."""
+        """A new tensor."""
         return Blank(shape, dtype or self.dtype, self.ledger)
 
     def view(self, *shape: int) -> Blank:
         return Blank(shape, self.dtype, self.ledger, of=self)
 
     def __getitem__(self, index: tuple[Any, ...]) -> Blank:
-        """Only what crops use: an ellipsis, then slices of rows and columns."""
+        """Only the indices that crops use: an ellipsis, then slices of rows and columns."""
         sides = [len(range(*s.indices(n))) for s, n in zip(index[1:], self.shape[-2:], strict=True)]
         return self.view(*self.shape[:-2], *sides)
 
@@ -256,7 +256,7 @@ def _conv_transpose2d(
     sides = ((n - 1) * stride - 2 * padding + k for n, k in zip(x.shape[2:], weight.shape[2:], strict=True))
     made = x.new((x.shape[0], weight.shape[1], *sides))
     if x.ledger.unfolds:
-        x.new((prod(weight.shape[1:]), *x.shape[2:]))  # what every position adds around itself, before it is summed
+        x.new((prod(weight.shape[1:]), *x.shape[2:]))  # the contributions of every position, before they are summed
     return made
 
 

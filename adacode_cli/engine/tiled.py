@@ -1,8 +1,8 @@
-"""Segments over tiles: running out of memory halves tiles and goes on, and what is finished stays finished.
+"""Runs segments over tiles. When memory runs out, tiles are halved and the run goes on; finished tiles are kept.
 
-Whole maps lie on the device where they fit there, or else in host memory. A tile reads its box and the halo around it,
+Whole maps lie on the device if they fit there, otherwise in host memory. A tile reads its box and the halo around it,
 and writes its box, so the order of tiles does not matter; sums for normalisation are gathered from what tiles write,
-each place once. Nothing here waits for a GPU: what it works on is queued, tile after tile.
+each place once. Nothing here waits for a GPU: its work is queued, tile after tile.
 """
 
 from __future__ import annotations
@@ -28,17 +28,18 @@ class NonFiniteError(Exception):
 
 
 class Finiteness:
-    """Whether all results that were looked at are finite, image by image.
+    """Whether all checked results are finite, image by image.
 
-    A CPU tells at once, and NonFiniteError is raised for an image that runs alone. On a GPU each answer would wait for
-    all that is queued: there it is gathered in `all_finite`, B bools on the device, and None before the first look.
+    On a CPU the check is immediate, and NonFiniteError is raised for an image that runs alone. On a GPU each check
+    would wait for all queued work: there the answers are gathered in `all_finite`, B bools on the device (None before
+    the first check).
     """
 
     def __init__(self, device: torch.device) -> None:
         self._at_once = device.type == "cpu"
         self.all_finite: Tensor | None = None
 
-    def look_at(self, values_BCHW: Tensor) -> None:
+    def check(self, values_BCHW: Tensor) -> None:
         finite = torch.isfinite(values_BCHW).all(dim=(1, 2, 3))
         if self._at_once and len(finite) == 1 and not bool(finite):
             raise NonFiniteError
@@ -47,14 +48,14 @@ class Finiteness:
 
 T = TypeVar("T")
 TakeDetail = Callable[[Patch], None]
-"""What a half's DETAIL is for: it is given each tile of it, in any order, and some tiles twice."""
+"""Receives each tile of a half's DETAIL, in any order, and some tiles twice."""
 
 
 class Tiler:
     """Runs halves of a network over tiles of one image.
 
     home: the device that whole maps lie on; default: the CPU. known_sums: None, or sums that were gathered before; then
-    maps are normalised by those and not by their own. finiteness: of all that was made here.
+    maps are normalised with those and not with their own. finiteness: of all results of this tiler.
     """
 
     def __init__(
@@ -73,19 +74,19 @@ class Tiler:
         self.finiteness = finiteness or Finiteness(device)
 
     def run(self, half: Half, maps: dict[str, Map], tiles: Iterable[Box]) -> None:
-        """Adds the maps that the half makes to `maps` and drops those that nobody needs any longer.
+        """Adds the maps that the half makes to `maps` and drops those that are no longer needed.
 
-        tiles: boxes of latent cells that part the image. DETAIL is handed to `take_detail` where there is one.
+        tiles: boxes of latent cells that divide the image. DETAIL is handed to `take_detail` where there is one.
         Raises DeviceError when not even the smallest tile fits, NonFiniteError as `Finiteness` does.
         """
         boxes = list(tiles)
         alone = not half.normalises or self.known_sums is not None
         if not alone and len(boxes) == 1:
-            said = self._tile(half.whole, maps, half.kept, boxes[0], frozenset())
-            if said is None:
+            message = self._tile(half.whole, maps, half.kept, boxes[0], frozenset())
+            if message is None:
                 _drop(maps, half.kept)
                 return
-            boxes = self._halved(boxes[0], deque(), said)
+            boxes = self._halved(boxes[0], deque(), message)
         segments = (half.whole,) if alone else half.separate
         for segment, needed in zip(segments, live_after(segments, half.kept), strict=True):
             boxes = self._segment(segment, maps, needed, boxes, frozenset() if alone else half.normalised)
@@ -96,9 +97,9 @@ class Tiler:
         waiting, total = deque(tiles), None
         while waiting:
             keep = waiting.popleft()
-            sums, said = self._attempt(lambda keep=keep: self._sums(name, segment, maps, keep))  # type: ignore[misc]
+            sums, message = self._attempt(lambda keep=keep: self._sums(name, segment, maps, keep))  # type: ignore[misc]
             if sums is None:
-                waiting = deque(self._halved(keep, waiting, said))
+                waiting = deque(self._halved(keep, waiting, message))
             else:
                 total = sums if total is None else total + sums
         assert total is not None, "a sample has at least one tile"
@@ -112,33 +113,33 @@ class Tiler:
     def _segment(
         self, segment: Segment, maps: dict[str, Map], needed: frozenset[str], tiles: list[Box], summed: frozenset[str]
     ) -> list[Box]:
-        """The tiles that it was done in."""
+        """Computes the segment; returns the tiles that it was computed in."""
         waiting, done = deque(self._largest_first(segment, tiles)), list[Box]()
         for step in segment.steps:
             if step.writes in maps:
                 maps[step.writes].sums = None
         while waiting:
             keep = waiting.popleft()
-            said = self._tile(segment, maps, needed, keep, summed)
-            if said is None:
+            message = self._tile(segment, maps, needed, keep, summed)
+            if message is None:
                 done.append(keep)
             else:
-                waiting = deque(self._halved(keep, waiting, said))
+                waiting = deque(self._halved(keep, waiting, message))
         return done
 
     def _largest_first(self, segment: Segment, tiles: list[Box]) -> list[Box]:
-        """By what they read. In the other order no map fits where the last tile's was, and memory goes to pieces."""
+        """Sorted by the size of what they read. In other orders maps grow from tile to tile and fragment memory."""
         return sorted(tiles, key=lambda keep: -keep.grown(segment.halo, self.grid.height, self.grid.width).area)
 
     def _tile(
         self, segment: Segment, maps: dict[str, Map], needed: frozenset[str], keep: Box, summed: frozenset[str]
     ) -> str | None:
-        """None when it is done, or what was said when memory ran out; then halves of it write all of it again."""
+        """None when the tile is done; the message if memory ran out: then its halves write all of it again."""
 
         def write() -> bool:
-            """Makes the tile and takes its results to where they belong."""
+            """Computes the tile and stores its results."""
             made = self._made(segment, maps, needed, keep, summed)
-            # Before anything is written: a place that was summed or written over must not be made again.
+            # Before anything is written: a place that was summed or overwritten must not be computed again.
             totals = {name: _added(maps.get(name), sums) for name, (_, sums) in made.items() if sums is not None}
             for name, (patch, _) in made.items():
                 self._write(maps, name, patch)
@@ -146,22 +147,22 @@ class Tiler:
                 maps[name].sums = total
             return True
 
-        done, said = self._attempt(write)
-        return None if done else said
+        done, message = self._attempt(write)
+        return None if done else message
 
     def _attempt(self, work: Callable[[], T]) -> tuple[T | None, str]:
-        """What `work` gives, or None and the first line of what was said when memory ran out.
+        """The result of `work`, or None and the first line of the message if memory ran out.
 
-        The exception itself ends here: its traceback would hold every patch of the failed attempt alive.
+        The exception is not passed on: its traceback would keep every patch of the failed attempt alive.
         """
         try:
             return work(), ""
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            said = (str(error) or type(error).__name__).splitlines()[0]
+            message = (str(error) or type(error).__name__).splitlines()[0]
         release(self.device)
-        return None, said
+        return None, message
 
     def _made(
         self, segment: Segment, maps: Mapping[str, Map], needed: frozenset[str], keep: Box, summed: frozenset[str]
@@ -176,7 +177,7 @@ class Tiler:
         )
         kept = {name: patch.crop(patch.on_map(keep)) for name, patch in made.items()}
         for name in kept.keys() & {DETAIL, FEATURE}:
-            self.finiteness.look_at(kept[name].data_BCHW)
+            self.finiteness.check(kept[name].data_BCHW)
         return {name: (p, Sums.of(p.data_BCHW) if name in summed else None) for name, p in kept.items()}
 
     def _write(self, maps: dict[str, Map], name: str, patch: Patch) -> None:
@@ -209,11 +210,11 @@ class Tiler:
             sums = gathered
         return patch.apply(lambda x: norm.normalise(x, sums))
 
-    def _halved(self, failed: Box, waiting: deque[Box], said: str) -> list[Box]:
-        """The failed tile's halves, then the rest: what is as large would fail too, at the price of an attempt."""
+    def _halved(self, failed: Box, waiting: deque[Box], message: str) -> list[Box]:
+        """The failed tile's halves, then the rest: tiles of the same size are halved too, as they would fail."""
         if failed.halves(self.grid.smallest_tile) is None:
             raise DeviceError(
-                f"out of memory at the smallest tile ({failed.height}×{failed.width} latent cells and halo): {said}",
+                f"out of memory at the smallest tile ({failed.height}×{failed.width} latent cells and halo): {message}",
                 hint="Use --precision bf16 or --device cpu, or close other programs.",
                 only_this_image=True,
             )

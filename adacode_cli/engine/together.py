@@ -1,7 +1,8 @@
-"""What several threads ask for while one of them has the turn is begun together: how small images become batches.
+"""Makes batches of small images: requests of several threads that wait for the turn are begun together.
 
-A small image keeps a GPU busy for less time than it takes to queue its work. Nobody waits for companions: whoever
-gets the turn takes along what others asked for in the meantime, so batches form exactly when the device is the limit.
+A small image keeps a GPU busy for less time than it takes to queue its work. No thread waits for others: the thread
+that gets the turn also takes what others have requested in the meantime, so batches form exactly when the device is the
+limit.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ K = TypeVar("K", bound=Hashable)
 Q = TypeVar("Q")
 A = TypeVar("A")
 Wait = Callable[[], Sequence[A]]
-"""Waits for what was begun; an answer to each question, in their order."""
+"""Waits for the batch that was begun; returns an answer to each question, in their order."""
 
 
 class _Begun(Generic[A]):
@@ -32,7 +33,7 @@ class _Begun(Generic[A]):
         """The answer to one of the batch's questions. Raises what waiting raised, and RuntimeError to all others."""
         with self._lock:
             if self._wait is not None:
-                # Never a second time: half of what it waited for has arrived then, and the rest would count as there.
+                # Never a second time: after an error only a part has arrived, and the rest would count as complete.
                 wait, self._wait = self._wait, None
                 try:
                     self._answers = wait()
@@ -40,7 +41,7 @@ class _Begun(Generic[A]):
                     self._error = error.with_traceback(None)
                     raise
             if self._answers is None:
-                raise RuntimeError("the batch that this was part of was given up") from self._error
+                raise RuntimeError("the batch that contained this image was given up") from self._error
             return self._answers[index]
 
 
@@ -75,7 +76,7 @@ class Together(Generic[K, Q, A]):
             self._waiting[kind].append(asked)
         try:
             with self._turn:
-                while not asked.is_settled:  # the oldest come first, so ours may be in a later batch
+                while not asked.is_settled:  # the oldest questions come first, so this one may be in a later batch
                     self._begin_next(kind, most)
         finally:
             self._withdraw(kind, asked)
@@ -84,12 +85,12 @@ class Together(Generic[K, Q, A]):
             try:
                 raise error
             finally:
-                del error  # a frame that holds the error that holds the frame would keep everything in it alive
+                del error  # the error refers to this frame: the cycle would keep all objects of the frame alive
         assert asked.begun is not None, "settled without an error"
         return asked.begun.answer(asked.index)
 
     def _withdraw(self, kind: K, asked: _Question[Q, A]) -> None:
-        """Of use where the turn never came, as in an interruption."""
+        """Removes a question that was not begun, for example after an interruption."""
         with self._lock:
             waiting = self._waiting.get(kind)
             if waiting is not None and asked in waiting:
@@ -109,8 +110,8 @@ class Together(Generic[K, Q, A]):
                     self._settled(kind, [asked])
         finally:
             for asked in batch:
-                if not asked.is_settled:  # nobody is left waiting for a batch that an interruption ended
-                    asked.error = RuntimeError("the batch that this was part of was interrupted")
+                if not asked.is_settled:  # after an interruption no thread may wait forever for this batch
+                    asked.error = RuntimeError("the batch that contained this image was interrupted")
 
     def _settled(self, kind: K, batch: Sequence[_Question[Q, A]]) -> bool:
         """False where `begin` raised for several; its error, and what that holds, is gone then."""

@@ -1,8 +1,8 @@
-"""Samples on their way to the device and back, exactly: every integer value survives the way there and, by
-`engine.canvas`, the way back. They become float32 where they are computed with.
+"""Copies samples to the device and back without loss: integer values are exact on the way there and, through
+`engine.canvas`, on the way back. They become float32 on the device.
 
 A copy from ordinary memory to a CUDA device, or back, waits for all that was queued before it. Through pinned memory
-the calling thread goes on at once, and on a second stream results travel while the next tile is computed.
+the calling thread continues at once, and a second stream copies results while the next tile is computed.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from torch import Tensor
 
 from adacode_cli.engine.images import TOPS, Pixels
 
-# Copies that are under way at once, each with a pinned buffer of its own: an image of 80 megapixels, so that the host
-# waits in the middle of larger ones alone.
+# Copies that are under way at once, each with its own pinned buffer: enough for an image of 80 megapixels, so that the
+# host waits in the middle of larger images only.
 _MAX_BYTES_WAITING = 256 << 20
 
 
@@ -29,7 +29,7 @@ def upload(array: npt.NDArray[Any], device: torch.device) -> Tensor:
 
 
 def to_tensor(image: Pixels, device: torch.device | None = None) -> Tensor:
-    """H×W or H×W×3 image → 1×3×H×W float32 in [0, 1] of its own, on `device` (default: the CPU); grey is repeated.
+    """H×W or H×W×3 image → a new 1×3×H×W float32 in [0, 1], on `device` (default: the CPU); grey is repeated.
 
     Samples travel as they are, and become float32 on the device.
     """
@@ -52,7 +52,7 @@ def network_input(
 
 
 class Copied(Protocol):
-    """What tells that a copy is complete."""
+    """An event that a copy is complete."""
 
     def synchronize(self) -> None:
         """Waits for it."""
@@ -61,7 +61,7 @@ class Copied(Protocol):
 class Outbox:
     """Copies from a device to host memory. What was sent is there after `close`, which waits for it and nothing else.
 
-    Not to be shared between threads, except that another one may close it.
+    Only one thread may use it, except that another thread may close it.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -81,7 +81,7 @@ class Outbox:
             staged.copy_(values, non_blocking=True)
             copied = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
             copied.record()
-        values.record_stream(self._stream)  # its memory must not be given away before it was read
+        values.record_stream(self._stream)  # its memory must not be reused before it was read
         self._under_way(copied, staged, target)
 
     def _under_way(self, copied: Copied, staged: Tensor, target: Tensor) -> None:
@@ -89,7 +89,7 @@ class Outbox:
         while sum(staged.nbytes for _, staged, _ in self._waiting) > _MAX_BYTES_WAITING:
             self._arrive()
 
-    @torch.inference_mode()  # the targets were made so, and are closed to anything else
+    @torch.inference_mode()  # the targets are inference tensors, which only inference mode may write
     def close(self) -> None:
         """Waits until everything that was sent is in its place."""
         while self._waiting:
@@ -99,4 +99,4 @@ class Outbox:
         copied, staged, target = self._waiting[0]
         copied.synchronize()
         target.copy_(staged)
-        self._waiting.popleft()  # last, as an interruption must not leave it out
+        self._waiting.popleft()  # at the end, so that an interruption cannot skip the copy

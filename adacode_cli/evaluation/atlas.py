@@ -1,9 +1,9 @@
-"""What each code of a network's bases looks like, one patch a code, in an order that makes sense to the eye.
+"""What each code of a network's bases looks like: one patch for each code, sorted by use or by colour.
 
 A code is decoded alone: a small grid of cells is filled with it, its basis has the mixing weight `strength` and the
-others none, and the middle cell with half a cell around it is kept. So a patch shows how the code continues into
-neighbours like itself; what several bases make together it cannot show. Patches that would be black or white
-altogether are moved into the range. All bases are drawn as one sheet that explains itself.
+others have 0, and the middle cell with half a cell around it is kept. So a patch shows the code between neighbours of
+the same code; it cannot show what several bases make together. The brightness of patches that would be completely black
+or white is shifted into the range. All bases are drawn on one sheet with a title and a legend.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from adacode_cli.evaluation.code_usage import BasisUsage, Usage
 from adacode_cli.model.network import AdaCode
 
 DEFAULT_STRENGTH = 0.5
-# Cells a side of the filled grid: the middle one is then two cells away from the zeros around the grid.
+# Side in cells of the filled grid: its middle cell is two cells away from the zeros around the grid.
 _GRID_CELLS = 5
 _BATCH = 32
-# A code alone may mean a darker black than there is, as others always add to it; its texture is then still shown.
+# A code alone may be darker than black, as others are usually added to it; this still shows its texture.
 _MIN_LUMA = 0.12
 _GREY_CHROMA = 0.06
 _NUM_HUES = 12
@@ -53,7 +53,7 @@ def decoded_codes(network: AdaCode, basis: int, strength: float, device: torch.d
     stride, half = config.decoded_stride, config.decoded_stride // 2
     first = _GRID_CELLS // 2 * stride - half
     inside = slice(first, first + stride + 2 * half)
-    # A network of one basis without a predictor does not weigh it.
+    # A network of one basis without a predictor has no mixing weights.
     weighs = codebook.predictor is not None or len(config.codebooks) > 1
     parts = []
     for some in torch.split(torch.arange(config.codebooks[basis][0], device=device), _BATCH):
@@ -65,7 +65,7 @@ def decoded_codes(network: AdaCode, basis: int, strength: float, device: torch.d
 
 
 def _within_range(patches_NCHW: Patches) -> Patches:
-    """Patches too dark or too bright to be seen, made as much lighter or darker as it takes."""
+    """Shifts the brightness of patches that are too dark or too bright to be visible."""
     luma = np.tensordot(patches_NCHW.mean((2, 3)), _LUMA, 1)
     shift = np.clip(luma, _MIN_LUMA, 1 - _MIN_LUMA) - luma
     return np.asarray(np.clip(patches_NCHW + shift[:, None, None, None], 0, 1), np.float32)
@@ -134,7 +134,7 @@ def atlas_of(network: AdaCode, name: str, usage: Usage | None, device: torch.dev
     legend = f"each code decoded alone, at a mixing weight of {strength:.2f}"
     if usage:
         legend = (
-            f"upper: {legend}; lower: mean of the places in {usage.num_photographs} photographs that chose it; "
+            f"above: {legend}; below: mean of the places in {usage.num_photographs} photographs that chose it; "
             "bar: how often (logarithmic); crossed out: never"
         )
     count = "one basis codebook" if len(panels) == 1 else f"{len(panels)} basis codebooks"

@@ -1,7 +1,6 @@
-"""Which codes photographs choose, how often, and what the places look like that chose each.
+"""Which codes photographs use, how often, and the mean patch of the places that use each code.
 
-Photographs are taken at their own size, the middle 1024×1024 px of larger ones: enough to count codes by, and the
-same in every photograph.
+Photographs are used at their own size; of larger ones, the middle 1024×1024 px are enough to count codes.
 """
 
 from __future__ import annotations
@@ -39,12 +38,12 @@ class BasisUsage:
 
     @property
     def used(self) -> int:
-        """How many codes were chosen at all."""
+        """How many codes were chosen at least once."""
         return int(np.count_nonzero(self.counts))
 
     @property
     def perplexity(self) -> float:
-        """e to the entropy of the choices: as many codes would be in use if all of these were chosen equally often."""
+        """exp(entropy) of the choices: the number of codes that, used equally often, would have the same entropy."""
         share = self.counts[self.counts > 0] / max(1, self.counts.sum())
         return float(np.exp(-(share * np.log(share)).sum()))
 

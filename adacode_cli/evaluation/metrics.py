@@ -17,24 +17,24 @@ from torch import Tensor, nn
 
 from adacode_cli.errors import DeviceError
 
-Picture = npt.NDArray[np.uint8]
+RgbImage = npt.NDArray[np.uint8]
 Plane = npt.NDArray[np.float64]
 # Two B×3×H×W float RGB tensors in [0, 1] → B distances.
 Perceptual = Callable[[Tensor, Tensor], Tensor]
 
 BORDER_PX = 4
-# Smallest side that all metrics can be computed for: LPIPS needs it.
+# Smallest side for which all metrics can be computed: LPIPS needs it.
 MIN_SIDE = 32
 _PEAK = 255.0
 _LUMA_RGB = np.array([65.481, 128.553, 24.966]) / _PEAK
 _LUMA_FOOT = 16.0
-# Wang et al. 2004: an 11×11 Gaussian window, and the constants that keep quotients of flat areas finite.
+# Wang et al. 2004: an 11×11 Gaussian window, and the constants that keep the quotients of flat areas finite.
 _WINDOW, _SIGMA = 11, 1.5
 _C1, _C2 = (0.01 * _PEAK) ** 2, (0.03 * _PEAK) ** 2
 _MIN_ERROR = 1e-10
 
 
-def luma(image: Picture) -> Plane:
+def luma(image: RgbImage) -> Plane:
     """H×W×3 uint8 RGB → H×W float64 in [16, 235], its borders cut by BORDER_PX."""
     inner = image[BORDER_PX:-BORDER_PX, BORDER_PX:-BORDER_PX]
     return np.asarray(inner.astype(np.float64) @ _LUMA_RGB + _LUMA_FOOT)
@@ -46,12 +46,12 @@ def psnr(a: npt.NDArray[np.generic], b: npt.NDArray[np.generic]) -> float:
     return float(10 * np.log10(_PEAK**2 / max(error, _MIN_ERROR)))
 
 
-def psnr_luma(restored: Picture, original: Picture) -> float:
+def psnr_luma(restored: RgbImage, original: RgbImage) -> float:
     """PSNR in dB of the lumas."""
     return psnr(luma(restored), luma(original))
 
 
-def ssim_luma(restored: Picture, original: Picture) -> float:
+def ssim_luma(restored: RgbImage, original: RgbImage) -> float:
     """Structural similarity (Wang et al. 2004) of the lumas, 1 for equal ones; mean over all whole windows."""
     x, y = luma(restored), luma(original)
     mean_x, mean_y = _window_mean(x), _window_mean(y)
@@ -63,12 +63,12 @@ def ssim_luma(restored: Picture, original: Picture) -> float:
     return float((brightness * structure).mean())
 
 
-def psnr_in_hole(restored: Picture, original: Picture, hole: npt.NDArray[np.bool_]) -> float:
+def psnr_in_hole(restored: RgbImage, original: RgbImage, hole: npt.NDArray[np.bool_]) -> float:
     """PSNR in dB of the RGB values inside a hole (bool H×W) of at least one pixel."""
     return psnr(restored[hole], original[hole])
 
 
-def perceptual_distance(network: Perceptual, restored: Picture, original: Picture) -> float:
+def perceptual_distance(network: Perceptual, restored: RgbImage, original: RgbImage) -> float:
     """LPIPS or another distance by the given network, on the device where it is; lower is better.
 
     Raises DeviceError for images that are too large for that device's memory.
@@ -97,5 +97,5 @@ def _window_mean(plane: Plane) -> Plane:
     return np.asarray(blurred[edge:-edge, edge:-edge], np.float64)
 
 
-def _tensor(image: Picture) -> Tensor:
+def _tensor(image: RgbImage) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() / _PEAK

@@ -1,7 +1,7 @@
-"""Distances of images as people see them: LPIPS from a file, the `lpips` package's networks, `pyiqa`'s metrics.
+"""Perceptual distances of images: LPIPS from a file, the networks of the package `lpips`, metrics of `pyiqa`.
 
-One name chooses among them, for losses and for measuring alike. What the two packages print when they load goes to
-standard error: standard output belongs to the data.
+One name chooses among them, for losses and for measurements. The two packages print messages when they load; these are
+redirected to standard error, because standard output is for data.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from adacode_cli.model.perceptual import Lpips, even_strength
 Device = torch.device | str
 
 _PYIQA = "pyiqa:"
-# Of each trunk in the package: how many of its slices lead to a grid of about 1/8, and that map's channels. The paper
-# of AdaCode takes relu4_4, which VGG19 has; VGG16, LPIPS's trunk, ends its fourth block with relu4_3.
+# For each trunk in the package: the number of its slices up to a grid of about 1/8, and that map's channels. The paper
+# of AdaCode uses relu4_4, which VGG19 has; VGG16, LPIPS's trunk, ends its fourth block with relu4_3.
 _SLICES = {"lpips-alex": (2, 192), "lpips-vgg": (4, 512), "lpips-squeeze": (3, 256)}
 CHOICES = f"a SqueezeNet LPIPS file (.safetensors), {', '.join(_SLICES)}, or {_PYIQA}METRIC such as {_PYIQA}dists"
-"""What may be asked for, in words."""
+"""The possible names, for messages."""
 
 
 class PerceptualNetwork(Protocol):
@@ -58,7 +58,7 @@ def load_perceptual(
     """The network on `device` that a name of CHOICES means; None for None and for an empty name.
 
     `for_training` admits only those with a gradient. Raises UsageError for a missing package and for a metric that is
-    no distance of two images, WeightsError for a file that is none of ours or weights that cannot be fetched.
+    no distance of two images, WeightsError for a file of another kind, or for weights that cannot be downloaded.
     """
     if name is None or name == "":
         return None
@@ -74,7 +74,7 @@ def load_perceptual(
 
 
 def perceptual_identity(name: str) -> str:
-    """A name that says which network it is wherever its file lies: a file's own name and its SHA-256.
+    """A name that identifies the network without the path of its file: the file's name and its SHA-256.
 
     Raises WeightsError for a file that cannot be read.
     """
@@ -102,17 +102,17 @@ class PackageLpips(nn.Module):
         self.train(False)
 
     def train(self, mode: bool = True) -> Self:
-        """Stays in evaluation mode, whatever is asked for: the heads have dropout."""
+        """Stays in evaluation mode for every `mode`, because the heads have dropout."""
         del mode
         return super().train(False)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """As PerceptualNetwork has it."""
+        """See PerceptualNetwork."""
         distances: Tensor = self.network(x, y, normalize=True)
         return distances.flatten()
 
     def semantic(self, image_BCHW: Tensor) -> Tensor:
-        """As PerceptualNetwork has it; deeper slices are not computed."""
+        """See PerceptualNetwork; deeper slices are not computed."""
         network: Any = self.network
         x = network.scaling_layer(image_BCHW * 2 - 1)
         for i in range(self._num_slices):
@@ -129,7 +129,7 @@ class PyiqaDistance:
         self._metric, self._name, self.device = metric, name, torch.device(device)
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
-        """As PerceptualNetwork has it; x is the restored image, y the original, for metrics that tell them apart."""
+        """See PerceptualNetwork; x is the restored image, y the original, for metrics that are not symmetric."""
         scores: Tensor = self._metric(x, y)
         return scores.flatten()
 
@@ -146,7 +146,7 @@ class PyiqaDistance:
 
 def _from_file(path: Path) -> Lpips:
     if not path.exists():
-        what = "cannot be read: there is no such file, and no perceptual network is called so"
+        what = "cannot be read: there is no file and no perceptual network of this name"
         raise WeightsError(what, path=path, hint=f"Give {CHOICES}.")
     try:
         tensors = load_file(path)
@@ -171,7 +171,7 @@ def _pyiqa_metric(name: str, device: Device) -> Any:  # noqa: ANN401 - the packa
     with _loading(name):
         metric = pyiqa.create_metric(metric_name, device=torch.device(device))
     if not metric.lower_better:
-        what = f"{name} is higher for better images: it is no distance"
+        what = f"{name} is higher for better images, so it is not a distance"
         raise UsageError(what, hint=f"Choose a distance, such as {_PYIQA}lpips or {_PYIQA}dists.")
     return metric
 
@@ -191,5 +191,5 @@ def _loading(name: str) -> Iterator[None]:
         with redirect_stdout(sys.stderr):
             yield
     except (OSError, RuntimeError) as error:
-        hint = "Its weights are downloaded when it is first used: look at the connection and the disk, and try again."
+        hint = "Its weights are downloaded at the first use: check the connection and the disk, and try again."
         raise WeightsError(f"cannot be loaded: {error}", path=name, hint=hint) from error

@@ -1,4 +1,4 @@
-"""A task's restored images against their originals, beside a baseline: a method that anybody has at hand."""
+"""Compares restored images with their originals, and a baseline: a simple method that is available everywhere."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from adacode_cli.errors import InputError
 from adacode_cli.evaluation.metrics import (
     MIN_SIDE,
     Perceptual,
-    Picture,
+    RgbImage,
     perceptual_distance,
     psnr_in_hole,
     psnr_luma,
@@ -54,14 +54,14 @@ class Row:
 
 
 @dataclass(frozen=True, eq=False)
-class Pictures:
+class ExampleImages:
     """What a row was measured on: H×W×3 uint8 RGB of the original's size, `input` smaller by the scale."""
 
-    input: Picture
+    input: RgbImage
     hole: Mask | None
-    baseline: Picture | None
-    restored: Picture
-    original: Picture
+    baseline: RgbImage | None
+    restored: RgbImage
+    original: RgbImage
 
 
 def evaluate(
@@ -73,13 +73,13 @@ def evaluate(
     denoise: float = 1.0,
     perceptual: Perceptual | None = None,
     on_example: Callable[[Example], None] = lambda _: None,
-    on_row: Callable[[Row, Pictures], None] = lambda _row, _pictures: None,
+    on_row: Callable[[Row, ExampleImages], None] = lambda _row, _images: None,
 ) -> list[Row]:
     """Restores and scores every example, one after the other.
 
     `denoise` is for tasks that have strengths of it. `on_example` is called with the one that comes next, `on_row` with
-    what became of it. All images are read once before the first is restored: a damaged one is reported at once.
-    Raises InputError for images that cannot be read or do not fit one another, and what the restorer raises.
+    its result. All images are read once before the first is restored: a damaged one is reported at once.
+    Raises InputError for images that cannot be read or do not fit each other, and what the restorer raises.
     """
     examples = tuple(examples)
     for example in examples:
@@ -87,7 +87,7 @@ def evaluate(
     rows = []
     for example in examples:
         on_example(example)
-        images = _pictures(restorer, example, task, scale, denoise)
+        images = _images_of(restorer, example, task, scale, denoise)
         baseline = None if images.baseline is None else _scores(images.baseline, images, perceptual)
         row = Row(example.name, _scores(images.restored, images, perceptual), baseline)
         on_row(row, images)
@@ -108,15 +108,15 @@ def mean_scores(scores: Iterable[Scores]) -> Scores:
     )
 
 
-def _pictures(restorer: Restorer, example: Example, task: str, scale: int, denoise: float) -> Pictures:
+def _images_of(restorer: Restorer, example: Example, task: str, scale: int, denoise: float) -> ExampleImages:
     original, degraded, hole = _read(example, scale)
     restored = restorer.restore(task, degraded, scale=scale, denoise=denoise, mask=hole).image
     method = TASKS[task].baseline
     baseline = None if method is None else _by_baseline(method, degraded, original, hole)
-    return Pictures(degraded, hole, baseline, np.asarray(restored, np.uint8), original)
+    return ExampleImages(degraded, hole, baseline, np.asarray(restored, np.uint8), original)
 
 
-def _scores(image: Picture, images: Pictures, perceptual: Perceptual | None) -> Scores:
+def _scores(image: RgbImage, images: ExampleImages, perceptual: Perceptual | None) -> Scores:
     original, hole = images.original, images.hole
     distance = None if perceptual is None else perceptual_distance(perceptual, image, original)
     if hole is not None:
@@ -124,14 +124,14 @@ def _scores(image: Picture, images: Pictures, perceptual: Perceptual | None) -> 
     return Scores(psnr_luma(image, original), ssim_luma(image, original), distance)
 
 
-def _read(example: Example, scale: int) -> tuple[Picture, Picture, Mask | None]:
-    original = _picture(example.original)
+def _read(example: Example, scale: int) -> tuple[RgbImage, RgbImage, Mask | None]:
+    original = _read_rgb(example.original)
     height, width = original.shape[:2]
     if min(height, width) < MIN_SIDE:
         raise InputError(f"is smaller than {MIN_SIDE} px", path=example.original, hint="Use larger test images.")
-    degraded = original if example.input == example.original else _picture(example.input)
+    degraded = original if example.input == example.original else _read_rgb(example.input)
     if (degraded.shape[0] * scale, degraded.shape[1] * scale) != (height, width):
-        what = f"has {degraded.shape[1]}×{degraded.shape[0]} pixels, its original {width}×{height}"
+        what = f"has {degraded.shape[1]}×{degraded.shape[0]} pixels, and its original {width}×{height}"
         raise InputError(what, path=example.input, hint=f"It must be exactly 1/{scale} of the original's size.")
     hole = None if example.mask is None else read_mask(example.mask, size=(height, width))
     if hole is not None and not hole.any():
@@ -139,14 +139,14 @@ def _read(example: Example, scale: int) -> tuple[Picture, Picture, Mask | None]:
     return original, degraded, hole
 
 
-def _picture(path: Path) -> Picture:
+def _read_rgb(path: Path) -> RgbImage:
     pixels = np.asarray(to_depth(read_image(path).pixels, np.uint8), np.uint8)
     return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, 2)
 
 
-def _by_baseline(method: Baseline, degraded: Picture, original: Picture, hole: Mask | None) -> Picture:
+def _by_baseline(method: Baseline, degraded: RgbImage, original: RgbImage, hole: Mask | None) -> RgbImage:
     if method == "bicubic":
         size = (original.shape[1], original.shape[0])
         return np.asarray(cv2.resize(degraded, size, interpolation=cv2.INTER_CUBIC), np.uint8)
-    assert hole is not None, "the other one fills holes"
+    assert hole is not None, "the other baseline fills holes"
     return np.asarray(cv2.inpaint(degraded, hole.astype(np.uint8), TELEA_RADIUS_PX, cv2.INPAINT_TELEA), np.uint8)

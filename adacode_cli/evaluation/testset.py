@@ -1,7 +1,7 @@
 """A test set is a folder: `hr` holds the originals, `lr_x4` or `lr_x2` degraded small copies, `mask` holes (white).
 
-Files belong together by their stem, whatever their format. Every original must have its counterpart: a mean over
-some other selection of images would not be comparable.
+Files belong together if they have the same stem, in any format. Every original must have a counterpart, because means
+over different selections of images are not comparable.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _ORIGINALS, _MASKS = "hr", "mask"
 
 @dataclass(frozen=True)
 class Example:
-    """original: the image to come close to. input: what is restored. mask: of its holes, for tasks that fill them."""
+    """original: the target. input: the image that is restored. mask: of its holes, for tasks that fill them."""
 
     name: str
     original: Path
@@ -31,7 +31,7 @@ def load_testset(folder: Path, task: str, scale: int = 1) -> tuple[Example, ...]
     originals, asked = _by_stem(folder / _ORIGINALS), TASKS[task]
     if scale not in asked.scales:
         known = " or ".join(str(one) for one in sorted(asked.scales))
-        raise UsageError(f"scale {scale} is not {known}", hint="There are test images for these alone.")
+        raise UsageError(f"scale {scale} is not {known}", hint="Test images exist for these scales only.")
     place = asked.test_inputs.format(scale=scale)
     inputs = originals if place == _ORIGINALS else _counterparts(originals, folder / place)
     masks = _counterparts(originals, folder / _MASKS) if asked.fills_hole else {}
@@ -43,7 +43,7 @@ def _counterparts(originals: dict[str, Path], folder: Path) -> dict[str, Path]:
     missing = sorted(originals.keys() - found.keys())
     if missing:
         what = f"lacks {len(missing)} of the {len(originals)} images, such as {missing[0]}"
-        raise InputError(what, path=folder, hint=f"Every image in {_ORIGINALS} needs one of the same name here.")
+        raise InputError(what, path=folder, hint=f"Every image in {_ORIGINALS} needs a file of the same name here.")
     return found
 
 

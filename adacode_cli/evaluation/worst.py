@@ -1,6 +1,6 @@
-"""The images that came out worst, cut out where the error is greatest and drawn on one sheet: what a mean hides.
+"""The worst images, cropped where the error is greatest and drawn on one sheet, because a mean does not show them.
 
-Only crops are kept, so that a test set may be as large as it likes.
+Only crops are kept, so that test sets of any size fit into memory.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from adacode_cli.evaluation.metrics import Picture
-from adacode_cli.evaluation.score import Mask, Pictures, Row, Scores
+from adacode_cli.evaluation.metrics import RgbImage
+from adacode_cli.evaluation.score import ExampleImages, Mask, Row, Scores
 from adacode_cli.tasks import TASKS
 
 CROP_PX = 192
 MAX_WORST = 5
-# The error is looked for on a grid of this many pixels, and weighed by a bell about as wide as a third of a crop.
+# The error is evaluated on a grid of this many pixels, smoothed by a Gaussian about as wide as a third of a crop.
 _GRID_PX = 8
 _BELL_CELLS = CROP_PX / 6 / _GRID_PX
-# A hole is shown as image editors show what is not there.
+# A hole is drawn as a checkerboard, as image editors show transparency.
 _CHECKER_PX = 8
 _CHECKER_GREYS = (110, 150)
 # Of the sheet: crops are enlarged so that single pixels can be seen.
@@ -35,15 +35,15 @@ _PAPER, _INK, _FAINT = (24, 24, 24), (240, 240, 240), (170, 170, 170)
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """One crop, uint8 RGB, what it shows, and its image's scores where it has any."""
+    """One crop, uint8 RGB, its title, and the scores of its image if it has any."""
 
     title: str
-    crop: Picture
+    crop: RgbImage
     scores: Scores | None = None
 
 
 @dataclass(frozen=True, eq=False)
-class Poor:
+class WorstImage:
     """One of the worst images: its cells from left to right; x, y: where the crops were cut, in pixels."""
 
     name: str
@@ -55,15 +55,15 @@ class Poor:
 
 @dataclass
 class Worst:
-    """Collects the `max_found` worst images: of greatest perceptual distance, or without one of least PSNR."""
+    """Collects the `max_found` worst images: those of greatest perceptual distance, or, without one, of least PSNR."""
 
     task: str
     scale: int = 1
     max_found: int = MAX_WORST
     num_seen: int = 0
-    found: list[Poor] = field(default_factory=list)
+    found: list[WorstImage] = field(default_factory=list)
 
-    def add(self, row: Row, images: Pictures) -> None:
+    def add(self, row: Row, images: ExampleImages) -> None:
         """Keeps crops of an image if it is among the worst so far; `found` is sorted, the worst first."""
         self.num_seen += 1
         scores = row.restored
@@ -71,11 +71,11 @@ class Worst:
         if len(self.found) == self.max_found and badness <= self.found[-1].badness:
             return
         x, y = worst_corner(images.restored, images.original)
-        poor = Poor(row.name, badness, x, y, self._cells(row, images, x, y))
+        poor = WorstImage(row.name, badness, x, y, self._cells(row, images, x, y))
         self.found = sorted([*self.found, poor], key=lambda one: -one.badness)[: self.max_found]
 
-    def _cells(self, row: Row, images: Pictures, x: int, y: int) -> tuple[Cell, ...]:
-        def cut(image: Picture) -> Picture:
+    def _cells(self, row: Row, images: ExampleImages, x: int, y: int) -> tuple[Cell, ...]:
+        def cut(image: RgbImage) -> RgbImage:
             return image[y : y + CROP_PX, x : x + CROP_PX].copy()
 
         cells = []
@@ -90,13 +90,13 @@ class Worst:
         return (*cells, ours, original)
 
 
-def worst_corner(restored: Picture, original: Picture, crop_px: int = CROP_PX) -> tuple[int, int]:
+def worst_corner(restored: RgbImage, original: RgbImage, crop_px: int = CROP_PX) -> tuple[int, int]:
     """x, y of the upper left corner of the crop, inside the image, around the region of greatest squared error."""
     height, width = original.shape[:2]
     error = np.square(restored.astype(np.float32) - original.astype(np.float32)).mean(2)
     grid = (max(1, width // _GRID_PX), max(1, height // _GRID_PX))
     coarse = cv2.resize(error, grid, interpolation=cv2.INTER_AREA)
-    # Beyond the image there is no error: a spot at the edge counts for what of it a crop can show.
+    # Outside the image the error is 0, so a region at the edge counts only with its part inside the image.
     spread = cv2.GaussianBlur(coarse, (0, 0), _BELL_CELLS, borderType=cv2.BORDER_CONSTANT)
     row, column = np.unravel_index(int(spread.argmax()), spread.shape)
     x = round((int(column) + 0.5) * width / grid[0] - crop_px / 2)
@@ -104,11 +104,11 @@ def worst_corner(restored: Picture, original: Picture, crop_px: int = CROP_PX) -
     return max(0, min(x, width - crop_px)), max(0, min(y, height - crop_px))
 
 
-def _nearest(image: Picture, scale: int) -> Picture:
+def _nearest(image: RgbImage, scale: int) -> RgbImage:
     return image.repeat(scale, 0).repeat(scale, 1)
 
 
-def _checkered(image: Picture, hole: Mask) -> Picture:
+def _checkered(image: RgbImage, hole: Mask) -> RgbImage:
     rows, columns = (np.arange(side) // _CHECKER_PX for side in hole.shape)
     odd = (rows[:, None] + columns[None, :]) % 2
     board = np.asarray(_CHECKER_GREYS, np.uint8)[odd]
@@ -133,7 +133,7 @@ def draw_sheet(worst: Worst, title: str, distance: str) -> bytes:
     return file.getvalue()
 
 
-def _draw_row(sheet: Image.Image, poor: Poor, top: int, *, heading: str, distance: str) -> None:
+def _draw_row(sheet: Image.Image, poor: WorstImage, top: int, *, heading: str, distance: str) -> None:
     draw, room = ImageDraw.Draw(sheet), sheet.width - 2 * _GAP_PX
     _write(draw, (_GAP_PX, top + _GAP_PX), f"{heading},  crop at x {poor.x}, y {poor.y}", room_px=room, ink=_INK)
     for i, cell in enumerate(poor.cells):
@@ -162,9 +162,9 @@ def _write(
     ink: tuple[int, int, int],
     size_px: int = _TEXT_PX,
 ) -> None:
-    """One line, shortened to the room there is."""
+    """One line, shortened to the available width."""
     font = ImageFont.load_default(size_px)
-    shown = text.encode("ascii", "replace").decode()  # all that Pillow's own font has
+    shown = text.encode("ascii", "replace").decode()  # Pillow's own font has no other letters
     if draw.textlength(shown, font) > room_px:
         while shown and draw.textlength(f"{shown}...", font) > room_px:
             shown = shown[:-1]

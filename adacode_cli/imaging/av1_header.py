@@ -1,4 +1,4 @@
-"""What the first header of an AV1 image says of its colours, for AVIF files whose boxes say nothing of them.
+"""Reads the colour description in the sequence header of an AV1 image, for AVIF files without one in their boxes.
 
 Names and order of the fields are those of the AV1 specification, sections 5.5.1 to 5.5.5.
 """
@@ -13,7 +13,7 @@ _MAX_BITS_OF_UVLC = 32
 
 
 class _Bits:
-    """Reads numbers of so many bits; beyond the end there are zeros."""
+    """Reads numbers of a given number of bits; zeros follow the end of the data."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -30,11 +30,11 @@ class _Bits:
 
     @property
     def is_beyond_end(self) -> bool:
-        """Whether more was read than there is."""
+        """Whether bits beyond the end were read."""
         return self._at > 8 * len(self._data)
 
     def uvlc(self) -> int:
-        """A number that says itself how long it is."""
+        """A number of variable length (uvlc)."""
         zeros = 0
         while zeros < _MAX_BITS_OF_UVLC and not self():
             zeros += 1
@@ -42,10 +42,10 @@ class _Bits:
 
 
 def cicp_of(units: bytes) -> Cicp | None:
-    """What the sequence header among the first units of an image says; None for none, or where it says nothing."""
+    """The colour description in the sequence header among the first units (OBUs) of an image; None if absent."""
     at = 0
     for _ in range(_MAX_UNITS):
-        if at >= len(units) or not units[at] & 2:  # without its size no unit behind it can be found
+        if at >= len(units) or not units[at] & 2:  # Without its size, the next unit cannot be found.
             return None
         kind, at = units[at] >> 3 & 15, at + (2 if units[at] & 4 else 1)
         size, at = _leb128(units, at)
@@ -56,7 +56,7 @@ def cicp_of(units: bytes) -> Cicp | None:
 
 
 def _leb128(units: bytes, at: int) -> tuple[int, int]:
-    """(a number of seven bits a byte, where it ends)."""
+    """(a number in LEB128, where it ends)."""
     value = 0
     for index, byte in enumerate(units[at : at + 8]):
         value |= (byte & 0x7F) << 7 * index
@@ -84,8 +84,8 @@ def _of_sequence_header(bits: _Bits) -> Cicp | None:
         bits()
     if profile != 1:
         bits()  # mono_chrome
-    found = Cicp(bits(8), bits(8)) if bits() else None
-    return None if bits.is_beyond_end else found
+    cicp = Cicp(bits(8), bits(8)) if bits() else None
+    return None if bits.is_beyond_end else cicp
 
 
 def _pass_operating_points(bits: _Bits) -> None:

@@ -1,4 +1,4 @@
-"""BMP: through Pillow, except for what the header says beyond what Pillow reads: a profile, and where alpha lies."""
+"""BMP, with Pillow; the profile and the alpha mask, which Pillow does not read, are read from the header here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL.BmpImagePlugin import BmpImageFile
 from adacode_cli.imaging import pillow
 from adacode_cli.imaging.codec import Codec, Header, Page, one_page
 from adacode_cli.imaging.image import Item, Raster
-from adacode_cli.imaging.inventory import COLOR_PROFILE, behind
+from adacode_cli.imaging.inventory import COLOR_PROFILE, trailing_items
 from adacode_cli.imaging.iso_boxes import Bytes
 from adacode_cli.imaging.metadata import Metadata
 from adacode_cli.imaging.refusals import check_size, not_supported, parsing
@@ -20,7 +20,7 @@ from adacode_cli.imaging.resolution import CENTIMETRE, Resolution, resolution, w
 
 _FILE_HEADER, _FIRST_WITH_ALPHA, _WITH_PROFILE = 14, 56, 124
 _EMBEDDED, _BIT_FIELDS, _ALPHA_MASK_AT = b"DEBM", (3, 6), 52
-_INCHES_A_METRE = 39.3701  # with as many digits as Pillow's own conversion has
+_INCHES_PER_METRE = 39.3701  # with the digits of Pillow's own conversion
 _RESOLUTION_AT = 38
 _PIXELS_AT, _MIN_HEADER = 10, 40
 _MAX_I32 = 2**31 - 1
@@ -30,19 +30,19 @@ def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
     """The image of a BMP. Raises InputError."""
     try:
         with parsing("bmp", name=name):
-            beside = Metadata(icc=_profile_in(data))
+            extracted = Metadata(icc=_profile_in(data))
             image = _opened(data)
     except _OfAnotherKind as error:
         raise not_supported(str(error), name=name) from error
     check_size(*image.size, max_pixels, name=name)
     with parsing("bmp", name=name):
         image.load()
-        said, lost = pillow.metadata_of(image, beside, _resolution_in)
-        return [pillow.loaded(image, said, lost + _alpha_lost(data, image.mode))]
+        metadata, lost = pillow.metadata_of(image, extracted, _resolution_in)
+        return [pillow.loaded(image, metadata, lost + _alpha_lost(data, image.mode))]
 
 
 class _OfAnotherKind(Exception):  # noqa: N818 (the reason of an InputError)
-    """What a file is that is whole and that Pillow does not read."""
+    """An undamaged file of a kind that Pillow does not read."""
 
 
 def _opened(data: bytes) -> BmpImageFile:
@@ -55,7 +55,7 @@ def _opened(data: bytes) -> BmpImageFile:
 
 
 def _profile_in(file: bytes) -> bytes | None:
-    """The ICC profile, for which the fifth version of the header has room."""
+    """The ICC profile, which the fifth version of the header can contain."""
     if len(file) < _FILE_HEADER + _WITH_PROFILE or _header_bytes(file) != _WITH_PROFILE:
         return None
     if file[_FILE_HEADER + 56 : _FILE_HEADER + 60] != _EMBEDDED:
@@ -66,12 +66,12 @@ def _profile_in(file: bytes) -> bytes | None:
 
 
 def _alpha_lost(file: bytes, mode: str) -> tuple[str, ...]:
-    """What is lost of a file that Pillow reads in `mode`: its alpha, where the header has bits for it all the same."""
+    """The loss of alpha, if the header has bits for it and Pillow reads the file in a `mode` without it."""
     if mode == "RGBA" or len(file) < _FILE_HEADER + _FIRST_WITH_ALPHA or _header_bytes(file) < _FIRST_WITH_ALPHA:
         return ()
     (packing,) = struct.unpack_from("<I", file, _FILE_HEADER + 16)
     (mask,) = struct.unpack_from("<I", file, _FILE_HEADER + _ALPHA_MASK_AT)
-    return ("alpha (its layout is not read)",) if packing in _BIT_FIELDS and mask else ()
+    return ("alpha (its layout is not supported)",) if packing in _BIT_FIELDS and mask else ()
 
 
 def _header_bytes(file: bytes) -> int:
@@ -82,11 +82,11 @@ def _header_bytes(file: bytes) -> int:
 def _resolution_in(info: pillow.Info) -> Resolution | None:
     if "dpi" not in info:
         return None
-    return resolution([Fraction(round(value * _INCHES_A_METRE), 100) for value in info["dpi"]], CENTIMETRE)
+    return resolution([Fraction(round(value * _INCHES_PER_METRE), 100) for value in info["dpi"]], CENTIMETRE)
 
 
 def header(file: Bytes) -> Header | None:
-    """Of the first header, in any of its versions."""
+    """Reads the header, in any of its versions."""
     (size,) = struct.unpack("<I", file[14:18])
     form = "<HHHH" if size == 12 else "<iiHH"
     width, height, _, bits = struct.unpack(form, file[18 : 18 + struct.calcsize(form)])
@@ -95,28 +95,28 @@ def header(file: Bytes) -> Header | None:
 
 def write(pages: Sequence[Page], _quality: int) -> bytes:
     """A BMP file of H×W×C uint8 samples, C = 1 or 3, with their resolution. Raises OutputError."""
-    samples, said = pages[0]
-    by_centimetre = said.resolution.per(CENTIMETRE) if said.resolution is not None else None
+    samples, metadata = pages[0]
+    by_centimetre = metadata.resolution.per(CENTIMETRE) if metadata.resolution is not None else None
     by_metre = [whole(n * 100, _MAX_I32) for n in by_centimetre] if by_centimetre is not None else [0, 0]
     data = bytearray(pillow.saved(pillow.image_of(samples), "bmp", {}))
-    struct.pack_into("<2i", data, _RESOLUTION_AT, *by_metre)  # Pillow would write 96 dpi where nobody has said so.
+    struct.pack_into("<2i", data, _RESOLUTION_AT, *by_metre)  # Pillow would write 96 dpi if there is no resolution.
     return bytes(data)
 
 
 def _completed(data: bytes, max_pixels: int, name: str) -> tuple[bytes, str]:
-    """A BMP without packing, with zeros behind it."""
+    """An uncompressed BMP whose missing pixels are zeros."""
     header_bytes, width, height, _, bits, packing = struct.unpack_from("<IiiHHI", data, _FILE_HEADER)
     if header_bytes < _MIN_HEADER:
-        raise ValueError("a header of an old kind")
+        raise ValueError("a header of an old version")
     check_size(abs(width), abs(height), max_pixels, name=name)
     (start,) = struct.unpack_from("<I", data, _PIXELS_AT)
     size = start + (abs(width) * bits + 31) // 32 * 4 * abs(height)
     if packing not in (0, 3) or not start < len(data) < size:
-        raise ValueError("nothing of its pixels is there")
+        raise ValueError("none of its pixels are present")
     share = (len(data) - start) * 100 // (size - start)
     if not share:
-        raise ValueError("nothing of its pixels is there")
-    return data + bytes(size - len(data)), f"{share} % of it were read, what is missing is black"
+        raise ValueError("none of its pixels are present")
+    return data + bytes(size - len(data)), f"{share} % of it were read, the missing part is black"
 
 
 def _metadata_in(file: bytes) -> list[Metadata]:
@@ -124,7 +124,7 @@ def _metadata_in(file: bytes) -> list[Metadata]:
 
 
 def _listed(file: bytes) -> Iterator[Item]:
-    """The items of a BMP file, whose newest kind of header can name a profile. Raises struct.error."""
+    """The items of a BMP file: its newest kind of header can have a profile. Raises struct.error."""
     (header_bytes,) = struct.unpack_from("<I", file, 14)
     profile_end = 0
     if header_bytes >= 124 and file[70:74] in (b"DEBM", b"KNIL"):  # "MBED" and "LINK", least significant byte first
@@ -134,8 +134,8 @@ def _listed(file: bytes) -> Iterator[Item]:
     if header_bytes >= 40:
         width, height, _, bits, packing = struct.unpack_from("<iiHHI", file, 18)
         rows_end = pixels_at + (abs(width) * bits + 31) // 32 * 4 * abs(height)
-        # What its header says of the size of the file may be wrong; of packed rows nobody else says it.
-        yield from behind(file, max(profile_end, rows_end if packing in (0, 3, 6) else file_bytes))
+        # The file size in the header may be wrong, so it is used only for compressed rows.
+        yield from trailing_items(file, max(profile_end, rows_end if packing in (0, 3, 6) else file_bytes))
 
 
 CODEC = Codec(read, write, _metadata_in, header, one_page(_listed), complete=_completed)

@@ -1,7 +1,7 @@
-"""Colours described by numbers of ITU-T H.273 ("CICP"), as AVIF, HEIC and PNG do, and as no other format here does.
+"""Colour descriptions by code points of ITU-T H.273 ("CICP"), which AVIF, HEIC and PNG can have.
 
-Which matrix a file's samples went through, and whether they use the whole range, matters to its reader alone: what is
-carried describes RGB or grey samples over the whole range, but for PNG, which may hold RGB that does not use it.
+Only a reader needs the matrix and the range of the stored samples: the values here describe RGB or grey samples of full
+range, except in PNG, where RGB may have narrow range.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from adacode_cli.imaging import icc_profile
 from adacode_cli.imaging.icc_profile import BT709_CURVE, SRGB_CURVE, SRGB_PRIMARIES, Chromaticities, Curve
 
 LIGHT_LEVELS = "its HDR light levels"
-"""What is lost of a file that states how bright its image, or the display of its author, is."""
+"""The loss of metadata on the brightness of an image or of the display on which it was made."""
 
 _UNSPECIFIED, _SRGB, _PQ, _HLG = 2, 13, 16, 18
 _BT709 = 1
@@ -49,14 +49,14 @@ _TRANSFERS: dict[int, tuple[str, Curve | None]] = {
 
 @dataclass(frozen=True)
 class Cicp:
-    """`primaries`, `transfer`: 0 to 255, as H.273 numbers them. `full_range`: of the samples that are carried."""
+    """`primaries`, `transfer`: code points of H.273, 0 to 255. `full_range`: of the samples in memory."""
 
     primaries: int
     transfer: int
     full_range: bool = True
 
     def __str__(self) -> str:
-        """For a person: "BT.2020, PQ"."""
+        """For messages: "BT.2020, PQ"."""
         known = _PRIMARIES.get(self.primaries), _TRANSFERS.get(self.transfer)
         numbers = (self.primaries, "primaries"), (self.transfer, "transfer")
         parts = [
@@ -67,28 +67,28 @@ class Cicp:
 
     @property
     def is_hdr(self) -> bool:
-        """Whether what is stored is light beyond white, which no other description here can say."""
+        """Whether samples can be brighter than white, which ICC profiles here cannot express."""
         return self.transfer in (_PQ, _HLG)
 
     @property
-    def says_srgb(self) -> bool:
-        """Whether it says no more than what is assumed of an image without any description."""
+    def is_srgb(self) -> bool:
+        """Whether it describes sRGB, which is assumed for images without a description."""
         return self.full_range and self.primaries in (_BT709, _UNSPECIFIED) and self.transfer in (_SRGB, _UNSPECIFIED)
 
     @property
     def title(self) -> str:
-        """What is lost where it cannot be kept."""
+        """The name of the loss if it cannot be kept."""
         return f"{'HDR' if self.is_hdr else 'CICP'} colour description ({self})"
 
     def profile(self, *, grey: bool) -> bytes | None:
-        """An ICC profile that says the same of RGB or grey samples; None where none can."""
+        """An equivalent ICC profile for RGB or grey samples; None if there is none."""
         primaries = _PRIMARIES.get(_BT709 if self.primaries == _UNSPECIFIED else self.primaries)
         transfer = _TRANSFERS.get(_SRGB if self.transfer == _UNSPECIFIED else self.transfer)
         if not self.full_range or primaries is None or transfer is None or transfer[1] is None:
             return None
         name = primaries[0] if transfer[1] == SRGB_CURVE else f"{primaries[0]}, {transfer[0]}"
-        return icc_profile.profile("sRGB" if self.says_srgb else name, primaries[1], transfer[1], grey=grey)
+        return icc_profile.profile("sRGB" if self.is_srgb else name, primaries[1], transfer[1], grey=grey)
 
 
 SRGB = Cicp(_BT709, _SRGB)
-"""What is assumed where nothing is said; a reader gives it where the file itself says so."""
+"""The default for images without a description; readers return it if the file states sRGB."""

@@ -1,7 +1,7 @@
-"""What a module that reads and writes a format offers: its `CODEC`, a value of `Codec`.
+"""The interface of modules that read and write a format: each has a `CODEC`, a value of `Codec`.
 
-`formats` names the module of each format by its import path, and `codec_of` imports it. A codec knows one format and
-its libraries; what all formats have in common is done around it, by `decode` and `encode`.
+`formats` has the import path of the module of each format, and `codec_of` imports it. A codec knows one format and
+its libraries; `decode` and `encode` do what all formats have in common.
 """
 
 from __future__ import annotations
@@ -21,63 +21,64 @@ from adacode_cli.imaging.iso_boxes import Bytes
 from adacode_cli.imaging.metadata import Metadata
 
 Page = tuple[Samples, Metadata]
-"""H×W×C samples in a depth that the format stores, C = 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha); what is
-to stand beside them."""
+"""(H×W×C samples in a depth that the format stores, C = 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha); their
+metadata)."""
 
 Complete = Callable[[bytes, int, str], tuple[bytes, str]]
-"""(a damaged file, the most pixels that it may claim, its name) → (a file of what is whole of it, what became of the
-rest). Raises what a library may raise where nothing is left, and InputError for what claims more pixels."""
+"""(a damaged file, the limit of its pixels, its name) → (an undamaged file of its readable part, what happened to the
+rest). Raises errors of libraries if no part is readable, and InputError for a file with more pixels."""
 
 
 class Read(Protocol):
     """A function that reads a file."""
 
     def __call__(self, data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
-        """The pages of the file `data`, which begins like a file of the format; one where the format has no pages.
+        """The pages of the file `data`, which has a signature of the format; one if the format has no pages.
 
-        `name` says in errors whose bytes they are. Raises InputError, before anything is decoded for a file that
-        claims more than `max_pixels`; `refusals.parsing` makes it of what libraries raise.
+        Errors name the file `name`. Raises InputError: before decoding, for a file that claims more than `max_pixels`;
+        `refusals.parsing` converts errors of libraries.
         """
         ...
 
 
 class ReadPages(Protocol):
-    """A function that reads some pages of a file of many."""
+    """A function that reads some pages of a file."""
 
     def __call__(
         self, data: bytes, max_pixels: int, first_page: int, *, name: str
     ) -> tuple[list[Raster], tuple[FurtherPage, ...]]:
-        """(the pages from `first_page` on, as many as are decoded together and at least one, those that follow them).
+        """(the pages from `first_page` on that are decoded together, at least one; the pages that follow them).
 
-        All else as `Read`; `max_pixels` holds for each page of the file by itself. What pages bring together is limited
-        as if all were read at once.
+        Otherwise as `Read`; `max_pixels` applies to each page of the file. The sum of metadata is limited as if all
+        pages were read at once.
         """
         ...
 
 
 class PageWriter(Protocol):
-    """What writes the pages of a file one by one."""
+    """Writes the pages of a file one by one."""
 
     def add(self, page: Page) -> None:
         """Writes the next page. Raises OutputError and OSError."""
         ...
 
     def finish(self) -> None:
-        """Makes the file whole."""
+        """Completes the file."""
         ...
 
 
 WritePages = Callable[[BinaryIO, int], PageWriter]
-"""(an empty file, to be read too, the most bytes that the samples of all pages take) → what writes its pages: the bytes
-that `Codec.write` gives of all pages."""
+"""(an empty file, readable too; an upper bound for the bytes of the samples of all pages) → the writer of its pages.
+The file gets the bytes that `Codec.write` gives for all pages."""
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Of one image: `width` × `height` pixels as stored, `colors` 1 (grey) or 3, `bits` of a sample as stored.
+    """The header of an image: `width` × `height` pixels as stored, `colors` 1 (grey) or 3, `bits` of a stored sample.
 
-    `pages` are those that `decode` reads. `metadata` are the names of fields of `imaging.metadata.Metadata` that are
-    surely there; others may be. `cicp`: the numbers that describe its colours, where it has such.
+    pages: the number of pages that `decode` reads.
+    metadata: the names of fields of `imaging.metadata.Metadata` that are certainly there; there may be others.
+    cicp: the CICP numbers that describe its colours, if it has such.
     """
 
     width: int
@@ -98,34 +99,34 @@ def _no_items(_data: bytes) -> tuple[Iterator[Item], ...]:
     return ()
 
 
-def _all_of_it(said: Metadata) -> Metadata:
-    return said
+def _unchanged(metadata: Metadata) -> Metadata:
+    return metadata
 
 
-def _equal(said: bytes, back: bytes | None) -> bool:
-    return said == back
+def _equal(written: bytes, found: bytes | None) -> bool:
+    return written == found
 
 
 def one_page(items: Callable[[bytes], Iterator[Item]]) -> Callable[[bytes], tuple[Iterator[Item], ...]]:
-    """`Codec.items` of a format without pages, by a function that lists the items of a file."""
+    """`Codec.items` of a format without pages, from a function that lists the items of a file."""
     return lambda data: (items(data),)
 
 
 @dataclass(frozen=True)
 class Codec:
-    """The functions of a format. Those with a default are for what a format may do without.
+    """The functions of a format. Those with a default are optional.
 
     read: see `Read`.
     write: (pages, quality from 1 to 100) → a file. Raises OutputError.
-    metadata_in: what a reader finds in a file that was written, page by page, without decoding it; nothing where a
-        library opens no file that is so large. Raises what its libraries raise.
-    header: what a file says of itself before its pixels; None, or an error of Python's, where it says nothing.
-    items: what each page of a file says (`inventory`). May raise what `inventory` takes for damage.
-    fitting: what of the metadata of a page has room in a file.
-    same_exif: whether the second block, None for none, is what a file may make of the first.
-    complete: see `Complete`; None where no part of a damaged file can be read.
-    pages: see `ReadPages`; None where `read` gives all pages at once. A codec that has it has no `complete`.
-    write_pages: see `WritePages`; None where a file is written at once.
+    metadata_in: the metadata that a reader finds in a written file, page by page, without decoding it; empty if a
+        library does not open a file of this size. Raises errors of its libraries.
+    header: the header of a file; None, or an error of Python, if it cannot be read.
+    items: the items of each page of a file (`inventory`). May raise the errors that `inventory` treats as damage.
+    fitting: the metadata of a page that a file can hold.
+    same_exif: whether the second block (or None), read from a file, corresponds to the first one, which was written.
+    complete: see `Complete`; None if no part of a damaged file can be read.
+    pages: see `ReadPages`; None if `read` gives all pages at once. A codec that has it has no `complete`.
+    write_pages: see `WritePages`; None if a file is written at once.
     """
 
     read: Read
@@ -133,7 +134,7 @@ class Codec:
     metadata_in: Callable[[bytes], Sequence[Metadata]]
     header: Callable[[Bytes], Header | None] = _no_header
     items: Callable[[bytes], Iterable[Iterator[Item]]] = _no_items
-    fitting: Callable[[Metadata], Metadata] = _all_of_it
+    fitting: Callable[[Metadata], Metadata] = _unchanged
     same_exif: Callable[[bytes, bytes | None], bool] = _equal
     complete: Complete | None = None
     pages: ReadPages | None = None
@@ -141,21 +142,21 @@ class Codec:
 
 
 def codec_of(format: Format) -> Codec:
-    """What reads and writes a format; its module is imported when it is first asked for."""
+    """The codec of a format; its module is imported on first use."""
     codec: Codec = importlib.import_module(format.codec).CODEC
     return codec
 
 
 def load_all() -> None:
-    """Imports every codec now, for processes in which that must not happen while a file is decoded."""
+    """Imports all codecs, for processes in which this must not happen while a file is decoded."""
     for format in formats.every():
         codec_of(format)
 
 
 def required(format: Format, wanted_for: type[AdaCodeError], name: str | None = None) -> ModuleType | None:
-    """The optional package that a format needs, None where it needs none.
+    """The optional package that a format needs, or None.
 
-    Raises `wanted_for` where it is not installed; `name` is that of the file at hand.
+    Raises an error of the class `wanted_for` if it is not installed; `name` is the file in this error.
     """
     if format.package is None:
         return None

@@ -1,8 +1,8 @@
-"""Inks, L*a*b*, and luma with chroma → RGB, band by band where a formula does it.
+"""Conversions of CMYK, L*a*b*, and luma with chroma to RGB; formulas are computed band by band.
 
-Profiles go through LittleCMS: Pillow has it for 8 bits, imagecodecs for all that is deeper. TIFF and JPEG 2000 store
-L*a*b* and chroma in different ranges, so each has its own function; those of JPEG 2000 are the standard's formulas (ISO
-15444-1 and -2, annexes on colour) for whole numbers over the full range.
+Profiles are applied by LittleCMS: through Pillow for 8 bits, through imagecodecs for deeper samples. TIFF and JPEG 2000
+store L*a*b* and chroma in different ranges, so each has its own function; those of JPEG 2000 are the formulas of the
+standard (ISO 15444-1 and -2, annexes on colour) for integers of full range.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from adacode_cli.imaging.samples import by_bands, quantise, to_depth, top_of
 
 _Floats = npt.NDArray[np.float64]
 
-LIGHTS = {
+ILLUMINANTS = {
     b"\0D50": (
         np.array([0.9642, 1.0, 0.8249]),
         np.array(
@@ -45,39 +45,39 @@ LIGHTS = {
         ),
     ),
 }
-"""Light, by its name in the standard → (its white, XYZ under it → linear sRGB; D50 is adapted after Bradford)."""
+"""Name of an illuminant in the standard → (white point, matrix from XYZ to linear sRGB; D50: Bradford adaptation)."""
 
-_LAB_WHITE = {False: 65535, True: 65280}  # of 16 bits, in the two ways in which a TIFF may store L*a*b*
+_LAB_WHITE = {False: 65535, True: 65280}  # of 16 bits, for the two encodings of L*a*b* in TIFF
 
 
-def rgb_from_inks(inks: Samples, icc: bytes | None) -> tuple[Samples, str]:
-    """(H×W×3, what is lost) of H×W×4 inks, dtype kept: by the profile where it works, else by the plain formula."""
+def rgb_from_cmyk(inks: Samples, icc: bytes | None) -> tuple[Samples, str]:
+    """(H×W×3 RGB, the loss) of H×W×4 CMYK, same dtype: with the profile if it is usable, else by a simple formula."""
     is_shallow = inks.dtype == np.uint8
     if icc is not None:
         try:
-            found = _by_profile_of_8_bits(inks, icc) if is_shallow else _by_profile(inks, icc)
+            pixels = _by_profile_of_8_bits(inks, icc) if is_shallow else _by_profile(inks, icc)
         except (ImageCms.PyCMSError, OSError, ImportError, imagecodecs.CmsError, ValueError):
-            pass  # a damaged profile, one for other colours, or a Pillow built without LittleCMS
+            pass  # The profile is damaged or for other colours, or Pillow was built without LittleCMS.
         else:
-            return found, INKS_PROFILE_LOST
-    # Both are one formula, and Pillow is faster.
-    return np.array(_picture("CMYK", inks).convert("RGB")) if is_shallow else _by_ink_formula(inks), INKS_LOST
+            return pixels, INKS_PROFILE_LOST
+    # Both use the same formula; Pillow is faster.
+    return np.array(_pillow_image("CMYK", inks).convert("RGB")) if is_shallow else _by_cmyk_formula(inks), INKS_LOST
 
 
 def _by_profile_of_8_bits(inks: Samples, icc: bytes) -> Samples:
-    found = ImageCms.profileToProfile(
-        _picture("CMYK", inks),
+    converted = ImageCms.profileToProfile(
+        _pillow_image("CMYK", inks),
         ImageCms.ImageCmsProfile(BytesIO(icc)),
         ImageCms.createProfile("sRGB"),
         renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
         outputMode="RGB",
         flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
     )
-    return np.array(found)
+    return np.array(converted)
 
 
 def _by_profile(inks: Samples, icc: bytes) -> Samples:
-    found = imagecodecs.cms_transform(
+    converted = imagecodecs.cms_transform(
         np.ascontiguousarray(to_depth(inks, np.uint16)),
         icc,
         _profile("sRGB"),
@@ -86,27 +86,29 @@ def _by_profile(inks: Samples, icc: bytes) -> Samples:
         intent=imagecodecs.CMS.INTENT.RELATIVE_COLORIMETRIC,
         flags=imagecodecs.CMS.FLAGS.BLACKPOINTCOMPENSATION,
     )
-    return to_depth(np.asarray(found), inks.dtype)
+    return to_depth(np.asarray(converted), inks.dtype)
 
 
 def rgb_from_lab(lab: Samples, *, is_offset: bool) -> Samples:
     """H×W×3 sRGB of L*a*b* (D50) as uint8 or uint16, dtype kept.
 
-    a and b are in two's complement or, where `is_offset`, have their zero in the middle, as ICC profiles have them.
+    a and b are in two's complement or, with `is_offset`, have their zero in the middle, as in ICC profiles.
     """
     if lab.dtype == np.uint8:
-        return np.array(_picture("LAB", lab ^ np.array([0, 128, 128], np.uint8) if is_offset else lab).convert("RGB"))
+        return np.array(
+            _pillow_image("LAB", lab ^ np.array([0, 128, 128], np.uint8) if is_offset else lab).convert("RGB")
+        )
     chroma = lab[..., 1:] ^ np.uint16(0x8000) if is_offset else lab[..., 1:]
     values = np.empty(lab.shape, np.float32)
     values[..., 0] = lab[..., 0] * np.float32(100 / _LAB_WHITE[is_offset])
     values[..., 1:] = chroma.astype(np.int16) / np.float32(256)
-    found = imagecodecs.cms_transform(
+    rgb = imagecodecs.cms_transform(
         values, _profile("LAB"), _profile("sRGB"), colorspace="lab", outcolorspace="rgb", outdtype=np.float32
     )
-    return quantise(found * np.float32(top_of(lab.dtype)), lab.dtype)
+    return quantise(rgb * np.float32(top_of(lab.dtype)), lab.dtype)
 
 
-def _by_ink_formula(inks: Samples) -> Samples:
+def _by_cmyk_formula(inks: Samples) -> Samples:
     """H×W×4 cyan, magenta, yellow, black (0 = no ink) → H×W×3 RGB, same dtype, without a profile."""
     top = top_of(inks.dtype)
 
@@ -117,12 +119,12 @@ def _by_ink_formula(inks: Samples) -> Samples:
     return by_bands((*inks.shape[:2], 3), inks.dtype, convert)
 
 
-def rgb_from_ranged_lab(lab: Samples, ranges: tuple[tuple[float, float], ...], light: bytes) -> Samples:
-    """H×W×3 sRGB of L*a*b* as JPEG 2000 stores it, dtype kept.
+def rgb_from_ranged_lab(lab: Samples, ranges: tuple[tuple[float, float], ...], illuminant: bytes) -> Samples:
+    """H×W×3 sRGB of L*a*b* as stored in JPEG 2000, same dtype.
 
-    ranges: (smallest value, range) of L*, a* and b*. light: one of LIGHTS, under which the colours are meant.
+    ranges: (smallest value, range) of L*, a* and b*. illuminant: a key of ILLUMINANTS.
     """
-    white, matrix = LIGHTS[light]
+    white, matrix = ILLUMINANTS[illuminant]
 
     def convert(band: _Floats) -> _Floats:
         lightness, a, b = (low + extent * band[..., index] for index, (low, extent) in enumerate(ranges))
@@ -136,8 +138,8 @@ def rgb_from_ranged_lab(lab: Samples, ranges: tuple[tuple[float, float], ...], l
 
 
 def rgb_from_ycc(pixels: Samples, bits: int) -> Samples:
-    """H×W×3 RGB of luma, blue and red difference as JPEG 2000 stores them with `bits` bits, dtype kept."""
-    # Chroma of grey is half of the number of values and not half of the largest: 128 of 255.
+    """H×W×3 RGB of luma, blue and red difference as stored in JPEG 2000 with `bits` bits, same dtype."""
+    # Neutral chroma is half of the number of values, not half of the largest value: 128 of 255.
     middle = (1 << (bits - 1)) / ((1 << bits) - 1)
 
     def convert(band: _Floats) -> _Floats:
@@ -148,7 +150,7 @@ def rgb_from_ycc(pixels: Samples, bits: int) -> Samples:
 
 
 def _of_unit_range(pixels: Samples, convert: Callable[[_Floats], _Floats]) -> Samples:
-    """`convert` of all pixels, which are 0 to 1 there, dtype kept."""
+    """Applies `convert` to all pixels, scaled to [0, 1]; same dtype."""
     top = top_of(pixels.dtype)
 
     def band(rows: slice) -> Samples:
@@ -159,9 +161,10 @@ def _of_unit_range(pixels: Samples, convert: Callable[[_Floats], _Floats]) -> Sa
 
 @dataclass(frozen=True)
 class LumaScale:
-    """How luma and chroma of `bits` bits stand for colours.
+    """How luma and chroma of `bits` bits encode colours.
 
-    `weights` of red, green and blue in luma; `ranges`: black, white, and for each chroma none and most.
+    weights: of red, green and blue in luma.
+    ranges: black and white, and for each chroma the neutral and the largest value.
     """
 
     weights: tuple[float, ...]
@@ -170,7 +173,7 @@ class LumaScale:
 
     @classmethod
     def of_bits(cls, bits: int) -> LumaScale:
-        """That of JPEG files: ITU-R BT.601 over the whole range."""
+        """The scale of JPEG files: ITU-R BT.601, full range."""
         top, middle = (1 << bits) - 1, 1 << (bits - 1)
         return cls((0.299, 0.587, 0.114), (0, top, middle, top, middle, top), bits)
 
@@ -178,22 +181,22 @@ class LumaScale:
 def rgb_from_luma(samples: Samples, scale: LumaScale, dtype: npt.DTypeLike) -> Samples:
     """H×W×3 luma, blue and red difference as stored → H×W×3 RGB of `dtype`."""
     red, green, blue = scale.weights
-    least, most = np.array(scale.ranges[::2]), np.array(scale.ranges[1::2])
-    if min(red, green, blue) <= 0 or (most == least).any():
+    low, high = np.array(scale.ranges[::2]), np.array(scale.ranges[1::2])
+    if min(red, green, blue) <= 0 or (high == low).any():
         raise ValueError("impossible weights or ranges of luma and chroma")
-    # The highest chroma lies one step less above the middle than the lowest lies below it.
+    # The range of chroma above the middle is one step smaller than the range below it.
     half = ((1 << (scale.bits - 1)) - 1) / ((1 << scale.bits) - 1)
     top = top_of(dtype)
 
     def convert(rows: slice) -> Samples:
-        luma, to_blue, to_red = np.moveaxis((samples[rows] - least) / (most - least) * (1, half, half), -1, 0)
+        luma, to_blue, to_red = np.moveaxis((samples[rows] - low) / (high - low) * (1, half, half), -1, 0)
         r, b = luma + (2 - 2 * red) * to_red, luma + (2 - 2 * blue) * to_blue
         return quantise(np.stack([r, (luma - red * r - blue * b) / green, b], -1) * top, dtype)
 
     return by_bands(samples.shape, dtype, convert)
 
 
-def _picture(mode: str, packed: Samples) -> Image.Image:
+def _pillow_image(mode: str, packed: Samples) -> Image.Image:
     size = (packed.shape[1], packed.shape[0])
     return Image.frombuffer(mode, size, np.ascontiguousarray(packed), "raw", mode, 0, 1)
 

@@ -1,6 +1,6 @@
-"""Bytes of an image file → upright pixels with their metadata, or an InputError that says what is wrong with them.
+"""Decodes image files: bytes → upright pixels with their metadata, or an InputError with the reason.
 
-What a file is, its first bytes say; its name may lie. Nothing here changes a setting of the libraries underneath.
+The format is recognised by the first bytes, because the suffix may be wrong. No setting of a library is changed here.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from adacode_cli.imaging.refusals import parsing
 from adacode_cli.imaging.samples import turned
 from adacode_cli.limits import MAX_PIXELS, MAX_SUM_OF_METADATA_BYTES
 
-_ACCEPT_HINT = "With --accept-damaged, sr, inpaint and reconstruct restore what is whole of it, unless it is a mask."
+_ACCEPT_HINT = "With --accept-damaged, sr, inpaint and reconstruct restore its readable part, unless it is a mask."
 _ONE_COLOUR_HINT = (
-    "--accept-damaged does not take it: what can be read of it has one colour, as what is missing from an image has."
+    "--accept-damaged does not accept it: its readable part has a single colour, like the missing part of an image."
 )
 _WHOLE_SIGNATURE_BYTES = 12  # A shorter file may be the beginning of an image.
 
 
 class Decode(Protocol):
-    """`decode`, or what does the same in another process."""
+    """`decode`, or the same in another process."""
 
     def __call__(
         self,
@@ -41,31 +41,31 @@ class Decode(Protocol):
         accept_damaged: bool = False,
         first_page: int = 0,
     ) -> Decoded:
-        """As `decode` has it. Raises InputError."""
+        """As the function `decode`. Raises InputError."""
         ...
 
 
 def read_image(path: Path, *, max_pixels: int = MAX_PIXELS, accept_damaged: bool = False) -> Decoded:
-    """The image in the file `path`, as `decode` gives it. Raises InputError, also where the file cannot be read."""
+    """The image in the file `path`, as `decode` gives it. Raises InputError, also if the file cannot be read."""
     data = file_bytes(path, look=check_kind)
     return decode(data, name=str(path), max_pixels=max_pixels, accept_damaged=accept_damaged)
 
 
 def check_kind(head: bytes, name: str) -> None:
-    """Raises InputError unless the file `name`, which begins with `head`, is of a kind that `decode` reads."""
+    """Raises InputError unless the file `name`, which begins with `head`, is in a format that `decode` reads."""
     _sniffed(head, name=name)
 
 
 def decode(
     data: bytes, *, name: str, max_pixels: int = MAX_PIXELS, accept_damaged: bool = False, first_page: int = 0
 ) -> Decoded:
-    """The image in `data`, upright; `name` says in errors whose bytes they are.
+    """The image in `data`, upright; errors name the file `name`.
 
-    Of a TIFF, it holds the pages from `first_page` on (the first is 0), as many as `limits.WINDOW_PIXELS` allows and at
-    least one; `further_windows` gives the rest. With `accept_damaged` what is whole of a damaged file is taken, where
-    its format allows it (`Format.salvageable`), with a note that names the damage. Raises InputError for bytes that are
-    empty, of no readable kind, damaged, truncated, or of which a page claims over `max_pixels`, which is found out
-    before anything is decoded. The other limits are in `limits`.
+    For a TIFF, it has the pages from `first_page` on (the first is 0), as many as `limits.WINDOW_PIXELS` allows and at
+    least one; `further_windows` gives the rest. With `accept_damaged` the readable part of a damaged file is used, if
+    its format allows this (`Format.salvageable`), with a note on the damage. Raises InputError for data that are empty,
+    in no readable format, damaged or truncated, and, before decoding, if a page claims more than `max_pixels`. The
+    other limits are in `limits`.
     """
     format = _sniffed(data, name=name)
     try:
@@ -81,79 +81,82 @@ def decode(
 
 
 def further_windows(first: Decoded, decode_from: Callable[[int], Decoded]) -> Iterator[Decoded]:
-    """What follows the first pages of a document, each time as many pages as are decoded together.
+    """The pages of a document after the first ones, each time as many as are decoded together.
 
-    `decode_from` decodes from the page with the given number on.
+    decode_from: decodes pages from a page number on.
     """
     window = first
-    while window.behind:
+    while window.following:
         window = decode_from(window.page + len(window.pages))
         yield window
 
 
-def _partly(data: bytes, format: Format, complete: Complete, max_pixels: int, why: InputError, *, name: str) -> Decoded:
-    """What is whole of a damaged file. Raises `why` where that is nothing, and InputError for what is over a limit."""
+def _partly(
+    data: bytes, format: Format, complete: Complete, max_pixels: int, refusal: InputError, *, name: str
+) -> Decoded:
+    """The readable part of a damaged file. Raises `refusal` if there is none, and InputError if a limit is exceeded."""
     try:
         with parsing(format.name, name=name):
-            whole, become = complete(data, max_pixels, name)
-        image = _decoded(whole, format, max_pixels, name=name)
+            completed, effect = complete(data, max_pixels, name)
+        image = _decoded(completed, format, max_pixels, name=name)
     except InputError as error:
-        raise (why if error.damage else error) from None
+        raise (refusal if error.damage else error) from None
     if image.pixels.min() == image.pixels.max():
-        why.hint += f" {_ONE_COLOUR_HINT}"
-        raise why
-    return replace(image, notes=(f"{why.damage}: {become}", *image.notes))
+        refusal.hint += f" {_ONE_COLOUR_HINT}"
+        raise refusal
+    return replace(image, notes=(f"{refusal.damage}: {effect}", *image.notes))
 
 
 def _with_items(image: Decoded, data: bytes, format: Format) -> Decoded:
-    """The image with what `data`, which it was, says beside its pixels, page by page."""
+    """The image with the items of its file `data`, page by page."""
     items = inventory.stated(data, format, image.page, len(image.pages))
-    pages = [replace(page, stated=found) for page, found in zip(image.pages, items, strict=False)]
+    pages = [replace(page, stated=page_items) for page, page_items in zip(image.pages, items, strict=False)]
     return replace(pages[0], more_pages=(*pages[1:], *image.pages[len(pages) :])) if pages else image
 
 
 def _decoded(data: bytes, format: Format, max_pixels: int, first_page: int = 0, *, name: str) -> Decoded:
     codec = codec_of(format)
-    behind: tuple[FurtherPage, ...] = ()
+    following: tuple[FurtherPage, ...] = ()
     if codec.pages is not None:
-        (first, *others), behind = codec.pages(data, max_pixels, first_page, name=name)
+        (first, *others), following = codec.pages(data, max_pixels, first_page, name=name)
     else:
         first, *others = codec.read(data, max_pixels, name=name)
-    # Blocks that lie in the file one by one are no more than the file; pages can name the same bytes, too.
+    # Separate blocks are together not larger than the file, but pages can share the same bytes.
     allowance = Allowance(max(MAX_SUM_OF_METADATA_BYTES, len(data)))
     image = _upright(first, format, allowance, first_page, name=name)
     shared: dict[bytes, bytes] = {}
     pages = (_upright(raster, format, allowance, page, name=name) for page, raster in enumerate(others, first_page + 1))
-    return replace(image, more_pages=tuple(_sharing(page, shared) for page in pages), behind=behind)
+    return replace(image, more_pages=tuple(_sharing(page, shared) for page in pages), following=following)
 
 
 def _upright(raster: Raster, format: Format, allowance: Allowance, page: int, *, name: str) -> Decoded:
-    said, beyond_limit = allowance.granted(raster.metadata)
-    described, notes = colours.chosen(said, format, name=name, grey=raster.pixels.ndim == 2)
-    found = upright(described, raster.orientation)
-    alpha = turned(raster.alpha, found.orientation) if raster.alpha is not None else None
-    said = found.metadata
-    if found.orientation != 1 and said.exif is not None:
-        said = replace(said, exif=geotiff.without(said.exif))  # which speaks of rows and columns as they were stored
+    metadata, beyond_limit = allowance.granted(raster.metadata)
+    described, notes = colours.chosen(metadata, format, name=name, grey=raster.pixels.ndim == 2)
+    oriented = upright(described, raster.orientation)
+    alpha = turned(raster.alpha, oriented.orientation) if raster.alpha is not None else None
+    metadata = oriented.metadata
+    if oriented.orientation != 1 and metadata.exif is not None:
+        # GeoTIFF tags refer to rows and columns as they were stored.
+        metadata = replace(metadata, exif=geotiff.without(metadata.exif))
     return Decoded(
-        turned(raster.pixels, found.orientation),
+        turned(raster.pixels, oriented.orientation),
         alpha,
         format.name,
-        said.icc,
-        said.exif,
-        (*raster.notes, *notes, *found.notes),
-        said.xmp,
-        said.iptc,
-        said.resolution,
-        (*raster.lost, *beyond_limit, *found.lost),
+        metadata.icc,
+        metadata.exif,
+        (*raster.notes, *notes, *oriented.notes),
+        metadata.xmp,
+        metadata.iptc,
+        metadata.resolution,
+        (*raster.lost, *beyond_limit, *oriented.lost),
         page,
         raster.bits,
-        cicp=said.cicp,
+        cicp=metadata.cicp,
     )
 
 
 def _sharing(page: Decoded, shared: dict[bytes, bytes]) -> Decoded:
-    """The page, its metadata being the very bytes of an earlier one where they are equal."""
+    """The page; metadata that are equal to those of an earlier page share its memory."""
 
     def first(block: bytes | None) -> bytes | None:
         return None if block is None else shared.setdefault(block, block)
@@ -162,12 +165,12 @@ def _sharing(page: Decoded, shared: dict[bytes, bytes]) -> Decoded:
 
 
 def _sniffed(data: bytes, *, name: str) -> Format:
-    """The format that `data` begins like. Raises InputError where it is none that is read."""
+    """The format of `data`, by its first bytes. Raises InputError if it is not read."""
     if not data:
         raise InputError("is empty (0 bytes)", path=name, hint="Copy or download it again.")
-    found = formats.of_bytes(data)
-    if found is not None:
-        return found
+    format = formats.of_bytes(data)
+    if format is not None:
+        return format
     if data.startswith(formats.CODES_SIGNATURE):
         raise InputError("holds codes, not an image", path=name, hint="Use adacode reconstruct --from-codes.")
     for signature, title in formats.UNREADABLE:
@@ -177,7 +180,7 @@ def _sniffed(data: bytes, *, name: str) -> Format:
     for format in formats.every():
         begins = any(signature[0][1].startswith(data) for signature in format.signatures)
         if begins and len(data) < _WHOLE_SIGNATURE_BYTES:
-            message = f"is truncated: only the first {len(data)} bytes of a {format.title} are there"
+            message = f"is truncated: only the first {len(data)} bytes of a {format.title} are present"
             raise InputError(message, path=name, hint="Copy or download it again.")
     kind = "text" if _looks_like_text(data[:512]) else "not an image of a known kind"
     raise InputError(f"holds no image: its content is {kind}", path=name, hint=formats.readable())

@@ -1,8 +1,8 @@
-"""What a run and its decoding processes say to one another; pixels pass through shared memory, never through a pipe.
+"""Messages between a run and its decoding processes; pixels are passed in shared memory, not through a pipe.
 
-A message is an anonymous file in memory that holds everything, and one byte on a socket that carries its descriptor.
-The file has no name, so nothing of it can be left behind, however either side ends; its memory is freed with the last
-array that lies in it. It is read as JSON and raw blobs and not unpickled: a damaged image must not get to run code.
+A message is an anonymous file in memory with all data, and one byte on a socket that carries its descriptor. The
+file has no name, so it cannot remain when a process ends; its memory is freed with the last array that refers to it.
+It contains JSON and raw blobs and is not unpickled, so that a malicious image cannot run code.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from adacode_cli.imaging.cicp import Cicp
 from adacode_cli.imaging.image import Decoded
 from adacode_cli.imaging.resolution import Resolution
 
-_ALIGNMENT = 64  # of each blob, as arrays like it
-# Nobody else has the file any more, so it need not be copied on writing; its pages are mapped at once, not one by one.
+_ALIGNMENT = 64  # of each blob, for arrays
+# No other process uses the file, so it is not copied on write; all its pages are mapped at once.
 _MAPPED = getattr(mmap, "MAP_SHARED", 0) | getattr(mmap, "MAP_POPULATE", 0)
 _HEAD = struct.Struct("<Q")
 _STRUCTURES = {kind.__name__: kind for kind in (Decoded, Cicp)}
 
-MEMORY_HINT = "Close other programs or use a smaller --jobs, if memory ran out; if it is damaged, copy it again."
+MEMORY_HINT = "If memory ran out, close other programs or use a smaller --jobs. If the file is damaged, copy it again."
 
 Blob = bytes | memoryview
 Facts = dict[str, Any]
@@ -39,7 +39,7 @@ Facts = dict[str, Any]
 
 
 def send(channel: socket.socket, facts: Facts, blobs: Sequence[Blob] = ()) -> None:
-    """Raises OSError where the memory does not suffice or nobody listens."""
+    """Sends a message. Raises OSError if the memory is insufficient or the other side is closed."""
     head = json.dumps([facts, [len(blob) for blob in blobs]]).encode()
     with _anonymous_file() as file:
         file.write(_HEAD.pack(len(head)) + head)
@@ -51,9 +51,9 @@ def send(channel: socket.socket, facts: Facts, blobs: Sequence[Blob] = ()) -> No
 
 
 def receive(channel: socket.socket) -> tuple[Facts, list[memoryview]] | None:
-    """The next message, its blobs writable and lying in its file; None if the other side is gone.
+    """The next message, with writable blobs in its file; None if the other side is closed.
 
-    Raises TimeoutError as the socket is set, and OSError where there is no memory or descriptor left for the message.
+    Raises TimeoutError according to the socket, and OSError if there is no memory or descriptor for the message.
     """
     try:
         byte, descriptors, _, _ = socket.recv_fds(channel, 1, 1)
@@ -61,7 +61,7 @@ def receive(channel: socket.socket) -> tuple[Facts, list[memoryview]] | None:
         return None
     if not byte:
         return None
-    if not descriptors:  # the system drops one for which the process has no room
+    if not descriptors:  # The system drops a descriptor if the process has too many.
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
     try:
         content = memoryview(mmap.mmap(descriptors[0], 0, flags=_MAPPED))
@@ -78,14 +78,14 @@ def receive(channel: socket.socket) -> tuple[Facts, list[memoryview]] | None:
 
 
 class Blobs(list[Blob]):
-    """What goes along with a message; bytes that several pages share go once."""
+    """The blobs of a message; bytes that several pages share are sent once."""
 
     def __init__(self) -> None:
         super().__init__()
         self._places: dict[int, int] = {}
 
     def place_of(self, value: bytes) -> int:
-        """Where `value` is, which is appended unless that very object is here."""
+        """The index of `value`, which is appended unless this object is contained already."""
         place = self._places.setdefault(id(value), len(self))
         if place == len(self):
             self.append(value)
@@ -93,7 +93,7 @@ class Blobs(list[Blob]):
 
 
 def packed(value: object, blobs: Blobs) -> Any:  # noqa: ANN401 (what JSON can hold)
-    """`value`, a Decoded or anything in one, as JSON can hold it; arrays and bytes are appended to `blobs`."""
+    """`value`, a Decoded or a part of one, in a form for JSON; arrays and bytes are appended to `blobs`."""
     match value:
         case None | int() | str():
             return value
@@ -113,12 +113,12 @@ def packed(value: object, blobs: Blobs) -> Any:  # noqa: ANN401 (what JSON can h
 
 
 def unpacked(form: Any, blobs: Sequence[memoryview]) -> Any:  # noqa: ANN401 (what was packed)
-    """What was `packed`; arrays lie in the message and keep it alive."""
+    """The inverse of `packed`; arrays refer to the memory of the message."""
     return _unpacked(form, blobs, {})
 
 
 def _unpacked(form: Any, blobs: Sequence[memoryview], held: dict[int, bytes]) -> Any:  # noqa: ANN401 (as above)
-    """`held`: bytes that were unpacked before, by their place."""
+    """`held`: bytes that were unpacked before, by their index."""
     match form:
         case list():
             return tuple(_unpacked(item, blobs, held) for item in form)
@@ -136,6 +136,6 @@ def _unpacked(form: Any, blobs: Sequence[memoryview], held: dict[int, bytes]) ->
 
 
 def _anonymous_file() -> IO[bytes]:
-    """A file without a name, in memory where the system has such files."""
-    memfd_create = getattr(os, "memfd_create", None)  # of Linux, unless Python was built for an old C library
+    """A file without a name, in memory if the system supports this."""
+    memfd_create = getattr(os, "memfd_create", None)  # on Linux, unless Python was built for an old C library
     return open(memfd_create("adacode-picture"), "w+b") if memfd_create else tempfile.TemporaryFile()  # noqa: PTH123

@@ -1,9 +1,9 @@
-"""Decoding apart from the run: a file that crashes or hangs its decoder fails alone, and the run goes on.
+"""Decodes files in other processes: a file that crashes or blocks its decoder fails alone, and the run continues.
 
-Libraries written in C meet bytes of unknown origin here, and a fault in one ends its process. So there is a process for
-each thread that reads, started when it is first needed, by executing Python anew: forking a process in which torch has
-threads is not safe. It imports no torch, and is replaced when it dies. An error inside is the error that decoding
-in the run's own process would have raised, and the pixels are the same.
+Libraries written in C process untrusted data here, and a fault in one ends its process. Therefore each reading thread
+has its own process, which is started on first use by executing Python: forking a process in which torch has
+threads is not safe. It does not import torch, and is replaced when it ends. Errors and pixels are the same as from
+decoding in the process of the run.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from adacode_cli.imaging.image import Decoded
 from adacode_cli.imaging.quiet import quiet_libraries
 from adacode_cli.limits import DECODING_LIMIT_S, MAX_PIXELS
 
-# A process that lives does either at once; only a machine that hardly moves takes so long.
-_STARTS_WITHIN_S = 120.0
-_DIES_WITHIN_S = 10.0
-# The run's own search path, and -P: a folder of photographs that holds a numpy.py is not looked into.
+# A process usually needs much less; only an overloaded machine takes this long.
+_START_TIMEOUT_S = 120.0
+_EXIT_TIMEOUT_S = 10.0
+# The search path of the run, and -P, so that a numpy.py in a folder of photographs is not imported.
 _START = (
     "import sys; sys.path[:] = sys.argv[3:]\n"
     "from adacode_cli.imaging.decoder_worker import main\n"
     "main(int(sys.argv[1]), bytes.fromhex(sys.argv[2]))"
 )
-_CLOSED = "was not read, as the run ends"
-_OPEN_ELSEWHERE = "Open it in another program; if that can show it, save it there under a new name."
+_CLOSED = "was not read because the run is ending"
+_OTHER_PROGRAM_HINT = "Open it in another program. If that program shows it, save it there under a new name."
 
 
 @contextmanager
 def decoding(*, isolated: bool, limit_s: float = DECODING_LIMIT_S) -> Iterator[Decode]:
-    """What decodes files within the block: processes of its own if `isolated` and the system can, else this process."""
-    with quiet_libraries():  # here too: masks and outputs are read again in the run's own process
-        # Windows passes no descriptors through sockets, and a frozen program has no interpreter to start.
+    """Within the block, the decoder: other processes if `isolated` and the system supports them, else this process."""
+    with quiet_libraries():  # Masks and outputs are read in this process.
+        # Windows cannot pass descriptors through sockets, and a frozen program has no interpreter to start.
         if not isolated or sys.platform == "win32" or getattr(sys, "frozen", False):
             yield decode
             return
@@ -55,13 +55,13 @@ def decoding(*, isolated: bool, limit_s: float = DECODING_LIMIT_S) -> Iterator[D
 
 
 class DecoderPool:
-    """`imaging.decode.decode` in other processes, to be called by any number of threads at once: each gets its own."""
+    """`imaging.decode.decode` in other processes; each calling thread uses its own process."""
 
     def __init__(self, limit_s: float = DECODING_LIMIT_S) -> None:
         self._limit_s = limit_s
         self._lock = threading.Lock()
         self._idle: list[_Process] = []
-        self._all: set[_Process] = set()
+        self._processes: set[_Process] = set()
         self._closed = False
 
     def __call__(
@@ -73,9 +73,9 @@ class DecoderPool:
         accept_damaged: bool = False,
         first_page: int = 0,
     ) -> Decoded:
-        """As `decode` does it. Raises InputError as it does, and for a file whose decoder crashes or takes too long.
+        """As `decode`. Raises InputError, also for a file whose decoder crashes or takes too long.
 
-        What the system has no room to decode elsewhere is decoded here.
+        If the system has no resources for another process, the file is decoded in this one.
         """
         facts = {
             "name": name,
@@ -85,14 +85,14 @@ class DecoderPool:
             "limit_s": self._limit_s,
         }
         try:
-            process = self._given(facts, data)
-            with self._forgotten_on_error(process):
+            process = self._process_with(facts, data)
+            with self._removed_on_error(process):
                 answer, blobs = process.answer(self._limit_s)
-        except _Ended as ended:
-            self._refuse_if_closed(name)  # it ended because it was ended: no fault of the file
-            late = isinstance(ended, _Late)
-            raise InputError(ended.message, path=name, hint=ended.hint, over_limit=late) from ended.__cause__
-        except _Unable:
+        except _ProcessFailed as failure:
+            self._refuse_if_closed(name)  # The process was ended by `close`, so the file is not the cause.
+            timed_out = isinstance(failure, _TimedOut)
+            raise InputError(failure.message, path=name, hint=failure.hint, over_limit=timed_out) from failure.__cause__
+        except _NoResources:
             self._refuse_if_closed(name)
             answer = {"no_room": True}
         else:
@@ -101,33 +101,33 @@ class DecoderPool:
         if "no_room" in answer:
             return decode(data, name=name, max_pixels=max_pixels, accept_damaged=accept_damaged, first_page=first_page)
         if "image" not in answer:
-            _raise_as_told(answer)
+            _raise_worker_error(answer)
         image: Decoded = unpacked(answer["image"], blobs)
         return image
 
     def close(self) -> None:
-        """Ends all processes, those at work too; none is left when this returns."""
+        """Ends all processes, also busy ones, and waits for their end."""
         with self._lock:
             self._closed = True
             self._idle.clear()
-            every = list(self._all)
-        for process in every:
-            self._forget(process)
+            processes = list(self._processes)
+        for process in processes:
+            self._remove(process)
 
     def _refuse_if_closed(self, name: str) -> None:
         if self._closed:
             raise InputError(_CLOSED, path=name)
 
-    def _given(self, facts: Facts, data: bytes) -> _Process:
-        """A process that has taken `data`. What an idle one died of is not this file's fault, so the next gets it."""
+    def _process_with(self, facts: Facts, data: bytes) -> _Process:
+        """A process that has received `data`. If an idle process has died, the file is not the cause: try the next."""
         while True:
             with self._lock:
                 if self._closed:
-                    raise _Ended(_CLOSED)
+                    raise _ProcessFailed(_CLOSED)
                 idle = self._idle.pop() if self._idle else None
-            process = idle or self._new_one()
+            process = idle or self._new_process()
             try:
-                with self._forgotten_on_error(process):
+                with self._removed_on_error(process):
                     process.give(facts, data)
             except _Crashed:
                 if not idle:
@@ -135,46 +135,46 @@ class DecoderPool:
             else:
                 return process
 
-    def _new_one(self) -> _Process:
+    def _new_process(self) -> _Process:
         with self._lock:
             if self._closed:
-                raise _Ended(_CLOSED)
+                raise _ProcessFailed(_CLOSED)
             process = _Process()
-            self._all.add(process)
-        with self._forgotten_on_error(process):
+            self._processes.add(process)
+        with self._removed_on_error(process):
             process.wait_until_ready()
         return process
 
     @contextmanager
-    def _forgotten_on_error(self, process: _Process) -> Iterator[None]:
+    def _removed_on_error(self, process: _Process) -> Iterator[None]:
         try:
             yield
-        except BaseException:  # KeyboardInterrupt too: the answer is not wanted any more
-            self._forget(process)
+        except BaseException:  # Also KeyboardInterrupt: the answer is no longer needed.
+            self._remove(process)
             raise
 
-    def _forget(self, process: _Process) -> None:
+    def _remove(self, process: _Process) -> None:
         process.end()
         with self._lock:
-            self._all.discard(process)
+            self._processes.discard(process)
 
 
-class _Ended(Exception):  # noqa: N818 (turned into the InputError of a file)
+class _ProcessFailed(Exception):  # noqa: N818 (turned into the InputError of a file)
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.message, self.hint = message, hint
 
 
-class _Late(_Ended):
-    """It took longer than a file may."""
+class _TimedOut(_ProcessFailed):
+    """The file took too long."""
 
 
-class _Unable(Exception):  # noqa: N818 (never seen outside)
-    """The system has no room for a process or a message: a limit on files, descriptors, processes or memory."""
+class _NoResources(Exception):  # noqa: N818 (it stays in this module)
+    """The system has no resources for a process or a message: files, descriptors, processes or memory."""
 
 
-class _Crashed(_Ended):
-    """Its process ended by itself, or was killed."""
+class _Crashed(_ProcessFailed):
+    """The process ended by itself, or was killed."""
 
 
 class _Process:
@@ -182,70 +182,70 @@ class _Process:
 
     def __init__(self) -> None:
         try:
-            self._channel, theirs = socket.socketpair()
+            self._channel, worker_channel = socket.socketpair()
         except OSError as error:
-            raise _Unable from error
-        # Formats that were registered are passed on; this process has made what is pickled here.
+            raise _NoResources from error
+        # Registered formats are passed on; the data are pickled by this process, so unpickling them is safe.
         further_formats = pickle.dumps(formats.registered()).hex()
-        command = [sys.executable, "-P", "-c", _START, str(theirs.fileno()), further_formats, *sys.path]
-        # A group of its own, which the terminal's Ctrl-C and Ctrl-Z do not reach: the run decides what they mean.
-        with theirs:
+        command = [sys.executable, "-P", "-c", _START, str(worker_channel.fileno()), further_formats, *sys.path]
+        # It has its own process group, so that Ctrl-C and Ctrl-Z reach only the run, which handles them.
+        with worker_channel:
             try:
                 self._process = subprocess.Popen(
                     command,
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
-                    pass_fds=[theirs.fileno()],
+                    pass_fds=[worker_channel.fileno()],
                     process_group=0,
                 )
             except OSError as error:
                 self._channel.close()
-                raise _Unable from error
+                raise _NoResources from error
 
     def wait_until_ready(self) -> None:
-        """Raises _Unable where Python does not start; no file is at fault then."""
-        if self._next(_STARTS_WITHIN_S, _Unable()) is None:
-            raise _Unable
+        """Raises _NoResources if Python does not start."""
+        if self._next(_START_TIMEOUT_S, _NoResources()) is None:
+            raise _NoResources
 
     def give(self, facts: Facts, data: bytes) -> None:
-        """Returns when the process has `data`. Raises _Crashed if it is gone, and _Unable."""
+        """Sends `data`, and returns when it has arrived. Raises _Crashed if the process has ended, and _NoResources."""
         try:
-            self._channel.settimeout(_STARTS_WITHIN_S)
+            self._channel.settimeout(_START_TIMEOUT_S)
             send(self._channel, facts, [data])
         except ConnectionError:
             raise _crash(self._status()) from None
         except OSError as error:
-            raise _Unable from error
-        if self._next(_STARTS_WITHIN_S, _Unable()) is None:
+            raise _NoResources from error
+        if self._next(_START_TIMEOUT_S, _NoResources()) is None:
             raise _crash(self._status())
 
     def answer(self, limit_s: float) -> tuple[Facts, list[memoryview]]:
-        """What came of it. Raises _Crashed if the process ends, _Late after `limit_s`, and _Unable."""
-        hint = f"{_OPEN_ELSEWHERE} If it only is slow, raise --decode-timeout."
-        answer = self._next(limit_s, _Late(f"its decoder did not come to an end within {limit_s:g} seconds", hint))
+        """The answer. Raises _Crashed if the process ends, _TimedOut after `limit_s`, and _NoResources."""
+        hint = f"{_OTHER_PROGRAM_HINT} If decoding is only slow, raise --decode-timeout."
+        answer = self._next(limit_s, _TimedOut(f"its decoder did not finish within {limit_s:g} seconds", hint))
         if answer is None:
             raise _crash(self._status())
         return answer
 
-    def _next(self, limit_s: float, late: Exception) -> tuple[Facts, list[memoryview]] | None:
-        """What it says next, or None if it is gone. Raises `late` where that takes longer than `limit_s`."""
+    def _next(self, limit_s: float, on_timeout: Exception) -> tuple[Facts, list[memoryview]] | None:
+        """The next message, or None if the process has ended. Raises `on_timeout` after `limit_s`."""
         try:
             self._channel.settimeout(limit_s)
             return receive(self._channel)
         except TimeoutError:
-            raise late from None
+            raise on_timeout from None
         except OSError as error:
-            raise _Unable from error
+            raise _NoResources from error
 
     def _status(self) -> int:
         try:
-            return self._process.wait(_DIES_WITHIN_S)
+            return self._process.wait(_EXIT_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             return self._process.wait()
 
     def end(self) -> None:
-        """At once: it holds nothing that could be lost. May be called again, and by another thread."""
+        """Kills the process, which has no data to save. May be called repeatedly and by any thread."""
         self._process.kill()
         self._process.wait()
         self._channel.close()
@@ -253,24 +253,24 @@ class _Process:
 
 def _crash(status: int) -> _Crashed:
     if status >= 0:
-        return _Crashed(f"its decoder ended its process (exit status {status})", _OPEN_ELSEWHERE)
+        return _Crashed(f"its decoder ended its process (exit status {status})", _OTHER_PROGRAM_HINT)
     number = -status
     name = signal.Signals(number).name if number in {*signal.Signals} else "unknown"
-    if number == signal.SIGKILL:  # as the system does where memory runs out
+    if number == signal.SIGKILL:  # as the system does when memory runs out
         return _Crashed(f"its decoder was killed (signal {number}, {name})", MEMORY_HINT)
-    return _Crashed(f"its decoder crashed (signal {number}, {name})", _OPEN_ELSEWHERE)
+    return _Crashed(f"its decoder crashed (signal {number}, {name})", _OTHER_PROGRAM_HINT)
 
 
-class _ToldElsewhere(Exception):  # noqa: N818 (the cause of an error, for the traceback of -v)
+class _WorkerTraceback(Exception):  # noqa: N818 (the cause of an error, for the traceback of -v)
     """The traceback in the decoding process."""
 
 
-class DecodingBug(Exception):  # noqa: N818 (no mistake of a person's)
-    """Decoding failed in a way that is a bug of this program."""
+class DecodingBug(Exception):  # noqa: N818 (not an error of the user)
+    """Decoding failed because of a bug in this program."""
 
 
-def _raise_as_told(answer: Facts) -> NoReturn:
-    cause = _ToldElsewhere(f"in the decoding process:\n{answer['trace']}")
+def _raise_worker_error(answer: Facts) -> NoReturn:
+    cause = _WorkerTraceback(f"in the decoding process:\n{answer['trace']}")
     if "refused" in answer:
         raise InputError(**answer["refused"]) from cause
     raise DecodingBug(answer["bug"]) from cause

@@ -1,7 +1,7 @@
-"""The process in which files are decoded: whatever a library does to it, the run that asked goes on.
+"""The process in which files are decoded; if a library crashes it, the run continues.
 
-It does one file after the other and holds nothing that could be lost. It does not hear Ctrl-C, which is for the run to
-decide, and it ends when the run is gone, however that ended and whatever it is doing itself.
+It decodes one file after the other and has no data to save. It ignores Ctrl-C, which the run handles, and it ends
+when the run has ended, whatever it is doing.
 """
 
 from __future__ import annotations
@@ -24,63 +24,62 @@ from adacode_cli.imaging.decoder_message import Blob, Blobs, Facts, packed, rece
 from adacode_cli.imaging.quiet import quiet_libraries
 from adacode_cli.imaging.refusals import too_little_memory
 
-# A library that hangs and does not let Python's other threads run is ended by the system itself, so much later than the
-# run would have done it.
-_RUN_IS_LATE_S = 5.0
-_LOOKS_EVERY_MS = 1000
+# If a library blocks all Python threads, the system ends the process, this long after the run should have done so.
+_TIMER_MARGIN_S = 5.0
+_POLL_INTERVAL_MS = 1000
 _STANDARD_ERROR = 2
 
 
 def main(descriptor: int, further_formats: bytes) -> None:
-    """Answers what comes through the socket `descriptor` until its other end is closed.
+    """Answers requests on the socket `descriptor` until its other end is closed.
 
-    `further_formats`: those that were registered in the process that started this one, pickled by it.
+    further_formats: the formats that were registered in the parent process, pickled by it.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     channel = socket.socket(fileno=descriptor)
-    threading.Thread(target=_end_with, args=(channel, os.getppid()), daemon=True, name="run").start()
+    threading.Thread(target=_exit_with_parent, args=(channel, os.getppid()), daemon=True, name="run").start()
     for format in pickle.loads(further_formats):
         formats.register(format)
-    load_all()  # before there is a limit on memory
+    load_all()  # before memory is limited
     send(channel, {"ready": True})
-    _part_with_standard_error()
+    _redirect_standard_error()
     with quiet_libraries():
         _answer_all(channel)
 
 
-def _part_with_standard_error() -> None:
-    """What libraries in C write there, past all settings, would stand between the lines of the run.
+def _redirect_standard_error() -> None:
+    """Discards what C libraries write to standard error, which would be mixed with the output of the run.
 
-    What Python has to say (an error in this file) still goes where it went.
+    Messages of Python itself (an error in this file) are still written there.
     """
     try:
-        kept = os.dup(_STANDARD_ERROR)
-    except OSError:  # it is closed
+        copy = os.dup(_STANDARD_ERROR)
+    except OSError:  # Standard error is closed.
         return
-    sys.stderr = os.fdopen(kept, "w", buffering=1, encoding="utf-8", errors="backslashreplace")
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, _STANDARD_ERROR)
-    os.close(nowhere)
+    sys.stderr = os.fdopen(copy, "w", buffering=1, encoding="utf-8", errors="backslashreplace")
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, _STANDARD_ERROR)
+    os.close(null)
 
 
 def _answer_all(channel: socket.socket) -> None:
     while (request := receive(channel)) is not None:
         facts, (data,) = request
-        signal.setitimer(signal.ITIMER_REAL, facts["limit_s"] + _RUN_IS_LATE_S)
-        send(channel, {"taken": True})  # from here on, an end of this process is this file's fault
+        signal.setitimer(signal.ITIMER_REAL, facts["limit_s"] + _TIMER_MARGIN_S)
+        send(channel, {"taken": True})  # From here on, this file is the cause if the process ends.
         answer = _answer(facts, data)
         try:
             send(channel, *answer)
-        except OSError:  # a limit on the size of files counts for those in memory too
+        except OSError:  # Limits on the size of files apply to files in memory too.
             send(channel, {"no_room": True})
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _end_with(channel: socket.socket, run: int) -> None:
+def _exit_with_parent(channel: socket.socket, run: int) -> None:
     hung_up = select.poll()
     hung_up.register(channel, 0)
-    # Not every system says that the other side hung up; a process whose parent is gone gets another one everywhere.
-    while not hung_up.poll(_LOOKS_EVERY_MS) and os.getppid() == run:
+    # Not every system reports that the other side is closed; but a process whose parent has ended gets a new parent.
+    while not hung_up.poll(_POLL_INTERVAL_MS) and os.getppid() == run:
         pass
     os._exit(0)
 
@@ -89,20 +88,20 @@ def _answer(facts: Facts, data: memoryview) -> tuple[Facts, list[Blob]]:
     memory_limit.begin(len(data))
     try:
         blobs = Blobs()
-        wanted = {key: facts[key] for key in ("name", "max_pixels", "accept_damaged", "first_page")}
-        return {"image": packed(decode(bytes(data), **wanted), blobs)}, blobs
+        options = {key: facts[key] for key in ("name", "max_pixels", "accept_damaged", "first_page")}
+        return {"image": packed(decode(bytes(data), **options), blobs)}, blobs
     except InputError as error:
         return _refusal(error)
     except MemoryError:
         return _refusal(too_little_memory(facts["name"], memory_limit.in_force()))
-    except Exception as error:  # noqa: BLE001 (a bug of ours is told as one, on the other side)
+    except Exception as error:  # noqa: BLE001 (a bug of this program is reported by the run)
         return {"bug": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()}, []
     finally:
         memory_limit.end()
 
 
 def _refusal(error: InputError) -> tuple[Facts, list[Blob]]:
-    """Within the handler of what went wrong, whose traceback goes along."""
+    """The answer for an error, with its traceback; called in the handler of the error."""
     path = None if error.path is None else str(error.path)
     refused = {
         "message": error.message,

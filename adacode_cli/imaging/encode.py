@@ -1,4 +1,4 @@
-"""Pixels with their metadata → bytes of an image file; what a format cannot hold is known before, never silent."""
+"""Encodes image files: pixels with their metadata → bytes. What a format cannot hold is reported as a loss."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from adacode_cli.formats import Format
 from adacode_cli.imaging import colours, geotiff, inventory, read_back
 from adacode_cli.imaging.codec import codec_of, required
 from adacode_cli.imaging.exif_editing import resolution_of, with_resolution
-from adacode_cli.imaging.image import Decoded, Item, Samples, lost_beside_first
+from adacode_cli.imaging.image import Decoded, Item, Samples, lost_after_first
 from adacode_cli.imaging.inventory import COLOR_PROFILE
 from adacode_cli.imaging.metadata import TITLES, Metadata
 from adacode_cli.imaging.samples import on_white, to_depth
@@ -25,54 +25,54 @@ _DEPTH_NAMES = {np.dtype(np.uint8): "8-bit", np.dtype(np.uint16): "16-bit", np.d
 
 
 def format_of(path: Path) -> str | None:
-    """The name of the format that a file name asks for, by its suffix in any case, or None for an unknown one."""
-    found = formats.of_suffix(path.suffix)
-    return found.name if found is not None else None
+    """The name of the format of a file name, by its suffix in any letter case; None if it is unknown."""
+    format = formats.of_suffix(path.suffix)
+    return format.name if format is not None else None
 
 
 def losses(image: Decoded, format: str) -> tuple[str, ...]:
-    """What of the file that `image` was would not survive in `format`, each in a few words.
+    """What would be lost of the file of `image` in `format`, each in a few words.
 
     Raises OutputError for an unknown format.
     """
-    wanted = _known(format)
-    if wanted.pages:
-        return tuple(dict.fromkeys(what for page in image.pages for what in _losses_of_page(page, wanted)))
-    return (*lost_beside_first(image.num_pages, "page"), *_losses_of_page(image, wanted))
+    target = _known(format)
+    if target.pages:
+        return tuple(dict.fromkeys(what for page in image.pages for what in _losses_of_page(page, target)))
+    return (*lost_after_first(image.num_pages, "page"), *_losses_of_page(image, target))
 
 
 def _losses_of_page(image: Decoded, format: Format) -> tuple[str, ...]:
-    found = list(image.lost)
+    lost = list(image.lost)
     if image.alpha is not None and not format.alpha and not _opaque(image.alpha):
-        found.append("alpha (composited on white)")
+        lost.append("alpha (composited on white)")
     if (depth_lost := _depth_lost(image, format)) is not None:
-        found.append(depth_lost)
-    said, kept = image.metadata, _carried(image, format)
-    found += colours.lost(said, kept)
+        lost.append(depth_lost)
+    metadata, carried = image.metadata, _carried(image, format)
+    lost += colours.lost(metadata, carried)
     for name, title in TITLES.items():
-        if name not in ("icc", "cicp") and getattr(said, name) is not None and getattr(kept, name) is None:
-            found.append(title)
-    is_a_map = kept.exif is not None and geotiff.is_in(kept.exif)
-    return (*found, *inventory.certain(image.stated, found, with_geography=is_a_map))
+        if name not in ("icc", "cicp") and getattr(metadata, name) is not None and getattr(carried, name) is None:
+            lost.append(title)
+    is_a_map = carried.exif is not None and geotiff.is_in(carried.exif)
+    return (*lost, *inventory.certain(image.stated, lost, with_geography=is_a_map))
 
 
-def unsaid(image: Decoded, file: bytes, format: str, known: Sequence[str]) -> tuple[str, ...]:
-    """What else the file that `image` was says and the `format` file written of it does not, in a few words each.
+def unreported_losses(image: Decoded, file: bytes, format: str, known: Sequence[str]) -> tuple[str, ...]:
+    """Further items of the file of `image` that are missing in the written `format` file, in a few words each.
 
-    `known`: the losses that have been named already, by `losses` and by `encoded`.
+    known: the losses that were reported already, by `losses` and by `encoded`.
     """
     written_as = _known(format)
     pages = image.pages if written_as.pages else (image,)
     written = inventory.stated(file, written_as)
-    said = (_expected(page, written_as) for page in pages)
-    found = (inventory.missing(before, after, known) for before, after in zip(said, written, strict=False))
-    return tuple(dict.fromkeys(what for of_page in found for what in of_page))
+    expected = (_expected(page, written_as) for page in pages)
+    missing = (inventory.missing(before, after, known) for before, after in zip(expected, written, strict=False))
+    return tuple(dict.fromkeys(what for of_page in missing for what in of_page))
 
 
 def _expected(page: Decoded, format: Format) -> tuple[Item, ...]:
-    """What the file of a page states, without the profile in whose place `colours.placed` writes numbers."""
-    said = colours.placed(page.metadata, format, grey=page.pixels.ndim == 2)
-    if said.cicp is None or said.icc is not None:
+    """The items in the file of a page, without a profile in place of which `colours.placed` writes CICP."""
+    metadata = colours.placed(page.metadata, format, grey=page.pixels.ndim == 2)
+    if metadata.cicp is None or metadata.icc is not None:
         return page.stated
     return tuple(item for item in page.stated if item[0] != COLOR_PROFILE)
 
@@ -88,13 +88,13 @@ def _depth_lost(image: Decoded, format: Format) -> str | None:
 
 
 class Document:
-    """A file of many pages that is written page by page, and the same file as `encoded` makes of all of them.
+    """A file of several pages that is written page by page; it gets the bytes that `encoded` gives for all pages.
 
-    The metadata of a page are read back out of a small image that holds them, as the file is not whole yet.
+    The metadata of a page are verified in a small image, because the file is not complete yet.
 
-    file: empty, to be read too.
-    format: of which the codec has `write_pages`.
-    max_bytes: what the samples of all pages take, at most.
+    file: empty, readable too.
+    format: its codec has `write_pages`.
+    max_bytes: an upper bound for the bytes of the samples of all pages.
     """
 
     def __init__(self, file: BinaryIO, format: str, max_bytes: int) -> None:
@@ -107,60 +107,62 @@ class Document:
 
     @property
     def damaged(self) -> tuple[str, ...]:
-        """The metadata of pages that `losses` did not know to be lost, as `encoded` gives them."""
+        """Lost metadata of pages that `losses` does not report, as from `encoded`."""
         return tuple(title for name, title in TITLES.items() if name in self._damaged)
 
-    def add(self, page: Decoded, told: Decoded) -> None:
-        """Writes the next page: `told`, which is `page` with what is added to its metadata. Raises OutputError."""
+    def add(self, page: Decoded, attributed: Decoded) -> None:
+        """Writes the next page. `attributed` is `page` with the metadata that are added. Raises OutputError."""
         format, write = self._format, codec_of(self._format).write
-        samples, said = _fitted(told, format), _carried(told, format)
+        samples, metadata = _fitted(attributed, format), _carried(attributed, format)
 
         def write_small(samples: Sequence[Samples], metadata: Sequence[Metadata]) -> bytes:
             return write(list(zip(samples, metadata, strict=True)), DEFAULT_QUALITY)
 
-        small, (kept,) = read_back.lasting(write_small, format, [read_back.small_like(samples)], [said])
-        self._damaged |= _changed(said, kept)
+        small, (readable,) = read_back.written_and_verified(
+            write_small, format, [read_back.small_like(samples)], [metadata]
+        )
+        self._damaged |= _changed(metadata, readable)
         self._items += zip([_expected(page, format)], inventory.stated(small, format), strict=False)
-        self._pages.add((samples, kept))
+        self._pages.add((samples, readable))
 
     def finish(self) -> None:
-        """Makes the file whole."""
+        """Completes the file."""
         self._pages.finish()
 
-    def unsaid(self, known: Sequence[str]) -> tuple[str, ...]:
-        """What else is lost of all pages, as `unsaid` gives it."""
-        found = (inventory.missing(before, after, known) for before, after in self._items)
-        return tuple(dict.fromkeys(what for of_page in found for what in of_page))
+    def unreported_losses(self, known: Sequence[str]) -> tuple[str, ...]:
+        """Further losses of all pages, as from the function `unreported_losses`."""
+        missing = (inventory.missing(before, after, known) for before, after in self._items)
+        return tuple(dict.fromkeys(what for of_page in missing for what in of_page))
 
 
 def encode(image: Decoded, *, format: str, quality: int | None = None) -> bytes:
-    """The bytes of a `format` file: of all pages where the format holds several, else of the first.
+    """The bytes of a `format` file: of all pages if the format holds several, else of the first.
 
-    `quality` (1–100, default 95) matters to lossy formats; others keep samples as far as their depths reach. Formats
-    without alpha show a transparent image on white. Raises OutputError for an unknown format or an image too large
-    for it, UsageError for an impossible quality.
+    `quality` (1–100, default 95) has an effect on lossy formats; others keep samples as far as their depths allow. In
+    formats without alpha a transparent image is composited on white. Raises OutputError for an unknown format or an
+    image too large for it, UsageError for an impossible quality.
     """
     return encoded(image, format=format, quality=quality)[0]
 
 
 def encoded(image: Decoded, *, format: str, quality: int | None = None) -> tuple[bytes, tuple[str, ...]]:
-    """(what `encode` gives, the metadata that `losses` did not know to be lost).
+    """(the file as from `encode`, lost metadata that `losses` does not report).
 
-    These are damaged in such a way that they cannot be read out of the file, or the file not with them.
+    These metadata are damaged so that they, or the file with them, could not be read.
     """
-    wanted = _known(format)
+    target = _known(format)
     if quality is not None and not 1 <= quality <= 100:
         raise UsageError(f"quality {quality} is impossible", hint="Choose a number from 1 to 100.")
     check_writable(image.size, image.colors, format)
-    pages = image.pages if wanted.pages else (image,)
-    said = [_carried(page, wanted) for page in pages]
+    pages = image.pages if target.pages else (image,)
+    carried = [_carried(page, target) for page in pages]
 
     def write(samples: Sequence[Samples], metadata: Sequence[Metadata]) -> bytes:
         pages = list(zip(samples, metadata, strict=True))
-        return codec_of(wanted).write(pages, DEFAULT_QUALITY if quality is None else quality)
+        return codec_of(target).write(pages, DEFAULT_QUALITY if quality is None else quality)
 
-    file, kept = read_back.lasting(write, wanted, [_fitted(page, wanted) for page in pages], said)
-    names = {name for before, after in zip(said, kept, strict=True) for name in _changed(before, after)}
+    file, readable = read_back.written_and_verified(write, target, [_fitted(page, target) for page in pages], carried)
+    names = {name for before, after in zip(carried, readable, strict=True) for name in _changed(before, after)}
     return file, tuple(title for name, title in TITLES.items() if name in names)
 
 
@@ -179,28 +181,28 @@ def _known(format: str) -> Format:
 
 
 def check_writable(size: tuple[int, int], colors: int, format: str, *, hint: str | None = None) -> None:
-    """Raises OutputError where no `format` file of an image of `size` (height, width) can be written.
+    """Raises OutputError if no `format` file of an image of `size` (height, width) can be written.
 
-    `hint` says what to do where it is too large; None: choose a format that holds larger images.
+    hint: what to do if it is too large; None: choose a format that holds larger images.
     """
-    wanted = _known(format)
-    if not wanted.fits(size, colors):
+    target = _known(format)
+    if not target.fits(size, colors):
         choose = f"Choose --format {formats.large()}."
         raise OutputError(beyond(size, format), hint=choose if hint is None else hint)
-    required(wanted, OutputError)
+    required(target, OutputError)
 
 
 def beyond(size: tuple[int, int], format: str) -> str:
-    """That a `format` file cannot hold an image of `size` (height, width), in words."""
+    """The message that a `format` file cannot hold an image of `size` (height, width)."""
     title = formats.named(format).title
     article = "an" if title.startswith("A") else "a"
     return f"{article} {title} cannot hold {size[1]}×{size[0]} pixels"
 
 
 def _depth_in(format: Format, dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """The depth that a format stores `dtype` in: the same where it can, else the next smaller."""
-    kept = [np.dtype(kind) for kind in format.depths]
-    return dtype if dtype in kept else kept[0]
+    """The depth in which a format stores `dtype`: the same if possible, else the next smaller one."""
+    depths = [np.dtype(kind) for kind in format.depths]
+    return dtype if dtype in depths else depths[0]
 
 
 def _opaque(alpha: Samples) -> bool:
@@ -208,18 +210,18 @@ def _opaque(alpha: Samples) -> bool:
 
 
 def carried(image: Decoded, format: str) -> Metadata:
-    """What of the metadata of a page a `format` file can hold, None for what it cannot."""
+    """The metadata of a page that a `format` file can hold; None for fields that it cannot."""
     return _carried(image, _known(format))
 
 
 def _carried(image: Decoded, format: Format) -> Metadata:
     widened = not format.grey or (image.alpha is not None and not format.grey_alpha)
-    said = colours.placed(image.metadata, format, grey=image.pixels.ndim == 2 and not widened)
-    kept = replace(said, **dict.fromkeys(TITLES.keys() - format.kept_metadata()))
+    metadata = colours.placed(image.metadata, format, grey=image.pixels.ndim == 2 and not widened)
+    kept = replace(metadata, **dict.fromkeys(TITLES.keys() - format.kept_metadata()))
     if kept.exif is not None and not format.geography:
         kept = replace(kept, exif=geotiff.without(kept.exif))
     if widened and kept.icc is not None and kept.icc[16:20] == b"GRAY":
-        kept = replace(kept, icc=None)  # A grey profile on RGB samples makes viewers refuse them.
+        kept = replace(kept, icc=None)  # Viewers refuse RGB samples with a grey profile.
     if format.resolution_in_exif and (kept.exif is None or resolution_of(kept.exif) is None):
         kept = replace(kept, exif=with_resolution(kept.exif, kept.resolution))
     return codec_of(format).fitting(kept)

@@ -1,9 +1,9 @@
-"""EXIF blocks keep every byte that is not about how the stored pixels lay.
+"""EXIF blocks: reads their tags, and makes them upright; all bytes that do not describe the stored pixels are kept.
 
-A block is patched in place (Orientation becomes 1, the old thumbnail goes), because rewriting one moves the maker
-notes, whose inner offsets nobody documents. Only from and into TIFF, where EXIF is spread over the file's own
-directories, are tags copied; their bytes are copied raw, so that a UTF-8 name in an ASCII tag stays what it was. There
-the maker note keeps its distance from the header where it can (`maker_note`), as many of its offsets count from there.
+A block is patched in place (Orientation becomes 1, the old thumbnail is removed), because rewriting it would move the
+maker notes, which contain undocumented offsets. Tags are copied only from and to TIFF, where EXIF is part of the file's
+own directories; their bytes are copied unchanged, so that a UTF-8 name in an ASCII tag is preserved. There the maker
+note keeps its distance from the header if possible (`maker_note`), because many of its offsets are relative to it.
 """
 
 from __future__ import annotations
@@ -23,37 +23,37 @@ DATE_AND_ORIGIN = frozenset(
         *(269, 270, 271, 272, 285, 305, 306, 315, 316, 18246, 18249, *range(40091, 40096), 33432),
         *(11, 286, 287, 297, 318, 319, 337, 32781, 50341),  # place on paper, page, colours, printer, numbers
         *(37393, 37394, 37395, 50898, 50899),  # number, security and history of the image, its title
-        # Some programs put here what belongs into the EXIF directory.
+        # Some programs write tags of the EXIF directory here.
         *(33434, 33437, 34850, 34855, *range(34864, 34870), 36867, 36868, *range(37377, 37387), 41495),
         *(*range(41985, 41997), 42016, *range(42032, 42038), 42240),
     }
 )
 GEOGRAPHY = frozenset({33550, 33922, 34264, 34735, 34736, 34737})
-"""Where on the earth the pixels lie (GeoTIFF)."""
+"""Tags of GeoTIFF: the geographic position of the pixels."""
 
 RESOLUTION = frozenset({282, 283, 296})
 PREMULTIPLIED, PLAIN_ALPHA, ALPHA_BY_COREL = 1, 2, 999
 ALPHA = (PREMULTIPLIED, PLAIN_ALPHA, ALPHA_BY_COREL)
-"""The kinds of an extra sample of a TIFF that is alpha."""
+"""The kinds of extra samples of a TIFF that are alpha."""
 
 _DESCRIBING = DATE_AND_ORIGIN | GEOGRAPHY | RESOLUTION
-_INTEROPERABILITY = 40965  # A third level of directories, which says that this follows DCF, and which colours it has.
+_INTEROPERABILITY = 40965  # A third level of directories, with the DCF rules and colours of the file.
 _THUMBNAIL_START, _THUMBNAIL_LENGTH = 513, 514
 _MAKER_NOTE = 37500
 _MAX_NOTE_AT = 1 << 13  # What is in front of it is copied to another place, and its old place stays empty.
+_HEADER_BYTES = 8  # of a block
 _MAX_BLOCK = 65_000  # bytes, which JPEG can hold
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _SWAP_SIZES = {3: 2, 4: 4, 5: 4, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
-_HEADER_BYTES = 8  # of a block
-_MAX_BYTES = 1 << 24  # Overlapping values could otherwise unfold a small file into gigabytes.
-_MAX_TAGS = 4096  # of a directory; none that is not made to do harm has a tenth of it
-# Here, in `exif_editing` and in `geotiff`.
+_MAX_BYTES = 1 << 24  # Without a limit, overlapping values could expand a small file to gigabytes.
+_MAX_TAGS = 4096  # of a directory; regular files have less than a tenth
+# Tags that this module, `exif_editing` or `geotiff` changes.
 _EDITED = frozenset({ORIENTATION, 256, 257, 282, 283, 33550, 33922, 34264, 40962, 40963, 41486, 41487})
 
 
-class DamagedExif(ValueError):  # noqa: N818 (names what was found, not what went wrong in the code)
-    """The block does not even have a readable header and first directory."""
+class DamagedExif(ValueError):  # noqa: N818 (the name describes the data, not an error of the code)
+    """The block has no readable header and first directory."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Entry:
-    """One tag: `data` are its bytes as stored, `at` where in the block they lie."""
+    """One tag: `data` are its bytes as stored, `at` is their offset in the block."""
 
     code: int
     dtype: int
@@ -89,7 +89,7 @@ class Entry:
     at: int = 0
 
     def number(self, order: str) -> int | None:
-        """The first value, where it is an unsigned integer."""
+        """The first value, if it is an unsigned integer."""
         kind = INTEGERS.get(self.dtype)
         if kind is None or len(self.data) < struct.calcsize(kind):
             return None
@@ -98,7 +98,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Sections:
-    """The tags that describe a photograph, little-endian, free of everything that describes stored pixels."""
+    """The tags that describe a photograph, little-endian, without those that describe stored pixels."""
 
     main: tuple[Entry, ...]
     exif: tuple[Entry, ...]
@@ -107,10 +107,10 @@ class Sections:
 
 
 def upright(block: bytes) -> tuple[bytes, int | None]:
-    """(the block with Orientation 1 and without its thumbnail, the number that it had, or None).
+    """(the block with Orientation 1 and without its thumbnail; its former orientation, or None).
 
-    The thumbnail goes because it shows the old image: turned as it was, and with what inpainting was to remove.
-    Raises DamagedExif, also where that would overwrite what tells tags apart, and where a later edit would.
+    The thumbnail is removed because it shows the old image: not upright, and with objects that inpainting removes.
+    Raises DamagedExif, also if this or a later edit would overwrite the tables of tags.
     """
     layout, first = header(block)
     entries, next_at, link_at = directory(block, first, layout)
@@ -130,18 +130,18 @@ def upright(block: bytes) -> tuple[bytes, int | None]:
 
 
 def _tables(block: bytes, layout: Layout, first: int, entries: list[Entry]) -> list[tuple[int, int]]:
-    """[(begin, end)] of header and directories. Raises DamagedExif where they or values to be edited overlap."""
-    head = struct.calcsize(layout.entry) - 4  # 8 bytes, or 16 of the large kind
+    """[(begin, end)] of header and directories. Raises DamagedExif if they or values to be edited overlap."""
+    head = struct.calcsize(layout.entry) - 4  # 8 bytes, or 16 in BigTIFF
     pointers = [entry.number(layout.order) for entry in entries if entry.code in (EXIF_DIRECTORY, GPS_DIRECTORY)]
     tables, edited = [(0, head)], []
     for index, at in enumerate((first, *pointers)):
         try:
             found, following, link_at = directory(block, at, layout) if at else ([], 0, 0)
         except DamagedExif:
-            continue  # of these directories the first alone is known to be readable
+            continue  # Only the first directory is known to be readable.
         if found and at is not None:
             room = struct.calcsize(layout.number)
-            # Some cameras leave the link out and begin with values there. Only the first directory's is ever followed.
+            # Some cameras omit the link and store values there. Only the link of the first directory is used.
             end = link_at + (room if index == 0 and following else 0)
             span = at, end or len(block)
             _check_apart(tables, [span])
@@ -158,28 +158,30 @@ def _check_apart(tables: list[tuple[int, int]], spans: list[tuple[int, int]]) ->
 
 
 def sections(block: bytes, at: int | None = None) -> Sections:
-    """The describing tags of an EXIF block or of a whole TIFF file; of its directory `at`, else of the first.
+    """The describing tags of an EXIF block or of a TIFF file, from its directory at `at`, or else from the first.
 
     Raises DamagedExif.
     """
     layout, first = header(block)
     entries, _, _ = directory(block, first if at is None else at, layout)
-    found: dict[int, tuple[Entry, ...]] = {}
+    directories: dict[int, tuple[Entry, ...]] = {}
     for entry in entries:
         pointer = entry.number(layout.order)
         if entry.code in (EXIF_DIRECTORY, GPS_DIRECTORY) and pointer:
             inner, _, _ = directory(block, pointer, layout)
-            found[entry.code] = tuple(_little(e, layout) for e in inner if e.code != _INTEROPERABILITY)
+            directories[entry.code] = tuple(_little(e, layout) for e in inner if e.code != _INTEROPERABILITY)
             third = next((e.number(layout.order) for e in inner if e.code == _INTEROPERABILITY), None)
-            with suppress(DamagedExif):  # It says next to nothing; the tags around it are worth more.
+            with suppress(DamagedExif):  # It contains little, so damage in it is ignored.
                 if third and entry.code == EXIF_DIRECTORY:
-                    found[_INTEROPERABILITY] = tuple(_little(e, layout) for e in directory(block, third, layout)[0])
+                    directories[_INTEROPERABILITY] = tuple(
+                        _little(e, layout) for e in directory(block, third, layout)[0]
+                    )
     main = tuple(_little(e, layout) for e in entries if e.code in _DESCRIBING)
-    return Sections(main, *(found.get(code, ()) for code in (EXIF_DIRECTORY, GPS_DIRECTORY, _INTEROPERABILITY)))
+    return Sections(main, *(directories.get(code, ()) for code in (EXIF_DIRECTORY, GPS_DIRECTORY, _INTEROPERABILITY)))
 
 
 def value_places(file: bytes | mmap) -> list[dict[int, int]]:
-    """Tag → offset of its value, for each page of a whole TIFF file. Raises DamagedExif."""
+    """Tag → offset of its value, for each page of a TIFF file. Raises DamagedExif."""
     layout, at = header(file)
     places = []
     while at:
@@ -199,7 +201,7 @@ def maker_note(parts: Sections, *, header_bytes: int) -> Entry | None:
 
 
 def block_of(parts: Sections) -> bytes | None:
-    """A self-contained little-endian block, or None where there is nothing to say."""
+    """A self-contained little-endian block, or None if there are no tags."""
     if not (parts.main or parts.exif or parts.gps):
         return None
     note = maker_note(parts, header_bytes=_HEADER_BYTES)
@@ -226,7 +228,7 @@ def _block(parts: Sections, note: Entry | None) -> bytes:
 
 
 def exif_directory(parts: Sections, *, at: int, big: bool = False, placed: Entry | None = None) -> bytes:
-    """`packed` of the EXIF directory, with the third level of directories behind it."""
+    """The EXIF directory as from `packed`, followed by the third level of directories."""
     if not parts.interoperability:
         return packed(parts.exif, at=at, big=big, placed=placed)
     form, dtype = ("<Q", 16) if big else ("<I", 4)
@@ -240,9 +242,9 @@ def exif_directory(parts: Sections, *, at: int, big: bool = False, placed: Entry
 def packed(
     entries: list[Entry] | tuple[Entry, ...], *, at: int, big: bool = False, placed: Entry | None = None
 ) -> bytes:
-    """A little-endian directory that will lie at the even offset `at`, values behind it, without a successor.
+    """A little-endian directory for the even offset `at`, followed by its values, without a next directory.
 
-    The value of the entry `placed` lies at its place already.
+    The value of the entry `placed` is in its place already.
     """
     layout = Layout("<", big)
     ordered = sorted(entries, key=lambda entry: entry.code)
@@ -262,7 +264,7 @@ def packed(
 
 
 def header(block: bytes | mmap) -> tuple[Layout, int]:
-    """(how the block counts, offset of its first directory). Raises DamagedExif."""
+    """(the layout, the offset of the first directory). Raises DamagedExif."""
     order = {b"II": "<", b"MM": ">"}.get(block[:2])
     try:
         magic = struct.unpack_from(f"{order}H", block, 2)[0] if order else 0
@@ -276,10 +278,9 @@ def header(block: bytes | mmap) -> tuple[Layout, int]:
 
 
 def directory(block: bytes | mmap, at: int, layout: Layout) -> tuple[list[Entry], int, int]:
-    """(entries, offset of the next directory or 0, where that offset is written); unreadable values are left out.
+    """(entries, offset of the next directory or 0, where that offset is stored); unreadable values are left out.
 
-    An offset beyond the block is taken for 0. Raises DamagedExif where there is no directory, or one of more tags than
-    any has.
+    An offset beyond the block counts as 0. Raises DamagedExif if there is no directory, or if it has too many tags.
     """
     room = struct.calcsize(layout.number)
     entries: list[Entry] = []
@@ -301,7 +302,7 @@ def directory(block: bytes | mmap, at: int, layout: Layout) -> tuple[list[Entry]
                 entries.append(Entry(code, dtype, block[value_at : value_at + length], value_at))
         (following,) = struct.unpack_from(layout.number, block, cursor)
     except (struct.error, OverflowError):
-        # A block that breaks off keeps what could be read; one with nothing at all is reported.
+        # Of a truncated block, the readable tags are used; if there are none, it is damaged.
         if not entries:
             raise DamagedExif("its directory lies outside the block") from None
         return entries, 0, 0
@@ -309,7 +310,7 @@ def directory(block: bytes | mmap, at: int, layout: Layout) -> tuple[list[Entry]
 
 
 def _thumbnail(block: bytes, at: int, layout: Layout) -> tuple[int, int]:
-    """(begin, end) of what the directory at `at` shows, both 0 for nothing."""
+    """(begin, end) of the thumbnail in the directory at `at`, both 0 if there is none."""
     try:
         entries, _, _ = directory(block, at, layout)
     except DamagedExif:

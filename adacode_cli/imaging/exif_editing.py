@@ -1,7 +1,7 @@
-"""What an EXIF block says of its image's size can be changed, and tags be added, without anything else moving.
+"""Edits EXIF blocks: values on the size of the image are changed and tags are added; all other data keep their place.
 
-Numbers are overwritten in place. Where there is no place, the first directory is written anew behind the block: values
-and the other directories stay where they are, because maker notes hold offsets that nobody documents.
+Numbers are overwritten in place. If this is not possible, the first directory is written again at the end of the block:
+values and the other directories keep their offsets, because maker notes contain undocumented offsets.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from adacode_cli.imaging import exif
 from adacode_cli.imaging.resolution import INCH, Resolution, rational, resolution
 
 SOFTWARE = 305
-_MAX_NAME = 1000  # bytes of a program's name that are looked at
+_MAX_NAME = 1000  # bytes of a program's name that are read
 _ACROSS, _DOWN, _UNIT = 282, 283, 296
 _WIDTHS, _HEIGHTS = (256, 40962), (257, 40963)
-_PLANE_ACROSS, _PLANE_DOWN = 41486, 41487  # of the sensor: more pixels on the same piece of silicon
+_PLANE_ACROSS, _PLANE_DOWN = 41486, 41487  # of the sensor: more pixels on the same area
 _ASCII, _SHORT, _LONG, _RATIONAL = 2, 3, 4, 5
 _EMPTY = struct.pack("<2sHIHI", b"II", 42, 8, 0, 0)
 
 
 @dataclass(frozen=True)
 class Tag:
-    """A value to be set: text, or whole numbers of type 3 (16 bits), 4 (32 bits) or 5 (pairs, each a fraction)."""
+    """A tag to be set: text, or integers of type 3 (16 bits), 4 (32 bits) or 5 (fractions, as pairs)."""
 
     code: int
     dtype: int
@@ -34,7 +34,7 @@ class Tag:
     def data(self, order: str) -> bytes:
         """As stored in the byte order "<" or ">"."""
         if isinstance(self.value, str):
-            # A name may hold halves of pairs, as file names do, which UTF-8 does not have.
+            # A name may contain lone surrogates, as file names do, which UTF-8 cannot encode.
             return self.value.encode("utf-8", "replace").replace(b"\0", b"") + b"\0"
         kind = "H" if self.dtype == _SHORT else "I"
         return struct.pack(f"{order}{len(self.value)}{kind}", *self.value)
@@ -52,7 +52,7 @@ def resolution_tags(value: Resolution) -> tuple[Tag, ...]:
 
 
 def software_of(block: bytes) -> str | None:
-    """What the Software tag says, or None."""
+    """The value of the Software tag, or None."""
     for entry in _entries(block):
         if entry.code == SOFTWARE and entry.dtype == _ASCII:
             return entry.data[:_MAX_NAME].partition(b"\0")[0].decode("utf-8", "replace").strip() or None
@@ -60,7 +60,7 @@ def software_of(block: bytes) -> str | None:
 
 
 def with_resolution(block: bytes | None, value: Resolution | None) -> bytes | None:
-    """The block with this resolution in it, a new one where there is none; damaged, or for None, as it was."""
+    """The block with this resolution; a new block if there is none. Unchanged if it is damaged, or for None."""
     if value is None or (block is not None and resolution_of(block) == value):
         return block
     try:
@@ -70,26 +70,26 @@ def with_resolution(block: bytes | None, value: Resolution | None) -> bytes | No
 
 
 def resolution_of(block: bytes) -> Resolution | None:
-    """What the block says in dots per inch or centimetre, or as the shape of a pixel; None where it says nothing."""
+    """The resolution in dots per inch or centimetre, or as the aspect ratio of pixels; None if there is none."""
     try:
         order = exif.header(block)[0].order
-        found = {entry.code: entry for entry in _entries(block)}
+        tags = {entry.code: entry for entry in _entries(block)}
     except exif.DamagedExif:
         return None
-    pairs = [_fraction(found.get(code), order) for code in (_ACROSS, _DOWN)]
+    pairs = [_fraction(tags.get(code), order) for code in (_ACROSS, _DOWN)]
     if pairs[0] is None or pairs[1] is None:
         return None
-    unit = found[_UNIT].number(order) if _UNIT in found else INCH
+    unit = tags[_UNIT].number(order) if _UNIT in tags else INCH
     return resolution((pairs[0], pairs[1]), unit or INCH)
 
 
 def turned(block: bytes) -> bytes:
-    """With what it says of rows and of columns changed over."""
+    """The block with the values for rows and columns exchanged."""
     patched = bytearray(block)
     order = exif.header(block)[0].order
-    found = {entry.code: entry for entry in _all_entries(block)}
+    tags = {entry.code: entry for entry in _all_entries(block)}
     for one, other in ((_ACROSS, _DOWN), (_PLANE_ACROSS, _PLANE_DOWN)):
-        first, second = found.get(one), found.get(other)
+        first, second = tags.get(one), tags.get(other)
         if _fraction(first, order) is not None and _fraction(second, order) is not None:
             assert first is not None, "a fraction was read from it"
             assert second is not None, "a fraction was read from it"
@@ -98,7 +98,7 @@ def turned(block: bytes) -> bytes:
 
 
 def resized(block: bytes, *, across: Fraction, down: Fraction, size: tuple[int, int]) -> bytes:
-    """For an image that became `across` times as wide and `down` times as high, now `size` (H, W) pixels."""
+    """The block for an image that is now `across` times as wide and `down` times as high, of `size` (H, W) pixels."""
     patched = bytearray(block)
     order = exif.header(block)[0].order
     factors = {_ACROSS: across, _PLANE_ACROSS: across, _DOWN: down, _PLANE_DOWN: down}
@@ -115,9 +115,9 @@ def resized(block: bytes, *, across: Fraction, down: Fraction, size: tuple[int, 
 
 
 def with_tags(block: bytes | None, tags: Iterable[Tag], without: Set[int] = frozenset()) -> bytes:
-    """The block (None: a new one) with these tags set in its first directory, or some left out, all else where it was.
+    """The block (None: a new one) with tags set in, or removed from, its first directory; all else keeps its place.
 
-    A block whose first directory breaks off, so that nothing behind it can be told apart, is returned as it is.
+    A block of the BigTIFF layout is returned unchanged.
     """
     block = _EMPTY if block is None else block
     layout, first = exif.header(block)
@@ -129,13 +129,13 @@ def with_tags(block: bytes | None, tags: Iterable[Tag], without: Set[int] = froz
     at = len(block) + len(block) % 2
     codes = sorted({entry.code for entry in old} | new.keys())
     values_at = at + 2 + 12 * len(codes) + 4
-    kept = {entry.code: _record(entry.code, entry.dtype, entry.data, entry.at, layout) for entry in old}
+    records = {entry.code: _record(entry.code, entry.dtype, entry.data, entry.at, layout) for entry in old}
     values = bytearray()
     for tag in new.values():
         data = tag.data(layout.order)
-        kept[tag.code] = _record(tag.code, tag.dtype, data, values_at + len(values), layout)
+        records[tag.code] = _record(tag.code, tag.dtype, data, values_at + len(values), layout)
         values += (data + bytes(len(data) % 2)) if len(data) > 4 else b""
-    head = struct.pack(f"{layout.order}H", len(codes)) + b"".join(kept[code] for code in codes)
+    head = struct.pack(f"{layout.order}H", len(codes)) + b"".join(records[code] for code in codes)
     patched = bytearray(block.ljust(at, b"\0"))
     struct.pack_into(f"{layout.order}I", patched, 4, at)
     return bytes(patched) + head + struct.pack(f"{layout.order}I", following) + bytes(values)
@@ -152,7 +152,7 @@ def _entries(block: bytes) -> list[exif.Entry]:
 
 
 def _all_entries(block: bytes) -> list[exif.Entry]:
-    """Of the first directory and of the EXIF directory that it names."""
+    """The entries of the first directory and of the EXIF directory to which it refers."""
     layout, first = exif.header(block)
     entries = exif.directory(block, first, layout)[0]
     pointer = next((entry.number(layout.order) for entry in entries if entry.code == exif.EXIF_DIRECTORY), None)

@@ -1,7 +1,7 @@
-"""The bytes of files and streams: the first ones are looked at before the rest is read, and there is an end to it.
+"""Reads files and streams: the first bytes are checked before the rest is read, and sizes are limited.
 
-So what is no image costs a page of memory, whatever its size, and a stream that does not end costs no more than a
-file of the largest size that is allowed.
+Thus a large file that is not an image needs little memory, and an endless stream needs no more than a file of the
+largest allowed size.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from adacode_cli.imaging.refusals import too_little_memory, too_many_bytes
 from adacode_cli.limits import HEAD_BYTES, MAX_FILE_BYTES
 
 Look = Callable[[bytes, str], object]
-"""(the first HEAD_BYTES of a file, its name) → nothing; raises InputError where the rest is not worth reading."""
+"""(the first HEAD_BYTES of a file, its name) → None; raises InputError if the rest must not be read."""
 
 _PIECE_BYTES = 1 << 20
 
 
 def file_bytes(path: Path, *, max_bytes: int = MAX_FILE_BYTES, look: Look | None = None) -> bytes:
-    """All of a file. Raises InputError with the reason in a person's words, what `look` raises, and for a larger file.
+    """The bytes of a file. Raises InputError if it cannot be read or is too large, and the errors of `look`.
 
-    Of a file that grows meanwhile a byte more than it had is read.
+    If the file grows while it is read, one byte more than its size is returned.
     """
     with translated(InputError, "cannot be read", path, hint="Check its permissions and the disk it is on."):
         try:
@@ -40,7 +40,7 @@ def file_bytes(path: Path, *, max_bytes: int = MAX_FILE_BYTES, look: Look | None
 
 
 def stream_bytes(stream: BinaryIO, name: str, *, max_bytes: int = MAX_FILE_BYTES, look: Look | None = None) -> bytes:
-    """All that comes out of a stream, which `name` stands for in errors. Raises InputError as `file_bytes` does."""
+    """The bytes of a stream, which errors name `name`. Raises InputError as `file_bytes` does."""
     read = BytesIO()
     piece = stream.read(HEAD_BYTES)
     if piece and look:
@@ -58,7 +58,7 @@ def stream_bytes(stream: BinaryIO, name: str, *, max_bytes: int = MAX_FILE_BYTES
 
 def _read(file: BinaryIO, path: Path, max_bytes: int, look: Look | None) -> bytes:
     status = os.fstat(file.fileno())
-    if not stat.S_ISREG(status.st_mode):  # a pipe that the shell gave a name
+    if not stat.S_ISREG(status.st_mode):  # For example a named pipe.
         return stream_bytes(file, str(path), max_bytes=max_bytes, look=look)
     if look:
         look(file.read(HEAD_BYTES), str(path))

@@ -1,8 +1,8 @@
-"""Where on the earth the pixels of a map lie (GeoTIFF 1.1) follows the image when it is enlarged.
+"""Adapts the geographic position of pixels (GeoTIFF 1.1) when an image is enlarged.
 
-Pixels are counted by their outer corners, or, where the keys say that each stands for a point, by their centres: these
-move by a part of a pixel when it is cut into several. Only TIFF holds these tags, and only for an image that was
-stored upright: other programs take rows and columns as they are stored.
+Coordinates refer to the corners of pixels or, if the keys declare that each pixel is a point, to their centres, which
+move by a fraction of a pixel when it is divided. Only TIFF has these tags, and they are kept only for an image that was
+stored upright, because other programs apply them to rows and columns as stored.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _HALF = Fraction(1, 2)
 
 
 def is_in(block: bytes) -> bool:
-    """Whether an EXIF block has such tags; a damaged one has none."""
+    """Whether an EXIF block has GeoTIFF tags; False for a damaged one."""
     try:
         layout, first = exif.header(block)
         entries, _, _ = exif.directory(block, first, layout)
@@ -30,23 +30,23 @@ def is_in(block: bytes) -> bool:
 
 
 def without(block: bytes) -> bytes:
-    """The EXIF block without such tags; as it is where it has none or is damaged."""
+    """The EXIF block without GeoTIFF tags; unchanged if it has none or is damaged."""
     return exif_editing.with_tags(block, (), without=exif.GEOGRAPHY) if is_in(block) else block
 
 
 def resized(block: bytes, *, across: Fraction, down: Fraction) -> bytes:
-    """The EXIF block of an image that became `across` times as wide and `down` times as high. Raises DamagedExif."""
+    """The EXIF block of an image that is now `across` times as wide and `down` times as high. Raises DamagedExif."""
     layout, first = exif.header(block)
     entries, _, _ = exif.directory(block, first, layout)
-    found = {entry.code: entry for entry in entries if entry.code in exif.GEOGRAPHY}
-    if not found or across == down == 1:
+    tags = {entry.code: entry for entry in entries if entry.code in exif.GEOGRAPHY}
+    if not tags or across == down == 1:
         return block
     patched = bytearray(block)
-    # A centre at 0 lies half a pixel from the corner, before and after.
-    centre = _HALF if _is_point(found.get(_KEYS), layout) else Fraction(0)
+    # A centre at 0 is half a pixel from the corner, before and after.
+    centre = _HALF if _is_point(tags.get(_KEYS), layout) else Fraction(0)
     moves = [(centre * factor - centre, factor) for factor in (across, down)]
     for code, changed in ((_SCALE, _scale), (_TIE_POINTS, _tie_points), (_TRANSFORMATION, _transformation)):
-        entry = found.get(code)
+        entry = tags.get(code)
         if entry is not None and entry.dtype == _DOUBLE:
             form = f"{layout.order}{len(entry.data) // 8}d"
             values = changed(list(struct.unpack(form, entry.data)), moves)
@@ -55,11 +55,11 @@ def resized(block: bytes, *, across: Fraction, down: Fraction) -> bytes:
 
 
 Moves = Sequence[tuple[Fraction, Fraction]]
-"""For columns and rows: the place of what was at 0, and how many pixels there are for one."""
+"""For columns and rows: (the new coordinate of the old coordinate 0, the factor)."""
 
 
 def _scale(values: list[float], moves: Moves) -> list[float]:
-    """Units of the map for a pixel, across, down and up."""
+    """The size of a pixel in units of the map: across, down and up."""
     return [value / float(move[1]) for value, move in zip(values[:2], moves, strict=False)] + values[2:]
 
 
@@ -72,7 +72,7 @@ def _tie_points(values: list[float], moves: Moves) -> list[float]:
 
 
 def _transformation(values: list[float], moves: Moves) -> list[float]:
-    """Four rows of a matrix, each with factors for column, row and height, and a summand."""
+    """Four rows of a matrix, each with factors for column, row and height, and an offset."""
     for at in range(0, len(values) - 3, 4):
         for axis, (start, factor) in enumerate(moves):
             values[at + axis] /= float(factor)
@@ -81,7 +81,7 @@ def _transformation(values: list[float], moves: Moves) -> list[float]:
 
 
 def _is_point(entry: exif.Entry | None, layout: exif.Layout) -> bool:
-    """Whether the keys, of four numbers each, say so."""
+    """Whether the keys, of four numbers each, declare that pixels are points."""
     if entry is None or entry.dtype != _SHORT:
         return False
     numbers = struct.unpack(f"{layout.order}{len(entry.data) // 2}H", entry.data)

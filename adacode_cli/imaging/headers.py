@@ -1,8 +1,8 @@
-"""What an image file says of itself before its pixels: size, layout, depth, pages, and which metadata it holds.
+"""Reads the header of an image file: size, layout, depth, pages, and which metadata it has.
 
-No library is asked and no pixel decoded, so ten thousand files take a second, and bytes of unknown origin meet Python
-only. What is found is a forecast: `decode` alone says what a file holds. A file whose beginning is damaged, or that
-says it elsewhere, has no header here and is not refused for that. Of any file a bounded number of small pieces is read.
+No library is used and no pixel is decoded, so ten thousand files take a second, and untrusted data are processed by
+Python only. A header is a prediction; `decode` determines what a file contains. A file with a damaged beginning, or
+with its header elsewhere, gives None and is not refused. Only a bounded number of small pieces of a file is read.
 """
 
 from __future__ import annotations
@@ -23,35 +23,35 @@ _START_BYTES = 64
 _MAX_PIECES = 100_000
 
 Parse = Callable[[BinaryIO], Header | None]
-"""(an open file that can be sought in) → what it says; None or ValueError where it says nothing."""
+"""(an open seekable file) → its header; None or ValueError if it has none."""
 
 
 def read_header(path: Path, parse: Parse | None = None) -> Header | None:
-    """What the file `path` says, or None where that cannot be read from it. Pipes and devices are not waited for.
+    """The header of the file `path`, or None if it cannot be read. The function never waits for pipes and devices.
 
-    `parse` is for files of another kind than images.
+    parse: for files other than images.
     """
     try:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with os.fdopen(handle, "rb", buffering=HEAD_BYTES) as file:
             return (parse or header_in)(file) if stat.S_ISREG(os.fstat(handle).st_mode) else None
-    except (OSError, ValueError):  # a name that no file can have
+    except (OSError, ValueError):  # No file can have this name.
         return None
 
 
 def header_in(file: BinaryIO) -> Header | None:
-    """As `read_header` gives it, of an open file that can be sought in."""
+    """The header of an open seekable file, as from `read_header`."""
     format = formats.of_bytes(file.read(_START_BYTES))
     with suppress(OSError, ValueError, ArithmeticError, LookupError, struct.error):
-        found = codec_of(format).header(Opened(file)) if format else None
-        return found if found and found.width > 0 and found.height > 0 else None
+        header = codec_of(format).header(Opened(file)) if format else None
+        return header if header and header.width > 0 and header.height > 0 else None
     return None
 
 
 class Opened:
-    """An open file as bytes of which a part is read when it is asked for.
+    """An open file with the interface of bytes; each slice is read on access.
 
-    Raises ValueError after `_MAX_PIECES` parts, which no header needs.
+    Raises ValueError after `_MAX_PIECES` slices, which no header needs.
     """
 
     def __init__(self, file: BinaryIO) -> None:

@@ -1,10 +1,9 @@
-"""The boxes of an AVIF or HEIC file: what they say of its images beyond what libraries pass on, and of metadata.
+"""Reads the boxes of an AVIF or HEIC file: properties and metadata that libraries do not provide.
 
-A file holds items (images, tiles of an image, EXIF) and a list of properties, and says which item has which of them.
+A file contains items (images, tiles of an image, EXIF), a list of properties, and the association of both.
 
-What follows the image, and is no item of the inventory: properties that say how pixels are stored (sizes, colours,
-turns, decoders, tiles) and when; parts of an image that is put together; thumbnails; and alpha, whose loss is named
-where it is one.
+The inventory leaves out: properties on the storage of pixels (sizes, colours, rotation, decoders, tiles) and on times;
+tiles of an image; thumbnails; and alpha, whose loss is reported elsewhere.
 """
 
 from __future__ import annotations
@@ -26,14 +25,14 @@ from adacode_cli.imaging.inventory import (
     IMAGES,
     VIDEO,
     XMP,
-    behind,
     kind_of_map,
+    trailing_items,
 )
 from adacode_cli.imaging.iso_boxes import Bytes, boxes, placed
 from adacode_cli.imaging.tiff_tags import items_of_exif
 
 LIGHT_LEVEL_BOXES = (b"clli", b"mdcv", b"cclv", b"amve", b"ndwt")
-"""The kinds of the properties that say how bright an image, or the display of its author, is."""
+"""The kinds of properties on the brightness of an image or of the display on which it was made."""
 
 BOXES, PROPERTIES, METADATA_ITEMS = "boxes", "image properties", "metadata items"
 _STORAGE = frozenset({b"ftyp", b"meta", b"mdat", b"idat", b"free", b"skip", b"wide", b"pdin", b"moof", b"sidx"})
@@ -56,24 +55,24 @@ _CREDENTIALS_UUID = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
 _ALPHA = (":alpha", "auxid:1")
 _MAX_TEXT = 200
 _CONFIGURATION = b"av1C"
-_CLAP = struct.Struct(">IIIIiIiI")  # fractions: width, height, and how far its middle lies off
+_CLAP = struct.Struct(">IIIIiIiI")  # fractions: width, height, and offsets of the centre
 _MAX_ITEMS, _BEGINNING_BYTES = 10_000, 256
-_RANGE_AT = 10  # behind "nclx" and three numbers of 16 bits
+_RANGE_AT = 10  # after "nclx" and three numbers of 16 bits
 _ANIMATION, _STILL = b"avis", b"avif"
-_NUMBERS = b"nclx"
-_PLACE_OF_NUMBERS = b"colr" + _NUMBERS
-_MAX_OWNERS_BYTES = 1 << 20  # of the list of who has which property; an image of ten thousand tiles has a tenth of it
+_NCLX = b"nclx"
+_NCLX_PREFIX = b"colr" + _NCLX
+_MAX_ASSOCIATIONS_BYTES = 1 << 20  # of the list of associations; an image of ten thousand tiles has a tenth of it
 _PROFILES = (b"prof", b"rICC")
-_IN_FILE, _IN_BOX = 0, 1  # where the bytes of an item lie: construction methods
+_IN_FILE, _IN_BOX = 0, 1  # construction methods: where the bytes of an item are
 
 BoxPlace = tuple[bytes, int, int]
 """(kind, begin, end) of a box."""
 
 
 class Meta:
-    """The box that names the items of a file, each part of it read when it is first asked for.
+    """The "meta" box, which lists the items of a file; each part is read on first access.
 
-    What is read raises LookupError, or struct.error, where the part contradicts itself or breaks off.
+    Properties raise LookupError or struct.error if their part is inconsistent or truncated.
     """
 
     def __init__(self, file: Bytes, at: int, end: int) -> None:
@@ -82,21 +81,21 @@ class Meta:
 
     @classmethod
     def of(cls, file: Bytes) -> Meta | None:
-        """That of a file; None where there is none."""
+        """The box of a file; None if there is none."""
         found = next(((at, end) for kind, at, end in placed(file, 0, len(file)) if kind == b"meta"), None)
         return cls(file, found[0] + 4, found[1]) if found is not None else None
 
     def read_all(self) -> None:
         """Reads every part now."""
-        _ = self.primary, self.kinds, self.links, self.properties, self.owned, self.places
+        _ = self.primary, self.kinds, self.links, self.properties, self.associations, self.places
 
     def has(self, *kinds: bytes) -> bool:
-        """Whether all of these parts are there."""
+        """Whether all of these parts exist."""
         return {kind for kind, _, _ in self._parts}.issuperset(kinds)
 
     @cached_property
     def primary(self) -> int:
-        """The number of the item that is the image to be shown; 0 where nothing says it."""
+        """The number of the primary image; 0 if it is not stated."""
         found = 0
         for start, _ in self._all(b"pitm"):
             found = self._number(start + 4, 4 if self._byte(start) else 2)
@@ -104,12 +103,12 @@ class Meta:
 
     @cached_property
     def kinds(self) -> dict[int, tuple[bytes, bytes]]:
-        """Item → (kind, which MIME type or URI)."""
+        """Item → (kind, MIME type or URI)."""
         return {item: (kind, which) for item, kind, which, _ in self._entries}
 
     @cached_property
     def hidden(self) -> frozenset[int]:
-        """Items that are not to be shown for themselves."""
+        """Items that are not shown on their own."""
         return frozenset(item for item, _, _, is_hidden in self._entries if is_hidden)
 
     @cached_property
@@ -136,13 +135,13 @@ class Meta:
         ]
 
     @cached_property
-    def owned(self) -> dict[int, list[int]]:
-        """Item → which of the properties, from 1."""
+    def associations(self) -> dict[int, list[int]]:
+        """Item → numbers of its properties, from 1."""
         found: dict[int, list[int]] = {}
         for start, stop in self._all(b"iprp"):
             for kind, begin, end in placed(self._file, start, stop):
-                if kind == b"ipma" and end - begin <= _MAX_OWNERS_BYTES:
-                    _note_owners(bytes(self._file[begin:end]), found)
+                if kind == b"ipma" and end - begin <= _MAX_ASSOCIATIONS_BYTES:
+                    _add_associations(bytes(self._file[begin:end]), found)
         return found
 
     @cached_property
@@ -151,21 +150,21 @@ class Meta:
         data_at = max((start for start, _ in self._all(b"idat")), default=0)
         found: dict[int, tuple[int, int, int, int]] = {}
         for start, stop in self._all(b"iloc"):
-            _note_places(bytes(self._file[start:stop]), data_at, found)
+            _add_places(bytes(self._file[start:stop]), data_at, found)
         return found
 
     def properties_of(self, item: int) -> list[BoxPlace]:
-        """Those that an item has."""
+        """The properties of an item."""
         known = self.properties
-        return [known[number - 1] for number in self.owned.get(item, ()) if 0 < number <= len(known)]
+        return [known[number - 1] for number in self.associations.get(item, ()) if 0 < number <= len(known)]
 
     def first_tile(self, item: int) -> int | None:
-        """The first of the items of which `item` is put together, if it is."""
+        """The first tile of `item`, if it is composed of tiles."""
         return next((to[0] for kind, source, to in self.links if kind == b"dimg" and source == item and to), None)
 
     @cached_property
     def _entries(self) -> list[tuple[int, bytes, bytes, bool]]:
-        """(item, kind, which MIME type or URI, whether it is hidden)."""
+        """(item, kind, MIME type or URI, whether it is hidden)."""
         found = []
         for start, stop in self._all(b"iinf"):
             for kind, begin, end in placed(self._file, start + (8 if self._byte(start) else 6), stop):
@@ -192,15 +191,15 @@ class Meta:
 
 
 def _number(data: Bytes, at: int, width: int) -> int:
-    """An unsigned number of `width` bytes, 0 of none. Raises LookupError beyond the end."""
+    """An unsigned number of `width` bytes; 0 for no bytes. Raises LookupError beyond the end."""
     found = bytes(data[at : at + width])
     if len(found) < width:
         raise LookupError("a number lies outside the file")
     return int.from_bytes(found, "big")
 
 
-def _note_owners(content: bytes, owned: dict[int, list[int]]) -> None:
-    """Adds, for each item, the places of its properties in their list, from 1. Raises struct.error."""
+def _add_associations(content: bytes, associations: dict[int, list[int]]) -> None:
+    """Adds, for each item, the numbers of its properties, from 1. Raises struct.error."""
     wide, long_numbers = content[3] & 1, content[:1] != b"\0"
     at = 8
     for _ in range(struct.unpack_from(">I", content, 4)[0]):
@@ -208,12 +207,12 @@ def _note_owners(content: bytes, owned: dict[int, list[int]]) -> None:
         at += 5 if long_numbers else 3
         places = struct.unpack_from(f">{count}{'H' if wide else 'B'}", content, at)
         at += count * (2 if wide else 1)
-        # The highest bit says whether a reader must know the property.
-        owned.setdefault(item, []).extend(place & (0x7FFF if wide else 0x7F) for place in places)
+        # The highest bit marks properties that a reader must support.
+        associations.setdefault(item, []).extend(place & (0x7FFF if wide else 0x7F) for place in places)
 
 
-def _note_places(content: bytes, data_at: int, found: dict[int, tuple[int, int, int, int]]) -> None:
-    """Adds, for each item, where it lies (`Meta.places`). Raises LookupError."""
+def _add_places(content: bytes, data_at: int, found: dict[int, tuple[int, int, int, int]]) -> None:
+    """Adds the location of each item (`Meta.places`). Raises LookupError."""
     version, widths = _number(content, 0, 1), _number(content, 4, 2)
     offset, length, base, index = widths >> 12, widths >> 8 & 15, widths >> 4 & 15, widths & 15 if version else 0
     width = 4 if version > 1 else 2
@@ -233,9 +232,9 @@ def _note_places(content: bytes, data_at: int, found: dict[int, tuple[int, int, 
 
 
 def properties(file: bytes) -> list[tuple[bytes, bytes]]:
-    """(kind, content) of the primary image's properties, behind them those of its first tile.
+    """(kind, content) of the properties of the primary image, followed by those of its first tile.
 
-    Nothing where there is no such list, or it is damaged.
+    Empty if there is no list of properties or it is damaged.
     """
     try:
         meta = Meta.of(file)
@@ -248,25 +247,25 @@ def properties(file: bytes) -> list[tuple[bytes, bytes]]:
         return []
 
 
-def avif_bits(file: bytes, found: list[tuple[bytes, bytes]]) -> int:
-    """8, 10 or 12, as the configuration of the coder says: in `properties`, or first in a file that has none."""
+def avif_bits(file: bytes, properties: list[tuple[bytes, bytes]]) -> int:
+    """8, 10 or 12, by the decoder configuration in `properties`, or else by the first one in the file."""
     at = file.find(_CONFIGURATION)
     first = file[at + 4 : at + 8] if at >= 0 else b""
-    content = next((content for kind, content in found if kind == _CONFIGURATION), first)
+    content = next((content for kind, content in properties if kind == _CONFIGURATION), first)
     flags = content[2] if len(content) > 2 else 0
     return 8 if not flags & 0x40 else 12 if flags & 0x20 else 10
 
 
-def cicp_of(found: list[tuple[bytes, bytes]]) -> Cicp | None:
-    """How `properties` describe the colours in numbers, or None."""
-    for kind, content in found:
-        if kind == b"colr" and content[:4] == _NUMBERS and len(content) >= 8:
+def cicp_of(properties: list[tuple[bytes, bytes]]) -> Cicp | None:
+    """The CICP colour description in `properties`, or None."""
+    for kind, content in properties:
+        if kind == b"colr" and content[:4] == _NCLX and len(content) >= 8:
             return Cicp(*struct.unpack_from(">2H", content, 4))
     return None
 
 
 def beginning_of_primary(file: bytes) -> bytes:
-    """The first bytes of the primary image as it is coded, or of its first tile; none where that cannot be found."""
+    """The first bytes of the coded primary image, or of its first tile; empty if it cannot be found."""
     try:
         meta = Meta.of(file)
         if meta is None or not meta.has(b"pitm", b"iloc"):
@@ -278,41 +277,41 @@ def beginning_of_primary(file: bytes) -> bytes:
     return file[begin : begin + _BEGINNING_BYTES] if method == _IN_FILE else b""
 
 
-def is_limited(found: list[tuple[bytes, bytes]]) -> bool:
-    """Whether samples use the limited range of video, as `properties` say."""
+def is_limited(properties: list[tuple[bytes, bytes]]) -> bool:
+    """Whether samples have the limited range of video, according to `properties`."""
     return any(
-        kind == b"colr" and content[:4] == _NUMBERS and len(content) > _RANGE_AT and not content[_RANGE_AT] & 0x80
-        for kind, content in found
+        kind == b"colr" and content[:4] == _NCLX and len(content) > _RANGE_AT and not content[_RANGE_AT] & 0x80
+        for kind, content in properties
     )
 
 
-def crop_of(found: list[tuple[bytes, bytes]], width: int, height: int) -> tuple[slice, slice]:
-    """The rows and columns of the stored image that are to be seen, as `properties` say.
+def crop_of(properties: list[tuple[bytes, bytes]], width: int, height: int) -> tuple[slice, slice]:
+    """The rows and columns of the stored image that are visible, according to `properties`.
 
-    All of them where nothing is said, or a part that is not within the image or begins between two pixels.
+    All of them if there is no crop, or if it is not within the image or not aligned with pixels.
     """
-    content = next((content for kind, content in found if kind == b"clap" and len(content) >= _CLAP.size), None)
-    seen = [slice(0, width), slice(0, height)]
+    content = next((content for kind, content in properties if kind == b"clap" and len(content) >= _CLAP.size), None)
+    crop = [slice(0, width), slice(0, height)]
     if content is not None:
         numbers = _CLAP.unpack_from(content)
         if 0 in numbers[1::2]:
-            return seen[1], seen[0]
+            return crop[1], crop[0]
         wide, high, right, below = (Fraction(n, d) for n, d in zip(numbers[::2], numbers[1::2], strict=True))
         for axis, (whole, part, shift) in enumerate(((width, wide, right), (height, high, below))):
             start = (whole - part) / 2 + shift
             if max(start.denominator, part.denominator) > 1 or start < 0 or part < 1 or start + part > whole:
                 return slice(0, height), slice(0, width)
-            seen[axis] = slice(int(start), int(start + part))
-    return seen[1], seen[0]
+            crop[axis] = slice(int(start), int(start + part))
+    return crop[1], crop[0]
 
 
-def lost_of(found: list[tuple[bytes, bytes]]) -> tuple[str, ...]:
-    """What `properties` say that is not kept."""
-    return (LIGHT_LEVELS,) if any(kind in LIGHT_LEVEL_BOXES for kind, _ in found) else ()
+def lost_of(properties: list[tuple[bytes, bytes]]) -> tuple[str, ...]:
+    """The losses among `properties`."""
+    return (LIGHT_LEVELS,) if any(kind in LIGHT_LEVEL_BOXES for kind, _ in properties) else ()
 
 
 def without_frames(file: bytes) -> bytes:
-    """An AVIF file as one that is no animation: readers take the primary image then, whatever frames there are."""
+    """An AVIF file without the brand of animations, so that readers use the primary image."""
     head = next(boxes(file), None)
     if head is None or head[0] != b"ftyp" or _ANIMATION not in head[1]:
         return file
@@ -322,23 +321,22 @@ def without_frames(file: bytes) -> bytes:
     return file.replace(head[1], brands, 1)
 
 
-def described(file: bytes, said: Cicp | None) -> bytes:
-    """A file that one of our encoders has written, with these numbers in its description of colours.
+def with_cicp(file: bytes, cicp: Cicp | None) -> bytes:
+    """A file that one of our encoders wrote, with this CICP in its description of colours.
 
-    None of the encoders that are used here can be given other colours than sRGB. Raises ValueError where the
-    description is missing.
+    The encoders do not support other colours than sRGB. Raises ValueError if the description is missing.
     """
-    if said is None:
+    if cicp is None:
         return file
-    at, end = file.find(_PLACE_OF_NUMBERS), file.find(b"mdat")
+    at, end = file.find(_NCLX_PREFIX), file.find(b"mdat")
     if not 0 < at < end:
-        raise ValueError("its encoder has not described the colours")
-    at += len(_PLACE_OF_NUMBERS)
-    return file[:at] + struct.pack(">2H", said.primaries, said.transfer) + file[at + 4 :]
+        raise ValueError("the encoder wrote no description of the colours")
+    at += len(_NCLX_PREFIX)
+    return file[:at] + struct.pack(">2H", cicp.primaries, cicp.transfer) + file[at + 4 :]
 
 
 def header(file: Bytes) -> Header | None:
-    """Of the primary image, by the properties that it is given."""
+    """The header of the primary image, from its properties."""
     meta = Meta.of(file)
     if meta is None:
         return None
@@ -351,13 +349,13 @@ def header(file: Bytes) -> Header | None:
         width, height = across // across_under, down // down_under
     count, *bits = own.get(b"pixi", bytes([0, 0, 0, 0, 3, 8]))[4:]
     has_profile = any(kind == b"colr" and content[:4] in _PROFILES for kind, content in found)
-    said = frozenset({"icc"} if has_profile else ())
+    metadata = frozenset({"icc"} if has_profile else ())
     counts = numbers is not None and (numbers.is_hdr or not has_profile)
-    return Header(width, height, 1 if count < 3 else 3, bits[0], metadata=said, cicp=numbers if counts else None)
+    return Header(width, height, 1 if count < 3 else 3, bits[0], metadata=metadata, cicp=numbers if counts else None)
 
 
 def items(file: bytes) -> Iterator[Item]:
-    """The items of an AVIF or HEIC file. Raises struct.error or LookupError where it contradicts itself."""
+    """The items of an AVIF or HEIC file. Raises struct.error or LookupError if it is inconsistent."""
     end, kinds = 0, 0
     for kind, start, end in placed(file, 0, len(file)):
         kinds += kind == b"ftyp"
@@ -366,7 +364,7 @@ def items(file: bytes) -> Iterator[Item]:
             meta.read_all()
             yield from _of_meta(file, meta)
         elif kind == b"moov":
-            if _most_samples(file, start, end) > 1:
+            if _max_samples(file, start, end) > 1:
                 yield FRAMES, ""
         elif kind == b"mpvd":
             yield VIDEO, ""
@@ -374,14 +372,14 @@ def items(file: bytes) -> Iterator[Item]:
             yield CREDENTIALS, ""
         elif kind not in _STORAGE:
             yield BOXES, _text(kind)
-    if kinds > 1:  # another file stands behind this one
+    if kinds > 1:  # Another file follows.
         yield VIDEO, ""
-    yield from behind(file, end)
+    yield from trailing_items(file, end)
 
 
 def _of_meta(file: bytes, meta: Meta) -> Iterator[Item]:
     packets = 0
-    # What describes another image goes with it.
+    # Metadata of other images are left out with these.
     described = {item: targets for kind, item, targets in meta.links if kind == b"cdsc"}
     own = {item: kind for item, kind in meta.kinds.items() if meta.primary in described.get(item, (meta.primary,))}
     exif = next((item for item, (kind, _) in own.items() if kind == _EXIF), 0)
@@ -401,7 +399,7 @@ def _of_meta(file: bytes, meta: Meta) -> Iterator[Item]:
             yield METADATA_ITEMS, _text(kind)
     if packets > 1:
         yield FURTHER_PACKET, ""
-    yield from _pictures(file, meta)
+    yield from _images(file, meta)
     for kind, start, _ in meta.properties_of(meta.primary):
         if kind == b"colr" and file[start : start + 4] in _PROFILES:
             yield COLOR_PROFILE, ""
@@ -411,17 +409,17 @@ def _of_meta(file: bytes, meta: Meta) -> Iterator[Item]:
             yield PROPERTIES, _text(kind)
 
 
-def _pictures(file: bytes, meta: Meta) -> Iterator[Item]:
-    """What is an image beside the primary one, and neither a part of another one nor its thumbnail."""
-    beside = {item for item, (kind, _) in meta.kinds.items() if kind in _IMAGE_KINDS} - {meta.primary}
-    shown = beside - meta.hidden
+def _images(file: bytes, meta: Meta) -> Iterator[Item]:
+    """Images other than the primary one that are neither tiles nor thumbnails."""
+    others = {item for item, (kind, _) in meta.kinds.items() if kind in _IMAGE_KINDS} - {meta.primary}
+    shown = others - meta.hidden
     for kind, item, targets in meta.links:
         if kind == b"dimg":
             shown -= set(targets)
         elif kind == b"thmb":
             shown.discard(item)
-        elif kind == b"auxl" and item in beside:
-            beside.discard(item)
+        elif kind == b"auxl" and item in others:
+            others.discard(item)
             shown.discard(item)
             for named, start, end in meta.properties_of(item):
                 which = file[start + 4 : min(end, start + 4 + _MAX_TEXT)].partition(b"\0")[0].decode("latin-1")
@@ -431,18 +429,18 @@ def _pictures(file: bytes, meta: Meta) -> Iterator[Item]:
         yield IMAGES, str(len(shown))
 
 
-def _most_samples(file: bytes, at: int, end: int) -> int:
-    """The largest number of samples, which are frames, of a track in the box of a sequence."""
-    most = 0
+def _max_samples(file: bytes, at: int, end: int) -> int:
+    """The largest number of samples (frames) of a track in a sequence."""
+    maximum = 0
     waiting = [(at, end)]
     while waiting:
         for kind, start, stop in placed(file, *waiting.pop()):
             if kind in (b"trak", b"mdia", b"minf", b"stbl"):
                 waiting.append((start, stop))
             elif kind == b"stsz":
-                most = max(most, _number(file, start + 8, 4))
-    return most
+                maximum = max(maximum, _number(file, start + 8, 4))
+    return maximum
 
 
-def _text(said: bytes) -> str:
-    return said.decode("latin-1").strip()
+def _text(data: bytes) -> str:
+    return data.decode("latin-1").strip()

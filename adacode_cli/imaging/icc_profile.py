@@ -1,7 +1,7 @@
-"""ICC profiles of a few hundred bytes for colours that a file describes in another way: by numbers, or by a name alone.
+"""Makes small ICC profiles for colours that a file describes in another way: by numbers, or by a name.
 
-LittleCMS can make such profiles too, but as it is wrapped for Python it calls each of them "RGB built-in", notes the
-time, so that equal inputs give unequal files, and spells curves out in tables of thousands of values.
+LittleCMS can make such profiles too, but its Python wrappers name each of them "RGB built-in", store the
+time, so that equal inputs give different files, and store curves as tables of thousands of values.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SRGB_PRIMARIES: Chromaticities = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.0
 ADOBE_RGB_PRIMARIES: Chromaticities = (0.3127, 0.329, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06)
 
 _VERSION = 0x04200000
-# Every profile says when it was made, and equal inputs are to give equal files.
+# A profile contains a date, which is constant here so that equal inputs give equal files.
 _DATE = struct.pack(">6H", 2000, 1, 1, 0, 0, 0)
 _D50 = (0.9642, 1.0, 0.8249)
 _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
@@ -29,7 +29,7 @@ _POWER_ALONE, _POWER_AND_LINE = 0, 3  # kinds of parametric curves
 
 @dataclass(frozen=True)
 class Curve:
-    """From what is stored, 0 to 1, to light: (a·x + b) to the power of `gamma` from d on, and c·x below it."""
+    """From stored values in [0, 1] to linear light: (a·x + b)^gamma for x ≥ d, and c·x below d."""
 
     gamma: float
     a: float = 1.0
@@ -44,7 +44,7 @@ ADOBE_RGB_CURVE = Curve(563 / 256)
 
 
 def profile(name: str, primaries: Chromaticities, curve: Curve, *, grey: bool = False) -> bytes | None:
-    """A display profile called `name` for RGB, or for grey pixels; None where `primaries` are those of no screen.
+    """A display profile named `name` for RGB, or for grey pixels; None for impossible `primaries`.
 
     The three primaries must span a triangle, and white must lie in it.
     """
@@ -69,23 +69,23 @@ def profile(name: str, primaries: Chromaticities, curve: Curve, *, grey: bool = 
 
 
 def adobe_rgb(*, grey: bool = False) -> bytes:
-    """For colours that the camera says are Adobe RGB. The name is one that other programs give to such profiles."""
-    made = profile("Compatible with Adobe RGB (1998)", ADOBE_RGB_PRIMARIES, ADOBE_RGB_CURVE, grey=grey)
-    assert made is not None, "these are primaries of screens"
-    return made
+    """The profile for images in Adobe RGB. Other programs use the same name for such profiles."""
+    data = profile("Compatible with Adobe RGB (1998)", ADOBE_RGB_PRIMARIES, ADOBE_RGB_CURVE, grey=grey)
+    assert data is not None, "the primaries are possible"
+    return data
 
 
 def _xyz(x: float, y: float) -> npt.NDArray[np.float64] | None:
-    """X, Y and Z of the luminance 1; None for no chromaticity."""
+    """X, Y and Z for luminance 1; None for an invalid chromaticity."""
     if not (_MIN_Y <= y <= 1 and -1 <= x <= 1):
         return None
     return np.array([x / y, 1.0, (1 - x - y) / y])
 
 
 def _columns(primaries: Chromaticities) -> npt.NDArray[np.float64] | None:
-    """The 3×3 matrix from linear RGB to XYZ, white as it is; None for impossible primaries."""
+    """The 3×3 matrix from linear RGB to XYZ, without adaptation; None for impossible primaries."""
     white = _xyz(*primaries[:2])
-    # A primary may have no luminance at all (some measured with wide filters), so these are x, y and z.
+    # A primary may have no luminance (some measured with wide filters), so these are x, y and z.
     ends = np.array([[x, y, 1 - x - y] for x, y in zip(primaries[2::2], primaries[3::2], strict=True)]).T
     if white is None or abs(np.linalg.det(ends)) < _MIN_AREA:
         return None
@@ -94,7 +94,7 @@ def _columns(primaries: Chromaticities) -> npt.NDArray[np.float64] | None:
 
 
 def _adaptation(white: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """From colours seen under `white` to those under D50, which profiles are about."""
+    """The Bradford matrix that adapts colours from `white` to D50, the white of profiles."""
     scale = (_BRADFORD @ np.array(_D50)) / (_BRADFORD @ white)
     result: npt.NDArray[np.float64] = np.linalg.solve(_BRADFORD, scale[:, None] * _BRADFORD)
     return result
@@ -114,8 +114,8 @@ def _file(space: bytes, tags: list[tuple[bytes, bytes]]) -> bytes:
     return head.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + bytes(values)
 
 
-def _text(said: str) -> bytes:
-    data = said.encode("utf-16-be")
+def _text(text: str) -> bytes:
+    data = text.encode("utf-16-be")
     return struct.pack(">4s3I4s2I", b"mluc", 0, 1, 12, b"enUS", len(data), 28) + data
 
 

@@ -1,7 +1,7 @@
-"""What an image is: as a codec reads it (`Raster`), and upright, as the rest of the program has it (`Decoded`).
+"""Images: as a codec reads them (`Raster`), and upright, as the rest of the program uses them (`Decoded`).
 
-Everything downstream sees upright, full-depth samples in one of six layouts (grey or RGB, three depths) and never
-has to ask what kind of file they came from.
+All later stages use upright samples of full depth in one of six layouts (grey or RGB, three depths), independent of
+the file format.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ Samples = npt.NDArray[Any]
 """Samples of an image: uint8, uint16 or float32, the last in [0, 1]."""
 
 Item = tuple[str, str]
-"""What a file says beside its pixels (`imaging.inventory`): (group, name), "" where there is no more to say.
+"""Information in a file other than pixels (`imaging.inventory`): (group, name).
 
-The group is what a person calls such things, the name which of them it is.
+The group is the kind of information, for messages; the name identifies it within the group, or is "".
 """
 
 FurtherPage = tuple[int, int, int]
-"""(height, width, bytes of a decoded sample at most) of a page that was not decoded, as stored."""
+"""(height, width, largest number of bytes of a decoded sample) of a page that was not decoded, as stored."""
 
 PALETTE_NOTE = "palette converted to RGB"
 INKS_LOST = "CMYK inks (converted to RGB)"
@@ -37,18 +37,25 @@ _DTYPES = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32))
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """One image, upright, with what must survive into the output.
+    """One image, upright, with the metadata that the output must keep.
 
-    `pixels` is H×W (grey) or H×W×3 (RGB), uint8, uint16 or float32 in [0, 1], C-contiguous; `alpha` is H×W of the
-    same dtype, not premultiplied. `exif` is the TIFF-structured block without the `Exif\\0\\0` prefix; its
-    Orientation is 1, because the pixels are already turned; so it is in `xmp`. `iptc` are IIM records, `resolution`
-    is the container's own. `format` is what the bytes were, `lost` what of them could not be read into this value,
-    each in a few words. `notes` are for a person. The first of several pages holds the others in `more_pages`; each
-    knows by `page` which it is, from 0. `bits`: of a sample as stored, where they are fewer than the dtype's (10, 12).
-    `cicp` describes the colours in numbers; a profile beside it is for formats that cannot hold it. `stated`: the items
-    that `inventory` finds in the file. `behind`: the pages of the file that follow `pages` and were not decoded.
+    pixels: H×W (grey) or H×W×3 (RGB), uint8, uint16 or float32 in [0, 1], C-contiguous.
+    alpha: H×W of the same dtype, not premultiplied.
+    format: the name of the format of the file.
+    icc, xmp: as in the file; the orientation in `xmp` is 1, because the pixels are upright.
+    exif: the TIFF-structured block without the `Exif\\0\\0` prefix, also with orientation 1.
+    notes: for the user.
+    iptc: IIM records.
+    resolution: of the container itself.
+    lost: what could not be read into this value, each in a few words.
+    page: the number of the page, from 0.
+    bits: of a stored sample, if they are fewer than those of the dtype (10, 12).
+    more_pages: of the first of several pages, the other ones.
+    cicp: describes the colours; a profile beside it is for formats that cannot hold it.
+    stated: the items that `inventory` finds in the file.
+    following: the pages of the file that follow `pages` and were not decoded.
 
-    Raises ValueError for arrays of another kind: that is a bug of the caller.
+    Raises ValueError for other arrays, which is a bug of the caller.
     """
 
     pixels: Samples
@@ -66,7 +73,7 @@ class Decoded:
     more_pages: tuple[Decoded, ...] = ()
     cicp: Cicp | None = None
     stated: tuple[Item, ...] = ()
-    behind: tuple[FurtherPage, ...] = ()
+    following: tuple[FurtherPage, ...] = ()
 
     def __post_init__(self) -> None:
         shape = self.pixels.shape
@@ -89,35 +96,43 @@ class Decoded:
 
     @property
     def pages(self) -> tuple[Decoded, ...]:
-        """All pages that were decoded, this one first."""
+        """All decoded pages, this one first."""
         return (self, *self.more_pages)
 
     @property
     def num_pages(self) -> int:
-        """How many pages the file has, asked of the first page that was decoded with others."""
-        return self.page + len(self.pages) + len(self.behind)
+        """The number of pages of the file; valid for the first of the pages that were decoded together."""
+        return self.page + len(self.pages) + len(self.following)
 
     @property
     def metadata(self) -> Metadata:
-        """All that is neither pixels nor about this program."""
+        """The metadata of the image."""
         return Metadata(self.icc, self.exif, self.xmp, self.iptc, self.resolution, self.cicp)
 
     def restored(self, pixels: Samples, alpha: Samples | None, notes: tuple[str, ...]) -> Decoded:
-        """The same photograph with other pixels, perhaps more of them: resolution and sizes follow."""
-        said = resized(self.metadata, self.size, (int(pixels.shape[0]), int(pixels.shape[1])))
+        """The same photograph with other, possibly more, pixels; resolution and sizes in its metadata are adapted."""
+        metadata = resized(self.metadata, self.size, (int(pixels.shape[0]), int(pixels.shape[1])))
         return replace(
-            self, pixels=pixels, alpha=alpha, exif=said.exif, xmp=said.xmp, resolution=said.resolution, notes=notes
+            self,
+            pixels=pixels,
+            alpha=alpha,
+            exif=metadata.exif,
+            xmp=metadata.xmp,
+            resolution=metadata.resolution,
+            notes=notes,
         )
 
 
 @dataclass(frozen=True, eq=False)
 class Raster:
-    """What a codec reads: H×W or H×W×3 `pixels`, H×W `alpha` (same dtype, not premultiplied) and the file's metadata.
+    """An image as a codec reads it, with the orientation in which it is stored.
 
-    All of it is as stored, still to be turned upright, and the metadata speak of the pixels as stored. Their `exif` is
-    a block without its `Exif\\0\\0` prefix.
-    `orientation` is set where the file says it outside that block. `lost`: what could not be taken along.
-    `bits`: of a stored sample, where they are fewer than the 16 of ours.
+    pixels, alpha: H×W or H×W×3, and H×W of the same dtype, not premultiplied.
+    metadata: of the stored pixels; `exif` is a block without its `Exif\\0\\0` prefix.
+    orientation: if the file states it outside that block.
+    notes: for the user.
+    lost: what could not be read.
+    bits: of a stored sample, if they are fewer than the 16 in memory.
     """
 
     pixels: Samples
@@ -129,6 +144,6 @@ class Raster:
     bits: int | None = None
 
 
-def lost_beside_first(count: int, unit: str = "frame") -> tuple[str, ...]:
-    """What is lost of an animation, or of pages, where the first image alone is kept."""
+def lost_after_first(count: int, unit: str = "frame") -> tuple[str, ...]:
+    """The loss of the other frames, pages or images if only the first one is kept."""
     return (f"{count - 1} of {count} {unit}s",) if count > 1 else ()

@@ -1,4 +1,4 @@
-"""Boxes, of which JPEG 2000, AVIF and HEIC files are made: a length, four letters, and content, which may be boxes."""
+"""Boxes, the structure of JPEG 2000, AVIF and HEIC files: a length, a kind of four letters, and content."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ class Bytes(Protocol):
         ...
 
     def __getitem__(self, where: slice, /) -> bytes | memoryview:
-        """A part of them, shorter where they end before."""
+        """A slice, which is shorter at the end of the data."""
         ...
 
 
 def boxes(data: BytesLike) -> Iterator[tuple[bytes, BytesLike]]:
-    """(four letters, content) of each box, up to one that is damaged; of a memoryview nothing is copied."""
+    """(four letters, content) of each box, up to a damaged one; slices of a memoryview are not copied."""
     for kind, start, end in placed(data, 0, len(data)):
         yield kind, data[start:end]
 
 
 def placed(data: Bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """(four letters, begin of the content, its end) of each box from `at` to `end`, up to one that is damaged."""
+    """(four letters, begin of the content, its end) of each box from `at` to `end`, up to a damaged one."""
     for _ in range(_MAX_BOXES):
         if at + 8 > end:
             return

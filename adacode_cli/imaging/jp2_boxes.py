@@ -1,11 +1,10 @@
-"""Metadata in a JPEG 2000 file: libraries read and write its codestream and leave the boxes around it to us.
+"""Metadata in a JPEG 2000 file: libraries read and write its codestream, and this module the boxes around it.
 
-Profile and resolution belong into the header box; EXIF, XMP and IPTC lie in boxes of their own, each known by an
-identifier that exiftool and others look for.
+Profile and resolution are in the header box; EXIF, XMP and IPTC are in boxes of their own, with identifiers that
+exiftool and other programs know.
 
-What follows the image, and is no item of the inventory: boxes that say how the pixels are stored (sizes, depth,
-colours, palettes), how large they are printed, or what a reader must be able to do; and comments that name the program
-which wrote them.
+The inventory leaves out: boxes on the storage of pixels (sizes, depth, colours, palettes), on the size of prints and on
+requirements for readers; and comments with the name of the program that wrote them.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from adacode_cli.imaging.inventory import (
     IMAGES,
     IPTC,
     XMP,
-    behind,
+    trailing_items,
 )
 from adacode_cli.imaging.iso_boxes import box, boxes, placed
 from adacode_cli.imaging.metadata import Metadata
@@ -58,49 +57,51 @@ _PROGRAMS = (b"Created by", b"Creator", b"Kakadu", b"Kdu-", b"LEAD", b"ER Mapper
 
 
 def metadata_in(file: bytes) -> Metadata:
-    """What the boxes of a file say; nothing for a bare codestream or damaged boxes."""
-    found: dict[str, bytes] = {}
+    """The metadata in the boxes of a file; empty for a bare codestream or damaged boxes."""
+    blocks: dict[str, bytes] = {}
     icc: bytes | None = None
     value: Resolution | None = None
     for kind, body in boxes(file):
         if kind == b"uuid":
             for name, identifier in _IDENTIFIERS.items():
                 if body.startswith(identifier) and len(body) > len(identifier):
-                    found.setdefault(name, body[len(identifier) :])
+                    blocks.setdefault(name, body[len(identifier) :])
         elif kind == b"jp2h":
             for inner, content in boxes(body):
                 if inner == b"colr" and content[:1] in (b"\2", b"\3") and icc is None:
                     icc = content[3:] or None
                 elif inner == b"res ":
                     value = _resolution(content)
-    return Metadata(icc, found.get("exif"), found.get("xmp"), found.get("iptc"), value)
+    return Metadata(icc, blocks.get("exif"), blocks.get("xmp"), blocks.get("iptc"), value)
 
 
-def described(file: bytes, said: Metadata, *, channels: int) -> bytes:
-    """A JP2 file without metadata, given all of `said`; of an even number of channels the last one is coverage."""
+def with_metadata(file: bytes, metadata: Metadata, *, channels: int) -> bytes:
+    """A JP2 file without metadata, with `metadata` added. With an even number of channels, the last one is alpha."""
     parts = []
     for kind, body in boxes(file):
         if kind == b"jp2c":
-            parts += [box(b"uuid", _IDENTIFIERS[name] + data) for name in _IDENTIFIERS if (data := getattr(said, name))]
-        parts.append(box(kind, _header(body, said, channels) if kind == b"jp2h" else body))
+            parts += [
+                box(b"uuid", _IDENTIFIERS[name] + data) for name in _IDENTIFIERS if (data := getattr(metadata, name))
+            ]
+        parts.append(box(kind, _header(body, metadata, channels) if kind == b"jp2h" else body))
     return b"".join(parts)
 
 
-def _header(body: bytes, said: Metadata, channels: int) -> bytes:
-    kept = [(kind, content) for kind, content in boxes(body) if kind not in (b"res ", b"cdef")]
-    if said.icc is not None:
-        kept = [(kind, content) for kind, content in kept if kind != b"colr"]
-        # Baseline readers know matrix and curve profiles; others are allowed in the extended format alone.
-        method = _ANY_PROFILE if b"A2B0" in said.icc[:1024] else _RESTRICTED_PROFILE
-        kept.append((b"colr", bytes([method, 0, 0]) + said.icc))
+def _header(body: bytes, metadata: Metadata, channels: int) -> bytes:
+    parts = [(kind, content) for kind, content in boxes(body) if kind not in (b"res ", b"cdef")]
+    if metadata.icc is not None:
+        parts = [(kind, content) for kind, content in parts if kind != b"colr"]
+        # Baseline readers support matrix and curve profiles; others are only allowed in the extended format.
+        method = _ANY_PROFILE if b"A2B0" in metadata.icc[:1024] else _RESTRICTED_PROFILE
+        parts.append((b"colr", bytes([method, 0, 0]) + metadata.icc))
     if channels % 2 == 0:
-        # (channel, 0 colour or 1 coverage, which colour or the whole)
+        # (channel, 0 for colour or 1 for alpha, number of the colour or 0 for all)
         kinds = [(channel, 0, channel + 1) for channel in range(channels - 1)] + [(channels - 1, 1, 0)]
-        kept.append((b"cdef", struct.pack(f">{3 * channels + 1}H", channels, *(n for kind in kinds for n in kind))))
-    if said.resolution is not None and (by_centimetre := said.resolution.per(CENTIMETRE)) is not None:
+        parts.append((b"cdef", struct.pack(f">{3 * channels + 1}H", channels, *(n for kind in kinds for n in kind))))
+    if metadata.resolution is not None and (by_centimetre := metadata.resolution.per(CENTIMETRE)) is not None:
         across, down = (_sixteen_bits(value * 100) for value in by_centimetre)
-        kept.append((b"res ", box(b"resc", struct.pack(">4H2b", *down[:2], *across[:2], down[2], across[2]))))
-    return b"".join(box(kind, content) for kind, content in kept)
+        parts.append((b"res ", box(b"resc", struct.pack(">4H2b", *down[:2], *across[:2], down[2], across[2]))))
+    return b"".join(box(kind, content) for kind, content in parts)
 
 
 def _resolution(content: bytes) -> Resolution | None:
@@ -126,11 +127,11 @@ def _sixteen_bits(value: Fraction) -> tuple[int, int, int]:
 
 
 def items(file: bytes) -> Iterator[Item]:
-    """The items of a JPEG 2000 file or bare codestream. Raises struct.error where it breaks off."""
+    """The items of a JPEG 2000 file or bare codestream. Raises struct.error if it is truncated."""
     if file.startswith(CODESTREAM):
         yield from _of_codestream(file, 0, len(file))
         end = file.rfind(_END)
-        yield from behind(file, end + len(_END)) if end >= 0 else ()
+        yield from trailing_items(file, end + len(_END)) if end >= 0 else ()
         return
     packets, images, end = 0, 0, 0
     for kind, start, end in placed(file, 0, len(file)):
@@ -152,7 +153,7 @@ def items(file: bytes) -> Iterator[Item]:
         yield FURTHER_PACKET, ""
     if images > 1:
         yield IMAGES, str(images - 1)
-    yield from behind(file, end)
+    yield from trailing_items(file, end)
 
 
 def _of_uuid(file: bytes, start: int, end: int) -> Iterator[Item]:
@@ -168,14 +169,14 @@ def _of_uuid(file: bytes, start: int, end: int) -> Iterator[Item]:
 
 
 def _of_codestream(file: bytes, at: int, end: int) -> Iterator[Item]:
-    """Comments in its main header, except for names of programs."""
+    """The comments in the main header, except names of programs."""
     at += 2
     while at + 6 <= end:
         marker, length, kind = struct.unpack_from(">3H", file, at)
         if marker == _TILE or marker < 0xFF00 or length < 2:
             return
-        said = file[at + 6 : at + 2 + length]
-        if marker == _COMMENT_MARKER and (kind != 1 or not said.startswith(_PROGRAMS)) and said.strip(b"\0 "):
+        text = file[at + 6 : at + 2 + length]
+        if marker == _COMMENT_MARKER and (kind != 1 or not text.startswith(_PROGRAMS)) and text.strip(b"\0 "):
             yield COMMENT, ""
         at += 2 + length
 

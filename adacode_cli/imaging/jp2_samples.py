@@ -1,8 +1,8 @@
-"""What a JPEG 2000 file says of its samples, and the image that they make: palette, order of channels, colours.
+"""Interprets the samples of a JPEG 2000 file: palette, order of channels, colours.
 
-A codestream holds components, numbered and without a meaning. The boxes of a file around it say which of them go
-through a palette, which is coverage, in which order colours stand, and what the colours are. Channels and ranges mean
-what the standard says (ISO 15444-1 and -2, annexes on colour).
+A codestream contains numbered components without a meaning. The boxes of the file define which components are indices
+of a palette, which one is alpha, the order of the colours, and the colour space. Channels and ranges follow the
+standard (ISO 15444-1 and -2, annexes on colour).
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from adacode_cli.imaging import conversions
 from adacode_cli.imaging.image import Samples
 from adacode_cli.imaging.iso_boxes import box, boxes
 from adacode_cli.imaging.jp2_boxes import CODESTREAM, SIGNATURE
-from adacode_cli.imaging.samples import over_whole_range, unpremultiplied
+from adacode_cli.imaging.samples import to_full_range, unpremultiplied
 
 SRGB, GREY, SYCC, ESYCC, CIELAB, CMYK = 16, 17, 18, 24, 14, 12
-"""Colour spaces, by the numbers of the standard."""
+"""Colour spaces, with their numbers in the standard."""
 
 COLOUR, COVERAGE, PREMULTIPLIED = 0, 1, 2
-"""What a channel is."""
+"""Kinds of channels."""
 
 _MAX_PRECINCTS = 1 << 20
 _FIRST_TILE_PART, _STYLE, _STYLE_OF_COMPONENT = 0xFF90, 0xFF52, 0xFF53
-_STYLES = {_STYLE: 5, _STYLE_OF_COMPONENT: 2}  # marker → where the number of levels stands behind its length
-_MAX_OF_ONE_BYTE = 256  # components, of which the number has one byte
-_SIZE_AT, _COMPONENTS_AT = 8, 40  # in a codestream: behind SOC, SIZ and two lengths; the number of components
+_STYLES = {_STYLE: 5, _STYLE_OF_COMPONENT: 2}  # marker → offset of the number of levels after its length
+_MAX_OF_ONE_BYTE = 256  # components whose number has one byte
+_SIZE_AT, _COMPONENTS_AT = 8, 40  # in a codestream: after SOC, SIZ and two lengths; the number of components
 _MAX_PALETTE = 1024
 _BITS, _SIGNED = 0x7F, 0x80
 _MAX_GRID = 2**31 - 1
 _COLOURS_OF = {GREY: 1, SRGB: 3, SYCC: 3, ESYCC: 3, CIELAB: 3, CMYK: 4}
-_LAB_DETAILS = 28  # bytes: six numbers, and the light
+_LAB_DETAILS = 28  # bytes: six numbers, and the illuminant
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,12 @@ class Palette:
 
 @dataclass(frozen=True)
 class Jp2Header:
-    """`definitions`: channel → (what it is, which colour from 1, or 0 for all of them). `space` is None where nothing
-    says it. `details`: what follows the number of the colour space. `num_streams`: images in the file.
+    """The description of the samples.
+
+    definitions: channel → (its kind, the number of its colour from 1, or 0 for all colours).
+    space: the colour space, or None if it is not stated.
+    details: the data after the number of the colour space.
+    num_streams: the number of images in the file.
     """
 
     width: int
@@ -74,39 +78,39 @@ class Jp2Header:
 
 
 def codestream_of(file: bytes) -> bytes:
-    """The (first) codestream of a file or, as it is, one that stands alone. Raises ValueError where there is none."""
+    """The first codestream of a file, or a bare codestream itself. Raises ValueError if there is none."""
     if file.startswith(CODESTREAM):
         return file
     for kind, body in boxes(file):
         if kind == b"jp2c":
             return body
-    return file[file.index(CODESTREAM) :]  # in a box that breaks off: what decodes it will say so
+    return file[file.index(CODESTREAM) :]  # It is in a truncated box; the decoder will report this.
 
 
 def header_of(file: bytes, codestream: bytes) -> Jp2Header:
-    """What a file says of the samples in its `codestream`.
+    """The description of the samples in the `codestream` of a file.
 
-    Raises ValueError or struct.error for a damaged one, and for one that would cost much more than its pixels.
+    Raises ValueError or struct.error for a damaged file, and for one that needs much more memory than its pixels.
     """
     if not codestream.startswith(CODESTREAM):
-        raise ValueError("no codestream in it")
+        raise ValueError("it contains no codestream")
     right, bottom, left, top = struct.unpack_from(">4I", codestream, _SIZE_AT)
     (count,) = struct.unpack_from(">H", codestream, _COMPONENTS_AT)
     if max(right, bottom) > _MAX_GRID or not count:
-        raise ValueError("its header makes no sense")
+        raise ValueError("its header is invalid")
     described = struct.iter_unpack(">3B", codestream[_COMPONENTS_AT + 2 : _COMPONENTS_AT + 2 + 3 * count])
     components = tuple(
         Component((depth & _BITS) + 1, bool(depth & _SIGNED), across, down) for depth, across, down in described
     )
     if len(components) != count or not all(part.across and part.down for part in components):
-        raise ValueError("its header makes no sense")
-    found = [(kind, body) for kind, body in boxes(file) if kind in (b"jp2h", b"jp2c")]
+        raise ValueError("its header is invalid")
+    outer = [(kind, body) for kind, body in boxes(file) if kind in (b"jp2h", b"jp2c")]
     inner: dict[bytes, bytes] = {}
-    for kind, body in found:
+    for kind, body in outer:
         for name, content in boxes(body) if kind == b"jp2h" else ():
             inner.setdefault(name, content)
     space, details = _colour_space(inner.get(b"colr", b""))
-    streams = sum(kind == b"jp2c" for kind, _ in found)
+    streams = sum(kind == b"jp2c" for kind, _ in outer)
     header = Jp2Header(
         right - left,
         bottom - top,
@@ -122,9 +126,9 @@ def header_of(file: bytes, codestream: bytes) -> Jp2Header:
 
 
 def _check_precincts(codestream: bytes, header: Jp2Header) -> None:
-    """Raises ValueError where the image is cut into so many precincts that their list alone is a burden.
+    """Raises ValueError if the image has so many precincts that their list needs too much memory.
 
-    The library makes that list before it looks at any data, of some hundred bytes for each of them.
+    The library makes this list before it reads any data, with about a hundred bytes for each precinct.
     """
     at, count = len(CODESTREAM) - 2, 0
     while at + 4 <= len(codestream):
@@ -137,12 +141,12 @@ def _check_precincts(codestream: bytes, header: Jp2Header) -> None:
             begins = _STYLES[marker] + is_wide if marker == _STYLE_OF_COMPONENT else _STYLES[marker]
             count += _num_precincts(body, begins, header) * (len(header.components) if marker == _STYLE else 1)
         if count > _MAX_PRECINCTS:
-            raise ValueError("it is cut into too many precincts")
+            raise ValueError("it has too many precincts")
         at += 2 + max(2, length)
 
 
 def _num_precincts(style: bytes, begins: int, header: Jp2Header) -> int:
-    """Of one component, with the sizes that a style segment has from `begins` on; 0 where it has none."""
+    """The precincts of one component, with the sizes in a style segment from `begins` on; 0 if there are none."""
     has_sizes = bool(style[0 if begins == _STYLES[_STYLE] else begins - 1] & 1)
     if not has_sizes or len(style) <= begins + 5:
         return 0
@@ -156,7 +160,7 @@ def _num_precincts(style: bytes, begins: int, header: Jp2Header) -> int:
 
 
 def is_coarse_chroma(parts: tuple[Component, ...]) -> bool:
-    """Whether the second and third component are half as fine as the first, which a luma and its chroma may be."""
+    """Whether the second and third component have half the resolution of the first, like subsampled chroma."""
     if len(parts) not in (3, 4) or len({(part.bits, part.signed) for part in parts}) > 1:
         return False
     grids = [(part.across, part.down) for part in parts]
@@ -164,7 +168,7 @@ def is_coarse_chroma(parts: tuple[Component, ...]) -> bool:
 
 
 def as_ycc_file(codestream: bytes, header: Jp2Header) -> bytes:
-    """A JP2 file of luma and chroma, in the order that the file of `header` names."""
+    """A JP2 file of luma and chroma, in the order that `header` defines."""
     first = header.components[0]
     depth = first.bits - 1 | (_SIGNED if first.signed else 0)
     inner = box(b"ihdr", struct.pack(">IIH4B", header.height, header.width, len(header.components), depth, 7, 0, 0))
@@ -176,11 +180,11 @@ def as_ycc_file(codestream: bytes, header: Jp2Header) -> bytes:
     return start + box(b"jp2h", inner) + box(b"jp2c", codestream)
 
 
-def made_rgb(header: Jp2Header) -> Jp2Header:
-    """The header of a file whose luma and chroma were made RGB, in that order."""
-    definitions = {channel: said for channel, said in header.definitions.items() if said[0] != COLOUR}
-    whole = replace(header.components[0], signed=False)
-    components = tuple(whole for _ in header.components)
+def as_rgb_header(header: Jp2Header) -> Jp2Header:
+    """The header of a file whose luma and chroma were converted to RGB."""
+    definitions = {channel: definition for channel, definition in header.definitions.items() if definition[0] != COLOUR}
+    component = replace(header.components[0], signed=False)
+    components = tuple(component for _ in header.components)
     return replace(header, components=components, definitions=definitions, space=SRGB, details=b"")
 
 
@@ -190,7 +194,8 @@ def _colour_space(body: bytes) -> tuple[int | None, bytes]:
 
 def _definitions(body: bytes) -> dict[int, tuple[int, int]]:
     return {
-        channel: (kind, colour) for channel, kind, colour in struct.iter_unpack(">3H", body[2 : _whole(body, 2, 6)])
+        channel: (kind, colour)
+        for channel, kind, colour in struct.iter_unpack(">3H", body[2 : _end_of_records(body, 2, 6)])
     }
 
 
@@ -201,7 +206,7 @@ def _palette(inner: dict[bytes, bytes], num_components: int) -> Palette | None:
     count, columns = struct.unpack_from(">HB", body)
     depths = body[3 : 3 + columns]
     if not 0 < count <= _MAX_PALETTE or len(depths) != columns or not columns or any(d & _SIGNED for d in depths):
-        raise ValueError("its palette makes no sense")
+        raise ValueError("its palette is invalid")
     widths = [(depth & _BITS) // 8 + 1 for depth in depths]
     at, entries = 3 + columns, np.zeros((count, columns), np.int64)
     if max(widths) > 4 or len(body) < at + count * sum(widths):
@@ -213,29 +218,29 @@ def _palette(inner: dict[bytes, bytes], num_components: int) -> Palette | None:
     mapped = inner.get(b"cmap", b"")
     sources = tuple(
         (component, column if through else None)
-        for component, through, column in struct.iter_unpack(">HBB", mapped[: _whole(mapped, 0, 4)])
+        for component, through, column in struct.iter_unpack(">HBB", mapped[: _end_of_records(mapped, 0, 4)])
     )
-    # What has no map of channels goes through the palette column by column.
+    # Without a map of channels, each column of the palette is a channel.
     sources = sources or tuple((0, column) for column in range(columns))
     if any(source >= num_components or (column or 0) >= columns for source, column in sources):
-        raise ValueError("its palette makes no sense")
+        raise ValueError("its palette is invalid")
     return Palette(entries, tuple((depth & _BITS) + 1 for depth in depths), sources)
 
 
-def _whole(body: bytes, start: int, size: int) -> int:
-    """Where the last whole record of `size` bytes ends, the first one beginning at `start`."""
+def _end_of_records(body: bytes, start: int, size: int) -> int:
+    """The end of the last complete record of `size` bytes; the first one begins at `start`."""
     return start + max(0, len(body) - start) // size * size
 
 
 class NotSupported(Exception):  # noqa: N818 (the reason of an InputError)
-    """Colours that this program does not know; the message says what the file has."""
+    """The colours are not supported; the message describes them."""
 
 
 @dataclass(frozen=True, eq=False)
 class Jp2Image:
-    """H×W or H×W×3 pixels, or H×W×4 inks, and H×W alpha, uint8 or uint16. `bits`: of a sample as stored.
+    """H×W or H×W×3 pixels, or H×W×4 CMYK, and H×W alpha, uint8 or uint16. `bits`: of a stored sample.
 
-    `lost`: for a person.
+    `lost`: losses, for messages.
     """
 
     pixels: Samples
@@ -250,18 +255,18 @@ class Jp2Image:
 
 
 def image_of(planes: list[npt.NDArray[Any]], header: Jp2Header, *, inks_in_profile: bool = False) -> Jp2Image:
-    """The image of H×W components, their samples whole numbers from 0 as stored. Raises NotSupported, ValueError.
+    """The image of H×W components of unsigned integers. Raises NotSupported, ValueError.
 
-    `inks_in_profile`: that only the profile of the file says that it has four inks.
+    inks_in_profile: the file is CMYK, which only its profile states.
     """
     channels = _channels(planes, header)
-    colours, alpha_at, is_multiplied = _ordered(header, len(channels), 4 if inks_in_profile else None)
+    colours, alpha_at, is_multiplied = _channel_roles(header, len(channels), 4 if inks_in_profile else None)
     used = [channels[index] for index in (*colours, *([] if alpha_at is None else [alpha_at]))]
     bits = max(depth for _, depth in used)
     if bits > 16:
         raise NotSupported(f"{bits} bits a sample")
     deepest = np.uint16 if bits > 8 else np.uint8
-    fitted = [over_whole_range(plane, depth, deepest) for plane, depth in used]
+    fitted = [to_full_range(plane, depth, deepest) for plane, depth in used]
     pixels = fitted[0] if len(colours) == 1 else np.dstack(fitted[: len(colours)])
     alpha = fitted[-1] if alpha_at is not None else None
     if alpha is not None and is_multiplied:
@@ -275,44 +280,46 @@ def _channels(planes: list[npt.NDArray[Any]], header: Jp2Header) -> list[tuple[n
     """(samples, bits) of each channel."""
     if header.palette is None:
         return [(plane, part.bits) for plane, part in zip(planes, header.components, strict=True)]
-    found = []
+    channels = []
     for component, column in header.palette.sources:
         plane = planes[component]
         if column is None:
-            found.append((plane, header.components[component].bits))
+            channels.append((plane, header.components[component].bits))
             continue
         bits, entries = header.palette.bits[column], header.palette.entries[:, column]
         table = entries.astype(np.uint8 if bits <= 8 else np.uint16 if bits <= 16 else np.int64)
-        found.append((table[np.minimum(plane, len(table) - 1)], bits))
-    return found
+        channels.append((table[np.minimum(plane, len(table) - 1)], bits))
+    return channels
 
 
-def _ordered(header: Jp2Header, count: int, inks: int | None) -> tuple[list[int], int | None, bool]:
-    """(the channels of the colours in their order, that of the alpha, whether colours are multiplied by it)."""
-    said = header.definitions
+def _channel_roles(header: Jp2Header, count: int, inks: int | None) -> tuple[list[int], int | None, bool]:
+    """(the channels of the colours in order, the channel of alpha or None, whether colours are premultiplied)."""
+    definitions = header.definitions
     num_colours = inks or _COLOURS_OF.get(header.space if header.space is not None else -1)
     if num_colours is None and header.space is not None:
         raise NotSupported(f"colours in space {header.space}")
     if num_colours is None:
-        num_colours = sum(kind == COLOUR for kind, _ in said.values()) if said else 3
+        num_colours = sum(kind == COLOUR for kind, _ in definitions.values()) if definitions else 3
     if num_colours == 3 and count < 3:
-        num_colours = 1  # grey that calls itself RGB, or says nothing
-    by_colour = {colour: channel for channel, (kind, colour) in said.items() if kind == COLOUR and channel < count}
+        num_colours = 1  # It is grey that is declared as RGB or has no colour space.
+    by_colour = {
+        colour: channel for channel, (kind, colour) in definitions.items() if kind == COLOUR and channel < count
+    }
     colours = [by_colour[colour] for colour in range(1, num_colours + 1) if colour in by_colour]
     if len(colours) < num_colours:
-        # Nothing useful is said: colours stand first, as they do in a codestream alone.
+        # Without usable definitions, colours are the first channels, as in a bare codestream.
         colours = list(range(min(count, num_colours)))
     if len(colours) not in (1, 3, 4) or len(colours) < num_colours:
         raise NotSupported(f"{count} channels whose colours are not known")
-    covering = [
+    alphas = [
         channel
-        for channel, (kind, colour) in said.items()
+        for channel, (kind, colour) in definitions.items()
         if kind in (COVERAGE, PREMULTIPLIED) and colour == 0 and channel < count
     ]
-    if covering:
-        return colours, covering[0], said[covering[0]][0] == PREMULTIPLIED
-    # Many writers do not say that a channel behind the colours is coverage.
-    is_alpha = count == len(colours) + 1 and count - 1 not in colours and count - 1 not in said and inks is None
+    if alphas:
+        return colours, alphas[0], definitions[alphas[0]][0] == PREMULTIPLIED
+    # Many writers do not declare that the channel after the colours is alpha.
+    is_alpha = count == len(colours) + 1 and count - 1 not in colours and count - 1 not in definitions and inks is None
     return colours, count - 1 if is_alpha else None, False
 
 
@@ -323,22 +330,22 @@ def _as_rgb(pixels: Samples, header: Jp2Header, bits: int) -> Samples:
         return conversions.rgb_from_ycc(pixels, bits)
     if header.space != CIELAB:
         return pixels
-    return conversions.rgb_from_ranged_lab(pixels, _lab_ranges(header.details, bits), _light(header))
+    return conversions.rgb_from_ranged_lab(pixels, _lab_ranges(header.details, bits), _illuminant(header))
 
 
 def _lab_ranges(details: bytes, bits: int) -> tuple[tuple[float, float], ...]:
     """(smallest value, range) of L*, a* and b*."""
     top = (1 << bits) - 1
-    given = [100, 0, 170, 1 << (bits - 1), 200, (1 << (bits - 2)) + (1 << (bits - 3))]
+    numbers = [100, 0, 170, 1 << (bits - 1), 200, (1 << (bits - 2)) + (1 << (bits - 3))]
     if len(details) >= _LAB_DETAILS:
-        given = list(struct.unpack_from(">6I", details))
-    pairs = zip(given[::2], given[1::2], strict=True)
+        numbers = list(struct.unpack_from(">6I", details))
+    pairs = zip(numbers[::2], numbers[1::2], strict=True)
     return tuple((-extent * offset / top, float(extent)) for extent, offset in pairs)
 
 
-def _light(header: Jp2Header) -> bytes:
-    """The light that CIELab is meant under. Raises NotSupported."""
-    light = header.details[24:_LAB_DETAILS] if len(header.details) >= _LAB_DETAILS else b"\0D50"
-    if light not in conversions.LIGHTS:
-        raise NotSupported("CIELab under another light than D50 and D65")
-    return light
+def _illuminant(header: Jp2Header) -> bytes:
+    """The illuminant of CIELab. Raises NotSupported."""
+    illuminant = header.details[24:_LAB_DETAILS] if len(header.details) >= _LAB_DETAILS else b"\0D50"
+    if illuminant not in conversions.ILLUMINANTS:
+        raise NotSupported("CIELab with an illuminant other than D50 and D65")
+    return illuminant

@@ -1,6 +1,6 @@
-"""JPEG through Pillow, and by imagecodecs the kinds that Pillow does not read: deeper ones, lossless ones and JPEG-LS.
+"""JPEG, with Pillow; kinds that Pillow does not read (deeper, lossless, JPEG-LS) are decoded by imagecodecs.
 
-The header of a file says of which kind it is. What no library reads (hierarchical files, inks of 12 bits) is refused as
+The header of a file gives its kind. Kinds that no library reads (hierarchical files, CMYK of 12 bits) are refused as
 not supported, before anything is decoded.
 """
 
@@ -24,7 +24,7 @@ from adacode_cli.imaging.iso_boxes import Bytes
 from adacode_cli.imaging.metadata import Metadata
 from adacode_cli.imaging.refusals import check_size, not_supported, parsing
 from adacode_cli.imaging.resolution import CENTIMETRE, INCH, NO_UNIT, Resolution, resolution, whole
-from adacode_cli.imaging.samples import over_whole_range
+from adacode_cli.imaging.samples import to_full_range
 from adacode_cli.limits import MAX_SCANS
 
 _LOSSLESS, _LS = 0xC3, 0xF7
@@ -35,17 +35,17 @@ _KINDS |= dict.fromkeys((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF), "hierarchical JPEG
 _KINDS |= dict.fromkeys((0xC9, 0xCA), "arithmetic-coded JPEG")
 _ADOBE = 0xEE
 _HEAD_BYTES = 10
-_MAX_SEGMENTS = 10_000  # that are passed by on the way to the header of the image
+_MAX_SEGMENTS = 10_000  # that may precede the header of the image
 _END = b"\xff\xd9"
-_MIN_SCAN_BYTES = 64  # Of fewer a decoder makes a few blocks, the first of which may be noise.
-_RGB_NOTE = "its colours were taken for RGB, as those of lossless JPEGs are"
+_MIN_SCAN_BYTES = 64  # From fewer bytes, a decoder makes only a few blocks, which may be noise.
+_RGB_NOTE = "its colours were read as RGB, as is usual for lossless JPEG"
 _UNITS = {0: NO_UNIT, 1: INCH, 2: CENTIMETRE}
-_FULL_COLOR_QUALITY = 90  # From here on a person asks for detail, and JPEG keeps colour at full resolution.
-_MAX_SEGMENT = 65533  # of JPEG: the length field counts itself
+_FULL_COLOR_QUALITY = 90  # From this quality on, chroma is not subsampled.
+_MAX_SEGMENT = 65533  # of JPEG, whose length field includes itself
 _MAX_EXIF = _MAX_SEGMENT - len(b"Exif\0\0")
 _MAX_XMP = _MAX_SEGMENT - len(jpeg_segments.XMP_HEAD)
 _MAX_IPTC = _MAX_SEGMENT - len(photoshop.SIGNATURE) - 13
-_DENSITY_AT = 13  # in Pillow's JPEG: behind SOI, the APP0 marker, its length, "JFIF\0" and the version
+_DENSITY_AT = 13  # in Pillow's JPEG: after SOI, the APP0 marker, its length, "JFIF\0" and the version
 _MAX_U16 = 65535
 
 
@@ -56,20 +56,20 @@ def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
     if frame is not None and not frame.is_for_pillow:
         return [_read_unusual(data, frame, max_pixels, name=name)]
     with parsing("jpeg", name=name):
-        data, beside, lost = jpeg_segments.taken_apart(data)
+        data, extracted, lost = jpeg_segments.taken_apart(data)
         image = pillow.opened(JpegImageFile, data)
     check_size(*image.size, max_pixels, name=name)
     with parsing("jpeg", name=name):
         image.load()
-        said, lost_of_metadata = pillow.metadata_of(image, beside, _resolution_in)
-        return [pillow.loaded(image, said, lost + lost_of_metadata)]
+        metadata, lost_of_metadata = pillow.metadata_of(image, extracted, _resolution_in)
+        return [pillow.loaded(image, metadata, lost + lost_of_metadata)]
 
 
 @dataclass(frozen=True)
 class Frame:
-    """The header of the image: the marker `kind` at `at`, and how many `components` have samples of `bits`.
+    """The header of the image: the marker `kind` at `at`, and the number of `components` of `bits` per sample.
 
-    `has_adobe`: whether Adobe's segment says before it what the colours are.
+    has_adobe: whether Adobe's segment precedes it, which defines the colours.
     """
 
     kind: int
@@ -82,7 +82,7 @@ class Frame:
 
     @property
     def title(self) -> str:
-        """What the file is, for a person."""
+        """The kind of file, for messages."""
         components = f"{self.components} component{'s' * (self.components != 1)}"
         return f"a {_KINDS.get(self.kind, 'JPEG')} with {components} of {self.bits} bits"
 
@@ -94,7 +94,7 @@ class Frame:
 
 
 def frame_of(data: bytes) -> Frame | None:
-    """The frame of the first image; None where none is found in front of the pixels."""
+    """The frame of the first image; None if there is none before the pixels."""
     has_adobe = False
     for kind, at, end in jpeg_segments.markers(data):
         has_adobe |= kind == _ADOBE
@@ -107,29 +107,29 @@ def frame_of(data: bytes) -> Frame | None:
 
 
 def _read_unusual(data: bytes, frame: Frame, max_pixels: int, *, name: str) -> Raster:
-    """The image of a JPEG that is not for Pillow. Raises InputError."""
+    """The image of a JPEG that Pillow does not read. Raises InputError."""
     check_size(frame.width, frame.height, max_pixels, name=name)
     if frame.kind not in _READ or frame.components not in (1, 3) or not 2 <= frame.bits <= 16:
         raise not_supported(frame.title, name=name)
     with parsing("jpeg", name=name):
-        # Without an end libjpeg only warns, and charls can take half a minute for a few hundred bytes.
+        # Without an end marker libjpeg only warns, and charls can take half a minute for a few hundred bytes.
         end = data.rfind(_END, frame.at)
         if end < 0 or (frame.kind != _LS and not jpeg_segments.is_whole(data)):
             raise EOFError("truncated")
-        head, beside, lost = jpeg_segments.taken_apart(_as_baseline(data, frame))
-        said, lost_of_head = pillow.metadata_of(JpegImageFile(BytesIO(head)), beside, _resolution_in)
+        head, extracted, lost = jpeg_segments.taken_apart(_as_baseline(data, frame))
+        metadata, lost_of_head = pillow.metadata_of(JpegImageFile(BytesIO(head)), extracted, _resolution_in)
         samples, notes = _decoded(data[: end + len(_END)], frame)
         if samples is not None and samples.shape[:2] != (frame.height, frame.width):
             raise ValueError("header and data differ in size")
     if samples is None:
         raise not_supported(f"{frame.title} in colours that are not converted", name=name)
-    pixels: Samples = over_whole_range(samples, frame.bits)
+    pixels: Samples = to_full_range(samples, frame.bits)
     bits = frame.bits if 8 < frame.bits < 16 else None
-    return Raster(pixels, None, said, notes=notes, lost=lost + lost_of_head, bits=bits)
+    return Raster(pixels, None, metadata, notes=notes, lost=lost + lost_of_head, bits=bits)
 
 
 def _decoded(data: bytes, frame: Frame) -> tuple[npt.NDArray[Any] | None, tuple[str, ...]]:
-    """(samples as stored, RGB where they are colours; notes); None for colours that the library does not convert."""
+    """(samples as stored, grey or RGB; notes); None for colours that the library does not convert."""
     if frame.kind == _LS:
         return imagecodecs.jpegls_decode(data), ()
     try:
@@ -137,14 +137,14 @@ def _decoded(data: bytes, frame: Frame) -> tuple[npt.NDArray[Any] | None, tuple[
     except imagecodecs.Jpeg8Error as error:
         if "color conversion" not in str(error):
             raise
-    # The library takes the colours for luma and chroma by default; of those without loss only Adobe's are.
+    # By default the library assumes luma and chroma, which lossless files have only with Adobe's segment.
     if frame.has_adobe:
         return None, ()
     return imagecodecs.jpeg8_decode(data, colorspace="RGB", outcolorspace="RGB"), (_RGB_NOTE,)
 
 
 def _as_baseline(data: bytes, frame: Frame) -> bytes:
-    """The head of the file as that of a kind that Pillow opens, for what else it says."""
+    """The head of the file, changed to a kind that Pillow opens, for its metadata."""
     places = {
         kind: (at, end) for kind, at, end in jpeg_segments.markers(data) if kind in (frame.kind, jpeg_segments.SCAN)
     }
@@ -155,63 +155,65 @@ def _as_baseline(data: bytes, frame: Frame) -> bytes:
 
 
 def _resolution_in(info: pillow.Info) -> Resolution | None:
-    """That of the JFIF segment."""
+    """The resolution in the JFIF segment."""
     if "jfif_density" not in info:
         return None
     return resolution(info["jfif_density"], _UNITS.get(info["jfif_unit"], 0))
 
 
 def header(file: Bytes) -> Header | None:
-    """Of the first frame."""
-    said: set[str] = set()
+    """The header of the first frame."""
+    metadata: set[str] = set()
     for marker, at, end in islice(jpeg_segments.segments(file), _MAX_SEGMENTS):
         if marker in _FRAMES:
             bits, height, width, components = struct.unpack(">BHHB", file[at + 3 : at + 9])
-            return Header(width, height, 1 if components == 1 else 3, bits, metadata=frozenset(said))
-        if (found := jpeg_segments.said_in(file, marker, at, end)) is not None:
-            said.add(found)
+            return Header(width, height, 1 if components == 1 else 3, bits, metadata=frozenset(metadata))
+        if (name := jpeg_segments.metadata_field(file, marker, at, end)) is not None:
+            metadata.add(name)
     return None
 
 
 def write(pages: Sequence[Page], quality: int) -> bytes:
-    """A JPEG file of H×W×C uint8 samples, C = 1 or 3, with all of its metadata, which fit. Raises OutputError."""
-    samples, said = pages[0]
-    # Not optimize=True: Pillow then needs the whole file in one buffer, and its guess is too small for noise.
-    options = {"quality": quality, "subsampling": 0 if quality >= _FULL_COLOR_QUALITY else 2} | pillow.options_for(said)
-    if said.iptc is not None:
-        body = photoshop.SIGNATURE + photoshop.wrapped(said.iptc)
+    """A JPEG file of H×W×C uint8 samples, C = 1 or 3, with metadata that must fit (`fitting`). Raises OutputError."""
+    samples, metadata = pages[0]
+    # Not optimize=True: Pillow then needs a buffer for the whole file, and its estimate is too small for noise.
+    options = pillow.options_for(metadata)
+    options |= {"quality": quality, "subsampling": 0 if quality >= _FULL_COLOR_QUALITY else 2}
+    if metadata.iptc is not None:
+        body = photoshop.SIGNATURE + photoshop.wrapped(metadata.iptc)
         options["extra"] = b"\xff\xed" + struct.pack(">H", len(body) + 2) + body
     data = pillow.saved(pillow.image_of(samples), "jpeg", options)
-    return _with_density(data, said.resolution) if said.resolution is not None else data
+    return _with_density(data, metadata.resolution) if metadata.resolution is not None else data
 
 
 def _with_density(data: bytes, value: Resolution) -> bytes:
-    """With whole dots per inch, or per centimetre where it was said so."""
+    """The file with an integer density per inch, or per centimetre if this is the unit of `value`."""
     pair = value.per(value.unit) or (value.across, value.down)
     unit = {NO_UNIT: 0, INCH: 1, CENTIMETRE: 2}[value.unit]
     if unit == 2 and max(n.denominator for n in pair) > 1:
-        pair, unit = value.per(INCH) or pair, 1  # 118.11 a centimetre are 300 an inch, but not 118 a centimetre.
+        # 118.11 per centimetre are 300 per inch, but 118 per centimetre are not.
+        pair, unit = value.per(INCH) or pair, 1
     if unit == 0 and max(n.denominator for n in pair) > 1:
         pair = (pair[0] * 1000 / max(pair), pair[1] * 1000 / max(pair))
     body = struct.pack(">B2H", unit, *(whole(n, _MAX_U16) for n in pair))
     return data[:_DENSITY_AT] + body + data[_DENSITY_AT + len(body) :]
 
 
-def fitting(said: Metadata) -> Metadata:
-    """What fits into JPEG's segments of 64 kB each; XMP's blanks for editing in place give way first."""
-    packet = said.xmp
+def fitting(metadata: Metadata) -> Metadata:
+    """The metadata that fit into segments of 64 kB each; the padding of XMP for editing in place is removed first."""
+    packet = metadata.xmp
     if packet is not None and len(packet) > _MAX_XMP:
         packet = xmp_editing.compacted(packet)
     return replace(
-        said,
-        exif=said.exif if said.exif is None or len(said.exif) <= _MAX_EXIF else None,
+        metadata,
+        exif=metadata.exif if metadata.exif is None or len(metadata.exif) <= _MAX_EXIF else None,
         xmp=packet if packet is None or len(packet) <= _MAX_XMP else None,
-        iptc=said.iptc if said.iptc is None or len(said.iptc) <= _MAX_IPTC else None,
+        iptc=metadata.iptc if metadata.iptc is None or len(metadata.iptc) <= _MAX_IPTC else None,
     )
 
 
 def _completed(data: bytes, _max_pixels: int, _name: str) -> tuple[bytes, str]:
-    """A JPEG, cut in front of a segment that is not whole, with an end: the decoder fills what it does not find."""
+    """A JPEG that ends before an incomplete segment, with an end marker; the decoder fills the missing part."""
     scans, end, pixels_at = 0, len(data), len(data)
     for kind, at, segment_end in jpeg_segments.markers(data):
         if segment_end > len(data):
@@ -220,14 +222,14 @@ def _completed(data: bytes, _max_pixels: int, _name: str) -> tuple[bytes, str]:
         if kind == jpeg_segments.SCAN:
             scans, pixels_at = scans + 1, min(pixels_at, segment_end)
     if not 0 < scans <= MAX_SCANS or end - pixels_at < _MIN_SCAN_BYTES:
-        raise ValueError("nothing of its pixels is there")
-    whole = data[:end].rstrip(b"\xff")
-    return whole + (b"" if whole.endswith(_END) else _END), "what is missing is grey or coarse"
+        raise ValueError("none of its pixels are present")
+    kept = data[:end].rstrip(b"\xff")
+    return kept + (b"" if kept.endswith(_END) else _END), "the missing part is grey or coarse"
 
 
 def _metadata_in(file: bytes) -> list[Metadata]:
-    _, beside, _ = jpeg_segments.taken_apart(file)
-    return pillow.metadata_in(JpegImageFile, file, beside, _resolution_in)
+    _, extracted, _ = jpeg_segments.taken_apart(file)
+    return pillow.metadata_in(JpegImageFile, file, extracted, _resolution_in)
 
 
 CODEC = Codec(read, write, _metadata_in, header, one_page(jpeg_segments.items), fitting, complete=_completed)

@@ -1,11 +1,11 @@
-"""The segments of a JPEG: metadata, which are taken out before Pillow sees the file, scans, and what else a file says.
+"""The segments of a JPEG: metadata, which are removed before Pillow reads the file, scans, and items of the inventory.
 
-Pillow puts EXIF segments together by copying all the former ones for each, reads EXIF values that overlap, and refuses
-an image for a block that it cannot read. Here each segment is looked at once.
+Pillow joins EXIF segments in quadratic time, reads overlapping EXIF values, and refuses an image because of a block
+that it cannot read. Here each segment is read once.
 
-What follows the image, and is no item of the inventory: JFIF, SPIFF and Adobe segments, which say how pixels are
-stored; thumbnails, also the large ones in an MPF index; the quality in Photoshop's "Ducky" segment. Behind the image
-may lie gain maps, videos and further views.
+The inventory leaves out: JFIF, SPIFF and Adobe segments, which describe the storage of pixels; thumbnails, also the
+large ones in an MPF index; the quality in Photoshop's "Ducky" segment. Gain maps, videos and further views may follow
+the image.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from adacode_cli.imaging.inventory import (
     GAIN_MAP,
     IMAGES,
     XMP,
-    behind,
     map_at,
+    trailing_items,
 )
 from adacode_cli.imaging.iso_boxes import Bytes
 from adacode_cli.imaging.metadata import ICC_DAMAGED, Metadata
@@ -35,10 +35,10 @@ from adacode_cli.imaging.tiff_tags import items_of_exif
 from adacode_cli.limits import MAX_SCANS
 
 XMP_HEAD = b"http://ns.adobe.com/xap/1.0/\0"
-"""With which an APP1 segment begins that holds XMP."""
+"""The beginning of an APP1 segment with XMP."""
 
 SCAN, END = 0xDA, 0xD9
-"""The markers with which a scan begins, and with which the image ends."""
+"""The markers of the begin of a scan and of the end of the image."""
 
 SEGMENTS = "JPEG segments"
 _EXIF, _ICC, _INDEX, _DUCKY = b"Exif\0\0", b"ICC_PROFILE\0", b"MPF\0", b"Ducky"
@@ -54,15 +54,15 @@ _APPS = range(_APP0, 0xF0)
 _KEPT_APPS = (_APP0, _APP14)  # JFIF: resolution; Adobe: what the colours are
 _WITHOUT_BODY = frozenset({0, *range(0xD0, 0xDA), 0xC8, *range(0xF0, 0xFE)})
 _ALONE = frozenset({0x01, *range(0xD0, 0xDA)})  # markers without a length
-# In the data of a scan 0xFF is followed by 0, and restart markers stand between its parts.
+# In the data of a scan, 0xFF is followed by 0, and restart markers separate its parts.
 _MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]", re.DOTALL)
 _PIECE_BYTES = 256
-_HEAD_BYTES = 64  # of a segment, enough to know what it is
+_HEAD_BYTES = 64  # of a segment, enough to identify it
 _END_OF_IMAGE = b"\xff\xd9"
 _BOX, _FIRST_PART = b"JP", struct.pack(">I", 1)
 _MAX_NAME = 16
 _TIFF_HEADS = (b"II*\0", b"MM\0*")
-# Segments that say how pixels are stored: of JFIF and MJPEG, of SPIFF (header and end of what may follow it), of Adobe.
+# Segments that describe the stored pixels: of JFIF and MJPEG, of SPIFF (header and end of its directory), of Adobe.
 _OF_PIXELS = {_APP0: (b"JFIF\0", b"JFXX\0", b"AVI1"), _APP8: (b"SPIFF\0", b"\0\0\0\1"), _APP14: (b"Adobe",)}
 _DUCKY_TEXTS = {2: "Ducky comment", 3: "Ducky copyright"}
 
@@ -75,7 +75,7 @@ _IMAGE = b"\xff\xd8\xff"
 
 
 def taken_apart(file: bytes) -> tuple[bytes, Metadata, tuple[str, ...]]:
-    """(the file without segments that do not matter to its pixels, what they said, what is lost)."""
+    """(the file without segments that do not affect its pixels, their metadata, losses)."""
     kept, found, scan_at = _sorted_out(file)
     profile = _profile(found[_APP2])
     lost = [ICC_DAMAGED] if profile is None and found[_APP2] else []
@@ -91,9 +91,9 @@ def taken_apart(file: bytes) -> tuple[bytes, Metadata, tuple[str, ...]]:
 
 
 def segments(file: Bytes) -> Iterator[tuple[int, int, int]]:
-    """(marker, its place, the end of what it begins) of each segment, also of those that are a marker alone.
+    """(marker, its offset, the end of the segment) of each segment, also of markers without data.
 
-    The last one has the marker SCAN, and for its place where the pixels begin, whatever is there.
+    The last one has the marker SCAN and the offset at which the pixels begin.
     """
     at, size = 2, len(file)
     while (found := _next_marker(file, at)) is not None:
@@ -116,22 +116,22 @@ def segments(file: Bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def _next_marker(file: Bytes, at: int) -> tuple[int, int, int] | None:
-    """(where the filling in front of it begins, its place, the marker) of the next one, read piece by piece."""
+    """(begin of the padding before it, its offset, the marker) of the next marker, read piece by piece."""
     while piece := bytes(file[at : at + _PIECE_BYTES]):
         begin = piece.find(b"\xff")
         rest = piece[begin:].lstrip(b"\xff") if begin >= 0 else b""
         if rest:
             return at + begin, at + len(piece) - len(rest), rest[0]
-        # A piece that ends with filling is looked at again from its last byte on.
+        # A piece that ends with padding is read again from its last byte on.
         at += len(piece) - (begin >= 0 and len(piece) > 1)
     return None
 
 
 def markers(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """(kind, where it begins, where its segment ends) of each marker of the first image, that of its end included.
+    """(kind, begin, end of its segment) of each marker of the first image, including the end marker.
 
-    Those within and behind the data of scans are found too. What merely looks like one within a profile or a thumbnail
-    is passed by. A segment may end behind the file.
+    Markers in and after the data of scans are found too. Data of segments that look like a marker are skipped. A
+    segment may end after the end of the file.
     """
     at = 2
     while (marker := _MARKER.search(data, at)) is not None:
@@ -144,23 +144,23 @@ def markers(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def is_whole(data: bytes) -> bool:
-    """Whether the first image has an end."""
+    """Whether the first image has an end marker."""
     return any(kind == END for kind, _, _ in markers(data))
 
 
 def check_scans(data: bytes, *, name: str) -> None:
     """Raises InputError for a JPEG with more than MAX_SCANS scans; damage is left to the decoder.
 
-    Each scan may go over the whole image, and a few bytes make one.
+    Each scan may need the time of the whole image, and takes a few bytes in the file.
     """
     if data.count(b"\xff\xda") <= MAX_SCANS:
         return
-    found = sum(kind == SCAN for kind, _, _ in markers(data))
-    if found > MAX_SCANS:
-        raise too_many_scans(found, name)
+    num_scans = sum(kind == SCAN for kind, _, _ in markers(data))
+    if num_scans > MAX_SCANS:
+        raise too_many_scans(num_scans, name)
 
 
-def said_in(file: Bytes, marker: int, at: int, end: int) -> str | None:
+def metadata_field(file: Bytes, marker: int, at: int, end: int) -> str | None:
     """The name of the field of `Metadata` that a segment fills, or None."""
     begin, is_photoshop = at + 3, marker == _APP13
     body = bytes(file[begin : end if is_photoshop else min(end, begin + _HEAD_BYTES)])
@@ -172,7 +172,7 @@ def said_in(file: Bytes, marker: int, at: int, end: int) -> str | None:
 
 
 def _sorted_out(file: bytes) -> tuple[list[bytes], dict[int, list[bytes]], int]:
-    """(segments to keep, bodies of the others by marker, where the pixels begin), as far as there are segments."""
+    """(segments to keep, data of the others by marker, the offset of the pixels)."""
     kept: list[bytes] = []
     found: dict[int, list[bytes]] = {_APP1: [], _APP2: [], _APP13: [], _COMMENT: []}
     scan_at = len(file)
@@ -189,7 +189,7 @@ def _sorted_out(file: bytes) -> tuple[list[bytes], dict[int, list[bytes]], int]:
 
 
 def _profile(parts: list[bytes]) -> bytes | None:
-    """The parts in the order of their numbers, if as many are there as each of them says."""
+    """The parts in the order of their numbers, if their number is as stated; otherwise None."""
     ordered = sorted(part for part in parts if len(part) > _ICC_HEAD)
     if not ordered or ordered[0][_ICC_HEAD - 1] != len(ordered):
         return None
@@ -197,8 +197,8 @@ def _profile(parts: list[bytes]) -> bytes | None:
 
 
 def items(file: bytes) -> Iterator[Item]:
-    """The items of a JPEG file. Raises struct.error or LookupError where it breaks off."""
-    found = _Found()
+    """The items of a JPEG file. Raises struct.error or LookupError if it is truncated."""
+    collected = _Collected()
     index_at, scan_at = None, len(file)
     for marker, at, end in segments(file):
         if marker == SCAN:
@@ -206,11 +206,11 @@ def items(file: bytes) -> Iterator[Item]:
         elif marker == _APP2 and file.startswith(_INDEX, at + 3):
             index_at = at + 3 + len(_INDEX)
         elif marker in _APPS or marker == _COMMENT:
-            yield from found.items(marker, file[at + 3 : end])
-    yield from items_of_exif(b"".join(found.blocks))
-    for resources in photoshop.joined(found.resources):
+            yield from collected.items(marker, file[at + 3 : end])
+    yield from items_of_exif(b"".join(collected.blocks))
+    for resources in photoshop.joined(collected.resources):
         yield from photoshop.items(resources)
-    if len(found.packets) > 1:
+    if len(collected.packets) > 1:
         yield FURTHER_PACKET, ""
     end = file.find(_END_OF_IMAGE, scan_at)
     images_end = 0
@@ -223,12 +223,12 @@ def items(file: bytes) -> Iterator[Item]:
         if not images_end and file.startswith(_IMAGE, end):
             yield map_at(file, end) or IMAGES, ""
         else:
-            yield from behind(file, end)
+            yield from trailing_items(file, end)
 
 
 @dataclass
-class _Found:
-    """What counts only when all segments are known: parts of EXIF and of Photoshop blocks, XMP packets that differ."""
+class _Collected:
+    """Data that are evaluated after all segments: parts of EXIF and of Photoshop blocks, different XMP packets."""
 
     blocks: list[bytes] = field(default_factory=list)
     resources: list[bytes] = field(default_factory=list)
@@ -268,7 +268,7 @@ def _of_ducky(body: bytes) -> Iterator[Item]:
         kind, length = struct.unpack_from(">2H", body, at)
         if kind == 0:
             return
-        if kind in _DUCKY_TEXTS and length > 4:  # the number of letters comes first
+        if kind in _DUCKY_TEXTS and length > 4:  # The number of letters comes first.
             yield SEGMENTS, _DUCKY_TEXTS[kind]
         at += 4 + length
 
@@ -283,7 +283,7 @@ def _first_word(body: bytes) -> str:
 
 
 def _indexed(file: bytes, at: int) -> list[tuple[int, int, int]]:
-    """[(kind, begin, length)] of the images beside the first that an MPF index, a TIFF structure at `at`, names."""
+    """[(kind, begin, length)] of the images after the first in an MPF index, a TIFF structure at `at`."""
     layout, first = exif.header(file[at : at + 16])
     (count,) = struct.unpack_from(layout.count, file, at + first)
     for number in range(min(count, 64)):
@@ -291,20 +291,20 @@ def _indexed(file: bytes, at: int) -> list[tuple[int, int, int]]:
         if code == _ENTRIES:
             (where,) = struct.unpack(layout.number, inline)
             entries = file[at + where : at + where + min(length, 16 * _MAX_IMAGES)]
-            found = list(struct.iter_unpack(layout.order + _ENTRY, entries[: len(entries) // 16 * 16]))
-            named = [(kind & _KIND, at + offset, size) for kind, size, offset, *_ in found[1:] if offset]
+            records = list(struct.iter_unpack(layout.order + _ENTRY, entries[: len(entries) // 16 * 16]))
+            named = [(kind & _KIND, at + offset, size) for kind, size, offset, *_ in records[1:] if offset]
             return [image for image in named if file.startswith(_IMAGE, image[1])]
     return []
 
 
 def _further(file: bytes, images: list[tuple[int, int, int]]) -> Iterator[Item]:
-    """Names for what an MPF index lists, large thumbnails left out."""
+    """The items of an MPF index, without large thumbnails."""
     views = 0
     for kind, at, _ in images:
         if kind >> 16 != _LARGE_THUMBNAIL:
-            found = GAIN_MAP if kind >> 16 == _GAIN_MAP else map_at(file, at)
-            views += found is None
-            if found is not None:
-                yield found, ""
+            map_kind = GAIN_MAP if kind >> 16 == _GAIN_MAP else map_at(file, at)
+            views += map_kind is None
+            if map_kind is not None:
+                yield map_kind, ""
     if views:
         yield IMAGES, str(views)

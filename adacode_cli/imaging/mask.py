@@ -1,10 +1,10 @@
-"""Masks are boolean images, True where the image has a hole: from a file, from transparency, from a colour.
+"""Makes masks, boolean images that are True in the hole, from a file, from transparency or from a colour.
 
-A mask file is white where the hole is, or has strokes on a transparent layer, as painting programs write them: what is
-transparent counts as black, whatever colour lies under it. Strokes of dark colours alone would then mark nothing; so
-where nothing is white, and no more than half of the image is painted, what is painted is the hole.
+A mask file is white in the hole, or has strokes on a transparent layer, as painting programs write it: transparent
+pixels count as black, whatever their hidden colour. With strokes of dark colours only, no pixel would be white; so if
+no pixel is white, and at most half of the image is painted, the painted part is the hole.
 
-How masks grow and feather is geometry (`adacode_cli.geometry`).
+`adacode_cli.geometry` grows and feathers masks.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ _COLOR = re.compile(r"#?([0-9a-fA-F]{6})")
 
 def read_mask(path: Path, *, size: tuple[int, int]) -> Mask:
     """The mask file for an image of `size` (H, W): bool H×W, as `mask_from_image` makes it. Raises InputError."""
-    # A mask of another size is refused in any case, and one as large as an image that was read is no bomb.
+    # A mask of another size is refused anyway, and a mask of the size of a decoded image is not too large.
     return mask_from_image(read_image(path, max_pixels=max(MAX_PIXELS, size[0] * size[1])), path, size=size)
 
 
 def mask_from_image(image: Decoded, path: Path, *, size: tuple[int, int]) -> Mask:
     """A page of the mask file `path`, decoded, for an image of `size` (H, W): bool H×W, True inside the hole.
 
-    Any readable image is a mask. The hole is where its encoded luma times its alpha is more than half of white; where
-    that is nowhere, and at most half of its pixels are more than half opaque, these are the hole. Raises InputError
-    where sizes differ.
+    Any readable image can be a mask. The hole consists of the pixels whose encoded luma times alpha exceeds half of
+    white. If there are none, and at most half of the pixels are more than half opaque, these are the hole. Raises
+    InputError if the sizes differ.
     """
     if image.size != size:
         raise InputError(
             f"the mask has {image.size[1]}×{image.size[0]} pixels, the image {size[1]}×{size[0]}",
             path=path,
-            hint="Make the mask exactly as large as the image (after its EXIF rotation), white where it has holes.",
+            hint="Make the mask as large as the image (after its EXIF rotation), and white where the holes are.",
         )
     return _marked(image)
 
@@ -64,15 +64,15 @@ def mask_from_color(image: Decoded, color: str) -> Mask:
     match = _COLOR.fullmatch(color.strip())
     if match is None:
         raise UsageError(f"{color!r} is not a colour", hint="Write it as '#rrggbb', for example '#ffffff' for white.")
-    wanted = np.frombuffer(bytes.fromhex(match[1]), np.uint8)
+    rgb = np.frombuffer(bytes.fromhex(match[1]), np.uint8)
     pixels = to_depth(image.pixels, np.uint8)
     if pixels.ndim == 2:
-        return np.asarray(pixels == wanted[0]) if len(set(wanted.tolist())) == 1 else np.zeros(image.size, np.bool_)
-    return np.asarray((pixels == wanted).all(axis=2))
+        return np.asarray(pixels == rgb[0]) if len(set(rgb.tolist())) == 1 else np.zeros(image.size, np.bool_)
+    return np.asarray((pixels == rgb).all(axis=2))
 
 
 def _marked(image: Decoded) -> Mask:
-    """What a mask's image marks, as `mask_from_image` says."""
+    """The hole in the image of a mask, as described in `mask_from_image`."""
     luma, top = _luma(image.pixels), top_of(image.pixels.dtype)
     if image.alpha is None or bool((image.alpha == top).all()):
         return np.asarray(luma > top / 2)

@@ -1,9 +1,9 @@
-"""A limit on the memory of a process that decodes, drawn around what the file at hand may need.
+"""Limits the memory of a decoding process to what the current file may need.
 
-A header that has been checked says how many pixels there are, and so how much memory decoding may take. Whatever a
-library asks for beyond that, because other bytes of the file say so, is refused by the system. The limit is a process's
-own, so it is drawn in decoding processes only (`begin`), where the system counts private memory: on Linux. Elsewhere
-nothing here has an effect. Memory that is shared (messages, results on their way) does not count.
+The checked header of a file gives the number of pixels, and thus the memory that decoding may take. If a library
+allocates more, because of other bytes in the file, the system refuses it. The limit applies to a whole process, so
+only decoding processes set it (`begin`), on Linux, where the system counts private memory. On other systems these
+functions have no effect. Shared memory (messages, results) does not count.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import sys
 from pathlib import Path
 
-from adacode_cli.limits import MEMORY_BESIDE_BYTES, MEMORY_FILE_COPIES, MEMORY_PIXEL_BYTES
+from adacode_cli.limits import MEMORY_FILE_COPIES, MEMORY_FIXED_BYTES, MEMORY_PIXEL_BYTES
 
 if sys.platform == "linux":
     import resource
@@ -22,11 +22,11 @@ _DATA_FIELD = 5  # in statm: pages of data and stack
 
 
 class _Limit:
-    """The limit in force, in bytes of private memory; None where none was drawn."""
+    """The current limit in bytes of private memory; None if there is none."""
 
     def __init__(self) -> None:
         self.num_bytes: int | None = None
-        self.beside = 0
+        self.allowed = 0
         self.before = 0
 
 
@@ -34,23 +34,23 @@ _limit = _Limit()
 
 
 def begin(file_bytes: int) -> None:
-    """From here on this process may take what reading the head of a file of `file_bytes` needs, and no more."""
+    """Limits the memory to what reading the header of a file of `file_bytes` needs."""
     if sys.platform != "linux":
         return
     held = _held_bytes()
     if held is None:
         return
-    _limit.beside = MEMORY_BESIDE_BYTES + MEMORY_FILE_COPIES * file_bytes
+    _limit.allowed = MEMORY_FIXED_BYTES + MEMORY_FILE_COPIES * file_bytes
     if _limit.num_bytes is None:
         _limit.before, _ = resource.getrlimit(resource.RLIMIT_DATA)
-    _set(held + _thread_bytes() + _limit.beside)
+    _set(held + _thread_bytes() + _limit.allowed)
 
 
 def permit(num_pixels: int) -> None:
-    """And what decoding `num_pixels` needs: their number is checked. No effect where `begin` was not called."""
+    """Raises the limit by what decoding `num_pixels` needs, after their number was checked."""
     if _limit.num_bytes is not None:
         _set(_limit.num_bytes + MEMORY_PIXEL_BYTES * num_pixels)
-        _limit.beside += MEMORY_PIXEL_BYTES * num_pixels
+        _limit.allowed += MEMORY_PIXEL_BYTES * num_pixels
 
 
 def end() -> None:
@@ -62,8 +62,8 @@ def end() -> None:
 
 
 def in_force() -> int | None:
-    """Bytes that the file at hand may take beside what the process held before; None where there is no limit."""
-    return _limit.beside if _limit.num_bytes is not None else None
+    """Bytes that the current file may take in addition to what the process used before; None without a limit."""
+    return _limit.allowed if _limit.num_bytes is not None else None
 
 
 def _set(num_bytes: int) -> None:
@@ -76,13 +76,13 @@ def _set(num_bytes: int) -> None:
 
 
 def _thread_bytes() -> int:
-    """Libraries start threads for each core; their stacks, as large as the soft limit says, count from the start."""
+    """Stacks of threads, which libraries start for each core; their full size (the soft limit) counts."""
     if sys.platform != "linux":
         return 0
     stack, _ = resource.getrlimit(resource.RLIMIT_STACK)
-    # The C library takes less than the least for what has no limit.
+    # Without a limit, the C library uses less than this minimum.
     size = _MIN_STACK_BYTES if stack == resource.RLIM_INFINITY else max(_MIN_STACK_BYTES, stack)
-    # A process that may use some of the cores alone still has libraries that count them all.
+    # Libraries count all cores, also if the process may use only some of them.
     return size * max(1, os.sysconf("SC_NPROCESSORS_ONLN"))
 
 
@@ -90,5 +90,5 @@ def _held_bytes() -> int | None:
     try:
         fields = Path("/proc/self/statm").read_text(encoding="ascii").split()
     except OSError:
-        return None  # No /proc is mounted here.
+        return None  # /proc is not mounted.
     return int(fields[_DATA_FIELD]) * os.sysconf("SC_PAGE_SIZE")

@@ -1,10 +1,10 @@
-"""Metadata of an image: one value for all of it, how much of it a file may bring, and how it follows the pixels.
+"""The metadata of an image: their value, limits on their size, and their adaptation to changed pixels.
 
-Pixels are turned upright once and may become more; everything that speaks of them (orientation, resolution, sizes,
-thumbnails) follows, wherever it is said twice or thrice. All else is carried as it is.
+Pixels are made upright and may be enlarged; all metadata that refer to them (orientation, resolution, sizes,
+thumbnails) are adapted, also if they are stated several times. All other metadata are kept unchanged.
 
-Blocks that are larger than `limits` allows are left out and named as lost, before anything works on them: so all work
-on metadata takes about a second at the most, and needs no other limit on its time, whichever process it runs in.
+Blocks that exceed `limits` are left out and reported as lost before they are processed, so all work on metadata takes
+at most about a second and needs no other time limit.
 """
 
 from __future__ import annotations
@@ -28,19 +28,23 @@ TITLES = {
     "resolution": "resolution",
     "cicp": "CICP colour description",
 }
-"""What each field of `Metadata` is called where a person reads it."""
+"""The names of the fields of `Metadata` in messages."""
 
 EXIF_DAMAGED = "damaged EXIF"
 ICC_DAMAGED = "damaged ICC profile"
 _ORIENTATIONS = (1, 2, 3, 4, 5, 6, 7, 8)
-XMP_DAMAGED_NOTE = "its XMP is damaged and was kept as it is"
+XMP_DAMAGED_NOTE = "its XMP is damaged and was kept unchanged"
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """icc, xmp: as stored. exif: a TIFF-structured block. iptc: IIM records. resolution: what the container says.
+    """The metadata of an image.
 
-    cicp: colours in numbers. Where a profile is there too, `colours` says which of them counts.
+    icc, xmp: as stored.
+    exif: a TIFF-structured block.
+    iptc: IIM records.
+    resolution: of the container.
+    cicp: the colours by code points. If there is a profile too, `colours` decides which one is used.
     """
 
     icc: bytes | None = None
@@ -53,7 +57,7 @@ class Metadata:
 
 @dataclass(frozen=True)
 class Upright:
-    """Metadata of an image that is turned by `orientation` (1–8) afterwards; `lost`, `notes`: for a person."""
+    """Metadata of an image that will be made upright from `orientation` (1–8); `lost`, `notes`: for messages."""
 
     metadata: Metadata
     orientation: int
@@ -61,43 +65,42 @@ class Upright:
     notes: tuple[str, ...] = ()
 
 
-def upright(found: Metadata, orientation: int | None) -> Upright:
-    """Orientation 1 everywhere. `orientation` is what the container says itself, which EXIF does not overrule.
+def upright(metadata: Metadata, orientation: int | None) -> Upright:
+    """The metadata with orientation 1 everywhere.
 
-    What EXIF says, XMP does not overrule.
-
-    Resolution changes its axes with the image, and is taken from EXIF where the container has none.
+    The former orientation is that of the container (`orientation`), else that of EXIF, else that of XMP. The axes of
+    the resolution are exchanged with those of the image; it is taken from EXIF if the container has none.
     """
     lost: tuple[str, ...] = ()
-    block, by_exif = found.exif, None
+    block, by_exif = metadata.exif, None
     if block is not None:
         try:
             block, by_exif = exif_blocks.upright(block)
         except exif_blocks.DamagedExif:
             block, lost = None, (EXIF_DAMAGED,)
-    turn = first_orientation((orientation, by_exif), found.xmp)
-    on_its_side = turn in (5, 6, 7, 8)
-    resolution = found.resolution or (exif_editing.resolution_of(block) if block is not None else None)
-    if on_its_side:
+    turn = first_orientation((orientation, by_exif), metadata.xmp)
+    swaps_axes = turn in (5, 6, 7, 8)
+    resolution = metadata.resolution or (exif_editing.resolution_of(block) if block is not None else None)
+    if swaps_axes:
         block = exif_editing.turned(block) if block is not None else None
         resolution = resolution.turned() if resolution is not None else None
-    packet = found.xmp
+    packet = metadata.xmp
     notes: tuple[str, ...] = ()
     if packet is not None:
         try:
-            packet = xmp_editing.upright(packet, on_its_side=on_its_side)
+            packet = xmp_editing.upright(packet, swaps_axes=swaps_axes)
         except xmp_editing.DamagedXmp:
-            kept = xmp_editing.without_orientation(packet)
-            notes = (XMP_DAMAGED_NOTE if kept == packet else f"{XMP_DAMAGED_NOTE}, except for its orientation",)
-            packet = kept
-    return Upright(replace(found, exif=block, xmp=packet, resolution=resolution), turn, lost, notes)
+            patched = xmp_editing.without_orientation(packet)
+            notes = (XMP_DAMAGED_NOTE if patched == packet else f"{XMP_DAMAGED_NOTE}, except for its orientation",)
+            packet = patched
+    return Upright(replace(metadata, exif=block, xmp=packet, resolution=resolution), turn, lost, notes)
 
 
 def first_orientation(numbers: Iterable[int | None], packet: bytes | None) -> int:
-    """The first of `numbers` that stands for an orientation, else what an XMP packet says, else 1."""
-    for said in numbers:
-        if said in _ORIENTATIONS:
-            return said
+    """The first of `numbers` that is an orientation, else that of an XMP packet, else 1."""
+    for number in numbers:
+        if number in _ORIENTATIONS:
+            return number
     by_xmp = None
     if packet is not None:
         with suppress(xmp_editing.DamagedXmp):
@@ -105,52 +108,52 @@ def first_orientation(numbers: Iterable[int | None], packet: bytes | None) -> in
     return by_xmp if by_xmp in _ORIENTATIONS else 1
 
 
-def resized(found: Metadata, old: tuple[int, int], new: tuple[int, int]) -> Metadata:
-    """Metadata of an image of `old` (H, W) for the image of `new`: the same print, with more pixels an inch."""
+def resized(metadata: Metadata, old: tuple[int, int], new: tuple[int, int]) -> Metadata:
+    """The metadata for an image resized from `old` to `new` (H, W): the same print size, with more pixels per inch."""
     down, across = (Fraction(after, before) for before, after in zip(old, new, strict=True))
-    block, packet = found.exif, found.xmp
+    block, packet = metadata.exif, metadata.xmp
     if block is not None:
-        with suppress(exif_blocks.DamagedExif):  # Only a caller who made the block himself can have such a one.
+        with suppress(exif_blocks.DamagedExif):  # Only a block that the caller made itself can be damaged.
             block = exif_editing.resized(block, across=across, down=down, size=new)
             block = geotiff.resized(block, across=across, down=down)
     if packet is not None:
-        with suppress(xmp_editing.DamagedXmp):  # A note has been made of it when it was read.
+        with suppress(xmp_editing.DamagedXmp):  # This was noted when it was read.
             packet = xmp_editing.resized(packet, across=across, down=down, size=new)
-    resolution = found.resolution.scaled(across, down) if found.resolution is not None else None
-    return replace(found, exif=block, xmp=packet, resolution=resolution)
+    resolution = metadata.resolution.scaled(across, down) if metadata.resolution is not None else None
+    return replace(metadata, exif=block, xmp=packet, resolution=resolution)
 
 
-def too_much(name: str) -> str:
-    """What is said of a block of kind `name` ("exif") that is over its limit."""
+def over_limit_text(name: str) -> str:
+    """The loss of a block of the field `name` ("exif") that exceeds its limit."""
     return f"{TITLES[name]} of more than {MAX_METADATA_BYTES[name] // MIB} MiB"
 
 
 class Allowance:
-    """What the pages of one file may bring together, in the order in which they are read."""
+    """The limit on the sum of metadata of all pages of a file, in the order in which they are read."""
 
     def __init__(self, limit: int = MAX_SUM_OF_METADATA_BYTES) -> None:
         self._limit = self._left = limit
 
     @property
     def is_spent(self) -> bool:
-        """Whether not even a small block fits."""
+        """Whether no further block is accepted."""
         return self._left <= 0
 
-    def granted(self, found: Metadata) -> tuple[Metadata, tuple[str, ...]]:
-        """(what of `found` is within the limits, what is lost)."""
+    def granted(self, metadata: Metadata) -> tuple[Metadata, tuple[str, ...]]:
+        """(the metadata within the limits, the losses)."""
         lost = []
         for name, limit in MAX_METADATA_BYTES.items():
-            block: bytes | None = getattr(found, name)
+            block: bytes | None = getattr(metadata, name)
             if block is None:
                 continue
             if len(block) > limit:
-                lost.append(too_much(name))
+                lost.append(over_limit_text(name))
             elif len(block) > self._left:
-                # What comes behind it does not get in either: which blocks are kept must not depend on their sizes.
+                # Later blocks are refused too, so that the selection does not depend on their sizes.
                 self._left = 0
-                lost.append(f"{TITLES[name]} (all metadata are more than {self._limit // MIB} MiB)")
+                lost.append(f"{TITLES[name]} (all metadata together have more than {self._limit // MIB} MiB)")
             else:
                 self._left -= len(block)
                 continue
-            found = replace(found, **{name: None})
-        return found, tuple(lost)
+            metadata = replace(metadata, **{name: None})
+        return metadata, tuple(lost)

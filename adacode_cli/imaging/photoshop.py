@@ -1,10 +1,9 @@
-"""Photoshop's image resources: IPTC records lie in one of them, in JPEG and PNG; what else they say are items.
+"""Photoshop's image resources in JPEG and PNG: one of them has the IPTC records; others are items of the inventory.
 
-Only the records are carried. The other resources describe the old image (its thumbnail, its resolution, a digest of
-the records), or how Photoshop showed it, or what no output holds (paths, guides, layers), which is named as lost.
-Resources that follow the image, and are no items of the inventory: those in `_FOLLOWING`. They are the old file's
-thumbnails and digests, or say how large it was printed and shown, how strongly it was compressed, and which layer was
-worked on.
+Only the records are kept. The other resources describe the old image (its thumbnail, its resolution, a digest of
+the records), its display in Photoshop, or data that no output holds (paths, guides, layers), which are reported lost.
+The inventory leaves out the resources in `_FOLLOWING`: thumbnails and digests of the old file, sizes of prints and
+displays, compression settings, and the state of layers.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ RECORDS = 0x0404
 _RECORD = b"\x1c"  # with which each IPTC record begins
 _HEAD = struct.Struct(">4sH")
 _PHOTOSHOP = b"8BIM"
-_PROGRAMS = (_PHOTOSHOP, b"MeSa", b"PHUT", b"AgHg", b"DCSR")  # whose resources may stand side by side
+_PROGRAMS = (_PHOTOSHOP, b"MeSa", b"PHUT", b"AgHg", b"DCSR")  # whose resources may be mixed
 RESOURCES = "Photoshop resources"
 _FOLLOWING = frozenset(
     {
@@ -54,12 +53,12 @@ _NAMES = {
 }
 _PATHS = range(2000, 2999)
 _HEAD_BYTES = 16
-# Photoshop writes some with nothing in them: bytes of the resource that count what is in it.
+# Photoshop writes some empty resources: the bytes that count their entries.
 _COUNTS = {1032: slice(12, 16), 1034: slice(0, 1), 1054: slice(0, 4)}
 
 
 def wrapped(records: bytes) -> bytes:
-    """An image resource block that holds the IPTC records alone."""
+    """An image resource block with only the IPTC records."""
     return (
         _HEAD.pack(_PHOTOSHOP, RECORDS) + b"\0\0" + struct.pack(">I", len(records)) + records + bytes(len(records) % 2)
     )
@@ -78,7 +77,7 @@ def joined(segments: Iterable[bytes]) -> list[bytes]:
 
 
 def unwrapped(block: bytes) -> bytes | None:
-    """The IPTC records in an image resource block, or bytes that are records already; None where there are none."""
+    """The IPTC records in an image resource block, or the bytes if they are records; None if there are none."""
     block = block.removeprefix(SIGNATURE)
     if block.startswith(_RECORD):
         return block
@@ -90,13 +89,13 @@ def unwrapped(block: bytes) -> bytes | None:
     return None
 
 
-def in_whole_words(records: bytes) -> bytes:
-    """IPTC records padded for TIFF, which counts them in words of four bytes."""
+def padded_to_words(records: bytes) -> bytes:
+    """IPTC records padded to words of four bytes, as TIFF requires."""
     return records + bytes(-len(records) % 4)
 
 
 def without_padding(records: bytes) -> bytes | None:
-    """As far as IPTC records follow one another; None where there is none. All of it where a length is a long one."""
+    """The IPTC records without padding; None if there are none. With an extended length, all bytes are kept."""
     at = 0
     while records[at : at + 1] == _RECORD and at + 5 <= len(records):
         (length,) = struct.unpack_from(">H", records, at + 3)
@@ -107,23 +106,23 @@ def without_padding(records: bytes) -> bytes | None:
 
 
 def items(block: bytes) -> Iterator[Item]:
-    """The items of a block of image resources: the IPTC records in it, and what else it says."""
+    """The items of a block of image resources: the IPTC records and other resources."""
     if unwrapped(block):
         yield IPTC, ""
     block = block.removeprefix(SIGNATURE)
     for _, kind, begin, end in _resources(block):
-        said = block[begin : min(end, begin + _HEAD_BYTES)]
-        is_empty = not any(said[_COUNTS.get(kind, slice(None))]) if kind in _COUNTS else not said
+        content = block[begin : min(end, begin + _HEAD_BYTES)]
+        is_empty = not any(content[_COUNTS.get(kind, slice(None))]) if kind in _COUNTS else not content
         if kind not in _FOLLOWING and not is_empty:
             yield RESOURCES, "paths" if kind in _PATHS else _NAMES.get(kind, f"number {kind}")
 
 
 def _resources(block: bytes) -> Iterator[tuple[bytes, int, int, int]]:
-    """(the program that defines it, number, begin, end) of each."""
+    """(program that defines it, number, begin, end) of each resource."""
     at = 0
     while at + 12 <= len(block) and block[at : at + 4] in _PROGRAMS:
         program, kind = _HEAD.unpack_from(block, at)
-        at += 6 + (block[at + 6] + 2) // 2 * 2  # its name: a length, letters, and a blank to an even number
+        at += 6 + (block[at + 6] + 2) // 2 * 2  # its name: a length, letters, and padding to an even number of bytes
         if at + 4 > len(block):
             return
         (length,) = struct.unpack_from(">I", block, at)

@@ -1,7 +1,7 @@
-"""What the codecs that use Pillow have in common: opening a file, its modes, its metadata, and saving one.
+"""Shared functions of codecs that use Pillow: opening a file, its modes and metadata, and saving.
 
-The plugin classes are called directly: `Image.open` would apply the global pixel limit, a setting that belongs to
-the program that imports us.
+The plugin classes are called directly, because `Image.open` applies the global pixel limit, a setting that belongs to
+the program that imports this package.
 """
 
 from __future__ import annotations
@@ -21,49 +21,49 @@ from adacode_cli import formats
 from adacode_cli.errors import OutputError
 from adacode_cli.imaging import colours, conversions, xmp_editing
 from adacode_cli.imaging.cicp import SRGB
-from adacode_cli.imaging.image import PALETTE_NOTE, Raster, Samples, lost_beside_first
+from adacode_cli.imaging.image import PALETTE_NOTE, Raster, Samples, lost_after_first
 from adacode_cli.imaging.metadata import Metadata
 from adacode_cli.imaging.resolution import Resolution
 from adacode_cli.limits import MAX_METADATA_BYTES
 
-_NAMES = {"jp2": "JPEG2000"}  # Pillow's, where it is not ours in capitals
+_NAMES = {"jp2": "JPEG2000"}  # the names in Pillow that differ from ours in capitals
 _GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B")
-# Some writers put the JPEG prefix into PNG and WebP too, and some put it twice.
+# Some writers add the JPEG prefix in PNG and WebP too, and some add it twice.
 _PREFIXES = re.compile(rb"(?:Exif\0\0)*+")
 
 Info = dict[Any, Any]
-"""What Pillow says of a file beside its pixels."""
+"""The `info` of an image in Pillow."""
 
 
 def opened(plugin: type[ImageFile], data: bytes) -> ImageFile:
-    """The file, its header read, by a plugin of Pillow's."""
+    """The file, opened by a plugin of Pillow, which reads its header."""
     return plugin(BytesIO(data))
 
 
-def loaded(image: ImageFile, said: Metadata, lost: tuple[str, ...] = (), *, depth: int = 8) -> Raster:
-    """The first image of a file that is read as a whole, with what of its metadata `said` still fits it."""
-    lost += lost_beside_first(getattr(image, "n_frames", 1))
-    raster = from_pillow(image, said, depth)
+def loaded(image: ImageFile, metadata: Metadata, lost: tuple[str, ...] = (), *, depth: int = 8) -> Raster:
+    """The first image of a loaded file, with its `metadata` (without a profile that no longer applies)."""
+    lost += lost_after_first(getattr(image, "n_frames", 1))
+    raster = from_pillow(image, metadata, depth)
     return replace(raster, lost=lost + raster.lost)
 
 
-def from_pillow(image: Image.Image, said: Metadata, depth: int = 8) -> Raster:
-    """A loaded 8-bit image in any of Pillow's modes, with what of its metadata `said` still fits it.
+def from_pillow(image: Image.Image, metadata: Metadata, depth: int = 8) -> Raster:
+    """A loaded 8-bit image in any mode of Pillow, with its `metadata` (without a profile that no longer applies).
 
-    `depth` is the stored number of bits, which a PNG's transparent grey is written in.
+    depth: the stored number of bits, to which the transparent grey of a PNG refers.
     """
     key = image.info.get("transparency")
     if image.mode in ("P", "PA"):
-        found = planes(image.convert("RGBA" if image.has_transparency_data else "RGB"))
-        return Raster(*found, said, notes=(PALETTE_NOTE,))
+        samples = planes(image.convert("RGBA" if image.has_transparency_data else "RGB"))
+        return Raster(*samples, metadata, notes=(PALETTE_NOTE,))
     if image.mode == "CMYK":
-        pixels, lost = conversions.rgb_from_inks(np.asarray(image), said.icc)
-        return Raster(pixels, None, replace(said, icc=None, cicp=SRGB), lost=(lost,))
+        pixels, lost = conversions.rgb_from_cmyk(np.asarray(image), metadata.icc)
+        return Raster(pixels, None, replace(metadata, icc=None, cicp=SRGB), lost=(lost,))
     target = {"1": "L", "La": "LA", "RGBa": "RGBA", "L": "L", "LA": "LA", "RGB": "RGB", "RGBA": "RGBA"}
     pixels, alpha = planes(image.convert(target.get(image.mode, "RGB")))
     if key is not None and alpha is None:
         alpha = _keyed_alpha(pixels, key if image.mode != "1" else bool(key), depth)
-    return Raster(pixels, alpha, said)
+    return Raster(pixels, alpha, metadata)
 
 
 def planes(image: Image.Image) -> tuple[Samples, Samples | None]:
@@ -76,7 +76,7 @@ def planes(image: Image.Image) -> tuple[Samples, Samples | None]:
 
 
 def _keyed_alpha(pixels: Samples, key: int | tuple[int, ...], depth: int) -> Samples:
-    # Pillow leaves the key on the stored scale (2 of 0..15), the pixels are on ours.
+    # Pillow returns the key on the stored scale (2 of 0..15), and the pixels scaled to 8 bits.
     scale = 255 // ((1 << min(depth, 8)) - 1)
     transparent = pixels == np.asarray(key) * scale
     return np.where(transparent.all(axis=2) if pixels.ndim == 3 else transparent, 0, 255).astype(np.uint8)
@@ -84,53 +84,54 @@ def _keyed_alpha(pixels: Samples, key: int | tuple[int, ...], depth: int) -> Sam
 
 def metadata_of(
     image: Image.Image,
-    beside: Metadata | None = None,
+    extracted: Metadata | None = None,
     resolution_in: Callable[[Info], Resolution | None] = lambda _: None,
 ) -> tuple[Metadata, tuple[str, ...]]:
-    """(the metadata of an opened file, what of it is lost).
+    """(the metadata of an opened file, the losses).
 
-    beside: what Pillow has not seen of it. resolution_in: what a format's own field of it says.
+    extracted: metadata that were removed from the file before Pillow opened it; None: they are read by Pillow.
+    resolution_in: reads the format's own field for the resolution.
     """
     info = image.info
-    said = beside or Metadata(info.get("icc_profile") or None, info.get("exif") or None, info.get("xmp") or None)
-    said, lost = _described(image, said)
-    if said.xmp is not None and len(said.xmp) <= MAX_METADATA_BYTES["xmp"]:
-        with suppress(xmp_editing.DamagedXmp):  # It is kept as it is, and `metadata.upright` says so.
-            lost += ("the extended part of its XMP",) if xmp_editing.is_extended(said.xmp) else ()
-    if said.exif is not None:
-        prefixes = _PREFIXES.match(said.exif)
-        said = replace(said, exif=said.exif[prefixes.end() if prefixes is not None else 0 :] or None)
-    return replace(said, resolution=resolution_in(info)), lost
+    metadata = extracted or Metadata(info.get("icc_profile") or None, info.get("exif") or None, info.get("xmp") or None)
+    metadata, lost = _described(image, metadata)
+    if metadata.xmp is not None and len(metadata.xmp) <= MAX_METADATA_BYTES["xmp"]:
+        with suppress(xmp_editing.DamagedXmp):  # It is kept unchanged, and `metadata.upright` adds a note.
+            lost += ("the extended part of its XMP",) if xmp_editing.is_extended(metadata.xmp) else ()
+    if metadata.exif is not None:
+        prefixes = _PREFIXES.match(metadata.exif)
+        metadata = replace(metadata, exif=metadata.exif[prefixes.end() if prefixes is not None else 0 :] or None)
+    return replace(metadata, resolution=resolution_in(info)), lost
 
 
-def _described(image: Image.Image, said: Metadata) -> tuple[Metadata, tuple[str, ...]]:
-    """(metadata with what a PNG says of its colours by gAMA, cHRM and sRGB, what of that is lost)."""
+def _described(image: Image.Image, metadata: Metadata) -> tuple[Metadata, tuple[str, ...]]:
+    """(metadata with the colours that a PNG describes by gAMA, cHRM and sRGB, the losses)."""
     info = image.info
-    if said.icc is not None or said.cicp is not None:
-        return said, ()
+    if metadata.icc is not None or metadata.cicp is not None:
+        return metadata, ()
     if "srgb" in info:
-        return replace(said, cicp=SRGB), ()
+        return replace(metadata, cicp=SRGB), ()
     grey = image.mode in _GREY_MODES
-    found = colours.by_gamma(said, info.get("gamma"), info.get("chromaticity"), grey=grey)
-    return (said, ("gamma and primaries (they make no sense)",)) if found is None else (found, ())
+    described = colours.from_gamma(metadata, info.get("gamma"), info.get("chromaticity"), grey=grey)
+    return (metadata, ("gamma and primaries (invalid values)",)) if described is None else (described, ())
 
 
 def metadata_in(
     plugin: type[ImageFile],
     file: bytes,
-    beside: Metadata | None = None,
+    extracted: Metadata | None = None,
     resolution_in: Callable[[Info], Resolution | None] = lambda _: None,
 ) -> list[Metadata]:
-    """What Pillow finds in a file that was written; nothing where it opens no file that is so large."""
+    """The metadata that Pillow finds in a written file; empty if the file is too large for Pillow."""
     try:
         image = plugin(BytesIO(file))
     except Image.DecompressionBombError:
         return []
-    return [metadata_of(image, beside, resolution_in)[0]]
+    return [metadata_of(image, extracted, resolution_in)[0]]
 
 
 def image_of(samples: Samples) -> Image.Image:
-    """H×W×C uint8 samples, C = 1 to 4, as an image of Pillow's."""
+    """H×W×C uint8 samples, C = 1 to 4, as an image of Pillow."""
     return Image.fromarray(samples if samples.shape[2] > 1 else samples[..., 0])
 
 
@@ -145,11 +146,11 @@ def saved(image: Image.Image, format: str, options: dict[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
-def options_for(said: Metadata) -> dict[str, Any]:
-    """Pillow's options for the profile, EXIF and XMP."""
+def options_for(metadata: Metadata) -> dict[str, Any]:
+    """The options of Pillow for profile, EXIF and XMP."""
     blocks = {
-        "icc_profile": said.icc,
-        "exif": b"Exif\0\0" + said.exif if said.exif is not None else None,
-        "xmp": said.xmp,
+        "icc_profile": metadata.icc,
+        "exif": b"Exif\0\0" + metadata.exif if metadata.exif is not None else None,
+        "xmp": metadata.xmp,
     }
     return {name: block for name, block in blocks.items() if block is not None}

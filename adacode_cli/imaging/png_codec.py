@@ -1,9 +1,9 @@
-"""PNG of any depth is read by libpng (imagecodecs); Pillow writes 8 bits a channel, and 16 bits are written here.
+"""PNG: libpng (imagecodecs) reads all depths; Pillow writes 8 bits per channel, and this module 16 bits.
 
-Pillow cannot hold more than 8 bits, beyond grey, and reads an image whose data end too early; OpenCV cannot write grey
-with alpha. The writer is short enough to be our own. Of a file that is read, Pillow says what stands beside the pixels.
+Pillow supports more than 8 bits only for grey, and accepts images whose data end too early; OpenCV cannot write grey
+with alpha. Therefore this module has a writer, which is short. Pillow reads the metadata of a file.
 
-Of a damaged file the packed rows are unpacked as far as they can be, within the size that the header claims.
+The rows of a damaged file are decompressed as far as possible, within the size that the header claims.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from adacode_cli.imaging.png_chunks import chunk, is_sound
 from adacode_cli.imaging.refusals import check_size, not_supported, parsing
 
 MAX_SIDE = 1_000_000
-"""Pixels that libpng reads a side."""
+"""The longest side in pixels that libpng reads."""
 
 _DEPTH_AT = 24
 _GREY_TYPES = (0, 4)
 _HEADER_CHUNKS = {b"iCCP": "icc", b"eXIf": "exif"}
 _XMP = b"XML:com.adobe.xmp\0"
-_SIGNATURE_BYTES, _HEADER_END = 8, 33  # of a PNG; its header has one length
-_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a pixel, by the kind of colours
+_SIGNATURE_BYTES, _HEADER_END = 8, 33  # of a PNG, whose header has a fixed length
+_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a pixel, by colour type
 _DEPTHS = (1, 2, 4, 8, 16)
 # Adam7: the first column and row of each pass, and the steps from one to the next.
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
@@ -44,34 +44,33 @@ _COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _BAND_ROWS = 64
 _CHUNK_BYTES = 1 << 20
-_LEVEL = 4  # Level 6 costs a third more time and saves nothing on photographs.
+_LEVEL = 4  # Level 6 takes a third more time, and photographs do not become smaller.
 
 
 def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
     """The image of a PNG. Raises InputError."""
     with parsing("png", name=name):
-        data, beside, lost = png_chunks.taken_apart(data)
+        data, extracted, lost = png_chunks.taken_apart(data)
         image = pillow.opened(PngImageFile, data)
     check_size(*image.size, max_pixels, name=name)
     is_for_libpng = max(image.size) <= MAX_SIDE
     if not is_for_libpng and data[_DEPTH_AT] > 8:
-        raise not_supported(f"a PNG of 16 bits with more than {MAX_SIDE:,} pixels a side", name=name)
+        raise not_supported(f"a PNG of 16 bits with more than {MAX_SIDE:,} pixels per side", name=name)
     with parsing("png", name=name):
         if not is_for_libpng:
             image.load()
-        said, lost_of_metadata = pillow.metadata_of(image, beside, png_chunks.resolution_in)
+        metadata, lost_of_metadata = pillow.metadata_of(image, extracted, png_chunks.resolution_in)
         lost += lost_of_metadata
         if not is_for_libpng:
-            return [pillow.loaded(image, said, lost, depth=data[_DEPTH_AT])]
+            return [pillow.loaded(image, metadata, lost, depth=data[_DEPTH_AT])]
         notes = (PALETTE_NOTE,) if image.mode in ("P", "PA") else ()
-        return [Raster(*decoded(data), said, notes=notes, lost=lost)]
+        return [Raster(*decoded(data), metadata, notes=notes, lost=lost)]
 
 
 def decoded(data: bytes) -> tuple[Samples, Samples | None]:
     """(H×W or H×W×3, H×W alpha or None), uint8 or uint16, of a PNG of any kind; transparent colours are alpha 0.
 
-    Of an animation it is what programs show that know no animations. Raises EOFError or ValueError for a damaged
-    file.
+    Of an animation, it is the default image. Raises EOFError or ValueError for a damaged file.
     """
     try:
         samples = imagecodecs.png_decode(data)
@@ -79,7 +78,7 @@ def decoded(data: bytes) -> tuple[Samples, Samples | None]:
         if "too small" in str(error) or "Not enough" in str(error):
             raise EOFError("truncated") from error
         raise ValueError(str(error)) from error
-    except UnicodeDecodeError as error:  # of the library's own message
+    except UnicodeDecodeError as error:  # The library cannot decode its own message.
         raise ValueError from error
     if samples.ndim == 2:
         return samples, None
@@ -89,31 +88,31 @@ def decoded(data: bytes) -> tuple[Samples, Samples | None]:
 
 
 def header(file: Bytes) -> Header | None:
-    """Of the first chunk, and of those in front of the pixels."""
+    """The header, from the chunks before the pixels."""
     width, height, bits, kind = struct.unpack(">IIBB", file[16:26])
-    said: set[str] = set()
-    numbers = None
+    metadata: set[str] = set()
+    cicp = None
     for chunk_kind, at, end in png_chunks.chunks(file):
         if chunk_kind in (b"IDAT", b"IEND"):
             break
         if chunk_kind in _HEADER_CHUNKS:
-            said.add(_HEADER_CHUNKS[chunk_kind])
+            metadata.add(_HEADER_CHUNKS[chunk_kind])
         elif chunk_kind == b"cICP":
-            numbers = png_chunks.numbers_in(bytes(file[at + 8 : end - 4]))
+            cicp = png_chunks.cicp_in(bytes(file[at + 8 : end - 4]))
         elif chunk_kind == b"iTXt" and file[at + 8 : at + 8 + len(_XMP)] == _XMP:
-            said.add("xmp")
+            metadata.add("xmp")
     else:
         return None
     colors = 1 if kind in _GREY_TYPES else 3
-    return Header(width, height, colors, max(bits, 8), metadata=frozenset(said), cicp=numbers)
+    return Header(width, height, colors, max(bits, 8), metadata=frozenset(metadata), cicp=cicp)
 
 
 def write(pages: Sequence[Page], _quality: int) -> bytes:
     """A PNG file of H×W×C samples, uint8 or uint16, C = 1 to 4, with all of its metadata. Raises OutputError."""
-    samples, said = pages[0]
+    samples, metadata = pages[0]
     is_deep = samples.dtype == np.uint16
     bare = encoded(samples) if is_deep else pillow.saved(pillow.image_of(samples), "png", {})
-    return png_chunks.inserted(bare, said)
+    return png_chunks.inserted(bare, metadata)
 
 
 def encoded(samples: Samples) -> bytes:
@@ -140,9 +139,9 @@ def _compressed(samples: Samples) -> bytes:
 
 
 def _filtered(rows: npt.NDArray[np.uint8], above: npt.NDArray[np.uint8], step: int) -> npt.NDArray[np.uint8]:
-    """Rows of bytes, each led by the number of the PNG filter that left the smallest residuals.
+    """Rows of bytes, each preceded by the number of the PNG filter with the smallest residuals.
 
-    `above` is the row before the first, `step` the bytes from a pixel to the next.
+    above: the row before the first one. step: bytes from one pixel to the next.
     """
     up = np.concatenate([above, rows[:-1]])
     left = np.zeros_like(rows)
@@ -151,7 +150,7 @@ def _filtered(rows: npt.NDArray[np.uint8], above: npt.NDArray[np.uint8], step: i
     corner[:, step:] = up[:, :-step]
     average = ((left.astype(np.uint16) + up) >> 1).astype(np.uint8)
     candidates = np.stack([rows, rows - left, rows - up, rows - average, rows - _paeth(left, up, corner)])
-    # The usual rule of thumb: bytes as signed numbers, the smallest sum of magnitudes.
+    # The usual heuristic: the smallest sum of absolute values of bytes as signed numbers.
     cost = np.minimum(candidates, -candidates).sum(axis=2, dtype=np.int64)
     best = cost.argmin(axis=0)
     return np.concatenate([best[:, None].astype(np.uint8), candidates[best, np.arange(len(rows))]], axis=1)
@@ -160,7 +159,7 @@ def _filtered(rows: npt.NDArray[np.uint8], above: npt.NDArray[np.uint8], step: i
 def _paeth(
     left: npt.NDArray[np.uint8], up: npt.NDArray[np.uint8], corner: npt.NDArray[np.uint8]
 ) -> npt.NDArray[np.uint8]:
-    """Of the three neighbours, the one nearest to left + up − corner, ties in that order (PNG, section 9.4)."""
+    """The neighbour that is nearest to left + up − corner; ties in this order (PNG, section 9.4)."""
     a, b, c = (plane.astype(np.int16) for plane in (left, up, corner))
     to_left, to_up, to_corner = np.abs(b - c), np.abs(a - c), np.abs(a + b - 2 * c)
     use_left = (to_left <= to_up) & (to_left <= to_corner)
@@ -168,40 +167,40 @@ def _paeth(
 
 
 def _completed(data: bytes, max_pixels: int, name: str) -> tuple[bytes, str]:
-    """A PNG of its chunks with right check sums; rows that are missing are filled with zeros."""
+    """A PNG of the chunks with correct checksums; missing rows are filled with zeros."""
     before, packed = _sound_chunks(data)
     if not is_sound(data, _SIGNATURE_BYTES, _HEADER_END):
-        raise ValueError("its header is damaged")  # With another width or depth every row would be noise.
+        raise ValueError("its header is damaged")  # With a wrong width or depth, all rows would be noise.
     width, height, depth, colours, *_, interlaced = struct.unpack(">IIBBBBB", data[16 : _HEADER_END - 4])
     check_size(width, height, max_pixels, name=name)
     if colours not in _SAMPLES or depth not in _DEPTHS or interlaced > 1:
-        raise ValueError("its header makes no sense")
+        raise ValueError("its header is invalid")
     passes = _passes(width, height, depth * _SAMPLES[colours], interlaced=bool(interlaced))
     expected = sum(num_rows * row_bytes for num_rows, row_bytes in passes)
-    found = _unpacked(packed, expected)
-    rows, start, whole = np.zeros(expected, np.uint8), 0, 0
+    unpacked = _unpacked(packed, expected)
+    rows, start, num_read = np.zeros(expected, np.uint8), 0, 0
     for num_rows, row_bytes in passes:
-        read = min(num_rows, max(0, len(found) - start) // row_bytes)
-        stored = np.frombuffer(found, np.uint8, read * row_bytes, min(start, len(found))).reshape(read, row_bytes)
+        read = min(num_rows, max(0, len(unpacked) - start) // row_bytes)
+        stored = np.frombuffer(unpacked, np.uint8, read * row_bytes, min(start, len(unpacked))).reshape(read, row_bytes)
         part = rows[start : start + stored.size].reshape(read, row_bytes)
         part[:] = stored
         part[:, 0][stored[:, 0] > _MAX_FILTER] = 0
-        start, whole = start + num_rows * row_bytes, whole + read
-    if not whole:
-        raise ValueError("nothing of its pixels can be unpacked")
+        start, num_read = start + num_rows * row_bytes, num_read + read
+    if not num_read:
+        raise ValueError("none of its pixels can be decompressed")
     num_rows = sum(count for count, _ in passes)
-    become = "all of its rows were read, some may be wrong"
-    if whole < num_rows:
-        share = f"{whole * 100 // num_rows} %" if interlaced else f"{whole} of {height} rows"
-        become = f"{share} of it were read, what is missing is black"
-    return b"".join([*before, chunk(b"IDAT", zlib.compress(rows.data, 1)), chunk(b"IEND", b"")]), become
+    effect = "all of its rows were read, but some may be wrong"
+    if num_read < num_rows:
+        share = f"{num_read * 100 // num_rows} %" if interlaced else f"{num_read} of {height} rows"
+        effect = f"{share} of it were read, the missing part is black"
+    return b"".join([*before, chunk(b"IDAT", zlib.compress(rows.data, 1)), chunk(b"IEND", b"")]), effect
 
 
 def _sound_chunks(data: bytes) -> tuple[list[bytes], bytes]:
-    """(the file without its pixels and what is damaged beside them, the packed pixels)."""
+    """(the undamaged chunks other than pixels, the compressed pixels)."""
     if data[12:16] != b"IHDR" or len(data) < _HEADER_END:
         raise ValueError("its header is missing")
-    beside, packed = [data[:_SIGNATURE_BYTES]], []
+    others, packed = [data[:_SIGNATURE_BYTES]], []
     at = _SIGNATURE_BYTES
     while at + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)
@@ -212,54 +211,54 @@ def _sound_chunks(data: bytes) -> tuple[list[bytes], bytes]:
         if kind == b"IDAT":
             packed.append(body)
         elif kind not in _OF_ANIMATIONS and (kind in _NEEDED or is_sound(data, at, end)):
-            beside.append(chunk(kind, body))
+            others.append(chunk(kind, body))
         at = end
-    return beside, b"".join(packed)
+    return others, b"".join(packed)
 
 
 def _passes(width: int, height: int, pixel_bits: int, *, interlaced: bool) -> list[tuple[int, int]]:
-    """(rows, bytes of each, with that of its filter) in the order in which they are stored."""
-    found = []
+    """(rows, bytes of each row including its filter byte) of each pass, in the stored order."""
+    passes = []
     for left, top, across, down in _ADAM7 if interlaced else ((0, 0, 1, 1),):
         columns, rows = -(-(width - left) // across), -(-(height - top) // down)
         if columns > 0 and rows > 0:
-            found.append((rows, 1 + (columns * pixel_bits + 7) // 8))
-    return found
+            passes.append((rows, 1 + (columns * pixel_bits + 7) // 8))
+    return passes
 
 
 def _unpacked(packed: bytes, expected: int) -> bytes:
-    """What can be unpacked, `expected` bytes at the most."""
-    unpacking, found, size = zlib.decompressobj(), [], 0
+    """The data that can be decompressed, at most `expected` bytes."""
+    unpacking, parts, size = zlib.decompressobj(), [], 0
     pieces = [packed[at : at + _PIECE_BYTES] for at in range(0, len(packed), _PIECE_BYTES)]
     for piece in pieces:
         before = unpacking.copy()
         try:
-            found.append(unpacking.decompress(piece, expected - size))
+            parts.append(unpacking.decompress(piece, expected - size))
         except zlib.error:
-            found.append(_first_of(before, piece, expected - size))
+            parts.append(_first_of(before, piece, expected - size))
             break
-        size += len(found[-1])
+        size += len(parts[-1])
         if unpacking.eof or size >= expected:
             break
-    return b"".join(found)[:expected]
+    return b"".join(parts)[:expected]
 
 
 def _first_of(unpacking: zlib._Decompress, piece: bytes, room: int) -> bytes:
-    """What a piece gives in front of the byte at which it cannot be unpacked any more."""
-    found = b""
+    """The data of a piece before the byte at which decompression fails."""
+    unpacked = b""
     for at in range(len(piece)):
-        if len(found) >= room:
+        if len(unpacked) >= room:
             break
         try:
-            found += unpacking.decompress(piece[at : at + 1], room - len(found))
+            unpacked += unpacking.decompress(piece[at : at + 1], room - len(unpacked))
         except zlib.error:
             break
-    return found
+    return unpacked
 
 
 def _metadata_in(file: bytes) -> list[Metadata]:
-    _, beside, _ = png_chunks.taken_apart(file)
-    return pillow.metadata_in(PngImageFile, file, beside, png_chunks.resolution_in)
+    _, extracted, _ = png_chunks.taken_apart(file)
+    return pillow.metadata_in(PngImageFile, file, extracted, png_chunks.resolution_in)
 
 
 CODEC = Codec(read, write, _metadata_in, header, one_page(png_chunks.items), complete=_completed)

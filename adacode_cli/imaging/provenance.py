@@ -1,9 +1,9 @@
-"""A restored photograph says that it is one: which tool, which weights, what was done. `--no-provenance` leaves it out.
+"""Provenance in the metadata of restored photographs: tool, weights and task. `--no-provenance` leaves it out.
 
-It is said twice. EXIF's Software tag is what viewers and catalogues show, and by its definition names the program that
-made the file. XMP's xmpMM:History is a list that every program adds to: there the weights and their digest stand, and
-the value that Software had before. xmp:CreatorTool is left alone, as it names the first tool of an image's life. No
-time is noted, because equal inputs are to give equal files.
+It is written to two places. The Software tag of EXIF, which viewers and catalogues show, names the program that
+made the file. xmpMM:History in XMP is a list to which every program adds an entry: it gets the weights, their digest,
+and the former value of Software. xmp:CreatorTool is not changed, because it names the first tool. No
+time is stored, because equal inputs must give equal files.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TOOL = f"adacode {__version__}"
 
 @dataclass(frozen=True)
 class HistoryEntry:
-    """What was done, such as "sr x4", with which weights: the name a person gave, and a digest of their values."""
+    """A step such as "sr x4", with the name of the weights and the digest of their values."""
 
     step: str
     weights: str
@@ -28,22 +28,22 @@ class HistoryEntry:
 
     @property
     def software(self) -> str:
-        """For the Software tag: tool, version, weights."""
+        """The value of the Software tag: tool, version, weights."""
         return f"{TOOL} ({self.weights})"
 
     def parameters(self, before: str | None) -> str:
-        """For the history; `before` is the Software tag's old value."""
+        """The parameters in the history; `before` is the former value of the Software tag."""
         parts = [self.step, f"weights {self.weights}", f"SHA-256 of their values {self.digest}"]
         return "; ".join([*parts, f"Software before: {before}"] if before else parts)
 
 
 def attributed(image: Decoded, entry: HistoryEntry) -> Decoded:
-    """The image with both entries, on every page. A damaged XMP packet stays as it is."""
+    """The image with both entries, on every page. A damaged XMP packet is not changed."""
     before, block, packet = None, image.exif, image.xmp
     with suppress(exif.DamagedExif):
         before = exif_editing.software_of(block) if block is not None else None
         block = exif_editing.with_tags(block, [exif_editing.software(entry.software)])
-    with suppress(xmp_editing.DamagedXmp):  # A note has been made of it when it was read.
+    with suppress(xmp_editing.DamagedXmp):  # This was noted when it was read.
         packet = xmp_editing.with_event(packet, tool=TOOL, parameters=entry.parameters(before))
     more = tuple(attributed(page, entry) for page in image.more_pages)
     return replace(image, exif=block, xmp=packet, more_pages=more)

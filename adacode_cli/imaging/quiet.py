@@ -1,8 +1,8 @@
-"""What libraries say about damaged files goes nowhere: a person reads of them in the words of this program.
+"""Suppresses messages of libraries about damaged files, which this program reports itself.
 
-Four ways lead to the terminal: Python's warnings (Pillow), logging (tifffile), OpenCV's own log, and libtiff in C, for
-which Pillow does not offer a setting. All of them are settings of the process, so only who owns it calls this: a run
-and its decoding processes, not a program that imports `decode`.
+There are four sources: Python warnings (Pillow), logging (tifffile), the log of OpenCV, and libtiff in C, for
+which Pillow has no setting. All are settings of the process, so only a run and its decoding processes change them, not
+a program that imports `decode`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _TIFF_IN_PILLOW = ("pillow.libs/libtiff*", "PIL/.dylibs/libtiff*")  # in its pac
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Within the block, which no other thread may leave earlier or later, libraries write nothing to the terminal."""
+    """Within the block, libraries write nothing to the terminal. Blocks of several threads must not overlap."""
     level = cv2.utils.logging.getLogLevel()
-    silent = logging.NullHandler()  # Without any, Python prints warnings itself. Whoever wants them can add another.
+    silent = logging.NullHandler()  # Without a handler, Python prints warnings itself.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     for name in _LIBRARIES:
         logging.getLogger(name).addHandler(silent)
@@ -42,7 +42,7 @@ def quiet_libraries() -> Iterator[None]:
 
 
 def _silence_libtiff() -> None:
-    """For good: it does not tell who was its handler in a form that Python could give back."""
+    """Permanent, because Python cannot restore the former handler."""
     for pattern in _TIFF_IN_PILLOW:
         for library in Path(PIL.__file__).parents[1].glob(pattern):
             with suppress(OSError, AttributeError):

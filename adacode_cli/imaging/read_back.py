@@ -1,7 +1,7 @@
-"""What was written into a file is read out of it again before it counts: its header, by the readers, not its pixels.
+"""Verifies written files: their metadata are read again by the readers, without decoding pixels.
 
-Blocks come from files of unknown origin and go through libraries that do not look at them. One that nobody could read,
-or that would keep others from reading the image, is left out by `encode` and named as lost.
+Blocks are untrusted and are passed through libraries that do not check them. `encode` leaves out a block that cannot be
+read again, or that would make the image unreadable, and reports it as lost.
 """
 
 from __future__ import annotations
@@ -25,17 +25,20 @@ Write = Callable[[Sequence[Samples], Sequence[Metadata]], bytes]
 """(H×W×C samples of each page, its metadata) → a file."""
 
 
-def lasting(
-    write: Write, format: Format, samples: Sequence[Samples], said: Sequence[Metadata]
+def written_and_verified(
+    write: Write, format: Format, samples: Sequence[Samples], metadata: Sequence[Metadata]
 ) -> tuple[bytes, Sequence[Metadata]]:
-    """(a file of the pages, what of `said` can be read out of it).
+    """(a file of the pages, the metadata that can be read from it).
 
-    Raises what `write` does for the samples, and OutputError for a file that cannot be read.
+    Raises the errors of `write` for the samples, and OutputError for a file that cannot be read.
     """
-    file = _without_complaint(write, samples, said)
-    if file is not None and not any(missing(file, format, said)):
-        return file, said
-    kept = [_survivors(write, format, page, all_of_it) for page, all_of_it in zip(samples, said, strict=True)]
+    file = _written_or_none(write, samples, metadata)
+    if file is not None and not any(missing(file, format, metadata)):
+        return file, metadata
+    kept = [
+        _readable_blocks(write, format, page, page_metadata)
+        for page, page_metadata in zip(samples, metadata, strict=True)
+    ]
     file = write(samples, kept)
     lost = missing(file, format, kept)
     if any(lost):
@@ -47,50 +50,50 @@ def lasting(
 
 
 def small_like(page: Samples) -> Samples:
-    """A small image, H×W×C, of the same kind as the samples of a page."""
+    """A small image, H×W×C, with the channels and dtype of a page."""
     return np.zeros((_SIDE, _SIDE, page.shape[2]), page.dtype)
 
 
-def _survivors(write: Write, format: Format, page: Samples, said: Metadata) -> Metadata:
-    """What of it can be written beside a small image of the same kind and be read again, block by block."""
+def _readable_blocks(write: Write, format: Format, page: Samples, metadata: Metadata) -> Metadata:
+    """The blocks that can be written together with a small image and be read again, tested one after another."""
     small = [small_like(page)]
     kept = Metadata()
     for name in TITLES:
-        with_it = replace(kept, **{name: getattr(said, name)})
-        file = _without_complaint(write, small, [with_it])
+        with_it = replace(kept, **{name: getattr(metadata, name)})
+        file = _written_or_none(write, small, [with_it])
         if file is not None and not any(missing(file, format, [with_it])):
             kept = with_it
     return kept
 
 
-def _without_complaint(write: Write, samples: Sequence[Samples], said: Sequence[Metadata]) -> bytes | None:
+def _written_or_none(write: Write, samples: Sequence[Samples], metadata: Sequence[Metadata]) -> bytes | None:
     try:
-        return write(samples, said)
+        return write(samples, metadata)
     except MemoryError:
-        raise  # that says nothing of the blocks
-    except Exception:  # noqa: BLE001 (libraries say in many ways that they do not like a block)
+        raise  # The blocks are not the cause.
+    except Exception:  # noqa: BLE001 (libraries raise many kinds of errors for a block)
         return None
 
 
 def missing(file: bytes, format: Format, written: Sequence[Metadata]) -> list[frozenset[str]]:
-    """For each page, the names of the fields of what was `written` into it that do not come back.
+    """For each page, the names of the `written` fields that cannot be read again.
 
-    All of them where the file cannot be opened.
+    All of them if the file cannot be opened.
     """
     try:
         found = codec_of(format).metadata_in(file) or written
         return [
-            frozenset(name for name in TITLES if not _came_back(name, said, back, format))
-            for said, back in zip(written, found, strict=True)
+            frozenset(name for name in TITLES if not _is_preserved(name, expected, read, format))
+            for expected, read in zip(written, found, strict=True)
         ]
     except MemoryError:
         raise
-    except Exception:  # noqa: BLE001 (whatever a reader raises, other programs will meet it too)
-        return [frozenset(name for name in TITLES if getattr(said, name) is not None) for said in written]
+    except Exception:  # noqa: BLE001 (other programs would meet the same error)
+        return [frozenset(name for name in TITLES if getattr(expected, name) is not None) for expected in written]
 
 
 def is_readable(file: bytes, format: Format) -> bool:
-    """Whether the file can be opened at all."""
+    """Whether the file can be opened."""
     try:
         codec_of(format).metadata_in(file)
     except MemoryError:
@@ -100,25 +103,25 @@ def is_readable(file: bytes, format: Format) -> bool:
     return True
 
 
-def _came_back(name: str, written: Metadata, found: Metadata, format: Format) -> bool:
-    said, back = getattr(written, name), getattr(found, name)
-    if said is None:
+def _is_preserved(name: str, written: Metadata, found: Metadata, format: Format) -> bool:
+    expected, read = getattr(written, name), getattr(found, name)
+    if expected is None:
         return True
     if name == "resolution":
-        # What has no field for it holds it in EXIF; each of the others rounds it in its own way.
-        return back is not None or format.resolution_in_exif
+        # Formats without a field for it have it in EXIF; the others round it in different ways.
+        return read is not None or format.resolution_in_exif
     if name == "exif":
-        if back is not None:
-            _check_readable(back)
-        return codec_of(format).same_exif(said, back)
-    if name == "iptc" and back is not None:
-        records = photoshop.without_padding(said)
-        return records is not None and records == photoshop.without_padding(back)
-    return bool(said == back)
+        if read is not None:
+            _check_readable(read)
+        return codec_of(format).same_exif(expected, read)
+    if name == "iptc" and read is not None:
+        records = photoshop.without_padding(expected)
+        return records is not None and records == photoshop.without_padding(read)
+    return bool(expected == read)
 
 
 def _check_readable(block: bytes) -> None:
-    """Raises what our reader of EXIF raises, or Pillow's, which many programs use."""
+    """Raises the errors of our EXIF reader, or of the one of Pillow, which many programs use."""
     exif.upright(block)
     loaded = Image.Exif()
     loaded.load(block)

@@ -1,9 +1,9 @@
-"""Why a file is refused: each refusal is a person's problem with a name and a remedy, never a traceback.
+"""The errors for files that are refused, each with the reason and a hint.
 
-Pillow, tifffile and OpenCV report broken files through a dozen exception types. They are translated here, around
-the readers only: turning, masks and writing stay outside, so that a bug there still shows as one. Inside the readers
-the original exception is chained, for the traceback that a person can ask for. A file beyond one of the `limits` is
-refused with the figures, and with the option that raises the limit where there is one.
+Pillow, tifffile and OpenCV raise many types of exceptions for damaged files. They are converted here for the readers
+only, so that bugs in other code (orientation, masks, writing) are not hidden. The original exception is chained, for
+the traceback that -v shows. The message for a file that exceeds one of the `limits` has the numbers, and names the
+option that raises the limit, if there is one.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from adacode_cli.errors import InputError
 from adacode_cli.imaging import memory_limit
 from adacode_cli.limits import COUNTED_PIXEL_BYTES, MAX_PAGES, MAX_SCANS
 
-_DAMAGED_HINT = "Open it in a viewer; if it looks broken there too, copy or download it again."
-_HARM = "if not, the file is damaged or made to do harm."
-_SAVED_ANEW = "Convert it with the program that made it, to a PNG, or to a TIFF of 8 or 16 bits a sample."
+_DAMAGED_HINT = "Open it in an image viewer. If it is damaged there too, copy or download it again."
+_HARMFUL_HINT = "otherwise the file is damaged or malicious."
+_CONVERT_HINT = "Convert it with the program that made it, to PNG, or to TIFF with 8 or 16 bits per sample."
 _LIBRARY_ERRORS = (
     OSError,
     SyntaxError,
@@ -45,20 +45,20 @@ _LIBRARY_ERRORS = (
     Image.DecompressionBombError,
 )
 
-_TELLING_ERRORS = (
+_ERRORS_ABOUT_FILES = (
     OSError,
     SyntaxError,
     ValueError,
     EOFError,
     TiffFileError,
-)  # The others speak of Python, not of files.
+)  # Messages of the other errors concern Python, not the file.
 
 
 @contextmanager
 def parsing(format: str, *, name: str) -> Iterator[None]:
-    """Around library calls on the bytes of file `name`: whatever they raise becomes an InputError with `damage`.
+    """For library calls on the data of the file `name`: their errors become an InputError with `damage`.
 
-    Raises InputError where memory does not suffice.
+    Raises InputError also if the memory is insufficient.
     """
     try:
         yield
@@ -71,28 +71,28 @@ def parsing(format: str, *, name: str) -> Iterator[None]:
         if "truncated" in text.lower():
             message = f"is truncated: the {title} data end too early"
             raise InputError(message, path=name, hint=_DAMAGED_HINT, damage="is truncated") from error
-        reason = f" ({text.splitlines()[0]})" if text and isinstance(error, _TELLING_ERRORS) else ""
+        reason = f" ({text.splitlines()[0]})" if text and isinstance(error, _ERRORS_ABOUT_FILES) else ""
         message = f"is damaged or truncated and cannot be read as {title}{reason}"
         raise InputError(message, path=name, hint=_DAMAGED_HINT, damage=f"is damaged{reason}") from error
 
 
 def not_supported(what: str, *, name: str, program: str | None = None) -> InputError:
-    """The refusal of a file that is whole, and `what` is not read; `program`: a command that may convert it, if any."""
+    """The error for an undamaged file of an unsupported kind, `what`; `program`: a command that may convert it."""
     remedy = f"Convert it with a program that reads it, for example: {program}"
-    hint = f"The file may well be whole. {remedy if program else _SAVED_ANEW}"
+    hint = f"The file is probably not damaged. {remedy if program else _CONVERT_HINT}"
     return InputError(f"is not supported: it is {what}", path=name, hint=hint)
 
 
 def check_size(width: int, height: int, max_pixels: int, *, name: str, pixel_bytes: int = 0) -> None:
-    """Refuses impossible and absurd dimensions before anything is allocated for them; others are permitted the memory.
+    """Refuses impossible or too large sizes before memory is allocated; for others, the memory limit is raised.
 
-    `pixel_bytes`: of a stored pixel, where that may be more than COUNTED_PIXEL_BYTES. Raises InputError.
+    pixel_bytes: of a stored pixel, if this may exceed COUNTED_PIXEL_BYTES. Raises InputError.
     """
     memory_limit.permit(counted_pixels(width, height, max_pixels, name=name, pixel_bytes=pixel_bytes))
 
 
 def counted_pixels(width: int, height: int, max_pixels: int, *, name: str, pixel_bytes: int = 0) -> int:
-    """As how many pixels a page of this size counts: as more than it has where its pixels are large.
+    """The number of pixels as which a page of this size counts: more than it has if its pixels are large.
 
     Raises InputError as `check_size`.
     """
@@ -110,44 +110,44 @@ def counted_pixels(width: int, height: int, max_pixels: int, *, name: str, pixel
 
 
 def too_many_pixels(what: str, max_pixels: int, *, name: str) -> InputError:
-    """The refusal of a file that claims `what`."""
+    """The error for a file that claims `what`."""
     return InputError(
         f"claims {what}, more than {max_pixels / 1e6:g} megapixels",
         path=name,
-        hint=f"If it really is that large, raise --max-megapixels; {_HARM}",
+        hint=f"If the image really is that large, raise --max-megapixels; {_HARMFUL_HINT}",
         over_limit=True,
     )
 
 
 def too_many_bytes(num_bytes: int | None, max_bytes: int, *, name: str) -> InputError:
-    """The refusal of a file of `num_bytes`, or of a stream that did not end before (None)."""
-    found = f"has {num_bytes / 1e6:,.1f} MB, more than" if num_bytes is not None else "does not end after"
+    """The error for a file of `num_bytes`, or for a stream that exceeds `max_bytes` (None)."""
+    size = f"has {num_bytes / 1e6:,.1f} MB, more than" if num_bytes is not None else "has more than"
     return InputError(
-        f"{found} the {max_bytes / 1e6:g} MB that a file may have",
+        f"{size} the {max_bytes / 1e6:g} MB that a file may have",
         path=name,
-        hint="If it really is an image of that size, raise --max-file-size.",
+        hint="If it really is an image of this size, raise --max-file-size.",
         over_limit=True,
     )
 
 
 def too_many_pages(name: str) -> InputError:
-    """The refusal of a TIFF with more than MAX_PAGES pages."""
+    """The error for a TIFF with more than MAX_PAGES pages."""
     hint = "Split it into several files."
     return InputError(f"has more than {MAX_PAGES} pages", path=name, hint=hint, over_limit=True)
 
 
 def too_many_scans(num_scans: int, name: str) -> InputError:
-    """The refusal of a JPEG with `num_scans` scans."""
-    hint = "If other programs can show it, save it there under a new name; if not, the file is made to do harm."
+    """The error for a JPEG with `num_scans` scans."""
+    hint = "If another program shows it, save it there under a new name; otherwise the file is malicious."
     message = f"has {num_scans} scans, more than the {MAX_SCANS} that are read"
     return InputError(message, path=name, hint=hint, over_limit=True)
 
 
 def too_little_memory(name: str, limit: int | None) -> InputError:
-    """The refusal of a file that needs more memory than is free, or than the `limit` in bytes of its process."""
+    """The error for a file that needs more memory than is available, or than the `limit` of its process in bytes."""
     if limit is None:
         hint = "Close other programs, or make the image smaller first."
-        return InputError("needs more memory than is free", path=name, hint=hint, over_limit=True)
-    hint = "If other programs can show it, save it there under a new name, or add --no-isolate, which sets no limit."
+        return InputError("needs more memory than is available", path=name, hint=hint, over_limit=True)
+    hint = "If another program shows it, save it there under a new name, or add --no-isolate, which sets no limit."
     message = f"needs more memory to be decoded than the {limit / 1e6:,.0f} MB that a file of its size may take"
     return InputError(message, path=name, hint=hint, over_limit=True)

@@ -1,7 +1,7 @@
-"""Pixels per length are exact fractions, so that 300 dpi enlarged four times are 1200 dpi and not 1199.99.
+"""Resolutions as exact fractions, so that 300 dpi enlarged four times are 1200 dpi and not 1199.99.
 
-Formats count differently (PNG and BMP by the metre, JPEG by the inch in whole numbers, TIFF and EXIF in fractions of
-either); what one of them says is held as it says it, and only a writer converts.
+Formats have different units (PNG and BMP: pixels per metre; JPEG: integers per inch or centimetre; TIFF and EXIF:
+fractions of either); a value is kept in its unit, and only writers convert it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 NO_UNIT, INCH, CENTIMETRE = 1, 2, 3
-"""As TIFF and EXIF number them; without a unit the two numbers are the shape of a pixel."""
+"""Units, as numbered in TIFF and EXIF; without a unit the two numbers are the aspect ratio of pixels."""
 
 _INCH_IN_CM = Fraction(254, 100)
 _MAX_U32 = 2**32 - 1
@@ -26,15 +26,15 @@ class Resolution:
     unit: int = INCH
 
     def scaled(self, across: Fraction, down: Fraction) -> Resolution:
-        """Of the same print with so many times as many pixels."""
+        """The resolution of the same print with more pixels, by these factors."""
         return Resolution(self.across * across, self.down * down, self.unit)
 
     def turned(self) -> Resolution:
-        """Of the image with rows and columns changed over."""
+        """The resolution with rows and columns exchanged."""
         return Resolution(self.down, self.across, self.unit)
 
     def per(self, unit: int) -> tuple[Fraction, Fraction] | None:
-        """(across, down) for another unit, or None where only the shape of a pixel is known."""
+        """(across, down) in another unit, or None if only the aspect ratio is known."""
         if self.unit == NO_UNIT:
             return None
         factor = {(INCH, CENTIMETRE): 1 / _INCH_IN_CM, (CENTIMETRE, INCH): _INCH_IN_CM}.get((self.unit, unit), 1)
@@ -42,7 +42,7 @@ class Resolution:
 
 
 def resolution(across_and_down: Sequence[Fraction | float], unit: int) -> Resolution | None:
-    """What a file says, or None for numbers that say nothing: zero, infinite, or square pixels of no size."""
+    """The resolution in a file; None for invalid numbers, and for square pixels without a unit."""
     try:
         across, down = (Fraction(value) for value in across_and_down)
     except (ValueError, OverflowError):

@@ -1,6 +1,6 @@
-"""Samples turned upright, and arithmetic on them that loses no more than it must: it rounds to nearest and clips.
+"""Orientation of samples, and arithmetic on them, which rounds to nearest and clips.
 
-Images reach a gigapixel, so the float work goes band by band and never makes a second full-size float copy.
+Images may have a gigapixel, so floats are computed band by band, without a float copy of full size.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ def top_of(dtype: npt.DTypeLike) -> float:
 
 
 def turned(samples: Samples, orientation: int) -> Samples:
-    """H×W or H×W×C samples stored with EXIF `orientation` (1–8) as a person should see them, C-contiguous.
+    """H×W or H×W×C samples, stored with EXIF `orientation` (1–8), made upright, C-contiguous.
 
     Any other number means "as stored": cameras without a position sensor write 0.
     """
     if orientation in (5, 6, 7, 8):
         samples = samples.swapaxes(0, 1)
-    # With rows and columns in place, what is left is from which end each of them counts.
+    # With rows and columns in place, only their directions remain.
     if orientation in (3, 4, 7, 8):
         samples = samples[::-1]
     if orientation in (2, 3, 6, 7):
@@ -56,10 +56,10 @@ def quantise(values: npt.NDArray[np.floating], dtype: npt.DTypeLike) -> Samples:
     return np.asarray(clipped if target == np.float32 else np.rint(clipped)).astype(target)
 
 
-def over_whole_range(samples: Samples, bits: int, dtype: npt.DTypeLike | None = None) -> Samples:
-    """Whole numbers of `bits` bits, of any shape, over the whole range of uint8 or uint16: 0 stays 0.
+def to_full_range(samples: Samples, bits: int, dtype: npt.DTypeLike | None = None) -> Samples:
+    """Integers of `bits` bits, of any shape, scaled to the full range of uint8 or uint16.
 
-    `dtype` is uint8 for up to 8 bits and uint16 for more, unless given. Numbers of more bits count as the highest.
+    The default of `dtype` is uint8 for up to 8 bits and uint16 for more. Larger numbers are clipped.
     """
     target = np.dtype(dtype if dtype is not None else np.uint8 if bits <= 8 else np.uint16)
     if bits == 8 * target.itemsize:
@@ -70,18 +70,18 @@ def over_whole_range(samples: Samples, bits: int, dtype: npt.DTypeLike | None = 
 
 
 def narrowed(samples: Samples, bits: int) -> Samples:
-    """uint16 samples, of any shape, as whole numbers of fewer `bits`, rounded to nearest."""
+    """uint16 samples, of any shape, as integers of fewer `bits`, rounded to nearest."""
     top = (1 << bits) - 1
     return ((samples.astype(np.uint32) * top + 32767) // 65535).astype(np.uint16)
 
 
 def grey_alpha_as_rgb(samples: Samples) -> Samples:
-    """H×W×4 of H×W×2 samples, which are grey with alpha; samples with another number of channels as they are."""
+    """H×W×2 samples, grey with alpha, as H×W×4; other samples unchanged."""
     return np.dstack([samples[..., :1]] * 3 + [samples[..., 1:]]) if samples.shape[2] == 2 else samples
 
 
 def on_white(pixels: Samples, alpha: Samples) -> Samples:
-    """Pixels (H×W or H×W×3) as seen through `alpha` (H×W, same dtype) before a white wall, dtype kept."""
+    """Pixels (H×W or H×W×3) with `alpha` (H×W, same dtype) composited on white, same dtype."""
     top = top_of(pixels.dtype)
 
     def composite(rows: slice) -> Samples:
@@ -92,9 +92,9 @@ def on_white(pixels: Samples, alpha: Samples) -> Samples:
 
 
 def unpremultiplied(pixels: Samples, alpha: Samples) -> Samples:
-    """Undoes a multiplication of the pixels by their alpha; what is fully transparent becomes black.
+    """Divides premultiplied pixels by their alpha; fully transparent pixels become black.
 
-    8 bits are rounded down, as Pillow does it.
+    Samples of 8 bits are rounded down, as in Pillow.
     """
     top = top_of(pixels.dtype)
     if pixels.dtype == np.uint8:
@@ -115,7 +115,7 @@ def _like(plane: npt.NDArray[Any], pixels: Samples) -> npt.NDArray[Any]:
 
 
 def by_bands(shape: tuple[int, ...], dtype: npt.DTypeLike, band: Callable[[slice], Samples]) -> Samples:
-    """An array of `shape` and `dtype`, of which `band` computes some rows after the other."""
+    """An array of `shape` and `dtype`, computed by `band` for some rows at a time."""
     result = np.empty(shape, dtype)
     for top in range(0, shape[0], _BAND_ROWS):
         rows = slice(top, top + _BAND_ROWS)

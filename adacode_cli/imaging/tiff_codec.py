@@ -1,8 +1,8 @@
-"""TIFF at any depth: its pages, as tifffile finds and writes them, and what they say beside their pixels.
+"""TIFF of any depth: pages, which tifffile finds and writes, and their metadata.
 
-Of a page that is read, `tiff_strips` has the samples, and `tiff_colors` what
-they mean. Files are written without loss: deflate, depth and channels as they are, ICC and EXIF where TIFF readers look
-for them. tifffile writes no EXIF directories; those are appended and linked afterwards.
+`tiff_strips` reads the samples of a page, and `tiff_colors` interprets them. Files are written without loss: with
+deflate, unchanged depth and channels, and ICC and EXIF in their usual tags. tifffile does not write EXIF directories;
+they are appended and linked afterwards.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from adacode_cli.errors import InputError
 from adacode_cli.imaging import exif, exif_editing, memory_limit, photoshop, tiff_colors, tiff_strips, tiff_tags
 from adacode_cli.imaging.codec import Codec, Page
 from adacode_cli.imaging.image import FurtherPage, Raster, Samples
-from adacode_cli.imaging.metadata import EXIF_DAMAGED, Allowance, Metadata, first_orientation, too_much
+from adacode_cli.imaging.metadata import EXIF_DAMAGED, Allowance, Metadata, first_orientation, over_limit_text
 from adacode_cli.imaging.refusals import counted_pixels, parsing, too_many_pages
 from adacode_cli.imaging.resolution import Resolution, rational
 from adacode_cli.limits import MAX_METADATA_BYTES, MAX_PAGES, MAX_SUM_OF_METADATA_BYTES, WINDOW_PIXELS
@@ -36,7 +36,7 @@ _DNG_VERSION = 50706
 _BLOCKS = {"icc": 34675, "xmp": 700, "iptc": 33723}
 _PHOTOSHOP = 34377
 _PALETTE, _UNSIGNED = 3, 1  # of PhotometricInterpretation, of SampleFormat
-# Without one of these that is there, tifffile takes what a TIFF without it means, and the image is another one.
+# If tifffile cannot read one of these tags, it uses the default, and the image would be wrong.
 _DECISIVE = frozenset(
     {256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 317, 320, 322, 323, 324, 325, 338, 339, 347, 530}
 )
@@ -46,21 +46,21 @@ _FRACTIONS = {5: "I", 10: "i"}
 _XMP, _IPTC = 700, 33723
 _PAGE = 2  # NewSubfileType: a page of a document
 _NOTHING = exif.Sections((), (), ())
-_MAX_BYTES_WITHOUT_BIG = 2**32 - 2**25  # Offsets of 32 bits must reach the directories behind the pixels too.
+_MAX_BYTES_WITHOUT_BIG = 2**32 - 2**25  # Offsets of 32 bits must also reach the directories after the pixels.
 
 
 def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
-    """The first pages, as `read_pages` has them."""
+    """The first pages, as from `read_pages`."""
     return read_pages(data, max_pixels, 0, name=name)[0]
 
 
 def read_pages(
     data: bytes, max_pixels: int, first_page: int, *, name: str
 ) -> tuple[list[Raster], tuple[FurtherPage, ...]]:
-    """Pages of a TIFF or BigTIFF as `ReadPages` has it, small copies and masks of pages left out.
+    """Pages of a TIFF or BigTIFF, see `ReadPages`, without reduced copies and masks of pages.
 
-    Raises InputError, also for camera raw files, which are TIFFs inside, for a page of more than `max_pixels`, and for
-    more pages or metadata than `limits` has.
+    Raises InputError, also for camera raw files, which have the structure of a TIFF, for a page of more than
+    `max_pixels`, and for more pages than `limits` allows.
     """
     with parsing("tiff", name=name), TiffFile(BytesIO(data)) as file:
         pages, lost = _pages(file, _num_directories(file, data, name=name))
@@ -71,35 +71,35 @@ def read_pages(
         ]
         end = first_page + _num_together(counts[first_page:])
         memory_limit.permit(sum(counts[first_page:end]))
-        old = tiff_strips.Rereadable(data, file.byteorder, is_big=file.is_bigtiff)
-        # Blocks that lie in the file one by one are no more than the file; pages can name the same bytes, too.
+        old = tiff_strips.PillowReader(data, file.byteorder, is_big=file.is_bigtiff)
+        # Separate blocks are together not larger than the file, but pages can share the same bytes.
         allowance = Allowance(max(MAX_SUM_OF_METADATA_BYTES, len(data)))
         for page in pages[:first_page]:
             metadata_of_page(page, data, allowance)
         rasters = [_page(page, data, old, allowance, name=name) for page in pages[first_page:end]]
-        behind = tuple((page.imagelength, page.imagewidth, _sample_bytes(page)) for page in pages[end:])
+        following = tuple((page.imagelength, page.imagewidth, _sample_bytes(page)) for page in pages[end:])
     if first_page == 0:
         rasters[0] = replace(rasters[0], lost=lost + rasters[0].lost)
-    return rasters, behind
+    return rasters, following
 
 
 def _num_together(counts: Sequence[int]) -> int:
-    """How many of the pages that count as so many pixels are decoded together: at least one."""
+    """The number of pages, of these numbers of pixels, that are decoded together: at least one."""
     together = takewhile(lambda pixels: pixels <= WINDOW_PIXELS, accumulate(counts))
     return max(1, sum(1 for _ in together))
 
 
 def _sample_bytes(page: TiffPage) -> int:
-    """Of a sample as it is decoded, at most: the colours of a palette have 16 bits."""
+    """The largest number of bytes of a decoded sample; the colours of a palette have 16 bits."""
     bits = page.bitspersample
-    most = max(bits) if isinstance(bits, tuple) else bits
-    if most <= 8 and page.photometric != _PALETTE:
+    max_bits = max(bits) if isinstance(bits, tuple) else bits
+    if max_bits <= 8 and page.photometric != _PALETTE:
         return 1
-    return 2 if most <= 16 and page.sampleformat == _UNSIGNED else 4
+    return 2 if max_bits <= 16 and page.sampleformat == _UNSIGNED else 4
 
 
 def _num_directories(file: TiffFile, data: bytes, *, name: str) -> int:
-    """Along the links from directory to directory, before anything else of a page is read. Each counts once.
+    """The number of directories, each counted once, before anything else is read.
 
     Raises InputError for too many.
     """
@@ -114,16 +114,16 @@ def _num_directories(file: TiffFile, data: bytes, *, name: str) -> int:
             (num_entries,) = struct.unpack_from(file.byteorder + count[1], data, start)
             at = start + struct.calcsize(count) + num_entries * entry_bytes
     except (struct.error, OverflowError):
-        return len(seen) + 1  # Directories that lead out of the file; tifffile says which.
+        return len(seen) + 1  # A link leads out of the file; tifffile reports it.
     raise too_many_pages(name)
 
 
-def _pages(file: TiffFile, most: int) -> tuple[list[TiffPage], tuple[str, ...]]:
-    """(pages, what is lost). The first image is a page whatever it calls itself."""
+def _pages(file: TiffFile, max_pages: int) -> tuple[list[TiffPage], tuple[str, ...]]:
+    """(pages, losses). The first image always counts as a page."""
     pages: list[TiffPage] = []
     masks = 0
-    # Where the links lead around in a circle, tifffile may follow them for ever.
-    for index, page in enumerate(islice(file.pages, most)):
+    # If the links between directories form a loop, tifffile may follow them forever.
+    for index, page in enumerate(islice(file.pages, max_pages)):
         if not isinstance(page, TiffPage):
             raise TypeError("a page without tags of its own")
         masks += bool(index and page.is_mask)
@@ -133,7 +133,7 @@ def _pages(file: TiffFile, most: int) -> tuple[list[TiffPage], tuple[str, ...]]:
 
 
 def _check_tags(page: TiffPage, data: bytes) -> None:
-    """Raises ValueError where a decisive tag lies in the directory that could not be read."""
+    """Raises ValueError if the directory has a decisive tag that could not be read."""
     order, (count, size) = page.parent.byteorder, ("Q", 20) if page.parent.is_bigtiff else ("H", 12)
     (num,) = struct.unpack_from(order + count, data, page.offset)
     start = page.offset + struct.calcsize(order + count)
@@ -144,24 +144,24 @@ def _check_tags(page: TiffPage, data: bytes) -> None:
 
 
 def _pixel_bytes(page: TiffPage) -> int:
-    """Of a pixel as it is decoded."""
+    """The number of bytes of a decoded pixel."""
     bits = page.bitspersample
     return page.samplesperpixel * (-(-max(bits) // 8) if isinstance(bits, tuple) else max(1, -(-bits // 8)))
 
 
-def _page(page: TiffPage, data: bytes, old: tiff_strips.Rereadable, allowance: Allowance, *, name: str) -> Raster:
+def _page(page: TiffPage, data: bytes, old: tiff_strips.PillowReader, allowance: Allowance, *, name: str) -> Raster:
     _check_tags(page, data)
-    said, lost = metadata_of_page(page, data, allowance)
-    is_old = page.compression in tiff_strips.OF_PILLOW
+    metadata, lost = metadata_of_page(page, data, allowance)
+    is_old = page.compression in tiff_strips.PILLOW_COMPRESSIONS
     stored = old.samples(page, name=name) if is_old else tiff_strips.samples(page, name=name)
-    raster = tiff_colors.raster(page, stored, said, name=name)
-    # The EXIF block of a page is made of its tags, and has no orientation of its own.
-    return replace(raster, lost=lost + raster.lost, orientation=first_orientation((_orientation(page),), said.xmp))
+    raster = tiff_colors.raster(page, stored, metadata, name=name)
+    # The EXIF block of a page is made from its tags, and has no orientation of its own.
+    return replace(raster, lost=lost + raster.lost, orientation=first_orientation((_orientation(page),), metadata.xmp))
 
 
 def _refuse_raw(page: TiffPage, data: bytes, *, name: str) -> None:
     raw = page.photometric in _RAW_PHOTOMETRIC or _DNG_VERSION in page.tags or data[8:10] == b"CR"
-    # NEF and ARW begin with a preview; the image itself lies in a subdirectory.
+    # NEF and ARW begin with a preview; the image itself is in a subdirectory.
     if raw or (page.is_reduced and page.subifds):
         raise InputError(
             "is a camera raw file, not a finished image", path=name, hint="Develop it to 16-bit TIFF first."
@@ -174,56 +174,58 @@ def _orientation(page: TiffPage) -> int | None:
 
 
 def _exif_and_resolution(page: TiffPage, data: bytes) -> tuple[bytes | None, Resolution | None]:
-    """Raises DamagedExif."""
+    """(the EXIF block made from the tags of a page, its resolution). Raises DamagedExif."""
     parts = exif.sections(data, page.offset)
     block = exif.block_of(parts)
-    found = exif_editing.resolution_of(block) if block is not None else None
-    # Every TIFF has tags of resolution, most of them empty phrases: alone they are no EXIF.
-    says_more = parts.exif or parts.gps or any(entry.code not in exif.RESOLUTION for entry in parts.main)
-    return block if says_more else None, found
+    resolution = exif_editing.resolution_of(block) if block is not None else None
+    # Every TIFF has tags for the resolution, often without meaning; these alone are not EXIF.
+    has_more = parts.exif or parts.gps or any(entry.code not in exif.RESOLUTION for entry in parts.main)
+    return block if has_more else None, resolution
 
 
 def metadata_of_page(page: TiffPage, data: bytes, allowance: Allowance) -> tuple[Metadata, tuple[str, ...]]:
-    """(what the page of the file `data` says, what of it is lost): pages may share a block, and so say much."""
+    """(the metadata of a page of the file `data`, the losses). `allowance` limits the sum over all pages."""
     if allowance.is_spent:
         return Metadata(), ("metadata of further pages",)
     lost = []
     try:
         block, resolution = _exif_and_resolution(page, data)
     except exif.DamagedExif:
-        # The pixels are readable, and the tags beside them are not worth refusing those.
+        # The pixels are readable, so the page is not refused because of its tags.
         block, resolution = None, None
         lost.append(EXIF_DAMAGED)
-    found: dict[str, bytes | None] = {}
+    blocks: dict[str, bytes | None] = {}
     for name, code in _BLOCKS.items():
         tag = page.tags.get(code)
         if tag is not None and tag.valuebytecount > MAX_METADATA_BYTES[name]:
-            lost.append(too_much(name))
+            lost.append(over_limit_text(name))
         else:
-            found[name] = _bytes(page, code)
-    resources = _bytes(page, _PHOTOSHOP) if found.get("iptc") is None else None
-    records = photoshop.unwrapped(resources) if resources is not None else found.get("iptc")
-    found["iptc"] = photoshop.without_padding(records) if records is not None else None
-    said, beyond = allowance.granted(Metadata(found.get("icc"), block, found.get("xmp"), found["iptc"], resolution))
-    return said, (*lost, *beyond)
+            blocks[name] = _bytes(page, code)
+    resources = _bytes(page, _PHOTOSHOP) if blocks.get("iptc") is None else None
+    records = photoshop.unwrapped(resources) if resources is not None else blocks.get("iptc")
+    blocks["iptc"] = photoshop.without_padding(records) if records is not None else None
+    metadata, beyond_limit = allowance.granted(
+        Metadata(blocks.get("icc"), block, blocks.get("xmp"), blocks["iptc"], resolution)
+    )
+    return metadata, (*lost, *beyond_limit)
 
 
 def _bytes(page: TiffPage, code: int) -> bytes | None:
-    """A tag's bytes as stored, whatever type its writer gave them."""
+    """The bytes of a tag as stored, independent of its type."""
     tag = page.tags.get(code)
     if tag is None:
         return None
     handle = page.parent.filehandle
     handle.seek(tag.valueoffset)
-    found: bytes = handle.read(tag.valuebytecount)
-    return found or None
+    data: bytes = handle.read(tag.valuebytecount)
+    return data or None
 
 
 def write(pages: Sequence[Page], _quality: int = 0) -> bytes:
     """A TIFF file with a page for each H×W×C samples (uint8, uint16, float32) and their metadata.
 
     C = 1 (grey), 2 (grey, alpha), 3 (RGB), 4 (RGB, alpha). Tags of an EXIF block that cannot be read are left out;
-    `readable` says so beforehand.
+    see `readable`.
     """
     buffer = BytesIO()
     document = _Document(buffer, sum(samples.nbytes for samples, _ in pages), one_of_many=len(pages) > 1)
@@ -246,11 +248,11 @@ class _Document:
 
     def add(self, page: Page) -> None:
         """As `PageWriter.add`."""
-        samples, said = page
-        parts = readable(said.exif) or _NOTHING
+        samples, metadata = page
+        parts = readable(metadata.exif) or _NOTHING
         if not self._directories:
             self._place_maker_note(parts)
-        _write_page(self._writer, samples, said, parts, one_of_many=self._one_of_many, is_big=self._is_big)
+        _write_page(self._writer, samples, metadata, parts, one_of_many=self._one_of_many, is_big=self._is_big)
         self._directories.append(replace(parts, main=()))
 
     def _place_maker_note(self, parts: exif.Sections) -> None:
@@ -261,7 +263,7 @@ class _Document:
             self._file.write(bytes(self._note.at - header_bytes) + self._note.data)
 
     def finish(self) -> None:
-        """As `PageWriter.finish`: the directories of all pages go to the end, where their pointers find them."""
+        """As `PageWriter.finish`; it appends the EXIF and GPS directories of all pages and links them."""
         self._writer.close()
         if any(parts.exif or parts.gps for parts in self._directories):
             self._file.flush()
@@ -285,7 +287,10 @@ def _append_directories(
     *,
     is_big: bool,
 ) -> None:
-    """Appends each page's directories and turns its pointers, zero so far, to them; the maker note `note` is there."""
+    """Appends the directories of each page, and sets its pointers, which are zero so far.
+
+    The maker note `note` is in its place already.
+    """
     end = file.seek(0, os.SEEK_END)
     pointers = []
     for of_page, parts in zip(places, pages, strict=True):
@@ -305,13 +310,13 @@ def _append_directories(
 def _write_page(
     writer: tifffile.TiffWriter,
     samples: Samples,
-    said: Metadata,
+    metadata: Metadata,
     parts: exif.Sections,
     *,
     one_of_many: bool,
     is_big: bool,
 ) -> None:
-    channels, value = samples.shape[2], said.resolution
+    channels, value = samples.shape[2], metadata.resolution
     writer.write(
         samples if channels > 1 else samples[..., 0],
         subfiletype=_PAGE if one_of_many else None,
@@ -319,30 +324,30 @@ def _write_page(
         planarconfig="contig" if channels > 1 else None,
         extrasamples=["unassalpha"] if channels in (2, 4) else None,
         compression="zlib",
-        # The predictor for floats is another one, which not every program knows.
+        # The predictor for floats is a different one, which some programs do not support.
         predictor=samples.dtype != np.float32,
         metadata=None,
         software=False,
-        iccprofile=said.icc,
+        iccprofile=metadata.icc,
         resolution=(rational(value.across), rational(value.down)) if value is not None else None,
         resolutionunit=value.unit if value is not None else None,
-        extratags=_extra_tags(parts, said, _LONG8 if is_big else _LONG),
+        extratags=_extra_tags(parts, metadata, _LONG8 if is_big else _LONG),
         maxworkers=1,
     )
 
 
 def readable(block: bytes | None) -> exif.Sections | None:
-    """What of an EXIF block a TIFF can carry, or None for none."""
+    """The tags of an EXIF block that a TIFF can contain, or None."""
     try:
         return exif.sections(block) if block is not None else None
     except exif.DamagedExif:
         return None
 
 
-def _extra_tags(parts: exif.Sections, said: Metadata, pointer: int) -> list[tuple[Any, int, int, Any, bool]]:
+def _extra_tags(parts: exif.Sections, metadata: Metadata, pointer: int) -> list[tuple[Any, int, int, Any, bool]]:
     tags = [_extra_tag(entry) for entry in parts.main if entry.code not in exif.RESOLUTION]
-    tags += [(_XMP, _BYTE, 0, said.xmp, True)] if said.xmp is not None else []
-    tags += [(_IPTC, _LONG, 0, photoshop.in_whole_words(said.iptc), True)] if said.iptc is not None else []
+    tags += [(_XMP, _BYTE, 0, metadata.xmp, True)] if metadata.xmp is not None else []
+    tags += [(_IPTC, _LONG, 0, photoshop.padded_to_words(metadata.iptc), True)] if metadata.iptc is not None else []
     if parts != _NOTHING:
         tags.append((exif.ORIENTATION, _SHORT, 1, 1, True))
     # tifffile accepts the two pointers by name only.
@@ -354,38 +359,38 @@ def _extra_tags(parts: exif.Sections, said: Metadata, pointer: int) -> list[tupl
 def _extra_tag(entry: exif.Entry) -> tuple[Any, int, int, Any, bool]:
     if entry.dtype not in _FRACTIONS:
         return entry.code, entry.dtype, 0, entry.data, True
-    # Of bytes, tifffile would count each fraction as two.
+    # With bytes, tifffile would count each fraction as two values.
     numbers = struct.unpack(f"<{len(entry.data) // 4}{_FRACTIONS[entry.dtype]}", entry.data)
     return entry.code, entry.dtype, len(numbers) // 2, numbers, True
 
 
-def fitting(said: Metadata) -> Metadata:
-    """Without an EXIF block that cannot be read."""
-    return said if said.exif is None or readable(said.exif) is not None else replace(said, exif=None)
+def fitting(metadata: Metadata) -> Metadata:
+    """The metadata without an EXIF block that cannot be read."""
+    return metadata if metadata.exif is None or readable(metadata.exif) is not None else replace(metadata, exif=None)
 
 
 def _metadata_in(file: bytes) -> list[Metadata]:
     with TiffFile(BytesIO(file)) as opened:
         pages = [page for page in opened.pages if isinstance(page, TiffPage)]
-        if pages[0].bitspersample == 8:  # Pillow does not know all of the others.
+        if pages[0].bitspersample == 8:  # Pillow does not support all other depths.
             TiffImageFile(BytesIO(file))
         allowance = Allowance(sys.maxsize)
         return [metadata_of_page(page, file, allowance)[0] for page in pages]
 
 
-def _same_exif(said: bytes, back: bytes | None) -> bool:
-    """Of the tags: they are copied. TIFF has no field for EXIF that says nothing."""
-    return _described(said) == (_described(back) if back is not None else (set(), set(), set(), set()))
+def _same_exif(written: bytes, found: bytes | None) -> bool:
+    """Whether the tags are equal, because only these are copied. An empty EXIF block is not stored in TIFF."""
+    return _describing_tags(written) == (_describing_tags(found) if found is not None else (set(), set(), set(), set()))
 
 
-def _described(block: bytes) -> tuple[set[tuple[int, int, bytes]], ...]:
+def _describing_tags(block: bytes) -> tuple[set[tuple[int, int, bytes]], ...]:
     parts = exif.sections(block)
     main = [entry for entry in parts.main if entry.code not in exif.RESOLUTION]
     return tuple({_tag(entry) for entry in part} for part in (main, parts.exif, parts.gps, parts.interoperability))
 
 
 def _tag(entry: exif.Entry) -> tuple[int, int, bytes]:
-    # A text ends with a NUL, which many cameras leave out and tifffile adds; some fill a field with them.
+    # A text ends with a NUL, which many cameras omit and tifffile adds; some pad a field with NULs.
     return entry.code, entry.dtype, entry.data.rstrip(b"\0") if entry.dtype == _ASCII else entry.data
 
 

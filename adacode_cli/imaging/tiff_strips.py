@@ -1,10 +1,11 @@
-"""Samples of a TIFF page as stored: tifffile says where strips and tiles lie, imagecodecs unpacks them.
+"""Reads the samples of a TIFF page as stored: tifffile locates strips and tiles, imagecodecs decompresses them.
 
-A strip of a few hundred kilobytes may be gigabytes when it is unpacked, or hold a JPEG of other sizes than its page, so
-each is unpacked no further than the image needs it.
+A strip of a few hundred kilobytes may decompress to gigabytes, or contain a JPEG of another size than its page, so each
+strip is decompressed only as far as the image needs it.
 
-libtiff, through Pillow, decodes best what is old: fax, old-style JPEG, Thunderscan. The strips of old-style JPEG do not
-say enough, nobody else knows Thunderscan, and damaged lines of a fax come out as in other programs.
+libtiff, through Pillow, decodes old compressions: fax, old-style JPEG, Thunderscan. Strips of old-style JPEG are
+incomplete without the tags of the page, no other library supports Thunderscan, and damaged fax lines are decoded as in
+other programs.
 """
 
 from __future__ import annotations
@@ -27,30 +28,31 @@ from tifffile import COMPRESSION, TiffPage
 
 from adacode_cli.imaging import exif, jp2_samples, jpeg_segments
 from adacode_cli.imaging.image import Samples
+from adacode_cli.imaging.lzw import sound_length
 from adacode_cli.imaging.refusals import not_supported
 
 GREY, RGB, INKS, YCBCR = 1, 2, 5, 6  # photometric interpretations
 OTHER_PROGRAM = "magick a.tif -compress zip b.tif"
-"""What converts many of the pages that are not supported."""
+"""A command that converts many of the pages that are not supported."""
 
-_CONTIGUOUS = 1  # a planar configuration: the samples of a pixel lie side by side
+_CONTIGUOUS = 1  # a planar configuration: the samples of a pixel are adjacent
 _REVERSED_BITS = 2  # a fill order
 _HORIZONTAL, _FLOATING_POINT = 2, 3  # predictors
 _UNSIGNED, _FLOAT, _UNDEFINED = 1, 3, 4  # sample formats
 _COUNTS = (325, 279)  # of the bytes of tiles, of strips
-_LERC_PARAMETERS = 50674  # version, what else packs the data
+_LERC_PARAMETERS = 50674  # version, additional compression
 _OTHER_CHROMA = "subsampled chroma of another kind than 8 bits in one plane"
 _MAX_CHANNELS = 16
-_BYTES_BESIDE = 1 << 20
+_EXTRA_BYTES = 1 << 20
 _LARGE_TILE = 1 << 24  # pixels; programs write tiles of up to 4096 pixels a side
 
 Decoder = Callable[..., Samples]
-"""(bytes of a strip or tile, out=an array of the shape that it must have) → what is in it."""
+"""(bytes of a strip or tile, out=an array of the required shape) → its samples."""
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a strip or tile lies in the image, and its size, which may go over the image's edge."""
+    """The position and size of a strip or tile, which may extend beyond the edge of the image."""
 
     plane: int
     top: int
@@ -60,9 +62,9 @@ class _Place:
 
 
 def samples(page: TiffPage, *, name: str) -> Samples:
-    """H×W×C in native byte order, integers in whole bytes; JPEG's chroma comes as RGB, which `page` says afterwards.
+    """H×W×C in native byte order, integers in whole bytes; luma and chroma in JPEG become RGB, also in `page`.
 
-    Raises InputError for what is not supported, and whatever libraries raise for damaged data.
+    Raises InputError for unsupported kinds, and errors of libraries for damaged data.
     """
     bits = checked(page, name=name)
     unpack = _unpacker(page, bits, name=name)
@@ -78,7 +80,7 @@ def samples(page: TiffPage, *, name: str) -> Samples:
 
 
 def checked(page: TiffPage, *, name: str) -> int:
-    """Bits of a sample, where all of the page are of one kind. Raises InputError."""
+    """Bits of a sample, if all samples of the page are of one supported kind. Raises InputError."""
     bits, count = page.bitspersample, page.samplesperpixel
     if not isinstance(bits, int) or not isinstance(page.sampleformat, int):
         raise not_supported("a TIFF with samples of different kinds", name=name)
@@ -100,7 +102,7 @@ def _dtype(page: TiffPage) -> np.dtype[Any]:
 
 
 def is_subsampled(page: TiffPage) -> bool:
-    """Whether chroma lies at fewer places than luma, in a way that this module undoes."""
+    """Whether chroma is subsampled in a way that this module supports."""
     return page.photometric == YCBCR and page.samplesperpixel == 3 and page.subsampling != (1, 1)
 
 
@@ -120,11 +122,11 @@ def _segments(page: TiffPage, bits: int) -> Iterator[bytes]:
     """The bytes of each strip or tile."""
     offsets, counts, file = page.dataoffsets, page.databytecounts, page.parent.filehandle
     num = int(np.prod(page.chunked))
-    # Where the list of strips is too short, the rest of the image would be black.
+    # With too few strips, the rest of the image would be black.
     if len(offsets) < num:
         raise ValueError("strips or tiles are missing")
     if page.compression == COMPRESSION.NONE:
-        # Some programs write other numbers than these; where strips would overlap, it is the layout that is wrong.
+        # Some programs write other numbers than these; but if strips would overlap, the layout is wrong.
         counts = tuple(_num_bytes(page, bits, place) for place in _places(page))
         if any(count > room for count, room in zip(counts, _counts_until_next(offsets[:num], file.size), strict=True)):
             raise EOFError("a strip or tile is truncated")
@@ -146,7 +148,7 @@ def _counts_until_next(offsets: tuple[int, ...], end: int) -> tuple[int, ...]:
 
 
 def _num_bytes(page: TiffPage, bits: int, place: _Place) -> int:
-    """Of a strip or tile that is unpacked; each row begins with a whole byte."""
+    """The bytes of a decompressed strip or tile; each row begins at a byte."""
     if is_subsampled(page) and page.planarconfig == _CONTIGUOUS:
         across, down = _subsampling(page)
         return -(-place.width // across) * -(-place.height // down) * (across * down + 2)
@@ -154,7 +156,7 @@ def _num_bytes(page: TiffPage, bits: int, place: _Place) -> int:
 
 
 def _subsampling(page: TiffPage) -> tuple[int, int]:
-    """(pixels across, pixels down) that share their chroma."""
+    """(horizontal, vertical) number of pixels that share chroma."""
     across, down = page.subsampling or (2, 2)
     if not (across in (1, 2, 4) and down in (1, 2, 4)):
         raise ValueError("impossible chroma subsampling")
@@ -162,11 +164,11 @@ def _subsampling(page: TiffPage) -> tuple[int, int]:
 
 
 def _unpacker(page: TiffPage, bits: int, *, name: str) -> Callable[[bytes, _Place], Samples]:
-    """What makes H×W×C of the bytes of a strip or tile. Raises InputError."""
+    """A function from the bytes of a strip or tile to H×W×C samples. Raises InputError."""
     kind, dtype = page.compression, _dtype(page)
     if kind in _IMAGES or kind == COMPRESSION.JPEG:
         decode = _jpeg(page, name=name) if kind == COMPRESSION.JPEG else _image_decoder(page, name=name)
-        return lambda data, place: _imaged(data, decode, page, place)
+        return lambda data, place: _decoded_image(data, decode, page, place)
     if kind not in _UNPACK:
         title = getattr(kind, "name", None)
         raise not_supported(f"a TIFF with data of compression {title or kind}", name=name, program=OTHER_PROGRAM)
@@ -195,7 +197,7 @@ def _typed(data: bytes, page: TiffPage, dtype: np.dtype[Any], predictor: int, pl
     order, bits = page.parent.byteorder, int(page.bitspersample)
     shape = (place.height, place.width, page.shaped[-1])
     if predictor == _FLOATING_POINT:
-        # Bytes of one significance lie together, the highest first, whatever the byte order of the file.
+        # Bytes of one significance are adjacent, the highest first, independent of the byte order of the file.
         differences = np.frombuffer(data, dtype).reshape(shape)
         return np.asarray(imagecodecs.floatpred_decode(differences, axis=-2, out=np.empty(shape, dtype)))
     if bits == 24 and dtype.kind == "f":
@@ -216,7 +218,7 @@ def _typed(data: bytes, page: TiffPage, dtype: np.dtype[Any], predictor: int, pl
 
 
 def _chroma_repeated(data: bytes, subsampling: tuple[int, int], place: _Place) -> Samples:
-    """Blocks of luma samples with their two of chroma → three samples for each pixel."""
+    """Blocks of luma samples with two chroma samples → three samples for each pixel."""
     across, down = subsampling
     blocks = np.frombuffer(data, np.uint8).reshape(-(-place.height // down), -(-place.width // across), -1)
     luma = blocks[..., :-2].reshape(*blocks.shape[:2], down, across).swapaxes(1, 2)
@@ -224,18 +226,18 @@ def _chroma_repeated(data: bytes, subsampling: tuple[int, int], place: _Place) -
     return np.dstack([luma.reshape(chroma.shape[:2]), chroma])[: place.height, : place.width]
 
 
-def _imaged(data: bytes, decode: Decoder, page: TiffPage, place: _Place) -> Samples:
-    """A strip or tile that is an image itself, which may stop at the edge, or go over it."""
+def _decoded_image(data: bytes, decode: Decoder, page: TiffPage, place: _Place) -> Samples:
+    """A strip or tile that is an image itself, which may end at the edge of the page or extend beyond it."""
     _, _, height, width, count = page.shaped
-    least = min(place.height, height - place.top)
-    heights = dict.fromkeys((place.height, least, page.rowsperstrip or place.height))
+    stored_height = min(place.height, height - place.top)
+    heights = dict.fromkeys((place.height, stored_height, page.rowsperstrip or place.height))
     widths = dict.fromkeys((place.width, min(place.width, width - place.left)))
     refused: ValueError | None = None
     for size in product(heights, widths):
         shape = (*size, count) if count > 1 else size
         try:
             found = decode(data, out=np.empty(shape, _dtype(page)))
-        except ValueError as error:  # It has another size, or is of another kind.
+        except ValueError as error:  # It has another size or kind.
             refused = refused or error
         else:
             return found.reshape(*size, count)[: place.height]
@@ -245,12 +247,12 @@ def _imaged(data: bytes, decode: Decoder, page: TiffPage, place: _Place) -> Samp
 def _jpeg(page: TiffPage, *, name: str) -> Decoder:
     if is_subsampled(page) and page.planarconfig != _CONTIGUOUS:
         raise not_supported("a TIFF with subsampled chroma in a plane of its own", name=name, program=OTHER_PROGRAM)
-    stored = wanted = "unknown"
+    stored = output = "unknown"
     if page.planarconfig == _CONTIGUOUS and page.samplesperpixel == 3:
-        wanted = "rgb"
+        output = "rgb"
         stored = "ycbcr" if page.photometric == YCBCR else "rgb"
         if page.photometric not in (RGB, YCBCR):
-            stored = wanted = "unknown"
+            stored = output = "unknown"
 
     def decode(data: bytes, out: Samples) -> Samples:
         """The samples of a JPEG strip, in `out` where they fit. Raises InputError for too many scans."""
@@ -260,7 +262,7 @@ def _jpeg(page: TiffPage, *, name: str) -> Decoder:
                 data,
                 tables=page.jpegtables,
                 colorspace=stored,
-                outcolorspace=wanted,
+                outcolorspace=output,
                 bitspersample=page.bitspersample,
                 out=out,
             )
@@ -274,19 +276,19 @@ def _image_decoder(page: TiffPage, *, name: str) -> Decoder:
     if page.photometric == YCBCR or (page.tags.valueof(_LERC_PARAMETERS) or (0, 0))[1]:
         what = "chroma" if page.photometric == YCBCR else "data that are packed twice"
         raise not_supported(f"a TIFF with {what} in {codec} strips", name=name)
-    # Looked up here, because each codec is loaded when it is first asked for.
+    # imagecodecs loads each codec when its function is first accessed.
     decode = getattr(imagecodecs, f"{codec}_decode")
 
     def decoded(data: bytes, out: Samples) -> Samples:
         """The samples of a strip that is an image of its own, in `out`. Raises ValueError for one of another size."""
         options: dict[str, Any] = {"numthreads": 1} if codec in ("jpeg2k", "jpegxl") else {}
         if codec == "webp":
-            # An image that is opaque as a whole may be stored without its alpha.
+            # A fully opaque image may be stored without alpha.
             options = {"hasalpha": out.shape[-1] == 4}
         if codec == "jpeg2k":
             stored = jp2_samples.header_of(data, jp2_samples.codestream_of(data))
             if (stored.height, stored.width) != out.shape[:2]:
-                raise ValueError("another size")  # The library decodes before it looks at the size.
+                raise ValueError("another size")  # The library would decode before it checks the size.
         return np.asarray(decode(data, out=out, **options))
 
     return decoded
@@ -297,18 +299,18 @@ def _decoded(codec: str, data: bytes, size: int) -> bytes:
     try:
         return bytes(decode(data, out=size))
     except RuntimeError:
-        return bytes(decode(data, out=size + _BYTES_BESIDE))  # There may be a little more than the image needs.
+        return bytes(decode(data, out=size + _EXTRA_BYTES))  # There may be a few more bytes than the image needs.
 
 
 def _inflated(data: bytes, size: int) -> bytes:
     try:
         return bytes(imagecodecs.deflate_decode(data, out=size))
     except DeflateError:
-        pass  # zlib says what is wrong, and takes a little more than the image needs.
+        pass  # zlib gives a precise error, and accepts a few more bytes than the image needs.
     reader = zlib.decompressobj()
     found = reader.decompress(data, size)
     if not reader.eof:
-        reader.decompress(reader.unconsumed_tail, size + _BYTES_BESIDE)
+        reader.decompress(reader.unconsumed_tail, size + _EXTRA_BYTES)
     return _complete(found, eof=reader.eof, stopped=bool(reader.unconsumed_tail))
 
 
@@ -316,13 +318,13 @@ def _unlzma(data: bytes, size: int) -> bytes:
     reader = lzma.LZMADecompressor()
     found = reader.decompress(data, size)
     if not reader.eof and not reader.needs_input:
-        reader.decompress(b"", size + _BYTES_BESIDE)
+        reader.decompress(b"", size + _EXTRA_BYTES)
     return _complete(found, eof=reader.eof, stopped=not reader.eof and not reader.needs_input)
 
 
 def _complete(found: bytes, *, eof: bool, stopped: bool) -> bytes:
     if stopped:
-        raise OSError("a strip or tile unpacks to more than the image has")
+        raise OSError("a strip or tile decompresses to more data than the image has")
     if not eof:
         raise EOFError("a strip or tile is truncated")
     return found
@@ -330,7 +332,7 @@ def _complete(found: bytes, *, eof: bool, stopped: bool) -> bytes:
 
 _UNPACK: dict[int, Callable[[bytes, int], bytes]] = {
     COMPRESSION.NONE: lambda data, _: data,
-    COMPRESSION.LZW: lambda data, size: bytes(imagecodecs.lzw_decode(data, out=size)),
+    COMPRESSION.LZW: lambda data, size: bytes(imagecodecs.lzw_decode(data[: sound_length(data)], out=size)),
     COMPRESSION.PACKBITS: lambda data, size: _decoded("packbits", data, size),
     COMPRESSION.ADOBE_DEFLATE: _inflated,
     COMPRESSION.DEFLATE: _inflated,
@@ -339,7 +341,7 @@ _UNPACK: dict[int, Callable[[bytes, int], bytes]] = {
     34926: lambda data, size: _decoded("zstd", data, size),
     50013: _inflated,
 }
-# libtiff, and with it most programs, pays no attention to a predictor beside other compressions.
+# libtiff, and thus most programs, ignores a predictor with other compressions.
 _PREDICTED = frozenset(_UNPACK) - {COMPRESSION.NONE, COMPRESSION.PACKBITS}
 _IMAGES = {
     33005: "jpeg2k",
@@ -354,39 +356,42 @@ _IMAGES = {
     52546: "jpegxl",
 }
 
-# (samples of a pixel, bits of each) that may be packed so
-_OF_PILLOW: dict[int, tuple[tuple[int, int], ...]] = {
+# compression → supported (samples of a pixel, bits of each)
+_PILLOW_SAMPLES: dict[int, tuple[tuple[int, int], ...]] = {
     COMPRESSION.CCITTRLE: ((1, 1),),
     COMPRESSION.CCITT_T4: ((1, 1),),
     COMPRESSION.CCITT_T6: ((1, 1),),
     COMPRESSION.OJPEG: ((1, 8), (3, 8)),
     COMPRESSION.THUNDERSCAN: ((1, 4),),
 }
-OF_PILLOW = frozenset(_OF_PILLOW)
-"""Compressions of pages that are for `Rereadable`."""
+PILLOW_COMPRESSIONS = frozenset(_PILLOW_SAMPLES)
+"""Compressions of pages that `PillowReader` decodes."""
 
 
-class Rereadable:
-    """A file, and a copy of it whose header names any page as the first: Pillow cannot pass by what it cannot read."""
+class PillowReader:
+    """Decodes pages with Pillow from a copy of the file whose header makes the page the first one.
+
+    Pillow cannot skip pages that it does not support.
+    """
 
     def __init__(self, data: bytes, byteorder: str, *, is_big: bool) -> None:
-        self._stream = BytesIO(data)  # copied when it is first written to
+        self._stream = BytesIO(data)  # copied on the first write
         self._order = byteorder
         self._first_at, self._number = (8, byteorder + "Q") if is_big else (4, byteorder + "I")
 
     def samples(self, page: TiffPage, *, name: str) -> Samples:
-        """H×W×C uint8: indices of a palette as stored, everything else as grey or RGB, which `page` says afterwards.
+        """H×W×C uint8: indices of a palette as stored, all else as grey or RGB; `page` is changed accordingly.
 
-        Raises InputError, and what libraries raise for damaged data.
+        Raises InputError, and errors of libraries for damaged data.
         """
         kind = page.samplesperpixel, checked(page, name=name)
-        if kind not in _OF_PILLOW[page.compression]:
+        if kind not in _PILLOW_SAMPLES[page.compression]:
             what = f"a TIFF with {kind[0]} samples of {kind[1]} bits as {COMPRESSION(page.compression).name}"
             raise not_supported(what, name=name, program=OTHER_PROGRAM)
         with TiffImageFile(self._beginning_at(page)) as image:
-            # Given an image to fill, Pillow does not ask its process-wide pixel limit.
+            # With an allocated image, Pillow does not apply its global pixel limit.
             image.im = Image.new(image.mode, image.size, None).im
-            image.info.pop("xmp", None)  # Pillow would turn the image as that says, where no tag does.
+            image.info.pop("xmp", None)  # Without an orientation tag, Pillow would apply the one in XMP.
             image.load()
             if image.mode == "P":
                 return np.array(image)[..., None]
@@ -399,7 +404,7 @@ class Rereadable:
         self._write(self._first_at, struct.pack(self._number, page.offset))
         tag = page.tags.get(exif.ORIENTATION)
         if tag is not None and isinstance(tag.value, int):
-            self._write(tag.valueoffset, struct.pack(self._order + "H", 1))  # Pillow would turn the image.
+            self._write(tag.valueoffset, struct.pack(self._order + "H", 1))  # Pillow would apply the orientation.
         self._stream.seek(0)
         return self._stream
 

@@ -1,9 +1,8 @@
-"""The tags of EXIF blocks and of TIFF pages: what they say of the pixels (`header`), and what else they say, as items.
+"""Reads the tags of EXIF blocks and TIFF pages: the header, and the items of the inventory.
 
-Values are looked at only where they decide whether a tag is an item.
-Tags that follow the image, and are no items: those in `_STORAGE` (sizes, depth, layout, compression, orientation,
-resolution, places of strips and tiles), the pointers to other directories, the program that wrote the file, which is
-named anew, and the directory behind the first one of an EXIF block, which shows a thumbnail.
+Values are read only if they decide whether a tag is an item. The inventory leaves out: the tags in `_STORAGE` (sizes,
+depth, layout, compression, orientation, resolution, offsets of strips and tiles), pointers to other directories, the
+program that wrote the file, which is replaced, and the second directory of an EXIF block, which has a thumbnail.
 """
 
 from __future__ import annotations
@@ -42,12 +41,12 @@ _STORAGE = frozenset(
         *(332, 333, 334, 336, 338, 339, 340, 341, 342, 347),  # inks, extra samples, formats and ranges, JPEG tables
         *(512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532, 559),  # JPEG, YCbCr
         *(32995, 32996, 32997, 32998, 37439),  # SGI: as 338, 339, 257, and the depth
-        *(4097, 4098, 34665, 34853, 40965),  # sizes that a camera has noted, pointers
-        *(59932, 59933),  # filling, and by how much a program moved the maker note
+        *(4097, 4098, 34665, 34853, 40965),  # sizes that a camera stored, pointers
+        *(59932, 59933),  # padding, and the distance by which a program moved the maker note
     }
 )
 _SOFTWARE = 305
-_SPOKEN_ABOUT_ELSEWHERE = {700: XMP, 33723: IPTC, 34675: COLOR_PROFILE}
+_LISTED_AS = {700: XMP, 33723: IPTC, 34675: COLOR_PROFILE}
 _PHOTOSHOP = 34377
 _INTEROPERABILITY, _INDEX, _ADOBE_RGB = 40965, 1, b"R03\0"
 _SUBFILE, _OLD_SUBFILE, _PHOTOMETRIC, _SAMPLES, _EXTRA, _SUBDIRECTORIES = 254, 255, 262, 277, 338, 330
@@ -58,23 +57,21 @@ _FLOAT = 3
 _GREY = (0, 1)
 _METADATA = {34675: "icc", 34665: "exif", 700: "xmp", 33723: "iptc"}
 _MAX_TAGS = 4096  # of a directory
-_MAX_TAGS_FOR_HEADER = (
-    200_000  # of all directories; a plan looks at thousands of files that nobody has looked at before
-)
+_MAX_TAGS_FOR_HEADER = 200_000  # of all directories; a plan reads the headers of thousands of untrusted files
 _MAX_NUMBERS = 64
 _HEADER_BYTES = 16
-_ENTRY_BYTES = 12  # the least that a tag, or a resource of Photoshop, takes
+_ENTRY_BYTES = 12  # the minimum for a tag or a resource of Photoshop
 _UNREAD: Item = ("tags of further pages", "")
 
 TagPlace = tuple[int, int, int, int]
-"""(code, type, number of values, where they lie)."""
+"""(code, type, number of values, their offset)."""
 
 
 @dataclass
 class _Structure:
-    """The directories of an EXIF block or a TIFF file: as many tags are read as its bytes can hold.
+    """The directories of an EXIF block or a TIFF file; at most as many tags are read as its bytes can hold.
 
-    Where more are asked for, several directories share their bytes, as only those do that are made to do harm.
+    If there are more, several directories share their bytes, which is only the case in malicious files.
     """
 
     block: Bytes
@@ -83,18 +80,18 @@ class _Structure:
 
     @classmethod
     def of(cls, block: Bytes) -> tuple[_Structure, int]:
-        """(the structure of a block, where its first directory begins). Raises DamagedExif."""
+        """(the structure of a block, the offset of its first directory). Raises DamagedExif."""
         layout, first = exif.header(bytes(block[:_HEADER_BYTES]))
-        # Small images may well share a directory: one more than fits is read.
+        # Thumbnails may share a directory, so a few more tags are allowed.
         return cls(block, layout, len(block) // _ENTRY_BYTES + _MAX_TAGS), first
 
     def take(self, tags: int) -> bool:
-        """Whether there is room for the work of reading as many `tags`; they are counted."""
+        """Counts `tags`, and returns whether the limit still allows reading them."""
         self.left -= tags
         return self.left >= 0
 
     def directory(self, at: int) -> tuple[list[TagPlace], int]:
-        """As `_directory`. Raises DamagedExif, also where there is no room."""
+        """As `_directory`. Raises DamagedExif, also if the limit is exceeded."""
         if self.left < 0:
             raise DamagedExif("its directories share their bytes")
         found, following = _directory(self.block, at, self.layout)
@@ -118,7 +115,7 @@ class _Structure:
 
 
 def items_of_exif(block: bytes) -> Iterator[Item]:
-    """The items of an EXIF block; none of one without a readable directory, which the readers call damaged."""
+    """The items of an EXIF block; none if it has no readable directory, which the readers report as damaged."""
     block = block.removeprefix(b"Exif\0\0")
     try:
         structure, first = _Structure.of(block)
@@ -132,7 +129,7 @@ def items_of_exif(block: bytes) -> Iterator[Item]:
 
 
 def pages(file: bytes) -> Iterator[Iterator[Item]]:
-    """The items of each page of a TIFF file: small copies of pages follow them, masks are the reader's to name."""
+    """The items of each page of a TIFF file, without reduced copies of pages, and masks, which the reader reports."""
     try:
         structure, at = _Structure.of(file)
     except DamagedExif:
@@ -151,7 +148,7 @@ def pages(file: bytes) -> Iterator[Iterator[Item]]:
 
 
 def header(file: Bytes) -> Header | None:
-    """Of the first page; the others are counted."""
+    """The header of the first page, with the number of pages."""
     structure, at = _Structure.of(file)
     structure.left = min(structure.left, _MAX_TAGS_FOR_HEADER)
     seen: set[int] = set()
@@ -167,25 +164,25 @@ def header(file: Bytes) -> Header | None:
 
 def _header_of_page(structure: _Structure, tags: list[TagPlace]) -> Header:
     numbers = {code: structure.number(tags, code) for code in (_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT)}
-    said = frozenset(_METADATA[code] for code, *_ in tags if code in _METADATA)
+    metadata = frozenset(_METADATA[code] for code, *_ in tags if code in _METADATA)
     return Header(
         numbers[_WIDTH] or 0,
         numbers[_HEIGHT] or 0,
         1 if numbers[_PHOTOMETRIC] in _GREY else 3,
         max(numbers[_BITS] or 1, 8),
         numbers[_SAMPLE_FORMAT] == _FLOAT,
-        metadata=said,
+        metadata=metadata,
     )
 
 
 def _kind(structure: _Structure, tags: list[TagPlace]) -> int:
-    """The bits of NewSubfileType, 0 where it is missing; where they say nothing, SubfileType may: it came before it."""
+    """The bits of NewSubfileType, or, if it is missing or 0, those of the older SubfileType."""
     kind, old_kind = structure.number(tags, _SUBFILE) or 0, structure.number(tags, _OLD_SUBFILE) or 0
     return kind or (_REDUCED if old_kind == _OLD_REDUCED else 0)
 
 
 def name_of(code: int, names: dict[int, str] | None = None) -> str:
-    """What a tag is called."""
+    """The name of a tag."""
     if names is None:
         return ExifTags.TAGS.get(code) or tifffile.TIFF.TAGS.get(code, f"tag {code}")
     return names.get(code, f"tag {code}")
@@ -193,8 +190,8 @@ def name_of(code: int, names: dict[int, str] | None = None) -> str:
 
 def _page(structure: _Structure, tags: list[TagPlace]) -> Iterator[Item]:
     for code, _, count, at in tags:
-        if code in _SPOKEN_ABOUT_ELSEWHERE:
-            yield _SPOKEN_ABOUT_ELSEWHERE[code], ""
+        if code in _LISTED_AS:
+            yield _LISTED_AS[code], ""
         elif code == _PHOTOSHOP:
             if structure.take(count // _ENTRY_BYTES):
                 yield from photoshop.items(bytes(structure.block[at : at + count]))
@@ -203,7 +200,7 @@ def _page(structure: _Structure, tags: list[TagPlace]) -> Iterator[Item]:
         elif code not in _STORAGE and code != _SOFTWARE:
             yield EXIF if code in exif.DATE_AND_ORIGIN else TIFF_TAGS, name_of(code)
     yield from _inner(structure, tags)
-    yield from _beside(structure, tags)
+    yield from _extra_images(structure, tags)
     if structure.left < 0:
         yield _UNREAD
 
@@ -228,13 +225,13 @@ def _inner(structure: _Structure, tags: list[TagPlace]) -> Iterator[Item]:
             rules = structure.directory(at)[0]
         except DamagedExif:
             return
-        # The other values say no more than that the file is as cameras write them.
+        # The other values only state that the file follows the rules for cameras.
         if any(code == _INDEX and structure.block[where : where + 4] == _ADOBE_RGB for code, _, _, where in rules):
             yield ADOBE_RGB, ""
 
 
-def _beside(structure: _Structure, tags: list[TagPlace]) -> Iterator[Item]:
-    """Channels beyond colours and alpha, and images in subdirectories that are no smaller copies."""
+def _extra_images(structure: _Structure, tags: list[TagPlace]) -> Iterator[Item]:
+    """Channels other than colours and alpha, and images in subdirectories that are not reduced copies."""
     colors = _COLORS.get(structure.number(tags, _PHOTOMETRIC) or 0)
     extra = (structure.number(tags, _SAMPLES) or 1) - colors if colors is not None else 0
     if extra > 0:

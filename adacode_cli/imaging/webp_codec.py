@@ -1,4 +1,4 @@
-"""WebP through Pillow; an image beyond Pillow's own limit through OpenCV."""
+"""WebP, with Pillow; images that exceed the pixel limit of Pillow are read with OpenCV."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from adacode_cli.imaging import pillow
 from adacode_cli.imaging.codec import Codec, Header, Page, one_page
 from adacode_cli.imaging.image import Item, Raster
-from adacode_cli.imaging.inventory import COLOR_PROFILE, CREDENTIALS, FRAMES, XMP, behind
+from adacode_cli.imaging.inventory import COLOR_PROFILE, CREDENTIALS, FRAMES, XMP, trailing_items
 from adacode_cli.imaging.iso_boxes import Bytes
 from adacode_cli.imaging.metadata import Metadata
 from adacode_cli.imaging.refusals import check_size, parsing, too_many_pixels
@@ -43,7 +43,7 @@ def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
 
 
 class _BeyondPillow(Exception):  # noqa: N818 (a branch, not a failure)
-    """Pillow's WebP reader enforces its global pixel limit by itself, and says only in words how many there are."""
+    """The WebP reader of Pillow enforces its global pixel limit, and gives the number of pixels only in a message."""
 
     def __init__(self, error: Image.DecompressionBombError) -> None:
         super().__init__(str(error))
@@ -62,20 +62,20 @@ def _by_opencv(data: bytes, *, name: str) -> Raster:
     with parsing("webp", name=name):
         samples = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
         if samples is None:
-            raise ValueError("no image in it")
+            raise ValueError("it contains no image")
     alpha = np.ascontiguousarray(samples[..., 3]) if samples.shape[2] == 4 else None
     lost = ("metadata (not read: it exceeds the pixel limit set in Pillow)",)
     return Raster(np.ascontiguousarray(samples[..., 2::-1]), alpha, lost=lost)
 
 
 def header(file: Bytes) -> Header | None:
-    """Of the first chunk, in each of the three kinds of files."""
+    """The header, from the first chunk, in each of the three kinds of files."""
     head = bytes(file[12:30])
     kind, body = head[:4], head[8:]
     if kind == b"VP8X":
-        said = frozenset(name for flag, name in _FLAGS.items() if body[0] & flag)
+        metadata = frozenset(name for flag, name in _FLAGS.items() if body[0] & flag)
         width, height = (int.from_bytes(body[at : at + 3], "little") + 1 for at in (4, 7))
-        return Header(width, height, metadata=said)
+        return Header(width, height, metadata=metadata)
     if kind == b"VP8L" and body[0] == 0x2F:
         packed = int.from_bytes(body[1:5], "little")
         return Header((packed & 0x3FFF) + 1, (packed >> 14 & 0x3FFF) + 1)
@@ -86,10 +86,10 @@ def header(file: Bytes) -> Header | None:
 
 
 def write(pages: Sequence[Page], quality: int) -> bytes:
-    """A WebP file of H×W×C uint8 samples, C = 1 to 4, with the metadata that it has a place for. Raises OutputError."""
-    samples, said = pages[0]
-    # exact: colours under full transparency stay, as in the other formats that have alpha.
-    options = {"quality": quality, "method": 4, "exact": True} | pillow.options_for(said)
+    """A WebP file of H×W×C uint8 samples, C = 1 to 4, with the metadata that it can hold. Raises OutputError."""
+    samples, metadata = pages[0]
+    # exact: colours of fully transparent pixels are kept, as in the other formats with alpha.
+    options = {"quality": quality, "method": 4, "exact": True} | pillow.options_for(metadata)
     image = pillow.image_of(samples)
     return pillow.saved(image.convert("RGBA" if image.mode in ("LA", "RGBA") else "RGB"), "webp", options)
 
@@ -99,7 +99,7 @@ def _metadata_in(file: bytes) -> list[Metadata]:
 
 
 def _listed(file: bytes) -> Iterator[Item]:
-    """The items of a WebP file. Raises struct.error where it breaks off."""
+    """The items of a WebP file. Raises struct.error if it is truncated."""
     end = min(len(file), 8 + struct.unpack_from("<I", file, 4)[0])
     at, frames = 12, 0
     while at + 8 <= end:
@@ -117,7 +117,7 @@ def _listed(file: bytes) -> Iterator[Item]:
             yield "WebP chunks", kind.decode("latin-1").rstrip()
     if frames > 1:
         yield FRAMES, ""
-    yield from behind(file, end)
+    yield from trailing_items(file, end)
 
 
 CODEC = Codec(read, write, _metadata_in, header, one_page(_listed))

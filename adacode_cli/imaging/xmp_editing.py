@@ -1,6 +1,6 @@
-"""What an XMP packet says of its image's pixels follows the image, and a line is added to its history.
+"""Edits XMP packets: properties of the pixels are adapted, and an entry is added to the history.
 
-Every other byte stays. A packet that cannot be read is not changed at all: `DamagedXmp`.
+All other bytes are kept. A packet that cannot be read is not changed: `DamagedXmp`.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ _WIDTHS = ((_TIFF, "ImageWidth"), (_EXIF, "PixelXDimension"))
 _HEIGHTS = ((_TIFF, "ImageLength"), (_EXIF, "PixelYDimension"))
 _ORIENTATION, _THUMBNAILS, _HISTORY = (_TIFF, "Orientation"), (_XMP, "Thumbnails"), (_MM, "History")
 _CREATOR_TOOL, _EXTENDED = (_XMP, "CreatorTool"), (_NOTE, "HasExtendedXMP")
-# What a file holds beside its image, and no output does: a viewer would look for it in vain.
+# Properties of gain maps, videos and other attachments, which no output has; viewers would not find them.
 _GAIN_MAP, _APPLE_GAIN_MAP = "http://ns.adobe.com/hdr-gain-map/1.0/", "http://ns.apple.com/HDRGainMap/1.0/"
 _CONTAINERS = ("http://ns.google.com/photos/1.0/container/", "http://ns.google.com/photos/dd/1.0/container/")
 _CAMERA = "http://ns.google.com/photos/1.0/camera/"
-_BESIDE_THE_IMAGE = frozenset(
+_ATTACHMENTS = frozenset(
     {
         *((_GAIN_MAP, name) for name in ("Version", "BaseRenditionIsHDR", "GainMapMin", "GainMapMax", "Gamma")),
         *((_GAIN_MAP, name) for name in ("OffsetSDR", "OffsetHDR", "HDRCapacityMin", "HDRCapacityMax")),
@@ -61,13 +61,12 @@ _BESIDE_THE_IMAGE = frozenset(
 )
 _FRACTION = re.compile(r"(\d{1,12})/(\d{1,12})|(\d{1,12}(?:\.\d{1,12})?)")
 _PLAIN_ORIENTATION = re.compile(rb"(tiff:Orientation(?:[ \t\r\n]?=[ \t\r\n]?[\"']|>))[2-8]")
-_MAX_FRACTION = 100  # A longer text is none, and could be copied to many places.
+_MAX_FRACTION = 100  # A longer text is not a fraction, and could be copied to many places.
 _NO_XML = re.compile(r"[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _TRAILER = b"<?xpacket end"
 _BLANKS = b" \t\n\r\v\f"
-_WANTED = frozenset(
-    {_ORIENTATION, _THUMBNAILS, _HISTORY, _CREATOR_TOOL, _EXTENDED, _ACROSS, _DOWN, *_WIDTHS, *_HEIGHTS}
-    | _BESIDE_THE_IMAGE
+_PROPERTIES = frozenset(
+    {_ORIENTATION, _THUMBNAILS, _HISTORY, _CREATOR_TOOL, _EXTENDED, _ACROSS, _DOWN, *_WIDTHS, *_HEIGHTS} | _ATTACHMENTS
 )
 _NEW_PACKET = (
     '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n'
@@ -76,32 +75,32 @@ _NEW_PACKET = (
 ).encode()
 
 
-def upright(packet: bytes, *, on_its_side: bool) -> bytes:
-    """With tiff:Orientation 1, without thumbnails and pointers to gain maps and videos.
+def upright(packet: bytes, *, swaps_axes: bool) -> bytes:
+    """The packet with tiff:Orientation 1, without thumbnails and references to gain maps and videos.
 
-    Resolutions change over for an image that lay `on_its_side`. Raises DamagedXmp.
+    With `swaps_axes`, horizontal and vertical resolution are exchanged. Raises DamagedXmp.
     """
-    rdf = scanned(packet, _WANTED)
+    rdf = scanned(packet, _PROPERTIES)
     changes = set_value(packet, rdf, _ORIENTATION, "1")
-    changes += removed(packet, rdf, _BESIDE_THE_IMAGE | {_THUMBNAILS})
+    changes += removed(packet, rdf, _ATTACHMENTS | {_THUMBNAILS})
     across, down = value_of(rdf, _ACROSS), value_of(rdf, _DOWN)
-    if on_its_side and across and down and max(len(across), len(down)) <= _MAX_FRACTION:
+    if swaps_axes and across and down and max(len(across), len(down)) <= _MAX_FRACTION:
         changes += set_value(packet, rdf, _ACROSS, _quoted(down))
         changes += set_value(packet, rdf, _DOWN, _quoted(across))
     return applied(packet, changes)
 
 
 def without_orientation(packet: bytes) -> bytes:
-    """A packet that cannot be read, made to say that the image is upright where it says otherwise in plain bytes.
+    """A damaged packet in which orientations in plain bytes are replaced by 1.
 
-    Programs that look for these bytes and do not read the packet would turn an image that is upright already.
+    Programs that search for these bytes without parsing the packet would otherwise rotate the upright image.
     """
     return _PLAIN_ORIENTATION.sub(rb"\g<1>1", packet)
 
 
 def resized(packet: bytes, *, across: Fraction, down: Fraction, size: tuple[int, int]) -> bytes:
-    """For an image with so many times as many pixels a row and a column, now `size` (H, W). Raises DamagedXmp."""
-    rdf = scanned(packet, _WANTED)
+    """The packet for an image resized by the factors `across` and `down` to `size` (H, W). Raises DamagedXmp."""
+    rdf = scanned(packet, _PROPERTIES)
     changes = []
     for name, factor in ((_ACROSS, across), (_DOWN, down)):
         old = _fraction(value_of(rdf, name))
@@ -115,12 +114,12 @@ def resized(packet: bytes, *, across: Fraction, down: Fraction, size: tuple[int,
 
 
 def with_event(packet: bytes | None, *, tool: str, parameters: str) -> bytes:
-    """With an event at the end of xmpMM:History, in a new packet where there is none. Raises DamagedXmp.
+    """The packet (None: a new one) with an event at the end of xmpMM:History. Raises DamagedXmp.
 
     Characters of `tool` and `parameters` that XML cannot hold are replaced.
     """
     packet = _NEW_PACKET if packet is None else packet
-    rdf = scanned(packet, _WANTED)
+    rdf = scanned(packet, _PROPERTIES)
     event = (
         f'<rdf:li xmlns:rdf="{RDF}" xmlns:stEvt="{_EVENT}" rdf:parseType="Resource">'
         f"<stEvt:action>edited</stEvt:action><stEvt:softwareAgent>{_text(tool)}</stEvt:softwareAgent>"
@@ -137,23 +136,23 @@ def with_event(packet: bytes | None, *, tool: str, parameters: str) -> bytes:
 
 
 def orientation(packet: bytes) -> int | None:
-    """tiff:Orientation, or None where it is not there or no number. Raises DamagedXmp."""
-    said = value_of(scanned(packet, _WANTED), _ORIENTATION) or ""
-    return int(said) if said.isdecimal() and len(said) == 1 else None
+    """tiff:Orientation, or None if it is missing or not a number. Raises DamagedXmp."""
+    text = value_of(scanned(packet, _PROPERTIES), _ORIENTATION) or ""
+    return int(text) if text.isdecimal() and len(text) == 1 else None
 
 
 def creator_tool(packet: bytes) -> str | None:
     """xmp:CreatorTool, or None. Raises DamagedXmp."""
-    return value_of(scanned(packet, _WANTED), _CREATOR_TOOL) or None
+    return value_of(scanned(packet, _PROPERTIES), _CREATOR_TOOL) or None
 
 
 def is_extended(packet: bytes) -> bool:
-    """Whether the packet names a second one, as JPEG cuts long ones up. Raises DamagedXmp."""
-    return value_of(scanned(packet, _WANTED), _EXTENDED) is not None
+    """Whether the packet refers to an extended packet, as in JPEG files with long XMP. Raises DamagedXmp."""
+    return value_of(scanned(packet, _PROPERTIES), _EXTENDED) is not None
 
 
 def compacted(packet: bytes) -> bytes:
-    """Without the blanks that are kept for programs which edit in place."""
+    """The packet without the padding for programs that edit in place."""
     content, trailer, rest = packet.rpartition(_TRAILER)
     return content.rstrip(_BLANKS) + b"\n" + trailer + rest if trailer else packet
 
@@ -169,18 +168,18 @@ def _new_description(rdf: Element, content: str) -> Change:
     return Change(rdf.close, rdf.close, part.encode())
 
 
-def _text(said: str) -> str:
-    """As the text of an element; what is no character of XML (control characters, halves of pairs) is replaced."""
-    return html.escape(_NO_XML.sub("\ufffd", said), quote=False)
+def _text(text: str) -> str:
+    """Text for an element; invalid XML characters (control characters, lone surrogates) are replaced."""
+    return html.escape(_NO_XML.sub("\ufffd", text), quote=False)
 
 
 def _quoted(value: str) -> str:
-    """As the text of an element or between quotes of either kind."""
+    """Text for an element or between quotes of either kind."""
     return html.escape(value, quote=False).replace('"', "&quot;").replace("'", "&apos;")
 
 
 def _attribute(value: str) -> str:
-    """As the value of an attribute, with its quotes."""
+    """The value of an attribute, with quotes."""
     text = html.escape(value, quote=False)
     for blank, reference in (("\n", "&#10;"), ("\r", "&#13;"), ("\t", "&#9;")):
         text = text.replace(blank, reference)

@@ -1,9 +1,9 @@
-"""Where in an XMP packet its properties stand, byte for byte, so that one can be changed and all else be left.
+"""Finds the byte positions of properties in an XMP packet, so that one can be changed without changing others.
 
-Expat reads the XML; this file only remembers where it was. Rewriting a parsed tree would change prefixes, white space
-and whatever another program meant by them. Packets may be made to do harm, so everything here takes time in proportion
-to the packet's length, and only what somebody asks for is remembered. Expat's own handling of namespaces copies the
-whole name of a namespace for each element and attribute; so it is done here.
+Expat parses the XML; this module records positions. Writing a parsed tree again would change prefixes and white
+space, which may matter to other programs. Packets may be malicious, so all work takes time in proportion to the
+length of the packet, and only requested properties are recorded. Namespaces are handled here, because Expat copies the
+full name of the namespace for each element and attribute.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ Name = tuple[str, str]
 _ABOUT = (RDF, "about")
 _MAX_DEPTH = 200
 _MAX_REMEMBERED = 10_000
-# Possessive: what was read once is not tried again in another way.
+# Possessive quantifiers prevent backtracking.
 _TAG = re.compile(rb"""<(?:[^>"']++|"[^"]*+"|'[^']*+')*+>""")
 _TAG_NAME = re.compile(rb"<[^\s/>]++")
 _ATTRIBUTE = re.compile(rb"""\s*+([^\s=/>]++)\s*+=\s*+(?:"([^"]*+)"|'([^']*+)')""")
 
 
-class DamagedXmp(ValueError):  # noqa: N818 (names what was found, not what went wrong in the code)
-    """No well-formed UTF-8 XML with an rdf:RDF in it, or one that is nested or repeated beyond all reason."""
+class DamagedXmp(ValueError):  # noqa: N818 (the name describes the data, not an error of the code)
+    """The packet is not well-formed UTF-8 XML with an rdf:RDF, or it has too many or too deeply nested elements."""
 
 
 @dataclass
 class Element:
     """`name` is (namespace, local name); its start tag is data[start:inner], its content data[inner:close].
 
-    `end` lies behind its end tag. An empty tag has no content and inner = close = end. `attributes` are the name as
-    written and the value as read, by (namespace, local name), of those that were asked for. `has_children`: elements in
-    it, of which `children` are the remembered ones.
+    end: after its end tag. An empty tag has no content, and inner = close = end.
+    attributes: (namespace, local name) → (name as written, parsed value), of requested attributes.
+    has_children: whether it contains elements; `children` are the recorded ones.
     """
 
     name: Name
@@ -57,34 +57,34 @@ class Element:
 
 @dataclass(frozen=True)
 class Change:
-    """The bytes from `start` to `end` are to become `new`."""
+    """A replacement of the bytes from `start` to `end` by `new`."""
 
     start: int
     end: int
     new: bytes
 
 
-def scanned(packet: bytes, wanted: Set[Name]) -> Element:
-    """The rdf:RDF element of a packet, with the `wanted` properties and attributes in it. Raises DamagedXmp."""
+def scanned(packet: bytes, names: Set[Name]) -> Element:
+    """The rdf:RDF element of a packet, with the `names` properties and attributes in it. Raises DamagedXmp."""
     parser = expat.ParserCreate(encoding="utf-8")
     parser.buffer_text = True
     parser.ordered_attributes = True
-    scan = _Scan(packet, wanted)
+    scan = _Scan(packet, names)
     parser.StartElementHandler = lambda name, attributes: scan.started(name, attributes, parser.CurrentByteIndex)
     parser.EndElementHandler = lambda _name: scan.ended(parser.CurrentByteIndex)
-    parser.CharacterDataHandler = scan.said
-    parser.StartDoctypeDeclHandler = scan.refused  # Entities could unfold without end, and XMP has none.
+    parser.CharacterDataHandler = scan.add_text
+    parser.StartDoctypeDeclHandler = scan.refuse_doctype  # Entities could expand without limit, and XMP has none.
     try:
         parser.Parse(packet.rstrip(b"\0"), True)
     except (expat.ExpatError, ValueError, AttributeError) as error:
         raise DamagedXmp(str(error)) from error
     if scan.rdf is None:
-        raise DamagedXmp("no rdf:RDF in it")
+        raise DamagedXmp("it contains no rdf:RDF")
     return scan.rdf
 
 
 def properties(rdf: Element, name: Name) -> list[Element]:
-    """The elements that state a top-level property; attributes that do so are found in `descriptions`."""
+    """The elements of a top-level property; attributes are in `descriptions`."""
     return [child for part in descriptions(rdf) for child in part.children if child.name == name]
 
 
@@ -94,7 +94,7 @@ def descriptions(rdf: Element) -> list[Element]:
 
 
 def value_of(rdf: Element, name: Name) -> str | None:
-    """The text of a simple top-level property, however it is written."""
+    """The text of a simple top-level property, in an attribute or an element; None if it is missing."""
     for part in descriptions(rdf):
         if name in part.attributes:
             return part.attributes[name][1]
@@ -103,7 +103,7 @@ def value_of(rdf: Element, name: Name) -> str | None:
 
 
 def set_value(packet: bytes, rdf: Element, name: Name, value: str) -> list[Change]:
-    """Changes that give a simple property, where it is there, another value. `value` needs no escaping."""
+    """Changes that replace the value of a simple property, if it exists. `value` must be escaped already."""
     changes = []
     for part in descriptions(rdf):
         if name in part.attributes:
@@ -116,7 +116,7 @@ def set_value(packet: bytes, rdf: Element, name: Name, value: str) -> list[Chang
 
 
 def removed(packet: bytes, rdf: Element, names: Set[Name]) -> list[Change]:
-    """Changes that take out the properties `names`, however they are written."""
+    """Changes that remove the properties `names`, in attributes and elements."""
     changes = []
     for part in descriptions(rdf):
         written = {part.attributes[name][0].encode() for name in names & part.attributes.keys()}
@@ -136,7 +136,7 @@ def applied(packet: bytes, changes: list[Change]) -> bytes:
 
 
 def _value_span(packet: bytes, element: Element, written: str) -> tuple[int, int] | None:
-    """Where between its quotes an attribute's value stands."""
+    """(begin, end) of the value of an attribute, without quotes."""
     for match in _attributes(packet, element):
         if match[1] == written.encode():
             return match.span(2) if match[2] is not None else match.span(3)
@@ -144,7 +144,7 @@ def _value_span(packet: bytes, element: Element, written: str) -> tuple[int, int
 
 
 def _attributes(packet: bytes, element: Element) -> Iterator[re.Match[bytes]]:
-    """The attributes in its start tag, blanks before them included."""
+    """The attributes in a start tag, with white space before them."""
     tag_name = _TAG_NAME.match(packet, element.start)
     at = tag_name.end() if tag_name is not None else element.inner
     while (match := _ATTRIBUTE.match(packet, at, element.inner)) is not None:
@@ -153,20 +153,20 @@ def _attributes(packet: bytes, element: Element) -> Iterator[re.Match[bytes]]:
 
 
 class _Scan:
-    """What is open while expat reads, and the first rdf:RDF."""
+    """The open elements while Expat parses, and the first rdf:RDF."""
 
-    def __init__(self, packet: bytes, wanted: Set[Name]) -> None:
+    def __init__(self, packet: bytes, names: Set[Name]) -> None:
         self._packet = packet
-        self._wanted = wanted
-        self._attributes = wanted | {_ABOUT}
-        self._open: list[Element | None] = []  # None: not remembered
+        self._names = names
+        self._attributes = names | {_ABOUT}
+        self._open: list[Element | None] = []  # None: not recorded
         self._declared: list[tuple[str, ...]] = []  # the prefixes that each open element declares
         self._namespaces: dict[str, list[str]] = {"": [""], "xml": ["http://www.w3.org/XML/1998/namespace"]}
         self._remembered = 0
         self.rdf: Element | None = None
 
     def started(self, written: str, attributes: list[str], at: int) -> None:
-        """A start tag at byte `at`, its attributes' names and values in turn. Raises DamagedXmp."""
+        """Handles a start tag at byte `at`; `attributes` are names and values alternately. Raises DamagedXmp."""
         if len(self._open) >= _MAX_DEPTH:
             raise DamagedXmp("nested too deeply")
         self._declared.append(self._declare(attributes) if attributes else ())
@@ -176,11 +176,11 @@ class _Scan:
         if parent is not None:
             parent.has_children = True
         remembered = None
-        if self._is_of_use(name, parent):
+        if self._is_remembered(name, parent):
             self._remembered += 1
             tag = _TAG.match(self._packet, at)
             if tag is None or self._remembered > _MAX_REMEMBERED:
-                raise DamagedXmp("a tag is not where it was read" if tag is None else "it repeats itself too often")
+                raise DamagedXmp("a tag is not where it was read" if tag is None else "too many elements are repeated")
             remembered = Element(name, at, tag.end(), named)
             if parent is not None:
                 parent.children.append(remembered)
@@ -189,7 +189,7 @@ class _Scan:
         self._open.append(remembered)
 
     def ended(self, at: int) -> None:
-        """The end tag, at byte `at`, of the element that was opened last."""
+        """Handles the end tag, at byte `at`, of the innermost open element."""
         element = self._open.pop()
         for prefix in self._declared.pop():
             self._namespaces[prefix].pop()
@@ -201,23 +201,23 @@ class _Scan:
         tag = _TAG.match(self._packet, at)
         element.close, element.end = at, tag.end() if tag is not None else at
 
-    def said(self, text: str) -> None:
+    def add_text(self, text: str) -> None:
         element = self._open[-1]
-        if element is not None and element.name in self._wanted and not element.has_children:
+        if element is not None and element.name in self._names and not element.has_children:
             element.texts.append(text)
 
-    def refused(self, *_: object) -> None:
-        raise DamagedXmp("a document type in it")
+    def refuse_doctype(self, *_: object) -> None:
+        raise DamagedXmp("it contains a document type declaration")
 
-    def _is_of_use(self, name: Name, parent: Element | None) -> bool:
-        """The first rdf:RDF, descriptions in it, wanted properties in these, and rdf:Seq in those."""
+    def _is_remembered(self, name: Name, parent: Element | None) -> bool:
+        """Whether an element is recorded: the first rdf:RDF, its descriptions, requested properties, and rdf:Seq."""
         if self.rdf is None:
             return name == (RDF, "RDF")
         if parent is self.rdf:
             return name == (RDF, "Description")
         if parent is not None and parent.name == (RDF, "Description"):
-            return name in self._wanted
-        return parent is not None and parent.name in self._wanted and name == (RDF, "Seq")
+            return name in self._names
+        return parent is not None and parent.name in self._names and name == (RDF, "Seq")
 
     def _declare(self, attributes: list[str]) -> tuple[str, ...]:
         prefixes = []
@@ -243,5 +243,5 @@ class _Scan:
             return default, written
         namespaces = self._namespaces.get(prefix)
         if not namespaces or not local or ":" in local:
-            raise DamagedXmp("a prefix stands for no namespace")
+            raise DamagedXmp("a prefix is not declared")
         return namespaces[-1], local

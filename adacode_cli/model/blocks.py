@@ -1,7 +1,7 @@
 """Convolutional building blocks shared by encoder and decoder.
 
-What a block makes of a place depends on that place's surroundings alone, except `GroupNorm`, which looks at the whole
-map; its sums can be gathered part by part.
+The result of a block at a place depends only on the surroundings of that place, except for `GroupNorm`, which depends
+on the whole map; its sums can be gathered part by part.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from adacode_cli.model.config import Norm
 
 GROUPS = 32
 EPS = 1e-6
-# Values whose sums are formed in one go. As float64 they take 1 MB on a CPU and stay in a core's cache; on a GPU 64 MB,
-# as each go costs a few launches.
+# Values that are summed at a time. As float64 they take 1 MB on a CPU and stay in a core's cache; on a GPU 64 MB,
+# because each sum costs a few launches.
 _SUMMED_AT_ONCE = 1 << 17
 SUMMED_AT_ONCE_GPU = 1 << 23
 
@@ -29,7 +29,7 @@ def conv3(channels_in: int, channels_out: int, stride: int = 1) -> nn.Conv2d:
 
 @dataclass(frozen=True)
 class Sums:
-    """What normalisation needs to know of a map, and what parts of a map can add up.
+    """The statistics of a map that normalisation needs; those of parts of a map can be added.
 
     num_cells: positions summed over. total_BC, squares_BC: float64 sums of values and of their squares.
     """
@@ -64,9 +64,9 @@ def _sums_in_pieces(x_BCHW: Tensor, at_once: int) -> tuple[Tensor, Tensor]:
 
 
 def _sums_of_short_floats(x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
-    """For a GPU, whose reductions widen bf16 and fp16 to float32 as they read them; to float64 they would copy the map.
+    """For a GPU, whose reductions convert bf16 and fp16 to float32 while reading; for float64 they would copy the map.
 
-    What float32 rounds away is far below the last bit of the values.
+    The rounding error of float32 is far below the last bit of the values.
     """
     total = x_BCHW.sum((2, 3), dtype=torch.float32)
     length = torch.linalg.vector_norm(x_BCHW, dim=(2, 3), dtype=torch.float32)
@@ -74,11 +74,11 @@ def _sums_of_short_floats(x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class GroupNorm(nn.GroupNorm):
-    """Group normalisation (Wu & He 2018, arXiv:1803.08494) that can also be told the sums of a map seen in parts.
+    """Group normalisation (Wu & He 2018, arXiv:1803.08494) that can also use sums gathered from parts of a map.
 
-    Sums are in float64, so that in which parts they were gathered leaves no trace in float32: a tile is normalised
-    bit for bit as the whole map would be. On a GPU those of bf16 and fp16 are in float32, which leaves none in these.
-    With gradients it is torch's own, which is fused.
+    Sums are in float64, so the division into parts has no effect in float32: a tile is normalised bit for bit as the
+    whole map would be. On a GPU the sums of bf16 and fp16 maps are in float32, which has no effect in these types.
+    With gradients it is torch's own fused operation.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ class GroupNorm(nn.GroupNorm):
         return scale_and_shift(x_BCHW, *self.factors(sums))
 
     def factors(self, sums: Sums) -> tuple[Tensor, Tensor]:
-        """What normalisation multiplies each channel by, and then adds: B×C×1×1 float32 each."""
+        """The factor and the offset of each channel in the normalisation: B×C×1×1 float32 each."""
         b, c = sums.total_BC.shape
         size = c // self.num_groups
         total, squares = (s.reshape(b, self.num_groups, size).sum(2) for s in (sums.total_BC, sums.squares_BC))
@@ -102,8 +102,8 @@ class GroupNorm(nn.GroupNorm):
 
 
 def scale_and_shift(x_BCHW: Tensor, factor_BC11: Tensor, shift_BC11: Tensor) -> Tensor:
-    """x · factor + shift, computed at least in float32, in the dtype of x; a tensor of its own."""
-    # Torch's batch normalisation of mean 0 and variance 1: one pass over x, where a product and a sum would be three.
+    """x · factor + shift, computed at least in float32, as a new tensor in the dtype of x."""
+    # Torch's batch normalisation of mean 0 and variance 1: one pass over x; a product and a sum would take three.
     # Of maps with gaps between rows, such as crops, another kernel would round some values differently.
     x_BCHW = x_BCHW.contiguous(memory_format=torch.channels_last)
     dtype = torch.promote_types(x_BCHW.dtype, torch.float32)
@@ -137,7 +137,7 @@ class ResBlock(nn.Module):
 
 
 def res_blocks(channels: int, depth: int, norm: Norm) -> nn.Sequential:
-    """`depth` residual blocks in a row; with none of them, the identity."""
+    """`depth` residual blocks in sequence; with depth 0, the identity."""
     return nn.Sequential(*(ResBlock(channels, norm) for _ in range(depth)))
 
 
@@ -155,10 +155,10 @@ class DownBlock(nn.Module):
 
 
 def enlarging_weight(conv: nn.Conv2d) -> Tensor:
-    """What nearest ×2 and then a padded 3×3 convolution are as one transposed convolution: Cin×Cout×4×4, stride 2.
+    """The weight of one transposed convolution (Cin×Cout×4×4, stride 2) that equals nearest ×2 and a padded 3×3 one.
 
-    Each result sees only 2×2 different values of the small map, so the taps that meet the same value are added up
-    beforehand: 4 products in place of 9.
+    Each result depends on only 2×2 different values of the small map, so the taps of the same value are added
+    beforehand: 4 products instead of 9.
     """
     weight = conv.weight.float()
     for axis in (2, 3):

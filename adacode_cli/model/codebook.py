@@ -1,7 +1,7 @@
 """Adaptive codes: the nearest code of every basis, mixed by predicted weights (paper, section 3.2).
 
-The search is exact and in float32 whatever the precision around it, since a code is a discrete decision: a
-rounding error there changes the image, not its last bit. Ties go to the lowest index.
+The search is exact and in float32 in every precision of the network, because a code is a discrete decision: a rounding
+error there changes the image, not only its last bit. Of codes at the same distance, the one with the lowest index wins.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.swin import SwinStack
 from adacode_cli.tasks import BASIS
 
-# Distances are formed for this many cells at a time, which bounds the table at 32 MB for 512 codes.
+# Distances are computed for this number of cells at a time, which limits the table to 32 MB for 512 codes.
 SEARCH_CHUNK = 16384
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """What the codebooks made of a latent map: the mixed feature, the codes and the weights.
+    """The result of the codebooks for a latent map: the mixed feature, the codes and the weights.
 
     latent_BCHW: input of the decoder. codes: one B×H×W int64 tensor a basis.
     weights_BKHW: mixing weights; 1/K where there is no predictor.
@@ -112,7 +112,7 @@ class AdaptiveCodebook(nn.Module):
         return torch.stack([w * p for w, p in zip(weights, parts, strict=True)]).sum(0)
 
     def mixed(self, codes: tuple[Tensor, ...], weights_BKHW: Tensor) -> Tensor:
-        """Codes and weights alone → the decoder's input (what a compressed image holds)."""
+        """Codes and weights alone → the decoder's input (a file of codes holds these)."""
         vectors = [book.look_up(c) for book, c in zip(self.books, codes, strict=True)]  # type: ignore[operator]
         return self.mix([v.to(weights_BKHW.dtype) for v in vectors], weights_BKHW)
 

@@ -1,7 +1,7 @@
-"""Every size and choice of the network in one frozen value, so that a file of weights can say what it is.
+"""Every size and choice of the network in one frozen value, which is stored in files of weights.
 
-The same classes build the published networks (hundreds of megabytes) and the small ones that ship with the
-tool; nothing but this configuration differs between them.
+The same classes build the published networks (hundreds of megabytes) and the small ones that are included in the tool;
+only this configuration differs between them.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ class SwinConfig:
 
 @dataclass(frozen=True)
 class TrunkConfig:
-    """A row of 3×3 convolutions on the finest grid, beside which the codes are a branch (`model.network.Trunk`).
+    """A sequence of 3×3 convolutions on the finest grid, of which the codes are a branch (`model.network.Trunk`).
 
-    depth: number of convolutions. tap: after how many of them the branch begins; join: after how many its map is
-    added. The defaults are the shape of realesr-general-x4v3 (Wang et al. 2021, arXiv:2107.10833). shuffle: output
-    pixels a side that a position of the trunk becomes; None: as many as the network's `grid` says.
+    depth: number of convolutions. tap: number of convolutions before the branch begins; join: number before its map is
+    added. The defaults are the shape of realesr-general-x4v3 (Wang et al. 2021, arXiv:2107.10833). shuffle: side
+    in output pixels of what a position of the trunk becomes; None: the network's `grid`.
     """
 
     depth: int = 34
@@ -57,26 +57,26 @@ class NetworkConfig:
     task: a name of `tasks.TASKS`, or that of BASIS.
     scale: factor between input and output sides.
     channels: feature channels of each level; level l has cells of `cell_px * 2**l` output pixels a side.
-    grid: output pixels a side of a finest cell of the decoder's head, which ends in a pixel shuffle where that is more
-        than 1 (published: 1). What a trunk makes of the same cell can be another size: `cell_px`.
-    stem: "conv4" is the published 4×4 convolution that loses a row and a column; "shuffle" packs input pixels
-        into the finest grid and convolves 3×3.
+    grid: side in output pixels of a finest cell of the decoder's head, which ends in a pixel shuffle if that is more
+        than 1 (published: 1). A trunk can give the same cell another size: `cell_px`.
+    stem: "conv4" is the published 4×4 convolution, whose result is one row and one column smaller; "shuffle" packs
+        input pixels into the finest grid, before a 3×3 convolution.
     stem_depth, encoder_depth, up_depth, decoder_depth, fuse_depth, head_depth: residual blocks after the stem, in
         each down block, encoder up block, decoder stage, skip fusion, and before the last convolution.
-    norm: "group" is the published GroupNorm(32); "none" has no normalisation, so that a tile with a halo sees
-        what the whole image would.
-    skip: what the first `num_skips` decoder stages hand on: their own map ("none"), its sum with the encoder's map
+    norm: "group" is the published GroupNorm(32); "none" has no normalisation, so that a tile with a halo
+        gives what the whole image would.
+    skip: what the first `num_skips` decoder stages pass on: their own map ("none"), its sum with the encoder's map
         ("add", published stage III), or a learnt fusion of the two ("fuse").
-    trunk: convolutions that restore the image themselves, with the codes as a branch; in place of the stem.
+    trunk: convolutions that restore the image themselves, with the codes as a branch; they replace the stem.
     base: image that the network's output is added to: nothing, the input enlarged by bicubic interpolation
         ("upsampled") or by repetition ("nearest"), or the input with its holes interpolated (which needs the mask
         channel).
     mask_channel: the hole mask is a fourth input channel.
-    coarse_passes: how often the image is halved before holes are filled, each result filling those of the next
-        larger size; 0: holes are filled smoothly, from what is around them.
+    coarse_passes: how often the image is halved before holes are filled, each result filling the holes of the
+        next larger size; 0: holes are filled smoothly from their surroundings.
     codebooks: (number of codes, code dimension) of each basis; categories: its names.
     softmax: mixing weights sum to one (an option of the paper, section 3.2); the published models use raw values.
-    uniform: every basis weighs the same everywhere and nothing is predicted, to measure what prediction is worth.
+    uniform: every basis has the same weight everywhere and nothing is predicted, to measure the effect of prediction.
     """
 
     task: str
@@ -105,7 +105,7 @@ class NetworkConfig:
     uniform: bool = False
 
     def __post_init__(self) -> None:
-        # Relations are worth a look only between fields that make sense each for itself.
+        # Relations between fields are checked only if each field is valid.
         problems = [text for wrong, text in self._fields() if wrong]
         problems = problems or [text for wrong, text in self._relations() if wrong]
         if problems:
@@ -140,7 +140,7 @@ class NetworkConfig:
                 (not isinstance(getattr(self, name), bool), f"{name} is neither true nor false")
                 for name in ("mask_channel", "softmax", "uniform")
             ),
-            (not all(isinstance(name, str) for name in self.categories), "a category's name is no text"),
+            (not all(isinstance(name, str) for name in self.categories), "a category's name is not a text"),
             (len(self.channels) < 2, "fewer than two levels"),
             (not self.codebooks, "no codebook"),
         ]
@@ -174,9 +174,9 @@ class NetworkConfig:
             return []
         t = self.trunk
         return [
-            (not t.tap <= t.join < t.depth, "a trunk's branch begins, then joins it, then a convolution follows"),
+            (not t.tap <= t.join < t.depth, "a trunk needs tap <= join < depth"),
             (self.stem != "shuffle" or self.norm != "none", "a trunk needs a shuffle stem and no normalisation"),
-            (self.num_skips > 0 or self.stem_depth > 0, "a trunk is in place of the stem's blocks and of skips"),
+            (self.num_skips > 0 or self.stem_depth > 0, "a trunk replaces the stem's blocks and the skips"),
             (not self.purpose.enlarges or self.mask_channel, "a trunk is for super-resolution"),
             (self.cell_px not in (1, 2, 4, 8), f"shuffle {self.cell_px} is not a power of two up to 8"),
         ]
@@ -188,7 +188,7 @@ class NetworkConfig:
 
     @property
     def swins(self) -> list[SwinConfig]:
-        """Those of its stacks of attention that there are: the encoder's, then the predictor's."""
+        """The stacks of attention that the network has: the encoder's, then the predictor's."""
         return [swin for swin in (self.encoder_swin, self.predictor_swin) if swin]
 
     @property
@@ -197,8 +197,8 @@ class NetworkConfig:
 
     @property
     def min_layers(self) -> int:
-        """No more layers than such a network has, each with a tensor at least: residual blocks, attention blocks, the
-        trunk's convolutions, and one convolution a level and a codebook.
+        """A lower bound of the number of layers, each with at least one tensor: residual blocks, attention blocks, the
+        trunk's convolutions, and one convolution for each level and codebook.
         """
         steps = len(self.channels) - 1
         fused = self.fuse_depth if self.skip == "fuse" else 0
@@ -211,17 +211,17 @@ class NetworkConfig:
 
     @property
     def cell_px(self) -> int:
-        """Output pixels a side of one cell of the finest level."""
+        """Side in output pixels of one cell of the finest level."""
         return self.trunk.shuffle if self.trunk and self.trunk.shuffle else self.grid
 
     @property
     def latent_stride(self) -> int:
-        """Output pixels a side of one latent cell."""
+        """Side in output pixels of one latent cell."""
         return int(self.cell_px * 2 ** (len(self.channels) - 1))
 
     @property
     def decoded_stride(self) -> int:
-        """Pixels a side of one latent cell in the image that the decoder and its head make of codes alone."""
+        """Side in pixels of one latent cell in the image that the decoder and its head make of codes alone."""
         return int(self.grid * 2 ** (len(self.channels) - 1))
 
     @property
@@ -235,7 +235,7 @@ class NetworkConfig:
 
     @property
     def pad_multiple(self) -> int:
-        """Input pixels that a padded side is a multiple of: whole windows, or 8 latent cells where there are none."""
+        """Padded sides are multiples of this many input pixels: whole windows, or 8 latent cells without windows."""
         window = lcm(*(swin.window for swin in self.swins)) if self.swins else 8
         return max(1, self.latent_stride * window // self.scale)
 

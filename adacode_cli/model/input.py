@@ -1,5 +1,5 @@
-"""Around the network: the input padded to whole windows, its holes filled, and the base image that the output is
-added to, so that the network's weights are spent on what interpolation lacks.
+"""What surrounds the network: the input is padded to whole windows, its holes are filled, and the output is added to a
+base image, so that the network has to learn only what interpolation lacks.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ _TINY = 1e-6
 
 
 def reference_size(size: int, multiple: int) -> int:
-    """Padded side of the reference function: always at least one pixel more, a full `multiple` where it already fits.
+    """Padded side of the reference function: always at least one pixel more, a full `multiple` if the size is one
+    already.
 
-    The amount matters where GroupNorm sees it (recorded reference outputs).
+    The amount matters for networks with GroupNorm (recorded reference outputs).
     """
     return (size // multiple + 1) * multiple
 
 
 def lean_size(size: int, multiple: int) -> int:
-    """The least multiple that holds `size`: what our own families use, as nothing in them depends on the amount."""
+    """The least multiple that holds `size`: for our own families, in which nothing depends on the amount."""
     return -(-size // multiple) * multiple
 
 
@@ -49,7 +50,7 @@ def fill_holes(image_BCHW: Tensor, hole_B1HW: Tensor) -> Tensor:
     """Holes filled smoothly from their surroundings by a pull-push pyramid (Gortler et al. 1996, "The Lumigraph").
 
     image: float, any range; hole: 1 inside the hole, 0 outside. Known pixels come back unchanged. An image that
-    is all hole comes back as zeros.
+    is only hole comes back as zeros.
     """
     known = 1 - hole_B1HW
     image, pyramid = image_BCHW * known, []
@@ -69,7 +70,9 @@ def fill_holes(image_BCHW: Tensor, hole_B1HW: Tensor) -> Tensor:
 
 
 def prepare_input(image_BCHW: Tensor, kind: Base) -> Tensor:
-    """What the encoder sees. Holes of a B×4×H×W input (fourth channel: 1 = hole) are filled when `kind` says so."""
+    """What the encoder sees. Holes of a B×4×H×W input (fourth channel: 1 = hole) are filled for the `kind` that needs
+    it.
+    """
     if kind != "filled":
         return image_BCHW
     image, hole = image_BCHW[:, :3], image_BCHW[:, 3:]
@@ -77,7 +80,7 @@ def prepare_input(image_BCHW: Tensor, kind: Base) -> Tensor:
 
 
 def halve(image_BCHW: Tensor) -> Tensor:
-    """B×4×H×W (fourth channel: 1 = hole) → B×4×⌈H/2⌉×⌈W/2⌉: means of what is known of four pixels.
+    """B×4×H×W (fourth channel: 1 = hole) → B×4×⌈H/2⌉×⌈W/2⌉: means of the known ones of four pixels.
 
     Where all four are in the hole (or outside the image) there is still a hole, and the image is zero.
     """

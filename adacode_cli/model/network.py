@@ -1,7 +1,7 @@
 """The whole network: encoder → adaptive codes → decoder → image. One class serves every size and task.
 
-In the order of an image's way: the encoder (input pixels → latent map), the decoder (codes → image), the trunk that
-may stand in place of the encoder's stem and of the decoder's head, and `AdaCode`, which puts them together.
+The classes follow the way of an image: the encoder (input pixels → latent map), the decoder (codes → image), the trunk
+that can replace the encoder's stem and the decoder's head, and `AdaCode`, which combines them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from adacode_cli.model.swin import SwinStack
 @dataclass(frozen=True)
 class Encoded:
     """latent_BCHW: map to be quantised. skips: one map for each of the first decoder stages, coarse to fine; with a
-    trunk, its map where the branch begins alone.
+    trunk, only its map where the branch begins.
     """
 
     latent_BCHW: Tensor
@@ -61,7 +61,7 @@ class Encoder(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         ch, first, last = config.channels, config.input_level, len(config.channels) - 1
-        # A trunk's map takes the place of the stem's.
+        # A trunk's map replaces the stem's.
         self.stem = Stem(config) if config.trunk is None else nn.Identity()
         self.down = nn.ModuleList(
             DownBlock(ch[i], ch[i + 1], config.encoder_depth, config.norm) for i in range(first, last)
@@ -70,7 +70,7 @@ class Encoder(nn.Module):
         self.up = nn.ModuleList(
             UpBlock(ch[last - i], ch[last - i - 1], config.up_depth, config.norm) for i in range(config.num_skips)
         )
-        # Fine detail need not pass the latent grid: a fused skip starts from the down path's map of its grid as well.
+        # Fine detail bypasses the latent grid: a fused skip also starts from the down path's map of its grid.
         self.long_skips = config.skip == "fuse"
         # The published stem's map lacks a row and a column, so it cannot be added to one of a whole grid.
         self.first_long = 1 if config.stem == "conv4" else 0
@@ -98,8 +98,8 @@ class Encoder(nn.Module):
 class Fusion(nn.Module):
     """Learnt replacement of the sum: both maps, residual blocks, a convolution. 2 × B×C×H×W → B×C×H×W.
 
-    The decoder's weights are frozen in stage III; this block belongs to the task and may drop what the codes got
-    wrong where the input shows better.
+    The decoder's weights are frozen in stage III; this block belongs to the task and can replace what the codes got
+    wrong by what the input shows.
     """
 
     def __init__(self, channels: int, config: NetworkConfig) -> None:
@@ -159,21 +159,22 @@ class Skips(nn.Module):
 
 
 class Trunk(nn.Module):
-    """Convolutions in a row on the finest grid that restore an image by themselves, and where codes join them.
+    """A sequence of convolutions on the finest grid that restores an image alone, and the place where codes join it.
 
     The shape is that of Real-ESRGAN's small general network (Wang et al. 2021, arXiv:2107.10833; realesr-general-x4v3),
-    so that its weights can be a start. The codes are a branch of it: it begins at the map after `tap` convolutions and
-    its decoded map is added after `join` of them. The convolution in between begins at zero, so a network begins as its
-    trunk. `begin`: input image → map where the branch begins; `finish`: that map and the decoded codes → image.
+    so that training can start from its weights. The codes are a branch of it: it begins at the map after `tap`
+    convolutions, and its decoded map is added after `join` of them. The convolution in front of the sum starts at zero,
+    so an untrained network gives what its trunk gives. `begin`: input image → map where the branch begins; `finish`:
+    that map and the decoded codes → image.
 
-    `body` alternates convolutions and PReLU (a slope a channel) and ends with a convolution. With cells of c×c output
-    pixels (`NetworkConfig.cell_px`) the input is packed in blocks of (c/scale)×(c/scale) pixels; the output is
+    `body` alternates convolutions and PReLU (one slope for each channel) and ends with a convolution. With cells of c×c
+    output pixels (`NetworkConfig.cell_px`) the input is packed in blocks of (c/scale)×(c/scale) pixels; the output is
     unpacked from cells. `pack`: another side of the input's blocks.
     """
 
     def __init__(self, config: NetworkConfig, pack: int | None = None) -> None:
         super().__init__()
-        assert config.trunk is not None, "only a configuration with a trunk has one"
+        assert config.trunk is not None, "the configuration has no trunk"
         channels, depth = config.channels[0], config.trunk.depth
         self.tap, self.joined_at = config.trunk.tap, config.trunk.join
         self.pack, self.shuffle = pack or config.cell_px // config.scale, config.cell_px
@@ -213,7 +214,7 @@ class Trunk(nn.Module):
 
 @dataclass(frozen=True)
 class Restoration:
-    """What the network answers.
+    """The result of the network.
 
     image_BCHW: float, RGB, about [0, 1], unclipped. codes: a B×h×w int64 tensor a basis, on the latent grid.
     weights_BKHW: mixing weights, on the latent grid.
@@ -227,8 +228,8 @@ class Restoration:
 class AdaCode(nn.Module):
     """AdaCode network of one task (arXiv:2306.06513, section 3; see `NetworkConfig` for what can vary).
 
-    `forward` takes B×C×H×W, RGB float in [0, 1] (C = 4 with `mask_channel`: 1 = hole), of any size, pads it as
-    `input.padded_size` says and crops the result to (H·scale)×(W·scale).
+    `forward` takes B×C×H×W, RGB float in [0, 1] (C = 4 with `mask_channel`: 1 = hole), of any size, pads it to
+    `input.padded_size` and crops the result to (H·scale)×(W·scale).
     """
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -241,7 +242,7 @@ class AdaCode(nn.Module):
         self.trunk = Trunk(config) if config.trunk else None
 
     def encode(self, prepared_BCHW: Tensor) -> Encoded:
-        """Prepared input, sides multiples of `pad_multiple` → latent map, and the maps that `render` wants as well."""
+        """Prepared input, sides multiples of `pad_multiple` → latent map, and the maps that `render` needs too."""
         if self.trunk is None:
             encoded: Encoded = self.encoder(prepared_BCHW)
             return encoded
@@ -263,7 +264,7 @@ class AdaCode(nn.Module):
     def detail(self, prepared_BCHW: Tensor) -> Restoration:
         """What the network adds to the base image, for an input that `prepare_input` made and that needs no padding.
 
-        A tile of a larger image passes here: what concerns the whole image (filled holes, base) is done outside.
+        It also works on a tile: what depends on the whole image (filled holes, base) is done outside.
         """
         encoded = self.encode(prepared_BCHW)
         mixture = self.codebook(encoded.latent_BCHW)
@@ -271,17 +272,17 @@ class AdaCode(nn.Module):
         return Restoration(image, mixture.codes, mixture.weights_BKHW)
 
     def prepared(self, image_BCHW: Tensor, coarse_passes: int) -> Tensor:
-        """What the encoder sees of an input: its holes filled at half the size, by this network, where that is wanted.
+        """What the encoder sees of an input: its holes are filled at half the size by this network if configured.
 
-        Each pass sees twice as far as the next finer one, so a large hole is filled by what is around it. Images of
-        at most one attention window's side are not halved.
+        Each pass has twice the receptive field of the next finer one, so a large hole is filled from its surroundings.
+        Images whose sides are at most one attention window are not halved.
         """
         if coarse_passes and min(image_BCHW.shape[-2:]) > self.config.pad_multiple:
             return fill_from(image_BCHW, self.forward(halve(image_BCHW), coarse_passes - 1).image_BCHW)
         return prepare_input(image_BCHW, self.config.base)
 
     def forward(self, image_BCHW: Tensor, coarse_passes: int | None = None) -> Restoration:
-        """`coarse_passes`: how many times smaller by two the first filling of holes is; None: as configured."""
+        """`coarse_passes`: how often the image is halved for the first filling of holes; None: as configured."""
         config, (h, w) = self.config, image_BCHW.shape[-2:]
         coarse_passes = config.coarse_passes if coarse_passes is None else coarse_passes
         prepared = self.prepared(pad_mirrored(image_BCHW, *padded_size(config, h, w)), coarse_passes)

@@ -1,7 +1,8 @@
-"""LPIPS (Zhang et al. 2018, arXiv:1801.03924) on SqueezeNet 1.1 features: a distance of two images as people see it.
+"""LPIPS (Zhang et al. 2018, arXiv:1801.03924) on SqueezeNet 1.1 features: a perceptual distance of two images.
 
-Pure network; the caller brings the tensors: weights "NAME_w" and biases "NAME_b" of `conv1` and, for i from 2 to 9, of
-`fire{i}_squeeze1x1`, `fire{i}_expand1x1` and `fire{i}_expand3x3`; and one linear head a tap, `head_0` … `head_6`.
+It is only the network; the caller provides the tensors: weights "NAME_w" and biases "NAME_b" of `conv1` and, for i from
+2 to 9, of `fire{i}_squeeze1x1`, `fire{i}_expand1x1` and `fire{i}_expand3x3`; and one linear head for each tap, `head_0`
+… `head_6`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from adacode_cli.errors import WeightsError
 
-# Mean of ImageNet's blue, green and red on the 0 … 255 scale, which these weights were trained with.
+# Mean of ImageNet's blue, green and red on the scale 0 … 255; the weights were trained with it.
 MEAN_BGR = (103.939, 116.779, 123.68)
 _POOL_BEFORE = (2, 4, 6)
 _TAPPED_FIRES = (3, 5, 6, 7, 8, 9)
@@ -69,7 +70,8 @@ class Lpips(nn.Module):
         return [unit_length(found) for found in self._maps(image_BCHW)]
 
     def semantic(self, image_BCHW: Tensor) -> Tensor:
-        """B×3×H×W float RGB in [0, 1] → B×semantic_channels×h×w, about H/8×W/8: what is seen where, not negative.
+        """B×3×H×W float RGB in [0, 1] → B×semantic_channels×h×w, about H/8×W/8: what is seen where; values are not
+        negative.
 
         Fire 5's map with a mean square of 1 over the channels of each position; deeper layers are not computed.
         """
@@ -94,7 +96,7 @@ def unit_length(features_BCHW: Tensor) -> Tensor:
 def even_strength(features_BCHW: Tensor) -> Tensor:
     """Features with a mean square of 1 over the channels of each position; zeros stay zeros.
 
-    So a mean square error means the same whatever network and scale the features come from.
+    So mean square errors are comparable between networks and between scales of features.
     """
     return unit_length(features_BCHW) * math.sqrt(features_BCHW.shape[1])
 

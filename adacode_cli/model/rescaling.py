@@ -1,8 +1,8 @@
-"""How a network changes its scale: convolutions over blocks of pixels, made to fit blocks of another size.
+"""How a network changes its scale: convolutions over blocks of pixels are adapted to blocks of another size.
 
-A network of ×4 becomes one of ×2 whose image is that of ×4, each side halved by means of 2×2 pixels, without making
-the whole of it. What a trunk ends with is linear: a convolution, a pixel shuffle and the sum with the base image. So
-the means are taken of the last convolution's weights, and the network computes all else as it did. That costs as much
+A ×4 network becomes a ×2 network. Its image is the ×4 image, halved by means of 2×2 pixels, but the ×4 image is never
+computed. The end of a trunk is linear: a convolution, a pixel shuffle and the sum with the base image. Therefore the
+means are taken of the last convolution's weights, and the rest of the network is unchanged. That costs as much
 for each pixel of the input as ×4 does, four times as much for each pixel of the output.
 """
 
@@ -20,8 +20,8 @@ from adacode_cli.model.network import AdaCode
 def repacked(weight: Tensor, pack: int, new: int) -> Tensor:
     """C×(3·pack²)×h×w, for blocks of pack×pack RGB pixels → C×(3·new²)×h×w, for blocks of new×new; the dtype stays.
 
-    Shown an image, the result answers as the given weight would on that image enlarged by repetition (smaller blocks),
-    or made smaller by averages (larger blocks). Both sizes are powers of two.
+    On an image, the result gives what the given weight would give on that image enlarged by repetition (smaller
+    blocks), or reduced by averages (larger blocks). Both sizes are powers of two.
     """
     channels, kernel = weight.shape[0], weight.shape[2:]
     if new <= pack:
@@ -49,7 +49,7 @@ def can_halve(config: NetworkConfig) -> bool:
 def halved(network: AdaCode) -> AdaCode:
     """The same network for half its scale, in evaluation mode. `can_halve` has to be true of its configuration."""
     config = network.config
-    assert can_halve(config), "a base that means leave as it is, and a trunk, which ends with what is linear"
+    assert can_halve(config), "halving needs a base that means do not change, and a trunk, whose end is linear"
     assert config.trunk is not None, "as above"
     trunk = replace(config.trunk, shuffle=config.cell_px // 2)
     half = AdaCode(replace(config, scale=config.scale // 2, trunk=trunk))

@@ -1,10 +1,10 @@
 """Shifted-window attention on the latent grid (Liu et al. 2021, arXiv:2103.14030), in the AdaCode arrangement.
 
-Maps stay B×H×W×C inside a stack; H and W are multiples of the window. Windows do not see each other, so a block takes
-them band by band and its memory beside the map does not grow with the map. Position indices and shift masks are
-derived from the map's size when it is seen, never stored with the weights. They are made on the device, as a copy would
-make the host wait for it, and kept between calls as ordinary tensors whatever mode the first call runs in,
-since autograd refuses to save what inference mode made.
+Maps stay B×H×W×C inside a stack; H and W are multiples of the window. Windows are independent, so a block computes them
+in bands, and its memory in addition to the map does not grow with the map. Position indices and shift masks are derived
+from the size of the map, never stored with the weights. They are made on the device, because a copy would make the host
+wait for it. They are kept between calls as ordinary tensors, also if the first call is in inference mode, because
+autograd cannot save inference tensors.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from adacode_cli.model.blocks import conv3
 from adacode_cli.model.config import SwinConfig
 
-# Added to the attention between cells that only the cyclic shift made neighbours (reference value).
+# Added to the attention between cells that are neighbours only because of the cyclic shift (reference value).
 MASKED = -100.0
 # Cells of a band: with 256 channels the widest temporary of a band takes 32 MB in float32. A GPU needs more of them to
 # be busy while the next band's operations are launched.
@@ -27,14 +27,14 @@ _CPU = torch.device("cpu")
 
 
 def band_cells(*, on_cpu: bool) -> int:
-    """Cells of the latent grid that a block takes at once."""
+    """Cells of the latent grid that a block computes at a time."""
     return _BAND_CELLS if on_cpu else _BAND_CELLS_GPU
 
 
 @lru_cache(maxsize=8)
 @torch.inference_mode(mode=False)
 def relative_position_index(window: int, device: torch.device = _CPU) -> Tensor:
-    """(window²)×(window²) int64: for query cell i and key cell j, the row of the bias table that holds their offset."""
+    """(window²)×(window²) int64: for query cell i and key cell j, the row of the bias table for their offset."""
     r = torch.arange(window, device=device)
     y, x = (g.flatten() for g in torch.meshgrid(r, r, indexing="ij"))
     dy = y[:, None] - y[None, :] + window - 1
@@ -50,13 +50,13 @@ def shift_mask(
 ) -> Tensor:
     """num_windows×(window²)×(window²) float32, 0 or MASKED, for a map that was rolled by -shift on both axes.
 
-    Of a band of such a map `height` is the band's, and `last` says whether it ends where the map ends.
+    For a band of such a map, `height` is the band's, and `last` is true if it ends at the end of the map.
     """
 
     def wrapped(size: int) -> Tensor:
         return (torch.arange(size, device=device) >= size - shift).long()
 
-    # Of the cells in one window, those that came round the same edges belong together.
+    # Of the cells in one window, those that were wrapped around the same edges belong together.
     region_HW = wrapped(height)[:, None] * 2 * last + wrapped(width)[None, :]
     cells = to_windows(region_HW[None, :, :, None], window).squeeze(-1)
     return (cells[:, None, :] != cells[:, :, None]).float() * MASKED
@@ -139,7 +139,7 @@ class SwinBlock(nn.Module):
             return self._whole(x_BHWC)
         out = torch.empty_like(x_BHWC)
         for top in range(0, h, rows):
-            # The map as it would be rolled, a band at a time: the last band goes on at the top.
+            # The rolled map, one band at a time: the last band continues at the top.
             place = (torch.arange(top, min(top + rows, h), device=x_BHWC.device) + self.shift) % h
             band = x_BHWC.index_select(1, place).roll(-self.shift, 2)
             out[:, place] = self._band(band, last=top + rows >= h).roll(self.shift, 2).to(out.dtype)
@@ -161,7 +161,7 @@ class SwinBlock(nn.Module):
 
 
 def _gelu(x: Tensor) -> Tensor:
-    """GELU, over its input where no gradient wants that: the widest map of a block is not made twice."""
+    """GELU, in place unless a gradient needs its input, so that the widest map of a block exists only once."""
     return F.gelu(x) if torch.is_grad_enabled() else torch.ops.aten.gelu_(x)
 
 
@@ -175,12 +175,12 @@ class SwinGroup(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.conv(self.blocks(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
-        # In place where that loses nothing: another map of the latent grid counts in a large image.
+        # In place if no gradient needs it: each map of the latent grid takes much memory in a large image.
         return y.add_(x) if y.dtype == x.dtype else x + y
 
 
 class SwinStack(nn.Sequential):
-    """`groups` residual groups in a row; no position embedding, no final norm. B×C×H×W → B×C×H×W."""
+    """`groups` residual groups in sequence; no position embedding, no final norm. B×C×H×W → B×C×H×W."""
 
     def __init__(self, channels: int, config: SwinConfig) -> None:
         super().__init__(*(SwinGroup(channels, config) for _ in range(config.groups)))

@@ -1,7 +1,7 @@
 """Batches of the three stages: clean crops, degraded and clean pairs, crops with holes.
 
-Sample i of batch n depends on (seed, n, i) alone: neither the number of threads or processes nor a resumed run
-changes what is learnt from.
+Sample i of batch n depends on (seed, n, i) alone, so the number of threads or processes and a resumed run do not change
+the training data.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from adacode_cli.training.recipe import Recipe, StageRecipe
 from adacode_cli.training.shards import Pixels
 
 AHEAD = 4
-# Streams of random numbers: batches to learn from, those of a beginning, and holes that are drawn beforehand.
+# Streams of random numbers: training batches, batches for initial values, and holes that are drawn beforehand.
 TRAINING, BEGINNING, HOLES = 0, 1, 2
 
 
@@ -42,7 +42,7 @@ class Batch:
     category_B: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
-        """The batch on a device; input and target stay one tensor where they are one."""
+        """The batch on a device; if input and target are one tensor, they stay one."""
         tensors = {id(t): t for t in self._tensors()}
         moved = {key: t.to(device, non_blocking=True) for key, t in tensors.items()}
         values = (getattr(self, f.name) for f in fields(self))
@@ -84,17 +84,17 @@ SampleMaker = Callable[[np.random.Generator, Pixels], Sample]
 
 
 def training_input(config: NetworkConfig) -> TrainingInput:
-    """What a network is shown: stages I and II see the clean image, stage III what its task says."""
+    """The kind of input of a network: the clean image in stages I and II, that of the task in stage III."""
     return TASKS[config.task].training_input if config.task in TASKS else "clean"
 
 
 def degraded_side(patch: int, scale: int) -> int:
-    """Pixels a side that a sample of `patch` output pixels needs where it is degraded by `scale`."""
+    """Side in pixels that a sample of `patch` output pixels needs if it is degraded by `scale`."""
     return patch + 2 * MARGIN * scale
 
 
 def sample_side(config: NetworkConfig, patch: int) -> int:
-    """Pixels a side that a sample of `patch` output pixels needs for a network."""
+    """Side in pixels that a sample of `patch` output pixels needs for a network."""
     return degraded_side(patch, config.scale) if training_input(config) == "degraded" else patch
 
 
@@ -134,7 +134,7 @@ def host_batches(
     *,
     mask_channel: bool = False,
 ) -> BatchMaker:
-    """Batches made on the CPU from windows as `wanted`. Raises TrainingError where there are no such windows."""
+    """Batches made on the CPU from windows as in `wanted`. Raises TrainingError if there are no such windows."""
     contents = crops.contents
     contents.require(wanted.side)
 
@@ -164,7 +164,7 @@ def batch_of(samples: list[Sample], category_B: Tensor | None, *, mask_channel: 
 
 
 def painted(image_BCHW: Tensor, hole_B1HW: Tensor, *, mask_channel: bool) -> Tensor:
-    """Images with their holes painted over as the engine paints them.
+    """Images with their holes filled with the values that the engine uses.
 
     With `mask_channel` they are zero and the hole mask is a fourth channel, without it they are white.
     """
@@ -221,7 +221,8 @@ def device_batches(
 
 
 class HoleStock:
-    """`count` holes of side×side pixels in the device's memory, drawn once from a seed; eight times as many by turns.
+    """`count` holes of side×side pixels in the device's memory, drawn once from a seed; turned and mirrored, eight
+    times as many.
 
     One byte a pixel: 34 MB for 2,048 holes of 128 px.
     """
@@ -232,16 +233,16 @@ class HoleStock:
         self.device, self._holes = device, torch.from_numpy(holes)[:, None].to(device)
 
     def draw(self, generators: Sequence[np.random.Generator]) -> Tensor:
-        """One a generator, turned and mirrored at random: B×1×side×side float, 1 = hole, on the device."""
+        """One hole for each generator, turned and mirrored at random: B×1×side×side float, 1 = hole, on the device."""
         numbers = [int(rng.integers(len(self._holes))) for rng in generators]
         ways = [(int(rng.integers(4)), bool(rng.random() < 0.5)) for rng in generators]
         return turned(self._holes[sent(torch.tensor(numbers), self.device)], ways).float()
 
 
 def ordered(make: BatchMaker, first: int = 0, workers: int = 2) -> Generator[Batch, None, None]:
-    """Batch `first`, `first` + 1, … without end, a few of them made ahead by threads. Close it to end them.
+    """Batch `first`, `first` + 1, … without end, a few of them made in advance by threads. Close it to end the threads.
 
-    Without workers a batch is made when it is asked for.
+    Without workers a batch is made on request.
     """
     number = first
     if not workers:

@@ -1,14 +1,14 @@
 """A run folder → the files of a family, as they are installed: shared parts once, one file a task.
 
 - FAMILY-basis and FAMILY-fused: what all tasks share, from the stage-II network
-- FAMILY-reconstruct, FAMILY-sr-x4, …: what each task has of its own
+- FAMILY-reconstruct, FAMILY-sr-x4, …: the tensors of each task
 - LICENSE.Real-ESRGAN: the notice of its authors, where a file starts from their network
 - catalogue.json: names, sizes and digests, beside those of other families that the folder has already
 - FAMILY.md: the model card
 
-Nothing is written before all of it is known to fit: the same shared parts in every task, and every value within
-the range of the stored type. Files take their names only when all of them are on the disk, the catalogue's after
-those of the weights that it describes.
+Nothing is written before everything has been checked: the same shared parts in every task, and every value within
+the range of the stored type. Files are renamed to their final names only when all of them are on the disk, the
+catalogue after the weights that it describes.
 """
 
 from __future__ import annotations
@@ -50,19 +50,19 @@ def bundle(
 ) -> list[Path]:
     """Writes weights, catalogue.json and model card of the run in `run_folder` into `target`; returns the paths.
 
-    family: name of the family; where it is None, the run's files name it.
+    family: name of the family; if it is None, it is read from the run's files.
     dtype: of the stored tensors.
-    licence: of all files; where it is None, each file keeps its own, or has that of the photographs (shards.json) where
-        it states none. What files state of their base models stays; an entry's licence holds for both, and a notice
-        that this program has goes with them.
+    licence: of all files; if it is None, each file keeps its own, or has that of the photographs (shards.json) if it
+        states none. Statements on base models are kept; an entry's licence holds for both, and a notice that this
+        program has is added.
     overwrite: replaces files that exist. Otherwise a card that exists is kept.
-    on_note: gets a note of a task that is left out, as its training has not ended, and of a card that is kept.
+    on_note: gets a note on a task that is left out because its training has not ended, and on a card that is kept.
 
     Raises TrainingError without a stage II, for a task over other shared parts than the stage-II network's, and for
-    values that `dtype` cannot hold; UsageError for a name that a family cannot have; WeightsError where the catalogue
+    values that `dtype` cannot hold; UsageError for an invalid name of a family; WeightsError where the catalogue
     in `target` is damaged or uses the names for something else, or where this installation lacks a notice; OutputError
     where weights (or another text under a notice's name) exist and `overwrite` is False, where files of an earlier
-    bundle would not fit, or the disk refuses.
+    bundle would not fit, or the disk cannot be written to.
     """
     parts = _parts(run_folder, dtype, on_note)
     record = read_run(run_folder)
@@ -80,13 +80,13 @@ def bundle(
     if overwrite or not card.exists():
         contents[card.name] = text.encode()
     else:
-        on_note(f"{card} is kept as it is; --overwrite writes it again")
+        on_note(f"{card} is kept as it is; --overwrite replaces it")
     _write(target, contents)
     return [target / file for file in contents]
 
 
 def _parts(run_folder: Path, dtype: torch.dtype, on_note: OnNote) -> dict[str, Weights]:
-    """basis, fused, reconstruct and the tasks that the folder has, each shown to fit."""
+    """basis, fused, reconstruct and the tasks that the folder has, each checked."""
     path = run_folder / f"{FUSED}.safetensors"
     if not path.is_file():
         raise TrainingError("is missing", path=path, hint="Bundle a folder in which `adacode train fuse` has ended.")
@@ -117,7 +117,7 @@ def _networks() -> dict[str, tuple[Task, int]]:
 def _whole(path: Path, name: str) -> Weights:
     weights, (task, scale) = read_weights(path), _networks()[name]
     if weights.part != "whole" or (weights.config.task, weights.config.scale) != (task.name, scale):
-        raise TrainingError(f"holds no whole network for {name}", path=path, hint="Train it again.")
+        raise TrainingError(f"does not hold a whole network for {name}", path=path, hint="Train it again.")
     return weights
 
 
@@ -155,7 +155,7 @@ def _named(
     of_photographs = str(mapping(record.shards).get("licence") or "")
     named = {}
     for part, weights in found.items():
-        # Stages may have learnt from different photographs; the manifest is that of the last one.
+        # Stages may have been trained on different photographs; the manifest is that of the last one.
         own = licence or weights.provenance.licence or of_photographs
         named[part] = replace(weights, provenance=replace(weights.provenance, family=name, licence=own))
     return named
@@ -170,7 +170,7 @@ def _notices(found: Mapping[str, Weights]) -> dict[str, bytes]:
         try:
             notices[name] = path.read_bytes()
         except OSError as error:
-            what = f"cannot be read: {reason(error)}; it has to go with these weights"
+            what = f"cannot be read: {reason(error)}; it has to be distributed with these weights"
             raise WeightsError(what, path=path, hint="Reinstall adacode-cli.") from error
     return notices
 
@@ -181,11 +181,11 @@ def _require_room(
     for part in (*_SHARED, *_networks()):
         path = target / _file(family, part)
         if path.exists() and part not in found:
-            # It would be read with the new shared parts, and silently show other images than it was trained for.
+            # It would be read with the new shared parts, and silently give wrong images.
             hint = "Move it elsewhere, or bundle into another folder or as another --family."
             raise OutputError("is of another bundle of this family; this run has no such task", path=path, hint=hint)
         if path.exists() and not overwrite:
-            raise OutputError("exists already", path=path, hint="Add --overwrite to write it again.")
+            raise OutputError("exists already", path=path, hint="Add --overwrite to replace it.")
     for name, text in notices.items():
         path = target / name
         if path.is_file() and not overwrite and path.read_bytes() != text:
@@ -198,7 +198,7 @@ def _catalogue(target: Path, family: str, found: Mapping[str, Weights], contents
     earlier = catalogue_file.load(target) if path.exists() else Catalogue((), (), None, None)
     if any(entry.family == family and entry.kind == "release" for entry in earlier.entries):
         hint = "Choose another --family or another -o."
-        raise UsageError(f"{path} has {family!r} as a family that others have published", hint=hint)
+        raise UsageError(f"{path} has a published family {family!r} of other authors", hint=hint)
     files = [WeightsFile(name, len(data), hashlib.sha256(data).hexdigest()) for name, data in contents.items()]
     entries = [_entry(family, part, found[part]) for part in _networks() if part in found]
     return earlier.with_family(family, entries, files)
@@ -224,7 +224,7 @@ def _entry(family: str, part: str, weights: Weights) -> Entry:
 
 
 def _family(found: Mapping[str, Weights], contents: Mapping[str, bytes], dtype: torch.dtype) -> BundledFamily:
-    """What the model card says of the files."""
+    """The statements of the model card on the files."""
     own = found[FUSED].provenance
     stored = next((short for short, known in DTYPES.items() if known == dtype), str(dtype))
     parts = []
@@ -246,10 +246,10 @@ def _write(folder: Path, contents: Mapping[str, bytes]) -> None:
     with translated(OutputError, "cannot be made into a folder", folder, hint="Choose a writable place."):
         folder.mkdir(parents=True, exist_ok=True)
     taken = next((folder / name for name in contents if (folder / name).is_dir()), None)
-    # If the rename found it out, some files of this bundle and some of an earlier one would be left.
+    # If only the rename failed, files of this bundle and of an earlier one would be mixed.
     if taken is not None:
         raise OutputError("is a folder", path=taken, hint="Move it elsewhere.")
     with ExitStack() as stack:
-        # Their blocks end, and the files take their names, in the reverse of this order.
+        # Their blocks end, and the files are renamed, in the reverse order.
         for name, data in reversed(tuple(contents.items())):
             stack.enter_context(replacing(folder / name)).write(data)

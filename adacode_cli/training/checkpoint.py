@@ -1,6 +1,6 @@
 """RUN/NAME.checkpoint: an unfinished run as one safetensors file, from which it continues as if it had not stopped.
 
-Written whole or not at all, beside the last good one until then.
+It is written completely or not at all; until then the last good one stays.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _HINT = "Take another copy of it, or start again with --overwrite."
 class Checkpoint:
     """A run after `steps` steps and `seconds` of training, with the recipe's dictionary that it follows.
 
-    tensors, counters: as `Optimisation.state` gives them. A slim one holds averaged weights alone, no counters; a run
-        continues from it, but not as if it had not stopped.
-    data: the digest of the shards that it learns from (`Data.identity`).
+    tensors, counters: as `Optimisation.state` gives them. A slim one holds only the averaged weights; a run can
+        continue from it, but not exactly.
+    data: the digest of the shards that it is trained on (`Data.identity`).
     stated: what its file of weights is going to state, None in files of the first version.
     """
 
@@ -47,7 +47,7 @@ class Checkpoint:
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Raises OutputError where the disk refuses; what was there before stays."""
+    """Raises OutputError if it cannot be written; then an earlier file stays."""
     header = {
         "format": _FORMAT,
         "steps": checkpoint.steps,
@@ -62,7 +62,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Raises TrainingError, naming the file, where it is damaged or something else."""
+    """Raises TrainingError, naming the file, if it is damaged or not a checkpoint."""
     try:
         with safe_open(path, "pt") as file:
             text = (file.metadata() or {})[_KEY]
@@ -93,11 +93,11 @@ def _require_kinds(header: dict[str, Any]) -> None:
     """Raises TypeError or ValueError for values that no checkpoint has."""
     steps, seconds, counters = header["steps"], header["seconds"], header["counters"]
     if not all(isinstance(n, int) and n >= 0 for n in (steps, *counters.values())):
-        raise ValueError("a count is no whole number")
+        raise ValueError("a count is not a whole number")
     if not (isinstance(seconds, int | float) and math.isfinite(seconds) and isinstance(header["recipe"], dict)):
-        raise TypeError("its times or its recipe are something else")
+        raise TypeError("its times or its recipe have another type")
     if not isinstance(header["data"], str):
-        raise TypeError("the digest of its data is no text")
+        raise TypeError("the digest of its data is not a text")
 
 
 def _untied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""What training does with codebooks and the network need not know: first values, gradients, usage, dead codes."""
+"""What only training does with codebooks: initial values, gradients, usage, dead codes."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from torch import Tensor
 from adacode_cli.errors import TrainingError
 from adacode_cli.model.codebook import AdaptiveCodebook, Codebook
 
-# A code is dead when it is chosen this much less often than an even spread would, and in use from the other on.
+# A code is dead below the first share of an even distribution, and in use from the second share on.
 DEAD_SHARE = 0.02
 USED_SHARE = 0.05
-# Below this part of its codes in use, a basis is larger than what it has learnt.
+# If a smaller part of its codes is in use, a basis is larger than its training data need.
 HEALTHY_USE = 0.5
-# More cells a code cost time and hardly move a centre.
+# More cells for each code cost time and hardly move a centre.
 CELLS_PER_CODE = 64
 _FEATURES_HINT = "Every category needs photographs: prepare more of those that have none."
 # Rows of a distance table that exist at a time: 8 MB for 512 codes.
@@ -25,18 +25,20 @@ _CHUNK = 4096
 def kmeans_codes(cells_NC: Tensor, num_codes: int, generator: torch.Generator, rounds: int = 10) -> Tensor:
     """num_codes×C float32 centres of cells, on their device.
 
-    cells_NC: N×C, any float type and device; of several batches, so that codes fit more than one.
-    At most CELLS_PER_CODE times num_codes of them are looked at, picked at random. generator: of the CPU; equal cells
-    and generator states give equal codes. A centre that no cell is nearest to moves onto the cell that is
+    cells_NC: N×C, any float type and device; of several batches, so that codes do not fit only one.
+    At most CELLS_PER_CODE times num_codes of them are used, picked at random. generator: of the CPU; equal cells
+    and generator states give equal codes. A centre to which no cell is nearest moves onto the cell that is
     farthest from all others, so no two codes are equal unless there are fewer distinct cells than codes.
     Raises TrainingError without any cell, and for cells that are not finite.
     """
     if len(cells_NC) == 0:
-        raise TrainingError("there are no features to begin a codebook from", hint=_FEATURES_HINT)
+        raise TrainingError("there are no features for the initial codes of a codebook", hint=_FEATURES_HINT)
     picks = torch.randperm(len(cells_NC), generator=generator)[: CELLS_PER_CODE * num_codes]
     cells = cells_NC[picks.to(cells_NC.device)].float().cpu().contiguous()
     if not bool(cells.isfinite().all()):
-        raise TrainingError("the features that a codebook begins from are not finite", hint="Use precision fp32.")
+        raise TrainingError(
+            "the features for the initial codes of a codebook are not finite", hint="Use precision fp32."
+        )
     codes = _seeds(cells, num_codes, generator)
     for _ in range(rounds):
         nearest = _nearest(cells, codes)
@@ -48,12 +50,14 @@ def kmeans_codes(cells_NC: Tensor, num_codes: int, generator: torch.Generator, r
 
 
 def _seeds(cells: Tensor, num_codes: int, generator: torch.Generator) -> Tensor:
-    """k-means++: every next centre is a cell, drawn in proportion to its square distance from those there are."""
+    """k-means++: every next centre is a cell, drawn with a probability proportional to its squared distance from the
+    earlier ones.
+    """
     codes = cells.new_empty(num_codes, cells.shape[1])
     codes[0] = cells[0]
     apart = _square_distance(cells, codes[0])
     for i in range(1, num_codes):
-        # With no distinct cell left, any will do.
+        # If no distinct cell is left, any cell can be taken.
         chance = apart if bool(apart.any()) else torch.ones_like(apart)
         codes[i] = cells[torch.multinomial(chance, 1, generator=generator)[0]]
         apart = torch.minimum(apart, _square_distance(cells, codes[i]))
@@ -77,7 +81,7 @@ def _nearest(cells: Tensor, codes: Tensor) -> Tensor:
 
 
 def _square_distance(cells: Tensor, code: Tensor) -> Tensor:
-    """N distances without cancellation: 0 for equal cells and for them alone, so that none is picked twice."""
+    """N distances without cancellation: 0 exactly for equal cells, so that none is picked twice."""
     exact = "donot_use_mm_for_euclid_dist"
     return torch.cdist(cells, code.unsqueeze(0), compute_mode=exact).squeeze(1).square()
 
@@ -100,8 +104,8 @@ def codebook_loss(feature: Tensor, vector: Tensor, commitment: float, own_B: Ten
     """‖sg(vector) − feature‖²·commitment + ‖vector − sg(feature)‖², means over all elements, in float32.
 
     feature, vector: B×C×H×W. own_B: B, bool or float in [0, 1]. Where given, the second part, which moves the codes,
-    is the mean over all B images of own · value: images of other categories leave a basis alone, and with none of its
-    own the codes do not move. The first part counts every image.
+    is the mean over all B images of own · value: images of other categories do not move the codes of a basis. The first
+    part counts every image.
     """
     feature, vector = feature.float(), vector.float()
     moving = (vector - feature.detach()).square().flatten(1).mean(1)
@@ -123,11 +127,11 @@ def count_codes(codes: Tensor, num_codes: int, own_B: Tensor | None = None) -> T
 
 
 class CodeUsage:
-    """How often each code of a basis was chosen lately, and new places for those that never are.
+    """How often each code of a basis was chosen recently, and new places for codes that are never chosen.
 
-    The first updates are averaged evenly: an assumption about codes that nothing has chosen yet would hide for
-    hundreds of steps that they are dead. Updates do not wait for `device`, given the one that the codes are on;
-    readings fetch the shares from there once after an update, however many are read.
+    The first updates are averaged evenly: with an initial assumption, dead codes would not be noticed for hundreds of
+    steps. Updates do not wait for `device`, which is the one that the codes are on; after an update, the first reading
+    copies the shares from there, once.
     """
 
     def __init__(self, num_codes: int, decay: float = 0.99, device: torch.device | str = "cpu") -> None:
@@ -137,7 +141,9 @@ class CodeUsage:
         self._read: Tensor | None = None
 
     def update_counts(self, counts: Tensor) -> None:
-        """Takes in how often each code was chosen in a step: num_codes numbers. Counts of 0 throughout are no step."""
+        """Takes in how often each code was chosen in a step: num_codes numbers. If all counts are 0, the step is
+        ignored.
+        """
         counts = counts.to(self.share)
         total = counts.sum()
         some = (total > 0).to(self.share)
@@ -151,7 +157,7 @@ class CodeUsage:
         return torch.cat((self.share, self.updates.unsqueeze(0))).cpu().clone()
 
     def load(self, state: Tensor) -> None:
-        """Goes on from a `state()`. Raises TrainingError when it was one of another number of codes."""
+        """Continues from a `state()`. Raises TrainingError if that had another number of codes."""
         if state.shape != (len(self.share) + 1,):
             what = f"the use of {state.numel() - 1} codes was recorded, but the basis has {len(self.share)}"
             raise TrainingError(what, hint="Continue a run with the settings that it began with.")
@@ -167,7 +173,7 @@ class CodeUsage:
 
     @property
     def used(self) -> float:
-        """Part of the codes chosen at least a twentieth as often as an even spread would."""
+        """Share of the codes that are chosen at least a twentieth as often as in an even distribution."""
         share = self._shares()
         return float((share > USED_SHARE / len(share)).float().mean())
 
@@ -181,8 +187,8 @@ class CodeUsage:
         """Moves codes that are (almost) never chosen onto random live features; returns how many.
 
         cells_NC: N×C features of this basis. generator: of the CPU; equal shares, cells and generator states move
-        equal codes to equal places, so processes that hold the same ones stay alike. A moved code counts as barely
-        alive, so that the next look finds out whether it was chosen meanwhile. Waits for the device.
+        equal codes to equal places, so processes with the same codes stay equal. A moved code counts as barely
+        alive, so that the next check shows whether it has been chosen since. Waits for the device.
         """
         dead = (self.share < DEAD_SHARE / len(self.share)).nonzero().flatten()[: len(cells_NC)]
         if len(dead):
@@ -195,7 +201,7 @@ class CodeUsage:
 
 
 def health_warning(name: str, used: float, num_codes: int) -> str | None:
-    """What is wrong with a basis that uses less than half of its codes, and what to do; None for one that is well.
+    """A warning for a basis that uses less than half of its codes, with what to do; None for other bases.
 
     name: the basis as the user calls it; used: `CodeUsage.used`, 0 to 1.
     """
@@ -205,5 +211,5 @@ def health_warning(name: str, used: float, num_codes: int) -> str | None:
     enough = 1 << (living - 1).bit_length()
     return (
         f"the basis {name} uses {living} of its {num_codes} codes ({used:.0%}). Train it for more steps, on more "
-        f"photographs of that category, or give it fewer codes (`--codes`; {enough} would hold those in use)."
+        f"photographs of that category, or give it fewer codes (`--codes`; {enough} would be enough for those in use)."
     )

@@ -1,6 +1,6 @@
-"""Crops of photographs for training, and the random windows of them that one step sees.
+"""Crops of photographs for training, and the random windows of them that are used in one step.
 
-The same draws serve both stores: `HostCrops` keeps or reads images in main memory and cuts them one by one,
+Both stores use the same random choices: `HostCrops` keeps or reads images in main memory and cuts them one by one,
 `DeviceCrops` keeps the whole corpus as bytes in the device's memory and cuts a batch there.
 """
 
@@ -21,9 +21,9 @@ from adacode_cli.model.config import NetworkConfig
 from adacode_cli.training.shards import PREPARE_AGAIN, Crop, Pixels, Shards, Split, read_crop
 
 MIN_SHRINK = 0.5
-# What also looks at halved images learns from smaller ones.
+# A network with coarse passes is trained on smaller windows too.
 MIN_COARSE_SHRINK = 0.25
-# Levels: contours alone, however strong, are not much to learn from.
+# In levels: single contours, even strong ones, are not much detail to learn from.
 _STRONG = 40
 _HINT = "Cut larger crops with `adacode train prepare --crop`, or choose a smaller --patch."
 
@@ -47,8 +47,8 @@ class Wanted:
     side: pixels a side that a window gives.
     category: the only one; None for a random one.
     shrink: smallest factor that a window is shrunk by, in a share `shrunk` of the draws.
-    candidates: number of windows that are drawn; the one of most detail is used. A third of an average photograph is
-        sky or wall, of which there is little to learn.
+    candidates: number of windows that are drawn; the one of most detail is used, because a third of an average
+        photograph is sky or wall, with little to learn from.
     """
 
     side: int
@@ -83,7 +83,7 @@ class Contents:
         pixels = read_crop(crop)
         if pixels.shape[:2] != (self.crop_px, self.crop_px):
             h, w = pixels.shape[:2]
-            what = f"holds a crop of {w}×{h} px ({crop.key}) where the manifest says {self.crop_px}"
+            what = f"holds a crop of {w}×{h} px ({crop.key}) where the manifest states {self.crop_px}"
             raise TrainingError(what, path=crop.shard, hint=PREPARE_AGAIN)
         return pixels
 
@@ -112,12 +112,12 @@ class Contents:
 
 
 def shrink_for(config: NetworkConfig, wanted: float = MIN_SHRINK) -> float:
-    """The least factor for the windows that a network learns from, where a recipe wants `wanted`."""
+    """The smallest factor for the training windows of a network, if the recipe has `wanted`."""
     return min(wanted, MIN_COARSE_SHRINK) if config.coarse_passes else wanted
 
 
 class HostCrops:
-    """Crops in main memory: decoded once (`keep`), or whenever one is asked for. Threads may share it."""
+    """Crops in main memory: decoded once (`keep`), or at each request. Threads may share it."""
 
     def __init__(self, contents: Contents, *, keep: bool, workers: int) -> None:
         self.contents = contents
@@ -167,8 +167,8 @@ class DeviceCrops:
     def cut(self, windows: Sequence[Window], side: int) -> Tensor:
         """The windows as B×3×side×side float RGB in [0, 1] on the device, of whole 1/255 steps.
 
-        All windows are one gather and at most two products, so that the device is not kept waiting for many small
-        pieces of work.
+        All windows together are one gather and at most two matrix products, because many small operations would leave
+        the device idle.
         """
         place_4B = sent(torch.tensor([(w.crop, w.y, w.x, w.span) for w in windows]).T.contiguous(), self.device)
         crop_B, y_B, x_B, span_B = place_4B
@@ -197,7 +197,7 @@ class DeviceCrops:
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """On the device, without waiting for what it has still to do."""
+    """The tensor on the device, without waiting for its queued work."""
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
@@ -215,7 +215,7 @@ def _shrinking(offset_B: Tensor, span_B: Tensor, read: int, side: int) -> Tensor
 
 
 def turned(squares_BCHW: Tensor, ways: Sequence[tuple[int, bool]]) -> Tensor:
-    """Each square turned and mirrored as its entry of `ways`, (quarter turns, mirrored afterwards), says."""
+    """Each square, turned and mirrored by its entry of `ways`: (quarter turns, mirrored afterwards)."""
     result = torch.empty_like(squares_BCHW)
     for turns, mirrored in sorted(set(ways)):
         alike = [i for i, way in enumerate(ways) if way == (turns, mirrored)]

@@ -1,4 +1,4 @@
-"""A folder of shards as the stages need it: batches for training in the wanted place, and crops for validation."""
+"""A folder of shards as the stages need it: training batches on a device, and crops for validation."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from adacode_cli.training.recipe import Recipe, StageRecipe
 from adacode_cli.training.shards import Shards
 
 Cache = Literal["auto", "none", "memory", "device"]
-# Parts of the free memory that decoded crops may take where nobody chose.
+# Shares of the free memory that decoded crops may take with `auto`.
 _HOST_SHARE, _DEVICE_SHARE = 0.5, 0.25
 _VALIDATION_PX = 256
 NUM_VALIDATION_CROPS = 16
@@ -74,13 +74,13 @@ class Data:
 
     @property
     def identity(self) -> str:
-        """The same for the same shards, wherever they are."""
+        """A digest that is the same for the same shards in any folder."""
         return sha256("".join(s["sha256"] for s in self.shards.manifest["shards"]).encode()).hexdigest()
 
     def batches(
         self, config: NetworkConfig, recipe: Recipe, stage: StageRecipe, seed: int, category: str | None = None
     ) -> BatchMaker:
-        """This process's batches for a network to learn from, of crops of one category, or of all if None.
+        """This process's training batches for a network, of crops of one category, or of all if None.
 
         Raises TrainingError where crops are too small or a category is empty.
         """
@@ -93,7 +93,7 @@ class Data:
         return host_batches(self._host_crops, samples, order, wanted, mask_channel=config.mask_channel)
 
     def validation(self, config: NetworkConfig, recipe: Recipe, category: str | None = None) -> list[Batch]:
-        """Held-out crops for a network, batches of one; none where the shards hold none back."""
+        """Held-out crops for a network, batches of one; none if the shards have no validation crops."""
         multiple, crop_px = config.pad_multiple * config.scale, self.held_out.crop_px
         room = min(_VALIDATION_PX, crop_px - sample_side(config, 0))
         side = sample_side(config, max(multiple, room // multiple * multiple))

@@ -1,8 +1,9 @@
-"""The discriminator, which tells photographs from the network's images pixel by pixel, and the hinge losses of both.
+"""The discriminator, which distinguishes photographs from the network's images pixel by pixel, and the hinge losses of
+both.
 
 Real-ESRGAN's U-Net discriminator (Wang et al. 2021, arXiv:2107.10833, section 3.2) after Schönfeld et al. 2020
-(arXiv:2002.12655). Equal weights, buffers and inputs give equal logits: `state_dict` holds all there is, the estimates
-of the power iteration included.
+(arXiv:2002.12655). Equal weights, buffers and inputs give equal logits: `state_dict` has the whole state, including the
+estimates of the power iteration.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ class UNetDiscriminator(nn.Module):
     channels: width of the first level; each of three levels below doubles it. 64 (published) makes 4.38 million
     parameters, 32 (the `compact` presets) 1.09 million. All convolutions except the first and the last are divided by
     their largest singular value (Miyato et al. 2018, arXiv:1802.05957); every forward pass in training mode improves
-    the estimate of it by one power iteration, in evaluation mode none does.
+    the estimate of it by one power iteration; in evaluation mode it does not change.
     """
 
     def __init__(self, channels: int = 64) -> None:
@@ -34,14 +35,14 @@ class UNetDiscriminator(nn.Module):
         self.last = nn.Conv2d(c, 1, 3, padding=1)
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
-        """B×3×H×W float RGB in [0, 1] → B×1×H×W logits, positive for what is taken for real."""
+        """B×3×H×W float RGB in [0, 1] → B×1×H×W logits, positive for what is classified as real."""
         levels = [_leaky(self.first(image_BCHW))]
         for conv in self.down:
             levels.append(_leaky(conv(levels[-1])))
         x = levels.pop()
         for conv in self.up:
             skip = levels.pop()
-            # To the skip's size, which is not always twice one's own: sides need not be multiples of 8.
+            # To the skip's size, which is not always exactly twice as large: sides need not be multiples of 8.
             x = F.interpolate(x, skip.shape[-2:], mode="bilinear", align_corners=False)
             x = _leaky(conv(x)) + skip
         for conv in self.refine:

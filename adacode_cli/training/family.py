@@ -1,4 +1,4 @@
-"""The shape of a family of networks: what the tasks have in common, and the network of each of them."""
+"""The shape of a family of networks: what its tasks have in common, and the network of each task."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ PAPER_CODES = (512, 256, 512, 256, 256)
 class Family:
     """Sizes and choices of all networks of a family; names as in `NetworkConfig`. Raises UsageError.
 
-    codes: number of codes of each basis, over again where there are more categories than numbers.
+    codes: number of codes of each basis; the list is repeated if there are more categories than numbers.
     code_dim: length of a code.
     clean_depth, restore_depth: `encoder_depth` of stages I and II, and of stage III.
     add_base: restored = interpolated input + network's output.
-    mask_channel: a fourth input channel says where holes are.
-    coarse_passes: of tasks that fill holes, which learn to continue from their own coarser results.
+    mask_channel: a fourth input channel marks the holes.
+    coarse_passes: of tasks that fill holes, which are trained to continue from their own coarser results.
     trunk: of tasks that enlarge, in place of stem blocks, skips and the interpolated base.
     """
 

@@ -26,10 +26,10 @@ class HoleSettings:
     width: of a stroke's brush, as parts of the image's side.
     step: smallest and largest way to a stroke's next vertex, as parts of the side.
     turn: largest change of direction there, in radians.
-    turn_back: strokes turn back at the image's edge, rather than run along it.
+    turn_back: strokes turn back at the edge of the image instead of running along it.
     scratch_px: smallest and largest width of a scratch in pixels.
     redraws: how often the holes are drawn again when they leave too little of the image (less than
-        1 - `MAX_HOLE_SHARE`), before a single scratch takes their place.
+        1 - `MAX_HOLE_SHARE`), before they are replaced by a single scratch.
     """
 
     shares: tuple[float, float, float, float, float] = (0.62, 0.14, 0.08, 0.1, 0.06)
@@ -64,7 +64,7 @@ PUBLISHED_STROKES = HoleSettings(
 )
 """AdaCode's published inpainting: 1 to 3 brush strokes of 8 to 28 vertices, 12 to 80 pixels wide on 512, round joints.
 
-It states neither the length nor the turns of their segments; these are those of `MIXED`.
+The paper does not state the lengths and turns of their segments; these are those of `MIXED`.
 """
 
 

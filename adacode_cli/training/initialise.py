@@ -1,7 +1,7 @@
-"""First values of a network: fresh ones, and what it takes over from the stage before or from an earlier result.
+"""Initial values of a network: random ones, and those from the stage before or from an earlier result.
 
 An earlier result may be of a shallower network, of another scale or without coarse passes. A residual block that it
-does not have starts as the identity, so training continues where it was.
+does not have starts as the identity, so training continues from the same result.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _BOOKS = "codebook.books."
 
 
 def fresh_network(config: NetworkConfig, seed: int) -> AdaCode:
-    """A network with first values that depend on `seed` alone."""
+    """A network with initial values that depend on `seed` alone."""
     torch.manual_seed(seed)
     network = AdaCode(config)
     initialise(network)
@@ -41,7 +41,7 @@ def fresh_network(config: NetworkConfig, seed: int) -> AdaCode:
 
 @torch.no_grad()
 def initialise(network: AdaCode) -> None:
-    """Kaiming weights, zero biases, small residual branches; task fusions start near silence, mixing weights even."""
+    """Kaiming weights, zero biases, small residual branches; task fusions start near zero, mixing weights equal."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
@@ -65,7 +65,7 @@ def initialise(network: AdaCode) -> None:
 
 
 def _initialise_trunk(trunk: Trunk) -> None:
-    """Convolutions that keep the power of what passes them; a small last one; codes that add nothing yet."""
+    """Convolutions that keep the power of their input; a small last one; codes that do not add anything yet."""
     for module in trunk.body:
         if isinstance(module, nn.PReLU):
             nn.init.constant_(module.weight, _SLOPE)
@@ -87,7 +87,7 @@ def adopt(network: AdaCode, source: Mapping[str, Tensor], prefixes: tuple[str, .
 
 
 def adopt_fused(network: AdaCode, fused: AdaCode) -> list[str]:
-    """Stage III starts from all that it shares with stage II; returns the copied keys.
+    """Stage III starts from all tensors that it shares with stage II; returns the copied keys.
 
     A network for smaller inputs begins at a coarser level: its down blocks take over those of the same levels.
     """
@@ -101,7 +101,7 @@ def adopt_fused(network: AdaCode, fused: AdaCode) -> list[str]:
 
 
 def first_key(network: AdaCode) -> str:
-    """State-dict key of the weight that input pixels meet first."""
+    """State-dict key of the first weight, which is applied to input pixels."""
     return "encoder.stem.conv.weight" if network.trunk is None else "trunk.body.0.weight"
 
 
@@ -110,7 +110,7 @@ def adopt_first(network: AdaCode, weight: Tensor, earlier: NetworkConfig) -> Non
     """Takes over a first convolution, of a shuffle stem or of a trunk, for a network that packs other blocks of pixels.
 
     weight: C×(3·pack²)×3×3, trained on blocks of pack×pack RGB pixels, pack = cell_px/scale of `earlier`; the new one
-    answers as `repacked` says. Extra input channels of the new one (a mask) start at zero.
+    gives what `repacked` describes. Extra input channels of the new one (a mask) start at zero.
     """
     pack, new = (config.cell_px // config.scale for config in (earlier, network.config))
     own, blocks = network.get_parameter(first_key(network)), repacked(weight, pack, new)
@@ -131,26 +131,28 @@ def _from_level(source: Mapping[str, Tensor], level: int) -> dict[str, Tensor]:
 
 
 def earlier_fused(path: Path) -> AdaCode:
-    """The stage-II network in a file. Raises TrainingError where it is another, WeightsError where it is broken."""
+    """The stage-II network in a file. Raises TrainingError if it is another one, WeightsError if it is damaged."""
     network, _ = load_network((path,))
     task = TASKS.get(network.config.task)
     if task is None or not task.from_codes:
-        raise TrainingError("holds no stage-II network", path=path, hint="Run `adacode train fuse` first.")
+        raise TrainingError("does not hold a stage-II network", path=path, hint="Run `adacode train fuse` first.")
     return network
 
 
 def fuse_from(network: AdaCode, path: Path) -> None:
-    """Stage II continues: all except the codebooks is as in the file. Raises TrainingError where it does not fit."""
+    """Stage II continues: everything except the codebooks is taken from the file. Raises TrainingError if it does not
+    fit.
+    """
     earlier = earlier_fused(path)
     _require_alike(earlier.config, network.config, path)
     _take_over(network, {key: t for key, t in earlier.state_dict().items() if not key.startswith(_BOOKS)})
 
 
 def restore_from(network: AdaCode, path: Path) -> Provenance:
-    """Stage III continues: what is the task's own is as in the file, the rest stays as it is.
+    """Stage III continues: the task's own tensors are taken from the file, the rest is unchanged.
 
-    A first convolution of the other scale is made to fit. Returns where the file says that it comes from. Raises
-    TrainingError where the file is of another task or family.
+    A first convolution of the other scale is adapted. Returns the provenance in the file. Raises TrainingError if the
+    file is of another task or family.
     """
     earlier, provenance = load_network((path,))
     scaled = network.config.stem == "shuffle" and TASKS[network.config.task].enlarges

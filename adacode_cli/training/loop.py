@@ -1,7 +1,7 @@
-"""The training loop: one stage and its batches, until its steps or its time end, or somebody stops it.
+"""The training loop: one stage and its batches, until its steps or its time end, or until it is stopped.
 
-Whatever ends it, the run can continue: a checkpoint is written at the end and every so often, never one of a run that
-has stopped making sense.
+In each case the run can continue: a checkpoint is written at the end and at intervals, but never for a run whose values
+are not finite any more.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from adacode_cli.training.recipe import StageRecipe
 from adacode_cli.training.run_names import LogLine
 
 Now = Callable[[], float]
-# Several processes agree on when to stop; on a GPU each time costs a wait for it.
+# Several processes must agree when to stop; on a GPU each check waits for the device.
 AGREE_EVERY = 10
 
 
 @dataclass(frozen=True)
 class Pace:
-    """How often a run does what does not change its result: seconds between checkpoints, steps between the others."""
+    """How often a run does things that do not change its result: seconds between checkpoints, otherwise steps."""
 
     log_every: int = 50
     validate_every: int = 500
@@ -39,7 +39,7 @@ class Pace:
 
 @dataclass(frozen=True)
 class Point:
-    """How far a run is: steps done, and seconds that they took."""
+    """The progress of a run: steps done, and the seconds that they took."""
 
     steps: int = 0
     seconds: float = 0.0
@@ -55,16 +55,16 @@ class Watcher(Protocol):
         """A line of the log: `step` and means since the line before."""
 
     def validate(self, steps: int) -> LogLine:
-        """Scores of the averaged weights as they are after `steps` steps."""
+        """Measures the averaged weights after `steps` steps."""
 
     def keep(self, point: Point) -> None:
-        """Time for a checkpoint."""
+        """Writes a checkpoint."""
 
 
 class Clock:
-    """How much of a run is done, from 0 to 1: by steps, or by time where the recipe has minutes.
+    """How much of a run is done, from 0 to 1: by steps, or by time if the recipe has minutes.
 
-    `before`: seconds that earlier sessions of the run took.
+    `before`: seconds of earlier sessions of the run.
     """
 
     def __init__(self, recipe: StageRecipe, now: Now, before: float = 0.0) -> None:
@@ -73,11 +73,11 @@ class Clock:
 
     @property
     def seconds(self) -> float:
-        """Of training, with earlier sessions."""
+        """Seconds of training, including earlier sessions."""
         return self._now() - self._start
 
     def progress(self, step: int) -> float:
-        """What `step` finished steps and the time since the start amount to."""
+        """The progress after `step` finished steps and the time since the start."""
         done = step / self.recipe.steps
         if self.recipe.minutes:
             done = max(done, self.seconds / (60 * self.recipe.minutes))
@@ -85,7 +85,7 @@ class Clock:
 
 
 class LogInterval:
-    """The steps since the last line of the log: their losses, and where the time went."""
+    """The steps since the last line of the log: their losses, and how the time was spent."""
 
     def __init__(self, now: Now, images_a_step: int) -> None:
         self._now, self._images = now, images_a_step
@@ -93,14 +93,14 @@ class LogInterval:
         self._since, self._waited = now(), 0.0
 
     def waiting(self, batches: Iterator[Batch]) -> Batch:
-        """The next batch; the time until it is there counts as waiting."""
+        """The next batch; the time until it is available counts as waiting."""
         start = self._now()
         batch = next(batches)
         self._waited += self._now() - start
         return batch
 
     def add(self, values: dict[str, Tensor]) -> None:
-        """Takes up one step's losses, wherever they are."""
+        """Adds one step's losses, which may be on any device."""
         self._values.append(values)
 
     def line(self, step: int) -> LogLine:
@@ -125,10 +125,10 @@ def run_loop(
     stop: Callable[[], bool] = lambda: False,
     now: Now = time.monotonic,
 ) -> bool:
-    """Trains from `point` on, until the recipe's end (True) or until `stop` (False).
+    """Trains from `point` until the recipe's end (True) or until `stop` (False).
 
     batches: those from number `point.steps` on. Raises TrainingError when a loss or a gradient stops being finite;
-    the last checkpoint is then as it was. Several processes must end by steps: each of them has a clock of its own.
+    the last checkpoint is then unchanged. Several processes must end by steps, because each has its own clock.
     """
     recipe, processes = optimisation.recipe, optimisation.stage.processes
     clock, device = Clock(recipe, now, point.seconds), optimisation.stage.device
@@ -139,7 +139,7 @@ def run_loop(
         interval.add(values)
         rate = learning_rate(recipe.optimiser, steps, progress)
         steps += 1
-        if device.type == "cpu":  # where it does not wait for a device, nonsense is found at once
+        if device.type == "cpu":  # without waiting for a device, values that are not finite are found at once
             require_finite(_floats([values])[0], steps)
         progress, stopped = clock.progress(steps), _agreed(stop, processes, steps)
         due = now() - kept > pace.checkpoint_every_s
@@ -158,7 +158,7 @@ def run_loop(
 
 
 def _agreed(stop: Callable[[], bool], processes: Processes, step: int) -> bool:
-    """Whether any process wants to stop, which all must know at the same step."""
+    """Whether any process wants to stop; all must learn this at the same step."""
     waits = processes.world > 1 and processes.device.type != "cpu" and step % AGREE_EVERY
     return False if waits else processes.any(stop())
 

@@ -1,7 +1,7 @@
 """Loss terms that compare images or features. Each takes tensors of any float type and returns a float32 scalar.
 
 Every term except the contrastive one is a mean over images of a value that depends on that image alone: the loss of a
-batch is the mean of the losses of its equal parts, so processes that share a batch train as one would.
+batch is the mean of the losses of its equal parts, so several processes that share a batch train as one process would.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# Only keeps 0/0 from being NaN: far below the power of any feature.
+# Prevents 0/0, which is NaN; it is far below the power of any feature.
 _TINY = 1e-24
-# `feature_loss` counts the plain difference a quarter as much as the style (published settings).
+# In `feature_loss` the plain difference has a quarter of the weight of the style (published settings).
 _PLAIN = 0.25
-# Periods a side of the areas in which a repeated pattern is looked for.
+# Side in periods of the areas in which a repeated pattern is measured.
 _REGION = 4
 
 
@@ -26,8 +26,8 @@ def pixel_loss(output: Tensor, target: Tensor) -> Tensor:
 def hole_pixel_loss(output: Tensor, target: Tensor, hole: Tensor, outside: float = 0.1) -> Tensor:
     """Mean absolute difference inside holes, plus `outside` times that of the rest, each within every image.
 
-    output, target: B×C×H×W; hole: B×1×H×W in [0, 1], 1 inside. A small hole weighs as much as a large one; an image
-    without a hole adds 0 to the first part.
+    output, target: B×C×H×W; hole: B×1×H×W in [0, 1], 1 inside. A small hole has the same weight as a large one; an
+    image without a hole adds 0 to the first part.
     """
     difference = (output.float() - target.float()).abs().mean(1, keepdim=True)
     inside, rest = hole.float(), 1 - hole.float()
@@ -38,10 +38,10 @@ def hole_pixel_loss(output: Tensor, target: Tensor, hole: Tensor, outside: float
 def grid_loss(output: Tensor, target: Tensor, period: int) -> Tensor:
     """Mean absolute strength of a pattern of `period` pixels in the difference of two B×C×H×W images.
 
-    In areas of `_REGION` periods a side the difference is averaged over all places of the same phase; what is left
-    beside its mean over phases repeats itself from cell to cell, as a pixel shuffle does it and no photograph. It is
-    too faint for the pixel loss and too fine for perceptual networks, which step over it; people see it on even
-    surfaces. An image of less than one period has none: 0.
+    In areas of `_REGION` periods a side the difference is averaged over all places of the same phase; after
+    subtraction of its mean over phases, only a pattern remains that repeats from cell to cell: a pixel shuffle makes
+    such patterns, photographs do not have them. They are too faint for the pixel loss and too fine for perceptual
+    networks, whose strides skip them, but visible on even surfaces. For an image of less than one period it is 0.
     """
     b, c, h, w = output.shape
     region = min(_REGION, h // period, w // period)
@@ -57,7 +57,7 @@ def grid_loss(output: Tensor, target: Tensor, period: int) -> Tensor:
 def gram(feature_BCHW: Tensor) -> Tensor:
     """B×C×C channel correlations, mean over cells, in float32 also within autocast.
 
-    A product in bf16 would have errors as large as the differences that the loss is about.
+    A product in bf16 would have errors as large as the differences that the loss measures.
     """
     with torch.autocast(feature_BCHW.device.type, enabled=False):
         x = feature_BCHW.float().flatten(2)
@@ -67,7 +67,7 @@ def gram(feature_BCHW: Tensor) -> Tensor:
 def feature_loss(feature: Tensor, target: Tensor) -> Tensor:
     """0.25·MSE + Gram MSE to the clean image's feature before the decoder (stage III), both relative to its power.
 
-    B×C×H×W each; no gradient reaches `target`. See `_relative_mse` for what relative means; 0.25·4 + 2 is the most.
+    B×C×H×W each; no gradient reaches `target`. `_relative_mse` defines what relative means; the maximum is 0.25·4 + 2.
     """
     return (_PLAIN * _relative_mse(feature, target) + _relative_mse(gram(feature), gram(target))).mean()
 
@@ -76,20 +76,20 @@ def code_loss(feature: Tensor, target_code_vectors: Tensor, commitment: float) -
     """commitment·MSE + Gram MSE to the codes of the clean image: the codebook loss of stage III.
 
     feature: B×C×H×W before quantisation; target_code_vectors: B×C×H×W, no gradient reaches them. The first part is
-    plain, as the commitment part of `codebook_loss`, since distances to codes are what decides. The second is relative
-    to the power of the target's Gram matrix, as in `feature_loss`: left plain it grows with the fourth power of the
-    codes' scale, and would outweigh or lose to the rest depending on what stage I happened to learn.
+    not relative, as the commitment part of `codebook_loss`, because distances to codes decide which code is chosen. The
+    second is relative to the power of the target's Gram matrix, as in `feature_loss`: otherwise it would grow with the
+    fourth power of the codes' scale, and its weight would depend on the scale that stage I has learnt.
     """
     target = target_code_vectors.detach().float()
     return commitment * F.mse_loss(feature.float(), target) + _relative_mse(gram(feature), gram(target)).mean()
 
 
 def _relative_mse(x: Tensor, target: Tensor) -> Tensor:
-    """B values: each image's mean square difference in units of the power of its target, or of `x` where that is more.
+    """B values: each image's mean square difference, divided by the power of its target or, if that is more, of `x`.
 
-    By the target's power alone, crops of dark flat sky, whose features have a fiftieth of the usual power and whose
-    Gram matrices a thousandth, would outweigh everything else as long as the prediction is off. The unit is a number,
-    not a way to lower the loss: no gradient passes through it.
+    With the target's power alone, crops of dark flat sky would dominate the loss while the prediction is inaccurate:
+    their features have a fiftieth of the usual power, and their Gram matrices a thousandth. No gradient passes through
+    the divisor, so it cannot be used to lower the loss.
     """
     x, target = x.float().flatten(1), target.detach().float().flatten(1)
     unit = torch.maximum(target.square().mean(1), x.detach().square().mean(1))
@@ -99,7 +99,7 @@ def _relative_mse(x: Tensor, target: Tensor) -> Tensor:
 class SemanticHead(nn.Module):
     """1×1 convolution and ReLU from code vectors to features of a perceptual network, for `semantic_loss` (stage I).
 
-    B×in_channels×H×W → B×out_channels×H×W, at least 0, as the features are. Thrown away after training.
+    B×in_channels×H×W → B×out_channels×H×W, at least 0, as the features are. It is not part of the resulting weights.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -135,8 +135,8 @@ def contrastive_loss(restored_BC: Tensor, clean_BC: Tensor, temperature: float =
     similarity is the cosine. float32 scalar, from 0 to 2/temperature + log(2B − 1). A single pair has no negatives:
     the loss is 0 and so is its gradient. Gradients reach both arguments.
 
-    This is no mean over images of values of their own: with fewer negatives the loss is lower. Processes that share a
-    batch gather their rows first.
+    It is not a mean of independent values of images: with fewer negatives the loss is lower. Therefore processes that
+    share a batch gather their rows first.
     """
     with torch.autocast(restored_BC.device.type, enabled=False):
         pair = torch.cat((restored_BC, clean_BC)).float()

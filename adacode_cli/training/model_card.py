@@ -1,7 +1,7 @@
-"""A family's model card in Markdown, from what its run recorded and nothing else.
+"""A family's model card in Markdown, only from what its run recorded.
 
-Every figure is one of the run's settings, manifest or logs, or of the files themselves; what is not recorded is called
-unknown or not measured. The same run and files give the same text, to the byte.
+Every figure is from the run's settings, manifest or logs, or from the files themselves; what is not recorded is marked
+as unknown or not measured. The same run and files give the same text, byte for byte.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ _HOLDS = {
     "fused": "what turns codes into images; shared by all tasks",
 }
 _BASES = """\
-These files were not trained from nothing: training began with the weights of a base model, and changed them. Which data
-its authors trained it on is not recorded here. Its licence holds for these files beside the family's own. Where the
-table names a notice of its authors, it lies beside this card: copy it with the files.
+These files were not trained from scratch: training began with the weights of a base model, and changed them. The data
+on which its authors trained it are not recorded here. Its licence holds for these files in addition to that of the
+family. If the table names a notice of its authors, it is beside this card: copy it with the files.
 """
 _LIMITS = """\
-* What is restored is plausible, not evidence: detail that a photograph does not show is made up from codes that were
-  learnt from other photographs. Faces, writing and number plates may come out as those of something else.
+* What is restored is plausible, not evidence: detail that a photograph does not show is generated from codes that
+  were learnt from other photographs. Faces, writing and number plates may become those of something else.
 * Photographs unlike the training data (drawings, screenshots, medical or satellite images, other categories) and
   degradations unlike those of the training are restored less well. This has not been tested.
-* Whatever is over- or under-represented in the training data is so in the results.
+* Content that is over- or under-represented in the training data is so in the results, too.
 * Validation figures come from crops of the same collection, degraded (except for reconstruction) as in training. They
-  compare runs; they do not say how well photographs that time has degraded are restored. `adacode eval` measures on
-  test sets of your own.
+  compare runs; they do not show how well old, damaged photographs are restored. `adacode eval` measures on your own
+  test sets.
 """
-# What CommonMark and GitHub's tables give a meaning to inside a line.
+# Characters with a meaning inside a line of CommonMark and GitHub's tables.
 _MARKUP = re.compile(r"([\\`*_\[\]<>|&~#])")
 
 
@@ -61,7 +61,7 @@ class BundledFile:
 
 @dataclass(frozen=True)
 class BundledFamily:
-    """What a card is about. `parts` begin with basis and fused; `dtype` is as in --dtype."""
+    """The family that a card describes. `parts` begin with basis and fused; `dtype` is as in --dtype."""
 
     name: str
     parts: Sequence[BundledFile]
@@ -69,12 +69,12 @@ class BundledFamily:
 
     @property
     def tasks(self) -> Sequence[BundledFile]:
-        """The parts that a person can run."""
+        """The parts that can be run."""
         return self.parts[2:]
 
     @property
     def with_base(self) -> Sequence[BundledFile]:
-        """The parts that start from weights of others."""
+        """The parts that start from weights of other authors."""
         return [part for part in self.parts if part.provenance.base_model]
 
 
@@ -106,30 +106,34 @@ def model_card(family: BundledFamily, record: RunRecord) -> str:
 
 def _summary(family: BundledFamily, record: RunRecord) -> Iterable[Sequence[str]]:
     recipe = mapping(record.recipe)
-    yield "licence", _each(family, lambda said: said.whole_licence or "not stated")
+    yield "licence", _each(family, lambda provenance: provenance.whole_licence or "not stated")
     yield "stored as", f"safetensors, {family.dtype}"
-    yield "trained on", _each(family, lambda said: said.trained_on or _UNKNOWN)
-    yield "made by", _each(family, lambda said: said.source or _UNKNOWN)
-    yield "trained with", _each(family, lambda said: f"adacode {said.version}" if said.version else _UNKNOWN)
+    yield "trained on", _each(family, lambda provenance: provenance.trained_on or _UNKNOWN)
+    yield "made by", _each(family, lambda provenance: provenance.source or _UNKNOWN)
+    yield "trained with", _each(family, lambda own: f"adacode {own.version}" if own.version else _UNKNOWN)
     yield "bundled with", f"adacode {__version__}"
     yield "preset", _text(recipe.get("preset"))
     yield "seed", _text(recipe.get("seed"))
     yield "precision", _text(recipe.get("precision"))
-    # The folder of a file is private.
+    # Only the name: the folder of a file is private.
     yield "perceptual network in training", re.split(r"[/\\]", _text(recipe.get("perceptual")))[-1]
 
 
 def _each(family: BundledFamily, statement: Callable[[Provenance], str]) -> str:
-    """What all files state; where they differ, each statement with the files that make it."""
+    """The statement of all files; if they differ, each statement with its files."""
     files: dict[str, list[str]] = {}
     for part in family.parts:
         files.setdefault(statement(part.provenance), []).append(part.file)
-    return "; ".join(files) if len(files) == 1 else "; ".join(f"{', '.join(f)}: {said}" for said, f in files.items())
+    return (
+        "; ".join(files)
+        if len(files) == 1
+        else "; ".join(f"{', '.join(names)}: {text}" for text, names in files.items())
+    )
 
 
 def _files(family: BundledFamily) -> Iterable[Sequence[str]]:
     for part in family.parts:
-        holds = _HOLDS.get(part.name, f"{_title(part)}: what this task has of its own")
+        holds = _HOLDS.get(part.name, f"{_title(part)}: the tensors of this task only")
         parameters = f"{part.parameters:,}"
         if part.faithful:
             holds += "; for --denoise below 1 also values that keep noise"
@@ -145,11 +149,11 @@ def _usage(family: BundledFamily) -> str:
 
 
 def _base_models(family: BundledFamily) -> Sequence[str]:
-    """A section on the files that start from weights of others; nothing where there are none."""
+    """A section on the files that start from weights of other authors; empty if there are none."""
     if not family.with_base:
         return ()
-    said = [(part.file, part.provenance.base_model, part.provenance.base_licence) for part in family.with_base]
-    rows = [(file, b, stated_licence(b, licence), notice_of(b) or "ask its authors") for file, b, licence in said]
+    stated = [(part.file, part.provenance.base_model, part.provenance.base_licence) for part in family.with_base]
+    rows = [(file, b, stated_licence(b, licence), notice_of(b) or "ask its authors") for file, b, licence in stated]
     return "## Base models\n", table(("file", "starts from", "its licence", "notice of its authors"), rows), _BASES
 
 
@@ -194,7 +198,7 @@ def _runs(family: BundledFamily, record: RunRecord) -> Iterable[Sequence[str]]:
 
 
 def _losses(record: RunRecord, name: str, weights: Mapping[str, object]) -> str:
-    """Weights of the terms that the log has: a recipe also has weights for losses that a stage goes without."""
+    """Weights of the terms in the log: a recipe also has weights of losses that a stage does not use."""
     if not weights:
         return _UNKNOWN
     terms = {term: "codebook" if term == "commitment" else term for term in weights}
@@ -205,11 +209,11 @@ def _losses(record: RunRecord, name: str, weights: Mapping[str, object]) -> str:
 def _validation(family: BundledFamily, record: RunRecord) -> str:
     held_out = [figure(num) for num in mapping(mapping(mapping(record.shards).get("crops")).get("validation")).values()]
     total = sum(num for num in held_out if num is not None)
-    said = f"The shards hold {total:,} crops back for it" if total else "How many crops were held back is unknown"
+    held_back = f"The shards hold {total:,} crops back for it" if total else "How many crops were held back is unknown"
     header = ("task", "PSNR (dB)", "SSIM", "LPIPS", "crops", "after step")
     return (
         "Means over crops that no step was trained on, from the last such line of each log. LPIPS: lower is better.\n"
-        f"{said}.\n\n{table(header, _figures(family, record))}"
+        f"{held_back}.\n\n{table(header, _figures(family, record))}"
     )
 
 
@@ -254,7 +258,7 @@ def _text(value: object) -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """The table, a line each for header, rule and row, each ending in a line break. The header is Markdown as it is."""
+    """The table, lines for the header, the rule and each row, each ending in a line break. The header is Markdown."""
     lines = [header, ["---"] * len(header), *([_cell(cell) for cell in row] for row in rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 

@@ -1,4 +1,4 @@
-"""One step of a run: losses, gradients, the discriminator's turn, averaged weights; and all of that as tensors to keep.
+"""One step of a run: losses, gradients, the discriminator's step, averaged weights; and their state as tensors.
 
 Networks compute in the recipe's precision; codes are searched and averaged, and losses summed, in float32.
 """
@@ -35,7 +35,7 @@ def learning_rate(settings: Optimiser, step: int, progress: float) -> float:
 
 
 def step_seed(seed: int, step: int) -> int:
-    """A random seed for one step of a run, unlike those of other steps and runs."""
+    """A random seed for one step of a run, different for other steps and runs."""
     return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
@@ -48,7 +48,7 @@ class _Group:
 
 
 def _groups(parameters: Mapping[str, nn.Parameter], settings: Optimiser) -> list[_Group]:
-    """A trunk's parameters apart from the others, as they may have come from a network that knows more."""
+    """A trunk's parameters are a separate group, because they may be from a network with more training."""
     trunk = {name: p for name, p in parameters.items() if name.startswith(_TRUNK)}
     rest = {name: p for name, p in parameters.items() if name not in trunk}
     return [group for group in (_Group(1.0, rest), _Group(settings.trunk_share, trunk)) if group.parameters]
@@ -66,7 +66,7 @@ def descend(adam: torch.optim.Adam, loss: Tensor, clip: float, processes: Proces
 
 
 class Average:
-    """Averages of named tensors; young averages forget faster, so that first values leave no trace."""
+    """Averages of named tensors; the decay is faster at the beginning, so that initial values have no effect."""
 
     def __init__(self, values: Mapping[str, Tensor], decay: float) -> None:
         self.values = {name: v.detach().clone() for name, v in values.items()}
@@ -90,7 +90,7 @@ class Adversary:
         self._clip, self._processes = settings.clip, processes
 
     def verdict(self, image_BCHW: Tensor) -> Tensor:
-        """The generator's loss: how far the image is from being taken for real. Leaves the discriminator alone."""
+        """The generator's loss: how far the image is from being classified as real. The discriminator stays."""
         self.network.requires_grad_(False)
         loss = hinge_generator(self.network(image_BCHW))
         self.network.requires_grad_(True)
@@ -123,7 +123,7 @@ class Optimisation:
         self.adversary = Adversary(recipe, seed, stage.processes) if stage.loss.adversarial else None
 
     def begin(self, draw: Callable[[int], Batch]) -> None:
-        """First values that depend on data; the same in every process."""
+        """Sets initial values that depend on data; the same in every process."""
         torch.manual_seed(step_seed(self.seed, 0))
         with self._autocast():
             self.stage.begin(draw)
@@ -154,11 +154,11 @@ class Optimisation:
         return self._of_all(values)
 
     def result(self) -> dict[str, Tensor]:
-        """The network's state dict with averaged weights; what the stage does not train is bit for bit as it was."""
+        """The network's state dict with averaged weights; tensors that the stage does not train are bit-identical."""
         return {name: self.average.values.get(name, v.detach()) for name, v in self.network.state_dict().items()}
 
     def state(self, *, slim: bool) -> tuple[dict[str, Tensor], Counters]:
-        """Everything that the next step depends on, by name, and counts. Slim: the averaged weights alone."""
+        """Everything that the next step depends on, by name, and counts. Slim: only the averaged weights."""
         if slim:
             return _prefixed("network", self.result()), {}
         tensors = _prefixed("network", self.network.state_dict()) | _prefixed("average", self.average.values)
@@ -174,9 +174,9 @@ class Optimisation:
         return tensors, counters
 
     def load(self, tensors: Mapping[str, Tensor], counters: Counters) -> None:
-        """Takes over what `state` gave. From a slim state: weights alone, everything else starts again.
+        """Takes over what `state` gave. From a slim state: only weights; everything else starts again.
 
-        Raises TrainingError where that was a state of another network.
+        Raises TrainingError for a state of another network.
         """
         network = _without(tensors, "network")
         if _shapes(network) != _shapes(self.network.state_dict()):
@@ -184,7 +184,7 @@ class Optimisation:
         own = self.network.state_dict()
         frozen = [name for name in own if self.stage.frozen and name.startswith(self.stage.frozen)]
         if not all(torch.equal(own[name].cpu(), network[name]) for name in frozen):
-            raise TrainingError("the checkpoint is over other codebooks or another decoder", hint=_SAME)
+            raise TrainingError("the checkpoint has other codebooks or another decoder", hint=_SAME)
         self.network.load_state_dict(network)
         if not counters:
             self.average = Average(self._of_network(), self.recipe.optimiser.ema)
@@ -203,7 +203,7 @@ class Optimisation:
             _restore_moments(self.adversary.optimiser, names, moments, counters["discriminator_adam"])
 
     def _of_all(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
-        # Every process has seen its own part of the batch.
+        # Every process has the losses of its own part of the batch.
         if self.stage.processes.world == 1:
             return values
         total = self.stage.processes.sum(torch.stack([value.float() for value in values.values()]))
@@ -243,7 +243,7 @@ def _restore_moments(adam: torch.optim.Adam, names: list[str], moments: Mapping[
         return
     parameters = [parameter for group in adam.param_groups for parameter in group["params"]]
     state = {
-        # In the parameter's own memory layout, as Adam would have made them: others are slower on CUDA.
+        # In the memory layout of the parameter, as Adam makes them: other layouts are slower on CUDA.
         i: {"step": torch.tensor(float(steps))}
         | {m: torch.empty_like(parameter).copy_(moments[f"{name}.{m}"]) for m in _MOMENTS}
         for i, (name, parameter) in enumerate(zip(names, parameters, strict=True))

@@ -1,4 +1,6 @@
-"""Settings as text: `loss.pixel=0.5` on a command line, and recipes read from JSON. The dataclasses are the grammar."""
+"""Settings as text: `loss.pixel=0.5` on a command line, and recipes read from JSON. The dataclasses define names and
+types.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +15,16 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from adacode_cli.errors import UsageError
 from adacode_cli.training.recipe import STAGES, Recipe, StageRecipe
 
-_HINT = "Names are those in recipe.json, such as restore.loss.perceptual=0.2; without a stage: in all three."
+_HINT = (
+    "Names are those in recipe.json, such as restore.loss.perceptual=0.2; a name without a stage sets it in all three."
+)
 
 
 def overridden(recipe: Recipe, settings: Iterable[str]) -> Recipe:
-    """`recipe` with every NAME=VALUE of `settings`; a name that begins inside a stage counts for all three.
+    """`recipe` with every NAME=VALUE of `settings`; a name without a stage counts for all three.
 
-    All of them change together, so that both ends of a range can be moved in any order; of two for one name the last
-    one counts. Raises UsageError for a name that there is not, and for a value that it cannot have.
+    All changes are made together, so that both ends of a range can be changed in any order; of two for one name the
+    last one counts. Raises UsageError for an unknown name, and for an invalid value.
     """
     changes: dict[str, Any] = {}
     for text in settings:
@@ -36,7 +40,7 @@ def overridden(recipe: Recipe, settings: Iterable[str]) -> Recipe:
 
 
 def recipe_from(values: Mapping[str, Any]) -> Recipe:
-    """The recipe that `Recipe.to_dict` made `values` of. Raises UsageError."""
+    """The inverse of `Recipe.to_dict`. Raises UsageError."""
     recipe: Recipe = _value(Recipe, dict(values), "recipe")
     return recipe
 
@@ -48,7 +52,7 @@ def read_recipe(path: Path) -> Recipe:
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path} cannot be read as a recipe: {error}", hint="Give a recipe.json of a run.") from error
     if not isinstance(values, dict):
-        raise UsageError(f"{path} is no recipe", hint="Give a recipe.json of a run.")
+        raise UsageError(f"{path} is not a recipe", hint="Give a recipe.json of a run.")
     try:
         return recipe_from(values)
     except UsageError as error:
@@ -73,7 +77,7 @@ def _names(kind: type[Any]) -> set[str]:
 
 @dataclass(frozen=True)
 class _Change:
-    """A leaf's new value, and the words that asked for it."""
+    """The new value of a leaf, and the text of the setting."""
 
     value: Any
     text: str
@@ -88,7 +92,7 @@ def _note(changes: dict[str, Any], owner: Any, path: list[str], value: str, text
         return _note(changes.setdefault(name, {}), old, path[1:], value, text)
     kind = get_type_hints(type(owner))[name]
     if is_dataclass(kind):
-        raise UsageError(f"--set {text!r}: {name} has settings of its own", hint=_HINT)
+        raise UsageError(f"--set {text!r}: {name} is a group of settings", hint=_HINT)
     changes[name] = _Change(_value(kind, _parsed(kind, value), f"--set {text}"), text)
     return None
 
@@ -109,7 +113,7 @@ def _texts(changes: dict[str, Any]) -> Iterator[str]:
 
 def _parsed(kind: Any, text: str) -> Any:  # noqa: ANN401 - JSON
     if kind is str and not text.startswith('"'):
-        return text  # 2024 may well be the name of a file
+        return text  # 2024 may be the name of a file
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

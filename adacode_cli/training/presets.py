@@ -1,8 +1,8 @@
-"""Recipes by name: `compact`, the family that ships with the tool, and `published`, the paper's sizes and settings.
+"""Recipes by name: `compact`, the family that is included in the tool, and `published`, the paper's sizes and settings.
 
-Why `compact` looks as it does (measured numbers in docs/compact.md): all convolutions run on grids of 1/4 and 1/8
-of the output, a pixel shuffle makes the last step, nothing is normalised except the tokens of the Swin blocks, and a
-restored image is an interpolated one plus what the network knows better.
+The design of `compact` (docs/compact.md has the measurements): all convolutions run on grids of 1/4 and 1/8 of the
+output, a pixel shuffle is the last step, only the tokens of the Swin blocks are normalised, and a restored image is an
+interpolated image plus the output of the network.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""One training over one or many processes: what they share after every step, and nothing else.
+"""One training in one or many processes: what they share after every step.
 
-Many processes are Hugging Face Accelerate's matter (`accelerate launch -m adacode_cli train …`): it starts them, finds
-their devices and joins them. Gradients are averaged here after the backward pass instead of by a wrapper around the
-network, since a stage calls parts of networks, not one `forward`; the largest family's gradients are 230 MB.
+Hugging Face Accelerate (`accelerate launch -m adacode_cli train …`) starts several processes, finds their devices and
+joins them. Gradients are averaged here after the backward pass instead of by a wrapper around the network, because a
+stage calls parts of networks, not one `forward`; the largest family's gradients are 230 MB.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class OneProcess:
-    """A process by itself; its methods say what several processes would share.
+    """A single process; the docstrings of its methods describe what several processes share.
 
     rank: number of this process, from 0.
     world: how many there are.
@@ -51,15 +51,15 @@ class OneProcess:
         """Gives every process the first one's parameters and buffers."""
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag is set in any process. All must ask at the same step."""
+        """Whether the flag is set in any process. All must call it at the same step."""
         return flag
 
     def close(self) -> None:
-        """To be called when all work is done, in every process."""
+        """Call it in every process when all work is done."""
 
 
 class _Gather(torch.autograd.Function):
-    """Rows of all processes, in the order of ranks; rows get the sum of the gradients that all processes have."""
+    """Rows of all processes, in the order of ranks; the gradient of a row is the sum over all processes."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, rows: Tensor, rank: int, world: int) -> Tensor:
@@ -84,7 +84,7 @@ class ManyProcesses:
         self.device = accelerator.device
 
     def average_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
-        """One reduction over all gradients, laid end to end."""
+        """One reduction over all gradients, concatenated."""
         gradients = [p.grad for p in parameters if p.grad is not None]
         flat = torch.cat([g.flatten() for g in gradients])
         flat = cast(Tensor, self._accelerator.reduce(flat, "mean"))
@@ -92,7 +92,7 @@ class ManyProcesses:
             gradient.copy_(mean.view_as(gradient))
 
     def gather(self, rows: Tensor) -> Tensor:
-        """As in `OneProcess`; a process's gradient is the sum of what all make of its rows."""
+        """As in `OneProcess`; the gradient of a process's rows is the sum over all processes."""
         if not rows.requires_grad:
             return cast(Tensor, self._accelerator.gather(rows))
         gathered: Tensor = _Gather.apply(rows, self.rank, self.world)  # type: ignore[no-untyped-call]
@@ -121,15 +121,15 @@ Processes: TypeAlias = OneProcess | ManyProcesses
 
 
 def joined(device: torch.device) -> Processes:
-    """The processes that a launcher has started this one among, or this one alone on `device`.
+    """The processes that a launcher has started together with this one, or only this one on `device`.
 
-    Raises UsageError where there are several and Accelerate is not installed.
+    Raises UsageError if there are several and Accelerate is not installed.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         if device.type == "cuda":
             torch.cuda.set_device(device)
         return OneProcess(device)
-    # Torch imports this by itself sooner or later. It keeps hold of a group that is there already, whose threads then
+    # Torch imports this module later in any case. It would then keep a group that exists already, whose threads would
     # run on after `close`, until the interpreter goes from under them: abort, "terminate called without …".
     importlib.import_module("torch.distributed.nn.functional")
     try:

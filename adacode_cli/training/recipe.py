@@ -1,6 +1,6 @@
-"""Every number of the three stages in one frozen tree, written beside its results and into the weights themselves.
+"""Every setting of the three stages in one frozen tree, stored with the results and in the metadata of the weights.
 
-What does not change the result (threads, caches, how often something is logged or kept) is not part of it.
+Settings that do not change the result (threads, caches, how often something is logged) are not part of it.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from adacode_cli.training.degradation.settings import refuse
 from adacode_cli.training.family import Family
 from adacode_cli.training.holes import HoleSettings
 
-# Windows of attention are 8 latent cells of 8 output pixels a side in both families.
+# In both families the side of an attention window is 8 latent cells of 8 output pixels.
 WINDOW_PX = 64
-# Each is cut and measured.
+# Each candidate is cut and measured.
 MAX_CANDIDATES = 16
-# Each stage adds 32 bits of its own, and generators take 64.
+# Each stage adds another 32 bits, and generators take 64.
 NUM_SEEDS = 2**32
 StageName = Literal["basis", "fuse", "restore"]
 _WHAT = "these training settings are"
@@ -37,12 +37,12 @@ class LossWeights:
     pixel: L1.
     perceptual: LPIPS.
     adversarial: hinge GAN.
-    codebook: codes and features are drawn to one another.
-    commitment: the features' part of `codebook`.
+    codebook: distance between codes and features.
+    commitment: the part of `codebook` that moves the features.
     semantic: a perceptual network's features are predicted from the codes (stage I).
     feature: the clean image's feature before the decoder (stage III).
     contrastive: restored and clean features (stage III).
-    grid: a pattern that repeats itself with the cells of the pixel shuffle.
+    grid: a pattern that repeats with the cells of the pixel shuffle.
     """
 
     pixel: float = 1.0
@@ -58,19 +58,19 @@ class LossWeights:
     def __post_init__(self) -> None:
         wrong = [name for name, value in asdict(self).items() if not 0 <= value < math.inf]
         if wrong:
-            raise UsageError(f"the weight of a loss is 0 or more: {', '.join(wrong)}")
+            raise UsageError(f"the weight of a loss must be 0 or more: {', '.join(wrong)}")
 
 
 @dataclass(frozen=True)
 class Optimiser:
     """Adam, for the network and for the discriminator. Raises UsageError for impossible values.
 
-    rate: learning rate; it rises over `warmup` steps, then falls on a cosine to `final_share` of itself (1: constant).
-    trunk_share: the rate of a trunk's weights, in units of `rate`; 0: they stay as they are.
+    rate: learning rate; it rises over `warmup` steps, then decays on a cosine to `final_share` of it (1: constant).
+    trunk_share: the rate of a trunk's weights, in units of `rate`; 0: they do not change.
     discriminator_rate: learning rate of the discriminator, constant.
     betas: Adam's decay rates, of the network and of the discriminator.
     clip: largest norm of a gradient.
-    ema: decay a step of the averaged weights, which are the result.
+    ema: decay of the averaged weights for each step; they are the result.
     """
 
     rate: float = 5e-4
@@ -102,17 +102,17 @@ class Optimiser:
 class StageRecipe:
     """One stage. Raises UsageError for values that no run can have.
 
-    steps, minutes: the run ends after `steps`, or after `minutes` where they are not 0, whichever comes first.
-    batch: crops a step, of all processes together.
-    patch: output pixels a side of a crop.
-    candidates: crops drawn for each that is used, which is the one of most detail.
-    shrunk: how often a crop is cut larger and shrunk, since photographs are rarely sharp at full size.
+    steps, minutes: the run ends after `steps`, or after `minutes` if they are not 0, whichever comes first.
+    batch: crops for each step, of all processes together.
+    patch: side of a crop in output pixels.
+    candidates: crops drawn for each one that is used; the one with most detail is used.
+    shrunk: share of crops that are cut larger and then reduced, because photographs are rarely sharp at full size.
     shrink: smallest factor of that, up to 1.
-    learns: "all" that the stage trains; of stage III also the "trunk" alone (a branch of codes that does not add
-        anything yet is not computed then), or the "codes": all except the trunk.
-    magnified: how often the parts that perception compares are magnified, so that it sees what lies between the pixels
-        that it steps on.
-    adversarial_from: part of the run, 0 to 1, after which the discriminator joins.
+    learns: "all" that the stage trains; in stage III also only the "trunk" (then a branch of codes that adds nothing
+        yet is not computed), or only the "codes": all except the trunk.
+    magnified: how often the parts for the perceptual loss are enlarged, so that its strides do not skip
+        pixels.
+    adversarial_from: part of the run, 0 to 1, after which the discriminator is used.
     discriminator_channels: width of its narrowest layer.
     """
 
@@ -153,10 +153,10 @@ class Recipe:
     preset: the recipe that this one comes from.
     network: the family's shape.
     degradation, holes: how the inputs of stage III are made.
-    start_share: part of stage I that goes to an autoencoder on all categories, from which each one's own starts.
+    start_share: share of stage I for an autoencoder on all categories, from which that of each category starts.
     perceptual: name or file of the perceptual network, none if empty.
     precision: "bf16" or "fp32".
-    seed: random seed of everything that is drawn.
+    seed: random seed of all random choices.
     """
 
     preset: str
@@ -195,8 +195,8 @@ class Recipe:
 
 
 def without_effect(recipe: Recipe, name: StageName) -> list[str]:
-    """Settings that change nothing: weights of losses that a stage does not have, or that need a perceptual network, a
-    pixel shuffle or codes that learn, and what learns where a stage has no choice.
+    """Settings without effect: weights of losses that a stage does not have, or that need a perceptual network, a
+    pixel shuffle or codes that are trained; and `learns` if a stage has no choice.
     """
     missing = {"basis": ("feature", "contrastive"), "fuse": ("semantic", "feature", "contrastive")}
     unused = [*missing.get(name, ("semantic",)), *(() if recipe.perceptual else ("perceptual", "semantic"))]

@@ -1,11 +1,11 @@
-"""A run folder: what each stage leaves there, and what it finds there of an earlier session.
+"""A run folder: the files that each stage writes there, and finds there from an earlier session.
 
 NAME is basis-<category>, basis-start, fused, or a task's label: sr-x4, sr-x2, inpaint.
 
-- NAME.safetensors: averaged weights, whole, once the stage has ended well
+- NAME.safetensors: averaged weights, whole, once the stage is finished
 - NAME.checkpoint: an unfinished stage, to continue from
 - NAME.jsonl: its log; samples/NAME/000500.png: input | output | target on held-out crops; tensorboard/NAME
-- recipe.json: the settings of all stages; shards.json: the manifest of what it learnt from
+- recipe.json: the settings of all stages; shards.json: the manifest of its training data
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from adacode_cli.training.overrides import differences
 from adacode_cli.training.recipe import STAGES, Recipe, StageName
 from adacode_cli.training.run_names import RECIPE, SHARDS, LogLine
 
-# What may change while a run continues: how long it is.
+# Settings that may change when a run continues: its length.
 _LENGTH = ("steps", "minutes")
-# What may change as well, with a note: a run whose loss has become infinite could not continue otherwise.
+# Settings that may change too, with a note: otherwise a run with an infinite loss could not continue.
 _MAY_CHANGE = ("optimiser.rate", "optimiser.clip", "precision")
 State = Literal["absent", "unfinished", "finished"]
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Paths of a run, and what is there.
+    """Paths of a run, and the state of its files.
 
-    resume: earlier sessions' results are taken over; overwrite: replaced. slim: checkpoints hold weights alone.
+    resume: results of earlier sessions are kept; overwrite: they are replaced. slim: checkpoints hold only weights.
     """
 
     path: Path
     resume: bool = False
     overwrite: bool = False
     slim: bool = False
-    # What this command will train, all of which is to be gone before any of it is started again.
+    # Names that this command will train; all their old files are removed before the first one starts again.
     _claimed: list[str] = field(default_factory=list, repr=False, compare=False)
 
     def make(self) -> None:
@@ -50,27 +50,27 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
 
     def weights(self, name: str) -> Path:
-        """Where the weights of that name are, or will be."""
+        """The path of the weights of that name."""
         return self.path / f"{name}.safetensors"
 
     def checkpoint(self, name: str) -> Path:
-        """Where the state of an unfinished stage is."""
+        """The path of the state of an unfinished stage."""
         return self.path / f"{name}{SUFFIX}"
 
     def log(self, name: str) -> Path:
-        """Where the log lines are."""
+        """The path of the log."""
         return self.path / f"{name}.jsonl"
 
     def samples(self, name: str) -> Path:
-        """Where images of held-out crops are."""
+        """The folder of the images of held-out crops."""
         return self.path / "samples" / name
 
     def tensorboard(self, name: str) -> Path:
-        """Where TensorBoard's files are."""
+        """The folder of TensorBoard's files."""
         return self.path / "tensorboard" / name
 
     def state(self, name: str) -> State:
-        """What a stage finds of itself; "absent" where it is to be replaced."""
+        """The state of a stage in the folder; "absent" if it is to be replaced."""
         if self.overwrite:
             return "absent"
         if self.weights(name).is_file():
@@ -78,7 +78,7 @@ class RunFolder:
         return "unfinished" if self.checkpoint(name).is_file() else "absent"
 
     def require_free(self, names: list[str]) -> None:
-        """Raises OutputError for what an earlier session left, unless it is to be taken over or replaced."""
+        """Raises OutputError for files of an earlier session, unless they are kept or replaced."""
         for name in names if not self.resume else []:
             state = self.state(name)
             if state != "absent":
@@ -88,9 +88,9 @@ class RunFolder:
         self._claimed.extend(names)
 
     def start_again(self, name: str) -> None:
-        """Removes what is to be replaced: of that stage, and of all that `require_free` has let through.
+        """Removes the files to replace: of that stage, and of all names in `require_free`.
 
-        Otherwise a later session would take an old result for one of this run. Raises OutputError where it cannot.
+        Otherwise a later session could use an old result as one of this run. Raises OutputError if it cannot.
         """
         for each in {name, *self._claimed} if self.overwrite else ():
             drawn = [*self.samples(each).glob("*.png"), *self.tensorboard(each).glob("events.*")]
@@ -102,9 +102,9 @@ class RunFolder:
     def read_checkpoint(
         self, name: str, stage: StageName, recipe: Recipe, data: str = ""
     ) -> tuple[Checkpoint | None, list[str]]:
-        """Where an unfinished stage is to continue, if it is, and which of the settings that may change have changed.
+        """The checkpoint of an unfinished stage, if there is one, and which of the variable settings have changed.
 
-        Raises TrainingError where any other setting, or the shards, were others.
+        Raises TrainingError if any other setting, or the shards, are different.
         """
         if not self.resume or self.state(name) != "unfinished":
             return None, []
@@ -114,34 +114,34 @@ class RunFolder:
         free = [text for text in changed if text.split(":")[0].removeprefix(f"{stage}.") in _MAY_CHANGE]
         fixed = [text for text in changed if text not in free]
         if fixed:
-            hint = "Give the same settings as then, or start again with --overwrite."
+            hint = "Give the same settings as before, or start again with --overwrite."
             raise TrainingError(f"began with other settings: {'; '.join(fixed)}", path=path, hint=hint)
         if found.data != data:
-            hint = "Give the shards that it learnt from, or start again with --overwrite."
+            hint = "Give the shards that it was trained on, or start again with --overwrite."
             raise TrainingError("began with other shards", path=path, hint=hint)
         return found, free
 
     def describe(self, recipe: Recipe, stage: StageName, manifest: Mapping[str, Any]) -> None:
-        """Writes recipe.json and shards.json; settings of stages that ran earlier stay as they were."""
+        """Writes recipe.json and shards.json; settings of stages that ran earlier are kept."""
         path = self.path / RECIPE
         values = recipe.to_dict()
         try:
             earlier = json.loads(path.read_bytes())
             values |= {name: earlier[name] for name in STAGES if name != stage and name in earlier}
         except (OSError, ValueError, TypeError):
-            pass  # the first stage here, or nothing that could be kept
+            pass  # the first stage in this folder, or a damaged file
         write_bytes(path, (json.dumps(values, indent=1) + "\n").encode())
         write_bytes(self.path / SHARDS, (json.dumps(dict(manifest), indent=1, ensure_ascii=False) + "\n").encode())
 
     def begin_log(self, name: str, steps: int) -> None:
-        """Leaves only the lines and samples up to `steps`: what comes after will be trained again."""
+        """Keeps only the lines and samples up to `steps`: the steps after them will be trained again."""
         path, kept = self.log(name), []
         if steps and path.is_file():
             for line in path.read_text(encoding="utf-8").splitlines():
                 try:
                     kept += [line] if json.loads(line)["step"] <= steps else []
                 except (ValueError, KeyError, TypeError):
-                    continue  # cut off when a session died
+                    continue  # truncated when a session crashed
         write_bytes(path, "".join(f"{line}\n" for line in kept).encode())
         for sample in self.samples(name).glob("*.png"):
             if sample.stem.isdecimal() and int(sample.stem) > steps:
@@ -150,12 +150,12 @@ class RunFolder:
     def append_log(self, name: str, line: LogLine) -> None:
         """Raises OutputError where the disk refuses."""
         path = self.log(name)
-        refused = translated(OutputError, "cannot be written", path, hint="Make room for it.")
+        refused = translated(OutputError, "cannot be written", path, hint="Free some disk space.")
         with refused, path.open("a", encoding="utf-8") as log:
             log.write(json.dumps(line) + "\n")
 
 
 def _relevant(recipe: dict[str, Any], stage: StageName) -> dict[str, Any]:
-    """Of a recipe's dictionary, what one stage's numbers depend on, except its length."""
+    """The part of a recipe's dictionary on which the result of one stage depends, except its length."""
     own = {k: v for k, v in recipe.get(stage, {}).items() if k not in _LENGTH}
     return {k: v for k, v in recipe.items() if k not in (*STAGES, "preset")} | {stage: own}

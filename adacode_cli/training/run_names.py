@@ -1,4 +1,5 @@
-"""Names in a run folder: of its files, and of the quantities in its logs, for all that writes, reads or draws them.
+"""Names in a run folder: of its files, and of the quantities in its logs, for all modules that write, read or draw
+them.
 
 A log line maps names to numbers: "pixel", "learning_rate", "perplexity/nature", "validation/psnr", … An unknown key
 is a loss term if it has no slash, and `OTHER` if it has one.
@@ -57,7 +58,7 @@ _WHOLE = (
 )
 # Scores on held-out crops.
 VALIDATION = "validation/"
-# How many images a validation is of: no curve, but a fact that a model card states.
+# The number of images of a validation: not drawn as a curve, but stated in model cards.
 NUM_VALIDATED = f"{VALIDATION}crops"
 
 

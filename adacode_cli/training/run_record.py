@@ -1,7 +1,7 @@
 """A run folder → what it records of a training: settings, photographs, logs, samples. Reads only.
 
-The reader copes with what a running or a crashed training leaves there. Damaged lines and files are left out and named
-in `RunRecord.notes`; `require_lines` and `require_undamaged` are for those who cannot do without them.
+The reader also reads the folder of a running or a crashed training. Damaged lines and files are left out and named in
+`RunRecord.notes`; `require_lines` and `require_undamaged` are for callers that need them.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from adacode_cli.tasks import by_label
 from adacode_cli.training.run_names import BASIS, FUSED, RECIPE, SECONDS, SHARDS, START, STEP, VALIDATION, LogLine
 
 _HINT = "A run folder is what 'adacode train basis', 'fuse' and 'restore' write with -o; it holds NAME.jsonl logs."
-_DAMAGE_HINT = "Repair it, or remove it: the model card then says less."
-# Beyond any count, size or time of a run.
+_DAMAGE_HINT = "Repair it, or remove it: the model card then lacks its figures."
+# Larger than any count, size or time of a run.
 _NO_FIGURE = 1e18
 
 
 @dataclass(frozen=True)
 class Series:
-    """One quantity over the steps of a stage; both tuples are equally long, steps rise, values are finite."""
+    """One quantity over the steps of a stage; both tuples have the same length, steps increase, values are finite."""
 
     steps: tuple[float, ...]
     values: tuple[float, ...]
@@ -41,9 +41,9 @@ class SampleFile:
 
 @dataclass(frozen=True)
 class StageRecord:
-    """What a stage left: log lines in the order of their steps, each step once, and samples in theirs.
+    """The files of a stage: log lines in the order of their steps, each step once, and samples in the same order.
 
-    `finished` says that its weights are there; `updated` is when the log was last written, in seconds since 1970.
+    `finished`: its weights exist; `updated` is when the log was last written, in seconds since 1970.
     """
 
     name: str
@@ -57,12 +57,12 @@ class StageRecord:
         return tuple(dict.fromkeys(key for line in self.lines for key in line if key != STEP))
 
     def series(self, key: str) -> Series:
-        """The values of a key where the log has it, without those that are not finite."""
+        """The finite values of a key in the log."""
         points = [(line[STEP], line[key]) for line in self.lines if math.isfinite(line.get(key, math.nan))]
         return Series(tuple(step for step, _ in points), tuple(value for _, value in points))
 
     def seconds(self) -> float | None:
-        """How long the steps of the log took, also where a resumed run counted from 0; None where it is not logged."""
+        """How long the steps of the log took, also if a resumed run counted from 0; None if it is not logged."""
         values = self.series(SECONDS).values
         if not values:
             return None
@@ -74,8 +74,8 @@ class StageRecord:
 class RunRecord:
     """A run folder: its stages in the order of training, of each of which there is at least one log line.
 
-    recipe: all settings of the last command (recipe.json); shards: the manifest of what it learnt from (shards.json).
-    Both are None where the folder has none, as runs of earlier versions kept less.
+    recipe: all settings of the last command (recipe.json); shards: the manifest of its training data
+    (shards.json). Both are None if the folder has none, as in runs of earlier versions.
     notes: what could not be read, a sentence each.
     damage: what is wrong with recipe.json or shards.json.
     """
@@ -116,9 +116,10 @@ class RunRecord:
         return next((line for line in lines if any(key.startswith(VALIDATION) for key in line)), {})
 
     def settings(self, name: str, stage: str) -> Mapping[str, Any]:
-        """NAME's settings for its stage ("basis", "fuse", "restore"), as its weights carry them, else recipe.json.
+        """NAME's settings for its stage ("basis", "fuse", "restore"), from the metadata of its weights, otherwise from
+        recipe.json.
 
-        Empty where they are not recorded. Raises WeightsError for broken weights.
+        Empty if they are not recorded. Raises WeightsError for damaged weights.
         """
         path = self.folder / f"{name}.safetensors"
         own = _carried_recipe(path) if self.lines(name) and path.is_file() else {}
@@ -144,7 +145,7 @@ def read_run(folder: Path) -> RunRecord:
 
 
 def figure(value: object) -> float | None:
-    """`value` if it is a number of sensible size, else None: JSON as Python writes it may hold NaN and Infinity."""
+    """`value` if it is a number of a plausible size, else None: JSON written by Python may contain NaN and Infinity."""
     return value if _is_number(value) and abs(value) < _NO_FIGURE else None
 
 
@@ -245,4 +246,4 @@ def _carried_recipe(path: Path) -> Mapping[str, Any]:
     try:
         return mapping(json.loads(read_weights(path).provenance.recipe or "{}"))
     except ValueError:
-        return {}  # of a version that writes it otherwise
+        return {}  # of a version with another format

@@ -1,6 +1,6 @@
-"""The three stages as runs: each reads what the one before left in its folder and leaves one file of weights.
+"""The three stages as runs: each reads the files of the stage before and writes one file of weights.
 
-What a stage must not change, it is shown to have taken over in full before it begins.
+Before a stage begins, it is checked that all tensors that it must not change have been taken over.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ BASIS_SHARE, FUSE_SHARE = 0.2, 0.2
 def run_basis(session: TrainingSession) -> bool:
     """Stage I: one codebook per category of the shards; False where it was stopped before its end.
 
-    The recipe's `start_share` of the time goes to one autoencoder on all categories; every category's own starts from
-    it, since what makes an autoencoder work is the same for all and only the codes are meant to differ. Raises
-    TrainingError where it, or a category's name, does not fit.
+    One autoencoder on all categories is trained for the recipe's `start_share` of the time. That of every category
+    starts from it, because encoder and decoder can be similar for all, and only the codes should differ. Raises
+    TrainingError if it, or a category's name, does not fit.
     """
     categories, family, recipe = session.data.shards.categories, session.recipe.network, session.recipe
     if START in categories:
         raise TrainingError(
-            f"has a category {START!r}, a name that training needs itself", path=session.data.shards.folder,
+            f"has a category {START!r}, which is a reserved name", path=session.data.shards.folder,
             hint="Rename that sub-folder, and prepare again.",
         )  # fmt: skip
     session.folder.require_free([f"{BASIS}{name}" for name in (*categories, START)])
@@ -79,10 +79,12 @@ def _share(settings: StageRecipe, part: float) -> StageRecipe:
 
 
 def basis_files(folder: Path) -> list[Path]:
-    """What stage I left in a run folder, sorted. Raises TrainingError unless there is at least one category's file."""
+    """The files of stage I in a run folder, sorted. Raises TrainingError without any category's file."""
     found = sorted(folder.glob(f"{BASIS}*.safetensors"))
     if not [path for path in found if path.stem != f"{BASIS}{START}"]:
-        raise TrainingError("holds no basis-*.safetensors", path=folder, hint="Run `adacode train basis` first.")
+        raise TrainingError(
+            "does not hold any basis-*.safetensors", path=folder, hint="Run `adacode train basis` first."
+        )
     return found
 
 
@@ -90,15 +92,15 @@ def _read_basis(path: Path, family: Family) -> Weights:
     weights, shape = read_weights(path), family.basis()
     codebook = (weights.config.codebooks[0][0], family.code_dim)  # of any number of codes
     if weights.part != "whole" or weights.config != replace(shape, codebooks=(codebook,)):
-        raise TrainingError("holds no stage-I network of this family", path=path, hint=_OTHER_FAMILY)
+        raise TrainingError("does not hold a stage-I network of this family", path=path, hint=_OTHER_FAMILY)
     return weights
 
 
 def run_fuse(session: TrainingSession, basis_folder: Path, *, start: Path | None = None) -> bool:
     """Stage II over the basis codebooks in `basis_folder`, which stay as they are; False where it was stopped.
 
-    `start` is an earlier stage-II network of the family to continue from. Raises TrainingError where there are no
-    codebooks, or where files are of another family.
+    `start` is an earlier stage-II network of the family to continue from. Raises TrainingError if there are no
+    codebooks, or if files are of another family.
     """
     session.folder.require_free([FUSED])
     family = session.recipe.network
@@ -117,9 +119,9 @@ def run_fuse(session: TrainingSession, basis_folder: Path, *, start: Path | None
 
 
 def run_fuse_again(session: TrainingSession, start: Path) -> bool:
-    """Stage II continues from the stage-II network in `start`, over its codebooks; False where it was stopped.
+    """Stage II continues from the stage-II network in `start`, with its codebooks; False where it was stopped.
 
-    A bundled family's file will do. Raises TrainingError where it is of another family or of other categories.
+    It may be a bundled family's file. Raises TrainingError where it is of another family or of other categories.
     """
     session.folder.require_free([FUSED])
     earlier, categories = earlier_fused(start), session.data.shards.categories
@@ -144,11 +146,11 @@ def _fuse(session: TrainingSession, network: AdaCode, books: Mapping[str, Tensor
 
 
 def _require_categories(found: Mapping[str, Weights], folder: Path) -> None:
-    """A basis of every category that stage I was given, and of no other: one may be unfinished, or left from before."""
+    """Checks that there is a basis of exactly the categories of stage I: one may be unfinished or older."""
     try:
         wanted = set(json.loads((folder / SHARDS).read_bytes())["categories"])
     except (OSError, ValueError, KeyError, TypeError):
-        return  # weights that were brought here by hand
+        return  # weights that a user copied here
     if missing := sorted(wanted - found.keys()):
         hint = "Continue it: adacode train basis … --resume."
         raise TrainingError(f"has no finished basis of the category {missing[0]!r} yet", path=folder, hint=hint)
@@ -166,7 +168,9 @@ def _adopt_start(network: AdaCode, start: Mapping[str, Tensor]) -> None:
 
 
 def run_joint(session: TrainingSession) -> bool:
-    """Stages I and II at once: codebooks of all categories and what mixes them; False where it was stopped."""
+    """Stages I and II at once: the codebooks of all categories and the network that mixes them; False where it was
+    stopped.
+    """
     session.folder.require_free([FUSED])
     if session.finished(FUSED) is not None:
         return True
@@ -189,12 +193,12 @@ def run_restore(
 
     fused: may also be a bundled family's file of a task.
     scale: one of the task's.
-    start: an earlier result of the same task and family to continue from, instead of stage II's encoder. What it shares
-        with other tasks is taken from `fused` all the same, and another scale is made to fit. It may be a bundled file.
-    trunk: a network of Real-ESRGAN's layout, or of ours, that super-resolution's trunk starts from, also where `start`
-        has the rest.
-    Returns False where it was stopped. Raises TrainingError where a file is not of this family or does not fit
-    `restore.learns`, WeightsError where one is broken.
+    start: an earlier result of the same task and family to continue from, instead of stage II's encoder. The parts that
+        it shares with other tasks are still taken from `fused`, and another scale is adapted. It may be a bundled file.
+    trunk: a network of Real-ESRGAN's layout, or of adacode, from which super-resolution's trunk starts; `start` may
+        have the rest.
+    Returns False if it was stopped. Raises TrainingError if a file is not of this family or does not fit
+    `restore.learns`, WeightsError if one is damaged.
     """
     name = TASKS[task].label(scale)
     session.folder.require_free([name])
@@ -219,7 +223,7 @@ def run_restore(
 
 
 def require_trunk(recipe: Recipe, trunk: TrunkConfig | None) -> None:
-    """Raises TrainingError where the recipe says which part of a network with a trunk learns, and it has none."""
+    """Raises TrainingError if the recipe sets which part of a network with a trunk learns, and there is no trunk."""
     if recipe.restore.learns != "all" and trunk is None:
         raise TrainingError(
             f"restore.learns={recipe.restore.learns} is for super-resolution with a trunk, and this network has none",
@@ -228,7 +232,7 @@ def require_trunk(recipe: Recipe, trunk: TrunkConfig | None) -> None:
 
 
 def _adopt_shape(session: TrainingSession, task: str, *, start: Path | None, trunk: Path | None) -> None:
-    """A recipe that knows of no trunk, as those of earlier families, takes over that of the weights it starts from."""
+    """A recipe without a trunk, as in earlier families, takes the trunk's shape from its initial weights."""
     family = session.recipe.network
     if not TASKS[task].enlarges or family.trunk is not None:
         return
@@ -236,13 +240,13 @@ def _adopt_shape(session: TrainingSession, task: str, *, start: Path | None, tru
     if start is not None:
         shape = read_any(start).config.trunk
         if trunk is not None and shape is None:
-            what = f"has no trunk that {trunk} could be"
-            raise TrainingError(what, path=start, hint="Give --start or --trunk alone.")
+            what = f"has no trunk to start from {trunk}"
+            raise TrainingError(what, path=start, hint="Give only --start or only --trunk.")
     session.recipe = replace(session.recipe, network=replace(family, trunk=shape))
 
 
 def _start(session: TrainingSession, network: AdaCode, *, start: Path | None, trunk: Path | None) -> None:
-    """First values from earlier weights, where there are any; the session notes whose they are."""
+    """Initial values from earlier weights, if there are any; the session records their authors."""
     ours, bases = [session.provenance], []
     if start is not None:
         ours.append(restore_from(network, start))
@@ -267,14 +271,14 @@ def _require_taken_over(finished: Weights, source: Mapping[str, Tensor], parts: 
     if differing(finished.tensors, source, parts):
         hint = "Train it again: remove that file, or start again with --overwrite."
         raise TrainingError(
-            "was trained over other codebooks or another decoder than are there now", path=path, hint=hint
+            "was trained with codebooks or a decoder that have been replaced since", path=path, hint=hint
         )
 
 
 def run_all(session: TrainingSession, tasks: Sequence[tuple[str, int]]) -> bool:
     """Stage I, stage II, and stage III for each (task, scale); False where it was stopped before its end."""
     session.folder.require_free([FUSED, *(TASKS[task].label(scale) for task, scale in tasks)])
-    for task, _ in tasks:  # hours before it would be found out
+    for task, _ in tasks:  # before the hours of stages I and II
         require_trunk(session.recipe, session.recipe.network.trunk if TASKS[task].enlarges else None)
     if not run_basis(session) or not run_fuse(session, session.folder.path):
         return False
@@ -283,7 +287,7 @@ def run_all(session: TrainingSession, tasks: Sequence[tuple[str, int]]) -> bool:
 
 
 def shared_out(recipe: Recipe, minutes: float | None, num_tasks: int) -> Recipe:
-    """`recipe` with the minutes of the whole training shared among its stages; as it is for None."""
+    """`recipe` with the minutes of the whole training divided among its stages; unchanged for None."""
     if minutes is None:
         return recipe
     each = minutes * (1 - BASIS_SHARE - FUSE_SHARE) / num_tasks

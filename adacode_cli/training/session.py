@@ -1,4 +1,4 @@
-"""One session of training: stages one after another, each begun, continued or found finished, until one must stop."""
+"""One session of training: stages in sequence, each begun, continued or already finished, until one must stop."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from adacode_cli.training.validation import Validation, sample_sheet, write_samp
 
 @dataclass(frozen=True)
 class Listeners:
-    """Who follows a session.
+    """Callbacks of a session.
 
     on_log: gets the stage's name and each line of its log.
     on_note: gets notes for the user.
-    stop: says whether somebody wants the session to stop.
+    stop: returns whether the session should stop.
     """
 
     on_log: Callable[[str, LogLine], None] = lambda _name, _line: None
@@ -46,20 +46,20 @@ class SilentWatcher:
     """For all processes except the first: they do the same steps and write nothing."""
 
     def log(self, line: LogLine) -> None:
-        """Nothing."""
+        """Does nothing."""
 
     def validate(self, steps: int) -> LogLine:
-        """No scores."""
+        """Returns no scores."""
         del steps
         return {}
 
     def keep(self, point: Point) -> None:
-        """Nothing."""
+        """Does nothing."""
 
 
 @dataclass(frozen=True)
 class FolderWatcher:
-    """Keeps one stage's progress in a run folder. Raises OutputError where the disk refuses."""
+    """Keeps one stage's progress in a run folder. Raises OutputError if it cannot be written."""
 
     session: TrainingSession
     name: str
@@ -67,7 +67,7 @@ class FolderWatcher:
     validation: Validation | None
 
     def log(self, line: LogLine) -> None:
-        """Appends to NAME.jsonl and TensorBoard, and hands the line to the listeners."""
+        """Appends to NAME.jsonl and TensorBoard, and passes the line to the listeners."""
         self.session.folder.append_log(self.name, line)
         if self.session.tensorboard is not None:
             self.session.tensorboard.log(self.name, line)
@@ -97,8 +97,8 @@ class FolderWatcher:
 class TrainingSession:
     """What all stages of one command share.
 
-    provenance: what files state that did not start from earlier weights.
-    stated: what the next stage's file states.
+    provenance: for files that did not start from earlier weights.
+    stated: the provenance of the next stage's file.
     written: names of the weights that this session finished, in their order.
     stopped: the stage that was left unfinished, if any.
     """
@@ -120,16 +120,16 @@ class TrainingSession:
         self.stated = self.provenance
 
     def context(self, stage: StageName) -> StageContext:
-        """What a stage of that kind works with."""
+        """The context of a stage of that kind."""
         recipe = self.recipe.stage(stage)
         return StageContext(recipe.loss, self.perceptual, self.processes, recipe.magnified)
 
     def seed(self, name: str) -> int:
-        """A random seed for the stage of that name alone."""
+        """The random seed of the stage of that name."""
         return step_seed(self.recipe.seed, crc32(name.encode()))
 
     def finished(self, name: str) -> Weights | None:
-        """What an earlier session finished under that name, where it is to be taken over."""
+        """The result of an earlier session under that name, if it is to be kept."""
         if not self.folder.resume or self.folder.state(name) != "finished":
             return None
         return read_weights(self.folder.weights(name))
@@ -143,12 +143,12 @@ class TrainingSession:
         category: str | None = None,
         length: StageRecipe | None = None,
     ) -> dict[str, Tensor] | None:
-        """Trains a stage to its end and writes its weights, or to where it must stop and writes a checkpoint.
+        """Trains a stage to its end and writes its weights, or stops it and writes a checkpoint.
 
-        category: the only one whose crops it sees; None for all.
-        length: this stage's settings where it has only a part of the recipe's steps.
-        Returns the resulting state dict, None where it was stopped. Raises TrainingError, and OutputError where the
-        disk refuses.
+        category: the only one whose crops are used; None for all.
+        length: this stage's settings if it has only a part of the recipe's steps.
+        Returns the resulting state dict, None if it was stopped. Raises TrainingError, and OutputError if a file cannot
+        be written.
         """
         settings = length or self.recipe.stage(kind)
         _require_divisible(settings, self.processes)
@@ -163,17 +163,19 @@ class TrainingSession:
             optimisation.load(found.tensors, found.counters)
         if self._run(name, optimisation, batches, category, point):
             return self._finish(name, stage, optimisation.result())
-        self.processes.any(False)  # a launcher ends all others when one leaves, so wait until the checkpoint is written
+        self.processes.any(
+            False
+        )  # a launcher ends all processes when one ends, so wait until the checkpoint is written
         self.stopped = name
         return None
 
     def _begin(self, name: str, kind: StageName) -> Checkpoint | None:
         """Makes the run folder ready for a stage; returns the checkpoint that it is to continue from, if any."""
         found, changed = self.folder.read_checkpoint(name, kind, self.recipe, self.data.identity)
-        self.processes.any(False)  # all have read it before anybody writes
+        self.processes.any(False)  # all have read it before one writes
         for change in changed:
             self.listeners.on_note(f"{name} continues with another setting: {change}")
-        if found is not None and found.stated is not None:  # not what the present command names
+        if found is not None and found.stated is not None:  # instead of the provenance of the present command
             self.stated = found.stated
         if self._leads:
             self.folder.make()
@@ -190,7 +192,7 @@ class TrainingSession:
             bf16 = self.recipe.precision == "bf16"
             validation = Validation(held_out, self.perceptual, bf16) if held_out else None
             watcher = FolderWatcher(self, name, optimisation, validation)
-        # On a device one thread queues batches while this one queues steps.
+        # On a device, another thread queues batches while this one queues steps.
         workers = 1 if self.data.cache == "device" else self.data.workers
         with closing(ordered(make, point.steps, workers)) as batches:
             return run_loop(optimisation, batches, watcher, self.pace, point=point, stop=self.listeners.stop)
@@ -202,12 +204,12 @@ class TrainingSession:
             self.folder.checkpoint(name).unlink(missing_ok=True)
             self.written.append(name)
             self._warn_of_idle_codes(name, stage)
-        self.processes.any(False)  # none continues before the file is there, which the next stage may read
+        self.processes.any(False)  # wait for the file, because the next stage may read it
         return state
 
     def _warn_of_idle_codes(self, name: str, stage: Stage) -> None:
         if stage.frozen:
-            return  # what a later stage chooses among frozen codes is its own affair
+            return  # a later stage may use only some of the frozen codes
         single = len(stage.usage) == 1
         for basis, usage in zip(stage.network.config.names(), stage.usage, strict=True):
             warning = health_warning(name if single else basis, usage.used, len(usage.share))

@@ -1,4 +1,4 @@
-"""Shards on disk → crops: where each one lies, and its pixels. Damage is found here and named, never trained on.
+"""Shards on disk → crops: the place of each one, and its pixels. Damage is detected and reported here.
 
 A folder of shards is what `adacode train prepare` writes: uncompressed tar files in the WebDataset convention
 (KEY.jpg or KEY.webp with KEY.json) and one manifest.json. Opening reads the headers only; pixels are read one crop at
@@ -49,7 +49,7 @@ class Shards:
     """The crops in a folder of shards, by split.
 
     Raises TrainingError, naming the file, for a folder without a manifest (an interrupted `prepare` leaves none), and
-    for a shard that is missing, has another size than the manifest says or does not hold the crops that it lists.
+    for a shard that is missing, has another size than in the manifest, or does not hold the crops that it lists.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -67,7 +67,7 @@ class Shards:
         return self._crops[split]
 
     def describe(self) -> str:
-        """One sentence for the provenance of weights: how much, of what, from where, under which licence."""
+        """One sentence for the provenance of weights: amount, categories, source and licence."""
         m = self.manifest
         what = f"{m['photographs']} photographs ({m['megapixels']:.0f} megapixels) in {len(self.categories)} categories"
         names = ", ".join(self.categories)
@@ -95,11 +95,11 @@ class Shards:
 def read_crop(crop: Crop) -> Pixels:
     """The crop's pixels, H×W×3 uint8 RGB. Safe to call from many threads. Raises TrainingError on damage."""
     unreadable = translated(TrainingError, "cannot be read", crop.shard, hint=PREPARE_AGAIN)
-    # A handle of its own for each call: threads would move each other's position in a shared one.
+    # Each call opens the file: threads would change each other's position in a shared file object.
     with unreadable, crop.shard.open("rb", buffering=0) as file:
         file.seek(crop.offset)
         data = file.read(crop.size)
-    # OpenCV fills what is missing of a JPEG with grey instead of refusing it.
+    # OpenCV fills the missing part of a truncated JPEG with grey instead of refusing it.
     whole = len(data) == crop.size and (not data.startswith(b"\xff\xd8") or data.endswith(_JPEG_END))
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if whole and data else None
     if pixels is None:
@@ -130,8 +130,8 @@ def _manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_bytes())
     except FileNotFoundError as error:
-        hint = "Make shards of your photographs first: `adacode train prepare PHOTOS -o FOLDER`."
-        raise TrainingError("is missing: this is no finished folder of shards", path=path, hint=hint) from error
+        hint = "First make shards of your photographs: `adacode train prepare PHOTOS -o FOLDER`."
+        raise TrainingError("is missing: this is not a complete folder of shards", path=path, hint=hint) from error
     except (OSError, ValueError) as error:
         what = reason(error) if isinstance(error, OSError) else f"not valid JSON ({error})"
         raise TrainingError(f"cannot be read: {what}", path=path, hint=PREPARE_AGAIN) from error
@@ -153,7 +153,7 @@ def _manifest(path: Path) -> dict[str, Any]:
 def _check_entry(path: Path, shard: object) -> None:
     if not isinstance(shard, dict) or not {"file", "split", "crops", "bytes", "sha256"} <= shard.keys():
         _damaged(path, "describes a shard incompletely")
-    # A manifest from elsewhere must not lead out of its folder.
+    # A manifest from an untrusted source must not lead to files outside its folder.
     if Path(str(shard["file"])).name != shard["file"] or shard["split"] not in SPLITS:
         _damaged(path, f"describes an impossible shard {shard['file']!r}")
 
@@ -162,7 +162,7 @@ def _check_size(path: Path, wanted: int) -> None:
     with translated(TrainingError, "cannot be read", path, hint=PREPARE_AGAIN):
         found = path.stat().st_size
     if found != wanted:
-        _damaged(path, f"is damaged: {found} bytes where the manifest says {wanted}")
+        _damaged(path, f"is damaged: {found} bytes where the manifest states {wanted}")
 
 
 def _damaged(path: Path, what: str) -> NoReturn:

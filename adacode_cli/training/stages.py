@@ -1,7 +1,7 @@
-"""The three stages as the loop sees them: a network, what of it learns, and the losses of a batch (paper, section 3).
+"""The three stages for the loop: a network, its trained parameters, and the losses of a batch (paper, section 3).
 
-Random choices within a step come from torch's global generator, which the loop seeds again for every step: all
-processes choose alike, and so does a resumed run.
+Random choices within a step come from torch's global generator, which the loop seeds for every step: all processes
+make the same choices, and so does a resumed run.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ from adacode_cli.training.losses import (
 from adacode_cli.training.processes import Processes
 from adacode_cli.training.recipe import Learns, LossWeights
 
-# How much smaller than a crop the part is that is compared by perception: there are at least as many places for it.
+# By how many pixels the part for the perceptual loss is smaller than a crop: there are at least as many places for it.
 PHASES = 8
-# By how much that part is magnified at most.
+# The largest factor by which that part is enlarged.
 MAX_ZOOM = 2.0
 RESEED_EVERY = 100
-# Later the averaged weights would keep a moved code somewhere between its old place and its new one.
+# Later, the averaged weights would keep a moved code between its old place and its new one.
 RESEED_UNTIL = 0.8
-# k-means looks at this many features a code, from at most so many batches.
+# k-means uses this number of features for each code, from at most this number of batches.
 CELLS_A_CODE = 32
 MAX_FIRST_BATCHES = 24
 _COARSE_SHARE = 0.5
@@ -67,7 +67,7 @@ class StageContext:
 
 @dataclass(frozen=True)
 class ForwardPass:
-    """One forward pass. features, vectors, codes: one a basis. mixed: the decoder's input. image: the result."""
+    """One forward pass. features, vectors, codes: one for each basis. mixed: the decoder's input. image: the result."""
 
     latent_BCHW: Tensor
     features: list[Tensor]
@@ -77,7 +77,7 @@ class ForwardPass:
 
 
 class Stage:
-    """Common to all stages: the network runs with straight-through codes, pixels and perception are compared.
+    """Common to all stages: the network runs with straight-through codes, with pixel and perceptual losses.
 
     `extra` holds what a loss trains besides the network; it is kept in checkpoints, not in the resulting weights.
     """
@@ -122,9 +122,9 @@ class Stage:
         return ForwardPass(encoded.latent_BCHW, features, vectors, mixed, image)
 
     def _prepared(self, image_BCHW: Tensor) -> Tensor:
-        """Half of the time with holes filled by this network at half the size, where it is to be used so.
+        """In half of the steps, holes are filled by this network at half the size, if it has coarse passes.
 
-        Otherwise smoothly: the coarsest pass, and small images, begin with that.
+        Otherwise they are filled smoothly: the coarsest pass, and small images, begin with that.
         """
         config = self.network.config
         if config.coarse_passes and bool(torch.rand(()) < _COARSE_SHARE):
@@ -133,7 +133,7 @@ class Stage:
         return prepare_input(image_BCHW, config.base)
 
     def _counted(self, k: int, codes_BHW: Tensor, batch: Batch) -> Tensor:
-        """How often each code of the k-th basis was chosen where it tells whether the basis is well used."""
+        """How often each code of the k-th basis was chosen in the places that count for its usage."""
         del batch
         return count_codes(codes_BHW, len(self.usage[k].share))
 
@@ -142,21 +142,21 @@ class Stage:
         for usage, count in zip(self.usage, torch.split(together, [len(c) for c in counts]), strict=True):
             usage.update_counts(count)
 
-    def image_terms(self, image: Tensor, picture: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Pixel and perceptual terms; `picture` is the image with all known pixels in place."""
+    def image_terms(self, image: Tensor, completed: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Pixel and perceptual terms; `completed` is the image with all known pixels in place."""
         target, hole = batch.target_BCHW, batch.hole_B1HW
         terms = {"pixel": pixel_loss(image, target) if hole is None else hole_pixel_loss(image, target, hole)}
         if self.perceptual is not None and self.loss.perceptual:
-            terms["perceptual"] = self._perceptual_term(picture, target)
+            terms["perceptual"] = self._perceptual_term(completed, target)
         if self.loss.grid:
-            terms["grid"] = grid_loss(picture, target, self.network.config.cell_px)
+            terms["grid"] = grid_loss(completed, target, self.network.config.cell_px)
         return terms
 
     def _perceptual_term(self, output: Tensor, target: Tensor) -> Tensor:
-        # The feature network looks at every second pixel, then at every fourth. At a random place the loss does not
-        # depend on where a crop begins; magnified, the network sees what lies between the pixels that it steps on.
+        # The feature network has strides of two, then of four pixels. With a random place, the loss does not depend on
+        # where a crop begins; with an enlarged part, the strides skip no pixels.
         assert self.perceptual is not None
-        # One size whatever the place: oneDNN keeps fewer convolutions ready than many sizes would need.
+        # The same size for each place: oneDNN caches fewer convolutions than many sizes would need.
         size = output.shape[-1] - PHASES
         zoom = float(torch.empty(()).uniform_(1, MAX_ZOOM)) if bool(torch.rand(()) < self._magnified) else 1.0
         side = round(size / zoom)
@@ -179,7 +179,7 @@ class Stage:
 
     @torch.no_grad()
     def begin(self, draw: Callable[[int], Batch]) -> None:
-        """Called once, before the first step of a fresh run; `draw(i)` makes the i-th batch to look at."""
+        """Called once, before the first step of a fresh run; `draw(i)` makes the i-th batch."""
 
     @torch.no_grad()
     def after_step(self, step: int, progress: float, batch: Batch) -> None:
@@ -225,7 +225,7 @@ class BasisStage(Stage):
             self.extra["semantic"] = SemanticHead(dim, self.perceptual.semantic_channels).to(self.device)
 
     def code_terms(self, passed: ForwardPass, batch: Batch) -> dict[str, Tensor]:
-        """Codebook term, and whether the codes tell what the image shows."""
+        """Codebook term, and the semantic term: how well the codes predict the content."""
         terms = super().code_terms(passed, batch)
         if "semantic" in self.extra:
             assert self.perceptual is not None
@@ -237,7 +237,7 @@ class BasisStage(Stage):
 
     @torch.no_grad()
     def begin(self, draw: Callable[[int], Batch]) -> None:
-        """k-means over the first features, so that every code starts where features are."""
+        """k-means over the first features, so that every code starts near features."""
         wanted = CELLS_A_CODE * len(self._book(0).embedding.weight)
         cells: list[Tensor] = []
         while sum(map(len, cells)) < wanted and len(cells) < MAX_FIRST_BATCHES:
@@ -246,7 +246,7 @@ class BasisStage(Stage):
 
     @torch.no_grad()
     def after_step(self, step: int, progress: float, batch: Batch) -> None:
-        """Codes that nothing chooses move onto features of this batch, until late in the run."""
+        """Dead codes move onto features of this batch, until late in the run."""
         if step % RESEED_EVERY == 0 and progress < RESEED_UNTIL:
             self._move_dead_codes(0, self._cells(batch, 0))
 
@@ -297,7 +297,7 @@ class JointStage(Stage):
 class RestoreStage(Stage):
     """One task's network over stage II's codebooks and decoder, which are frozen.
 
-    `teacher` is the stage-II network; what it makes of the clean image is the target of codes and features.
+    `teacher` is the stage-II network; its codes and features of the clean image are the targets.
     """
 
     frozen: tuple[str, ...] = ("codebook.books.", "codebook.after.", "decoder.")
@@ -313,7 +313,7 @@ class RestoreStage(Stage):
         self.teacher = teacher.eval().requires_grad_(False).to(self.device)
 
     def losses(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
-        """As of every stage; where the trunk alone learns, those of the image alone."""
+        """As in every stage; if only the trunk learns, only those of the image."""
         if self._trunk is None:
             return super().losses(batch)
         prepared = prepare_input(batch.input_BCHW, self.network.config.base)
@@ -323,23 +323,25 @@ class RestoreStage(Stage):
         return self.image_terms(image, image, batch), image
 
     def _detail(self, trunk: Trunk, prepared_BCHW: Tensor) -> Tensor:
-        """What is added to the base. Codes that add nothing yet are not computed: half of the time of a step."""
+        """The image that is added to the base. Codes that add nothing yet are not computed, which saves half of a
+        step's time.
+        """
         if not self._codes_add(trunk):
             return trunk.finish(trunk.begin(prepared_BCHW), None)
         return self.network.detail(prepared_BCHW).image_BCHW
 
     def _codes_add(self, trunk: Trunk) -> bool:
-        """Asked once, as every answer waits for the device: where the trunk alone learns, the join is frozen."""
+        """Evaluated once, as an evaluation waits for the device: if only the trunk learns, the join is frozen."""
         if self._codes_added is None:
             self._codes_added = any(bool(parameter.any()) for parameter in trunk.join.parameters())
         return self._codes_added
 
     def report(self) -> dict[str, float]:
-        """The use of codes, where they are chosen."""
+        """The usage of codes, if codes are computed."""
         return super().report() if self._trunk is None else {}
 
     def code_terms(self, passed: ForwardPass, batch: Batch) -> dict[str, Tensor]:
-        """Features are drawn to the clean image's codes, their mixture to its feature before the decoder."""
+        """Distances of the features to the clean image's codes, and of their mixture to its decoder input."""
         with torch.no_grad():
             latent = self.teacher.encode(batch.target_BCHW).latent_BCHW
             mixture = self.teacher.codebook(latent)
@@ -350,6 +352,6 @@ class RestoreStage(Stage):
         terms = {"codebook": code, "feature": feature_loss(passed.mixed_BCHW, mixture.latent_BCHW)}
         if self.loss.contrastive:
             restored, clean = (x.float().mean((2, 3)) for x in (passed.latent_BCHW, latent))
-            gather = self.processes.gather  # an image is told apart from those of all processes
+            gather = self.processes.gather  # the negatives are the images of all processes
             terms["contrastive"] = contrastive_loss(gather(restored), gather(clean))
         return terms

@@ -1,6 +1,6 @@
-"""Training logs for TensorBoard: one folder of event files for each name, resumed runs without doubled steps.
+"""Training logs for TensorBoard: one folder of event files for each name; a resumed run has each step once.
 
-TensorBoard is optional; nothing here imports it before a writer is wanted.
+TensorBoard is optional; it is imported only when a writer is made.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def available() -> bool:
 
 
 def tag_of(key: str) -> str:
-    """What TensorBoard calls a key of a log line: "pixel" → "loss/pixel", "used/sky" → "codes/used/sky"."""
+    """TensorBoard's name for a key of a log line: "pixel" → "loss/pixel", "used/sky" → "codes/used/sky"."""
     group, name = group_of(key)
     return f"{group}/{name}" if name else str(group)
 
@@ -39,7 +39,7 @@ class TensorBoard:
 
     What an earlier run wrote under a name at or after the first step of this one is hidden from then on, so that a
     run that continued from a checkpoint has each step once. Raises UsageError where tensorboard is not installed,
-    OutputError where the disk refuses.
+    OutputError if a file cannot be written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -59,14 +59,14 @@ class TensorBoard:
             writer.flush()
 
     def samples(self, name: str, step: int, image: NDArray[np.uint8]) -> None:
-        """Writes an H×W×3 uint8 RGB image, such as a sample sheet, after so many steps."""
+        """Writes an H×W×3 uint8 RGB image, such as a sample sheet, at that step."""
         with self._writing():
             writer = self._writer(name, step)
             writer.add_image(SAMPLES_TAG, image, step, dataformats="HWC")
             writer.flush()
 
     def close(self) -> None:
-        """Writes what is waiting and ends all event files. More may be logged afterwards, into new files."""
+        """Writes all queued values and closes the event files. Later values are logged into new files."""
         writers, self._writers = self._writers, {}
         with self._writing():
             for writer in writers.values():
@@ -80,5 +80,5 @@ class TensorBoard:
         return self._writers[name]
 
     def _writing(self) -> AbstractContextManager[None]:
-        hint = "Make room for it, or train without TensorBoard."
+        hint = "Free some disk space, or train without TensorBoard."
         return translated(OutputError, "cannot be written", self._folder, hint=hint)

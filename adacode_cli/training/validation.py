@@ -1,4 +1,4 @@
-"""How the averaged weights of a run do on photographs that it never learns from: scores, and sheets of samples.
+"""Validation of the averaged weights on photographs that are not used in training: scores, and sheets of samples.
 
 Scores are measured as `adacode eval` does."""
 
@@ -23,7 +23,7 @@ from adacode_cli.model.network import AdaCode
 from adacode_cli.training.batches import Batch
 from adacode_cli.training.shards import Pixels
 
-# What a network got, what it made of it, and what it should be: H×W×3 uint8 RGB each.
+# Input, output and target of a network: H×W×3 uint8 RGB each.
 SampleRow = tuple[Pixels, Pixels, Pixels]
 
 MAX_ROWS = 6
@@ -33,7 +33,7 @@ _WHITE = 255
 
 
 class Validation:
-    """A fixed choice of held-out crops, degraded as the task's training images are, always in the same way."""
+    """A fixed choice of held-out crops, degraded like the task's training images, always in the same way."""
 
     def __init__(self, batches: list[Batch], perceptual: PerceptualNetwork | None, bf16: bool) -> None:
         self._batches, self._perceptual, self._bf16 = batches, perceptual, bf16
@@ -52,12 +52,12 @@ class Validation:
             with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=self._bf16):
                 image = judged(batch.input_BCHW.to(device)).image_BCHW
             hole = batch.hole_B1HW
-            output, target = _picture(image), _picture(batch.target_BCHW)
+            output, target = _pixels(image), _pixels(batch.target_BCHW)
             if hole is not None:
                 inside = hole[0, 0].numpy() > 0
                 output = np.where(inside[..., None], output, target)
             scores.append(self._scores(output, target, None if hole is None else inside))
-            rows.append((_picture(batch.input_BCHW[:, :3]), output, target))
+            rows.append((_pixels(batch.input_BCHW[:, :3]), output, target))
         means = {_PREFIX + name: fmean(s[name] for s in scores) for name in scores[0]}
         return means | {_PREFIX + "crops": float(len(scores))}, rows
 
@@ -69,7 +69,7 @@ class Validation:
         return scores
 
 
-def _picture(image_1CHW: Tensor) -> Pixels:
+def _pixels(image_1CHW: Tensor) -> Pixels:
     pixels = (image_1CHW[0].float().clamp(0, 1) * 255).round().permute(1, 2, 0).cpu().numpy()
     return np.ascontiguousarray(pixels.astype(np.uint8))
 
@@ -82,7 +82,7 @@ def sample_sheet(rows: Sequence[SampleRow]) -> Pixels:
     another dtype or shape, and for an image that is higher or wider than its target.
     """
     if not rows:
-        raise ValueError("no rows make no sheet")
+        raise ValueError("a sheet needs at least one row")
     drawn = [_beside([_enlarged(image, row[2]) for image in row]) for row in rows[:MAX_ROWS]]
     width = max(row.shape[1] for row in drawn)
     widened = [np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0)), constant_values=_WHITE) for row in drawn]
@@ -91,16 +91,16 @@ def sample_sheet(rows: Sequence[SampleRow]) -> Pixels:
 
 
 def write_sample_sheet(path: Path, sheet: Pixels) -> None:
-    """Writes a sheet as a PNG file; its directory is made. The file appears whole or not at all.
+    """Writes a sheet as a PNG file; its directory is made. It is written completely or not at all.
 
-    Raises OutputError where the disk refuses.
+    Raises OutputError if it cannot be written.
     """
     encoded, data = cv2.imencode(".png", np.ascontiguousarray(sheet[..., ::-1]))
     if not encoded:
         raise OutputError(
             f"a PNG cannot hold {sheet.shape[0]}×{sheet.shape[1]} pixels", path=path, hint="Use smaller crops."
         )
-    with translated(OutputError, "cannot be made", path.parent, hint="Choose a run folder that can be written to."):
+    with translated(OutputError, "cannot be made", path.parent, hint="Choose a writable run folder."):
         path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, data.tobytes())
 

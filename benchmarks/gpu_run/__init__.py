@@ -1,1 +1,1 @@
-"""What `benchmarks/on_gpu.py` is made of. Each module needs the standard library alone."""
+"""The modules of `benchmarks/on_gpu.py`. Each needs only the standard library."""

@@ -14,19 +14,19 @@ from gpu_run import figures
 from gpu_run.training import Command, Training
 
 NAMES = ("preparation", "tests", "engine", "end-to-end", "training")
-# The largest part of the minutes that each may take; training takes what is left.
+# The largest share of the minutes for each; training takes the rest.
 SHARES = {"preparation": 0.12, "tests": 0.3, "engine": 0.25, "end-to-end": 0.25}
 # Files of a part beside its log: training's weights (or checkpoint) and its JSON lines.
 FILES_BESIDE = {"training": 2}
-# At its limit a part that is asked to end has said nothing yet.
+# Stopped at its limit, a part would not have printed anything yet, so it ends itself earlier.
 _IN_TIME = 0.8
 
 
 @dataclass(frozen=True)
 class Part:
-    """commands: each is given the seconds that are left to the part. figures: what the log says, in few words.
+    """commands: functions of the seconds that are left to the part. figures: a summary of the log.
 
-    meanwhile: called again and again while it runs.
+    meanwhile: called repeatedly while it runs.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Part:
 
 
 def parts_of(given: argparse.Namespace, root: Path, temporary: Path) -> list[Part]:
-    """All parts that were asked for, in their order."""
+    """All chosen parts, in their order."""
     training = Training(
         root,
         temporary,
@@ -60,7 +60,7 @@ def parts_of(given: argparse.Namespace, root: Path, temporary: Path) -> list[Par
 
 
 def limits(given: argparse.Namespace) -> dict[str, float]:
-    """Seconds that a part may take at most, where there is such a limit beside the time that is left."""
+    """The largest number of seconds of a part, if it has another limit than the time that is left."""
     total_s = 60 * given.minutes
     chosen = {name: float(seconds) for name, _, seconds in (text.partition("=") for text in given.limit)}
     return {name: share * total_s for name, share in SHARES.items()} | chosen
@@ -75,7 +75,7 @@ def _preparation(given: argparse.Namespace, temporary: Path) -> Sequence[str]:
 
 def _tests(given: argparse.Namespace) -> Sequence[str]:
     few = ("tests/gpu/test_gpu_codes.py",) if given.tiny else ("tests/gpu",)
-    # Small networks keep neither the card nor one core busy.
+    # Small networks use neither the whole GPU nor a whole core.
     beside = ("-n", str(given.test_processes), "--dist", "loadfile") if given.test_processes > 1 else ()
     how = ("-m", "cuda", "-v", "--tb=short", "-p", "no:cacheprovider", "--durations=10", *beside)
     return (sys.executable, "-m", "pytest", *few, *how)

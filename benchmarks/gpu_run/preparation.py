@@ -1,8 +1,8 @@
-"""What is missing on this machine is installed from a folder of wheels; then the machine is described.
+"""Installs missing packages from a folder of wheels; then describes the machine.
 
 python benchmarks/gpu_run/preparation.py --target DIR [--wheels DIR] [--modules NAME,NAME]
 
-Prints what it did and, as its last line, one JSON object. Modules are tried in a process of their own. Torch is never
+Prints what it did and, as its last line, one JSON object. Modules are imported in a separate process. Torch is never
 installed: a machine with a GPU has a torch that fits its driver.
 """
 
@@ -18,14 +18,14 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-# What the other parts import; the last ones stand for the whole program.
+# Modules that the other parts import; the last ones are the program itself.
 MODULES = (
     *("numpy", "torch", "safetensors", "cv2", "PIL", "imageio", "tifffile", "typer", "rich", "filelock"),
     *("huggingface_hub", "httpx2", "pytest", "skimage", "adacode_cli.cli.main", "adacode_cli.engine.restorer"),
     *("adacode_cli.benchmark.whole", "adacode_cli.training.runs"),
 )
 _NEVER = ("torch", "nvidia", "triton")
-# A package that was installed may need another one.
+# Rounds of installation: an installed package may need another one.
 _ROUNDS = 6
 
 _PROBE = """
@@ -70,18 +70,18 @@ def wheels_by_module(folder: Path | None) -> dict[str, str]:
     return known
 
 
-def told(code: str, *arguments: str) -> dict[str, Any]:
-    """The JSON object that a Python process prints in its last line; nothing where it does not come that far."""
+def json_output(code: str, *arguments: str) -> dict[str, Any]:
+    """The JSON object in the last line of a Python process; empty if it fails before."""
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
     try:
         return dict(json.loads(done.stdout.splitlines()[-1]))
     except (IndexError, ValueError):
-        print(f"a process that looks at this machine ended with {done.returncode}:\n{done.stderr[-2000:]}")
+        print(f"a process that examines this machine ended with {done.returncode}:\n{done.stderr[-2000:]}")
         return {}
 
 
 def install(distribution: str, wheels: Path, target: Path) -> bool:
-    """Whether pip could install it, that one alone, from the folder alone."""
+    """Installs only this distribution, only from the folder; returns whether pip succeeded."""
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-compile"]
     command += ["--disable-pip-version-check", "--target", str(target), "--find-links", str(wheels), distribution]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -93,14 +93,14 @@ def prepare(modules: list[str], wheels: Path | None, target: Path) -> tuple[list
     """Installs what is missing; returns what was installed, and what still cannot be imported, with the reason."""
     known, installed, tried = wheels_by_module(wheels), list[str](), set[str]()
     for _ in range(_ROUNDS):
-        found = told(_PROBE, *modules)
-        absent = {said[1] for said in found.values() if said and said[0] == "missing"}
+        found = json_output(_PROBE, *modules)
+        absent = {problem[1] for problem in found.values() if problem and problem[0] == "missing"}
         wanted = {known[name] for name in absent if name in known and not known[name].startswith(_NEVER)} - tried
         if not wanted or wheels is None:
             break
         installed += [name for name in sorted(wanted) if install(name, wheels, target)]
         tried |= wanted
-    lacking = {name: f"{said[0]}: {said[1]}" for name, said in found.items() if said}
+    lacking = {name: f"{problem[0]}: {problem[1]}" for name, problem in found.items() if problem}
     return installed, lacking if found else dict.fromkeys(modules, "could not be tried")
 
 
@@ -115,7 +115,7 @@ def driver() -> str | None:
 
 
 def main() -> None:
-    """Prepares and tells."""
+    """Prepares, and prints a description of the machine."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--target", type=Path, required=True)
     parser.add_argument("--wheels", type=Path)
@@ -126,7 +126,7 @@ def main() -> None:
         print(f"cannot be imported: {name} ({reason})")
     about = {"python": platform.python_version(), "system": platform.platform(), "cores": os.cpu_count()}
     about |= {"driver": driver(), "installed": installed, "lacking": lacking}
-    print(json.dumps(about | told(_TORCH)))
+    print(json.dumps(about | json_output(_TORCH)))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A command as a process of its own: its output goes to a file, and at its limit it ends together with its children."""
+"""Runs a command as a separate process: its output goes to a file, and at its time limit it ends with its children."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Literal
 
-# From the polite signal to the one that nobody can refuse. Training writes its checkpoint in that time.
+# From SIGTERM to SIGKILL. Training writes its checkpoint in that time.
 GRACE_S = 5.0
 _LOOK_EVERY_S = 0.1
 _MAX_LOG_BYTES = 4 << 20
@@ -24,7 +24,7 @@ _NOT_STARTED = 127
 class Ended:
     """How a command ended. code: its exit status, or minus the number of the signal that ended it.
 
-    why: "itself", or that it was told to end: at its limit, or because this program was interrupted.
+    why: "itself", or the reason why it was stopped: "limit", or "interrupted" with this program.
     """
 
     seconds: float
@@ -33,7 +33,7 @@ class Ended:
 
 
 class Interruption:
-    """Remembers that somebody wants this program to end, so that it can still say what it has found."""
+    """Records a request to end this program, so that it can still write its results."""
 
     def __init__(self) -> None:
         self.number = 0
@@ -42,7 +42,7 @@ class Interruption:
         return self.number != 0
 
     def listen(self) -> None:
-        """From now on the usual signals are remembered and end nothing by themselves. For the main thread."""
+        """From now on the usual signals are recorded and do not end the program. Call it in the main thread."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._remember)
 
@@ -60,9 +60,9 @@ def run(
     environment: Mapping[str, str],
     meanwhile: Callable[[], None] = lambda: None,
 ) -> Ended:
-    """Runs a command in a session of its own and appends what it prints to `log`. `meanwhile` is called while it runs.
+    """Runs a command in a new session and appends its output to `log`. `meanwhile` is called while it runs.
 
-    Whatever it has started ends with it. A command that cannot be started ends with 127, as a shell has it.
+    Its child processes end with it. A command that cannot be started ends with 127, as in a shell.
     """
     start = time.monotonic()
     with log.open("ab") as output:
@@ -95,7 +95,7 @@ def run(
 def _wait(
     process: subprocess.Popen[bytes], deadline: float, interruption: Interruption, meanwhile: Callable[[], None]
 ) -> Literal["itself", "limit", "interrupted"]:
-    """Until the process has ended, without taking its exit status: its number must not go to another one yet."""
+    """Until the process has ended, without taking its exit status: its PID must not be reused yet."""
     while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
         if interruption:
             return "interrupted"
@@ -109,12 +109,12 @@ def _wait(
 def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
     try:
         os.killpg(process.pid, number)
-    except (ProcessLookupError, PermissionError):  # all of them have ended; macOS says it in the second way
+    except (ProcessLookupError, PermissionError):  # all of them have ended; macOS raises the second error
         return
 
 
 def shorten(log: Path) -> None:
-    """Takes the middle out of a file that is too long to be sent home."""
+    """Removes the middle of a file that is too large."""
     size = log.stat().st_size if log.is_file() else 0
     if size <= _MAX_LOG_BYTES:
         return

@@ -1,4 +1,4 @@
-"""One table of all parts, written anew after each of them: what it ran, how it ended, and the figures."""
+"""One table of all parts, written again after each of them: its commands, how it ended, and the figures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gpu_run.processes import Ended
 
 @dataclass
 class Row:
-    """One part. commands: with how each of them ended. note: why it did not run, or what became of it."""
+    """One part. commands: each with how it ended. note: why it did not run, or another remark."""
 
     name: str
     commands: list[tuple[Sequence[str], Ended]] = field(default_factory=list)
@@ -23,12 +23,12 @@ class Row:
 
     @property
     def well(self) -> bool:
-        """Whether all that it was to do came to a good end."""
+        """Whether all of its commands succeeded."""
         return bool(self.commands) and all(ended.code == 0 and ended.why == "itself" for _, ended in self.commands)
 
 
 def table(rows: Sequence[Row], known_as: Mapping[str, str]) -> str:
-    """Markdown, one line a part. known_as: parts of commands, such as folders, and what stands for them."""
+    """Markdown, one line for each part. known_as: parts of commands, such as folders, and their short names."""
     lines = ["| part | command | seconds | ended | figures |", "| --- | --- | --- | --- | --- |"]
     for row in rows:
         seconds = sum(ended.seconds for _, ended in row.commands)
@@ -44,15 +44,15 @@ def table(rows: Sequence[Row], known_as: Mapping[str, str]) -> str:
 
 
 def how(ended: Ended) -> str:
-    """In words: the exit status, the signal, and whether it was told to end."""
-    said = f"exit {ended.code}"
-    if ended.code < 0:
-        said = f"killed by {signal.Signals(-ended.code).name}"
-    return {"itself": said, "limit": f"stopped at its limit: {said}", "interrupted": f"interrupted: {said}"}[ended.why]
+    """The exit status or the signal, and whether it was stopped, as text."""
+    status = f"exit {ended.code}" if ended.code >= 0 else f"killed by {signal.Signals(-ended.code).name}"
+    return {"itself": status, "limit": f"stopped at its limit: {status}", "interrupted": f"interrupted: {status}"}[
+        ended.why
+    ]
 
 
 def write(path: Path, rows: Sequence[Row], head: str, known_as: Mapping[str, str]) -> None:
-    """The whole page. A disk that refuses must not end the parts that are still to come."""
+    """Writes the whole page. An error of the disk must not prevent the following parts."""
     try:
         path.write_text(f"# On a GPU\n\n{head}\n\n{table(rows, known_as)}\n", encoding="utf-8")
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The part that trains: shards, the command for the time that is left, and the small files that are to come back."""
+"""The training part: shards, the command for the time that is left, and the small files to copy into the results."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pathlib import Path
 
 from gpu_run import figures
 
-# What is sent home has to be smaller.
+# Files in the results must be smaller.
 MAX_BYTES = 16 << 20
-# Start-up, the last scores and the last checkpoint: not for steps.
+# Seconds for start-up, the last scores and the last checkpoint.
 _AROUND_S = {"tiny": 8.0, "full": 30.0}
-_MAKE_UP = Path(__file__).with_name("made_up_photos.py")
+_SYNTHETIC_PHOTOS = Path(__file__).with_name("synthetic_photos.py")
 _ADACODE = (sys.executable, "-m", "adacode_cli", "train")
-# Images that are made up have no sharp edges and little detail.
+# Synthetic images have no sharp edges and little detail.
 _KEEP_ALL = ("--max-blur", "10", "--min-detail", "0", "--duplicate-bits", "-1", "--max-blockiness", "255")
 _STARTS = {"sr": "compact-sr-x4", "inpaint": "compact-inpaint"}
-# The trunk of the bundled network knows more than these photographs can teach it in a few minutes: small steps.
+# The bundled trunk has had more training than these minutes can add, so steps are small.
 _CAREFUL = {
     "sr": "--scale 4 --learning-rate 2e-5 --set restore.learns=trunk --set restore.optimiser.betas=0.9,0.999",
     "inpaint": "--learning-rate 3e-4",
@@ -32,8 +32,8 @@ Command = Callable[[float], Sequence[str]]
 class Training:
     """One run of `adacode train restore`.
 
-    root: the checkout. temporary: for what does not come back. out: for what does. more: arguments that the command
-    gets as well, and that win where they say otherwise.
+    root: the checkout. temporary: for files that are not kept. out: for the results. more: additional arguments of
+    the command, which override the others.
     """
 
     root: Path
@@ -50,15 +50,15 @@ class Training:
 
     @property
     def commands(self) -> list[Command]:
-        """Shards where there are none yet, then the training; each is told how many seconds are left."""
+        """Prepares shards if there are none yet, then trains; each gets the number of seconds that are left."""
         if self.shards is not None:
             return [lambda left_s: self._train(self.shards or Path(), left_s)]
         made = self.temporary / "shards"
         train: Command = lambda left_s: self._train(made, left_s)  # noqa: E731
         if self.photos is not None:
             return [lambda _: self._prepare(self.photos or Path(), made), train]
-        photos, (count, side) = self.temporary / "photos" / "made-up", (4, 256) if self.tiny else (64, 1024)
-        draw: Command = lambda _: (sys.executable, str(_MAKE_UP), str(photos), str(count), str(side))  # noqa: E731
+        photos, (count, side) = self.temporary / "photos" / "synthetic", (4, 256) if self.tiny else (64, 1024)
+        draw: Command = lambda _: (sys.executable, str(_SYNTHETIC_PHOTOS), str(photos), str(count), str(side))  # noqa: E731
         return [draw, lambda _: self._prepare(photos.parent, made, *_KEEP_ALL), train]
 
     def _prepare(self, photos: Path, shards: Path, *more: str) -> Sequence[str]:
@@ -96,17 +96,17 @@ class Training:
                 else:
                     shutil.copyfile(path, self.temporary / "copied")
                     shutil.move(self.temporary / "copied", self.out / path.name)
-            except OSError:  # it went away, or the disk is full: the next look may fare better
+            except OSError:  # the file was removed, or the disk is full: the next attempt may succeed
                 self._copied.pop(path.name, None)
 
     def figures(self, _log: str) -> list[str]:
-        """How far it came, and what of it came back."""
+        """How far the training came, and which files were kept."""
         self.bring_out()
         for path in self.out.glob("*.checkpoint"):
-            if not (self._run / path.name).exists():  # the run has come to its end: the weights are there instead
+            if not (self._run / path.name).exists():  # the run has ended: there are weights instead
                 path.unlink()
                 self._copied.pop(path.name, None)
-        told = [line for log in sorted(self._run.glob("*.jsonl")) for line in figures.training(log)]
+        summary = [line for log in sorted(self._run.glob("*.jsonl")) for line in figures.training(log)]
         kept = sorted(name for name in self._copied if name not in self._too_large)
-        told += [f"kept: {', '.join(kept)}"] if kept else []
-        return told + [f"not kept, too large: {name} ({size} bytes)" for name, size in self._too_large.items()]
+        summary += [f"kept: {', '.join(kept)}"] if kept else []
+        return summary + [f"not kept, too large: {name} ({size} bytes)" for name, size in self._too_large.items()]

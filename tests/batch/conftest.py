@@ -30,7 +30,7 @@ def here(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture
-def picture(tmp_path):
+def image(tmp_path):
     """Writes an image below the test's own directory: image("a/b.png", (width, height), ...)."""
 
     def write(name: str, size: tuple[int, int] = (24, 16), mode: str = "RGB", **options) -> Path:

@@ -126,7 +126,7 @@ def test_a_dry_run_knows_what_strict_refuses_of_what_a_file_says(tmp_path):
     comment = b"\xff\xfe\0\x07by me"
     cases = {
         "comment.jpg": (jpeg[:2] + comment + jpeg[2:], "its comment"),
-        "behind.jpg": (jpeg + b"something", "bytes behind its end (9)"),
+        "behind.jpg": (jpeg + b"something", "bytes after its end (9)"),
         "text.png": (png[:33] + chunk + png[33:], "texts (Author)"),
         "whole.jpg": (jpeg, None),
     }

@@ -13,7 +13,7 @@ from nearest import NearestRestorer
 
 from adacode_cli.batch.color_fix import WINDOW_PX, with_low_frequencies
 from adacode_cli.batch.comparison import unit
-from adacode_cli.batch.guard import MAX_DRIFT, Guarded, doubt
+from adacode_cli.batch.guard import MAX_DRIFT, Guarded, defect
 from adacode_cli.batch.restoring import Restoring
 from adacode_cli.errors import QualityError
 from adacode_cli.geometry import Hole
@@ -43,7 +43,7 @@ def enlarged(pixels, scale=2):
 def test_an_honest_enlargement_is_not_doubted(dtype, grey):
     pixels = scene(dtype, grey)
     after = np.clip(enlarged(pixels), 0, 1 if dtype is np.float32 else np.iinfo(dtype).max).astype(dtype)
-    assert doubt(Decoded(pixels), Decoded(after)) is None
+    assert defect(Decoded(pixels), Decoded(after)) is None
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -60,14 +60,14 @@ def test_an_honest_enlargement_is_not_doubted(dtype, grey):
 def test_spoilt_results_are_told(dtype, spoil, word):
     values = np.clip(enlarged(scene(np.float32)), 0, 1)
     after = as_dtype(spoil(values).astype(np.float32), dtype)
-    assert re.search(word, doubt(Decoded(scene(dtype)), Decoded(after)))
+    assert re.search(word, defect(Decoded(scene(dtype)), Decoded(after)))
 
 
 def test_a_small_black_tile_is_a_part_that_differs():
     pixels = scene(size=(160, 160))
     after = enlarged(pixels)
     after[40:104, 40:104] = 0
-    assert "a part" in doubt(Decoded(pixels), Decoded(after))
+    assert "a part" in defect(Decoded(pixels), Decoded(after))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -77,22 +77,22 @@ def test_pixels_that_are_not_what_the_device_made_are_told(dtype, grey):
     pixels = scene(dtype, grey, size=(160, 200))
     after = pixels.repeat(2, 0).repeat(2, 1)
     means = unit(pixels)
-    assert doubt(Decoded(pixels), Decoded(after), None, means) is None
+    assert defect(Decoded(pixels), Decoded(after), None, means) is None
     after[100:140] = 0
-    assert "lost" in doubt(Decoded(pixels), Decoded(after), None, means)
+    assert "lost" in defect(Decoded(pixels), Decoded(after), None, means)
 
 
 def test_numbers_that_are_none():
     pixels = scene(np.float32)
     after = np.clip(enlarged(pixels), 0, 1)
     after[3, 4, 1] = np.nan
-    assert "no numbers" in doubt(Decoded(pixels), Decoded(after))
+    assert "not finite numbers" in defect(Decoded(pixels), Decoded(after))
 
 
 @pytest.mark.parametrize("value", [0, 128, 255])
 def test_an_image_that_is_flat_itself_may_stay_so(value):
     flat = np.full((8, 8, 3), value, np.uint8)
-    assert doubt(Decoded(flat), Decoded(enlarged(flat))) is None
+    assert defect(Decoded(flat), Decoded(enlarged(flat))) is None
 
 
 @settings(deadline=None, max_examples=40)
@@ -100,7 +100,7 @@ def test_an_image_that_is_flat_itself_may_stay_so(value):
 def test_no_size_is_too_small_to_be_looked_at(height, width, scale, seed):
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
     after = pixels.repeat(scale, 0).repeat(scale, 1)
-    assert doubt(Decoded(pixels), Decoded(after)) is None
+    assert defect(Decoded(pixels), Decoded(after)) is None
 
 
 def test_holes_and_what_cannot_be_seen_do_not_count():
@@ -109,12 +109,12 @@ def test_holes_and_what_cannot_be_seen_do_not_count():
     hole[:, :40] = True
     after = pixels.copy()
     after[:, :43] = 255
-    assert doubt(Decoded(pixels), Decoded(after), Hole(hole, 1, 3)) is None
-    assert doubt(Decoded(pixels), Decoded(after))
+    assert defect(Decoded(pixels), Decoded(after), Hole(hole, 1, 3)) is None
+    assert defect(Decoded(pixels), Decoded(after))
     alpha = np.full(pixels.shape[:2], 255, np.uint8)
     alpha[:, :43] = 0
-    assert doubt(Decoded(pixels, alpha), Decoded(after, alpha)) is None
-    assert doubt(Decoded(pixels), Decoded(after), Hole(np.ones_like(hole))) is None
+    assert defect(Decoded(pixels, alpha), Decoded(after, alpha)) is None
+    assert defect(Decoded(pixels), Decoded(after), Hole(np.ones_like(hole))) is None
 
 
 class Half:
@@ -171,4 +171,4 @@ def test_colours_are_not_fixed_inside_holes_or_where_nothing_is_seen():
 def test_the_bound_is_the_documented_one():
     pixels = np.full((40, 40, 3), 100, np.uint8)
     for step, doubted in ((round(255 * MAX_DRIFT) - 1, False), (round(255 * MAX_DRIFT) + 2, True)):
-        assert (doubt(Decoded(pixels), Decoded(pixels + np.uint8(step))) is not None) == doubted
+        assert (defect(Decoded(pixels), Decoded(pixels + np.uint8(step))) is not None) == doubted

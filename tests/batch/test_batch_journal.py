@@ -132,7 +132,7 @@ def test_lines_that_prove_nothing_are_no_obstacle(tmp_path, text):
 def test_a_later_version_is_refused(tmp_path):
     (tmp_path / ".adacode").mkdir()
     (tmp_path / JOURNAL).write_bytes(b'{"version":3,"outcome":"done","target":"a.png"}\n')
-    with pytest.raises(JournalError, match="later adacode") as caught:
+    with pytest.raises(JournalError, match="later version of adacode") as caught:
         Journal(tmp_path).done("a.png")
     assert caught.value.exit_code == 7
 
@@ -170,7 +170,7 @@ def test_a_stopped_process_with_the_lock_is_not_waited_for_without_end(tmp_path,
         monkeypatch.setattr("adacode_cli.batch.journal._LOCK_LIMIT_S", 0.3)
         with pytest.raises(JournalError, match="locked by another process") as caught:
             Journal(tmp_path).add(line(tmp_path, "b.png"))
-        assert "go on or end it" in caught.value.hint
+        assert "Resume or end" in caught.value.hint
     finally:
         holder.kill()
         holder.join()

@@ -105,7 +105,9 @@ def test_the_path_counts_before_the_name_with_mask_and_that_before_the_name():
 def test_a_name_that_two_images_have_is_refused():
     touch("photos/1931/p1.jpg", "photos/1932/p1.jpg", "masks/p1.png")
     error = refused("photos")
-    assert error.message == "could be the mask of photos/1931/p1.jpg and of photos/1932/p1.jpg; and 1 more like it"
+    assert (
+        error.message == "could be the mask of photos/1931/p1.jpg and of photos/1932/p1.jpg; and 1 more case like this"
+    )
     assert (error.path, error.exit_code) == (Path("masks/p1.png"), 3)
     assert "put it at masks/1931/p1.png" in error.hint
     touch("masks/1931/p1.png")  # p1.png may still be meant for either
@@ -329,7 +331,7 @@ def test_thousands_of_folders_with_the_same_names_take_time_in_proportion():
         images = [Found(Path("photos"), f"{index}/scan.jpg", in_tree=True) for index in range(count)]
         folder = MaskFolder(Path("masks"), Selection())
         began = time.process_time()
-        with pytest.raises(InputError, match=f"{count - 1} more like it"):
+        with pytest.raises(InputError, match=f"{count - 1} more cases like this"):
             folder.pair(images)
         return time.process_time() - began
 
@@ -352,7 +354,7 @@ def test_thousands_of_masks_with_the_name_of_as_many_images_take_time_in_proport
             with pytest.raises(InputError, match="has no mask"):
                 pairs.for_image(found.path)
         folder._places = [f"m{index}/scan.png" for index in range(count)]
-        with pytest.raises(InputError, match=f"{count} masks in masks: .*; and {count - 1} more like it"):
+        with pytest.raises(InputError, match=f"{count} masks in masks: .*; and {count - 1} more cases like this"):
             folder.pair(images)
         return time.process_time() - began
 

@@ -287,7 +287,7 @@ def test_what_strict_forbids_is_found_before_that_page_is_restored(monkeypatch, 
 def test_a_page_that_the_guard_refuses_is_kept_apart(monkeypatch, folder, tmp_path):
     monkeypatch.setattr(tiff_codec, "WINDOW_PIXELS", 1)
     refused = decode((folder / "same.tiff").read_bytes(), name="x", first_page=3)
-    error = QualityError("worse than its input", image=replace(refused, behind=()))
+    error = QualityError("worse than its input", image=replace(refused, following=()))
     guarded = stages(FailingAt(3, error), quarantine=tmp_path / "refused")
     report, found, _ = carry_out(folder / "same.tiff", tmp_path / "a", guarded)
     assert len(report.failed) == 1

@@ -52,7 +52,7 @@ def test_inputs_called_dot_go_beside_the_directory_itself(here):
 
 
 def test_root_directory_needs_an_output():
-    with pytest.raises(UsageError, match="no place beside"):
+    with pytest.raises(UsageError, match="no parent directory"):
         plan("/", selection=Selection(Globs(include=("nothing-is-called-this",))))
 
 
@@ -130,7 +130,7 @@ def test_in_place_with_a_suffix_can_be_run_again():
 )
 def test_two_inputs_for_one_output_are_refused_by_name(first, second, format):
     touch(first, second, "z/c.jpg")
-    with pytest.raises(OutputError, match="its output would have the name of") as caught:
+    with pytest.raises(OutputError, match="its output would have the same name as") as caught:
         plan(first, second, output=Path("out"), format=format)
     assert first in str(caught.value)
     assert second in str(caught.value)
@@ -148,8 +148,8 @@ def test_of_three_inputs_for_one_output_none_is_made_and_forgiving_disks_get_the
     result = plan("p", format="png")
     assert [str(job.source) for job in result.jobs] == ["p/A.webp"]
     assert {one.error.message for one in result.refused} == {
-        "its output would have the name of those of p/a.bmp and 1 more: p-sr-x4/a.png",
-        "its output would have the name of those of p/a.jpg and 1 more: p-sr-x4/a.png",
+        "its output would have the same name as the outputs of p/a.bmp and 1 more: p-sr-x4/a.png",
+        "its output would have the same name as the outputs of p/a.jpg and 1 more: p-sr-x4/a.png",
     }
 
 

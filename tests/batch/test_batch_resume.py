@@ -99,17 +99,17 @@ def test_another_roll_with_the_same_names_is_refused(go, image, tmp_path):
     kept = {path.name: path.read_bytes() for path in go.out.glob("*.png")}
     image("q/21.png", (33, 16), seed=9)
     image("q/50.png", (50, 16))
-    with pytest.raises(OutputError, match=r"made of another input: .*/p/21\.png") as caught:
+    with pytest.raises(OutputError, match=r"made from another input: .*/p/21\.png") as caught:
         elsewhere(go, "q")()
     assert caught.value.exit_code == 6
     assert "--overwrite" in caught.value.hint
     for options in ({"resume": False, "replace": True}, {"replace": True}):
-        with pytest.raises(OutputError, match="made of another input"):
+        with pytest.raises(OutputError, match="made from another input"):
             go(**options)
     assert {path.name: path.read_bytes() for path in go.out.glob("*.png")} == kept
     assert go(existing=OnExisting.SKIP) == [50]
     assert go(existing=OnExisting.OVERWRITE, resume=False, replace=True) == [33, 50]
-    with pytest.raises(OutputError, match=r"made of another input: .*/q/21\.png"):
+    with pytest.raises(OutputError, match=r"made from another input: .*/q/21\.png"):
         elsewhere(go, "p")()
 
 
@@ -144,7 +144,7 @@ def another_roll(go, source):
 def test_another_process_with_another_roll_fails_the_file_alone(go, image):
     report = another_roll(go, image("q/20.png", (35, 16), seed=3))
     assert [outcome.failure.exit_code for outcome in report.failed] == [6]
-    assert "made of another input" in report.failed[0].failure.message
+    assert "made from another input" in report.failed[0].failure.message
 
 
 def test_what_somebody_has_changed_is_kept_and_reported(go):

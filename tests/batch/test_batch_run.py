@@ -145,9 +145,9 @@ def test_an_image_too_large_for_the_memory_does_not_stop_the_others(image, tmp_p
     assert report.failed[0].failure.exit_code == 5
 
 
-def test_an_image_for_which_results_leave_no_room_waits_until_they_are_written(picture, tmp_path):
-    picture("p/a.png")
-    picture("p/b.png", (33, 20))
+def test_an_image_for_which_results_leave_no_room_waits_until_they_are_written(image, tmp_path):
+    image("p/a.png")
+    image("p/b.png", (33, 20))
     refused, written = threading.Event(), []
 
     class Tight(Failing):
@@ -276,9 +276,9 @@ def test_interruption_keeps_what_was_restored_and_drops_the_rest(image, tmp_path
     assert threading.active_count() == 1
 
 
-def test_reading_runs_ahead_but_not_far(picture, tmp_path):
+def test_reading_runs_ahead_but_not_far(image, tmp_path):
     """While the network has the first image, at most jobs + 1 further ones have been read."""
-    fill(tmp_path / "p", picture, 12)
+    fill(tmp_path / "p", image, 12)
     read: list[str] = []
     max_ahead = []
 
@@ -296,9 +296,9 @@ def test_reading_runs_ahead_but_not_far(picture, tmp_path):
     assert max(max_ahead) <= 3
 
 
-def test_reading_and_writing_run_beside_inference(picture, tmp_path):
+def test_reading_and_writing_run_beside_inference(image, tmp_path):
     """Inference of the second image waits until the first is written and the third read: possible only in parallel."""
-    fill(tmp_path / "p", picture, 3)
+    fill(tmp_path / "p", image, 3)
     third_read, first_written = threading.Event(), threading.Event()
     count = 0
 
@@ -327,9 +327,9 @@ def test_reading_and_writing_run_beside_inference(picture, tmp_path):
     assert report.done == 3
 
 
-def test_several_lanes_restore_at_once_and_outcomes_keep_the_order_of_the_files(picture, tmp_path):
+def test_several_lanes_restore_at_once_and_outcomes_keep_the_order_of_the_files(image, tmp_path):
     """Each of two restorations waits for the other one; the second of a pair is finished first."""
-    fill(tmp_path / "p", picture, 6)
+    fill(tmp_path / "p", image, 6)
     both, second_done = threading.Barrier(2), threading.Event()
     order, lock = [], threading.Lock()
 
@@ -353,9 +353,9 @@ def test_several_lanes_restore_at_once_and_outcomes_keep_the_order_of_the_files(
     assert finished == sorted(finished)
 
 
-def test_what_the_lanes_have_restored_when_interrupted_is_written(picture, tmp_path, monkeypatch):
+def test_what_the_lanes_have_restored_when_interrupted_is_written(image, tmp_path, monkeypatch):
     monkeypatch.setattr(local, "_GRACE_S", 60)  # no machine is too slow for this
-    fill(tmp_path / "p", picture, 8)
+    fill(tmp_path / "p", image, 8)
     log, begun = [], []
 
     def note(event):
@@ -399,11 +399,11 @@ def test_large_results_wait_for_one_another(image, tmp_path, monkeypatch):
     assert max(most) == 1
 
 
-def test_images_are_let_go_once_they_are_written(picture, tmp_path):
+def test_images_are_let_go_once_they_are_written(image, tmp_path):
     import gc
     import weakref
 
-    fill(tmp_path / "p", picture, 12)
+    fill(tmp_path / "p", image, 12)
     images = []
     most = 0
 
@@ -419,12 +419,12 @@ def test_images_are_let_go_once_they_are_written(picture, tmp_path):
     assert most <= 4
 
 
-def test_lanes_hold_no_source_of_a_result_that_waits_for_an_earlier_one(picture, tmp_path):
+def test_lanes_hold_no_source_of_a_result_that_waits_for_an_earlier_one(image, tmp_path):
     """The first of four restorations ends when the sources of the three others are gone."""
     import gc
     import weakref
 
-    fill(tmp_path / "p", picture, 4)
+    fill(tmp_path / "p", image, 4)
     sources, lock = [], threading.Lock()
 
     def restore(image, mask):

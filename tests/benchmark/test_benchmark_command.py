@@ -84,7 +84,7 @@ def test_memory_that_runs_out_is_no_bug(weights, monkeypatch):
     assert "--side" in raised.value.hint
 
 
-def test_no_room_for_files_is_told(weights, monkeypatch, tmp_path):
+def test_no_room_for_files_is_reported(weights, monkeypatch, tmp_path):
     (tmp_path / "photos").touch()  # where the folder of photographs should be made
     monkeypatch.setattr("adacode_cli.benchmark.files.tempfile.mkdtemp", lambda *_: str(tmp_path))
     with pytest.raises(OutputError, match="cannot be written") as raised:
@@ -117,7 +117,7 @@ def test_a_photograph_of_ones_own_and_no_run(weights, capfd, tmp_path):
     ],
     ids=str,
 )
-def test_mistakes_are_told_before_anything_is_measured(monkeypatch, arguments, error, match):
+def test_mistakes_are_reported_before_anything_is_measured(monkeypatch, arguments, error, match):
     monkeypatch.setattr("adacode_cli.benchmark.whole.ceiling", None)
     with pytest.raises(error, match=match):
         typer.main.get_command(app)(["bench", *(str(a) for a in arguments)], standalone_mode=False)

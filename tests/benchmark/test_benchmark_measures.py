@@ -13,7 +13,7 @@ import torch
 from adacode_cli.benchmark import files as files_module
 from adacode_cli.benchmark import speed, timing
 from adacode_cli.benchmark.files import files
-from adacode_cli.benchmark.image import cut, made_up
+from adacode_cli.benchmark.image import cut, synthetic_image
 from adacode_cli.benchmark.speed import ceiling, growth, operations, passes, psnr, yardstick
 from adacode_cli.benchmark.timing import in_lanes, seconds, steady_seconds
 from adacode_cli.engine.plan import RunOptions
@@ -102,7 +102,7 @@ def test_psnr_is_of_clipped_images():
     assert psnr(a + 7, b + 9) == float("inf")
 
 
-def test_growth_is_told_against_the_first_size(network, monkeypatch):
+def test_growth_is_reported_against_the_first_size(network, monkeypatch):
     clock = iter((0.0, 2.0, 10.0, 26.0))
     monkeypatch.setattr(speed.time, "perf_counter", lambda: next(clock))
     sizes, restore = [], Runner.restore
@@ -162,18 +162,18 @@ def test_a_run_that_fails_is_no_figure():
         files(Recording(black=True), 2, 1, 0.01)
 
 
-def test_made_up_images_are_like_photographs():
-    image = made_up(256, 256)
-    np.testing.assert_array_equal(image, made_up(256, 256))
+def test_synthetic_images_are_like_photographs():
+    image = synthetic_image(256, 256)
+    np.testing.assert_array_equal(image, synthetic_image(256, 256))
     assert (image.dtype, image.shape) == (np.uint8, (256, 256, 3))
-    assert not np.array_equal(image, made_up(256, 256, 1))
+    assert not np.array_equal(image, synthetic_image(256, 256, 1))
     power = np.abs(np.fft.fft2(image[..., 1] - image[..., 1].mean())) ** 2
     bands = [power[low:high, low:high].mean() for low, high in ((2, 4), (8, 16), (32, 64))]
     assert bands[0] > 3 * bands[1] > 9 * bands[2] > 0
 
 
 def test_an_image_that_is_too_small_is_repeated():
-    image = made_up(10, 7)
+    image = synthetic_image(10, 7)
     square = cut(image, 16)
     np.testing.assert_array_equal(square[:10, :7], image)
     np.testing.assert_array_equal(square[10:, 7:14], image[:6])

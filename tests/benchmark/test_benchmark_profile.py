@@ -126,25 +126,25 @@ def test_a_person_gets_lines_that_fit_a_narrow_terminal(weights, capfd, quick):
     bench(*few(weights), "--files", 2, "--profile")
     out, err = capfd.readouterr()
     assert err == ""
-    told = out.split("\nwhere the time of such a run goes: ", 1)[1]
-    assert all(len(line) <= 60 for line in told.splitlines())
-    assert re.search(r"^  first image: [\d.]+ s, later: [\d.]+ s each$", told, re.MULTILINE)
+    profile = out.split("\nhow such a run spends its time: ", 1)[1]
+    assert all(len(line) <= 60 for line in profile.splitlines())
+    assert re.search(r"^  first image: [\d.]+ s, later: [\d.]+ s each$", profile, re.MULTILINE)
     for row in ("reading, decoding", "network", "encoding, writing", "two or more at once", "outside operators"):
-        assert re.search(rf"^  {row} .*\d%$", told, re.MULTILINE)
-    assert re.search(r"^  aten::\w*conv\w* +\d+ +[\d.]+ +[\d.]+%$", told, re.MULTILINE)
-    assert "kernels" not in told
+        assert re.search(rf"^  {row} .*\d%$", profile, re.MULTILINE)
+    assert re.search(r"^  aten::\w*conv\w* +\d+ +[\d.]+ +[\d.]+%$", profile, re.MULTILINE)
+    assert "kernels" not in profile
 
 
-def test_a_cuda_device_is_told_of(weights, monkeypatch):
+def test_a_cuda_device_is_reported(weights, monkeypatch):
     copy = TraceEvent("Memcpy DtoH (Device -> Pinned)", "gpu_memcpy", STREAM, 0.4, 0.7)
     launch = TraceEvent("cudaLaunchKernel", "cuda_runtime", HOST, 0.0, 0.1)
     wait = TraceEvent("cudaStreamSynchronize", "cuda_runtime", HOST, 0.4, 0.8)
     kernels = kernel(0.1, 0.2), kernel(0.2, 0.5), kernel(0.8, 0.99), AT_THE_END
     found = looked_at(weights, "cuda", monkeypatch, *kernels, copy, launch, wait)
     assert found.operators is None
-    told = list(profile_lines(found))
-    assert max(map(len, told)) <= 60
-    text = " ".join(" ".join(told).split())
+    lines = list(profile_lines(found))
+    assert max(map(len, lines)) <= 60
+    text = " ".join(" ".join(lines).split())
     for piece in (
         "kernels 59.0% copies 30.0% to the device 0.0% from the device 30.0% hidden behind kernels 10.0% idle 21.0%",
         "host waits for the device 40.0%",
@@ -152,10 +152,10 @@ def test_a_cuda_device_is_told_of(weights, monkeypatch):
         "first image: 2.000 s, later: 0.500 s each",
     ):
         assert piece in text
-    assert re.search(r"conv<float> +4 +[\d.]+ +100\.0%", "\n".join(told))
+    assert re.search(r"conv<float> +4 +[\d.]+ +100\.0%", "\n".join(lines))
 
 
-def test_a_record_that_ends_early_is_told(weights, monkeypatch):
+def test_a_record_that_ends_early_is_reported(weights, monkeypatch):
     assert looked_at(weights, "cuda", monkeypatch, AT_THE_END).note is None
     found = looked_at(weights, "cuda", monkeypatch, kernel(0.0, 0.001))
     assert "ends before the run does" in found.note
@@ -164,7 +164,7 @@ def test_a_record_that_ends_early_is_told(weights, monkeypatch):
     assert max(map(len, text.splitlines())) <= 60
 
 
-def test_a_driver_that_hides_kernels_is_told(weights, monkeypatch):
+def test_a_driver_that_hides_kernels_is_reported(weights, monkeypatch):
     found = looked_at(weights, "cuda", monkeypatch)
     assert found.device is None
     assert "no kernel" in found.note
@@ -178,7 +178,7 @@ def test_on_mps_there_are_stages_alone(weights):
     assert all(one.seconds > 0 for one in found.sharing.stages)
 
 
-def test_the_first_image_is_told_apart(weights, monkeypatch):
+def test_the_first_image_is_distinguished(weights, monkeypatch):
     clock = iter((0.0, 7.0, 10.0, 11.0, 20.0, 23.0))
     monkeypatch.setattr(profile_module.time, "perf_counter", lambda: next(clock))
     prepared, restore = [], Restorer.sr
@@ -212,7 +212,7 @@ def timed(monkeypatch, *intervals):
     return times
 
 
-def test_stages_side_by_side_are_told(monkeypatch):
+def test_stages_side_by_side_are_reported(monkeypatch):
     times = timed(
         monkeypatch,
         ("read", 10.0, 12.0),
@@ -287,8 +287,8 @@ def test_a_name_that_is_too_long_keeps_its_ends():
         assert name.endswith(tail)
 
 
-@pytest.mark.parametrize(("files", "match"), [(0, "--files 0"), (201, "200 are the most")])
-def test_mistakes_are_told_before_anything_is_measured(monkeypatch, files, match):
+@pytest.mark.parametrize(("files", "match"), [(0, "--files 0"), (201, "the limit is 200")])
+def test_mistakes_are_reported_before_anything_is_measured(monkeypatch, files, match):
     monkeypatch.setattr("adacode_cli.benchmark.whole.first_image", None)
     with pytest.raises(UsageError, match=match) as raised:
         bench("--profile", "--files", files)

@@ -27,7 +27,7 @@ HOST, ANOTHER_HOST, STREAM, ANOTHER_STREAM = (9, 1), (9, 2), (0, 7), (0, 13)
 H2D, D2H, D2D = "Memcpy HtoD (Pinned -> Device)", "Memcpy DtoH (Device -> Pageable)", "Memcpy DtoD (Device -> Device)"
 
 
-def told(name, category, thread, start_us, end_us):
+def trace_event(name, category, thread, start_us, end_us):
     """An event as the profiler writes it; times since the work began."""
     pid, tid = thread
     times = {"ts": BEGAN_US + start_us, "dur": end_us - start_us}
@@ -36,42 +36,42 @@ def told(name, category, thread, start_us, end_us):
 
 # The work takes 1000 µs.
 AROUND = [
-    told(WORK, "user_annotation", HOST, 0, 1000),
-    told(WORK, "gpu_user_annotation", STREAM, 100, 900),  # what the device does for it, drawn once more
+    trace_event(WORK, "user_annotation", HOST, 0, 1000),
+    trace_event(WORK, "gpu_user_annotation", STREAM, 100, 900),  # what the device does for it, drawn once more
     {"ph": "M", "name": "process_name", "ts": BEGAN_US, "pid": 9, "tid": 0, "args": {"name": "python"}},
     {"ph": "i", "s": "g", "name": "Iteration Start", "pid": "Traces", "tid": "Trace", "ts": BEGAN_US},
-    told("PyTorch Profiler (0)", "Trace", ("Spans", "PyTorch Profiler"), -200, 1200),
+    trace_event("PyTorch Profiler (0)", "Trace", ("Spans", "PyTorch Profiler"), -200, 1200),
 ]
 ON_DEVICE = [
-    told(H2D, "gpu_memcpy", STREAM, 0, 100),  # nothing else yet
-    told("conv", "kernel", STREAM, 100, 400),
-    told("conv", "kernel", ANOTHER_STREAM, 300, 500),  # 100 of it beside the one above
-    told(H2D, "gpu_memcpy", ANOTHER_STREAM, 450, 550),  # 50 hidden
+    trace_event(H2D, "gpu_memcpy", STREAM, 0, 100),  # nothing else yet
+    trace_event("conv", "kernel", STREAM, 100, 400),
+    trace_event("conv", "kernel", ANOTHER_STREAM, 300, 500),  # 100 of it beside the one above
+    trace_event(H2D, "gpu_memcpy", ANOTHER_STREAM, 450, 550),  # 50 hidden
     # idle for 50
-    told("add", "kernel", STREAM, 600, 700),
-    told("Memset (Device)", "gpu_memset", STREAM, 700, 710),
-    told(D2D, "gpu_memcpy", STREAM, 710, 720),
-    told(D2H, "gpu_memcpy", STREAM, 720, 780),
-    told(H2D, "gpu_memcpy", ANOTHER_STREAM, 760, 800),  # 20 of it beside the other direction
+    trace_event("add", "kernel", STREAM, 600, 700),
+    trace_event("Memset (Device)", "gpu_memset", STREAM, 700, 710),
+    trace_event(D2D, "gpu_memcpy", STREAM, 710, 720),
+    trace_event(D2H, "gpu_memcpy", STREAM, 720, 780),
+    trace_event(H2D, "gpu_memcpy", ANOTHER_STREAM, 760, 800),  # 20 of it beside the other direction
     # idle for 100
-    told("add", "kernel", STREAM, 900, 1100),  # only 100 of it within the work
-    told("later", "kernel", STREAM, 1050, 1100),
-    told("earlier", "kernel", STREAM, -300, -100),
+    trace_event("add", "kernel", STREAM, 900, 1100),  # only 100 of it within the work
+    trace_event("later", "kernel", STREAM, 1050, 1100),
+    trace_event("earlier", "kernel", STREAM, -300, -100),
 ]
 ON_HOST = [
-    told("cudaLaunchKernel", "cuda_runtime", HOST, 10, 20),
-    told("cuLaunchKernel", "cuda_driver", HOST, 12, 18),  # how the runtime does it
-    told("cudaLaunchKernelExC", "cuda_runtime", HOST, 20, 25),
-    told("cuLaunchKernelEx", "cuda_driver", ANOTHER_HOST, 12, 18),  # without the runtime
-    told("cudaGraphLaunch", "cuda_runtime", ANOTHER_HOST, 30, 40),
-    told("cudaLaunchHostFunc", "cuda_runtime", ANOTHER_HOST, 40, 41),
-    told("cudaMemcpyAsync", "cuda_runtime", HOST, 50, 60),
-    told("cudaMemcpy", "cuda_runtime", HOST, 60, 100),
-    told("cudaStreamSynchronize", "cuda_runtime", HOST, 200, 400),
-    told("cudaEventSynchronize", "cuda_runtime", ANOTHER_HOST, 300, 500),  # half of it while the other waits too
-    told("cudaDeviceSynchronize", "cuda_runtime", HOST, 700, 760),
-    told("Stream Sync", "cuda_sync", STREAM, 200, 400),
-    told("cudaStreamWaitEvent", "cuda_runtime", HOST, 760, 770),  # the device waits, not the host
+    trace_event("cudaLaunchKernel", "cuda_runtime", HOST, 10, 20),
+    trace_event("cuLaunchKernel", "cuda_driver", HOST, 12, 18),  # how the runtime does it
+    trace_event("cudaLaunchKernelExC", "cuda_runtime", HOST, 20, 25),
+    trace_event("cuLaunchKernelEx", "cuda_driver", ANOTHER_HOST, 12, 18),  # without the runtime
+    trace_event("cudaGraphLaunch", "cuda_runtime", ANOTHER_HOST, 30, 40),
+    trace_event("cudaLaunchHostFunc", "cuda_runtime", ANOTHER_HOST, 40, 41),
+    trace_event("cudaMemcpyAsync", "cuda_runtime", HOST, 50, 60),
+    trace_event("cudaMemcpy", "cuda_runtime", HOST, 60, 100),
+    trace_event("cudaStreamSynchronize", "cuda_runtime", HOST, 200, 400),
+    trace_event("cudaEventSynchronize", "cuda_runtime", ANOTHER_HOST, 300, 500),  # half of it while the other waits too
+    trace_event("cudaDeviceSynchronize", "cuda_runtime", HOST, 700, 760),
+    trace_event("Stream Sync", "cuda_sync", STREAM, 200, 400),
+    trace_event("cudaStreamWaitEvent", "cuda_runtime", HOST, 760, 770),  # the device waits, not the host
 ]
 
 
@@ -113,13 +113,13 @@ def test_kernels_are_ranked_by_all_their_time(tmp_path):
 
 @pytest.mark.parametrize("name", ["cudaMemcpy", "cudaMemcpy2D", "hipMemcpyWithStream", "cuCtxSynchronize"])
 def test_calls_that_wait_are_known_by_name(tmp_path, name):
-    call = told(name, "cuda_runtime", HOST, 0, 10)
+    call = trace_event(name, "cuda_runtime", HOST, 0, 10)
     assert device_use(trace_of(tmp_path, *ON_DEVICE, call), 1).waits_per_file == 1
 
 
 @pytest.mark.parametrize("name", ["hipLaunchKernel", "hipExtModuleLaunchKernel", "cudaLaunchCooperativeKernel"])
 def test_calls_that_launch_are_known_by_name(tmp_path, name):
-    call = told(name, "cuda_runtime", HOST, 0, 10)
+    call = trace_event(name, "cuda_runtime", HOST, 0, 10)
     use = device_use(trace_of(tmp_path, *ON_DEVICE, call), 1)
     assert (use.launches_per_file, use.waits_per_file) == (1, 0)
 
@@ -132,15 +132,15 @@ def test_a_trace_without_kernels_says_nothing_of_a_device(tmp_path):
 def test_shares_of_operators_are_exact(tmp_path):
     trace = trace_of(
         tmp_path,
-        told(INFER, "user_annotation", HOST, 100, 500),
-        told(INFER, "user_annotation", HOST, 600, 900),
-        told("aten::conv2d", "cpu_op", HOST, 150, 450),
-        told("aten::convolution", "cpu_op", HOST, 160, 440),
-        told("aten::empty", "cpu_op", HOST, 170, 180),
-        told("aten::empty", "cpu_op", HOST, 180, 200),
-        told("aten::add", "cpu_op", HOST, 650, 700),
-        told("aten::add", "cpu_op", HOST, 920, 940),  # outside the stage
-        told("aten::mul", "cpu_op", ANOTHER_HOST, 500, 900),  # not of the thread in question
+        trace_event(INFER, "user_annotation", HOST, 100, 500),
+        trace_event(INFER, "user_annotation", HOST, 600, 900),
+        trace_event("aten::conv2d", "cpu_op", HOST, 150, 450),
+        trace_event("aten::convolution", "cpu_op", HOST, 160, 440),
+        trace_event("aten::empty", "cpu_op", HOST, 170, 180),
+        trace_event("aten::empty", "cpu_op", HOST, 180, 200),
+        trace_event("aten::add", "cpu_op", HOST, 650, 700),
+        trace_event("aten::add", "cpu_op", HOST, 920, 940),  # outside the stage
+        trace_event("aten::mul", "cpu_op", ANOTHER_HOST, 500, 900),  # not of the thread in question
     )
     use = operator_use(trace)
     assert use.operators_share == pytest.approx(0.35)
@@ -155,7 +155,7 @@ def test_shares_of_operators_are_exact(tmp_path):
 
 
 def test_operators_of_other_threads_alone_are_none(tmp_path):
-    assert operator_use(trace_of(tmp_path, told("aten::mul", "cpu_op", ANOTHER_HOST, 500, 900))) is None
+    assert operator_use(trace_of(tmp_path, trace_event("aten::mul", "cpu_op", ANOTHER_HOST, 500, 900))) is None
 
 
 def test_seconds_within_belong_to_what_lies_deepest():
@@ -173,7 +173,7 @@ def test_seconds_within_belong_to_what_lies_deepest():
     }
 
 
-def test_ten_names_are_told_and_the_others_together():
+def test_ten_names_are_reported_and_the_others_together():
     costs, rest = ranked((f"k{index}", float(index)) for index in range(1, 13) for _ in range(2))
     assert [one.name for one in costs] == [f"k{index}" for index in range(12, 2, -1)]
     assert (costs[0].calls, costs[0].seconds, costs[0].share) == (2, 24.0, 24 / 156)
@@ -181,7 +181,7 @@ def test_ten_names_are_told_and_the_others_together():
     assert ranked([]) == ((), 0.0)
 
 
-def test_a_trace_that_is_not_whole_is_told(tmp_path):
+def test_a_trace_that_is_not_whole_is_reported(tmp_path):
     path = tmp_path / "trace.json"
     for content in (None, "", '{"traceEvents": [', '{"traceEvents": []}', "{}"):
         if content is not None:

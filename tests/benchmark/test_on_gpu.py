@@ -59,8 +59,8 @@ def rows(page: str) -> dict[str, dict[str, str]]:
 def rehearsal(tmp_path_factory):
     """All parts, with time enough for a busy machine; training ends by its steps."""
     folder = tmp_path_factory.mktemp("on-gpu")
-    wheels = wheel(folder / "wheels", "adacode_made_up_module")
-    options = ("--minutes", 60, "--wheels", wheels, "--module", "adacode_made_up_module")
+    wheels = wheel(folder / "wheels", "adacode_invented_module")
+    options = ("--minutes", 60, "--wheels", wheels, "--module", "adacode_invented_module")
     done = on_gpu("--out", folder / "out", *options, "--", "--steps", 2, "--validate-every", 1)
     return folder / "out", done
 
@@ -81,7 +81,7 @@ def test_figures_are_those_of_real_measurements(rehearsal):
     out, _ = rehearsal
     found = {name: row["figures"] for name, row in rows((out / "summary.md").read_text(encoding="utf-8")).items()}
     assert re.search(r"torch \d+\.\d+", found["preparation"])
-    assert "installed: adacode_made_up_module" in found["preparation"]
+    assert "installed: adacode_invented_module" in found["preparation"]
     assert "cannot be imported" not in found["preparation"]
     assert int(re.search(r"(\d+) passed", found["tests"])[1]) > 2
     ratios = [float(text) for text in re.findall(r"compact 24² \w+ [\d.]+ s, ratio ([\d.]+)", found["engine"])]
@@ -160,12 +160,12 @@ def test_an_interruption_ends_what_runs_and_the_summary_is_written(tmp_path, num
         time.sleep(0.1)
     assert rows((out / "summary.md").read_text(encoding="utf-8"))["hangs"]["ended"] == "running"
     process.send_signal(number)
-    said, _ = process.communicate()
+    output, _ = process.communicate()
     assert process.returncode == 130
     found = rows((out / "summary.md").read_text(encoding="utf-8"))
     assert found["hangs"]["ended"] == "interrupted: killed by SIGTERM"
     assert found["later"]["ended"] == "not run: interrupted"
-    assert "not run: interrupted" in said.splitlines()[-1]
+    assert "not run: interrupted" in output.splitlines()[-1]
     assert running("sleep 987") == []
 
 
@@ -201,7 +201,7 @@ def test_a_log_that_is_too_long_loses_its_middle(tmp_path):
     ],
     ids=str,
 )
-def test_mistakes_are_told_before_anything_runs(tmp_path, arguments, match):
+def test_mistakes_are_reported_before_anything_runs(tmp_path, arguments, match):
     done = on_gpu("--out", tmp_path / "out", *arguments)
     assert done.returncode == 2
     assert match in done.stderr

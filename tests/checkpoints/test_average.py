@@ -30,20 +30,25 @@ from adacode_cli.errors import OutputError, UsageError, WeightsError
 from adacode_cli.model.network import AdaCode
 from adacode_cli.training.initialise import adopt
 
-SAID = {"name": "realesr-general-x4v3", "source": "xinntao/Real-ESRGAN", "licence": "BSD-3-Clause", "architecture": "a"}
+METADATA = {
+    "name": "realesr-general-x4v3",
+    "source": "xinntao/Real-ESRGAN",
+    "licence": "BSD-3-Clause",
+    "architecture": "a",
+}
 BASE = "realesr-general-x4v3 (BSD-3-Clause, xinntao/Real-ESRGAN)"
 PROVENANCE = Provenance("tiny", "4 images", "Apache-2.0", "adacode train", "0.1.0", recipe='{"seed": 7}')
 SHARED = trunk_network().state_dict()
 
 
 def save(path: Path, network: AdaCode, dtype: torch.dtype = torch.float32, **provenance: str) -> Path:
-    said = replace(PROVENANCE, **provenance)
-    write_weights(path, Weights("whole", network.config, said, network.state_dict()), dtype)
+    stated = replace(PROVENANCE, **provenance)
+    write_weights(path, Weights("whole", network.config, stated, network.state_dict()), dtype)
     return path
 
 
-def save_start(path: Path, seed: int, dtype: torch.dtype = torch.float16, **said: str) -> Path:
-    save_file({k: v.to(dtype) for k, v in start_tensors(seed).items()}, path, SAID | said)
+def save_start(path: Path, seed: int, dtype: torch.dtype = torch.float16, **metadata: str) -> Path:
+    save_file({k: v.to(dtype) for k, v in start_tensors(seed).items()}, path, METADATA | metadata)
     return path
 
 
@@ -101,7 +106,7 @@ def test_the_order_of_the_files_does_not_matter(two, tmp_path, share):
     assert same(stored(tmp_path / "one.safetensors"), stored(tmp_path / "other.safetensors"))
 
 
-def test_the_type_is_the_firsts_unless_told(two, tmp_path):
+def test_the_type_is_the_firsts_unless_requested(two, tmp_path):
     half = save(tmp_path / "half.safetensors", trunk_network(4, SHARED, 3), torch.bfloat16)
     out = tmp_path / "out.safetensors"
     shared = [key for key in stored(half) if part_of(key) != "task"]
@@ -131,8 +136,12 @@ def test_the_mean_says_what_it_is(two, tmp_path):
     )
     save(b, trunk_network(4, SHARED, 2), licence="MIT", base_model="net")
     average(a, b, 0.7, out, overwrite=True)
-    said = read_weights(out).provenance
-    assert (said.licence, said.base_model, said.base_licence) == ("Apache-2.0 AND MIT", "net", "LicenseRef-not-stated")
+    stated = read_weights(out).provenance
+    assert (stated.licence, stated.base_model, stated.base_licence) == (
+        "Apache-2.0 AND MIT",
+        "net",
+        "LicenseRef-not-stated",
+    )
 
 
 @pytest.mark.parametrize("pth", [False, True])
@@ -153,14 +162,14 @@ def test_with_a_start_the_trunk_alone_is_averaged(two, tmp_path, pth):
             assert torch.equal(tensor, one[key] * 0.25 + other * 0.75), key
         else:
             assert torch.equal(tensor, one[key]), key
-    said = read_weights(out).provenance
-    assert (said.base_model, said.base_licence, said.licence) == (BASE, "BSD-3-Clause", "Apache-2.0")
-    assert said.recipe == PROVENANCE.recipe
-    assert said.source == f"mean of 0.25 of a.safetensors (adacode train) and 0.75 of {start.name}"
+    stated = read_weights(out).provenance
+    assert (stated.base_model, stated.base_licence, stated.licence) == (BASE, "BSD-3-Clause", "Apache-2.0")
+    assert stated.recipe == PROVENANCE.recipe
+    assert stated.source == f"mean of 0.25 of a.safetensors (adacode train) and 0.75 of {start.name}"
     average(start, two[0], 0.75, tmp_path / "turned.safetensors")
     assert same(stored(tmp_path / "turned.safetensors"), mean)
     turned = read_weights(tmp_path / "turned.safetensors").provenance
-    assert turned == replace(said, source=f"mean of 0.75 of {start.name} and 0.25 of a.safetensors (adacode train)")
+    assert turned == replace(stated, source=f"mean of 0.75 of {start.name} and 0.25 of a.safetensors (adacode train)")
 
 
 @pytest.mark.parametrize("scale", [2, 4])
@@ -260,7 +269,7 @@ def test_other_networks_and_damaged_files_are_named(two, tmp_path):
     start = save_start(tmp_path / "start.safetensors", 5)
     refused(b, start, tmp_path, "has no trunk", about=b)
     refused(save_start(tmp_path / "s.safetensors", 5), b, tmp_path, "has no trunk")
-    save_file(start_tensors(1) | {"body.6.bias": torch.zeros(3)}, start, SAID)
+    save_file(start_tensors(1) | {"body.6.bias": torch.zeros(3)}, start, METADATA)
     refused(a, start, tmp_path, r"not a trunk of this size: wrong shapes: body\.6\.bias")
     refused(
         save_start(tmp_path / "s.safetensors", 5), start, tmp_path, r"another network .* wrong shapes: body\.6\.bias"
@@ -283,7 +292,7 @@ def test_other_networks_and_damaged_files_are_named(two, tmp_path):
     refused(tmp_path / "gone.pth", a, tmp_path, "cannot be read", about=tmp_path / "gone.pth")
 
 
-def test_a_mean_that_the_type_cannot_hold_is_told(two, tmp_path):
+def test_a_mean_that_the_type_cannot_hold_is_reported(two, tmp_path):
     weights = read_weights(two[1])
     weights.tensors["trunk.join.bias"][0] = 2e5
     write_weights(two[1], weights)

@@ -78,7 +78,7 @@ def test_a_shared_part_is_no_network(paths, n):
     assert refused(paths[2], paths[n]).path == paths[n]
 
 
-def test_a_part_too_few_is_told_by_its_keys(paths):
+def test_a_part_too_few_is_reported_by_its_keys(paths):
     error = refused(paths[0], paths[2])
     assert error.path == paths[2]
     assert error.message.startswith("missing keys: codebook.after.0.bias, codebook.after.0.weight, ")
@@ -87,7 +87,7 @@ def test_a_part_too_few_is_told_by_its_keys(paths):
     )
 
 
-def test_a_part_twice_is_told_by_file_and_keys(network, paths, tmp_path):
+def test_a_part_twice_is_reported_by_file_and_keys(network, paths, tmp_path):
     error = refused(paths[0], paths[1], paths[0], paths[2])
     assert error.path == paths[0]
     assert error.message.startswith("repeats tensors of another part: codebook.books.0.embedding.weight, ")

@@ -56,10 +56,10 @@ def test_a_network_of_real_esrgan_lends_its_values_to_the_trunk(ends, tmp_path):
     for key, tensor in kept.items():
         body = key.removeprefix("trunk.")
         assert torch.equal(tensor, start_tensors(5).get(body, clean[key]) if key.startswith("trunk.") else clean[key])
-    said = read_weights(tmp_path / "pair.safetensors").provenance
-    assert said.base_model == "realesr-general-wdn-x4v3 (BSD-3-Clause, xinntao/Real-ESRGAN)"
-    assert said.base_licence == "BSD-3-Clause"
-    assert said.source == "clean.safetensors; with --denoise 0 wdn.safetensors"
+    provenance = read_weights(tmp_path / "pair.safetensors").provenance
+    assert provenance.base_model == "realesr-general-wdn-x4v3 (BSD-3-Clause, xinntao/Real-ESRGAN)"
+    assert provenance.base_licence == "BSD-3-Clause"
+    assert provenance.source == "clean.safetensors; with --denoise 0 wdn.safetensors"
 
 
 def test_the_file_of_a_task_is_paired_too_and_parts_keep_both(tmp_path):

@@ -20,7 +20,7 @@ BASE = "realesr-general-x4v3 (BSD-3-Clause, xinntao/Real-ESRGAN)"
 
 
 @pytest.mark.parametrize(
-    ("said", "base", "licence"),
+    ("metadata", "base", "licence"),
     [
         ({"name": "net", "source": "somewhere", "licence": "MIT"}, "net (MIT, somewhere)", "MIT"),
         ({"base": BASE, "recipe": "4 steps"}, BASE, "BSD-3-Clause"),
@@ -29,8 +29,8 @@ BASE = "realesr-general-x4v3 (BSD-3-Clause, xinntao/Real-ESRGAN)"
         (None, "mine", ""),
     ],
 )
-def test_metadata_tell_whose_network_it_is(tmp_path, said, base, licence):
-    save_file({k: v.half() for k, v in start_tensors(1).items()}, tmp_path / "mine.safetensors", said)
+def test_metadata_tell_whose_network_it_is(tmp_path, metadata, base, licence):
+    save_file({k: v.half() for k, v in start_tensors(1).items()}, tmp_path / "mine.safetensors", metadata)
     start = read_trunk(tmp_path / "mine.safetensors", CONFIG)
     assert (start.base_model, start.base_licence) == (base, licence)
     assert start.tensors.keys() == start_tensors(1).keys()
@@ -46,10 +46,10 @@ def test_a_pth_has_its_name_alone(tmp_path, name, base, licence):
     assert all(torch.equal(t, start_tensors(1)[k]) for k, t in start.tensors.items())
 
 
-@pytest.mark.parametrize("said", [None, {"format": "pt"}, {"format": "pt", "licence": ""}])
-def test_published_weights_that_only_changed_their_format_keep_their_licence(tmp_path, said):
+@pytest.mark.parametrize("metadata", [None, {"format": "pt"}, {"format": "pt", "licence": ""}])
+def test_published_weights_that_only_changed_their_format_keep_their_licence(tmp_path, metadata):
     path = tmp_path / "realesr-general-x4v3.SAFETENSORS"
-    save_file(start_tensors(1), path, said)
+    save_file(start_tensors(1), path, metadata)
     start = read_trunk(path, CONFIG)
     assert (start.base_model, start.base_licence) == (BASE, "BSD-3-Clause")
     assert notice_of(start.base_model) == "LICENSE.Real-ESRGAN"

@@ -88,7 +88,7 @@ def test_a_damaged_bundled_file_is_refused(folder):
 
 def test_a_bundled_file_that_is_missing_and_nowhere_else(folder):
     (folder / "own.safetensors").unlink()
-    with pytest.raises(WeightsError, match=r"own\.safetensors .*did not come with this installation"):
+    with pytest.raises(WeightsError, match=r"own\.safetensors .*is not part of this installation"):
         resolve(BUNDLED, folder=folder, allow_download=True)
     assert store.state(BUNDLED, CATALOGUE, folder=folder) == "absent"
 

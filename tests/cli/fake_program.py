@@ -44,7 +44,9 @@ class Restorer:
         if self.name == "other-task":
             from adacode_cli.errors import WeightsError
 
-            raise WeightsError(f"other-task is not for {task}", hint="`adacode weights list` shows what there is.")
+            raise WeightsError(
+                f"other-task is not for {task}", hint="`adacode weights list` shows the available weights."
+            )
         # `other` has other weights than the rest, which differ in behaviour only.
         return "b" * 64 if self.name == "other" else "a" * 64
 

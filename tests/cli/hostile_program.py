@@ -125,7 +125,7 @@ def fault(code: int, out: str, err: str) -> str | None:
 
 def main() -> None:
     process.prepare()
-    streams.heard_only_if(lambda: False)
+    streams.show_warnings_only_if(lambda: False)
     Path("p").mkdir()
     Image.new("RGBA", (24, 16)).save("p/a.png")
     num_runs, faults, root = 0, [], typer.main.get_command(app)
@@ -139,8 +139,8 @@ def main() -> None:
         every = runs(root)
     for words, ended in every:
         num_runs += 1
-        if told := fault(*ended):
-            faults.append([words, told, ended[2][-2000:]])
+        if problem := fault(*ended):
+            faults.append([words, problem, ended[2][-2000:]])
     print(json.dumps({"runs": num_runs, "faults": faults}))
 
 

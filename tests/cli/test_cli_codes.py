@@ -131,10 +131,10 @@ def test_damaged_files_fail_alone_and_other_weights_are_named(reconstruct, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (("p", "--save-codes", "c", "--from-codes"), 2, "contradict"),
-        (("p", "--save-codes", "c.adacode"), 2, "name of one file"),
+        (("p", "--save-codes", "c.adacode"), 2, "names a single file"),
         (("p/a.png", "--save-codes", "p/a.png"), 6, "not a directory"),
         (("p/a.png", "--save-codes", "old.adacode"), 6, "--overwrite"),
         (("p", "--from-codes"), 3, "no images found"),
@@ -142,12 +142,12 @@ def test_damaged_files_fail_alone_and_other_weights_are_named(reconstruct, tmp_p
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-def test_what_is_refused_before_anything_is_computed(reconstruct, tmp_path, arguments, code, said):
+def test_what_is_refused_before_anything_is_computed(reconstruct, tmp_path, arguments, code, message):
     (tmp_path / "p").mkdir()
     Image.fromarray(data.astronaut()[:24, :24]).save(tmp_path / "p" / "a.png")
     (tmp_path / "old.adacode").write_bytes(b"\x89ADC\r\n\x1a\n")
     result = reconstruct(*arguments, code=code)
-    assert said in " ".join(result.stderr.decode().split())
+    assert message in " ".join(result.stderr.decode().split())
     assert (tmp_path / "old.adacode").read_bytes() == b"\x89ADC\r\n\x1a\n"
 
 

@@ -23,16 +23,16 @@ def test_a_run_that_accepts_damage_does_what_one_that_did_not_has_left(adacode, 
     folder_of(tmp_path)
     first = adacode("sr", "p", "-o", "out", *W)
     assert first.returncode == 9
-    said = first.stderr.decode()
-    assert "p/cut.jpg: is truncated: the JPEG data end too early" in said
-    assert "--accept-damaged" in said
+    messages = first.stderr.decode()
+    assert "p/cut.jpg: is truncated: the JPEG data end too early" in messages
+    assert "--accept-damaged" in messages
     assert [path.name for path in (tmp_path / "out").glob("*.*g")] == ["whole.png"]
     again = adacode("sr", "p", "-o", "out", "--accept-damaged", "--json", *W)
     events = [json.loads(line) for line in again.stdout.decode().splitlines()]
     assert again.returncode == 9
     by_source = {event["source"]: event for event in events if "source" in event and event["event"] != "file-started"}
     assert by_source["p/whole.png"]["event"] == "file-skipped"
-    assert by_source["p/cut.jpg"]["notes"][0] == "is truncated: what is missing is grey or coarse"
+    assert by_source["p/cut.jpg"]["notes"][0] == "is truncated: the missing part is grey or coarse"
     assert by_source["p/gone.jpg"]["event"] == "file-failed"
     with Image.open(tmp_path / "out" / "cut.jpg") as image:
         assert image.size == (192, 256)
@@ -43,7 +43,7 @@ def test_damage_on_a_pipe(adacode, tmp_path):
     data = (tmp_path / "p" / "cut.jpg").read_bytes()
     result = adacode("sr", "-", "--accept-damaged", *W, stdin=data)
     assert result.returncode == 0
-    assert b"is truncated: what is missing is grey or coarse" in result.stderr
+    assert b"is truncated: the missing part is grey or coarse" in result.stderr
 
 
 def test_files_of_kinds_that_are_only_read_get_outputs_of_their_usual_kind(adacode, tmp_path):

@@ -28,7 +28,7 @@ MANY = RestoreOptions(
     save_weights_map=Path("maps"),
 )
 WITHOUT_EFFECT = RestoreOptions(quality=95, device="cuda", jobs=3, suffix="x", output=Path("o"), json=True, tile="128")
-# As version 0.1.0 wrote them into journals, before options said for themselves whether they have an effect.
+# As version 0.1.0 wrote them into journals, before options were marked if they have no effect.
 GOLDEN = [
     (RestoreOptions(), SR, "60147aa6ef53ed2f79b8507c0736b05587120b90faa0c65af18815b92bf88dd8"),
     (WITHOUT_EFFECT, SR, "60147aa6ef53ed2f79b8507c0736b05587120b90faa0c65af18815b92bf88dd8"),
@@ -73,7 +73,7 @@ def test_journals_of_earlier_versions_keep_their_digests(options, request_, dige
 
 @dataclass(frozen=True)
 class MadeUpOptions(RestoreOptions):
-    """With an option that nobody has told the digest of, and one that says that it has no effect."""
+    """With an option that the digest does not know, and one that is marked as without effect."""
 
     sharpen: Annotated[float, flag("--sharpen", help="…")] = 0.0
     colour: Annotated[bool, flag("--colour", help="…"), NoEffectOnResult("It colours the log.")] = False
@@ -81,14 +81,14 @@ class MadeUpOptions(RestoreOptions):
 
 @dataclass(frozen=True)
 class MadeUpHole(HoleOptions):
-    """With an option that nobody has told the digest of."""
+    """With an option that the digest does not know."""
 
     round_corners: Annotated[bool, flag("--round-corners", help="…")] = False
 
 
 @dataclass(frozen=True)
 class MadeUpRequest(Request):
-    """With a value of one command that nobody has told the digest of."""
+    """With a value of one command that the digest does not know."""
 
     film: str = ""
 

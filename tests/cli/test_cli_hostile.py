@@ -58,9 +58,9 @@ def test_hostile_texts_for_every_option_of_every_command(tmp_path):
     program = [sys.executable, str(Path(__file__).parent / "hostile_program.py")]
     result = subprocess.run(program, cwd=tmp_path, env=environment(), capture_output=True, timeout=300, check=False)
     assert result.returncode == 0, result.stderr.decode()
-    told = json.loads(result.stdout)
-    assert told["faults"] == []
-    assert told["runs"] > 400
+    results = json.loads(result.stdout)
+    assert results["faults"] == []
+    assert results["runs"] > 400
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ def test_times_are_kept_if_asked_for(adacode, tmp_path):
 
 
 @pytest.mark.parametrize("silent", [False, True])
-def test_outputs_name_their_weights_unless_told_not_to(adacode, tmp_path, silent):
+def test_outputs_name_their_weights_unless_switched_off(adacode, tmp_path, silent):
     described(tmp_path / "p")
     result = adacode("sr", "p/whole.png", "-o", "out.tif", *(["--no-provenance"] if silent else []), *W)
     assert result.returncode == 0, result.stderr

@@ -50,7 +50,7 @@ def test_what_its_mark_does_not_say_is_refused_with_the_place(tmp_path):
     torn = marked("a.png\n", "utf-16-le")[:-1]
     half_a_pair = codecs.BOM_UTF16_LE + b"a\0\x00\xd8b\0"
     for data, place in ((torn, 12), (half_a_pair, 4)):
-        with pytest.raises(InputError, match=f"list in UTF-16.*byte {place} ") as caught:
+        with pytest.raises(InputError, match=f"byte order mark of UTF-16, but byte {place} ") as caught:
             listed(tmp_path, data)
         assert "UTF-8" in caught.value.hint
 
@@ -62,7 +62,7 @@ def test_a_mark_alone_lists_nothing(tmp_path, encoding):
 
 
 def test_nuls_in_lines_are_named_in_a_marked_list_too(tmp_path):
-    with pytest.raises(UsageError, match="holds NULs"):
+    with pytest.raises(UsageError, match="contains NUL bytes"):
         listed(tmp_path, marked("a.png\0b.png\0", "utf-16-le"))
 
 
@@ -83,7 +83,7 @@ def test_names_that_are_ended_by_nuls_are_not_taken_for_utf16(tmp_path, names):
     data = b"".join(os.fsencode(name) + b"\0" for name in names)
     assert listed(tmp_path, data, null=True) == names
     if "\n" not in "".join(names):
-        with pytest.raises(UsageError, match="holds NULs"):
+        with pytest.raises(UsageError, match="contains NUL bytes"):
             listed(tmp_path, data)
 
 

@@ -76,9 +76,10 @@ def test_two_that_would_have_one_name_fail_alone_or_keep_their_suffixes(adacode,
     run = ("sr", "p", "-o", "out", "--format", "png", *W)
     result = adacode(*run)
     assert result.returncode == 9
-    said = result.stderr.decode()
+    messages = result.stderr.decode()
     for one, other in (("a.jpg", "a.tif"), ("a.tif", "a.jpg")):
-        assert f"failed: p/{one}: its output would have the name of p/{other}'s: out/a.png (Add --keep-suffix" in said
+        message = f"its output would have the same name as the output of p/{other}: out/a.png"
+        assert f"failed: p/{one}: {message} (Add --keep-suffix" in messages
     assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == ["b.png", "wide.png"]
     report = json.loads((tmp_path / "out" / ".adacode" / "report.json").read_text())
     assert (report["done"], report["failed"], report["exit_code"]) == (2, 2, 9)
@@ -139,7 +140,7 @@ def test_many_failures_are_listed_where_the_summary_says(tmp_path):
     stages = Stages(lambda *_: pytest.fail("it is no image"))
     report = run(plan, LocalExecutor(stages), on_event=lambda _event: None, trees=Trees())
     assert (
-        f"… and 31 more; .adacode/report.json in {tmp_path / 'out'} names them all"
+        f"… and 31 more; .adacode/report.json in {tmp_path / 'out'} lists all of them"
         in finished_lines(report, plan.roots).plain
     )
     kept = json.loads((tmp_path / "out" / ".adacode" / "report.json").read_text())

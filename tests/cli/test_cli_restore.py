@@ -190,7 +190,7 @@ def test_a_device_that_is_gone_stops_the_run_and_says_how_to_go_on(adacode, phot
     result = adacode("sr", "p", "--weights", "no-device")
     assert result.returncode == 5
     assert "stopped: 2 restored, 4 not done" in result.stderr.decode()
-    assert "The same command does the rest" in result.stderr.decode()
+    assert "The same command restores the rest" in result.stderr.decode()
     assert "error: the device is gone\n  Use --device cpu." in result.stderr.decode()
 
 
@@ -244,10 +244,10 @@ def test_terminals_get_no_images_and_are_not_waited_for(adacode, photo):
     leader, terminal = os.openpty()
     with adacode.start("sr", "-", *W, stdin=subprocess.PIPE, stdout=terminal) as process:
         _, stderr = process.communicate(data, timeout=120)
-    assert (process.returncode, b"Redirect it" in stderr) == (2, True)
+    assert (process.returncode, b"Redirect standard output" in stderr) == (2, True)
     with adacode.start("sr", "-", *W, stdin=terminal) as process:
         stdout, stderr = process.communicate(timeout=120)
-    assert (process.returncode, stdout, b"Pipe one in" in stderr) == (2, b"", True)
+    assert (process.returncode, stdout, b"Pipe an image in" in stderr) == (2, b"", True)
     os.close(leader)
     os.close(terminal)
 
@@ -316,17 +316,17 @@ def test_a_mask_that_marks_nothing_or_nearly_all_is_named_everywhere(adacode, ph
         save_mask(tmp_path / "m" / f"{name}.png", (24, 16), rows)
     result = adacode("inpaint", "p", "--mask-dir", "m", "-o", "out", "--log-file", "run.log", *W)
     assert result.returncode == 0
-    said = {"none": ["nothing was filled: no pixel of this image is in its mask"], "some": []}
-    said["all"] = ["nearly all of this image was filled: its mask covers 100 %"]
+    notes_of = {"none": ["nothing was filled: no pixel of this image is in its mask"], "some": []}
+    notes_of["all"] = ["nearly all of this image was filled: its mask covers 100 %"]
     for text in (result.stderr.decode(), (tmp_path / "run.log").read_text()):
-        assert all(note in text for notes in said.values() for note in notes)
+        assert all(note in text for notes in notes_of.values() for note in notes)
     state = tmp_path / "out" / ".adacode"
     lines = [json.loads(line) for line in (state / "journal.jsonl").read_text().splitlines()]
-    assert {Path(line["source"]).stem: line["notes"] for line in lines} == said
+    assert {Path(line["source"]).stem: line["notes"] for line in lines} == notes_of
     report = json.loads((state / "report.json").read_text())
     assert report["noted"] == 2
     noted = {Path(entry["source"]).stem: entry["notes"] for entry in report["notes"]}
-    assert noted == {name: notes for name, notes in said.items() if notes}
+    assert noted == {name: notes for name, notes in notes_of.items() if notes}
 
 
 def test_masks_inside_the_input_are_no_inputs_and_a_missing_one_fails_its_image(adacode, photo, tmp_path):

@@ -94,15 +94,15 @@ def test_version(real_adacode):
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "said"),
+    ("option", "value", "message"),
     [
         ("--scale", "5", "it must be less than or equal to 4"),
         ("--tiling", "gif", "'gif' is not one of 'exact'"),
         ("--if-too-large", "gif", "'gif' is not one of 'png', 'tiff', 'fail'"),
     ],
 )
-def test_what_is_wrong_with_a_value_is_said_in_words_of_ours(real_adacode, option, value, said):
-    assert f": {said}" in real_adacode("sr", "a.png", option, value).stderr.decode()
+def test_what_is_wrong_with_a_value_is_reported_in_words_of_ours(real_adacode, option, value, message):
+    assert f": {message}" in real_adacode("sr", "a.png", option, value).stderr.decode()
 
 
 def test_program_without_arguments_shows_help(real_adacode):

@@ -38,7 +38,7 @@ def test_list_is_the_catalogue(real_adacode):
 BASE = "realesr-general-x4v3 (BSD-3-Clause, xinntao/Real-ESRGAN)"
 
 
-def test_the_list_tells_who_starts_from_whom_in_80_columns(tmp_path):
+def test_the_list_shows_which_starts_from_whom_in_80_columns(tmp_path):
     """As an installation whose catalogue has such entries lists them."""
     shutil.copytree(
         ROOT / "adacode_cli", tmp_path / "adacode_cli", ignore=shutil.ignore_patterns("weights", "__pycache__")
@@ -58,10 +58,10 @@ def test_the_list_tells_who_starts_from_whom_in_80_columns(tmp_path):
 
     table = listed().splitlines()
     assert max(map(len, table)) <= 80
-    told = table[table.index("") + 1 :]
-    assert " ".join(" ".join(told).split()) == (
-        f"Made from {BASE}, whose licence and notice go with them: compact-sr-x4, compact-inpaint "
-        "With strengths of noise removal (--denoise): compact-sr-x4, published-sr-x4"
+    remarks = table[table.index("") + 1 :]
+    assert " ".join(" ".join(remarks).split()) == (
+        f"Made from {BASE}, whose licence and notice apply to them: compact-sr-x4, compact-inpaint "
+        "With selectable noise removal (--denoise): compact-sr-x4, published-sr-x4"
     )
     assert [row["name"] for row in json.loads(listed("--json")) if row["denoise"]] == [
         "compact-sr-x4",
@@ -86,7 +86,7 @@ def test_pull_fetches_from_the_hub_and_prints_the_path(real_adacode, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (("pull", "compct-sr-x4"), 4, "Did you mean compact-sr-x4"),
         (("pull", "hub:me/mine/my.safetensors"), 4, "HF_HUB_OFFLINE"),
@@ -100,7 +100,7 @@ def test_pull_fetches_from_the_hub_and_prints_the_path(real_adacode, tmp_path):
         (("show", "compact", "--usage", "p", "-o", "p/a.png", "--overwrite"), 6, "would overwrite a file in p"),
     ],
 )
-def test_what_cannot_be_done_is_said(real_adacode, tmp_path, arguments, code, said):
+def test_what_cannot_be_done_is_reported(real_adacode, tmp_path, arguments, code, message):
     (tmp_path / "text.pth").write_text("no checkpoint")
     (tmp_path / "p").mkdir()
     (tmp_path / "p" / "a.png").write_bytes(b"picture")
@@ -108,14 +108,14 @@ def test_what_cannot_be_done_is_said(real_adacode, tmp_path, arguments, code, sa
     result = real_adacode("weights", *arguments, HF_HOME=str(tmp_path / "hf"))
     output = result.stderr.decode() if arguments != ("pull",) else ""
     assert result.returncode == code, result.stderr.decode()
-    assert said in output
+    assert message in output
     assert "Traceback" not in output
     assert (tmp_path / "mine.safetensors").read_bytes() == b"precious"
     assert (tmp_path / "p" / "a.png").read_bytes() == b"picture"
     assert not (tmp_path / "out.safetensors").exists()
 
 
-def test_doctor_tells_everything_as_json(real_adacode, tmp_path):
+def test_doctor_reports_everything_as_json(real_adacode, tmp_path):
     secret = "hf_do_not_show_this"
     result = real_adacode("doctor", "--json", ADACODE_CACHE=str(tmp_path / "cache"), HF_TOKEN=secret)
     assert result.returncode == (0 if BUNDLED else 4)

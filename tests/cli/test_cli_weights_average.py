@@ -35,8 +35,8 @@ def test_a_mean_restores_an_image(real_adacode, files, photo, tmp_path):
     assert result.returncode == 0, result.stderr.decode()
     assert result.stdout.decode() == "mean.safetensors\n"
     num, kept = len(start_tensors(5)), len(SHARED) - len(start_tensors(5))
-    said = f"{num} tensors of the trunk are means; the other {kept} are as they were\n"
-    assert result.stderr.decode() == said
+    note = f"{num} tensors of the trunk are means; the other {kept} are unchanged\n"
+    assert result.stderr.decode() == note
     one, mean = (load_file(tmp_path / f"{name}.safetensors") for name in ("a", "mean"))
     key = "trunk.body.0.weight"
     assert torch.equal(mean[key], (one[key] * 0.75 + start_tensors(5)["body.0.weight"] * 0.25).bfloat16())
@@ -55,7 +55,7 @@ def test_a_mean_restores_an_image(real_adacode, files, photo, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("second", "share", "out", "code", "said"),
+    ("second", "share", "out", "code", "message"),
     [
         ("b", "1.5", "out.safetensors", 2, "a share of 1.5 is not between 0 and 1"),
         ("b", "nan", "out.safetensors", 2, "a share of nan is not between 0 and 1"),
@@ -71,12 +71,12 @@ def test_a_mean_restores_an_image(real_adacode, files, photo, tmp_path):
         ("b", "0.5", "mine.safetensors/out.safetensors", 6, "mine.safetensors: cannot be made into a folder"),
     ],
 )
-def test_what_cannot_be_done_is_said(real_adacode, files, tmp_path, second, share, out, code, said):
+def test_what_cannot_be_done_is_reported(real_adacode, files, tmp_path, second, share, out, code, message):
     names = sorted(path.name for path in tmp_path.iterdir())
     given = () if share is None else ("--share", share)
     result = real_adacode("weights", "average", "a.safetensors", f"{second}.safetensors", *given, "-o", out)
     assert (result.returncode, result.stdout) == (code, b"")
-    assert said in " ".join(result.stderr.decode().split())
+    assert message in " ".join(result.stderr.decode().split())
     assert "Traceback" not in result.stderr.decode()
     assert sorted(path.name for path in tmp_path.iterdir()) == names
     assert (tmp_path / "mine.safetensors").read_bytes() == b"precious"

@@ -64,7 +64,7 @@ def test_options_arrive_and_notes_go_to_standard_error(real_adacode, finished, t
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (("bundle", "nowhere", "-o", "out"), 8, "nowhere/fused.safetensors: is missing"),
         (("bundle", "RUN", "-o", "out", "--family", "Mine!"), 2, "'Mine!' cannot be a family's name"),
@@ -73,9 +73,9 @@ def test_options_arrive_and_notes_go_to_standard_error(real_adacode, finished, t
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-def test_what_cannot_be_done_is_said(real_adacode, finished, tmp_path, arguments, code, said):
+def test_what_cannot_be_done_is_reported(real_adacode, finished, tmp_path, arguments, code, message):
     result = real_adacode("weights", *(a.replace("RUN", str(finished)) for a in arguments))
     assert (result.returncode, result.stdout) == (code, b"")
-    assert said in result.stderr.decode()
+    assert message in result.stderr.decode()
     assert "Traceback" not in result.stderr.decode()
     assert list(tmp_path.iterdir()) == []

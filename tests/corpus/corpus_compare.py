@@ -65,7 +65,7 @@ class Verdict:
 
 
 def facts_of(decoded: Decoded) -> dict[str, Any]:
-    """What is said of our reading in lists: size, depth, channels, pages."""
+    """What lists show of our result: size, depth, channels, pages."""
     height, width = decoded.size
     return {
         "size": f"{width}×{height}",

@@ -73,7 +73,7 @@ _VIPS_COLOURS = {0: "any", 1: "grey", 22: "rgb", 25: "rgb", 26: "grey", 28: "rgb
 class Reading:
     """What a program made of a file: upright `pixels` (H×W or H×W×3) and `alpha` (H×W, or None), or None if refused.
 
-    `depth` is of a stored sample in bits, as far as the program says it. `complaint` is what it said of the file.
+    `depth` is of a stored sample in bits, as far as the program reports it. `complaint` is its message about the file.
     """
 
     reader: str
@@ -145,9 +145,9 @@ def _converted(command: str, copy: Copy, colours: tuple[str, ...]) -> tuple[Read
     if copy.inks == "profile":
         (folder / "srgb.icc").write_bytes(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
         colours = ("-profile", "srgb.icc")
-    said = ["-format", "%w %h %z %A %[colorspace]\n", "-write", f"info:{facts.name}"]
+    report = ["-format", "%w %h %z %A %[colorspace]\n", "-write", f"info:{facts.name}"]
     samples = [*colours, "-depth", "16", "-endian", "LSB", f"rgba:{raw.name}"]
-    complaint = _run([command, f"{copy.magick}:{copy.path.name}[0]", "-auto-orient", *said, *samples], folder)
+    complaint = _run([command, f"{copy.magick}:{copy.path.name}[0]", "-auto-orient", *report, *samples], folder)
     try:
         width, height, depth, alpha, space = facts.read_text().splitlines()[0].split()
         every = np.fromfile(raw, "<u2").reshape(int(height), int(width), 4)
@@ -256,27 +256,27 @@ def _run(command: list[str], folder: Path) -> str:
     Raises _Refused where it ends with an error: what it has written by then is a part of the image, or none.
     """
     environment = {**os.environ, **_ENVIRONMENT, "TMPDIR": str(folder), "MAGICK_TEMPORARY_PATH": str(folder)}
-    with (folder / "said.txt").open("w+b") as said:
+    with (folder / "messages.txt").open("w+b") as output:
         process = subprocess.Popen(
             command,
             cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=said,
+            stderr=output,
             start_new_session=True,
         )
         try:
             _limit(process.pid)
             status = process.wait(TIME_LIMIT_S)
         except subprocess.TimeoutExpired:
-            raise _Refused(f"did not come to an end within {TIME_LIMIT_S:g} seconds") from None
+            raise _Refused(f"did not finish within {TIME_LIMIT_S:g} seconds") from None
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-        said.seek(0)
-        lines = said.read(1 << 16).decode("utf-8", "replace").splitlines()
+        output.seek(0)
+        lines = output.read(1 << 16).decode("utf-8", "replace").splitlines()
     lines = [line for line in lines if line.strip() and not _harmless(line)]
     worst = next((line for line in lines if _ERROR.search(line)), lines[0] if lines else "")
     complaint = _TIME.sub("", worst).strip()[:_LONGEST_COMPLAINT]

@@ -122,5 +122,5 @@ def test_a_crash_of_our_decoder_is_a_fault(collection, corpus_run, monkeypatch, 
 
 def test_a_program_that_hangs_is_ended(tmp_path, monkeypatch):
     monkeypatch.setattr(corpus_readers, "TIME_LIMIT_S", 0.2)
-    with pytest.raises(corpus_readers._Refused, match="did not come to an end"):
+    with pytest.raises(corpus_readers._Refused, match="did not finish"):
         corpus_readers._run(["sleep", "60"], tmp_path)

@@ -1,4 +1,4 @@
-"""Weights are told apart by their values, wherever they lie and in whatever precision they compute."""
+"""Weights are identified by their values, not by their place or the precision of the computation."""
 
 import torch
 from tiny_networks import LOCAL

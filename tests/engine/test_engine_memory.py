@@ -1,4 +1,4 @@
-"""Free memory is read from real files, and a lack of it is recognised in whatever way it is told."""
+"""Free memory is read from real files, and a lack of it is recognised in every form of the error."""
 
 import ast
 import os

@@ -68,7 +68,7 @@ def test_tiles_of_an_image_are_about_the_same_size():
     assert len(made.decoder) == 2 * 3
 
 
-def test_a_heap_in_pieces_is_reckoned_with():
+def test_memory_fragmentation_is_part_of_the_plan():
     """Where more than four tiles follow one another the host holds a tile twice; a device's own memory does not."""
     config = LAYOUTS["compact sr ×4"]
 
@@ -143,8 +143,8 @@ def test_what_clearly_does_not_fit_is_refused_with_the_figures(there):
     need = tight.lacks.host_bytes
     assert need == tight.memory.host_bytes > 400_000_000
     there(210_000_000)
-    said = r"image of 3000×4000 pixels needs about [\d.]+ (GB|MB) of memory, and 210 MB are free"
-    with pytest.raises(DeviceError, match=said) as refused:
+    message = r"image of 3000×4000 pixels needs about [\d.]+ (GB|MB) of memory, and 210 MB are free"
+    with pytest.raises(DeviceError, match=message) as refused:
         require_room(tight, (4000, 3000), RunOptions(), CPU)
     assert refused.value.only_this_image
     assert "--tile" not in refused.value.hint

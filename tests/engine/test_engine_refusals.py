@@ -95,14 +95,14 @@ IMAGE_UNDER_A_LIMIT = """
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits address space as Linux does")
-def test_an_image_that_does_not_fit_memory_is_told_and_the_next_one_works():
+def test_an_image_that_does_not_fit_memory_is_reported_and_the_next_one_works():
     here = Path(__file__).parent
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here), str(here.parents[1])])}
     command = [sys.executable, "-c", textwrap.dedent(IMAGE_UNDER_A_LIMIT)]
     run = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert run.returncode == 0, run.stderr
-    told, shape = run.stdout.splitlines()
+    message, shape = run.stdout.splitlines()
     words = r"5 an image of 1500×1500 pixels needs about \d+ MB of memory, and \d+ MB are free \| "
     remedy = r"(Use --precision bf16, cut|Cut) the image"  # bf16 is advised where the processor has it
-    assert re.match(words + remedy, told), told
+    assert re.match(words + remedy, message), message
     assert shape == "(64, 64, 3)"

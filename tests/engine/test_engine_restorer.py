@@ -172,14 +172,14 @@ def test_the_package_offers_it():
 
 
 @pytest.mark.parametrize("in_a_batch", [False, True])
-@pytest.mark.parametrize("said", ["CUDA error: unspecified launch failure\nmore", "cuDNN error: CUDNN_STATUS_BAD"])
-def test_a_device_that_stops_working_ends_the_run(monkeypatch, said, in_a_batch):
+@pytest.mark.parametrize("message", ["CUDA error: unspecified launch failure\nmore", "cuDNN error: CUDNN_STATUS_BAD"])
+def test_a_device_that_stops_working_ends_the_run(monkeypatch, message, in_a_batch):
     """Every other image would fail alike."""
 
     def fails(*_args):
         if in_a_batch:
-            raise RuntimeError("the batch that this was part of was given up") from RuntimeError(said)
-        raise RuntimeError(said)
+            raise RuntimeError("the batch that contained this image was given up") from RuntimeError(message)
+        raise RuntimeError(message)
 
     monkeypatch.setattr(Runner, "restore", fails)
     with pytest.raises(DeviceError, match=r"the device has stopped working: (CUDA|cuDNN) error") as caught:

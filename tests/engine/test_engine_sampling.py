@@ -46,7 +46,7 @@ def test_a_sample_is_spread_over_all_of_the_image():
             assert any(abs(box.top - top) <= 32 and abs(box.left - left) <= 40 for box in boxes)
 
 
-def test_it_is_chosen_by_itself_only_where_maps_do_not_fit_and_said(monkeypatch):
+def test_it_is_chosen_by_itself_only_where_maps_do_not_fit_and_reported(monkeypatch):
     net = lively(LARGE)
     x = tensor(LARGE, 50, 60)
     plan = Runner(net, CPU, RunOptions("fp32", 128)).plan(50, 60, deep=False)

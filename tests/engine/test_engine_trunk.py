@@ -112,7 +112,7 @@ def test_the_halves_make_the_codes_and_the_decoder_alone_an_image(layout):
 
 
 @every_trunk
-def test_any_value_of_it_tells_weights_apart(layout):
+def test_any_value_of_it_distinguishes_weights(layout):
     net = network(LAYOUTS[layout])
     keys = [key for key in net.state_dict() if key.startswith("trunk.")]
     for key in keys:

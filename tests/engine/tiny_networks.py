@@ -136,7 +136,7 @@ class TinyWeights:
 
 
 def restorer(config=LOCAL, **options):
-    """A Restorer on the CPU in float32 unless told otherwise."""
+    """A Restorer on the CPU in float32 by default."""
     return Restorer(TinyWeights(config), CPU, RunOptions(**{"precision": "fp32", **options}))
 
 

@@ -149,7 +149,7 @@ def test_mistakes_on_the_command_line(testset, weights, tmp_path, capfd):
         run_eval(capfd, "inpaint", "--data", testset, "-w", weights["sr-2"])
 
 
-def test_a_sheet_that_cannot_be_written_is_told_before_the_weights_are_read(testset, tmp_path, capfd):
+def test_a_sheet_that_cannot_be_written_is_reported_before_the_weights_are_read(testset, tmp_path, capfd):
     nothing = ("-w", tmp_path / "none.safetensors")
     with pytest.raises(UsageError, match=r"is not a \.png"):
         run_eval(capfd, "sr", "--data", testset, *nothing, "--worst", tmp_path / "worst.jpg")

@@ -110,7 +110,7 @@ import json, sys, torch, urllib.error
 from adacode_cli.errors import UsageError, WeightsError
 from adacode_cli.evaluation.perceptual import load_perceptual
 
-def told(call, *arguments, **more):
+def message_of(call, *arguments, **more):
     try:
         return ["nothing", str(call(*arguments, **more)), ""]
     except (UsageError, WeightsError) as error:
@@ -145,17 +145,17 @@ x, y = torch.rand(2, 3, 40, 40), torch.rand(2, 3, 40, 40)
 wanted = (x - y).abs().mean((1, 2, 3)) + x.mean((1, 2, 3))
 found["dists"] = [bool(torch.allclose(dists.to("cpu")(x, y), wanted)), dists.semantic_channels]
 found["refused"] = {
-    "is no distance": told(load_perceptual, "pyiqa:ssim"),
-    "It has: dists, ssim.": told(load_perceptual, "pyiqa:niqe"),
-    "no gradient": told(load_perceptual, "pyiqa:dists", for_training=True),
-    "no features": told(dists.semantic, x),
+    "is not a distance": message_of(load_perceptual, "pyiqa:ssim"),
+    "It has: dists, ssim.": message_of(load_perceptual, "pyiqa:niqe"),
+    "no gradient": message_of(load_perceptual, "pyiqa:dists", for_training=True),
+    "no features": message_of(dists.semantic, x),
 }
 def refuse(**_):
     raise urllib.error.URLError("no route")
 sys.modules["lpips"].LPIPS = refuse
-found["fetched"] = told(load_perceptual, "lpips-alex")
+found["fetched"] = message_of(load_perceptual, "lpips-alex")
 sys.modules["lpips"] = sys.modules["pyiqa"] = None  # as if they were not installed
-found["missing"] = [told(load_perceptual, name) for name in ("lpips-vgg", "pyiqa:dists")]
+found["missing"] = [message_of(load_perceptual, name) for name in ("lpips-vgg", "pyiqa:dists")]
 print(json.dumps(found))
 """
 
@@ -202,7 +202,7 @@ def test_weights_that_cannot_be_fetched_are_an_error_of_their_own(found):
 def test_names_that_mean_nothing_list_the_choices(tmp_path):
     assert load_perceptual(None) is None
     assert load_perceptual("") is None
-    with pytest.raises(WeightsError, match="no such file") as found:
+    with pytest.raises(WeightsError, match="no file") as found:
         load_perceptual("lpips-resnet")
     assert all(choice in found.value.hint for choice in ("safetensors", "lpips-alex", "lpips-vgg", "pyiqa:METRIC"))
     (tmp_path / "a.safetensors").write_bytes(b"nothing")

@@ -83,9 +83,9 @@ def test_test_sets_that_are_not_whole_are_refused(testset, weights, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("file", "picture", "words"),
+    ("file", "image", "words"),
     [
-        ("lr_x2/coffee.bmp", ORIGINALS["coffee"], "64×64 pixels, its original 64×64"),
+        ("lr_x2/coffee.bmp", ORIGINALS["coffee"], "64×64 pixels, and its original 64×64"),
         ("hr/coffee.png", ORIGINALS["coffee"][:20, :20], "smaller than 32 px"),
         ("mask/coffee.png", np.zeros((64, 64), np.uint8), "has no hole"),
         ("mask/coffee.png", np.full((60, 64), 255, np.uint8), "the mask has"),

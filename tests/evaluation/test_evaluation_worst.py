@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from adacode_cli.evaluation.score import Pictures, Row, Scores
+from adacode_cli.evaluation.score import ExampleImages, Row, Scores
 from adacode_cli.evaluation.worst import CROP_PX, Worst, draw_sheet, worst_corner
 
 
@@ -44,13 +44,13 @@ def test_of_two_spots_the_greater_error_counts():
     assert y <= 200 < y + CROP_PX
 
 
-def images_of(seed: int, *, scale: int = 4, hole: bool = False, baseline: bool = True) -> Pictures:
+def images_of(seed: int, *, scale: int = 4, hole: bool = False, baseline: bool = True) -> ExampleImages:
     original = noise(240, 260, seed)
     restored = 255 - original
     small = original[::scale, ::scale]
     where = np.zeros((240, 260), np.bool_)
     where[100:150, 100:180] = True
-    return Pictures(small, where if hole else None, original // 2 if baseline else None, restored, original)
+    return ExampleImages(small, where if hole else None, original // 2 if baseline else None, restored, original)
 
 
 def scored(name: str, psnr: float, perceptual: float | None = None) -> Row:
@@ -135,7 +135,7 @@ def test_names_are_written_and_long_or_foreign_ones_do_no_harm():
 
 def test_small_images_fit_in():
     worst, original = Worst("reconstruct"), noise(40, 50)
-    worst.add(scored("a", 20), Pictures(original, None, None, 255 - original, original))
+    worst.add(scored("a", 20), ExampleImages(original, None, None, 255 - original, original))
     assert (worst.found[0].x, worst.found[0].y) == (0, 0)
     assert worst.found[0].cells[0].crop.shape == (40, 50, 3)
     assert Image.open(BytesIO(draw_sheet(worst, "t", "LPIPS"))).size[0] > 800

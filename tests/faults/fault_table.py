@@ -7,7 +7,7 @@ from pathlib import Path
 
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 _BEGIN, _END = "<!-- faults -->\n", "<!-- end of faults -->\n"
-_HEADER = "| fault | exit code | what is said | the rest |\n| --- | --- | --- | --- |\n"
+_HEADER = "| fault | exit code | message | the rest |\n| --- | --- | --- | --- |\n"
 
 
 class Table:

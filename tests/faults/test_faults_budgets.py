@@ -202,4 +202,4 @@ def test_a_hanging_decoder_ends_on_a_pipe_too(adacode):
     data = b"\0\0\0\x0cftypheichang"
     result = adacode("sr", "-", "-o", "out.png", *W, "--decode-timeout", "1", stdin=data, **env)
     assert result.returncode == 3
-    assert "did not come to an end within 1 seconds" in said(result, "error: ")
+    assert "did not finish within 1 seconds" in said(result, "error: ")

@@ -40,14 +40,14 @@ def originals(photo, tmp_path) -> dict[Path, bytes]:
 @pytest.mark.parametrize(
     ("options", "said_of"),
     [
-        (("sr", "p", "-o", "out", "--quarantine", "p"), "p: holds what the run reads"),
+        (("sr", "p", "-o", "out", "--quarantine", "p"), "p: holds the inputs of the run"),
         (("sr", "p", "-o", "out", "--quarantine", "p/sub"), "p/sub: lies in p and holds files"),
         (
             ("sr", "p", "-o", "out", "--quarantine", "out"),
             "would be written twice: as the output of p/a.png and as the",
         ),
-        (("sr", "p", "-o", "out", "--quarantine", "link"), "link: holds what the run reads"),
-        (("sr", "p", "-o", "out", "--save-weights-map", "p"), "p: holds what the run reads"),
+        (("sr", "p", "-o", "out", "--quarantine", "link"), "link: holds the inputs of the run"),
+        (("sr", "p", "-o", "out", "--save-weights-map", "p"), "p: holds the inputs of the run"),
         (("sr", "p", "-o", "out", "--log-file", "p/a.png"), "p/a.png: would overwrite the input p/a.png"),
         (("sr", "p/a.png", "p/b.png", "-o", "out", "--log-file", "hard.log"), "hard.log: would overwrite the input"),
         (("sr", "p", "-o", "out", "--log-file", "m/a.png"), "m/a.png: has the name of an image"),
@@ -302,7 +302,7 @@ def test_originals_beside_outputs_are_found_from_above(adacode, originals, photo
     (tmp_path / "all" / "p" / ".adacode" / "journal.jsonl").write_text('{"version":99}\n')
     unknown = adacode("sr", "all", "-o", "out2", *W)
     assert unknown.returncode == 9
-    assert "failed: all/p: its outputs cannot be told from originals" in unknown.stderr.decode()
+    assert "failed: all/p: its outputs cannot be distinguished from originals" in unknown.stderr.decode()
 
 
 def test_half_files_of_single_outputs_go_with_the_next_run(adacode, photo, tmp_path):

@@ -38,7 +38,7 @@ def test_two_output_folders_that_are_one(adacode, photo, tmp_path, table):
         first = first or (tmp_path / "p-sr-x4" / "a.png").read_bytes()
         assert (tmp_path / "p-sr-x4" / "a.png").read_bytes() == first
         line = said(result, "failed: q/a.png")
-        assert "made of another input" in line
+        assert "made from another input" in line
         if not options:
             row = ("the output folder of one input is a link to another's", 9, line.replace(f"{tmp_path}/", ""))
             table.row(*row, "is done, the first of the two too")

@@ -94,7 +94,7 @@ def test_a_format_from_outside_is_decoded_encoded_and_refused_like_any_other(tmp
     assert found["back"] == ["uint8", 0x12, 0x56, True]
     refused = found["refused"]
     assert refused["truncated"].startswith("is damaged or truncated and cannot be read as Toy")
-    assert refused["start"].startswith("is truncated: only the first 2 bytes of a Toy are there")
+    assert refused["start"].startswith("is truncated: only the first 2 bytes of a Toy are present")
     assert "30×20 pixels" in refused["large"]
     assert refused["wide"].startswith("a Toy cannot hold 501×2 pixels")
     assert refused["unknown"].endswith("avif, heic, toy.")
@@ -151,5 +151,5 @@ def test_what_is_taken_is_refused(tmp_path, taken):
     changed = changes.get(taken, {"signatures": (((0, b"BM toy"),),)})
     script = "import dataclasses, toy_codec; from adacode_cli import formats; formats.register("
     script += f"dataclasses.replace(toy_codec.FORMAT, **{changed!r}))"
-    wanted = "files of another format begin like" if taken == "beginning" else "is taken"
+    wanted = "the signature of" if taken == "beginning" else "is already used"
     assert wanted in run("-c", script, cwd=tmp_path, code=1)

@@ -136,7 +136,7 @@ FILES = {
 def edited(packet):
     """All that is done to an XMP packet between reading and writing."""
     try:
-        packet = xmp_editing.upright(packet, on_its_side=True)
+        packet = xmp_editing.upright(packet, swaps_axes=True)
         packet = xmp_editing.resized(packet, across=Fraction(2), down=Fraction(2), size=(2, 2))
         packet = xmp_editing.with_event(packet, tool="a", parameters="b")
     except DamagedXmp:

@@ -56,27 +56,27 @@ LIMITED = """
     limit = int(share * runner.plan(side, side, deep=False).memory.device_bytes)
     if sys.argv[5] == "limited":
         torch.cuda.set_per_process_memory_fraction((kept + limit) / torch.cuda.get_device_properties(0).total_memory)
-    said = {"error": None}
+    result = {"error": None}
     try:
         np.save(path, restored(side).pixels)
     except DeviceError as error:
-        said = {"error": str(error), "only_this_image": error.only_this_image}
-    said |= {"limit": limit, "peak": torch.cuda.max_memory_allocated() - before}
+        result = {"error": str(error), "only_this_image": error.only_this_image}
+    result |= {"limit": limit, "peak": torch.cuda.max_memory_allocated() - before}
     torch.cuda.set_per_process_memory_fraction(1.0)
-    said["finite"] = bool(np.isfinite(restored(few).mixing_KHW).all())  # as good as before
-    print(json.dumps(said))
+    result["finite"] = bool(np.isfinite(restored(few).mixing_KHW).all())  # as good as before
+    print(json.dumps(result))
 """
 
 
 def in_a_process(how, tile, path, task="sr", share=0.35):
-    """What a process said whose run may take, beyond what it holds already, a share of what its plan says; or all."""
+    """The result of a process whose run may take, in addition to what it holds, a share of its plan; or all."""
     words = [str(share), tile, str(path), task, how]
     command = [sys.executable, "-c", textwrap.dedent(LIMITED), *words]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout.splitlines()[-1])
-    assert said["finite"]
-    return said
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["finite"]
+    return result
 
 
 @pytest.mark.parametrize("task", ["sr", "inpaint"])
@@ -91,10 +91,10 @@ def test_tiles_that_do_not_fit_are_halved_and_the_image_is_the_same(cuda, tmp_pa
 
 
 def test_no_room_for_the_smallest_tile_is_that_images_error(cuda, tmp_path):
-    said = in_a_process("limited", "64", tmp_path / "none.npy", share=0.0)
-    assert said["error"] is not None
-    assert "memory" in said["error"]
-    assert said["only_this_image"]
+    result = in_a_process("limited", "64", tmp_path / "none.npy", share=0.0)
+    assert result["error"] is not None
+    assert "memory" in result["error"]
+    assert result["only_this_image"]
 
 
 def published() -> AdaCode:

@@ -144,7 +144,7 @@ def test_a_file_that_is_no_image_is_not_read_on(tmp_path):
 def test_a_stream_is_read_to_its_end_or_to_the_limit():
     data = bytes(range(256)) * 100
     assert stream_bytes(io.BytesIO(data), "x", max_bytes=len(data)) == data
-    with pytest.raises(InputError, match=r"does not end after the 0\.0255"):
+    with pytest.raises(InputError, match=r"has more than the 0\.0255"):
         stream_bytes(io.BytesIO(data), "x", max_bytes=len(data) - 100)
 
 
@@ -164,9 +164,9 @@ def test_a_limit_of_memory_goes_with_the_file():
     before = resource.getrlimit(resource.RLIMIT_DATA)
     memory_limit.begin(1000)
     try:
-        assert memory_limit.in_force() == limits.MEMORY_BESIDE_BYTES + 4000
+        assert memory_limit.in_force() == limits.MEMORY_FIXED_BYTES + 4000
         memory_limit.permit(1_000_000)
-        assert memory_limit.in_force() == limits.MEMORY_BESIDE_BYTES + 4000 + 80_000_000
+        assert memory_limit.in_force() == limits.MEMORY_FIXED_BYTES + 4000 + 80_000_000
         with pytest.raises(MemoryError):
             bytes(1 << 40)
     finally:
@@ -182,7 +182,7 @@ def test_stacks_of_threads_have_room_however_large_they_are():
         import os, threading
         from adacode_cli.imaging import memory_limit
 
-        memory_limit.MEMORY_BESIDE_BYTES = 64 << 20
+        memory_limit.MEMORY_FIXED_BYTES = 64 << 20
         memory_limit.begin(0)
         going_on = threading.Event()
         try:

@@ -182,7 +182,7 @@ def test_gamma_and_primaries_that_say_srgb_need_no_profile():
 def test_gamma_and_primaries_that_make_no_sense_are_lost(extra):
     image = decode(png_saying(extra=extra), name="x")
     assert image.icc is None
-    assert image.lost == ("gamma and primaries (they make no sense)",)
+    assert image.lost == ("gamma and primaries (invalid values)",)
 
 
 @pytest.mark.parametrize("grey", [False, True])
@@ -225,9 +225,9 @@ def test_other_programs_have_nothing_against_our_profiles(tmp_path):
 
 
 def test_srgb_is_what_is_assumed():
-    assert SRGB.says_srgb
-    assert not Cicp(1, 13, full_range=False).says_srgb
-    assert not any(said.says_srgb for said in (DISPLAY_P3, PQ, Cicp(1, 1), Cicp(2, 16)))
+    assert SRGB.is_srgb
+    assert not Cicp(1, 13, full_range=False).is_srgb
+    assert not any(said.is_srgb for said in (DISPLAY_P3, PQ, Cicp(1, 1), Cicp(2, 16)))
     assert [str(said) for said in (Cicp(2, 16), Cicp(99, 98))] == [
         "unspecified primaries, PQ",
         "primaries 99, transfer 98",

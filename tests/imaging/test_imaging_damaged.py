@@ -39,7 +39,7 @@ def refused(data, **options):
 
 
 def with_wrong_sum(png, kind=b"IDAT"):
-    """The file with another check sum of the first chunk of a kind."""
+    """The file with another checksum of the first chunk of a kind."""
     at = png.index(kind)
     end = at + 4 + struct.unpack_from(">I", png, at - 4)[0]
     return png[:end] + bytes([png[end] ^ 1]) + png[end + 1 :]
@@ -50,12 +50,12 @@ def test_a_wrong_check_sum_of_the_pixels_is_damage_in_every_depth(kind):
     file, pixels = PNGS[kind]
     np.testing.assert_array_equal(decode(file, name="x").pixels, pixels)
     error = refused(with_wrong_sum(file))
-    assert "check sum of its chunk IDAT is wrong" in error.message
+    assert "checksum of its chunk IDAT is wrong" in error.message
     assert "--accept-damaged" in error.hint
     image = decode(with_wrong_sum(file), name="x", accept_damaged=True)
     np.testing.assert_array_equal(image.pixels, pixels)
     assert image.notes == (
-        "is damaged (the check sum of its chunk IDAT is wrong): all of its rows were read, some may be wrong",
+        "is damaged (the checksum of its chunk IDAT is wrong): all of its rows were read, but some may be wrong",
     )
 
 
@@ -72,7 +72,7 @@ def test_the_rows_of_a_png_in_front_of_its_end_are_read(kind, share):
     assert 0 < whole <= 40
     np.testing.assert_array_equal(image.pixels[:whole], pixels[:whole])
     assert not image.pixels[whole:].any()
-    assert ("what is missing is black" in image.notes[0]) == (whole < 40)
+    assert ("the missing part is black" in image.notes[0]) == (whole < 40)
     assert image.pixels.dtype == pixels.dtype
 
 
@@ -117,7 +117,7 @@ def test_what_is_there_of_a_cut_jpeg_is_read(progressive):
     assert "--accept-damaged" in refused(cut).hint
     image = decode(cut, name="x", accept_damaged=True)
     assert image.size == (160, 120)
-    assert image.notes == ("is truncated: what is missing is grey or coarse",)
+    assert image.notes == ("is truncated: the missing part is grey or coarse",)
     whole = np.asarray(reopened(file))
     if progressive:
         assert np.abs(image.pixels.astype(int) - whole).mean() < 45 < np.abs(128 - whole.astype(int)).mean()
@@ -138,7 +138,7 @@ def test_a_cut_bmp_is_read():
     refused(file[:2000])
     image = decode(file[:2000], name="x", accept_damaged=True)
     np.testing.assert_array_equal(image.pixels[-18:], PICTURE[-18:])  # it is stored from the bottom
-    assert image.notes == ("is truncated: 48 % of it were read, what is missing is black",)
+    assert image.notes == ("is truncated: 48 % of it were read, the missing part is black",)
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "BMP"])
@@ -151,10 +151,10 @@ def test_of_which_nothing_is_left_is_refused(format):
 def test_a_damaged_image_of_one_colour_is_refused_with_the_reason():
     """Nothing tells it from an image of which all is missing."""
     error = refused(with_wrong_sum(saved(np.full((40, 33), 255, np.uint8), "PNG")), accept_damaged=True)
-    assert "check sum of its chunk IDAT is wrong" in error.message
-    assert "one colour" in error.hint
+    assert "checksum of its chunk IDAT is wrong" in error.message
+    assert "single colour" in error.hint
     # Where nothing at all can be read, that is not the reason.
-    assert "one colour" not in refused(saved(PICTURE, "PNG")[:12], accept_damaged=True).hint
+    assert "single colour" not in refused(saved(PICTURE, "PNG")[:12], accept_damaged=True).hint
 
 
 @pytest.mark.parametrize("format", ["TIFF", "WEBP", "JPEG2000"])
@@ -188,7 +188,7 @@ def test_whole_files_are_read_as_ever(tmp_path):
 def test_a_process_of_its_own_is_told_and_writes_nothing_to_the_terminal(capfd):
     file = with_wrong_sum(PNGS["deep"][0])
     with decoding(isolated=True) as decoder:
-        with pytest.raises(InputError, match="check sum") as caught:
+        with pytest.raises(InputError, match="checksum") as caught:
             decoder(file, name="x")
         assert caught.value.damage
         image = decoder(file, name="x", accept_damaged=True)
@@ -196,7 +196,7 @@ def test_a_process_of_its_own_is_told_and_writes_nothing_to_the_terminal(capfd):
             with pytest.raises(InputError):
                 decoder(file[:at] + b"\xff" * 20 + file[at + 20 :], name="x")
     np.testing.assert_array_equal(image.pixels, DEEP)
-    assert "check sum" in image.notes[0]
+    assert "checksum" in image.notes[0]
     assert capfd.readouterr() == ("", "")
 
 
@@ -224,7 +224,7 @@ def test_layouts_of_bmp_that_are_not_read_are_not_called_damaged():
     with_alpha = bmp_with_masks(16, (0x7C00, 0x3E0, 0x1F, 0x8000), struct.pack("<2H", 0xFC00, 0x7FFF))
     image = decode(with_alpha, name="x")
     assert image.pixels.tolist() == [[[255, 0, 0], [255, 255, 255]]]
-    assert (image.alpha, image.lost) == (None, ("alpha (its layout is not read)",))
+    assert (image.alpha, image.lost) == (None, ("alpha (its layout is not supported)",))
     with pytest.raises(InputError, match="not supported: it is a BMP of another bitfields layout") as caught:
         decode(bmp_with_masks(16, (0xF00, 0xF0, 0xF, 0xF000), bytes(4)), name="x", accept_damaged=True)
     assert not caught.value.damage

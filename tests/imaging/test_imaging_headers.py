@@ -37,7 +37,7 @@ def check(data):
     assert (header.height, header.width, header.pages) == (*decoded.size, len(decoded.pages))
     assert (header.colors, depth(header)) == (decoded.colors, str(decoded.pixels.dtype))
     assert all(getattr(decoded.metadata, kind) is not None for kind in header.metadata)
-    assert header.cicp in (None, decoded.cicp) or header.cicp.says_srgb
+    assert header.cicp in (None, decoded.cicp) or header.cicp.is_srgb
     return header
 
 

@@ -235,7 +235,7 @@ def test_a_resolution_over_the_first_directory_is_damage():
 def test_what_looks_like_an_attribute_inside_of_a_value_is_not_changed():
     packet = PACKET.replace(b"<rdf:Description", b"<rdf:Description xmlns:t='http://ns.adobe.com/tiff/1.0/' ")
     packet = packet.replace(b"tiff/1.0/' ", b"tiff/1.0/' a=' t:Orientation=\"6\"' t:Orientation='8' ")
-    changed = xmp_editing.upright(packet, on_its_side=False)
+    changed = xmp_editing.upright(packet, swaps_axes=False)
     assert changed == packet.replace(b"'8'", b"'1'")
 
 

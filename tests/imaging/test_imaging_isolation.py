@@ -166,7 +166,7 @@ def test_a_closed_pool_reads_nothing(used):
     if used:
         pool(data, name="x")
     pool.close()
-    with pytest.raises(InputError, match="the run ends"):
+    with pytest.raises(InputError, match="the run is ending"):
         pool(data, name="x")
 
 
@@ -185,7 +185,7 @@ def test_a_pool_that_is_closed_beside_its_readers_raises_nothing_else():
         found = threads.map(read_until_it_is_closed, range(4))
         assert has_read.wait(60)
         pool.close()
-        assert list(found) == ["was not read, as the run ends"] * 4
+        assert list(found) == ["was not read because the run is ending"] * 4
 
 
 def test_without_files_in_memory_there_are_temporary_ones(tmp_path):

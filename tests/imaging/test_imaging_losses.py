@@ -146,14 +146,14 @@ def credentials():
 
 
 MP4 = struct.pack(">I", 24) + b"ftypmp42" + bytes(12)
-BEHIND = "bytes behind its end (9)"
+BEHIND = "bytes after its end (9)"
 LOSSES = {
     "gain map of a JPEG": (lambda: with_index(0, gain_map()), "its gain map"),
     "gain map that only follows": (lambda: jpeg(behind=gain_map()), "its gain map"),
     "gain map by its ISO kind": (lambda: with_index(0x050000, jpeg()), "its gain map"),
     "second view of a JPEG": (lambda: with_index(0x020002, jpeg()), "further images (1)"),
     "motion photo": (lambda: jpeg(behind=MP4), "its video"),
-    "anything behind a JPEG": (lambda: jpeg(behind=b"something"), "bytes behind its end (9)"),
+    "anything behind a JPEG": (lambda: jpeg(behind=b"something"), "bytes after its end (9)"),
     **{
         f"anything behind a {format}": (lambda format=format: saved(PIXELS, format) + b"something", BEHIND)
         for format in ("BMP", "JPEG2000", "AVIF")

@@ -142,7 +142,7 @@ def test_in_heic_the_container_alone_counts(tmp_path):
 def test_xmp_that_is_damaged_turns_no_output(format, as_element):
     said = packet(6, as_element=as_element).replace(b"</rdf:RDF>", b"</rdf:RDX>")
     image = decode(written(format, exif=None, xmp=said), name="x")
-    assert image.notes == ("its XMP is damaged and was kept as it is, except for its orientation",)
+    assert image.notes == ("its XMP is damaged and was kept unchanged, except for its orientation",)
     output = Image.open(BytesIO(encode(image, format=format.lower())))
     assert np.array_equal(ImageOps.exif_transpose(output), output)  # Pillow looks for the bytes in any packet
     assert output.size == (36, 24)

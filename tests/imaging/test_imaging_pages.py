@@ -134,8 +134,8 @@ def test_windows_hold_the_pages_that_one_call_gives(monkeypatch, limit, options)
     assert numbers == expected[limit]
     for window in windows:
         assert window.num_pages == 4
-        assert [page[:2] for page in window.behind] == [(9, 12), (5, 7), (6, 4), (8, 5)][window.pages[-1].page + 1 :]
-        depths = [page[2] for page in window.behind]
+        assert [page[:2] for page in window.following] == [(9, 12), (5, 7), (6, 4), (8, 5)][window.pages[-1].page + 1 :]
+        depths = [page[2] for page in window.following]
         assert depths == [1, 4, 2, 1][window.pages[-1].page + 1 :]
     for page, other in zip(whole, (page for window in windows for page in window.pages), strict=True):
         np.testing.assert_array_equal(page.pixels, other.pixels)

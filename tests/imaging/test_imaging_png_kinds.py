@@ -81,7 +81,7 @@ def test_texts_and_profiles_that_unpack_to_more_than_a_megabyte_are_read(deep, b
 
 @pytest.mark.parametrize("interlaced", [False, True])
 def test_pixels_that_end_before_the_image_does_are_missing(interlaced):
-    """The stream is whole as a stream, so that no check sum is wrong."""
+    """The stream is whole as a stream, so that no checksum is wrong."""
     header = struct.pack(">IIBBBBB", 30, 20, 8, 2, 0, 0, int(interlaced))
     rows = bytes(91 * 10)
     start = b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header)
@@ -108,7 +108,7 @@ def test_more_pixels_a_side_than_libpng_reads_are_read():
     np.testing.assert_array_equal(decode(file, name="x").pixels, wide)
     wrong = bytearray(file)
     wrong[file.index(b"IEND") - 8] ^= 1
-    with pytest.raises(InputError, match="check sum"):
+    with pytest.raises(InputError, match="checksum"):
         decode(bytes(wrong), name="x")
 
 
@@ -116,7 +116,7 @@ def test_more_pixels_a_side_than_libpng_reads_are_read():
 def test_colours_in_numbers_that_make_no_sense_are_named_as_lost(body):
     file = saved(noise((9, 12, 3), np.uint8), "PNG")
     image = decode(file[:33] + png_chunk(b"cICP", body) + file[33:], name="x")
-    assert (image.cicp, image.lost) == (None, ("a cICP colour description that makes no sense",))
+    assert (image.cicp, image.lost) == (None, ("an invalid cICP colour description",))
 
 
 def test_deep_pixels_that_the_library_cannot_hold_are_refused_and_not_narrowed():

@@ -99,7 +99,7 @@ def test_sixteen_bit_png_is_what_other_readers_understand(size, channels, seed):
     planes = samples[..., :-1] if channels in (2, 4) else samples
     pixels = np.ascontiguousarray(planes[..., 0] if planes.shape[2] == 1 else planes)
     data = encode(Decoded(pixels, samples[..., -1].copy() if channels in (2, 4) else None), format="png")
-    opened = reopened(data)  # Checks every chunk's check sum; narrows all but plain grey to 8 bits.
+    opened = reopened(data)  # Checks every chunk's checksum; narrows all but plain grey to 8 bits.
     assert opened.size == size[::-1]
     witness = np.asarray(opened)
     if channels == 1:

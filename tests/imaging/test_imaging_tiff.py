@@ -107,7 +107,7 @@ def test_inks_at_sixteen_bits():
     ("samples", "expected", "word"),
     [
         (np.array([[-1.0, 0.25, 7.0]], np.float32), [0, 0.25, 1], "clipped"),
-        (np.array([[np.nan, 0.5, np.inf]], np.float32), [0, 0.5, 1], "no numbers"),
+        (np.array([[np.nan, 0.5, np.inf]], np.float32), [0, 0.5, 1], "not numbers"),
         (np.array([[0.0, 0.5, 1.0]], np.float64), [0, 0.5, 1], "64-bit"),
         (np.array([[0.0, 0.5, 1.0]], np.float16), [0, 0.5, 1], None),
         (np.array([[0, 2**31, 2**32 - 1]], np.uint32), [0, 0.5, 1], "32-bit integers"),

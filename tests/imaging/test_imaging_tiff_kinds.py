@@ -221,7 +221,7 @@ NOT_SUPPORTED = {
     "many channels": ({258: [8] * 17, 277: 17}, "17 channels"),
     "chroma of 16 bits": ({258: [16] * 3, 262: 6, 277: 3, SUBSAMPLING: (2, 2)}, "subsampled chroma"),
     "packed twice": ({259: 34887, LERC_PARAMETERS: (4, 1)}, "packed twice"),
-    "colours of which it says nothing": ({258: [8] * 3, 277: 3}, "colours of unstated kind"),
+    "colours of which it says nothing": ({258: [8] * 3, 277: 3}, "colours of an unstated kind"),
 }
 
 NOBODY_READS = frozenset(

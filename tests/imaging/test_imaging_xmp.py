@@ -25,18 +25,18 @@ AS_ELEMENT = (
 
 
 def test_only_the_orientation_changes_in_an_attribute():
-    changed = xmp_editing.upright(AS_ATTRIBUTE, on_its_side=False)
+    changed = xmp_editing.upright(AS_ATTRIBUTE, swaps_axes=False)
     assert changed == AS_ATTRIBUTE.replace(b"'8'", b"'1'")
 
 
 def test_only_the_orientation_changes_in_an_element():
-    changed = xmp_editing.upright(AS_ELEMENT, on_its_side=False)
+    changed = xmp_editing.upright(AS_ELEMENT, swaps_axes=False)
     assert changed == AS_ELEMENT.replace(b"> 8 <", b">1<")
 
 
 def test_another_namespace_with_the_same_word_is_not_meant():
     packet = AS_ATTRIBUTE.replace(b"http://ns.adobe.com/tiff/1.0/", b"http://example.org/other/")
-    assert xmp_editing.upright(packet, on_its_side=False) == packet
+    assert xmp_editing.upright(packet, swaps_axes=False) == packet
 
 
 def test_resolution_and_size_follow():
@@ -51,7 +51,7 @@ def test_events_add_up(packet):
     twice = xmp_editing.with_event(once, tool="c", parameters="2")
     assert twice.count(b":History ") == 1
     assert twice.index(b"a &amp; b") < twice.index(b">c<")
-    assert xmp_editing.upright(twice, on_its_side=False)
+    assert xmp_editing.upright(twice, swaps_axes=False)
 
 
 def test_an_event_belongs_to_the_same_subject():
@@ -72,7 +72,7 @@ def test_an_event_belongs_to_the_same_subject():
 )
 def test_damage_is_called_damage(packet):
     for edit in (
-        lambda: xmp_editing.upright(packet, on_its_side=True),
+        lambda: xmp_editing.upright(packet, swaps_axes=True),
         lambda: xmp_editing.with_event(packet, tool="a", parameters="b"),
         lambda: xmp_editing.resized(packet, across=Fraction(2), down=Fraction(2), size=(2, 2)),
     ):
@@ -87,7 +87,7 @@ def test_bytes_that_changed_on_the_way_are_edited_or_called_damaged(data):
     for _ in range(data.draw(st.integers(1, 3))):
         packet[data.draw(st.integers(0, len(packet) - 1))] = data.draw(st.integers(0, 255))
     for edit in (
-        lambda: xmp_editing.upright(bytes(packet), on_its_side=True),
+        lambda: xmp_editing.upright(bytes(packet), swaps_axes=True),
         lambda: xmp_editing.with_event(bytes(packet), tool="a", parameters="b"),
         lambda: xmp_editing.resized(bytes(packet), across=Fraction(2), down=Fraction(3), size=(2, 2)),
     ):

@@ -1,4 +1,4 @@
-"""Normalisation told its sums in parts is normalisation of the whole map."""
+"""Normalisation with sums gathered in parts equals normalisation of the whole map."""
 
 from __future__ import annotations
 

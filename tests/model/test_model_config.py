@@ -133,7 +133,7 @@ def test_an_impossible_network_is_refused_in_words(changes, message):
     assert message in caught.value.message.split(": ", 1)[1].split("; ")
 
 
-ORDER = "a trunk's branch begins, then joins it, then a convolution follows"
+ORDER = "a trunk needs tap <= join < depth"
 SIZE = "a size is not a positive whole number"
 
 
@@ -152,9 +152,9 @@ SIZE = "a size is not a positive whole number"
         ({"trunk": TrunkConfig(6, 2, 4, "2")}, SIZE),
         ({"stem": "conv4", "grid": 1, "channels": (8,) * 4}, "a trunk needs a shuffle stem and no normalisation"),
         ({"norm": "group"}, "a trunk needs a shuffle stem and no normalisation"),
-        ({"skip": "add", "num_skips": 1}, "a trunk is in place of the stem's blocks and of skips"),
-        ({"skip": "fuse", "num_skips": 1}, "a trunk is in place of the stem's blocks and of skips"),
-        ({"stem_depth": 1}, "a trunk is in place of the stem's blocks and of skips"),
+        ({"skip": "add", "num_skips": 1}, "a trunk replaces the stem's blocks and the skips"),
+        ({"skip": "fuse", "num_skips": 1}, "a trunk replaces the stem's blocks and the skips"),
+        ({"stem_depth": 1}, "a trunk replaces the stem's blocks and the skips"),
         ({"mask_channel": True}, "a trunk is for super-resolution"),
         ({"task": "inpaint", "scale": 1}, "a trunk is for super-resolution"),
         ({"task": "reconstruct", "scale": 1}, "a trunk is for super-resolution"),
@@ -165,8 +165,8 @@ SIZE = "a size is not a positive whole number"
 def test_an_impossible_trunk_is_refused_in_words(changes, message):
     with pytest.raises(WeightsError) as caught:
         replace(TRUNK, **changes)
-    said = caught.value.message.removeprefix("this network configuration is impossible: ").split("; ")
-    assert message in said
+    messages = caught.value.message.removeprefix("this network configuration is impossible: ").split("; ")
+    assert message in messages
     values = {**TRUNK.to_dict(), **changes}
     if isinstance(values["trunk"], TrunkConfig):
         values["trunk"] = asdict(values["trunk"])
@@ -179,7 +179,7 @@ def test_codes_may_join_anywhere_from_where_they_left_to_before_the_last_convolu
     assert NetworkConfig.from_dict(replace(TRUNK, trunk=trunk).to_dict()).trunk == trunk
 
 
-def test_all_that_is_wrong_is_said_at_once():
+def test_all_that_is_wrong_is_reported_at_once():
     with pytest.raises(WeightsError, match="unknown task 'x'; scale 9 is not 1, 2 or 4; no codebook"):
         NetworkConfig("x", 9, codebooks=())
 

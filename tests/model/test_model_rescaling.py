@@ -69,8 +69,8 @@ def test_only_what_ends_in_what_is_linear_is_halved():
 
 
 def test_a_shuffle_that_cannot_be():
-    for shuffle, said in ((3, "not a power of two"), (2, "scale <= grid"), (-2, "positive whole number")):
-        with pytest.raises(WeightsError, match=said):
+    for shuffle, message in ((3, "not a power of two"), (2, "scale <= grid"), (-2, "positive whole number")):
+        with pytest.raises(WeightsError, match=message):
             replace(LAYOUTS["trunk sr ×4"], trunk=TrunkConfig(7, 2, 4, shuffle))
 
 

@@ -108,9 +108,9 @@ def _passage(seed: int, first: int, count: int, folder: Path) -> Iterator[subpro
     root = str(PASSAGE.parents[2])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     env = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    with (folder / "libraries.txt").open("wb") as said:
+    with (folder / "libraries.txt").open("wb") as output:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said, env=env, process_group=0
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=output, env=env, process_group=0
         )
         try:
             yield process

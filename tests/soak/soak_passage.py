@@ -123,7 +123,7 @@ def _pass_codes(found: Case, _: DecoderPool) -> None:
 
 def _refusal(error: InputError) -> str:
     message = error.message
-    if "its decoder did not come to an end" in message:
+    if "its decoder did not finish" in message:
         return "late"
     if "its decoder" in message:
         return f"crashed: {message}"

@@ -1,6 +1,6 @@
 """What a soak has found so far, in one file that is replaced whole every few seconds: it can go on after any end.
 
-Findings are told apart by what they say; of each, the first few are kept as files beside the state.
+Findings are distinguished by their messages; of each, the first few are kept as files beside the state.
 """
 
 from __future__ import annotations

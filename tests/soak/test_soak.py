@@ -83,19 +83,19 @@ class Pool:
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "expected"),
     [
         (None, "restored"),
         (InputError("is damaged", hint="Copy it."), "refused"),
         (InputError("is damaged"), "refused without a reason or a remedy: is damaged"),
         (InputError("its decoder crashed (signal 11)", hint="x"), "crashed: its decoder crashed (signal 11)"),
-        (InputError("its decoder did not come to an end within 10 seconds", hint="x"), "late"),
+        (InputError("its decoder did not finish within 10 seconds", hint="x"), "late"),
         (ZeroDivisionError("by zero"), "bug: ZeroDivisionError: by zero"),
     ],
 )  # fmt: skip
-def test_outcomes(error, said):
+def test_outcomes(error, expected):
     found = soak_cases.Case(0, "png", "png-rgb", soak_cases.seeds()["png-rgb"])
-    assert soak_passage.outcome_of(found, Pool(error)) == said
+    assert soak_passage.outcome_of(found, Pool(error)) == expected
 
 
 def test_a_wrong_output_would_be_noticed(monkeypatch):

@@ -1,4 +1,4 @@
-"""`adacode train` as people meet it: commands after one another, and mistakes told with their exit codes."""
+"""`adacode train` as people meet it: commands after one another, and mistakes reported with their exit codes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def finished(shards, tmp_path_factory) -> Path:
     return run
 
 
-def test_options_arrive_and_progress_is_told(shards, tmp_path, capfd):
+def test_options_arrive_and_progress_is_reported(shards, tmp_path, capfd):
     run, perceptual = tmp_path / "run", save_perceptual(tmp_path / "lpips.safetensors")
     more = ["--perceptual", perceptual, "--perceptual-weight", "0.125", "--seed", "5", "--learning-rate", "0.001"]
     adacode("train", "basis", shards, "-o", run, *FIRST, *more, "--set", "loss.semantic=0.1", "--validate-every", "1")
@@ -52,7 +52,7 @@ def test_options_arrive_and_progress_is_told(shards, tmp_path, capfd):
     digest = hashlib.sha256(perceptual.read_bytes()).hexdigest()
     assert (written["seed"], written["precision"]) == (5, "fp32")
     assert written["perceptual"] == f"lpips.safetensors sha256:{digest}", "where it lies is nobody else's business"
-    with pytest.raises(UsageError, match=r"by lpips\.safetensors, and does not say where that file is"):
+    with pytest.raises(UsageError, match=r"with the file lpips\.safetensors, whose path"):
         adacode("train", "fuse", shards, "--basis", run, "-o", run, *QUICK)
     adacode("train", "fuse", shards, "--basis", run, "-o", run, *QUICK, "--perceptual", perceptual, "--quiet")
     assert (written["basis"]["optimiser"]["rate"], written["network"]["codes"]) == (0.001, [16, 24])
@@ -144,9 +144,9 @@ def test_minutes_alone_end_a_run(shards, tmp_path):
         (["basis", "SHARDS", "-o", "RUN", "--perceptual", "NONE"], WeightsError, "NONE"),
         (["basis", "SHARDS", "-o", "RUN", "--patch", "192"], TrainingError, "192 px are wanted from crops of 160 px"),
         (["basis", "NONE", "-o", "RUN"], TrainingError, "NONE"),
-        (["fuse", "SHARDS", "--basis", "NONE", "-o", "RUN"], TrainingError, "holds no basis-"),
-        (["fuse", "SHARDS", "-o", "RUN"], UsageError, "--start FILE or from --joint"),
-        (["fuse", "SHARDS", "-o", "RUN", "--joint", "--start", "NONE"], UsageError, "--start FILE or from --joint"),
+        (["fuse", "SHARDS", "--basis", "NONE", "-o", "RUN"], TrainingError, "does not hold any basis-"),
+        (["fuse", "SHARDS", "-o", "RUN"], UsageError, "source of the codebooks"),
+        (["fuse", "SHARDS", "-o", "RUN", "--joint", "--start", "NONE"], UsageError, "source of the codebooks"),
         (["fuse", "SHARDS", "-o", "RUN", "--start", "NONE"], WeightsError, "NONE"),
         (["restore", "SHARDS", "--fused", "NONE", "--task", "sr", "-o", "RUN"], WeightsError, "NONE"),
         (["restore", "SHARDS", "--fused", "NONE", "--task", "sr", "--scale", "3", "-o", "RUN"], UsageError, "2 or 4"),
@@ -161,7 +161,7 @@ def test_minutes_alone_end_a_run(shards, tmp_path):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_mistakes_are_told_before_anything_is_written(shards, tmp_path, arguments, error, words):
+def test_mistakes_are_reported_before_anything_is_written(shards, tmp_path, arguments, error, words):
     places = {"SHARDS": shards, "RUN": tmp_path / "run", "NONE": tmp_path / "NONE", "NONE.json": tmp_path / "N.json"}
     with pytest.raises(AdaCodeError) as found:
         adacode("train", *(places.get(a, a) for a in arguments))

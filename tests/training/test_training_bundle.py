@@ -130,8 +130,8 @@ def test_values_beyond_16_bits_are_an_error_and_nothing_is_written(copied, tmp_p
     weights = read_weights(path)
     weights.tensors[key].view(-1)[0] = value
     write_weights(path, weights)
-    said = f"{key} does not fit float16" if value == 7e4 else f"{key} has values that are not finite"
-    with pytest.raises((TrainingError, WeightsError), match=said) as found:
+    message = f"{key} does not fit float16" if value == 7e4 else f"{key} has values that are not finite"
+    with pytest.raises((TrainingError, WeightsError), match=message) as found:
         bundle(copied, "mine", tmp_path / "out")
     assert found.value.path == path
     assert not (tmp_path / "out").exists()
@@ -149,7 +149,7 @@ def test_tasks_that_are_there_are_taken_and_stage_two_is_needed(copied, tmp_path
     assert notes == [f"left out: {copied / 'inpaint.checkpoint'}: the training of inpaint has not ended"]
     assert [entry.name for entry in catalogue_file.load(tmp_path / "out").entries] == ["mine-reconstruct", "mine-sr-x4"]
     shutil.copy(copied / "sr-x4.safetensors", copied / "sr-x2.safetensors")
-    with pytest.raises(TrainingError, match="no whole network for sr-x2"):
+    with pytest.raises(TrainingError, match="not hold a whole network for sr-x2"):
         bundle(copied, "mine", tmp_path / "other")
     (copied / "fused.safetensors").rename(copied / "fused.checkpoint")
     with pytest.raises(TrainingError, match="is missing"):
@@ -164,7 +164,7 @@ def test_a_run_of_which_only_weights_are_left_is_bundled(tmp_path):
     assert [path.name for path in bundle(tmp_path / "run", "mine", tmp_path / "out")] == NAMES
 
 
-def test_weights_are_written_again_only_when_told(finished, tmp_path):
+def test_weights_are_written_again_only_on_request(finished, tmp_path):
     (tmp_path / "mine-fused.safetensors").write_text("mine")
     with pytest.raises(OutputError, match="exists already"):
         bundle(finished, "mine", tmp_path, overwrite=False)
@@ -172,13 +172,13 @@ def test_weights_are_written_again_only_when_told(finished, tmp_path):
     assert [path.name for path in bundle(finished, "mine", tmp_path)] == NAMES
 
 
-def test_a_card_that_somebody_wrote_is_kept_unless_told(finished, tmp_path):
+def test_a_card_that_somebody_wrote_is_kept_unless_overwrite_is_set(finished, tmp_path):
     notes: list[str] = []
     (tmp_path / "mine.md").write_text("by hand")
     written = bundle(finished, "mine", tmp_path, overwrite=False, on_note=notes.append)
     assert [path.name for path in written] == NAMES[:-1]
     assert (tmp_path / "mine.md").read_text() == "by hand"
-    assert notes == [f"{tmp_path / 'mine.md'} is kept as it is; --overwrite writes it again"]
+    assert notes == [f"{tmp_path / 'mine.md'} is kept as it is; --overwrite replaces it"]
     assert [path.name for path in bundle(finished, "mine", tmp_path)] == NAMES
     assert (tmp_path / "mine.md").read_text().startswith("# The `mine` weights\n")
 
@@ -207,7 +207,7 @@ def test_a_disk_that_refuses_one_file_leaves_all_as_they_were(finished, copied, 
 
 
 @pytest.mark.parametrize("taken", ["mine-inpaint.safetensors", "mine.md"])
-def test_a_folder_under_the_name_of_a_file_is_told_and_nothing_is_written(finished, tmp_path, taken):
+def test_a_folder_under_the_name_of_a_file_is_reported_and_nothing_is_written(finished, tmp_path, taken):
     (tmp_path / taken).mkdir()
     with pytest.raises(OutputError, match="is a folder") as caught:
         bundle(finished, "mine", tmp_path)

@@ -70,7 +70,7 @@ def test_nobody_elses_notice_is_written_where_nothing_is_theirs(tmp_path):
     assert (entry.licence, entry.base_model) == ("Apache-2.0 AND LicenseRef-not-stated", "some other network")
 
 
-def test_another_text_under_the_name_of_the_notice_stays_unless_told(run, tmp_path):
+def test_another_text_under_the_name_of_the_notice_stays_unless_overwrite_is_set(run, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / NOTICE).write_text("mine")
     with pytest.raises(OutputError, match="another text") as caught:
@@ -81,10 +81,10 @@ def test_another_text_under_the_name_of_the_notice_stays_unless_told(run, tmp_pa
     assert b"Xintao Wang" in (tmp_path / "out" / NOTICE).read_bytes()
 
 
-def test_an_installation_without_the_notice_is_told_and_nothing_is_written(run, tmp_path, monkeypatch):
+def test_an_installation_without_the_notice_is_reported_and_nothing_is_written(run, tmp_path, monkeypatch):
     (tmp_path / "weights").mkdir()
     monkeypatch.setattr(catalogue_file, "weights_folder", lambda: tmp_path / "weights")
-    with pytest.raises(WeightsError, match="has to go with these weights") as caught:
+    with pytest.raises(WeightsError, match="has to be distributed with these weights") as caught:
         bundle(run, "mine", tmp_path / "out")
     assert caught.value.path == tmp_path / "weights" / NOTICE
     assert not (tmp_path / "out").exists()

@@ -102,10 +102,10 @@ def published(data: dict) -> None:
         (lambda data: data["entries"][0].update(name="mine-sr-x4"), WeightsError, "named twice: mine-sr-x4"),
         (lambda data: data["entries"][0].update(name="mine"), WeightsError, "both an entry and a family"),
         (lambda data: data.update(version=9), WeightsError, "version 9"),
-        (published, UsageError, "that others have published"),
+        (published, UsageError, "published family"),
     ],
 )
-def test_a_catalogue_that_does_not_fit_is_told_and_nothing_is_written(finished, tmp_path, change, error, words):
+def test_a_catalogue_that_does_not_fit_is_reported_and_nothing_is_written(finished, tmp_path, change, error, words):
     bundle(finished, "other", tmp_path)
     data = json.loads((tmp_path / "catalogue.json").read_text())
     change(data)

@@ -178,6 +178,6 @@ def test_a_recipe_asks_for_candidates(shards, cache, config):
 
 
 @pytest.mark.parametrize("wrong", [0, -1, MAX_CANDIDATES + 1])
-def test_impossible_numbers_of_candidates_are_told(wrong):
+def test_impossible_numbers_of_candidates_are_reported(wrong):
     with pytest.raises(UsageError, match="candidates are from 1 to"):
         StageRecipe(candidates=wrong)

@@ -1,4 +1,4 @@
-"""Checkpoint files: what is written comes back; what is no checkpoint is told, with its name."""
+"""Checkpoint files: what is written comes back; a file that is not a checkpoint is reported with its name."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_other_files_are_no_checkpoints(spoil, tmp_path):
 
 @settings(max_examples=30, deadline=None)
 @given(st.floats(0, 0.999))
-def test_a_file_that_was_cut_off_anywhere_is_told(tmp_path_factory, share):
+def test_a_file_that_was_cut_off_anywhere_is_reported(tmp_path_factory, share):
     path = tmp_path_factory.mktemp("cut") / "fused.checkpoint"
     write_checkpoint(path, a_checkpoint())
     data = path.read_bytes()
@@ -120,7 +120,7 @@ def test_a_file_that_was_cut_off_anywhere_is_told(tmp_path_factory, share):
         read_checkpoint(path)
 
 
-def test_a_missing_file_and_a_newer_version_are_told(tmp_path):
+def test_a_missing_file_and_a_newer_version_are_reported(tmp_path):
     path = tmp_path / "fused.checkpoint"
     with pytest.raises(TrainingError, match=r"fused\.checkpoint: cannot be read: .*o such file"):
         read_checkpoint(path)

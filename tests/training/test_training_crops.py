@@ -217,7 +217,7 @@ def test_crops_of_another_size_than_the_manifest_says_are_refused(tmp_path):
         lambda: HostCrops(contents, keep=False, workers=1).pixels(0),
         lambda: DeviceCrops(contents, CPU, 1),
     ):
-        with pytest.raises(TrainingError, match=r"64×64 px .* where the manifest says 128"):
+        with pytest.raises(TrainingError, match=r"64×64 px .* where the manifest states 128"):
             read()
 
 

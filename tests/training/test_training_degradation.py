@@ -136,7 +136,7 @@ def test_kernels_can_be_moved(half, moved):
     ],
     ids=str,
 )
-def test_impossible_ranges_are_told(wrong):
+def test_impossible_ranges_are_reported(wrong):
     with pytest.raises(UsageError, match="degradation is impossible"):
         DegradationSettings(**wrong)
 

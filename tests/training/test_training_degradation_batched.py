@@ -189,7 +189,7 @@ def test_margin_is_cut_from_both_batches_at_the_same_places(scale):
     assert len({image.numpy().tobytes() for image in high}) > count // 2
 
 
-def test_what_cannot_be_done_is_told():
+def test_what_cannot_be_done_is_reported():
     with pytest.raises(UsageError, match="multiples of 4"):
         degrade_batch(torch.zeros(1, 3, 64, 66), 4, seeded(0), MODERATE)
     with pytest.raises(UsageError, match="beside the margin"):

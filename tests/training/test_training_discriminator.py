@@ -127,7 +127,7 @@ def test_a_seed_makes_one_discriminator_and_leaves_the_global_one_alone():
     assert weight.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_it_learns_to_tell_noise_from_smooth_images_and_says_which_way_to_go():
+def test_it_learns_to_distinguish_noise_from_smooth_images_and_says_which_way_to_go():
     network = fresh_discriminator(8, 0)
     optimiser = torch.optim.Adam(network.parameters(), 3e-3, (0.9, 0.99))
 

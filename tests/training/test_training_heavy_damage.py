@@ -257,12 +257,12 @@ def test_a_halftone_leaves_the_mean_of_mid_grey_and_all_of_black_and_white(on):
         *(("quality", wrong) for wrong in ((0, 50), (60, 50), (50, 101))),
     ],
 )
-def test_impossible_ranges_are_told_by_their_names(field, value):
+def test_impossible_ranges_are_reported_by_their_names(field, value):
     with pytest.raises(UsageError, match=rf"degradation is impossible: .*heavy\.{field}\b"):
         HeavySettings(**{field: value})
 
 
-def test_shares_of_more_than_a_whole_are_told():
+def test_shares_of_more_than_a_whole_are_reported():
     with pytest.raises(UsageError, match=r"clean_share and heavy\.share"):
         replace(MODERATE, heavy=HeavySettings(share=0.6), clean_share=0.5)
     with pytest.raises(UsageError, match="clean_share is a share from 0 to 1"):

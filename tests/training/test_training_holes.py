@@ -106,6 +106,6 @@ def test_settings_survive_json():
     ],
     ids=str,
 )
-def test_impossible_holes_are_told(wrong):
+def test_impossible_holes_are_reported(wrong):
     with pytest.raises(UsageError, match="holes are impossible"):
         HoleSettings(**wrong)

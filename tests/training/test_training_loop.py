@@ -152,7 +152,7 @@ def test_progress_never_falls_and_ends_at_one(step, second, minutes):
     assert clock.progress(step) >= here
 
 
-def test_the_rate_that_is_told_is_the_one_that_was_learnt_at():
+def test_the_rate_that_is_reported_is_the_one_that_was_learnt_at():
     recipe = stage_recipe(steps=6)
     used, run = [], tiny_optimisation(recipe)
     run.optimiser.register_step_pre_hook(lambda adam, *_: used.append(adam.param_groups[0]["lr"]))
@@ -193,13 +193,13 @@ def delayed(now: list[float], seconds: float) -> Iterator[Batch]:
 def test_the_adversary_joins_in_the_middle_of_a_window():
     run = tiny_restoring()
     run.recipe = replace(run.recipe, steps=4, adversarial_from=0.5)
-    told, step = [], run.step
-    run.step = lambda *a: told.append(step(*a)) or told[-1]
+    losses_of_steps, step = [], run.step
+    run.step = lambda *a: losses_of_steps.append(step(*a)) or losses_of_steps[-1]
     _, seen = watched(run, Pace(log_every=4), repeated(DEGRADED))
-    late = [float(values["adversarial"]) for values in told if "adversarial" in values]
+    late = [float(values["adversarial"]) for values in losses_of_steps if "adversarial" in values]
     assert len(late) == 2
     assert seen.lines[0]["adversarial"] == pytest.approx(fmean(late))
-    assert seen.lines[0]["pixel"] == pytest.approx(fmean(float(values["pixel"]) for values in told))
+    assert seen.lines[0]["pixel"] == pytest.approx(fmean(float(values["pixel"]) for values in losses_of_steps))
 
 
 def test_checkpoints_come_with_a_line_whenever_their_time_is_over():

@@ -79,7 +79,7 @@ def tables_of(record: RunRecord, family: BundledFamily = FAMILY) -> list[list[li
     return tables
 
 
-def test_everything_that_was_recorded_is_told():
+def test_everything_that_was_recorded_is_reported():
     summary, files, data, crops, runs, validation, codes = tables_of(WHOLE)
     assert dict(summary[1:]) == {
         "licence": "Apache-2.0",
@@ -96,7 +96,7 @@ def test_everything_that_was_recorded_is_told():
     assert [row[0] for row in files[1:]] == [f"mine-{name}.safetensors" for name in PARTS]
     assert files[5] == [
         "mine-sr-x4.safetensors",
-        "super-resolution ×4: what this task has of its own",
+        "super-resolution ×4: the tensors of this task only",
         "2,000,004",
         "1,004",
     ]
@@ -267,7 +267,7 @@ def test_a_damaged_record_is_named(tmp_path, name, data):
 
 
 @given(value=json_values)
-def test_numbers_and_objects_are_told_from_all_else(value):
+def test_numbers_and_objects_are_distinguished_from_all_else(value):
     again = json.loads(json.dumps(value))
     assert mapping(again) == (again if isinstance(again, dict) else {})
     found = figure(again)

@@ -23,7 +23,7 @@ RECIPE = replace(tiny_recipe().basis, steps=9, batch=1)
 
 
 class Keeping:
-    """Writes real checkpoints, and remembers when and that lines were told."""
+    """Writes real checkpoints, and records when lines were logged."""
 
     def __init__(self, run: Optimisation, path: Path) -> None:
         self.run, self.path = run, path

@@ -100,7 +100,7 @@ def test_a_state_is_all_that_the_next_step_depends_on(make, precision):
     assert [k for k in tensors if not torch.equal(again[k], tensors[k])] == []
     assert all(t.dtype == torch.float32 for t in tensors.values() if t.is_floating_point())
     lines = [[o.step(draw(step), step, 0.5) for step in (3, 4)] for o in (run, other)]
-    first, second = ([{k: float(v) for k, v in line.items()} for line in told] for told in lines)
+    first, second = ([{k: float(v) for k, v in line.items()} for line in lines_of_run] for lines_of_run in lines)
     assert first == second
     assert [k for k, v in run.result().items() if not torch.equal(v, other.result()[k])] == []
 
@@ -138,12 +138,12 @@ def test_losses_are_weighted_into_a_total_and_the_adversary_joins_when_it_is_tim
 def test_the_adversary_learns_to_tell_images_apart_and_its_verdict_teaches_the_image_alone():
     run = tiny_restoring()
     real, fake = clean_batch(0).target_BCHW, (clean_batch(0).target_BCHW * 0.3).requires_grad_()
-    told = []
+    losses = []
     for _ in range(40):
         loss = run.adversary.losses(real, fake)
         run.adversary.learn(loss)
-        told.append(float(loss.detach()))
-    assert told[-1] < 0.8 * told[0]
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.8 * losses[0]
     assert fake.grad is None
     for parameter in run.adversary.network.parameters():
         parameter.grad = None
@@ -154,10 +154,10 @@ def test_the_adversary_learns_to_tell_images_apart_and_its_verdict_teaches_the_i
     assert all(p.grad is None and p.requires_grad for p in run.adversary.network.parameters())
 
 
-def test_gradients_are_clipped_and_the_norm_before_is_told():
+def test_gradients_are_clipped_and_the_norm_before_is_reported():
     run = tiny_optimisation(replace(tiny_recipe().basis, optimiser=Optimiser(clip=1e-3, warmup=1)))
-    told = [float(run.step(clean_batch(step), step, 0.1)["gradient"]) for step in range(2)]
-    assert min(told) > 1e-3
+    gradients = [float(run.step(clean_batch(step), step, 0.1)["gradient"]) for step in range(2)]
+    assert min(gradients) > 1e-3
     kept = torch.stack([p.grad.norm() for p in run.stage.named_parameters().values()]).norm()
     assert float(kept) == pytest.approx(1e-3, rel=1e-3)
 

@@ -130,7 +130,7 @@ def test_validation_takes_its_share_and_never_all(num, share, seed):
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 1000), st.integers(1, 5), st.integers(0, 50))
-def test_k_means_finds_heaps_that_lie_apart_largest_first(seed, k, order):
+def test_k_means_finds_separate_clusters_largest_first(seed, k, order):
     rng = np.random.default_rng(order)
     truth = np.repeat(np.arange(k), 5 + 3 * np.arange(k)[::-1])
     centres = 20 * np.eye(k, 6)

@@ -109,7 +109,7 @@ def test_a_killed_run_leaves_no_manifest_and_overwriting_clears_its_files(photos
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     left = contents(out)
     assert "train-000001.tar" in left
-    with pytest.raises(TrainingError, match="no finished folder"):
+    with pytest.raises(TrainingError, match="not a complete folder"):
         Shards(out)
     with pytest.raises(OutputError, match="not empty"):
         run.prepare(photos, out, SMALL)
@@ -124,7 +124,7 @@ def program(*arguments):
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_the_command_tells_what_it_did_on_stderr_and_the_manifest_on_stdout(photos, tmp_path):
+def test_the_command_reports_what_it_did_on_stderr_and_the_manifest_on_stdout(photos, tmp_path):
     save(photos / "sky/flat.png", np.full((100, 100, 3), 90, np.uint8))
     out = tmp_path / "out"
     done = program(photos, "-o", out, "--crop", 64, "--licence", "CC0-1.0", "--source", "my camera", "-v")

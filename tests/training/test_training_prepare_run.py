@@ -222,7 +222,7 @@ def test_a_category_with_nothing_usable_is_named(photos, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["missing", "empty"])
-def test_nothing_to_read_is_told(name, tmp_path):
+def test_nothing_to_read_is_reported(name, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError):
         made(tmp_path / name, tmp_path / "out")

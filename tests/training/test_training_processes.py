@@ -65,11 +65,11 @@ def in_pair(*arguments: object, **more: str) -> list[tuple[int, str, str]]:
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         started.append(subprocess.Popen(command, env=environment(**place) | more, text=True, **pipes))
     try:
-        said = [process.communicate(timeout=120) for process in started]
+        outputs = [process.communicate(timeout=120) for process in started]
     finally:
         for process in started:
             process.kill()
-    return [(process.returncode, *words) for process, words in zip(started, said, strict=True)]
+    return [(process.returncode, *words) for process, words in zip(started, outputs, strict=True)]
 
 
 def options(recipe: Path, *more: object) -> list[object]:
@@ -127,8 +127,8 @@ def test_accelerate_launch_trains_stage_one_in_two_processes(shards, tmp_path):
     names = ["basis-start", "basis-ground", "basis-sky"]
     assert done.stdout.split() == [str(two / f"{name}.safetensors") for name in names]
     for name in names:
-        told = assert_alike(one, two, name)
-        assert done.stderr.count(f"{name} step ") == len(told), "only the first process tells"
+        lines = assert_alike(one, two, name)
+        assert done.stderr.count(f"{name} step ") == len(lines), "only the first process logs"
         start = "codebook.books.0.embedding.weight"
         assert load_file(one / f"{name}.safetensors")[start].shape[1] == 8
     for path in Path("/proc").glob("[0-9]*/cmdline"):  # where there is such a thing
@@ -154,8 +154,8 @@ def test_two_processes_train_stage_three_as_one_with_contrast_and_an_adversary(s
     assert ended[0][1].split() == [str(two / "sr-x2.safetensors")]
     assert ended[1][1] == "", "only the first process writes"
     assert "sr-x2 step" not in ended[1][2]
-    told = assert_alike(one, two, "sr-x2")
-    assert {"contrastive", "adversarial", "discriminator", "feature"} <= told[0].keys()
+    lines = assert_alike(one, two, "sr-x2")
+    assert {"contrastive", "adversarial", "discriminator", "feature"} <= lines[0].keys()
     names = {path.name for path in two.iterdir()} - {"tensorboard"}
     assert names == {"sr-x2.safetensors", "sr-x2.jsonl", "recipe.json", "shards.json", "samples"}
 
@@ -183,7 +183,7 @@ def test_two_processes_stop_together_and_go_on_from_one_checkpoint(shards, tmp_p
 
 
 @needs_accelerate
-def test_a_batch_that_two_processes_cannot_share_is_told_before_anything_is_written(shards, tmp_path):
+def test_a_batch_that_two_processes_cannot_share_is_reported_before_anything_is_written(shards, tmp_path):
     recipe, run = saved(tmp_path / "recipe.json", batch=3), tmp_path / "run"
     for code, out, err in in_pair("train", "basis", shards, "-o", run, *options(recipe)):
         assert (code, out) == (2, "")

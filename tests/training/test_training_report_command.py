@@ -83,21 +83,21 @@ def test_a_file_that_exists_is_kept_unless_a_person_says_so(run, tmp_path, capfd
 
 
 @pytest.mark.parametrize(
-    ("name", "code", "said"),
+    ("name", "code", "message"),
     [("page.pdf", 2, ".html nor .png"), ("report", 2, ".html nor .png"), ("missing/page.html", 6, "no such")],
 )
-def test_a_place_that_does_not_serve_is_told(run, tmp_path, name, code, said, capfd):
+def test_a_place_that_does_not_serve_is_reported(run, tmp_path, name, code, message, capfd):
     assert run_report(run, "-o", tmp_path / name) == code
-    assert said in capfd.readouterr().err
+    assert message in capfd.readouterr().err
 
 
-def test_a_folder_named_like_a_page_is_told(run, tmp_path, capfd):
+def test_a_folder_named_like_a_page_is_reported(run, tmp_path, capfd):
     (tmp_path / "page.html").mkdir()
     assert run_report(run, "-o", tmp_path / "page.html", "--overwrite") == 6
     assert "is a directory" in capfd.readouterr().err
 
 
-def test_a_folder_that_is_no_run_is_told_and_left_alone(tmp_path, capfd):
+def test_a_folder_that_is_no_run_is_reported_and_left_alone(tmp_path, capfd):
     assert run_report(tmp_path) == 8
     out, err = capfd.readouterr()
     assert out == ""

@@ -154,6 +154,6 @@ def test_a_term_that_turns_negative_has_axes_of_its_own(tmp_path):
 
 def test_without_matplotlib_it_says_what_to_install(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UsageError) as told:
+    with pytest.raises(UsageError) as raised:
         curves.check_available()
-    assert "pip install 'adacode-cli[train]'" in told.value.hint
+    assert "pip install 'adacode-cli[train]'" in raised.value.hint

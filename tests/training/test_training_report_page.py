@@ -159,7 +159,7 @@ def test_few_codes_are_warned_of_and_many_are_not(page):
     assert page.text.count("⚠ fewer than half of the codes") == 1
 
 
-def test_the_unfinished_and_the_damaged_are_told(page):
+def test_the_unfinished_and_the_damaged_are_reported(page):
     assert "Not finished: sr-x4." in page.text
     assert "The last line of sr-x4.jsonl is incomplete" in page.text
 
@@ -176,7 +176,7 @@ def test_a_run_with_one_line_and_nothing_else_has_a_page_and_an_image(tmp_path):
     (samples / "000001.png").write_bytes(b"half a p")
     record = read_run(tmp_path)
     page = Page(page_html(record).decode("utf-8"))
-    assert "does not say which photographs" in page.text
+    assert "has no record of its training photographs" in page.text
     assert "no settings" in page.text
     assert "The sample is damaged." in page.text
     assert cv2.imdecode(np.frombuffer(overview_png(record), np.uint8), cv2.IMREAD_COLOR) is not None
@@ -204,14 +204,14 @@ def test_escaped_text_comes_back_as_it_was_or_written_out(text):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "text"),
     [(0, "0 s"), (59.4, "59 s"), (60, "1 min 0 s"), (725, "12 min 5 s"), (12_000, "3 h 20 min"), (187_200, "2 d 4 h")],
 )
-def test_durations(seconds, said):
-    assert duration(seconds) == said
+def test_durations(seconds, text):
+    assert duration(seconds) == text
 
 
-def test_settings_are_said_plainly():
+def test_settings_are_reported_plainly():
     values = [True, None, [], [1, 2.5], "text", {"a": [1]}, 0]
     assert [setting(value) for value in values] == ["yes", "–", "–", "1, 2.5", "text", "a: 1", "0"]
     assert flattened({"a": 1, "b": {"c": {"d": 2}, "e": {}}}) == [("a", 1), ("b.c.d", 2), ("b.e", {})]

@@ -112,7 +112,7 @@ def test_dead_codes_move_on_the_other_side_of_a_stop_as_they_would_have(shards, 
     assert [k for k, v in found[0].tensors.items() if not torch.equal(v, found[1].tensors[k])] == []
 
 
-def test_a_window_of_the_log_that_a_stop_cuts_is_told_in_two(shards, fused, tmp_path):
+def test_a_window_of_the_log_that_a_stop_cuts_is_reported_in_two(shards, fused, tmp_path):
     recipe = tiny_recipe(steps=8)
 
     def session(folder: RunFolder, **more) -> TrainingSession:
@@ -133,8 +133,8 @@ def test_a_window_of_the_log_that_a_stop_cuts_is_told_in_two(shards, fused, tmp_
     assert ends == sorted(ends), "time of earlier sessions counts"
 
 
-def test_lines_after_the_checkpoint_are_trained_and_told_again(shards, fused, tmp_path):
-    """A session that died after its checkpoint has told of steps that nobody can go on from."""
+def test_lines_after_the_checkpoint_are_trained_and_reported_again(shards, fused, tmp_path):
+    """A session that died after its checkpoint has logged steps from which no run can continue."""
     recipe = tiny_recipe(steps=4)
     assert not run_fuse(tiny_session(shards, RunFolder(tmp_path), recipe, after(2)), fused)
     with (tmp_path / "fused.jsonl").open("a") as log:

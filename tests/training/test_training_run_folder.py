@@ -52,7 +52,7 @@ def test_earlier_results_are_in_the_way_unless_somebody_says_what_to_do(name, wo
     assert len(list(tmp_path.iterdir())) == 2, "asking changes nothing"
 
 
-def test_a_file_where_the_folder_should_be_is_told(tmp_path):
+def test_a_file_where_the_folder_should_be_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot be made"):
         RunFolder(tmp_path / "file" / "run").make()
@@ -81,8 +81,8 @@ def test_settings_that_changed_are_named_each(tmp_path):
     values = {name.replace(".", "__"): text.split(" → ")[1].strip('"') for name, text in changed.items()}
     with pytest.raises(TrainingError, match="began with other settings") as found:
         RunFolder(tmp_path, resume=True).read_checkpoint("fused", "fuse", tiny_recipe(**values))
-    told = str(found.value).partition("settings: ")[2].split("; ")
-    assert sorted(told) == sorted(f"{name}: {text}" for name, text in changed.items())
+    differences = str(found.value).partition("settings: ")[2].split("; ")
+    assert sorted(differences) == sorted(f"{name}: {text}" for name, text in changed.items())
     assert found.value.path == tmp_path / "fused.checkpoint"
 
 
@@ -92,7 +92,7 @@ def test_length_and_other_stages_may_change(tmp_path):
     assert RunFolder(tmp_path, resume=True).read_checkpoint("fused", "fuse", recipe)[1] == []
 
 
-def test_what_helps_against_an_infinite_loss_may_change_and_is_told(tmp_path):
+def test_what_helps_against_an_infinite_loss_may_change_and_is_reported(tmp_path):
     leave(tmp_path, unfinished=("fused",))
     recipe = tiny_recipe(fuse__optimiser__rate=1e-5, fuse__optimiser__clip=0.5, precision="bf16")
     found, changed = RunFolder(tmp_path, resume=True).read_checkpoint("fused", "fuse", recipe)
@@ -134,7 +134,7 @@ def test_a_log_goes_on_with_whole_lines_up_to_its_checkpoint(tmp_path_factory, l
     assert read[-1] == {"step": steps + 1}
 
 
-def test_a_log_that_cannot_be_written_is_told(tmp_path):
+def test_a_log_that_cannot_be_written_is_reported(tmp_path):
     with pytest.raises(OutputError, match=r"fused\.jsonl: cannot be written"):
         RunFolder(tmp_path / "none").append_log("fused", {"step": 1})
 
@@ -177,7 +177,7 @@ class _Three:
     rank, world, device = 0, 2, torch.device("cpu")
 
 
-def test_a_checkpoint_of_other_bases_is_told(shards, tmp_path):
+def test_a_checkpoint_of_other_bases_is_reported(shards, tmp_path):
     """The recipe says nothing of the files that stage II is given."""
     small, large = tmp_path / "small", tmp_path / "large"
     for folder in (small, large):

@@ -28,7 +28,7 @@ def stage_of(folder: Path, name: str):
 
 
 @pytest.mark.parametrize("make", ["nothing", "file", "empty", "weights only"])
-def test_a_folder_without_a_log_is_told_with_what_to_do(tmp_path, make):
+def test_a_folder_without_a_log_is_reported_with_what_to_do(tmp_path, make):
     run = tmp_path / "run"
     if make == "file":
         run.write_text("no folder")
@@ -36,11 +36,11 @@ def test_a_folder_without_a_log_is_told_with_what_to_do(tmp_path, make):
         run.mkdir()
     if make == "weights only":
         (run / "fused.safetensors").touch()
-    with pytest.raises(TrainingError) as told:
+    with pytest.raises(TrainingError) as raised:
         read_run(run).require_lines()
-    assert told.value.exit_code == 8
-    assert told.value.path == run
-    assert "adacode train" in told.value.hint
+    assert raised.value.exit_code == 8
+    assert raised.value.path == run
+    assert "adacode train" in raised.value.hint
 
 
 def test_logs_without_a_line_are_no_run_yet(tmp_path):

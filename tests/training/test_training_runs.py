@@ -164,7 +164,7 @@ def test_minutes_are_shared_among_the_stages():
 
 def test_a_category_called_start_is_refused(tmp_path):
     folder = save_shards(tmp_path / "shards", categories=("sky", "start"), each=1)
-    with pytest.raises(TrainingError, match="needs itself"):
+    with pytest.raises(TrainingError, match="reserved name"):
         run_basis(tiny_session(folder, tmp_path / "run"))
 
 
@@ -172,15 +172,15 @@ def test_files_of_another_family_or_stage_are_refused(finished, tmp_path, shards
     def session(recipe=TINY):
         return tiny_session(shards, RunFolder(tmp_path / "run", resume=True), recipe)
 
-    with pytest.raises(TrainingError, match=r"holds no basis-\*"):
+    with pytest.raises(TrainingError, match=r"does not hold any basis-\*"):
         run_fuse(session(), tmp_path)
-    with pytest.raises(TrainingError, match="no stage-I network of this family"):
+    with pytest.raises(TrainingError, match="not hold a stage-I network of this family"):
         run_fuse(session(OTHER), finished)
     (tmp_path / "run").mkdir()
     shutil.copy(finished / "basis-start.safetensors", tmp_path / "run")
-    with pytest.raises(TrainingError, match="no stage-I network of this family"):
+    with pytest.raises(TrainingError, match="not hold a stage-I network of this family"):
         run_basis(session(OTHER))
-    with pytest.raises(TrainingError, match="no stage-II network"):
+    with pytest.raises(TrainingError, match="not hold a stage-II network"):
         run_restore(session(), finished / "sr-x4.safetensors", task="sr", scale=4)
     with pytest.raises(TrainingError, match="does not fit a network of this family"):
         run_restore(session(OTHER), finished / "fused.safetensors", task="sr", scale=4)
@@ -218,11 +218,11 @@ def test_stage_two_wants_the_bases_of_its_categories_and_no_others(copied, shard
         run_fuse(session, copied)
 
 
-def test_a_finished_stage_is_not_taken_over_on_other_ground(copied, shards):
+def test_a_finished_stage_is_not_taken_over_with_other_codebooks(copied, shards):
     assert run_basis(tiny_session(shards, RunFolder(copied, overwrite=True), replace(TINY, seed=3)))
     again = tiny_session(shards, RunFolder(copied, resume=True))
-    with pytest.raises(TrainingError, match=r"fused\.safetensors: was trained over other codebooks"):
+    with pytest.raises(TrainingError, match=r"fused\.safetensors: was trained with codebooks or a decoder that"):
         run_fuse(again, copied)
     assert run_fuse(tiny_session(shards, RunFolder(copied, overwrite=True)), copied)
-    with pytest.raises(TrainingError, match=r"sr-x4\.safetensors: was trained over other codebooks"):
+    with pytest.raises(TrainingError, match=r"sr-x4\.safetensors: was trained with codebooks or a decoder that"):
         run_restore(again, copied / "fused.safetensors", task="sr", scale=4)

@@ -85,7 +85,7 @@ def test_provenance_is_one_sentence(whole):
     assert "tests" in text
 
 
-def test_an_unfinished_folder_is_told_with_the_remedy(tmp_path):
+def test_an_unfinished_folder_is_reported_with_the_remedy(tmp_path):
     with pytest.raises(TrainingError) as caught:
         Shards(tmp_path)
     assert "adacode train prepare" in caught.value.hint
@@ -126,7 +126,7 @@ def test_a_crop_that_cannot_be_decoded_is_no_image(damage, folder):
         read_crop(crop)
 
 
-def test_a_crop_of_a_vanished_shard_is_told(whole, tmp_path):
+def test_a_crop_of_a_vanished_shard_is_reported(whole, tmp_path):
     crop = replace(Shards(whole).crops("train")[0], shard=tmp_path / "gone.tar")
     with pytest.raises(TrainingError, match=r"gone\.tar"):
         read_crop(crop)

@@ -111,7 +111,7 @@ def test_a_resumed_run_has_each_step_once(tmp_path):
 
 
 @needs_tensorboard
-def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+def test_a_folder_that_cannot_be_made_is_reported(tmp_path):
     (tmp_path / "board").write_text("a file")
     with pytest.raises(OutputError, match="cannot be written"):
         TensorBoard(tmp_path / "board").log("fused", {"step": 1, "pixel": 1.0})
@@ -120,9 +120,9 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path):
 def test_without_the_package_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert not tensorboard.available()
-    with pytest.raises(UsageError) as told:
+    with pytest.raises(UsageError) as raised:
         TensorBoard(tmp_path)
-    assert "pip install 'adacode-cli[train]'" in told.value.hint
+    assert "pip install 'adacode-cli[train]'" in raised.value.hint
 
 
 def test_importing_it_does_not_load_tensorboard():

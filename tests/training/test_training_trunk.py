@@ -140,7 +140,7 @@ def test_the_image_that_is_compared_is_the_one_that_the_network_returns(scale, l
     torch.testing.assert_close(compared.detach(), returned, rtol=0, atol=1e-4)
 
 
-def test_the_use_of_codes_is_told_only_where_they_are_chosen():
+def test_the_use_of_codes_is_reported_only_where_they_are_chosen():
     alone, everything = (optimised(make_stage(learns)) for learns in ("trunk", "all"))
     for run in (alone, everything):
         stepped(run, 1)

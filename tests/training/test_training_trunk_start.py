@@ -218,8 +218,8 @@ def of_words_as_pth(path: Path) -> Path:
 def test_what_a_start_was_trained_on_and_under_which_licence_holds_for_the_result(shards, fused, from_trunk, tmp_path):
     earlier = tmp_path / "earlier.safetensors"
     weights = read_weights(from_trunk)
-    said = replace(weights.provenance, trained_on="99 old images", licence="CC-BY-4.0")
-    write_weights(earlier, replace(weights, provenance=said))
+    stated = replace(weights.provenance, trained_on="99 old images", licence="CC-BY-4.0")
+    write_weights(earlier, replace(weights, provenance=stated))
     unknown = save_trunk(tmp_path / "unknown.safetensors", trunk_state(plain_trunk(FULL.depth)))
     alone = read_weights(from_trunk).provenance
     for n, more in enumerate((["--start", earlier], ["--trunk", earlier], ["--start", earlier, "--trunk", unknown])):
@@ -236,7 +236,7 @@ def test_a_start_without_a_trunk_cannot_have_another_ones(shards, fused, full_bo
     restore("sr", fused, shards, tmp_path / "plain", "--scale", 4)
     start = tmp_path / "plain" / "sr-x4.safetensors"
     trunk = save_trunk(tmp_path / "tiny.safetensors", trunk_state(full_body), ABOUT)
-    with pytest.raises(TrainingError, match=r"has no trunk that .*tiny\.safetensors could be") as found:
+    with pytest.raises(TrainingError, match=r"has no trunk to start from .*tiny\.safetensors") as found:
         restore("sr", fused, shards, tmp_path / "run", "--scale", 4, "--start", start, "--trunk", trunk)
     assert found.value.path == start
 
@@ -308,7 +308,7 @@ WRONG = [
 @pytest.mark.parametrize(
     ("make", "arguments", "code", "words"), WRONG, ids=lambda value: getattr(value, "__name__", "")
 )
-def test_wrong_files_and_options_are_told(make, arguments, code, words, fused, from_trunk, shards, tmp_path):
+def test_wrong_files_and_options_are_reported(make, arguments, code, words, fused, from_trunk, shards, tmp_path):
     file, run = make(tmp_path), tmp_path / "run"
     with pytest.raises(AdaCodeError) as found:
         adacode("train", "restore", shards, "--fused", fused, *arguments, "-o", run, *SLOW, "--trunk", file)
@@ -329,7 +329,7 @@ def test_a_process_ends_with_the_code_and_the_message(fused, shards, tmp_path):
     for process, (file, _, code, words) in zip(processes, cases, strict=True):
         found, out, err = ended(process)
         assert (found, out) == (code, "")
-        told = " ".join(err.split())
-        assert words in told
-        assert code == 2 or str(file) in told
+        message = " ".join(err.split())
+        assert words in message
+        assert code == 2 or str(file) in message
         assert "Traceback" not in err

@@ -42,7 +42,7 @@ def chosen(folder, kind: str = "clean", category: str | None = None, patch: int 
 
 
 class Answer(nn.Module):
-    """Stands where the network stands: its answer is what it was told for that very input, plus its only weight."""
+    """Takes the place of the network: its output is the value that was set for that input, plus its only weight."""
 
     def __init__(self, batches: list[Batch]) -> None:
         super().__init__()
@@ -223,7 +223,7 @@ def test_rows_of_different_widths_are_filled_with_white():
 
 
 @pytest.mark.parametrize("which", ["none", "float", "grey", "larger", "empty"])
-def test_what_makes_no_sheet_is_refused(which):
+def test_rows_that_do_not_fit_are_refused(which):
     good = np.zeros((8, 8, 3), np.uint8)
     inputs = {
         "none": [],
@@ -232,7 +232,7 @@ def test_what_makes_no_sheet_is_refused(which):
         "larger": [np.zeros((9, 8, 3), np.uint8)],
         "empty": [good[:0]],
     }[which]
-    with pytest.raises(ValueError, match=r"make no sheet|not H×W×3|larger than"):
+    with pytest.raises(ValueError, match=r"at least one row|not H×W×3|larger than"):
         sample_sheet([(given, good, good) for given in inputs])
 
 
@@ -247,7 +247,7 @@ def test_the_file_holds_the_sheet_and_nothing_is_left_beside_it(tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_place_that_cannot_be_written_to_is_told(tmp_path):
+def test_a_place_that_cannot_be_written_to_is_reported(tmp_path):
     (tmp_path / "samples").write_text("a file")
     sheet = np.zeros((4, 4, 3), np.uint8)
     with pytest.raises(OutputError, match="cannot be made"):

@@ -17,7 +17,7 @@ QUICK = ["--steps", "1", "--batch", "1", "--patch", "64", "--precision", "fp32",
 
 
 def adacode(*arguments: object) -> None:
-    """The command in this process; raises what the boundary would tell."""
+    """The command in this process; raises what the boundary would report."""
     typer.main.get_command(app)([str(a) for a in arguments], standalone_mode=False)
 
 

@@ -1,6 +1,6 @@
 """Degraded copies of photographs: BSRGAN (Zhang et al., ICCV 2021, arXiv:2103.14006), one by one or in batches.
 
-`chain` draws what is done in which order, for both; `on_cpu` does it to one image with OpenCV, `on_device` to a
+`chain` chooses the steps and their order, for both; `on_cpu` applies them to one image with OpenCV, `on_device` to a
 batch on any device of torch. Both give the same statistics.
 """
 

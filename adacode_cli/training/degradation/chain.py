@@ -1,4 +1,4 @@
-"""What is done to an image, in which order, and the random values of each step: the same for both implementations.
+"""The steps of a degradation, their order, and the random values of each step: the same for both implementations.
 
 `draw_chain` draws kinds, order and sizes; each step then draws its values for one image (a kernel, a noise
 matrix, a quality), so that images that share a chain still differ in all of these.
@@ -19,7 +19,7 @@ from adacode_cli.training.degradation.settings import DegradationSettings, Heavy
 Kernel = npt.NDArray[np.float32]
 Size = tuple[int, int]
 _MIN_BLUR_PX = 0.15
-# Kinds that are sound at any ratio; the others leave out pixels.
+# Kinds without aliasing at any ratio; the others skip pixels.
 _SMOOTH = ("bilinear", "bicubic", "area")
 _CLEAN_QUALITY = (90, 100)
 
@@ -86,8 +86,8 @@ class Resize:
     def kernel(self, rng: np.random.Generator) -> Kernel:
         """The blur of one image before every stride-th pixel, from stride // 2 on, is taken ("gaussian").
 
-        An even number of pixels has no middle one. The kernel therefore lies half a pixel off, and the
-        result nowhere: the paper, section 3.2, moves its kernels for the same reason.
+        An even number of pixels has no middle one. Therefore the kernel is shifted by half a pixel, so that the result
+        is not: the paper, section 3.2, shifts its kernels for the same reason.
         """
         sigma = float(rng.uniform(*self.span))
         half = min(int(np.ceil(3 * sigma)) + 1, self.room)
@@ -98,8 +98,8 @@ class Resize:
 class Noise:
     """Gaussian noise: span of deviations (of 1), share of images that have it, shares of the kinds.
 
-    shot: it grows with the square root of the brightness. grain_px: deviation of a blur that makes clumps of it, 0:
-    none; its strength stays. room: the greatest half side of that blur's kernel that the image has room for.
+    shot: it grows with the square root of the brightness. grain_px: deviation of a blur that turns it into grain of the
+    same strength; 0: none. room: the greatest half side of that blur's kernel that the image has room for.
     """
 
     span: tuple[float, float]
@@ -121,7 +121,7 @@ class Noise:
         return np.asarray(mixing * (level * there), np.float32)
 
     def grain(self) -> Kernel | None:
-        """The kernel that makes clumps, of unit power, so that noise keeps its deviation; None where there are none."""
+        """The kernel of the grain, of unit power, so that noise keeps its deviation; None without grain."""
         if not self.grain_px:
             return None
         half = min(max(1, int(np.ceil(3 * self.grain_px))), self.room)
@@ -138,7 +138,7 @@ class Halftone:
     strength: float
 
     def screen(self, size: Size) -> npt.NDArray[np.float32]:
-        """size, from -1 to 1, mean about 0: what is added to mid grey, times the strength."""
+        """size, from -1 to 1, mean about 0: it is added to mid grey, times the strength."""
         y, x = np.mgrid[: size[0], : size[1]] * (2 * np.pi / self.period)
         u, v = x * np.cos(self.angle) + y * np.sin(self.angle), y * np.cos(self.angle) - x * np.sin(self.angle)
         return np.asarray((np.cos(u) + np.cos(v)) / 2, np.float32)

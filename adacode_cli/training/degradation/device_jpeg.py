@@ -1,4 +1,4 @@
-"""JPEG and back for whole batches, each image at its own quality: as libjpeg computes it, less the lossless coding.
+"""JPEG and back for whole batches, each image at its own quality: as in libjpeg, without the lossless coding.
 
 ITU T.81 with the tables of its annex K, scaled by quality as the Independent JPEG Group does; JFIF colours; chroma at
 half the resolution, enlarged with the triangle filter of libjpeg. Within a level or so of OpenCV's codec.
@@ -63,14 +63,14 @@ def quantisation_tables(quality: int) -> tuple[npt.NDArray[np.float32], npt.NDAr
 
 
 def _halved(chroma_BCHW: Tensor) -> Tensor:
-    """Means of 2×2 whole numbers, halves rounded up and down by turns of the columns, as libjpeg has it."""
+    """Means of 2×2 whole numbers, halves rounded up and down in alternate columns, as in libjpeg."""
     columns = torch.arange(chroma_BCHW.shape[3] // 2, device=chroma_BCHW.device)
     bias = 0.25 + 0.25 * (columns % 2)
     return (functional.avg_pool2d(chroma_BCHW, 2) + bias).floor_()
 
 
 def _doubled(chroma_BCHW: Tensor) -> Tensor:
-    """Twice the size; halves rounded up in even columns and down in odd ones, as libjpeg has it."""
+    """Twice the size; halves rounded up in even columns and down in odd ones, as in libjpeg."""
     larger = functional.interpolate(chroma_BCHW, scale_factor=2, mode="bilinear", align_corners=False)
     columns = torch.arange(larger.shape[3], device=larger.device)
     return larger.add_(0.5 - (columns % 2) / 16).floor_()
@@ -87,7 +87,8 @@ def _through_blocks(planes_BCHW: Tensor, table_BCV: Tensor) -> Tensor:
     blocks_BCNV = blocks.reshape(b, c, -1, _BLOCK**2)
     table_BC1V = table_BCV[:, :, None]
     exact = _times(blocks_BCNV, forward=True) / table_BC1V
-    # Ties away from zero: those of the mean are frequent, and rounded to even they would tint and darken flat areas.
+    # Ties are rounded away from zero: they are frequent for the mean, and rounding to even would tint and darken flat
+    # areas.
     frequencies = exact.abs().add_(0.5).floor_().copysign_(exact) * table_BC1V
     back = _half_up(_times(frequencies, forward=False)).clamp_(-128, 127)
     rows = back.view(b, c, h // _BLOCK, w // _BLOCK, _BLOCK, _BLOCK).permute(0, 1, 2, 4, 3, 5)
@@ -98,7 +99,7 @@ def _times(values: Tensor, *, forward: bool) -> Tensor:
     """…×64 whole numbers times the transform.
 
     GPUs may round factors to 11 significant bits (TF32). The numbers, below 2048, and both parts of the matrix
-    stand that.
+    are exact with 11 bits.
     """
     coarse, fine = _transform(values.device)
     return values @ (coarse.T if forward else coarse) + values @ (fine.T if forward else fine)

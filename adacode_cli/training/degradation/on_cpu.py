@@ -70,11 +70,11 @@ def _shifted_jpeg(image: Image, quality: int, shift: tuple[int, int]) -> Image:
 
 def jpeg(image: Image, quality: int) -> Image:
     """H×W×3 float32 RGB in [0, 1] through an 8-bit JPEG, chroma at half the resolution."""
-    # The codec takes BGR; given RGB it would quantise red as finely as it should blue.
+    # The codec takes BGR; with RGB it would quantise red as if it were blue.
     pixels = np.ascontiguousarray(_to_bytes(image)[..., ::-1])
     _, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
     decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    assert decoded is not None, "the codec reads what it wrote"
+    assert decoded is not None, "the codec cannot read what it wrote"
     return np.asarray(decoded[..., ::-1], np.float32) / np.float32(255)
 
 
@@ -87,7 +87,7 @@ def _resize(step: Resize, image: Image, rng: np.random.Generator) -> Image:
         return _nearest(_nearest(image, h, 0), w, 1)
     kind = _INTERPOLATIONS[step.kind]
     if step.kind == "area" and (h > image.shape[0] or w > image.shape[1]):
-        kind = cv2.INTER_LINEAR  # a larger image has no areas to average
+        kind = cv2.INTER_LINEAR  # when an image is enlarged, there are no areas to average
     return np.asarray(cv2.resize(image, (w, h), interpolation=kind), np.float32)
 
 

@@ -1,7 +1,7 @@
 """Whole batches with torch, on the device where they lie; the same statistics as one image at a time (`on_cpu`).
 
 Chains, kernels, noise matrices and qualities are few numbers. They are drawn on the host, by the same code as for
-`on_cpu`, and sent; only the noise itself is drawn on the device. Nothing waits for the device. Sizes change as in
+`on_cpu`, and sent; only the noise itself is drawn on the device. Nothing waits for the device. Resizing is as in
 OpenCV, in float32.
 """
 
@@ -30,8 +30,8 @@ from adacode_cli.training.degradation.chain import (
 from adacode_cli.training.degradation.device_jpeg import jpeg_batch, to_levels
 from adacode_cli.training.degradation.settings import MARGIN, DegradationSettings
 
-# Images that share kinds, order and sizes of steps: at least so many, and so many that a batch has few groups. A GPU
-# takes about as long for a step of a small group as for one of a large group.
+# Least number of images that share kinds, order and sizes of steps, and largest number of groups in a batch. A GPU
+# needs about the same time for a step of a small group as for one of a large group.
 GROUP, _MAX_GROUPS = 4, 4
 Taps = tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]
 
@@ -47,11 +47,11 @@ def degrade_batch(
 ) -> Tensor:
     """B×3×H×W float RGB in [0, 1] → B×3×(H/scale)×(W/scale) float32 in the levels k/255.
 
-    Each run of `group` images (None: as `group_of` says) shares one chain (which steps, in which order, over which
-    sizes); kernels, noise and qualities are each image's own. For any one image the distribution is therefore that
-    of `degrade`, and only neighbours in a batch are more alike; with `group` 1 they are independent, at more and
-    smaller steps. generator: on the device of the images; its state alone decides, and it moves on. Raises UsageError
-    for sides that are no multiples of `scale`.
+    Each `group` of consecutive images (None: `group_of`) shares one chain (which steps, in which order, over which
+    sizes); kernels, noise and qualities are each image's own. For any one image the distribution is therefore that of
+    `degrade`, and only neighbours in a batch are more similar; with `group` 1 they are independent, with more and
+    smaller steps. generator: on the device of the images; the result depends on its state alone, which advances. Raises
+    UsageError for sides that are no multiples of `scale`.
     """
     rng = host_generator(generator)
     with torch.autocast(images_BCHW.device.type, enabled=False):
@@ -64,7 +64,7 @@ def degrade_batch_with_margin(
 ) -> tuple[Tensor, Tensor]:
     """B×3×S×S with S = (n + 2·MARGIN)·scale → (low B×3×n×n, high B×3×(n·scale)×(n·scale)), float32.
 
-    Each image is cut at a random place of its own. Otherwise as `degrade_batch`.
+    Each image is cut at another random place. Otherwise as `degrade_batch`.
     """
     low = degrade_batch(images_BCHW, scale, generator, settings, group)
     h, w = low.shape[2] - 2 * MARGIN, low.shape[3] - 2 * MARGIN
@@ -76,7 +76,7 @@ def degrade_batch_with_margin(
 
 
 def _cut(images_BCHW: Tensor, y_B: Tensor, x_B: Tensor, size: tuple[int, int]) -> Tensor:
-    """A part of each image, from a place of its own on, in one gather."""
+    """A part of each image, at its own place, in one gather."""
     device = images_BCHW.device
     each = torch.arange(len(images_BCHW), device=device)[:, None, None, None]
     channels = torch.arange(images_BCHW.shape[1], device=device)[:, None, None]
@@ -85,7 +85,7 @@ def _cut(images_BCHW: Tensor, y_B: Tensor, x_B: Tensor, size: tuple[int, int]) -
 
 
 def host_generator(generator: torch.Generator) -> np.random.Generator:
-    """A NumPy generator that depends on the state of torch's alone, which moves on by one draw.
+    """A NumPy generator that depends on the state of torch's generator alone, which advances by one draw.
 
     The state lies on the host for every kind of device, so that reading it does not wait for one.
     """

@@ -1,6 +1,7 @@
 """Ranges of the random degradation, checked, and the two sets of them in use.
 
-`PUBLISHED` has the ranges of the paper, `MODERATE` milder ones: what a good camera and one or two careless savings do.
+`PUBLISHED` has the ranges of the paper, `MODERATE` milder ones: the damage of a good camera and of one or two savings
+as JPEG.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ class HeavySettings:
     Each round blurs, resizes, adds noise and compresses; the first one ends at a size between that of the image and
     half of the final one, the second at the final size. Raises UsageError for impossible values.
 
-    share: how often an image is damaged so, in place of the other degradation.
+    share: how often an image gets this damage instead of the other degradation.
     blur_px, second_blur_px: largest deviation of the Gaussian of each round, in pixels of the final size.
-    second_blur_share: how often there is the second blur.
+    second_blur_share: how often there is a second blur.
     between: smallest and largest size after the first round, in units of the final size.
     noise, second_noise: largest deviation of each round, of 255.
     noise_share: how often each round has noise.
-    shot_share: how often noise grows with the square root of the brightness, as that of photons does.
-    grain_share: how often noise is blurred to clumps, as the grain of film is.
+    shot_share: how often noise grows with the square root of the brightness, as shot noise does.
+    grain_share: how often noise is blurred to grain, as in film.
     grain_px: smallest and largest deviation of that blur.
     halftone_share: how often the image was printed in between, as a screen of dots.
     quality: lowest and highest of both JPEGs, whose grids of blocks lie anywhere.
@@ -78,23 +79,23 @@ class DegradationSettings:
     """Ranges of the random degradation; the defaults are `MODERATE`. Raises UsageError for impossible ones.
 
     Blur:
-    kernels: "low": a Gaussian, isotropic or not, of deviations up to `blur_px` low-resolution pixels wherever it falls
-        in the chain; "here": as in the paper, an isotropic blur and an anisotropic one, in pixels of the image as it
+    kernels: "low": a Gaussian, isotropic or not, of deviations up to `blur_px` low-resolution pixels at any place in
+        the chain; "here": as in the paper, an isotropic blur and an anisotropic one, in pixels of the image as it
         is at that point.
     blur_px (of "low"): largest deviation.
     isotropic (of "here"): smallest deviation, largest one, and what is added to that for each unit of scale, in pixels.
     anisotropic (of "here"): the same for the variances along both axes, in square pixels.
     kernel_px (of "here"): smallest and largest side of a kernel, both odd.
-    second_blur_share: how often there is the second blur.
-    second_blur_strength (of "low"): what its `blur_px` is multiplied by.
+    second_blur_share: how often there is a second blur.
+    second_blur_strength (of "low"): factor of its `blur_px`.
 
     Downsampling:
     resizes: kinds, equally likely, out of `RESIZES`; "gaussian" is a blur, then every scale-th pixel.
-    two_step_share: how often it goes over a size in between (bilinear, bicubic or area alone).
+    two_step_share: how often there is a size in between (only for bilinear, bicubic or area).
     first_step: that size is uniform from the larger one of first_step[0] of the high-resolution side and first_step[1]
         of the low-resolution side, up to the high-resolution side.
     steps_apart: other steps may come between the two.
-    halving_share: how often, at a scale of 4 or more, it is halved first and then treated as at half the scale.
+    halving_share: how often, at a scale of 4 or more, the image is halved first and then degraded at half the scale.
     subsample_blur: smallest deviation of "gaussian" in pixels, and the largest for each unit of scale.
 
     Noise, of 255:
@@ -109,7 +110,7 @@ class DegradationSettings:
 
     heavy: how often there is heavy damage instead, and its ranges.
     clean_share: how often the image is only made smaller and compressed at a quality of 90 or more, so that a network
-        does not learn to smooth or sharpen what is good.
+        does not learn to smooth or sharpen good images.
     """
 
     kernels: str = "low"
@@ -183,14 +184,14 @@ class DegradationSettings:
 
 
 def refuse(what: str, *checks: tuple[bool, str]) -> None:
-    """Raises UsageError where any of the checks (wrong, what is right) found something wrong: "WHAT impossible: …"."""
+    """Raises UsageError if any of the checks (is wrong, what is right) failed: "WHAT impossible: …"."""
     problems = [text for wrong, text in checks if wrong]
     if problems:
         raise UsageError(f"{what} impossible: {'; '.join(problems)}")
 
 
 MODERATE = DegradationSettings()
-"""What the compact weights are trained with: one or two slight blurs, little noise, JPEG as cameras write it."""
+"""What the compact weights are trained with: one or two slight blurs, little noise, JPEG as written by cameras."""
 
 PUBLISHED = DegradationSettings(
     kernels="here",
@@ -209,8 +210,8 @@ PUBLISHED = DegradationSettings(
     quality=(30, 95),
     jpeg_share=0.75,
 )
-"""The ranges of the paper, section 3, without its sensor noise (which the restoration networks of AdaCode do without).
+"""The ranges of the paper, section 3, without its sensor noise, which AdaCode's restoration networks do not use.
 
 The paper's "length of an axis" is read as a variance: the square root of its 6 and 8 square pixels (scale 2 and 4) is
-the 2.4 and 2.8 pixels that it gives for isotropic kernels. Area averaging is one kind of downsampling more than there.
+the 2.4 and 2.8 pixels that it gives for isotropic kernels. Area averaging is an additional kind of downsampling.
 """

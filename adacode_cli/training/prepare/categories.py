@@ -1,6 +1,6 @@
-"""Categories of unsorted photographs: photographs as numbers, and k-means over them.
+"""Categories of unsorted photographs: features of photographs, and k-means over them.
 
-Our encoders know textures, contrasts and colours, not subjects: categories found with them are of look.
+Our encoders represent textures, contrasts and colours, not subjects, so the categories that are found differ in these.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from adacode_cli.model.network import AdaCode
 from adacode_cli.training.shards import Pixels
 
 BUNDLED = "compact-reconstruct"
-# Photographs are shrunk to about as many pixels: what they show, and not how large they are, counts.
+# Photographs are reduced to about this number of pixels, so that their size does not matter.
 _PIXELS = 384 * 384
 Rows = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.intp]
@@ -28,7 +28,7 @@ _MAX_ROUNDS = 100
 
 
 def load_describer(path: Path | None) -> PhotoDescriber:
-    """With the network in a weights file, or with the bundled reconstruction network. Raises WeightsError."""
+    """A describer with the network in a weights file, or with the bundled one for reconstruct. Raises WeightsError."""
     if path is None:
         return PhotoDescriber(WeightsSource(BUNDLED).network("reconstruct", 1)[0])
     return PhotoDescriber(load_network((path,))[0])
@@ -42,7 +42,9 @@ class PhotoDescriber:
 
     @torch.inference_mode()
     def __call__(self, pixels: Pixels) -> npt.NDArray[np.float32]:
-        """H×W×3 uint8 RGB → 2·C float32. One image at a time, on one thread, so that nothing else changes a bit."""
+        """H×W×3 uint8 RGB → 2·C float32. One image at a time, on one thread, so that the bits do not depend on anything
+        else.
+        """
         torch.set_num_threads(1)
         config = self._network.config
         small = _shrunk(pixels)
@@ -78,8 +80,8 @@ def standardised(rows: npt.NDArray[np.floating]) -> Rows:
 def directions(rows: Rows) -> Rows:
     """N×D → N×D, each row of length 1 (0 stays 0).
 
-    What sets a photograph apart counts, not how far: otherwise the few odd ones make up a category of their own, and
-    a codebook needs many to learn from.
+    Only the direction of a difference counts, not its size: otherwise a few unusual photographs would become a
+    category, and a codebook needs many photographs.
     """
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.asarray(rows / np.where(lengths > 0, lengths, np.inf))
@@ -88,7 +90,7 @@ def directions(rows: Rows) -> Rows:
 def k_means(rows: Rows, k: int, seed: int) -> Labels:
     """N×D → N labels from 0 (the largest cluster) to k - 1; equally large ones in the order of their first row.
 
-    The best, by squared distances, of ten attempts. No cluster is empty as long as k rows differ.
+    The best, by squared distances, of ten attempts. No cluster is empty if there are k different rows.
     """
     rng = np.random.default_rng(seed)
     attempts = [_attempt(rows, k, rng) for _ in range(_ATTEMPTS)]
@@ -111,7 +113,7 @@ def _attempt(rows: Rows, k: int, rng: np.random.Generator) -> tuple[float, Label
             break
         for label in range(k):
             members = labels == label
-            # A centre that is nearest to no row moves to the row that is farthest from all centres.
+            # A centre without any row moves to the row that is farthest from all centres.
             centres[label] = rows[members].mean(axis=0) if members.any() else rows[squares.min(axis=1).argmax()]
     return float(_squares(rows, centres).min(axis=1).sum()), labels
 
@@ -126,5 +128,5 @@ def _first_centres(rows: Rows, k: int, rng: np.random.Generator) -> Rows:
 
 
 def _squares(rows: Rows, centres: Rows) -> Rows:
-    # Centre by centre: an N×k×D array would not fit for many photographs.
+    # One centre at a time: for many photographs an N×k×D array would not fit into memory.
     return np.stack([((rows - centre) ** 2).sum(axis=1) for centre in centres], axis=1)

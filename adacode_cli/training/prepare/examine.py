@@ -1,4 +1,4 @@
-"""One file → its crops and what is known of it, or why it is left out; and which photographs repeat others.
+"""One file → its crops and measures, or why it is left out; and which photographs are duplicates.
 
 `examine` runs in many threads and keeps no pixels.
 """
@@ -20,7 +20,7 @@ from adacode_cli.training.prepare.photos import Photo, read_photo
 from adacode_cli.training.prepare.settings import Encoding, Limits, PrepareSettings
 from adacode_cli.training.shards import Pixels
 
-# Below this many crop sides two crops would share more than half of their pixels: one, in the middle, it is.
+# Below this number of crop sides two crops would share more than half of their pixels: then one is cut in the middle.
 _TWO_FROM = 1.5
 _JPEG = (
     cv2.IMWRITE_JPEG_QUALITY,
@@ -30,9 +30,9 @@ _JPEG = (
     cv2.IMWRITE_JPEG_OPTIMIZE,
     1,
 )
-# OpenCV's word for lossless.
+# OpenCV's value for lossless.
 _WEBP = (cv2.IMWRITE_WEBP_QUALITY, 101)
-# Cut-outs are no photographs, but an odd pixel of an alpha channel is an accident.
+# Cut-out images are not used, but a few transparent pixels are accepted.
 _MAX_TRANSPARENT = 0.01
 
 
@@ -41,7 +41,7 @@ Describe = Callable[[Pixels], npt.NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A file that is not used: `value` of the measure `reason` lies beyond `limit`; `detail` says more in words."""
+    """A file that is not used: `value` of the measure `reason` is beyond `limit`; `detail` explains it."""
 
     file: str
     reason: str
@@ -79,7 +79,7 @@ class Examined:
 
 
 def examine(folder: Path, file: str, settings: PrepareSettings, describe: Describe | None) -> Examined | LeftOut:
-    """Reads, measures and cuts one photograph; `describe` gives its features, where categories are to be found."""
+    """Reads, measures and cuts one photograph; `describe` gives its features if categories are to be found."""
     try:
         photo = read_photo(folder / file)
     except InputError as error:
@@ -107,7 +107,7 @@ def examine(folder: Path, file: str, settings: PrepareSettings, describe: Descri
 
 
 def _unfit(file: str, photo: Photo, settings: PrepareSettings) -> LeftOut | None:
-    """Why a photograph cannot be used, as far as that shows before anything is measured."""
+    """Why a photograph cannot be used, if that is known before it is measured."""
     side = min(photo.pixels.shape[:2])
     if photo.transparent > _MAX_TRANSPARENT:
         return LeftOut(file, "transparent", photo.transparent, _MAX_TRANSPARENT)
@@ -124,7 +124,7 @@ def _poor(file: str, luma: measures.Luma, detail: float, limits: Limits) -> Left
     blur = measures.blur_px(luma)
     if blur > limits.blur_px:
         return LeftOut(file, "blurred", blur, limits.blur_px)
-    # JPEG files too: one saved at a good quality may have come from a bad one.
+    # JPEG files too: a file of good quality may have been made from one of poor quality.
     blocks = measures.blockiness(luma)
     return LeftOut(file, "blocky", blocks, limits.blockiness) if blocks > limits.blockiness else None
 
@@ -143,8 +143,8 @@ def places(height: int, width: int, side: int) -> list[tuple[int, int]]:
 def starts(length: int, side: int) -> list[int]:
     """Where crops of `side` px begin on an axis of `length` ≥ `side` px: the fewest that cover it, evenly spaced.
 
-    Neighbours overlap by half at most; for that, up to a quarter of a side at both ends of an axis shorter than 1.5
-    sides is left out.
+    Neighbours overlap by at most half; to ensure this, up to a quarter of a side is left out at both ends of an axis
+    that is shorter than 1.5 sides.
     """
     if length < _TWO_FROM * side:
         return [(length - side) // 2]
@@ -165,8 +165,9 @@ def encoded_crop(pixels: Pixels, encoding: Encoding) -> bytes:
 def duplicates(photos: Sequence[Examined], max_bits: int) -> dict[str, tuple[str, int]]:
     """file → (the larger file that it repeats, bits that differ), for hashes at most `max_bits` of 64 apart.
 
-    Larger photographs are looked at first, equally large ones by name, each against those that stay so far; the answer
-    does not depend on the order of `photos`. N photographs cost N²/2 comparisons of 8 bytes: seconds for 100 000.
+    Larger photographs come first, those of equal size by name; each is compared with those that are kept so far. The
+    result does not depend on the order of `photos`. N photographs cost N²/2 comparisons of 8 bytes: seconds for 100
+    000.
     """
     ranked = sorted(photos, key=lambda photo: (-photo.height * photo.width, photo.file))
     kept_hashes = np.empty((len(ranked), 8), np.uint8)

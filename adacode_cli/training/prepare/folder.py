@@ -1,7 +1,7 @@
-"""The output folder: refused when it is in use, never left looking complete, and nothing of others' removed.
+"""The output folder: a folder in use is refused, an incomplete one never looks complete, and other files are kept.
 
-Its manifest is written last and removed first. Which files a run writes is noted beforehand in a hidden file, so that
-what a killed run leaves can be told from what others put there.
+Its manifest is written last and removed first. A run first notes the names of its files in a hidden file, so that the
+files of a killed run can be distinguished from other files.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _DIGITS = 6
 
 
 class OutputFolder:
-    """`path`, made if need be. Raises OutputError where it holds files and `overwrite` is not set."""
+    """`path`, made if necessary. Raises OutputError if it holds files and `overwrite` is not set."""
 
     def __init__(self, path: Path, *, overwrite: bool) -> None:
         self.path = path
@@ -43,7 +43,7 @@ class OutputFolder:
     def writing(self, names: list[str]) -> Iterator[None]:
         """Within the block, the shards `names` are written. Removes what earlier runs wrote here, manifest first.
 
-        Where the block fails, what this run wrote is removed as far as the file system lets it.
+        If the block fails, the files of this run are removed as far as the file system allows it.
         """
         earlier = [*_noted(self.path / MANIFEST), *_noted(self.path / _PLAN)]
         self._remove([MANIFEST, *earlier])
@@ -70,7 +70,7 @@ class OutputFolder:
 
 
 def _noted(path: Path) -> list[str]:
-    """The shards that a manifest or a plan names; none for a file that is missing or not of ours."""
+    """The shards that a manifest or a plan names; none for a file that is missing or of another kind."""
     try:
         shards = json.loads(path.read_bytes())["shards"]
         names = [str(shard["file"]) for shard in shards]
@@ -90,7 +90,7 @@ def manifest_of(
 ) -> dict[str, object]:
     """The manifest. members: split → crops; areas: photograph → pixels; left_out_crops: reason → number.
 
-    It names no path of this machine and no time, so that the same input gives the same bytes.
+    It has no path of this machine and no time, so that the same input gives the same bytes.
     """
     every = [member for split in SPLITS for member in members[split]]
     categories = sorted({member.category for member in every})

@@ -1,4 +1,4 @@
-"""What tells a good photograph from one to leave out, each measure a number with a unit that a person can image.
+"""The measures that decide which photographs are left out; each is a number with an intuitive unit.
 
 All measures take H×W float32 luma in levels (0 to 255) and are exact functions of it: no random numbers, no threads.
 """
@@ -18,7 +18,7 @@ _FINE, _COARSE = 1.0, 2.0
 _EDGE_SLOPE = 4.0
 # The sharpest quarter of the edges counts: backgrounds may be out of focus.
 _SHARPEST = 0.75
-# With fewer edge pixels than this share there is nothing to judge sharpness by.
+# With a smaller share of edge pixels, sharpness cannot be measured.
 _MIN_EDGES = 1e-4
 _MAX_BLUR = 10.0
 _ACROSS, _DOWN = np.ones((1, 3), np.uint8), np.ones((3, 1), np.uint8)
@@ -26,7 +26,7 @@ _BLOCK = 16
 _DETAILED_QUARTER = 0.75
 _HASH_SIDE, _HASH_LOW = 32, 8
 _JPEG_BLOCK = 8
-# Differences above this are content, whatever lies there; block edges that show are weaker.
+# Larger differences are content; visible block edges are weaker.
 _MAX_BLOCK_EDGE = 12.0
 # Luminance quantisation of quality 50, ITU-T T.81 annex K.1.
 _STANDARD_TABLE_SUM = 3688
@@ -38,18 +38,19 @@ def luma_of(rgb: npt.NDArray[np.uint8]) -> Luma:
 
 
 def blur_px(luma: Luma) -> float:
-    """How wide (σ of a Gaussian, px) the sharpest quarter of the edges is at least; 10, the most, without edges.
+    """The width (σ of a Gaussian, px) that only the sharpest quarter of the edges is below; 10, the maximum, without
+    edges.
 
     An ideal edge blurred by σ has a slope of A / √(2π(σ² + s²)) after smoothing with width s, so the ratio of its
-    slopes at two widths gives σ whatever the edge's contrast A (Zhuo and Sim 2011, "Defocus map estimation from a
-    single image"). Content hardly matters, unlike with a plain variance of the Laplacian; fine lines read as sharper
-    than they are, so that a photograph blurred by 2 px measures about 1.3 and a sharp one below 0.7.
+    slopes at two widths gives σ for any contrast A (Zhuo and Sim 2011, "Defocus map estimation from a
+    single image"). Unlike the variance of the Laplacian, it hardly depends on the content; fine lines measure as
+    sharper than they are, so that a photograph blurred by 2 px measures about 1.3 and a sharp one below 0.7.
     """
     fine, coarse = _slope(luma, _FINE), _slope(luma, _COARSE)
     edges = fine >= _EDGE_SLOPE
     if np.count_nonzero(edges) < _MIN_EDGES * luma.size:
         return _MAX_BLUR
-    # Beside an edge both slopes fall off and say nothing of its width: only crests count.
+    # Beside an edge both slopes fall and do not show its width: only local maxima count.
     edges &= (fine >= cv2.dilate(fine, _ACROSS)) | (fine >= cv2.dilate(fine, _DOWN))
     ratio = float(np.quantile(fine[edges] / np.maximum(coarse[edges], 1e-6), _SHARPEST))
     if ratio >= _COARSE / _FINE:
@@ -79,7 +80,7 @@ def perceptual_hash(luma: Luma) -> int:
     """
     small = cv2.resize(luma, (_HASH_SIDE, _HASH_SIDE), interpolation=cv2.INTER_AREA)
     low = cv2.dct(small)[:_HASH_LOW, :_HASH_LOW].ravel()
-    # The mean (first coefficient) is much larger than the rest and says nothing of the content.
+    # The mean (first coefficient) is much larger than the rest and independent of the content.
     bits = low > np.median(low[1:])
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
 
@@ -89,7 +90,7 @@ def blockiness(luma: Luma) -> float:
 
     A step counts for what it exceeds its neighbours by, after Wang, Sheikh and Bovik 2002 ("No-reference perceptual
     quality assessment of JPEG compressed images"); all eight positions of the grid are tried, because an image
-    may have been cropped since. The weaker direction counts: real scenes have stripes, but seldom grids.
+    may have been cropped since. The weaker direction counts: real scenes may have stripes, but rarely grids.
     """
     return min(_excess(luma), _excess(np.ascontiguousarray(luma.T)))
 
@@ -115,7 +116,7 @@ def _slope(luma: Luma, width: float) -> Luma:
 
 def _excess(luma: Luma) -> float:
     step = np.diff(luma, axis=1)
-    # A step that its neighbours share is a slope; what a block's edge adds stands out of both.
+    # A step with similar neighbours is a slope; the step of a block's edge is larger than both neighbours.
     alone = np.abs(step[:, 1:-1]) - (np.abs(step[:, :-2]) + np.abs(step[:, 2:])) / 2
     mean = np.clip(alone, 0.0, _MAX_BLOCK_EDGE).mean(axis=0, dtype=np.float64)
     usable = len(mean) // _JPEG_BLOCK * _JPEG_BLOCK

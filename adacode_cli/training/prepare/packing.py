@@ -1,6 +1,6 @@
-"""Encoded crops on disk: first in one file until all photographs are known, then in tar shards.
+"""Encoded crops on disk: first in one temporary file until all photographs are known, then in tar shards.
 
-Memory holds the places of crops only. Shards follow the WebDataset convention, the same bytes on every machine.
+Memory holds only the places of crops. Shards follow the WebDataset convention, the same bytes on every machine.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from adacode_cli.training.prepare.examine import EncodedCrop
 
 TAR_BLOCK = 512
 _HINT = "Shards need twice their size on disk while they are made: free some space, or choose another -o."
-# Where a tar ends, Python fills up to a whole record of 20 blocks; the end itself takes two.
+# At the end of a tar, Python fills up a whole record of 20 blocks; the end marker itself takes two.
 TAR_END = tarfile.RECORDSIZE + 2 * tarfile.BLOCKSIZE
 
 
@@ -51,7 +51,7 @@ class SpooledCrop:
 
 
 class Spool:
-    """Crops in order of arrival. Raises OutputError where the disk refuses."""
+    """Encoded crops in order of arrival. Raises OutputError if the disk cannot be written to."""
 
     def __init__(self, file: BinaryIO, path: Path) -> None:
         self._file = file
@@ -77,7 +77,7 @@ class Spool:
 
 @contextmanager
 def spooling(path: Path) -> Iterator[Spool]:
-    """An empty spool at `path`, in place of one that a killed run left there; removed in the end."""
+    """An empty spool at `path`, replacing that of a killed run; it is removed at the end of the block."""
     with _storing(path):
         file = path.open("w+b")
     try:
@@ -135,7 +135,7 @@ def write_shard(path: Path, members: list[Member], *, split: str, first: int, sp
         hashed = _Hashed(file)
         with tarfile.open(fileobj=hashed, mode="w", format=tarfile.USTAR_FORMAT) as tar:  # type: ignore[call-overload]
             for name, data in _files(members, f"{split}-", first, spool, suffix):
-                info = tarfile.TarInfo(name)  # no owner, no time: those of this machine are private
+                info = tarfile.TarInfo(name)  # without owner and time, which are private
                 info.size = len(data)
                 tar.addfile(info, BytesIO(data))
     return ShardEntry(path.name, split, len(members), hashed.position, hashed.digest.hexdigest())
@@ -149,7 +149,7 @@ def _files(members: list[Member], prefix: str, first: int, spool: Spool, suffix:
 
 
 class _Hashed:
-    """A file to write to that digests what passes."""
+    """A file for writing that also computes the digest of its content."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.digest = hashlib.sha256()

@@ -1,7 +1,7 @@
 """Files below a folder → photographs as training sees them: upright, three channels of 8 bits, opaque.
 
-Files come in the order of their relative paths, whatever the file system returns, and nothing but regular files with a
-image's suffix is opened. Names that begin with a dot are passed over.
+Files come in the order of their relative paths, independent of the file system, and only regular files with the suffix
+of an image are opened. Names that begin with a dot are skipped.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def find_photos(folder: Path) -> list[str]:
     Links to directories are followed, each directory once.
     """
     if not folder.is_dir():
-        raise InputError("is no directory", path=folder, hint="Name a directory with photographs.")
+        raise InputError("is not a directory", path=folder, hint="Name a directory with photographs.")
     found: list[str] = []
     entered: set[str] = set()
     for base, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
@@ -56,7 +56,7 @@ def find_photos(folder: Path) -> list[str]:
         found += (p.relative_to(folder).as_posix() for p in paths if formats.of_any_suffix(p.suffix) and p.is_file())
     if not found:
         hint = f"Images are recognised by their suffix: {', '.join(sorted(formats.input_suffixes()))}."
-        raise InputError("holds no photographs", path=folder, hint=hint)
+        raise InputError("does not hold any photographs", path=folder, hint=hint)
     return sorted(found)
 
 

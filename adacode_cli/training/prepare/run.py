@@ -1,7 +1,7 @@
 """The whole of `train prepare`: one pass over the photographs, then the choices, then the shards.
 
-Each photograph is decoded once; only the few at hand are in memory. The same photographs, settings and libraries give
-the same bytes, for any number of workers and any order in which the file system lists files.
+Each photograph is decoded once; only those that are being processed are in memory. The same photographs, settings and
+libraries give the same bytes, for any number of workers and any order in which the file system lists files.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from adacode_cli.training.prepare.settings import PrepareSettings
 from adacode_cli.training.shards import SPLITS, SUFFIXES
 
 OnPhoto = Callable[[int, int, str], None]
-"""Told after each photograph: how many are done, of how many, and its path below the folder."""
+"""Called after each photograph with the number that is done, the total, and its path below the folder."""
 
 _MB = 10**6
 _LOOSER = "The limits are options: `adacode train prepare --help`."
@@ -53,14 +53,14 @@ class Prepared:
 
 @dataclass
 class _Pool:
-    """What the pass over the photographs leaves: who they are and where their crops wait."""
+    """The result of the pass over the photographs: their measures, and the places of their crops in the spool."""
 
     photos: list[Examined] = field(default_factory=list)
     crops: dict[str, list[SpooledCrop]] = field(default_factory=dict)
     left_out: list[LeftOut] = field(default_factory=list)
 
     def drop(self, ones: Iterable[LeftOut]) -> None:
-        """Takes photographs out again."""
+        """Removes photographs."""
         left_out = {one.file: one for one in ones}
         self.photos = [photo for photo in self.photos if photo.file not in left_out]
         self.left_out += left_out.values()
@@ -71,7 +71,7 @@ def prepare(photos: Path, output: Path, settings: PrepareSettings, on_photo: OnP
 
     Raises InputError without photographs, TrainingError where categories are missing or nothing usable is left,
     WeightsError for --features, OutputError where the folder is in use or cannot be written. After an error or an
-    interruption the folder holds no manifest, or still the one from before with all its shards.
+    interruption the folder holds no manifest, or still the earlier one with all its shards.
     """
     files = find_photos(photos)
     if settings.categories is None and not any(category_of(file) for file in files):
@@ -108,7 +108,7 @@ def _examined(
     for file in sorted(set(files) - set(usable)):
         pool.left_out.append(LeftOut(file, "uncategorised", detail="lies in no sub-folder"))
     tasks = (lambda file=file: examine(folder, file, settings, describe) for file in usable)
-    # Closed also where an interruption ends the loop, so that no thread works on for a result that is not wanted.
+    # Closed also after an interruption, so that no thread continues for a result that is not needed.
     with closing(_in_order(tasks, settings.workers)) as results:
         for done, (file, result) in enumerate(zip(usable, results, strict=True), 1):
             if isinstance(result, LeftOut):
@@ -122,7 +122,7 @@ def _examined(
 
 
 def _in_order(tasks: Iterable[Callable[[], Examined | LeftOut]], workers: int) -> Generator[Examined | LeftOut]:
-    """Results in the order of the tasks, of which twice as many as there are workers are under way."""
+    """Results in the order of the tasks, of which twice the number of workers are in progress."""
     executor = ThreadPoolExecutor(workers)
     waiting: deque[Future[Examined | LeftOut]] = deque()
     try:
@@ -160,7 +160,7 @@ def _found(pool: _Pool, folder: Path, count: int, seed: int) -> dict[str, str]:
     from adacode_cli.training.prepare.categories import clustered
 
     labels = clustered([photo.features for photo in pool.photos if photo.features is not None], count, seed)
-    # As many digits as it takes to sort by name.
+    # Enough digits to sort by name.
     digits = len(str(count))
     return {photo.file: f"category-{label + 1:0{digits}d}" for photo, label in zip(pool.photos, labels, strict=True)}
 

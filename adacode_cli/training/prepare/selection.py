@@ -1,4 +1,4 @@
-"""Which crops go where: training or validation, and which are left when all would be too many.
+"""The choice of crops for training and validation, and of those that are left out if there are too many.
 
 Every choice follows from the seed and the photographs' names and sizes alone.
 """
@@ -29,7 +29,7 @@ def validation_photos(files: Sequence[str], share: float, seed: int) -> frozense
 
 
 def by_turns(crops: Iterable[SpooledCrop], seed: int) -> list[SpooledCrop]:
-    """Crops so ordered that any beginning of the list holds as many photographs, as evenly, as it can.
+    """Crops in an order in which any beginning of the list has as many photographs as possible, evenly.
 
     First one crop of each photograph, then a second of each that has one, and so on.
     """
@@ -44,7 +44,7 @@ def by_turns(crops: Iterable[SpooledCrop], seed: int) -> list[SpooledCrop]:
 
 
 def fair_level(sizes: Sequence[int], total: int) -> int:
-    """The most that every one may have so that all together have `total` at most; small ones leave room to others."""
+    """The largest size for each one so that the total is at most `total`; small ones leave room for others."""
     left, waiting = total, sorted(sizes)
     for i, size in enumerate(waiting):
         level = left // (len(waiting) - i)
@@ -70,7 +70,7 @@ def _cut_down(splits: SplitCrops, category: str, level: int, size: int, seed: in
         return splits
     kept: SplitCrops = {}
     left = level
-    # Validation first: the one crop that it keeps at least comes off training's share.
+    # Validation first: the crop that it keeps in any case reduces the share of training.
     for split in sorted(splits, reverse=True):
         wanted = left if split == "train" else level * _footprint(splits[split], category) // size
         kept[split] = _beginning(by_turns(splits[split], seed), category, wanted)

@@ -1,4 +1,4 @@
-"""What `train prepare` was asked for. Impossible values are refused when the settings are made."""
+"""The settings of `train prepare`. Impossible values are refused when the settings are made."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MIN_CROP_PX = 32
 
 @dataclass(frozen=True)
 class Limits:
-    """A photograph beyond one of these is left out; `measures` says what each number is. Raises UsageError.
+    """A photograph beyond one of these is left out; `measures` defines each number. Raises UsageError.
 
     blur_px: largest width of the sharpest edges, σ in px.
     detail: smallest contrast of the more detailed quarter, levels of 255. It counts for each crop, and for a photograph

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_POINTS = 200
-"""A series of more points is drawn as so many means."""
+"""A longer series is drawn as this number of means."""
 
 WIDTH_INCHES = 5.0
 _HEIGHT_INCHES = 2.9
@@ -38,7 +38,8 @@ _LABEL_INCHES, _LABEL_POINTS = 1.8, 8
 _TITLE_INCHES, _TITLE_POINTS = 3.6, 10
 _MARKED_POINTS = 20
 _TICKS = 6
-# Okabe and Ito's colours without yellow, which is hard to see on white: told apart by people who see fewer colours.
+# Okabe and Ito's colours without yellow, which is hard to see on white: distinguishable for people with colour
+# blindness.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 _DASHES = ("-", "--", ":", "-.")
 _GREY = "#666666"
@@ -106,7 +107,9 @@ def _style() -> Iterator[None]:
         "svg.hashsalt": "adacode",
     }
     with mpl.rc_context(settings), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a box stands for the letter, no reason to stop
+        warnings.filterwarnings(
+            "ignore", message="Glyph .* missing"
+        )  # a box is drawn for the letter, which is no error
         yield
 
 
@@ -224,7 +227,7 @@ def _fitted(text: str, points: float, inches: float) -> str:
 
 
 def _inches(plain: str, points: float) -> float:
-    """How wide matplotlib draws a text, in whatever letters it finds a font for."""
+    """The width of a text drawn by matplotlib, with the fonts that it finds."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import text_to_path
 

@@ -39,8 +39,8 @@ def overview_png(record: RunRecord) -> bytes:
     return data.tobytes()
 
 
-def read_picture(path: Path) -> NDArray[np.uint8] | None:
-    """An image file as H×W×3 uint8 RGB, or None where it is gone or damaged."""
+def read_sample(path: Path) -> NDArray[np.uint8] | None:
+    """An image file as H×W×3 uint8 RGB, or None if it is missing or damaged."""
     try:
         data = path.read_bytes()
     except OSError:
@@ -56,7 +56,7 @@ def _section(section: Section) -> list[NDArray[np.uint8]]:
 
 
 def _rows(tiles: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
-    """Tiles beside one another while they fit, in as many rows as that takes."""
+    """Tiles side by side, in as many rows as necessary."""
     rows: list[list[NDArray[np.uint8]]] = []
     for tile in tiles:
         used = sum(placed.shape[1] + _GAP_PX for placed in rows[-1]) if rows else 0
@@ -69,7 +69,7 @@ def _rows(tiles: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
 def _latest(stage: StageRecord) -> list[NDArray[np.uint8]]:
     """The latest sample that can be read, under its caption; nothing where there is none."""
     for sample in reversed(stage.samples):
-        sheet = read_picture(sample.path)
+        sheet = read_sample(sample.path)
         if sheet is not None:
             small = _fitted(sheet)
             caption = f"{stage.name}, step {sample.step}: input | output | target"

@@ -1,6 +1,6 @@
-"""A run as one HTML page that needs nothing else: no network, no script, no other file.
+"""A run as one self-contained HTML page: it needs no network, no script and no other file.
 
-Whatever comes from a run folder (names, settings, licences) is escaped. The same folder gives the same page."""
+Everything from a run folder (names, settings, licences) is escaped. The same folder gives the same page."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from adacode_cli.training.report import curves
-from adacode_cli.training.report.overview import read_picture
+from adacode_cli.training.report.overview import read_sample
 from adacode_cli.training.report.panels import Section, panels, sections
 from adacode_cli.training.report.summary import summary
 from adacode_cli.training.report.tables import codes_table, escaped, photographs_table, settings_tables, stages_table
@@ -67,7 +67,7 @@ def _section(section: Section, number: int) -> Iterator[str]:
     for panel in panels(section):
         names = ", ".join(line.label for line in panel.lines if line.label)
         text = f"Curve over the steps: {panel.title}" + (f" ({names})" if names else "")
-        yield _picture("image/svg+xml", curves.svg(panel), text)
+        yield _img("image/svg+xml", curves.svg(panel), text)
     yield "</div>"
     yield codes_table(section.stages)
     for stage in section.stages:
@@ -93,38 +93,38 @@ def _samples(stage: StageRecord) -> Iterator[str]:
 
 
 def _whole(sample: SampleFile, name: str) -> str:
-    """Every pixel as it is; a very large sheet as JPEG, so that the page can still be sent."""
-    image = read_picture(sample.path)
+    """The sheet without loss; a very large sheet as JPEG, so that the page is not too large to send."""
+    image = read_sample(sample.path)
     if image is None:
         return "<p>The sample is damaged.</p>"
     bgr = np.ascontiguousarray(image[..., ::-1])
     kind, data = "image/png", cv2.imencode(".png", bgr)[1].tobytes()
     if len(data) > _MAX_PNG_BYTES:
         kind, data = "image/jpeg", _jpeg(bgr)
-    return _picture(kind, data, f"Samples of {name} after {sample.step} steps", image.shape)
+    return _img(kind, data, f"Samples of {name} after {sample.step} steps", image.shape)
 
 
 def _small(sample: SampleFile, name: str) -> str:
-    image = read_picture(sample.path)
+    image = read_sample(sample.path)
     if image is None:
         return "<p>The sample is damaged.</p>"
     factor = min(1.0, _EARLIER_WIDTH_PX / image.shape[1])
     size = (max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor)))
     small = cv2.resize(np.ascontiguousarray(image[..., ::-1]), size, interpolation=cv2.INTER_AREA)
-    return _picture("image/jpeg", _jpeg(small), f"Samples of {name} after {sample.step} steps", small.shape)
+    return _img("image/jpeg", _jpeg(small), f"Samples of {name} after {sample.step} steps", small.shape)
 
 
 def _jpeg(bgr: np.ndarray) -> bytes:
     return bytes(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1].tobytes())
 
 
-def _picture(kind: str, data: bytes, text: str, shape: Sequence[int] | None = None) -> str:
+def _img(kind: str, data: bytes, text: str, shape: Sequence[int] | None = None) -> str:
     size = f' width="{shape[1]}" height="{shape[0]}"' if shape else ""
     content = base64.b64encode(data).decode("ascii")
     return f'<img alt="{escaped(text)}"{size} src="data:{kind};base64,{content}">'
 
 
-# One column on a phone, several on a screen, dark where the reader asks for it.
+# One column on a phone, several on a screen, dark if the reader's system is.
 _STYLE = """
 :root { color-scheme: light dark; --edge: #8884; --soft: #8881; --warn: #e69f0033; }
 * { box-sizing: border-box; }

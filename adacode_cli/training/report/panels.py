@@ -31,7 +31,7 @@ _SPEED_TITLES = {
 
 @dataclass(frozen=True)
 class Curve:
-    """A series and what the legend calls it; "" where the panel's title says it.
+    """A series and its name in the legend; "" if the panel's title has it.
 
     Lines with the same `look` are drawn alike: a stage has one look in all panels of its section.
     """
@@ -75,7 +75,7 @@ def sections(record: RunRecord) -> tuple[Section, ...]:
 
 
 def panels(section: Section) -> tuple[Panel, ...]:
-    """All panels of a section, those that matter most first. None of them is empty."""
+    """All panels of a section, the most important ones first. None of them is empty."""
     return tuple(
         panel
         for panel in (
@@ -146,7 +146,7 @@ def _each(
 
 
 def _keys(stages: Sequence[StageRecord], group: Group) -> tuple[str, ...]:
-    """Keys of a group in the stages' logs, except the run's time, which is no curve."""
+    """Keys of a group in the stages' logs, except the run's time, which is not drawn."""
     logged = dict.fromkeys(key for stage in stages for key in stage.logged() if group_of(key)[0] == group)
     return tuple(key for key in logged if key != SECONDS)
 
@@ -158,7 +158,7 @@ def _lines_of(stages: Sequence[StageRecord], key: str) -> tuple[Curve, ...]:
 
 
 def _spans_decades(lines: Sequence[Curve]) -> bool:
-    """Whether a logarithmic axis shows more: nothing negative, and values that differ by a large factor."""
+    """Whether a logarithmic axis is better: no negative values, and a large factor between values."""
     values = [value for line in lines for value in line.series.values]
     positive = [value for value in values if value > 0]
     return bool(positive) and min(values) >= 0 and max(positive) / min(positive) >= _MIN_LOG_RATIO

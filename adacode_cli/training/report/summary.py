@@ -59,7 +59,7 @@ class Summary:
     codes: tuple[CodeUse, ...]
 
     def warnings(self) -> tuple[str, ...]:
-        """What a person should look into, each to be read after the name of the stage."""
+        """Warnings, each to be read after the name of the stage."""
         found = [
             f"uses only {use.used:.1%} of the codes of {use.basis or 'its codebook'}: "
             "train it longer, or make that codebook smaller."

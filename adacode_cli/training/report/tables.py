@@ -49,7 +49,7 @@ def codes_table(stages: Sequence[StageRecord]) -> str:
 def photographs_table(shards: Mapping[str, object]) -> str:
     """What a run was trained on, from the shards' manifest; a sentence where that is missing."""
     if not shards:
-        return "<p>The run folder does not say which photographs it was trained on.</p>"
+        return "<p>The run folder has no record of its training photographs.</p>"
     rows = [
         ["Source", setting(shards.get("source"))],
         ["Licence", setting(shards.get("licence") or "not stated")],
@@ -164,12 +164,12 @@ def _table(
 
 
 def number(value: float) -> str:
-    """Four digits that count: 0.03122, 108.2, 12345."""
+    """At least four significant digits: 0.03122, 108.2, 12345."""
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def duration(seconds: float) -> str:
-    """A time span as people say it: 45 s, 12 min 5 s, 3 h 20 min, 2 d 4 h."""
+    """A time span in readable units: 45 s, 12 min 5 s, 3 h 20 min, 2 d 4 h."""
     whole = round(seconds)
     units = ((whole // 86400, "d"), (whole // 3600 % 24, "h"), (whole // 60 % 60, "min"), (whole % 60, "s"))
     first = next((place for place, (count, _) in enumerate(units) if count), len(units) - 1)

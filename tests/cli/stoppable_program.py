@@ -1,6 +1,6 @@
-"""A program that works in steps until its patience is over; the test tells it, through its arguments, how.
+"""A program that works in steps until a `StopRequest` stops it; the test chooses how by its arguments.
 
-    patient_program.py MODE [LIMIT]      MODE: prepare, work, deaf, nested
+    stoppable_program.py MODE [LIMIT]      MODE: prepare, work, deaf, nested
 
 It writes a line to standard output whenever something happens. In `prepare` it never asks; in `deaf` it asks once and
 then works on a single step without end; in `nested` it asks outside of the block as well.
@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 import time
 
-from adacode_cli.cli.signals import Patience
+from adacode_cli.cli.signals import StopRequest
 
 
 def say(text: str) -> None:
@@ -27,24 +27,24 @@ def forever() -> None:
 
 def main(mode: str, limit: str = "") -> int:
     """Exit status 0 for what was asked to stop, 3 for KeyboardInterrupt."""
-    patience = Patience(float(limit) if limit else None, "told")
+    stop_request = StopRequest(float(limit) if limit else None, "stopping")
     try:
-        with patience.listening():
+        with stop_request.listening():
             if mode == "prepare":
                 say("ready")
                 forever()
-            assert not patience.over()
+            assert not stop_request.should_stop()
             say("ready")
             if mode == "deaf":
                 forever()
-            while not patience.over():
+            while not stop_request.should_stop():
                 time.sleep(0.01)
     except KeyboardInterrupt:
-        say(f"KeyboardInterrupt {patience.interrupted}")
+        say(f"KeyboardInterrupt {stop_request.interrupted}")
         return 3
     finally:
         say("tidied up")
-    say(f"stopped {patience.interrupted} {patience.over()}")
+    say(f"stopped {stop_request.interrupted} {stop_request.should_stop()}")
     if mode == "nested":
         try:
             say("outside")

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from adacode_process import default_signals, environment
 
-from adacode_cli.cli.signals import Patience
+from adacode_cli.cli.signals import StopRequest
 
-PROGRAM = Path(__file__).parent / "patient_program.py"
+PROGRAM = Path(__file__).parent / "stoppable_program.py"
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 
 
@@ -26,7 +26,7 @@ def ignored_signals() -> None:
 
 @contextmanager
 def program(*arguments: str, prepare=default_signals) -> Iterator[subprocess.Popen[str]]:
-    """The program once it has said "ready"; killed where a test fails."""
+    """The program after it has printed "ready"; killed where a test fails."""
     command = [sys.executable, str(PROGRAM), *arguments]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "preexec_fn": prepare}
     with subprocess.Popen(command, env=environment(), **pipes) as process:
@@ -38,10 +38,10 @@ def program(*arguments: str, prepare=default_signals) -> Iterator[subprocess.Pop
 
 
 def ending(process: subprocess.Popen[str]) -> tuple[int, list[str]]:
-    """Exit status, and what was said from here on."""
-    said, errors = process.communicate(timeout=60)
+    """Exit status, and the output from here on."""
+    output, errors = process.communicate(timeout=60)
     assert "Traceback" not in errors
-    return process.returncode, said.splitlines()
+    return process.returncode, output.splitlines()
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -55,7 +55,7 @@ def test_before_the_work_asks_a_signal_ends_it_at_once(number):
 def test_once_the_work_asks_a_signal_is_an_answer(number):
     with program("work") as process:
         process.send_signal(number)
-        assert process.stderr.readline() == "told\n"
+        assert process.stderr.readline() == "stopping\n"
         assert ending(process) == (0, ["tidied up", "stopped True True"])
 
 
@@ -63,7 +63,7 @@ def test_once_the_work_asks_a_signal_is_an_answer(number):
 def test_a_second_interrupt_that_is_no_echo_ends_the_process_whatever_it_does(first):
     with program("deaf") as process:
         process.send_signal(first)
-        assert process.stderr.readline() == "told\n"
+        assert process.stderr.readline() == "stopping\n"
         time.sleep(1.2)  # longer than the echoes of one wish
         process.send_signal(signal.SIGINT)
         assert ending(process) == (130, [])
@@ -72,7 +72,7 @@ def test_a_second_interrupt_that_is_no_echo_ends_the_process_whatever_it_does(fi
 def test_one_wish_may_come_as_several_signals():
     with program("deaf") as process:
         process.send_signal(signal.SIGINT)
-        assert process.stderr.readline() == "told\n"
+        assert process.stderr.readline() == "stopping\n"
         process.send_signal(signal.SIGINT)
         for _ in range(3):
             time.sleep(0.5)
@@ -85,7 +85,7 @@ def test_an_ignored_signal_stays_ignored():
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGTERM)
-        assert process.stderr.readline() == "told\n"
+        assert process.stderr.readline() == "stopping\n"
         assert ending(process) == (0, ["tidied up", "stopped True True"])
 
 
@@ -104,13 +104,13 @@ def test_the_work_stops_when_its_time_is_over():
 def test_without_a_limit_the_clock_ends_nothing(monkeypatch):
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    patience, limited = Patience(None, ""), Patience(60.0, "")
-    assert not patience.over()
-    assert not limited.over()
+    stop_request, limited = StopRequest(None, ""), StopRequest(60.0, "")
+    assert not stop_request.should_stop()
+    assert not limited.should_stop()
     now[0] += 60
-    assert not limited.over()
+    assert not limited.should_stop()
     now[0] += 1
-    assert limited.over()
+    assert limited.should_stop()
     assert not limited.interrupted
     now[0] += 10**9
-    assert not patience.over()
+    assert not stop_request.should_stop()
