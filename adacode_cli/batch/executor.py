@@ -136,8 +136,9 @@ class JobPassage:
                 return self._skipped(output)
             read = self._stages.take_in(job, fetched.data, fetched.mask_data)
             self._size = size_of(read.image) if read.codes is None else None
-            self._stages.foresee(read, output_format(job.target))
-            return read
+            format_name = output_format(job.target)
+            self._stages.foresee(read, format_name)
+            return self._stages.writable_pages(read, format_name)
 
     def infer(self, read: Read) -> Inferred:
         """The restored image. Raises AdaCodeError."""

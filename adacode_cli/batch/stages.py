@@ -223,13 +223,20 @@ class Stages:
         decode_from = partial(self._decoded, data, path, max_pixels=self.keeping.max_pixels, accept_damaged=False)
         return MaskFile(path, decode_from)
 
+    def writable_pages(self, read: Read, format_name: str) -> Read:
+        """`read` without the pages that this format cannot hold, so that they are not restored in vain."""
+        if formats.named(format_name).pages:
+            return read
+        return replace(read, image=_first_page(read.image), holes=read.holes[:1], further=None)
+
     def gathered(self, job: Job, read: Read, format_name: str) -> Read:
-        """Reads all pages if the format holds several, for a file that is written at once; otherwise `read` as it is.
+        """Reads all pages that the format can hold, for a file that is written at once.
 
         Raises InputError for pages of more than `max_pixels` together.
         """
+        read = self.writable_pages(read, format_name)
         if not formats.named(format_name).pages:
-            return replace(read, further=None)
+            return read
         image, max_pixels = read.image, self.keeping.max_pixels
         num_pixels = size_of(image)[0] + sum(height * width for height, width, _ in image.following)
         if num_pixels > max_pixels:
@@ -404,3 +411,9 @@ def make_directory(directory: Path) -> None:
     hint = "Choose a writable directory with -o and run the same command again."
     with translated(OutputError, "the directory cannot be created", directory, hint=hint):
         directory.mkdir(parents=True, exist_ok=True)
+
+
+def _first_page(image: Decoded) -> Decoded:
+    """`image` without the samples of the pages after it, whose number it still states."""
+    more = tuple((*page.size, page.pixels.itemsize) for page in image.more_pages)
+    return replace(image, more_pages=(), following=(*more, *image.following))

@@ -85,9 +85,7 @@ class DecoderPool:
             "limit_s": self._limit_s,
         }
         try:
-            process = self._process_with(facts, data)
-            with self._removed_on_error(process):
-                answer, blobs = process.answer(self._limit_s)
+            answer, blobs = self._answer_to(facts, data)
         except _ProcessFailed as failure:
             self._refuse_if_closed(name)  # The process was ended by `close`, so the file is not the cause.
             timed_out = isinstance(failure, _TimedOut)
@@ -95,9 +93,6 @@ class DecoderPool:
         except _NoResources:
             self._refuse_if_closed(name)
             answer = {"no_room": True}
-        else:
-            with self._lock:
-                self._idle.append(process)
         if "no_room" in answer:
             return decode(data, name=name, max_pixels=max_pixels, accept_damaged=accept_damaged, first_page=first_page)
         if "image" not in answer:
@@ -118,13 +113,37 @@ class DecoderPool:
         if self._closed:
             raise InputError(_CLOSED, path=name)
 
-    def _process_with(self, facts: Facts, data: bytes) -> _Process:
+    def _answer_to(self, facts: Facts, data: bytes) -> tuple[Facts, list[memoryview]]:
+        """The answer of a process. Raises _ProcessFailed and _NoResources.
+
+        A process may crash because an earlier file has damaged its memory. If it has decoded files before, the file is
+        decoded once more, in a new process.
+        """
+        process = self._process_with(facts, data)
+        try:
+            return self._answer_of(process)
+        except _Killed:
+            raise
+        except _Crashed:
+            if not process.has_decoded or self._closed:
+                raise
+        return self._answer_of(self._process_with(facts, data, new=True))
+
+    def _answer_of(self, process: _Process) -> tuple[Facts, list[memoryview]]:
+        with self._removed_on_error(process):
+            answer = process.answer(self._limit_s)
+        process.has_decoded = True
+        with self._lock:
+            self._idle.append(process)
+        return answer
+
+    def _process_with(self, facts: Facts, data: bytes, *, new: bool = False) -> _Process:
         """A process that has received `data`. If an idle process has died, the file is not the cause: try the next."""
         while True:
             with self._lock:
                 if self._closed:
                     raise _ProcessFailed(_CLOSED)
-                idle = self._idle.pop() if self._idle else None
+                idle = self._idle.pop() if self._idle and not new else None
             process = idle or self._new_process()
             try:
                 with self._removed_on_error(process):
@@ -177,10 +196,15 @@ class _Crashed(_ProcessFailed):
     """The process ended by itself, or was killed."""
 
 
+class _Killed(_Crashed):
+    """Something else killed the process, such as the system when memory ran out."""
+
+
 class _Process:
     """One decoding process and the socket to it."""
 
     def __init__(self) -> None:
+        self.has_decoded = False
         try:
             self._channel, worker_channel = socket.socketpair()
         except OSError as error:
@@ -256,8 +280,8 @@ def _crash(status: int) -> _Crashed:
         return _Crashed(f"its decoder ended its process (exit status {status})", _OTHER_PROGRAM_HINT)
     number = -status
     name = signal.Signals(number).name if number in {*signal.Signals} else "unknown"
-    if number == signal.SIGKILL:  # as the system does when memory runs out
-        return _Crashed(f"its decoder was killed (signal {number}, {name})", MEMORY_HINT)
+    if number == signal.SIGKILL:
+        return _Killed(f"its decoder was killed (signal {number}, {name})", MEMORY_HINT)
     return _Crashed(f"its decoder crashed (signal {number}, {name})", _OTHER_PROGRAM_HINT)
 
 

@@ -201,17 +201,22 @@ def test_masks_follow_their_pages(monkeypatch, folder, tmp_path):
 
 
 def test_other_formats_need_the_first_pages_only(monkeypatch, folder, tmp_path):
-    decoded = []
+    decoded, restored = [], []
 
     def counting(data, **options):
         image = decode(data, **options)
         decoded.extend(page.page for page in image.pages)
         return image
 
+    def restore(image, hole):
+        restored.append(image.page)
+        return Restoring(NearestRestorer(), "sr", 2)(image, hole)
+
     monkeypatch.setattr(tiff_codec, "WINDOW_PIXELS", 2 * 9 * 12)
     log = []
-    carry_out(folder / "same.tiff", tmp_path / "a", stages(decoder=counting), suffix="png", listener=log.append)
-    assert decoded == [0, 1]
+    only_first = Stages(restore, decoder=counting)
+    carry_out(folder / "same.tiff", tmp_path / "a", only_first, suffix="png", listener=log.append)
+    assert (decoded, restored) == ([0, 1], [0])
     assert notes(log) == {"same.tiff": ("not kept in png: 4 of 5 pages",)}
 
 
