@@ -186,3 +186,15 @@ def test_what_imagemagick_writes_is_what_it_reads(tmp_path):
         if error > (1.01 / 255 if "JPEG" in options or "Palette" in options else 1e-4):
             wrong.append((options, error))
     assert not wrong
+
+
+@needs_imagemagick
+def test_imagemagick_reads_a_palette_with_entries_of_8_bits_alike(tmp_path):
+    indices = np.random.default_rng(0).integers(0, 256, (*SIZE, 1))
+    entries = np.random.default_rng(1).integers(0, 256, (3, 256))
+    data = tiff([packed(indices, 8)], SIZE, {258: [8], 262: 3, 277: 1, 320: entries.ravel()})
+    (tmp_path / "a.tif").write_bytes(data)
+    command = ["convert", tmp_path / "a.tif", "-depth", "8", f"RGB:{tmp_path / 'a.raw'}"]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    theirs = np.fromfile(tmp_path / "a.raw", np.uint8).reshape(*SIZE, 3)
+    np.testing.assert_array_equal(decode(data, name="x").pixels, theirs)
