@@ -154,8 +154,8 @@ class HumanConsole:
         from adacode_cli.batch import events
 
         if self._live:
-            pages = f" ({event.page}/{event.num_pages} pages)" if isinstance(event, events.PageFinished) else ""
-            self._live.at(f"{event.job.source}{pages}")
+            pages = f" ({event.page}/{event.num_pages})" if isinstance(event, events.PageFinished) else ""
+            self._live.at(str(event.job.source), pages)
 
     def planned(self, job: Job) -> None:
         write_line(f"{job.source} -> {job.target}")

@@ -85,7 +85,8 @@ def _failed_list(report: Report, roots: tuple[Path, ...]) -> Text:
 
 
 # The line must not reach the terminal's edge: there the echo of Ctrl-C would begin a new line that is never erased.
-_OTHER_COLUMNS = 70
+_COLUMNS_BESIDE_BAR_AND_PATH = 46
+_BAR_WIDTH, _NARROW_BAR_WIDTH, _WIDE_TERMINAL = 24, 10, 100
 _SHORTEST_PATH = 12
 
 
@@ -93,16 +94,17 @@ class LiveLine:
     """A progress line on `console`, which is a terminal."""
 
     def __init__(self, console: Console) -> None:
+        bar_width = _BAR_WIDTH if console.width >= _WIDE_TERMINAL else _NARROW_BAR_WIDTH
         self._progress = Progress(
             SpinnerColumn(),
             _Count(),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=bar_width),
             _Pace(),
             _CurrentFile(),
             console=console,
             transient=True,
         )
-        self._path_width = max(_SHORTEST_PATH, console.width - _OTHER_COLUMNS)
+        self._path_width = max(_SHORTEST_PATH, console.width - bar_width - _COLUMNS_BESIDE_BAR_AND_PATH)
         self._task: TaskID | None = None
 
     def begin(self, num_files: int) -> None:
@@ -110,10 +112,11 @@ class LiveLine:
         self._task = self._progress.add_task("", total=num_files, worked=0, path="")
         self._progress.start()
 
-    def at(self, path: str) -> None:
-        """Shows the path of the current file."""
+    def at(self, path: str, pages: str = "") -> None:
+        """Shows the path of the current file, and `pages`, how many of its pages are restored."""
         if self._task is not None:
-            self._progress.update(self._task, path=_tail(printable(path), self._path_width))
+            shortened = _tail(printable(path), self._path_width - len(pages))
+            self._progress.update(self._task, path=f"{shortened}{pages}")
 
     def step(self, *, worked: bool) -> None:
         """Counts one file; `worked` is False for a file that was skipped without work."""

@@ -5,11 +5,15 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 W = ("--weights", "nearest")
@@ -237,6 +241,26 @@ def test_full_stdout_is_an_output_error(adacode, photo):
     assert process.returncode == 6
     assert stderr.startswith(b"error: <stdout>: cannot be written: the disk is full")
     assert b"Traceback" not in stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
+@pytest.mark.parametrize("columns", ["80", "120"])
+def test_a_terminal_shows_how_many_pages_of_a_document_are_restored(adacode, tmp_path, columns):
+    (tmp_path / "p").mkdir()
+    tifffile.imwrite(tmp_path / "p" / "long.tif", np.zeros((60, 200, 300), np.uint8), photometric="minisblack")
+    leader, terminal = os.openpty()
+    env = {"TERM": "xterm", "COLUMNS": columns, "LINES": "24"}
+    with adacode.start("sr", "p", "-o", "out", *W, stdout=terminal, stderr=terminal, env=env) as process:
+        os.close(terminal)
+        shown = b""
+        with suppress(OSError):  # Linux reports so that the other end is closed
+            while data := os.read(leader, 65536):
+                shown += data
+        assert process.wait(60) == 0
+    os.close(leader)
+    pages = [int(number) for number in re.findall(rb"long\.tif \((\d+)/60\)", shown)]
+    assert pages
+    assert pages == sorted(pages)
 
 
 def test_terminals_get_no_images_and_are_not_waited_for(adacode, photo):
