@@ -88,6 +88,7 @@ def _failed_list(report: Report, roots: tuple[Path, ...]) -> Text:
 _COLUMNS_BESIDE_BAR_AND_PATH = 46
 _BAR_WIDTH, _NARROW_BAR_WIDTH, _WIDE_TERMINAL = 24, 10, 100
 _SHORTEST_PATH = 12
+_SHORTEST_NAME = 4  # beside a number of pages
 
 
 class LiveLine:
@@ -115,7 +116,7 @@ class LiveLine:
     def at(self, path: str, pages: str = "") -> None:
         """Shows the path of the current file, and `pages`, how many of its pages are restored."""
         if self._task is not None:
-            shortened = _tail(printable(path), self._path_width - len(pages))
+            shortened = _tail(printable(path), max(_SHORTEST_NAME, self._path_width - len(pages)))
             self._progress.update(self._task, path=f"{shortened}{pages}")
 
     def step(self, *, worked: bool) -> None:

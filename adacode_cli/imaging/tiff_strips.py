@@ -28,7 +28,7 @@ from tifffile import COMPRESSION, TiffPage
 
 from adacode_cli.imaging import exif, jp2_samples, jpeg_segments
 from adacode_cli.imaging.image import Samples
-from adacode_cli.imaging.lzw import sound_length
+from adacode_cli.imaging.lzw import sound_part
 from adacode_cli.imaging.refusals import not_supported
 
 GREY, RGB, INKS, YCBCR = 1, 2, 5, 6  # photometric interpretations
@@ -332,7 +332,7 @@ def _complete(found: bytes, *, eof: bool, stopped: bool) -> bytes:
 
 _UNPACK: dict[int, Callable[[bytes, int], bytes]] = {
     COMPRESSION.NONE: lambda data, _: data,
-    COMPRESSION.LZW: lambda data, size: bytes(imagecodecs.lzw_decode(data[: sound_length(data)], out=size)),
+    COMPRESSION.LZW: lambda data, size: bytes(imagecodecs.lzw_decode(sound_part(data), out=size)),
     COMPRESSION.PACKBITS: lambda data, size: _decoded("packbits", data, size),
     COMPRESSION.ADOBE_DEFLATE: _inflated,
     COMPRESSION.DEFLATE: _inflated,
