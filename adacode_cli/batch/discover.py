@@ -27,7 +27,7 @@ from adacode_cli.errors import InputError, JournalError, reason
 IsOutput = Callable[[str], bool]
 """(path below an output tree, with forward slashes) → whether an earlier run wrote that file."""
 _OUTPUTS = "outputs of an earlier run (name the directory itself to restore them)"
-_SOME_OUTPUTS = f"what its journal names as {_OUTPUTS}"
+_SOME_OUTPUTS = f"the files that its journal names as {_OUTPUTS}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,4 +137,6 @@ class OneColor:
 
 def _hole_in(file: MaskFile | None, image: Decoded, edge: Edge) -> Hole:
     assert file is not None, "a file is named for every image"
-    return edge.hole(mask_from_image(file.page(image.page), file.path, size=image.size))
+    is_page = image.page > 0 or image.num_pages > 1
+    title = f"page {image.page + 1} of the image" if is_page else "the image"
+    return edge.hole(mask_from_image(file.page(image.page), file.path, size=image.size, title=title))

@@ -143,7 +143,8 @@ class HumanConsole:
             case events.RunFinished(report):
                 if self._live:
                     self._live.end()
-                only_an_error = report.stopped_by is not None and report.untouched == report.total
+                is_interrupted = isinstance(report.stopped_by, KeyboardInterrupt)
+                only_an_error = report.stopped_by and not is_interrupted and report.untouched == report.total
                 if report.failed or not (self._quiet or only_an_error):
                     self._print(finished_lines(report, self._roots))
                 if report.log_error:

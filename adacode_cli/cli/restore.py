@@ -77,7 +77,7 @@ def sr(
 
 @with_option_groups
 def inpaint(context: typer.Context, hole: HoleOptions, options: RestoreOptions, inputs: Inputs = None) -> None:
-    """Fill holes in images; what lies outside stays bit-identical.
+    """Fill holes in images; in lossless formats, all other pixels stay as they are.
 
     The hole comes from a mask file, a directory of masks, transparency or a
     colour. JPEG and other lossy formats move every pixel a little: for results

@@ -53,6 +53,7 @@ def finished_lines(report: Report, roots: tuple[Path, ...]) -> Text:
     counts += [f"{report.skipped} skipped"] if report.skipped else []
     counts += [f"{len(report.failed)} failed"] if report.failed else []
     counts += [f"{report.untouched} not done"] if report.untouched else []
+    counts += [f"{report.num_noted} with notes"] if report.num_noted else []
     ended = {True: "finished", False: "stopped"}[report.stopped_by is None]
     if isinstance(report.stopped_by, KeyboardInterrupt):
         ended = "interrupted"
@@ -76,7 +77,7 @@ def _places(roots: tuple[Path, ...]) -> str:
 def _failed_list(report: Report, roots: tuple[Path, ...]) -> Text:
     text = Text()
     for outcome in report.failed[:_MAX_FAILURES_LISTED]:
-        text.append(f"\n  {printable(str(outcome.source))}", style="red")
+        text.append(f"\n  failed: {printable(str(outcome.source))}", style="red")
     more = len(report.failed) - _MAX_FAILURES_LISTED
     if more > 0:
         where = f" in {printable(str(roots[0]))}" if roots else ""

@@ -35,16 +35,17 @@ def read_mask(path: Path, *, size: tuple[int, int]) -> Mask:
     return mask_from_image(read_image(path, max_pixels=max(MAX_PIXELS, size[0] * size[1])), path, size=size)
 
 
-def mask_from_image(image: Decoded, path: Path, *, size: tuple[int, int]) -> Mask:
+def mask_from_image(image: Decoded, path: Path, *, size: tuple[int, int], title: str = "the image") -> Mask:
     """A page of the mask file `path`, decoded, for an image of `size` (H, W): bool H×W, True inside the hole.
 
     Any readable image can be a mask. The hole consists of the pixels whose encoded luma times alpha exceeds half of
-    white. If there are none, and at most half of the pixels are more than half opaque, these are the hole. Raises
-    InputError if the sizes differ.
+    white. If there are none, and at most half of the pixels are more than half opaque, these are the hole.
+
+    title: what is restored, for the error. Raises InputError if the sizes differ.
     """
     if image.size != size:
         raise InputError(
-            f"the mask has {image.size[1]}×{image.size[0]} pixels, the image {size[1]}×{size[0]}",
+            f"the mask has {image.size[1]}×{image.size[0]} pixels, {title} {size[1]}×{size[0]}",
             path=path,
             hint="Make the mask as large as the image (after its EXIF rotation), and white where the holes are.",
         )

@@ -200,6 +200,19 @@ def test_masks_follow_their_pages(monkeypatch, folder, tmp_path):
     assert (decode(found["same.tiff"], name="x", first_page=4).pixels[4] == 128).all()
 
 
+def test_a_mask_of_another_size_names_the_page(folder, tmp_path):
+    first = decode((folder / "carried.tif").read_bytes(), name="x")
+    sizes = [page.size for page in first.pages]
+    assert sizes[0] != sizes[1]
+    Image.new("L", sizes[0][::-1]).save(tmp_path / "m.png")
+    fills = Stages(Restoring(NearestRestorer(), "inpaint"), masks.OneFile(tmp_path / "m.png"))
+    log = []
+    carry_out(folder / "carried.tif", tmp_path / "a", fills, listener=log.append)
+    (failure,) = [event.outcome.failure for event in log if isinstance(event, events.FileFinished)]
+    height, width = sizes[1]
+    assert f"page 2 of the image {width}×{height}" in failure.message
+
+
 def test_other_formats_need_the_first_pages_only(monkeypatch, folder, tmp_path):
     decoded, restored = [], []
 

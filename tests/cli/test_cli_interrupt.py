@@ -53,6 +53,18 @@ def test_a_signal_ends_the_run_with_everything_whole(adacode, photo, tmp_path, n
     assert sorted(json.loads(line)["target"] for line in journal) == done
 
 
+def test_a_signal_at_the_first_file_says_so_too(adacode, photo):
+    photo("p/a.png", (33, 4))
+    photo("p/b.png")
+    with adacode.start("sr", "p", "--weights", "wait", preexec_fn=default_signals) as process:
+        assert process.stderr.readline() == b"waiting\n"
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"interrupted: 0 restored, 2 not done" in stderr
+    assert b"The same command restores the rest" in stderr
+
+
 def test_the_same_command_with_skip_existing_does_the_rest(adacode, photo, tmp_path):
     process, _ = start_and_wait_for_the_blocking_image(adacode, photo)
     process.send_signal(signal.SIGINT)

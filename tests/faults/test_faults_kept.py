@@ -293,7 +293,7 @@ def test_originals_beside_outputs_are_found_from_above(adacode, originals, photo
     assert result.returncode == 0
     found = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.png")}
     assert found == {f"m/{name}.png" for name in "abc"} | {"p/a.png", "p/b.png", "p/sub/c.png", "p/sub/new.png"}
-    assert "left out: all/p: what its journal names as outputs of an earlier run" in result.stderr.decode()
+    assert "left out: all/p: the files that its journal names as outputs of an earlier run" in result.stderr.decode()
     assert "left out: all/p/maps: outputs of an earlier run" in result.stderr.decode()
     # A tree within a tree: what the outer one has made is an output there as well.
     assert adacode("sr", "all/p/sub", "-o", "all/p/sub", "--suffix", "-x2", "--scale", "2", *W).returncode == 0
