@@ -15,6 +15,7 @@ from functools import cached_property
 from itertools import compress
 from pathlib import Path
 
+from adacode_cli import formats
 from adacode_cli.batch.collisions import PlannedFile, absolute, may_collide, refusals
 from adacode_cli.batch.discover import Found, PassedOver, Selection, discover, joined
 from adacode_cli.batch.kept import Kept
@@ -149,7 +150,7 @@ def make_plan(
     if pairs and pairs.masks:
         jobs = _without_masks(jobs, pairs.masks, passed_over)
     if not jobs:
-        raise _nothing_to_do(inputs, passed_over, left_out)
+        raise _nothing_to_do(inputs, passed_over, left_out, selection.suffixes)
     jobs, refused = _without_collisions(refit(jobs) if refit else jobs, naming)
     if not jobs:
         raise refused[0].error
@@ -256,11 +257,16 @@ def _exist(jobs: Sequence[Job]) -> list[bool]:
     return [job.root in roots and job.is_made() for job in jobs]
 
 
-def _nothing_to_do(inputs: Sequence[Path], passed_over: Sequence[PassedOver], left_out: LeftOut) -> InputError:
+def _nothing_to_do(
+    inputs: Sequence[Path], passed_over: Sequence[PassedOver], left_out: LeftOut, suffixes: frozenset[str]
+) -> InputError:
     problem = next((entry for entry in passed_over if entry.failed), None)
     if problem:
         return InputError(problem.reason, path=problem.path, hint="No image was found that can be read.")
     where = inputs[0] if len(inputs) == 1 else None
+    if suffixes.isdisjoint(formats.input_suffixes()):
+        message = f"no files with the suffix {' or '.join(sorted(suffixes))} found"
+        return InputError(message, path=where, hint="Name a directory that holds some, or the files.")
     hint = "Check --include and --exclude; hidden files and files without an image suffix are left out of directories."
     if left_out.unread_images:
         hint = "Convert images of other kinds to TIFF or PNG first."

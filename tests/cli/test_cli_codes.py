@@ -137,7 +137,7 @@ def test_damaged_files_fail_alone_and_other_weights_are_named(reconstruct, tmp_p
         (("p", "--save-codes", "c.adacode"), 2, "names a single file"),
         (("p/a.png", "--save-codes", "p/a.png"), 6, "not a directory"),
         (("p/a.png", "--save-codes", "old.adacode"), 6, "--overwrite"),
-        (("p", "--from-codes"), 3, "no images found"),
+        (("p", "--from-codes"), 3, "no files with the suffix .adacode found"),
         (("old.adacode",), 3, "--from-codes"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
