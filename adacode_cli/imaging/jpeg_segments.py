@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from adacode_cli.imaging import exif, photoshop
@@ -81,7 +81,7 @@ def taken_apart(file: bytes) -> tuple[bytes, Metadata, tuple[str, ...]]:
     lost = [ICC_DAMAGED] if profile is None and found[_APP2] else []
     if any(found[_COMMENT]):
         lost.append("its comment")
-    block = b"".join(body[len(_EXIF) :] for body in found[_APP1] if body.startswith(_EXIF))
+    block = _first_block(body[len(_EXIF) :] for body in found[_APP1] if body.startswith(_EXIF))
     packets = [body for body in found[_APP1] if body.startswith(XMP_HEAD)]
     packet = bytes(packets[-1][len(XMP_HEAD) :]) if packets else None
     records = [said for body in photoshop.joined(found[_APP13]) if (said := photoshop.unwrapped(body))]
@@ -188,6 +188,16 @@ def _sorted_out(file: bytes) -> tuple[list[bytes], dict[int, list[bytes]], int]:
     return kept, found, scan_at
 
 
+def _first_block(parts: Iterable[bytes]) -> bytes:
+    """The EXIF block in the parts of segments, which may be several of them, without further blocks after it."""
+    block = bytearray()
+    for part in parts:
+        if block and part.startswith(_TIFF_HEADS):
+            break
+        block += part
+    return bytes(block)
+
+
 def _profile(parts: list[bytes]) -> bytes | None:
     """The parts in the order of their numbers, if their number is as stated; otherwise None."""
     ordered = sorted(part for part in parts if len(part) > _ICC_HEAD)
@@ -207,7 +217,7 @@ def items(file: bytes) -> Iterator[Item]:
             index_at = at + 3 + len(_INDEX)
         elif marker in _APPS or marker == _COMMENT:
             yield from collected.items(marker, file[at + 3 : end])
-    yield from items_of_exif(b"".join(collected.blocks))
+    yield from items_of_exif(_first_block(collected.blocks))
     for resources in photoshop.joined(collected.resources):
         yield from photoshop.items(resources)
     if len(collected.packets) > 1:
@@ -240,9 +250,10 @@ class _Collected:
             yield COMMENT, ""
         elif marker == _APP1 and body.startswith(_EXIF):
             block = body[len(_EXIF) :]
-            if self.blocks and block.startswith(_TIFF_HEADS) and block not in self.blocks:
+            # Only the first one is compared, because a comparison with each would take quadratic time.
+            if self.blocks and block.startswith(_TIFF_HEADS) and block != self.blocks[0]:
                 yield SEGMENTS, "further EXIF"
-            self.blocks.append(block)
+            self.blocks += [block] if block else []
         elif marker == _APP1 and body.startswith((XMP_HEAD, _EXTENDED_XMP)):
             yield XMP, ""
             if body.startswith(XMP_HEAD):

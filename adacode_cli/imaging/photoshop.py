@@ -66,14 +66,31 @@ def wrapped(records: bytes) -> bytes:
 
 def joined(segments: Iterable[bytes]) -> list[bytes]:
     """Blocks of image resources: a JPEG has one in each segment, and those that are too large for it in several."""
-    blocks: list[list[bytes]] = []
-    for segment in segments:
-        block = segment.removeprefix(SIGNATURE)
-        if blocks and not block.startswith((*_PROGRAMS, _RECORD)):
-            blocks[-1].append(block)
-        else:
-            blocks.append([block])
-    return [b"".join(parts) for parts in blocks]
+    parts = [segment.removeprefix(SIGNATURE) for segment in segments]
+    left = sum(map(len, parts))
+    blocks: list[bytearray] = []
+    last = (0, 0)  # where the data of the last resource of the last block begin and end
+    for part in parts:
+        if not blocks or part.startswith(_beginnings(blocks[-1], *last, left)):
+            blocks.append(bytearray())
+            last = (0, 0)
+        blocks[-1] += part
+        left -= len(part)
+        for *_, begin, end in _resources(blocks[-1], _next_at(*last)):
+            last = begin, end
+    return [bytes(block) for block in blocks]
+
+
+def _beginnings(block: bytearray, begin: int, end: int, left: int) -> tuple[bytes, ...]:
+    """The first bytes with which the next segment does not continue a block, whose last resource is given.
+
+    left: the bytes of the segments that follow.
+    """
+    if end > len(block) + left:  # The length is damaged, or a segment is missing.
+        return _PROGRAMS
+    at = _next_at(begin, end)
+    has_part_of_head = at < len(block) and any(name.startswith(block[at : at + 4]) for name in _PROGRAMS)
+    return () if end > len(block) or has_part_of_head else (*_PROGRAMS, _RECORD)
 
 
 def unwrapped(block: bytes) -> bytes | None:
@@ -117,14 +134,19 @@ def items(block: bytes) -> Iterator[Item]:
             yield RESOURCES, "paths" if kind in _PATHS else _NAMES.get(kind, f"number {kind}")
 
 
-def _resources(block: bytes) -> Iterator[tuple[bytes, int, int, int]]:
-    """(program that defines it, number, begin, end) of each resource."""
-    at = 0
+def _resources(block: bytes | bytearray, at: int = 0) -> Iterator[tuple[bytes, int, int, int]]:
+    """(program that defines it, number, begin, end) of each resource, from the one at `at` on."""
     while at + 12 <= len(block) and block[at : at + 4] in _PROGRAMS:
         program, kind = _HEAD.unpack_from(block, at)
         at += 6 + (block[at + 6] + 2) // 2 * 2  # its name: a length, letters, and padding to an even number of bytes
         if at + 4 > len(block):
             return
         (length,) = struct.unpack_from(">I", block, at)
-        yield program, kind, at + 4, at + 4 + length
-        at += 4 + length + length % 2
+        begin, end = at + 4, at + 4 + length
+        yield program, kind, begin, end
+        at = _next_at(begin, end)
+
+
+def _next_at(begin: int, end: int) -> int:
+    """Where the resource after one with these data begins: data are padded to an even number of bytes."""
+    return end + (end - begin) % 2

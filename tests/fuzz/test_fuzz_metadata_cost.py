@@ -18,7 +18,7 @@ from PIL import Image
 
 from adacode_cli import formats
 from adacode_cli.errors import InputError
-from adacode_cli.imaging import exif, exif_editing, inventory, xmp_editing
+from adacode_cli.imaging import exif, exif_editing, inventory, jpeg_segments, xmp_editing
 from adacode_cli.imaging.decode import decode
 from adacode_cli.imaging.encode import encoded
 from adacode_cli.imaging.exif import DamagedExif
@@ -238,6 +238,28 @@ def test_filling_is_passed_at_once():
     file = b"\xff\xd8" + b"\xff" * 8_000_000 + picture("JPEG", comment=b"x")[3:]
     assert seconds(lambda file: inventory.stated(file, formats.named("jpeg")), file) < 1
     assert inventory.stated(file, formats.named("jpeg")) == ((("its comment", ""),),)
+
+
+def jpeg_with(marker, bodies):
+    parts = (b"\xff" + marker + struct.pack(">H", len(body) + 2) + body for body in bodies)
+    file = picture("JPEG")
+    return file[:2] + b"".join(parts) + file[2:]
+
+
+def different_exif_segments(count):
+    return jpeg_with(b"\xe1", (b"Exif\0\0II*\0" + struct.pack(">I", number) for number in range(count)))
+
+
+def resource_in_segments(count):
+    """An image resource that each segment continues."""
+    head = b"8BIM\x04\x3a\0\0" + struct.pack(">I", 40 * count)
+    return jpeg_with(b"\xed", (b"Photoshop 3.0\0" + part for part in (head, *[b"\x1c" * 40] * count)))
+
+
+@pytest.mark.parametrize("make", [different_exif_segments, resource_in_segments])
+def test_segments_of_one_kind(make):
+    check(lambda file: inventory.stated(file, formats.named("jpeg")), make, 2500)
+    check(jpeg_segments.taken_apart, make, 2500)
 
 
 BLOCKS = {

@@ -1,5 +1,7 @@
 """XMP, IPTC, resolution, GPS and history come out of one program's files into another's, and follow the image."""
 
+import struct
+
 import pytest
 from image_fixtures import noise, saved, smooth, srgb_profile
 from nearest_image import enlarged
@@ -184,3 +186,97 @@ def test_iptc_that_a_jpeg_has_in_several_segments_is_kept_whole(tmp_path, format
     assert notes == ()
     (tmp_path / f"b.{format}").write_bytes(data)
     assert exiftool(tmp_path / f"b.{format}")["IPTC:Keywords"] == words
+
+
+def records(*texts, kind=25):
+    """IPTC records, by default keywords."""
+    return b"".join(struct.pack(">3BH", 0x1C, 2, kind, len(text)) + text for text in texts)
+
+
+def resource(kind, body, length=None):
+    return (
+        struct.pack(">4s2HI", b"8BIM", kind, 0, len(body) if length is None else length) + body + bytes(len(body) % 2)
+    )
+
+
+WORDS = [f"keyword {number:04d} " + "x" * 46 for number in range(1500)]
+KEYWORDS = resource(0x404, records(*(word.encode() for word in WORDS)))
+TITLE = resource(0x404, records(b"a title of 23 characters"[:23], kind=5))
+ODD_TITLE = resource(0x404, records(b"an odd title", kind=5))
+# Records in the data of another resource are not those of the image.
+STATE = resource(1082, bytes(40_000) + records(b"no title", kind=5) * 1000)
+# (image resources, the bytes of them in the first segment)
+SEGMENTED = {
+    "between two records": (KEYWORDS, 12 + 600 * 64),
+    "within a record": (KEYWORDS, 12 + 600 * 64 + 30),
+    "before the last byte of a length, 0x1c": (STATE + TITLE, len(STATE) + 11),
+    "in the data of another resource": (TITLE + STATE, len(TITLE) + 12 + 40_000),
+    "before a padding byte": (ODD_TITLE + STATE, len(ODD_TITLE) - 1),
+}
+
+
+def with_segments(head, *parts):
+    """A JPEG with a segment for each part of image resources or EXIF."""
+    marker = {b"Photoshop 3.0\0": b"\xff\xed", b"Exif\0\0": b"\xff\xe1"}[head]
+    segments = (marker + struct.pack(">H", 2 + len(head + part)) + head + part for part in parts)
+    file = saved(smooth(16, 24), "JPEG")
+    return file[:2] + b"".join(segments) + file[2:]
+
+
+@needs_exiftool
+@pytest.mark.parametrize("case", SEGMENTED)
+def test_iptc_of_segments_is_what_exiftool_reads(tmp_path, case):
+    block, cut = SEGMENTED[case]
+    (tmp_path / "a.jpg").write_bytes(with_segments(b"Photoshop 3.0\0", block[:cut], block[cut:]))
+    data, notes = Keeping(strict=True).encoded(decode((tmp_path / "a.jpg").read_bytes(), name="x"), "tiff", None)
+    assert notes == ()
+    (tmp_path / "b.tiff").write_bytes(data)
+    expected, found = (
+        {key: value for key, value in exiftool(tmp_path / name).items() if key.startswith("IPTC")}
+        for name in ("a.jpg", "b.tiff")
+    )
+    assert found == expected != {}
+
+
+def test_a_resource_longer_than_its_file_hides_no_later_segment():
+    """Its length may be damaged; exiftool reads no records then."""
+    image = decode(with_segments(b"Photoshop 3.0\0", resource(1005, b"abc", 5000), TITLE), name="x")
+    assert image.iptc == TITLE[12:40]
+
+
+def exif_of(maker):
+    exif = Image.Exif()
+    exif[271], exif[34665] = maker, {37500: bytes(40_000)}
+    return exif.tobytes().removeprefix(b"Exif\0\0")
+
+
+FIRST, SECOND = exif_of("a"), exif_of("b")
+
+
+@pytest.mark.parametrize("format", ["jpeg", "tiff"])
+@pytest.mark.parametrize(
+    "parts",
+    [(FIRST, SECOND), (FIRST[:20_000], FIRST[20_000:], SECOND[:20_000], SECOND[20_000:]), (b"", FIRST, SECOND)],
+)
+def test_of_two_exif_blocks_only_the_first_is_kept(tmp_path, format, parts):
+    """Both together would be too large for the segment of a JPEG."""
+    image = decode(with_segments(b"Exif\0\0", *parts), name="x")
+    assert image.exif == FIRST
+    data, notes = Keeping().encoded(image, format, None)
+    assert notes == (f"not kept in {format}: JPEG segments (further EXIF)",)
+    path = tmp_path / f"a.{format}"
+    path.write_bytes(data)
+    assert Image.open(path).getexif()[271] == "a"
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [(FIRST, FIRST), (b"", FIRST), (FIRST[:20_000], FIRST[20_000:]) * 2],
+    ids=["twice", "behind an empty segment", "twice in two segments"],
+)
+def test_segments_with_one_exif_block_lose_nothing(parts):
+    image = decode(with_segments(b"Exif\0\0", *parts), name="x")
+    assert image.exif == FIRST
+    data, notes = Keeping(strict=True).encoded(image, "jpeg", None)
+    assert notes == ()
+    assert data.count(b"Exif\0\0") == 1
