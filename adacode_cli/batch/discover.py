@@ -219,7 +219,7 @@ class _Tree:
         """True for an image; False for what is left out; directories are opened as a new level."""
         level = levels[-1]
         try:
-            if entry.name.startswith(".") or entry.name in SIDE_FOLDERS:
+            if entry.name.startswith(".") or entry.name.lower() in SIDE_FOLDERS:
                 return self._leave_out(entry, place, level)
             if entry.is_dir():
                 return False if self.selection.globs.excludes(place) else self._descend(entry, place, levels)

@@ -13,14 +13,14 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-SIDE_FOLDERS = frozenset(
-    {
-        *("@eaDir", "__MACOSX", ".AppleDouble", ".thumbnails"),
-        *("#recycle", "@Recycle", "$RECYCLE.BIN", "#snapshot"),
-    }
+_SIDE_FOLDERS = (
+    *("@eaDir", "__MACOSX", ".AppleDouble", ".thumbnails"),
+    *("#recycle", "@Recycle", "$RECYCLE.BIN", "#snapshot"),
 )
-"""Folders in which Synology, QNAP, macOS, Windows or desktops store thumbnails and attributes of the images beside
-them, deleted files, and snapshots."""
+SIDE_FOLDERS = {name.lower(): name for name in _SIDE_FOLDERS}
+"""{name in lower case: usual name} of folders in which Synology, QNAP, macOS, Windows or desktops store thumbnails and
+attributes of the images beside them, deleted files, and snapshots. Windows writes both `$RECYCLE.BIN` and
+`$Recycle.Bin`."""
 
 HIDDEN = ".*"
 _SYSTEM_FILES = frozenset({".DS_Store", "Thumbs.db"})
@@ -48,8 +48,8 @@ class LeftOut:
         self.files[_kind_of(name)] += 1
 
     def add_folder(self, name: str) -> None:
-        """Counts a folder that is not searched, by its name if it is one of `SIDE_FOLDERS`, or else as hidden."""
-        self.folders[name if name in SIDE_FOLDERS else HIDDEN] += 1
+        """Counts a folder that is not searched, by its usual name in `SIDE_FOLDERS`, or else as hidden."""
+        self.folders[SIDE_FOLDERS.get(name.lower(), HIDDEN)] += 1
 
     def __bool__(self) -> bool:
         return bool(self.files or self.folders)

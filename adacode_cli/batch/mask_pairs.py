@@ -1,12 +1,13 @@
 """Pairs the images of a run with the masks in `--mask-dir`, by their paths alone.
 
-Paths are compared without suffixes. The mask of `photos/1931/p1.jpg`, found below the input `photos`, is the first of
+Paths are compared without suffixes. The mask of `photos/1931/p1.jpg`, found below the input `photos`, is
 
 1. the file at the image's path below its input: `masks/1931/p1.png`;
-2. the file there with `_mask` after its name: `masks/1931/p1_mask.png`;
-3. the same with more of the path in front, which distinguishes several inputs: `masks/photos/1931/p1.png`;
-4. a file named `p1` or `p1_mask` in any folder, if no other image has that name, and no other remaining mask. A mask
-   `masks/1932/p1.png` is not used if there is an image `photos/1932/p1`, in this run or not.
+2. or else the file there with `_mask` after its name: `masks/1931/p1_mask.png`;
+3. or else the same with more of the path in front, which distinguishes several inputs: `masks/photos/1931/p1.png`;
+4. or else a file named `p1` or `p1_mask` in any folder, if no other image has that name, and no other remaining mask.
+   A mask `masks/1932/p1.png` is not used if there is another image `1932/p1` in any folder above, in this run or not
+   (`batch.mask_owners`).
 
 For an image that is an input itself, or in a list, it is the file at the longest end of its path, down to its name.
 
@@ -22,10 +23,8 @@ import bisect
 import heapq
 import os
 import stat
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import takewhile
@@ -34,9 +33,9 @@ from pathlib import Path
 from adacode_cli import formats
 from adacode_cli.batch.discover import Found, PassedOver, Selection, discover
 from adacode_cli.batch.kept import identity
+from adacode_cli.batch.mask_owners import MARK, MaskOwners, key_of, name_of
 from adacode_cli.errors import InputError, reason
 
-_MARK = "_mask"
 _RULE = "A mask is found by its image's path without the suffix, then by NAME_mask, then by a name that is unique."
 _MAX_NAMED = 3
 
@@ -67,7 +66,7 @@ class MaskPairs:
 
     def _hint(self, path: Path) -> str:
         if self.holds_images:
-            place = self.folder / self._advised.of(str(path), f"{_MARK}.png")
+            place = self.folder / self._advised.of(str(path), f"{MARK}.png")
             return f"Name its mask {place}; other images of this run are not used as masks."
         return f"Put its mask (white where the holes are) at {self.folder / self._advised.of(str(path), '.png')}."
 
@@ -125,7 +124,6 @@ class _Pairing:
             self._by_key[key_of(place)].append(place)
         self._max_parts = max((key.count("/") + 1 for key in self._by_key), default=0)
         self._image_of_mask: dict[str, str] = {}
-        self._listed: dict[str, frozenset[str]] = {}
         self._own_ends: set[str] = set()  # paths of images below their inputs
         self._paired: dict[str, str] = {}
         self._num_unclear = 0
@@ -161,54 +159,23 @@ class _Pairing:
         return first + also
 
     def _at(self, end: str) -> list[str]:
-        return self._by_key.get(end) or self._by_key.get(f"{end}{_MARK}") or []
+        return self._by_key.get(end) or self._by_key.get(f"{end}{MARK}") or []
 
     def _pair_by_name(self, left: Iterable[str], images: Iterable[str]) -> None:
-        masks: defaultdict[str, list[str]] = defaultdict(list)
-        for key, places in self._by_key.items():
-            free = [place for place in places if place not in self._image_of_mask]
-            for name in {_name(key), _name(key).removesuffix(_MARK)}:
-                masks[name] += free
+        free = (place for places in self._by_key.values() for place in places if place not in self._image_of_mask)
+        owners = MaskOwners(self._folder, free)
         first_two: defaultdict[str, dict[str, str]] = defaultdict(dict)  # of each name, in different folders
         for path in images:
             key = key_of(path)
-            named = first_two[_name(key)]
+            named = first_two[name_of(key)]
             if len(named) < 2:
                 named.setdefault(key, path)
         for path in left:
-            name = _name(key_of(path))
-            candidates = masks[name]
-            if len(candidates) <= _MAX_NAMED:  # A longer list is refused anyway.
-                candidates = [place for place in candidates if not self._is_of_another(place, path)]
-            if candidates:
+            name = name_of(key_of(path))
+            limit = None if self._first_unclear is None else 2  # Only the first error tells how many there are.
+            if candidates := owners.masks_for(path, limit):
                 others = (other for other in first_two[name].values() if not _differ_in_suffix(other, path))
                 self._assign(path, candidates, next(others, None))
-
-    def _is_of_another(self, place: str, path: str) -> bool:
-        """Whether the mask at `place` mirrors the place of another image than `path`, which need not be in this run."""
-        folder, _, name = place.rpartition("/")
-        above = Path(path).absolute().parents
-        depth = folder.count("/") + 1
-        if not folder or depth >= len(above):
-            return False
-        mirrored = os.path.realpath(above[depth] / folder)
-        name = _name(key_of(name))
-        if mirrored == os.path.realpath(self._folder / folder):
-            # Masks and images are in one tree.
-            return not name.endswith(_MARK) or name.removesuffix(_MARK) in self._names_in(mirrored)
-        is_own_folder = mirrored == os.path.realpath(above[0])
-        return not is_own_folder and not self._names_in(mirrored).isdisjoint((name, name.removesuffix(_MARK)))
-
-    def _names_in(self, folder: str) -> frozenset[str]:
-        """The names, without suffixes, of the images in a folder; none if it cannot be listed."""
-        if folder not in self._listed:
-            names = []
-            with suppress(OSError):
-                names = [
-                    entry.name for entry in Path(folder).iterdir() if formats.of_any_suffix(entry.suffix) is not None
-                ]
-            self._listed[folder] = frozenset(map(key_of, names))
-        return self._listed[folder]
 
     def _assign(self, path: str, masks: Sequence[str], other: str | None = None) -> None:
         """Assigns the mask of an image, or records an ambiguity: several masks, or another image with this mask."""
@@ -285,7 +252,7 @@ def _may_lie_in(real: str, given: Path) -> bool:
 def _masks_among(own: dict[str, str]) -> frozenset[str]:
     """The paths of images in the folder of masks that have the name of another image followed by `_mask`."""
     keys = {key_of(place): path for place, path in own.items()}
-    marked = {key: path for key, path in keys.items() if key.endswith(_MARK) and key.removesuffix(_MARK) in keys}
+    marked = {key: path for key, path in keys.items() if key.endswith(MARK) and key.removesuffix(MARK) in keys}
     return frozenset(marked.values())
 
 
@@ -303,16 +270,12 @@ def _end(path: str, num_parts: int) -> str:
     return "/".join(_parts(path)[-num_parts:])
 
 
-def _name(key: str) -> str:
-    return key.rpartition("/")[2]
-
-
 def _differ_in_suffix(first: str, second: str) -> bool:
     """Whether two paths have the same folder, links resolved, and the same name without suffix."""
     if key_of(first) == key_of(second):
         return True
     folders = {os.path.realpath(Path(path).parent) for path in (first, second)}
-    return len(folders) == 1 and _name(key_of(first)) == _name(key_of(second))
+    return len(folders) == 1 and name_of(key_of(first)) == name_of(key_of(second))
 
 
 class AdvisedPlaces:
@@ -349,14 +312,6 @@ class AdvisedPlaces:
         start = bisect.bisect_left(self._ends, own)
         neighbours = (end for end in self._ends[max(0, start - 1) : start + 2] if end != own)
         return max((_num_common(own, end) for end in neighbours), default=0)
-
-
-def key_of(path: str) -> str:
-    """A path with forward slashes and without its suffix; macOS writes é as two code points, most others as one."""
-    path = path.replace(os.sep, "/")
-    dot = path.rfind(".")
-    stem = path[:dot] if dot > path.rfind("/") + 1 else path
-    return stem if stem.isascii() else unicodedata.normalize("NFC", stem)
 
 
 def _num_common(first: tuple[str, ...], second: tuple[str, ...]) -> int:

@@ -65,6 +65,15 @@ def test_what_was_deleted_is_left_out_and_counted_unless_it_is_named(tmp_path):
     assert counted(tmp_path / "#recycle")[0] == ["b.jpg"]
 
 
+@pytest.mark.parametrize("name", ["$Recycle.Bin", "@eadir", "#Recycle"])
+def test_the_case_of_their_names_does_not_count(tmp_path, name):
+    """Windows writes `$Recycle.Bin` on some disks, and `$RECYCLE.BIN` on others."""
+    touch_below(tmp_path, "a.jpg", f"{name}/b.jpg")
+    places, left_out = counted(tmp_path)
+    assert places == ["a.jpg"]
+    assert {folder.lower(): count for folder, count in left_out.folders.items()} == {name.lower(): 1}
+
+
 def test_nothing_left_out_is_nothing_to_say(tmp_path):
     touch_below(tmp_path, "a.jpg", ".adacode/claims/x")
     _, left_out = counted(tmp_path)

@@ -6,49 +6,23 @@ import ntpath
 import os
 import time
 import unicodedata
-from contextlib import suppress
 from pathlib import Path, PureWindowsPath
 from types import SimpleNamespace
 
 import pytest
+from mask_pairing import paired, pairs_of, refused
 from touched import touch
 
 from adacode_cli.batch import discover as discover_module
-from adacode_cli.batch import mask_pairs
-from adacode_cli.batch.discover import Found, Selection, discover
+from adacode_cli.batch import mask_owners, mask_pairs
+from adacode_cli.batch.discover import Found, Selection
 from adacode_cli.batch.globs import Globs
-from adacode_cli.batch.mask_pairs import MaskFolder, MaskPairs
+from adacode_cli.batch.mask_pairs import MaskFolder
 from adacode_cli.batch.naming import Naming
 from adacode_cli.batch.plan import OnExisting, make_plan
 from adacode_cli.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("here")
-
-
-def pairs_of(*inputs: str, masks: str = "masks", selection: Selection | None = None) -> MaskPairs:
-    found = discover([Path(name) for name in inputs], selection or Selection(avoid=(Path(masks),)))
-    return MaskFolder(Path(masks), Selection()).pair([entry for entry in found if isinstance(entry, Found)])
-
-
-def paired(*inputs: str, masks: str = "masks", selection: Selection | None = None) -> dict[str, str | None]:
-    """{image: its mask below the folder of masks, or None}."""
-    pairs = pairs_of(*inputs, masks=masks, selection=selection)
-    found = discover([Path(name) for name in inputs], selection or Selection(avoid=(Path(masks),)))
-    told: dict[str, str | None] = {}
-    for entry in found:
-        if entry.path_text not in pairs.masks:
-            mask = None
-            with suppress(InputError):
-                mask = pairs.for_image(entry.path).relative_to(masks).as_posix()
-            told[entry.path_text] = mask
-    return told
-
-
-def refused(*inputs: str, masks: str = "masks") -> InputError:
-    with pytest.raises(InputError) as caught:
-        pairs_of(*inputs, masks=masks)
-    assert caught.value.hint
-    return caught.value
 
 
 def test_a_mirrored_tree_pairs_by_paths():
@@ -66,26 +40,6 @@ def test_a_mask_of_one_folder_is_not_taken_for_another():
     """A hole in the wrong place: `1931/p1.png` once was the mask of `1932/p1.jpg` too."""
     touch("photos/1931/p1.jpg", "photos/1932/p1.jpg", "masks/1931/p1.png")
     assert paired("photos") == {"photos/1931/p1.jpg": "1931/p1.png", "photos/1932/p1.jpg": None}
-
-
-@pytest.mark.parametrize("mask", ["masks/1931/p1.png", "masks/1931/p1_mask.png"])
-def test_a_mask_of_an_image_that_is_not_in_the_run_is_not_taken_for_another(mask):
-    touch("photos/1931/p1.jpg", "photos/1932/p1.jpg", mask)
-    assert paired("photos/1932") == {"photos/1932/p1.jpg": None}
-    assert paired("photos/1932/p1.jpg") == {"photos/1932/p1.jpg": None}
-    chosen = Selection(Globs(include=("1932/*",)), avoid=(Path("masks"),))
-    assert paired("photos", selection=chosen) == {"photos/1932/p1.jpg": None}
-    Path("photos/1931/p1.jpg").unlink()
-    assert paired("photos/1932") == {"photos/1932/p1.jpg": Path(mask).relative_to("masks").as_posix()}
-
-
-def test_an_image_of_another_folder_is_no_mask_where_masks_lie_among_images():
-    touch("photos/1931/p1.jpg", "photos/1932/p1.jpg", "photos/1931/p2_mask.png", "photos/1932/p2.jpg")
-    for image in ("photos/1932/p1.jpg", "photos/1932/p2.jpg"):
-        mask = "1931/p2_mask.png" if image.endswith("p2.jpg") else None
-        assert paired(image, masks="photos", selection=Selection()) == {image: mask}
-    touch("photos/1931/p2.jpg")
-    assert paired("photos/1932/p2.jpg", masks="photos", selection=Selection()) == {"photos/1932/p2.jpg": None}
 
 
 def test_a_mask_at_the_path_and_one_at_a_longer_path_are_two():
@@ -171,8 +125,10 @@ def test_the_place_that_an_image_without_a_mask_is_told_is_its_own(
 def test_windows_separates_with_backslashes(monkeypatch):
     touch("masks/1931/p1.png", "masks/p2.png")
     folder = MaskFolder(Path("masks"), Selection())
-    windows = SimpleNamespace(path=ntpath, sep="\\", fspath=os.fspath, stat=os.stat, pardir="..")
-    for module in (discover_module, mask_pairs):
+    windows = SimpleNamespace(
+        path=ntpath, sep="\\", fspath=os.fspath, stat=os.stat, pardir="..", curdir=".", scandir=os.scandir
+    )
+    for module in (discover_module, mask_pairs, mask_owners):
         monkeypatch.setattr(module, "os", windows)
     photos = [
         Found(PureWindowsPath(given), place, in_tree=True)
