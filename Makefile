@@ -14,10 +14,10 @@ demo: $(READY)
 	$(BIN)/adacode reconstruct examples/photos -o demo/reconstruct
 	$(BIN)/python examples/contact_sheet.py demo
 
-# One process a core, of one thread each (tests/conftest.py). One that has done its tests takes over others' tests, so that
-# none idles at the end. JOBS=0: all in one process.
-JOBS ?= auto
-PYTEST = $(BIN)/python -m pytest -n $(JOBS) --maxprocesses 8 --dist worksteal
+# One process more than cores, of one thread each (tests/conftest.py), because tests also wait for other processes, servers and
+# clocks. A process that has run its tests takes over tests of others. JOBS=0: all in one process.
+JOBS ?= $(shell $(PYTHON) -c "import os; print(os.cpu_count() + 1)")
+PYTEST = $(BIN)/python -m pytest -n $(JOBS) --maxprocesses 9 --dist worksteal
 test: $(READY)
 	$(PYTEST)
 
