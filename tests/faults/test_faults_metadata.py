@@ -110,5 +110,5 @@ def test_libraries_say_nothing(adacode, folder, more):
     folder("e.tif", saved("TIFF").replace(struct.pack("<HHI", 284, 3, 1), struct.pack("<HHI", 284, 99, 1)))
     result = adacode(*RUN, *more)
     assert result.returncode in (0, 9)
-    own = ("[", "failed: ", "finished: ", "  p/")
+    own = ("[", "failed: ", "finished: ", "  failed: p/")
     assert all(line.startswith(own) for line in lines(result)), result.stderr.decode()
