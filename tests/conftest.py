@@ -27,19 +27,8 @@ settings.register_profile("thorough", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
-# These files take longest, some by a fixture. They come first, so that no process is alone with one of them at the end.
-LONG_FILES = frozenset(
-    f"test_{name}.py"
-    for name in ("on_gpu", "training_whole", "gpu_choices", "training_processes", "faults_kill", "evaluation_atlas")
-)
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Sorts long files to the front, and multiplies the examples of each property with the profile `thorough`.
-
-    A number of examples in a test's decorator has precedence over that of a profile, so it is changed there.
-    """
-    items.sort(key=lambda item: item.path.name not in LONG_FILES)
+    """Multiplies the examples of each property: a number in its decorator has precedence over that of a profile."""
     if settings.get_current_profile_name() != "thorough":
         return
     functions = {getattr(item, "function", None) for item in items}
