@@ -151,6 +151,7 @@ _REASONS = {
     errno.ENOENT: "there is no such file or directory",
     errno.EEXIST: "a file of this name exists already",
     errno.EMFILE: "too many files are open (ulimit -n)",
+    errno.ENFILE: "too many files are open on this system",
     errno.EISDIR: "it is a directory",
     errno.ENOTDIR: "a file is where a directory should be",
     errno.ELOOP: "the symbolic links form a loop",

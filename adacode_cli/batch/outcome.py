@@ -20,6 +20,7 @@ from adacode_cli.errors import (
     OutputError,
     UsageError,
     WeightsError,
+    reason,
 )
 
 _DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
@@ -84,8 +85,11 @@ class Outcome:
 
 
 def failure_of(error: Exception, source: Path) -> Failure:
-    """The failure of `source`; every error that is not an AdaCodeError counts as a bug of this program."""
+    """The failure of `source`; an error that is neither an AdaCodeError nor a limit counts as a bug of this program."""
     trace = "".join(traceback.format_exception(error))
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):  # A module is a file too.
+        hint = "Allow more open files (ulimit -n), or use fewer --jobs."
+        error = InputError(f"cannot be restored: {reason(error)}", path=source, hint=hint)
     if isinstance(error, AdaCodeError):
         about_another = error.path is not None and Path(error.path) != source  # For example its mask or its output.
         message = str(error) if about_another else error.message
