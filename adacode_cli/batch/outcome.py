@@ -90,6 +90,9 @@ def failure_of(error: Exception, source: Path) -> Failure:
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):  # A module is a file too.
         hint = "Allow more open files (ulimit -n), or use fewer --jobs."
         error = InputError(f"cannot be restored: {reason(error)}", path=source, hint=hint)
+    elif isinstance(error, ImportError):
+        hint = "Allow more open files (ulimit -n). If every file fails so, install adacode again."
+        error = InputError(f"cannot be restored: a library cannot be loaded ({error})", path=source, hint=hint)
     if isinstance(error, AdaCodeError):
         about_another = error.path is not None and Path(error.path) != source  # For example its mask or its output.
         message = str(error) if about_another else error.message

@@ -121,15 +121,16 @@ def test_a_bug_in_one_file_does_not_stop_the_others(image, tmp_path):
     assert "Traceback" in failure.trace
 
 
-@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
-def test_a_limit_on_open_files_is_no_bug(image, tmp_path, number):
+@pytest.mark.parametrize("error", [OSError(errno.EMFILE, "full"), OSError(errno.ENFILE, "full"), ImportError("lib.so")])
+def test_a_limit_on_open_files_is_no_bug(image, tmp_path, error):
     """A module that is imported at its first use is a file too, so this can happen anywhere."""
     image("p/a.png")
     image("p/b.png", (33, 20))
-    report, _ = carry_out(plan_for(tmp_path / "p", tmp_path / "out"), stages(Failing(OSError(number, "full"), 33)))
+    report, _ = carry_out(plan_for(tmp_path / "p", tmp_path / "out"), stages(Failing(error, 33)))
     failure = report.failed[0].failure
     assert (report.done, failure.kind, failure.exit_code) == (1, "input", 3)
-    assert failure.message.startswith("cannot be restored: too many files are open")
+    assert failure.message.startswith("cannot be restored: ")
+    assert "ulimit -n" in failure.hint
 
 
 @pytest.mark.parametrize("lanes", [1, 2])
