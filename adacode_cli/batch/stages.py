@@ -234,9 +234,8 @@ class Stages:
 
         Raises InputError for pages of more than `max_pixels` together.
         """
-        read = self.writable_pages(read, format_name)
         if not formats.named(format_name).pages:
-            return read
+            return self.writable_pages(read, format_name)
         image, max_pixels = read.image, self.keeping.max_pixels
         num_pixels = size_of(image)[0] + sum(height * width for height, width, _ in image.following)
         if num_pixels > max_pixels:
