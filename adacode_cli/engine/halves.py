@@ -84,8 +84,8 @@ class LatentMaps:
 
 
 def latent_maps(network: AdaCode, feature_BCHW: Tensor) -> LatentMaps:
-    """Attention, mixing weights and codes of a whole image's latent map."""
-    latent = network.encoder.swin(feature_BCHW)
+    """Context, attention, mixing weights and codes of a whole image's latent map."""
+    latent = network.encoder.latent(feature_BCHW)
     return LatentMaps(latent, network.codebook.nearest(latent), network.codebook.weights(latent))
 
 

@@ -148,7 +148,12 @@ class Costs:
 
     def _latent_bytes(self) -> int:
         channels, swins = self.config.channels[-1], (self.config.encoder_swin, self.config.predictor_swin)
-        maps = _SWIN_MAPS if any(swins) else 2
+        maps: float = _SWIN_MAPS if any(swins) else 2
+        if context := self.config.encoder_context:
+            # The map of a block between its layers has a quarter of the cells. Its input, the convolution's result,
+            # and both sides of the activation are there at once; before and after, as many maps as in attention.
+            inner = (2 + 2 * context.mlp_ratio) * context.channels / (4 * channels)
+            maps = max(_SWIN_MAPS, 1 + inner)
         cells = self.grid.num_cells * self.images
         at_once = max(band_cells(on_cpu=self.on_host), 8 * self.grid.width * self.images)
         band = _BAND_MAPS * min(cells, at_once) if any(swins) else 0

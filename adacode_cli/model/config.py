@@ -36,6 +36,19 @@ class SwinConfig:
 
 
 @dataclass(frozen=True)
+class ContextConfig:
+    """Large depthwise kernels on half the latent grid (`model.context`).
+
+    channels: of that grid. blocks: number of residual blocks. kernel: side of their depthwise kernels, odd.
+    """
+
+    channels: int = 192
+    blocks: int = 6
+    kernel: int = 9
+    mlp_ratio: int = 2
+
+
+@dataclass(frozen=True)
 class TrunkConfig:
     """A sequence of 3×3 convolutions on the finest grid, of which the codes are a branch (`model.network.Trunk`).
 
@@ -68,6 +81,7 @@ class NetworkConfig:
     skip: what the first `num_skips` decoder stages pass on: their own map ("none"), its sum with the encoder's map
         ("add", published stage III), or a learnt fusion of the two ("fuse").
     trunk: convolutions that restore the image themselves, with the codes as a branch; they replace the stem.
+    encoder_context: convolutions that look far, on half the latent grid, before the encoder's attention.
     base: image that the network's output is added to: nothing, the input enlarged by bicubic interpolation
         ("upsampled") or by repetition ("nearest"), or the input with its holes interpolated (which needs the mask
         channel).
@@ -97,6 +111,7 @@ class NetworkConfig:
     base: Base = "none"
     mask_channel: bool = False
     coarse_passes: int = 0
+    encoder_context: ContextConfig | None = None
     encoder_swin: SwinConfig | None = None
     predictor_swin: SwinConfig | None = None
     codebooks: tuple[tuple[int, int], ...] = ((256, 256),)
@@ -115,6 +130,7 @@ class NetworkConfig:
         depths = {f.name: getattr(self, f.name) for f in fields(self) if f.name.endswith("_depth")}
         sizes = [*self.channels, *(n for book in self.codebooks for n in book)]
         sizes += [n for swin in self.swins for n in astuple(swin)]
+        sizes += astuple(self.encoder_context) if self.encoder_context else ()
         if self.trunk:
             own, shuffle = (self.trunk.depth, self.trunk.tap, self.trunk.join), self.trunk.shuffle
             sizes += own if shuffle is None else (*own, shuffle)
@@ -147,10 +163,12 @@ class NetworkConfig:
 
     def _relations(self) -> list[tuple[bool, str]]:
         num_levels, latent = len(self.channels), self.channels[-1]
+        context = self.encoder_context
         unmatched = bool(self.categories) and len(self.categories) != len(self.codebooks)
         return [
             (any(swin.window > _MAX_WINDOW for swin in self.swins), f"a window of more than {_MAX_WINDOW} cells"),
             (num_levels > _MAX_STRIDE or self.latent_stride > _MAX_STRIDE, f"cells of over {_MAX_STRIDE} pixels"),
+            (context is not None and context.kernel % 2 == 0, "the side of a context kernel is even"),
             (self.task == BASIS.name and len(self.codebooks) != 1, "a basis network has exactly one codebook"),
             (unmatched, "categories do not match codebooks"),
             (self.uniform and (self.softmax or self.predictor_swin is not None), "uniform weights are not predicted"),
@@ -207,6 +225,7 @@ class NetworkConfig:
         )
         blocks += (steps - self.input_level) * self.encoder_depth
         blocks += sum(prod((swin.groups, swin.blocks)) for swin in self.swins) + (self.trunk.depth if self.trunk else 0)
+        blocks += self.encoder_context.blocks if self.encoder_context else 0
         return steps + len(self.codebooks) + blocks
 
     @property
@@ -235,8 +254,10 @@ class NetworkConfig:
 
     @property
     def pad_multiple(self) -> int:
-        """Padded sides are multiples of this many input pixels: whole windows, or 8 latent cells without windows."""
-        window = lcm(*(swin.window for swin in self.swins)) if self.swins else 8
+        """Padded sides are multiples of this many input pixels: whole windows, or 8 latent cells without windows; with
+        a context an even number of cells.
+        """
+        window = lcm(2 if self.encoder_context else 1, *(swin.window for swin in self.swins)) if self.swins else 8
         return max(1, self.latent_stride * window // self.scale)
 
     def names(self) -> tuple[str, ...]:
@@ -259,8 +280,9 @@ class NetworkConfig:
             for key in ("encoder_swin", "predictor_swin"):
                 if v.get(key) is not None:
                     v[key] = SwinConfig(**v[key])
-            if v.get("trunk") is not None:
-                v["trunk"] = TrunkConfig(**v["trunk"])
+            for key, part in (("trunk", TrunkConfig), ("encoder_context", ContextConfig)):
+                if v.get(key) is not None:
+                    v[key] = part(**v[key])
             for key in ("channels", "categories"):
                 if key in v:
                     v[key] = tuple(v[key])

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from adacode_cli.model.blocks import DownBlock, UpBlock, conv3, res_blocks
 from adacode_cli.model.codebook import AdaptiveCodebook
 from adacode_cli.model.config import NetworkConfig
+from adacode_cli.model.context import ContextStack
 from adacode_cli.model.input import base_image, fill_from, halve, pad_mirrored, padded_size, prepare_input
 from adacode_cli.model.swin import SwinStack
 
@@ -56,7 +57,7 @@ class Stem(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Stem, down blocks to the latent grid, an optional Swin stack, and up blocks where the decoder takes skips."""
+    """Stem, down blocks to the latent grid, optional context and Swin stack, up blocks for the skips of the decoder."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -66,6 +67,7 @@ class Encoder(nn.Module):
         self.down = nn.ModuleList(
             DownBlock(ch[i], ch[i + 1], config.encoder_depth, config.norm) for i in range(first, last)
         )
+        self.context = ContextStack(ch[-1], config.encoder_context) if config.encoder_context else nn.Identity()
         self.swin = SwinStack(ch[-1], config.encoder_swin) if config.encoder_swin else nn.Identity()
         self.up = nn.ModuleList(
             UpBlock(ch[last - i], ch[last - i - 1], config.up_depth, config.norm) for i in range(config.num_skips)
@@ -83,7 +85,7 @@ class Encoder(nn.Module):
         maps = [self.stem(image_BCHW)]
         for block in self.down:
             maps.append(block(maps[-1]))
-        latent = self.swin(maps[-1])
+        latent = self.latent(maps[-1])
         skips: list[Tensor] = []
         x = latent
         for i, block in enumerate(self.up):
@@ -93,6 +95,11 @@ class Encoder(nn.Module):
                 x = x + maps[same_grid]
             skips.append(x)
         return Encoded(latent, tuple(skips))
+
+    def latent(self, feature_BCHW: Tensor) -> Tensor:
+        """The last down block's map of a whole image → latent map, same shape: what looks across the image."""
+        attended: Tensor = self.swin(self.context(feature_BCHW))
+        return attended
 
 
 class Fusion(nn.Module):

@@ -20,7 +20,7 @@ from adacode_cli.model.config import NetworkConfig
 from adacode_cli.tasks import TASKS, TrainingInput
 from adacode_cli.training.crops import DeviceCrops, HostCrops, Wanted, Window, sent, shrink_for, turned
 from adacode_cli.training.degradation import MARGIN, DegradationSettings, degrade_batch_with_margin, degrade_with_margin
-from adacode_cli.training.holes import HoleSettings, random_hole
+from adacode_cli.training.holes import HoleSettings, random_hole, with_traces
 from adacode_cli.training.recipe import Recipe, StageRecipe
 from adacode_cli.training.shards import Pixels
 
@@ -118,10 +118,14 @@ def degraded_samples(scale: int, settings: DegradationSettings) -> SampleMaker:
 
 
 def holed_samples(settings: HoleSettings) -> SampleMaker:
-    """Input is the target itself, with a hole in it (stage III, inpainting)."""
+    """Input is the target, with a hole in it and perhaps traces of damage beside it (stage III, inpainting)."""
 
     def make(rng: np.random.Generator, pixels: Pixels) -> Sample:
-        return pixels, pixels, random_hole(pixels.shape[0], rng, settings)
+        hole = random_hole(pixels.shape[0], rng, settings)
+        if not settings.traces:
+            return pixels, pixels, hole
+        marked = with_traces(_tensor([pixels]), torch.from_numpy(hole)[None, None].float(), [rng], settings)
+        return (marked[0] * 255).round().byte().permute(1, 2, 0).numpy(), pixels, hole
 
     return make
 
@@ -155,12 +159,13 @@ def host_batches(
 def batch_of(samples: list[Sample], category_B: Tensor | None, *, mask_channel: bool) -> Batch:
     """Samples of one kind as one batch on the CPU."""
     targets = _tensor([target for _, target, _ in samples])
+    same = all(degraded is target for degraded, target, _ in samples)
+    inputs = targets if same else _tensor([degraded for degraded, _, _ in samples])
     holes = [hole for _, _, hole in samples if hole is not None]
     if holes:
         hole = torch.from_numpy(np.stack(holes))[:, None].float()
-        return Batch(painted(targets, hole, mask_channel=mask_channel), targets, hole, category_B)
-    same = samples[0][0] is samples[0][1]
-    return Batch(targets if same else _tensor([degraded for degraded, _, _ in samples]), targets, None, category_B)
+        return Batch(painted(inputs, hole, mask_channel=mask_channel), targets, hole, category_B)
+    return Batch(inputs, targets, None, category_B)
 
 
 def painted(image_BCHW: Tensor, hole_B1HW: Tensor, *, mask_channel: bool) -> Tensor:
@@ -214,7 +219,8 @@ def device_batches(
             return Batch(degraded, target, None, categories)
         if stock is not None:
             hole = stock.draw(generators)
-            return Batch(painted(clean, hole, mask_channel=config.mask_channel), clean, hole, categories)
+            marked = with_traces(clean, hole, generators, recipe.holes)
+            return Batch(painted(marked, hole, mask_channel=config.mask_channel), clean, hole, categories)
         return Batch(clean, clean, None, categories)
 
     return batch

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from adacode_cli.errors import UsageError, WeightsError
-from adacode_cli.model.config import Base, NetworkConfig, Norm, Skip, Stem, SwinConfig, TrunkConfig
+from adacode_cli.model.config import Base, ContextConfig, NetworkConfig, Norm, Skip, Stem, SwinConfig, TrunkConfig
 from adacode_cli.tasks import TASKS
 
 PAPER_CODES = (512, 256, 512, 256, 256)
@@ -22,6 +22,7 @@ class Family:
     add_base: restored = interpolated input + network's output.
     mask_channel: a fourth input channel marks the holes.
     coarse_passes: of tasks that fill holes, which are trained to continue from their own coarser results.
+    context: of tasks that fill holes.
     trunk: of tasks that enlarge, in place of stem blocks, skips and the interpolated base.
     """
 
@@ -45,6 +46,7 @@ class Family:
     add_base: bool = False
     mask_channel: bool = False
     coarse_passes: int = 0
+    context: ContextConfig | None = None
     trunk: TrunkConfig | None = None
     encoder_swin: SwinConfig = field(default_factory=SwinConfig)
     predictor_swin: SwinConfig = field(default_factory=SwinConfig)
@@ -108,4 +110,5 @@ class Family:
             base=base,
             mask_channel=self.mask_channel and filled,
             coarse_passes=self.coarse_passes if base == "filled" else 0,
+            encoder_context=self.context if filled else None,
         )

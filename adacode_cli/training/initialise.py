@@ -1,7 +1,8 @@
 """Initial values of a network: random ones, and those from the stage before or from an earlier result.
 
-An earlier result may be of a shallower network, of another scale or without coarse passes. A residual block that it
-does not have starts as the identity, so training continues from the same result.
+An earlier result may be of a shallower network, of another scale, without context or without coarse passes. A residual
+block that it does not have starts as the identity, and a context adds nothing yet, so training continues from the same
+result.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from adacode_cli.checkpoints.load import load_network
 from adacode_cli.errors import TrainingError
 from adacode_cli.model.blocks import ResBlock
 from adacode_cli.model.config import NetworkConfig
+from adacode_cli.model.context import ContextBlock, ContextStack
 from adacode_cli.model.network import AdaCode, Fusion, Trunk
 from adacode_cli.model.rescaling import repacked
 from adacode_cli.tasks import TASKS
@@ -53,6 +55,10 @@ def initialise(network: AdaCode) -> None:
     for module in network.modules():
         if isinstance(module, ResBlock):
             module.conv2.weight.mul_(BRANCH_GAIN)
+        elif isinstance(module, ContextBlock):
+            module.fc2.weight.mul_(BRANCH_GAIN)
+        elif isinstance(module, ContextStack):
+            nn.init.zeros_(module.up.weight)
         elif isinstance(module, Fusion):
             module.out.weight.mul_(BRANCH_GAIN)
         elif isinstance(module, Trunk):
@@ -168,7 +174,9 @@ def restore_from(network: AdaCode, path: Path) -> Provenance:
 def _require_alike(earlier: NetworkConfig, config: NetworkConfig, path: Path) -> None:
     depths = {name: getattr(config, name) for name in _DEPTHS}
     deeper = any(getattr(earlier, name) > depth for name, depth in depths.items())
-    if deeper or replace(earlier, coarse_passes=config.coarse_passes, **depths) != config:
+    context = earlier.encoder_context or config.encoder_context
+    wanted = replace(earlier, coarse_passes=config.coarse_passes, encoder_context=context, **depths)
+    if deeper or wanted != config:
         hint = "Give an earlier result of the same task and family; its network may be shallower, not deeper."
         raise TrainingError("is not an earlier result of this task", path=path, hint=hint)
 

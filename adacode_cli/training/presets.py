@@ -14,7 +14,7 @@ from adacode_cli.model.config import PAPER_CATEGORIES, NetworkConfig, SwinConfig
 from adacode_cli.tasks import TASKS
 from adacode_cli.training.degradation import PUBLISHED as PUBLISHED_DEGRADATION
 from adacode_cli.training.family import PAPER_CODES, Family
-from adacode_cli.training.holes import PUBLISHED_STROKES
+from adacode_cli.training.holes import DAMAGED_PRINTS, PUBLISHED_STROKES
 from adacode_cli.training.recipe import LossWeights, Optimiser, Recipe, StageRecipe
 
 _COMPACT_FAMILY = Family(
@@ -44,6 +44,7 @@ _COMPACT = Recipe(
     preset="compact",
     network=_COMPACT_FAMILY,
     restore=StageRecipe(loss=LossWeights(perceptual=0.25, feature=0.1)),
+    holes=DAMAGED_PRINTS,
 )
 
 # 73,000 steps for each basis, 730,000 for the others, 64 crops a step, a constant rate, and every loss from the start.

@@ -43,6 +43,7 @@ class LossWeights:
     feature: the clean image's feature before the decoder (stage III).
     contrastive: restored and clean features (stage III).
     grid: a pattern that repeats with the cells of the pixel shuffle.
+    tint: the colour along the inner border of holes (stage III, inpainting).
     """
 
     pixel: float = 1.0
@@ -54,6 +55,7 @@ class LossWeights:
     feature: float = 0.0
     contrastive: float = 0.0
     grid: float = 0.0
+    tint: float = 0.0
 
     def __post_init__(self) -> None:
         wrong = [name for name, value in asdict(self).items() if not 0 <= value < math.inf]
@@ -198,7 +200,7 @@ def without_effect(recipe: Recipe, name: StageName) -> list[str]:
     """Settings without effect: weights of losses that a stage does not have, or that need a perceptual network, a
     pixel shuffle or codes that are trained; and `learns` if a stage has no choice.
     """
-    missing = {"basis": ("feature", "contrastive"), "fuse": ("semantic", "feature", "contrastive")}
+    missing = {"basis": ("feature", "contrastive", "tint"), "fuse": ("semantic", "feature", "contrastive", "tint")}
     unused = [*missing.get(name, ("semantic",)), *(() if recipe.perceptual else ("perceptual", "semantic"))]
     unused += ["grid"] if recipe.network.grid == 1 else []
     stage = recipe.stage(name)

@@ -35,6 +35,7 @@ from adacode_cli.training.losses import (
     hole_pixel_loss,
     pixel_loss,
     semantic_loss,
+    tint_loss,
 )
 from adacode_cli.training.processes import Processes
 from adacode_cli.training.recipe import Learns, LossWeights
@@ -148,6 +149,8 @@ class Stage:
         terms = {"pixel": pixel_loss(image, target) if hole is None else hole_pixel_loss(image, target, hole)}
         if self.perceptual is not None and self.loss.perceptual:
             terms["perceptual"] = self._perceptual_term(completed, target)
+        if hole is not None and self.loss.tint:
+            terms["tint"] = tint_loss(image, target, hole)
         if self.loss.grid:
             terms["grid"] = grid_loss(completed, target, self.network.config.cell_px)
         return terms

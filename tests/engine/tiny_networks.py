@@ -10,7 +10,7 @@ from adacode_cli.engine.canvas import RawCanvas
 from adacode_cli.engine.device import rounded
 from adacode_cli.engine.plan import RunOptions
 from adacode_cli.engine.restorer import Restorer
-from adacode_cli.model.config import NetworkConfig, SwinConfig, TrunkConfig
+from adacode_cli.model.config import ContextConfig, NetworkConfig, SwinConfig, TrunkConfig
 from adacode_cli.model.network import AdaCode
 
 CPU = torch.device("cpu")
@@ -57,6 +57,8 @@ LAYOUTS = {
                             fuse_depth=1, head_depth=1, skip="fuse", num_skips=1, base="upsampled"),
     "compact inpaint": varied(LOCAL, task="inpaint", decoder_depth=1, skip="fuse", num_skips=1, base="filled",
                               mask_channel=True),
+    "compact inpaint with context": varied(LOCAL, task="inpaint", decoder_depth=1, skip="fuse", num_skips=1,
+                                           base="filled", mask_channel=True, encoder_context=ContextConfig(8, 2, 5)),
     "compact reconstruct": replace(LOCAL, decoder_depth=2),
     "three levels, no attention": replace(LOCAL, task="sr", scale=2, grid=2, channels=(8, 12, 16), decoder_depth=1,
                                           skip="fuse", num_skips=2, softmax=True),

@@ -8,7 +8,7 @@ from typing import get_args
 
 import torch
 
-from adacode_cli.model.config import Base, NetworkConfig, Norm, Skip, Stem, SwinConfig, TrunkConfig
+from adacode_cli.model.config import Base, ContextConfig, NetworkConfig, Norm, Skip, Stem, SwinConfig, TrunkConfig
 from adacode_cli.model.network import AdaCode
 
 
@@ -40,6 +40,7 @@ def small_config(number: int) -> NetworkConfig:
         num_skips=0 if skip == "none" else r.randint(1, num_levels - 1),
         base=base,
         mask_channel=base == "filled" or r.random() < 0.3,
+        encoder_context=ContextConfig(r.choice((6, 8)), 2, kernel=5) if number % 4 == 2 else None,
         encoder_swin=swins[0],
         predictor_swin=swins[1],
         codebooks=tuple((r.randint(3, 9), r.choice((4, 6))) for _ in range(num_bases)),

@@ -34,6 +34,7 @@ def test_the_small_networks_use_every_choice():
     assert {c.num_bases for c in SMALL_CONFIGS} == set(range(1, 7))
     assert {c.softmax for c in SMALL_CONFIGS} == {c.mask_channel for c in SMALL_CONFIGS} == {True, False}
     assert {c.scale for c in SMALL_CONFIGS} == {1, 2, 4}
+    assert {bool(c.encoder_context) for c in SMALL_CONFIGS} == {True, False}
     assert len({(bool(c.encoder_swin), bool(c.predictor_swin)) for c in SMALL_CONFIGS}) == 4
     assert len(set(SMALL_CONFIGS)) == 12
 

@@ -9,13 +9,23 @@ from dataclasses import asdict, replace
 import cv2
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adacode_cli.errors import UsageError
-from adacode_cli.training.holes import KINDS, MAX_HOLE_SHARE, MIXED, PUBLISHED_STROKES, HoleSettings, random_hole
+from adacode_cli.training.holes import (
+    DAMAGED_PRINTS,
+    KINDS,
+    MAX_HOLE_SHARE,
+    MIXED,
+    PUBLISHED_STROKES,
+    HoleSettings,
+    random_hole,
+    with_traces,
+)
 
-PRESETS = [MIXED, PUBLISHED_STROKES]
+PRESETS = [MIXED, DAMAGED_PRINTS, PUBLISHED_STROKES]
 
 
 def rng(seed: int) -> np.random.Generator:
@@ -83,6 +93,11 @@ def test_each_kind_can_be_had_alone(kind):
     boxes = [h[np.ix_(h.any(1), h.any(0))].all() for h in holes]
     assert all(corners) == (kind == "corner")
     assert all(boxes) == (kind == "rectangle")
+    # Distances from the middle of a hole to its edge: lines are thin, also long ones.
+    widths = [2 * cv2.distanceTransform(np.pad(h, 1).astype(np.uint8), cv2.DIST_L2, 5).max() for h in holes]
+    assert (max(widths) < 13) == (kind in ("scratch", "dust", "hair", "crease", "date"))
+    crossing = [h.any(0).all() or h.any(1).all() for h in holes]
+    assert kind != "crease" or np.mean(crossing) > 0.6
     assert len({h.tobytes() for h in holes}) == 20
 
 
@@ -92,10 +107,33 @@ def test_settings_survive_json():
         assert HoleSettings(**{k: tuple(v) if isinstance(v, list) else v for k, v in read.items()}) == preset
 
 
+def test_damage_leaves_traces_beside_its_hole_and_nowhere_else():
+    """Without JPEG only the border is changed, towards one colour, and less with the distance; with it whole blocks."""
+    images, num = torch.full((60, 3, 64, 64), 0.5), 60
+    hole = torch.zeros(num, 1, 64, 64)
+    hole[..., 24:40, 24:40] = 1
+    always = replace(MIXED, traces=1.0)
+    marked = with_traces(images, hole, [rng(seed) for seed in range(num)], always)
+    assert torch.equal(marked, with_traces(images, hole, [rng(seed) for seed in range(num)], always))
+    change = (marked - images).abs().amax(1) * (1 - hole[:, 0])
+    assert bool((change[:, 23, 32] > 0.01).all()), "every hole has a border"
+    rounding = 3 / 255  # of JPEG, which also moves an even grey
+    assert bool((change[:, :16].amax((1, 2)) < rounding).all()), "nothing changes farther away than a block of JPEG"
+    beside = change[:, 23, 32] >= change[:, 21, 32]
+    assert bool(beside.all())
+    inside = marked[:, :, 32, 32]
+    assert 0.3 < float((inside.mean(1) > 0.5).float().mean()) < 0.9, "light and dark damage"
+    assert torch.equal(with_traces(images, hole, [rng(0)] * num, MIXED), images)
+    some = with_traces(images, hole, [rng(seed) for seed in range(num)], replace(MIXED, traces=0.5))
+    changed = (some != images).flatten(1).any(1).float().mean()
+    assert 0.3 < float(changed) < 0.7
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"shares": (1.0,)},
+        {"shares": (0.5,)},
+        {"shares": (0.1,) * 10},
         {"shares": (0.5, 0.5, 0.5, -0.5, 0.0)},
         {"holes": (0, 2)},
         {"vertices": (5, 2)},
@@ -103,6 +141,7 @@ def test_settings_survive_json():
         {"step": (0.1, 1.5)},
         {"turn": -1.0},
         {"redraws": -1},
+        {"traces": 1.5},
     ],
     ids=str,
 )

@@ -23,6 +23,7 @@ from adacode_cli.training.losses import (
     hole_pixel_loss,
     pixel_loss,
     semantic_loss,
+    tint_loss,
 )
 
 Loss = Callable[..., Tensor]
@@ -39,10 +40,13 @@ def hole(seed: int, num: int, side: int) -> Tensor:
 
 
 def agrees_with_differences(loss: Loss, x: Tensor, step: float = 1e-2) -> bool:
-    """Whether the gradient at x, along some direction, is what two values nearby say."""
-    direction = normal(99, *x.shape)
+    """Whether the gradient at x, along some direction, is what two values nearby say.
+
+    Half of the direction is the gradient itself: along a random one the values may differ by less than their rounding.
+    """
     leaf = x.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(loss(leaf), leaf)
+    direction = normal(99, *x.shape) + gradient / gradient.std()
     found = float((gradient * direction).sum())
     expected = float(loss(x + step * direction) - loss(x - step * direction)) / (2 * step)
     return abs(found) > 1e-4 and math.isclose(found, expected, rel_tol=2e-2)
@@ -57,6 +61,7 @@ def per_image_losses(seed: int, num: int, side: int, least: float = 0.01) -> dic
         "pixel": (pixel_loss, (a, b)),
         "hole": (hole_pixel_loss, (a, b, hole(seed, num, side))),
         "grid": (lambda x, y: grid_loss(x, y, 2), (a, b)),
+        "tint": (tint_loss, (a, b, hole(seed, num, side))),
         "feature": (feature_loss, (a, b)),
         "code": (lambda x, y: code_loss(x, y, 0.25), (a, b)),
         "codebook": (lambda x, y, o: codebook_loss(x, y, 0.25, o), (a, b, own)),
@@ -247,6 +252,21 @@ def test_hinge_losses_stop_at_the_margin():
     real.requires_grad_()
     hinge_discriminator(real, fake).backward()
     assert real.grad.tolist() == [0, 0, -0.25, -0.25]
+
+
+def test_the_tint_loss_sees_a_wrong_colour_at_the_border_of_a_hole_alone():
+    """Noise, whatever is wrong outside, and what is wrong deep in the hole do not matter; a tint by its strength."""
+    target, hole = normal(0, 2, 3, 96, 96), torch.zeros(2, 1, 96, 96)
+    hole[0, :, 16:80, 16:80] = 1
+    tint = torch.tensor([0.2, 0.0, -0.1]).view(3, 1, 1)
+    inside, deep = hole, torch.zeros_like(hole)
+    deep[0, :, 32:64, 32:64] = 1
+    assert tint_loss(target + tint * inside, target, hole) == pytest.approx(0.1 / 2, rel=1e-4)
+    assert tint_loss(target + tint * (1 - inside), target, hole) == 0
+    assert tint_loss(target + tint * deep, target, hole) == 0
+    assert tint_loss(target + tint, target, torch.zeros_like(hole)) == 0
+    noise = 0.1 * normal(1, 2, 3, 96, 96) * inside
+    assert tint_loss(target + noise, target, hole) < 0.2 * hole_pixel_loss(target + noise, target, hole)
 
 
 @pytest.mark.parametrize("period", [2, 4])

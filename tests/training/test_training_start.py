@@ -14,6 +14,7 @@ from tiny_shards import save_shards
 from adacode_cli.checkpoints.format import SHARED_PARTS, read_weights, split, write_weights
 from adacode_cli.checkpoints.load import load_network
 from adacode_cli.errors import TrainingError
+from adacode_cli.model.config import ContextConfig
 from adacode_cli.training.runs import run_fuse, run_fuse_again, run_joint, run_restore
 
 SHARED = tuple(prefix for prefixes in SHARED_PARTS.values() for prefix in prefixes)
@@ -98,6 +99,27 @@ def test_a_deeper_network_goes_on_where_a_shallower_one_was(finished, tmp_path, 
     session = tiny_session(shards, tmp_path / "back", STILL)
     with pytest.raises(TrainingError, match="not an earlier result of this task"):
         run_fuse_again(session, fused)
+
+
+def test_a_network_with_context_goes_on_where_one_without_was(finished, tmp_path, shards):
+    """The context adds nothing at first, and it learns."""
+    recipe = replace(STILL, network=replace(STILL.network, context=ContextConfig(8, 2, 5)))
+    start, fused = finished / "inpaint.safetensors", finished / "fused.safetensors"
+    session = tiny_session(shards, tmp_path / "run", recipe)
+    assert run_restore(session, fused, task="inpaint", scale=1, start=start)
+    (earlier, _), (wider, _) = (load_network((f / "inpaint.safetensors",)) for f in (finished, tmp_path / "run"))
+    image = torch.rand(1, 4, 64, 64).round()
+    with torch.inference_mode():
+        assert torch.allclose(earlier(image).image_BCHW, wider(image).image_BCHW, atol=1e-5)
+    learning = replace(recipe, restore=replace(recipe.restore, optimiser=TINY.restore.optimiser))
+    session = tiny_session(shards, tmp_path / "on", learning)
+    assert run_restore(session, fused, task="inpaint", scale=1, start=tmp_path / "run" / "inpaint.safetensors")
+    before, after = (load_file(tmp_path / run / "inpaint.safetensors") for run in ("run", "on"))
+    moved = {key for key in after if not torch.allclose(after[key], before[key], atol=1e-5)}
+    assert "encoder.context.up.weight" in moved
+    session = tiny_session(shards, tmp_path / "back", STILL)
+    with pytest.raises(TrainingError, match="not an earlier result of this task"):
+        run_restore(session, fused, task="inpaint", scale=1, start=tmp_path / "run" / "inpaint.safetensors")
 
 
 def test_fusing_goes_on_over_codebooks_trained_anew(finished, tmp_path, shards):
