@@ -244,9 +244,10 @@ def _described(header: dict[str, Any], tensors: dict[str, Tensor]) -> Weights:
 
 
 def split(whole: Weights) -> dict[Part, Weights]:
-    """A whole network as its three parts."""
-    parts: tuple[Part, ...] = ("basis", "fused", "task")
-    groups = {part: replace(whole, part=part, tensors={}, faithful={}) for part in parts}
+    """A whole network as its three parts. The shared ones do not depend on a decoder that the task has of its own."""
+    shared, task = replace(whole, config=replace(whole.config, own_decoder=None)), whole
+    parts: dict[Part, Weights] = {"basis": shared, "fused": shared, "task": task}
+    groups = {part: replace(of, part=part, tensors={}, faithful={}) for part, of in parts.items()}
     for key, tensor in whole.tensors.items():
         groups[part_of(key)].tensors[key] = tensor
     for key, tensor in whole.faithful.items():

@@ -116,7 +116,9 @@ def decoder_digest(network: AdaCode) -> bytes:
     """16 bytes that identify a decoder: a digest of the configuration and values of what turns codes into pixels."""
     state, config = network.state_dict(), network.config.to_dict()
     prefixes = tuple(prefix for part in SHARED_PARTS.values() for prefix in part)
-    names = ("channels", "grid", "decoder_depth", "head_depth", "norm", "codebooks")
+    names = ["channels", "grid", "decoder_depth", "head_depth", "norm", "codebooks"]
+    if network.own_decoder is not None:  # Without one, the digest is as in earlier versions.
+        names, prefixes = [*names, "own_decoder"], (*prefixes, "own_decoder.")
     digest = hashlib.sha256(json.dumps({name: config[name] for name in names}).encode())
     for key in sorted(key for key in state if key.startswith(prefixes)):
         digest.update(key.encode())
@@ -125,7 +127,7 @@ def decoder_digest(network: AdaCode) -> bytes:
 
 
 def _check_rebuilds_from_codes(config: NetworkConfig, name: str) -> None:
-    if not config.purpose.from_codes or config.scale != 1 or config.num_skips or config.base != "none":
+    if not config.is_of_codes_alone:
         raise WeightsError(
             f"{name} makes its images from more than codes", hint="Use weights for reconstruct, such as compact."
         )

@@ -80,9 +80,10 @@ def _encoder(network: AdaCode) -> Iterator[Step]:
 
 
 def _decoder(network: AdaCode, num_skips: int, trunk: Trunk | None) -> Iterator[Step]:
-    stages, head = network.decoder.stages, network.decoder.head
+    stages, head = network.drawing.stages, network.drawing.head
     names = ["mixed", *(f"stage{i}" for i in range(len(stages)))]
     yield Step((CODES, WEIGHTS), names[0], partial(_mix, network.codebook))
+    yield from _residuals(names[0], network.drawing.body)
     for i, stage in enumerate(stages):
         # A skip is made when its stage comes, so that not all of them are held at once.
         if i < num_skips:

@@ -49,6 +49,15 @@ class ContextConfig:
 
 
 @dataclass(frozen=True)
+class DecoderConfig:
+    """Residual blocks of a decoder: on the latent grid, in each stage, and before the last convolution of its head."""
+
+    latent_depth: int = 4
+    depth: int = 10
+    head_depth: int = 2
+
+
+@dataclass(frozen=True)
 class TrunkConfig:
     """A sequence of 3×3 convolutions on the finest grid, of which the codes are a branch (`model.network.Trunk`).
 
@@ -82,6 +91,8 @@ class NetworkConfig:
         ("add", published stage III), or a learnt fusion of the two ("fuse").
     trunk: convolutions that restore the image themselves, with the codes as a branch; they replace the stem.
     encoder_context: convolutions that look far, on half the latent grid, before the encoder's attention.
+    own_decoder: makes images of the task's codes in place of the decoder that the tasks of a family share, so that it
+        can be trained further without them.
     base: image that the network's output is added to: nothing, the input enlarged by bicubic interpolation
         ("upsampled") or by repetition ("nearest"), or the input with its holes interpolated (which needs the mask
         channel).
@@ -108,6 +119,7 @@ class NetworkConfig:
     skip: Skip = "none"
     num_skips: int = 0
     trunk: TrunkConfig | None = None
+    own_decoder: DecoderConfig | None = None
     base: Base = "none"
     mask_channel: bool = False
     coarse_passes: int = 0
@@ -127,13 +139,16 @@ class NetworkConfig:
             raise WeightsError("this network configuration is impossible: " + "; ".join(problems))
 
     def _fields(self) -> list[tuple[bool, str]]:
-        depths = {f.name: getattr(self, f.name) for f in fields(self) if f.name.endswith("_depth")}
+        names = [f.name for f in fields(self) if f.name.endswith("_depth")] + ["num_skips", "coarse_passes"]
+        counts = {name: getattr(self, name) for name in names}
         sizes = [*self.channels, *(n for book in self.codebooks for n in book)]
         sizes += [n for swin in self.swins for n in astuple(swin)]
         sizes += astuple(self.encoder_context) if self.encoder_context else ()
         if self.trunk:
             own, shuffle = (self.trunk.depth, self.trunk.tap, self.trunk.join), self.trunk.shuffle
             sizes += own if shuffle is None else (*own, shuffle)
+        if self.own_decoder:
+            counts |= {f"own_decoder.{name}": depth for name, depth in asdict(self.own_decoder).items()}
         choices = {"stem": Stem, "norm": Norm, "skip": Skip, "base": Base}
         return [
             (self.task not in (BASIS.name, *TASKS), f"unknown task {shown(self.task)}"),
@@ -147,11 +162,7 @@ class NetworkConfig:
                 not all(_is_whole(n, 1) for n in (*sizes, self.scale, self.grid)),
                 "a size is not a positive whole number",
             ),
-            *((not _is_whole(n, 0), f"{name} {shown(n)} is not a whole number") for name, n in depths.items()),
-            *(
-                (not _is_whole(getattr(self, name), 0), f"{name} {shown(getattr(self, name))} is not a whole number")
-                for name in ("num_skips", "coarse_passes")
-            ),
+            *((not _is_whole(n, 0), f"{name} {shown(n)} is not a whole number") for name, n in counts.items()),
             *(
                 (not isinstance(getattr(self, name), bool), f"{name} is neither true nor false")
                 for name in ("mask_channel", "softmax", "uniform")
@@ -168,6 +179,7 @@ class NetworkConfig:
         return [
             (any(swin.window > _MAX_WINDOW for swin in self.swins), f"a window of more than {_MAX_WINDOW} cells"),
             (num_levels > _MAX_STRIDE or self.latent_stride > _MAX_STRIDE, f"cells of over {_MAX_STRIDE} pixels"),
+            (self.own_decoder is not None and not self.is_of_codes_alone, "only codes have a decoder of their own"),
             (context is not None and context.kernel % 2 == 0, "the side of a context kernel is even"),
             (self.task == BASIS.name and len(self.codebooks) != 1, "a basis network has exactly one codebook"),
             (unmatched, "categories do not match codebooks"),
@@ -210,6 +222,11 @@ class NetworkConfig:
         return [swin for swin in (self.encoder_swin, self.predictor_swin) if swin]
 
     @property
+    def is_of_codes_alone(self) -> bool:
+        """Whether images are made from codes and mixing weights, at the size of the input, and from nothing else."""
+        return self.purpose.from_codes and self.scale == 1 and not self.num_skips and self.base == "none"
+
+    @property
     def num_bases(self) -> int:
         return len(self.codebooks)
 
@@ -226,6 +243,8 @@ class NetworkConfig:
         blocks += (steps - self.input_level) * self.encoder_depth
         blocks += sum(prod((swin.groups, swin.blocks)) for swin in self.swins) + (self.trunk.depth if self.trunk else 0)
         blocks += self.encoder_context.blocks if self.encoder_context else 0
+        if own := self.own_decoder:
+            blocks += own.latent_depth + steps * own.depth + own.head_depth
         return steps + len(self.codebooks) + blocks
 
     @property
@@ -265,8 +284,12 @@ class NetworkConfig:
         return self.categories or tuple(f"basis {k + 1}" for k in range(self.num_bases))
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready form; `from_dict` restores an equal value."""
-        return asdict(self)
+        """JSON-ready form; `from_dict` restores an equal value.
+
+        Groups that came after the first files are left out where a network lacks them: files and digests of such
+        networks stay as they were.
+        """
+        return {name: value for name, value in asdict(self).items() if value is not None or name not in _LATER}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> NetworkConfig:
@@ -277,10 +300,7 @@ class NetworkConfig:
             raise WeightsError(what, hint="These weights need a newer adacode.")
         v = dict(values)
         try:
-            for key in ("encoder_swin", "predictor_swin"):
-                if v.get(key) is not None:
-                    v[key] = SwinConfig(**v[key])
-            for key, part in (("trunk", TrunkConfig), ("encoder_context", ContextConfig)):
+            for key, part in _GROUPS.items():
                 if v.get(key) is not None:
                     v[key] = part(**v[key])
             for key in ("channels", "categories"):
@@ -291,6 +311,17 @@ class NetworkConfig:
             return cls(**v)
         except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
             raise WeightsError(f"the configuration cannot be read: {error}") from error
+
+
+# The groups of settings that a network may lack, by field.
+_GROUPS: dict[str, type[Any]] = {
+    "encoder_swin": SwinConfig,
+    "predictor_swin": SwinConfig,
+    "trunk": TrunkConfig,
+    "encoder_context": ContextConfig,
+    "own_decoder": DecoderConfig,
+}
+_LATER = ("encoder_context", "own_decoder")
 
 
 def _is_whole(value: object, least: int) -> bool:

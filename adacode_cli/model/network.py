@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from adacode_cli.model.blocks import DownBlock, UpBlock, conv3, res_blocks
 from adacode_cli.model.codebook import AdaptiveCodebook
-from adacode_cli.model.config import NetworkConfig
+from adacode_cli.model.config import DecoderConfig, NetworkConfig
 from adacode_cli.model.context import ContextStack
 from adacode_cli.model.input import base_image, fill_from, halve, pad_mirrored, padded_size, prepare_input
 from adacode_cli.model.swin import SwinStack
@@ -124,10 +124,10 @@ class Fusion(nn.Module):
 class Head(nn.Module):
     """Finest map → RGB: residual blocks, one convolution, and a pixel shuffle where a cell holds several pixels."""
 
-    def __init__(self, config: NetworkConfig) -> None:
+    def __init__(self, config: NetworkConfig, depth: int) -> None:
         super().__init__()
         self.grid = config.grid
-        self.body = res_blocks(config.channels[0], config.head_depth, config.norm)
+        self.body = res_blocks(config.channels[0], depth, config.norm)
         self.conv = conv3(config.channels[0], 3 * config.grid**2)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -136,15 +136,16 @@ class Head(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Up blocks from the latent grid to the finest grid. Shared by all tasks of a family."""
+    """Residual blocks on the latent grid, up blocks from there to the finest grid, and a head."""
 
-    def __init__(self, config: NetworkConfig) -> None:
+    def __init__(self, config: NetworkConfig, shape: DecoderConfig) -> None:
         super().__init__()
         ch = config.channels
+        self.body = res_blocks(ch[-1], shape.latent_depth, config.norm)
         self.stages = nn.ModuleList(
-            UpBlock(ch[i], ch[i - 1], config.decoder_depth, config.norm) for i in range(len(ch) - 1, 0, -1)
+            UpBlock(ch[i], ch[i - 1], shape.depth, config.norm) for i in range(len(ch) - 1, 0, -1)
         )
-        self.head = Head(config)
+        self.head = Head(config, shape.head_depth)
 
 
 class Skips(nn.Module):
@@ -244,9 +245,16 @@ class AdaCode(nn.Module):
         self.config = config
         self.encoder = Encoder(config)
         self.codebook = AdaptiveCodebook(config)
-        self.decoder = Decoder(config)
+        # Shared by all tasks of a family.
+        self.decoder = Decoder(config, DecoderConfig(0, config.decoder_depth, config.head_depth))
+        self.own_decoder = Decoder(config, config.own_decoder) if config.own_decoder else None
         self.skips = Skips(config)
         self.trunk = Trunk(config) if config.trunk else None
+
+    @property
+    def drawing(self) -> Decoder:
+        """The decoder that makes images: the task's own if it has one."""
+        return self.decoder if self.own_decoder is None else self.own_decoder
 
     def encode(self, prepared_BCHW: Tensor) -> Encoded:
         """Prepared input, sides multiples of `pad_multiple` → latent map, and the maps that `render` needs too."""
@@ -258,14 +266,15 @@ class AdaCode(nn.Module):
 
     def render(self, latent_BCHW: Tensor, skips: tuple[Tensor, ...] = ()) -> Tensor:
         """Decoder's input and the maps of `encode` → B×3×H×W, without the base image; no maps: the decoder alone."""
-        x = latent_BCHW
+        decoder = self.drawing
+        x = decoder.body(latent_BCHW)
         if self.trunk is not None and skips:
-            for stage in self.decoder.stages:
+            for stage in decoder.stages:
                 x = stage(x)
             return self.trunk.finish(skips[0], x)
-        for i, stage in enumerate(self.decoder.stages):
+        for i, stage in enumerate(decoder.stages):
             x = self.skips(i, stage(x), skips)
-        out: Tensor = self.decoder.head(x)
+        out: Tensor = decoder.head(x)
         return out
 
     def detail(self, prepared_BCHW: Tensor) -> Restoration:

@@ -6,7 +6,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from adacode_cli.errors import UsageError, WeightsError
-from adacode_cli.model.config import Base, ContextConfig, NetworkConfig, Norm, Skip, Stem, SwinConfig, TrunkConfig
+from adacode_cli.model.config import (
+    Base,
+    ContextConfig,
+    DecoderConfig,
+    NetworkConfig,
+    Norm,
+    Skip,
+    Stem,
+    SwinConfig,
+    TrunkConfig,
+)
 from adacode_cli.tasks import TASKS
 
 PAPER_CODES = (512, 256, 512, 256, 256)
@@ -23,6 +33,7 @@ class Family:
     mask_channel: a fourth input channel marks the holes.
     coarse_passes: of tasks that fill holes, which are trained to continue from their own coarser results.
     context: of tasks that fill holes.
+    own_decoder: of reconstruction, once it learns on by itself (`StageRecipe.learns`).
     trunk: of tasks that enlarge, in place of stem blocks, skips and the interpolated base.
     """
 
@@ -47,6 +58,7 @@ class Family:
     mask_channel: bool = False
     coarse_passes: int = 0
     context: ContextConfig | None = None
+    own_decoder: DecoderConfig = field(default_factory=DecoderConfig)
     trunk: TrunkConfig | None = None
     encoder_swin: SwinConfig = field(default_factory=SwinConfig)
     predictor_swin: SwinConfig = field(default_factory=SwinConfig)

@@ -8,7 +8,7 @@ result.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import astuple, fields, replace
 from pathlib import Path
 
 import torch
@@ -30,7 +30,7 @@ BRANCH_GAIN = 0.1
 _SLOPE = 0.25
 _DOWN = "encoder.down."
 _DEPTHS = tuple(field.name for field in fields(NetworkConfig) if field.name.endswith("_depth"))
-_BOOKS = "codebook.books."
+_BOOKS, _DECODER = "codebook.books.", "decoder."
 
 
 def fresh_network(config: NetworkConfig, seed: int) -> AdaCode:
@@ -146,12 +146,17 @@ def earlier_fused(path: Path) -> AdaCode:
 
 
 def fuse_from(network: AdaCode, path: Path) -> None:
-    """Stage II continues: everything except the codebooks is taken from the file. Raises TrainingError if it does not
-    fit.
+    """Stage II continues: everything except the codebooks is taken from the file.
+
+    A decoder of reconstruction's own that the file does not have starts as the shared one. Raises TrainingError if the
+    file does not fit.
     """
     earlier = earlier_fused(path)
     _require_alike(earlier.config, network.config, path)
-    _take_over(network, {key: t for key, t in earlier.state_dict().items() if not key.startswith(_BOOKS)})
+    source = {key: t for key, t in earlier.state_dict().items() if not key.startswith(_BOOKS)}
+    if earlier.own_decoder is None:
+        source |= {f"own_{key}": tensor for key, tensor in source.items() if key.startswith(_DECODER)}
+    _take_over(network, source)
 
 
 def restore_from(network: AdaCode, path: Path) -> Provenance:
@@ -174,8 +179,12 @@ def restore_from(network: AdaCode, path: Path) -> Provenance:
 def _require_alike(earlier: NetworkConfig, config: NetworkConfig, path: Path) -> None:
     depths = {name: getattr(config, name) for name in _DEPTHS}
     deeper = any(getattr(earlier, name) > depth for name, depth in depths.items())
-    context = earlier.encoder_context or config.encoder_context
-    wanted = replace(earlier, coarse_passes=config.coarse_passes, encoder_context=context, **depths)
+    if earlier.own_decoder is not None and config.own_decoder is not None:
+        pairs = zip(astuple(earlier.own_decoder), astuple(config.own_decoder), strict=True)
+        deeper = deeper or any(before > now for before, now in pairs)
+        earlier = replace(earlier, own_decoder=config.own_decoder)
+    context, own = earlier.encoder_context or config.encoder_context, earlier.own_decoder or config.own_decoder
+    wanted = replace(earlier, coarse_passes=config.coarse_passes, encoder_context=context, own_decoder=own, **depths)
     if deeper or wanted != config:
         hint = "Give an earlier result of the same task and family; its network may be shallower, not deeper."
         raise TrainingError("is not an earlier result of this task", path=path, hint=hint)

@@ -24,7 +24,7 @@ MAX_CANDIDATES = 16
 NUM_SEEDS = 2**32
 StageName = Literal["basis", "fuse", "restore"]
 _WHAT = "these training settings are"
-Learns = Literal["all", "trunk", "codes"]
+Learns = Literal["all", "trunk", "codes", "decoder"]
 STAGES: tuple[StageName, ...] = ("basis", "fuse", "restore")
 
 
@@ -110,8 +110,9 @@ class StageRecipe:
     candidates: crops drawn for each one that is used; the one with most detail is used.
     shrunk: share of crops that are cut larger and then reduced, because photographs are rarely sharp at full size.
     shrink: smallest factor of that, up to 1.
-    learns: "all" that the stage trains; in stage III also only the "trunk" (then a branch of codes that adds nothing
-        yet is not computed), or only the "codes": all except the trunk.
+    learns: "all" that the stage trains; in stage II also only the "decoder", one that reconstruction has of its own;
+        in stage III also only the "trunk" (then a branch of codes that adds nothing yet is not computed), or only the
+        "codes": all except the trunk.
     magnified: how often the parts for the perceptual loss are enlarged, so that its strides do not skip
         pixels.
     adversarial_from: part of the run, 0 to 1, after which the discriminator is used.
@@ -204,6 +205,7 @@ def without_effect(recipe: Recipe, name: StageName) -> list[str]:
     unused = [*missing.get(name, ("semantic",)), *(() if recipe.perceptual else ("perceptual", "semantic"))]
     unused += ["grid"] if recipe.network.grid == 1 else []
     stage = recipe.stage(name)
-    unused += ["codebook", "feature", "contrastive"] if name == "restore" and stage.learns == "trunk" else []
+    unused += ["codebook", "feature", "contrastive"] if stage.learns in ("trunk", "decoder") else []
     found = [f"{name}.loss.{term}" for term in dict.fromkeys(unused) if getattr(stage.loss, term)]
-    return found + ([f"{name}.learns"] if name != "restore" and stage.learns != "all" else [])
+    chosen = {"basis": ("all",), "fuse": ("all", "decoder")}.get(name, (stage.learns,))
+    return found + ([f"{name}.learns"] if stage.learns not in chosen else [])

@@ -25,7 +25,7 @@ from adacode_cli.training.initialise import adopt, adopt_fused, earlier_fused, f
 from adacode_cli.training.recipe import Recipe, StageRecipe
 from adacode_cli.training.run_names import BASIS, FUSED, SHARDS, START
 from adacode_cli.training.session import TrainingSession
-from adacode_cli.training.stages import BasisStage, FuseStage, JointStage, RestoreStage
+from adacode_cli.training.stages import BasisStage, DecoderStage, FuseStage, JointStage, RestoreStage
 
 _OTHER_FAMILY = "Use files of one family, or a new run folder."
 # Parts of the minutes of a whole training that stages I and II take; the tasks of stage III share the rest.
@@ -103,6 +103,7 @@ def run_fuse(session: TrainingSession, basis_folder: Path, *, start: Path | None
     codebooks, or if files are of another family.
     """
     session.folder.require_free([FUSED])
+    _require_new_decoder_last(session.recipe)
     family = session.recipe.network
     found = {path.stem.removeprefix(BASIS): _read_basis(path, family) for path in basis_files(basis_folder)}
     common = found.pop(START, None)
@@ -128,7 +129,10 @@ def run_fuse_again(session: TrainingSession, start: Path) -> bool:
     if earlier.config.categories != categories:
         what = f"has bases of {', '.join(earlier.config.categories)}; the shards are of {', '.join(categories)}"
         raise TrainingError(what, path=start, hint="Prepare shards with those categories, or train the basis again.")
-    network = fresh_network(session.recipe.network.clean(categories, earlier.config.codebooks), session.seed(FUSED))
+    config = session.recipe.network.clean(categories, earlier.config.codebooks)
+    if session.recipe.fuse.learns == "decoder":
+        config = replace(config, own_decoder=session.recipe.network.own_decoder)
+    network = fresh_network(config, session.seed(FUSED))
     fuse_from(network, start)
     books = {key: tensor for key, tensor in earlier.state_dict().items() if part_of(key) == "basis"}
     return _fuse(session, network, books, start)
@@ -141,8 +145,14 @@ def _fuse(session: TrainingSession, network: AdaCode, books: Mapping[str, Tensor
         return True
     adopt(network, books)
     _require_shared(network, books, ("basis",), path)
-    stage = FuseStage(network, session.context("fuse"))
-    return session.train(FUSED, "fuse", stage) is not None
+    kind = FuseStage if network.own_decoder is None else DecoderStage
+    return session.train(FUSED, "fuse", kind(network, session.context("fuse"))) is not None
+
+
+def _require_new_decoder_last(recipe: Recipe) -> None:
+    if recipe.fuse.learns == "decoder":
+        hint = "Give the finished network with --start FILE, without --basis and --joint."
+        raise TrainingError("fuse.learns=decoder is for a stage II that has ended", hint=hint)
 
 
 def _require_categories(found: Mapping[str, Weights], folder: Path) -> None:
@@ -172,6 +182,7 @@ def run_joint(session: TrainingSession) -> bool:
     stopped.
     """
     session.folder.require_free([FUSED])
+    _require_new_decoder_last(session.recipe)
     if session.finished(FUSED) is not None:
         return True
     config = session.recipe.network.clean(session.data.shards.categories)
@@ -224,6 +235,8 @@ def run_restore(
 
 def require_trunk(recipe: Recipe, trunk: TrunkConfig | None) -> None:
     """Raises TrainingError if the recipe sets which part of a network with a trunk learns, and there is no trunk."""
+    if recipe.restore.learns == "decoder":
+        raise TrainingError("restore.learns=decoder is for stage II", hint="Use `train fuse` with fuse.learns=decoder.")
     if recipe.restore.learns != "all" and trunk is None:
         raise TrainingError(
             f"restore.learns={recipe.restore.learns} is for super-resolution with a trunk, and this network has none",

@@ -257,7 +257,18 @@ class BasisStage(Stage):
 class FuseStage(Stage):
     """Stage II: encoder, predictor and decoder over the K frozen codebooks, on clean images of all categories."""
 
-    frozen = ("codebook.books.",)
+    frozen: tuple[str, ...] = ("codebook.books.",)
+
+
+class DecoderStage(FuseStage):
+    """A decoder of reconstruction's own learns on; the codes, and what turns images into them, stay as they are."""
+
+    frozen = ("codebook.", "decoder.", "encoder.")
+
+    def code_terms(self, passed: ForwardPass, batch: Batch) -> dict[str, Tensor]:
+        """None: the codes do not change."""
+        del passed, batch
+        return {}
 
 
 class JointStage(Stage):

@@ -16,6 +16,7 @@ from adacode_cli.engine.restorer import Restorer
 from adacode_cli.engine.runner import Runner
 from adacode_cli.errors import InputError, WeightsError
 from adacode_cli.imaging.decode import decode as decode_image
+from adacode_cli.model.config import DecoderConfig
 
 DTYPES = (np.uint8, np.uint16, np.float32)
 
@@ -89,6 +90,25 @@ def test_the_digest_is_of_the_decoder_alone():
     with torch.no_grad():
         same.decoder.head.conv.bias[0] += 1e-6
     assert decoder_digest(one) != decoder_digest(same)
+
+
+def test_codes_belong_to_the_decoder_that_draws_them():
+    """Also to one of the network's own; the digest of a network without one is that of earlier versions."""
+    own = replace(LOCAL, own_decoder=DecoderConfig(0, 1, 0))
+    shared, one, other = network(LOCAL), network(own), network(own)
+    with torch.no_grad():
+        other.own_decoder.head.conv.bias[0] += 1e-6
+    assert len({decoder_digest(net) for net in (shared, one, other)}) == 3
+    state = {key: torch.linspace(-1, 1, v.numel()).view(v.shape) for key, v in shared.state_dict().items()}
+    shared.load_state_dict(state)
+    assert decoder_digest(shared).hex() == "38e1e569fef5e6d59e9e942a1cedc9b7"
+    image = photograph(101, 150)
+    restorer = coder(own)
+    codes = restorer.encode(image)
+    np.testing.assert_array_equal(restorer.decode(codes).image, restorer.decode(codes).image)
+    assert psnr(restorer.decode(codes).image / 255, restorer.reconstruct(image) / 255) > 45
+    with pytest.raises(WeightsError):
+        coder(LOCAL).decode(codes)
 
 
 def test_codes_of_other_weights_are_refused_by_name():

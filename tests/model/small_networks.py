@@ -8,7 +8,17 @@ from typing import get_args
 
 import torch
 
-from adacode_cli.model.config import Base, ContextConfig, NetworkConfig, Norm, Skip, Stem, SwinConfig, TrunkConfig
+from adacode_cli.model.config import (
+    Base,
+    ContextConfig,
+    DecoderConfig,
+    NetworkConfig,
+    Norm,
+    Skip,
+    Stem,
+    SwinConfig,
+    TrunkConfig,
+)
 from adacode_cli.model.network import AdaCode
 
 
@@ -72,6 +82,21 @@ TRUNK_CONFIGS = (
         _TRUNK, scale=2, grid=2, channels=(8, 12, 16), trunk=TrunkConfig(depth=2, tap=1, join=1), encoder_swin=None
     ),
     replace(_TRUNK, scale=1, grid=2, trunk=TrunkConfig(depth=3, tap=2, join=2), base="none", codebooks=((9, 4),)),
+)
+
+# Codes with a decoder of their own beside the shared one, with and without normalisation.
+OWN_CONFIGS = (
+    NetworkConfig(
+        "reconstruct",
+        channels=(8, 12),
+        grid=4,
+        stem="shuffle",
+        norm="none",
+        decoder_depth=1,
+        codebooks=((7, 4), (5, 6)),
+        own_decoder=DecoderConfig(latent_depth=1, depth=2, head_depth=1),
+    ),
+    NetworkConfig("reconstruct", channels=(32, 32, 32), own_decoder=DecoderConfig(0, 1, 0), codebooks=((9, 4),)),
 )
 
 

@@ -7,12 +7,14 @@ from dataclasses import FrozenInstanceError, asdict, fields, replace
 from typing import get_args
 
 import pytest
-from small_networks import SMALL_CONFIGS, TRUNK_CONFIGS, small_config
+from small_networks import OWN_CONFIGS, SMALL_CONFIGS, TRUNK_CONFIGS, small_config
 
 from adacode_cli.errors import WeightsError
 from adacode_cli.model.config import (
     PAPER_CATEGORIES,
     Base,
+    ContextConfig,
+    DecoderConfig,
     NetworkConfig,
     Norm,
     Skip,
@@ -40,7 +42,7 @@ def test_the_small_networks_use_every_choice():
 
 
 @pytest.mark.parametrize(
-    "config", [*map(small_config, range(30)), *TRUNK_CONFIGS, family_network("compact", "inpaint"), GOOD]
+    "config", [*map(small_config, range(30)), *TRUNK_CONFIGS, *OWN_CONFIGS, family_network("compact", "inpaint"), GOOD]
 )
 def test_json_keeps_a_configuration(config):
     assert NetworkConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
@@ -59,6 +61,24 @@ def test_a_file_from_before_there_were_trunks_has_none():
         assert values.pop("trunk") is None
         assert NetworkConfig.from_dict(values) == config
         assert NetworkConfig.from_dict({**values, "trunk": None}) == config
+
+
+@pytest.mark.parametrize("name", ["encoder_context", "own_decoder"])
+def test_parts_that_came_later_are_named_only_where_they_are(name):
+    """So files and digests of all other networks are those of earlier versions."""
+    configs = [*SMALL_CONFIGS, *OWN_CONFIGS]
+    assert {getattr(config, name) is not None for config in configs} == {True, False}
+    for config in configs:
+        assert (name in config.to_dict()) == (getattr(config, name) is not None)
+
+
+def test_a_context_needs_kernels_with_a_middle_and_a_decoder_of_its_own_needs_codes_alone():
+    with pytest.raises(WeightsError, match="kernel is even"):
+        replace(SMALL_CONFIGS[2], encoder_context=ContextConfig(kernel=4))
+    with pytest.raises(WeightsError, match="only codes have a decoder of their own"):
+        replace(GOOD, own_decoder=DecoderConfig())
+    with pytest.raises(WeightsError, match=r"own_decoder\.depth -1 is not a whole number"):
+        replace(OWN_CONFIGS[0], own_decoder=DecoderConfig(depth=-1))
 
 
 def test_json_says_what_a_trunk_is():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from small_networks import SMALL_CONFIGS, TRUNK_CONFIGS, network, picture
+from small_networks import OWN_CONFIGS, SMALL_CONFIGS, TRUNK_CONFIGS, network, picture
 
 from adacode_cli.checkpoints.format import Provenance, Weights, write_weights
 from adacode_cli.checkpoints.load import load_network
@@ -14,6 +14,7 @@ from adacode_cli.model.input import base_image, padded_size, prepare_input
 from adacode_cli.model.network import AdaCode
 
 VARIANTS = dict(enumerate(SMALL_CONFIGS)) | {f"trunk {n}": config for n, config in enumerate(TRUNK_CONFIGS)}
+VARIANTS |= {f"own decoder {n}": config for n, config in enumerate(OWN_CONFIGS)}
 every_variant = pytest.mark.parametrize("config", VARIANTS.values(), ids=map(str, VARIANTS))
 SIZES = ((1, 1), (1, 7), (13, 5), (9, 33))
 
@@ -64,7 +65,7 @@ def test_every_parameter_learns_where_codes_pass_gradients_on(config):
     """With codes that pass gradients to their features and vectors; the choice of a code itself has none.
 
     The mixing weight of a single basis under a softmax is always one, so that its predictor has gradients of zero. A
-    trunk is in place of the decoder's head.
+    trunk is in place of the decoder's head, and a decoder of a task's own in place of the shared one.
     """
     net = network(config)
     side = config.pad_multiple
@@ -77,7 +78,7 @@ def test_every_parameter_learns_where_codes_pass_gradients_on(config):
     (image * torch.randn(image.shape, generator=torch.Generator().manual_seed(3))).sum().backward()
     constant = "codebook.predictor." if config.softmax and config.num_bases == 1 else "none"
     for name, parameter in net.named_parameters():
-        if config.trunk and name.startswith("decoder.head."):
+        if name.startswith("decoder." if config.own_decoder else "decoder.head." if config.trunk else "none"):
             assert parameter.grad is None
             continue
         assert parameter.grad is not None, name

@@ -14,7 +14,7 @@ from tiny_shards import save_shards
 from adacode_cli.checkpoints.format import SHARED_PARTS, read_weights, split, write_weights
 from adacode_cli.checkpoints.load import load_network
 from adacode_cli.errors import TrainingError
-from adacode_cli.model.config import ContextConfig
+from adacode_cli.model.config import ContextConfig, DecoderConfig
 from adacode_cli.training.runs import run_fuse, run_fuse_again, run_joint, run_restore
 
 SHARED = tuple(prefix for prefixes in SHARED_PARTS.values() for prefix in prefixes)
@@ -120,6 +120,49 @@ def test_a_network_with_context_goes_on_where_one_without_was(finished, tmp_path
     session = tiny_session(shards, tmp_path / "back", STILL)
     with pytest.raises(TrainingError, match="not an earlier result of this task"):
         run_restore(session, fused, task="inpaint", scale=1, start=tmp_path / "run" / "inpaint.safetensors")
+
+
+OWN = DecoderConfig(latent_depth=1, depth=2, head_depth=1)
+
+
+def test_a_decoder_of_its_own_learns_alone_from_where_the_shared_one_was(finished, tmp_path, shards):
+    """Codes and all that tasks share stay bit for bit, so tasks can be trained over the result as before."""
+    recipe = replace(TINY, network=replace(TINY.network, own_decoder=OWN), fuse=replace(TINY.fuse, learns="decoder"))
+    still = replace(recipe, fuse=replace(recipe.fuse, optimiser=STILL.fuse.optimiser, steps=1))
+    fused, image = finished / "fused.safetensors", torch.rand(1, 3, 64, 64)
+    assert run_fuse_again(tiny_session(shards, tmp_path / "still", still), fused)
+    (earlier, _), (begun, _) = (load_network((f / "fused.safetensors",)) for f in (finished, tmp_path / "still"))
+    assert begun.config == replace(earlier.config, own_decoder=OWN)
+    with torch.inference_mode():
+        assert torch.allclose(begun(image).image_BCHW, earlier(image).image_BCHW, atol=1e-5)
+    assert run_fuse_again(tiny_session(shards, tmp_path / "run", recipe), fused)
+    result, start = load_file(tmp_path / "run" / "fused.safetensors"), load_file(fused)
+    assert all(torch.equal(result[key], start[key]) for key in start)
+    own = {key for key in result if key.startswith("own_decoder.")}
+    assert own == result.keys() - start.keys()
+    learnt = load_file(tmp_path / "still" / "fused.safetensors")
+    assert all(not torch.equal(result[key], learnt[key]) for key in own if key.endswith("conv1.weight"))
+    again = tiny_session(shards, tmp_path / "again", recipe)
+    assert run_fuse_again(again, tmp_path / "run" / "fused.safetensors"), "it can go on"
+    session = tiny_session(shards, tmp_path / "sr", STILL)
+    assert run_restore(session, tmp_path / "run" / "fused.safetensors", task="sr", scale=4)
+    assert load_network((tmp_path / "sr" / "sr-x4.safetensors",))[0].own_decoder is None
+    session = tiny_session(shards, tmp_path / "all", STILL)
+    with pytest.raises(TrainingError, match="not an earlier result of this task"):
+        run_fuse_again(session, tmp_path / "run" / "fused.safetensors")
+
+
+def test_a_decoder_of_its_own_comes_after_stage_two(finished, tmp_path, shards):
+    recipe = replace(TINY, fuse=replace(TINY.fuse, learns="decoder"))
+    with pytest.raises(TrainingError, match="a stage II that has ended"):
+        run_fuse(tiny_session(shards, tmp_path / "a", recipe), finished)
+    with pytest.raises(TrainingError, match="a stage II that has ended"):
+        run_joint(tiny_session(shards, tmp_path / "b", recipe))
+    recipe = replace(TINY, restore=replace(TINY.restore, learns="decoder"))
+    with pytest.raises(TrainingError, match="is for stage II"):
+        run_restore(
+            tiny_session(shards, tmp_path / "c", recipe), finished / "fused.safetensors", task="inpaint", scale=1
+        )
 
 
 def test_fusing_goes_on_over_codebooks_trained_anew(finished, tmp_path, shards):
