@@ -17,14 +17,16 @@ from adacode_cli.batch.color_fix import ColorFixed
 from adacode_cli.batch.foresight import Foresight
 from adacode_cli.batch.guard import Guarded
 from adacode_cli.batch.keeping import Keeping
-from adacode_cli.batch.masks import HoleSource
+from adacode_cli.batch.masks import Edge, HoleSource
 from adacode_cli.batch.plan import Job
-from adacode_cli.batch.restoring import Restore, Restoring
+from adacode_cli.batch.record import digest_of
+from adacode_cli.batch.restoring import Detecting, Restore, Restoring
 from adacode_cli.batch.stages import Stages, paths_for
 from adacode_cli.imaging.decode import Decode
 from adacode_cli.imaging.provenance import HistoryEntry
 
 if TYPE_CHECKING:
+    from adacode_cli.engine.detection import MarkFinder
     from adacode_cli.engine.restorer import Restorer
 
 
@@ -59,6 +61,20 @@ class NetworkDescription:
 
 
 @dataclass(frozen=True)
+class Detection:
+    """Marks that are looked for: the detector's name or file, and the edge of the holes that they become."""
+
+    detector: str
+    edge: Edge
+
+    def finder(self, device: str) -> MarkFinder:
+        """Loads the detector. Raises UsageError, WeightsError, DeviceError."""
+        from adacode_cli.engine.detection import MarkFinder
+
+        return MarkFinder.from_pretrained(self.detector, device=device)
+
+
+@dataclass(frozen=True)
 class Description:
     """What a run does to each file.
 
@@ -69,6 +85,7 @@ class Description:
     color_fixed: results get the low frequencies of their inputs.
     save_codes: where codes are written beside results.
     from_codes: the sources are files of codes.
+    detection: the holes are marks that a detector finds; then there are no `holes`.
     The other fields are those of `Stages`; `keeping` has no history yet, which contains the digest of the weights.
     """
 
@@ -80,6 +97,7 @@ class Description:
     holes: HoleSource | None = None
     quality: int | None = None
     maps_dir: Path | None = None
+    masks_dir: Path | None = None
     quarantine: Path | None = None
     keeping: Keeping = field(default_factory=Keeping)
     foresight: Foresight = field(default_factory=Foresight)
@@ -87,11 +105,12 @@ class Description:
     color_fixed: bool = False
     save_codes: CodesPlace | None = None
     from_codes: bool = False
+    detection: Detection | None = None
 
     def paths(self, job: Job) -> tuple[Path, ...]:
         """Every file that may be written for a job, its output first; as `Stages.paths`, but without a network."""
         codes = (self.save_codes.path(job),) if self.save_codes else ()
-        return (*paths_for(job, self.maps_dir, self.quarantine), *codes)
+        return (*paths_for(job, self.maps_dir, self.masks_dir, self.quarantine), *codes)
 
     def stages(self, decoder: Decode) -> tuple[Stages, str]:
         """Loads the network. Returns (the stages, which decode files with `decoder`; the digest of the weights).
@@ -100,11 +119,17 @@ class Description:
         """
         restorer, digest = self._loaded(self.network)
         history = HistoryEntry(self.step, self.network.shown, digest) if self.step else None
+        restore = self._watched(self._restoring(restorer))
+        if self.detection:
+            finder = self.detection.finder(self.network.device)
+            restore = Detecting(restore, finder, self.detection.edge)
+            digest = digest_of({"weights": digest, "detector": finder.digest})
         common = (
-            self._watched(self._restoring(restorer)),
+            restore,
             self.holes,
             self.quality,
             self.maps_dir,
+            self.masks_dir,
             self.quarantine,
             replace(self.keeping, history=history),
             decoder,

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from adacode_cli import formats
 from adacode_cli.batch.mask_pairs import MaskPairs
+from adacode_cli.batch.plan import Job
 from adacode_cli.errors import InputError
 from adacode_cli.geometry import Hole
+from adacode_cli.imaging.encode import encode
 from adacode_cli.imaging.image import Decoded
 from adacode_cli.imaging.mask import mask_from_alpha, mask_from_color, mask_from_image
 
@@ -133,6 +136,26 @@ class OneColor:
     def file_for(self, source: Path) -> None:
         """As `HoleSource.file_for`."""
         del source
+
+
+def mask_path(masks_dir: Path, job: Job) -> Path:
+    """Where the mask of what was found in an image is written, so that `--mask-dir` finds it: NAME_mask beside others.
+
+    A TIFF file where the image can have several pages, otherwise a PNG file.
+    """
+    format = formats.of_suffix(job.source.suffix)
+    stem = job.source.stem if format else Path(job.name).name  # On a pipe, the job has a name and no file.
+    suffix = ".tif" if format is None or format.pages else ".png"
+    return masks_dir / Path(job.name).parent / f"{stem}_mask{suffix}"
+
+
+def mask_bytes(masks: Sequence[NDArray[np.bool_]], format: str) -> bytes:
+    """Masks (H×W bool, one for each page) as a grey image of 0 and 255 in the format "png" or "tiff"."""
+    first, *others = (
+        Decoded(pixels=mask.astype(np.uint8) * np.uint8(255), alpha=None, format=format, icc=None, exif=None, notes=())
+        for mask in masks
+    )
+    return encode(replace(first, more_pages=tuple(others)), format=format)
 
 
 def _hole_in(file: MaskFile | None, image: Decoded, edge: Edge) -> Hole:

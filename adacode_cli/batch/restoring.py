@@ -6,12 +6,13 @@ Metadata on size and resolution are adapted to the result.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from adacode_cli.batch.masks import Edge
 from adacode_cli.geometry import Hole
 from adacode_cli.imaging.image import Decoded
 
@@ -31,6 +32,17 @@ class Restored(Protocol):
     def shrunk(self) -> NDArray[np.float32] | None: ...
     @property
     def alpha(self) -> NDArray[Any] | None: ...
+    @property
+    def found(self) -> NDArray[np.bool_] | None: ...
+    def with_found(self, mask: NDArray[np.bool_], /) -> Restored: ...
+
+
+class Finder(Protocol):
+    """The part of `adacode_cli.engine.detection.MarkFinder` that a run needs."""
+
+    def mask(self, image: NDArray[Any], alpha: NDArray[Any] | None = ...) -> NDArray[np.bool_]:
+        """H×W bool, True on marks. Raises InputError, DeviceError."""
+        ...
 
 
 class Restorer(Protocol):
@@ -53,6 +65,7 @@ class Restorer(Protocol):
 # Without these notes, a black mask file, a mask colour that JPEG compression has changed, or an inverted mask would
 # not be noticed.
 _NO_HOLE = "nothing was filled: no pixel of this image is in its mask"
+_NOTHING_FOUND = "nothing was filled: no scratch was found in this image"
 _NEARLY_ALL = "nearly all of this image was filled: its mask covers {:.3g} %"
 _NEARLY_ALL_SHARE = 0.95
 Restore = Callable[[Decoded, Hole | None], tuple[Decoded, Restored]]
@@ -75,6 +88,25 @@ class Restoring:
         )
         pixels = np.ascontiguousarray(restored.image)
         return image.restored(pixels, restored.alpha, (*image.notes, *restored.notes, *_notes_on(hole))), restored
+
+
+@dataclass(frozen=True)
+class Detecting:
+    """A `Restore` that fills the marks which a detector finds in each image, with `edge` around them."""
+
+    restore: Restore
+    finder: Finder
+    edge: Edge
+
+    def __call__(self, image: Decoded, hole: Hole | None) -> tuple[Decoded, Restored]:
+        """As `Restore`; the result has the mask of what was found."""
+        assert hole is None, "holes are found or given, not both"
+        mask = self.finder.mask(image.pixels, image.alpha)
+        after, restored = self.restore(image, self.edge.hole(mask))
+        if not mask.any():
+            notes = (_NOTHING_FOUND if note == _NO_HOLE else note for note in after.notes)
+            after = replace(after, notes=tuple(notes))
+        return after, restored.with_found(mask)
 
 
 def _notes_on(hole: Hole | None) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from adacode_cli import atomic, formats
@@ -25,7 +26,7 @@ from adacode_cli.batch import weights_map
 from adacode_cli.batch.contents import content_of, read_whole
 from adacode_cli.batch.foresight import Foresight
 from adacode_cli.batch.keeping import Keeping, TimesNs
-from adacode_cli.batch.masks import HoleSource, MaskFile
+from adacode_cli.batch.masks import HoleSource, MaskFile, mask_bytes, mask_path
 from adacode_cli.batch.outcome import Made, OutputState
 from adacode_cli.batch.pages import Sink
 from adacode_cli.batch.plan import Job
@@ -100,6 +101,7 @@ class Inferred:
 
     image: the restored image with its metadata; for a document in `sink`, the first page.
     restored: the engine's result for the first page.
+    found: the masks of the marks that a detector has found, one for each page; empty if none has looked for them.
     codes: those from which the image was made, if they are to be written.
     sink: holds all pages of a long document, which are on the disk already.
     """
@@ -108,6 +110,7 @@ class Inferred:
     restored: Restored
     codes: Codes | None = None
     sink: Sink | None = None
+    found: tuple[NDArray[np.bool_], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,7 @@ class Stages:
     holes: gives the hole of an image, for a task that fills holes.
     quality: of the encoder, if the format is lossy.
     maps_dir: receives the weight maps, with the structure of the output tree.
+    masks_dir: receives the masks of the marks that a detector has found, with the structure of the output tree.
     quarantine: receives results that the guard refused, with the same structure; no file in it is replaced.
     keeping: what outputs keep of their inputs.
     decoder: decodes sources and masks.
@@ -138,6 +142,7 @@ class Stages:
     holes: HoleSource | None = None
     quality: int | None = None
     maps_dir: Path | None = None
+    masks_dir: Path | None = None
     quarantine: Path | None = None
     keeping: Keeping = field(default_factory=Keeping)
     decoder: Decode = field(default=decode)
@@ -270,16 +275,19 @@ class Stages:
     def _inferred(self, read: Read, on_page: OnPage) -> Inferred:
         """Restores every page at hand."""
         pages: list[Decoded] = []
+        found: list[NDArray[np.bool_]] = []
         first: tuple[Decoded, Restored] | None = None
         for page, hole in read.pages:
             image, restored = self.restore(page, hole)
             pages.append(image)
+            found += [] if restored.found is None else [restored.found]
             first = first or (image, restored)
             if len(read.image.pages) > 1:
                 on_page(len(pages), len(read.image.pages))
         assert first is not None, "there is a page"
         notes = dict.fromkeys(note for page in pages for note in page.notes)
-        return Inferred(replace(first[0], more_pages=tuple(pages[1:]), notes=tuple(notes)), first[1])
+        whole = replace(first[0], more_pages=tuple(pages[1:]), notes=tuple(notes))
+        return Inferred(whole, first[1], found=tuple(found))
 
     def _streamed(self, job: Job, read: Read, format_name: str, on_page: OnPage) -> Inferred:
         """Restores the pages of a long document and writes them to a sink."""
@@ -287,6 +295,7 @@ class Stages:
         make_directory(job.target.parent)
         sink = Sink(job.target, format_name, self.keeping, self._max_sample_bytes(read.image))
         first: tuple[Decoded, Restored] | None = None
+        found: list[NDArray[np.bool_]] = []
         with sink.filling():
             for window in chain([read], read.further()):
                 if window is not read:
@@ -295,9 +304,10 @@ class Stages:
                     image, restored = self.restore(replace(page, more_pages=(), following=()), hole)
                     sink.add(image)
                     first = first or (image, restored)
+                    found += [] if restored.found is None else [restored.found]
                     on_page(page.page + 1, read.image.num_pages)
         assert first is not None, "there is a page"
-        return Inferred(*first, sink=sink)
+        return Inferred(*first, sink=sink, found=tuple(found))
 
     def _max_sample_bytes(self, image: Decoded) -> int:
         """An upper bound for the bytes of the restored samples of all pages, each with colours and alpha."""
@@ -314,13 +324,17 @@ class Stages:
 
     def paths(self, job: Job) -> tuple[Path, ...]:
         """Every file that may be written for a job, its output first."""
-        return paths_for(job, self.maps_dir, self.quarantine)
+        return paths_for(job, self.maps_dir, self.masks_dir, self.quarantine)
 
     def side_files(self, job: Job, inferred: Inferred) -> Iterator[tuple[Path, bytes]]:
         """The files that are written beside the output, each with its content."""
         if self.maps_dir:
             mark_as_output_folder(self.maps_dir)
             yield map_path(self.maps_dir, job), map_png(inferred.image, inferred.restored)
+        if self.masks_dir:
+            mark_as_output_folder(self.masks_dir)
+            path = mask_path(self.masks_dir, job)
+            yield path, mask_bytes(inferred.found, output_format(path))
 
     def write(self, job: Job, inferred: Inferred, made: Made, times_ns: TimesNs | None = None) -> Written:
         """Encodes and writes the output atomically, and adds its content to `made`. Raises OutputError."""
@@ -360,11 +374,14 @@ def out_of_memory(source: Path, size: tuple[int, int] | None) -> InputError:
     return InputError(message, path=source, hint=hint, over_limit=True)
 
 
-def paths_for(job: Job, maps_dir: Path | None, quarantine: Path | None) -> tuple[Path, ...]:
-    """The paths of a job's output, of its weight map, and of its result if the guard refuses it."""
+def paths_for(job: Job, maps_dir: Path | None, masks_dir: Path | None, quarantine: Path | None) -> tuple[Path, ...]:
+    """The paths of a job's output, of its weight map, of the mask of what was found in it, and of its result if the
+    guard refuses it.
+    """
     maps = (map_path(maps_dir, job),) if maps_dir else ()
+    masks = (mask_path(masks_dir, job),) if masks_dir else ()
     refused = (refused_path(quarantine, job),) if quarantine else ()
-    return (job.target, *maps, *refused)
+    return (job.target, *maps, *masks, *refused)
 
 
 def map_path(maps_dir: Path, job: Job) -> Path:

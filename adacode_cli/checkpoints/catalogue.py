@@ -85,17 +85,19 @@ class Catalogue:
     """All entries and files.
 
     `hub_repo` is the Hub repository of what is not bundled, "OWNER/REPO" or "OWNER/REPO@REVISION", or None.
-    `release` is the address of the folder that holds the published release files, or None.
+    `release` is the address of the folder that holds the published release files, or None. `detectors` are the files of
+    networks that find marks in an image, bundled and named by their stems.
     """
 
     entries: tuple[Entry, ...]
     files: tuple[WeightsFile, ...]
     hub_repo: str | None
     release: str | None
+    detectors: tuple[WeightsFile, ...] = ()
 
     def __post_init__(self) -> None:
         _require_unique(entry.name for entry in self.entries)
-        _require_unique(file.name for file in self.files)
+        _require_unique(file.name for file in (*self.files, *self.detectors))
         _require_unique((entry.family, entry.task, entry.scale) for entry in self.entries)
         for name in {entry.name for entry in self.entries} & set(self.families()):
             raise _bad(f"{name!r} is both an entry and a family")

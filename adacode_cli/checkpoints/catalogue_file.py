@@ -21,6 +21,8 @@ FILE_NAME = "catalogue.json"
 
 _REINSTALL = "Reinstall adacode-cli, or correct the file."
 _TOP = {"version": int, "hub_repo": (str, type(None)), "release": (str, type(None)), "files": list, "entries": list}
+# Optional lists, which are not written if they are empty, so that earlier versions can read the file.
+_TOP_OPTIONAL = {"detectors": list}
 _FILE = {"name": str, "bytes": (int, type(None)), "sha256": (str, type(None))}
 _ENTRY = {
     "name": str,
@@ -69,6 +71,8 @@ def to_bytes(catalogue: Catalogue) -> bytes:
         "files": [_in_order(file, _FILE) for file in catalogue.files],
         "entries": [_in_order(entry, _ENTRY, _ENTRY_OPTIONAL) for entry in catalogue.entries],
     }
+    if catalogue.detectors:
+        data["detectors"] = [_in_order(file, _FILE) for file in catalogue.detectors]
     return (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode()
 
 
@@ -94,10 +98,11 @@ def _catalogue(data: dict[str, Any]) -> Catalogue:
     version = data.get("version")
     if version != VERSION or isinstance(version, bool):
         raise WeightsError(f"has version {version!r}; this program reads version {VERSION}")
-    _check(data, _TOP, "the catalogue")
+    _check(data, _TOP, "the catalogue", _TOP_OPTIONAL)
     files = tuple(_file(item, f"files[{i}]") for i, item in enumerate(data["files"]))
     entries = tuple(_entry(item, f"entries[{i}]") for i, item in enumerate(data["entries"]))
-    return Catalogue(entries, files, data["hub_repo"], data["release"])
+    detectors = tuple(_file(item, f"detectors[{i}]") for i, item in enumerate(data.get("detectors", ())))
+    return Catalogue(entries, files, data["hub_repo"], data["release"], detectors)
 
 
 def _file(item: object, where: str) -> WeightsFile:

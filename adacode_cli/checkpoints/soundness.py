@@ -7,6 +7,7 @@ with the tensors that it has: first by their number of values, then shape by sha
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import astuple
 from functools import cache
 from pathlib import Path
 
@@ -81,6 +82,7 @@ def without_memory(config: NetworkConfig, path: Path | None = None) -> AdaCode:
     """A network with shapes and without values. Raises WeightsError for sizes that are far too large."""
     sizes = [*config.channels, *(n for book in config.codebooks for n in book)]
     sizes += [n for swin in config.swins for n in (swin.heads, swin.mlp_ratio)]
+    sizes += astuple(config.encoder_context) if config.encoder_context else ()
     if config.min_layers > _MAX_LAYERS or max(sizes) > _MAX_SIZE:
         raise WeightsError("describes a network that is larger than any supported one", path=path, hint=_DAMAGED)
     with torch.device("meta"), _WithoutInitialisation():

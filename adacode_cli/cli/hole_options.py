@@ -14,11 +14,12 @@ from adacode_cli.cli.options import NoEffectOnResult, flag
 from adacode_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    from adacode_cli.batch.description import Detection
     from adacode_cli.batch.mask_pairs import MaskPairs
     from adacode_cli.batch.masks import HoleSource
 
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
-_PLACE = "The hole (exactly one)"
+_PLACE = "The hole (exactly one source)"
 _place, _edge = partial(typer.Option, rich_help_panel=_PLACE), partial(typer.Option, rich_help_panel="Its edge")
 _MASKS = NoEffectOnResult("The journal has the digest of each image's mask.")
 
@@ -59,6 +60,21 @@ class HoleOptions:
         str | None,
         _place(metavar="COLOR", callback=_color, help="The hole is every pixel of exactly this colour: '#rrggbb'."),
     ] = None
+    detect: Annotated[
+        str | None,
+        _place(
+            metavar="FILE",
+            help="The holes are the scratches, hairs, dust and creases that this detector finds in each image: a file "
+            "that 'adacode train detect' wrote. Look at some results before you trust it with an archive.",
+        ),
+    ] = None
+    save_mask: Annotated[
+        Path | None,
+        _place(
+            metavar="DIR",
+            help="With --detect: write what was found into this directory, as masks that --mask-dir can use.",
+        ),
+    ] = None
     grow: Annotated[
         int, _edge(min=0, max=1024, metavar="PIXELS", help="Make the hole larger by this number of pixels.")
     ] = 0
@@ -73,11 +89,15 @@ class HoleOptions:
     ] = 0
 
     def check(self) -> None:
-        """Raises UsageError unless exactly one source of holes is chosen."""
-        chosen = [self.mask is not None, self.mask_dir is not None, self.mask_alpha, self.mask_color is not None]
-        if sum(chosen) != 1:
-            problem = "no hole is given" if not any(chosen) else "more than one hole is given"
-            raise UsageError(problem, hint="Use exactly one of --mask, --mask-dir, --mask-alpha, --mask-color.")
+        """Raises UsageError unless exactly one source of holes is chosen, and --save-mask has something to save."""
+        given = (self.mask, self.mask_dir, self.mask_color, self.detect)
+        num_chosen = sum(value is not None for value in given) + self.mask_alpha
+        if num_chosen != 1:
+            problem = "no hole is given" if num_chosen == 0 else "more than one hole is given"
+            hint = "Use exactly one of --mask, --mask-dir, --mask-alpha, --mask-color, --detect."
+            raise UsageError(problem, hint=hint)
+        if self.save_mask is not None and self.detect is None:
+            raise UsageError("--save-mask has no effect without --detect", hint="Add --detect FILE.")
 
     def paths(self) -> tuple[Path, ...]:
         """Files and directories that hold masks, not images."""
@@ -87,11 +107,25 @@ class HoleOptions:
         """Where the holes come from, in one word, for the digest; mask files are hashed for each image."""
         if self.mask_color is not None:
             return self.mask_color.lower()
+        if self.detect is not None:
+            return "detect"  # The digest of the weights has the detector's values.
         return "alpha" if self.mask_alpha else "file"
 
-    def source(self, pairs: MaskPairs | None) -> HoleSource:
-        """What makes the hole of each image. `pairs` are the masks of `mask_dir` for the images of the run."""
+    def detection(self) -> Detection | None:
+        """What is looked for, if holes are not given."""
+        from adacode_cli.batch.description import Detection
+        from adacode_cli.batch.masks import Edge
+
+        return Detection(self.detect, Edge(self.grow, self.feather)) if self.detect is not None else None
+
+    def source(self, pairs: MaskPairs | None) -> HoleSource | None:
+        """What gives the hole of each image; None if holes are detected. `pairs` are the masks of `mask_dir` for the
+        images of the run.
+        """
         from adacode_cli.batch import masks
+
+        if self.detect is not None:
+            return None
 
         edge = masks.Edge(self.grow, self.feather)
         if self.mask is not None:

@@ -39,6 +39,7 @@ def description_of(
         request.hole.source(pairs) if request.hole else None,
         options.quality,
         options.save_weights_map,
+        request.hole.save_mask if request.hole else None,
         options.quarantine,
         keeping_of(options),
         foresight_of(options, request, is_pipe=is_pipe),
@@ -46,4 +47,5 @@ def description_of(
         color_fixed=options.color_fix == "low-frequency",
         save_codes=CodesPlace(request.save_codes) if request.save_codes else None,
         from_codes=request.from_codes,
+        detection=request.hole.detection() if request.hole else None,
     )

@@ -87,7 +87,9 @@ def _request_values(request: Request) -> dict[str, object]:
         "hole": (hole.kind(), hole.grow, hole.feather, hole.mask_alpha) if hole else ("", 0, 0, False),
         "codes": (request.save_codes, request.from_codes),
     }
-    known = {"task", "mask_alpha", "mask_color", "grow", "feather", "save_codes", "from_codes"}
+    # Options that came later count only if they are given: the journals of other runs stay valid.
+    later = {name for name in ("detect", "save_mask") if chosen.get(name) is None}
+    known = later | {"task", "mask_alpha", "mask_color", "grow", "feather", "save_codes", "from_codes"}
     return {name: value for name, value in chosen.items() if name not in known} | grouped
 
 
@@ -182,6 +184,7 @@ def writes_of(inputs: list[Path], options: RestoreOptions, request: Request, *, 
     """
     from adacode_cli.batch.coding import CodesPlace
     from adacode_cli.batch.kept import Kept
+    from adacode_cli.batch.masks import mask_path
     from adacode_cli.batch.stages import map_path, refused_path
     from adacode_cli.batch.writes import Beside, Writes
 
@@ -197,6 +200,9 @@ def writes_of(inputs: list[Path], options: RestoreOptions, request: Request, *, 
     if (maps_dir := options.save_weights_map) is not None:
         path = partial(map_path, maps_dir)
         beside.append(Beside("--save-weights-map", "the image of the mixing weights", path, maps_dir))
+    if request.hole is not None and (masks_dir := request.hole.save_mask) is not None:
+        path = partial(mask_path, masks_dir)
+        beside.append(Beside("--save-mask", "the mask of what was found", path, masks_dir))
     if (quarantine := options.quarantine) is not None:
         path = partial(refused_path, quarantine)
         beside.append(Beside("--quarantine", "the refused result", path, quarantine, replaces=False))

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 from rich.text import Text
 
-from adacode_cli.cli import train_prepare
+from adacode_cli.cli import train_detect, train_prepare
 from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
 from adacode_cli.cli.options import Verbose, flag, with_option_groups
 from adacode_cli.cli.streams import printable, stderr_console, write_line
@@ -161,6 +161,9 @@ def all_stages(
     with training(shards, output, options, ("basis", "fuse", "restore")) as session:
         session.recipe = shared_out(session.recipe, options.minutes, len(wanted))
         run_all(session, wanted)
+
+
+app.command("detect", epilog=train_detect.EPILOG, no_args_is_help=True)(train_detect.detect)
 
 
 @app.command("report", epilog=_REPORT_EPILOG, no_args_is_help=True)

@@ -9,10 +9,14 @@ import ctypes
 import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
 import torch
+
+from adacode_cli.errors import DeviceError
 
 if sys.platform.startswith("linux"):
     import resource
@@ -107,6 +111,27 @@ def is_device_failure(error: BaseException | None) -> bool:
         return False
     kind = getattr(torch, "AcceleratorError", None)  # newer than the oldest supported torch
     return (kind is not None and isinstance(error, kind)) or _FAILURE.search(str(error)) is not None
+
+
+@contextmanager
+def working(height: int, width: int) -> Iterator[None]:
+    """Translates exceptions to DeviceError: too little memory for the whole image, or a device that has failed.
+    `tiled` handles a lack of memory for tiles.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError, cv2.error) as error:
+        if any(is_device_failure(one) for one in (error, error.__cause__)):  # in a batch it is the cause
+            hint = "Run the same command again, which restores the rest; if the error returns, use --device cpu."
+            why = str(error.__cause__ or error).splitlines()[0]
+            raise DeviceError(f"the device has stopped working: {why}", hint=hint) from error
+        if not is_out_of_memory(error):
+            raise
+        raise DeviceError(
+            f"out of memory for an image of {width}×{height} pixels, even with the smallest tiles",
+            hint="Cut the image, choose a smaller --scale, or close other programs.",
+            only_this_image=True,
+        ) from error
 
 
 def release(device: torch.device) -> None:

@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import RLock
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -27,7 +26,7 @@ from adacode_cli.codes.image import Codes
 from adacode_cli.engine.codes import Coder
 from adacode_cli.engine.device import choose_device, choose_precision
 from adacode_cli.engine.images import Pixels, apart, check_image, composite, covered, joined, opaque_in, resize
-from adacode_cli.engine.memory import is_device_failure, is_out_of_memory
+from adacode_cli.engine.memory import is_out_of_memory, working
 from adacode_cli.engine.plan import RunOptions
 from adacode_cli.engine.runner import Runner
 from adacode_cli.errors import DeviceError, InputError, UsageError
@@ -45,6 +44,7 @@ class Restored:
     categories: the K names of the bases. notes: messages for the user about this image. shrunk: the means of the
     image's colours over each pixel of the input, H×W×3 or H×W×1 float32 in [0, 1], if the engine has computed them.
     alpha: of the image, H×W, where the input's alpha was given beside its colours; otherwise the image has its own.
+    found: the mask of the marks that a detector has found, H×W bool; None if none has looked for them.
     """
 
     image: Pixels
@@ -53,6 +53,11 @@ class Restored:
     notes: tuple[str, ...]
     shrunk: npt.NDArray[np.float32] | None = None
     alpha: Pixels | None = None
+    found: npt.NDArray[np.bool_] | None = None
+
+    def with_found(self, mask: npt.NDArray[np.bool_]) -> Restored:
+        """The same with the mask of the marks that were found, H×W bool."""
+        return replace(self, found=mask)
 
 
 class Restorer:
@@ -124,7 +129,7 @@ class Restorer:
         check_image(image, alpha)
         color, inside = apart(image)
         coverage = inside if alpha is None else alpha
-        with _working(*image.shape[:2]):
+        with working(*image.shape[:2]):
             codes = self._codes().encode(covered(color, coverage))
         return replace(codes, alpha=coverage)
 
@@ -134,7 +139,7 @@ class Restorer:
         The same bits each time, on one machine, device and precision. Raises WeightsError for codes that were made
         with other weights, InputError, DeviceError.
         """
-        with _working(codes.height, codes.width):
+        with working(codes.height, codes.width):
             decoded = self._codes().decode(codes)
             image = decoded.pixels
             if codes.alpha is not None:
@@ -181,7 +186,7 @@ class Restorer:
         elif known.enlarges:
             _check_scale(known, scale)
         coverage = inside if alpha is None else alpha
-        with _working(*image.shape[:2]):
+        with working(*image.shape[:2]):
             # Outside a filled hole every value stays bit-identical, also hidden colours; for other tasks these are
             # replaced.
             seen = color if hole is not None else covered(color, coverage)
@@ -264,27 +269,6 @@ def _check_hole(hole: Hole | None, image: Pixels) -> None:
     if hole is None or hole.mask.shape != image.shape[:2] or hole.mask.dtype != np.bool_:
         found = "no mask" if hole is None else f"a {hole.mask.dtype} mask of shape {hole.mask.shape}"
         raise InputError(f"{found} for an image of {image.shape[:2]}", hint="Give a boolean mask, True in the holes.")
-
-
-@contextmanager
-def _working(height: int, width: int) -> Iterator[None]:
-    """Translates exceptions to DeviceError: too little memory for the whole image, or a device that has failed.
-    `tiled` handles a lack of memory for tiles.
-    """
-    try:
-        yield
-    except (RuntimeError, MemoryError, cv2.error) as error:
-        if any(is_device_failure(one) for one in (error, error.__cause__)):  # in a batch it is the cause
-            hint = "Run the same command again, which restores the rest; if the error returns, use --device cpu."
-            why = str(error.__cause__ or error).splitlines()[0]
-            raise DeviceError(f"the device has stopped working: {why}", hint=hint) from error
-        if not is_out_of_memory(error):
-            raise
-        raise DeviceError(
-            f"out of memory for an image of {width}×{height} pixels, even with the smallest tiles",
-            hint="Cut the image, choose a smaller --scale, or close other programs.",
-            only_this_image=True,
-        ) from error
 
 
 @contextmanager

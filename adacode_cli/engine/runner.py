@@ -33,7 +33,7 @@ from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.network import AdaCode
 
 # The turn of all CUDA devices, because `exact_arithmetic` is a setting of the whole process.
-_CUDA_TURN = Lock()
+CUDA_TURN = Lock()
 T = TypeVar("T")
 
 
@@ -81,7 +81,7 @@ class Runner:
         self.device, self.options = device, options
         network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network = network
-        self._turn = _CUDA_TURN if device.type == "cuda" else Lock()
+        self._turn = CUDA_TURN if device.type == "cuda" else Lock()
         self._together = Together[Kind, _Image, tuple[Finished, bool]](self._turn, self._begin)
         self._passage = Passage(network, device, options)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
 from itertools import islice, zip_longest
 from typing import Literal
 
@@ -74,8 +73,8 @@ class Data:
 
     @property
     def identity(self) -> str:
-        """A digest that is the same for the same shards in any folder."""
-        return sha256("".join(s["sha256"] for s in self.shards.manifest["shards"]).encode()).hexdigest()
+        """`Shards.identity`."""
+        return self.shards.identity
 
     def batches(
         self, config: NetworkConfig, recipe: Recipe, stage: StageRecipe, seed: int, category: str | None = None

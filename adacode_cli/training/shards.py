@@ -11,6 +11,7 @@ import json
 import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NoReturn
@@ -65,6 +66,11 @@ class Shards:
     def crops(self, split: Split) -> tuple[Crop, ...]:
         """All crops of "train" or "validation", in the order of the shards, which is shuffled already."""
         return self._crops[split]
+
+    @property
+    def identity(self) -> str:
+        """A digest that is the same for the same shards in any folder."""
+        return sha256("".join(s["sha256"] for s in self.manifest["shards"]).encode()).hexdigest()
 
     def describe(self) -> str:
         """One sentence for the provenance of weights: amount, categories, source and licence."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,6 +17,10 @@ class NearestRestored:
     notes: tuple[str, ...] = ()
     shrunk: np.ndarray | None = None
     alpha: np.ndarray | None = None
+    found: np.ndarray | None = None
+
+    def with_found(self, mask):
+        return replace(self, found=mask)
 
 
 class NearestRestorer:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nearest import NearestRestorer
+from nearest import NearestRestored, NearestRestorer
 from PIL import Image
 
 from adacode_cli.batch import masks
@@ -164,6 +164,7 @@ def test_pipe_with_nothing_useful_in_it(data):
 
 
 def test_what_a_format_cannot_hold_is_an_error_of_the_output():
-    stages = Stages(lambda image, mask: (Decoded(np.zeros((1, 70000), np.uint8)), None))
+    result = NearestRestored(np.zeros((1, 70000), np.uint8), np.zeros((1, 1, 1), np.float32))
+    stages = Stages(lambda image, mask: (Decoded(result.image), result))
     with pytest.raises(OutputError):
         restore_bytes(png(np.zeros((1, 1), np.uint8)), stages, "jpeg")

@@ -1,0 +1,135 @@
+"""`adacode train detect`: trains the small network that marks scratches for `adacode inpaint --detect`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.text import Text
+
+from adacode_cli.cli.boundary import invocation_of
+from adacode_cli.cli.options import flag, with_option_groups
+from adacode_cli.cli.signals import StopRequest
+from adacode_cli.cli.streams import stderr_console, write_line
+from adacode_cli.cli.train_options import Shards, seconds_of
+from adacode_cli.errors import EXIT_INTERRUPTED, UsageError
+
+if TYPE_CHECKING:
+    from adacode_cli.training.detection import DetectionRecipe
+
+EPILOG = """[bold]Examples[/bold]
+
+  adacode train detect shards -o marks.safetensors --steps 14000
+  adacode inpaint scans --detect marks.safetensors --save-mask masks"""
+_STOPPING = "stopping soon, with a checkpoint; press Ctrl-C again to stop now and lose the steps since the last one"
+_LEARNING, _SESSION, _CONSOLE = "How it learns", "This session", "What is shown"
+
+
+@dataclass(frozen=True)
+class DetectOptions:
+    """The options of the training, as Typer parses them."""
+
+    steps: Annotated[int, typer.Option(min=1, metavar="N", rich_help_panel=_LEARNING, help="Length in steps.")] = 14_000
+    batch: Annotated[int, typer.Option(min=1, metavar="N", rich_help_panel=_LEARNING, help="Crops in each step.")] = 8
+    patch: Annotated[
+        int, typer.Option(metavar="PIXELS", rich_help_panel=_LEARNING, help="Side of a crop: a multiple of 16.")
+    ] = 256
+    learning_rate: Annotated[
+        float, typer.Option(metavar="R", rich_help_panel=_LEARNING, help="The highest learning rate.")
+    ] = 1.2e-3
+    threshold: Annotated[
+        float,
+        typer.Option(
+            metavar="P", rich_help_panel=_LEARNING, help="The least probability of a pixel that the result marks."
+        ),
+    ] = 0.6
+    seed: Annotated[int, typer.Option(min=0, metavar="N", rich_help_panel=_LEARNING, help="The random seed.")] = 0
+    time_limit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            rich_help_panel=_SESSION,
+            help="Stop after this time (9m, 1.5h) with a checkpoint; --resume continues.",
+        ),
+    ] = None
+    resume: Annotated[bool, flag("--resume", panel=_SESSION, help="Continue an unfinished training.")] = False
+    overwrite: Annotated[bool, flag("--overwrite", panel=_SESSION, help="Start over and replace FILE.")] = False
+    device: Annotated[
+        str, typer.Option(metavar="NAME", rich_help_panel=_SESSION, help="auto, cpu, cuda, cuda:1 or mps.")
+    ] = "auto"
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", rich_help_panel=_SESSION, help="Threads that compute. Default: all cores."),
+    ] = None
+    quiet: Annotated[bool, flag("--quiet", "-q", panel=_CONSOLE, help="Show no log lines, only errors.")] = False
+    verbose: Annotated[bool, flag("--verbose", "-v", panel=_CONSOLE, help="Show tracebacks of errors.")] = False
+
+    def recipe(self) -> DetectionRecipe:
+        """The settings that change the result. Raises UsageError."""
+        from adacode_cli.training.detection import DetectionRecipe
+
+        return DetectionRecipe(
+            self.steps, self.batch, self.patch, self.learning_rate, threshold=self.threshold, seed=self.seed
+        )
+
+
+@with_option_groups
+def detect(
+    context: typer.Context,
+    shards: Shards,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The detector: a .safetensors file.")],
+    options: DetectOptions,
+) -> None:
+    """A detector of scratches, hairs, dust and creases, from photographs that are damaged anew in every step."""
+    invocation_of(context, verbose=options.verbose)
+    if output.suffix != ".safetensors":
+        raise UsageError(f"-o {output} is not the name of a .safetensors file", hint="Write -o marks.safetensors.")
+    if options.resume and options.overwrite:
+        raise UsageError("--resume and --overwrite contradict each other", hint="Continue the run, or start over.")
+    limit = None if options.time_limit is None else seconds_of(options.time_limit)
+    stop_request = StopRequest(limit, _STOPPING)
+    with stop_request.listening():
+        finished = _train(shards, output, options, stop_request)
+    if finished:
+        write_line(str(output))
+        return
+    stderr_console().print(Text("stopped; the same command with --resume continues", style="dim"))
+    if stop_request.interrupted:
+        raise typer.Exit(EXIT_INTERRUPTED)
+
+
+def _train(shards: Path, output: Path, options: DetectOptions, stop_request: StopRequest) -> bool:
+    import cv2
+    import torch
+
+    from adacode_cli.checkpoints.format import Provenance
+    from adacode_cli.engine.device import choose_device
+    from adacode_cli.training.crops import Contents, HostCrops
+    from adacode_cli.training.detection import DetectionRun, train_detector
+    from adacode_cli.training.shards import Shards as OpenShards
+
+    cv2.setNumThreads(1)  # batches are made in several threads
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    opened, workers, console = OpenShards(shards), min(8, os.cpu_count() or 1), stderr_console()
+
+    def on_log(steps: int, loss: float, images_per_s: float) -> None:
+        if not options.quiet:
+            console.print(Text(f"detect step {steps}: loss {loss:.4f}; {images_per_s:.3g} images/s"))
+
+    run = DetectionRun(
+        output,
+        choose_device(options.device),
+        options.resume,
+        options.overwrite,
+        workers,
+        on_log=on_log,
+        stop=stop_request.should_stop,
+    )
+    licence = str(opened.manifest.get("licence", ""))
+    stated = Provenance(trained_on=opened.describe(), licence=licence, source="adacode train detect")
+    crops = HostCrops(Contents(opened, "train"), keep=True, workers=workers)
+    return train_detector(crops, opened.identity, options.recipe(), run, stated)

@@ -1,0 +1,280 @@
+"""Training of a detector of marks: photographs of the shards, half of them damaged anew in every step.
+
+It is one short stage of its own, without codes: binary cross-entropy and Dice loss (Milletari et al. 2016,
+arXiv:1606.04797) over the pixels whose answer is clear, AdamW, and averaged weights as the result.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from collections.abc import Callable, Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from adacode_cli.checkpoints.detectors import write_detector
+from adacode_cli.checkpoints.format import Provenance
+from adacode_cli.errors import OutputError, TrainingError, UsageError
+from adacode_cli.model.detector import MULTIPLE, Detector, DetectorConfig, initialise
+from adacode_cli.training.checkpoint import SUFFIX, Checkpoint, read_checkpoint, write_checkpoint
+from adacode_cli.training.crops import HostCrops, Wanted
+from adacode_cli.training.loop import require_finite
+from adacode_cli.training.marks import scanned, with_marks
+from adacode_cli.training.optimisation import Average, learning_rate, step_seed
+from adacode_cli.training.recipe import Optimiser
+from adacode_cli.training.shards import Pixels
+
+# Of the two losses, and of a mark's pixels beside those without one.
+_CROSS_ENTROPY, _DICE, _MARK = 4.0, 0.3, 3.0
+# Prevents 0/0 where a batch has no mark.
+_FEW_PIXELS = 20.0
+_AHEAD = 4
+
+
+@dataclass(frozen=True)
+class DetectionRecipe:
+    """Settings of a training. Raises UsageError for impossible ones.
+
+    sound: share of images without marks. grey: share of images that are grey or toned, as old prints are.
+    threshold: of the result, see `engine.detection.MarkFinder`.
+    """
+
+    steps: int = 14_000
+    batch: int = 8
+    patch: int = 256
+    rate: float = 1.2e-3
+    sound: float = 0.25
+    grey: float = 0.4
+    threshold: float = 0.6
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch < 1 or self.patch < MULTIPLE or self.patch % MULTIPLE:
+            raise UsageError(f"steps and batch are at least 1, and a patch is a multiple of {MULTIPLE}")
+        if not 0 <= self.sound <= 1 or not 0 <= self.grey <= 1 or not 0 < self.threshold < 1 or not self.rate > 0:
+            raise UsageError("sound, grey and threshold are from 0 to 1, and a rate is more than 0")
+
+    @property
+    def optimiser(self) -> Optimiser:
+        return Optimiser(rate=self.rate, betas=(0.9, 0.98), warmup=200, ema=0.998)
+
+
+# Of one sample: the scan, and 1 on marks, 2 where the answer is not clear.
+Sample = tuple[Pixels, Pixels]
+
+
+def sample(crops: HostCrops, recipe: DetectionRecipe, rng: np.random.Generator) -> Sample:
+    """patch×patch×3 uint8 and patch×patch uint8, from a random window of a random photograph."""
+    _, pixels = crops.draw(rng, Wanted(recipe.patch))
+    toned = _toned(pixels, rng) if rng.random() < recipe.grey else pixels
+    if rng.random() < recipe.sound:
+        return scanned(toned, rng), np.zeros(toned.shape[:2], np.uint8)
+    marked = with_marks(toned, rng)
+    return scanned(marked.image, rng), marked.visible + np.uint8(2) * marked.unclear
+
+
+def _toned(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """Grey, or brown, some with the weak contrast of a faded print."""
+    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)[..., None].astype(np.float32)
+    tone = 1 + rng.uniform(-0.18, 0.18, 3) * (rng.random() < 0.5)
+    low, high = (rng.uniform(0, 60), rng.uniform(180, 255)) if rng.random() < 0.4 else (0, 255)
+    return np.clip((low + grey / 255 * (high - low)) * tone, 0, 255).astype(np.uint8)
+
+
+def detection_loss(logits_B1HW: Tensor, marks_B1HW: Tensor) -> Tensor:
+    """Cross-entropy and Dice of B×1×H×W logits; marks: 0 without, 1 on a mark, 2 where the answer does not count.
+
+    The pixels around a mark do not count either: its border is blurred.
+    """
+    mark = (marks_B1HW == 1).float()
+    ignored = torch.maximum(F.max_pool2d(mark, 3, 1, 1) - mark, (marks_B1HW == 2).float())
+    counted = 1 - ignored
+    each = F.binary_cross_entropy_with_logits(logits_B1HW.float(), mark, reduction="none")
+    cross_entropy = (each * counted * torch.where(mark > 0, _MARK, 1.0)).mean()
+    found = torch.sigmoid(logits_B1HW.float()) * counted
+    overlap = 2 * (found * mark).sum() + _FEW_PIXELS
+    dice = 1 - overlap / (found.sum() + mark.sum() + _FEW_PIXELS)
+    return _CROSS_ENTROPY * cross_entropy + _DICE * dice
+
+
+class DetectorTraining:
+    """A detector, its AdamW and its averaged weights, on one device."""
+
+    def __init__(self, recipe: DetectionRecipe, device: torch.device, config: DetectorConfig | None = None) -> None:
+        torch.manual_seed(step_seed(recipe.seed, 0))
+        network = Detector(config or DetectorConfig())
+        initialise(network)
+        self.recipe, self.device, self.steps = recipe, device, 0
+        self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        settings = recipe.optimiser
+        self._adam = torch.optim.AdamW(self.network.parameters(), settings.rate, settings.betas, weight_decay=0.01)
+        self.average = Average(self.network.state_dict(), settings.ema)
+
+    def step(self, samples: list[Sample]) -> float:
+        """One step on a batch; returns its loss. Raises TrainingError if it is not finite."""
+        images, marks = (torch.from_numpy(np.stack(part)).to(self.device) for part in zip(*samples, strict=True))
+        image_BCHW = images.permute(0, 3, 1, 2).float().div_(255).contiguous(memory_format=torch.channels_last)
+        settings = self.recipe.optimiser
+        for group in self._adam.param_groups:
+            group["lr"] = learning_rate(settings, self.steps, self.steps / self.recipe.steps)
+        loss = detection_loss(self.network(image_BCHW), marks[:, None])
+        self._adam.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), settings.clip)
+        self._adam.step()
+        self.steps += 1
+        self.average.update(self.network.state_dict())
+        value = float(loss.detach())
+        require_finite({"detection": value}, self.steps)
+        return value
+
+    def result(self) -> Detector:
+        """A detector with the averaged weights."""
+        network = Detector(self.network.config)
+        network.load_state_dict(self.average.values)
+        return network.eval()
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, int]]:
+        """All that a continued training needs."""
+        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
+        tensors |= {f"average.{k}": v for k, v in self.average.values.items()}
+        for i, moments in self._adam.state_dict()["state"].items():
+            tensors |= {f"adam.{i}.{name}": value for name, value in moments.items()}
+        return tensors, {"averaged": self.average.updates}
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        """Continues from `state`. Raises TrainingError if it is not of this detector."""
+        parts: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "adam": {}}
+        for key, tensor in checkpoint.tensors.items():
+            part, name = key.split(".", 1)
+            parts.setdefault(part, {})[name] = tensor
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in parts["adam"].items():
+            number, kind = name.split(".")
+            moments.setdefault(int(number), {})[kind] = tensor
+        try:
+            self.network.load_state_dict(parts["network"])
+            self._adam.load_state_dict(self._adam.state_dict() | {"state": moments})
+            self.average.updates = checkpoint.counters["averaged"]
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise TrainingError("is of another detector", hint="Start again with --overwrite.") from error
+        self.average.values = {name: tensor.to(self.device) for name, tensor in parts["average"].items()}
+        self.steps = checkpoint.steps
+
+
+def batches(crops: HostCrops, recipe: DetectionRecipe, first: int, workers: int) -> Generator[list[Sample], None, None]:
+    """Batch `first` and all following ones, a few of them made in advance.
+
+    Sample i of batch n depends on the seed, n and i alone.
+    """
+
+    def make(number: int) -> list[Sample]:
+        seeds = ([recipe.seed, number, i] for i in range(recipe.batch))
+        return [sample(crops, recipe, np.random.Generator(np.random.PCG64(seed))) for seed in seeds]
+
+    with ThreadPoolExecutor(workers, thread_name_prefix="adacode-batch") as pool:
+        waiting: deque[Future[list[Sample]]] = deque()
+        try:
+            while True:
+                while len(waiting) < max(_AHEAD, workers):
+                    waiting.append(pool.submit(make, first + len(waiting)))
+                yield waiting.popleft().result()
+                first += 1
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+@dataclass(frozen=True)
+class DetectionRun:
+    """Where a training writes, and what does not change its result.
+
+    path: the detector's file; the checkpoint lies beside it. resume, overwrite: of what is there already.
+    on_log: gets the number of steps, and the mean loss and images per second since the line before.
+    """
+
+    path: Path
+    device: torch.device
+    resume: bool = False
+    overwrite: bool = False
+    workers: int = 2
+    log_every: int = 50
+    checkpoint_every_s: float = 300.0
+    on_log: Callable[[int, float, float], None] = lambda _steps, _loss, _speed: None
+    stop: Callable[[], bool] = lambda: False
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path.with_suffix(SUFFIX)
+
+    def begin(self, recipe: DetectionRecipe, data: str) -> Checkpoint | None:
+        """The state to continue from, if any. Raises OutputError for files of an earlier training that are neither
+        continued nor replaced, TrainingError for one with other settings or photographs.
+        """
+        taken = next((path for path in (self.path, self.checkpoint) if path.exists()), None)
+        if taken is not None and not self.resume and not self.overwrite:
+            hint = "Add --resume to continue, --overwrite to start again, or choose another -o."
+            raise OutputError("exists already", path=taken, hint=hint)
+        if not self.resume or not self.checkpoint.exists():
+            return None
+        found, wanted = read_checkpoint(self.checkpoint), asdict(recipe)
+        changed = sorted(name for name in wanted if found.recipe.get(name) != wanted[name])
+        if changed or found.data != data:
+            what = f"was made with another {', '.join(changed)}" if changed else "was made with other shards"
+            raise TrainingError(what, path=self.checkpoint, hint="Start again with --overwrite, or give the same.")
+        return found
+
+
+def train_detector(crops: HostCrops, data: str, recipe: DetectionRecipe, run: DetectionRun, stated: Provenance) -> bool:
+    """Trains to the end of the recipe (True), or until `run.stop` (False: the checkpoint continues it).
+
+    data: the digest of the shards. stated: the provenance of the file. Raises what `DetectionRun.begin` raises, and
+    OutputError if a file cannot be written.
+    """
+    if run.resume and run.path.exists() and not run.checkpoint.exists():
+        return True
+    found = run.begin(recipe, data)
+    training = DetectorTraining(recipe, run.device)
+    if found is not None:
+        training.load(found)
+    start = time.monotonic() - (found.seconds if found else 0.0)
+
+    def keep() -> None:
+        tensors, counters = training.state()
+        values: dict[str, Any] = asdict(recipe)
+        seconds = time.monotonic() - start
+        write_checkpoint(run.checkpoint, Checkpoint(training.steps, seconds, values, tensors, counters, data, stated))
+
+    _loop(crops, training, run, keep)
+    if training.steps < recipe.steps:
+        keep()
+        return False
+    described = replace(stated, recipe=json.dumps(asdict(recipe), sort_keys=True))
+    write_detector(run.path, training.result(), recipe.threshold, described)
+    run.checkpoint.unlink(missing_ok=True)
+    return True
+
+
+def _loop(crops: HostCrops, training: DetectorTraining, run: DetectionRun, keep: Callable[[], None]) -> None:
+    recipe, losses = training.recipe, list[float]()
+    kept = since = time.monotonic()
+    with closing(batches(crops, recipe, training.steps, run.workers)) as source:
+        while training.steps < recipe.steps and not run.stop():
+            losses.append(training.step(next(source)))
+            now = time.monotonic()
+            if len(losses) == run.log_every or training.steps == recipe.steps:
+                run.on_log(training.steps, sum(losses) / len(losses), len(losses) * recipe.batch / (now - since))
+                losses, since = [], now
+            if now - kept > run.checkpoint_every_s:
+                keep()
+                kept = now

@@ -1,0 +1,145 @@
+"""`adacode inpaint --detect` and `adacode train detect`, as programs."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+sys.path += [str(Path(__file__).parents[1] / name) for name in ("detection", "training")]
+from bright_detector import save_bright_detector
+from tiny_shards import save_shards
+
+
+@pytest.fixture
+def photos(tmp_path) -> dict[str, np.ndarray]:
+    """Two images with white marks and a sound one, below p, and the detector that finds white in d.safetensors."""
+    save_bright_detector(tmp_path / "d.safetensors")
+    marks = {}
+    for seed, name in enumerate(("a.png", "1931/b.png", "sound.png")):
+        rng = np.random.default_rng(seed)
+        image = rng.integers(0, 200, (30, 40, 3), np.uint8)
+        white = rng.random((30, 40)) < (0.0 if name == "sound.png" else 0.05)
+        image[white] = 255
+        path = tmp_path / "p" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+        marks[name] = white
+    return marks
+
+
+D = ("--detect", "d.safetensors")
+
+
+def opened(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path))
+
+
+def test_what_is_found_is_filled_and_nothing_else(adacode, photos, tmp_path):
+    result = adacode("inpaint", "p", *D, "-o", "out", "--save-mask", "m", "--weights", "nearest")
+    assert result.returncode == 0, result.stderr
+    for name, white in photos.items():
+        before, after = opened(tmp_path / "p" / name), opened(tmp_path / "out" / name)
+        np.testing.assert_array_equal(after[~white], before[~white])
+        assert (after[white] == 128).all()
+        mask = opened((tmp_path / "m" / name).with_name(f"{Path(name).stem}_mask.png"))
+        np.testing.assert_array_equal(mask, white * np.uint8(255))
+    assert b"nothing was filled: no scratch was found in this image" in result.stderr
+    assert result.stderr.count(b"nothing was filled") == 1
+
+
+def test_saved_masks_are_found_by_mask_dir(adacode, photos, tmp_path):
+    assert adacode("inpaint", "p", *D, "-o", "out", "--save-mask", "m", "--weights", "nearest").returncode == 0
+    again = adacode("inpaint", "p", "--mask-dir", "m", "-o", "again", "--weights", "nearest")
+    assert again.returncode == 0, again.stderr
+    for name in photos:
+        np.testing.assert_array_equal(opened(tmp_path / "again" / name), opened(tmp_path / "out" / name))
+
+
+def test_the_network_fills_what_is_found_as_it_fills_any_other_mask(real_adacode, photos, tmp_path):
+    edge = ("--grow", "1", "--feather", "1")
+    result = real_adacode("inpaint", "p/a.png", *D, *edge, "-o", "b.png", "--save-mask", "m")
+    assert result.returncode == 0, result.stderr
+    again = real_adacode("inpaint", "p/a.png", "--mask", "m/a_mask.png", *edge, "-o", "c.png")
+    assert again.returncode == 0, again.stderr
+    np.testing.assert_array_equal(opened(tmp_path / "b.png"), opened(tmp_path / "c.png"))
+    changed = (opened(tmp_path / "b.png") != opened(tmp_path / "p" / "a.png")).any(2)
+    assert changed.sum() > 2 * photos["a.png"].sum()
+    white = (opened(tmp_path / "b.png") > 250).all(2)
+    assert white.sum() < 0.1 * photos["a.png"].sum()
+
+
+def test_pages_have_masks_of_their_own(adacode, photos, tmp_path):
+    pages = [Image.open(tmp_path / "p" / name) for name in photos]
+    pages[0].save(tmp_path / "doc.tif", save_all=True, append_images=pages[1:])
+    assert adacode("inpaint", "doc.tif", *D, "-o", "o.tif", "--save-mask", "m", "--weights", "nearest").returncode == 0
+    with Image.open(tmp_path / "m" / "doc_mask.tif") as masks:
+        assert masks.n_frames == len(photos)
+        for number, white in enumerate(photos.values()):
+            masks.seek(number)
+            np.testing.assert_array_equal(np.asarray(masks) > 0, white)
+
+
+def test_a_pipe_detects_too(adacode, photos, tmp_path):
+    data = (tmp_path / "p" / "a.png").read_bytes()
+    result = adacode("inpaint", "-", *D, "--save-mask", "m", "--weights", "nearest", stdin=data)
+    assert result.returncode == 0, result.stderr
+    after = np.asarray(Image.open(io.BytesIO(result.stdout)))
+    np.testing.assert_array_equal((after == 128).all(2), photos["a.png"])
+    np.testing.assert_array_equal(opened(tmp_path / "m" / "stdin_mask.tif") > 0, photos["a.png"])
+
+
+def test_another_detector_makes_results_again(adacode, photos, tmp_path):
+    command = ("inpaint", "p", *D, "-o", "out", "--weights", "nearest", "--json")
+
+    def states() -> list[str]:
+        lines = (json.loads(line) for line in adacode(*command).stdout.splitlines())
+        return [line["event"] for line in lines if line.get("source")]
+
+    first, second = states(), states()
+    assert first != second
+    save_bright_detector(tmp_path / "d.safetensors", threshold=0.4)
+    assert adacode(*command).returncode != 0, "without --overwrite, results of another detector stay"
+    changed = adacode(*command, "--no-resume")
+    assert changed.returncode == 0, changed.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("--detect", "wrinkles"), 4, b"no detector is called 'wrinkles'"),
+        (("--detect", "none.safetensors"), 4, b"there is no such file"),
+        (("--detect", "d.safetensors", "--mask-alpha"), 2, b"more than one hole is given"),
+        (("--mask-alpha", "--save-mask", "m"), 2, b"--save-mask has no effect without --detect"),
+        (("--detect", "d.safetensors", "--save-mask", "p"), 6, b"holds the inputs of the run"),
+        (("--detect", "d.safetensors", "--save-mask", "out"), 6, b""),
+    ],
+    ids=["name", "file", "two", "nothing", "inputs", "outputs"],
+)
+def test_mistakes_are_reported_and_nothing_is_written(adacode, photos, tmp_path, arguments, code, message):
+    result = adacode("inpaint", "p", *arguments, "-o", "out", "--weights", "nearest")
+    if not message:  # A folder of its own is not needed: the masks have other names.
+        assert result.returncode == 0, result.stderr
+        return
+    assert (result.returncode, message in result.stderr) == (code, True), result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_detector_is_trained_from_shards(real_adacode, tmp_path):
+    adacode = real_adacode
+    save_shards(tmp_path / "s")
+    quick = ("--steps", "2", "--batch", "1", "--patch", "32", "--threads", "1")
+    result = adacode("train", "detect", "s", "-o", "own.safetensors", *quick)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == b"own.safetensors\n"
+    assert b"detect step 2: loss" in result.stderr
+    again = adacode("train", "detect", "s", "-o", "own.safetensors", *quick)
+    assert again.returncode == 6
+    assert b"exists already" in again.stderr
+    named = adacode("train", "detect", "s", "-o", "own", *quick)
+    assert (named.returncode, b"not the name of a .safetensors file" in named.stderr) == (2, True)
