@@ -191,6 +191,8 @@ def writes_of(inputs: list[Path], options: RestoreOptions, request: Request, *, 
     # Not Path.is_dir and Path.is_file, which raise for names that are too long.
     masks = [path for path in request.mask_paths if os.path.isfile(path)]  # noqa: PTH113
     files = [("the mask", path) for path in masks] + [("the weights", Path(options.weights))]
+    if request.hole is not None and request.hole.detect is not None:
+        files.append(("the detector", Path(request.hole.detect)))
     if options.from_file is not None:
         files.append(("the list of inputs", Path(options.from_file)))
     folders = [path for path in (*inputs, *request.mask_paths) if os.path.isdir(path)]  # noqa: PTH112

@@ -15,6 +15,7 @@ from adacode_cli.cli.options import flag, with_option_groups
 from adacode_cli.cli.signals import StopRequest
 from adacode_cli.cli.streams import stderr_console, write_line
 from adacode_cli.cli.train_options import Shards, seconds_of
+from adacode_cli.cli.train_session import require_memory
 from adacode_cli.errors import EXIT_INTERRUPTED, UsageError
 
 if TYPE_CHECKING:
@@ -91,8 +92,14 @@ def detect(
         raise UsageError("--resume and --overwrite contradict each other", hint="Continue the run, or start over.")
     limit = None if options.time_limit is None else seconds_of(options.time_limit)
     stop_request = StopRequest(limit, _STOPPING)
-    with stop_request.listening():
-        finished = _train(shards, output, options, stop_request)
+    try:
+        with stop_request.listening():
+            finished = _train(shards, output, options, stop_request)
+    except KeyboardInterrupt as error:
+        raise typer.Exit(EXIT_INTERRUPTED) from error
+    except (RuntimeError, MemoryError) as error:
+        require_memory(error)
+        raise
     if finished:
         write_line(str(output))
         return

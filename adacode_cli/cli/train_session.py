@@ -53,7 +53,7 @@ def training(
     except KeyboardInterrupt as error:
         raise typer.Exit(EXIT_INTERRUPTED) from error
     except (RuntimeError, MemoryError) as error:
-        _require_memory(error)
+        require_memory(error)
         raise
     finally:
         if session is not None:
@@ -151,7 +151,8 @@ def _perceptual(options: TrainOptions, recipe: Recipe, device: torch.device) -> 
     return load_perceptual(named, device, for_training=True)
 
 
-def _require_memory(error: BaseException) -> None:
+def require_memory(error: BaseException) -> None:
+    """Raises DeviceError, with what to do, if training failed for want of memory."""
     from adacode_cli.engine.memory import is_out_of_memory
 
     if is_out_of_memory(error):

@@ -117,9 +117,10 @@ def test_another_detector_makes_results_again(adacode, photos, tmp_path):
         (("--detect", "d.safetensors", "--mask-alpha"), 2, b"more than one hole is given"),
         (("--mask-alpha", "--save-mask", "m"), 2, b"--save-mask has no effect without --detect"),
         (("--detect", "d.safetensors", "--save-mask", "p"), 6, b"holds the inputs of the run"),
+        (("--detect", "d.safetensors", "--log-file", "d.safetensors"), 6, b"would overwrite the detector"),
         (("--detect", "d.safetensors", "--save-mask", "out"), 6, b""),
     ],
-    ids=["name", "file", "two", "nothing", "inputs", "outputs"],
+    ids=["name", "file", "two", "nothing", "inputs", "detector", "outputs"],
 )
 def test_mistakes_are_reported_and_nothing_is_written(adacode, photos, tmp_path, arguments, code, message):
     result = adacode("inpaint", "p", *arguments, "-o", "out", "--weights", "nearest")
