@@ -92,6 +92,7 @@ class Hole:
     grow_px: the number of pixels by which the filled hole is larger on every side.
     feather_px: the number of pixels beyond it over which the filling is blended with the image.
     opaque: the hole is the transparent part of the image, and its filling is opaque.
+    exemplars: wide parts of the hole get texture from known parts of the image.
 
     One value is made for each image, and engine, guard and colour fix share it:
 
@@ -106,6 +107,7 @@ class Hole:
     grow_px: int = 0
     feather_px: int = 0
     opaque: bool = False
+    exemplars: bool = True
 
     def __post_init__(self) -> None:
         _check_px(self.grow_px, "grow")

@@ -50,14 +50,15 @@ class MaskFile:
 
 @dataclass(frozen=True)
 class Edge:
-    """How far beyond its mask a hole is filled and blended, in pixels."""
+    """How far beyond its mask a hole is filled and blended, in pixels, and whether it gets texture from elsewhere."""
 
     grow_px: int = 0
     feather_px: int = 0
+    exemplars: bool = True
 
     def hole(self, mask: NDArray[np.bool_], *, opaque: bool = False) -> Hole:
         """The hole of a mask, bool H×W."""
-        return Hole(mask, self.grow_px, self.feather_px, opaque)
+        return Hole(mask, self.grow_px, self.feather_px, opaque, self.exemplars)
 
 
 class HoleSource(Protocol):

@@ -88,6 +88,15 @@ class HoleOptions:
         ),
     ] = 0
 
+    exemplars: Annotated[
+        bool,
+        typer.Option(
+            "--exemplars/--no-exemplars",
+            rich_help_panel="Its filling",
+            help="Give holes of 7 pixels and more texture that is copied from similar places of the same image.",
+        ),
+    ] = True
+
     def check(self) -> None:
         """Raises UsageError unless exactly one source of holes is chosen, and --save-mask has something to save."""
         given = (self.mask, self.mask_dir, self.mask_color, self.detect)
@@ -116,7 +125,9 @@ class HoleOptions:
         from adacode_cli.batch.description import Detection
         from adacode_cli.batch.masks import Edge
 
-        return Detection(self.detect, Edge(self.grow, self.feather)) if self.detect is not None else None
+        return (
+            Detection(self.detect, Edge(self.grow, self.feather, self.exemplars)) if self.detect is not None else None
+        )
 
     def source(self, pairs: MaskPairs | None) -> HoleSource | None:
         """What gives the hole of each image; None if holes are detected. `pairs` are the masks of `mask_dir` for the
@@ -127,7 +138,7 @@ class HoleOptions:
         if self.detect is not None:
             return None
 
-        edge = masks.Edge(self.grow, self.feather)
+        edge = masks.Edge(self.grow, self.feather, self.exemplars)
         if self.mask is not None:
             return masks.OneFile(self.mask, edge)
         if pairs is not None:

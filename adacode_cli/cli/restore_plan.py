@@ -88,7 +88,8 @@ def _request_values(request: Request) -> dict[str, object]:
         "codes": (request.save_codes, request.from_codes),
     }
     # Options that came later count only if they are given: the journals of other runs stay valid.
-    later = {name for name in ("detect", "save_mask") if chosen.get(name) is None}
+    unset = {"detect": None, "save_mask": None, "exemplars": True}
+    later = {name for name, value in unset.items() if chosen.get(name, value) == value}
     known = later | {"task", "mask_alpha", "mask_color", "grow", "feather", "save_codes", "from_codes"}
     return {name: value for name, value in chosen.items() if name not in known} | grouped
 

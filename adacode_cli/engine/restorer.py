@@ -25,6 +25,7 @@ from adacode_cli.checkpoints.location import HUB_PREFIX
 from adacode_cli.codes.image import Codes
 from adacode_cli.engine.codes import Coder
 from adacode_cli.engine.device import choose_device, choose_precision
+from adacode_cli.engine.exemplars import with_exemplars
 from adacode_cli.engine.images import Pixels, apart, check_image, composite, covered, joined, opaque_in, resize
 from adacode_cli.engine.memory import is_out_of_memory, working
 from adacode_cli.engine.plan import RunOptions
@@ -111,9 +112,14 @@ class Restorer:
         """
         return self.restore("sr", image, scale=scale, denoise=denoise).image
 
-    def inpaint(self, image: Pixels, mask: npt.NDArray[np.bool_], *, grow: int = 0, feather: int = 0) -> Pixels:
-        """Fills the holes (`mask` True), grown by `grow` pixels and blended over `feather` more, and nothing else."""
-        return self.restore("inpaint", image, mask=mask, grow=grow, feather=feather).image
+    def inpaint(
+        self, image: Pixels, mask: npt.NDArray[np.bool_], *, grow: int = 0, feather: int = 0, exemplars: bool = True
+    ) -> Pixels:
+        """Fills the holes (`mask` True), grown by `grow` pixels and blended over `feather` more, and nothing else.
+
+        `exemplars`: wide holes get texture from known parts of the image.
+        """
+        return self.restore("inpaint", image, mask=mask, grow=grow, feather=feather, exemplars=exemplars).image
 
     def reconstruct(self, image: Pixels) -> Pixels:
         """The image as the codebooks see it: rebuilt from codes alone."""
@@ -163,6 +169,7 @@ class Restorer:
         mask: npt.NDArray[np.bool_] | Hole | None = None,
         grow: int = 0,
         feather: int = 0,
+        exemplars: bool = True,
     ) -> Restored:
         """One image through one task, with the mixing weights.
 
@@ -170,8 +177,9 @@ class Restorer:
         image: as in the class. alpha: its alpha, H×W, if that is not its last channel; the alpha of the result is then
             `Restored.alpha`.
         scale, denoise: for tasks that have a choice of them, as `sr` does.
-        mask, grow, feather: for tasks that fill holes: the mask (bool H×W, True in the hole), how far it grows and how
-            far it blends beyond that, in pixels; or the whole `Hole`, whose `opaque` makes alpha full in the hole.
+        mask, grow, feather, exemplars: for tasks that fill holes: the mask (bool H×W, True in the hole), how far it
+            grows and how far it blends beyond that, in pixels, and whether wide holes get texture from known parts of
+            the image (`engine.exemplars`); or the whole `Hole`, whose `opaque` makes alpha full in the hole.
 
         Raises UsageError for impossible values, InputError for an array that is not an image or not its mask,
         WeightsError, and DeviceError when there is not enough memory.
@@ -181,7 +189,7 @@ class Restorer:
         color, inside = apart(image)
         hole = None
         if known.fills_hole:
-            hole = mask if isinstance(mask, Hole) or mask is None else Hole(mask, grow, feather)
+            hole = mask if isinstance(mask, Hole) or mask is None else Hole(mask, grow, feather, exemplars=exemplars)
             _check_hole(hole, image)
         elif known.enlarges:
             _check_scale(known, scale)
@@ -190,7 +198,7 @@ class Restorer:
             # Outside a filled hole every value stays bit-identical, also hidden colours; for other tasks these are
             # replaced.
             seen = color if hole is not None else covered(color, coverage)
-            restored = self._restored(known, seen, hole, scale, denoise)
+            restored = self._restored(known, seen, hole, scale, denoise, coverage=coverage)
             if coverage is not None:
                 coverage = resize(coverage, *restored.image.shape[:2])
                 coverage = opaque_in(coverage, hole.mask) if hole is not None and hole.opaque else coverage
@@ -198,8 +206,13 @@ class Restorer:
                 return replace(restored, alpha=coverage)
             return replace(restored, image=joined(restored.image, coverage))
 
-    def _restored(self, task: Task, color: Pixels, hole: Hole | None, scale: float, denoise: float) -> Restored:
-        """Colours through a task's network, in the requested size, with the filled hole composed into the image."""
+    def _restored(
+        self, task: Task, color: Pixels, hole: Hole | None, scale: float, denoise: float, *, coverage: Pixels | None
+    ) -> Restored:
+        """Colours through a task's network, in the requested size, with the filled hole composed into the image.
+
+        coverage: the image's alpha, whose hidden pixels are no texture to copy.
+        """
         runner = self._runner(task, scale, denoise)
         result = runner.restore(color, None if hole is None else hole.grown)
         image, shrunk = result.pixels, result.shrunk
@@ -208,6 +221,8 @@ class Restorer:
             if image.shape[:2] != (height, width):
                 image, shrunk = resize(image, height, width), None
         if hole is not None:
+            if hole.exemplars:
+                image = with_exemplars(color, image, hole.grown, None if coverage is None else coverage > 0)
             image = composite(color, image, hole.weights)
         return Restored(image, result.mixing_KHW.numpy(), runner.config.names(), result.notes, shrunk)
 
