@@ -6,13 +6,14 @@ known place: the one whose surroundings look like those of the cell in the netwo
 pixels at the border of the hole, and that fits what the neighbouring cells take (a shift map: Pritch et al. 2009,
 ICCV). The result is the mean of the filling and of the copy: the filling keeps colours right where nothing fits.
 
-An image is processed in blocks with their surroundings, so memory and time do not grow with the image beyond its holes.
-All choices are made on whole numbers, or in an order that does not depend on threads: the same image and the same
-filling always give the same result.
+Holes are processed in groups, with their surroundings only: time depends on the holes, and memory has a bound. All
+choices are made on whole numbers, or in an order that does not depend on threads: the same image and the same filling
+always give the same result.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -31,10 +32,12 @@ WIDE_PX = 7
 """Narrower holes are left to the network, which sees both sides of them at once."""
 CELL_PX = 16
 """Side of a cell."""
-# Blocks of this side are processed one after the other, and a source lies at most this far from its block.
-_BLOCK_PX, _REACH_PX = 1024, 256
-# Known pixels around the middle of a source.
-_SOURCE_PX = 8
+# Neighbouring cells are blended over this many pixels on each side of their seam.
+_FEATHER_PX = 2
+# Pixels around the middle of a source that must be known; the seams beyond may be only partly known.
+_SOURCE_PX = CELL_PX // 2
+# Holes in neighbouring squares of this side are processed together, in blocks; a source lies at most that far away.
+_GROUP_PX, _BLOCK_PX, _REACH_PX = 32, 1024, 256
 # Sources lie on a grid of this distance; a cell compares that many of them with its neighbours' ones.
 _SOURCE_STEP, _CHOICES = 4, 6
 # A place is described by its surroundings: blurred colours and the strength of detail, at 7×7 points.
@@ -45,8 +48,6 @@ _DETAIL = 4 * 20**0.5  # of the square root of the strength of detail, beside a 
 # Costs in squared levels: of a pixel of distance², of border pixels that differ, of seams between cells.
 _FAR, _BORDER, _SEAM = 0.01, 6.0, 0.3
 _SWEEPS = 4
-# Neighbouring cells are blended over this many pixels on each side of their seam.
-_FEATHER_PX = 2
 # Whole numbers that a level, and the weights of all points together, are divided into.
 _LEVEL_STEPS, _WEIGHT_STEPS = 16, 4096
 _SIDES = ((-1, 0), (1, 0), (0, -1), (0, 1))
@@ -59,20 +60,15 @@ def with_exemplars(image: Pixels, filled: Pixels, hole: Mask, usable: Mask | Non
     holes. hole: H×W bool. usable: H×W bool, where pixels may be copied from; None: everywhere outside the hole.
     """
     assert image.shape == filled.shape, "the filling has the size of the image"
-    wanted, settled = _wide(hole), ~hole
+    wanted = _wide(hole)
     if not wanted.any():
         return filled
-    sources = settled if usable is None else settled & usable
+    visible = np.ones_like(hole) if usable is None else usable
+    # What is finished is a known border for what comes later, and no source: it is half invented.
+    settled, sources = visible & ~hole, visible & ~hole
     whole = image.copy()
     whole[hole] = filled[hole]
-    for top, left in product(range(0, hole.shape[0], _BLOCK_PX), range(0, hole.shape[1], _BLOCK_PX)):
-        block = slice(top, top + _BLOCK_PX), slice(left, left + _BLOCK_PX)
-        if not wanted[block].any():
-            continue
-        y, x = max(0, top - _REACH_PX), max(0, left - _REACH_PX)
-        window = slice(y, top + _BLOCK_PX + _REACH_PX), slice(x, left + _BLOCK_PX + _REACH_PX)
-        inside = np.zeros_like(hole[window])
-        inside[top - y : top - y + _BLOCK_PX, left - x : left - x + _BLOCK_PX] = wanted[block]
+    for window, inside in _windows(wanted):
         part = _Part(_levels(whole[window]), hole[window], settled[window], sources[window])
         copied = part.copied(inside)
         if copied is not None:
@@ -82,6 +78,30 @@ def with_exemplars(image: Pixels, filled: Pixels, hole: Mask, usable: Mask | Non
     result = filled.copy()
     result[wanted] = whole[wanted]
     return result
+
+
+def _windows(wanted: Mask) -> Iterator[tuple[tuple[slice, slice], Mask]]:
+    """Parts of the image that are processed one after the other, and in each of them the pixels to be filled.
+
+    A part is a group of holes that are near one another, at most a block of them, with its surroundings.
+    """
+    height, width = wanted.shape
+    padded = np.pad(wanted, ((0, -height % _GROUP_PX), (0, -width % _GROUP_PX)))
+    touched = padded.reshape(padded.shape[0] // _GROUP_PX, _GROUP_PX, -1, _GROUP_PX).any((1, 3))
+    num, labels, boxes, _ = cv2.connectedComponentsWithStats(np.asarray(touched, np.uint8), connectivity=8)
+    for label in range(1, num):
+        left, top, columns, rows = (int(v) * _GROUP_PX for v in boxes[label][:4])
+        reach = min(_REACH_PX, _GROUP_PX * (2 + max(rows, columns) // _GROUP_PX))
+        for y, x in product(range(top, top + rows, _BLOCK_PX), range(left, left + columns, _BLOCK_PX)):
+            bottom, right = min(y + _BLOCK_PX, top + rows, height), min(x + _BLOCK_PX, left + columns, width)
+            window = slice(max(0, y - reach), bottom + reach), slice(max(0, x - reach), right + reach)
+            own = labels[y // _GROUP_PX : -(-bottom // _GROUP_PX), x // _GROUP_PX : -(-right // _GROUP_PX)] == label
+            own = own.repeat(_GROUP_PX, 0).repeat(_GROUP_PX, 1)[: bottom - y, : right - x]
+            inside = np.zeros_like(wanted[window])
+            place = inside[y - window[0].start :, x - window[1].start :][: bottom - y, : right - x]
+            place[:] = wanted[y:bottom, x:right] & own
+            if inside.any():
+                yield window, inside
 
 
 def _wide(hole: Mask) -> Mask:
@@ -174,7 +194,7 @@ class _Part:
         self.described = np.rint(described * _LEVEL_STEPS)
         whole = np.ones((2 * _SOURCE_PX + 1,) * 2, np.uint8)
         eroded = cv2.erode(sources.astype(np.uint8), whole, borderType=cv2.BORDER_CONSTANT, borderValue=0) > 0
-        self.sources = eroded
+        self.sources, self._usable = eroded, sources
         self._dy, self._dx = _square(_POINT_STEP * (_POINTS // 2), _POINT_STEP)
 
     def copied(self, wanted: Mask) -> Floats | None:
@@ -226,13 +246,15 @@ class _Part:
             some = places[first : first + 4096]
             theirs = self.around(some[:, 0], some[:, 1])
             squares = np.square(theirs).sum(2), some, np.square(some).sum(1, keepdims=True)
-            cost = factors @ np.concatenate((theirs.reshape(len(some), -1), *squares), 1).T
-            few = min(_CHOICES, len(some))
-            leading = np.sort(np.argpartition(cost, few - 1, 1)[:, :few], 1)
-            costs = np.concatenate((best_cost, np.take_along_axis(cost, leading, 1)), 1)
-            numbers = np.concatenate((best, first + leading), 1)
-            order = np.argsort(costs, 1, kind="stable")[:, :_CHOICES]
-            best_cost, best = np.take_along_axis(costs, order, 1), np.take_along_axis(numbers, order, 1)
+            values = np.concatenate((theirs.reshape(len(some), -1), *squares), 1).T
+            for rows in np.array_split(np.arange(len(factors)), -(-len(factors) // 512)):
+                cost, few = factors[rows] @ values, min(_CHOICES, len(some))
+                leading = np.sort(np.argpartition(cost, few - 1, 1)[:, :few], 1)
+                costs = np.concatenate((best_cost[rows], np.take_along_axis(cost, leading, 1)), 1)
+                numbers = np.concatenate((best[rows], first + leading), 1)
+                order = np.argsort(costs, 1, kind="stable")[:, :_CHOICES]
+                best_cost[rows] = np.take_along_axis(costs, order, 1)
+                best[rows] = np.take_along_axis(numbers, order, 1)
         return np.asarray(places[best] - np.stack((cells.y, cells.x), 1)[:, None], np.int64)
 
     def _drawn(self, cells: _Cells, shift: Ints) -> Floats:
@@ -243,7 +265,9 @@ class _Part:
         dy, dx = (offset.ravel() for offset in np.meshgrid(line, line, indexing="ij"))
         weights = np.broadcast_to(np.outer(ramp, ramp).ravel(), (len(cells.y), len(dy))).ravel()
         y, x = cells.y[:, None] + dy, cells.x[:, None] + dx
-        colours = self.at(self.levels, y + shift[:, :1], x + shift[:, 1:]).reshape(-1, 3)
+        source = y + shift[:, :1], x + shift[:, 1:]
+        colours = self.at(self.levels, *source).reshape(-1, 3)
+        weights = weights * self.at(self._usable, *source).ravel()
         row = width + 2 * margin
         index = ((y + margin) * row + x + margin).ravel()
         size = (height + 2 * margin) * row

@@ -143,3 +143,58 @@ def test_a_restorer_gives_wide_holes_texture_unless_told_not_to():
     assert changed[box(96, 128, 30)].mean() > 0.5
     assert not changed[:3].any()
     np.testing.assert_array_equal(with_exemplars(image, plain, hole)[hole], textured[hole])
+
+
+def test_what_was_filled_before_is_no_source(monkeypatch):
+    """Small blocks: what is usable everywhere is the same as no limit, also in the last block."""
+    image, hole = photograph(140, 200, seed=3), box(140, 200, 100)
+    filled = flat_in(image, hole)
+    monkeypatch.setattr(exemplars, "_BLOCK_PX", 64)
+    monkeypatch.setattr(exemplars, "_REACH_PX", 64)
+    found = with_exemplars(image, filled, hole)
+    np.testing.assert_array_equal(found, with_exemplars(image, filled, hole, np.ones_like(hole)))
+    assert (found[hole] != filled[hole]).any(1).mean() > 0.5
+
+
+def test_no_hidden_colour_gets_into_the_result():
+    """Only a small island can be seen, with grey levels of 90 to 110; hidden pixels are white."""
+    rng = np.random.default_rng(0)
+    image = np.full((100, 160, 3), 255, np.uint8)
+    hole, usable = np.zeros((100, 160), bool), np.zeros((100, 160), bool)
+    usable[40:61, 20:41] = True
+    image[usable] = rng.integers(90, 111, (usable.sum(), 3))
+    hole[40:80, 60:100] = True
+    filled = image.copy()
+    filled[hole] = 100
+    result = with_exemplars(image, filled, hole, usable)
+    assert (result[hole] != 100).any()
+    assert 90 <= result[hole].min() <= result[hole].max() <= 110
+    other = np.where(usable[..., None] | hole[..., None], image, 0).astype(np.uint8)
+    np.testing.assert_array_equal(with_exemplars(other, filled, hole, usable)[hole], result[hole])
+
+
+def test_far_holes_are_processed_apart_and_near_ones_together():
+    wanted = np.zeros((900, 1300), bool)
+    for y, x in ((10, 10), (20, 60), (700, 900), (890, 1290)):
+        wanted[y : y + 9, x : x + 9] = True
+    windows = list(exemplars._windows(wanted))
+    assert len(windows) == 3
+    assert all(window[0].stop - window[0].start < 400 for window, _ in windows)
+    again = np.zeros_like(wanted)
+    for window, inside in windows:
+        assert not (again[window] & inside).any()
+        again[window] |= inside
+    np.testing.assert_array_equal(again, wanted)
+
+
+@given(seed=st.integers(0, 10**6), height=st.integers(1, 150), width=st.integers(1, 150))
+@settings(max_examples=40, deadline=None)
+def test_windows_hold_every_pixel_once(seed, height, width):
+    rng = np.random.default_rng(seed)
+    wanted = rng.random((height, width)) < rng.choice([0.001, 0.02, 0.9])
+    covered = np.zeros((height, width), int)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exemplars, "_BLOCK_PX", 64)
+        for window, inside in exemplars._windows(wanted):
+            covered[window] += inside
+    np.testing.assert_array_equal(covered, wanted.astype(int))
