@@ -3,7 +3,8 @@
 Paths are compared without suffixes. The mask of `photos/1931/p1.jpg`, found below the input `photos`, is
 
 1. the file at the image's path below its input: `masks/1931/p1.png`;
-2. or else the file there with `_mask` after its name: `masks/1931/p1_mask.png`;
+2. or else the file there with `_mask` after its name, or after its name with its suffix, as `--save-mask` writes it:
+   `masks/1931/p1_mask.png`, `masks/1931/p1.jpg_mask.png`;
 3. or else the same with more of the path in front, which distinguishes several inputs: `masks/photos/1931/p1.png`;
 4. or else a file named `p1` or `p1_mask` in any folder, if no other image has that name, and no other remaining mask.
    A mask `masks/1932/p1.png` is not used if there is another image `1932/p1` in any folder above, in this run or not
@@ -153,13 +154,15 @@ class _Pairing:
         longest = min(self._max_parts, len(_parts(path)))
         lengths = range(num_parts, longest + 1) if num_parts else range(longest, 0, -1)
         ends = (_end(path, length) for length in lengths)
-        found = ((end, masks) for end in ends if (masks := self._at(end)))
+        suffix = Path(path).suffix
+        found = ((end, masks) for end in ends if (masks := self._at(end, suffix)))
         _, first = next(found, ("", []))
         also = next((masks for end, masks in found if end not in self._own_ends), []) if num_parts else []
         return first + also
 
-    def _at(self, end: str) -> list[str]:
-        return self._by_key.get(end) or self._by_key.get(f"{end}{MARK}") or []
+    def _at(self, end: str, suffix: str) -> list[str]:
+        keys = (end, f"{end}{suffix}{MARK}", f"{end}{MARK}")
+        return next((places for key in keys if (places := self._by_key.get(key))), [])
 
     def _pair_by_name(self, left: Iterable[str], images: Iterable[str]) -> None:
         free = (place for places in self._by_key.values() for place in places if place not in self._image_of_mask)
@@ -252,8 +255,8 @@ def _may_lie_in(real: str, given: Path) -> bool:
 def _masks_among(own: dict[str, str]) -> frozenset[str]:
     """The paths of images in the folder of masks that have the name of another image followed by `_mask`."""
     keys = {key_of(place): path for place, path in own.items()}
-    marked = {key: path for key, path in keys.items() if key.endswith(MARK) and key.removesuffix(MARK) in keys}
-    return frozenset(marked.values())
+    marked = {key.removesuffix(MARK): path for key, path in keys.items() if key.endswith(MARK)}
+    return frozenset(path for owner, path in marked.items() if owner in keys or owner in own)
 
 
 def _num_parts(found: Found) -> int:

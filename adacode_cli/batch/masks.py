@@ -1,9 +1,10 @@
-"""Sources of the holes of images; an unusable mask fails its own image only."""
+"""Sources of the holes of images, and masks of what was found; an unusable mask fails its own image only."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Protocol
 
@@ -11,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adacode_cli import formats
+from adacode_cli.batch.mask_owners import MARK
 from adacode_cli.batch.mask_pairs import MaskPairs
 from adacode_cli.batch.plan import Job
 from adacode_cli.errors import InputError
 from adacode_cli.geometry import Hole
-from adacode_cli.imaging.encode import encode
+from adacode_cli.imaging.encode import Document, encode
 from adacode_cli.imaging.image import Decoded
 from adacode_cli.imaging.mask import mask_from_alpha, mask_from_color, mask_from_image
 
@@ -139,24 +141,47 @@ class OneColor:
         del source
 
 
+@dataclass(frozen=True)
+class PackedMask:
+    """A mask with one bit for each pixel, because a document may have thousands of pages."""
+
+    bits: NDArray[np.uint8]
+    height: int
+    width: int
+
+    @classmethod
+    def of(cls, mask: NDArray[np.bool_]) -> PackedMask:
+        """The mask, bool H×W."""
+        return cls(np.packbits(mask), *mask.shape)
+
+    def as_image(self, format: str) -> Decoded:
+        """A grey image of 0 and 255 in that format."""
+        mask = np.unpackbits(self.bits, count=self.height * self.width).reshape(self.height, self.width)
+        return Decoded(pixels=mask * np.uint8(255), alpha=None, format=format, icc=None, exif=None, notes=())
+
+
 def mask_path(masks_dir: Path, job: Job) -> Path:
-    """Where the mask of what was found in an image is written, so that `--mask-dir` finds it: NAME_mask beside others.
+    """Where the mask of what was found in an image is written, so that `--mask-dir` finds it: a.jpg_mask.png for a.jpg.
 
-    A TIFF file where the image can have several pages, otherwise a PNG file.
+    A TIFF file where the output can have several pages, otherwise a PNG file. On a pipe, the job has a name only.
     """
-    format = formats.of_suffix(job.source.suffix)
-    stem = job.source.stem if format else Path(job.name).name  # On a pipe, the job has a name and no file.
+    format = formats.of_suffix(Path(job.name).suffix)
+    name = Path(job.name).name if format is None else job.source.name
     suffix = ".tif" if format is None or format.pages else ".png"
-    return masks_dir / Path(job.name).parent / f"{stem}_mask{suffix}"
+    return masks_dir / Path(job.name).parent / f"{name}{MARK}{suffix}"
 
 
-def mask_bytes(masks: Sequence[NDArray[np.bool_]], format: str) -> bytes:
-    """Masks (H×W bool, one for each page) as a grey image of 0 and 255 in the format "png" or "tiff"."""
-    first, *others = (
-        Decoded(pixels=mask.astype(np.uint8) * np.uint8(255), alpha=None, format=format, icc=None, exif=None, notes=())
-        for mask in masks
-    )
-    return encode(replace(first, more_pages=tuple(others)), format=format)
+def mask_bytes(masks: Sequence[PackedMask], format: str) -> bytes:
+    """A file of the format "png" or "tiff" with a mask for each page; only one page is unpacked at a time."""
+    if len(masks) == 1:
+        return encode(masks[0].as_image(format), format=format)
+    file = BytesIO()
+    document = Document(file, format, sum(mask.height * mask.width for mask in masks))
+    for mask in masks:
+        page = mask.as_image(format)
+        document.add(page, page)
+    document.finish()
+    return file.getvalue()
 
 
 def _hole_in(file: MaskFile | None, image: Decoded, edge: Edge) -> Hole:

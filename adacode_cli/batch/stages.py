@@ -18,7 +18,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from adacode_cli import atomic, formats
@@ -26,7 +25,7 @@ from adacode_cli.batch import weights_map
 from adacode_cli.batch.contents import content_of, read_whole
 from adacode_cli.batch.foresight import Foresight
 from adacode_cli.batch.keeping import Keeping, TimesNs
-from adacode_cli.batch.masks import HoleSource, MaskFile, mask_bytes, mask_path
+from adacode_cli.batch.masks import HoleSource, MaskFile, PackedMask, mask_bytes, mask_path
 from adacode_cli.batch.outcome import Made, OutputState
 from adacode_cli.batch.pages import Sink
 from adacode_cli.batch.plan import Job
@@ -101,7 +100,7 @@ class Inferred:
 
     image: the restored image with its metadata; for a document in `sink`, the first page.
     restored: the engine's result for the first page.
-    found: the masks of the marks that a detector has found, one for each page; empty if none has looked for them.
+    found: the masks of what a detector has found, one for each page; empty unless they are to be written.
     codes: those from which the image was made, if they are to be written.
     sink: holds all pages of a long document, which are on the disk already.
     """
@@ -110,7 +109,7 @@ class Inferred:
     restored: Restored
     codes: Codes | None = None
     sink: Sink | None = None
-    found: tuple[NDArray[np.bool_], ...] = ()
+    found: tuple[PackedMask, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -275,12 +274,12 @@ class Stages:
     def _inferred(self, read: Read, on_page: OnPage) -> Inferred:
         """Restores every page at hand."""
         pages: list[Decoded] = []
-        found: list[NDArray[np.bool_]] = []
+        found: list[PackedMask] = []
         first: tuple[Decoded, Restored] | None = None
         for page, hole in read.pages:
             image, restored = self.restore(page, hole)
             pages.append(image)
-            found += [] if restored.found is None else [restored.found]
+            found += self._masks(restored)
             first = first or (image, restored)
             if len(read.image.pages) > 1:
                 on_page(len(pages), len(read.image.pages))
@@ -295,7 +294,7 @@ class Stages:
         make_directory(job.target.parent)
         sink = Sink(job.target, format_name, self.keeping, self._max_sample_bytes(read.image))
         first: tuple[Decoded, Restored] | None = None
-        found: list[NDArray[np.bool_]] = []
+        found: list[PackedMask] = []
         with sink.filling():
             for window in chain([read], read.further()):
                 if window is not read:
@@ -304,10 +303,14 @@ class Stages:
                     image, restored = self.restore(replace(page, more_pages=(), following=()), hole)
                     sink.add(image)
                     first = first or (image, restored)
-                    found += [] if restored.found is None else [restored.found]
+                    found += self._masks(restored)
                     on_page(page.page + 1, read.image.num_pages)
         assert first is not None, "there is a page"
         return Inferred(*first, sink=sink, found=tuple(found))
+
+    def _masks(self, restored: Restored) -> list[PackedMask]:
+        """The mask of what was found in a page, if it is to be written."""
+        return [PackedMask.of(restored.found)] if self.masks_dir and restored.found is not None else []
 
     def _max_sample_bytes(self, image: Decoded) -> int:
         """An upper bound for the bytes of the restored samples of all pages, each with colours and alpha."""

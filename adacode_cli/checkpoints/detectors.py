@@ -66,6 +66,16 @@ def read_detector(path: Path) -> tuple[Detector, float]:
     return network.eval().requires_grad_(False), threshold
 
 
+def recipe_of(path: Path) -> dict[str, Any]:
+    """The settings of the training of a detector that can be read; empty if they are not stated."""
+    _, metadata = read_safetensors(path, _HINT)
+    try:
+        provenance = cast(dict[str, Any], read_json(metadata[METADATA_KEY]))["provenance"]
+        return dict(cast(dict[str, Any], read_json(provenance["recipe"])))
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return {}
+
+
 def write_detector(
     path: Path, network: Detector, threshold: float, provenance: Provenance, dtype: torch.dtype = torch.float16
 ) -> None:

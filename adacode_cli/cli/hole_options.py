@@ -67,6 +67,7 @@ class HoleOptions:
             help="The holes are the scratches, hairs, dust and creases that this detector finds in each image: a file "
             "that 'adacode train detect' wrote. Look at some results before you trust it with an archive.",
         ),
+        NoEffectOnResult("The journal has the digest of the detector's values, together with that of the weights."),
     ] = None
     save_mask: Annotated[
         Path | None,

@@ -87,8 +87,9 @@ def _request_values(request: Request) -> dict[str, object]:
         "hole": (hole.kind(), hole.grow, hole.feather, hole.mask_alpha) if hole else ("", 0, 0, False),
         "codes": (request.save_codes, request.from_codes),
     }
-    # Options that came later count only if they are given: the journals of other runs stay valid.
-    unset = {"detect": None, "save_mask": None, "exemplars": True}
+    # Options that came later count only if they are given: the journals of other runs stay valid. Without exemplars,
+    # results are those of before they existed.
+    unset = {"save_mask": None, "exemplars": False}
     later = {name for name, value in unset.items() if chosen.get(name, value) == value}
     known = later | {"task", "mask_alpha", "mask_color", "grow", "feather", "save_codes", "from_codes"}
     return {name: value for name, value in chosen.items() if name not in known} | grouped

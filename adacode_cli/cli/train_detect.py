@@ -114,14 +114,17 @@ def _train(shards: Path, output: Path, options: DetectOptions, stop_request: Sto
 
     from adacode_cli.checkpoints.format import Provenance
     from adacode_cli.engine.device import choose_device
+    from adacode_cli.engine.memory import free_bytes
     from adacode_cli.training.crops import Contents, HostCrops
+    from adacode_cli.training.data import HOST_SHARE
     from adacode_cli.training.detection import DetectionRun, train_detector
     from adacode_cli.training.shards import Shards as OpenShards
 
     cv2.setNumThreads(1)  # batches are made in several threads
     if options.threads:
         torch.set_num_threads(options.threads)
-    opened, workers, console = OpenShards(shards), min(8, os.cpu_count() or 1), stderr_console()
+    recipe, opened, workers = options.recipe(), OpenShards(shards), min(8, os.cpu_count() or 1)
+    console, contents = stderr_console(), Contents(opened, "train")
 
     def on_log(steps: int, loss: float, images_per_s: float) -> None:
         if not options.quiet:
@@ -138,5 +141,10 @@ def _train(shards: Path, output: Path, options: DetectOptions, stop_request: Sto
     )
     licence = str(opened.manifest.get("licence", ""))
     stated = Provenance(trained_on=opened.describe(), licence=licence, source="adacode train detect")
-    crops = HostCrops(Contents(opened, "train"), keep=True, workers=workers)
-    return train_detector(crops, opened.identity, options.recipe(), run, stated)
+    # Mistakes are reported before crops are decoded, which takes a while.
+    if run.is_finished(recipe):
+        return True
+    run.begin(recipe, opened.identity)
+    contents.require(recipe.patch)
+    keep = contents.decoded_bytes < HOST_SHARE * free_bytes(torch.device("cpu"))
+    return train_detector(HostCrops(contents, keep=keep, workers=workers), opened.identity, recipe, run, stated)

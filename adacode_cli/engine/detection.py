@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from itertools import product
 from pathlib import Path
 from threading import Lock
 
@@ -23,12 +24,12 @@ import torch
 from adacode_cli.checkpoints.detectors import load_detector
 from adacode_cli.engine.device import choose_device, exact_arithmetic
 from adacode_cli.engine.images import TOPS, Pixels, apart, check_image, covered
-from adacode_cli.engine.memory import working
+from adacode_cli.engine.memory import is_out_of_memory, release, working
 from adacode_cli.engine.runner import CUDA_TURN
 from adacode_cli.model.detector import MULTIPLE, Detector
 
-# Side of a part: about a gigabyte in float32 with its surroundings.
-_PART_PX = 2048
+# Side of a part: about a gigabyte in float32 with its surroundings. Where that does not fit, smaller ones do the same.
+_PART_PX, _MIN_PART_PX = 2048, 256
 
 
 class MarkFinder:
@@ -80,14 +81,24 @@ class MarkFinder:
     def _by_parts(self, color: Pixels) -> npt.NDArray[np.float32]:
         height, width = color.shape[:2]
         padded = cv2.copyMakeBorder(color, 0, -height % MULTIPLE, 0, -width % MULTIPLE, cv2.BORDER_REPLICATE)
+        side = _PART_PX
+        while True:
+            try:
+                return self._in_parts(padded, side)[:height, :width]
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or side <= _MIN_PART_PX:
+                    raise
+            release(self.device)
+            side //= 2
+
+    def _in_parts(self, padded: Pixels, side: int) -> npt.NDArray[np.float32]:
         result, reach = np.empty(padded.shape[:2], np.float32), self.network.config.reach_px
-        for top in range(0, padded.shape[0], _PART_PX):
-            for left in range(0, padded.shape[1], _PART_PX):
-                above, before = min(top, reach), min(left, reach)
-                part = padded[top - above : top + _PART_PX + reach, left - before : left + _PART_PX + reach]
-                place = result[top : top + _PART_PX, left : left + _PART_PX]
-                place[:] = self._of_part(part)[above:, before:][: place.shape[0], : place.shape[1]]
-        return result[:height, :width]
+        for top, left in product(range(0, padded.shape[0], side), range(0, padded.shape[1], side)):
+            above, before = min(top, reach), min(left, reach)
+            part = padded[top - above : top + side + reach, left - before : left + side + reach]
+            place = result[top : top + side, left : left + side]
+            place[:] = self._of_part(part)[above:, before:][: place.shape[0], : place.shape[1]]
+        return result
 
     @torch.inference_mode()
     def _of_part(self, part: Pixels) -> npt.NDArray[np.float32]:

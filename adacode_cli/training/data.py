@@ -36,7 +36,7 @@ from adacode_cli.training.shards import Shards
 
 Cache = Literal["auto", "none", "memory", "device"]
 # Shares of the free memory that decoded crops may take with `auto`.
-_HOST_SHARE, _DEVICE_SHARE = 0.5, 0.25
+HOST_SHARE, _DEVICE_SHARE = 0.5, 0.25
 _VALIDATION_PX = 256
 NUM_VALIDATION_CROPS = 16
 
@@ -62,7 +62,7 @@ class Data:
         self.train, self.held_out = Contents(shards, "train"), Contents(shards, "validation")
         if cache == "auto":
             wanted = self.train.decoded_bytes
-            cache = "memory" if wanted * processes.world < _HOST_SHARE * host_bytes else "none"
+            cache = "memory" if wanted * processes.world < HOST_SHARE * host_bytes else "none"
             cache = "device" if wanted < _DEVICE_SHARE * device_bytes else cache
         self.cache = cache
         threads = max(1, workers)

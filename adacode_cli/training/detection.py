@@ -22,9 +22,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from adacode_cli.checkpoints.detectors import write_detector
+from adacode_cli.checkpoints.detectors import read_detector, recipe_of, write_detector
 from adacode_cli.checkpoints.format import Provenance
-from adacode_cli.errors import OutputError, TrainingError, UsageError
+from adacode_cli.errors import OutputError, TrainingError, UsageError, translated
 from adacode_cli.model.detector import MULTIPLE, Detector, DetectorConfig, initialise
 from adacode_cli.training.checkpoint import SUFFIX, Checkpoint, read_checkpoint, write_checkpoint
 from adacode_cli.training.crops import HostCrops, Wanted
@@ -39,6 +39,7 @@ _CROSS_ENTROPY, _DICE, _MARK = 4.0, 0.3, 3.0
 # Prevents 0/0 where a batch has no mark.
 _FEW_PIXELS = 20.0
 _AHEAD = 4
+_SAME = "Start again with --overwrite, or give the same."
 
 
 @dataclass(frozen=True)
@@ -155,14 +156,14 @@ class DetectorTraining:
     def load(self, checkpoint: Checkpoint) -> None:
         """Continues from `state`. Raises TrainingError if it is not of this detector."""
         parts: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "adam": {}}
-        for key, tensor in checkpoint.tensors.items():
-            part, name = key.split(".", 1)
-            parts.setdefault(part, {})[name] = tensor
         moments: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in parts["adam"].items():
-            number, kind = name.split(".")
-            moments.setdefault(int(number), {})[kind] = tensor
         try:
+            for key, tensor in checkpoint.tensors.items():
+                part, name = key.split(".", 1)
+                parts[part][name] = tensor
+            for name, tensor in parts["adam"].items():
+                number, kind = name.split(".")
+                moments.setdefault(int(number), {})[kind] = tensor
             self.network.load_state_dict(parts["network"])
             self._adam.load_state_dict(self._adam.state_dict() | {"state": moments})
             self.average.updates = checkpoint.counters["averaged"]
@@ -218,32 +219,53 @@ class DetectionRun:
         return self.path.with_suffix(SUFFIX)
 
     def begin(self, recipe: DetectionRecipe, data: str) -> Checkpoint | None:
-        """The state to continue from, if any. Raises OutputError for files of an earlier training that are neither
-        continued nor replaced, TrainingError for one with other settings or photographs.
+        """Makes the folder; the state to continue from, if any. An earlier checkpoint that is replaced is removed.
+
+        Raises OutputError for files of an earlier training that are neither continued nor replaced, TrainingError for
+        one with other settings or photographs.
         """
         taken = next((path for path in (self.path, self.checkpoint) if path.exists()), None)
         if taken is not None and not self.resume and not self.overwrite:
             hint = "Add --resume to continue, --overwrite to start again, or choose another -o."
             raise OutputError("exists already", path=taken, hint=hint)
-        if not self.resume or not self.checkpoint.exists():
+        with translated(OutputError, "cannot be made into a folder", self.path.parent, hint="Choose a writable place."):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if self.overwrite:
+                self.checkpoint.unlink(missing_ok=True)
+        if not self.checkpoint.exists():
             return None
-        found, wanted = read_checkpoint(self.checkpoint), asdict(recipe)
-        changed = sorted(name for name in wanted if found.recipe.get(name) != wanted[name])
-        if changed or found.data != data:
-            what = f"was made with another {', '.join(changed)}" if changed else "was made with other shards"
-            raise TrainingError(what, path=self.checkpoint, hint="Start again with --overwrite, or give the same.")
+        found = read_checkpoint(self.checkpoint)
+        self._require_same(found.recipe, recipe, self.checkpoint)
+        if found.data != data:
+            raise TrainingError("was made with other shards", path=self.checkpoint, hint=_SAME)
         return found
+
+    def is_finished(self, recipe: DetectionRecipe) -> bool:
+        """Whether there is a result to keep. Raises TrainingError if it was trained with other settings, WeightsError
+        if it is not a detector.
+        """
+        if not self.resume or not self.path.exists() or self.checkpoint.exists():
+            return False
+        read_detector(self.path)
+        self._require_same(recipe_of(self.path), recipe, self.path)
+        return True
+
+    def _require_same(self, found: dict[str, Any], recipe: DetectionRecipe, path: Path) -> None:
+        wanted = asdict(recipe)
+        if changed := sorted(name for name in wanted if found.get(name) != wanted[name]):
+            raise TrainingError(f"was made with another {', '.join(changed)}", path=path, hint=_SAME)
 
 
 def train_detector(crops: HostCrops, data: str, recipe: DetectionRecipe, run: DetectionRun, stated: Provenance) -> bool:
     """Trains to the end of the recipe (True), or until `run.stop` (False: the checkpoint continues it).
 
-    data: the digest of the shards. stated: the provenance of the file. Raises what `DetectionRun.begin` raises, and
-    OutputError if a file cannot be written.
+    data: the digest of the shards. stated: the provenance of the file. Raises what `DetectionRun.begin` raises,
+    TrainingError for crops that are smaller than the recipe's, and OutputError if a file cannot be written.
     """
-    if run.resume and run.path.exists() and not run.checkpoint.exists():
+    if run.is_finished(recipe):
         return True
     found = run.begin(recipe, data)
+    crops.contents.require(recipe.patch)
     training = DetectorTraining(recipe, run.device)
     if found is not None:
         training.load(found)

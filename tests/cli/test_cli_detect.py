@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import io
-import json
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 sys.path += [str(Path(__file__).parents[1] / name) for name in ("detection", "training")]
 from bright_detector import save_bright_detector
 from tiny_shards import save_shards
+
+from adacode_cli.checkpoints.detectors import read_detector, write_detector
+from adacode_cli.checkpoints.format import Provenance
 
 
 @pytest.fixture
@@ -47,7 +50,7 @@ def test_what_is_found_is_filled_and_nothing_else(adacode, photos, tmp_path):
         before, after = opened(tmp_path / "p" / name), opened(tmp_path / "out" / name)
         np.testing.assert_array_equal(after[~white], before[~white])
         assert (after[white] == 128).all()
-        mask = opened((tmp_path / "m" / name).with_name(f"{Path(name).stem}_mask.png"))
+        mask = opened(tmp_path / "m" / f"{name}_mask.png")
         np.testing.assert_array_equal(mask, white * np.uint8(255))
     assert b"nothing was filled: no scratch was found in this image" in result.stderr
     assert result.stderr.count(b"nothing was filled") == 1
@@ -65,7 +68,7 @@ def test_the_network_fills_what_is_found_as_it_fills_any_other_mask(real_adacode
     edge = ("--grow", "1", "--feather", "1")
     result = real_adacode("inpaint", "p/a.png", *D, *edge, "-o", "b.png", "--save-mask", "m")
     assert result.returncode == 0, result.stderr
-    again = real_adacode("inpaint", "p/a.png", "--mask", "m/a_mask.png", *edge, "-o", "c.png")
+    again = real_adacode("inpaint", "p/a.png", "--mask", "m/a.png_mask.png", *edge, "-o", "c.png")
     assert again.returncode == 0, again.stderr
     np.testing.assert_array_equal(opened(tmp_path / "b.png"), opened(tmp_path / "c.png"))
     changed = (opened(tmp_path / "b.png") != opened(tmp_path / "p" / "a.png")).any(2)
@@ -78,11 +81,44 @@ def test_pages_have_masks_of_their_own(adacode, photos, tmp_path):
     pages = [Image.open(tmp_path / "p" / name) for name in photos]
     pages[0].save(tmp_path / "doc.tif", save_all=True, append_images=pages[1:])
     assert adacode("inpaint", "doc.tif", *D, "-o", "o.tif", "--save-mask", "m", "--weights", "nearest").returncode == 0
-    with Image.open(tmp_path / "m" / "doc_mask.tif") as masks:
+    with Image.open(tmp_path / "m" / "doc.tif_mask.tif") as masks:
         assert masks.n_frames == len(photos)
         for number, white in enumerate(photos.values()):
             masks.seek(number)
             np.testing.assert_array_equal(np.asarray(masks) > 0, white)
+
+
+def test_saved_masks_fit_images_of_every_suffix_and_of_one_name(adacode, photos, tmp_path):
+    """Of one name in several formats, of suffixes whose outputs have another one, and without a suffix."""
+    for name in ("one.png", "one.tif", "one.jpg", "other.apng", "plain"):
+        image = Image.open(tmp_path / "p" / "a.png")
+        image.save(tmp_path / "p" / name, "PNG" if name in ("other.apng", "plain") else None, quality=100)
+    files = [str(path.relative_to(tmp_path)) for path in sorted((tmp_path / "p").iterdir()) if path.is_file()]
+    options = ("--weights", "nearest", "--format", "png", "--keep-suffix")
+    found = adacode("inpaint", *files, *D, "-o", "out", "--save-mask", "m", *options)
+    assert found.returncode == 0, found.stderr
+    again = adacode("inpaint", *files, "--mask-dir", "m", "-o", "again", *options)
+    assert again.returncode == 0, again.stderr
+    outputs = sorted(path.name for path in (tmp_path / "out").glob("*.png"))
+    assert len(outputs) == len(files)
+    for name in outputs:
+        np.testing.assert_array_equal(opened(tmp_path / "again" / name), opened(tmp_path / "out" / name))
+
+
+def test_a_long_document_is_written_page_by_page_with_its_masks(adacode, photos, tmp_path):
+    """As many pages as are never decoded at once."""
+    pages = [Image.open(tmp_path / "p" / name) for name in photos] * 4
+    pages[0].save(tmp_path / "long.tif", save_all=True, append_images=pages[1:])
+    small = {"WINDOW_PIXELS": "3000"}
+    result = adacode("inpaint", "long.tif", *D, "-o", "o.tif", "--save-mask", "m", "--weights", "nearest", **small)
+    assert result.returncode == 0, result.stderr
+    with Image.open(tmp_path / "m" / "long.tif_mask.tif") as masks, Image.open(tmp_path / "o.tif") as filled:
+        assert masks.n_frames == filled.n_frames == len(pages)
+        for number, white in enumerate([*photos.values()] * 4):
+            masks.seek(number)
+            filled.seek(number)
+            np.testing.assert_array_equal(np.asarray(masks) > 0, white)
+            np.testing.assert_array_equal((np.asarray(filled) == 128).all(2), white)
 
 
 def test_a_pipe_detects_too(adacode, photos, tmp_path):
@@ -94,19 +130,22 @@ def test_a_pipe_detects_too(adacode, photos, tmp_path):
     np.testing.assert_array_equal(opened(tmp_path / "m" / "stdin_mask.tif") > 0, photos["a.png"])
 
 
-def test_another_detector_makes_results_again(adacode, photos, tmp_path):
-    command = ("inpaint", "p", *D, "-o", "out", "--weights", "nearest", "--json")
-
-    def states() -> list[str]:
-        lines = (json.loads(line) for line in adacode(*command).stdout.splitlines())
-        return [line["event"] for line in lines if line.get("source")]
-
-    first, second = states(), states()
-    assert first != second
-    save_bright_detector(tmp_path / "d.safetensors", threshold=0.4)
-    assert adacode(*command).returncode != 0, "without --overwrite, results of another detector stay"
-    changed = adacode(*command, "--no-resume")
-    assert changed.returncode == 0, changed.stderr
+def test_another_detector_makes_results_again_and_another_place_of_it_does_not(adacode, photos, tmp_path):
+    command = ("inpaint", "p", *D, "-o", "out", "--weights", "nearest")
+    assert adacode(*command).returncode == 0
+    output = tmp_path / "out" / "a.png"
+    first = output.stat().st_mtime_ns
+    save_bright_detector(tmp_path / "elsewhere.safetensors")
+    same = adacode("inpaint", "p", "--detect", "elsewhere.safetensors", "-o", "out", "--weights", "nearest")
+    assert same.returncode == 0, same.stderr
+    assert output.stat().st_mtime_ns == first
+    network, _ = read_detector(tmp_path / "d.safetensors")
+    network.stem.bias += 1000  # everything is bright
+    write_detector(tmp_path / "d.safetensors", network, 0.5, Provenance(), torch.float32)
+    assert adacode(*command).returncode == 6, "without --no-resume, results of another detector stay"
+    assert output.stat().st_mtime_ns == first
+    assert adacode(*command, "--no-resume").returncode == 0
+    assert (opened(output) == 128).all()
 
 
 @pytest.mark.parametrize(
@@ -135,12 +174,14 @@ def test_a_detector_is_trained_from_shards(real_adacode, tmp_path):
     adacode = real_adacode
     save_shards(tmp_path / "s")
     quick = ("--steps", "2", "--batch", "1", "--patch", "32", "--threads", "1")
-    result = adacode("train", "detect", "s", "-o", "own.safetensors", *quick)
+    result = adacode("train", "detect", "s", "-o", "new/own.safetensors", *quick)
     assert result.returncode == 0, result.stderr
-    assert result.stdout == b"own.safetensors\n"
+    assert result.stdout == b"new/own.safetensors\n"
     assert b"detect step 2: loss" in result.stderr
-    again = adacode("train", "detect", "s", "-o", "own.safetensors", *quick)
+    again = adacode("train", "detect", "s", "-o", "new/own.safetensors", *quick)
     assert again.returncode == 6
     assert b"exists already" in again.stderr
+    large = adacode("train", "detect", "s", "-o", "large.safetensors", "--patch", "256")
+    assert (large.returncode, b"from crops of 160 px" in large.stderr) == (8, True), large.stderr
     named = adacode("train", "detect", "s", "-o", "own", *quick)
     assert (named.returncode, b"not the name of a .safetensors file" in named.stderr) == (2, True)

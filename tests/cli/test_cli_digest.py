@@ -39,17 +39,17 @@ GOLDEN = [
     ),
     (
         RestoreOptions(),
-        Request("inpaint", hole=HoleOptions(mask_alpha=True, grow=2, feather=3)),
+        Request("inpaint", hole=HoleOptions(mask_alpha=True, grow=2, feather=3, exemplars=False)),
         "d932e5e8b9f1988d8d83eb8672f3768b6fe2538218e00e33a180dfded3e0f878",
     ),
     (
         RestoreOptions(),
-        Request("inpaint", hole=HoleOptions(mask_dir=Path("m"))),
+        Request("inpaint", hole=HoleOptions(mask_dir=Path("m"), exemplars=False)),
         "a078fd8c6451b7eac07ca11ac3e69cc21884d8b8e282d6fc08cee8909ccfb040",
     ),
     (
         RestoreOptions(),
-        Request("inpaint", hole=HoleOptions(mask_color="#FF00ff", grow=1)),
+        Request("inpaint", hole=HoleOptions(mask_color="#FF00ff", grow=1, exemplars=False)),
         "fc07654c6b23f9c7086bb4b81a8f84b2c8623358f3d4a7328523d090f4fde045",
     ),
     (
@@ -105,6 +105,11 @@ def test_a_new_value_of_one_command_changes_the_digest_by_itself():
     assert options_digest(options, MadeUpRequest("sr", film="grainy")) != options_digest(options, MadeUpRequest("sr"))
     square, round_ = (Request("inpaint", hole=MadeUpHole(mask_alpha=True, round_corners=r)) for r in (False, True))
     assert options_digest(options, square) != options_digest(options, round_)
+
+
+def test_results_with_texture_are_not_taken_for_those_of_earlier_versions():
+    plain, textured = (Request("inpaint", hole=HoleOptions(mask_alpha=True, exemplars=e)) for e in (False, True))
+    assert options_digest(RestoreOptions(), plain) != options_digest(RestoreOptions(), textured)
 
 
 def test_what_says_where_and_how_is_not_in_it():

@@ -18,8 +18,9 @@ from tiny_shards import save_shards
 
 from adacode_cli.checkpoints.detectors import read_detector
 from adacode_cli.checkpoints.format import Provenance
-from adacode_cli.errors import OutputError, TrainingError, UsageError
+from adacode_cli.errors import OutputError, TrainingError, UsageError, WeightsError
 from adacode_cli.training import detection, marks
+from adacode_cli.training.checkpoint import read_checkpoint, write_checkpoint
 from adacode_cli.training.crops import Contents, HostCrops
 from adacode_cli.training.detection import (
     DetectionRecipe,
@@ -149,8 +150,14 @@ def test_a_stopped_training_ends_as_one_that_was_not(crops, tmp_path):
     assert threshold == TINY.threshold
     assert not network.training
     before = part.path.read_bytes()
-    assert train_detector(crops, "d", TINY, DetectionRun(part.path, CPU, resume=True), STATED), "it has ended already"
+    ended = DetectionRun(part.path, CPU, resume=True)
+    assert train_detector(crops, "d", TINY, ended, STATED), "it has ended already"
     assert part.path.read_bytes() == before
+    with pytest.raises(TrainingError, match="another steps"):
+        train_detector(crops, "d", replace(TINY, steps=9), ended, STATED)
+    part.path.write_bytes(b"something else")
+    with pytest.raises(WeightsError):
+        train_detector(crops, "d", TINY, ended, STATED)
 
 
 def test_what_is_there_is_neither_replaced_nor_continued_by_mistake(crops, tmp_path):
@@ -164,10 +171,29 @@ def test_what_is_there_is_neither_replaced_nor_continued_by_mistake(crops, tmp_p
         train_detector(crops, "d", replace(TINY, patch=64, rate=1e-4), again, STATED)
     with pytest.raises(TrainingError, match="other shards"):
         train_detector(crops, "e", TINY, again, STATED)
+    checkpoint = read_checkpoint(stopped.checkpoint)
+    strange = replace(checkpoint, tensors=checkpoint.tensors | {"strange": torch.ones(1)})
+    write_checkpoint(stopped.checkpoint, strange)
+    with pytest.raises(TrainingError, match="another detector"):
+        train_detector(crops, "d", TINY, again, STATED)
     stopped.checkpoint.write_bytes(stopped.checkpoint.read_bytes()[:-10])
     with pytest.raises(TrainingError, match="not a whole checkpoint"):
         train_detector(crops, "d", TINY, again, STATED)
     assert train_detector(crops, "d", TINY, DetectionRun(path, CPU, overwrite=True), STATED)
+
+
+def test_a_checkpoint_is_written_into_a_new_folder_and_an_old_one_is_not_continued(crops, tmp_path):
+    path = tmp_path / "new" / "folder" / "x.safetensors"
+    stopped = DetectionRun(path, CPU, stop=iter([False, True]).__next__)
+    assert not train_detector(crops, "d", TINY, stopped, STATED)
+    assert stopped.checkpoint.exists()
+    DetectionRun(path, CPU, overwrite=True).begin(TINY, "d")
+    assert not stopped.checkpoint.exists()
+
+
+def test_crops_smaller_than_the_patch_are_refused(crops, tmp_path):
+    with pytest.raises(TrainingError, match="windows of 256 px are wanted from crops of 160 px"):
+        train_detector(crops, "d", replace(TINY, patch=256), DetectionRun(tmp_path / "x.safetensors", CPU), STATED)
 
 
 def test_a_loss_that_is_not_finite_ends_the_training(crops, tmp_path, monkeypatch):

@@ -84,6 +84,23 @@ def test_arrays_that_are_no_images_are_refused():
         finder.mask(np.zeros((4, 4, 5), np.uint8))
 
 
+def test_smaller_parts_are_tried_where_memory_is_short(monkeypatch):
+    image, white = scan(700, 900)
+    finder, sizes = MarkFinder(bright_detector(), 0.5, CPU), []
+    forward = finder.network.forward
+
+    def short(x):
+        sizes.append(max(x.shape))
+        if max(x.shape) > 600:
+            raise MemoryError
+        return forward(x)
+
+    monkeypatch.setattr(finder.network, "forward", short)
+    np.testing.assert_array_equal(finder.mask(image), white)
+    assert max(sizes) > 800
+    assert sizes[-1] <= 600
+
+
 def test_too_little_memory_is_an_error_of_this_image(monkeypatch):
     finder = MarkFinder(bright_detector(), 0.5, CPU)
 
