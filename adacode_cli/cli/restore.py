@@ -79,8 +79,8 @@ def sr(
 def inpaint(context: typer.Context, hole: HoleOptions, options: RestoreOptions, inputs: Inputs = None) -> None:
     """Fill holes in images; in lossless formats, all other pixels stay as they are.
 
-    The hole comes from a mask file, a directory of masks, transparency or a
-    colour. JPEG and other lossy formats move every pixel a little: for results
+    The hole comes from a mask file, a directory of masks, transparency, a colour
+    or a detector. JPEG and other lossy formats move every pixel a little: for results
     that are exact on disk, choose --format png or tiff.
     """
     hole.check()
