@@ -21,10 +21,10 @@ LOWEST, NUM_STEPS = -96, 256
 Whole = npt.NDArray[np.float64]
 """Whole numbers."""
 
-_PER_NAT = 64  # logits
+PER_NAT = 64  # logits
 _MAX_NATS = 16
 _SHARE = 1 << 16  # the shares of a mixture sum to this
-_PER_STEP, _PER_LOG_SCALE = 16, 32
+PER_STEP, PER_LOG_SCALE = 16, 32
 _MIN_LOG_SCALE, _MAX_LOG_SCALE = -96, 160
 _SIGMOID = 1 << 22
 _PER_ARGUMENT, _MAX_ARGUMENT = 128, 16
@@ -32,12 +32,12 @@ _INVERSE = 1 << 12
 _MAX_MEAN = 1 << 15
 _DECIMAL = Context(prec=40, rounding=ROUND_HALF_EVEN)  # not the one of the thread, which a program may change
 # All inner bounds of the steps, in 1/16 step: halfway between two steps.
-_BOUNDS = ((np.arange(1, NUM_STEPS) + LOWEST) * _PER_STEP - _PER_STEP // 2).astype(np.float64)
+_BOUNDS = ((np.arange(1, NUM_STEPS) + LOWEST) * PER_STEP - PER_STEP // 2).astype(np.float64)
 
 
 def of_logits(logits: Whole) -> Numbers:
     """n×M logits in 1/64 nat → n×(M+1) sums of the frequencies of M symbols, none of which is 0."""
-    below = np.minimum(logits.max(1, keepdims=True) - logits, _PER_NAT * _MAX_NATS).astype(np.int16)
+    below = np.minimum(logits.max(1, keepdims=True) - logits, PER_NAT * _MAX_NATS).astype(np.int16)
     shares = _exponentials().take(below)
     rows, size = shares.shape
     frequencies = shares * (TOTAL - size)
@@ -79,7 +79,7 @@ def _sums_at(parameters: Whole, bounds: Whole) -> Whole:
     shares = _shares(logits)
     inverse = _inverses()[np.clip(scales, _MIN_LOG_SCALE, _MAX_LOG_SCALE).astype(np.int64) - _MIN_LOG_SCALE]
     # (bound - mean) / 16 · inverse / 2**12 in units of 1/128 is their product, divided by 512.
-    inverse *= _PER_ARGUMENT / (_PER_STEP * _INVERSE)
+    inverse *= _PER_ARGUMENT / (PER_STEP * _INVERSE)
     means = np.clip(means, -_MAX_MEAN, _MAX_MEAN)
     limit, table = _PER_ARGUMENT * _MAX_ARGUMENT, _sigmoids()
     total = np.zeros_like(bounds)
@@ -95,7 +95,7 @@ def _sums_at(parameters: Whole, bounds: Whole) -> Whole:
 
 
 def _shares(logits: Whole) -> Whole:
-    below = np.minimum(logits.max(1, keepdims=True) - logits, _PER_NAT * _MAX_NATS).astype(np.int16)
+    below = np.minimum(logits.max(1, keepdims=True) - logits, PER_NAT * _MAX_NATS).astype(np.int16)
     shares = _exponentials().take(below) * _SHARE
     shares = np.floor(shares / _exponentials().take(below).sum(1, keepdims=True))
     shares[:, 0] += _SHARE - shares.sum(1)
@@ -105,7 +105,7 @@ def _shares(logits: Whole) -> Whole:
 @cache
 def _exponentials() -> Whole:
     """exp(-d/64) · 2**16 for d from 0 to 1024."""
-    return _rounded([_DECIMAL.multiply(1 << 16, _exp(-d, _PER_NAT)) for d in range(_PER_NAT * _MAX_NATS + 1)])
+    return _rounded([_DECIMAL.multiply(1 << 16, _exp(-d, PER_NAT)) for d in range(PER_NAT * _MAX_NATS + 1)])
 
 
 @cache
@@ -120,7 +120,7 @@ def _sigmoids() -> Whole:
 def _inverses() -> Whole:
     """exp(-s/32) · 2**12 for s from -96 to 160."""
     scales = range(_MIN_LOG_SCALE, _MAX_LOG_SCALE + 1)
-    return _rounded([_DECIMAL.multiply(_INVERSE, _exp(-s, _PER_LOG_SCALE)) for s in scales])
+    return _rounded([_DECIMAL.multiply(_INVERSE, _exp(-s, PER_LOG_SCALE)) for s in scales])
 
 
 def _exp(numerator: int, denominator: int) -> Decimal:
