@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from adacode_cli.codes.image import MAX_BASES, MAX_CODES
+from adacode_cli.codes.image import MAX_BASES
 from adacode_cli.codes.probabilities import LOWEST, NUM_STEPS, Whole
 
 FEATURE = 32
@@ -33,8 +33,9 @@ CENTRE, STEP_FEATURE = 12, 4
 PRODUCT_SHIFT, MAX_PRODUCT = 3, 1023
 """The sum of embedding times step is an input without its last 3 bits, limited to ±1023."""
 MAX_HIDDEN = 4095
+MAX_CODES = 4096
+"""Codes of a basis: larger codebooks take too long to decode, and each code has a frequency of at least 1 of 2**22."""
 DIGEST_BYTES = 16
-_MAX_FREQUENT_CODES = 1 << 15  # each has a frequency of at least 1 of 2**22
 _SMALL_PRODUCT = 1 << 18  # multiplications; OpenBLAS starts threads for more
 _EXACT_32, _EXACT_64 = 1 << 24, 1 << 53
 
@@ -94,8 +95,8 @@ class Prior:
         self.order, self.book_sizes = tuple(order), tuple(book_sizes)
         bases = range(len(self.book_sizes))
         _require(1 <= len(bases) <= MAX_BASES and sorted(self.order) == list(bases), "its order is not one of bases")
-        most = min(MAX_CODES, _MAX_FREQUENT_CODES)
-        _require(all(1 <= size <= most for size in self.book_sizes), f"a codebook is not of 1 to {most} codes")
+        is_small = all(1 <= size <= MAX_CODES for size in self.book_sizes)
+        _require(is_small, f"a codebook is not of 1 to {MAX_CODES} codes")
         reader = _Reader(tensors)
         sizes = self.book_sizes
         self.code_embeddings = tuple(reader.embedding(f"codes.embeddings.{k}", sizes[k]) for k in bases)

@@ -20,7 +20,7 @@ from adacode_cli.checkpoints.format import Provenance
 from adacode_cli.checkpoints.load import load_network
 from adacode_cli.checkpoints.priors import StoredPrior, write_prior
 from adacode_cli.codes.image import in_steps
-from adacode_cli.codes.prior import Prior
+from adacode_cli.codes.prior import MAX_CODES, Prior
 from adacode_cli.errors import OutputError, TrainingError, UsageError
 from adacode_cli.model.network import AdaCode
 from adacode_cli.training.crops import Contents
@@ -107,8 +107,10 @@ def train_prior(contents: Contents, fused: Path, recipe: PriorRecipe, run: Prior
     network, made_by = load_network((fused,))
     if not network.config.is_of_codes_alone:
         raise TrainingError("does not hold a stage-II network", path=fused, hint="Run `adacode train fuse` first.")
-    crops = encoded_crops(contents, network, recipe.seed, run)
     sizes = tuple(size for size, _ in network.config.codebooks)
+    if max(sizes) > MAX_CODES:
+        raise TrainingError(f"has a codebook of {max(sizes)} codes; a prior has at most {MAX_CODES}", path=fused)
+    crops = encoded_crops(contents, network, recipe.seed, run)
     torch.manual_seed(recipe.seed)
     codes, weights = CodePrior(order_of(sizes), sizes), WeightPrior(sizes)
     _start(network, crops, codes, weights)

@@ -264,11 +264,11 @@ def test_a_mixing_weight_at_and_beyond_the_ends_of_the_window_comes_back():
 
 def test_memory_is_a_small_multiple_of_the_arrays():
     prior = made_prior((64, 64))
-    codes, steps = scattered_codes((64, 64), 400, 400, low=-40, high=90)
+    codes, steps = scattered_codes((64, 64), 300, 300, low=-40, high=90)
     data, beyond = prior_coding.pack(prior, codes, steps)
     tracemalloc.start()
     try:
-        prior_coding.unpack(prior, data, beyond, 400, 400)
+        prior_coding.unpack(prior, data, beyond, 300, 300)
         assert tracemalloc.get_traced_memory()[1] < 60 * codes.size
     finally:
         tracemalloc.stop()
