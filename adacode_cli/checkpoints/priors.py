@@ -15,7 +15,7 @@ import numpy.typing as npt
 from safetensors.numpy import save
 
 from adacode_cli.checkpoints import integrity
-from adacode_cli.checkpoints.catalogue import Catalogue
+from adacode_cli.checkpoints.catalogue import Catalogue, is_name
 from adacode_cli.checkpoints.catalogue_file import weights_folder
 from adacode_cli.checkpoints.format import Provenance, read_safetensors, write_file
 from adacode_cli.checkpoints.integrity import read_json
@@ -50,6 +50,12 @@ def load_prior(catalogue: Catalogue, family: str, folder: Path | None = None) ->
     if known.sha256 is not None:
         integrity.verify(path, known.sha256, hint="The installation is damaged: reinstall adacode-cli.")
     return path, read_prior(path)
+
+
+def prior_beside(path: Path, family: str) -> Path | None:
+    """The file of a family's prior in the folder of another of its files, if there is one."""
+    beside = path.parent / f"{family}-prior.safetensors"
+    return beside if is_name(family) and beside.is_file() else None
 
 
 def read_prior(path: Path) -> StoredPrior:

@@ -40,6 +40,7 @@ _INT16 = np.iinfo(np.int16)
 _BYTES_OF_BOTH = 4
 
 Symbols = npt.NDArray[np.int64]
+Block = tuple[rans.Numbers, rans.Numbers]
 
 
 def pack(
@@ -52,17 +53,36 @@ def pack(
     """
     if (codes_KHW.reshape(len(codes_KHW), -1).max(1, initial=0) >= np.array(prior.book_sizes)).any():
         raise ValueError("a code is beyond its codebook")
-    num, rows, columns = codes_KHW.shape
-    grid = _Grid(rows, columns)
-    coder = _Encoder(prior, *(part.reshape(num, -1).astype(np.int64) for part in (codes_KHW, steps_KHW)))
-    _walk_weights(prior, grid, _walk_codes(prior, grid, coder), coder)
-    data = rans.encode(coder.blocks, grid.lanes)
+    codes, steps = _encoded(prior, codes_KHW, steps_KHW)
+    data = rans.encode([*codes, *steps], rans.num_lanes(codes_KHW[0].size))
     try:
         check_size(data, codes_KHW.shape)
     except packing.PackingError:
         return None
     beyond = _beyond(steps_KHW)
     return data, packing.pack_planes(beyond) if len(beyond) else b""
+
+
+def information(
+    prior: Prior, codes_KHW: npt.NDArray[np.uint16], steps_KHW: npt.NDArray[np.int16]
+) -> tuple[float, float]:
+    """Bits of all codes and of all mixing weights, as the prior predicts them; `pack` needs a few more."""
+    parts = _encoded(prior, codes_KHW, steps_KHW)
+    codes, steps = (-sum(float(np.log2(own / rans.TOTAL).sum()) for _, own in part) for part in parts)
+    return codes, steps
+
+
+def _encoded(
+    prior: Prior, codes_KHW: npt.NDArray[np.uint16], steps_KHW: npt.NDArray[np.int16]
+) -> tuple[list[Block], list[Block]]:
+    """What the entropy coder needs of all codes, and of all mixing weights."""
+    num, rows, columns = codes_KHW.shape
+    grid = _Grid(rows, columns)
+    coder = _Encoder(prior, *(part.reshape(num, -1).astype(np.int64) for part in (codes_KHW, steps_KHW)))
+    codes = _walk_codes(prior, grid, coder)
+    num_blocks = len(coder.blocks)
+    _walk_weights(prior, grid, codes, coder)
+    return coder.blocks[:num_blocks], coder.blocks[num_blocks:]
 
 
 def check_size(data: bytes, shape: tuple[int, ...]) -> None:
@@ -147,7 +167,7 @@ class _Encoder:
 
     def __init__(self, prior: Prior, codes_KN: Symbols, steps_KN: Symbols) -> None:
         self._codes_in_order, self._steps = codes_KN[list(prior.order)], np.clip(steps_KN, LOWEST, _HIGHEST) - LOWEST
-        self.blocks: list[tuple[rans.Numbers, rans.Numbers]] = []
+        self.blocks: list[Block] = []
 
     def code(self, i: int, cells: Symbols, logits: Whole) -> Symbols:
         """The codes of n cells in the i-th plane; n×M logits."""

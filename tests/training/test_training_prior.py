@@ -156,14 +156,13 @@ def test_small_codebooks_come_first():
 
 
 def save_family(folder: Path, order=(0, 1), books=SIZES, **changes) -> WeightsSource:
-    """A folder of weights whose catalogue has a prior for the family `tiny`, and a file of that family."""
-    folder.mkdir(exist_ok=True)
+    """A folder of weights whose catalogue has a prior for the family `tiny`, and elsewhere a file of that family."""
     path = folder / "tiny-prior.safetensors"
     write_prior(path, StoredPrior(order, books, prior_tensors(books, order)))
     prior = {"family": "tiny", "name": path.name, "bytes": None, "sha256": None} | changes
     catalogue = {"version": 1, "hub_repo": None, "release": None, "files": [], "entries": [], "priors": [prior]}
     (folder / "catalogue.json").write_text(json.dumps(catalogue))
-    network, config = folder / "own.safetensors", packed("reconstruct")
+    network, config = folder / "apart" / "own.safetensors", packed("reconstruct")
     if not network.exists():
         write_weights(network, Weights("whole", config, Provenance(family="tiny"), AdaCode(config).state_dict()))
     return WeightsSource(str(network), folder=folder)
@@ -175,7 +174,12 @@ def test_the_family_of_a_file_finds_its_prior(tmp_path):
     assert found is not None
     assert found.digest == Prior((0, 1), SIZES, prior_tensors(SIZES, (0, 1))).digest
     assert prior_of(source, (5, 5)) is None, "other codebooks"
-    assert prior_of(save_family(tmp_path, family="other"), SIZES) is None
+    source = save_family(tmp_path, family="other")
+    assert prior_of(source, SIZES) is None, "the prior of another family"
+    (tmp_path / "tiny-prior.safetensors").rename(tmp_path / "apart" / "tiny-prior.safetensors")
+    again = prior_of(source, SIZES)
+    assert again is not None, "beside the file"
+    assert again.digest == found.digest
 
 
 def test_a_missing_damaged_or_foreign_prior_is_refused(tmp_path, fused):
