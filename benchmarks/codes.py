@@ -5,7 +5,8 @@
 For each photograph the lowest quality is searched (by bisection, 1 to 100) at which JPEG (4:2:0, optimised tables) and
 WebP (lossy, method 6) are at least as near to the original as the image decoded from our codes; a codec whose lowest
 quality is still nearer is counted, with that quality. Sizes are of files without metadata. The second
-table has the effect of quantised mixing weights: PSNR between decoded images, in float, clipped.
+table has the bits of a cell, packed by LZMA and with the prior of the weights, and the CPU seconds of the prior. The
+last line has the effect of quantised mixing weights: PSNR between decoded images, in float, clipped.
 """
 
 from __future__ import annotations
@@ -13,17 +14,21 @@ from __future__ import annotations
 import argparse
 import platform
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from io import BytesIO
 from pathlib import Path
 from statistics import fmean
+from time import process_time
 
 import numpy as np
 import torch
 from PIL import Image
 
 from adacode_cli import formats
+from adacode_cli.codes import packing, prior_coding
 from adacode_cli.codes.file import from_bytes, to_bytes
+from adacode_cli.codes.image import Codes
+from adacode_cli.codes.prior import Prior
 from adacode_cli.engine.restorer import Restorer
 from adacode_cli.evaluation.metrics import Perceptual, RgbImage, perceptual_distance, psnr_luma
 from adacode_cli.evaluation.perceptual import load_perceptual
@@ -52,11 +57,43 @@ def photographs(folder: Path, every: int) -> Iterator[tuple[str, RgbImage]]:
         yield path.stem, np.ascontiguousarray(np.dstack([pixels] * 3) if pixels.ndim == 2 else pixels)
 
 
-def coded_by_us(restorer: Restorer, original: RgbImage, network: Perceptual) -> Point:
+@dataclass(frozen=True)
+class Packed:
+    """Bits of one image's codes, mixing weights, and file, packed one way. cells: of its grid. pixels: of the image."""
+
+    codes: float
+    weights: float
+    file: int
+    cells: int
+    pixels: int
+    writing_s: float
+    reading_s: float
+
+
+def packed(codes: Codes, prior: Prior | None) -> tuple[Packed, Codes]:
+    """The sizes, with a prior or by LZMA, and what is read from the file."""
+    start = process_time()
+    data = to_bytes(codes, prior)
+    written = process_time()
+    again = from_bytes(data, name="codes", prior=lambda: prior)
+    times = written - start, process_time() - written
+    if prior is None:
+        parts = packing.pack_codes(codes.codes_KHW, codes.book_sizes), packing.pack_steps(codes.steps_KHW)
+        bits: tuple[float, float] = len(parts[0]) * 8, len(parts[1]) * 8
+    else:
+        bits = prior_coding.information(prior, codes.codes_KHW, codes.steps_KHW)
+    return Packed(*bits, len(data) * 8, codes.codes_KHW[0].size, codes.height * codes.width, *times), again
+
+
+def coded_by_us(restorer: Restorer, original: RgbImage, network: Perceptual, sizes: dict[str, list[Packed]]) -> Point:
     """Through a file's bytes and back."""
-    data = to_bytes(restorer.encode(original))
-    decoded = restorer.decode(from_bytes(data, name="codes")).image
-    return point(decoded, original, len(data), network)
+    codes, prior = restorer.encode(original), restorer.prior()
+    found, again = packed(codes, None)
+    sizes.setdefault("LZMA", []).append(found)
+    if prior is not None:
+        found, again = packed(codes, prior)
+        sizes.setdefault("prior", []).append(found)
+    return point(restorer.decode(again).image, original, found.file // 8, network)
 
 
 def point(decoded: RgbImage, original: RgbImage, num_bytes: int, network: Perceptual, quality: int = 0) -> Point:
@@ -111,6 +148,16 @@ def row(name: str, points: list[Point]) -> str:
     return f"{name:<10} {means[0]:9.3f} {means[1]:9.4f} {means[2]:9.2f} {quality} {low or '':>7}"
 
 
+def packed_row(name: str, found: list[Packed]) -> str:
+    """The sizes of all images together as a line of the table."""
+    totals = {field.name: sum(getattr(one, field.name) for one in found) for field in fields(Packed)}
+    cells, pixels = totals["cells"], totals["pixels"]
+    per_cell = [totals["codes"] / cells, totals["weights"] / cells, totals["file"] / cells]
+    seconds = [totals[key] / pixels * 1e6 for key in ("writing_s", "reading_s")]
+    sizes = " ".join(f"{value:9.3f}" for value in (*per_cell, totals["file"] / pixels))
+    return f"{name:<10} {sizes} {seconds[0]:9.2f} {seconds[1]:9.2f}"
+
+
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -124,8 +171,9 @@ def main() -> None:
     restorer = Restorer.from_pretrained(options.weights, device="cpu", precision="fp32")
     found: dict[str, list[Point]] = {"codes": [], "JPEG": [], "WebP": []}
     quantised: list[float] = []
+    sizes: dict[str, list[Packed]] = {}
     for name, original in photographs(options.photos, options.every):
-        ours = coded_by_us(restorer, original, network)
+        ours = coded_by_us(restorer, original, network, sizes)
         found["codes"].append(ours)
         for title, codec in (("JPEG", JPEG), ("WebP", WEBP)):
             found[title].append(min_quality(codec_at(original, codec, network), ours.distance))
@@ -135,6 +183,9 @@ def main() -> None:
     print(f"\n{platform.machine()}, torch {torch.__version__}, {len(quantised)} photographs, means")
     print(f"{'':<10} {'bits/px':>9} {'LPIPS':>9} {'PSNR luma':>9} {'quality':>8} {'lowest':>7}")
     print("\n".join(row(title, points) for title, points in found.items()))
+    print(f"\n{'packed':<10} {'codes':>9} {'weights':>9} {'file':>9} {'bits/px':>9} {'write':>9} {'read':>9}")
+    print("\n".join(packed_row(name, each) for name, each in sizes.items()))
+    print("(bits of a cell and of a pixel, all photographs together; CPU seconds for a megapixel)")
     print(f"\nquantised mixing weights: {fmean(quantised):.1f} dB, least {min(quantised):.1f} dB, to exact ones")
 
 

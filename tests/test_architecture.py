@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "cli": {"batch", "engine", "model", "imaging", "training", "evaluation", "checkpoints", "codes", "benchmark"},
     "batch": {"engine", "imaging", "codes"},
     "engine": {"model", "checkpoints", "codes"},
-    "training": {"model", "checkpoints", "imaging", "evaluation"},
+    "training": {"model", "checkpoints", "imaging", "evaluation", "codes"},
     "evaluation": {"engine", "imaging", "model", "checkpoints"},
     "benchmark": {"batch", "engine", "imaging", "model", "checkpoints"},
     "checkpoints": {"model"},

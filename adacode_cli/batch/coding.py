@@ -20,6 +20,7 @@ from adacode_cli.batch.restoring import Restored
 from adacode_cli.batch.stages import Inferred, OnPage, Read, Stages, no_listener
 from adacode_cli.codes.file import SUFFIX, check_start, from_bytes, to_bytes
 from adacode_cli.codes.image import Codes
+from adacode_cli.codes.prior import Prior
 from adacode_cli.errors import OutputError, UsageError
 from adacode_cli.imaging import colours
 from adacode_cli.imaging.exif_editing import resolution_of, with_resolution
@@ -35,6 +36,10 @@ class Coder(Protocol):
 
     def decode(self, codes: Codes) -> Restored:
         """The image of the codes. Raises WeightsError for codes of other weights."""
+        ...
+
+    def prior(self) -> Prior | None:
+        """What files of codes are packed with, None if the weights have no prior."""
         ...
 
 
@@ -99,7 +104,7 @@ class SavingStages(Stages):
     def side_files(self, job: Job, inferred: Inferred) -> Iterator[tuple[Path, bytes]]:
         """As in `Stages`, with the file of codes."""
         assert inferred.codes is not None, "`infer` makes them"
-        yield self.codes_path(job), to_bytes(inferred.codes)
+        yield self.codes_path(job), to_bytes(inferred.codes, self.coder.prior())
         yield from super().side_files(job, inferred)
 
 
@@ -116,7 +121,8 @@ class FromCodesStages(Stages):
     def take_in(self, job: Job, data: bytes, mask_data: bytes | None = None) -> Read:
         """As in `Stages`; there are no masks."""
         del mask_data
-        codes = from_bytes(data, name=str(job.source), max_pixels=self.keeping.max_pixels)
+        limit, prior = self.keeping.max_pixels, self.coder.prior
+        codes = from_bytes(data, name=str(job.source), max_pixels=limit, prior=prior)
         shape = (codes.height, codes.width) if codes.grey else (codes.height, codes.width, 3)
         stand_in = np.broadcast_to(np.zeros((), codes.dtype), shape)
         image = Decoded(stand_in, codes.alpha, formats.FALLBACK, codes.icc, codes.exif, (), codes.xmp, codes.iptc)

@@ -46,6 +46,17 @@ class WeightsFile:
 
 
 @dataclass(frozen=True)
+class FamilyFile(WeightsFile):
+    """One file that belongs to a whole family."""
+
+    family: str
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(is_name(self.family), f"bad name {self.family!r}: lower-case letters, digits and single hyphens")
+
+
+@dataclass(frozen=True)
 class Entry:
     """One set of weights for one task.
 
@@ -86,7 +97,8 @@ class Catalogue:
 
     `hub_repo` is the Hub repository of what is not bundled, "OWNER/REPO" or "OWNER/REPO@REVISION", or None.
     `release` is the address of the folder that holds the published release files, or None. `detectors` are the files of
-    networks that find marks in an image, bundled and named by their stems.
+    networks that find marks in an image, bundled and named by their stems. `priors` are the files of priors of codes,
+    at most one for each family, bundled.
     """
 
     entries: tuple[Entry, ...]
@@ -94,10 +106,12 @@ class Catalogue:
     hub_repo: str | None
     release: str | None
     detectors: tuple[WeightsFile, ...] = ()
+    priors: tuple[FamilyFile, ...] = ()
 
     def __post_init__(self) -> None:
         _require_unique(entry.name for entry in self.entries)
-        _require_unique(file.name for file in (*self.files, *self.detectors))
+        _require_unique(file.name for file in (*self.files, *self.detectors, *self.priors))
+        _require_unique(file.family for file in self.priors)
         _require_unique((entry.family, entry.task, entry.scale) for entry in self.entries)
         for name in {entry.name for entry in self.entries} & set(self.families()):
             raise _bad(f"{name!r} is both an entry and a family")

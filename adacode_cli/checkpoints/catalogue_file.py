@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from adacode_cli.checkpoints.catalogue import Catalogue, Entry, Kind, WeightsFile
+from adacode_cli.checkpoints.catalogue import Catalogue, Entry, FamilyFile, Kind, WeightsFile
 from adacode_cli.checkpoints.integrity import read_json
 from adacode_cli.errors import WeightsError, translated
 
@@ -22,8 +22,9 @@ FILE_NAME = "catalogue.json"
 _REINSTALL = "Reinstall adacode-cli, or correct the file."
 _TOP = {"version": int, "hub_repo": (str, type(None)), "release": (str, type(None)), "files": list, "entries": list}
 # Optional lists, which are not written if they are empty, so that earlier versions can read the file.
-_TOP_OPTIONAL = {"detectors": list}
+_TOP_OPTIONAL = {"detectors": list, "priors": list}
 _FILE = {"name": str, "bytes": (int, type(None)), "sha256": (str, type(None))}
+_PRIOR = {"family": str, **_FILE}
 _ENTRY = {
     "name": str,
     "family": str,
@@ -73,6 +74,8 @@ def to_bytes(catalogue: Catalogue) -> bytes:
     }
     if catalogue.detectors:
         data["detectors"] = [_in_order(file, _FILE) for file in catalogue.detectors]
+    if catalogue.priors:
+        data["priors"] = [_in_order(file, _PRIOR) for file in catalogue.priors]
     return (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode()
 
 
@@ -102,7 +105,8 @@ def _catalogue(data: dict[str, Any]) -> Catalogue:
     files = tuple(_file(item, f"files[{i}]") for i, item in enumerate(data["files"]))
     entries = tuple(_entry(item, f"entries[{i}]") for i, item in enumerate(data["entries"]))
     detectors = tuple(_file(item, f"detectors[{i}]") for i, item in enumerate(data.get("detectors", ())))
-    return Catalogue(entries, files, data["hub_repo"], data["release"], detectors)
+    priors = tuple(FamilyFile(**_check(item, _PRIOR, f"priors[{i}]")) for i, item in enumerate(data.get("priors", ())))
+    return Catalogue(entries, files, data["hub_repo"], data["release"], detectors, priors)
 
 
 def _file(item: object, where: str) -> WeightsFile:

@@ -11,6 +11,7 @@ from adacode_cli.checkpoints import catalogue_file, hub, store
 from adacode_cli.checkpoints.catalogue import Catalogue
 from adacode_cli.checkpoints.format import SHARED_PARTS, Provenance, Weights, check_denoise, read_weights, write_weights
 from adacode_cli.checkpoints.location import EntryName, FamilyName, HubFile, LocalFile, parse
+from adacode_cli.checkpoints.priors import StoredPrior, load_prior, prior_beside, read_prior
 from adacode_cli.checkpoints.published import PICKLED, read_published
 from adacode_cli.checkpoints.soundness import key_problems, listing, require_finite, require_plausible, without_memory
 from adacode_cli.errors import WeightsError
@@ -83,6 +84,24 @@ class WeightsSource:
                 return load_network((path,))
             case HubFile():
                 return load_network((hub.fetch(self.location),))
+
+    def prior(self) -> tuple[Path, StoredPrior] | None:
+        """The prior of the family's codes, and its file; None where there is none. Raises WeightsError.
+
+        A file's family has one beside the file, as FAMILY-prior.safetensors, or in the catalogue.
+        """
+        match self.location:
+            case FamilyName(name):
+                family = name
+            case EntryName(name):
+                family = self.catalogue.entry(name).family
+            case LocalFile(path):
+                family = read_any(path).provenance.family
+                if (beside := prior_beside(path, family)) is not None:
+                    return beside, read_prior(beside)
+            case HubFile():
+                family = read_any(hub.fetch(self.location)).provenance.family
+        return load_prior(self.catalogue, family, self.folder)
 
     def _entry(self, name: str, denoise: float = 1.0) -> tuple[AdaCode, Provenance]:
         # A family that consists of one download is downloaded when it is named.

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 from rich.text import Text
 
-from adacode_cli.cli import train_detect, train_prepare
+from adacode_cli.cli import train_detect, train_prepare, train_prior
 from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
 from adacode_cli.cli.options import Verbose, flag, with_option_groups
 from adacode_cli.cli.streams import printable, stderr_console, write_line
@@ -164,6 +164,7 @@ def all_stages(
 
 
 app.command("detect", epilog=train_detect.EPILOG, no_args_is_help=True)(train_detect.detect)
+app.command("prior", epilog=train_prior.EPILOG, no_args_is_help=True)(train_prior.prior)
 
 
 @app.command("report", epilog=_REPORT_EPILOG, no_args_is_help=True)

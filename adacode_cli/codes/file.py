@@ -8,21 +8,26 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil, prod
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from adacode_cli.codes import packing
+from adacode_cli.codes import packing, prior_coding
 from adacode_cli.codes.image import MAX_BASES, MAX_CODES, Codes, DecoderIdentity
-from adacode_cli.errors import InputError
+from adacode_cli.codes.prior import DIGEST_BYTES, Prior
+from adacode_cli.errors import InputError, WeightsError
 from adacode_cli.formats import CODES_SIGNATURE as MAGIC
 from adacode_cli.limits import MAX_PIXELS
 
 SUFFIX = ".adacode"
-VERSION = 2
-"""The newest version that is read. Files without XMP and IPTC are still written as version 1."""
+VERSION = 3
+"""The newest version that is read: codes and mixing weights are packed with a prior. Without one, version 2 is written,
+and version 1 for images without XMP and IPTC.
+"""
 
 # Pixels for each code and mixing weight: the bundled networks have 5 codes for 64 pixels, and those of the padding.
 _PIXELS_PER_CODE = 8
@@ -35,14 +40,23 @@ _START = struct.Struct("<8sHI")
 _HEADER = struct.Struct("<BBIIIIBBH16sB")
 _LENGTH = struct.Struct("<I")
 _GREY, _ALPHA, _ICC, _EXIF, _XMP, _IPTC = 1, 2, 4, 8, 16, 32
-_FIRST_UNKNOWN_FLAG = {1: _XMP, 2: 2 * _IPTC}
+_FIRST_UNKNOWN_FLAG = {1: _XMP, 2: 2 * _IPTC, 3: 2 * _IPTC}
+_FIRST_OF_PRIOR = 3
 _DEPTHS: dict[int, np.dtype[Any]] = {8: np.dtype(np.uint8), 16: np.dtype(np.uint16), 32: np.dtype(np.float32)}
 _TOO_LARGE = "If the image really is that large, raise --max-megapixels; otherwise the file is malicious."
 _DAMAGED = "Copy or download it again, or save the codes again with --save-codes."
 
 
-def to_bytes(codes: Codes) -> bytes:
-    """The content of a `.adacode` file; equal codes give equal bytes."""
+# The prior of a digest, of the weights of this name.
+_FindPrior = Callable[[bytes, str], Prior]
+
+
+def to_bytes(codes: Codes, prior: Prior | None = None) -> bytes:
+    """The content of a `.adacode` file; equal codes and priors give equal bytes.
+
+    A file that is packed with a `prior` is smaller, and can only be read with the same prior. Raises ValueError for a
+    prior of other codebooks.
+    """
     name = codes.decoder.name.encode("utf-8")[:255].decode("utf-8", "ignore").encode("utf-8")
     flags = _GREY * codes.grey + _ALPHA * (codes.alpha is not None)
     flags += _ICC * (codes.icc is not None) + _EXIF * (codes.exif is not None)
@@ -59,14 +73,24 @@ def to_bytes(codes: Codes) -> bytes:
         codes.decoder.digest,
         len(name),
     )
-    sections = [packing.pack_codes(codes.codes_KHW, codes.book_sizes), packing.pack_steps(codes.steps_KHW)]
+    packed = _packed_with(prior, codes) if prior is not None else None
+    version = _FIRST_OF_PRIOR if packed is not None else 2 if flags >= _FIRST_UNKNOWN_FLAG[1] else 1
+    sections = packed or [packing.pack_codes(codes.codes_KHW, codes.book_sizes), packing.pack_steps(codes.steps_KHW)]
     sections += [packing.pack_alpha(codes.alpha)] if codes.alpha is not None else []
     sections += [block for block in (codes.icc, codes.exif, codes.xmp, codes.iptc) if block is not None]
     body = header + name + struct.pack(f"<{len(codes.book_sizes)}I", *codes.book_sizes)
+    body += prior.digest if prior is not None and packed is not None else b""
     body += b"".join(_LENGTH.pack(len(section)) + section for section in sections)
-    version = 2 if flags >= _FIRST_UNKNOWN_FLAG[1] else 1
     data = _START.pack(MAGIC, version, _START.size + len(body) + _LENGTH.size) + body
     return data + _LENGTH.pack(zlib.crc32(data))
+
+
+def _packed_with(prior: Prior, codes: Codes) -> list[bytes] | None:
+    """The sections of codes and mixing weights; None where they can only be packed without a prior."""
+    if prior.book_sizes != codes.book_sizes:
+        raise ValueError(f"a prior of codebooks {prior.book_sizes} does not fit {codes.book_sizes}")
+    packed = prior_coding.pack(prior, codes.codes_KHW, codes.steps_KHW)
+    return None if packed is None else list(packed)
 
 
 def check_start(head: bytes, name: str) -> None:
@@ -89,15 +113,23 @@ def layout_in(head: bytes) -> tuple[int, int, bool, np.dtype[Any]] | None:
         return None
 
 
-def from_bytes(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> Codes:
-    """Inverse of `to_bytes`; errors name the file `name`.
+def no_prior() -> Prior | None:
+    """The prior of weights that have none."""
+    return None
+
+
+def from_bytes(
+    data: bytes, *, name: str, max_pixels: int = MAX_PIXELS, prior: Callable[[], Prior | None] = no_prior
+) -> Codes:
+    """Inverse of `to_bytes`; errors name the file `name`. `prior` is called only for a file that is packed with one.
 
     Raises InputError for bytes that are no codes, of another version, truncated, damaged, or beyond the limits: more
-    than `max_pixels`, or arrays that are too large for compressed data of this length.
+    than `max_pixels`, or arrays that are too large for compressed data of this length. Raises WeightsError for a file
+    that is packed with another prior.
     """
     check_start(data, name)
     try:
-        return _read(data, max_pixels)
+        return _read(data, max_pixels, lambda wanted, decoder: _the_prior(prior(), wanted, decoder, name))
     except (struct.error, packing.PackingError, UnicodeDecodeError) as error:
         # The checksum is right, so the file was written like this.
         raise InputError(f"holds inconsistent codes: {error}", path=name, hint=_DAMAGED) from error
@@ -105,7 +137,7 @@ def from_bytes(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> Codes
         raise InputError(error.message, path=name, hint=error.hint, over_limit=error.over_limit) from error
 
 
-def _read(data: bytes, max_pixels: int) -> Codes:
+def _read(data: bytes, max_pixels: int, find_prior: _FindPrior) -> Codes:
     _check_complete(data)
     reader = _Reader(data, _START.size, len(data) - _LENGTH.size)
     header = _read_header(reader, max_pixels)
@@ -117,14 +149,12 @@ def _read(data: bytes, max_pixels: int) -> Codes:
     iptc = reader.section() if header.flags & _IPTC else None
     if reader.at != reader.end:
         raise packing.PackingError("it is longer than its header states")
-    size, shape = (header.height, header.width), (len(header.book_sizes), *header.grid)
+    size = (header.height, header.width)
     # All sizes are checked before any array is decompressed.
-    packing.check_ratio(packed_codes, header.grid[0] * header.grid[1] * packing.record_bytes(header.book_sizes))
-    packing.check_ratio(packed_steps, prod(shape) * np.dtype(np.int16).itemsize)
+    _check_sizes(header, packed_codes, packed_steps)
     if packed_alpha is not None:
         packing.check_ratio(packed_alpha, prod(size) * header.dtype.itemsize)
-    codes = packing.unpack_codes(packed_codes, header.book_sizes, *header.grid)
-    steps = packing.unpack_steps(packed_steps, shape)
+    codes, steps = _unpacked(header, packed_codes, packed_steps, find_prior)
     alpha = packing.unpack_alpha(packed_alpha, size, header.dtype) if packed_alpha is not None else None
     return Codes(
         *size,
@@ -141,6 +171,41 @@ def _read(data: bytes, max_pixels: int) -> Codes:
         exif,
         xmp=xmp,
         iptc=iptc,
+    )
+
+
+def _check_sizes(header: _Header, packed_codes: bytes, packed_steps: bytes) -> None:
+    if header.prior is not None:
+        prior_coding.check_size(packed_codes, header.shape)
+        return
+    packing.check_ratio(packed_codes, prod(header.grid) * packing.record_bytes(header.book_sizes))
+    packing.check_ratio(packed_steps, prod(header.shape) * np.dtype(np.int16).itemsize)
+
+
+def _unpacked(
+    header: _Header, packed_codes: bytes, packed_steps: bytes, find_prior: _FindPrior
+) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int16]]:
+    if header.prior is None:
+        codes = packing.unpack_codes(packed_codes, header.book_sizes, *header.grid)
+        return codes, packing.unpack_steps(packed_steps, header.shape)
+    prior = find_prior(header.prior, header.decoder.name)
+    if prior.book_sizes != header.book_sizes:
+        raise packing.PackingError("its codebooks are not those of its prior")
+    return prior_coding.unpack(prior, packed_codes, packed_steps, *header.grid)
+
+
+def _the_prior(found: Prior | None, wanted: bytes, decoder: str, name: str) -> Prior:
+    """The prior that was found, if it is the one of this digest. Raises WeightsError, naming the file."""
+    if found is not None and found.digest == wanted:
+        return found
+    has = f"another one ({found.digest.hex()[:12]})" if found else "none"
+    raise WeightsError(
+        f"its codes are packed with the prior {wanted.hex()[:12]} of the weights {decoder!r}, and these weights "
+        f"have {has}",
+        path=name,
+        hint=f"Use --weights {decoder}; if you use them already, their prior has been trained again since then: "
+        "install the version of adacode that wrote the codes.",
+        only_this_image=True,
     )
 
 
@@ -188,6 +253,11 @@ class _Header:
     book_sizes: tuple[int, ...]
     steps_per_unit: int
     decoder: DecoderIdentity
+    prior: bytes | None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return len(self.book_sizes), *self.grid
 
 
 def _read_header(reader: _Reader, max_pixels: int) -> _Header:
@@ -196,9 +266,11 @@ def _read_header(reader: _Reader, max_pixels: int) -> _Header:
     )
     name = reader.take(name_bytes).decode("utf-8")
     book_sizes = struct.unpack(f"<{num}I", reader.take(4 * num))
+    version = _START.unpack_from(reader.data)[1]
+    prior = reader.take(DIGEST_BYTES) if version >= _FIRST_OF_PRIOR else None
     wrong = [
         (depth not in _DEPTHS, f"{depth} bits a sample"),
-        (flags >= _FIRST_UNKNOWN_FLAG[_START.unpack_from(reader.data)[1]], f"flags {flags}"),
+        (flags >= _FIRST_UNKNOWN_FLAG[version], f"flags {flags}"),
         (0 in (height, width, rows, columns, stride, num, unit), "a size of 0"),
         (not name.isprintable(), "weights of an unprintable name"),
         (num > MAX_BASES, f"{num} bases"),
@@ -216,7 +288,7 @@ def _read_header(reader: _Reader, max_pixels: int) -> _Header:
         message = f"claims {width}×{height} pixels, more than {max_pixels / 1e6:g} megapixels"
         raise InputError(message, hint=_TOO_LARGE, over_limit=True)
     grid, decoder = (rows, columns), DecoderIdentity(name, digest)
-    return _Header(_DEPTHS[depth], flags, height, width, grid, stride, book_sizes, unit, decoder)
+    return _Header(_DEPTHS[depth], flags, height, width, grid, stride, book_sizes, unit, decoder, prior)
 
 
 def _covers(cells: int, pixels: int, stride: int) -> bool:

@@ -14,7 +14,10 @@ import numpy as np
 import torch
 
 from adacode_cli.checkpoints.format import SHARED_PARTS
+from adacode_cli.checkpoints.load import WeightsSource
+from adacode_cli.checkpoints.priors import HINT as PRIOR_HINT
 from adacode_cli.codes.image import Codes, DecoderIdentity, in_steps
+from adacode_cli.codes.prior import Prior
 from adacode_cli.engine.halves import Coded
 from adacode_cli.engine.images import Pixels
 from adacode_cli.engine.runner import Runner
@@ -110,6 +113,21 @@ class Coder:
             "already, they have been trained again since then: install the version of adacode that wrote the codes.",
             only_this_image=True,
         )
+
+
+def prior_of(source: WeightsSource, book_sizes: tuple[int, ...]) -> Prior | None:
+    """The prior of weights with these codebooks; None where their family has none, or one of other codebooks.
+
+    Raises WeightsError for a damaged file.
+    """
+    found = source.prior()
+    if found is None or found[1].book_sizes != book_sizes:
+        return None
+    path, stored = found
+    try:
+        return Prior(stored.order, stored.book_sizes, stored.tensors)
+    except ValueError as error:
+        raise WeightsError(f"does not hold a prior of codes: {error}", path=path, hint=PRIOR_HINT) from error
 
 
 def decoder_digest(network: AdaCode) -> bytes:

@@ -23,7 +23,8 @@ import torch
 from adacode_cli.checkpoints.load import WeightsSource
 from adacode_cli.checkpoints.location import HUB_PREFIX
 from adacode_cli.codes.image import Codes
-from adacode_cli.engine.codes import Coder
+from adacode_cli.codes.prior import Prior
+from adacode_cli.engine.codes import Coder, prior_of
 from adacode_cli.engine.device import choose_device, choose_precision
 from adacode_cli.engine.exemplars import with_exemplars
 from adacode_cli.engine.images import Pixels, apart, check_image, composite, covered, joined, opaque_in, resize
@@ -75,6 +76,7 @@ class Restorer:
         self._source, self._device, self._options = source, device, options
         self._runners: dict[tuple[str, int], tuple[float, Runner]] = {}
         self._coder: Coder | None = None
+        self._prior: tuple[Prior | None] | None = None
         self._loading = RLock()
 
     @property
@@ -153,6 +155,17 @@ class Restorer:
                 image = np.dstack((image, codes.alpha))
         names = self._runner(TASKS["reconstruct"], 1).config.names()
         return Restored(image, codes.touched_mixing, names, (*codes.notes, *decoded.notes))
+
+    def prior(self) -> Prior | None:
+        """What `codes.file` packs and unpacks codes with: the prior of the family, None where it has none that fits.
+
+        Raises WeightsError for a damaged file.
+        """
+        with self._loading:
+            if self._prior is None:
+                sizes = tuple(size for size, _ in self._runner(TASKS["reconstruct"], 1).config.codebooks)
+                self._prior = (prior_of(self._source, sizes),)
+            return self._prior[0]
 
     def prepare(self, task: str, scale: float = 4, denoise: float = 1.0) -> str:
         """Loads what `restore` will need, before a long run; its digest (`network_digest`). Raises WeightsError."""

@@ -210,3 +210,38 @@ def test_a_digest_that_differs_names_both(tmp_path):
     assert (caught.value.exit_code, caught.value.path, caught.value.hint) == (4, path, "reinstall")
     with pytest.raises(WeightsError, match="cannot be read"):
         integrity.verify(tmp_path / "gone", abc, hint="")
+
+
+PRIOR = {"family": "tiny", "name": "tiny-prior.safetensors", "bytes": 5, "sha256": "0" * 64}
+
+
+def test_priors_are_read_and_written_and_may_be_missing(tmp_path):
+    data = copy.deepcopy(SMALL) | {"priors": [PRIOR]}
+    catalogue = catalogue_file.load(write(tmp_path, data))
+    assert [(file.family, file.name) for file in catalogue.priors] == [("tiny", "tiny-prior.safetensors")]
+    assert json.loads(catalogue_file.to_bytes(catalogue)) == data
+    assert catalogue.with_family("old", (), ()).priors == catalogue.priors
+
+
+@pytest.mark.parametrize(
+    ("priors", "message"),
+    [
+        ([PRIOR | {"family": "Tiny"}], "bad name 'Tiny'"),
+        ([PRIOR | {"name": "../x.safetensors"}], "bad file name"),
+        ([PRIOR | {"task": "sr"}], r"priors\[0\]: unknown 'task'"),
+        ([{"name": "x.safetensors", "bytes": None, "sha256": None}], r"priors\[0\]: missing 'family'"),
+        ([PRIOR, PRIOR | {"name": "other.safetensors"}], "named twice: tiny"),
+        ([PRIOR | {"name": "old.pth"}], "named twice: old.pth"),
+        ({}, "'priors' has the wrong type"),
+    ],
+    ids=str,
+)
+def test_every_mistake_in_priors_is_named(tmp_path, priors, message):
+    with pytest.raises(WeightsError, match=message):
+        catalogue_file.load(write(tmp_path, copy.deepcopy(SMALL) | {"priors": priors}))
+
+
+def test_the_prior_that_ships_is_the_one_beside_it():
+    (prior,) = catalogue_file.load().priors
+    path = catalogue_file.weights_folder() / prior.name
+    assert (prior.family, prior.bytes, prior.sha256) == ("compact", path.stat().st_size, integrity.sha256_of(path))

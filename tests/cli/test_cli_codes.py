@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 
 import numpy as np
 import pytest
@@ -128,6 +129,24 @@ def test_damaged_files_fail_alone_and_other_weights_are_named(reconstruct, tmp_p
     assert b"own.safetensors" in result.stderr
     assert b"weights pull" in result.stderr
     assert not (tmp_path / "c.png").exists()
+
+
+def test_the_bundled_prior_packs_codes_and_other_weights_are_refused(reconstruct, tmp_path):
+    Image.fromarray(data.astronaut()[:72, :56]).save(tmp_path / "a.png")
+    reconstruct("a.png", "-o", "b.png", "--save-codes", "a.adacode", weights="compact")
+    whole = (tmp_path / "a.adacode").read_bytes()
+    assert whole[8:10] == b"\3\0", "it is of version 3"
+    reconstruct("a.adacode", "--from-codes", "-o", "c.png", weights="compact")
+    assert (tmp_path / "c.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+    at = 52 + 1 + len("compact") + 4 * 5  # the digest of the prior
+    other = whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 : -4]
+    (tmp_path / "other.adacode").write_bytes(other + zlib.crc32(other).to_bytes(4, "little"))
+    for name, weights in (("a", "own.safetensors"), ("other", "compact")):
+        result = reconstruct(f"{name}.adacode", "--from-codes", "-o", "d.png", weights=weights, code=4)
+        assert b"packed with the prior" in result.stderr
+        assert b"--weights compact" in result.stderr
+    assert not (tmp_path / "d.png").exists()
 
 
 @pytest.mark.parametrize(

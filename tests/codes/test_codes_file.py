@@ -30,6 +30,13 @@ HEADER = struct.Struct("<BBIIIIBBH16sB")
 FIELDS = ("depth", "flags", "height", "width", "rows", "columns", "stride", "bases", "steps", "digest", "name")
 
 
+class WithoutPrior:
+    """As a `Restorer` whose weights have no prior."""
+
+    def prior(self):
+        return None
+
+
 @given(
     st.integers(1, 70), st.integers(1, 70), BOOKS, st.sampled_from([1, 2, 8]), st.sampled_from(DEPTHS), st.booleans()
 )
@@ -51,7 +58,7 @@ def test_the_result_of_codes_is_refused_by_their_header_and_when_they_are_read(t
     path.write_bytes(to_bytes(codes))
     job = Job(Found(path, path.name, in_tree=False), tmp_path, "a.webp")
     foresight = Foresight(from_codes=True)
-    stages = FromCodesStages(lambda *_: pytest.fail("decoded"), coder=None, foresight=foresight)
+    stages = FromCodesStages(lambda *_: pytest.fail("decoded"), coder=WithoutPrior(), foresight=foresight)
     message = "a WebP cannot hold 16384×1 pixels"
     assert foresight.refusal(job, Keeping()).message == message
     with pytest.raises(OutputError, match=message):
@@ -118,8 +125,8 @@ def test_other_bytes_are_refused(data):
 
 def test_a_later_version_says_what_to_do():
     data = bytearray(to_bytes(made_codes()))
-    data[8:10] = struct.pack("<H", 3)
-    with pytest.raises(InputError, match="version 3") as caught:
+    data[8:10] = struct.pack("<H", 4)
+    with pytest.raises(InputError, match="version 4") as caught:
         from_bytes(bytes(data), name="x")
     assert "Update adacode" in caught.value.hint
 

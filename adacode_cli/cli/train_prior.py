@@ -1,0 +1,95 @@
+"""`adacode train prior`: learns to predict codes, so that files of codes become smaller."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from adacode_cli.cli.boundary import invocation_of
+from adacode_cli.cli.options import flag, with_option_groups
+from adacode_cli.cli.streams import stderr_console, write_line
+from adacode_cli.cli.train_options import Shards
+from adacode_cli.errors import UsageError
+
+EPILOG = """[bold]Example[/bold]
+
+  adacode train prior shards --fused run/fused.safetensors \\
+                    -o mine-prior.safetensors"""
+_LEARNING, _SESSION, _CONSOLE = "How it learns", "This session", "What is shown"
+
+
+@dataclass(frozen=True)
+class PriorOptions:
+    """The options of the training, as Typer parses them."""
+
+    steps: Annotated[
+        int, typer.Option(min=1, metavar="N", rich_help_panel=_LEARNING, help="Steps of each of the two networks.")
+    ] = 2000
+    seed: Annotated[int, typer.Option(min=0, metavar="N", rich_help_panel=_LEARNING, help="The random seed.")] = 0
+    overwrite: Annotated[bool, flag("--overwrite", panel=_SESSION, help="Replace FILE.")] = False
+    device: Annotated[
+        str, typer.Option(metavar="NAME", rich_help_panel=_SESSION, help="auto, cpu, cuda, cuda:1 or mps.")
+    ] = "auto"
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", rich_help_panel=_SESSION, help="Threads that compute. Default: all cores."),
+    ] = None
+    quiet: Annotated[bool, flag("--quiet", "-q", panel=_CONSOLE, help="Show no log lines, only errors.")] = False
+    verbose: Annotated[bool, flag("--verbose", "-v", panel=_CONSOLE, help="Show tracebacks of errors.")] = False
+
+
+@with_option_groups
+def prior(
+    context: typer.Context,
+    shards: Shards,
+    *,
+    fused: Annotated[
+        Path, typer.Option(metavar="FILE", help="What 'train fuse' wrote, or a bundle's NAME-reconstruct.safetensors.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The prior: a .safetensors file.")],
+    options: PriorOptions,
+) -> None:
+    """A prior of codes, which makes the files of --save-codes smaller, from the codes of the photographs."""
+    invocation_of(context, verbose=options.verbose)
+    if output.suffix != ".safetensors":
+        raise UsageError(f"-o {output} is not the name of a .safetensors file", hint="Write -o mine-prior.safetensors.")
+    _train(shards, fused, output, options)
+    write_line(str(output))
+
+
+def _train(shards: Path, fused: Path, output: Path, options: PriorOptions) -> None:
+    import torch
+
+    from adacode_cli.checkpoints.format import Provenance
+    from adacode_cli.engine.device import choose_device
+    from adacode_cli.training.crops import Contents
+    from adacode_cli.training.prior import PriorRecipe, PriorRun, train_prior
+    from adacode_cli.training.shards import Shards as OpenShards
+
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    opened, console = OpenShards(shards), stderr_console()
+
+    def show(text: str) -> None:
+        if not options.quiet:
+            console.print(Text(text))
+
+    def on_encoded(done: int, of: int) -> None:
+        if done % 200 == 0 or done == of:
+            show(f"{done} of {of} crops are encoded")
+
+    run = PriorRun(
+        output,
+        choose_device(options.device),
+        options.overwrite,
+        on_encoded=on_encoded,
+        on_log=lambda what, steps, bits: show(f"prior of {what}, step {steps}: {bits:.3f} bits a cell"),
+    )
+    licence = str(opened.manifest.get("licence", ""))
+    stated = Provenance(trained_on=opened.describe(), licence=licence, source="adacode train prior")
+    recipe = PriorRecipe(options.steps, seed=options.seed)
+    train_prior(Contents(opened, "train"), fused, recipe, run, stated)
