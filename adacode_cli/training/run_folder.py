@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from adacode_cli.atomic import write_bytes
-from adacode_cli.errors import OutputError, TrainingError, translated
+from adacode_cli.errors import OutputError, TrainingError, UsageError, translated
 from adacode_cli.training.checkpoint import SUFFIX, Checkpoint, read_checkpoint
-from adacode_cli.training.overrides import differences
+from adacode_cli.training.overrides import differences, recipe_from
 from adacode_cli.training.recipe import STAGES, Recipe, StageName
 from adacode_cli.training.run_names import RECIPE, SHARDS, LogLine
 
@@ -110,7 +110,7 @@ class RunFolder:
             return None, []
         path = self.checkpoint(name)
         found = read_checkpoint(path)
-        changed = differences(_relevant(found.recipe, stage), _relevant(recipe.to_dict(), stage))
+        changed = differences(_relevant(_whole(found.recipe), stage), _relevant(recipe.to_dict(), stage))
         free = [text for text in changed if text.split(":")[0].removeprefix(f"{stage}.") in _MAY_CHANGE]
         fixed = [text for text in changed if text not in free]
         if fixed:
@@ -153,6 +153,14 @@ class RunFolder:
         refused = translated(OutputError, "cannot be written", path, hint="Free some disk space.")
         with refused, path.open("a", encoding="utf-8") as log:
             log.write(json.dumps(line) + "\n")
+
+
+def _whole(recipe: dict[str, Any]) -> dict[str, Any]:
+    """A recipe of an earlier version, with the default values of the settings that it did not have yet."""
+    try:
+        return recipe_from(recipe).to_dict()
+    except UsageError:  # of a later version; the differences are reported
+        return recipe
 
 
 def _relevant(recipe: dict[str, Any], stage: StageName) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from tiny_recipes import after, tiny_recipe, tiny_session
 
 from adacode_cli.errors import OutputError, TrainingError, UsageError
-from adacode_cli.training.checkpoint import Checkpoint, write_checkpoint
+from adacode_cli.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from adacode_cli.training.recipe import Recipe
 from adacode_cli.training.run_folder import RunFolder
 from adacode_cli.training.runs import run_all, run_basis, run_fuse, run_joint
@@ -84,6 +85,23 @@ def test_settings_that_changed_are_named_each(tmp_path):
     differences = str(found.value).partition("settings: ")[2].split("; ")
     assert sorted(differences) == sorted(f"{name}: {text}" for name, text in changed.items())
     assert found.value.path == tmp_path / "fused.checkpoint"
+
+
+def test_a_run_of_an_earlier_version_goes_on_with_the_defaults_of_later_settings(tmp_path):
+    """And not with other values of them; a setting that this version does not know is a difference."""
+    leave(tmp_path, unfinished=("fused",))
+    path = tmp_path / "fused.checkpoint"
+    whole = read_checkpoint(path)
+    early = json.loads(json.dumps(whole.recipe))
+    del early["network"]["own_decoder"], early["network"]["context"], early["holes"]["traces"]
+    write_checkpoint(path, replace(whole, recipe=early))
+    run = RunFolder(tmp_path, resume=True)
+    assert run.read_checkpoint("fused", "fuse", tiny_recipe())[1] == []
+    with pytest.raises(TrainingError, match=r"holes\.traces: 0\.0 → 0\.5"):
+        run.read_checkpoint("fused", "fuse", tiny_recipe(holes__traces=0.5))
+    write_checkpoint(path, replace(whole, recipe=early | {"later": 1}))
+    with pytest.raises(TrainingError, match="later: 1 → null"):
+        run.read_checkpoint("fused", "fuse", tiny_recipe())
 
 
 def test_length_and_other_stages_may_change(tmp_path):
