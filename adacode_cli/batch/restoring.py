@@ -66,6 +66,8 @@ class Restorer(Protocol):
 # not be noticed.
 _NO_HOLE = "nothing was filled: no pixel of this image is in its mask"
 _NOTHING_FOUND = "nothing was filled: no scratch was found in this image"
+_MUCH_FOUND = "{:.2g} % of this image was found to be damaged and filled: the detector may be wrong"
+_MUCH_FOUND_SHARE = 0.2
 _NEARLY_ALL = "nearly all of this image was filled: its mask covers {:.3g} %"
 _NEARLY_ALL_SHARE = 0.95
 Restore = Callable[[Decoded, Hole | None], tuple[Decoded, Restored]]
@@ -103,10 +105,13 @@ class Detecting:
         assert hole is None, "holes are found or given, not both"
         mask = self.finder.mask(image.pixels, image.alpha)
         after, restored = self.restore(image, self.edge.hole(mask))
-        if not mask.any():
-            notes = (_NOTHING_FOUND if note == _NO_HOLE else note for note in after.notes)
-            after = replace(after, notes=tuple(notes))
-        return after, restored.with_found(mask)
+        share = np.count_nonzero(mask) / mask.size
+        notes = after.notes
+        if not share:
+            notes = tuple(_NOTHING_FOUND if note == _NO_HOLE else note for note in notes)
+        elif share > _MUCH_FOUND_SHARE:
+            notes = (*notes, _MUCH_FOUND.format(100 * share))
+        return replace(after, notes=notes), restored.with_found(mask)
 
 
 def _notes_on(hole: Hole | None) -> tuple[str, ...]:

@@ -132,10 +132,16 @@ class Trees:
             raise made_with_other_settings(job.target, "options")
         return standing is not Standing.UNKNOWN
 
-    def wrote(self, job: Job, path: Path) -> bool:
-        """Whether a run wrote `path` beside the output of `job`, or may have been writing it."""
+    def wrote(self, job: Job, path: Path, unchanged: bool = False) -> bool:
+        """Whether a run wrote `path` beside the output of `job`, or may have been writing it.
+
+        unchanged: and it has not been edited since.
+        """
         tree = self._tree(job.root)
-        if any(_is_file(path, *known) for known in tree.journal.side_files(job.name)):
+        known_files = tree.journal.side_files(job.name)
+        if unchanged and any(Path(recorded) == path.absolute() for recorded, _ in known_files):
+            return any(holds(path, content) for _, content in known_files)
+        if any(_is_file(path, *known) for known in known_files):
             return True
         # Claims are read again, and before the journal: a process writes its line before it releases its claim.
         if claimed(job.name, tree.claims.names()) or claimed(job.name, tree.claim_names):

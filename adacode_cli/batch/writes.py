@@ -23,8 +23,8 @@ from adacode_cli.imaging.encode import format_of
 
 # The beginning of a log: nothing, or the time and a word.
 _LOG_BEGINS = re.compile(rb"$|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\S* [a-z\[]")
-Wrote = Callable[[Job, Path], bool]
-"""(job, file beside its output) → whether a journal records that a run wrote that file."""
+Wrote = Callable[[Job, Path, bool], bool]
+"""(job, file beside its output, whether it must be unchanged) → whether a journal records that a run wrote it."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Beside:
     path: its path for a job.
     folder: the folder of images that later runs must not use as originals; None for other files.
     replaces: a file of an earlier run is written again; otherwise a free name is used.
+    edited: people edit these files, so one that has changed since it was written is theirs.
     """
 
     option: str
@@ -43,6 +44,7 @@ class Beside:
     path: Callable[[Job], Path]
     folder: Path | None = None
     replaces: bool = True
+    edited: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ class Writes:
         existing = [(job, path) for job, path in paths if os.path.lexists(path)]
         self.kept.refuse((job.found.path_text for job in jobs), (path for _, path in existing), kind.option)
         for job, path in existing:
-            if wrote(job, path):
+            if wrote(job, path, kind.edited):
                 continue
             if not overwrite:
                 hint = f"Add --overwrite to write it again, or choose another place with {kind.option}."

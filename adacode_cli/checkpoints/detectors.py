@@ -30,6 +30,9 @@ def load_detector(name: str, folder: Path | None = None) -> tuple[Detector, floa
     if name.endswith(".safetensors"):
         return read_detector(Path(name))
     known = {Path(file.name).stem: file for file in catalogue_file.load(folder).detectors}
+    if name not in known and Path(name).exists():
+        what = "is not a detector of marks: its name does not end in .safetensors"
+        raise WeightsError(what, path=Path(name), hint=_HINT)
     if name not in known:
         choice = f"Choose {' or '.join(known)}, or name the file" if known else "Name the file"
         raise WeightsError(f"no detector is called {name!r}", hint=f"{choice} that `adacode train detect` wrote.")

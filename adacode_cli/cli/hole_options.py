@@ -73,7 +73,8 @@ class HoleOptions:
         Path | None,
         _place(
             metavar="DIR",
-            help="With --detect: write what was found into this directory, as masks that --mask-dir can use.",
+            help="With --detect: write what was found into this directory, as masks that --mask-dir can use. A mask "
+            "that was edited since is replaced only with --overwrite.",
         ),
     ] = None
     grow: Annotated[
@@ -94,7 +95,7 @@ class HoleOptions:
         typer.Option(
             "--exemplars/--no-exemplars",
             rich_help_panel="Its filling",
-            help="Give holes of 7 pixels and more texture that is copied from similar places of the same image.",
+            help="Give holes of 13 pixels and more texture that is copied from similar places of the same image.",
         ),
     ] = True
 

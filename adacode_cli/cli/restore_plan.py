@@ -147,7 +147,7 @@ def plan_of(inputs: list[Path], options: RestoreOptions, request: Request, trees
     )
     if plan.has_tree:
         trees.begin(plan.roots)
-    wrote = trees.wrote if plan.has_tree else lambda _job, _path: False
+    wrote = trees.wrote if plan.has_tree else lambda _job, _path, _unchanged: False
     writes.check(plan.jobs, wrote, overwrite=options.overwrite)
     return plan
 
@@ -206,7 +206,7 @@ def writes_of(inputs: list[Path], options: RestoreOptions, request: Request, *, 
         beside.append(Beside("--save-weights-map", "the image of the mixing weights", path, maps_dir))
     if request.hole is not None and (masks_dir := request.hole.save_mask) is not None:
         path = partial(mask_path, masks_dir)
-        beside.append(Beside("--save-mask", "the mask of what was found", path, masks_dir))
+        beside.append(Beside("--save-mask", "the mask of what was found", path, masks_dir, edited=True))
     if (quarantine := options.quarantine) is not None:
         path = partial(refused_path, quarantine)
         beside.append(Beside("--quarantine", "the refused result", path, quarantine, replaces=False))

@@ -44,7 +44,9 @@ class DetectOptions:
     threshold: Annotated[
         float,
         typer.Option(
-            metavar="P", rich_help_panel=_LEARNING, help="The least probability of a pixel that the result marks."
+            metavar="P",
+            rich_help_panel=_LEARNING,
+            help="The least probability of a pixel that the result marks, between 0 and 1: higher ones mark less.",
         ),
     ] = 0.6
     seed: Annotated[int, typer.Option(min=0, metavar="N", rich_help_panel=_LEARNING, help="The random seed.")] = 0
@@ -87,7 +89,8 @@ def detect(
     """A detector of scratches, hairs, dust and creases, from photographs that are damaged anew in every step."""
     invocation_of(context, verbose=options.verbose)
     if output.suffix != ".safetensors":
-        raise UsageError(f"-o {output} is not the name of a .safetensors file", hint="Write -o marks.safetensors.")
+        name = output.with_suffix(".safetensors").name
+        raise UsageError(f"-o {output} is not the name of a .safetensors file", hint=f"Write -o {name}.")
     if options.resume and options.overwrite:
         raise UsageError("--resume and --overwrite contradict each other", hint="Continue the run, or start over.")
     limit = None if options.time_limit is None else seconds_of(options.time_limit)

@@ -28,7 +28,7 @@ Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
-WIDE_PX = 7
+WIDE_PX = 13
 """Narrower holes are left to the network, which sees both sides of them at once."""
 CELL_PX = 16
 """Side of a cell."""

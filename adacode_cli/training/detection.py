@@ -7,6 +7,7 @@ arXiv:1606.04797) over the pixels whose answer is clear, AdamW, and averaged wei
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Generator
@@ -60,10 +61,20 @@ class DetectionRecipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch < 1 or self.patch < MULTIPLE or self.patch % MULTIPLE:
-            raise UsageError(f"steps and batch are at least 1, and a patch is a multiple of {MULTIPLE}")
-        if not 0 <= self.sound <= 1 or not 0 <= self.grey <= 1 or not 0 < self.threshold < 1 or not self.rate > 0:
-            raise UsageError("sound, grey and threshold are from 0 to 1, and a rate is more than 0")
+        wrong = (
+            (self.steps < 1 or self.batch < 1, f"{self.steps} steps of {self.batch} crops: both are at least 1"),
+            (
+                self.patch < MULTIPLE or self.patch % MULTIPLE,
+                f"a patch of {self.patch}: it is a multiple of {MULTIPLE}",
+            ),
+            (not 0 < self.threshold < 1, f"a threshold of {self.threshold:g} is not between 0 and 1"),
+            (not 0 < self.rate < math.inf, f"a learning rate of {self.rate:g} is not more than 0"),
+            (not 0 <= self.sound <= 1, f"a share of {self.sound:g} sound images is not from 0 to 1"),
+            (not 0 <= self.grey <= 1, f"a share of {self.grey:g} grey images is not from 0 to 1"),
+        )
+        for is_wrong, what in wrong:
+            if is_wrong:
+                raise UsageError(what)
 
     @property
     def optimiser(self) -> Optimiser:
@@ -252,8 +263,8 @@ class DetectionRun:
 
     def _require_same(self, found: dict[str, Any], recipe: DetectionRecipe, path: Path) -> None:
         wanted = asdict(recipe)
-        if changed := sorted(name for name in wanted if found.get(name) != wanted[name]):
-            raise TrainingError(f"was made with another {', '.join(changed)}", path=path, hint=_SAME)
+        if changed := [f"{name} {found.get(name)}" for name in sorted(wanted) if found.get(name) != wanted[name]]:
+            raise TrainingError(f"was made with other settings: {', '.join(changed)}", path=path, hint=_SAME)
 
 
 def train_detector(crops: HostCrops, data: str, recipe: DetectionRecipe, run: DetectionRun, stated: Provenance) -> bool:

@@ -77,6 +77,31 @@ def test_the_network_fills_what_is_found_as_it_fills_any_other_mask(real_adacode
     assert white.sum() < 0.1 * photos["a.png"].sum()
 
 
+def test_a_mask_that_was_corrected_is_not_replaced_without_consent(adacode, photos, tmp_path):
+    command = ("inpaint", "p", *D, "-o", "out", "--save-mask", "m", "--weights", "nearest")
+    assert adacode(*command).returncode == 0
+    assert adacode(*command).returncode == 0, "masks that are as they were written are no obstacle"
+    mask = tmp_path / "m" / "a.png_mask.png"
+    Image.fromarray(np.zeros((30, 40), np.uint8)).save(mask)
+    corrected = mask.read_bytes()
+    (tmp_path / "out" / "a.png").unlink()
+    for more in ((), ("--no-resume",)):
+        refused = adacode(*command, *more)
+        assert (refused.returncode, b"a.png_mask.png: exists already" in refused.stderr) == (6, True), refused.stderr
+        assert mask.read_bytes() == corrected
+    assert adacode(*command, "--overwrite").returncode == 0
+    assert mask.read_bytes() != corrected
+
+
+def test_much_damage_is_a_note(adacode, tmp_path):
+    save_bright_detector(tmp_path / "d.safetensors")
+    image = np.full((30, 40, 3), 90, np.uint8)
+    image[:12] = 255
+    Image.fromarray(image).save(tmp_path / "a.png")
+    result = adacode("inpaint", "a.png", *D, "-o", "b.png", "--weights", "nearest")
+    assert b"40 % of this image was found to be damaged and filled" in result.stderr
+
+
 def test_pages_have_masks_of_their_own(adacode, photos, tmp_path):
     pages = [Image.open(tmp_path / "p" / name) for name in photos]
     pages[0].save(tmp_path / "doc.tif", save_all=True, append_images=pages[1:])
@@ -153,13 +178,14 @@ def test_another_detector_makes_results_again_and_another_place_of_it_does_not(a
     [
         (("--detect", "wrinkles"), 4, b"no detector is called 'wrinkles'"),
         (("--detect", "none.safetensors"), 4, b"there is no such file"),
+        (("--detect", "p/a.png"), 4, b"p/a.png: is not a detector of marks"),
         (("--detect", "d.safetensors", "--mask-alpha"), 2, b"more than one hole is given"),
         (("--mask-alpha", "--save-mask", "m"), 2, b"--save-mask has no effect without --detect"),
         (("--detect", "d.safetensors", "--save-mask", "p"), 6, b"holds the inputs of the run"),
         (("--detect", "d.safetensors", "--log-file", "d.safetensors"), 6, b"would overwrite the detector"),
         (("--detect", "d.safetensors", "--save-mask", "out"), 6, b""),
     ],
-    ids=["name", "file", "two", "nothing", "inputs", "detector", "outputs"],
+    ids=["name", "file", "image", "two", "nothing", "inputs", "detector", "outputs"],
 )
 def test_mistakes_are_reported_and_nothing_is_written(adacode, photos, tmp_path, arguments, code, message):
     result = adacode("inpaint", "p", *arguments, "-o", "out", "--weights", "nearest")
