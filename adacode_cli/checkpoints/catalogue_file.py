@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from adacode_cli.checkpoints import integrity
 from adacode_cli.checkpoints.catalogue import Catalogue, Entry, FamilyFile, Kind, WeightsFile
 from adacode_cli.checkpoints.integrity import read_json
 from adacode_cli.errors import WeightsError, translated
@@ -48,6 +49,28 @@ def weights_folder() -> Path:
             return folder
     looked = " and ".join(str(folder) for folder in candidates)
     raise WeightsError(f"the weights catalogue is missing; looked in {looked}", hint="Reinstall adacode-cli.")
+
+
+def bundled(file: WeightsFile, folder: Path | None = None) -> Path | None:
+    """A bundled file in `folder` (by default that of this installation), None where it is not there.
+
+    Raises WeightsError if it is not what the catalogue says.
+    """
+    path = (weights_folder() if folder is None else folder) / file.name
+    if not path.is_file():
+        return None
+    if file.sha256 is not None:
+        integrity.verify(path, file.sha256, hint="The installation is damaged: reinstall adacode-cli.")
+    return path
+
+
+def required(file: WeightsFile, folder: Path | None = None) -> Path:
+    """As `bundled`. Raises WeightsError also where the file is not there."""
+    path = bundled(file, folder)
+    if path is None:
+        missing = (weights_folder() if folder is None else folder) / file.name
+        raise WeightsError("is not part of this installation", path=missing, hint="Reinstall adacode-cli.")
+    return path
 
 
 def load(folder: Path | None = None) -> Catalogue:

@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from safetensors.torch import save
 
-from adacode_cli.checkpoints import catalogue_file, integrity
+from adacode_cli.checkpoints import catalogue_file
 from adacode_cli.checkpoints.format import Provenance, read_safetensors, write_file
 from adacode_cli.checkpoints.integrity import read_json
 from adacode_cli.checkpoints.soundness import key_problems, require_finite
@@ -36,16 +36,25 @@ def load_detector(name: str, folder: Path | None = None) -> tuple[Detector, floa
     if name not in known:
         choice = f"Choose {' or '.join(known)}, or name the file" if known else "Name the file"
         raise WeightsError(f"no detector is called {name!r}", hint=f"{choice} that `adacode train detect` wrote.")
-    path = (catalogue_file.weights_folder() if folder is None else folder) / known[name].name
-    if not path.is_file():
-        raise WeightsError("is not part of this installation", path=path, hint="Reinstall adacode-cli.")
-    if (digest := known[name].sha256) is not None:
-        integrity.verify(path, digest, hint="The installation is damaged: reinstall adacode-cli.")
-    return read_detector(path)
+    return read_detector(catalogue_file.required(known[name], folder))
 
 
 def read_detector(path: Path) -> tuple[Detector, float]:
     """The detector in a file, in evaluation mode, and its threshold. Raises WeightsError, naming the file."""
+    network, header = _read(path)
+    return network, header["threshold"]
+
+
+def recipe_in(path: Path) -> dict[str, Any]:
+    """The settings with which a detector was trained, empty if they are not stated. Raises as `read_detector` does."""
+    _, header = _read(path)
+    try:
+        return dict(cast(dict[str, Any], read_json(header["provenance"]["recipe"])))
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return {}
+
+
+def _read(path: Path) -> tuple[Detector, dict[str, Any]]:
     tensors, metadata = read_safetensors(path, _HINT)
     if METADATA_KEY not in metadata:
         raise WeightsError("does not hold a detector of marks", path=path, hint=_HINT)
@@ -53,6 +62,7 @@ def read_detector(path: Path) -> tuple[Detector, float]:
     try:
         header = cast(dict[str, Any], read_json(metadata[METADATA_KEY]))
         version, threshold = header["format"], float(header["threshold"])
+        header["threshold"] = threshold
         network = Detector(DetectorConfig.from_dict(header["config"]))
     except WeightsError as error:
         raise WeightsError(error.message, path=path, hint=_HINT) from error
@@ -66,17 +76,7 @@ def read_detector(path: Path) -> tuple[Detector, float]:
     if problems := key_problems(network.state_dict(), tensors):
         raise WeightsError(problems, path=path, hint=_HINT)
     network.load_state_dict({key: tensor.float() for key, tensor in tensors.items()})
-    return network.eval().requires_grad_(False), threshold
-
-
-def recipe_of(path: Path) -> dict[str, Any]:
-    """The settings of the training of a detector that can be read; empty if they are not stated."""
-    _, metadata = read_safetensors(path, _HINT)
-    try:
-        provenance = cast(dict[str, Any], read_json(metadata[METADATA_KEY]))["provenance"]
-        return dict(cast(dict[str, Any], read_json(provenance["recipe"])))
-    except (KeyError, TypeError, ValueError, RecursionError):
-        return {}
+    return network.eval().requires_grad_(False), header
 
 
 def write_detector(

@@ -14,9 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import save
 
-from adacode_cli.checkpoints import integrity
+from adacode_cli.checkpoints import catalogue_file
 from adacode_cli.checkpoints.catalogue import Catalogue, is_name
-from adacode_cli.checkpoints.catalogue_file import weights_folder
 from adacode_cli.checkpoints.format import Provenance, read_safetensors, write_file
 from adacode_cli.checkpoints.integrity import read_json
 from adacode_cli.errors import WeightsError
@@ -44,11 +43,7 @@ def load_prior(catalogue: Catalogue, family: str, folder: Path | None = None) ->
     known = next((file for file in catalogue.priors if file.family == family), None)
     if known is None:
         return None
-    path = (weights_folder() if folder is None else folder) / known.name
-    if not path.is_file():
-        raise WeightsError("is not part of this installation", path=path, hint="Reinstall adacode-cli.")
-    if known.sha256 is not None:
-        integrity.verify(path, known.sha256, hint="The installation is damaged: reinstall adacode-cli.")
+    path = catalogue_file.required(known, folder)
     return path, read_prior(path)
 
 

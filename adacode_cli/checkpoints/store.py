@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from adacode_cli.checkpoints import hub, integrity, release
+from adacode_cli.checkpoints import catalogue_file, hub, integrity, release
 from adacode_cli.checkpoints.cache import KnownDigests, cache_dir, exclusive, storing
 from adacode_cli.checkpoints.catalogue import Catalogue, Entry, WeightsFile
 from adacode_cli.checkpoints.catalogue_file import weights_folder
@@ -68,11 +68,9 @@ def state(
 def _stored(
     file: WeightsFile, entry: Entry, catalogue: Catalogue, bundled: Path, hub_repo: str | None, *, allow_download: bool
 ) -> Path:
+    if (found := catalogue_file.bundled(file, bundled)) is not None:
+        return found
     path = bundled / file.name
-    if path.is_file():
-        if file.sha256 is not None:
-            integrity.verify(path, file.sha256, hint="The installation is damaged: reinstall adacode-cli.")
-        return path
     wanted = _on_hub(file.name, catalogue, hub_repo)
     if wanted is None or file.sha256 is None:
         hint = "Reinstall adacode-cli, or name the Hub repository that has it: --hub-repo OWNER/REPO."

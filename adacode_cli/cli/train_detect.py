@@ -14,7 +14,7 @@ from adacode_cli.cli.boundary import invocation_of
 from adacode_cli.cli.options import flag, with_option_groups
 from adacode_cli.cli.signals import StopRequest
 from adacode_cli.cli.streams import stderr_console, write_line
-from adacode_cli.cli.train_options import Shards, seconds_of
+from adacode_cli.cli.train_options import DeviceName, Quiet, Shards, Threads, Tracebacks, seconds_of
 from adacode_cli.cli.train_session import require_memory
 from adacode_cli.errors import EXIT_INTERRUPTED, UsageError
 
@@ -26,7 +26,7 @@ EPILOG = """[bold]Examples[/bold]
   adacode train detect shards -o marks.safetensors --steps 14000
   adacode inpaint scans --detect marks.safetensors --save-mask masks"""
 _STOPPING = "stopping soon, with a checkpoint; press Ctrl-C again to stop now and lose the steps since the last one"
-_LEARNING, _SESSION, _CONSOLE = "How it learns", "This session", "What is shown"
+_LEARNING, _SESSION = "How it learns", "This session"
 
 
 @dataclass(frozen=True)
@@ -60,15 +60,10 @@ class DetectOptions:
     ] = None
     resume: Annotated[bool, flag("--resume", panel=_SESSION, help="Continue an unfinished training.")] = False
     overwrite: Annotated[bool, flag("--overwrite", panel=_SESSION, help="Start over and replace FILE.")] = False
-    device: Annotated[
-        str, typer.Option(metavar="NAME", rich_help_panel=_SESSION, help="auto, cpu, cuda, cuda:1 or mps.")
-    ] = "auto"
-    threads: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", rich_help_panel=_SESSION, help="Threads that compute. Default: all cores."),
-    ] = None
-    quiet: Annotated[bool, flag("--quiet", "-q", panel=_CONSOLE, help="Show no log lines, only errors.")] = False
-    verbose: Annotated[bool, flag("--verbose", "-v", panel=_CONSOLE, help="Show tracebacks of errors.")] = False
+    device: DeviceName = "auto"
+    threads: Threads = None
+    quiet: Quiet = False
+    verbose: Tracebacks = False
 
     def recipe(self) -> DetectionRecipe:
         """The settings that change the result. Raises UsageError."""
@@ -118,7 +113,7 @@ def _train(shards: Path, output: Path, options: DetectOptions, stop_request: Sto
     from adacode_cli.checkpoints.format import Provenance
     from adacode_cli.engine.device import choose_device
     from adacode_cli.engine.memory import free_bytes
-    from adacode_cli.training.crops import Contents, HostCrops
+    from adacode_cli.training.crops import Contents
     from adacode_cli.training.data import HOST_SHARE
     from adacode_cli.training.detection import DetectionRun, train_detector
     from adacode_cli.training.shards import Shards as OpenShards
@@ -139,15 +134,10 @@ def _train(shards: Path, output: Path, options: DetectOptions, stop_request: Sto
         options.resume,
         options.overwrite,
         workers,
+        keep_crops=contents.decoded_bytes < HOST_SHARE * free_bytes(torch.device("cpu")),
         on_log=on_log,
         stop=stop_request.should_stop,
     )
     licence = str(opened.manifest.get("licence", ""))
     stated = Provenance(trained_on=opened.describe(), licence=licence, source="adacode train detect")
-    # Mistakes are reported before crops are decoded, which takes a while.
-    if run.is_finished(recipe):
-        return True
-    run.begin(recipe, opened.identity)
-    contents.require(recipe.patch)
-    keep = contents.decoded_bytes < HOST_SHARE * free_bytes(torch.device("cpu"))
-    return train_detector(HostCrops(contents, keep=keep, workers=workers), opened.identity, recipe, run, stated)
+    return train_detector(contents, opened.identity, recipe, run, stated)

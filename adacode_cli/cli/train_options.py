@@ -32,6 +32,16 @@ Output = Annotated[
     Path, typer.Option("--output", "-o", metavar="RUN", help="The run's directory, for weights, settings and logs.")
 ]
 
+DeviceName = Annotated[
+    str, typer.Option(metavar="NAME", rich_help_panel=_SESSION, help="auto, cpu, cuda, cuda:1 or mps.")
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", rich_help_panel=_SESSION, help="Threads that compute. Default: all cores."),
+]
+Quiet = Annotated[bool, flag("--quiet", "-q", panel=_CONSOLE, help="Show no log lines, only errors.")]
+Tracebacks = Annotated[bool, flag("--verbose", "-v", panel=_CONSOLE, help="Show tracebacks of errors.")]
+
 
 @dataclass(frozen=True)
 class TrainOptions:
@@ -175,13 +185,8 @@ class TrainOptions:
             help="Threads that make batches. Default: the number of cores, at most 8.",
         ),
     ] = None
-    device: Annotated[
-        str, typer.Option(metavar="NAME", rich_help_panel=_SESSION, help="auto, cpu, cuda, cuda:1 or mps.")
-    ] = "auto"
-    threads: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", rich_help_panel=_SESSION, help="Threads that compute. Default: all cores."),
-    ] = None
+    device: DeviceName = "auto"
+    threads: Threads = None
     validate_every: Annotated[
         int,
         typer.Option(min=1, metavar="N", rich_help_panel=_SESSION, help="Steps between validations on held-out crops."),
@@ -189,8 +194,8 @@ class TrainOptions:
     checkpoint_every: Annotated[
         str, typer.Option(metavar="TIME", rich_help_panel=_SESSION, help="Time between checkpoints.")
     ] = "5m"
-    quiet: Annotated[bool, flag("--quiet", "-q", panel=_CONSOLE, help="Show no log lines, only errors.")] = False
-    verbose: Annotated[bool, flag("--verbose", "-v", panel=_CONSOLE, help="Show tracebacks of errors.")] = False
+    quiet: Quiet = False
+    verbose: Tracebacks = False
 
     def recipe(self, stages: tuple[StageName, ...], device: torch.device, earlier: Recipe | None = None) -> Recipe:
         """The recipe of these stages; `earlier` if no other was chosen. Raises UsageError."""

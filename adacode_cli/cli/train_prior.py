@@ -12,14 +12,14 @@ from rich.text import Text
 from adacode_cli.cli.boundary import invocation_of
 from adacode_cli.cli.options import flag, with_option_groups
 from adacode_cli.cli.streams import stderr_console, write_line
-from adacode_cli.cli.train_options import Shards
+from adacode_cli.cli.train_options import DeviceName, Quiet, Shards, Threads, Tracebacks
 from adacode_cli.errors import UsageError
 
 EPILOG = """[bold]Example[/bold]
 
   adacode train prior shards --fused run/fused.safetensors \\
                     -o mine-prior.safetensors"""
-_LEARNING, _SESSION, _CONSOLE = "How it learns", "This session", "What is shown"
+_LEARNING, _SESSION = "How it learns", "This session"
 
 
 @dataclass(frozen=True)
@@ -31,15 +31,10 @@ class PriorOptions:
     ] = 2000
     seed: Annotated[int, typer.Option(min=0, metavar="N", rich_help_panel=_LEARNING, help="The random seed.")] = 0
     overwrite: Annotated[bool, flag("--overwrite", panel=_SESSION, help="Replace FILE.")] = False
-    device: Annotated[
-        str, typer.Option(metavar="NAME", rich_help_panel=_SESSION, help="auto, cpu, cuda, cuda:1 or mps.")
-    ] = "auto"
-    threads: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", rich_help_panel=_SESSION, help="Threads that compute. Default: all cores."),
-    ] = None
-    quiet: Annotated[bool, flag("--quiet", "-q", panel=_CONSOLE, help="Show no log lines, only errors.")] = False
-    verbose: Annotated[bool, flag("--verbose", "-v", panel=_CONSOLE, help="Show tracebacks of errors.")] = False
+    device: DeviceName = "auto"
+    threads: Threads = None
+    quiet: Quiet = False
+    verbose: Tracebacks = False
 
 
 @with_option_groups

@@ -149,6 +149,16 @@ class _Cells:
         return cls(rows * CELL_PX + middle, columns * CELL_PX + middle, beside, (rows + columns) % 2 == 0)
 
 
+@dataclass(frozen=True)
+class _Surroundings:
+    """What N cells are found by. described: N×points×4 whole numbers, as `_Part.around` gives them. weights: N×points,
+    whole numbers that sum to about _WEIGHT_STEPS for each cell.
+    """
+
+    described: npt.NDArray[np.float64]
+    weights: npt.NDArray[np.float64]
+
+
 def _square(reach: int, step: int) -> tuple[Ints, Ints]:
     """Offsets (dy, dx) of the points of a square, `reach` pixels to each side."""
     line = np.arange(-reach, reach + 1, step)
@@ -203,10 +213,10 @@ class _Part:
         if not len(rows):
             return None
         cells = _Cells.of(wanted)
-        surroundings, weights = self._surroundings(cells)
+        surroundings = self._surroundings(cells)
         places = np.stack((rows, columns), 1) * _SOURCE_STEP
-        choices = self._choices(cells, places, surroundings, weights)
-        shifts = _Shifts(self, cells, surroundings, weights, choices)
+        choices = self._choices(cells, places, surroundings)
+        shifts = _Shifts(self, cells, surroundings, choices)
         for sweep in range(_SWEEPS):
             for half in (cells.even, ~cells.even):
                 shifts.improve(np.nonzero(half)[0], fresh=sweep % 2 == 0)
@@ -220,25 +230,20 @@ class _Part:
         """…×points×4: the description of the surroundings of places."""
         return self.at(self.described, y[..., None] + self._dy, x[..., None] + self._dx)
 
-    def _surroundings(self, cells: _Cells) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """N×points×4 descriptions of cells, and N×points weights, whole numbers that sum to about _WEIGHT_STEPS."""
+    def _surroundings(self, cells: _Cells) -> _Surroundings:
         known = self.at(self.settled, cells.y[:, None] + self._dy, cells.x[:, None] + self._dx)
         near = np.exp(-(self._dy**2 + self._dx**2) / (2 * _POINTS_SPREAD**2))
         weights = near * np.where(known, _KNOWN_POINT, 1)
-        return self.around(cells.y, cells.x), np.rint(_WEIGHT_STEPS * weights / weights.sum(1, keepdims=True))
+        weights = np.rint(_WEIGHT_STEPS * weights / weights.sum(1, keepdims=True))
+        return _Surroundings(self.around(cells.y, cells.x), weights)
 
-    def _choices(
-        self,
-        cells: _Cells,
-        places: Ints,
-        surroundings: npt.NDArray[np.float64],
-        weights: npt.NDArray[np.float64],
-    ) -> Ints:
+    def _choices(self, cells: _Cells, places: Ints, surroundings: _Surroundings) -> Ints:
         """N×K×2: the shifts to the most similar places, the best first."""
         far = round(_FAR * _WEIGHT_STEPS * _LEVEL_STEPS**2)
         middles = np.stack((cells.y, cells.x), 1).astype(np.float64)
         # Σ weight · (theirs − own)² + far · distance², without what is the same for all places of a cell.
-        weighted = (weights[..., None] * surroundings).reshape(len(cells.y), -1)
+        weights = surroundings.weights
+        weighted = (weights[..., None] * surroundings.described).reshape(len(cells.y), -1)
         factors = np.concatenate((-2 * weighted, weights, -2 * far * middles, np.full_like(middles[:, :1], far)), 1)
         best_cost = np.full((len(cells.y), _CHOICES), np.inf)
         best = np.zeros((len(cells.y), _CHOICES), np.int64)
@@ -280,17 +285,11 @@ class _Part:
 class _Shifts:
     """The shift of each cell so far, N×2 (dy, dx), and what another one would cost."""
 
-    def __init__(
-        self,
-        part: _Part,
-        cells: _Cells,
-        surroundings: npt.NDArray[np.float64],
-        weights: npt.NDArray[np.float64],
-        choices: Ints,
-    ) -> None:
+    def __init__(self, part: _Part, cells: _Cells, surroundings: _Surroundings, choices: Ints) -> None:
         self._part, self._cells, self._choices = part, cells, choices
         self.shift = choices[:, 0].copy()
-        self._surroundings = (surroundings / _LEVEL_STEPS).astype(np.float32)
+        weights = surroundings.weights
+        self._described = (surroundings.described / _LEVEL_STEPS).astype(np.float32)
         self._weights = (weights / weights.sum(1, keepdims=True)).astype(np.float32)
         self._dy, self._dx = _square(CELL_PX + 2, 2)
         y, x = cells.y[:, None] + self._dy, cells.x[:, None] + self._dx
@@ -318,7 +317,7 @@ class _Shifts:
         height, width = part.sources.shape
         outside = (y < 0) | (y >= height) | (x < 0) | (x >= width) | ~part.at(part.sources, y, x)
         described = (part.around(y, x) / _LEVEL_STEPS).astype(np.float32)
-        cost = np.square(described - self._surroundings[some, None]).sum(-1)
+        cost = np.square(described - self._described[some, None]).sum(-1)
         cost = (cost * self._weights[some, None]).sum(-1) + np.float32(_FAR) * np.square(shifts).sum(-1)
         meets = self._border[some].any(1)
         near = part.at(part.fine, y[meets][..., None] + self._dy, x[meets][..., None] + self._dx)

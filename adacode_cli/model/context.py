@@ -21,13 +21,12 @@ class ContextBlock(nn.Module):
     B×C×H×W → the same shape, any size.
     """
 
-    def __init__(self, config: ContextConfig) -> None:
+    def __init__(self, channels: int, kernel: int, mlp_ratio: int = 2) -> None:
         super().__init__()
-        channels, kernel = config.channels, config.kernel
         self.depthwise = nn.Conv2d(channels, channels, kernel, padding=kernel // 2, groups=channels)
         self.norm = nn.LayerNorm(channels)
-        self.fc1 = nn.Linear(channels, channels * config.mlp_ratio)
-        self.fc2 = nn.Linear(channels * config.mlp_ratio, channels)
+        self.fc1 = nn.Linear(channels, channels * mlp_ratio)
+        self.fc2 = nn.Linear(channels * mlp_ratio, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.norm(self.depthwise(x).permute(0, 2, 3, 1))
@@ -44,7 +43,8 @@ class ContextStack(nn.Module):
     def __init__(self, channels: int, config: ContextConfig) -> None:
         super().__init__()
         self.down = conv3(channels, config.channels, stride=2)
-        self.blocks = nn.Sequential(*(ContextBlock(config) for _ in range(config.blocks)))
+        shape = config.channels, config.kernel, config.mlp_ratio
+        self.blocks = nn.Sequential(*(ContextBlock(*shape) for _ in range(config.blocks)))
         self.up = nn.Conv2d(config.channels, 4 * channels, 1)
 
     def forward(self, latent_BCHW: Tensor) -> Tensor:

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from adacode_cli.errors import WeightsError
 from adacode_cli.model.blocks import conv3
-from adacode_cli.model.config import ContextConfig
 from adacode_cli.model.context import ContextBlock
 
 MULTIPLE = 16
@@ -89,13 +88,13 @@ class Detector(nn.Module):
         self.config = config
         a, b, c, d = config.channels
         blocks_down, blocks_coarse, blocks_up = config.depth
-        fine, coarse = (ContextConfig(width, 1, kernel) for width, kernel in zip((c, d), config.kernels, strict=True))
+        fine, coarse = config.kernels
         self.stem = conv3(3 * 4, a)
         self.down = nn.ModuleList(nn.Conv2d(i, o, 2, 2) for i, o in ((a, b), (b, c), (c, d)))
-        self.before = nn.ModuleList((_Residual(a), _Residual(b), _blocks(fine, blocks_down)))
-        self.middle = _blocks(coarse, blocks_coarse)
+        self.before = nn.ModuleList((_Residual(a), _Residual(b), _blocks(c, fine, blocks_down)))
+        self.middle = _blocks(d, coarse, blocks_coarse)
         self.up = nn.ModuleList(nn.Conv2d(i, 4 * o, 1) for i, o in ((b, a), (c, b), (d, c)))
-        self.after = nn.ModuleList((_Residual(a), _Residual(b), _blocks(fine, blocks_up)))
+        self.after = nn.ModuleList((_Residual(a), _Residual(b), _blocks(c, fine, blocks_up)))
         self.out = conv3(a, 4)
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
@@ -111,8 +110,8 @@ class Detector(nn.Module):
         return F.pixel_shuffle(self.out(x), 2)
 
 
-def _blocks(config: ContextConfig, num: int) -> nn.Sequential:
-    return nn.Sequential(*(ContextBlock(config) for _ in range(num)))
+def _blocks(channels: int, kernel: int, num: int) -> nn.Sequential:
+    return nn.Sequential(*(ContextBlock(channels, kernel) for _ in range(num)))
 
 
 @torch.no_grad()

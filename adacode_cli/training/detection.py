@@ -23,12 +23,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from adacode_cli.checkpoints.detectors import read_detector, recipe_of, write_detector
+from adacode_cli.checkpoints.detectors import recipe_in, write_detector
 from adacode_cli.checkpoints.format import Provenance
 from adacode_cli.errors import OutputError, TrainingError, UsageError, translated
 from adacode_cli.model.detector import MULTIPLE, Detector, DetectorConfig, initialise
 from adacode_cli.training.checkpoint import SUFFIX, Checkpoint, read_checkpoint, write_checkpoint
-from adacode_cli.training.crops import HostCrops, Wanted
+from adacode_cli.training.crops import Contents, HostCrops, Wanted
 from adacode_cli.training.loop import require_finite
 from adacode_cli.training.marks import scanned, with_marks
 from adacode_cli.training.optimisation import Average, learning_rate, step_seed
@@ -212,6 +212,7 @@ class DetectionRun:
     """Where a training writes, and what does not change its result.
 
     path: the detector's file; the checkpoint lies beside it. resume, overwrite: of what is there already.
+    keep_crops: decoded crops stay in memory.
     on_log: gets the number of steps, and the mean loss and images per second since the line before.
     """
 
@@ -220,6 +221,7 @@ class DetectionRun:
     resume: bool = False
     overwrite: bool = False
     workers: int = 2
+    keep_crops: bool = True
     log_every: int = 50
     checkpoint_every_s: float = 300.0
     on_log: Callable[[int, float, float], None] = lambda _steps, _loss, _speed: None
@@ -257,8 +259,7 @@ class DetectionRun:
         """
         if not self.resume or not self.path.exists() or self.checkpoint.exists():
             return False
-        read_detector(self.path)
-        self._require_same(recipe_of(self.path), recipe, self.path)
+        self._require_same(recipe_in(self.path), recipe, self.path)
         return True
 
     def _require_same(self, found: dict[str, Any], recipe: DetectionRecipe, path: Path) -> None:
@@ -267,7 +268,9 @@ class DetectionRun:
             raise TrainingError(f"was made with other settings: {', '.join(changed)}", path=path, hint=_SAME)
 
 
-def train_detector(crops: HostCrops, data: str, recipe: DetectionRecipe, run: DetectionRun, stated: Provenance) -> bool:
+def train_detector(
+    contents: Contents, data: str, recipe: DetectionRecipe, run: DetectionRun, stated: Provenance
+) -> bool:
     """Trains to the end of the recipe (True), or until `run.stop` (False: the checkpoint continues it).
 
     data: the digest of the shards. stated: the provenance of the file. Raises what `DetectionRun.begin` raises,
@@ -276,7 +279,9 @@ def train_detector(crops: HostCrops, data: str, recipe: DetectionRecipe, run: De
     if run.is_finished(recipe):
         return True
     found = run.begin(recipe, data)
-    crops.contents.require(recipe.patch)
+    contents.require(recipe.patch)
+    # Mistakes have been reported before crops are decoded, which takes a while.
+    crops = HostCrops(contents, keep=run.keep_crops, workers=run.workers)
     training = DetectorTraining(recipe, run.device)
     if found is not None:
         training.load(found)

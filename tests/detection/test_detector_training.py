@@ -138,12 +138,12 @@ def test_batches_depend_on_their_number_alone(crops):
 
 def test_a_stopped_training_ends_as_one_that_was_not(crops, tmp_path):
     whole = DetectionRun(tmp_path / "whole.safetensors", CPU)
-    assert train_detector(crops, "d", TINY, whole, STATED)
+    assert train_detector(crops.contents, "d", TINY, whole, STATED)
     part = DetectionRun(tmp_path / "part.safetensors", CPU, stop=iter([False, False, False, True]).__next__)
-    assert not train_detector(crops, "d", TINY, part, STATED)
+    assert not train_detector(crops.contents, "d", TINY, part, STATED)
     assert part.checkpoint.exists()
     assert not part.path.exists()
-    assert train_detector(crops, "d", TINY, DetectionRun(part.path, CPU, resume=True), STATED)
+    assert train_detector(crops.contents, "d", TINY, DetectionRun(part.path, CPU, resume=True), STATED)
     assert not part.checkpoint.exists()
     assert part.path.read_bytes() == whole.path.read_bytes()
     network, threshold = read_detector(part.path)
@@ -151,41 +151,41 @@ def test_a_stopped_training_ends_as_one_that_was_not(crops, tmp_path):
     assert not network.training
     before = part.path.read_bytes()
     ended = DetectionRun(part.path, CPU, resume=True)
-    assert train_detector(crops, "d", TINY, ended, STATED), "it has ended already"
+    assert train_detector(crops.contents, "d", TINY, ended, STATED), "it has ended already"
     assert part.path.read_bytes() == before
     with pytest.raises(TrainingError, match="other settings: steps 6"):
-        train_detector(crops, "d", replace(TINY, steps=9), ended, STATED)
+        train_detector(crops.contents, "d", replace(TINY, steps=9), ended, STATED)
     part.path.write_bytes(b"something else")
     with pytest.raises(WeightsError):
-        train_detector(crops, "d", TINY, ended, STATED)
+        train_detector(crops.contents, "d", TINY, ended, STATED)
 
 
 def test_what_is_there_is_neither_replaced_nor_continued_by_mistake(crops, tmp_path):
     path = tmp_path / "x.safetensors"
     stopped = DetectionRun(path, CPU, stop=iter([False, True]).__next__)
-    assert not train_detector(crops, "d", TINY, stopped, STATED)
+    assert not train_detector(crops.contents, "d", TINY, stopped, STATED)
     with pytest.raises(OutputError, match="exists already"):
-        train_detector(crops, "d", TINY, DetectionRun(path, CPU), STATED)
+        train_detector(crops.contents, "d", TINY, DetectionRun(path, CPU), STATED)
     again = DetectionRun(path, CPU, resume=True)
     with pytest.raises(TrainingError, match=r"other settings: patch 32, rate 0\.0012"):
-        train_detector(crops, "d", replace(TINY, patch=64, rate=1e-4), again, STATED)
+        train_detector(crops.contents, "d", replace(TINY, patch=64, rate=1e-4), again, STATED)
     with pytest.raises(TrainingError, match="other shards"):
-        train_detector(crops, "e", TINY, again, STATED)
+        train_detector(crops.contents, "e", TINY, again, STATED)
     checkpoint = read_checkpoint(stopped.checkpoint)
     strange = replace(checkpoint, tensors=checkpoint.tensors | {"strange": torch.ones(1)})
     write_checkpoint(stopped.checkpoint, strange)
     with pytest.raises(TrainingError, match="another detector"):
-        train_detector(crops, "d", TINY, again, STATED)
+        train_detector(crops.contents, "d", TINY, again, STATED)
     stopped.checkpoint.write_bytes(stopped.checkpoint.read_bytes()[:-10])
     with pytest.raises(TrainingError, match="not a whole checkpoint"):
-        train_detector(crops, "d", TINY, again, STATED)
-    assert train_detector(crops, "d", TINY, DetectionRun(path, CPU, overwrite=True), STATED)
+        train_detector(crops.contents, "d", TINY, again, STATED)
+    assert train_detector(crops.contents, "d", TINY, DetectionRun(path, CPU, overwrite=True), STATED)
 
 
 def test_a_checkpoint_is_written_into_a_new_folder_and_an_old_one_is_not_continued(crops, tmp_path):
     path = tmp_path / "new" / "folder" / "x.safetensors"
     stopped = DetectionRun(path, CPU, stop=iter([False, True]).__next__)
-    assert not train_detector(crops, "d", TINY, stopped, STATED)
+    assert not train_detector(crops.contents, "d", TINY, stopped, STATED)
     assert stopped.checkpoint.exists()
     DetectionRun(path, CPU, overwrite=True).begin(TINY, "d")
     assert not stopped.checkpoint.exists()
@@ -193,13 +193,15 @@ def test_a_checkpoint_is_written_into_a_new_folder_and_an_old_one_is_not_continu
 
 def test_crops_smaller_than_the_patch_are_refused(crops, tmp_path):
     with pytest.raises(TrainingError, match="windows of 256 px are wanted from crops of 160 px"):
-        train_detector(crops, "d", replace(TINY, patch=256), DetectionRun(tmp_path / "x.safetensors", CPU), STATED)
+        train_detector(
+            crops.contents, "d", replace(TINY, patch=256), DetectionRun(tmp_path / "x.safetensors", CPU), STATED
+        )
 
 
 def test_a_loss_that_is_not_finite_ends_the_training(crops, tmp_path, monkeypatch):
     monkeypatch.setattr(detection, "detection_loss", lambda x, _: x.sum() * torch.nan)
     with pytest.raises(TrainingError, match=r"detection.*at step 1"):
-        train_detector(crops, "d", TINY, DetectionRun(tmp_path / "x.safetensors", CPU), STATED)
+        train_detector(crops.contents, "d", TINY, DetectionRun(tmp_path / "x.safetensors", CPU), STATED)
     assert not (tmp_path / "x.safetensors").exists()
 
 

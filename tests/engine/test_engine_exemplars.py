@@ -119,14 +119,14 @@ def test_the_choice_of_places_is_that_of_a_plain_search():
     part = exemplars._Part(levels, hole, ~hole, ~hole)
     cells = exemplars._Cells.of(hole)
     places = np.argwhere(part.sources[::4, ::4]) * 4
-    surroundings, weights = part._surroundings(cells)
-    choices = part._choices(cells, places, surroundings, weights)
+    own = part._surroundings(cells)
+    choices = part._choices(cells, places, own)
     far = round(exemplars._FAR * exemplars._WEIGHT_STEPS * exemplars._LEVEL_STEPS**2)
     for n in range(len(cells.y)):
         costs = []
         for y, x in places:
             theirs = part.around(np.array([y]), np.array([x]))[0]
-            difference = (weights[n][:, None] * (theirs - surroundings[n]) ** 2).sum()
+            difference = (own.weights[n][:, None] * (theirs - own.described[n]) ** 2).sum()
             costs.append(int(difference) + far * int((y - cells.y[n]) ** 2 + (x - cells.x[n]) ** 2))
         best = sorted(costs)[: choices.shape[1]]
         middle = np.array([cells.y[n], cells.x[n]])
