@@ -49,3 +49,6 @@ DEFAULT_QUALITY = 95
 
 MIN_TILE_PX = 64
 """The smallest side of a tile that can be chosen: a smaller tile would consist mostly of its halo."""
+
+MAX_CODE_LEVELS = 4
+"""The most levels of codes, of a network and in a file of codes: each level takes memory and bits like the first."""

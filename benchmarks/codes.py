@@ -1,12 +1,15 @@
-"""Codes as a compressed image: bits per pixel, compared with JPEG and WebP at the same perceptual distance.
+"""Codes as a compressed image: bits per pixel, compared with JPEG, WebP and AVIF.
 
     python benchmarks/codes.py PHOTOS --perceptual FILE [--weights compact] [--every 1]
 
-For each photograph the lowest quality is searched (by bisection, 1 to 100) at which JPEG (4:2:0, optimised tables) and
-WebP (lossy, method 6) are at least as near to the original as the image decoded from our codes; a codec whose lowest
-quality is still nearer is counted, with that quality. Sizes are of files without metadata. The second
-table has the bits of a cell, packed by LZMA and with the prior of the weights, and the CPU seconds of the prior. The
-last line has the effect of quantised mixing weights: PSNR between decoded images, in float, clipped.
+For each photograph the lowest quality is searched (by bisection, 1 to 100) at which JPEG (4:2:0, optimised tables),
+WebP (lossy, method 6) and AVIF (speed 6) are at least as near to the original as the image decoded from our codes; a
+codec whose lowest quality is still nearer is counted, with that quality. Sizes are of files without metadata, codes of
+one level. The tables after that have what a number of bits per pixel gives: a codec's highest quality whose file is not
+larger, and our codes of as many levels as fit. Where not even one level fits, our codes are of a smaller image, and
+`sr` enlarges what is decoded. Then follow the bits of a cell, packed by LZMA and with the prior of the weights, and the
+CPU seconds of the prior. The last line has the effect of quantised mixing weights: PSNR between decoded images, in
+float, clipped.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from pathlib import Path
 from statistics import fmean
 from time import process_time
 
+import cv2
 import numpy as np
 import torch
 from PIL import Image
@@ -37,6 +41,9 @@ from adacode_cli.imaging.samples import to_depth
 
 JPEG = {"format": "JPEG", "optimize": True, "subsampling": 2}
 WEBP = {"format": "WEBP", "method": 6}
+AVIF = {"format": "AVIF", "speed": 6}
+CODECS: dict[str, dict[str, object]] = {"JPEG": JPEG, "WebP": WEBP, "AVIF": AVIF}
+RATES = (0.2, 0.4, 0.8)
 
 
 @dataclass(frozen=True)
@@ -86,8 +93,8 @@ def packed(codes: Codes, prior: Prior | None) -> tuple[Packed, Codes]:
 
 
 def coded_by_us(restorer: Restorer, original: RgbImage, network: Perceptual, sizes: dict[str, list[Packed]]) -> Point:
-    """Through a file's bytes and back."""
-    codes, prior = restorer.encode(original), restorer.prior()
+    """Codes of one level, through a file's bytes and back."""
+    codes, prior = restorer.encode(original).of_levels(1), restorer.prior()
     found, again = packed(codes, None)
     sizes.setdefault("LZMA", []).append(found)
     if prior is not None:
@@ -133,6 +140,40 @@ def min_quality(at: Callable[[int], Point], distance: float) -> Point:
     return best
 
 
+def largest(at: Callable[[int], Point], bits_per_px: float) -> Point:
+    """The point of the highest quality whose file is not larger, as found by bisection; of quality 1 if none is."""
+    low, high = 1, 101
+    best = at(low)
+    while high - low > 1:
+        middle = (low + high) // 2
+        tried = at(middle)
+        if tried.bits_per_px <= bits_per_px:
+            low, best = middle, tried
+        else:
+            high = middle
+    return best
+
+
+def codes_within(restorer: Restorer, original: RgbImage, network: Perceptual, bits_per_px: float) -> Point:
+    """Our codes of about that size: of as many levels as fit, or of a smaller image that `sr` enlarges again."""
+    whole, prior = restorer.encode(original), restorer.prior()
+    needed = float("inf")
+    for levels in range(whole.levels, 0, -1):
+        codes = whole.of_levels(levels)
+        size = len(to_bytes(codes, prior))
+        needed = size * 8 / original[..., 0].size
+        if needed <= bits_per_px:
+            return point(restorer.decode(codes).image, original, size, network)
+    height, width = original.shape[:2]
+    share = (bits_per_px / needed) ** 0.5
+    smaller = cv2.resize(original, (round(width * share), round(height * share)), interpolation=cv2.INTER_AREA)
+    codes = restorer.encode(smaller).of_levels(1)
+    enlarged = restorer.sr(restorer.decode(codes).image, height / smaller.shape[0])
+    if enlarged.shape != original.shape:
+        enlarged = cv2.resize(enlarged, (width, height), interpolation=cv2.INTER_CUBIC)
+    return point(np.ascontiguousarray(enlarged), original, len(to_bytes(codes, prior)), network)
+
+
 def quantisation_psnr(restorer: Restorer, original: RgbImage) -> float:
     """dB between the image of the codes and that of `reconstruct`, whose mixing weights are not quantised."""
     deep = original.astype(np.float32) / 255
@@ -169,20 +210,29 @@ def main() -> None:
     network = load_perceptual(options.perceptual)
     assert network is not None, "argparse requires a name"
     restorer = Restorer.from_pretrained(options.weights, device="cpu", precision="fp32")
-    found: dict[str, list[Point]] = {"codes": [], "JPEG": [], "WebP": []}
+    found: dict[str, list[Point]] = {title: [] for title in ("codes", *CODECS)}
+    rated: dict[tuple[float, str], list[Point]] = {(rate, title): [] for rate in RATES for title in found}
     quantised: list[float] = []
     sizes: dict[str, list[Packed]] = {}
     for name, original in photographs(options.photos, options.every):
         ours = coded_by_us(restorer, original, network, sizes)
         found["codes"].append(ours)
-        for title, codec in (("JPEG", JPEG), ("WebP", WEBP)):
-            found[title].append(min_quality(codec_at(original, codec, network), ours.distance))
+        for title, codec in CODECS.items():
+            at = codec_at(original, codec, network)
+            found[title].append(min_quality(at, ours.distance))
+            for rate in RATES:
+                rated[rate, title].append(largest(at, rate))
+        for rate in RATES:
+            rated[rate, "codes"].append(codes_within(restorer, original, network, rate))
         quantised.append(quantisation_psnr(restorer, original))
         last = " ".join(f"{title} {points[-1].bits_per_px:.3f}" for title, points in found.items())
         print(f"{name}: bits per pixel: {last}; LPIPS {ours.distance:.4f}", flush=True)
     print(f"\n{platform.machine()}, torch {torch.__version__}, {len(quantised)} photographs, means")
     print(f"{'':<10} {'bits/px':>9} {'LPIPS':>9} {'PSNR luma':>9} {'quality':>8} {'lowest':>7}")
     print("\n".join(row(title, points) for title, points in found.items()))
+    for rate in RATES:
+        print(f"\nat most {rate} bits per pixel")
+        print("\n".join(row(title, points) for (at_rate, title), points in rated.items() if at_rate == rate))
     print(f"\n{'packed':<10} {'codes':>9} {'weights':>9} {'file':>9} {'bits/px':>9} {'write':>9} {'read':>9}")
     print("\n".join(packed_row(name, each) for name, each in sizes.items()))
     print("(bits of a cell and of a pixel, all photographs together; CPU seconds for a megapixel)")

@@ -21,12 +21,12 @@ from adacode_cli.codes.image import MAX_BASES, MAX_CODES, Codes, DecoderIdentity
 from adacode_cli.codes.prior import DIGEST_BYTES, Prior
 from adacode_cli.errors import InputError, WeightsError
 from adacode_cli.formats import CODES_SIGNATURE as MAGIC
-from adacode_cli.limits import MAX_PIXELS
+from adacode_cli.limits import MAX_CODE_LEVELS, MAX_PIXELS
 
 SUFFIX = ".adacode"
-VERSION = 3
-"""The newest version that is read: codes and mixing weights are packed with a prior. Without one, version 2 is written,
-and version 1 for images without XMP and IPTC.
+VERSION = 4
+"""The newest version that is read: codes of several levels. Those of one level are written as version 3 if they are
+packed with a prior, otherwise as version 2, and as version 1 for images without XMP and IPTC.
 """
 
 # Pixels for each code and mixing weight: the bundled networks have 5 codes for 64 pixels, and those of the padding.
@@ -40,8 +40,9 @@ _START = struct.Struct("<8sHI")
 _HEADER = struct.Struct("<BBIIIIBBH16sB")
 _LENGTH = struct.Struct("<I")
 _GREY, _ALPHA, _ICC, _EXIF, _XMP, _IPTC = 1, 2, 4, 8, 16, 32
-_FIRST_UNKNOWN_FLAG = {1: _XMP, 2: 2 * _IPTC, 3: 2 * _IPTC}
-_FIRST_OF_PRIOR = 3
+_FIRST_UNKNOWN_FLAG = {1: _XMP, 2: 2 * _IPTC, 3: 2 * _IPTC, 4: 2 * _IPTC}
+_FIRST_OF_PRIOR, _FIRST_OF_LEVELS = 3, 4
+_NO_PRIOR = bytes(DIGEST_BYTES)
 _DEPTHS: dict[int, np.dtype[Any]] = {8: np.dtype(np.uint8), 16: np.dtype(np.uint16), 32: np.dtype(np.float32)}
 _TOO_LARGE = "If the image really is that large, raise --max-megapixels; otherwise the file is malicious."
 _DAMAGED = "Copy or download it again, or save the codes again with --save-codes."
@@ -61,35 +62,52 @@ def to_bytes(codes: Codes, prior: Prior | None = None) -> bytes:
     flags = _GREY * codes.grey + _ALPHA * (codes.alpha is not None)
     flags += _ICC * (codes.icc is not None) + _EXIF * (codes.exif is not None)
     flags += _XMP * (codes.xmp is not None) + _IPTC * (codes.iptc is not None)
+    num = len(codes.steps_KHW)
     header = _HEADER.pack(
         codes.dtype.itemsize * 8,
         flags,
         codes.height,
         codes.width,
-        *codes.codes_KHW.shape[1:],
+        *codes.steps_KHW.shape[1:],
         codes.stride,
-        len(codes.book_sizes),
+        num,
         codes.steps_per_unit,
         codes.decoder.digest,
         len(name),
     )
-    packed = _packed_with(prior, codes) if prior is not None else None
-    version = _FIRST_OF_PRIOR if packed is not None else 2 if flags >= _FIRST_UNKNOWN_FLAG[1] else 1
-    sections = packed or [packing.pack_codes(codes.codes_KHW, codes.book_sizes), packing.pack_steps(codes.steps_KHW)]
+    version, names_prior, sections = _packed(codes, prior)
+    version = version or (2 if flags >= _FIRST_UNKNOWN_FLAG[1] else 1)
     sections += [packing.pack_alpha(codes.alpha)] if codes.alpha is not None else []
     sections += [block for block in (codes.icc, codes.exif, codes.xmp, codes.iptc) if block is not None]
-    body = header + name + struct.pack(f"<{len(codes.book_sizes)}I", *codes.book_sizes)
-    body += prior.digest if prior is not None and packed is not None else b""
+    body = header + name + struct.pack(f"<{num}I", *codes.book_sizes[:num]) + names_prior
     body += b"".join(_LENGTH.pack(len(section)) + section for section in sections)
     data = _START.pack(MAGIC, version, _START.size + len(body) + _LENGTH.size) + body
     return data + _LENGTH.pack(zlib.crc32(data))
 
 
+def _packed(codes: Codes, prior: Prior | None) -> tuple[int, bytes, list[bytes]]:
+    """Codes and mixing weights: the version that they need (0: any), the end of its header, and the sections."""
+    num, version, digest = len(codes.steps_KHW), 0, b""
+    sections = _packed_with(prior, codes) if prior is not None else None
+    if prior is not None and sections:
+        version, digest = _FIRST_OF_PRIOR, prior.digest
+    else:
+        packed = packing.pack_codes(codes.codes_KHW[:num], codes.book_sizes[:num])
+        sections = [packed, packing.pack_steps(codes.steps_KHW)]
+    if codes.levels == 1:
+        return version, digest, sections
+    sections.append(packing.pack_codes(codes.codes_KHW[num:], codes.book_sizes[num:]))
+    return _FIRST_OF_LEVELS, (digest or _NO_PRIOR) + bytes([codes.levels]), sections
+
+
 def _packed_with(prior: Prior, codes: Codes) -> list[bytes] | None:
-    """The sections of codes and mixing weights; None where they can only be packed without a prior."""
-    if prior.book_sizes != codes.book_sizes:
-        raise ValueError(f"a prior of codebooks {prior.book_sizes} does not fit {codes.book_sizes}")
-    packed = prior_coding.pack(prior, codes.codes_KHW, codes.steps_KHW)
+    """The sections of the first level's codes and of mixing weights; None where they can only be packed without a
+    prior.
+    """
+    num = len(codes.steps_KHW)
+    if prior.book_sizes != codes.book_sizes[:num]:
+        raise ValueError(f"a prior of codebooks {prior.book_sizes} does not fit {codes.book_sizes[:num]}")
+    packed = prior_coding.pack(prior, codes.codes_KHW[:num], codes.steps_KHW)
     return None if packed is None else list(packed)
 
 
@@ -142,6 +160,7 @@ def _read(data: bytes, max_pixels: int, find_prior: _FindPrior) -> Codes:
     reader = _Reader(data, _START.size, len(data) - _LENGTH.size)
     header = _read_header(reader, max_pixels)
     packed_codes, packed_steps = reader.section(), reader.section()
+    packed_further = reader.section() if header.levels > 1 else b""
     packed_alpha = reader.section() if header.flags & _ALPHA else None
     icc = reader.section() if header.flags & _ICC else None
     exif = reader.section() if header.flags & _EXIF else None
@@ -154,14 +173,18 @@ def _read(data: bytes, max_pixels: int, find_prior: _FindPrior) -> Codes:
     _check_sizes(header, packed_codes, packed_steps)
     if packed_alpha is not None:
         packing.check_ratio(packed_alpha, prod(size) * header.dtype.itemsize)
+    _check_further(header, packed_further)
     codes, steps = _unpacked(header, packed_codes, packed_steps, find_prior)
+    if header.levels > 1:
+        further = packing.unpack_codes(packed_further, header.further_sizes, *header.grid)
+        codes = np.concatenate([codes, further])
     alpha = packing.unpack_alpha(packed_alpha, size, header.dtype) if packed_alpha is not None else None
     return Codes(
         *size,
         bool(header.flags & _GREY),
         header.dtype,
         header.stride,
-        header.book_sizes,
+        header.book_sizes * header.levels,
         codes,
         steps,
         header.decoder,
@@ -180,6 +203,11 @@ def _check_sizes(header: _Header, packed_codes: bytes, packed_steps: bytes) -> N
         return
     packing.check_ratio(packed_codes, prod(header.grid) * packing.record_bytes(header.book_sizes))
     packing.check_ratio(packed_steps, prod(header.shape) * np.dtype(np.int16).itemsize)
+
+
+def _check_further(header: _Header, packed: bytes) -> None:
+    if header.levels > 1:
+        packing.check_ratio(packed, prod(header.grid) * packing.record_bytes(header.further_sizes))
 
 
 def _unpacked(
@@ -254,6 +282,12 @@ class _Header:
     steps_per_unit: int
     decoder: DecoderIdentity
     prior: bytes | None
+    levels: int
+
+    @property
+    def further_sizes(self) -> tuple[int, ...]:
+        """Codes of each plane beyond the first level."""
+        return self.book_sizes * (self.levels - 1)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -268,12 +302,17 @@ def _read_header(reader: _Reader, max_pixels: int) -> _Header:
     book_sizes = struct.unpack(f"<{num}I", reader.take(4 * num))
     version = _START.unpack_from(reader.data)[1]
     prior = reader.take(DIGEST_BYTES) if version >= _FIRST_OF_PRIOR else None
+    fewest = levels = 1
+    if version >= _FIRST_OF_LEVELS:
+        fewest, levels = 2, reader.take(1)[0]
+        prior = None if prior == _NO_PRIOR else prior
     wrong = [
         (depth not in _DEPTHS, f"{depth} bits a sample"),
         (flags >= _FIRST_UNKNOWN_FLAG[version], f"flags {flags}"),
         (0 in (height, width, rows, columns, stride, num, unit), "a size of 0"),
         (not name.isprintable(), "weights of an unprintable name"),
         (num > MAX_BASES, f"{num} bases"),
+        (not fewest <= levels <= MAX_CODE_LEVELS, f"{levels} levels of codes"),
         (
             rows * columns * num > height * width // _PIXELS_PER_CODE + _EXTRA_CODES,
             f"{num} times {columns}×{rows} codes for {width}×{height} pixels",
@@ -288,7 +327,7 @@ def _read_header(reader: _Reader, max_pixels: int) -> _Header:
         message = f"claims {width}×{height} pixels, more than {max_pixels / 1e6:g} megapixels"
         raise InputError(message, hint=_TOO_LARGE, over_limit=True)
     grid, decoder = (rows, columns), DecoderIdentity(name, digest)
-    return _Header(_DEPTHS[depth], flags, height, width, grid, stride, book_sizes, unit, decoder, prior)
+    return _Header(_DEPTHS[depth], flags, height, width, grid, stride, book_sizes, unit, decoder, prior, levels)
 
 
 def _covers(cells: int, pixels: int, stride: int) -> bool:

@@ -6,7 +6,7 @@ decoded at once and one that is decoded later from a file are made from exactly 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ class Codes:
     """An image of height × width pixels as codes.
 
     codes_KHW: K×h×w uint16, the code of each basis in each latent cell, less than the basis's entry of `book_sizes`.
+        With several levels of codes (`NetworkConfig.residual`) both have K entries for one level after the other.
     steps_KHW: K×h×w int16, mixing weights in units of 1/`steps_per_unit`.
     stride: output pixels along a side of a cell; the grid of h×w cells covers the image.
     grey, dtype: the image's layout (uint8, uint16 or float32 in [0, 1]).
@@ -61,8 +62,9 @@ class Codes:
     iptc: bytes | None = None
 
     def __post_init__(self) -> None:
-        k, h, w = self.codes_KHW.shape
-        if self.steps_KHW.shape != (k, h, w) or k != len(self.book_sizes):
+        k, h, w = self.steps_KHW.shape
+        repeated = self.book_sizes[:k] * (len(self.book_sizes) // k)
+        if self.codes_KHW.shape != (len(self.book_sizes), h, w) or self.book_sizes != repeated:
             raise ValueError(f"codes {self.codes_KHW.shape}, steps {self.steps_KHW.shape}, {self.book_sizes} differ")
         if self.codes_KHW.dtype != np.uint16 or self.steps_KHW.dtype != np.int16 or self.dtype not in _DTYPES:
             raise ValueError(f"types {self.codes_KHW.dtype}, {self.steps_KHW.dtype}, {self.dtype} are not supported")
@@ -70,6 +72,16 @@ class Codes:
             raise ValueError(f"{h}×{w} cells do not cover {self.height}×{self.width} pixels")
         if self.alpha is not None and (self.alpha.shape != (self.height, self.width) or self.alpha.dtype != self.dtype):
             raise ValueError(f"alpha {self.alpha.shape} {self.alpha.dtype} does not fit")
+
+    @property
+    def levels(self) -> int:
+        """Number of codes of each basis in a cell."""
+        return len(self.codes_KHW) // len(self.steps_KHW)
+
+    def of_levels(self, levels: int) -> Codes:
+        """The same without the codes beyond the first `levels` of each basis, which make a coarser image."""
+        planes = levels * len(self.steps_KHW)
+        return replace(self, codes_KHW=self.codes_KHW[:planes], book_sizes=self.book_sizes[:planes])
 
     @property
     def mixing(self) -> npt.NDArray[np.float32]:

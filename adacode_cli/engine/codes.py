@@ -65,7 +65,7 @@ class Coder:
             grey=image.ndim == 2,
             dtype=image.dtype,
             stride=config.latent_stride,
-            book_sizes=tuple(size for size, _ in config.codebooks),
+            book_sizes=config.book_sizes,
             codes_KHW=torch.stack(coded.codes)[:, :rows, :columns].numpy().astype(np.uint16),
             steps_KHW=in_steps(coded.weights_KHW[:, :rows, :columns].numpy()),
             decoder=self.identity,
@@ -101,8 +101,9 @@ class Coder:
 
     def _check_belong(self, codes: Codes) -> None:
         config, made_with = self._runner.config, codes.decoder
-        sizes = tuple(size for size, _ in config.codebooks)
+        sizes = config.book_sizes[: len(codes.book_sizes)]  # An image can be made of the first levels alone.
         same_shape = (codes.stride, codes.book_sizes) == (config.latent_stride, sizes)
+        same_shape = same_shape and len(codes.steps_KHW) == config.num_bases
         if made_with.digest == self.identity.digest and same_shape:
             return
         name = made_with.name
@@ -116,7 +117,8 @@ class Coder:
 
 
 def prior_of(source: WeightsSource, book_sizes: tuple[int, ...]) -> Prior | None:
-    """The prior of weights with these codebooks; None where their family has none, or one of other codebooks.
+    """The prior of the first level of codes, of these codebooks; None where the weights' family has none, or one of
+    others.
 
     Raises WeightsError for a damaged file.
     """
@@ -135,8 +137,11 @@ def decoder_digest(network: AdaCode) -> bytes:
     state, config = network.state_dict(), network.config.to_dict()
     prefixes = tuple(prefix for part in SHARED_PARTS.values() for prefix in part)
     names = ["channels", "grid", "decoder_depth", "head_depth", "norm", "codebooks"]
-    if network.own_decoder is not None:  # Without one, the digest is as in earlier versions.
+    # Without these, the digest is as in earlier versions.
+    if network.own_decoder is not None:
         names, prefixes = [*names, "own_decoder"], (*prefixes, "own_decoder.")
+    if network.config.residual is not None:
+        names.append("residual")
     digest = hashlib.sha256(json.dumps({name: config[name] for name in names}).encode())
     for key in sorted(key for key in state if key.startswith(prefixes)):
         digest.update(key.encode())

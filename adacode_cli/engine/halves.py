@@ -76,7 +76,7 @@ def halves_of(network: AdaCode, dtype: torch.dtype, *, unfolds: bool = False) ->
 
 @dataclass(frozen=True)
 class LatentMaps:
-    """What the latent parts make of a feature map: latent_BCHW, codes (one B×h×w int64 a basis), weights_BKHW."""
+    """What the latent parts make of a feature map: latent_BCHW, codes (one B×h×w int64 a plane), weights_BKHW."""
 
     latent_BCHW: Tensor
     codes: tuple[Tensor, ...]
@@ -93,7 +93,7 @@ def _given(config: NetworkConfig, dtype: torch.dtype) -> dict[str, MapShape]:
     return {
         IMAGE: MapShape(config.in_channels, config.latent_stride // config.scale, dtype),
         LATENT: MapShape(config.channels[-1], 1, dtype),
-        CODES: MapShape(config.num_bases, 1, torch.int64),
+        CODES: MapShape(len(config.book_sizes), 1, torch.int64),
         WEIGHTS: MapShape(config.num_bases, 1, dtype),
     }
 
@@ -111,7 +111,7 @@ def _read_first(steps: Steps) -> set[str]:
 class Coded:
     """An image as codes: what `Runner.decode` needs.
 
-    codes: an h×w int64 tensor a basis. weights_KHW: float32 mixing weights. Both of the whole padded latent grid, on
+    codes: an h×w int64 tensor a plane. weights_KHW: float32 mixing weights. Both of the whole padded latent grid, on
     the CPU. height, width: sides of the image in output pixels, without the padding.
     """
 

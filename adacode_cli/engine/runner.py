@@ -40,7 +40,7 @@ T = TypeVar("T")
 @dataclass(frozen=True)
 class RunResult:
     """image_CHW: 3×(H·s)×(W·s) float32 on the CPU, unclipped. mixing_KHW: float32, the latent cells that the image
-    touches; codes: an h×w int64 tensor a basis, of the same cells. notes: messages for the user.
+    touches; codes: an h×w int64 tensor a plane, of the same cells. notes: messages for the user.
     """
 
     image_CHW: Tensor

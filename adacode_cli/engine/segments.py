@@ -282,7 +282,7 @@ def _embedding(codes: Blank, vectors: Tensor, *_: object, **__: object) -> Blank
 _RULES: dict[Callable[..., Any], Callable[..., Blank]] = {
     torch.conv2d: _conv2d,
     torch.conv_transpose2d: _conv_transpose2d,
-    torch.add: lambda a, _b: a.new(a.shape),
+    torch.add: lambda a, _b, **_: a.new(a.shape),
     torch.cat: _cat,
     torch.stack: lambda parts: parts[0].new((len(parts), *parts[0].shape)),
     torch.pixel_shuffle: _pixel_shuffle,

@@ -91,7 +91,8 @@ def measure_usage(
         strength += float(weights.sum())
         num_cells += rows * columns
         patches = _patches(image[..., : rows * cell_px, : columns * cell_px], cell_px)
-        for codes, total, count in zip(network.codebook.nearest(latent), sums, counts, strict=True):
+        first_level = network.codebook.nearest(latent)[: config.num_bases]
+        for codes, total, count in zip(first_level, sums, counts, strict=True):
             chosen = codes[0, :rows, :columns].reshape(-1)
             total.index_add_(0, chosen, patches)
             count.add_(torch.bincount(chosen, minlength=len(count)))

@@ -6,7 +6,9 @@ error there changes the image, not only its last bit. Of codes at the same dista
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +26,7 @@ SEARCH_CHUNK = 16384
 class Mixture:
     """The result of the codebooks for a latent map: the mixed feature, the codes and the weights.
 
-    latent_BCHW: input of the decoder. codes: one B×H×W int64 tensor a basis.
+    latent_BCHW: input of the decoder. codes: one B×H×W int64 tensor a plane (`NetworkConfig.book_sizes`).
     weights_BKHW: mixing weights; 1/K where there is no predictor.
     """
 
@@ -52,6 +54,14 @@ class Codebook(nn.Module):
                 torch.addmm(norms, f.float(), codes.T, alpha=-2).argmin(1) for f in torch.split(cells, SEARCH_CHUNK)
             ]
         return torch.cat(parts).reshape(b, h, w)
+
+    def quantise(self, feature_BCHW: Tensor, scales: Sequence[float]) -> list[Tensor]:
+        """B×dim×H×W → B×H×W codes of each level. A level quantises what the codes of the levels before it left."""
+        codes = [self.nearest(feature_BCHW)]
+        for before, scale in pairwise(scales):
+            feature_BCHW = feature_BCHW.float() - before * self.look_up(codes[-1]).float()
+            codes.append(self.nearest(feature_BCHW / scale))
+        return codes
 
     def look_up(self, codes_BHW: Tensor) -> Tensor:
         """B×H×W codes → B×dim×H×W vectors."""
@@ -82,7 +92,7 @@ class AdaptiveCodebook(nn.Module):
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
-        channels = config.channels[-1]
+        channels, self.scales = config.channels[-1], config.code_scales
         self.before = nn.ModuleList(nn.Conv2d(channels, dim, 1) for _, dim in config.codebooks)
         self.books = nn.ModuleList(Codebook(n, dim) for n, dim in config.codebooks)
         self.after = nn.ModuleList(conv3(dim, channels) for _, dim in config.codebooks)
@@ -97,11 +107,22 @@ class AdaptiveCodebook(nn.Module):
         return predicted
 
     def nearest(self, latent_BCHW: Tensor) -> tuple[Tensor, ...]:
-        """The nearest codes of every basis, each B×H×W."""
-        return tuple(
-            book.nearest(before(latent_BCHW))  # type: ignore[operator]
+        """The nearest codes of every basis, each B×H×W, for one level after the other."""
+        levels = [
+            book.quantise(before(latent_BCHW), self.scales)  # type: ignore[operator]
             for before, book in zip(self.before, self.books, strict=True)
-        )
+        ]
+        return tuple(codes for level in zip(*levels, strict=True) for codes in level)
+
+    def vectors(self, codes: Sequence[Tensor]) -> list[Tensor]:
+        """Codes, of the first levels or of all → a B×dim×H×W vector a basis: the sum of its levels."""
+        num = len(self.books)
+        vectors = [book.look_up(c) for book, c in zip(self.books, codes[:num], strict=True)]  # type: ignore[operator]
+        for level in range(1, len(codes) // num):
+            for k, book in enumerate(self.books):
+                finer = book.look_up(codes[level * num + k])  # type: ignore[operator]
+                vectors[k] = torch.add(vectors[k], finer, alpha=self.scales[level])
+        return vectors
 
     def mix(self, vectors: list[Tensor], weights_BKHW: Tensor) -> Tensor:
         """Σ_k w_k · after_k(vector_k): B×C×H×W, the decoder's input."""
@@ -111,10 +132,9 @@ class AdaptiveCodebook(nn.Module):
         weights = weights_BKHW.unsqueeze(2).unbind(1)
         return torch.stack([w * p for w, p in zip(weights, parts, strict=True)]).sum(0)
 
-    def mixed(self, codes: tuple[Tensor, ...], weights_BKHW: Tensor) -> Tensor:
+    def mixed(self, codes: Sequence[Tensor], weights_BKHW: Tensor) -> Tensor:
         """Codes and weights alone → the decoder's input (a file of codes holds these)."""
-        vectors = [book.look_up(c) for book, c in zip(self.books, codes, strict=True)]  # type: ignore[operator]
-        return self.mix([v.to(weights_BKHW.dtype) for v in vectors], weights_BKHW)
+        return self.mix([v.to(weights_BKHW.dtype) for v in self.vectors(codes)], weights_BKHW)
 
     def forward(self, latent_BCHW: Tensor) -> Mixture:
         weights = self.weights(latent_BCHW)

@@ -12,6 +12,7 @@ from reprlib import repr as shown  # of a file's values, which may be long
 from typing import Any, Literal, get_args
 
 from adacode_cli.errors import WeightsError
+from adacode_cli.limits import MAX_CODE_LEVELS
 from adacode_cli.tasks import BASIS, TASKS, Task
 
 Stem = Literal["conv4", "shuffle"]
@@ -58,6 +59,24 @@ class DecoderConfig:
 
 
 @dataclass(frozen=True)
+class ResidualConfig:
+    """Further levels of codes: each quantises what the levels before it left, with the same bases (residual
+    quantisation, Lee et al. 2022, arXiv:2203.01941).
+
+    levels: number of levels, with the first. scale: of a level's codes against those of the level before it, because
+    what is left is smaller.
+    """
+
+    levels: int = 2
+    scale: float = 0.35
+
+    @property
+    def scales(self) -> tuple[float, ...]:
+        """Factor of the codes of each level, 1 for the first."""
+        return tuple(self.scale**level for level in range(self.levels))
+
+
+@dataclass(frozen=True)
 class TrunkConfig:
     """A sequence of 3×3 convolutions on the finest grid, of which the codes are a branch (`model.network.Trunk`).
 
@@ -100,6 +119,7 @@ class NetworkConfig:
     coarse_passes: how often the image is halved before holes are filled, each result filling the holes of the
         next larger size; 0: holes are filled smoothly from their surroundings.
     codebooks: (number of codes, code dimension) of each basis; categories: its names.
+    residual: further levels of codes, of a network that makes images from codes alone.
     softmax: mixing weights sum to one (an option of the paper, section 3.2); the published models use raw values.
     uniform: every basis has the same weight everywhere and nothing is predicted, to measure the effect of prediction.
     """
@@ -128,6 +148,7 @@ class NetworkConfig:
     predictor_swin: SwinConfig | None = None
     codebooks: tuple[tuple[int, int], ...] = ((256, 256),)
     categories: tuple[str, ...] = ()
+    residual: ResidualConfig | None = None
     softmax: bool = False
     uniform: bool = False
 
@@ -170,6 +191,16 @@ class NetworkConfig:
             (not all(isinstance(name, str) for name in self.categories), "a category's name is not a text"),
             (len(self.channels) < 2, "fewer than two levels"),
             (not self.codebooks, "no codebook"),
+            *self._residual_fields(),
+        ]
+
+    def _residual_fields(self) -> list[tuple[bool, str]]:
+        if (residual := self.residual) is None:
+            return []
+        levels, scale = residual.levels, residual.scale
+        return [
+            (not _is_whole(levels, 2) or levels > MAX_CODE_LEVELS, f"residual codes of {shown(levels)} levels"),
+            (not isinstance(scale, float) or not 0 < scale <= 1, f"residual codes of scale {shown(scale)}"),
         ]
 
     def _relations(self) -> list[tuple[bool, str]]:
@@ -180,6 +211,7 @@ class NetworkConfig:
             (any(swin.window > _MAX_WINDOW for swin in self.swins), f"a window of more than {_MAX_WINDOW} cells"),
             (num_levels > _MAX_STRIDE or self.latent_stride > _MAX_STRIDE, f"cells of over {_MAX_STRIDE} pixels"),
             (self.own_decoder is not None and not self.is_of_codes_alone, "only codes have a decoder of their own"),
+            (self.residual is not None and not self.is_of_codes_alone, "only codes alone have further levels"),
             (context is not None and context.kernel % 2 == 0, "the side of a context kernel is even"),
             (self.task == BASIS.name and len(self.codebooks) != 1, "a basis network has exactly one codebook"),
             (unmatched, "categories do not match codebooks"),
@@ -229,6 +261,16 @@ class NetworkConfig:
     @property
     def num_bases(self) -> int:
         return len(self.codebooks)
+
+    @property
+    def book_sizes(self) -> tuple[int, ...]:
+        """Number of codes in the basis of each plane of codes: all bases, for one level after the other."""
+        return tuple(size for size, _ in self.codebooks) * len(self.code_scales)
+
+    @property
+    def code_scales(self) -> tuple[float, ...]:
+        """Factor of the codes of each level."""
+        return self.residual.scales if self.residual else (1.0,)
 
     @property
     def min_layers(self) -> int:
@@ -320,8 +362,9 @@ _GROUPS: dict[str, type[Any]] = {
     "trunk": TrunkConfig,
     "encoder_context": ContextConfig,
     "own_decoder": DecoderConfig,
+    "residual": ResidualConfig,
 }
-_LATER = ("encoder_context", "own_decoder")
+_LATER = ("encoder_context", "own_decoder", "residual")
 
 
 def _is_whole(value: object, least: int) -> bool:

@@ -224,7 +224,8 @@ class Trunk(nn.Module):
 class Restoration:
     """The result of the network.
 
-    image_BCHW: float, RGB, about [0, 1], unclipped. codes: a B×h×w int64 tensor a basis, on the latent grid.
+    image_BCHW: float, RGB, about [0, 1], unclipped. codes: a B×h×w int64 tensor for each of
+    `NetworkConfig.book_sizes`, on the latent grid.
     weights_BKHW: mixing weights, on the latent grid.
     """
 

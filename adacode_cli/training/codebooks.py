@@ -86,13 +86,19 @@ def _square_distance(cells: Tensor, code: Tensor) -> Tensor:
     return torch.cdist(cells, code.unsqueeze(0), compute_mode=exact).squeeze(1).square()
 
 
-def quantise(codebook: AdaptiveCodebook, latent: Tensor) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-    """latent B×C×H×W → for each basis: projected features, vectors of their nearest codes, codes B×H×W."""
+def quantise(
+    codebook: AdaptiveCodebook, latent: Tensor, levels: int = 1
+) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    """latent B×C×H×W → for each basis: projected features, vectors of their nearest codes, codes B×H×W.
+
+    levels: vectors are of that number of levels, codes of the first.
+    """
     features = [before(latent).float() for before in codebook.before]
+    scales, pairs = codebook.scales[:levels], zip(codebook.books, features, strict=True)
     with torch.no_grad():
-        codes = [book.nearest(f) for book, f in zip(codebook.books, features, strict=True)]  # type: ignore[operator]
-    vectors = [book.look_up(c) for book, c in zip(codebook.books, codes, strict=True)]  # type: ignore[operator]
-    return features, vectors, codes
+        codes = [book.quantise(f, scales) for book, f in pairs]  # type: ignore[operator]
+    vectors = codebook.vectors([c for level in zip(*codes, strict=True) for c in level])
+    return features, vectors, [levels_of_basis[0] for levels_of_basis in codes]
 
 
 def straight_through(feature: Tensor, vector: Tensor) -> Tensor:

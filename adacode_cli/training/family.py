@@ -12,6 +12,7 @@ from adacode_cli.model.config import (
     DecoderConfig,
     NetworkConfig,
     Norm,
+    ResidualConfig,
     Skip,
     Stem,
     SwinConfig,
@@ -33,7 +34,7 @@ class Family:
     mask_channel: a fourth input channel marks the holes.
     coarse_passes: of tasks that fill holes, which are trained to continue from their own coarser results.
     context: of tasks that fill holes.
-    own_decoder: of reconstruction, once it learns on by itself (`StageRecipe.learns`).
+    own_decoder, residual: of reconstruction, once it learns on by itself (`StageRecipe.learns`).
     trunk: of tasks that enlarge, in place of stem blocks, skips and the interpolated base.
     """
 
@@ -59,6 +60,7 @@ class Family:
     coarse_passes: int = 0
     context: ContextConfig | None = None
     own_decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    residual: ResidualConfig | None = None
     trunk: TrunkConfig | None = None
     encoder_swin: SwinConfig = field(default_factory=SwinConfig)
     predictor_swin: SwinConfig = field(default_factory=SwinConfig)

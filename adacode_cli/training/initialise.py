@@ -185,6 +185,7 @@ def _require_alike(earlier: NetworkConfig, config: NetworkConfig, path: Path) ->
         earlier = replace(earlier, own_decoder=config.own_decoder)
     context, own = earlier.encoder_context or config.encoder_context, earlier.own_decoder or config.own_decoder
     wanted = replace(earlier, coarse_passes=config.coarse_passes, encoder_context=context, own_decoder=own, **depths)
+    wanted = replace(wanted, residual=earlier.residual or config.residual)
     if deeper or wanted != config:
         hint = "Give an earlier result of the same task and family; its network may be shallower, not deeper."
         raise TrainingError("is not an earlier result of this task", path=path, hint=hint)

@@ -124,7 +124,9 @@ def train_prior(contents: Contents, fused: Path, recipe: PriorRecipe, run: Prior
 
 @torch.inference_mode()
 def encoded_crops(contents: Contents, network: AdaCode, seed: int, run: PriorRun) -> EncodedCrops:
-    """Crops of the shards, in random order if there are more than are used, through the network."""
+    """Crops of the shards, in random order if there are more than are used, through the network; codes of the first
+    level.
+    """
     network = network.to(run.device).eval()
     numbers = np.random.default_rng(seed).permutation(len(contents.crops))[:_MAX_CROPS]
     side = contents.crop_px // network.config.latent_stride
@@ -133,7 +135,9 @@ def encoded_crops(contents: Contents, network: AdaCode, seed: int, run: PriorRun
         pixels = torch.from_numpy(contents.read(contents.crops[number])).to(run.device)
         restored = network(pixels.permute(2, 0, 1)[None].float() / 255)
         # Cells that lie in the crop as a whole; the rest is padding.
-        codes.append(torch.cat(restored.codes)[:, :side, :side].cpu().numpy().astype(np.uint16))
+        codes.append(
+            torch.cat(restored.codes[: network.config.num_bases])[:, :side, :side].cpu().numpy().astype(np.uint16)
+        )
         steps.append(in_steps(restored.weights_BKHW[0, :, :side, :side].float().cpu().numpy()))
         run.on_encoded(done, len(numbers))
     return EncodedCrops(np.stack(codes), np.stack(steps))

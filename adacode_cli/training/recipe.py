@@ -24,7 +24,9 @@ MAX_CANDIDATES = 16
 NUM_SEEDS = 2**32
 StageName = Literal["basis", "fuse", "restore"]
 _WHAT = "these training settings are"
-Learns = Literal["all", "trunk", "codes", "decoder"]
+Learns = Literal["all", "trunk", "codes", "decoder", "reconstruction"]
+OWN_DECODER: tuple[Learns, ...] = ("decoder", "reconstruction")
+"""What can learn once reconstruction has a decoder of its own."""
 STAGES: tuple[StageName, ...] = ("basis", "fuse", "restore")
 
 
@@ -110,7 +112,8 @@ class StageRecipe:
     candidates: crops drawn for each one that is used; the one with most detail is used.
     shrunk: share of crops that are cut larger and then reduced, because photographs are rarely sharp at full size.
     shrink: smallest factor of that, up to 1.
-    learns: "all" that the stage trains; in stage II also only the "decoder", one that reconstruction has of its own;
+    learns: "all" that the stage trains; in stage II also only the "decoder", one that reconstruction has of its own, or
+        "reconstruction": that decoder and the encoder and weight predictor, which no other task has;
         in stage III also only the "trunk" (then a branch of codes that adds nothing yet is not computed), or only the
         "codes": all except the trunk.
     magnified: how often the parts for the perceptual loss are enlarged, so that its strides do not skip
@@ -207,5 +210,5 @@ def without_effect(recipe: Recipe, name: StageName) -> list[str]:
     stage = recipe.stage(name)
     unused += ["codebook", "feature", "contrastive"] if stage.learns in ("trunk", "decoder") else []
     found = [f"{name}.loss.{term}" for term in dict.fromkeys(unused) if getattr(stage.loss, term)]
-    chosen = {"basis": ("all",), "fuse": ("all", "decoder")}.get(name, (stage.learns,))
+    chosen = {"basis": ("all",), "fuse": ("all", *OWN_DECODER)}.get(name, (stage.learns,))
     return found + ([f"{name}.learns"] if stage.learns not in chosen else [])

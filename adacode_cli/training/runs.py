@@ -22,14 +22,23 @@ from adacode_cli.model.network import AdaCode
 from adacode_cli.tasks import TASKS
 from adacode_cli.training.family import Family
 from adacode_cli.training.initialise import adopt, adopt_fused, earlier_fused, fresh_network, fuse_from, restore_from
-from adacode_cli.training.recipe import Recipe, StageRecipe
+from adacode_cli.training.recipe import OWN_DECODER, Recipe, StageRecipe
 from adacode_cli.training.run_names import BASIS, FUSED, SHARDS, START
 from adacode_cli.training.session import TrainingSession
-from adacode_cli.training.stages import BasisStage, DecoderStage, FuseStage, JointStage, RestoreStage
+from adacode_cli.training.stages import (
+    BasisStage,
+    DecoderStage,
+    FuseStage,
+    JointStage,
+    ReconstructionStage,
+    RestoreStage,
+)
 
 _OTHER_FAMILY = "Use files of one family, or a new run folder."
 # Parts of the minutes of a whole training that stages I and II take; the tasks of stage III share the rest.
 BASIS_SHARE, FUSE_SHARE = 0.2, 0.2
+# Stage II of a network whose decoder no other task has, by what learns.
+_OF_RECONSTRUCTION: dict[str, type[FuseStage]] = {"decoder": DecoderStage, "reconstruction": ReconstructionStage}
 
 
 def run_basis(session: TrainingSession) -> bool:
@@ -130,8 +139,9 @@ def run_fuse_again(session: TrainingSession, start: Path) -> bool:
         what = f"has bases of {', '.join(earlier.config.categories)}; the shards are of {', '.join(categories)}"
         raise TrainingError(what, path=start, hint="Prepare shards with those categories, or train the basis again.")
     config = session.recipe.network.clean(categories, earlier.config.codebooks)
-    if session.recipe.fuse.learns == "decoder":
-        config = replace(config, own_decoder=session.recipe.network.own_decoder)
+    if session.recipe.fuse.learns in OWN_DECODER:
+        family = session.recipe.network
+        config = replace(config, own_decoder=family.own_decoder, residual=family.residual)
     network = fresh_network(config, session.seed(FUSED))
     fuse_from(network, start)
     books = {key: tensor for key, tensor in earlier.state_dict().items() if part_of(key) == "basis"}
@@ -145,14 +155,14 @@ def _fuse(session: TrainingSession, network: AdaCode, books: Mapping[str, Tensor
         return True
     adopt(network, books)
     _require_shared(network, books, ("basis",), path)
-    kind = FuseStage if network.own_decoder is None else DecoderStage
+    kind = _OF_RECONSTRUCTION.get(session.recipe.fuse.learns, FuseStage)
     return session.train(FUSED, "fuse", kind(network, session.context("fuse"))) is not None
 
 
 def _require_new_decoder_last(recipe: Recipe) -> None:
-    if recipe.fuse.learns == "decoder":
+    if recipe.fuse.learns in OWN_DECODER:
         hint = "Give the finished network with --start FILE, without --basis and --joint."
-        raise TrainingError("fuse.learns=decoder is for a stage II that has ended", hint=hint)
+        raise TrainingError(f"fuse.learns={recipe.fuse.learns} is for a stage II that has ended", hint=hint)
 
 
 def _require_categories(found: Mapping[str, Weights], folder: Path) -> None:
@@ -235,8 +245,9 @@ def run_restore(
 
 def require_trunk(recipe: Recipe, trunk: TrunkConfig | None) -> None:
     """Raises TrainingError if the recipe sets which part of a network with a trunk learns, and there is no trunk."""
-    if recipe.restore.learns == "decoder":
-        raise TrainingError("restore.learns=decoder is for stage II", hint="Use `train fuse` with fuse.learns=decoder.")
+    if (learns := recipe.restore.learns) in OWN_DECODER:
+        hint = f"Use `train fuse` with fuse.learns={learns}."
+        raise TrainingError(f"restore.learns={learns} is for stage II", hint=hint)
     if recipe.restore.learns != "all" and trunk is None:
         raise TrainingError(
             f"restore.learns={recipe.restore.learns} is for super-resolution with a trunk, and this network has none",

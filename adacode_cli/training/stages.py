@@ -113,7 +113,7 @@ class Stage:
         net, config = self.network, self.network.config
         prepared = self._prepared(batch.input_BCHW)
         encoded = net.encode(prepared)
-        features, vectors, codes = quantise(net.codebook, encoded.latent_BCHW)
+        features, vectors, codes = quantise(net.codebook, encoded.latent_BCHW, self._levels())
         self._count([self._counted(k, c, batch) for k, c in enumerate(codes)])
         through = [straight_through(f, v) for f, v in zip(features, vectors, strict=True)]
         mixed = net.codebook.mix(through, net.codebook.weights(encoded.latent_BCHW))
@@ -121,6 +121,11 @@ class Stage:
         base = base_image(prepared, config.base, config.scale)
         image = image if base is None else image + base
         return ForwardPass(encoded.latent_BCHW, features, vectors, mixed, image)
+
+    def _levels(self) -> int:
+        """Of how many levels of codes this step makes its images, at random, so that the decoder knows each number."""
+        most = len(self.network.codebook.scales)
+        return 1 + int(torch.randint(most, ())) if most > 1 else 1
 
     def _prepared(self, image_BCHW: Tensor) -> Tensor:
         """In half of the steps, holes are filled by this network at half the size, if it has coarse passes.
@@ -269,6 +274,14 @@ class DecoderStage(FuseStage):
         """None: the codes do not change."""
         del passed, batch
         return {}
+
+
+class ReconstructionStage(FuseStage):
+    """All that reconstruction has of its own learns on: encoder, weight predictor and decoder, over the codebooks and
+    projections that the tasks of a family share.
+    """
+
+    frozen = ("codebook.books.", "codebook.after.", "decoder.")
 
 
 class JointStage(Stage):

@@ -9,14 +9,15 @@ from adacode_cli.codes.image import Codes, DecoderIdentity
 DEPTHS = (np.uint8, np.uint16, np.float32)
 
 
-def made_codes(height=37, width=50, *, books=(300, 6), stride=8, dtype=np.uint8, padding=1, seed=0, **others):
+def made_codes(height=37, width=50, *, books=(300, 6), levels=1, stride=8, dtype=np.uint8, padding=1, seed=0, **others):
     """An image whose grid is `padding` cells larger than it must be."""
     rng = np.random.default_rng(seed)
     rows, columns = (-(-side // stride) + padding for side in (height, width))
-    codes = np.stack([rng.integers(0, size, (rows, columns)) for size in books]).astype(np.uint16)
-    steps = rng.integers(-(2**15) + 1, 2**15, codes.shape).astype(np.int16)
+    planes = tuple(books) * levels
+    codes = np.stack([rng.integers(0, size, (rows, columns)) for size in planes]).astype(np.uint16)
+    steps = rng.integers(-(2**15) + 1, 2**15, (len(books), rows, columns)).astype(np.int16)
     decoder = DecoderIdentity("tiny", bytes(range(16)))
-    made = Codes(height, width, False, np.dtype(dtype), stride, tuple(books), codes, steps, decoder)
+    made = Codes(height, width, False, np.dtype(dtype), stride, planes, codes, steps, decoder)
     return replace(made, **others)
 
 

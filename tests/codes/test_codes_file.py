@@ -52,6 +52,48 @@ def test_everything_comes_back(height, width, books, stride, dtype, grey):
     assert layout_in(data[:64]) == (height, width, grey, np.dtype(dtype))
 
 
+@given(BOOKS, st.integers(2, 4), st.booleans(), st.booleans())
+@settings(max_examples=30, deadline=None)
+def test_every_level_of_codes_comes_back(books, levels, alpha, exif):
+    extras = {"alpha": made_alpha(37, 50, np.uint8) if alpha else None, "exif": b"II*\0" if exif else None}
+    codes = made_codes(books=books, levels=levels, **extras)
+    data = to_bytes(codes)
+    assert struct.unpack_from("<H", data, 8)[0] == 4
+    assert_equal(from_bytes(data, name="x"), codes)
+    coarse = to_bytes(codes.of_levels(1))
+    assert struct.unpack_from("<H", coarse, 8)[0] == 1
+    np.testing.assert_array_equal(from_bytes(coarse, name="x").codes_KHW, codes.codes_KHW[: len(books)])
+
+
+@pytest.mark.parametrize("levels", [0, 1, 3, 5, 255])
+def test_another_number_of_levels_than_the_file_holds_is_refused(levels):
+    body = bytearray(to_bytes(made_codes(levels=2))[:-4])
+    at = HEADER_AT + HEADER.size + len("tiny") + 4 * 2 + 16
+    assert body[at] == 2
+    body[at] = levels
+    with pytest.raises(InputError, match="levels of codes" if levels != 3 else "inconsistent"):
+        from_bytes(signed(bytes(body)), name="x")
+
+
+def test_a_further_level_is_checked_before_it_is_unpacked(monkeypatch):
+    bomb, whole = packing.pack_planes(np.zeros(50_000_000, np.uint8)), packing.pack_codes
+    for wrong in (bomb, b"", bomb[:40]):
+        with monkeypatch.context() as patched:
+            patched.setattr(packing, "pack_codes", lambda c, s, wrong=wrong: wrong if len(c) == 4 else whole(c, s))
+            data = to_bytes(made_codes(levels=3))
+        tracemalloc.start()
+        try:
+            with pytest.raises(InputError, match="inconsistent"):
+                from_bytes(data, name="x")
+            assert tracemalloc.get_traced_memory()[1] < 8 << 20
+        finally:
+            tracemalloc.stop()
+    beyond = made_codes(levels=2)
+    beyond.codes_KHW[3, 1, 2] = 6
+    with pytest.raises(InputError, match="beyond its codebook"):
+        from_bytes(to_bytes(beyond), name="x")
+
+
 def test_the_result_of_codes_is_refused_by_their_header_and_when_they_are_read(tmp_path):
     codes = made_codes(1, 16384, alpha=made_alpha(1, 16384, np.uint8))
     path = tmp_path / "a.webp.adacode"
@@ -91,10 +133,10 @@ def test_the_first_version_has_no_flags_of_the_second():
         from_bytes(bytes(old) + struct.pack("<I", zlib.crc32(old)), name="x")
 
 
-@given(st.data())
+@given(st.data(), st.integers(1, 2))
 @settings(max_examples=60, deadline=None)
-def test_a_file_with_one_changed_byte_is_refused(data):
-    whole = bytearray(to_bytes(made_codes(alpha=made_alpha(37, 50, np.uint8))))
+def test_a_file_with_one_changed_byte_is_refused(data, levels):
+    whole = bytearray(to_bytes(made_codes(levels=levels, alpha=made_alpha(37, 50, np.uint8))))
     at, value = data.draw(st.integers(0, len(whole) - 1)), data.draw(st.integers(1, 255))
     whole[at] ^= value
     with pytest.raises(InputError) as caught:
@@ -125,8 +167,8 @@ def test_other_bytes_are_refused(data):
 
 def test_a_later_version_says_what_to_do():
     data = bytearray(to_bytes(made_codes()))
-    data[8:10] = struct.pack("<H", 4)
-    with pytest.raises(InputError, match="version 4") as caught:
+    data[8:10] = struct.pack("<H", 5)
+    with pytest.raises(InputError, match="version 5") as caught:
         from_bytes(bytes(data), name="x")
     assert "Update adacode" in caught.value.hint
 

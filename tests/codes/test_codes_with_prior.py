@@ -100,6 +100,21 @@ def test_another_prior_is_refused_with_the_name_of_the_weights(other):
     assert "--weights tiny" in caught.value.hint
 
 
+def test_the_prior_packs_the_first_level_and_the_others_lie_beside_it():
+    prior, codes = made_prior((300, 6)), made_codes(levels=3, alpha=made_alpha(37, 50, np.uint8))
+    data = to_bytes(codes, prior)
+    assert version_of(data) == 4
+    assert_equal(from_bytes(data, name="x", prior=lambda: prior), codes)
+    with pytest.raises(WeightsError, match="packed with the prior"):
+        from_bytes(data, name="x")
+    assert_equal(from_bytes(to_bytes(codes), name="x", prior=lambda: pytest.fail("it is not needed")), codes)
+    body = bytearray(data[:-4])
+    at = HEADER_AT + HEADER.size + len("tiny") + 4 * 2
+    body[at : at + 16] = bytes(16)  # as if it were packed without one
+    with pytest.raises(InputError, match="inconsistent"):
+        from_bytes(signed(bytes(body)), name="x", prior=lambda: prior)
+
+
 def test_a_prior_of_other_codebooks_is_a_bug_of_the_caller():
     with pytest.raises(ValueError, match="does not fit"):
         to_bytes(made_codes(), made_prior((9, 9)))

@@ -16,7 +16,7 @@ from adacode_cli.engine.restorer import Restorer
 from adacode_cli.engine.runner import Runner
 from adacode_cli.errors import InputError, WeightsError
 from adacode_cli.imaging.decode import decode as decode_image
-from adacode_cli.model.config import DecoderConfig
+from adacode_cli.model.config import DecoderConfig, ResidualConfig
 
 DTYPES = (np.uint8, np.uint16, np.float32)
 
@@ -109,6 +109,25 @@ def test_codes_belong_to_the_decoder_that_draws_them():
     assert psnr(restorer.decode(codes).image / 255, restorer.reconstruct(image) / 255) > 45
     with pytest.raises(WeightsError):
         coder(LOCAL).decode(codes)
+
+
+def test_an_image_can_be_made_of_the_first_levels_of_codes_alone():
+    """It is what the network without further levels makes; all levels together make another image."""
+    levels, image = replace(LOCAL, residual=ResidualConfig(3, 0.4)), photograph(101, 150)
+    codes, one, plain = coder(levels).encode(image), coder(levels), coder()
+    assert (codes.levels, codes.book_sizes, len(codes.steps_KHW)) == (3, (8, 6, 8, 6, 8, 6), 2)
+    images = [one.decode(from_bytes(to_bytes(codes.of_levels(n)), name="x")).image for n in (1, 2, 3)]
+    expected = plain.encode(image)
+    np.testing.assert_array_equal(codes.of_levels(1).codes_KHW, expected.codes_KHW)
+    np.testing.assert_array_equal(images[0], plain.decode(expected).image)
+    assert not np.array_equal(images[0], images[1])
+    assert not np.array_equal(images[1], images[2])
+    np.testing.assert_array_equal(images[2], one.decode(codes).image)
+    assert psnr(images[2] / 255, one.reconstruct(image) / 255) > 45
+    other = coder(replace(LOCAL, residual=ResidualConfig(3, 0.5)))
+    for refused in (other, plain):
+        with pytest.raises(WeightsError, match="its codes were made with"):
+            refused.decode(codes)
 
 
 def test_codes_of_other_weights_are_refused_by_name():

@@ -10,7 +10,14 @@ from adacode_cli.engine.canvas import RawCanvas
 from adacode_cli.engine.device import rounded
 from adacode_cli.engine.plan import RunOptions
 from adacode_cli.engine.restorer import Restorer
-from adacode_cli.model.config import ContextConfig, DecoderConfig, NetworkConfig, SwinConfig, TrunkConfig
+from adacode_cli.model.config import (
+    ContextConfig,
+    DecoderConfig,
+    NetworkConfig,
+    ResidualConfig,
+    SwinConfig,
+    TrunkConfig,
+)
 from adacode_cli.model.network import AdaCode
 
 CPU = torch.device("cpu")
@@ -63,6 +70,7 @@ LAYOUTS = {
     "compact reconstruct, own decoder": replace(LOCAL, own_decoder=DecoderConfig(1, 2, 1)),
     "published reconstruct, own decoder": replace(PUBLISHED, channels=(32, 32), encoder_swin=None, predictor_swin=None,
                                                   own_decoder=DecoderConfig(1, 1, 0)),
+    "compact reconstruct, three levels of codes": replace(LOCAL, decoder_depth=1, residual=ResidualConfig(3, 0.4)),
     "three levels, no attention": replace(LOCAL, task="sr", scale=2, grid=2, channels=(8, 12, 16), decoder_depth=1,
                                           skip="fuse", num_skips=2, softmax=True),
     "added skips, no norm": varied(LOCAL, task="inpaint", stem="conv4", grid=1, channels=(8, 8, 16), encoder_depth=1,

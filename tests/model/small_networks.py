@@ -14,6 +14,7 @@ from adacode_cli.model.config import (
     DecoderConfig,
     NetworkConfig,
     Norm,
+    ResidualConfig,
     Skip,
     Stem,
     SwinConfig,
@@ -84,7 +85,7 @@ TRUNK_CONFIGS = (
     replace(_TRUNK, scale=1, grid=2, trunk=TrunkConfig(depth=3, tap=2, join=2), base="none", codebooks=((9, 4),)),
 )
 
-# Codes with a decoder of their own beside the shared one, with and without normalisation.
+# Codes with a decoder of their own beside the shared one, with and without normalisation; codes of three levels.
 OWN_CONFIGS = (
     NetworkConfig(
         "reconstruct",
@@ -97,6 +98,7 @@ OWN_CONFIGS = (
         own_decoder=DecoderConfig(latent_depth=1, depth=2, head_depth=1),
     ),
     NetworkConfig("reconstruct", channels=(32, 32, 32), own_decoder=DecoderConfig(0, 1, 0), codebooks=((9, 4),)),
+    NetworkConfig("reconstruct", channels=(32, 32), residual=ResidualConfig(3, 0.5), codebooks=((9, 4), (6, 5))),
 )
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_networks import SMALL_CONFIGS, network
+from small_networks import OWN_CONFIGS, SMALL_CONFIGS, network
 
 from adacode_cli.errors import WeightsError
 from adacode_cli.model.codebook import SEARCH_CHUNK, AdaptiveCodebook, Codebook
@@ -116,6 +116,27 @@ def test_codes_and_weights_alone_give_the_mixture(config):
     torch.testing.assert_close(mixture.latent_BCHW, expected)
     if config.softmax or config.task == "basis":
         torch.testing.assert_close(mixture.weights_BKHW.sum(1), torch.ones(2, 12, 12))
+
+
+@torch.inference_mode()
+def test_each_level_quantises_what_the_levels_before_it_left():
+    """Searched again one cell and one basis at a time; of fewer levels, the vectors are sums of fewer."""
+    adaptive, scales = network(OWN_CONFIGS[2]).codebook, (1.0, 0.5, 0.25)
+    latent = torch.randn(2, 32, 3, 4)
+    codes = adaptive.nearest(latent)
+    assert len(codes) == 6
+    sums = [[torch.zeros(2, dim, 3, 4) for _, dim in OWN_CONFIGS[2].codebooks]]
+    for level, scale in enumerate(scales):
+        sums.append([total.clone() for total in sums[-1]])
+        for k, (before, book) in enumerate(zip(adaptive.before, adaptive.books, strict=True)):
+            left = before(latent) - sums[-2][k]
+            apart = (left[:, None] - scale * book.embedding.weight[None, :, :, None, None]).square().sum(2)
+            assert torch.equal(codes[2 * level + k], apart.argmin(1))
+            sums[-1][k] += scale * book.embedding.weight[codes[2 * level + k]].permute(0, 3, 1, 2)
+        torch.testing.assert_close(adaptive.vectors(codes[: 2 * level + 2]), sums[-1])
+    weights = adaptive.weights(latent)
+    torch.testing.assert_close(adaptive.mixed(codes, weights), adaptive.mix(sums[-1], weights))
+    torch.testing.assert_close(adaptive(latent).latent_BCHW, adaptive.mix(sums[-1], weights))
 
 
 @torch.inference_mode()

@@ -17,6 +17,7 @@ from adacode_cli.model.config import (
     DecoderConfig,
     NetworkConfig,
     Norm,
+    ResidualConfig,
     Skip,
     Stem,
     SwinConfig,
@@ -63,7 +64,7 @@ def test_a_file_from_before_there_were_trunks_has_none():
         assert NetworkConfig.from_dict({**values, "trunk": None}) == config
 
 
-@pytest.mark.parametrize("name", ["encoder_context", "own_decoder"])
+@pytest.mark.parametrize("name", ["encoder_context", "own_decoder", "residual"])
 def test_parts_that_came_later_are_named_only_where_they_are(name):
     """So files and digests of all other networks are those of earlier versions."""
     configs = [*SMALL_CONFIGS, *OWN_CONFIGS]
@@ -79,6 +80,17 @@ def test_a_context_needs_kernels_with_a_middle_and_a_decoder_of_its_own_needs_co
         replace(GOOD, own_decoder=DecoderConfig())
     with pytest.raises(WeightsError, match=r"own_decoder\.depth -1 is not a whole number"):
         replace(OWN_CONFIGS[0], own_decoder=DecoderConfig(depth=-1))
+
+
+def test_further_levels_are_of_codes_alone_and_few():
+    assert OWN_CONFIGS[2].code_scales == (1.0, 0.5, 0.25)
+    assert OWN_CONFIGS[2].book_sizes == (9, 6, 9, 6, 9, 6)
+    assert GOOD.book_sizes == (4, 4)
+    with pytest.raises(WeightsError, match="only codes alone have further levels"):
+        replace(GOOD, residual=ResidualConfig())
+    for wrong in (ResidualConfig(1), ResidualConfig(5), ResidualConfig(scale=0.0), ResidualConfig(scale=1.5)):
+        with pytest.raises(WeightsError, match="residual codes of"):
+            replace(OWN_CONFIGS[0], residual=wrong)
 
 
 def test_json_says_what_a_trunk_is():

@@ -29,8 +29,7 @@ def test_an_image_of_any_size_is_restored(config):
         assert torch.isfinite(restored.image_BCHW).all()
         latent = tuple(side * config.scale // config.latent_stride for side in padded_size(config, height, width))
         assert restored.weights_BKHW.shape == (1, config.num_bases, *latent)
-        assert len(restored.codes) == config.num_bases
-        for codes, (num_codes, _) in zip(restored.codes, config.codebooks, strict=True):
+        for codes, num_codes in zip(restored.codes, config.book_sizes, strict=True):
             assert codes.shape == (1, *latent)
             assert codes.min() >= 0
             assert codes.max() < num_codes

@@ -11,6 +11,7 @@ from perceptual_fixture import save_perceptual
 from tiny_families import CATEGORIES, FAMILIES, clean_batch, packed, picture
 
 from adacode_cli.evaluation.perceptual import load_perceptual
+from adacode_cli.model.config import ResidualConfig
 from adacode_cli.model.input import prepare_input
 from adacode_cli.model.network import AdaCode
 from adacode_cli.training.batches import Batch, painted
@@ -103,6 +104,24 @@ def test_a_stage_learns_what_is_its_own_and_leaves_the_rest(name, family):
             assert parameter.grad is not None, key
             assert not torch.equal(first[key], last[key]), key
             assert not torch.equal(first[key], result[key]), key
+
+
+def test_images_are_made_of_one_level_of_codes_or_of_more():
+    """At random for each step, so the decoder learns both; the first level is what its usage and its loss count."""
+    network = fresh_network(replace(packed("reconstruct"), residual=ResidualConfig(3, 0.4)), 0)
+    stage, batch = FuseStage(network, ground()), make_batch("fuse", network)
+    made = []
+    for seed in range(12):
+        torch.manual_seed(seed)
+        made.append(stage.losses(batch)[1].detach())
+    with torch.no_grad():
+        latent = network.encode(batch.input_BCHW).latent_BCHW
+        codes, weights = network.codebook.nearest(latent), network.codebook.weights(latent)
+        planes = len(network.codebook.books)
+        expected = [network.render(network.codebook.mixed(codes[: planes * n], weights)) for n in (1, 2, 3)]
+    matches = [[bool(torch.allclose(image, one, atol=1e-4)) for one in expected] for image in made]
+    assert all(sum(found) == 1 for found in matches)
+    assert all(any(column) for column in zip(*matches, strict=True))
 
 
 @pytest.mark.parametrize("name", STAGES)

@@ -14,7 +14,7 @@ from tiny_shards import save_shards
 from adacode_cli.checkpoints.format import SHARED_PARTS, read_weights, split, write_weights
 from adacode_cli.checkpoints.load import load_network
 from adacode_cli.errors import TrainingError
-from adacode_cli.model.config import ContextConfig, DecoderConfig
+from adacode_cli.model.config import ContextConfig, DecoderConfig, ResidualConfig
 from adacode_cli.training.runs import run_fuse, run_fuse_again, run_joint, run_restore
 
 SHARED = tuple(prefix for prefixes in SHARED_PARTS.values() for prefix in prefixes)
@@ -150,6 +150,23 @@ def test_a_decoder_of_its_own_learns_alone_from_where_the_shared_one_was(finishe
     session = tiny_session(shards, tmp_path / "all", STILL)
     with pytest.raises(TrainingError, match="not an earlier result of this task"):
         run_fuse_again(session, tmp_path / "run" / "fused.safetensors")
+
+
+def test_all_that_reconstruction_has_of_its_own_learns_with_codes_of_two_levels(finished, tmp_path, shards):
+    """What tasks share stays bit for bit; encoder, predictor and decoder change."""
+    network = replace(TINY.network, own_decoder=OWN, residual=ResidualConfig(2, 0.4))
+    recipe = replace(TINY, network=network, fuse=replace(TINY.fuse, learns="reconstruction"))
+    fused = finished / "fused.safetensors"
+    assert run_fuse_again(tiny_session(shards, tmp_path / "run", recipe), fused)
+    result, start = load_file(tmp_path / "run" / "fused.safetensors"), load_file(fused)
+    shared = {key for key in start if key.startswith(("codebook.books.", "codebook.after.", "decoder."))}
+    assert all(torch.equal(result[key], start[key]) for key in shared)
+    learnt = ("encoder.stem.conv.weight", "codebook.before.0.weight", "codebook.predictor.out.weight")
+    assert not any(torch.equal(result[key], start[key]) for key in learnt)
+    network, _ = load_network((tmp_path / "run" / "fused.safetensors",))
+    assert len(network(torch.rand(1, 3, 64, 64)).codes) == 2 * network.config.num_bases
+    with pytest.raises(TrainingError, match="not an earlier result of this task"):
+        run_fuse_again(tiny_session(shards, tmp_path / "back", TINY), tmp_path / "run" / "fused.safetensors")
 
 
 def test_a_decoder_of_its_own_comes_after_stage_two(finished, tmp_path, shards):
