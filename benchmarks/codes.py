@@ -22,6 +22,7 @@ from io import BytesIO
 from pathlib import Path
 from statistics import fmean
 from time import process_time
+from typing import Any
 
 import cv2
 import numpy as np
@@ -42,7 +43,7 @@ from adacode_cli.imaging.samples import to_depth
 JPEG = {"format": "JPEG", "optimize": True, "subsampling": 2}
 WEBP = {"format": "WEBP", "method": 6}
 AVIF = {"format": "AVIF", "speed": 6}
-CODECS: dict[str, dict[str, object]] = {"JPEG": JPEG, "WebP": WEBP, "AVIF": AVIF}
+CODECS: dict[str, dict[str, Any]] = {"JPEG": JPEG, "WebP": WEBP, "AVIF": AVIF}
 RATES = (0.2, 0.4, 0.8)
 
 
@@ -110,15 +111,21 @@ def point(decoded: RgbImage, original: RgbImage, num_bytes: int, network: Percep
     return Point(bits, distance, psnr_luma(decoded, original), quality)
 
 
-def codec_at(original: RgbImage, codec: dict[str, object], network: Perceptual) -> Callable[[int], Point]:
+def encoded(original: RgbImage, codec: dict[str, Any], quality: int) -> bytes:
+    """The image as a file of a codec."""
+    buffer = BytesIO()
+    Image.fromarray(original).save(buffer, quality=quality, **codec)
+    return buffer.getvalue()
+
+
+def codec_at(original: RgbImage, codec: dict[str, Any], network: Perceptual) -> Callable[[int], Point]:
     """quality → the image through the codec."""
 
     def at(quality: int) -> Point:
-        buffer = BytesIO()
-        Image.fromarray(original).save(buffer, quality=quality, **codec)
-        with Image.open(buffer) as image:
+        data = encoded(original, codec, quality)
+        with Image.open(BytesIO(data)) as image:
             decoded = np.array(image.convert("RGB"))
-        return point(decoded, original, buffer.getbuffer().nbytes, network, quality)
+        return point(decoded, original, len(data), network, quality)
 
     return at
 
@@ -140,18 +147,14 @@ def min_quality(at: Callable[[int], Point], distance: float) -> Point:
     return best
 
 
-def largest(at: Callable[[int], Point], bits_per_px: float) -> Point:
-    """The point of the highest quality whose file is not larger, as found by bisection; of quality 1 if none is."""
+def max_quality(original: RgbImage, codec: dict[str, Any], bits_per_px: float) -> int:
+    """The highest quality whose file is not larger, as found by bisection; 1 if none is."""
     low, high = 1, 101
-    best = at(low)
     while high - low > 1:
         middle = (low + high) // 2
-        tried = at(middle)
-        if tried.bits_per_px <= bits_per_px:
-            low, best = middle, tried
-        else:
-            high = middle
-    return best
+        fits = len(encoded(original, codec, middle)) * 8 <= bits_per_px * original[..., 0].size
+        low, high = (middle, high) if fits else (low, middle)
+    return low
 
 
 def codes_within(restorer: Restorer, original: RgbImage, network: Perceptual, bits_per_px: float) -> Point:
@@ -221,7 +224,7 @@ def main() -> None:
             at = codec_at(original, codec, network)
             found[title].append(min_quality(at, ours.distance))
             for rate in RATES:
-                rated[rate, title].append(largest(at, rate))
+                rated[rate, title].append(at(max_quality(original, codec, rate)))
         for rate in RATES:
             rated[rate, "codes"].append(codes_within(restorer, original, network, rate))
         quantised.append(quantisation_psnr(restorer, original))

@@ -264,6 +264,9 @@ def _nothing_to_do(
     if problem:
         return InputError(problem.reason, path=problem.path, hint="No image was found that can be read.")
     where = inputs[0] if len(inputs) == 1 else None
+    if passed := next((entry for entry in passed_over if entry.path == where), None):
+        hint = "An image and its mask are two files; an image that has the suffix of outputs needs another name."
+        return InputError(f"is left out: {passed.reason}", path=where, hint=hint)
     if suffixes.isdisjoint(formats.input_suffixes()):
         message = f"no files with the suffix {' or '.join(sorted(suffixes))} found"
         return InputError(message, path=where, hint="Name a directory that holds some, or the files.")

@@ -11,14 +11,13 @@ import torch
 from safetensors.torch import save
 
 from adacode_cli.checkpoints import catalogue_file
-from adacode_cli.checkpoints.format import Provenance, read_safetensors, write_file
+from adacode_cli.checkpoints.format import DETECTOR_KEY, Provenance, read_safetensors, write_file
 from adacode_cli.checkpoints.integrity import read_json
 from adacode_cli.checkpoints.soundness import key_problems, require_finite
 from adacode_cli.errors import WeightsError
 from adacode_cli.model.detector import Detector, DetectorConfig
 
 FORMAT_VERSION = 1
-METADATA_KEY = "adacode-detector"
 _HINT = "Use a file that `adacode train detect` wrote."
 
 
@@ -56,11 +55,11 @@ def recipe_in(path: Path) -> dict[str, Any]:
 
 def _read(path: Path) -> tuple[Detector, dict[str, Any]]:
     tensors, metadata = read_safetensors(path, _HINT)
-    if METADATA_KEY not in metadata:
+    if DETECTOR_KEY not in metadata:
         raise WeightsError("does not hold a detector of marks", path=path, hint=_HINT)
     require_finite(tensors, path)
     try:
-        header = cast(dict[str, Any], read_json(metadata[METADATA_KEY]))
+        header = cast(dict[str, Any], read_json(metadata[DETECTOR_KEY]))
         version, threshold = header["format"], float(header["threshold"])
         header["threshold"] = threshold
         network = Detector(DetectorConfig.from_dict(header["config"]))
@@ -90,4 +89,4 @@ def write_detector(
         "provenance": asdict(provenance),
     }
     tensors = {key: v.detach().to("cpu", dtype).contiguous() for key, v in sorted(network.state_dict().items())}
-    write_file(path, bytes(save(tensors, {METADATA_KEY: json.dumps(header, sort_keys=True)})))
+    write_file(path, bytes(save(tensors, {DETECTOR_KEY: json.dumps(header, sort_keys=True)})))

@@ -40,7 +40,11 @@ from adacode_cli.model.config import NetworkConfig
 from adacode_cli.version import __version__
 
 FORMAT_VERSION = 1
-METADATA_KEY = "adacode"
+METADATA_KEY, DETECTOR_KEY, PRIOR_KEY = "adacode", "adacode-detector", "adacode-prior"
+_OTHERS = {
+    DETECTOR_KEY: ("holds a detector of marks and no network", "Give it to `adacode inpaint --detect`."),
+    PRIOR_KEY: ("holds a prior of codes and no network", "It is used with the weights of its family by itself."),
+}
 # How tensors can be stored, by the names in options.
 DTYPES: Mapping[str, torch.dtype] = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 Part = Literal["whole", "basis", "fused", "task"]
@@ -206,7 +210,8 @@ def read_safetensors(path: Path, hint: str) -> tuple[dict[str, Tensor], dict[str
 def weights_of(tensors: dict[str, Tensor], metadata: Mapping[str, str], path: Path) -> Weights:
     """The contents of a file of adacode at `path`. Raises WeightsError if its metadata are missing or damaged."""
     if METADATA_KEY not in metadata:
-        raise WeightsError("has no adacode metadata", path=path, hint=_HINT)
+        what, hint = next((_OTHERS[key] for key in _OTHERS if key in metadata), ("has no adacode metadata", _HINT))
+        raise WeightsError(what, path=path, hint=hint)
     try:
         return _described(cast(dict[str, Any], read_json(metadata[METADATA_KEY])), tensors)
     except WeightsError as error:

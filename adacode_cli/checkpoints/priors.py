@@ -16,12 +16,11 @@ from safetensors.numpy import save
 
 from adacode_cli.checkpoints import catalogue_file
 from adacode_cli.checkpoints.catalogue import Catalogue, is_name
-from adacode_cli.checkpoints.format import Provenance, read_safetensors, write_file
+from adacode_cli.checkpoints.format import PRIOR_KEY, Provenance, read_safetensors, write_file
 from adacode_cli.checkpoints.integrity import read_json
 from adacode_cli.errors import WeightsError
 
 FORMAT_VERSION = 1
-METADATA_KEY = "adacode-prior"
 HINT = "Use a file that `adacode train prior` wrote."
 
 
@@ -56,10 +55,10 @@ def prior_beside(path: Path, family: str) -> Path | None:
 def read_prior(path: Path) -> StoredPrior:
     """The prior in a file. Raises WeightsError, naming the file."""
     tensors, metadata = read_safetensors(path, HINT)
-    if METADATA_KEY not in metadata:
+    if PRIOR_KEY not in metadata:
         raise WeightsError("does not hold a prior of codes", path=path, hint=HINT)
     try:
-        header = cast(dict[str, Any], read_json(metadata[METADATA_KEY]))
+        header = cast(dict[str, Any], read_json(metadata[PRIOR_KEY]))
         version, order, sizes = header["format"], _numbers(header["order"]), _numbers(header["book_sizes"])
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise WeightsError(f"has damaged metadata: {str(error)[:200]}", path=path, hint=HINT) from error
@@ -81,7 +80,7 @@ def write_prior(path: Path, prior: StoredPrior) -> None:
         "provenance": asdict(prior.provenance),
     }
     tensors = {name: np.ascontiguousarray(values) for name, values in sorted(prior.tensors.items())}
-    write_file(path, bytes(save(tensors, {METADATA_KEY: json.dumps(header, sort_keys=True)})))
+    write_file(path, bytes(save(tensors, {PRIOR_KEY: json.dumps(header, sort_keys=True)})))
 
 
 def _numbers(values: object) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from adacode_cli import formats
 from adacode_cli.cli.options import NoEffectOnResult, flag
 from adacode_cli.errors import UsageError
 
@@ -109,6 +110,9 @@ class HoleOptions:
             raise UsageError(problem, hint=hint)
         if self.save_mask is not None and self.detect is None:
             raise UsageError("--save-mask has no effect without --detect", hint="Add --detect FILE.")
+        if self.save_mask is not None and formats.of_any_suffix(self.save_mask.suffix) and not self.save_mask.is_dir():
+            hint = f"Name a directory, such as {self.save_mask.stem}; the mask of each image lies in it, as a PNG file."
+            raise UsageError(f"--save-mask {self.save_mask} names a single file", hint=hint)
 
     def paths(self) -> tuple[Path, ...]:
         """Files and directories that hold masks, not images."""

@@ -16,8 +16,10 @@ from safetensors.torch import save_file
 from small_checkpoints import tiny_network
 
 from adacode_cli.checkpoints.format import (
+    DETECTOR_KEY,
     FORMAT_VERSION,
     METADATA_KEY,
+    PRIOR_KEY,
     Provenance,
     Weights,
     part_of,
@@ -191,6 +193,9 @@ def test_a_stranger_without_metadata_is_refused(written):
     assert refused(written) == "has no adacode metadata"
     save_file({"a": torch.ones(2)}, written, {"format": "pt"})
     assert refused(written) == "has no adacode metadata"
+    for key, what in ((DETECTOR_KEY, "a detector of marks"), (PRIOR_KEY, "a prior of codes")):
+        save_file({"a": torch.ones(2)}, written, {key: "{}"})
+        assert refused(written) == f"holds {what} and no network"
 
 
 def test_files_that_are_cut_or_something_else_are_refused(written, tmp_path):

@@ -181,14 +181,17 @@ def test_another_detector_makes_results_again_and_another_place_of_it_does_not(a
         (("--detect", "p/a.png"), 4, b"p/a.png: is not a detector of marks"),
         (("--detect", "d.safetensors", "--mask-alpha"), 2, b"more than one hole is given"),
         (("--mask-alpha", "--save-mask", "m"), 2, b"--save-mask has no effect without --detect"),
+        (("--detect", "d.safetensors", "--save-mask", "m.png"), 2, b"--save-mask m.png names a single file"),
+        (("--mask", "p/a.png"), 3, b"p/a.png: is left out: it is a mask"),
         (("--detect", "d.safetensors", "--save-mask", "p"), 6, b"holds the inputs of the run"),
         (("--detect", "d.safetensors", "--log-file", "d.safetensors"), 6, b"would overwrite the detector"),
         (("--detect", "d.safetensors", "--save-mask", "out"), 6, b""),
     ],
-    ids=["name", "file", "image", "two", "nothing", "inputs", "detector", "outputs"],
+    ids=["name", "file", "image", "two", "nothing", "one", "itself", "inputs", "detector", "outputs"],
 )
 def test_mistakes_are_reported_and_nothing_is_written(adacode, photos, tmp_path, arguments, code, message):
-    result = adacode("inpaint", "p", *arguments, "-o", "out", "--weights", "nearest")
+    given = "p/a.png" if "--mask" in arguments else "p"
+    result = adacode("inpaint", given, *arguments, "-o", "out", "--weights", "nearest")
     if not message:  # A folder of its own is not needed: the masks have other names.
         assert result.returncode == 0, result.stderr
         return

@@ -18,9 +18,9 @@ from training_commands import adacode
 sys.path.append(str(Path(__file__).parents[1] / "codes"))
 from made_priors import prior_tensors, scattered_codes
 
-from adacode_cli.checkpoints.format import Provenance, Weights, write_weights
+from adacode_cli.checkpoints.format import PRIOR_KEY, Provenance, Weights, write_weights
 from adacode_cli.checkpoints.load import WeightsSource
-from adacode_cli.checkpoints.priors import METADATA_KEY, StoredPrior, read_prior, write_prior
+from adacode_cli.checkpoints.priors import StoredPrior, read_prior, write_prior
 from adacode_cli.codes import prior_coding
 from adacode_cli.codes.prior import Prior
 from adacode_cli.engine.codes import prior_of
@@ -89,7 +89,7 @@ def test_the_file_says_where_the_prior_comes_from(shards, fused, tmp_path):
     path = tmp_path / "p.safetensors"
     train_prior(Contents(Shards(shards), "train"), fused, PriorRecipe(1, 1, 4), PriorRun(path, CPU), STATED)
     with safe_open(path, "np") as file:
-        stated = json.loads(file.metadata()[METADATA_KEY])["provenance"]
+        stated = json.loads(file.metadata()[PRIOR_KEY])["provenance"]
     assert stated["trained_on"] == "drawings; photographs"
     assert stated["licence"] == "CC0-1.0 AND Apache-2.0"
     assert (stated["family"], json.loads(stated["recipe"])["patch"]) == ("tiny", 4)
@@ -210,7 +210,7 @@ def test_a_missing_damaged_or_foreign_prior_is_refused(tmp_path, fused):
 def test_damaged_metadata_are_refused(tmp_path, header, message):
     whole = {"format": 1, "order": [0, 1], "book_sizes": list(SIZES)} | header if header else {}
     path = tmp_path / "p.safetensors"
-    path.write_bytes(save(prior_tensors(SIZES, (0, 1)), {METADATA_KEY: json.dumps(whole)}))
+    path.write_bytes(save(prior_tensors(SIZES, (0, 1)), {PRIOR_KEY: json.dumps(whole)}))
     with pytest.raises(WeightsError, match=message) as caught:
         read_prior(path)
     assert caught.value.path == path
