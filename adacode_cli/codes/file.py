@@ -170,10 +170,9 @@ def _read(data: bytes, max_pixels: int, find_prior: _FindPrior) -> Codes:
         raise packing.PackingError("it is longer than its header states")
     size = (header.height, header.width)
     # All sizes are checked before any array is decompressed.
-    _check_sizes(header, packed_codes, packed_steps)
+    _check_sizes(header, packed_codes, packed_steps, packed_further)
     if packed_alpha is not None:
         packing.check_ratio(packed_alpha, prod(size) * header.dtype.itemsize)
-    _check_further(header, packed_further)
     codes, steps = _unpacked(header, packed_codes, packed_steps, find_prior)
     if header.levels > 1:
         further = packing.unpack_codes(packed_further, header.further_sizes, *header.grid)
@@ -197,17 +196,14 @@ def _read(data: bytes, max_pixels: int, find_prior: _FindPrior) -> Codes:
     )
 
 
-def _check_sizes(header: _Header, packed_codes: bytes, packed_steps: bytes) -> None:
+def _check_sizes(header: _Header, packed_codes: bytes, packed_steps: bytes, packed_further: bytes) -> None:
+    if header.levels > 1:
+        packing.check_ratio(packed_further, prod(header.grid) * packing.record_bytes(header.further_sizes))
     if header.prior is not None:
         prior_coding.check_size(packed_codes, header.shape)
         return
     packing.check_ratio(packed_codes, prod(header.grid) * packing.record_bytes(header.book_sizes))
     packing.check_ratio(packed_steps, prod(header.shape) * np.dtype(np.int16).itemsize)
-
-
-def _check_further(header: _Header, packed: bytes) -> None:
-    if header.levels > 1:
-        packing.check_ratio(packed, prod(header.grid) * packing.record_bytes(header.further_sizes))
 
 
 def _unpacked(

@@ -79,7 +79,12 @@ class Codes:
         return len(self.codes_KHW) // len(self.steps_KHW)
 
     def of_levels(self, levels: int) -> Codes:
-        """The same without the codes beyond the first `levels` of each basis, which make a coarser image."""
+        """The same without the codes beyond the first `levels` of each basis, for a coarser image.
+
+        Raises ValueError if it does not have so many.
+        """
+        if not 1 <= levels <= self.levels:
+            raise ValueError(f"there are {self.levels} levels of codes, not {levels}")
         planes = levels * len(self.steps_KHW)
         return replace(self, codes_KHW=self.codes_KHW[:planes], book_sizes=self.book_sizes[:planes])
 

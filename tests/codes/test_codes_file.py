@@ -60,6 +60,9 @@ def test_every_level_of_codes_comes_back(books, levels, alpha, exif):
     data = to_bytes(codes)
     assert struct.unpack_from("<H", data, 8)[0] == 4
     assert_equal(from_bytes(data, name="x"), codes)
+    for impossible in (0, levels + 1):
+        with pytest.raises(ValueError, match=f"there are {levels} levels"):
+            codes.of_levels(impossible)
     coarse = to_bytes(codes.of_levels(1))
     assert struct.unpack_from("<H", coarse, 8)[0] == 1
     np.testing.assert_array_equal(from_bytes(coarse, name="x").codes_KHW, codes.codes_KHW[: len(books)])
