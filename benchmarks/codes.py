@@ -167,14 +167,17 @@ def codes_within(restorer: Restorer, original: RgbImage, network: Perceptual, bi
         needed = size * 8 / original[..., 0].size
         if needed <= bits_per_px:
             return point(restorer.decode(codes).image, original, size, network)
-    height, width = original.shape[:2]
-    share = (bits_per_px / needed) ** 0.5
-    smaller = cv2.resize(original, (round(width * share), round(height * share)), interpolation=cv2.INTER_AREA)
-    codes = restorer.encode(smaller).of_levels(1)
+    (height, width), share = original.shape[:2], 1.0
+    while needed > bits_per_px:
+        share *= min(0.99, (bits_per_px / needed) ** 0.5)
+        smaller = cv2.resize(original, (round(width * share), round(height * share)), interpolation=cv2.INTER_AREA)
+        codes = restorer.encode(smaller).of_levels(1)
+        size = len(to_bytes(codes, prior))
+        needed = size * 8 / original[..., 0].size
     enlarged = restorer.sr(restorer.decode(codes).image, height / smaller.shape[0])
     if enlarged.shape != original.shape:
         enlarged = cv2.resize(enlarged, (width, height), interpolation=cv2.INTER_CUBIC)
-    return point(np.ascontiguousarray(enlarged), original, len(to_bytes(codes, prior)), network)
+    return point(np.ascontiguousarray(enlarged), original, size, network)
 
 
 def quantisation_psnr(restorer: Restorer, original: RgbImage) -> float:

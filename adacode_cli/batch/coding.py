@@ -69,10 +69,14 @@ class CodesPlace:
 
 @dataclass(frozen=True, kw_only=True)
 class SavingStages(Stages):
-    """Decodes each image from its own codes, and writes these to `codes_path(job)`."""
+    """Decodes each image from its own codes, and writes these to `codes_path(job)`.
+
+    levels: of the codes that are kept; all if it is None.
+    """
 
     coder: Coder
     codes_path: Callable[[Job], Path]
+    levels: int | None = None
 
     def take_in(self, job: Job, data: bytes, mask_data: bytes | None = None) -> Read:
         """As in `Stages`, without further pages and CICP colours, because a file of codes cannot hold them.
@@ -91,6 +95,7 @@ class SavingStages(Stages):
         del job, on_page
         image = read.image
         codes = self.coder.encode(image.pixels, image.alpha)
+        codes = codes if self.levels is None else codes.of_levels(self.levels)
         block = with_resolution(image.exif, image.resolution)
         codes = replace(codes, icc=image.icc, exif=block, xmp=image.xmp, iptc=image.iptc)
         inferred = _decoded(self.coder, codes, image.format, image.notes)

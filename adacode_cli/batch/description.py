@@ -22,6 +22,7 @@ from adacode_cli.batch.plan import Job
 from adacode_cli.batch.record import digest_of
 from adacode_cli.batch.restoring import Detecting, Restore, Restoring
 from adacode_cli.batch.stages import Stages, paths_for
+from adacode_cli.errors import UsageError
 from adacode_cli.imaging.decode import Decode
 from adacode_cli.imaging.provenance import HistoryEntry
 
@@ -83,7 +84,7 @@ class Description:
     step: what is done, for the history in the metadata of the image; "" writes no history.
     guarded: results are compared with their inputs.
     color_fixed: results get the low frequencies of their inputs.
-    save_codes: where codes are written beside results.
+    save_codes: where codes are written beside results. code_levels: how many levels of them, all if it is None.
     from_codes: the sources are files of codes.
     detection: the holes are marks that a detector finds; then there are no `holes`.
     The other fields are those of `Stages`; `keeping` has no history yet, which contains the digest of the weights.
@@ -104,6 +105,7 @@ class Description:
     guarded: bool = True
     color_fixed: bool = False
     save_codes: CodesPlace | None = None
+    code_levels: int | None = None
     from_codes: bool = False
     detection: Detection | None = None
 
@@ -137,8 +139,16 @@ class Description:
             self.foresight,
         )
         if self.save_codes:
-            return SavingStages(*common, coder=restorer, codes_path=self.save_codes.path), digest
+            levels = self._levels(restorer)
+            return SavingStages(*common, coder=restorer, codes_path=self.save_codes.path, levels=levels), digest
         return FromCodesStages(*common, coder=restorer) if self.from_codes else Stages(*common), digest
+
+    def _levels(self, restorer: Restorer) -> int | None:
+        """Raises UsageError if the weights have fewer levels of codes than are to be kept."""
+        if self.code_levels is not None and self.code_levels > (most := restorer.code_levels()):
+            what = f"--code-levels {self.code_levels}: the codes of {self.network.shown} have {most} level(s)"
+            raise UsageError(what, hint="Give a smaller number, or leave it out to keep all levels.")
+        return self.code_levels
 
     def _loaded(self, network: NetworkDescription) -> tuple[Restorer, str]:
         restorer = network.restorer()

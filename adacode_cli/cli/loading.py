@@ -46,6 +46,7 @@ def description_of(
         guarded=options.guard and TASKS[request.task].keeps_colors,
         color_fixed=options.color_fix == "low-frequency",
         save_codes=CodesPlace(request.save_codes) if request.save_codes else None,
+        code_levels=request.code_levels,
         from_codes=request.from_codes,
         detection=request.hole.detection() if request.hole else None,
     )

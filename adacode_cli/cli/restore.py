@@ -22,7 +22,7 @@ from adacode_cli.cli.restore_options import Denoise, Inputs, RestoreOptions, is_
 from adacode_cli.cli.restore_plan import Request, foresight_of, keeping_of, plan_of, show_plan, trees_of
 from adacode_cli.cli.signals import interruptible
 from adacode_cli.errors import EXIT_INTERRUPTED, UsageError
-from adacode_cli.limits import DECODING_LIMIT_S
+from adacode_cli.limits import DECODING_LIMIT_S, MAX_CODE_LEVELS
 
 # After a signal a run has this time to write finished results and its summary; then the process ends in any case.
 _STOPS_WITHIN_S = 1.7
@@ -96,6 +96,7 @@ def reconstruct(
     context: typer.Context,
     options: RestoreOptions,
     inputs: Inputs = None,
+    *,
     save_codes: Annotated[
         Path | None,
         typer.Option(
@@ -103,6 +104,17 @@ def reconstruct(
             rich_help_panel=_CODES,
             help="Also write each image's codes and mixing weights: into this directory, or, for one image, into this "
             "file (.adacode). The image that is written is bit-identical to that of --from-codes.",
+        ),
+    ] = None,
+    code_levels: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=MAX_CODE_LEVELS,
+            metavar="N",
+            rich_help_panel=_CODES,
+            help="With --save-codes: keep the first N levels of codes, for smaller files and coarser images. Default: "
+            "all that the weights have.",
         ),
     ] = None,
     from_codes: Annotated[
@@ -118,7 +130,9 @@ def reconstruct(
     """
     if save_codes and from_codes:
         raise UsageError("--save-codes and --from-codes contradict one another", hint="Leave out one of the two.")
-    request = Request("reconstruct", save_codes=save_codes, from_codes=from_codes)
+    if code_levels is not None and save_codes is None:
+        raise UsageError("--code-levels has no effect without --save-codes", hint="Add --save-codes PATH.")
+    request = Request("reconstruct", save_codes=save_codes, code_levels=code_levels, from_codes=from_codes)
     _restore(context, inputs, options, request)
 
 

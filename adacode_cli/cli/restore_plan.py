@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 class Request:
     """What to do with each image: `task` is a name of `tasks.TASKS`.
 
-    `hole` is for tasks that fill holes; `save_codes` and `from_codes` are for tasks whose images are made from codes.
+    `hole` is for tasks that fill holes; `save_codes`, `code_levels` and `from_codes` are for tasks whose images are
+    made from codes.
     """
 
     task: str
@@ -43,6 +44,7 @@ class Request:
     denoise: float = 1.0
     hole: HoleOptions | None = None
     save_codes: Path | None = None
+    code_levels: int | None = None
     from_codes: bool = False
 
     @property
@@ -89,7 +91,7 @@ def _request_values(request: Request) -> dict[str, object]:
     }
     # Options that came later count only if they are given: the journals of other runs stay valid. Without exemplars,
     # results are those of before they existed.
-    unset = {"save_mask": None, "exemplars": False}
+    unset = {"save_mask": None, "exemplars": False, "code_levels": None}
     later = {name for name, value in unset.items() if chosen.get(name, value) == value}
     known = later | {"task", "mask_alpha", "mask_color", "grow", "feather", "save_codes", "from_codes"}
     return {name: value for name, value in chosen.items() if name not in known} | grouped

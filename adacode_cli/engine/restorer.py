@@ -156,6 +156,10 @@ class Restorer:
         names = self._runner(TASKS["reconstruct"], 1).config.names()
         return Restored(image, codes.touched_mixing, names, (*codes.notes, *decoded.notes))
 
+    def code_levels(self) -> int:
+        """Number of levels of codes that `encode` makes."""
+        return len(self._runner(TASKS["reconstruct"], 1).config.code_scales)
+
     def prior(self) -> Prior | None:
         """What `codes.file` packs and unpacks codes with: the prior of the family, None where it has none that fits.
 

@@ -33,7 +33,7 @@ SMALL = {
 }
 
 
-def write_network(path, seed=0) -> None:
+def write_network(path, seed=0, **changes) -> None:
     """The file of a small network for reconstruction whose weights are random."""
     import torch
 
@@ -42,7 +42,7 @@ def write_network(path, seed=0) -> None:
     from adacode_cli.model.network import AdaCode
 
     torch.manual_seed(seed)
-    config = NetworkConfig(**SMALL)
+    config = NetworkConfig(**SMALL | changes)
     write_weights(path, Weights("whole", config, Provenance(), AdaCode(config).state_dict()))
 
 
@@ -230,3 +230,29 @@ def test_images_named_by_codes():
     assert target("b.jpg.adacode", format="png", suffix="-x") == "b-x.png"
     assert target("1.May.ADACODE") == "1.May.png"
     assert target("b.jpg") == "b.jpg"
+
+
+def test_fewer_levels_of_codes_make_smaller_files_and_coarser_images(reconstruct, tmp_path):
+    from adacode_cli.model.config import ResidualConfig
+
+    write_network(tmp_path / "fine.safetensors", residual=ResidualConfig(3, 0.4))
+    Image.fromarray(data.astronaut()[:90, :120]).save(tmp_path / "a.png")
+    images, sizes = [], []
+    for n in ("1", "2", "3"):
+        saved = ("-o", f"{n}.png", "--save-codes", f"{n}.adacode", "--code-levels", n)
+        reconstruct("a.png", *saved, weights="fine.safetensors")
+        reconstruct("--from-codes", f"{n}.adacode", "-o", f"back{n}.png", weights="fine.safetensors")
+        images.append((tmp_path / f"{n}.png").read_bytes())
+        assert (tmp_path / f"back{n}.png").read_bytes() == images[-1]
+        sizes.append((tmp_path / f"{n}.adacode").stat().st_size)
+    assert sizes == sorted(set(sizes))
+    assert len(set(images)) == 3
+    reconstruct("a.png", "-o", "all.png", "--save-codes", "all.adacode", weights="fine.safetensors")
+    assert (tmp_path / "all.png").read_bytes() == images[2]
+    assert (tmp_path / "all.adacode").read_bytes() == (tmp_path / "3.adacode").read_bytes()
+    for arguments, message in (
+        (("--save-codes", "c.adacode", "--code-levels", "2"), b"the codes of own.safetensors have 1 level(s)"),
+        (("--code-levels", "1"), b"--code-levels has no effect without --save-codes"),
+    ):
+        assert message in reconstruct("a.png", "-o", "c.png", *arguments, code=2).stderr
+        assert not (tmp_path / "c.png").exists()
