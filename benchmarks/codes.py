@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import platform
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from io import BytesIO
 from pathlib import Path
 from statistics import fmean
@@ -49,7 +49,7 @@ RATES = (0.2, 0.4, 0.8)
 
 @dataclass(frozen=True)
 class Point:
-    """One image coded one way. quality: of the codec; lowest: even quality 1 was nearer than required."""
+    """One image coded one way. quality: of the codec; lowest: even quality 1 was nearer, or larger, than required."""
 
     bits_per_px: float
     distance: float
@@ -158,7 +158,7 @@ def max_quality(original: RgbImage, codec: dict[str, Any], bits_per_px: float) -
 
 
 def codes_within(restorer: Restorer, original: RgbImage, network: Perceptual, bits_per_px: float) -> Point:
-    """Our codes of about that size: of as many levels as fit, or of a smaller image that `sr` enlarges again."""
+    """Our codes of at most that size: of as many levels as fit, or of a smaller image that `sr` enlarges again."""
     whole, prior = restorer.encode(original), restorer.prior()
     needed = float("inf")
     for levels in range(whole.levels, 0, -1):
@@ -227,7 +227,8 @@ def main() -> None:
             at = codec_at(original, codec, network)
             found[title].append(min_quality(at, ours.distance))
             for rate in RATES:
-                rated[rate, title].append(at(max_quality(original, codec, rate)))
+                best = at(max_quality(original, codec, rate))
+                rated[rate, title].append(replace(best, lowest=best.bits_per_px > rate))
         for rate in RATES:
             rated[rate, "codes"].append(codes_within(restorer, original, network, rate))
         quantised.append(quantisation_psnr(restorer, original))

@@ -146,7 +146,8 @@ class Description:
     def _levels(self, restorer: Restorer) -> int | None:
         """Raises UsageError if the weights have fewer levels of codes than are to be kept."""
         if self.code_levels is not None and self.code_levels > (most := restorer.code_levels()):
-            what = f"--code-levels {self.code_levels}: the codes of {self.network.shown} have {most} level(s)"
+            have = "only one level" if most == 1 else f"{most} levels"
+            what = f"--code-levels {self.code_levels}: the codes of {self.network.shown} have {have}"
             raise UsageError(what, hint="Give a smaller number, or leave it out to keep all levels.")
         return self.code_levels
 

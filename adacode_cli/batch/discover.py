@@ -62,6 +62,10 @@ def joined(folder: Path, name: str) -> str:
     return name if start == "." else os.path.join(start, name)  # noqa: PTH118
 
 
+IS_MASK = "it is a mask"
+"""The reason for which a mask is passed over."""
+
+
 @dataclass(frozen=True, slots=True)
 class PassedOver:
     """An entry that is not restored, and why. `failed`: this counts as a failure."""
@@ -113,7 +117,7 @@ def _each(inputs: Sequence[Path], kinds: Sequence[bool], tree: _Tree) -> Iterato
         if is_dir:
             yield from tree.walk(path)
         elif tree.avoids(path):
-            yield PassedOver(path, "it is a mask", failed=False)
+            yield PassedOver(path, IS_MASK, failed=False)
         elif tree.selection.globs.takes_file(path.name):
             yield Found(path, path.name, in_tree=False)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from adacode_cli import formats
 from adacode_cli.batch.collisions import PlannedFile, absolute, may_collide, refusals
-from adacode_cli.batch.discover import Found, PassedOver, Selection, discover, joined
+from adacode_cli.batch.discover import IS_MASK, Found, PassedOver, Selection, discover, joined
 from adacode_cli.batch.kept import Kept
 from adacode_cli.batch.left_out import LeftOut
 from adacode_cli.batch.mask_pairs import MaskFolder, MaskPairs
@@ -173,7 +173,7 @@ def make_plan(
 def _without_masks(jobs: list[Job], masks: Collection[str], passed_over: list[PassedOver]) -> list[Job]:
     """The jobs without those whose sources are in `masks`; these are added to `passed_over`."""
     are_masks = [job for job in jobs if job.found.path_text in masks]
-    passed_over += [PassedOver(job.source, "it is a mask", failed=False) for job in are_masks]
+    passed_over += [PassedOver(job.source, IS_MASK, failed=False) for job in are_masks]
     return [job for job in jobs if job.found.path_text not in masks]
 
 
@@ -264,9 +264,10 @@ def _nothing_to_do(
     if problem:
         return InputError(problem.reason, path=problem.path, hint="No image was found that can be read.")
     where = inputs[0] if len(inputs) == 1 else None
-    if passed := next((entry for entry in passed_over if entry.path == where), None):
-        hint = "An image and its mask are two files; an image that has the suffix of outputs needs another name."
-        return InputError(f"is left out: {passed.reason}", path=where, hint=hint)
+    if mask := next((entry for entry in passed_over if entry.reason == IS_MASK and entry.path in inputs), None):
+        return InputError(
+            "is the mask, and no other image is given", path=mask.path, hint="Name the image that it belongs to."
+        )
     if suffixes.isdisjoint(formats.input_suffixes()):
         message = f"no files with the suffix {' or '.join(sorted(suffixes))} found"
         return InputError(message, path=where, hint="Name a directory that holds some, or the files.")

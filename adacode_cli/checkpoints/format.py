@@ -42,8 +42,11 @@ from adacode_cli.version import __version__
 FORMAT_VERSION = 1
 METADATA_KEY, DETECTOR_KEY, PRIOR_KEY = "adacode", "adacode-detector", "adacode-prior"
 _OTHERS = {
-    DETECTOR_KEY: ("holds a detector of marks and no network", "Give it to `adacode inpaint --detect`."),
-    PRIOR_KEY: ("holds a prior of codes and no network", "It is used with the weights of its family by itself."),
+    DETECTOR_KEY: ("holds a detector of marks, not a task's network", "Give it to `adacode inpaint --detect`."),
+    PRIOR_KEY: (
+        "holds a prior of codes, not a task's network",
+        "No option takes it: adacode finds it beside the weights of its family.",
+    ),
 }
 # How tensors can be stored, by the names in options.
 DTYPES: Mapping[str, torch.dtype] = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
@@ -249,8 +252,10 @@ def _described(header: dict[str, Any], tensors: dict[str, Tensor]) -> Weights:
 
 
 def split(whole: Weights) -> dict[Part, Weights]:
-    """A whole network as its three parts. The shared ones do not depend on a decoder that the task has of its own."""
-    shared, task = replace(whole, config=replace(whole.config, own_decoder=None)), whole
+    """A whole network as its three parts. The shared ones do not depend on what reconstruction alone has: a decoder of
+    its own, and further levels of codes.
+    """
+    shared, task = replace(whole, config=replace(whole.config, own_decoder=None, residual=None)), whole
     parts: dict[Part, Weights] = {"basis": shared, "fused": shared, "task": task}
     groups = {part: replace(of, part=part, tensors={}, faithful={}) for part, of in parts.items()}
     for key, tensor in whole.tensors.items():

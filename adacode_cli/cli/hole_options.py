@@ -111,7 +111,8 @@ class HoleOptions:
         if self.save_mask is not None and self.detect is None:
             raise UsageError("--save-mask has no effect without --detect", hint="Add --detect FILE.")
         if self.save_mask is not None and formats.of_any_suffix(self.save_mask.suffix) and not self.save_mask.is_dir():
-            hint = f"Name a directory, such as {self.save_mask.stem}; the mask of each image lies in it, as a PNG file."
+            directory = self.save_mask.with_suffix("")
+            hint = f"Name a directory, such as {directory}; the mask of each image lies in it, as a PNG file."
             raise UsageError(f"--save-mask {self.save_mask} names a single file", hint=hint)
 
     def paths(self) -> tuple[Path, ...]:

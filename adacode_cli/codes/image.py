@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from adacode_cli.limits import MAX_CODE_LEVELS
+
 STEPS_PER_UNIT = 128
 """Mixing weights are multiples of 1/128: the PSNR to images of exact weights is about 50 dB (benchmarks/codes.py)."""
 
@@ -63,8 +65,8 @@ class Codes:
 
     def __post_init__(self) -> None:
         k, h, w = self.steps_KHW.shape
-        repeated = self.book_sizes[:k] * (len(self.book_sizes) // k)
-        if self.codes_KHW.shape != (len(self.book_sizes), h, w) or self.book_sizes != repeated:
+        repeated = self.book_sizes[:k] * min(MAX_CODE_LEVELS, len(self.book_sizes) // max(1, k))
+        if not self.book_sizes or self.codes_KHW.shape != (len(self.book_sizes), h, w) or self.book_sizes != repeated:
             raise ValueError(f"codes {self.codes_KHW.shape}, steps {self.steps_KHW.shape}, {self.book_sizes} differ")
         if self.codes_KHW.dtype != np.uint16 or self.steps_KHW.dtype != np.int16 or self.dtype not in _DTYPES:
             raise ValueError(f"types {self.codes_KHW.dtype}, {self.steps_KHW.dtype}, {self.dtype} are not supported")

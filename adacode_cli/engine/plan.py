@@ -154,6 +154,10 @@ class Costs:
             # and both sides of the activation are there at once; before and after, as many maps as in attention.
             inner = (2 + 2 * context.mlp_ratio) * context.channels / (4 * channels)
             maps = max(_SWIN_MAPS, 1 + inner)
+        if self.config.residual:
+            # What is left of a feature, the vectors of its codes and their product are there at once, in float32.
+            left = 3 * _FLOAT_BYTES * max(dim for _, dim in self.config.codebooks)
+            maps = max(maps, 2 + left / (channels * self.dtype.itemsize))
         cells = self.grid.num_cells * self.images
         at_once = max(band_cells(on_cpu=self.on_host), 8 * self.grid.width * self.images)
         band = _BAND_MAPS * min(cells, at_once) if any(swins) else 0

@@ -71,8 +71,10 @@ class Family:
         if self.trunk and self.trunk.shuffle not in (None, self.grid):
             raise UsageError(f"trunk.shuffle: stage III learns from maps of stage II's grid, {self.grid}; leave it out")
         try:  # tasks differ in their parts
+            clean = self.clean(("one",))
             for task in TASKS.values():
-                self.restoring(task.name, 1, self.clean(("one",)))
+                self.restoring(task.name, 1, clean)
+            self.reconstructing(clean)
         except WeightsError as error:
             raise UsageError(error.message) from error
 
@@ -103,6 +105,10 @@ class Family:
             softmax=self.softmax,
             uniform=self.uniform,
         )
+
+    def reconstructing(self, clean: NetworkConfig) -> NetworkConfig:
+        """Stage II's network `clean` with what reconstruction has of its own, once it learns on by itself."""
+        return replace(clean, own_decoder=self.own_decoder, residual=self.residual)
 
     def restoring(self, task: str, scale: int, clean: NetworkConfig) -> NetworkConfig:
         """Stage III's network for one task, over the codebooks and decoder of the network `clean`."""

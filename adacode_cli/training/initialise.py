@@ -187,7 +187,8 @@ def _require_alike(earlier: NetworkConfig, config: NetworkConfig, path: Path) ->
     wanted = replace(earlier, coarse_passes=config.coarse_passes, encoder_context=context, own_decoder=own, **depths)
     wanted = replace(wanted, residual=earlier.residual or config.residual)
     if deeper or wanted != config:
-        hint = "Give an earlier result of the same task and family; its network may be shallower, not deeper."
+        hint = "Give an earlier result of the same task and family; its network may be shallower, not deeper. "
+        hint += "If it has further levels of codes, network.residual must be equal."
         raise TrainingError("is not an earlier result of this task", path=path, hint=hint)
 
 

@@ -210,5 +210,7 @@ def without_effect(recipe: Recipe, name: StageName) -> list[str]:
     stage = recipe.stage(name)
     unused += ["codebook", "feature", "contrastive"] if stage.learns in ("trunk", "decoder") else []
     found = [f"{name}.loss.{term}" for term in dict.fromkeys(unused) if getattr(stage.loss, term)]
+    if name == "fuse" and stage.learns not in OWN_DECODER and recipe.network.residual:
+        found.append("network.residual")
     chosen = {"basis": ("all",), "fuse": ("all", *OWN_DECODER)}.get(name, (stage.learns,))
     return found + ([f"{name}.learns"] if stage.learns not in chosen else [])

@@ -140,8 +140,7 @@ def run_fuse_again(session: TrainingSession, start: Path) -> bool:
         raise TrainingError(what, path=start, hint="Prepare shards with those categories, or train the basis again.")
     config = session.recipe.network.clean(categories, earlier.config.codebooks)
     if session.recipe.fuse.learns in OWN_DECODER:
-        family = session.recipe.network
-        config = replace(config, own_decoder=family.own_decoder, residual=family.residual)
+        config = session.recipe.network.reconstructing(config)
     network = fresh_network(config, session.seed(FUSED))
     fuse_from(network, start)
     books = {key: tensor for key, tensor in earlier.state_dict().items() if part_of(key) == "basis"}

@@ -371,12 +371,13 @@ class RestoreStage(Stage):
         """Distances of the features to the clean image's codes, and of their mixture to its decoder input."""
         with torch.no_grad():
             latent = self.teacher.encode(batch.target_BCHW).latent_BCHW
-            mixture = self.teacher.codebook(latent)
-            books = self.teacher.codebook.books
-            targets = [book.look_up(c) for book, c in zip(books, mixture.codes, strict=True)]  # type: ignore[operator]
+            codebook = self.teacher.codebook
+            # A task has the first level alone.
+            targets = codebook.vectors(codebook.nearest(latent)[: len(codebook.books)])
+            mixed = codebook.mix(targets, codebook.weights(latent))
         pairs = zip(passed.features, targets, strict=True)
         code = torch.stack([code_loss(f, t, self.loss.commitment) for f, t in pairs]).mean()
-        terms = {"codebook": code, "feature": feature_loss(passed.mixed_BCHW, mixture.latent_BCHW)}
+        terms = {"codebook": code, "feature": feature_loss(passed.mixed_BCHW, mixed)}
         if self.loss.contrastive:
             restored, clean = (x.float().mean((2, 3)) for x in (passed.latent_BCHW, latent))
             gather = self.processes.gather  # the negatives are the images of all processes

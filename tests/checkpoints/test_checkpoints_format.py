@@ -195,7 +195,7 @@ def test_a_stranger_without_metadata_is_refused(written):
     assert refused(written) == "has no adacode metadata"
     for key, what in ((DETECTOR_KEY, "a detector of marks"), (PRIOR_KEY, "a prior of codes")):
         save_file({"a": torch.ones(2)}, written, {key: "{}"})
-        assert refused(written) == f"holds {what} and no network"
+        assert refused(written) == f"holds {what}, not a task's network"
 
 
 def test_files_that_are_cut_or_something_else_are_refused(written, tmp_path):

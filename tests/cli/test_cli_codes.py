@@ -251,7 +251,7 @@ def test_fewer_levels_of_codes_make_smaller_files_and_coarser_images(reconstruct
     assert (tmp_path / "all.png").read_bytes() == images[2]
     assert (tmp_path / "all.adacode").read_bytes() == (tmp_path / "3.adacode").read_bytes()
     for arguments, message in (
-        (("--save-codes", "c.adacode", "--code-levels", "2"), b"the codes of own.safetensors have 1 level(s)"),
+        (("--save-codes", "c.adacode", "--code-levels", "2"), b"the codes of own.safetensors have only one level"),
         (("--code-levels", "1"), b"--code-levels has no effect without --save-codes"),
     ):
         assert message in reconstruct("a.png", "-o", "c.png", *arguments, code=2).stderr

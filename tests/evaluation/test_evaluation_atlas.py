@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from adacode_cli.checkpoints.format import Provenance, Weights, write_weights
 from adacode_cli.errors import InputError
 from adacode_cli.evaluation.atlas import BasisPanel, decoded_codes, draw_atlas, order_by_colour, order_by_use
 from adacode_cli.evaluation.code_usage import BasisUsage, measure_usage, photographs_in
+from adacode_cli.model.config import ResidualConfig
 
 NETWORKS = {
     "reconstruct": LOCAL,
@@ -77,6 +79,13 @@ def test_of_a_network_with_a_trunk_use_is_what_its_branch_chooses(photos):
     for codes, basis, (size, _) in zip(found.codes, usage.bases, net.config.codebooks, strict=True):
         np.testing.assert_array_equal(basis.counts, np.bincount(codes.flatten().numpy(), minlength=size))
     assert usage.strength == pytest.approx(float(found.weights_BKHW.sum(1).mean()), rel=1e-4)
+
+
+def test_of_codes_of_several_levels_use_is_that_of_the_first(photos):
+    fine = network(replace(LOCAL, residual=ResidualConfig(2, 0.4)))
+    found, plain = (measure_usage(net, photographs_in(photos), CPU, lambda _: None) for net in (fine, network(LOCAL)))
+    for basis, expected in zip(found.bases, plain.bases, strict=True):
+        np.testing.assert_array_equal(basis.counts, expected.counts)
 
 
 @given(st.lists(st.integers(0, 1000), min_size=1, max_size=30))

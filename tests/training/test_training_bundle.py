@@ -19,7 +19,7 @@ from adacode_cli.checkpoints.format import read_weights, write_weights
 from adacode_cli.checkpoints.load import load_network
 from adacode_cli.engine.restorer import Restorer
 from adacode_cli.errors import OutputError, TrainingError, UsageError, WeightsError
-from adacode_cli.model.config import DecoderConfig
+from adacode_cli.model.config import DecoderConfig, ResidualConfig
 from adacode_cli.model.network import AdaCode
 from adacode_cli.training.bundle import DTYPES, bundle
 
@@ -111,15 +111,16 @@ def test_a_name_that_no_family_can_have_is_a_usage_error(finished, tmp_path, fam
 def test_a_decoder_of_reconstructions_own_is_in_its_file_and_changes_no_other(finished, copied, tmp_path):
     path = copied / "fused.safetensors"
     weights = read_weights(path)
-    config = replace(weights.config, own_decoder=DecoderConfig(1, 1, 0))
+    config = replace(weights.config, own_decoder=DecoderConfig(1, 1, 0), residual=ResidualConfig())
     own = {k: v for k, v in AdaCode(config).state_dict().items() if k.startswith("own_decoder.")}
     write_weights(path, replace(weights, config=config, tensors=weights.tensors | own))
     bundle(copied, "mine", tmp_path / "out", torch.float32)
     bundle(finished, "mine", tmp_path / "before", torch.float32)
-    for stem in ("mine-basis", "mine-sr-x2", "mine-sr-x4", "mine-inpaint"):
+    for stem in ("mine-basis", "mine-fused", "mine-sr-x2", "mine-sr-x4", "mine-inpaint"):
         name = f"{stem}.safetensors"
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "before" / name).read_bytes()
     network, _ = load_network((tmp_path / "out" / "mine-reconstruct.safetensors",))
+    assert network.config == config
     assert all(torch.equal(network.state_dict()[key], tensor) for key, tensor in own.items())
     assert (tmp_path / "out" / "mine-reconstruct.safetensors").stat().st_size > 4 * sum(v.numel() for v in own.values())
 

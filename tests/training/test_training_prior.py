@@ -25,6 +25,7 @@ from adacode_cli.codes import prior_coding
 from adacode_cli.codes.prior import Prior
 from adacode_cli.engine.codes import prior_of
 from adacode_cli.errors import OutputError, TrainingError, UsageError, WeightsError
+from adacode_cli.model.config import ResidualConfig
 from adacode_cli.model.network import AdaCode
 from adacode_cli.training.crops import Contents
 from adacode_cli.training.prior import EncodedCrops, PriorRecipe, PriorRun, encoded_crops, train_prior
@@ -104,6 +105,10 @@ def test_crops_are_encoded_as_images_are(shards, fused):
     with torch.inference_mode():
         restored = network(pixels)
     np.testing.assert_array_equal(crops.codes[0], torch.cat(restored.codes)[:, :20, :20].numpy())
+    fine = AdaCode(replace(network.config, residual=ResidualConfig(3, 0.4))).eval()
+    fine.load_state_dict(network.state_dict())
+    of_first = encoded_crops(contents, fine, 0, PriorRun(Path("x"), CPU))
+    np.testing.assert_array_equal(of_first.codes, crops.codes, err_msg="a prior is of the first level")
     recipe = PriorRecipe(batch=3, patch=8)
     codes, steps = crops.window(recipe, 5)
     assert (tuple(codes.shape), tuple(steps.shape)) == ((3, 2, 8, 8), (3, 8, 8, 2))

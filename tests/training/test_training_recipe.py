@@ -10,7 +10,7 @@ import pytest
 from safetensors import safe_open
 
 from adacode_cli.errors import UsageError
-from adacode_cli.model.config import PAPER_CATEGORIES, NetworkConfig, TrunkConfig
+from adacode_cli.model.config import PAPER_CATEGORIES, NetworkConfig, ResidualConfig, TrunkConfig
 from adacode_cli.training.overrides import read_recipe, recipe_from
 from adacode_cli.training.presets import RECIPES, family_network, named_recipe
 from adacode_cli.training.recipe import STAGES, without_effect
@@ -79,6 +79,12 @@ def test_settings_that_change_nothing_are_named():
         assert f"{name}.learns" not in without_effect(recipe, name)
         other = recipe.with_stage(name, replace(recipe.stage(name), learns="codes"))
         assert f"{name}.learns" in without_effect(other, name)
+    levels = replace(recipe, network=replace(recipe.network, residual=ResidualConfig()))
+    assert "network.residual" in without_effect(levels, "fuse")
+    own = levels.with_stage("fuse", replace(recipe.fuse, learns="reconstruction"))
+    assert not {"network.residual", "fuse.learns", "fuse.loss.codebook"} & set(without_effect(own, "fuse"))
+    with pytest.raises(UsageError, match="residual codes of 9 levels"):
+        replace(recipe.network, residual=ResidualConfig(9))
 
 
 @pytest.mark.parametrize("scale", [2, 4])

@@ -93,7 +93,9 @@ def test_a_run_of_an_earlier_version_goes_on_with_the_defaults_of_later_settings
     path = tmp_path / "fused.checkpoint"
     whole = read_checkpoint(path)
     early = json.loads(json.dumps(whole.recipe))
-    del early["network"]["own_decoder"], early["network"]["context"], early["holes"]["traces"]
+    for later in ("own_decoder", "context", "residual"):
+        del early["network"][later]
+    del early["holes"]["traces"]
     write_checkpoint(path, replace(whole, recipe=early))
     run = RunFolder(tmp_path, resume=True)
     assert run.read_checkpoint("fused", "fuse", tiny_recipe())[1] == []

@@ -107,7 +107,7 @@ def test_a_stage_learns_what_is_its_own_and_leaves_the_rest(name, family):
 
 
 def test_images_are_made_of_one_level_of_codes_or_of_more():
-    """At random for each step, so the decoder learns both; the first level is what its usage and its loss count."""
+    """At random for each step, so the decoder learns each number."""
     network = fresh_network(replace(packed("reconstruct"), residual=ResidualConfig(3, 0.4)), 0)
     stage, batch = FuseStage(network, ground()), make_batch("fuse", network)
     made = []
@@ -176,6 +176,20 @@ def test_the_teacher_of_stage_three_stays_as_it_is():
     trained(stage, make_batch("sr-2", stage.network), 2)
     assert not stage.teacher.training
     assert all(torch.equal(before[k], v) for k, v in stage.teacher.state_dict().items())
+
+
+def test_a_teacher_of_several_levels_of_codes_teaches_the_first():
+    """A task's codes have one level, so those of the others cannot be its targets."""
+    plain = fresh_network(packed("reconstruct"), 0)
+    fine = fresh_network(replace(packed("reconstruct"), residual=ResidualConfig(3, 0.4)), 0)
+    terms = []
+    for teacher in (plain, fine):
+        network = fresh_network(packed("sr", 2), 1)
+        adopt_fused(network, teacher)
+        torch.manual_seed(3)
+        terms.append(RestoreStage(network, ground(), teacher).losses(make_batch("sr-2", network))[0])
+    for name, expected in terms[0].items():
+        torch.testing.assert_close(terms[1][name], expected, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

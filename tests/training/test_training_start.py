@@ -167,6 +167,9 @@ def test_all_that_reconstruction_has_of_its_own_learns_with_codes_of_two_levels(
     assert len(network(torch.rand(1, 3, 64, 64)).codes) == 2 * network.config.num_bases
     with pytest.raises(TrainingError, match="not an earlier result of this task"):
         run_fuse_again(tiny_session(shards, tmp_path / "back", TINY), tmp_path / "run" / "fused.safetensors")
+    session = tiny_session(shards, tmp_path / "sr", STILL)
+    assert run_restore(session, tmp_path / "run" / "fused.safetensors", task="sr", scale=4)
+    assert load_network((tmp_path / "sr" / "sr-x4.safetensors",))[0].config.residual is None
 
 
 def test_a_decoder_of_its_own_comes_after_stage_two(finished, tmp_path, shards):
@@ -175,11 +178,12 @@ def test_a_decoder_of_its_own_comes_after_stage_two(finished, tmp_path, shards):
         run_fuse(tiny_session(shards, tmp_path / "a", recipe), finished)
     with pytest.raises(TrainingError, match="a stage II that has ended"):
         run_joint(tiny_session(shards, tmp_path / "b", recipe))
-    recipe = replace(TINY, restore=replace(TINY.restore, learns="decoder"))
-    with pytest.raises(TrainingError, match="is for stage II"):
-        run_restore(
-            tiny_session(shards, tmp_path / "c", recipe), finished / "fused.safetensors", task="inpaint", scale=1
-        )
+    for learns in ("decoder", "reconstruction"):
+        recipe = replace(TINY, restore=replace(TINY.restore, learns=learns))
+        with pytest.raises(TrainingError, match=f"restore.learns={learns} is for stage II"):
+            run_restore(
+                tiny_session(shards, tmp_path / "c", recipe), finished / "fused.safetensors", task="inpaint", scale=1
+            )
 
 
 def test_fusing_goes_on_over_codebooks_trained_anew(finished, tmp_path, shards):
