@@ -145,18 +145,23 @@ def earlier_fused(path: Path) -> AdaCode:
     return network
 
 
-def fuse_from(network: AdaCode, path: Path) -> None:
+def fuse_from(network: AdaCode, path: Path) -> bool:
     """Stage II continues: everything except the codebooks is taken from the file.
 
-    A decoder of reconstruction's own that the file does not have starts as the shared one. Raises TrainingError if the
-    file does not fit.
+    A decoder of reconstruction's own that the file does not have starts as the shared one. A network that has none
+    leaves out that of the file, with its further levels of codes: returns True if there was one. Raises TrainingError
+    if the file does not fit.
     """
     earlier = earlier_fused(path)
-    _require_alike(earlier.config, network.config, path)
+    config, left_out = earlier.config, network.own_decoder is None and earlier.own_decoder is not None
+    if left_out:
+        config = replace(config, own_decoder=None, residual=None)
+    _require_alike(config, network.config, path)
     source = {key: t for key, t in earlier.state_dict().items() if not key.startswith(_BOOKS)}
     if earlier.own_decoder is None:
         source |= {f"own_{key}": tensor for key, tensor in source.items() if key.startswith(_DECODER)}
     _take_over(network, source)
+    return left_out
 
 
 def restore_from(network: AdaCode, path: Path) -> Provenance:

@@ -122,7 +122,7 @@ def run_fuse(session: TrainingSession, basis_folder: Path, *, start: Path | None
     sizes = tuple(weights.config.codebooks[0] for weights in found.values())
     network = fresh_network(family.clean(tuple(found), sizes), session.seed(FUSED))
     if start is not None:
-        fuse_from(network, start)
+        _continue(session, network, start)
     elif common is not None:
         _adopt_start(network, common.tensors)
     return _fuse(session, network, books, basis_folder)
@@ -142,9 +142,17 @@ def run_fuse_again(session: TrainingSession, start: Path) -> bool:
     if session.recipe.fuse.learns in OWN_DECODER:
         config = session.recipe.network.reconstructing(config)
     network = fresh_network(config, session.seed(FUSED))
-    fuse_from(network, start)
+    _continue(session, network, start)
     books = {key: tensor for key, tensor in earlier.state_dict().items() if part_of(key) == "basis"}
     return _fuse(session, network, books, start)
+
+
+def _continue(session: TrainingSession, network: AdaCode, start: Path) -> None:
+    if fuse_from(network, start):
+        session.listeners.on_note(
+            f"{start}: its decoder of reconstruction's own is left out, because all of stage II is trained further; "
+            "train it again after that (fuse.learns=decoder)"
+        )
 
 
 def _fuse(session: TrainingSession, network: AdaCode, books: Mapping[str, Tensor], path: Path) -> bool:

@@ -16,6 +16,7 @@ from adacode_cli.checkpoints.load import load_network
 from adacode_cli.errors import TrainingError
 from adacode_cli.model.config import ContextConfig, DecoderConfig, ResidualConfig
 from adacode_cli.training.runs import run_fuse, run_fuse_again, run_joint, run_restore
+from adacode_cli.training.session import Listeners
 
 SHARED = tuple(prefix for prefixes in SHARED_PARTS.values() for prefix in prefixes)
 STILL = with_steps(1, optimiser=replace(TINY.restore.optimiser, rate=1e-9))
@@ -147,9 +148,14 @@ def test_a_decoder_of_its_own_learns_alone_from_where_the_shared_one_was(finishe
     session = tiny_session(shards, tmp_path / "sr", STILL)
     assert run_restore(session, tmp_path / "run" / "fused.safetensors", task="sr", scale=4)
     assert load_network((tmp_path / "sr" / "sr-x4.safetensors",))[0].own_decoder is None
+    notes: list[str] = []
     session = tiny_session(shards, tmp_path / "all", STILL)
-    with pytest.raises(TrainingError, match="not an earlier result of this task"):
-        run_fuse_again(session, tmp_path / "run" / "fused.safetensors")
+    session.listeners = Listeners(on_note=notes.append)
+    assert run_fuse_again(session, tmp_path / "run" / "fused.safetensors")
+    whole, _ = load_network((tmp_path / "all" / "fused.safetensors",))
+    assert whole.config == earlier.config
+    assert torch.allclose(whole(image).image_BCHW, earlier(image).image_BCHW, atol=1e-4), "the shared decoder goes on"
+    assert any("its decoder of reconstruction's own is left out" in note for note in notes)
 
 
 def test_all_that_reconstruction_has_of_its_own_learns_with_codes_of_two_levels(finished, tmp_path, shards):
@@ -163,10 +169,12 @@ def test_all_that_reconstruction_has_of_its_own_learns_with_codes_of_two_levels(
     assert all(torch.equal(result[key], start[key]) for key in shared)
     learnt = ("encoder.stem.conv.weight", "codebook.before.0.weight", "codebook.predictor.out.weight")
     assert not any(torch.equal(result[key], start[key]) for key in learnt)
-    network, _ = load_network((tmp_path / "run" / "fused.safetensors",))
-    assert len(network(torch.rand(1, 3, 64, 64)).codes) == 2 * network.config.num_bases
-    with pytest.raises(TrainingError, match="not an earlier result of this task"):
-        run_fuse_again(tiny_session(shards, tmp_path / "back", TINY), tmp_path / "run" / "fused.safetensors")
+    made, _ = load_network((tmp_path / "run" / "fused.safetensors",))
+    assert len(made(torch.rand(1, 3, 64, 64)).codes) == 2 * made.config.num_bases
+    other = replace(recipe, network=replace(network, residual=ResidualConfig(3, 0.4)))
+    with pytest.raises(TrainingError, match="not an earlier result of this task") as caught:
+        run_fuse_again(tiny_session(shards, tmp_path / "other", other), tmp_path / "run" / "fused.safetensors")
+    assert "network.residual must be equal" in caught.value.hint
     session = tiny_session(shards, tmp_path / "sr", STILL)
     assert run_restore(session, tmp_path / "run" / "fused.safetensors", task="sr", scale=4)
     assert load_network((tmp_path / "sr" / "sr-x4.safetensors",))[0].config.residual is None
