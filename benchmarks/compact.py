@@ -21,7 +21,7 @@ from adacode_cli.engine.device import computes_bf16
 from adacode_cli.model.network import AdaCode
 from adacode_cli.model.rescaling import halved
 from adacode_cli.training.initialise import initialise
-from adacode_cli.training.presets import family_network
+from adacode_cli.training.presets import family_network, named_recipe
 
 SIDE = 512
 TASKS = (("sr", 4), ("sr", 2), ("inpaint", 1), ("reconstruct", 1))
@@ -58,7 +58,10 @@ def main() -> None:
         print(f"{'yardstick x4':<16}{row}")
         for task, scale in TASKS:
             # ×2 uses the ×4 network.
-            network = AdaCode(family_network("compact", task, 4 if task == "sr" else scale))
+            config = family_network("compact", task, 4 if task == "sr" else scale)
+            if task == "reconstruct":
+                config = named_recipe("compact").network.reconstructing(config)
+            network = AdaCode(config)
             initialise(network)
             network = halved(network) if scale == 2 else network
             x = torch.rand(1, network.config.in_channels, SIDE // scale, SIDE // scale)

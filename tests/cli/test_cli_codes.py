@@ -131,11 +131,13 @@ def test_damaged_files_fail_alone_and_other_weights_are_named(reconstruct, tmp_p
     assert not (tmp_path / "c.png").exists()
 
 
-def test_the_bundled_prior_packs_codes_and_other_weights_are_refused(reconstruct, tmp_path):
+@pytest.mark.parametrize(("levels", "version"), [(1, 3), (2, 4)])
+def test_the_bundled_prior_packs_codes_and_other_weights_are_refused(reconstruct, tmp_path, levels, version):
     Image.fromarray(data.astronaut()[:72, :56]).save(tmp_path / "a.png")
-    reconstruct("a.png", "-o", "b.png", "--save-codes", "a.adacode", weights="compact")
+    saved = ("-o", "b.png", "--save-codes", "a.adacode", "--code-levels", str(levels))
+    reconstruct("a.png", *saved, weights="compact")
     whole = (tmp_path / "a.adacode").read_bytes()
-    assert whole[8:10] == b"\3\0", "it is of version 3"
+    assert whole[8:10] == bytes([version, 0])
     reconstruct("a.adacode", "--from-codes", "-o", "c.png", weights="compact")
     assert (tmp_path / "c.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
