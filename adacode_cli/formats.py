@@ -17,8 +17,8 @@ Signature = tuple[tuple[int, bytes], ...]
 Depth = Literal["uint8", "uint16", "float32"]
 """The type of a sample in memory, by its name in NumPy."""
 
-CODES_SIGNATURE = b"\x89ADC\r\n\x1a\n"
-"""The beginning of a file of codes, which is not an image (`codes.file`)."""
+CODES_SIGNATURE, CODES_SUFFIX = b"\x89ADC\r\n\x1a\n", ".adacode"
+"""The beginning and the suffix of a file of codes, which is not an image (`codes.file`)."""
 
 FALLBACK = "png"
 """The format of an output whose name does not give one: it is lossless, and all programs read it."""

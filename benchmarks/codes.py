@@ -5,11 +5,13 @@
 For each photograph the lowest quality is searched (by bisection, 1 to 100) at which JPEG (4:2:0, optimised tables),
 WebP (lossy, method 6) and AVIF (speed 6) are at least as near to the original as the image decoded from our codes; a
 codec whose lowest quality is still nearer is counted, with that quality. Sizes are of files without metadata, codes of
-one level. The tables after that have what a number of bits per pixel gives: a codec's highest quality whose file is not
-larger, and our codes of as many levels as fit. Where not even one level fits, our codes are of a smaller image, and
-`sr` enlarges what is decoded. Then follow the bits of a cell, packed by LZMA and with the prior of the weights, and the
-CPU seconds of the prior. The last line has the effect of quantised mixing weights: PSNR between decoded images, in
-float, clipped.
+one level; a last row has codes of all levels.
+
+The tables after that have what a number of bits per pixel gives: a codec's highest quality whose file is not larger,
+and our codes of as many levels as fit. Where not even one level fits, our codes are of a smaller image, and `sr`
+enlarges what is decoded. Then follow the bits of a cell, packed by LZMA and with the prior of the weights, and the CPU
+seconds of the prior. The last line has the effect of quantised mixing weights: PSNR between decoded images, in float,
+clipped.
 """
 
 from __future__ import annotations
@@ -157,6 +159,12 @@ def max_quality(original: RgbImage, codec: dict[str, Any], bits_per_px: float) -
     return low
 
 
+def all_levels(restorer: Restorer, original: RgbImage, network: Perceptual) -> Point:
+    """Codes of all levels."""
+    codes = restorer.encode(original)
+    return point(restorer.decode(codes).image, original, len(to_bytes(codes, restorer.prior())), network)
+
+
 def codes_within(restorer: Restorer, original: RgbImage, network: Perceptual, bits_per_px: float) -> Point:
     """Our codes of at most that size: of as many levels as fit, or of a smaller image that `sr` enlarges again."""
     whole, prior = restorer.encode(original), restorer.prior()
@@ -218,6 +226,7 @@ def main() -> None:
     restorer = Restorer.from_pretrained(options.weights, device="cpu", precision="fp32")
     found: dict[str, list[Point]] = {title: [] for title in ("codes", *CODECS)}
     rated: dict[tuple[float, str], list[Point]] = {(rate, title): [] for rate in RATES for title in found}
+    whole: list[Point] = []
     quantised: list[float] = []
     sizes: dict[str, list[Packed]] = {}
     for name, original in photographs(options.photos, options.every):
@@ -231,12 +240,13 @@ def main() -> None:
                 rated[rate, title].append(replace(best, lowest=best.bits_per_px > rate))
         for rate in RATES:
             rated[rate, "codes"].append(codes_within(restorer, original, network, rate))
+        whole.append(all_levels(restorer, original, network))
         quantised.append(quantisation_psnr(restorer, original))
         last = " ".join(f"{title} {points[-1].bits_per_px:.3f}" for title, points in found.items())
         print(f"{name}: bits per pixel: {last}; LPIPS {ours.distance:.4f}", flush=True)
     print(f"\n{platform.machine()}, torch {torch.__version__}, {len(quantised)} photographs, means")
     print(f"{'':<10} {'bits/px':>9} {'LPIPS':>9} {'PSNR luma':>9} {'quality':>8} {'lowest':>7}")
-    print("\n".join(row(title, points) for title, points in found.items()))
+    print("\n".join(row(title, points) for title, points in {**found, "all levels": whole}.items()))
     for rate in RATES:
         print(f"\nat most {rate} bits per pixel")
         print("\n".join(row(title, points) for (at_rate, title), points in rated.items() if at_rate == rate))

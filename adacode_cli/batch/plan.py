@@ -272,6 +272,8 @@ def _nothing_to_do(
         message = f"no files with the suffix {' or '.join(sorted(suffixes))} found"
         return InputError(message, path=where, hint="Name a directory that holds some, or the files.")
     hint = "Check --include and --exclude; hidden files and files without an image suffix are left out of directories."
+    if left_out.other_files.get(formats.CODES_SUFFIX):
+        hint = "Files of codes are read with `adacode reconstruct --from-codes`."
     if left_out.unread_images:
         hint = "Convert images of other kinds to TIFF or PNG first."
     return InputError("; ".join(filter(None, ("no images found", left_out.text))), path=where, hint=hint)

@@ -103,7 +103,7 @@ def reconstruct(
             metavar="PATH",
             rich_help_panel=_CODES,
             help="Also write each image's codes and mixing weights: into this directory, or, for one image, into this "
-            "file (.adacode). The image that is written is bit-identical to that of --from-codes.",
+            "file if its name ends in .adacode. The image that is written is bit-identical to that of --from-codes.",
         ),
     ] = None,
     code_levels: Annotated[
@@ -122,14 +122,17 @@ def reconstruct(
         flag("--from-codes", panel=_CODES, help="The inputs are .adacode files, or directories with such files."),
     ] = False,
 ) -> None:
-    """Rebuild images at their own size from the codebooks alone.
+    """Rebuild images at their own size from codes and mixing weights alone.
 
-    It shows what the codebooks can express: the quality from which every other
-    task starts. The codes are a compressed form of the image, which can be
-    stored in a file.
+    It shows what the codes hold, and does not improve images. Codes and mixing
+    weights can be stored in a file, for example for research; for archives,
+    image formats keep more in fewer bytes.
     """
     if save_codes and from_codes:
         raise UsageError("--save-codes and --from-codes contradict one another", hint="Leave out one of the two.")
+    if code_levels is not None and from_codes:
+        hint = "Save the codes of the image again, with --save-codes and --code-levels."
+        raise UsageError("--code-levels and --from-codes contradict one another", hint=hint)
     if code_levels is not None and save_codes is None:
         raise UsageError("--code-levels has no effect without --save-codes", hint="Add --save-codes PATH.")
     request = Request("reconstruct", save_codes=save_codes, code_levels=code_levels, from_codes=from_codes)

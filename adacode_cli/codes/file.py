@@ -21,9 +21,10 @@ from adacode_cli.codes.image import MAX_BASES, MAX_CODES, Codes, DecoderIdentity
 from adacode_cli.codes.prior import DIGEST_BYTES, Prior
 from adacode_cli.errors import InputError, WeightsError
 from adacode_cli.formats import CODES_SIGNATURE as MAGIC
+from adacode_cli.formats import CODES_SUFFIX
 from adacode_cli.limits import MAX_CODE_LEVELS, MAX_PIXELS
 
-SUFFIX = ".adacode"
+SUFFIX = CODES_SUFFIX
 VERSION = 4
 """The newest version that is read: codes of several levels. Those of one level are written as version 3 if they are
 packed with a prior, otherwise as version 2, and as version 1 for images without XMP and IPTC.

@@ -107,11 +107,14 @@ class Coder:
         if made_with.digest == self.identity.digest and same_shape:
             return
         name = made_with.name
+        # A file of weights is not pulled.
+        use = f"Use --weights {name}"
+        use += "" if name.endswith((".safetensors", ".pth")) else f" after `adacode weights pull {name}`"
         raise WeightsError(
             f"its codes were made with the weights {name!r} (decoder {made_with.digest.hex()[:12]}), "
-            f"and {self.identity.name!r} are others (decoder {self.identity.digest.hex()[:12]})",
-            hint=f"Use --weights {name} after `adacode weights pull {name}`; if you use them "
-            "already, they have been trained again since then: install the version of adacode that wrote the codes.",
+            f"not with {self.identity.name!r} (decoder {self.identity.digest.hex()[:12]})",
+            hint=f"{use}; if you use them already, they have been trained again since then: use the earlier file, or "
+            "the version of adacode that wrote the codes.",
             only_this_image=True,
         )
 

@@ -141,6 +141,8 @@ def run_fuse_again(session: TrainingSession, start: Path) -> bool:
     config = session.recipe.network.clean(categories, earlier.config.codebooks)
     if session.recipe.fuse.learns in OWN_DECODER:
         config = session.recipe.network.reconstructing(config)
+        if config.residual is None:
+            config = replace(config, residual=earlier.config.residual)
     network = fresh_network(config, session.seed(FUSED))
     _continue(session, network, start)
     books = {key: tensor for key, tensor in earlier.state_dict().items() if part_of(key) == "basis"}

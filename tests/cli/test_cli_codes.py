@@ -255,6 +255,7 @@ def test_fewer_levels_of_codes_make_smaller_files_and_coarser_images(reconstruct
     for arguments, message in (
         (("--save-codes", "c.adacode", "--code-levels", "2"), b"the codes of own.safetensors have only one level"),
         (("--code-levels", "1"), b"--code-levels has no effect without --save-codes"),
+        (("--code-levels", "1", "--from-codes"), b"--code-levels and --from-codes contradict one another"),
     ):
         assert message in reconstruct("a.png", "-o", "c.png", *arguments, code=2).stderr
         assert not (tmp_path / "c.png").exists()

@@ -171,6 +171,9 @@ def test_all_that_reconstruction_has_of_its_own_learns_with_codes_of_two_levels(
     assert not any(torch.equal(result[key], start[key]) for key in learnt)
     made, _ = load_network((tmp_path / "run" / "fused.safetensors",))
     assert len(made(torch.rand(1, 3, 64, 64)).codes) == 2 * made.config.num_bases
+    keeps = replace(recipe, network=replace(network, residual=None))
+    assert run_fuse_again(tiny_session(shards, tmp_path / "keeps", keeps), tmp_path / "run" / "fused.safetensors")
+    assert load_network((tmp_path / "keeps" / "fused.safetensors",))[0].config == made.config
     other = replace(recipe, network=replace(network, residual=ResidualConfig(3, 0.4)))
     with pytest.raises(TrainingError, match="not an earlier result of this task") as caught:
         run_fuse_again(tiny_session(shards, tmp_path / "other", other), tmp_path / "run" / "fused.safetensors")
