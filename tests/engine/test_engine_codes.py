@@ -136,7 +136,10 @@ def test_codes_of_other_weights_are_refused_by_name():
     with pytest.raises(WeightsError, match=r"'mine\.safetensors'.*'tiny'") as caught:
         coder(seed=1).decode(codes)
     assert caught.value.only_this_image
-    assert "adacode weights pull mine.safetensors" in caught.value.hint
+    assert "Use --weights mine.safetensors;" in caught.value.hint, "a file is not pulled"
+    with pytest.raises(WeightsError) as caught:
+        coder(seed=1).decode(coder(name="compact").encode(photograph(20, 30)))
+    assert "Use --weights compact after `adacode weights pull compact`;" in caught.value.hint
     with pytest.raises(WeightsError):
         coder(replace(LOCAL, codebooks=((9, 4), (6, 4)))).decode(codes)
 
