@@ -58,10 +58,15 @@ class CodesPlace:
         return self.given if self.names_one_file else self.given / f"{job.name}{SUFFIX}"
 
     def check(self, inputs: Sequence[Path]) -> None:
-        """Raises UsageError if one file is named for several images, OutputError if `given` is not a directory."""
+        """Raises UsageError if one file is named for several images, or the name is that of an image; OutputError if
+        `given` is not a directory.
+        """
         if self.names_one_file and (len(inputs) != 1 or inputs[0].is_dir()):
             hint = "For a directory or several inputs, --save-codes must name a directory."
             raise UsageError(f"--save-codes {self.given} names a single file", hint=hint)
+        if formats.of_any_suffix(self.given.suffix) and not self.given.exists():
+            hint = f"Name a directory, or a file whose name ends in {SUFFIX}."
+            raise UsageError(f"--save-codes {self.given} has the name of an image", hint=hint)
         if not self.names_one_file and self.given.exists() and not self.given.is_dir():
             hint = f"Give --save-codes a directory, or a file name that ends in {SUFFIX}."
             raise OutputError("exists and is not a directory", path=self.given, hint=hint)

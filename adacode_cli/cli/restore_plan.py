@@ -215,6 +215,8 @@ def writes_of(inputs: list[Path], options: RestoreOptions, request: Request, *, 
     if request.save_codes is not None:
         place = CodesPlace(request.save_codes)
         place.check(inputs)
+        if options.output is not None and place.names_one_file and Path(options.output) == request.save_codes:
+            raise UsageError("-o and --save-codes name the same file", hint="Name the image and its codes differently.")
         beside.append(Beside("--save-codes", "the codes", place.path))
     return Writes(Kept(tuple(files), tuple(folders), tuple(parents)), tuple(beside), options.log_file)
 

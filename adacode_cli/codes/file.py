@@ -309,7 +309,7 @@ def _read_header(reader: _Reader, max_pixels: int) -> _Header:
         (0 in (height, width, rows, columns, stride, num, unit), "a size of 0"),
         (not name.isprintable(), "weights of an unprintable name"),
         (num > MAX_BASES, f"{num} bases"),
-        (not fewest <= levels <= MAX_CODE_LEVELS, f"{levels} levels of codes"),
+        (not fewest <= levels <= MAX_CODE_LEVELS, f"version {version} and {levels} as its number of levels of codes"),
         (
             rows * columns * num > height * width // _PIXELS_PER_CODE + _EXTRA_CODES,
             f"{num} times {columns}×{rows} codes for {width}×{height} pixels",

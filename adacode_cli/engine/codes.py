@@ -78,7 +78,9 @@ class Coder:
         deep = codes.dtype != np.uint8
         self._check_room(codes.height, codes.width, deep=deep)
         grids = torch.from_numpy(codes.codes_KHW.astype(np.int64)).unbind(0)
-        coded = Coded(grids, torch.from_numpy(codes.mixing), codes.height, codes.width)
+        # The order of values in memory changes the last bits of a convolution.
+        mixing = torch.from_numpy(np.ascontiguousarray(codes.mixing))
+        coded = Coded(grids, mixing, codes.height, codes.width)
         return DecodedCodes(*self._runner.decode(coded, dtype=codes.dtype, grey=codes.grey))
 
     def _kept(self, height: int, width: int, rows: int, columns: int) -> tuple[int, int]:

@@ -164,7 +164,10 @@ def _fuse(session: TrainingSession, network: AdaCode, books: Mapping[str, Tensor
         return True
     adopt(network, books)
     _require_shared(network, books, ("basis",), path)
-    kind = _OF_RECONSTRUCTION.get(session.recipe.fuse.learns, FuseStage)
+    learns = session.recipe.fuse.learns
+    kind = _OF_RECONSTRUCTION.get(learns, FuseStage)
+    if kind is not FuseStage:
+        session.listeners.on_note(f"only what reconstruction has of its own is trained (fuse.learns={learns})")
     return session.train(FUSED, "fuse", kind(network, session.context("fuse"))) is not None
 
 

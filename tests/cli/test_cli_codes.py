@@ -156,6 +156,8 @@ def test_the_bundled_prior_packs_codes_and_other_weights_are_refused(reconstruct
         (("p", "--save-codes", "c", "--from-codes"), 2, "contradict"),
         (("p", "--save-codes", "c.adacode"), 2, "names a single file"),
         (("p/a.png", "--save-codes", "p/a.png"), 6, "not a directory"),
+        (("p/a.png", "--save-codes", "b.png"), 2, "has the name of an image"),
+        (("p/a.png", "-o", "c.adacode", "--save-codes", "c.adacode"), 2, "name the same file"),
         (("p/a.png", "--save-codes", "old.adacode"), 6, "--overwrite"),
         (("p", "--from-codes"), 3, "no files with the suffix .adacode found"),
         (("old.adacode",), 3, "--from-codes"),

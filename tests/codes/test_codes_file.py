@@ -74,7 +74,7 @@ def test_another_number_of_levels_than_the_file_holds_is_refused(levels):
     at = HEADER_AT + HEADER.size + len("tiny") + 4 * 2 + 16
     assert body[at] == 2
     body[at] = levels
-    with pytest.raises(InputError, match="levels of codes" if levels != 3 else "inconsistent"):
+    with pytest.raises(InputError, match="number of levels of codes" if levels != 3 else "inconsistent"):
         from_bytes(signed(bytes(body)), name="x")
 
 
