@@ -9,8 +9,8 @@ import torch
 from bright_detector import SMALL, bright_detector, save_bright_detector
 from safetensors.torch import load_file, save_file
 
-from adacode_cli.checkpoints.detectors import METADATA_KEY, load_detector, read_detector, write_detector
-from adacode_cli.checkpoints.format import Provenance
+from adacode_cli.checkpoints.detectors import load_detector, read_detector, write_detector
+from adacode_cli.checkpoints.format import DETECTOR_KEY, Provenance
 from adacode_cli.errors import WeightsError
 from adacode_cli.model.detector import MULTIPLE, Detector, DetectorConfig, initialise
 
@@ -98,14 +98,14 @@ def test_a_file_gives_back_the_detector(tmp_path):
 
 def header(**changes: object) -> dict[str, str]:
     whole = {"format": 1, "config": SMALL.to_dict(), "threshold": 0.5, "provenance": {}} | changes
-    return {METADATA_KEY: json.dumps(whole)}
+    return {DETECTOR_KEY: json.dumps(whole)}
 
 
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [
         ({}, "does not hold a detector"),
-        ({METADATA_KEY: "{"}, "damaged metadata"),
+        ({DETECTOR_KEY: "{"}, "damaged metadata"),
         (header(format=2), "has format 2"),
         (header(threshold=1.0), "threshold"),
         (header(threshold="often"), "damaged metadata"),
