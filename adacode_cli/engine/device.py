@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from pathlib import Path
 
 import torch
 
@@ -15,6 +17,8 @@ from adacode_cli.model.codebook import Codebook
 from adacode_cli.model.network import AdaCode
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+# Linux names the maker in the second line of the first processor.
+_CPUINFO, _CPUINFO_START = Path("/proc/cpuinfo"), 1024
 _DEVICE = re.compile(r"cpu|mps|cuda(:[0-9]+)?")
 
 
@@ -37,14 +41,29 @@ def choose_device(name: str) -> torch.device:
 
 
 def computes_bf16(device: torch.device) -> bool:
-    """Whether the device computes bfloat16 natively; emulated bf16 is slower than fp32 and less exact."""
+    """Whether the device computes bfloat16 faster than float32; emulated bf16 is slower and less exact."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    if device.type == "cpu":
-        # Not public, so a later torch may lack them: then `auto` does not choose bf16.
-        asks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
-        return any(ask() for ask in asks if ask is not None)
-    return False
+    if device.type != "cpu":
+        return False
+    # Intel's processors need AMX for that, which a hypervisor may hide: their AVX-512 instructions for bf16 take
+    # longer than those for float32 (docs/compact.md). AMD's take half as long.
+    return _has("_is_amx_tile_supported") or (_has("_is_avx512_bf16_supported") and not _is_of_intel())
+
+
+def _has(name: str) -> bool:
+    """What a function of torch.cpu says of the processor. They are not public: one that a later torch lacks says no."""
+    ask = getattr(torch.cpu, name, None)
+    return ask is not None and bool(ask())
+
+
+def _is_of_intel() -> bool:
+    """Whether Linux or Windows says that the processor is one of Intel's."""
+    try:
+        with _CPUINFO.open(encoding="utf-8", errors="replace") as file:
+            return "GenuineIntel" in file.read(_CPUINFO_START)
+    except OSError:
+        return "GenuineIntel" in os.environ.get("PROCESSOR_IDENTIFIER", "")
 
 
 def unfolds(dtype: torch.dtype, device: torch.device) -> bool:

@@ -63,6 +63,35 @@ def test_precision_by_itself_is_never_short_of_the_image():
     assert not computes_bf16(torch.device("mps"))
 
 
+@pytest.mark.parametrize(
+    ("amx", "avx512", "maker", "faster"),
+    [
+        (True, True, "GenuineIntel", True),
+        (False, True, "GenuineIntel", False),  # a hypervisor hides AMX
+        (False, True, "AuthenticAMD", True),
+        (False, False, "AuthenticAMD", False),
+    ],
+)
+@pytest.mark.parametrize("system", ["linux", "windows"])
+def test_bf16_is_chosen_only_where_it_is_faster(monkeypatch, tmp_path, amx, avx512, maker, faster, system):
+    cpuinfo = tmp_path / "cpuinfo"
+    if system == "linux":
+        cpuinfo.write_text(f"processor\t: 0\nvendor_id\t: {maker}\ncpu family\t: 6\n")
+    else:
+        monkeypatch.setenv("PROCESSOR_IDENTIFIER", f"x86 Family 6 Model 207 Stepping 2, {maker}")
+    monkeypatch.setattr("adacode_cli.engine.device._CPUINFO", cpuinfo)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+    assert computes_bf16(CPU) == faster
+    assert choose_precision("auto", CPU, deep=False) == (torch.bfloat16 if faster else torch.float32)
+
+
+def test_a_later_torch_that_does_not_say_what_the_processor_has_computes_in_float32(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "_is_amx_tile_supported")
+    monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported")
+    assert not computes_bf16(CPU)
+
+
 @pytest.mark.parametrize("tile", ["auto", "none", "64", 64, 65, "4096", np.int64(512), 10**9])
 def test_tiles_that_are_possible(tile):
     assert RunOptions(tile=tile).tile == tile
