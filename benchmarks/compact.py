@@ -49,9 +49,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
     repeats = parser.parse_args().repeats
-    native = "native" if computes_bf16(torch.device("cpu")) else "emulated"
+    auto = "bf16" if computes_bf16(torch.device("cpu")) else "fp32"
     machine = platform.processor() or platform.machine()
-    print(f"{machine}, {torch.get_num_threads()} threads, torch {torch.__version__}, bf16 {native}")
+    print(f"{machine}, {torch.get_num_threads()} threads, torch {torch.__version__}, precision auto is {auto}")
     print(f"{'network':<16}{'MFLOP/px':>8} {'M param':>8} {'fp32 ms':>9} {'ratio':>7} {'bf16 ms':>9} {'ratio':>7}")
     with torch.inference_mode():
         row, reference = measure(yardstick(), torch.rand(1, 3, SIDE // 4, SIDE // 4), repeats, None)

@@ -266,14 +266,14 @@ def _nothing_to_do(
     where = inputs[0] if len(inputs) == 1 else None
     if mask := next((entry for entry in passed_over if entry.reason == IS_MASK and entry.path in inputs), None):
         return InputError(
-            "is the mask, and no other image is given", path=mask.path, hint="Name the image that it belongs to."
+            "is the mask, and no other image is left", path=mask.path, hint="Name the image that it belongs to."
         )
     if suffixes.isdisjoint(formats.input_suffixes()):
         message = f"no files with the suffix {' or '.join(sorted(suffixes))} found"
         return InputError(message, path=where, hint="Name a directory that holds some, or the files.")
     hint = "Check --include and --exclude; hidden files and files without an image suffix are left out of directories."
     if left_out.other_files.get(formats.CODES_SUFFIX):
-        hint = "Files of codes are read with `adacode reconstruct --from-codes`."
+        hint += " Files of codes are read with `adacode reconstruct --from-codes`."
     if left_out.unread_images:
         hint = "Convert images of other kinds to TIFF or PNG first."
     return InputError("; ".join(filter(None, ("no images found", left_out.text))), path=where, hint=hint)

@@ -72,7 +72,9 @@ def memory() -> Facts:
 
 
 def devices() -> list[Facts]:
-    """Every device that torch can compute on, with the number types that it computes in natively."""
+    """Every device that torch can compute on, with the number types that it computes in natively. bf16 that is slower
+    than float32 does not count.
+    """
     import torch
 
     from adacode_cli.engine.device import computes_bf16

@@ -148,8 +148,8 @@ class TrainOptions:
         typer.Option(
             metavar="TYPE",
             rich_help_panel=_LEARNING,
-            help="bf16, fp32, or auto: bf16 where the device has it. Default: that of the recipe.json of --config, "
-            "otherwise auto.",
+            help="bf16, fp32, or auto: bf16 where the device is faster with it. Default: that of the recipe.json of "
+            "--config, otherwise auto.",
         ),
     ] = None
     resume: Annotated[

@@ -202,7 +202,8 @@ class Recipe:
 
 def without_effect(recipe: Recipe, name: StageName) -> list[str]:
     """Settings without effect: weights of losses that a stage does not have, or that need a perceptual network, a
-    pixel shuffle or codes that are trained; and `learns` if a stage has no choice.
+    pixel shuffle or codes that are trained; `learns` if a stage has no choice; and further levels of codes where
+    reconstruction does not learn on by itself.
     """
     missing = {"basis": ("feature", "contrastive", "tint"), "fuse": ("semantic", "feature", "contrastive", "tint")}
     unused = [*missing.get(name, ("semantic",)), *(() if recipe.perceptual else ("perceptual", "semantic"))]

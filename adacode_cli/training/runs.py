@@ -152,8 +152,8 @@ def run_fuse_again(session: TrainingSession, start: Path) -> bool:
 def _continue(session: TrainingSession, network: AdaCode, start: Path) -> None:
     if fuse_from(network, start):
         session.listeners.on_note(
-            f"{start}: its decoder of reconstruction's own is left out, because all of stage II is trained further; "
-            "train it again after that (fuse.learns=decoder)"
+            f"{start}: its decoder of reconstruction's own, and its further levels of codes, are left out, because all "
+            "of stage II is trained further; train such a decoder again after that (fuse.learns=decoder)"
         )
 
 

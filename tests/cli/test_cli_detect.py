@@ -182,7 +182,7 @@ def test_another_detector_makes_results_again_and_another_place_of_it_does_not(a
         (("--detect", "d.safetensors", "--mask-alpha"), 2, b"more than one hole is given"),
         (("--mask-alpha", "--save-mask", "m"), 2, b"--save-mask has no effect without --detect"),
         (("--detect", "d.safetensors", "--save-mask", "m.png"), 2, b"--save-mask m.png names a single file"),
-        (("--mask", "p/a.png"), 3, b"p/a.png: is the mask, and no other image is given"),
+        (("--mask", "p/a.png"), 3, b"p/a.png: is the mask, and no other image is left"),
         (("--detect", "d.safetensors", "--save-mask", "p"), 6, b"holds the inputs of the run"),
         (("--detect", "d.safetensors", "--log-file", "d.safetensors"), 6, b"would overwrite the detector"),
         (("--detect", "d.safetensors", "--save-mask", "out"), 6, b""),

@@ -80,15 +80,15 @@ def test_bf16_is_chosen_only_where_it_is_faster(monkeypatch, tmp_path, amx, avx5
     else:
         monkeypatch.setenv("PROCESSOR_IDENTIFIER", f"x86 Family 6 Model 207 Stepping 2, {maker}")
     monkeypatch.setattr("adacode_cli.engine.device._CPUINFO", cpuinfo)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512, raising=False)
     assert computes_bf16(CPU) == faster
     assert choose_precision("auto", CPU, deep=False) == (torch.bfloat16 if faster else torch.float32)
 
 
 def test_a_later_torch_that_does_not_say_what_the_processor_has_computes_in_float32(monkeypatch):
-    monkeypatch.delattr(torch.cpu, "_is_amx_tile_supported")
-    monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported")
+    monkeypatch.delattr(torch.cpu, "_is_amx_tile_supported", raising=False)
+    monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported", raising=False)
     assert not computes_bf16(CPU)
 
 
