@@ -3,6 +3,7 @@
 import struct
 import tracemalloc
 import zlib
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -35,6 +36,17 @@ class WithoutPrior:
 
     def prior(self):
         return None
+
+
+@contextmanager
+def little_memory():
+    """Fails if what is inside takes 8 MB."""
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
 
 
 @given(
@@ -84,13 +96,8 @@ def test_a_further_level_is_checked_before_it_is_unpacked(monkeypatch):
         with monkeypatch.context() as patched:
             patched.setattr(packing, "pack_codes", lambda c, s, wrong=wrong: wrong if len(c) == 4 else whole(c, s))
             data = to_bytes(made_codes(levels=3))
-        tracemalloc.start()
-        try:
-            with pytest.raises(InputError, match="inconsistent"):
-                from_bytes(data, name="x")
-            assert tracemalloc.get_traced_memory()[1] < 8 << 20
-        finally:
-            tracemalloc.stop()
+        with little_memory(), pytest.raises(InputError, match="inconsistent"):
+            from_bytes(data, name="x")
     beyond = made_codes(levels=2)
     beyond.codes_KHW[3, 1, 2] = 6
     with pytest.raises(InputError, match="beyond its codebook"):
@@ -214,13 +221,8 @@ def signed(body):
 )
 def test_a_forged_header_is_refused_without_taking_memory(changes):
     data = forged(to_bytes(made_codes()), **changes)
-    tracemalloc.start()
-    try:
-        with pytest.raises(InputError):
-            from_bytes(data, name="x")
-        assert tracemalloc.get_traced_memory()[1] < 8 << 20
-    finally:
-        tracemalloc.stop()
+    with little_memory(), pytest.raises(InputError):
+        from_bytes(data, name="x")
 
 
 def test_a_section_that_unpacks_to_more_than_its_arrays_is_cut_off(monkeypatch):
@@ -229,13 +231,8 @@ def test_a_section_that_unpacks_to_more_than_its_arrays_is_cut_off(monkeypatch):
         patched.setattr(packing, "pack_steps", lambda steps: bomb)
         data = to_bytes(made_codes())
     assert len(data) < 50_000
-    tracemalloc.start()
-    try:
-        with pytest.raises(InputError, match="inconsistent"):
-            from_bytes(data, name="x")
-        assert tracemalloc.get_traced_memory()[1] < 8 << 20
-    finally:
-        tracemalloc.stop()
+    with little_memory(), pytest.raises(InputError, match="inconsistent"):
+        from_bytes(data, name="x")
 
 
 @pytest.mark.parametrize("books", [(5, 200), (300, 300), (257,)])
