@@ -41,7 +41,7 @@ MAY_IMPORT = {
 FOUNDATION_IMPORTS = frozenset({"errors", "locks"})
 HEAVY = ("torch", "numpy", "cv2")
 # Libraries of others that one folder's task alone has a use for.
-ONLY_IN = {"typer": {"cli"}, "rich": {"cli"}, "huggingface_hub": {"checkpoints", "cli"}}
+ONLY_IN = {"typer": {"cli"}, "rich": {"cli"}, "huggingface_hub": {"checkpoints", "cli"}, "openvino": {"engine"}}
 MAX_LINES = 450
 
 

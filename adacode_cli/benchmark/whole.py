@@ -14,7 +14,7 @@ from adacode_cli.benchmark.image import cut
 from adacode_cli.benchmark.profile import FirstImage, Profile, first_image, profile
 from adacode_cli.benchmark.speed import Ceiling, Growth, Pass, ceiling, growth, passes, yardstick_seconds
 from adacode_cli.checkpoints.load import WeightsSource
-from adacode_cli.engine.device import PRECISIONS, choose_device, choose_precision
+from adacode_cli.engine.device import INT8, PRECISIONS, choose_device, choose_precision
 from adacode_cli.engine.memory import is_out_of_memory
 from adacode_cli.engine.plan import RunOptions
 from adacode_cli.engine.restorer import Restorer
@@ -73,13 +73,13 @@ def measure(settings: BenchSettings, on_step: Callable[[str], None]) -> Measurem
 
 def _measured(settings: BenchSettings, on_step: Callable[[str], None]) -> Measurements:
     device = choose_device(settings.device)
-    names = _precisions(settings.precision, device)
     network, _ = WeightsSource(settings.weights).network("sr", settings.scale)
+    names = _precisions(settings.precision, device, ranged=bool(network.ranges))
     image, repeats = cut(settings.photo, settings.side), settings.repeats
     first = _first(settings, on_step)
 
     on_step("the limits of the device")
-    ceilings = tuple(ceiling(name, PRECISIONS[name], device, repeats) for name in names)
+    ceilings = tuple(ceiling(name, PRECISIONS[name], device, repeats) for name in names if name in PRECISIONS)
     on_step("the yardstick")
     usual = yardstick_seconds(to_tensor(image), device, repeats)
     on_step(f"{settings.weights}, {settings.side}×{settings.side}")
@@ -120,10 +120,11 @@ def _run(
     return run, profile(first[0], settings.scale, count, size, device=device, first=first[1])
 
 
-def _precisions(wanted: str, device: torch.device) -> tuple[str, ...]:
+def _precisions(wanted: str, device: torch.device, *, ranged: bool) -> tuple[str, ...]:
     """fp32, and the wanted precision if it is another one."""
-    dtype = choose_precision(wanted, device, deep=False)
-    return ("fp32", *(name for name, of_name in PRECISIONS.items() if of_name is dtype and name != "fp32"))
+    dtype = choose_precision(wanted, device, deep=False, ranged=ranged)
+    every = PRECISIONS | {"int8": INT8}
+    return ("fp32", *(name for name, of_name in every.items() if of_name is dtype and name != "fp32"))
 
 
 def _reporting(lines: Iterator[Growth], on_step: Callable[[str], None]) -> Iterator[Growth]:

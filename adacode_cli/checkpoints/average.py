@@ -27,6 +27,7 @@ from adacode_cli.checkpoints.format import (
     Weights,
     differing,
     part_of,
+    shared_dtype,
     to_bytes,
     weights_of,
     write_file,
@@ -71,7 +72,8 @@ def average(
 ) -> tuple[int, int]:
     """Writes the mean, `share` of `first` and 1 - `share` of `second`, computed in float32, to `target`.
 
-    If a file was made by `pair`, its second values are averaged in the same way, and the mean has such values too.
+    If a file was made by `pair`, its second values are averaged in the same way, and the mean has such values too. The
+    mean has no ranges for 8 bits.
 
     `dtype` is what the tensors are stored as, by default the type that `first` has. Where one of the files is a network
     of Real-ESRGAN's layout and the other one is ours, the mean is ours, and all but its trunk is as in our file. With a
@@ -97,7 +99,8 @@ def average(
         ends, _ = _mean_with_ours(_keeping_noise(a), _keeping_noise(b))
         apart = {key: ends[key] for key in paired if not torch.equal(ends[key].to(stored), tensors[key].to(stored))}
         ours = replace(ours, faithful=_fitting(apart, stored))
-    made = replace(ours, tensors=_fitting(tensors, stored), provenance=_provenance(ours.provenance, a, b))
+    # The maps of a mean have other ranges.
+    made = replace(ours, tensors=_fitting(tensors, stored), provenance=_provenance(ours.provenance, a, b), ranges={})
     write_file(target, to_bytes(made, stored))
     return len(tensors) - num_kept, num_kept
 
@@ -153,8 +156,7 @@ def _require_place(first: Path, second: Path, target: Path, *, overwrite: bool) 
 
 def _read(path: Path, share: float) -> _Input:
     stored, metadata = read_tensors(path, _HINT)
-    dtypes = {tensor.dtype for tensor in stored.values()}
-    dtype = dtypes.pop() if dtypes in ({torch.float16}, {torch.bfloat16}) else torch.float32
+    dtype = shared_dtype(stored)
     tensors = {key: tensor.float() for key, tensor in stored.items()}
     if METADATA_KEY in metadata:
         weights = weights_of(tensors, metadata, path)

@@ -7,7 +7,7 @@ images.
 
 A file can hold a second set of values for some of its tensors: those of a network that keeps noise and grain.
 Interpolated values give a strength of noise removal in between (linear interpolation of weights: Wang et al. 2018,
-arXiv:1811.10515; arXiv:2107.10833).
+arXiv:1811.10515; arXiv:2107.10833). It can also hold the ranges of convolutions that may run in 8 bits.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from adacode_cli.checkpoints.integrity import read_json
 from adacode_cli.checkpoints.soundness import require_finite
 from adacode_cli.errors import DeviceError, OutputError, UsageError, WeightsError, reason, translated
 from adacode_cli.model.config import NetworkConfig
+from adacode_cli.model.ranges import InputRange, Ranges
 from adacode_cli.version import __version__
 
 FORMAT_VERSION = 1
@@ -58,6 +59,8 @@ SHARED_PARTS: dict[str, tuple[str, ...]] = {
 }
 # Prefix of the keys of values that keep noise, in a file.
 _FAITHFUL = "faithful."
+# Of the keys of a convolution's range: int8.NAME.steps and int8.NAME.zero. They are always stored as float32.
+_INT8, _STEPS, _ZERO = "int8.", ".steps", ".zero"
 # Limit in characters: the time to separate names and licences grows faster than the length of a text.
 _MAX_BASE, _MAX_TEXT = 20_000, 1_000_000
 _LONG = ("recipe", "source", "trained_on")
@@ -109,6 +112,7 @@ class Weights:
     """Contents of one file. `config` is the network's own in "whole" and "task" files; tensors are float32.
 
     `faithful` has other values of some of the `tensors`: with those the network keeps noise. It is empty in most files.
+    `ranges`: of the convolutions that may run in 8 bits, measured with `tensors`; empty where there are none.
     """
 
     part: Part
@@ -116,6 +120,7 @@ class Weights:
     provenance: Provenance
     tensors: dict[str, Tensor]
     faithful: dict[str, Tensor] = field(default_factory=dict)
+    ranges: Ranges = field(default_factory=dict)
 
     def denoising(self, strength: float) -> dict[str, Tensor]:
         """The tensors for a strength of 0 (`faithful`) to 1 (`tensors`); between the two, linear interpolation.
@@ -167,13 +172,45 @@ def to_bytes(weights: Weights, dtype: torch.dtype = torch.float32) -> bytes:
     }
     every = weights.tensors | {_FAITHFUL + key: tensor for key, tensor in weights.faithful.items()}
     tensors = {k: v.detach().to("cpu", dtype).contiguous() for k, v in sorted(every.items())}
+    tensors |= _range_tensors(weights.ranges)
     return bytes(save(tensors, {METADATA_KEY: json.dumps(header, sort_keys=True)}))
+
+
+def _range_tensors(ranges: Ranges) -> dict[str, Tensor]:
+    steps = {f"{_INT8}{name}{_STEPS}": one.steps_C.contiguous() for name, one in sorted(ranges.items())}
+    zeros = {f"{_INT8}{name}{_ZERO}": torch.tensor(float(one.zero)) for name, one in sorted(ranges.items())}
+    return steps | zeros
+
+
+def _ranges_in(tensors: Mapping[str, Tensor]) -> Ranges:
+    """The ranges among the tensors of a file. Raises WeightsError where one is incomplete."""
+    found = {}
+    for name in sorted({key.removeprefix(_INT8).rpartition(".")[0] for key in tensors if key.startswith(_INT8)}):
+        steps, zero = (tensors.get(f"{_INT8}{name}{end}") for end in (_STEPS, _ZERO))
+        if steps is None or zero is None or zero.numel() != 1 or float(zero) != int(zero):
+            raise WeightsError(f"has an incomplete range for {name[:80]}")
+        found[name] = InputRange(steps, int(zero))
+    return found
 
 
 def read_weights(path: Path) -> Weights:
     """Reads a file that `write_weights` wrote, of any dtype. Raises WeightsError, naming the file."""
     tensors, metadata = read_safetensors(path, _HINT)
     return weights_of({key: tensor.float() for key, tensor in tensors.items()}, metadata, path)
+
+
+def stored_dtype(path: Path) -> torch.dtype:
+    """What a file stores its weights as: fp16 or bf16 if all of them are; float32 otherwise, also for a `.pth` file."""
+    if path.suffix.lower() != ".safetensors":
+        return torch.float32
+    tensors, _ = read_safetensors(path, _HINT)
+    return shared_dtype(tensors)
+
+
+def shared_dtype(tensors: Mapping[str, Tensor]) -> torch.dtype:
+    """fp16 or bf16 if all stored weights are of that type, ranges left out; float32 otherwise."""
+    dtypes = {tensor.dtype for key, tensor in tensors.items() if not key.startswith(_INT8)}
+    return dtypes.pop() if dtypes in ({torch.float16}, {torch.bfloat16}) else torch.float32
 
 
 def _is_no_text(path: Path) -> bool:
@@ -243,12 +280,12 @@ def _described(header: dict[str, Any], tensors: dict[str, Tensor]) -> Weights:
     # The first files with a base model had no field for its licence.
     provenance["base_licence"] = provenance.get("base_licence") or licence_in(provenance.get("base_model", ""))
     faithful = {key.removeprefix(_FAITHFUL): tensors[key] for key in tensors if key.startswith(_FAITHFUL)}
-    own = {key: tensor for key, tensor in tensors.items() if not key.startswith(_FAITHFUL)}
+    own = {key: tensor for key, tensor in tensors.items() if not key.startswith((_FAITHFUL, _INT8))}
     for key, tensor in faithful.items():
         # Shared tensors have no second set of values: the files of other tasks would not have it.
         if key not in own or own[key].shape != tensor.shape or part_of(key) != "task":
             raise WeightsError(f"has values that keep noise of other tensors than its own: {_FAITHFUL}{key}")
-    return Weights(header["part"], config, Provenance(**provenance), own, faithful)
+    return Weights(header["part"], config, Provenance(**provenance), own, faithful, _ranges_in(tensors))
 
 
 def split(whole: Weights) -> dict[Part, Weights]:
@@ -257,7 +294,8 @@ def split(whole: Weights) -> dict[Part, Weights]:
     """
     shared, task = replace(whole, config=replace(whole.config, own_decoder=None, residual=None)), whole
     parts: dict[Part, Weights] = {"basis": shared, "fused": shared, "task": task}
-    groups = {part: replace(of, part=part, tensors={}, faithful={}) for part, of in parts.items()}
+    groups = {part: replace(of, part=part, tensors={}, faithful={}, ranges={}) for part, of in parts.items()}
+    groups["task"] = replace(groups["task"], ranges=whole.ranges)
     for key, tensor in whole.tensors.items():
         groups[part_of(key)].tensors[key] = tensor
     for key, tensor in whole.faithful.items():

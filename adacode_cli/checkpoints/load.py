@@ -14,9 +14,10 @@ from adacode_cli.checkpoints.location import EntryName, FamilyName, HubFile, Loc
 from adacode_cli.checkpoints.priors import StoredPrior, load_prior, prior_beside, read_prior
 from adacode_cli.checkpoints.published import PICKLED, read_published
 from adacode_cli.checkpoints.soundness import key_problems, listing, require_finite, require_plausible, without_memory
-from adacode_cli.errors import WeightsError
+from adacode_cli.errors import UsageError, WeightsError
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.network import AdaCode
+from adacode_cli.model.ranges import problems_of
 from adacode_cli.model.rescaling import can_halve, halved
 from adacode_cli.tasks import TASKS
 
@@ -73,17 +74,28 @@ class WeightsSource:
 
         Raises WeightsError.
         """
+        return load_network(self._own_paths())
+
+    def own_file(self) -> Path:
+        """The file of the task that `own_network` is for. Raises WeightsError; UsageError for several tasks."""
+        if isinstance(self.location, FamilyName):
+            names = [entry.name for entry in self.catalogue.entries if entry.family == self.location.name]
+            if len(names) > 1:
+                raise UsageError(f"{self.name} has several tasks", hint=f"Name one of them: {', '.join(names)}.")
+        return self._own_paths()[-1]
+
+    def _own_paths(self) -> tuple[Path, ...]:
         match self.location:
             case FamilyName(family):
                 entries = [entry for entry in self.catalogue.entries if entry.family == family]
                 chosen = next((entry for entry in entries if TASKS[entry.task].from_codes), entries[0])
-                return self._entry(chosen.name)
+                return self._paths_of(chosen.name)
             case EntryName(name):
-                return self._entry(name)
+                return self._paths_of(name)
             case LocalFile(path):
-                return load_network((path,))
+                return (path,)
             case HubFile():
-                return load_network((hub.fetch(self.location),))
+                return (hub.fetch(self.location),)
 
     def prior(self) -> tuple[Path, StoredPrior] | None:
         """The prior of the family's codes, and its file; None where there is none. Raises WeightsError.
@@ -104,9 +116,12 @@ class WeightsSource:
         return load_prior(self.catalogue, family, self.folder)
 
     def _entry(self, name: str, denoise: float = 1.0) -> tuple[AdaCode, Provenance]:
+        return load_network(self._paths_of(name), denoise)
+
+    def _paths_of(self, name: str) -> tuple[Path, ...]:
         # A family that consists of one download is downloaded when it is named.
         entry = self.catalogue.entry(name)
-        paths = store.resolve(
+        return store.resolve(
             entry,
             self.catalogue,
             convert=convert_published,
@@ -114,7 +129,6 @@ class WeightsSource:
             hub_repo=self.hub_repo,
             folder=self.folder,
         )
-        return load_network(paths, denoise)
 
 
 def read_any(path: Path) -> Weights:
@@ -159,8 +173,14 @@ def load_network(paths: tuple[Path, ...], denoise: float = 1.0) -> tuple[AdaCode
                 f"repeats tensors of another part: {listing(twice)}", path=path, hint="Give each part once."
             )
         tensors |= weights.tensors
+    other_values = task.config.purpose.denoises and denoise != 1
     tensors |= _denoising(task, denoise, task_path) if task.config.purpose.denoises else task.tensors
-    return build(task.config, tensors, task_path), task.provenance
+    network = build(task.config, tensors, task_path)
+    # The ranges were measured with the values for full noise removal; other values make maps with other ranges.
+    network.ranges = {} if other_values else task.ranges
+    if problems := problems_of(task.ranges, network):
+        raise WeightsError(f"has {problems[0]}", path=task_path, hint="Make the file again with weights quantize.")
+    return network, task.provenance
 
 
 def _denoising(task: Weights, strength: float, path: Path) -> dict[str, Tensor]:

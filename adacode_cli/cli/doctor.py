@@ -64,7 +64,9 @@ def _lines(facts: Facts) -> Iterator[str]:
     for device in facts["devices"]:
         yield f"  {_device(device)}"
         native = device["native"]
-        yield "      native: " + ", ".join(f"{name} {_YES_NO[native[name]]}" for name in ("fp32", "bf16", "fp16"))
+        names = ("fp32", "bf16", "fp16", "int8")
+        yield "      native: " + ", ".join(f"{name} {_YES_NO[native[name]]}" for name in names)
+        yield f"      auto: {_auto(device, facts['versions'])}"
     yield ""
     yield "weights"
     yield from _pairs({entry["name"]: _weights(entry) for entry in facts["weights"]})
@@ -92,6 +94,15 @@ def _device(device: Facts) -> str:
     if "free" in device:
         about.append(f"{_gigabytes(device['free'])} of {_gigabytes(device['memory'])} free")
     return f"{device['device']}: {', '.join(about)}"
+
+
+def _auto(device: Facts, versions: Facts) -> str:
+    usual, ranged = device["auto"], device["auto_with_ranges"]
+    if usual != ranged:
+        return f"{usual}; {ranged} with weights of 'adacode weights quantize'"
+    if device["native"]["int8"] and "openvino" not in versions:
+        return f"{usual}; int8 needs OpenVINO (pip install 'adacode-cli[int8]')"
+    return str(usual)
 
 
 def _weights(entry: Facts) -> str:

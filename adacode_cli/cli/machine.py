@@ -20,6 +20,7 @@ _LIBRARIES = (
     "tifffile",
     "imageio",
     "safetensors",
+    "openvino",
     "huggingface-hub",
     "typer",
     "rich",
@@ -34,7 +35,7 @@ def versions() -> Facts:
     for name in (*_LIBRARIES, *optional):
         try:
             found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:  # one of the two OpenCVs is enough
+        except metadata.PackageNotFoundError:  # one of the two OpenCVs is enough, and OpenVINO is optional
             continue
     return found
 
@@ -72,8 +73,8 @@ def memory() -> Facts:
 
 
 def devices() -> list[Facts]:
-    """Every device that torch can compute on, with the number types that it computes in natively. bf16 that is slower
-    than float32 does not count.
+    """Every device that torch can compute on, with the number types that it computes in natively, and the precision
+    that auto takes for images of 8 bits. bf16 that is slower than float32 does not count.
     """
     import torch
 
@@ -82,13 +83,32 @@ def devices() -> list[Facts]:
     found = [_cpu()]
     for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
         free, total = torch.cuda.mem_get_info(index)
-        precision = {"fp32": True, "bf16": computes_bf16(torch.device("cuda", index)), "fp16": True}
+        precision = {"fp32": True, "bf16": computes_bf16(torch.device("cuda", index)), "fp16": True, "int8": False}
         name = torch.cuda.get_device_name(index)
-        found.append({"device": f"cuda:{index}", "name": name, "memory": total, "free": free, "native": precision})
+        found.append(
+            {
+                "device": f"cuda:{index}",
+                "name": name,
+                "memory": total,
+                "free": free,
+                **_precisions(f"cuda:{index}", precision),
+            }
+        )
     if torch.backends.mps.is_available():
-        precision = {"fp32": True, "bf16": computes_bf16(torch.device("mps")), "fp16": True}
-        found.append({"device": "mps", "name": "Apple GPU", "native": precision})
+        precision = {"fp32": True, "bf16": computes_bf16(torch.device("mps")), "fp16": True, "int8": False}
+        found.append({"device": "mps", "name": "Apple GPU", **_precisions("mps", precision)})
     return found
+
+
+def _precisions(name: str, native: Facts) -> Facts:
+    """native, and the precision that auto takes: with weights that have no ranges, and with those that have some."""
+    import torch
+
+    from adacode_cli.engine.device import INT8, choose_precision
+
+    chosen = [choose_precision("auto", torch.device(name), deep=False, ranged=ranged) for ranged in (False, True)]
+    names = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16", INT8: "int8"}
+    return {"native": native, "auto": names[chosen[0]], "auto_with_ranges": names[chosen[1]]}
 
 
 def device(name: str) -> Facts:
@@ -100,22 +120,24 @@ def device(name: str) -> Facts:
 def _cpu() -> Facts:
     import torch
 
-    from adacode_cli.engine.device import computes_bf16
+    from adacode_cli.engine.device import computes_bf16, has_dot_products
 
     # Public since about torch 2.11; before that, only the name of the instruction set is known.
     get_capabilities = getattr(torch.cpu, "get_capabilities", None)
     flags: Facts = get_capabilities() if get_capabilities else {}
+    native = {
+        "fp32": True,
+        "bf16": computes_bf16(torch.device("cpu")),
+        "fp16": any(flags.get(flag) for flag in ("amx_fp16", "avx512_fp16", "fp16")) if flags else None,
+        "int8": has_dot_products() if flags else None,
+    }
     return {
         "device": "cpu",
         "name": flags.get("cpu_name") or platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
-        "native": {
-            "fp32": True,
-            "bf16": computes_bf16(torch.device("cpu")),
-            "fp16": any(flags.get(flag) for flag in ("amx_fp16", "avx512_fp16", "fp16")) if flags else None,
-        },
+        **_precisions("cpu", native),
     }
 
 

@@ -338,7 +338,12 @@ class RestoreOptions:
         NoEffectOnResult("A run may be continued on another device."),
     ] = "auto"
     precision: Annotated[
-        Literal["auto", "fp32", "bf16", "fp16"], _model(metavar="TYPE", help="auto, fp32, bf16 or fp16.")
+        Literal["auto", "fp32", "bf16", "fp16", "int8"],
+        _model(
+            metavar="TYPE",
+            help="auto, fp32, bf16, fp16, or int8: on a CPU, with weights of 'adacode weights quantize', images of 8 "
+            "bits per channel only.",
+        ),
     ] = "auto"
     tile: Annotated[
         str,

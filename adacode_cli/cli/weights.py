@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from adacode_cli.cli import weights_make, weights_show
+from adacode_cli.cli import weights_make, weights_quantize, weights_show
 from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
 from adacode_cli.cli.options import HubRepo, Verbose, flag
 from adacode_cli.cli.streams import printable, stderr_console, write_line
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from adacode_cli.checkpoints.catalogue import Catalogue, Entry
     from adacode_cli.checkpoints.release import OnProgress
 
-app = typer.Typer(help="List, download, convert, average, pair, bundle and show weights.", no_args_is_help=True)
+app = typer.Typer(
+    help="List, download, convert, average, pair, bundle, quantize and show weights.", no_args_is_help=True
+)
 
 _LIST_EPILOG = """[bold]Examples[/bold]
 
@@ -121,6 +123,7 @@ def convert(
 app.command("average", epilog=weights_make.AVERAGE_EPILOG, no_args_is_help=True)(weights_make.average)
 app.command("pair", epilog=weights_make.PAIR_EPILOG, no_args_is_help=True)(weights_make.pair)
 app.command("bundle", epilog=weights_make.BUNDLE_EPILOG, no_args_is_help=True)(weights_make.bundle)
+app.command("quantize", epilog=weights_quantize.EPILOG, no_args_is_help=True)(weights_quantize.quantize)
 app.command("show", epilog=weights_show.EPILOG, no_args_is_help=True)(weights_show.show)
 
 

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -17,6 +19,12 @@ from adacode_cli.model.codebook import Codebook
 from adacode_cli.model.network import AdaCode
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+# Convolutions of 8-bit integers, and everything else in float32 (`engine.int8`). The dtype stands for the precision:
+# no tensor of a run has it.
+INT8 = torch.int8
+NAMES = ("auto", *PRECISIONS, "int8")
+# Names that torch has for instructions that multiply and add 8-bit integers; the last two are those of Arm.
+_DOT_PRODUCTS = ("avx512_vnni", "avx_vnni", "amx_int8", "dotprod", "i8mm")
 # Linux names the maker in the second line of the first processor.
 _CPUINFO, _CPUINFO_START = Path("/proc/cpuinfo"), 1024
 _DEVICE = re.compile(r"cpu|mps|cuda(:[0-9]+)?")
@@ -66,6 +74,19 @@ def _is_of_intel() -> bool:
         return "GenuineIntel" in os.environ.get("PROCESSOR_IDENTIFIER", "")
 
 
+@cache
+def has_dot_products() -> bool:
+    """Whether the processor has instructions for products of 8-bit integers; False if torch does not report it."""
+    ask = getattr(torch.cpu, "get_capabilities", None)  # newer than the oldest supported torch
+    found = ask() if ask is not None else {}
+    return any(bool(found.get(name)) for name in _DOT_PRODUCTS)
+
+
+def has_openvino() -> bool:
+    """Whether OpenVINO is installed, which computes in 8 bits. It is not imported."""
+    return find_spec("openvino") is not None
+
+
 def unfolds(dtype: torch.dtype, device: torch.device) -> bool:
     """Whether a convolution first copies the neighbourhood of every position, k² times its input.
 
@@ -73,7 +94,7 @@ def unfolds(dtype: torch.dtype, device: torch.device) -> bool:
     """
     if device.type != "cpu":
         return False
-    if dtype == torch.float32:
+    if map_dtype(dtype) == torch.float32:
         return not torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     name = {torch.bfloat16: "_is_mkldnn_bf16_supported", torch.float16: "_is_mkldnn_fp16_supported"}[dtype]
     # Not public: if a later torch lacks them, more memory is planned, and tiles are smaller.
@@ -83,22 +104,44 @@ def unfolds(dtype: torch.dtype, device: torch.device) -> bool:
 
 def check_precision(name: str) -> None:
     """Raises UsageError for the name of a precision that does not exist on any device."""
-    if name != "auto" and name not in PRECISIONS:
-        raise UsageError(f"unknown precision {name!r}", hint="Choose auto, fp32, bf16 or fp16.")
+    if name not in NAMES:
+        raise UsageError(f"unknown precision {name!r}", hint=f"Choose {', '.join(NAMES[:-1])} or {NAMES[-1]}.")
 
 
-def choose_precision(name: str, device: torch.device, *, deep: bool) -> torch.dtype:
-    """`auto`, `fp32`, `bf16`, `fp16` → a dtype that the device computes. Raises DeviceError, UsageError.
+def choose_precision(name: str, device: torch.device, *, deep: bool, ranged: bool = False) -> torch.dtype:
+    """`auto`, `fp32`, `bf16`, `fp16`, `int8` → a dtype that the device computes. Raises DeviceError, UsageError.
 
-    `auto` is bf16 where that is faster (`computes_bf16`) and the image has 8 bits per channel, float32 otherwise.
-    `deep`: the image has more bits, and bf16 would lose the last ones.
+    `deep`: the image has more than 8 bits per channel, and bf16 or int8 would lose the last ones. `ranged`: the network
+    can run in 8 bits. `auto` and `int8` are float32 for a deep image. For others `auto` is int8 where the network can
+    and the processor has instructions for it, then bf16 where that is faster (`computes_bf16`), then float32.
     """
     check_precision(name)
     if name == "auto":
-        return torch.bfloat16 if computes_bf16(device) and not deep else torch.float32
+        if deep:
+            return torch.float32
+        if ranged and device.type == "cpu" and has_dot_products() and has_openvino():
+            return INT8
+        return torch.bfloat16 if computes_bf16(device) else torch.float32
     if name == "bf16" and device.type == "cuda" and not computes_bf16(device):
         raise DeviceError("this CUDA device does not compute bf16", hint="Use --precision fp16 or fp32.")
+    if name == "int8":
+        _require_int8(device)
+        return torch.float32 if deep else INT8
     return PRECISIONS[name]
+
+
+def _require_int8(device: torch.device) -> None:
+    if device.type != "cpu":
+        hint = "Use --device cpu, or another precision."
+        raise DeviceError(f"int8 runs on a CPU only, not on {device}", hint=hint)
+    if not has_openvino():
+        hint = "Install it: pip install 'adacode-cli[int8]'; or use another precision."
+        raise DeviceError("int8 needs OpenVINO, which is not installed", hint=hint)
+
+
+def map_dtype(precision: torch.dtype) -> torch.dtype:
+    """The dtype of a run's maps."""
+    return torch.float32 if precision == INT8 else precision
 
 
 def rounded(network: AdaCode, dtype: torch.dtype) -> AdaCode:

@@ -14,13 +14,15 @@ import torch
 from torch import Tensor
 
 from adacode_cli.engine.canvas import BaseImage, Canvas, RawCanvas
-from adacode_cli.engine.device import rounded, unfolds
+from adacode_cli.engine.device import INT8, map_dtype, rounded, unfolds
 from adacode_cli.engine.halves import Coded, Halves, coded, halves_of, run_decoder, run_encoder
 from adacode_cli.engine.images import Pixels
+from adacode_cli.engine.int8 import EightBit
 from adacode_cli.engine.maps import Grid, Map, Patch
 from adacode_cli.engine.memory import free_bytes, is_out_of_memory, release
 from adacode_cli.engine.plan import SHARE, Costs, Memory, RunOptions, TilePlan, plan_tiles, require_room
 from adacode_cli.engine.program import CODES, WEIGHTS
+from adacode_cli.engine.segments import run_steps
 from adacode_cli.engine.tiled import Finiteness, TakeDetail, Tiler
 from adacode_cli.engine.transfer import Outbox, network_input
 from adacode_cli.errors import DeviceError
@@ -81,6 +83,7 @@ class Passage:
         self.network, self.device, self.options = network, device, options
         self._rounded: dict[torch.dtype, AdaCode] = {torch.float32: network}
         self._halves: dict[torch.dtype, Halves] = {}
+        self._eight_bit: EightBit | None = None
 
     @property
     def config(self) -> NetworkConfig:
@@ -111,7 +114,7 @@ class Passage:
 
         def planned(plan: TilePlan) -> None:
             tiler = self._tiler(plan, attempt, lambda detail: canvas.put(detail, None))
-            maps = code.maps(dtype, tiler.home)
+            maps = code.maps(map_dtype(dtype), tiler.home)
             run_decoder(self._halves_in(dtype).from_codes, tiler, plan.decoder, maps)
 
         self._where_it_fits(attempt.kind, (code.height, code.width), 1, planned)
@@ -180,7 +183,7 @@ class Passage:
             self._halves_in(kind.dtype),
             self.config,
             kind.grid,
-            kind.dtype,
+            map_dtype(kind.dtype),
             on_host=self.device.type == "cpu",
             sample_bytes=kind.sample_bytes,
             images=slots,
@@ -188,15 +191,29 @@ class Passage:
         room = Memory(*(int(SHARE * free_bytes(device)) for device in (torch.device("cpu"), self.device)))
         return plan_tiles(costs, self.options, self.device, room, resident=resident)
 
-    def _network_in(self, dtype: torch.dtype) -> AdaCode:
+    def _network_in(self, precision: torch.dtype) -> AdaCode:
+        """The network for the parts that look across the whole image, and for the steps that are not in 8 bits."""
+        dtype = map_dtype(precision)
         if dtype not in self._rounded:
             self._rounded[dtype] = rounded(self.network, dtype)
         return self._rounded[dtype]
 
-    def _halves_in(self, dtype: torch.dtype) -> Halves:
+    def _halves_in(self, precision: torch.dtype) -> Halves:
+        dtype = map_dtype(precision)
         if dtype not in self._halves:
             self._halves[dtype] = halves_of(self._network_in(dtype), dtype, unfolds=unfolds(dtype, self.device))
         return self._halves[dtype]
+
+    def _in_eight_bits(self) -> EightBit:
+        if self._eight_bit is None:
+            self._eight_bit = EightBit(self.network, self._halves_in(INT8))
+        return self._eight_bit
+
+    def prepare(self) -> None:
+        """Begins what the first image in 8 bits would wait for, in another thread."""
+        halves = self._halves_in(INT8)
+        if not halves.normalise:
+            self._in_eight_bits().prepare(halves.encoder, halves.decoder)
 
     def _home(self, plan: TilePlan) -> torch.device:
         return self.device if plan.resident else torch.device("cpu")
@@ -209,4 +226,5 @@ class Passage:
             known_sums={} if plan.sampled else None,
             take_detail=take_detail,
             finiteness=attempt.finiteness,
+            run_steps=self._in_eight_bits().run if attempt.kind.dtype == INT8 else run_steps,
         )

@@ -34,6 +34,7 @@ from adacode_cli.engine.runner import Runner
 from adacode_cli.errors import DeviceError, InputError, UsageError
 from adacode_cli.geometry import Hole, enlarged
 from adacode_cli.model.network import AdaCode
+from adacode_cli.model.ranges import Ranges
 from adacode_cli.tasks import TASKS, Task
 
 _LANES = 16
@@ -173,7 +174,8 @@ class Restorer:
 
     def prepare(self, task: str, scale: float = 4, denoise: float = 1.0) -> str:
         """Loads what `restore` will need, before a long run; its digest (`network_digest`). Raises WeightsError."""
-        return network_digest(self._runner(_known(task), scale, denoise).network)
+        runner = self._runner(_known(task), scale, denoise)
+        return network_digest(runner.network, runner.network.ranges if runner.in_eight_bits else {})
 
     def restore(
         self,
@@ -266,13 +268,15 @@ class Restorer:
             return runner
 
 
-def network_digest(network: AdaCode) -> str:
-    """SHA-256, in hexadecimal, of a network's configuration and of all its values as little-endian float32.
+def network_digest(network: AdaCode, ranges: Ranges | None = None) -> str:
+    """SHA-256, in hexadecimal, of a network's configuration and of all its values as little-endian float32; also of the
+    `ranges` with which it runs in 8 bits.
 
     Weights are identified by their values, not by their file: converted or renamed weights have the same digest.
     """
     digest = hashlib.sha256(json.dumps(network.config.to_dict(), sort_keys=True).encode())
-    for key, value in sorted(network.state_dict().items()):
+    steps = {f"{name} {one.zero}": one.steps_C for name, one in (ranges or {}).items()}
+    for key, value in (*sorted(network.state_dict().items()), *sorted(steps.items())):
         digest.update(key.encode())
         digest.update(value.detach().cpu().float().contiguous().numpy().astype("<f4").tobytes())
     return digest.hexdigest()

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from adacode_cli.engine.canvas import RawCanvas, SampleCanvas
-from adacode_cli.engine.device import choose_precision, exact_arithmetic
+from adacode_cli.engine.device import INT8, choose_precision, exact_arithmetic
 from adacode_cli.engine.halves import Coded
 from adacode_cli.engine.images import Pixels
 from adacode_cli.engine.maps import Grid, Map
@@ -28,7 +28,7 @@ from adacode_cli.engine.program import CODES, WEIGHTS
 from adacode_cli.engine.tiled import Finiteness, NonFiniteError
 from adacode_cli.engine.together import Together
 from adacode_cli.engine.transfer import Outbox, network_input
-from adacode_cli.errors import InputError
+from adacode_cli.errors import InputError, WeightsError
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.network import AdaCode
 
@@ -74,16 +74,21 @@ class Runner:
     """A network on its device. Calls from several threads take turns on it, and small images share a turn.
 
     A thread waits for a GPU without holding the turn, so that the next image can be queued in the meantime. All
-    networks on CUDA devices share one turn.
+    networks on CUDA devices share one turn. Raises WeightsError for int8 and weights without ranges.
     """
 
     def __init__(self, network: AdaCode, device: torch.device, options: RunOptions) -> None:
         self.device, self.options = device, options
+        if options.precision == "int8" and not network.ranges:
+            hint = "`adacode weights quantize` makes a file that can; or use another precision."
+            raise WeightsError("these weights cannot run in int8: they have no ranges", hint=hint)
         network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network = network
         self._turn = CUDA_TURN if device.type == "cuda" else Lock()
         self._together = Together[Kind, _Image, tuple[Finished, bool]](self._turn, self._begin)
         self._passage = Passage(network, device, options)
+        if self.in_eight_bits:
+            self._passage.prepare()
 
     @property
     def config(self) -> NetworkConfig:
@@ -162,13 +167,21 @@ class Runner:
 
     def plan(self, height: int, width: int, *, deep: bool) -> TilePlan:
         """How an image of height × width input pixels would be cut now, and the memory that it would take alone."""
-        dtype = choose_precision(self.options.precision, self.device, deep=deep)
+        dtype = self._precision(deep=deep)
         with self._turn:
             return self._passage.plan(Kind(dtype, 4 if deep else 1, Grid.of(self.config, height, width)))
 
+    @property
+    def in_eight_bits(self) -> bool:
+        """Whether images of 8 bits per channel are computed in 8 bits."""
+        return self._precision(deep=False) == INT8
+
+    def _precision(self, *, deep: bool) -> torch.dtype:
+        return choose_precision(self.options.precision, self.device, deep=deep, ranged=bool(self.network.ranges))
+
     def _finite(self, deep: bool, attempt: Callable[[torch.dtype], tuple[T, bool]]) -> tuple[T, tuple[str, ...]]:
         """The result of `attempt` in the chosen precision, and notes; computed again in float32 if it is not finite."""
-        dtype = choose_precision(self.options.precision, self.device, deep=deep)
+        dtype = self._precision(deep=deep)
         for chosen in dict.fromkeys((dtype, torch.float32)):
             try:
                 result, is_finite = attempt(chosen)

@@ -8,7 +8,7 @@ each place once. Nothing here waits for a GPU: its work is queued, tile after ti
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TypeVar
 
 import torch
@@ -16,8 +16,8 @@ from torch import Tensor
 
 from adacode_cli.engine.maps import Grid, Map, Patch
 from adacode_cli.engine.memory import is_out_of_memory, release
-from adacode_cli.engine.program import DETAIL, FEATURE, Step
-from adacode_cli.engine.segments import Half, Segment, live_after, run_steps
+from adacode_cli.engine.program import DETAIL, FEATURE, Step, Steps
+from adacode_cli.engine.segments import Half, Load, Normalise, Segment, live_after, run_steps
 from adacode_cli.errors import DeviceError
 from adacode_cli.geometry import Box
 from adacode_cli.model.blocks import GroupNorm, Sums
@@ -47,6 +47,8 @@ class Finiteness:
 
 
 T = TypeVar("T")
+RunSteps = Callable[[Steps, Load, Normalise, Collection[str]], dict[str, Patch]]
+"""A way to compute steps on a tile, as `segments.run_steps` does."""
 TakeDetail = Callable[[Patch], None]
 """Receives each tile of a half's DETAIL, in any order, and some tiles twice."""
 
@@ -55,7 +57,8 @@ class Tiler:
     """Runs halves of a network over tiles of one image.
 
     home: the device that whole maps lie on; default: the CPU. known_sums: None, or sums that were gathered before; then
-    maps are normalised with those and not with their own. finiteness: of all results of this tiler.
+    maps are normalised with those and not with their own. finiteness: of all results of this tiler. run_steps: how the
+    steps are computed.
     """
 
     def __init__(
@@ -67,8 +70,10 @@ class Tiler:
         known_sums: dict[GroupNorm, Sums] | None = None,
         take_detail: TakeDetail | None = None,
         finiteness: Finiteness | None = None,
+        run_steps: RunSteps = run_steps,
     ) -> None:
         self.grid, self.device, self.known_sums = grid, device, known_sums
+        self._run_steps = run_steps
         self.home = home or torch.device("cpu")
         self.take_detail = take_detail
         self.finiteness = finiteness or Finiteness(device)
@@ -169,7 +174,7 @@ class Tiler:
     ) -> dict[str, tuple[Patch, Sums | None]]:
         """What a tile makes of its box, and the sums of the maps named in `summed`."""
         read = keep.grown(segment.halo, self.grid.height, self.grid.width)
-        made = run_steps(
+        made = self._run_steps(
             segment.steps,
             lambda name: maps[name].patch(read, self.device),
             lambda step, patch: self._normalised(step, patch, maps),

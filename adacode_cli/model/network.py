@@ -18,6 +18,7 @@ from adacode_cli.model.codebook import AdaptiveCodebook
 from adacode_cli.model.config import DecoderConfig, NetworkConfig
 from adacode_cli.model.context import ContextStack
 from adacode_cli.model.input import base_image, fill_from, halve, pad_mirrored, padded_size, prepare_input
+from adacode_cli.model.ranges import Ranges
 from adacode_cli.model.swin import SwinStack
 
 
@@ -238,12 +239,14 @@ class AdaCode(nn.Module):
     """AdaCode network of one task (arXiv:2306.06513, section 3; see `NetworkConfig` for what can vary).
 
     `forward` takes B×C×H×W, RGB float in [0, 1] (C = 4 with `mask_channel`: 1 = hole), of any size, pads it to
-    `input.padded_size` and crops the result to (H·scale)×(W·scale).
+    `input.padded_size` and crops the result to (H·scale)×(W·scale). ranges: of the convolutions that may run in 8 bits;
+    empty where the weights have none.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
+        self.ranges: Ranges = {}
         self.encoder = Encoder(config)
         self.codebook = AdaptiveCodebook(config)
         # Shared by all tasks of a family.

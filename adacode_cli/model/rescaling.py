@@ -59,4 +59,5 @@ def halved(network: AdaCode) -> AdaCode:
         for key, tensor in network.state_dict().items()
     }
     half.load_state_dict(tensors)
+    half.ranges = network.ranges  # the inputs of all convolutions are the same
     return half.eval().requires_grad_(False)

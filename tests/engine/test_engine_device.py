@@ -50,7 +50,7 @@ def test_precision_by_name():
         "bf16": torch.bfloat16,
         "fp16": torch.float16,
     }
-    for name in ("", "FP32", "float32", "int8", "fp8"):
+    for name in ("", "FP32", "float32", "INT8", "fp8"):
         with pytest.raises(UsageError, match="unknown precision") as caught:
             choose_precision(name, CPU, deep=False)
         assert "bf16" in caught.value.hint

@@ -1,0 +1,272 @@
+"""Ranges for `--precision int8`, measured on images: which values the inputs of convolutions have.
+
+For each convolution, the range is the one of a few candidates with which its result is nearest to the exact one, in
+mean square, for parts of the maps that it has for these images. The candidates differ in two ways. The steps of the
+channels follow from what their values need and from what their weights need, in different shares (equalisation: Nagel
+et al. 2019, arXiv:1906.04721). And the range contains all values, or all but the largest ones, which are clipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import mean
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from adacode_cli.checkpoints.format import Weights
+from adacode_cli.engine.device import has_openvino
+from adacode_cli.engine.images import Pixels
+from adacode_cli.engine.plan import RunOptions
+from adacode_cli.engine.runner import Runner
+from adacode_cli.engine.transfer import to_tensor
+from adacode_cli.errors import InputError
+from adacode_cli.imaging.decode import read_image
+from adacode_cli.model.config import NetworkConfig
+from adacode_cli.model.network import AdaCode, Restoration, Stem
+from adacode_cli.model.ranges import TOP, InputRange, Ranges, rounded_weight
+
+# Parts of maps that are kept for each convolution: their number, and their side in positions.
+_WINDOWS, _SIDE = 24, 24
+# Shares of the values, against those of the weights, in the steps of the channels; shares of the range that are kept.
+_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+_KEPT = (1.0, 0.8, 0.65, 0.5, 0.4, 0.3)
+_LEAST = 1e-6
+# Output pixels along the side of the part of a photograph that is used, and photographs that the result is tried on.
+_PART_PX, _TRIED = 512, 8
+_CPU = torch.device("cpu")
+# Attention and what chooses codes and mixing weights: a code is a discrete decision.
+_EXACT_PARTS = ("encoder.swin.", "encoder.context.", "codebook.before.", "codebook.predictor.")
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """weights: with ranges. psnr_db, least_db: of images in 8 bits, compared with those in float32: the mean over
+    photographs, and that of the worst one. They are the engine's images if OpenVINO is installed; otherwise those that
+    torch computes with rounded values.
+    """
+
+    weights: Weights
+    psnr_db: float
+    least_db: float
+
+
+def calibrate(
+    weights: Weights, network: AdaCode, photographs: Sequence[Path], on_step: Callable[[str], None] = lambda _: None
+) -> Calibrated:
+    """Weights with ranges that were measured on photographs, as they are given to the task. network: that of the
+    weights. on_step: is given a few words on what is done.
+
+    Raises InputError for a file that cannot be read, and if no photograph is large enough.
+    """
+    images: list[Tensor] = []
+    for path in photographs:
+        on_step(path.name)
+        images += parts_of(read_image(path).pixels, network.config, len(images))
+    if not images:
+        hint = f"Give photographs of at least {_least_side(network.config)} pixels on each side."
+        raise InputError("no photograph is large enough to measure ranges", hint=hint)
+    ranges = measured(network, images, on_step)
+    levels = []
+    for image in images[:: -(-len(images) // _TRIED)]:
+        on_step("compared with float32")
+        levels.append(_psnr(_in_engine(network, image, ranges), through(network, image)))
+    return Calibrated(replace(weights, ranges=ranges), mean(levels), min(levels))
+
+
+def _in_engine(network: AdaCode, image: Tensor, ranges: Ranges) -> Tensor:
+    """The image in 8 bits, 1×3×H×W."""
+    if has_openvino():
+        network.ranges = ranges
+        return Runner(network, _CPU, RunOptions("int8")).run(image, deep=False).image_CHW[None]
+    with in_eight_bits(network, ranges):
+        return through(network, image)
+
+
+def _least_side(config: NetworkConfig) -> int:
+    return config.pad_multiple
+
+
+def parts_of(pixels: Pixels, config: NetworkConfig, number: int) -> list[Tensor]:
+    """The middle of a photograph as the network takes it, 1×C×H×W float32; nothing of one that is too small.
+
+    For a network that fills holes it has some; `number` makes them differ.
+    """
+    side = _PART_PX // config.scale
+    height, width = pixels.shape[:2]
+    if min(height, width) < _least_side(config):
+        return []
+    top, left = (max(0, length - side) // 2 for length in (height, width))
+    image = to_tensor(pixels[top : top + side, left : left + side])
+    if config.mask_channel:
+        hole = _hole(image.shape[-2], image.shape[-1], number)
+        image = torch.cat((image * (1 - hole), hole), 1)
+    return [image]
+
+
+def _hole(height: int, width: int, number: int) -> Tensor:
+    """1×1×H×W, 1 in the holes: a few scratches and a patch, at random places."""
+    random = torch.Generator().manual_seed(number)
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    hole = torch.zeros(height, width, dtype=torch.bool)
+    for _ in range(4):
+        angle, at, half = torch.rand(3, generator=random).tolist()
+        across = x * torch.cos(torch.tensor(3.14 * angle)) + y * torch.sin(torch.tensor(3.14 * angle))
+        lowest, highest = float(across.min()), float(across.max())
+        hole |= (across - lowest - at * (highest - lowest)).abs() < 1 + 4 * half
+    top, left = (int(torch.randint(length, (), generator=random)) for length in (height, width))
+    hole[top : top + height // 8, left : left + width // 8] = True
+    return hole.float()[None, None]
+
+
+def _psnr(a: Tensor, b: Tensor) -> float:
+    return float(-10 * torch.log10((a.clamp(0, 1) - b.clamp(0, 1)).double().square().mean().clamp(min=1e-12)))
+
+
+def convolutions_for(network: AdaCode) -> dict[str, nn.Conv2d]:
+    """The convolutions that run in 8 bits, by name.
+
+    The first one, which reads pixels, and the last one, which makes them, are exact, and so are attention, weight
+    predictor and the search for codes. The encoder is exact too, so that codes are the same, unless a trunk restores
+    the image and the codes are a branch of it.
+    """
+    exact = [*_EXACT_PARTS]
+    if network.own_decoder is not None:
+        exact.append("decoder.")
+    if network.trunk is not None:
+        ends = [network.trunk.layer(0)[0], network.trunk.layer(len(network.trunk.body) // 2)[0]]
+        exact.append("decoder.head.")
+    else:
+        ends = [cast(Stem, network.encoder.stem).conv, network.drawing.head.conv]
+        exact += ["encoder.stem.", "encoder.down."]
+    return {
+        name: module
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Conv2d) and module not in ends and not name.startswith(tuple(exact))
+    }
+
+
+def measured(network: AdaCode, images: Iterable[Tensor], on_range: Callable[[str], None] = lambda _: None) -> Ranges:
+    """Ranges for all `convolutions_for`. images: 1×C×H×W float32, as the network takes them; at least one.
+
+    on_range: is given the name of each convolution whose range is found.
+    """
+    wanted = convolutions_for(network)
+    samples = {name: _Samples() for name in wanted}
+    with _watched(wanted, lambda name, x: samples[name].add(x)):
+        for image in images:
+            through(network, image)
+    ranges = {}
+    for name, conv in wanted.items():
+        ranges[name] = _nearest(conv, samples[name].windows)
+        on_range(name)
+    return ranges
+
+
+def through(network: AdaCode, image: Tensor) -> Tensor:
+    """The network's image, 1×3×H×W. Every convolution is called as a module, also those that usually are not."""
+    # With gradients, the convolutions after an enlargement are not replaced by faster functions. No value needs one.
+    with torch.enable_grad():
+        restoration: Restoration = network(image.contiguous())
+    return restoration.image_BCHW.detach()
+
+
+@contextmanager
+def in_eight_bits(network: AdaCode, ranges: Ranges) -> Iterator[None]:
+    """Within, the network's convolutions compute what they would in 8 bits, slowly. For `through`."""
+    wanted = {name: module for name, module in network.named_modules() if name in ranges}
+    exact = {name: module.weight for name, module in wanted.items()}
+    handles = [
+        module.register_forward_pre_hook(lambda _, inputs, given=ranges[name]: (given.rounded(inputs[0]),))
+        for name, module in wanted.items()
+    ]
+    try:
+        for name, module in wanted.items():
+            module.weight = nn.Parameter(rounded_weight(exact[name], ranges[name]), requires_grad=False)
+        yield
+    finally:
+        for name, module in wanted.items():
+            module.weight = exact[name]
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def _watched(wanted: Mapping[str, nn.Conv2d], watch: Callable[[str, Tensor], None]) -> Iterator[None]:
+    """Within, `watch` is given the name of each convolution that is called, and its input."""
+
+    def hook(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        return lambda _, inputs: watch(name, inputs[0].detach())
+
+    handles = [module.register_forward_pre_hook(hook(name)) for name, module in wanted.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@dataclass
+class _Samples:
+    """Parts of a convolution's inputs, of the first images and evenly over the later ones, at random places."""
+
+    windows: list[Tensor] = field(default_factory=list)
+    _seen: int = 0
+    _random: torch.Generator = field(default_factory=lambda: torch.Generator().manual_seed(0))
+
+    def add(self, x_BCHW: Tensor) -> None:
+        """Keeps a part of the map, or not (Vitter's reservoir)."""
+        self._seen += 1
+        at = len(self.windows) if len(self.windows) < _WINDOWS else self._whole(self._seen)
+        if at >= _WINDOWS:
+            return
+        top, left = (self._whole(max(1, side - _SIDE + 1)) for side in x_BCHW.shape[-2:])
+        part = x_BCHW[:1, :, top : top + _SIDE, left : left + _SIDE].float().clone()
+        self.windows[at : at + 1] = [part]
+
+    def _whole(self, below: int) -> int:
+        return int(torch.randint(below, (), generator=self._random))
+
+
+@torch.no_grad()
+def _nearest(conv: nn.Conv2d, windows: list[Tensor]) -> InputRange:
+    """The candidate with which the convolution's results are nearest to the exact ones."""
+    values = torch.cat([x.flatten(2).squeeze(0) for x in windows], 1)
+    lowest, highest = (-values.amin(1)).clamp(min=0), values.amax(1).clamp(min=0)
+    inputs = _batches(windows)
+    exact = [_applied(conv, x, conv.weight) for x in inputs]
+    best: tuple[float, InputRange] | None = None
+    for given in _candidates(torch.maximum(lowest, highest), lowest, highest, conv.weight):
+        weight = rounded_weight(conv.weight, given)
+        results = (_applied(conv, given.rounded(x), weight) for x in inputs)
+        error = sum(float(F.mse_loss(y, right, reduction="sum")) for y, right in zip(results, exact, strict=True))
+        if best is None or error < best[0]:
+            best = error, given
+    assert best is not None, "there are candidates"
+    return best[1]
+
+
+def _batches(windows: list[Tensor]) -> list[Tensor]:
+    """The windows of each size together."""
+    sizes = dict.fromkeys(x.shape for x in windows)
+    return [torch.cat([x for x in windows if x.shape == size]) for size in sizes]
+
+
+def _candidates(largest_C: Tensor, lowest_C: Tensor, highest_C: Tensor, weight: Tensor) -> Iterator[InputRange]:
+    of_values, of_weights = largest_C.clamp(min=_LEAST), weight.abs().amax((0, 2, 3)).clamp(min=_LEAST)
+    for share in _SHARES:
+        relative = torch.ones_like(of_values) if share == 0 else of_values**share * of_weights ** (share - 1)
+        below, above = float((lowest_C / relative).amax()), float((highest_C / relative).amax())
+        for kept in _KEPT:
+            step = max(below + above, _LEAST) * kept / TOP
+            yield InputRange((relative * step).clamp(min=_LEAST / TOP), min(TOP, round(below * kept / step)))
+
+
+def _applied(conv: nn.Conv2d, x_BCHW: Tensor, weight: Tensor) -> Tensor:
+    """The convolution with another weight, without its bias."""
+    return F.conv2d(x_BCHW, weight, None, conv.stride, conv.padding)

@@ -1,0 +1,223 @@
+"""Networks in 8 bits: near to float32, the same bits with any tiles and threads, and really computed on integers."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tiny_networks import ATTENTIVE, CPU, LAYOUTS, LOCAL, lively, photograph, psnr, tensor
+
+from adacode_cli.engine import int8
+from adacode_cli.engine.device import INT8, choose_precision, has_dot_products
+from adacode_cli.engine.halves import halves_of
+from adacode_cli.engine.openvino_graph import Recorder, model_of
+from adacode_cli.engine.plan import RunOptions
+from adacode_cli.engine.program import decoder_steps
+from adacode_cli.engine.restorer import network_digest
+from adacode_cli.engine.runner import Runner
+from adacode_cli.errors import DeviceError, WeightsError
+from adacode_cli.evaluation.calibration import convolutions_for, in_eight_bits, measured, through
+
+pytest.importorskip("openvino")
+
+NAMES = [
+    "compact sr ×4",
+    "compact inpaint",
+    "compact reconstruct, own decoder",
+    "compact reconstruct, three levels of codes",
+    "published sr ×4",
+    "published inpaint",
+    "trunk sr ×4",
+    "trunk sr ×2, joined last",
+    "trunk sr ×4, halved",
+]
+
+
+def calibrated(config, seed=0):
+    """A lively network with ranges that were measured on two photographs."""
+    net = lively(config, seed)
+    net.ranges = measured(net, [tensor(config, 64, 72, seed=s) for s in (1, 2)])
+    return net
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def net(request):
+    return calibrated(LAYOUTS[request.param])
+
+
+def runner(net, precision="int8", **options):
+    return Runner(net, CPU, RunOptions(precision, **options))
+
+
+def image_and_hole(net, height=40, width=56):
+    image = photograph(height, width)
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    return (image, x**2 + y**2 < 0.1) if net.config.mask_channel else (image, None)
+
+
+def test_the_result_is_that_of_rounded_inputs_and_weights(net):
+    x = tensor(net.config, 40, 56, seed=5)
+    found = runner(net).run(x, deep=False).image_CHW
+    with in_eight_bits(net, net.ranges):
+        wanted = through(net, x)[0]
+    exact = through(net, x)[0]
+    # Where a value lies between two steps, the last bit of a sum decides, so the two need not be equal.
+    assert psnr(found, wanted) > 50
+    assert psnr(found, exact) > 26
+    assert not torch.equal(found, runner(net, "fp32").run(x, deep=False).image_CHW)
+
+
+@pytest.mark.parametrize("tile", [64, 80, 128, "none"])
+def test_every_tiling_gives_the_same_bits(net, tile):
+    image, hole = image_and_hole(net)
+    wanted = runner(net).restore(image, hole)
+    found = runner(net, tile=tile).restore(image, hole)
+    assert np.array_equal(found.pixels, wanted.pixels)
+    assert torch.equal(found.mixing_KHW, wanted.mixing_KHW)
+
+
+def test_one_thread_and_two_give_the_same_bits(net):
+    image, hole = image_and_hole(net)
+    threads, results = torch.get_num_threads(), []
+    try:
+        for number in (1, 2):
+            torch.set_num_threads(number)
+            results.append(runner(net).restore(image, hole).pixels)
+    finally:
+        torch.set_num_threads(threads)
+    assert np.array_equal(*results)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+def test_images_of_more_than_8_bits_are_computed_in_float32(dtype):
+    net, image = calibrated(LAYOUTS["trunk sr ×4"]), photograph(24, 32, dtype)
+    for precision in ("int8", "auto"):
+        found = runner(net, precision).restore(image).pixels
+        assert np.array_equal(found, runner(net, "fp32").restore(image).pixels)
+
+
+def test_auto_takes_8_bits_where_the_processor_and_the_weights_can(monkeypatch):
+    net, image = calibrated(LAYOUTS["trunk sr ×4"]), photograph(24, 32)
+    monkeypatch.setattr("adacode_cli.engine.device.has_dot_products", lambda: True)
+    assert np.array_equal(runner(net, "auto").restore(image).pixels, runner(net).restore(image).pixels)
+    monkeypatch.setattr("adacode_cli.engine.device.has_dot_products", lambda: False)
+    assert not runner(net, "auto").in_eight_bits
+    net.ranges = {}
+    monkeypatch.setattr("adacode_cli.engine.device.has_dot_products", lambda: True)
+    assert not runner(net, "auto").in_eight_bits
+
+
+def test_weights_without_ranges_are_refused():
+    with pytest.raises(WeightsError, match="no ranges") as error:
+        runner(lively(LOCAL))
+    assert "weights quantize" in error.value.hint
+
+
+def test_without_openvino_auto_is_another_precision_and_int8_names_the_extra(monkeypatch):
+    monkeypatch.setattr("adacode_cli.engine.device.has_openvino", lambda: False)
+    net = calibrated(LAYOUTS["trunk sr ×4"])
+    assert not runner(net, "auto").in_eight_bits
+    with pytest.raises(DeviceError, match="OpenVINO") as error:
+        runner(net)
+    assert "adacode-cli[int8]" in error.value.hint
+
+
+def test_only_a_cpu_computes_in_8_bits():
+    assert choose_precision("auto", torch.device("mps"), deep=False, ranged=True) == torch.float32
+    with pytest.raises(DeviceError, match="CPU only"):
+        choose_precision("int8", torch.device("mps"), deep=False, ranged=True)
+    assert choose_precision("int8", CPU, deep=False, ranged=True) == INT8
+
+
+def layers(net, weight_top=127):
+    """Kinds and number types of the operations that OpenVINO runs for the decoder's half."""
+    steps, halves = decoder_steps(net, skips=True), halves_of(net, torch.float32)
+    recorder = Recorder(net, weight_top)
+    part = next(p for p in int8.EightBit(net, halves)._divided(steps, halves.decoder.kept) if p.model is not None)
+    model = model_of(part.steps, halves.decoder.shapes, part.inputs, part.outputs, recorder)
+    every = int8.compiled(model).get_runtime_model().get_ordered_ops()
+    facts = [op.get_rt_info() for op in every]
+    return recorder.names, [(f["layerType"].astype(str), f["runtimePrecision"].astype(str)) for f in facts]
+
+
+@pytest.mark.parametrize("name", ["trunk sr ×4", "compact sr ×4", "compact reconstruct, own decoder"])
+def test_convolutions_with_ranges_run_on_integers(name):
+    net = calibrated(LAYOUTS[name])
+    names, found = layers(net)
+    convolutions = [precision for kind, precision in found if kind == "Convolution"]
+    assert len(names) == sum(precision in ("u8", "i8") for precision in convolutions) > 3
+    # The last convolution, which makes pixels.
+    assert len(convolutions) - len(names) == 1
+
+
+def test_attention_first_and_last_convolution_and_the_search_are_exact():
+    net = lively(replace(ATTENTIVE, decoder_depth=1))
+    assert set(convolutions_for(net)) == {
+        "codebook.after.0",
+        "codebook.after.1",
+        "decoder.stages.0.conv",
+        "decoder.stages.0.body.0.conv1",
+        "decoder.stages.0.body.0.conv2",
+    }
+    trunk = set(convolutions_for(lively(LAYOUTS["trunk sr ×4"])))
+    assert {"trunk.body.2", "trunk.body.10", "trunk.join", "encoder.down.0.conv"} <= trunk
+    assert not {"trunk.body.0", "trunk.body.12", "decoder.head.conv"} & trunk
+
+
+def test_codes_are_those_of_float32_without_a_trunk():
+    net, x = calibrated(replace(LAYOUTS["compact inpaint"], decoder_depth=2)), None
+    x = tensor(net.config, 40, 56)
+    found, wanted = (runner(net, p).run(x, deep=False) for p in ("int8", "fp32"))
+    changed = [float((a != b).float().mean()) for a, b in zip(found.codes, wanted.codes, strict=True)]
+    assert max(changed) == 0
+
+
+def test_files_of_codes_give_the_same_pixels_as_the_run_that_made_them():
+    net = calibrated(LAYOUTS["compact reconstruct, own decoder"])
+    eight, image = runner(net), photograph(40, 56)
+    coded, _ = eight.encode(image)
+    pixels, _ = eight.decode(coded, dtype=np.uint8, grey=False)
+    assert np.array_equal(pixels, eight.restore(image).pixels)
+
+
+def test_the_digest_of_a_run_names_the_ranges_only_where_they_count():
+    net = calibrated(LAYOUTS["trunk sr ×4"])
+    assert network_digest(net) == network_digest(net, {}) != network_digest(net, net.ranges)
+    name = next(iter(net.ranges))
+    other = dict(net.ranges) | {name: replace(net.ranges[name], zero=(net.ranges[name].zero + 1) % 256)}
+    assert network_digest(net, other) != network_digest(net, net.ranges)
+
+
+def test_memory_that_runs_out_in_a_model_halves_the_tiles(monkeypatch):
+    net, image = calibrated(LAYOUTS["trunk sr ×4"]), photograph(48, 64)
+    wanted, real, failed = runner(net).restore(image).pixels, int8.EightBit._infer, []
+
+    def scarce(self, part, inputs, outputs):
+        if outputs[0].shape[1] * outputs[0].shape[2] > 160 * 160:
+            failed.append(part)
+            raise RuntimeError("Exception from src/inference: std::bad_alloc")
+        real(self, part, inputs, outputs)
+
+    monkeypatch.setattr(int8.EightBit, "_infer", scarce)
+    assert np.array_equal(runner(net, tile="none").restore(image).pixels, wanted)
+    assert failed
+
+
+def test_a_processor_without_dot_products_has_weights_of_7_bits(monkeypatch):
+    net, image = calibrated(LAYOUTS["trunk sr ×4"]), photograph(24, 32)
+    monkeypatch.setattr(int8, "has_dot_products", lambda: False)
+    seen = []
+    monkeypatch.setattr(int8, "model_of", lambda *args: seen.append(args[-1].weight_top) or model_of(*args))
+    found = runner(net).restore(image).pixels
+    assert set(seen) == {63}
+    assert psnr(found / 255, runner(net, "fp32").restore(image).pixels / 255) > 28
+
+
+def test_the_processor_is_asked_once_and_an_older_torch_says_no(monkeypatch):
+    has_dot_products.cache_clear()
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx_vnni": True}, raising=False)
+    assert has_dot_products()
+    has_dot_products.cache_clear()
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert not has_dot_products()
+    has_dot_products.cache_clear()

@@ -1,0 +1,114 @@
+"""Ranges are measured so that images in 8 bits stay near to those in float32, and the network stays as it was."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+sys.path.append(str(Path(__file__).parents[1] / "engine"))
+from tiny_networks import LAYOUTS, lively, photograph, psnr, tensor
+
+from adacode_cli.checkpoints.format import Provenance, Weights
+from adacode_cli.engine.restorer import network_digest
+from adacode_cli.errors import InputError
+from adacode_cli.evaluation import calibration
+from adacode_cli.evaluation.calibration import calibrate, convolutions_for, in_eight_bits, measured, through
+from adacode_cli.model.ranges import InputRange, rounded_weight
+
+
+@pytest.fixture(scope="module")
+def net():
+    return lively(LAYOUTS["trunk sr ×4"])
+
+
+def images(net, *seeds):
+    return [tensor(net.config, 64, 64, seed=seed) for seed in seeds]
+
+
+def test_every_chosen_convolution_has_a_range_that_fits_it(net):
+    told = []
+    ranges = measured(net, images(net, 1, 2), told.append)
+    assert list(ranges) == told == list(convolutions_for(net))
+    for name, conv in convolutions_for(net).items():
+        assert ranges[name].steps_C.shape == (conv.in_channels,)
+
+
+def test_measuring_twice_gives_the_same_and_leaves_the_network_as_it_was(net):
+    before = network_digest(net)
+    one, other = (measured(net, images(net, 1)) for _ in range(2))
+    assert network_digest(net) == before
+    assert all(torch.equal(one[k].steps_C, other[k].steps_C) and one[k].zero == other[k].zero for k in one)
+    x = images(net, 3)[0]
+    plain = through(net, x)
+    with in_eight_bits(net, one):
+        assert not torch.equal(through(net, x), plain)
+    assert torch.equal(through(net, x), plain)
+    assert network_digest(net) == before
+
+
+def test_the_measured_range_is_better_than_the_plain_one_of_all_values(net):
+    """Per channel and clipped where that helps: the plain range is that of the lowest and the highest value."""
+    x = images(net, 4)[0]
+    plain = through(net, x)
+    found = measured(net, images(net, 1, 2))
+
+    def of_all_values(name, conv):
+        seen = []
+        handle = conv.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
+        for image in images(net, 1, 2):
+            through(net, image)
+        handle.remove()
+        low, high = min(0, *(float(v.amin()) for v in seen)), max(0, *(float(v.amax()) for v in seen))
+        step = (high - low) / 255
+        return InputRange(torch.full((conv.in_channels,), step), round(-low / step))
+
+    usual = {name: of_all_values(name, conv) for name, conv in convolutions_for(net).items()}
+    levels = []
+    for ranges in (found, usual):
+        with in_eight_bits(net, ranges):
+            levels.append(psnr(through(net, x), plain))
+    assert levels[0] > levels[1]
+
+
+def test_equalisation_helps_where_channels_differ_much():
+    """One channel has large values and small weights: with one step for all, the other channels would be lost."""
+    torch.manual_seed(0)
+    conv = torch.nn.Conv2d(4, 4, 3, padding=1)
+    with torch.no_grad():
+        conv.weight[:, 0] *= 1e-3
+    x = torch.randn(1, 4, 24, 24) * torch.tensor([1000.0, 1, 1, 1])[:, None, None]
+    given = calibration._nearest(conv, [x])
+    assert float(given.steps_C[0] / given.steps_C[1]) > 30
+    conv.requires_grad_(requires_grad=False)
+    exact = F.conv2d(x, conv.weight, padding=1)
+    error = F.conv2d(given.rounded(x), rounded_weight(conv.weight, given), padding=1) - exact
+    assert float(error.std() / exact.std()) < 0.03
+
+
+def test_photographs_become_inputs_and_small_ones_are_left_out(net, tmp_path):
+    for seed, (height, width) in enumerate([(70, 90), (3, 200), (40, 40)]):
+        Image.fromarray(photograph(max(height, 3), width, seed=seed)).save(tmp_path / f"{seed}.png")
+    weights = Weights("whole", net.config, Provenance(), net.state_dict())
+    steps = []
+    found = calibrate(weights, net, sorted(tmp_path.glob("*.png")), steps.append)
+    assert steps[:3] == ["0.png", "1.png", "2.png"]
+    assert set(found.weights.ranges) == set(convolutions_for(net))
+    assert found.least_db <= found.psnr_db
+    assert found.least_db > 20
+    assert all(torch.equal(found.weights.tensors[k], v) for k, v in net.state_dict().items())
+    with pytest.raises(InputError, match="large enough"):
+        calibrate(weights, net, [tmp_path / "1.png"])
+
+
+def test_a_network_that_fills_holes_sees_some():
+    config = replace(LAYOUTS["compact inpaint"], codebooks=((8, 4),), categories=())
+    holes = [calibration.parts_of(photograph(64, 80), config, n)[0][:, 3] for n in range(3)]
+    assert all(0.01 < float(hole.mean()) < 0.6 for hole in holes)
+    assert not torch.equal(holes[0], holes[1])
+    (x,) = calibration.parts_of(photograph(64, 80, np.uint16), config, 0)
+    assert float((x[:, :3] * x[:, 3:]).abs().max()) == 0
