@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 EPILOG = """[bold]Example[/bold]
 
   pip install 'adacode-cli[int8]'
-  adacode weights quantize compact-reconstruct --photos photos -o fast.safetensors
-  adacode reconstruct photos --weights fast.safetensors --precision int8
+  adacode weights quantize mine.safetensors --photos photos \\
+      -o fast.safetensors
+  adacode sr photos --weights fast.safetensors --precision int8
 
 The file's path is printed on standard output."""
 

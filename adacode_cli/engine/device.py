@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from functools import cache
-from importlib.util import find_spec
+from importlib import metadata
 from pathlib import Path
 
 import torch
@@ -23,8 +23,14 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 # no tensor of a run has it.
 INT8 = torch.int8
 NAMES = ("auto", *PRECISIONS, "int8")
-# Names that torch has for instructions that multiply and add 8-bit integers; the last two are those of Arm.
-_DOT_PRODUCTS = ("avx512_vnni", "avx_vnni", "amx_int8", "dotprod", "i8mm")
+# Names that torch has for instructions that multiply and add 8-bit integers. Those of Arm were not tested.
+_DOT_PRODUCTS = ("avx512_vnni", "avx_vnni", "amx_int8")
+# Limits on the instructions of oneDNN, and parts of the names of those with products of 8-bit integers.
+_LIMITS, _WITHIN = (
+    ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"),
+    ("ALL", "DEFAULT", "VNNI", "BF16", "FP16", "AMX", "AVX10"),
+)
+_OPENVINO = (2026, 4)
 # Linux names the maker in the second line of the first processor.
 _CPUINFO, _CPUINFO_START = Path("/proc/cpuinfo"), 1024
 _DEVICE = re.compile(r"cpu|mps|cuda(:[0-9]+)?")
@@ -76,15 +82,26 @@ def _is_of_intel() -> bool:
 
 @cache
 def has_dot_products() -> bool:
-    """Whether the processor has instructions for products of 8-bit integers; False if torch does not report it."""
+    """Whether products of 8-bit integers have instructions of their own here; False if torch does not report it.
+
+    A limit that oneDNN obeys counts too: without such instructions, weights of 8 bits would overflow.
+    """
+    limits = [os.environ[name].upper() for name in _LIMITS if os.environ.get(name)]
+    if any(not any(part in limit for part in _WITHIN) for limit in limits):
+        return False
     ask = getattr(torch.cpu, "get_capabilities", None)  # newer than the oldest supported torch
     found = ask() if ask is not None else {}
     return any(bool(found.get(name)) for name in _DOT_PRODUCTS)
 
 
+@cache
 def has_openvino() -> bool:
-    """Whether OpenVINO is installed, which computes in 8 bits. It is not imported."""
-    return find_spec("openvino") is not None
+    """Whether OpenVINO, which computes in 8 bits, is installed in a version that was tested. It is not imported."""
+    try:
+        found = metadata.version("openvino").split(".")
+        return tuple(int(part) for part in found[:2]) >= _OPENVINO
+    except (metadata.PackageNotFoundError, ValueError):
+        return False
 
 
 def unfolds(dtype: torch.dtype, device: torch.device) -> bool:
@@ -136,7 +153,7 @@ def _require_int8(device: torch.device) -> None:
         raise DeviceError(f"int8 runs on a CPU only, not on {device}", hint=hint)
     if not has_openvino():
         hint = "Install it: pip install 'adacode-cli[int8]'; or use another precision."
-        raise DeviceError("int8 needs OpenVINO, which is not installed", hint=hint)
+        raise DeviceError("int8 needs OpenVINO 2026.4 or newer, which is not installed", hint=hint)
 
 
 def map_dtype(precision: torch.dtype) -> torch.dtype:

@@ -3,7 +3,8 @@
 Consecutive steps are joined to parts. A part that has a convolution with a range is compiled; other parts run in torch,
 in float32. A model pads the edges of a tile with zeros as if they were the borders of the map. At inner edges that is
 wrong, and as in `engine.maps` the results that depend on it are cut off; the same steps are run on blanks to find which
-ones. Sums of integers do not depend on their order, so a tile has the values of the whole image, bit for bit.
+ones. Sums of integers do not depend on their order, and the few convolutions in float32 have the same bits for maps of
+all sizes on the processors that were tested: there a tile has the values of the whole image, bit for bit.
 """
 
 from __future__ import annotations
@@ -37,9 +38,12 @@ _NORMALISED = ".normalised"
 
 @dataclass(frozen=True)
 class _Part:
-    """Steps that run together. inputs: the maps that they read and do not make, in the order of the model's inputs.
-    outputs: the maps that are needed afterwards. needed: all maps that are. model: None where torch runs the steps.
-    normalising: the first step as it was given, if it normalises; the model is given its map normalised.
+    """Steps that run together.
+
+    inputs: the maps that they read and do not make, in the order of the model's inputs. outputs: the maps that are
+    needed afterwards. needed: all maps that are. model: None where torch runs the steps. coarsest: positions of the
+    coarsest map along a side of a latent cell. normalising: the first step as it was given, if it normalises; the model
+    is given its map normalised.
     """
 
     steps: Steps
@@ -47,6 +51,7 @@ class _Part:
     outputs: tuple[str, ...]
     needed: frozenset[str]
     model: Model | None = None
+    coarsest: int = 1
     normalising: Step | None = None
 
 
@@ -62,12 +67,14 @@ class EightBit:
         }
         self._weight_top = WEIGHT_TOP if has_dot_products() else WEIGHT_TOP_IN_16_BITS
         self._parts: dict[tuple[Steps, frozenset[str]], list[_Part]] = {}
+        self._models: dict[tuple[Steps, tuple[str, ...]], Model | None] = {}
         self._compiled: dict[tuple[Steps, tuple[str, ...]], CompiledModel] = {}
         self._preparing: Thread | None = None
 
     def prepare(self, *halves: Half) -> None:
         """Begins to compile the models of halves that run in one pass, in another thread; `run` waits for it."""
-        self._preparing = Thread(target=self._prepare, args=(halves,), name="int8", daemon=True)
+        # Python waits for it at exit: a thread that is ended in the middle of a compilation aborts the process.
+        self._preparing = Thread(target=self._prepare, args=(halves,), name="int8", daemon=False)
         self._preparing.start()
 
     def _prepare(self, halves: Sequence[Half]) -> None:
@@ -103,11 +110,16 @@ class EightBit:
         return self._parts[steps, kept]
 
     def _joined(self, steps: Steps, kept: frozenset[str]) -> list[_Part]:
-        """The steps in parts: a part ends where a step cannot be traced, and before one that normalises."""
+        """The steps in parts: a part ends where a step cannot be traced.
+
+        Where steps normalise, each one is a part: all maps that a model reads are cut to what they have in common, and
+        between two normalisations their edges differ, so a longer part would lose more places than its steps do.
+        """
         groups: list[tuple[bool, list[Step]]] = []
+        normalise = any(step.norm is not None for step in steps)
         for step in steps:
             traced = can_trace(step, self._shapes)
-            if groups and traced == groups[-1][0] and (step.norm is None or not traced):
+            if groups and traced == groups[-1][0] and not (traced and normalise):
                 groups[-1][1].append(step)
             else:
                 groups.append((traced, [step]))
@@ -119,42 +131,47 @@ class EightBit:
             parts.append(self._with_model(part) if traced else part)
         return parts
 
-    def _recorder(self) -> Recorder:
-        return Recorder(self._network, self._weight_top)
-
     def _with_model(self, part: _Part) -> _Part:
         """The part with a model, or as it is if nothing in it runs in 8 bits."""
-        recorder, steps, shapes = self._recorder(), part.steps, dict(self._shapes)
+        recorder, steps, shapes = Recorder(self._network, self._weight_top), part.steps, dict(self._shapes)
         normalising = steps[0] if steps[0].norm is not None else None
         if normalising is not None:
             name, *others = normalising.reads
             shapes[name + _NORMALISED] = shapes[name]
             steps = (replace(normalising, reads=(name + _NORMALISED, *others), norm=None), *steps[1:])
-        inputs = _inputs_of(steps)
-        model = model_of(steps, shapes, inputs, part.outputs, recorder)
-        if not recorder.names:
+        inputs, key = _inputs_of(steps), (steps, part.outputs)
+        if key not in self._models:
+            # The sums of a sampled tiling are gathered by ever longer lists of steps, whose parts are the same.
+            made = model_of(steps, shapes, inputs, part.outputs, recorder)
+            self._models[key] = made if recorder.names else None
+        model = self._models[key]
+        if model is None:
             return part
-        return replace(part, steps=steps, inputs=inputs, model=model, normalising=normalising)
+        coarsest = min(shapes[name].per_cell for name in (*inputs, *(step.writes for step in steps)))
+        return replace(part, steps=steps, inputs=inputs, model=model, coarsest=coarsest, normalising=normalising)
 
     def _inferred(self, part: _Part, get: Load, normalise: Normalise) -> dict[str, Patch]:
         patches = {name: get(name.removesuffix(_NORMALISED)) for name in part.inputs}
         if part.normalising is not None:
             name = part.steps[0].reads[0]
             patches[name] = normalise(part.normalising, patches[name])
-        cells = _common_cells(patches.values())
-        given = {name: patch.crop(cells.scaled(patch.per_cell)) for name, patch in patches.items()}
+        common = _common(patches.values(), part.coarsest)
+        boxes = {name: common.scaled(patch.per_cell // part.coarsest) for name, patch in patches.items()}
+        given = {name: patch.crop(boxes[name]) for name, patch in patches.items()}
         exact = _exact(part, given)
+        boxes = {name: common.scaled(patch.per_cell // part.coarsest) for name, patch in exact.items()}
         results = {
-            name: torch.empty((patch.data_BCHW.shape[0], *_sides(cells, patch), patch.data_BCHW.shape[1]))
-            for name, patch in exact.items()
+            name: torch.empty((shape[0], boxes[name].height, boxes[name].width, shape[1]))
+            for name, shape in ((name, patch.data_BCHW.shape) for name, patch in exact.items())
         }
         self._infer(part, [patch.data_BCHW for patch in given.values()], [results[name] for name in part.outputs])
-        return {name: _placed(results[name], cells, patch) for name, patch in exact.items()}
+        return {name: _placed(results[name], boxes[name], patch) for name, patch in exact.items()}
 
     def _infer(self, part: _Part, inputs_BCHW: list[Tensor], outputs_BHWC: list[Tensor]) -> None:
         import openvino
 
-        request = self._ready(part).create_infer_request()
+        model = self._ready(part)
+        request = model.create_infer_request()
         # OpenVINO does not keep the memory of shared arrays alive, so these lists do.
         given = [_channels_last(x).numpy() for x in inputs_BCHW]
         results = [result.numpy() for result in outputs_BHWC]
@@ -162,7 +179,11 @@ class EightBit:
             request.set_input_tensor(i, openvino.Tensor(array, shared_memory=True))
         for i, array in enumerate(results):
             request.set_output_tensor(i, openvino.Tensor(array, shared_memory=True))
-        request.infer()
+        try:
+            request.infer()
+        finally:
+            # Otherwise it keeps its maps, which the memory plan does not know of, while other tiles and images run.
+            model.release_memory()
 
     def _ready(self, part: _Part) -> CompiledModel:
         key = part.steps, part.outputs
@@ -175,6 +196,8 @@ class EightBit:
 def compiled(model: Model) -> CompiledModel:
     """A model for this processor, with as many threads as torch has. What is not in 8 bits is computed in float32."""
     settings = {
+        # Kernels for the last sizes of maps. Without this limit, memory grows with every new size for a long time.
+        "CPU_RUNTIME_CACHE_CAPACITY": 16,
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "INFERENCE_PRECISION_HINT": "f32",
         "NUM_STREAMS": 1,
@@ -199,9 +222,9 @@ def _inputs_of(steps: Collection[Step]) -> tuple[str, ...]:
     return tuple(inputs)
 
 
-def _common_cells(patches: Collection[Patch]) -> Box:
-    """The latent cells that lie in all of the patches as a whole."""
-    boxes = [(patch.box, patch.per_cell) for patch in patches]
+def _common(patches: Collection[Patch], coarsest: int) -> Box:
+    """The part of the coarsest map that lies in all of the patches, with `coarsest` positions along a latent cell."""
+    boxes = [(patch.box, patch.per_cell // coarsest) for patch in patches]
     return Box(
         max(-(-box.top // side) for box, side in boxes),
         max(-(-box.left // side) for box, side in boxes),
@@ -225,14 +248,9 @@ def _never_normalised(_step: Step, _patch: Patch) -> Patch:
     raise AssertionError("a part with a model is given its map normalised")
 
 
-def _sides(cells: Box, patch: Patch) -> tuple[int, int]:
-    return cells.height * patch.per_cell, cells.width * patch.per_cell
-
-
-def _placed(result_BHWC: Tensor, cells: Box, exact: Patch) -> Patch:
-    """Of a model's result for `cells`, the exact places."""
-    whole = replace(exact, data_BCHW=result_BHWC.permute(0, 3, 1, 2), box=cells.scaled(exact.per_cell))
-    return whole.crop(exact.box)
+def _placed(result_BHWC: Tensor, box: Box, exact: Patch) -> Patch:
+    """Of a model's result, which lies in `box`, the exact places."""
+    return replace(exact, data_BCHW=result_BHWC.permute(0, 3, 1, 2), box=box).crop(exact.box)
 
 
 def _channels_last(x_BCHW: Tensor) -> Tensor:

@@ -106,7 +106,8 @@ class Patch:
         inner = Box(
             box.top - self.box.top, box.left - self.box.left, box.bottom - self.box.top, box.right - self.box.left
         )
-        assert min(inner.top, inner.left, inner.height - 1, inner.width - 1) >= 0, f"{box} is not in {self.box}"
+        beyond = max(-inner.top, -inner.left, inner.bottom - self.box.height, inner.right - self.box.width)
+        assert max(beyond, 1 - inner.height, 1 - inner.width) <= 0, f"{box} is not in {self.box}"
         return replace(self, data_BCHW=self.data_BCHW[(..., *inner.slices)], box=box)
 
     def on_map(self, cells: Box) -> Box:

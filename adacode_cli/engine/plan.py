@@ -33,7 +33,7 @@ TILINGS = ("exact", "sampled")
 
 @dataclass(frozen=True)
 class RunOptions:
-    """precision: auto, fp32, bf16 or fp16. tile: "auto", "none" or a side in output pixels.
+    """precision: auto, fp32, bf16, fp16 or int8. tile: "auto", "none" or a side in output pixels.
 
     tiling: "exact", or "sampled": normalisation by the statistics of a sample of the image. Raises UsageError.
     """

@@ -31,10 +31,9 @@ from adacode_cli.engine.images import Pixels, apart, check_image, composite, cov
 from adacode_cli.engine.memory import is_out_of_memory, working
 from adacode_cli.engine.plan import RunOptions
 from adacode_cli.engine.runner import Runner
-from adacode_cli.errors import DeviceError, InputError, UsageError
+from adacode_cli.errors import DeviceError, InputError, UsageError, WeightsError
 from adacode_cli.geometry import Hole, enlarged
 from adacode_cli.model.network import AdaCode
-from adacode_cli.model.ranges import Ranges
 from adacode_cli.tasks import TASKS, Task
 
 _LANES = 16
@@ -174,8 +173,7 @@ class Restorer:
 
     def prepare(self, task: str, scale: float = 4, denoise: float = 1.0) -> str:
         """Loads what `restore` will need, before a long run; its digest (`network_digest`). Raises WeightsError."""
-        runner = self._runner(_known(task), scale, denoise)
-        return network_digest(runner.network, runner.network.ranges if runner.in_eight_bits else {})
+        return network_digest(self._runner(_known(task), scale, denoise).network)
 
     def restore(
         self,
@@ -263,19 +261,22 @@ class Restorer:
             if runner is None or earlier != denoise:
                 with _loading():
                     network, _ = self._source.network(task.name, factor, denoise)
+                if self._options.precision == "int8" and denoise != 1 and not network.ranges:
+                    what = "weights can run in int8 with full noise removal only"
+                    raise WeightsError(what, hint="Leave out --denoise, or use another precision.")
                 runner = Runner(network, self._device, self._options)
                 self._runners[task.name, factor] = denoise, runner  # for one strength only: each more would take memory
             return runner
 
 
-def network_digest(network: AdaCode, ranges: Ranges | None = None) -> str:
-    """SHA-256, in hexadecimal, of a network's configuration and of all its values as little-endian float32; also of the
-    `ranges` with which it runs in 8 bits.
+def network_digest(network: AdaCode) -> str:
+    """SHA-256, in hexadecimal, of a network's configuration and of all its values as little-endian float32, also of its
+    ranges for 8 bits if it has any.
 
     Weights are identified by their values, not by their file: converted or renamed weights have the same digest.
     """
     digest = hashlib.sha256(json.dumps(network.config.to_dict(), sort_keys=True).encode())
-    steps = {f"{name} {one.zero}": one.steps_C for name, one in (ranges or {}).items()}
+    steps = {f"{name} {one.zero}": one.steps_C for name, one in network.ranges.items()}
     for key, value in (*sorted(network.state_dict().items()), *sorted(steps.items())):
         digest.update(key.encode())
         digest.update(value.detach().cpu().float().contiguous().numpy().astype("<f4").tobytes())

@@ -1,5 +1,6 @@
 """Networks in 8 bits: near to float32, the same bits with any tiles and threads, and really computed on integers."""
 
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from tiny_networks import ATTENTIVE, CPU, LAYOUTS, LOCAL, lively, photograph, psnr, tensor
 
 from adacode_cli.engine import int8
-from adacode_cli.engine.device import INT8, choose_precision, has_dot_products
+from adacode_cli.engine.device import INT8, choose_precision, has_dot_products, has_openvino
 from adacode_cli.engine.halves import halves_of
 from adacode_cli.engine.openvino_graph import Recorder, model_of
 from adacode_cli.engine.plan import RunOptions
@@ -19,6 +20,16 @@ from adacode_cli.errors import DeviceError, WeightsError
 from adacode_cli.evaluation.calibration import convolutions_for, in_eight_bits, measured, through
 
 pytest.importorskip("openvino")
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left():
+    """Later tests count threads."""
+    yield
+    for thread in threading.enumerate():
+        if thread.name == "int8":
+            thread.join()
+
 
 NAMES = [
     "compact sr ×4",
@@ -69,11 +80,21 @@ def test_the_result_is_that_of_rounded_inputs_and_weights(net):
 
 @pytest.mark.parametrize("tile", [64, 80, 128, "none"])
 def test_every_tiling_gives_the_same_bits(net, tile):
-    image, hole = image_and_hole(net)
-    wanted = runner(net).restore(image, hole)
-    found = runner(net, tile=tile).restore(image, hole)
-    assert np.array_equal(found.pixels, wanted.pixels)
+    x = tensor(net.config, 40, 56)
+    wanted, found = (runner(net, tile=size).run(x, deep=False) for size in ("auto", tile))
+    assert torch.equal(found.image_CHW, wanted.image_CHW)
     assert torch.equal(found.mixing_KHW, wanted.mixing_KHW)
+    assert all(torch.equal(a, b) for a, b in zip(found.codes, wanted.codes, strict=True))
+
+
+@pytest.mark.parametrize("name", ["published sr ×4", "published inpaint", "norm everywhere", "trunk sr ×4"])
+def test_sampled_tiling_runs_in_8_bits_too(name):
+    net = calibrated(LAYOUTS[name])
+    x = tensor(net.config, 40, 56)
+    found, exact = (runner(net, tile=64, tiling=tiling).run(x, deep=False).image_CHW for tiling in ("sampled", "exact"))
+    floats = runner(net, "fp32", tile=64, tiling="sampled").run(x, deep=False).image_CHW
+    assert psnr(found, floats) > 20
+    assert net.config.norm == "group" or torch.equal(found, exact)
 
 
 def test_one_thread_and_two_give_the_same_bits(net):
@@ -180,12 +201,18 @@ def test_files_of_codes_give_the_same_pixels_as_the_run_that_made_them():
     assert np.array_equal(pixels, eight.restore(image).pixels)
 
 
-def test_the_digest_of_a_run_names_the_ranges_only_where_they_count():
+def test_the_digest_of_a_network_contains_its_ranges():
     net = calibrated(LAYOUTS["trunk sr ×4"])
-    assert network_digest(net) == network_digest(net, {}) != network_digest(net, net.ranges)
-    name = next(iter(net.ranges))
-    other = dict(net.ranges) | {name: replace(net.ranges[name], zero=(net.ranges[name].zero + 1) % 256)}
-    assert network_digest(net, other) != network_digest(net, net.ranges)
+    digests, ranges, name = [network_digest(net)], net.ranges, next(iter(net.ranges))
+    for changed in (
+        {},
+        {**ranges, name: replace(ranges[name], zero=(ranges[name].zero + 1) % 256)},
+        {**ranges, name: replace(ranges[name], steps_C=ranges[name].steps_C * 1.01)},
+    ):
+        net.ranges = changed
+        digests.append(network_digest(net))
+    assert len(set(digests)) == 4
+    assert digests[1] == network_digest(lively(LAYOUTS["trunk sr ×4"]))
 
 
 def test_memory_that_runs_out_in_a_model_halves_the_tiles(monkeypatch):
@@ -221,3 +248,28 @@ def test_the_processor_is_asked_once_and_an_older_torch_says_no(monkeypatch):
     monkeypatch.delattr(torch.cpu, "get_capabilities")
     assert not has_dot_products()
     has_dot_products.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("limit", "allowed"),
+    [("AVX2", False), ("avx512_core", False), ("SSE41", False), ("AVX2_VNNI", True), ("AVX512_CORE_VNNI", True),
+     ("ALL", True), ("", True)],
+)  # fmt: skip
+def test_a_limit_on_instructions_counts(monkeypatch, limit, allowed):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_vnni": True}, raising=False)
+    for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
+        monkeypatch.setenv(name, limit)
+        has_dot_products.cache_clear()
+        assert has_dot_products() == allowed
+        monkeypatch.delenv(name)
+    has_dot_products.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("version", "found"), [("2026.4.1", True), ("2027.0.0", True), ("2026.3", False), ("x", False)]
+)
+def test_an_older_openvino_counts_as_none(monkeypatch, version, found):
+    has_openvino.cache_clear()
+    monkeypatch.setattr("adacode_cli.engine.device.metadata.version", lambda _: version)
+    assert has_openvino() == found
+    has_openvino.cache_clear()
