@@ -74,7 +74,7 @@ def measure(settings: BenchSettings, on_step: Callable[[str], None]) -> Measurem
 def _measured(settings: BenchSettings, on_step: Callable[[str], None]) -> Measurements:
     device = choose_device(settings.device)
     network, _ = WeightsSource(settings.weights).network("sr", settings.scale)
-    names = _precisions(settings.precision, device, ranged=bool(network.ranges))
+    names = _precisions(settings.precision, device)
     image, repeats = cut(settings.photo, settings.side), settings.repeats
     first = _first(settings, on_step)
 
@@ -120,9 +120,9 @@ def _run(
     return run, profile(first[0], settings.scale, count, size, device=device, first=first[1])
 
 
-def _precisions(wanted: str, device: torch.device, *, ranged: bool) -> tuple[str, ...]:
+def _precisions(wanted: str, device: torch.device) -> tuple[str, ...]:
     """fp32, and the wanted precision if it is another one."""
-    dtype = choose_precision(wanted, device, deep=False, ranged=ranged)
+    dtype = choose_precision(wanted, device, deep=False)
     every = PRECISIONS | {"int8": INT8}
     return ("fp32", *(name for name, of_name in every.items() if of_name is dtype and name != "fp32"))
 

@@ -97,12 +97,9 @@ def _device(device: Facts) -> str:
 
 
 def _auto(device: Facts, versions: Facts) -> str:
-    usual, ranged = device["auto"], device["auto_with_ranges"]
-    if usual != ranged:
-        return f"{usual}; {ranged} with weights of 'adacode weights quantize'"
     if device["native"]["int8"] and "openvino" not in versions:
-        return f"{usual}; int8 needs OpenVINO (pip install 'adacode-cli[int8]')"
-    return str(usual)
+        return f"{device['auto']}; int8 needs OpenVINO (pip install 'adacode-cli[int8]')"
+    return str(device["auto"])
 
 
 def _weights(entry: Facts) -> str:

@@ -101,14 +101,13 @@ def devices() -> list[Facts]:
 
 
 def _precisions(name: str, native: Facts) -> Facts:
-    """native, and the precision that auto takes: with weights that have no ranges, and with those that have some."""
+    """native, and the precision that auto takes for images of 8 bits."""
     import torch
 
-    from adacode_cli.engine.device import INT8, choose_precision
+    from adacode_cli.engine.device import PRECISIONS, choose_precision
 
-    chosen = [choose_precision("auto", torch.device(name), deep=False, ranged=ranged) for ranged in (False, True)]
-    names = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16", INT8: "int8"}
-    return {"native": native, "auto": names[chosen[0]], "auto_with_ranges": names[chosen[1]]}
+    chosen = choose_precision("auto", torch.device(name), deep=False)
+    return {"native": native, "auto": next(known for known, dtype in PRECISIONS.items() if dtype == chosen)}
 
 
 def device(name: str) -> Facts:

@@ -125,20 +125,16 @@ def check_precision(name: str) -> None:
         raise UsageError(f"unknown precision {name!r}", hint=f"Choose {', '.join(NAMES[:-1])} or {NAMES[-1]}.")
 
 
-def choose_precision(name: str, device: torch.device, *, deep: bool, ranged: bool = False) -> torch.dtype:
+def choose_precision(name: str, device: torch.device, *, deep: bool) -> torch.dtype:
     """`auto`, `fp32`, `bf16`, `fp16`, `int8` → a dtype that the device computes. Raises DeviceError, UsageError.
 
-    `deep`: the image has more than 8 bits per channel, and bf16 or int8 would lose the last ones. `ranged`: the network
-    can run in 8 bits. `auto` and `int8` are float32 for a deep image. For others `auto` is int8 where the network can
-    and the processor has instructions for it, then bf16 where that is faster (`computes_bf16`), then float32.
+    `auto` is bf16 where that is faster (`computes_bf16`) and the image has 8 bits per channel, float32 otherwise. int8
+    has to be named, because its images can differ visibly. `deep`: the image has more bits, and bf16 or int8 would lose
+    the last ones; `int8` is float32 for it.
     """
     check_precision(name)
     if name == "auto":
-        if deep:
-            return torch.float32
-        if ranged and device.type == "cpu" and has_dot_products() and has_openvino():
-            return INT8
-        return torch.bfloat16 if computes_bf16(device) else torch.float32
+        return torch.bfloat16 if computes_bf16(device) and not deep else torch.float32
     if name == "bf16" and device.type == "cuda" and not computes_bf16(device):
         raise DeviceError("this CUDA device does not compute bf16", hint="Use --precision fp16 or fp32.")
     if name == "int8":

@@ -22,9 +22,11 @@ from torch import Tensor
 from adacode_cli.engine.device import has_dot_products
 from adacode_cli.engine.halves import Halves
 from adacode_cli.engine.maps import MapShape, Patch
+from adacode_cli.engine.memory import is_out_of_memory
 from adacode_cli.engine.openvino_graph import Recorder, can_trace, model_of
 from adacode_cli.engine.program import Step, Steps
 from adacode_cli.engine.segments import Blank, Half, Ledger, Load, Normalise, Segment, live_after, run_steps
+from adacode_cli.errors import DeviceError
 from adacode_cli.geometry import Box
 from adacode_cli.model.network import AdaCode
 from adacode_cli.model.ranges import WEIGHT_TOP, WEIGHT_TOP_IN_16_BITS
@@ -106,6 +108,7 @@ class EightBit:
 
     def _divided(self, steps: Steps, kept: frozenset[str]) -> list[_Part]:
         if (steps, kept) not in self._parts:
+            _require_openvino()
             self._parts[steps, kept] = list(self._joined(steps, kept))
         return self._parts[steps, kept]
 
@@ -203,7 +206,22 @@ def compiled(model: Model) -> CompiledModel:
         "NUM_STREAMS": 1,
         "ENABLE_CPU_PINNING": False,
     }
-    return _core().compile_model(model, "CPU", settings)
+    try:
+        return _core().compile_model(model, "CPU", settings)
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
+        why = next((line for line in reversed(str(error).splitlines()) if line.strip()), "")
+        hint = "Use --precision fp32. A limit on the memory of the process may be too low for OpenVINO's libraries."
+        raise DeviceError(f"OpenVINO cannot prepare the network: {why.strip()}", hint=hint) from error
+
+
+def _require_openvino() -> None:
+    try:
+        import openvino  # noqa: F401
+    except ImportError as error:
+        hint = "Install it again: pip install --force-reinstall openvino; or use --precision fp32."
+        raise DeviceError(f"OpenVINO is installed, but it cannot be imported: {error}", hint=hint) from error
 
 
 @cache

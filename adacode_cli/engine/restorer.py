@@ -262,7 +262,7 @@ class Restorer:
                 with _loading():
                     network, _ = self._source.network(task.name, factor, denoise)
                 if self._options.precision == "int8" and denoise != 1 and not network.ranges:
-                    what = "weights can run in int8 with full noise removal only"
+                    what = "int8 needs full noise removal (--denoise 1)"
                     raise WeightsError(what, hint="Leave out --denoise, or use another precision.")
                 runner = Runner(network, self._device, self._options)
                 self._runners[task.name, factor] = denoise, runner  # for one strength only: each more would take memory

@@ -81,7 +81,7 @@ class Runner:
         self.device, self.options = device, options
         if options.precision == "int8" and not network.ranges:
             hint = "`adacode weights quantize` makes a file that can; or use another precision."
-            raise WeightsError("these weights cannot run in int8: they have no ranges", hint=hint)
+            raise WeightsError("these weights were not prepared for int8: they have no ranges", hint=hint)
         network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network = network
         self._turn = CUDA_TURN if device.type == "cuda" else Lock()
@@ -177,7 +177,7 @@ class Runner:
         return self._precision(deep=False) == INT8
 
     def _precision(self, *, deep: bool) -> torch.dtype:
-        return choose_precision(self.options.precision, self.device, deep=deep, ranged=bool(self.network.ranges))
+        return choose_precision(self.options.precision, self.device, deep=deep)
 
     def _finite(self, deep: bool, attempt: Callable[[torch.dtype], tuple[T, bool]]) -> tuple[T, tuple[str, ...]]:
         """The result of `attempt` in the chosen precision, and notes; computed again in float32 if it is not finite."""

@@ -39,6 +39,8 @@ _KEPT = (1.0, 0.8, 0.65, 0.5, 0.4, 0.3)
 _LEAST = 1e-6
 # Output pixels along the side of the part of a photograph that is used, and photographs that the result is tried on.
 _PART_PX, _TRIED = 512, 8
+# Standard deviations of the noise that is added to one photograph after the other.
+_NOISE = (0.0, 0.1, 0.0, 0.25)
 _CPU = torch.device("cpu")
 # Attention and what chooses codes and mixing weights: a code is a discrete decision.
 _EXACT_PARTS = ("encoder.swin.", "encoder.context.", "codebook.before.", "codebook.predictor.")
@@ -57,17 +59,26 @@ class Calibrated:
 
 
 def calibrate(
-    weights: Weights, network: AdaCode, photographs: Sequence[Path], on_step: Callable[[str], None] = lambda _: None
+    weights: Weights,
+    network: AdaCode,
+    photographs: Sequence[Path],
+    on_step: Callable[[str], None] = lambda _: None,
+    on_left_out: Callable[[InputError], None] = lambda _: None,
 ) -> Calibrated:
     """Weights with ranges that were measured on photographs, as they are given to the task. network: that of the
-    weights. on_step: is given a few words on what is done.
+    weights. on_step: is given a few words on what is done; on_left_out: why a file was not used.
 
-    Raises InputError for a file that cannot be read, and if no photograph is large enough.
+    Raises InputError if no photograph can be read and is large enough.
     """
     images: list[Tensor] = []
     for path in photographs:
         on_step(path.name)
-        images += parts_of(read_image(path).pixels, network.config, len(images))
+        try:
+            pixels = read_image(path).pixels
+        except InputError as error:
+            on_left_out(error)
+            continue
+        images += parts_of(pixels, network.config, len(images))
     if not images:
         hint = f"Give photographs of at least {_least_side(network.config)} pixels on each side."
         raise InputError("no photograph is large enough to measure ranges", hint=hint)
@@ -95,7 +106,8 @@ def _least_side(config: NetworkConfig) -> int:
 def parts_of(pixels: Pixels, config: NetworkConfig, number: int) -> list[Tensor]:
     """The middle of a photograph as the network takes it, 1×C×H×W float32; nothing of one that is too small.
 
-    For a network that fills holes it has some; `number` makes them differ.
+    For a network that fills holes it has some, and for one that enlarges, every second one has noise: without it, the
+    ranges would be too small for noisy images. `number` makes them differ.
     """
     side = _PART_PX // config.scale
     height, width = pixels.shape[:2]
@@ -103,6 +115,9 @@ def parts_of(pixels: Pixels, config: NetworkConfig, number: int) -> list[Tensor]
         return []
     top, left = (max(0, length - side) // 2 for length in (height, width))
     image = to_tensor(pixels[top : top + side, left : left + side])
+    if config.purpose.enlarges:
+        noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(number))
+        image = (image + _NOISE[number % len(_NOISE)] * noise).clamp(0, 1)
     if config.mask_channel:
         hole = _hole(image.shape[-2], image.shape[-1], number)
         image = torch.cat((image * (1 - hole), hole), 1)

@@ -60,6 +60,9 @@ class Usage:
 
 def photographs_in(folder: Path) -> list[Path]:
     """The images below a folder, by name. Raises InputError where there are none."""
+    if not folder.is_dir():
+        what = "is a file, not a directory" if folder.exists() else "there is no such directory"
+        raise InputError(what, path=folder, hint="Name a directory with photographs.")
     found = sorted(p for p in folder.rglob("*") if formats.of_any_suffix(p.suffix) and p.is_file())
     if not found:
         raise InputError(

@@ -89,7 +89,7 @@ def test_a_tasks_file_of_a_family_says_what_belongs_beside_it(real_adacode, file
         (("net.safetensors", "--photos", "photos", "-o", "mine.safetensors"), 6, "exists already"),
         (("net.safetensors", "--photos", "photos", "-o", "net.safetensors", "--overwrite"), 6, "is the file that is"),
         (("net.safetensors", "--photos", "empty", "-o", "out.safetensors"), 3, "no photographs found"),
-        (("net.safetensors", "--photos", "absent", "-o", "out.safetensors"), 3, "photographs"),
+        (("net.safetensors", "--photos", "absent", "-o", "out.safetensors"), 3, "there is no such directory"),
         (("net.safetensors", "--photos", "thin", "-o", "out.safetensors"), 3, "no photograph is large enough"),
         (("mine.safetensors", "--photos", "photos", "-o", "out.safetensors"), 4, "mine.safetensors"),
         (("absent.safetensors", "--photos", "photos", "-o", "out.safetensors"), 4, "absent.safetensors"),

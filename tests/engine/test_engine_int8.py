@@ -1,12 +1,13 @@
 """Networks in 8 bits: near to float32, the same bits with any tiles and threads, and really computed on integers."""
 
+import sys
 import threading
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from tiny_networks import ATTENTIVE, CPU, LAYOUTS, LOCAL, lively, photograph, psnr, tensor
+from tiny_networks import ATTENTIVE, CPU, LAYOUTS, LOCAL, lively, photograph, psnr, restorer, tensor
 
 from adacode_cli.engine import int8
 from adacode_cli.engine.device import INT8, choose_precision, has_dot_products, has_openvino
@@ -112,20 +113,15 @@ def test_one_thread_and_two_give_the_same_bits(net):
 @pytest.mark.parametrize("dtype", [np.uint16, np.float32])
 def test_images_of_more_than_8_bits_are_computed_in_float32(dtype):
     net, image = calibrated(LAYOUTS["trunk sr ×4"]), photograph(24, 32, dtype)
-    for precision in ("int8", "auto"):
-        found = runner(net, precision).restore(image).pixels
-        assert np.array_equal(found, runner(net, "fp32").restore(image).pixels)
+    assert np.array_equal(runner(net).restore(image).pixels, runner(net, "fp32").restore(image).pixels)
 
 
-def test_auto_takes_8_bits_where_the_processor_and_the_weights_can(monkeypatch):
-    net, image = calibrated(LAYOUTS["trunk sr ×4"]), photograph(24, 32)
+def test_int8_has_to_be_named(monkeypatch):
+    """Its images can differ visibly, so auto does not take it, whatever the processor and the weights can."""
     monkeypatch.setattr("adacode_cli.engine.device.has_dot_products", lambda: True)
-    assert np.array_equal(runner(net, "auto").restore(image).pixels, runner(net).restore(image).pixels)
-    monkeypatch.setattr("adacode_cli.engine.device.has_dot_products", lambda: False)
+    net = calibrated(LAYOUTS["trunk sr ×4"])
     assert not runner(net, "auto").in_eight_bits
-    net.ranges = {}
-    monkeypatch.setattr("adacode_cli.engine.device.has_dot_products", lambda: True)
-    assert not runner(net, "auto").in_eight_bits
+    assert runner(net).in_eight_bits
 
 
 def test_weights_without_ranges_are_refused():
@@ -134,20 +130,43 @@ def test_weights_without_ranges_are_refused():
     assert "weights quantize" in error.value.hint
 
 
-def test_without_openvino_auto_is_another_precision_and_int8_names_the_extra(monkeypatch):
+def test_an_openvino_that_cannot_be_imported_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(DeviceError, match="cannot be imported"):
+        runner(calibrated(LAYOUTS["trunk sr ×4"])).restore(photograph(24, 32))
+
+
+def test_a_strength_of_noise_removal_without_ranges_is_named():
+    source = restorer(LOCAL, precision="int8")
+    with pytest.raises(WeightsError, match="full noise removal") as error:
+        source.sr(photograph(16, 16), denoise=0.5)
+    assert "--denoise" in error.value.hint
+    with pytest.raises(WeightsError, match="no ranges"):
+        source.sr(photograph(16, 16))
+
+
+def test_without_openvino_int8_names_the_extra(monkeypatch):
     monkeypatch.setattr("adacode_cli.engine.device.has_openvino", lambda: False)
-    net = calibrated(LAYOUTS["trunk sr ×4"])
-    assert not runner(net, "auto").in_eight_bits
     with pytest.raises(DeviceError, match="OpenVINO") as error:
-        runner(net)
+        runner(calibrated(LAYOUTS["trunk sr ×4"]))
     assert "adacode-cli[int8]" in error.value.hint
 
 
+def test_a_model_that_cannot_be_prepared_is_the_devices_fault(monkeypatch):
+    class Broken:
+        def compile_model(self, *_):
+            raise RuntimeError("Exception from core.cpp:117:\nCannot load library x.so\n\n")
+
+    monkeypatch.setattr(int8, "_core", Broken)
+    with pytest.raises(DeviceError, match="cannot prepare the network: Cannot load library"):
+        runner(calibrated(LAYOUTS["trunk sr ×4"])).restore(photograph(24, 32))
+
+
 def test_only_a_cpu_computes_in_8_bits():
-    assert choose_precision("auto", torch.device("mps"), deep=False, ranged=True) == torch.float32
     with pytest.raises(DeviceError, match="CPU only"):
-        choose_precision("int8", torch.device("mps"), deep=False, ranged=True)
-    assert choose_precision("int8", CPU, deep=False, ranged=True) == INT8
+        choose_precision("int8", torch.device("mps"), deep=False)
+    assert choose_precision("int8", CPU, deep=False) == INT8
+    assert choose_precision("int8", CPU, deep=True) == torch.float32
 
 
 def layers(net, weight_top=127):

@@ -105,6 +105,22 @@ def test_photographs_become_inputs_and_small_ones_are_left_out(net, tmp_path):
         calibrate(weights, net, [tmp_path / "1.png"])
 
 
+def test_unreadable_photographs_are_left_out_and_named(net, tmp_path):
+    (tmp_path / "a.png").write_text("no image")
+    Image.fromarray(photograph(70, 90)).save(tmp_path / "b.png")
+    weights, named = Weights("whole", net.config, Provenance(), net.state_dict()), []
+    calibrate(weights, net, sorted(tmp_path.glob("*.png")), on_left_out=named.append)
+    assert [Path(error.path).name for error in named] == ["a.png"]
+
+
+def test_what_is_enlarged_has_noise_in_every_second_photograph(net):
+    flat = np.full((64, 64, 3), 128, np.uint8)
+    levels = [float(calibration.parts_of(flat, net.config, n)[0].std()) for n in range(4)]
+    assert levels[0] == levels[2] == 0
+    assert 0.09 < levels[1] < 0.11
+    assert 0.2 < levels[3] < 0.26
+
+
 def test_a_network_that_fills_holes_sees_some():
     config = replace(LAYOUTS["compact inpaint"], codebooks=((8, 4),), categories=())
     holes = [calibration.parts_of(photograph(64, 80), config, n)[0][:, 3] for n in range(3)]
