@@ -23,6 +23,7 @@ from adacode_cli.benchmark.image import cut
 from adacode_cli.benchmark.speed import passes, yardstick_seconds
 from adacode_cli.checkpoints.load import WeightsSource
 from adacode_cli.cli import machine
+from adacode_cli.engine.openvino_graph import import_openvino
 from adacode_cli.engine.transfer import to_tensor
 from adacode_cli.imaging.decode import read_image
 
@@ -99,7 +100,7 @@ def in_torch_int8() -> Run:
 
 def in_openvino(*, int8: bool) -> Run:
     """One model of all convolutions; what is not int8 is float32."""
-    import openvino
+    openvino = import_openvino()
     from openvino import opset13 as ops
 
     parameter = ops.parameter(list(IMAGE.shape), np.float32)

@@ -23,7 +23,7 @@ from adacode_cli.engine.device import has_dot_products
 from adacode_cli.engine.halves import Halves
 from adacode_cli.engine.maps import MapShape, Patch
 from adacode_cli.engine.memory import is_out_of_memory
-from adacode_cli.engine.openvino_graph import Recorder, can_trace, model_of
+from adacode_cli.engine.openvino_graph import Recorder, can_trace, import_openvino, model_of
 from adacode_cli.engine.program import Step, Steps
 from adacode_cli.engine.segments import Blank, Half, Ledger, Load, Normalise, Segment, live_after, run_steps
 from adacode_cli.errors import DeviceError
@@ -171,8 +171,7 @@ class EightBit:
         return {name: _placed(results[name], boxes[name], patch) for name, patch in exact.items()}
 
     def _infer(self, part: _Part, inputs_BCHW: list[Tensor], outputs_BHWC: list[Tensor]) -> None:
-        import openvino
-
+        openvino = import_openvino()
         model = self._ready(part)
         request = model.create_infer_request()
         # OpenVINO does not keep the memory of shared arrays alive, so these lists do.
@@ -218,7 +217,7 @@ def compiled(model: Model) -> CompiledModel:
 
 def _require_openvino() -> None:
     try:
-        import openvino  # noqa: F401
+        import_openvino()
     except ImportError as error:
         hint = "Install it again: pip install --force-reinstall openvino; or use --precision fp32."
         raise DeviceError(f"OpenVINO is installed, but it cannot be imported: {error}", hint=hint) from error
@@ -226,9 +225,7 @@ def _require_openvino() -> None:
 
 @cache
 def _core() -> Core:
-    import openvino
-
-    return openvino.Core()
+    return import_openvino().Core()
 
 
 def _inputs_of(steps: Collection[Step]) -> tuple[str, ...]:

@@ -8,8 +8,11 @@ maps between such convolutions in 8 bits.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial, reduce
+from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -31,6 +34,25 @@ if TYPE_CHECKING:
 _CELLS = 8
 # torch keeps maps channels last, and so do the inputs and results of the model: they share memory with torch's maps.
 _TO_CHANNELS_FIRST, _TO_CHANNELS_LAST = (0, 3, 1, 2), (0, 2, 3, 1)
+
+
+def import_openvino() -> ModuleType:
+    """The package openvino. Raises ImportError. Every import of it begins here.
+
+    Its import tells a server of Google Analytics that it was imported, and writes an identifier into the user's home
+    directory (2026.4), unless its package for that is missing. Therefore this package is hidden during the import.
+    """
+    if "openvino" not in sys.modules:
+        hidden = "openvino_telemetry"
+        before = sys.modules.get(hidden)
+        sys.modules[hidden] = cast(ModuleType, None)  # as if it were not installed
+        try:
+            import_module("openvino")
+        finally:
+            del sys.modules[hidden]
+            if before is not None:
+                sys.modules[hidden] = before
+    return import_module("openvino")
 
 
 class UntraceableError(Exception):
@@ -159,7 +181,7 @@ def model_of(
 
     Every convolution pads with zeros, as if its map were a whole one. Raises UntraceableError.
     """
-    import openvino
+    openvino = import_openvino()
     from openvino import opset13 as ops
 
     parameters, maps = [], dict[str, Patch]()

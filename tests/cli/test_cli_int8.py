@@ -14,6 +14,7 @@ sys.path.append(str(Path(__file__).parents[1] / "checkpoints"))
 from small_checkpoints import tiny_network, trunk_network, write_parts, write_whole
 
 from adacode_cli.checkpoints.format import read_weights
+from adacode_cli.engine.device import has_openvino
 
 SHARED = trunk_network().state_dict()
 
@@ -39,8 +40,11 @@ def files(tmp_path, photo) -> Path:
 QUANTIZE = ("weights", "quantize", "net.safetensors", "--photos", "photos", "-o", "fast.safetensors")
 
 
+needs_openvino = pytest.mark.skipif(not has_openvino(), reason="OpenVINO is not installed")
+
+
+@needs_openvino
 def test_quantized_weights_restore_in_8_bits_and_in_float32_as_before(real_adacode, files):
-    pytest.importorskip("openvino")
     made = real_adacode(*QUANTIZE)
     assert (made.returncode, made.stdout) == (0, b"fast.safetensors\n"), made.stderr.decode()
     assert "dB from those in float32" in made.stderr.decode()
@@ -58,8 +62,8 @@ def test_quantized_weights_restore_in_8_bits_and_in_float32_as_before(real_adaco
         assert 0 < np.abs(exact - eight).mean() < 4
 
 
+@needs_openvino
 def test_a_run_in_8_bits_is_not_continued_with_other_ranges(real_adacode, files):
-    pytest.importorskip("openvino")
     run = ("sr", "photos", "-o", "large", "--weights", "fast.safetensors", "--precision", "int8", "--no-guard")
     assert real_adacode(*QUANTIZE).returncode == 0
     assert real_adacode(*run).returncode == 0
@@ -103,8 +107,8 @@ def test_what_cannot_be_quantized_is_said_and_nothing_is_written(real_adacode, f
     assert {p: p.read_bytes() for p in files.rglob("*") if p.is_file()} == before
 
 
+@needs_openvino
 def test_int8_without_ranges_ends_before_anything_is_written(real_adacode, files):
-    pytest.importorskip("openvino")
     result = real_adacode("sr", "photos", "-o", "large", "--weights", "net.safetensors", "--precision", "int8")
     assert result.returncode == 4
     assert "weights quantize" in result.stderr.decode()

@@ -1,8 +1,11 @@
 """Networks in 8 bits: near to float32, the same bits with any tiles and threads, and really computed on integers."""
 
+import os
+import subprocess
 import sys
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +23,7 @@ from adacode_cli.engine.runner import Runner
 from adacode_cli.errors import DeviceError, WeightsError
 from adacode_cli.evaluation.calibration import convolutions_for, in_eight_bits, measured, through
 
-pytest.importorskip("openvino")
+pytestmark = pytest.mark.skipif(not has_openvino(), reason="OpenVINO is not installed")
 
 
 @pytest.fixture(autouse=True)
@@ -32,6 +35,7 @@ def no_thread_is_left():
             thread.join()
 
 
+ROOT = Path(__file__).parents[2]
 NAMES = [
     "compact sr ×4",
     "compact inpaint",
@@ -134,6 +138,29 @@ def test_an_openvino_that_cannot_be_imported_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(DeviceError, match="cannot be imported"):
         runner(calibrated(LAYOUTS["trunk sr ×4"])).restore(photograph(24, 32))
+
+
+QUIET = """
+import socket, sys, threading
+def refuse(*args, **kwargs):
+    print("asks the network", args)
+    raise OSError("no network")
+socket.getaddrinfo = socket.socket.connect = refuse
+sys.path.insert(0, sys.argv[1])
+from test_engine_int8 import LAYOUTS, calibrated, photograph, runner
+runner(calibrated(LAYOUTS["trunk sr ×4"])).restore(photograph(24, 32))
+import openvino
+print(threading.active_count(), "openvino_telemetry" in sys.modules)
+"""
+
+
+def test_openvino_tells_nobody_that_it_runs(tmp_path):
+    """Its import asks a server on the internet, and writes into the home directory, if it is imported as usual."""
+    home = {**os.environ, "HOME": str(tmp_path), "USERPROFILE": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", QUIET, str(Path(__file__).parent)]
+    result = subprocess.run(command, env=home, capture_output=True, text=True, check=True)
+    assert result.stdout == "1 False\n"
+    assert not any(path.name == "intel" for path in tmp_path.rglob("*"))
 
 
 def test_a_strength_of_noise_removal_without_ranges_is_named():
