@@ -73,8 +73,8 @@ def measure(settings: BenchSettings, on_step: Callable[[str], None]) -> Measurem
 
 def _measured(settings: BenchSettings, on_step: Callable[[str], None]) -> Measurements:
     device = choose_device(settings.device)
-    network, _ = WeightsSource(settings.weights).network("sr", settings.scale)
     names = _precisions(settings.precision, device)
+    network, _ = WeightsSource(settings.weights).network("sr", settings.scale)
     image, repeats = cut(settings.photo, settings.side), settings.repeats
     first = _first(settings, on_step)
 

@@ -173,11 +173,11 @@ def load_network(paths: tuple[Path, ...], denoise: float = 1.0) -> tuple[AdaCode
                 f"repeats tensors of another part: {listing(twice)}", path=path, hint="Give each part once."
             )
         tensors |= weights.tensors
-    other_values = task.config.purpose.denoises and denoise != 1
-    tensors |= _denoising(task, denoise, task_path) if task.config.purpose.denoises else task.tensors
+    strength = denoise if task.config.purpose.denoises else 1.0
+    tensors |= _denoising(task, strength, task_path)
     network = build(task.config, tensors, task_path)
     # The ranges were measured with the values for full noise removal; other values make maps with other ranges.
-    network.ranges = {} if other_values else task.ranges
+    network.ranges = task.ranges if strength == 1 else {}
     if problems := problems_of(task.ranges, network):
         raise WeightsError(f"has {problems[0]}", path=task_path, hint="Make the file again with weights quantize.")
     return network, task.provenance

@@ -8,6 +8,7 @@ et al. 2019, arXiv:1906.04721). And the range contains all values, or all but th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,8 @@ from pathlib import Path
 from statistics import mean
 from typing import cast
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -26,6 +29,7 @@ from adacode_cli.engine.plan import RunOptions
 from adacode_cli.engine.runner import Runner
 from adacode_cli.engine.transfer import to_tensor
 from adacode_cli.errors import InputError
+from adacode_cli.evaluation.metrics import psnr
 from adacode_cli.imaging.decode import read_image
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.network import AdaCode, Restoration, Stem
@@ -80,27 +84,29 @@ def calibrate(
             continue
         images += parts_of(pixels, network.config, len(images))
     if not images:
-        hint = f"Give photographs of at least {_least_side(network.config)} pixels on each side."
+        hint = f"Give photographs of at least {network.config.pad_multiple} pixels on each side."
         raise InputError("no photograph is large enough to measure ranges", hint=hint)
     ranges = measured(network, images, on_step)
-    levels = []
-    for image in images[:: -(-len(images) // _TRIED)]:
-        on_step("compared with float32")
-        levels.append(_psnr(_in_engine(network, image, ranges), through(network, image)))
-    return Calibrated(replace(weights, ranges=ranges), mean(levels), min(levels))
+    on_step("compared with float32")
+    tried = images[:: -(-len(images) // _TRIED)]
+    pairs = zip(_images_in_eight_bits(network, tried, ranges), tried, strict=True)
+    figures = [psnr(_levels(found), _levels(through(network, image))) for found, image in pairs]
+    return Calibrated(replace(weights, ranges=ranges), mean(figures), min(figures))
 
 
-def _in_engine(network: AdaCode, image: Tensor, ranges: Ranges) -> Tensor:
-    """The image in 8 bits, 1×3×H×W."""
+def _images_in_eight_bits(network: AdaCode, images: Sequence[Tensor], ranges: Ranges) -> list[Tensor]:
+    """The network's images in 8 bits, 1×3×H×W."""
     if has_openvino():
         network.ranges = ranges
-        return Runner(network, _CPU, RunOptions("int8")).run(image, deep=False).image_CHW[None]
+        runner = Runner(network, _CPU, RunOptions("int8"))
+        return [runner.run(image, deep=False).image_CHW[None] for image in images]
     with in_eight_bits(network, ranges):
-        return through(network, image)
+        return [through(network, image) for image in images]
 
 
-def _least_side(config: NetworkConfig) -> int:
-    return config.pad_multiple
+def _levels(image: Tensor) -> npt.NDArray[np.float32]:
+    """An image in [0, 1] on the scale 0 to 255, not rounded."""
+    return np.asarray(image.clamp(0, 1).numpy() * 255, np.float32)
 
 
 def parts_of(pixels: Pixels, config: NetworkConfig, number: int) -> list[Tensor]:
@@ -111,7 +117,7 @@ def parts_of(pixels: Pixels, config: NetworkConfig, number: int) -> list[Tensor]
     """
     side = _PART_PX // config.scale
     height, width = pixels.shape[:2]
-    if min(height, width) < _least_side(config):
+    if min(height, width) < config.pad_multiple:
         return []
     top, left = (max(0, length - side) // 2 for length in (height, width))
     image = to_tensor(pixels[top : top + side, left : left + side])
@@ -131,16 +137,12 @@ def _hole(height: int, width: int, number: int) -> Tensor:
     hole = torch.zeros(height, width, dtype=torch.bool)
     for _ in range(4):
         angle, at, half = torch.rand(3, generator=random).tolist()
-        across = x * torch.cos(torch.tensor(3.14 * angle)) + y * torch.sin(torch.tensor(3.14 * angle))
+        across = x * math.cos(math.pi * angle) + y * math.sin(math.pi * angle)
         lowest, highest = float(across.min()), float(across.max())
         hole |= (across - lowest - at * (highest - lowest)).abs() < 1 + 4 * half
     top, left = (int(torch.randint(length, (), generator=random)) for length in (height, width))
     hole[top : top + height // 8, left : left + width // 8] = True
     return hole.float()[None, None]
-
-
-def _psnr(a: Tensor, b: Tensor) -> float:
-    return float(-10 * torch.log10((a.clamp(0, 1) - b.clamp(0, 1)).double().square().mean().clamp(min=1e-12)))
 
 
 def convolutions_for(network: AdaCode) -> dict[str, nn.Conv2d]:
