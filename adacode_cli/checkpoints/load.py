@@ -177,7 +177,8 @@ def load_network(paths: tuple[Path, ...], denoise: float = 1.0) -> tuple[AdaCode
     tensors |= _denoising(task, strength, task_path)
     network = build(task.config, tensors, task_path)
     # The ranges were measured with the values for full noise removal; other values make maps with other ranges.
-    network.ranges = task.ranges if strength == 1 else {}
+    if strength == 1:
+        network.ranges, network.int8_psnr_db = task.ranges, task.int8_psnr_db
     if problems := problems_of(task.ranges, network):
         raise WeightsError(f"has {problems[0]}", path=task_path, hint="Make the file again with weights quantize.")
     return network, task.provenance

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,10 +30,6 @@ EPILOG = """[bold]Example[/bold]
 The file's path is printed on standard output."""
 
 
-# Where differences were seen when images were looked at side by side, and where not.
-VISIBLE_DB = 45
-
-
 def quantize(
     context: typer.Context,
     name: Annotated[
@@ -55,12 +52,14 @@ def quantize(
     """Measure the ranges that --precision int8 needs.
 
     OUT has the same weights as NAME, and for most convolutions the range of their inputs, measured on photographs.
-    With --precision fp32 it restores as NAME does. How near images in 8 bits are to those in float32 is printed.
+    With --precision fp32 it restores as NAME does. How near images in 8 bits are to those in float32 is printed, and
+    stated in OUT: --precision auto takes int8 only for weights that are near enough.
     """
     invocation_of(context, verbose=verbose)
     with ended_by_interruption():
         from adacode_cli.batch.kept import Kept
         from adacode_cli.evaluation.code_usage import photographs_in
+        from adacode_cli.model.ranges import VISIBLE_DB
 
         _check_output(output, overwrite=overwrite)
         photographs = photographs_in(photos)
@@ -70,7 +69,8 @@ def quantize(
     stderr_console().print(Text(printable(note), style="dim"))
     if found.psnr_db < VISIBLE_DB:
         note = (
-            f"note: below {VISIBLE_DB} dB a difference can be seen, at hard edges first; compare an image before a run"
+            f"note: below {VISIBLE_DB:g} dB a difference can be seen, at hard edges first; compare an image before a "
+            "run. `--precision auto` does not take int8 for these weights"
         )
         stderr_console().print(Text(printable(note), style="dim"))
     note_missing_parts(output)
@@ -100,5 +100,6 @@ def _calibrated(name: str, hub_repo: str | None, photographs: Sequence[Path], ou
 
     with stderr_console().status(Text("reading")) as status:
         found = calibrate(weights, network, photographs, lambda text: status.update(Text(printable(text))), left_out)
-    write_weights(output, found.weights, stored_dtype(path))
+    made = replace(found.weights, int8_psnr_db=found.psnr_db)
+    write_weights(output, made, stored_dtype(path))
     return found

@@ -271,7 +271,7 @@ class Restorer:
 
 def network_digest(network: AdaCode) -> str:
     """SHA-256, in hexadecimal, of a network's configuration and of all its values as little-endian float32, also of its
-    ranges for 8 bits if it has any.
+    ranges for 8 bits, and of how near these images are as its weights state it, if it has any.
 
     Weights are identified by their values, not by their file: converted or renamed weights have the same digest.
     """
@@ -280,6 +280,8 @@ def network_digest(network: AdaCode) -> str:
     for key, value in (*sorted(network.state_dict().items()), *sorted(steps.items())):
         digest.update(key.encode())
         digest.update(value.detach().cpu().float().contiguous().numpy().astype("<f4").tobytes())
+    if network.int8_psnr_db is not None:  # the precision that auto takes depends on it
+        digest.update(f"int8_psnr_db {network.int8_psnr_db!r}".encode())
     return digest.hexdigest()
 
 

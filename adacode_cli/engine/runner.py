@@ -28,7 +28,7 @@ from adacode_cli.engine.program import CODES, WEIGHTS
 from adacode_cli.engine.tiled import Finiteness, NonFiniteError
 from adacode_cli.engine.together import Together
 from adacode_cli.engine.transfer import Outbox, network_input
-from adacode_cli.errors import InputError, WeightsError
+from adacode_cli.errors import DeviceError, InputError, WeightsError
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.network import AdaCode
 
@@ -87,6 +87,7 @@ class Runner:
         self._turn = CUDA_TURN if device.type == "cuda" else Lock()
         self._together = Together[Kind, _Image, tuple[Finished, bool]](self._turn, self._begin)
         self._passage = Passage(network, device, options)
+        self._int8_failed = False
         if self.in_eight_bits:
             self._passage.prepare()
 
@@ -177,19 +178,29 @@ class Runner:
         return self._precision(deep=False) == INT8
 
     def _precision(self, *, deep: bool) -> torch.dtype:
-        return choose_precision(self.options.precision, self.device, deep=deep)
+        stated = self.network.int8_psnr_db if self.network.ranges and not self._int8_failed else None
+        return choose_precision(self.options.precision, self.device, deep=deep, int8_psnr_db=stated)
 
     def _finite(self, deep: bool, attempt: Callable[[torch.dtype], tuple[T, bool]]) -> tuple[T, tuple[str, ...]]:
-        """The result of `attempt` in the chosen precision, and notes; computed again in float32 if it is not finite."""
-        dtype = self._precision(deep=deep)
-        for chosen in dict.fromkeys((dtype, torch.float32)):
+        """The result of `attempt` in the chosen precision, and notes. It is computed again in float32 if it is not
+        finite, and if `auto` has chosen int8 and OpenVINO fails.
+        """
+        notes: tuple[str, ...] = ()
+        for dtype in dict.fromkeys((self._precision(deep=deep), torch.float32)):
             try:
-                result, is_finite = attempt(chosen)
+                result, is_finite = attempt(dtype)
             except NonFiniteError:
+                is_finite = False
+            except DeviceError as error:
+                if self.options.precision != "auto" or not error.only_int8:
+                    raise
+                # The user did not ask for int8. Later images are computed in float32 at once, without this note.
+                self._int8_failed = True
+                notes = (f"int8 cannot be used, so images are computed in float32: {error.message}",)
                 continue
             if is_finite:
-                note = f"{str(dtype).removeprefix('torch.')} overflowed: the image was computed again in float32"
-                return result, () if chosen is dtype else (note,)
+                return result, notes
+            notes = (f"{str(dtype).removeprefix('torch.')} overflowed: the image was computed again in float32",)
         raise InputError(
             "the network's result for this image is not finite, not even in float32",
             hint="Look for extreme values in the image (samples are 0 to 1), or use other weights.",

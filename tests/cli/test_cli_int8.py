@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +16,10 @@ from PIL import Image
 sys.path.append(str(Path(__file__).parents[1] / "checkpoints"))
 from small_checkpoints import tiny_network, trunk_network, write_parts, write_whole
 
-from adacode_cli.checkpoints.format import read_weights
-from adacode_cli.engine.device import has_openvino
+from adacode_cli.checkpoints.format import read_weights, write_weights
+from adacode_cli.engine.device import computes_bf16, has_openvino, is_made_for_int8
 
+ROOT = Path(__file__).parents[2]
 SHARED = trunk_network().state_dict()
 
 
@@ -114,6 +117,109 @@ def test_int8_without_ranges_ends_before_anything_is_written(real_adacode, files
     assert result.returncode == 4
     assert "weights quantize" in result.stderr.decode()
     assert not (files / "large").exists()
+
+
+CPU = torch.device("cpu")
+takes_int8 = pytest.mark.skipif(
+    not is_made_for_int8(CPU) or computes_bf16(CPU), reason="int8 would not be the fastest precision here"
+)
+
+
+def restored(real_adacode, files, name, *options, **env):
+    """The images of photos, restored into the folder NAME, and what was said."""
+    result = real_adacode("sr", "photos", "-o", name, "--no-guard", *options, **env)
+    assert result.returncode == 0, result.stderr.decode()
+    paths = sorted(path for path in (files / name).iterdir() if path.is_file())
+    return [np.asarray(Image.open(path)).tobytes() for path in paths], " ".join(result.stderr.decode().split())
+
+
+def stated(files, psnr_db, name="stated.safetensors"):
+    """fast.safetensors with another statement of how near its images are."""
+    write_weights(files / name, replace(read_weights(files / "fast.safetensors"), int8_psnr_db=psnr_db))
+    return "--weights", name
+
+
+@takes_int8
+def test_auto_takes_int8_for_weights_that_state_near_images(real_adacode, files):
+    made = real_adacode(*QUANTIZE)
+    assert made.returncode == 0, made.stderr.decode()
+    found = read_weights(files / "fast.safetensors").int8_psnr_db
+    assert f"{found:.1f} dB from those in float32" in made.stderr.decode()
+    near, far = stated(files, 45.0), stated(files, 44.9, "far.safetensors")
+    exact, _ = restored(real_adacode, files, "exact", *near, "--precision", "fp32")
+    eight, _ = restored(real_adacode, files, "eight", *near, "--precision", "int8")
+    assert exact != eight
+    assert restored(real_adacode, files, "near", *near)[0] == eight
+    assert restored(real_adacode, files, "far", *far)[0] == exact
+    assert restored(real_adacode, files, "unstated", *stated(files, None, "unstated.safetensors"))[0] == exact
+    without = restored(real_adacode, files, "narrow", *near, ONEDNN_MAX_CPU_ISA="AVX2")[0]
+    assert (
+        without
+        == restored(real_adacode, files, "narrow-exact", *near, "--precision", "fp32", ONEDNN_MAX_CPU_ISA="AVX2")[0]
+    )
+
+
+@takes_int8
+def test_a_run_whose_precision_auto_chose_is_continued(real_adacode, files):
+    assert real_adacode(*QUANTIZE).returncode == 0
+    near, out = stated(files, 50.0), files / "large"
+    first, _ = restored(real_adacode, files, "large", *near)
+    (out / "1.png").unlink()
+    again, said = restored(real_adacode, files, "large", *near)
+    assert again == first
+    assert "2 skipped" in said
+    for options in (
+        (*near, "--precision", "fp32"),
+        (*near, "--precision", "int8"),
+        stated(files, 44.0, "far.safetensors"),
+    ):
+        other = real_adacode("sr", "photos", "-o", "large", "--no-guard", *options)
+        assert other.returncode == 6, options
+
+
+@takes_int8
+def test_auto_computes_deep_images_and_strengths_of_noise_removal_as_before(real_adacode, files):
+    assert real_adacode(*QUANTIZE).returncode == 0
+    near = stated(files, 60.0)
+    write_whole(files / "faithful.safetensors", trunk_network(4, SHARED, 2))
+    paired = real_adacode("weights", "pair", near[1], "faithful.safetensors", "-o", "pair.safetensors")
+    assert paired.returncode == 0, paired.stderr.decode()
+    clean = ("--weights", "pair.safetensors")
+    half = (*clean, "--denoise", "0.5")
+    assert (
+        restored(real_adacode, files, "half", *half)[0]
+        == restored(real_adacode, files, "half-exact", *half, "--precision", "fp32")[0]
+    )
+    assert (
+        restored(real_adacode, files, "whole", *clean)[0]
+        == restored(real_adacode, files, "whole-eight", *clean, "--precision", "int8")[0]
+    )
+    for path in (files / "photos").glob("*.png"):
+        deep = np.asarray(Image.open(path).convert("L")).astype(np.uint16) * 257
+        Image.fromarray(deep).save(path)
+    assert (
+        restored(real_adacode, files, "deep", *near)[0]
+        == restored(real_adacode, files, "deep-exact", *near, "--precision", "fp32")[0]
+    )
+
+
+BROKEN = 'raise ImportError("libopenvino.so: cannot open shared object file")\n'
+
+
+@takes_int8
+def test_auto_goes_on_in_float32_with_a_warning_if_openvino_cannot_be_loaded(real_adacode, files):
+    assert real_adacode(*QUANTIZE).returncode == 0
+    near = stated(files, 50.0)
+    exact, _ = restored(real_adacode, files, "exact", *near, "--precision", "fp32")
+    (files / "broken" / "openvino").mkdir(parents=True)
+    (files / "broken" / "openvino" / "__init__.py").write_text(BROKEN)
+    broken = {"PYTHONPATH": os.pathsep.join((str(files / "broken"), str(ROOT)))}
+    found, said = restored(real_adacode, files, "found", *near, **broken)
+    assert found == exact
+    assert said.count("int8 cannot be used, so images are computed in float32: OpenVINO is installed, but it") == 1
+    named = real_adacode("sr", "photos", "-o", "named", *near, "--precision", "int8", **broken)
+    assert named.returncode == 5
+    assert "cannot be imported" in named.stderr.decode()
 
 
 def test_doctor_says_what_auto_takes(real_adacode):
