@@ -91,16 +91,24 @@ class DeviceError(AdaCodeError):
     """The device is unavailable, or out of memory at the smallest tile.
 
     only_this_image: the image was too large; a run continues with the other images.
+    only_int8: the other precisions can be used.
     """
 
     exit_code = 5
     kind = "device"
 
     def __init__(
-        self, message: str, *, path: Path | str | None = None, hint: str = "", only_this_image: bool = False
+        self,
+        message: str,
+        *,
+        path: Path | str | None = None,
+        hint: str = "",
+        only_this_image: bool = False,
+        only_int8: bool = False,
     ) -> None:
         super().__init__(message, path=path, hint=hint)
         self.only_this_image = only_this_image
+        self.only_int8 = only_int8
 
 
 class OutputError(AdaCodeError):

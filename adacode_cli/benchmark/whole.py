@@ -14,13 +14,14 @@ from adacode_cli.benchmark.image import cut
 from adacode_cli.benchmark.profile import FirstImage, Profile, first_image, profile
 from adacode_cli.benchmark.speed import Ceiling, Growth, Pass, ceiling, growth, passes, yardstick_seconds
 from adacode_cli.checkpoints.load import WeightsSource
-from adacode_cli.engine.device import INT8, PRECISIONS, choose_device, choose_precision
+from adacode_cli.engine.device import PRECISIONS, choose_device, choose_precision, name_of
 from adacode_cli.engine.memory import is_out_of_memory
 from adacode_cli.engine.plan import RunOptions
 from adacode_cli.engine.restorer import Restorer
 from adacode_cli.engine.runner import Runner
 from adacode_cli.engine.transfer import to_tensor
 from adacode_cli.errors import DeviceError
+from adacode_cli.model.network import AdaCode
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,8 @@ def measure(settings: BenchSettings, on_step: Callable[[str], None]) -> Measurem
 
 def _measured(settings: BenchSettings, on_step: Callable[[str], None]) -> Measurements:
     device = choose_device(settings.device)
-    names = _precisions(settings.precision, device)
     network, _ = WeightsSource(settings.weights).network("sr", settings.scale)
+    names = _precisions(settings.precision, device, network)
     image, repeats = cut(settings.photo, settings.side), settings.repeats
     first = _first(settings, on_step)
 
@@ -120,11 +121,10 @@ def _run(
     return run, profile(first[0], settings.scale, count, size, device=device, first=first[1])
 
 
-def _precisions(wanted: str, device: torch.device) -> tuple[str, ...]:
+def _precisions(wanted: str, device: torch.device, network: AdaCode) -> tuple[str, ...]:
     """fp32, and the wanted precision if it is another one."""
-    dtype = choose_precision(wanted, device, deep=False)
-    every = PRECISIONS | {"int8": INT8}
-    return ("fp32", *(name for name, of_name in every.items() if of_name is dtype and name != "fp32"))
+    name = name_of(choose_precision(wanted, device, deep=False, int8_psnr_db=network.int8_psnr_db))
+    return tuple(dict.fromkeys(("fp32", name)))
 
 
 def _reporting(lines: Iterator[Growth], on_step: Callable[[str], None]) -> Iterator[Growth]:

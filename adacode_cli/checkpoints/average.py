@@ -100,7 +100,8 @@ def average(
         apart = {key: ends[key] for key in paired if not torch.equal(ends[key].to(stored), tensors[key].to(stored))}
         ours = replace(ours, faithful=_fitting(apart, stored))
     # The maps of a mean have other ranges.
-    made = replace(ours, tensors=_fitting(tensors, stored), provenance=_provenance(ours.provenance, a, b), ranges={})
+    ours = replace(ours, ranges={}, int8_psnr_db=None)
+    made = replace(ours, tensors=_fitting(tensors, stored), provenance=_provenance(ours.provenance, a, b))
     write_file(target, to_bytes(made, stored))
     return len(tensors) - num_kept, num_kept
 

@@ -7,12 +7,14 @@ images.
 
 A file can hold a second set of values for some of its tensors: those of a network that keeps noise and grain.
 Interpolated values give a strength of noise removal in between (linear interpolation of weights: Wang et al. 2018,
-arXiv:1811.10515; arXiv:2107.10833). It can also hold the ranges of convolutions that may run in 8 bits.
+arXiv:1811.10515; arXiv:2107.10833). It can also hold the ranges of convolutions that may run in 8 bits,
+and state how near images in 8 bits are to those in float32.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -61,6 +63,8 @@ SHARED_PARTS: dict[str, tuple[str, ...]] = {
 _FAITHFUL = "faithful."
 # Of the keys of a convolution's range: int8.NAME.steps and int8.NAME.zero. They are always stored as float32.
 _INT8, _STEPS, _ZERO = "int8.", ".steps", ".zero"
+# In the metadata, beside the configuration: earlier versions ignore it.
+_INT8_PSNR = "int8_psnr_db"
 # Limit in characters: the time to separate names and licences grows faster than the length of a text.
 _MAX_BASE, _MAX_TEXT = 20_000, 1_000_000
 _LONG = ("recipe", "source", "trained_on")
@@ -113,6 +117,8 @@ class Weights:
 
     `faithful` has other values of some of the `tensors`: with those the network keeps noise. It is empty in most files.
     `ranges`: of the convolutions that may run in 8 bits, measured with `tensors`; empty where there are none.
+    `int8_psnr_db`: the mean PSNR in dB, measured with these ranges, of images in 8 bits to those in float32; None where
+    it is not known.
     """
 
     part: Part
@@ -121,6 +127,7 @@ class Weights:
     tensors: dict[str, Tensor]
     faithful: dict[str, Tensor] = field(default_factory=dict)
     ranges: Ranges = field(default_factory=dict)
+    int8_psnr_db: float | None = None
 
     def denoising(self, strength: float) -> dict[str, Tensor]:
         """The tensors for a strength of 0 (`faithful`) to 1 (`tensors`); between the two, linear interpolation.
@@ -164,12 +171,14 @@ def write_file(path: Path, data: bytes) -> None:
 
 def to_bytes(weights: Weights, dtype: torch.dtype = torch.float32) -> bytes:
     """The content of a file, tensors as `dtype`; equal weights give equal bytes."""
-    header = {
+    header: dict[str, Any] = {
         "format": FORMAT_VERSION,
         "part": weights.part,
         "config": weights.config.to_dict(),
         "provenance": asdict(weights.provenance),
     }
+    if weights.int8_psnr_db is not None:
+        header[_INT8_PSNR] = weights.int8_psnr_db
     every = weights.tensors | {_FAITHFUL + key: tensor for key, tensor in weights.faithful.items()}
     tensors = {k: v.detach().to("cpu", dtype).contiguous() for k, v in sorted(every.items())}
     tensors |= _range_tensors(weights.ranges)
@@ -285,17 +294,28 @@ def _described(header: dict[str, Any], tensors: dict[str, Tensor]) -> Weights:
         # Shared tensors have no second set of values: the files of other tasks would not have it.
         if key not in own or own[key].shape != tensor.shape or part_of(key) != "task":
             raise WeightsError(f"has values that keep noise of other tensors than its own: {_FAITHFUL}{key}")
-    return Weights(header["part"], config, Provenance(**provenance), own, faithful, _ranges_in(tensors))
+    ranges = _ranges_in(tensors)
+    psnr_db = _int8_psnr(header) if ranges else None
+    return Weights(header["part"], config, Provenance(**provenance), own, faithful, ranges, psnr_db)
+
+
+def _int8_psnr(header: Mapping[str, Any]) -> float | None:
+    found = header.get(_INT8_PSNR)
+    if found is None:
+        return None
+    if not isinstance(found, int | float) or isinstance(found, bool) or not math.isfinite(found):
+        raise ValueError(f"{_INT8_PSNR} is not a number")
+    return float(found)
 
 
 def split(whole: Weights) -> dict[Part, Weights]:
     """A whole network as its three parts. The shared ones do not depend on what reconstruction alone has: a decoder of
     its own, and further levels of codes.
     """
-    shared, task = replace(whole, config=replace(whole.config, own_decoder=None, residual=None)), whole
-    parts: dict[Part, Weights] = {"basis": shared, "fused": shared, "task": task}
-    groups = {part: replace(of, part=part, tensors={}, faithful={}, ranges={}) for part, of in parts.items()}
-    groups["task"] = replace(groups["task"], ranges=whole.ranges)
+    config = replace(whole.config, own_decoder=None, residual=None)
+    shared = replace(whole, config=config, ranges={}, int8_psnr_db=None)
+    parts: dict[Part, Weights] = {"basis": shared, "fused": shared, "task": whole}
+    groups = {part: replace(of, part=part, tensors={}, faithful={}) for part, of in parts.items()}
     for key, tensor in whole.tensors.items():
         groups[part_of(key)].tensors[key] = tensor
     for key, tensor in whole.faithful.items():

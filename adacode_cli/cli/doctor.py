@@ -97,9 +97,12 @@ def _device(device: Facts) -> str:
 
 
 def _auto(device: Facts, versions: Facts) -> str:
+    usual, with_ranges = device["auto"], device["auto_with_ranges"]
     if device["native"]["int8"] and "openvino" not in versions:
-        return f"{device['auto']}; int8 needs OpenVINO (pip install 'adacode-cli[int8]')"
-    return str(device["auto"])
+        return f"{usual}; int8 needs OpenVINO (pip install 'adacode-cli[int8]')"
+    if with_ranges == usual:
+        return f"{usual}, also for weights with ranges for int8"
+    return f"{usual}; {with_ranges} for weights with ranges and at least 45 dB"
 
 
 def _weights(entry: Facts) -> str:

@@ -101,13 +101,18 @@ def devices() -> list[Facts]:
 
 
 def _precisions(name: str, native: Facts) -> Facts:
-    """native, and the precision that auto takes for images of 8 bits."""
+    """native, and the precision that auto takes for images of 8 bits, with weights that do not state how near their
+    images in 8 bits are, and with weights that state that they are near.
+    """
     import torch
 
-    from adacode_cli.engine.device import PRECISIONS, choose_precision
+    from adacode_cli.engine.device import choose_precision, name_of
+    from adacode_cli.model.ranges import VISIBLE_DB
 
-    chosen = choose_precision("auto", torch.device(name), deep=False)
-    return {"native": native, "auto": next(known for known, dtype in PRECISIONS.items() if dtype == chosen)}
+    def chosen(int8_psnr_db: float | None) -> str:
+        return name_of(choose_precision("auto", torch.device(name), deep=False, int8_psnr_db=int8_psnr_db))
+
+    return {"native": native, "auto": chosen(None), "auto_with_ranges": chosen(VISIBLE_DB)}
 
 
 def device(name: str) -> Facts:

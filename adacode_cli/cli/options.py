@@ -41,7 +41,7 @@ HubRepo = Annotated[
 DeviceName = Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps.")]
 Precision = Annotated[
     Literal["auto", "fp32", "bf16", "fp16", "int8"],
-    typer.Option(metavar="TYPE", help="auto, fp32, bf16, fp16, or int8 (on a CPU)."),
+    typer.Option(metavar="TYPE", help="auto, fp32, bf16, fp16, or int8 (on a CPU, with weights that have ranges)."),
 ]
 AsJson = Annotated[bool, flag("--json", help="Write one JSON object to standard output.")]
 Verbose = Annotated[bool, flag("--verbose", "-v", help="Show tracebacks of errors.")]

@@ -341,8 +341,8 @@ class RestoreOptions:
         Literal["auto", "fp32", "bf16", "fp16", "int8"],
         _model(
             metavar="TYPE",
-            help="auto, fp32, bf16, fp16, or int8: on a CPU, with weights of 'adacode weights quantize', images of 8 "
-            "bits per channel only.",
+            help="fp32, bf16, fp16, or int8: on a CPU, with weights of 'adacode weights quantize', images of 8 bits "
+            "per channel only. auto: bf16 or int8 where they are faster and images hardly differ, otherwise fp32.",
         ),
     ] = "auto"
     tile: Annotated[

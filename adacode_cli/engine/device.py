@@ -17,6 +17,7 @@ from adacode_cli.errors import DeviceError, UsageError
 from adacode_cli.model.blocks import GroupNorm
 from adacode_cli.model.codebook import Codebook
 from adacode_cli.model.network import AdaCode
+from adacode_cli.model.ranges import VISIBLE_DB
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # Convolutions of 8-bit integers, and everything else in float32 (`engine.int8`). The dtype stands for the precision:
@@ -125,22 +126,38 @@ def check_precision(name: str) -> None:
         raise UsageError(f"unknown precision {name!r}", hint=f"Choose {', '.join(NAMES[:-1])} or {NAMES[-1]}.")
 
 
-def choose_precision(name: str, device: torch.device, *, deep: bool) -> torch.dtype:
+def choose_precision(name: str, device: torch.device, *, deep: bool, int8_psnr_db: float | None = None) -> torch.dtype:
     """`auto`, `fp32`, `bf16`, `fp16`, `int8` → a dtype that the device computes. Raises DeviceError, UsageError.
 
-    `auto` is bf16 where that is faster (`computes_bf16`) and the image has 8 bits per channel, float32 otherwise. int8
-    has to be named, because its images can differ visibly. `deep`: the image has more bits, and bf16 or int8 would lose
-    the last ones; `int8` is float32 for it.
+    `auto` is bf16 where that is faster (`computes_bf16`) and the image has 8 bits per channel. Otherwise it is int8 for
+    such an image where the processor and the installation are made for it (`is_made_for_int8`) and the weights state
+    that no difference will be seen, and float32 in all other cases. `deep`: the image has more bits, and bf16 or int8
+    would lose the last ones; `int8` is float32 for it. int8_psnr_db: as the weights' network has it.
     """
     check_precision(name)
     if name == "auto":
-        return torch.bfloat16 if computes_bf16(device) and not deep else torch.float32
+        if deep:
+            return torch.float32
+        if computes_bf16(device):
+            return torch.bfloat16
+        is_near = int8_psnr_db is not None and int8_psnr_db >= VISIBLE_DB
+        return INT8 if is_near and is_made_for_int8(device) else torch.float32
     if name == "bf16" and device.type == "cuda" and not computes_bf16(device):
         raise DeviceError("this CUDA device does not compute bf16", hint="Use --precision fp16 or fp32.")
     if name == "int8":
         _require_int8(device)
         return torch.float32 if deep else INT8
     return PRECISIONS[name]
+
+
+def is_made_for_int8(device: torch.device) -> bool:
+    """Whether int8 is faster than float32: on a CPU with products of 8-bit integers, with OpenVINO."""
+    return device.type == "cpu" and has_dot_products() and has_openvino()
+
+
+def name_of(precision: torch.dtype) -> str:
+    """`fp32`, `bf16`, `fp16` or `int8`, for what `choose_precision` returns."""
+    return next(name for name, dtype in (*PRECISIONS.items(), ("int8", INT8)) if dtype == precision)
 
 
 def _require_int8(device: torch.device) -> None:

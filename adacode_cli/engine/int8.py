@@ -212,7 +212,7 @@ def compiled(model: Model) -> CompiledModel:
             raise
         why = next((line for line in reversed(str(error).splitlines()) if line.strip()), "")
         hint = "Use --precision fp32. A limit on the memory of the process may be too low for OpenVINO's libraries."
-        raise DeviceError(f"OpenVINO cannot prepare the network: {why.strip()}", hint=hint) from error
+        raise DeviceError(f"OpenVINO cannot prepare the network: {why.strip()}", hint=hint, only_int8=True) from error
 
 
 def _require_openvino() -> None:
@@ -220,7 +220,8 @@ def _require_openvino() -> None:
         import_openvino()
     except ImportError as error:
         hint = "Install it again: pip install --force-reinstall openvino; or use --precision fp32."
-        raise DeviceError(f"OpenVINO is installed, but it cannot be imported: {error}", hint=hint) from error
+        what = f"OpenVINO is installed, but it cannot be imported: {error}"
+        raise DeviceError(what, hint=hint, only_int8=True) from error
 
 
 @cache

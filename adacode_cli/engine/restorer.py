@@ -47,12 +47,14 @@ class Restored:
     image's colours over each pixel of the input, H×W×3 or H×W×1 float32 in [0, 1], if the engine has computed them.
     alpha: of the image, H×W, where the input's alpha was given beside its colours; otherwise the image has its own.
     found: the mask of the marks that a detector has found, H×W bool; None if none has looked for them.
+    precision: in which the network made the image, `fp32`, `bf16`, `fp16` or `int8`.
     """
 
     image: Pixels
     mixing_weights: npt.NDArray[np.float32]
     categories: tuple[str, ...]
     notes: tuple[str, ...]
+    precision: str
     shrunk: npt.NDArray[np.float32] | None = None
     alpha: Pixels | None = None
     found: npt.NDArray[np.bool_] | None = None
@@ -154,7 +156,7 @@ class Restorer:
                 image = np.dstack((image, image, image)) if codes.grey else image
                 image = np.dstack((image, codes.alpha))
         names = self._runner(TASKS["reconstruct"], 1).config.names()
-        return Restored(image, codes.touched_mixing, names, (*codes.notes, *decoded.notes))
+        return Restored(image, codes.touched_mixing, names, (*codes.notes, *decoded.notes), decoded.precision)
 
     def code_levels(self) -> int:
         """Number of levels of codes that `encode` makes."""
@@ -241,7 +243,7 @@ class Restorer:
             if hole.exemplars:
                 image = with_exemplars(color, image, hole.grown, None if coverage is None else coverage > 0)
             image = composite(color, image, hole.weights)
-        return Restored(image, result.mixing_KHW.numpy(), runner.config.names(), result.notes, shrunk)
+        return Restored(image, result.mixing_KHW.numpy(), runner.config.names(), result.notes, result.precision, shrunk)
 
     def _codes(self) -> Coder:
         with self._loading:
@@ -271,7 +273,7 @@ class Restorer:
 
 def network_digest(network: AdaCode) -> str:
     """SHA-256, in hexadecimal, of a network's configuration and of all its values as little-endian float32, also of its
-    ranges for 8 bits if it has any.
+    ranges for 8 bits, and of how near these images are as its weights state it, if it has any.
 
     Weights are identified by their values, not by their file: converted or renamed weights have the same digest.
     """
@@ -280,6 +282,8 @@ def network_digest(network: AdaCode) -> str:
     for key, value in (*sorted(network.state_dict().items()), *sorted(steps.items())):
         digest.update(key.encode())
         digest.update(value.detach().cpu().float().contiguous().numpy().astype("<f4").tobytes())
+    if network.int8_psnr_db is not None:  # the precision that auto takes depends on it
+        digest.update(f"int8_psnr_db {network.int8_psnr_db!r}".encode())
     return digest.hexdigest()
 
 

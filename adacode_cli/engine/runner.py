@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from adacode_cli.engine.canvas import RawCanvas, SampleCanvas
-from adacode_cli.engine.device import INT8, choose_precision, exact_arithmetic
+from adacode_cli.engine.device import INT8, choose_precision, exact_arithmetic, name_of
 from adacode_cli.engine.halves import Coded
 from adacode_cli.engine.images import Pixels
 from adacode_cli.engine.maps import Grid, Map
@@ -28,7 +28,7 @@ from adacode_cli.engine.program import CODES, WEIGHTS
 from adacode_cli.engine.tiled import Finiteness, NonFiniteError
 from adacode_cli.engine.together import Together
 from adacode_cli.engine.transfer import Outbox, network_input
-from adacode_cli.errors import InputError, WeightsError
+from adacode_cli.errors import DeviceError, InputError, WeightsError
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.network import AdaCode
 
@@ -53,13 +53,25 @@ class RunResult:
 class Finished:
     """A restored image. pixels: in the dtype and layout of its input, s times its size. shrunk: the means of the
     pixels over each pixel of the input, C last, float32 in [0, 1]; None where s is 1. mixing_KHW, notes: as in
-    `RunResult`.
+    `RunResult`. precision: in which it was computed, `fp32`, `bf16`, `fp16` or `int8`.
     """
 
     pixels: Pixels
     shrunk: npt.NDArray[np.float32] | None
     mixing_KHW: Tensor
+    precision: str
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The image of codes. pixels: height×width×3, or height×width for grey, in the dtype that was asked for. precision,
+    notes: as in `Finished`.
+    """
+
+    pixels: Pixels
+    precision: str
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -87,6 +99,7 @@ class Runner:
         self._turn = CUDA_TURN if device.type == "cuda" else Lock()
         self._together = Together[Kind, _Image, tuple[Finished, bool]](self._turn, self._begin)
         self._passage = Passage(network, device, options)
+        self._int8_failed = False
         if self.in_eight_bits:
             self._passage.prepare()
 
@@ -146,8 +159,8 @@ class Runner:
 
         return self._finite(deep, attempt)
 
-    def decode(self, code: Coded, *, dtype: npt.DTypeLike, grey: bool) -> tuple[Pixels, tuple[str, ...]]:
-        """The image of codes and mixing weights alone: height×width×3 pixels of `dtype`, or height×width; and notes.
+    def decode(self, code: Coded, *, dtype: npt.DTypeLike, grey: bool) -> Drawn:
+        """The image of codes and mixing weights alone, with pixels of `dtype`.
 
         It is `restore`'s image for a network without encoder skips, trunk and base image. Raises as it does.
         """
@@ -155,15 +168,15 @@ class Runner:
         grid = replace(Grid.of(self.config, 1, 1), height=height, width=width)
         sample = np.dtype(dtype)
 
-        def begin(attempt: Attempt) -> SampleCanvas:
+        def begin(attempt: Attempt) -> tuple[SampleCanvas, str]:
             """Queues the second half; its image is on the canvas when the attempt has been waited for."""
             canvas = SampleCanvas(code.height, code.width, 1, attempt.outbox, dtype=sample, grey=grey)
             self._passage.draw(code, canvas, attempt)
-            return canvas
+            return canvas, name_of(attempt.kind.dtype)
 
         deep = sample != np.uint8
-        canvas, notes = self._finite(deep, lambda d: self._alone(Kind(d, sample.itemsize, grid), begin))
-        return canvas.pixels, notes
+        (canvas, precision), notes = self._finite(deep, lambda d: self._alone(Kind(d, sample.itemsize, grid), begin))
+        return Drawn(canvas.pixels, precision, notes)
 
     def plan(self, height: int, width: int, *, deep: bool) -> TilePlan:
         """How an image of height × width input pixels would be cut now, and the memory that it would take alone."""
@@ -177,19 +190,29 @@ class Runner:
         return self._precision(deep=False) == INT8
 
     def _precision(self, *, deep: bool) -> torch.dtype:
-        return choose_precision(self.options.precision, self.device, deep=deep)
+        stated = self.network.int8_psnr_db if self.network.ranges and not self._int8_failed else None
+        return choose_precision(self.options.precision, self.device, deep=deep, int8_psnr_db=stated)
 
     def _finite(self, deep: bool, attempt: Callable[[torch.dtype], tuple[T, bool]]) -> tuple[T, tuple[str, ...]]:
-        """The result of `attempt` in the chosen precision, and notes; computed again in float32 if it is not finite."""
-        dtype = self._precision(deep=deep)
-        for chosen in dict.fromkeys((dtype, torch.float32)):
+        """The result of `attempt` in the chosen precision, and notes. It is computed again in float32 if it is not
+        finite, and if `auto` has chosen int8 and OpenVINO fails.
+        """
+        notes: tuple[str, ...] = ()
+        for dtype in dict.fromkeys((self._precision(deep=deep), torch.float32)):
             try:
-                result, is_finite = attempt(chosen)
+                result, is_finite = attempt(dtype)
             except NonFiniteError:
+                is_finite = False
+            except DeviceError as error:
+                if self.options.precision != "auto" or not error.only_int8:
+                    raise
+                # The user did not ask for int8. Later images are computed in float32 at once, without this note.
+                self._int8_failed = True
+                notes = (f"int8 cannot be used, so images are computed in float32: {error.message}",)
                 continue
             if is_finite:
-                note = f"{str(dtype).removeprefix('torch.')} overflowed: the image was computed again in float32"
-                return result, () if chosen is dtype else (note,)
+                return result, notes
+            notes = (f"{str(dtype).removeprefix('torch.')} overflowed: the image was computed again in float32",)
         raise InputError(
             "the network's result for this image is not finite, not even in float32",
             hint="Look for extreme values in the image (samples are 0 to 1), or use other weights.",
@@ -248,7 +271,7 @@ class Runner:
             mixing = _touched(maps[WEIGHTS], i, attempt.kind.grid, *size).float().contiguous()
             host = torch.empty(mixing.shape)
             outbox.send(mixing, host)
-            finished.append(Finished(canvas.pixels, canvas.shrunk, host, notes))
+            finished.append(Finished(canvas.pixels, canvas.shrunk, host, name_of(attempt.kind.dtype), notes))
         return finished
 
 

@@ -240,13 +240,15 @@ class AdaCode(nn.Module):
 
     `forward` takes B×C×H×W, RGB float in [0, 1] (C = 4 with `mask_channel`: 1 = hole), of any size, pads it to
     `input.padded_size` and crops the result to (H·scale)×(W·scale). ranges: of the convolutions that may run in 8 bits;
-    empty where the weights have none.
+    empty where the weights have none. int8_psnr_db: how near images in 8 bits are to those in float32, in dB, as the
+    weights state it; None where they do not.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
         self.ranges: Ranges = {}
+        self.int8_psnr_db: float | None = None
         self.encoder = Encoder(config)
         self.codebook = AdaptiveCodebook(config)
         # Shared by all tasks of a family.

@@ -1,5 +1,7 @@
 """Ranges for 8 bits in files of weights: kept to the bit, dropped where they no longer hold, refused where damaged."""
 
+import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -35,7 +37,8 @@ def path(tmp_path):
     other = write_whole(tmp_path / "beside.safetensors", trunk_network(4, SHARED, 2))
     write_weights(other, read_weights(other), torch.float16)
     out = tmp_path / "ranged.safetensors"
-    write_weights(out, replace(read_weights(tmp_path / "plain.safetensors"), ranges=RANGES), torch.float16)
+    ranged = replace(read_weights(tmp_path / "plain.safetensors"), ranges=RANGES, int8_psnr_db=46.25)
+    write_weights(out, ranged, torch.float16)
     return out
 
 
@@ -45,6 +48,7 @@ def test_a_file_keeps_ranges_to_the_bit_whatever_its_weights_are_stored_as(path)
     network, _ = load_network((path,))
     assert same(network.ranges, RANGES)
     assert same(halved(network).ranges, RANGES)
+    assert read_weights(path).int8_psnr_db == network.int8_psnr_db == halved(network).int8_psnr_db == 46.25
 
 
 def test_weights_with_ranges_are_the_same_weights(path, tmp_path):
@@ -52,6 +56,7 @@ def test_weights_with_ranges_are_the_same_weights(path, tmp_path):
     write_weights(tmp_path / "half.safetensors", plain, torch.float16)
     half, _ = load_network((tmp_path / "half.safetensors",))
     assert half.ranges == {}
+    assert half.int8_psnr_db is None
     assert same_network(half, load_network((path,))[0])
 
 
@@ -59,15 +64,43 @@ def test_ranges_belong_to_the_task(path):
     parts = split(read_weights(path))
     assert same(parts["task"].ranges, RANGES)
     assert parts["basis"].ranges == parts["fused"].ranges == {}
+    assert [parts[part].int8_psnr_db for part in ("basis", "fused", "task")] == [None, None, 46.25]
 
 
 def test_a_mean_has_none_and_a_pair_those_of_its_clean_end(path, tmp_path):
     other = tmp_path / "beside.safetensors"
     average(path, other, 0.5, tmp_path / "mean.safetensors")
-    assert read_weights(tmp_path / "mean.safetensors").ranges == {}
+    mean = read_weights(tmp_path / "mean.safetensors")
+    assert (mean.ranges, mean.int8_psnr_db) == ({}, None)
     pair(path, other, tmp_path / "pair.safetensors")
-    for strength, ranges in ((1.0, RANGES), (0.5, {}), (0.0, {})):
-        assert same(load_network((tmp_path / "pair.safetensors",), strength)[0].ranges, ranges)
+    for strength, ranges, psnr_db in ((1.0, RANGES, 46.25), (0.5, {}, None), (0.0, {}, None)):
+        network, _ = load_network((tmp_path / "pair.safetensors",), strength)
+        assert same(network.ranges, ranges)
+        assert network.int8_psnr_db == psnr_db
+
+
+@pytest.mark.parametrize(
+    ("stated", "found"),
+    [(None, None), (45, 45.0), (-3.5, -3.5), *((wrong, "damaged") for wrong in ("46", True, [46], math.inf))],
+)
+def test_a_file_that_does_not_state_how_near_its_images_are_is_read_and_a_false_statement_is_refused(
+    path, stated, found
+):
+    with safe_open(path, "pt") as file:
+        header = json.loads(file.metadata()["adacode"])
+    header["int8_psnr_db"] = stated
+    save_file(load_file(path), path, {"adacode": json.dumps(header if stated is not None else without(header))})
+    if found == "damaged":
+        with pytest.raises(WeightsError, match="damaged adacode metadata"):
+            read_weights(path)
+        return
+    weights = read_weights(path)
+    assert weights.int8_psnr_db == found
+    assert same(weights.ranges, RANGES)
+
+
+def without(header):
+    return {key: value for key, value in header.items() if key != "int8_psnr_db"}
 
 
 def damaged(path, **changes):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from adacode_cli.engine.device import PRECISIONS, choose_device, choose_precision, computes_bf16
+from adacode_cli.engine.device import INT8, PRECISIONS, choose_device, choose_precision, computes_bf16, name_of
 from adacode_cli.engine.plan import RunOptions
 from adacode_cli.engine.restorer import Restorer
 from adacode_cli.errors import DeviceError, UsageError
@@ -84,6 +84,36 @@ def test_bf16_is_chosen_only_where_it_is_faster(monkeypatch, tmp_path, amx, avx5
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512, raising=False)
     assert computes_bf16(CPU) == faster
     assert choose_precision("auto", CPU, deep=False) == (torch.bfloat16 if faster else torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("dot_products", "openvino", "bf16", "psnr_db", "taken"),
+    [
+        (True, True, False, 45.0, "int8"),
+        (True, True, False, 44.99, "fp32"),
+        (True, True, False, None, "fp32"),
+        (False, True, False, 60.0, "fp32"),
+        (True, False, False, 60.0, "fp32"),
+        (True, True, True, 60.0, "bf16"),
+    ],
+)
+def test_int8_is_chosen_where_it_is_faster_and_the_weights_state_that_images_are_near(
+    monkeypatch, dot_products, openvino, bf16, psnr_db, taken
+):
+    device = "adacode_cli.engine.device"
+    monkeypatch.setattr(f"{device}.has_dot_products", lambda: dot_products)
+    monkeypatch.setattr(f"{device}.has_openvino", lambda: openvino)
+    monkeypatch.setattr(f"{device}.computes_bf16", lambda device: bf16 and device.type == "cpu")
+    assert name_of(choose_precision("auto", CPU, deep=False, int8_psnr_db=psnr_db)) == taken
+    for deep, where in ((True, CPU), (False, torch.device("mps"))):
+        assert choose_precision("auto", where, deep=deep, int8_psnr_db=psnr_db) == torch.float32
+    assert choose_precision("fp32", CPU, deep=False, int8_psnr_db=psnr_db) == torch.float32
+
+
+def test_every_precision_has_its_name():
+    assert {name: name_of(dtype) for name, dtype in (*PRECISIONS.items(), ("int8", INT8))} == {
+        name: name for name in ("fp32", "bf16", "fp16", "int8")
+    }
 
 
 def test_a_later_torch_that_does_not_say_what_the_processor_has_computes_in_float32(monkeypatch):
