@@ -186,7 +186,7 @@ def to_bytes(weights: Weights, dtype: torch.dtype = torch.float32) -> bytes:
 
 
 def _range_tensors(ranges: Ranges) -> dict[str, Tensor]:
-    steps = {f"{_INT8}{name}{_STEPS}": one.steps_C.contiguous() for name, one in sorted(ranges.items())}
+    steps = {f"{_INT8}{name}{_STEPS}": one.steps_C.to("cpu").contiguous() for name, one in sorted(ranges.items())}
     zeros = {f"{_INT8}{name}{_ZERO}": torch.tensor(float(one.zero)) for name, one in sorted(ranges.items())}
     return steps | zeros
 

@@ -9,7 +9,7 @@ with the weights, so an image's values do not depend on how it is divided into t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -48,16 +48,27 @@ Ranges = Mapping[str, InputRange]
 
 def whole_weight(weight_OIHW: Tensor, given: InputRange, top: int = WEIGHT_TOP) -> tuple[Tensor, Tensor]:
     """A convolution's weight for inputs that are counted in their steps: int8 O×I×H×W, and a float32 factor O×1×1×1."""
+    counts, factor = _counted(weight_OIHW, given, top)
+    return torch.round(counts).clamp(-top, top).to(torch.int8), factor
+
+
+def rounded_weight(
+    weight_OIHW: Tensor,
+    given: InputRange,
+    top: int = WEIGHT_TOP,
+    rounding: Callable[[Tensor], Tensor] = torch.round,
+) -> Tensor:
+    """The float32 weight that `whole_weight` stands for. rounding: `torch.round`, possibly with another gradient."""
+    counts, factor = _counted(weight_OIHW, given, top)
+    return rounding(counts).clamp(-top, top) * factor / given.steps_C[:, None, None]
+
+
+def _counted(weight_OIHW: Tensor, given: InputRange, top: int) -> tuple[Tensor, Tensor]:
+    """Numbers from -top to top, not rounded yet, and the factor of each output channel."""
     scaled = weight_OIHW.float() * given.steps_C[:, None, None]
     largest = scaled.abs().amax((1, 2, 3), keepdim=True)
     factor = torch.where(largest > 0, largest / top, torch.ones_like(largest))
-    return torch.round(scaled / factor).clamp(-top, top).to(torch.int8), factor
-
-
-def rounded_weight(weight_OIHW: Tensor, given: InputRange, top: int = WEIGHT_TOP) -> Tensor:
-    """The float32 weight that `whole_weight` stands for."""
-    whole, factor = whole_weight(weight_OIHW, given, top)
-    return whole * factor / given.steps_C[:, None, None]
+    return scaled / factor, factor
 
 
 def problems_of(ranges: Ranges, network: nn.Module) -> list[str]:

@@ -21,6 +21,7 @@ from adacode_cli.model.blocks import ResBlock
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.context import ContextBlock, ContextStack
 from adacode_cli.model.network import AdaCode, Fusion, Trunk
+from adacode_cli.model.ranges import Ranges
 from adacode_cli.model.rescaling import repacked
 from adacode_cli.tasks import TASKS
 
@@ -164,11 +165,11 @@ def fuse_from(network: AdaCode, path: Path) -> bool:
     return left_out
 
 
-def restore_from(network: AdaCode, path: Path) -> Provenance:
+def restore_from(network: AdaCode, path: Path) -> tuple[Provenance, Ranges]:
     """Stage III continues: the task's own tensors are taken from the file, the rest is unchanged.
 
-    A first convolution of the other scale is adapted. Returns the provenance in the file. Raises TrainingError if the
-    file is of another task or family.
+    A first convolution of the other scale is adapted. Returns the provenance in the file, and the ranges for 8 bits, if
+    it has any. Raises TrainingError if the file is of another task or family.
     """
     earlier, provenance = load_network((path,))
     scaled = network.config.stem == "shuffle" and TASKS[network.config.task].enlarges
@@ -178,7 +179,7 @@ def restore_from(network: AdaCode, path: Path) -> Provenance:
     if earlier.config.scale != network.config.scale:
         adopt_first(network, own.pop(first_key(earlier)), earlier.config)
     _take_over(network, own, own_part="task")
-    return provenance
+    return provenance, earlier.ranges
 
 
 def _require_alike(earlier: NetworkConfig, config: NetworkConfig, path: Path) -> None:

@@ -15,8 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from adacode_cli.errors import TrainingError
+from adacode_cli.model.ranges import InputRange, Ranges
 from adacode_cli.training.batches import Batch
 from adacode_cli.training.discriminator import fresh_discriminator, hinge_discriminator, hinge_generator
+from adacode_cli.training.eight_bits import PREFIX as _RANGES
 from adacode_cli.training.processes import Processes
 from adacode_cli.training.recipe import Optimiser, StageRecipe
 from adacode_cli.training.stages import Stage
@@ -48,10 +50,14 @@ class _Group:
 
 
 def _groups(parameters: Mapping[str, nn.Parameter], settings: Optimiser) -> list[_Group]:
-    """A trunk's parameters are a separate group, because they may be from a network with more training."""
+    """A trunk's parameters are a separate group, because they may be from a network with more training. So are the
+    steps of ranges, which are logarithms.
+    """
     trunk = {name: p for name, p in parameters.items() if name.startswith(_TRUNK)}
-    rest = {name: p for name, p in parameters.items() if name not in trunk}
-    return [group for group in (_Group(1.0, rest), _Group(settings.trunk_share, trunk)) if group.parameters]
+    steps = {name: p for name, p in parameters.items() if name.startswith(_RANGES)}
+    rest = {name: p for name, p in parameters.items() if name not in trunk and name not in steps}
+    groups = (_Group(1.0, rest), _Group(settings.trunk_share, trunk), _Group(settings.range_share, steps))
+    return [group for group in groups if group.parameters]
 
 
 def descend(adam: torch.optim.Adam, loss: Tensor, clip: float, processes: Processes) -> Tensor:
@@ -119,7 +125,7 @@ class Optimisation:
         fused = stage.device.type in ("cpu", "cuda")
         parts: list[dict[str, Any]] = [{"params": [*group.parameters.values()]} for group in groups]
         self.optimiser = torch.optim.Adam(parts, settings.rate, settings.betas, fused=fused)
-        self.average = Average(self._of_network(), settings.ema)
+        self.average = Average(self._of_result(), settings.ema)
         self.adversary = Adversary(recipe, seed, stage.processes) if stage.loss.adversarial else None
 
     def begin(self, draw: Callable[[int], Batch]) -> None:
@@ -128,7 +134,7 @@ class Optimisation:
         with self._autocast():
             self.stage.begin(draw)
         self.stage.processes.share_state(self.network)
-        self.average = Average(self._of_network(), self.recipe.optimiser.ema)
+        self.average = Average(self._of_result(), self.recipe.optimiser.ema)
 
     def step(self, batch: Batch, step: int, progress: float) -> dict[str, Tensor]:
         """One step (numbered from 0); returns its losses, and `gradient`, the norm before clipping."""
@@ -150,18 +156,30 @@ class Optimisation:
             values |= {"discriminator": loss.detach(), "discriminator_gradient": opponent.learn(loss)}
         with self._autocast():
             self.stage.after_step(step + 1, progress, batch)
-        self.average.update(self._of_network())
+        self.average.update(self._of_result())
         return self._of_all(values)
 
     def result(self) -> dict[str, Tensor]:
         """The network's state dict with averaged weights; tensors that the stage does not train are bit-identical."""
         return {name: self.average.values.get(name, v.detach()) for name, v in self.network.state_dict().items()}
 
+    def ranges(self) -> Ranges:
+        """The ranges that belong to `result`, averaged as it is; empty unless the stage rounds to 8 bits."""
+        learnt = self.stage.learnt_ranges
+        found = learnt.ranges(self._averaged_steps()) if learnt else {}
+        return {name: InputRange(one.steps_C.detach(), one.zero) for name, one in found.items()}
+
+    def _averaged_steps(self) -> dict[str, Tensor]:
+        return {name: value for name, value in self.average.values.items() if name.startswith(_RANGES)}
+
     def state(self, *, slim: bool) -> tuple[dict[str, Tensor], Counters]:
-        """Everything that the next step depends on, by name, and counts. Slim: only the averaged weights."""
+        """Everything that the next step depends on, by name, and counts. Slim: only averaged weights and ranges."""
+        learnt = self.stage.learnt_ranges
         if slim:
-            return _prefixed("network", self.result()), {}
+            steps = learnt.state(self._averaged_steps()) if learnt else {}
+            return _prefixed("network", self.result()) | _prefixed("int8", steps), {}
         tensors = _prefixed("network", self.network.state_dict()) | _prefixed("average", self.average.values)
+        tensors |= _prefixed("int8", learnt.state() if learnt else {})
         tensors |= _prefixed("extra", self.stage.extra.state_dict())
         tensors |= _prefixed("adam", _moments(self.optimiser, [*self._trained]))
         tensors |= {f"usage.{k}": usage.state() for k, usage in enumerate(self.stage.usage)}
@@ -174,7 +192,7 @@ class Optimisation:
         return tensors, counters
 
     def load(self, tensors: Mapping[str, Tensor], counters: Counters) -> None:
-        """Takes over what `state` gave. From a slim state: only weights; everything else starts again.
+        """Takes over what `state` gave. From a slim state: weights and ranges; everything else starts again.
 
         Raises TrainingError for a state of another network.
         """
@@ -186,8 +204,10 @@ class Optimisation:
         if not all(torch.equal(own[name].cpu(), network[name]) for name in frozen):
             raise TrainingError("the checkpoint has other codebooks or another decoder", hint=_SAME)
         self.network.load_state_dict(network)
+        if self.stage.learnt_ranges:
+            self.stage.learnt_ranges.load(_without(tensors, "int8"))
         if not counters:
-            self.average = Average(self._of_network(), self.recipe.optimiser.ema)
+            self.average = Average(self._of_result(), self.recipe.optimiser.ema)
             return
         for name, value in _without(tensors, "average").items():
             self.average.values[name].copy_(value)
@@ -209,7 +229,7 @@ class Optimisation:
         total = self.stage.processes.sum(torch.stack([value.float() for value in values.values()]))
         return dict(zip(values, (total / self.stage.processes.world).unbind(), strict=True))
 
-    def _of_network(self) -> dict[str, Tensor]:
+    def _of_result(self) -> dict[str, Tensor]:
         return {name: p.detach() for name, p in self._trained.items() if not name.startswith("extra.")}
 
     def _autocast(self) -> torch.autocast:

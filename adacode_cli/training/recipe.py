@@ -71,6 +71,7 @@ class Optimiser:
 
     rate: learning rate; it rises over `warmup` steps, then decays on a cosine to `final_share` of it (1: constant).
     trunk_share: the rate of a trunk's weights, in units of `rate`; 0: they do not change.
+    range_share: the rate of the logarithms of the steps of ranges (`StageRecipe.int8`), in units of `rate`.
     discriminator_rate: learning rate of the discriminator, constant.
     betas: Adam's decay rates, of the network and of the discriminator.
     clip: largest norm of a gradient.
@@ -79,6 +80,7 @@ class Optimiser:
 
     rate: float = 5e-4
     trunk_share: float = 1.0
+    range_share: float = 4.0
     discriminator_rate: float = 4e-4
     betas: tuple[float, float] = (0.9, 0.99)
     warmup: int = 100
@@ -94,6 +96,7 @@ class Optimiser:
                 "rate, discriminator_rate: more than 0",
             ),
             (not 0 <= self.trunk_share < math.inf, "trunk_share is 0 or more"),
+            (not 0 <= self.range_share < math.inf, "range_share is 0 or more"),
             (not all(0 <= b < 1 for b in self.betas), "betas are from 0 to below 1"),
             (self.warmup < 1, "warmup is at least 1"),
             (not 0 <= self.final_share <= 1, "final_share is from 0 to 1"),
@@ -116,6 +119,7 @@ class StageRecipe:
         "reconstruction": that decoder and the encoder and weight predictor, which no other task has;
         in stage III also only the "trunk" (then a branch of codes that adds nothing yet is not computed), or only the
         "codes": all except the trunk.
+    int8: stage III rounds as `--precision int8` does, and learns the ranges of its initial weights too.
     magnified: how often the parts for the perceptual loss are enlarged, so that its strides do not skip
         pixels.
     adversarial_from: part of the run, 0 to 1, after which the discriminator is used.
@@ -130,6 +134,7 @@ class StageRecipe:
     shrunk: float = 0.5
     shrink: float = 0.5
     learns: Learns = "all"
+    int8: bool = False
     magnified: float = 0.6
     adversarial_from: float = 0.5
     discriminator_channels: int = 32

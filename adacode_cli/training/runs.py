@@ -16,13 +16,14 @@ from torch import Tensor
 from adacode_cli.checkpoints.format import Part, Weights, differing, part_of, read_weights
 from adacode_cli.checkpoints.load import read_any
 from adacode_cli.checkpoints.real_esrgan import as_trunk, read_trunk
-from adacode_cli.errors import TrainingError
+from adacode_cli.errors import TrainingError, UsageError
 from adacode_cli.model.config import TrunkConfig
 from adacode_cli.model.network import AdaCode
+from adacode_cli.model.ranges import Ranges
 from adacode_cli.tasks import TASKS
 from adacode_cli.training.family import Family
 from adacode_cli.training.initialise import adopt, adopt_fused, earlier_fused, fresh_network, fuse_from, restore_from
-from adacode_cli.training.recipe import OWN_DECODER, Recipe, StageRecipe
+from adacode_cli.training.recipe import OWN_DECODER, STAGES, Recipe, StageName, StageRecipe
 from adacode_cli.training.run_names import BASIS, FUSED, SHARDS, START
 from adacode_cli.training.session import TrainingSession
 from adacode_cli.training.stages import (
@@ -49,6 +50,7 @@ def run_basis(session: TrainingSession) -> bool:
     TrainingError if it, or a category's name, does not fit.
     """
     categories, family, recipe = session.data.shards.categories, session.recipe.network, session.recipe
+    _require_no_rounding(recipe, "basis")
     if START in categories:
         raise TrainingError(
             f"has a category {START!r}, which is a reserved name", path=session.data.shards.folder,
@@ -112,6 +114,7 @@ def run_fuse(session: TrainingSession, basis_folder: Path, *, start: Path | None
     codebooks, or if files are of another family.
     """
     session.folder.require_free([FUSED])
+    _require_no_rounding(session.recipe, "fuse")
     _require_new_decoder_last(session.recipe)
     family = session.recipe.network
     found = {path.stem.removeprefix(BASIS): _read_basis(path, family) for path in basis_files(basis_folder)}
@@ -134,6 +137,7 @@ def run_fuse_again(session: TrainingSession, start: Path) -> bool:
     It may be a bundled family's file. Raises TrainingError where it is of another family or of other categories.
     """
     session.folder.require_free([FUSED])
+    _require_no_rounding(session.recipe, "fuse")
     earlier, categories = earlier_fused(start), session.data.shards.categories
     if earlier.config.categories != categories:
         what = f"has bases of {', '.join(earlier.config.categories)}; the shards are of {', '.join(categories)}"
@@ -204,6 +208,7 @@ def run_joint(session: TrainingSession) -> bool:
     stopped.
     """
     session.folder.require_free([FUSED])
+    _require_no_rounding(session.recipe, "fuse")
     _require_new_decoder_last(session.recipe)
     if session.finished(FUSED) is not None:
         return True
@@ -231,7 +236,7 @@ def run_restore(
     trunk: a network of Real-ESRGAN's layout, or of adacode, from which super-resolution's trunk starts; `start` may
         have the rest.
     Returns False if it was stopped. Raises TrainingError if a file is not of this family or does not fit
-    `restore.learns`, WeightsError if one is damaged.
+    `restore.learns` or `restore.int8`, UsageError if the latter has no `start`, WeightsError if a file is damaged.
     """
     name = TASKS[task].label(scale)
     session.folder.require_free([name])
@@ -241,6 +246,8 @@ def run_restore(
     if finished is not None:
         _require_taken_over(finished, shared, ("basis", "fused"), session.folder.weights(name))
         return True
+    if session.recipe.restore.int8:
+        _require_start_alone(start, trunk)
     _adopt_shape(session, task, start=start, trunk=trunk)
     family = session.recipe.network
     config = family.restoring(task, scale, family.clean(teacher.config.categories, teacher.config.codebooks))
@@ -249,9 +256,14 @@ def run_restore(
     network = fresh_network(config, session.seed(name))
     adopt_fused(network, teacher)
     _require_shared(network, shared, ("basis", "fused"), fused)
-    _start(session, network, start=start, trunk=trunk)
+    ranges = _start(session, network, start=start, trunk=trunk)
+    if session.recipe.restore.int8 and not ranges:
+        what = "has no ranges for 8 bits, which restore.int8 trains"
+        raise TrainingError(what, path=start, hint="Make a file that has them: adacode weights quantize.")
     teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    stage = RestoreStage(network, session.context("restore"), teacher, learns)
+    # Ranges of other weights do not fit: without restore.int8, the result has none.
+    rounded = ranges if session.recipe.restore.int8 else {}
+    stage = RestoreStage(network, session.context("restore"), teacher, learns, rounded)
     return session.train(name, "restore", stage) is not None
 
 
@@ -265,6 +277,22 @@ def require_trunk(recipe: Recipe, trunk: TrunkConfig | None) -> None:
             f"restore.learns={recipe.restore.learns} is for super-resolution with a trunk, and this network has none",
             hint="Start from a trunk (--trunk FILE) or from weights that have one (--start FILE), or leave it out.",
         )
+
+
+def _require_no_rounding(recipe: Recipe, *stages: StageName) -> None:
+    for name in stages:
+        if recipe.stage(name).int8:
+            hint = "Train in float32, run `adacode weights quantize`, and give its result to `train restore --start`."
+            raise UsageError(f"{name}.int8: only `train restore` can round to 8 bits", hint=hint)
+
+
+def _require_start_alone(start: Path | None, trunk: Path | None) -> None:
+    if start is None:
+        hint = "Give the result of `adacode weights quantize` with --start FILE."
+        raise UsageError("restore.int8 needs weights to start from that have ranges for 8 bits", hint=hint)
+    if trunk is not None:
+        hint = "Train with --trunk first, and then run `adacode weights quantize` on the result."
+        raise UsageError("restore.int8 cannot start from another trunk: the ranges would not fit it", hint=hint)
 
 
 def _adopt_shape(session: TrainingSession, task: str, *, start: Path | None, trunk: Path | None) -> None:
@@ -281,11 +309,16 @@ def _adopt_shape(session: TrainingSession, task: str, *, start: Path | None, tru
     session.recipe = replace(session.recipe, network=replace(family, trunk=shape))
 
 
-def _start(session: TrainingSession, network: AdaCode, *, start: Path | None, trunk: Path | None) -> None:
-    """Initial values from earlier weights, if there are any; the session records their authors."""
+def _start(session: TrainingSession, network: AdaCode, *, start: Path | None, trunk: Path | None) -> Ranges:
+    """Initial values from earlier weights, if there are any; the session records their authors.
+
+    Returns the ranges for 8 bits of `start`, if it has any.
+    """
     ours, bases = [session.provenance], []
+    ranges: Ranges = {}
     if start is not None:
-        ours.append(restore_from(network, start))
+        provenance, ranges = restore_from(network, start)
+        ours.append(provenance)
     if trunk is not None:
         source = read_trunk(trunk, network.config)
         adopt(network, as_trunk(source, network.config))
@@ -294,6 +327,7 @@ def _start(session: TrainingSession, network: AdaCode, *, start: Path | None, tr
         else:
             ours.append(source.ours)
     session.stated = session.provenance.with_sources(ours, bases)
+    return ranges
 
 
 def _require_shared(network: AdaCode, source: Mapping[str, Tensor], parts: tuple[Part, ...], path: Path) -> None:
@@ -314,6 +348,7 @@ def _require_taken_over(finished: Weights, source: Mapping[str, Tensor], parts: 
 def run_all(session: TrainingSession, tasks: Sequence[tuple[str, int]]) -> bool:
     """Stage I, stage II, and stage III for each (task, scale); False where it was stopped before its end."""
     session.folder.require_free([FUSED, *(TASKS[task].label(scale) for task, scale in tasks)])
+    _require_no_rounding(session.recipe, *STAGES)
     for task, _ in tasks:  # before the hours of stages I and II
         require_trunk(session.recipe, session.recipe.network.trunk if TASKS[task].enlarges else None)
     if not run_basis(session) or not run_fuse(session, session.folder.path):

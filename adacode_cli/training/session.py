@@ -13,6 +13,7 @@ from torch import Tensor
 from adacode_cli.checkpoints.format import Provenance, Weights, read_weights, write_weights
 from adacode_cli.errors import UsageError
 from adacode_cli.evaluation.perceptual import PerceptualNetwork
+from adacode_cli.model.ranges import Ranges
 from adacode_cli.training.batches import BEGINNING, BatchMaker, ordered
 from adacode_cli.training.checkpoint import Checkpoint, write_checkpoint
 from adacode_cli.training.codebooks import health_warning
@@ -77,7 +78,9 @@ class FolderWatcher:
         """Scores on held-out crops; writes samples/NAME/<steps>.png."""
         if self.validation is None:
             return {}
-        scores, rows = self.validation.measure(self.optimisation.network, self.optimisation.result())
+        scores, rows = self.validation.measure(
+            self.optimisation.network, self.optimisation.result(), self.optimisation.ranges()
+        )
         sheet = sample_sheet(rows)
         write_sample_sheet(self.session.folder.samples(self.name) / f"{steps:06d}.png", sheet)
         if self.session.tensorboard is not None:
@@ -162,7 +165,7 @@ class TrainingSession:
             point = Point(found.steps, found.seconds)
             optimisation.load(found.tensors, found.counters)
         if self._run(name, optimisation, batches, category, point):
-            return self._finish(name, stage, optimisation.result())
+            return self._finish(name, stage, optimisation.result(), optimisation.ranges())
         self.processes.any(
             False
         )  # a launcher ends all processes when one ends, so wait until the checkpoint is written
@@ -197,10 +200,11 @@ class TrainingSession:
         with closing(ordered(make, point.steps, workers)) as batches:
             return run_loop(optimisation, batches, watcher, self.pace, point=point, stop=self.listeners.stop)
 
-    def _finish(self, name: str, stage: Stage, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _finish(self, name: str, stage: Stage, state: dict[str, Tensor], ranges: Ranges) -> dict[str, Tensor]:
         if self._leads:
             provenance = replace(self.stated, recipe=json.dumps(self.recipe.to_dict(), sort_keys=True))
-            write_weights(self.folder.weights(name), Weights("whole", stage.network.config, provenance, state))
+            weights = Weights("whole", stage.network.config, provenance, state, ranges=ranges)
+            write_weights(self.folder.weights(name), weights)
             self.folder.checkpoint(name).unlink(missing_ok=True)
             self.written.append(name)
             self._warn_of_idle_codes(name, stage)

@@ -17,6 +17,7 @@ from adacode_cli.evaluation.perceptual import PerceptualNetwork
 from adacode_cli.model.codebook import Codebook
 from adacode_cli.model.input import base_image, prepare_input
 from adacode_cli.model.network import AdaCode, Trunk
+from adacode_cli.model.ranges import Ranges
 from adacode_cli.training.batches import Batch
 from adacode_cli.training.codebooks import (
     CodeUsage,
@@ -26,6 +27,7 @@ from adacode_cli.training.codebooks import (
     quantise,
     straight_through,
 )
+from adacode_cli.training.eight_bits import LearntRanges, rounded_within
 from adacode_cli.training.losses import (
     SemanticHead,
     code_loss,
@@ -81,9 +83,11 @@ class Stage:
     """Common to all stages: the network runs with straight-through codes, with pixel and perceptual losses.
 
     `extra` holds what a loss trains besides the network; it is kept in checkpoints, not in the resulting weights.
+    `learnt_ranges`: of a stage that rounds to 8 bits; they belong to its result.
     """
 
     frozen: tuple[str, ...] = ()
+    learnt_ranges: LearntRanges | None = None
 
     def __init__(self, network: AdaCode, context: StageContext) -> None:
         self.device = context.processes.device
@@ -97,8 +101,9 @@ class Stage:
 
     def named_parameters(self) -> dict[str, nn.Parameter]:
         """The parameters that this stage trains, by name."""
-        both = (*self.network.named_parameters(), *self.extra.named_parameters(prefix="extra"))
-        return {name: p for name, p in both if p.requires_grad}
+        every = dict(self.network.named_parameters()) | dict(self.extra.named_parameters(prefix="extra"))
+        every |= self.learnt_ranges.named_parameters() if self.learnt_ranges else {}
+        return {name: p for name, p in every.items() if p.requires_grad}
 
     def losses(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
         """Unweighted loss terms of a batch, by the names of `LossWeights`, and the image that was compared."""
@@ -134,8 +139,9 @@ class Stage:
         """
         config = self.network.config
         if config.coarse_passes and bool(torch.rand(()) < _COARSE_SHARE):
-            with torch.no_grad():
-                return self.network.prepared(image_BCHW, 1).float()
+            # With gradients, all convolutions are called as modules, and so are rounded.
+            with torch.set_grad_enabled(self.learnt_ranges is not None):
+                return self.network.prepared(image_BCHW, 1).float().detach()
         return prepare_input(image_BCHW, config.base)
 
     def _counted(self, k: int, codes_BHW: Tensor, batch: Batch) -> Tensor:
@@ -324,12 +330,20 @@ class JointStage(Stage):
 class RestoreStage(Stage):
     """One task's network over stage II's codebooks and decoder, which are frozen.
 
-    `teacher` is the stage-II network; its codes and features of the clean image are the targets.
+    `teacher` is the stage-II network; its codes and features of the clean image are the targets. It is never rounded.
+    ranges: of the convolutions that are rounded to 8 bits; they learn too.
     """
 
     frozen: tuple[str, ...] = ("codebook.books.", "codebook.after.", "decoder.")
 
-    def __init__(self, network: AdaCode, context: StageContext, teacher: AdaCode, learns: Learns = "all") -> None:
+    def __init__(
+        self,
+        network: AdaCode,
+        context: StageContext,
+        teacher: AdaCode,
+        learns: Learns = "all",
+        ranges: Ranges | None = None,
+    ) -> None:
         self._trunk = network.trunk if learns == "trunk" else None
         if self._trunk is not None:
             self.frozen = ("codebook.", "decoder.", "encoder.", "skips.", "trunk.join.")
@@ -338,9 +352,17 @@ class RestoreStage(Stage):
         super().__init__(network, context)
         self._codes_added: bool | None = None
         self.teacher = teacher.eval().requires_grad_(False).to(self.device)
+        if ranges:
+            self.learnt_ranges = LearntRanges(ranges, self.device)
+            if self._trunk is not None and not self._codes_add(self._trunk):
+                self.learnt_ranges.keep_all_but("trunk.body.")  # the others are not computed
 
     def losses(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
         """As in every stage; if only the trunk learns, only those of the image."""
+        with rounded_within(self.network, self.learnt_ranges.ranges() if self.learnt_ranges else {}):
+            return self._losses(batch)
+
+    def _losses(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
         if self._trunk is None:
             return super().losses(batch)
         prepared = prepare_input(batch.input_BCHW, self.network.config.base)

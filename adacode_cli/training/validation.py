@@ -20,7 +20,9 @@ from adacode_cli.errors import OutputError, translated
 from adacode_cli.evaluation.metrics import perceptual_distance, psnr_in_hole, psnr_luma, ssim_luma
 from adacode_cli.evaluation.perceptual import PerceptualNetwork
 from adacode_cli.model.network import AdaCode
+from adacode_cli.model.ranges import Ranges
 from adacode_cli.training.batches import Batch
+from adacode_cli.training.eight_bits import rounded_within
 from adacode_cli.training.shards import Pixels
 
 # Input, output and target of a network: H×W×3 uint8 RGB each.
@@ -38,9 +40,12 @@ class Validation:
     def __init__(self, batches: list[Batch], perceptual: PerceptualNetwork | None, bf16: bool) -> None:
         self._batches, self._perceptual, self._bf16 = batches, perceptual, bf16
 
-    def measure(self, network: AdaCode, weights: Mapping[str, Tensor]) -> tuple[dict[str, float], list[SampleRow]]:
+    def measure(
+        self, network: AdaCode, weights: Mapping[str, Tensor], ranges: Ranges | None = None
+    ) -> tuple[dict[str, float], list[SampleRow]]:
         """Scores of a network like `network` with `weights`, and a row of images for each crop.
 
+        With ranges, the convolutions that have one compute in 8 bits.
         Scores are means of PSNR in dB (luma, or inside holes), SSIM and LPIPS, by their keys in the log.
         """
         judged = copy.deepcopy(network).eval()
@@ -49,8 +54,7 @@ class Validation:
         rows: list[SampleRow] = []
         scores = []
         for batch in self._batches:
-            with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=self._bf16):
-                image = judged(batch.input_BCHW.to(device)).image_BCHW
+            image = self._image(judged, batch.input_BCHW.to(device), ranges or {})
             hole = batch.hole_B1HW
             output, target = _pixels(image), _pixels(batch.target_BCHW)
             if hole is not None:
@@ -60,6 +64,13 @@ class Validation:
             rows.append((_pixels(batch.input_BCHW[:, :3]), output, target))
         means = {_PREFIX + name: fmean(s[name] for s in scores) for name in scores[0]}
         return means | {_PREFIX + "crops": float(len(scores))}, rows
+
+    def _image(self, network: AdaCode, input_BCHW: Tensor, ranges: Ranges) -> Tensor:
+        autocast = torch.autocast(input_BCHW.device.type, torch.bfloat16, enabled=self._bf16)
+        # As if for gradients, all convolutions are called as modules; otherwise some would not be rounded.
+        with torch.inference_mode(), torch.set_grad_enabled(bool(ranges)), autocast, rounded_within(network, ranges):
+            image: Tensor = network(input_BCHW).image_BCHW
+        return image
 
     def _scores(self, output: Pixels, target: Pixels, hole: npt.NDArray[np.bool_] | None) -> dict[str, float]:
         psnr = psnr_luma(output, target) if hole is None else psnr_in_hole(output, target, hole)
