@@ -39,7 +39,7 @@ from adacode_cli.checkpoints.integrity import read_json
 from adacode_cli.checkpoints.soundness import require_finite
 from adacode_cli.errors import DeviceError, OutputError, UsageError, WeightsError, reason, translated
 from adacode_cli.model.config import NetworkConfig
-from adacode_cli.model.ranges import InputRange, Ranges
+from adacode_cli.model.ranges import Filters, InputRange, Ranges, whole_weight
 from adacode_cli.version import __version__
 
 FORMAT_VERSION = 1
@@ -61,8 +61,10 @@ SHARED_PARTS: dict[str, tuple[str, ...]] = {
 }
 # Prefix of the keys of values that keep noise, in a file.
 _FAITHFUL = "faithful."
-# Of the keys of a convolution's range: int8.NAME.steps and int8.NAME.zero. They are always stored as float32.
+# Of the keys of a convolution's range: int8.NAME.steps and int8.NAME.zero, which are always stored as float32. And of its
+# filters for 8 bits: a weight as whole numbers (int8), a factor for each output channel and a bias, both float32.
 _INT8, _STEPS, _ZERO = "int8.", ".steps", ".zero"
+_WEIGHT, _FACTOR, _BIAS = ".weight", ".factor", ".bias"
 # In the metadata, beside the configuration: earlier versions ignore it.
 _INT8_PSNR = "int8_psnr_db"
 # Limit in characters: the time to separate names and licences grows faster than the length of a text.
@@ -186,20 +188,41 @@ def to_bytes(weights: Weights, dtype: torch.dtype = torch.float32) -> bytes:
 
 
 def _range_tensors(ranges: Ranges) -> dict[str, Tensor]:
-    steps = {f"{_INT8}{name}{_STEPS}": one.steps_C.to("cpu").contiguous() for name, one in sorted(ranges.items())}
-    zeros = {f"{_INT8}{name}{_ZERO}": torch.tensor(float(one.zero)) for name, one in sorted(ranges.items())}
-    return steps | zeros
+    found: dict[str, Tensor] = {}
+    for name, one in sorted(ranges.items()):
+        values = {_STEPS: one.steps_C.to("cpu").contiguous(), _ZERO: torch.tensor(float(one.zero))}
+        if one.filters is not None:
+            whole, factor = whole_weight(one.filters.weight_OIHW, one)
+            values |= {_WEIGHT: whole, _FACTOR: factor.flatten(), _BIAS: one.filters.bias_O}
+        found |= {f"{_INT8}{name}{end}": value.to("cpu").contiguous() for end, value in values.items()}
+    return found
 
 
 def _ranges_in(tensors: Mapping[str, Tensor]) -> Ranges:
     """The ranges among the tensors of a file. Raises WeightsError where one is incomplete."""
     found = {}
     for name in sorted({key.removeprefix(_INT8).rpartition(".")[0] for key in tensors if key.startswith(_INT8)}):
-        steps, zero = (tensors.get(f"{_INT8}{name}{end}") for end in (_STEPS, _ZERO))
+        steps, zero, *filters = (tensors.get(f"{_INT8}{name}{end}") for end in (_STEPS, _ZERO, _WEIGHT, _FACTOR, _BIAS))
         if steps is None or zero is None or zero.numel() != 1 or float(zero) != int(zero):
             raise WeightsError(f"has an incomplete range for {name[:80]}")
-        found[name] = InputRange(steps, int(zero))
+        found[name] = InputRange(steps, int(zero), _filters_in(name, steps, *filters))
     return found
+
+
+def _filters_in(
+    name: str, steps_C: Tensor, whole: Tensor | None, factor: Tensor | None, bias: Tensor | None
+) -> Filters | None:
+    if whole is None and factor is None and bias is None:
+        return None
+    if (
+        whole is None
+        or factor is None
+        or bias is None
+        or whole.ndim != 4
+        or whole.shape[:2] != (*factor.shape, *steps_C.shape)
+    ):
+        raise WeightsError(f"has incomplete filters in 8 bits for {name[:80]}")
+    return Filters(whole * factor[:, None, None, None] / steps_C[:, None, None], bias)
 
 
 def read_weights(path: Path) -> Weights:
@@ -222,6 +245,11 @@ def shared_dtype(tensors: Mapping[str, Tensor]) -> torch.dtype:
     return dtypes.pop() if dtypes in ({torch.float16}, {torch.bfloat16}) else torch.float32
 
 
+def _is_whole(key: str, tensor: Tensor) -> bool:
+    """Whether a tensor is a weight in whole numbers: no other tensor may have them."""
+    return tensor.dtype == torch.int8 and key.startswith(_INT8) and key.endswith(_WEIGHT)
+
+
 def _is_no_text(path: Path) -> bool:
     try:
         str(path).encode("utf-8")
@@ -242,7 +270,7 @@ def read_safetensors(path: Path, hint: str) -> tuple[dict[str, Tensor], dict[str
             tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118 (no mapping)
             metadata = dict(file.metadata() or {})
         if METADATA_KEY in metadata:
-            require_finite(tensors, path)
+            require_finite({k: v for k, v in tensors.items() if not _is_whole(k, v)}, path)
     except MemoryError as error:
         hint = "Close other programs, or use smaller weights."
         raise DeviceError("there is not enough memory to read it", path=path, hint=hint) from error

@@ -25,7 +25,7 @@ from adacode_cli.engine.program import Step, Steps
 from adacode_cli.engine.segments import Blank, Ledger
 from adacode_cli.geometry import Box
 from adacode_cli.model.network import AdaCode
-from adacode_cli.model.ranges import TOP, InputRange, whole_weight
+from adacode_cli.model.ranges import TOP, InputRange, filters_of, whole_weight
 
 if TYPE_CHECKING:
     from openvino import Model, Node, Output
@@ -217,7 +217,7 @@ def _conv2d(
 ) -> Node:
     from openvino import opset13 as ops
 
-    node, filters = _in_eight_bits(x, weight, bias) or (x.node, _constant(weight))
+    node, filters, bias = _in_eight_bits(x, bias) or (x.node, _constant(weight), bias)
     return _biased(ops.convolution(node, filters, list(stride), list(padding), list(padding), [1, 1]), bias)
 
 
@@ -228,7 +228,7 @@ def _conv_transpose2d(x: Traced, _enlarging_weight: Tensor, bias: Tensor | None,
     from openvino import opset13 as ops
 
     conv = x.recorder.convolution_of(bias)
-    node, filters = _in_eight_bits(x, conv.weight, bias) or (x.node, _constant(conv.weight))
+    node, filters, bias = _in_eight_bits(x, bias) or (x.node, _constant(conv.weight), bias)
     scales, axes = (ops.constant(np.array(pair, kind)) for pair, kind in (((2, 2), np.float32), ((2, 3), np.int64)))
     large = ops.interpolate(
         node,
@@ -242,8 +242,10 @@ def _conv_transpose2d(x: Traced, _enlarging_weight: Tensor, bias: Tensor | None,
     return _biased(ops.convolution(large, filters, [1, 1], [1, 1], [1, 1], [1, 1]), bias)
 
 
-def _in_eight_bits(x: Traced, weight_OIHW: Tensor, bias: Tensor | None) -> tuple[Node, Node] | None:
-    """The input and the weight of a convolution, rounded; None where it runs in float32."""
+def _in_eight_bits(x: Traced, bias: Tensor | None) -> tuple[Node, Node, Tensor | None] | None:
+    """The input and the weight of the convolution with this bias, rounded, and its bias in 8 bits; None where it runs
+    in float32.
+    """
     from openvino import opset13 as ops
 
     given = x.recorder.range_of(bias)
@@ -253,8 +255,10 @@ def _in_eight_bits(x: Traced, weight_OIHW: Tensor, bias: Tensor | None) -> tuple
     low, high = (_constant(limit[None, :, None, None]) for limit in given.limits)
     bounds = [ops.constant(np.float32(whole)) for whole in (-given.zero, TOP - given.zero)]
     node = ops.fake_quantize(x.node, low, high, *bounds, TOP + 1)
-    whole, factor = whole_weight(weight_OIHW.detach(), given, x.recorder.weight_top)
-    return node, ops.multiply(ops.convert(ops.constant(whole.numpy()), np.float32), _constant(factor))
+    filters = filters_of(x.recorder.convolution_of(bias), given)
+    whole, factor = whole_weight(filters.weight_OIHW, given, x.recorder.weight_top)
+    weight = ops.multiply(ops.convert(ops.constant(whole.numpy()), np.float32), _constant(factor))
+    return node, weight, filters.bias_O
 
 
 def _biased(node: Node, bias: Tensor | None) -> Node:

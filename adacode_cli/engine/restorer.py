@@ -278,8 +278,11 @@ def network_digest(network: AdaCode) -> str:
     Weights are identified by their values, not by their file: converted or renamed weights have the same digest.
     """
     digest = hashlib.sha256(json.dumps(network.config.to_dict(), sort_keys=True).encode())
-    steps = {f"{name} {one.zero}": one.steps_C for name, one in network.ranges.items()}
-    for key, value in (*sorted(network.state_dict().items()), *sorted(steps.items())):
+    ranges = {f"{name} {one.zero}": one.steps_C for name, one in network.ranges.items()}
+    for name, one in network.ranges.items():
+        if one.filters is not None:
+            ranges |= {f"{name} weight": one.filters.weight_OIHW, f"{name} bias": one.filters.bias_O}
+    for key, value in (*sorted(network.state_dict().items()), *sorted(ranges.items())):
         digest.update(key.encode())
         digest.update(value.detach().cpu().float().contiguous().numpy().astype("<f4").tobytes())
     if network.int8_psnr_db is not None:  # the precision that auto takes depends on it

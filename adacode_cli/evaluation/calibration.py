@@ -30,10 +30,11 @@ from adacode_cli.engine.runner import Runner
 from adacode_cli.engine.transfer import to_tensor
 from adacode_cli.errors import InputError
 from adacode_cli.evaluation.metrics import psnr
+from adacode_cli.evaluation.weight_fitting import fitted
 from adacode_cli.imaging.decode import read_image
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.network import AdaCode, Restoration, Stem
-from adacode_cli.model.ranges import TOP, InputRange, Ranges, rounded_weight
+from adacode_cli.model.ranges import TOP, VISIBLE_DB, InputRange, Ranges, filters_of, rounded_weight
 
 # Parts of maps that are kept for each convolution: their number, and their side in positions.
 _WINDOWS, _SIDE = 24, 24
@@ -70,8 +71,9 @@ def calibrate(
     on_step: Callable[[str], None] = lambda _: None,
     on_left_out: Callable[[InputError], None] = lambda _: None,
 ) -> Calibrated:
-    """Weights with ranges that were measured on photographs, as they are given to the task. network: that of the
-    weights. on_step: is given a few words on what is done; on_left_out: why a file was not used.
+    """Weights with ranges that were measured on photographs, as they are given to the task. Where images in 8 bits can
+    differ visibly, filters for 8 bits are fitted too. network: that of the weights. on_step: is given a few words on
+    what is done; on_left_out: why a file was not used.
 
     Raises InputError if no photograph can be read and is large enough.
     """
@@ -91,11 +93,23 @@ def calibrate(
         hint = f"Give photographs of at least {network.config.pad_multiple} pixels on each side."
         raise InputError("no photograph is large enough to measure ranges", hint=hint)
     ranges = measured(network, images, on_step)
+    figures = _compared(network, images, ranges, on_step)
+    if mean(figures) < VISIBLE_DB:
+        with_filters = fitted(network, images, ranges, on_step)
+        better = _compared(network, images, with_filters, on_step)
+        if mean(better) > mean(figures):
+            ranges, figures = with_filters, better
+    return Calibrated(replace(weights, ranges=ranges), mean(figures), min(figures), used)
+
+
+def _compared(
+    network: AdaCode, images: Sequence[Tensor], ranges: Ranges, on_step: Callable[[str], None]
+) -> list[float]:
+    """PSNR in dB of a few of the images in 8 bits, compared with float32."""
     on_step("compared with float32")
     tried = images[:: -(-len(images) // _TRIED)]
     pairs = zip(_images_in_eight_bits(network, tried, ranges), tried, strict=True)
-    figures = [psnr(_levels(found), _levels(through(network, image))) for found, image in pairs]
-    return Calibrated(replace(weights, ranges=ranges), mean(figures), min(figures), used)
+    return [psnr(_levels(found), _levels(through(network, image))) for found, image in pairs]
 
 
 def _images_in_eight_bits(network: AdaCode, images: Sequence[Tensor], ranges: Ranges) -> list[Tensor]:
@@ -200,19 +214,21 @@ def through(network: AdaCode, image: Tensor) -> Tensor:
 @contextmanager
 def in_eight_bits(network: AdaCode, ranges: Ranges) -> Iterator[None]:
     """Within, the network's convolutions compute what they would in 8 bits, slowly. For `through`."""
-    wanted = {name: module for name, module in network.named_modules() if name in ranges}
-    exact = {name: module.weight for name, module in wanted.items()}
+    wanted = {n: m for n, m in network.named_modules() if n in ranges and isinstance(m, nn.Conv2d)}
+    exact = {name: (conv.weight, conv.bias) for name, conv in wanted.items()}
     handles = [
-        module.register_forward_pre_hook(lambda _, inputs, given=ranges[name]: (given.rounded(inputs[0]),))
-        for name, module in wanted.items()
+        conv.register_forward_pre_hook(lambda _, inputs, given=ranges[name]: (given.rounded(inputs[0]),))
+        for name, conv in wanted.items()
     ]
     try:
-        for name, module in wanted.items():
-            module.weight = nn.Parameter(rounded_weight(exact[name], ranges[name]), requires_grad=False)
+        for name, conv in wanted.items():
+            filters = filters_of(conv, ranges[name])
+            values = rounded_weight(filters.weight_OIHW, ranges[name]), filters.bias_O
+            conv.weight, conv.bias = (nn.Parameter(value, requires_grad=False) for value in values)
         yield
     finally:
-        for name, module in wanted.items():
-            module.weight = exact[name]
+        for name, conv in wanted.items():
+            conv.weight, conv.bias = exact[name]
         for handle in handles:
             handle.remove()
 

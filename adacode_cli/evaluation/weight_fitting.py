@@ -9,9 +9,9 @@ error (GPTQ: Frantar et al. 2022, arXiv:2210.17323). The bias makes up for the m
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 from zlib import crc32
 
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from adacode_cli.model.input import pad_mirrored, padded_size
 from adacode_cli.model.network import AdaCode
-from adacode_cli.model.ranges import WEIGHT_TOP, InputRange, Ranges, rounded_weight
+from adacode_cli.model.ranges import WEIGHT_TOP, Filters, InputRange, Ranges
 
 # Images that run together, output pixels along a side of the part of each that is used, and positions of each map.
 _IMAGES, _PART_PX, _PLACES = 24, 256, 2048
@@ -30,45 +30,35 @@ _HELD, _HELD_WHILE_ROUNDED, _LEAST = 0.003, 0.01, 1e-9
 
 
 def fitted(
-    network: AdaCode,
-    images: Sequence[Tensor],
-    ranges: Ranges,
-    names: Collection[str],
-    on_fit: Callable[[str], None] = lambda _: None,
-) -> dict[str, Tensor]:
-    """New weights and biases of the convolutions `names`, by their keys in the network's state. The network stays as it
-    is.
+    network: AdaCode, images: Sequence[Tensor], ranges: Ranges, on_fit: Callable[[str], None] = lambda _: None
+) -> Ranges:
+    """The ranges with filters for 8 bits. The network stays as it is.
 
-    images: 1×C×H×W float32, as the network takes them; those of the most frequent size are used. ranges: of all
-    convolutions that run in 8 bits. on_fit: is given the name of each convolution that was fitted.
+    images: 1×C×H×W float32, as the network takes them; those of the most frequent size are used. on_fit: is given the
+    name of each convolution that was fitted.
     """
     convolutions = {n: m for n, m in network.named_modules() if n in ranges and isinstance(m, nn.Conv2d)}
-    batch, exact, found = _prepared(network, images), dict[str, Tensor](), dict[str, Tensor]()
-    originals = {name: module.weight for name, module in convolutions.items()}
+    batch, exact, found = _prepared(network, images), dict[str, Tensor](), dict[str, InputRange]()
 
     def keep(name: str, result_BCHW: Tensor) -> None:
         y, x = _places(name, *result_BCHW.shape[2:])
         exact[name] = result_BCHW[:, :, y, x]
 
     def fit(name: str, x_BCHW: Tensor) -> Tensor:
-        conv, x_BCHW = convolutions[name], ranges[name].rounded(x_BCHW)
-        if name in names and f"{name}.weight" not in found:
-            counted = x_BCHW / ranges[name].steps_C[:, None, None]
-            moments = _Moments.of(counted, conv, exact.pop(name), name)
-            weight, bias = moments.fitted(originals[name], ranges[name])
-            found[f"{name}.weight"], found[f"{name}.bias"] = weight, bias
-            conv.weight, conv.bias = (nn.Parameter(value, requires_grad=False) for value in (weight, bias))
-            on_fit(name)
+        conv, given = convolutions[name], ranges[name]
+        x_BCHW = given.rounded(x_BCHW)
+        counted = x_BCHW / given.steps_C[:, None, None]
+        filters = _Moments.of(counted, conv, exact.pop(name), name).fitted(conv.weight.detach(), given)
+        conv.weight, conv.bias = (nn.Parameter(v, requires_grad=False) for v in (filters.weight_OIHW, filters.bias_O))
+        found[name] = replace(given, filters=filters)
+        on_fit(name)
         return x_BCHW
 
-    with _hooked({name: convolutions[name] for name in names}, after=keep):
+    with _hooked(convolutions, after=keep):
         network.detail(batch)
-    with _kept(convolutions):
-        for name, conv in convolutions.items():
-            conv.weight = nn.Parameter(rounded_weight(conv.weight, ranges[name]), requires_grad=False)
-        with _hooked(convolutions, before=fit):
-            network.detail(batch)
-    return found
+    with _kept(convolutions), _hooked(convolutions, before=fit):
+        network.detail(batch)
+    return {name: found.get(name, given) for name, given in ranges.items()}
 
 
 def _prepared(network: AdaCode, images: Sequence[Tensor]) -> Tensor:
@@ -95,7 +85,7 @@ def _hooked(
     with torch.enable_grad(), ExitStack() as stack:  # as in `calibration.through`: all convolutions are called
         for name, conv in convolutions.items():
             if before is not None:
-                hook = conv.register_forward_pre_hook(lambda _, given, name=name: (before(name, given[0]),))
+                hook = conv.register_forward_pre_hook(lambda _, given, name=name: (before(name, given[0].detach()),))
                 stack.callback(hook.remove)
             if after is not None:
                 hook = conv.register_forward_hook(lambda _, __, made, name=name: after(name, made.detach()))
@@ -148,15 +138,15 @@ class _Moments:
         given, wanted, squares, both = (total / (len(x_BIHW) * len(y)) for total in sums)
         return cls(given, wanted, squares - given.outer(given), both - wanted.outer(given))
 
-    def fitted(self, weight_OIHW: Tensor, given: InputRange) -> tuple[Tensor, Tensor]:
-        """The weight, which whole numbers stand for exactly, and the bias. given: the range of the input."""
+    def fitted(self, weight_OIHW: Tensor, given: InputRange) -> Filters:
+        """The filters, whose weight is one that whole numbers stand for. given: the range of the input."""
         steps = given.steps_C[:, None, None]
         start_ON = (weight_OIHW * steps).flatten(1).double()
         held = self._held(_HELD)
         wanted_ON = torch.linalg.solve(self.given_NN + held, (self.both_ON + start_ON @ held).T).T
         found_ON = self._rounded(wanted_ON)
         bias_O = self.wanted_O - found_ON @ self.given_N
-        return (found_ON.float().view_as(weight_OIHW) / steps), bias_O.float()
+        return Filters(found_ON.float().view_as(weight_OIHW) / steps, bias_O.float())
 
     def _held(self, share: float) -> Tensor:
         variance = float(self.given_NN.diagonal().mean())

@@ -5,6 +5,8 @@ a step for each. The steps of the channels are multiplied into the weights, so t
 integers (equalisation: Nagel et al. 2019, arXiv:1906.04721). These products of weights and steps are rounded to whole
 numbers, with one factor for each channel that the convolution makes. The ranges were measured on photographs and come
 with the weights, so an image's values do not depend on how it is divided into tiles.
+
+A convolution can have other filters for 8 bits than for float32: filters that make up for the rounding.
 """
 
 from __future__ import annotations
@@ -25,11 +27,23 @@ WEIGHT_TOP, WEIGHT_TOP_IN_16_BITS = 127, 63
 
 
 @dataclass(frozen=True)
+class Filters:
+    """What a convolution multiplies with and adds in 8 bits, in place of what it does in float32; both float32."""
+
+    weight_OIHW: Tensor
+    bias_O: Tensor
+
+
+@dataclass(frozen=True)
 class InputRange:
-    """The range of a convolution's input. steps_C: float32, positive, one for each input channel. zero: 0 to 255."""
+    """The range of a convolution's input. steps_C: float32, positive, one for each input channel. zero: 0 to 255.
+
+    filters: those of the convolution in 8 bits; None: those that it has in float32.
+    """
 
     steps_C: Tensor
     zero: int
+    filters: Filters | None = None
 
     @property
     def limits(self) -> tuple[Tensor, Tensor]:
@@ -44,6 +58,12 @@ class InputRange:
 
 Ranges = Mapping[str, InputRange]
 """The range of each convolution that may run in 8 bits, by its name in the network."""
+
+
+def filters_of(conv: nn.Conv2d, given: InputRange) -> Filters:
+    """What a convolution, which has a bias, multiplies with and adds in 8 bits, before its weight is rounded."""
+    assert conv.bias is not None, "every convolution that runs in 8 bits has a bias"
+    return given.filters or Filters(conv.weight.detach(), conv.bias.detach())
 
 
 def whole_weight(weight_OIHW: Tensor, given: InputRange, top: int = WEIGHT_TOP) -> tuple[Tensor, Tensor]:
@@ -80,8 +100,14 @@ def problems_of(ranges: Ranges, network: nn.Module) -> list[str]:
             found.append(f"a range for {name[:80]}, which is no convolution of the network")
         elif one.steps_C.shape != (convolutions[name].in_channels,):
             found.append(f"a range for {name} with another number of channels")
+        elif one.filters is not None and _other_shapes(one.filters, convolutions[name]):
+            found.append(f"filters in 8 bits for {name} of another size")
         elif not bool((one.steps_C > 0).all()) or not bool(torch.isfinite(one.steps_C).all()):
             found.append(f"a range for {name} with a step that is not positive")
         elif not 0 <= one.zero <= TOP:
             found.append(f"a range for {name} with the zero {one.zero}")
     return found
+
+
+def _other_shapes(filters: Filters, conv: nn.Conv2d) -> bool:
+    return filters.weight_OIHW.shape != conv.weight.shape or filters.bias_O.shape != (conv.out_channels,)
