@@ -105,7 +105,7 @@ class SavingStages(Stages):
         codes = replace(codes, icc=image.icc, exif=block, xmp=image.xmp, iptc=image.iptc)
         inferred = _decoded(self.coder, codes, image.format, image.notes)
         decoded = replace(inferred.image, bits=image.bits, lost=image.lost, stated=image.stated)
-        return Inferred(decoded, inferred.restored, codes)
+        return Inferred(decoded, inferred.restored, inferred.precisions, codes)
 
     def paths(self, job: Job) -> tuple[Path, ...]:
         """As in `Stages`, with the file of codes."""
@@ -154,4 +154,4 @@ def _decoded(coder: Coder, codes: Codes, format_name: str, notes: tuple[str, ...
     image = Decoded(
         pixels, codes.alpha, format_name, codes.icc, codes.exif, all_notes, codes.xmp, codes.iptc, resolution
     )
-    return Inferred(image, restored)
+    return Inferred(image, restored, (restored.precision,))

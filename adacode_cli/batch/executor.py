@@ -160,8 +160,16 @@ class JobPassage:
                 side_files.append((str(path.absolute()), content_of(content)))
                 self.made = replace(self.made, side_files=tuple(side_files))
             written = self._stages.write(job, inferred, self.made, self._times_ns)
-        made, num_bytes, notes = written.made, written.num_bytes, written.notes
-        return Outcome(Result.DONE, job.source, job.target, self.seconds, num_bytes, notes, made=made)
+        return Outcome(
+            Result.DONE,
+            job.source,
+            job.target,
+            self.seconds,
+            written.num_bytes,
+            written.notes,
+            made=written.made,
+            precisions=inferred.precisions,
+        )
 
     def failed(self, error: Exception) -> Outcome:
         """The outcome of a job of which a stage raised `error`."""

@@ -70,7 +70,8 @@ class Made:
 class Outcome:
     """The outcome of one file. `seconds` is the time of work, without waiting; `num_bytes` is the output's size.
 
-    `reason`: why a file was skipped. `made`: None if the source was not read.
+    `reason`: why a file was skipped. `made`: None if the source was not read. `precisions`: in which the network made
+    its pages, each once; empty unless it was done.
     """
 
     result: Result
@@ -82,6 +83,7 @@ class Outcome:
     failure: Failure | None = None
     reason: str = ""
     made: Made | None = None
+    precisions: tuple[str, ...] = ()
 
 
 def failure_of(error: Exception, source: Path) -> Failure:

@@ -92,6 +92,7 @@ def line_of(job: Job, outcome: Outcome, settings: Settings) -> bytes:
         "besides": [
             {"path": p, "bytes": c.num_bytes, "sha256": c.sha256} for p, c in (made.side_files if made else ())
         ],
+        "precisions": outcome.precisions,
         "notes": outcome.notes,
         "error": outcome.failure.message if outcome.failure else None,
     }

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,6 +38,7 @@ class Report:
     total: the number of planned files; a run that was stopped leaves `untouched` files.
     num_noted: the number of files that were restored with notes; `noted` are the first of them.
     left_out: the numbers of other files in the inputs' folders.
+    precisions: in which the network made images, with the number of files; a file with pages of two counts for both.
     log_error: why the requested log is incomplete.
     """
 
@@ -49,6 +52,7 @@ class Report:
     num_noted: int = 0
     noted: tuple[Outcome, ...] = ()
     left_out: LeftOut = field(default_factory=LeftOut)
+    precisions: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def untouched(self) -> int:
@@ -79,12 +83,14 @@ class Tally:
     num_noted: int = 0
     noted: list[Outcome] = field(default_factory=list)
     left_out: LeftOut = field(default_factory=LeftOut)
+    precisions: Counter[str] = field(default_factory=Counter)
     _began: float = field(default_factory=time.monotonic)
 
     def add(self, outcome: Outcome) -> None:
         """Counts one outcome."""
         if outcome.result is Result.DONE:
             self.done += 1
+            self.precisions.update(outcome.precisions)
             self._add_notes(outcome)
         elif outcome.result is Result.SKIPPED:
             self.skipped += 1
@@ -110,6 +116,7 @@ class Tally:
             num_noted=self.num_noted,
             noted=tuple(self.noted),
             left_out=self.left_out,
+            precisions=dict(self.precisions),
         )
 
 
@@ -136,6 +143,7 @@ def write_report(root: Path, report: Report, settings: Settings, began: datetime
         "log_error": _error_or_none(report.log_error),
         "failures": [_failure(outcome) for outcome in report.failed],
         "left_out": report.left_out.counts,
+        "precisions": report.precisions,
         "noted": report.num_noted,
         "notes": [{"source": str(outcome.source), "notes": outcome.notes} for outcome in report.noted],
     }

@@ -100,6 +100,7 @@ class Inferred:
 
     image: the restored image with its metadata; for a document in `sink`, the first page.
     restored: the engine's result for the first page.
+    precisions: in which the network made the pages, each once.
     found: the masks of what a detector has found, one for each page; empty unless they are to be written.
     codes: those from which the image was made, if they are to be written.
     sink: holds all pages of a long document, which are on the disk already.
@@ -107,6 +108,7 @@ class Inferred:
 
     image: Decoded
     restored: Restored
+    precisions: tuple[str, ...]
     codes: Codes | None = None
     sink: Sink | None = None
     found: tuple[PackedMask, ...] = ()
@@ -274,11 +276,13 @@ class Stages:
     def _inferred(self, read: Read, on_page: OnPage) -> Inferred:
         """Restores every page at hand."""
         pages: list[Decoded] = []
+        precisions: dict[str, None] = {}
         found: list[PackedMask] = []
         first: tuple[Decoded, Restored] | None = None
         for page, hole in read.pages:
             image, restored = self.restore(page, hole)
             pages.append(image)
+            precisions[restored.precision] = None
             found += self._masks(restored)
             first = first or (image, restored)
             if len(read.image.pages) > 1:
@@ -286,7 +290,7 @@ class Stages:
         assert first is not None, "there is a page"
         notes = dict.fromkeys(note for page in pages for note in page.notes)
         whole = replace(first[0], more_pages=tuple(pages[1:]), notes=tuple(notes))
-        return Inferred(whole, first[1], found=tuple(found))
+        return Inferred(whole, first[1], tuple(precisions), found=tuple(found))
 
     def _streamed(self, job: Job, read: Read, format_name: str, on_page: OnPage) -> Inferred:
         """Restores the pages of a long document and writes them to a sink."""
@@ -294,6 +298,7 @@ class Stages:
         make_directory(job.target.parent)
         sink = Sink(job.target, format_name, self.keeping, self._max_sample_bytes(read.image))
         first: tuple[Decoded, Restored] | None = None
+        precisions: dict[str, None] = {}
         found: list[PackedMask] = []
         with sink.filling():
             for window in chain([read], read.further()):
@@ -303,10 +308,11 @@ class Stages:
                     image, restored = self.restore(replace(page, more_pages=(), following=()), hole)
                     sink.add(image)
                     first = first or (image, restored)
+                    precisions[restored.precision] = None
                     found += self._masks(restored)
                     on_page(page.page + 1, read.image.num_pages)
         assert first is not None, "there is a page"
-        return Inferred(*first, sink=sink, found=tuple(found))
+        return Inferred(*first, tuple(precisions), sink=sink, found=tuple(found))
 
     def _masks(self, restored: Restored) -> list[PackedMask]:
         """The mask of what was found in a page, if it is to be written."""

@@ -15,8 +15,11 @@ STREAM = Job(Found(Path(STDIN), STDIN, in_tree=False), Path(), "stdin")
 """The job of a pipe: files beside its output are named `stdin` with the suffix of their kind."""
 
 
-def restore_bytes(data: bytes, stages: Stages, format_name: str | None) -> tuple[bytes, tuple[str, ...]]:
-    """(the restored image as a file of the format `format_name`, or of its own format for None; notes).
+def restore_bytes(
+    data: bytes, stages: Stages, format_name: str | None
+) -> tuple[bytes, tuple[str, ...], tuple[str, ...]]:
+    """(the restored image as a file of the format `format_name`, or of its own format for None; notes; precisions as in
+    `Inferred`).
 
     The weight map, if requested, is named `stdin.weights.png`. Raises InputError for no bytes or bytes that are not an
     image, and the errors of `Stages`.
@@ -39,7 +42,7 @@ def restore_bytes(data: bytes, stages: Stages, format_name: str | None) -> tuple
             atomic.remove_leftovers(path)
         for path, content in stages.side_files(STREAM, inferred):
             write_new(path, content)
-        return stages.keeping.encoded(inferred.image, format_name, stages.quality)
+        return *stages.keeping.encoded(inferred.image, format_name, stages.quality), inferred.precisions
     except MemoryError as error:
         raise out_of_memory(STREAM.source, size) from error
     except (InputError, OutputError) as error:

@@ -146,7 +146,7 @@ class HumanConsole:
                 is_interrupted = isinstance(report.stopped_by, KeyboardInterrupt)
                 only_an_error = report.stopped_by and not is_interrupted and report.untouched == report.total
                 if report.failed or not (self._quiet or only_an_error):
-                    self._print(finished_lines(report, self._roots))
+                    self._print(finished_lines(report, self._roots, detailed=self._verbose))
                 if report.log_error:
                     self._print(error_text(report.log_error))
 
@@ -191,7 +191,7 @@ class HumanConsole:
             if self._verbose:
                 self._print(Text(printable_trace(outcome.failure.trace), style="dim"))
         elif self._verbose or not self._live:
-            self._say(outcome_line(outcome, self._counted, self._total))
+            self._say(outcome_line(outcome, self._counted, self._total, detailed=self._verbose))
         elif outcome.notes:
             self.note(str(outcome.source), "; ".join(outcome.notes))
 

@@ -1,7 +1,7 @@
 """The events of `--json`: one JSON object per line on standard output, in ASCII, and nothing else there.
 
-Every object has `event`. A run is `run-started` (version, task, files, outputs), then for each file one of
-`file-done` (source, target, seconds, bytes, notes), `file-skipped` (source, target, reason) or `file-failed` (source,
+Every object has `event`. A run is `run-started` (version, task, files, outputs), then for each file one of `file-done`
+(source, target, seconds, bytes, notes, precisions), `file-skipped` (source, target, reason) or `file-failed` (source,
 target or null, error), then `run-finished` (files, done, skipped, failed, untouched, seconds, exit_code, log_error or
 null). With `--dry-run` there is one of `file-planned` (source, target), `file-skipped`, and `file-failed` for what is
 known to fail, and nothing is started or finished. `error` (error) is why a command ended early; an error is kind,
@@ -106,7 +106,12 @@ def _outcome(outcome: Outcome) -> str:
         return failed(outcome)
     if outcome.result.value == "skipped":
         return skipped(outcome.source, outcome.target, outcome.reason)
-    fields = {"seconds": round(outcome.seconds, 3), "bytes": outcome.num_bytes, "notes": outcome.notes}
+    fields = {
+        "seconds": round(outcome.seconds, 3),
+        "bytes": outcome.num_bytes,
+        "notes": outcome.notes,
+        "precisions": outcome.precisions,
+    }
     return _line("file-done", source=source, target=target, **fields)
 
 

@@ -100,11 +100,11 @@ class Log:
                     trace = printable_trace(outcome.failure.trace).rstrip("\n")
                     yield f"{failed_line(outcome, hint_below=False).plain}\n{trace}"
                 else:
-                    yield outcome_line(outcome, self._count, self._total).plain
+                    yield outcome_line(outcome, self._count, self._total, detailed=True).plain
             case events.RunFinished(report):
                 if isinstance(report.stopped_by, AdaCodeError):
                     yield printable(f"error: {report.stopped_by}")
-                yield finished_lines(report, self._roots).plain
+                yield finished_lines(report, self._roots, detailed=True).plain
             case events.FileStarted() | events.PageFinished() | events.OthersLeftOut():  # the summary has the last
                 return
 

@@ -42,7 +42,9 @@ def restore_pipe(options: RestoreOptions, request: Request) -> int:
     with console.waiting("restoring standard input"), quiet_libraries(), isolation as decoder:
         came = stream_bytes(sys.stdin.buffer, STDIN, max_bytes=options.max_file_bytes, look=look)
         stages, _ = description_of(options, request, is_pipe=True).stages(decoder)
-        data, notes = restore_bytes(came, stages, format_name)
+        data, notes, precisions = restore_bytes(came, stages, format_name)
+    if options.verbose:
+        notes += (f"computed in {' and '.join(precisions)}",)
     for note in notes:
         console.note(STDIN, note)
     if target is None:

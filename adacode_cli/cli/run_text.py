@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,13 +20,14 @@ if TYPE_CHECKING:
 _MAX_FAILURES_LISTED = 20
 
 
-def outcome_line(outcome: Outcome, count: int, total: int) -> Text:
-    """A file that was restored or skipped."""
+def outcome_line(outcome: Outcome, count: int, total: int, *, detailed: bool) -> Text:
+    """A file that was restored or skipped. detailed: with the precision in which it was computed."""
     place = f"[{count}/{total}] {printable(str(outcome.source))}"
     if outcome.result.value == "skipped":
         return Text(f"{place}: skipped, {printable(outcome.reason)}: {printable(str(outcome.target))}", style="dim")
     notes = "".join(f"; {printable(note)}" for note in outcome.notes)
-    return Text(f"{place} -> {printable(str(outcome.target))} ({duration(outcome.seconds)}{notes})")
+    precisions = "".join(f", {name}" for name in outcome.precisions if detailed)
+    return Text(f"{place} -> {printable(str(outcome.target))} ({duration(outcome.seconds)}{precisions}{notes})")
 
 
 def awaited_line(source: Path, holder: Holder) -> Text:
@@ -47,8 +49,8 @@ def failed_line(outcome: Outcome, *, hint_below: bool, begins: str = "failed: ")
     return text
 
 
-def finished_lines(report: Report, roots: tuple[Path, ...]) -> Text:
-    """The summary of a run into the output trees `roots`."""
+def finished_lines(report: Report, roots: tuple[Path, ...], *, detailed: bool) -> Text:
+    """The summary of a run into the output trees `roots`. detailed: with the precisions in which it was computed."""
     counts = [f"{report.done} restored"]
     counts += [f"{report.skipped} skipped"] if report.skipped else []
     counts += [f"{len(report.failed)} failed"] if report.failed else []
@@ -58,6 +60,8 @@ def finished_lines(report: Report, roots: tuple[Path, ...]) -> Text:
     if isinstance(report.stopped_by, KeyboardInterrupt):
         ended = "interrupted"
     text = Text(f"{ended}: {', '.join(counts)} in {duration(report.seconds)}{_places(roots)}")
+    if detailed and report.precisions:
+        text.append(f"\n  computed in {_counted(report.precisions)}", style="dim")
     if report.left_out:
         text.append(f"\n  {printable(report.left_out.text)}", style="dim")
     if report.untouched:
@@ -65,6 +69,13 @@ def finished_lines(report: Report, roots: tuple[Path, ...]) -> Text:
     if report.failed and report.total > 1:
         text.append(_failed_list(report, roots))
     return text
+
+
+def _counted(precisions: Mapping[str, int]) -> str:
+    """Precisions; where there are several, with the number of files."""
+    if len(precisions) == 1:
+        return next(iter(precisions))
+    return ", ".join(f"{name} ({count})" for name, count in precisions.items())
 
 
 def _places(roots: tuple[Path, ...]) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from adacode_cli.codes.image import Codes, DecoderIdentity, in_steps
 from adacode_cli.codes.prior import Prior
 from adacode_cli.engine.halves import Coded
 from adacode_cli.engine.images import Pixels
-from adacode_cli.engine.runner import Runner
+from adacode_cli.engine.runner import Drawn, Runner
 from adacode_cli.errors import DeviceError, WeightsError
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.network import AdaCode
@@ -29,16 +28,6 @@ from adacode_cli.model.network import AdaCode
 # the bottom and the right (35 dB to the unpadded whole; one cell 45 dB, two 57 dB).
 _MARGIN_CELLS = 2
 _DIGEST_BYTES = 16
-
-
-@dataclass(frozen=True)
-class DecodedCodes:
-    """pixels: height×width×3, or height×width for grey, in the dtype of the codes' image. notes: messages for
-    the user.
-    """
-
-    pixels: Pixels
-    notes: tuple[str, ...]
 
 
 class Coder:
@@ -72,7 +61,7 @@ class Coder:
             notes=notes,
         )
 
-    def decode(self, codes: Codes) -> DecodedCodes:
+    def decode(self, codes: Codes) -> Drawn:
         """The image that codes hold. Raises WeightsError for codes of another network, InputError, DeviceError."""
         self._check_belong(codes)
         deep = codes.dtype != np.uint8
@@ -81,7 +70,7 @@ class Coder:
         # The order of values in memory changes the last bits of a convolution.
         mixing = torch.from_numpy(np.ascontiguousarray(codes.mixing))
         coded = Coded(grids, mixing, codes.height, codes.width)
-        return DecodedCodes(*self._runner.decode(coded, dtype=codes.dtype, grey=codes.grey))
+        return self._runner.decode(coded, dtype=codes.dtype, grey=codes.grey)
 
     def _kept(self, height: int, width: int, rows: int, columns: int) -> tuple[int, int]:
         """Of a padded grid, the cells that matter to the image; with GroupNorm all do."""

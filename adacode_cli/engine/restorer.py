@@ -47,12 +47,14 @@ class Restored:
     image's colours over each pixel of the input, H×W×3 or H×W×1 float32 in [0, 1], if the engine has computed them.
     alpha: of the image, H×W, where the input's alpha was given beside its colours; otherwise the image has its own.
     found: the mask of the marks that a detector has found, H×W bool; None if none has looked for them.
+    precision: in which the network made the image, `fp32`, `bf16`, `fp16` or `int8`.
     """
 
     image: Pixels
     mixing_weights: npt.NDArray[np.float32]
     categories: tuple[str, ...]
     notes: tuple[str, ...]
+    precision: str
     shrunk: npt.NDArray[np.float32] | None = None
     alpha: Pixels | None = None
     found: npt.NDArray[np.bool_] | None = None
@@ -154,7 +156,7 @@ class Restorer:
                 image = np.dstack((image, image, image)) if codes.grey else image
                 image = np.dstack((image, codes.alpha))
         names = self._runner(TASKS["reconstruct"], 1).config.names()
-        return Restored(image, codes.touched_mixing, names, (*codes.notes, *decoded.notes))
+        return Restored(image, codes.touched_mixing, names, (*codes.notes, *decoded.notes), decoded.precision)
 
     def code_levels(self) -> int:
         """Number of levels of codes that `encode` makes."""
@@ -241,7 +243,7 @@ class Restorer:
             if hole.exemplars:
                 image = with_exemplars(color, image, hole.grown, None if coverage is None else coverage > 0)
             image = composite(color, image, hole.weights)
-        return Restored(image, result.mixing_KHW.numpy(), runner.config.names(), result.notes, shrunk)
+        return Restored(image, result.mixing_KHW.numpy(), runner.config.names(), result.notes, result.precision, shrunk)
 
     def _codes(self) -> Coder:
         with self._loading:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from adacode_cli.engine.canvas import RawCanvas, SampleCanvas
-from adacode_cli.engine.device import INT8, choose_precision, exact_arithmetic
+from adacode_cli.engine.device import INT8, choose_precision, exact_arithmetic, name_of
 from adacode_cli.engine.halves import Coded
 from adacode_cli.engine.images import Pixels
 from adacode_cli.engine.maps import Grid, Map
@@ -53,13 +53,25 @@ class RunResult:
 class Finished:
     """A restored image. pixels: in the dtype and layout of its input, s times its size. shrunk: the means of the
     pixels over each pixel of the input, C last, float32 in [0, 1]; None where s is 1. mixing_KHW, notes: as in
-    `RunResult`.
+    `RunResult`. precision: in which it was computed, `fp32`, `bf16`, `fp16` or `int8`.
     """
 
     pixels: Pixels
     shrunk: npt.NDArray[np.float32] | None
     mixing_KHW: Tensor
+    precision: str
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The image of codes. pixels: height×width×3, or height×width for grey, in the dtype that was asked for. precision,
+    notes: as in `Finished`.
+    """
+
+    pixels: Pixels
+    precision: str
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -147,8 +159,8 @@ class Runner:
 
         return self._finite(deep, attempt)
 
-    def decode(self, code: Coded, *, dtype: npt.DTypeLike, grey: bool) -> tuple[Pixels, tuple[str, ...]]:
-        """The image of codes and mixing weights alone: height×width×3 pixels of `dtype`, or height×width; and notes.
+    def decode(self, code: Coded, *, dtype: npt.DTypeLike, grey: bool) -> Drawn:
+        """The image of codes and mixing weights alone, with pixels of `dtype`.
 
         It is `restore`'s image for a network without encoder skips, trunk and base image. Raises as it does.
         """
@@ -156,15 +168,15 @@ class Runner:
         grid = replace(Grid.of(self.config, 1, 1), height=height, width=width)
         sample = np.dtype(dtype)
 
-        def begin(attempt: Attempt) -> SampleCanvas:
+        def begin(attempt: Attempt) -> tuple[SampleCanvas, str]:
             """Queues the second half; its image is on the canvas when the attempt has been waited for."""
             canvas = SampleCanvas(code.height, code.width, 1, attempt.outbox, dtype=sample, grey=grey)
             self._passage.draw(code, canvas, attempt)
-            return canvas
+            return canvas, name_of(attempt.kind.dtype)
 
         deep = sample != np.uint8
-        canvas, notes = self._finite(deep, lambda d: self._alone(Kind(d, sample.itemsize, grid), begin))
-        return canvas.pixels, notes
+        (canvas, precision), notes = self._finite(deep, lambda d: self._alone(Kind(d, sample.itemsize, grid), begin))
+        return Drawn(canvas.pixels, precision, notes)
 
     def plan(self, height: int, width: int, *, deep: bool) -> TilePlan:
         """How an image of height × width input pixels would be cut now, and the memory that it would take alone."""
@@ -259,7 +271,7 @@ class Runner:
             mixing = _touched(maps[WEIGHTS], i, attempt.kind.grid, *size).float().contiguous()
             host = torch.empty(mixing.shape)
             outbox.send(mixing, host)
-            finished.append(Finished(canvas.pixels, canvas.shrunk, host, notes))
+            finished.append(Finished(canvas.pixels, canvas.shrunk, host, name_of(attempt.kind.dtype), notes))
         return finished
 
 

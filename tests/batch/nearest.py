@@ -15,6 +15,7 @@ class NearestRestored:
     mixing_weights: np.ndarray
     categories: tuple[str, ...] = CATEGORIES
     notes: tuple[str, ...] = ()
+    precision: str = "fp32"
     shrunk: np.ndarray | None = None
     alpha: np.ndarray | None = None
     found: np.ndarray | None = None

@@ -154,7 +154,7 @@ def test_a_hole_that_is_filled_is_no_alpha_that_is_lost(tmp_path):
     data = encode.encode(image, format="png")
     restore = Restoring(NearestRestorer(), "inpaint")
     stages = Stages(restore, masks.Transparency(), keeping=Keeping(strict=True))
-    out, _ = restore_bytes(data, stages, "jpeg")
+    out, *_ = restore_bytes(data, stages, "jpeg")
     assert decode(out, name="x").alpha is None
     half = dataclasses.replace(image, alpha=np.full((4, 6), 200, np.uint8))
     other = dataclasses.replace(stages, holes=masks.OneColor("#ffffff"), restore=never)

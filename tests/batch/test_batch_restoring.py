@@ -147,11 +147,11 @@ def png(pixels: np.ndarray | bytes) -> bytes:
 def test_pipe_from_bytes_to_bytes(tmp_path):
     pixels = np.arange(72, dtype=np.uint8).reshape(4, 6, 3)
     stages = Stages(Restoring(NearestRestorer(), "sr", 2.0), maps_dir=tmp_path / "maps")
-    data, notes = restore_bytes(png(pixels), stages, "tiff")
+    data, notes, precisions = restore_bytes(png(pixels), stages, "tiff")
     with Image.open(io.BytesIO(data)) as image:
         assert image.format == "TIFF"
         np.testing.assert_array_equal(np.asarray(image)[::2, ::2], pixels)
-    assert notes == ()
+    assert (notes, precisions) == ((), ("fp32",))
     with Image.open(tmp_path / "maps" / "stdin.weights.png") as sheet:
         assert sheet.width > 300
 

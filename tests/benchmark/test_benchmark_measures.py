@@ -132,7 +132,7 @@ class Recording:
         assert task == "sr"
         self.in_runs.append(image)
         large = image.repeat(scale, 0).repeat(scale, 1) * (not self.black)
-        return Restored(large.astype(image.dtype), np.ones((1, 1, 1), np.float32), ("all",), ())
+        return Restored(large.astype(image.dtype), np.ones((1, 1, 1), np.float32), ("all",), (), "fp32")
 
 
 def test_a_run_sees_the_same_files_as_the_engine_alone(monkeypatch, tmp_path):

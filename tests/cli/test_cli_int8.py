@@ -204,6 +204,33 @@ def test_auto_computes_deep_images_and_strengths_of_noise_removal_as_before(real
     )
 
 
+@takes_int8
+def test_a_run_says_in_which_precision_each_image_was_computed(real_adacode, files):
+    assert real_adacode(*QUANTIZE).returncode == 0
+    near = stated(files, 50.0)
+    Image.fromarray(np.full((64, 64), 30000, np.uint16)).save(files / "photos" / "deep.png")
+    _, said = restored(real_adacode, files, "large", *near, "-v", "--log-file", "log.txt")
+    assert re.search(r"photos/0.png -> large/0.png \(\S+ s, int8\)", said)
+    assert re.search(r"photos/deep.png -> large/deep.png \(\S+ s, fp32\)", said)
+    assert "computed in int8 (3), fp32 (1)" in said
+    assert "computed in int8 (3), fp32 (1)" in (files / "log.txt").read_text()
+    state = files / "large" / ".adacode"
+    lines = [json.loads(line) for line in (state / "journal.jsonl").read_text().splitlines()]
+    wanted = {"0.png": ["int8"], "1.png": ["int8"], "2.png": ["int8"], "deep.png": ["fp32"]}
+    assert {line["target"]: line["precisions"] for line in lines} == wanted
+    assert json.loads((state / "report.json").read_text())["precisions"] == {"int8": 3, "fp32": 1}
+
+    result = real_adacode("sr", "photos", "-o", "other", "--no-guard", *near, "--json")
+    done = [event for event in map(json.loads, result.stdout.splitlines()) if event["event"] == "file-done"]
+    assert {Path(event["source"]).name: event["precisions"] for event in done} == wanted
+
+    image = (files / "photos" / "0.png").read_bytes()
+    piped = real_adacode("sr", "-", "--no-guard", *near, "-v", stdin=image)
+    assert "computed in int8" in piped.stderr.decode()
+    _, quiet = restored(real_adacode, files, "usual", *near)
+    assert "int8" not in quiet
+
+
 BROKEN = 'raise ImportError("libopenvino.so: cannot open shared object file")\n'
 
 
@@ -215,8 +242,9 @@ def test_auto_goes_on_in_float32_with_a_warning_if_openvino_cannot_be_loaded(rea
     (files / "broken" / "openvino").mkdir(parents=True)
     (files / "broken" / "openvino" / "__init__.py").write_text(BROKEN)
     broken = {"PYTHONPATH": os.pathsep.join((str(files / "broken"), str(ROOT)))}
-    found, said = restored(real_adacode, files, "found", *near, **broken)
+    found, said = restored(real_adacode, files, "found", *near, "-v", **broken)
     assert found == exact
+    assert said.endswith("computed in fp32")
     assert said.count("int8 cannot be used, so images are computed in float32: OpenVINO is installed, but it") == 1
     named = real_adacode("sr", "photos", "-o", "named", *near, "--precision", "int8", **broken)
     assert named.returncode == 5

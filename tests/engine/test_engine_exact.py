@@ -140,7 +140,7 @@ def test_the_halves_make_the_whole(task):
     assert not notes
     assert (code.height, code.width) == (90, 70)
     assert code.weights_KHW.shape[1:] == code.codes[0].shape == tuple(s // 8 for s in padded_size(net.config, 90, 70))
-    decoded, _ = runner.decode(code, dtype=np.float32, grey=False)
+    decoded = runner.decode(code, dtype=np.float32, grey=False).pixels
     assert decoded.shape == (90, 70, 3)
     assert np.array_equal(decoded, runner.restore(image).pixels) == (task == "reconstruct")
     with torch.inference_mode():

@@ -243,7 +243,7 @@ def test_files_of_codes_give_the_same_pixels_as_the_run_that_made_them():
     net = calibrated(LAYOUTS["compact reconstruct, own decoder"])
     eight, image = runner(net), photograph(40, 56)
     coded, _ = eight.encode(image)
-    pixels, _ = eight.decode(coded, dtype=np.uint8, grey=False)
+    pixels = eight.decode(coded, dtype=np.uint8, grey=False).pixels
     assert np.array_equal(pixels, eight.restore(image).pixels)
 
 

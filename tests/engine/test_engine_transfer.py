@@ -82,12 +82,12 @@ def test_codes_and_their_images_arrive_late_too(monkeypatch):
     net, image = network(LOCAL), photograph(70, 90)
     plain = Runner(net, CPU, RunOptions("fp32"))
     code, _ = plain.encode(image)
-    wanted, _ = plain.decode(code, dtype=np.uint8, grey=False)
+    wanted = plain.decode(code, dtype=np.uint8, grey=False).pixels
     monkeypatch.setattr(runner_module, "Outbox", Late)
     late = Runner(net, CPU, RunOptions("fp32"))
     again, _ = late.encode(image)
     assert all(torch.equal(a, b) for a, b in zip(code.codes, again.codes, strict=True))
-    np.testing.assert_array_equal(late.decode(again, dtype=np.uint8, grey=False)[0], wanted)
+    np.testing.assert_array_equal(late.decode(again, dtype=np.uint8, grey=False).pixels, wanted)
 
 
 def test_what_lies_in_host_memory_already_is_there_at_once():

@@ -102,7 +102,7 @@ def test_the_halves_make_the_codes_and_the_decoder_alone_an_image(layout):
     assert not notes
     rows, columns = run.codes[0].shape
     assert all(torch.equal(a[:rows, :columns], b) for a, b in zip(code.codes, run.codes, strict=True))
-    decoded, _ = runner.decode(code, dtype=np.float32, grey=False)
+    decoded = runner.decode(code, dtype=np.float32, grey=False).pixels
     with torch.inference_mode():
         latent = net.codebook.mixed(tuple(c[None] for c in code.codes), code.weights_KHW[None])
         wanted = net.render(latent)[0, :, : code.height, : code.width].permute(1, 2, 0).clamp(0, 1)

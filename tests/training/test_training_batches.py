@@ -199,7 +199,7 @@ class Recorder:
 
     def restore(self, image, hole) -> Finished:
         self.seen = network_input(image, hole, mask_channel=self.config.mask_channel, device=CPU)
-        return Finished(image, None, torch.zeros(2, 1, 1), ())
+        return Finished(image, None, torch.zeros(2, 1, 1), "fp32")
 
 
 @pytest.mark.parametrize("kind", ["mask", "white"])
