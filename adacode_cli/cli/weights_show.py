@@ -30,7 +30,7 @@ EPILOG = """[bold]Examples[/bold]
   adacode weights show compact -o atlas.png --usage photos
   adacode weights show mine.safetensors --usage photos --json
 
-A table of the bases is printed on standard output."""
+A table of the bases, and a line on int8, are printed on standard output."""
 
 
 Name = Annotated[
@@ -74,7 +74,10 @@ def show(
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
-    """Show the basis codebooks: sizes, use by photographs, and an atlas image."""
+    """Show the basis codebooks: sizes, use by photographs, and an atlas image; and the ranges for int8.
+
+    For a family with several tasks, the ranges are those of its network for reconstruct.
+    """
     invocation_of(context, json=as_json, verbose=verbose)
     if output is not None:
         _check_output(output, usage, overwrite=overwrite)
@@ -91,9 +94,9 @@ def show(
             _draw(output, atlas_of(network, printable(name), found, chosen, patch), quality)
     rows = _rows(network, found)
     if as_json:
-        write_line(json.dumps(_json_object(name, rows, found, output)))
+        write_line(json.dumps(_json_object(name, rows, found, output) | {"int8": _int8_object(network)}))
         return
-    for line in _table(rows):
+    for line in (*_table(rows), "", _int8_line(network)):
         write_line(line)
 
 
@@ -165,6 +168,21 @@ def _json_object(name: str, rows: list[Row], usage: Usage | None, output: Path |
         "atlas": str(output) if output else None,
         "bases": rows,
     }
+
+
+def _int8_object(network: AdaCode) -> Row | None:
+    if not network.ranges:
+        return None
+    return {"convolutions": len(network.ranges), "psnr_db": network.int8_psnr_db}
+
+
+def _int8_line(network: AdaCode) -> str:
+    begins = f"int8 for {network.config.task}: "
+    if not network.ranges:
+        return f"{begins}no ranges (adacode weights quantize)"
+    stated = network.int8_psnr_db
+    near = f"{stated:.1f} dB to float32" if stated is not None else "how near images are to float32 is not stated"
+    return f"{begins}ranges for {len(network.ranges)} convolutions, {near}"
 
 
 def _table(rows: list[Row]) -> Iterator[str]:

@@ -81,6 +81,29 @@ def test_a_run_in_8_bits_is_not_continued_with_other_ranges(real_adacode, files)
     assert "other weights" in other.stderr.decode()
 
 
+def test_show_says_what_a_file_states_about_int8(real_adacode, files):
+    assert real_adacode(*QUANTIZE).returncode == 0
+    made = read_weights(files / "fast.safetensors")
+    count = len(made.ranges)
+    stated(files, None)
+
+    def shown(name, *options):
+        result = real_adacode("weights", "show", name, *options)
+        assert result.returncode == 0, result.stderr.decode()
+        return result.stdout.decode()
+
+    near = f"int8 for sr: ranges for {count} convolutions, {made.int8_psnr_db:.1f} dB to float32"
+    assert shown("fast.safetensors").splitlines()[-1] == near
+    assert "how near images are to float32 is not stated" in shown("stated.safetensors")
+    assert "int8 for sr: no ranges" in shown("net.safetensors")
+    found = [json.loads(shown(f"{name}.safetensors", "--json"))["int8"] for name in ("fast", "stated", "net")]
+    assert found == [
+        {"convolutions": count, "psnr_db": made.int8_psnr_db},
+        {"convolutions": count, "psnr_db": None},
+        None,
+    ]
+
+
 def test_a_tasks_file_of_a_family_says_what_belongs_beside_it(real_adacode, files):
     *_, task = write_parts(files / "family", tiny_network("reconstruct"), "tiny-reconstruct")
     out = files / "out" / task.name

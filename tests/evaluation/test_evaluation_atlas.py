@@ -154,6 +154,7 @@ def test_show_as_a_process(tmp_path, photos):
     shown = json.loads(result.stdout)
     usage = measure_usage(network(LOCAL), photographs_in(photos), CPU, lambda path: None)
     assert [basis["name"] for basis in shown["bases"]] == ["meadow", "brick"]
+    assert shown["int8"] is None
     assert [basis["counts"] for basis in shown["bases"]] == [basis.counts.tolist() for basis in usage.bases]
     assert (shown["photographs"], shown["cells"], shown["atlas"]) == (2, usage.num_cells, "atlas.png")
     with Image.open(tmp_path / "atlas.png") as image:
@@ -166,7 +167,8 @@ def test_show_a_published_checkpoint(tmp_path):
     save_pth(tmp_path / "small.pth", small_published("reconstruct"))
     result = Program(tmp_path, network=True)("weights", "show", "small.pth", "-o", "atlas.jpg")
     assert result.returncode == 0, result.stderr.decode()
-    header, *rows = result.stdout.decode().splitlines()
+    header, *rows, blank, int8 = result.stdout.decode().splitlines()
+    assert (blank, int8) == ("", "int8 for reconstruct: no ranges (adacode weights quantize)")
     assert header.split() == ["BASIS", "CODES", "DIM", "USED", "PERPLEXITY"]
     assert [row.split()[-2] for row in rows] == [str(n) for n, _ in published_books(tmp_path / "small.pth")]
     with Image.open(tmp_path / "atlas.jpg") as image:
