@@ -84,6 +84,18 @@ class WeightsSource:
                 raise UsageError(f"{self.name} has several tasks", hint=f"Name one of them: {', '.join(names)}.")
         return self._own_paths()[-1]
 
+    def shared_files(self) -> dict[str, Path]:
+        """The files with the shared parts of the task that `own_file` is for, by the names that they must have beside
+        that file; none for a file that is whole. Raises WeightsError, UsageError.
+        """
+        own = self.own_file()
+        task, shared = read_any(own), self._own_paths()[:-1]
+        if task.part != "task":
+            return {}
+        parts = [(path, read_weights(path)) for path in shared] or shared_parts_beside(own, task.provenance.family)
+        names = dict(zip(SHARED_PARTS, _shared_names(task.provenance.family), strict=True))
+        return {names[weights.part]: path for path, weights in parts if weights.part in names}
+
     def _own_paths(self) -> tuple[Path, ...]:
         match self.location:
             case FamilyName(family):

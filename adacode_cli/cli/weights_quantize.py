@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,12 +16,13 @@ from rich.text import Text
 from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
 from adacode_cli.cli.options import HubRepo, Verbose
 from adacode_cli.cli.streams import printable, stderr_console, write_line
-from adacode_cli.cli.weights_make import Output, Overwrite, note_missing_parts
-from adacode_cli.errors import InputError, OutputError, UsageError
+from adacode_cli.cli.weights_make import Output, Overwrite
+from adacode_cli.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from adacode_cli.checkpoints.load import WeightsSource
     from adacode_cli.evaluation.calibration import Calibrated
 
 EPILOG = """[bold]Example[/bold]
@@ -28,6 +33,10 @@ EPILOG = """[bold]Example[/bold]
   adacode sr photos --weights fast.safetensors --precision int8
 
 The file's path is printed on standard output."""
+# Without a terminal, a line of progress is printed after this time at the earliest.
+_LINE_EVERY_S = 10.0
+# With fewer photographs, the ranges may be too small for other images.
+_FEW_PHOTOGRAPHS = 8
 
 
 def quantize(
@@ -53,27 +62,26 @@ def quantize(
 
     OUT has the same weights as NAME, and for most convolutions the range of their inputs, measured on photographs.
     With --precision fp32 it restores as NAME does. How near images in 8 bits are to those in float32 is printed, and
-    stated in OUT: --precision auto takes int8 only for weights that are near enough.
+    stated in OUT: --precision auto takes int8 only for weights that are near enough. If NAME is one task of a family,
+    the files that it shares with other tasks are copied beside OUT.
     """
     invocation_of(context, verbose=verbose)
     with ended_by_interruption():
         from adacode_cli.batch.kept import Kept
+        from adacode_cli.checkpoints.companions import copy, missing_at
+        from adacode_cli.checkpoints.load import WeightsSource
         from adacode_cli.evaluation.code_usage import photographs_in
-        from adacode_cli.model.ranges import VISIBLE_DB
 
         _check_output(output, overwrite=overwrite)
         photographs = photographs_in(photos)
         Kept(folders=(photos,)).refuse_original(output)
-        found = _calibrated(name, hub_repo, photographs[:: -(-len(photographs) // most)], output)
-    note = f"images in 8 bits are {found.psnr_db:.1f} dB from those in float32, at worst {found.least_db:.1f} dB (PSNR)"
-    stderr_console().print(Text(printable(note), style="dim"))
-    if found.psnr_db < VISIBLE_DB:
-        note = (
-            f"note: below {VISIBLE_DB:g} dB a difference can be seen, at hard edges first; compare an image before a "
-            "run. `--precision auto` does not take int8 for these weights"
-        )
-        stderr_console().print(Text(printable(note), style="dim"))
-    note_missing_parts(output)
+        source = WeightsSource(name, hub_repo)
+        _refuse_own_file(output, source.own_file())
+        copies = missing_at(output, source)
+        found = _calibrated(source, photographs[:: -(-len(photographs) // most)])
+        copy(copies)
+        _write(output, found, source.own_file())
+        _report(found, [place.name for place in copies])
     write_line(str(output))
 
 
@@ -84,22 +92,62 @@ def _check_output(output: Path, *, overwrite: bool) -> None:
         raise OutputError("exists already", path=output, hint="Add --overwrite, or choose another name.")
 
 
-def _calibrated(name: str, hub_repo: str | None, photographs: Sequence[Path], output: Path) -> Calibrated:
-    from adacode_cli.checkpoints.format import stored_dtype, write_weights
-    from adacode_cli.checkpoints.load import WeightsSource, read_any
-    from adacode_cli.evaluation.calibration import calibrate
-
-    source = WeightsSource(name, hub_repo)
-    path = source.own_file()
+def _refuse_own_file(output: Path, path: Path) -> None:
     if output.exists() and output.samefile(path):
         raise OutputError("is the file that is read", path=output, hint="Choose another name.")
-    weights, (network, _) = read_any(path), source.own_network()
 
-    def left_out(error: InputError) -> None:
-        stderr_console().print(Text(printable(f"left out: {error}"), style="dim"))
 
-    with stderr_console().status(Text("reading")) as status:
-        found = calibrate(weights, network, photographs, lambda text: status.update(Text(printable(text))), left_out)
-    made = replace(found.weights, int8_psnr_db=found.psnr_db)
-    write_weights(output, made, stored_dtype(path))
-    return found
+def _calibrated(source: WeightsSource, photographs: Sequence[Path]) -> Calibrated:
+    from adacode_cli.checkpoints.load import read_any
+    from adacode_cli.evaluation.calibration import calibrate
+
+    weights, (network, _) = read_any(source.own_file()), source.own_network()
+    with _progress() as show:
+        return calibrate(weights, network, photographs, show, lambda error: _say(f"left out: {error}"))
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """Shows what is done: on a terminal in a line that changes, elsewhere in a line now and then."""
+    console, last = stderr_console(), -math.inf
+    if console.is_terminal:
+        with console.status(Text("reading")) as status:
+            yield lambda text: status.update(Text(printable(text)))
+        return
+
+    def show(text: str) -> None:
+        nonlocal last
+        if (now := time.monotonic()) - last >= _LINE_EVERY_S:
+            _say(f"measuring ranges: {text}")
+            last = now
+
+    yield show
+
+
+def _write(output: Path, found: Calibrated, path: Path) -> None:
+    from adacode_cli.checkpoints.format import stored_dtype, write_weights
+
+    write_weights(output, replace(found.weights, int8_psnr_db=found.psnr_db), stored_dtype(path))
+
+
+def _report(found: Calibrated, copied: Sequence[str]) -> None:
+    from adacode_cli.model.ranges import VISIBLE_DB
+
+    if copied:
+        _say(f"copied beside the file, which needs them: {', '.join(copied)}")
+    if found.used < _FEW_PHOTOGRAPHS:
+        photographs = "1 photograph was" if found.used == 1 else f"{found.used} photographs were"
+        _say(
+            f"note: only {photographs} used, so the ranges may be too small for other images; "
+            f"give {_FEW_PHOTOGRAPHS} or more"
+        )
+    _say(f"images in 8 bits are {found.psnr_db:.1f} dB from those in float32, at worst {found.least_db:.1f} dB (PSNR)")
+    if found.psnr_db < VISIBLE_DB:
+        _say(
+            f"note: below {VISIBLE_DB:g} dB a difference can be seen, at hard edges first; compare an image before a "
+            "run. `--precision auto` does not take int8 for these weights"
+        )
+
+
+def _say(text: str) -> None:
+    stderr_console().print(Text(printable(text), style="dim"))

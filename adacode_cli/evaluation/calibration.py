@@ -54,12 +54,13 @@ _EXACT_PARTS = ("encoder.swin.", "encoder.context.", "codebook.before.", "codebo
 class Calibrated:
     """weights: with ranges. psnr_db, least_db: of images in 8 bits, compared with those in float32: the mean over
     photographs, and that of the worst one. They are the engine's images if OpenVINO is installed; otherwise those that
-    torch computes with rounded values.
+    torch computes with rounded values. used: the number of photographs.
     """
 
     weights: Weights
     psnr_db: float
     least_db: float
+    used: int
 
 
 def calibrate(
@@ -75,6 +76,7 @@ def calibrate(
     Raises InputError if no photograph can be read and is large enough.
     """
     images: list[Tensor] = []
+    used = 0
     for path in photographs:
         on_step(path.name)
         try:
@@ -82,7 +84,9 @@ def calibrate(
         except InputError as error:
             on_left_out(error)
             continue
-        images += parts_of(pixels, network.config, len(images))
+        parts = parts_of(pixels, network.config, len(images))
+        images += parts
+        used += bool(parts)
     if not images:
         hint = f"Give photographs of at least {network.config.pad_multiple} pixels on each side."
         raise InputError("no photograph is large enough to measure ranges", hint=hint)
@@ -91,7 +95,7 @@ def calibrate(
     tried = images[:: -(-len(images) // _TRIED)]
     pairs = zip(_images_in_eight_bits(network, tried, ranges), tried, strict=True)
     figures = [psnr(_levels(found), _levels(through(network, image))) for found, image in pairs]
-    return Calibrated(replace(weights, ranges=ranges), mean(figures), min(figures))
+    return Calibrated(replace(weights, ranges=ranges), mean(figures), min(figures), used)
 
 
 def _images_in_eight_bits(network: AdaCode, images: Sequence[Tensor], ranges: Ranges) -> list[Tensor]:

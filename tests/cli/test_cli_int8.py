@@ -104,13 +104,89 @@ def test_show_says_what_a_file_states_about_int8(real_adacode, files):
     ]
 
 
-def test_a_tasks_file_of_a_family_says_what_belongs_beside_it(real_adacode, files):
+@pytest.fixture
+def family(files) -> Path:
+    """The file of one task of a family, with the shared parts beside it."""
     *_, task = write_parts(files / "family", tiny_network("reconstruct"), "tiny-reconstruct")
-    out = files / "out" / task.name
-    result = real_adacode("weights", "quantize", str(task), "--photos", "photos", "-o", str(out))
-    assert result.returncode == 0, result.stderr.decode()
-    assert "beside it" in " ".join(result.stderr.decode().split())
-    assert read_weights(out).part == "task"
+    return task
+
+
+SHARED_NAMES = ("tiny-basis.safetensors", "tiny-fused.safetensors")
+
+
+def test_a_file_of_a_family_works_at_once(real_adacode, files, family):
+    out = files / "out" / family.name
+    arguments = ("weights", "quantize", str(family), "--photos", "photos", "-o", str(out))
+    made = real_adacode(*arguments)
+    assert (made.returncode, made.stdout.decode()) == (0, f"{out}\n"), made.stderr.decode()
+    assert "copied beside the file, which needs them: " + ", ".join(SHARED_NAMES) in made.stderr.decode()
+    for name in SHARED_NAMES:
+        assert (out.parent / name).read_bytes() == (family.parent / name).read_bytes()
+    run = real_adacode("reconstruct", "photos", "-o", "rebuilt", "--weights", str(out), "--precision", "fp32")
+    assert run.returncode == 0, run.stderr.decode()
+
+    times = [(out.parent / name).stat().st_mtime_ns for name in SHARED_NAMES]
+    again = real_adacode(*arguments, "--overwrite")
+    assert again.returncode == 0
+    assert b"copied" not in again.stderr
+    assert [(out.parent / name).stat().st_mtime_ns for name in SHARED_NAMES] == times
+    beside = real_adacode(*arguments[:-1], str(family.with_name("fast.safetensors")))
+    assert beside.returncode == 0
+    assert b"copied" not in beside.stderr
+
+
+def test_bundled_shared_parts_are_copied_too(real_adacode, files):
+    out = files / "fast" / "compact-reconstruct.safetensors"
+    made = real_adacode(
+        "weights", "quantize", "compact-reconstruct", "--photos", "photos", "-o", str(out), "--most", "1"
+    )
+    assert made.returncode == 0, made.stderr.decode()
+    assert {path.name for path in out.parent.iterdir()} == {
+        out.name,
+        "compact-basis.safetensors",
+        "compact-fused.safetensors",
+    }
+    shown = real_adacode("weights", "show", str(out))
+    assert "int8 for reconstruct: ranges for" in shown.stdout.decode(), shown.stderr.decode()
+
+
+@pytest.mark.parametrize("other", [b"another family", None])
+def test_a_shared_part_never_replaces_another_file(real_adacode, files, family, other):
+    out, place = files / "out" / family.name, files / "out" / SHARED_NAMES[1]
+    place.parent.mkdir()
+    if other is None:
+        place.mkdir()
+    else:
+        place.write_bytes(other)
+    result = real_adacode("weights", "quantize", str(family), "--photos", "photos", "-o", str(out), "--overwrite")
+    assert (result.returncode, result.stdout) == (6, b"")
+    assert f"{place}: is another file than" in result.stderr.decode()
+    assert other is None or place.read_bytes() == other
+    assert list(place.parent.iterdir()) == [place]
+    named = real_adacode("weights", "quantize", str(family), "--photos", "photos", "-o", f"new/{SHARED_NAMES[0]}")
+    assert named.returncode == 6
+    assert "is the name of a shared part" in named.stderr.decode()
+
+
+def test_quantizing_says_what_it_does_and_that_few_photographs_are_too_few(real_adacode, files, photo):
+    few = real_adacode(*QUANTIZE)
+    assert few.returncode == 0
+    first, *_ = few.stderr.decode().splitlines()
+    assert first == "measuring ranges: 0.png"
+    assert "note: only 3 photographs were used" in few.stderr.decode()
+    photo("photos/thin.png", (64, 2))
+    (files / "photos" / "text.png").write_text("no image")
+    for i in range(3, 7):
+        photo(f"photos/{i}.png", (64, 64))
+    seven = real_adacode(*QUANTIZE, "--overwrite")
+    assert "note: only 7 photographs were used" in seven.stderr.decode()
+    assert "left out: photos/text.png" in seven.stderr.decode()
+    photo("photos/7.png", (64, 64))
+    eight = real_adacode(*QUANTIZE, "--overwrite")
+    assert eight.returncode == 0
+    assert b"were used" not in eight.stderr
+    one = real_adacode(*QUANTIZE, "--overwrite", "--most", "1")
+    assert "note: only 1 photograph was used" in one.stderr.decode()
 
 
 @pytest.mark.parametrize(
