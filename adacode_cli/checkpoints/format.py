@@ -61,8 +61,8 @@ SHARED_PARTS: dict[str, tuple[str, ...]] = {
 }
 # Prefix of the keys of values that keep noise, in a file.
 _FAITHFUL = "faithful."
-# Of the keys of a convolution's range: int8.NAME.steps and int8.NAME.zero, which are always stored as float32. And of its
-# filters for 8 bits: a weight as whole numbers (int8), a factor for each output channel and a bias, both float32.
+# Of the keys of a convolution's range: int8.NAME.steps and int8.NAME.zero, which are always stored as float32. And of
+# its filters for 8 bits: a weight as whole numbers (int8), a factor for each output channel and a bias, both float32.
 _INT8, _STEPS, _ZERO = "int8.", ".steps", ".zero"
 _WEIGHT, _FACTOR, _BIAS = ".weight", ".factor", ".bias"
 # In the metadata, beside the configuration: earlier versions ignore it.

@@ -9,6 +9,7 @@ class Repeated:
     def __init__(self, image, alpha=None):
         self.image, self.alpha = image, alpha
         self.mixing_weights, self.categories, self.notes, self.shrunk = None, (), (), None
+        self.precision = "fp32"
 
 
 class RepeatingRestorer:
