@@ -9,7 +9,7 @@ gradients are below its epsilon, and then the ranges would hardly learn.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, cast
@@ -39,10 +39,10 @@ class LearntRanges:
         """The logarithms of the steps, one float32 tensor for each convolution, by PREFIX and its name."""
         return {PREFIX + name: log_steps for name, log_steps in self._log_steps.items()}
 
-    def keep_all_but(self, prefix: str) -> None:
-        """Only the steps of convolutions whose names begin with `prefix` learn from now on."""
+    def keep_all_but(self, names: Collection[str]) -> None:
+        """Only the steps of these convolutions learn from now on."""
         for name, log_steps in self._log_steps.items():
-            log_steps.requires_grad_(name.startswith(prefix))
+            log_steps.requires_grad_(name in names)
 
     def ranges(self, averages: Mapping[str, Tensor] | None = None) -> Ranges:
         """The present ranges; gradients pass. averages: other logarithms in place of some, named as the parameters."""

@@ -119,7 +119,8 @@ class StageRecipe:
         "reconstruction": that decoder and the encoder and weight predictor, which no other task has;
         in stage III also only the "trunk" (then a branch of codes that adds nothing yet is not computed), or only the
         "codes": all except the trunk.
-    int8: stage III rounds as `--precision int8` does, and learns the ranges of its initial weights too.
+    int8: what the convolutions of earlier weights multiply with in `--precision int8` learns, and their ranges; the
+        weights for float32 stay.
     magnified: how often the parts for the perceptual loss are enlarged, so that its strides do not skip
         pixels.
     adversarial_from: part of the run, 0 to 1, after which the discriminator is used.
@@ -214,7 +215,7 @@ def without_effect(recipe: Recipe, name: StageName) -> list[str]:
     unused = [*missing.get(name, ("semantic",)), *(() if recipe.perceptual else ("perceptual", "semantic"))]
     unused += ["grid"] if recipe.network.grid == 1 else []
     stage = recipe.stage(name)
-    unused += ["codebook", "feature", "contrastive"] if stage.learns in ("trunk", "decoder") else []
+    unused += ["codebook", "feature", "contrastive"] if stage.learns in ("trunk", "decoder") or stage.int8 else []
     found = [f"{name}.loss.{term}" for term in dict.fromkeys(unused) if getattr(stage.loss, term)]
     if name == "fuse" and stage.learns not in OWN_DECODER and recipe.network.residual:
         found.append("network.residual")

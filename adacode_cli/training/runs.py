@@ -24,6 +24,7 @@ from adacode_cli.tasks import TASKS
 from adacode_cli.training.family import Family
 from adacode_cli.training.initialise import adopt, adopt_fused, earlier_fused, fresh_network, fuse_from, restore_from
 from adacode_cli.training.recipe import OWN_DECODER, STAGES, Recipe, StageName, StageRecipe
+from adacode_cli.training.rounding import RoundingStage
 from adacode_cli.training.run_names import BASIS, FUSED, SHARDS, START
 from adacode_cli.training.session import TrainingSession
 from adacode_cli.training.stages import (
@@ -33,6 +34,7 @@ from adacode_cli.training.stages import (
     JointStage,
     ReconstructionStage,
     RestoreStage,
+    Stage,
 )
 
 _OTHER_FAMILY = "Use files of one family, or a new run folder."
@@ -260,10 +262,11 @@ def run_restore(
     if session.recipe.restore.int8 and not ranges:
         what = "has no ranges for 8 bits, which restore.int8 trains"
         raise TrainingError(what, path=start, hint="Make a file that has them: adacode weights quantize.")
-    teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    # Ranges of other weights do not fit: without restore.int8, the result has none.
-    rounded = ranges if session.recipe.restore.int8 else {}
-    stage = RestoreStage(network, session.context("restore"), teacher, learns, rounded)
+    if session.recipe.restore.int8:
+        stage: Stage = RoundingStage(network, session.context("restore"), ranges, learns)
+    else:  # the result has no ranges: those of other weights do not fit
+        teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        stage = RestoreStage(network, session.context("restore"), teacher, learns)
     return session.train(name, "restore", stage) is not None
 
 

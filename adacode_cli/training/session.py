@@ -165,7 +165,7 @@ class TrainingSession:
             point = Point(found.steps, found.seconds)
             optimisation.load(found.tensors, found.counters)
         if self._run(name, optimisation, batches, category, point):
-            return self._finish(name, stage, optimisation.result(), optimisation.ranges())
+            return self._finish(name, stage, *stage.result(optimisation.result(), optimisation.ranges()))
         self.processes.any(
             False
         )  # a launcher ends all processes when one ends, so wait until the checkpoint is written

@@ -27,7 +27,7 @@ from adacode_cli.training.codebooks import (
     quantise,
     straight_through,
 )
-from adacode_cli.training.eight_bits import LearntRanges, rounded_within
+from adacode_cli.training.eight_bits import LearntRanges
 from adacode_cli.training.losses import (
     SemanticHead,
     code_loss,
@@ -132,16 +132,17 @@ class Stage:
         most = len(self.network.codebook.scales)
         return 1 + int(torch.randint(most, ())) if most > 1 else 1
 
-    def _prepared(self, image_BCHW: Tensor) -> Tensor:
-        """In half of the steps, holes are filled by this network at half the size, if it has coarse passes.
+    def _prepared(self, image_BCHW: Tensor, network: AdaCode | None = None) -> Tensor:
+        """In half of the steps, holes are filled by the network at half the size, if it has coarse passes.
 
-        Otherwise they are filled smoothly: the coarsest pass, and small images, begin with that.
+        Otherwise they are filled smoothly: the coarsest pass, and small images, begin with that. network: None for the
+        one that learns.
         """
-        config = self.network.config
+        network = network or self.network
+        config = network.config
         if config.coarse_passes and bool(torch.rand(()) < _COARSE_SHARE):
-            # With gradients, all convolutions are called as modules, and so are rounded.
-            with torch.set_grad_enabled(self.learnt_ranges is not None):
-                return self.network.prepared(image_BCHW, 1).float().detach()
+            with torch.no_grad():
+                return network.prepared(image_BCHW, 1).float()
         return prepare_input(image_BCHW, config.base)
 
     def _counted(self, k: int, codes_BHW: Tensor, batch: Batch) -> Tensor:
@@ -198,6 +199,10 @@ class Stage:
     @torch.no_grad()
     def after_step(self, step: int, progress: float, batch: Batch) -> None:
         """Called after every step (from 1); `progress` is how much of the run is done, from 0 to 1."""
+
+    def result(self, state: dict[str, Tensor], ranges: Ranges) -> tuple[dict[str, Tensor], Ranges]:
+        """What the file of weights has: the network's state and ranges for 8 bits. Given are those that were learnt."""
+        return state, ranges
 
     def report(self) -> dict[str, float]:
         """Perplexity and share of codes in use of every basis, for the log."""
@@ -330,20 +335,12 @@ class JointStage(Stage):
 class RestoreStage(Stage):
     """One task's network over stage II's codebooks and decoder, which are frozen.
 
-    `teacher` is the stage-II network; its codes and features of the clean image are the targets. It is never rounded.
-    ranges: of the convolutions that are rounded to 8 bits; they learn too.
+    `teacher` is the stage-II network; its codes and features of the clean image are the targets.
     """
 
     frozen: tuple[str, ...] = ("codebook.books.", "codebook.after.", "decoder.")
 
-    def __init__(
-        self,
-        network: AdaCode,
-        context: StageContext,
-        teacher: AdaCode,
-        learns: Learns = "all",
-        ranges: Ranges | None = None,
-    ) -> None:
+    def __init__(self, network: AdaCode, context: StageContext, teacher: AdaCode, learns: Learns = "all") -> None:
         self._trunk = network.trunk if learns == "trunk" else None
         if self._trunk is not None:
             self.frozen = ("codebook.", "decoder.", "encoder.", "skips.", "trunk.join.")
@@ -352,17 +349,9 @@ class RestoreStage(Stage):
         super().__init__(network, context)
         self._codes_added: bool | None = None
         self.teacher = teacher.eval().requires_grad_(False).to(self.device)
-        if ranges:
-            self.learnt_ranges = LearntRanges(ranges, self.device)
-            if self._trunk is not None and not self._codes_add(self._trunk):
-                self.learnt_ranges.keep_all_but("trunk.body.")  # the others are not computed
 
     def losses(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
         """As in every stage; if only the trunk learns, only those of the image."""
-        with rounded_within(self.network, self.learnt_ranges.ranges() if self.learnt_ranges else {}):
-            return self._losses(batch)
-
-    def _losses(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
         if self._trunk is None:
             return super().losses(batch)
         prepared = prepare_input(batch.input_BCHW, self.network.config.base)

@@ -99,7 +99,11 @@ def test_stopped_and_gone_on_with_is_bit_for_bit_the_run_that_never_stopped(
     assert first.keys() == second.keys()
     assert [key for key in first if not torch.equal(first[key], second[key])] == []
     earlier = load_file(file)
-    assert {key for key in first if key.startswith("int8.")} == {key for key in earlier if key.startswith("int8.")}
+    assert [key for key in earlier if not key.startswith("int8.") and not torch.equal(first[key], earlier[key])] == []
+    assert {key for key in earlier if key.startswith("int8.")} <= first.keys()
+    learnt = {name for name, one in read_weights(whole / f"{name}.safetensors").ranges.items() if one.filters}
+    assert learnt
+    assert all(name.startswith("trunk.") for name in learnt) == ("restore__learns" in settings)
     steps = [key for key in first if key.endswith(".steps")]
     same = [torch.allclose(first[key], earlier[key], rtol=1e-6, atol=0) for key in steps]
     assert all(same) if "restore__optimiser__range_share" in settings else not all(same)
@@ -134,9 +138,10 @@ def test_the_file_gives_the_image_that_the_last_validation_showed(shards, fused,
     sheet = np.asarray(Image.open(tmp_path / "samples" / "sr-x2" / f"{STEPS:06d}.png"))
     height, width = wanted.shape[:2]
     shown = sheet[:height, width + 2 : 2 * width + 2]  # input | output | target, with lines of two pixels
-    assert (shown == wanted).all()
+    # Filters are stored as whole numbers and factors: a last bit can be another one, and then a rounding.
+    assert np.abs(shown.astype(int) - wanted).mean() < 0.02
     exact = through(network, batch.input_BCHW)[0].clamp(0, 1)
-    assert not torch.equal(exact, image)
+    assert np.abs((255 * exact).round().permute(1, 2, 0).numpy() - wanted).mean() > 0.1
 
 
 def test_without_it_a_result_has_no_ranges_of_earlier_weights(shards, fused, start, tmp_path):
