@@ -17,7 +17,7 @@ from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
 from adacode_cli.cli.options import HubRepo, Verbose
 from adacode_cli.cli.streams import printable, stderr_console, write_line
 from adacode_cli.cli.weights_make import Output, Overwrite
-from adacode_cli.errors import OutputError, UsageError
+from adacode_cli.errors import InputError, OutputError, UsageError, WeightsError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,6 +54,9 @@ def quantize(
     most: Annotated[
         int, typer.Option("--most", metavar="N", min=1, help="Use at most N of the photographs, spread over all.")
     ] = 32,
+    keep_ranges: Annotated[
+        bool, typer.Option("--keep-ranges", help="Keep the ranges of NAME, and only measure how near its images are.")
+    ] = False,
     overwrite: Overwrite = False,
     hub_repo: HubRepo = None,
     verbose: Verbose = False,
@@ -61,9 +64,10 @@ def quantize(
     """Measure the ranges that --precision int8 needs.
 
     OUT has the same weights as NAME, and for most convolutions the range of their inputs, measured on photographs.
-    With --precision fp32 it restores as NAME does. How near images in 8 bits are to those in float32 is printed, and
-    stated in OUT: --precision auto takes int8 only for weights that are near enough. If NAME is one task of a family,
-    the files that it shares with other tasks are copied beside OUT.
+    Where that is not good enough, it also has other weights for int8. With --precision fp32 it restores as NAME does.
+    How near images in 8 bits are to those in float32 is printed, and stated in OUT: --precision auto takes int8 only
+    for weights that are near enough. If NAME is one task of a family, the files that it shares with other tasks are
+    copied beside OUT.
     """
     invocation_of(context, verbose=verbose)
     with ended_by_interruption():
@@ -78,7 +82,7 @@ def quantize(
         source = WeightsSource(name, hub_repo)
         _refuse_own_file(output, source.own_file())
         copies = missing_at(output, source)
-        found = _calibrated(source, photographs[:: -(-len(photographs) // most)])
+        found = _calibrated(source, photographs[:: -(-len(photographs) // most)], keep_ranges=keep_ranges)
         copy(copies)
         _write(output, found, source.own_file())
         _report(found, [place.name for place in copies])
@@ -97,13 +101,19 @@ def _refuse_own_file(output: Path, path: Path) -> None:
         raise OutputError("is the file that is read", path=output, hint="Choose another name.")
 
 
-def _calibrated(source: WeightsSource, photographs: Sequence[Path]) -> Calibrated:
+def _calibrated(source: WeightsSource, photographs: Sequence[Path], *, keep_ranges: bool) -> Calibrated:
     from adacode_cli.checkpoints.load import read_any
     from adacode_cli.evaluation.calibration import calibrate
 
     weights, (network, _) = read_any(source.own_file()), source.own_network()
+    if keep_ranges and not weights.ranges:
+        raise WeightsError("has no ranges to keep", path=source.own_file(), hint="Leave out --keep-ranges.")
+
+    def left_out(error: InputError) -> None:
+        _say(f"left out: {error}")
+
     with _progress() as show:
-        return calibrate(weights, network, photographs, show, lambda error: _say(f"left out: {error}"))
+        return calibrate(weights, network, photographs, show, left_out, keep_ranges=keep_ranges)
 
 
 @contextmanager

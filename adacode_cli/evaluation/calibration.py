@@ -70,13 +70,33 @@ def calibrate(
     photographs: Sequence[Path],
     on_step: Callable[[str], None] = lambda _: None,
     on_left_out: Callable[[InputError], None] = lambda _: None,
+    *,
+    keep_ranges: bool = False,
 ) -> Calibrated:
     """Weights with ranges that were measured on photographs, as they are given to the task. Where images in 8 bits can
     differ visibly, filters for 8 bits are fitted too. network: that of the weights. on_step: is given a few words on
-    what is done; on_left_out: why a file was not used.
+    what is done; on_left_out: why a file was not used. keep_ranges: the weights keep the ranges that they have.
 
     Raises InputError if no photograph can be read and is large enough.
     """
+    images, used = _inputs(photographs, network.config, on_step, on_left_out)
+    ranges = weights.ranges if keep_ranges else measured(network, images, on_step)
+    figures = _compared(network, images, ranges, on_step)
+    if mean(figures) < VISIBLE_DB and not keep_ranges:
+        with_filters = fitted(network, images, ranges, on_step)
+        better = _compared(network, images, with_filters, on_step)
+        if mean(better) > mean(figures):
+            ranges, figures = with_filters, better
+    return Calibrated(replace(weights, ranges=ranges), mean(figures), min(figures), used)
+
+
+def _inputs(
+    photographs: Sequence[Path],
+    config: NetworkConfig,
+    on_step: Callable[[str], None],
+    on_left_out: Callable[[InputError], None],
+) -> tuple[list[Tensor], int]:
+    """`parts_of` all photographs, and how many were used. Raises InputError if it is none."""
     images: list[Tensor] = []
     used = 0
     for path in photographs:
@@ -86,20 +106,13 @@ def calibrate(
         except InputError as error:
             on_left_out(error)
             continue
-        parts = parts_of(pixels, network.config, len(images))
+        parts = parts_of(pixels, config, len(images))
         images += parts
         used += bool(parts)
     if not images:
-        hint = f"Give photographs of at least {network.config.pad_multiple} pixels on each side."
+        hint = f"Give photographs of at least {config.pad_multiple} pixels on each side."
         raise InputError("no photograph is large enough to measure ranges", hint=hint)
-    ranges = measured(network, images, on_step)
-    figures = _compared(network, images, ranges, on_step)
-    if mean(figures) < VISIBLE_DB:
-        with_filters = fitted(network, images, ranges, on_step)
-        better = _compared(network, images, with_filters, on_step)
-        if mean(better) > mean(figures):
-            ranges, figures = with_filters, better
-    return Calibrated(replace(weights, ranges=ranges), mean(figures), min(figures), used)
+    return images, used
 
 
 def _compared(

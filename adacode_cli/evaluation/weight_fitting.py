@@ -32,12 +32,14 @@ _HELD, _HELD_WHILE_ROUNDED, _LEAST = 0.003, 0.01, 1e-9
 def fitted(
     network: AdaCode, images: Sequence[Tensor], ranges: Ranges, on_fit: Callable[[str], None] = lambda _: None
 ) -> Ranges:
-    """The ranges with filters for 8 bits. The network stays as it is.
+    """The ranges with filters for 8 bits. Of a network with a trunk, only the trunk gets them, because the rounding of
+    the rest hardly changes its image. The network stays as it is.
 
     images: 1×C×H×W float32, as the network takes them; those of the most frequent size are used. on_fit: is given the
     name of each convolution that was fitted.
     """
-    convolutions = {n: m for n, m in network.named_modules() if n in ranges and isinstance(m, nn.Conv2d)}
+    chosen = {name for name in ranges if network.trunk is None or name.startswith("trunk.")}
+    convolutions = {n: m for n, m in network.named_modules() if n in chosen and isinstance(m, nn.Conv2d)}
     batch, exact, found = _prepared(network, images), dict[str, Tensor](), dict[str, InputRange]()
 
     def keep(name: str, result_BCHW: Tensor) -> None:
