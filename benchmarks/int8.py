@@ -1,9 +1,7 @@
-"""Convolutions of 8-bit integers by several libraries, and a network of adacode in 8 bits; ratios within one run.
+"""Convolutions of 8-bit integers by several libraries: 32 of 64 channels with PReLU; ratios within one run.
 
-python benchmarks/int8.py                       32 convolutions of 64 channels with PReLU, by all libraries there are
-python benchmarks/int8.py --weights FILE        also a super-resolution network of `adacode weights quantize`
-
-ONNX Runtime is measured if the packages onnxruntime and onnx are installed.
+`benchmarks/engine.py --precision fp32,int8` measures whole networks. ONNX Runtime is measured if the packages
+onnxruntime and onnx are installed.
 """
 
 from __future__ import annotations
@@ -12,23 +10,15 @@ import argparse
 import time
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from adacode_cli.benchmark.image import cut
-from adacode_cli.benchmark.speed import passes, yardstick_seconds
-from adacode_cli.checkpoints.load import WeightsSource
 from adacode_cli.cli import machine
 from adacode_cli.engine.openvino_graph import import_openvino
-from adacode_cli.engine.transfer import to_tensor
-from adacode_cli.imaging.decode import read_image
 
-PHOTO = Path(__file__).parents[1] / "examples" / "photos" / "astronaut.jpg"
-CPU = torch.device("cpu")
 DEPTH, CHANNELS, SIDE = 32, 64, 128
 # Inputs from -2 to 2, in 256 steps, with the zero in the middle.
 STEP, ZERO = 4 / 255, 128
@@ -183,27 +173,13 @@ def compare(repeats: int) -> None:
         )
 
 
-def network(weights: str, side: int, repeats: int) -> None:
-    """The engine in float32 and in 8 bits, beside a usual network of float32 convolutions (the yardstick)."""
-    net, image = WeightsSource(weights).network("sr", 4)[0], cut(read_image(PHOTO).pixels, side)
-    usual = yardstick_seconds(to_tensor(image), CPU, repeats)
-    print(f"{weights}, {side}×{side} → {4 * side}×{4 * side}, yardstick {usual:.3f} s")
-    for one in passes(net, image, CPU, ["fp32", "int8"], repeats):
-        psnr = "" if one.psnr_db is None else f"  PSNR {one.psnr_db:.1f} dB"
-        print(f"  {one.name:<10}{one.seconds:8.3f} s, {one.seconds / usual:.2f} times the yardstick{psnr}", flush=True)
-
-
 def main() -> None:
     """Runs what the arguments ask for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=10)
-    parser.add_argument("--weights", metavar="FILE", help="a file of `adacode weights quantize`, for sr ×4")
-    parser.add_argument("--side", type=int, default=128, metavar="PX", help="of the image that is enlarged")
     args = parser.parse_args()
     print(machine.device("cpu"), "torch", torch.__version__)
     compare(args.repeats)
-    if args.weights:
-        network(args.weights, args.side, args.repeats)
 
 
 if __name__ == "__main__":

@@ -40,15 +40,19 @@ class Files:
     ratio: float
 
 
-def files(restorer: Restorer, scale: float, count: int, megapixels: float) -> Files:
-    """Restores synthetic JPEGs twice, in a temporary folder.
+def files(
+    restorer: Restorer, scale: float, count: int, megapixels: float, make_stages: Callable[..., Stages] = Stages
+) -> Files:
+    """Restores synthetic JPEGs twice, in a temporary folder: in the engine alone, then in a run, whose stages
+    `make_stages` makes as the class `Stages` does.
 
     Raises QualityError if one is refused, DeviceError, and OutputError where they cannot be written.
     """
     with jpegs(count, megapixels) as source:
         first = read_image(source / "0000.jpg").pixels
         in_lanes(lambda _: restorer.sr(first, scale), range(restorer.lanes), restorer.lanes)
-        engine, run_s = _engine_seconds(restorer, scale, source), _run_seconds(restorer, scale, source)
+        engine = _engine_seconds(restorer, scale, source)
+        run_s = _run_seconds(run_over(restorer, scale, source, make_stages))
     return Files(count, side_of(megapixels) ** 2 / 1e6, engine, run_s, run_s / engine)
 
 
@@ -108,8 +112,7 @@ def _engine_seconds(restorer: Restorer, scale: float, source: Path) -> float:
     return total
 
 
-def _run_seconds(restorer: Restorer, scale: float, source: Path) -> float:
-    whole_run = run_over(restorer, scale, source)
+def _run_seconds(whole_run: Callable[[], None]) -> float:
     start = time.perf_counter()
     whole_run()
     return time.perf_counter() - start
