@@ -1,9 +1,10 @@
 """Ranges for `--precision int8`, measured on images: which values the inputs of convolutions have.
 
 For each convolution, the range is the one of a few candidates with which its result is nearest to the exact one, in
-mean square, for parts of the maps that it has for these images. The candidates differ in two ways. The steps of the
-channels follow from what their values need and from what their weights need, in different shares (equalisation: Nagel
-et al. 2019, arXiv:1906.04721). And the range contains all values, or all but the largest ones, which are clipped.
+mean square, for parts of the maps that it has for these images. In the candidates, the steps of the channels follow
+from what their values need and from what their weights need, in different shares (equalisation: Nagel et al. 2019,
+arXiv:1906.04721). A range contains all values: clipping the largest ones made single convolutions more exact and whole
+images less.
 """
 
 from __future__ import annotations
@@ -38,9 +39,8 @@ from adacode_cli.model.ranges import TOP, VISIBLE_DB, InputRange, Ranges, filter
 
 # Parts of maps that are kept for each convolution: their number, and their side in positions.
 _WINDOWS, _SIDE = 24, 24
-# Shares of the values, against those of the weights, in the steps of the channels; shares of the range that are kept.
+# Shares of the values, against those of the weights, in the steps of the channels.
 _SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
-_KEPT = (1.0, 0.8, 0.65, 0.5, 0.4, 0.3)
 _LEAST = 1e-6
 # Output pixels along the side of the part of a photograph that is used, and photographs that the result is tried on.
 _PART_PX, _TRIED = 512, 8
@@ -312,9 +312,8 @@ def _candidates(largest_C: Tensor, lowest_C: Tensor, highest_C: Tensor, weight: 
     for share in _SHARES:
         relative = torch.ones_like(of_values) if share == 0 else of_values**share * of_weights ** (share - 1)
         below, above = float((lowest_C / relative).amax()), float((highest_C / relative).amax())
-        for kept in _KEPT:
-            step = max(below + above, _LEAST) * kept / TOP
-            yield InputRange((relative * step).clamp(min=_LEAST / TOP), min(TOP, round(below * kept / step)))
+        step = max(below + above, _LEAST) / TOP
+        yield InputRange((relative * step).clamp(min=_LEAST / TOP), min(TOP, round(below / step)))
 
 
 def _applied(conv: nn.Conv2d, x_BCHW: Tensor, weight: Tensor) -> Tensor:
