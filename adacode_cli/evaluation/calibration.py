@@ -83,7 +83,8 @@ def calibrate(
     ranges = weights.ranges if keep_ranges else measured(network, images, on_step)
     figures = _compared(network, images, ranges, on_step)
     if mean(figures) < VISIBLE_DB and not keep_ranges:
-        with_filters = fitted(network, images, ranges, on_step)
+        # Of more photographs than are tried, those are fitted on which are not: others would seem nearer than they are.
+        with_filters = fitted(network, _not_tried(images) or images, ranges, on_step)
         better = _compared(network, images, with_filters, on_step)
         if mean(better) > mean(figures):
             ranges, figures = with_filters, better
@@ -120,9 +121,17 @@ def _compared(
 ) -> list[float]:
     """PSNR in dB of a few of the images in 8 bits, compared with float32."""
     on_step("compared with float32")
-    tried = images[:: -(-len(images) // _TRIED)]
+    tried = images[:: _every(images)]
     pairs = zip(_images_in_eight_bits(network, tried, ranges), tried, strict=True)
     return [psnr(_levels(found), _levels(through(network, image))) for found, image in pairs]
+
+
+def _every(images: Sequence[Tensor]) -> int:
+    return -(-len(images) // _TRIED)
+
+
+def _not_tried(images: Sequence[Tensor]) -> list[Tensor]:
+    return [image for number, image in enumerate(images) if number % _every(images)]
 
 
 def _images_in_eight_bits(network: AdaCode, images: Sequence[Tensor], ranges: Ranges) -> list[Tensor]:
