@@ -83,8 +83,7 @@ def calibrate(
     ranges = weights.ranges if keep_ranges else measured(network, images, on_step)
     figures = _compared(network, images, ranges, on_step)
     if mean(figures) < VISIBLE_DB and not keep_ranges:
-        # Of more photographs than are tried, those are fitted on which are not: others would seem nearer than they are.
-        with_filters = fitted(network, _not_tried(images) or images, ranges, on_step)
+        with_filters = fitted(network, _to_fit_on(images), ranges, on_step)
         better = _compared(network, images, with_filters, on_step)
         if mean(better) > mean(figures):
             ranges, figures = with_filters, better
@@ -130,8 +129,12 @@ def _every(images: Sequence[Tensor]) -> int:
     return -(-len(images) // _TRIED)
 
 
-def _not_tried(images: Sequence[Tensor]) -> list[Tensor]:
-    return [image for number, image in enumerate(images) if number % _every(images)]
+def _to_fit_on(images: Sequence[Tensor]) -> Sequence[Tensor]:
+    """Those that are not tried: what filters were fitted on seems nearer than other images. All of a few: most would be
+    left out, and all that remain can have noise.
+    """
+    every = _every(images)
+    return images if every < 3 else [image for number, image in enumerate(images) if number % every]
 
 
 def _images_in_eight_bits(network: AdaCode, images: Sequence[Tensor], ranges: Ranges) -> list[Tensor]:

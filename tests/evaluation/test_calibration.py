@@ -105,11 +105,13 @@ def test_photographs_become_inputs_and_small_ones_are_left_out(net, tmp_path):
         calibrate(weights, net, [tmp_path / "1.png"])
 
 
-@pytest.mark.parametrize(("number", "fitted_on", "compared_with"), [(5, 5, 5), (8, 8, 8), (12, 6, 6), (17, 11, 6)])
+@pytest.mark.parametrize(
+    ("number", "fitted_on", "compared_with"), [(5, 5, 5), (8, 8, 8), (16, 16, 8), (17, 11, 6), (32, 24, 8)]
+)
 def test_filters_are_judged_by_photographs_that_they_were_not_fitted_on(
     net, tmp_path, monkeypatch, number, fitted_on, compared_with
 ):
-    """If there are more than eight."""
+    """If there are more than sixteen."""
     for seed in range(number):
         Image.fromarray(photograph(40, 40, seed=seed)).save(tmp_path / f"{seed:02}.png")
     seen = {"fitted": [], "compared": []}
@@ -129,7 +131,7 @@ def test_filters_are_judged_by_photographs_that_they_were_not_fitted_on(
     (fitted,), (compared, again) = seen["fitted"], seen["compared"]
     assert [len(fitted), len(compared), len(again)] == [fitted_on, compared_with, compared_with]
     assert all(one is other for one, other in zip(compared, again, strict=True))
-    if number > 8:
+    if number > 16:
         assert not {id(image) for image in fitted} & {id(image) for image in compared}
 
 
