@@ -85,7 +85,7 @@ def quantize(
         found = _calibrated(source, photographs[:: -(-len(photographs) // most)], keep_ranges=keep_ranges)
         copy(copies)
         _write(output, found, source.own_file())
-        _report(found, [place.name for place in copies])
+        _report(found, [place.name for place in copies], kept=keep_ranges)
     write_line(str(output))
 
 
@@ -140,17 +140,15 @@ def _write(output: Path, found: Calibrated, path: Path) -> None:
     write_weights(output, replace(found.weights, int8_psnr_db=found.psnr_db), stored_dtype(path))
 
 
-def _report(found: Calibrated, copied: Sequence[str]) -> None:
+def _report(found: Calibrated, copied: Sequence[str], *, kept: bool) -> None:
     from adacode_cli.model.ranges import VISIBLE_DB
 
     if copied:
         _say(f"copied beside the file, which needs them: {', '.join(copied)}")
     if found.used < _FEW_PHOTOGRAPHS:
         photographs = "1 photograph was" if found.used == 1 else f"{found.used} photographs were"
-        _say(
-            f"note: only {photographs} used, so the ranges may be too small for other images; "
-            f"give {_FEW_PHOTOGRAPHS} or more"
-        )
+        why = "other images may be less near" if kept else "the ranges may be too small for other images"
+        _say(f"note: only {photographs} used, so {why}; give {_FEW_PHOTOGRAPHS} or more")
     _say(f"images in 8 bits are {found.psnr_db:.1f} dB from those in float32, at worst {found.least_db:.1f} dB (PSNR)")
     if found.psnr_db < VISIBLE_DB:
         _say(

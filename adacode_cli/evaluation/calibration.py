@@ -83,7 +83,7 @@ def calibrate(
     ranges = weights.ranges if keep_ranges else measured(network, images, on_step)
     figures = _compared(network, images, ranges, on_step)
     if mean(figures) < VISIBLE_DB and not keep_ranges:
-        with_filters = fitted(network, images, ranges, on_step)
+        with_filters = fitted(network, _to_fit_on(images), ranges, on_step)
         better = _compared(network, images, with_filters, on_step)
         if mean(better) > mean(figures):
             ranges, figures = with_filters, better
@@ -120,9 +120,21 @@ def _compared(
 ) -> list[float]:
     """PSNR in dB of a few of the images in 8 bits, compared with float32."""
     on_step("compared with float32")
-    tried = images[:: -(-len(images) // _TRIED)]
+    tried = images[:: _every(images)]
     pairs = zip(_images_in_eight_bits(network, tried, ranges), tried, strict=True)
     return [psnr(_levels(found), _levels(through(network, image))) for found, image in pairs]
+
+
+def _every(images: Sequence[Tensor]) -> int:
+    return -(-len(images) // _TRIED)
+
+
+def _to_fit_on(images: Sequence[Tensor]) -> Sequence[Tensor]:
+    """Those that are not tried: what filters were fitted on seems nearer than other images. All of a few: most would be
+    left out, and all that remain can have noise.
+    """
+    every = _every(images)
+    return images if every < 3 else [image for number, image in enumerate(images) if number % every]
 
 
 def _images_in_eight_bits(network: AdaCode, images: Sequence[Tensor], ranges: Ranges) -> list[Tensor]:

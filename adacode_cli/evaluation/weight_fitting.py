@@ -133,10 +133,11 @@ class _Moments:
         rows = (y * stride[0])[:, None, None] + torch.arange(sides[0])[:, None]
         columns = (x * stride[1])[:, None, None] + torch.arange(sides[1])
         sums = [torch.zeros(()).double()] * 4
-        for image, wanted_OP in zip(x_BIHW, wanted_BOP, strict=True):
-            given_NP = image[:, rows, columns].permute(0, 2, 3, 1).flatten(0, 2)
+        for image, wanted_OP in zip(x_BIHW, wanted_BOP.double(), strict=True):
+            # float64: of an input that hardly changes, little more than rounding errors would remain.
+            given_NP = image[:, rows, columns].permute(0, 2, 3, 1).flatten(0, 2).double()
             parts = given_NP.sum(1), wanted_OP.sum(1), given_NP @ given_NP.T, wanted_OP @ given_NP.T
-            sums = [total + part.double() for total, part in zip(sums, parts, strict=True)]
+            sums = [total + part for total, part in zip(sums, parts, strict=True)]
         given, wanted, squares, both = (total / (len(x_BIHW) * len(y)) for total in sums)
         return cls(given, wanted, squares - given.outer(given), both - wanted.outer(given))
 

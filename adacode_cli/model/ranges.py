@@ -102,11 +102,17 @@ def problems_of(ranges: Ranges, network: nn.Module) -> list[str]:
             found.append(f"a range for {name} with another number of channels")
         elif one.filters is not None and _other_shapes(one.filters, convolutions[name]):
             found.append(f"filters in 8 bits for {name} of another size")
+        elif one.filters is not None and not _are_finite(one.filters):
+            found.append(f"filters in 8 bits for {name} with values that are not finite")
         elif not bool((one.steps_C > 0).all()) or not bool(torch.isfinite(one.steps_C).all()):
             found.append(f"a range for {name} with a step that is not positive")
         elif not 0 <= one.zero <= TOP:
             found.append(f"a range for {name} with the zero {one.zero}")
     return found
+
+
+def _are_finite(filters: Filters) -> bool:
+    return bool(torch.isfinite(filters.weight_OIHW).all()) and bool(torch.isfinite(filters.bias_O).all())
 
 
 def _other_shapes(filters: Filters, conv: nn.Conv2d) -> bool:

@@ -14,7 +14,7 @@ from adacode_cli.checkpoints.average import average, pair
 from adacode_cli.checkpoints.format import read_weights, split, stored_dtype, write_weights
 from adacode_cli.checkpoints.load import load_network
 from adacode_cli.errors import WeightsError
-from adacode_cli.model.ranges import InputRange
+from adacode_cli.model.ranges import Filters, InputRange, whole_weight
 from adacode_cli.model.rescaling import halved
 
 SHARED = trunk_network().state_dict()
@@ -134,3 +134,114 @@ def test_damaged_ranges_are_refused_with_the_file(path, change, message):
     with pytest.raises(WeightsError, match=message) as error:
         load_network((damaged(path, **change),))
     assert str(path) in str(error.value)
+
+
+def filtered(name, seed):
+    """The range of RANGES with filters of their own, of the size of the convolution."""
+    random = torch.Generator().manual_seed(seed)
+    shapes = (SHARED[f"{name}.weight"].shape, SHARED[f"{name}.bias"].shape)
+    return replace(RANGES[name], filters=Filters(*(torch.randn(shape, generator=random) for shape in shapes)))
+
+
+FILTERED = RANGES | {"trunk.join": filtered("trunk.join", 1)}
+
+
+@pytest.fixture
+def filters_path(path, tmp_path):
+    """As `path`, and trunk.join has filters."""
+    out = tmp_path / "filters.safetensors"
+    write_weights(out, replace(read_weights(path), ranges=FILTERED), torch.float16)
+    return out
+
+
+def same_filters(found):
+    """Whether ranges are those of FILTERED, whose weight a file has in whole numbers."""
+    own, wanted = found["trunk.join"].filters, FILTERED["trunk.join"].filters
+    (whole, factor), (wanted_whole, wanted_factor) = (
+        whole_weight(one.weight_OIHW, FILTERED["trunk.join"]) for one in (own, wanted)
+    )
+    return (
+        same(found, RANGES)
+        and found["trunk.body.2"].filters is None
+        and torch.equal(whole, wanted_whole)
+        and torch.allclose(factor, wanted_factor, rtol=1e-6, atol=0)
+        and torch.equal(own.bias_O, wanted.bias_O)
+    )
+
+
+JOIN = "int8.trunk.join."
+
+
+def test_filters_are_whole_numbers_in_a_file_whatever_its_weights_are_stored_as(path, filters_path):
+    stored = load_file(filters_path)
+    whole, factor = whole_weight(FILTERED["trunk.join"].filters.weight_OIHW, FILTERED["trunk.join"])
+    assert stored[JOIN + "weight"].dtype == torch.int8
+    assert torch.equal(stored[JOIN + "weight"], whole)
+    assert torch.equal(stored[JOIN + "factor"], factor.flatten())
+    assert torch.equal(stored[JOIN + "bias"], FILTERED["trunk.join"].filters.bias_O)
+    added = stored.keys() - load_file(path).keys()
+    assert added == {JOIN + end for end in ("weight", "factor", "bias")}
+    assert stored_dtype(filters_path) == torch.float16
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_filters_survive_reading_and_writing_again(filters_path, tmp_path, dtype):
+    once = read_weights(filters_path)
+    assert same_filters(once.ranges)
+    write_weights(tmp_path / "again.safetensors", once, dtype)
+    network, _ = load_network((tmp_path / "again.safetensors",))
+    assert same_filters(network.ranges)
+    assert same_filters(halved(network).ranges)
+    assert same_filters(split(once)["task"].ranges)
+
+
+def test_a_network_with_filters_is_the_same_in_float32(path, filters_path):
+    assert same_network(load_network((filters_path,))[0], load_network((path,))[0])
+
+
+def test_a_mean_has_no_filters_and_a_pair_those_of_its_clean_end(filters_path, tmp_path):
+    other, mean = tmp_path / "beside.safetensors", tmp_path / "mean.safetensors"
+    for share, pairs in ((0.5, (filters_path, other)), (0.5, (other, filters_path)), (1.0, (filters_path, other))):
+        average(*pairs, share, mean, overwrite=True)
+        assert not any(key.startswith("int8.") for key in load_file(mean))
+    pair(filters_path, other, tmp_path / "pair.safetensors")
+    assert same_filters(load_network((tmp_path / "pair.safetensors",))[0].ranges)
+    assert load_network((tmp_path / "pair.safetensors",), 0.5)[0].ranges == {}
+    pair(other, filters_path, tmp_path / "turned.safetensors")
+    assert read_weights(tmp_path / "turned.safetensors").ranges == {}
+
+
+EIGHT = torch.ones(8, 8, 3, 3, dtype=torch.int8)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        *(({JOIN + end: None}, "incomplete filters in 8 bits for trunk.join") for end in ("weight", "factor", "bias")),
+        ({JOIN + "steps": None}, "incomplete range for trunk.join"),
+        ({JOIN + "zero": None}, "incomplete range for trunk.join"),
+        ({JOIN + "weight": EIGHT[:, :7].contiguous()}, "incomplete filters in 8 bits for trunk.join"),
+        ({JOIN + "weight": EIGHT[0].contiguous()}, "incomplete filters in 8 bits for trunk.join"),
+        ({JOIN + "weight": torch.ones(8, 8, 5, 5, dtype=torch.int8)}, "filters in 8 bits for trunk.join of another"),
+        ({JOIN + "factor": torch.ones(8, 1, 1, 1)}, "incomplete filters in 8 bits for trunk.join"),
+        ({JOIN + "factor": torch.ones(7)}, "incomplete filters in 8 bits for trunk.join"),
+        ({JOIN + "bias": torch.ones(7)}, "filters in 8 bits for trunk.join of another size"),
+        ({JOIN + "factor": torch.full((8,), torch.nan)}, "not finite"),
+        ({JOIN + "bias": torch.full((8,), torch.nan)}, "not finite"),
+        ({JOIN + "bias": torch.full((8,), -torch.inf)}, "not finite"),
+        ({JOIN + "factor": torch.full((8,), 1e38)}, "filters in 8 bits for trunk.join with values that are not finite"),
+        ({JOIN + "bias": torch.ones(8, dtype=torch.int8)}, "bias has values of the type int8"),
+        ({JOIN + "steps": torch.ones(8, dtype=torch.int8)}, "steps has values of the type int8"),
+        ({"trunk.join.weight": EIGHT}, "trunk.join.weight has values of the type int8"),
+        ({"faithful.trunk.join.weight": EIGHT}, "faithful.trunk.join.weight has values of the type int8"),
+        ({JOIN + "weight": EIGHT.int()}, "weight has values of the type int32"),
+        ({JOIN + "weight": EIGHT.view(torch.uint8)}, "weight has values of the type uint8"),
+        ({"int8.trunk.weight": EIGHT}, "incomplete range for trunk"),
+        ({f"int8.encoder.stem.conv.{end}": torch.ones(8) for end in ("weight", "factor")}, "incomplete range for enc"),
+    ],
+)
+def test_damaged_filters_are_refused_with_the_file(filters_path, change, message):
+    with pytest.raises(WeightsError, match=message) as error:
+        load_network((damaged(filters_path, **change),))
+    assert str(filters_path) in str(error.value)
+    assert error.value.exit_code == 4

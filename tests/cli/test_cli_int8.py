@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 sys.path.append(str(Path(__file__).parents[1] / "checkpoints"))
 from small_checkpoints import tiny_network, trunk_network, write_parts, write_whole
@@ -79,6 +80,86 @@ def test_a_run_in_8_bits_is_not_continued_with_other_ranges(real_adacode, files)
     other = real_adacode(*run)
     assert other.returncode == 6
     assert "other weights" in other.stderr.decode()
+
+
+FILTERS = ("weight", "factor", "bias")
+
+
+def filters_in(path):
+    """The tensors of filters in a file, and all others."""
+    tensors = load_file(path)
+    own = {key for key in tensors if key.startswith("int8.") and key.rpartition(".")[2] in FILTERS}
+    return {key: tensors[key] for key in own}, {key: tensors[key] for key in tensors.keys() - own}
+
+
+@pytest.fixture
+def strong(real_adacode, files):
+    """What quantizing says of net.safetensors, whose image is now so strong that ranges alone are not enough."""
+    weights = read_weights(files / "net.safetensors")
+    last = {key: 10 * value for key, value in weights.tensors.items() if key.startswith("trunk.body.6.")}
+    assert len(last) == 2
+    write_weights(files / "net.safetensors", replace(weights, tensors=weights.tensors | last))
+    made = real_adacode(*QUANTIZE)
+    assert made.returncode == 0, made.stderr.decode()
+    return made.stderr.decode()
+
+
+@needs_openvino
+def test_where_ranges_are_not_enough_filters_are_added_and_float32_stays(real_adacode, files, strong):
+    filters, others = filters_in(files / "fast.safetensors")
+    names = {key.removeprefix("int8.").rpartition(".")[0] for key in filters}
+    assert names == {name for name in read_weights(files / "fast.safetensors").ranges if name.startswith("trunk.")}
+    assert {key for key in filters if filters[key].dtype == torch.int8} == {f"int8.{name}.weight" for name in names}
+    before = load_file(files / "net.safetensors")
+    assert all(torch.equal(others[key], value) for key, value in before.items())
+    psnr_db = read_weights(files / "fast.safetensors").int8_psnr_db
+    assert f"images in 8 bits are {psnr_db:.1f} dB from those in float32" in strong
+    assert psnr_db < 45
+    assert "`--precision auto` does not take int8" in " ".join(strong.split())
+
+    weights = read_weights(files / "fast.safetensors")
+    ranges = {name: replace(one, filters=None) for name, one in weights.ranges.items()}
+    write_weights(files / "ranges.safetensors", replace(weights, ranges=ranges))
+    images = {
+        (name, precision): restored(
+            real_adacode, files, f"{name}-{precision}", "--weights", f"{name}.safetensors", "--precision", precision
+        )[0]
+        for name in ("net", "ranges", "fast")
+        for precision in (("fp32",) if name == "net" else ("fp32", "int8"))
+    }
+    assert images["net", "fp32"] == images["ranges", "fp32"] == images["fast", "fp32"]
+
+    def error(eight):
+        pairs = zip(eight, images["net", "fp32"], strict=True)
+        both = [[np.frombuffer(image, np.uint8).astype(float) for image in pair] for pair in pairs]
+        return sum(float(((found - exact) ** 2).mean()) for found, exact in both)
+
+    assert 0 < error(images["fast", "int8"]) < error(images["ranges", "int8"])
+
+
+@needs_openvino
+@pytest.mark.usefixtures("strong")
+def test_ranges_and_filters_are_kept_and_how_near_they_are_is_stated(real_adacode, files):
+    psnr_db = read_weights(files / "fast.safetensors").int8_psnr_db
+    stated(files, None, "trained.safetensors")
+    kept = real_adacode(
+        "weights", "quantize", "trained.safetensors", "--photos", "photos", "-o", "kept.safetensors", "--keep-ranges"
+    )
+    assert (kept.returncode, kept.stdout) == (0, b"kept.safetensors\n"), kept.stderr.decode()
+    before, after = (load_file(files / name) for name in ("trained.safetensors", "kept.safetensors"))
+    assert before.keys() == after.keys()
+    for key, value in before.items():
+        if key.endswith(".factor"):  # it is found again from the filter
+            torch.testing.assert_close(after[key], value, rtol=1e-6, atol=0)
+        else:
+            assert torch.equal(after[key], value), key
+    # The filters were measured before they were rounded for the file, so a few pixels may be other ones.
+    found = read_weights(files / "kept.safetensors").int8_psnr_db
+    assert found == pytest.approx(psnr_db, abs=0.1)
+    said = kept.stderr.decode()
+    assert f"images in 8 bits are {found:.1f} dB from those in float32" in said
+    assert "other images may be less near" in said
+    assert "ranges may be too small" not in said
 
 
 def test_show_says_what_a_file_states_about_int8(real_adacode, files):
@@ -193,6 +274,7 @@ def test_quantizing_says_what_it_does_and_that_few_photographs_are_too_few(real_
     ("arguments", "code", "message"),
     [
         (("compact", "--photos", "photos", "-o", "out.safetensors"), 2, "has several tasks"),
+        (("net.safetensors", "--photos", "photos", "-o", "out.safetensors", "--keep-ranges"), 4, "no ranges to keep"),
         (("net.safetensors", "--photos", "photos", "-o", "out.pth"), 2, "does not end in .safetensors"),
         (("net.safetensors", "--photos", "photos", "-o", "mine.safetensors"), 6, "exists already"),
         (("net.safetensors", "--photos", "photos", "-o", "net.safetensors", "--overwrite"), 6, "is the file that is"),

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,10 @@ from adacode_cli.engine.program import decoder_steps
 from adacode_cli.engine.restorer import network_digest
 from adacode_cli.engine.runner import Runner
 from adacode_cli.errors import DeviceError, WeightsError
+from adacode_cli.evaluation import calibration
 from adacode_cli.evaluation.calibration import convolutions_for, in_eight_bits, measured, through
+from adacode_cli.model.blocks import UpBlock
+from adacode_cli.model.ranges import WEIGHT_TOP, WEIGHT_TOP_IN_16_BITS, Filters, rounded_weight
 
 pytestmark = pytest.mark.skipif(not has_openvino(), reason="OpenVINO is not installed")
 
@@ -95,6 +99,60 @@ def test_a_network_without_biases_has_that_result_too(name):
     with in_eight_bits(net, net.ranges):
         wanted = through(net, x)[0]
     assert psnr(runner(net).run(x, deep=False).image_CHW, wanted) > 50
+
+
+def filtered(net, ranges):
+    """The ranges with filters that clearly differ from those in float32, and give another image."""
+    random, found = torch.Generator().manual_seed(7), {}
+    for name, conv in convolutions_for(net).items():
+        weight, bias = (
+            v + 0.1 * v.std(correction=0) * torch.randn(v.shape, generator=random) for v in (conv.weight, conv.bias)
+        )
+        found[name] = replace(ranges[name], filters=Filters(weight.detach(), bias.detach()))
+    return found
+
+
+@pytest.fixture
+def with_filters(net, monkeypatch):
+    """The network with filters of their own for all convolutions that run in 8 bits."""
+    monkeypatch.setattr(net, "ranges", filtered(net, net.ranges))
+    return net
+
+
+@pytest.mark.parametrize("top", [WEIGHT_TOP, WEIGHT_TOP_IN_16_BITS])
+def test_with_filters_of_their_own_the_result_is_that_of_these_filters(with_filters, monkeypatch, top):
+    net, x = with_filters, tensor(with_filters.config, 40, 56, seed=5)
+    monkeypatch.setattr(int8, "has_dot_products", lambda: top == WEIGHT_TOP)
+    monkeypatch.setattr(calibration, "rounded_weight", partial(rounded_weight, top=top))
+    with in_eight_bits(net, net.ranges):
+        wanted = through(net, x)[0]
+    with in_eight_bits(net, {name: replace(one, filters=None) for name, one in net.ranges.items()}):
+        without = through(net, x)[0]
+    found = runner(net).run(x, deep=False).image_CHW
+    assert psnr(found, wanted) > 50
+    assert psnr(found, wanted) > psnr(found, without) + 10
+    tiled = runner(net, tile=64).run(x, deep=False).image_CHW
+    assert torch.equal(tiled, found)
+
+
+def test_float32_does_not_know_of_filters(with_filters):
+    x = tensor(with_filters.config, 40, 56, seed=5)
+    found = runner(with_filters, "fp32").run(x, deep=False).image_CHW
+    with_filters.ranges = {}
+    assert torch.equal(runner(with_filters, "fp32").run(x, deep=False).image_CHW, found)
+
+
+def test_enlarging_convolutions_have_filters_too(with_filters):
+    """They are called with another weight than their own, so they are found by their bias in float32."""
+    enlarging = {f"{name}.conv" for name, one in with_filters.named_modules() if isinstance(one, UpBlock)}
+    mine = enlarging & with_filters.ranges.keys()
+    assert mine
+    x = tensor(with_filters.config, 40, 56, seed=5)
+    found = runner(with_filters).run(x, deep=False).image_CHW
+    with_filters.ranges = {
+        name: replace(one, filters=None) if name in mine else one for name, one in with_filters.ranges.items()
+    }
+    assert not torch.equal(runner(with_filters).run(x, deep=False).image_CHW, found)
 
 
 @pytest.mark.parametrize("tile", [64, 80, 128, "none"])
@@ -273,6 +331,19 @@ def test_the_digest_of_a_network_contains_its_ranges():
         digests.append(network_digest(net))
     assert len(set(digests)) == 4
     assert digests[1] == network_digest(lively(LAYOUTS["trunk sr ×4"]))
+
+
+def test_the_digest_of_a_network_contains_its_filters():
+    net = calibrated(LAYOUTS["trunk sr ×4"])
+    digests, ranges = [network_digest(net)], filtered(net, net.ranges)
+    name, own = next((name, one.filters) for name, one in ranges.items())
+    weight, bias = own.weight_OIHW.clone(), own.bias_O.clone()
+    weight[0, 0, 0, 0] *= 1.01
+    bias[-1] *= 1.01
+    for filters in (own, replace(own, weight_OIHW=weight), replace(own, bias_O=bias), None):
+        net.ranges = {**ranges, name: replace(ranges[name], filters=filters)}
+        digests.append(network_digest(net))
+    assert len(set(digests)) == 5
 
 
 def test_memory_that_runs_out_in_a_model_halves_the_tiles(monkeypatch):

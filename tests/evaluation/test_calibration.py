@@ -18,7 +18,7 @@ from adacode_cli.engine.restorer import network_digest
 from adacode_cli.errors import InputError
 from adacode_cli.evaluation import calibration
 from adacode_cli.evaluation.calibration import calibrate, convolutions_for, in_eight_bits, measured, through
-from adacode_cli.model.ranges import InputRange, rounded_weight
+from adacode_cli.model.ranges import Filters, InputRange, rounded_weight
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +103,64 @@ def test_photographs_become_inputs_and_small_ones_are_left_out(net, tmp_path):
     assert all(torch.equal(found.weights.tensors[k], v) for k, v in net.state_dict().items())
     with pytest.raises(InputError, match="large enough"):
         calibrate(weights, net, [tmp_path / "1.png"])
+
+
+@pytest.mark.parametrize(
+    ("number", "fitted_on", "compared_with"), [(5, 5, 5), (8, 8, 8), (16, 16, 8), (17, 11, 6), (32, 24, 8)]
+)
+def test_filters_are_judged_by_photographs_that_they_were_not_fitted_on(
+    net, tmp_path, monkeypatch, number, fitted_on, compared_with
+):
+    """If there are more than sixteen."""
+    for seed in range(number):
+        Image.fromarray(photograph(40, 40, seed=seed)).save(tmp_path / f"{seed:02}.png")
+    seen = {"fitted": [], "compared": []}
+
+    def fit(_network, images, ranges, _on_fit):
+        seen["fitted"].append(images)
+        return ranges
+
+    def images_of(_network, images, _ranges):
+        seen["compared"].append(images)
+        return [torch.zeros(1, 3, 160, 160) for _ in images]
+
+    monkeypatch.setattr(calibration, "fitted", fit)
+    monkeypatch.setattr(calibration, "_images_in_eight_bits", images_of)
+    weights = Weights("whole", net.config, Provenance(), net.state_dict())
+    calibrate(weights, net, sorted(tmp_path.glob("*.png")))
+    (fitted,), (compared, again) = seen["fitted"], seen["compared"]
+    assert [len(fitted), len(compared), len(again)] == [fitted_on, compared_with, compared_with]
+    assert all(one is other for one, other in zip(compared, again, strict=True))
+    if number > 16:
+        assert not {id(image) for image in fitted} & {id(image) for image in compared}
+
+
+def test_filters_that_are_no_better_are_not_kept(net, tmp_path, monkeypatch):
+    for seed in range(2):
+        Image.fromarray(photograph(40, 40, seed=seed)).save(tmp_path / f"{seed}.png")
+    weights = Weights("whole", net.config, Provenance(), net.state_dict())
+
+    def worse(_network, _images, ranges, _on_fit):
+        return {
+            name: replace(one, filters=Filters(0.5 * conv.weight, conv.bias))
+            for (name, one), conv in zip(ranges.items(), convolutions_for(net).values(), strict=True)
+        }
+
+    monkeypatch.setattr(calibration, "fitted", worse)
+    found = calibrate(weights, net, sorted(tmp_path.glob("*.png")))
+    assert found.psnr_db < 45
+    assert all(one.filters is None for one in found.weights.ranges.values())
+
+
+def test_ranges_that_are_kept_are_neither_measured_nor_fitted(net, tmp_path, monkeypatch):
+    Image.fromarray(photograph(40, 40)).save(tmp_path / "0.png")
+    coarse = {name: replace(one, steps_C=9 * one.steps_C) for name, one in measured(net, images(net, 1)).items()}
+    weights = Weights("whole", net.config, Provenance(), net.state_dict(), ranges=coarse)
+    for name in ("fitted", "measured"):
+        monkeypatch.setattr(calibration, name, None)
+    found = calibrate(weights, net, [tmp_path / "0.png"], keep_ranges=True)
+    assert found.weights.ranges is coarse
+    assert found.psnr_db < 45
 
 
 def test_unreadable_photographs_are_left_out_and_named(net, tmp_path):

@@ -11,7 +11,9 @@ from adacode_cli.model.ranges import (
     TOP,
     WEIGHT_TOP,
     WEIGHT_TOP_IN_16_BITS,
+    Filters,
     InputRange,
+    filters_of,
     problems_of,
     rounded_weight,
     whole_weight,
@@ -77,3 +79,33 @@ def test_a_channel_without_weights_stays_zero():
 def test_ranges_that_do_not_fit_a_network_are_named(name, steps, zero, problem):
     found = problems_of({name: InputRange(torch.tensor(steps), zero)}, nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()))
     assert (found == []) if problem is None else (len(found) == 1 and problem in found[0])
+
+
+WEIGHT, BIAS, WIDE = torch.ones(4, 3, 3, 3), torch.ones(4), torch.full((4, 3, 3, 3), float("inf"))
+
+
+@pytest.mark.parametrize(
+    ("weight", "bias", "problem"),
+    [
+        (WEIGHT, BIAS, None),
+        (torch.ones(4, 3, 1, 1), BIAS, "another size"),
+        (torch.ones(3, 4, 3, 3), BIAS, "another size"),
+        (WEIGHT, torch.ones(3), "another size"),
+        (WEIGHT, torch.ones(4, 1), "another size"),
+        (WIDE, BIAS, "not finite"),
+        (WEIGHT, -BIAS * float("inf"), "not finite"),
+        (WEIGHT * float("nan"), BIAS, "not finite"),
+    ],
+)
+def test_filters_that_do_not_fit_a_network_are_named(weight, bias, problem):
+    ranges = {"0": InputRange(torch.ones(3), 7, Filters(weight, bias))}
+    found = problems_of(ranges, nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()))
+    assert (found == []) if problem is None else (len(found) == 1 and problem in found[0] and " 0 " in found[0])
+
+
+def test_a_convolution_without_filters_of_its_own_has_those_of_float32():
+    conv = nn.Conv2d(3, 4, 3)
+    assert torch.equal(filters_of(conv, RANGE).weight_OIHW, conv.weight)
+    assert torch.equal(filters_of(conv, RANGE).bias_O, conv.bias)
+    own = Filters(WEIGHT, BIAS)
+    assert filters_of(conv, InputRange(RANGE.steps_C, 100, own)) is own

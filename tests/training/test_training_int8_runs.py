@@ -241,7 +241,14 @@ def test_from_ranges_over_training_to_images_in_8_bits(shards, fused, start, tmp
     adacode(*train, *QUICK, "--learning-rate", "1e-5", "--set", "restore.int8=true", "--quiet")
     trained = run / "sr-x2.safetensors"
     assert read_weights(trained).ranges.keys() == read_weights(ranged).ranges.keys()
-    made = {}
+    assert read_weights(trained).int8_psnr_db is None
+    out = tmp_path / "stated.safetensors"
+    adacode("weights", "quantize", trained, "--photos", tmp_path / "photos", "--keep-ranges", "-o", out)
+    learnt, kept = (load_file(path) for path in (trained, out))
+    assert learnt.keys() == kept.keys()
+    assert all(torch.equal(kept[key], learnt[key]) for key in learnt if not key.endswith(".factor"))
+    assert read_weights(out).int8_psnr_db > 20
+    trained, made = out, {}
     for precision in ("int8", "fp32"):
         out = tmp_path / precision
         restore = ["sr", tmp_path / "photos", "--scale", 2, "-o", out, "--weights", trained, "--no-guard"]
