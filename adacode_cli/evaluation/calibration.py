@@ -120,21 +120,25 @@ def _compared(
 ) -> list[float]:
     """PSNR in dB of a few of the images in 8 bits, compared with float32."""
     on_step("compared with float32")
-    tried = images[:: _every(images)]
+    tried = [images[number] for number in _tried(len(images))]
     pairs = zip(_images_in_eight_bits(network, tried, ranges), tried, strict=True)
     return [psnr(_levels(found), _levels(through(network, image))) for found, image in pairs]
 
 
-def _every(images: Sequence[Tensor]) -> int:
-    return -(-len(images) // _TRIED)
+def _tried(count: int) -> list[int]:
+    """Which of the images are compared: evenly over all, and over those with noise and without."""
+    every = -(-count // _TRIED)
+    return [min(number + number // every % every, count - 1) for number in range(0, count, every)]
 
 
 def _to_fit_on(images: Sequence[Tensor]) -> Sequence[Tensor]:
     """Those that are not tried: what filters were fitted on seems nearer than other images. All of a few: most would be
     left out, and all that remain can have noise.
     """
-    every = _every(images)
-    return images if every < 3 else [image for number, image in enumerate(images) if number % every]
+    if len(images) <= 2 * _TRIED:
+        return images
+    tried = _tried(len(images))
+    return [image for number, image in enumerate(images) if number not in tried]
 
 
 def _images_in_eight_bits(network: AdaCode, images: Sequence[Tensor], ranges: Ranges) -> list[Tensor]:

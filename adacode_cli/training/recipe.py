@@ -80,7 +80,7 @@ class Optimiser:
 
     rate: float = 5e-4
     trunk_share: float = 1.0
-    range_share: float = 4.0
+    range_share: float = 1.0
     discriminator_rate: float = 4e-4
     betas: tuple[float, float] = (0.9, 0.99)
     warmup: int = 100
