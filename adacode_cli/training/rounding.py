@@ -21,7 +21,7 @@ from adacode_cli.training.recipe import Learns
 from adacode_cli.training.stages import Stage, StageContext
 
 _TRUNK = "trunk."
-# Standard deviation of the strongest noise.
+# Standard deviation of the strongest noise; most noise is much weaker.
 _MOST_NOISE = 0.25
 
 
@@ -69,7 +69,7 @@ class RoundingStage(Stage):
         if not self.network.config.purpose.enlarges:
             return image_BCHW
         noisy = image_BCHW.clone()
-        strength_B111 = _MOST_NOISE * torch.rand(len(noisy[1::2]), 1, 1, 1).to(noisy)
+        strength_B111 = _MOST_NOISE * torch.rand(len(noisy[1::2]), 1, 1, 1).square().to(noisy)
         noisy[1::2] += strength_B111 * torch.randn(noisy[1::2].shape).to(noisy)
         return noisy.clamp(0, 1)
 
