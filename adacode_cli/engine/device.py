@@ -131,8 +131,9 @@ def choose_precision(name: str, device: torch.device, *, deep: bool, int8_psnr_d
 
     `auto` is bf16 where that is faster (`computes_bf16`) and the image has 8 bits per channel. Otherwise it is int8 for
     such an image where the processor and the installation are made for it (`is_made_for_int8`) and the weights state
-    that no difference will be seen, and float32 in all other cases. `deep`: the image has more bits, and bf16 or int8
-    would lose the last ones; `int8` is float32 for it. int8_psnr_db: as the weights' network has it.
+    that images are near to those in float32, in the mean. In all other cases it is float32. `deep`: the image has more
+    bits, and bf16 or int8 would lose the last ones; `int8` is float32 for it. int8_psnr_db: as the weights' network has
+    it.
     """
     check_precision(name)
     if name == "auto":

@@ -23,8 +23,10 @@ from adacode_cli.model.input import pad_mirrored, padded_size
 from adacode_cli.model.network import AdaCode
 from adacode_cli.model.ranges import WEIGHT_TOP, Filters, InputRange, Ranges
 
-# Images that run together, output pixels along a side of the part of each that is used, and positions of each map.
+# Most images that run together, output pixels along a side of the part of each that is used, and positions of each map.
 _IMAGES, _PART_PX, _PLACES = 24, 256, 2048
+# Most bytes of the finest map of all of these images, and the number of images that are used in any case.
+_MAP_BYTES, _LEAST_IMAGES = 64 << 20, 4
 # How strongly weights are held where the images say little, in units of the mean variance of an input.
 _HELD, _HELD_WHILE_ROUNDED, _LEAST = 0.003, 0.01, 1e-9
 
@@ -71,7 +73,9 @@ def _prepared(network: AdaCode, images: Sequence[Tensor]) -> Tensor:
     side = _PART_PX // config.scale
     parts = [image[..., :side, :side] for image in images]
     (size, _), *_ = Counter(part.shape[-2:] for part in parts).most_common(1)
-    same = torch.cat([part for part in parts if part.shape[-2:] == size][:_IMAGES])
+    map_bytes = 4 * config.channels[0] * (_PART_PX // config.cell_px) ** 2
+    most = max(_LEAST_IMAGES, min(_IMAGES, _MAP_BYTES // map_bytes))
+    same = torch.cat([part for part in parts if part.shape[-2:] == size][:most])
     return network.prepared(pad_mirrored(same, *padded_size(config, *size)), config.coarse_passes)
 
 

@@ -24,14 +24,17 @@ from adacode_cli.model.ranges import InputRange, Ranges, rounded_weight
 
 PREFIX = "int8."
 """Of the names of the steps among the parameters of a stage."""
-_STEPS, _ZERO = ".log_steps", ".zero"
+_STEPS, _ZERO, _START = ".log_steps", ".zero", "start"
 _SAME = "Continue with the --start FILE that it began with, or start again with --overwrite."
 
 
 class LearntRanges:
-    """The ranges of a network's convolutions, while their steps are parameters."""
+    """The ranges of a network's convolutions, while their steps are parameters. start: identifies the initial weights
+    and ranges, for `load`.
+    """
 
-    def __init__(self, ranges: Ranges, device: torch.device) -> None:
+    def __init__(self, ranges: Ranges, device: torch.device, start: bytes = b"") -> None:
+        self._start = torch.tensor([*start], dtype=torch.float32)
         self._log_steps = {name: nn.Parameter(one.steps_C.log().to(device)) for name, one in ranges.items()}
         self._zeros = {name: one.zero for name, one in ranges.items()}
 
@@ -53,13 +56,16 @@ class LearntRanges:
         """Everything that `load` needs. averages: as for `ranges`."""
         values = self.named_parameters() | dict(averages or {})
         steps = {name + _STEPS: values[PREFIX + name].detach() for name in self._zeros}
-        return steps | {name + _ZERO: torch.tensor(float(zero)) for name, zero in self._zeros.items()}
+        zeros = {name + _ZERO: torch.tensor(float(zero)) for name, zero in self._zeros.items()}
+        return steps | zeros | {_START: self._start}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Takes over what `state` gave. Raises TrainingError for ranges of other convolutions."""
+        """Takes over what `state` gave. Raises TrainingError for ranges of other convolutions, or of another start."""
         own = self.state()
         if own.keys() != state.keys() or any(own[key].shape != state[key].shape for key in own):
             raise TrainingError("the checkpoint has ranges of other convolutions", hint=_SAME)
+        if not torch.equal(self._start, state[_START]):
+            raise TrainingError("the checkpoint began with other weights or ranges", hint=_SAME)
         with torch.no_grad():
             for name, log_steps in self._log_steps.items():
                 log_steps.copy_(state[name + _STEPS])

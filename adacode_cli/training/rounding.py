@@ -7,6 +7,7 @@ matter what the photographs show, and results in 8 bits do not move away from th
 from __future__ import annotations
 
 import copy
+import hashlib
 from dataclasses import replace
 
 import torch
@@ -23,6 +24,8 @@ from adacode_cli.training.stages import Stage, StageContext
 _TRUNK = "trunk."
 # Standard deviation of the strongest noise; most noise is much weaker.
 _MOST_NOISE = 0.25
+# Share of the images that have noise.
+_NOISY = 0.5
 
 
 class RoundingStage(Stage):
@@ -43,7 +46,7 @@ class RoundingStage(Stage):
         self.learnt = {n for n in ranges if learns == "all" or n.startswith(_TRUNK) == (learns == "trunk")}
         for name, parameter in network.named_parameters():
             parameter.requires_grad_(name.rpartition(".")[0] in self.learnt)
-        self.learnt_ranges = LearntRanges(ranges, self.device)
+        self.learnt_ranges = LearntRanges(ranges, self.device, _digest(self.exact, ranges))
         self.learnt_ranges.keep_all_but(self.learnt)
 
     def losses(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
@@ -63,15 +66,15 @@ class RoundingStage(Stage):
         return self.image_terms(image, completed, replace(batch, target_BCHW=wanted)), completed
 
     def _with_noise(self, image_BCHW: Tensor) -> Tensor:
-        """Noise for every second image that is enlarged, as when ranges are measured: without it, images in 8 bits of
-        noisy inputs were further from those in float32 than before training.
+        """Noise for about half of the images that are enlarged, as when ranges are measured: without it, images in 8
+        bits of noisy inputs were further from those in float32 than before training.
         """
         if not self.network.config.purpose.enlarges:
             return image_BCHW
-        noisy = image_BCHW.clone()
-        strength_B111 = _MOST_NOISE * torch.rand(len(noisy[1::2]), 1, 1, 1).square().to(noisy)
-        noisy[1::2] += strength_B111 * torch.randn(noisy[1::2].shape).to(noisy)
-        return noisy.clamp(0, 1)
+        strength_B111 = _MOST_NOISE * torch.rand(len(image_BCHW), 1, 1, 1).square()
+        strength_B111 *= torch.rand(len(image_BCHW), 1, 1, 1) < _NOISY
+        noise = strength_B111 * torch.randn(image_BCHW.shape)
+        return (image_BCHW + noise.to(image_BCHW)).clamp(0, 1)
 
     @staticmethod
     def _image(network: AdaCode, prepared_BCHW: Tensor) -> Tensor:
@@ -94,3 +97,17 @@ class RoundingStage(Stage):
 
 def _convolutions(network: AdaCode, ranges: Ranges) -> dict[str, nn.Conv2d]:
     return {n: m for n, m in network.named_modules() if n in ranges and isinstance(m, nn.Conv2d)}
+
+
+def _digest(network: AdaCode, ranges: Ranges) -> bytes:
+    """Identifies the network's weights, and ranges with their filters."""
+    values = dict(network.state_dict())
+    for name, one in ranges.items():
+        filters = filters_of(network.get_submodule(name), one)  # type: ignore[arg-type]
+        found = (one.steps_C, torch.tensor(one.zero), filters.weight_OIHW, filters.bias_O)
+        values |= {f"{name} {i}": value for i, value in enumerate(found)}
+    digest = hashlib.sha256()
+    for name, value in sorted(values.items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().float().contiguous().numpy().tobytes())
+    return digest.digest()

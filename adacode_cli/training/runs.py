@@ -250,6 +250,7 @@ def run_restore(
         return True
     if session.recipe.restore.int8:
         _require_start_alone(start, trunk)
+        _require_no_adversary(session.recipe)
     _adopt_shape(session, task, start=start, trunk=trunk)
     family = session.recipe.network
     config = family.restoring(task, scale, family.clean(teacher.config.categories, teacher.config.codebooks))
@@ -296,6 +297,12 @@ def _require_start_alone(start: Path | None, trunk: Path | None) -> None:
     if trunk is not None:
         hint = "Train with --trunk first, and then run `adacode weights quantize` on the result."
         raise UsageError("restore.int8 cannot start from another trunk: the ranges would not fit it", hint=hint)
+
+
+def _require_no_adversary(recipe: Recipe) -> None:
+    if recipe.restore.loss.adversarial:
+        what = "restore.int8 cannot have an adversarial loss: its targets are images of the network, not photographs"
+        raise UsageError(what, hint="Set restore.loss.adversarial=0.")
 
 
 def _adopt_shape(session: TrainingSession, task: str, *, start: Path | None, trunk: Path | None) -> None:

@@ -75,7 +75,7 @@ def learnt_lines(folder: Path, name: str) -> list[dict[str, float]]:
     ("kind", "settings"),
     [
         ("start", {"restore__learns": "trunk"}),
-        ("start_with_codes", {"restore__learns": "trunk", "restore__loss__adversarial": 0.1}),
+        ("start_with_codes", {"restore__learns": "trunk"}),
         ("start_with_codes", {"restore__optimiser__range_share": 0.0, "precision": "bf16"}),
         ("start_of_holes", {"network__coarse_passes": 1}),
     ],
@@ -178,6 +178,30 @@ def test_a_run_does_not_go_on_with_ranges_of_other_convolutions(shards, fused, s
     session = tiny_session(shards, RunFolder(tmp_path, resume=True), rounding())
     with pytest.raises(TrainingError, match="ranges of other convolutions"):
         run_restore(session, fused, **SR, start=tmp_path / "fewer.safetensors")
+
+
+def test_a_run_does_not_go_on_from_other_weights_or_ranges(shards, fused, start, tmp_path):
+    """With the names and sizes of the first ones, so nothing else would tell."""
+    assert not run_restore(tiny_session(shards, RunFolder(tmp_path), rounding(), after(2)), fused, **SR, start=start)
+    weights = read_weights(start)
+    key = next(key for key in weights.tensors if key.startswith("trunk.body."))
+    others = {
+        "weights": replace(weights, tensors=weights.tensors | {key: weights.tensors[key] + 1e-3}),
+        "ranges": replace(weights, ranges={k: replace(v, steps_C=v.steps_C * 1.01) for k, v in weights.ranges.items()}),
+    }
+    for name, other in others.items():
+        write_weights(tmp_path / f"{name}.safetensors", other)
+        session = tiny_session(shards, RunFolder(tmp_path, resume=True), rounding())
+        with pytest.raises(TrainingError, match="began with other weights or ranges"):
+            run_restore(session, fused, **SR, start=tmp_path / f"{name}.safetensors")
+
+
+def test_an_adversarial_loss_is_refused(shards, fused, start, tmp_path):
+    """Its discriminator compares with photographs."""
+    recipe = rounding(restore__loss__adversarial=0.1)
+    with pytest.raises(UsageError, match="adversarial"):
+        run_restore(tiny_session(shards, RunFolder(tmp_path / "run"), recipe), fused, **SR, start=start)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_start_without_ranges_is_refused(shards, fused, start, tmp_path):
