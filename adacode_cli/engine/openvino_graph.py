@@ -256,7 +256,7 @@ def _in_eight_bits(x: Traced, bias: Tensor | None) -> tuple[Node, Node, Tensor |
     low, high = (_constant(limit[None, :, None, None]) for limit in given.limits)
     bounds = [ops.constant(np.float32(whole)) for whole in (-given.zero, TOP - given.zero)]
     node = ops.fake_quantize(x.node, low, high, *bounds, TOP + 1)
-    filters = filters_of(x.recorder.convolution_of(bias), given)
+    filters = filters_of(x.recorder.convolution_of(bias), given, x.recorder.weight_top)
     whole, factor = whole_weight(filters.weight_OIHW, given, x.recorder.weight_top)
     weight = ops.multiply(ops.convert(ops.constant(whole.numpy()), np.float32), _constant(factor))
     return node, weight, filters.bias_O

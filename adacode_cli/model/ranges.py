@@ -60,10 +60,17 @@ Ranges = Mapping[str, InputRange]
 """The range of each convolution that may run in 8 bits, by its name in the network."""
 
 
-def filters_of(conv: nn.Conv2d, given: InputRange) -> Filters:
-    """What a convolution, which has a bias, multiplies with and adds in 8 bits, before its weight is rounded."""
+def filters_of(conv: nn.Conv2d, given: InputRange, top: int = WEIGHT_TOP) -> Filters:
+    """What a convolution, which has a bias, multiplies with and adds in 8 bits, before its weight is rounded to whole
+    numbers up to `top`.
+
+    Filters of its own are for WEIGHT_TOP: rounded to fewer numbers they are worse than the ones for float32, because
+    the rounding errors of a filter then no longer compensate for one another.
+    """
     assert conv.bias is not None, "every convolution that runs in 8 bits has a bias"
-    return given.filters or Filters(conv.weight.detach(), conv.bias.detach())
+    if given.filters is not None and top == WEIGHT_TOP:
+        return given.filters
+    return Filters(conv.weight.detach(), conv.bias.detach())
 
 
 def whole_weight(weight_OIHW: Tensor, given: InputRange, top: int = WEIGHT_TOP) -> tuple[Tensor, Tensor]:
