@@ -253,7 +253,7 @@ def test_quantizing_says_what_it_does_and_that_few_photographs_are_too_few(real_
     few = real_adacode(*QUANTIZE)
     assert few.returncode == 0
     first, *_ = few.stderr.decode().splitlines()
-    assert first == "measuring ranges: 0.png"
+    assert first == "reading 0.png"
     assert "note: only 3 photographs were used" in few.stderr.decode()
     photo("photos/thin.png", (64, 2))
     (files / "photos" / "text.png").write_text("no image")

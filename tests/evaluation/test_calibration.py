@@ -97,7 +97,11 @@ def test_photographs_become_inputs_and_small_ones_are_left_out(net, tmp_path):
     weights = Weights("whole", net.config, Provenance(), net.state_dict())
     steps = []
     found = calibrate(weights, net, sorted(tmp_path.glob("*.png")), steps.append)
-    assert steps[:3] == ["0.png", "1.png", "2.png"]
+    assert steps[:3] == ["reading 0.png", "reading 1.png", "reading 2.png"]
+    ranges = [f"range of {name}" for name in convolutions_for(net)]
+    assert steps[3 : 3 + len(ranges)] == ranges
+    filters = {f"filter of {name}" for name in convolutions_for(net) if name.startswith("trunk.")}
+    assert {step for step in steps[3 + len(ranges) :] if " of " in step} == filters
     assert set(found.weights.ranges) == set(convolutions_for(net))
     assert found.least_db <= found.psnr_db
     assert found.least_db > 20
