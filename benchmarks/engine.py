@@ -68,16 +68,17 @@ def network(family: str, weights: str | None, *, ranges: bool) -> AdaCode:
 def compare(family: str, side: int, args: argparse.Namespace) -> None:
     """Plain pass against the engine for one image of side × side."""
     net, image = network(family, args.weights, ranges="int8" in args.precision), cut(read_image(PHOTO).pixels, side)
-    usual = yardstick_seconds(to_tensor(image), args.device, args.repeats) if side == YARDSTICK_SIDE else None
+    yardstick_s = yardstick_seconds(to_tensor(image), args.device, args.repeats) if side == YARDSTICK_SIDE else None
     for one in passes(net, image, args.device, args.precision, args.repeats):
         if one.psnr_db is None:  # the plain one
-            gflop, beside = one.gflop_per_s * one.seconds, "" if usual is None else f", yardstick {usual:.3f} s"
+            gflop = one.gflop_per_s * one.seconds
+            beside = "" if yardstick_s is None else f", yardstick {yardstick_s:.3f} s"
             print(f"{family}, {side}×{side} → {4 * side}×{4 * side}, {gflop:.0f} GFLOP as defined{beside}")
-        print(f"  {_pass(one, usual)}", flush=True)
+        print(f"  {_pass(one, yardstick_s)}", flush=True)
 
 
-def _pass(one: Pass, usual: float | None) -> str:
-    beside = "" if usual is None else f"  {one.seconds / usual:5.2f} yardsticks"
+def _pass(one: Pass, yardstick_s: float | None) -> str:
+    beside = "" if yardstick_s is None else f"  {one.seconds / yardstick_s:5.2f} yardsticks"
     psnr = "" if one.psnr_db is None else f"  PSNR {one.psnr_db:.1f} dB"
     return f"{one.name:<10}{one.seconds:8.3f} s  ratio {one.ratio:4.2f}  {one.gflop_per_s:6.0f} GFLOP/s{beside}{psnr}"
 

@@ -102,7 +102,9 @@ def _auto(device: Facts, versions: Facts) -> str:
         return f"{usual}; int8 needs OpenVINO (pip install 'adacode-cli[int8]')"
     if with_ranges == usual:
         return f"{usual}, also for weights with ranges for int8"
-    return f"{usual}; {with_ranges} for weights with ranges and at least 45 dB"
+    from adacode_cli.model.ranges import VISIBLE_DB
+
+    return f"{usual}; {with_ranges} for weights whose ranges state at least {VISIBLE_DB:g} dB to float32"
 
 
 def _weights(entry: Facts) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,6 +18,7 @@ from rich.text import Text
 from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
 from adacode_cli.cli.options import AsJson, DeviceName, Precision, Verbose, Weights, with_option_groups
 from adacode_cli.cli.restore_options import Denoise
+from adacode_cli.cli.run_text import counted
 from adacode_cli.cli.streams import printable, stderr_console, write_line
 from adacode_cli.errors import UsageError
 from adacode_cli.tasks import TASKS
@@ -200,6 +202,11 @@ class Evaluation:
         return mean_scores(row.restored for row in self.rows), mean_scores(baseline) if baseline else None
 
     @property
+    def precisions(self) -> dict[str, int]:
+        """How many images were computed in each precision, in the order in which the precisions occur."""
+        return dict(Counter(row.precision for row in self.rows))
+
+    @property
     def step(self) -> str:
         """What was measured, in words."""
         task = f"{self.task} x{self.scale}" if TASKS[self.task].enlarges else self.task
@@ -237,6 +244,7 @@ def json_object(found: Evaluation) -> dict[str, object]:
         "perceptual": found.perceptual,
         "border_px": found.border_px,
         "images": len(found.rows),
+        "precisions": found.precisions,
         "baseline_method": found.baseline_method,
         "restored": asdict(restored),
         "baseline": baseline and asdict(baseline),
@@ -272,7 +280,11 @@ def _notes(found: Evaluation) -> list[str]:
         what = "PSNR in dB, of RGB inside the holes."
     else:
         what = f"PSNR in dB and SSIM, of luma without a border of {found.border_px} px."
-    lines = [f"{_OURS}: {found.step}, weights {printable(found.weights)}", f"{what} Higher is better."]
+    lines = [
+        f"{_OURS}: {found.step}, weights {printable(found.weights)}",
+        f"computed in {counted(found.precisions)}",
+        f"{what} Higher is better.",
+    ]
     if found.perceptual:
         lines.append(
             f"{printable(found.distance)}: {printable(found.perceptual)}, of whole RGB images. Lower is better."

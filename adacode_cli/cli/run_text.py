@@ -61,7 +61,7 @@ def finished_lines(report: Report, roots: tuple[Path, ...], *, detailed: bool) -
         ended = "interrupted"
     text = Text(f"{ended}: {', '.join(counts)} in {duration(report.seconds)}{_places(roots)}")
     if detailed and report.precisions:
-        text.append(f"\n  computed in {_counted(report.precisions)}", style="dim")
+        text.append(f"\n  computed in {counted(report.precisions)}", style="dim")
     if report.left_out:
         text.append(f"\n  {printable(report.left_out.text)}", style="dim")
     if report.untouched:
@@ -71,7 +71,7 @@ def finished_lines(report: Report, roots: tuple[Path, ...], *, detailed: bool) -
     return text
 
 
-def _counted(precisions: Mapping[str, int]) -> str:
+def counted(precisions: Mapping[str, int]) -> str:
     """Precisions; where there are several, with the number of files."""
     if len(precisions) == 1:
         return next(iter(precisions))

@@ -55,7 +55,7 @@ def quantize(
         int, typer.Option("--most", metavar="N", min=1, help="Use at most N of the photographs, spread over all.")
     ] = 32,
     keep_ranges: Annotated[
-        bool, typer.Option("--keep-ranges", help="Keep the ranges of NAME, and only measure how near its images are.")
+        bool, typer.Option("--keep-ranges", help="Keep NAME's ranges and filters; only measure how near images are.")
     ] = False,
     overwrite: Overwrite = False,
     hub_repo: HubRepo = None,
@@ -71,18 +71,15 @@ def quantize(
     """
     invocation_of(context, verbose=verbose)
     with ended_by_interruption():
-        from adacode_cli.batch.kept import Kept
         from adacode_cli.checkpoints.companions import copy, missing_at
         from adacode_cli.checkpoints.load import WeightsSource
-        from adacode_cli.evaluation.code_usage import photographs_in
 
         _check_output(output, overwrite=overwrite)
-        photographs = photographs_in(photos)
-        Kept(folders=(photos,)).refuse_original(output)
+        photographs = _photographs(photos, output, most)
         source = WeightsSource(name, hub_repo)
         _refuse_own_file(output, source.own_file())
         copies = missing_at(output, source)
-        found = _calibrated(source, photographs[:: -(-len(photographs) // most)], keep_ranges=keep_ranges)
+        found = _calibrated(source, photographs, keep_ranges=keep_ranges)
         copy(copies)
         _write(output, found, source.own_file())
         _report(found, [place.name for place in copies], kept=keep_ranges)
@@ -94,6 +91,16 @@ def _check_output(output: Path, *, overwrite: bool) -> None:
         raise UsageError(f"{output} does not end in .safetensors", hint="Choose a name that ends in .safetensors.")
     if output.exists() and not overwrite:
         raise OutputError("exists already", path=output, hint="Add --overwrite, or choose another name.")
+
+
+def _photographs(folder: Path, output: Path, most: int) -> Sequence[Path]:
+    """At most `most` photographs of the folder, spread over all. Refuses an output that would replace an original."""
+    from adacode_cli.batch.kept import Kept
+    from adacode_cli.evaluation.code_usage import photographs_in
+
+    found = photographs_in(folder)
+    Kept(folders=(folder,)).refuse_original(output)
+    return found[:: -(-len(found) // most)]
 
 
 def _refuse_own_file(output: Path, path: Path) -> None:
@@ -128,7 +135,7 @@ def _progress() -> Iterator[Callable[[str], None]]:
     def show(text: str) -> None:
         nonlocal last
         if (now := time.monotonic()) - last >= _LINE_EVERY_S:
-            _say(f"measuring ranges: {text}")
+            _say(text)
             last = now
 
     yield show

@@ -9,8 +9,8 @@ all sizes on the processors that were tested: there a tile has the values of the
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from threading import Thread
@@ -145,7 +145,8 @@ class EightBit:
         inputs, key = _inputs_of(steps), (steps, part.outputs)
         if key not in self._models:
             # The sums of a sampled tiling are gathered by ever longer lists of steps, whose parts are the same.
-            made = model_of(steps, shapes, inputs, part.outputs, recorder)
+            with _computing("prepare"):
+                made = model_of(steps, shapes, inputs, part.outputs, recorder)
             self._models[key] = made if recorder.names else None
         model = self._models[key]
         if model is None:
@@ -173,16 +174,17 @@ class EightBit:
     def _infer(self, part: _Part, inputs_BCHW: list[Tensor], outputs_BHWC: list[Tensor]) -> None:
         openvino = import_openvino()
         model = self._ready(part)
-        request = model.create_infer_request()
         # OpenVINO does not keep the memory of shared arrays alive, so these lists do.
         given = [_channels_last(x).numpy() for x in inputs_BCHW]
         results = [result.numpy() for result in outputs_BHWC]
-        for i, array in enumerate(given):
-            request.set_input_tensor(i, openvino.Tensor(array, shared_memory=True))
-        for i, array in enumerate(results):
-            request.set_output_tensor(i, openvino.Tensor(array, shared_memory=True))
         try:
-            request.infer()
+            with _computing("compute"):  # for maps of a new size, kernels are made here
+                request = model.create_infer_request()
+                for i, array in enumerate(given):
+                    request.set_input_tensor(i, openvino.Tensor(array, shared_memory=True))
+                for i, array in enumerate(results):
+                    request.set_output_tensor(i, openvino.Tensor(array, shared_memory=True))
+                request.infer()
         finally:
             # Otherwise it keeps its maps, which the memory plan does not know of, while other tiles and images run.
             model.release_memory()
@@ -205,14 +207,25 @@ def compiled(model: Model) -> CompiledModel:
         "NUM_STREAMS": 1,
         "ENABLE_CPU_PINNING": False,
     }
-    try:
+    with _computing("prepare"):
         return _core().compile_model(model, "CPU", settings)
-    except RuntimeError as error:
+
+
+@contextmanager
+def _computing(verb: str) -> Iterator[None]:
+    """Within, what fails is raised as a DeviceError: OpenVINO cannot `verb` the network. Lack of memory stays as it is:
+    smaller tiles may fit.
+    """
+    try:
+        yield
+    except DeviceError:
+        raise
+    except Exception as error:
         if is_out_of_memory(error):
             raise
-        why = next((line for line in reversed(str(error).splitlines()) if line.strip()), "")
+        why = next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
         hint = "Use --precision fp32. A limit on the memory of the process may be too low for OpenVINO's libraries."
-        raise DeviceError(f"OpenVINO cannot prepare the network: {why.strip()}", hint=hint, only_int8=True) from error
+        raise DeviceError(f"OpenVINO cannot {verb} the network: {why.strip()}", hint=hint, only_int8=True) from error
 
 
 def _require_openvino() -> None:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _CELLS = 8
 # torch keeps maps channels last, and so do the inputs and results of the model: they share memory with torch's maps.
 _TO_CHANNELS_FIRST, _TO_CHANNELS_LAST = (0, 3, 1, 2), (0, 2, 3, 1)
-_NEXT_TO_NOTHING = 1e-30
+_TINY_BIAS = 1e-30
 
 
 def import_openvino() -> ModuleType:
@@ -269,7 +269,7 @@ def _biased(node: Node, bias: Tensor | None) -> Node:
         return node
     # OpenVINO leaves out a sum with zeros. Without a sum, it multiplies the result of a convolution in 8 bits by its
     # factors twice where two other operations read it (2026.4). So small a number changes no other one.
-    given = bias if bool(bias.any()) else torch.full_like(bias, _NEXT_TO_NOTHING)
+    given = bias if bool(bias.any()) else torch.full_like(bias, _TINY_BIAS)
     return ops.add(node, _constant(given[None, :, None, None]))
 
 

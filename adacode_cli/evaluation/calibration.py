@@ -75,15 +75,18 @@ def calibrate(
 ) -> Calibrated:
     """Weights with ranges that were measured on photographs, as they are given to the task. Where images in 8 bits can
     differ visibly, filters for 8 bits are fitted too. network: that of the weights. on_step: is given a few words on
-    what is done; on_left_out: why a file was not used. keep_ranges: the weights keep the ranges that they have.
+    what is done; on_left_out: why a file was not used. keep_ranges: the weights keep the ranges and filters that
+    they have. The network is as before afterwards.
 
     Raises InputError if no photograph can be read and is large enough.
     """
     images, used = _inputs(photographs, network.config, on_step, on_left_out)
-    ranges = weights.ranges if keep_ranges else measured(network, images, on_step)
+    ranges = weights.ranges
+    if not keep_ranges:
+        ranges = measured(network, images, lambda name: on_step(f"range of {name}"))
     figures = _compared(network, images, ranges, on_step)
     if mean(figures) < VISIBLE_DB and not keep_ranges:
-        with_filters = fitted(network, _to_fit_on(images), ranges, on_step)
+        with_filters = fitted(network, _to_fit_on(images), ranges, lambda name: on_step(f"filter of {name}"))
         better = _compared(network, images, with_filters, on_step)
         if mean(better) > mean(figures):
             ranges, figures = with_filters, better
@@ -100,7 +103,7 @@ def _inputs(
     images: list[Tensor] = []
     used = 0
     for path in photographs:
-        on_step(path.name)
+        on_step(f"reading {path.name}")
         try:
             pixels = read_image(path).pixels
         except InputError as error:
@@ -144,11 +147,22 @@ def _to_fit_on(images: Sequence[Tensor]) -> Sequence[Tensor]:
 def _images_in_eight_bits(network: AdaCode, images: Sequence[Tensor], ranges: Ranges) -> list[Tensor]:
     """The network's images in 8 bits, 1×3×H×W."""
     if has_openvino():
-        network.ranges = ranges
-        runner = Runner(network, _CPU, RunOptions("int8"))
-        return [runner.run(image, deep=False).image_CHW[None] for image in images]
+        with _with_ranges(network, ranges):
+            runner = Runner(network, _CPU, RunOptions("int8"))
+            return [runner.run(image, deep=False).image_CHW[None] for image in images]
     with in_eight_bits(network, ranges):
         return [through(network, image) for image in images]
+
+
+@contextmanager
+def _with_ranges(network: AdaCode, ranges: Ranges) -> Iterator[None]:
+    """Within, the network has these ranges, and does not state how near its images in 8 bits are."""
+    before = network.ranges, network.int8_psnr_db
+    network.ranges, network.int8_psnr_db = ranges, None
+    try:
+        yield
+    finally:
+        network.ranges, network.int8_psnr_db = before
 
 
 def _levels(image: Tensor) -> npt.NDArray[np.float32]:

@@ -46,11 +46,14 @@ class Scores:
 
 @dataclass(frozen=True)
 class Row:
-    """One image: `restored` by the network, `baseline` by the task's baseline, if it has one."""
+    """One image: `restored` by the network, `baseline` by the task's baseline, if it has one. precision: in which the
+    network computed the image, `fp32`, `bf16`, `fp16` or `int8`.
+    """
 
     name: str
     restored: Scores
     baseline: Scores | None
+    precision: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,9 +90,9 @@ def evaluate(
     rows = []
     for example in examples:
         on_example(example)
-        images = _images_of(restorer, example, task, scale, denoise)
+        images, precision = _images_of(restorer, example, task, scale, denoise)
         baseline = None if images.baseline is None else _scores(images.baseline, images, perceptual)
-        row = Row(example.name, _scores(images.restored, images, perceptual), baseline)
+        row = Row(example.name, _scores(images.restored, images, perceptual), baseline, precision)
         on_row(row, images)
         rows.append(row)
     return rows
@@ -108,12 +111,15 @@ def mean_scores(scores: Iterable[Scores]) -> Scores:
     )
 
 
-def _images_of(restorer: Restorer, example: Example, task: str, scale: int, denoise: float) -> ExampleImages:
+def _images_of(
+    restorer: Restorer, example: Example, task: str, scale: int, denoise: float
+) -> tuple[ExampleImages, str]:
+    """The images of an example, and the precision in which the network made its own."""
     original, degraded, hole = _read(example, scale)
-    restored = restorer.restore(task, degraded, scale=scale, denoise=denoise, mask=hole).image
+    found = restorer.restore(task, degraded, scale=scale, denoise=denoise, mask=hole)
     method = TASKS[task].baseline
     baseline = None if method is None else _by_baseline(method, degraded, original, hole)
-    return ExampleImages(degraded, hole, baseline, np.asarray(restored, np.uint8), original)
+    return ExampleImages(degraded, hole, baseline, np.asarray(found.image, np.uint8), original), found.precision
 
 
 def _scores(image: RgbImage, images: ExampleImages, perceptual: Perceptual | None) -> Scores:

@@ -6,7 +6,7 @@ integers (equalisation: Nagel et al. 2019, arXiv:1906.04721). These products of 
 numbers, with one factor for each channel that the convolution makes. The ranges were measured on photographs and come
 with the weights, so an image's values do not depend on how it is divided into tiles.
 
-A convolution can have other filters for 8 bits than for float32: filters that make up for the rounding.
+A convolution can have other filters for 8 bits than for float32: filters that compensate the rounding.
 """
 
 from __future__ import annotations

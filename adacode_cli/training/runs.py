@@ -254,21 +254,27 @@ def run_restore(
     _adopt_shape(session, task, start=start, trunk=trunk)
     family = session.recipe.network
     config = family.restoring(task, scale, family.clean(teacher.config.categories, teacher.config.codebooks))
-    learns = session.recipe.restore.learns
     require_trunk(session.recipe, config.trunk)
     network = fresh_network(config, session.seed(name))
     adopt_fused(network, teacher)
     _require_shared(network, shared, ("basis", "fused"), fused)
     ranges = _start(session, network, start=start, trunk=trunk)
-    if session.recipe.restore.int8 and not ranges:
+    stage = _restore_stage(session, network, teacher, ranges, start)
+    return session.train(name, "restore", stage) is not None
+
+
+def _restore_stage(
+    session: TrainingSession, network: AdaCode, teacher: AdaCode, ranges: Ranges, start: Path | None
+) -> Stage:
+    """Stage III as the recipe has it. ranges: those of `start`. Raises TrainingError if it needs some and has none."""
+    recipe = session.recipe.restore
+    if not recipe.int8:  # the result has no ranges: those of other weights do not fit
+        teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return RestoreStage(network, session.context("restore"), teacher, recipe.learns)
+    if not ranges:
         what = "has no ranges for 8 bits, which restore.int8 trains"
         raise TrainingError(what, path=start, hint="Make a file that has them: adacode weights quantize.")
-    if session.recipe.restore.int8:
-        stage: Stage = RoundingStage(network, session.context("restore"), ranges, learns)
-    else:  # the result has no ranges: those of other weights do not fit
-        teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        stage = RestoreStage(network, session.context("restore"), teacher, learns)
-    return session.train(name, "restore", stage) is not None
+    return RoundingStage(network, session.context("restore"), ranges, recipe.learns)
 
 
 def require_trunk(recipe: Recipe, trunk: TrunkConfig | None) -> None:

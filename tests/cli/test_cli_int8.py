@@ -253,7 +253,7 @@ def test_quantizing_says_what_it_does_and_that_few_photographs_are_too_few(real_
     few = real_adacode(*QUANTIZE)
     assert few.returncode == 0
     first, *_ = few.stderr.decode().splitlines()
-    assert first == "measuring ranges: 0.png"
+    assert first == "reading 0.png"
     assert "note: only 3 photographs were used" in few.stderr.decode()
     photo("photos/thin.png", (64, 2))
     (files / "photos" / "text.png").write_text("no image")
@@ -435,11 +435,12 @@ def test_auto_goes_on_in_float32_with_a_warning_if_openvino_cannot_be_loaded(rea
 def test_doctor_says_what_auto_takes(real_adacode):
     text = real_adacode("doctor").stdout.decode()
     assert re.search(r"native: fp32 yes, bf16 (yes|no), fp16 (yes|no|unknown), int8 (yes|no|unknown)\n", text)
-    near = "; int8 for weights with ranges and at least 45 dB"
+    near = "; int8 for weights whose ranges state at least 45 dB to float32"
     usual = ", also for weights with ranges for int8"
     expected = near if is_made_for_int8(CPU) and not computes_bf16(CPU) else usual
     expected = expected if has_openvino() else f"({usual}|; int8 needs OpenVINO.*)"
     assert re.search(rf"\n      auto: (fp32|bf16){expected}\n", text)
+    assert all(len(line) <= 80 for line in text.splitlines() if line.startswith("      auto: "))
     narrow = real_adacode("doctor", ONEDNN_MAX_CPU_ISA="AVX2").stdout.decode()
     assert re.search(r"int8 (no|unknown)\n      auto: (fp32|bf16), also for weights with ranges for int8\n", narrow)
     (cpu, *_) = json.loads(real_adacode("doctor", "--json").stdout)["devices"]

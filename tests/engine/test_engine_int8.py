@@ -264,6 +264,78 @@ def test_a_model_that_cannot_be_prepared_is_the_devices_fault(monkeypatch):
         runner(calibrated(LAYOUTS["trunk sr ×4"])).restore(photograph(24, 32))
 
 
+class BrokenModel:
+    """A compiled model that cannot compute, as OpenVINO says so."""
+
+    def __init__(self, message):
+        self._message = message
+
+    def create_infer_request(self):
+        return self
+
+    def set_input_tensor(self, *_):
+        pass
+
+    set_output_tensor = set_input_tensor
+
+    def infer(self):
+        raise RuntimeError(self._message)
+
+    def release_memory(self):
+        pass
+
+
+def failing(error):
+    def fail(*_):
+        raise error
+
+    return fail
+
+
+BREAKS = {
+    "graph": (int8, "model_of", failing(TypeError("Exception from node.cpp:1:\nno such operation\n"))),
+    "compilation": (int8, "compiled", failing(DeviceError("no kernels", hint="", only_int8=True))),
+    "computing": (int8, "compiled", lambda _: BrokenModel("Exception from node.cpp:9:\nno kernel for this size\n")),
+}
+
+
+def auto_takes_int8(name, _device, *, deep, int8_psnr_db=None):
+    """What `choose_precision` does on a processor that is made for int8."""
+    is_near = name == "int8" or (name == "auto" and (int8_psnr_db or 0) >= 45)
+    return INT8 if is_near and not deep else torch.float32
+
+
+@pytest.mark.parametrize("broken", BREAKS)
+def test_auto_goes_on_in_float32_wherever_openvino_fails(monkeypatch, broken):
+    monkeypatch.setattr("adacode_cli.engine.runner.choose_precision", auto_takes_int8)
+    net, image = calibrated(LAYOUTS["trunk sr ×4"]), photograph(24, 32)
+    net.int8_psnr_db = 50.0
+    assert runner(net, "auto").restore(image).precision == "int8"
+    exact = runner(net, "fp32").restore(image).pixels
+    monkeypatch.setattr(*BREAKS[broken])
+    auto = runner(net, "auto")
+    first, second = auto.restore(image), auto.restore(image)
+    assert (first.precision, second.precision) == ("fp32", "fp32")
+    assert np.array_equal(first.pixels, exact)
+    assert np.array_equal(second.pixels, exact)
+    assert "int8 cannot be used" in " ".join(first.notes)
+    assert second.notes == ()
+    with pytest.raises(DeviceError, match="no "):
+        runner(net).restore(image)
+
+
+def test_memory_that_runs_out_is_not_taken_for_a_failure_of_openvino(monkeypatch):
+    monkeypatch.setattr("adacode_cli.engine.runner.choose_precision", auto_takes_int8)
+    net = calibrated(LAYOUTS["trunk sr ×4"])
+    net.int8_psnr_db = 50.0
+    monkeypatch.setattr(int8, "compiled", lambda _: BrokenModel("Exception from src/inference: std::bad_alloc"))
+    auto = runner(net, "auto")
+    with pytest.raises(Exception, match=r"bad_alloc|out of memory") as error:
+        auto.restore(photograph(24, 32))
+    assert not getattr(error.value, "only_int8", False)
+    assert auto.in_eight_bits
+
+
 def test_only_a_cpu_computes_in_8_bits():
     with pytest.raises(DeviceError, match="CPU only"):
         choose_precision("int8", torch.device("mps"), deep=False)

@@ -14,8 +14,9 @@ sys.path.append(str(Path(__file__).parents[1] / "engine"))
 from tiny_networks import LAYOUTS, lively, photograph, psnr, tensor
 
 from adacode_cli.checkpoints.format import Provenance, Weights
+from adacode_cli.engine.device import has_openvino
 from adacode_cli.engine.restorer import network_digest
-from adacode_cli.errors import InputError
+from adacode_cli.errors import DeviceError, InputError
 from adacode_cli.evaluation import calibration
 from adacode_cli.evaluation.calibration import calibrate, convolutions_for, in_eight_bits, measured, through
 from adacode_cli.model.ranges import Filters, InputRange, rounded_weight
@@ -96,7 +97,11 @@ def test_photographs_become_inputs_and_small_ones_are_left_out(net, tmp_path):
     weights = Weights("whole", net.config, Provenance(), net.state_dict())
     steps = []
     found = calibrate(weights, net, sorted(tmp_path.glob("*.png")), steps.append)
-    assert steps[:3] == ["0.png", "1.png", "2.png"]
+    assert steps[:3] == ["reading 0.png", "reading 1.png", "reading 2.png"]
+    ranges = [f"range of {name}" for name in convolutions_for(net)]
+    assert steps[3 : 3 + len(ranges)] == ranges
+    filters = {f"filter of {name}" for name in convolutions_for(net) if name.startswith("trunk.")}
+    assert {step for step in steps[3 + len(ranges) :] if " of " in step} == filters
     assert set(found.weights.ranges) == set(convolutions_for(net))
     assert found.least_db <= found.psnr_db
     assert found.least_db > 20
@@ -161,6 +166,31 @@ def test_ranges_that_are_kept_are_neither_measured_nor_fitted(net, tmp_path, mon
     found = calibrate(weights, net, [tmp_path / "0.png"], keep_ranges=True)
     assert found.weights.ranges is coarse
     assert found.psnr_db < 45
+
+
+@pytest.mark.skipif(not has_openvino(), reason="OpenVINO is not installed")
+@pytest.mark.parametrize("ending", ["with a result", "with an error"])
+def test_calibrating_leaves_ranges_and_statement_of_the_network_as_they_were(tmp_path, monkeypatch, ending):
+    network = lively(LAYOUTS["trunk sr ×4"])
+    network.ranges = {"trunk.join": InputRange(torch.ones(1), 3)}
+    network.int8_psnr_db = 47.5
+    weights = Weights("whole", network.config, Provenance(), network.state_dict())
+    Image.fromarray(photograph(40, 48)).save(tmp_path / "0.png")
+    digest = network_digest(network)
+    if ending == "with a result":
+        assert len(calibrate(weights, network, [tmp_path / "0.png"]).weights.ranges) > 1
+    else:
+        seen = []
+
+        def fail(runner, *_, **__):
+            seen.append((len(runner.network.ranges), runner.network.int8_psnr_db))
+            raise DeviceError("out of memory", hint="")
+
+        monkeypatch.setattr(calibration.Runner, "run", fail)
+        with pytest.raises(DeviceError):
+            calibrate(weights, network, [tmp_path / "0.png"])
+        assert seen == [(len(convolutions_for(network)), None)]
+    assert network_digest(network) == digest
 
 
 def test_unreadable_photographs_are_left_out_and_named(net, tmp_path):

@@ -17,12 +17,13 @@ from perceptual_fixture import save_perceptual
 from PIL import Image
 from small_testset import NAMES, ORIGINALS, hole_of, save, small
 
+from adacode_cli.cli.evaluate import Evaluation, json_object, table_lines
 from adacode_cli.cli.main import app
 from adacode_cli.engine.restorer import Restorer
 from adacode_cli.errors import InputError, OutputError, UsageError, WeightsError
 from adacode_cli.evaluation.metrics import perceptual_distance, psnr_in_hole
 from adacode_cli.evaluation.perceptual import load_perceptual
-from adacode_cli.evaluation.score import evaluate
+from adacode_cli.evaluation.score import Row, Scores, evaluate
 from adacode_cli.evaluation.testset import load_testset
 
 ROOT = Path(__file__).parents[2]
@@ -95,6 +96,23 @@ def test_a_table_has_every_image_then_the_means_then_what_they_are(testset, weig
     assert float(mean[5]) == pytest.approx(np.mean(expected), abs=0.006)
     assert "inside the holes" in out
     assert f"LPIPS: {perceptual}" in out
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_table_and_json_say_in_which_precision_images_were_computed(testset, weights, capfd, precision):
+    arguments = ("--data", testset, "-w", weights["reconstruct"], "--device", "cpu", "--precision", precision)
+    assert f"computed in {precision}" in run_eval(capfd, "reconstruct", *arguments).splitlines()
+    found = json.loads(run_eval(capfd, "reconstruct", *arguments, "--json"))
+    assert found["precisions"] == {precision: 2}
+    assert [row["precision"] for row in found["rows"]] == [precision, precision]
+
+
+def test_where_auto_takes_several_precisions_each_is_counted():
+    scores = Scores(30.0, 0.9, None)
+    rows = [Row(str(i), scores, None, precision) for i, precision in enumerate(("int8", "fp32", "fp32"))]
+    found = Evaluation("reconstruct", 1, 1.0, "mine.safetensors", None, None, rows)
+    assert "computed in int8 (1), fp32 (2)" in table_lines(found)
+    assert json_object(found)["precisions"] == {"int8": 1, "fp32": 2}
 
 
 def test_a_table_says_which_border_is_left_out(testset, weights, capfd):

@@ -54,7 +54,7 @@ def images_of(seed: int, *, scale: int = 4, hole: bool = False, baseline: bool =
 
 
 def scored(name: str, psnr: float, perceptual: float | None = None) -> Row:
-    return Row(name, Scores(psnr, 0.5, perceptual), Scores(psnr + 1, 0.25, perceptual))
+    return Row(name, Scores(psnr, 0.5, perceptual), Scores(psnr + 1, 0.25, perceptual), "fp32")
 
 
 @pytest.mark.parametrize("measured", [True, False])
