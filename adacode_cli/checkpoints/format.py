@@ -222,6 +222,8 @@ def _filters_in(
         or whole.shape[:2] != (*factor.shape, *steps_C.shape)
     ):
         raise WeightsError(f"has incomplete filters in 8 bits for {name[:80]}")
+    if not bool((factor > 0).all()):
+        raise WeightsError(f"has filters in 8 bits for {name[:80]} with a factor that is not positive")
     return Filters(whole * factor[:, None, None, None] / steps_C[:, None, None], bias)
 
 

@@ -142,7 +142,12 @@ def _code_of(end: SystemExit, invocation: Invocation) -> int:
 def ended_by_interruption() -> Iterator[None]:
     """Within the block, SIGINT, SIGTERM and SIGHUP stop the work and end the command. Use it in the main thread."""
     try:
-        with interruptible():
-            yield
+        with interruptible() as was_interrupted:
+            try:
+                yield
+            except Exception as error:
+                if was_interrupted():  # a library can make an error of its own out of the KeyboardInterrupt
+                    raise KeyboardInterrupt from error
+                raise
     except KeyboardInterrupt as error:
         raise typer.Exit(EXIT_INTERRUPTED) from error

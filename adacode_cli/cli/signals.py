@@ -37,14 +37,20 @@ def end_at_a_signal() -> None:
 
 
 @contextmanager
-def interruptible(limit_s: float | None = None) -> Iterator[None]:
+def interruptible(limit_s: float | None = None) -> Iterator[Callable[[], bool]]:
     """Within the block the first signal raises KeyboardInterrupt, a second one ends the process with 130.
+
+    The block is given a function that says whether there was a signal.
 
     With `limit_s` the process ends that number of seconds after the first one in any case, and at the second one even
     inside a call into a library. Use it in the main thread.
     """
 
+    interrupted = False
+
     def first(_number: int, frame: FrameType | None) -> None:
+        nonlocal interrupted
+        interrupted = True
         for number in SIGNALS:
             if signal.getsignal(number) is first:
                 signal.signal(number, _second)
@@ -53,7 +59,7 @@ def interruptible(limit_s: float | None = None) -> Iterator[None]:
     watch = _Watch(limit_s) if limit_s is not None and os.name == "posix" else None
     try:
         with _handled_by(first):
-            yield
+            yield lambda: interrupted
     finally:
         if watch:
             watch.end()

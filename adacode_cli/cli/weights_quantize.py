@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -91,6 +92,13 @@ def _check_output(output: Path, *, overwrite: bool) -> None:
         raise UsageError(f"{output} does not end in .safetensors", hint="Choose a name that ends in .safetensors.")
     if output.exists() and not overwrite:
         raise OutputError("exists already", path=output, hint="Add --overwrite, or choose another name.")
+    if output.is_dir():
+        raise OutputError("is a directory", path=output, hint="Choose another name.")
+    folder = next(place for place in output.absolute().parents if place.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        # Measuring takes minutes, which would be lost.
+        hint = "Choose a folder for -o where files can be written."
+        raise OutputError(f"cannot be written: {folder} is not a writable folder", path=output, hint=hint)
 
 
 def _photographs(folder: Path, output: Path, most: int) -> Sequence[Path]:

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
-from threading import Thread
+from threading import Event, Thread
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -71,27 +71,31 @@ class EightBit:
         self._parts: dict[tuple[Steps, frozenset[str]], list[_Part]] = {}
         self._models: dict[tuple[Steps, tuple[str, ...]], Model | None] = {}
         self._compiled: dict[tuple[Steps, tuple[str, ...]], CompiledModel] = {}
-        self._preparing: Thread | None = None
+        self._prepared: Event | None = None
 
     def prepare(self, *halves: Half) -> None:
         """Begins to compile the models of halves that run in one pass, in another thread; `run` waits for it."""
+        self._prepared = Event()
         # Python waits for it at exit: a thread that is ended in the middle of a compilation aborts the process.
-        self._preparing = Thread(target=self._prepare, args=(halves,), name="int8", daemon=False)
-        self._preparing.start()
+        Thread(target=self._prepare, args=(halves, self._prepared), name="int8", daemon=False).start()
 
-    def _prepare(self, halves: Sequence[Half]) -> None:
-        # What fails here fails again when a model is needed, and is reported then.
-        with suppress(Exception), torch.inference_mode():
-            for half in halves:
-                for part in self._divided(half.whole.steps, half.kept & {step.writes for step in half.whole.steps}):
-                    if part.model is not None:
-                        self._ready(part)
+    def _prepare(self, halves: Sequence[Half], prepared: Event) -> None:
+        try:
+            # What fails here fails again when a model is needed, and is reported then.
+            with suppress(Exception), torch.inference_mode():
+                for half in halves:
+                    for part in self._divided(half.whole.steps, half.kept & {step.writes for step in half.whole.steps}):
+                        if part.model is not None:
+                            self._ready(part)
+        finally:
+            prepared.set()
 
     def run(self, steps: Steps, load: Load, normalise: Normalise, kept: Collection[str]) -> dict[str, Patch]:
         """As `segments.run_steps`, for patches on the CPU in float32."""
-        if self._preparing is not None:
-            self._preparing.join()
-            self._preparing = None
+        if self._prepared is not None:
+            # Not `Thread.join`: after a Ctrl-C within it, Python takes the thread as ended and does not wait at exit.
+            self._prepared.wait()
+            self._prepared = None
         local: dict[str, Patch] = {}
 
         def get(name: str) -> Patch:

@@ -75,8 +75,8 @@ def calibrate(
 ) -> Calibrated:
     """Weights with ranges that were measured on photographs, as they are given to the task. Where images in 8 bits can
     differ visibly, filters for 8 bits are fitted too. network: that of the weights. on_step: is given a few words on
-    what is done; on_left_out: why a file was not used. keep_ranges: the weights keep the ranges and filters that
-    they have. The network is as before afterwards.
+    what is done; on_left_out: why a file was not used, because it cannot be read or is too small. keep_ranges: the
+    weights keep the ranges and filters that they have. The network is as before afterwards.
 
     Raises InputError if no photograph can be read and is large enough.
     """
@@ -101,7 +101,8 @@ def _inputs(
 ) -> tuple[list[Tensor], int]:
     """`parts_of` all photographs, and how many were used. Raises InputError if it is none."""
     images: list[Tensor] = []
-    used = 0
+    used = readable = 0
+    hint = f"Give photographs of at least {config.pad_multiple} pixels on each side."
     for path in photographs:
         on_step(f"reading {path.name}")
         try:
@@ -109,12 +110,15 @@ def _inputs(
         except InputError as error:
             on_left_out(error)
             continue
-        parts = parts_of(pixels, config, len(images))
+        readable += 1
+        if not (parts := parts_of(pixels, config, len(images))):
+            on_left_out(InputError("is too small to measure ranges", path=path, hint=hint))
+            continue
         images += parts
-        used += bool(parts)
+        used += 1
     if not images:
-        hint = f"Give photographs of at least {config.pad_multiple} pixels on each side."
-        raise InputError("no photograph is large enough to measure ranges", hint=hint)
+        what = "no photograph is large enough to measure ranges" if readable else "no photograph can be read"
+        raise InputError(what, hint=hint)
     return images, used
 
 

@@ -227,6 +227,8 @@ EIGHT = torch.ones(8, 8, 3, 3, dtype=torch.int8)
         ({JOIN + "factor": torch.ones(7)}, "incomplete filters in 8 bits for trunk.join"),
         ({JOIN + "bias": torch.ones(7)}, "filters in 8 bits for trunk.join of another size"),
         ({JOIN + "factor": torch.full((8,), torch.nan)}, "not finite"),
+        ({JOIN + "factor": torch.zeros(8)}, "filters in 8 bits for trunk.join with a factor that is not positive"),
+        ({JOIN + "factor": torch.full((8,), -0.01)}, "with a factor that is not positive"),
         ({JOIN + "bias": torch.full((8,), torch.nan)}, "not finite"),
         ({JOIN + "bias": torch.full((8,), -torch.inf)}, "not finite"),
         ({JOIN + "factor": torch.full((8,), 1e38)}, "filters in 8 bits for trunk.join with values that are not finite"),

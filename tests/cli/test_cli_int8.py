@@ -39,6 +39,9 @@ def files(tmp_path, photo) -> Path:
         photo(f"photos/{i}.png", (64 + 8 * i, 72))
     photo("thin/0.png", (64, 2))
     (tmp_path / "empty").mkdir()
+    (tmp_path / "folder.safetensors").mkdir()
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "0.png").write_text("no image")
     (tmp_path / "mine.safetensors").write_bytes(b"precious")
     return tmp_path
 
@@ -278,6 +281,14 @@ def test_quantizing_says_what_it_does_and_that_few_photographs_are_too_few(real_
         (("net.safetensors", "--photos", "photos", "-o", "out.pth"), 2, "does not end in .safetensors"),
         (("net.safetensors", "--photos", "photos", "-o", "mine.safetensors"), 6, "exists already"),
         (("net.safetensors", "--photos", "photos", "-o", "net.safetensors", "--overwrite"), 6, "is the file that is"),
+        (("net.safetensors", "--photos", "photos", "-o", "folder.safetensors", "--overwrite"), 6, "is a directory"),
+        (
+            ("net.safetensors", "--photos", "photos", "-o", "net.safetensors/a/out.safetensors"),
+            6,
+            "not a writable folder",
+        ),
+        (("net.safetensors", "--photos", "photos", "-o", "/proc/self/a/out.safetensors"), 6, "not a writable folder"),
+        (("net.safetensors", "--photos", "text", "-o", "out.safetensors"), 3, "no photograph can be read"),
         (("net.safetensors", "--photos", "empty", "-o", "out.safetensors"), 3, "no photographs found"),
         (("net.safetensors", "--photos", "absent", "-o", "out.safetensors"), 3, "there is no such directory"),
         (("net.safetensors", "--photos", "thin", "-o", "out.safetensors"), 3, "no photograph is large enough"),
@@ -291,6 +302,8 @@ def test_what_cannot_be_quantized_is_said_and_nothing_is_written(real_adacode, f
     assert (result.returncode, result.stdout) == (code, b""), result.stderr.decode()
     assert message in " ".join(result.stderr.decode().split())
     assert {p: p.read_bytes() for p in files.rglob("*") if p.is_file()} == before
+    if code != 3:  # what is wrong with the arguments is said before photographs are read
+        assert "measuring" not in result.stderr.decode()
 
 
 @needs_openvino

@@ -1,9 +1,11 @@
 """Networks in 8 bits: near to float32, the same bits with any tiles and threads, and really computed on integers."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -334,6 +336,41 @@ def test_memory_that_runs_out_is_not_taken_for_a_failure_of_openvino(monkeypatch
         auto.restore(photograph(24, 32))
     assert not getattr(error.value, "only_int8", False)
     assert auto.in_eight_bits
+
+
+def test_python_still_waits_for_a_compilation_after_ctrl_c_while_it_is_awaited(monkeypatch):
+    """Otherwise the process is aborted at exit, instead of ending with 130."""
+    may_go_on, test = threading.Event(), threading.get_ident()
+
+    def compiled(_model):
+        may_go_on.wait()
+        raise RuntimeError("not wanted any more")
+
+    def awaits():
+        frame = sys._current_frames()[test]
+        while frame is not None and frame.f_code is not int8.EightBit.run.__code__:
+            frame = frame.f_back
+        return frame is not None
+
+    def ctrl_c():
+        while not awaits():
+            time.sleep(0.01)
+        time.sleep(0.1)  # from the call to the lock that it waits for
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(int8, "compiled", compiled)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        one = runner(calibrated(LAYOUTS["trunk sr ×4"]))
+        sender = threading.Thread(target=ctrl_c)
+        sender.start()
+        with pytest.raises(KeyboardInterrupt):
+            one.restore(photograph(24, 32))
+        assert [thread.is_alive() for thread in threading.enumerate() if thread.name == "int8"] == [True]
+    finally:
+        may_go_on.set()
+        signal.signal(signal.SIGINT, before)
+    sender.join()
 
 
 def test_only_a_cpu_computes_in_8_bits():
