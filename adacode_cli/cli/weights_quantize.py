@@ -152,7 +152,9 @@ def _progress() -> Iterator[Callable[[str], None]]:
 def _write(output: Path, found: Calibrated, path: Path) -> None:
     from adacode_cli.checkpoints.format import stored_dtype, write_weights
 
-    write_weights(output, replace(found.weights, int8_psnr_db=found.psnr_db), stored_dtype(path))
+    # Of a few photographs, such as a dark one, the figure says little of other images.
+    stated = found.psnr_db if found.used >= _FEW_PHOTOGRAPHS else None
+    write_weights(output, replace(found.weights, int8_psnr_db=stated), stored_dtype(path))
 
 
 def _report(found: Calibrated, copied: Sequence[str], *, kept: bool) -> None:
@@ -163,7 +165,10 @@ def _report(found: Calibrated, copied: Sequence[str], *, kept: bool) -> None:
     if found.used < _FEW_PHOTOGRAPHS:
         photographs = "1 photograph was" if found.used == 1 else f"{found.used} photographs were"
         why = "other images may be less near" if kept else "the ranges may be too small for other images"
-        _say(f"note: only {photographs} used, so {why}; give {_FEW_PHOTOGRAPHS} or more")
+        _say(
+            f"note: only {photographs} used, so {why}, and `--precision auto` does not take int8 for these weights; "
+            f"give {_FEW_PHOTOGRAPHS} or more"
+        )
     _say(f"images in 8 bits are {found.psnr_db:.1f} dB from those in float32, at worst {found.least_db:.1f} dB (PSNR)")
     if found.psnr_db < VISIBLE_DB:
         _say(

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from adacode_cli.checkpoints.format import Weights
 from adacode_cli.engine.device import has_openvino
 from adacode_cli.engine.images import Pixels
+from adacode_cli.engine.openvino_graph import import_openvino
 from adacode_cli.engine.plan import RunOptions
 from adacode_cli.engine.runner import Runner
 from adacode_cli.engine.transfer import to_tensor
@@ -54,7 +55,7 @@ _EXACT_PARTS = ("encoder.swin.", "encoder.context.", "codebook.before.", "codebo
 @dataclass(frozen=True)
 class Calibrated:
     """weights: with ranges. psnr_db, least_db: of images in 8 bits, compared with those in float32: the mean over
-    photographs, and that of the worst one. They are the engine's images if OpenVINO is installed; otherwise those that
+    photographs, and that of the worst one. They are the engine's images if OpenVINO can be used; otherwise those that
     torch computes with rounded values. used: the number of photographs.
     """
 
@@ -126,7 +127,7 @@ def _compared(
     network: AdaCode, images: Sequence[Tensor], ranges: Ranges, on_step: Callable[[str], None]
 ) -> list[float]:
     """PSNR in dB of a few of the images in 8 bits, compared with float32."""
-    on_step("compared with float32")
+    on_step("comparing with float32")
     tried = [images[number] for number in _tried(len(images))]
     pairs = zip(_images_in_eight_bits(network, tried, ranges), tried, strict=True)
     return [psnr(_levels(found), _levels(through(network, image))) for found, image in pairs]
@@ -150,12 +151,22 @@ def _to_fit_on(images: Sequence[Tensor]) -> Sequence[Tensor]:
 
 def _images_in_eight_bits(network: AdaCode, images: Sequence[Tensor], ranges: Ranges) -> list[Tensor]:
     """The network's images in 8 bits, 1×3×H×W."""
-    if has_openvino():
+    if _can_use_openvino():
         with _with_ranges(network, ranges):
             runner = Runner(network, _CPU, RunOptions("int8"))
             return [runner.run(image, deep=False).image_CHW[None] for image in images]
     with in_eight_bits(network, ranges):
         return [through(network, image) for image in images]
+
+
+def _can_use_openvino() -> bool:
+    if not has_openvino():
+        return False
+    try:
+        import_openvino()
+    except ImportError:
+        return False
+    return True
 
 
 @contextmanager

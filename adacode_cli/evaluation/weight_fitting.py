@@ -1,9 +1,9 @@
-"""Weights of convolutions in 8 bits that make up for the rounding, fitted on images one convolution after the other.
+"""Weights of convolutions in 8 bits that compensate for the rounding, fitted on images one convolution after the other.
 
 Rounding each weight to the nearest whole number is not best. Here each convolution is given its input as it is in 8
 bits, with the errors of all convolutions before it. Its weights are those with which its results are nearest to the
-exact ones, in least squares. They are rounded one column after the other, and the columns that follow make up for the
-error (GPTQ: Frantar et al. 2022, arXiv:2210.17323). The bias makes up for the mean error.
+exact ones, in least squares. They are rounded one column after the other, and the columns that follow compensate for
+the error (GPTQ: Frantar et al. 2022, arXiv:2210.17323). The bias compensates for the mean error.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ class _Moments:
         return torch.eye(len(self.given_N)).double() * max(share * variance, _LEAST)
 
     def _rounded(self, weight_ON: Tensor) -> Tensor:
-        """The weight in whole numbers of a step for each row; the columns that follow make up for each error."""
+        """The weight in whole numbers of a step for each row; the columns that follow compensate for each error."""
         weight_ON = weight_ON.clone()
         inverse = torch.cholesky_inverse(torch.linalg.cholesky(self.given_NN + self._held(_HELD_WHILE_ROUNDED)))
         factors = torch.linalg.cholesky(inverse, upper=True)

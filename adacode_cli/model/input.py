@@ -64,9 +64,18 @@ def fill_holes(image_BCHW: Tensor, hole_B1HW: Tensor) -> Tensor:
         image = mean * known
     filled = image / known.clamp(min=_TINY)
     for fine, weight in reversed(pyramid):
-        up = F.interpolate(filled, scale_factor=2, mode="bilinear", align_corners=False)
+        up = _twice_as_large(filled)
         filled = fine + (1 - weight) * up[..., : fine.shape[-2], : fine.shape[-1]]
     return filled
+
+
+def _twice_as_large(image_BCHW: Tensor) -> Tensor:
+    """B×C×H×W → B×C×2H×2W, bilinear, pixels as areas."""
+    # When an image is enlarged, antialiasing changes nothing. But this function has the same bits for every number of
+    # threads, and the usual one has not (torch 2.13). In 8 bits, another last bit can become another rounded value.
+    wide = image_BCHW.float() if image_BCHW.dtype.itemsize < torch.float32.itemsize else image_BCHW
+    large = F.interpolate(wide, scale_factor=2, mode="bilinear", align_corners=False, antialias=True)
+    return large.to(image_BCHW.dtype)
 
 
 def prepare_input(image_BCHW: Tensor, kind: Base) -> Tensor:
@@ -95,7 +104,7 @@ def halve(image_BCHW: Tensor) -> Tensor:
 def fill_from(image_BCHW: Tensor, half_BCHW: Tensor) -> Tensor:
     """`prepare_input` with the holes filled from a B×3×⌈H/2⌉×⌈W/2⌉ image, enlarged; known pixels as they are."""
     image, hole = image_BCHW[:, :3], image_BCHW[:, 3:]
-    up = F.interpolate(half_BCHW, scale_factor=2, mode="bilinear", align_corners=False)
+    up = _twice_as_large(half_BCHW)
     h, w = image.shape[-2:]
     return torch.cat((image * (1 - hole) + up[..., :h, :w] * hole, hole), 1)
 

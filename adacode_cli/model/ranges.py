@@ -111,7 +111,7 @@ def problems_of(ranges: Ranges, network: nn.Module) -> list[str]:
             found.append(f"filters in 8 bits for {name} of another size")
         elif one.filters is not None and not _are_finite(one.filters):
             found.append(f"filters in 8 bits for {name} with values that are not finite")
-        elif not bool((one.steps_C > 0).all()) or not bool(torch.isfinite(one.steps_C).all()):
+        elif not bool((one.steps_C > 0).all()) or not bool(torch.isfinite(TOP * one.steps_C).all()):
             found.append(f"a range for {name} with a step that is not positive")
         elif not 0 <= one.zero <= TOP:
             found.append(f"a range for {name} with the zero {one.zero}")

@@ -27,7 +27,7 @@ SHARED = trunk_network().state_dict()
 
 @pytest.fixture
 def files(tmp_path, photo) -> Path:
-    """net.safetensors, photos with three photographs, and thin with one of two rows."""
+    """net.safetensors, photos with three photographs, many with eight, and thin with one of two rows."""
     network = trunk_network(4, SHARED, 1)
     with torch.no_grad():  # its images are the enlarged photographs, with some change
         last = network.trunk.body[-1]
@@ -37,6 +37,8 @@ def files(tmp_path, photo) -> Path:
     write_whole(tmp_path / "net.safetensors", network)
     for i in range(3):
         photo(f"photos/{i}.png", (64 + 8 * i, 72))
+    for i in range(8):
+        photo(f"many/{i}.png", (64 + 8 * (i % 3), 72))
     photo("thin/0.png", (64, 2))
     (tmp_path / "empty").mkdir()
     (tmp_path / "folder.safetensors").mkdir()
@@ -46,7 +48,8 @@ def files(tmp_path, photo) -> Path:
     return tmp_path
 
 
-QUANTIZE = ("weights", "quantize", "net.safetensors", "--photos", "photos", "-o", "fast.safetensors")
+QUANTIZE = ("weights", "quantize", "net.safetensors", "--photos", "many", "-o", "fast.safetensors")
+FEW = ("weights", "quantize", "net.safetensors", "--photos", "photos", "-o", "fast.safetensors")
 
 
 needs_openvino = pytest.mark.skipif(not has_openvino(), reason="OpenVINO is not installed")
@@ -95,6 +98,11 @@ def filters_in(path):
     return {key: tensors[key] for key in own}, {key: tensors[key] for key in tensors.keys() - own}
 
 
+def stated_in(text) -> float:
+    """The PSNR that quantizing prints."""
+    return float(re.search(r"images in 8 bits are (\S+) dB", text)[1])
+
+
 @pytest.fixture
 def strong(real_adacode, files):
     """What quantizing says of net.safetensors, whose image is now so strong that ranges alone are not enough."""
@@ -102,7 +110,7 @@ def strong(real_adacode, files):
     last = {key: 10 * value for key, value in weights.tensors.items() if key.startswith("trunk.body.6.")}
     assert len(last) == 2
     write_weights(files / "net.safetensors", replace(weights, tensors=weights.tensors | last))
-    made = real_adacode(*QUANTIZE)
+    made = real_adacode(*FEW)
     assert made.returncode == 0, made.stderr.decode()
     return made.stderr.decode()
 
@@ -115,9 +123,8 @@ def test_where_ranges_are_not_enough_filters_are_added_and_float32_stays(real_ad
     assert {key for key in filters if filters[key].dtype == torch.int8} == {f"int8.{name}.weight" for name in names}
     before = load_file(files / "net.safetensors")
     assert all(torch.equal(others[key], value) for key, value in before.items())
-    psnr_db = read_weights(files / "fast.safetensors").int8_psnr_db
-    assert f"images in 8 bits are {psnr_db:.1f} dB from those in float32" in strong
-    assert psnr_db < 45
+    assert stated_in(strong) < 45
+    assert read_weights(files / "fast.safetensors").int8_psnr_db is None
     assert "`--precision auto` does not take int8" in " ".join(strong.split())
 
     weights = read_weights(files / "fast.safetensors")
@@ -141,12 +148,10 @@ def test_where_ranges_are_not_enough_filters_are_added_and_float32_stays(real_ad
 
 
 @needs_openvino
-@pytest.mark.usefixtures("strong")
-def test_ranges_and_filters_are_kept_and_how_near_they_are_is_stated(real_adacode, files):
-    psnr_db = read_weights(files / "fast.safetensors").int8_psnr_db
+def test_ranges_and_filters_are_kept_and_how_near_they_are_is_stated(real_adacode, files, strong):
     stated(files, None, "trained.safetensors")
     kept = real_adacode(
-        "weights", "quantize", "trained.safetensors", "--photos", "photos", "-o", "kept.safetensors", "--keep-ranges"
+        "weights", "quantize", "trained.safetensors", "--photos", "many", "-o", "kept.safetensors", "--keep-ranges"
     )
     assert (kept.returncode, kept.stdout) == (0, b"kept.safetensors\n"), kept.stderr.decode()
     before, after = (load_file(files / name) for name in ("trained.safetensors", "kept.safetensors"))
@@ -156,13 +161,16 @@ def test_ranges_and_filters_are_kept_and_how_near_they_are_is_stated(real_adacod
             torch.testing.assert_close(after[key], value, rtol=1e-6, atol=0)
         else:
             assert torch.equal(after[key], value), key
-    # The filters were measured before they were rounded for the file, so a few pixels may be other ones.
     found = read_weights(files / "kept.safetensors").int8_psnr_db
-    assert found == pytest.approx(psnr_db, abs=0.1)
-    said = kept.stderr.decode()
-    assert f"images in 8 bits are {found:.1f} dB from those in float32" in said
-    assert "other images may be less near" in said
-    assert "ranges may be too small" not in said
+    assert f"images in 8 bits are {found:.1f} dB from those in float32" in kept.stderr.decode()
+    few = real_adacode(
+        "weights", "quantize", "kept.safetensors", "--photos", "photos", "-o", "few.safetensors", "--keep-ranges"
+    )
+    # The filters were measured before they were rounded for the file, so a few pixels may be other ones.
+    assert stated_in(few.stderr.decode()) == pytest.approx(stated_in(strong), abs=0.15)
+    assert read_weights(files / "few.safetensors").int8_psnr_db is None
+    assert "other images may be less near" in few.stderr.decode()
+    assert "ranges may be too small" not in few.stderr.decode()
 
 
 def test_show_says_what_a_file_states_about_int8(real_adacode, files):
@@ -253,23 +261,25 @@ def test_a_shared_part_never_replaces_another_file(real_adacode, files, family, 
 
 
 def test_quantizing_says_what_it_does_and_that_few_photographs_are_too_few(real_adacode, files, photo):
-    few = real_adacode(*QUANTIZE)
+    few = real_adacode(*FEW)
     assert few.returncode == 0
     first, *_ = few.stderr.decode().splitlines()
     assert first == "reading 0.png"
     assert "note: only 3 photographs were used" in few.stderr.decode()
+    assert read_weights(files / "fast.safetensors").int8_psnr_db is None
     photo("photos/thin.png", (64, 2))
     (files / "photos" / "text.png").write_text("no image")
     for i in range(3, 7):
         photo(f"photos/{i}.png", (64, 64))
-    seven = real_adacode(*QUANTIZE, "--overwrite")
+    seven = real_adacode(*FEW, "--overwrite")
     assert "note: only 7 photographs were used" in seven.stderr.decode()
     assert "left out: photos/text.png" in seven.stderr.decode()
     photo("photos/7.png", (64, 64))
-    eight = real_adacode(*QUANTIZE, "--overwrite")
+    eight = real_adacode(*FEW, "--overwrite")
     assert eight.returncode == 0
     assert b"were used" not in eight.stderr
-    one = real_adacode(*QUANTIZE, "--overwrite", "--most", "1")
+    assert read_weights(files / "fast.safetensors").int8_psnr_db is not None
+    one = real_adacode(*FEW, "--overwrite", "--most", "1")
     assert "note: only 1 photograph was used" in one.stderr.decode()
 
 

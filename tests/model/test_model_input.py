@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from small_networks import network, picture
 
 from adacode_cli.model.config import NetworkConfig
-from adacode_cli.model.input import base_image, fill_holes, prepare_input
+from adacode_cli.model.input import base_image, fill_from, fill_holes, prepare_input
 
 CONFIG = NetworkConfig("sr", 2, channels=(8, 8), grid=2, stem="shuffle", norm="none", base="upsampled")
 
@@ -144,3 +144,22 @@ def test_a_silent_network_returns_the_base():
     known = (image[:, 3:] == 0).expand(-1, 3, -1, -1)
     assert torch.equal(restored[known], image[:, :3][known])
     assert torch.isfinite(restored).all()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (64, 80), (75, 113)])
+def test_filling_has_the_same_bits_for_every_number_of_threads(size):
+    generator = torch.Generator().manual_seed(1)
+    image, hole = (
+        torch.rand(1, 3, *size, generator=generator),
+        (torch.rand(1, 1, *size, generator=generator) < 0.4).float(),
+    )
+    before, results = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            half = torch.rand(1, 3, *(-(-side // 2) for side in size), generator=torch.Generator().manual_seed(2))
+            results.append(torch.cat((fill_holes(image, hole), fill_from(torch.cat((image, hole), 1), half)), 1))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(results[0], results[1])
+    assert torch.equal(results[0], results[2])
