@@ -125,7 +125,8 @@ def test_streams_that_are_closed_from_the_start(adacode, tmp_path):
     assert all((tmp_path / "out" / name).read_bytes() == (tmp_path / "other" / name).read_bytes() for name in whole)
     logged = (tmp_path / "log").read_text().splitlines()
     assert all(line.startswith((" ", "20")) for line in logged)
-    assert "6 restored, 1 failed" in logged[-2]
+    assert "6 restored, 1 failed" in logged[-3]
+    assert logged[-2] == "  computed in fp32"
 
 
 @full
@@ -168,7 +169,8 @@ def test_a_log_whose_disk_gets_full_in_the_middle_and_has_room_again(photo, tmp_
     assert names(tmp_path / "out") == {f"{index}.png" for index in range(8)}
     assert "of the log could not be written: the disk is full" in said(result, "error: ")
     log = [line for line in log if line]
-    assert [line.count("finished: 8 restored") for line in log][-1] == 1
+    assert [line.count("finished: 8 restored") for line in log][-2:] == [1, 0]
+    assert log[-1] == "  computed in fp32"
     assert [line for line in log if "p/7.png -> out/7.png" in line]
     assert not [line for line in log if "p/3.png -> out/3.png" in line]
     assert any("started: 8 files" in line for line in log)
