@@ -255,7 +255,7 @@ def test_a_command_without_a_start_names_what_to_do(shards, fused, tmp_path):
 @pytest.mark.skipif(not has_openvino(), reason="OpenVINO is not installed")
 def test_from_ranges_over_training_to_images_in_8_bits(shards, fused, start, tmp_path):
     """The commands of docs/int8.md on a tiny network."""
-    for i in range(2):
+    for i in range(8):
         (tmp_path / "photos").mkdir(exist_ok=True)
         Image.fromarray(picture(i, 72, 80)).save(tmp_path / "photos" / f"{i}.png")
     plain, ranged, run = tmp_path / "plain.safetensors", tmp_path / "ranged.safetensors", tmp_path / "run"
