@@ -45,10 +45,12 @@ def fitted(
     batch, exact, found = _prepared(network, images), dict[str, Tensor](), dict[str, InputRange]()
 
     def keep(name: str, result_BCHW: Tensor) -> None:
+        """Keeps what a convolution makes in float32, at the places that are compared."""
         y, x = _places(name, *result_BCHW.shape[2:])
         exact[name] = result_BCHW[:, :, y, x]
 
     def fit(name: str, x_BCHW: Tensor) -> Tensor:
+        """The rounded input of a convolution, which from now on has the filters that were fitted to it."""
         conv, given = convolutions[name], ranges[name]
         x_BCHW = given.rounded(x_BCHW)
         counted = x_BCHW / given.steps_C[:, None, None]
