@@ -16,6 +16,8 @@ from adacode_cli.model.config import Norm
 
 GROUPS = 32
 EPS = 1e-6
+# Added to a variance of 1, it changes nothing; torch 2.11 refuses 0 as the epsilon of a batch normalisation.
+_NO_EPS = 1e-30
 # Values that are summed at a time. As float64 they take 1 MB on a CPU and stay in a core's cache; on a GPU 64 MB,
 # because each sum costs a few launches.
 _SUMMED_AT_ONCE = 1 << 17
@@ -109,7 +111,7 @@ def scale_and_shift(x_BCHW: Tensor, factor_BC11: Tensor, shift_BC11: Tensor) -> 
     dtype = torch.promote_types(x_BCHW.dtype, torch.float32)
     zero, one = (torch.full(x_BCHW.shape[1:2], value, dtype=dtype, device=x_BCHW.device) for value in (0.0, 1.0))
     images = [
-        F.batch_norm(x, zero, one, factor.flatten().to(dtype), shift.flatten().to(dtype), training=False, eps=0.0)
+        F.batch_norm(x, zero, one, factor.flatten().to(dtype), shift.flatten().to(dtype), training=False, eps=_NO_EPS)
         for x, factor, shift in zip(torch.split(x_BCHW, 1), factor_BC11, shift_BC11, strict=True)
     ]
     return images[0] if len(images) == 1 else torch.cat(images)

@@ -20,7 +20,7 @@ from typing import Any
 
 # Modules that the other parts import; the last ones are the program itself.
 MODULES = (
-    *("numpy", "torch", "safetensors", "cv2", "PIL", "imageio", "tifffile", "typer", "rich", "filelock"),
+    *("numpy", "torch", "safetensors", "cv2", "PIL", "imageio", "imagecodecs", "tifffile", "typer", "rich", "filelock"),
     *("huggingface_hub", "httpx2", "pytest", "skimage", "adacode_cli.cli.main", "adacode_cli.engine.restorer"),
     *("adacode_cli.benchmark.whole", "adacode_cli.training.runs"),
 )
