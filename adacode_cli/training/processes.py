@@ -126,7 +126,7 @@ def joined(device: torch.device) -> Processes:
     Raises UsageError if there are several and Accelerate is not installed.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        if device.type == "cuda":
+        if device.type == "cuda" and device.index is not None:
             torch.cuda.set_device(device)
         return OneProcess(device)
     # Torch imports this module later in any case. It would then keep a group that exists already, whose threads would

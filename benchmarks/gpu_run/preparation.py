@@ -1,4 +1,4 @@
-"""Installs missing packages from a folder of wheels; then describes the machine.
+"""Installs packages that are missing, or too old, from a folder of wheels; then describes the machine.
 
 python benchmarks/gpu_run/preparation.py --target DIR [--wheels DIR] [--modules NAME,NAME]
 
@@ -14,7 +14,9 @@ import os
 import platform
 import subprocess
 import sys
+import tomllib
 import zipfile
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -89,9 +91,35 @@ def install(distribution: str, wheels: Path, target: Path) -> bool:
     return done.returncode == 0
 
 
+def unsuitable() -> dict[str, str]:
+    """Distributions that this project requires in another version than the one here → the version that is here."""
+    try:
+        from packaging.requirements import Requirement
+    except ModuleNotFoundError:
+        return {}
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    found = {}
+    for requirement in map(Requirement, project["dependencies"]):
+        try:
+            version = metadata.version(requirement.name)
+        except metadata.PackageNotFoundError:
+            continue
+        if not requirement.specifier.contains(version, prereleases=True):
+            found[requirement.name] = version
+    return found
+
+
 def prepare(modules: list[str], wheels: Path | None, target: Path) -> tuple[list[str], dict[str, str]]:
-    """Installs what is missing; returns what was installed, and what still cannot be imported, with the reason."""
+    """Installs what is missing or unsuitable, if there are wheels of it.
+
+    Returns what was installed, and what still cannot be imported, with the reason.
+    """
     known, installed, tried = wheels_by_module(wheels), list[str](), set[str]()
+    for name, version in unsuitable().items():
+        here = name.replace("-", "_") in known.values() and not name.startswith(_NEVER)
+        print(f"{name} {version} is not a version that this project works with{'' if here else '; it is used anyway'}")
+        if here and wheels is not None and install(name, wheels, target):
+            installed.append(name)
     for _ in range(_ROUNDS):
         found = json_output(_PROBE, *modules)
         absent = {problem[1] for problem in found.values() if problem and problem[0] == "missing"}
