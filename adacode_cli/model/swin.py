@@ -89,13 +89,15 @@ class WindowAttention(nn.Module):
     def position_table(self, device: torch.device) -> Tensor:
         """heads×L×L: the bias of every pair of cells in a window, L = window²."""
         index = relative_position_index(self.window, device)
-        return self.position_bias[index].permute(2, 0, 1)
+        # Contiguous, because the fused kernels of a GPU refuse a bias whose last dimension has another stride than 1.
+        return self.position_bias[index].permute(2, 0, 1).contiguous()
 
     def forward(self, x_NLC: Tensor, mask_WLL: Tensor | None) -> Tensor:
         """x: (B·W)×L×C windows; mask: W×L×L added to the attention of the W windows of each image, or None."""
         n, length, c = x_NLC.shape
+        qkv = self.qkv(x_NLC).reshape(n, length, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)
         # Contiguous, because batched products of strided bf16 matrices take a slow path on CPUs.
-        q, k, v = self.qkv(x_NLC).reshape(n, length, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4).contiguous()
+        q, k, v = qkv.contiguous() if qkv.device.type == "cpu" else qkv
         bias = self.position_table(x_NLC.device).to(q.dtype)
         if mask_WLL is not None:
             num_windows = mask_WLL.shape[0]

@@ -18,6 +18,12 @@ for _folder in ("engine", "model", "training", "cli"):
 CUDA = torch.cuda.is_available()
 
 
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Prints a failure at once: on a machine that is lent for minutes, a run may be stopped before pytest's summary."""
+    if report.failed:
+        print(f"\n{report.nodeid}\n{report.longreprtext[-4000:]}", flush=True)
+
+
 @pytest.fixture(scope="session")
 def device() -> torch.device:
     """cuda, or the CPU where there is none."""

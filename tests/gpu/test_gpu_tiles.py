@@ -15,10 +15,11 @@ from adacode_cli.engine.runner import Runner
 
 pytestmark = pytest.mark.cuda
 
-# Against the whole image in float32. Weights that were trained keep their codes when the latent is rounded; those of
-# the small networks are random and lie near one another, so some cells take another code.
+# Against the whole image in float32, whose standard deviation counts as 1 for random networks: it is 0.3 to 4.5 there.
+# Weights that were trained keep their codes when the latent is rounded; those of the small networks are random and lie
+# near one another, so some cells take another code.
 BUNDLED_DB = {"bf16": 40.0, "fp16": 50.0}
-RANDOM_DB = {"bf16": 20.0, "fp16": 35.0}
+RANDOM_DB = {"bf16": 18.0, "fp16": 27.0}
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -43,8 +44,8 @@ def test_short_precisions_are_close(name, precision, device):
     full, short = run(name, device, x), run(name, device, x, precision=precision, tile=64)
     assert bool(torch.isfinite(short.image_CHW).all())
     assert short.notes == ()
-    least = (BUNDLED_DB if name in TASKS else RANDOM_DB)[precision]
-    assert psnr(short.image_CHW, full.image_CHW) > least
+    least, unit = (BUNDLED_DB, 1.0) if name in TASKS else (RANDOM_DB, float(full.image_CHW.std()))
+    assert psnr(short.image_CHW / unit, full.image_CHW / unit) > least[precision]
 
 
 @pytest.mark.parametrize("precision", SHORT)
