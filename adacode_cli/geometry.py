@@ -1,4 +1,4 @@
-"""Boxes and tiles that cover an image without gaps or overlaps; sides of enlarged images; holes and their edges.
+"""Boxes and tiles that cover an image without gaps or overlaps; holes and their edges.
 
 Positions of boxes are integers on one grid, so that a tile of an image is aligned with the grid of the whole image.
 Masks are grown and feathered by Euclidean distance, so "pixels more than N pixels away do not change" holds exactly.
@@ -6,7 +6,6 @@ Masks are grown and feathered by Euclidean distance, so "pixels more than N pixe
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -70,11 +69,6 @@ class Box:
             return Box(self.top, self.left, cut, self.right), Box(cut, self.left, self.bottom, self.right)
         cut = self.left + middle
         return Box(self.top, self.left, self.bottom, cut), Box(self.top, cut, self.bottom, self.right)
-
-
-def enlarged(side: int, scale: float) -> int:
-    """The side of an enlarged image in pixels: `scale` times `side`, rounded half up, at least 1."""
-    return max(1, math.floor(side * scale + 0.5))
 
 
 def tiles(height: int, width: int, max_rows: int, max_columns: int) -> Iterator[Box]:

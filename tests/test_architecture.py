@@ -14,7 +14,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 NAME = "adacode_cli"
 
 # What the modules of a folder may import besides their own folder and what everybody may.
-FOUNDATION = frozenset({"errors", "formats", "geometry", "limits", "atomic", "locks", "tasks", "version"})
+FOUNDATION = frozenset({"errors", "formats", "geometry", "limits", "atomic", "locks", "sizes", "tasks", "version"})
 MAY_IMPORT = {
     "cli": {"batch", "engine", "model", "imaging", "training", "evaluation", "checkpoints", "codes", "benchmark"},
     "batch": {"engine", "imaging", "codes"},
@@ -30,6 +30,7 @@ MAY_IMPORT = {
     "geometry": set(),
     "atomic": set(),
     "locks": set(),
+    "sizes": set(),
     "tasks": set(),
     "version": set(),
     "formats": set(),

@@ -28,6 +28,7 @@ from adacode_cli.evaluation.worst import Worst
 from adacode_cli.imaging.decode import decode, read_image
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.network import AdaCode
+from adacode_cli.sizes import Sizing
 from adacode_cli.tasks import TASKS, Task
 from adacode_cli.training.initialise import initialise
 from adacode_cli.training.presets import family_network
@@ -98,7 +99,7 @@ def test_a_run_over_a_folder_makes_what_the_engine_makes(toy, tmp_path):
     Image.fromarray(np.dstack((PHOTO, coverage))).save(source / "b.png")
     plan = make_plan([source], Naming(TOY.label(2), target), Selection(), OnExisting.REFUSE)
     network = NetworkDescription(str(toy), device="cpu", precision="fp32")
-    described = Description(network, "toy", 2.0, step=TOY.label(2), guarded=TOY.keeps_colors)
+    described = Description(network, "toy", Sizing("scale", 2.0), step=TOY.label(2), guarded=TOY.keeps_colors)
     stages, _ = described.stages(decode)
     report = run(plan, LocalExecutor(stages), on_event=lambda _: None)
     assert (report.done, report.exit_code) == (2, 0)

@@ -7,13 +7,14 @@ of a loaded network.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
 from adacode_cli.batch.coding import CodesPlace, FromCodesStages, SavingStages
 from adacode_cli.batch.color_fix import ColorFixed
+from adacode_cli.batch.enlarging import Enlarging
 from adacode_cli.batch.foresight import Foresight
 from adacode_cli.batch.guard import Guarded
 from adacode_cli.batch.keeping import Keeping
@@ -25,6 +26,8 @@ from adacode_cli.batch.stages import Stages, paths_for
 from adacode_cli.errors import UsageError
 from adacode_cli.imaging.decode import Decode
 from adacode_cli.imaging.provenance import HistoryEntry
+from adacode_cli.sizes import Size, Sizing
+from adacode_cli.tasks import TASKS
 
 if TYPE_CHECKING:
     from adacode_cli.engine.detection import MarkFinder
@@ -80,7 +83,7 @@ class Description:
     """What a run does to each file.
 
     task: a name of `tasks.TASKS`.
-    scale, denoise: as in `Restorer.restore`.
+    sizing: of the results, for a task that enlarges. denoise: as in `Restorer.restore`.
     step: what is done, for the history in the metadata of the image; "" writes no history.
     guarded: results are compared with their inputs.
     color_fixed: results get the low frequencies of their inputs.
@@ -92,7 +95,7 @@ class Description:
 
     network: NetworkDescription
     task: str
-    scale: float = 1.0
+    sizing: Sizing = field(default_factory=Sizing)
     denoise: float = 1.0
     step: str = ""
     holes: HoleSource | None = None
@@ -119,9 +122,10 @@ class Description:
 
         Raises UsageError, WeightsError, DeviceError.
         """
-        restorer, digest = self._loaded(self.network)
+        restorer = self.network.restorer()
+        factors, digest = self._prepared(restorer)
         history = HistoryEntry(self.step, self.network.shown, digest) if self.step else None
-        restore = self._watched(self._restoring(restorer))
+        restore = self._restore(restorer, factors)
         if self.detection:
             finder = self.detection.finder(self.network.device)
             restore = Detecting(restore, finder, self.detection.edge)
@@ -151,26 +155,35 @@ class Description:
             raise UsageError(what, hint="Give a smaller number, or leave it out to keep all levels.")
         return self.code_levels
 
-    def _loaded(self, network: NetworkDescription) -> tuple[Restorer, str]:
-        restorer = network.restorer()
-        return restorer, restorer.prepare(self.task, self.scale, self.denoise)
+    def _prepared(self, restorer: Restorer) -> tuple[tuple[int, ...], str]:
+        """Loads the networks that images may need. Returns (the factors of all networks there are; the digest)."""
+        if not TASKS[self.task].enlarges:
+            return (), restorer.prepare(self.task, 1, self.denoise)
+        factors = restorer.factors(self.task)
+        needed = self.sizing.possible_factors(factors)
+        digests = {f"x{one}": restorer.prepare(self.task, one, self.denoise) for one in needed}
+        return factors, digests.popitem()[1] if len(digests) == 1 else digest_of(digests)
 
-    def _restoring(self, restorer: Restorer) -> Restore:
-        return Restoring(restorer, self.task, self.scale, self.denoise)
-
-    def _watched(self, restore: Restore) -> Restore:
-        """`restore` with the requested guard and colour fix; the guard checks the output of the network itself."""
+    def _restore(self, restorer: Restorer, factors: tuple[int, ...]) -> Restore:
+        """What makes each image, with the requested guard and colour fix; the guard checks each run of the network."""
 
         @cache
-        def in_float32() -> Restore:
-            return self._restoring(self._loaded(replace(self.network, precision="fp32"))[0])
+        def in_float32() -> Restorer:
+            return replace(self.network, precision="fp32").restorer()
 
         loading = Lock()
 
-        def careful() -> Restore:
-            with loading:  # Several threads may need it at the same time.
-                return in_float32()
+        def run(scale: float, size: Size | None) -> Restore:
+            def careful() -> Restore:
+                with loading:  # Several threads may need it at the same time.
+                    return Restoring(in_float32(), self.task, scale, self.denoise, size)
 
-        if self.guarded:
-            restore = Guarded(restore, careful)
-        return ColorFixed(restore) if self.color_fixed else restore
+            restore: Restore = Restoring(restorer, self.task, scale, self.denoise, size)
+            if self.guarded:
+                restore = Guarded(restore, careful)
+            return ColorFixed(restore) if self.color_fixed else restore
+
+        if not TASKS[self.task].enlarges:
+            return run(1.0, None)
+        room = partial(restorer.require_room, self.task, denoise=self.denoise)
+        return Enlarging(self.sizing, factors, run, room)

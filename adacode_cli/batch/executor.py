@@ -18,9 +18,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+from adacode_cli.batch.amounts import out_of_memory, size_of
 from adacode_cli.batch.contents import content_of
 from adacode_cli.batch.keeping import TimesNs
 from adacode_cli.batch.outcome import Made, Outcome, OutputState, Result, ends_the_run, failure_of
+from adacode_cli.batch.output_files import write_new
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.stages import (
     Inferred,
@@ -28,12 +30,10 @@ from adacode_cli.batch.stages import (
     Read,
     Stages,
     no_listener,
-    out_of_memory,
     output_format,
-    size_of,
-    write_new,
 )
 from adacode_cli.batch.trees import Known
+from adacode_cli.sizes import AS_LARGE_ALREADY, Fate
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +137,9 @@ class JobPassage:
             read = self._stages.take_in(job, fetched.data, fetched.mask_data)
             self._size = size_of(read.image) if read.codes is None else None
             format_name = output_format(job.target)
+            read, fate = self._stages.fated(read, fetched.data, format_name)
+            if fate is Fate.LEFT_OUT:
+                return Outcome(Result.SKIPPED, job.source, job.target, self.seconds, reason=AS_LARGE_ALREADY, fate=fate)
             self._stages.foresee(read, format_name)
             return self._stages.writable_pages(read, format_name)
 
@@ -169,6 +172,7 @@ class JobPassage:
             written.notes,
             made=written.made,
             precisions=inferred.precisions,
+            fate=inferred.fate,
         )
 
     def failed(self, error: Exception) -> Outcome:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,7 +22,7 @@ from adacode_cli.batch.naming import Naming
 from adacode_cli.batch.plan import Job
 from adacode_cli.codes.file import check_start, layout_in
 from adacode_cli.errors import InputError, OutputError
-from adacode_cli.geometry import Hole, enlarged
+from adacode_cli.geometry import Hole
 from adacode_cli.imaging import inventory
 from adacode_cli.imaging.codec import Header
 from adacode_cli.imaging.decode import check_kind
@@ -32,23 +32,55 @@ from adacode_cli.imaging.image import Decoded, Item
 from adacode_cli.imaging.refusals import too_many_bytes, too_many_pixels
 from adacode_cli.imaging.samples import top_of
 from adacode_cli.limits import HEAD_BYTES
+from adacode_cli.sizes import Fate, Size, Sizing
 
 
 @dataclass(frozen=True)
 class Foresight:
-    """What is known about results in advance: their sides are `scale` times as long.
+    """What is known about results in advance: their sizes follow from those of their images.
 
     from_codes: sources are files of codes.
     hint: what to do if a result is too large for its format. None: choose a format that holds larger images.
     """
 
-    scale: float = 1.0
+    sizing: Sizing = field(default_factory=Sizing)
     from_codes: bool = False
     hint: str | None = None
 
     def size(self, height: int, width: int) -> tuple[int, int]:
-        """(height, width) of the result."""
-        return enlarged(height, self.scale), enlarged(width, self.scale)
+        """(height, width) of the result. Raises InputError for an image that is too small for its size."""
+        return self.sizing.size(height, width)
+
+    def sizes(self, height: int, width: int) -> tuple[Size, ...]:
+        """The sizes that the result of an image can have, if it is stored with height × width pixels, perhaps turned.
+
+        Raises InputError as `size` does.
+        """
+        return tuple(self.sizing.size(*one) for one in self._upright(height, width))
+
+    def fate(self, image: Decoded) -> Fate:
+        """What happens to a whole file: COPIED and LEFT_OUT only if this is so for all of its pages."""
+        sizes = {page.size for page in image.pages}
+        for height, width, _ in image.following:
+            sizes |= set(self._upright(height, width))
+        fates = {self.sizing.fate(*size) for size in sizes}
+        return fates.pop() if len(fates) == 1 else Fate.RESTORED
+
+    def forecast(self, job: Job) -> Fate | None:
+        """The `fate` of a job's source, by its header; None if that does not tell."""
+        if self.sizing.kind == "scale":
+            return Fate.RESTORED
+        header = job.header or self._header(job.source)
+        if header is None or header.pages > 1:
+            return None
+        with suppress(InputError):
+            fates = {self.sizing.fate(*size) for size in self._upright(header.height, header.width)}
+            return fates.pop() if len(fates) == 1 else None
+        return None
+
+    def _upright(self, height: int, width: int) -> tuple[Size, ...]:
+        """The sizes of the upright image that matter, of one that is stored with height × width pixels."""
+        return ((height, width), (width, height)) if self.sizing.depends_on_turn else ((height, width),)
 
     def check(self, image: Decoded, holes: Sequence[Hole], format: str, keeping: Keeping) -> None:
         """Raises OutputError if the result of a decoded image will be refused; `holes` are those of its pages."""
@@ -66,8 +98,8 @@ class Foresight:
             if header is None or format is None:
                 return None
             _check_pixels(header, keeping.max_pixels, job.source)
-            check_writable(self.size(header.height, header.width), header.colors, format, hint=self.hint)
-            if keeping.strict:
+            self._check_sizes(header, format)
+            if keeping.strict and not self._stays_as_it_is(replace(job, header=header), format):
                 stated = () if self.from_codes else _stated(job.source, format)
                 keeping.judge(_stand_in(header, format, stated), format)
         except (InputError, OutputError) as error:
@@ -93,9 +125,27 @@ class Foresight:
         format = formats.of_suffix(job.target.suffix)
         if format is None or not format.is_limited or (header := self._header(job.source)) is None:
             return job
-        if format.fits(self.size(header.height, header.width), header.colors):
-            return replace(job, header=header)
-        return replace(job, name=other.name_of(job.found), instead_of=format.name, header=header)
+        with suppress(InputError):  # The job will fail, whatever its name is.
+            if not any(format.fits(size, header.colors) for size in self.sizes(header.height, header.width)):
+                return replace(job, name=other.name_of(job.found), instead_of=format.name, header=header)
+        return replace(job, header=header)
+
+    def _stays_as_it_is(self, job: Job, format: str) -> bool:
+        """Whether nothing is written for a job, or the bytes of its source."""
+        fate = self.forecast(job)
+        return fate is Fate.LEFT_OUT or (fate is Fate.COPIED and _format_in(job.source) == format)
+
+    def _check_sizes(self, header: Header, format: str) -> None:
+        """Raises InputError or OutputError if no result that the image can have is possible in this format."""
+        errors: list[InputError | OutputError] = []
+        sizes = self._upright(header.height, header.width)
+        for size in sizes:
+            try:
+                check_writable(self.size(*size), header.colors, format, hint=self.hint)
+            except (InputError, OutputError) as error:
+                errors.append(error)
+        if len(errors) == len(sizes):
+            raise errors[0]
 
 
 def _check_bytes(source: Path, max_bytes: int) -> None:
@@ -110,6 +160,14 @@ def _check_pixels(header: Header, max_pixels: int, source: Path) -> None:
     """Raises InputError if the first page has more than `max_pixels` pixels."""
     if header.width * header.height > max_pixels:
         raise too_many_pixels(f"{header.width}×{header.height} pixels", max_pixels, name=str(source))
+
+
+def _format_in(source: Path) -> str | None:
+    """The name of the format of a file, by its first bytes."""
+    with suppress(OSError), source.open("rb") as file:
+        format = formats.of_bytes(file.read(HEAD_BYTES))
+        return format.name if format else None
+    return None
 
 
 def _of_codes(file: BinaryIO) -> Header | None:

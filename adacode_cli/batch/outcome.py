@@ -22,6 +22,7 @@ from adacode_cli.errors import (
     WeightsError,
     reason,
 )
+from adacode_cli.sizes import Fate
 
 _DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
@@ -71,7 +72,7 @@ class Outcome:
     """The outcome of one file. `seconds` is the time of work, without waiting; `num_bytes` is the output's size.
 
     `reason`: why a file was skipped. `made`: None if the source was not read. `precisions`: in which the network made
-    its pages, each once; empty unless it was done.
+    its pages, each once; empty unless it was done. `fate`: of all its pages, if it is the same for all.
     """
 
     result: Result
@@ -84,6 +85,7 @@ class Outcome:
     reason: str = ""
     made: Made | None = None
     precisions: tuple[str, ...] = ()
+    fate: Fate = Fate.RESTORED
 
 
 def failure_of(error: Exception, source: Path) -> Failure:

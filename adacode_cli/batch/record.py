@@ -93,6 +93,7 @@ def line_of(job: Job, outcome: Outcome, settings: Settings) -> bytes:
             {"path": p, "bytes": c.num_bytes, "sha256": c.sha256} for p, c in (made.side_files if made else ())
         ],
         "precisions": outcome.precisions,
+        "fate": outcome.fate.value if outcome.result is Result.DONE else None,
         "notes": outcome.notes,
         "error": outcome.failure.message if outcome.failure else None,
     }

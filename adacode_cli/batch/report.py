@@ -23,6 +23,7 @@ from adacode_cli.batch.outcome import Outcome, Result
 from adacode_cli.batch.record import Settings, peak_memory_bytes
 from adacode_cli.batch.state_files import STATE
 from adacode_cli.errors import EXIT_DONE, EXIT_INTERRUPTED, AdaCodeError, PartialFailure
+from adacode_cli.sizes import AS_LARGE, Fate
 from adacode_cli.version import __version__
 
 REPORT = STATE / "report.json"
@@ -39,6 +40,7 @@ class Report:
     num_noted: the number of files that were restored with notes; `noted` are the first of them.
     left_out: the numbers of other files in the inputs' folders.
     precisions: in which the network made images, with the number of files; a file with pages of two counts for both.
+    fates: how many files were copied, shrunk or left out, because they were as large already as was asked for.
     log_error: why the requested log is incomplete.
     """
 
@@ -53,11 +55,17 @@ class Report:
     noted: tuple[Outcome, ...] = ()
     left_out: LeftOut = field(default_factory=LeftOut)
     precisions: Mapping[str, int] = field(default_factory=dict)
+    fates: Mapping[Fate, int] = field(default_factory=dict)
 
     @property
     def untouched(self) -> int:
         """Files that the run did not reach or finish."""
         return self.total - self.done - self.skipped - len(self.failed)
+
+    @property
+    def as_large(self) -> dict[str, int]:
+        """`fates` as programs get them: all of them, with names without spaces."""
+        return {fate.name.lower(): self.fates.get(fate, 0) for fate in AS_LARGE}
 
     @property
     def exit_code(self) -> int:
@@ -84,10 +92,13 @@ class Tally:
     noted: list[Outcome] = field(default_factory=list)
     left_out: LeftOut = field(default_factory=LeftOut)
     precisions: Counter[str] = field(default_factory=Counter)
+    fates: Counter[Fate] = field(default_factory=Counter)
     _began: float = field(default_factory=time.monotonic)
 
     def add(self, outcome: Outcome) -> None:
         """Counts one outcome."""
+        if outcome.fate in AS_LARGE:
+            self.fates[outcome.fate] += 1
         if outcome.result is Result.DONE:
             self.done += 1
             self.precisions.update(outcome.precisions)
@@ -117,6 +128,7 @@ class Tally:
             noted=tuple(self.noted),
             left_out=self.left_out,
             precisions=dict(self.precisions),
+            fates=dict(self.fates),
         )
 
 
@@ -144,6 +156,7 @@ def write_report(root: Path, report: Report, settings: Settings, began: datetime
         "failures": [_failure(outcome) for outcome in report.failed],
         "left_out": report.left_out.counts,
         "precisions": report.precisions,
+        "as_large": report.as_large,
         "noted": report.num_noted,
         "notes": [{"source": str(outcome.source), "notes": outcome.notes} for outcome in report.noted],
     }

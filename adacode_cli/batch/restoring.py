@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from adacode_cli.batch.masks import Edge
 from adacode_cli.geometry import Hole
 from adacode_cli.imaging.image import Decoded
+from adacode_cli.sizes import Size
 
 
 class Restored(Protocol):
@@ -57,6 +58,7 @@ class Restorer(Protocol):
         *,
         alpha: NDArray[Any] | None = ...,
         scale: float = ...,
+        size: Size | None = ...,
         denoise: float = ...,
         mask: Hole | None = ...,
     ) -> Restored:
@@ -78,17 +80,24 @@ Restore = Callable[[Decoded, Hole | None], tuple[Decoded, Restored]]
 
 @dataclass(frozen=True)
 class Restoring:
-    """A `Restore` that runs one task on a Restorer."""
+    """A `Restore` that runs one task on a Restorer; the fields are as in `Restorer.restore` of the engine."""
 
     restorer: Restorer
     task: str
     scale: float = 4.0
     denoise: float = 1.0
+    size: Size | None = None
 
     def __call__(self, image: Decoded, hole: Hole | None) -> tuple[Decoded, Restored]:
         """The restored image, of the same dtype and layout, with the input's metadata and the engine's notes."""
         restored = self.restorer.restore(
-            self.task, image.pixels, alpha=image.alpha, scale=self.scale, denoise=self.denoise, mask=hole
+            self.task,
+            image.pixels,
+            alpha=image.alpha,
+            scale=self.scale,
+            size=self.size,
+            denoise=self.denoise,
+            mask=hole,
         )
         pixels = np.ascontiguousarray(restored.image)
         return image.restored(pixels, restored.alpha, (*image.notes, *restored.notes, *_notes_on(hole))), restored

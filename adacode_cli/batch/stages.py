@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
@@ -22,17 +21,20 @@ from numpy.typing import NDArray
 
 from adacode_cli import atomic, formats
 from adacode_cli.batch import weights_map
+from adacode_cli.batch.amounts import size_of
 from adacode_cli.batch.contents import content_of, read_whole
+from adacode_cli.batch.enlarging import without_network
 from adacode_cli.batch.foresight import Foresight
 from adacode_cli.batch.keeping import Keeping, TimesNs
 from adacode_cli.batch.masks import HoleSource, MaskFile, PackedMask, mask_bytes, mask_path
 from adacode_cli.batch.outcome import Made, OutputState
+from adacode_cli.batch.output_files import make_directory, mark_as_output_folder, write_new
+from adacode_cli.batch.page_report import PageReport
 from adacode_cli.batch.pages import Sink
 from adacode_cli.batch.plan import Job
 from adacode_cli.batch.restoring import Restore, Restored
-from adacode_cli.batch.state_files import STATE, holds_files
 from adacode_cli.codes.image import Codes
-from adacode_cli.errors import InputError, OutputError, QualityError, translated
+from adacode_cli.errors import InputError, QualityError
 from adacode_cli.geometry import Hole
 from adacode_cli.imaging.codec import codec_of
 from adacode_cli.imaging.decode import Decode, check_kind, decode, further_windows
@@ -40,13 +42,12 @@ from adacode_cli.imaging.encode import beyond, encode, format_of
 from adacode_cli.imaging.files import Look
 from adacode_cli.imaging.image import Decoded
 from adacode_cli.imaging.refusals import too_many_pixels
+from adacode_cli.sizes import Fate
 
 StateOf = Callable[[Job, Made], OutputState]
 """(job, contents of its source and mask) → the state of its output."""
 OnPage = Callable[[int, int], None]
 """(the number of a restored page, from 1; the number of pages). Not called for an image of one page."""
-# The largest ratio of output to input: both sides become four times as long.
-_MAX_GROWTH = 16
 _MIN_IMAGE_BYTES = 12  # bytes, of any format
 
 
@@ -79,12 +80,14 @@ class Read:
     codes: those of the source, if it is a file of codes.
     further: decodes the pages that follow those of `image`, a few at a time; None if there are none. It can be
         called repeatedly.
+    unchanged: the bytes of the file, if the output is a copy of it.
     """
 
     image: Decoded
     holes: tuple[Hole, ...] = ()
     codes: Codes | None = None
     further: Callable[[], Iterator[Read]] | None = None
+    unchanged: bytes | None = None
 
     @property
     def pages(self) -> Iterator[tuple[Decoded, Hole | None]]:
@@ -104,6 +107,8 @@ class Inferred:
     found: the masks of what a detector has found, one for each page; empty unless they are to be written.
     codes: those from which the image was made, if they are to be written.
     sink: holds all pages of a long document, which are on the disk already.
+    fate: of all pages, if it is the same for all; else RESTORED.
+    unchanged: the bytes of the source, if the output is a copy of it.
     """
 
     image: Decoded
@@ -112,6 +117,8 @@ class Inferred:
     codes: Codes | None = None
     sink: Sink | None = None
     found: tuple[PackedMask, ...] = ()
+    fate: Fate = Fate.RESTORED
+    unchanged: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -178,18 +185,16 @@ class Stages:
 
         A file of another format than its suffix, or one that cannot be read, is treated as a file of the user.
         """
-        keeping = self.keeping
+        keeping, growth = self.keeping, self.foresight.sizing.most_growth
         try:
-            data = read_whole(path, max_bytes=_MAX_GROWTH * keeping.max_file_bytes)
+            data = read_whole(path, max_bytes=growth * keeping.max_file_bytes)
         except InputError:
             return False
         if len(data) < _MIN_IMAGE_BYTES or not any(data):
             return True
         if formats.of_bytes(data) is not formats.of_suffix(path.suffix):
             return False
-        decode_from = partial(
-            self._decoded, data, path, max_pixels=_MAX_GROWTH * keeping.max_pixels, accept_damaged=False
-        )
+        decode_from = partial(self._decoded, data, path, max_pixels=growth * keeping.max_pixels, accept_damaged=False)
         try:
             deque(further_windows(decode_from(0), decode_from), maxlen=0)
         except InputError as error:
@@ -252,15 +257,29 @@ class Stages:
         holes = tuple(hole for window in windows for hole in window.holes)
         return replace(read, image=replace(image, more_pages=tuple(pages[1:]), following=()), holes=holes, further=None)
 
+    def fated(self, read: Read, data: bytes, format_name: str) -> tuple[Read, Fate]:
+        """(`read`, with the bytes of its file if the output is a copy; the fate of the file).
+
+        A file is copied byte by byte, so nothing is lost, unless the output has another format or the file is damaged.
+        """
+        fate = self.foresight.fate(read.image)
+        is_copy = fate is Fate.COPIED and read.image.format == format_name and not read.image.salvaged
+        return (replace(read, unchanged=data, further=None) if is_copy else read), fate
+
     def foresee(self, read: Read, format_name: str) -> None:
         """Raises OutputError if the result of an image certainly cannot be written in this format."""
-        self.foresight.check(read.image, read.holes, format_name, self.keeping)
+        if read.unchanged is None:
+            self.foresight.check(read.image, read.holes, format_name, self.keeping)
 
     def infer(self, job: Job, read: Read, on_page: OnPage = no_listener) -> Inferred:
         """Runs the network, and writes the pages of a long document as they are restored.
 
         Raises DeviceError, WeightsError, QualityError, and for a long document InputError and OutputError.
         """
+        if read.unchanged is not None:
+            copy = replace(read.image, notes=())  # They are about what would be lost.
+            reported = without_network(Fate.COPIED, copy)
+            return Inferred(copy, reported, (), fate=Fate.COPIED, unchanged=read.unchanged)
         try:
             if read.further is None:
                 return self._inferred(read, on_page)
@@ -276,43 +295,34 @@ class Stages:
     def _inferred(self, read: Read, on_page: OnPage) -> Inferred:
         """Restores every page at hand."""
         pages: list[Decoded] = []
-        precisions: dict[str, None] = {}
-        found: list[PackedMask] = []
-        first: tuple[Decoded, Restored] | None = None
+        report = PageReport()
         for page, hole in read.pages:
             image, restored = self.restore(page, hole)
             pages.append(image)
-            precisions[restored.precision] = None
-            found += self._masks(restored)
-            first = first or (image, restored)
+            report.add(restored, self._masks(restored))
             if len(read.image.pages) > 1:
                 on_page(len(pages), len(read.image.pages))
-        assert first is not None, "there is a page"
-        notes = dict.fromkeys(note for page in pages for note in page.notes)
-        whole = replace(first[0], more_pages=tuple(pages[1:]), notes=tuple(notes))
-        return Inferred(whole, first[1], tuple(precisions), found=tuple(found))
+        notes = dict.fromkeys((*(note for page in pages for note in page.notes), *report.notes))
+        return _inferred(replace(pages[0], more_pages=tuple(pages[1:]), notes=tuple(notes)), report)
 
     def _streamed(self, job: Job, read: Read, format_name: str, on_page: OnPage) -> Inferred:
         """Restores the pages of a long document and writes them to a sink."""
         assert read.further is not None, "there are more pages than are decoded"
         make_directory(job.target.parent)
         sink = Sink(job.target, format_name, self.keeping, self._max_sample_bytes(read.image))
-        first: tuple[Decoded, Restored] | None = None
-        precisions: dict[str, None] = {}
-        found: list[PackedMask] = []
+        report, first = PageReport(), None
         with sink.filling():
             for window in chain([read], read.further()):
                 if window is not read:
                     self.foresee(window, format_name)
                 for page, hole in window.pages:
                     image, restored = self.restore(replace(page, more_pages=(), following=()), hole)
-                    sink.add(image)
-                    first = first or (image, restored)
-                    precisions[restored.precision] = None
-                    found += self._masks(restored)
+                    first = first or image
+                    sink.add(image, by_network=bool(restored.precision))
+                    report.add(restored, self._masks(restored))
                     on_page(page.page + 1, read.image.num_pages)
         assert first is not None, "there is a page"
-        return Inferred(*first, tuple(precisions), sink=sink, found=tuple(found))
+        return replace(_inferred(replace(first, notes=report.notes), report), sink=sink)
 
     def _masks(self, restored: Restored) -> list[PackedMask]:
         """The mask of what was found in a page, if it is to be written."""
@@ -321,7 +331,8 @@ class Stages:
     def _max_sample_bytes(self, image: Decoded) -> int:
         """An upper bound for the bytes of the restored samples of all pages, each with colours and alpha."""
         sizes = [(*page.size, page.pixels.itemsize) for page in image.pages] + list(image.following)
-        return sum(4 * math.prod(self.foresight.size(height, width)) * depth for height, width, depth in sizes)
+        largest = ((max(map(math.prod, self.foresight.sizes(*size))), depth) for *size, depth in sizes)
+        return sum(4 * num_pixels * depth for num_pixels, depth in largest)
 
     def _quarantined(self, quarantine: Path, job: Job, image: object) -> Path:
         assert isinstance(image, Decoded), "the guard passes on the image that it refused"
@@ -337,7 +348,7 @@ class Stages:
 
     def side_files(self, job: Job, inferred: Inferred) -> Iterator[tuple[Path, bytes]]:
         """The files that are written beside the output, each with its content."""
-        if self.maps_dir:
+        if self.maps_dir and inferred.restored.mixing_weights.size:
             mark_as_output_folder(self.maps_dir)
             yield map_path(self.maps_dir, job), map_png(inferred.image, inferred.restored)
         if self.masks_dir:
@@ -345,12 +356,21 @@ class Stages:
             path = mask_path(self.masks_dir, job)
             yield path, mask_bytes(inferred.found, output_format(path))
 
+    def encoded(self, inferred: Inferred, format_name: str) -> tuple[bytes, tuple[str, ...]]:
+        """(the bytes of the output, notes for the user). Raises OutputError."""
+        if inferred.unchanged is not None:
+            return inferred.unchanged, inferred.image.notes
+        # The history names the weights, which had no part in images that the network did not make.
+        keeping = self.keeping if inferred.precisions else replace(self.keeping, history=None)
+        return keeping.encoded(inferred.image, format_name, self.quality)
+
     def write(self, job: Job, inferred: Inferred, made: Made, times_ns: TimesNs | None = None) -> Written:
         """Encodes and writes the output atomically, and adds its content to `made`. Raises OutputError."""
         if inferred.sink is not None:
             content, notes = inferred.sink.finish(times_ns)
+            notes += inferred.image.notes
         else:
-            data, notes = self.keeping.encoded(inferred.image, output_format(job.target), self.quality)
+            data, notes = self.encoded(inferred, output_format(job.target))
             write_new(job.target, data, times_ns)
             content = content_of(data)
         if job.instead_of:
@@ -358,29 +378,15 @@ class Stages:
         return Written(replace(made, output=content), content.num_bytes, notes)
 
 
+def _inferred(image: Decoded, report: PageReport) -> Inferred:
+    return Inferred(image, report.first, tuple(report.precisions), found=tuple(report.found), fate=report.fate)
+
+
 def output_format(target: Path) -> str:
     """The format of an output, by its name."""
     format_name = format_of(target)
     assert format_name is not None, "targets are named with a known suffix"
     return format_name
-
-
-def size_of(image: Decoded) -> tuple[int, int]:
-    """(pixels of all pages, bytes of their samples)."""
-    return sum(page.size[0] * page.size[1] for page in image.pages), sum(page.pixels.nbytes for page in image.pages)
-
-
-def out_of_memory(source: Path, size: tuple[int, int] | None) -> InputError:
-    """The error of a job for which the memory was insufficient in this process, outside the engine.
-
-    size: pixels and bytes of the decoded image; None if it was not decoded yet.
-    """
-    hint = "Close other programs, use a smaller --jobs, or make the image smaller first."
-    message = "needs more memory to be read than is available"
-    if size:
-        held = f"the {size[0]:,} decoded pixels alone take {size[1] / 1e6:.3g} MB"
-        message = f"needs more memory than is available: {held}"
-    return InputError(message, path=source, hint=hint, over_limit=True)
 
 
 def paths_for(job: Job, maps_dir: Path | None, masks_dir: Path | None, quarantine: Path | None) -> tuple[Path, ...]:
@@ -409,33 +415,6 @@ def map_png(image: Decoded, restored: Restored) -> bytes:
     picture: NDArray[Any] = weights_map.draw(image.pixels, restored.mixing_weights, restored.categories)
     drawn = Decoded(pixels=picture, alpha=None, format="png", icc=None, exif=None, notes=())
     return encode(drawn, format="png")
-
-
-def write_new(target: Path, data: bytes, times_ns: TimesNs | None = None) -> None:
-    """Writes a file atomically, and creates its directories. Raises OutputError."""
-    make_directory(target.parent)
-    try:
-        atomic.write_bytes(target, data, times_ns=times_ns)
-    except OutputError as error:
-        if not isinstance(error.__cause__, FileNotFoundError):
-            raise
-        make_directory(target.parent)  # The directory was removed in between.
-        atomic.write_bytes(target, data, times_ns=times_ns)
-
-
-def mark_as_output_folder(folder: Path) -> None:
-    """Creates the state directory in a folder that is new or empty, which marks it as one without originals."""
-    with suppress(OSError):
-        if holds_files(folder):
-            return
-    make_directory(folder / STATE)
-
-
-def make_directory(directory: Path) -> None:
-    """Creates a directory and its parents. Raises OutputError."""
-    hint = "Choose a writable directory with -o and run the same command again."
-    with translated(OutputError, "the directory cannot be created", directory, hint=hint):
-        directory.mkdir(parents=True, exist_ok=True)
 
 
 def _first_page(image: Decoded) -> Decoded:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from adacode_cli import atomic
+from adacode_cli.batch.amounts import out_of_memory, size_of
 from adacode_cli.batch.discover import Found
+from adacode_cli.batch.output_files import write_new
 from adacode_cli.batch.plan import Job
-from adacode_cli.batch.stages import Stages, out_of_memory, size_of, write_new
+from adacode_cli.batch.stages import Stages
 from adacode_cli.errors import InputError, OutputError
+from adacode_cli.sizes import AS_LARGE_ALREADY, Fate
 
 STDIN = "<stdin>"
 STREAM = Job(Found(Path(STDIN), STDIN, in_tree=False), Path(), "stdin")
@@ -32,8 +35,9 @@ def restore_bytes(
         read = stages.take_in(STREAM, data)
         size = size_of(read.image) if read.codes is None else None
         format_name = format_name or read.image.format
+        read, _ = stages.fated(read, data, format_name)
         stages.foresee(read, format_name)
-        read = stages.gathered(STREAM, read, format_name)
+        read = read if read.unchanged is not None else stages.gathered(STREAM, read, format_name)
         size = size_of(read.image) if read.codes is None else None
         inferred = stages.infer(STREAM, read)
         del read  # Its samples are no longer needed.
@@ -42,10 +46,12 @@ def restore_bytes(
             atomic.remove_leftovers(path)
         for path, content in stages.side_files(STREAM, inferred):
             write_new(path, content)
-        return *stages.keeping.encoded(inferred.image, format_name, stages.quality), inferred.precisions
+        fate = () if inferred.fate is Fate.RESTORED else (f"{inferred.fate}: {AS_LARGE_ALREADY}",)
+        encoded, notes = stages.encoded(inferred, format_name)
     except MemoryError as error:
         raise out_of_memory(STREAM.source, size) from error
     except (InputError, OutputError) as error:
         # Many errors have no path; a run over files adds it for each job.
         error.path = STDIN if error.path is None else error.path
         raise
+    return encoded, (*notes, *fate), inferred.precisions

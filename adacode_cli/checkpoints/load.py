@@ -69,6 +69,14 @@ class WeightsSource:
             return halved(found[0]), found[1]
         return found
 
+    def largest_scale(self, task: str) -> int:
+        """The largest scale for which there is a network for a task, a name of `tasks.TASKS`. Raises WeightsError."""
+        if isinstance(self.location, FamilyName):
+            family = self.location.name
+            scales = [one.scale for one in self.catalogue.entries if (one.family, one.task) == (family, task)]
+            return max(scales, default=1)
+        return read_any(self._own_paths()[-1]).config.scale
+
     def own_network(self) -> tuple[AdaCode, Provenance]:
         """The network of any task that the name means; for a family its network for reconstruct, or its first one.
 

@@ -17,6 +17,7 @@ from rich.text import Text
 from adacode_cli.cli import json_events
 from adacode_cli.cli.run_text import LiveLine, awaited_line, failed_line, finished_lines, outcome_line
 from adacode_cli.cli.streams import error_text, printable, printable_trace, stderr_console, write_line
+from adacode_cli.sizes import AS_LARGE, Fate
 
 if TYPE_CHECKING:
     from adacode_cli.batch.events import Event, FileStarted, PageFinished
@@ -35,8 +36,8 @@ class Console(Protocol):
     def on_event(self, event: Event) -> None:
         """Shows one event of a run."""
 
-    def planned(self, job: Job) -> None:
-        """Shows one job of a dry run."""
+    def planned(self, job: Job, fate: Fate | None = None) -> None:
+        """Shows one job of a dry run. fate: None if it is not known."""
 
     def left_out(self, source: Path, target: Path | None, reason: str) -> None:
         """Shows a file that a dry run would not restore."""
@@ -79,8 +80,8 @@ class JsonConsole:
         if line is not None:
             write_line(line)
 
-    def planned(self, job: Job) -> None:
-        write_line(json_events.planned(job))
+    def planned(self, job: Job, fate: Fate | None = None) -> None:
+        write_line(json_events.planned(job, fate))
 
     def left_out(self, source: Path, target: Path | None, reason: str) -> None:
         write_line(json_events.skipped(source, target, reason))
@@ -158,8 +159,9 @@ class HumanConsole:
             pages = f" ({event.page}/{event.num_pages})" if isinstance(event, events.PageFinished) else ""
             self._live.at(str(event.job.source), pages)
 
-    def planned(self, job: Job) -> None:
-        write_line(f"{job.source} -> {job.target}")
+    def planned(self, job: Job, fate: Fate | None = None) -> None:
+        without_network = f" ({fate})" if fate in AS_LARGE else ""
+        write_line(f"{job.source} -> {job.target}{without_network}")
 
     def left_out(self, source: Path, target: Path | None, reason: str) -> None:
         del target

@@ -1,9 +1,11 @@
 """The events of `--json`: one JSON object per line on standard output, in ASCII, and nothing else there.
 
 Every object has `event`. A run is `run-started` (version, task, files, outputs), then for each file one of `file-done`
-(source, target, seconds, bytes, notes, precisions), `file-skipped` (source, target, reason) or `file-failed` (source,
-target or null, error), then `run-finished` (files, done, skipped, failed, untouched, seconds, exit_code, log_error or
-null). With `--dry-run` there is one of `file-planned` (source, target), `file-skipped`, and `file-failed` for what is
+(source, target, seconds, bytes, notes, precisions, fate), `file-skipped` (source, target, reason) or `file-failed`
+(source, target or null, error), then `run-finished` (files, done, skipped, failed, untouched, as_large, seconds,
+exit_code, log_error or null). `fate` is restored, copied or shrunk; `as_large` counts the files that were copied,
+shrunk or left out, because they were as large already as was asked for. With `--dry-run` there is one of `file-planned`
+(source, target, fate or null if it is not known), `file-skipped`, and `file-failed` for what is
 known to fail, and nothing is started or finished. `error` (error) is why a command ended early; an error is kind,
 exit_code, message, path or null, and hint. An entry of a tree that is left out is `file-skipped` with target null;
 `others-left-out` (unread_images, files, folders, each an object of counts by kind) counts what lies beside images.
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from adacode_cli.batch.outcome import Outcome
     from adacode_cli.batch.plan import Job
     from adacode_cli.batch.report import Report
+    from adacode_cli.sizes import Fate
 
 SCHEMA_VERSION = 1
 
@@ -59,9 +62,9 @@ def _of_job(event: FileAwaited | PageFinished) -> str:
     return _line("file-awaited", **paths, pid=event.holder.pid, host=event.holder.host)
 
 
-def planned(job: Job) -> str:
+def planned(job: Job, fate: Fate | None) -> str:
     """The line for one job of a dry run."""
-    return _line("file-planned", source=str(job.source), target=str(job.target))
+    return _line("file-planned", source=str(job.source), target=str(job.target), fate=fate and fate.value)
 
 
 def skipped(source: Path, target: Path | None, reason: str) -> str:
@@ -111,6 +114,7 @@ def _outcome(outcome: Outcome) -> str:
         "bytes": outcome.num_bytes,
         "notes": outcome.notes,
         "precisions": outcome.precisions,
+        "fate": outcome.fate.value,
     }
     return _line("file-done", source=source, target=target, **fields)
 
@@ -123,6 +127,7 @@ def _report(report: Report) -> str:
         skipped=report.skipped,
         failed=len(report.failed),
         untouched=report.untouched,
+        as_large=report.as_large,
         seconds=round(report.seconds, 3),
         exit_code=report.exit_code,
         log_error=_error_of(report.log_error) if report.log_error else None,

@@ -33,7 +33,7 @@ def description_of(
     return Description(
         network,
         request.task,
-        request.scale,
+        request.sizing,
         request.denoise,
         "" if options.no_provenance else request.step,
         request.hole.source(pairs) if request.hole else None,

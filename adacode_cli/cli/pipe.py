@@ -23,7 +23,7 @@ _STDIN_NUMBER = 0
 def restore_pipe(options: RestoreOptions, request: Request) -> int:
     """Restores standard input. Raises AdaCodeError."""
     from adacode_cli import atomic
-    from adacode_cli.batch.stages import write_new
+    from adacode_cli.batch.output_files import write_new
     from adacode_cli.batch.stream import STDIN, STREAM, restore_bytes
     from adacode_cli.codes.file import check_start
     from adacode_cli.imaging.decode import check_kind

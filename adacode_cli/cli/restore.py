@@ -21,6 +21,7 @@ from adacode_cli.cli.pipe import restore_pipe
 from adacode_cli.cli.restore_options import Denoise, Inputs, RestoreOptions, is_stdin
 from adacode_cli.cli.restore_plan import Request, foresight_of, keeping_of, plan_of, show_plan, trees_of
 from adacode_cli.cli.signals import interruptible
+from adacode_cli.cli.size_options import SizeOptions
 from adacode_cli.errors import EXIT_INTERRUPTED, UsageError
 from adacode_cli.limits import DECODING_LIMIT_S, MAX_CODE_LEVELS
 
@@ -33,6 +34,7 @@ SR_EPILOG = """[bold]Examples[/bold]
   adacode sr photos                        a whole tree -> photos-sr-x4/
   adacode sr photos -o out --format png    the same tree in out/, as PNG
   adacode sr a.jpg -o b.png --scale 2      one image, twice as large
+  adacode sr photos --long-edge 3840       every image as large as a 4K screen
   adacode sr a.jpg -o b.png --denoise 0.5  keeps some of the grain
   cat a.jpg | adacode sr - > b.jpg         a pipe, in the format of the input
   find photos -name '*.jpg' -print0 | adacode sr --from-file - --null -o out
@@ -51,28 +53,19 @@ RECONSTRUCT_EPILOG = """[bold]Examples[/bold]
   adacode reconstruct --from-codes a.adacode -o a.png
   adacode reconstruct a.png -o b.png --save-weights-map maps"""
 
-Scale = Annotated[
-    float,
-    typer.Option(
-        "--scale",
-        "-s",
-        min=1.0,
-        max=4.0,
-        metavar="FACTOR",
-        help="By how much images are enlarged: from 1 to 4, fractions too.",
-    ),
-]
-
 
 @with_option_groups
 def sr(
-    context: typer.Context, options: RestoreOptions, inputs: Inputs = None, scale: Scale = 4.0, denoise: Denoise = 1.0
+    context: typer.Context, size: SizeOptions, options: RestoreOptions, inputs: Inputs = None, denoise: Denoise = 1.0
 ) -> None:
     """Make images larger (super-resolution) and clean them.
 
     Originals are never overwritten. A file that fails does not stop the others; the summary names it.
     """
-    _restore(context, inputs, options, Request("sr", scale=scale, denoise=denoise))
+    if size.skip_larger and is_stdin(inputs):
+        hint = "Leave it out: an image that is as large already is passed on as it is."
+        raise UsageError("--skip-larger cannot be used with '-', because there would be no output", hint=hint)
+    _restore(context, inputs, options, Request("sr", size.sizing(), denoise))
 
 
 @with_option_groups

@@ -19,6 +19,7 @@ from adacode_cli.cli.options import effective
 from adacode_cli.cli.restore_options import RestoreOptions, shard_of
 from adacode_cli.errors import InputError, UsageError
 from adacode_cli.limits import DEFAULT_QUALITY
+from adacode_cli.sizes import AS_LARGE_ALREADY, DEFAULT_SIZING, Fate, Sizing
 from adacode_cli.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Request:
     """
 
     task: str
-    scale: float = 4.0
+    sizing: Sizing = DEFAULT_SIZING
     denoise: float = 1.0
     hole: HoleOptions | None = None
     save_codes: Path | None = None
@@ -49,8 +50,8 @@ class Request:
 
     @property
     def label(self) -> str:
-        """The task with its scale, as in the names of folders of results: "sr-x4"."""
-        return TASKS[self.task].label(self.scale)
+        """The task with its size, as in the names of folders of results: "sr-x4", "sr-width-3840"."""
+        return f"{self.task}-{self.sizing.label}" if TASKS[self.task].enlarges else self.task
 
     @property
     def step(self) -> str:
@@ -83,18 +84,24 @@ def _request_values(request: Request) -> dict[str, object]:
     """The values of a request that change what is written, with the names and groups that all journals have used."""
     chosen, hole = effective(request), request.hole
     chosen |= effective(hole) if hole else {}
-    # The label has six digits of the scale, but further digits can change the size by a pixel: the scale counts too.
     grouped: dict[str, object] = {
         "label": request.label,
         "hole": (hole.kind(), hole.grow, hole.feather, hole.mask_alpha) if hole else ("", 0, 0, False),
         "codes": (request.save_codes, request.from_codes),
     }
     # Options that came later count only if they are given: the journals of other runs stay valid. Without exemplars,
-    # results are those of before they existed.
+    # results are those of before they existed. Files that --skip-larger leaves out have no results.
     unset = {"save_mask": None, "exemplars": False, "code_levels": None}
     later = {name for name, value in unset.items() if chosen.get(name, value) == value}
-    known = later | {"task", "mask_alpha", "mask_color", "grow", "feather", "save_codes", "from_codes"}
-    return {name: value for name, value in chosen.items() if name not in known} | grouped
+    known = later | {"task", "sizing", "mask_alpha", "mask_color", "grow", "feather", "save_codes", "from_codes"}
+    return {name: value for name, value in chosen.items() if name not in known} | grouped | _values_of(request.sizing)
+
+
+def _values_of(sizing: Sizing) -> dict[str, object]:
+    if sizing.kind == "scale":
+        # The label has six digits of the scale, but further digits can change the size by a pixel.
+        return {"scale": sizing.amount}
+    return {"size": (sizing.kind, sizing.amount), "shrink": sizing.as_large is Fate.SHRUNK}
 
 
 def trees_of(options: RestoreOptions, request: Request) -> Trees:
@@ -170,7 +177,7 @@ def foresight_of(options: RestoreOptions, request: Request, *, is_pipe: bool = F
         hint = f"Choose a name for -o that ends in {endings}."
     elif options.if_too_large == "fail" and not is_pipe:
         hint = f"Choose --format {formats.large()}, or add --if-too-large {formats.FALLBACK}."
-    return Foresight(request.scale if TASKS[request.task].enlarges else 1.0, request.from_codes, hint)
+    return Foresight(request.sizing if TASKS[request.task].enlarges else Sizing(), request.from_codes, hint)
 
 
 def keeping_of(options: RestoreOptions) -> Keeping:
@@ -234,14 +241,17 @@ def show_plan(plan: Plan, console: Console, trees: Trees, foresight: Foresight, 
         console.would_fail(outcome)
 
     for job in plan.jobs:
+        fate = foresight.forecast(job)
         if lacking := _without_mask(plan, job):
             fails(failed_job(job, lacking))
         elif trees.resume and plan.has_tree and job.is_made() and trees.standing(job) is Standing.SAME_OPTIONS:
             console.left_out(job.source, job.target, "done already, if nothing has changed")
         elif error := foresight.refusal(job, keeping):
             fails(failed_job(job, error))
+        elif fate is Fate.LEFT_OUT:
+            console.left_out(job.source, job.target, AS_LARGE_ALREADY)
         else:
-            console.planned(job)
+            console.planned(job, fate)
     for refused in plan.refused:
         fails(failed_job(refused.job, refused.error))
     for job in plan.to_skip:

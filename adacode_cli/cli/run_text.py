@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Ta
 from rich.text import Text
 
 from adacode_cli.cli.streams import printable
+from adacode_cli.sizes import AS_LARGE, AS_LARGE_ALREADY
 
 if TYPE_CHECKING:
     from adacode_cli.batch.claims import Holder
@@ -27,7 +28,8 @@ def outcome_line(outcome: Outcome, count: int, total: int, *, detailed: bool) ->
         return Text(f"{place}: skipped, {printable(outcome.reason)}: {printable(str(outcome.target))}", style="dim")
     notes = "".join(f"; {printable(note)}" for note in outcome.notes)
     precisions = "".join(f", {name}" for name in outcome.precisions if detailed)
-    return Text(f"{place} -> {printable(str(outcome.target))} ({duration(outcome.seconds)}{precisions}{notes})")
+    fate = f", {outcome.fate}" if outcome.fate in AS_LARGE else ""
+    return Text(f"{place} -> {printable(str(outcome.target))} ({duration(outcome.seconds)}{fate}{precisions}{notes})")
 
 
 def awaited_line(source: Path, holder: Holder) -> Text:
@@ -51,8 +53,12 @@ def failed_line(outcome: Outcome, *, hint_below: bool, begins: str = "failed: ")
 
 def finished_lines(report: Report, roots: tuple[Path, ...], *, detailed: bool) -> Text:
     """The summary of a run into the output trees `roots`. detailed: with the precisions in which it was computed."""
-    counts = [f"{report.done} restored"]
-    counts += [f"{report.skipped} skipped"] if report.skipped else []
+    fates, of_size = report.fates, sum(report.fates.values())
+    copied, shrunk, left_out = (fates.get(fate, 0) for fate in AS_LARGE)
+    skipped = report.skipped - left_out
+    counts = [f"{report.done - copied - shrunk} restored"]
+    counts += [f"{count} {fate}" for fate, count in fates.items()]
+    counts += [f"{skipped} skipped"] if skipped else []
     counts += [f"{len(report.failed)} failed"] if report.failed else []
     counts += [f"{report.untouched} not done"] if report.untouched else []
     counts += [f"{report.num_noted} with notes"] if report.num_noted else []
@@ -60,6 +66,8 @@ def finished_lines(report: Report, roots: tuple[Path, ...], *, detailed: bool) -
     if isinstance(report.stopped_by, KeyboardInterrupt):
         ended = "interrupted"
     text = Text(f"{ended}: {', '.join(counts)} in {duration(report.seconds)}{_places(roots)}")
+    if of_size:
+        text.append(f"\n  {of_size} {'file was' if of_size == 1 else 'files were'} {AS_LARGE_ALREADY}")
     if detailed and report.precisions:
         text.append(f"\n  computed in {counted(report.precisions)}", style="dim")
     if report.left_out:

@@ -32,8 +32,9 @@ from adacode_cli.engine.memory import is_out_of_memory, working
 from adacode_cli.engine.plan import RunOptions
 from adacode_cli.engine.runner import Runner
 from adacode_cli.errors import DeviceError, InputError, UsageError, WeightsError
-from adacode_cli.geometry import Hole, enlarged
+from adacode_cli.geometry import Hole
 from adacode_cli.model.network import AdaCode
+from adacode_cli.sizes import Size, enlarged
 from adacode_cli.tasks import TASKS, Task
 
 _LANES = 16
@@ -177,6 +178,20 @@ class Restorer:
         """Loads what `restore` will need, before a long run; its digest (`network_digest`). Raises WeightsError."""
         return network_digest(self._runner(_known(task), scale, denoise).network)
 
+    def factors(self, task: str) -> tuple[int, ...]:
+        """Of the task's scales, those for which the weights have networks. Raises WeightsError."""
+        known = _known(task)
+        most = self._source.largest_scale(known.name)
+        return tuple(scale for scale in known.scales if scale <= most)
+
+    def require_room(
+        self, task: str, height: int, width: int, *, deep: bool, scale: float = 4, denoise: float = 1.0
+    ) -> None:
+        """Raises DeviceError if an image of height × width pixels clearly does not fit the memory; `deep`: it has more
+        than 8 bits a channel.
+        """
+        self._runner(_known(task), scale, denoise).require_room(height, width, deep=deep)
+
     def restore(
         self,
         task: str,
@@ -184,6 +199,7 @@ class Restorer:
         *,
         alpha: Pixels | None = None,
         scale: float = 4,
+        size: Size | None = None,
         denoise: float = 1.0,
         mask: npt.NDArray[np.bool_] | Hole | None = None,
         grow: int = 0,
@@ -195,7 +211,8 @@ class Restorer:
         task: a name of `tasks.TASKS`.
         image: as in the class. alpha: its alpha, H×W, if that is not its last channel; the alpha of the result is then
             `Restored.alpha`.
-        scale, denoise: for tasks that have a choice of them, as `sr` does.
+        scale, denoise: for tasks that have a choice of them, as `sr` does. size: (height, width) of the result, if
+            `scale` is only to choose the network.
         mask, grow, feather, exemplars: for tasks that fill holes: the mask (bool H×W, True in the hole), how far it
             grows and how far it blends beyond that, in pixels, and whether wide holes get texture from known parts of
             the image (`engine.exemplars`); or the whole `Hole`, whose `opaque` makes alpha full in the hole.
@@ -217,7 +234,7 @@ class Restorer:
             # Outside a filled hole every value stays bit-identical, also hidden colours; for other tasks these are
             # replaced.
             seen = color if hole is not None else covered(color, coverage)
-            restored = self._restored(known, seen, hole, scale, denoise, coverage=coverage)
+            restored = self._restored(known, seen, hole, scale, denoise, size=size, coverage=coverage)
             if coverage is not None:
                 coverage = resize(coverage, *restored.image.shape[:2])
                 coverage = opaque_in(coverage, hole.mask) if hole is not None and hole.opaque else coverage
@@ -226,7 +243,15 @@ class Restorer:
             return replace(restored, image=joined(restored.image, coverage))
 
     def _restored(
-        self, task: Task, color: Pixels, hole: Hole | None, scale: float, denoise: float, *, coverage: Pixels | None
+        self,
+        task: Task,
+        color: Pixels,
+        hole: Hole | None,
+        scale: float,
+        denoise: float,
+        *,
+        size: Size | None,
+        coverage: Pixels | None,
     ) -> Restored:
         """Colours through a task's network, in the requested size, with the filled hole composed into the image.
 
@@ -236,7 +261,7 @@ class Restorer:
         result = runner.restore(color, None if hole is None else hole.grown)
         image, shrunk = result.pixels, result.shrunk
         if task.enlarges:
-            height, width = (enlarged(side, scale) for side in color.shape[:2])
+            height, width = size or (enlarged(side, scale) for side in color.shape[:2])
             if image.shape[:2] != (height, width):
                 image, shrunk = resize(image, height, width), None
         if hole is not None:

@@ -23,7 +23,7 @@ from adacode_cli.engine.halves import Coded
 from adacode_cli.engine.images import Pixels
 from adacode_cli.engine.maps import Grid, Map
 from adacode_cli.engine.passage import Attempt, Group, Kind, Passage
-from adacode_cli.engine.plan import RunOptions, TilePlan, images_together
+from adacode_cli.engine.plan import RunOptions, TilePlan, images_together, require_room
 from adacode_cli.engine.program import CODES, WEIGHTS
 from adacode_cli.engine.tiled import Finiteness, NonFiniteError
 from adacode_cli.engine.together import Together
@@ -183,6 +183,11 @@ class Runner:
         dtype = self._precision(deep=deep)
         with self._turn:
             return self._passage.plan(Kind(dtype, 4 if deep else 1, Grid.of(self.config, height, width)))
+
+    def require_room(self, height: int, width: int, *, deep: bool) -> None:
+        """Raises DeviceError if an image of height × width input pixels clearly does not fit the memory."""
+        plan = self.plan(height, width, deep=deep)
+        require_room(plan, (height, width), self.options, self.device)
 
     @property
     def in_eight_bits(self) -> bool:

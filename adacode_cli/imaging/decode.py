@@ -104,7 +104,7 @@ def _partly(
     if image.pixels.min() == image.pixels.max():
         refusal.hint += f" {_ONE_COLOUR_HINT}"
         raise refusal
-    return replace(image, notes=(f"{refusal.damage}: {effect}", *image.notes))
+    return replace(image, notes=(f"{refusal.damage}: {effect}", *image.notes), salvaged=True)
 
 
 def _with_items(image: Decoded, data: bytes, format: Format) -> Decoded:

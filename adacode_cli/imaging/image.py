@@ -54,6 +54,7 @@ class Decoded:
     cicp: describes the colours; a profile beside it is for formats that cannot hold it.
     stated: the items that `inventory` finds in the file.
     following: the pages of the file that follow `pages` and were not decoded.
+    salvaged: it is the readable part of a damaged file.
 
     Raises ValueError for other arrays, which is a bug of the caller.
     """
@@ -74,6 +75,7 @@ class Decoded:
     cicp: Cicp | None = None
     stated: tuple[Item, ...] = ()
     following: tuple[FurtherPage, ...] = ()
+    salvaged: bool = False
 
     def __post_init__(self) -> None:
         shape = self.pixels.shape

@@ -27,10 +27,11 @@ class NearestRestored:
 class NearestRestorer:
     """Does what `adacode_cli.engine.restorer.Restorer.restore` promises, in the simplest way there is."""
 
-    def restore(self, task, image, *, alpha=None, scale=4.0, denoise=1.0, mask=None):
-        out = {"sr": lambda: _enlarged(image, scale), "inpaint": lambda: _filled(image, mask)}.get(task, image.copy)()
+    def restore(self, task, image, *, alpha=None, scale=4.0, size=None, denoise=1.0, mask=None):
+        size = size or tuple(round(side * scale) for side in image.shape[:2])
+        out = {"sr": lambda: _enlarged(image, size), "inpaint": lambda: _filled(image, mask)}.get(task, image.copy)()
         if alpha is not None and task == "sr":
-            alpha = _enlarged(alpha, scale)
+            alpha = _enlarged(alpha, size)
         if alpha is not None and mask is not None and mask.opaque:
             alpha = np.where(mask.mask, alpha.dtype.type(_opaque(alpha)), alpha)
         height, width = (max(1, side // 8) for side in image.shape[:2])
@@ -39,8 +40,8 @@ class NearestRestorer:
         return NearestRestored(out, weights, alpha=alpha)
 
 
-def _enlarged(image, scale):
-    height, width = (round(side * scale) for side in image.shape[:2])
+def _enlarged(image, size):
+    height, width = size
     rows = np.arange(height) * image.shape[0] // height
     columns = np.arange(width) * image.shape[1] // width
     return np.ascontiguousarray(image[rows][:, columns])

@@ -23,8 +23,9 @@ from adacode_cli.batch.record import Settings
 from adacode_cli.batch.run import run
 from adacode_cli.batch.trees import Trees
 from adacode_cli.imaging.decode import decode
+from adacode_cli.sizes import Sizing
 
-DESCRIPTION = Description(NetworkDescription(device="cpu", precision="fp32"), "sr", 2.0, step="sr x2")
+DESCRIPTION = Description(NetworkDescription(device="cpu", precision="fp32"), "sr", Sizing("scale", 2.0), step="sr x2")
 OF_TIME = {"time", "seconds", "peak_memory_bytes", "target", "error"}
 
 

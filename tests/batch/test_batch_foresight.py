@@ -30,8 +30,9 @@ from adacode_cli.imaging import encode
 from adacode_cli.imaging.cicp import Cicp
 from adacode_cli.imaging.decode import decode
 from adacode_cli.imaging.image import Decoded
+from adacode_cli.sizes import Sizing
 
-TWICE = Foresight(2.0)
+TWICE = Foresight(Sizing("scale", 2.0))
 
 
 def never(_image, _mask):
@@ -170,8 +171,8 @@ def test_a_header_that_cannot_be_read_refuses_nothing(tmp_path):
     ):
         (tmp_path / name).write_bytes(data)
         (job,) = plan_of(tmp_path / name, "webp").jobs
-        assert Foresight(4.0).refusal(job, Keeping(strict=True)) is None
-        assert Foresight(4.0).refitted([job], Naming("x", format="png")) == [job]
+        assert Foresight(Sizing("scale", 4.0)).refusal(job, Keeping(strict=True)) is None
+        assert Foresight(Sizing("scale", 4.0)).refitted([job], Naming("x", format="png")) == [job]
 
 
 @pytest.mark.parametrize("other", ["png", "tiff"])

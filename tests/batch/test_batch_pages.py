@@ -16,6 +16,7 @@ from PIL import Image, ImageCms
 
 from adacode_cli.batch import events, masks
 from adacode_cli.batch.discover import Found, Selection
+from adacode_cli.batch.foresight import Foresight
 from adacode_cli.batch.journal import JOURNAL
 from adacode_cli.batch.keeping import Keeping
 from adacode_cli.batch.local import LocalExecutor
@@ -32,6 +33,7 @@ from adacode_cli.imaging import read_back, tiff_codec
 from adacode_cli.imaging.decode import decode
 from adacode_cli.imaging.image import Decoded
 from adacode_cli.imaging.provenance import HistoryEntry
+from adacode_cli.sizes import Sizing
 
 HISTORY = HistoryEntry("sr-x2", "w", "0" * 64)
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -159,7 +161,7 @@ def test_whether_a_document_is_large_counts_all_its_pages(monkeypatch, folder, t
     monkeypatch.setattr(tiff_codec, "WINDOW_PIXELS", 1)
     bound = 5 * 4 * (18 * 24)
     monkeypatch.setattr(tiff_codec, "_MAX_BYTES_WITHOUT_BIG", bound)
-    scaled = stages(foresight=replace(stages().foresight, scale=2.0))
+    scaled = stages(foresight=Foresight(Sizing("scale", 2.0)))
     _, found, _ = carry_out(folder / "same.tiff", tmp_path / "a", scaled)
     assert found["same.tiff"][2] == 42
     monkeypatch.setattr(tiff_codec, "_MAX_BYTES_WITHOUT_BIG", bound - 1)

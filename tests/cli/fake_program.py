@@ -50,6 +50,15 @@ class Restorer:
         # `other` has other weights than the rest, which differ in behaviour only.
         return "b" * 64 if self.name == "other" else "a" * 64
 
+    def factors(self, task):
+        return (2,) if self.name == "twice" else (4, 2)
+
+    def require_room(self, task, height, width, *, deep, scale=4, denoise=1.0):
+        if self.name == "cramped" and height * width > 20_000:
+            from adacode_cli.errors import DeviceError
+
+            raise DeviceError("it needs too much memory", hint="Cut the image.", only_this_image=True)
+
     def prior(self):
         """None: there are no codes here that could be packed with one."""
 

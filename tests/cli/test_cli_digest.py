@@ -12,6 +12,7 @@ from adacode_cli.cli.hole_options import HoleOptions
 from adacode_cli.cli.options import NoEffectOnResult, effective, flag
 from adacode_cli.cli.restore_options import RestoreOptions
 from adacode_cli.cli.restore_plan import Request, options_digest
+from adacode_cli.sizes import Sizing
 
 SR = Request("sr")
 MANY = RestoreOptions(
@@ -34,7 +35,7 @@ GOLDEN = [
     (WITHOUT_EFFECT, SR, "60147aa6ef53ed2f79b8507c0736b05587120b90faa0c65af18815b92bf88dd8"),
     (
         MANY,
-        Request("sr", scale=2.5, denoise=0.5),
+        Request("sr", Sizing("scale", 2.5), denoise=0.5),
         "d05476e20119c698a392b7ef2e3c555ac9eb427ae3d2888846813a136c8e801f",
     ),
     (

@@ -15,7 +15,7 @@ class Repeated:
 class RepeatingRestorer:
     """Does what `adacode_cli.engine.restorer.Restorer.restore` promises for whole scales."""
 
-    def restore(self, task, image, *, alpha=None, scale=1, denoise=1, mask=None):
+    def restore(self, task, image, *, alpha=None, scale=1, size=None, denoise=1, mask=None):
         times = int(scale) if task == "sr" else 1
         large = None if alpha is None else alpha.repeat(times, 0).repeat(times, 1)
         return Repeated(image.repeat(times, 0).repeat(times, 1), large)
