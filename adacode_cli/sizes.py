@@ -48,7 +48,8 @@ class Sizing:
     """The size of results, for images of any size; the ratio of the sides is kept.
 
     kind: what `amount` is: a factor from 1 to 16, the pixels of one side, or the millions of pixels of the whole image.
-    as_large: the fate of images that are at least as large already; a factor knows no such images.
+    as_large: the fate of images that are at least as large already; a factor knows no such images. One that has exactly
+        the size is copied in place of SHRUNK.
     """
 
     kind: Kind = "scale"
@@ -88,7 +89,10 @@ class Sizing:
         if self.kind == "scale":
             return Fate.RESTORED
         rows, columns = self.asked(height, width)
-        return self.as_large if rows <= height and columns <= width else Fate.RESTORED
+        if rows > height or columns > width:
+            return Fate.RESTORED
+        is_exact = (rows, columns) == (height, width)
+        return Fate.COPIED if is_exact and self.as_large is Fate.SHRUNK else self.as_large
 
     def size(self, height: int, width: int) -> Size:
         """The size of the result. Raises InputError as `asked` does."""

@@ -72,10 +72,9 @@ class Enlarging:
         fate = self.sizing.fate(*image.size)
         if fate is Fate.SHRUNK:
             pixels, alpha = reduced(image.pixels, image.alpha, self.sizing.size(*image.size))
-            small = image.restored(pixels, alpha, image.notes)
-            return small, without_network(fate, small)
+            return _without_network(fate, image.restored(pixels, alpha, image.notes))
         if fate is not Fate.RESTORED:  # a document is not left out for one of its pages
-            return image, without_network(Fate.COPIED, image)
+            return _without_network(Fate.COPIED, image)
         factors = self.sizing.runs(*image.size, self.factors)
         if len(factors) == 1 and self.sizing.kind == "scale":
             return self.run(self.sizing.amount, None)(image, hole)
@@ -105,7 +104,11 @@ class Enlarging:
                 raise _in_run(error, number, len(factors)) from error
 
 
-def without_network(fate: Fate, image: Decoded) -> WithoutNetwork:
+def _without_network(fate: Fate, image: Decoded) -> tuple[Decoded, WithoutNetwork]:
+    return replace(image, without_network=True), report_without_network(fate, image)
+
+
+def report_without_network(fate: Fate, image: Decoded) -> WithoutNetwork:
     """What is reported of an image that the network did not make."""
     return WithoutNetwork(fate, image.pixels, image.alpha, np.zeros((0, 0, 0), np.float32))
 

@@ -45,12 +45,15 @@ class Sink:
             yield
             on_error.pop_all()
 
-    def add(self, page: Decoded, *, by_network: bool = True) -> None:
-        """Writes a page; `by_network`: it was restored. Raises OutputError; in a strict run, also for losses."""
+    def add(self, page: Decoded) -> None:
+        """Writes a restored page. Raises OutputError; in a strict run, also for losses."""
         self._notes.update(dict.fromkeys(page.notes))
         self._lost.update(dict.fromkeys(self._keeping.judge(page, self._format_name)))
-        attributed = self._keeping.with_history(page, self._format_name) if by_network else page
-        self._document.add(page, attributed)
+        self._document.add(page, self._keeping.with_history(page, self._format_name))
+
+    def add_notes(self, notes: tuple[str, ...]) -> None:
+        """Adds notes on all pages together."""
+        self._notes.update(dict.fromkeys(notes))
 
     def finish(self, times_ns: TimesNs | None) -> tuple[Content, tuple[str, ...]]:
         """Completes the document and gives it its name. Returns (its content, notes for the user)."""

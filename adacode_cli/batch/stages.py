@@ -23,7 +23,7 @@ from adacode_cli import atomic, formats
 from adacode_cli.batch import weights_map
 from adacode_cli.batch.amounts import size_of
 from adacode_cli.batch.contents import content_of, read_whole
-from adacode_cli.batch.enlarging import without_network
+from adacode_cli.batch.enlarging import report_without_network
 from adacode_cli.batch.foresight import Foresight
 from adacode_cli.batch.keeping import Keeping, TimesNs
 from adacode_cli.batch.masks import HoleSource, MaskFile, PackedMask, mask_bytes, mask_path
@@ -278,7 +278,7 @@ class Stages:
         """
         if read.unchanged is not None:
             copy = replace(read.image, notes=())  # They are about what would be lost.
-            reported = without_network(Fate.COPIED, copy)
+            reported = report_without_network(Fate.COPIED, copy)
             return Inferred(copy, reported, (), fate=Fate.COPIED, unchanged=read.unchanged)
         try:
             if read.further is None:
@@ -318,11 +318,12 @@ class Stages:
                 for page, hole in window.pages:
                     image, restored = self.restore(replace(page, more_pages=(), following=()), hole)
                     first = first or image
-                    sink.add(image, by_network=bool(restored.precision))
+                    sink.add(image)
                     report.add(restored, self._masks(restored))
                     on_page(page.page + 1, read.image.num_pages)
+            sink.add_notes(report.notes)
         assert first is not None, "there is a page"
-        return replace(_inferred(replace(first, notes=report.notes), report), sink=sink)
+        return replace(_inferred(first, report), sink=sink)
 
     def _masks(self, restored: Restored) -> list[PackedMask]:
         """The mask of what was found in a page, if it is to be written."""
@@ -360,15 +361,12 @@ class Stages:
         """(the bytes of the output, notes for the user). Raises OutputError."""
         if inferred.unchanged is not None:
             return inferred.unchanged, inferred.image.notes
-        # The history names the weights, which had no part in images that the network did not make.
-        keeping = self.keeping if inferred.precisions else replace(self.keeping, history=None)
-        return keeping.encoded(inferred.image, format_name, self.quality)
+        return self.keeping.encoded(inferred.image, format_name, self.quality)
 
     def write(self, job: Job, inferred: Inferred, made: Made, times_ns: TimesNs | None = None) -> Written:
         """Encodes and writes the output atomically, and adds its content to `made`. Raises OutputError."""
         if inferred.sink is not None:
             content, notes = inferred.sink.finish(times_ns)
-            notes += inferred.image.notes
         else:
             data, notes = self.encoded(inferred, output_format(job.target))
             write_new(job.target, data, times_ns)

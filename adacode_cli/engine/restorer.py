@@ -182,7 +182,10 @@ class Restorer:
         """Of the task's scales, those for which the weights have networks. Raises WeightsError."""
         known = _known(task)
         most = self._source.largest_scale(known.name)
-        return tuple(scale for scale in known.scales if scale <= most)
+        found = tuple(scale for scale in known.scales if scale <= most)
+        if not found:
+            self._runner(known, min(known.scales))  # It raises the error.
+        return found
 
     def require_room(
         self, task: str, height: int, width: int, *, deep: bool, scale: float = 4, denoise: float = 1.0

@@ -55,6 +55,7 @@ class Decoded:
     stated: the items that `inventory` finds in the file.
     following: the pages of the file that follow `pages` and were not decoded.
     salvaged: it is the readable part of a damaged file.
+    without_network: no network had a part in it, so its metadata name no weights.
 
     Raises ValueError for other arrays, which is a bug of the caller.
     """
@@ -76,6 +77,7 @@ class Decoded:
     stated: tuple[Item, ...] = ()
     following: tuple[FurtherPage, ...] = ()
     salvaged: bool = False
+    without_network: bool = False
 
     def __post_init__(self) -> None:
         shape = self.pixels.shape

@@ -38,12 +38,14 @@ class HistoryEntry:
 
 
 def attributed(image: Decoded, entry: HistoryEntry) -> Decoded:
-    """The image with both entries, on every page. A damaged XMP packet is not changed."""
+    """The image with both entries, on every page that a network made. A damaged XMP packet is not changed."""
+    more = tuple(attributed(page, entry) for page in image.more_pages)
+    if image.without_network:
+        return replace(image, more_pages=more)
     before, block, packet = None, image.exif, image.xmp
     with suppress(exif.DamagedExif):
         before = exif_editing.software_of(block) if block is not None else None
         block = exif_editing.with_tags(block, [exif_editing.software(entry.software)])
     with suppress(xmp_editing.DamagedXmp):  # This was noted when it was read.
         packet = xmp_editing.with_event(packet, tool=TOOL, parameters=entry.parameters(before))
-    more = tuple(attributed(page, entry) for page in image.more_pages)
     return replace(image, exif=block, xmp=packet, more_pages=more)

@@ -133,7 +133,9 @@ def test_an_image_that_is_as_large_is_kept(as_large, pixels):
     runs, image = Runs(), picture(dtype=np.uint16, alpha=True)
     after, restored = Enlarging(Sizing("width", pixels, as_large), (4, 2), runs, fits)(image, None)
     assert runs.made == []
-    assert after is image
+    assert after.pixels is image.pixels
+    assert after.alpha is image.alpha
+    assert after.without_network
     assert isinstance(restored, WithoutNetwork)
     assert (restored.fate, restored.precision) == (Fate.COPIED, "")
 

@@ -16,6 +16,7 @@ from PIL import Image, ImageCms
 
 from adacode_cli.batch import events, masks
 from adacode_cli.batch.discover import Found, Selection
+from adacode_cli.batch.enlarging import Enlarging
 from adacode_cli.batch.foresight import Foresight
 from adacode_cli.batch.journal import JOURNAL
 from adacode_cli.batch.keeping import Keeping
@@ -33,7 +34,7 @@ from adacode_cli.imaging import read_back, tiff_codec
 from adacode_cli.imaging.decode import decode
 from adacode_cli.imaging.image import Decoded
 from adacode_cli.imaging.provenance import HistoryEntry
-from adacode_cli.sizes import Sizing
+from adacode_cli.sizes import Fate, Sizing
 
 HISTORY = HistoryEntry("sr-x2", "w", "0" * 64)
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -167,6 +168,33 @@ def test_whether_a_document_is_large_counts_all_its_pages(monkeypatch, folder, t
     monkeypatch.setattr(tiff_codec, "_MAX_BYTES_WITHOUT_BIG", bound - 1)
     _, found, _ = carry_out(folder / "same.tiff", tmp_path / "b", scaled)
     assert found["same.tiff"][2] == 43
+
+
+@pytest.mark.parametrize("as_large", [Fate.COPIED, Fate.SHRUNK, Fate.LEFT_OUT])
+@pytest.mark.parametrize("sizing", [Sizing("long-edge", 12), Sizing("width", 9), Sizing("long-edge", 7)])
+def test_sizes_page_by_page_are_those_at_once(monkeypatch, folder, tmp_path, sizing, as_large):
+    """Some pages are as large already, of `same.tiff` all, and one of `plain.tif` is stored turned."""
+    wanted = replace(sizing, as_large=as_large)
+
+    def run_of_network(scale, size):
+        return Restoring(NearestRestorer(), "sr", scale, 1.0, size)
+
+    restore = Enlarging(wanted, (4, 2), run_of_network, lambda *_, **__: None)
+    sized = stages(restore, foresight=Foresight(wanted), keeping=Keeping(HISTORY))
+    whole = carry_out(folder, tmp_path / "a", sized)
+    monkeypatch.setattr(tiff_codec, "WINDOW_PIXELS", 1)
+    by_page = carry_out(folder, tmp_path / "b", sized)
+    assert by_page[1:] == whole[1:]
+    assert by_page[0].fates == whole[0].fates
+    is_left_out = as_large is Fate.LEFT_OUT
+    assert ("same.tiff" in whole[1]) is not is_left_out
+    if not is_left_out:
+        assert (whole[1]["same.tiff"] == (folder / "same.tiff").read_bytes()) is (as_large is Fate.COPIED)
+    for name, data in whole[1].items():
+        made, given = decode(data, name=name), decode((folder / name).read_bytes(), name=name)
+        sizes = [(wanted.size(*page.size), page.size) for page in given.pages]
+        kept = [page.size if after == page.size else after for page, (after, _) in zip(given.pages, sizes, strict=True)]
+        assert [page.size for page in made.pages] == kept
 
 
 def test_a_block_that_cannot_be_read_back_is_lost_in_both_ways(monkeypatch, folder, tmp_path):

@@ -141,6 +141,14 @@ def test_too_small_a_scale_is_refused(folder, tmp_path, networks):
         assert "--scale 2" in error.hint
 
 
+def test_the_largest_scale_of_a_name(folder, tmp_path, networks):
+    path = write_whole(tmp_path / "mine.safetensors", networks["tiny-sr-x2"])
+    published = save_pth(tmp_path / "theirs.pth", small_published("sr_x4"))
+    names = {FAMILY: 4, "tiny-sr-x2": 2, "tiny-sr-x4": 4, str(path): 2, str(published): 4, "tiny-inpaint": 1}
+    assert {name: WeightsSource(name, folder=folder).largest_scale("sr") for name in names} == names
+    assert WeightsSource(FAMILY, folder=folder).largest_scale("inpaint") == 1
+
+
 def test_what_cannot_exist_is_refused_at_once(folder):
     for name in ("tiny-sr-x3", "absent.safetensors", "hub:nobody"):
         with pytest.raises(WeightsError):

@@ -12,7 +12,7 @@ from adacode_cli.cli.hole_options import HoleOptions
 from adacode_cli.cli.options import NoEffectOnResult, effective, flag
 from adacode_cli.cli.restore_options import RestoreOptions
 from adacode_cli.cli.restore_plan import Request, options_digest
-from adacode_cli.sizes import Sizing
+from adacode_cli.sizes import Fate, Sizing
 
 SR = Request("sr")
 MANY = RestoreOptions(
@@ -70,6 +70,18 @@ GOLDEN = [
 def test_journals_of_earlier_versions_keep_their_digests(options, request_, digest, monkeypatch):
     monkeypatch.setattr("adacode_cli.version.__version__", "0.1.0")
     assert options_digest(options, request_) == digest
+
+
+def test_what_happens_to_larger_images_counts_only_if_results_differ():
+    options = RestoreOptions()
+    copied, left_out, shrunk = (
+        options_digest(options, Request("sr", Sizing("width", 9, fate)))
+        for fate in (Fate.COPIED, Fate.LEFT_OUT, Fate.SHRUNK)
+    )
+    assert copied == left_out != shrunk
+    others = [Sizing("height", 9), Sizing("width", 10), Sizing("megapixels", 9), Sizing("scale", 9)]
+    digests = {options_digest(options, Request("sr", sizing)) for sizing in others}
+    assert len(digests | {copied, shrunk}) == 6
 
 
 @dataclass(frozen=True)

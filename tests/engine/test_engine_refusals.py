@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_networks import LOCAL, photograph, restorer
+from tiny_networks import LOCAL, TinyWeights, photograph, restorer
 
+from adacode_cli.engine import passage, plan
 from adacode_cli.engine.restorer import Restorer
-from adacode_cli.errors import InputError, UsageError, WeightsError
+from adacode_cli.errors import DeviceError, InputError, UsageError, WeightsError
 
 TASKS = ["sr", "inpaint", "reconstruct"]
 LOCAL_RESTORER = restorer(LOCAL)
@@ -106,3 +107,31 @@ def test_an_image_that_does_not_fit_memory_is_reported_and_the_next_one_works():
     remedy = r"(Use --precision bf16, cut|Cut) the image"  # bf16 is advised where the processor has it
     assert re.match(words + remedy, message), message
     assert shape == "(64, 64, 3)"
+
+
+def test_room_is_asked_for_without_an_image(monkeypatch):
+    """What a run of the network would refuse is refused before it, by the size alone."""
+    by = restorer(LOCAL)
+    by.require_room("sr", 3000, 4000, deep=False)
+    monkeypatch.setattr(passage, "free_bytes", lambda on: 100 << 20)
+    monkeypatch.setattr(plan, "obtainable_bytes", lambda on: 100 << 20)
+    by.require_room("sr", 30, 40, deep=True)
+    needs = []
+    for deep in (False, True):
+        with pytest.raises(DeviceError, match="an image of 4000×3000 pixels needs about") as refused:
+            by.require_room("sr", 3000, 4000, deep=deep, scale=2)
+        assert refused.value.only_this_image
+        needs.append(refused.value.message)
+    assert needs[0] != needs[1]  # more for samples of more bytes
+
+
+@pytest.mark.parametrize("most", [2, 4])
+def test_the_factors_are_those_of_the_weights(monkeypatch, most):
+    monkeypatch.setattr(TinyWeights, "largest_scale", lambda self, task: most, raising=False)
+    assert restorer(LOCAL).factors("sr") == ((4, 2) if most == 4 else (2,))
+
+
+def test_weights_of_another_task_have_no_factors():
+    name = "compact-inpaint"
+    with pytest.raises(WeightsError, match=f"{name} is for inpaint, not for sr"):
+        Restorer.from_pretrained(name, device="cpu").factors("sr")
