@@ -166,9 +166,9 @@ def test_own_weights_pipe_folder_and_map(real_adacode, astronaut, untrained, tmp
     assert pixels(tmp_path / "maps" / "a.png.weights.png").ndim == 3
 
 
-def test_own_weights_for_another_task_or_scale_are_refused(real_adacode, astronaut, untrained):
+def test_own_weights_for_another_task_are_refused(real_adacode, astronaut, untrained):
     mask = ("--mask-color", "#000000")
-    for command in (("sr", "--scale", "4"), ("reconstruct",), ("inpaint", *mask)):
+    for command in (("reconstruct",), ("inpaint", *mask)):
         result = real_adacode(*command, "astronaut.png", "--weights", untrained)
         assert result.returncode == 4, result.stderr.decode()
         assert b"own.safetensors" in result.stderr

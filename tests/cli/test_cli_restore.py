@@ -140,7 +140,7 @@ def test_pipe(adacode, photo, tmp_path):
         (("-", "-o", "b.png", "--format", "jpeg"), b"", 2),
         (("a.png", "--skip-existing", "--overwrite"), b"", 2),
         (("a.png", "--quiet", "--verbose"), b"", 2),
-        (("a.png", "--scale", "4.5"), b"", 2),
+        (("a.png", "--scale", "16.5"), b"", 2),
         (("a.png", "--scale", "0.5"), b"", 2),
         (("a.png", "--tile", "-3"), b"", 2),
         (("a.png", "--tile", "63"), b"", 2),

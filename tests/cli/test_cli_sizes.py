@@ -285,6 +285,15 @@ def test_results_of_the_network_are_repeated_and_reduced(real_adacode, photo, tm
     assert (read["large"] == cv2.resize(read["eight"], (170, 116), interpolation=cv2.INTER_AREA)).all()
 
 
+def test_weights_of_another_task_are_refused(real_adacode, photo, tmp_path):
+    photo("a.png", (10, 6))
+    for size in (("--scale", "2"), ("--scale", "8"), ("--width", "30"), ("--width", "5")):
+        result = real_adacode("sr", "a.png", "-o", "b.png", *size, "--weights", "compact-inpaint")
+        assert result.returncode == 4
+        assert b"compact-inpaint is for inpaint, not for sr" in result.stderr
+    assert not (tmp_path / "b.png").exists()
+
+
 def test_weights_of_one_scale_are_repeated(real_adacode, photo, tmp_path):
     write_whole(tmp_path / "twice.safetensors", trunk_network(2), family="tiny")
     photo("a.png", (10, 6))

@@ -96,7 +96,7 @@ def test_version(real_adacode):
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("--scale", "5", "it must be less than or equal to 4"),
+        ("--scale", "17", "it must be less than or equal to 16"),
         ("--tiling", "gif", "'gif' is not one of 'exact'"),
         ("--if-too-large", "gif", "'gif' is not one of 'png', 'tiff', 'fail'"),
     ],
