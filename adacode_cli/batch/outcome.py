@@ -72,7 +72,7 @@ class Outcome:
     """The outcome of one file. `seconds` is the time of work, without waiting; `num_bytes` is the output's size.
 
     `reason`: why a file was skipped. `made`: None if the source was not read. `precisions`: in which the network made
-    its pages, each once; empty unless it was done. `fate`: of all its pages, if it is the same for all.
+    its pages, each once; empty unless it was done. `fate`: as in `page_report.PageReport`.
     """
 
     result: Result

@@ -35,8 +35,8 @@ class PageReport:
 
     @property
     def fate(self) -> Fate:
-        """The fate of all pages, if it is the same for all; else RESTORED."""
-        return next(iter(self._fates)) if len(self._fates) == 1 else Fate.RESTORED
+        """The fate of the file: of the pages that differ most from what they were."""
+        return next(fate for fate in (Fate.RESTORED, Fate.SHRUNK, Fate.COPIED) if self._fates[fate])
 
     @property
     def notes(self) -> tuple[str, ...]:

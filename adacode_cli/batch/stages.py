@@ -107,7 +107,7 @@ class Inferred:
     found: the masks of what a detector has found, one for each page; empty unless they are to be written.
     codes: those from which the image was made, if they are to be written.
     sink: holds all pages of a long document, which are on the disk already.
-    fate: of all pages, if it is the same for all; else RESTORED.
+    fate: of the file, as in `PageReport`.
     unchanged: the bytes of the source, if the output is a copy of it.
     """
 

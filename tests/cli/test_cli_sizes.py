@@ -241,7 +241,15 @@ def test_the_pages_of_a_document_each_get_the_size(adacode, tmp_path):
     assert {page.dtype for page in pages} == {np.dtype(np.uint16)}
     source = tifffile.TiffFile(tmp_path / "mixed.tif").pages
     assert (pages[1].asarray() == source[1].asarray()).all()
-    ok(adacode("sr", "mixed.tif", "large.tif", "--long-edge", "60", "-o", "b", "--shrink", *W))
+    (tmp_path / "exact.tif").write_bytes(document((60, 40), (60, 90)))
+    names = ("mixed.tif", "large.tif", "exact.tif")
+    shrunk = ok(adacode("sr", *names, "--long-edge", "60", "-o", "b", "--shrink", "--json", *W))
+    fates = {Path(e["source"]).name: (e["fate"], e["notes"]) for e in shrunk if e["event"] == "file-done"}
+    assert fates == {
+        "mixed.tif": ("restored", ["1 of 3 pages shrunk: as large already as was asked for"]),
+        "large.tif": ("shrunk", []),
+        "exact.tif": ("shrunk", ["1 of 2 pages copied: as large already as was asked for"]),
+    }
     assert [page.shape for page in tifffile.TiffFile(tmp_path / "b" / "large.tif").pages] == [(40, 60, 3), (53, 60, 3)]
     left = ok(adacode("sr", "mixed.tif", "large.tif", "--long-edge", "60", "-o", "c", "--skip-larger", "--json", *W))
     assert left[-1]["as_large"] == {"copied": 0, "shrunk": 0, "left_out": 1}
