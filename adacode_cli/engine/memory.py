@@ -129,7 +129,7 @@ def working(height: int, width: int) -> Iterator[None]:
             raise
         raise DeviceError(
             f"out of memory for an image of {width}×{height} pixels, even with the smallest tiles",
-            hint="Cut the image, choose a smaller --scale, or close other programs.",
+            hint="Cut the image, choose a smaller size, or close other programs.",
             only_this_image=True,
         ) from error
 

@@ -289,7 +289,7 @@ def _way_out(options: RunOptions, device: torch.device) -> str:
     ways = ["leave out --tile"] if large else []
     if options.precision in ("auto", "fp32") and not unfolds(torch.bfloat16, device):
         ways.append("use --precision bf16")
-    ways += ["cut the image", "choose a smaller --scale", "close other programs", "use another device"]
+    ways += ["cut the image", "choose a smaller size", "close other programs", "use another device"]
     text = f"{', '.join(ways[:-1])} or {ways[-1]}."
     return text[0].upper() + text[1:]
 
