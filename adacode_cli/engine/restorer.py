@@ -226,16 +226,12 @@ class Restorer:
         known = _known(task)
         check_image(image, alpha)
         color, inside = apart(image)
-        hole = None
-        if known.fills_hole:
-            hole = mask if isinstance(mask, Hole) or mask is None else Hole(mask, grow, feather, exemplars=exemplars)
-            _check_hole(hole, image)
-        elif known.enlarges:
+        hole = _hole_of(mask, image, grow, feather, exemplars=exemplars) if known.fills_hole else None
+        if known.enlarges:
             _check_scale(known, scale)
         coverage = inside if alpha is None else alpha
         with working(*image.shape[:2]):
-            # Outside a filled hole every value stays bit-identical, also hidden colours; for other tasks these are
-            # replaced.
+            # Outside a filled hole every value stays bit-identical, also hidden colours; other tasks replace these.
             seen = color if hole is not None else covered(color, coverage)
             restored = self._restored(known, seen, hole, scale, denoise, size=size, coverage=coverage)
             if coverage is not None:
@@ -337,10 +333,15 @@ def _check_scale(task: Task, scale: float) -> None:
         raise UsageError(f"scale {scale:g} is not between 1 and {most}", hint="For a larger factor, enlarge twice.")
 
 
-def _check_hole(hole: Hole | None, image: Pixels) -> None:
+def _hole_of(
+    mask: npt.NDArray[np.bool_] | Hole | None, image: Pixels, grow: int, feather: int, *, exemplars: bool
+) -> Hole:
+    """The hole of an image. Raises InputError without a mask of the image's size, UsageError for an impossible edge."""
+    hole = mask if isinstance(mask, Hole) or mask is None else Hole(mask, grow, feather, exemplars=exemplars)
     if hole is None or hole.mask.shape != image.shape[:2] or hole.mask.dtype != np.bool_:
         found = "no mask" if hole is None else f"a {hole.mask.dtype} mask of shape {hole.mask.shape}"
         raise InputError(f"{found} for an image of {image.shape[:2]}", hint="Give a boolean mask, True in the holes.")
+    return hole
 
 
 @contextmanager
