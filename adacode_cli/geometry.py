@@ -18,6 +18,8 @@ from adacode_cli.errors import UsageError
 
 # Distances are square roots of integers in float32; below 500 px they differ by more than this.
 _EQUAL_PX = 1e-3
+# A mask with fewer pixels is probably a mistake; a mark of this size is hardly seen in an image.
+_FEW_PIXELS, _SMALL_SHARE = 1000, 1e-4
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ class Hole:
     feather_px: the number of pixels beyond it over which the filling is blended with the image.
     opaque: the hole is the transparent part of the image, and its filling is opaque.
     exemplars: wide parts of the hole get texture from known parts of the image.
+    note: for the user, on how the mask was found.
 
     One value is made for each image, and engine, guard and colour fix share it:
 
@@ -102,10 +105,21 @@ class Hole:
     feather_px: int = 0
     opaque: bool = False
     exemplars: bool = True
+    note: str = ""
 
     def __post_init__(self) -> None:
         _check_px(self.grow_px, "grow")
         _check_px(self.feather_px, "feather")
+
+    @cached_property
+    def num_pixels(self) -> int:
+        """The number of pixels of the mask."""
+        return int(np.count_nonzero(self.mask))
+
+    @property
+    def is_nearly_empty(self) -> bool:
+        """Whether the mask has no pixel or so few that it is probably a mistake."""
+        return self.num_pixels < min(_FEW_PIXELS, _SMALL_SHARE * self.mask.size)
 
     @cached_property
     def grown(self) -> npt.NDArray[np.bool_]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Protocol
@@ -17,9 +17,13 @@ from adacode_cli.batch.mask_pairs import MaskPairs
 from adacode_cli.batch.plan import Job
 from adacode_cli.errors import InputError
 from adacode_cli.geometry import Hole
+from adacode_cli.imaging.color_key import ColorKey
 from adacode_cli.imaging.encode import Document, encode
 from adacode_cli.imaging.image import Decoded
 from adacode_cli.imaging.mask import mask_from_alpha, mask_from_color, mask_from_image
+from adacode_cli.limits import MASK_TOLERANCE
+
+_MANY_MORE = 1.5  # Smooth edges of marks that were painted into the file itself make fewer.
 
 
 class MaskFile:
@@ -126,15 +130,37 @@ class Transparency:
 
 @dataclass(frozen=True)
 class OneColor:
-    """The pixels of the image that have exactly this colour, '#rrggbb'."""
+    """The pixels of the image that have this colour, '#rrggbb', or one that is at most `tolerance` away.
+
+    tolerance: as in `mask_from_color`; None: MASK_TOLERANCE for images of lossy formats, otherwise 0.
+    """
 
     color: str
     edge: Edge = Edge()
+    tolerance: float | None = None
 
     def __call__(self, image: Decoded, file: MaskFile | None) -> Hole:
         """As `HoleSource`."""
         del file
-        return self.edge.hole(mask_from_color(image, self.color))
+        tolerance = self.tolerance
+        if tolerance is None:
+            tolerance = MASK_TOLERANCE if formats.named(image.format).lossy else 0
+        hole = self.edge.hole(mask_from_color(image, self.color, tolerance))
+        if hole.is_nearly_empty or (self.tolerance is None and tolerance == 0):
+            hole = replace(hole, note=self._note(ColorKey(image, self.color), hole, tolerance))
+        return hole
+
+    def _note(self, key: ColorKey, hole: Hole, tolerance: float) -> str:
+        """That many more pixels have nearly this colour, as if it had been a JPEG before; or which one is nearest."""
+        if tolerance < MASK_TOLERANCE:
+            exact, near = (int(np.count_nonzero(key.within(limit))) for limit in (tolerance, MASK_TOLERANCE))
+            if near > _MANY_MORE * exact:
+                at = f" (--mask-tolerance {MASK_TOLERANCE})"
+                return f"{exact:,} pixels have the colour {self.color}, and {near:,} have nearly this colour{at}"
+        nearest = None if hole.num_pixels else key.nearest()
+        return (
+            f"the nearest colour to {self.color} is {nearest[0]}, at a distance of {nearest[1]:.1f}" if nearest else ""
+        )
 
     def file_for(self, source: Path) -> None:
         """As `HoleSource.file_for`."""

@@ -13,6 +13,7 @@ import typer
 from adacode_cli import formats
 from adacode_cli.cli.options import NoEffectOnResult, flag
 from adacode_cli.errors import UsageError
+from adacode_cli.limits import MASK_HALO_PX, MASK_TOLERANCE
 
 if TYPE_CHECKING:
     from adacode_cli.batch.description import Detection
@@ -59,7 +60,25 @@ class HoleOptions:
     ] = False
     mask_color: Annotated[
         str | None,
-        _place(metavar="COLOR", callback=_color, help="The hole is every pixel of exactly this colour: '#rrggbb'."),
+        _place(
+            metavar="COLOR",
+            callback=_color,
+            help="The hole is every pixel of this colour: '#rrggbb', in sRGB. Paint with a strong colour that the "
+            "image does not have.",
+        ),
+    ] = None
+    mask_tolerance: Annotated[
+        float | None,
+        _place(
+            min=0.0,
+            max=100.0,
+            metavar="DISTANCE",
+            help="How far the colour of a pixel may be from --mask-color (CIE 1976, in L*a*b*); 0: exactly this "
+            f"colour. With a distance above 0, {MASK_HALO_PX} pixels around count too. Default: {MASK_TOLERANCE} for "
+            f"{formats.listed(each for each in formats.every() if each.lossy)} files, whose compression changes "
+            "colours, otherwise 0.",
+            show_default=False,
+        ),
     ] = None
     detect: Annotated[
         str | None,
@@ -108,6 +127,8 @@ class HoleOptions:
             problem = "no hole is given" if num_chosen == 0 else "more than one hole is given"
             hint = "Use exactly one of --mask, --mask-dir, --mask-alpha, --mask-color, --detect."
             raise UsageError(problem, hint=hint)
+        if self.mask_tolerance is not None and self.mask_color is None:
+            raise UsageError("--mask-tolerance has no effect without --mask-color", hint="Add --mask-color '#rrggbb'.")
         if self.save_mask is not None and self.detect is None:
             raise UsageError("--save-mask has no effect without --detect", hint="Add --detect FILE.")
         if self.save_mask is not None and formats.of_any_suffix(self.save_mask.suffix) and not self.save_mask.is_dir():
@@ -122,7 +143,8 @@ class HoleOptions:
     def kind(self) -> str:
         """Where the holes come from, in one word, for the digest; mask files are hashed for each image."""
         if self.mask_color is not None:
-            return self.mask_color.lower()
+            distance = "usual" if self.mask_tolerance is None else f"{self.mask_tolerance:g}"
+            return f"{self.mask_color.lower()}, {distance}"
         if self.detect is not None:
             return "detect"  # The digest of the weights has the detector's values.
         return "alpha" if self.mask_alpha else "file"
@@ -151,5 +173,5 @@ class HoleOptions:
         if pairs is not None:
             return masks.PairedFiles(pairs, edge)
         if self.mask_color is not None:
-            return masks.OneColor(self.mask_color, edge)
+            return masks.OneColor(self.mask_color, edge, self.mask_tolerance)
         return masks.Transparency(edge)

@@ -93,7 +93,17 @@ def _request_values(request: Request) -> dict[str, object]:
     # results are those of before they existed. Files that --skip-larger leaves out have no results.
     unset = {"save_mask": None, "exemplars": False, "code_levels": None}
     later = {name for name, value in unset.items() if chosen.get(name, value) == value}
-    known = later | {"task", "sizing", "mask_alpha", "mask_color", "grow", "feather", "save_codes", "from_codes"}
+    known = later | {
+        "task",
+        "sizing",
+        "mask_alpha",
+        "mask_color",
+        "mask_tolerance",
+        "grow",
+        "feather",
+        "save_codes",
+        "from_codes",
+    }
     return {name: value for name, value in chosen.items() if name not in known} | grouped | _values_of(request.sizing)
 
 

@@ -9,24 +9,24 @@ no pixel is white, and at most half of the image is painted, the painted part is
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from adacode_cli.errors import InputError, UsageError
+from adacode_cli.errors import InputError
+from adacode_cli.geometry import grow_mask
+from adacode_cli.imaging.color_key import ColorKey
 from adacode_cli.imaging.decode import read_image
 from adacode_cli.imaging.image import Decoded, Samples
-from adacode_cli.imaging.samples import to_depth, top_of
-from adacode_cli.limits import MAX_PIXELS
+from adacode_cli.imaging.samples import top_of
+from adacode_cli.limits import MASK_HALO_PX, MAX_PIXELS
 
 Mask = npt.NDArray[np.bool_]
 
 _LUMA = (0.299, 0.587, 0.114)
 _HALF = 0.5
-_COLOR = re.compile(r"#?([0-9a-fA-F]{6})")
 
 
 def read_mask(path: Path, *, size: tuple[int, int]) -> Mask:
@@ -60,16 +60,15 @@ def mask_from_alpha(image: Decoded) -> Mask:
     return np.asarray(image.alpha < top_of(image.alpha.dtype) / 2)
 
 
-def mask_from_color(image: Decoded, color: str) -> Mask:
-    """bool H×W, True where the pixel, rounded to 8 bits, is exactly `color` ("#rrggbb"). Raises UsageError."""
-    match = _COLOR.fullmatch(color.strip())
-    if match is None:
-        raise UsageError(f"{color!r} is not a colour", hint="Write it as '#rrggbb', for example '#ffffff' for white.")
-    rgb = np.frombuffer(bytes.fromhex(match[1]), np.uint8)
-    pixels = to_depth(image.pixels, np.uint8)
-    if pixels.ndim == 2:
-        return np.asarray(pixels == rgb[0]) if len(set(rgb.tolist())) == 1 else np.zeros(image.size, np.bool_)
-    return np.asarray((pixels == rgb).all(axis=2))
+def mask_from_color(image: Decoded, color: str, tolerance: float = 0.0) -> Mask:
+    """bool H×W, True where the colour of the pixel, as it is shown, is at most `tolerance` away from `color`.
+
+    color: "#rrggbb" in sRGB. tolerance: a distance in L*a*b* (`color_key`); 0 takes the colour alone, after rounding to
+    8 bits. With a tolerance, MASK_HALO_PX pixels around what was found belong to the mask too: lossy compression mixes
+    a painted colour with its surroundings. Raises UsageError for a text that is not a colour.
+    """
+    found = ColorKey(image, color).within(tolerance)
+    return grow_mask(found, MASK_HALO_PX) if tolerance > 0 else found
 
 
 def _marked(image: Decoded) -> Mask:

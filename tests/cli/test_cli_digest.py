@@ -49,9 +49,10 @@ GOLDEN = [
         "a078fd8c6451b7eac07ca11ac3e69cc21884d8b8e282d6fc08cee8909ccfb040",
     ),
     (
+        # Since colours are found in JPEG files too, results that were made before count as made with other options.
         RestoreOptions(),
         Request("inpaint", hole=HoleOptions(mask_color="#FF00ff", grow=1, exemplars=False)),
-        "fc07654c6b23f9c7086bb4b81a8f84b2c8623358f3d4a7328523d090f4fde045",
+        "35d26c6fba7dd4bf2604b913e3ccf03a62b8d2dd38117b3aeaad141d8390eb80",
     ),
     (
         RestoreOptions(),
