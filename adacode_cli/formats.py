@@ -219,15 +219,56 @@ _TABLE = {format.name: format for format in _FORMATS}
 _BY_SUFFIX = {suffix: format for format in _FORMATS for suffix in format.suffixes}
 _BY_INPUT_SUFFIX = {suffix: format for format in _FORMATS for suffix in format.input_suffixes}
 
-UNREADABLE: tuple[tuple[Signature, str], ...] = (
-    (((0, b"GIF8"),), "a GIF"),
-    (((0, b"%PDF"),), "a PDF document"),
-    (((0, b"8BPS"),), "a Photoshop document"),
-    (((0, b"\xff\x0a"),), "a JPEG XL"),
-    (((0, b"\0\0\0\x0cJXL "),), "a JPEG XL"),
-    (((4, b"ftypcrx "),), "a Canon raw file"),
+
+@dataclass(frozen=True)
+class Unread:
+    """A kind of files that hold images and are not read.
+
+    title: for messages, with its article.
+    suffixes: of its files, in lower case, without their dot, between spaces.
+    program: one that converts them.
+    usage: its command for a file; `{}` stands for the suffix.
+    signatures: beginnings of its files, as in `Format`.
+    """
+
+    title: str
+    suffixes: str
+    program: str
+    usage: str
+    signatures: tuple[Signature, ...] = ()
+
+    def command(self, suffix: str) -> str:
+        """Program and command for a file with this suffix (".cr2"); "" stands for the first suffix of the kind."""
+        return f"{self.program} ({self.usage.replace('{}', suffix.lower() or f'.{self.suffixes.split()[0]}')})"
+
+
+_RAW = "cr2 cr3 nef arw dng 3fr crw dcr erf fff iiq k25 kdc mef mos mrw nrw orf pef raf raw rw2 rwl sr2 srf srw x3f"
+_VIDEO = "mp4 3g2 3gp avi flv m2ts m4v mkv mov mpeg mpg mts mxf ogv vob webm wmv"
+UNREAD: tuple[Unread, ...] = (
+    Unread("a camera raw file", _RAW, "darktable", "darktable-cli a{} a.tif", (((4, b"ftypcrx "),),)),
+    Unread("a GIF", "gif", "ImageMagick", "convert a.gif a.png", (((0, b"GIF8"),),)),
+    Unread("a PDF document", "pdf", "Poppler", "pdftoppm -r 300 -tiff a.pdf a", (((0, b"%PDF"),),)),
+    Unread("a DjVu document", "djvu djv", "DjVuLibre", "ddjvu -format=tiff a{} a.tif", (((0, b"AT&TFORM"),),)),
+    Unread("a Photoshop document", "psd psb", "ImageMagick", "convert 'a{}[0]' a.tif", (((0, b"8BPS"),),)),
+    Unread("a GIMP image", "xcf", "ImageMagick", "convert a.xcf -flatten a.png", (((0, b"gimp xcf"),),)),
+    Unread("a Krita document", "kra ora", "Krita", "krita a{} --export --export-filename a.png"),
+    Unread("an animation", "avifs heics heifs", "FFmpeg", "ffmpeg -i a{} a-%05d.png"),
+    Unread("a JPEG XL", "jxl", "libjxl", "djxl a.jxl a.png", (((0, b"\xff\x0a"),), ((0, b"\0\0\0\x0cJXL "),))),
+    Unread("a JPEG XR", "jxr hdp wdp", "jxrlib", "JxrDecApp -i a{} -o a.tif", (((0, b"II\xbc\x01"),),)),
+    Unread("a high-throughput JPEG 2000", "jph", "OpenJPH", "ojph_expand -i a.jph -o a.ppm"),
+    Unread(
+        "an OpenEXR or Radiance image",
+        "exr hdr",
+        "ImageMagick",
+        "convert a{} a.tif",
+        (((0, b"v/1\x01"),), ((0, b"#?RADIANCE"),)),
+    ),
+    Unread("an image of another kind", "dds dib pam pbm pcx pgm pnm ppm qoi tga", "ImageMagick", "convert a{} a.png"),
+    Unread("a video", _VIDEO, "FFmpeg", "ffmpeg -i a{} a-%05d.png"),
 )
-"""Kinds of files that users may pass as images and that are not read."""
+"""Kinds of files that lie beside images, or that users may take for images that are read. Of several that have a
+signature, the first one counts. In ImageMagick 7, `convert` is called `magick`."""
+_UNREAD_BY_SUFFIX = {f".{suffix}": kind for kind in UNREAD for suffix in kind.suffixes.split()}
 
 
 def every() -> tuple[Format, ...]:
@@ -269,6 +310,11 @@ def of_any_suffix(suffix: str) -> Format | None:
 def input_suffixes() -> frozenset[str]:
     """All suffixes, in lower case and with their dot, of the files that count as images in folders."""
     return frozenset({*_BY_SUFFIX, *_BY_INPUT_SUFFIX})
+
+
+def unread(suffix: str) -> Unread | None:
+    """The kind of files with this suffix, in lower case, that hold images and are not read; None for other files."""
+    return _UNREAD_BY_SUFFIX.get(suffix)
 
 
 def of_bytes(start: bytes) -> Format | None:

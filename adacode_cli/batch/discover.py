@@ -68,11 +68,16 @@ IS_MASK = "it is a mask"
 
 @dataclass(frozen=True, slots=True)
 class PassedOver:
-    """An entry that is not restored, and why. `failed`: this counts as a failure."""
+    """An entry that is not restored, and why.
+
+    failed: this counts as a failure.
+    is_unread: it holds an image of a kind that is not read; the counts of these kinds are shown in any case.
+    """
 
     path: Path
     reason: str
     failed: bool
+    is_unread: bool = False
 
 
 @dataclass(frozen=True)
@@ -231,14 +236,14 @@ class _Tree:
             if not self.selection.globs.takes_file(place) or (level.trees and _is_output(place, level)):
                 return False
             if not is_image:
-                return self._count(entry.name, level)
+                return self._count(entry, level)
             return not self.avoids(entry) if entry.is_file() else _not_regular(entry)
         except OSError as error:  # For example a link to itself, or a directory that was removed.
             return PassedOver(Path(entry.path), f"cannot be read: {reason(error)}", failed=True)
 
-    def _count(self, name: str, level: _Level) -> Literal[False]:
+    def _count(self, entry: os.DirEntry[str], level: _Level) -> Literal[False]:
         if not level.is_counted:
-            self._left_out.add_file(name)
+            self._left_out.add_file(entry.name, entry.path)
         return False
 
     def _leave_out(self, entry: os.DirEntry[str], place: str, level: _Level) -> Literal[False]:
@@ -247,7 +252,7 @@ class _Tree:
             return False
         if not entry.is_dir(follow_symlinks=False):
             is_other = self.selection.globs.takes_file(place) and not _is_output(place, level)
-            return self._count(entry.name, level) if is_other else False
+            return self._count(entry, level) if is_other else False
         if not level.is_counted and not self.selection.globs.excludes(place):
             self._left_out.add_folder(entry.name)
         return False

@@ -22,10 +22,11 @@ class RunStarted:
 
 @dataclass(frozen=True, slots=True)
 class EntryPassedOver:
-    """An entry of the tree is left out, for this reason; this is not a failure."""
+    """An entry of the tree is left out, for this reason; this is not a failure. `is_unread`: as in `PassedOver`."""
 
     path: Path
     reason: str
+    is_unread: bool = False
 
 
 @dataclass(frozen=True, slots=True)

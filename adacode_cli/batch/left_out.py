@@ -1,4 +1,4 @@
-"""Counts files in input folders that a run does not restore, by kind, so that they can be reported.
+"""Counts files in input folders that a run does not restore, by kind, and names those that hold images.
 
 A kind is a suffix in lower case, with its dot; "" for names without a suffix, or with one that is too long or contains
 a space. Files that operating systems write beside images have their own kinds: "._*", ".DS_Store" and "Thumbs.db";
@@ -8,10 +8,12 @@ searched.
 
 from __future__ import annotations
 
-import re
+import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from adacode_cli import formats
 
 _SIDE_FOLDERS = (
     *("@eaDir", "__MACOSX", ".AppleDouble", ".thumbnails"),
@@ -26,26 +28,26 @@ HIDDEN = ".*"
 _SYSTEM_FILES = frozenset({".DS_Store", "Thumbs.db"})
 _APPLE_DOUBLE = "._"
 _MAX_SUFFIX_LENGTH = 16
-_CAMERA_RAW = (
-    "3fr|arw|cr2|cr3|crw|dcr|dng|erf|fff|iiq|k25|kdc|mef|mos|mrw|nef|nrw|orf|pef|raf|raw|rw2|rwl|sr2|srf|srw|x3f"
-)
-_OTHER_IMAGE = (
-    "avifs|dds|dib|djvu|exr|gif|hdp|hdr|heics|heifs|jph|jxl|jxr|kra|ora|pam|pbm|pcx|pgm|pnm|ppm|psb|psd|qoi|tga|wdp|xcf"
-)
-_UNREAD_IMAGE = re.compile(rf"\.({_CAMERA_RAW}|{_OTHER_IMAGE})")
-_MAX_KINDS_SHOWN = 6
+_MAX_KINDS_SHOWN, _MAX_COMMANDS_SHOWN = 6, 3
 
 
 @dataclass
 class LeftOut:
-    """The numbers of files left out, by kind, and of folders, by name."""
+    """The numbers of files left out, by kind, and of folders, by name.
+
+    unread: the paths of files that hold images of kinds that are not read.
+    """
 
     files: Counter[str] = field(default_factory=Counter)
     folders: Counter[str] = field(default_factory=Counter)
+    unread: list[str] = field(default_factory=list)
 
-    def add_file(self, name: str) -> None:
-        """Counts a file that is not restored."""
-        self.files[_kind_of(name)] += 1
+    def add_file(self, name: str, path: str) -> None:
+        """Counts a file that is not restored: its name, and its whole path."""
+        kind = _kind_of(name)
+        self.files[kind] += 1
+        if formats.unread(kind):
+            self.unread.append(path)
 
     def add_folder(self, name: str) -> None:
         """Counts a folder that is not searched, by its usual name in `SIDE_FOLDERS`, or else as hidden."""
@@ -56,13 +58,13 @@ class LeftOut:
 
     @property
     def unread_images(self) -> dict[str, int]:
-        """Numbers of camera raw files and other images in formats that are not read, by kind."""
-        return {kind: count for kind, count in self.files.items() if _is_image(kind)}
+        """Numbers of files that hold images of kinds that are not read (`formats.UNREAD`), by suffix."""
+        return {kind: count for kind, count in self.files.items() if formats.unread(kind)}
 
     @property
     def other_files(self) -> dict[str, int]:
         """Numbers of files that are not images, by kind."""
-        return {kind: count for kind, count in self.files.items() if not _is_image(kind)}
+        return {kind: count for kind, count in self.files.items() if not formats.unread(kind)}
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
@@ -72,12 +74,32 @@ class LeftOut:
 
     @property
     def text(self) -> str:
-        """All counts in one line: "not read: 4 .cr2; left out: 12 .xmp, 3 without a suffix"; "" if there are none."""
-        images = [f"{count} {kind}" for kind, count in _shown(self.unread_images)]
+        """All counts in one line: "4 files were not read: 4 CR2; left out: 12 .xmp"; "" if there are none."""
+        images = [f"{count} {_shown_suffix(kind)}" for kind, count in _shown(self.unread_images)]
         others = [f"{count} {_FILES.get(kind, kind)}" for kind, count in _shown(self.other_files)]
         others += [_folder_text(kind, count) for kind, count in _shown(self.folders)]
-        groups = {"not read": images, "left out": others}
+        num_images = sum(self.unread_images.values())
+        not_read = "1 file was not read" if num_images == 1 else f"{num_images:,} files were not read"
+        groups = {not_read: images, "left out": others}
         return "; ".join(f"{what}: {', '.join(kinds)}" for what, kinds in groups.items() if kinds)
+
+    @property
+    def advice(self) -> str:
+        """Commands that convert the most frequent kinds that are not read, in one line; "" if there are none."""
+        commands: dict[formats.Unread, str] = {}
+        for suffix, _ in _sorted(self.unread_images):
+            if (kind := formats.unread(suffix)) is not None:
+                commands.setdefault(kind, f"{_shown_suffix(suffix)} with {kind.command(suffix)}")
+        shown = list(commands.values())[:_MAX_COMMANDS_SHOWN]
+        return f"to convert {'; '.join(shown)}" if shown else ""
+
+
+def unread_reason(path: str) -> str:
+    """Why an image of a kind that is not read is left out, and what converts it."""
+    suffix = _kind_of(os.path.basename(path))  # noqa: PTH119 (a tree may have a hundred thousand)
+    kind = formats.unread(suffix)
+    assert kind is not None, "only for such files"
+    return f"{kind.title}, which is not read; convert it with {kind.command(suffix)}"
 
 
 _FILES = {"": "without a suffix", HIDDEN: "hidden"}
@@ -99,10 +121,6 @@ def _special_kind_of(name: str) -> str:
     return HIDDEN if name.startswith(".") else ""
 
 
-def _is_image(kind: str) -> bool:
-    return _UNREAD_IMAGE.fullmatch(kind) is not None
-
-
 def _sorted(kinds: Mapping[str, int]) -> list[tuple[str, int]]:
     return sorted(kinds.items(), key=lambda kind: (-kind[1], kind[0]))
 
@@ -114,6 +132,11 @@ def _shown(kinds: Mapping[str, int]) -> list[tuple[str, int]]:
         return every
     rest = every[_MAX_KINDS_SHOWN:]
     return [*every[:_MAX_KINDS_SHOWN], ("of other kinds", sum(count for _, count in rest))]
+
+
+def _shown_suffix(kind: str) -> str:
+    """ ".cr2" as "CR2"; the text for the sum of other kinds stays."""
+    return kind[1:].upper() if kind.startswith(".") else kind
 
 
 def _folder_text(kind: str, count: int) -> str:

@@ -19,7 +19,7 @@ from adacode_cli import formats
 from adacode_cli.batch.collisions import PlannedFile, absolute, may_collide, refusals
 from adacode_cli.batch.discover import IS_MASK, Found, PassedOver, Selection, discover, joined
 from adacode_cli.batch.kept import Kept
-from adacode_cli.batch.left_out import LeftOut
+from adacode_cli.batch.left_out import LeftOut, unread_reason
 from adacode_cli.batch.mask_pairs import MaskFolder, MaskPairs
 from adacode_cli.batch.naming import Naming
 from adacode_cli.errors import InputError, OutputError
@@ -126,6 +126,7 @@ def make_plan(
     shard: tuple[int, int] | None = None,
     masks: MaskFolder | None = None,
     refit: Callable[[Sequence[Job]], list[Job]] | None = None,
+    strict: bool = False,
 ) -> Plan:
     """The jobs for `inputs`, in the order in which they will run.
 
@@ -134,6 +135,7 @@ def make_plan(
     shard: (I, N) selects the I-th of N parts.
     masks: are paired with the images; masks that are among the images are left out.
     refit: gives other names to jobs whose results are too large for their formats.
+    strict: images of kinds that are not read count as failures.
 
     Raises InputError if there is nothing to restore or the masks are ambiguous; OutputError if all outputs
     collide, for an output that is an input, and for existing outputs under `OnExisting.REFUSE`;
@@ -146,6 +148,7 @@ def make_plan(
     selection = replace(selection, avoid=(*selection.avoid, *avoided))
     left_out = LeftOut()
     jobs, passed_over = _jobs(discover(inputs, selection, left_out), naming, roots, is_only=len(inputs) == 1)
+    passed_over += [PassedOver(Path(path), unread_reason(path), strict, is_unread=True) for path in left_out.unread]
     pairs = masks.pair([job.found for job in jobs]) if masks else None
     if pairs and pairs.masks:
         jobs = _without_masks(jobs, pairs.masks, passed_over)
@@ -260,7 +263,7 @@ def _exist(jobs: Sequence[Job]) -> list[bool]:
 def _nothing_to_do(
     inputs: Sequence[Path], passed_over: Sequence[PassedOver], left_out: LeftOut, suffixes: frozenset[str]
 ) -> InputError:
-    problem = next((entry for entry in passed_over if entry.failed), None)
+    problem = next((entry for entry in passed_over if entry.failed and not entry.is_unread), None)
     if problem:
         return InputError(problem.reason, path=problem.path, hint="No image was found that can be read.")
     where = inputs[0] if len(inputs) == 1 else None
@@ -275,7 +278,7 @@ def _nothing_to_do(
     if left_out.other_files.get(formats.CODES_SUFFIX):
         hint += " Files of codes are read with `adacode reconstruct --from-codes`."
     if left_out.unread_images:
-        hint = "Convert images of other kinds to TIFF or PNG first."
+        hint = f"Convert images of other kinds to TIFF or PNG first; {left_out.advice}."
     return InputError("; ".join(filter(None, ("no images found", left_out.text))), path=where, hint=hint)
 
 

@@ -155,6 +155,7 @@ def write_report(root: Path, report: Report, settings: Settings, began: datetime
         "log_error": _error_or_none(report.log_error),
         "failures": [_failure(outcome) for outcome in report.failed],
         "left_out": report.left_out.counts,
+        "unread": report.left_out.unread,
         "precisions": report.precisions,
         "as_large": report.as_large,
         "noted": report.num_noted,

@@ -104,7 +104,7 @@ class _Run:
             if entry.failed:
                 self.finished(failed_entry(entry))
             else:
-                self._on_event(EntryPassedOver(entry.path, entry.reason))
+                self._on_event(EntryPassedOver(entry.path, entry.reason, entry.is_unread))
         for refused in self._plan.refused:
             self.finished(failed_job(refused.job, refused.error))
         for job in self._plan.to_skip:

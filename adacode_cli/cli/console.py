@@ -39,8 +39,8 @@ class Console(Protocol):
     def planned(self, job: Job, fate: Fate | None = None) -> None:
         """Shows one job of a dry run. fate: None if it is not known."""
 
-    def left_out(self, source: Path, target: Path | None, reason: str) -> None:
-        """Shows a file that a dry run would not restore."""
+    def left_out(self, source: Path, target: Path | None, reason: str, *, is_unread: bool = False) -> None:
+        """Shows a file that a dry run would not restore. `is_unread`: as in `PassedOver`."""
 
     def others_left_out(self, left_out: LeftOut) -> None:
         """Shows how many files of other kinds a dry run has found."""
@@ -83,7 +83,8 @@ class JsonConsole:
     def planned(self, job: Job, fate: Fate | None = None) -> None:
         write_line(json_events.planned(job, fate))
 
-    def left_out(self, source: Path, target: Path | None, reason: str) -> None:
+    def left_out(self, source: Path, target: Path | None, reason: str, *, is_unread: bool = False) -> None:
+        del is_unread
         write_line(json_events.skipped(source, target, reason))
 
     def others_left_out(self, left_out: LeftOut) -> None:
@@ -131,8 +132,8 @@ class HumanConsole:
                 self._total, self._roots = num_files, roots
                 if self._live:
                     self._live.begin(num_files)
-            case events.EntryPassedOver(path, reason):
-                self._say(Text(printable(f"left out: {path}: {reason}"), style="dim"))
+            case events.EntryPassedOver(path, reason, is_unread):
+                self.left_out(path, None, reason, is_unread=is_unread)
             case events.OthersLeftOut():
                 return  # the summary has them
             case events.FileStarted() | events.PageFinished():
@@ -163,12 +164,13 @@ class HumanConsole:
         without_network = f" ({fate})" if fate in AS_LARGE else ""
         write_line(f"{job.source} -> {job.target}{without_network}")
 
-    def left_out(self, source: Path, target: Path | None, reason: str) -> None:
+    def left_out(self, source: Path, target: Path | None, reason: str, *, is_unread: bool = False) -> None:
         del target
-        self._say(Text(printable(f"left out: {source}: {reason}"), style="dim"))
+        if self._verbose or not is_unread:  # Otherwise the counts by kind say enough.
+            self._say(Text(printable(f"left out: {source}: {reason}"), style="dim"))
 
     def others_left_out(self, left_out: LeftOut) -> None:
-        self._say(Text(printable(left_out.text), style="dim"))
+        self._say(Text("\n".join(filter(None, (printable(left_out.text), left_out.advice))), style="dim"))
 
     def would_fail(self, outcome: Outcome) -> None:
         self._print(failed_line(outcome, hint_below=self._console.is_terminal, begins="would fail: "))

@@ -110,7 +110,8 @@ class RestoreOptions:
         flag(
             "--strict",
             panel=_KEPT,
-            help="An image fails, and nothing is written for it, if its output format cannot keep all that it holds.",
+            help="An image fails, and nothing is written for it, if its output format cannot keep all that it holds. "
+            "Images in directories that are of kinds that are not read fail too.",
         ),
     ] = False
     preserve_times: Annotated[

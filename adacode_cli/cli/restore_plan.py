@@ -163,6 +163,7 @@ def plan_of(inputs: list[Path], options: RestoreOptions, request: Request, trees
         shard=shard,
         masks=masks,
         refit=refit,
+        strict=options.strict and not request.from_codes,
     )
     if plan.has_tree:
         trees.begin(plan.roots)
@@ -270,7 +271,7 @@ def show_plan(plan: Plan, console: Console, trees: Trees, foresight: Foresight, 
         if entry.failed:
             fails(failed_entry(entry))
         else:
-            console.left_out(entry.path, None, entry.reason)
+            console.left_out(entry.path, None, entry.reason, is_unread=entry.is_unread)
     if plan.left_out:
         console.others_left_out(plan.left_out)
     return tally.report().exit_code

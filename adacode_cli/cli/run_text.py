@@ -72,6 +72,8 @@ def finished_lines(report: Report, roots: tuple[Path, ...], *, detailed: bool) -
         text.append(f"\n  computed in {counted(report.precisions)}", style="dim")
     if report.left_out:
         text.append(f"\n  {printable(report.left_out.text)}", style="dim")
+    if report.left_out.advice:
+        text.append(f"\n  {report.left_out.advice}", style="dim")
     if report.untouched:
         text.append("\n  The same command restores the rest; after --overwrite, add --resume.", style="dim")
     if report.failed and report.total > 1:

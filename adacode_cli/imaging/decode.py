@@ -173,17 +173,19 @@ def _sniffed(data: bytes, *, name: str) -> Format:
         return format
     if data.startswith(formats.CODES_SIGNATURE):
         raise InputError("holds codes, not an image", path=name, hint="Use adacode reconstruct --from-codes.")
-    for signature, title in formats.UNREADABLE:
-        if formats.begins(data, signature):
-            hint = f"Convert it first: {formats.readable()}"
-            raise InputError(f"is {title}, which is not read", path=name, hint=hint)
+    for kind in formats.UNREAD:
+        if any(formats.begins(data, signature) for signature in kind.signatures):
+            suffix = Path(name).suffix.lower()
+            command = kind.command(suffix if formats.unread(suffix) is kind else "")
+            hint = f"Convert it first, for example with {command}. {formats.readable()}"
+            raise InputError(f"is {kind.title}, which is not read", path=name, hint=hint)
     for format in formats.every():
         begins = any(signature[0][1].startswith(data) for signature in format.signatures)
         if begins and len(data) < _WHOLE_SIGNATURE_BYTES:
             message = f"is truncated: only the first {len(data)} bytes of a {format.title} are present"
             raise InputError(message, path=name, hint="Copy or download it again.")
-    kind = "text" if _looks_like_text(data[:512]) else "not an image of a known kind"
-    raise InputError(f"holds no image: its content is {kind}", path=name, hint=formats.readable())
+    content = "text" if _looks_like_text(data[:512]) else "not an image of a known kind"
+    raise InputError(f"holds no image: its content is {content}", path=name, hint=formats.readable())
 
 
 def _looks_like_text(start: bytes) -> bool:

@@ -36,7 +36,7 @@ def test_files_are_counted_by_kind_and_folders_of_attributes_by_name(tmp_path):
     places, left_out = counted(tmp_path)
     assert places == ["a.jpg"]
     assert left_out.counts == {
-        "unread_images": {".nef": 2, ".cr2": 1, ".gif": 1},
+        "unread_images": {".nef": 2, ".cr2": 1, ".gif": 1, ".mov": 1},
         "files": {
             "": 3,
             ".DS_Store": 2,
@@ -44,16 +44,22 @@ def test_files_are_counted_by_kind_and_folders_of_attributes_by_name(tmp_path):
             ".*": 1,
             "._*": 1,
             ".jpg_original": 1,
-            ".mov": 1,
             "Thumbs.db": 1,
         },
         "folders": {".*": 2, "@eaDir": 2, ".AppleDouble": 1, ".thumbnails": 1, "__MACOSX": 1},
     }
     assert left_out.text == (
-        "not read: 2 .nef, 1 .cr2, 1 .gif; "
-        "left out: 3 without a suffix, 2 .DS_Store, 2 .xmp, 1 hidden, 1 ._*, 1 .jpg_original, 2 of other kinds, "
+        "5 files were not read: 2 NEF, 1 CR2, 1 GIF, 1 MOV; "
+        "left out: 3 without a suffix, 2 .DS_Store, 2 .xmp, 1 hidden, 1 ._*, 1 .jpg_original, 1 Thumbs.db, "
         "2 hidden folders, 2 folders @eaDir, 1 folder .AppleDouble, 1 folder .thumbnails, 1 folder __MACOSX"
     )
+    assert left_out.advice == (
+        "to convert NEF with darktable (darktable-cli a.nef a.tif); GIF with ImageMagick (convert a.gif a.png); "
+        "MOV with FFmpeg (ffmpeg -i a.mov a-%05d.png)"
+    )
+    assert sorted(Path(path).relative_to(tmp_path).as_posix() for path in left_out.unread) == [
+        *("anim.gif", "clip.mov", "raw/1.CR2", "raw/2.nef", "raw/3.nef")
+    ]
 
 
 def test_what_was_deleted_is_left_out_and_counted_unless_it_is_named(tmp_path):
@@ -101,8 +107,8 @@ def test_what_patterns_leave_out_is_not_counted(tmp_path):
     touch_below(tmp_path, "a.jpg", "a.xmp", "sub/b.xmp", "sub/.c", ".d/e", "f.mov")
     assert counted(tmp_path, selection=Selection(Globs(include=("*.jpg",))))[1].files == {}
     assert counted(tmp_path, selection=Selection(Globs(exclude=("*.xmp", ".d"))))[1].counts == {
-        "unread_images": {},
-        "files": {".*": 1, ".mov": 1},
+        "unread_images": {".mov": 1},
+        "files": {".*": 1},
         "folders": {},
     }
 
@@ -133,6 +139,6 @@ def test_links_that_lead_nowhere_or_around_count_as_files(tmp_path):
 
 def test_a_folder_without_images_says_what_it_holds(tmp_path):
     touch_below(tmp_path, "a.cr2", "b.cr2", "a.xmp")
-    with pytest.raises(InputError, match=r"no images found; not read: 2 \.cr2; left out: 1 \.xmp") as caught:
+    with pytest.raises(InputError, match=r"no images found; 2 files were not read: 2 CR2; left out: 1 \.xmp") as caught:
         make_plan([tmp_path], Naming("sr-x4"), Selection(), OnExisting.REFUSE)
     assert "Convert" in caught.value.hint

@@ -66,6 +66,7 @@ def test_every_kind_of_event_and_the_report(adacode, photo, tmp_path, event_sche
     assert {Path(entry["source"]).name for entry in reports["p-sr-x4"]["failures"]} == {"text.jpg", "gone.png"}
     for tree in reports.values():
         assert tree["left_out"] == {"unread_images": {".cr2": 2}, "files": {".xmp": 1}, "folders": {"@eaDir": 1}}
+        assert sorted(Path(path).name for path in tree["unread"]) == ["a.cr2", "b.CR2"]
     assert reports["other"]["stopped_by"]["kind"] == "device"
     assert "bug" in {entry["error"]["kind"] for entry in reports["third"]["failures"]}
 
@@ -89,11 +90,17 @@ def test_a_log_file_keeps_every_file_and_the_traceback_of_failures(adacode, phot
     assert text.count("p/a.jpg: skipped, done already") == 1
     assert text.count("failed: p/text.jpg: holds no image") == 2
     assert "Traceback" in text
-    assert text.count("\n  not read: 1 .nef\n") == 2
+    assert (
+        text.count("\n  1 file was not read: 1 NEF\n  to convert NEF with darktable (darktable-cli a.nef a.tif)\n") == 2
+    )
+    assert text.count("left out: p/a.nef: a camera raw file, which is not read; convert it with darktable (") == 2
     planned = adacode("sr", "p", "--dry-run", "--no-resume", *W)
-    would_fail, others = planned.stderr.decode().splitlines()
+    would_fail, others, advice = planned.stderr.decode().splitlines()
     assert would_fail.startswith("would fail: p/text.jpg: holds no image")
-    assert others == "not read: 1 .nef"
+    assert (others, advice) == (
+        "1 file was not read: 1 NEF",
+        "to convert NEF with darktable (darktable-cli a.nef a.tif)",
+    )
     refused = adacode("sr", "p", "--log-file", "nowhere/run.log", *W)
     assert (refused.returncode, b"nowhere/run.log: cannot be written" in refused.stderr) == (6, True)
 

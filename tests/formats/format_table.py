@@ -252,7 +252,8 @@ def found_tables() -> dict[str, str]:
         place = Path(folder)
         written = {format: written_cells(place, format) for format in formats.names()}
         read = {format: read_cells(place, format) for format in formats.names()}
-    return {"written": table(written), "read": table(read), "formats": table_of_formats()}
+    tables = {"written": table(written), "read": table(read)}
+    return tables | {"formats": table_of_formats(), "unread": table_of_unread()}
 
 
 def table_of_formats() -> str:
@@ -273,6 +274,16 @@ def table_of_formats() -> str:
             f"{format.max_side:,}" if format.max_side < 2**31 - 1 else "",
         ]
         lines.append(f"| {' | '.join(cells)} |".replace("|  |", "| |").replace("|  |", "| |"))
+    return "\n".join(lines)
+
+
+def table_of_unread() -> str:
+    """The kinds that are not read, a line for each."""
+    lines = ["| what it is | suffixes | program | command |", "| --- | --- | --- | --- |"]
+    for kind in formats.UNREAD:
+        suffixes = ", ".join(f"`.{suffix}`" for suffix in kind.suffixes.split())
+        command = kind.usage.replace("{}", f".{kind.suffixes.split()[0]}")
+        lines.append(f"| {kind.title} | {suffixes} | {kind.program} | `{command}` |")
     return "\n".join(lines)
 
 
