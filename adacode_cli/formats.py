@@ -57,6 +57,7 @@ class Format:
     max_bytes: of all samples, if there is such a limit: one byte for each grey pixel, four for each colour pixel.
     replaces_others: whether results that are too large for their own format can get this one (`--if-too-large`).
     salvageable: whether a part of a damaged file can be read (`--accept-damaged`).
+    written_as: the name of the format of the outputs of its files, if it is only read; then it has no `suffixes`.
     package: the name on PyPI of the optional package that reads and writes it.
     install: the command that installs this package.
     """
@@ -84,6 +85,7 @@ class Format:
     max_bytes: int | None = None
     replaces_others: bool = False
     salvageable: bool = False
+    written_as: str = ""
     package: str | None = None
     install: str = ""
 
@@ -91,6 +93,11 @@ class Format:
     def suffix(self) -> str:
         """The suffix of outputs."""
         return self.suffixes[0]
+
+    @property
+    def of_outputs(self) -> str:
+        """The name of the format of outputs of its files."""
+        return self.written_as or self.name
 
     @property
     def is_limited(self) -> bool:
@@ -215,9 +222,25 @@ _FORMATS = (
         install="pip install 'adacode-cli[heic]'",
     ),
 )
+_READ_ONLY = (
+    Format(
+        "jxl",
+        "JPEG XL",
+        codec="adacode_cli.imaging.jxl_codec",
+        suffixes=(),
+        input_suffixes=(".jxl",),
+        signatures=(((0, b"\0\0\0\x0cJXL \r\n\x87\n"),), ((0, b"\xff\x0a"),)),
+        depths=("uint16", "uint8"),
+        lossy=True,
+        metadata=frozenset({"icc", "exif", "xmp"}),
+        written_as="png",
+    ),
+)
 _TABLE = {format.name: format for format in _FORMATS}
+_READ = {format.name: format for format in _READ_ONLY}
 _BY_SUFFIX = {suffix: format for format in _FORMATS for suffix in format.suffixes}
 _BY_INPUT_SUFFIX = {suffix: format for format in _FORMATS for suffix in format.input_suffixes}
+_BY_INPUT_SUFFIX |= {suffix: _TABLE[format.written_as] for format in _READ_ONLY for suffix in format.input_suffixes}
 
 
 @dataclass(frozen=True)
@@ -253,7 +276,6 @@ UNREAD: tuple[Unread, ...] = (
     Unread("a GIMP image", "xcf", "ImageMagick", "convert a.xcf -flatten a.png", (((0, b"gimp xcf"),),)),
     Unread("a Krita document", "kra ora", "Krita", "krita a{} --export --export-filename a.png"),
     Unread("an animation", "avifs heics heifs", "FFmpeg", "ffmpeg -i a{} a-%05d.png"),
-    Unread("a JPEG XL", "jxl", "libjxl", "djxl a.jxl a.png", (((0, b"\xff\x0a"),), ((0, b"\0\0\0\x0cJXL "),))),
     Unread("a JPEG XR", "jxr hdp wdp", "jxrlib", "JxrDecApp -i a{} -o a.tif", (((0, b"II\xbc\x01"),),)),
     Unread("a high-throughput JPEG 2000", "jph", "OpenJPH", "ojph_expand -i a.jph -o a.ppm"),
     Unread(
@@ -272,18 +294,28 @@ _UNREAD_BY_SUFFIX = {f".{suffix}": kind for kind in UNREAD for suffix in kind.su
 
 
 def every() -> tuple[Format, ...]:
-    """All formats, in the order in which they are listed."""
+    """All formats that are read and written, in the order in which they are listed."""
     return tuple(_TABLE.values())
 
 
+def read_only() -> tuple[Format, ...]:
+    """The formats that are only read."""
+    return tuple(_READ.values())
+
+
+def known() -> tuple[Format, ...]:
+    """All formats that are read."""
+    return (*every(), *read_only())
+
+
 def names() -> tuple[str, ...]:
-    """The names of all formats."""
+    """The names of all formats that are read and written."""
     return tuple(_TABLE)
 
 
 def named(name: str) -> Format:
-    """The format called `name`. Raises KeyError for another name."""
-    return _TABLE[name]
+    """The format called `name`, which may be only read. Raises KeyError for another name."""
+    return _TABLE.get(name) or _READ[name]
 
 
 def find(text: str) -> Format | None:
@@ -319,7 +351,7 @@ def unread(suffix: str) -> Unread | None:
 
 def of_bytes(start: bytes) -> Format | None:
     """The format of a file that begins with `start`; None if it is no known format."""
-    for format in _TABLE.values():
+    for format in known():
         if any(begins(start, signature) for signature in format.signatures):
             return format
     if start[4:8] != b"ftyp":
@@ -355,7 +387,7 @@ def in_words(parts: Iterable[str], word: str = "and") -> str:
 
 def readable() -> str:
     """The sentence that lists the formats that are read."""
-    return f"{listed()} are read."
+    return f"{listed(known())} are read."
 
 
 def large() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from adacode_cli import atomic
+from adacode_cli import atomic, formats
 from adacode_cli.batch.amounts import out_of_memory, size_of
 from adacode_cli.batch.discover import Found
 from adacode_cli.batch.output_files import write_new
@@ -34,7 +34,7 @@ def restore_bytes(
     try:
         read = stages.take_in(STREAM, data)
         size = size_of(read.image) if read.codes is None else None
-        format_name = format_name or read.image.format
+        format_name = format_name or formats.named(read.image.format).of_outputs
         read, _ = stages.fated(read, data, format_name)
         stages.foresee(read, format_name)
         read = read if read.unchanged is not None else stages.gathered(STREAM, read, format_name)

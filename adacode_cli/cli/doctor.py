@@ -83,6 +83,8 @@ def _pairs(facts: Facts) -> Iterator[str]:
 def _format(format: Facts) -> str:
     if format["missing"]:
         return f"unavailable: {format['missing']} is not installed ({format['install']})"
+    if not format["suffixes"]:
+        return f"read: {', '.join(format['input_suffixes'])}"
     also = f"; read: {', '.join(format['input_suffixes'])}" if format["input_suffixes"] else ""
     return f"read and written: {', '.join(format['suffixes'])}{also}"
 

@@ -31,7 +31,7 @@ Facts = dict[str, Any]
 def versions() -> Facts:
     """Of the program, of Python and of the libraries that are installed."""
     found: Facts = {"adacode": __version__, "python": platform.python_version(), "system": platform.platform()}
-    optional = (format.package for format in formats.every() if format.package)
+    optional = (format.package for format in formats.known() if format.package)
     for name in (*_LIBRARIES, *optional):
         try:
             found[name] = metadata.version(name)
@@ -51,7 +51,7 @@ def image_formats() -> list[Facts]:
             "missing": format.package if format.package and not _is_installed(format.package) else None,
             "install": format.install or None,
         }
-        for format in formats.every()
+        for format in formats.known()
     ]
 
 

@@ -149,7 +149,7 @@ def codec_of(format: Format) -> Codec:
 
 def load_all() -> None:
     """Imports all codecs, for processes in which this must not happen while a file is decoded."""
-    for format in formats.every():
+    for format in formats.known():
         codec_of(format)
 
 

@@ -179,7 +179,7 @@ def _sniffed(data: bytes, *, name: str) -> Format:
             command = kind.command(suffix if formats.unread(suffix) is kind else "")
             hint = f"Convert it first, for example with {command}. {formats.readable()}"
             raise InputError(f"is {kind.title}, which is not read", path=name, hint=hint)
-    for format in formats.every():
+    for format in formats.known():
         begins = any(signature[0][1].startswith(data) for signature in format.signatures)
         if begins and len(data) < _WHOLE_SIGNATURE_BYTES:
             message = f"is truncated: only the first {len(data)} bytes of a {format.title} are present"

@@ -4,10 +4,10 @@ The table of the formats themselves is what the program knows of them (`adacode_
 
     python tests/formats/format_table.py        writes the tables anew (after a wanted change)
 
-Sources are made by Pillow, tifffile, pillow-heif and exiftool, except a PNG with numbers of colours, which none of
-these writes; a run's own stages restore them, with pixels repeated in place of a network; exiftool and ImageMagick look
-at what was written. A property that a format does not keep must have been announced by the run: a silent loss is an
-error here.
+Sources are made by Pillow, tifffile, pillow-heif, imagecodecs and exiftool, except a PNG with numbers of colours, which
+none of these writes. A run's own stages restore them, with pixels repeated in place of a network; exiftool and
+ImageMagick look at what was written. A property that a format does not keep must have been announced by the run: a
+silent loss is an error here.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "imaging"))
 
+import imagecodecs
 import numpy as np
 import pillow_heif
 import tifffile
@@ -79,7 +80,9 @@ def run(source: Path, target: Path) -> tuple[str, ...]:
 
 def made(path: Path, samples: np.ndarray, format: str, **options: object) -> Path:
     """A file of `format` by another program's writer, of H×W(×C) uint8 samples."""
-    if format == "heic":
+    if format == "jxl":
+        path.write_bytes(imagecodecs.jpegxl_encode(samples, lossless=True, usecontainer=True))
+    elif format == "heic":
         buffer = BytesIO()
         image = Image.fromarray(samples)
         image.info |= options
@@ -99,7 +102,7 @@ def deep(path: Path, samples: np.ndarray, **options: object) -> Path:
 
 def rich(path: Path, format: str) -> Path:
     """A 32×24 file that lies on its side, with all the metadata that exiftool can put into its format."""
-    profile = {} if format in ("bmp", "jp2") else {"icc_profile": srgb_profile()}
+    profile = {} if format in ("bmp", "jp2", "jxl") else {"icc_profile": srgb_profile()}
     if format == "bmp":
         return made(path, smooth(24, 32), format, dpi=(300, 150))
     made(path, smooth(24, 32), format, **profile)
@@ -195,7 +198,8 @@ def _check_announced(cells: dict[str, str], notes: dict[str, str]) -> None:
 
 def read_cells(folder: Path, format: str) -> dict[str, str]:
     """What of a `format` file another program wrote arrives in a TIFF, which keeps everything."""
-    source, out = folder / f"r{formats.named(format).suffix}", folder / "r.tif"
+    known = formats.named(format)
+    source, out = folder / f"r{(*known.suffixes, *known.input_suffixes)[0]}", folder / "r.tif"
     cells = {}
     run(made(source, smooth(34, 40)[..., 0].copy(), format), out)
     cells["grey"] = "yes" if _is_grey(out, "tiff") else "as RGB"
@@ -206,9 +210,9 @@ def read_cells(folder: Path, format: str) -> dict[str, str]:
         run(made(source, clear, format), out)
         cells["alpha"] = "yes" if _has_alpha(out) else "no"
     run(rich(source, format), out)
-    # Their own readers turn a HEIC; exiftool can set no orientation that counts in AVIF and JPEG 2000 beside EXIF's.
+    # Their own readers turn a HEIC; exiftool can set no orientation that counts in AVIF and JPEG XL, beside EXIF's.
     before = exiftool(source)
-    turned = "IFD0:Orientation" in before and format not in ("heic", "avif")
+    turned = "IFD0:Orientation" in before and format not in ("heic", "avif", "jxl")
     found = metadata_cells(out, "tiff", turned=turned)
     for name, tag in _METADATA.items():
         cells[name] = found[name] if tag in before else "—"
@@ -251,7 +255,7 @@ def found_tables() -> dict[str, str]:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         written = {format: written_cells(place, format) for format in formats.names()}
-        read = {format: read_cells(place, format) for format in formats.names()}
+        read = {format.name: read_cells(place, format.name) for format in formats.known()}
     tables = {"written": table(written), "read": table(read)}
     return tables | {"formats": table_of_formats(), "unread": table_of_unread()}
 
@@ -262,11 +266,11 @@ def table_of_formats() -> str:
         "| format | `--format` | suffixes | also found in folders | bits a sample | lossy | longest side (pixels) |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for format in formats.every():
+    for format in formats.known():
         bits = [{"uint8": "8", "uint16": str(format.deep_bits), "float32": "32, float"}[d] for d in format.depths[::-1]]
         cells = [
             format.title,
-            f"`{format.name}`",
+            f"`{format.name}`" if format.suffixes else "read only",
             ", ".join(f"`{suffix}`" for suffix in format.suffixes),
             ", ".join(f"`{suffix}`" for suffix in format.input_suffixes),
             "; ".join(bits),

@@ -112,7 +112,7 @@ def test_a_part_of_a_damaged_file_is_read_where_the_row_says_so(format):
 
 def test_names_and_suffixes_lead_to_one_format():
     every = formats.every()
-    suffixes = [suffix for format in every for suffix in (*format.suffixes, *format.input_suffixes)]
+    suffixes = [suffix for format in formats.known() for suffix in (*format.suffixes, *format.input_suffixes)]
     assert len(set(suffixes)) == len(suffixes)
     assert formats.input_suffixes() == frozenset(suffixes)
     assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in suffixes)
@@ -121,6 +121,11 @@ def test_names_and_suffixes_lead_to_one_format():
         assert all(formats.find(suffix) is formats.find(suffix[1:]) is format for suffix in format.suffixes)
         assert all(formats.of_suffix(suffix) is None for suffix in format.input_suffixes)
         assert all(formats.of_any_suffix(suffix.upper()) is format for suffix in format.input_suffixes)
+    for format in formats.read_only():
+        assert (format.suffixes, formats.named(format.name)) == ((), format)
+        assert formats.find(format.name) is None
+        assert all(formats.of_suffix(suffix) is None for suffix in format.input_suffixes)
+        assert {formats.of_any_suffix(suffix).name for suffix in format.input_suffixes} == {format.of_outputs}
     assert formats.find("gif") is None
     assert formats.of_any_suffix(".gif") is None
     assert formats.of_bytes(b"") is None
@@ -136,5 +141,5 @@ def test_sizes_and_sentences():
     assert not any(format.is_limited for format in formats.every() if format.replaces_others)
     assert formats.listed([webp]) == "WebP"
     assert formats.listed([webp, bmp], word="or", by_name=True) == "webp or bmp"
-    assert formats.readable() == "JPEG, PNG, WebP, TIFF, BMP, JPEG 2000, AVIF and HEIC are read."
+    assert formats.readable() == "JPEG, PNG, WebP, TIFF, BMP, JPEG 2000, AVIF, HEIC and JPEG XL are read."
     assert formats.large() == "png or tiff"

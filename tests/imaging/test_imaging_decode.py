@@ -85,7 +85,7 @@ def test_empty_and_text():
 
 @pytest.mark.parametrize(
     ("start", "title"),
-    [(b"GIF89a" + bytes(20), "GIF"), (b"%PDF-1.7", "PDF"), (b"\xff\x0a" + bytes(20), "JPEG XL")],
+    [(b"GIF89a" + bytes(20), "GIF"), (b"%PDF-1.7", "PDF"), (b"8BPS" + bytes(20), "Photoshop")],
 )
 def test_formats_that_are_not_read_are_named(start, title):
     error = refusal(start)
