@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Literal
 
 Signature = tuple[tuple[int, bytes], ...]
@@ -57,7 +58,8 @@ class Format:
     max_bytes: of all samples, if there is such a limit: one byte for each grey pixel, four for each colour pixel.
     replaces_others: whether results that are too large for their own format can get this one (`--if-too-large`).
     salvageable: whether a part of a damaged file can be read (`--accept-damaged`).
-    written_as: the name of the format of the outputs of its files, if it is only read; then it has no `suffixes`.
+    written_as: the name of the format of the outputs of its files, if it is only read. Then it has no `suffixes`, and
+        its files are left out of folders (`UNREAD`) if its `package` is not installed.
     package: the name on PyPI of the optional package that reads and writes it.
     install: the command that installs this package.
     """
@@ -222,6 +224,8 @@ _FORMATS = (
         install="pip install 'adacode-cli[heic]'",
     ),
 )
+_RAW = "cr2 cr3 nef arw dng 3fr crw dcr erf fff iiq k25 kdc mef mos mrw nrw orf pef raf raw rw2 rwl sr2 srf srw x3f"
+_INSTALL_RAW = "pip install 'adacode-cli[raw]'"
 _READ_ONLY = (
     Format(
         "jxl",
@@ -235,12 +239,35 @@ _READ_ONLY = (
         metadata=frozenset({"icc", "exif", "xmp"}),
         written_as="png",
     ),
+    Format(
+        "raw",
+        "camera raw",
+        codec="adacode_cli.imaging.raw_codec",
+        suffixes=(),
+        input_suffixes=tuple(f".{suffix}" for suffix in _RAW.split()),
+        signatures=(
+            ((4, b"ftypcrx "),),
+            ((0, b"FUJIFILMCCD-RAW"),),
+            *(((0, start),) for start in (b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FOVb", b"\0MRM")),
+            ((0, b"II\x1a\0\0\0HEAPCCDR"),),
+        ),
+        depths=("uint16",),
+        metadata=frozenset({"exif", "xmp"}),
+        written_as="tiff",
+        package="rawpy",
+        install=_INSTALL_RAW,
+    ),
 )
 _TABLE = {format.name: format for format in _FORMATS}
 _READ = {format.name: format for format in _READ_ONLY}
 _BY_SUFFIX = {suffix: format for format in _FORMATS for suffix in format.suffixes}
 _BY_INPUT_SUFFIX = {suffix: format for format in _FORMATS for suffix in format.input_suffixes}
-_BY_INPUT_SUFFIX |= {suffix: _TABLE[format.written_as] for format in _READ_ONLY for suffix in format.input_suffixes}
+_BY_INPUT_SUFFIX |= {
+    suffix: _TABLE[format.written_as]
+    for format in _READ_ONLY
+    if format.package is None or find_spec(format.package) is not None
+    for suffix in format.input_suffixes
+}
 
 
 @dataclass(frozen=True)
@@ -265,10 +292,9 @@ class Unread:
         return f"{self.program} ({self.usage.replace('{}', suffix.lower() or f'.{self.suffixes.split()[0]}')})"
 
 
-_RAW = "cr2 cr3 nef arw dng 3fr crw dcr erf fff iiq k25 kdc mef mos mrw nrw orf pef raf raw rw2 rwl sr2 srf srw x3f"
 _VIDEO = "mp4 3g2 3gp avi flv m2ts m4v mkv mov mpeg mpg mts mxf ogv vob webm wmv"
 UNREAD: tuple[Unread, ...] = (
-    Unread("a camera raw file", _RAW, "darktable", "darktable-cli a{} a.tif", (((4, b"ftypcrx "),),)),
+    Unread("a camera raw file", _RAW, "darktable", f"darktable-cli a{{}} a.tif; or read it: {_INSTALL_RAW}"),
     Unread("a GIF", "gif", "ImageMagick", "convert a.gif a.png", (((0, b"GIF8"),),)),
     Unread("a PDF document", "pdf", "Poppler", "pdftoppm -r 300 -tiff a.pdf a", (((0, b"%PDF"),),)),
     Unread("a DjVu document", "djvu djv", "DjVuLibre", "ddjvu -format=tiff a{} a.tif", (((0, b"AT&TFORM"),),)),

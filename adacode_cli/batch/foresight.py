@@ -24,7 +24,7 @@ from adacode_cli.codes.file import check_start, layout_in
 from adacode_cli.errors import InputError, OutputError
 from adacode_cli.geometry import Hole
 from adacode_cli.imaging import inventory
-from adacode_cli.imaging.codec import Header
+from adacode_cli.imaging.codec import Header, format_in
 from adacode_cli.imaging.decode import check_kind
 from adacode_cli.imaging.encode import check_writable, format_of
 from adacode_cli.imaging.headers import read_header
@@ -196,7 +196,7 @@ def _stated(source: Path, format: str) -> tuple[tuple[Item, ...], ...]:
     wanted = formats.named(format)
     with suppress(OSError):
         data = source.read_bytes()
-        if (kind := formats.of_bytes(data)) is not None:
+        if (kind := format_in(data)) is not None:
             pages = inventory.stated(data, kind, num_pages=None if wanted.pages else 1)
             is_kept = {inventory.GEOGRAPHY} if wanted.geography else set()
             return tuple(tuple(item for item in page if item[0] not in is_kept) for page in pages)

@@ -99,6 +99,10 @@ def _no_items(_data: bytes) -> tuple[Iterator[Item], ...]:
     return ()
 
 
+def _nothing_special(_data: bytes) -> Format | None:
+    return None
+
+
 def _unchanged(metadata: Metadata) -> Metadata:
     return metadata
 
@@ -124,6 +128,7 @@ class Codec:
     items: the items of each page of a file (`inventory`). May raise the errors that `inventory` treats as damage.
     fitting: the metadata of a page that a file can hold.
     same_exif: whether the second block (or None), read from a file, corresponds to the first one, which was written.
+    specific: another format of a file that has a signature of this one; None if it has not.
     complete: see `Complete`; None if no part of a damaged file can be read.
     pages: see `ReadPages`; None if `read` gives all pages at once. A codec that has it has no `complete`.
     write_pages: see `WritePages`; None if a file is written at once.
@@ -136,6 +141,7 @@ class Codec:
     items: Callable[[bytes], Iterable[Iterator[Item]]] = _no_items
     fitting: Callable[[Metadata], Metadata] = _unchanged
     same_exif: Callable[[bytes, bytes | None], bool] = _equal
+    specific: Callable[[bytes], Format | None] = _nothing_special
     complete: Complete | None = None
     pages: ReadPages | None = None
     write_pages: WritePages | None = None
@@ -145,6 +151,12 @@ def codec_of(format: Format) -> Codec:
     """The codec of a format; its module is imported on first use."""
     codec: Codec = importlib.import_module(format.codec).CODEC
     return codec
+
+
+def format_in(data: bytes) -> Format | None:
+    """The format of the file `data`; None if it is no known format."""
+    format = formats.of_bytes(data)
+    return format and (codec_of(format).specific(data) or format)
 
 
 def load_all() -> None:

@@ -68,6 +68,7 @@ def decode(
     other limits are in `limits`.
     """
     format = _sniffed(data, name=name)
+    format = codec_of(format).specific(data) or format
     try:
         return _with_items(_decoded(data, format, max_pixels, first_page, name=name), data, format)
     except InputError as error:

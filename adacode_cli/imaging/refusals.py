@@ -26,7 +26,7 @@ from adacode_cli.limits import COUNTED_PIXEL_BYTES, MAX_PAGES, MAX_SCANS
 _DAMAGED_HINT = "Open it in an image viewer. If it is damaged there too, copy or download it again."
 _HARMFUL_HINT = "otherwise the file is damaged or malicious."
 _CONVERT_HINT = "Convert it with the program that made it, to PNG, or to TIFF with 8 or 16 bits per sample."
-_LIBRARY_ERRORS = (
+LIBRARY_ERRORS = (
     OSError,
     SyntaxError,
     ValueError,
@@ -64,7 +64,7 @@ def parsing(format: str, *, name: str) -> Iterator[None]:
         yield
     except MemoryError as error:
         raise too_little_memory(name, memory_limit.in_force()) from error
-    except _LIBRARY_ERRORS as error:
+    except LIBRARY_ERRORS as error:
         if isinstance(error, cv2.error) and error.code == cv2.Error.StsNoMem:
             raise too_little_memory(name, memory_limit.in_force()) from error
         title, text = formats.named(format).title, str(error)

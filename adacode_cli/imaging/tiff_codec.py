@@ -12,6 +12,7 @@ import os
 import struct
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from io import BytesIO
 from itertools import accumulate, islice, takewhile
@@ -22,12 +23,13 @@ import tifffile
 from PIL.TiffImagePlugin import TiffImageFile
 from tifffile import TiffFile, TiffPage
 
-from adacode_cli.errors import InputError
+from adacode_cli import formats
+from adacode_cli.formats import Format
 from adacode_cli.imaging import exif, exif_editing, memory_limit, photoshop, tiff_colors, tiff_strips, tiff_tags
 from adacode_cli.imaging.codec import Codec, Page
 from adacode_cli.imaging.image import FurtherPage, Raster, Samples
 from adacode_cli.imaging.metadata import EXIF_DAMAGED, Allowance, Metadata, first_orientation, over_limit_text
-from adacode_cli.imaging.refusals import counted_pixels, parsing, too_many_pages
+from adacode_cli.imaging.refusals import LIBRARY_ERRORS, counted_pixels, parsing, too_many_pages
 from adacode_cli.imaging.resolution import Resolution, rational
 from adacode_cli.limits import MAX_METADATA_BYTES, MAX_PAGES, MAX_SUM_OF_METADATA_BYTES, WINDOW_PIXELS
 
@@ -59,12 +61,12 @@ def read_pages(
 ) -> tuple[list[Raster], tuple[FurtherPage, ...]]:
     """Pages of a TIFF or BigTIFF, see `ReadPages`, without reduced copies and masks of pages.
 
-    Raises InputError, also for camera raw files, which have the structure of a TIFF, for a page of more than
-    `max_pixels`, and for more pages than `limits` allows.
+    Raises InputError, also for a page of more than `max_pixels`, and for more pages than `limits` allows.
     """
     with parsing("tiff", name=name), TiffFile(BytesIO(data)) as file:
         pages, lost = _pages(file, _num_directories(file, data, name=name))
-        _refuse_raw(pages[0], data, name=name)
+        if not pages:
+            raise ValueError("it has no page")
         counts = [
             counted_pixels(page.imagewidth, page.imagelength, max_pixels, name=name, pixel_bytes=_pixel_bytes(page))
             for page in pages
@@ -159,13 +161,20 @@ def _page(page: TiffPage, data: bytes, old: tiff_strips.PillowReader, allowance:
     return replace(raster, lost=lost + raster.lost, orientation=first_orientation((_orientation(page),), metadata.xmp))
 
 
-def _refuse_raw(page: TiffPage, data: bytes, *, name: str) -> None:
-    raw = page.photometric in _RAW_PHOTOMETRIC or _DNG_VERSION in page.tags or data[8:10] == b"CR"
+def _specific(data: bytes) -> Format | None:
+    """Camera raw, if it has the structure of a TIFF; what is damaged counts as a TIFF."""
+    with suppress(*LIBRARY_ERRORS), TiffFile(BytesIO(data)) as file:
+        page = file.pages.first
+        if isinstance(page, TiffPage) and _is_raw(page, data):
+            return formats.named("raw")
+    return None
+
+
+def _is_raw(page: TiffPage, data: bytes) -> bool:
+    if page.photometric in _RAW_PHOTOMETRIC or _DNG_VERSION in page.tags or data[8:10] == b"CR":
+        return True
     # NEF and ARW begin with a preview; the image itself is in a subdirectory.
-    if raw or (page.is_reduced and page.subifds):
-        raise InputError(
-            "is a camera raw file, not a finished image", path=name, hint="Develop it to 16-bit TIFF first."
-        )
+    return bool(page.is_reduced and page.subifds)
 
 
 def _orientation(page: TiffPage) -> int | None:
@@ -402,6 +411,7 @@ CODEC = Codec(
     tiff_tags.pages,
     fitting,
     _same_exif,
+    specific=_specific,
     pages=read_pages,
     write_pages=_Document,
 )

@@ -27,7 +27,7 @@ def test_files_are_counted_by_kind_and_folders_of_attributes_by_name(tmp_path):
     touch_below(
         tmp_path, "a.jpg", "a.XMP", "sub/b.xmp", "clip.mov", "README", "Mr. Smith, 1931", "x.", "letter.jpg_original"
     )
-    touch_below(tmp_path, "raw/1.CR2", "raw/2.nef", "raw/3.nef", "anim.gif")
+    touch_below(tmp_path, "raw/1.PSD", "raw/2.exr", "raw/3.exr", "anim.gif")
     touch_below(tmp_path, "._a.jpg", ".DS_Store", "sub/.DS_Store", "Thumbs.db", ".hidden.jpg", ".adacode/journal.jsonl")
     touch_below(
         tmp_path, "@eaDir/a.jpg/SYNOPHOTO_THUMB_M.jpg", "sub/@eaDir/b.jpg", "__MACOSX/a.jpg", ".thumbnails/a.png"
@@ -36,7 +36,7 @@ def test_files_are_counted_by_kind_and_folders_of_attributes_by_name(tmp_path):
     places, left_out = counted(tmp_path)
     assert places == ["a.jpg"]
     assert left_out.counts == {
-        "unread_images": {".nef": 2, ".cr2": 1, ".gif": 1, ".mov": 1},
+        "unread_images": {".exr": 2, ".gif": 1, ".mov": 1, ".psd": 1},
         "files": {
             "": 3,
             ".DS_Store": 2,
@@ -49,16 +49,16 @@ def test_files_are_counted_by_kind_and_folders_of_attributes_by_name(tmp_path):
         "folders": {".*": 2, "@eaDir": 2, ".AppleDouble": 1, ".thumbnails": 1, "__MACOSX": 1},
     }
     assert left_out.text == (
-        "5 files were not read: 2 NEF, 1 CR2, 1 GIF, 1 MOV; "
+        "5 files were not read: 2 EXR, 1 GIF, 1 MOV, 1 PSD; "
         "left out: 3 without a suffix, 2 .DS_Store, 2 .xmp, 1 hidden, 1 ._*, 1 .jpg_original, 1 Thumbs.db, "
         "2 hidden folders, 2 folders @eaDir, 1 folder .AppleDouble, 1 folder .thumbnails, 1 folder __MACOSX"
     )
     assert left_out.advice == (
-        "to convert NEF with darktable (darktable-cli a.nef a.tif); GIF with ImageMagick (convert a.gif a.png); "
+        "to convert EXR with ImageMagick (convert a.exr a.tif); GIF with ImageMagick (convert a.gif a.png); "
         "MOV with FFmpeg (ffmpeg -i a.mov a-%05d.png)"
     )
     assert sorted(Path(path).relative_to(tmp_path).as_posix() for path in left_out.unread) == [
-        *("anim.gif", "clip.mov", "raw/1.CR2", "raw/2.nef", "raw/3.nef")
+        *("anim.gif", "clip.mov", "raw/1.PSD", "raw/2.exr", "raw/3.exr")
     ]
 
 
@@ -97,9 +97,9 @@ def test_folders_that_are_left_out_are_not_listed(tmp_path, monkeypatch):
 
 
 def test_what_is_named_is_tried_whatever_its_kind(tmp_path):
-    touch_below(tmp_path, "@eaDir/a.jpg", "x.cr2", "._b.jpg")
-    places, left_out = counted(tmp_path / "@eaDir", tmp_path / "x.cr2", tmp_path / "._b.jpg")
-    assert places == ["a.jpg", "x.cr2", "._b.jpg"]
+    touch_below(tmp_path, "@eaDir/a.jpg", "x.psd", "._b.jpg")
+    places, left_out = counted(tmp_path / "@eaDir", tmp_path / "x.psd", tmp_path / "._b.jpg")
+    assert places == ["a.jpg", "x.psd", "._b.jpg"]
     assert not left_out
 
 
@@ -138,7 +138,7 @@ def test_links_that_lead_nowhere_or_around_count_as_files(tmp_path):
 
 
 def test_a_folder_without_images_says_what_it_holds(tmp_path):
-    touch_below(tmp_path, "a.cr2", "b.cr2", "a.xmp")
-    with pytest.raises(InputError, match=r"no images found; 2 files were not read: 2 CR2; left out: 1 \.xmp") as caught:
+    touch_below(tmp_path, "a.psd", "b.psd", "a.xmp")
+    with pytest.raises(InputError, match=r"no images found; 2 files were not read: 2 PSD; left out: 1 \.xmp") as caught:
         make_plan([tmp_path], Naming("sr-x4"), Selection(), OnExisting.REFUSE)
     assert "Convert" in caught.value.hint

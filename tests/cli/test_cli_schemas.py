@@ -39,7 +39,7 @@ def test_every_kind_of_event_and_the_report(adacode, photo, tmp_path, event_sche
     (tmp_path / "p" / "text.jpg").write_text("no image")
     (tmp_path / "p" / "gone.png").symlink_to("nowhere")
     photo("p/@eaDir/a.jpg")
-    for name in ("a.xmp", "a.cr2", "b.CR2"):
+    for name in ("a.xmp", "a.gif", "b.GIF"):
         (tmp_path / "p" / name).write_bytes(b"x")
     seen = set()
     for arguments in (
@@ -65,8 +65,8 @@ def test_every_kind_of_event_and_the_report(adacode, photo, tmp_path, event_sche
     assert [reports["p-sr-x4"][key] for key in ("files", "done", "skipped", "failed", "exit_code")] == [5, 0, 3, 2, 9]
     assert {Path(entry["source"]).name for entry in reports["p-sr-x4"]["failures"]} == {"text.jpg", "gone.png"}
     for tree in reports.values():
-        assert tree["left_out"] == {"unread_images": {".cr2": 2}, "files": {".xmp": 1}, "folders": {"@eaDir": 1}}
-        assert sorted(Path(path).name for path in tree["unread"]) == ["a.cr2", "b.CR2"]
+        assert tree["left_out"] == {"unread_images": {".gif": 2}, "files": {".xmp": 1}, "folders": {"@eaDir": 1}}
+        assert sorted(Path(path).name for path in tree["unread"]) == ["a.gif", "b.GIF"]
     assert reports["other"]["stopped_by"]["kind"] == "device"
     assert "bug" in {entry["error"]["kind"] for entry in reports["third"]["failures"]}
 
@@ -81,7 +81,7 @@ def test_the_schemas_refuse_what_is_not_promised(event_schema):
 def test_a_log_file_keeps_every_file_and_the_traceback_of_failures(adacode, photo, tmp_path):
     photo("p/a.jpg")
     (tmp_path / "p" / "text.jpg").write_text("no image")
-    (tmp_path / "p" / "a.nef").write_text("raw")
+    (tmp_path / "p" / "a.gif").write_text("raw")
     for _ in range(2):
         assert adacode("sr", "p", "--log-file", "run.log", "--quiet", *W).returncode == 9
     text = (tmp_path / "run.log").read_text(encoding="utf-8")
@@ -90,16 +90,14 @@ def test_a_log_file_keeps_every_file_and_the_traceback_of_failures(adacode, phot
     assert text.count("p/a.jpg: skipped, done already") == 1
     assert text.count("failed: p/text.jpg: holds no image") == 2
     assert "Traceback" in text
-    assert (
-        text.count("\n  1 file was not read: 1 NEF\n  to convert NEF with darktable (darktable-cli a.nef a.tif)\n") == 2
-    )
-    assert text.count("left out: p/a.nef: a camera raw file, which is not read; convert it with darktable (") == 2
+    assert text.count("\n  1 file was not read: 1 GIF\n  to convert GIF with ImageMagick (convert a.gif a.png)\n") == 2
+    assert text.count("left out: p/a.gif: a GIF, which is not read; convert it with ImageMagick (") == 2
     planned = adacode("sr", "p", "--dry-run", "--no-resume", *W)
     would_fail, others, advice = planned.stderr.decode().splitlines()
     assert would_fail.startswith("would fail: p/text.jpg: holds no image")
     assert (others, advice) == (
-        "1 file was not read: 1 NEF",
-        "to convert NEF with darktable (darktable-cli a.nef a.tif)",
+        "1 file was not read: 1 GIF",
+        "to convert GIF with ImageMagick (convert a.gif a.png)",
     )
     refused = adacode("sr", "p", "--log-file", "nowhere/run.log", *W)
     assert (refused.returncode, b"nowhere/run.log: cannot be written" in refused.stderr) == (6, True)

@@ -11,7 +11,7 @@ W = ("--weights", "nearest")
 UNREAD = {
     "a.gif": b"GIF89a",
     "b.pdf": b"%PDF-1.7",
-    "sub/c.CR3": b"\0\0\0\x18ftypcrx ",
+    "sub/c.PSD": b"8BPS",
     "sub/d.mp4": b"\0\0\0\x18ftypmp42",
 }
 OTHERS = ("a.xmp", "notes.txt", ".DS_Store")
@@ -39,11 +39,11 @@ def test_the_summary_counts_them_by_kind_and_says_what_converts_them(adacode, fo
     assert len(files) == 2
     assert summary.startswith("finished: 2 restored in ")
     left_out = "left out: 1 .DS_Store, 1 .txt, 1 .xmp"
-    assert counts == f"  4 files were not read: 1 CR3, 1 GIF, 1 MP4, 1 PDF; {left_out}"
+    assert counts == f"  4 files were not read: 1 GIF, 1 MP4, 1 PDF, 1 PSD; {left_out}"
     commands = (
-        "CR3 with darktable (darktable-cli a.cr3 a.tif)",
         "GIF with ImageMagick (convert a.gif a.png)",
         "MP4 with FFmpeg (ffmpeg -i a.mp4 a-%05d.png)",
+        "PDF with Poppler (pdftoppm -r 300 -tiff a.pdf a)",
     )
     assert advice == f"  to convert {'; '.join(commands)}"
 
@@ -78,7 +78,7 @@ def test_strict_makes_them_failures_and_restores_the_others(adacode, folder, tmp
     assert "failed: p/a.gif: a GIF, which is not read; convert it with ImageMagick (convert a.gif a.png)" in text
     report = json.loads((tmp_path / "p-sr-x4" / ".adacode" / "report.json").read_text())
     assert sorted(entry["source"] for entry in report["failures"]) == [f"p/{name}" for name in UNREAD]
-    for left in (("--exclude", "*.[gpmcC]*[f4R3]"), ("--include", "*.png", "--include", "*.jpg")):
+    for left in (("--exclude", "*.[gpmP]*[f4D]"), ("--include", "*.png", "--include", "*.jpg")):
         assert adacode("sr", "p", "--strict", "--no-resume", *left, *W).returncode == 0
 
 
@@ -89,8 +89,8 @@ def test_a_folder_with_nothing_else_is_refused_with_the_command(adacode, folder)
         result = adacode("sr", "p", *strict, *W)
         text = result.stderr.decode()
         assert result.returncode == 3
-        assert "p: no images found; 4 files were not read: 1 CR3, 1 GIF, 1 MP4, 1 PDF; left out:" in text
-        assert "to convert CR3 with darktable (darktable-cli a.cr3 a.tif);" in text
+        assert "p: no images found; 4 files were not read: 1 GIF, 1 MP4, 1 PDF, 1 PSD; left out:" in text
+        assert "to convert GIF with ImageMagick (convert a.gif a.png);" in text
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,7 @@ def test_the_program_names_it_in_hints_and_in_doctor(tmp_path):
     told = toy_adacode("sr", "a.toy", "--format", "unknown", cwd=tmp_path, code=2)
     assert "heic, toy" in " ".join(told.split())
     told = toy_adacode("sr", "text.png", "--scale", "2", "--weights", "nearest", cwd=tmp_path, code=3)
-    assert "HEIC, Toy and JPEG XL are read" in " ".join(told.split())
+    assert "HEIC, Toy, JPEG XL and camera raw are read" in " ".join(told.split())
     told = toy_adacode("sr", "a.toy", "--scale", "2", "--weights", "nearest", "--dry-run", cwd=tmp_path, code=6)
     assert "a Toy cannot hold 800×800 pixels" in " ".join(told.split()), "its header is read"
     script = "import json, toy_program; from adacode_cli.cli import doctor, machine; print(json.dumps("

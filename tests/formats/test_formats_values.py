@@ -141,5 +141,5 @@ def test_sizes_and_sentences():
     assert not any(format.is_limited for format in formats.every() if format.replaces_others)
     assert formats.listed([webp]) == "WebP"
     assert formats.listed([webp, bmp], word="or", by_name=True) == "webp or bmp"
-    assert formats.readable() == "JPEG, PNG, WebP, TIFF, BMP, JPEG 2000, AVIF, HEIC and JPEG XL are read."
+    assert formats.readable() == "JPEG, PNG, WebP, TIFF, BMP, JPEG 2000, AVIF, HEIC, JPEG XL and camera raw are read."
     assert formats.large() == "png or tiff"

@@ -127,12 +127,12 @@ def test_numbers_without_a_white_are_refused(dtype):
     assert caught.value.hint
 
 
-def test_camera_raw_is_refused():
+def test_camera_raw_without_a_mosaic_is_refused():
     dng_version = (50706, 1, 4, b"\1\4\0\0", True)
     data = written(noise((8, 8), np.uint16), photometric="minisblack", extratags=[dng_version])
     with pytest.raises(InputError, match="raw") as caught:
         decode(data, name="x.dng")
-    assert "Develop" in caught.value.hint
+    assert "darktable" in caught.value.hint
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
