@@ -1,7 +1,7 @@
 """JPEG XL, which is read and not written: decoded by imagecodecs, except what was a JPEG, which is made again from it.
 
 The library does not say in which colours samples are. They are as the header describes them, or, where the header has a
-profile and colours are stored in XYB, in linear sRGB. The profile itself cannot be reached.
+profile and colours are stored in XYB, in linear sRGB. The profile itself is read by `jxl_icc`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import imagecodecs
 import numpy as np
 
 from adacode_cli.errors import OutputError
-from adacode_cli.imaging import jpeg_codec, jxl_header
+from adacode_cli.imaging import jpeg_codec, jxl_header, jxl_icc
 from adacode_cli.imaging.codec import Codec, Header, Page
 from adacode_cli.imaging.image import Item, Raster, Samples
 from adacode_cli.imaging.inventory import (
     CHANNELS,
+    COLOR_PROFILE,
     CREDENTIALS,
     EXIF,
     FRAMES,
@@ -28,7 +29,7 @@ from adacode_cli.imaging.inventory import (
 )
 from adacode_cli.imaging.iso_boxes import Bytes, boxes, placed
 from adacode_cli.imaging.jxl_header import JxlHeader
-from adacode_cli.imaging.metadata import Metadata, over_limit_text
+from adacode_cli.imaging.metadata import ICC_DAMAGED, Metadata, over_limit_text
 from adacode_cli.imaging.refusals import check_size, not_supported, parsing
 from adacode_cli.imaging.samples import quantise, to_full_range, top_of, unpremultiplied
 from adacode_cli.imaging.tiff_tags import items_of_exif
@@ -40,7 +41,7 @@ _MAX_BITS = 16
 _STORAGE = frozenset({_SIGNATURE_BOX, b"ftyp", b"jxlc", b"jxlp", b"jxll", b"jxli", b"jbrd", b"free", b"skip"})
 _NAMES = {b"Exif": "exif", b"xml ": "xmp"}
 _OTHER_ITEMS = {b"jumb": CREDENTIALS, b"jhgm": GAIN_MAP}
-_PROFILE_LOST, _PROFILE_APPLIED = "ICC profile (of a lossless JPEG XL)", "ICC profile (converted to sRGB)"
+_PROFILE_LOST, _PROFILE_APPLIED = ICC_DAMAGED, "ICC profile (converted to sRGB)"
 _HEAD_BYTES = 4096
 
 
@@ -62,6 +63,8 @@ def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
     colours = header.colours
     if not colours.has_icc:
         metadata = replace(metadata, icc=colours.profile(), cicp=colours.cicp)
+    elif (profile := _profile(codestream, header)) is not None:
+        metadata = replace(metadata, icc=profile)
     elif header.is_xyb:
         pixels, lost = _from_linear(pixels, bits), (*lost, _PROFILE_APPLIED)
         alpha = _as_deep(alpha, pixels)
@@ -69,6 +72,15 @@ def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
         lost = (*lost, _PROFILE_LOST)
     is_partial = pixels.dtype == np.uint16 and bits < _MAX_BITS and not (colours.has_icc and header.is_xyb)
     return [Raster(pixels, alpha, metadata, orientation=1, lost=lost, bits=bits if is_partial else None)]
+
+
+def _profile(codestream: bytes, header: JxlHeader) -> bytes | None:
+    """The profile of the colours in which samples are decoded; None if there is none, or it cannot be read."""
+    if header.icc_at is None or header.is_xyb:
+        return None
+    with suppress(ValueError, IndexError):
+        return jxl_icc.profile_at(codestream, header.icc_at)
+    return None
 
 
 def _unsupported(header: JxlHeader) -> str | None:
@@ -173,8 +185,11 @@ def _items(data: bytes) -> Sequence[Iterator[Item]]:
 
 
 def _items_of(data: bytes) -> Iterator[Item]:
-    header = jxl_header.parsed(_codestream(data))
-    if header.colours.has_icc:
+    codestream = _codestream(data)
+    header = jxl_header.parsed(codestream)
+    if _profile(codestream, header) is not None:
+        yield COLOR_PROFILE, ""
+    elif header.colours.has_icc:
         yield (_PROFILE_APPLIED if header.is_xyb else _PROFILE_LOST), ""
     if header.is_animation:
         yield FRAMES, ""
@@ -207,7 +222,10 @@ def header(file: Bytes) -> Header | None:
     found = jxl_header.parsed(start)
     cicp = found.colours.cicp
     described = cicp if cicp is not None and not cicp.is_srgb else None
-    return Header(found.width, found.height, 1 if found.colours.is_grey else 3, found.bits, cicp=described)
+    known = frozenset({"icc"}) if found.colours.has_icc and not found.is_xyb else frozenset[str]()
+    return Header(
+        found.width, found.height, 1 if found.colours.is_grey else 3, found.bits, metadata=known, cicp=described
+    )
 
 
 def _write(_pages: Sequence[Page], _quality: int) -> bytes:

@@ -1,6 +1,6 @@
 """The header of a JPEG XL codestream (ISO/IEC 18181-1): size, depth, channels, orientation, and colours.
 
-Bits are read from the lowest one of each byte on. The header is needed because the library that decodes the pixels does
+The header is needed because the library that decodes the pixels does
 not say in which colours they are.
 """
 
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from adacode_cli.imaging import icc_profile
 from adacode_cli.imaging.cicp import SRGB, Cicp
 from adacode_cli.imaging.icc_profile import Chromaticities, Curve
+from adacode_cli.imaging.jxl_bits import Bits
 
 SIGNATURE = b"\xff\x0a"
 ALPHA, SPOT, BLACK = 0, 2, 4
@@ -31,6 +32,7 @@ _PRIMARIES = {
 }
 _UNSPECIFIED, _SRGB = 2, 13
 _MAX_CHANNELS = 256
+_FLOAT = 16  # bits of a float
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ class JxlHeader:
 
     bits: of a sample of the colours; 0 for floating point.
     bits_at: the position of the two bits that select the depth, or None.
+    icc_at: the position of the first bit of the ICC profile, or None.
     is_xyb: colours are stored in XYB, so that the decoder converts them.
     """
 
@@ -76,6 +79,7 @@ class JxlHeader:
     height: int
     bits: int = 8
     bits_at: int | None = None
+    icc_at: int | None = None
     orientation: int = 1
     is_animation: bool = False
     channels: tuple[Channel, ...] = ()
@@ -88,38 +92,11 @@ class JxlHeader:
         return next((channel for channel in self.channels if channel.kind == ALPHA), None)
 
 
-class _Bits:
-    """Reads numbers. Raises IndexError at the end of the data."""
-
-    def __init__(self, data: bytes, at: int) -> None:
-        self._data = data
-        self.at = at
-
-    def u(self, count: int) -> int:
-        """An integer of `count` bits."""
-        value = 0
-        for place in range(count):
-            value |= (self._data[self.at >> 3] >> (self.at & 7) & 1) << place
-            self.at += 1
-        return value
-
-    def flag(self) -> bool:
-        return self.u(1) == 1
-
-    def choice(self, *choices: tuple[int, int]) -> int:
-        """A number in one of four ranges: (its smallest value, the bits of what is added)."""
-        low, count = choices[self.u(2)]
-        return low + self.u(count)
-
-    def enumerated(self) -> int:
-        return self.choice((0, 0), (1, 0), (2, 4), (18, 6))
-
-
 def parsed(codestream: bytes) -> JxlHeader:
     """The header of a codestream. Raises ValueError or IndexError for data that are not one."""
     if codestream[:2] != SIGNATURE:
         raise ValueError("no codestream")
-    bits = _Bits(codestream, 16)
+    bits = Bits(codestream, 16)
     width, height = _size(bits)
     if bits.flag():  # All values are the usual ones.
         return JxlHeader(width, height)
@@ -133,10 +110,27 @@ def parsed(codestream: bytes) -> JxlHeader:
         raise ValueError("too many channels")
     channels = tuple(_channel(bits) for _ in range(num_channels))
     is_xyb = bits.flag()
-    return JxlHeader(width, height, depth, bits_at, orientation, is_animation, channels, is_xyb, _colours(bits))
+    colours = _colours(bits)
+    icc_at = _after_transform(bits, has_extra=has_extra, is_xyb=is_xyb) if colours.has_icc else None
+    return JxlHeader(width, height, depth, bits_at, icc_at, orientation, is_animation, channels, is_xyb, colours)
 
 
-def _size(bits: _Bits) -> tuple[int, int]:
+def _after_transform(bits: Bits, *, has_extra: bool, is_xyb: bool) -> int:
+    """The position after the values that follow the description of colours."""
+    if has_extra and not bits.flag():  # The range of brightness.
+        bits.at += 3 * _FLOAT + 1
+    extensions = bits.long()
+    bits.at += sum([bits.long() for _ in range(extensions.bit_count())])
+    if bits.flag():
+        return bits.at
+    if is_xyb and not bits.flag():
+        bits.at += 16 * _FLOAT
+    for has_weights, count in zip([bits.flag() for _ in range(3)], (15, 55, 210), strict=True):
+        bits.at += has_weights * count * _FLOAT
+    return bits.at
+
+
+def _size(bits: Bits) -> tuple[int, int]:
     is_small = bits.flag()
 
     def side() -> int:
@@ -145,7 +139,7 @@ def _size(bits: _Bits) -> tuple[int, int]:
     return _with_ratio(bits, side)
 
 
-def _with_ratio(bits: _Bits, side: Callable[[], int]) -> tuple[int, int]:
+def _with_ratio(bits: Bits, side: Callable[[], int]) -> tuple[int, int]:
     """(width, height), of which the width may be stated as a ratio."""
     height, ratio = side(), bits.u(3)
     if ratio == 0:
@@ -154,7 +148,7 @@ def _with_ratio(bits: _Bits, side: Callable[[], int]) -> tuple[int, int]:
     return height * across // down, height
 
 
-def _extra_fields(bits: _Bits) -> tuple[int, bool]:
+def _extra_fields(bits: Bits) -> tuple[int, bool]:
     """(orientation, whether it is an animation)"""
     orientation = 1 + bits.u(3)
     if bits.flag():  # The size for display.
@@ -170,7 +164,7 @@ def _extra_fields(bits: _Bits) -> tuple[int, bool]:
     return orientation, is_animation
 
 
-def _preview(bits: _Bits) -> None:
+def _preview(bits: Bits) -> None:
     by_eight = bits.flag()
 
     def side() -> int:
@@ -181,7 +175,7 @@ def _preview(bits: _Bits) -> None:
     _with_ratio(bits, side)
 
 
-def _depth(bits: _Bits) -> int:
+def _depth(bits: Bits) -> int:
     """The bits of a sample; 0 for floating point."""
     if bits.flag():
         bits.choice((32, 0), (16, 0), (24, 0), (1, 6))
@@ -190,7 +184,7 @@ def _depth(bits: _Bits) -> int:
     return bits.choice((8, 0), (10, 0), (12, 0), (1, 6))
 
 
-def _channel(bits: _Bits) -> Channel:
+def _channel(bits: Bits) -> Channel:
     if bits.flag():
         return Channel(ALPHA, 8)
     kind, depth = bits.enumerated(), _depth(bits)
@@ -206,7 +200,7 @@ def _channel(bits: _Bits) -> Channel:
     return Channel(kind, depth)
 
 
-def _colours(bits: _Bits) -> Colours:
+def _colours(bits: Bits) -> Colours:
     if bits.flag():
         return Colours()
     has_icc, space = bits.flag(), bits.enumerated()
@@ -233,7 +227,7 @@ def _colours(bits: _Bits) -> Colours:
     return Colours(is_grey=space == _GREY, cicp=None, xy=(*white_xy, *others_xy), gamma=gamma)
 
 
-def _xy(bits: _Bits) -> tuple[float, float]:
+def _xy(bits: Bits) -> tuple[float, float]:
     first, second = (bits.choice((0, 19), (1 << 19, 19), (1 << 20, 20), (1 << 21, 21)) for _ in range(2))
     return _signed(first) / 1e6, _signed(second) / 1e6
 

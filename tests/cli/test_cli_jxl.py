@@ -38,7 +38,7 @@ def test_a_folder_gets_png_beside_an_equal_name(adacode, photo, tmp_path):
 
 
 def test_a_profile_that_is_lost_is_reported_and_refused_by_strict(adacode, tmp_path):
-    sample = Path(__file__).parents[1] / "imaging" / "jxl" / "adobe-lossless.jxl"
+    sample = Path(__file__).parents[1] / "imaging" / "jxl" / "adobe-lossy.jxl"
     (tmp_path / "a.jxl").write_bytes(sample.read_bytes())
     result = adacode("sr", "a.jxl", "-o", "b.png", "--json", *W)
     (done,) = (json.loads(line) for line in result.stdout.splitlines() if b"file-done" in line)

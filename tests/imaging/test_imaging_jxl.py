@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -17,7 +18,7 @@ from adacode_cli import formats
 from adacode_cli.batch.discover import Found
 from adacode_cli.batch.naming import Naming
 from adacode_cli.errors import InputError, OutputError
-from adacode_cli.imaging import icc_profile, jxl_codec, jxl_header
+from adacode_cli.imaging import icc_profile, jxl_codec, jxl_header, jxl_icc
 from adacode_cli.imaging.cicp import Cicp
 from adacode_cli.imaging.decode import decode, read_image
 from adacode_cli.imaging.encode import encode, encoded
@@ -29,6 +30,42 @@ FILES = Path(__file__).parent / "jxl"
 RGB = smooth(48, 64)
 ADOBE = icc_profile.adobe_rgb(grey=False)
 TURNED = np.rot90(RGB, -1)  # Orientation 6: the first row is on the right.
+
+
+def profile_with_tables(length: int) -> bytes:
+    """A profile of version 2 whose curves are tables of `length` numbers, as scanners have them."""
+
+    def number(value: float) -> bytes:
+        return struct.pack(">i", round(value * 65536))
+
+    def color(*values: float) -> bytes:
+        return b"XYZ \0\0\0\0" + b"".join(map(number, values))
+
+    def curve(gamma: float) -> bytes:
+        table = np.rint(65535 * np.linspace(0, 1, length) ** gamma).astype(">u2")
+        return b"curv\0\0\0\0" + struct.pack(">I", length) + table.tobytes()
+
+    tags = {
+        b"desc": b"desc\0\0\0\0" + struct.pack(">I", 5) + b"Test\0" + bytes(78),
+        b"cprt": b"text\0\0\0\0nobody at all, 2026\0",
+        b"wtpt": color(0.9642, 1, 0.8249),
+        b"rXYZ": color(0.5, 0.25, 0.02),
+        b"gXYZ": color(0.3, 0.65, 0.1),
+        b"bXYZ": color(0.1642, 0.1, 0.7049),
+        b"rTRC": curve(2.0),
+        b"gTRC": curve(2.1),
+        b"bTRC": curve(1.8),
+    }
+    table, body, begin = b"", b"", 132 + 12 * len(tags)
+    for name, value in tags.items():
+        padded = value + bytes(-len(value) % 4)
+        table += name + struct.pack(">2I", begin + len(body), len(padded))
+        body += padded
+    head = bytearray(128)
+    head[:12] = struct.pack(">I4sI", begin + len(body), b"test", 0x02400000)
+    head[12:44] = b"mntrRGB XYZ " + struct.pack(">6H", 2026, 1, 2, 3, 4, 5) + b"acspAPPL"
+    head[68:80] = struct.pack(">3I", 0xF6D6, 0x10000, 0xD32D)
+    return bytes(head) + struct.pack(">I", len(tags)) + table + body
 
 
 def sample(name: str) -> Decoded:
@@ -70,10 +107,24 @@ def test_a_profile_that_the_decoder_has_applied():
     assert abs(clear.pixels.astype(int) - in_srgb(RGB, ADOBE))[opaque].mean() < 3
 
 
-def test_a_profile_that_cannot_be_reached_is_lost():
-    image = sample("adobe-lossless")
+@pytest.mark.parametrize(("name", "size"), [("adobe-lossless", 560), ("table", 6624)])
+def test_the_profile_of_a_lossless_file_is_read(name, size):
+    image = sample(name)
     np.testing.assert_array_equal(image.pixels, RGB)
-    assert image.lost == ("ICC profile (of a lossless JPEG XL)",)
+    assert (image.lost, len(image.icc), image.stated) == ((), size, (("ICC profile", ""),))
+    assert image.icc == {"adobe-lossless": ADOBE, "table": profile_with_tables(1024)}[name]
+    again = decode(encode(image, format="png"), name="a.png")
+    assert again.icc == image.icc
+
+
+def test_a_profile_that_is_damaged_is_lost(monkeypatch):
+    data = bytearray((FILES / "table.jxl").read_bytes())
+    at = jxl_header.parsed(bytes(data)).icc_at // 8
+    data[at + 4 : at + 12] = bytes(8)
+    with pytest.raises((ValueError, IndexError)):
+        jxl_icc.profile_at(bytes(data), jxl_header.parsed(bytes(data)).icc_at)
+    monkeypatch.setattr(jxl_icc, "MAX_BYTES", 500)  # Damaged in this way, libjxl does not decode the pixels either.
+    assert sample("adobe-lossless").lost == ("damaged ICC profile",)
 
 
 def test_colours_in_numbers():
