@@ -29,7 +29,7 @@ from adacode_cli.imaging.inventory import (
 )
 from adacode_cli.imaging.iso_boxes import Bytes, boxes, placed
 from adacode_cli.imaging.jxl_header import JxlHeader
-from adacode_cli.imaging.metadata import ICC_DAMAGED, Metadata, over_limit_text
+from adacode_cli.imaging.metadata import Metadata, over_limit_text
 from adacode_cli.imaging.refusals import check_size, not_supported, parsing
 from adacode_cli.imaging.samples import quantise, to_full_range, top_of, unpremultiplied
 from adacode_cli.imaging.tiff_tags import items_of_exif
@@ -41,7 +41,7 @@ _MAX_BITS = 16
 _STORAGE = frozenset({_SIGNATURE_BOX, b"ftyp", b"jxlc", b"jxlp", b"jxll", b"jxli", b"jbrd", b"free", b"skip"})
 _NAMES = {b"Exif": "exif", b"xml ": "xmp"}
 _OTHER_ITEMS = {b"jumb": CREDENTIALS, b"jhgm": GAIN_MAP}
-_PROFILE_LOST, _PROFILE_APPLIED = ICC_DAMAGED, "ICC profile (converted to sRGB)"
+_PROFILE_LOST, _PROFILE_APPLIED = "ICC profile (damaged, or larger than 1 MiB)", "ICC profile (converted to sRGB)"
 _HEAD_BYTES = 4096
 
 

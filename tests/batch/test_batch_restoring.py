@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from PIL import Image
 from adacode_cli.batch import masks
 from adacode_cli.batch.discover import Found, Selection
 from adacode_cli.batch.mask_pairs import MaskFolder
-from adacode_cli.batch.restoring import Restoring
+from adacode_cli.batch.restoring import Detecting, Restoring
 from adacode_cli.batch.stages import Stages
 from adacode_cli.batch.stream import restore_bytes
 from adacode_cli.errors import InputError, OutputError
@@ -73,6 +74,22 @@ def test_a_mask_that_marks_nothing_is_named():
     mask[1, 1] = True
     made, _ = Restoring(Recording(), "inpaint")(image, masks.Edge().hole(mask))
     assert made.notes == ("a note", "repeated in fp32")
+
+
+def test_a_mask_that_marks_hardly_anything_is_named_with_its_pixels():
+    """Also one that a detector has made."""
+    image = Decoded(np.zeros((200, 300, 3), np.uint8))
+    mask = np.zeros((200, 300), bool)
+    mask[0, :5] = True
+    note = "hardly anything was filled: only 5 of 60,000 pixels are in its mask"
+    made, _ = Restoring(NearestRestorer(), "inpaint")(image, replace(masks.Edge().hole(mask), note="why"))
+    assert made.notes == (note, "why")
+    finder = SimpleNamespace(mask=lambda _image, _alpha: mask)
+    found, _ = Detecting(Restoring(NearestRestorer(), "inpaint"), finder, masks.Edge())(image, None)
+    assert found.notes == (note,)
+    mask[1, :5] = True
+    made, _ = Restoring(NearestRestorer(), "inpaint")(image, masks.Edge().hole(mask))
+    assert made.notes == ()
 
 
 def test_a_mask_that_marks_nearly_all_is_named():
