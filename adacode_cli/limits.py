@@ -53,6 +53,6 @@ MIN_TILE_PX = 64
 MAX_CODE_LEVELS = 4
 """The most levels of codes, of a network and in a file of codes: each level takes memory and bits like the first."""
 
-MASK_TOLERANCE, MASK_HALO_PX = 20, 3
+MASK_TOLERANCE, MASK_HALO_PX = 20, 4
 """The distance in L*a*b* up to which a pixel of a lossy file has the colour of a mask, and how many pixels around such
 pixels count too: `benchmarks/mask_color.py` measures how much of painted marks they cover, and of photographs."""
