@@ -61,7 +61,8 @@ class Format:
     written_as: the name of the format of the outputs of its files, if it is only read. Then it has no `suffixes`, and
         its files are left out of folders (`UNREAD`) if its `package` is not installed.
     package: the name on PyPI of the optional package that reads and writes it.
-    install: the command that installs this package.
+    profile_package: the name on PyPI of an optional package that is needed only for files with an ICC profile.
+    install: the command that installs `package` or `profile_package`.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Format:
     salvageable: bool = False
     written_as: str = ""
     package: str | None = None
+    profile_package: str | None = None
     install: str = ""
 
     @property
@@ -238,6 +240,8 @@ _READ_ONLY = (
         lossy=True,
         metadata=frozenset({"icc", "exif", "xmp"}),
         written_as="png",
+        profile_package="pillow-jxl-plugin",
+        install="pip install 'adacode-cli[jxl]'",
     ),
     Format(
         "raw",

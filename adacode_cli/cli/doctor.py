@@ -84,9 +84,15 @@ def _format(format: Facts) -> str:
     if format["missing"]:
         return f"unavailable: {format['missing']} is not installed ({format['install']})"
     if not format["suffixes"]:
-        return f"read: {', '.join(format['input_suffixes'])}"
+        return f"read: {', '.join(format['input_suffixes'])}{_profiles(format)}"
     also = f"; read: {', '.join(format['input_suffixes'])}" if format["input_suffixes"] else ""
     return f"read and written: {', '.join(format['suffixes'])}{also}"
+
+
+def _profiles(format: Facts) -> str:
+    if format["missing_for_profiles"] is None:
+        return ""
+    return f"; with an ICC profile only if {format['missing_for_profiles']} is installed ({format['install']})"
 
 
 def _device(device: Facts) -> str:

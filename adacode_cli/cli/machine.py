@@ -31,8 +31,8 @@ Facts = dict[str, Any]
 def versions() -> Facts:
     """Of the program, of Python and of the libraries that are installed."""
     found: Facts = {"adacode": __version__, "python": platform.python_version(), "system": platform.platform()}
-    optional = (format.package for format in formats.known() if format.package)
-    for name in (*_LIBRARIES, *optional):
+    optional = (package for format in formats.known() for package in (format.package, format.profile_package))
+    for name in (*_LIBRARIES, *filter(None, optional)):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:  # one of the two OpenCVs is enough, and OpenVINO is optional
@@ -41,26 +41,32 @@ def versions() -> Facts:
 
 
 def image_formats() -> list[Facts]:
-    """Every image format, and the optional package that it needs and that is not installed, or None."""
+    """Every image format.
+
+    missing, missing_for_profiles: the optional package that is not installed, or None: the one that the format needs,
+    and the one that only files with an ICC profile need.
+    """
     return [
         {
             "name": format.name,
             "title": format.title,
             "suffixes": list(format.suffixes),
             "input_suffixes": list(format.input_suffixes),
-            "missing": format.package if format.package and not _is_installed(format.package) else None,
+            "missing": _unless_installed(format.package),
+            "missing_for_profiles": _unless_installed(format.profile_package),
             "install": format.install or None,
         }
         for format in formats.known()
     ]
 
 
-def _is_installed(package: str) -> bool:
+def _unless_installed(package: str | None) -> str | None:
     try:
-        metadata.version(package)
+        if package is not None:
+            metadata.version(package)
     except metadata.PackageNotFoundError:
-        return False
-    return True
+        return package
+    return None
 
 
 def memory() -> Facts:

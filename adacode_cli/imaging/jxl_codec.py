@@ -1,11 +1,13 @@
 """JPEG XL, which is read and not written: decoded by imagecodecs, except what was a JPEG, which is made again from it.
 
 The library does not say in which colours samples are. They are as the header describes them, or, where the header has a
-profile and colours are stored in XYB, in linear sRGB. The profile itself is read by `jxl_icc`.
+profile and colours are stored in XYB, in linear sRGB. The profile of other files is read by pillow-jxl-plugin, which is
+optional because of its copyleft licence; its samples are not used, because it reduces colours of 16 bits to 8.
 """
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -13,8 +15,9 @@ from dataclasses import replace
 import imagecodecs
 import numpy as np
 
-from adacode_cli.errors import OutputError
-from adacode_cli.imaging import jpeg_codec, jxl_header, jxl_icc
+from adacode_cli import formats
+from adacode_cli.errors import InputError, OutputError
+from adacode_cli.imaging import jpeg_codec, jxl_header
 from adacode_cli.imaging.codec import Codec, Header, Page
 from adacode_cli.imaging.image import Item, Raster, Samples
 from adacode_cli.imaging.inventory import (
@@ -41,7 +44,7 @@ _MAX_BITS = 16
 _STORAGE = frozenset({_SIGNATURE_BOX, b"ftyp", b"jxlc", b"jxlp", b"jxll", b"jxli", b"jbrd", b"free", b"skip"})
 _NAMES = {b"Exif": "exif", b"xml ": "xmp"}
 _OTHER_ITEMS = {b"jumb": CREDENTIALS, b"jhgm": GAIN_MAP}
-_PROFILE_LOST, _PROFILE_APPLIED = "ICC profile (damaged, or larger than 1 MiB)", "ICC profile (converted to sRGB)"
+_PROFILE_APPLIED = "ICC profile (converted to sRGB)"
 _HEAD_BYTES = 4096
 
 
@@ -59,28 +62,37 @@ def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
         metadata, lost = _metadata(data)
         lost += (CHANNELS,) if len(header.channels) > (header.alpha is not None) else ()
         lost += ("the other frames of its animation",) if header.is_animation else ()
+        if header.has_profile:
+            metadata = replace(metadata, icc=_profile(codestream, name=name))
         pixels, alpha, bits = _planes(codestream, header)
     colours = header.colours
     if not colours.has_icc:
         metadata = replace(metadata, icc=colours.profile(), cicp=colours.cicp)
-    elif (profile := _profile(codestream, header)) is not None:
-        metadata = replace(metadata, icc=profile)
     elif header.is_xyb:
         pixels, lost = _from_linear(pixels, bits), (*lost, _PROFILE_APPLIED)
         alpha = _as_deep(alpha, pixels)
-    else:
-        lost = (*lost, _PROFILE_LOST)
     is_partial = pixels.dtype == np.uint16 and bits < _MAX_BITS and not (colours.has_icc and header.is_xyb)
     return [Raster(pixels, alpha, metadata, orientation=1, lost=lost, bits=bits if is_partial else None)]
 
 
-def _profile(codestream: bytes, header: JxlHeader) -> bytes | None:
-    """The profile of the colours in which samples are decoded; None if there is none, or it cannot be read."""
-    if header.icc_at is None or header.is_xyb:
-        return None
-    with suppress(ValueError, IndexError):
-        return jxl_icc.profile_at(codestream, header.icc_at)
-    return None
+def _profile(codestream: bytes, *, name: str) -> bytes:
+    """The ICC profile of a codestream that is not in XYB, as it was stored.
+
+    Raises InputError if the package for it is not installed, RuntimeError or ValueError if it is damaged.
+    """
+    format = formats.named("jxl")
+    try:
+        plugin = importlib.import_module("pillow_jxl")
+    except ImportError as error:
+        package = format.profile_package
+        message = f"has an ICC profile, which in a JPEG XL needs the package {package}, which is not installed"
+        hint = f"Install it with: {format.install}. Or convert the file: {_CONVERTER}"
+        raise InputError(message, path=name, hint=hint) from error
+    # Without `num_threads`, it starts a thread for each core.
+    profile = bytes(plugin.Decoder(num_threads=0)(codestream)[3])
+    if not profile:
+        raise ValueError("it has no profile, although its header announces one")
+    return profile
 
 
 def _unsupported(header: JxlHeader) -> str | None:
@@ -185,12 +197,9 @@ def _items(data: bytes) -> Sequence[Iterator[Item]]:
 
 
 def _items_of(data: bytes) -> Iterator[Item]:
-    codestream = _codestream(data)
-    header = jxl_header.parsed(codestream)
-    if _profile(codestream, header) is not None:
-        yield COLOR_PROFILE, ""
-    elif header.colours.has_icc:
-        yield (_PROFILE_APPLIED if header.is_xyb else _PROFILE_LOST), ""
+    header = jxl_header.parsed(_codestream(data))
+    if header.colours.has_icc:
+        yield (COLOR_PROFILE if header.has_profile else _PROFILE_APPLIED), ""
     if header.is_animation:
         yield FRAMES, ""
     if len(header.channels) > (header.alpha is not None):
@@ -222,7 +231,7 @@ def header(file: Bytes) -> Header | None:
     found = jxl_header.parsed(start)
     cicp = found.colours.cicp
     described = cicp if cicp is not None and not cicp.is_srgb else None
-    known = frozenset({"icc"}) if found.colours.has_icc and not found.is_xyb else frozenset[str]()
+    known = frozenset({"icc"}) if found.has_profile else frozenset[str]()
     return Header(
         found.width, found.height, 1 if found.colours.is_grey else 3, found.bits, metadata=known, cicp=described
     )

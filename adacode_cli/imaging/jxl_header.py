@@ -32,7 +32,6 @@ _PRIMARIES = {
 }
 _UNSPECIFIED, _SRGB = 2, 13
 _MAX_CHANNELS = 256
-_FLOAT = 16  # bits of a float
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,6 @@ class JxlHeader:
 
     bits: of a sample of the colours; 0 for floating point.
     bits_at: the position of the two bits that select the depth, or None.
-    icc_at: the position of the first bit of the ICC profile, or None.
     is_xyb: colours are stored in XYB, so that the decoder converts them.
     """
 
@@ -79,7 +77,6 @@ class JxlHeader:
     height: int
     bits: int = 8
     bits_at: int | None = None
-    icc_at: int | None = None
     orientation: int = 1
     is_animation: bool = False
     channels: tuple[Channel, ...] = ()
@@ -91,6 +88,11 @@ class JxlHeader:
         """The first channel of alpha."""
         return next((channel for channel in self.channels if channel.kind == ALPHA), None)
 
+    @property
+    def has_profile(self) -> bool:
+        """Whether the samples are in the colours of an ICC profile in the file."""
+        return self.colours.has_icc and not self.is_xyb
+
 
 def parsed(codestream: bytes) -> JxlHeader:
     """The header of a codestream. Raises ValueError or IndexError for data that are not one."""
@@ -100,8 +102,7 @@ def parsed(codestream: bytes) -> JxlHeader:
     width, height = _size(bits)
     if bits.flag():  # All values are the usual ones.
         return JxlHeader(width, height)
-    has_extra = bits.flag()
-    orientation, is_animation = _extra_fields(bits) if has_extra else (1, False)
+    orientation, is_animation = _extra_fields(bits) if bits.flag() else (1, False)
     bits_at = bits.at + 1
     depth = _depth(bits)
     bits.flag()
@@ -111,23 +112,7 @@ def parsed(codestream: bytes) -> JxlHeader:
     channels = tuple(_channel(bits) for _ in range(num_channels))
     is_xyb = bits.flag()
     colours = _colours(bits)
-    icc_at = _after_transform(bits, has_extra=has_extra, is_xyb=is_xyb) if colours.has_icc else None
-    return JxlHeader(width, height, depth, bits_at, icc_at, orientation, is_animation, channels, is_xyb, colours)
-
-
-def _after_transform(bits: Bits, *, has_extra: bool, is_xyb: bool) -> int:
-    """The position after the values that follow the description of colours."""
-    if has_extra and not bits.flag():  # The range of brightness.
-        bits.at += 3 * _FLOAT + 1
-    extensions = bits.long()
-    bits.at += sum([bits.long() for _ in range(extensions.bit_count())])
-    if bits.flag():
-        return bits.at
-    if is_xyb and not bits.flag():
-        bits.at += 16 * _FLOAT
-    for has_weights, count in zip([bits.flag() for _ in range(3)], (15, 55, 210), strict=True):
-        bits.at += has_weights * count * _FLOAT
-    return bits.at
+    return JxlHeader(width, height, depth, bits_at, orientation, is_animation, channels, is_xyb, colours)
 
 
 def _size(bits: Bits) -> tuple[int, int]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import io
 import json
+from importlib import metadata
 from pathlib import Path
 
 import imagecodecs
 import numpy as np
 from PIL import Image
+
+from adacode_cli.cli import doctor, machine
+from adacode_cli.imaging import icc_profile
 
 W = ("--weights", "nearest")
 
@@ -72,3 +76,25 @@ def test_doctor_names_it(adacode):
     assert "JPEG XL" in adacode("doctor").stdout.decode()
     (entry,) = (one for one in json.loads(adacode("doctor", "--json").stdout)["formats"] if one["name"] == "jxl")
     assert (entry["suffixes"], entry["input_suffixes"]) == ([], [".jxl"])
+    assert (entry["missing"], entry["missing_for_profiles"]) == (None, None)
+
+
+def test_doctor_names_the_package_for_profiles(monkeypatch):
+    def version(package: str) -> str:
+        if package == "pillow-jxl-plugin":
+            raise metadata.PackageNotFoundError(package)
+        return "1"
+
+    monkeypatch.setattr(machine.metadata, "version", version)
+    (entry,) = (one for one in machine.image_formats() if one["name"] == "jxl")
+    assert doctor._format(entry) == (
+        "read: .jxl; with an ICC profile only if pillow-jxl-plugin is installed (pip install 'adacode-cli[jxl]')"
+    )
+
+
+def test_a_profile_reaches_the_output(adacode, tmp_path):
+    sample = Path(__file__).parents[1] / "imaging" / "jxl" / "adobe-16.jxl"
+    (tmp_path / "a.jxl").write_bytes(sample.read_bytes())
+    assert adacode("sr", "a.jxl", "-o", "b.png", "--strict", *W).returncode == 0
+    with Image.open(tmp_path / "b.png") as image:
+        assert image.info["icc_profile"] == icc_profile.adobe_rgb(grey=False)

@@ -140,6 +140,7 @@ def test_the_program_names_it_in_hints_and_in_doctor(tmp_path):
         "suffixes": [".toy"],
         "input_suffixes": [".toy1"],
         "missing": None,
+        "missing_for_profiles": None,
         "install": "pip install numpy",
     }
     assert "numpy" in versions

@@ -41,6 +41,7 @@ PEAK_BYTES = 1 << 30
 BATCH = 250
 DEADLINE_S = 300
 SLOW_S = 10
+_JXL = Path(__file__).parents[1] / "imaging" / "jxl"
 _INTERESTING = (0, 1, 2, 4, 8, 127, 128, 254, 255)
 
 
@@ -61,6 +62,7 @@ def seeds() -> dict[str, bytes]:
         found[f"{format}-deep"] = encode(Decoded(rgb.astype(np.uint16) * 257), format=format)
     found["tiff-float"] = encode(Decoded(rgb.astype(np.float32) / 255), format="tiff")
     found |= _by_pillow(rgb) | _by_tifffile(rgb)
+    found |= {f"jxl-{path.stem}": path.read_bytes() for path in sorted(_JXL.glob("*.jxl"))}
     return found
 
 

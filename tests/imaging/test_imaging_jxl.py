@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -18,7 +20,7 @@ from adacode_cli import formats
 from adacode_cli.batch.discover import Found
 from adacode_cli.batch.naming import Naming
 from adacode_cli.errors import InputError, OutputError
-from adacode_cli.imaging import icc_profile, jxl_codec, jxl_header, jxl_icc
+from adacode_cli.imaging import icc_profile, jxl_codec, jxl_header, metadata
 from adacode_cli.imaging.cicp import Cicp
 from adacode_cli.imaging.decode import decode, read_image
 from adacode_cli.imaging.encode import encode, encoded
@@ -117,14 +119,63 @@ def test_the_profile_of_a_lossless_file_is_read(name, size):
     assert again.icc == image.icc
 
 
-def test_a_profile_that_is_damaged_is_lost(monkeypatch):
-    data = bytearray((FILES / "table.jxl").read_bytes())
-    at = jxl_header.parsed(bytes(data)).icc_at // 8
-    data[at + 4 : at + 12] = bytes(8)
-    with pytest.raises((ValueError, IndexError)):
-        jxl_icc.profile_at(bytes(data), jxl_header.parsed(bytes(data)).icc_at)
-    monkeypatch.setattr(jxl_icc, "MAX_BYTES", 500)  # Damaged in this way, libjxl does not decode the pixels either.
-    assert sample("adobe-lossless").lost == ("ICC profile (damaged, or larger than 1 MiB)",)
+def test_the_profile_of_deep_grey_and_transparent_files_is_read():
+    for name, shape in (("adobe-16", (48, 64, 3)), ("adobe-grey", (48, 64)), ("adobe-alpha", (48, 64, 3))):
+        image = sample(name)
+        grey = len(shape) == 2
+        assert (image.icc, image.lost, image.pixels.shape) == (icc_profile.adobe_rgb(grey=grey), (), shape)
+        expected = RGB[..., 0] if grey else RGB.astype(np.uint16) * 257 if name == "adobe-16" else RGB
+        np.testing.assert_array_equal(image.pixels, expected)
+    np.testing.assert_array_equal(sample("adobe-alpha").alpha, np.tile([51, 255, 102, 255], (48, 16)))
+
+
+def test_a_profile_that_is_damaged(monkeypatch):
+    data = (FILES / "table.jxl").read_bytes()
+    for at in range(40, 400, 9):
+        changed = bytearray(data)
+        changed[at] ^= 255
+        try:
+            image = decode(bytes(changed), name="a.jxl")
+        except InputError as refused:
+            assert "damaged" in refused.message or "truncated" in refused.message  # noqa: PT017
+        else:
+            assert image.icc is None or len(image.icc) > 128
+    monkeypatch.setattr(metadata, "MAX_METADATA_BYTES", metadata.MAX_METADATA_BYTES | {"icc": 5000})
+    assert "ICC profile of more than" in sample("table").lost[0]
+
+
+def test_no_further_threads_read_a_profile():
+    """With a thread for each core, the memory limit of a decoding process would depend on the machine."""
+    script = (
+        "import sys; from pathlib import Path; import pillow_jxl\n"
+        "from adacode_cli.imaging.decode import read_image\n"
+        "made, original = [], pillow_jxl.Decoder\n"
+        "pillow_jxl.Decoder = lambda **options: made.append(options) or original(**options)\n"
+        "read_image(Path(sys.argv[1])); print(made)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, FILES / "table.jxl"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[{'num_threads': 0}]"
+
+
+def test_without_the_plugin_only_files_with_a_profile_are_refused():
+    """Without their profile, the pixels would be taken for sRGB: a wrong picture."""
+    script = (
+        "import sys; sys.modules['pillow_jxl'] = None\n"
+        "from adacode_cli.imaging.decode import read_image\n"
+        "from pathlib import Path\n"
+        "for path in sys.argv[1:]:\n"
+        "    try: print(read_image(Path(path)).size)\n"
+        "    except Exception as error: print(type(error).__name__, error.message, error.hint)\n"
+    )
+    names = ("p3-lossy", "gamma", "adobe-lossy", "jpeg", "adobe-lossless")
+    files = [FILES / f"{name}.jxl" for name in names]
+    done = subprocess.run([sys.executable, "-c", script, *files], capture_output=True, text=True, check=True)
+    *read, refused = done.stdout.splitlines()
+    assert read == ["(48, 64)"] * 3 + ["(64, 48)"]
+    assert refused.startswith("InputError has an ICC profile, which in a JPEG XL needs the package pillow-jxl-plugin")
+    assert "pip install 'adacode-cli[jxl]'" in refused
 
 
 def test_colours_in_numbers():
@@ -222,7 +273,8 @@ def test_floating_point_is_not_supported(kind):
 @pytest.mark.parametrize("name", sorted(path.stem for path in FILES.glob("*.jxl")))
 def test_headers(name):
     header = read_header(FILES / f"{name}.jxl")
-    assert (header.width, header.height, header.colors, header.bits) == (64, 48, 3, 8)
+    colors, bits = 1 if name == "adobe-grey" else 3, 16 if name == "adobe-16" else 8
+    assert (header.width, header.height, header.colors, header.bits) == (64, 48, colors, bits)
     assert header.cicp == {"p3-lossy": Cicp(12, 13), "pq": Cicp(9, 16)}.get(name)
 
 
