@@ -20,7 +20,14 @@ from typer.main import get_command
 from adacode_cli.cli.main import app
 
 TARGET = Path(__file__).with_name("commands.md")
-TITLE = "# Commands and options\n\nWritten by `docs/make_commands.py`; a test compares it with the program.\n"
+TITLE = """# Commands and options
+
+Written by `docs/make_commands.py`; a test compares it with the program.
+
+Every command also has `--help`, and `--config FILE` for its options from a file (except the stages of `train`, whose
+`--config` is a recipe); `sr`, `inpaint` and `reconstruct` have `--preset NAME`. Variables set options too. All of this
+is described in [configuration.md](configuration.md).
+"""
 Command = Parameter = Any  # the classes of click that Typer includes have no public names
 HEAD = ["| option | default | meaning |", "| --- | --- | --- |"]
 

@@ -15,6 +15,8 @@ from hypothesis import is_hypothesis_test, settings
 # Before torch is imported, for this process and those that tests start: threads that share two cores take longer than
 # one thread does, and sums of several threads have other last bits.
 os.environ["OMP_NUM_THREADS"] = "1"
+# An adacode.toml in a folder above this one is not for the tests.
+os.environ["ADACODE_CONFIG"] = "none"
 # Some thousand processes are started; without it each of them would compile all modules of the package.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False

@@ -31,7 +31,7 @@ from adacode_cli.errors import (
 )
 
 # The base of what the command-line library raises. Its class is not Typer's own, and which one it is depends on Typer.
-_ClickException = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+ClickException: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 _WRITE_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EPIPE})
 _BUG_TEXT = "This is a bug in adacode, not a mistake of yours. Please report it with all of the text above."
 
@@ -77,18 +77,37 @@ def _report_other(error: Exception, invocation: Invocation) -> int:
     """Reports an exception of the command-line library or of the system, which is no bug; or a bug."""
     if type(error).__name__ == "NoArgsIsHelpError":  # the help was shown when this was made
         return UsageError.exit_code
-    if isinstance(error, _ClickException):
+    if isinstance(error, ClickException):
         return _report(_usage_error(error), invocation)
     known = _system_error(error) if isinstance(error, OSError | MemoryError) else None
     return _report(known, invocation) if known else _report_bug(error, invocation)
 
 
 def _usage_error(error: Any) -> UsageError:  # noqa: ANN401 (a class that cannot be named, see above)
-    message = str(error.format_message()).rstrip(".")
-    # The library that checks values calls each of them "input"; in our messages an input is an image.
-    message = message.replace(": Value error, ", ": ").replace(": Input should be ", ": it must be ")
-    command = error.ctx.command_path if getattr(error, "ctx", None) else "adacode"
-    return UsageError(message[:1].lower() + message[1:], hint=f"'{command} --help' lists what can be given.")
+    message = in_our_words(str(error.format_message()))
+    context, option = getattr(error, "ctx", None), getattr(error, "param", None)
+    hint = f"'{context.command_path if context else 'adacode'} --help' lists what can be given."
+    if context and option and came_from(context, option.name) == "ENVIRONMENT":
+        hint = f"The value is that of the variable {variable_of(context, option)}. {hint}"
+    return UsageError(message[:1].lower() + message[1:], hint=hint)
+
+
+def in_our_words(message: str) -> str:
+    """A message of the library that checks values, which calls each of them "input"; here an input is an image."""
+    message = message.rstrip(".").replace(": Value error, ", ": ").replace(": Input should be ", ": it must be ")
+    return message.removeprefix("Value error, ").replace("Input should be ", "it must be ")
+
+
+def came_from(context: typer.Context, name: str) -> str:
+    """Where the value of the parameter `name` came from: COMMANDLINE, ENVIRONMENT, DEFAULT_MAP or DEFAULT."""
+    source = context.get_parameter_source(name)
+    return source.name if source else "DEFAULT"
+
+
+def variable_of(context: typer.Context, option: Any) -> str:  # noqa: ANN401 (a class that cannot be named, see above)
+    """The environment variable that gives an option its value, if it is set."""
+    own = [option.envvar] if isinstance(option.envvar, str) else option.envvar or ()
+    return next((name for name in own if os.environ.get(name)), f"{context.auto_envvar_prefix}_{option.name.upper()}")
 
 
 def _system_error(error: OSError | MemoryError) -> AdaCodeError | None:

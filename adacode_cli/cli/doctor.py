@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
+from json import dumps
 from typing import Annotated
 
 import typer
@@ -20,7 +20,7 @@ _YES_NO = {True: "yes", False: "no", None: "unknown"}
 
 def doctor(
     context: typer.Context,
-    as_json: Annotated[bool, flag("--json", help="Write a JSON object to standard output.")] = False,
+    json: Annotated[bool, flag("--json", help="Write a JSON object to standard output.")] = False,
     hub_repo: Annotated[
         str | None,
         typer.Option(metavar="OWNER/REPO", envvar="ADACODE_HUB_REPO", help="The Hub repository to report on."),
@@ -30,7 +30,7 @@ def doctor(
 
     Ends with exit code 4 if bundled weights are missing or damaged.
     """
-    invocation_of(context, json=as_json)
+    invocation_of(context, json=json)
     facts: Facts = {
         "versions": machine.versions(),
         "formats": machine.image_formats(),
@@ -39,8 +39,8 @@ def doctor(
         "weights": machine.weights(hub_repo),
         "places": machine.places(hub_repo),
     }
-    if as_json:
-        write_line(json.dumps(facts))
+    if json:
+        write_line(dumps(facts))
     else:
         for line in _lines(facts):
             write_line(line)

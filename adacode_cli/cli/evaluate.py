@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
+from adacode_cli.cli.configuration import Program
 from adacode_cli.cli.options import AsJson, DeviceName, Precision, Verbose, Weights, with_option_groups
 from adacode_cli.cli.restore_options import Denoise
 from adacode_cli.cli.run_text import counted
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from adacode_cli.evaluation.worst import Worst
 
 
-app = typer.Typer(help="Measure restored test images against their originals.", no_args_is_help=True)
+app = Program(help="Measure restored test images against their originals.", no_args_is_help=True)
 
 _EPILOG = """[bold]Test sets[/bold]
 

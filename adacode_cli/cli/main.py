@@ -13,8 +13,9 @@ from typing import Annotated
 
 import typer
 
-from adacode_cli.cli import bench, doctor, evaluate, process, restore, train, weights
+from adacode_cli.cli import bench, config, doctor, evaluate, process, restore, train, weights
 from adacode_cli.cli.boundary import Invocation, guarded
+from adacode_cli.cli.configuration import VARIABLES, Program
 from adacode_cli.cli.signals import end_at_a_signal
 from adacode_cli.cli.streams import show_warnings_only_if, write_line
 from adacode_cli.errors import EXIT_DONE
@@ -38,7 +39,7 @@ _EPILOG = """[bold]Start here[/bold]
 
 _A_WIDTH = re.compile("0*[1-9][0-9]{0,3}")
 
-app = typer.Typer(
+app = Program(
     name=PROGRAM,
     help="Restore whole folders of photographs: super-resolution, inpainting, reconstruction.",
     epilog=_EPILOG,
@@ -75,6 +76,7 @@ app.command("reconstruct", epilog=restore.RECONSTRUCT_EPILOG, rich_help_panel=_R
 app.command("doctor", rich_help_panel=_MANAGE)(doctor.doctor)
 app.command("bench", epilog=bench.EPILOG, rich_help_panel=_MANAGE)(bench.bench)
 app.add_typer(weights.app, name="weights", rich_help_panel=_MANAGE)
+app.add_typer(config.app, name="config", rich_help_panel=_MANAGE)
 app.add_typer(train.app, name="train", rich_help_panel=_STUDY)
 app.add_typer(evaluate.app, name="eval", rich_help_panel=_STUDY)
 
@@ -90,6 +92,7 @@ def main() -> None:
 
 def _run(invocation: Invocation) -> None:
     show_warnings_only_if(lambda: invocation.verbose)
-    ended_with = typer.main.get_command(app)(prog_name=PROGRAM, obj=invocation, standalone_mode=False)
+    command = typer.main.get_command(app)
+    ended_with = command(prog_name=PROGRAM, obj=invocation, standalone_mode=False, auto_envvar_prefix=VARIABLES)
     if isinstance(ended_with, int) and ended_with != EXIT_DONE:  # a command that raised typer.Exit
         invocation.exit_code = ended_with

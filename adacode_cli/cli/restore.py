@@ -6,12 +6,13 @@ before the slow steps: a download, and the import of torch.
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from adacode_cli.cli.boundary import invocation_of
+from adacode_cli.cli.boundary import came_from, invocation_of
 from adacode_cli.cli.console import console_for
 from adacode_cli.cli.hole_options import HoleOptions
 from adacode_cli.cli.loading import description_of
@@ -19,7 +20,7 @@ from adacode_cli.cli.log_file import logged
 from adacode_cli.cli.options import flag, with_option_groups
 from adacode_cli.cli.pipe import restore_pipe
 from adacode_cli.cli.restore_options import Denoise, Inputs, RestoreOptions, is_stdin
-from adacode_cli.cli.restore_plan import Request, foresight_of, keeping_of, plan_of, show_plan, trees_of
+from adacode_cli.cli.restore_plan import Request, foresight_of, keeping_of, naming_of, plan_of, show_plan, trees_of
 from adacode_cli.cli.signals import interruptible
 from adacode_cli.cli.size_options import SizeOptions
 from adacode_cli.errors import EXIT_INTERRUPTED, UsageError
@@ -28,6 +29,7 @@ from adacode_cli.limits import DECODING_LIMIT_S, MAX_CODE_LEVELS
 # After a signal a run has this time to write finished results and its summary; then the process ends in any case.
 _STOPS_WITHIN_S = 1.7
 _CODES = "Codes"
+_NAME_OUTPUTS = ("format", "suffix", "keep_suffix", "if_too_large")
 
 SR_EPILOG = """[bold]Examples[/bold]
 
@@ -136,11 +138,30 @@ def _restore(context: typer.Context, inputs: list[str] | None, options: RestoreO
     """Carries out a command and leaves its exit code in the invocation. Raises AdaCodeError."""
     invocation = invocation_of(context, json=options.json, verbose=options.verbose)
     _check(options)
+    options = _with_names_of(context, options, request, is_pipe=is_stdin(inputs))
     with interruptible(limit_s=_STOPS_WITHIN_S):
         try:
             invocation.exit_code = _restored(_texts(inputs, options), options, request)
         except KeyboardInterrupt:
             invocation.exit_code = EXIT_INTERRUPTED
+
+
+def _with_names_of(
+    context: typer.Context, options: RestoreOptions, request: Request, *, is_pipe: bool
+) -> RestoreOptions:
+    """The options without those that name outputs and contradict a file that -o names, if they count less than -o.
+
+    So a file of settings that asks for PNG does not forbid `-o b.jpg`.
+    """
+    if not (is_pipe or naming_of(options, request).names_one_file()):
+        return options
+    order = ("DEFAULT", "DEFAULT_MAP", "ENVIRONMENT", "COMMANDLINE")
+    # A pipe without -o has no name, as the command line says.
+    output = "COMMANDLINE" if options.output is None else came_from(context, "output")
+    names = _NAME_OUTPUTS if options.output is not None else ("if_too_large",)
+    weaker = {name for name in names if order.index(came_from(context, name)) < order.index(output)}
+    defaults: dict[str, Any] = {field.name: field.default for field in fields(options) if field.name in weaker}
+    return replace(options, **defaults)
 
 
 def _restored(inputs: list[str], options: RestoreOptions, request: Request) -> int:

@@ -139,7 +139,7 @@ def plan_of(inputs: list[Path], options: RestoreOptions, request: Request, trees
         on_existing = OnExisting.OVERWRITE
     suffixes = frozenset({SUFFIX}) if request.from_codes else formats.input_suffixes()
     globs = Globs(tuple(options.include or ()), tuple(options.exclude or ()))
-    naming = _naming_of(options, request)
+    naming = naming_of(options, request)
     if options.if_too_large != "fail" and naming.names_one_file():
         raise UsageError("--if-too-large has no effect when -o names the file", hint="Leave out one of the two.")
     writes = writes_of(inputs, options, request, one_file=naming.names_one_file())
@@ -172,7 +172,8 @@ def plan_of(inputs: list[Path], options: RestoreOptions, request: Request, trees
     return plan
 
 
-def _naming_of(options: RestoreOptions, request: Request) -> Naming:
+def naming_of(options: RestoreOptions, request: Request) -> Naming:
+    """How outputs are named. Raises UsageError."""
     from adacode_cli.batch.naming import Naming
 
     return Naming(request.label, options.output, options.format, options.suffix, options.keep_suffix)
@@ -183,7 +184,7 @@ def foresight_of(options: RestoreOptions, request: Request, *, is_pipe: bool = F
     from adacode_cli.batch.foresight import Foresight
 
     hint = None
-    if _naming_of(options, request).names_one_file():
+    if naming_of(options, request).names_one_file():
         endings = formats.in_words([format.suffix for format in formats.every() if format.replaces_others], "or")
         hint = f"Choose a name for -o that ends in {endings}."
     elif options.if_too_large == "fail" and not is_pipe:

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from adacode_cli.cli import train_detect, train_prepare, train_prior
 from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
+from adacode_cli.cli.configuration import Program
 from adacode_cli.cli.options import Verbose, flag, with_option_groups
 from adacode_cli.cli.streams import printable, stderr_console, write_line
 from adacode_cli.cli.train_options import Output, Shards, TrainOptions
@@ -17,7 +18,7 @@ from adacode_cli.cli.train_session import earlier_recipe, training
 from adacode_cli.errors import OutputError, UsageError
 from adacode_cli.tasks import TASKS, by_label
 
-app = typer.Typer(help="Train weights of your own, in three stages.", no_args_is_help=True)
+app = Program(help="Train weights of your own, in three stages.", no_args_is_help=True)
 
 _BASIS_EPILOG = """[bold]Example[/bold]
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from json import dumps
 from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Annotated, cast
@@ -13,6 +13,7 @@ import typer
 
 from adacode_cli.cli import weights_make, weights_quantize, weights_show
 from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
+from adacode_cli.cli.configuration import Program
 from adacode_cli.cli.options import HubRepo, Verbose, flag
 from adacode_cli.cli.streams import printable, stderr_console, write_line
 from adacode_cli.errors import OutputError, UsageError
@@ -21,9 +22,7 @@ if TYPE_CHECKING:
     from adacode_cli.checkpoints.catalogue import Catalogue, Entry
     from adacode_cli.checkpoints.release import OnProgress
 
-app = typer.Typer(
-    help="List, download, convert, average, pair, bundle, quantize and show weights.", no_args_is_help=True
-)
+app = Program(help="List, download, convert, average, pair, bundle, quantize and show weights.", no_args_is_help=True)
 
 _LIST_EPILOG = """[bold]Examples[/bold]
 
@@ -50,17 +49,17 @@ _WIDTH, _MIN_LICENCE = 80, 16
 @app.command("list", epilog=_LIST_EPILOG)
 def list_weights(
     context: typer.Context,
-    as_json: Annotated[bool, flag("--json", help="Write a JSON array to standard output.")] = False,
+    json: Annotated[bool, flag("--json", help="Write a JSON array to standard output.")] = False,
     hub_repo: HubRepo = None,
 ) -> None:
     """List every set of weights by name, and whether its files are on this machine."""
     from adacode_cli.checkpoints import catalogue_file, store
 
-    invocation_of(context, json=as_json)
+    invocation_of(context, json=json)
     catalogue = catalogue_file.load()
     rows = [_row(entry, catalogue, store.state(entry, catalogue, hub_repo=hub_repo)) for entry in catalogue.entries]
-    if as_json:
-        write_line(json.dumps(rows))
+    if json:
+        write_line(dumps(rows))
         return
     for line in _table(rows):
         write_line(line)

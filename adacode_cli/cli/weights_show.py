@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -71,14 +71,14 @@ def show(
     overwrite: Overwrite = False,
     hub_repo: HubRepo = None,
     device: DeviceName = "auto",
-    as_json: AsJson = False,
+    json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
     """Show the basis codebooks: sizes, use by photographs, and an atlas image; and the ranges for int8.
 
     For a family with several tasks, the ranges are those of its network for reconstruct.
     """
-    invocation_of(context, json=as_json, verbose=verbose)
+    invocation_of(context, json=json, verbose=verbose)
     if output is not None:
         _check_output(output, usage, overwrite=overwrite)
     with ended_by_interruption():
@@ -93,8 +93,8 @@ def show(
 
             _draw(output, atlas_of(network, printable(name), found, chosen, patch), quality)
     rows = _rows(network, found)
-    if as_json:
-        write_line(json.dumps(_json_object(name, rows, found, output) | {"int8": _int8_object(network)}))
+    if json:
+        write_line(dumps(_json_object(name, rows, found, output) | {"int8": _int8_object(network)}))
         return
     for line in (*_table(rows), "", _int8_line(network)):
         write_line(line)

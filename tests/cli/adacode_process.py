@@ -18,12 +18,19 @@ _TIMEOUT_S = 300
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Nothing of the person who runs the tests: no colours, a fixed width, no network, one thread."""
+    """Nothing of the person who runs the tests: no colours, no settings, a fixed width, no network, one thread."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ADACODE_", "HF_"))}
     for name in ("FORCE_COLOR", "NO_COLOR", "PYTEST_CURRENT_TEST", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
         kept.pop(name, None)
     paths = os.pathsep.join(filter(None, [str(ROOT), kept.get("PYTHONPATH")]))
-    fixed = {"COLUMNS": "100", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": paths, "TERM": "dumb"}
+    fixed = {
+        "ADACODE_CONFIG": "none",
+        "COLUMNS": "100",
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": paths,
+        "TERM": "dumb",
+    }
     return kept | fixed | more
 
 

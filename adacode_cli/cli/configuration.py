@@ -1,0 +1,214 @@
+"""Commands whose options can also be set by variables, files and presets, and the order in which these count.
+
+The command line comes first, then the environment, then a preset that either of them names, then the file, then a
+preset that the file names, then the default. click does the rest: what files and presets set becomes the `default_map`
+of the command's context, and the names of variables follow from `auto_envvar_prefix`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Annotated, Any, TypeVar
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from adacode_cli.cli.boundary import came_from, variable_of
+from adacode_cli.cli.config_file import NAME, NONE, ConfigFile, read_config
+from adacode_cli.cli.settings import (
+    PRESET,
+    PRESETS,
+    Option,
+    Reader,
+    Setting,
+    Settings,
+    Words,
+    has_presets,
+    options_of,
+    preset_settings,
+)
+from adacode_cli.cli.streams import printable, stderr_console
+from adacode_cli.errors import UsageError
+
+VARIABLES = "ADACODE"
+CONFIG_VARIABLE = "ADACODE_CONFIG"
+_CONFIG = "config"
+_KEPT = "adacode_cli.cli.configuration"
+Function = TypeVar("Function", bound=Callable[..., Any])
+_HOW = "'adacode config show {}' shows where options come from."
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The file that is used, or None, and what it sets for each command."""
+
+    file: ConfigFile | None
+    settings: dict[Words, Settings]
+
+
+class ConfiguredCommand(TyperCommand):
+    """A command that has --config and, if it restores, --preset, as every command has --help."""
+
+    def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 (a class that cannot be named, see `cli.boundary`)
+        *own, help_option = without_variables(super().get_params(ctx), only=("help",))
+        for option in own:
+            option.show_envvar = option.envvar is not None
+        return [*own, *self._added(ctx), help_option]
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401
+        if args or not self.no_args_is_help:
+            given, _, _ = self.make_parser(ctx).parse_args(list(args))
+            if "help" not in given and not ctx.resilient_parsing:
+                options = {option.name: option for option in self._added(ctx)}
+                # The stages of training have a --config of their own, for a recipe.
+                named = _given(ctx, options[_CONFIG], given) if _CONFIG in options else os.environ.get(CONFIG_VARIABLE)
+                ctx.meta[_KEPT] = loaded = load(ctx, named or None)
+                settle(ctx, loaded, _given(ctx, options[PRESET], given) if PRESET in options else None)
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401
+        loaded, elsewhere = loaded_of(ctx), set_elsewhere(ctx)
+        words = " ".join(words_of(ctx))
+        if loaded.file and not (ctx.params.get("quiet") or ctx.params.get("json")):
+            names = [f"--{name}" for name, place in elsewhere.items() if str(loaded.file.path) in place]
+            if names:
+                text = f"{loaded.file.path} sets {', '.join(names)}"
+                stderr_console().print(printable(text), style="dim")
+        try:
+            return super().invoke(ctx)
+        except UsageError as error:
+            if elsewhere:
+                places = ", ".join(f"--{name} ({place})" for name, place in elsewhere.items())
+                where = f"Not from the command line: {places}. {_HOW.format(words)}"
+                error.hint = f"{error.hint} {where}" if error.hint else where
+            raise
+
+    def _added(self, ctx: Any) -> list[Option]:  # noqa: ANN401
+        taken = {name for option in self.params for name in option.opts}
+        wanted = {_CONFIG, PRESET} if has_presets(words_of(ctx)) else {_CONFIG}
+        return [each for each in _options() if each.name in wanted and not taken.intersection(each.opts)]
+
+
+class ConfiguredGroup(TyperGroup):
+    """A group of commands, whose own options (--help, --version) no variable sets."""
+
+    def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401
+        return without_variables(super().get_params(ctx))
+
+
+class Program(typer.Typer):
+    """A Typer whose commands and groups are configured ones."""
+
+    def __init__(self, **settings: Any) -> None:  # noqa: ANN401 (as Typer's)
+        super().__init__(cls=ConfiguredGroup, **settings)
+
+    def command(self, *name: Any, **settings: Any) -> Callable[[Function], Function]:  # noqa: ANN401
+        return super().command(*name, cls=ConfiguredCommand, **settings)
+
+
+def without_variables(options: list[Option], only: tuple[str, ...] | None = None) -> list[Option]:
+    """The options; those of these names, or all, are set by no variable: ADACODE_VERSION has other meanings."""
+    for option in options:
+        if only is None or option.name in only:
+            option.allow_from_autoenv = option.show_envvar = False
+    return options
+
+
+@cache
+def _options() -> list[Option]:
+    """--config and --preset, as Typer makes them. They are for every command, so no command's function gets them."""
+    app = typer.Typer(add_completion=False)
+
+    @app.command()
+    def declared(
+        config: Annotated[
+            str | None,
+            typer.Option(
+                "--config",
+                metavar="FILE",
+                envvar=CONFIG_VARIABLE,
+                show_envvar=False,
+                expose_value=False,
+                help=f"Read options from FILE; {NONE}: from no file. Default: {NAME} here or in a folder above.",
+                show_default=False,
+            ),
+        ] = None,
+        preset: Annotated[
+            str | None,
+            typer.Option(
+                "--preset",
+                metavar="NAME",
+                show_envvar=False,
+                expose_value=False,
+                help=f"Options for a purpose: {', '.join(PRESETS)} (docs/configuration.md).",
+                show_default=False,
+            ),
+        ] = None,
+    ) -> None: ...
+
+    return [option for option in typer.main.get_command(app).params if option.name in (_CONFIG, PRESET)]
+
+
+def _given(context: typer.Context, option: Option, given: dict[str, Any]) -> str | None:
+    """The value of --config or --preset, on the command line or in the environment."""
+    value, _ = option.consume_value(context, given)
+    return value if isinstance(value, str) else None
+
+
+def words_of(context: typer.Context) -> Words:
+    """The words that call the command of a context, without the program's name."""
+    words: list[str] = []
+    each: Any = context
+    while each.parent is not None:
+        words.insert(0, each.info_name or "")
+        each = each.parent
+    return tuple(words)
+
+
+def load(context: typer.Context, named: str | None) -> Loaded:
+    """The file that `named` names, or that is found, and what it sets. Raises UsageError."""
+    file = read_config(named)
+    return Loaded(file, Reader(file, context.find_root().command, context).settings() if file else {})
+
+
+def loaded_of(context: typer.Context) -> Loaded:
+    """What was loaded for the running command."""
+    loaded = context.meta.get(_KEPT)
+    return loaded if isinstance(loaded, Loaded) else Loaded(None, {})
+
+
+def settle(context: typer.Context, loaded: Loaded, preset: str | None) -> Settings:
+    """Makes what file and presets set the defaults of a command's context, and returns it. Raises UsageError.
+
+    preset: the one that command line or environment name, which counts more than the file.
+    """
+    own = dict(loaded.settings.get(words_of(context), {}))
+    from_file = own.pop(PRESET, None)
+    if preset is not None:
+        settings = own | preset_settings(preset)
+    elif from_file is not None:
+        name = str(from_file.value)
+        place = f"preset {name} of {from_file.place}"
+        settings = {key: Setting(each.value, place) for key, each in preset_settings(name).items()} | own
+    else:
+        settings = own
+    options = options_of(context.command)
+    context.default_map = {options[name].name: setting.value for name, setting in settings.items()}
+    context.meta[f"{_KEPT}.settings"] = settings
+    return settings
+
+
+def set_elsewhere(context: typer.Context) -> dict[str, str]:
+    """The options of a running command that the command line does not give, though they are set, with their places."""
+    places: dict[str, str] = {}
+    settings = context.meta.get(f"{_KEPT}.settings", {})
+    for name, option in options_of(context.command).items():
+        source = came_from(context, option.name)
+        if source == "ENVIRONMENT":
+            places[name] = variable_of(context, option)
+        elif source == "DEFAULT_MAP" and name in settings:
+            places[name] = settings[name].place
+    return places
