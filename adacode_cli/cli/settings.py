@@ -61,7 +61,7 @@ def long_name(option: Option) -> str:
 
 def options_of(command: Command) -> dict[str, Option]:
     """The options of a command by their names in files."""
-    options = [each for each in command.params if each.param_type_name == "option"]
+    options = [each for each in command.params if each.opts[0].startswith("-")]
     return {long_name(option): option for option in options}
 
 
