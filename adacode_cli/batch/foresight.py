@@ -106,6 +106,10 @@ class Foresight:
             return error
         return None
 
+    def headed(self, job: Job) -> Job:
+        """The job with the header of its source, if that can be read."""
+        return job if job.header is not None else replace(job, header=self._header(job.source))
+
     def refitted(self, jobs: Sequence[Job], other: Naming) -> list[Job]:
         """The jobs. Those whose results will be too large for their formats get the names that `other` gives."""
         return [self._refitted(job, other) for job in jobs]

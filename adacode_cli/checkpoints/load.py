@@ -77,6 +77,20 @@ class WeightsSource:
             return max(scales, default=1)
         return read_any(self._own_paths()[-1]).config.scale
 
+    def needs_download(self, task: str, scale: int) -> bool:
+        """Whether `network` would download a file first; nothing is downloaded here. Raises WeightsError."""
+        match self.location:
+            case FamilyName(family):
+                entry = self.catalogue.for_task(family, task, scale)
+            case EntryName(name):
+                entry = self.catalogue.entry(name)
+            case LocalFile():
+                return False
+            case HubFile():
+                return hub.cached(self.location) is None
+        absent = store.state(entry, self.catalogue, hub_repo=self.hub_repo, folder=self.folder) == "absent"
+        return absent and entry.kind == "hub"
+
     def own_network(self) -> tuple[AdaCode, Provenance]:
         """The network of any task that the name means; for a family its network for reconstruct, or its first one.
 

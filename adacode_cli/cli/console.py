@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 from rich.text import Text
 
 from adacode_cli.cli import json_events
+from adacode_cli.cli.cost import cost_lines, too_small_line
 from adacode_cli.cli.run_text import LiveLine, awaited_line, failed_line, finished_lines, outcome_line
 from adacode_cli.cli.streams import error_text, printable, printable_trace, stderr_console, write_line
 from adacode_cli.sizes import AS_LARGE, Fate
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from adacode_cli.batch.left_out import LeftOut
     from adacode_cli.batch.outcome import Outcome
     from adacode_cli.batch.plan import Job
+    from adacode_cli.cli.cost import Cost
 
 
 class Console(Protocol):
@@ -47,6 +49,9 @@ class Console(Protocol):
 
     def would_fail(self, outcome: Outcome) -> None:
         """Shows a file of which a dry run knows that it would fail."""
+
+    def estimated(self, cost: Cost) -> None:
+        """Shows what the run of a dry run needs."""
 
     def note(self, name: str, text: str) -> None:
         """Shows a note about one file."""
@@ -92,6 +97,9 @@ class JsonConsole:
 
     def would_fail(self, outcome: Outcome) -> None:
         write_line(json_events.failed(outcome))
+
+    def estimated(self, cost: Cost) -> None:
+        write_line(json_events.estimated(cost))
 
     def note(self, name: str, text: str) -> None:
         """Notes are part of `file-done`."""
@@ -174,6 +182,13 @@ class HumanConsole:
 
     def would_fail(self, outcome: Outcome) -> None:
         self._print(failed_line(outcome, hint_below=self._console.is_terminal, begins="would fail: "))
+
+    def estimated(self, cost: Cost) -> None:
+        for line in cost_lines(cost):
+            self._say(line)
+        for disk in cost.disks:
+            if disk.is_too_small:
+                self._print(too_small_line(disk))
 
     def note(self, name: str, text: str) -> None:
         self._say(Text(printable(f"{name}: {text}"), style="dim"))

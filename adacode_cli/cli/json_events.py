@@ -5,9 +5,11 @@ Every object has `event`. A run is `run-started` (version, task, files, outputs)
 (source, target or null, error), then `run-finished` (files, done, skipped, failed, untouched, as_large, seconds,
 exit_code, log_error or null). `fate` is restored, copied or shrunk; `as_large` counts the files that were copied,
 shrunk or left out, because they were as large already as was asked for. With `--dry-run` there is one of `file-planned`
-(source, target, fate or null if it is not known), `file-skipped`, and `file-failed` for what is
-known to fail, and nothing is started or finished. `error` (error) is why a command ended early; an error is kind,
-exit_code, message, path or null, and hint. An entry of a tree that is left out is `file-skipped` with target null;
+(source, target, fate or null if it is not known), `file-skipped`, and `file-failed` for what is known to fail, and
+nothing is started or finished. If files are planned, `run-estimated` (files, unknown_files, input_megapixels,
+output_megapixels, output_bytes, disks, seconds, device, threads, precision) follows. `error` (error) is why a command
+ended early; an error is kind, exit_code, message, path or null, and hint. An entry of a tree that is left out is
+`file-skipped` with target null;
 `others-left-out` (unread_images, files, folders, each an object of counts by kind) counts what lies beside images.
 `file-awaited` (source, target, pid or null, host or null) reports once that only another process's file is left.
 `page-finished` (source, target, page, pages) reports that a page of a document of several pages is restored; `page`
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from adacode_cli.batch.outcome import Outcome
     from adacode_cli.batch.plan import Job
     from adacode_cli.batch.report import Report
+    from adacode_cli.cli.cost import Cost
     from adacode_cli.sizes import Fate
 
 SCHEMA_VERSION = 1
@@ -93,6 +96,33 @@ def _left_out(event: EntryPassedOver | OthersLeftOut) -> str:
     if isinstance(event, events.OthersLeftOut):
         return others_left_out(event.left_out)
     return skipped(event.path, None, event.reason)
+
+
+def estimated(cost: Cost) -> str:
+    """The line for what the run of a dry run needs. Megapixels and seconds are rounded."""
+    needs, speed = cost.needs, cost.speed
+    disks = [
+        {
+            "path": str(disk.place),
+            "needed_bytes": disk.needed_bytes,
+            "free_bytes": disk.free_bytes,
+            "is_too_small": disk.is_too_small,
+        }
+        for disk in cost.disks
+    ]
+    return _line(
+        "run-estimated",
+        files=needs.num_files,
+        unknown_files=needs.num_unknown,
+        input_megapixels=round(needs.input_pixels / 1e6, 3),
+        output_megapixels=round(needs.output_pixels / 1e6, 3),
+        output_bytes=needs.num_bytes,
+        disks=disks,
+        seconds=None if cost.seconds is None else round(cost.seconds, 1),
+        device=speed.device if speed else None,
+        threads=speed.threads if speed else None,
+        precision=speed.precision if speed else None,
+    )
 
 
 def failed(outcome: Outcome) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adacode_cli.cli.console import console_for
+from adacode_cli.cli.dry_run import check_weights
 from adacode_cli.cli.loading import description_of
 from adacode_cli.cli.restore_options import RestoreOptions
 from adacode_cli.cli.restore_plan import Request, writes_of
@@ -34,6 +35,7 @@ def restore_pipe(options: RestoreOptions, request: Request) -> int:
     target, format_name = _target(options)
     _writes_of(target, options, request).check([STREAM], lambda *_: False, overwrite=options.overwrite, outputs=False)
     if options.dry_run:
+        check_weights(description_of(options, request, is_pipe=True))
         write_line(f"{STDIN} -> {target or '<stdout>'}")
         return 0
     console = console_for(request.task, quiet=options.quiet, verbose=options.verbose, as_json=False)

@@ -14,13 +14,14 @@ import typer
 
 from adacode_cli.cli.boundary import came_from, invocation_of
 from adacode_cli.cli.console import console_for
+from adacode_cli.cli.dry_run import dry_run
 from adacode_cli.cli.hole_options import HoleOptions
 from adacode_cli.cli.loading import description_of
 from adacode_cli.cli.log_file import logged
 from adacode_cli.cli.options import flag, with_option_groups
 from adacode_cli.cli.pipe import restore_pipe
 from adacode_cli.cli.restore_options import Denoise, Inputs, RestoreOptions, is_stdin
-from adacode_cli.cli.restore_plan import Request, foresight_of, keeping_of, naming_of, plan_of, show_plan, trees_of
+from adacode_cli.cli.restore_plan import Request, naming_of, plan_of, trees_of
 from adacode_cli.cli.signals import interruptible
 from adacode_cli.cli.size_options import SizeOptions
 from adacode_cli.errors import EXIT_INTERRUPTED, UsageError
@@ -206,11 +207,11 @@ def _files(inputs: list[str], options: RestoreOptions, request: Request) -> int:
     paths = [Path(text) for text in inputs]
     if options.from_file is not None:
         paths = read_paths(options.from_file, null=options.null)
-    trees = trees_of(options, request)
-    plan = plan_of(paths, options, request, trees)
     console = console_for(request.task, quiet=options.quiet, verbose=options.verbose, as_json=options.json)
     if options.dry_run:
-        return show_plan(plan, console, trees, foresight_of(options, request), keeping_of(options))
+        return dry_run(paths, options, request, console)
+    trees = trees_of(options, request)
+    plan = plan_of(paths, options, request, trees)
     with console, decoding(isolated=options.isolate, limit_s=options.decode_timeout) as decoder:
         with console.waiting(f"loading {options.weights}"):
             stages, weights = description_of(options, request, plan.masks).stages(decoder)

@@ -318,7 +318,8 @@ class RestoreOptions:
         flag(
             "--dry-run",
             panel=_SELECTION,
-            help="Print what would be written and which files are known to fail; nothing is written.",
+            help="Print what would be written, which files are known to fail, and what the run needs: time, and room "
+            "on the disk. No output is written.",
         ),
         NoEffectOnResult("Nothing is written."),
     ] = False

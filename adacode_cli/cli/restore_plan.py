@@ -1,7 +1,7 @@
 """From options to the plan of a run: which files, where to, and what an earlier run has done already.
 
 Nothing here needs the weights, so a mistake in a path is reported before they are loaded. A dry run shows the
-plan and ends.
+plan (`cli.dry_run`).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from adacode_cli.sizes import AS_LARGE_ALREADY, DEFAULT_SIZING, Fate, Sizing
 from adacode_cli.tasks import TASKS
 
 if TYPE_CHECKING:
+    from adacode_cli.batch.estimate import Needs
     from adacode_cli.batch.foresight import Foresight
     from adacode_cli.batch.keeping import Keeping
     from adacode_cli.batch.naming import Naming
@@ -240,8 +241,12 @@ def writes_of(inputs: list[Path], options: RestoreOptions, request: Request, *, 
     return Writes(Kept(tuple(files), tuple(folders), tuple(parents)), tuple(beside), options.log_file)
 
 
-def show_plan(plan: Plan, console: Console, trees: Trees, foresight: Foresight, keeping: Keeping) -> int:
-    """Shows the plan. Returns the exit code that the run would have for the failures that are known."""
+def show_plan(
+    plan: Plan, console: Console, trees: Trees, foresight: Foresight, keeping: Keeping, *, needs: Needs
+) -> int:
+    """Shows the plan, and adds what it needs to `needs`. Returns the exit code that the run would have for the failures
+    that are known.
+    """
     from adacode_cli.batch.outcome import failed_entry, failed_job
     from adacode_cli.batch.report import Tally
     from adacode_cli.batch.trees import Standing
@@ -258,12 +263,13 @@ def show_plan(plan: Plan, console: Console, trees: Trees, foresight: Foresight, 
             fails(failed_job(job, lacking))
         elif trees.resume and plan.has_tree and job.is_made() and trees.standing(job) is Standing.SAME_OPTIONS:
             console.left_out(job.source, job.target, "done already, if nothing has changed")
-        elif error := foresight.refusal(job, keeping):
+        elif error := foresight.refusal(headed := foresight.headed(job), keeping):
             fails(failed_job(job, error))
         elif fate is Fate.LEFT_OUT:
             console.left_out(job.source, job.target, AS_LARGE_ALREADY)
         else:
             console.planned(job, fate)
+            needs.add(headed)
     for refused in plan.refused:
         fails(failed_job(refused.job, refused.error))
     for job in plan.to_skip:

@@ -174,6 +174,15 @@ class Restorer:
                 self._prior = (prior_of(self._source, sizes),)
             return self._prior[0]
 
+    @property
+    def device(self) -> str:
+        """The device that computes: "cpu", "cuda", "cuda:1", "mps"."""
+        return str(self._device)
+
+    def needs_download(self, task: str, scale: float = 4) -> bool:
+        """Whether `prepare` would download weights first. Raises UsageError, WeightsError."""
+        return self._source.needs_download(task, _factor(_known(task), scale))
+
     def prepare(self, task: str, scale: float = 4, denoise: float = 1.0) -> str:
         """Loads what `restore` will need, before a long run; its digest (`network_digest`). Raises WeightsError."""
         return network_digest(self._runner(_known(task), scale, denoise).network)
@@ -280,7 +289,7 @@ class Restorer:
 
     def _runner(self, task: Task, scale: float, denoise: float = 1.0) -> Runner:
         """The network for a task: of the smallest of its scales that is at least `scale`."""
-        factor = min((s for s in task.scales if s >= scale), default=max(task.scales))
+        factor = _factor(task, scale)
         denoise = denoise if task.denoises else 1.0
         with self._loading:
             earlier, runner = self._runners.get((task.name, factor), (None, None))
@@ -319,6 +328,11 @@ def lanes_of(device: torch.device) -> int:
     images run as one batch.
     """
     return _LANES if device.type == "cuda" else 1
+
+
+def _factor(task: Task, scale: float) -> int:
+    """The smallest of a task's scales that is at least `scale`."""
+    return min((s for s in task.scales if s >= scale), default=max(task.scales))
 
 
 def _known(name: str) -> Task:

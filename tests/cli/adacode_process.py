@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 from functools import cache
 from pathlib import Path
 
@@ -17,6 +19,14 @@ REAL = [sys.executable, "-m", "adacode_cli"]
 _TIMEOUT_S = 300
 
 
+@cache
+def _cache() -> str:
+    """A folder that is removed when the tests end. What dry runs measure is kept there."""
+    folder = tempfile.TemporaryDirectory(prefix="adacode-cache-")
+    atexit.register(folder.cleanup)
+    return folder.name
+
+
 def environment(**more: str) -> dict[str, str]:
     """Nothing of the person who runs the tests: no colours, no settings, a fixed width, no network, one thread."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ADACODE_", "HF_"))}
@@ -24,6 +34,7 @@ def environment(**more: str) -> dict[str, str]:
         kept.pop(name, None)
     paths = os.pathsep.join(filter(None, [str(ROOT), kept.get("PYTHONPATH")]))
     fixed = {
+        "ADACODE_CACHE": _cache(),
         "ADACODE_CONFIG": "none",
         "COLUMNS": "100",
         "HF_HUB_OFFLINE": "1",

@@ -1,10 +1,10 @@
 """The whole program `adacode`, with a small real restorer in the place of the network.
 
-Run as a process by the tests. What `--weights` names decides how the restorer behaves: `nearest` enlarges, `slow`
-takes its time, `warns` warns as a library does, `unknown` and `other-task` cannot be loaded, `counted` notes each image
-in the file that COUNTED names; at images 33 pixels wide `wait` blocks until it is interrupted, `deaf` for ever, `stuck`
-where no signal is heard, `no-device`, `bug` and `hungry` (for memory) fail, `black` makes black images, `overflows`
-does except in fp32,
+Run as a process by the tests. What `--weights` names decides how the restorer behaves: `nearest` enlarges, `far` would
+have to be downloaded, `slow` takes its time, `warns` warns as a library does, `unknown` and `other-task` cannot be
+loaded, `counted` notes each image in the file that COUNTED names; at images 33 pixels wide `wait` blocks until it is
+interrupted, `deaf` for ever, `stuck` where no signal is heard, `no-device`, `bug` and `hungry` (for memory) fail,
+`black` makes black images, `overflows` does except in fp32,
 `vanish` removes what VANISH names, and `pause` waits until the file PAUSE is there. WINDOW_PIXELS replaces the limit of
 that name in this process.
 """
@@ -39,6 +39,13 @@ class Restorer:
     def lanes(self):
         """As on a GPU, where one is asked for."""
         return 2 if self.options["device"] == "cuda" else 1
+
+    @property
+    def device(self):
+        return "cpu"
+
+    def needs_download(self, task, scale=4):
+        return self.name == "far"
 
     def prepare(self, task, scale=4, denoise=1.0):
         if self.name == "other-task":

@@ -127,7 +127,7 @@ def test_a_user_that_nothing_is_known_of_and_no_home(adacode, monkeypatch):
         (("doctor",), 0),
         (("weights", "pull", "published-sr-x4"), 4),
     ):
-        result = adacode(*words)
+        result = adacode(*words, ADACODE_CACHE="")
         assert result.returncode == code, result.stderr
         assert b"Traceback" not in result.stderr
 

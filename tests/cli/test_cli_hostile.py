@@ -101,7 +101,8 @@ def test_hostile_names_in_a_dry_run(adacode, hostile_tree):
     assert "p/e\u202e\u2066gnp\\u2028\u200d\ufeff.png -> ".encode() in result.stdout
     text = result.stdout.decode("utf-8", "surrogateescape")
     assert [char for char in text if char != "\n" and unicodedata.category(char) in ("Cc", "Zl", "Zp")] == []
-    exact = [json.loads(line)["source"] for line in adacode("sr", "p", "--dry-run", "--json").stdout.splitlines()]
+    events = [json.loads(line) for line in adacode("sr", "p", "--dry-run", "--json").stdout.splitlines()]
+    exact = [event["source"] for event in events if event["event"] != "run-estimated"]
     assert sorted(exact) == sorted(str(Path("p") / path.name) for path in hostile_tree.iterdir())
 
 

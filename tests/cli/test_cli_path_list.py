@@ -91,6 +91,6 @@ def test_a_list_of_powershell_is_restored(adacode, photo):
     for name in ("p/Café.png", "p/b.png"):
         photo(name)
     data = marked("p\\Café.png\r\np\\b.png\r\n".replace("\\", os.sep), "utf-16-le")
-    result = adacode("sr", "--from-file", "-", "-o", "out", "--dry-run", *W, stdin=data)
+    result = adacode("sr", "--from-file", "-", "-o", "out", "--dry-run", "--quiet", *W, stdin=data)
     assert (result.returncode, result.stderr) == (0, b"")
     assert result.stdout.decode().splitlines() == ["p/Café.png -> out/p/Café.png", "p/b.png -> out/p/b.png"]

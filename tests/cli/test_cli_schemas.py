@@ -93,7 +93,7 @@ def test_a_log_file_keeps_every_file_and_the_traceback_of_failures(adacode, phot
     assert text.count("\n  1 file was not read: 1 GIF\n  to convert GIF with ImageMagick (convert a.gif a.png)\n") == 2
     assert text.count("left out: p/a.gif: a GIF, which is not read; convert it with ImageMagick (") == 2
     planned = adacode("sr", "p", "--dry-run", "--no-resume", *W)
-    would_fail, others, advice = planned.stderr.decode().splitlines()
+    would_fail, others, advice, *_ = planned.stderr.decode().splitlines()
     assert would_fail.startswith("would fail: p/text.jpg: holds no image")
     assert (others, advice) == (
         "1 file was not read: 1 GIF",

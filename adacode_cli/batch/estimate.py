@@ -1,0 +1,174 @@
+"""What a planned run will need, from the headers of its files: pixels, and room on the disks for its outputs.
+
+Sizes of files depend on what the images show. The figures here are those of photographs (`BYTES_PER_PIXEL`), moved
+towards what the size of each input says of it. For a folder of ordinary photographs the sum is right within a factor of
+two; for drawings, or for noise, it is not.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from adacode_cli import formats
+from adacode_cli.batch.plan import Job
+from adacode_cli.formats import Format
+from adacode_cli.imaging.codec import Header
+from adacode_cli.imaging.encode import format_of
+from adacode_cli.limits import DEFAULT_QUALITY
+
+# Bytes of a file for each pixel of a colour image with 8 bits at quality 95, for images of the same size as their
+# inputs, twice and four times as large; written by benchmarks/output_sizes.py.
+BYTES_PER_PIXEL: dict[str, tuple[float, float, float]] = {
+    "jpeg": (0.53, 0.40, 0.29),
+    "png": (1.65, 1.36, 1.15),
+    "webp": (0.35, 0.23, 0.15),
+    "tiff": (1.59, 1.56, 1.37),
+    "bmp": (3.0, 3.0, 3.0),
+    "jp2": (1.14, 1.04, 0.87),
+    "avif": (0.44, 0.33, 0.24),
+    "heic": (0.84, 0.64, 0.53),
+}
+_OTHER = (1.6, 1.5, 1.4)
+# Each step of --quality below 95 makes lossy files smaller by this factor.
+_PER_STEP = 0.94
+# Bytes per pixel of the inputs for which the figures hold, as a part of those of an output of the same size; and how
+# strongly other inputs move the figures: the output of an input twice as large is 2 ** 0.55 times as large.
+_USUAL_INPUT = {True: 0.66, False: 1.0}
+_PULL = {True: 0.55, False: 0.8}
+_MOST_PULL = 6.0
+_UNCOMPRESSED = 2.8  # bytes per pixel from which a file says nothing of what it shows: deep, or not compressed
+_GREY_LOSSY = 0.75
+_DEEPER_BYTES = {1: 0.0, 2: 1.0, 4: 2.8}  # of a sample of 1, 2 or 4 bytes, beside those of 8 bits
+_BESIDE_BYTES = 2000  # metadata and structure of a file
+
+
+@dataclass(frozen=True)
+class Disk:
+    """One file system that outputs are written to.
+
+    place: an output tree there. needed_bytes: of all outputs, without those that they replace. free_bytes: None if the
+    system does not report it.
+    """
+
+    place: Path
+    needed_bytes: int
+    free_bytes: int | None
+
+    @property
+    def is_too_small(self) -> bool:
+        """Whether the outputs will probably not fit."""
+        return self.free_bytes is not None and self.needed_bytes > self.free_bytes
+
+
+@dataclass
+class Needs:
+    """The sums over the files of a run. `add` counts one file.
+
+    quality: of lossy outputs. size_of: (height, width) of an input → those of its result.
+    num_unknown: files whose headers cannot be read; they are in `num_files` alone.
+    input_pixels, output_pixels: of all pages. num_bytes: of all outputs.
+    """
+
+    quality: int
+    size_of: Callable[[int, int], tuple[int, int]]
+    num_files: int = 0
+    num_unknown: int = 0
+    num_pages: int = 0
+    input_pixels: int = 0
+    output_pixels: int = 0
+    num_bytes: int = 0
+    _bytes_in: dict[Path, int] = field(default_factory=dict)
+
+    def add(self, job: Job) -> None:
+        """Counts a job; its `header` is that of its source, or None."""
+        self.num_files += 1
+        if (header := job.header) is None:
+            self.num_unknown += 1
+            return
+        pixels, (height, width) = header.width * header.height, self.size_of(header.height, header.width)
+        format = formats.of_suffix(job.target.suffix)
+        pages = header.pages if format is not None and format.pages else 1
+        self.num_pages += pages
+        self.input_pixels += pages * pixels
+        self.output_pixels += pages * height * width
+        scale = math.sqrt(height * width / pixels)
+        num_bytes = int(self._bytes_per_pixel(job, header, scale, pages * pixels) * pages * height * width)
+        num_bytes += _BESIDE_BYTES
+        self.num_bytes += num_bytes
+        self._bytes_in[job.root] = self._bytes_in.get(job.root, 0) + num_bytes - _size(job.target)
+
+    def disks(self) -> list[Disk]:
+        """The file systems that outputs are written to."""
+        found: dict[int | Path, tuple[Path, int]] = {}
+        for root, num_bytes in self._bytes_in.items():
+            there = _existing(root)
+            key = there.stat().st_dev if there is not None else root
+            place, before = found.get(key, (root, 0))
+            found[key] = place, before + num_bytes
+        return [Disk(place, max(0, needed), _free(place)) for place, needed in found.values()]
+
+    def _bytes_per_pixel(self, job: Job, header: Header, scale: float, input_pixels: int) -> float:
+        name = format_of(job.target) or formats.FALLBACK
+        target, source = formats.named(name), formats.of_any_suffix(job.source.suffix)
+        per_pixel = _at_scale(BYTES_PER_PIXEL.get(name, _OTHER), scale)
+        per_pixel *= _pull(source, job.source, input_pixels) if source is not None else 1
+        colors = 1 if header.colors == 1 and target.grey else 3
+        if target.lossy:
+            per_pixel *= _PER_STEP ** (DEFAULT_QUALITY - self.quality)
+            per_pixel *= _GREY_LOSSY if colors == 1 else 1
+        else:
+            sample = _sample_bytes(header, target)
+            per_pixel = min(colors / 3 * per_pixel + colors * _DEEPER_BYTES[sample], colors * sample)
+        return per_pixel
+
+
+def _at_scale(figures: tuple[float, float, float], scale: float) -> float:
+    """The figure between those for the scales 1, 2 and 4."""
+    place = min(max(math.log2(scale), 0.0), 2.0)
+    index = min(int(place), 1)
+    return figures[index] + (place - index) * (figures[index + 1] - figures[index])
+
+
+def _pull(source: Format, path: Path, pixels: int) -> float:
+    """How much larger than usual an output is, judged by its input's bytes per pixel."""
+    size = _size(path)
+    usual = BYTES_PER_PIXEL.get(source.name, _OTHER)[0] * _USUAL_INPUT[source.lossy]
+    if not size or not pixels or (not source.lossy and size > _UNCOMPRESSED * pixels):
+        return 1.0
+    ratio = min(max(size / (usual * pixels), 1 / _MOST_PULL), _MOST_PULL)
+    return float(ratio ** _PULL[source.lossy])
+
+
+def _sample_bytes(header: Header, target: Format) -> int:
+    """Bytes of a sample of the output, before compression."""
+    deepest = {"float32": 4, "uint16": 2, "uint8": 1}[target.depths[0]]
+    wanted = 4 if header.is_float or header.bits > 16 else 2 if header.bits > 8 else 1
+    return min(wanted, deepest)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except (OSError, ValueError):  # no file can have this name
+        return 0
+
+
+def _existing(path: Path) -> Path | None:
+    """The folder, or the innermost one around it that exists."""
+    absolute = Path(os.path.abspath(path))  # noqa: PTH100 (Path.absolute keeps "..")
+    return next((each for each in (absolute, *absolute.parents) if os.path.isdir(each)), None)  # noqa: PTH112
+
+
+def _free(place: Path) -> int | None:
+    folder = _existing(place)
+    if folder is None:
+        return None
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return None

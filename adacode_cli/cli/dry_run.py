@@ -1,0 +1,96 @@
+"""`--dry-run`: what would be written, what will fail, and what the run needs: time, and room on the disks.
+
+The weights and the device are checked as a run checks them, but nothing is downloaded, and no output is touched.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from adacode_cli.cli.console import Console
+from adacode_cli.cli.cost import Cost
+from adacode_cli.cli.loading import description_of
+from adacode_cli.cli.restore_options import RestoreOptions
+from adacode_cli.cli.restore_plan import Request, foresight_of, keeping_of, plan_of, show_plan, trees_of
+from adacode_cli.cli.speed import Speed, speed_of
+from adacode_cli.errors import AdaCodeError, DeviceError, InputError, OutputError
+from adacode_cli.limits import DEFAULT_QUALITY
+
+if TYPE_CHECKING:
+    from adacode_cli.batch.description import Description
+    from adacode_cli.batch.estimate import Needs
+    from adacode_cli.batch.plan import Plan
+    from adacode_cli.batch.trees import Trees
+
+
+def dry_run(paths: list[Path], options: RestoreOptions, request: Request, console: Console) -> int:
+    """Shows the plan and what it needs. Returns the exit code of the failures that are known.
+
+    Raises the errors with which the run would end. If outputs exist that it would not replace, the others are shown
+    first.
+    """
+    from adacode_cli.batch.estimate import Needs
+
+    plan, trees, refusal = _planned(paths, options, request)
+    description = description_of(options, request, plan.masks)
+    began = time.perf_counter()
+    check_weights(description)
+    foresight = foresight_of(options, request)
+    needs = Needs(options.quality or DEFAULT_QUALITY, foresight.size)
+    exit_code = show_plan(plan, console, trees, foresight, keeping_of(options), needs=needs)
+    if needs.num_files:
+        with console.waiting("measuring how fast this machine is"):
+            seconds, speed, unknown = _time(description, needs, began)
+        console.estimated(Cost(needs, tuple(needs.disks()), seconds, speed, unknown))
+    if refusal is not None:
+        raise refusal
+    return exit_code
+
+
+def check_weights(description: Description) -> None:
+    """Raises WeightsError, DeviceError or UsageError for weights, a device or a precision that do not exist."""
+    description.network.restorer()
+    if description.detection is not None:
+        description.detection.finder(description.network.device)
+
+
+def _planned(paths: list[Path], options: RestoreOptions, request: Request) -> tuple[Plan, Trees, OutputError | None]:
+    """(the plan, what is known of its trees, the error of a run that must not replace existing outputs)."""
+    trees = trees_of(options, request)
+    try:
+        return plan_of(paths, options, request, trees), trees, None
+    except OutputError as error:
+        if options.skip_existing or options.overwrite:
+            raise
+        others = replace(options, skip_existing=True)
+        trees = trees_of(others, request)
+        try:
+            return plan_of(paths, others, request, trees), trees, error
+        except (InputError, OutputError):
+            raise error from None
+
+
+def _time(description: Description, needs: Needs, began: float) -> tuple[float | None, Speed | None, str]:
+    """(seconds, the speed that they are based on, why they are not known). Raises WeightsError, DeviceError.
+
+    began: when the weights began to be loaded, as a run must load them too.
+    """
+    from adacode_cli.imaging.decode import decode
+
+    if description.from_codes:
+        return None, None, "files of codes are not measured"
+    restorer = description.network.restorer()
+    if restorer.needs_download(description.task, description.scale):
+        return None, None, f"{description.network.shown} must be downloaded first"
+    stages, digest = description.stages(decode)
+    loading_s = time.perf_counter() - began
+    try:
+        speed = speed_of(description, stages, digest, restorer.device)
+    except AdaCodeError as error:
+        if isinstance(error, DeviceError) and not error.only_this_image:
+            raise
+        return None, None, f"it cannot be measured: {error.message}"
+    return loading_s + speed.seconds(needs.num_pages, needs.input_pixels), speed, ""

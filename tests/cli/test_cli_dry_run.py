@@ -1,0 +1,275 @@
+"""What a dry run says of the cost of a run, what it checks, and what it keeps of its measurement."""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from adacode_process import ROOT
+from PIL import Image
+
+from adacode_cli.batch.discover import Found
+from adacode_cli.batch.estimate import Disk, Needs
+from adacode_cli.batch.plan import Job
+from adacode_cli.cli.cost import size
+from adacode_cli.cli.speed import FILE_NAME, Speed, _line
+from adacode_cli.engine.restorer import Restorer
+from adacode_cli.imaging.encode import encode
+from adacode_cli.imaging.headers import read_header
+from adacode_cli.imaging.image import Decoded
+
+W = ("--weights", "nearest")
+LOSSLESS_AND_LOSSY = ("jpeg", "png", "webp", "tiff", "bmp", "jp2", "avif")
+
+
+def estimated(result) -> dict:
+    """The last event of a dry run with --json."""
+    last = json.loads(result.stdout.splitlines()[-1])
+    assert last.pop("event") == "run-estimated"
+    return last
+
+
+@pytest.fixture
+def measuring(adacode, tmp_path):
+    """Dry runs with a cache of their own: how many images each of them has measured, and its result."""
+
+    def dry_run(*words: str, **env: str):
+        counted = tmp_path / "counted"
+        counted.unlink(missing_ok=True)
+        places = {"ADACODE_CACHE": str(tmp_path / "cache"), "COUNTED": str(counted)}
+        result = adacode(*words, "--dry-run", **(places | env))
+        return len(counted.read_text().split()) if counted.exists() else 0, result
+
+    return dry_run
+
+
+def test_sums_for_people_and_for_programs(adacode, photo, tmp_path):
+    photo("p/a.bmp", (1000, 500))
+    photo("p/b.bmp", (500, 400))
+    told = adacode("sr", "p", "--scale", "2", "--dry-run", *W)
+    assert told.stdout.decode() == "p/a.bmp -> p-sr-x2/a.bmp\np/b.bmp -> p-sr-x2/b.bmp\n"
+    first, second, third = told.stderr.decode().splitlines()
+    assert first == "to restore: 2 files, 0.7 megapixels; results: 2.8 megapixels"
+    assert second.startswith("time: about ")
+    assert second.endswith(" on cpu (fp32, 1 thread)")
+    assert third.startswith("disk: about 8.4 MB for p-sr-x2; ")
+    event = estimated(adacode("sr", "p", "--scale", "2", "--dry-run", "--json", *W))
+    assert (event["files"], event["unknown_files"]) == (2, 0)
+    assert (event["input_megapixels"], event["output_megapixels"]) == (0.7, 2.8)
+    (disk,) = event["disks"]
+    assert (disk["path"], disk["needed_bytes"], disk["is_too_small"]) == ("p-sr-x2", event["output_bytes"], False)
+    assert [path.name for path in tmp_path.iterdir()] == ["p"]
+    assert adacode("sr", "p", "--scale", "2", *W).returncode == 0
+    written = sum(path.stat().st_size for path in (tmp_path / "p-sr-x2").glob("*.bmp"))
+    assert abs(event["output_bytes"] - written) < 2 * 2100
+    assert adacode("sr", "p", "-o", "q", "--dry-run", "--quiet", *W).stderr == b""
+
+
+def test_pages_and_files_without_a_header_are_counted(adacode, photo, tmp_path):
+    pages = [Image.new("L", (100, 60), value) for value in (1, 2, 3)]
+    (tmp_path / "p").mkdir()
+    pages[0].save(tmp_path / "p" / "pages.tif", save_all=True, append_images=pages[1:])
+    photo("p/a.png", (100, 60))
+    damaged = (tmp_path / "p" / "a.png").read_bytes()[:20]
+    (tmp_path / "p" / "b.png").write_bytes(damaged)
+    result = adacode("reconstruct", "p", "--dry-run", *W)
+    assert "to restore: 3 files, 0.024 megapixels; results: 0.024 megapixels" in result.stderr.decode()
+    assert "without 1 of them, whose size is not known" in result.stderr.decode()
+    assert estimated(adacode("reconstruct", "p", "--dry-run", "--json", *W))["unknown_files"] == 1
+
+
+def test_outputs_that_exist_do_not_hide_what_the_others_need(adacode, photo):
+    photo("p/a.png")
+    photo("p/b.png")
+    photo("out/b.png")
+    run = ("sr", "p", "-o", "out", *W)
+    result = adacode(*run, "--dry-run")
+    assert (result.returncode, adacode(*run).returncode) == (6, 6)
+    assert result.stdout == b"p/a.png -> out/a.png\n"
+    messages = result.stderr.decode().splitlines()
+    assert messages[0] == "left out: p/b.png: the output exists"
+    assert messages[1].startswith("to restore: 1 file, ")
+    assert "error: 1 of 2 output exists already" in result.stderr.decode()
+    assert "Add --skip-existing" in messages[-1]
+    skipped = adacode(*run, "--dry-run", "--skip-existing")
+    assert (skipped.returncode, skipped.stdout) == (0, result.stdout)
+    everything = adacode(*run, "--dry-run", "--overwrite", "--json")
+    assert (everything.returncode, estimated(everything)["files"]) == (0, 2)
+    assert adacode(*run, "--overwrite").returncode == 0
+    other = adacode(*run, "--quality", "50", "--format", "png", "--strict", "--dry-run")
+    assert other.returncode == 6
+    assert b"was made with other options" in other.stderr
+
+
+def test_weights_and_device_are_checked(real_adacode, adacode, photo):
+    data = photo("p/a.png").read_bytes()
+    for words, code, message in (
+        (("--weights", "compakt"), 4, "compakt"),
+        (("--weights", "missing.safetensors"), 4, "does not exist"),
+        (("--weights", "compact-inpaint"), 4, "is for inpaint, not for sr"),
+        (("--device", "cuda:99"), 5, "cuda"),
+    ):
+        result = real_adacode("sr", "p", "--dry-run", *words)
+        assert (result.returncode, message in result.stderr.decode()) == (code, True), result.stderr
+    assert adacode("sr", "-", "--dry-run", "--weights", "unknown", stdin=data).returncode == 4
+    assert adacode("sr", "-", "--dry-run", *W, stdin=data).stdout == b"<stdin> -> <stdout>\n"
+
+
+def test_nothing_is_downloaded(real_adacode, adacode, photo):
+    photo("p/a.png")
+    far = "hub:owner/repo/file.safetensors"
+    result = real_adacode("sr", "p", "--dry-run", "--weights", far)
+    assert result.returncode == 0
+    assert f"time: not known, because {far} must be downloaded first" in result.stderr.decode()
+    event = estimated(adacode("sr", "p", "--dry-run", "--json", "--weights", "far"))
+    assert [event[key] for key in ("seconds", "device", "threads", "precision")] == [None] * 4
+
+
+def test_a_speed_that_cannot_be_measured_is_not_told(adacode, photo, tmp_path):
+    photo("p/a.png")
+    refused = adacode("sr", "p", "--dry-run", "--weights", "black", ADACODE_CACHE=str(tmp_path / "cache"))
+    assert refused.returncode == 0
+    assert "time: not known, because it cannot be measured: " in refused.stderr.decode()
+    assert not (tmp_path / "cache" / FILE_NAME).exists()
+
+
+def test_the_measurement_is_kept_for_what_it_was_made_with(measuring, photo, tmp_path):
+    photo("p/a.png")
+    run = ("sr", "p", "--weights", "counted")
+    first, _ = measuring(*run)
+    assert first >= 3  # one that is not counted, and two sizes
+    assert measuring(*run)[0] == 0
+    assert measuring("sr", "p", "-o", "elsewhere", "--format", "webp", "--weights", "counted")[0] == 0
+    for other in (("--scale", "2"), ("--precision", "bf16"), ("--color-fix", "low-frequency")):
+        assert measuring(*run, *other)[0] >= 3, other
+        assert measuring(*run, *other)[0] == 0, other
+    assert measuring("reconstruct", "p", "--weights", "counted")[0] >= 3
+    kept = json.loads((tmp_path / "cache" / FILE_NAME).read_text())
+    assert (kept["version"], len(kept["speeds"])) == (1, 5)
+    for speed in kept["speeds"].values():
+        speed["time"] -= 8 * 24 * 3600
+    (tmp_path / "cache" / FILE_NAME).write_text(json.dumps(kept))
+    assert measuring(*run)[0] >= 3
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{",
+        '{"version": 2, "speeds": {}}',
+        '{"version": 1, "speeds": []}',
+        '{"version": 1, "speeds": {"a": 1}}',
+        '{"version": 1, "speeds": {"a": {"per_image_s": NaN, "per_megapixel_s": 1, "time": 1, "precision": "fp32"}}}',
+        "[" * 100_000,
+        "\x00",
+    ],
+    ids=range(9),
+)
+def test_a_file_of_speeds_that_says_nothing(measuring, photo, tmp_path, text):
+    photo("p/a.png")
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / FILE_NAME).write_text(text)
+    count, result = measuring("sr", "p", "--weights", "counted")
+    assert (result.returncode, count >= 3) == (0, True)
+    assert measuring("sr", "p", "--weights", "counted")[0] == 0
+
+
+def test_a_cache_that_cannot_be_written(measuring, photo, tmp_path):
+    photo("p/a.png")
+    (tmp_path / "file").write_text("x")
+    for place in (str(tmp_path / "file"), "/proc/nowhere"):
+        count, result = measuring("sr", "p", "--weights", "counted", ADACODE_CACHE=place)
+        assert (result.returncode, count >= 3) == (0, True), result.stderr
+        assert "time: about" in result.stderr.decode()
+
+
+@pytest.mark.parametrize(("per_image", "per_megapixel"), [(0.25, 40.0), (0.0, 3.5), (0.01, 0.001)])
+def test_the_line_through_two_measurements(per_image, per_megapixel):
+    taken: dict[int, float] = {}
+
+    def seconds(side: int) -> float:
+        taken[side] = per_image + side**2 / 1e6 * per_megapixel
+        return taken[side]
+
+    found = _line(seconds, (128, 256, 512, 1024))
+    assert found == pytest.approx((per_image, per_megapixel), abs=1e-9)
+    longest = max(taken)
+    assert longest == 1024 or taken[longest] >= 1
+    assert all(took < 1 for side, took in taken.items() if side < longest)
+    speed = Speed(*found, precision="fp32", device="cpu", threads=1)
+    assert speed.seconds(10, 4_000_000) == pytest.approx(10 * per_image + 4 * per_megapixel)
+
+
+def test_a_line_that_falls_is_a_rate():
+    assert _line(lambda side: 2.0 if side == 64 else 1.0, (128,)) == (0.0, pytest.approx(1e6 / 128**2))
+
+
+def huge_png(path: Path, side: int) -> None:
+    """The beginning of a PNG of side × side pixels, which no program could hold."""
+    head = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head)))
+
+
+def test_a_disk_that_is_too_small_is_a_warning(adacode, tmp_path):
+    huge_png(tmp_path / "p" / "a.png", 2_000_000)
+    run = ("sr", "p", "--dry-run", "--max-megapixels", "1e9", *W)
+    result = adacode(*run, "--quiet")
+    assert result.returncode == 0
+    first, hint = result.stderr.decode().splitlines()
+    assert first.startswith("warning: p-sr-x4: its disk has ")
+    assert " free, and the results need about " in first
+    assert "-o" in hint
+    (disk,) = estimated(adacode(*run, "--json"))["disks"]
+    assert disk["is_too_small"]
+    assert disk["needed_bytes"] > disk["free_bytes"]
+    assert Disk(Path("x"), 10, None).is_too_small is False
+
+
+def test_replaced_outputs_need_no_room_of_their_own(adacode, photo, tmp_path):
+    photo("p/a.bmp", (300, 200))
+    run = ("sr", "p", "-o", "out", "--scale", "2", *W)
+    needed = estimated(adacode(*run, "--dry-run", "--json"))["disks"][0]["needed_bytes"]
+    assert adacode(*run).returncode == 0
+    again = estimated(adacode(*run, "--overwrite", "--dry-run", "--json"))
+    assert again["output_bytes"] == needed
+    assert again["disks"][0]["needed_bytes"] < needed / 10
+
+
+@pytest.fixture(scope="module")
+def restored() -> dict[float, tuple[Path, np.ndarray]]:
+    """A photograph, and what the bundled weights make of it, by scale."""
+    path = ROOT / "examples" / "photos" / "astronaut.jpg"
+    image, restorer = np.asarray(Image.open(path)), Restorer.from_pretrained("compact", precision="fp32")
+    return {4: (path, restorer.sr(image, 4)), 2: (path, restorer.sr(image, 2)), 1: (path, restorer.reconstruct(image))}
+
+
+@pytest.mark.parametrize("scale", [4, 2, 1])
+@pytest.mark.parametrize("quality", [95, 80])
+def test_sizes_of_a_photograph_are_right_within_a_factor_of_two(restored, tmp_path, scale, quality):
+    path, image = restored[scale]
+    for format in LOSSLESS_AND_LOSSY:
+        file = encode(Decoded(image), format=format, quality=quality)
+        needs = Needs(quality, lambda height, width: (height * scale, width * scale))
+        header = read_header(path)
+        found = Found(path.parent, path.name, in_tree=True)
+        suffix = {"jpeg": "jpg", "tiff": "tif"}.get(format, format)
+        needs.add(Job(found, tmp_path, f"a.{suffix}", header=header))
+        assert 0.5 < needs.num_bytes / len(file) < 2, (format, needs.num_bytes, len(file))
+
+
+def test_sizes_in_words():
+    assert [size(n) for n in (0, 999, 1000, 1_234_567, 10**9, 2 * 10**12)] == [
+        "0 bytes",
+        "999 bytes",
+        "1 kB",
+        "1.23 MB",
+        "1 GB",
+        "2 TB",
+    ]
