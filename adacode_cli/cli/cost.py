@@ -59,7 +59,8 @@ def _time_line(cost: Cost) -> Text:
         return Text(printable(f"time: not known, because {cost.unknown}"))
     speed = cost.speed
     threads = f", {speed.threads} {'thread' if speed.threads == 1 else 'threads'}" if speed.device == "cpu" else ""
-    return Text(f"time: about {duration(cost.seconds)} on {speed.device} ({speed.precision}{threads})")
+    seconds = f"about {duration(cost.seconds)}" if cost.seconds >= 1 else "less than 1 s"
+    return Text(f"time: {seconds} on {speed.device} ({speed.precision}{threads})")
 
 
 def _megapixels(pixels: int) -> str:

@@ -80,6 +80,8 @@ def _time(description: Description, needs: Needs, began: float) -> tuple[float |
     """
     from adacode_cli.imaging.decode import decode
 
+    if needs.num_unknown == needs.num_files:
+        return None, None, "the size of no file is known"
     if description.from_codes:
         return None, None, "files of codes are not measured"
     restorer = description.network.restorer()

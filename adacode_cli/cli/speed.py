@@ -30,7 +30,7 @@ _VERSION = 1
 _KEPT_S = 7 * 24 * 3600.0  # a processor is as fast next week, but other programs may have run beside a measurement
 _MOST_KEPT = 100
 # Sides of the measured images in pixels, and the time after which no larger one is measured.
-_FIRST_PX, _SIDES_PX, _LARGER_SIDES_PX = 64, (128, 256, 512, 1024), (2048, 4096)
+_FIRST_PX, _SIDES_PX, _LARGER_PX = 64, (128, 256, 512, 1024), 2048  # the largest on a GPU alone
 _ENOUGH_S = 1.0
 _ROUNDS = 2  # images for each lane of a GPU
 
@@ -88,26 +88,28 @@ def _measured(description: Description, stages: Stages) -> tuple[float, float, s
         _, restored = stages.restore(image, Hole(mask) if given else None)
         return restored.precision
 
+    calls = stages.lanes * _ROUNDS if stages.lanes > 1 else 1
+
     def seconds(side: int) -> float:
         began = time.perf_counter()
-        calls = stages.lanes * _ROUNDS if stages.lanes > 1 else 1
         in_lanes(run, [side] * calls, stages.lanes)
         return (time.perf_counter() - began) / calls
 
     precision = run(_FIRST_PX)
-    return *_line(seconds, _SIDES_PX if stages.lanes == 1 else (*_SIDES_PX, *_LARGER_SIDES_PX)), precision
+    sides = _SIDES_PX if stages.lanes == 1 else (*_SIDES_PX, _LARGER_PX)
+    return *_line(seconds, sides, enough_s=_ENOUGH_S / calls), precision
 
 
-def _line(seconds: Callable[[int], float], sides: tuple[int, ...]) -> tuple[float, float]:
+def _line(seconds: Callable[[int], float], sides: tuple[int, ...], *, enough_s: float) -> tuple[float, float]:
     """(seconds for each image, seconds for each megapixel), from the first side and the first that takes long enough.
 
-    seconds: what an image takes that has this side.
+    seconds: what an image takes that has this side, in pixels.
     """
     first = took = seconds(_FIRST_PX)
     side = _FIRST_PX
     for side in sides:
         took = seconds(side)
-        if took >= _ENOUGH_S:
+        if took >= enough_s:
             break
     slope = (took - first) / (side**2 - _FIRST_PX**2)
     if slope <= 0:

@@ -5,6 +5,7 @@ have to be downloaded, `slow` takes its time, `warns` warns as a library does, `
 loaded, `counted` notes each image in the file that COUNTED names; at images 33 pixels wide `wait` blocks until it is
 interrupted, `deaf` for ever, `stuck` where no signal is heard, `no-device`, `bug` and `hungry` (for memory) fail,
 `black` makes black images, `overflows` does except in fp32,
+`large` finds no memory for any image,
 `vanish` removes what VANISH names, and `pause` waits until the file PAUSE is there. WINDOW_PIXELS replaces the limit of
 that name in this process.
 """
@@ -75,6 +76,8 @@ class Restorer:
 
         from adacode_cli.errors import DeviceError
 
+        if self.name == "large":
+            raise DeviceError("there is no memory", hint="Use a smaller image.", only_this_image=True)
         if image.shape[1] == 33:
             if self.name == "wait":
                 print("waiting", file=sys.stderr, flush=True)
