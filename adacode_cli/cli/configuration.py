@@ -27,6 +27,7 @@ from adacode_cli.cli.settings import (
     Settings,
     Words,
     has_presets,
+    nearest,
     options_of,
     preset_settings,
 )
@@ -70,13 +71,10 @@ class ConfiguredCommand(TyperCommand):
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401
-        loaded, elsewhere = loaded_of(ctx), set_elsewhere(ctx)
-        words = " ".join(words_of(ctx))
-        if loaded.file and not (ctx.params.get("quiet") or ctx.params.get("json")):
-            names = [f"--{name}" for name, place in elsewhere.items() if str(loaded.file.path) in place]
-            if names:
-                text = f"{loaded.file.path} sets {', '.join(names)}"
-                stderr_console().print(printable(text), style="dim")
+        elsewhere, words = set_elsewhere(ctx), " ".join(words_of(ctx))
+        if not (ctx.params.get("quiet") or ctx.params.get("json")):
+            for line in (*self._unknown_variables(ctx), *_set_by_file(loaded_of(ctx), elsewhere)):
+                stderr_console().print(printable(line), style="dim")
         try:
             return super().invoke(ctx)
         except UsageError as error:
@@ -85,6 +83,15 @@ class ConfiguredCommand(TyperCommand):
                 where = f"Not from the command line: {places}. {_HOW.format(words)}"
                 error.hint = f"{error.hint} {where}" if error.hint else where
             raise
+
+    def _unknown_variables(self, ctx: Any) -> list[str]:  # noqa: ANN401
+        """A warning for each variable that begins as those of this command, and sets no option: a slip."""
+        start = f"{ctx.auto_envvar_prefix}_"
+        known = [f"{start}{option.name.upper()}" for option in self.get_params(ctx)]
+        found = sorted(name for name in os.environ if ctx.auto_envvar_prefix and name.startswith(start))
+        return [
+            f"warning: the variable {name} sets no option{nearest(name, known)}" for name in found if name not in known
+        ]
 
     def _added(self, ctx: Any) -> list[Option]:  # noqa: ANN401
         taken = {name for option in self.params for name in option.opts}
@@ -107,6 +114,14 @@ class Program(typer.Typer):
 
     def command(self, *name: Any, **settings: Any) -> Callable[[Function], Function]:  # noqa: ANN401
         return super().command(*name, cls=ConfiguredCommand, **settings)
+
+
+def _set_by_file(loaded: Loaded, elsewhere: dict[str, str]) -> list[str]:
+    """What the file sets, if it sets anything that counts."""
+    if loaded.file is None:
+        return []
+    names = [f"--{name}" for name, place in elsewhere.items() if str(loaded.file.path) in place]
+    return [f"{loaded.file.path} sets {', '.join(names)}"] if names else []
 
 
 def without_variables(options: list[Option], only: tuple[str, ...] | None = None) -> list[Option]:

@@ -6,7 +6,9 @@ The weights and the device are checked as a run checks them, but nothing is down
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,9 +43,9 @@ def dry_run(paths: list[Path], options: RestoreOptions, request: Request, consol
     foresight = foresight_of(options, request)
     needs = Needs(options.quality or DEFAULT_QUALITY, foresight.size)
     exit_code = show_plan(plan, console, trees, foresight, keeping_of(options), needs=needs)
+    with console.waiting(f"loading {options.weights}, and measuring how fast this machine is"):
+        seconds, speed, unknown = _time(description, needs, began, partial(_check_made, plan, trees))
     if needs.num_files:
-        with console.waiting("measuring how fast this machine is"):
-            seconds, speed, unknown = _time(description, needs, began)
         console.estimated(Cost(needs, tuple(needs.disks()), seconds, speed, unknown))
     if refusal is not None:
         raise refusal
@@ -73,22 +75,32 @@ def _planned(paths: list[Path], options: RestoreOptions, request: Request) -> tu
             raise error from None
 
 
-def _time(description: Description, needs: Needs, began: float) -> tuple[float | None, Speed | None, str]:
-    """(seconds, the speed that they are based on, why they are not known). Raises WeightsError, DeviceError.
+def _check_made(plan: Plan, trees: Trees, digest: str) -> None:
+    """Raises OutputError for outputs that other weights made and that the run must not replace."""
+    if plan.has_tree:
+        trees.with_weights(digest, plan.jobs)
+
+
+def _time(
+    description: Description, needs: Needs, began: float, check: Callable[[str], None]
+) -> tuple[float | None, Speed | None, str]:
+    """(seconds, the speed that they are based on, why they are not known). Raises WeightsError, DeviceError, and what
+    `check` raises, which is called with the digest of the weights.
 
     began: when the weights began to be loaded, as a run must load them too.
     """
     from adacode_cli.imaging.decode import decode
 
-    if needs.num_unknown == needs.num_files:
-        return None, None, "the size of no file is known"
-    if description.from_codes:
-        return None, None, "files of codes are not measured"
     restorer = description.network.restorer()
     if restorer.needs_download(description.task, description.scale):
         return None, None, f"{description.network.shown} must be downloaded first"
     stages, digest = description.stages(decode)
+    check(digest)
     loading_s = time.perf_counter() - began
+    if needs.num_unknown == needs.num_files:
+        return None, None, "the size of no file is known"
+    if description.from_codes:
+        return None, None, "files of codes are not measured"
     try:
         speed = speed_of(description, stages, digest, restorer.device)
     except AdaCodeError as error:

@@ -83,7 +83,7 @@ def commands_of(command: Command, words: Words = ()) -> Iterator[tuple[Words, Co
 def preset_settings(name: str) -> Settings:
     """The settings of a preset by options' names. Raises UsageError for an unknown name."""
     if name not in PRESETS:
-        problem = f"there is no preset {name!r}{_nearest(name, PRESETS)}"
+        problem = f"there is no preset {name!r}{nearest(name, PRESETS)}"
         raise UsageError(problem, hint=f"Choose one of {', '.join(PRESETS)}.")
     return {option: Setting(_as_typed(value), f"preset {name}") for option, value in PRESETS[name].items()}
 
@@ -164,7 +164,7 @@ class Reader:
         hint = f"'adacode {' '.join(words)} --help' lists what can be given."
         if name == PRESET:
             if value not in PRESETS:
-                near = _nearest(str(value), PRESETS)
+                near = nearest(str(value), PRESETS)
                 raise self._file.fault(
                     keys, f"there is no preset {value!r}{near}", f"Choose one of {', '.join(PRESETS)}."
                 )
@@ -179,7 +179,7 @@ class Reader:
             raise self._file.fault(keys, f"{keys[-1]!r} cannot be {_shown(value)}: {problem}", hint) from error
 
     def _unknown(self, keys: Keys, problem: str, key: str, known: Iterable[str]) -> UsageError:
-        near = _nearest(_plain(key), known)
+        near = nearest(_plain(key), known)
         return self._file.fault(keys, f"{problem}{near}", "docs/configuration.md describes what may stand in the file.")
 
 
@@ -188,7 +188,8 @@ def _plain(key: str) -> str:
     return key.replace("_", "-")
 
 
-def _nearest(word: str, known: Iterable[str]) -> str:
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A question after the nearest known word, as the end of a sentence; "" if none is near."""
     near = get_close_matches(word, list(known), n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
 

@@ -252,6 +252,17 @@ def test_a_wrong_value_of_a_variable_names_the_variable(adacode):
     assert (shown_too.returncode, "ADACODE_SR_SCALE" in shown_too.stderr.decode()) == (2, True)
 
 
+def test_a_variable_that_sets_nothing_is_named(adacode, photo):
+    photo("photos/a.png")
+    slip = {"ADACODE_SR_SCAEL": "2", "ADACODE_INPAINT_SCALE": "2", "ADACODE_SR_FORMAT": "bmp", "ADACODE_X": "1"}
+    told = adacode(*RUN, "--dry-run", **slip)
+    assert told.returncode == 0
+    first, second = told.stderr.decode().splitlines()[:2]
+    assert first == "warning: the variable ADACODE_SR_SCAEL sets no option; did you mean 'ADACODE_SR_SCALE'?"
+    assert second.startswith("to restore: ")
+    assert adacode(*RUN, "--dry-run", "--json", **slip).stderr == b""
+
+
 def test_variables_do_not_ask_for_help_or_the_version(adacode):
     result = adacode("weights", "list", ADACODE_VERSION="2.0", ADACODE_HELP="1", ADACODE_WEIGHTS_LIST_HELP="1")
     assert (result.returncode, result.stdout.splitlines()[0].split()[0]) == (0, b"NAME")

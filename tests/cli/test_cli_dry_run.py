@@ -108,6 +108,16 @@ def test_outputs_that_exist_do_not_hide_what_the_others_need(adacode, photo):
     assert b"was made with other options" in other.stderr
 
 
+def test_outputs_of_other_weights_are_refused_as_by_the_run(adacode, photo):
+    photo("p/a.png")
+    assert adacode("sr", "p", *W).returncode == 0
+    for words in (("--dry-run",), ()):
+        result = adacode("sr", "p", "--weights", "other", *words)
+        assert result.returncode == 6
+        assert b"was made with other weights" in result.stderr
+    assert adacode("sr", "p", "--weights", "other", "--overwrite", "--dry-run").returncode == 0
+
+
 def test_weights_and_device_are_checked(real_adacode, adacode, photo):
     data = photo("p/a.png").read_bytes()
     for words, code, message in (
