@@ -59,8 +59,9 @@ def _time_line(cost: Cost) -> Text:
         return Text(printable(f"time: not known, because {cost.unknown}"))
     speed = cost.speed
     threads = f", {speed.threads} {'thread' if speed.threads == 1 else 'threads'}" if speed.device == "cpu" else ""
+    busy = ", while other programs take a part of the processor" if speed.is_busy else ""
     seconds = f"about {duration(cost.seconds)}" if cost.seconds >= 1 else "less than 1 s"
-    return Text(f"time: {seconds} on {speed.device} ({speed.precision}{threads})")
+    return Text(f"time: {seconds} on {speed.device} ({speed.precision}{threads}){busy}")
 
 
 def _megapixels(pixels: int) -> str:

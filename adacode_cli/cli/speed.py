@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 
 FILE_NAME = "speeds.json"
 _VERSION = 1
-_KEPT_S = 7 * 24 * 3600.0  # a processor is as fast next week, but other programs may have run beside a measurement
+_KEPT_S = 7 * 24 * 3600.0
+# A processor is as fast next week. A measurement that got less than this part of its threads' time says what a run
+# takes while other programs are running, so it does not count for long.
+_FREE_SHARE, _BUSY_KEPT_S = 0.7, 600.0
 _MOST_KEPT = 100
 # Sides of the measured images in pixels, and the time after which no larger one is measured.
 _FIRST_PX, _SIDES_PX, _LARGER_PX = 64, (128, 256, 512, 1024), 2048  # the largest on a GPU alone
@@ -40,6 +43,7 @@ class Speed:
     """What an image takes: `per_image_s` and, for each megapixel of the input, `per_megapixel_s`.
 
     precision: in which an image of 8 bits is computed. threads: of the network on a CPU.
+    is_busy: other programs took a part of the processor while this was measured.
     """
 
     per_image_s: float
@@ -47,6 +51,7 @@ class Speed:
     precision: str
     device: str
     threads: int
+    is_busy: bool = False
 
     def seconds(self, num_images: int, pixels: int) -> float:
         """The time for images with so many pixels in all."""
@@ -63,11 +68,15 @@ def speed_of(description: Description, stages: Stages, digest: str, device: str)
     threads = torch.get_num_threads()
     key = _key(description, digest, device, threads)
     known = _kept().get(key)
-    if known is not None:
-        return Speed(known["per_image_s"], known["per_megapixel_s"], known["precision"], device, threads)
-    per_image, per_megapixel, precision = _measured(description, stages)
-    _keep(key, {"per_image_s": per_image, "per_megapixel_s": per_megapixel, "precision": precision})
-    return Speed(per_image, per_megapixel, precision, device, threads)
+    if known is None:
+        began, used = time.perf_counter(), time.process_time()
+        per_image, per_megapixel, precision = _measured(description, stages)
+        share = (time.process_time() - used) / (time.perf_counter() - began) / threads
+        is_busy = device == "cpu" and share < _FREE_SHARE
+        known = {"per_image_s": per_image, "per_megapixel_s": per_megapixel, "precision": precision, "busy": is_busy}
+        _keep(key, known)
+    figures = known["per_image_s"], known["per_megapixel_s"], known["precision"]
+    return Speed(*figures, device, threads, known["busy"])
 
 
 def _measured(description: Description, stages: Stages) -> tuple[float, float, str]:
@@ -156,7 +165,8 @@ def _counts(entry: dict[str, Any]) -> bool:
     figures = (entry["per_image_s"], entry["per_megapixel_s"], entry["time"])
     if not all(isinstance(figure, int | float) and math.isfinite(figure) and figure >= 0 for figure in figures):
         return False
-    return isinstance(entry["precision"], str) and 0 <= time.time() - entry["time"] < _KEPT_S
+    most = _BUSY_KEPT_S if entry["busy"] else _KEPT_S
+    return isinstance(entry["precision"], str) and 0 <= time.time() - entry["time"] < most
 
 
 def _keep(key: str, figures: dict[str, Any]) -> None:
