@@ -69,16 +69,20 @@ class Disk:
 class Needs:
     """The sums over the files of a run. `add` counts one file.
 
-    quality: of lossy outputs. size_of: (height, width) of an input → those of its result.
+    quality: of lossy outputs. size_of: (height, width) of an input → those of its result. runs_of: (height, width) of
+    an input → the pixels that each run of the network gets for it; none if it is copied or made smaller.
     num_unknown: files whose headers cannot be read; they are in `num_files` alone.
+    num_runs, run_pixels: of the network, and the pixels that these runs get.
     input_pixels, output_pixels: of all pages. num_bytes: of all outputs.
     """
 
     quality: int
     size_of: Callable[[int, int], tuple[int, int]]
+    runs_of: Callable[[int, int], list[int]] = lambda height, width: [height * width]
     num_files: int = 0
     num_unknown: int = 0
-    num_pages: int = 0
+    num_runs: int = 0
+    run_pixels: int = 0
     input_pixels: int = 0
     output_pixels: int = 0
     num_bytes: int = 0
@@ -93,12 +97,16 @@ class Needs:
         pixels, (height, width) = header.width * header.height, self.size_of(header.height, header.width)
         format = formats.of_suffix(job.target.suffix)
         pages = header.pages if format is not None and format.pages else 1
-        self.num_pages += pages
+        runs = self.runs_of(header.height, header.width)
+        self.num_runs += pages * len(runs)
+        self.run_pixels += pages * sum(runs)
         self.input_pixels += pages * pixels
         self.output_pixels += pages * height * width
         scale = math.sqrt(height * width / pixels)
         num_bytes = int(self._bytes_per_pixel(job, header, scale, pages * pixels) * pages * height * width)
         num_bytes += _BESIDE_BYTES
+        if not runs and (height, width) == (header.height, header.width):
+            num_bytes = _size(job.source)  # a copy
         self.num_bytes += num_bytes
         self._bytes_in[job.root] = self._bytes_in.get(job.root, 0) + num_bytes - _size(job.target)
 

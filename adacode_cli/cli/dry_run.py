@@ -5,10 +5,12 @@ The weights and the device are checked as a run checks them, but nothing is down
 
 from __future__ import annotations
 
+import operator
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,8 @@ from adacode_cli.cli.restore_plan import Request, foresight_of, keeping_of, plan
 from adacode_cli.cli.speed import Speed, speed_of
 from adacode_cli.errors import AdaCodeError, DeviceError, InputError, OutputError
 from adacode_cli.limits import DEFAULT_QUALITY
+from adacode_cli.sizes import Fate, Sizing
+from adacode_cli.tasks import TASKS
 
 if TYPE_CHECKING:
     from adacode_cli.batch.description import Description
@@ -41,7 +45,7 @@ def dry_run(paths: list[Path], options: RestoreOptions, request: Request, consol
     began = time.perf_counter()
     check_weights(description)
     foresight = foresight_of(options, request)
-    needs = Needs(options.quality or DEFAULT_QUALITY, foresight.size)
+    needs = Needs(options.quality or DEFAULT_QUALITY, foresight.size, partial(run_pixels, foresight.sizing))
     exit_code = show_plan(plan, console, trees, foresight, keeping_of(options), needs=needs)
     with console.waiting(f"loading {options.weights}, and measuring how fast this machine is"):
         seconds, speed, unknown = _time(description, needs, began, partial(_check_made, plan, trees))
@@ -57,6 +61,23 @@ def check_weights(description: Description) -> None:
     description.network.restorer()
     if description.detection is not None:
         description.detection.finder(description.network.device)
+
+
+def run_pixels(sizing: Sizing, height: int, width: int) -> list[int]:
+    """The pixels that each run of the network gets for an image of this size, with networks of ×2 and ×4.
+
+    None if the image is copied or made smaller. Raises InputError for an image that is too small for its size.
+    """
+    if sizing.fate(height, width) is not Fate.RESTORED:
+        return []
+    factors = sizing.runs(height, width, TASKS["sr"].scales)
+    return [height * width * before**2 for before in accumulate(factors[:-1], operator.mul, initial=1)]
+
+
+def _one_run(sizing: Sizing) -> Sizing:
+    """`sizing` if it is a factor of one run, otherwise the factor of the largest run."""
+    largest = max(TASKS["sr"].scales)
+    return sizing if sizing.kind == "scale" and sizing.amount <= largest else Sizing("scale", largest)
 
 
 def _planned(paths: list[Path], options: RestoreOptions, request: Request) -> tuple[Plan, Trees, OutputError | None]:
@@ -91,20 +112,22 @@ def _time(
     """
     from adacode_cli.imaging.decode import decode
 
-    restorer = description.network.restorer()
-    if restorer.needs_download(description.task, description.scale):
+    restorer, one_run = description.network.restorer(), replace(description, sizing=_one_run(description.sizing))
+    if restorer.needs_download(description.task, one_run.sizing.amount):
         return None, None, f"{description.network.shown} must be downloaded first"
     stages, digest = description.stages(decode)
     check(digest)
+    if one_run.sizing != description.sizing:
+        stages, digest = one_run.stages(decode)
     loading_s = time.perf_counter() - began
     if needs.num_unknown == needs.num_files:
         return None, None, "the size of no file is known"
     if description.from_codes:
         return None, None, "files of codes are not measured"
     try:
-        speed = speed_of(description, stages, digest, restorer.device)
+        speed = speed_of(one_run, stages, digest, restorer.device)
     except AdaCodeError as error:
         if isinstance(error, DeviceError) and not error.only_this_image:
             raise
         return None, None, f"it cannot be measured: {error.message}"
-    return loading_s + speed.seconds(needs.num_pages, needs.input_pixels), speed, ""
+    return loading_s + speed.seconds(needs.num_runs, needs.run_pixels), speed, ""

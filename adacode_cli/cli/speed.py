@@ -139,7 +139,7 @@ def _key(description: Description, digest: str, device: str, threads: int) -> st
             "device": (device, threads, torch.__version__),
             "weights": digest,
             "how": (network.precision, str(network.tile), network.tiling, description.guarded, description.color_fixed),
-            "task": (description.task, description.scale),
+            "task": (description.task, description.sizing.label),
             "tool": __version__,
         }
     )
