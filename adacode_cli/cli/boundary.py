@@ -98,8 +98,12 @@ def in_our_words(message: str) -> str:
     return message.removeprefix("Value error, ").replace("Input should be ", "it must be ")
 
 
+SOURCES = ("DEFAULT", "DEFAULT_MAP", "ENVIRONMENT", "COMMANDLINE")
+"""Where the value of a parameter can come from; each counts more than those before it."""
+
+
 def came_from(context: typer.Context, name: str) -> str:
-    """Where the value of the parameter `name` came from: COMMANDLINE, ENVIRONMENT, DEFAULT_MAP or DEFAULT."""
+    """Of `SOURCES`, where the value of the parameter `name` came from."""
     source = context.get_parameter_source(name)
     return source.name if source else "DEFAULT"
 

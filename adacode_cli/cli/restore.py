@@ -7,12 +7,13 @@ before the slow steps: a download, and the import of torch.
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from adacode_cli.cli.boundary import came_from, invocation_of
+from adacode_cli.cli.boundary import SOURCES, came_from, invocation_of
 from adacode_cli.cli.console import console_for
 from adacode_cli.cli.dry_run import dry_run
 from adacode_cli.cli.hole_options import HoleOptions
@@ -68,7 +69,8 @@ def sr(
     if size.skip_larger and is_stdin(inputs):
         hint = "Leave it out: an image that is as large already is passed on as it is."
         raise UsageError("--skip-larger cannot be used with '-', because there would be no output", hint=hint)
-    _restore(context, inputs, options, Request("sr", size.sizing(), denoise))
+    sizing = size.counting_most(partial(came_from, context)).sizing()
+    _restore(context, inputs, options, Request("sr", sizing, denoise))
 
 
 @with_option_groups
@@ -156,11 +158,10 @@ def _with_names_of(
     """
     if not (is_pipe or naming_of(options, request).names_one_file()):
         return options
-    order = ("DEFAULT", "DEFAULT_MAP", "ENVIRONMENT", "COMMANDLINE")
     # A pipe without -o has no name, as the command line says.
     output = "COMMANDLINE" if options.output is None else came_from(context, "output")
     names = _NAME_OUTPUTS if options.output is not None else ("if_too_large",)
-    weaker = {name for name in names if order.index(came_from(context, name)) < order.index(output)}
+    weaker = {name for name in names if SOURCES.index(came_from(context, name)) < SOURCES.index(output)}
     defaults: dict[str, Any] = {field.name: field.default for field in fields(options) if field.name in weaker}
     return replace(options, **defaults)
 

@@ -36,9 +36,20 @@ RESTORING = ("sr", "inpaint", "reconstruct")
 # written, weaken a check or a limit, or hide a message.
 IN_FOUND_FILES = frozenset(
     {
-        *("code-levels", "color-fix", "denoise", "device", "exemplars", "feather", "format", "grow", "if-too-large"),
-        *("jobs", "keep-suffix", "mask-alpha", "mask-color", "no-provenance", "precision", "preserve-times", PRESET),
-        *("quality", "scale", "strict", "suffix", "tile", "tiling", "verbose"),
+        *("code-levels", "color-fix", "denoise", "device", "exemplars", "feather", "format", "grow", "height"),
+        *("if-too-large", "jobs", "keep-suffix", "long-edge", "mask-alpha", "mask-color", "mask-tolerance"),
+        *(
+            "megapixels",
+            "no-provenance",
+            "precision",
+            "preserve-times",
+            PRESET,
+            "quality",
+            "scale",
+            "short-edge",
+            "strict",
+        ),
+        *("suffix", "tile", "tiling", "verbose", "width"),
     }
 )
 

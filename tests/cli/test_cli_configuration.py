@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import typer
 from adacode_process import ROOT
+from PIL import Image
 
 from adacode_cli.cli.config_file import ConfigFile, read_config
 from adacode_cli.cli.main import app
@@ -73,9 +74,20 @@ def test_the_command_line_counts_first_in_a_run(adacode, config, photo, tmp_path
     assert [file.name for file in (tmp_path / "out").glob("a.*")] == ["a.tif"]
     assert result.stderr.decode().splitlines()[0].startswith("[1/1] ")  # the file sets nothing that counts
     again = adacode(*RUN, "-v", **FOUND)
-    assert again.stderr.decode().splitlines()[0] == f"{path} sets --format, --scale"
+    assert again.stderr.decode().splitlines()[0] == f"{path} sets --scale, --format"
     quiet = adacode(*RUN, "--json", **FOUND)
     assert quiet.stderr == b""
+
+
+def test_a_size_on_the_command_line_takes_the_place_of_one_in_a_file(adacode, config, photo, tmp_path):
+    photo("photos/a.png", (30, 20))
+    config("[sr]\nscale = 2\n")
+    assert adacode(*RUN, "--long-edge", "45", **FOUND).returncode == 0
+    assert Image.open(tmp_path / "out" / "a.png").size == (45, 30)
+    both = adacode(
+        "sr", "photos", "-o", "b", "--weights", "nearest", **FOUND, ADACODE_SR_WIDTH="60", ADACODE_SR_MEGAPIXELS="1"
+    )
+    assert (both.returncode, b"--width and --megapixels contradict" in both.stderr) == (2, True)
 
 
 def test_the_same_values_are_the_same_run_wherever_they_come_from(adacode, config, photo, tmp_path):
@@ -114,7 +126,7 @@ WRONG = [
     ("[sr]\n\nscael = 2", 3, "adacode sr has no option 'scael'; did you mean 'scale'?"),
     ("[inpain]\ngrow = 1", 1, "there is no command 'inpain' for the table [inpain]; did you mean 'inpaint'?"),
     ("[train]\nseed = 3", 2, "'seed' stands in [train], which is no command"),
-    ("[sr]\n# scale = 3\nscale = 9", 3, "'scale' cannot be 9: it must be less than or equal to 4"),
+    ("[sr]\n# scale = 3\nscale = 90", 3, "'scale' cannot be 90: it must be less than or equal to 16"),
     ("[sr]\nscale = nan", 2, "'scale' cannot be nan: "),
     ("[sr]\nscale = true", 2, "the value of 'scale' must be a text or a number, not true"),
     ("[sr]\nscale = [2]", 2, "the value of 'scale' must be a text or a number, not [2]"),
@@ -123,9 +135,9 @@ WRONG = [
     ('strict = "yes"', 1, "the value of 'strict' must be true or false, not 'yes'"),
     ('format = "gif"', 1, "'format' cannot be 'gif': 'gif' is not one of jpeg, "),
     ('[inpaint]\nmask_color = "red"', 2, "'mask_color' cannot be 'red': 'red' is not a colour"),
-    ("sr = { scale = 9 }", 1, "'scale' cannot be 9: "),
-    ("sr.scale = 9", 1, "'scale' cannot be 9: "),
-    ("[tool.adacode.sr]\nscale = 9", 2, "'scale' cannot be 9: "),
+    ("sr = { scale = 90 }", 1, "'scale' cannot be 90: "),
+    ("sr.scale = 90", 1, "'scale' cannot be 90: "),
+    ("[tool.adacode.sr]\nscale = 90", 2, "'scale' cannot be 90: "),
     ('preset = "wbe"', 1, "there is no preset 'wbe'; did you mean 'web'?"),
     ("keep-suffix = true\nkeep_suffix = true", 2, "'keep_suffix' is the same option as 'keep-suffix'"),
     ("format = png", 1, None),
@@ -186,7 +198,7 @@ def test_pyproject_has_other_tables_too(adacode, tmp_path):
     assert found["scale"] == (2.0, "pyproject.toml, line 4")
     assert found["output"] == ("y", "pyproject.toml, line 5")
     assert shown(adacode, "sr", ADACODE_CONFIG=str(path))["scale"] == (2.0, f"{path}, line 4")
-    assert shown(adacode, "sr")["scale"] == (4.0, "default")
+    assert shown(adacode, "sr")["scale"] == (None, "default")
 
 
 def read(text: str, *, is_found: bool):
@@ -245,10 +257,10 @@ def test_every_option_has_the_variable_that_the_documentation_says(monkeypatch):
 
 
 def test_a_wrong_value_of_a_variable_names_the_variable(adacode):
-    result = adacode("sr", "x", ADACODE_SR_SCALE="9")
+    result = adacode("sr", "x", ADACODE_SR_SCALE="90")
     assert result.returncode == 2
     assert "The value is that of the variable ADACODE_SR_SCALE." in result.stderr.decode()
-    shown_too = adacode("config", "show", ADACODE_SR_SCALE="9")
+    shown_too = adacode("config", "show", ADACODE_SR_SCALE="90")
     assert (shown_too.returncode, "ADACODE_SR_SCALE" in shown_too.stderr.decode()) == (2, True)
 
 

@@ -18,11 +18,13 @@ from adacode_cli.batch.discover import Found
 from adacode_cli.batch.estimate import Disk, Needs
 from adacode_cli.batch.plan import Job
 from adacode_cli.cli.cost import size
+from adacode_cli.cli.dry_run import run_pixels
 from adacode_cli.cli.speed import FILE_NAME, Speed, _line
 from adacode_cli.engine.restorer import Restorer
 from adacode_cli.imaging.encode import encode
 from adacode_cli.imaging.headers import read_header
 from adacode_cli.imaging.image import Decoded
+from adacode_cli.sizes import Fate, Sizing
 
 W = ("--weights", "nearest")
 LOSSLESS_AND_LOSSY = ("jpeg", "png", "webp", "tiff", "bmp", "jp2", "avif")
@@ -296,3 +298,27 @@ def test_sizes_in_words():
         "1 GB",
         "2 TB",
     ]
+
+
+@pytest.mark.parametrize(
+    ("sizing", "runs"),
+    [
+        (Sizing("scale", 4), [20 * 30]),
+        (Sizing("scale", 8), [20 * 30, 40 * 60]),
+        (Sizing("long-edge", 400), [20 * 30, 80 * 120]),
+        (Sizing("long-edge", 30), []),
+        (Sizing("long-edge", 15, Fate.SHRUNK), []),
+        (Sizing(), [20 * 30]),
+    ],
+)
+def test_the_network_gets_the_pixels_of_each_run(sizing, runs):
+    assert run_pixels(sizing, 20, 30) == runs
+
+
+def test_a_target_size_is_estimated_for_each_image(adacode, photo, tmp_path):
+    files = [photo(f"p/{name}.bmp", size) for name, size in (("small", (30, 20)), ("large", (90, 60)))]
+    found = estimated(adacode("sr", "p", "--long-edge", "40", "--dry-run", "--json", *W))
+    assert found["files"] == 2
+    assert found["output_megapixels"] == pytest.approx((40 * 27 + 90 * 60) / 1e6, abs=1e-3)
+    copied = files[1].stat().st_size
+    assert copied + 40 * 27 * 3 < found["output_bytes"] < copied + 40 * 27 * 3 + 3000

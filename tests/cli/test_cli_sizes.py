@@ -169,9 +169,10 @@ def test_a_dry_run_says_what_stays(adacode, mixed, tmp_path):
         "p/small.png -> out/small.png",
         "p/tall.png -> out/tall.png (copied)",
     ]
-    assert [event["fate"] for event in ok(adacode(*size, "--shrink", "--json"))] == ["shrunk", "restored", "shrunk"]
+    fates = [event.get("fate") for event in ok(adacode(*size, "--shrink", "--json"))]
+    assert fates == ["shrunk", "restored", "shrunk", None]  # the last is the estimate
     left = ok(adacode(*size, "--skip-larger", "--json"))
-    assert [event["event"] for event in left] == ["file-skipped", "file-planned", "file-skipped"]
+    assert [event["event"] for event in left] == ["file-skipped", "file-planned", "file-skipped", "run-estimated"]
     assert left[0]["reason"] == "as large already as was asked for"
     assert not (tmp_path / "out").exists()
 
