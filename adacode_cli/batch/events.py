@@ -14,10 +14,20 @@ from adacode_cli.batch.report import Report
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """The run is planned and the first file will be read next; `roots` are the output trees."""
+    """The run is planned and the first file will be read next; `roots` are the output trees.
+
+    num_files: 0 for a watch, which adds them when they come (`FilesAdded`).
+    """
 
     num_files: int
     roots: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FilesAdded:
+    """A watch has found more files, so many, and carries out their jobs now."""
+
+    num_files: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,5 +85,13 @@ class RunFinished:
 
 
 Event = (
-    RunStarted | EntryPassedOver | OthersLeftOut | FileStarted | PageFinished | FileAwaited | FileFinished | RunFinished
+    RunStarted
+    | FilesAdded
+    | EntryPassedOver
+    | OthersLeftOut
+    | FileStarted
+    | PageFinished
+    | FileAwaited
+    | FileFinished
+    | RunFinished
 )

@@ -143,18 +143,14 @@ def make_plan(
     """
     naming.check(inputs)
     has_tree = not naming.names_one_file()
-    roots = {given: naming.root_of(given) for given in inputs}
-    avoided = _outside_inputs(roots) if has_tree else ()
-    selection = replace(selection, avoid=(*selection.avoid, *avoided))
-    left_out = LeftOut()
-    jobs, passed_over = _jobs(discover(inputs, selection, left_out), naming, roots, is_only=len(inputs) == 1)
-    passed_over += [PassedOver(Path(path), unread_reason(path), strict, is_unread=True) for path in left_out.unread]
+    found = search(inputs, naming, selection, strict=strict)
+    jobs, passed_over = found.jobs, found.passed_over
     pairs = masks.pair([job.found for job in jobs]) if masks else None
     if pairs and pairs.masks:
         jobs = _without_masks(jobs, pairs.masks, passed_over)
     if not jobs:
-        raise _nothing_to_do(inputs, passed_over, left_out, selection.suffixes)
-    jobs, refused = _without_collisions(refit(jobs) if refit else jobs, naming)
+        raise _nothing_to_do(inputs, passed_over, found.left_out, selection.suffixes)
+    jobs, refused = without_collisions(refit(jobs) if refit else jobs, naming)
     if not jobs:
         raise refused[0].error
     every = [*jobs, *(one.job for one in refused)]
@@ -162,15 +158,50 @@ def make_plan(
         refused = [one for one in refused if in_shard(one.job.found.place, shard)]
         jobs = [job for job in jobs if in_shard(job.found.place, shard)]
         passed_over = [entry for entry in passed_over if in_shard(str(entry.path), shard)]
+    kept = kept or Kept(folders=tuple(path for path in inputs if path.is_dir()))
+    jobs, to_skip = without_existing(jobs, every, on_existing, kept, lambda job: has_tree and may_go_on(job))
+    return Plan(tuple(jobs), tuple(to_skip), tuple(passed_over), has_tree, found.left_out, pairs, tuple(refused))
+
+
+@dataclass(frozen=True)
+class Search:
+    """What lies below the inputs: a job for each image, in their order; entries that are passed over; other files."""
+
+    jobs: list[Job]
+    passed_over: list[PassedOver]
+    left_out: LeftOut
+
+
+def search(inputs: Sequence[Path], naming: Naming, selection: Selection, *, strict: bool = False) -> Search:
+    """Searches the inputs, except for the output trees below them. Raises what `discover` raises.
+
+    strict: images of kinds that are not read count as failures.
+    """
+    roots = {given: naming.root_of(given) for given in inputs}
+    avoided = _outside_inputs(roots) if not naming.names_one_file() else ()
+    selection = replace(selection, avoid=(*selection.avoid, *avoided))
+    left_out = LeftOut()
+    jobs, passed_over = _jobs(discover(inputs, selection, left_out), naming, roots, is_only=len(inputs) == 1)
+    passed_over += [PassedOver(Path(path), unread_reason(path), strict, is_unread=True) for path in left_out.unread]
+    return Search(jobs, passed_over, left_out)
+
+
+def without_existing(
+    jobs: Sequence[Job], every: Sequence[Job], on_existing: OnExisting, kept: Kept, may_go_on: Callable[[Job], bool]
+) -> tuple[list[Job], list[Job]]:
+    """(the jobs to carry out; those that `OnExisting.SKIP` leaves out because their outputs exist).
+
+    every: the jobs of all inputs, which no output may overwrite.
+
+    Raises OutputError for an output that is an input, and for existing outputs that must not be replaced.
+    """
     exist = _exist(jobs)
     existing = list(compress(jobs, exist))
-    kept = kept or Kept(folders=tuple(path for path in inputs if path.is_dir()))
     kept.refuse((job.found.path_text for job in every), (job.target_text for job in existing))
-    _check_existing(existing, len(jobs), on_existing, kept, lambda job: has_tree and may_go_on(job))
-    if on_existing is OnExisting.SKIP:
-        jobs = [job for job, exists in zip(jobs, exist, strict=True) if not exists]
-    to_skip = tuple(existing) if on_existing is OnExisting.SKIP else ()
-    return Plan(tuple(jobs), to_skip, tuple(passed_over), has_tree, left_out, pairs, tuple(refused))
+    _check_existing(existing, len(jobs), on_existing, kept, may_go_on)
+    if on_existing is not OnExisting.SKIP:
+        return list(jobs), []
+    return [job for job, exists in zip(jobs, exist, strict=True) if not exists], existing
 
 
 def _without_masks(jobs: list[Job], masks: Collection[str], passed_over: list[PassedOver]) -> list[Job]:
@@ -203,7 +234,7 @@ def in_shard(place: str, shard: tuple[int, int]) -> bool:
     return int.from_bytes(digest[:8]) % parts == part - 1
 
 
-def _without_collisions(jobs: list[Job], naming: Naming) -> tuple[list[Job], list[Refused]]:
+def without_collisions(jobs: list[Job], naming: Naming) -> tuple[list[Job], list[Refused]]:
     """(the jobs whose outputs do not collide with others, the other jobs with their errors)."""
     roots = {root: absolute(root).rstrip(os.sep).replace(os.sep, "/") for root in {job.root for job in jobs}}
     if not may_collide(f"{roots[job.root]}/{job.name}" for job in jobs):  # as in almost every tree

@@ -37,6 +37,7 @@ class Report:
     """The counts of a run.
 
     total: the number of planned files; a run that was stopped leaves `untouched` files.
+    unlisted: the number of failures that are not in `failed`, because a watch keeps only the first of them.
     num_noted: the number of files that were restored with notes; `noted` are the first of them.
     left_out: the numbers of other files in the inputs' folders.
     precisions: in which the network made images, with the number of files; a file with pages of two counts for both.
@@ -56,11 +57,17 @@ class Report:
     left_out: LeftOut = field(default_factory=LeftOut)
     precisions: Mapping[str, int] = field(default_factory=dict)
     fates: Mapping[Fate, int] = field(default_factory=dict)
+    unlisted: int = 0
+
+    @property
+    def num_failed(self) -> int:
+        """The number of files that failed."""
+        return len(self.failed) + self.unlisted
 
     @property
     def untouched(self) -> int:
         """Files that the run did not reach or finish."""
-        return self.total - self.done - self.skipped - len(self.failed)
+        return self.total - self.done - self.skipped - self.num_failed
 
     @property
     def as_large(self) -> dict[str, int]:
@@ -82,9 +89,13 @@ class Report:
 
 @dataclass
 class Tally:
-    """Counts outcomes, and keeps only failed ones and the first notes, so that its size stays small."""
+    """Counts outcomes, and keeps only failed ones and the first notes, so that its size stays small.
+
+    max_listed: the number of failures that are kept; None: all of them.
+    """
 
     total: int
+    max_listed: int | None = None
     done: int = 0
     skipped: int = 0
     failed: list[Outcome] = field(default_factory=list)
@@ -93,6 +104,7 @@ class Tally:
     left_out: LeftOut = field(default_factory=LeftOut)
     precisions: Counter[str] = field(default_factory=Counter)
     fates: Counter[Fate] = field(default_factory=Counter)
+    unlisted: int = 0
     _began: float = field(default_factory=time.monotonic)
 
     def add(self, outcome: Outcome) -> None:
@@ -105,8 +117,10 @@ class Tally:
             self._add_notes(outcome)
         elif outcome.result is Result.SKIPPED:
             self.skipped += 1
-        else:
+        elif self.max_listed is None or len(self.failed) < self.max_listed:
             self.failed.append(outcome)
+        else:
+            self.unlisted += 1
 
     def _add_notes(self, outcome: Outcome) -> None:
         if outcome.notes:
@@ -129,6 +143,7 @@ class Tally:
             left_out=self.left_out,
             precisions=dict(self.precisions),
             fates=dict(self.fates),
+            unlisted=self.unlisted,
         )
 
 
@@ -146,7 +161,7 @@ def write_report(root: Path, report: Report, settings: Settings, began: datetime
         "files": report.total,
         "done": report.done,
         "skipped": report.skipped,
-        "failed": len(report.failed),
+        "failed": report.num_failed,
         "untouched": report.untouched,
         "seconds": round(report.seconds, 3),
         "peak_memory_bytes": peak_memory_bytes(),

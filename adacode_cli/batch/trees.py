@@ -8,7 +8,7 @@ continue without an option that allows it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -108,6 +108,19 @@ class Trees:
         """To be called when the run is planned: later lines in the journals of `roots` are from processes beside it."""
         for root in roots:
             self._tree(root)
+
+    def look_again(self, roots: Sequence[Path]) -> None:
+        """To be called before each further plan of a watch: reads the claims in `roots` of processes beside it."""
+        for root in roots:
+            self._tree(root).claim_names = self._tree(root).claims.names()
+
+    def check_options(self, jobs: Iterable[Job]) -> None:
+        """Raises OutputError for an output that was made with other options and must not be replaced."""
+        if self.replace:
+            return
+        for job in jobs:
+            if job.is_made() and self.standing(job) is Standing.OTHER_OPTIONS:
+                raise made_with_other_settings(job.target, "options")
 
     def standing(self, job: Job) -> Standing:
         """The state of the existing output of `job`. Raises JournalError."""

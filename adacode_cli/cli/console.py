@@ -61,9 +61,9 @@ class Console(Protocol):
         """Shows that a step without events is running."""
 
 
-def console_for(task: str, *, quiet: bool, verbose: bool, as_json: bool) -> Console:
-    """The console that the options ask for."""
-    return JsonConsole(task) if as_json else HumanConsole(quiet=quiet, verbose=verbose)
+def console_for(task: str, *, quiet: bool, verbose: bool, as_json: bool, live: bool = True) -> Console:
+    """The console that the options ask for. live: whether a terminal shows a live line."""
+    return JsonConsole(task) if as_json else HumanConsole(quiet=quiet, verbose=verbose, live=live)
 
 
 class JsonConsole:
@@ -113,11 +113,11 @@ class JsonConsole:
 class HumanConsole:
     """For a person: a live line on a terminal, a line per file elsewhere, failures always."""
 
-    def __init__(self, *, quiet: bool, verbose: bool) -> None:
+    def __init__(self, *, quiet: bool, verbose: bool, live: bool = True) -> None:
         self._console = stderr_console()
         self._quiet = quiet
         self._verbose = verbose
-        self._live = LiveLine(self._console) if self._console.is_terminal and not quiet else None
+        self._live = LiveLine(self._console) if self._console.is_terminal and live and not quiet else None
         self._total = 0
         self._counted = 0
         self._roots: tuple[Path, ...] = ()
@@ -140,6 +140,8 @@ class HumanConsole:
                 self._total, self._roots = num_files, roots
                 if self._live:
                     self._live.begin(num_files)
+            case events.FilesAdded(num_files):
+                self._total += num_files
             case events.EntryPassedOver(path, reason, is_unread):
                 self.left_out(path, None, reason, is_unread=is_unread)
             case events.OthersLeftOut():

@@ -52,7 +52,7 @@ def line_of(event: Event, task: str) -> str | None:
             return _outcome(outcome)
         case events.RunFinished(report):
             return _report(report)
-        case events.FileStarted():
+        case events.FileStarted() | events.FilesAdded():
             return None
 
 
@@ -155,7 +155,7 @@ def _report(report: Report) -> str:
         files=report.total,
         done=report.done,
         skipped=report.skipped,
-        failed=len(report.failed),
+        failed=report.num_failed,
         untouched=report.untouched,
         as_large=report.as_large,
         seconds=round(report.seconds, 3),

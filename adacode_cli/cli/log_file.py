@@ -90,6 +90,8 @@ class Log:
             case events.RunStarted(num_files, roots):
                 self._total, self._roots = num_files, roots
                 yield f"started: {num_files} files"
+            case events.FilesAdded(num_files):
+                self._total += num_files
             case events.EntryPassedOver(path, why):
                 yield printable(f"left out: {path}: {why}")
             case events.FileAwaited(job, holder):

@@ -25,6 +25,7 @@ from adacode_cli.cli.restore_options import Denoise, Inputs, RestoreOptions, is_
 from adacode_cli.cli.restore_plan import Request, naming_of, plan_of, trees_of
 from adacode_cli.cli.signals import interruptible
 from adacode_cli.cli.size_options import SizeOptions
+from adacode_cli.cli.watch import check_watch, watch_folders
 from adacode_cli.errors import EXIT_INTERRUPTED, UsageError
 from adacode_cli.limits import DECODING_LIMIT_S, MAX_CODE_LEVELS
 
@@ -42,7 +43,8 @@ SR_EPILOG = """[bold]Examples[/bold]
   adacode sr a.jpg -o b.png --denoise 0.5  keeps some of the grain
   cat a.jpg | adacode sr - > b.jpg         a pipe, in the format of the input
   find photos -name '*.jpg' -print0 | adacode sr --from-file - --null -o out
-  adacode sr photos                        again: continues an interrupted run"""
+  adacode sr photos                        again: continues an interrupted run
+  adacode sr inbox -o out --watch          also what comes in later"""
 INPAINT_EPILOG = """[bold]Examples[/bold]
 
   adacode inpaint a.png --mask hole.png      fill what is white in hole.png
@@ -142,6 +144,8 @@ def _restore(context: typer.Context, inputs: list[str] | None, options: RestoreO
     invocation = invocation_of(context, json=options.json, verbose=options.verbose)
     _check(options)
     options = _with_names_of(context, options, request, is_pipe=is_stdin(inputs))
+    if options.watch:
+        check_watch(inputs or [], options, request)
     with interruptible(limit_s=_STOPS_WITHIN_S):
         try:
             invocation.exit_code = _restored(_texts(inputs, options), options, request)
@@ -182,6 +186,8 @@ def _check(options: RestoreOptions) -> None:
         raise UsageError("--decode-timeout has no effect with --no-isolate", hint=hint)
     if options.null and options.from_file is None:
         raise UsageError("--null has no effect without --from-file", hint="Add --from-file LIST, or leave out --null.")
+    if options.watch_interval is not None and not options.watch:
+        raise UsageError("--watch-interval has no effect without --watch", hint="Add --watch, or leave it out.")
 
 
 def _texts(inputs: list[str] | None, options: RestoreOptions) -> list[str]:
@@ -208,6 +214,8 @@ def _files(inputs: list[str], options: RestoreOptions, request: Request) -> int:
     paths = [Path(text) for text in inputs]
     if options.from_file is not None:
         paths = read_paths(options.from_file, null=options.null)
+    if options.watch:
+        return watch_folders(paths, options, request)
     console = console_for(request.task, quiet=options.quiet, verbose=options.verbose, as_json=options.json)
     if options.dry_run:
         return dry_run(paths, options, request, console)

@@ -323,6 +323,26 @@ class RestoreOptions:
         ),
         NoEffectOnResult("Nothing is written."),
     ] = False
+    watch: Annotated[
+        bool,
+        flag(
+            "--watch",
+            panel=_SELECTION,
+            help="Also restore the files that come into the directories later, as soon as they are complete. Ctrl-C or "
+            "SIGTERM ends the command.",
+        ),
+        _WHICH,
+    ] = False
+    watch_interval: Annotated[
+        float | None,
+        _selection(
+            min=0.1,
+            max=86400,
+            metavar="SECONDS",
+            help="With --watch: time between two looks; a file is complete when both find it unchanged. Default: 2.",
+        ),
+        _WHICH,
+    ] = None
 
     weights: Annotated[
         str,

@@ -7,6 +7,7 @@ plan (`cli.dry_run`).
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,12 +24,13 @@ from adacode_cli.sizes import AS_LARGE_ALREADY, DEFAULT_SIZING, Fate, Sizing
 from adacode_cli.tasks import TASKS
 
 if TYPE_CHECKING:
+    from adacode_cli.batch.discover import Selection
     from adacode_cli.batch.estimate import Needs
     from adacode_cli.batch.foresight import Foresight
     from adacode_cli.batch.keeping import Keeping
     from adacode_cli.batch.naming import Naming
     from adacode_cli.batch.outcome import Outcome
-    from adacode_cli.batch.plan import Job, Plan
+    from adacode_cli.batch.plan import Job, OnExisting, Plan
     from adacode_cli.batch.trees import Trees
     from adacode_cli.batch.writes import Writes
 
@@ -126,12 +128,25 @@ def trees_of(options: RestoreOptions, request: Request) -> Trees:
     return Trees(settings, resume=resume, replace=replace, overwrite=options.overwrite)
 
 
-def plan_of(inputs: list[Path], options: RestoreOptions, request: Request, trees: Trees) -> Plan:
-    """The jobs of a run. Raises what `make_plan` raises, and OutputError for all else that must not be written."""
+@dataclass(frozen=True)
+class Choice:
+    """What options and request say about a plan, in the form that `make_plan` and the watch take; `writes` are all
+    other files.
+    """
+
+    naming: Naming
+    selection: Selection
+    on_existing: OnExisting
+    writes: Writes
+    shard: tuple[int, int] | None
+    refit: Callable[[Sequence[Job]], list[Job]] | None
+
+
+def choice_of(inputs: list[Path], options: RestoreOptions, request: Request) -> Choice:
+    """The choices for these inputs. Raises UsageError and OutputError for options that cannot be together."""
     from adacode_cli.batch.discover import Selection
     from adacode_cli.batch.globs import Globs
-    from adacode_cli.batch.mask_pairs import MaskFolder
-    from adacode_cli.batch.plan import OnExisting, make_plan
+    from adacode_cli.batch.plan import OnExisting
     from adacode_cli.batch.trees import outputs_in
     from adacode_cli.codes.file import SUFFIX
 
@@ -148,28 +163,39 @@ def plan_of(inputs: list[Path], options: RestoreOptions, request: Request, trees
     avoid = (*request.mask_paths, *writes.folders)
     selection = Selection(globs, avoid, suffixes, listed=options.from_file is not None, outputs_in=outputs_in)
     shard = shard_of(options.shard) if options.shard else None
-    mask_dir = request.hole.mask_dir if request.hole else None
-    masks = MaskFolder(mask_dir, Selection(outputs_in=outputs_in)) if mask_dir is not None else None
     refit = None
     if options.if_too_large != "fail":
         other = replace(naming, format=options.if_too_large)
         refit = partial(foresight_of(options, request).refitted, other=other)
+    return Choice(naming, selection, on_existing, writes, shard, refit)
+
+
+def plan_of(inputs: list[Path], options: RestoreOptions, request: Request, trees: Trees) -> Plan:
+    """The jobs of a run. Raises what `make_plan` raises, and OutputError for all else that must not be written."""
+    from adacode_cli.batch.discover import Selection
+    from adacode_cli.batch.mask_pairs import MaskFolder
+    from adacode_cli.batch.plan import make_plan
+    from adacode_cli.batch.trees import outputs_in
+
+    choice = choice_of(inputs, options, request)
+    mask_dir = request.hole.mask_dir if request.hole else None
+    masks = MaskFolder(mask_dir, Selection(outputs_in=outputs_in)) if mask_dir is not None else None
     plan = make_plan(
         inputs,
-        naming,
-        selection,
-        on_existing,
+        choice.naming,
+        choice.selection,
+        choice.on_existing,
         may_go_on=trees.may_go_on,
-        kept=writes.kept,
-        shard=shard,
+        kept=choice.writes.kept,
+        shard=choice.shard,
         masks=masks,
-        refit=refit,
+        refit=choice.refit,
         strict=options.strict and not request.from_codes,
     )
     if plan.has_tree:
         trees.begin(plan.roots)
     wrote = trees.wrote if plan.has_tree else lambda _job, _path, _unchanged: False
-    writes.check(plan.jobs, wrote, overwrite=options.overwrite)
+    choice.writes.check(plan.jobs, wrote, overwrite=options.overwrite)
     return plan
 
 

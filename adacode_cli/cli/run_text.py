@@ -59,7 +59,7 @@ def finished_lines(report: Report, roots: tuple[Path, ...], *, detailed: bool) -
     counts = [f"{report.done - copied - shrunk} restored"]
     counts += [f"{count} {fate}" for fate, count in fates.items()]
     counts += [f"{skipped} skipped"] if skipped else []
-    counts += [f"{len(report.failed)} failed"] if report.failed else []
+    counts += [f"{report.num_failed} failed"] if report.failed else []
     counts += [f"{report.untouched} not done"] if report.untouched else []
     counts += [f"{report.num_noted} with notes"] if report.num_noted else []
     ended = {True: "finished", False: "stopped"}[report.stopped_by is None]
@@ -99,10 +99,11 @@ def _failed_list(report: Report, roots: tuple[Path, ...]) -> Text:
     text = Text()
     for outcome in report.failed[:_MAX_FAILURES_LISTED]:
         text.append(f"\n  failed: {printable(str(outcome.source))}", style="red")
-    more = len(report.failed) - _MAX_FAILURES_LISTED
+    more = report.num_failed - _MAX_FAILURES_LISTED
     if more > 0:
         where = f" in {printable(str(roots[0]))}" if roots else ""
-        text.append(f"\n  … and {more} more; .adacode/report.json{where} lists all of them", style="red")
+        how_many = f"the first {len(report.failed):,}" if report.unlisted else "all"
+        text.append(f"\n  … and {more} more; .adacode/report.json{where} lists {how_many} of them", style="red")
     return text
 
 
