@@ -280,3 +280,15 @@ def test_a_tree_that_is_removed_during_a_look_ends_nothing(look, here, image, mo
         patched.setattr(Path, "is_dir", and_then_it_goes)
         assert names(step) == []
     assert step()[1].passed_over != ()
+
+
+def test_images_of_other_kinds_are_told_once_each_and_fail_where_that_is_asked(look, here, image):
+    image("in/a.png")
+    (IN / "b.psd").write_bytes(b"8BPS")
+    for strict in (False, True):
+        step = look(strict=strict)
+        step()
+        taken, plan = step()
+        (entry,) = plan.passed_over
+        assert (taken, entry.path, entry.failed, entry.is_unread) == (["a.png"], IN / "b.psd", strict, True)
+        assert step()[1].passed_over == ()
