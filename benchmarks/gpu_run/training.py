@@ -72,7 +72,7 @@ class Training:
         size = ("--batch", "2", "--patch", "64", "--threads", "1") if self.tiny else ("--batch", "64")
         return (
             *(*_ADACODE, "restore", str(shards), "-o", str(self._run), "--task", self.task),
-            *("--fused", str(weights / "compact-reconstruct.safetensors")),
+            *("--fused", str(weights / "compact-stage2.safetensors")),
             *("--start", str(weights / f"{_STARTS[self.task]}.safetensors")),
             *("--minutes", f"{minutes:.3f}", *where, *size, "--perceptual", "", *_CAREFUL[self.task].split()),
             *self.more,

@@ -127,7 +127,7 @@ def test_the_program_trains_from_the_bundled_weights(shards, tmp_path, cuda):
     weights = ROOT / "weights"
     starts = (
         "--fused",
-        weights / "compact-reconstruct.safetensors",
+        weights / "compact-stage2.safetensors",
         "--start",
         weights / "compact-inpaint.safetensors",
     )
