@@ -23,6 +23,7 @@ from adacode_cli.batch.plan import Job
 from adacode_cli.batch.record import digest_of
 from adacode_cli.batch.restoring import Detecting, Restore, Restoring
 from adacode_cli.batch.stages import Stages, paths_for
+from adacode_cli.batch.strength import Mixed
 from adacode_cli.errors import UsageError
 from adacode_cli.imaging.decode import Decode
 from adacode_cli.imaging.provenance import HistoryEntry
@@ -84,6 +85,7 @@ class Description:
 
     task: a name of `tasks.TASKS`.
     sizing: of the results, for a task that enlarges. denoise: as in `Restorer.restore`.
+    strength: of the network's results, which are mixed with their inputs, for a task that enlarges.
     step: what is done, for the history in the metadata of the image; "" writes no history.
     guarded: results are compared with their inputs.
     color_fixed: results get the low frequencies of their inputs.
@@ -110,6 +112,7 @@ class Description:
     save_codes: CodesPlace | None = None
     code_levels: int | None = None
     from_codes: bool = False
+    strength: float = 1.0
     detection: Detection | None = None
 
     def paths(self, job: Job) -> tuple[Path, ...]:
@@ -186,4 +189,5 @@ class Description:
         if not TASKS[self.task].enlarges:
             return run(1.0, None)
         room = partial(restorer.require_room, self.task, denoise=self.denoise)
-        return Enlarging(self.sizing, factors, run, room)
+        enlarging: Restore = Enlarging(self.sizing, factors, run, room)
+        return enlarging if self.strength == 1 else Mixed(enlarging, self.strength)

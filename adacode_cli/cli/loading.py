@@ -48,5 +48,6 @@ def description_of(
         save_codes=CodesPlace(request.save_codes) if request.save_codes else None,
         code_levels=request.code_levels,
         from_codes=request.from_codes,
+        strength=request.strength,
         detection=request.hole.detection() if request.hole else None,
     )

@@ -24,7 +24,7 @@ from adacode_cli.cli.pipe import restore_pipe
 from adacode_cli.cli.restore_options import Denoise, Inputs, RestoreOptions, is_stdin
 from adacode_cli.cli.restore_plan import Request, naming_of, plan_of, trees_of
 from adacode_cli.cli.signals import interruptible
-from adacode_cli.cli.size_options import SizeOptions
+from adacode_cli.cli.size_options import SizeOptions, Strength
 from adacode_cli.cli.watch import check_watch, watch_folders
 from adacode_cli.errors import EXIT_INTERRUPTED, UsageError
 from adacode_cli.limits import DECODING_LIMIT_S, MAX_CODE_LEVELS
@@ -62,7 +62,13 @@ RECONSTRUCT_EPILOG = """[bold]Examples[/bold]
 
 @with_option_groups
 def sr(
-    context: typer.Context, size: SizeOptions, options: RestoreOptions, inputs: Inputs = None, denoise: Denoise = 1.0
+    context: typer.Context,
+    size: SizeOptions,
+    options: RestoreOptions,
+    inputs: Inputs = None,
+    *,
+    denoise: Denoise = 1.0,
+    strength: Strength = 1.0,
 ) -> None:
     """Make images larger (super-resolution) and clean them.
 
@@ -72,7 +78,7 @@ def sr(
         hint = "Leave it out: an image that is as large already is passed on as it is."
         raise UsageError("--skip-larger cannot be used with '-', because there would be no output", hint=hint)
     sizing = size.counting_most(partial(came_from, context)).sizing()
-    _restore(context, inputs, options, Request("sr", sizing, denoise))
+    _restore(context, inputs, options, Request("sr", sizing, denoise, strength))
 
 
 @with_option_groups

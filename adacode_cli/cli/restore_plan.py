@@ -46,6 +46,7 @@ class Request:
     task: str
     sizing: Sizing = DEFAULT_SIZING
     denoise: float = 1.0
+    strength: float = 1.0
     hole: HoleOptions | None = None
     save_codes: Path | None = None
     code_levels: int | None = None
@@ -59,7 +60,8 @@ class Request:
     @property
     def step(self) -> str:
         """What was done, as it is written into the provenance of the image."""
-        return self.label if self.denoise == 1 else f"{self.label}, denoise {self.denoise:g}"
+        values = {"denoise": self.denoise, "strength": self.strength}
+        return ", ".join([self.label, *(f"{name} {value:g}" for name, value in values.items() if value != 1)])
 
     @property
     def mask_paths(self) -> tuple[Path, ...]:
@@ -94,7 +96,7 @@ def _request_values(request: Request) -> dict[str, object]:
     }
     # Options that came later count only if they are given: the journals of other runs stay valid. Without exemplars,
     # results are those of before they existed. Files that --skip-larger leaves out have no results.
-    unset = {"save_mask": None, "exemplars": False, "code_levels": None}
+    unset = {"save_mask": None, "exemplars": False, "code_levels": None, "strength": 1.0}
     later = {name for name, value in unset.items() if chosen.get(name, value) == value}
     known = later | {
         "task",

@@ -47,6 +47,7 @@ IN_FOUND_FILES = frozenset(
             "quality",
             "scale",
             "short-edge",
+            "strength",
             "strict",
         ),
         *("suffix", "tile", "tiling", "verbose", "width"),

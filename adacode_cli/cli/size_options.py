@@ -1,4 +1,4 @@
-"""The options of `sr` that set how large results are."""
+"""The options of `sr` that set how large results are, and how much of them is the network's."""
 
 from __future__ import annotations
 
@@ -19,6 +19,19 @@ _MAX_SIDE_PX = 1_000_000
 _KINDS = ("scale", "width", "height", "long_edge", "short_edge", "megapixels")
 _size = partial(typer.Option, rich_help_panel=_PANEL)
 _side = partial(_size, min=1, max=_MAX_SIDE_PX, metavar="PIXELS")
+
+
+Strength = Annotated[
+    float,
+    typer.Option(
+        "--strength",
+        min=0.0,
+        max=1.0,
+        metavar="SHARE",
+        help="How much of the network's result to use: from 1 (all of it) to 0 (the input, enlarged by bicubic "
+        "interpolation).",
+    ),
+]
 
 
 @dataclass(frozen=True)

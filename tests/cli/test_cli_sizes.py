@@ -312,3 +312,31 @@ def test_weights_of_one_scale_are_repeated(real_adacode, photo, tmp_path):
     one, two = (np.asarray(Image.open(tmp_path / name)) for name in ("c.png", "four.png"))
     assert one.shape == (24, 40, 3)
     assert (one == two).all()
+
+
+def test_a_strength_mixes_the_result_with_the_interpolated_input(adacode, photo, tmp_path):
+    image = np.asarray(Image.open(photo("a.png", (30, 20))))
+    made = {}
+    for strength in ("1", "0.5", "0"):
+        ok(adacode("sr", "a.png", "-o", f"{strength}.png", "--strength", strength, *W))
+        made[strength] = np.asarray(Image.open(tmp_path / f"{strength}.png")).astype(int)
+    enlarged = cv2.resize(image, (120, 80), interpolation=cv2.INTER_CUBIC)
+    np.testing.assert_array_equal(made["0"], enlarged)
+    assert np.abs(made["0.5"] - (made["1"] + made["0"]) / 2).max() <= 1
+    assert (made["0.5"] != made["1"]).any()
+    history = b"sr-x4, strength 0.5"
+    assert (history in (tmp_path / "0.5.png").read_bytes(), history in (tmp_path / "1.png").read_bytes()) == (
+        True,
+        False,
+    )
+
+
+def test_copies_are_not_mixed_and_another_strength_is_another_result(adacode, photo):
+    large = photo("p/large.png", (90, 60))
+    photo("p/small.png", (30, 20))
+    run = ("sr", "p", "-o", "out", "--long-edge", "60", "--json", *W)
+    fates = [event.get("fate") for event in ok(adacode(*run, "--strength", "0.3")) if event["event"] == "file-done"]
+    assert fates == ["copied", "restored"]
+    assert (large.parents[1] / "out" / "large.png").read_bytes() == large.read_bytes()
+    assert adacode(*run).returncode == 6  # the journal knows results of other options
+    assert adacode("inpaint", "p", "--strength", "0.3", "--mask-alpha", *W).returncode == 2
