@@ -1,7 +1,7 @@
 """`--strength`: results are mixed with their inputs, which bicubic interpolation enlarges.
 
-The mean is one of stored values, not of linear light, as everywhere where this program makes images smaller or larger:
-a mixture of linear light would make thin dark lines of the result fainter than bright ones.
+The mean is one of stored values, as everywhere where this program makes images smaller or larger; one of linear light
+looks the same (docs/log.md).
 """
 
 from __future__ import annotations
