@@ -32,7 +32,7 @@ from adacode_cli.batch.stages import (
     no_listener,
     output_format,
 )
-from adacode_cli.batch.trees import Known
+from adacode_cli.batch.trees import Known, outdated
 from adacode_cli.sizes import AS_LARGE_ALREADY, Fate
 
 
@@ -139,6 +139,8 @@ class JobPassage:
             format_name = output_format(job.target)
             read, fate = self._stages.fated(read, fetched.data, format_name)
             if fate is Fate.LEFT_OUT:
+                if error := outdated(job, known, fetched.made.source):
+                    raise error
                 return Outcome(Result.SKIPPED, job.source, job.target, self.seconds, reason=AS_LARGE_ALREADY, fate=fate)
             self._stages.foresee(read, format_name)
             return self._stages.writable_pages(read, format_name)

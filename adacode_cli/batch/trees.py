@@ -26,6 +26,7 @@ from adacode_cli.batch.plan import Job
 from adacode_cli.batch.record import Record, Settings, absolute_text, line_of
 from adacode_cli.batch.report import REPORT, Report, write_report
 from adacode_cli.errors import OutputError
+from adacode_cli.sizes import AS_LARGE_ALREADY
 
 
 class Standing(StrEnum):
@@ -249,6 +250,26 @@ def made_with_other_settings(target: Path, what: str) -> OutputError:
     """The error for an output of an earlier run with other options or weights."""
     hint = "Add --overwrite to make it again, --skip-existing to keep it, or choose another directory with -o."
     return OutputError(f"exists already, and was made with other {what}", path=target, hint=hint)
+
+
+def outdated(job: Job, known: Known | None, source: Content | None = None) -> OutputError | None:
+    """The error for a job that writes nothing although its output exists, unless the output was made from its source as
+    it is now, and is intact.
+
+    source: the content of the source; if None, the source is read here.
+    """
+    if not job.is_made():
+        return None
+    record = known.last if known else None
+    if record is not None and holds(job.target, record.output):
+        is_same = holds(job.source, record.source) if source is None else record.source == source
+        if is_same:
+            return None
+    message = (
+        f"exists already, but was not made from {job.source} as it is now, which is left out: it is {AS_LARGE_ALREADY}"
+    )
+    hint = "Remove this output, run without --skip-larger, or choose another directory with -o."
+    return OutputError(message, path=job.target, hint=hint)
 
 
 def _made_from_other_input(job: Job, record: Record | None) -> OutputError:

@@ -277,7 +277,7 @@ def show_plan(
     """
     from adacode_cli.batch.outcome import failed_entry, failed_job
     from adacode_cli.batch.report import Tally
-    from adacode_cli.batch.trees import Standing
+    from adacode_cli.batch.trees import Standing, outdated
 
     tally = Tally(plan.num_files)
 
@@ -289,6 +289,8 @@ def show_plan(
         fate = foresight.forecast(job)
         if lacking := _without_mask(plan, job):
             fails(failed_job(job, lacking))
+        elif fate is Fate.LEFT_OUT and (stale := outdated(job, trees.known(job) if plan.has_tree else None)):
+            fails(failed_job(job, stale))
         elif trees.resume and plan.has_tree and job.is_made() and trees.standing(job) is Standing.SAME_OPTIONS:
             console.left_out(job.source, job.target, "done already, if nothing has changed")
         elif error := foresight.refusal(headed := foresight.headed(job), keeping):

@@ -105,6 +105,28 @@ def test_shrinking_and_leaving_out(adacode, mixed, tmp_path):
     assert (left[-1]["done"], left[-1]["skipped"]) == (1, 2)
 
 
+def test_an_output_of_an_earlier_version_of_a_file_that_is_left_out_is_reported(adacode, photo, tmp_path):
+    size = ("sr", "p", "--long-edge", "60", "-o", "out", "--skip-larger", *W)
+    photo("p/a.png", (30, 20))
+    photo("p/b.png", (30, 20))
+    ok(adacode(*size))
+    before = (tmp_path / "out" / "a.png").read_bytes()
+    photo("p/a.png", (90, 60))
+    words = "out/a.png: exists already, but was not made from p/a.png as it is now, which is left out"
+    for options in ((), (), ("--dry-run",), ("--overwrite",), ("--overwrite", "--dry-run"), ("--no-resume",)):
+        result = adacode(*size, *options)
+        assert (result.returncode, words in result.stderr.decode()) == (9, True), options
+        assert "run without --skip-larger" in result.stderr.decode()
+        assert (tmp_path / "out" / "a.png").read_bytes() == before
+    one = adacode("sr", "p/a.png", "--long-edge", "60", "-o", "out/a.png", "--skip-larger", "--overwrite", *W)
+    assert (one.returncode, words in one.stderr.decode()) == (6, True)
+    (tmp_path / "out" / "a.png").unlink()
+    assert ok(adacode(*size, "--json"))[-1]["as_large"]["left_out"] == 1
+    ok(adacode("sr", "p", "--long-edge", "60", "-o", "out", *W))
+    assert (tmp_path / "out" / "a.png").read_bytes() == (tmp_path / "p" / "a.png").read_bytes()
+    assert ok(adacode(*size, "--json"))[-1]["skipped"] == 2  # the copy is of this version
+
+
 def test_what_to_do_with_larger_images_is_part_of_the_options_only_where_results_differ(adacode, mixed):
     size = ("sr", "p", "--long-edge", "35", "-o", "out", *W)
     assert ok(adacode(*size, "--json"))[-1]["done"] == 3
