@@ -18,7 +18,7 @@ from adacode_cli.cli.console import Console
 from adacode_cli.cli.hole_options import HoleOptions
 from adacode_cli.cli.options import effective
 from adacode_cli.cli.restore_options import RestoreOptions, shard_of
-from adacode_cli.errors import InputError, UsageError
+from adacode_cli.errors import InputError, OutputError, UsageError
 from adacode_cli.limits import DEFAULT_QUALITY
 from adacode_cli.sizes import AS_LARGE_ALREADY, DEFAULT_SIZING, Fate, Sizing
 from adacode_cli.tasks import TASKS
@@ -277,7 +277,7 @@ def show_plan(
     """
     from adacode_cli.batch.outcome import failed_entry, failed_job
     from adacode_cli.batch.report import Tally
-    from adacode_cli.batch.trees import Standing, outdated
+    from adacode_cli.batch.trees import Standing
 
     tally = Tally(plan.num_files)
 
@@ -287,10 +287,8 @@ def show_plan(
 
     for job in plan.jobs:
         fate = foresight.forecast(job)
-        if lacking := _without_mask(plan, job):
-            fails(failed_job(job, lacking))
-        elif fate is Fate.LEFT_OUT and (stale := outdated(job, trees.known(job) if plan.has_tree else None)):
-            fails(failed_job(job, stale))
+        if known := _without_mask(plan, job) or _outdated(plan, trees, job, fate):
+            fails(failed_job(job, known))
         elif trees.resume and plan.has_tree and job.is_made() and trees.standing(job) is Standing.SAME_OPTIONS:
             console.left_out(job.source, job.target, "done already, if nothing has changed")
         elif error := foresight.refusal(headed := foresight.headed(job), keeping):
@@ -322,3 +320,12 @@ def _without_mask(plan: Plan, job: Job) -> InputError | None:
     except InputError as error:
         return error
     return None
+
+
+def _outdated(plan: Plan, trees: Trees, job: Job, fate: Fate | None) -> OutputError | None:
+    """The error of a job that will be left out, although its output was made from something else."""
+    from adacode_cli.batch.trees import outdated
+
+    if fate is not Fate.LEFT_OUT:
+        return None
+    return outdated(job, trees.known(job) if plan.has_tree else None)
