@@ -8,11 +8,11 @@ contains beside its pixels. The rest is known when the file is read.
 from __future__ import annotations
 
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 
@@ -34,6 +34,8 @@ from adacode_cli.imaging.samples import top_of
 from adacode_cli.limits import HEAD_BYTES
 from adacode_cli.sizes import Fate, Size, Sizing
 
+_Value = TypeVar("_Value")
+
 
 @dataclass(frozen=True)
 class Foresight:
@@ -54,17 +56,22 @@ class Foresight:
     def sizes(self, height: int, width: int) -> tuple[Size, ...]:
         """The sizes that the result of an image can have, if it is stored with height × width pixels, perhaps turned.
 
-        Raises InputError as `size` does.
+        Raises InputError if it is too small for its size both ways.
         """
-        return tuple(self.sizing.size(*one) for one in self._upright(height, width))
+        return self._either_way(self.sizing.size, height, width)
 
     def fate(self, image: Decoded) -> Fate:
-        """What happens to a whole file: COPIED and LEFT_OUT only if this is so for all of its pages."""
-        sizes = {page.size for page in image.pages}
+        """What happens to a whole file: COPIED and LEFT_OUT only if this is so for all of its pages.
+
+        Pages that are not decoded yet may be stored turned: for them it is a fate that they can have. Raises InputError
+        for a page that is too small for its size.
+        """
+        fates = {self.sizing.fate(*page.size) for page in image.pages}
+        fate = fates.pop() if len(fates) == 1 else Fate.RESTORED
         for height, width, _ in image.following:
-            sizes |= set(self._upright(height, width))
-        fates = {self.sizing.fate(*size) for size in sizes}
-        return fates.pop() if len(fates) == 1 else Fate.RESTORED
+            if fate is not Fate.RESTORED and fate not in self._either_way(self.sizing.fate, height, width):
+                return Fate.RESTORED
+        return fate
 
     def forecast(self, job: Job) -> Fate | None:
         """The `fate` of a job's source, by its header; None if that does not tell."""
@@ -81,6 +88,18 @@ class Foresight:
     def _upright(self, height: int, width: int) -> tuple[Size, ...]:
         """The sizes of the upright image that matter, of one that is stored with height × width pixels."""
         return ((height, width), (width, height)) if self.sizing.depends_on_turn else ((height, width),)
+
+    def _either_way(self, what: Callable[[int, int], _Value], height: int, width: int) -> tuple[_Value, ...]:
+        """`what` of an image that is stored with height × width pixels, or turned. Raises InputError if both do."""
+        found, errors = [], []
+        for size in self._upright(height, width):
+            try:
+                found.append(what(*size))
+            except InputError as error:
+                errors.append(error)
+        if not found:
+            raise errors[0]
+        return tuple(found)
 
     def check(self, image: Decoded, holes: Sequence[Hole], format: str, keeping: Keeping) -> None:
         """Raises OutputError if the result of a decoded image will be refused; `holes` are those of its pages."""

@@ -261,9 +261,16 @@ class Stages:
         """(`read`, with the bytes of its file if the output is a copy; the fate of the file).
 
         A file is copied byte by byte, so nothing is lost, unless the output has another format or the file is damaged.
+        For this, and to leave it out, all its pages are decoded. Raises InputError for a damaged page, or one that is
+        too small for its size.
         """
         fate = self.foresight.fate(read.image)
         is_copy = fate is Fate.COPIED and read.image.format == format_name and not read.image.salvaged
+        if not is_copy and fate is not Fate.LEFT_OUT:
+            return read, fate
+        windows = read.further() if read.further and formats.named(format_name).pages else iter(())
+        if any(self.foresight.fate(window.image) is not fate for window in windows):
+            return read, Fate.RESTORED
         return (replace(read, unchanged=data, further=None) if is_copy else read), fate
 
     def foresee(self, read: Read, format_name: str) -> None:
@@ -331,9 +338,10 @@ class Stages:
 
     def _max_sample_bytes(self, image: Decoded) -> int:
         """An upper bound for the bytes of the restored samples of all pages, each with colours and alpha."""
-        sizes = [(*page.size, page.pixels.itemsize) for page in image.pages] + list(image.following)
-        largest = ((max(map(math.prod, self.foresight.sizes(*size))), depth) for *size, depth in sizes)
-        return sum(4 * num_pixels * depth for num_pixels, depth in largest)
+        samples = [math.prod(self.foresight.size(*page.size)) * page.pixels.itemsize for page in image.pages]
+        for height, width, depth in image.following:
+            samples.append(max(map(math.prod, self.foresight.sizes(height, width))) * depth)
+        return 4 * sum(samples)
 
     def _quarantined(self, quarantine: Path, job: Job, image: object) -> Path:
         assert isinstance(image, Decoded), "the guard passes on the image that it refused"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from dataclasses import replace
@@ -11,76 +10,22 @@ from io import BytesIO
 import numpy as np
 import pytest
 import tifffile
+from long_documents import HISTORY, carry_out, documents, files, leftovers, noise, stages
 from nearest import NearestRestorer
-from PIL import Image, ImageCms
+from PIL import Image
 
 from adacode_cli.batch import events, masks
-from adacode_cli.batch.discover import Found, Selection
-from adacode_cli.batch.enlarging import Enlarging
+from adacode_cli.batch.discover import Found
 from adacode_cli.batch.foresight import Foresight
-from adacode_cli.batch.journal import JOURNAL
 from adacode_cli.batch.keeping import Keeping
-from adacode_cli.batch.local import LocalExecutor
-from adacode_cli.batch.naming import Naming
-from adacode_cli.batch.plan import Job, OnExisting, make_plan
-from adacode_cli.batch.record import Settings
+from adacode_cli.batch.plan import Job
 from adacode_cli.batch.restoring import Restoring
-from adacode_cli.batch.run import run
 from adacode_cli.batch.stages import Stages
 from adacode_cli.batch.stream import restore_bytes
-from adacode_cli.batch.trees import Trees
 from adacode_cli.errors import DeviceError, InputError, OutputError, QualityError
 from adacode_cli.imaging import read_back, tiff_codec
 from adacode_cli.imaging.decode import decode
-from adacode_cli.imaging.image import Decoded
-from adacode_cli.imaging.provenance import HistoryEntry
-from adacode_cli.sizes import Fate, Sizing
-
-HISTORY = HistoryEntry("sr-x2", "w", "0" * 64)
-SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-
-
-def noise(shape, dtype, seed):
-    values = np.random.default_rng(seed).random(shape)
-    return values.astype(dtype) if dtype == np.float32 else (values * np.iinfo(dtype).max).astype(dtype)
-
-
-def described(page: int) -> bytes:
-    """An EXIF block with three directories."""
-    block = Image.Exif()
-    block[270] = f"page {page}"
-    block[306] = "2024:01:02 03:04:05"
-    block.get_ifd(0x8769)[36867] = f"2024:01:02 03:04:{page:02}"
-    block.get_ifd(0x8769)[37500] = bytes([page]) * (11 + page)
-    block.get_ifd(0x8825)[1] = "N"
-    return block.tobytes().removeprefix(b"Exif\0\0")
-
-
-def documents() -> dict[str, bytes]:
-    """TIFF files of several pages."""
-    plain = BytesIO()
-    with tifffile.TiffWriter(plain) as writer:
-        for page, shape in enumerate([(9, 12, 3), (5, 7), (6, 4), (8, 5)]):
-            kind = "rgb" if len(shape) == 3 else "minisblack"
-            tags = [(65000, 3, 1, page, True), (274, 3, 1, 6 if page == 3 else 1, True)]
-            samples = noise(shape, (np.uint8, np.float32, np.uint16)[page % 3], page)
-            writer.write(samples, photometric=kind, metadata=None, extratags=tags, resolution=(72 + page, 72))
-    pages = []
-    for page in range(7):
-        channels = page % 3 != 1
-        pixels = noise((10 + page, 12, 3)[: 2 + channels], (np.uint8, np.uint16)[page % 2], page)
-        alpha = noise(pixels.shape[:2], pixels.dtype, 99) if page in (2, 3) else None
-        icc = SRGB if channels else None
-        xmp = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'/>" if page == 4 else None
-        pages.append(Decoded(pixels, alpha, "tiff", icc, described(page) if page != 5 else None, xmp=xmp, page=page))
-    carried = tiff_codec.write(
-        [(np.dstack([page.pixels] + ([page.alpha] if page.alpha is not None else [])), page.metadata) for page in pages]
-    )
-    same = BytesIO()
-    with tifffile.TiffWriter(same, bigtiff=True) as writer:
-        for page in range(5):
-            writer.write(noise((9, 12, 3), np.uint8, page), photometric="rgb", metadata=None)
-    return {"plain.tif": plain.getvalue(), "carried.tif": carried, "same.tiff": same.getvalue()}
+from adacode_cli.sizes import Sizing
 
 
 @pytest.fixture
@@ -89,35 +34,6 @@ def folder(tmp_path):
     for name, data in documents().items():
         (tmp_path / "p" / name).write_bytes(data)
     return tmp_path / "p"
-
-
-def carry_out(source, out, stages, *, suffix=None, listener=lambda _event: None, jobs=None):
-    """(the report of a run, every file under a final name, the journal's lines without times)."""
-    trees = Trees(Settings("o", "w"), resume=True, replace=False)
-    naming = Naming("sr-x2", out, format=suffix)
-    plan = make_plan([source], naming, Selection(), OnExisting.REFUSE, may_go_on=trees.may_go_on)
-    trees.begin(plan.roots)
-    report = run(plan, LocalExecutor(stages, jobs=jobs), on_event=listener, trees=trees)
-    assert leftovers(out) == []
-    return report, files(out), journal(out)
-
-
-def files(out):
-    return {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
-
-
-def leftovers(out):
-    return list(out.rglob("*.adacode-part"))
-
-
-def journal(out):
-    lines = map(json.loads, (out / JOURNAL).read_text().splitlines())
-    dropped = {"time", "seconds", "peak_memory_bytes"}
-    return sorted(({k: v for k, v in line.items() if k not in dropped} for line in lines), key=str)
-
-
-def stages(restore=None, **options) -> Stages:
-    return Stages(restore or Restoring(NearestRestorer(), "sr", 2.0), **options)
 
 
 def notes(log):
@@ -168,34 +84,6 @@ def test_whether_a_document_is_large_counts_all_its_pages(monkeypatch, folder, t
     monkeypatch.setattr(tiff_codec, "_MAX_BYTES_WITHOUT_BIG", bound - 1)
     _, found, _ = carry_out(folder / "same.tiff", tmp_path / "b", scaled)
     assert found["same.tiff"][2] == 43
-
-
-@pytest.mark.parametrize("as_large", [Fate.COPIED, Fate.SHRUNK, Fate.LEFT_OUT])
-@pytest.mark.parametrize("sizing", [Sizing("long-edge", 12), Sizing("width", 9), Sizing("long-edge", 7)])
-def test_sizes_page_by_page_are_those_at_once(monkeypatch, folder, tmp_path, sizing, as_large):
-    """Some pages are as large already, of `same.tiff` all, and one of `plain.tif` is stored turned."""
-    wanted = replace(sizing, as_large=as_large)
-
-    def run_of_network(scale, size):
-        return Restoring(NearestRestorer(), "sr", scale, 1.0, size)
-
-    restore = Enlarging(wanted, (4, 2), run_of_network, lambda *_, **__: None)
-    sized = stages(restore, foresight=Foresight(wanted), keeping=Keeping(HISTORY))
-    whole = carry_out(folder, tmp_path / "a", sized)
-    monkeypatch.setattr(tiff_codec, "WINDOW_PIXELS", 1)
-    by_page = carry_out(folder, tmp_path / "b", sized)
-    assert by_page[1:] == whole[1:]
-    assert by_page[0].fates == whole[0].fates
-    is_left_out = as_large is Fate.LEFT_OUT
-    assert ("same.tiff" in whole[1]) is not is_left_out
-    if not is_left_out:  # its pages are 12 pixels wide
-        is_copy = as_large is Fate.COPIED or sizing.amount == 12
-        assert (whole[1]["same.tiff"] == (folder / "same.tiff").read_bytes()) is is_copy
-    for name, data in whole[1].items():
-        made, given = decode(data, name=name), decode((folder / name).read_bytes(), name=name)
-        sizes = [(wanted.size(*page.size), page.size) for page in given.pages]
-        kept = [page.size if after == page.size else after for page, (after, _) in zip(given.pages, sizes, strict=True)]
-        assert [page.size for page in made.pages] == kept
 
 
 def test_a_block_that_cannot_be_read_back_is_lost_in_both_ways(monkeypatch, folder, tmp_path):
