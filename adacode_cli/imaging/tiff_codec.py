@@ -33,8 +33,6 @@ from adacode_cli.imaging.refusals import LIBRARY_ERRORS, counted_pixels, parsing
 from adacode_cli.imaging.resolution import Resolution, rational
 from adacode_cli.limits import MAX_METADATA_BYTES, MAX_PAGES, MAX_SUM_OF_METADATA_BYTES, WINDOW_PIXELS
 
-_RAW_PHOTOMETRIC = (32803, 34892)
-_DNG_VERSION = 50706
 _BLOCKS = {"icc": 34675, "xmp": 700, "iptc": 33723}
 _PHOTOSHOP = 34377
 _PALETTE, _UNSIGNED = 3, 1  # of PhotometricInterpretation, of SampleFormat
@@ -171,10 +169,8 @@ def _specific(data: bytes) -> Format | None:
 
 
 def _is_raw(page: TiffPage, data: bytes) -> bool:
-    if page.photometric in _RAW_PHOTOMETRIC or _DNG_VERSION in page.tags or data[8:10] == b"CR":
-        return True
-    # NEF and ARW begin with a preview; the image itself is in a subdirectory.
-    return bool(page.is_reduced and page.subifds)
+    codes = [tag.code for tag in page.tags]
+    return tiff_tags.is_raw(page.photometric, codes, data[:16], is_preview=bool(page.is_reduced and page.subifds))
 
 
 def _orientation(page: TiffPage) -> int | None:

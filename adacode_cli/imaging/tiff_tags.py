@@ -8,7 +8,7 @@ program that wrote the file, which is replaced, and the second directory of an E
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 import tifffile
@@ -54,6 +54,7 @@ _REDUCED, _MASK, _OLD_REDUCED = 1, 4, 2
 _COLORS = {0: 1, 1: 1, 2: 3, 3: 1, 4: 1, 5: 4, 6: 3, 8: 3, 9: 3, 10: 3}  # photometric interpretation → channels
 _WIDTH, _HEIGHT, _BITS, _SAMPLE_FORMAT = 256, 257, 258, 339
 _FLOAT = 3
+_DNG_VERSION, _MOSAIC_PHOTOMETRIC = 50706, (32803, 34892)
 _GREY = (0, 1)
 _METADATA = {34675: "icc", 34665: "exif", 700: "xmp", 33723: "iptc"}
 _MAX_TAGS = 4096  # of a directory
@@ -148,7 +149,7 @@ def pages(file: bytes) -> Iterator[Iterator[Item]]:
 
 
 def header(file: Bytes) -> Header | None:
-    """The header of the first page, with the number of pages."""
+    """The header of the first page, with the number of pages; None for camera raw, whose first page is a preview."""
     structure, at = _Structure.of(file)
     structure.left = min(structure.left, _MAX_TAGS_FOR_HEADER)
     seen: set[int] = set()
@@ -157,9 +158,26 @@ def header(file: Bytes) -> Header | None:
     while at and at not in seen and len(seen) < MAX_PAGES:
         seen.add(at)
         tags, at = structure.directory(at)
+        if first is None and _is_raw_page(structure, tags, file):
+            return None
         first = first or _header_of_page(structure, tags)
         pages += pages == 0 or not _kind(structure, tags) & (_REDUCED | _MASK)
     return first and replace(first, pages=pages)
+
+
+def is_raw(photometric: int | None, codes: Collection[int], start: bytes, *, is_preview: bool) -> bool:
+    """Whether a TIFF file is camera raw, by its first directory and the beginning of the file.
+
+    codes: of its tags. is_preview: it is a reduced image, and has subdirectories.
+    """
+    # NEF and ARW begin with a preview; the image itself is in a subdirectory.
+    return photometric in _MOSAIC_PHOTOMETRIC or _DNG_VERSION in codes or start[8:10] == b"CR" or is_preview
+
+
+def _is_raw_page(structure: _Structure, tags: list[TagPlace], file: Bytes) -> bool:
+    codes = [code for code, *_ in tags]
+    is_preview = bool(_kind(structure, tags) & _REDUCED) and _SUBDIRECTORIES in codes
+    return is_raw(structure.number(tags, _PHOTOMETRIC), codes, bytes(file[:_HEADER_BYTES]), is_preview=is_preview)
 
 
 def _header_of_page(structure: _Structure, tags: list[TagPlace]) -> Header:

@@ -30,3 +30,18 @@ def test_a_folder_with_a_raw_beside_a_jpeg(adacode, photo, tmp_path):
     assert b"2 skipped" in adacode("sr", "p", "--strict", *W).stderr
     assert adacode("sr", "p", "--exclude", "*.DNG", "-o", "other", *W).returncode == 0
     assert not (tmp_path / "other" / "a.DNG.tif").exists()
+
+
+def test_a_preview_says_nothing_of_the_size(adacode, tmp_path):
+    """The first directory of the file holds 18×12 pixels, the image has 600×400."""
+    (tmp_path / "p").mkdir()
+    write_dng(tmp_path / "p" / "a.dng", light(400, 600), preview=True)
+    run = ("sr", "p", "--long-edge", "610", "-o", "out", "--format", "tiff", *W)
+    planned = adacode(*run, "--dry-run", "--json")
+    assert planned.returncode == 0, planned.stderr
+    events = [json.loads(line) for line in planned.stdout.splitlines()]
+    assert [event["event"] for event in events] == ["file-planned", "run-estimated"]
+    assert events[1]["unknown_files"] == 1
+    assert adacode(*run).returncode == 0
+    (made,) = (tmp_path / "out").glob("a*.tif")
+    assert tifffile.imread(made).shape == (407, 610, 3)
