@@ -11,14 +11,17 @@ import math
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from adacode_cli import formats
 from adacode_cli.batch.plan import Job
+from adacode_cli.errors import InputError
 from adacode_cli.formats import Format
 from adacode_cli.imaging.codec import Header
 from adacode_cli.imaging.encode import format_of
+from adacode_cli.imaging.headers import format_at
 from adacode_cli.limits import DEFAULT_QUALITY
 
 # Bytes of a file for each pixel of a colour image with 8 bits at quality 95, for images of the same size as their
@@ -70,8 +73,9 @@ class Needs:
     """The sums over the files of a run. `add` counts one file.
 
     quality: of lossy outputs. size_of: (height, width) of an input → those of its result. runs_of: (height, width) of
-    an input → the pixels that each run of the network gets for it; none if it is copied or made smaller.
-    num_unknown: files whose headers cannot be read; they are in `num_files` alone.
+    an input → the pixels that each run of the network gets for it; none if it is copied or made smaller. upright:
+    (height, width) of a file as its header states them → those of the upright input; it may raise InputError.
+    num_unknown: files of which this is not known, as of those without a header; they are in `num_files` alone.
     num_runs, run_pixels: of the network, and the pixels that these runs get.
     input_pixels, output_pixels: of all pages. num_bytes: of all outputs.
     """
@@ -79,6 +83,7 @@ class Needs:
     quality: int
     size_of: Callable[[int, int], tuple[int, int]]
     runs_of: Callable[[int, int], list[int]] = lambda height, width: [height * width]
+    upright: Callable[[int, int], tuple[int, int]] = lambda height, width: (height, width)
     num_files: int = 0
     num_unknown: int = 0
     num_runs: int = 0
@@ -91,13 +96,15 @@ class Needs:
     def add(self, job: Job) -> None:
         """Counts a job; its `header` is that of its source, or None."""
         self.num_files += 1
-        if (header := job.header) is None:
+        header, given = job.header, None
+        with suppress(InputError):  # A header may be wrong, so this is no error.
+            given = self.upright(header.height, header.width) if header else None
+        if header is None or given is None:
             self.num_unknown += 1
             return
-        pixels, (height, width) = header.width * header.height, self.size_of(header.height, header.width)
+        pixels, (height, width), runs = math.prod(given), self.size_of(*given), self.runs_of(*given)
         format = formats.of_suffix(job.target.suffix)
         pages = header.pages if format is not None and format.pages else 1
-        runs = self.runs_of(header.height, header.width)
         self.num_runs += pages * len(runs)
         self.run_pixels += pages * sum(runs)
         self.input_pixels += pages * pixels
@@ -105,7 +112,7 @@ class Needs:
         scale = math.sqrt(height * width / pixels)
         num_bytes = int(self._bytes_per_pixel(job, header, scale, pages * pixels) * pages * height * width)
         num_bytes += _BESIDE_BYTES
-        if not runs and (height, width) == (header.height, header.width):
+        if not runs and (height, width) == given and format_at(job.source) == format_of(job.target):
             num_bytes = _size(job.source)  # a copy
         self.num_bytes += num_bytes
         self._bytes_in[job.root] = self._bytes_in.get(job.root, 0) + num_bytes - _size(job.target)

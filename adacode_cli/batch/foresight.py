@@ -7,6 +7,7 @@ contains beside its pixels. The rest is known when the file is read.
 
 from __future__ import annotations
 
+import math
 import stat
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -27,7 +28,7 @@ from adacode_cli.imaging import inventory
 from adacode_cli.imaging.codec import Header, format_in
 from adacode_cli.imaging.decode import check_kind
 from adacode_cli.imaging.encode import check_writable, format_of
-from adacode_cli.imaging.headers import read_header
+from adacode_cli.imaging.headers import format_at, read_header
 from adacode_cli.imaging.image import Decoded, Item
 from adacode_cli.imaging.refusals import too_many_bytes, too_many_pixels
 from adacode_cli.imaging.samples import top_of
@@ -59,6 +60,16 @@ class Foresight:
         Raises InputError if it is too small for its size both ways.
         """
         return self._either_way(self.sizing.size, height, width)
+
+    def upright(self, height: int, width: int) -> Size:
+        """The size of an upright image that is stored with height × width pixels: of the two possible ones, that with
+        the larger result. Raises InputError as `sizes` does.
+        """
+
+        def with_result(height: int, width: int) -> tuple[int, Size]:
+            return math.prod(self.sizing.size(height, width)), (height, width)
+
+        return max(self._either_way(with_result, height, width), key=lambda one: one[0])[1]
 
     def fate(self, image: Decoded) -> Fate:
         """What happens to a whole file: COPIED and LEFT_OUT only if this is so for all of its pages.
@@ -156,7 +167,7 @@ class Foresight:
     def _stays_as_it_is(self, job: Job, format: str) -> bool:
         """Whether nothing is written for a job, or the bytes of its source."""
         fate = self.forecast(job)
-        return fate is Fate.LEFT_OUT or (fate is Fate.COPIED and _format_in(job.source) == format)
+        return fate is Fate.LEFT_OUT or (fate is Fate.COPIED and format_at(job.source) == format)
 
     def _check_sizes(self, header: Header, format: str) -> None:
         """Raises InputError or OutputError if no result that the image can have is possible in this format."""
@@ -183,14 +194,6 @@ def _check_pixels(header: Header, max_pixels: int, source: Path) -> None:
     """Raises InputError if the first page has more than `max_pixels` pixels."""
     if header.width * header.height > max_pixels:
         raise too_many_pixels(f"{header.width}×{header.height} pixels", max_pixels, name=str(source))
-
-
-def _format_in(source: Path) -> str | None:
-    """The name of the format of a file, by its first bytes."""
-    with suppress(OSError), source.open("rb") as file:
-        format = formats.of_bytes(file.read(HEAD_BYTES))
-        return format.name if format else None
-    return None
 
 
 def _of_codes(file: BinaryIO) -> Header | None:

@@ -45,7 +45,8 @@ def dry_run(paths: list[Path], options: RestoreOptions, request: Request, consol
     began = time.perf_counter()
     check_weights(description)
     foresight = foresight_of(options, request)
-    needs = Needs(options.quality or DEFAULT_QUALITY, foresight.size, partial(run_pixels, foresight.sizing))
+    quality, runs_of = options.quality or DEFAULT_QUALITY, partial(run_pixels, foresight.sizing)
+    needs = Needs(quality, foresight.size, runs_of, foresight.upright)
     exit_code = show_plan(plan, console, trees, foresight, keeping_of(options), needs=needs)
     with console.waiting(f"loading {options.weights}, and measuring how fast this machine is"):
         seconds, speed, unknown = _time(description, needs, began, partial(_check_made, plan, trees))
@@ -66,7 +67,7 @@ def check_weights(description: Description) -> None:
 def run_pixels(sizing: Sizing, height: int, width: int) -> list[int]:
     """The pixels that each run of the network gets for an image of this size, with networks of ×2 and ×4.
 
-    None if the image is copied or made smaller. Raises InputError for an image that is too small for its size.
+    Empty if the image is copied or made smaller. Raises InputError for an image that is too small for its size.
     """
     if sizing.fate(height, width) is not Fate.RESTORED:
         return []

@@ -48,6 +48,16 @@ def header_in(file: BinaryIO) -> Header | None:
     return None
 
 
+def format_at(path: Path) -> str | None:
+    """The name of the format of the file `path`, by its first bytes; None if they tell of none. Camera raw that has the
+    structure of a TIFF counts as a TIFF here.
+    """
+    with suppress(OSError, ValueError), path.open("rb") as file:
+        format = formats.of_bytes(file.read(_START_BYTES))
+        return format.name if format else None
+    return None
+
+
 class Opened:
     """An open file with the interface of bytes; each slice is read on access.
 

@@ -16,11 +16,13 @@ from PIL import Image
 
 from adacode_cli.batch.discover import Found
 from adacode_cli.batch.estimate import Disk, Needs
+from adacode_cli.batch.foresight import Foresight
 from adacode_cli.batch.plan import Job
 from adacode_cli.cli.cost import size
 from adacode_cli.cli.dry_run import run_pixels
 from adacode_cli.cli.speed import FILE_NAME, Speed, _line
 from adacode_cli.engine.restorer import Restorer
+from adacode_cli.imaging.codec import Header
 from adacode_cli.imaging.encode import encode
 from adacode_cli.imaging.headers import read_header
 from adacode_cli.imaging.image import Decoded
@@ -322,3 +324,37 @@ def test_a_target_size_is_estimated_for_each_image(adacode, photo, tmp_path):
     assert found["output_megapixels"] == pytest.approx((40 * 27 + 90 * 60) / 1e6, abs=1e-3)
     copied = files[1].stat().st_size
     assert copied + 40 * 27 * 3 < found["output_bytes"] < copied + 40 * 27 * 3 + 3000
+
+
+def test_narrow_and_turned_images_with_a_width(adacode, photo, tmp_path):
+    """A file of 15×400 may be stored turned: then it is wide enough already. One of 60×90 shows 90×60 or 60×90."""
+    narrow = photo("p/narrow.bmp", (15, 400))
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.open(photo("b.png", (90, 60))).save(tmp_path / "p" / "turned.jpg", exif=exif)
+    run = ("sr", "p", "--width", "320", "-o", "out", *W)
+    result = adacode(*run, "--dry-run", "--json")
+    assert result.returncode == 0, result.stderr
+    found = estimated(result)
+    assert (found["files"], found["unknown_files"]) == (2, 0)
+    assert found["output_megapixels"] == pytest.approx((15 * 400 + 320 * 480) / 1e6, abs=1e-3)
+    alone = estimated(adacode("sr", "p/narrow.bmp", "--width", "320", "-o", "out", "--dry-run", "--json", *W))
+    assert alone["output_bytes"] == narrow.stat().st_size
+    assert adacode(*run).returncode == 9  # It is not stored turned.
+    assert Image.open(tmp_path / "out" / "turned.jpg").size == (320, 480)
+
+
+def test_an_image_that_is_kept_in_another_format_is_no_copy(adacode, photo):
+    source = photo("p/a.bmp", (300, 200))
+    kept = ("sr", "p", "--width", "100", "-o", "out", "--dry-run", "--json", *W)
+    assert estimated(adacode(*kept))["output_bytes"] == source.stat().st_size
+    photo("p/a.png", (300, 200)).rename(source)  # a PNG by its content
+    assert estimated(adacode(*kept))["output_bytes"] == pytest.approx(300 * 200 * 3, abs=3000)
+
+
+def test_the_size_of_an_input_of_which_nothing_is_known(tmp_path):
+    needs = Needs(95, Sizing("width", 320).size, upright=Foresight(Sizing("width", 320)).upright)
+    found = Found(tmp_path, "a.bmp", in_tree=True)
+    needs.add(Job(found, tmp_path, "a.bmp", header=Header(9, 9)))
+    needs.add(Job(found, tmp_path, "a.bmp"))
+    assert (needs.num_files, needs.num_unknown, needs.num_bytes) == (2, 2, 0)
