@@ -78,10 +78,12 @@ class WeightsSource:
         return read_any(self._own_paths()[-1]).config.scale
 
     def needs_download(self, task: str, scale: int) -> bool:
-        """Whether `network` would download a file first; nothing is downloaded here. Raises WeightsError."""
+        """Whether `network` would download a file first; nothing is downloaded here. A family whose largest scale is
+        smaller than `scale` is asked for that one, which runs of the network repeat. Raises WeightsError.
+        """
         match self.location:
             case FamilyName(family):
-                entry = self.catalogue.for_task(family, task, scale)
+                entry = self.catalogue.for_task(family, task, min(scale, self.largest_scale(task)))
             case EntryName(name):
                 entry = self.catalogue.entry(name)
             case LocalFile():

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from adacode_cli.batch.estimate import Needs
     from adacode_cli.batch.plan import Plan
     from adacode_cli.batch.trees import Trees
+    from adacode_cli.engine.restorer import Restorer
 
 
 def dry_run(paths: list[Path], options: RestoreOptions, request: Request, console: Console) -> int:
@@ -44,12 +45,13 @@ def dry_run(paths: list[Path], options: RestoreOptions, request: Request, consol
     description = description_of(options, request, plan.masks)
     began = time.perf_counter()
     check_weights(description)
+    checked_s = time.perf_counter() - began
     foresight = foresight_of(options, request)
     quality, runs_of = options.quality or DEFAULT_QUALITY, partial(run_pixels, foresight.sizing)
     needs = Needs(quality, foresight.size, runs_of, foresight.upright)
     exit_code = show_plan(plan, console, trees, foresight, keeping_of(options), needs=needs)
     with console.waiting(f"loading {options.weights}, and measuring how fast this machine is"):
-        seconds, speed, unknown = _time(description, needs, began, partial(_check_made, plan, trees))
+        seconds, speed, unknown = _time(description, needs, checked_s, partial(_check_made, plan, trees))
     if needs.num_files:
         console.estimated(Cost(needs, tuple(needs.disks()), seconds, speed, unknown))
     if refusal is not None:
@@ -81,6 +83,13 @@ def _one_run(sizing: Sizing) -> Sizing:
     return sizing if sizing.kind == "scale" and sizing.amount <= largest else Sizing("scale", largest)
 
 
+def _needs_download(restorer: Restorer, description: Description) -> bool:
+    """Whether the run would download any of the networks that its images may need. Raises UsageError, WeightsError."""
+    task = TASKS[description.task]
+    factors = description.sizing.possible_factors(task.scales) if task.enlarges else task.scales
+    return any(restorer.needs_download(task.name, factor) for factor in factors)
+
+
 def _planned(paths: list[Path], options: RestoreOptions, request: Request) -> tuple[Plan, Trees, OutputError | None]:
     """(the plan, what is known of its trees, the error of a run that must not replace existing outputs)."""
     trees = trees_of(options, request)
@@ -104,23 +113,24 @@ def _check_made(plan: Plan, trees: Trees, digest: str) -> None:
 
 
 def _time(
-    description: Description, needs: Needs, began: float, check: Callable[[str], None]
+    description: Description, needs: Needs, checked_s: float, check: Callable[[str], None]
 ) -> tuple[float | None, Speed | None, str]:
     """(seconds, the speed that they are based on, why they are not known). Raises WeightsError, DeviceError, and what
     `check` raises, which is called with the digest of the weights.
 
-    began: when the weights began to be loaded, as a run must load them too.
+    checked_s: the time of `check_weights`, which is a part of loading, as a run must load the weights too.
     """
     from adacode_cli.imaging.decode import decode
 
     restorer, one_run = description.network.restorer(), replace(description, sizing=_one_run(description.sizing))
-    if restorer.needs_download(description.task, one_run.sizing.amount):
+    if _needs_download(restorer, description):
         return None, None, f"{description.network.shown} must be downloaded first"
+    began = time.perf_counter()
     stages, digest = description.stages(decode)
+    loading_s = checked_s + time.perf_counter() - began
     check(digest)
     if one_run.sizing != description.sizing:
         stages, digest = one_run.stages(decode)
-    loading_s = time.perf_counter() - began
     if needs.num_unknown == needs.num_files:
         return None, None, "the size of no file is known"
     if description.from_codes:

@@ -46,7 +46,7 @@ class Restorer:
         return "cpu"
 
     def needs_download(self, task, scale=4):
-        return self.name == "far"
+        return self.name == "far" or (self.name == "far-x2" and scale == 2)
 
     def prepare(self, task, scale=4, denoise=1.0):
         if self.name == "other-task":

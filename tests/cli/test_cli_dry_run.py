@@ -145,6 +145,9 @@ def test_nothing_is_downloaded(real_adacode, adacode, photo):
     assert f"time: not known, because {far} must be downloaded first" in result.stderr.decode()
     event = estimated(adacode("sr", "p", "--dry-run", "--json", "--weights", "far"))
     assert [event[key] for key in ("seconds", "device", "threads", "precision")] == [None] * 4
+    for option, absent in (("--scale=4", False), ("--scale=2", True), ("--scale=8", True), ("--width=100", True)):
+        event = estimated(adacode("sr", "p", option, "--dry-run", "--json", "--weights", "far-x2"))
+        assert (event["seconds"] is None) is absent, option
 
 
 def test_a_speed_that_cannot_be_measured_is_not_told(adacode, photo, tmp_path):
