@@ -223,8 +223,9 @@ class Restorer:
         task: a name of `tasks.TASKS`.
         image: as in the class. alpha: its alpha, H×W, if that is not its last channel; the alpha of the result is then
             `Restored.alpha`.
-        scale, denoise: for tasks that have a choice of them, as `sr` does. size: (height, width) of the result, if
-            `scale` is only to choose the network.
+        scale, denoise: for tasks that have a choice of them, as `sr` does. size: (height, width) of the result in
+            pixels, for tasks that enlarge, if `scale` is only to choose the network: each side from 1 to that of the
+            image times the factor of the network, which is the smallest that is at least `scale`.
         mask, grow, feather, exemplars: for tasks that fill holes: the mask (bool H×W, True in the hole), how far it
             grows and how far it blends beyond that, in pixels, and whether wide holes get texture from known parts of
             the image (`engine.exemplars`); or the whole `Hole`, whose `opaque` makes alpha full in the hole.
@@ -236,8 +237,7 @@ class Restorer:
         check_image(image, alpha)
         color, inside = apart(image)
         hole = _hole_of(mask, image, grow, feather, exemplars=exemplars) if known.fills_hole else None
-        if known.enlarges:
-            _check_scale(known, scale)
+        _check_size(known, scale, size, image.shape)
         coverage = inside if alpha is None else alpha
         with working(*image.shape[:2]):
             # Outside a filled hole every value stays bit-identical, also hidden colours; other tasks replace these.
@@ -341,10 +341,23 @@ def _known(name: str) -> Task:
     return TASKS[name]
 
 
-def _check_scale(task: Task, scale: float) -> None:
+def _check_size(task: Task, scale: float, size: Size | None, shape: tuple[int, ...]) -> None:
+    """Raises UsageError for a scale, or a size of the result, that a task cannot make of an image of this shape."""
+    if not task.enlarges:
+        if size is not None:
+            hint = f"Leave out the size: the results of {task.name} are as large as their images."
+            raise UsageError(f"{task.name} makes no results of another size", hint=hint)
+        return
     most = max(task.scales)
     if not 1 <= scale <= most:
         raise UsageError(f"scale {scale:g} is not between 1 and {most}", hint="For a larger factor, enlarge twice.")
+    height, width = (side * _factor(task, scale) for side in shape[:2])
+    if size is not None and not (1 <= size[0] <= height and 1 <= size[1] <= width):
+        raise UsageError(
+            f"a result of {size[1]}×{size[0]} pixels is not possible: with scale {scale:g}, it has from 1×1 to "
+            f"{width}×{height} pixels",
+            hint="Choose a smaller size, or a larger scale. For more than that, enlarge twice.",
+        )
 
 
 def _hole_of(

@@ -14,7 +14,7 @@ from adacode_cli.engine.images import resize
 from adacode_cli.engine.plan import RunOptions
 from adacode_cli.engine.restorer import Restored, Restorer
 from adacode_cli.engine.runner import Runner
-from adacode_cli.errors import DeviceError
+from adacode_cli.errors import DeviceError, UsageError
 
 DEPTHS = [np.uint8, np.uint16, np.float32]
 TASKS = ["sr", "inpaint", "reconstruct"]
@@ -187,3 +187,24 @@ def test_a_device_that_stops_working_ends_the_run(monkeypatch, message, in_a_bat
     assert not caught.value.only_this_image
     assert "--device cpu" in caught.value.hint
     assert "more" not in str(caught.value)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (20, 30), (7, 60), (40, 60)])
+def test_a_size_that_the_network_reaches(size):
+    assert restore("sr", photograph(20, 30), scale=2, size=size).image.shape == (*size, 3)
+
+
+@pytest.mark.parametrize(
+    ("task", "size", "words"),
+    [
+        ("sr", (41, 60), "a result of 60×41 pixels is not possible: with scale 2, it has from 1×1 to 60×40 pixels"),
+        ("sr", (40, 61), "61×40 pixels"),
+        ("sr", (0, 60), "60×0 pixels"),
+        ("sr", (40, -1), "-1×40 pixels"),
+        ("inpaint", (20, 30), "inpaint makes no results of another size"),
+        ("reconstruct", (10, 15), "reconstruct makes no results of another size"),
+    ],
+)
+def test_an_impossible_size(task, size, words):
+    with pytest.raises(UsageError, match=words):
+        restore(task, photograph(20, 30), scale=2, size=size)
