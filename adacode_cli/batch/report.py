@@ -30,6 +30,8 @@ REPORT = STATE / "report.json"
 SCHEMA_VERSION = 1
 # The journal has all notes.
 _MAX_NOTED = 1000
+# The counts have all of them; a folder may hold a million.
+_MAX_UNREAD = 1000
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,7 @@ def write_report(root: Path, report: Report, settings: Settings, began: datetime
         "log_error": _error_or_none(report.log_error),
         "failures": [_failure(outcome) for outcome in report.failed],
         "left_out": report.left_out.counts,
-        "unread": report.left_out.unread,
+        "unread": report.left_out.unread[:_MAX_UNREAD],
         "precisions": report.precisions,
         "as_large": report.as_large,
         "noted": report.num_noted,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,9 @@ from adacode_cli.batch.globs import Globs
 from adacode_cli.batch.left_out import LeftOut
 from adacode_cli.batch.naming import Naming
 from adacode_cli.batch.plan import OnExisting, make_plan
+from adacode_cli.batch.record import Settings
+from adacode_cli.batch.report import REPORT, Tally, write_report
+from adacode_cli.batch.state_files import STATE
 from adacode_cli.errors import InputError
 
 
@@ -142,3 +147,14 @@ def test_a_folder_without_images_says_what_it_holds(tmp_path):
     with pytest.raises(InputError, match=r"no images found; 2 files were not read: 2 PSD; left out: 1 \.xmp") as caught:
         make_plan([tmp_path], Naming("sr-x4"), Selection(), OnExisting.REFUSE)
     assert "Convert" in caught.value.hint
+
+
+def test_a_report_names_the_first_thousand(tmp_path):
+    tally = Tally(0)
+    for number in range(1234):
+        tally.left_out.add_file(f"{number}.mov", f"p/{number}.mov")
+    (tmp_path / STATE).mkdir()
+    write_report(tmp_path, tally.report(), Settings(), datetime.now(UTC))
+    written = json.loads((tmp_path / REPORT).read_text())
+    assert written["left_out"]["unread_images"] == {".mov": 1234}
+    assert written["unread"] == [f"p/{number}.mov" for number in range(1000)]
