@@ -69,7 +69,7 @@ def covered(photos: Sequence[Rgb], color: str, quality: int, subsampling: int, t
                 image, painted = with_lines(photo, color, width_px, seed, smooth=smooth)
                 stored = as_jpeg(image, quality, subsampling)
                 changed = np.linalg.norm(lab_of(stored) - plain, axis=2) > CHANGED
-                mask = mask_from_color(Decoded(stored, format="jpeg"), color, tolerance)
+                mask = mask_from_color(ColorKey(Decoded(stored, format="jpeg"), color), tolerance)
                 counts += (mask & painted).sum(), painted.sum(), (mask & changed).sum(), changed.sum()
     return counts[0] / counts[1], counts[2] / counts[3]
 

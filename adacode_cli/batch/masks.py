@@ -132,7 +132,8 @@ class Transparency:
 class OneColor:
     """The pixels of the image that have this colour, '#rrggbb', or one that is at most `tolerance` away.
 
-    tolerance: as in `mask_from_color`; None: MASK_TOLERANCE for images of lossy formats, otherwise 0.
+    tolerance: as in `mask_from_color`; None: MASK_TOLERANCE for images of lossy formats, otherwise 0, which also holds
+        for files without loss in such formats.
     """
 
     color: str
@@ -144,10 +145,11 @@ class OneColor:
         del file
         tolerance = self.tolerance
         if tolerance is None:
-            tolerance = MASK_TOLERANCE if formats.named(image.format).lossy else 0
-        hole = self.edge.hole(mask_from_color(image, self.color, tolerance))
+            tolerance = MASK_TOLERANCE if formats.named(image.format).lossy and not image.lossless else 0
+        key = ColorKey(image, self.color)
+        hole = self.edge.hole(mask_from_color(key, tolerance))
         if hole.is_nearly_empty or (self.tolerance is None and tolerance == 0):
-            hole = replace(hole, note=self._note(ColorKey(image, self.color), hole, tolerance))
+            hole = replace(hole, note=self._note(key, hole, tolerance))
         return hole
 
     def _note(self, key: ColorKey, hole: Hole, tolerance: float) -> str:
@@ -156,7 +158,9 @@ class OneColor:
             exact, near = (int(np.count_nonzero(key.within(limit))) for limit in (tolerance, MASK_TOLERANCE))
             if near > _MANY_MORE * exact:
                 at = f" (--mask-tolerance {MASK_TOLERANCE})"
-                return f"{exact:,} pixels have the colour {self.color}, and {near:,} have nearly this colour{at}"
+                pixels = f"{exact:,} {'pixel has' if exact == 1 else 'pixels have'}"
+                have = "has" if near == 1 else "have"
+                return f"{pixels} the colour {self.color}, and {near:,} {have} nearly this colour{at}"
         nearest = None if hole.num_pixels else key.nearest()
         return (
             f"the nearest colour to {self.color} is {nearest[0]}, at a distance of {nearest[1]:.1f}" if nearest else ""

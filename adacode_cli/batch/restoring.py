@@ -69,7 +69,7 @@ class Restorer(Protocol):
 # Without these notes, a black mask file, a mask colour that JPEG compression has changed, or an inverted mask would
 # not be noticed.
 _NO_HOLE = "nothing was filled: no pixel of this image is in its mask"
-_HARDLY_ANY = "hardly anything was filled: only {:,} of {:,} pixels are in its mask"
+_HARDLY_ANY = "hardly anything was filled: only {:,} of {:,} pixels {} in its mask"
 _NOTHING_FOUND = "nothing was filled: no scratch was found in this image"
 _MUCH_FOUND = "{:.2g} % of this image was found to be damaged and filled: the detector may be wrong"
 _MUCH_FOUND_SHARE = 0.2
@@ -136,4 +136,7 @@ def _notes_on(hole: Hole | None) -> tuple[str, ...]:
     notes = (hole.note,) if hole.note else ()
     if not hole.num_pixels:
         return (_NO_HOLE, *notes)
-    return (_HARDLY_ANY.format(hole.num_pixels, hole.mask.size), *notes) if hole.is_nearly_empty else notes
+    if not hole.is_nearly_empty:
+        return notes
+    verb = "is" if hole.num_pixels == 1 else "are"
+    return (_HARDLY_ANY.format(hole.num_pixels, hole.mask.size, verb), *notes)

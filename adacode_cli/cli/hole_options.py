@@ -76,7 +76,7 @@ class HoleOptions:
             help="How far the colour of a pixel may be from --mask-color (CIE 1976, in L*a*b*); 0: exactly this "
             f"colour. With a distance above 0, {MASK_HALO_PX} pixels around count too. Default: {MASK_TOLERANCE} for "
             f"{formats.listed(each for each in formats.known() if each.lossy)} files, whose compression changes "
-            "colours, otherwise 0.",
+            "colours, otherwise 0; also 0 for WebP and JPEG XL without loss.",
             show_default=False,
         ),
     ] = None

@@ -153,6 +153,7 @@ def _upright(raster: Raster, format: Format, allowance: Allowance, page: int, *,
         page,
         raster.bits,
         cicp=metadata.cicp,
+        lossless=raster.lossless,
     )
 
 

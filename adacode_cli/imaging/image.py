@@ -56,6 +56,7 @@ class Decoded:
     following: the pages of the file that follow `pages` and were not decoded.
     salvaged: it is the readable part of a damaged file.
     without_network: no network had a part in it, so its metadata name no weights.
+    lossless: the file has no loss, although its format allows it; False for formats without loss.
 
     Raises ValueError for other arrays, which is a bug of the caller.
     """
@@ -78,6 +79,7 @@ class Decoded:
     following: tuple[FurtherPage, ...] = ()
     salvaged: bool = False
     without_network: bool = False
+    lossless: bool = False
 
     def __post_init__(self) -> None:
         shape = self.pixels.shape
@@ -137,6 +139,7 @@ class Raster:
     notes: for the user.
     lost: what could not be read.
     bits: of a stored sample, if they are fewer than the 16 in memory.
+    lossless: the file has no loss, although its format allows it.
     """
 
     pixels: Samples
@@ -146,6 +149,7 @@ class Raster:
     notes: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
     bits: int | None = None
+    lossless: bool = False
 
 
 def lost_after_first(count: int, unit: str = "frame") -> tuple[str, ...]:

@@ -72,7 +72,10 @@ def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
         pixels, lost = _from_linear(pixels, bits), (*lost, _PROFILE_APPLIED)
         alpha = _as_deep(alpha, pixels)
     is_partial = pixels.dtype == np.uint16 and bits < _MAX_BITS and not (colours.has_icc and header.is_xyb)
-    return [Raster(pixels, alpha, metadata, orientation=1, lost=lost, bits=bits if is_partial else None)]
+    # What was a JPEG, and cannot be made again from the file, is not in XYB either.
+    lossless = not header.is_xyb and not _was_jpeg(data)
+    stored_bits = bits if is_partial else None
+    return [Raster(pixels, alpha, metadata, orientation=1, lost=lost, bits=stored_bits, lossless=lossless)]
 
 
 def _profile(codestream: bytes, *, name: str) -> bytes:
@@ -113,9 +116,14 @@ def _codestream(data: bytes) -> bytes:
     return b"".join(parts)
 
 
+def _was_jpeg(data: bytes) -> bool:
+    """Whether a file has what is needed beside its codestream to make a JPEG file again."""
+    return any(kind == b"jbrd" for kind, _, _ in placed(data, 0, len(data)))
+
+
 def _jpeg_in(data: bytes) -> bytes | None:
     """The JPEG file from which a JPEG XL was made without loss; None if it was not, or cannot be made again."""
-    if all(kind != b"jbrd" for kind, _, _ in placed(data, 0, len(data))):
+    if not _was_jpeg(data):
         return None
     try:
         return bytes(imagecodecs.jpegxl_decode_jpeg(data, numthreads=1))

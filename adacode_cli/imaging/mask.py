@@ -60,14 +60,14 @@ def mask_from_alpha(image: Decoded) -> Mask:
     return np.asarray(image.alpha < top_of(image.alpha.dtype) / 2)
 
 
-def mask_from_color(image: Decoded, color: str, tolerance: float = 0.0) -> Mask:
-    """bool H×W, True where the colour of the pixel, as it is shown, is at most `tolerance` away from `color`.
+def mask_from_color(key: ColorKey, tolerance: float = 0.0) -> Mask:
+    """bool H×W, True where the colour of the pixel, as it is shown, is at most `tolerance` away from that of `key`.
 
-    color: "#rrggbb" in sRGB. tolerance: a distance in L*a*b* (`color_key`); 0 takes the colour alone, after rounding to
-    8 bits. With a tolerance, MASK_HALO_PX pixels around what was found belong to the mask too: lossy compression mixes
-    a painted colour with its surroundings. Raises UsageError for a text that is not a colour.
+    tolerance: a distance in L*a*b* (`color_key`); 0 takes the colour alone, after rounding to 8 bits. With a tolerance,
+    MASK_HALO_PX pixels around what was found belong to the mask too: lossy compression mixes a painted colour with its
+    surroundings.
     """
-    found = ColorKey(image, color).within(tolerance)
+    found = key.within(tolerance)
     return grow_mask(found, MASK_HALO_PX) if tolerance > 0 else found
 
 

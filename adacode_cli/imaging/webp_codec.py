@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from io import BytesIO
 
 import cv2
@@ -24,6 +25,7 @@ from adacode_cli.imaging.tiff_tags import items_of_exif
 _MAX_NUM_PIXELS = 16383**2  # of any WebP
 _FLAGS = {0x20: "icc", 0x08: "exif", 0x04: "xmp"}
 _BLOCKS = {b"ICCP": COLOR_PROFILE, b"XMP ": XMP}
+_FRAME_BYTES = 16  # The description of a frame, before its chunks.
 _PIXELS = frozenset({b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM"})
 
 
@@ -35,11 +37,23 @@ def read(data: bytes, max_pixels: int, *, name: str) -> list[Raster]:
     except _BeyondPillow as error:
         if error.num_pixels > max_pixels:
             raise too_many_pixels(f"{error.num_pixels} pixels", max_pixels, name=name) from error
-        return [_by_opencv(data, name=name)]
+        return [replace(_by_opencv(data, name=name), lossless=_is_lossless(data))]
     check_size(*image.size, max_pixels, name=name)
     with parsing("webp", name=name):
         image.load()
-        return [pillow.loaded(image, *pillow.metadata_of(image))]
+        return [replace(pillow.loaded(image, *pillow.metadata_of(image)), lossless=_is_lossless(data))]
+
+
+def _is_lossless(data: bytes) -> bool:
+    """Whether the first image of a WebP that could be decoded is stored without loss."""
+    at = 12
+    while at + 8 <= len(data):
+        kind, length = struct.unpack_from("<4sI", data, at)
+        if kind in (b"VP8 ", b"VP8L"):
+            return bool(kind == b"VP8L")
+        # The chunks of the first frame of an animation follow the description of the frame.
+        at += 8 + (_FRAME_BYTES if kind == b"ANMF" else length + length % 2)
+    return False
 
 
 class _BeyondPillow(Exception):  # noqa: N818 (a branch, not a failure)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 from PIL import Image
+
+from adacode_cli.imaging.decode import decode
 
 W = ("--weights", "nearest")
 COLOR = ("--mask-color", "#ff00ff")
@@ -48,6 +51,51 @@ def test_a_tolerance_of_0_and_one_that_is_given(adacode, painted, tmp_path):
         found[distance] = int((opened(tmp_path / "b.png") == 128).all(axis=2).sum())
         (tmp_path / "b.png").unlink()
     assert found["0"] < 0.9 * 600 < 600 < found["10"] < found["40"]
+
+
+def test_files_without_loss_in_lossy_formats_are_exact(adacode, tmp_path):
+    """One painted pixel is one pixel of the hole; where there was loss, its border is in the hole too."""
+    pixels = np.full((40, 50, 3), 120, np.uint8)
+    pixels[20, 25] = 255, 0, 255
+    image = Image.fromarray(pixels)
+    image.save(tmp_path / "plain.webp", lossless=True)
+    image.save(tmp_path / "extended.webp", lossless=True, exif=Image.Exif().tobytes(), xmp=b"<x/>")
+    image.save(tmp_path / "animated.webp", lossless=True, save_all=True, append_images=[image.rotate(90)])
+    assert b"ANMF" in (tmp_path / "animated.webp").read_bytes()
+    (tmp_path / "exact.jxl").write_bytes(imagecodecs.jpegxl_encode(pixels, lossless=True))
+    pixels[16:24, 16:32] = 255, 0, 255
+    lossy = Image.fromarray(pixels)
+    lossy.save(tmp_path / "lossy.webp", quality=90)
+    lossy.save(tmp_path / "lossy-extended.webp", quality=90, xmp=b"<x/>")
+    (tmp_path / "lossy.jxl").write_bytes(imagecodecs.jpegxl_encode(pixels, level=90))
+    lossy.save(tmp_path / "a.jpg", quality=90)
+    (tmp_path / "was-jpeg.jxl").write_bytes(imagecodecs.jpegxl_encode_jpeg((tmp_path / "a.jpg").read_bytes()))
+    (tmp_path / "a.jpg").unlink()
+    result = adacode("inpaint", ".", *COLOR, "--format", "png", "--keep-suffix", "-o", "out", *W)
+    assert result.returncode == 0, result.stderr
+    for name in ("plain.webp", "extended.webp", "animated.webp", "exact.jxl"):
+        filled = (opened(tmp_path / "out" / f"{name}.png") == 128).all(axis=2)
+        assert np.argwhere(filled).tolist() == [[20, 25]], name
+    for name in ("lossy.webp", "lossy-extended.webp", "lossy.jxl", "was-jpeg.jxl"):
+        filled = (opened(tmp_path / "out" / f"{name}.png") == 128).all(axis=2)
+        assert filled[15:25, 15:33].all(), name
+
+
+def test_a_grey_jpeg_in_a_jpeg_xl_has_loss(tmp_path):
+    """It cannot be made again, so that its samples come from the codestream, which is not in XYB."""
+    Image.new("L", (40, 40), 90).save(tmp_path / "a.jpg", quality=90)
+    was_jpeg = imagecodecs.jpegxl_encode_jpeg((tmp_path / "a.jpg").read_bytes())
+    image = decode(was_jpeg, name="a.jxl")
+    assert (image.format, image.lossless) == ("jxl", False)
+
+
+def test_one_pixel_in_the_message_is_singular(adacode, tmp_path):
+    pixels = np.full((300, 300, 3), 120, np.uint8)
+    pixels[3, 3], pixels[3, 4] = (255, 0, 255), (250, 4, 250)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    text = adacode("inpaint", "a.png", *COLOR, "-o", "b.png", *W).stderr.decode()
+    assert "1 pixel has the colour #ff00ff, and 2 have nearly this colour" in text
+    assert "only 1 of 90,000 pixels is in its mask" in text
 
 
 def test_an_image_without_the_colour_is_named_with_its_nearest_one(adacode, tmp_path):

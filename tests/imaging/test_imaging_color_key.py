@@ -122,6 +122,6 @@ def test_thin_lines_that_a_jpeg_has_changed_are_covered(quality, subsampling, rg
     buffer = BytesIO()
     Image.fromarray(photo).save(buffer, "JPEG", quality=quality, subsampling=subsampling)
     image = decode(buffer.getvalue(), name="a.jpg")
-    mask = mask_from_color(image, f"#{bytes(rgb).hex()}", MASK_TOLERANCE)
+    mask = mask_from_color(ColorKey(image, f"#{bytes(rgb).hex()}"), MASK_TOLERANCE)
     assert mask[paint == 1].mean() > 0.995
     assert not mask[~grow_mask(paint == 1, 2 * MASK_HALO_PX)].any()

@@ -9,6 +9,7 @@ from other_programs import convert, needs_imagemagick
 from PIL import Image
 
 from adacode_cli.errors import InputError, UsageError
+from adacode_cli.imaging.color_key import ColorKey
 from adacode_cli.imaging.image import Decoded
 from adacode_cli.imaging.mask import mask_from_alpha, mask_from_color, mask_from_image, read_mask
 
@@ -113,19 +114,19 @@ def test_colour_matches_after_rounding_to_eight_bits(dtype):
     pixels[0, 1, 1] += 0.4 / 255
     pixels[0, 2, 1] += 0.6 / 255
     stored = pixels if dtype == np.float32 else np.rint(pixels * np.iinfo(dtype).max)
-    mask = mask_from_color(Decoded(stored.astype(dtype)), "#ff8007")
+    mask = mask_from_color(ColorKey(Decoded(stored.astype(dtype)), "#ff8007"))
     np.testing.assert_array_equal(mask, [[True, True, False]])
 
 
 def test_colour_in_grey_images():
     image = Decoded(np.array([[0, 128, 255]], np.uint8))
-    np.testing.assert_array_equal(mask_from_color(image, "#808080"), [[False, True, False]])
-    np.testing.assert_array_equal(mask_from_color(image, "FFFFFF"), [[False, False, True]])
-    assert not mask_from_color(image, "#ff0000").any()
+    np.testing.assert_array_equal(mask_from_color(ColorKey(image, "#808080")), [[False, True, False]])
+    np.testing.assert_array_equal(mask_from_color(ColorKey(image, "FFFFFF")), [[False, False, True]])
+    assert not mask_from_color(ColorKey(image, "#ff0000")).any()
 
 
 @pytest.mark.parametrize("color", ["", "white", "#fff", "#ggffff", "#ffffff00", "0xffffff"])
 def test_bad_colour(color):
     with pytest.raises(UsageError) as caught:
-        mask_from_color(Decoded(np.zeros((2, 2), np.uint8)), color)
+        ColorKey(Decoded(np.zeros((2, 2), np.uint8)), color)
     assert "#rrggbb" in caught.value.hint
