@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from adacode_cli.cli.boundary import ClickException, invocation_of
-from adacode_cli.cli.configuration import Loaded, Program, loaded_of, set_elsewhere, settle
+from adacode_cli.cli.configuration import Loaded, Program, loaded_of, set_elsewhere, settle, without_overruled
 from adacode_cli.cli.options import AsJson
 from adacode_cli.cli.settings import PRESET, PRESETS, Words, commands_of, has_presets, options_of
 from adacode_cli.cli.streams import write_line
@@ -96,9 +96,12 @@ def _rows(context: typer.Context, words: Words, loaded: Loaded, preset: str | No
         except ClickException as error:
             error.ctx, error.param = each, option  # type: ignore[attr-defined]
             raise
+    by_parameter = {options[name].name: value for name, value in values.items()}
+    defaults = without_overruled(each, by_parameter, is_run=False)
     places = set_elsewhere(each)
     for name, value in values.items():
-        yield Shown(" ".join(words), name, _as_json(value), places.get(name, _DEFAULT))
+        counting = defaults.get(options[name].name, value)
+        yield Shown(" ".join(words), name, _as_json(counting), places.get(name, _DEFAULT))
 
 
 def _as_json(value: object) -> object:

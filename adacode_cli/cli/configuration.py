@@ -16,7 +16,8 @@ from typing import Annotated, Any, TypeVar
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from adacode_cli.cli.boundary import came_from, variable_of
+from adacode_cli.cli.alternatives import overruled
+from adacode_cli.cli.boundary import SOURCES, came_from, variable_of
 from adacode_cli.cli.config_file import NAME, NONE, ConfigFile, read_config
 from adacode_cli.cli.settings import (
     PRESET,
@@ -68,7 +69,9 @@ class ConfiguredCommand(TyperCommand):
                 named = _given(ctx, options[_CONFIG], given) if _CONFIG in options else os.environ.get(CONFIG_VARIABLE)
                 ctx.meta[_KEPT] = loaded = load(ctx, named or None)
                 settle(ctx, loaded, _given(ctx, options[PRESET], given) if PRESET in options else None)
-        return super().parse_args(ctx, args)
+        rest = super().parse_args(ctx, args)
+        ctx.params |= without_overruled(ctx, ctx.params, is_run=True)
+        return rest
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401
         elsewhere, words = set_elsewhere(ctx), " ".join(words_of(ctx))
@@ -214,6 +217,28 @@ def settle(context: typer.Context, loaded: Loaded, preset: str | None) -> Settin
     context.default_map = {options[name].name: setting.value for name, setting in settings.items()}
     context.meta[f"{_KEPT}.settings"] = settings
     return settings
+
+
+def without_overruled(context: typer.Context, params: dict[str, Any], *, is_run: bool) -> dict[str, Any]:
+    """The values of those parameters of a command that do not count because of stronger ones: their defaults.
+
+    The context then says that these are defaults. is_run: as for `overruled`.
+    """
+    if not has_presets(words_of(context)):
+        return {}
+    options = {name: option for name, option in options_of(context.command).items() if option.name in params}
+    strengths = {
+        name: SOURCES.index(came_from(context, option.name))
+        for name, option in options.items()
+        if params[option.name] is not None and params[option.name] is not False
+    }
+    defaults: dict[str, Any] = {}
+    for name in overruled(strengths, is_run=is_run):
+        option: Any = options[name]
+        source: Any = context.get_parameter_source(option.name)
+        context.set_parameter_source(option.name, type(source).DEFAULT)
+        defaults[option.name] = option.default
+    return defaults
 
 
 def set_elsewhere(context: typer.Context) -> dict[str, str]:

@@ -7,7 +7,6 @@ before the slow steps: a download, and the import of torch.
 from __future__ import annotations
 
 from dataclasses import fields, replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -77,8 +76,7 @@ def sr(
     if size.skip_larger and is_stdin(inputs):
         hint = "Leave it out: an image that is as large already is passed on as it is."
         raise UsageError("--skip-larger cannot be used with '-', because there would be no output", hint=hint)
-    sizing = size.counting_most(partial(came_from, context)).sizing()
-    _restore(context, inputs, options, Request("sr", sizing, denoise, strength))
+    _restore(context, inputs, options, Request("sr", size.sizing(), denoise, strength))
 
 
 @with_option_groups

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 import typer
 
+from adacode_cli.cli.alternatives import overruled
 from adacode_cli.cli.boundary import ClickException, in_our_words
 from adacode_cli.cli.config_file import NONE, ConfigFile, Keys
 from adacode_cli.errors import UsageError
@@ -144,11 +145,13 @@ class Reader:
                 self._read(command, (*keys, key), value, found)
             return
         self._refuse_twins(keys, table)
+        own: Settings = {}
         for key, value in table.items():
             if _plain(key) not in self._names(keys):
                 problem = f"adacode {' '.join(keys)} has no option {key!r}"
                 raise self._unknown((*keys, key), problem, key, self._names(keys))
-            self._set((*keys, key), keys, value, found[keys])
+            self._set((*keys, key), keys, value, own)
+        found[keys] = _counting(found[keys], own)
 
     def _refuse_twins(self, keys: Keys, table: Iterable[str]) -> None:
         known: dict[str, str] = {}
@@ -193,6 +196,13 @@ class Reader:
     def _unknown(self, keys: Keys, problem: str, key: str, known: Iterable[str]) -> UsageError:
         near = nearest(_plain(key), known)
         return self._file.fault(keys, f"{problem}{near}", "docs/configuration.md describes what may stand in the file.")
+
+
+def _counting(shared: Settings, own: Settings) -> Settings:
+    """The settings of a command's own table and, except where the table leaves no place for them, the shared ones."""
+    both = shared | own
+    given = {name: int(name in own) for name, setting in both.items() if setting.value is not False}
+    return {name: setting for name, setting in both.items() if name not in overruled(given, is_run=False)}
 
 
 def _plain(key: str) -> str:

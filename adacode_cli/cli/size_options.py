@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from adacode_cli.cli.boundary import SOURCES
 from adacode_cli.cli.options import flag
 from adacode_cli.errors import UsageError
 from adacode_cli.sizes import DEFAULT_SIZING, MAX_SCALE, Fate, Kind, Sizing
 
 _PANEL = "Size of the results (one of the first six)"
 _MAX_SIDE_PX = 1_000_000
-_KINDS = ("scale", "width", "height", "long_edge", "short_edge", "megapixels")
 _size = partial(typer.Option, rich_help_panel=_PANEL)
 _side = partial(_size, min=1, max=_MAX_SIDE_PX, metavar="PIXELS")
 
@@ -72,17 +69,6 @@ class SizeOptions:
         bool,
         flag("--skip-larger", panel=_PANEL, help="Leave out images that are at least as large as this size already."),
     ] = False
-
-    def counting_most(self, came_from: Callable[[str], str]) -> SizeOptions:
-        """The options with the sizes from the source that counts most alone: a size on the command line takes the place
-        of another kind of size in a file of settings.
-
-        came_from: of a parameter, COMMANDLINE, ENVIRONMENT, DEFAULT_MAP or DEFAULT.
-        """
-        sources = {name: came_from(name) for name in _KINDS if getattr(self, name) is not None}
-        most = max(sources.values(), key=SOURCES.index, default=None)
-        weaker: dict[str, Any] = {name: None for name, source in sources.items() if source != most}
-        return replace(self, **weaker)
 
     def sizing(self) -> Sizing:
         """The size that the options ask for. Raises UsageError for options that contradict one another."""

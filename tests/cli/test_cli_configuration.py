@@ -90,6 +90,52 @@ def test_a_size_on_the_command_line_takes_the_place_of_one_in_a_file(adacode, co
     assert (both.returncode, b"--width and --megapixels contradict" in both.stderr) == (2, True)
 
 
+GIVES_WAY = [
+    (("inpaint", "--mask", "m.png"), "mask-alpha = true", {}),
+    (("inpaint", "--mask", "m.png"), 'mask-color = "#ff00ff"\nmask-tolerance = 5', {}),
+    (("inpaint", "--mask", "m.png"), "mask-tolerance = 5", {}),
+    (("inpaint", "--mask", "m.png"), "", {"ADACODE_INPAINT_MASK_ALPHA": "1", "ADACODE_INPAINT_MASK_TOLERANCE": "5"}),
+    (("inpaint", "--mask-color", "#ff00ff"), "mask-alpha = true\nmask-tolerance = 5", {}),
+    (("inpaint",), 'mask-color = "#ff00ff"\nmask-tolerance = 5\n[inpaint]\nmask-alpha = true', {}),
+    (("sr", "--scale", "2"), "long-edge = 45\nshrink = true", {}),
+    (("sr", "--scale", "2"), "[sr]\nlong-edge = 45\nskip-larger = true", {}),
+    (("sr", "--long-edge", "45", "--skip-larger"), "shrink = true", {}),
+    (("sr",), "shrink = true", {}),
+    (("sr",), "long-edge = 45\nshrink = true\n[sr]\nscale = 2", {}),
+    (("sr", "--quiet"), "verbose = true", {}),
+    (("sr", "--skip-existing"), "overwrite = true", {}),
+    (("sr", "--scale", "2"), "", {"ADACODE_SR_LONG_EDGE": "45", "ADACODE_SR_SHRINK": "1"}),
+    (("reconstruct",), "code-levels = 1", {}),
+    (("reconstruct", "--save-codes", "codes"), "from-codes = true", {}),
+]
+
+
+@pytest.mark.parametrize(("words", "text", "env"), GIVES_WAY, ids=[f"{each[0]} {each[1]}" for each in GIVES_WAY])
+def test_options_that_exclude_one_another_count_by_their_place(adacode, config, photo, tmp_path, words, text, env):
+    photo("photos/a.png", (30, 20))
+    Image.open(tmp_path / "photos" / "a.png").convert("RGBA").save(tmp_path / "photos" / "a.png")
+    Image.new("L", (30, 20)).save(tmp_path / "m.png")
+    path = config(text)
+    result = adacode(*words, "photos", "-o", "out", "--weights", "nearest", "--config", str(path), "--dry-run", **env)
+    assert result.returncode == 0, result.stderr
+
+
+def test_what_counts_where_options_exclude_one_another(adacode, config, photo, tmp_path):
+    photo("photos/a.png", (30, 20))
+    config("long-edge = 45\nmegapixels = 1\n[sr]\nscale = 2\n")
+    assert shown(adacode, "sr")["long-edge"] == (None, "default")
+    assert adacode(*RUN, **FOUND).returncode == 0
+    assert Image.open(tmp_path / "out" / "a.png").size == (60, 40)
+    config("mask-tolerance = 5\n")
+    assert shown(adacode, "inpaint")["mask-tolerance"][0] == 5.0  # it counts with --mask-color on the command line
+    config("[sr]\nlong-edge = 45\nwidth = 45\n")
+    assert b"contradict one another" in adacode(*RUN, **FOUND).stderr
+    both = adacode("inpaint", "photos", "--mask-alpha", "--mask-tolerance", "5", "--weights", "nearest")
+    assert (both.returncode, b"has no effect without --mask-color" in both.stderr) == (2, True)
+    mixed = shown(adacode, "sr", **FOUND, ADACODE_SR_SCALE="3")
+    assert (mixed["scale"], mixed["long-edge"]) == ((3.0, "ADACODE_SR_SCALE"), (None, "default"))
+
+
 def test_the_same_values_are_the_same_run_wherever_they_come_from(adacode, config, photo, tmp_path):
     photo("photos/a.png")
     assert adacode(*RUN, "--format", "webp", "--quality", "80", "--scale", "2").returncode == 0
@@ -282,10 +328,10 @@ def test_variables_do_not_ask_for_help_or_the_version(adacode):
 
 def test_a_contradiction_names_where_the_other_half_comes_from(adacode, photo, config):
     photo("photos/a.png")
-    path = config("[sr]\nskip-existing = true\n")
-    result = adacode(*RUN, "--overwrite", "--config", str(path))
+    path = config("[sr]\nisolate = false\n")
+    result = adacode(*RUN, "--decode-timeout", "5", "--config", str(path))
     assert result.returncode == 2
-    assert f"--skip-existing ({path}, line 2)" in result.stderr.decode()
+    assert f"--isolate ({path}, line 2)" in result.stderr.decode()
     assert "adacode config show sr" in result.stderr.decode()
 
 
