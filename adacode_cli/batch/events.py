@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from adacode_cli.batch.claims import Holder
@@ -17,10 +18,12 @@ class RunStarted:
     """The run is planned and the first file will be read next; `roots` are the output trees.
 
     num_files: 0 for a watch, which adds them when they come (`FilesAdded`).
+    places: as in `Report`.
     """
 
     num_files: int
     roots: tuple[Path, ...]
+    places: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

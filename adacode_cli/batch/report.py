@@ -45,6 +45,7 @@ class Report:
     precisions: in which the network made images, with the number of files; a file with pages of two counts for both.
     fates: how many files were copied, shrunk or left out, because they were as large already as was asked for.
     log_error: why the requested log is incomplete.
+    places: where options were set that the command line does not give, by their names: files, presets, variables.
     """
 
     total: int
@@ -60,6 +61,7 @@ class Report:
     precisions: Mapping[str, int] = field(default_factory=dict)
     fates: Mapping[Fate, int] = field(default_factory=dict)
     unlisted: int = 0
+    places: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def num_failed(self) -> int:
@@ -107,6 +109,7 @@ class Tally:
     precisions: Counter[str] = field(default_factory=Counter)
     fates: Counter[Fate] = field(default_factory=Counter)
     unlisted: int = 0
+    places: Mapping[str, str] = field(default_factory=dict)
     _began: float = field(default_factory=time.monotonic)
 
     def add(self, outcome: Outcome) -> None:
@@ -146,6 +149,7 @@ class Tally:
             precisions=dict(self.precisions),
             fates=dict(self.fates),
             unlisted=self.unlisted,
+            places=self.places,
         )
 
 
@@ -159,6 +163,7 @@ def write_report(root: Path, report: Report, settings: Settings, began: datetime
         "began": began.isoformat(timespec="milliseconds"),
         "ended": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "options_sha256": settings.options,
+        "set_elsewhere": dict(report.places),
         "weights_sha256": settings.weights,
         "files": report.total,
         "done": report.done,

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -55,17 +55,19 @@ def run(
     on_event: OnEvent,
     trees: Trees | None = None,
     log_error: Callable[[], AdaCodeError | None] = lambda: None,
+    places: Mapping[str, str] | None = None,
 ) -> Report:
     """Carries out `plan` with `executor`.
 
     trees: knows what was done in the output trees.
     log_error: returns the error of a log that receives the events, if it had one so far.
+    places: as in `Report`.
 
     Raises UsageError, WeightsError, DeviceError, OutputError or JournalError if the run had to stop, and
     KeyboardInterrupt if it was interrupted, each after a last `RunFinished` event.
     """
     used_trees = (trees or Trees()) if plan.has_tree else None
-    running = _Run(executor, on_event, used_trees, Tally(plan.num_files, left_out=plan.left_out))
+    running = _Run(executor, on_event, used_trees, Tally(plan.num_files, left_out=plan.left_out, places=places or {}))
 
     def work() -> None:
         if plan.left_out:
@@ -83,15 +85,18 @@ def watch(
     on_event: OnEvent,
     trees: Trees,
     log_error: Callable[[], AdaCodeError | None] = lambda: None,
+    places: Mapping[str, str] | None = None,
 ) -> Report:
     """Carries out each plan of `looks` with `executor` as soon as it comes, as one run into the output trees `roots`.
 
     looks: plans of the files that came in since the plan before (`batch.arrivals`). It waits between them, and may be
         endless: then the run ends only by an error or a KeyboardInterrupt.
 
+    places: as in `Report`.
+
     Files that are removed before they are read count as skipped. Raises as `run` does.
     """
-    running = _WatchRun(executor, on_event, trees, Tally(0, max_listed=_MAX_LISTED))
+    running = _WatchRun(executor, on_event, trees, Tally(0, max_listed=_MAX_LISTED, places=places or {}))
 
     def work() -> None:
         is_first = True
@@ -128,7 +133,7 @@ def _reported(
             running.write_report(roots, report, began)
         return report
 
-    running.on_event(RunStarted(num_files, roots))
+    running.on_event(RunStarted(num_files, roots, running.tally.places))
     try:
         work()
     except (AdaCodeError, KeyboardInterrupt) as error:

@@ -75,9 +75,13 @@ class ConfiguredCommand(TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401
         elsewhere, words = set_elsewhere(ctx), " ".join(words_of(ctx))
-        if not (ctx.params.get("quiet") or ctx.params.get("json")):
-            for line in (*self._unknown_variables(ctx), *_set_by_file(loaded_of(ctx), elsewhere)):
-                stderr_console().print(printable(line), style="dim")
+        loaded, quiet = loaded_of(ctx), ctx.params.get("quiet")
+        lines = [] if quiet else self._unknown_variables(ctx)
+        # A file that nobody named changes no result in silence.
+        if not quiet or (loaded.file and loaded.file.is_found):
+            lines += _set_by_file(loaded, elsewhere)
+        for line in lines if not ctx.params.get("json") else ():
+            stderr_console().print(printable(line), style="dim")
         try:
             return super().invoke(ctx)
         except UsageError as error:
@@ -88,9 +92,10 @@ class ConfiguredCommand(TyperCommand):
             raise
 
     def _unknown_variables(self, ctx: Any) -> list[str]:  # noqa: ANN401
-        """A warning for each variable that begins as those of this command, and sets no option: a slip."""
+        """A warning for each variable that begins as those of this command, and sets no option."""
         start = f"{ctx.auto_envvar_prefix}_"
-        known = [f"{start}{option.name.upper()}" for option in self.get_params(ctx)]
+        options = [option for option in self.get_params(ctx) if option.opts[0].startswith("-")]
+        known = [f"{start}{option.name.upper()}" for option in options if option.allow_from_autoenv]
         found = sorted(name for name in os.environ if ctx.auto_envvar_prefix and name.startswith(start))
         return [
             f"warning: the variable {name} sets no option{nearest(name, known)}" for name in found if name not in known

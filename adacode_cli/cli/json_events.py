@@ -1,6 +1,7 @@
 """The events of `--json`: one JSON object per line on standard output, in ASCII, and nothing else there.
 
-Every object has `event`. A run is `run-started` (version, task, files, outputs), then for each file one of `file-done`
+Every object has `event`. A run is `run-started` (version, task, files, outputs, and set_elsewhere: the
+place of each option that files, presets and variables set), then for each file one of `file-done`
 (source, target, seconds, bytes, notes, precisions, fate), `file-skipped` (source, target, reason) or `file-failed`
 (source, target or null, error), then `run-finished` (files, done, skipped, failed, untouched, as_large, seconds,
 exit_code, log_error or null). `fate` is restored, copied or shrunk; `as_large` counts the files that were copied,
@@ -41,9 +42,9 @@ def line_of(event: Event, task: str) -> str | None:
     from adacode_cli.batch import events
 
     match event:
-        case events.RunStarted(num_files, roots):
+        case events.RunStarted(num_files, roots, places):
             fields = {"version": SCHEMA_VERSION, "task": task, "files": num_files, "outputs": _texts(roots)}
-            return _line("run-started", **fields)
+            return _line("run-started", **fields, set_elsewhere=dict(places))
         case events.EntryPassedOver() | events.OthersLeftOut():
             return _left_out(event)
         case events.FileAwaited() | events.PageFinished():

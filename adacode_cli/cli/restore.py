@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from adacode_cli.cli.boundary import SOURCES, came_from, invocation_of
+from adacode_cli.cli.configuration import set_elsewhere
 from adacode_cli.cli.console import console_for
 from adacode_cli.cli.dry_run import dry_run
 from adacode_cli.cli.hole_options import HoleOptions
@@ -152,7 +153,7 @@ def _restore(context: typer.Context, inputs: list[str] | None, options: RestoreO
         check_watch(inputs or [], options, request)
     with interruptible(limit_s=_STOPS_WITHIN_S):
         try:
-            invocation.exit_code = _restored(_texts(inputs, options), options, request)
+            invocation.exit_code = _restored(_texts(inputs, options), options, request, set_elsewhere(context))
         except KeyboardInterrupt:
             invocation.exit_code = EXIT_INTERRUPTED
 
@@ -174,10 +175,10 @@ def _with_names_of(
     return replace(options, **defaults)
 
 
-def _restored(inputs: list[str], options: RestoreOptions, request: Request) -> int:
+def _restored(inputs: list[str], options: RestoreOptions, request: Request, places: dict[str, str]) -> int:
     if options.from_file is None and is_stdin(inputs):
         return restore_pipe(options, request)
-    return _files(inputs, options, request)
+    return _files(inputs, options, request, places)
 
 
 def _check(options: RestoreOptions) -> None:
@@ -209,7 +210,7 @@ def _texts(inputs: list[str] | None, options: RestoreOptions) -> list[str]:
     return []
 
 
-def _files(inputs: list[str], options: RestoreOptions, request: Request) -> int:
+def _files(inputs: list[str], options: RestoreOptions, request: Request, places: dict[str, str]) -> int:
     from adacode_cli.batch.local import LocalExecutor
     from adacode_cli.batch.run import run
     from adacode_cli.cli.path_list import read_paths
@@ -232,5 +233,5 @@ def _files(inputs: list[str], options: RestoreOptions, request: Request) -> int:
             trees.with_weights(weights, plan.jobs)
         with logged(options.log_file, console.on_event) as log:
             executor = LocalExecutor(stages, jobs=options.jobs)
-            report = run(plan, executor, on_event=log.on_event, trees=trees, log_error=log.error)
+            report = run(plan, executor, on_event=log.on_event, trees=trees, log_error=log.error, places=places)
         return report.exit_code

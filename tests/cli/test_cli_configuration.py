@@ -75,8 +75,22 @@ def test_the_command_line_counts_first_in_a_run(adacode, config, photo, tmp_path
     assert result.stderr.decode().splitlines()[0].startswith("[1/1] ")  # the file sets nothing that counts
     again = adacode(*RUN, "-v", **FOUND)
     assert again.stderr.decode().splitlines()[0] == f"{path} sets --scale, --format"
-    quiet = adacode(*RUN, "--json", **FOUND)
-    assert quiet.stderr == b""
+
+
+def test_what_a_found_file_sets_is_never_silent(adacode, config, photo, tmp_path):
+    photo("photos/a.png")
+    path = config("[sr]\nscale = 2\n")
+    line = f"{path} sets --scale"
+    assert adacode(*RUN, "--quiet", **FOUND).stderr.decode().splitlines() == [line]
+    assert adacode(*RUN, "--quiet", "--config", str(path)).stderr == b""
+    result = adacode(*RUN, "--json", **FOUND, ADACODE_SR_JOBS="1")
+    assert result.stderr == b""
+    places = {"scale": f"{path}, line 2", "jobs": "ADACODE_SR_JOBS"}
+    assert json.loads(result.stdout.splitlines()[0])["set_elsewhere"] == places
+    report = json.loads((tmp_path / "out" / ".adacode" / "report.json").read_text(encoding="ascii"))
+    assert report["set_elsewhere"] == places
+    typed = adacode(*RUN, "--scale", "2", "--jobs", "1", "--json", **FOUND)
+    assert json.loads(typed.stdout.splitlines()[0])["set_elsewhere"] == {}
 
 
 def test_a_size_on_the_command_line_takes_the_place_of_one_in_a_file(adacode, config, photo, tmp_path):
@@ -319,6 +333,11 @@ def test_a_variable_that_sets_nothing_is_named(adacode, photo):
     assert first == "warning: the variable ADACODE_SR_SCAEL sets no option; did you mean 'ADACODE_SR_SCALE'?"
     assert second.startswith("to restore: ")
     assert adacode(*RUN, "--dry-run", "--json", **slip).stderr == b""
+    no_options = adacode(*RUN, "--dry-run", ADACODE_SR_INPUTS="foo", ADACODE_SR_HELP="1").stderr.decode().splitlines()
+    assert [line.split(";")[0] for line in no_options[:2]] == [
+        "warning: the variable ADACODE_SR_HELP sets no option",
+        "warning: the variable ADACODE_SR_INPUTS sets no option",
+    ]
 
 
 def test_variables_do_not_ask_for_help_or_the_version(adacode):
