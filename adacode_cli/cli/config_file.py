@@ -21,7 +21,7 @@ MAX_BYTES = 1_000_000
 _SHARED_FILE = "pyproject.toml"
 _OWN_TABLE = ("tool", "adacode")
 
-_HEADER = re.compile(r"\s*\[\s*([^\[\]]+?)\s*\]\s*(#.*)?")
+_HEADER = re.compile(r"\s*\[\[?\s*([^\[\]]+?)\s*\]\]?\s*(#.*)?")
 _KEY = re.compile(r"""\s*((?:[\w-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[\w-]+|"[^"]*"|'[^']*'))*)\s*=""")
 _PLACE = re.compile(r"\s*\(at (?:line (\d+), column \d+|end of document)\)$")
 
@@ -75,10 +75,13 @@ def found_file() -> Path | None:
 def read_config(named: str | None) -> ConfigFile | None:
     """The file that `named` names; without a name, the one that is found. None for "none", and if none is found.
 
-    Raises UsageError for a file that cannot be read or is no TOML.
+    Raises UsageError for an empty name, and for a file that cannot be read or is no TOML.
     """
     if named == NONE:
         return None
+    if named == "":
+        hint = f"Name a file, or leave out --config; --config {NONE} reads no file."
+        raise UsageError("--config names no file: its value is empty", hint=hint)
     path = found_file() if named is None else Path(named)
     if path is None:
         return None

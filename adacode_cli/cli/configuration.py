@@ -28,6 +28,7 @@ from adacode_cli.cli.settings import (
     Settings,
     Words,
     has_presets,
+    long_name,
     nearest,
     options_of,
     preset_settings,
@@ -38,6 +39,7 @@ from adacode_cli.errors import UsageError
 VARIABLES = "ADACODE"
 CONFIG_VARIABLE = "ADACODE_CONFIG"
 _CONFIG = "config"
+_REPORTING = ("doctor",)
 _KEPT = "adacode_cli.cli.configuration"
 Function = TypeVar("Function", bound=Callable[..., Any])
 _HOW = "'adacode config show {}' shows where options come from."
@@ -45,10 +47,14 @@ _HOW = "'adacode config show {}' shows where options come from."
 
 @dataclass(frozen=True)
 class Loaded:
-    """The file that is used, or None, and what it sets for each command."""
+    """The file that is used, or None, and what it sets for each command.
+
+    problem: why there is a file that cannot be used.
+    """
 
     file: ConfigFile | None
     settings: dict[Words, Settings]
+    problem: UsageError | None = None
 
 
 class ConfiguredCommand(TyperCommand):
@@ -60,14 +66,29 @@ class ConfiguredCommand(TyperCommand):
             option.show_envvar = option.envvar is not None
         return [*own, *self._added(ctx), help_option]
 
+    def make_parser(self, ctx: Any) -> Any:  # noqa: ANN401
+        """The parser, which also knows the opposite of each flag: files and presets may set what nobody wants now.
+
+        These opposites are not listed in the help, which would be twice as long.
+        """
+        parser = super().make_parser(ctx)
+        own = without_variables(self.get_params(ctx), only=())
+        taken = {name for option in own for name in (*option.opts, *option.secondary_opts)}
+        for option in own:
+            if getattr(option, "is_flag", False) and not option.is_eager and not option.secondary_opts:
+                opposite = _opposite(long_name(option))
+                if opposite not in taken:
+                    parser.add_option(obj=option, opts=[opposite], dest=option.name, action="store_const", const=False)
+        return parser
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401
         if args or not self.no_args_is_help:
             given, _, _ = self.make_parser(ctx).parse_args(list(args))
             if "help" not in given and not ctx.resilient_parsing:
                 options = {option.name: option for option in self._added(ctx)}
                 # The stages of training have a --config of their own, for a recipe.
-                named = _given(ctx, options[_CONFIG], given) if _CONFIG in options else os.environ.get(CONFIG_VARIABLE)
-                ctx.meta[_KEPT] = loaded = load(ctx, named or None)
+                named = _given(ctx, options[_CONFIG], given) if _CONFIG in options else _variable()
+                ctx.meta[_KEPT] = loaded = load(ctx, named)
                 settle(ctx, loaded, _given(ctx, options[PRESET], given) if PRESET in options else None)
         rest = super().parse_args(ctx, args)
         ctx.params |= without_overruled(ctx, ctx.params, is_run=True)
@@ -181,6 +202,16 @@ def _given(context: typer.Context, option: Option, given: dict[str, Any]) -> str
     return value if isinstance(value, str) else None
 
 
+def _variable() -> str | None:
+    """The file that the variable names; one that is empty counts as not set."""
+    return os.environ.get(CONFIG_VARIABLE) or None
+
+
+def _opposite(name: str) -> str:
+    """The option that switches the flag `name` off: --no-strict, and --provenance for no-provenance."""
+    return f"--{name.removeprefix('no-')}" if name.startswith("no-") else f"--no-{name}"
+
+
 def words_of(context: typer.Context) -> Words:
     """The words that call the command of a context, without the program's name."""
     words: list[str] = []
@@ -192,9 +223,17 @@ def words_of(context: typer.Context) -> Words:
 
 
 def load(context: typer.Context, named: str | None) -> Loaded:
-    """The file that `named` names, or that is found, and what it sets. Raises UsageError."""
-    file = read_config(named)
-    return Loaded(file, Reader(file, context.find_root().command, context).settings() if file else {})
+    """The file that `named` names, or that is found, and what it sets.
+
+    Raises UsageError, but not for `adacode doctor`, which reports it.
+    """
+    try:
+        file = read_config(named)
+        return Loaded(file, Reader(file, context.find_root().command, context).settings() if file else {})
+    except UsageError as error:
+        if words_of(context) != _REPORTING:
+            raise
+        return Loaded(None, {}, error)
 
 
 def loaded_of(context: typer.Context) -> Loaded:

@@ -10,9 +10,10 @@ import typer
 
 from adacode_cli.cli import machine
 from adacode_cli.cli.boundary import invocation_of
+from adacode_cli.cli.configuration import Loaded, loaded_of
 from adacode_cli.cli.machine import Facts
 from adacode_cli.cli.options import flag
-from adacode_cli.cli.streams import write_line
+from adacode_cli.cli.streams import printable, write_line
 from adacode_cli.errors import WeightsError
 
 _YES_NO = {True: "yes", False: "no", None: "unknown"}
@@ -28,9 +29,11 @@ def doctor(
 ) -> None:
     """Show versions, image formats, devices, precision support, weights and caches.
 
-    Ends with exit code 4 if bundled weights are missing or damaged.
+    Ends with exit code 4 if bundled weights are missing or damaged, and with 2 if
+    the file of settings cannot be used.
     """
     invocation_of(context, json=json)
+    loaded = loaded_of(context)
     facts: Facts = {
         "versions": machine.versions(),
         "formats": machine.image_formats(),
@@ -38,6 +41,7 @@ def doctor(
         "devices": machine.devices(),
         "weights": machine.weights(hub_repo),
         "places": machine.places(hub_repo),
+        "settings": _settings(loaded),
     }
     if json:
         write_line(dumps(facts))
@@ -48,6 +52,16 @@ def doctor(
     if problems:
         names = ", ".join(entry["name"] for entry in problems)
         raise WeightsError(f"bundled weights cannot be used: {names}", hint="Reinstall adacode-cli.")
+    if loaded.problem:
+        raise loaded.problem
+
+
+def _settings(loaded: Loaded) -> Facts:
+    """The file of settings, or None, and why it cannot be used, or None."""
+    if loaded.problem is None:
+        return {"file": loaded.file and str(loaded.file.path), "problem": None}
+    path = loaded.problem.path
+    return {"file": None if path is None else str(path), "problem": loaded.problem.message}
 
 
 def _lines(facts: Facts) -> Iterator[str]:
@@ -73,6 +87,12 @@ def _lines(facts: Facts) -> Iterator[str]:
     yield ""
     yield "places"
     yield from _pairs({name.replace("_", " "): _place(value) for name, value in facts["places"].items()})
+    yield ""
+    yield "settings"
+    settings = facts["settings"]
+    yield from _pairs({"file": printable(_place(settings["file"]))})
+    if settings["problem"]:
+        yield from _pairs({"PROBLEM": printable(settings["problem"])})
 
 
 def _pairs(facts: Facts) -> Iterator[str]:

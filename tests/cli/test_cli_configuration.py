@@ -200,6 +200,9 @@ WRONG = [
     ("[tool.adacode.sr]\nscale = 90", 2, "'scale' cannot be 90: "),
     ('preset = "wbe"', 1, "there is no preset 'wbe'; did you mean 'web'?"),
     ("keep-suffix = true\nkeep_suffix = true", 2, "'keep_suffix' is the same option as 'keep-suffix'"),
+    ("[sr]\nscale = 2024-01-01", 2, "the value of 'scale' must be a text or a number, not 2024-01-01"),
+    ("[sr]\nscale = [07:30:00, true]", 2, "the value of 'scale' must be a text or a number, not [07:30:00, true]"),
+    ('format = "png"\n\n[[sr.x]]\na = 1', 3, "adacode sr has no option 'x'"),
     ("format = png", 1, None),
     ("a = 1\n[sr", 2, None),
     ('overwrite = true\n[sr]\nformat = "png"', 1, "'overwrite' may not stand in a file that was found"),
@@ -227,7 +230,7 @@ def test_a_file_that_is_no_text_of_settings(adacode, config, tmp_path):
         (b'format = "png"\n[tool.adacode]\nscale = 2', "has settings within [tool.adacode] and outside of it"),
     ):
         path.write_bytes(data)
-        result = adacode("doctor", "--json", **FOUND)
+        result = adacode("weights", "list", "--json", **FOUND)
         assert (result.returncode, result.stdout) == (2, b"")
         assert result.stderr.decode().startswith(f"error: {path}: {message}")
         assert b"Traceback" not in result.stderr
@@ -239,6 +242,41 @@ def test_a_file_that_is_no_text_of_settings(adacode, config, tmp_path):
         2,
         "error: nope.toml: cannot be read: there is no such file or directory",
     )
+
+
+def test_an_empty_name_of_a_file_is_refused(adacode, config):
+    config("[sr]\nscale = 2\n")
+    result = adacode("sr", "x", "--config", "", **FOUND)
+    assert result.returncode == 2
+    assert b"--config names no file: its value is empty" in result.stderr
+
+
+def test_doctor_reports_a_file_that_cannot_be_used(real_adacode, config):
+    path = config("[sr]\nscael = 2\n")
+    result = real_adacode("doctor", "--json", **FOUND)
+    assert result.returncode == 2
+    facts, error = map(json.loads, result.stdout.splitlines())
+    problem = "line 2: adacode sr has no option 'scael'; did you mean 'scale'?"
+    assert facts["settings"] == {"file": str(path), "problem": problem}
+    assert error["error"]["path"] == str(path)
+    text = real_adacode("doctor", **FOUND)
+    assert (text.returncode, f"PROBLEM  {problem}" in text.stdout.decode()) == (2, True)
+    path.write_text("[sr]\nscale = 2\n")
+    good = real_adacode("doctor", "--json", **FOUND)
+    assert json.loads(good.stdout)["settings"] == {"file": str(path), "problem": None}
+
+
+def test_every_flag_has_an_opposite_on_the_command_line(adacode, photo, config, tmp_path):
+    photo("photos/a.png")
+    config("strict = true\npreserve-times = true\nno-provenance = true\n[sr]\nverbose = true\n")
+    opposites = ("--no-strict", "--no-preserve-times", "--provenance", "--no-verbose", "--format", "png")
+    result = adacode(*RUN, *opposites, "--json", **FOUND)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout.splitlines()[0])["set_elsewhere"] == {}
+    assert b"adacode" in (tmp_path / "out" / "a.png").read_bytes()  # the provenance
+    preset = adacode(*RUN, "--preset", "archive", "--no-strict", "--no-preserve-times", "--format", "png")
+    assert "1 skipped" in preset.stderr.decode()
+    assert b"no-strict" not in adacode("sr", "--help").stdout
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
