@@ -283,6 +283,7 @@ class Unread:
     program: one that converts them.
     usage: its command for a file; `{}` stands for the suffix.
     signatures: beginnings of its files, as in `Format`.
+    install: the command that installs a package with which this program reads it.
     """
 
     title: str
@@ -290,15 +291,17 @@ class Unread:
     program: str
     usage: str
     signatures: tuple[Signature, ...] = ()
+    install: str = ""
 
     def command(self, suffix: str) -> str:
         """Program and command for a file with this suffix (".cr2"); "" stands for the first suffix of the kind."""
-        return f"{self.program} ({self.usage.replace('{}', suffix.lower() or f'.{self.suffixes.split()[0]}')})"
+        usage = self.usage.replace("{}", suffix.lower() or f".{self.suffixes.split()[0]}")
+        return f"{self.program} ({usage})" + (f", or install what reads it ({self.install})" if self.install else "")
 
 
 _VIDEO = "mp4 3g2 3gp avi flv m2ts m4v mkv mov mpeg mpg mts mxf ogv vob webm wmv"
 UNREAD: tuple[Unread, ...] = (
-    Unread("a camera raw file", _RAW, "darktable", f"darktable-cli a{{}} a.tif; or read it: {_INSTALL_RAW}"),
+    Unread("a camera raw file", _RAW, "darktable", "darktable-cli a{} a.tif", install=_INSTALL_RAW),
     Unread("a GIF", "gif", "ImageMagick", "convert a.gif a.png", (((0, b"GIF8"),),)),
     Unread("a PDF document", "pdf", "Poppler", "pdftoppm -r 300 -tiff a.pdf a", (((0, b"%PDF"),),)),
     Unread("a DjVu document", "djvu djv", "DjVuLibre", "ddjvu -format=tiff a{} a.tif", (((0, b"AT&TFORM"),),)),

@@ -112,6 +112,7 @@ def test_without_rawpy_files_are_left_out_of_folders_and_named_with_the_package(
     )
     done = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, check=True)
     listed, refused = done.stdout.splitlines()
-    assert listed.startswith("False darktable (darktable-cli a.dng a.tif")
+    install = "pip install 'adacode-cli[raw]'"
+    assert listed == f"False darktable (darktable-cli a.dng a.tif), or install what reads it ({install})"
     assert refused.startswith("InputError camera raw needs the package rawpy, which is not installed")
     assert "pip install 'adacode-cli[raw]'" in refused
