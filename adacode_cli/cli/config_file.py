@@ -18,6 +18,8 @@ NAME = "adacode.toml"
 # In the place of a file's path: no file is read, and none is looked for.
 NONE = "none"
 MAX_BYTES = 1_000_000
+# In a line: the time to parse a name grows with the square of its parts, and 50,000 of them take minutes.
+_MAX_DOTS = 1000
 _SHARED_FILE = "pyproject.toml"
 _OWN_TABLE = ("tool", "adacode")
 
@@ -106,6 +108,9 @@ def _text_of(path: Path) -> str:
 
 def _parsed(path: Path, text: str) -> dict[str, object]:
     hint = 'A setting is a line such as: format = "png"'
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.count(".") > _MAX_DOTS:
+            raise UsageError(f"line {number} has more than {_MAX_DOTS} dots", path=path, hint=hint)
     try:
         return tomllib.loads(text)
     except RecursionError as error:

@@ -220,7 +220,7 @@ def _files(inputs: list[str], options: RestoreOptions, request: Request, places:
     if options.from_file is not None:
         paths = read_paths(options.from_file, null=options.null)
     if options.watch:
-        return watch_folders(paths, options, request)
+        return watch_folders(paths, options, request, places)
     console = console_for(request.task, quiet=options.quiet, verbose=options.verbose, as_json=options.json)
     if options.dry_run:
         return dry_run(paths, options, request, console)

@@ -42,8 +42,10 @@ def check_watch(inputs: Sequence[str], options: RestoreOptions, request: Request
         raise UsageError("--watch and --mask-dir cannot be combined: a mask may come after its image", hint=hint)
 
 
-def watch_folders(inputs: list[Path], options: RestoreOptions, request: Request) -> int:
+def watch_folders(inputs: list[Path], options: RestoreOptions, request: Request, places: dict[str, str]) -> int:
     """Restores what is and what comes in the folders `inputs`, until an error or a signal ends the program.
+
+    places: as in `Report`.
 
     Raises AdaCodeError and KeyboardInterrupt, after the summary.
     """
@@ -71,7 +73,15 @@ def watch_folders(inputs: list[Path], options: RestoreOptions, request: Request)
                 console.note(str(given), f"watched, every {interval_s:g} s; Ctrl-C ends it")
             executor = LocalExecutor(stages, jobs=options.jobs)
             plans = looks(watched, interval_s)
-            report = watch(plans, executor, watched.roots, on_event=log.on_event, trees=trees, log_error=log.error)
+            report = watch(
+                plans,
+                executor,
+                watched.roots,
+                on_event=log.on_event,
+                trees=trees,
+                log_error=log.error,
+                places=places,
+            )
         return report.exit_code
 
 

@@ -451,3 +451,10 @@ def test_a_named_file_is_read_once_and_none_is_none(tmp_path, monkeypatch):
     named = read_config("adacode.toml")
     assert named is not None
     assert (named.table, named.is_found) == ({"sr": {"scale": 2}}, False)
+
+
+def test_a_name_of_too_many_parts_is_refused_at_once(adacode, config):
+    path = config("a" + ".a" * 50_000 + " = 1\n")
+    result = adacode("config", "show", **FOUND)
+    assert result.returncode == 2
+    assert f"{path}: line 1 has more than 1000 dots" in result.stderr.decode()
