@@ -46,8 +46,9 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def default_signals() -> None:
-    """For `preexec_fn`: tests that a script runs in the background ignore SIGINT, and children inherit that."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    """For `preexec_fn`: tests in the background ignore SIGINT, or below nohup SIGHUP, and children inherit that."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 @cache

@@ -63,7 +63,7 @@ def test_parts_of_whole_files_are_found_and_repairs_change_nothing():
     for name, data in soak_cases.seeds().items():
         kind = name.split("-")[0]
         parts = parts_of(data, kind)
-        assert parts or name == "tiff-big", name
+        assert parts or name == "tiff-big" or kind == "jxl", name  # which may be a stream without boxes
         assert all(0 <= part.start <= part.stop <= len(data) for part in parts), name
         assert repaired(data, kind) == data, name
         if kind != "codes":
