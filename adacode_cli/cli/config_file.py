@@ -108,8 +108,8 @@ def _text_of(path: Path) -> str:
 
 def _parsed(path: Path, text: str) -> dict[str, object]:
     hint = 'A setting is a line such as: format = "png"'
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.count(".") > _MAX_DOTS:
+    for number, content in enumerate(text.splitlines(), 1):
+        if content.count(".") > _MAX_DOTS:
             raise UsageError(f"line {number} has more than {_MAX_DOTS} dots", path=path, hint=hint)
     try:
         return tomllib.loads(text)
