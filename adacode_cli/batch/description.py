@@ -177,6 +177,8 @@ class Description:
         loading = Lock()
 
         def run(scale: float, size: Size | None) -> Restore:
+            """What makes one run of the network, as `enlarging.OneRun`."""
+
             def careful() -> Restore:
                 with loading:  # Several threads may need it at the same time.
                     return Restoring(in_float32(), self.task, scale, self.denoise, size)

@@ -99,6 +99,7 @@ def watch(
     running = _WatchRun(executor, on_event, trees, Tally(0, max_listed=_MAX_LISTED, places=places or {}))
 
     def work() -> None:
+        """Carries out plans until they end; what lies beside the images is reported once."""
         is_first = True
         for plan in looks:
             if plan.left_out and is_first:

@@ -82,6 +82,10 @@ class ConfiguredCommand(TyperCommand):
         return parser
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401
+        """As in click, with defaults from the file of settings and from presets; options that do not count are unset.
+
+        Raises UsageError for a file or a preset that cannot be used.
+        """
         if args or not self.no_args_is_help:
             given, _, _ = self.make_parser(ctx).parse_args(list(args))
             if "help" not in given and not ctx.resilient_parsing:
@@ -95,6 +99,7 @@ class ConfiguredCommand(TyperCommand):
         return rest
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401
+        """As in click. Says before what a file sets; the hint of a UsageError names the options that were not typed."""
         elsewhere, words = set_elsewhere(ctx), " ".join(words_of(ctx))
         loaded, quiet = loaded_of(ctx), ctx.params.get("quiet")
         lines = [] if quiet else self._unknown_variables(ctx)
@@ -191,7 +196,8 @@ def _options() -> list[Option]:
                 show_default=False,
             ),
         ] = None,
-    ) -> None: ...
+    ) -> None:
+        """Only its parameters are used."""
 
     return [option for option in typer.main.get_command(app).params if option.name in (_CONFIG, PRESET)]
 

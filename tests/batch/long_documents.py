@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import tifffile
@@ -69,6 +70,14 @@ def documents() -> dict[str, bytes]:
         for page in range(5):
             writer.write(noise((9, 12, 3), np.uint8, page), photometric="rgb", metadata=None)
     return {"plain.tif": plain.getvalue(), "carried.tif": carried, "same.tiff": same.getvalue()}
+
+
+def written_documents(folder: Path) -> Path:
+    """A new folder with the files of `documents`."""
+    folder.mkdir()
+    for name, data in documents().items():
+        (folder / name).write_bytes(data)
+    return folder
 
 
 def carry_out(source, out, stages, *, suffix=None, listener=lambda _event: None, jobs=None):

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tifffile
-from long_documents import HISTORY, carry_out, documents, noise, stages
+from long_documents import HISTORY, carry_out, noise, stages, written_documents
 from nearest import NearestRestorer
 
 from adacode_cli.batch.enlarging import Enlarging
@@ -22,10 +22,7 @@ from adacode_cli.sizes import Fate, Sizing
 
 @pytest.fixture
 def folder(tmp_path):
-    (tmp_path / "p").mkdir()
-    for name, data in documents().items():
-        (tmp_path / "p" / name).write_bytes(data)
-    return tmp_path / "p"
+    return written_documents(tmp_path / "p")
 
 
 def sized(wanted: Sizing) -> Stages:

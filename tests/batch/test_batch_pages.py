@@ -10,7 +10,7 @@ from io import BytesIO
 import numpy as np
 import pytest
 import tifffile
-from long_documents import HISTORY, carry_out, documents, files, leftovers, noise, stages
+from long_documents import HISTORY, carry_out, files, leftovers, noise, stages, written_documents
 from nearest import NearestRestorer
 from PIL import Image
 
@@ -30,10 +30,7 @@ from adacode_cli.sizes import Sizing
 
 @pytest.fixture
 def folder(tmp_path):
-    (tmp_path / "p").mkdir()
-    for name, data in documents().items():
-        (tmp_path / "p" / name).write_bytes(data)
-    return tmp_path / "p"
+    return written_documents(tmp_path / "p")
 
 
 def notes(log):
