@@ -8,16 +8,23 @@ python docs/make_commands.py
 
 from __future__ import annotations
 
-import inspect
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
 
 from typer.main import get_command
 
 from adacode_cli.cli.main import app
+from adacode_cli.cli.reference import (
+    Command,
+    Parameter,
+    groups_of,
+    is_option,
+    joined,
+    leaves,
+    names_in,
+    panels,
+    shared_groups,
+)
 
 TARGET = Path(__file__).with_name("commands.md")
 TITLE = """# Commands and options
@@ -25,42 +32,17 @@ TITLE = """# Commands and options
 Written by `docs/make_commands.py`; a test compares it with the program.
 
 Every command also has `--help`, and `--config FILE` for its options from a file (except the stages of `train`, whose
-`--config` is a recipe); `sr`, `inpaint` and `reconstruct` have `--preset NAME`. Variables set options too. All of this
-is described in [configuration.md](configuration.md).
+`--config` is a recipe); `sr`, `inpaint` and `reconstruct` have `--preset NAME`, and `--help-all`, because their
+`--help` shows only the options that are used most. Variables set options too. All of this is described in
+[configuration.md](configuration.md). `adacode man` prints the manual page.
 """
-Command = Parameter = Any  # the classes of click that Typer includes have no public names
 HEAD = ["| option | default | meaning |", "| --- | --- | --- |"]
-
-
-def commands(command: Command, path: str) -> Iterator[tuple[str, Command]]:
-    """Every leaf command with its full name."""
-    inner = getattr(command, "commands", None)
-    if inner is None:
-        yield path, command
-        return
-    for name, child in inner.items():
-        yield from commands(child, f"{path} {name}")
-
-
-def groups_of(command: Command) -> list[type]:
-    """The dataclasses whose fields are options of a command."""
-    hints = get_type_hints(inspect.unwrap(command.callback))
-    return [hint for hint in hints.values() if isinstance(hint, type) and is_dataclass(hint)]
-
-
-def shared_groups(found: dict[str, Command]) -> dict[type, list[str]]:
-    """Every dataclass of options that several commands have, with the names of these commands."""
-    users: dict[type, list[str]] = {}
-    for path, command in found.items():
-        for group in groups_of(command):
-            users.setdefault(group, []).append(path)
-    return {group: names for group, names in users.items() if len(names) > 1}
 
 
 def section(path: str, command: Command, shared: dict[type, list[str]]) -> str:
     """One command: its first sentences, a table of its own parameters, and links to those that it shares."""
     groups = [group for group in groups_of(command) if group in shared]
-    elsewhere = {field.name for group in groups for field in fields(group)}
+    elsewhere = names_in(groups)
     own = [parameter for parameter in command.params if parameter.name not in elsewhere]
     lines = [f"## {path}\n", f"{plain(command.help or '')}\n"]
     lines += [*HEAD, *map(row, own), ""] if own else []
@@ -70,13 +52,9 @@ def section(path: str, command: Command, shared: dict[type, list[str]]) -> str:
 
 def shared_section(group: type, users: list[str], command: Command) -> str:
     """The options that several commands share, in tables as their help shows them."""
-    names = {field.name for field in fields(group)}
+    names = names_in([group])
     lines = [f"## {title(users)[:1].upper()}{title(users)[1:]}\n"]
-    panels: dict[str | None, list[Parameter]] = {}
-    for parameter in command.params:
-        if parameter.name in names:
-            panels.setdefault(parameter.rich_help_panel, []).append(parameter)
-    for panel, parameters in panels.items():
+    for panel, parameters in panels(each for each in command.params if each.name in names).items():
         lines += [f"### {panel}\n"] if panel else []
         lines += [*HEAD, *map(row, parameters), ""]
     return "\n".join(lines)
@@ -97,11 +75,10 @@ def anchor(heading: str) -> str:
 
 def row(parameter: Parameter) -> str:
     """One parameter as a line of a table."""
-    is_option = parameter.opts[0].startswith("-")
-    names: Iterable[str] = (
-        (*parameter.opts, *parameter.secondary_opts)
-        if is_option
-        else [parameter.metavar or parameter.human_readable_name]
+    names = (
+        [*parameter.opts, *parameter.secondary_opts]
+        if is_option(parameter)
+        else [parameter.metavar or parameter.name.upper()]
     )
     default = "" if parameter.default in (None, False, (), "") else f"`{parameter.default}`"
     return f"| {', '.join(f'`{n}`' for n in names)} | {default} | {plain(getattr(parameter, 'help', '') or '')} |"
@@ -109,13 +86,12 @@ def row(parameter: Parameter) -> str:
 
 def plain(text: str) -> str:
     """Help text as one line of Markdown."""
-    text = re.sub(r"\[/?[a-z ]+\]", "", text)
-    return " ".join(text.replace("|", "\\|").split())
+    return joined(text.replace("|", "\\|"))
 
 
 def page() -> str:
     """The whole page."""
-    found = dict(commands(get_command(app), "adacode"))
+    found = dict(leaves(get_command(app), "adacode"))
     shared = shared_groups(found)
     sections = [section(path, command, shared) for path, command in found.items()]
     sections += [shared_section(group, users, found[users[0]]) for group, users in shared.items()]

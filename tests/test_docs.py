@@ -33,7 +33,7 @@ def test_the_reference_has_every_option_of_every_command_there_or_where_it_links
     script = load_script(ROOT / "docs" / "make_commands.py")
     sections = {part.splitlines()[0]: part for part in script.page().split("\n## ")[1:]}
     anchors = {script.anchor(heading): part for heading, part in sections.items()}
-    for path, command in script.commands(script.get_command(script.app), "adacode"):
+    for path, command in script.leaves(script.get_command(script.app), "adacode"):
         own = sections[path]
         linked = [anchors[name] for name in re.findall(r"\]\(#([^)]+)\)", own)]
         for parameter in command.params:

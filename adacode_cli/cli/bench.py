@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _MIN_PX, _MAX_PX, _MAX_FILES, _MAX_MEGAPIXELS = 16, 1024, 10_000, 1000.0
 _MAX_PROFILED = 200  # the profiler reserves too little memory for the record of a longer run
 
-EPILOG = """[bold]What the figures are[/bold]
+EPILOG = """What the figures are:
 
   plain      the network as any program would run it: float32, the whole
              image in one pass
@@ -38,7 +38,7 @@ EPILOG = """[bold]What the figures are[/bold]
   profile    how such a run spends its time, under torch's profiler:
              stages, kernels and copies on CUDA, operators on a CPU
 
-[bold]Examples[/bold]
+Examples:
 
   adacode bench                              takes about a minute
   adacode bench --files 60 --megapixels 1    a run over 60 photographs
@@ -55,9 +55,9 @@ class BenchOptions:
     photo: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The image to enlarge. Default: a synthetic one.")
     ] = None
-    side: Annotated[int, typer.Option(metavar="PX", help="Side of the square part of it that is enlarged.")] = 256
+    side: Annotated[int, typer.Option(metavar="PIXELS", help="Side of the square part of it that is enlarged.")] = 256
     files: Annotated[int, typer.Option(metavar="N", help="Number of JPEGs in the timed run; 0: no run.")] = 4
-    megapixels: Annotated[float, typer.Option(metavar="MP", help="Size of each JPEG.")] = 0.25
+    megapixels: Annotated[float, typer.Option(metavar="MEGAPIXELS", help="Size of each JPEG.")] = 0.25
     growth: Annotated[bool, flag("--growth", help="Also time outputs of 1, 4, 16 and 64 megapixels.")] = False
     profile: Annotated[bool, flag("--profile", help="Also report how a run spends its time.")] = False
     repeats: Annotated[int, typer.Option(metavar="N", help="Timed calls of each pass; the median is reported.")] = 3

@@ -75,8 +75,6 @@ def guarded(command: Callable[[Invocation], object]) -> int:
 
 def _report_other(error: Exception, invocation: Invocation) -> int:
     """Reports an exception of the command-line library or of the system, which is no bug; or a bug."""
-    if type(error).__name__ == "NoArgsIsHelpError":  # the help was shown when this was made
-        return UsageError.exit_code
     if isinstance(error, ClickException):
         return _report(_usage_error(error), invocation)
     known = _system_error(error) if isinstance(error, OSError | MemoryError) else None

@@ -18,7 +18,7 @@ from adacode_cli.errors import UsageError
 
 app = Program(help="Show which options are set by files, presets and variables.", no_args_is_help=True)
 
-_SHOW_EPILOG = """[bold]Examples[/bold]
+_SHOW_EPILOG = """Examples:
 
   adacode config show                  what is set for any command
   adacode config show sr               every option of adacode sr

@@ -8,14 +8,16 @@ of the command's context, and the names of variables follow from `auto_envvar_pr
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
+from rich.text import Text
 from typer.core import TyperCommand, TyperGroup
 
+from adacode_cli.cli import help_text
 from adacode_cli.cli.alternatives import overruled
 from adacode_cli.cli.boundary import SOURCES, came_from, variable_of
 from adacode_cli.cli.config_file import NAME, NONE, ConfigFile, read_config
@@ -39,8 +41,12 @@ from adacode_cli.errors import UsageError
 VARIABLES = "ADACODE"
 CONFIG_VARIABLE = "ADACODE_CONFIG"
 _CONFIG = "config"
+_HELP_ALL = "help_all"
+_ADDED = "Settings and help"
 _REPORTING = ("doctor",)
 _KEPT = "adacode_cli.cli.configuration"
+_ALL = f"{_KEPT}.all"
+Lines = Callable[[Any, str, Sequence[Any], int], Iterable[Text]]
 Function = TypeVar("Function", bound=Callable[..., Any])
 _HOW = "'adacode config show {}' shows where options come from."
 
@@ -61,10 +67,19 @@ class ConfiguredCommand(TyperCommand):
     """A command that has --config and, if it restores, --preset, as every command has --help."""
 
     def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 (a class that cannot be named, see `cli.boundary`)
-        *own, help_option = without_variables(super().get_params(ctx), only=("help",))
+        options: list[Any] = super().get_params(ctx)
+        *own, help_option = options
         for option in own:
             option.show_envvar = option.envvar is not None
-        return [*own, *self._added(ctx), help_option]
+        help_option.rich_help_panel = _ADDED
+        help_option.help = "Show the options that are used most." if _has_two_helps(ctx) else "Show this help."
+        return [*own, *self._added(ctx), *without_variables([help_option])]
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401
+        """Writes the help: of a command with very many options those that are used most, or all with --help-all."""
+        is_first = _has_two_helps(ctx) and not ctx.meta.get(_ALL)
+        lines = help_text.first_lines if is_first else help_text.command_lines
+        _write_help(lines, self, ctx, formatter)
 
     def make_parser(self, ctx: Any) -> Any:  # noqa: ANN401
         """The parser, which also knows the opposite of each flag: files and presets may set what nobody wants now.
@@ -84,11 +99,15 @@ class ConfiguredCommand(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401
         """As in click, with defaults from the file of settings and from presets; options that do not count are unset.
 
+        A command that needs something, and gets nothing, shows its usage and ends with the exit code of a wrong usage.
         Raises UsageError for a file or a preset that cannot be used.
         """
+        if not args and self.no_args_is_help and not ctx.resilient_parsing:
+            _end_with(help_text.usage_lines(self, ctx.command_path, stderr_console().width))
         if args or not self.no_args_is_help:
             given, _, _ = self.make_parser(ctx).parse_args(list(args))
-            if "help" not in given and not ctx.resilient_parsing:
+            helps = {self.get_params(ctx)[-1].name, _HELP_ALL}
+            if not helps.intersection(given) and not ctx.resilient_parsing:
                 options = {option.name: option for option in self._added(ctx)}
                 # The stages of training have a --config of their own, for a recipe.
                 named = _given(ctx, options[_CONFIG], given) if _CONFIG in options else _variable()
@@ -129,7 +148,11 @@ class ConfiguredCommand(TyperCommand):
 
     def _added(self, ctx: Any) -> list[Option]:  # noqa: ANN401
         taken = {name for option in self.params for name in option.opts}
-        wanted = {_CONFIG, PRESET} if has_presets(words_of(ctx)) else {_CONFIG}
+        wanted = {_CONFIG}
+        if has_presets(words_of(ctx)):
+            wanted.add(PRESET)
+        if _has_two_helps(ctx):
+            wanted.add(_HELP_ALL)
         return [each for each in _options() if each.name in wanted and not taken.intersection(each.opts)]
 
 
@@ -137,7 +160,20 @@ class ConfiguredGroup(TyperGroup):
     """A group of commands, whose own options (--help, --version) no variable sets."""
 
     def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401
-        return without_variables(super().get_params(ctx))
+        options = without_variables(super().get_params(ctx))
+        options[-1].help = "Show this help."
+        return options
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401
+        """Writes the help of the group: its commands."""
+        _write_help(help_text.group_lines, self, ctx, formatter)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401
+        """As in click; but help that nobody asked for goes to standard error."""
+        if not args and self.no_args_is_help and not ctx.resilient_parsing:
+            width = stderr_console().width
+            _end_with(help_text.group_lines(self, ctx.command_path, self.get_params(ctx), width))
+        return super().parse_args(ctx, args)
 
 
 class Program(typer.Typer):
@@ -148,6 +184,33 @@ class Program(typer.Typer):
 
     def command(self, *name: Any, **settings: Any) -> Callable[[Function], Function]:  # noqa: ANN401
         return super().command(*name, cls=ConfiguredCommand, **settings)
+
+
+def _has_two_helps(context: typer.Context) -> bool:
+    """Whether --help of this command shows some options only. ("sr",) is a command, ("eval", "sr") is another."""
+    return words_of(context) in [(name,) for name in help_text.FIRST_OPTIONS]
+
+
+def _write_help(lines: Lines, command: Any, context: Any, formatter: Any) -> None:  # noqa: ANN401
+    """Gives the formatter of click a help, whose colours click then keeps if the console shows any."""
+    console = help_text.plain_console()
+    found = lines(command, context.command_path, command.get_params(context), console.width)
+    formatter.write(help_text.shown(found, console))
+    context.color = console.color_system is not None
+
+
+def _end_with(lines: Iterable[Text]) -> NoReturn:
+    """Shows lines on standard error, and ends the command with the exit code of a wrong usage. Raises typer.Exit."""
+    for line in lines:
+        stderr_console().print(line)
+    raise typer.Exit(UsageError.exit_code)
+
+
+def _show_all(context: typer.Context, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        context.meta[_ALL] = True
+        typer.echo(context.get_help(), color=context.color)
+        raise typer.Exit
 
 
 def _set_by_file(loaded: Loaded, elsewhere: dict[str, str]) -> list[str]:
@@ -168,7 +231,7 @@ def without_variables(options: list[Option], only: tuple[str, ...] | None = None
 
 @cache
 def _options() -> list[Option]:
-    """--config and --preset, as Typer makes them. They are for every command, so no command's function gets them."""
+    """--config, --preset and --help-all, as Typer makes them. They are for many commands, so no function gets them."""
     app = typer.Typer(add_completion=False)
 
     @app.command()
@@ -178,6 +241,7 @@ def _options() -> list[Option]:
             typer.Option(
                 "--config",
                 metavar="FILE",
+                rich_help_panel=_ADDED,
                 envvar=CONFIG_VARIABLE,
                 show_envvar=False,
                 expose_value=False,
@@ -190,16 +254,31 @@ def _options() -> list[Option]:
             typer.Option(
                 "--preset",
                 metavar="NAME",
+                rich_help_panel=_ADDED,
                 show_envvar=False,
                 expose_value=False,
                 help=f"Options for a purpose: {', '.join(PRESETS)} (docs/configuration.md).",
                 show_default=False,
             ),
         ] = None,
+        help_all: Annotated[
+            bool,
+            typer.Option(
+                "--help-all",
+                rich_help_panel=_ADDED,
+                is_eager=True,
+                callback=_show_all,
+                show_envvar=False,
+                expose_value=False,
+                help="Show all options.",
+            ),
+        ] = False,
     ) -> None:
         """Only its parameters are used."""
 
-    return [option for option in typer.main.get_command(app).params if option.name in (_CONFIG, PRESET)]
+    added = [option for option in typer.main.get_command(app).params if option.name in (_CONFIG, PRESET, _HELP_ALL)]
+    without_variables(added, only=(_HELP_ALL,))
+    return added
 
 
 def _given(context: typer.Context, option: Option, given: dict[str, Any]) -> str | None:

@@ -32,18 +32,18 @@ if TYPE_CHECKING:
 
 app = Program(help="Measure restored test images against their originals.", no_args_is_help=True)
 
-_EPILOG = """[bold]Test sets[/bold]
+_EPILOG = """Test sets:
 
   DIR/hr holds the originals; DIR/lr_x4 and DIR/lr_x2 small degraded copies,
   DIR/mask holes (white). Files belong together by name.
 
-[bold]Perceptual networks[/bold]
+Perceptual networks:
 
   FILE.safetensors              LPIPS on SqueezeNet
   lpips-alex, -vgg, -squeeze    after pip install lpips
   pyiqa:METRIC                  such as pyiqa:dists, after pip install pyiqa
 
-[bold]Example[/bold]
+Example:
 
   """
 _SR_EPILOG = _EPILOG + "adacode eval sr --data testset --scale 4 --perceptual lpips-alex"

@@ -73,10 +73,10 @@ class HoleOptions:
             min=0.0,
             max=100.0,
             metavar="DISTANCE",
-            help="How far the colour of a pixel may be from --mask-color (CIE 1976, in L*a*b*); 0: exactly this "
-            f"colour. With a distance above 0, {MASK_HALO_PX} pixels around count too. Default: {MASK_TOLERANCE} for "
-            f"{formats.listed(each for each in formats.known() if each.lossy)} files, whose compression changes "
-            "colours, otherwise 0; also 0 for WebP and JPEG XL without loss.",
+            help="How far the colour of a pixel may be from --mask-color (CIE 1976, in L*a*b*), at most 100; 0: "
+            f"exactly this colour. With a distance above 0, {MASK_HALO_PX} pixels around count too. Default: "
+            f"{MASK_TOLERANCE} for {formats.listed(each for each in formats.known() if each.lossy)} files, whose "
+            "compression changes colours, otherwise 0; also 0 for WebP and JPEG XL without loss.",
             show_default=False,
         ),
     ] = None
@@ -98,7 +98,8 @@ class HoleOptions:
         ),
     ] = None
     grow: Annotated[
-        int, _edge(min=0, max=1024, metavar="PIXELS", help="Make the hole larger by this number of pixels.")
+        int,
+        _edge(min=0, max=1024, metavar="PIXELS", help="Make the hole larger by this number of pixels, at most 1024."),
     ] = 0
     feather: Annotated[
         int,
@@ -106,7 +107,8 @@ class HoleOptions:
             min=0,
             max=1024,
             metavar="PIXELS",
-            help="Blend over this number of pixels outside the hole. All other pixels stay bit-identical.",
+            help="Blend over this number of pixels outside the hole, at most 1024. All other pixels stay "
+            "bit-identical.",
         ),
     ] = 0
 

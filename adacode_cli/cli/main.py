@@ -26,15 +26,15 @@ _RESTORE = "Restore images"
 _MANAGE = "Weights and this machine"
 _STUDY = "Train and measure"
 
-_EPILOG = """[bold]Start here[/bold]
+_EPILOG = """Start here:
 
   adacode sr photos       restore a directory; results are in photos-sr-x4/
-  adacode sr --help       all options, with examples
+  adacode sr --help       the options that are used most, and examples
   adacode doctor          what this machine offers
 
-[bold]Exit codes[/bold]
+Exit codes:
 
-  0 done · 2 usage · 3 input · 4 weights · 5 device · 6 output · 7 journal
+  0 done · 2 usage · 3 input · 4 weights · 5 device · 6 output · 7 journal ·
   8 training · 9 finished, but some files failed · 130 interrupted · 1 a bug"""
 
 _A_WIDTH = re.compile("0*[1-9][0-9]{0,3}")
@@ -44,7 +44,6 @@ app = Program(
     help="Restore whole folders of photographs: super-resolution, inpainting, reconstruction.",
     epilog=_EPILOG,
     no_args_is_help=True,
-    rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"]},
 )

@@ -34,7 +34,7 @@ _STOPS_WITHIN_S = 1.7
 _CODES = "Codes"
 _NAME_OUTPUTS = ("format", "suffix", "keep_suffix", "if_too_large")
 
-SR_EPILOG = """[bold]Examples[/bold]
+SR_EPILOG = """Examples:
 
   adacode sr photos                        a whole tree -> photos-sr-x4/
   adacode sr photos -o out --format png    the same tree in out/, as PNG
@@ -45,13 +45,13 @@ SR_EPILOG = """[bold]Examples[/bold]
   find photos -name '*.jpg' -print0 | adacode sr --from-file - --null -o out
   adacode sr photos                        again: continues an interrupted run
   adacode sr inbox -o out --watch          also what comes in later"""
-INPAINT_EPILOG = """[bold]Examples[/bold]
+INPAINT_EPILOG = """Examples:
 
   adacode inpaint a.png --mask hole.png      fill what is white in hole.png
   adacode inpaint scans --mask-dir masks     one mask per image, by name
   adacode inpaint logo.png --mask-alpha      fill what is transparent
   adacode inpaint a.png --mask-color '#ff00ff' --grow 2 --feather 4"""
-RECONSTRUCT_EPILOG = """[bold]Examples[/bold]
+RECONSTRUCT_EPILOG = """Examples:
 
   adacode reconstruct photos                     -> photos-reconstruct/
   adacode reconstruct photos --save-codes codes  also codes/….adacode
@@ -118,8 +118,8 @@ def reconstruct(
             max=MAX_CODE_LEVELS,
             metavar="N",
             rich_help_panel=_CODES,
-            help="With --save-codes: keep the first N levels of codes, for smaller files and coarser images. Default: "
-            "all that the weights have.",
+            help=f"With --save-codes: keep the first N levels of codes, at most {MAX_CODE_LEVELS}, for smaller files "
+            "and coarser images. Default: all that the weights have.",
         ),
     ] = None,
     from_codes: Annotated[

@@ -262,8 +262,8 @@ class RestoreOptions:
         _output(
             min=1,
             max=100,
-            metavar="Q",
-            help=f"Quality of {formats.listed(each for each in formats.every() if each.lossy)} files. "
+            metavar="N",
+            help=f"Quality of {formats.listed(each for each in formats.every() if each.lossy)} files, from 1 to 100. "
             f"Default: {DEFAULT_QUALITY}.",
         ),
     ] = None
@@ -393,8 +393,8 @@ class RestoreOptions:
             min=1,
             max=64,
             metavar="N",
-            help="Number of threads that read, and of threads that write. Default: 2; on a GPU one for each core, at "
-            "most 8.",
+            help="Number of threads that read, and of threads that write, from 1 to 64. Default: 2; on a GPU one for "
+            "each core, at most 8.",
             show_default=False,
         ),
         _HOW,

@@ -20,27 +20,27 @@ from adacode_cli.tasks import TASKS, by_label
 
 app = Program(help="Train weights of your own, in three stages.", no_args_is_help=True)
 
-_BASIS_EPILOG = """[bold]Example[/bold]
+_BASIS_EPILOG = """Example:
 
   adacode train basis shards -o run --minutes 60
                     one codebook for each category of the shards"""
-_FUSE_EPILOG = """[bold]Example[/bold]
+_FUSE_EPILOG = """Example:
 
   adacode train fuse shards --basis run -o run --minutes 60
   adacode train fuse shards --start run/fused.safetensors \\
                     -o longer --minutes 60"""
-_RESTORE_EPILOG = """[bold]Examples[/bold]
+_RESTORE_EPILOG = """Examples:
 
   adacode train restore shards --fused run --task sr --scale 4 \\
                     -o run --minutes 60 --time-limit 9m
   adacode train restore shards --fused run --task sr --scale 4 \\
                     -o run --minutes 60 --resume
   adacode sr holiday --weights run/sr-x4.safetensors"""
-_ALL_EPILOG = """[bold]Examples[/bold]
+_ALL_EPILOG = """Examples:
 
   adacode train all shards -o run --minutes 600
   adacode weights bundle run -o mine --family mine"""
-_REPORT_EPILOG = """[bold]Examples[/bold]
+_REPORT_EPILOG = """Examples:
 
   adacode train report run                    run/report.html, run/report.png
   adacode train report run -o ~/compact.html  the page alone"""

@@ -21,7 +21,7 @@ from adacode_cli.errors import EXIT_INTERRUPTED, UsageError
 if TYPE_CHECKING:
     from adacode_cli.training.detection import DetectionRecipe
 
-EPILOG = """[bold]Examples[/bold]
+EPILOG = """Examples:
 
   adacode train detect shards -o marks.safetensors --steps 14000
   adacode inpaint scans --detect marks.safetensors --save-mask masks"""
@@ -39,12 +39,12 @@ class DetectOptions:
         int, typer.Option(metavar="PIXELS", rich_help_panel=_LEARNING, help="Side of a crop: a multiple of 16.")
     ] = 256
     learning_rate: Annotated[
-        float, typer.Option(metavar="R", rich_help_panel=_LEARNING, help="The highest learning rate.")
+        float, typer.Option(metavar="RATE", rich_help_panel=_LEARNING, help="The highest learning rate.")
     ] = 1.2e-3
     threshold: Annotated[
         float,
         typer.Option(
-            metavar="P",
+            metavar="PROBABILITY",
             rich_help_panel=_LEARNING,
             help="The least probability of a pixel that the result marks, between 0 and 1: higher ones mark less.",
         ),

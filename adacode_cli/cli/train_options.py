@@ -111,7 +111,7 @@ class TrainOptions:
     learning_rate: Annotated[
         float | None,
         typer.Option(
-            metavar="R",
+            metavar="RATE",
             rich_help_panel=_LEARNING,
             help="The highest learning rate; with compact it decays along a cosine.",
         ),
@@ -129,7 +129,7 @@ class TrainOptions:
         float | None,
         typer.Option(
             min=0,
-            metavar="W",
+            metavar="WEIGHT",
             rich_help_panel=_LEARNING,
             help="Weight of the perceptual loss; the pixel loss has the weight 1.",
         ),

@@ -17,7 +17,7 @@ from adacode_cli.cli.streams import printable, stderr_console, write_line
 if TYPE_CHECKING:
     from adacode_cli.training.prepare.settings import PrepareSettings
 
-EPILOG = """[bold]Examples[/bold]
+EPILOG = """Examples:
 
   adacode train prepare photos -o shards --licence CC0-1.0
                     photos/nature, photos/indoor, … are the categories
@@ -38,7 +38,7 @@ class LimitOptions:
         float,
         typer.Option(
             min=0,
-            metavar="PX",
+            metavar="PIXELS",
             rich_help_panel=_LIMITS,
             help="The largest blur: the width (σ) of the sharpest edges; 10 keeps all.",
         ),
@@ -65,7 +65,7 @@ class LimitOptions:
     min_jpeg_quality: Annotated[
         float,
         typer.Option(
-            min=0, max=100, metavar="Q", rich_help_panel=_LIMITS, help="The lowest quality of JPEG files; 0 keeps all."
+            min=0, max=100, metavar="N", rich_help_panel=_LIMITS, help="The lowest quality of JPEG files; 0 keeps all."
         ),
     ] = 75.0
     max_blockiness: Annotated[

@@ -15,7 +15,7 @@ from adacode_cli.cli.streams import stderr_console, write_line
 from adacode_cli.cli.train_options import DeviceName, Quiet, Shards, Threads, Tracebacks
 from adacode_cli.errors import UsageError
 
-EPILOG = """[bold]Example[/bold]
+EPILOG = """Example:
 
   adacode train prior shards --fused run/fused.safetensors \\
                     -o mine-prior.safetensors"""

@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 app = Program(help="List, download, convert, average, pair, bundle, quantize and show weights.", no_args_is_help=True)
 
-_LIST_EPILOG = """[bold]Examples[/bold]
+_LIST_EPILOG = """Examples:
 
   adacode weights list
   adacode weights list --json | jq -r '.[] | select(.state == "absent") | .name'"""
 
-_PULL_EPILOG = """[bold]Examples[/bold]
+_PULL_EPILOG = """Examples:
 
   adacode weights pull published-sr-x4
   adacode weights pull compact --hub-repo OWNER/REPO
@@ -37,7 +37,7 @@ _PULL_EPILOG = """[bold]Examples[/bold]
 
 The files' paths are printed on standard output."""
 
-_CONVERT_EPILOG = """[bold]Example[/bold]
+_CONVERT_EPILOG = """Example:
 
   adacode weights convert AdaCode_SR_X4_model_g.pth mine.safetensors
   adacode sr photos --weights mine.safetensors"""

@@ -12,7 +12,7 @@ from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
 from adacode_cli.cli.options import Verbose, flag
 from adacode_cli.cli.streams import printable, stderr_console, write_line
 
-AVERAGE_EPILOG = """[bold]Examples[/bold]
+AVERAGE_EPILOG = """Examples:
 
   adacode weights average tuned.safetensors start.safetensors --share 0.7 \\
       -o mean.safetensors
@@ -35,7 +35,7 @@ def average(
     second: Annotated[Path, typer.Argument(metavar="SECOND", help="A second file for the same network.")],
     *,
     share: Annotated[
-        float, typer.Option(metavar="S", help="The share of FIRST in the mean, from 0 to 1; the rest is SECOND.")
+        float, typer.Option(metavar="SHARE", help="The share of FIRST in the mean, from 0 to 1; the rest is SECOND.")
     ],
     output: Output,
     dtype: Annotated[
@@ -78,7 +78,7 @@ def note_missing_parts(output: Path) -> None:
             stderr_console().print(Text(printable(note), style="dim"))
 
 
-PAIR_EPILOG = """[bold]Example[/bold]
+PAIR_EPILOG = """Example:
 
   adacode weights pair clean/sr-x4.safetensors faithful/sr-x4.safetensors \\
       -o pair.safetensors
@@ -125,7 +125,7 @@ def pair(
     write_line(str(output))
 
 
-BUNDLE_EPILOG = """[bold]Example[/bold]
+BUNDLE_EPILOG = """Example:
 
   adacode weights bundle run -o mine --family mine
   adacode sr photos --weights mine/mine-sr-x4.safetensors

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from adacode_cli.checkpoints.load import WeightsSource
     from adacode_cli.evaluation.calibration import Calibrated
 
-EPILOG = """[bold]Example[/bold]
+EPILOG = """Example:
 
-  pip install 'adacode-cli\\[int8]'
+  pip install 'adacode-cli[int8]'
   adacode weights quantize mine.safetensors --photos photos \\
       -o fast.safetensors
   adacode sr photos --weights fast.safetensors --precision int8

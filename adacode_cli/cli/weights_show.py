@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from adacode_cli.evaluation.code_usage import Usage
     from adacode_cli.model.network import AdaCode
 
-EPILOG = """[bold]Examples[/bold]
+EPILOG = """Examples:
 
   adacode weights show compact -o atlas.png
   adacode weights show compact -o atlas.png --usage photos
@@ -53,10 +53,11 @@ UsageDir = Annotated[
     ),
 ]
 Patch = Annotated[
-    int, typer.Option(min=8, max=128, metavar="PIXELS", help="Side of a patch in the image; a row has 64 patches.")
+    int,
+    typer.Option(min=8, max=128, metavar="PIXELS", help="Side of a patch in the image, from 8 to 128; a row has 64."),
 ]
 _LOSSY = formats.listed(each for each in formats.every() if each.lossy)
-Quality = Annotated[int, typer.Option(min=1, max=100, metavar="Q", help=f"Quality of {_LOSSY} files.")]
+Quality = Annotated[int, typer.Option(min=1, max=100, metavar="N", help=f"Quality of {_LOSSY} files, from 1 to 100.")]
 Overwrite = Annotated[bool, flag("--overwrite", help="Replace the image if it exists.")]
 
 

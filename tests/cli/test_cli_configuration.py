@@ -276,7 +276,7 @@ def test_every_flag_has_an_opposite_on_the_command_line(adacode, photo, config, 
     assert b"adacode" in (tmp_path / "out" / "a.png").read_bytes()  # the provenance
     preset = adacode(*RUN, "--preset", "archive", "--no-strict", "--no-preserve-times", "--format", "png")
     assert "1 skipped" in preset.stderr.decode()
-    assert b"no-strict" not in adacode("sr", "--help").stdout
+    assert b"no-strict" not in adacode("sr", "--help-all").stdout
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
