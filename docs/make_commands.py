@@ -24,6 +24,7 @@ from adacode_cli.cli.reference import (
     names_in,
     panels,
     shared_groups,
+    title_of,
 )
 
 TARGET = Path(__file__).with_name("commands.md")
@@ -46,26 +47,18 @@ def section(path: str, command: Command, shared: dict[type, list[str]]) -> str:
     own = [parameter for parameter in command.params if parameter.name not in elsewhere]
     lines = [f"## {path}\n", f"{plain(command.help or '')}\n"]
     lines += [*HEAD, *map(row, own), ""] if own else []
-    lines += [f"It also has the [{title(shared[group])}](#{anchor(title(shared[group]))}).\n" for group in groups]
+    lines += [f"It also has the [{title_of(shared[group])}](#{anchor(title_of(shared[group]))}).\n" for group in groups]
     return "\n".join(lines)
 
 
 def shared_section(group: type, users: list[str], command: Command) -> str:
     """The options that several commands share, in tables as their help shows them."""
     names = names_in([group])
-    lines = [f"## {title(users)[:1].upper()}{title(users)[1:]}\n"]
+    lines = [f"## {title_of(users)[:1].upper()}{title_of(users)[1:]}\n"]
     for panel, parameters in panels(each for each in command.params if each.name in names).items():
         lines += [f"### {panel}\n"] if panel else []
         lines += [*HEAD, *map(row, parameters), ""]
     return "\n".join(lines)
-
-
-def title(users: list[str]) -> str:
-    """The title of the options that these commands share: "options of adacode eval sr, inpaint and reconstruct"."""
-    first, *others = users
-    prefix = first.rpartition(" ")[0]
-    short = [name.removeprefix(f"{prefix} ") for name in others]
-    return f"options of {', '.join([first, *short[:-1]])} and {short[-1]}"
 
 
 def anchor(heading: str) -> str:

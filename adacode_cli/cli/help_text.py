@@ -182,7 +182,7 @@ def _rows(section: Section, width: int) -> Iterator[Text]:
     column = len(_INDENT) + max((len(row.left) for row in pairs), default=0) + 2
     beside = all(column + len(row.right) <= width for row in pairs) if section.has_commands else column <= width // 2
     for row in section.rows:
-        left = _command(row.left, width) if section.has_commands else [f"{_INDENT}{row.left}"]
+        left = command_in_lines(row.left, width) if section.has_commands else [f"{_INDENT}{row.left}"]
         if row.right and beside:
             yield from _two_columns(row, column, width)
             continue
@@ -196,8 +196,8 @@ def _two_columns(row: Row, column: int, width: int) -> Iterator[Text]:
     yield from (Text(f"{'':<{column}}{line}", _REMARK) for line in others)
 
 
-def _command(command: str, width: int) -> list[str]:
-    """A command that can be copied, in as many lines as it needs; texts in quotes are not broken."""
+def command_in_lines(command: str, width: int) -> list[str]:
+    """A command, indented, in as many lines as it needs so that it can be copied; texts in quotes are not broken."""
     lines = [_INDENT + (words := _WORDS.findall(command))[0]]
     room = width - len(" \\")
     for index, word in enumerate(words[1:], start=1):

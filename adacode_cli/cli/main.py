@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from adacode_cli.cli import bench, config, doctor, evaluate, process, restore, train, weights
+from adacode_cli.cli import bench, config, doctor, evaluate, manual, process, restore, train, weights
 from adacode_cli.cli.boundary import Invocation, guarded
 from adacode_cli.cli.configuration import VARIABLES, Program
 from adacode_cli.cli.signals import end_at_a_signal
@@ -76,6 +76,7 @@ app.command("doctor", rich_help_panel=_MANAGE)(doctor.doctor)
 app.command("bench", epilog=bench.EPILOG, rich_help_panel=_MANAGE)(bench.bench)
 app.add_typer(weights.app, name="weights", rich_help_panel=_MANAGE)
 app.add_typer(config.app, name="config", rich_help_panel=_MANAGE)
+app.command("man", epilog=manual.EPILOG, rich_help_panel=_MANAGE)(manual.man)
 app.add_typer(train.app, name="train", rich_help_panel=_STUDY)
 app.add_typer(evaluate.app, name="eval", rich_help_panel=_STUDY)
 

@@ -87,6 +87,14 @@ def shared_groups(found: dict[str, Command]) -> dict[type, list[str]]:
     return {group: names for group, names in users.items() if len(names) > 1}
 
 
+def title_of(users: list[str]) -> str:
+    """The title of the options that these commands share: "options of adacode eval sr, inpaint and reconstruct"."""
+    first, *others = users
+    prefix = first.rpartition(" ")[0]
+    short = [name.removeprefix(f"{prefix} ") for name in others]
+    return f"options of {', '.join([first, *short[:-1]])} and {short[-1]}"
+
+
 def names_in(groups: Iterable[type]) -> set[str]:
     """The names of the parameters that these dataclasses declare."""
     return {field.name for group in groups for field in fields(group)}

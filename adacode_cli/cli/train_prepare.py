@@ -40,7 +40,7 @@ class LimitOptions:
             min=0,
             metavar="PIXELS",
             rich_help_panel=_LIMITS,
-            help="The largest blur: the width (σ) of the sharpest edges; 10 keeps all.",
+            help="The largest blur: the width (standard deviation) of the sharpest edges; 10 keeps all.",
         ),
     ] = 1.2
     min_detail: Annotated[
