@@ -9,10 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from adacode_cli.benchmark.calm import MOST_SPREAD, Load, Watch
 from adacode_cli.benchmark.files import Files, files
 from adacode_cli.benchmark.image import cut
 from adacode_cli.benchmark.profile import FirstImage, Profile, first_image, profile
 from adacode_cli.benchmark.speed import Ceiling, Growth, Pass, ceiling, growth, passes, yardstick_seconds
+from adacode_cli.benchmark.task_speed import TaskSpeed, task_speeds
 from adacode_cli.checkpoints.load import WeightsSource
 from adacode_cli.engine.device import PRECISIONS, choose_device, choose_precision, name_of
 from adacode_cli.engine.memory import is_out_of_memory
@@ -28,7 +30,7 @@ from adacode_cli.model.network import AdaCode
 class BenchSettings:
     """What to measure: `sr` with `weights`, a side × side part of `photo` (H×W×3 uint8), `num_files` JPEGs (0: none)
     of `megapixels` each, outputs of the `sizes` in megapixels; with `profile`, also how such a run spends its time,
-    which needs files. device, precision: as for `Restorer`.
+    which needs files. device, precision: as for `Restorer`. Without `full`, only how fast each task is.
     """
 
     weights: str
@@ -42,19 +44,34 @@ class BenchSettings:
     device: str = "auto"
     precision: str = "auto"
     profile: bool = False
+    full: bool = True
 
 
 @dataclass(frozen=True)
 class Measurements:
-    """All results. device: as torch writes it. yardstick_seconds, passes: for the same part of the photo."""
+    """All results. device: as torch writes it. yardstick_seconds, passes: for the same part of the photo. load: what
+    else used the processor. What was not measured is empty or None.
+    """
 
     device: str
     ceilings: tuple[Ceiling, ...]
-    yardstick_seconds: float
+    yardstick_seconds: float | None
     passes: tuple[Pass, ...]
     growth: tuple[Growth, ...]
     files: Files | None
     profile: Profile | None = None
+    tasks: tuple[TaskSpeed, ...] = ()
+    load: Load | None = None
+
+    @property
+    def largest_spread(self) -> float:
+        """Of the tasks' ratios, from round to round."""
+        return max((one.spread for one in self.tasks), default=0.0)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing else disturbed the measurement, as far as load and ratios tell."""
+        return self.largest_spread <= MOST_SPREAD and not (self.load and self.load.is_disturbing())
 
 
 def measure(settings: BenchSettings, on_step: Callable[[str], None]) -> Measurements:
@@ -73,11 +90,16 @@ def measure(settings: BenchSettings, on_step: Callable[[str], None]) -> Measurem
 
 
 def _measured(settings: BenchSettings, on_step: Callable[[str], None]) -> Measurements:
-    device = choose_device(settings.device)
-    network, _ = WeightsSource(settings.weights).network("sr", settings.scale)
+    watch, device = Watch(), choose_device(settings.device)
+    source = WeightsSource(settings.weights)
+    if not settings.full:
+        tasks = task_speeds(source, device, settings.scale, settings.precision, on_step)
+        return Measurements(str(device), (), None, (), (), None, None, tasks, watch.load())
+    network, _ = source.network("sr", settings.scale)
     names = _precisions(settings.precision, device, network)
     image, repeats = cut(settings.photo, settings.side), settings.repeats
     first = _first(settings, on_step)
+    tasks = task_speeds(source, device, settings.scale, settings.precision, on_step)
 
     on_step("the limits of the device")
     ceilings = tuple(ceiling(name, PRECISIONS[name], device, repeats) for name in names if name in PRECISIONS)
@@ -87,7 +109,7 @@ def _measured(settings: BenchSettings, on_step: Callable[[str], None]) -> Measur
     found = tuple(passes(network, image, device, names, repeats))
     grown = tuple(_reporting(growth(Runner(network, device, RunOptions(settings.precision)), settings.sizes), on_step))
     run, profiled = _run(settings, device, first, on_step)
-    return Measurements(str(device), ceilings, usual, found, grown, run, profiled)
+    return Measurements(str(device), ceilings, usual, found, grown, run, profiled, tasks, watch.load())
 
 
 def _restorer(settings: BenchSettings) -> Restorer:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
-from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
+from adacode_cli.cli.boundary import came_from, ended_by_interruption, invocation_of
 from adacode_cli.cli.options import AsJson, DeviceName, Precision, Verbose, Weights, flag, with_option_groups
 from adacode_cli.cli.streams import printable, stderr_console, write_line
 from adacode_cli.errors import UsageError
@@ -24,11 +25,25 @@ if TYPE_CHECKING:
 _MIN_PX, _MAX_PX, _MAX_FILES, _MAX_MEGAPIXELS = 16, 1024, 10_000, 1000.0
 _MAX_PROFILED = 200  # the profiler reserves too little memory for the record of a longer run
 
+_FULL = "Measurements of --full (each of these options includes it)"
+_of_full = partial(typer.Option, rich_help_panel=_FULL)
+_ONLY_FULL = ("photo", "side", "files", "megapixels", "growth", "profile", "repeats")
+
 EPILOG = """What the figures are:
+
+  seconds    for a megapixel of results; MP/s: their megapixels in a second
+  ratio      how many times as fast as fp32, or as the plain pass
+  spread     how much the share of a round's time differs between rounds
+  *          what --precision auto takes
+
+Figures are not final if other programs disturbed the measurement: if its
+threads waited for the processor for more than 10 % of their time, or if a
+spread is above 15 %.
+
+What the figures of --full are:
 
   plain      the network as any program would run it: float32, the whole
              image in one pass
-  ratio      how many times as fast as that
   GFLOP/s    of the network as defined; "at most" is what large matrix
              products and convolutions reach
   PSNR       of the result to the plain one, in dB
@@ -40,7 +55,8 @@ EPILOG = """What the figures are:
 
 Examples:
 
-  adacode bench                              takes about a minute
+  adacode bench                              takes about 20 seconds
+  adacode bench --full                       takes more than a minute
   adacode bench --files 60 --megapixels 1    a run over 60 photographs
   adacode bench --growth                     does time grow with the image?
   adacode bench --device cuda --profile      is the device idle at times?"""
@@ -51,16 +67,19 @@ class BenchOptions:
     """What is measured."""
 
     weights: Weights = "compact"
-    scale: Annotated[int, typer.Option("--scale", "-s", metavar="N", help="2 or 4.")] = 4
-    photo: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The image to enlarge. Default: a synthetic one.")
-    ] = None
-    side: Annotated[int, typer.Option(metavar="PIXELS", help="Side of the square part of it that is enlarged.")] = 256
-    files: Annotated[int, typer.Option(metavar="N", help="Number of JPEGs in the timed run; 0: no run.")] = 4
-    megapixels: Annotated[float, typer.Option(metavar="MEGAPIXELS", help="Size of each JPEG.")] = 0.25
-    growth: Annotated[bool, flag("--growth", help="Also time outputs of 1, 4, 16 and 64 megapixels.")] = False
-    profile: Annotated[bool, flag("--profile", help="Also report how a run spends its time.")] = False
-    repeats: Annotated[int, typer.Option(metavar="N", help="Timed calls of each pass; the median is reported.")] = 3
+    scale: Annotated[int, typer.Option("--scale", "-s", metavar="N", help="2 or 4, for super-resolution.")] = 4
+    full: Annotated[bool, flag("--full", help="Also take the measurements below, in about a minute more.")] = False
+    photo: Annotated[Path | None, _of_full(metavar="FILE", help="The image to enlarge. Default: a synthetic one.")] = (
+        None
+    )
+    side: Annotated[int, _of_full(metavar="PIXELS", help="Side of the square part of it that is enlarged.")] = 256
+    files: Annotated[int, _of_full(metavar="N", help="Number of JPEGs in the timed run; 0: no run.")] = 4
+    megapixels: Annotated[float, _of_full(metavar="MEGAPIXELS", help="Size of each JPEG.")] = 0.25
+    growth: Annotated[bool, flag("--growth", panel=_FULL, help="Also time outputs of 1, 4, 16 and 64 megapixels.")] = (
+        False
+    )
+    profile: Annotated[bool, flag("--profile", panel=_FULL, help="Also report how a run spends its time.")] = False
+    repeats: Annotated[int, _of_full(metavar="N", help="Timed calls of each pass; the median is reported.")] = 3
     device: DeviceName = "auto"
     precision: Precision = "auto"
     json: AsJson = False
@@ -69,15 +88,16 @@ class BenchOptions:
 
 @with_option_groups
 def bench(context: typer.Context, options: BenchOptions) -> None:
-    """Measure how fast this machine restores images, as ratios within one run.
+    """Measure how fast this machine restores images.
 
-    The task is super-resolution with the given weights. Close other programs
-    first.
+    It takes about 20 seconds: every task with the given weights, in each precision that the device offers. Close other
+    programs first.
     """
     invocation_of(context, json=options.json, verbose=options.verbose)
     _check(options)
     with ended_by_interruption():
-        settings = _settings(options)
+        typed = any(came_from(context, name) == "COMMANDLINE" for name in _ONLY_FULL)
+        settings = _settings(options, full=options.full or typed)
 
         from adacode_cli.benchmark.whole import measure
         from adacode_cli.cli import bench_text
@@ -120,7 +140,7 @@ def _check_profile(options: BenchOptions) -> None:
         )
 
 
-def _settings(options: BenchOptions) -> BenchSettings:
+def _settings(options: BenchOptions, *, full: bool) -> BenchSettings:
     photo = _photo(options)  # a file that cannot be read is reported before torch is imported
 
     from adacode_cli.benchmark.speed import MEGAPIXELS
@@ -138,6 +158,7 @@ def _settings(options: BenchOptions) -> BenchSettings:
         options.device,
         options.precision,
         options.profile,
+        full,
     )
 
 

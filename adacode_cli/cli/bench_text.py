@@ -16,9 +16,11 @@ from adacode_cli.cli.streams import printable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from adacode_cli.benchmark.calm import Load
     from adacode_cli.benchmark.profile import Profile
     from adacode_cli.benchmark.speed import Pass
     from adacode_cli.benchmark.stage_times import Sharing
+    from adacode_cli.benchmark.task_speed import TaskSpeed
     from adacode_cli.benchmark.trace import Cost, DeviceUse, OperatorUse
     from adacode_cli.benchmark.whole import BenchSettings, Measurements
 
@@ -43,15 +45,32 @@ def json_object(settings: BenchSettings, found: Measurements) -> dict[str, objec
         "growth": [asdict(one) for one in found.growth],
         "files": found.files and asdict(found.files),
         "profile": found.profile and profile_object(found.profile),
+        "tasks": [asdict(one) for one in found.tasks],
+        "load": found.load and asdict(found.load),
+        "final": found.is_final,
     }
 
 
 def lines(settings: BenchSettings, found: Measurements) -> Iterator[str]:
-    """What was measured on what, the passes of the network, and what that means for files."""
+    """What was measured on what, the speed of each task, and, if it was measured, how fast the network is otherwise."""
     device, programs = machine.device(found.device), _programs()
     about = f", {device['cores']} cores, {device['threads']} threads, {device['instructions']}"
     yield f"{device['device']}: {device['name']}{about if 'cores' in device else ''}"
     yield ", ".join(f"{name} {version}" for name, version in programs.items())
+    if found.tasks:
+        yield ""
+        yield f"{printable(settings.weights)}, for a megapixel of results"
+        yield from _task_lines(found.tasks)
+    if found.yardstick_seconds is not None:
+        yield from _full_lines(settings, found, found.yardstick_seconds)
+    if found.load:
+        yield ""
+        yield from load_lines(found.load, found.largest_spread)
+
+
+def _full_lines(settings: BenchSettings, found: Measurements, yardstick_seconds: float) -> Iterator[str]:
+    """The passes of the network, and what they mean for files."""
+    yield ""
     for most in found.ceilings:
         rates = f"matrices {most.matrices:.0f}, convolutions {most.convolutions:.0f}"
         yield f"GFLOP/s at most in {most.precision}: {rates}"
@@ -60,7 +79,7 @@ def lines(settings: BenchSettings, found: Measurements) -> Iterator[str]:
     yield f"{printable(settings.weights)}, {settings.side}×{settings.side} → {large}×{large}"
     yield f"  {'':<10}{'seconds':>9}{'ratio':>8}{'GFLOP/s':>9}{'PSNR':>8}"
     yield from (_pass(one) for one in found.passes)
-    yield f"  {'yardstick':<10}{found.yardstick_seconds:>9.3f}"
+    yield f"  {'yardstick':<10}{yardstick_seconds:>9.3f}"
     if found.growth:
         yield ""
         yield f"  {'output':<10}{'seconds':>9}{'a MP':>8}{'to 1 MP':>9}"
@@ -73,6 +92,44 @@ def lines(settings: BenchSettings, found: Measurements) -> Iterator[str]:
     if found.profile:
         yield ""
         yield from profile_lines(found.profile)
+
+
+def _task_lines(tasks: Sequence[TaskSpeed]) -> Iterator[str]:
+    yield f"  {'':<12}{'':<6}{'seconds':>9}{'MP/s':>8}{'ratio':>8}{'spread':>9}"
+    before = ""
+    for one in tasks:
+        name = f"{one.task} ×{one.scale}" if one.scale > 1 else one.task
+        times = f"{one.seconds_per_megapixel:>9.3g}{one.megapixels_per_second:>8.3g}"
+        precision = f"{one.precision}{'*' if one.is_auto else ''}"
+        yield f"  {name if name != before else '':<12}{precision:<6}{times}{one.ratio:>8.2f}{one.spread:>9.0%}"
+        before = name
+    yield "  * what --precision auto takes"
+    fastest = {one.task: max((each for each in tasks if each.task == one.task), key=_ratio) for one in tasks}
+    yield from textwrap.wrap(
+        f"fastest: {', '.join(f'{each.precision} for {task}' for task, each in fastest.items())}", _WIDTH
+    )
+
+
+def _ratio(one: TaskSpeed) -> float:
+    return one.ratio
+
+
+def load_lines(load: Load, spread: float) -> Iterator[str]:
+    """How busy the machine was, and whether the figures are final."""
+    from adacode_cli.benchmark.calm import MOST_SPREAD
+
+    parts = [] if load.at_start is None else [f"load {load.at_start:.1f} on {load.cores} cores before"]
+    if load.waited_share is not None:
+        parts.append(f"threads waited {load.waited_share:.0%} of their time for a core")
+    yield from (*parts, f"ratios spread by up to {spread:.0%}")
+    causes = ["other programs used the processor"] if load.is_disturbing() else []
+    if spread > MOST_SPREAD:
+        causes.append("ratios differ from round to round")
+    if causes:
+        text = f"NOT FINAL: {', and '.join(causes)}. Close other programs and measure again."
+        yield from textwrap.wrap(text, _WIDTH, break_on_hyphens=False)
+    else:
+        yield "final: nothing else disturbed the measurement"
 
 
 def _finite(value: float | None) -> float | None:

@@ -85,7 +85,7 @@ def _bench(given: argparse.Namespace) -> Sequence[str]:
     tiny = ("--side", "24", "--repeats", "1", "--files", "2", "--megapixels", "0.002", "--precision", "fp32")
     full = ("--side", "512", "--repeats", "5", "--files", "16", "--megapixels", "1", "--growth")
     measured = tiny if given.tiny else full
-    return (sys.executable, "-m", "adacode_cli", "bench", "--device", given.device, "--json", *measured)
+    return (sys.executable, "-m", "adacode_cli", "bench", "--full", "--device", given.device, "--json", *measured)
 
 
 def _engine(given: argparse.Namespace) -> Sequence[str]:

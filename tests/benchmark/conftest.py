@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from adacode_cli.benchmark import whole
+from adacode_cli.benchmark import task_speed, whole
 from adacode_cli.checkpoints.format import Provenance, Weights, write_weights
 from adacode_cli.model.config import NetworkConfig
 from adacode_cli.model.network import AdaCode
@@ -27,6 +27,13 @@ def weights(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     write_weights(path, Weights("whole", config, Provenance(), network.state_dict()))
     return path
+
+
+@pytest.fixture(autouse=True)
+def small_results(monkeypatch) -> None:
+    """Of each task only small results are measured, in few rounds."""
+    monkeypatch.setattr(task_speed, "SIDES_PX", (32,))
+    monkeypatch.setattr(task_speed, "_ROUNDS_S", 0.0)
 
 
 @pytest.fixture(autouse=True)
