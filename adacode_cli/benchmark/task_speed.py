@@ -29,7 +29,8 @@ from adacode_cli.tasks import TASKS, Task
 # Sides of results in pixels, and the time after which no larger one is tried.
 SIDES_PX = (256, 512, 1024, 2048)
 ENOUGH_S = 0.3
-_LEAST_ROUNDS, _MOST_ROUNDS, _ROUNDS_S = 3, 9, 8.0
+# Three rounds, more while they take less than the first time, and two if they take longer than the second.
+_ROUNDS, _MOST_ROUNDS, _SHORT_S, _LONG_S = 3, 9, 8.0, 16.0
 _ROUNDS_OF_LANES = 2
 _SCRATCHES_PX = (64, 3)  # distance and width
 
@@ -110,10 +111,15 @@ def task_speeds(
             sides[case.task.name] = _side(case)
     rounds: list[list[float]] = []
     began = time.perf_counter()
-    while len(rounds) < _LEAST_ROUNDS or (len(rounds) < _MOST_ROUNDS and time.perf_counter() - began < _ROUNDS_S):
+    while not _is_enough(len(rounds), time.perf_counter() - began):
         on_step(f"round {len(rounds) + 1}")
         rounds.append([case.seconds(sides[case.task.name]) for case in cases])
     return tuple(_speeds(cases, sides, rounds))
+
+
+def _is_enough(num_rounds: int, seconds: float) -> bool:
+    least = _ROUNDS if seconds < _LONG_S else _ROUNDS - 1
+    return num_rounds >= least and (num_rounds >= _MOST_ROUNDS or seconds >= _SHORT_S)
 
 
 def _cases(source: WeightsSource, device: torch.device, scale: int, precision: str) -> Iterator[_Case]:

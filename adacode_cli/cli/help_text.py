@@ -32,6 +32,7 @@ from adacode_cli.cli.reference import (
 _WIDEST = 100  # longer lines are hard to read
 _NARROWEST = 40
 _INDENT = "  "
+_TIED = "\0"  # a space at which a line is not broken
 _WORDS = re.compile(r"""(?:'[^']*'|"[^"]*"|\S)+""")
 _HEADING, _NAME, _VALUE, _REMARK = "bold", "bold cyan", "yellow", "dim"
 _EXAMPLES_OF_FIRST, _EXAMPLES_OF_USAGE = 3, 2
@@ -174,7 +175,15 @@ def _section(section: Section, width: int) -> Iterator[Text]:
     yield from _rows(section, width)
     if section.rows and section.text:
         yield Text()
-    yield from (Text(f"{_INDENT}{line}") for line in wrapped(section.text, width - len(_INDENT)))
+    yield from (Text(f"{_INDENT}{line}") for line in _in_items(section.text, width - len(_INDENT)))
+
+
+def _in_items(text: str, width: int) -> list[str]:
+    """As `wrapped`; but if the text is a list whose items are separated by ·, no item is broken."""
+    items = text.split(" · ")
+    if len(items) > 1:
+        text = " ".join([*(f"{each} ·".replace(" ", _TIED) for each in items[:-1]), items[-1].replace(" ", _TIED)])
+    return [line.replace(_TIED, " ") for line in wrapped(text, width)]
 
 
 def _rows(section: Section, width: int) -> Iterator[Text]:

@@ -33,7 +33,7 @@ def weights(tmp_path_factory) -> Path:
 def small_results(monkeypatch) -> None:
     """Of each task only small results are measured, in few rounds."""
     monkeypatch.setattr(task_speed, "SIDES_PX", (32,))
-    monkeypatch.setattr(task_speed, "_ROUNDS_S", 0.0)
+    monkeypatch.setattr(task_speed, "_SHORT_S", 0.0)
 
 
 @pytest.fixture(autouse=True)

@@ -86,6 +86,16 @@ def test_what_cannot_be_measured_is_an_error(weights, monkeypatch):
         task_speeds(WeightsSource(str(weights)), CPU, 2, "int8", lambda _: None)
 
 
+def test_a_slow_machine_gets_two_rounds_and_a_fast_one_many(monkeypatch):
+    monkeypatch.undo()  # the lengths as they are
+    assert [next(n for n in range(99) if task_speed._is_enough(n, n * took)) for took in (0.1, 1.5, 4.0, 60.0)] == [
+        9,
+        6,
+        3,
+        2,
+    ]
+
+
 def test_the_spread_is_of_ratios_so_a_slow_round_does_not_count():
     steady = [[1.0, 3.0], [2.0, 6.0], [1.5, 4.5]]
     assert spread_of(steady, 0) == spread_of(steady, 1) == 0
