@@ -28,13 +28,9 @@ def executing(options: RestoreOptions, description: Description, console: Consol
     from adacode_cli.batch.worker import Work
     from adacode_cli.imaging.decoder_pool import decoding
 
-    places: list[Place] = []
-    if is_for_several(options):
-        with console.waiting("looking for devices"):
-            places = places_of(options)
+    with console.waiting("looking for devices"):
+        description, places = placed(options, description)
     if len(places) < 2:
-        if places:
-            description = replace(description, network=replace(description.network, device=places[0].device))
         with decoding(isolated=options.isolate, limit_s=options.decode_timeout) as decoder:
             with console.waiting(f"loading {options.weights}"):
                 stages, weights = description.stages(decoder)
@@ -45,6 +41,17 @@ def executing(options: RestoreOptions, description: Description, console: Consol
         with console.waiting(f"loading {options.weights} in {len(places)} processes"):
             weights = executor.start()
         yield executor, weights
+
+
+def placed(options: RestoreOptions, description: Description) -> tuple[Description, list[Place]]:
+    """(the description for the first of several places, the places; none if the options do not ask for several).
+
+    Raises UsageError, DeviceError.
+    """
+    if not is_for_several(options):
+        return description, []
+    places = places_of(options)
+    return replace(description, network=replace(description.network, device=places[0].device)), places
 
 
 def is_for_several(options: RestoreOptions) -> bool:

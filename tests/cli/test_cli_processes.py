@@ -10,14 +10,19 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from adacode_process import default_signals
 
+from adacode_cli.batch.description import Description, NetworkDescription
+from adacode_cli.cli import dry_run
 from adacode_cli.cli.executing import is_for_several, places_of
 from adacode_cli.cli.restore_options import RestoreOptions
+from adacode_cli.cli.speed import Speed
 from adacode_cli.errors import UsageError
+from adacode_cli.sizes import Sizing
 
 PATIENCE_S = 200.0  # no machine is too slow for this
 TWO = ("--processes", "2")
@@ -193,3 +198,24 @@ def test_all_devices_are_those_of_the_machine(monkeypatch):
     assert [place.device for place in places_of(RestoreOptions(device="cuda:2,cuda:0"))] == ["cuda:2", "cuda:0"]
     with pytest.raises(UsageError, match="--processes is for a CPU"):
         places_of(RestoreOptions(device="all", processes=2))
+
+
+def test_a_dry_run_knows_processes_and_devices(adacode, photo):
+    photo("p/a.png")
+    result = finished(adacode, "sr", "p", "--dry-run", "--json", "--weights", "nearest", *TWO)
+    assert (result.returncode, events(result)[-1]["device"]) == (0, "cpu")
+    missing = f"cuda:{torch.cuda.device_count()}"
+    refused = finished(adacode, "sr", "p", "--dry-run", "--device", f"{missing},cuda:97", "--weights", "nearest")
+    assert refused.returncode == 5
+
+
+def test_several_devices_take_a_part_of_the_time(monkeypatch):
+    restorer = SimpleNamespace(needs_download=lambda *_: False, device="cuda:0")
+    monkeypatch.setattr(NetworkDescription, "restorer", lambda _: restorer)
+    monkeypatch.setattr(Description, "stages", lambda *_: (None, "digest"))
+    monkeypatch.setattr(dry_run, "speed_of", lambda *_: Speed(1.0, 4.0, "bf16", "cuda:0", 1))
+    needs = SimpleNamespace(num_unknown=0, num_files=8, num_runs=8, run_pixels=8_000_000)
+    description = Description(NetworkDescription(), "sr", Sizing("scale", 4))
+    for devices, seconds in (([], 40), (["cuda:0"], 40), (["cuda:0", "cuda:1"], 20)):
+        found, speed, _ = dry_run._time(description, needs, 0.0, lambda _: None, devices)
+        assert (round(found), speed.device) == (seconds, ",".join(devices) or "cuda:0")
