@@ -1,12 +1,14 @@
 # `make demo` and `make test` install everything they need into .venv and run; nothing else is needed but Python.
+# Where only the CPU is to be used, PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu finds a much smaller torch.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
 READY := $(VENV)/.ready
 
 .PHONY: demo test coverage lint types format bench release clean
 
-demo: $(READY)
+demo: $(INSTALLED)
 	$(BIN)/adacode doctor
 	rm -rf demo
 	$(BIN)/adacode sr examples/photos --scale 4 -o demo/sr-x4
@@ -46,8 +48,14 @@ release: $(READY)
 clean:
 	rm -rf $(VENV) demo build dist
 
-$(READY): pyproject.toml constraints.txt
+# What running needs.
+$(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+# What development needs, too.
+$(READY): $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@

@@ -1,9 +1,10 @@
 """Makes the example photographs from three free images that scikit-image ships.
 
-    python examples/make_photos.py          # writes examples/photos, examples/scratched and examples/masks
+    python examples/make_photos.py
 
-photos: small, slightly degraded copies, as on an old web page. scratched: two images with scratches and
-tears painted white; masks: their places. The script always writes the same bytes.
+photos: small, slightly degraded copies, as on an old web page. scratched: two images with scratches and tears painted
+white; masks: their places. painted: the damage of one of them in magenta, in a JPEG. transparent: the same damage as
+transparent pixels. The script always writes the same bytes.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ HERE = Path(__file__).parent
 # Shrink factors; astronaut is the public-domain portrait by NASA, coffee and chelsea are CC0 by their photographers.
 PHOTOS = {"astronaut": 3, "coffee": 3, "chelsea": 2}
 JPEG_QUALITY = 82
+MAGENTA = (255, 0, 255)
 
 
 def degraded(image: np.ndarray, factor: int, rng: np.random.Generator) -> np.ndarray:
@@ -49,11 +51,13 @@ def scratches(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def write(path: Path, rgb: np.ndarray) -> None:
-    """Writes an RGB or grey image, format by suffix."""
+    """Writes an RGB, RGBA or grey image, format by suffix."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.clip(rgb, 0, 255).round().astype(np.uint8)
     options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if path.suffix == ".jpg" else []
-    _, encoded = cv2.imencode(path.suffix, pixels[..., ::-1] if pixels.ndim == 3 else pixels, options)
+    if pixels.ndim == 3:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR if pixels.shape[2] == 3 else cv2.COLOR_RGBA2BGRA)
+    _, encoded = cv2.imencode(path.suffix, pixels, options)
     path.write_bytes(encoded.tobytes())
 
 
@@ -68,6 +72,11 @@ def main() -> None:
         mask = scratches(*image.shape[:2], rng)
         write(HERE / "scratched" / f"{name}.jpg", np.where(mask[..., None] > 0, 250.0, image))
         write(HERE / "masks" / f"{name}.png", mask)
+        if name == "chelsea":
+            brush = cv2.dilate(mask, np.ones((3, 3), np.uint8))  # A person paints a little more than the damage.
+            write(HERE / "painted" / f"{name}.jpg", np.where(brush[..., None] > 0, MAGENTA, image))
+            half = image[::2, ::2]
+            write(HERE / "transparent" / f"{name}.png", np.dstack([half, 255 - mask[::2, ::2]]))
 
 
 if __name__ == "__main__":

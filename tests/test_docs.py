@@ -65,6 +65,6 @@ def test_the_python_of_the_readme_runs(tmp_path):
     assert blocks
     check = "assert large.shape == (680, 680, 3) and mended.shape == (400, 600, 3)\n"
     done = subprocess.run(
-        [sys.executable, "-c", blocks[0] + check], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-c", blocks[0] + check], cwd=ROOT / "examples", capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr

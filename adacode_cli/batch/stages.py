@@ -302,11 +302,10 @@ class Stages:
     def _inferred(self, read: Read, on_page: OnPage) -> Inferred:
         """Restores every page at hand."""
         pages: list[Decoded] = []
-        report = PageReport()
+        report = PageReport(len(read.image.pages))
         for page, hole in read.pages:
             image, restored = self.restore(page, hole)
-            pages.append(image)
-            report.add(restored, self._masks(restored))
+            pages.append(report.add(page, image, restored, self._masks(restored)))
             if len(read.image.pages) > 1:
                 on_page(len(pages), len(read.image.pages))
         notes = dict.fromkeys((*(note for page in pages for note in page.notes), *report.notes))
@@ -317,16 +316,16 @@ class Stages:
         assert read.further is not None, "there are more pages than are decoded"
         make_directory(job.target.parent)
         sink = Sink(job.target, format_name, self.keeping, self._max_sample_bytes(read.image))
-        report, first = PageReport(), None
+        report, first = PageReport(read.image.num_pages), None
         with sink.filling():
             for window in chain([read], read.further()):
                 if window is not read:
                     self.foresee(window, format_name)
                 for page, hole in window.pages:
                     image, restored = self.restore(replace(page, more_pages=(), following=()), hole)
+                    image = report.add(page, image, restored, self._masks(restored))
                     first = first or image
                     sink.add(image)
-                    report.add(restored, self._masks(restored))
                     on_page(page.page + 1, read.image.num_pages)
             sink.add_notes(report.notes)
         assert first is not None, "there is a page"

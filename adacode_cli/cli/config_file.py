@@ -64,14 +64,19 @@ class ConfigFile:
 
 
 def found_file() -> Path | None:
-    """The first regular file `adacode.toml` in the working directory and the folders above it, or None."""
+    """The first file or dead link `adacode.toml` in the working directory and the folders above it, or None."""
     try:
         folder = Path.cwd()
     except OSError:  # The working directory was removed; commands report this.
         return None
     # Not Path.is_file, which raises where a folder may not be searched.
     paths = (each / NAME for each in (folder, *folder.parents))
-    return next((path for path in paths if os.path.isfile(path)), None)  # noqa: PTH113
+    # A link to a file that does not exist counts: reading it reports this.
+    return next((path for path in paths if os.path.isfile(path) or _is_dead_link(path)), None)  # noqa: PTH113
+
+
+def _is_dead_link(path: Path) -> bool:
+    return os.path.islink(path) and not os.path.exists(path)  # noqa: PTH114, PTH110
 
 
 def read_config(named: str | None) -> ConfigFile | None:
@@ -130,7 +135,10 @@ def _own_table(path: Path, tables: dict[str, object]) -> dict[str, object]:
         return inner if isinstance(inner, dict) else {}
     if inner is None:
         return tables
-    if not isinstance(inner, dict) or len(tables) > 1:
+    if not isinstance(inner, dict):
+        hint = "Write the settings below a line [tool.adacode]."
+        raise UsageError("has no table [tool.adacode], but a single value of this name", path=path, hint=hint)
+    if len(tables) > 1:
         hint = "Write all settings within [tool.adacode], or all without it."
         raise UsageError("has settings within [tool.adacode] and outside of it", path=path, hint=hint)
     return inner

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import operator
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import accumulate
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from adacode_cli.cli.console import Console
 from adacode_cli.cli.cost import Cost
+from adacode_cli.cli.executing import placed
 from adacode_cli.cli.loading import description_of
 from adacode_cli.cli.restore_options import RestoreOptions
 from adacode_cli.cli.restore_plan import Request, foresight_of, keeping_of, plan_of, show_plan, trees_of
@@ -42,7 +43,7 @@ def dry_run(paths: list[Path], options: RestoreOptions, request: Request, consol
     from adacode_cli.batch.estimate import Needs
 
     plan, trees, refusal = _planned(paths, options, request)
-    description = description_of(options, request, plan.masks)
+    description, places = placed(options, description_of(options, request, plan.masks))
     began = time.perf_counter()
     check_weights(description)
     checked_s = time.perf_counter() - began
@@ -51,7 +52,9 @@ def dry_run(paths: list[Path], options: RestoreOptions, request: Request, consol
     needs = Needs(quality, foresight.size, runs_of, foresight.upright)
     exit_code = show_plan(plan, console, trees, foresight, keeping_of(options), needs=needs)
     with console.waiting(f"loading {options.weights}, and measuring how fast this machine is"):
-        seconds, speed, unknown = _time(description, needs, checked_s, partial(_check_made, plan, trees))
+        # Processes of a CPU share its cores, so together they are about as fast as the one that is measured.
+        devices = list(dict.fromkeys(place.device for place in places))
+        seconds, speed, unknown = _time(description, needs, checked_s, partial(_check_made, plan, trees), devices)
     if needs.num_files:
         console.estimated(Cost(needs, tuple(needs.disks()), seconds, speed, unknown))
     if refusal is not None:
@@ -113,12 +116,13 @@ def _check_made(plan: Plan, trees: Trees, digest: str) -> None:
 
 
 def _time(
-    description: Description, needs: Needs, checked_s: float, check: Callable[[str], None]
+    description: Description, needs: Needs, checked_s: float, check: Callable[[str], None], devices: Sequence[str]
 ) -> tuple[float | None, Speed | None, str]:
     """(seconds, the speed that they are based on, why they are not known). Raises WeightsError, DeviceError, and what
     `check` raises, which is called with the digest of the weights.
 
     checked_s: the time of `check_weights`, which is a part of loading, as a run must load the weights too.
+    devices: those of the run, if there are several: of one kind, and the first is measured.
     """
     from adacode_cli.imaging.decode import decode
 
@@ -141,4 +145,7 @@ def _time(
         if isinstance(error, DeviceError) and not error.only_this_image:
             raise
         return None, None, f"it cannot be measured: {error.message}"
-    return loading_s + speed.seconds(needs.num_runs, needs.run_pixels), speed, ""
+    restoring_s = speed.seconds(needs.num_runs, needs.run_pixels)
+    if len(devices) > 1:
+        return loading_s + restoring_s / len(devices), replace(speed, device=",".join(devices)), ""
+    return loading_s + restoring_s, speed, ""

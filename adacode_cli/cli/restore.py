@@ -16,6 +16,7 @@ from adacode_cli.cli.boundary import SOURCES, came_from, invocation_of
 from adacode_cli.cli.configuration import set_elsewhere
 from adacode_cli.cli.console import console_for
 from adacode_cli.cli.dry_run import dry_run
+from adacode_cli.cli.executing import executing, is_for_several
 from adacode_cli.cli.hole_options import HoleOptions
 from adacode_cli.cli.loading import description_of
 from adacode_cli.cli.log_file import logged
@@ -177,6 +178,9 @@ def _with_names_of(
 
 def _restored(inputs: list[str], options: RestoreOptions, request: Request, places: dict[str, str]) -> int:
     if options.from_file is None and is_stdin(inputs):
+        if is_for_several(options):
+            hint = "Name one device, and leave out --processes."
+            raise UsageError("one image on standard input cannot be restored by several processes", hint=hint)
         return restore_pipe(options, request)
     return _files(inputs, options, request, places)
 
@@ -211,10 +215,8 @@ def _texts(inputs: list[str] | None, options: RestoreOptions) -> list[str]:
 
 
 def _files(inputs: list[str], options: RestoreOptions, request: Request, places: dict[str, str]) -> int:
-    from adacode_cli.batch.local import LocalExecutor
     from adacode_cli.batch.run import run
     from adacode_cli.cli.path_list import read_paths
-    from adacode_cli.imaging.decoder_pool import decoding
 
     paths = [Path(text) for text in inputs]
     if options.from_file is not None:
@@ -226,12 +228,10 @@ def _files(inputs: list[str], options: RestoreOptions, request: Request, places:
         return dry_run(paths, options, request, console)
     trees = trees_of(options, request)
     plan = plan_of(paths, options, request, trees)
-    with console, decoding(isolated=options.isolate, limit_s=options.decode_timeout) as decoder:
-        with console.waiting(f"loading {options.weights}"):
-            stages, weights = description_of(options, request, plan.masks).stages(decoder)
+    description = description_of(options, request, plan.masks)
+    with console, executing(options, description, console) as (executor, weights):
         if plan.has_tree:
             trees.with_weights(weights, plan.jobs)
         with logged(options.log_file, console.on_event) as log:
-            executor = LocalExecutor(stages, jobs=options.jobs)
             report = run(plan, executor, on_event=log.on_event, trees=trees, log_error=log.error, places=places)
         return report.exit_code

@@ -6,7 +6,6 @@ value makes the outputs again.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,12 +14,11 @@ from typing import Annotated, Literal
 import typer
 
 from adacode_cli import formats
+from adacode_cli.cli import option_values
 from adacode_cli.cli.options import NoEffectOnResult, flag
 from adacode_cli.errors import UsageError
-from adacode_cli.limits import DECODING_LIMIT_S, DEFAULT_QUALITY, MAX_FILE_BYTES, MAX_PIXELS, MIN_TILE_PX
+from adacode_cli.limits import DECODING_LIMIT_S, DEFAULT_QUALITY, MAX_FILE_BYTES, MAX_PIXELS
 
-_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
-_SHARD = re.compile(r"([0-9]{1,6})/([0-9]{1,6})")
 _STDIN = "-"
 
 _OUTPUT, _SELECTION, _MODEL = "Output", "Which files", "Weights and device"
@@ -36,47 +34,6 @@ _HOW = NoEffectOnResult("It sets how the work is done; the results are the same.
 _SHOWN = NoEffectOnResult("It sets what is shown or logged.")
 _AGAIN = NoEffectOnResult("It sets what is done with outputs that exist.")
 _WEIGHTS = NoEffectOnResult("The journal has the digest of the weights themselves.")
-
-
-def shard_of(text: str) -> tuple[int, int] | None:
-    """(part, parts) of a text such as "2/4", None for another text."""
-    found = _SHARD.fullmatch(text)
-    part, parts = (int(found[1]), int(found[2])) if found else (0, 0)
-    return (part, parts) if 1 <= part <= parts else None
-
-
-def _shard(value: str | None) -> str | None:
-    if value is None or shard_of(value) is not None:
-        return value
-    raise typer.BadParameter(f"{value!r} is not I/N with I from 1 to N, such as 2/4.")
-
-
-def _format_name(value: str | None) -> str | None:
-    if value is None:
-        return None
-    found = formats.find(value)
-    if found is None:
-        raise typer.BadParameter(f"{value!r} is not one of {', '.join(formats.names())}.")
-    return found.name
-
-
-def _other_format(value: str) -> str:
-    choices = [*(format.name for format in formats.every() if format.replaces_others), "fail"]
-    if value not in choices:
-        raise typer.BadParameter(f"{value!r} is not one of {', '.join(map(repr, choices))}.")
-    return value
-
-
-def _tile(value: str) -> str:
-    if value in ("auto", "none") or (value.isascii() and value.isdigit() and int(value) >= MIN_TILE_PX):
-        return value
-    raise typer.BadParameter(f"{value!r} is not 'auto', 'none' or a number of at least {MIN_TILE_PX}.")
-
-
-def _device(value: str) -> str:
-    if _DEVICE.fullmatch(value):
-        return value
-    raise typer.BadParameter(f"{value!r} is not one of auto, cpu, cuda, cuda:N, mps.")
 
 
 Inputs = Annotated[
@@ -227,7 +184,7 @@ class RestoreOptions:
         str | None,
         _selection(
             metavar="I/N",
-            callback=_shard,
+            callback=option_values.shard,
             help="Restore only the I-th of N parts of the files, divided by their paths: one part for each machine.",
         ),
         _WHICH,
@@ -253,7 +210,7 @@ class RestoreOptions:
         str | None,
         _output(
             metavar="FORMAT",
-            callback=_format_name,
+            callback=option_values.format_name,
             help=f"{formats.listed(word='or', by_name=True)}. Default: as the input.",
         ),
     ] = None
@@ -282,7 +239,7 @@ class RestoreOptions:
         _output(
             "--if-too-large",
             metavar="FORMAT",
-            callback=_other_format,
+            callback=option_values.other_format,
             help=f"The format of a result that is too large for its own: {formats.large()} (a.webp -> a.png), or fail.",
         ),
         NoEffectOnResult("It sets names; the content under each name is the same."),
@@ -356,9 +313,24 @@ class RestoreOptions:
     ] = "compact"
     device: Annotated[
         str,
-        _model(metavar="DEVICE", callback=_device, help="auto, cpu, cuda, cuda:N or mps."),
+        _model(
+            metavar="DEVICE",
+            callback=option_values.device,
+            help="auto, cpu, cuda, cuda:N or mps; or several, one process for each: cuda:0,cuda:1, or all.",
+        ),
         NoEffectOnResult("A run may be continued on another device."),
     ] = "auto"
+    processes: Annotated[
+        int | None,
+        _model(
+            min=1,
+            max=64,
+            metavar="N",
+            help="On a CPU: restore in N processes, which share its cores. Default: 1.",
+            show_default=False,
+        ),
+        _HOW,
+    ] = None
     precision: Annotated[
         Literal["auto", "fp32", "bf16", "fp16", "int8"],
         _model(
@@ -371,7 +343,7 @@ class RestoreOptions:
         str,
         _model(
             metavar="SIZE",
-            callback=_tile,
+            callback=option_values.tile,
             help="Side of a tile in output pixels, 64 or more; auto: as the free memory allows; none: each image in "
             "one pass.",
         ),

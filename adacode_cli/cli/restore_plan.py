@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 from adacode_cli import formats
 from adacode_cli.cli.console import Console
 from adacode_cli.cli.hole_options import HoleOptions
+from adacode_cli.cli.option_values import shard_of
 from adacode_cli.cli.options import effective
-from adacode_cli.cli.restore_options import RestoreOptions, shard_of
+from adacode_cli.cli.restore_options import RestoreOptions
 from adacode_cli.errors import InputError, OutputError, UsageError
 from adacode_cli.limits import DEFAULT_QUALITY
 from adacode_cli.sizes import AS_LARGE_ALREADY, DEFAULT_SIZING, Fate, Sizing

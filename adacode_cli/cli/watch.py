@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adacode_cli.cli.console import console_for
+from adacode_cli.cli.executing import executing
 from adacode_cli.cli.loading import description_of
 from adacode_cli.cli.log_file import logged
 from adacode_cli.cli.restore_options import RestoreOptions, is_stdin
@@ -50,9 +51,7 @@ def watch_folders(inputs: list[Path], options: RestoreOptions, request: Request,
     Raises AdaCodeError and KeyboardInterrupt, after the summary.
     """
     from adacode_cli.batch.arrivals import looks
-    from adacode_cli.batch.local import LocalExecutor
     from adacode_cli.batch.run import watch
-    from adacode_cli.imaging.decoder_pool import decoding
 
     _check_folders(inputs)
     trees = trees_of(options, request)
@@ -63,15 +62,12 @@ def watch_folders(inputs: list[Path], options: RestoreOptions, request: Request,
     trees.check_options(present)
     console = console_for(request.task, quiet=options.quiet, verbose=options.verbose, as_json=options.json, live=False)
     interval_s = DEFAULT_INTERVAL_S if options.watch_interval is None else options.watch_interval
-    with console, decoding(isolated=options.isolate, limit_s=options.decode_timeout) as decoder:
-        with console.waiting(f"loading {options.weights}"):
-            stages, weights = description_of(options, request).stages(decoder)
+    with console, executing(options, description_of(options, request), console) as (executor, weights):
         trees.with_weights(weights, present)
         del present
         with logged(options.log_file, console.on_event) as log:
             for given in inputs:
                 console.note(str(given), f"watched, every {interval_s:g} s; Ctrl-C ends it")
-            executor = LocalExecutor(stages, jobs=options.jobs)
             plans = looks(watched, interval_s)
             report = watch(
                 plans,

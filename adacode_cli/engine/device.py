@@ -55,6 +55,13 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def every_device() -> list[str]:
+    """The names of all CUDA devices of this machine; without one, of the one device that `auto` chooses."""
+    if torch.cuda.is_available():
+        return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    return [str(choose_device("auto"))]
+
+
 def computes_bf16(device: torch.device) -> bool:
     """Whether the device computes bfloat16 faster than float32; emulated bf16 is slower and less exact."""
     if device.type == "cuda":

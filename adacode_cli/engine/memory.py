@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -64,7 +65,22 @@ def free_bytes(device: torch.device) -> int:
     if device.type == "mps":
         return max(0, int(torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()))
     rooms = (_available(), cgroup_room(_CGROUP, _OWN_CGROUPS), _room_of_process())
-    return min((b for b in rooms if b is not None), default=UNKNOWN_BYTES)
+    return min((b for b in rooms if b is not None), default=UNKNOWN_BYTES) // _host.processes
+
+
+@dataclass
+class _Host:
+    """How many processes plan with the memory of the host at the same time."""
+
+    processes: int = 1
+
+
+_host = _Host()
+
+
+def divide_host(processes: int) -> None:
+    """From now on, this process plans with its part of the host's free memory, because so many plan with it."""
+    _host.processes = processes
 
 
 def obtainable_bytes(device: torch.device) -> int | None:

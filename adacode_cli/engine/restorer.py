@@ -230,8 +230,8 @@ class Restorer:
             grows and how far it blends beyond that, in pixels, and whether wide holes get texture from known parts of
             the image (`engine.exemplars`); or the whole `Hole`, whose `opaque` makes alpha full in the hole.
 
-        Raises UsageError for impossible values, InputError for an array that is not an image or not its mask,
-        WeightsError, and DeviceError when there is not enough memory.
+        Raises UsageError for impossible values, InputError for an array that is not an image or not its mask
+        and for a hole that is the whole image, WeightsError, and DeviceError when there is not enough memory.
         """
         known = _known(task)
         check_image(image, alpha)
@@ -363,11 +363,20 @@ def _check_size(task: Task, scale: float, size: Size | None, shape: tuple[int, .
 def _hole_of(
     mask: npt.NDArray[np.bool_] | Hole | None, image: Pixels, grow: int, feather: int, *, exemplars: bool
 ) -> Hole:
-    """The hole of an image. Raises InputError without a mask of the image's size, UsageError for an impossible edge."""
+    """The hole of an image. Raises UsageError for an impossible edge.
+
+    Raises InputError without a mask of the image's size, and for a hole that is the whole image.
+    """
     hole = mask if isinstance(mask, Hole) or mask is None else Hole(mask, grow, feather, exemplars=exemplars)
     if hole is None or hole.mask.shape != image.shape[:2] or hole.mask.dtype != np.bool_:
         found = "no mask" if hole is None else f"a {hole.mask.dtype} mask of shape {hole.mask.shape}"
         raise InputError(f"{found} for an image of {image.shape[:2]}", hint="Give a boolean mask, True in the holes.")
+    if hole.grown.all():  # The network would make a nearly black image of nothing.
+        grows = "" if hole.mask.all() else f", which grows by {hole.grow_px} px,"
+        raise InputError(
+            f"its mask{grows} covers the whole image, so nothing is left from which the hole could be filled",
+            hint="Check the mask: white is filled. With --mask-color or --mask-alpha, check the image.",
+        )
     return hole
 
 

@@ -21,6 +21,7 @@ from adacode_cli.model.config import TrunkConfig
 from adacode_cli.model.network import AdaCode
 from adacode_cli.model.ranges import Ranges
 from adacode_cli.tasks import TASKS
+from adacode_cli.training.batches import degraded_side
 from adacode_cli.training.family import Family
 from adacode_cli.training.initialise import adopt, adopt_fused, earlier_fused, fresh_network, fuse_from, restore_from
 from adacode_cli.training.recipe import OWN_DECODER, STAGES, Recipe, StageName, StageRecipe
@@ -367,10 +368,21 @@ def run_all(session: TrainingSession, tasks: Sequence[tuple[str, int]]) -> bool:
     _require_no_rounding(session.recipe, *STAGES)
     for task, _ in tasks:  # before the hours of stages I and II
         require_trunk(session.recipe, session.recipe.network.trunk if TASKS[task].enlarges else None)
+    _require_crops(session, tasks)
     if not run_basis(session) or not run_fuse(session, session.folder.path):
         return False
     fused = session.folder.weights(FUSED)
     return all(run_restore(session, fused, task=task, scale=scale) for task, scale in tasks)
+
+
+def _require_crops(session: TrainingSession, tasks: Sequence[tuple[str, int]]) -> None:
+    """Raises TrainingError where crops are too small for any of the stages: stage III begins hours after the start."""
+    recipe = session.recipe
+    sides = [recipe.basis.patch, recipe.fuse.patch]
+    for task, scale in tasks:
+        patch = recipe.restore.patch
+        sides.append(degraded_side(patch, scale) if TASKS[task].training_input == "degraded" else patch)
+    session.data.train.require(max(sides))
 
 
 def shared_out(recipe: Recipe, minutes: float | None, num_tasks: int) -> Recipe:

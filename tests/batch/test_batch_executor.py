@@ -1,14 +1,14 @@
-"""One plan through two executors: this process, and workers that get nothing but what can be pickled."""
+"""One plan through two executors: this process, and processes that get nothing but what can be pickled."""
 
 from __future__ import annotations
 
 import json
 import pickle
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from PIL import Image
-from worker_processes import WorkerProcesses
 
 from adacode_cli.atomic import TEMPORARY_SUFFIX
 from adacode_cli.batch import masks
@@ -20,10 +20,13 @@ from adacode_cli.batch.journal import JOURNAL
 from adacode_cli.batch.local import LocalExecutor
 from adacode_cli.batch.naming import Naming
 from adacode_cli.batch.plan import OnExisting, make_plan
+from adacode_cli.batch.processes import Processes
 from adacode_cli.batch.record import Settings
 from adacode_cli.batch.run import run
 from adacode_cli.batch.trees import Trees
+from adacode_cli.batch.worker import Place, Work
 from adacode_cli.imaging.decode import decode
+from adacode_cli.limits import DECODING_LIMIT_S
 from adacode_cli.sizes import Sizing
 
 DESCRIPTION = Description(NetworkDescription(device="cpu", precision="fp32"), "sr", Sizing("scale", 2.0), step="sr x2")
@@ -36,11 +39,18 @@ def local():
     return LocalExecutor(stages)
 
 
+@contextmanager
+def two_processes():
+    work = Work(DESCRIPTION, Place("cpu", 1, 2), isolated=False, limit_s=DECODING_LIMIT_S, jobs=None)
+    with Processes([work, work]) as executor:
+        executor.start()
+        yield executor
+
+
 @pytest.fixture(scope="module")
 def workers():
-    executor = WorkerProcesses(DESCRIPTION, 2)
-    yield executor
-    executor.close()
+    with two_processes() as executor:
+        yield executor
 
 
 def carried_out(executor, folder: Path, out: Path, listener=lambda _event: None):
@@ -92,9 +102,12 @@ def test_a_worker_that_is_killed_costs_no_file(local, workers, image, tmp_path):
     for index in range(4):
         image(f"p/{index}.png", seed=index)
 
+    killed = []
+
     def kill(event):
-        if isinstance(event, FileStarted) and event.job.name == "2.png":
-            for worker in workers.workers:
+        if isinstance(event, FileStarted) and event.job.name == "2.png" and not killed:
+            killed.append(event)
+            for worker in workers._workers:
                 worker.process.kill()
 
     log = carried_out(workers, tmp_path / "p", tmp_path / "b", kill)
@@ -105,7 +118,7 @@ def test_a_worker_that_is_killed_costs_no_file(local, workers, image, tmp_path):
     assert tree(tmp_path / "a") == made
 
 
-def test_an_interrupted_run_has_a_line_for_each_file_and_goes_on(local, workers, image, tmp_path):
+def test_an_interrupted_run_has_a_line_for_each_file_and_goes_on(local, image, tmp_path):
     for index in range(6):
         image(f"p/{index}.png", seed=index)
     log, interrupted = [], []
@@ -116,15 +129,16 @@ def test_an_interrupted_run_has_a_line_for_each_file_and_goes_on(local, workers,
             interrupted.append(event)
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        carried_out(workers, tmp_path / "p", tmp_path / "b", interrupt)
+    with two_processes() as executor, pytest.raises(KeyboardInterrupt):
+        carried_out(executor, tmp_path / "p", tmp_path / "b", interrupt)
     written = tree(tmp_path / "b")
     assert 2 <= len(written) < 6
     journal = (tmp_path / "b" / JOURNAL).read_text().splitlines()
     assert sorted(json.loads(line)["target"] for line in journal) == sorted(written)
     assert isinstance(log[-1], RunFinished)
     assert (log[-1].report.exit_code, log[-1].report.done) == (130, len(written))
-    rest = carried_out(workers, tmp_path / "p", tmp_path / "b")[-1].report
+    with two_processes() as executor:
+        rest = carried_out(executor, tmp_path / "p", tmp_path / "b")[-1].report
     assert (rest.skipped, rest.done) == (len(written), 6 - len(written))
     carried_out(local, tmp_path / "p", tmp_path / "a")
     assert tree(tmp_path / "a") == tree(tmp_path / "b")

@@ -4,8 +4,8 @@ Run as a process by the tests. What `--weights` names decides how the restorer b
 have to be downloaded, `slow` takes its time, `warns` warns as a library does, `unknown` and `other-task` cannot be
 loaded, `counted` notes each image in the file that COUNTED names; at images 33 pixels wide `wait` blocks until it is
 interrupted, `deaf` for ever, `stuck` where no signal is heard, `no-device`, `bug` and `hungry` (for memory) fail,
-`black` makes black images, `overflows` does except in fp32,
-`large` finds no memory for any image,
+`black` makes black images, `overflows` does except in fp32, `large` finds no memory for any image,
+`dies` kills its process, `dies-once` only if the file that DIED names is not there yet,
 `vanish` removes what VANISH names, and `pause` waits until the file PAUSE is there. WINDOW_PIXELS replaces the limit of
 that name in this process.
 """
@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
 import sys
 import time
 import warnings
@@ -95,6 +96,10 @@ class Restorer:
                 return NearestRestorer().restore(task, image * 0, **options)
             if self.name == "stuck":
                 stuck_in_a_library()
+            if self.name == "dies" or (self.name == "dies-once" and not Path(os.environ["DIED"]).exists()):
+                if self.name == "dies-once":
+                    Path(os.environ["DIED"]).touch()
+                os.kill(os.getpid(), signal.SIGKILL)
             if self.name == "vanish":
                 vanish(Path(os.environ["VANISH"]))
             if self.name == "pause":
@@ -152,14 +157,19 @@ def note(image) -> None:
     time.sleep(0.01)
 
 
+def install() -> None:
+    """Puts the restorer in the place of the network, in this process."""
+    engine = ModuleType("adacode_cli.engine.restorer")
+    engine.Restorer = Restorer
+    sys.modules["adacode_cli.engine.restorer"] = engine
+
+
 def main() -> None:
     if "WINDOW_PIXELS" in os.environ:
         from adacode_cli import limits
 
         limits.WINDOW_PIXELS = int(os.environ["WINDOW_PIXELS"])
-    engine = ModuleType("adacode_cli.engine.restorer")
-    engine.Restorer = Restorer
-    sys.modules["adacode_cli.engine.restorer"] = engine
+    install()
     from adacode_cli.cli.main import main as program
 
     program()
@@ -167,3 +177,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+elif __name__ == "__mp_main__":  # a process that a run has started
+    install()

@@ -228,6 +228,7 @@ def test_a_file_that_is_no_text_of_settings(adacode, config, tmp_path):
         (b"#" * 1_000_001, "has more than 1 MB"),
         (b"a = " + b"[" * 100_000, ""),
         (b'format = "png"\n[tool.adacode]\nscale = 2', "has settings within [tool.adacode] and outside of it"),
+        (b"[tool]\nadacode = 5", "has no table [tool.adacode], but a single value of this name"),
     ):
         path.write_bytes(data)
         result = adacode("weights", "list", "--json", **FOUND)
@@ -287,6 +288,13 @@ def test_what_is_no_regular_file_is_not_found(adacode, tmp_path):
     (tmp_path / "a" / "b" / "adacode.toml").mkdir(parents=True)
     adacode.directory = tmp_path / "a" / "b"
     assert shown(adacode, "sr")["format"] == ("png", f"{tmp_path / 'adacode.toml'}, line 1")
+
+
+def test_a_dead_link_is_reported(adacode, tmp_path):
+    (tmp_path / "adacode.toml").symlink_to("moved.toml")
+    result = adacode("config", "show", "sr", **FOUND)
+    assert result.returncode == 2
+    assert f"error: {tmp_path / 'adacode.toml'}: cannot be read: there is no such file" in result.stderr.decode()
 
 
 def test_pyproject_has_other_tables_too(adacode, tmp_path):

@@ -7,6 +7,7 @@ import struct
 import time
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from adacode_cli.batch.discover import Found
 from adacode_cli.batch.estimate import Disk, Needs
 from adacode_cli.batch.foresight import Foresight
 from adacode_cli.batch.plan import Job
+from adacode_cli.cli import speed
 from adacode_cli.cli.cost import size
 from adacode_cli.cli.dry_run import run_pixels
 from adacode_cli.cli.speed import FILE_NAME, Speed, _line
@@ -171,18 +173,33 @@ def test_the_measurement_is_kept_for_what_it_was_made_with(measuring, photo, tmp
     assert measuring("reconstruct", "p", "--weights", "counted")[0] >= 3
     kept = json.loads((tmp_path / "cache" / FILE_NAME).read_text())
     assert (kept["version"], len(kept["speeds"])) == (1, 5)
-    for speed in kept["speeds"].values():
-        assert speed["busy"]  # these weights wait for most of the time
-        speed["time"] -= 601
+    for entry in kept["speeds"].values():
+        entry |= {"busy": True, "time": time.time() - 601}
+    (tmp_path / "cache" / FILE_NAME).write_text(json.dumps(kept))
+    assert measuring(*run)[0] >= 3
+    for entry in kept["speeds"].values():
+        entry |= {"busy": True, "time": time.time() - 60}
     (tmp_path / "cache" / FILE_NAME).write_text(json.dumps(kept))
     count, told = measuring(*run)
-    assert count >= 3
+    assert count == 0
     assert "(fp32, 1 thread), while other programs take a part of the processor" in told.stderr.decode()
     for days, again in ((6, False), (8, True)):
-        for speed in kept["speeds"].values():
-            speed |= {"busy": False, "time": time.time() - days * 24 * 3600}
+        for entry in kept["speeds"].values():
+            entry |= {"busy": False, "time": time.time() - days * 24 * 3600}
         (tmp_path / "cache" / FILE_NAME).write_text(json.dumps(kept))
         assert (measuring(*run)[0] > 0) == again
+
+
+@pytest.mark.parametrize(("used_s", "is_busy"), [(6.9, True), (7.1, False)])
+def test_a_machine_is_busy_if_a_measurement_gets_too_little_of_its_threads(monkeypatch, tmp_path, used_s, is_busy):
+    clocks = {"perf_counter": iter((0.0, 10.0)), "process_time": iter((3.0, 3.0 + used_s * torch.get_num_threads()))}
+    fake = SimpleNamespace(time=time.time, **{name: values.__next__ for name, values in clocks.items()})
+    monkeypatch.setattr(speed, "time", fake)
+    monkeypatch.setattr(speed, "_measured", lambda *_: (0.0, 1.0, "fp32"))
+    monkeypatch.setattr(speed, "_key", lambda *_: "key")
+    monkeypatch.setenv("ADACODE_CACHE", str(tmp_path))
+    assert speed.speed_of(None, None, "", "cpu").is_busy is is_busy
+    assert json.loads((tmp_path / FILE_NAME).read_text())["speeds"]["key"]["busy"] is is_busy
 
 
 @pytest.mark.parametrize(

@@ -334,14 +334,25 @@ def test_masks_of_a_mirrored_tree_and_one_that_two_images_could_have(adacode, ph
     assert not (tmp_path / "new").exists()
 
 
-def test_a_mask_that_marks_nothing_or_nearly_all_is_named_everywhere(adacode, photo, tmp_path):
-    for name, rows in (("none", 0), ("some", 4), ("all", 16)):
+def test_an_image_that_is_all_hole_fails_and_the_others_are_restored(real_adacode, photo, tmp_path):
+    for name, rows in (("some", 4), ("grown", 15), ("whole", 16)):
         photo(f"p/{name}.png")
         save_mask(tmp_path / "m" / f"{name}.png", (24, 16), rows)
+    result = real_adacode("inpaint", "p", "--mask-dir", "m", "-o", "out", "--grow", "1")
+    assert result.returncode == 9
+    assert "p/whole.png: its mask covers the whole image" in result.stderr.decode()
+    assert "p/grown.png: its mask, which grows by 1 px, covers the whole image" in result.stderr.decode()
+    assert [path.name for path in (tmp_path / "out").glob("*.png")] == ["some.png"]
+
+
+def test_a_mask_that_marks_nothing_or_nearly_all_is_named_everywhere(adacode, photo, tmp_path):
+    for name, rows in (("none", 0), ("some", 4), ("all", 39)):
+        photo(f"p/{name}.png", (24, 40))
+        save_mask(tmp_path / "m" / f"{name}.png", (24, 40), rows)
     result = adacode("inpaint", "p", "--mask-dir", "m", "-o", "out", "--log-file", "run.log", *W)
     assert result.returncode == 0
     notes_of = {"none": ["nothing was filled: no pixel of this image is in its mask"], "some": []}
-    notes_of["all"] = ["nearly all of this image was filled: its mask covers 100 %"]
+    notes_of["all"] = ["nearly all of this image was filled: its mask covers 97.5 %"]
     for text in (result.stderr.decode(), (tmp_path / "run.log").read_text()):
         assert all(note in text for notes in notes_of.values() for note in notes)
     state = tmp_path / "out" / ".adacode"

@@ -143,6 +143,11 @@ def test_minutes_alone_end_a_run(shards, tmp_path):
         (["basis", "SHARDS", "-o", "RUN", "--resume", "--overwrite"], UsageError, "contradict"),
         (["basis", "SHARDS", "-o", "RUN", "--perceptual", "NONE"], WeightsError, "NONE"),
         (["basis", "SHARDS", "-o", "RUN", "--patch", "192"], TrainingError, "192 px are wanted from crops of 160 px"),
+        (
+            ["all", "SHARDS", "-o", "RUN", "--set", "restore.patch=192"],
+            TrainingError,
+            "224 px are wanted from crops of 160 px",
+        ),
         (["basis", "NONE", "-o", "RUN"], TrainingError, "NONE"),
         (["fuse", "SHARDS", "--basis", "NONE", "-o", "RUN"], TrainingError, "does not hold any basis-"),
         (["fuse", "SHARDS", "-o", "RUN"], UsageError, "source of the codebooks"),

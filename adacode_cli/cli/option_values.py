@@ -1,0 +1,61 @@
+"""Checks of what is given as the value of an option, before a command begins."""
+
+from __future__ import annotations
+
+import re
+
+import typer
+
+from adacode_cli import formats
+from adacode_cli.limits import MIN_TILE_PX
+
+_DEVICE = re.compile(r"auto|cpu|mps|all|cuda(:\d+)?|cuda:\d+(,cuda:\d+)+")
+_SHARD = re.compile(r"([0-9]{1,6})/([0-9]{1,6})")
+
+
+def shard_of(text: str) -> tuple[int, int] | None:
+    """(part, parts) of a text such as "2/4", None for another text."""
+    found = _SHARD.fullmatch(text)
+    part, parts = (int(found[1]), int(found[2])) if found else (0, 0)
+    return (part, parts) if 1 <= part <= parts else None
+
+
+def shard(value: str | None) -> str | None:
+    """The value of `--shard`. Raises BadParameter."""
+    if value is None or shard_of(value) is not None:
+        return value
+    raise typer.BadParameter(f"{value!r} is not I/N with I from 1 to N, such as 2/4.")
+
+
+def format_name(value: str | None) -> str | None:
+    """The name of the format that `--format` means. Raises BadParameter."""
+    if value is None:
+        return None
+    found = formats.find(value)
+    if found is None:
+        raise typer.BadParameter(f"{value!r} is not one of {', '.join(formats.names())}.")
+    return found.name
+
+
+def other_format(value: str) -> str:
+    """The value of `--if-too-large`. Raises BadParameter."""
+    choices = [*(format.name for format in formats.every() if format.replaces_others), "fail"]
+    if value not in choices:
+        raise typer.BadParameter(f"{value!r} is not one of {', '.join(map(repr, choices))}.")
+    return value
+
+
+def tile(value: str) -> str:
+    """The value of `--tile`. Raises BadParameter."""
+    if value in ("auto", "none") or (value.isascii() and value.isdigit() and int(value) >= MIN_TILE_PX):
+        return value
+    raise typer.BadParameter(f"{value!r} is not 'auto', 'none' or a number of at least {MIN_TILE_PX}.")
+
+
+def device(value: str) -> str:
+    """The value of `--device`. Raises BadParameter."""
+    if _DEVICE.fullmatch(value):
+        return value
+    raise typer.BadParameter(
+        f"{value!r} is not one of auto, cpu, cuda, cuda:N, mps, all, nor several such as cuda:0,cuda:1."
+    )
