@@ -113,13 +113,18 @@ def is_option(parameter: Parameter) -> bool:
     return bool(parameter.opts[0].startswith("-"))
 
 
+def has_value(parameter: Parameter) -> bool:
+    """Whether an option is followed by a value; flags, and options that are counted, are not."""
+    return not (parameter.is_flag or getattr(parameter, "count", False))
+
+
 def entry(parameter: Parameter) -> Entry:
     """An argument or option, with its default and what else a person must know of it."""
     if not is_option(parameter):
         return Entry(_value(parameter) + ("..." if parameter.nargs == -1 else ""), "", _sentences(parameter))
     ordered = sorted(parameter.opts, key=lambda name: not name.startswith("--"))
     names = ", ".join((*ordered, *parameter.secondary_opts))
-    return Entry(names, "" if parameter.is_flag else _value(parameter), _sentences(parameter))
+    return Entry(names, _value(parameter) if has_value(parameter) else "", _sentences(parameter))
 
 
 def usage(command: Command, path: str) -> str:
@@ -153,10 +158,12 @@ def _sentences(parameter: Parameter) -> str:
 
 def _default(parameter: Parameter) -> str:
     value = parameter.default
+    if is_option(parameter) and not has_value(parameter) and not parameter.secondary_opts:
+        return ""
     if not parameter.show_default or value is None or value == "" or callable(value):
         return ""
     if getattr(parameter, "is_flag", False):
-        return str(parameter.opts[0]) if value and parameter.secondary_opts else ""
+        return str(parameter.opts[0]) if value else ""
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value))
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -7,11 +7,13 @@ import os
 import re
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
+from adacode_cli.cli import reference
 from adacode_cli.cli.help_text import FIRST_OPTIONS
 from adacode_cli.cli.main import app
 from adacode_cli.cli.reference import Row, Section, entry, sections
@@ -233,7 +235,22 @@ def test_every_value_has_a_word_that_stands_for_it():
         assert "<" not in found.label
         assert found.text, found.label
         if found.name.startswith("-"):
-            assert bool(found.value) != bool(parameter.is_flag), found.label
+            assert bool(found.value) == reference.has_value(parameter), found.label
+
+
+def test_an_option_that_is_counted_has_no_value():
+    counting = typer.Typer(add_completion=False)
+
+    @counting.command()
+    def run(
+        often: Annotated[int, typer.Option("--often", "-o", count=True, help="Say more.")] = 0,
+        width: Annotated[int, typer.Option(metavar="N", help="How wide.")] = 80,
+    ) -> None:
+        """Only its parameters are used."""
+
+    often, width = typer.main.get_command(counting).params
+    assert entry(often) == reference.Entry("--often, -o", "", "Say more.")
+    assert entry(width) == reference.Entry("--width", "N", "How wide. Default: 80.")
 
 
 def test_python_without_docstrings_shows_no_help_texts_but_runs(real_adacode):
