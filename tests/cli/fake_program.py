@@ -160,6 +160,9 @@ def main() -> None:
     engine = ModuleType("adacode_cli.engine.restorer")
     engine.Restorer = Restorer
     sys.modules["adacode_cli.engine.restorer"] = engine
+    from adacode_cli.cli import readiness
+
+    readiness.check_network = lambda options, _request: Restorer.from_pretrained(options.weights)
     from adacode_cli.cli.main import main as program
 
     program()
