@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 import typer
 
 from adacode_cli import formats
-from adacode_cli.cli.options import NoEffectOnResult, flag
+from adacode_cli.cli.options import NoEffectOnResult, flag, verbosity
 from adacode_cli.errors import UsageError
 from adacode_cli.limits import DECODING_LIMIT_S, DEFAULT_QUALITY, MAX_FILE_BYTES, MAX_PIXELS, MIN_TILE_PX
 
@@ -48,7 +48,7 @@ def shard_of(text: str) -> tuple[int, int] | None:
 def _shard(value: str | None) -> str | None:
     if value is None or shard_of(value) is not None:
         return value
-    raise typer.BadParameter(f"{value!r} is not I/N with I from 1 to N, such as 2/4.")
+    raise typer.BadParameter("it must be I/N with I from 1 to N, such as 2/4")
 
 
 def _format_name(value: str | None) -> str | None:
@@ -56,27 +56,27 @@ def _format_name(value: str | None) -> str | None:
         return None
     found = formats.find(value)
     if found is None:
-        raise typer.BadParameter(f"{value!r} is not one of {', '.join(formats.names())}.")
+        raise typer.BadParameter(f"it must be {formats.in_words(formats.names(), 'or')}")
     return found.name
 
 
 def _other_format(value: str) -> str:
     choices = [*(format.name for format in formats.every() if format.replaces_others), "fail"]
     if value not in choices:
-        raise typer.BadParameter(f"{value!r} is not one of {', '.join(map(repr, choices))}.")
+        raise typer.BadParameter(f"it must be {formats.in_words(choices, 'or')}")
     return value
 
 
 def _tile(value: str) -> str:
     if value in ("auto", "none") or (value.isascii() and value.isdigit() and int(value) >= MIN_TILE_PX):
         return value
-    raise typer.BadParameter(f"{value!r} is not 'auto', 'none' or a number of at least {MIN_TILE_PX}.")
+    raise typer.BadParameter(f"it must be auto, none or a whole number of at least {MIN_TILE_PX}")
 
 
 def _device(value: str) -> str:
     if _DEVICE.fullmatch(value):
         return value
-    raise typer.BadParameter(f"{value!r} is not one of auto, cpu, cuda, cuda:N, mps.")
+    raise typer.BadParameter("it must be auto, cpu, cuda, cuda:N or mps")
 
 
 Inputs = Annotated[
@@ -410,11 +410,7 @@ class RestoreOptions:
     ] = None
 
     quiet: Annotated[bool, flag("--quiet", "-q", panel=_CONSOLE, help="Show only failures and errors."), _SHOWN] = False
-    verbose: Annotated[
-        bool,
-        flag("--verbose", "-v", panel=_CONSOLE, help="Show every file, every note and the tracebacks of errors."),
-        _SHOWN,
-    ] = False
+    verbose: Annotated[int, verbosity("Show every file and note, and warnings of libraries.", _CONSOLE), _SHOWN] = 0
     json: Annotated[
         bool, flag("--json", panel=_CONSOLE, help="Write one JSON object per event to standard output."), _SHOWN
     ] = False
