@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
@@ -72,7 +73,8 @@ def no_command(word: str, context: typer.Context) -> UsageError:
     if meant := command_for(word, group, known):
         hint = f"Did you mean {context.command_path} {meant}? {hint}"
     elif not group and os.path.exists(word):  # noqa: PTH110 (Path.exists raises for a name that is too long)
-        hint = f"It is a file or a directory. Say what to do with it: {context.command_path} sr {word}. {hint}"
+        whole = f"{context.command_path} sr {shlex.quote(word)}"
+        hint = f"It is a file or a directory. Say what to do with it: {whole}. {hint}"
     return UsageError(f"there is no command {word!r}", hint=hint)
 
 

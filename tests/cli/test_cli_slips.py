@@ -113,9 +113,9 @@ def test_every_command_that_is_proposed_exists():
 
 
 def test_a_path_in_the_place_of_a_command(real_adacode, photo):
-    photo("p/a.png")
-    _, hint = message_and_hint(real_adacode("p"))
-    assert "Say what to do with it: adacode sr p." in hint
+    photo("my p/a.png")
+    _, hint = message_and_hint(real_adacode("my p"))
+    assert "Say what to do with it: adacode sr 'my p'." in hint
 
 
 VALUES = [
