@@ -13,13 +13,13 @@ import re
 import secrets
 import stat
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
 from adacode_cli import locks
-from adacode_cli.errors import OutputError, translated
+from adacode_cli.errors import OutputError, reason
 
 TEMPORARY_SUFFIX = ".adacode-part"
 _NAME_BYTES = 200
@@ -187,8 +187,37 @@ def _opened_sibling(target: Path) -> tuple[Path, BinaryIO]:
         file.close()
 
 
-def _writing(target: Path) -> AbstractContextManager[None]:
-    return translated(OutputError, "cannot be written", target, hint=_HINT)
+@contextmanager
+def _writing(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise refusal(target.parent, error) or OutputError(
+            f"cannot be written: {reason(error)}", path=target, hint=_HINT
+        ) from error
+
+
+def refusal(directory: Path, error: OSError) -> OutputError | None:
+    """As `unwritable`, if `error` is about a permission; None otherwise."""
+    is_permission = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+    return unwritable(directory, read_only=error.errno == errno.EROFS) if is_permission else None
+
+
+def unwritable(directory: Path, *, read_only: bool) -> OutputError:
+    """The error for a directory, which may be missing, in which nothing may be made; it names the one that refuses.
+
+    read_only: the whole file system refuses.
+    """
+    cause = OSError(errno.EROFS if read_only else errno.EACCES, "")
+    hint = "Choose another directory (-o)" + ("." if read_only else ", or change the permissions of this one.")
+    place = existing(directory)
+    path = place.absolute() if place == Path() else place
+    return OutputError(f"cannot be written to: {reason(cause)}", path=path, hint=hint)
+
+
+def existing(path: Path) -> Path:
+    """`path`, or the innermost directory around it that exists."""
+    return next((one for one in (path, *path.parents) if os.path.lexists(one)), path)
 
 
 def _discard(temporary: Path) -> None:

@@ -75,7 +75,8 @@ class Claims:
             raise OutputError(message, path=path, hint=hint) from error
         except OSError as error:
             hint = "Choose a writable directory with -o and run the same command again."
-            raise OutputError(f"cannot be written to: {reason(error)}", path=self._root, hint=hint) from error
+            message = f"cannot be written to: {reason(error)}"
+            raise atomic.refusal(path.parent, error) or OutputError(message, path=self._root, hint=hint) from error
         if handle is None:
             return None
         claim = Claim(path, handle)

@@ -70,7 +70,10 @@ class Journal:
             raise _foreign(self._path, error) from error
         except OSError as error:
             hint = "Free some disk space, or choose another output directory (-o). Restored files are kept."
-            raise JournalError(f"cannot be written: {reason(error)}", path=self._path, hint=hint) from error
+            message, path = f"cannot be written: {reason(error)}", self._path
+            if (refusal := atomic.refusal(path.parent, error)) and refusal.path:
+                message, path, hint = refusal.message, Path(refusal.path), f"{refusal.hint} Restored files are kept."
+            raise JournalError(message, path=path, hint=hint) from error
 
     def begin(self) -> None:
         """Marks the lines so far as earlier ones; later lines are from the time of this run.

@@ -45,7 +45,7 @@ class OutputState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a file failed: `kind` and `exit_code` as in `adacode_cli.errors`; -v shows `trace`."""
+    """Why a file failed: `kind` and `exit_code` as in `adacode_cli.errors`; -vv shows `trace`."""
 
     kind: str
     exit_code: int
@@ -101,7 +101,7 @@ def failure_of(error: Exception, source: Path) -> Failure:
         about_another = error.path is not None and Path(error.path) != source  # For example its mask or its output.
         message = str(error) if about_another else error.message
         return Failure(error.kind, error.exit_code, message, error.hint, trace)
-    hint = "This is a bug; please report it with the traceback that -v shows."
+    hint = "This is a bug; please report it with the traceback that -vv shows."
     return Failure("bug", EXIT_BUG, f"{type(error).__name__}: {error}", hint, trace)
 
 

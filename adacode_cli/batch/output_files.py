@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from adacode_cli import atomic
 from adacode_cli.batch.keeping import TimesNs
 from adacode_cli.batch.state_files import STATE, holds_files
-from adacode_cli.errors import OutputError, translated
+from adacode_cli.errors import OutputError, reason
 
 
 def write_new(target: Path, data: bytes, times_ns: TimesNs | None = None) -> None:
@@ -33,6 +35,29 @@ def mark_as_output_folder(folder: Path) -> None:
 
 def make_directory(directory: Path) -> None:
     """Creates a directory and its parents. Raises OutputError."""
-    hint = "Choose a writable directory with -o and run the same command again."
-    with translated(OutputError, "the directory cannot be created", directory, hint=hint):
+    try:
         directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        hint = "Choose a writable directory with -o and run the same command again."
+        message = f"the directory cannot be created: {reason(error)}"
+        raise atomic.refusal(directory, error) or OutputError(message, path=directory, hint=hint) from error
+
+
+def check_directories(directories: Iterable[Path]) -> None:
+    """Raises OutputError for a directory in which no file could be made; nothing is written to find that out.
+
+    The directories may be missing.
+    """
+    for directory in directories:
+        place = atomic.existing(directory)
+        if place.is_dir() and not os.access(place, os.W_OK | os.X_OK):
+            raise atomic.unwritable(place, read_only=_is_read_only(place))
+
+
+def _is_read_only(directory: Path) -> bool:
+    """Whether the file system says that nothing on it can be changed; False where there is no such information."""
+    if not hasattr(os, "statvfs"):
+        return False
+    with suppress(OSError):
+        return bool(os.statvfs(directory).f_flag & os.ST_RDONLY)
+    return False

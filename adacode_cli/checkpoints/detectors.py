@@ -10,15 +10,14 @@ from typing import Any, cast
 import torch
 from safetensors.torch import save
 
-from adacode_cli.checkpoints import catalogue_file
 from adacode_cli.checkpoints.format import DETECTOR_KEY, Provenance, read_safetensors, write_file
 from adacode_cli.checkpoints.integrity import read_json
+from adacode_cli.checkpoints.presence import DETECTOR_HINT, detector_file
 from adacode_cli.checkpoints.soundness import key_problems, require_finite
 from adacode_cli.errors import WeightsError
 from adacode_cli.model.detector import Detector, DetectorConfig
 
 FORMAT_VERSION = 1
-_HINT = "Use a file that `adacode train detect` wrote."
 
 
 def load_detector(name: str, folder: Path | None = None) -> tuple[Detector, float]:
@@ -26,16 +25,7 @@ def load_detector(name: str, folder: Path | None = None) -> tuple[Detector, floa
 
     Raises WeightsError for an unknown name and for a file that is damaged or of another kind.
     """
-    if name.endswith(".safetensors"):
-        return read_detector(Path(name))
-    known = {Path(file.name).stem: file for file in catalogue_file.load(folder).detectors}
-    if name not in known and Path(name).exists():
-        what = "is not a detector of marks: its name does not end in .safetensors"
-        raise WeightsError(what, path=Path(name), hint=_HINT)
-    if name not in known:
-        choice = f"Choose {' or '.join(known)}, or name the file" if known else "Name the file"
-        raise WeightsError(f"no detector is called {name!r}", hint=f"{choice} that `adacode train detect` wrote.")
-    return read_detector(catalogue_file.required(known[name], folder))
+    return read_detector(detector_file(name, folder))
 
 
 def read_detector(path: Path) -> tuple[Detector, float]:
@@ -54,9 +44,9 @@ def recipe_in(path: Path) -> dict[str, Any]:
 
 
 def _read(path: Path) -> tuple[Detector, dict[str, Any]]:
-    tensors, metadata = read_safetensors(path, _HINT)
+    tensors, metadata = read_safetensors(path, DETECTOR_HINT)
     if DETECTOR_KEY not in metadata:
-        raise WeightsError("does not hold a detector of marks", path=path, hint=_HINT)
+        raise WeightsError("does not hold a detector of marks", path=path, hint=DETECTOR_HINT)
     require_finite(tensors, path)
     try:
         header = cast(dict[str, Any], read_json(metadata[DETECTOR_KEY]))
@@ -64,16 +54,18 @@ def _read(path: Path) -> tuple[Detector, dict[str, Any]]:
         header["threshold"] = threshold
         network = Detector(DetectorConfig.from_dict(header["config"]))
     except WeightsError as error:
-        raise WeightsError(error.message, path=path, hint=_HINT) from error
+        raise WeightsError(error.message, path=path, hint=DETECTOR_HINT) from error
     except (AttributeError, ArithmeticError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise WeightsError(f"has damaged metadata: {str(error)[:200]}", path=path, hint=_HINT) from error
+        raise WeightsError(f"has damaged metadata: {str(error)[:200]}", path=path, hint=DETECTOR_HINT) from error
     if version != FORMAT_VERSION:
         what = f"has format {str(version)[:40]}, this version reads {FORMAT_VERSION}"
         raise WeightsError(what, path=path, hint="Update adacode.")
     if not 0 < threshold < 1:  # not with NaN either
-        raise WeightsError(f"has a threshold of {threshold}, which is not between 0 and 1", path=path, hint=_HINT)
+        raise WeightsError(
+            f"has a threshold of {threshold}, which is not between 0 and 1", path=path, hint=DETECTOR_HINT
+        )
     if problems := key_problems(network.state_dict(), tensors):
-        raise WeightsError(problems, path=path, hint=_HINT)
+        raise WeightsError(problems, path=path, hint=DETECTOR_HINT)
     network.load_state_dict({key: tensor.float() for key, tensor in tensors.items()})
     return network.eval().requires_grad_(False), header
 

@@ -9,15 +9,18 @@ it.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 from pathlib import Path
 
 from adacode_cli.checkpoints import integrity
+from adacode_cli.checkpoints.connection import why_not_reached
 from adacode_cli.checkpoints.location import HubFile, HubRepo, parse_hub_repo
 from adacode_cli.errors import AdaCodeError, OutputError, WeightsError, reason
 from adacode_cli.version import __version__
 
 REPO_VARIABLE = "ADACODE_HUB_REPO"
+_VERBOSITY = "HF_HUB_VERBOSITY"
 
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EFBIG}
 
@@ -48,6 +51,7 @@ def fetch(wanted: HubFile, *, expected_sha256: str | None = None, local_only: bo
     import httpx2
     from huggingface_hub import constants, hf_hub_download
 
+    _log_as_others_do()
     try:
         path = Path(
             hf_hub_download(
@@ -65,6 +69,24 @@ def fetch(wanted: HubFile, *, expected_sha256: str | None = None, local_only: bo
     if expected_sha256 is not None:
         _compare(path, expected_sha256, wanted, constants.ENDPOINT)
     return path
+
+
+def _log_as_others_do() -> None:
+    """The client gives its logger a handler of its own. Without it, its records go where those of all libraries go.
+
+    If the user has chosen what the client shows, nothing is changed.
+    """
+    if _VERBOSITY not in os.environ:
+        logger = logging.getLogger("huggingface_hub")
+        for handler in logger.handlers[:]:
+            logger.removeHandler(handler)
+
+
+def is_offline() -> bool:
+    """Whether the user has told the Hub's client not to use the network."""
+    from huggingface_hub import constants
+
+    return bool(constants.is_offline_mode())
 
 
 def cached(wanted: HubFile) -> Path | None:
@@ -114,7 +136,9 @@ def _explained(error: Exception, wanted: HubFile, endpoint: str, cache: Path) ->
             return OutputError(f"{name} cannot be stored: {reason(error)}", path=cache, hint=hint)
         case _:
             hint = "Run the same command again. Behind a proxy or a mirror, check HTTPS_PROXY and HF_ENDPOINT."
-            return WeightsError(f"the transfer of {name} from {endpoint} broke off: {_first_line(error)}", hint=hint)
+            return WeightsError(
+                f"the transfer of {name} from {endpoint} broke off: {why_not_reached(error)}", hint=hint
+            )
 
 
 def _refused(error: Exception, status: int, wanted: HubFile, endpoint: str) -> WeightsError:
@@ -154,15 +178,9 @@ def _not_cached(error: Exception, name: str, endpoint: str, cache: Path, *, offl
     if error.__cause__ is None:
         return WeightsError(f"{name} is not in the cache at {cache}", hint="`adacode weights pull` downloads it.")
     hint = f"Check the connection and HF_ENDPOINT, or copy the file into the cache at {cache}, or pass --weights FILE."
-    return WeightsError(f"{name} cannot be fetched from {endpoint}: {_first_line(error.__cause__)}", hint=hint)
+    return WeightsError(f"{name} cannot be fetched from {endpoint}: {why_not_reached(error.__cause__)}", hint=hint)
 
 
 def _name(wanted: HubFile) -> str:
     revision = f"@{wanted.revision}" if wanted.revision else ""
     return f"hub:{wanted.repo}{revision}/{wanted.file}"
-
-
-def _first_line(error: BaseException) -> str:
-    """The first line that is not empty; the client's messages have many lines, and the first one is the reason."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

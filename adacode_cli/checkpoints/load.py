@@ -11,6 +11,7 @@ from adacode_cli.checkpoints import catalogue_file, hub, store
 from adacode_cli.checkpoints.catalogue import Catalogue
 from adacode_cli.checkpoints.format import SHARED_PARTS, Provenance, Weights, check_denoise, read_weights, write_weights
 from adacode_cli.checkpoints.location import EntryName, FamilyName, HubFile, LocalFile, parse
+from adacode_cli.checkpoints.presence import other_task
 from adacode_cli.checkpoints.priors import StoredPrior, load_prior, prior_beside, read_prior
 from adacode_cli.checkpoints.published import PICKLED, read_published
 from adacode_cli.checkpoints.soundness import key_problems, listing, require_finite, require_plausible, without_memory
@@ -57,10 +58,7 @@ class WeightsSource:
                 found = load_network((hub.fetch(self.location),), denoise)
         config = found[0].config
         if config.task != task:
-            raise WeightsError(
-                f"{self.name} is for {config.task}, not for {task}",
-                hint="`adacode weights list` shows the available weights.",
-            )
+            raise other_task(self.name, config.task, task)
         if config.scale < scale:
             raise WeightsError(
                 f"{self.name} enlarges ×{config.scale} at most", hint=f"Use --scale {config.scale}, or other weights."

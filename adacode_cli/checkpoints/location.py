@@ -7,6 +7,7 @@ leaves its repository and a typing mistake never downloads another file.
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,11 @@ HUB_PREFIX = "hub:"
 _GRAMMAR = "Write hub:OWNER/REPO/FILE or hub:OWNER/REPO@REVISION/FILE; a slash inside REVISION is written %2F."
 # The Hub's rule for both parts of a repository's name, slightly stricter (no names such as "a--b.git").
 _REPO_PART = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?")
+# What people copy from a page of the Hub, and names without the prefix, which no folder on this machine has.
+_HUB_PAGE = re.compile(
+    r"https?://(?:www\.)?huggingface\.co/(?P<repo>[^/]+/[^/]+)/(?:resolve|blob|raw)/(?P<revision>[^/]+)/(?P<file>[^?#]+).*"
+)
+_HUB_NAME = re.compile(r"([A-Za-z0-9_][\w.-]*/[A-Za-z0-9_][\w.-]*?(?<!\.safetensors)(?<!\.pth))(?:/(.+))?")
 _REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/+-]*")
 
 
@@ -81,6 +87,8 @@ def parse(text: str, catalogue: Catalogue) -> Location:
     looks_like_path = "/" in text or "\\" in text or path.suffix.lower() in SUFFIXES
     if not looks_like_path and not path.exists():
         raise catalogue.unknown(text)
+    if not os.path.exists(path):  # noqa: PTH110 (Path.exists raises for a name that is too long)
+        raise _missing(text)
     return LocalFile(_existing(path))
 
 
@@ -141,15 +149,25 @@ def _malformed(text: str, why: str) -> WeightsError:
     return WeightsError(f"{text!r} is not an address on the Hub: {why}", hint=_GRAMMAR)
 
 
+def _missing(text: str) -> WeightsError:
+    """The error for a file that does not exist, with the address on the Hub that may be meant."""
+    hint = "Check the path; `adacode weights list` shows known names."
+    page = _HUB_PAGE.fullmatch(text)
+    if page is not None:
+        revision = "" if page["revision"] == "main" else f"@{page['revision']}"
+        hint = f"Did you mean {HUB_PREFIX}{page['repo']}{revision}/{page['file']}?"
+    elif "://" in text:
+        hint = "Download the file and give its path; a file on the Hugging Face Hub is written hub:OWNER/REPO/FILE."
+    elif (repo := _HUB_NAME.fullmatch(text)) is not None:
+        hint = f"Did you mean {HUB_PREFIX}{repo[1]}/{repo[2] or 'FILE'}, a file on the Hugging Face Hub?"
+    return WeightsError("does not exist", path=text, hint=hint)
+
+
 def _existing(path: Path) -> Path:
     """`path` itself if it is a file of a known kind."""
     if path.is_dir():
         raise WeightsError(
             "is a folder, not a weights file", path=path, hint="Name the .safetensors or .pth file in it."
-        )
-    if not path.exists():
-        raise WeightsError(
-            "does not exist", path=path, hint="Check the path; `adacode weights list` shows known names."
         )
     if path.suffix.lower() not in SUFFIXES:
         hint = "Use a .safetensors file, or a published .pth checkpoint."

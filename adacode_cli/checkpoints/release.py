@@ -27,6 +27,7 @@ from urllib.parse import urlsplit
 from adacode_cli import atomic
 from adacode_cli.checkpoints import integrity
 from adacode_cli.checkpoints.cache import KnownDigests, Seen, exclusive, storing
+from adacode_cli.checkpoints.connection import why_not_reached
 from adacode_cli.errors import WeightsError
 from adacode_cli.version import __version__
 
@@ -198,7 +199,7 @@ def _attempt(client: httpx2.Client, url: str, part: PartialFile, on_progress: On
             total = _accept(response, url, known, part)
             _append(response, part, total, on_progress)
     except (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError, httpx2.TooManyRedirects) as error:
-        raise WeightsError(f"{url} cannot be fetched: {error}", hint="Check the address.") from error
+        raise WeightsError(f"{url} cannot be fetched: {why_not_reached(error)}", hint="Check the address.") from error
     except httpx2.TransportError as error:
         raise _BrokenOffError(str(error) or type(error).__name__) from error
     if total is not None and part.size() != total:
@@ -271,7 +272,7 @@ def _refused(url: str, status: int) -> WeightsError:
 
 def _given_up(url: str, error: Exception, size: int) -> WeightsError:
     kept = f" The {size} bytes that arrived are kept, so that the same command continues there." if size else ""
-    return WeightsError(f"{url} cannot be fetched: {error}", hint=f"{_OFFLINE}{kept}")
+    return WeightsError(f"{url} cannot be fetched: {why_not_reached(error)}", hint=f"{_OFFLINE}{kept}")
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,14 @@ def state(
     return "cached" if all(one is not None and hub.cached(one) is not None for one in wanted) else "absent"
 
 
+def require_here(entry: Entry) -> None:
+    """Raises WeightsError for an entry that `resolve` without downloads would refuse, by the names of files only."""
+    if entry.kind == "release":
+        target = _converted_path(entry)
+        if not target.is_file() and not (target.parent / entry.files[0]).is_file():
+            raise _not_here(entry)
+
+
 def _stored(
     file: WeightsFile, entry: Entry, catalogue: Catalogue, bundled: Path, hub_repo: str | None, *, allow_download: bool
 ) -> Path:

@@ -83,7 +83,7 @@ class BenchOptions:
     device: DeviceName = "auto"
     precision: Precision = "auto"
     json: AsJson = False
-    verbose: Verbose = False
+    verbose: Verbose = 0
 
 
 @with_option_groups

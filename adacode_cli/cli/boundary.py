@@ -1,6 +1,6 @@
 """The one place where an exception becomes a message and an exit code.
 
-A user sees what failed, on which file, and what to do next; the traceback is shown only with -v. With `--json` the
+A user sees what failed, on which file, and what to do next; the traceback is shown only with -vv. With `--json` the
 same is written as an event. Every exception that is not an `AdaCodeError` is a bug in adacode: its traceback is shown,
 and the exit code is 1. An error of the operating system is not a bug, even if the command did not expect it.
 """
@@ -44,12 +44,12 @@ class Invocation:
     """
 
     json: bool = False
-    verbose: bool = False
+    verbose: int = 0
     exit_code: int = EXIT_DONE
 
 
-def invocation_of(context: typer.Context, *, json: bool = False, verbose: bool = False) -> Invocation:
-    """The invocation of a command; `json` and `verbose` choose how its errors are reported."""
+def invocation_of(context: typer.Context, *, json: bool = False, verbose: int = 0) -> Invocation:
+    """The invocation of a command; `json` and `verbose`, the number of -v, choose how its errors are reported."""
     invocation = context.ensure_object(Invocation)
     invocation.json, invocation.verbose = json, verbose
     return invocation
@@ -117,7 +117,9 @@ def _system_error(error: OSError | MemoryError) -> AdaCodeError | None:
     if isinstance(error, MemoryError):
         return InputError("there is not enough memory", hint="Close other programs, or use smaller inputs.")
     if error.filename is not None:
-        return InputError(reason(error), path=os.fsdecode(error.filename), hint="Check the path and its disk.")
+        is_permission = error.errno in (errno.EACCES, errno.EPERM)
+        hint = "Check its permissions." if is_permission else "Check the path and its disk."
+        return InputError(reason(error), path=os.fsdecode(error.filename), hint=hint)
     if error.errno == errno.ENOENT:
         return InputError("the working directory does not exist any more", hint="Change to one that exists.")
     if error.errno in _WRITE_ERRNOS:
@@ -126,7 +128,7 @@ def _system_error(error: OSError | MemoryError) -> AdaCodeError | None:
 
 
 def _report(error: AdaCodeError, invocation: Invocation) -> int:
-    if invocation.verbose:
+    if invocation.verbose > 1:
         show_trace(error)
     if invocation.json:
         _emit(json_events.error(error))

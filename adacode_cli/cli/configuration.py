@@ -8,7 +8,8 @@ of the command's context, and the names of variables follow from `auto_envvar_pr
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, NoReturn, TypeVar
@@ -19,7 +20,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from adacode_cli.cli import help_text
 from adacode_cli.cli.alternatives import overruled
-from adacode_cli.cli.boundary import SOURCES, came_from, variable_of
+from adacode_cli.cli.boundary import SOURCES, ClickException, came_from, variable_of
 from adacode_cli.cli.config_file import NAME, NONE, ConfigFile, read_config
 from adacode_cli.cli.settings import (
     PRESET,
@@ -36,6 +37,7 @@ from adacode_cli.cli.settings import (
     preset_settings,
 )
 from adacode_cli.cli.streams import printable, stderr_console
+from adacode_cli.cli.usage_text import as_usage_error, no_command, refuse_single_hyphens
 from adacode_cli.errors import UsageError
 
 VARIABLES = "ADACODE"
@@ -90,32 +92,42 @@ class ConfiguredCommand(TyperCommand):
         own = without_variables(self.get_params(ctx), only=())
         taken = {name for option in own for name in (*option.opts, *option.secondary_opts)}
         for option in own:
-            if getattr(option, "is_flag", False) and not option.is_eager and not option.secondary_opts:
-                opposite = _opposite(long_name(option))
-                if opposite not in taken:
-                    parser.add_option(obj=option, opts=[opposite], dest=option.name, action="store_const", const=False)
+            is_counted = getattr(option, "count", False)
+            is_flag = (getattr(option, "is_flag", False) and not option.is_eager) or is_counted
+            if is_flag and not option.secondary_opts and (opposite := _opposite(long_name(option))) not in taken:
+                off = 0 if is_counted else False
+                parser.add_option(obj=option, opts=[opposite], dest=option.name, action="store_const", const=off)
         return parser
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401
         """As in click, with defaults from the file of settings and from presets; options that do not count are unset.
 
         A command that needs something, and gets nothing, shows its usage and ends with the exit code of a wrong usage.
-        Raises UsageError for a file or a preset that cannot be used.
+        Raises UsageError for a file or a preset that cannot be used, and for what cannot stand on the command line.
         """
         if not args and self.no_args_is_help and not ctx.resilient_parsing:
             _end_with(help_text.usage_lines(self, ctx.command_path, stderr_console().width))
-        if args or not self.no_args_is_help:
-            given, _, _ = self.make_parser(ctx).parse_args(list(args))
-            helps = {self.get_params(ctx)[-1].name, _HELP_ALL}
-            if not helps.intersection(given) and not ctx.resilient_parsing:
-                options = {option.name: option for option in self._added(ctx)}
-                # The stages of training have a --config of their own, for a recipe.
-                named = _given(ctx, options[_CONFIG], given) if _CONFIG in options else _variable()
-                ctx.meta[_KEPT] = loaded = load(ctx, named)
-                settle(ctx, loaded, _given(ctx, options[PRESET], given) if PRESET in options else None)
-        rest = super().parse_args(ctx, args)
+        if not ctx.resilient_parsing:
+            refuse_single_hyphens(ctx, args)
+        typed = list(args)
+        with in_our_errors(ctx, typed):
+            if args or not self.no_args_is_help:
+                self._settle(ctx, typed)
+            rest = super().parse_args(ctx, args)
         ctx.params |= without_overruled(ctx, ctx.params, is_run=True)
         return rest
+
+    def _settle(self, ctx: Any, args: list[str]) -> None:  # noqa: ANN401
+        """Makes what the file of settings and presets set the defaults of the command. Raises as `parse_args` does."""
+        given, _, _ = self.make_parser(ctx).parse_args(list(args))
+        helps = {self.get_params(ctx)[-1].name, _HELP_ALL}
+        if helps.intersection(given) or ctx.resilient_parsing:
+            return
+        options = {option.name: option for option in self._added(ctx)}
+        # The stages of training have a --config of their own, for a recipe.
+        named = _given(ctx, options[_CONFIG], given) if _CONFIG in options else _variable()
+        ctx.meta[_KEPT] = loaded = load(ctx, named)
+        settle(ctx, loaded, _given(ctx, options[PRESET], given) if PRESET in options else None)
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401
         """As in click. Says before what a file sets; the hint of a UsageError names the options that were not typed."""
@@ -169,11 +181,37 @@ class ConfiguredGroup(TyperGroup):
         _write_help(help_text.group_lines, self, ctx, formatter)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401
-        """As in click; but help that nobody asked for goes to standard error."""
+        """As in click; but help that nobody asked for goes to standard error.
+
+        Raises UsageError for an option that the group does not have.
+        """
         if not args and self.no_args_is_help and not ctx.resilient_parsing:
             width = stderr_console().width
             _end_with(help_text.group_lines(self, ctx.command_path, self.get_params(ctx), width))
-        return super().parse_args(ctx, args)
+        with in_our_errors(ctx, list(args)):
+            return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401
+        """As in click. Raises UsageError for a command that does not exist."""
+        if (
+            args
+            and not args[0].startswith("-")
+            and not ctx.resilient_parsing
+            and self.get_command(ctx, args[0]) is None
+        ):
+            raise no_command(args[0], ctx)
+        return super().resolve_command(ctx, args)
+
+
+@contextmanager
+def in_our_errors(context: Any, typed: list[str]) -> Iterator[None]:  # noqa: ANN401
+    """Within the block, an exception of the command-line library about the words `typed` becomes a UsageError."""
+    try:
+        yield
+    except ClickException as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            raise
+        raise as_usage_error(error, context, typed) from error
 
 
 class Program(typer.Typer):
@@ -359,7 +397,7 @@ def without_overruled(context: typer.Context, params: dict[str, Any], *, is_run:
     strengths = {
         name: SOURCES.index(came_from(context, option.name))
         for name, option in options.items()
-        if params[option.name] is not None and params[option.name] is not False
+        if not _is_off(option, params[option.name])
     }
     defaults: dict[str, Any] = {}
     for name in overruled(strengths, is_run=is_run):
@@ -368,6 +406,11 @@ def without_overruled(context: typer.Context, params: dict[str, Any], *, is_run:
         context.set_parameter_source(option.name, type(source).DEFAULT)
         defaults[option.name] = option.default
     return defaults
+
+
+def _is_off(option: Option, value: object) -> bool:
+    """Whether a value says that an option is not given."""
+    return value is None or value is False or (getattr(option, "count", False) and value == 0)
 
 
 def set_elsewhere(context: typer.Context) -> dict[str, str]:

@@ -17,7 +17,7 @@ from rich.text import Text
 from adacode_cli.cli import json_events
 from adacode_cli.cli.cost import cost_lines, too_small_line
 from adacode_cli.cli.run_text import LiveLine, awaited_line, failed_line, finished_lines, outcome_line
-from adacode_cli.cli.streams import error_text, printable, printable_trace, stderr_console, write_line
+from adacode_cli.cli.streams import error_text, printable, printable_trace, stderr_console, whole, write_line
 from adacode_cli.sizes import AS_LARGE, Fate
 
 if TYPE_CHECKING:
@@ -61,8 +61,8 @@ class Console(Protocol):
         """Shows that a step without events is running."""
 
 
-def console_for(task: str, *, quiet: bool, verbose: bool, as_json: bool, live: bool = True) -> Console:
-    """The console that the options ask for. live: whether a terminal shows a live line."""
+def console_for(task: str, *, quiet: bool, verbose: int, as_json: bool, live: bool = True) -> Console:
+    """The console that the options ask for. verbose: the number of -v. live: whether a terminal has a live line."""
     return JsonConsole(task) if as_json else HumanConsole(quiet=quiet, verbose=verbose, live=live)
 
 
@@ -111,9 +111,12 @@ class JsonConsole:
 
 
 class HumanConsole:
-    """For a person: a live line on a terminal, a line per file elsewhere, failures always."""
+    """For a person: a live line on a terminal, a line per file elsewhere, failures always.
 
-    def __init__(self, *, quiet: bool, verbose: bool, live: bool = True) -> None:
+    verbose: 1 shows more about each file, 2 also tracebacks.
+    """
+
+    def __init__(self, *, quiet: bool, verbose: int, live: bool = True) -> None:
         self._console = stderr_console()
         self._quiet = quiet
         self._verbose = verbose
@@ -121,6 +124,7 @@ class HumanConsole:
         self._total = 0
         self._counted = 0
         self._roots: tuple[Path, ...] = ()
+        self._hints: set[str] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -158,7 +162,7 @@ class HumanConsole:
                 is_interrupted = isinstance(report.stopped_by, KeyboardInterrupt)
                 only_an_error = report.stopped_by and not is_interrupted and report.untouched == report.total
                 if report.failed or not (self._quiet or only_an_error):
-                    self._print(finished_lines(report, self._roots, detailed=self._verbose))
+                    self._print(finished_lines(report, self._roots, detailed=self._verbose > 0))
                 if report.log_error:
                     self._print(error_text(report.log_error))
 
@@ -177,13 +181,13 @@ class HumanConsole:
     def left_out(self, source: Path, target: Path | None, reason: str, *, is_unread: bool = False) -> None:
         del target
         if self._verbose or not is_unread:  # Otherwise the counts by kind say enough.
-            self._say(Text(printable(f"left out: {source}: {reason}"), style="dim"))
+            self._say(Text.assemble("left out: ", whole(source), printable(f": {reason}"), style="dim"))
 
     def others_left_out(self, left_out: LeftOut) -> None:
         self._say(Text("\n".join(filter(None, (printable(left_out.text), left_out.advice))), style="dim"))
 
     def would_fail(self, outcome: Outcome) -> None:
-        self._print(failed_line(outcome, hint_below=self._console.is_terminal, begins="would fail: "))
+        self._show_failure(outcome, "would fail: ")
 
     def estimated(self, cost: Cost) -> None:
         for line in cost_lines(cost):
@@ -193,7 +197,7 @@ class HumanConsole:
                 self._print(too_small_line(disk))
 
     def note(self, name: str, text: str) -> None:
-        self._say(Text(printable(f"{name}: {text}"), style="dim"))
+        self._say(Text.assemble(whole(name), printable(f": {text}"), style="dim"))
 
     @contextmanager
     def waiting(self, what: str) -> Iterator[None]:
@@ -208,13 +212,20 @@ class HumanConsole:
         if self._live:
             self._live.step(worked=outcome.seconds > 0)
         if outcome.failure:
-            self._print(failed_line(outcome, hint_below=self._console.is_terminal))
-            if self._verbose:
+            self._show_failure(outcome, "failed: ")
+            if self._verbose > 1:
                 self._print(Text(printable_trace(outcome.failure.trace), style="dim"))
         elif self._verbose or not self._live:
-            self._say(outcome_line(outcome, self._counted, self._total, detailed=self._verbose))
+            self._say(outcome_line(outcome, self._counted, self._total, detailed=self._verbose > 0))
         elif outcome.notes:
             self.note(str(outcome.source), "; ".join(outcome.notes))
+
+    def _show_failure(self, outcome: Outcome, begins: str) -> None:
+        """Shows a failed file; what to do next is said once, because many files may fail for the same reason."""
+        hint = outcome.failure.hint if outcome.failure else ""
+        is_new = hint not in self._hints
+        self._hints.add(hint)
+        self._print(failed_line(outcome, hint_below=self._console.is_terminal, begins=begins, hinted=is_new))
 
     def _say(self, text: Text) -> None:
         if not self._quiet:

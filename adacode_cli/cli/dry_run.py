@@ -41,8 +41,10 @@ def dry_run(paths: list[Path], options: RestoreOptions, request: Request, consol
     first.
     """
     from adacode_cli.batch.estimate import Needs
+    from adacode_cli.batch.output_files import check_directories
 
     plan, trees, refusal = _planned(paths, options, request)
+    check_directories(plan.roots if plan.jobs else ())
     description, places = placed(options, description_of(options, request, plan.masks))
     began = time.perf_counter()
     check_weights(description)

@@ -68,7 +68,7 @@ class EvalOptions:
     device: DeviceName = "auto"
     precision: Precision = "auto"
     json: AsJson = False
-    verbose: Verbose = False
+    verbose: Verbose = 0
 
 
 @app.command("sr", epilog=_SR_EPILOG, no_args_is_help=True)

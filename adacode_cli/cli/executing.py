@@ -59,17 +59,24 @@ def is_for_several(options: RestoreOptions) -> bool:
     return options.device == "all" or "," in options.device or (options.processes or 1) > 1
 
 
+def device_names(options: RestoreOptions) -> list[str]:
+    """Every device that `--device` names. Raises UsageError where it names one twice."""
+    from adacode_cli.engine.device import every_device
+
+    names = every_device() if options.device == "all" else options.device.split(",")
+    if len(set(names)) < len(names):
+        raise UsageError(f"--device {options.device} names a device twice", hint="Name each device once.")
+    return names
+
+
 def places_of(options: RestoreOptions) -> list[Place]:
     """Where the processes compute. Raises UsageError and DeviceError for devices that cannot be, or are not there."""
     import torch
 
     from adacode_cli.batch.worker import Place
-    from adacode_cli.engine.device import choose_device, every_device
+    from adacode_cli.engine.device import choose_device
 
-    names = every_device() if options.device == "all" else options.device.split(",")
-    if len(set(names)) < len(names):
-        raise UsageError(f"--device {options.device} names a device twice", hint="Name each device once.")
-    devices = [choose_device(name) for name in names]
+    devices = [choose_device(name) for name in device_names(options)]
     if devices[0].type != "cpu":
         if options.processes is not None:
             hint = "Leave it out; for several GPUs, use --device all or --device cuda:0,cuda:1."

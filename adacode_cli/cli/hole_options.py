@@ -29,7 +29,7 @@ _MASKS = NoEffectOnResult("The journal has the digest of each image's mask.")
 def _color(value: str | None) -> str | None:
     if value is None or _COLOR.fullmatch(value):
         return value
-    raise typer.BadParameter(f"{value!r} is not a colour such as '#ffffff' (quoted, because # begins a comment).")
+    raise typer.BadParameter("it must be a colour such as '#ffffff' (quoted, because # begins a comment)")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """`--log-file`: what a run does, one line with the time for each file, appended to a file in addition to the console.
 
-It always contains the tracebacks of failures, because a long run is not repeated only to see them with -v. Their lines
+It always contains the tracebacks of failures, because a long run is not repeated only to see them with -vv. Their lines
 are indented; every other line begins with the time, also if a name contains a line break. If the log cannot be written
 any more, no image is affected: the run goes on, counts the missing entries, and ends with exit code 6.
 """

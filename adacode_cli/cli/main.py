@@ -91,7 +91,7 @@ def main() -> None:
 
 
 def _run(invocation: Invocation) -> None:
-    show_warnings_only_if(lambda: invocation.verbose)
+    show_warnings_only_if(lambda: invocation.verbose > 0)
     command = typer.main.get_command(app)
     ended_with = command(prog_name=PROGRAM, obj=invocation, standalone_mode=False, auto_envvar_prefix=VARIABLES)
     if isinstance(ended_with, int) and ended_with != EXIT_DONE:  # a command that raised typer.Exit

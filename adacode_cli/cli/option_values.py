@@ -24,7 +24,7 @@ def shard(value: str | None) -> str | None:
     """The value of `--shard`. Raises BadParameter."""
     if value is None or shard_of(value) is not None:
         return value
-    raise typer.BadParameter(f"{value!r} is not I/N with I from 1 to N, such as 2/4.")
+    raise typer.BadParameter("it must be I/N with I from 1 to N, such as 2/4")
 
 
 def format_name(value: str | None) -> str | None:
@@ -33,7 +33,7 @@ def format_name(value: str | None) -> str | None:
         return None
     found = formats.find(value)
     if found is None:
-        raise typer.BadParameter(f"{value!r} is not one of {', '.join(formats.names())}.")
+        raise typer.BadParameter(f"it must be {formats.in_words(formats.names(), 'or')}")
     return found.name
 
 
@@ -41,7 +41,7 @@ def other_format(value: str) -> str:
     """The value of `--if-too-large`. Raises BadParameter."""
     choices = [*(format.name for format in formats.every() if format.replaces_others), "fail"]
     if value not in choices:
-        raise typer.BadParameter(f"{value!r} is not one of {', '.join(map(repr, choices))}.")
+        raise typer.BadParameter(f"it must be {formats.in_words(choices, 'or')}")
     return value
 
 
@@ -49,13 +49,11 @@ def tile(value: str) -> str:
     """The value of `--tile`. Raises BadParameter."""
     if value in ("auto", "none") or (value.isascii() and value.isdigit() and int(value) >= MIN_TILE_PX):
         return value
-    raise typer.BadParameter(f"{value!r} is not 'auto', 'none' or a number of at least {MIN_TILE_PX}.")
+    raise typer.BadParameter(f"it must be auto, none or a whole number of at least {MIN_TILE_PX}")
 
 
 def device(value: str) -> str:
     """The value of `--device`. Raises BadParameter."""
     if _DEVICE.fullmatch(value):
         return value
-    raise typer.BadParameter(
-        f"{value!r} is not one of auto, cpu, cuda, cuda:N, mps, all, nor several such as cuda:0,cuda:1."
-    )
+    raise typer.BadParameter("it must be auto, cpu, cuda, cuda:N, mps, all, or several such as cuda:0,cuda:1")

@@ -24,6 +24,12 @@ def flag(*names: str, help: str, panel: str | None = None) -> Any:  # noqa: ANN4
     return typer.Option(*names, metavar="", rich_help_panel=panel, help=help)
 
 
+def verbosity(help: str, panel: str | None = None) -> Any:  # noqa: ANN401 (as typer.Option)
+    """The option that may be given more than once to see more. help: what is shown where it is given once."""
+    help = f"{help} Twice (-vv): tracebacks of errors too."
+    return typer.Option("--verbose", "-v", count=True, metavar="", rich_help_panel=panel, show_default=False, help=help)
+
+
 Weights = Annotated[
     str,
     typer.Option(
@@ -44,7 +50,8 @@ Precision = Annotated[
     typer.Option(metavar="TYPE", help="auto, fp32, bf16, fp16, or int8 (on a CPU, with weights that have ranges)."),
 ]
 AsJson = Annotated[bool, flag("--json", help="Write one JSON object to standard output.")]
-Verbose = Annotated[bool, flag("--verbose", "-v", help="Show tracebacks of errors.")]
+LIBRARIES_TOO = "Show warnings of libraries."
+Verbose = Annotated[int, verbosity(LIBRARIES_TOO)]
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from adacode_cli.cli import readiness
 from adacode_cli.cli.console import console_for
 from adacode_cli.cli.dry_run import check_weights
 from adacode_cli.cli.loading import description_of
@@ -33,6 +34,7 @@ def restore_pipe(options: RestoreOptions, request: Request) -> int:
     from adacode_cli.imaging.quiet import quiet_libraries
 
     target, format_name = _target(options)
+    readiness.check_network(options, request)
     _writes_of(target, options, request).check([STREAM], lambda *_: False, overwrite=options.overwrite, outputs=False)
     if options.dry_run:
         check_weights(description_of(options, request, is_pipe=True))

@@ -1,7 +1,7 @@
 """`adacode sr`, `adacode inpaint` and `adacode reconstruct`: the commands, and how all three become a finished run.
 
-The order is: check the options, plan (a dry run ends here), load the weights, run. So a mistake in a path is reported
-before the slow steps: a download, and the import of torch.
+The order is: check the options, inputs, weights and the device as far as that takes no time, plan (a dry run ends
+here), load the weights, run. So a mistake is reported before the slow steps: a download, and the import of torch.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from adacode_cli.cli.loading import description_of
 from adacode_cli.cli.log_file import logged
 from adacode_cli.cli.options import flag, with_option_groups
 from adacode_cli.cli.pipe import restore_pipe
+from adacode_cli.cli.readiness import check_ready
 from adacode_cli.cli.restore_options import Denoise, Inputs, RestoreOptions, is_stdin
 from adacode_cli.cli.restore_plan import Request, naming_of, plan_of, trees_of
 from adacode_cli.cli.signals import interruptible
@@ -215,12 +216,15 @@ def _texts(inputs: list[str] | None, options: RestoreOptions) -> list[str]:
 
 
 def _files(inputs: list[str], options: RestoreOptions, request: Request, places: dict[str, str]) -> int:
+    from adacode_cli.batch.output_files import check_directories
     from adacode_cli.batch.run import run
     from adacode_cli.cli.path_list import read_paths
 
     paths = [Path(text) for text in inputs]
     if options.from_file is not None:
         paths = read_paths(options.from_file, null=options.null)
+    naming_of(options, request).check(paths)
+    check_ready(inputs, options, request)
     if options.watch:
         return watch_folders(paths, options, request, places)
     console = console_for(request.task, quiet=options.quiet, verbose=options.verbose, as_json=options.json)
@@ -228,6 +232,7 @@ def _files(inputs: list[str], options: RestoreOptions, request: Request, places:
         return dry_run(paths, options, request, console)
     trees = trees_of(options, request)
     plan = plan_of(paths, options, request, trees)
+    check_directories(plan.roots if plan.jobs else ())
     description = description_of(options, request, plan.masks)
     with console, executing(options, description, console) as (executor, weights):
         if plan.has_tree:

@@ -15,7 +15,7 @@ import typer
 
 from adacode_cli import formats
 from adacode_cli.cli import option_values
-from adacode_cli.cli.options import NoEffectOnResult, flag
+from adacode_cli.cli.options import NoEffectOnResult, flag, verbosity
 from adacode_cli.errors import UsageError
 from adacode_cli.limits import DECODING_LIMIT_S, DEFAULT_QUALITY, MAX_FILE_BYTES, MAX_PIXELS
 
@@ -382,11 +382,7 @@ class RestoreOptions:
     ] = None
 
     quiet: Annotated[bool, flag("--quiet", "-q", panel=_CONSOLE, help="Show only failures and errors."), _SHOWN] = False
-    verbose: Annotated[
-        bool,
-        flag("--verbose", "-v", panel=_CONSOLE, help="Show every file, every note and the tracebacks of errors."),
-        _SHOWN,
-    ] = False
+    verbose: Annotated[int, verbosity("Show every file and note, and warnings of libraries.", _CONSOLE), _SHOWN] = 0
     json: Annotated[
         bool, flag("--json", panel=_CONSOLE, help="Write one JSON object per event to standard output."), _SHOWN
     ] = False

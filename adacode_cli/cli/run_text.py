@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TaskID
 from rich.text import Text
 
-from adacode_cli.cli.streams import printable
+from adacode_cli.cli.streams import printable, whole
 from adacode_cli.sizes import AS_LARGE, AS_LARGE_ALREADY
 
 if TYPE_CHECKING:
@@ -23,13 +23,14 @@ _MAX_FAILURES_LISTED = 20
 
 def outcome_line(outcome: Outcome, count: int, total: int, *, detailed: bool) -> Text:
     """A file that was restored or skipped. detailed: with the precision in which it was computed."""
-    place = f"[{count}/{total}] {printable(str(outcome.source))}"
+    source, target = whole(outcome.source), whole(str(outcome.target))
+    place = f"[{count}/{total}] "
     if outcome.result.value == "skipped":
-        return Text(f"{place}: skipped, {printable(outcome.reason)}: {printable(str(outcome.target))}", style="dim")
+        return Text.assemble(place, source, f": skipped, {printable(outcome.reason)}: ", target, style="dim")
     notes = "".join(f"; {printable(note)}" for note in outcome.notes)
     precisions = "".join(f", {name}" for name in outcome.precisions if detailed)
     fate = f", {outcome.fate}" if outcome.fate in AS_LARGE else ""
-    return Text(f"{place} -> {printable(str(outcome.target))} ({duration(outcome.seconds)}{fate}{precisions}{notes})")
+    return Text.assemble(place, source, " -> ", target, f" ({duration(outcome.seconds)}{fate}{precisions}{notes})")
 
 
 def awaited_line(source: Path, holder: Holder) -> Text:
@@ -37,15 +38,15 @@ def awaited_line(source: Path, holder: Holder) -> Text:
     details = [f"PID {holder.pid}"] if holder.pid is not None else []
     details += [f"on host {printable(holder.host)}"] if holder.host is not None else []
     who = f"another process ({' '.join(details)})" if details else "another process"
-    return Text(f"waiting for {printable(str(source))}, which {who} is working on")
+    return Text.assemble("waiting for ", whole(source), f", which {who} is working on")
 
 
-def failed_line(outcome: Outcome, *, hint_below: bool, begins: str = "failed: ") -> Text:
-    """A file that failed, with what to do next, in one line or in two."""
+def failed_line(outcome: Outcome, *, hint_below: bool, begins: str = "failed: ", hinted: bool = True) -> Text:
+    """A file that failed, with what to do next, in one line or in two. hinted: whether it says what to do next."""
     assert outcome.failure is not None, "only for failed outcomes"
     failure = outcome.failure
-    text = Text.assemble((begins, "bold red"), printable(f"{outcome.source}: {failure.message}"))
-    if failure.hint:
+    text = Text.assemble((begins, "bold red"), whole(outcome.source), printable(f": {failure.message}"))
+    if failure.hint and hinted:
         hint = printable(failure.hint)
         text.append(f"\n  {hint}" if hint_below else f" ({hint})", style="dim")
     return text
@@ -98,7 +99,7 @@ def _places(roots: tuple[Path, ...]) -> str:
 def _failed_list(report: Report, roots: tuple[Path, ...]) -> Text:
     text = Text()
     for outcome in report.failed[:_MAX_FAILURES_LISTED]:
-        text.append(f"\n  failed: {printable(str(outcome.source))}", style="red")
+        text.append_text(Text.assemble("\n  failed: ", whole(outcome.source), style="red"))
     more = report.num_failed - _MAX_FAILURES_LISTED
     if more > 0:
         where = f" in {printable(str(roots[0]))}" if roots else ""

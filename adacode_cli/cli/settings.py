@@ -17,6 +17,7 @@ import typer
 from adacode_cli.cli.alternatives import overruled
 from adacode_cli.cli.boundary import ClickException, in_our_words
 from adacode_cli.cli.config_file import NONE, ConfigFile, Keys
+from adacode_cli.cli.usage_text import expectation
 from adacode_cli.errors import UsageError
 
 # The classes of click that Typer includes have no public names.
@@ -191,8 +192,8 @@ class Reader:
         try:
             option.process_value(self._context, _as_typed(value))
         except ClickException as error:
-            problem = in_our_words(getattr(error, "message", str(error)))
-            raise self._file.fault(keys, f"{keys[-1]!r} cannot be {_shown(value)}: {problem}", hint) from error
+            must = expectation(self._commands[words], option) or in_our_words(getattr(error, "message", str(error)))
+            raise self._file.fault(keys, f"{keys[-1]!r} cannot be {_shown(value)}: {must}", hint) from error
 
     def _unknown(self, keys: Keys, problem: str, key: str, known: Iterable[str]) -> UsageError:
         near = nearest(_plain(key), known)
@@ -221,6 +222,8 @@ def _wrong_type(option: Option, value: object) -> str:
     """What a value of TOML should be to suit an option, or "" if it does."""
     if option.is_flag:
         return "" if isinstance(value, bool) else "true or false"
+    if option.count:
+        return "" if isinstance(value, bool | int) else "true, false or a number"
     if option.multiple:
         is_list = isinstance(value, list) and all(map(_is_word, value))
         return "" if is_list else "a list of texts"

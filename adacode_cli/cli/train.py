@@ -180,7 +180,7 @@ def report(
         ),
     ] = None,
     overwrite: Annotated[bool, flag("--overwrite", help="Write FILE if it exists.")] = False,
-    verbose: Verbose = False,
+    verbose: Verbose = 0,
 ) -> None:
     """Draw the curves, samples, settings and photographs of a run.
 

@@ -14,7 +14,7 @@ from adacode_cli.cli.boundary import invocation_of
 from adacode_cli.cli.options import flag, with_option_groups
 from adacode_cli.cli.signals import StopRequest
 from adacode_cli.cli.streams import stderr_console, write_line
-from adacode_cli.cli.train_options import DeviceName, Quiet, Shards, Threads, Tracebacks, seconds_of
+from adacode_cli.cli.train_options import DeviceName, Quiet, Shards, Threads, Verbose, seconds_of
 from adacode_cli.cli.train_session import require_memory
 from adacode_cli.errors import EXIT_INTERRUPTED, UsageError
 
@@ -63,7 +63,7 @@ class DetectOptions:
     device: DeviceName = "auto"
     threads: Threads = None
     quiet: Quiet = False
-    verbose: Tracebacks = False
+    verbose: Verbose = 0
 
     def recipe(self) -> DetectionRecipe:
         """The settings that change the result. Raises UsageError."""

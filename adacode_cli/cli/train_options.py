@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from adacode_cli.cli.options import flag
+from adacode_cli.cli.options import LIBRARIES_TOO, flag, verbosity
 from adacode_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ Threads = Annotated[
     typer.Option(min=1, metavar="N", rich_help_panel=_SESSION, help="Threads that compute. Default: all cores."),
 ]
 Quiet = Annotated[bool, flag("--quiet", "-q", panel=_CONSOLE, help="Show no log lines, only errors.")]
-Tracebacks = Annotated[bool, flag("--verbose", "-v", panel=_CONSOLE, help="Show tracebacks of errors.")]
+Verbose = Annotated[int, verbosity(LIBRARIES_TOO, _CONSOLE)]
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ class TrainOptions:
         str, typer.Option(metavar="TIME", rich_help_panel=_SESSION, help="Time between checkpoints.")
     ] = "5m"
     quiet: Quiet = False
-    verbose: Tracebacks = False
+    verbose: Verbose = 0
 
     def recipe(self, stages: tuple[StageName, ...], device: torch.device, earlier: Recipe | None = None) -> Recipe:
         """The recipe of these stages; `earlier` if no other was chosen. Raises UsageError."""

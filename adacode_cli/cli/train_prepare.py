@@ -11,7 +11,7 @@ import typer
 from rich.text import Text
 
 from adacode_cli.cli.boundary import ended_by_interruption, invocation_of
-from adacode_cli.cli.options import flag, with_option_groups
+from adacode_cli.cli.options import flag, verbosity, with_option_groups
 from adacode_cli.cli.streams import printable, stderr_console, write_line
 
 if TYPE_CHECKING:
@@ -151,10 +151,7 @@ class PrepareOptions:
         ),
     ] = None
     quiet: Annotated[bool, flag("--quiet", "-q", panel=_CONSOLE, help="Show no summary, only errors.")] = False
-    verbose: Annotated[
-        bool,
-        flag("--verbose", "-v", panel=_CONSOLE, help="Show each file that is left out, and tracebacks of errors."),
-    ] = False
+    verbose: Annotated[int, verbosity("Show each file that is left out.", _CONSOLE)] = 0
 
     def settings(self, limits: LimitOptions) -> PrepareSettings:
         """The settings in the form that the training package takes. Raises UsageError."""
@@ -215,7 +212,7 @@ def prepare(
 
             prepared = run(photos, output, settings, show)
     if not options.quiet:
-        for line in _summary(prepared.manifest, verbose=options.verbose):
+        for line in _summary(prepared.manifest, verbose=options.verbose > 0):
             stderr_console().print(Text(printable(line)))
     write_line(str(prepared.path))
 

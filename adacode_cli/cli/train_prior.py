@@ -12,7 +12,7 @@ from rich.text import Text
 from adacode_cli.cli.boundary import invocation_of
 from adacode_cli.cli.options import flag, with_option_groups
 from adacode_cli.cli.streams import stderr_console, write_line
-from adacode_cli.cli.train_options import DeviceName, Quiet, Shards, Threads, Tracebacks
+from adacode_cli.cli.train_options import DeviceName, Quiet, Shards, Threads, Verbose
 from adacode_cli.errors import UsageError
 
 EPILOG = """Example:
@@ -34,7 +34,7 @@ class PriorOptions:
     device: DeviceName = "auto"
     threads: Threads = None
     quiet: Quiet = False
-    verbose: Tracebacks = False
+    verbose: Verbose = 0
 
 
 @with_option_groups

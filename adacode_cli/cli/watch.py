@@ -18,7 +18,7 @@ from adacode_cli.cli.loading import description_of
 from adacode_cli.cli.log_file import logged
 from adacode_cli.cli.restore_options import RestoreOptions, is_stdin
 from adacode_cli.cli.restore_plan import Request, choice_of, trees_of
-from adacode_cli.errors import InputError, UsageError
+from adacode_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from adacode_cli.batch.arrivals import Watched
@@ -51,12 +51,14 @@ def watch_folders(inputs: list[Path], options: RestoreOptions, request: Request,
     Raises AdaCodeError and KeyboardInterrupt, after the summary.
     """
     from adacode_cli.batch.arrivals import looks
+    from adacode_cli.batch.output_files import check_directories
     from adacode_cli.batch.run import watch
 
     _check_folders(inputs)
     trees = trees_of(options, request)
     watched = _watched(inputs, options, request, trees)
     _check_places(inputs, watched.roots)
+    check_directories(watched.roots)
     trees.begin(watched.roots)
     present = [] if options.skip_existing else watched.search().jobs
     trees.check_options(present)
@@ -83,9 +85,6 @@ def watch_folders(inputs: list[Path], options: RestoreOptions, request: Request,
 
 def _check_folders(inputs: Sequence[Path]) -> None:
     for given in inputs:
-        if not os.path.lexists(given):
-            hint = "Create it, or check the spelling; nothing was restored."
-            raise InputError("there is no such directory", path=given, hint=hint)
         if not given.is_dir():
             raise UsageError(f"--watch needs directories, and {given} is none", hint="Name the directory it lies in.")
 

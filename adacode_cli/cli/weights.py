@@ -73,7 +73,7 @@ def pull(
         typer.Argument(metavar="NAME", help="Names or families from 'adacode weights list', or hub: files."),
     ],
     hub_repo: HubRepo = None,
-    verbose: Verbose = False,
+    verbose: Verbose = 0,
 ) -> None:
     """Download weights that are not bundled, and verify them."""
     from adacode_cli.checkpoints import catalogue_file, hub, location
@@ -102,7 +102,7 @@ def convert(
     source: Annotated[Path, typer.Argument(metavar="FILE.pth", help="A published AdaCode checkpoint.")],
     target: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="The file to write.")],
     overwrite: Annotated[bool, flag("--overwrite", help="Replace OUT if it exists.")] = False,
-    verbose: Verbose = False,
+    verbose: Verbose = 0,
 ) -> None:
     """Convert a published checkpoint into a file for --weights."""
     invocation_of(context, verbose=verbose)

@@ -43,7 +43,7 @@ def average(
         typer.Option(metavar="TYPE", help="How values are stored: fp16, bf16 or fp32. Default: as in FIRST."),
     ] = None,
     overwrite: Overwrite = False,
-    verbose: Verbose = False,
+    verbose: Verbose = 0,
 ) -> None:
     """Average two files of weights, such as a tuned network and the one that it started from.
 
@@ -104,7 +104,7 @@ def pair(
         typer.Option(metavar="TYPE", help="How values are stored: fp16, bf16 or fp32. Default: as in CLEAN."),
     ] = None,
     overwrite: Overwrite = False,
-    verbose: Verbose = False,
+    verbose: Verbose = 0,
 ) -> None:
     """Pair weights that remove noise with weights that keep it, for --denoise.
 
@@ -149,7 +149,7 @@ def bundle(
         Literal["fp16", "bf16", "fp32"], typer.Option(metavar="TYPE", help="How values are stored: fp16, bf16 or fp32.")
     ] = "fp16",
     overwrite: Annotated[bool, flag("--overwrite", help="Replace files that exist, including the model card.")] = False,
-    verbose: Verbose = False,
+    verbose: Verbose = 0,
 ) -> None:
     """Make files for --weights from a training run.
 

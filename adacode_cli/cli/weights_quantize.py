@@ -60,7 +60,7 @@ def quantize(
     ] = False,
     overwrite: Overwrite = False,
     hub_repo: HubRepo = None,
-    verbose: Verbose = False,
+    verbose: Verbose = 0,
 ) -> None:
     """Measure the ranges that --precision int8 needs.
 

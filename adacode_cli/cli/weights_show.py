@@ -73,7 +73,7 @@ def show(
     hub_repo: HubRepo = None,
     device: DeviceName = "auto",
     json: AsJson = False,
-    verbose: Verbose = False,
+    verbose: Verbose = 0,
 ) -> None:
     """Show the basis codebooks: sizes, use by photographs, and an atlas image; and the ranges for int8.
 

@@ -2,7 +2,7 @@
 
 Pillow, tifffile and OpenCV raise many types of exceptions for damaged files. They are converted here for the readers
 only, so that bugs in other code (orientation, masks, writing) are not hidden. The original exception is chained, for
-the traceback that -v shows. The message for a file that exceeds one of the `limits` has the numbers, and names the
+the traceback that -vv shows. The message for a file that exceeds one of the `limits` has the numbers, and names the
 option that raises the limit, if there is one.
 """
 

@@ -170,6 +170,9 @@ def main() -> None:
 
         limits.WINDOW_PIXELS = int(os.environ["WINDOW_PIXELS"])
     install()
+    from adacode_cli.cli import readiness
+
+    readiness.check_network = lambda options, _request: Restorer.from_pretrained(options.weights)
     from adacode_cli.cli.main import main as program
 
     program()

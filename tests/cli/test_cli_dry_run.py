@@ -142,7 +142,7 @@ def test_weights_and_device_are_checked(real_adacode, adacode, photo):
 def test_nothing_is_downloaded(real_adacode, adacode, photo):
     photo("p/a.png")
     far = "hub:owner/repo/file.safetensors"
-    result = real_adacode("sr", "p", "--dry-run", "--weights", far)
+    result = real_adacode("sr", "p", "--dry-run", "--weights", far, HF_HUB_OFFLINE="0")
     assert result.returncode == 0
     assert f"time: not known, because {far} must be downloaded first" in result.stderr.decode()
     event = estimated(adacode("sr", "p", "--dry-run", "--json", "--weights", "far"))

@@ -174,12 +174,20 @@ def test_exit_codes(adacode, photo, tmp_path, arguments, stdin, code):
     assert result.stderr
 
 
-def test_errors_say_what_where_and_what_next_and_v_shows_the_traceback(adacode, photo):
+def test_errors_say_what_where_and_what_next_and_vv_shows_the_traceback(adacode, photo):
     photo("a.png")
     result = adacode("sr", "a.png", "--weights", "unknown")
     expected = "error: no weights are called 'unknown'\n  `adacode weights list` shows every name.\n"
     assert result.stderr.decode() == expected
-    assert b"Traceback" in adacode("sr", "a.png", "--weights", "unknown", "-v").stderr
+    for words, shown in (
+        (("-v",), False),
+        (("-vv",), True),
+        (("-v", "--verbose"), True),
+        (("-vv", "--no-verbose"), False),
+    ):
+        again = adacode("sr", "a.png", "--weights", "unknown", *words)
+        assert again.stderr.decode().endswith(expected)
+        assert (b"Traceback" in again.stderr) is shown, words
 
 
 def test_a_run_that_comes_to_nothing_says_only_why(adacode, photo):

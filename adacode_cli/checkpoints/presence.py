@@ -1,0 +1,90 @@
+"""Whether weights are there at all, without loading them: a name, a file and what its beginning says.
+
+Nothing here imports torch or downloads, so a mistake is reported before slow steps. A file that passes may still be
+refused when it is loaded: its content is only read then.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from adacode_cli.checkpoints import catalogue_file, hub, store
+from adacode_cli.checkpoints.location import EntryName, FamilyName, HubFile, LocalFile, parse
+from adacode_cli.errors import WeightsError, translated
+
+DETECTOR_HINT = "Use a file that `adacode train detect` wrote."
+_LENGTH_BYTES = 8
+# The library that reads safetensors has the same limit.
+_MAX_HEADER_BYTES = 100_000_000
+
+
+def require_present(name: str, task: str, scales: Iterable[int] = (1,), folder: Path | None = None) -> None:
+    """Raises WeightsError for weights that cannot be used for `task`, as far as that is known without reading them.
+
+    name, folder: as in `load.WeightsSource`. task: a name of `tasks.TASKS`. scales: of the networks that may
+    be needed; runs of a smaller one can take the place of a larger one.
+    """
+    catalogue = catalogue_file.load(folder)
+    match location := parse(name, catalogue):
+        case FamilyName(family):
+            own = [entry.scale for entry in catalogue.entries if (entry.family, entry.task) == (family, task)]
+            for scale in scales:
+                store.require_here(catalogue.for_task(family, task, min(scale, max(own, default=scale))))
+        case EntryName(entry_name):
+            entry = catalogue.entry(entry_name)
+            if entry.task != task:
+                raise other_task(name, entry.task, task)
+            store.require_here(entry)
+        case LocalFile(path):
+            require_header(path)
+        case HubFile():
+            if hub.is_offline():
+                hub.fetch(location, local_only=True)
+
+
+def require_detector(name: str, folder: Path | None = None) -> None:
+    """Raises WeightsError for a detector of marks that is not there; name and folder as in `detector_file`."""
+    require_header(detector_file(name, folder))
+
+
+def detector_file(name: str, folder: Path | None = None) -> Path:
+    """The file of a detector, by its name in the catalogue of `folder`, or by its path, which ends in .safetensors.
+
+    Raises WeightsError for an unknown name.
+    """
+    if name.endswith(".safetensors"):
+        return Path(name)
+    known = {Path(file.name).stem: file for file in catalogue_file.load(folder).detectors}
+    if name not in known and os.path.exists(name):  # noqa: PTH110 (Path.exists raises for a name that is too long)
+        what = "is not a detector of marks: its name does not end in .safetensors"
+        raise WeightsError(what, path=Path(name), hint=DETECTOR_HINT)
+    if name not in known:
+        choice = f"Choose {' or '.join(known)}, or name the file" if known else "Name the file"
+        raise WeightsError(f"no detector is called {name!r}", hint=f"{choice} that `adacode train detect` wrote.")
+    return catalogue_file.required(known[name], folder)
+
+
+def other_task(name: str, own: str, wanted: str) -> WeightsError:
+    """The error for weights of another task."""
+    return WeightsError(
+        f"{name} is for {own}, not for {wanted}", hint="`adacode weights list` shows the available weights."
+    )
+
+
+def require_header(path: Path) -> None:
+    """Raises WeightsError for a .safetensors file without a header; other files are not looked at."""
+    if path.suffix.lower() != ".safetensors":
+        return
+    with translated(WeightsError, "cannot be read", path, hint="Check the path."), path.open("rb") as file:
+        length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
+        header = file.read(length) if 0 < length <= _MAX_HEADER_BYTES else b""
+    try:
+        is_header = len(header) == length and isinstance(json.loads(header), dict)
+    except (ValueError, RecursionError):
+        is_header = False
+    if not is_header:
+        hint = "Use a file that adacode wrote, or copy or download it again."
+        raise WeightsError("is not a safetensors file, or is incomplete", path=path, hint=hint)

@@ -1,0 +1,104 @@
+"""What a run needs that can be checked in a moment: inputs, weights and the device, before anything else is reported.
+
+A missing input, unknown weights and an absent device are mistakes on the command line. An output that exists already is
+none, so it is reported after them.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from adacode_cli import formats
+from adacode_cli.cli.executing import device_names
+from adacode_cli.cli.restore_options import RestoreOptions
+from adacode_cli.cli.restore_plan import Request
+from adacode_cli.cli.slips import closest, is_address
+from adacode_cli.errors import InputError
+from adacode_cli.tasks import TASKS
+
+# With these, torch need not be imported to know that the device is there.
+_ALWAYS_THERE = ("auto", "cpu")
+_MAX_NAMES = 10_000
+
+
+def check_ready(inputs: Sequence[str], options: RestoreOptions, request: Request) -> None:
+    """Raises InputError, WeightsError, DeviceError or UsageError for the first mistake that is found.
+
+    inputs: as they were typed; none for a list or a pipe.
+    """
+    _check_inputs(inputs, has_output=options.output is not None, are_watched=options.watch)
+    check_network(options, request)
+
+
+def _check_inputs(inputs: Sequence[str], *, has_output: bool, are_watched: bool) -> None:
+    """Raises InputError for the first input that does not exist, with what may be meant by it.
+
+    has_output: whether -o is given. are_watched: whether they must be directories.
+    """
+    missing = [text for text in inputs if _is_missing(text)]
+    if not missing:
+        return
+    Path.cwd()  # Where the working directory is gone, nothing is there, and that is the error.
+    text, hint = missing[0], "Check the spelling; nothing was restored."
+    message = "there is no such directory" if are_watched else "there is no such file or directory"
+    if text.startswith("file://"):
+        hint = f"Give the path alone: {shlex.quote(text.removeprefix('file://'))}."
+    elif is_address(text):
+        message = "is an address, and inputs are not downloaded"
+        hint = "Download it first, and give the path of the file."
+    elif missing == [inputs[-1]] and not has_output and _may_be_output(inputs):
+        hint = f"Did you mean -o {shlex.quote(text)}? Otherwise check the spelling; nothing was restored."
+    elif near := _nearest_name(text):
+        hint = f"Did you mean {shlex.quote(near)}? Nothing was restored."
+    elif are_watched:
+        hint = "Create it, or check the spelling; nothing was restored."
+    raise InputError(message, path=text, hint=hint)
+
+
+def _is_missing(text: str) -> bool:
+    """Whether there is no such entry; False for a name that cannot be looked up for another reason."""
+    try:
+        os.lstat(text)
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
+
+
+def _may_be_output(inputs: Sequence[str]) -> bool:
+    """Whether the last of several inputs can be meant as the output of the others: a file only for one file."""
+    *others, last = inputs
+    names_file = formats.of_any_suffix(os.path.splitext(last)[1]) is not None  # noqa: PTH122
+    return bool(others) and not (names_file and (len(others) > 1 or os.path.isdir(others[0])))  # noqa: PTH112
+
+
+def check_network(options: RestoreOptions, request: Request) -> None:
+    """Raises WeightsError, DeviceError or UsageError for weights, a device or a precision that are not there."""
+    from adacode_cli.checkpoints import presence
+
+    task = TASKS[request.task]
+    scales = request.sizing.possible_factors(task.scales) if task.enlarges else task.scales
+    presence.require_present(options.weights, request.task, scales)
+    if request.hole is not None and request.hole.detect is not None:
+        presence.require_detector(request.hole.detect)
+    if options.device not in _ALWAYS_THERE or options.precision == "int8":
+        # The run needs torch in any case.
+        from adacode_cli.engine import device
+
+        for name in device_names(options):
+            device.choose_precision(options.precision, device.choose_device(name), deep=False)
+
+
+def _nearest_name(text: str) -> str | None:
+    """A path beside `text` whose name is nearly the same, or None."""
+    folder, name = os.path.split(text.rstrip("/"))
+    try:
+        names = os.listdir(folder or ".")  # noqa: PTH208 (only names are needed)
+    except OSError:
+        return None
+    near = closest(name, names) if 0 < len(names) <= _MAX_NAMES else None
+    return os.path.join(folder, near) if near else None  # noqa: PTH118 (as it was typed)
