@@ -162,7 +162,7 @@ def test_a_watch_uses_all_processes(adacode, photo, tmp_path):
     [
         (("-", *TWO), 2, "one image on standard input cannot be restored by several processes"),
         (("p", "--device", "cuda:0,cuda:0"), 2, "--device cuda:0,cuda:0 names a device twice"),
-        (("p", "--device", "cuda:0,cpu"), 2, "'cuda:0,cpu' is not one of"),
+        (("p", "--device", "cuda:0,cpu"), 2, "--device cannot be 'cuda:0,cpu'"),
         (("p", "--processes", "0"), 2, "--processes"),
     ],
 )

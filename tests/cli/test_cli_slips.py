@@ -124,8 +124,16 @@ VALUES = [
     ("sr p --denoise nan", "--denoise cannot be 'nan': it must be a number from 0 to 1", None),
     ("sr p --quality 1.5", "--quality cannot be '1.5': it must be a whole number from 1 to 100", None),
     ("sr p --precision half", "--precision cannot be 'half': it must be auto, fp32, bf16, fp16 or int8", "fp16"),
-    ("sr p --device gpu", "--device cannot be 'gpu': it must be auto, cpu, cuda, cuda:N or mps", "cuda"),
-    ("sr p --device 0", "--device cannot be '0': it must be auto, cpu, cuda, cuda:N or mps", "cuda:0"),
+    (
+        "sr p --device gpu",
+        "--device cannot be 'gpu': it must be auto, cpu, cuda, cuda:N, mps, all, or several such as cuda:0,cuda:1",
+        "cuda",
+    ),
+    (
+        "sr p --device 0",
+        "--device cannot be '0': it must be auto, cpu, cuda, cuda:N, mps, all, or several such as cuda:0,cuda:1",
+        "cuda:0",
+    ),
     ("sr p --tile 3", "--tile cannot be '3': it must be auto, none or a whole number of at least 64", None),
     ("sr p --shard 3/2", "--shard cannot be '3/2': it must be I/N with I from 1 to N, such as 2/4", None),
     ("sr p --tiling exakt", "--tiling cannot be 'exakt': it must be exact or sampled", "exact"),
