@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from adacode_cli.engine.maps import Grid, Map, MapShape
 from adacode_cli.engine.memory import trim_heap
@@ -89,6 +89,14 @@ def latent_maps(network: AdaCode, feature_BCHW: Tensor) -> LatentMaps:
     return LatentMaps(latent, network.codebook.nearest(latent), network.codebook.weights(latent))
 
 
+def latent_work(network: AdaCode) -> int:
+    """Multiplications of `latent_maps` for each latent cell: every value of its layers and codebooks is used once."""
+    encoder, codebook = network.encoder, network.codebook
+    parts: list[nn.Module] = [encoder.context, encoder.swin, codebook.before, codebook.books]
+    parts += [] if codebook.predictor is None else [codebook.predictor]
+    return sum(values.numel() for part in parts for values in part.parameters())
+
+
 def _given(config: NetworkConfig, dtype: torch.dtype) -> dict[str, MapShape]:
     return {
         IMAGE: MapShape(config.in_channels, config.latent_stride // config.scale, dtype),
@@ -141,6 +149,7 @@ def run_encoder(
     tiler.run(half, maps, boxes)
     _tidy(tiler)
     made = latent_maps(network, maps.pop(FEATURE).data_BCHW.to(tiler.device))
+    tiler.did(latent_work(network) * tiler.grid.num_cells)
     tiler.finiteness.check(made.weights_BKHW)
     maps[LATENT] = Map(made.latent_BCHW.to(tiler.home), 1)
     maps[CODES] = Map(torch.stack(made.codes, 1).to(tiler.home), 1)
