@@ -4,8 +4,9 @@
 
 It makes COUNT photographs whose numbers of pixels are spread evenly (on a logarithmic scale) from SMALLEST to 40 times
 SMALLEST, in the ORDER small-first, large-first or random, and runs `adacode COMMAND... FOLDER` over them, for example
-`adacode sr --precision fp32`. A first line lists the numbers of pixels; each further line is an event: seconds, kind,
-file, and its share or result.
+`adacode sr --precision fp32`. A first line lists the numbers of pixels; each further line is an event: seconds, seconds
+of the processor, kind, file, and its share or result. The seconds of the processor are those of the thread in which the
+network computes, so other programs that run at the same time do not change them much.
 """
 
 from __future__ import annotations
@@ -34,24 +35,25 @@ class Recorder(JsonConsole):
 
     def __init__(self, target: Path, pixels: dict[str, int]) -> None:
         super().__init__("recorded")
-        self._target, self._lines, self._began = target, [json.dumps(pixels)], time.monotonic()
+        self._target, self._lines, self._began = target, [json.dumps(pixels)], (0.0, 0.0)
 
     def on_event(self, event: events.Event) -> None:
         match event:
             case events.RunStarted():
-                self._began = time.monotonic()
+                self._began = time.monotonic(), time.thread_time()
             case events.FileStarted(job):
-                self._add("started", job.source)
+                self._add("started", job.source.name)
             case events.FileAdvanced(job, share):
-                self._add("advanced", job.source, round(share, 4))
+                self._add("advanced", job.source.name, round(share, 4))
             case events.FileFinished(outcome):
-                self._add("finished", outcome.source, outcome.result.value)
+                self._add("finished", outcome.source.name, outcome.result.value)
             case events.RunFinished():
-                self._lines.append(json.dumps([round(time.monotonic() - self._began, 3), "ended"]))
+                self._add("ended")
                 self._target.write_text("\n".join([*self._lines, ""]), encoding="utf-8")
 
-    def _add(self, kind: str, source: Path, *more: object) -> None:
-        self._lines.append(json.dumps([round(time.monotonic() - self._began, 3), kind, source.name, *more]))
+    def _add(self, kind: str, *more: object) -> None:
+        now = time.monotonic() - self._began[0], time.thread_time() - self._began[1]
+        self._lines.append(json.dumps([*(round(seconds, 3) for seconds in now), kind, *more]))
 
 
 def photographs(folder: Path, order: str, smallest: int, count: int) -> dict[str, int]:
