@@ -7,6 +7,7 @@ before the slow steps: a download, and the import of torch.
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,10 +24,11 @@ from adacode_cli.cli.log_file import logged
 from adacode_cli.cli.options import flag, with_option_groups
 from adacode_cli.cli.pipe import restore_pipe
 from adacode_cli.cli.restore_options import Denoise, Inputs, RestoreOptions, is_stdin
-from adacode_cli.cli.restore_plan import Request, naming_of, plan_of, trees_of
+from adacode_cli.cli.restore_plan import Request, foresight_of, naming_of, plan_of, trees_of
 from adacode_cli.cli.signals import interruptible
 from adacode_cli.cli.size_options import SizeOptions, Strength
 from adacode_cli.cli.watch import check_watch, watch_folders
+from adacode_cli.cli.works import read_works
 from adacode_cli.errors import EXIT_INTERRUPTED, UsageError
 from adacode_cli.limits import DECODING_LIMIT_S, MAX_CODE_LEVELS
 
@@ -232,6 +234,7 @@ def _files(inputs: list[str], options: RestoreOptions, request: Request, places:
     with console, executing(options, description, console) as (executor, weights):
         if plan.has_tree:
             trees.with_weights(weights, plan.jobs)
-        with logged(options.log_file, console.on_event) as log:
+        read = partial(read_works, plan, trees, foresight_of(options, request))
+        with console.expecting(plan.num_files, read), logged(options.log_file, console.on_event) as log:
             report = run(plan, executor, on_event=log.on_event, trees=trees, log_error=log.error, places=places)
         return report.exit_code

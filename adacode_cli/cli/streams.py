@@ -22,20 +22,78 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
+from rich.style import Style
 from rich.text import Text
 
 from adacode_cli.errors import AdaCodeError, OutputError, reason
 
+WHOLE = Style(meta={"adacode": "whole"})
+"""The style of a part of a text that is never broken, such as a path with spaces. It looks like its surroundings."""
 
-def stderr_console() -> Console:
-    """A console that prints texts as they are: no markup, no emoji codes, no highlighting, no wrapping of paths."""
-    return Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)
+_INDENT = 2
+# It stands for a space that is no place to break a line. No printable text contains it.
+_KEPT_SPACE = "\ue000"
+
+
+class LineConsole(Console):
+    """A console that shows texts as they are: no markup, no emoji codes, no highlighting.
+
+    On a terminal, lines that are too long are broken between words. A word that is longer than a line, such as a path
+    or an address, gets a line of its own, which the terminal continues as it likes. Elsewhere, a text keeps its lines.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+    def print(self, *objects: Any, **settings: Any) -> None:  # noqa: ANN401 (as rich's)
+        """As rich's; each text among the objects is laid out in lines."""
+        if self.is_terminal:
+            texts = [Text(one) if isinstance(one, str) else one for one in objects]
+            objects = tuple(in_lines(one, self.width) if isinstance(one, Text) else one for one in texts)
+        super().print(*objects, **settings)
+
+
+def stderr_console() -> LineConsole:
+    """The console for messages to people."""
+    return LineConsole()
+
+
+def in_lines(text: Text, width: int) -> Text:
+    """`text` in lines of at most `width` columns, if its words allow it; continued lines are indented.
+
+    Nothing is broken within a word, and parts whose style is `WHOLE` not between their words either.
+    """
+    kept, plain = text.copy(), text.plain
+    for start, end, style in text.spans:
+        if style == WHOLE:
+            plain = f"{plain[:start]}{plain[start:end].replace(' ', _KEPT_SPACE)}{plain[end:]}"
+    kept.plain = plain
+    lines = Text("\n").join(short for line in kept.split("\n", allow_blank=True) for short in _broken(line, width))
+    lines.plain = lines.plain.replace(_KEPT_SPACE, " ")
+    return lines
+
+
+def _broken(line: Text, width: int) -> list[Text]:
+    """A line in several, which are all indented as the line is, and all but the first by `_INDENT` at least."""
+    indent = len(line.plain) - len(line.plain.lstrip(" "))
+    breaks, start, room = [], 0, width
+    for word in re.finditer(r"\S+", line.plain):
+        if cell_len(line.plain[start : word.end()]) > room and word.start() > max(start, indent):
+            breaks.append(word.start())
+            start, room = word.start(), width - max(indent, _INDENT)
+    parts = line.divide(breaks)
+    for part in parts[:-1]:
+        part.rstrip()
+    return [part if at == 0 else Text(" " * max(indent, _INDENT)) + part for at, part in enumerate(parts)]
 
 
 def error_text(error: AdaCodeError) -> Text:
     """What failed, on which file, and what to do next."""
-    text = Text.assemble(("error: ", "bold red"), printable(str(error)))
+    where = (printable(f"{error.path}"), WHOLE) if error.path is not None else ""
+    between = ": " if error.path is not None else ""
+    text = Text.assemble(("error: ", "bold red"), where, between, printable(error.message))
     if error.hint:
         text.append(f"\n  {printable(error.hint)}", style="dim")
     return text

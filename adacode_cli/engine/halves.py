@@ -149,7 +149,6 @@ def run_encoder(
     tiler.run(half, maps, boxes)
     _tidy(tiler)
     made = latent_maps(network, maps.pop(FEATURE).data_BCHW.to(tiler.device))
-    tiler.did(latent_work(network) * tiler.grid.num_cells)
     tiler.finiteness.check(made.weights_BKHW)
     maps[LATENT] = Map(made.latent_BCHW.to(tiler.home), 1)
     maps[CODES] = Map(torch.stack(made.codes, 1).to(tiler.home), 1)
