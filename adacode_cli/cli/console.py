@@ -19,6 +19,8 @@ from adacode_cli.cli import json_events
 from adacode_cli.cli.cost import cost_lines, too_small_line
 from adacode_cli.cli.live_line import LiveLine
 from adacode_cli.cli.run_text import awaited_line, failed_line, finished_lines, outcome_line
+from adacode_cli.cli.signals import say_at_a_signal
+from adacode_cli.cli.status import showing
 from adacode_cli.cli.streams import error_text, printable, printable_trace, stderr_console, write_line
 from adacode_cli.sizes import AS_LARGE, Fate
 
@@ -29,6 +31,10 @@ if TYPE_CHECKING:
     from adacode_cli.batch.plan import Job
     from adacode_cli.cli.cost import Cost
     from adacode_cli.cli.time_left import Works
+
+
+# For a second signal, and for a run that does not end soon after the first one.
+_ENDED_AT_ONCE = "interrupted: ended at once; the same command restores the rest"
 
 
 class Console(Protocol):
@@ -152,6 +158,7 @@ class HumanConsole:
         match event:
             case events.RunStarted(num_files, roots):
                 self._total, self._roots = num_files, roots
+                say_at_a_signal("" if self._quiet else _ENDED_AT_ONCE)
                 if self._live:
                     self._live.begin(num_files)
             case events.FilesAdded(num_files):
@@ -167,6 +174,7 @@ class HumanConsole:
             case events.FileFinished(outcome):
                 self._finished(outcome)
             case events.RunFinished(report):
+                say_at_a_signal("")
                 if self._live:
                     self._live.end()
                 is_interrupted = isinstance(report.stopped_by, KeyboardInterrupt)
@@ -237,10 +245,7 @@ class HumanConsole:
 
     @contextmanager
     def waiting(self, what: str) -> Iterator[None]:
-        if not self._live:
-            yield
-            return
-        with self._console.status(Text(f"{printable(what)} …")):
+        with showing(what, quiet=self._quiet):
             yield
 
     def _finished(self, outcome: Outcome) -> None:

@@ -19,7 +19,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from adacode_cli.cli.run_text import duration, rate
+from adacode_cli.cli.run_text import duration, rate, rough
 from adacode_cli.cli.streams import printable
 from adacode_cli.cli.time_left import TimeLeft, Works
 
@@ -159,9 +159,3 @@ def _end(text: str, room: int) -> str:
     while start > 0 and (room := room - cell_len(text[start - 1])) >= 0:
         start -= 1
     return text[start:]
-
-
-def rough(seconds: float) -> str:
-    """A time span that is an estimate, in whole seconds or minutes."""
-    whole = round(seconds)
-    return f"{whole} s" if whole < 60 else duration(seconds)

@@ -13,9 +13,9 @@ from typing import Annotated, Any
 
 import typer
 
-from adacode_cli.cli.boundary import SOURCES, came_from, invocation_of
+from adacode_cli.cli.boundary import SOURCES, came_from, invocation_of, say_last_words
 from adacode_cli.cli.configuration import set_elsewhere
-from adacode_cli.cli.console import console_for
+from adacode_cli.cli.console import Console, console_for
 from adacode_cli.cli.dry_run import dry_run
 from adacode_cli.cli.executing import executing, is_for_several
 from adacode_cli.cli.hole_options import HoleOptions
@@ -25,7 +25,7 @@ from adacode_cli.cli.options import flag, with_option_groups
 from adacode_cli.cli.pipe import restore_pipe
 from adacode_cli.cli.restore_options import Denoise, Inputs, RestoreOptions, is_stdin
 from adacode_cli.cli.restore_plan import Request, foresight_of, naming_of, plan_of, trees_of
-from adacode_cli.cli.signals import interruptible
+from adacode_cli.cli.signals import interruptible, say_at_a_signal
 from adacode_cli.cli.size_options import SizeOptions, Strength
 from adacode_cli.cli.watch import check_watch, watch_folders
 from adacode_cli.cli.works import read_works
@@ -154,10 +154,12 @@ def _restore(context: typer.Context, inputs: list[str] | None, options: RestoreO
     options = _with_names_of(context, options, request, is_pipe=is_stdin(inputs))
     if options.watch:
         check_watch(inputs or [], options, request)
+    say_at_a_signal("" if options.json or options.quiet else "interrupted: nothing was restored")
     with interruptible(limit_s=_STOPS_WITHIN_S):
         try:
             invocation.exit_code = _restored(_texts(inputs, options), options, request, set_elsewhere(context))
         except KeyboardInterrupt:
+            say_last_words()
             invocation.exit_code = EXIT_INTERRUPTED
 
 
@@ -217,7 +219,6 @@ def _texts(inputs: list[str] | None, options: RestoreOptions) -> list[str]:
 
 
 def _files(inputs: list[str], options: RestoreOptions, request: Request, places: dict[str, str]) -> int:
-    from adacode_cli.batch.run import run
     from adacode_cli.cli.path_list import read_paths
 
     paths = [Path(text) for text in inputs]
@@ -228,12 +229,20 @@ def _files(inputs: list[str], options: RestoreOptions, request: Request, places:
     console = console_for(request.task, quiet=options.quiet, verbose=options.verbose, as_json=options.json)
     if options.dry_run:
         return dry_run(paths, options, request, console)
-    trees = trees_of(options, request)
-    plan = plan_of(paths, options, request, trees)
+    return _run(paths, options, request, console, places)
+
+
+def _run(paths: list[Path], options: RestoreOptions, request: Request, console: Console, places: dict[str, str]) -> int:
+    with console.waiting("looking for images, and for results that exist"):
+        from adacode_cli.batch.run import run
+
+        trees = trees_of(options, request)
+        plan = plan_of(paths, options, request, trees)
     description = description_of(options, request, plan.masks)
     with console, executing(options, description, console) as (executor, weights):
         if plan.has_tree:
-            trees.with_weights(weights, plan.jobs)
+            with console.waiting("looking for results that exist"):
+                trees.with_weights(weights, plan.jobs)
         read = partial(read_works, plan, trees, foresight_of(options, request))
         with console.expecting(plan.num_files, read), logged(options.log_file, console.on_event) as log:
             report = run(plan, executor, on_event=log.on_event, trees=trees, log_error=log.error, places=places)

@@ -123,3 +123,9 @@ def duration(seconds: float) -> str:
         return f"{minutes} min {rest} s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min"
+
+
+def rough(seconds: float) -> str:
+    """A time span that is an estimate, in whole seconds or minutes."""
+    whole = round(seconds)
+    return f"{whole} s" if whole < 60 else duration(seconds)

@@ -15,14 +15,36 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from types import FrameType
 
 from adacode_cli.errors import EXIT_INTERRUPTED
 
 # Windows has no SIGHUP.
 SIGNALS = tuple(signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-_SHOW_CURSOR = b"\x1b[?25h"
+_SHOW_CURSOR, _CLEAR_LINE = b"\x1b[?25h", b"\r\x1b[J"
+_SILENT = ("--json", "--quiet", "-q")  # what is to show nothing on standard error, or only failures
 _LOOK_AGAIN_S = 0.02
+
+
+@dataclass
+class _LastWords:
+    """What is written when a signal ends the process at once; "" for nothing."""
+
+    text: str = ""
+
+
+_last_words = _LastWords()
+
+
+def say_at_a_signal(text: str) -> None:
+    """From now on, this line is written if a signal ends the process at once; "": nothing is."""
+    _last_words.text = "" if any(option in sys.argv for option in _SILENT) else text
+
+
+def last_words() -> str:
+    """What `say_at_a_signal` was told last; "" for nothing."""
+    return _last_words.text
 
 
 def end_at_a_signal() -> None:
@@ -30,6 +52,7 @@ def end_at_a_signal() -> None:
 
     Call it in the main thread, before libraries are imported.
     """
+    say_at_a_signal("interrupted: nothing was done yet")
     atexit.register(_ignore_signals)  # the first that is registered is the last that is called
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
@@ -154,7 +177,9 @@ def _second(_number: int, _frame: FrameType | None) -> None:
 def _end() -> None:
     with suppress(OSError):  # the terminal may have been closed
         if os.isatty(2):
-            os.write(2, _SHOW_CURSOR)  # the progress bar hides it
+            os.write(2, _SHOW_CURSOR + _CLEAR_LINE)  # a line that shows progress hides it
+        if _last_words.text:
+            os.write(2, f"{_last_words.text}\n".encode())
     os._exit(EXIT_INTERRUPTED)
 
 
@@ -191,7 +216,7 @@ class StopRequest:
         if self.interrupted:
             # Launchers and batch systems may send several signals for one request; a later one is from a person.
             if number == signal.SIGINT and time.monotonic() - self._first > _SAME_REQUEST_S:
-                os._exit(EXIT_INTERRUPTED)
+                _end()
             return
         self.interrupted, self._first = True, time.monotonic()
         if not self._was_asked:

@@ -20,6 +20,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from rich.cells import cell_len
@@ -55,8 +56,9 @@ class LineConsole(Console):
         super().print(*objects, **settings)
 
 
+@cache
 def stderr_console() -> LineConsole:
-    """The console for messages to people."""
+    """The console for messages to people: one for all, so that a line that changes stays below other messages."""
     return LineConsole()
 
 
