@@ -23,30 +23,33 @@ _NOT_SHOWN = ("step", "learning_rate", "seconds", "gradient", "discriminator_gra
 
 
 class Progress:
-    """The steps of a training: of how many, and the time that is left, from the steps of this session."""
+    """The steps of a training: of how many, and the time that is left, from the steps of this session.
+
+    show: replaces the text of the line. left: the time that is left, in words, or "".
+    """
 
     def __init__(self, show: Show, *, quiet: bool, clock: Callable[[], float] = time.monotonic) -> None:
-        self._show, self._quiet, self._clock = show, quiet, clock
+        self.show, self._quiet, self._clock = show, quiet, clock
         self._begun: tuple[float, float] | None = None  # the time and the progress after the first step
-        self._of, self._left = 0, ""
+        self._of, self.left, self._name = 0, "", ""
 
     def stepped(self, name: str, step: Step | None) -> None:
         """After a step of a stage, or before its first one (None)."""
         if step is None:
-            self._begun, self._of, self._left = None, 0, ""
-            self._show(f"{name}: the first step")
+            self._begun, self._of, self.left = None, 0, ""
+            self.show(f"{name}: the first step")
             return
         now, self._of = self._clock(), step.of
-        if self._begun is None:
-            self._begun = now, step.progress
+        if self._begun is None or self._name != name:
+            self._begun, self._name = (now, step.progress), name
         seconds, progress = now - self._begun[0], step.progress - self._begun[1]
-        self._left = f"{rough(seconds * (1 - step.progress) / progress)} left" if progress > 0 else ""
-        self._show(f"{name}: {', '.join(filter(None, (counted_step(step.steps, step.of), self._left)))}")
+        self.left = f"{rough(seconds * (1 - step.progress) / progress)} left" if progress > 0 else ""
+        self.show(f"{name}: {', '.join(filter(None, (counted_step(step.steps, step.of), self.left)))}")
 
     def log(self, name: str, line: LogLine) -> None:
         """A line of the log."""
         if not self._quiet:
-            stderr_console().print(log_text(name, line, self._of, self._left))
+            stderr_console().print(log_text(name, line, self._of, self.left))
 
 
 @contextmanager
