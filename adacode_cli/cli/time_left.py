@@ -1,9 +1,9 @@
 """The time that is left of a run, from the pixels of its files and from the time that earlier ones took.
 
 A file takes a constant time for each run of the network, and a time for each megapixel that it gets. Both are fitted to
-the files that are done (least squares, where each file counts with the inverse of its size, because the times of large
-files vary more) and to the finished part of the one that is at work. Only the time in which files are restored counts:
-files that are skipped take next to none, and are neither done nor left.
+the files that are done: least squares, where each file counts with the inverse of its size, because the times of large
+files vary more. Before the first file is done, its tiles are all that is known. Only the time in which files are
+restored counts: files that are skipped take next to none, and are neither done nor left.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from dataclasses import astuple, dataclass
 
 # Before anything is known, a run of the network takes this long beside the time for its pixels. It counts as much as
 # one file.
-_USUAL_RUN_S = 0.05
+_USUAL_RUN_S = 0.02
 # The first file also waits for what is prepared once, so it does not count when there are some others.
 _FEW_FILES = 4
 # Files smaller than this part of the mean count alike.
-_SMALL = 0.1
-# Of the file at work, less than this share says little of its speed.
-_LEAST_SHARE = 0.1
+_SMALL = 0.3
+# Before a file is done, this share of the first one tells how long others will take.
+_ENOUGH = 0.2
 
 
 @dataclass(frozen=True)
@@ -94,11 +94,14 @@ class Works:
 
 @dataclass
 class _AtWork:
-    """A file that the network computes: since when, how much of it is done, and when that was told."""
+    """A file that the network computes: how much of it is done, and when that was told; and the same of what was told
+    first.
+    """
 
-    began: float
+    told: float
     share: float = 0.0
-    told: float = 0.0
+    first_told: float = 0.0
+    first_share: float = 0.0
 
 
 class TimeLeft:
@@ -116,7 +119,7 @@ class TimeLeft:
 
     def started(self, source: str, now: float) -> None:
         """The network begins with a file."""
-        self._at_work[source] = _AtWork(now, told=now)
+        self._at_work[source] = _AtWork(now)
         self._mark = now if self._mark is None else self._mark
 
     def advanced(self, source: str, share: float, now: float) -> None:
@@ -127,6 +130,8 @@ class TimeLeft:
         if share >= 1:
             self._ended(source, now, took_time=True)
         elif share > at_work.share:
+            if not at_work.share:
+                at_work.first_share, at_work.first_told = share, now
             at_work.share, at_work.told = share, now
 
     def finished(self, source: str, now: float, *, worked: bool) -> None:
@@ -174,21 +179,32 @@ class TimeLeft:
         seconds = self._fit.with_part(self._part_done(under_way), self._works.mean)
         if seconds is None:
             return None
-        total, in_flight = self._works.total, sum(seconds(work.times(1 - one.share)) for work, one in under_way)
-        waiting = Work(total.runs - self._gone.runs, total.megapixels - self._gone.megapixels)
+        waiting = self._works.total.plus(self._gone.times(-1))
         for work, _ in under_way:
             waiting = waiting.plus(work.times(-1))
-        since = now - max((one.told for _, one in under_way), default=now)
-        return max(0.0, seconds(waiting)) + max(0.0, in_flight - since)
+        return max(0.0, seconds(waiting)) + self._left_of(under_way, seconds, now)
+
+    def _left_of(self, under_way: list[tuple[Work, _AtWork]], seconds: Seconds, now: float) -> float:
+        """Seconds until the files at work are done: by the clock and, if tiles are told of, also by these, which are
+        not equally fast. The mean of both is counted on.
+        """
+        if not under_way:
+            return 0.0
+        whole = sum(seconds(work) for work, _ in under_way)
+        by_clock = max(0.0, whole - (now - (self._mark or now)))
+        if not any(one.share for _, one in under_way):
+            return by_clock
+        since_told = now - max(one.told for _, one in under_way)
+        by_tiles = max(0.0, sum(seconds(work.times(1 - one.share)) for work, one in under_way) - since_told)
+        return (by_clock + by_tiles) / 2
 
     def _part_done(self, under_way: list[tuple[Work, _AtWork]]) -> tuple[Work, float] | None:
-        """What is done of the only file at work, and how long it took."""
-        if len(under_way) != 1 or self._mark is None:
+        """What is done of the first file since its first tile, and how long it took."""
+        if self._fit.count or len(under_way) != 1:
             return None
         work, one = under_way[0]
-        if one.share < _LEAST_SHARE:
-            return None
-        return work.times(one.share), one.told - self._mark
+        share = one.share - one.first_share
+        return (work.times(share), one.told - one.first_told) if one.share >= _ENOUGH and share > 0 else None
 
 
 Seconds = Callable[[Work], float]
@@ -198,22 +214,22 @@ class _Fit:
     """Seconds for each run and for each megapixel, by least squares; neither is below zero."""
 
     def __init__(self) -> None:
-        self._sums, self._count = _Sums(), 0
+        self._sums, self.count = _Sums(), 0
         self._first = _Sums()
 
     def add(self, work: Work, seconds: float, mean: Work) -> None:
         """Adds a file that is done. mean: of all files."""
         if work.runs <= 0:
             return
-        self._count += 1
-        if self._count == 1:
+        self.count += 1
+        if self.count == 1:
             self._first = _Sums().plus(work, seconds, mean)
         else:
             self._sums = self._sums.plus(work, seconds, mean)
 
     def with_part(self, part: tuple[Work, float] | None, mean: Work) -> Seconds | None:
         """The time that work takes, by these files and a part that is done of one more; None if nothing is known."""
-        sums = self._sums if self._count >= _FEW_FILES else self._sums.added(self._first)
+        sums = self._sums if self.count >= _FEW_FILES else self._sums.added(self._first)
         if part is not None:
             sums = sums.plus(*part, mean)
         if not sums.rr:
