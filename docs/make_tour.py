@@ -21,12 +21,12 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "tour.md"
 _COLUMNS, _ROWS = 80, 24
-_WAITS_S, _LOOKS_EVERY_S = 300.0, 0.1
+_WAITS_S, _LOOKS_EVERY_S = 120.0, 0.1
 _PROMPT = "$ "
 _HEAD = """# What it looks like in a terminal
 
-These screens of a terminal of 80 columns were recorded from real runs over [examples/](../examples/README.md), on a CPU with
-one thread, by `python docs/make_tour.py`. What the progress lines mean is described in [terminal.md](terminal.md).
+These screens of a terminal of 80 columns were recorded from real runs over [examples/](../examples/README.md), on a CPU
+with one thread, by `python docs/make_tour.py`. [terminal.md](terminal.md) describes what the lines mean.
 """
 
 
@@ -72,7 +72,7 @@ TOURS = (
         "Scratches are filled",
         (
             Command(
-                "adacode inpaint examples/scratched --mask-dir examples/masks --grow 2 -o filled",
+                "adacode inpaint examples/scratched --mask-dir examples/masks --grow 2 -o fill",
                 "The white places of `examples/masks` mark the damage in the images of the same names:",
             ),
         ),
@@ -99,7 +99,7 @@ class Terminal:
         self._socket = f"adacode-tour-{os.getpid()}"
         shutil.copytree(ROOT / "examples", directory / "examples")
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        variables = {
+        self._environment = {
             "ADACODE_CONFIG": "none",
             "HF_HUB_OFFLINE": "1",
             "HOME": str(directory),
@@ -108,10 +108,10 @@ class Terminal:
             "PATH": path,
             "PS1": _PROMPT,
             "PYTHONPATH": str(ROOT),
+            "TERM": "xterm",
         }
-        settings = [word for name, value in variables.items() for word in ("-e", f"{name}={value}")]
         size = ["-x", str(_COLUMNS), "-y", str(_ROWS)]
-        self._tmux("new-session", "-d", *size, "-c", str(directory), *settings, "sh", "-i")
+        self._tmux("new-session", "-d", *size, "-c", str(directory), "sh", "-i")
         self._until(lambda screen: screen == _PROMPT.strip())
 
     def record(self, command: Command) -> list[str]:
@@ -145,7 +145,7 @@ class Terminal:
 
     def _tmux(self, *arguments: str) -> str:
         command = ["tmux", "-u", "-L", self._socket, "-f", os.devnull, *arguments]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        return subprocess.run(command, check=True, capture_output=True, text=True, env=self._environment).stdout
 
 
 def page() -> str:
