@@ -42,10 +42,8 @@ class Progress:
         now, self._of = self._clock(), step.of
         if self._begun is None or self._name != name:
             self._begun, self._name = (now, step.progress), name
-        seconds, progress = now - self._begun[0], step.progress - self._begun[1]
-        self.left = (
-            f"{rough(seconds * (1 - step.progress) / progress)} left" if 0 < progress < 1 - self._begun[1] else ""
-        )
+        seconds, progress, rest = now - self._begun[0], step.progress - self._begun[1], 1 - step.progress
+        self.left = f"{rough(seconds * rest / progress)} left" if progress > 0 and rest > 0 else ""
         self.show(f"{name}: {', '.join(filter(None, (counted_step(step.steps, step.of), self.left)))}")
 
     def log(self, name: str, line: LogLine) -> None:
