@@ -6,8 +6,8 @@ have to be downloaded, `slow` takes its time, `tiles` does so and tells of ten t
 pixels wide `wait` blocks until it is interrupted, `deaf` for ever, `stuck` where no signal is heard, `no-device`, `bug`
 and `hungry` (for memory) fail, `black` makes black images, `overflows` does except in fp32, `large` finds no memory for
 any image, `dies` kills its process, `dies-once` only if the file that DIED names is not there yet, `vanish` removes
-what VANISH names, and `pause` waits until the file PAUSE is there. WINDOW_PIXELS replaces the limit of that name in this
-process.
+what VANISH names, and `pause` waits until the file PAUSE is there. WINDOW_PIXELS replaces the limit of that name in
+this process.
 """
 
 from __future__ import annotations
