@@ -8,6 +8,7 @@ restored counts: files that are skipped take next to none, and are neither done 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import astuple, dataclass
 
@@ -48,7 +49,7 @@ class Works:
         self.num_files = num_files
         self._known: dict[str, Work] = {}
         self._if_made: dict[str, Work] = {}
-        self._sum = _NOTHING
+        self._sum, self._lock = _NOTHING, threading.Lock()
         for source, work in (known or {}).items():
             self.add(source, work)
 
@@ -59,17 +60,19 @@ class Works:
         """
         if work is None:
             return
-        if is_done:
-            self._if_made[source], work = work, _NOTHING
-        self._sum = self._sum.plus(work)
-        self._known[source] = work
+        with self._lock:
+            if is_done:
+                self._if_made[source], work = work, _NOTHING
+            self._sum = self._sum.plus(work)
+            self._known[source] = work
 
     def is_made(self, source: str) -> None:
         """Counts a file that was added as done, because it is made again."""
-        work = self._if_made.pop(source, None)
-        if work is not None:
-            self._sum = self._sum.plus(work)
-            self._known[source] = work
+        with self._lock:
+            work = self._if_made.pop(source, None)
+            if work is not None:
+                self._sum = self._sum.plus(work)
+                self._known[source] = work
 
     def of(self, source: str) -> Work:
         """The work of a file, or the mean of those that are known."""
