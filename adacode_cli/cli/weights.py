@@ -46,6 +46,8 @@ _CONVERT_EPILOG = """Example:
 
 # Columns of the table, and of its last column where names are very long.
 _WIDTH, _MIN_LICENCE = 80, 16
+# Columns of a download: its bar, and all beside name and bar, with room for the echo of Ctrl-C.
+_BAR, _NARROW_BAR, _BESIDE_NAME_AND_BAR, _BESIDE_IN_NARROW = 16, 8, 43, 31
 
 
 @app.command("list", epilog=_LIST_EPILOG)
@@ -159,11 +161,14 @@ def _download_bar(name: str) -> Iterator[OnProgress]:
     )
 
     console = stderr_console()
-    speed = (TransferSpeedColumn(),) if console.width >= _WIDTH else ()
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(None), DownloadColumn())
+    is_wide = console.width >= _WIDTH
+    speed, bar_width = ((TransferSpeedColumn(),), _BAR) if is_wide else ((), _NARROW_BAR)
+    room = console.width - bar_width - (_BESIDE_NAME_AND_BAR if is_wide else _BESIDE_IN_NARROW)
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(bar_width), DownloadColumn())
     off = not console.is_terminal
-    with Progress(*columns, *speed, TimeRemainingColumn(), console=console, disable=off, expand=True) as progress:
-        task = progress.add_task(printable(name), total=None)
+    with Progress(*columns, *speed, TimeRemainingColumn(), console=console, disable=off) as progress:
+        shown = printable(name)
+        task = progress.add_task(shown if len(shown) <= room else f"{shown[: room - 1]}…", total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
         if not progress.tasks[0].completed:  # nothing had to be downloaded
             progress.remove_task(task)

@@ -38,8 +38,15 @@ class Seen:
         return self.pictures[-1]
 
 
-def seen(program: Program, *arguments: str, columns: int, rows: int = 24, look: Look = lambda _lines: None) -> Seen:
-    """Runs the program to its end in a terminal of this size."""
+def seen(
+    program: Program,
+    *arguments: str,
+    columns: int,
+    rows: int = 24,
+    look: Look = lambda _lines: None,
+    env: dict[str, str] | None = None,
+) -> Seen:
+    """Runs the program to its end in a terminal of this size. env: further variables."""
     ours, theirs = os.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
@@ -47,9 +54,9 @@ def seen(program: Program, *arguments: str, columns: int, rows: int = 24, look: 
         default_signals()
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
-    env = {"TERM": "xterm", "COLUMNS": str(columns), "LINES": str(rows)}
+    variables = {"TERM": "xterm", "COLUMNS": str(columns), "LINES": str(rows)} | (env or {})
     streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
-    process = program.start(*arguments, env=env, start_new_session=True, preexec_fn=begin, **streams)
+    process = program.start(*arguments, env=variables, start_new_session=True, preexec_fn=begin, **streams)
     os.close(theirs)
     try:
         return _watched(process, ours, pyte.Screen(columns, rows), look)

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import re
 import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import StringIO
 from pathlib import Path
 
@@ -16,7 +21,7 @@ from adacode_cli.cli.time_left import Work
 if sys.platform == "win32":
     pytest.skip("there are no pseudo-terminals", allow_module_level=True)
 
-from terminal import CTRL_C, Seen, seen
+from terminal import CTRL_C, Look, Seen, seen
 
 COLUMNS = (60, 80, 200)
 PROGRESS = re.compile(
@@ -192,15 +197,8 @@ def test_the_summary_is_in_whole_words(adacode, photo, tmp_path, columns):
 @pytest.mark.usefixtures("photos")
 @pytest.mark.parametrize("columns", COLUMNS)
 def test_ctrl_c_ends_with_the_summary(adacode, columns):
-    pressed = []
-
-    def look(lines: list[str]) -> bytes | None:
-        if pressed or not any("left" in line for line in lines):
-            return None
-        pressed.append(True)
-        return CTRL_C
-
-    found = seen(adacode, "sr", FOLDER, "-o", "results", "--weights", "slow", columns=columns, look=look)
+    arguments = ("sr", FOLDER, "-o", "results", "--weights", "slow")
+    found = seen(adacode, *arguments, columns=columns, look=once_there_is(" left"))
     assert (found.returncode, found.cursor_shown) == (130, True)
     text = " ".join(" ".join(found.last).split())
     expected = (
@@ -210,18 +208,76 @@ def test_ctrl_c_ends_with_the_summary(adacode, columns):
     assert re.fullmatch(expected, text)
 
 
-def test_ctrl_c_while_the_weights_are_loaded_says_that_nothing_was_restored(real_adacode, photo):
-    photo("p/a.png")
+def once_there_is(what: str) -> Look:
+    """Presses Ctrl-C once, when a line of the screen has this text in it."""
     pressed = []
 
     def look(lines: list[str]) -> bytes | None:
-        if pressed or not any("loading" in line for line in lines):
+        if pressed or not any(what in line for line in lines):
             return None
         pressed.append(True)
         return CTRL_C
 
-    found = seen(real_adacode, "sr", "p", "-o", "results", columns=80, look=look)
-    assert (found.returncode, found.last, found.cursor_shown) == (130, ["interrupted: nothing was restored"], True)
+    return look
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "last"),
+    [
+        (("sr", "p", "-o", "results"), "loading", "interrupted: nothing was restored"),
+        (("reconstruct", "p", "--dry-run"), "loading", "interrupted: nothing was restored"),
+        (("doctor",), "looking", "interrupted: nothing was done yet"),
+        (("bench",), "loading", "interrupted: the measurement was not finished; no figures are shown"),
+        (("weights", "show", "compact"), "loading", "interrupted: the command was not finished; run it again"),
+        (("train", "detect", "none", "-o", "d.safetensors"), "loading", "interrupted: the steps since the last"),
+    ],
+)
+def test_ctrl_c_while_something_is_loaded_has_a_last_line_too(real_adacode, photo, arguments, status, last):
+    photo("p/a.png")
+    found = seen(real_adacode, *arguments, columns=80, look=once_there_is(status))
+    if found.returncode != 130:  # It was faster than the finger.
+        assert "interrupted" not in "".join(found.last)
+        return
+    assert found.last[-1].startswith(last)
+    assert found.cursor_shown
+
+
+class SlowFile(BaseHTTPRequestHandler):
+    """Sends 2 MB in a few seconds."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "2000000")
+        self.end_headers()
+        with suppress(OSError):  # the program was interrupted
+            for _ in range(20):
+                self.wfile.write(bytes(100_000))
+                time.sleep(0.15)
+
+    def log_message(self, *_args: object) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), SlowFile) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+
+
+@pytest.mark.parametrize("columns", COLUMNS)
+def test_a_download_has_a_bar_and_ctrl_c_a_last_line(real_adacode, tmp_path, server, columns):
+    env = {"ADACODE_CACHE": str(tmp_path / "cache"), "ADACODE_RELEASE_BASE": server}
+    arguments = ("weights", "pull", "published-sr-x4")
+    found = seen(real_adacode, *arguments, columns=columns, look=once_there_is("1.0/2.0 MB"), env=env)
+    bars = [line for lines in found.pictures for line in lines if "MB" in line]
+    form = re.compile(r". published-sr-x4 [━╸╺]+ \d\.\d/2\.0 MB( +\d+\.\d (kB|MB)/s)?( +(-:--:--|0:00:\d\d))?")
+    assert bars
+    assert all(form.fullmatch(line) for line in bars), bars
+    assert found.returncode == 130
+    said = " ".join(" ".join(found.last[1:]).split())
+    assert said == "interrupted: what has arrived is kept; the same command continues"
 
 
 @pytest.mark.parametrize("arguments", [("doctor",), ("weights", "show", "compact"), ("sr", "p", "--dry-run")])
