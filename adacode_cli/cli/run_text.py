@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.style import Style
 from rich.text import Text
 
-from adacode_cli.cli.streams import printable
+from adacode_cli.cli.streams import printable, whole
 from adacode_cli.sizes import AS_LARGE, AS_LARGE_ALREADY
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def finished_lines(report: Report, roots: tuple[Path, ...], *, detailed: bool) -
     ended = {True: "finished", False: "stopped"}[report.stopped_by is None]
     if isinstance(report.stopped_by, KeyboardInterrupt):
         ended = "interrupted"
-    text = Text(f"{ended}: {', '.join(counts)} in {duration(report.seconds)}{_places(roots)}")
+    text = Text.assemble(f"{ended}: {', '.join(counts)} in {duration(report.seconds)}", *_places(roots))
     if of_size:
         text.append(f"\n  {of_size} {'file was' if of_size == 1 else 'files were'} {AS_LARGE_ALREADY}")
     if detailed and report.precisions:
@@ -86,11 +87,11 @@ def counted(precisions: Mapping[str, int]) -> str:
     return ", ".join(f"{name} ({count})" for name, count in precisions.items())
 
 
-def _places(roots: tuple[Path, ...]) -> str:
+def _places(roots: tuple[Path, ...]) -> tuple[str | tuple[str, Style], ...]:
     if not roots:
-        return ""
-    first = f" -> {printable(str(roots[0]))}/"
-    return first if len(roots) == 1 else f"{first} and {len(roots) - 1} more"
+        return ()
+    first = " -> ", whole(f"{roots[0]}/")
+    return first if len(roots) == 1 else (*first, f" and {len(roots) - 1} more")
 
 
 def _failed_list(report: Report, roots: tuple[Path, ...]) -> Text:

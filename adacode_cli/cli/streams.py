@@ -21,6 +21,7 @@ import traceback
 import warnings
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from rich.cells import cell_len
@@ -62,6 +63,11 @@ def stderr_console() -> LineConsole:
     return LineConsole()
 
 
+def whole(path: Path | str) -> tuple[str, Style]:
+    """A path as a part of a text that is never broken, safe to print."""
+    return printable(str(path)), WHOLE
+
+
 def in_lines(text: Text, width: int) -> Text:
     """`text` in lines of at most `width` columns, if its words allow it; continued lines are indented.
 
@@ -93,9 +99,8 @@ def _broken(line: Text, width: int) -> list[Text]:
 
 def error_text(error: AdaCodeError) -> Text:
     """What failed, on which file, and what to do next."""
-    where = (printable(f"{error.path}"), WHOLE) if error.path is not None else ""
-    between = ": " if error.path is not None else ""
-    text = Text.assemble(("error: ", "bold red"), where, between, printable(error.message))
+    where = (whole(error.path), ": ") if error.path is not None else ()
+    text = Text.assemble(("error: ", "bold red"), *where, printable(error.message))
     if error.hint:
         text.append(f"\n  {printable(error.hint)}", style="dim")
     return text

@@ -195,6 +195,14 @@ def test_the_summary_is_in_whole_words(adacode, photo, tmp_path, columns):
 
 
 @pytest.mark.usefixtures("photos")
+def test_the_path_of_the_summary_is_not_broken_even_if_it_has_spaces(adacode):
+    target = "results of the first try, which is not the last one/in 2026"
+    found = seen(adacode, "sr", FOLDER, "-o", target, "--weights", "nearest", columns=80)
+    lines = [re.sub(r"\d+\.\d s", "T", line) for line in found.last]
+    assert lines == ["finished: 5 restored in T ->", f"  {target}/"]
+
+
+@pytest.mark.usefixtures("photos")
 @pytest.mark.parametrize("columns", COLUMNS)
 def test_ctrl_c_ends_with_the_summary(adacode, columns):
     arguments = ("sr", FOLDER, "-o", "results", "--weights", "slow")
