@@ -46,7 +46,9 @@ def training(
     session = None
     say_at_a_signal("interrupted: nothing was trained")
     try:
-        with stop_request.listening(), progress(f"loading {shards}", quiet=options.quiet) as shown:
+        # A launcher starts several processes with one terminal, of which the first one shows something.
+        quiet = options.quiet or os.environ.get("RANK", "0") != "0"
+        with stop_request.listening(), progress(f"loading {shards}", quiet=quiet) as shown:
             session = _session(
                 shards, output, options, shown, stages=stages, stop_request=stop_request, earlier=earlier
             )
