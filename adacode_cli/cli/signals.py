@@ -11,6 +11,7 @@ import os
 import select
 import signal
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -177,10 +178,19 @@ def _second(_number: int, _frame: FrameType | None) -> None:
 def _end() -> None:
     with suppress(OSError):  # the terminal may have been closed
         if os.isatty(2):
-            os.write(2, _SHOW_CURSOR + _CLEAR_LINE)  # a line that shows progress hides it
+            os.write(2, _SHOW_CURSOR)  # a line that shows progress hides it
         if _last_words.text:
-            os.write(2, f"{_last_words.text}\n".encode())
+            _write_line(_last_words.text)
     os._exit(EXIT_INTERRUPTED)
+
+
+def _write_line(text: str) -> None:
+    """Writes a line, on a terminal in whole words and in the place of a line that shows progress. Raises OSError."""
+    begin = b""
+    if os.isatty(2):
+        begin, columns = _CLEAR_LINE, os.get_terminal_size(2).columns
+        text = textwrap.fill(text, columns, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    os.write(2, begin + f"{text}\n".encode())
 
 
 _SAME_REQUEST_S = 1.0
@@ -224,4 +234,4 @@ class StopRequest:
             return
         # Not through a buffered stream, which the signal may have found in the middle of a line.
         with suppress(OSError):  # the terminal may have been closed, which is such a signal
-            os.write(sys.stderr.fileno(), f"{self._answer}\n".encode())
+            _write_line(self._answer)

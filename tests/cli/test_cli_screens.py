@@ -250,6 +250,23 @@ def test_ctrl_c_while_something_is_loaded_has_a_last_line_too(real_adacode, phot
     assert found.cursor_shown
 
 
+@pytest.mark.parametrize("columns", COLUMNS)
+def test_a_second_ctrl_c_ends_at_once_with_a_last_line_in_whole_words(adacode, photo, columns):
+    photo("p/a.png", (33, 4))
+    pressed = []
+
+    def look(lines: list[str]) -> bytes | None:
+        if len(pressed) >= sum("waiting" in line for line in lines) or len(pressed) == 2:
+            return None
+        pressed.append(True)
+        return CTRL_C
+
+    found = seen(adacode, "sr", "p", "-o", "results", "--weights", "deaf", columns=columns, look=look)
+    assert (found.returncode, found.cursor_shown) == (130, True)
+    text = " ".join(" ".join(found.last).split())
+    assert text.endswith("interrupted: ended at once; the same command restores the rest")
+
+
 class SlowFile(BaseHTTPRequestHandler):
     """Sends 2 MB in a few seconds."""
 
