@@ -153,7 +153,8 @@ class TimeLeft:
         self._at_work.pop(source, None)
         self._computed.add(source)
         self._gone = self._gone.plus(work)
-        self._shown = None  # From here on it may rise.
+        if took_time or not self._at_work:
+            self._shown = None  # From here on it may rise.
         if took_time and self._mark is not None:
             seconds = now - self._mark
             self._fit.add(work, seconds, self._works.mean)

@@ -134,6 +134,23 @@ def test_files_that_are_skipped_do_not_change_it(path, every):
         assert all(left <= (1 + WITHIN) * real + OF_THE_RUN * whole for left, real in at_the_end)
 
 
+def test_it_does_not_rise_either_when_others_are_skipped_meanwhile():
+    works = works_of({str(i): 1_000_000 for i in range(20)})
+    time_left = TimeLeft(works)
+    for i in range(5):
+        time_left.started(str(i), float(i))
+        time_left.finished(str(i), i + 1.0, worked=True)
+    time_left.started("5", 5.0)
+    shown = time_left.left(5.0)
+    for i in range(100):
+        now = 5.0 + i / 10
+        if i == 50:  # The file takes long, and others are found done.
+            time_left.finished("6", now, worked=False)
+        left = time_left.left(now)
+        assert left <= shown
+        shown = left
+
+
 def test_files_that_are_probably_done_count_as_nothing_until_they_are_made():
     works = Works(3)
     works.add("a", Work(1, 2.0))
